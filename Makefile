@@ -1,0 +1,57 @@
+# `make` alone lists the targets. Nothing is needed but Python 3.11 or newer.
+
+PYTHON ?= python3
+PG ?= 18
+BIN = .venv/bin
+READY = .venv/ready
+BENCH_READY = .venv/bench-ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format photograph bench lock
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Make .venv and install the locked packages into it
+
+$(READY): .requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12"; exit 1; }
+	@echo "Installing into .venv (about half a minute, once)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r .requirements/dev.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: setup ## Watch the real thing: 10,000 contacts, an embedded PostgreSQL, a sandbox CRM
+	@$(BIN)/crm-sync demo
+
+test: setup ## Run the tests (PG=15 or PG=16 for another server, TEST_DATABASE_URL=... for one of yours)
+	@PG=$(PG) $(BIN)/pytest
+
+check: setup ## Format, lint, types, imports, schema photograph
+	@$(BIN)/ruff format --check --quiet . || { echo "Run: make format"; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache | tail -n 4
+	@$(BIN)/python -m tests.photograph --check
+
+format: setup ## Format the code
+	@$(BIN)/ruff format --quiet .
+	@$(BIN)/ruff check --quiet --fix .
+
+photograph: setup ## Generate sql/schema.sql from the migrations
+	@$(BIN)/python -m tests.photograph
+
+bench: setup $(BENCH_READY) ## Measure, side by side with other queues (about ten minutes)
+	@$(BIN)/python -m tests.bench
+
+$(BENCH_READY): .requirements/bench.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r .requirements/bench.txt
+	@touch $@
+
+lock: setup ## Resolve the newest allowed packages into .requirements, with hashes
+	@$(PYTHON) -m venv .venv/lock && .venv/lock/bin/pip install --quiet uv
+	@.venv/lock/bin/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --python-version 3.11 \
+		--extra demo --group dev pyproject.toml -o .requirements/dev.txt
+	@.venv/lock/bin/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --python-version 3.11 \
+		--constraint .requirements/dev.txt --group bench pyproject.toml -o .requirements/bench.txt

@@ -1,0 +1,5 @@
+DROP TABLE crm_sync.workers;
+
+DROP TABLE crm_sync.lanes;
+
+DROP SCHEMA crm_sync;

@@ -1,0 +1,219 @@
+-- Adding a CRM is one call: its columns, indexes, trigger and lane.
+
+-- The earliest next attempt of a contact at the CRMs other than this one, as an SQL expression over the given row.
+CREATE FUNCTION crm_sync.other_retries(crm_name text, contact text)
+RETURNS text
+LANGUAGE sql
+STABLE
+AS $$
+    SELECT coalesce(
+        'LEAST(' || string_agg(
+            format(
+                'CASE WHEN %1$s.%2$I IS NOT NULL THEN %1$s.%3$I END',
+                contact, crm || '_processing_error', crm || '_due_at'
+            ),
+            ', ' ORDER BY id
+        ) || ')',
+        'NULL::timestamptz'
+    )
+    FROM crm_sync.lanes
+    WHERE crm <> crm_name
+$$;
+
+-- (Re)creates the trigger function of one CRM. Each has its own because plpgsql needs the column names at hand, and all are
+-- made anew when a CRM is added or removed because each names the retries of the others.
+CREATE FUNCTION crm_sync.create_flip_function(crm_name text)
+RETURNS void
+LANGUAGE plpgsql
+AS $create$
+DECLARE
+    lane crm_sync.lanes;
+    sync_type text;
+    processing_type text;
+BEGIN
+    SELECT * INTO STRICT lane FROM crm_sync.lanes WHERE crm = crm_name;
+
+    -- Qualified, for the function runs with a fixed search_path.
+    SELECT
+        max(format('%I.%I', n.nspname, t.typname)) FILTER (WHERE a.attname = crm_name || '_sync_status'),
+        max(format('%I.%I', n.nspname, t.typname)) FILTER (WHERE a.attname = crm_name || '_processing_status')
+    INTO STRICT sync_type, processing_type
+    FROM pg_attribute a
+    JOIN pg_type t ON t.oid = a.atttypid
+    JOIN pg_namespace n ON n.oid = t.typnamespace
+    WHERE a.attrelid = 'contacts'::regclass;
+
+    EXECUTE format(
+        $template$
+CREATE OR REPLACE FUNCTION crm_sync.%1$s_flip()
+RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        -- A copied row brings no claim along: nobody would ever finish it.
+        IF NEW.%1$s_claimed_by IS NOT NULL THEN
+            NEW.%1$s_claimed_by := NULL;
+            NEW.%1$s_processing_status := NULL;
+            IF NEW.%1$s_sync_status = 'Processing' THEN
+                NEW.%1$s_sync_status := 'Queued'::%4$s;
+            END IF;
+        END IF;
+        NEW.%1$s_due_at := NULL;
+    ELSIF OLD.%1$s_claimed_by IS NOT NULL THEN
+        -- In flight: the word of the application is taken, the worker's columns stay. A stale row saved by an ORM harms nothing.
+        NEW.%1$s_processing_status := OLD.%1$s_processing_status;
+        NEW.%1$s_processing_error := OLD.%1$s_processing_error;
+        NEW.%3$I := OLD.%3$I;
+        NEW.%1$s_attempts := OLD.%1$s_attempts;
+        NEW.%1$s_due_at := OLD.%1$s_due_at;
+        NEW.%1$s_synced_at := OLD.%1$s_synced_at;
+        RETURN NEW;
+    ELSE
+        NEW.%1$s_due_at := OLD.%1$s_due_at;
+        -- It was waiting for a retry, and waits no longer: the roll-up forgets this one.
+        IF OLD.%1$s_due_at IS NOT NULL AND OLD.%1$s_processing_error IS NOT NULL THEN
+            NEW.next_retry_at := %6$s;
+        END IF;
+    END IF;
+
+    IF NEW.%1$s_sync_status = 'Queued' THEN
+        NEW.%1$s_processing_status := 'Queued'::%5$s;
+        NEW.%1$s_processing_error := NULL;
+        NEW.%1$s_attempts := 0;
+        -- A place in line is kept, a wait for a retry ends.
+        NEW.%1$s_due_at := LEAST(NEW.%1$s_due_at, clock_timestamp());
+        -- Granted: a worker is awake and will look again after this transaction. Refused: all sleep, so ring.
+        IF NOT pg_try_advisory_xact_lock_shared(1668443497, %2$s) THEN
+            PERFORM pg_notify('crm_sync', '%1$s');
+        END IF;
+    ELSIF NEW.%1$s_due_at IS NOT NULL THEN
+        -- Withdrawn. What older code writes into these columns itself is respected.
+        NEW.%1$s_due_at := NULL;
+        IF NEW.%1$s_processing_status IS NOT DISTINCT FROM OLD.%1$s_processing_status THEN
+            NEW.%1$s_processing_status := NULL;
+        END IF;
+        IF NEW.%1$s_processing_error IS NOT DISTINCT FROM OLD.%1$s_processing_error THEN
+            NEW.%1$s_processing_error := NULL;
+        END IF;
+    END IF;
+    RETURN NEW;
+END;
+$function$
+        $template$,
+        crm_name,                                      -- 1
+        lane.id,                                       -- 2
+        lane.remote_id_column,                         -- 3
+        sync_type,                                     -- 4
+        processing_type,                               -- 5
+        crm_sync.other_retries(crm_name, 'NEW')        -- 6
+    );
+END;
+$create$;
+
+-- Installs a CRM on the contacts table. Columns that are there already are kept as they are, with their own enum types.
+-- Contacts that are Queued already get in line.
+CREATE FUNCTION crm_sync.add_crm(crm_name text, remote_id_column text DEFAULT NULL)
+RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    remote_id text := coalesce(remote_id_column, crm_name || '_contact_id');
+    wanted text[] := ARRAY[
+        -- Constant defaults: no rewrite of the table.
+        crm_name || '_sync_status', 'crm_sync_status NOT NULL DEFAULT ''New''',  -- what is wanted
+        crm_name || '_processing_status', 'crm_processing_status',               -- what is happening
+        crm_name || '_processing_error', 'text',                                 -- CODE: plain reason
+        remote_id, 'varchar',                                                    -- the id in the CRM
+        crm_name || '_attempts', 'integer NOT NULL DEFAULT 0',                   -- claims since the last flip
+        crm_name || '_due_at', 'timestamptz',                                    -- when it may be claimed; the order of service
+        crm_name || '_claimed_by', 'bigint',                                     -- the claim that has it in flight: worker << 32 | number
+        crm_name || '_synced_at', 'timestamptz'                                  -- last success
+    ];
+    added text[] := '{}';
+    other text;
+BEGIN
+    FOR i IN 1 .. cardinality(wanted) BY 2 LOOP
+        IF NOT EXISTS (
+            SELECT FROM pg_attribute WHERE attrelid = 'contacts'::regclass AND attname = wanted[i] AND NOT attisdropped
+        ) THEN
+            EXECUTE format('ALTER TABLE contacts ADD COLUMN %I %s', wanted[i], wanted[i + 1]);
+            added := added || wanted[i];
+        END IF;
+    END LOOP;
+
+    INSERT INTO crm_sync.lanes (crm, remote_id_column, added_columns) VALUES (crm_name, remote_id, added);
+
+    -- No index has a column that a claim changes, neither as key nor in its predicate: a claim touches none.
+    -- The claim: what is due, in order of service. A row in flight stays in it until it is finished.
+    EXECUTE format(
+        'CREATE INDEX IF NOT EXISTS %I ON contacts (%I) WHERE %2$I IS NOT NULL',
+        'idx_contacts_' || crm_name || '_due_at', crm_name || '_due_at'
+    );
+    -- People: what failed, by the code of the reason. Cut, because an index entry has a limit and the text has none.
+    EXECUTE format(
+        'CREATE INDEX IF NOT EXISTS %I ON contacts (split_part(left(%I, 40), '':'', 1)) WHERE %2$I IS NOT NULL',
+        'idx_contacts_' || crm_name || '_processing_error', crm_name || '_processing_error'
+    );
+    -- The application: which contact is this record of the CRM.
+    EXECUTE format(
+        'CREATE INDEX IF NOT EXISTS %I ON contacts (%I) WHERE %2$I IS NOT NULL',
+        'idx_contacts_' || remote_id, remote_id
+    );
+
+    FOR other IN SELECT crm FROM crm_sync.lanes ORDER BY id LOOP
+        PERFORM crm_sync.create_flip_function(other);
+    END LOOP;
+
+    -- A claim changes claimed_by, and so does a finish: the worker's own transitions never call the function.
+    EXECUTE format(
+        'CREATE TRIGGER crm_sync_%1$s_update '
+        'BEFORE UPDATE OF %1$s_sync_status, %1$s_processing_status, %1$s_processing_error, %2$I ON contacts '
+        'FOR EACH ROW WHEN (NEW.%1$s_claimed_by IS NOT DISTINCT FROM OLD.%1$s_claimed_by) '
+        'EXECUTE FUNCTION crm_sync.%1$s_flip()',
+        crm_name, remote_id
+    );
+    EXECUTE format(
+        'CREATE TRIGGER crm_sync_%1$s_insert BEFORE INSERT ON contacts FOR EACH ROW '
+        'WHEN (NEW.%1$s_sync_status = ''Queued'' OR NEW.%1$s_claimed_by IS NOT NULL OR NEW.%1$s_due_at IS NOT NULL) '
+        'EXECUTE FUNCTION crm_sync.%1$s_flip()',
+        crm_name
+    );
+
+    EXECUTE format(
+        'UPDATE contacts SET %1$I = %1$I WHERE %1$I = ''Queued'' AND %2$I IS NULL',
+        crm_name || '_sync_status', crm_name || '_due_at'
+    );
+END;
+$$;
+
+-- Takes a CRM off the contacts table again: drops what add_crm added, and keeps the columns that were there before.
+CREATE FUNCTION crm_sync.remove_crm(crm_name text)
+RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    lane crm_sync.lanes;
+    name text;
+BEGIN
+    DELETE FROM crm_sync.lanes WHERE crm = crm_name RETURNING * INTO STRICT lane;
+
+    EXECUTE format('DROP TRIGGER crm_sync_%s_update ON contacts', crm_name);
+    EXECUTE format('DROP TRIGGER crm_sync_%s_insert ON contacts', crm_name);
+    EXECUTE format('DROP FUNCTION crm_sync.%s_flip()', crm_name);
+    FOREACH name IN ARRAY ARRAY[
+        'idx_contacts_' || crm_name || '_due_at',
+        'idx_contacts_' || crm_name || '_processing_error',
+        'idx_contacts_' || lane.remote_id_column
+    ] LOOP
+        EXECUTE format('DROP INDEX IF EXISTS %I', name);
+    END LOOP;
+    FOREACH name IN ARRAY lane.added_columns LOOP
+        EXECUTE format('ALTER TABLE contacts DROP COLUMN %I', name);
+    END LOOP;
+    FOR name IN SELECT crm FROM crm_sync.lanes ORDER BY id LOOP
+        PERFORM crm_sync.create_flip_function(name);
+    END LOOP;
+END;
+$$;

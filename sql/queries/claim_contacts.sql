@@ -1,0 +1,34 @@
+-- Claims ready contacts of one CRM and returns what is to be sent.
+--
+-- The weaker row lock, because the strong one skips a contact that merely has an open foreign-key insert pointing at it.
+-- By ctid: the rows are locked by this very statement, and no plan but a TID scan can come of it.
+--
+-- $1  integer      at most so many
+-- $2  bigint       the claim's fencing token
+-- $3  timestamptz  start here in the order of service: what lies before was claimed, and its dead entries cost time
+UPDATE :contacts
+SET
+    :sync_status = 'Processing',
+    :processing_status = 'Processing',
+    :attempts = :attempts + 1,
+    :claimed_by = $2::bigint
+WHERE ctid = ANY (
+    ARRAY(
+        SELECT ctid
+        FROM :contacts
+        WHERE
+            :due_at >= $3::timestamptz
+            AND :due_at <= statement_timestamp()
+            AND :claimed_by IS NULL
+            AND :sync_status = 'Queued'
+        ORDER BY :due_at
+        LIMIT $1::integer
+        FOR NO KEY UPDATE SKIP LOCKED
+    )
+)
+RETURNING
+    :id,
+    :due_at,
+    :attempts,
+    :remote_id,
+    :mapped

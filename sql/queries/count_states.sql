@@ -1,0 +1,24 @@
+-- One CRM's contacts by state, in one pass over the table.
+--
+-- ready counts what could be claimed now; waiting what has its time still to come.
+SELECT
+    count(*) FILTER (WHERE :sync_status = 'New') AS new,
+    count(*) FILTER (WHERE :sync_status = 'Selected') AS selected,
+    count(*) FILTER (WHERE :sync_status = 'Skipped') AS skipped,
+    count(*) FILTER (
+        WHERE :sync_status = 'Queued' AND :claimed_by IS NULL AND :due_at <= statement_timestamp()
+    ) AS ready,
+    count(*) FILTER (
+        WHERE :sync_status = 'Queued' AND :claimed_by IS NULL AND :due_at > statement_timestamp()
+    ) AS waiting,
+    count(*) FILTER (WHERE :claimed_by IS NOT NULL) AS in_flight,
+    count(*) FILTER (WHERE :sync_status = 'Complete') AS complete,
+    count(*) FILTER (WHERE :sync_status = 'Error') AS error,
+    extract(
+        EPOCH FROM statement_timestamp() - min(:due_at) FILTER (
+            WHERE :sync_status = 'Queued' AND :claimed_by IS NULL AND :due_at <= statement_timestamp()
+        )
+    )::float8 AS oldest_ready_s,
+    count(*) FILTER (WHERE :synced_at > statement_timestamp() - interval '1 minute') AS delivered_last_minute,
+    max(:synced_at) AS last_delivered_at
+FROM :contacts

@@ -1,0 +1,19 @@
+-- The tick: one look at who lives. Registered workers whose lock is gone are dead, and what they had in flight is orphaned.
+-- A standby grants advisory locks too, so it is told apart here.
+SELECT
+    pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean AS read_only,
+    ARRAY(
+        SELECT w.id
+        FROM crm_sync.workers AS w
+        WHERE
+            NOT EXISTS (
+                SELECT
+                FROM pg_locks AS l
+                WHERE
+                    l.locktype = 'advisory'
+                    AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
+                    AND l.classid = 1668443499
+                    AND l.objid = w.id::oid
+                    AND l.granted
+            )
+    ) AS dead

@@ -1,0 +1,8 @@
+-- Which of these contacts a claim still holds, after a finish left them out: the application has locked them. The others are
+-- gone, deleted or taken over by another worker.
+--
+-- $1  id[]      the contacts
+-- $2  bigint[]  the fencing token of the claim of each
+SELECT c.:id
+FROM unnest($1:::id_type[], $2::bigint[]) AS o (id, claimed_by)
+JOIN :contacts AS c ON o.id = c.:id AND o.claimed_by = c.:claimed_by

@@ -1,0 +1,119 @@
+-- Writes what came of claimed contacts back to their rows, and ends their claims. Repeatable: what was finished no longer
+-- carries the claim, so neither a lost answer nor a worker that was taken for dead changes anything.
+--
+-- Contacts locked by the application are left out: the worker waits for no row lock while it holds another. Those come again.
+--
+-- $1  id[]       the contacts
+-- $2  bigint[]   the fencing token of the claim of each
+-- $3  text[]     its outcome: delivered, retry, rejected, deferred, orphaned
+-- $4  text[]     CODE: reason, or NULL
+-- $5  text[]     its id in the CRM, or NULL
+-- $6  float8[]   seconds to wait before it is claimed again
+WITH outcome AS (
+    SELECT
+        id,
+        claimed_by,
+        kind,
+        error,
+        remote_id,
+        make_interval(secs => delay_s) AS delay
+    FROM
+        unnest(
+            $1:::id_type[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::float8[]
+        ) AS o (id, claimed_by, kind, error, remote_id, delay_s)
+),
+
+-- All transitions out of "in flight". found: what the application has written into the sync status meanwhile.
+-- sync: NULL leaves it. due: in line again. attempts: kept, reset, or given back. error: whose text stays.
+transition (kind, found, sync, processing, due, attempts, error) AS (
+    VALUES
+    ('delivered', 'in flight', 'Complete', 'Complete', FALSE, 'kept', 'new'),
+    ('delivered', 'flipped again', NULL, 'Queued', TRUE, 'reset', 'none'),
+    ('delivered', 'withdrawn', NULL, 'Complete', FALSE, 'kept', 'new'),
+    ('retry', 'in flight', 'Queued', 'Queued', TRUE, 'kept', 'new'),
+    ('retry', 'flipped again', NULL, 'Queued', TRUE, 'reset', 'new'),
+    ('retry', 'withdrawn', NULL, NULL, FALSE, 'kept', 'none'),
+    ('rejected', 'in flight', 'Error', 'Error', FALSE, 'kept', 'new'),
+    ('rejected', 'flipped again', NULL, 'Queued', TRUE, 'reset', 'none'),
+    ('rejected', 'withdrawn', NULL, 'Error', FALSE, 'kept', 'new'),
+    ('deferred', 'in flight', 'Queued', 'Queued', TRUE, 'given back', 'old'),
+    ('deferred', 'flipped again', NULL, 'Queued', TRUE, 'reset', 'none'),
+    ('deferred', 'withdrawn', NULL, NULL, FALSE, 'given back', 'none'),
+    ('orphaned', 'in flight', 'Queued', 'Queued', TRUE, 'kept', 'old'),
+    ('orphaned', 'flipped again', NULL, 'Queued', TRUE, 'reset', 'none'),
+    ('orphaned', 'withdrawn', NULL, NULL, FALSE, 'kept', 'none')
+),
+
+-- The fence, and the locks. Lateral, so that each contact is looked up by its key, whatever the planner thinks of the table.
+held AS (
+    SELECT
+        c.*,
+        o.kind,
+        o.error,
+        o.remote_id,
+        o.delay
+    FROM outcome AS o
+    CROSS JOIN LATERAL (
+        SELECT
+            ctid,
+            :attempts AS attempts,
+            :processing_error AS old_error,
+            CASE :sync_status
+                WHEN 'Processing' THEN 'in flight'
+                WHEN 'Queued' THEN 'flipped again'
+                ELSE 'withdrawn'
+            END AS found
+        FROM :contacts
+        WHERE
+            :id = o.id
+            AND :claimed_by = o.claimed_by
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) AS c
+),
+
+-- The new values, for the roll-up is made of them.
+finished AS (
+    SELECT
+        h.ctid,
+        h.kind,
+        h.remote_id,
+        t.sync,
+        t.processing,
+        CASE t.attempts WHEN 'kept' THEN h.attempts WHEN 'given back' THEN h.attempts - 1 ELSE 0 END AS attempts,
+        CASE t.error WHEN 'new' THEN h.error WHEN 'old' THEN h.old_error END AS error,
+        CASE WHEN t.due THEN clock_timestamp() + CASE WHEN h.kind = 'retry' THEN h.delay ELSE '0' END END AS due_at
+    FROM held AS h
+    JOIN transition AS t ON h.kind = t.kind AND h.found = t.found
+)
+
+UPDATE :contacts AS c
+SET
+    :sync_status = coalesce(f.sync:::sync_type, c.:sync_status),
+    :processing_status = f.processing:::processing_type,
+    :processing_error = f.error,
+    :remote_id = coalesce(f.remote_id, c.:remote_id),
+    :attempts = f.attempts,
+    :due_at = f.due_at,
+    :claimed_by = NULL,
+    :synced_at = CASE WHEN f.kind = 'delivered' THEN clock_timestamp() ELSE c.:synced_at END,
+    retry_count = CASE
+        WHEN f.kind = 'retry' THEN c.:attempts
+        WHEN f.kind = 'rejected' THEN c.:attempts - 1
+        WHEN f.kind = 'delivered' AND c.last_failed_crm = :'crm' THEN 0
+        ELSE c.retry_count
+    END,
+    last_retry_at = CASE WHEN f.kind IN ('retry', 'rejected') THEN clock_timestamp() ELSE c.last_retry_at END,
+    next_retry_at = CASE
+        WHEN f.kind = 'retry' OR c.next_retry_at IS NOT NULL
+            THEN LEAST(CASE WHEN f.error IS NOT NULL THEN f.due_at END, :other_retries)
+    END,
+    last_failed_crm = CASE
+        WHEN f.kind IN ('retry', 'rejected') THEN :'crm'
+        WHEN f.kind = 'delivered' AND c.last_failed_crm = :'crm' THEN NULL
+        ELSE c.last_failed_crm
+    END
+FROM finished AS f
+WHERE c.ctid = f.ctid
+RETURNING
+    c.:id,
+    extract(EPOCH FROM c.:due_at - clock_timestamp())::float8 AS due_in_s

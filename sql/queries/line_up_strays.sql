@@ -1,0 +1,31 @@
+-- Repairs what the trigger did not see (disabled, replica role, a bulk load) in one stretch of the table: contacts that are Queued
+-- get in line, contacts in line that are not Queued leave it. Returns how many.
+--
+-- No index can find these, hence stretches of the heap, each a short statement.
+--
+-- $1  bigint  first page
+-- $2  bigint  the page after the last
+WITH stray AS (
+    SELECT ctid
+    FROM :contacts
+    WHERE
+        ctid >= format('(%s,0)', $1::bigint)::tid
+        AND ctid < format('(%s,0)', $2::bigint)::tid
+        AND :claimed_by IS NULL
+        AND (:sync_status = 'Queued') IS DISTINCT FROM (:due_at IS NOT NULL)
+    FOR NO KEY UPDATE SKIP LOCKED
+),
+
+repaired AS (
+    UPDATE :contacts
+    SET
+        :processing_status = CASE WHEN :sync_status = 'Queued' THEN 'Queued'::text END:::processing_type,
+        :processing_error = NULL,
+        :attempts = 0,
+        :due_at = CASE WHEN :sync_status = 'Queued' THEN clock_timestamp() END
+    WHERE ctid = ANY (ARRAY(SELECT ctid FROM stray))
+    RETURNING 1
+)
+
+SELECT count(*) AS repaired
+FROM repaired

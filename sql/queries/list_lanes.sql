@@ -1,0 +1,8 @@
+-- The CRMs that are installed on the contacts table, each with the expression for the roll-up of its finish.
+SELECT
+    id,
+    crm,
+    remote_id_column,
+    crm_sync.other_retries(crm, 'c') AS other_retries
+FROM crm_sync.lanes
+ORDER BY id

@@ -1,0 +1,151 @@
+"""crm-sync check: is everything as it must be?"""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+
+import click
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
+
+from worker import migrations
+from worker.crm.registry import ACCOUNTS, Account
+from worker.database import Database, connect, translated
+from worker.errors import ConfigurationError, CrmSyncError, DatabaseTroubleError
+from worker.mapping import defaults, prepare, read_file
+from worker.schema import Schema, read_schema
+from worker.session import CHANNEL, EAR_TIMEOUT_S
+from worker.settings import Settings, read, read_lane
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line. well: None where there was nothing to check."""
+
+    subject: str
+    well: bool | None
+    note: str
+
+
+@click.command()
+def check() -> None:
+    """Checks database, schema, triggers, notifications, mapping and credentials: a line each, with what to do.
+
+    Exits 1 if anything is wrong. Changes nothing.
+    """
+    if not asyncio.run(_check()):
+        sys.exit(1)
+
+
+async def _check() -> bool:
+    console = Console()
+    well = True
+    async for finding in findings():
+        mark = {True: "[green]ok[/]", False: "[red]wrong[/]", None: "[yellow]skipped[/]"}[finding.well]
+        line = Table.grid(Column(width=8), Column(width=20), Column(), padding=(0, 1))
+        line.add_row(mark, finding.subject, Text(finding.note))
+        console.print(line)
+        well = well and finding.well is not False
+    return well
+
+
+async def findings() -> AsyncIterator[Finding]:
+    """Each check in the order in which one rests on the other; the first that fails among the database's ends it."""
+    try:
+        settings = read(Settings)
+        for crm in ACCOUNTS:
+            read_lane(crm)
+    except ConfigurationError as error:
+        yield Finding("settings", False, str(error))
+        return
+    yield Finding("settings", True, "complete")
+
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(
+            Database(settings.database_url, size=2, behind_pooler=settings.database_behind_pooler)
+        )
+        steps: list[tuple[str, Callable[[], Awaitable[str]]]] = [
+            ("database", partial(_writable, database)),
+            ("migrations", partial(_migrated, settings)),
+            ("schema and triggers", partial(_schema, database)),
+            ("notifications", partial(_ear, settings, database)),
+        ]
+        for subject, step in steps:
+            finding = await _finding(subject, step)
+            yield finding
+            if finding.well is False:
+                return
+
+        schema = await read_schema(database)
+        for crm in schema.lanes:
+            try:
+                account = ACCOUNTS[crm]() if crm in ACCOUNTS else None
+            except ConfigurationError as error:
+                yield Finding(crm, False, str(error))
+                continue
+            if account is None:
+                yield Finding(crm, None, "no credentials, so no lane: its contacts wait")
+                continue
+            yield await _finding(f"{crm} mapping", partial(_mapping, settings, database, schema, crm, account))
+            yield await _finding(f"{crm} credentials", partial(_credentials, database, account))
+
+
+async def _finding(subject: str, step: Callable[[], Awaitable[str]]) -> Finding:
+    try:
+        return Finding(subject, True, await step())
+    except CrmSyncError as error:
+        return Finding(subject, False, str(error))
+
+
+async def _writable(database: Database) -> str:
+    if await database.value("SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean"):
+        raise DatabaseTroubleError("read-only: point DATABASE_URL at the primary, or turn default_transaction_read_only off")
+    return f"reachable and writable, PostgreSQL {await database.value('SHOW server_version')}"
+
+
+async def _migrated(settings: Settings) -> str:
+    missing = await asyncio.to_thread(migrations.pending, settings.session_url)
+    if missing:
+        raise ConfigurationError(f"{len(missing)} not applied, the first is {missing[0]}: run `crm-sync migrate`")
+    return "all applied"
+
+
+async def _schema(database: Database) -> str:
+    schema = await read_schema(database)
+    return f"columns and triggers in place for {', '.join(schema.lanes)}"
+
+
+async def _ear(settings: Settings, database: Database) -> str:
+    heard = asyncio.Event()
+    word = f"check {os.getpid()}"
+    session = await connect(settings.session_url, {})
+    try:
+        async with translated():
+            await session.add_listener(CHANNEL, lambda *notification: heard.set() if notification[3] == word else None)
+        await database.fetch("SELECT pg_notify($1, $2)", CHANNEL, word)
+        async with asyncio.timeout(EAR_TIMEOUT_S):
+            await heard.wait()
+    except TimeoutError:
+        raise ConfigurationError(
+            "a notification did not arrive: LISTEN_DATABASE_URL (or DATABASE_URL) must be a direct connection "
+            "to the same database, not one through a transaction pooler"
+        ) from None
+    finally:
+        session.terminate()
+    return "a notification sent through the pool arrived"
+
+
+async def _mapping(settings: Settings, database: Database, schema: Schema, crm: str, account: Account) -> str:
+    section = read_file(settings.mapping_file).get(crm) or defaults(account.default_fields, schema.columns)
+    mapping = await prepare(database, crm, section)
+    return f"email and {len(mapping.fields)} fields: {', '.join(mapping.fields)}"
+
+
+async def _credentials(database: Database, account: Account) -> str:
+    async with account.open(database) as (client, _pace):
+        return await client.check()

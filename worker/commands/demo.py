@@ -1,0 +1,8 @@
+"""crm-sync demo."""
+
+import click
+
+
+@click.command()
+def demo() -> None:
+    """Runs it."""

@@ -1,0 +1,71 @@
+"""What a CRM said of one contact, and how its row is finished."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Self
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """One claimed contact. fields: what is sent, by the CRM's own names."""
+
+    id: Any
+    token: int
+    attempts: int
+    remote_id: str | None
+    email: str | None
+    fields: dict[str, Any]
+
+
+class Verdict(StrEnum):
+    DELIVERED = "delivered"
+    FAILED = "failed"  # this contact, for now
+    REJECTED = "rejected"  # this contact, until somebody changes it
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """code and reason: why it failed or was rejected; with a delivery, what could not be sent along."""
+
+    verdict: Verdict
+    code: str | None = None
+    reason: str | None = None
+    remote_id: str | None = None
+
+    @classmethod
+    def delivered(cls, remote_id: str | None, code: str | None = None, reason: str | None = None) -> Self:
+        return cls(Verdict.DELIVERED, code, reason, remote_id)
+
+    @classmethod
+    def failed(cls, code: str, reason: str) -> Self:
+        return cls(Verdict.FAILED, code, reason)
+
+    @classmethod
+    def rejected(cls, code: str, reason: str) -> Self:
+        return cls(Verdict.REJECTED, code, reason)
+
+
+class Kind(StrEnum):
+    """The transitions out of "in flight". Their table is in sql/queries/finish_contacts.sql."""
+
+    DELIVERED = "delivered"
+    RETRY = "retry"  # waits, then again
+    REJECTED = "rejected"
+    DEFERRED = "deferred"  # not sent: back in line, the attempt given back
+    ORPHANED = "orphaned"  # its worker died: back in line, the attempt counts
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """One row to be written. token: the claim it ends. delay_s: seconds until a retry."""
+
+    id: Any
+    token: int
+    kind: Kind
+    error: str | None = None
+    remote_id: str | None = None
+    delay_s: float = 0.0
+
+    @property
+    def code(self) -> str | None:
+        return None if self.error is None else self.error.partition(":")[0]

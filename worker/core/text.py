@@ -1,0 +1,23 @@
+"""Foreign text made fit to be stored, logged and shown."""
+
+import re
+from collections.abc import Iterable
+
+MAX_REASON_CHARACTERS = 500
+MASK = "***"
+SHORTEST_MASKED = 3  # shorter values would mask half of every sentence
+
+# Control characters (Postgres refuses NUL), and lone surrogates, which are no text at all.
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\s]+")
+_EMAIL = re.compile(r"[^\s@<>\"'(),;:\[\]]+@[^\s@<>\"'(),;:\[\]]+")
+
+
+def clean(text: str, hide: Iterable[object] = ()) -> str:
+    """One line of at most MAX_REASON_CHARACTERS. hide: values of a contact, masked wherever they stand, as is any email."""
+    line = _UNPRINTABLE.sub(" ", text).strip()
+    values = {str(value).strip() for value in hide if value is not None}
+    for value in sorted(values, key=len, reverse=True):
+        if len(value) >= SHORTEST_MASKED:
+            line = re.sub(re.escape(value), MASK, line, flags=re.IGNORECASE)
+    line = _EMAIL.sub(MASK, line)
+    return line if len(line) <= MAX_REASON_CHARACTERS else line[: MAX_REASON_CHARACTERS - 1] + "…"

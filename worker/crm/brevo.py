@@ -1,0 +1,127 @@
+"""Brevo, one contact a request.
+
+The batch endpoint never creates and is deprecated from 30 October 2026 on; the import answers nothing per contact. So each
+contact is an upsert of its own: POST with updateEnabled, or PUT by Brevo's id where the row has it, so that a changed email
+address makes no second record. [Brevo's OpenAPI and changelog, 2026-05-12]
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from worker.core.outcome import Contact, Outcome
+from worker.crm.http import Answer, Http
+from worker.errors import LaneError, OutageError, RefusedError
+
+BASE_URL = "https://api.brevo.com/v3"
+REQUESTS_PER_S = 10.0  # /contacts on General accounts, 36,000 an hour too [Brevo, rate limits, 2026-08]
+
+# Attributes that Brevo holds unique over the account, beside email and ext_id: families and companies share them.
+SHARED = ("SMS", "WHATSAPP", "LANDLINE_NUMBER")
+
+DEFAULT_FIELDS = {"FIRSTNAME": "first_name", "LASTNAME": "last_name", "SMS": "phone"}
+
+
+class Brevo:
+    """See worker.crm.client.Client."""
+
+    batch_limit = 1
+    concurrency = 16
+
+    def __init__(self, http: Http, *, list_id: int | None = None, requests_per_s: float | None = REQUESTS_PER_S) -> None:
+        """list_id: the list that delivered contacts are put on."""
+        self.requests_per_s = requests_per_s
+        self._http = http
+        self._lists = {} if list_id is None else {"listIds": [list_id]}
+
+    async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Outcome]:
+        return [await self._upsert(contact) for contact in contacts]
+
+    async def check(self) -> str:
+        """From the contacts' bucket: /account allows 100 requests an hour to everything on the account."""
+        answer = await self._http.request("GET", "/contacts", limit="1")
+        if answer.status != 200:
+            raise RefusedError("REFUSED", f"GET /contacts answered {answer.status}")
+        return "key accepted"
+
+    async def _upsert(self, contact: Contact) -> Outcome:
+        email = (contact.email or "").strip()
+        # Brevo takes no null; what is empty here stays as it is there.
+        attributes = {name: value for name, value in contact.fields.items() if value is not None and value != ""}
+        remote_id = contact.remote_id
+        answer = await self._write(remote_id, email, attributes)
+        if answer.status == 404 and remote_id is not None:
+            # Deleted in Brevo since: it is made anew.
+            remote_id = None
+            answer = await self._write(remote_id, email, attributes)
+
+        note = None
+        shared = _refused_attributes(answer) & attributes.keys()
+        if shared:
+            note = f"{', '.join(sorted(shared))} was left out: {_said(answer)}"
+            attributes = {name: value for name, value in attributes.items() if name not in shared}
+            answer = await self._write(remote_id, email, attributes)
+
+        if answer.status in (200, 201, 204):
+            remote_id = _id(answer) or remote_id or await self._find_id(email)
+            if answer.status == 201 and remote_id is None:
+                raise OutageError("BROKEN_ANSWER", "Brevo answered 201 without the id of the contact")
+            return Outcome.delivered(remote_id, None if note is None else "FIELD_NOT_SENT", note)
+        return _refusal(answer)
+
+    async def _write(self, remote_id: str | None, email: str, attributes: Mapping[str, Any]) -> Answer:
+        if remote_id is None:
+            body = {"email": email, "attributes": attributes, "updateEnabled": True, **self._lists}
+            return await self._http.request("POST", "/contacts", body)
+        body = {"attributes": {**attributes, "EMAIL": email}, **self._lists}
+        return await self._http.request("PUT", f"/contacts/{quote(remote_id, safe='')}", body, identifierType="contact_id")
+
+    async def _find_id(self, email: str) -> str | None:
+        """An update is answered with nothing. The contact is delivered whether its id is found or not."""
+        try:
+            answer = await self._http.request("GET", f"/contacts/{quote(email, safe='')}", identifierType="email_id")
+        except LaneError:
+            return None
+        return _id(answer)
+
+
+def _id(answer: Answer) -> str | None:
+    value = answer.get("id")
+    return str(value) if isinstance(value, int | str) and value != "" else None
+
+
+def _refused_attributes(answer: Answer) -> set[str]:
+    """Which of the shared attributes are why the contact was refused: another contact has it, or it is no phone number.
+
+    By metadata, not by code: since May 2026 duplicates come as invalid_parameter too.
+    """
+    if answer.status != 400:
+        return set()
+    metadata = answer.get("metadata")
+    duplicates = metadata.get("duplicate_identifiers") if isinstance(metadata, dict) else None
+    if isinstance(duplicates, list):
+        names = {str(name).upper() for name in duplicates}
+        return names & set(SHARED) if names <= set(SHARED) else set()
+    return set(SHARED) if "phone" in _said(answer).lower() else set()
+
+
+def _refusal(answer: Answer) -> Outcome:
+    """An answer that is no success. Raises LaneError where it is not about this contact."""
+    said = f"{answer.status}: {_said(answer)}"
+    metadata = answer.get("metadata")
+    duplicates = metadata.get("duplicate_identifiers") if isinstance(metadata, dict) else None
+    if duplicates:
+        names = ", ".join(map(str, duplicates)) if isinstance(duplicates, list) else str(duplicates)
+        return Outcome.rejected("DUPLICATE", f"another contact in Brevo has the same {names} ({said})")
+    if answer.status == 425:
+        return Outcome.failed("TOO_EARLY", f"Brevo is still working on this contact ({said})")
+    if answer.status in (404, 405, 406):
+        raise RefusedError("NOT_FOUND", f"Brevo does not know the address it was asked at ({said}): check BREVO_BASE_URL")
+    if answer.status >= 400:
+        return Outcome.rejected("REJECTED", f"Brevo refused the contact ({said})")
+    raise OutageError("BROKEN_ANSWER", f"Brevo answered what it does not document ({said})")
+
+
+def _said(answer: Answer) -> str:
+    code, message = answer.get("code"), answer.get("message")
+    return " ".join(str(part) for part in (code, message) if part) or answer.text[:200] or "no text"

@@ -1,0 +1,228 @@
+"""The composition root: what lives in what, and how it ends.
+
+    database      the pool: claims, finishes, looks
+    └─ clients    one per CRM with credentials
+       └─ session one direct connection: alive, listening, awake
+          └─ lanes
+
+Inner things end first. Loops beside each other restart on their own, so that one that fails never cancels a request in flight.
+"""
+
+import asyncio
+import random
+import signal
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
+from functools import partial
+from typing import Any, TypeVar
+
+import structlog
+
+from worker import __version__, events
+from worker.bell import Bell
+from worker.contacts import Contacts
+from worker.core.retry import RetryPolicy
+from worker.crm.registry import Account
+from worker.database import Database
+from worker.errors import ConfigurationError, DatabaseTroubleError
+from worker.lane import Lane
+from worker.mapping import FieldMapping, defaults, prepare, read_file
+from worker.recovery import Charge, Recovery
+from worker.schema import Schema, read_schema
+from worker.session import Session
+from worker.settings import LaneSettings, Settings, read_lane
+
+FIRST_BACKOFF_S = 0.1
+LONGEST_BACKOFF_S = 5.0
+FINISH_GRACE_S = 5.0  # after the requests: for the outcomes to be written
+
+Result = TypeVar("Result")
+log = structlog.get_logger()
+
+
+class Daemon:
+    """One worker process. Runs until `stop` is set, then drains."""
+
+    def __init__(self, settings: Settings, accounts: Mapping[str, Account]) -> None:
+        self._settings = settings
+        self._accounts = accounts
+        self._lanes: dict[str, Lane] = {}
+        self.stop = asyncio.Event()
+
+    async def run(self) -> None:
+        """Raises ConfigurationError where only a person can help."""
+        sections = read_file(self._settings.mapping_file)
+        async with AsyncExitStack() as stack:
+            # A claim, a finish and a look at a time for each lane, and one for recovery.
+            size = 3 * len(self._accounts) + 1
+            database = await stack.enter_async_context(
+                Database(
+                    self._settings.database_url,
+                    size=size,
+                    behind_pooler=self._settings.database_behind_pooler,
+                )
+            )
+            schema = await _once_reachable(partial(read_schema, database))
+            lane_settings = {crm: read_lane(crm) for crm in schema.lanes}
+            charges = {
+                crm: Charge(
+                    Contacts(database, table, *await self._mapping(database, schema, crm, sections)),
+                    _policy(lane_settings[crm]),
+                )
+                for crm, table in schema.lanes.items()
+            }
+            recovery = Recovery(database, charges, self._wake)
+            session = Session(
+                self._settings.session_url,
+                database,
+                on_bell=self._wake,
+                on_open=recovery.recover,
+                on_tick=partial(self._tick, recovery),
+            )
+            for crm, account in self._accounts.items():
+                if crm not in schema.lanes:
+                    raise ConfigurationError(f"{crm} is not installed on the contacts table: run `crm-sync migrate`")
+                client, pace = await stack.enter_async_context(account.open(database))
+                self._lanes[crm] = Lane(
+                    crm,
+                    contacts=charges[crm].contacts,
+                    client=client,
+                    session=session,
+                    bell=Bell(session, schema.lanes[crm].id),
+                    pace=pace,
+                    policy=charges[crm].policy,
+                    batch_size=lane_settings[crm].sync_scheduler_batch_size,
+                )
+            self._say_started(schema)
+            await self._run_loops(session, recovery, lane_settings)
+
+    async def _mapping(
+        self, database: Database, schema: Schema, crm: str, sections: Mapping[str, Mapping[str, str]]
+    ) -> tuple[str, Mapping[str, str]]:
+        account = self._accounts.get(crm)
+        if account is None:
+            return "NULL::text", {}
+        section = sections.get(crm) or defaults(account.default_fields, schema.columns)
+        mapping: FieldMapping = await _once_reachable(partial(prepare, database, crm, section))
+        return mapping.email, mapping.fields
+
+    async def _run_loops(self, session: Session, recovery: Recovery, lane_settings: Mapping[str, LaneSettings]) -> None:
+        loops: list[tuple[str, Callable[[], Awaitable[None]]]] = [("session", session.run)]
+        for crm, lane in self._lanes.items():
+            interval_s = lane_settings[crm].sync_scheduler_interval_minutes * 60
+            loops += [
+                (f"{crm} lane", lane.run),
+                (f"{crm} writer", lane.write),
+                (
+                    f"{crm} full look",
+                    partial(_every, interval_s, session, partial(recovery.line_up_strays, crm)),
+                ),
+            ]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(_supervise(name, loop)) for name, loop in loops]
+                await self.stop.wait()
+                await self._drain(session)
+                for task in tasks:
+                    task.cancel()
+        except* ConfigurationError as errors:
+            raise errors.exceptions[0] from None
+
+    async def _tick(self, recovery: Recovery, dead: Sequence[int]) -> None:
+        await recovery.recover(dead)
+        for lane in self._lanes.values():
+            await lane.look()
+
+    async def _drain(self, session: Session) -> None:
+        grace_s = self._settings.shutdown_grace_s
+        log.info(events.WORKER_STOPPING, grace_s=grace_s)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(grace_s + FINISH_GRACE_S):
+                await asyncio.gather(*(lane.stop(grace_s) for lane in self._lanes.values()))
+                await session.end()
+        log.info(events.WORKER_STOPPED)
+
+    def _wake(self, crm: str) -> None:
+        lane = self._lanes.get(crm)
+        if lane is not None:
+            lane.wake.set()
+
+    def _say_started(self, schema: Schema) -> None:
+        log.info(events.WORKER_STARTED, version=__version__, lanes=sorted(self._lanes))
+        for crm in sorted(schema.lanes.keys() - self._lanes.keys()):
+            log.info(events.LANE_WITHOUT_CREDENTIALS, crm=crm, note="no credentials, so its contacts wait")
+
+
+async def serve(settings: Settings, accounts: Mapping[str, Account]) -> None:
+    """Runs a worker until SIGTERM or SIGINT; a second one ends it at once."""
+    daemon = Daemon(settings, accounts)
+    loop = asyncio.get_running_loop()
+    running = asyncio.current_task()
+
+    def stop() -> None:
+        if daemon.stop.is_set() and running is not None:
+            running.cancel()
+        daemon.stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    # A stop while the database is still waited for has nothing to drain.
+    work = asyncio.ensure_future(daemon.run())
+    stopped = asyncio.ensure_future(daemon.stop.wait())
+    try:
+        await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        await work
+    finally:
+        work.cancel()
+        stopped.cancel()
+
+
+async def _supervise(name: str, loop: Callable[[], Awaitable[None]]) -> None:
+    """Runs a loop for ever. One that fails is run again after a growing, jittered pause; only a person's matter ends it."""
+    backoff_s = FIRST_BACKOFF_S
+    while True:
+        started = asyncio.get_running_loop().time()
+        try:
+            await loop()
+        except ConfigurationError:
+            raise
+        except DatabaseTroubleError as error:
+            log.warning(events.DATABASE_TROUBLE, loop=name, reason=str(error))
+        except Exception:
+            log.exception(events.LOOP_FAILED, loop=name)
+        else:
+            return
+        if asyncio.get_running_loop().time() - started > LONGEST_BACKOFF_S:
+            backoff_s = FIRST_BACKOFF_S
+        await _pause(backoff_s)
+        backoff_s = min(backoff_s * 2, LONGEST_BACKOFF_S)
+
+
+async def _once_reachable(work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+    """Waits for a database that is away, and says so once for each reason."""
+    backoff_s = FIRST_BACKOFF_S
+    said = ""
+    while True:
+        try:
+            return await work()
+        except DatabaseTroubleError as error:
+            if str(error) != said:
+                said = str(error)
+                log.warning(events.DATABASE_TROUBLE, reason=said, note="waiting for the database")
+        await _pause(backoff_s)
+        backoff_s = min(backoff_s * 2, LONGEST_BACKOFF_S)
+
+
+async def _every(interval_s: float, session: Session, work: Callable[[], Awaitable[object]]) -> None:
+    while True:
+        await session.opened.wait()
+        await work()
+        await asyncio.sleep(interval_s)
+
+
+async def _pause(seconds: float) -> None:
+    await asyncio.sleep(seconds * random.uniform(0.5, 1))  # noqa: S311 (jitter is no secret)
+
+
+def _policy(settings: LaneSettings) -> RetryPolicy:
+    return RetryPolicy(settings.sync_max_retries, settings.sync_retry_delay_minutes * 60)

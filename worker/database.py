@@ -1,0 +1,121 @@
+"""Connections to Postgres, and its errors in our words."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+
+from worker.core.text import clean
+from worker.errors import ConfigurationError, DatabaseTroubleError
+
+CONNECT_TIMEOUT_S = 10.0
+STATEMENT_TIMEOUT_S = 30.0
+
+# Classes of SQLSTATE that only a person can put right: undefined or forbidden (42), no such database or schema (3D, 3F),
+# wrong data for a statement of ours (22). All others pass: restarts, limits, locks, standbys, plans gone stale, passwords.
+_FOR_A_PERSON = ("22", "3D", "3F", "42")
+
+SESSION_SETTINGS = {
+    "application_name": "crm-sync",
+    # A lost claim or finish after a crash of the database only repeats an upsert.
+    "synchronous_commit": "off",
+    # A plan made while the table was empty would be kept after a million rows came.
+    "plan_cache_mode": "force_custom_plan",
+    "jit": "off",
+}
+
+
+def reason(error: BaseException) -> str:
+    """What went wrong, without the values that Postgres quotes in the details."""
+    text = error.args[0] if isinstance(error, asyncpg.PostgresError) and error.args else error
+    return clean(str(text)) or type(error).__name__
+
+
+def translate(error: Exception) -> Exception:
+    """A driver's, server's or network's error in our words; anything else as it is."""
+    if isinstance(error, asyncpg.PostgresError):
+        state = getattr(error, "sqlstate", None) or ""
+        if state.startswith(_FOR_A_PERSON):
+            return ConfigurationError(f"the database refused a statement: {reason(error)} (SQLSTATE {state})")
+        return DatabaseTroubleError(f"{reason(error)} (SQLSTATE {state})")
+    if isinstance(error, TimeoutError):
+        return DatabaseTroubleError("the database did not answer in time")
+    if isinstance(error, (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)):
+        return DatabaseTroubleError(reason(error))
+    return error
+
+
+@asynccontextmanager
+async def translated() -> AsyncIterator[None]:
+    try:
+        yield
+    except Exception as error:
+        ours = translate(error)
+        if ours is error:
+            raise
+        raise ours from error
+
+
+async def connect(url: str, settings: dict[str, str]) -> asyncpg.Connection:
+    """A connection outside the pool. Raises ConfigurationError or DatabaseTroubleError."""
+    async with translated():
+        return await asyncpg.connect(
+            url, timeout=CONNECT_TIMEOUT_S, command_timeout=STATEMENT_TIMEOUT_S, server_settings=settings
+        )
+
+
+class Database:
+    """The pool. One statement is one transaction, and leaves nothing behind on its connection."""
+
+    def __init__(self, url: str, *, size: int, behind_pooler: bool = False) -> None:
+        """behind_pooler: a transaction pooler refuses settings of a session, and forgets its prepared statements."""
+        self._arguments: dict[str, Any] = {
+            "dsn": url,
+            "min_size": 0,
+            "max_size": size,
+            "timeout": CONNECT_TIMEOUT_S,
+            "command_timeout": STATEMENT_TIMEOUT_S,
+            "reset": _nothing_to_reset,
+        }
+        if behind_pooler:
+            self._arguments["statement_cache_size"] = 0
+        else:
+            self._arguments["server_settings"] = SESSION_SETTINGS
+        self._pool: asyncpg.Pool | None = None
+
+    async def __aenter__(self) -> "Database":
+        self._pool = await asyncpg.create_pool(**self._arguments)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._pool is not None:
+            # Not close(): that waits for statements a dead network never answers.
+            self._pool.terminate()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy]:
+        if self._pool is None:
+            raise RuntimeError("the pool is not open")
+        async with translated(), self._pool.acquire(timeout=CONNECT_TIMEOUT_S) as connection:
+            try:
+                yield connection
+            except (TimeoutError, asyncio.CancelledError):
+                # After a timeout the driver does not know that the connection is dead.
+                connection.terminate()
+                raise
+
+    async def fetch(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
+        """Raises ConfigurationError or DatabaseTroubleError."""
+        async with self.connection() as connection:
+            return await connection.fetch(statement, *arguments)
+
+    async def value(self, statement: str, *arguments: object) -> Any:
+        """The first column of the first row, None if there is none. Raises as fetch does."""
+        rows = await self.fetch(statement, *arguments)
+        return rows[0][0] if rows else None
+
+
+async def _nothing_to_reset(_connection: asyncpg.Connection) -> None:
+    """Spares a round trip per statement: no statement of ours leaves state behind on its connection."""

@@ -1,0 +1,110 @@
+"""Writes outcomes back to the rows, in batches as large as they come.
+
+While one statement runs, the outcomes that arrive meanwhile gather for the next: a single contact is written at once, a flood
+in hundreds. Nothing is given up: what cannot be written, because the database is away or the application has locked the row,
+stays here and is tried again.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+
+import structlog
+
+from worker import events
+from worker.contacts import Contacts
+from worker.core.outcome import Finish, Kind
+from worker.errors import DatabaseTroubleError
+
+LARGEST_BATCH = 500
+FIRST_WAIT_S = 0.005
+LONGEST_WAIT_S = 0.5
+
+log = structlog.get_logger()
+
+
+class Finisher:
+    """on_written is called after each statement: with how many contacts are out of hand, and whether any is due again."""
+
+    def __init__(self, crm: str, contacts: Contacts, on_written: Callable[[int, bool], None]) -> None:
+        self._contacts = contacts
+        self._on_written = on_written
+        self._log = log.bind(crm=crm)
+        self._fresh: list[Finish] = []
+        self._locked: list[Finish] = []  # tried, and locked by the application
+        self._arrived = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def put(self, finishes: Iterable[Finish]) -> None:
+        self._fresh.extend(finishes)
+        self._arrived.set()
+        self._idle.clear()
+
+    async def drained(self) -> None:
+        """Returns when everything put so far is written."""
+        await self._idle.wait()
+
+    async def run(self) -> None:
+        wait_s = FIRST_WAIT_S
+        while True:
+            if not self._fresh:
+                if not self._locked:
+                    self._idle.set()
+                # With locked rows in hand it is time itself that is waited for, or fresh outcomes.
+                wait_s = await self._wait(wait_s) if self._locked else await self._wait(None)
+            await self._write()
+
+    async def _wait(self, wait_s: float | None) -> float:
+        """Until outcomes arrive, or so many seconds. How long to wait next time."""
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._arrived.wait()
+        except TimeoutError:
+            return min((wait_s or FIRST_WAIT_S) * 2, LONGEST_WAIT_S)
+        return FIRST_WAIT_S
+
+    async def _write(self) -> None:
+        fresh = self._fresh[:LARGEST_BATCH]
+        again = self._locked[: LARGEST_BATCH - len(fresh)]
+        batch = [*fresh, *again]
+        if not batch:
+            return
+        started = time.perf_counter()
+        try:
+            written = await self._contacts.finish(batch)
+            left_out = [finish for finish in batch if finish.id not in written]
+            locked = await self._contacts.still_claimed(left_out) if left_out else set()
+        except DatabaseTroubleError as error:
+            # Repeating is harmless, also where the statement was applied and only its answer lost.
+            self._log.warning(events.DATABASE_TROUBLE, reason=str(error), contacts=len(batch))
+            await asyncio.sleep(LONGEST_WAIT_S)
+            return
+        del self._fresh[: len(fresh)]
+        del self._locked[: len(again)]
+        if not self._fresh:
+            self._arrived.clear()
+        self._locked.extend(finish for finish in left_out if finish.id in locked)
+        self._on_written(len(fresh), any(due_in_s is not None for due_in_s in written.values()))
+        self._tell(batch, written.keys(), len(left_out) - len(locked), started)
+
+    def _tell(self, batch: Sequence[Finish], written: Iterable[object], lost: int, started: float) -> None:
+        done = set(written)
+        if done:
+            counts = Counter(finish.kind.value for finish in batch if finish.id in done)
+            duration_ms = round((time.perf_counter() - started) * 1000, 1)
+            self._log.info(events.CONTACTS_FINISHED, **counts, write_ms=duration_ms)
+        if lost:
+            # Deleted meanwhile, or taken over by another worker while we had lost our session.
+            self._log.info(events.CONTACTS_LOST, contacts=lost)
+        for finish in batch:
+            if finish.id in done and finish.error is not None:
+                retry_in_s = round(finish.delay_s) if finish.kind is Kind.RETRY else None
+                self._log.warning(
+                    events.CONTACT_FAILED,
+                    contact=str(finish.id),
+                    outcome=finish.kind.value,
+                    error=finish.error,
+                    retry_in_s=retry_in_s,
+                )

@@ -1,0 +1,259 @@
+"""The lane of one CRM: wake, claim, deliver, finish."""
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
+import structlog
+
+from worker import events
+from worker.bell import Bell
+from worker.contacts import Contacts
+from worker.core.breaker import Breaker
+from worker.core.identity import check_email
+from worker.core.outcome import Contact, Finish, Outcome
+from worker.core.retry import RetryPolicy, deferred
+from worker.crm.client import Client
+from worker.errors import (
+    DatabaseTroubleError,
+    HeldBackError,
+    LaneError,
+    NotSentError,
+    RefusedError,
+    ThrottledError,
+)
+from worker.finisher import Finisher
+from worker.pace import Pace
+from worker.session import Session
+
+FIRST_NAP_S = 0.001
+LONGEST_NAP_S = 0.1
+HELP_INTERVAL_S = 0.5  # the keeper calls for help at most so often
+LATE_S = 0.002  # a timer that fires a moment early would find nothing
+
+log = structlog.get_logger()
+
+
+class Lane:
+    """Four things run side by side: one claim at a time, deliveries up to the CRM's concurrency, one writer of outcomes,
+    and the sleeping keeper of the bell. Every contact in hand is either waiting for its request, in one, or being written.
+    """
+
+    def __init__(
+        self,
+        crm: str,
+        *,
+        contacts: Contacts,
+        client: Client,
+        session: Session,
+        bell: Bell,
+        pace: Pace,
+        policy: RetryPolicy,
+        batch_size: int,
+    ) -> None:
+        """batch_size: contacts in one claim at most."""
+        self.crm = crm
+        self.wake = asyncio.Event()
+        self._contacts = contacts
+        self._client = client
+        self._session = session
+        self._bell = bell
+        self._pace = pace
+        self._policy = policy
+        self._batch_size = batch_size
+        self._log = log.bind(crm=crm)
+        self._finisher = Finisher(crm, contacts, self._when_written)
+        self._breaker = Breaker()
+        self._paused_until = 0.0
+        self._requests = asyncio.Semaphore(client.concurrency)
+        self._deliveries: set[asyncio.Task[None]] = set()
+        self._in_hand = 0
+        self._room_made = asyncio.Event()
+        self._nap_s = 0.0
+        self._help_after = 0.0
+        self._last_answer = 0.0
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Claims until stopped. Raises DatabaseTroubleError, and may be run again after it."""
+        while limit := await self._room():
+            self.wake.clear()
+            contacts = await self._contacts.claim(limit, self._session.next_token())
+            if not contacts:
+                await self._sleep()
+                continue
+            self._start(contacts)
+            await self._bell.disarm()
+            if len(contacts) == limit:
+                await self._call_for_help()
+
+    async def write(self) -> None:
+        """Writes outcomes back for as long as it runs."""
+        await self._finisher.run()
+
+    async def look(self) -> None:
+        """The tick: finds what no bell has told of, and takes over from a keeper that died."""
+        due_in_s = await self._contacts.next_due_s()
+        if (due_in_s is not None and due_in_s <= 0) or (not self._bell.kept and await self._bell.keep()):
+            self.wake.set()
+
+    async def stop(self, grace_s: float) -> None:
+        """Claims nothing more, gives back what no request was started for, and lets requests end for so many seconds."""
+        self._stopping.set()
+        self.wake.set()
+        self._room_made.set()
+        self._pace.release()
+        if self._deliveries:
+            _, late = await asyncio.wait(self._deliveries, timeout=grace_s)
+            for delivery in late:
+                delivery.cancel()
+            if late:
+                await asyncio.wait(late)
+        await self._finisher.drained()
+
+    # Claim.
+
+    async def _room(self) -> int:
+        """How many contacts may be claimed, once any may: the session open, the CRM well, hands free. 0 when stopping."""
+        while not self._stopping.is_set():
+            await self._session.opened.wait()
+            wait_s = max(self._breaker.wait_s(time.monotonic()), self._paused_until - time.monotonic())
+            if wait_s > 0:
+                await _wait(self._stopping, wait_s)
+                continue
+            deliveries = self._breaker.limit(self._client.concurrency)
+            capacity = deliveries * self._client.batch_limit
+            if self._breaker.unlimited:
+                capacity *= 2  # the next ones are at hand when a request ends
+            # Half at least, or else every contact that is finished would cost a claim of its own.
+            if capacity - self._in_hand >= max(1, min(capacity, self._batch_size) // 2):
+                return min(capacity - self._in_hand, self._batch_size)
+            self._room_made.clear()
+            await self._room_made.wait()
+        return 0
+
+    async def _sleep(self) -> None:
+        """After an empty claim: until the bell rings, a contact is due, or something holds one back and is worth a look."""
+        keeper = await self._bell.keep()
+        if keeper and not await self._bell.arm():
+            await self._nap()  # a flip is uncommitted, and its application was told that somebody is awake
+            return
+        due_in_s = await self._contacts.next_due_s()
+        if due_in_s is not None and due_in_s <= 0:
+            await self._nap()  # it was committed before the bell was armed, or its row is locked by the application
+            return
+        self._nap_s = 0.0
+        await _wait(self.wake, None if due_in_s is None else due_in_s + LATE_S)
+
+    async def _nap(self) -> None:
+        nap_s = self._nap_s
+        self._nap_s = min(max(nap_s * 2, FIRST_NAP_S), LONGEST_NAP_S)
+        await _wait(self.wake, nap_s)
+
+    async def _call_for_help(self) -> None:
+        """There is more than one claim holds: the other workers are asleep, and the bell tells only that somebody is awake."""
+        now = time.monotonic()
+        if self._bell.kept and now >= self._help_after:
+            self._help_after = now + HELP_INTERVAL_S
+            await self._session.notify(self.crm)
+
+    # Deliver.
+
+    def _start(self, contacts: Sequence[Contact]) -> None:
+        self._nap_s = 0.0
+        self._in_hand += len(contacts)
+        size = self._client.batch_limit
+        for first in range(0, len(contacts), size):
+            delivery = asyncio.create_task(self._deliver(contacts[first : first + size]))
+            self._deliveries.add(delivery)
+            delivery.add_done_callback(self._deliveries.discard)
+
+    async def _deliver(self, batch: Sequence[Contact]) -> None:
+        """One request, and the finishes that come of it. Whatever happens, every contact gets one."""
+        finishes = [deferred(contact) for contact in batch]
+        try:
+            async with self._requests:
+                if self._may_send():
+                    finishes = await self._send(batch)
+        except DatabaseTroubleError as error:
+            self._log.warning(events.DATABASE_TROUBLE, reason=str(error))
+        except Exception:  # noqa: BLE001 (logged with its traceback; every contact goes back)
+            # A fault of ours, not of a contact or the CRM. Loud, and the lane leaves the CRM alone before it tries again.
+            self._log.exception(events.LOOP_FAILED)
+            self._trip("INTERNAL", "an unexpected error, see the log", at_once=True)
+        finally:
+            self._finisher.put(finishes)
+
+    def _may_send(self) -> bool:
+        now = time.monotonic()
+        return (
+            not self._stopping.is_set()
+            and self._session.opened.is_set()
+            and self._breaker.wait_s(now) == 0
+            and now >= self._paused_until
+        )
+
+    async def _send(self, batch: Sequence[Contact]) -> list[Finish]:
+        problems = [check_email(contact.email) for contact in batch]
+        sendable = [contact for contact, problem in zip(batch, problems, strict=True) if problem is None]
+        outcomes = iter(await self._request(sendable) if sendable else [])
+        finishes = []
+        for contact, problem in zip(batch, problems, strict=True):
+            outcome = next(outcomes) if problem is None else Outcome.rejected("INVALID_EMAIL", problem)
+            finishes.append(
+                deferred(contact) if outcome is None else self._policy.finish(contact, outcome, random.random())  # noqa: S311
+            )
+        return finishes
+
+    async def _request(self, batch: Sequence[Contact]) -> Sequence[Outcome | None]:
+        """An outcome each; None for what goes back untouched, because nothing was said about it."""
+        started = time.monotonic()
+        try:
+            outcomes = await self._client.deliver(batch)
+        except HeldBackError as error:
+            self._paused_until = max(self._paused_until, started + error.pause_s)
+        except ThrottledError as error:
+            await self._pause(error)
+        except RefusedError as error:
+            self._trip(error.code, error.reason, at_once=True)
+        except LaneError as error:
+            others_succeed = self._last_answer > started
+            if others_succeed and not isinstance(error, NotSentError):
+                # The CRM is well and fails on this one only: that is its own failure, and counts.
+                return [Outcome.failed(error.code, error.reason)] * len(batch)
+            self._trip(error.code, error.reason)
+        else:
+            self._last_answer = time.monotonic()
+            if self._breaker.succeeded():
+                self._log.info(events.BREAKER_CLOSED)
+                self._room_made.set()
+            return outcomes
+        return [None] * len(batch)
+
+    def _trip(self, code: str, reason: str, *, at_once: bool = False) -> None:
+        if self._breaker.failed(time.monotonic(), random.random(), at_once=at_once):  # noqa: S311 (jitter is no secret)
+            self._log.error(events.BREAKER_OPENED, code=code, reason=reason)
+
+    async def _pause(self, error: ThrottledError) -> None:
+        until = time.monotonic() + error.pause_s
+        if until > self._paused_until:
+            self._paused_until = until
+            self._log.warning(events.LANE_PAUSED, code=error.code, reason=error.reason, pause_s=round(error.pause_s, 1))
+            await self._pace.pause(error.pause_s)
+
+    # Finish.
+
+    def _when_written(self, contacts: int, due_again: bool) -> None:
+        self._in_hand -= contacts
+        self._room_made.set()
+        if due_again:
+            self.wake.set()
+
+
+async def _wait(event: asyncio.Event, seconds: float | None) -> None:
+    """Until the event is set, at most so long."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()

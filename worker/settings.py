@@ -1,0 +1,110 @@
+"""All settings. The only reader of the environment, of .env, and of systemd's credentials."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from worker.errors import ConfigurationError
+
+Model = TypeVar("Model", bound=BaseSettings)
+
+
+def _postgres_url(url: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    # SQLAlchemy writes the driver into the scheme: postgresql+asyncpg://
+    if not separator or scheme.partition("+")[0] not in ("postgresql", "postgres"):
+        raise ValueError("expected a URL such as postgresql://user@host:5432/database")
+    return f"postgresql://{rest}"
+
+
+PostgresUrl = Annotated[str, AfterValidator(_postgres_url)]
+
+
+class _Settings(BaseSettings):
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", env_ignore_empty=True, env_file=".env", hide_input_in_errors=True
+    )
+
+
+class Settings(_Settings):
+    """What the worker as a whole needs."""
+
+    database_url: PostgresUrl = Field(description="the database with the contacts table")
+    listen_database_url: PostgresUrl | None = Field(
+        None,
+        description="a direct connection to the same database, where DATABASE_URL goes through a transaction pooler",
+    )
+    database_behind_pooler: bool = Field(default=False, description="DATABASE_URL goes through a transaction pooler (pgbouncer)")
+    mapping_file: Path | None = Field(None, description="TOML file of what is sent to each CRM; built-in defaults without it")
+    shutdown_grace_s: float = Field(
+        20.0,
+        ge=0,
+        le=600,
+        description="seconds that requests under way get to end when the worker is stopped",
+    )
+
+    @property
+    def session_url(self) -> str:
+        return self.listen_database_url or self.database_url
+
+
+class LaneSettings(_Settings):
+    """The same for each CRM; the names begin with the CRM's, in capitals: BREVO_SYNC_MAX_RETRIES."""
+
+    sync_scheduler_interval_minutes: float = Field(
+        15.0,
+        gt=0,
+        le=1440,
+        description="minutes between two full looks at the table, for flips that no trigger saw",
+    )
+    sync_scheduler_batch_size: int = Field(100, ge=1, le=5000, description="contacts claimed at once, at most")
+    sync_max_retries: int = Field(3, ge=0, le=100, description="retries of a contact after its first attempt")
+    sync_retry_delay_minutes: float = Field(
+        5.0, gt=0, le=1440, description="minutes before the first retry, doubled for each further one"
+    )
+
+
+class BrevoSettings(_Settings):
+    brevo_api_key: SecretStr | None = Field(None, description="Brevo's API key; without it Brevo has no lane")
+    brevo_list_id: int | None = Field(None, ge=1, description="the list in Brevo that delivered contacts are put on")
+    brevo_base_url: str = Field("https://api.brevo.com/v3", description="where Brevo's API is")
+    brevo_requests_per_second: float = Field(
+        10.0,
+        ge=0,
+        le=1000,
+        description="requests a second for the whole account, over all workers; 0 for no limit",
+    )
+
+
+def read(model: type[Model]) -> Model:
+    """Reads one model. Raises ConfigurationError with the names of what is wrong and what is expected, never with a value."""
+    return _read(lambda folder: model(_secrets_dir=folder))
+
+
+def read_lane(crm: str) -> LaneSettings:
+    """Reads the settings of one CRM's lane. Raises as read does."""
+    prefix = f"{crm.upper()}_"
+    return _read(lambda folder: LaneSettings(_env_prefix=prefix, _secrets_dir=folder), prefix)
+
+
+def _read(build: Callable[[str | None], Model], prefix: str = "") -> Model:
+    # systemd's LoadCredential puts one file for each key there.
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    try:
+        return build(credentials if credentials and Path(credentials).is_dir() else None)
+    except ValidationError as error:
+        problems = [
+            f"{prefix}{'.'.join(map(str, problem['loc'])).upper()}: {_expected(problem['type'], problem['msg'])}"
+            for problem in error.errors(include_input=False, include_url=False, include_context=False)
+        ]
+        raise ConfigurationError("; ".join(problems)) from None
+
+
+def _expected(kind: str, message: str) -> str:
+    if kind == "missing":
+        return "not set; it is required"
+    return message.removeprefix("Value error, ")

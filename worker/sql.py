@@ -1,0 +1,42 @@
+"""The statements of sql/queries, with a CRM's column names put in.
+
+The files are written for psql, whose variables stand for what differs between CRMs: `:due_at` is brevo_due_at or
+hubspot_due_at, `:'crm'` a literal. The same substitution is made here.
+"""
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+_VARIABLE = re.compile(r"::|:'(\w+)'|:([a-z_]+)")
+
+
+def folder() -> Path:
+    """Where the SQL lives: inside an installed package, beside it in a checkout."""
+    packaged = Path(__file__).parent / "sql"
+    return packaged if packaged.is_dir() else packaged.parents[1] / "sql"
+
+
+@cache
+def query(name: str) -> str:
+    """The text of one statement, as it stands in its file."""
+    return (folder() / "queries" / f"{name}.sql").read_text()
+
+
+def render(name: str, variables: Mapping[str, str]) -> str:
+    """A statement with its variables put in. They are SQL already: identifiers quoted, expressions as they are."""
+
+    def value(match: re.Match[str]) -> str:
+        literal, name = match.groups()
+        if literal is not None:
+            return "'" + variables[literal].replace("'", "''") + "'"
+        return match.group() if name is None else variables[name]
+
+    # Comments are for readers of the file; pg_stat_activity and the wire need not carry them.
+    statement = "\n".join(line for line in query(name).splitlines() if not line.lstrip().startswith("--"))
+    return _VARIABLE.sub(value, statement).strip()
+
+
+def quote(identifier: str) -> str:
+    return '"' + identifier.replace('"', '""') + '"'
