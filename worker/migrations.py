@@ -16,8 +16,7 @@ LOCK = (1668443496, 0)  # advisory: one migrates at a time, and a killed one lea
 
 def pending(url: str) -> list[str]:
     """Names of the migrations that are not applied yet. Raises as migrate does."""
-    with _translated():
-        backend = _backend(url)
+    with _backend(url) as backend:
         return [migration.id for migration in backend.to_apply(_migrations())]
 
 
@@ -26,8 +25,7 @@ def migrate(url: str) -> list[str]:
 
     Raises ConfigurationError with the server's reason, DatabaseTroubleError when it cannot be reached.
     """
-    with _translated(), _alone(url):
-        backend = _backend(url)
+    with _backend(url) as backend, _alone(url):
         todo = backend.to_apply(_migrations())
         backend.apply_migrations(todo)
         return [migration.id for migration in todo]
@@ -35,15 +33,21 @@ def migrate(url: str) -> list[str]:
 
 def rollback(url: str) -> list[str]:
     """Undoes all that is applied, the last one first. Raises as migrate does."""
-    with _translated(), _alone(url):
-        backend = _backend(url)
+    with _backend(url) as backend, _alone(url):
         todo = backend.to_rollback(_migrations())
         backend.rollback_migrations(todo)
         return [migration.id for migration in todo]
 
 
-def _backend(url: str) -> DatabaseBackend:
-    return yoyo.get_backend(url.replace("postgresql://", "postgresql+psycopg://", 1), migration_table="_crm_sync_migration")
+@contextmanager
+def _backend(url: str) -> Iterator[DatabaseBackend]:
+    address = url.replace("postgresql://", "postgresql+psycopg://", 1)
+    with _translated():
+        backend = yoyo.get_backend(address, migration_table="_crm_sync_migration")
+        try:
+            yield backend
+        finally:
+            backend.connection.close()
 
 
 def _migrations() -> "yoyo.migrations.MigrationList":

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 from psycopg import sql
@@ -50,21 +51,45 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-class Postgres:
+class Server:
+    """A server that is there already. url: of a role that may create databases."""
+
+    def __init__(self, url: str) -> None:
+        self._url = urlsplit(url)
+
+    def url(self, database: str | None = None) -> str:
+        """The URL of a database on this server; without a name the one it was given with."""
+        return urlunsplit(self._url if database is None else self._url._replace(path=f"/{database}"))
+
+    def create_database(self, name: str, template: str | None = None) -> str:
+        """Creates a database, from a template if one is given, and returns its URL."""
+        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+            sql.Identifier(name), sql.Identifier(template or "template1")
+        )
+        self._execute(statement)
+        return self.url(name)
+
+    def drop_database(self, name: str) -> None:
+        self._execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+    def _execute(self, statement: sql.Composed) -> None:
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute(statement)
+
+
+class Postgres(Server):
     """One server on loopback with a data folder of its own. Start, stop, kill, restart; the port stays the same."""
 
     def __init__(self, version: int = DEFAULT_VERSION, options: Mapping[str, str] | None = None) -> None:
         self.options = dict(options or {})
         self.port = free_port()
+        super().__init__(f"postgresql://postgres@127.0.0.1:{self.port}/postgres")
         self.folder = Path(tempfile.mkdtemp(prefix="crm-sync-postgres-"))
         self.data = self.folder / "data"
         self._user = _unprivileged_user()
         if self._user is not None:
             shutil.chown(self.folder, self._user)
         self.binaries = _reachable(binaries(version), self.folder, self._user)
-
-    def url(self, database: str = "postgres") -> str:
-        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
 
     def create(self) -> None:
         """Makes the data folder and starts the server."""
@@ -93,21 +118,6 @@ class Postgres:
         if (self.data / "postmaster.pid").exists():
             self.stop("immediate")
         shutil.rmtree(self.folder, ignore_errors=True)
-
-    def create_database(self, name: str, template: str | None = None) -> str:
-        """Creates a database, from a template if one is given, and returns its URL."""
-        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy").format(
-            sql.Identifier(name), sql.Identifier(template or "template1")
-        )
-        self._execute(statement)
-        return self.url(name)
-
-    def drop_database(self, name: str) -> None:
-        self._execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
-
-    def _execute(self, statement: sql.Composed) -> None:
-        with psycopg.connect(self.url(), autocommit=True) as connection:
-            connection.execute(statement)
 
     def _run(self, program: str, *arguments: object) -> None:
         command = [str(self.binaries / program), *map(str, arguments)]

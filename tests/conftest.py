@@ -1,0 +1,65 @@
+"""A real PostgreSQL, and a fresh database for each test, copied from a migrated template."""
+
+import itertools
+import os
+from collections.abc import AsyncIterator, Iterator
+
+import asyncpg
+import pytest
+
+from worker import migrations
+from worker.sandbox.postgres import DEFAULT_VERSION, Server, running_postgres
+
+TEMPLATE = "crm_sync_template"
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """The server of TEST_DATABASE_URL, else an embedded one of version PG."""
+    if url := os.environ.get("TEST_DATABASE_URL"):
+        yield Server(url)
+        return
+    # The tests kill workers, not the server's disk: what survives a power cut is not their subject.
+    with running_postgres(int(os.environ.get("PG") or DEFAULT_VERSION), {"fsync": "off", "max_connections": "200"}) as own:
+        yield own
+
+
+@pytest.fixture(scope="session")
+def template(server: Server) -> Iterator[str]:
+    server.drop_database(TEMPLATE)
+    migrations.migrate(server.create_database(TEMPLATE))
+    yield TEMPLATE
+    server.drop_database(TEMPLATE)
+
+
+@pytest.fixture
+def empty_url(server: Server) -> Iterator[str]:
+    """A database with nothing in it."""
+    name = f"crm_sync_test_{os.getpid()}_{next(_numbers)}"
+    yield server.create_database(name)
+    server.drop_database(name)
+
+
+@pytest.fixture
+def url(server: Server, template: str) -> Iterator[str]:
+    """A migrated database."""
+    name = f"crm_sync_test_{os.getpid()}_{next(_numbers)}"
+    yield server.create_database(name, template)
+    server.drop_database(name)
+
+
+@pytest.fixture
+async def app(url: str) -> AsyncIterator[asyncpg.Connection]:
+    """The application: an ordinary connection that knows nothing of us."""
+    connection = await asyncpg.connect(url)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def other_app(url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A second session of the application."""
+    connection = await asyncpg.connect(url)
+    yield connection
+    await connection.close()

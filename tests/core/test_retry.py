@@ -1,0 +1,49 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.core.outcome import Contact, Kind, Outcome
+from worker.core.retry import JITTER, LONGEST_DELAY_S, RetryPolicy
+
+POLICY = RetryPolicy(max_retries=3, delay_s=300)
+
+
+def contact(attempts: int) -> Contact:
+    return Contact("id", 7, attempts, None, "ada@example.com", {"FIRSTNAME": "Ada"})
+
+
+@given(st.integers(1, 10_000), st.floats(0.001, 86_400), st.floats(0, 1, exclude_max=True))
+def test_a_delay_doubles_up_to_a_day_give_or_take_the_jitter(retry, delay_s, chance):
+    bare = min(delay_s * 2 ** min(retry - 1, 60), LONGEST_DELAY_S)
+    delay = RetryPolicy(3, delay_s).delay_before_retry(retry, chance)
+    assert bare * (1 - JITTER) <= delay <= bare * (1 + JITTER)
+
+
+def test_without_luck_the_delays_are_5_10_and_20_minutes():
+    assert [POLICY.delay_before_retry(retry, 0.5) for retry in (1, 2, 3)] == [300, 600, 1200]
+
+
+@given(st.integers(1, 10), st.integers(0, 10))
+def test_a_failed_contact_is_tried_once_more_than_it_may_be_retried(attempts, max_retries):
+    finish = RetryPolicy(max_retries, 1).finish(contact(attempts), Outcome.failed("A", "b"), 0.5)
+    assert finish.kind is (Kind.RETRY if attempts <= max_retries else Kind.REJECTED)
+
+
+def test_a_rejected_contact_is_not_tried_again():
+    finish = POLICY.finish(contact(1), Outcome.rejected("REJECTED", "no"), 0.5)
+    assert (finish.kind, finish.error, finish.code) == (Kind.REJECTED, "REJECTED: no", "REJECTED")
+
+
+def test_a_delivered_contact_says_what_could_not_be_sent():
+    finish = POLICY.finish(contact(1), Outcome.delivered("9", "FIELD_NOT_SENT", "SMS"), 0.5)
+    assert (finish.kind, finish.remote_id, finish.error) == (Kind.DELIVERED, "9", "FIELD_NOT_SENT: SMS")
+
+
+def test_values_of_the_contact_are_masked_in_the_reason():
+    finish = POLICY.finish(contact(1), Outcome.rejected("REJECTED", "ADA@example.com of Ada is bad"), 0.5)
+    assert finish.error == "REJECTED: *** of *** is bad"
+
+
+def test_an_orphan_goes_back_in_line_until_it_has_outlived_all_its_workers():
+    assert POLICY.orphan("id", 7, 3).kind is Kind.ORPHANED
+    parked = POLICY.orphan("id", 7, 4)
+    assert (parked.kind, parked.code) == (Kind.REJECTED, "WORKER_DIED")

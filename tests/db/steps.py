@@ -1,0 +1,61 @@
+"""Steps of the protocol, by hand: what a worker and an application do, one at a time."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+
+from worker.contacts import Contacts
+from worker.core.outcome import Contact, Finish, Kind
+from worker.database import Database
+from worker.schema import read_schema
+
+COLUMNS = ["sync_status", "processing_status", "processing_error", "contact_id", "attempts", "due_at", "claimed_by", "synced_at"]
+
+
+class Worker:
+    """A worker's statements on Brevo's columns, without its loops."""
+
+    def __init__(self, database: Database, contacts: Contacts, number: int) -> None:
+        self.database = database
+        self.contacts = contacts
+        self._token = number << 32
+
+    async def claim(self, limit: int = 100) -> list[Contact]:
+        self._token += 1
+        return await self.contacts.claim(limit, self._token)
+
+    async def finish(self, contact: Contact, kind: Kind, **details: Any) -> bool:
+        return bool(await self.contacts.finish([Finish(contact.id, contact.token, kind, **details)]))
+
+
+@asynccontextmanager
+async def open_worker(url: str, number: int) -> AsyncIterator[Worker]:
+    async with Database(url, size=2) as database:
+        table = (await read_schema(database)).lanes["brevo"]
+        yield Worker(database, Contacts(database, table, "email", {"FIRSTNAME": "first_name"}), number)
+
+
+async def insert(app: asyncpg.Connection, status: str = "New", email: str = "ada@example.com") -> Any:
+    return await app.fetchval(
+        "INSERT INTO contacts (email, first_name, brevo_sync_status) VALUES ($1, 'Ada', $2) RETURNING id", email, status
+    )
+
+
+async def write(app: asyncpg.Connection, row_id: Any, /, **columns: Any) -> None:
+    """One UPDATE of Brevo's columns of one contact, as an application would write it."""
+    changes = ", ".join(f"brevo_{name} = ${number}" for number, name in enumerate(columns, 2))
+    await app.execute(f"UPDATE contacts SET {changes} WHERE id = $1", row_id, *columns.values())
+
+
+async def read(app: asyncpg.Connection, contact_id: Any) -> dict[str, Any]:
+    """Brevo's columns of one contact, without the prefix."""
+    row = await app.fetchrow("SELECT * FROM contacts WHERE id = $1", contact_id)
+    assert row is not None
+    return {name: row[f"brevo_{name}"] for name in COLUMNS}
+
+
+async def pair(app: asyncpg.Connection, contact_id: Any) -> tuple[str, str | None]:
+    row = await read(app, contact_id)
+    return row["sync_status"], row["processing_status"]

@@ -1,0 +1,42 @@
+"""Every statement file, against the migrated schema."""
+
+import re
+
+import pytest
+
+from worker.contacts import LaneTable
+from worker.database import Database
+from worker.schema import read_schema
+from worker.sql import folder, query, render
+
+NAMES = sorted(path.stem for path in (folder() / "queries").glob("*.sql"))
+
+
+@pytest.mark.parametrize("crm", ["hubspot", "brevo", "mautic", "n8n"])
+@pytest.mark.parametrize("name", NAMES)
+async def test_postgres_accepts_it_for_every_crm(url, name, crm):
+    async with Database(url, size=1) as database:
+        table: LaneTable = (await read_schema(database)).lanes[crm]
+        async with database.connection() as connection:
+            await connection.prepare(render(name, {**table.variables, "mapped": "email"}))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_named_verb_noun_and_opens_with_why(name):
+    assert re.fullmatch(r"[a-z]+(_[a-z]+)+", name)
+    assert query(name).startswith("-- ")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_parameters_are_described_and_stand_outside_of_quotes(name):
+    text = query(name)
+    code = "\n".join(line for line in text.splitlines() if not line.startswith("--"))
+    used = set(re.findall(r"\$\d", code))
+    assert used == set(re.findall(r"^-- (\$\d)", text, re.MULTILINE))
+    assert not re.search(r"'[^'\n]*\$\d[^'\n]*'", code)
+
+
+def test_psql_variables_are_put_in_as_psql_does():
+    rendered = render("count_pages", {"contacts": "it's"})
+    assert "'it''s'::regclass" in rendered
+    assert "--" not in rendered

@@ -1,0 +1,233 @@
+"""The contacts of a fake Brevo account and the rules they keep.
+
+Brevo's published rules where it has any; where it has none, what its users report. A refused request changes
+nothing.
+"""
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+AttributeKind = Literal["text", "float", "boolean", "multiple-choice"]
+AttributeValue = str | float | bool | list[str]
+
+DEFAULT_ATTRIBUTES = (
+    "FIRSTNAME",
+    "LASTNAME",
+    "SMS",
+    "EXT_ID",
+    "LANDLINE_NUMBER",
+    "WHATSAPP",
+    "JOB_TITLE",
+    "LINKEDIN",
+    "CONTACT_TIMEZONE",
+)
+PHONES = frozenset({"SMS", "WHATSAPP", "LANDLINE_NUMBER"})
+# What no two contacts share, under the names that `duplicate_identifiers` calls them by.
+UNIQUE = ("email", "EXT_ID", "SMS", "WHATSAPP", "LANDLINE_NUMBER")
+# What finds the contact that a POST is about; the first that is given counts.
+FINDS_A_CONTACT = ("email", "EXT_ID", "SMS")
+IDENTIFIER_TYPES = {
+    "email_id": "email",
+    "ext_id": "EXT_ID",
+    "phone_id": "SMS",
+    "whatsapp_id": "WHATSAPP",
+    "landline_number_id": "LANDLINE_NUMBER",
+}
+
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_EMAIL = re.compile(rf"[\w!#$%&'*+/=?^`{{|}}~-]+(?:\.[\w!#$%&'*+/=?^`{{|}}~-]+)*@(?:{_LABEL}\.)+[a-z]{{2,63}}", re.ASCII)
+# 6 to 19 digits, the country's first (Brevo's "accepted number formats"); no country code begins with 0.
+_PHONE = re.compile(r"(?:\+|00)?([1-9][0-9]{5,18})")
+
+
+@dataclass(slots=True)
+class Contact:
+    id: int
+    email: str | None
+    attributes: dict[str, AttributeValue]
+    list_ids: set[int]
+    created: datetime
+    modified: datetime
+
+
+class BrevoError(Exception):
+    """An answer that is an error: Brevo's status, code and message."""
+
+    def __init__(self, status: int, code: str, message: str, metadata: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.body: dict[str, Any] = {"code": code, "message": message}
+        if metadata is not None:
+            self.body["metadata"] = metadata
+
+
+@dataclass(slots=True)
+class Change:
+    """What a request asks for, checked. unique: the values of UNIQUE, which are among the attributes too."""
+
+    unique: dict[str, str] = field(default_factory=dict)
+    attributes: dict[str, AttributeValue] = field(default_factory=dict)
+    list_ids: set[int] = field(default_factory=set)
+    unlink_list_ids: set[int] = field(default_factory=set)
+
+
+class BrevoAccount:
+    """attributes, list_ids: those the account has.
+
+    duplicate_code: Brevo sends `duplicate_parameter`, and since about May 2026 also `invalid_parameter`.
+    """
+
+    def __init__(self, list_ids: Collection[int] = ()) -> None:
+        self.attributes: dict[str, AttributeKind] = dict.fromkeys(DEFAULT_ATTRIBUTES, "text")
+        self.list_ids = set(list_ids)
+        self.duplicate_code = "duplicate_parameter"
+        self.contacts: dict[int, Contact] = {}
+        self._owners: dict[tuple[str, object], int] = {}
+        self._last_id = 0
+
+    def save(self, body: dict[str, Any]) -> tuple[Contact, bool]:
+        """Creates a contact, or with updateEnabled updates it. Returns it and whether it is new."""
+        change = self._read(body)
+        if "email" in body:
+            change.unique["email"] = _email(body["email"])
+        found_by = next((name for name in FINDS_A_CONTACT if change.unique.get(name)), None)
+        if found_by is None:
+            raise BrevoError(400, "missing_parameter", "email, ext_id or SMS is missing")
+        owner = self._owners.get((found_by, change.unique[found_by]))
+        contact = self.contacts[owner] if owner and body.get("updateEnabled") is True else None
+        self._refuse_duplicates(change, contact)
+        is_new = contact is None
+        if contact is None:
+            now = datetime.now(UTC)
+            self._last_id += 1
+            contact = self.contacts[self._last_id] = Contact(self._last_id, None, {}, set(), now, now)
+        self._apply(contact, change)
+        return contact, is_new
+
+    def update(self, contact: Contact, body: dict[str, Any]) -> None:
+        change = self._read(body)
+        if "EMAIL" in body.get("attributes", {}):
+            change.unique["email"] = _email(body["attributes"]["EMAIL"])
+        self._refuse_duplicates(change, contact)
+        self._apply(contact, change)
+
+    def find(self, identifier: str, identifier_type: str | None) -> Contact:
+        """Without a type, only email addresses and ids are understood."""
+        if identifier_type is None:
+            identifier_type = "contact_id" if identifier.isdecimal() else "email_id"
+        if identifier_type == "contact_id" and identifier.isdecimal():
+            owner: int | None = int(identifier)
+        elif identifier_type in IDENTIFIER_TYPES:
+            name = IDENTIFIER_TYPES[identifier_type]
+            owner = self._owners.get((name, _unique_value(name, identifier)))
+        else:
+            raise _invalid("Invalid identifier or identifierType")
+        if owner not in self.contacts:
+            raise BrevoError(404, "document_not_found", "Contact does not exist")
+        return self.contacts[owner]
+
+    def delete(self, contact: Contact) -> None:
+        del self.contacts[contact.id]
+        for name in UNIQUE:
+            self._owners.pop((name, _held(contact, name)), None)
+
+    def _read(self, body: dict[str, Any]) -> Change:
+        change = Change(list_ids=self._lists(body, "listIds"), unlink_list_ids=self._lists(body, "unlinkListIds"))
+        attributes = body.get("attributes", {})
+        if not isinstance(attributes, dict):
+            raise _invalid("attributes should be type object")
+        for name, value in attributes.items():
+            if value is None or isinstance(value, dict):
+                raise _invalid(f"attributes/{name} should be type number, string, boolean or array")
+            if _fits(value, self.attributes.get(name)):
+                change.attributes[name] = value
+        if "ext_id" in body:
+            if not isinstance(body["ext_id"], str):
+                raise _invalid("ext_id should be type string")
+            change.attributes["EXT_ID"] = body["ext_id"]
+        for name in UNIQUE:
+            value = change.attributes.get(name)
+            if isinstance(value, str):
+                # An empty text takes the attribute away.
+                change.unique[name] = change.attributes[name] = value and _unique_value(name, value)
+        return change
+
+    def _lists(self, body: dict[str, Any], name: str) -> set[int]:
+        ids = body.get(name, [])
+        if not isinstance(ids, list):
+            raise _invalid(f"{name} should be type array")
+        for position, list_id in enumerate(ids):
+            if type(list_id) is not int:
+                raise _invalid(f"{name}/{position} should be type number")
+            if list_id not in self.list_ids:
+                raise _invalid(f"List {list_id} does not exist")
+        return set(ids)
+
+    def _refuse_duplicates(self, change: Change, contact: Contact | None) -> None:
+        allowed = (None, contact.id if contact else None)
+        taken = [name for name in UNIQUE if self._owners.get((name, change.unique.get(name))) not in allowed]
+        if taken:
+            verb = "update" if contact else "create"
+            subject = f"{' or '.join(taken)} {'is' if len(taken) == 1 else 'are'}"
+            message = f"Unable to {verb} contact, {subject} already associated with another Contact"
+            raise BrevoError(400, self.duplicate_code, message, {"duplicate_identifiers": taken})
+
+    def _apply(self, contact: Contact, change: Change) -> None:
+        for name, value in change.unique.items():
+            self._owners.pop((name, _held(contact, name)), None)
+            if value:
+                self._owners[name, value] = contact.id
+        contact.email = change.unique.get("email", contact.email)
+        for name, new in change.attributes.items():
+            if new == "":
+                contact.attributes.pop(name, None)
+            else:
+                contact.attributes[name] = new
+        contact.list_ids = (contact.list_ids | change.list_ids) - change.unlink_list_ids
+        contact.modified = datetime.now(UTC)
+
+
+def _invalid(message: str) -> BrevoError:
+    return BrevoError(400, "invalid_parameter", message)
+
+
+def _email(value: Any) -> str:
+    if not isinstance(value, str) or not _EMAIL.fullmatch(value.lower()):
+        raise _invalid("Invalid email address")
+    return value.lower()
+
+
+def _phone(value: str) -> str:
+    match = _PHONE.fullmatch(value)
+    if match is None:
+        raise _invalid("Invalid phone number")
+    return match[1]
+
+
+def _unique_value(name: str, value: str) -> str:
+    """The form in which values are compared and stored."""
+    if name == "email":
+        return _email(value)
+    return _phone(value) if name in PHONES else value
+
+
+def _held(contact: Contact, name: str) -> object:
+    return contact.email if name == "email" else contact.attributes.get(name)
+
+
+def _fits(value: Any, kind: AttributeKind | None) -> bool:
+    """Whether the account takes the value. kind: None for an attribute it does not have."""
+    match kind:
+        case "text":
+            return isinstance(value, str)
+        case "float":
+            return isinstance(value, int | float) and not isinstance(value, bool)
+        case "boolean":
+            return isinstance(value, bool)
+        case "multiple-choice":
+            return isinstance(value, list) and all(isinstance(choice, str) for choice in value)
+        case None:
+            return False

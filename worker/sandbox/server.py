@@ -1,0 +1,229 @@
+"""A fake CRM on loopback: the part that all of them share.
+
+A CRM says what it does in `respond`, a plain function: a request takes effect as a whole or not at all.
+Around it, scripted faults delay, hold, drop or answer requests, and a log keeps what was asked. The pages
+under `/_sandbox/` are for those who watch from another process; requests there are not logged and meet no
+faults.
+"""
+
+import asyncio
+import json
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, Self
+
+from aiohttp import web
+
+HOST = "127.0.0.1"
+CONTROL = "/_sandbox/"
+CONNECTION_BACKLOG = 1024
+ROWS_PER_CHUNK = 500
+# A CRM that stops waits for nobody, but 0 would mean for ever to aiohttp.
+SHUTDOWN_TIMEOUT_S = 0.05
+
+
+@dataclass(slots=True)
+class Call:
+    """A request. path: decoded. body: parsed if it is JSON, the bytes if it is not, None if it is empty."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """body: bytes are sent as they are, None as an empty body, anything else as JSON."""
+
+    status: int
+    body: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Hold:
+    """A gate where requests wait until it is released. `reached` is set once a request waits there."""
+
+    def __init__(self) -> None:
+        self.reached = asyncio.Event()
+        self._released = asyncio.Event()
+
+    def release(self) -> None:
+        self._released.set()
+
+    async def wait(self) -> None:
+        self.reached.set()
+        await self._released.wait()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fault:
+    """What goes wrong with the requests it matches, in the order of its fields.
+
+    applies: the request takes effect before anything goes wrong, so that only its answer suffers. drop: the
+    connection is closed instead of answered. answer: given instead of the CRM's own; without it and without
+    `drop`, the request takes effect and is answered after the delay and the hold.
+    """
+
+    matches: Callable[[Call], bool] = lambda _: True
+    applies: bool = False
+    delay_s: float = 0
+    hold: Hold | None = None
+    drop: bool = False
+    answer: Answer | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedRequest:
+    """A request, when it came (seconds of the sandbox's clock, seconds since 1970) and its answer.
+
+    status: None if the connection was dropped.
+    """
+
+    monotonic_s: float
+    wall_s: float
+    method: str
+    path: str
+    query: Mapping[str, str]
+    body: Any
+    status: int | None
+
+
+class Sandbox(ABC):
+    """A fake CRM. Start, stop, start again: the port stays the same, and so does all it knows.
+
+    requests: the log, in the order of the answers. next_faults: each strikes once, the first that matches.
+    standing_faults: strike every request they match that no other has struck.
+    """
+
+    def __init__(self, *, port: int = 0, keep_log: bool = True, clock: Callable[[], float] = time.monotonic) -> None:
+        self.port = port
+        self.keep_log = keep_log
+        self.clock = clock
+        self.request_count = 0
+        self.requests: list[LoggedRequest] = []
+        self.next_faults: list[Fault] = []
+        self.standing_faults: list[Fault] = []
+        self._runner: web.ServerRunner | None = None
+
+    @abstractmethod
+    def respond(self, call: Call) -> Answer:
+        """Applies a request to the CRM's state."""
+
+    def stats(self) -> dict[str, Any]:
+        """What `/_sandbox/stats` shows."""
+        return {"requests": self.request_count}
+
+    def table(self, name: str) -> Sequence[Any] | None:
+        """The rows that `/_sandbox/<name>` shows, None if there is no such table."""
+        return self.requests if name == "requests" else None
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    async def start(self) -> None:
+        server = web.Server(self._serve, access_log=None)
+        self._runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN_TIMEOUT_S)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, HOST, self.port, backlog=CONNECTION_BACKLOG).start()
+        self.port = self._runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        """Stops listening and closes all connections, those with a request in flight too."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.path.startswith(CONTROL):
+            return await self._show(request)
+        monotonic_s, wall_s = self.clock(), time.time()
+        call = await _read(request)
+        fault = self._take_fault(call)
+        answer = self.respond(call) if fault is None else await self._strike(fault, call)
+        self.request_count += 1
+        if self.keep_log:
+            status = None if answer is None else answer.status
+            self.requests.append(LoggedRequest(monotonic_s, wall_s, call.method, call.path, call.query, call.body, status))
+        return _dropped(request) if answer is None else _response(answer)
+
+    def _take_fault(self, call: Call) -> Fault | None:
+        for fault in self.next_faults:
+            if fault.matches(call):
+                self.next_faults.remove(fault)
+                return fault
+        return next((fault for fault in self.standing_faults if fault.matches(call)), None)
+
+    async def _strike(self, fault: Fault, call: Call) -> Answer | None:
+        """The answer, None if the connection is to be dropped."""
+        own = self.respond(call) if fault.applies else None
+        await asyncio.sleep(fault.delay_s)
+        if fault.hold is not None:
+            await fault.hold.wait()
+        if fault.drop:
+            return None
+        return fault.answer or own or self.respond(call)
+
+    async def _show(self, request: web.BaseRequest) -> web.StreamResponse:
+        """A table as a JSON array with one row per line, from row `since` on; or the stats."""
+        name = request.path.removeprefix(CONTROL)
+        if name == "stats":
+            return _response(Answer(200, self.stats()))
+        table = self.table(name)
+        if table is None:
+            return _response(Answer(404))
+        rows = table[int(request.query.get("since", 0)) :]
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        await response.prepare(request)
+        await response.write(b"[")
+        for start in range(0, len(rows), ROWS_PER_CHUNK):
+            lines = ",\n".join(json.dumps(row, default=_plain) for row in rows[start : start + ROWS_PER_CHUNK])
+            await response.write((",\n" if start else "\n").encode() + lines.encode())
+            # Those who use the CRM come first: a long table must not make them wait.
+            await asyncio.sleep(0)
+        await response.write(b"\n]\n")
+        return response
+
+
+async def _read(request: web.BaseRequest) -> Call:
+    body: Any = await request.read() or None
+    if body is not None:
+        # What a body that is not JSON means is for the CRM to say.
+        with suppress(ValueError):
+            body = json.loads(body)
+    query = dict(request.query) if request.query_string else {}
+    return Call(request.method, request.path, query, request.headers, body)
+
+
+def _response(answer: Answer) -> web.Response:
+    if answer.body is None or isinstance(answer.body, bytes):
+        return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
+    headers = {"Content-Type": "application/json", **answer.headers}
+    return web.Response(status=answer.status, body=json.dumps(answer.body).encode(), headers=headers)
+
+
+def _dropped(request: web.BaseRequest) -> web.Response:
+    """Closes the connection. The answer, which aiohttp wants to have, goes nowhere."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response()
+
+
+def _plain(value: object) -> Any:
+    if is_dataclass(value):
+        return {column.name: getattr(value, column.name) for column in fields(value)}
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    raise TypeError(f"{type(value).__name__} does not go into JSON")
