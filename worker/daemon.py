@@ -40,6 +40,10 @@ Result = TypeVar("Result")
 log = structlog.get_logger()
 
 
+class _StoppedError(Exception):
+    """Stopped before anything ran: there is nothing to drain."""
+
+
 class Daemon:
     """One worker process. Runs until `stop` is set, then drains."""
 
@@ -51,6 +55,10 @@ class Daemon:
 
     async def run(self) -> None:
         """Raises ConfigurationError where only a person can help."""
+        with suppress(_StoppedError):
+            await self._run()
+
+    async def _run(self) -> None:
         sections = read_file(self._settings.mapping_file)
         async with AsyncExitStack() as stack:
             # A claim, a finish and a look at a time for each lane, and one for recovery.
@@ -62,7 +70,7 @@ class Daemon:
                     behind_pooler=self._settings.database_behind_pooler,
                 )
             )
-            schema = await _once_reachable(partial(read_schema, database))
+            schema = await self._once_reachable(partial(read_schema, database))
             lane_settings = {crm: read_lane(crm) for crm in schema.lanes}
             charges = {
                 crm: Charge(
@@ -96,6 +104,23 @@ class Daemon:
             self._say_started(schema)
             await self._run_loops(session, recovery, lane_settings)
 
+    async def _once_reachable(self, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+        """Waits for a database that is away, and says so once for each reason. Raises _StoppedError when stopped meanwhile."""
+        backoff_s = FIRST_BACKOFF_S
+        said = ""
+        while True:
+            try:
+                return await work()
+            except DatabaseTroubleError as error:
+                if str(error) != said:
+                    said = str(error)
+                    log.warning(events.DATABASE_TROUBLE, reason=said, note="waiting for the database")
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_jittered(backoff_s)):
+                    await self.stop.wait()
+                raise _StoppedError
+            backoff_s = min(backoff_s * 2, LONGEST_BACKOFF_S)
+
     async def _mapping(
         self, database: Database, schema: Schema, crm: str, sections: Mapping[str, Mapping[str, str]]
     ) -> tuple[str, Mapping[str, str]]:
@@ -103,7 +128,7 @@ class Daemon:
         if account is None:
             return "NULL::text", {}
         section = sections.get(crm) or defaults(account.default_fields, schema.columns)
-        mapping: FieldMapping = await _once_reachable(partial(prepare, database, crm, section))
+        mapping: FieldMapping = await self._once_reachable(partial(prepare, database, crm, section))
         return mapping.email, mapping.fields
 
     async def _run_loops(self, session: Session, recovery: Recovery, lane_settings: Mapping[str, LaneSettings]) -> None:
@@ -166,15 +191,7 @@ async def serve(settings: Settings, accounts: Mapping[str, Account]) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
-    # A stop while the database is still waited for has nothing to drain.
-    work = asyncio.ensure_future(daemon.run())
-    stopped = asyncio.ensure_future(daemon.stop.wait())
-    try:
-        await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        await work
-    finally:
-        work.cancel()
-        stopped.cancel()
+    await daemon.run()
 
 
 async def _supervise(name: str, loop: Callable[[], Awaitable[None]]) -> None:
@@ -194,22 +211,7 @@ async def _supervise(name: str, loop: Callable[[], Awaitable[None]]) -> None:
             return
         if asyncio.get_running_loop().time() - started > LONGEST_BACKOFF_S:
             backoff_s = FIRST_BACKOFF_S
-        await _pause(backoff_s)
-        backoff_s = min(backoff_s * 2, LONGEST_BACKOFF_S)
-
-
-async def _once_reachable(work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
-    """Waits for a database that is away, and says so once for each reason."""
-    backoff_s = FIRST_BACKOFF_S
-    said = ""
-    while True:
-        try:
-            return await work()
-        except DatabaseTroubleError as error:
-            if str(error) != said:
-                said = str(error)
-                log.warning(events.DATABASE_TROUBLE, reason=said, note="waiting for the database")
-        await _pause(backoff_s)
+        await asyncio.sleep(_jittered(backoff_s))
         backoff_s = min(backoff_s * 2, LONGEST_BACKOFF_S)
 
 
@@ -220,8 +222,8 @@ async def _every(interval_s: float, session: Session, work: Callable[[], Awaitab
         await asyncio.sleep(interval_s)
 
 
-async def _pause(seconds: float) -> None:
-    await asyncio.sleep(seconds * random.uniform(0.5, 1))  # noqa: S311 (jitter is no secret)
+def _jittered(seconds: float) -> float:
+    return seconds * random.uniform(0.5, 1)  # noqa: S311 (jitter is no secret)
 
 
 def _policy(settings: LaneSettings) -> RetryPolicy:

@@ -68,14 +68,12 @@ class Session:
         on_bell: Callable[[str], None],
         on_open: Callable[[Sequence[int]], Awaitable[None]],
         on_tick: Callable[[Sequence[int]], Awaitable[None]],
-        tick_s: float = TICK_S,
     ) -> None:
         self._url = url
         self._database = database
         self._on_bell = on_bell
         self._on_open = on_open
         self._on_tick = on_tick
-        self._tick_s = tick_s
         self._connection: asyncpg.Connection | None = None
         self._turn = asyncio.Lock()
         self._lost = asyncio.Event()
@@ -168,7 +166,7 @@ class Session:
     async def _tick_until_lost(self) -> None:
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._tick_s):
+                async with asyncio.timeout(TICK_S):
                     await self._lost.wait()
             if self._lost.is_set():
                 raise DatabaseTroubleError("the connection was closed")

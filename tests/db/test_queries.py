@@ -4,7 +4,6 @@ import re
 
 import pytest
 
-from worker.contacts import LaneTable
 from worker.database import Database
 from worker.schema import read_schema
 from worker.sql import folder, query, render
@@ -16,7 +15,7 @@ NAMES = sorted(path.stem for path in (folder() / "queries").glob("*.sql"))
 @pytest.mark.parametrize("name", NAMES)
 async def test_postgres_accepts_it_for_every_crm(url, name, crm):
     async with Database(url, size=1) as database:
-        table: LaneTable = (await read_schema(database)).lanes[crm]
+        table = (await read_schema(database)).lanes[crm]
         async with database.connection() as connection:
             await connection.prepare(render(name, {**table.variables, "mapped": "email"}))
 

@@ -1,0 +1,226 @@
+"""The real process: signals, exit codes, and what is left when it is killed."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+
+from tests.daemon.harness import ALL_COMPLETE, TIMEOUT_S, until
+from tests.db.steps import insert
+from worker.sandbox.brevo import BrevoSandbox
+from worker.sandbox.server import Fault, Hold
+
+KEY = "xkeysib-a-test-key"
+
+
+@pytest.fixture
+async def brevo() -> AsyncIterator[BrevoSandbox]:
+    async with BrevoSandbox(key=KEY, contacts_per_second=None, contacts_per_hour=None) as sandbox:
+        yield sandbox
+
+
+def environment(url: str, brevo: BrevoSandbox | None = None, **settings: str) -> dict[str, str]:
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("BREVO_", "DATABASE_"))}
+    env["DATABASE_URL"] = url
+    if brevo is not None:
+        env |= {"BREVO_API_KEY": KEY, "BREVO_BASE_URL": f"{brevo.url}/v3", "BREVO_REQUESTS_PER_SECOND": "0"}
+    return env | settings
+
+
+@asynccontextmanager
+async def process(env: dict[str, str], *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """`crm-sync` with these arguments, in a folder without a .env; killed at the end if it still runs."""
+    running = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "worker", *(arguments or ("run",)),
+        env={"PYTHONPATH": os.getcwd(), **env}, cwd="/", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        yield running
+    finally:
+        with suppress(ProcessLookupError):
+            running.kill()
+        await running.communicate()
+
+
+async def ended(running: asyncio.subprocess.Process) -> tuple[int, str, str]:
+    """(exit code, standard output, standard error)"""
+    async with asyncio.timeout(TIMEOUT_S):
+        out, err = await running.communicate()
+    assert running.returncode is not None
+    return running.returncode, out.decode(), err.decode()
+
+
+async def said(running: asyncio.subprocess.Process, event: str) -> dict[str, object]:
+    """The first log line with this event."""
+    assert running.stderr is not None
+    async with asyncio.timeout(TIMEOUT_S):
+        while line := await running.stderr.readline():
+            entry = json.loads(line)
+            if entry["event"] == event:
+                return entry
+    raise AssertionError(f"the process ended without {event}")
+
+
+MANY = "INSERT INTO contacts (email, brevo_sync_status) SELECT n || '@example.com', 'Queued' FROM generate_series(1, $1) AS n"
+
+
+async def test_killed_in_the_middle_and_started_again_it_delivers_everything(app, url, brevo):
+    hold = Hold()
+    brevo.standing_faults.append(Fault(lambda call: brevo.request_count >= 50, applies=True, hold=hold))
+    await app.execute(MANY, 300)
+    async with process(environment(url, brevo)) as victim:
+        await asyncio.wait_for(hold.reached.wait(), TIMEOUT_S)
+        victim.send_signal(signal.SIGKILL)
+        await victim.wait()
+    assert await app.fetchval("SELECT count(*) FROM contacts WHERE brevo_claimed_by IS NOT NULL") > 0
+    brevo.standing_faults.clear()
+    hold.release()
+    async with process(environment(url, brevo)):
+        await until(app, ALL_COMPLETE)
+    assert len(brevo.contacts) == 300, "no record twice"
+    posts = [request for request in brevo.requests if request.method == "POST"]
+    assert len(posts) <= 300 + 2 * 16, "at most what was in flight is sent twice"
+    assert await app.fetchval("SELECT max(brevo_attempts) FROM contacts") <= 2
+
+
+async def test_sigterm_drains_and_exits_with_0(app, url, brevo):
+    hold = Hold()
+    brevo.next_faults.append(Fault(lambda call: True, applies=True, hold=hold))
+    async with process(environment(url, brevo)) as running:
+        await said(running, "session_opened")
+        await insert(app, "Queued")
+        await asyncio.wait_for(hold.reached.wait(), TIMEOUT_S)
+        running.send_signal(signal.SIGTERM)
+        await said(running, "worker_stopping")
+        hold.release()
+        code, _, _ = await ended(running)
+    assert code == 0
+    assert await app.fetchval("SELECT brevo_sync_status::text FROM contacts") == "Complete"
+    assert await app.fetchval("SELECT count(*) FROM crm_sync.workers") == 0
+
+
+async def test_a_second_sigterm_ends_it_at_once_and_nothing_is_lost(app, url, brevo):
+    hold = Hold()
+    brevo.next_faults.append(Fault(lambda call: True, applies=True, hold=hold))
+    async with process(environment(url, brevo, SHUTDOWN_GRACE_S="600")) as running:
+        await said(running, "session_opened")
+        await insert(app, "Queued")
+        await asyncio.wait_for(hold.reached.wait(), TIMEOUT_S)
+        running.send_signal(signal.SIGTERM)
+        await said(running, "worker_stopping")
+        running.send_signal(signal.SIGTERM)
+        await ended(running)
+    hold.release()
+    async with process(environment(url, brevo)):
+        await until(app, ALL_COMPLETE)
+
+
+async def test_neither_key_nor_personal_data_are_in_the_log(app, url, brevo):
+    brevo.account.duplicate_code = "invalid_parameter"
+    async with process(environment(url, brevo)) as running:
+        for email in ("canary-one@example.com", "canary-two@example.com", "canary is no address"):
+            await app.execute(
+                "INSERT INTO contacts (email, first_name, phone, brevo_sync_status) "
+                "VALUES ($1, 'Canaryname', '+33639981111', 'Queued')",
+                email,
+            )
+        await until(app, "bool_and(brevo_sync_status IN ('Complete', 'Error')) FROM contacts")
+        running.send_signal(signal.SIGTERM)
+        _, out, err = await ended(running)
+    errors = await app.fetch("SELECT brevo_processing_error FROM contacts WHERE brevo_processing_error IS NOT NULL")
+    assert len(errors) == 2
+    for text in (out, err, *(row[0] for row in errors)):
+        for mark in (KEY, "canary", "Canaryname", "639981111"):
+            assert mark not in text
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("DATABASE_URL", "mysql://secret@example.com/x", "postgresql://"),
+        ("DATABASE_URL", "", "required"),
+        ("BREVO_SYNC_MAX_RETRIES", "secret", "integer"),
+        ("BREVO_SYNC_SCHEDULER_BATCH_SIZE", "0", "greater than or equal to 1"),
+        ("BREVO_LIST_ID", "secret", "integer"),
+        ("BREVO_BASE_URL", "http://secret.example.com/v3", "https"),
+        ("HUBSPOT_SYNC_RETRY_DELAY_MINUTES", "-1", "greater than 0"),
+        ("MAPPING_FILE", "/nonexistent/secret.toml", "No such file"),
+    ],
+)
+async def test_a_wrong_setting_stops_the_start_with_its_name_and_never_its_value(url, brevo, name, value, expected):
+    async with process(environment(url, brevo, **{name: value})) as running:
+        code, out, err = await ended(running)
+    assert code == 78
+    assert name in err
+    assert expected in err
+    assert "secret" not in out + err
+    assert "Traceback" not in err
+
+
+async def test_a_missing_column_stops_the_start_with_its_name(app, url, brevo):
+    await app.execute("ALTER TABLE contacts DROP COLUMN brevo_synced_at")
+    async with process(environment(url, brevo)) as running:
+        code, _, err = await ended(running)
+    assert code == 78
+    assert "brevo_synced_at" in err
+    assert "crm-sync migrate" in err
+
+
+async def test_an_unreachable_database_is_waited_for_with_a_plain_message(brevo):
+    async with process(environment("postgresql://nobody@127.0.0.1:1/nothing", brevo)) as running:
+        entry = await said(running, "database_trouble")
+        assert "waiting for the database" in str(entry["note"])
+        assert running.returncode is None
+        running.send_signal(signal.SIGTERM)
+        code, _, err = await ended(running)
+    assert code == 0
+    assert "Traceback" not in err
+
+
+async def test_a_crm_without_credentials_has_no_lane_and_that_is_said_once(app, url):
+    async with process(environment(url)) as running:
+        await said(running, "session_opened")
+        await insert(app, "Queued")
+        running.send_signal(signal.SIGTERM)
+        _, _, err = await ended(running)
+    assert await app.fetchval("SELECT brevo_sync_status::text FROM contacts") == "Queued"
+    assert err.count("lane_without_credentials") <= 4
+
+
+async def test_migrate_check_status_and_rollback_from_nothing(empty_url, brevo):
+    env = environment(empty_url, brevo)
+    for arguments, code, text in [
+        (("migrate", "--check"), 1, "missing  0001.contacts-table"),
+        (("check",), 1, "crm-sync migrate"),
+        (("migrate",), 0, "applied  0007.four-crms"),
+        (("migrate",), 0, "up to date"),
+        (("migrate", "--check"), 0, "Nothing is missing"),
+        (("check",), 0, "key accepted"),
+        (("status",), 0, "start one with"),
+        (("migrate", "--rollback", "--yes"), 0, "undone   0001.contacts-table"),
+    ]:
+        async with process(env, *arguments) as running:
+            answer = await ended(running)
+        assert answer[0] == code, answer
+        assert text in answer[1].replace("\n", " "), answer
+
+
+async def test_status_as_json_tells_states_rate_and_reasons(app, url, brevo):
+    await insert(app, "Queued")
+    await insert(app, "Queued", "no address")
+    await insert(app, "Skipped", "bob@example.com")
+    async with process(environment(url, brevo)):
+        await until(app, "bool_and(brevo_sync_status IN ('Complete', 'Error', 'Skipped')) FROM contacts")
+        async with process(environment(url, brevo), "status", "--json") as running:
+            _, out, _ = await ended(running)
+    status = json.loads(out)
+    lane = next(lane for lane in status["lanes"] if lane["crm"] == "brevo")
+    assert (lane["complete"], lane["error"], lane["skipped"], lane["ready"]) == (1, 1, 1, 0)
+    assert lane["delivered_last_minute"] == 1
+    assert lane["failures"][0]["code"] == "INVALID_EMAIL"
+    assert [worker["alive"] for worker in status["workers"]] == [True]
