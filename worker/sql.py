@@ -19,22 +19,28 @@ def folder() -> Path:
 
 
 @cache
-def query(name: str) -> str:
+def read(name: str) -> str:
     """The text of one statement, as it stands in its file."""
     return (folder() / "queries" / f"{name}.sql").read_text()
+
+
+@cache
+def query(name: str) -> str:
+    """A statement that is the same for every CRM."""
+    return render(name, {})
 
 
 def render(name: str, variables: Mapping[str, str]) -> str:
     """A statement with its variables put in. They are SQL already: identifiers quoted, expressions as they are."""
 
     def value(match: re.Match[str]) -> str:
-        literal, name = match.groups()
+        literal, identifier = match.groups()
         if literal is not None:
             return "'" + variables[literal].replace("'", "''") + "'"
-        return match.group() if name is None else variables[name]
+        return match.group() if identifier is None else variables[identifier]
 
-    # Comments are for readers of the file; pg_stat_activity and the wire need not carry them.
-    statement = "\n".join(line for line in query(name).splitlines() if not line.lstrip().startswith("--"))
+    # Comments are for readers of the file; the wire and the server's views need not carry them.
+    statement = "\n".join(line for line in read(name).splitlines() if not line.lstrip().startswith("--"))
     return _VARIABLE.sub(value, statement).strip()
 
 

@@ -131,7 +131,10 @@ async def test_sleeping_workers_are_called_when_a_claim_comes_back_full(app, url
 async def test_an_idle_worker_sends_no_statement(app, url):
     async with running(url, ScriptedCrm()):
         await until_asleep(app)
-        last = "SELECT max(state_change) FROM pg_stat_activity WHERE application_name LIKE 'crm-sync%' AND datname = current_database()"
+        last = (
+            "SELECT max(state_change) FROM pg_stat_activity "
+            "WHERE application_name LIKE 'crm-sync%' AND datname = current_database()"
+        )
         settled = await app.fetchval(last)
         while True:  # the looks of the start come to an end
             await asyncio.sleep(0.3)

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import pytest
 
@@ -37,7 +38,7 @@ async def process(env: dict[str, str], *arguments: str) -> AsyncIterator[asyncio
     """`crm-sync` with these arguments, in a folder without a .env; killed at the end if it still runs."""
     running = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "worker", *(arguments or ("run",)),
-        env={"PYTHONPATH": os.getcwd(), **env}, cwd="/", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        env={"PYTHONPATH": str(Path.cwd()), **env}, cwd="/", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:
         yield running
@@ -114,7 +115,9 @@ async def test_a_second_sigterm_ends_it_at_once_and_nothing_is_lost(app, url, br
         running.send_signal(signal.SIGTERM)
         await said(running, "worker_stopping")
         running.send_signal(signal.SIGTERM)
-        await ended(running)
+        code, _, err = await ended(running)
+    assert code == 0
+    assert "Traceback" not in err
     hold.release()
     async with process(environment(url, brevo)):
         await until(app, ALL_COMPLETE)

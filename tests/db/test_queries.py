@@ -6,7 +6,7 @@ import pytest
 
 from worker.database import Database
 from worker.schema import read_schema
-from worker.sql import folder, query, render
+from worker.sql import folder, read, render
 
 NAMES = sorted(path.stem for path in (folder() / "queries").glob("*.sql"))
 
@@ -23,12 +23,12 @@ async def test_postgres_accepts_it_for_every_crm(url, name, crm):
 @pytest.mark.parametrize("name", NAMES)
 def test_it_is_named_verb_noun_and_opens_with_why(name):
     assert re.fullmatch(r"[a-z]+(_[a-z]+)+", name)
-    assert query(name).startswith("-- ")
+    assert read(name).startswith("-- ")
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_its_parameters_are_described_and_stand_outside_of_quotes(name):
-    text = query(name)
+    text = read(name)
     code = "\n".join(line for line in text.splitlines() if not line.startswith("--"))
     used = set(re.findall(r"\$\d", code))
     assert used == set(re.findall(r"^-- (\$\d)", text, re.MULTILINE))

@@ -1,6 +1,7 @@
 """crm-sync run: the daemon."""
 
 import asyncio
+from contextlib import suppress
 
 import click
 import uvloop
@@ -21,5 +22,5 @@ def run() -> None:
     log.configure()
     settings = read(Settings)
     accounts = configured()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with suppress(asyncio.CancelledError), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(settings, accounts))

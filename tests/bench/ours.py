@@ -1,0 +1,117 @@
+"""crm-sync, measured as its peers are."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import asyncpg
+
+from tests.bench.peers.measuring import drain_rate, latency_samples
+from tests.bench.sink import Sink
+from worker import __version__, migrations
+from worker.contacts import Contacts
+from worker.core.outcome import Finish, Kind
+from worker.database import Database
+from worker.schema import read_schema
+
+NAME = f"crm-sync {__version__}"
+NOOP = (sys.executable, "-m", "tests.bench.worker_ours", "noop")
+RUN = (sys.executable, "-m", "worker", "run")
+UNFINISHED = "SELECT EXISTS (SELECT FROM contacts WHERE brevo_due_at IS NOT NULL)"
+BATCH = 500
+FIELDS = {"FIRSTNAME": "first_name", "LASTNAME": "last_name", "SMS": "phone"}
+
+PEOPLE = """
+    INSERT INTO contacts (id, email, first_name, last_name, phone, company, city)
+    SELECT
+        ('00000000-0000-4000-8000-' || lpad(to_hex(n), 12, '0'))::uuid,
+        'person.' || n || '@example.com', 'Ada', 'Lovelace', '+3363998' || n, 'Analytical Engines', 'London'
+    FROM generate_series(1, $1) AS n
+"""
+FLIP = "UPDATE contacts SET brevo_sync_status = 'Queued'"
+
+
+@contextmanager
+def environment(**settings: str) -> Iterator[None]:
+    """What a worker started inside of it reads."""
+    before = dict(os.environ)
+    os.environ.update(settings)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+async def fill(database_url: str, contacts: int) -> None:
+    migrations.migrate(database_url)
+    connection = await asyncpg.connect(database_url)
+    await connection.execute(PEOPLE, contacts, timeout=600)
+    await connection.close()
+
+
+async def fill_and_flip(database_url: str, contacts: int) -> None:
+    """The application's part: contacts that were there for a while, flipped in one statement."""
+    await fill(database_url, contacts)
+    connection = await asyncpg.connect(database_url)
+    await connection.execute("VACUUM ANALYZE contacts", timeout=600)
+    await connection.execute(FLIP, timeout=600)
+    await connection.close()
+
+
+async def drain(database_url: str, jobs: int = 20_000) -> float:
+    """Contacts a second through the real daemon, with a client that does nothing."""
+    await fill_and_flip(database_url, jobs)
+    with environment(DATABASE_URL=database_url):
+        return await drain_rate([*NOOP, str(jobs)], database_url, jobs, UNFINISHED)
+
+
+async def drain_bare(database_url: str, jobs: int = 20_000) -> float:
+    """Contacts a second of the same two statements, looped by a bare script on one connection."""
+    await fill_and_flip(database_url, jobs)
+    async with Database(database_url, size=1) as database:
+        await database.fetch("VACUUM ANALYZE")
+        await database.fetch("CHECKPOINT")
+        contacts = Contacts(database, (await read_schema(database)).lanes["brevo"], "email", FIELDS)
+        claimed = await contacts.claim(BATCH, 1)
+        started = time.perf_counter()
+        token = 1
+        while claimed:
+            await contacts.finish([Finish(contact.id, token, Kind.DELIVERED, None, str(token)) for contact in claimed])
+            token += 1
+            claimed = await contacts.claim(BATCH, token)
+        return jobs / (time.perf_counter() - started)
+
+
+def email_of(_path: str, body: bytes) -> Iterable[str]:
+    return (json.loads(body)["email"],)
+
+
+async def latency(database_url: str, sink: Sink, samples: int = 200) -> list[float]:
+    """Milliseconds from the COMMIT of a flip to the first byte of Brevo's request."""
+    await fill(database_url, 1)
+    connection = await asyncpg.connect(database_url)
+
+    async def enqueue(key: str) -> int:
+        async with connection.transaction():
+            await connection.execute(
+                "INSERT INTO contacts (email, brevo_sync_status) VALUES ($1, 'Queued')", f"{key}@example.com"
+            )
+            commit_ns = time.perf_counter_ns()
+        return commit_ns
+
+    sink.keys_of = lambda path, body: (email.partition("@")[0] for email in email_of(path, body))
+    settings = {"BREVO_API_KEY": "bench", "BREVO_BASE_URL": sink.url, "BREVO_REQUESTS_PER_SECOND": "0"}
+    with environment(DATABASE_URL=database_url, **settings):
+        try:
+            return await latency_samples(_telling_when_ready(), sink, enqueue, samples)
+        finally:
+            await connection.close()
+
+
+def _telling_when_ready() -> tuple[str, ...]:
+    """The real command. Its log says when it is ready; the harness wants to be told on standard output."""
+    return (sys.executable, "-m", "tests.bench.run_telling")

@@ -1,0 +1,73 @@
+"""Our own daemon as a process of its own, with a client that does nothing, or hangs. The rest of it is real.
+
+python -m tests.bench.worker_ours noop JOBS     tells of the first and the last contact handled
+python -m tests.bench.worker_ours paused        takes what its hands hold, and never answers: awake, and busy
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import uvloop
+
+from tests.bench.peers.telling import Counter, limit_lifetime, tell
+from worker import log
+from worker.core.outcome import Contact, Outcome
+from worker.crm.client import Client
+from worker.crm.registry import Account
+from worker.daemon import serve
+from worker.database import Database
+from worker.pace import Pace
+from worker.settings import Settings, read
+
+BATCH = 500
+
+
+class Noop:
+    """A CRM that takes everything at once. Each contact gets an id of its own, as from a real one."""
+
+    batch_limit = BATCH
+    concurrency = 2
+    requests_per_s = None
+
+    def __init__(self, jobs: int) -> None:
+        self._counter = Counter(jobs)
+
+    async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Outcome]:
+        for _ in contacts:
+            self._counter.handle()
+        return [Outcome.delivered(str(contact.token)) for contact in contacts]
+
+    async def check(self) -> str:
+        return "no-op"
+
+
+class Hanging(Noop):
+    """A lane whose hands are full: the worker is awake, as it is in a backlog."""
+
+    batch_limit = 1
+
+    async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Outcome]:
+        tell("busy")
+        return await asyncio.get_running_loop().create_future()
+
+
+def main() -> None:
+    limit_lifetime()
+    log.configure()
+    client: Client = Hanging(0) if sys.argv[1] == "paused" else Noop(int(sys.argv[2]))
+
+    @asynccontextmanager
+    async def open_client(database: Database) -> AsyncIterator[tuple[Client, Pace]]:
+        yield client, Pace(database, "brevo", None)
+
+    os.environ["BREVO_SYNC_SCHEDULER_BATCH_SIZE"] = str(BATCH)
+    fields = {"FIRSTNAME": "first_name", "LASTNAME": "last_name", "SMS": "phone"}
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(read(Settings), {"brevo": Account(fields, open_client)}))
+
+
+if __name__ == "__main__":
+    main()
