@@ -19,7 +19,6 @@ from worker.schema import read_schema
 
 NAME = f"crm-sync {__version__}"
 NOOP = (sys.executable, "-m", "tests.bench.worker_ours", "noop")
-RUN = (sys.executable, "-m", "worker", "run")
 UNFINISHED = "SELECT EXISTS (SELECT FROM contacts WHERE brevo_due_at IS NOT NULL)"
 BATCH = 500
 FIELDS = {"FIRSTNAME": "first_name", "LASTNAME": "last_name", "SMS": "phone"}
@@ -101,17 +100,13 @@ async def latency(database_url: str, sink: Sink, samples: int = 200) -> list[flo
                 "INSERT INTO contacts (email, brevo_sync_status) VALUES ($1, 'Queued')", f"{key}@example.com"
             )
             commit_ns = time.perf_counter_ns()
-        return commit_ns
+        return commit_ns  # noqa: RET504 (taken before the commit)
 
     sink.keys_of = lambda path, body: (email.partition("@")[0] for email in email_of(path, body))
+    run = (sys.executable, "-m", "tests.bench.run_telling")  # the real command; its log says when it is ready
     settings = {"BREVO_API_KEY": "bench", "BREVO_BASE_URL": sink.url, "BREVO_REQUESTS_PER_SECOND": "0"}
     with environment(DATABASE_URL=database_url, **settings):
         try:
-            return await latency_samples(_telling_when_ready(), sink, enqueue, samples)
+            return await latency_samples(run, sink, enqueue, samples)
         finally:
             await connection.close()
-
-
-def _telling_when_ready() -> tuple[str, ...]:
-    """The real command. Its log says when it is ready; the harness wants to be told on standard output."""
-    return (sys.executable, "-m", "tests.bench.run_telling")

@@ -5,19 +5,22 @@ contact is an upsert of its own: POST with updateEnabled, or PUT by Brevo's id w
 address makes no second record. [Brevo's OpenAPI and changelog, 2026-05-12]
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
 from worker.core.outcome import Contact, Outcome
 from worker.crm.http import Answer, Http
-from worker.errors import LaneError, OutageError, RefusedError
+from worker.errors import DatabaseTroubleError, LaneError, OutageError, RefusedError
 
 BASE_URL = "https://api.brevo.com/v3"
 REQUESTS_PER_S = 10.0  # /contacts on General accounts, 36,000 an hour too [Brevo, rate limits, 2026-08]
 
 # Attributes that Brevo holds unique over the account, beside email and ext_id: families and companies share them.
 SHARED = ("SMS", "WHATSAPP", "LANDLINE_NUMBER")
+
+_ID = re.compile(r"[1-9][0-9]{0,18}")
 
 DEFAULT_FIELDS = {"FIRSTNAME": "first_name", "LASTNAME": "last_name", "SMS": "phone"}
 
@@ -40,15 +43,15 @@ class Brevo:
     async def check(self) -> str:
         """From the contacts' bucket: /account allows 100 requests an hour to everything on the account."""
         answer = await self._http.request("GET", "/contacts", limit="1")
-        if answer.status != 200:
-            raise RefusedError("REFUSED", f"GET /contacts answered {answer.status}")
+        if answer.status != 200 or not isinstance(answer.get("contacts"), list):
+            raise _not_brevo(answer)
         return "key accepted"
 
     async def _upsert(self, contact: Contact) -> Outcome:
         email = (contact.email or "").strip()
         # Brevo takes no null; what is empty here stays as it is there.
-        attributes = {name: value for name, value in contact.fields.items() if value is not None and value != ""}
-        remote_id = contact.remote_id
+        attributes = {name: value for name, value in contact.fields.items() if not _is_empty(value)}
+        remote_id = contact.remote_id or None
         answer = await self._write(remote_id, email, attributes)
         if answer.status == 404 and remote_id is not None:
             # Deleted in Brevo since: it is made anew.
@@ -62,12 +65,13 @@ class Brevo:
             attributes = {name: value for name, value in attributes.items() if name not in shared}
             answer = await self._write(remote_id, email, attributes)
 
-        if answer.status in (200, 201, 204):
-            remote_id = _id(answer) or remote_id or await self._find_id(email)
-            if answer.status == 201 and remote_id is None:
-                raise OutageError("BROKEN_ANSWER", "Brevo answered 201 without the id of the contact")
-            return Outcome.delivered(remote_id, None if note is None else "FIELD_NOT_SENT", note)
-        return _refusal(answer)
+        if answer.status == 204:
+            remote_id = remote_id or await self._find_id(email)
+        else:
+            remote_id = _id(answer)
+            if remote_id is None:
+                return _refusal(answer)
+        return Outcome.delivered(remote_id, None if note is None else "FIELD_NOT_SENT", note)
 
     async def _write(self, remote_id: str | None, email: str, attributes: Mapping[str, Any]) -> Answer:
         if remote_id is None:
@@ -80,48 +84,59 @@ class Brevo:
         """An update is answered with nothing. The contact is delivered whether its id is found or not."""
         try:
             answer = await self._http.request("GET", f"/contacts/{quote(email, safe='')}", identifierType="email_id")
-        except LaneError:
+        except (LaneError, DatabaseTroubleError):
             return None
         return _id(answer)
 
 
+def _is_empty(value: object) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
 def _id(answer: Answer) -> str | None:
-    value = answer.get("id")
-    return str(value) if isinstance(value, int | str) and value != "" else None
+    """The id in a success. Anything else that has such a status is a login page, a proxy or half an answer."""
+    value = answer.get("id") if answer.status in (200, 201) else None
+    return str(value) if isinstance(value, int | str) and _ID.fullmatch(str(value)) else None
 
 
-def _refused_attributes(answer: Answer) -> set[str]:
-    """Which of the shared attributes are why the contact was refused: another contact has it, or it is no phone number.
+def _duplicates(answer: Answer) -> set[str]:
+    """Which identifiers another contact has, in Brevo's words.
 
     By metadata, not by code: since May 2026 duplicates come as invalid_parameter too.
     """
+    metadata = answer.get("metadata")
+    names = metadata.get("duplicate_identifiers") if isinstance(metadata, dict) else None
+    return {name for name in names if isinstance(name, str)} if isinstance(names, list) else set()
+
+
+def _refused_attributes(answer: Answer) -> set[str]:
+    """Which of the shared attributes are why the contact was refused: another contact has it, or it is no phone number."""
     if answer.status != 400:
         return set()
-    metadata = answer.get("metadata")
-    duplicates = metadata.get("duplicate_identifiers") if isinstance(metadata, dict) else None
-    if isinstance(duplicates, list):
-        names = {str(name).upper() for name in duplicates}
-        return names & set(SHARED) if names <= set(SHARED) else set()
+    if duplicates := {name.upper() for name in _duplicates(answer)}:
+        return duplicates if duplicates <= set(SHARED) else set()
     return set(SHARED) if "phone" in _said(answer).lower() else set()
 
 
 def _refusal(answer: Answer) -> Outcome:
     """An answer that is no success. Raises LaneError where it is not about this contact."""
     said = f"{answer.status}: {_said(answer)}"
-    metadata = answer.get("metadata")
-    duplicates = metadata.get("duplicate_identifiers") if isinstance(metadata, dict) else None
-    if duplicates:
-        names = ", ".join(map(str, duplicates)) if isinstance(duplicates, list) else str(duplicates)
+    if duplicates := _duplicates(answer):
+        names = ", ".join(sorted(duplicates))
         return Outcome.rejected("DUPLICATE", f"another contact in Brevo has the same {names} ({said})")
     if answer.status == 425:
         return Outcome.failed("TOO_EARLY", f"Brevo is still working on this contact ({said})")
     if answer.status in (404, 405, 406):
-        raise RefusedError("NOT_FOUND", f"Brevo does not know the address it was asked at ({said}): check BREVO_BASE_URL")
+        raise _not_brevo(answer)
     if answer.status >= 400:
         return Outcome.rejected("REJECTED", f"Brevo refused the contact ({said})")
-    raise OutageError("BROKEN_ANSWER", f"Brevo answered what it does not document ({said})")
+    raise OutageError("BROKEN_ANSWER", f"Brevo answered {answer.status} without what it documents for it")
+
+
+def _not_brevo(answer: Answer) -> RefusedError:
+    # Without what was said: a page that is not Brevo's can quote the contact.
+    return RefusedError("NOT_FOUND", f"what answered {answer.status} is not Brevo's API: check BREVO_BASE_URL")
 
 
 def _said(answer: Answer) -> str:
-    code, message = answer.get("code"), answer.get("message")
-    return " ".join(str(part) for part in (code, message) if part) or answer.text[:200] or "no text"
+    return answer.said("code", "message")

@@ -1,0 +1,151 @@
+"""`make bench`: everything that is measured, as tables. Ratios are of figures of one run; quote those.
+
+python -m tests.bench --only drain --repeats 5
+"""
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
+
+import click
+import uvloop
+from rich.console import Console
+from rich.table import Table
+
+from tests.bench import application, ours, steadiness
+from tests.bench.figures import p50, p99, shown
+from tests.bench.peers.roster import PEERS
+from tests.bench.sink import running_sink
+from worker.sandbox.postgres import Postgres, running_postgres
+
+BARE = "the same statements in a bare loop"
+SCENARIOS = ("drain", "latency", "application", "snapshot", "growth", "memory", "idle")
+WAITING = (10_000, 1_000_000)
+
+Result = TypeVar("Result")
+Drain = Callable[..., Awaitable[float]]
+Latency = Callable[..., Awaitable[list[float]]]
+
+
+class Bench:
+    """Runs scenarios on one server, and keeps the rows of the closing table."""
+
+    def __init__(self, server: Postgres, repeats: int, console: Console) -> None:
+        self._server = server
+        self._repeats = repeats
+        self._console = console
+        self._absent = {peer.name: reason for peer in PEERS if (reason := peer.unavailable())}
+
+    def drain(self) -> None:
+        """20,000 contacts or jobs, handled by nothing."""
+        systems: dict[str, Drain] = {ours.NAME: ours.drain, BARE: ours.drain_bare}
+        systems |= {f"{peer.name} {peer.version()}": peer.drain for peer in PEERS if peer.name not in self._absent}
+        rates: dict[str, list[float]] = {name: [] for name in systems}
+        for _ in range(self._repeats):
+            for name, measure in systems.items():
+                rates[name].append(self._in_fresh_database(measure))
+        own = statistics.median(rates[ours.NAME])
+        rows = {name: (f"{shown(m)}", f"{own / m:.2f}") for name, values in rates.items() for m in [statistics.median(values)]}
+        self._show("drain of 20,000, no-op CRM", ("a second", "crm-sync is x times"), rows)
+
+    def latency(self) -> None:
+        """From COMMIT to the request at the CRM's socket, on an idle system."""
+        systems: dict[str, Latency] = {ours.NAME: ours.latency}
+        systems |= {f"{peer.name} {peer.version()}": peer.latency for peer in PEERS if peer.name not in self._absent}
+        samples: dict[str, list[list[float]]] = {name: [] for name in systems}
+        for _ in range(self._repeats):
+            for name, measure in systems.items():
+                samples[name].append(self._in_fresh_database(lambda url, measure=measure: _with_sink(measure, url)))
+        rows = {
+            name: (shown(statistics.median(map(p50, values))), shown(statistics.median(map(p99, values))))
+            for name, values in samples.items()
+        }
+        self._show("commit to request, idle", ("p50, ms", "p99, ms"), rows)
+
+    def application(self) -> None:
+        """What the application pays for a flip."""
+        runs = [uvloop.run(application.flips_per_second(self._server, "application")) for _ in range(self._repeats)]
+        medians = {case: statistics.median(run[case] for run in runs) for case in runs[0]}
+        shares = {case: statistics.median(run[case] / run["no trigger"] for run in runs) for case in runs[0]}
+        rows = {case: (shown(rate), f"{shares[case]:.2f}") for case, rate in medians.items()}
+        self._show("single-row flips by 16 clients", ("commits/s", "of no trigger"), rows)
+
+    def snapshot(self) -> None:
+        """A drain of 100,000 under somebody's long report."""
+        runs = [self._in_fresh_database(steadiness.under_snapshot) for _ in range(self._repeats)]
+        first, last = (statistics.median(run[part] for run in runs) for part in ("first", "last"))
+        ratio = statistics.median(run["last"] / run["first"] for run in runs)
+        rows = {"first 10,000": (shown(first), ""), "last 10,000": (shown(last), f"{ratio:.2f}")}
+        self._show("drain of 100,000, a snapshot held open", ("a second", "of the first"), rows)
+
+    def growth(self) -> None:
+        """Pages touched by a claim, with little and with much waiting."""
+        few, many = (self._in_fresh_database(lambda url, n=n: steadiness.pages_per_claimed_row(url, n)) for n in WAITING)
+        rows = {f"{WAITING[0]:,} waiting": (f"{few:.1f}", ""), f"{WAITING[1]:,} waiting": (f"{many:.1f}", f"{many / few:.2f}")}
+        self._show("a claim of 100", ("pages a row", "x times"), rows)
+
+    def memory(self) -> None:
+        """The worker's resident memory over a long drain."""
+        run = self._in_fresh_database(steadiness.memory_of_a_drain)
+        rows = {"a tenth done": (f"{run['early']:.0f}",), "peak, at the end": (f"{run['peak']:.0f}",)}
+        self._show("drain of 300,000", ("worker's RSS, MB",), rows)
+
+    def idle(self) -> None:
+        """What an idle worker sends."""
+        with running_postgres(options={"log_statement": "all", "log_line_prefix": "%a|"}) as server:
+            url = server.create_database("idle")
+            count = uvloop.run(steadiness.statements_while_idle(url, server.folder / "log"))
+        self._show("an idle worker for 30 s, three ticks", ("statements",), {"all of them the ticks'": (str(count),)})
+
+    def _in_fresh_database(self, measure: Callable[[str], Awaitable[Result]]) -> Result:
+        url = self._server.create_database("bench")
+        try:
+            return uvloop.run(_awaited(measure, url))
+        finally:
+            self._server.drop_database("bench")
+
+    def _show(self, title: str, columns: tuple[str, ...], rows: Mapping[str, tuple[str, ...]]) -> None:
+        table = Table(title_justify="left")
+        table.add_column(title)
+        for column in columns:
+            table.add_column(column, justify="right")
+        for name, cells in rows.items():
+            table.add_row(name, *cells)
+        self._console.print(table)
+        if columns[-1] in ("crm-sync is x times", "p99, ms"):
+            for name, reason in self._absent.items():
+                self._console.print(f"not measured: {name}: {reason}", markup=False)
+
+
+async def _awaited(measure: Callable[[str], Awaitable[Result]], url: str) -> Result:
+    return await measure(url)
+
+
+async def _with_sink(measure: Latency, url: str) -> list[float]:
+    async with running_sink() as sink:
+        return await measure(url, sink)
+
+
+@click.command()
+@click.option("--repeats", default=3, show_default=True, help="Times each figure is taken, in turn; medians are shown.")
+@click.option("--only", type=click.Choice(SCENARIOS), multiple=True, help="Measure this alone.")
+def main(*, repeats: int, only: tuple[str, ...]) -> None:
+    """Measures crm-sync beside other Postgres queues, on an embedded PostgreSQL with fsync on."""
+    console = Console(width=110)
+    started = time.monotonic()
+    with running_postgres() as server:
+        console.print(
+            f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, PostgreSQL 18, "
+            f"fsync on, medians of {repeats}"
+        )
+        bench = Bench(server, repeats, console)
+        for scenario in only or SCENARIOS:
+            getattr(bench, scenario)()
+    console.print(f"{time.monotonic() - started:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

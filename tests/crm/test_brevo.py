@@ -1,0 +1,485 @@
+"""Our Brevo client against the fake Brevo: what becomes of a contact, read by name."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import pytest
+
+from worker.core.identity import check_email
+from worker.core.outcome import Contact, Outcome, Verdict
+from worker.crm import http as shell
+from worker.crm.brevo import Brevo
+from worker.crm.http import Http
+from worker.errors import DatabaseTroubleError, OutageError, RefusedError, ThrottledError
+from worker.pace import Pace
+from worker.sandbox.brevo import BrevoSandbox
+from worker.sandbox.people import SHARES, people
+from worker.sandbox.server import Answer, Fault, Hold
+
+KEY = "xkeysib-0123456789abcdef"
+NO_LIMITS = {"contacts_per_second": None, "contacts_per_hour": None, "others_per_hour": None}
+PHONE, OTHER_PHONE = "+33639980001", "+33639980002"
+LIST = 7
+
+
+@pytest.fixture
+async def crm():
+    async with BrevoSandbox(key=KEY, list_ids={LIST}, **NO_LIMITS) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+async def brevo(crm):
+    async with client(f"{crm.url}/v3") as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def client(base_url, key=KEY, pace=None, **options):
+    async with Http(base_url, {"api-key": key}, concurrency=2, pace=pace or Pace(None, "brevo", None)) as http:
+        yield Brevo(http, **options)
+
+
+def contact(email="ada@example.com", remote_id=None, **fields):
+    return Contact(id=1, token=1, attempts=1, remote_id=remote_id, email=email, fields=fields)
+
+
+async def deliver(brevo, *args, **fields):
+    [outcome] = await brevo.deliver([contact(*args, **fields)])
+    return outcome
+
+
+def answers(crm, status, body=None, method=None, **headers):
+    """The next request, or the next with this method, is answered so, and takes no effect."""
+    crm.next_faults.append(Fault(lambda call: method in (None, call.method), answer=Answer(status, body, headers)))
+
+
+def asked(crm):
+    return [(request.method, request.path, request.status) for request in crm.requests]
+
+
+def bodies(crm):
+    return [request.body for request in crm.requests]
+
+
+# New and known contacts.
+
+
+async def test_a_new_contact_is_delivered_with_the_id_it_was_given(crm, brevo):
+    assert await deliver(brevo, FIRSTNAME="Ada") == Outcome.delivered("1")
+    assert asked(crm) == [("POST", "/v3/contacts", 201)]
+    assert (crm.contacts[1].email, crm.contacts[1].attributes) == ("ada@example.com", {"FIRSTNAME": "Ada"})
+
+
+async def test_a_contact_that_is_there_already_is_updated_and_its_id_looked_up(crm, brevo):
+    await deliver(brevo, FIRSTNAME="Ada", LASTNAME="Byron")
+    crm.requests.clear()
+    assert await deliver(brevo, LASTNAME="Lovelace") == Outcome.delivered("1")
+    assert asked(crm) == [("POST", "/v3/contacts", 204), ("GET", "/v3/contacts/ada@example.com", 200)]
+    assert crm.contacts[1].attributes == {"FIRSTNAME": "Ada", "LASTNAME": "Lovelace"}
+    assert len(crm.contacts) == 1
+
+
+@pytest.mark.parametrize("email", ["o'brien+crm@example.com", "a/b@example.com", "50%25@example.com", "?q#f&g=h@example.com"])
+async def test_an_address_with_letters_that_mean_something_in_a_url_is_looked_up_as_it_is(crm, brevo, email):
+    await deliver(brevo, "someone@example.com")
+    assert await deliver(brevo, email) == Outcome.delivered("2")
+    assert await deliver(brevo, email) == Outcome.delivered("2")
+    assert asked(crm)[-1] == ("GET", f"/v3/contacts/{email}", 200)
+
+
+async def test_the_spelling_of_an_address_makes_no_second_contact(crm, brevo):
+    assert await deliver(brevo, "ada@example.com") == Outcome.delivered("1")
+    assert await deliver(brevo, "  ADA@Example.com\t") == Outcome.delivered("1")
+    assert len(crm.contacts) == 1
+
+
+async def test_a_contact_known_by_its_id_keeps_it_when_its_address_changes(crm, brevo):
+    await deliver(brevo, "ada@example.com", FIRSTNAME="Ada")
+    assert await deliver(brevo, "lovelace@example.com", "1", LASTNAME="Lovelace") == Outcome.delivered("1")
+    assert asked(crm)[1:] == [("PUT", "/v3/contacts/1", 204)]
+    assert len(crm.contacts) == 1
+    assert crm.contacts[1].email == "lovelace@example.com"
+    assert crm.contacts[1].attributes == {"FIRSTNAME": "Ada", "LASTNAME": "Lovelace"}
+
+
+async def test_a_contact_deleted_in_brevo_is_made_anew(crm, brevo):
+    assert await deliver(brevo, "ada@example.com", "41", FIRSTNAME="Ada") == Outcome.delivered("1")
+    assert asked(crm) == [("PUT", "/v3/contacts/41", 404), ("POST", "/v3/contacts", 201)]
+    assert crm.contacts[1].attributes == {"FIRSTNAME": "Ada"}
+
+
+async def test_a_contact_deleted_in_brevo_and_made_anew_there_is_found_by_its_address(crm, brevo):
+    await deliver(brevo, "ada@example.com")
+    assert await deliver(brevo, "ada@example.com", "41", FIRSTNAME="Ada") == Outcome.delivered("1")
+    assert len(crm.contacts) == 1
+    assert crm.contacts[1].attributes == {"FIRSTNAME": "Ada"}
+
+
+async def test_an_empty_id_is_none(crm, brevo):
+    assert await deliver(brevo, "ada@example.com", "") == Outcome.delivered("1")
+    assert asked(crm) == [("POST", "/v3/contacts", 201)]
+
+
+async def test_whoever_is_delivered_is_put_on_the_list_and_taken_off_no_other(crm):
+    crm.account.list_ids.add(8)
+    async with client(f"{crm.url}/v3", list_id=LIST) as brevo:
+        await deliver(brevo, "ada@example.com")
+        await deliver(brevo, "bob@example.com")
+        crm.contacts[2].list_ids = {8}
+        await deliver(brevo, "bob@example.com", "2")
+    assert [person.list_ids for person in crm.contacts.values()] == [{LIST}, {LIST, 8}]
+
+
+async def test_without_a_list_none_is_named(crm, brevo):
+    await deliver(brevo, "ada@example.com")
+    await deliver(brevo, "ada@example.com", "1")
+    assert all("listIds" not in body for body in bodies(crm))
+
+
+@pytest.mark.parametrize("remote_id", [None, "1"])
+async def test_what_is_empty_is_not_sent_and_stays_as_it_is_there(crm, brevo, remote_id):
+    await deliver(brevo, "ada@example.com", FIRSTNAME="Ada", LASTNAME="Lovelace", SMS=PHONE)
+    crm.account.attributes |= {"SCORE": "float", "VIP": "boolean"}
+    fields = {"FIRSTNAME": None, "LASTNAME": "", "SMS": " \t", "SCORE": 0, "VIP": False}
+    assert await deliver(brevo, "ada@example.com", remote_id, **fields) == Outcome.delivered("1")
+    assert crm.requests[1].body["attributes"] == {"SCORE": 0, "VIP": False} | ({"EMAIL": "ada@example.com"} if remote_id else {})
+    kept = {"FIRSTNAME": "Ada", "LASTNAME": "Lovelace", "SMS": PHONE.lstrip("+")}
+    assert crm.contacts[1].attributes == {**kept, "SCORE": 0, "VIP": False}
+
+
+async def test_the_key_is_in_no_url_and_in_no_body(crm, brevo):
+    await brevo.check()
+    await deliver(brevo, "ada@example.com")
+    await deliver(brevo, "ada@example.com")
+    await deliver(brevo, "ada@example.com", "1")
+    assert len(crm.requests) == 5
+    assert KEY not in str(crm.requests)
+
+
+# What another contact has, or what is no phone number.
+
+
+@pytest.mark.parametrize("code", ["duplicate_parameter", "invalid_parameter"])
+@pytest.mark.parametrize("name", ["SMS", "WHATSAPP", "LANDLINE_NUMBER"])
+@pytest.mark.parametrize("remote_id", [None, "2"])
+async def test_a_phone_number_that_another_contact_has_is_left_out_under_either_code(crm, brevo, code, name, remote_id):
+    crm.account.duplicate_code = code
+    await deliver(brevo, "ada@example.com", **{name: PHONE})
+    await deliver(brevo, "bob@example.com")
+    outcome = await deliver(brevo, "bob@example.com", remote_id, FIRSTNAME="Bob", **{name: PHONE})
+    assert (outcome.verdict, outcome.code, outcome.remote_id) == (Verdict.DELIVERED, "FIELD_NOT_SENT", "2")
+    assert outcome.reason.startswith(f"{name} was left out: {code} Unable to update contact, {name} is already")
+    assert crm.contacts[2].attributes == {"FIRSTNAME": "Bob"}
+    assert crm.contacts[1].attributes == {name: PHONE.lstrip("+")}
+
+
+async def test_only_the_number_that_another_contact_has_is_left_out(crm, brevo):
+    await deliver(brevo, "ada@example.com", SMS=PHONE)
+    outcome = await deliver(brevo, "bob@example.com", SMS=PHONE, WHATSAPP=OTHER_PHONE)
+    assert (outcome.code, outcome.remote_id) == ("FIELD_NOT_SENT", "2")
+    assert crm.contacts[2].attributes == {"WHATSAPP": OTHER_PHONE.lstrip("+")}
+
+
+@pytest.mark.parametrize("remote_id", [None, "1"])
+async def test_what_is_no_phone_number_is_left_out(crm, brevo, remote_id):
+    await deliver(brevo, "ada@example.com", SMS=PHONE)
+    outcome = await deliver(brevo, "ada@example.com", remote_id, FIRSTNAME="Ada", SMS="see e-mail")
+    assert (outcome.verdict, outcome.code, outcome.remote_id) == (Verdict.DELIVERED, "FIELD_NOT_SENT", "1")
+    assert outcome.reason == "SMS was left out: invalid_parameter Invalid phone number"
+    assert crm.contacts[1].attributes == {"FIRSTNAME": "Ada", "SMS": PHONE.lstrip("+")}
+
+
+async def test_a_contact_refused_without_its_number_too_is_rejected_for_that_reason(crm, brevo):
+    await deliver(brevo, "ada@example.com", SMS=PHONE)
+    answers(crm, 400, {"code": "duplicate_parameter", "message": "x", "metadata": {"duplicate_identifiers": ["SMS"]}})
+    answers(crm, 400, {"code": "invalid_parameter", "message": "Invalid something"})
+    outcome = await deliver(brevo, "bob@example.com", SMS=PHONE)
+    assert (outcome.verdict, outcome.code) == (Verdict.REJECTED, "REJECTED")
+    assert "Invalid something" in outcome.reason
+    assert len(crm.requests) == 3
+
+
+@pytest.mark.parametrize("code", ["duplicate_parameter", "invalid_parameter"])
+async def test_an_address_that_another_contact_has_is_rejected_by_name(crm, brevo, code):
+    crm.account.duplicate_code = code
+    await deliver(brevo, "ada@example.com")
+    await deliver(brevo, "bob@example.com", FIRSTNAME="Bob")
+    outcome = await deliver(brevo, "ada@example.com", "2", FIRSTNAME="Robert")
+    assert (outcome.verdict, outcome.code) == (Verdict.REJECTED, "DUPLICATE")
+    assert outcome.reason.startswith("another contact in Brevo has the same email (400: ")
+    assert (crm.contacts[2].email, crm.contacts[2].attributes) == ("bob@example.com", {"FIRSTNAME": "Bob"})
+    assert asked(crm)[2:] == [("PUT", "/v3/contacts/2", 400)]
+
+
+async def test_an_address_and_a_number_that_another_contact_has_are_not_half_sent(crm, brevo):
+    await deliver(brevo, "ada@example.com", SMS=PHONE)
+    await deliver(brevo, "bob@example.com")
+    outcome = await deliver(brevo, "ada@example.com", "2", SMS=PHONE)
+    assert (outcome.verdict, outcome.code) == (Verdict.REJECTED, "DUPLICATE")
+    assert "SMS, email" in outcome.reason
+    assert crm.contacts[2].email == "bob@example.com"
+
+
+async def test_an_ext_id_that_another_contact_has_is_rejected_by_name(brevo):
+    await deliver(brevo, "ada@example.com", EXT_ID="7")
+    outcome = await deliver(brevo, "bob@example.com", EXT_ID="7")
+    assert (outcome.verdict, outcome.code) == (Verdict.REJECTED, "DUPLICATE")
+    assert "EXT_ID" in outcome.reason
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [None, [], "SMS", {}, {"duplicate_identifiers": None}, {"duplicate_identifiers": "SMS"}, {"duplicate_identifiers": [[], 5]}],
+)
+async def test_a_refusal_with_odd_metadata_is_a_refusal(crm, brevo, metadata):
+    answers(crm, 400, {"code": "invalid_parameter", "message": "No", "metadata": metadata})
+    outcome = await deliver(brevo, SMS=PHONE)
+    assert (outcome.verdict, outcome.code, outcome.reason) == (
+        Verdict.REJECTED,
+        "REJECTED",
+        "Brevo refused the contact (400: invalid_parameter No)",
+    )
+
+
+async def test_a_refusal_without_a_word_says_so(crm, brevo):
+    answers(crm, 400)
+    assert await deliver(brevo) == Outcome.rejected("REJECTED", "Brevo refused the contact (400: no text)")
+
+
+async def test_a_contact_brevo_is_still_at_work_on_is_tried_again(crm, brevo):
+    answers(crm, 425, {"code": "account_in_process", "message": "Account is in process"})
+    outcome = await deliver(brevo)
+    assert (outcome.verdict, outcome.code) == (Verdict.FAILED, "TOO_EARLY")
+    assert "account_in_process" in outcome.reason
+
+
+# What says nothing about the contact.
+
+
+async def test_a_wrong_key_and_an_unknown_address_are_told_apart(crm, brevo):
+    async with client(f"{crm.url}/v3", key="xkeysib-wrong") as stranger:
+        with pytest.raises(RefusedError, match=r"REFUSED: .* 401: Key not found"):
+            await deliver(stranger)
+    crm.unknown_ip = True
+    with pytest.raises(RefusedError, match=r"REFUSED: .* 401: .*unrecognised IP address"):
+        await deliver(brevo)
+    assert crm.contacts == {}
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(402, "not_enough_credits"), (403, "permission_denied"), (403, "account_under_validation")]
+)
+async def test_an_account_that_may_not_is_refused_as_a_whole(crm, brevo, status, code):
+    answers(crm, status, {"code": code, "message": f"because of {code}"})
+    with pytest.raises(RefusedError, match=f"{status}: because of {code}"):
+        await deliver(brevo)
+
+
+@pytest.mark.parametrize("remote_id", [None, "1"])
+async def test_a_wrong_base_url_is_refused_by_the_name_of_its_setting(crm, remote_id):
+    async with client(f"{crm.url}/v2") as brevo:
+        with pytest.raises(RefusedError, match=r"NOT_FOUND: .*404.* check BREVO_BASE_URL"):
+            await deliver(brevo, "ada@example.com", remote_id)
+
+
+@pytest.mark.parametrize("status", [404, 405, 406])
+async def test_what_only_a_wrong_address_answers_quotes_no_person(crm, brevo, status):
+    answers(crm, status, {"code": "x", "message": "Cannot POST Ada ada@example.com"})
+    with pytest.raises(RefusedError, match="BREVO_BASE_URL") as caught:
+        await deliver(brevo, FIRSTNAME="Ada")
+    assert "ada" not in str(caught.value).lower()
+
+
+async def test_too_many_requests_pause_as_long_as_brevo_says():
+    now_s = 1000.0
+    limits = NO_LIMITS | {"contacts_per_hour": 1}
+    async with BrevoSandbox(key=KEY, clock=lambda: now_s, **limits) as crm, client(f"{crm.url}/v3") as brevo:
+        await deliver(brevo, "ada@example.com")
+        now_s += 3000.0
+        with pytest.raises(ThrottledError) as caught:
+            await deliver(brevo, "bob@example.com")
+        assert (caught.value.code, caught.value.pause_s) == ("RATE_LIMITED", 600.0)
+        assert len(crm.contacts) == 1
+
+
+@pytest.mark.parametrize("status", [408, 500, 502, 503, 504, 521, 524])
+async def test_a_failing_brevo_is_an_outage(crm, brevo, status):
+    answers(crm, status, b"<html>Bad gateway</html>")
+    with pytest.raises(OutageError, match=f"CRM_ERROR: the CRM failed with {status}"):
+        await deliver(brevo)
+
+
+async def test_a_dropped_connection_is_an_outage(crm, brevo):
+    crm.next_faults.append(Fault(applies=True, drop=True))
+    with pytest.raises(OutageError, match="BROKEN_ANSWER"):
+        await deliver(brevo)
+
+
+async def test_a_brevo_that_does_not_answer_is_an_outage_and_sending_again_makes_no_second_contact(crm, monkeypatch):
+    hold = Hold()
+    crm.next_faults.append(Fault(applies=True, hold=hold))
+    with monkeypatch.context() as patched:
+        patched.setattr(shell, "REQUEST_TIMEOUT_S", 0.1)
+        async with client(f"{crm.url}/v3") as brevo:
+            with pytest.raises(OutageError, match="TIMEOUT"):
+                await deliver(brevo)
+    assert hold.reached.is_set()
+    async with client(f"{crm.url}/v3") as brevo:
+        assert await deliver(brevo) == Outcome.delivered("1")
+    assert len(crm.contacts) == 1
+
+
+ODD_BODIES = [
+    None,
+    b"<html>Please log in</html>",
+    b'{"id": NaN}',
+    b'{"id": 7',
+    b"[" * 100_000,
+    [],
+    [{"id": 7}],
+    "7",
+    7,
+    {},
+    {"id": None},
+    {"id": ""},
+    {"id": 0},
+    {"id": -7},
+    {"id": 7.5},
+    {"id": True},
+    {"id": [7]},
+    b'{"id":' + b"[" * 900 + b"]" * 900 + b"}",
+    {"id": "seven"},
+    {"id": "7" * 100},
+    {"contact": {"id": 7}},
+]
+
+
+@pytest.mark.parametrize("body", ODD_BODIES, ids=lambda body: str(body)[:20])
+@pytest.mark.parametrize("status", [200, 201])
+@pytest.mark.parametrize("remote_id", [None, "1"])
+async def test_a_success_that_names_no_contact_is_none(crm, brevo, body, status, remote_id):
+    await deliver(brevo)
+    answers(crm, status, body)
+    with pytest.raises(OutageError, match="BROKEN_ANSWER"):
+        await deliver(brevo, "ada@example.com", remote_id)
+
+
+@pytest.mark.parametrize("status", [202, 203, 205, 206, 207])
+async def test_a_success_that_brevo_does_not_document_is_none(crm, brevo, status):
+    answers(crm, status, None if status == 205 else {"id": 7, "message": "Hello Ada"})
+    with pytest.raises(OutageError, match=f"BROKEN_ANSWER: .*{status}") as caught:
+        await deliver(brevo, FIRSTNAME="Ada")
+    assert "Ada" not in str(caught.value)
+
+
+@pytest.mark.parametrize("remote_id", [7, "7"])
+@pytest.mark.parametrize("status", [200, 201])
+async def test_an_id_counts_as_a_number_and_as_a_text(crm, brevo, status, remote_id):
+    answers(crm, status, {"id": remote_id})
+    assert await deliver(brevo) == Outcome.delivered("7")
+
+
+# Looking up the id.
+
+
+LOOKUPS = [
+    Answer(401, {"code": "unauthorized", "message": "Key not found"}),
+    Answer(404, {"code": "document_not_found", "message": "Contact does not exist"}),
+    Answer(429, None, {"x-sib-ratelimit-reset": "60"}),
+    Answer(500),
+    Answer(302, None, {"Location": "/elsewhere"}),
+    Answer(400, {"id": 7}),
+    *(Answer(200, body) for body in ODD_BODIES),
+]
+
+
+@pytest.mark.parametrize("answer", LOOKUPS, ids=lambda answer: f"{answer.status} {str(answer.body)[:20]}")
+async def test_a_lookup_that_fails_does_not_undo_the_delivery(crm, brevo, answer):
+    await deliver(brevo)
+    crm.next_faults.append(Fault(lambda call: call.method == "GET", answer=answer))
+    assert await deliver(brevo, FIRSTNAME="Ada") == Outcome.delivered(None)
+    assert [request.method for request in crm.requests] == ["POST", "POST", "GET"]
+    assert crm.contacts[1].attributes == {"FIRSTNAME": "Ada"}
+
+
+async def test_a_lookup_that_no_answer_comes_to_does_not_undo_the_delivery(crm, brevo):
+    await deliver(brevo)
+    crm.standing_faults.append(Fault(lambda call: call.method == "GET", drop=True))
+    assert await deliver(brevo, FIRSTNAME="Ada") == Outcome.delivered(None)
+    assert crm.contacts[1].attributes == {"FIRSTNAME": "Ada"}
+
+
+async def test_a_lookup_that_gets_no_slot_does_not_undo_the_delivery(crm, brevo):
+    class DatabaseThatGoesAway:
+        slots = 1
+
+        async def slot(self):
+            self.slots -= 1
+            if self.slots < 0:
+                raise DatabaseTroubleError("the database cannot be reached")
+
+    await deliver(brevo)
+    async with client(f"{crm.url}/v3", pace=DatabaseThatGoesAway()) as hurried:
+        assert await deliver(hurried, FIRSTNAME="Ada") == Outcome.delivered(None)
+    assert crm.contacts[1].attributes == {"FIRSTNAME": "Ada"}
+
+
+# The check of the credentials.
+
+
+async def test_the_check_accepts_a_good_key_and_changes_nothing(crm, brevo):
+    assert await brevo.check() == "key accepted"
+    await deliver(brevo)
+    assert await brevo.check() == "key accepted"
+    assert len(crm.contacts) == 1
+
+
+async def test_the_check_costs_none_of_the_requests_that_are_few():
+    async with BrevoSandbox(key=KEY) as crm, client(f"{crm.url}/v3") as brevo:
+        await brevo.check()
+        assert [window.used for window in crm.others_limit.windows] == [0]
+        assert [window.used for window in crm.contacts_limit.windows] == [1, 1]
+
+
+async def test_the_check_refuses_a_wrong_key(crm):
+    async with client(f"{crm.url}/v3", key="xkeysib-wrong") as brevo:
+        with pytest.raises(RefusedError, match="Key not found"):
+            await brevo.check()
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(404, None), (204, None), (200, None), (200, b"<html>Brevo: grow your business</html>"), (200, []), (200, {"ok": True})],
+)
+async def test_the_check_does_not_take_something_else_for_brevo(crm, brevo, status, body):
+    answers(crm, status, body)
+    with pytest.raises(RefusedError, match=f"NOT_FOUND: .*{status}.* check BREVO_BASE_URL"):
+        await brevo.check()
+
+
+# Everybody.
+
+
+async def test_of_300_lifelike_people_each_becomes_what_he_should(crm, brevo):
+    crowd = list(people(300, seed=2026))
+    assert {person.kind for person in crowd} == set(SHARES)
+    ids = {}
+    async with asyncio.timeout(60):
+        for person in crowd:
+            stopped = check_email(person.email)
+            assert (stopped is not None) == (person.kind in ("invalid_email", "no_email")), person
+            if stopped is not None:
+                continue
+            fields = {"FIRSTNAME": person.first_name, "LASTNAME": person.last_name, "SMS": person.phone}
+            outcome = await deliver(brevo, person.email, **fields)
+            left_out = person.kind in ("shared_phone", "bad_phone")
+            assert outcome.verdict is Verdict.DELIVERED, person
+            assert outcome.code == ("FIELD_NOT_SENT" if left_out else None), person
+            address = person.email.strip().lower()
+            assert (address in ids) == (person.kind == "duplicate_email"), person
+            assert outcome.remote_id == ids.setdefault(address, outcome.remote_id), person
+            there = crm.contacts[int(outcome.remote_id)].attributes
+            assert (there["FIRSTNAME"], there["LASTNAME"]) == (person.first_name, person.last_name)
+            assert there.get("SMS") == (None if left_out or not person.phone else person.phone.lstrip("+")), person
+    assert {str(there.id): there.email for there in crm.contacts.values()} == {number: email for email, number in ids.items()}

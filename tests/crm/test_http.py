@@ -1,0 +1,605 @@
+"""The HTTP shell alone, against servers that say every byte themselves: nothing they do is taken for an answer it is not."""
+
+import asyncio
+import gzip
+import json
+import shutil
+import socket
+import ssl
+import struct
+import subprocess
+import tracemalloc
+import zlib
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import aiohttp
+import pytest
+from aiohttp.client_proto import ResponseHandler
+from multidict import CIMultiDict
+
+from worker.crm import http as shell
+from worker.crm.http import DEFAULT_PAUSE_S, LONGEST_PAUSE_S, SHORTEST_PAUSE_S, Http, require_https, retry_after_s
+from worker.errors import ConfigurationError, LaneError, NotSentError, OutageError, RefusedError, ThrottledError
+from worker.pace import Pace
+
+KEY = "xkeysib-0123456789abcdef"
+PERSON = {"email": "ada@example.com", "attributes": {"FIRSTNAME": "Ada", "LASTNAME": "Lovelace", "SMS": "+33639980001"}}
+MEGABYTE = 1024 * 1024
+
+
+class RawServer:
+    """Answers every request with the same bytes, or as a function that writes them does, then closes the connection.
+
+    heard: the requests, head and body. answered: set when the last answer has ended, by whichever side.
+    """
+
+    def __init__(self, answer, tls=None):
+        self.heard = []
+        self.answered = asyncio.Event()
+        self._answer = answer
+        self._tls = tls
+        self._tasks = set()
+
+    async def __aenter__(self):
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._tls)
+        scheme = "http" if self._tls is None else "https"
+        self.url = f"{scheme}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_):
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _accept(self, reader, writer):
+        self._tasks.add(asyncio.create_task(self._serve(reader, writer)))
+
+    async def _serve(self, reader, writer):
+        try:
+            with suppress(ConnectionError, asyncio.IncompleteReadError):
+                head = await reader.readuntil(b"\r\n\r\n")
+                lengths = [line.partition(b":")[2] for line in head.split(b"\r\n") if line.startswith(b"Content-Length:")]
+                self.heard.append(head + await reader.readexactly(int(lengths[0]) if lengths else 0))
+                if callable(self._answer):
+                    await self._answer(writer)
+                else:
+                    writer.write(self._answer)
+                    await writer.drain()
+        finally:
+            self.answered.set()
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
+
+
+def raw(status, body=b"", *headers):
+    """An answer whose body ends with the connection, unless a header says otherwise."""
+    return "\r\n".join([f"HTTP/1.1 {status} Said", *headers, "", ""]).encode() + body
+
+
+def whole(status, body=b"", *headers):
+    return raw(status, body, f"Content-Length: {len(body)}", "Connection: close", *headers)
+
+
+@asynccontextmanager
+async def opened(base_url, headers=None, *, concurrency=2):
+    pace = Pace(None, "crm", None)
+    async with Http(base_url, {"api-key": KEY} if headers is None else headers, concurrency=concurrency, pace=pace) as http:
+        yield http
+
+
+async def ask(answer, method="POST", tls=None):
+    """What the shell makes of a server that answers so."""
+    async with RawServer(answer, tls) as server, opened(server.url) as http:
+        return await http.request(method, "/contacts", PERSON)
+
+
+async def failure(answer, tls=None):
+    with pytest.raises(LaneError) as caught:
+        await ask(answer, tls=tls)
+    return caught.value
+
+
+@pytest.fixture(autouse=True)
+def _nothing_lasts(monkeypatch):
+    """A shell that waits for what never comes fails its test, and does not hold up the others."""
+    monkeypatch.setattr(shell, "REQUEST_TIMEOUT_S", 10.0)
+
+
+# What is sent.
+
+
+async def test_a_request_carries_the_key_the_body_and_our_name():
+    async with RawServer(whole(200, b"{}")) as server, opened(f"{server.url}/v3/") as http:
+        await http.request("PUT", "/contacts/7", PERSON, identifierType="contact_id")
+    head, _, body = server.heard[0].partition(b"\r\n\r\n")
+    lines = head.decode().split("\r\n")
+    assert lines[0] == "PUT /v3/contacts/7?identifierType=contact_id HTTP/1.1"
+    assert {f"api-key: {KEY}", "Accept: application/json", "Content-Type: application/json"} <= set(lines)
+    assert any(line.startswith("User-Agent: crm-sync/") for line in lines)
+    assert json.loads(body) == PERSON
+
+
+async def test_no_cookie_is_kept():
+    async with RawServer(whole(200, b"{}", "Set-Cookie: session=1; Path=/")) as server, opened(server.url) as http:
+        await http.request("POST", "/contacts", PERSON)
+        await http.request("POST", "/contacts", PERSON)
+    assert len(server.heard) == 2
+    assert all(b"cookie" not in request.lower() for request in server.heard)
+
+
+# What an answer is.
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 207, 400, 404, 409, 422, 425])
+async def test_whatever_speaks_of_the_contact_comes_back_with_its_status(status):
+    answer = await ask(whole(status, b'{"id": 7}'))
+    assert (answer.status, answer.get("id")) == (status, 7)
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "code"),
+    [
+        (300, RefusedError, "REDIRECTED"),
+        (401, RefusedError, "REFUSED"),
+        (402, RefusedError, "REFUSED"),
+        (403, RefusedError, "REFUSED"),
+        (408, OutageError, "CRM_ERROR"),
+        (429, ThrottledError, "RATE_LIMITED"),
+        (500, OutageError, "CRM_ERROR"),
+        (503, OutageError, "CRM_ERROR"),
+        (524, OutageError, "CRM_ERROR"),
+        (999, OutageError, "CRM_ERROR"),
+    ],
+)
+async def test_a_status_that_speaks_of_everybody_is_an_error_of_the_lane(status, error, code):
+    raised = await failure(whole(status, b'{"message": "said so"}'))
+    assert (type(raised), raised.code) == (error, code)
+    assert raised.reason.endswith(": said so") or code == "REDIRECTED"
+
+
+async def test_a_throttled_answer_says_how_long():
+    error = await failure(whole(429, b"", "x-sib-ratelimit-reset: 25"))
+    assert (type(error), error.pause_s) == (ThrottledError, 25.0)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_refused_and_neither_key_nor_body_reach_the_other_origin(status, method):
+    async with RawServer(whole(200, b'{"id": 7}')) as other:
+        elsewhere = whole(status, b"", f"Location: {other.url}/contacts")
+        async with RawServer(elsewhere) as server, opened(server.url) as http:
+            with pytest.raises(RefusedError, match=r"REDIRECTED: .* base URL"):
+                await http.request(method, "/contacts", PERSON)
+        assert len(server.heard) == 1
+    assert other.heard == []
+
+
+async def test_a_304_is_refused_whatever_length_it_speaks_of():
+    assert type(await failure(raw(304, b"", "Content-Length: 50"))) is RefusedError
+
+
+async def test_a_204_is_an_answer_whatever_length_it_speaks_of():
+    answer = await ask(raw(204, b"", "Content-Length: 50", "Connection: close"))
+    assert (answer.status, answer.text, answer.json) == (204, "", None)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"<!DOCTYPE html><html><body>Maintenance</body></html>", id="html"),
+        pytest.param(b'{"id": NaN}', id="nan"),
+        pytest.param(b'{"id": 7, "score": -Infinity}', id="infinity"),
+        pytest.param(b'{"id": 7, "name": "\xff\xfe"}', id="bad utf-8"),
+        pytest.param('{"id": 7}'.encode("utf-16"), id="utf-16"),
+        pytest.param(b"[" * 100_000 + b"]" * 100_000, id="deep lists"),
+        pytest.param(b'{"id":' * 100_000 + b"7" + b"}" * 100_000, id="deep objects"),
+        pytest.param(b'{"id": ' + b"7" * 100_000 + b"}", id="a number of 100,000 digits"),
+        pytest.param(b'{"id": 7', id="half"),
+        pytest.param(b'{"id": 7}{"id": 8}', id="two"),
+    ],
+)
+async def test_a_body_that_is_no_json_is_no_data(body):
+    answer = await ask(whole(200, body))
+    assert (answer.status, answer.json, answer.get("id")) == (200, None, None)
+
+
+async def test_a_list_has_no_members():
+    answer = await ask(whole(200, b'[{"id": 7}]'))
+    assert answer.json == [{"id": 7}]
+    assert answer.get("id") is None
+
+
+async def test_a_body_in_bad_utf_8_can_still_be_shown():
+    answer = await ask(whole(400, b"caf\xe9 is closed"))
+    assert answer.text == "caf\ufffd is closed"
+
+
+async def test_what_a_crm_says_is_cut_and_taken_from_the_body_where_it_says_nothing_plain():
+    loud = await ask(whole(400, json.dumps({"code": 7, "message": "x" * MEGABYTE}).encode()))
+    assert loud.said("code", "message").startswith("7 xxx")
+    assert len(loud.said("code", "message")) < 2 * shell.LONGEST_SAID
+    nested = b'{"message":' + b"[" * 900 + b"]" * 900 + b"}"
+    assert (await ask(whole(400, nested))).said("message") == nested.decode()[: shell.LONGEST_SAID]
+    assert (await ask(whole(400))).said("message") == "no text"
+
+
+async def test_an_error_of_50_000_characters_is_put_in_words_at_once():
+    started = asyncio.get_running_loop().time()
+    error = await failure(whole(500, json.dumps({"message": "x" * 50_000}).encode()))
+    assert asyncio.get_running_loop().time() - started < 2
+    assert type(error) is OutageError
+    assert len(str(error)) < 2000
+
+
+# Answers that break off.
+
+
+async def reset(writer):
+    """Closes the connection with RST."""
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
+async def reset_midway(writer):
+    writer.write(raw(200, b'{"id": 7', "Content-Length: 9"))
+    await writer.drain()
+    await reset(writer)
+
+
+GZIPPED = gzip.compress(b'{"id": 7}')
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(b"", id="closed without a word"),
+        pytest.param(reset, id="reset without a word"),
+        pytest.param(reset_midway, id="reset midway"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-", id="half a head"),
+        pytest.param(raw(200, b'{"id": 7}', "Content-Length: 10"), id="shorter than its length"),
+        pytest.param(raw(200, b'9\r\n{"id": 7', "Transfer-Encoding: chunked"), id="within a chunk"),
+        pytest.param(raw(200, b'9\r\n{"id": 7}\r\n', "Transfer-Encoding: chunked"), id="before the last chunk"),
+        pytest.param(raw(200, b'zz\r\n{"id": 7}', "Transfer-Encoding: chunked"), id="no chunk"),
+        pytest.param(whole(200, b'{"id": 7}', "Content-Encoding: gzip"), id="not gzipped"),
+        pytest.param(whole(200, b'{"id": 7}', "Content-Encoding: br"), id="a coding we do not know"),
+        pytest.param(whole(200, b"{}", f"X-Long: {'x' * 20_000}"), id="a header of 20,000 characters"),
+        pytest.param(whole(200, b"{}", *(f"X-{n}: x" for n in range(1000))), id="1,000 headers"),
+        pytest.param(raw(200, b"{}", "Content-Length: -2"), id="a negative length"),
+        pytest.param(b"SSH-2.0-OpenSSH_9.2\r\n\r\n", id="no HTTP"),
+    ],
+)
+async def test_an_answer_that_breaks_is_an_outage(answer):
+    error = await failure(answer)
+    assert (type(error), error.code) == (OutageError, "BROKEN_ANSWER")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(raw(201, b'{"id": 7'), id="plain"),
+        pytest.param(raw(201), id="at once"),
+        pytest.param(raw(201, GZIPPED[:-10], "Content-Encoding: gzip"), id="gzipped"),
+    ],
+)
+async def test_a_body_cut_off_by_the_end_of_the_connection_is_no_data(answer):
+    assert (await ask(answer)).json is None
+
+
+# Answers that are too much.
+
+
+@asynccontextmanager
+async def peak_below(limit):
+    """Python's memory, and that of the server, which is in the same process."""
+    tracemalloc.start()
+    try:
+        yield
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < limit, f"{peak / MEGABYTE:.1f} MB"
+
+
+async def test_a_body_as_large_as_may_be_is_read_and_a_byte_more_is_an_outage():
+    answer = await ask(whole(200, b"x" * shell.LARGEST_BODY_BYTES))
+    assert len(answer.text) == shell.LARGEST_BODY_BYTES
+    assert type(await failure(whole(200, b"x" * (shell.LARGEST_BODY_BYTES + 1)))) is OutageError
+
+
+async def test_of_a_body_of_50_mb_no_more_is_read_than_the_cap_and_a_little(monkeypatch):
+    received = 0
+    data_received = ResponseHandler.data_received
+
+    def counted(self, data):
+        nonlocal received
+        received += len(data)
+        data_received(self, data)
+
+    async def pour(writer):
+        writer.write(raw(200, b"", f"Content-Length: {50 * MEGABYTE}"))
+        for _ in range(50 * 16):
+            writer.write(b"x" * (MEGABYTE // 16))
+            await writer.drain()
+
+    monkeypatch.setattr(ResponseHandler, "data_received", counted)
+    async with RawServer(pour) as server, opened(server.url) as http, asyncio.timeout(10):
+        async with peak_below(16 * MEGABYTE):
+            with pytest.raises(OutageError, match="BROKEN_ANSWER"):
+                await http.request("POST", "/contacts", PERSON)
+        await server.answered.wait()  # the connection was closed: nobody sits on the other 46 MB
+    assert shell.LARGEST_BODY_BYTES < received < shell.LARGEST_BODY_BYTES + MEGABYTE
+
+
+def bomb_of_one_member(megabytes):
+    """Zeros. Blocks that are flushed in full stand for themselves, so one can be repeated."""
+    deflater = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    block = deflater.compress(bytes(MEGABYTE)) + deflater.flush(zlib.Z_FULL_FLUSH)
+    return b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff" + block * megabytes
+
+
+def bomb_of_many_members(megabytes):
+    return gzip.compress(bytes(MEGABYTE)) * megabytes
+
+
+@pytest.mark.parametrize("bomb", [bomb_of_one_member, bomb_of_many_members])
+async def test_a_gzip_bomb_of_one_gigabyte_is_an_outage_and_costs_little_memory(bomb):
+    body = bomb(1024)
+    assert len(body) < 1.2 * MEGABYTE
+    async with peak_below(32 * MEGABYTE):
+        error = await failure(whole(200, body, "Content-Encoding: gzip"))
+    assert (type(error), error.code) == (OutageError, "BROKEN_ANSWER")
+
+
+async def test_an_answer_that_drips_ends_by_the_total_timeout(monkeypatch):
+    monkeypatch.setattr(shell, "REQUEST_TIMEOUT_S", 0.2)
+    drops = 0
+
+    async def drip(writer):
+        nonlocal drops
+        writer.write(raw(200, b"", "Content-Length: 1000000"))
+        while True:
+            writer.write(b"x")
+            await writer.drain()
+            drops += 1
+            await asyncio.sleep(0.005)
+
+    async with RawServer(drip) as server, opened(server.url) as http, asyncio.timeout(5):
+        with pytest.raises(OutageError, match=r"TIMEOUT: no answer within 0\.2 s"):
+            await http.request("POST", "/contacts", PERSON)
+        await server.answered.wait()
+    assert drops > 1
+
+
+async def test_a_server_that_says_nothing_is_an_outage(monkeypatch):
+    monkeypatch.setattr(shell, "REQUEST_TIMEOUT_S", 0.05)
+
+    async def silence(_):
+        await asyncio.Event().wait()
+
+    error = await failure(silence)
+    assert (type(error), error.code) == (OutageError, "TIMEOUT")
+
+
+# What never reached the CRM.
+
+
+async def test_a_refused_connection_was_not_sent():
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and not listening
+        async with opened(f"http://127.0.0.1:{nobody.getsockname()[1]}") as http:
+            with pytest.raises(NotSentError, match=r"UNREACHABLE: no connection: \w"):
+                await http.request("POST", "/contacts", PERSON)
+
+
+async def test_a_name_that_is_not_found_was_not_sent(monkeypatch):
+    def not_found(*_, **__):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", not_found)
+    async with opened("https://crm.example") as http:
+        with pytest.raises(NotSentError, match="UNREACHABLE: no connection: Name or service not known"):
+            await http.request("POST", "/contacts", PERSON)
+
+
+async def test_an_address_that_is_none_was_not_sent_and_is_not_quoted():
+    async with opened("http://[crm") as http:
+        with pytest.raises(NotSentError, match="UNREACHABLE") as caught:
+            await http.request("GET", "/contacts/ada%40example.com")
+    assert "ada" not in str(caught.value)
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory):
+    """Self-signed, and right in all else."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    folder = tmp_path_factory.mktemp("certificate")
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj /CN=localhost"
+    files = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", folder / "key.pem", "-out", folder / "certificate.pem"]
+    subprocess.run([*command.split(), *files], check=True, capture_output=True, timeout=30)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "certificate.pem", folder / "key.pem")
+    return context
+
+
+async def test_a_self_signed_certificate_was_not_sent_anything(certificate):
+    async with RawServer(whole(200, b"{}"), certificate) as server, opened(server.url) as http:
+        with pytest.raises(NotSentError, match=r"UNREACHABLE: .*certificate"):
+            await http.request("POST", "/contacts", PERSON)
+    assert server.heard == []
+
+
+async def test_a_server_that_speaks_no_tls_was_not_sent_anything():
+    heard = []
+
+    async def refuse(reader, writer):
+        heard.append(await reader.read(1000))
+        writer.write(whole(400, b"You're speaking plain HTTP to an HTTPS server port, or so."))
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    async with server, opened(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}") as http:
+        with pytest.raises(NotSentError, match="UNREACHABLE"):
+            await http.request("POST", "/contacts", PERSON)
+    assert len(heard) == 1
+    assert KEY.encode() not in heard[0]
+
+
+async def test_a_connection_that_does_not_come_about_was_not_sent(monkeypatch):
+    monkeypatch.setattr(shell, "CONNECT_TIMEOUT_S", 0.1)
+    with socket.socket() as mute:
+        mute.bind(("127.0.0.1", 0))
+        mute.listen()  # and never a word of TLS
+        async with opened(f"https://127.0.0.1:{mute.getsockname()[1]}") as http, asyncio.timeout(5):
+            with pytest.raises(NotSentError, match=r"UNREACHABLE: no connection within 0\.1 s"):
+                await http.request("POST", "/contacts", PERSON)
+
+
+# What errors say.
+
+
+def echo(status):
+    """Everything the server was told: a debug page, or a proxy that means well."""
+    said = f"api-key: {KEY}; for Ada LOVELACE, +33639980001, ada@example.com"
+    return pytest.param(whole(status, json.dumps({"message": said}).encode()), id=str(status))
+
+
+@pytest.mark.parametrize("answer", [echo(status) for status in (401, 403, 408, 429, 500, 503)])
+async def test_an_error_quotes_neither_the_key_nor_the_person(answer):
+    error = await failure(answer)
+    assert "api-key: ***; for *** ***, ***, ***" in error.reason
+    for text in (KEY, "Ada", "LOVELACE", "33639980001", "ada@"):
+        assert text not in f"{error} {error!r}"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"", b"no HTTP\r\n\r\n", reset_midway, whole(200, b"{}", "Content-Encoding: br"), raw(200, b"{}", "Content-Length: 9")],
+)
+async def test_the_key_is_in_no_error_and_in_none_that_caused_it(answer):
+    error = await failure(answer)
+    assert KEY not in repr(error)
+    causes = []
+    cause = error
+    while cause is not None:
+        causes.append(cause)
+        assert KEY not in str(cause)
+        cause = cause.__cause__
+    assert any(isinstance(cause, aiohttp.ClientError) for cause in causes)
+
+
+@pytest.mark.parametrize(
+    ("header", "key", "quoted"),
+    [
+        ("api-key", KEY, KEY),
+        ("Authorization", f"Bearer {KEY}", KEY),
+        ("Authorization", "Basic dXNlcjpw/XNz", "dXNlcjpw/XNz"),
+        ("Authorization", "Basic dXNlcjpw/XNz", r"dXNlcjpw\/XNz"),
+    ],
+)
+async def test_an_answer_that_quotes_the_key_does_not_hand_it_on(header, key, quoted):
+    body = f'{{"message": "who is {quoted}?", "id": 7}}'.encode()
+    async with RawServer(whole(400, body)) as server, opened(server.url, {header: key}) as http:
+        answer = await http.request("POST", "/contacts", PERSON)
+    assert answer.json == {"message": "who is ***?", "id": 7}
+    assert answer.text == '{"message": "who is ***?", "id": 7}'
+
+
+# How long to wait after a 429.
+
+
+@pytest.mark.parametrize(
+    ("value", "pause_s"),
+    [
+        ("7", 7.0),
+        (" 7.5 ", 7.5),
+        ("0", SHORTEST_PAUSE_S),
+        ("-5", SHORTEST_PAUSE_S),
+        ("-inf", SHORTEST_PAUSE_S),
+        ("1e9", LONGEST_PAUSE_S),
+        ("inf", LONGEST_PAUSE_S),
+        ("9" * 10_000, LONGEST_PAUSE_S),
+        ("Sun, 06 Nov 1994 08:49:37 GMT", SHORTEST_PAUSE_S),
+        ("Sunday, 06-Nov-94 08:49:37 GMT", SHORTEST_PAUSE_S),
+        ("Sun Nov  6 08:49:37 1994", SHORTEST_PAUSE_S),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", LONGEST_PAUSE_S),
+        ("Fri, 31 Dec 99999 23:59:59 GMT", DEFAULT_PAUSE_S),
+        ("Fri, 31 Dec 9999 23:59:59 -9999", DEFAULT_PAUSE_S),
+        ("", DEFAULT_PAUSE_S),
+        ("NaN", DEFAULT_PAUSE_S),
+        ("soon", DEFAULT_PAUSE_S),
+        ("7, 8", DEFAULT_PAUSE_S),
+        ("\udcff\udcfe", DEFAULT_PAUSE_S),
+    ],
+)
+def test_retry_after_in_all_its_forms(value, pause_s):
+    assert retry_after_s(CIMultiDict({"Retry-After": value}), "Retry-After") == pause_s
+
+
+def test_a_date_to_come_is_waited_for():
+    date = format_datetime(datetime.now(UTC) + timedelta(seconds=120), usegmt=True)
+    assert 115 < retry_after_s(CIMultiDict({"retry-after": date}), "Retry-After") <= 120
+
+
+def test_without_a_header_the_pause_is_the_default():
+    assert retry_after_s(CIMultiDict(), "Retry-After", "x-sib-ratelimit-reset") == DEFAULT_PAUSE_S
+
+
+@pytest.mark.parametrize("first", ["", "NaN", "soon"])
+def test_the_first_header_that_says_it_counts(first):
+    headers = CIMultiDict({"Retry-After": first, "x-sib-ratelimit-reset": "40"})
+    assert retry_after_s(headers, "Retry-After", "x-sib-ratelimit-reset") == 40
+    headers["Retry-After"] = "50"
+    assert retry_after_s(headers, "Retry-After", "x-sib-ratelimit-reset") == 50
+
+
+# Where keys may go.
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://api.brevo.com/v3",
+        "HTTPS://crm.example:8443",
+        "http://127.0.0.1:8080/v3",
+        "http://localhost",
+        "http://LOCALHOST:1",
+        "http://[::1]:8080",
+    ],
+)
+def test_https_and_loopback_are_accepted_as_they_are(url):
+    assert require_https("BREVO_BASE_URL", url) == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "api.brevo.com",
+        "https://",
+        "https:///v3",
+        "ftp://api.brevo.com",
+        "file:///etc/passwd",
+        "javascript:alert(1)",
+        "http://api.brevo.com/v3",
+        "http://127.0.0.1.example.com",
+        "http://localhost.example.com",
+        "http://127.0.0.1@example.com",
+        "http://127.0.0.1:80@example.com",
+        "http://example.com#127.0.0.1",
+        "http://10.0.0.1",
+        "http://0.0.0.0",
+        "https://[crm.example",
+        "https://crm.example:port",
+        "https://crm.example:99999",
+    ],
+)
+def test_other_addresses_are_refused_by_the_name_of_their_setting(url):
+    with pytest.raises(ConfigurationError, match=r"^BREVO_BASE_URL: expected .*https") as caught:
+        require_https("BREVO_BASE_URL", url)
+    assert "127.0.0.1" not in str(caught.value)  # the value is not quoted
