@@ -26,6 +26,7 @@ from worker.crm.registry import Account
 from worker.database import Database
 from worker.errors import ConfigurationError, DatabaseTroubleError
 from worker.lane import Lane
+from worker.log import Trouble
 from worker.mapping import FieldMapping, defaults, prepare, read_file
 from worker.recovery import Charge, Recovery
 from worker.schema import Schema, read_schema
@@ -79,13 +80,13 @@ class Daemon:
                 )
                 for crm, table in schema.lanes.items()
             }
-            recovery = Recovery(database, charges, self._wake)
+            recovery = Recovery(database, charges, on_found=self._wake, knows=self._knows)
             session = Session(
                 self._settings.session_url,
                 database,
                 on_bell=self._wake,
-                on_open=recovery.recover,
-                on_tick=partial(self._tick, recovery),
+                on_open=lambda dead: self._open(recovery, session, dead),
+                on_tick=lambda dead: self._tick(recovery, session, dead),
             )
             for crm, account in self._accounts.items():
                 if crm not in schema.lanes:
@@ -107,14 +108,12 @@ class Daemon:
     async def _once_reachable(self, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
         """Waits for a database that is away, and says so once for each reason. Raises _StoppedError when stopped meanwhile."""
         backoff_s = FIRST_BACKOFF_S
-        said = ""
+        trouble = Trouble(note="waiting for the database")
         while True:
             try:
                 return await work()
             except DatabaseTroubleError as error:
-                if str(error) != said:
-                    said = str(error)
-                    log.warning(events.DATABASE_TROUBLE, reason=said, note="waiting for the database")
+                trouble.tell(error)
             with suppress(TimeoutError):
                 async with asyncio.timeout(_jittered(backoff_s)):
                     await self.stop.wait()
@@ -153,9 +152,19 @@ class Daemon:
         except* ConfigurationError as errors:
             raise errors.exceptions[0] from None
 
-    async def _tick(self, recovery: Recovery, dead: Sequence[int]) -> None:
+    async def _open(self, recovery: Recovery, session: Session, dead: Sequence[int]) -> None:
+        """A new session has heard nothing of what happened before it: every lane looks."""
         await recovery.recover(dead)
-        for lane in self._lanes.values():
+        for crm, lane in self._lanes.items():
+            if session.openings:
+                await recovery.recover_unknown(session.known_id, crm)
+            lane.wake.set()
+
+    async def _tick(self, recovery: Recovery, session: Session, dead: Sequence[int]) -> None:
+        await recovery.recover(dead)
+        for crm, lane in self._lanes.items():
+            if lane.unsure:
+                await recovery.recover_unknown(session.known_id, crm)
             await lane.look()
 
     async def _drain(self, session: Session) -> None:
@@ -166,6 +175,10 @@ class Daemon:
                 await asyncio.gather(*(lane.stop(grace_s) for lane in self._lanes.values()))
                 await session.end()
         log.info(events.WORKER_STOPPED)
+
+    def _knows(self, crm: str, contact_id: object, token: int) -> bool:
+        lane = self._lanes.get(crm)
+        return lane is not None and lane.knows(contact_id, token)
 
     def _wake(self, crm: str) -> None:
         lane = self._lanes.get(crm)
@@ -197,6 +210,7 @@ async def serve(settings: Settings, accounts: Mapping[str, Account]) -> None:
 async def _supervise(name: str, loop: Callable[[], Awaitable[None]]) -> None:
     """Runs a loop for ever. One that fails is run again after a growing, jittered pause; only a person's matter ends it."""
     backoff_s = FIRST_BACKOFF_S
+    trouble = Trouble(loop=name)
     while True:
         started = asyncio.get_running_loop().time()
         try:
@@ -204,13 +218,14 @@ async def _supervise(name: str, loop: Callable[[], Awaitable[None]]) -> None:
         except ConfigurationError:
             raise
         except DatabaseTroubleError as error:
-            log.warning(events.DATABASE_TROUBLE, loop=name, reason=str(error))
+            trouble.tell(error)
         except Exception:
             log.exception(events.LOOP_FAILED, loop=name)
         else:
             return
         if asyncio.get_running_loop().time() - started > LONGEST_BACKOFF_S:
             backoff_s = FIRST_BACKOFF_S
+            trouble.over()
         await asyncio.sleep(_jittered(backoff_s))
         backoff_s = min(backoff_s * 2, LONGEST_BACKOFF_S)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import asyncpg
@@ -27,6 +27,8 @@ SESSION_SETTINGS = {
     "enable_seqscan": "off",
     "enable_bitmapscan": "off",
     "jit": "off",
+    # A statement that nobody waits for any more ends in the server too.
+    "statement_timeout": f"{STATEMENT_TIMEOUT_S:.0f}s",
 }
 
 
@@ -101,13 +103,25 @@ class Database:
     async def connection(self) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy]:
         if self._pool is None:
             raise RuntimeError("the pool is not open")
-        async with translated(), self._pool.acquire(timeout=CONNECT_TIMEOUT_S) as connection:
+        async with self._acquired(self._pool) as connection:
             try:
-                yield connection
-            except (TimeoutError, asyncio.CancelledError):
-                # After a timeout the driver does not know that the connection is dead.
-                connection.terminate()
+                async with translated():
+                    yield connection
+            except (DatabaseTroubleError, asyncio.CancelledError):
+                # It may lead to what is a standby now, or be dead without the driver knowing it.
+                with suppress(asyncpg.InterfaceError):  # the pool knows already
+                    connection.terminate()
                 raise
+
+    @asynccontextmanager
+    async def _acquired(self, pool: asyncpg.Pool) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy]:
+        async with translated():
+            connection = await pool.acquire(timeout=CONNECT_TIMEOUT_S)
+        try:
+            yield connection
+        finally:
+            async with translated():
+                await pool.release(connection)
 
     async def fetch(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
         """Raises ConfigurationError or DatabaseTroubleError."""

@@ -16,6 +16,7 @@ from worker import events
 from worker.contacts import Contacts
 from worker.core.outcome import Finish, Kind
 from worker.errors import DatabaseTroubleError
+from worker.log import Trouble
 
 LARGEST_BATCH = 500
 FIRST_WAIT_S = 0.005
@@ -25,12 +26,15 @@ log = structlog.get_logger()
 
 
 class Finisher:
-    """on_written is called after each statement: with how many contacts are out of hand, and whether any is due again."""
+    """on_written is called after each statement: with how many contacts were tried for the first time, which ones are out of
+    hand, and whether any is due again.
+    """
 
-    def __init__(self, crm: str, contacts: Contacts, on_written: Callable[[int, bool], None]) -> None:
+    def __init__(self, crm: str, contacts: Contacts, on_written: Callable[[int, Sequence[Finish], bool], None]) -> None:
         self._contacts = contacts
         self._on_written = on_written
         self._log = log.bind(crm=crm)
+        self._trouble = Trouble(crm=crm, loop="writer")
         self._fresh: list[Finish] = []
         self._locked: list[Finish] = []  # tried, and locked by the application
         self._arrived = asyncio.Event()
@@ -78,15 +82,17 @@ class Finisher:
             locked = await self._contacts.still_claimed(left_out) if left_out else set()
         except DatabaseTroubleError as error:
             # Repeating is harmless, also where the statement was applied and only its answer lost.
-            self._log.warning(events.DATABASE_TROUBLE, reason=str(error), contacts=len(batch))
+            self._trouble.tell(error, contacts=len(batch))
             await asyncio.sleep(LONGEST_WAIT_S)
             return
+        self._trouble.over()
         del self._fresh[: len(fresh)]
         del self._locked[: len(again)]
         if not self._fresh:
             self._arrived.clear()
         self._locked.extend(finish for finish in left_out if finish.id in locked)
-        self._on_written(len(fresh), any(due_in_s is not None for due_in_s in written.values()))
+        done = [finish for finish in batch if finish.id not in locked]
+        self._on_written(len(fresh), done, any(due_in_s is not None for due_in_s in written.values()))
         self._tell(batch, written.keys(), len(left_out) - len(locked), started)
 
     def _tell(self, batch: Sequence[Finish], written: Iterable[object], lost: int, started: float) -> None:

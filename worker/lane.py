@@ -16,6 +16,7 @@ from worker.core.identity import check_email
 from worker.core.outcome import Contact, Finish, Outcome
 from worker.core.retry import RetryPolicy, deferred
 from worker.crm.client import Client
+from worker.database import STATEMENT_TIMEOUT_S
 from worker.errors import (
     DatabaseTroubleError,
     HeldBackError,
@@ -31,6 +32,7 @@ from worker.session import Session
 FIRST_NAP_S = 0.001
 LONGEST_NAP_S = 0.1
 HELP_INTERVAL_S = 0.5  # the keeper calls for help at most so often
+UNSURE_S = STATEMENT_TIMEOUT_S + 15.0  # a claim that timed out here may still be at work in the server
 LATE_S = 0.002  # a timer that fires a moment early would find nothing
 
 log = structlog.get_logger()
@@ -69,7 +71,10 @@ class Lane:
         self._paused_until = 0.0
         self._requests = asyncio.Semaphore(client.concurrency)
         self._deliveries: set[asyncio.Task[None]] = set()
-        self._in_hand = 0
+        self._in_hand = 0  # claimed, and not written yet; less what waits for the application to release a row
+        self._hands: set[tuple[object, int]] = set()  # all of it
+        self._claiming = 0
+        self._unsure_until = 0.0
         self._room_made = asyncio.Event()
         self._nap_s = 0.0
         self._help_after = 0.0
@@ -80,7 +85,7 @@ class Lane:
         """Claims until stopped. Raises DatabaseTroubleError, and may be run again after it."""
         while limit := await self._room():
             self.wake.clear()
-            contacts = await self._contacts.claim(limit, self._session.next_token())
+            contacts = await self._claim(limit)
             if not contacts:
                 await self._sleep()
                 continue
@@ -113,7 +118,28 @@ class Lane:
                 await asyncio.wait(late)
         await self._finisher.drained()
 
+    def knows(self, contact_id: object, token: int) -> bool:
+        """Whether this contact, claimed with this token, is in hand, or may be in a moment."""
+        return token == self._claiming or (contact_id, token) in self._hands
+
+    @property
+    def unsure(self) -> bool:
+        """Whether a claim may have succeeded without our knowing: its answer was lost, or still may come."""
+        return time.monotonic() < self._unsure_until
+
     # Claim.
+
+    async def _claim(self, limit: int) -> list[Contact]:
+        self._claiming = self._session.next_token()
+        try:
+            contacts = await self._contacts.claim(limit, self._claiming)
+        except DatabaseTroubleError:
+            self._unsure_until = time.monotonic() + UNSURE_S
+            raise
+        finally:
+            self._claiming = 0
+        self._hands.update((contact.id, contact.token) for contact in contacts)
+        return contacts
 
     async def _room(self) -> int:
         """How many contacts may be claimed, once any may: the session open, the CRM well, hands free. 0 when stopping."""
@@ -245,8 +271,9 @@ class Lane:
 
     # Finish.
 
-    def _when_written(self, contacts: int, due_again: bool) -> None:
-        self._in_hand -= contacts
+    def _when_written(self, tried: int, done: Sequence[Finish], due_again: bool) -> None:
+        self._in_hand -= tried
+        self._hands.difference_update((finish.id, finish.token) for finish in done)
         self._room_made.set()
         if due_again:
             self.wake.set()

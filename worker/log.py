@@ -2,8 +2,11 @@
 
 import logging
 import sys
+from typing import Any
 
 import structlog
+
+from worker import events
 
 
 def configure() -> None:
@@ -15,7 +18,8 @@ def configure() -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     if out.isatty():
-        processors.append(structlog.dev.ConsoleRenderer())
+        # Plain: the pretty one shows local variables, which are people's data.
+        processors.append(structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback))
     else:
         processors += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     structlog.configure(
@@ -24,3 +28,19 @@ def configure() -> None:
         logger_factory=structlog.WriteLoggerFactory(file=out),
         cache_logger_on_first_use=True,
     )
+
+
+class Trouble:
+    """Tells of a database that is away: each reason once, however often it is tried, until all is well again."""
+
+    def __init__(self, **context: Any) -> None:
+        self._log = structlog.get_logger().bind(**context)
+        self._told = ""
+
+    def tell(self, error: Exception, **details: Any) -> None:
+        if str(error) != self._told:
+            self._told = str(error)
+            self._log.warning(events.DATABASE_TROUBLE, reason=self._told, **details)
+
+    def over(self) -> None:
+        self._told = ""

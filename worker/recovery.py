@@ -1,4 +1,4 @@
-"""What others left behind: contacts of dead workers, and flips that no trigger saw."""
+"""What was left behind: contacts of dead workers, claims nobody knows of, and flips that no trigger saw."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -8,6 +8,7 @@ import structlog
 
 from worker import events
 from worker.contacts import Contacts
+from worker.core.outcome import Finish, Kind
 from worker.core.retry import RetryPolicy
 from worker.database import Database
 from worker.sql import query
@@ -27,10 +28,20 @@ class Charge:
 
 
 class Recovery:
-    """on_found is called with the name of a CRM that has contacts back in line."""
+    """on_found is called with the name of a CRM that has contacts back in line. knows: whether a contact with the token of its
+    claim is in this worker's hands, or may be in a moment.
+    """
 
-    def __init__(self, database: Database, charges: Mapping[str, Charge], on_found: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        charges: Mapping[str, Charge],
+        *,
+        on_found: Callable[[str], None],
+        knows: Callable[[str, object, int], bool],
+    ) -> None:
         self._database = database
+        self._knows = knows
         self._charges = charges
         self._on_found = on_found
 
@@ -44,16 +55,28 @@ class Recovery:
         left = 0
         for crm, charge in self._charges.items():
             orphans = await charge.contacts.orphans(dead)
-            written = 0
-            for first in range(0, len(orphans), WRITE_BATCH):
-                finishes = [charge.policy.orphan(*orphan) for orphan in orphans[first : first + WRITE_BATCH]]
-                written += len(await charge.contacts.finish(finishes))
-            left += len(orphans) - written
-            if written:
-                log.warning(events.ORPHANS_RECOVERED, crm=crm, contacts=written, workers=list(dead))
-                self._on_found(crm)
+            left += len(orphans) - await self._finish(crm, [charge.policy.orphan(*orphan) for orphan in orphans])
         if not left:
             await self._database.fetch(query("forget_workers"), list(dead))
+
+    async def recover_unknown(self, worker: int, crm: str) -> None:
+        """Puts contacts back in line that this worker has claimed and knows nothing of.
+
+        The answer to a claim was lost, or a crash or failover of the database took a finish back that it had confirmed: it does
+        not wait for the disk. A contact finished while we look is no matter, for its token is gone.
+        """
+        orphans = await self._charges[crm].contacts.orphans([worker])
+        unknown = [(contact, token) for contact, token, _ in orphans if not self._knows(crm, contact, token)]
+        await self._finish(crm, [Finish(contact, token, Kind.DEFERRED) for contact, token in unknown])
+
+    async def _finish(self, crm: str, finishes: Sequence[Finish]) -> int:
+        written = 0
+        for first in range(0, len(finishes), WRITE_BATCH):
+            written += len(await self._charges[crm].contacts.finish(finishes[first : first + WRITE_BATCH]))
+        if written:
+            log.warning(events.ORPHANS_RECOVERED, crm=crm, contacts=written)
+            self._on_found(crm)
+        return written
 
     async def line_up_strays(self, crm: str) -> int:
         """A full look at the table, in stretches, for contacts whose place in line does not match what is wanted."""

@@ -31,6 +31,7 @@ import structlog
 from worker import __version__, events
 from worker.database import Database, connect, translated
 from worker.errors import ConfigurationError, DatabaseTroubleError
+from worker.log import Trouble
 from worker.sql import query
 
 CHANNEL = "crm_sync"
@@ -83,24 +84,33 @@ class Session:
         self.opened = asyncio.Event()
         self.openings = 0  # counts up with every reconnect: locks held before are gone
 
-    def next_token(self) -> int:
-        """A fencing token for one claim: the worker's id in the upper 32 bits, a running number in the lower."""
+    @property
+    def known_id(self) -> int:
+        """The worker's id. Only after the session was opened once."""
         if self.worker_id is None:
             raise RuntimeError("no session has been opened yet")
-        self._claims = (self._claims + 1) % 2**32
-        return (self.worker_id << 32) | self._claims
+        return self.worker_id
+
+    def next_token(self) -> int:
+        """A fencing token for one claim: the worker's id in the upper 32 bits, a running number, never 0, in the lower."""
+        self._claims = self._claims % (2**32 - 1) + 1
+        return (self.known_id << 32) | self._claims
 
     async def run(self) -> None:
         """Opens the session, ticks, and opens it again whenever it is lost. Raises ConfigurationError."""
         backoff_s = FIRST_BACKOFF_S
+        trouble = Trouble(loop="session")
         while True:
             try:
                 await self._open()
+                trouble.over()
                 backoff_s = FIRST_BACKOFF_S
                 await self._tick_until_lost()
             except DatabaseTroubleError as error:
-                event = events.SESSION_LOST if self.opened.is_set() else events.DATABASE_TROUBLE
-                log.warning(event, reason=str(error), again_in_s=round(backoff_s, 1))
+                if self.opened.is_set():
+                    log.warning(events.SESSION_LOST, reason=str(error))
+                else:
+                    trouble.tell(error)
             finally:
                 self._close()
             await asyncio.sleep(backoff_s * random.uniform(0.5, 1))  # noqa: S311 (jitter is no secret)

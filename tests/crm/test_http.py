@@ -8,11 +8,11 @@ import socket
 import ssl
 import struct
 import subprocess
+import time
 import tracemalloc
 import zlib
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 
 import aiohttp
 import pytest
@@ -332,7 +332,8 @@ async def test_of_a_body_of_50_mb_no_more_is_read_than_the_cap_and_a_little(monk
             with pytest.raises(OutageError, match="BROKEN_ANSWER"):
                 await http.request("POST", "/contacts", PERSON)
         await server.answered.wait()  # the connection was closed: nobody sits on the other 46 MB
-    assert shell.LARGEST_BODY_BYTES < received < shell.LARGEST_BODY_BYTES + MEGABYTE
+    # asyncio's own loop reads a chunk ahead, uvloop some 4 MB in one burst.
+    assert shell.LARGEST_BODY_BYTES < received < shell.LARGEST_BODY_BYTES + 5 * MEGABYTE
 
 
 def bomb_of_one_member(megabytes):
@@ -541,9 +542,16 @@ def test_retry_after_in_all_its_forms(value, pause_s):
     assert retry_after_s(CIMultiDict({"Retry-After": value}), "Retry-After") == pause_s
 
 
-def test_a_date_to_come_is_waited_for():
-    date = format_datetime(datetime.now(UTC) + timedelta(seconds=120), usegmt=True)
-    assert 115 < retry_after_s(CIMultiDict({"retry-after": date}), "Retry-After") <= 120
+@pytest.mark.parametrize("form", ["%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %d %H:%M:%S %Y"])
+def test_a_date_to_come_is_waited_for_wherever_the_worker_is(form, monkeypatch):
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        date = (datetime.now(UTC) + timedelta(seconds=120)).strftime(form)
+        assert 115 < retry_after_s(CIMultiDict({"retry-after": date}), "Retry-After") <= 120
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_without_a_header_the_pause_is_the_default():

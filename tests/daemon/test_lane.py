@@ -5,7 +5,7 @@ import asyncio
 import asyncpg
 import pytest
 
-from tests.daemon.harness import ALL_COMPLETE, ScriptedCrm, running, until, until_asleep
+from tests.daemon.harness import ALL_COMPLETE, TIMEOUT_S, ScriptedCrm, daemon_for, running, until, until_asleep
 from tests.db.steps import insert, pair, read, write
 from worker.core.outcome import Outcome
 from worker.errors import ConfigurationError, NotSentError, OutageError, RefusedError, ThrottledError
@@ -318,12 +318,11 @@ async def test_flips_that_no_trigger_saw_are_found_by_the_full_look(app, url, cr
     assert len(crm.requests) == 300
 
 
-async def test_a_wrong_mapping_stops_the_start_with_its_name(app, url, crm, tmp_path):
+async def test_a_wrong_mapping_stops_the_start_with_its_name(url, crm, tmp_path):
     mapping = tmp_path / "mapping.toml"
     mapping.write_text('[brevo]\nFIRSTNAME = "upper(first_nam)"\n')
     with pytest.raises(ConfigurationError, match=r"brevo\.FIRSTNAME.*first_nam"):
-        async with running(url, crm, mapping_file=mapping) as daemon:
-            await asyncio.wait_for(daemon.stop.wait(), 1)
+        await asyncio.wait_for(daemon_for(url, crm, mapping_file=mapping).run(), TIMEOUT_S)
 
 
 async def test_a_mapping_is_sql_over_the_row(app, url, crm, tmp_path):
