@@ -28,3 +28,7 @@ def test_an_email_is_masked_without_being_named():
 
 def test_short_values_do_not_mask_half_of_the_sentence():
     assert clean("a bad answer", hide=["a", "ad"]) == "a bad answer"
+
+
+def test_megabytes_without_a_blank_are_cut_before_they_are_looked_at():
+    assert len(clean("x" * 10_000_000 + "@", hide=["y" * 5_000])) == MAX_REASON_CHARACTERS

@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 
 from worker.sandbox.brevo_account import BrevoAccount, BrevoError
+from worker.core.identity import check_email
 from worker.sandbox.people import NAMES_IN_OTHER_SCRIPTS, REMARKABLE_NAMES, SHARES, people
 
 CROWD = list(people(10_000, seed=1))
@@ -120,3 +121,9 @@ def test_brevo_makes_of_everyone_what_their_kind_says():
         "bad_phone": {"Invalid phone number"},
     }
     assert len(account.contacts) == len(of_kind("ok")) + sum(bool(person.phone) for person in of_kind("no_email"))
+
+
+def test_whoever_should_be_delivered_has_an_address_that_passes():
+    for person in people(20_000, 3):
+        should_pass = person.kind not in ("invalid_email", "no_email")
+        assert (check_email(person.email) is None) == should_pass, person.kind

@@ -14,7 +14,8 @@ _EMAIL = re.compile(r"[^\s@<>\"'(),;:\[\]]+@[^\s@<>\"'(),;:\[\]]+")
 
 def clean(text: str, hide: Iterable[object] = ()) -> str:
     """One line of at most MAX_REASON_CHARACTERS. hide: values of a contact, masked wherever they stand, as is any email."""
-    line = _UNPRINTABLE.sub(" ", text).strip()
+    # Cut first: what follows takes time with the square of the length, and a CRM may answer with megabytes.
+    line = _UNPRINTABLE.sub(" ", text[: 4 * MAX_REASON_CHARACTERS]).strip()
     values = {str(value).strip() for value in hide if value is not None}
     for value in sorted(values, key=len, reverse=True):
         if len(value) >= SHORTEST_MASKED:

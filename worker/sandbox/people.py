@@ -30,6 +30,8 @@ REMARKABLE_NAME_SHARE = 0.05
 OTHER_SCRIPT_SHARE = 0.1
 PLUS_TAG_SHARE = 0.05
 
+LONGEST_LOCAL_NAME = 40  # of the 64 characters that an address may have before the @: a number and a tag may follow
+
 
 @dataclass(frozen=True, slots=True)
 class Person:
@@ -208,6 +210,7 @@ class _Crowd:
             return self.chance.choice(NO_EMAILS)
         if kind == "invalid_email":
             return self.chance.choice(INVALID_EMAILS).format(local=local, domain=domain)
+        local = local[:LONGEST_LOCAL_NAME]
         self._addresses_given[f"{local}@{domain}"] += 1
         namesakes = self._addresses_given[f"{local}@{domain}"]
         number = namesakes if namesakes > 1 else ""
