@@ -5,8 +5,8 @@ from collections import Counter
 
 import pytest
 
-from worker.sandbox.brevo_account import BrevoAccount, BrevoError
 from worker.core.identity import check_email
+from worker.sandbox.brevo_account import BrevoAccount, BrevoError
 from worker.sandbox.people import NAMES_IN_OTHER_SCRIPTS, REMARKABLE_NAMES, SHARES, people
 
 CROWD = list(people(10_000, seed=1))

@@ -210,7 +210,7 @@ class _Crowd:
             return self.chance.choice(NO_EMAILS)
         if kind == "invalid_email":
             return self.chance.choice(INVALID_EMAILS).format(local=local, domain=domain)
-        local = local[:LONGEST_LOCAL_NAME]
+        local = local[:LONGEST_LOCAL_NAME].rstrip(".-_")
         self._addresses_given[f"{local}@{domain}"] += 1
         namesakes = self._addresses_given[f"{local}@{domain}"]
         number = namesakes if namesakes > 1 else ""
