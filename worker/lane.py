@@ -73,6 +73,7 @@ class Lane:
         self._deliveries: set[asyncio.Task[None]] = set()
         self._in_hand = 0  # claimed, and not written yet; less what waits for the application to release a row
         self._hands: set[tuple[object, int]] = set()  # all of it
+        self._turn = asyncio.Lock()  # of the claim: what is claimed is in hand before anybody else looks
         self._claiming = 0
         self._unsure_until = 0.0
         self._room_made = asyncio.Event()
@@ -85,13 +86,12 @@ class Lane:
         """Claims until stopped. Raises DatabaseTroubleError, and may be run again after it."""
         while limit := await self._room():
             self.wake.clear()
-            contacts = await self._claim(limit)
-            if not contacts:
+            claimed = await self._claim(limit)
+            if not claimed:
                 await self._sleep()
                 continue
-            self._start(contacts)
             await self._bell.disarm()
-            if len(contacts) == limit:
+            if claimed == limit:
                 await self._call_for_help()
 
     async def write(self) -> None:
@@ -109,7 +109,8 @@ class Lane:
         self._stopping.set()
         self.wake.set()
         self._room_made.set()
-        self._pace.release()
+        async with self._turn:
+            self._pace.release()
         if self._deliveries:
             _, late = await asyncio.wait(self._deliveries, timeout=grace_s)
             for delivery in late:
@@ -129,17 +130,21 @@ class Lane:
 
     # Claim.
 
-    async def _claim(self, limit: int) -> list[Contact]:
-        self._claiming = self._session.next_token()
-        try:
-            contacts = await self._contacts.claim(limit, self._claiming)
-        except DatabaseTroubleError:
-            self._unsure_until = time.monotonic() + UNSURE_S
-            raise
-        finally:
-            self._claiming = 0
-        self._hands.update((contact.id, contact.token) for contact in contacts)
-        return contacts
+    async def _claim(self, limit: int) -> int:
+        """Claims, and starts the deliveries. How many contacts."""
+        async with self._turn:
+            if self._stopping.is_set():
+                return 0
+            self._claiming = self._session.next_token()
+            try:
+                contacts = await self._contacts.claim(limit, self._claiming)
+            except DatabaseTroubleError:
+                self._unsure_until = time.monotonic() + UNSURE_S
+                raise
+            finally:
+                self._claiming = 0
+            self._start(contacts)
+        return len(contacts)
 
     async def _room(self) -> int:
         """How many contacts may be claimed, once any may: the session open, the CRM well, hands free. 0 when stopping."""
@@ -188,8 +193,10 @@ class Lane:
     # Deliver.
 
     def _start(self, contacts: Sequence[Contact]) -> None:
-        self._nap_s = 0.0
+        if contacts:
+            self._nap_s = 0.0
         self._in_hand += len(contacts)
+        self._hands.update((contact.id, contact.token) for contact in contacts)
         size = self._client.batch_limit
         for first in range(0, len(contacts), size):
             delivery = asyncio.create_task(self._deliver(contacts[first : first + size]))

@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.core.outcome import Contact, Kind, Outcome
-from worker.core.retry import JITTER, LONGEST_DELAY_S, RetryPolicy
+from worker.core.retry import JITTER, LONGEST_DELAY_S, LONGEST_REMOTE_ID, RetryPolicy
 
 POLICY = RetryPolicy(max_retries=3, delay_s=300)
 
@@ -47,3 +47,11 @@ def test_an_orphan_goes_back_in_line_until_it_has_outlived_all_its_workers():
     assert POLICY.orphan("id", 7, 3).kind is Kind.ORPHANED
     parked = POLICY.orphan("id", 7, 4)
     assert (parked.kind, parked.code) == (Kind.REJECTED, "WORKER_DIED")
+
+
+def test_an_id_that_postgres_would_refuse_is_made_fit():
+    finish = POLICY.finish(contact(1), Outcome.delivered("a\x00b\ud800" + "c" * 1000), 0.5)
+    assert finish.remote_id is not None
+    assert finish.remote_id.startswith("a b")
+    assert len(finish.remote_id) == LONGEST_REMOTE_ID
+    assert POLICY.finish(contact(1), Outcome.delivered("\x00"), 0.5).remote_id is None

@@ -7,6 +7,7 @@ import pytest
 
 from tests.daemon.harness import ALL_COMPLETE, TIMEOUT_S, ScriptedCrm, daemon_for, running, until, until_asleep
 from tests.db.steps import insert, pair, read, write
+from worker.contacts import Contacts
 from worker.core.outcome import Outcome
 from worker.errors import ConfigurationError, NotSentError, OutageError, RefusedError, ThrottledError
 
@@ -348,3 +349,28 @@ async def test_a_mapping_is_sql_over_the_row(app, url, crm, tmp_path):
         "SCORE": 4.5,
         "VIP": True,
     }
+
+
+async def test_what_is_being_claimed_when_the_worker_is_stopped_is_given_back(app, url, crm, monkeypatch):
+    claim = Contacts.claim
+    claiming = asyncio.Event()
+    may_answer = asyncio.Event()
+
+    async def claim_slowly(self, limit, token):
+        contacts = await claim(self, limit, token)
+        if contacts:
+            claiming.set()
+            await may_answer.wait()
+        return contacts
+
+    monkeypatch.setattr(Contacts, "claim", claim_slowly)
+    async with running(url, crm) as daemon:
+        contact = await insert(app, "Queued")
+        await asyncio.wait_for(claiming.wait(), TIMEOUT_S)
+        daemon.stop.set()
+        await asyncio.sleep(0.2)  # the drain has begun, and must not end before the claim has
+        assert await app.fetchval("SELECT count(*) FROM crm_sync.workers") == 1
+        may_answer.set()
+    assert await pair(app, contact) == ("Queued", "Queued")
+    assert await app.fetchval("SELECT count(*) FROM crm_sync.workers") == 0
+    assert crm.requests == []

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 from worker.core.outcome import Contact, Finish, Kind, Outcome, Verdict
-from worker.core.text import clean
+from worker.core.text import clean, printable
 
 LONGEST_DELAY_S = 24 * 3600.0
+LONGEST_REMOTE_ID = 255
 JITTER = 0.25  # share of a delay that is left to chance, so that what failed together does not come back together
 
 
@@ -26,7 +27,8 @@ class RetryPolicy:
         error = describe(contact, outcome)
         match outcome.verdict:
             case Verdict.DELIVERED:
-                return Finish(contact.id, contact.token, Kind.DELIVERED, error, outcome.remote_id)
+                remote_id = None if outcome.remote_id is None else printable(outcome.remote_id, LONGEST_REMOTE_ID)
+                return Finish(contact.id, contact.token, Kind.DELIVERED, error, remote_id or None)
             case Verdict.FAILED if contact.attempts <= self.max_retries:
                 delay_s = self.delay_before_retry(contact.attempts, chance)
                 return Finish(contact.id, contact.token, Kind.RETRY, error, delay_s=delay_s)
