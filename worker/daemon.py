@@ -22,7 +22,7 @@ from worker import __version__, events
 from worker.bell import Bell
 from worker.contacts import Contacts
 from worker.core.retry import RetryPolicy
-from worker.crm.registry import Account
+from worker.crm.client import Account
 from worker.database import Database
 from worker.errors import ConfigurationError, DatabaseTroubleError
 from worker.lane import Lane

@@ -72,6 +72,7 @@ class BrevoSettings(_Settings):
     brevo_api_key: SecretStr | None = Field(None, description="Brevo's API key; without it Brevo has no lane")
     brevo_list_id: int | None = Field(None, ge=1, description="the list in Brevo that delivered contacts are put on")
     brevo_base_url: str = Field("https://api.brevo.com/v3", description="where Brevo's API is")
+    # /contacts on General accounts, beside 36,000 an hour [Brevo, rate limits, 2026-08].
     brevo_requests_per_second: float = Field(
         10.0,
         ge=0,

@@ -15,8 +15,7 @@ import uvloop
 from tests.bench.peers.telling import Counter, limit_lifetime, tell
 from worker import log
 from worker.core.outcome import Contact, Outcome
-from worker.crm.client import Client
-from worker.crm.registry import Account
+from worker.crm.client import Account, Client
 from worker.daemon import serve
 from worker.database import Database
 from worker.pace import Pace
@@ -30,7 +29,6 @@ class Noop:
 
     batch_limit = BATCH
     concurrency = 2
-    requests_per_s = None
 
     def __init__(self, jobs: int) -> None:
         self._counter = Counter(jobs)

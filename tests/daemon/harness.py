@@ -8,8 +8,7 @@ from typing import Any
 import asyncpg
 
 from worker.core.outcome import Contact, Outcome
-from worker.crm.client import Client
-from worker.crm.registry import Account
+from worker.crm.client import Account, Client
 from worker.daemon import Daemon
 from worker.database import Database
 from worker.pace import Pace
@@ -24,7 +23,6 @@ class ScriptedCrm:
     def __init__(self, *, batch_limit: int = 1, concurrency: int = 16) -> None:
         self.batch_limit = batch_limit
         self.concurrency = concurrency
-        self.requests_per_s = None
         self.requests: list[list[Contact]] = []
         self.in_flight: set[Any] = set()
         self.twice_in_flight: list[Any] = []

@@ -14,7 +14,8 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from worker import migrations
-from worker.crm.registry import ACCOUNTS, Account
+from worker.crm.client import Account
+from worker.crm.registry import ACCOUNTS
 from worker.database import Database, connect, translated
 from worker.errors import ConfigurationError, CrmSyncError, DatabaseTroubleError
 from worker.mapping import defaults, prepare, read_file

@@ -6,16 +6,18 @@ address makes no second record. [Brevo's OpenAPI and changelog, 2026-05-12]
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import quote
 
 from worker.core.outcome import Contact, Outcome
-from worker.crm.http import Answer, Http
+from worker.crm.client import Account, Client
+from worker.crm.http import Answer, Http, require_https
+from worker.database import Database
 from worker.errors import DatabaseTroubleError, LaneError, OutageError, RefusedError
-
-BASE_URL = "https://api.brevo.com/v3"
-REQUESTS_PER_S = 10.0  # /contacts on General accounts, 36,000 an hour too [Brevo, rate limits, 2026-08]
+from worker.pace import Pace
+from worker.settings import BrevoSettings, read
 
 # Attributes that Brevo holds unique over the account, beside email and ext_id: families and companies share them.
 SHARED = ("SMS", "WHATSAPP", "LANDLINE_NUMBER")
@@ -25,15 +27,32 @@ _ID = re.compile(r"[1-9][0-9]{0,18}")
 DEFAULT_FIELDS = {"FIRSTNAME": "first_name", "LASTNAME": "last_name", "SMS": "phone"}
 
 
+def account() -> Account | None:
+    """None without a key. Raises ConfigurationError naming a wrong setting."""
+    settings = read(BrevoSettings)
+    key = settings.brevo_api_key
+    if key is None:
+        return None
+    base_url = require_https("BREVO_BASE_URL", settings.brevo_base_url)
+
+    @asynccontextmanager
+    async def open_client(database: Database) -> AsyncIterator[tuple[Client, Pace]]:
+        pace = Pace(database, "brevo", settings.brevo_requests_per_second or None)
+        headers = {"api-key": key.get_secret_value()}
+        async with Http(base_url, headers, concurrency=Brevo.concurrency, pace=pace) as http:
+            yield Brevo(http, list_id=settings.brevo_list_id), pace
+
+    return Account(DEFAULT_FIELDS, open_client)
+
+
 class Brevo:
     """See worker.crm.client.Client."""
 
     batch_limit = 1
     concurrency = 16
 
-    def __init__(self, http: Http, *, list_id: int | None = None, requests_per_s: float | None = REQUESTS_PER_S) -> None:
+    def __init__(self, http: Http, *, list_id: int | None = None) -> None:
         """list_id: the list that delivered contacts are put on."""
-        self.requests_per_s = requests_per_s
         self._http = http
         self._lists = {} if list_id is None else {"listIds": [list_id]}
 
