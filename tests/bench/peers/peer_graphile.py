@@ -39,7 +39,7 @@ MIGRATION_TIMEOUT_S = 60
 # against 2,900), and as fast in batches; a connection for each and one to listen, as there.
 CONCURRENT_JOBS = 10
 NORMAL = {"concurrentJobs": CONCURRENT_JOBS, "maxPoolSize": CONCURRENT_JOBS + 1}
-# A local queue of 2,000 was faster than the 500 of its performance test (31,000 jobs/s against 25,000). Delays of 0 as there: 250
+# A local queue of 2,000 was faster than the 500 of its performance test (30,000 jobs/s against 25,000). Delays of 0 as there: 250
 # was no faster.
 BATCHED = NORMAL | {"localQueue": {"size": 2_000}, "completeJobBatchDelay": 0, "failJobBatchDelay": 0}
 

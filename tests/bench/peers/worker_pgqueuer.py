@@ -11,10 +11,10 @@ from pgqueuer.types import QueueExecutionMode
 
 from tests.bench.peers.telling import Counter, limit_lifetime, tell
 
-# The default of 10 gave 3,700 jobs/s, 100 gave 10,400, 500 to 2,000 the same 12,000 to 14,000.
+# The default of 10 gave 3,700 jobs/s, 100 gave 10,400, 500 to 2,000 the same 11,000 to 14,000.
 DRAIN_BATCH_SIZE = 500
-# The pool its performance guide begins with: outcomes are written while the next batch is claimed. 5 % over one connection; the
-# five managers in one process of its own benchmark were slower than one.
+# The pool its performance guide begins with: outcomes are written while the next batch is claimed. About 5 % over one connection;
+# two managers, or the five of its own benchmark, in the one process were no faster.
 DRAIN_POOL_SIZE = 5
 
 
