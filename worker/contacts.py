@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Any
 
 from worker.core.outcome import Contact, Finish
@@ -81,7 +82,7 @@ class Contacts:
         if not rows and self._cursor != BEGINNING:
             # What the application had locked, or committed late, lies behind the cursor.
             rows = await self._database.fetch(self._claim, limit, token, BEGINNING)
-        self._cursor = max((row[1] for row in rows), default=BEGINNING)
+        self._cursor = max(map(itemgetter(1), rows), default=BEGINNING)
         names = self._names
         return [Contact(row[0], token, row[2], row[3], row[4], dict(zip(names, row[5:], strict=True))) for row in rows]
 
@@ -92,15 +93,8 @@ class Contacts:
 
     async def finish(self, finishes: Sequence[Finish]) -> dict[Any, float | None]:
         """Ends claims. By contact: seconds until it is due again, or None. Contacts not in it were not finished."""
-        rows = await self._database.fetch(
-            self._finish,
-            [finish.id for finish in finishes],
-            [finish.token for finish in finishes],
-            [finish.kind.value for finish in finishes],
-            [finish.error for finish in finishes],
-            [finish.remote_id for finish in finishes],
-            [finish.delay_s for finish in finishes],
-        )
+        # The columns of a Finish are the statement's parameters.
+        rows = await self._database.fetch(self._finish, *zip(*finishes, strict=True))
         return {row[0]: row[1] for row in rows}
 
     async def still_claimed(self, finishes: Sequence[Finish]) -> set[Any]:

@@ -9,6 +9,7 @@ Inner things end first. Loops beside each other restart on their own, so that on
 """
 
 import asyncio
+import gc
 import random
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
@@ -35,6 +36,7 @@ from worker.settings import LaneSettings, Settings, read_lane
 
 FIRST_BACKOFF_S = 0.1
 LONGEST_BACKOFF_S = 5.0
+COLLECT_EVERY = 50_000  # more objects made than freed
 FINISH_GRACE_S = 5.0  # after the requests: for the outcomes to be written
 
 Result = TypeVar("Result")
@@ -204,6 +206,9 @@ async def serve(settings: Settings, accounts: Mapping[str, Account]) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
+    # Contacts come and go by the hundred thousand and hold no cycles: at its defaults the collector took a fifth of the time.
+    gc.freeze()
+    gc.set_threshold(COLLECT_EVERY, 10, 10)
     await daemon.run()
 
 

@@ -90,22 +90,22 @@ class Finisher:
         del self._locked[: len(again)]
         if not self._fresh:
             self._arrived.clear()
-        self._locked.extend(finish for finish in left_out if finish.id in locked)
-        done = [finish for finish in batch if finish.id not in locked]
+        self._locked += [finish for finish in left_out if finish.id in locked]
+        done = [finish for finish in batch if finish.id not in locked] if locked else batch
         self._on_written(len(fresh), done, any(due_in_s is not None for due_in_s in written.values()))
-        self._tell(batch, written.keys(), len(left_out) - len(locked), started)
+        finished = [finish for finish in batch if finish.id in written] if left_out else batch
+        self._tell(finished, len(left_out) - len(locked), started)
 
-    def _tell(self, batch: Sequence[Finish], written: Iterable[object], lost: int, started: float) -> None:
-        done = set(written)
-        if done:
-            counts = Counter(finish.kind.value for finish in batch if finish.id in done)
+    def _tell(self, finished: Sequence[Finish], lost: int, started: float) -> None:
+        if finished:
             duration_ms = round((time.perf_counter() - started) * 1000, 1)
+            counts = Counter(finish.kind.value for finish in finished)
             self._log.info(events.CONTACTS_FINISHED, **counts, write_ms=duration_ms)
         if lost:
             # Deleted meanwhile, or taken over by another worker while we had lost our session.
             self._log.info(events.CONTACTS_LOST, contacts=lost)
-        for finish in batch:
-            if finish.id in done and finish.error is not None:
+        for finish in finished:
+            if finish.error is not None:
                 retry_in_s = round(finish.delay_s) if finish.kind is Kind.RETRY else None
                 self._log.warning(
                     events.CONTACT_FAILED,

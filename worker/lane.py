@@ -31,6 +31,7 @@ from worker.session import Session
 
 FIRST_NAP_S = 0.001
 LONGEST_NAP_S = 0.1
+FREQUENT_S = 0.05  # flips that come closer together than this are not worth a notification each
 HELP_INTERVAL_S = 0.5  # the keeper calls for help at most so often
 UNSURE_S = STATEMENT_TIMEOUT_S + 15.0  # a claim that timed out here may still be at work in the server
 LATE_S = 0.002  # a timer that fires a moment early would find nothing
@@ -72,13 +73,14 @@ class Lane:
         self._requests = asyncio.Semaphore(client.concurrency)
         self._deliveries: set[asyncio.Task[None]] = set()
         self._in_hand = 0  # claimed, and not written yet; less what waits for the application to release a row
-        self._hands: set[tuple[object, int]] = set()  # all of it
+        self._hands: set[tuple[object, int]] = set()  # all of it: (id, token), as a Contact and a Finish begin
         self._turn = asyncio.Lock()  # of the claim: what is claimed is in hand before anybody else looks
         self._claiming = 0
         self._unsure_until = 0.0
         self._room_made = asyncio.Event()
         self._nap_s = 0.0
         self._help_after = 0.0
+        self._claimed_at = 0.0
         self._last_answer = 0.0
         self._stopping = asyncio.Event()
 
@@ -87,12 +89,12 @@ class Lane:
         while limit := await self._room():
             self.wake.clear()
             claimed = await self._claim(limit)
-            if not claimed:
-                await self._sleep()
-                continue
-            await self._bell.disarm()
+            if claimed == limit or (claimed and self._flips_are_frequent()):
+                await self._bell.disarm()
             if claimed == limit:
                 await self._call_for_help()
+            elif not claimed or self._bell.armed:
+                await self._sleep()
 
     async def write(self) -> None:
         """Writes outcomes back for as long as it runs."""
@@ -147,11 +149,16 @@ class Lane:
         return len(contacts)
 
     async def _room(self) -> int:
-        """How many contacts may be claimed, once any may: the session open, the CRM well, hands free. 0 when stopping."""
+        """How many contacts may be claimed, once any may: the session open, the CRM well, hands free. 0 when stopping.
+
+        Who waits here is awake, and the bell disarmed: flips during an outage or a backlog cost no notification.
+        """
         while not self._stopping.is_set():
             await self._session.opened.wait()
+            self._room_made.clear()
             wait_s = max(self._breaker.wait_s(time.monotonic()), self._paused_until - time.monotonic())
             if wait_s > 0:
+                await self._bell.disarm()
                 await _wait(self._stopping, wait_s)
                 continue
             deliveries = self._breaker.limit(self._client.concurrency)
@@ -161,9 +168,15 @@ class Lane:
             # Half at least, or else every contact that is finished would cost a claim of its own.
             if capacity - self._in_hand >= max(1, min(capacity, self._batch_size) // 2):
                 return min(capacity - self._in_hand, self._batch_size)
-            self._room_made.clear()
+            await self._bell.disarm()
             await self._room_made.wait()
         return 0
+
+    def _flips_are_frequent(self) -> bool:
+        """A flip now and then may ring, and be claimed without a word on the bell. The second within a moment is too many."""
+        now = time.monotonic()
+        before, self._claimed_at = self._claimed_at, now
+        return now - before < FREQUENT_S
 
     async def _sleep(self) -> None:
         """After an empty claim: until the bell rings, a contact is due, or something holds one back and is worth a look."""
@@ -196,7 +209,7 @@ class Lane:
         if contacts:
             self._nap_s = 0.0
         self._in_hand += len(contacts)
-        self._hands.update((contact.id, contact.token) for contact in contacts)
+        self._hands.update(contact[:2] for contact in contacts)
         size = self._client.batch_limit
         for first in range(0, len(contacts), size):
             delivery = asyncio.create_task(self._deliver(contacts[first : first + size]))
@@ -205,7 +218,7 @@ class Lane:
 
     async def _deliver(self, batch: Sequence[Contact]) -> None:
         """One request, and the finishes that come of it. Whatever happens, every contact gets one."""
-        finishes = [deferred(contact) for contact in batch]
+        finishes = None
         try:
             async with self._requests:
                 if self._may_send():
@@ -217,7 +230,7 @@ class Lane:
             self._log.exception(events.LOOP_FAILED)
             self._trip("INTERNAL", "an unexpected error, see the log", at_once=True)
         finally:
-            self._finisher.put(finishes)
+            self._finisher.put(finishes if finishes is not None else [deferred(contact) for contact in batch])
 
     def _may_send(self) -> bool:
         now = time.monotonic()
@@ -280,7 +293,7 @@ class Lane:
 
     def _when_written(self, tried: int, done: Sequence[Finish], due_again: bool) -> None:
         self._in_hand -= tried
-        self._hands.difference_update((finish.id, finish.token) for finish in done)
+        self._hands.difference_update(finish[:2] for finish in done)
         self._room_made.set()
         if due_again:
             self.wake.set()

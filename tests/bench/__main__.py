@@ -67,7 +67,7 @@ class Bench:
 
     def application(self) -> None:
         """What the application pays for a flip."""
-        runs = [uvloop.run(application.flips_per_second(self._server, "application")) for _ in range(self._repeats)]
+        runs = uvloop.run(application.flips_per_second(self._server))
         medians = {case: statistics.median(run[case] for run in runs) for case in runs[0]}
         shares = {case: statistics.median(run[case] / run["no trigger"] for run in runs) for case in runs[0]}
         rows = {case: (shown(rate), f"{shares[case]:.2f}") for case, rate in medians.items()}
