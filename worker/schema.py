@@ -17,6 +17,7 @@ OWN_COLUMNS = (
     "claimed_by",
     "synced_at",
 )
+TRIGGERS = ("flipped", "withdrawn", "held", "copied", "inserted")
 ROLL_UP = ("retry_count", "last_retry_at", "next_retry_at", "last_failed_crm")
 ADVICE = "run `crm-sync migrate`"
 
@@ -49,8 +50,8 @@ async def read_schema(database: Database) -> Schema:
             raise ConfigurationError(f"the table contacts has no column {column}: {ADVICE}")
     triggers = {row["name"]: row["enabled"] for row in await database.fetch(query("list_triggers"))}
     for lane in lanes:
-        for event in ("update", "insert"):
-            trigger = f"crm_sync_{lane['crm']}_{event}"
+        for case in TRIGGERS:
+            trigger = f"crm_sync_{lane['crm']}_{case}"
             if trigger not in triggers:
                 raise ConfigurationError(f"the table contacts has no trigger {trigger}: {ADVICE}")
             if not triggers[trigger]:

@@ -17,6 +17,7 @@ import asyncpg
 from tests.bench import ours
 from tests.bench.peers.process import running_worker
 from worker.sandbox.postgres import Postgres
+from worker.schema import TRIGGERS
 
 CLIENTS = 16
 ROUNDS = 8
@@ -35,7 +36,7 @@ MORE_THAN_ITS_HANDS_HOLD = """
     INSERT INTO contacts (email, brevo_sync_status)
     SELECT n || '@example.org', 'Queued' FROM generate_series(1, 100) AS n
 """
-NO_TRIGGERS = "DROP TRIGGER crm_sync_brevo_update ON contacts; DROP TRIGGER crm_sync_brevo_insert ON contacts;"
+NO_TRIGGERS = "".join(f"DROP TRIGGER crm_sync_brevo_{case} ON contacts;" for case in TRIGGERS)
 NOTIFY_EACH = """
 CREATE FUNCTION notify_each() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
