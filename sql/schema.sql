@@ -56,7 +56,6 @@ DECLARE
     ];
     added text[] := '{}';
     other text;
-    trigger_case text[];
 BEGIN
     FOR i IN 1 .. cardinality(wanted) BY 2 LOOP
         IF NOT EXISTS (
@@ -87,39 +86,21 @@ BEGIN
     );
 
     FOR other IN SELECT crm FROM crm_sync.lanes ORDER BY id LOOP
-        PERFORM crm_sync.create_trigger_functions(other);
+        PERFORM crm_sync.create_flip_function(other);
     END LOOP;
 
-    -- A claim changes claimed_by, and so does a finish: the worker's own transitions call none of them. Of an application's
-    -- update at most one is called.
-    FOREACH trigger_case SLICE 1 IN ARRAY ARRAY[
-        ['flipped', 'line_up', 'OLD.%1$s_claimed_by IS NULL AND NEW.%1$s_sync_status = ''Queued'''],
-        [
-            'withdrawn',
-            'withdraw',
-            'OLD.%1$s_claimed_by IS NULL AND NEW.%1$s_sync_status IS DISTINCT FROM ''Queued'' '
-            'AND (OLD.%1$s_due_at IS NOT NULL OR NEW.%1$s_due_at IS NOT NULL)'
-        ],
-        ['held', 'hold', 'OLD.%1$s_claimed_by IS NOT NULL']
-    ] LOOP
-        EXECUTE format(
-            'CREATE TRIGGER crm_sync_%1$s_' || trigger_case[1] || ' '
-            'BEFORE UPDATE OF %1$s_sync_status, %1$s_processing_status, %1$s_processing_error, %2$I ON contacts '
-            'FOR EACH ROW WHEN (NEW.%1$s_claimed_by IS NOT DISTINCT FROM OLD.%1$s_claimed_by AND ' || trigger_case[3] || ') '
-            'EXECUTE FUNCTION crm_sync.%1$s_' || trigger_case[2] || '()',
-            crm_name, remote_id
-        );
-    END LOOP;
-    -- By name, so in this order: first the copy loses its claim, then it is lined up.
+    -- A claim changes claimed_by, and so does a finish: the worker's own transitions never call the function.
     EXECUTE format(
-        'CREATE TRIGGER crm_sync_%1$s_copied BEFORE INSERT ON contacts FOR EACH ROW '
-        'WHEN (NEW.%1$s_claimed_by IS NOT NULL OR NEW.%1$s_due_at IS NOT NULL) '
-        'EXECUTE FUNCTION crm_sync.%1$s_disclaim()',
-        crm_name
+        'CREATE TRIGGER crm_sync_%1$s_update '
+        'BEFORE UPDATE OF %1$s_sync_status, %1$s_processing_status, %1$s_processing_error, %2$I ON contacts '
+        'FOR EACH ROW WHEN (NEW.%1$s_claimed_by IS NOT DISTINCT FROM OLD.%1$s_claimed_by) '
+        'EXECUTE FUNCTION crm_sync.%1$s_flip()',
+        crm_name, remote_id
     );
     EXECUTE format(
-        'CREATE TRIGGER crm_sync_%1$s_inserted BEFORE INSERT ON contacts FOR EACH ROW '
-        'WHEN (NEW.%1$s_sync_status = ''Queued'') EXECUTE FUNCTION crm_sync.%1$s_line_up()',
+        'CREATE TRIGGER crm_sync_%1$s_insert BEFORE INSERT ON contacts FOR EACH ROW '
+        'WHEN (NEW.%1$s_sync_status = ''Queued'' OR NEW.%1$s_claimed_by IS NOT NULL OR NEW.%1$s_due_at IS NOT NULL) '
+        'EXECUTE FUNCTION crm_sync.%1$s_flip()',
         crm_name
     );
 
@@ -130,10 +111,22 @@ BEGIN
 END;
 $_$;
 
-CREATE FUNCTION crm_sync.brevo_disclaim() RETURNS trigger
+CREATE FUNCTION crm_sync.brevo_flip() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
 BEGIN
+    IF OLD.brevo_claimed_by IS NOT NULL THEN
+        -- In flight: the word of the application is taken, the worker's columns stay. A stale row saved by an ORM harms nothing.
+        NEW.brevo_processing_status := OLD.brevo_processing_status;
+        NEW.brevo_processing_error := OLD.brevo_processing_error;
+        NEW.brevo_contact_id := OLD.brevo_contact_id;
+        NEW.brevo_attempts := OLD.brevo_attempts;
+        NEW.brevo_due_at := OLD.brevo_due_at;
+        NEW.brevo_synced_at := OLD.brevo_synced_at;
+        RETURN NEW;
+    END IF;
+
+    -- A copied row brings no claim along: nobody would ever finish it.
     IF NEW.brevo_claimed_by IS NOT NULL THEN
         NEW.brevo_claimed_by := NULL;
         NEW.brevo_processing_status := NULL;
@@ -141,64 +134,40 @@ BEGIN
             NEW.brevo_sync_status := 'Queued'::public.crm_sync_status;
         END IF;
     END IF;
-    NEW.brevo_due_at := NULL;
-    RETURN NEW;
-END;
-$$;
 
-CREATE FUNCTION crm_sync.brevo_hold() RETURNS trigger
-    LANGUAGE plpgsql
-    AS $$
-BEGIN
-    NEW.brevo_processing_status := OLD.brevo_processing_status;
-    NEW.brevo_processing_error := OLD.brevo_processing_error;
-    NEW.brevo_contact_id := OLD.brevo_contact_id;
-    NEW.brevo_attempts := OLD.brevo_attempts;
-    NEW.brevo_due_at := OLD.brevo_due_at;
-    NEW.brevo_synced_at := OLD.brevo_synced_at;
-    RETURN NEW;
-END;
-$$;
-
-CREATE FUNCTION crm_sync.brevo_line_up() RETURNS trigger
-    LANGUAGE plpgsql
-    AS $$
-BEGIN
-    -- A place in line is kept; a wait for a retry ends, and the roll-up forgets it.
+    -- It was waiting for a retry, and waits no longer: the roll-up forgets this one.
     IF OLD.brevo_processing_error IS NOT NULL AND OLD.brevo_due_at IS NOT NULL THEN
         NEW.next_retry_at := LEAST(CASE WHEN NEW.hubspot_processing_error IS NOT NULL THEN NEW.hubspot_due_at END, CASE WHEN NEW.mautic_processing_error IS NOT NULL THEN NEW.mautic_due_at END, CASE WHEN NEW.n8n_processing_error IS NOT NULL THEN NEW.n8n_due_at END);
     END IF;
-    NEW.brevo_due_at := LEAST(OLD.brevo_due_at, pg_catalog.clock_timestamp());
-    NEW.brevo_processing_status := 'Queued'::public.crm_processing_status;
-    NEW.brevo_processing_error := NULL;
-    NEW.brevo_attempts := 0;
-    -- Granted: a worker is awake and will look again after this transaction. Refused: all sleep, so ring.
-    IF NOT pg_catalog.pg_try_advisory_xact_lock_shared(1668443497, 2) THEN
-        PERFORM pg_catalog.pg_notify('crm_sync', 'brevo');
-    END IF;
-    RETURN NEW;
-END;
-$$;
 
-CREATE FUNCTION crm_sync.brevo_withdraw() RETURNS trigger
-    LANGUAGE plpgsql
-    AS $$
-BEGIN
-    IF OLD.brevo_processing_error IS NOT NULL AND OLD.brevo_due_at IS NOT NULL THEN
-        NEW.next_retry_at := LEAST(CASE WHEN NEW.hubspot_processing_error IS NOT NULL THEN NEW.hubspot_due_at END, CASE WHEN NEW.mautic_processing_error IS NOT NULL THEN NEW.mautic_due_at END, CASE WHEN NEW.n8n_processing_error IS NOT NULL THEN NEW.n8n_due_at END);
-    END IF;
-    NEW.brevo_due_at := NULL;
-    IF NEW.brevo_processing_status OPERATOR(pg_catalog.=) OLD.brevo_processing_status THEN
-        NEW.brevo_processing_status := NULL;
-    END IF;
-    IF NEW.brevo_processing_error OPERATOR(pg_catalog.=) OLD.brevo_processing_error THEN
+    IF NEW.brevo_sync_status OPERATOR(pg_catalog.=) 'Queued'::public.crm_sync_status THEN
+        -- A place in line is kept, a wait for a retry ends.
+        NEW.brevo_due_at := LEAST(OLD.brevo_due_at, pg_catalog.clock_timestamp());
+        NEW.brevo_processing_status := 'Queued'::public.crm_processing_status;
         NEW.brevo_processing_error := NULL;
+        NEW.brevo_attempts := 0;
+        -- Granted: a worker is awake and will look again after this transaction. Refused: all sleep, so ring.
+        IF NOT pg_catalog.pg_try_advisory_xact_lock_shared(1668443497, 2) THEN
+            PERFORM pg_catalog.pg_notify('crm_sync', 'brevo');
+        END IF;
+        RETURN NEW;
+    END IF;
+
+    NEW.brevo_due_at := NULL;
+    IF OLD.brevo_due_at IS NOT NULL THEN
+        -- Withdrawn. What older code writes into these columns itself is respected.
+        IF NEW.brevo_processing_status OPERATOR(pg_catalog.=) OLD.brevo_processing_status THEN
+            NEW.brevo_processing_status := NULL;
+        END IF;
+        IF NEW.brevo_processing_error OPERATOR(pg_catalog.=) OLD.brevo_processing_error THEN
+            NEW.brevo_processing_error := NULL;
+        END IF;
     END IF;
     RETURN NEW;
 END;
 $$;
 
-CREATE FUNCTION crm_sync.create_trigger_functions(crm_name text) RETURNS void
+CREATE FUNCTION crm_sync.create_flip_function(crm_name text) RETURNS void
     LANGUAGE plpgsql
     AS $_$
 DECLARE
@@ -217,108 +186,91 @@ BEGIN
     JOIN pg_namespace n ON n.oid = t.typnamespace
     WHERE a.attrelid = 'contacts'::regclass;
 
-    -- Not in flight, and now Queued: in line.
     EXECUTE format(
         $template$
-CREATE OR REPLACE FUNCTION crm_sync.%1$s_line_up()
+CREATE OR REPLACE FUNCTION crm_sync.%1$s_flip()
 RETURNS trigger
 LANGUAGE plpgsql
 AS $function$
 BEGIN
-    -- A place in line is kept; a wait for a retry ends, and the roll-up forgets it.
-    IF OLD.%1$s_processing_error IS NOT NULL AND OLD.%1$s_due_at IS NOT NULL THEN
-        NEW.next_retry_at := %4$s;
+    IF OLD.%1$s_claimed_by IS NOT NULL THEN
+        -- In flight: the word of the application is taken, the worker's columns stay. A stale row saved by an ORM harms nothing.
+        NEW.%1$s_processing_status := OLD.%1$s_processing_status;
+        NEW.%1$s_processing_error := OLD.%1$s_processing_error;
+        NEW.%3$I := OLD.%3$I;
+        NEW.%1$s_attempts := OLD.%1$s_attempts;
+        NEW.%1$s_due_at := OLD.%1$s_due_at;
+        NEW.%1$s_synced_at := OLD.%1$s_synced_at;
+        RETURN NEW;
     END IF;
-    NEW.%1$s_due_at := LEAST(OLD.%1$s_due_at, pg_catalog.clock_timestamp());
-    NEW.%1$s_processing_status := 'Queued'::%3$s;
-    NEW.%1$s_processing_error := NULL;
-    NEW.%1$s_attempts := 0;
-    -- Granted: a worker is awake and will look again after this transaction. Refused: all sleep, so ring.
-    IF NOT pg_catalog.pg_try_advisory_xact_lock_shared(1668443497, %2$s) THEN
-        PERFORM pg_catalog.pg_notify('crm_sync', '%1$s');
-    END IF;
-    RETURN NEW;
-END;
-$function$
-        $template$,
-        crm_name, lane.id, processing_type, crm_sync.other_retries(crm_name, 'NEW')
-    );
-
-    -- Not in flight, in line, and now something else: withdrawn. What older code writes into these columns itself is respected.
-    EXECUTE format(
-        $template$
-CREATE OR REPLACE FUNCTION crm_sync.%1$s_withdraw()
-RETURNS trigger
-LANGUAGE plpgsql
-AS $function$
-BEGIN
-    IF OLD.%1$s_processing_error IS NOT NULL AND OLD.%1$s_due_at IS NOT NULL THEN
-        NEW.next_retry_at := %2$s;
-    END IF;
-    NEW.%1$s_due_at := NULL;
-    IF NEW.%1$s_processing_status OPERATOR(pg_catalog.=) OLD.%1$s_processing_status THEN
-        NEW.%1$s_processing_status := NULL;
-    END IF;
-    IF NEW.%1$s_processing_error OPERATOR(pg_catalog.=) OLD.%1$s_processing_error THEN
-        NEW.%1$s_processing_error := NULL;
-    END IF;
-    RETURN NEW;
-END;
-$function$
-        $template$,
-        crm_name, crm_sync.other_retries(crm_name, 'NEW')
-    );
-
-    -- In flight: the word of the application is taken, the worker's columns stay. A stale row saved by an ORM harms nothing.
-    EXECUTE format(
-        $template$
-CREATE OR REPLACE FUNCTION crm_sync.%1$s_hold()
-RETURNS trigger
-LANGUAGE plpgsql
-AS $function$
-BEGIN
-    NEW.%1$s_processing_status := OLD.%1$s_processing_status;
-    NEW.%1$s_processing_error := OLD.%1$s_processing_error;
-    NEW.%2$I := OLD.%2$I;
-    NEW.%1$s_attempts := OLD.%1$s_attempts;
-    NEW.%1$s_due_at := OLD.%1$s_due_at;
-    NEW.%1$s_synced_at := OLD.%1$s_synced_at;
-    RETURN NEW;
-END;
-$function$
-        $template$,
-        crm_name, lane.remote_id_column
-    );
 
     -- A copied row brings no claim along: nobody would ever finish it.
-    EXECUTE format(
-        $template$
-CREATE OR REPLACE FUNCTION crm_sync.%1$s_disclaim()
-RETURNS trigger
-LANGUAGE plpgsql
-AS $function$
-BEGIN
     IF NEW.%1$s_claimed_by IS NOT NULL THEN
         NEW.%1$s_claimed_by := NULL;
         NEW.%1$s_processing_status := NULL;
-        IF NEW.%1$s_sync_status OPERATOR(pg_catalog.=) 'Processing'::%2$s THEN
-            NEW.%1$s_sync_status := 'Queued'::%2$s;
+        IF NEW.%1$s_sync_status OPERATOR(pg_catalog.=) 'Processing'::%4$s THEN
+            NEW.%1$s_sync_status := 'Queued'::%4$s;
         END IF;
     END IF;
+
+    -- It was waiting for a retry, and waits no longer: the roll-up forgets this one.
+    IF OLD.%1$s_processing_error IS NOT NULL AND OLD.%1$s_due_at IS NOT NULL THEN
+        NEW.next_retry_at := %6$s;
+    END IF;
+
+    IF NEW.%1$s_sync_status OPERATOR(pg_catalog.=) 'Queued'::%4$s THEN
+        -- A place in line is kept, a wait for a retry ends.
+        NEW.%1$s_due_at := LEAST(OLD.%1$s_due_at, pg_catalog.clock_timestamp());
+        NEW.%1$s_processing_status := 'Queued'::%5$s;
+        NEW.%1$s_processing_error := NULL;
+        NEW.%1$s_attempts := 0;
+        -- Granted: a worker is awake and will look again after this transaction. Refused: all sleep, so ring.
+        IF NOT pg_catalog.pg_try_advisory_xact_lock_shared(1668443497, %2$s) THEN
+            PERFORM pg_catalog.pg_notify('crm_sync', '%1$s');
+        END IF;
+        RETURN NEW;
+    END IF;
+
     NEW.%1$s_due_at := NULL;
+    IF OLD.%1$s_due_at IS NOT NULL THEN
+        -- Withdrawn. What older code writes into these columns itself is respected.
+        IF NEW.%1$s_processing_status OPERATOR(pg_catalog.=) OLD.%1$s_processing_status THEN
+            NEW.%1$s_processing_status := NULL;
+        END IF;
+        IF NEW.%1$s_processing_error OPERATOR(pg_catalog.=) OLD.%1$s_processing_error THEN
+            NEW.%1$s_processing_error := NULL;
+        END IF;
+    END IF;
     RETURN NEW;
 END;
 $function$
         $template$,
-        crm_name, sync_type
+        crm_name,                                -- 1
+        lane.id,                                 -- 2
+        lane.remote_id_column,                   -- 3
+        sync_type,                               -- 4
+        processing_type,                         -- 5
+        crm_sync.other_retries(crm_name, 'NEW')  -- 6
     );
 END;
 $_$;
 
-CREATE FUNCTION crm_sync.hubspot_disclaim() RETURNS trigger
+CREATE FUNCTION crm_sync.hubspot_flip() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
 BEGIN
+    IF OLD.hubspot_claimed_by IS NOT NULL THEN
+        -- In flight: the word of the application is taken, the worker's columns stay. A stale row saved by an ORM harms nothing.
+        NEW.hubspot_processing_status := OLD.hubspot_processing_status;
+        NEW.hubspot_processing_error := OLD.hubspot_processing_error;
+        NEW.hubspot_contact_id := OLD.hubspot_contact_id;
+        NEW.hubspot_attempts := OLD.hubspot_attempts;
+        NEW.hubspot_due_at := OLD.hubspot_due_at;
+        NEW.hubspot_synced_at := OLD.hubspot_synced_at;
+        RETURN NEW;
+    END IF;
+
+    -- A copied row brings no claim along: nobody would ever finish it.
     IF NEW.hubspot_claimed_by IS NOT NULL THEN
         NEW.hubspot_claimed_by := NULL;
         NEW.hubspot_processing_status := NULL;
@@ -326,67 +278,55 @@ BEGIN
             NEW.hubspot_sync_status := 'Queued'::public.hubspot_sync_status;
         END IF;
     END IF;
-    NEW.hubspot_due_at := NULL;
-    RETURN NEW;
-END;
-$$;
 
-CREATE FUNCTION crm_sync.hubspot_hold() RETURNS trigger
-    LANGUAGE plpgsql
-    AS $$
-BEGIN
-    NEW.hubspot_processing_status := OLD.hubspot_processing_status;
-    NEW.hubspot_processing_error := OLD.hubspot_processing_error;
-    NEW.hubspot_contact_id := OLD.hubspot_contact_id;
-    NEW.hubspot_attempts := OLD.hubspot_attempts;
-    NEW.hubspot_due_at := OLD.hubspot_due_at;
-    NEW.hubspot_synced_at := OLD.hubspot_synced_at;
-    RETURN NEW;
-END;
-$$;
-
-CREATE FUNCTION crm_sync.hubspot_line_up() RETURNS trigger
-    LANGUAGE plpgsql
-    AS $$
-BEGIN
-    -- A place in line is kept; a wait for a retry ends, and the roll-up forgets it.
+    -- It was waiting for a retry, and waits no longer: the roll-up forgets this one.
     IF OLD.hubspot_processing_error IS NOT NULL AND OLD.hubspot_due_at IS NOT NULL THEN
         NEW.next_retry_at := LEAST(CASE WHEN NEW.brevo_processing_error IS NOT NULL THEN NEW.brevo_due_at END, CASE WHEN NEW.mautic_processing_error IS NOT NULL THEN NEW.mautic_due_at END, CASE WHEN NEW.n8n_processing_error IS NOT NULL THEN NEW.n8n_due_at END);
     END IF;
-    NEW.hubspot_due_at := LEAST(OLD.hubspot_due_at, pg_catalog.clock_timestamp());
-    NEW.hubspot_processing_status := 'Queued'::public.hubspot_processing_status;
-    NEW.hubspot_processing_error := NULL;
-    NEW.hubspot_attempts := 0;
-    -- Granted: a worker is awake and will look again after this transaction. Refused: all sleep, so ring.
-    IF NOT pg_catalog.pg_try_advisory_xact_lock_shared(1668443497, 1) THEN
-        PERFORM pg_catalog.pg_notify('crm_sync', 'hubspot');
-    END IF;
-    RETURN NEW;
-END;
-$$;
 
-CREATE FUNCTION crm_sync.hubspot_withdraw() RETURNS trigger
-    LANGUAGE plpgsql
-    AS $$
-BEGIN
-    IF OLD.hubspot_processing_error IS NOT NULL AND OLD.hubspot_due_at IS NOT NULL THEN
-        NEW.next_retry_at := LEAST(CASE WHEN NEW.brevo_processing_error IS NOT NULL THEN NEW.brevo_due_at END, CASE WHEN NEW.mautic_processing_error IS NOT NULL THEN NEW.mautic_due_at END, CASE WHEN NEW.n8n_processing_error IS NOT NULL THEN NEW.n8n_due_at END);
-    END IF;
-    NEW.hubspot_due_at := NULL;
-    IF NEW.hubspot_processing_status OPERATOR(pg_catalog.=) OLD.hubspot_processing_status THEN
-        NEW.hubspot_processing_status := NULL;
-    END IF;
-    IF NEW.hubspot_processing_error OPERATOR(pg_catalog.=) OLD.hubspot_processing_error THEN
+    IF NEW.hubspot_sync_status OPERATOR(pg_catalog.=) 'Queued'::public.hubspot_sync_status THEN
+        -- A place in line is kept, a wait for a retry ends.
+        NEW.hubspot_due_at := LEAST(OLD.hubspot_due_at, pg_catalog.clock_timestamp());
+        NEW.hubspot_processing_status := 'Queued'::public.hubspot_processing_status;
         NEW.hubspot_processing_error := NULL;
+        NEW.hubspot_attempts := 0;
+        -- Granted: a worker is awake and will look again after this transaction. Refused: all sleep, so ring.
+        IF NOT pg_catalog.pg_try_advisory_xact_lock_shared(1668443497, 1) THEN
+            PERFORM pg_catalog.pg_notify('crm_sync', 'hubspot');
+        END IF;
+        RETURN NEW;
+    END IF;
+
+    NEW.hubspot_due_at := NULL;
+    IF OLD.hubspot_due_at IS NOT NULL THEN
+        -- Withdrawn. What older code writes into these columns itself is respected.
+        IF NEW.hubspot_processing_status OPERATOR(pg_catalog.=) OLD.hubspot_processing_status THEN
+            NEW.hubspot_processing_status := NULL;
+        END IF;
+        IF NEW.hubspot_processing_error OPERATOR(pg_catalog.=) OLD.hubspot_processing_error THEN
+            NEW.hubspot_processing_error := NULL;
+        END IF;
     END IF;
     RETURN NEW;
 END;
 $$;
 
-CREATE FUNCTION crm_sync.mautic_disclaim() RETURNS trigger
+CREATE FUNCTION crm_sync.mautic_flip() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
 BEGIN
+    IF OLD.mautic_claimed_by IS NOT NULL THEN
+        -- In flight: the word of the application is taken, the worker's columns stay. A stale row saved by an ORM harms nothing.
+        NEW.mautic_processing_status := OLD.mautic_processing_status;
+        NEW.mautic_processing_error := OLD.mautic_processing_error;
+        NEW.mautic_contact_id := OLD.mautic_contact_id;
+        NEW.mautic_attempts := OLD.mautic_attempts;
+        NEW.mautic_due_at := OLD.mautic_due_at;
+        NEW.mautic_synced_at := OLD.mautic_synced_at;
+        RETURN NEW;
+    END IF;
+
+    -- A copied row brings no claim along: nobody would ever finish it.
     IF NEW.mautic_claimed_by IS NOT NULL THEN
         NEW.mautic_claimed_by := NULL;
         NEW.mautic_processing_status := NULL;
@@ -394,67 +334,55 @@ BEGIN
             NEW.mautic_sync_status := 'Queued'::public.crm_sync_status;
         END IF;
     END IF;
-    NEW.mautic_due_at := NULL;
-    RETURN NEW;
-END;
-$$;
 
-CREATE FUNCTION crm_sync.mautic_hold() RETURNS trigger
-    LANGUAGE plpgsql
-    AS $$
-BEGIN
-    NEW.mautic_processing_status := OLD.mautic_processing_status;
-    NEW.mautic_processing_error := OLD.mautic_processing_error;
-    NEW.mautic_contact_id := OLD.mautic_contact_id;
-    NEW.mautic_attempts := OLD.mautic_attempts;
-    NEW.mautic_due_at := OLD.mautic_due_at;
-    NEW.mautic_synced_at := OLD.mautic_synced_at;
-    RETURN NEW;
-END;
-$$;
-
-CREATE FUNCTION crm_sync.mautic_line_up() RETURNS trigger
-    LANGUAGE plpgsql
-    AS $$
-BEGIN
-    -- A place in line is kept; a wait for a retry ends, and the roll-up forgets it.
+    -- It was waiting for a retry, and waits no longer: the roll-up forgets this one.
     IF OLD.mautic_processing_error IS NOT NULL AND OLD.mautic_due_at IS NOT NULL THEN
         NEW.next_retry_at := LEAST(CASE WHEN NEW.hubspot_processing_error IS NOT NULL THEN NEW.hubspot_due_at END, CASE WHEN NEW.brevo_processing_error IS NOT NULL THEN NEW.brevo_due_at END, CASE WHEN NEW.n8n_processing_error IS NOT NULL THEN NEW.n8n_due_at END);
     END IF;
-    NEW.mautic_due_at := LEAST(OLD.mautic_due_at, pg_catalog.clock_timestamp());
-    NEW.mautic_processing_status := 'Queued'::public.crm_processing_status;
-    NEW.mautic_processing_error := NULL;
-    NEW.mautic_attempts := 0;
-    -- Granted: a worker is awake and will look again after this transaction. Refused: all sleep, so ring.
-    IF NOT pg_catalog.pg_try_advisory_xact_lock_shared(1668443497, 3) THEN
-        PERFORM pg_catalog.pg_notify('crm_sync', 'mautic');
-    END IF;
-    RETURN NEW;
-END;
-$$;
 
-CREATE FUNCTION crm_sync.mautic_withdraw() RETURNS trigger
-    LANGUAGE plpgsql
-    AS $$
-BEGIN
-    IF OLD.mautic_processing_error IS NOT NULL AND OLD.mautic_due_at IS NOT NULL THEN
-        NEW.next_retry_at := LEAST(CASE WHEN NEW.hubspot_processing_error IS NOT NULL THEN NEW.hubspot_due_at END, CASE WHEN NEW.brevo_processing_error IS NOT NULL THEN NEW.brevo_due_at END, CASE WHEN NEW.n8n_processing_error IS NOT NULL THEN NEW.n8n_due_at END);
-    END IF;
-    NEW.mautic_due_at := NULL;
-    IF NEW.mautic_processing_status OPERATOR(pg_catalog.=) OLD.mautic_processing_status THEN
-        NEW.mautic_processing_status := NULL;
-    END IF;
-    IF NEW.mautic_processing_error OPERATOR(pg_catalog.=) OLD.mautic_processing_error THEN
+    IF NEW.mautic_sync_status OPERATOR(pg_catalog.=) 'Queued'::public.crm_sync_status THEN
+        -- A place in line is kept, a wait for a retry ends.
+        NEW.mautic_due_at := LEAST(OLD.mautic_due_at, pg_catalog.clock_timestamp());
+        NEW.mautic_processing_status := 'Queued'::public.crm_processing_status;
         NEW.mautic_processing_error := NULL;
+        NEW.mautic_attempts := 0;
+        -- Granted: a worker is awake and will look again after this transaction. Refused: all sleep, so ring.
+        IF NOT pg_catalog.pg_try_advisory_xact_lock_shared(1668443497, 3) THEN
+            PERFORM pg_catalog.pg_notify('crm_sync', 'mautic');
+        END IF;
+        RETURN NEW;
+    END IF;
+
+    NEW.mautic_due_at := NULL;
+    IF OLD.mautic_due_at IS NOT NULL THEN
+        -- Withdrawn. What older code writes into these columns itself is respected.
+        IF NEW.mautic_processing_status OPERATOR(pg_catalog.=) OLD.mautic_processing_status THEN
+            NEW.mautic_processing_status := NULL;
+        END IF;
+        IF NEW.mautic_processing_error OPERATOR(pg_catalog.=) OLD.mautic_processing_error THEN
+            NEW.mautic_processing_error := NULL;
+        END IF;
     END IF;
     RETURN NEW;
 END;
 $$;
 
-CREATE FUNCTION crm_sync.n8n_disclaim() RETURNS trigger
+CREATE FUNCTION crm_sync.n8n_flip() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
 BEGIN
+    IF OLD.n8n_claimed_by IS NOT NULL THEN
+        -- In flight: the word of the application is taken, the worker's columns stay. A stale row saved by an ORM harms nothing.
+        NEW.n8n_processing_status := OLD.n8n_processing_status;
+        NEW.n8n_processing_error := OLD.n8n_processing_error;
+        NEW.n8n_workflow_id := OLD.n8n_workflow_id;
+        NEW.n8n_attempts := OLD.n8n_attempts;
+        NEW.n8n_due_at := OLD.n8n_due_at;
+        NEW.n8n_synced_at := OLD.n8n_synced_at;
+        RETURN NEW;
+    END IF;
+
+    -- A copied row brings no claim along: nobody would ever finish it.
     IF NEW.n8n_claimed_by IS NOT NULL THEN
         NEW.n8n_claimed_by := NULL;
         NEW.n8n_processing_status := NULL;
@@ -462,58 +390,34 @@ BEGIN
             NEW.n8n_sync_status := 'Queued'::public.crm_sync_status;
         END IF;
     END IF;
-    NEW.n8n_due_at := NULL;
-    RETURN NEW;
-END;
-$$;
 
-CREATE FUNCTION crm_sync.n8n_hold() RETURNS trigger
-    LANGUAGE plpgsql
-    AS $$
-BEGIN
-    NEW.n8n_processing_status := OLD.n8n_processing_status;
-    NEW.n8n_processing_error := OLD.n8n_processing_error;
-    NEW.n8n_workflow_id := OLD.n8n_workflow_id;
-    NEW.n8n_attempts := OLD.n8n_attempts;
-    NEW.n8n_due_at := OLD.n8n_due_at;
-    NEW.n8n_synced_at := OLD.n8n_synced_at;
-    RETURN NEW;
-END;
-$$;
-
-CREATE FUNCTION crm_sync.n8n_line_up() RETURNS trigger
-    LANGUAGE plpgsql
-    AS $$
-BEGIN
-    -- A place in line is kept; a wait for a retry ends, and the roll-up forgets it.
+    -- It was waiting for a retry, and waits no longer: the roll-up forgets this one.
     IF OLD.n8n_processing_error IS NOT NULL AND OLD.n8n_due_at IS NOT NULL THEN
         NEW.next_retry_at := LEAST(CASE WHEN NEW.hubspot_processing_error IS NOT NULL THEN NEW.hubspot_due_at END, CASE WHEN NEW.brevo_processing_error IS NOT NULL THEN NEW.brevo_due_at END, CASE WHEN NEW.mautic_processing_error IS NOT NULL THEN NEW.mautic_due_at END);
     END IF;
-    NEW.n8n_due_at := LEAST(OLD.n8n_due_at, pg_catalog.clock_timestamp());
-    NEW.n8n_processing_status := 'Queued'::public.crm_processing_status;
-    NEW.n8n_processing_error := NULL;
-    NEW.n8n_attempts := 0;
-    -- Granted: a worker is awake and will look again after this transaction. Refused: all sleep, so ring.
-    IF NOT pg_catalog.pg_try_advisory_xact_lock_shared(1668443497, 4) THEN
-        PERFORM pg_catalog.pg_notify('crm_sync', 'n8n');
-    END IF;
-    RETURN NEW;
-END;
-$$;
 
-CREATE FUNCTION crm_sync.n8n_withdraw() RETURNS trigger
-    LANGUAGE plpgsql
-    AS $$
-BEGIN
-    IF OLD.n8n_processing_error IS NOT NULL AND OLD.n8n_due_at IS NOT NULL THEN
-        NEW.next_retry_at := LEAST(CASE WHEN NEW.hubspot_processing_error IS NOT NULL THEN NEW.hubspot_due_at END, CASE WHEN NEW.brevo_processing_error IS NOT NULL THEN NEW.brevo_due_at END, CASE WHEN NEW.mautic_processing_error IS NOT NULL THEN NEW.mautic_due_at END);
-    END IF;
-    NEW.n8n_due_at := NULL;
-    IF NEW.n8n_processing_status OPERATOR(pg_catalog.=) OLD.n8n_processing_status THEN
-        NEW.n8n_processing_status := NULL;
-    END IF;
-    IF NEW.n8n_processing_error OPERATOR(pg_catalog.=) OLD.n8n_processing_error THEN
+    IF NEW.n8n_sync_status OPERATOR(pg_catalog.=) 'Queued'::public.crm_sync_status THEN
+        -- A place in line is kept, a wait for a retry ends.
+        NEW.n8n_due_at := LEAST(OLD.n8n_due_at, pg_catalog.clock_timestamp());
+        NEW.n8n_processing_status := 'Queued'::public.crm_processing_status;
         NEW.n8n_processing_error := NULL;
+        NEW.n8n_attempts := 0;
+        -- Granted: a worker is awake and will look again after this transaction. Refused: all sleep, so ring.
+        IF NOT pg_catalog.pg_try_advisory_xact_lock_shared(1668443497, 4) THEN
+            PERFORM pg_catalog.pg_notify('crm_sync', 'n8n');
+        END IF;
+        RETURN NEW;
+    END IF;
+
+    NEW.n8n_due_at := NULL;
+    IF OLD.n8n_due_at IS NOT NULL THEN
+        -- Withdrawn. What older code writes into these columns itself is respected.
+        IF NEW.n8n_processing_status OPERATOR(pg_catalog.=) OLD.n8n_processing_status THEN
+            NEW.n8n_processing_status := NULL;
+        END IF;
+        IF NEW.n8n_processing_error OPERATOR(pg_catalog.=) OLD.n8n_processing_error THEN
+            NEW.n8n_processing_error := NULL;
+        END IF;
     END IF;
     RETURN NEW;
 END;
@@ -545,12 +449,9 @@ DECLARE
 BEGIN
     DELETE FROM crm_sync.lanes WHERE crm = crm_name RETURNING * INTO STRICT lane;
 
-    FOREACH name IN ARRAY ARRAY['flipped', 'withdrawn', 'held', 'copied', 'inserted'] LOOP
-        EXECUTE format('DROP TRIGGER crm_sync_%s_%s ON contacts', crm_name, name);
-    END LOOP;
-    FOREACH name IN ARRAY ARRAY['line_up', 'withdraw', 'hold', 'disclaim'] LOOP
-        EXECUTE format('DROP FUNCTION crm_sync.%s_%s()', crm_name, name);
-    END LOOP;
+    EXECUTE format('DROP TRIGGER crm_sync_%s_update ON contacts', crm_name);
+    EXECUTE format('DROP TRIGGER crm_sync_%s_insert ON contacts', crm_name);
+    EXECUTE format('DROP FUNCTION crm_sync.%s_flip()', crm_name);
     FOREACH name IN ARRAY ARRAY[
         'idx_contacts_' || crm_name || '_due_at',
         'idx_contacts_' || crm_name || '_processing_error',
@@ -562,7 +463,7 @@ BEGIN
         EXECUTE format('ALTER TABLE contacts DROP COLUMN %I', name);
     END LOOP;
     FOR name IN SELECT crm FROM crm_sync.lanes ORDER BY id LOOP
-        PERFORM crm_sync.create_trigger_functions(name);
+        PERFORM crm_sync.create_flip_function(name);
     END LOOP;
 END;
 $$;
@@ -698,42 +599,18 @@ CREATE INDEX idx_contacts_n8n_workflow_id ON public.contacts USING btree (n8n_wo
 
 CREATE INDEX idx_contacts_next_retry_at ON public.contacts USING btree (next_retry_at) WHERE (next_retry_at IS NOT NULL);
 
-CREATE TRIGGER crm_sync_brevo_copied BEFORE INSERT ON public.contacts FOR EACH ROW WHEN (((new.brevo_claimed_by IS NOT NULL) OR (new.brevo_due_at IS NOT NULL))) EXECUTE FUNCTION crm_sync.brevo_disclaim();
+CREATE TRIGGER crm_sync_brevo_insert BEFORE INSERT ON public.contacts FOR EACH ROW WHEN (((new.brevo_sync_status = 'Queued'::public.crm_sync_status) OR (new.brevo_claimed_by IS NOT NULL) OR (new.brevo_due_at IS NOT NULL))) EXECUTE FUNCTION crm_sync.brevo_flip();
 
-CREATE TRIGGER crm_sync_brevo_flipped BEFORE UPDATE OF brevo_sync_status, brevo_processing_status, brevo_processing_error, brevo_contact_id ON public.contacts FOR EACH ROW WHEN (((NOT (new.brevo_claimed_by IS DISTINCT FROM old.brevo_claimed_by)) AND (old.brevo_claimed_by IS NULL) AND (new.brevo_sync_status = 'Queued'::public.crm_sync_status))) EXECUTE FUNCTION crm_sync.brevo_line_up();
+CREATE TRIGGER crm_sync_brevo_update BEFORE UPDATE OF brevo_sync_status, brevo_processing_status, brevo_processing_error, brevo_contact_id ON public.contacts FOR EACH ROW WHEN ((NOT (new.brevo_claimed_by IS DISTINCT FROM old.brevo_claimed_by))) EXECUTE FUNCTION crm_sync.brevo_flip();
 
-CREATE TRIGGER crm_sync_brevo_held BEFORE UPDATE OF brevo_sync_status, brevo_processing_status, brevo_processing_error, brevo_contact_id ON public.contacts FOR EACH ROW WHEN (((NOT (new.brevo_claimed_by IS DISTINCT FROM old.brevo_claimed_by)) AND (old.brevo_claimed_by IS NOT NULL))) EXECUTE FUNCTION crm_sync.brevo_hold();
+CREATE TRIGGER crm_sync_hubspot_insert BEFORE INSERT ON public.contacts FOR EACH ROW WHEN (((new.hubspot_sync_status = 'Queued'::public.hubspot_sync_status) OR (new.hubspot_claimed_by IS NOT NULL) OR (new.hubspot_due_at IS NOT NULL))) EXECUTE FUNCTION crm_sync.hubspot_flip();
 
-CREATE TRIGGER crm_sync_brevo_inserted BEFORE INSERT ON public.contacts FOR EACH ROW WHEN ((new.brevo_sync_status = 'Queued'::public.crm_sync_status)) EXECUTE FUNCTION crm_sync.brevo_line_up();
+CREATE TRIGGER crm_sync_hubspot_update BEFORE UPDATE OF hubspot_sync_status, hubspot_processing_status, hubspot_processing_error, hubspot_contact_id ON public.contacts FOR EACH ROW WHEN ((NOT (new.hubspot_claimed_by IS DISTINCT FROM old.hubspot_claimed_by))) EXECUTE FUNCTION crm_sync.hubspot_flip();
 
-CREATE TRIGGER crm_sync_brevo_withdrawn BEFORE UPDATE OF brevo_sync_status, brevo_processing_status, brevo_processing_error, brevo_contact_id ON public.contacts FOR EACH ROW WHEN (((NOT (new.brevo_claimed_by IS DISTINCT FROM old.brevo_claimed_by)) AND (old.brevo_claimed_by IS NULL) AND (new.brevo_sync_status IS DISTINCT FROM 'Queued'::public.crm_sync_status) AND ((old.brevo_due_at IS NOT NULL) OR (new.brevo_due_at IS NOT NULL)))) EXECUTE FUNCTION crm_sync.brevo_withdraw();
+CREATE TRIGGER crm_sync_mautic_insert BEFORE INSERT ON public.contacts FOR EACH ROW WHEN (((new.mautic_sync_status = 'Queued'::public.crm_sync_status) OR (new.mautic_claimed_by IS NOT NULL) OR (new.mautic_due_at IS NOT NULL))) EXECUTE FUNCTION crm_sync.mautic_flip();
 
-CREATE TRIGGER crm_sync_hubspot_copied BEFORE INSERT ON public.contacts FOR EACH ROW WHEN (((new.hubspot_claimed_by IS NOT NULL) OR (new.hubspot_due_at IS NOT NULL))) EXECUTE FUNCTION crm_sync.hubspot_disclaim();
+CREATE TRIGGER crm_sync_mautic_update BEFORE UPDATE OF mautic_sync_status, mautic_processing_status, mautic_processing_error, mautic_contact_id ON public.contacts FOR EACH ROW WHEN ((NOT (new.mautic_claimed_by IS DISTINCT FROM old.mautic_claimed_by))) EXECUTE FUNCTION crm_sync.mautic_flip();
 
-CREATE TRIGGER crm_sync_hubspot_flipped BEFORE UPDATE OF hubspot_sync_status, hubspot_processing_status, hubspot_processing_error, hubspot_contact_id ON public.contacts FOR EACH ROW WHEN (((NOT (new.hubspot_claimed_by IS DISTINCT FROM old.hubspot_claimed_by)) AND (old.hubspot_claimed_by IS NULL) AND (new.hubspot_sync_status = 'Queued'::public.hubspot_sync_status))) EXECUTE FUNCTION crm_sync.hubspot_line_up();
+CREATE TRIGGER crm_sync_n8n_insert BEFORE INSERT ON public.contacts FOR EACH ROW WHEN (((new.n8n_sync_status = 'Queued'::public.crm_sync_status) OR (new.n8n_claimed_by IS NOT NULL) OR (new.n8n_due_at IS NOT NULL))) EXECUTE FUNCTION crm_sync.n8n_flip();
 
-CREATE TRIGGER crm_sync_hubspot_held BEFORE UPDATE OF hubspot_sync_status, hubspot_processing_status, hubspot_processing_error, hubspot_contact_id ON public.contacts FOR EACH ROW WHEN (((NOT (new.hubspot_claimed_by IS DISTINCT FROM old.hubspot_claimed_by)) AND (old.hubspot_claimed_by IS NOT NULL))) EXECUTE FUNCTION crm_sync.hubspot_hold();
-
-CREATE TRIGGER crm_sync_hubspot_inserted BEFORE INSERT ON public.contacts FOR EACH ROW WHEN ((new.hubspot_sync_status = 'Queued'::public.hubspot_sync_status)) EXECUTE FUNCTION crm_sync.hubspot_line_up();
-
-CREATE TRIGGER crm_sync_hubspot_withdrawn BEFORE UPDATE OF hubspot_sync_status, hubspot_processing_status, hubspot_processing_error, hubspot_contact_id ON public.contacts FOR EACH ROW WHEN (((NOT (new.hubspot_claimed_by IS DISTINCT FROM old.hubspot_claimed_by)) AND (old.hubspot_claimed_by IS NULL) AND (new.hubspot_sync_status IS DISTINCT FROM 'Queued'::public.hubspot_sync_status) AND ((old.hubspot_due_at IS NOT NULL) OR (new.hubspot_due_at IS NOT NULL)))) EXECUTE FUNCTION crm_sync.hubspot_withdraw();
-
-CREATE TRIGGER crm_sync_mautic_copied BEFORE INSERT ON public.contacts FOR EACH ROW WHEN (((new.mautic_claimed_by IS NOT NULL) OR (new.mautic_due_at IS NOT NULL))) EXECUTE FUNCTION crm_sync.mautic_disclaim();
-
-CREATE TRIGGER crm_sync_mautic_flipped BEFORE UPDATE OF mautic_sync_status, mautic_processing_status, mautic_processing_error, mautic_contact_id ON public.contacts FOR EACH ROW WHEN (((NOT (new.mautic_claimed_by IS DISTINCT FROM old.mautic_claimed_by)) AND (old.mautic_claimed_by IS NULL) AND (new.mautic_sync_status = 'Queued'::public.crm_sync_status))) EXECUTE FUNCTION crm_sync.mautic_line_up();
-
-CREATE TRIGGER crm_sync_mautic_held BEFORE UPDATE OF mautic_sync_status, mautic_processing_status, mautic_processing_error, mautic_contact_id ON public.contacts FOR EACH ROW WHEN (((NOT (new.mautic_claimed_by IS DISTINCT FROM old.mautic_claimed_by)) AND (old.mautic_claimed_by IS NOT NULL))) EXECUTE FUNCTION crm_sync.mautic_hold();
-
-CREATE TRIGGER crm_sync_mautic_inserted BEFORE INSERT ON public.contacts FOR EACH ROW WHEN ((new.mautic_sync_status = 'Queued'::public.crm_sync_status)) EXECUTE FUNCTION crm_sync.mautic_line_up();
-
-CREATE TRIGGER crm_sync_mautic_withdrawn BEFORE UPDATE OF mautic_sync_status, mautic_processing_status, mautic_processing_error, mautic_contact_id ON public.contacts FOR EACH ROW WHEN (((NOT (new.mautic_claimed_by IS DISTINCT FROM old.mautic_claimed_by)) AND (old.mautic_claimed_by IS NULL) AND (new.mautic_sync_status IS DISTINCT FROM 'Queued'::public.crm_sync_status) AND ((old.mautic_due_at IS NOT NULL) OR (new.mautic_due_at IS NOT NULL)))) EXECUTE FUNCTION crm_sync.mautic_withdraw();
-
-CREATE TRIGGER crm_sync_n8n_copied BEFORE INSERT ON public.contacts FOR EACH ROW WHEN (((new.n8n_claimed_by IS NOT NULL) OR (new.n8n_due_at IS NOT NULL))) EXECUTE FUNCTION crm_sync.n8n_disclaim();
-
-CREATE TRIGGER crm_sync_n8n_flipped BEFORE UPDATE OF n8n_sync_status, n8n_processing_status, n8n_processing_error, n8n_workflow_id ON public.contacts FOR EACH ROW WHEN (((NOT (new.n8n_claimed_by IS DISTINCT FROM old.n8n_claimed_by)) AND (old.n8n_claimed_by IS NULL) AND (new.n8n_sync_status = 'Queued'::public.crm_sync_status))) EXECUTE FUNCTION crm_sync.n8n_line_up();
-
-CREATE TRIGGER crm_sync_n8n_held BEFORE UPDATE OF n8n_sync_status, n8n_processing_status, n8n_processing_error, n8n_workflow_id ON public.contacts FOR EACH ROW WHEN (((NOT (new.n8n_claimed_by IS DISTINCT FROM old.n8n_claimed_by)) AND (old.n8n_claimed_by IS NOT NULL))) EXECUTE FUNCTION crm_sync.n8n_hold();
-
-CREATE TRIGGER crm_sync_n8n_inserted BEFORE INSERT ON public.contacts FOR EACH ROW WHEN ((new.n8n_sync_status = 'Queued'::public.crm_sync_status)) EXECUTE FUNCTION crm_sync.n8n_line_up();
-
-CREATE TRIGGER crm_sync_n8n_withdrawn BEFORE UPDATE OF n8n_sync_status, n8n_processing_status, n8n_processing_error, n8n_workflow_id ON public.contacts FOR EACH ROW WHEN (((NOT (new.n8n_claimed_by IS DISTINCT FROM old.n8n_claimed_by)) AND (old.n8n_claimed_by IS NULL) AND (new.n8n_sync_status IS DISTINCT FROM 'Queued'::public.crm_sync_status) AND ((old.n8n_due_at IS NOT NULL) OR (new.n8n_due_at IS NOT NULL)))) EXECUTE FUNCTION crm_sync.n8n_withdraw();
+CREATE TRIGGER crm_sync_n8n_update BEFORE UPDATE OF n8n_sync_status, n8n_processing_status, n8n_processing_error, n8n_workflow_id ON public.contacts FOR EACH ROW WHEN ((NOT (new.n8n_claimed_by IS DISTINCT FROM old.n8n_claimed_by))) EXECUTE FUNCTION crm_sync.n8n_flip();

@@ -17,7 +17,7 @@ OWN_COLUMNS = (
     "claimed_by",
     "synced_at",
 )
-TRIGGERS = ("flipped", "withdrawn", "held", "copied", "inserted")
+TRIGGERS = ("update", "insert")
 ROLL_UP = ("retry_count", "last_retry_at", "next_retry_at", "last_failed_crm")
 ADVICE = "run `crm-sync migrate`"
 

@@ -20,13 +20,12 @@ AS $$
     WHERE crm <> crm_name
 $$;
 
--- (Re)creates the trigger functions of one CRM. Each CRM has its own because plpgsql needs the column names at hand, and all are
--- made anew when a CRM is added or removed because some name the retries of the others.
+-- (Re)creates the trigger function of one CRM. Each has its own because plpgsql needs the column names at hand, and all are
+-- made anew when a CRM is added or removed because each names the retries of the others.
 --
--- They run in every flip, so they hold as little as can be: the cases are told apart by the WHEN of the triggers. A fixed
--- search_path would make a flip a quarter slower; instead nothing in them is looked up by it: types and functions are qualified,
--- and the only operator too.
-CREATE FUNCTION crm_sync.create_trigger_functions(crm_name text)
+-- It runs in every flip, so it holds as little as can be. A fixed search_path would make a flip a fifth slower; instead nothing
+-- is looked up by it: types, functions and operators are qualified.
+CREATE FUNCTION crm_sync.create_flip_function(crm_name text)
 RETURNS void
 LANGUAGE plpgsql
 AS $create$
@@ -46,100 +45,71 @@ BEGIN
     JOIN pg_namespace n ON n.oid = t.typnamespace
     WHERE a.attrelid = 'contacts'::regclass;
 
-    -- Not in flight, and now Queued: in line.
     EXECUTE format(
         $template$
-CREATE OR REPLACE FUNCTION crm_sync.%1$s_line_up()
+CREATE OR REPLACE FUNCTION crm_sync.%1$s_flip()
 RETURNS trigger
 LANGUAGE plpgsql
 AS $function$
 BEGIN
-    -- A place in line is kept; a wait for a retry ends, and the roll-up forgets it.
-    IF OLD.%1$s_processing_error IS NOT NULL AND OLD.%1$s_due_at IS NOT NULL THEN
-        NEW.next_retry_at := %4$s;
+    IF OLD.%1$s_claimed_by IS NOT NULL THEN
+        -- In flight: the word of the application is taken, the worker's columns stay. A stale row saved by an ORM harms nothing.
+        NEW.%1$s_processing_status := OLD.%1$s_processing_status;
+        NEW.%1$s_processing_error := OLD.%1$s_processing_error;
+        NEW.%3$I := OLD.%3$I;
+        NEW.%1$s_attempts := OLD.%1$s_attempts;
+        NEW.%1$s_due_at := OLD.%1$s_due_at;
+        NEW.%1$s_synced_at := OLD.%1$s_synced_at;
+        RETURN NEW;
     END IF;
-    NEW.%1$s_due_at := LEAST(OLD.%1$s_due_at, pg_catalog.clock_timestamp());
-    NEW.%1$s_processing_status := 'Queued'::%3$s;
-    NEW.%1$s_processing_error := NULL;
-    NEW.%1$s_attempts := 0;
-    -- Granted: a worker is awake and will look again after this transaction. Refused: all sleep, so ring.
-    IF NOT pg_catalog.pg_try_advisory_xact_lock_shared(1668443497, %2$s) THEN
-        PERFORM pg_catalog.pg_notify('crm_sync', '%1$s');
-    END IF;
-    RETURN NEW;
-END;
-$function$
-        $template$,
-        crm_name, lane.id, processing_type, crm_sync.other_retries(crm_name, 'NEW')
-    );
-
-    -- Not in flight, in line, and now something else: withdrawn. What older code writes into these columns itself is respected.
-    EXECUTE format(
-        $template$
-CREATE OR REPLACE FUNCTION crm_sync.%1$s_withdraw()
-RETURNS trigger
-LANGUAGE plpgsql
-AS $function$
-BEGIN
-    IF OLD.%1$s_processing_error IS NOT NULL AND OLD.%1$s_due_at IS NOT NULL THEN
-        NEW.next_retry_at := %2$s;
-    END IF;
-    NEW.%1$s_due_at := NULL;
-    IF NEW.%1$s_processing_status OPERATOR(pg_catalog.=) OLD.%1$s_processing_status THEN
-        NEW.%1$s_processing_status := NULL;
-    END IF;
-    IF NEW.%1$s_processing_error OPERATOR(pg_catalog.=) OLD.%1$s_processing_error THEN
-        NEW.%1$s_processing_error := NULL;
-    END IF;
-    RETURN NEW;
-END;
-$function$
-        $template$,
-        crm_name, crm_sync.other_retries(crm_name, 'NEW')
-    );
-
-    -- In flight: the word of the application is taken, the worker's columns stay. A stale row saved by an ORM harms nothing.
-    EXECUTE format(
-        $template$
-CREATE OR REPLACE FUNCTION crm_sync.%1$s_hold()
-RETURNS trigger
-LANGUAGE plpgsql
-AS $function$
-BEGIN
-    NEW.%1$s_processing_status := OLD.%1$s_processing_status;
-    NEW.%1$s_processing_error := OLD.%1$s_processing_error;
-    NEW.%2$I := OLD.%2$I;
-    NEW.%1$s_attempts := OLD.%1$s_attempts;
-    NEW.%1$s_due_at := OLD.%1$s_due_at;
-    NEW.%1$s_synced_at := OLD.%1$s_synced_at;
-    RETURN NEW;
-END;
-$function$
-        $template$,
-        crm_name, lane.remote_id_column
-    );
 
     -- A copied row brings no claim along: nobody would ever finish it.
-    EXECUTE format(
-        $template$
-CREATE OR REPLACE FUNCTION crm_sync.%1$s_disclaim()
-RETURNS trigger
-LANGUAGE plpgsql
-AS $function$
-BEGIN
     IF NEW.%1$s_claimed_by IS NOT NULL THEN
         NEW.%1$s_claimed_by := NULL;
         NEW.%1$s_processing_status := NULL;
-        IF NEW.%1$s_sync_status OPERATOR(pg_catalog.=) 'Processing'::%2$s THEN
-            NEW.%1$s_sync_status := 'Queued'::%2$s;
+        IF NEW.%1$s_sync_status OPERATOR(pg_catalog.=) 'Processing'::%4$s THEN
+            NEW.%1$s_sync_status := 'Queued'::%4$s;
         END IF;
     END IF;
+
+    -- It was waiting for a retry, and waits no longer: the roll-up forgets this one.
+    IF OLD.%1$s_processing_error IS NOT NULL AND OLD.%1$s_due_at IS NOT NULL THEN
+        NEW.next_retry_at := %6$s;
+    END IF;
+
+    IF NEW.%1$s_sync_status OPERATOR(pg_catalog.=) 'Queued'::%4$s THEN
+        -- A place in line is kept, a wait for a retry ends.
+        NEW.%1$s_due_at := LEAST(OLD.%1$s_due_at, pg_catalog.clock_timestamp());
+        NEW.%1$s_processing_status := 'Queued'::%5$s;
+        NEW.%1$s_processing_error := NULL;
+        NEW.%1$s_attempts := 0;
+        -- Granted: a worker is awake and will look again after this transaction. Refused: all sleep, so ring.
+        IF NOT pg_catalog.pg_try_advisory_xact_lock_shared(1668443497, %2$s) THEN
+            PERFORM pg_catalog.pg_notify('crm_sync', '%1$s');
+        END IF;
+        RETURN NEW;
+    END IF;
+
     NEW.%1$s_due_at := NULL;
+    IF OLD.%1$s_due_at IS NOT NULL THEN
+        -- Withdrawn. What older code writes into these columns itself is respected.
+        IF NEW.%1$s_processing_status OPERATOR(pg_catalog.=) OLD.%1$s_processing_status THEN
+            NEW.%1$s_processing_status := NULL;
+        END IF;
+        IF NEW.%1$s_processing_error OPERATOR(pg_catalog.=) OLD.%1$s_processing_error THEN
+            NEW.%1$s_processing_error := NULL;
+        END IF;
+    END IF;
     RETURN NEW;
 END;
 $function$
         $template$,
-        crm_name, sync_type
+        crm_name,                                -- 1
+        lane.id,                                 -- 2
+        lane.remote_id_column,                   -- 3
+        sync_type,                               -- 4
+        processing_type,                         -- 5
+        crm_sync.other_retries(crm_name, 'NEW')  -- 6
     );
 END;
 $create$;
@@ -165,7 +135,6 @@ DECLARE
     ];
     added text[] := '{}';
     other text;
-    trigger_case text[];
 BEGIN
     FOR i IN 1 .. cardinality(wanted) BY 2 LOOP
         IF NOT EXISTS (
@@ -196,39 +165,21 @@ BEGIN
     );
 
     FOR other IN SELECT crm FROM crm_sync.lanes ORDER BY id LOOP
-        PERFORM crm_sync.create_trigger_functions(other);
+        PERFORM crm_sync.create_flip_function(other);
     END LOOP;
 
-    -- A claim changes claimed_by, and so does a finish: the worker's own transitions call none of them. Of an application's
-    -- update at most one is called.
-    FOREACH trigger_case SLICE 1 IN ARRAY ARRAY[
-        ['flipped', 'line_up', 'OLD.%1$s_claimed_by IS NULL AND NEW.%1$s_sync_status = ''Queued'''],
-        [
-            'withdrawn',
-            'withdraw',
-            'OLD.%1$s_claimed_by IS NULL AND NEW.%1$s_sync_status IS DISTINCT FROM ''Queued'' '
-            'AND (OLD.%1$s_due_at IS NOT NULL OR NEW.%1$s_due_at IS NOT NULL)'
-        ],
-        ['held', 'hold', 'OLD.%1$s_claimed_by IS NOT NULL']
-    ] LOOP
-        EXECUTE format(
-            'CREATE TRIGGER crm_sync_%1$s_' || trigger_case[1] || ' '
-            'BEFORE UPDATE OF %1$s_sync_status, %1$s_processing_status, %1$s_processing_error, %2$I ON contacts '
-            'FOR EACH ROW WHEN (NEW.%1$s_claimed_by IS NOT DISTINCT FROM OLD.%1$s_claimed_by AND ' || trigger_case[3] || ') '
-            'EXECUTE FUNCTION crm_sync.%1$s_' || trigger_case[2] || '()',
-            crm_name, remote_id
-        );
-    END LOOP;
-    -- By name, so in this order: first the copy loses its claim, then it is lined up.
+    -- A claim changes claimed_by, and so does a finish: the worker's own transitions never call the function.
     EXECUTE format(
-        'CREATE TRIGGER crm_sync_%1$s_copied BEFORE INSERT ON contacts FOR EACH ROW '
-        'WHEN (NEW.%1$s_claimed_by IS NOT NULL OR NEW.%1$s_due_at IS NOT NULL) '
-        'EXECUTE FUNCTION crm_sync.%1$s_disclaim()',
-        crm_name
+        'CREATE TRIGGER crm_sync_%1$s_update '
+        'BEFORE UPDATE OF %1$s_sync_status, %1$s_processing_status, %1$s_processing_error, %2$I ON contacts '
+        'FOR EACH ROW WHEN (NEW.%1$s_claimed_by IS NOT DISTINCT FROM OLD.%1$s_claimed_by) '
+        'EXECUTE FUNCTION crm_sync.%1$s_flip()',
+        crm_name, remote_id
     );
     EXECUTE format(
-        'CREATE TRIGGER crm_sync_%1$s_inserted BEFORE INSERT ON contacts FOR EACH ROW '
-        'WHEN (NEW.%1$s_sync_status = ''Queued'') EXECUTE FUNCTION crm_sync.%1$s_line_up()',
+        'CREATE TRIGGER crm_sync_%1$s_insert BEFORE INSERT ON contacts FOR EACH ROW '
+        'WHEN (NEW.%1$s_sync_status = ''Queued'' OR NEW.%1$s_claimed_by IS NOT NULL OR NEW.%1$s_due_at IS NOT NULL) '
+        'EXECUTE FUNCTION crm_sync.%1$s_flip()',
         crm_name
     );
 
@@ -250,12 +201,9 @@ DECLARE
 BEGIN
     DELETE FROM crm_sync.lanes WHERE crm = crm_name RETURNING * INTO STRICT lane;
 
-    FOREACH name IN ARRAY ARRAY['flipped', 'withdrawn', 'held', 'copied', 'inserted'] LOOP
-        EXECUTE format('DROP TRIGGER crm_sync_%s_%s ON contacts', crm_name, name);
-    END LOOP;
-    FOREACH name IN ARRAY ARRAY['line_up', 'withdraw', 'hold', 'disclaim'] LOOP
-        EXECUTE format('DROP FUNCTION crm_sync.%s_%s()', crm_name, name);
-    END LOOP;
+    EXECUTE format('DROP TRIGGER crm_sync_%s_update ON contacts', crm_name);
+    EXECUTE format('DROP TRIGGER crm_sync_%s_insert ON contacts', crm_name);
+    EXECUTE format('DROP FUNCTION crm_sync.%s_flip()', crm_name);
     FOREACH name IN ARRAY ARRAY[
         'idx_contacts_' || crm_name || '_due_at',
         'idx_contacts_' || crm_name || '_processing_error',
@@ -267,7 +215,7 @@ BEGIN
         EXECUTE format('ALTER TABLE contacts DROP COLUMN %I', name);
     END LOOP;
     FOR name IN SELECT crm FROM crm_sync.lanes ORDER BY id LOOP
-        PERFORM crm_sync.create_trigger_functions(name);
+        PERFORM crm_sync.create_flip_function(name);
     END LOOP;
 END;
 $$;
