@@ -226,4 +226,5 @@ async def test_status_as_json_tells_states_rate_and_reasons(app, url, brevo):
     assert (lane["complete"], lane["error"], lane["skipped"], lane["ready"]) == (1, 1, 1, 0)
     assert lane["delivered_last_minute"] == 1
     assert lane["failures"][0]["code"] == "INVALID_EMAIL"
+    assert lane["last_error"] == "INVALID_EMAIL: the email address is malformed"
     assert [worker["alive"] for worker in status["workers"]] == [True]

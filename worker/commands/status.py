@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
 
 import click
@@ -37,6 +38,8 @@ class LaneStatus:
     oldest_ready_s: float | None
     delivered_last_minute: int
     last_delivered_at: str | None
+    last_error: str | None
+    last_failed_at: str | None
     failures: list[dict[str, Any]]
 
 
@@ -77,13 +80,22 @@ async def read_status(url: str) -> Status:
         lanes = []
         for crm, table in schema.lanes.items():
             counts = dict((await database.fetch(render("count_states", table.variables)))[0])
-            last = counts["last_delivered_at"]
-            counts["last_delivered_at"] = None if last is None else last.isoformat(timespec="seconds")
+            last = await database.fetch(render("find_last_error", table.variables))
+            error, failed_at = last[0] if last else (None, None)
+            counts |= {
+                "last_delivered_at": _time(counts["last_delivered_at"]),
+                "last_error": error,
+                "last_failed_at": _time(failed_at),
+            }
             failures = await database.fetch(render("count_failures", table.variables))
             lanes.append(LaneStatus(crm=crm, failures=[dict(row) for row in failures], **counts))
         rows = await database.fetch(query("list_workers"))
-    workers = [{**dict(row), "started_at": row["started_at"].isoformat(timespec="seconds")} for row in rows]
+    workers = [{**dict(row), "started_at": _time(row["started_at"])} for row in rows]
     return Status(workers, lanes)
+
+
+def _time(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat(timespec="seconds")
 
 
 def draw(current: Status) -> Group:
@@ -106,6 +118,11 @@ def draw(current: Status) -> Group:
     for lane in current.lanes:
         for failure in lane.failures:
             failures.add_row(lane.crm, f"{failure['contacts']:,}", Text(failure["sample"]))
+
+    for lane in current.lanes:
+        if lane.last_error is not None:
+            failures.add_section()
+            failures.add_row(lane.crm, "latest", Text(f"{lane.last_failed_at}  {lane.last_error}"))
 
     alive = sum(worker["alive"] for worker in current.workers)
     dead = len(current.workers) - alive
