@@ -12,6 +12,8 @@ from worker.database import Database
 from worker.sql import quote, render
 
 BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
+# Of each CRM, after its name; beside them the id in the CRM, whose column is named for each.
+OWN_COLUMNS = ("sync_status", "processing_status", "processing_error", "attempts", "due_at", "claimed_by", "synced_at")
 FULL_LOOK_S = 5.0  # a contact behind the cursor waits no longer, however busy the lane
 
 
@@ -27,20 +29,11 @@ class LaneTable:
     def describe(cls, lane: Mapping[str, Any], types: Mapping[str, str], key: str) -> "LaneTable":
         """lane: a row of list_lanes.sql; types: of the table's columns; key: its primary key."""
         crm = lane["crm"]
-        own = (
-            "sync_status",
-            "processing_status",
-            "processing_error",
-            "attempts",
-            "due_at",
-            "claimed_by",
-            "synced_at",
-        )
         return cls(
             lane["id"],
             crm,
             {
-                **{column: quote(f"{crm}_{column}") for column in own},
+                **{column: quote(f"{crm}_{column}") for column in OWN_COLUMNS},
                 "crm": crm,
                 "contacts": "contacts",
                 "id": quote(key),

@@ -3,20 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from worker.contacts import LaneTable
+from worker.contacts import OWN_COLUMNS, LaneTable
 from worker.database import Database
 from worker.errors import ConfigurationError
 from worker.sql import query
 
-OWN_COLUMNS = (
-    "sync_status",
-    "processing_status",
-    "processing_error",
-    "attempts",
-    "due_at",
-    "claimed_by",
-    "synced_at",
-)
 TRIGGERS = ("update", "insert")
 ROLL_UP = ("retry_count", "last_retry_at", "next_retry_at", "last_failed_crm")
 ADVICE = "run `crm-sync migrate`"

@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from tests.daemon.harness import ALL_COMPLETE, TIMEOUT_S, ScriptedCrm, daemon_for, running, until, until_asleep
-from tests.db.steps import insert, pair, read, write
+from tests.db.steps import insert, orphan, pair, read, write
 from worker.contacts import Contacts
 from worker.core.outcome import Outcome
 from worker.errors import ConfigurationError, NotSentError, OutageError, RefusedError, ThrottledError
@@ -271,12 +271,7 @@ async def test_a_stop_does_not_wait_for_a_crm_that_never_answers(app, url):
 
 async def test_contacts_of_a_dead_worker_are_back_in_line_at_the_start(app, url, crm):
     contact = await insert(app, "Queued")
-    dead = await app.fetchval("INSERT INTO crm_sync.workers (host, pid, version) VALUES ('gone', 1, '0') RETURNING id")
-    await app.execute(
-        "UPDATE contacts SET brevo_sync_status = 'Processing', brevo_processing_status = 'Processing', brevo_attempts = 1, "
-        "brevo_claimed_by = ($1::bigint << 32) | 5",
-        dead,
-    )
+    await orphan(app)
     async with running(url, crm):
         await until(app, ALL_COMPLETE)
     assert (await read(app, contact))["attempts"] == 2
@@ -285,12 +280,7 @@ async def test_contacts_of_a_dead_worker_are_back_in_line_at_the_start(app, url,
 
 async def test_a_contact_that_outlived_all_its_workers_is_parked_with_that_reason(app, url, crm):
     contact = await insert(app, "Queued")
-    dead = await app.fetchval("INSERT INTO crm_sync.workers (host, pid, version) VALUES ('gone', 1, '0') RETURNING id")
-    await app.execute(
-        "UPDATE contacts SET brevo_sync_status = 'Processing', brevo_processing_status = 'Processing', brevo_attempts = 4, "
-        "brevo_claimed_by = ($1::bigint << 32) | 5",
-        dead,
-    )
+    await orphan(app, attempts=4)
     async with running(url, crm):
         await until(app, "brevo_sync_status = 'Error' FROM contacts")
     assert (await read(app, contact))["processing_error"].startswith("WORKER_DIED: ")
@@ -298,12 +288,7 @@ async def test_a_contact_that_outlived_all_its_workers_is_parked_with_that_reaso
 
 async def test_orphans_of_a_crm_without_credentials_are_looked_after_too(app, url, crm):
     await app.execute("INSERT INTO contacts (email, hubspot_sync_status) VALUES ('a@example.com', 'Queued')")
-    dead = await app.fetchval("INSERT INTO crm_sync.workers (host, pid, version) VALUES ('gone', 1, '0') RETURNING id")
-    await app.execute(
-        "UPDATE contacts SET hubspot_sync_status = 'Processing', hubspot_processing_status = 'Processing', "
-        "hubspot_claimed_by = ($1::bigint << 32) | 5",
-        dead,
-    )
+    await orphan(app, crm="hubspot")
     async with running(url, crm):
         await until(app, "hubspot_processing_status = 'Queued' AND hubspot_claimed_by IS NULL FROM contacts")
 

@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from tests.daemon.harness import ALL_COMPLETE, TIMEOUT_S, ScriptedCrm, daemon_for, running, until, until_asleep
-from tests.db.steps import insert, read
+from tests.db.steps import insert, orphan, read
 from worker import migrations
 from worker.contacts import Contacts
 from worker.errors import ConfigurationError, DatabaseTroubleError
@@ -104,12 +104,7 @@ async def test_contacts_of_a_dead_worker_are_taken_over_at_the_tick(app, url, cr
 async def test_an_orphan_locked_by_the_application_is_recovered_at_a_later_tick(app, other_app, url, crm, monkeypatch):
     monkeypatch.setattr("worker.session.TICK_S", 0.1)
     contact = await insert(app, "Queued")
-    dead = await app.fetchval("INSERT INTO crm_sync.workers (host, pid, version) VALUES ('gone', 1, '0') RETURNING id")
-    await app.execute(
-        "UPDATE contacts SET brevo_sync_status = 'Processing', brevo_processing_status = 'Processing', "
-        "brevo_claimed_by = ($1::bigint << 32) | 1",
-        dead,
-    )
+    dead = await orphan(app)
     async with running(url, crm):
         async with other_app.transaction():
             await other_app.execute("SELECT 1 FROM contacts FOR UPDATE")

@@ -59,3 +59,15 @@ async def read(app: asyncpg.Connection, contact_id: Any) -> dict[str, Any]:
 async def pair(app: asyncpg.Connection, contact_id: Any) -> tuple[str, str | None]:
     row = await read(app, contact_id)
     return row["sync_status"], row["processing_status"]
+
+
+async def orphan(app: asyncpg.Connection, attempts: int = 1, crm: str = "brevo") -> int:
+    """Leaves all contacts of the table in flight with a worker that died. Its id."""
+    worker: int = await app.fetchval("INSERT INTO crm_sync.workers (host, pid, version) VALUES ('gone', 1, '0') RETURNING id")
+    await app.execute(
+        f"UPDATE contacts SET {crm}_sync_status = 'Processing', {crm}_processing_status = 'Processing', {crm}_attempts = $2, "
+        f"{crm}_claimed_by = ($1::bigint << 32) | 5",
+        worker,
+        attempts,
+    )
+    return worker
