@@ -7,7 +7,9 @@ first, which is subject to no snapshot and so is right in REPEATABLE READ too:
                                                Refused: the bell is armed, so ring it with NOTIFY.
     keeper    about to sleep, tries the bell   Refused: a flip is uncommitted; stay awake, look again after a short growing wait.
               in exclusive mode (arms it).     Granted: look once more, for flips that were committed before; then sleep.
-              Waking, it unlocks (disarms).
+    keeper    woken by a flip                  Flips now and then: it claims and leaves the bell armed.
+                                               Flips that come closely, a full claim, or none possible just now (hands full, CRM
+                                               down, paused): it unlocks the bell (disarms it), and flips ring no more.
 
 Of several workers one is the keeper, by a second advisory lock; the others sleep until they hear the bell too, or the keeper
 calls for help because its claim came back full. If the keeper dies, Postgres frees both locks and the next worker to look,
