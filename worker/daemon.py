@@ -10,7 +10,6 @@ Inner things end first. Loops beside each other restart on their own, so that on
 
 import asyncio
 import gc
-import random
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
@@ -20,6 +19,7 @@ from typing import Any, TypeVar
 import structlog
 
 from worker import __version__, events
+from worker.backoff import LONGEST_PAUSE_S, Backoff
 from worker.bell import Bell
 from worker.contacts import Contacts
 from worker.core.retry import RetryPolicy
@@ -34,8 +34,6 @@ from worker.schema import Schema, read_schema
 from worker.session import Session
 from worker.settings import LaneSettings, Settings, read_lane
 
-FIRST_BACKOFF_S = 0.1
-LONGEST_BACKOFF_S = 5.0
 COLLECT_EVERY = 50_000  # more objects made than freed
 FINISH_GRACE_S = 5.0  # after the requests: for the outcomes to be written
 
@@ -109,7 +107,7 @@ class Daemon:
 
     async def _once_reachable(self, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
         """Waits for a database that is away, and says so once for each reason. Raises _StoppedError when stopped meanwhile."""
-        backoff_s = FIRST_BACKOFF_S
+        backoff = Backoff()
         trouble = Trouble(note="waiting for the database")
         while True:
             try:
@@ -117,10 +115,9 @@ class Daemon:
             except DatabaseTroubleError as error:
                 trouble.tell(error)
             with suppress(TimeoutError):
-                async with asyncio.timeout(_jittered(backoff_s)):
+                async with asyncio.timeout(backoff.pause_s()):
                     await self.stop.wait()
                 raise _StoppedError
-            backoff_s = min(backoff_s * 2, LONGEST_BACKOFF_S)
 
     async def _mapping(
         self, database: Database, schema: Schema, crm: str, sections: Mapping[str, Mapping[str, str]]
@@ -214,7 +211,7 @@ async def serve(settings: Settings, accounts: Mapping[str, Account]) -> None:
 
 async def _supervise(name: str, loop: Callable[[], Awaitable[None]]) -> None:
     """Runs a loop for ever. One that fails is run again after a growing, jittered pause; only a person's matter ends it."""
-    backoff_s = FIRST_BACKOFF_S
+    backoff = Backoff()
     trouble = Trouble(loop=name)
     while True:
         started = asyncio.get_running_loop().time()
@@ -228,11 +225,10 @@ async def _supervise(name: str, loop: Callable[[], Awaitable[None]]) -> None:
             log.exception(events.LOOP_FAILED, loop=name)
         else:
             return
-        if asyncio.get_running_loop().time() - started > LONGEST_BACKOFF_S:
-            backoff_s = FIRST_BACKOFF_S
+        if asyncio.get_running_loop().time() - started > LONGEST_PAUSE_S:
+            backoff.reset()
             trouble.over()
-        await asyncio.sleep(_jittered(backoff_s))
-        backoff_s = min(backoff_s * 2, LONGEST_BACKOFF_S)
+        await asyncio.sleep(backoff.pause_s())
 
 
 async def _every(interval_s: float, session: Session, work: Callable[[], Awaitable[object]]) -> None:
@@ -240,10 +236,6 @@ async def _every(interval_s: float, session: Session, work: Callable[[], Awaitab
         await session.opened.wait()
         await work()
         await asyncio.sleep(interval_s)
-
-
-def _jittered(seconds: float) -> float:
-    return seconds * random.uniform(0.5, 1)  # noqa: S311 (jitter is no secret)
 
 
 def _policy(settings: LaneSettings) -> RetryPolicy:

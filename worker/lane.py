@@ -26,6 +26,7 @@ from worker.errors import (
     ThrottledError,
 )
 from worker.finisher import Finisher
+from worker.log import Trouble
 from worker.pace import Pace
 from worker.session import Session
 
@@ -67,6 +68,7 @@ class Lane:
         self._policy = policy
         self._batch_size = batch_size
         self._log = log.bind(crm=crm)
+        self._trouble = Trouble(crm=crm, loop="delivery")
         self._finisher = Finisher(crm, contacts, self._when_written)
         self._breaker = Breaker()
         self._paused_until = 0.0
@@ -223,8 +225,9 @@ class Lane:
             async with self._requests:
                 if self._may_send():
                     finishes = await self._send(batch)
+                    self._trouble.over()
         except DatabaseTroubleError as error:
-            self._log.warning(events.DATABASE_TROUBLE, reason=str(error))
+            self._trouble.tell(error)
         except Exception:  # noqa: BLE001 (logged with its traceback; every contact goes back)
             # A fault of ours, not of a contact or the CRM. Loud, and the lane leaves the CRM alone before it tries again.
             self._log.exception(events.LOOP_FAILED)

@@ -19,7 +19,6 @@ nobody took it over: claims carry a fencing token.
 
 import asyncio
 import os
-import random
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -29,6 +28,7 @@ import asyncpg
 import structlog
 
 from worker import __version__, events
+from worker.backoff import Backoff
 from worker.database import Database, connect, translated
 from worker.errors import ConfigurationError, DatabaseTroubleError
 from worker.log import Trouble
@@ -38,8 +38,6 @@ CHANNEL = "crm_sync"
 TICK_S = 10.0
 TICK_TIMEOUT_S = 3.0
 EAR_TIMEOUT_S = 5.0
-FIRST_BACKOFF_S = 0.1
-LONGEST_BACKOFF_S = 5.0
 OLD_SESSION_TIMEOUT_S = 30.0
 
 SETTINGS = {
@@ -98,13 +96,13 @@ class Session:
 
     async def run(self) -> None:
         """Opens the session, ticks, and opens it again whenever it is lost. Raises ConfigurationError."""
-        backoff_s = FIRST_BACKOFF_S
+        backoff = Backoff()
         trouble = Trouble(loop="session")
         while True:
             try:
                 await self._open()
                 trouble.over()
-                backoff_s = FIRST_BACKOFF_S
+                backoff.reset()
                 await self._tick_until_lost()
             except DatabaseTroubleError as error:
                 if self.opened.is_set():
@@ -113,8 +111,7 @@ class Session:
                     trouble.tell(error)
             finally:
                 self._close()
-            await asyncio.sleep(backoff_s * random.uniform(0.5, 1))  # noqa: S311 (jitter is no secret)
-            backoff_s = min(backoff_s * 2, LONGEST_BACKOFF_S)
+            await asyncio.sleep(backoff.pause_s())
 
     async def end(self) -> None:
         """Says goodbye: what this worker had in flight is finished, nobody needs to look for orphans of it."""
