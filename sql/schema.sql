@@ -2,7 +2,7 @@
 
 CREATE SCHEMA crm_sync;
 
-COMMENT ON SCHEMA crm_sync IS 'Machinery of crm-sync. Advisory locks, all by (key, id): 1668443497 the bell of a lane, 1668443498 its keeper, 1668443499 a living worker.';
+COMMENT ON SCHEMA crm_sync IS 'Machinery of crm-sync. Advisory locks, all by (key, id): 1668443497 the bell of a lane, 1668443498 its keeper, 1668443499 a living worker. By one key, a hash seeded with 1668443500: an address in a request.';
 
 CREATE TYPE public.crm_processing_status AS ENUM (
     'Queued',
@@ -52,7 +52,8 @@ DECLARE
         crm_name || '_attempts', 'integer NOT NULL DEFAULT 0',                   -- claims since the last flip
         crm_name || '_due_at', 'timestamptz',                                    -- when it may be claimed; the order of service
         crm_name || '_claimed_by', 'bigint',                                     -- the claim that has it in flight: worker << 32 | number
-        crm_name || '_synced_at', 'timestamptz'                                  -- last success
+        crm_name || '_synced_at', 'timestamptz',                                 -- last success
+        crm_name || '_flipped_at', 'timestamptz'                                 -- last flip: names it, over all its retries
     ];
     added text[] := '{}';
     other text;
@@ -123,6 +124,10 @@ BEGIN
         NEW.brevo_attempts := OLD.brevo_attempts;
         NEW.brevo_due_at := OLD.brevo_due_at;
         NEW.brevo_synced_at := OLD.brevo_synced_at;
+        NEW.brevo_flipped_at := CASE
+            WHEN NEW.brevo_sync_status OPERATOR(pg_catalog.=) 'Queued'::public.crm_sync_status THEN pg_catalog.clock_timestamp()
+            ELSE OLD.brevo_flipped_at
+        END;
         RETURN NEW;
     END IF;
 
@@ -141,8 +146,9 @@ BEGIN
     END IF;
 
     IF NEW.brevo_sync_status OPERATOR(pg_catalog.=) 'Queued'::public.crm_sync_status THEN
+        NEW.brevo_flipped_at := pg_catalog.clock_timestamp();
         -- A place in line is kept, a wait for a retry ends.
-        NEW.brevo_due_at := LEAST(OLD.brevo_due_at, pg_catalog.clock_timestamp());
+        NEW.brevo_due_at := LEAST(OLD.brevo_due_at, NEW.brevo_flipped_at);
         NEW.brevo_processing_status := 'Queued'::public.crm_processing_status;
         NEW.brevo_processing_error := NULL;
         NEW.brevo_attempts := 0;
@@ -201,6 +207,10 @@ BEGIN
         NEW.%1$s_attempts := OLD.%1$s_attempts;
         NEW.%1$s_due_at := OLD.%1$s_due_at;
         NEW.%1$s_synced_at := OLD.%1$s_synced_at;
+        NEW.%1$s_flipped_at := CASE
+            WHEN NEW.%1$s_sync_status OPERATOR(pg_catalog.=) 'Queued'::%4$s THEN pg_catalog.clock_timestamp()
+            ELSE OLD.%1$s_flipped_at
+        END;
         RETURN NEW;
     END IF;
 
@@ -219,8 +229,9 @@ BEGIN
     END IF;
 
     IF NEW.%1$s_sync_status OPERATOR(pg_catalog.=) 'Queued'::%4$s THEN
+        NEW.%1$s_flipped_at := pg_catalog.clock_timestamp();
         -- A place in line is kept, a wait for a retry ends.
-        NEW.%1$s_due_at := LEAST(OLD.%1$s_due_at, pg_catalog.clock_timestamp());
+        NEW.%1$s_due_at := LEAST(OLD.%1$s_due_at, NEW.%1$s_flipped_at);
         NEW.%1$s_processing_status := 'Queued'::%5$s;
         NEW.%1$s_processing_error := NULL;
         NEW.%1$s_attempts := 0;
@@ -267,6 +278,10 @@ BEGIN
         NEW.hubspot_attempts := OLD.hubspot_attempts;
         NEW.hubspot_due_at := OLD.hubspot_due_at;
         NEW.hubspot_synced_at := OLD.hubspot_synced_at;
+        NEW.hubspot_flipped_at := CASE
+            WHEN NEW.hubspot_sync_status OPERATOR(pg_catalog.=) 'Queued'::public.hubspot_sync_status THEN pg_catalog.clock_timestamp()
+            ELSE OLD.hubspot_flipped_at
+        END;
         RETURN NEW;
     END IF;
 
@@ -285,8 +300,9 @@ BEGIN
     END IF;
 
     IF NEW.hubspot_sync_status OPERATOR(pg_catalog.=) 'Queued'::public.hubspot_sync_status THEN
+        NEW.hubspot_flipped_at := pg_catalog.clock_timestamp();
         -- A place in line is kept, a wait for a retry ends.
-        NEW.hubspot_due_at := LEAST(OLD.hubspot_due_at, pg_catalog.clock_timestamp());
+        NEW.hubspot_due_at := LEAST(OLD.hubspot_due_at, NEW.hubspot_flipped_at);
         NEW.hubspot_processing_status := 'Queued'::public.hubspot_processing_status;
         NEW.hubspot_processing_error := NULL;
         NEW.hubspot_attempts := 0;
@@ -323,6 +339,10 @@ BEGIN
         NEW.mautic_attempts := OLD.mautic_attempts;
         NEW.mautic_due_at := OLD.mautic_due_at;
         NEW.mautic_synced_at := OLD.mautic_synced_at;
+        NEW.mautic_flipped_at := CASE
+            WHEN NEW.mautic_sync_status OPERATOR(pg_catalog.=) 'Queued'::public.crm_sync_status THEN pg_catalog.clock_timestamp()
+            ELSE OLD.mautic_flipped_at
+        END;
         RETURN NEW;
     END IF;
 
@@ -341,8 +361,9 @@ BEGIN
     END IF;
 
     IF NEW.mautic_sync_status OPERATOR(pg_catalog.=) 'Queued'::public.crm_sync_status THEN
+        NEW.mautic_flipped_at := pg_catalog.clock_timestamp();
         -- A place in line is kept, a wait for a retry ends.
-        NEW.mautic_due_at := LEAST(OLD.mautic_due_at, pg_catalog.clock_timestamp());
+        NEW.mautic_due_at := LEAST(OLD.mautic_due_at, NEW.mautic_flipped_at);
         NEW.mautic_processing_status := 'Queued'::public.crm_processing_status;
         NEW.mautic_processing_error := NULL;
         NEW.mautic_attempts := 0;
@@ -379,6 +400,10 @@ BEGIN
         NEW.n8n_attempts := OLD.n8n_attempts;
         NEW.n8n_due_at := OLD.n8n_due_at;
         NEW.n8n_synced_at := OLD.n8n_synced_at;
+        NEW.n8n_flipped_at := CASE
+            WHEN NEW.n8n_sync_status OPERATOR(pg_catalog.=) 'Queued'::public.crm_sync_status THEN pg_catalog.clock_timestamp()
+            ELSE OLD.n8n_flipped_at
+        END;
         RETURN NEW;
     END IF;
 
@@ -397,8 +422,9 @@ BEGIN
     END IF;
 
     IF NEW.n8n_sync_status OPERATOR(pg_catalog.=) 'Queued'::public.crm_sync_status THEN
+        NEW.n8n_flipped_at := pg_catalog.clock_timestamp();
         -- A place in line is kept, a wait for a retry ends.
-        NEW.n8n_due_at := LEAST(OLD.n8n_due_at, pg_catalog.clock_timestamp());
+        NEW.n8n_due_at := LEAST(OLD.n8n_due_at, NEW.n8n_flipped_at);
         NEW.n8n_processing_status := 'Queued'::public.crm_processing_status;
         NEW.n8n_processing_error := NULL;
         NEW.n8n_attempts := 0;
@@ -532,6 +558,7 @@ CREATE TABLE public.contacts (
     hubspot_due_at timestamp with time zone,
     hubspot_claimed_by bigint,
     hubspot_synced_at timestamp with time zone,
+    hubspot_flipped_at timestamp with time zone,
     brevo_sync_status public.crm_sync_status DEFAULT 'New'::public.crm_sync_status NOT NULL,
     brevo_processing_status public.crm_processing_status,
     brevo_processing_error text,
@@ -540,6 +567,7 @@ CREATE TABLE public.contacts (
     brevo_due_at timestamp with time zone,
     brevo_claimed_by bigint,
     brevo_synced_at timestamp with time zone,
+    brevo_flipped_at timestamp with time zone,
     mautic_sync_status public.crm_sync_status DEFAULT 'New'::public.crm_sync_status NOT NULL,
     mautic_processing_status public.crm_processing_status,
     mautic_processing_error text,
@@ -548,6 +576,7 @@ CREATE TABLE public.contacts (
     mautic_due_at timestamp with time zone,
     mautic_claimed_by bigint,
     mautic_synced_at timestamp with time zone,
+    mautic_flipped_at timestamp with time zone,
     n8n_sync_status public.crm_sync_status DEFAULT 'New'::public.crm_sync_status NOT NULL,
     n8n_processing_status public.crm_processing_status,
     n8n_processing_error text,
@@ -555,7 +584,8 @@ CREATE TABLE public.contacts (
     n8n_attempts integer DEFAULT 0 NOT NULL,
     n8n_due_at timestamp with time zone,
     n8n_claimed_by bigint,
-    n8n_synced_at timestamp with time zone
+    n8n_synced_at timestamp with time zone,
+    n8n_flipped_at timestamp with time zone
 )
 WITH (fillfactor='80');
 

@@ -13,7 +13,16 @@ from worker.sql import quote, render
 
 BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 # Of each CRM, after its name; beside them the id in the CRM, whose column is named for each.
-OWN_COLUMNS = ("sync_status", "processing_status", "processing_error", "attempts", "due_at", "claimed_by", "synced_at")
+OWN_COLUMNS = (
+    "sync_status",
+    "processing_status",
+    "processing_error",
+    "attempts",
+    "due_at",
+    "claimed_by",
+    "synced_at",
+    "flipped_at",
+)
 FULL_LOOK_S = 5.0  # a contact behind the cursor waits no longer, however busy the lane
 
 
@@ -77,7 +86,7 @@ class Contacts:
             rows = await self._database.fetch(self._claim, limit, token, BEGINNING)
         self._cursor = max(map(itemgetter(1), rows), default=BEGINNING)
         names = self._names
-        return [Contact(row[0], token, row[2], row[3], row[4], dict(zip(names, row[5:], strict=True))) for row in rows]
+        return [Contact(row[0], token, row[2], row[3], row[5], row[4], dict(zip(names, row[6:], strict=True))) for row in rows]
 
     async def next_due_s(self) -> float | None:
         """Seconds until the earliest contact is due, zero or less if one is ready, None if none waits."""

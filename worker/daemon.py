@@ -23,7 +23,7 @@ from worker.backoff import LONGEST_PAUSE_S, Backoff
 from worker.bell import Bell
 from worker.contacts import Contacts
 from worker.core.retry import RetryPolicy
-from worker.crm.client import Account
+from worker.crm.account import Account
 from worker.database import Database
 from worker.errors import ConfigurationError, DatabaseTroubleError
 from worker.lane import Lane

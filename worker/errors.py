@@ -4,12 +4,15 @@ CrmSyncError
 ├── ConfigurationError      a person must change something: exit 78
 ├── DatabaseTroubleError    waited for: unreachable, restarting, standby, locks
 └── LaneError               a delivery that says nothing about its contacts
+    ├── BatchRefusedError   one of the contacts is why all were refused
     ├── HeldBackError       by our own choice: the lane is pausing or stopping
     ├── NotSentError        nothing reached the CRM: DNS, TLS, refused
     ├── OutageError         the CRM may have applied it: timeout, reset, 5xx, a broken answer
     ├── RefusedError        the CRM refuses everybody: key, permission, address
     └── ThrottledError      too many requests
 """
+
+from worker.core.codes import Code
 
 
 class CrmSyncError(Exception):
@@ -36,11 +39,19 @@ class LaneError(CrmSyncError):
         self.reason = reason
 
 
+class BatchRefusedError(LaneError):
+    """The CRM refused contacts together because of some of them, without saying which. retried: the reason may pass."""
+
+    def __init__(self, code: str, reason: str, *, retried: bool = False) -> None:
+        super().__init__(code, reason)
+        self.retried = retried
+
+
 class HeldBackError(LaneError):
     """The request was not started, by our own choice. pause_s: seconds until one may be."""
 
     def __init__(self, reason: str, pause_s: float = 0.0) -> None:
-        super().__init__("HELD_BACK", reason)
+        super().__init__(Code.HELD_BACK, reason)
         self.pause_s = pause_s
 
 

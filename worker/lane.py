@@ -1,9 +1,8 @@
 """The lane of one CRM: wake, claim, deliver, finish."""
 
 import asyncio
-import random
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 
 import structlog
@@ -11,20 +10,14 @@ import structlog
 from worker import events
 from worker.bell import Bell
 from worker.contacts import Contacts
-from worker.core.breaker import Breaker
-from worker.core.identity import check_email
+from worker.core.codes import Code
+from worker.core.identity import Addressee, addressees, check_email
 from worker.core.outcome import Contact, Finish, Outcome
 from worker.core.retry import RetryPolicy, deferred
 from worker.crm.client import Client
 from worker.database import STATEMENT_TIMEOUT_S
-from worker.errors import (
-    DatabaseTroubleError,
-    HeldBackError,
-    LaneError,
-    NotSentError,
-    RefusedError,
-    ThrottledError,
-)
+from worker.delivery import Deliveries
+from worker.errors import DatabaseTroubleError
 from worker.finisher import Finisher
 from worker.log import Trouble
 from worker.pace import Pace
@@ -64,26 +57,25 @@ class Lane:
         self._client = client
         self._session = session
         self._bell = bell
-        self._pace = pace
         self._policy = policy
         self._batch_size = batch_size
         self._log = log.bind(crm=crm)
         self._trouble = Trouble(crm=crm, loop="delivery")
         self._finisher = Finisher(crm, contacts, self._when_written)
-        self._breaker = Breaker()
-        self._paused_until = 0.0
-        self._requests = asyncio.Semaphore(client.concurrency)
-        self._deliveries: set[asyncio.Task[None]] = set()
+        self._room_made = asyncio.Event()
+        self._deliveries = Deliveries(
+            crm, client=client, session=session, pace=pace, policy=policy, on_recovery=self._room_made.set
+        )
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._under_way: dict[str, asyncio.Task[None]] = {}  # by address: the last delivery that has it
         self._in_hand = 0  # claimed, and not written yet; less what waits for the application to release a row
         self._hands: set[tuple[object, int]] = set()  # all of it: (id, token), as a Contact and a Finish begin
         self._turn = asyncio.Lock()  # of the claim: what is claimed is in hand before anybody else looks
         self._claiming = 0
         self._unsure_until = 0.0
-        self._room_made = asyncio.Event()
         self._nap_s = 0.0
         self._help_after = 0.0
         self._claimed_at = 0.0
-        self._last_answer = 0.0
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
@@ -113,10 +105,11 @@ class Lane:
         self._stopping.set()
         self.wake.set()
         self._room_made.set()
+        self._deliveries.stop()
         async with self._turn:
-            self._pace.release()
-        if self._deliveries:
-            _, late = await asyncio.wait(self._deliveries, timeout=grace_s)
+            pass  # what was just being claimed is in hand now
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=grace_s)
             for delivery in late:
                 delivery.cancel()
             if late:
@@ -158,15 +151,12 @@ class Lane:
         while not self._stopping.is_set():
             await self._session.opened.wait()
             self._room_made.clear()
-            wait_s = max(self._breaker.wait_s(time.monotonic()), self._paused_until - time.monotonic())
+            wait_s = self._deliveries.wait_s
             if wait_s > 0:
                 await self._bell.disarm()
                 await _wait(self._stopping, wait_s)
                 continue
-            deliveries = self._breaker.limit(self._client.concurrency)
-            capacity = deliveries * self._client.batch_limit
-            if self._breaker.unlimited:
-                capacity *= 2  # the next ones are at hand when a request ends
+            capacity = self._deliveries.capacity
             # Half at least, or else every contact that is finished would cost a claim of its own.
             if capacity - self._in_hand >= max(1, min(capacity, self._batch_size) // 2):
                 return min(capacity - self._in_hand, self._batch_size)
@@ -212,85 +202,57 @@ class Lane:
             self._nap_s = 0.0
         self._in_hand += len(contacts)
         self._hands.update(contact[:2] for contact in contacts)
+        valid = []
+        for contact in contacts:
+            problem = check_email(contact.email)
+            if problem is None:
+                valid.append(contact)
+            else:
+                outcome = Outcome.rejected(Code.INVALID_EMAIL, problem)
+                self._finisher.put([self._policy.finish(contact, outcome, 0.5)])
+        free: list[Addressee] = []
+        busy: list[Addressee] = []
+        for addressee in addressees(valid):
+            (busy if addressee.address in self._under_way else free).append(addressee)
         size = self._client.batch_limit
-        for first in range(0, len(contacts), size):
-            delivery = asyncio.create_task(self._deliver(contacts[first : first + size]))
-            self._deliveries.add(delivery)
-            delivery.add_done_callback(self._deliveries.discard)
+        for group in (free, busy):
+            for first in range(0, len(group), size):
+                self._start_delivery(group[first : first + size])
 
-    async def _deliver(self, batch: Sequence[Contact]) -> None:
-        """One request, and the finishes that come of it. Whatever happens, every contact gets one."""
+    def _start_delivery(self, batch: Sequence[Addressee]) -> None:
+        """One address is never in two requests at once: who has one that is under way comes after it."""
+        earlier = {self._under_way[one.address] for one in batch if one.address in self._under_way}
+        delivery = asyncio.create_task(self._deliver(batch, earlier))
+        self._under_way.update(dict.fromkeys((one.address for one in batch), delivery))
+        self._tasks.add(delivery)
+
+    async def _deliver(self, batch: Sequence[Addressee], earlier: Collection[asyncio.Task[None]]) -> None:
+        """One delivery, and the finishes that come of it. Whatever happens, every contact gets one."""
         finishes = None
         try:
-            async with self._requests:
-                if self._may_send():
-                    finishes = await self._send(batch)
-                    self._trouble.over()
+            if earlier:
+                await asyncio.wait(earlier)
+            finishes = await self._deliveries.deliver(batch)
+            self._trouble.over()
         except DatabaseTroubleError as error:
             self._trouble.tell(error)
         except Exception:  # noqa: BLE001 (logged with its traceback; every contact goes back)
             # A fault of ours, not of a contact or the CRM. Loud, and the lane leaves the CRM alone before it tries again.
             self._log.exception(events.LOOP_FAILED)
-            self._trip("INTERNAL", "an unexpected error, see the log", at_once=True)
+            self._deliveries.fail()
         finally:
-            self._finisher.put(finishes if finishes is not None else [deferred(contact) for contact in batch])
+            if finishes is None:
+                finishes = [deferred(contact) for one in batch for contact in (one.contact, *one.twins)]
+            self._finisher.put(finishes)
+            self._end_delivery(batch)
 
-    def _may_send(self) -> bool:
-        now = time.monotonic()
-        return (
-            not self._stopping.is_set()
-            and self._session.opened.is_set()
-            and self._breaker.wait_s(now) == 0
-            and now >= self._paused_until
-        )
-
-    async def _send(self, batch: Sequence[Contact]) -> list[Finish]:
-        problems = [check_email(contact.email) for contact in batch]
-        sendable = [contact for contact, problem in zip(batch, problems, strict=True) if problem is None]
-        outcomes = iter(await self._request(sendable) if sendable else [])
-        finishes = []
-        for contact, problem in zip(batch, problems, strict=True):
-            outcome = next(outcomes) if problem is None else Outcome.rejected("INVALID_EMAIL", problem)
-            finishes.append(
-                deferred(contact) if outcome is None else self._policy.finish(contact, outcome, random.random())  # noqa: S311
-            )
-        return finishes
-
-    async def _request(self, batch: Sequence[Contact]) -> Sequence[Outcome | None]:
-        """An outcome each; None for what goes back untouched, because nothing was said about it."""
-        started = time.monotonic()
-        try:
-            outcomes = await self._client.deliver(batch)
-        except HeldBackError as error:
-            self._paused_until = max(self._paused_until, started + error.pause_s)
-        except ThrottledError as error:
-            await self._pause(error)
-        except RefusedError as error:
-            self._trip(error.code, error.reason, at_once=True)
-        except LaneError as error:
-            others_succeed = self._last_answer > started
-            if others_succeed and not isinstance(error, NotSentError):
-                # The CRM is well and fails on this one only: that is its own failure, and counts.
-                return [Outcome.failed(error.code, error.reason)] * len(batch)
-            self._trip(error.code, error.reason)
-        else:
-            self._last_answer = time.monotonic()
-            if self._breaker.succeeded():
-                self._log.info(events.BREAKER_CLOSED)
-                self._room_made.set()
-            return outcomes
-        return [None] * len(batch)
-
-    def _trip(self, code: str, reason: str, *, at_once: bool = False) -> None:
-        if self._breaker.failed(time.monotonic(), random.random(), at_once=at_once):  # noqa: S311 (jitter is no secret)
-            self._log.error(events.BREAKER_OPENED, code=code, reason=reason)
-
-    async def _pause(self, error: ThrottledError) -> None:
-        until = time.monotonic() + error.pause_s
-        if until > self._paused_until:
-            self._paused_until = until
-            self._log.warning(events.LANE_PAUSED, code=error.code, reason=error.reason, pause_s=round(error.pause_s, 1))
-            await self._pace.pause(error.pause_s)
+    def _end_delivery(self, batch: Sequence[Addressee]) -> None:
+        delivery = asyncio.current_task()
+        for one in batch:
+            if self._under_way.get(one.address) is delivery:
+                del self._under_way[one.address]
+        if delivery is not None:
+            self._tasks.discard(delivery)
 
     # Finish.
 

@@ -61,6 +61,7 @@ class ContactRead(BaseModel):
     hubspot_due_at: datetime | None = None
     hubspot_claimed_by: int | None = None
     hubspot_synced_at: datetime | None = None
+    hubspot_flipped_at: datetime | None = None
 
     brevo_sync_status: CRMSyncStatus
     brevo_processing_status: CRMProcessingStatus | None = None
@@ -70,6 +71,7 @@ class ContactRead(BaseModel):
     brevo_due_at: datetime | None = None
     brevo_claimed_by: int | None = None
     brevo_synced_at: datetime | None = None
+    brevo_flipped_at: datetime | None = None
 
     mautic_sync_status: CRMSyncStatus
     mautic_processing_status: CRMProcessingStatus | None = None
@@ -79,6 +81,7 @@ class ContactRead(BaseModel):
     mautic_due_at: datetime | None = None
     mautic_claimed_by: int | None = None
     mautic_synced_at: datetime | None = None
+    mautic_flipped_at: datetime | None = None
 
     n8n_sync_status: CRMSyncStatus
     n8n_processing_status: CRMProcessingStatus | None = None
@@ -88,6 +91,7 @@ class ContactRead(BaseModel):
     n8n_due_at: datetime | None = None
     n8n_claimed_by: int | None = None
     n8n_synced_at: datetime | None = None
+    n8n_flipped_at: datetime | None = None
 
     retry_count: int = 0
     last_retry_at: datetime | None = None

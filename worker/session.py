@@ -125,6 +125,14 @@ class Session:
         granted = (await self._fetch(statement, lane_id))[0][0]
         return bool(granted)
 
+    async def lock_addresses(self, crm: str, addresses: Sequence[str]) -> set[str]:
+        """Takes them for a request, and returns those that another worker has. Raises DatabaseTroubleError."""
+        return {row[0] for row in await self._fetch("lock_addresses", crm, addresses)}
+
+    async def unlock_addresses(self, crm: str, addresses: Sequence[str]) -> None:
+        """Raises DatabaseTroubleError when the session, and every lock with it, is lost."""
+        await self._fetch("unlock_addresses", crm, addresses)
+
     async def notify(self, crm: str) -> None:
         """Rings for a CRM, for the other workers to help. Raises DatabaseTroubleError when the session is lost."""
         await self._run(lambda connection: connection.execute("SELECT pg_notify($1, $2)", CHANNEL, crm))

@@ -68,6 +68,60 @@ class LaneSettings(_Settings):
     )
 
 
+class TransportSettings(_Settings):
+    """How CRMs may be reached."""
+
+    http_allowed_hosts: str = Field(
+        "", description="hosts that may be spoken to in plain http beside loopback, with commas between them"
+    )
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        return frozenset(host.strip().lower() for host in self.http_allowed_hosts.split(",") if host.strip())
+
+
+class HubSpotSettings(_Settings):
+    hubspot_access_token: SecretStr | None = Field(
+        None, description="HubSpot's service key or private app token; without it HubSpot has no lane"
+    )
+    hubspot_base_url: str = Field("https://api.hubapi.com", description="where HubSpot's API is")
+    # /crm/v3 is supported until September 2027 [HubSpot, changelog on legacy APIs]; then /crm/objects/<date>/contacts.
+    hubspot_contacts_path: str = Field(
+        "/crm/v3/objects/contacts", pattern="^(/[A-Za-z0-9._-]+)+$", description="path of the contacts in HubSpot's API"
+    )
+    # 100 in 10 s for a private app on Free and Starter, 190 on Professional and Enterprise [HubSpot, usage guidelines].
+    hubspot_requests_per_second: float = Field(
+        10.0, ge=0, le=1000, description="requests a second for the whole account, over all workers; 0 for no limit"
+    )
+
+
+class MauticSettings(_Settings):
+    mautic_base_url: str | None = Field(None, description="where Mautic is; without it Mautic has no lane")
+    mautic_username: str | None = Field(None, description="a Mautic user, for basic authentication")
+    mautic_password: SecretStr | None = Field(None, description="the user's password")
+    mautic_client_id: str | None = Field(None, description="an OAuth2 client of Mautic, for client credentials")
+    mautic_client_secret: SecretStr | None = Field(None, description="the client's secret")
+    mautic_requests_per_second: float = Field(
+        0.0, ge=0, le=1000, description="requests a second for the whole account, over all workers; 0 for no limit"
+    )
+
+
+class N8nSettings(_Settings):
+    n8n_webhook_url: str | None = Field(None, description="production URL of the webhook; without it n8n has no lane")
+    n8n_header_name: str | None = Field(None, description="the header of header authentication")
+    n8n_header_value: SecretStr | None = Field(None, description="its value")
+    n8n_username: str | None = Field(None, description="the user of basic authentication")
+    n8n_password: SecretStr | None = Field(None, description="the user's password")
+    n8n_jwt_secret: SecretStr | None = Field(None, description="the passphrase of JWT authentication (HS256)")
+    n8n_signing_secret: SecretStr | None = Field(None, description="signs every body, so that a workflow can check it")
+    n8n_batch_size: int = Field(
+        1, ge=1, le=500, description="contacts in one call: 1 sends a contact as the body, more send a list of contacts"
+    )
+    n8n_requests_per_second: float = Field(
+        0.0, ge=0, le=1000, description="requests a second of all workers together; 0 for no limit"
+    )
+
+
 class BrevoSettings(_Settings):
     brevo_api_key: SecretStr | None = Field(None, description="Brevo's API key; without it Brevo has no lane")
     brevo_list_id: int | None = Field(None, ge=1, description="the list in Brevo that delivered contacts are put on")

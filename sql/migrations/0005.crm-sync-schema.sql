@@ -4,7 +4,7 @@ CREATE SCHEMA crm_sync;
 
 COMMENT ON SCHEMA crm_sync IS
 'Machinery of crm-sync. Advisory locks, all by (key, id): 1668443497 the bell of a lane, 1668443498 its keeper, '
-'1668443499 a living worker.';
+'1668443499 a living worker. By one key, a hash seeded with 1668443500: an address in a request.';
 
 -- One row per CRM: its lane.
 CREATE TABLE crm_sync.lanes (

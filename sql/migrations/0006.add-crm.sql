@@ -60,6 +60,10 @@ BEGIN
         NEW.%1$s_attempts := OLD.%1$s_attempts;
         NEW.%1$s_due_at := OLD.%1$s_due_at;
         NEW.%1$s_synced_at := OLD.%1$s_synced_at;
+        NEW.%1$s_flipped_at := CASE
+            WHEN NEW.%1$s_sync_status OPERATOR(pg_catalog.=) 'Queued'::%4$s THEN pg_catalog.clock_timestamp()
+            ELSE OLD.%1$s_flipped_at
+        END;
         RETURN NEW;
     END IF;
 
@@ -78,8 +82,9 @@ BEGIN
     END IF;
 
     IF NEW.%1$s_sync_status OPERATOR(pg_catalog.=) 'Queued'::%4$s THEN
+        NEW.%1$s_flipped_at := pg_catalog.clock_timestamp();
         -- A place in line is kept, a wait for a retry ends.
-        NEW.%1$s_due_at := LEAST(OLD.%1$s_due_at, pg_catalog.clock_timestamp());
+        NEW.%1$s_due_at := LEAST(OLD.%1$s_due_at, NEW.%1$s_flipped_at);
         NEW.%1$s_processing_status := 'Queued'::%5$s;
         NEW.%1$s_processing_error := NULL;
         NEW.%1$s_attempts := 0;
@@ -131,7 +136,8 @@ DECLARE
         crm_name || '_attempts', 'integer NOT NULL DEFAULT 0',                   -- claims since the last flip
         crm_name || '_due_at', 'timestamptz',                                    -- when it may be claimed; the order of service
         crm_name || '_claimed_by', 'bigint',                                     -- the claim that has it in flight: worker << 32 | number
-        crm_name || '_synced_at', 'timestamptz'                                  -- last success
+        crm_name || '_synced_at', 'timestamptz',                                 -- last success
+        crm_name || '_flipped_at', 'timestamptz'                                 -- last flip: names it, over all its retries
     ];
     added text[] := '{}';
     other text;

@@ -1,8 +1,11 @@
+-- Those that were added by hand since, too.
+
 DO $$
+DECLARE
+    name text;
 BEGIN
-    PERFORM crm_sync.remove_crm('n8n');
-    PERFORM crm_sync.remove_crm('mautic');
-    PERFORM crm_sync.remove_crm('brevo');
-    PERFORM crm_sync.remove_crm('hubspot');
+    FOR name IN SELECT crm FROM crm_sync.lanes ORDER BY id DESC LOOP
+        PERFORM crm_sync.remove_crm(name);
+    END LOOP;
 END;
 $$;

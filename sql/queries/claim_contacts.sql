@@ -31,4 +31,6 @@ RETURNING
     :due_at,
     :attempts,
     :remote_id,
+    -- A flip that no trigger saw has none.
+    coalesce(:flipped_at, :due_at) AS flipped_at,
     :mapped

@@ -81,7 +81,7 @@ finished AS (
         t.processing,
         CASE t.attempts WHEN 'kept' THEN h.attempts WHEN 'given back' THEN h.attempts - 1 ELSE 0 END AS attempts,
         CASE t.error WHEN 'new' THEN h.error WHEN 'old' THEN h.old_error END AS error,
-        CASE WHEN t.due THEN clock_timestamp() + CASE WHEN h.kind = 'retry' THEN h.delay ELSE '0' END END AS due_at
+        CASE WHEN t.due THEN clock_timestamp() + h.delay END AS due_at
     FROM held AS h
     JOIN transition AS t ON h.kind = t.kind AND h.found = t.found
 )

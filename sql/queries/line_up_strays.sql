@@ -22,7 +22,8 @@ repaired AS (
         :processing_status = CASE WHEN :sync_status = 'Queued' THEN 'Queued'::text END:::processing_type,
         :processing_error = NULL,
         :attempts = 0,
-        :due_at = CASE WHEN :sync_status = 'Queued' THEN clock_timestamp() END
+        :due_at = CASE WHEN :sync_status = 'Queued' THEN clock_timestamp() END,
+        :flipped_at = CASE WHEN :sync_status = 'Queued' THEN clock_timestamp() ELSE :flipped_at END
     WHERE ctid = ANY (ARRAY(SELECT ctid FROM stray))
     RETURNING 1
 )

@@ -15,14 +15,14 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import application, ours, steadiness
+from tests.bench import application, crms, ours, steadiness
 from tests.bench.figures import p50, p99, shown
 from tests.bench.peers.roster import PEERS
 from tests.bench.sink import running_sink
 from worker.sandbox.postgres import Postgres, running_postgres
 
 BARE = "the same statements in a bare loop"
-SCENARIOS = ("drain", "latency", "application", "snapshot", "growth", "memory", "idle")
+SCENARIOS = ("drain", "latency", "crms", "application", "snapshot", "growth", "memory", "idle")
 WAITING = (10_000, 1_000_000)
 
 Result = TypeVar("Result")
@@ -64,6 +64,22 @@ class Bench:
             for name, values in samples.items()
         }
         self._show("commit to request, idle", ("p50, ms", "p99, ms"), rows)
+
+    def crms(self) -> None:
+        """From a flip to each sandbox, beside a plain loop over the vendor's SDK."""
+        own: dict[str, list[float]] = {crm: [] for crm in crms.CONTACTS}
+        loops: dict[str, list[float]] = {crm: [] for crm in crms.WITH_SDK}
+        for _ in range(self._repeats):
+            for crm, rates in own.items():
+                rates.append(self._in_fresh_database(lambda url, crm=crm: crms.ours(url, crm)))
+                if crm in loops:
+                    loops[crm].append(uvloop.run(crms.sdk_loop(crm)))
+        rows = {}
+        for crm, rates in own.items():
+            rate = statistics.median(rates)
+            loop = statistics.median(loops[crm]) if crm in loops else None
+            rows[crm] = (shown(rate), "-" if loop is None else shown(loop), "-" if loop is None else f"{rate / loop:.1f}")
+        self._show("contacts a second, end to end", ("crm-sync", "loop over the SDK", "x times"), rows)
 
     def application(self) -> None:
         """What the application pays for a flip."""

@@ -15,7 +15,8 @@ import uvloop
 from tests.bench.peers.telling import Counter, limit_lifetime, tell
 from worker import log
 from worker.core.outcome import Contact, Outcome
-from worker.crm.client import Account, Client
+from worker.crm.account import Account
+from worker.crm.client import Client
 from worker.daemon import serve
 from worker.database import Database
 from worker.pace import Pace
@@ -24,7 +25,7 @@ from worker.settings import Settings, read
 BATCH = 500
 
 
-class Noop:
+class Noop(Client):
     """A CRM that takes everything at once. Each contact gets an id of its own, as from a real one."""
 
     batch_limit = BATCH

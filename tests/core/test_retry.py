@@ -1,3 +1,5 @@
+from datetime import UTC, datetime
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -5,10 +7,11 @@ from worker.core.outcome import Contact, Kind, Outcome
 from worker.core.retry import JITTER, LONGEST_DELAY_S, LONGEST_REMOTE_ID, RetryPolicy
 
 POLICY = RetryPolicy(max_retries=3, delay_s=300)
+FLIPPED_AT = datetime(2026, 11, 3, 9, 30, tzinfo=UTC)
 
 
 def contact(attempts: int) -> Contact:
-    return Contact("id", 7, attempts, None, "ada@example.com", {"FIRSTNAME": "Ada"})
+    return Contact("id", 7, attempts, None, "ada@example.com", FLIPPED_AT, {"FIRSTNAME": "Ada"})
 
 
 @given(st.integers(1, 10_000), st.floats(0.001, 86_400), st.floats(0, 1, exclude_max=True))

@@ -1,16 +1,17 @@
 """Our Brevo client against the fake Brevo: what becomes of a contact, read by name."""
 
 import asyncio
+import os
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
 import pytest
 
 from worker.core.identity import check_email
 from worker.core.outcome import Contact, Outcome, Verdict
-from worker.crm import http as shell
-from worker.crm.brevo import Brevo
-from worker.crm.http import Http
-from worker.errors import DatabaseTroubleError, OutageError, RefusedError, ThrottledError
+from worker.crm.brevo import Brevo, account
+from worker.crm.http import REQUEST_TIMEOUT_S, Http
+from worker.errors import ConfigurationError, DatabaseTroubleError, OutageError, RefusedError, ThrottledError
 from worker.pace import Pace
 from worker.sandbox.brevo import BrevoSandbox
 from worker.sandbox.people import SHARES, people
@@ -35,13 +36,15 @@ async def brevo(crm):
 
 
 @asynccontextmanager
-async def client(base_url, key=KEY, pace=None, **options):
-    async with Http(base_url, {"api-key": key}, concurrency=2, pace=pace or Pace(None, "brevo", None)) as http:
+async def client(base_url, key=KEY, pace=None, timeout_s=REQUEST_TIMEOUT_S, **options):
+    pace = pace or Pace(None, "brevo", None)
+    async with Http(base_url, {"api-key": key}, pace=pace, timeout_s=timeout_s) as http:
         yield Brevo(http, **options)
 
 
 def contact(email="ada@example.com", remote_id=None, **fields):
-    return Contact(id=1, token=1, attempts=1, remote_id=remote_id, email=email, fields=fields)
+    flipped_at = datetime(2026, 11, 3, 9, 30, tzinfo=UTC)
+    return Contact(id=1, token=1, attempts=1, remote_id=remote_id, email=email, flipped_at=flipped_at, fields=fields)
 
 
 async def deliver(brevo, *args, **fields):
@@ -88,6 +91,21 @@ async def test_an_address_with_letters_that_mean_something_in_a_url_is_looked_up
     assert asked(crm)[-1] == ("GET", f"/v3/contacts/{email}", 200)
 
 
+async def test_a_slash_in_an_address_is_none_of_the_path():
+    lines = []
+
+    async def answer(reader, writer):
+        lines.append((await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")[0])
+        status = b"200 OK" if lines[-1].startswith(b"GET") else b"204 No Content"
+        writer.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server, client(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v3") as brevo:
+        await deliver(brevo, "a/b+c@example.com")
+    assert lines[1] == b"GET /v3/contacts/a%2Fb%2Bc@example.com?identifierType=email_id HTTP/1.1"
+
+
 async def test_the_spelling_of_an_address_makes_no_second_contact(crm, brevo):
     assert await deliver(brevo, "ada@example.com") == Outcome.delivered("1")
     assert await deliver(brevo, "  ADA@Example.com\t") == Outcome.delivered("1")
@@ -97,7 +115,7 @@ async def test_the_spelling_of_an_address_makes_no_second_contact(crm, brevo):
 async def test_a_contact_known_by_its_id_keeps_it_when_its_address_changes(crm, brevo):
     await deliver(brevo, "ada@example.com", FIRSTNAME="Ada")
     assert await deliver(brevo, "lovelace@example.com", "1", LASTNAME="Lovelace") == Outcome.delivered("1")
-    assert asked(crm)[1:] == [("PUT", "/v3/contacts/1", 204)]
+    assert asked(crm)[1:] == [("GET", "/v3/contacts/1", 200), ("PUT", "/v3/contacts/1", 204)]
     assert len(crm.contacts) == 1
     assert crm.contacts[1].email == "lovelace@example.com"
     assert crm.contacts[1].attributes == {"FIRSTNAME": "Ada", "LASTNAME": "Lovelace"}
@@ -105,7 +123,24 @@ async def test_a_contact_known_by_its_id_keeps_it_when_its_address_changes(crm, 
 
 async def test_a_contact_deleted_in_brevo_is_made_anew(crm, brevo):
     assert await deliver(brevo, "ada@example.com", "41", FIRSTNAME="Ada") == Outcome.delivered("1")
-    assert asked(crm) == [("PUT", "/v3/contacts/41", 404), ("POST", "/v3/contacts", 201)]
+    assert asked(crm) == [("GET", "/v3/contacts/41", 404), ("POST", "/v3/contacts", 201)]
+    assert crm.contacts[1].attributes == {"FIRSTNAME": "Ada"}
+
+
+async def test_a_contact_deleted_between_the_look_and_the_update_is_made_anew(crm, brevo):
+    await deliver(brevo)
+    del crm.requests[:]
+    crm.next_faults.append(Fault(lambda call: call.method == "PUT" and not crm.account.delete(crm.contacts[1])))
+    assert await deliver(brevo, "ada@example.com", "1", FIRSTNAME="Ada") == Outcome.delivered("2")
+    assert [(method, status) for method, _, status in asked(crm)] == [("GET", 200), ("PUT", 404), ("POST", 201)]
+    assert crm.contacts[2].attributes == {"FIRSTNAME": "Ada"}
+
+
+async def test_a_contact_that_brevo_has_merged_into_another_gets_the_id_of_that_one(crm, brevo):
+    await deliver(brevo, "ada@example.com")
+    there = {"id": 1, "email": "ada@example.com", "emailBlacklisted": False}
+    answers(crm, 200, there, method="GET")
+    assert await deliver(brevo, "ada@example.com", "41", FIRSTNAME="Ada") == Outcome.delivered("1")
     assert crm.contacts[1].attributes == {"FIRSTNAME": "Ada"}
 
 
@@ -116,9 +151,83 @@ async def test_a_contact_deleted_in_brevo_and_made_anew_there_is_found_by_its_ad
     assert crm.contacts[1].attributes == {"FIRSTNAME": "Ada"}
 
 
+async def test_who_does_not_want_mail_is_not_subscribed_again_by_a_new_address(crm, brevo):
+    await deliver(brevo, "ada@example.com")
+    crm.contacts[1].is_blocklisted = True
+    assert await deliver(brevo, "lovelace@example.com", "1") == Outcome.delivered("1")
+    assert (crm.contacts[1].email, crm.contacts[1].is_blocklisted) == ("lovelace@example.com", True)
+
+
+@pytest.mark.parametrize("email", ["ada@example.com", " ADA@Example.com"])
+async def test_an_address_that_did_not_change_is_not_sent_lest_it_subscribes_again(crm, brevo, email):
+    await deliver(brevo, "ada@example.com")
+    crm.contacts[1].is_blocklisted = True
+    assert await deliver(brevo, email, "1", FIRSTNAME="Ada") == Outcome.delivered("1")
+    assert bodies(crm)[-1] == {"attributes": {"FIRSTNAME": "Ada"}}
+    assert crm.contacts[1].is_blocklisted
+
+
+@pytest.mark.parametrize("name", ["EMAIL", "Email"])
+async def test_an_address_among_the_fields_does_not_subscribe_again_either(crm, brevo, name):
+    await deliver(brevo, "ada@example.com", **{name: "ada@example.com"})
+    crm.contacts[1].is_blocklisted = True
+    for remote_id in (None, "1"):
+        await deliver(brevo, "ada@example.com", remote_id, **{name: "ada@example.com", "FIRSTNAME": "Ada"})
+    assert crm.contacts[1].is_blocklisted
+
+
+async def test_a_changed_address_blocklists_nobody(crm, brevo):
+    await deliver(brevo, "ada@example.com")
+    await deliver(brevo, "lovelace@example.com", "1")
+    assert bodies(crm)[-1] == {"attributes": {"EMAIL": "lovelace@example.com"}}
+    assert not crm.contacts[1].is_blocklisted
+
+
+@pytest.mark.parametrize("email", [None, 7, "", ["ada@example.com"]])
+async def test_an_address_that_brevo_does_not_tell_is_sent(crm, brevo, email):
+    await deliver(brevo, "ada@example.com")
+    answers(crm, 200, {"id": 1, "email": email}, method="GET")
+    assert await deliver(brevo, "ada@example.com", "1") == Outcome.delivered("1")
+    assert bodies(crm)[-1] == {"attributes": {"EMAIL": "ada@example.com"}}
+
+
+async def test_of_whom_nothing_but_his_address_is_known_is_only_looked_at(crm, brevo):
+    await deliver(brevo, "ada@example.com")
+    assert await deliver(brevo, "ada@example.com", "1", FIRSTNAME=" ") == Outcome.delivered("1")
+    assert asked(crm)[1:] == [("GET", "/v3/contacts/1", 200)]
+
+
+async def test_an_id_that_is_none_of_brevos_is_a_refusal(crm, brevo):
+    outcome = await deliver(brevo, "ada@example.com", "x/7?")
+    assert (outcome.verdict, outcome.code) == (Verdict.REJECTED, "REJECTED")
+    assert asked(crm) == [("GET", "/v3/contacts/x/7?", 400)]
+
+
 async def test_an_empty_id_is_none(crm, brevo):
     assert await deliver(brevo, "ada@example.com", "") == Outcome.delivered("1")
     assert asked(crm) == [("POST", "/v3/contacts", 201)]
+
+
+async def test_an_update_that_is_answered_with_the_id_is_not_followed_by_a_look(crm, brevo):
+    crm.id_after_update = True
+    await deliver(brevo)
+    assert await deliver(brevo, FIRSTNAME="Ada") == Outcome.delivered("1")
+    assert asked(crm) == [("POST", "/v3/contacts", 201), ("POST", "/v3/contacts", 200)]
+
+
+async def test_names_are_sent_in_capitals_for_brevo_ignores_others_without_a_word(crm, brevo):
+    await deliver(brevo, Firstname="Ada", lastname="Lovelace")
+    assert crm.contacts[1].attributes == {"FIRSTNAME": "Ada", "LASTNAME": "Lovelace"}
+
+
+@pytest.mark.parametrize("remote_id", [None, "1"])
+async def test_the_id_of_ones_own_is_sent_where_brevo_documents_it_and_as_text(crm, brevo, remote_id):
+    await deliver(brevo)
+    assert await deliver(brevo, "ada@example.com", remote_id, EXT_ID=7) == Outcome.delivered("1")
+    [body] = [body for body in bodies(crm)[1:] if body]
+    assert body["ext_id"] == "7"
+    assert "attributes" not in body
+    assert crm.contacts[1].attributes == {"EXT_ID": "7"}
 
 
 async def test_whoever_is_delivered_is_put_on_the_list_and_taken_off_no_other(crm):
@@ -131,10 +240,51 @@ async def test_whoever_is_delivered_is_put_on_the_list_and_taken_off_no_other(cr
     assert [person.list_ids for person in crm.contacts.values()] == [{LIST}, {LIST, 8}]
 
 
+LISTLESS = [
+    (400, {"code": "invalid_parameter", "message": "listIds/0 is invalid"}),
+    (400, {"code": "document_not_found", "message": "The following lists are not there: 9"}),
+    (404, {"code": "document_not_found", "message": "List ID does not exist"}),
+]
+
+
+@pytest.mark.parametrize("remote_id", [None, "1"])
+@pytest.mark.parametrize("answer", [None, *LISTLESS], ids=str)
+async def test_a_list_that_is_not_there_holds_up_the_lane_by_the_name_of_its_setting(crm, brevo, answer, remote_id):
+    await deliver(brevo)
+    if answer is not None:
+        crm.standing_faults.append(Fault(lambda call: call.method in ("POST", "PUT"), answer=Answer(*answer)))
+    async with client(f"{crm.url}/v3", list_id=9) as misled:
+        with pytest.raises(RefusedError, match=r"^MISCONFIGURED: Brevo has no list 9: check BREVO_LIST_ID \(404: "):
+            await deliver(misled, "ada@example.com", remote_id, FIRSTNAME="Ada")
+    assert crm.contacts[1].attributes == {}
+
+
+async def test_a_refusal_that_only_speaks_of_lists_is_the_contacts_own(crm):
+    answers(crm, 400, {"code": "invalid_parameter", "message": "LASTNAME is on the list of forbidden words"})
+    async with client(f"{crm.url}/v3", list_id=LIST) as brevo:
+        outcome = await deliver(brevo)
+    assert (outcome.verdict, outcome.code) == (Verdict.REJECTED, "REJECTED")
+    assert asked(crm) == [("POST", "/v3/contacts", 400), ("GET", f"/v3/contacts/lists/{LIST}", 200)]
+
+
+@pytest.mark.parametrize("message", ["Invalid email address", "PRICE_LIST is too long", "Listen to reason", None])
+async def test_a_refusal_that_speaks_of_no_list_asks_for_none(crm, message):
+    answers(crm, 400, {"code": "invalid_parameter", "message": message})
+    async with client(f"{crm.url}/v3", list_id=LIST) as brevo:
+        assert (await deliver(brevo)).code == "REJECTED"
+    assert len(crm.requests) == 1
+
+
+async def test_without_a_list_a_refusal_that_speaks_of_lists_is_the_contacts_own(crm, brevo):
+    answers(crm, 400, LISTLESS[0][1])
+    assert (await deliver(brevo)).code == "REJECTED"
+    assert len(crm.requests) == 1
+
+
 async def test_without_a_list_none_is_named(crm, brevo):
     await deliver(brevo, "ada@example.com")
-    await deliver(brevo, "ada@example.com", "1")
-    assert all("listIds" not in body for body in bodies(crm))
+    await deliver(brevo, "ada@example.com", "1", FIRSTNAME="Ada")
+    assert [body for body in bodies(crm) if body and "listIds" in body] == []
 
 
 @pytest.mark.parametrize("remote_id", [None, "1"])
@@ -143,7 +293,7 @@ async def test_what_is_empty_is_not_sent_and_stays_as_it_is_there(crm, brevo, re
     crm.account.attributes |= {"SCORE": "float", "VIP": "boolean"}
     fields = {"FIRSTNAME": None, "LASTNAME": "", "SMS": " \t", "SCORE": 0, "VIP": False}
     assert await deliver(brevo, "ada@example.com", remote_id, **fields) == Outcome.delivered("1")
-    assert crm.requests[1].body["attributes"] == {"SCORE": 0, "VIP": False} | ({"EMAIL": "ada@example.com"} if remote_id else {})
+    assert [body["attributes"] for body in bodies(crm)[1:] if body] == [{"SCORE": 0, "VIP": False}]
     kept = {"FIRSTNAME": "Ada", "LASTNAME": "Lovelace", "SMS": PHONE.lstrip("+")}
     assert crm.contacts[1].attributes == {**kept, "SCORE": 0, "VIP": False}
 
@@ -152,8 +302,8 @@ async def test_the_key_is_in_no_url_and_in_no_body(crm, brevo):
     await brevo.check()
     await deliver(brevo, "ada@example.com")
     await deliver(brevo, "ada@example.com")
-    await deliver(brevo, "ada@example.com", "1")
-    assert len(crm.requests) == 5
+    await deliver(brevo, "ada@example.com", "1", FIRSTNAME="Ada")
+    assert len(crm.requests) == 6
     assert KEY not in str(crm.requests)
 
 
@@ -209,7 +359,7 @@ async def test_an_address_that_another_contact_has_is_rejected_by_name(crm, brev
     assert (outcome.verdict, outcome.code) == (Verdict.REJECTED, "DUPLICATE")
     assert outcome.reason.startswith("another contact in Brevo has the same email (400: ")
     assert (crm.contacts[2].email, crm.contacts[2].attributes) == ("bob@example.com", {"FIRSTNAME": "Bob"})
-    assert asked(crm)[2:] == [("PUT", "/v3/contacts/2", 400)]
+    assert asked(crm)[2:] == [("GET", "/v3/contacts/2", 200), ("PUT", "/v3/contacts/2", 400)]
 
 
 async def test_an_address_and_a_number_that_another_contact_has_are_not_half_sent(crm, brevo):
@@ -226,6 +376,63 @@ async def test_an_ext_id_that_another_contact_has_is_rejected_by_name(brevo):
     outcome = await deliver(brevo, "bob@example.com", EXT_ID="7")
     assert (outcome.verdict, outcome.code) == (Verdict.REJECTED, "DUPLICATE")
     assert "EXT_ID" in outcome.reason
+
+
+@pytest.mark.parametrize("code", ["duplicate_parameter", "invalid_parameter"])
+@pytest.mark.parametrize(("remote_id", "subject"), [(None, "ada"), ("1", "ada"), (None, "new")])
+async def test_who_matches_several_contacts_is_none_of_them_and_all_fields_are_named(crm, brevo, code, remote_id, subject):
+    crm.account.duplicate_code = code
+    await deliver(brevo, "ada@example.com", FIRSTNAME="Ada")
+    await deliver(brevo, "bob@example.com", EXT_ID="7")
+    await deliver(brevo, "cy@example.com", SMS=PHONE)
+    before = [(there.email, dict(there.attributes)) for there in crm.contacts.values()]
+    outcome = await deliver(brevo, f"{subject}@example.com", remote_id, FIRSTNAME="Eve", EXT_ID="7", SMS=PHONE)
+    assert (outcome.verdict, outcome.code) == (Verdict.REJECTED, "DUPLICATE")
+    assert outcome.reason.startswith("another contact in Brevo has the same EXT_ID, SMS (400: ")
+    assert [(there.email, there.attributes) for there in crm.contacts.values()] == before
+
+
+@pytest.mark.parametrize("code", ["duplicate_parameter", "invalid_parameter"])
+async def test_without_metadata_the_sentence_says_which_number_another_contact_has(crm, brevo, code):
+    answers(crm, 400, {"code": code, "message": "Unable to create contact, SMS is already associated with another Contact"})
+    outcome = await deliver(brevo, FIRSTNAME="Ada", SMS=PHONE, WHATSAPP=OTHER_PHONE)
+    assert (outcome.verdict, outcome.code) == (Verdict.DELIVERED, "FIELD_NOT_SENT")
+    assert crm.contacts[1].attributes == {"FIRSTNAME": "Ada", "WHATSAPP": OTHER_PHONE.lstrip("+")}
+
+
+async def test_without_metadata_an_address_that_is_taken_is_rejected_by_name_and_leaves_no_number_out(crm, brevo):
+    message = "Unable to update contact, email or SMS are already associated with another Contact"
+    crm.standing_faults.append(Fault(answer=Answer(400, {"code": "invalid_parameter", "message": message})))
+    outcome = await deliver(brevo, SMS=PHONE)
+    assert (outcome.verdict, outcome.code) == (Verdict.REJECTED, "DUPLICATE")
+    assert outcome.reason.startswith("another contact in Brevo has the same SMS, email (400: ")
+    assert len(crm.requests) == 1
+
+
+async def test_a_duplicate_of_nobody_knows_what_is_a_duplicate(crm, brevo):
+    answers(crm, 400, {"code": "duplicate_parameter", "message": "Contact already exist"})
+    outcome = await deliver(brevo)
+    assert (outcome.verdict, outcome.code) == (Verdict.REJECTED, "DUPLICATE")
+    assert outcome.reason.startswith("another contact in Brevo has the same identifier (400: ")
+
+
+async def test_one_number_of_another_contact_and_one_that_is_none_are_both_left_out(crm, brevo):
+    await deliver(brevo, "ada@example.com", SMS=PHONE)
+    duplicate = {"code": "invalid_parameter", "message": "SMS is taken", "metadata": {"duplicate_identifiers": ["SMS"]}}
+    answers(crm, 400, duplicate)
+    outcome = await deliver(brevo, "bob@example.com", FIRSTNAME="Bob", SMS=PHONE, WHATSAPP="none")
+    assert (outcome.verdict, outcome.code, outcome.remote_id) == (Verdict.DELIVERED, "FIELD_NOT_SENT", "2")
+    assert outcome.reason == (
+        "SMS was left out: invalid_parameter SMS is taken; WHATSAPP was left out: invalid_parameter Invalid phone number"
+    )
+    assert crm.contacts[2].attributes == {"FIRSTNAME": "Bob"}
+
+
+async def test_a_number_refused_though_it_was_left_out_is_not_left_out_for_ever(crm, brevo):
+    taken = {"message": "x", "metadata": {"duplicate_identifiers": ["SMS"]}}
+    crm.standing_faults.append(Fault(answer=Answer(400, taken)))
+    assert (await deliver(brevo, SMS=PHONE)).code == "DUPLICATE"
+    assert len(crm.requests) == 2
 
 
 @pytest.mark.parametrize(
@@ -247,24 +454,71 @@ async def test_a_refusal_without_a_word_says_so(crm, brevo):
     assert await deliver(brevo) == Outcome.rejected("REJECTED", "Brevo refused the contact (400: no text)")
 
 
-async def test_a_contact_brevo_is_still_at_work_on_is_tried_again(crm, brevo):
-    answers(crm, 425, {"code": "account_in_process", "message": "Account is in process"})
-    outcome = await deliver(brevo)
+@pytest.mark.parametrize("remote_id", [None, "1"])
+@pytest.mark.parametrize("status", [400, 425])
+async def test_a_contact_brevo_is_still_at_work_on_is_tried_again(crm, brevo, status, remote_id):
+    await deliver(brevo)
+    work = Answer(status, {"code": "account_in_process", "message": "Account is in process"})
+    crm.next_faults.append(Fault(lambda call: call.method in ("POST", "PUT"), answer=work))
+    outcome = await deliver(brevo, "ada@example.com", remote_id, FIRSTNAME="Ada")
     assert (outcome.verdict, outcome.code) == (Verdict.FAILED, "TOO_EARLY")
-    assert "account_in_process" in outcome.reason
+    assert f"({status}: account_in_process Account is in process)" in outcome.reason
+
+
+async def test_a_425_without_a_word_is_tried_again(crm, brevo):
+    answers(crm, 425)
+    assert (await deliver(brevo)).verdict is Verdict.FAILED
+
+
+async def test_a_refusal_names_the_request_for_brevos_support(crm, brevo):
+    answers(crm, 400, {"code": "invalid_parameter", "message": "No"}, **{"CF-Ray": "94eb80da6ee43d0a-CDG"})
+    reason = "Brevo refused the contact (400, request 94eb80da6ee43d0a-CDG: invalid_parameter No)"
+    assert await deliver(brevo) == Outcome.rejected("REJECTED", reason)
 
 
 # What says nothing about the contact.
 
 
-async def test_a_wrong_key_and_an_unknown_address_are_told_apart(crm, brevo):
+async def test_a_wrong_key_is_refused_for_everybody(crm):
     async with client(f"{crm.url}/v3", key="xkeysib-wrong") as stranger:
-        with pytest.raises(RefusedError, match=r"REFUSED: .* 401: Key not found"):
+        with pytest.raises(RefusedError, match=r"^REFUSED: .*401: Key not found"):
             await deliver(stranger)
-    crm.unknown_ip = True
-    with pytest.raises(RefusedError, match=r"REFUSED: .* 401: .*unrecognised IP address"):
-        await deliver(brevo)
     assert crm.contacts == {}
+
+
+@pytest.mark.parametrize("remote_id", [None, "1"])
+async def test_a_good_key_from_an_unknown_address_is_told_apart_with_what_to_do(crm, brevo, remote_id):
+    crm.unknown_ip = True
+    with pytest.raises(RefusedError, match=r"^IP_REFUSED: .*authorised IPs.* \(401: .*unrecognised IP address 127\.0\.0\.1"):
+        await deliver(brevo, "ada@example.com", remote_id)
+    with pytest.raises(RefusedError, match=r"^IP_REFUSED: "):
+        await brevo.check()
+    assert crm.contacts == {}
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize(
+    "message",
+    ["Unrecognized IP address 1.2.3.4", "see https://app.brevo.com/security/authorised_ips", "not in your Authorized IPs"],
+)
+async def test_an_unknown_address_is_known_by_either_half_of_what_brevo_says(crm, brevo, status, message):
+    answers(crm, status, {"code": "unauthorized", "message": message})
+    with pytest.raises(RefusedError, match=r"^IP_REFUSED: "):
+        await deliver(brevo)
+
+
+@pytest.mark.parametrize("message", ["Key not found", "API Key is not enabled", "authentication not found in headers", None])
+async def test_no_other_401_is_taken_for_an_unknown_address(crm, brevo, message):
+    answers(crm, 401, {"code": "unauthorized", "message": message})
+    with pytest.raises(RefusedError, match=r"^REFUSED: "):
+        await deliver(brevo, LASTNAME="Lipp")
+
+
+async def test_the_error_of_an_unknown_address_quotes_no_person(crm, brevo):
+    answers(crm, 401, {"message": "unrecognised IP address for Ada ada@example.com"})
+    with pytest.raises(RefusedError) as caught:
+        await deliver(brevo, FIRSTNAME="Ada")
+    assert "ada" not in str(caught.value).lower()
 
 
 @pytest.mark.parametrize(
@@ -303,10 +557,18 @@ async def test_too_many_requests_pause_as_long_as_brevo_says():
         assert len(crm.contacts) == 1
 
 
+async def test_a_429_of_brevo_says_when_in_seconds_and_nothing_was_done(crm, brevo):
+    crm.next_faults.append(Fault(answer=crm.throttled()))
+    with pytest.raises(ThrottledError) as caught:
+        await deliver(brevo)
+    assert (caught.value.code, caught.value.pause_s) == ("RATE_LIMITED", 1.0)
+    assert crm.contacts == {}
+
+
 @pytest.mark.parametrize("status", [408, 500, 502, 503, 504, 521, 524])
 async def test_a_failing_brevo_is_an_outage(crm, brevo, status):
     answers(crm, status, b"<html>Bad gateway</html>")
-    with pytest.raises(OutageError, match=f"CRM_ERROR: the CRM failed with {status}"):
+    with pytest.raises(OutageError, match=rf"CRM_ERROR: the CRM failed \({status}: "):
         await deliver(brevo)
 
 
@@ -316,14 +578,12 @@ async def test_a_dropped_connection_is_an_outage(crm, brevo):
         await deliver(brevo)
 
 
-async def test_a_brevo_that_does_not_answer_is_an_outage_and_sending_again_makes_no_second_contact(crm, monkeypatch):
+async def test_a_brevo_that_does_not_answer_is_an_outage_and_sending_again_makes_no_second_contact(crm):
     hold = Hold()
     crm.next_faults.append(Fault(applies=True, hold=hold))
-    with monkeypatch.context() as patched:
-        patched.setattr(shell, "REQUEST_TIMEOUT_S", 0.1)
-        async with client(f"{crm.url}/v3") as brevo:
-            with pytest.raises(OutageError, match="TIMEOUT"):
-                await deliver(brevo)
+    async with client(f"{crm.url}/v3", timeout_s=0.1) as brevo:
+        with pytest.raises(OutageError, match="TIMEOUT"):
+            await deliver(brevo)
     assert hold.reached.is_set()
     async with client(f"{crm.url}/v3") as brevo:
         assert await deliver(brevo) == Outcome.delivered("1")
@@ -435,11 +695,40 @@ async def test_the_check_accepts_a_good_key_and_changes_nothing(crm, brevo):
     assert len(crm.contacts) == 1
 
 
-async def test_the_check_costs_none_of_the_requests_that_are_few():
-    async with BrevoSandbox(key=KEY) as crm, client(f"{crm.url}/v3") as brevo:
+async def test_nothing_we_do_costs_any_of_the_100_requests_an_hour():
+    limits = {"key": KEY, "list_ids": {LIST}, "contacts_per_second": 100}
+    async with BrevoSandbox(**limits) as crm, client(f"{crm.url}/v3", list_id=LIST) as brevo:
         await brevo.check()
+        await deliver(brevo, "ada@example.com", SMS=PHONE)
+        await deliver(brevo, "ada@example.com", "1", SMS=PHONE)
+        await deliver(brevo, "bob@example.com", SMS=PHONE)
+        await deliver(brevo, "bob@example.com", "77", SMS="none")
+        async with client(f"{crm.url}/v3", list_id=9) as misled:
+            for ask in (misled.check, lambda: deliver(misled)):
+                with pytest.raises(RefusedError):
+                    await ask()
         assert [window.used for window in crm.others_limit.windows] == [0]
-        assert [window.used for window in crm.contacts_limit.windows] == [1, 1]
+        assert [window.used for window in crm.contacts_limit.windows] == [len(crm.requests)] * 2
+
+
+async def test_the_check_looks_for_the_list(crm):
+    async with client(f"{crm.url}/v3", list_id=LIST) as brevo:
+        assert await brevo.check() == f"key accepted, list {LIST} found"
+    async with client(f"{crm.url}/v3", list_id=9) as brevo:
+        with pytest.raises(
+            RefusedError, match=r"^MISCONFIGURED: Brevo has no list 9: check BREVO_LIST_ID \(404: List ID does not"
+        ):
+            await brevo.check()
+
+
+@pytest.mark.parametrize(
+    ("status", "body"), [(204, None), (200, None), (200, b"<html>"), (200, {"id": 8}), (200, [LIST]), (405, {"id": LIST})]
+)
+async def test_the_check_does_not_take_something_else_for_the_list(crm, status, body):
+    crm.next_faults.append(Fault(lambda call: "lists" in call.path, answer=Answer(status, body)))
+    async with client(f"{crm.url}/v3", list_id=LIST) as brevo:
+        with pytest.raises(RefusedError, match=f"NOT_FOUND: .*{status}.* check BREVO_BASE_URL"):
+            await brevo.check()
 
 
 async def test_the_check_refuses_a_wrong_key(crm):
@@ -456,6 +745,48 @@ async def test_the_check_does_not_take_something_else_for_brevo(crm, brevo, stat
     answers(crm, status, body)
     with pytest.raises(RefusedError, match=f"NOT_FOUND: .*{status}.* check BREVO_BASE_URL"):
         await brevo.check()
+
+
+# The account, as it is configured.
+
+
+@pytest.fixture
+def settings(monkeypatch, tmp_path):
+    """Sets one, in an environment without any of Brevo's."""
+    monkeypatch.chdir(tmp_path)  # where no .env is
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    for name in [name for name in os.environ if name.upper().startswith("BREVO_")]:
+        monkeypatch.delenv(name)
+    return monkeypatch.setenv
+
+
+def test_without_a_key_there_is_no_account(settings):
+    settings("BREVO_LIST_ID", "7")
+    assert account() is None
+
+
+async def test_an_account_speaks_to_its_url_with_its_key_and_its_list(crm, settings):
+    settings("BREVO_API_KEY", KEY)
+    settings("BREVO_BASE_URL", f"{crm.url}/v3/")
+    settings("BREVO_LIST_ID", str(LIST))
+    settings("BREVO_REQUESTS_PER_SECOND", "0")
+    configured = account()
+    async with configured.open(None) as (brevo, _):
+        assert await deliver(brevo) == Outcome.delivered("1")
+    assert crm.contacts[1].list_ids == {LIST}
+    assert dict(configured.default_fields) == {"FIRSTNAME": "first_name", "LASTNAME": "last_name", "SMS": "phone"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("BREVO_BASE_URL", "http://api.brevo.com/v3"), ("BREVO_BASE_URL", "api.brevo.com"), ("BREVO_LIST_ID", "newsletter")],
+)
+def test_a_wrong_setting_is_named(settings, name, value):
+    settings("BREVO_API_KEY", KEY)
+    settings(name, value)
+    with pytest.raises(ConfigurationError, match=f"^{name}: ") as caught:
+        account()
+    assert KEY not in str(caught.value)
 
 
 # Everybody.

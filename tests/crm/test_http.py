@@ -13,6 +13,7 @@ import tracemalloc
 import zlib
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from urllib.parse import parse_qsl
 
 import aiohttp
 import pytest
@@ -20,8 +21,8 @@ from aiohttp.client_proto import ResponseHandler
 from multidict import CIMultiDict
 
 from worker.crm import http as shell
-from worker.crm.http import DEFAULT_PAUSE_S, LONGEST_PAUSE_S, SHORTEST_PAUSE_S, Http, require_https, retry_after_s
-from worker.errors import ConfigurationError, LaneError, NotSentError, OutageError, RefusedError, ThrottledError
+from worker.crm.http import DEFAULT_PAUSE_S, LONGEST_PAUSE_S, SHORTEST_PAUSE_S, Http, require_https, retry_after_s, usable
+from worker.errors import ConfigurationError, HeldBackError, LaneError, NotSentError, OutageError, RefusedError, ThrottledError
 from worker.pace import Pace
 
 KEY = "xkeysib-0123456789abcdef"
@@ -85,28 +86,33 @@ def whole(status, body=b"", *headers):
 
 
 @asynccontextmanager
-async def opened(base_url, headers=None, *, concurrency=2):
-    pace = Pace(None, "crm", None)
-    async with Http(base_url, {"api-key": KEY} if headers is None else headers, concurrency=concurrency, pace=pace) as http:
+async def opened(base_url, headers=None, *, timeout_s=10.0):
+    """A shell that waits for what never comes fails its test, and does not hold up the others."""
+    headers = {"api-key": KEY} if headers is None else headers
+    async with Http(base_url, headers, pace=Pace(None, "crm", None), timeout_s=timeout_s) as http:
         yield http
 
 
-async def ask(answer, method="POST", tls=None):
+def parts(request):
+    """The lines of the head, and the body."""
+    head, _, body = request.partition(b"\r\n\r\n")
+    return head.decode().split("\r\n"), body
+
+
+def headers(lines, name):
+    return [line.partition(": ")[2] for line in lines if line.lower().startswith(f"{name.lower()}: ")]
+
+
+async def ask(answer, method="POST", **options):
     """What the shell makes of a server that answers so."""
-    async with RawServer(answer, tls) as server, opened(server.url) as http:
+    async with RawServer(answer) as server, opened(server.url, **options) as http:
         return await http.request(method, "/contacts", PERSON)
 
 
-async def failure(answer, tls=None):
+async def failure(answer, **options):
     with pytest.raises(LaneError) as caught:
-        await ask(answer, tls=tls)
+        await ask(answer, **options)
     return caught.value
-
-
-@pytest.fixture(autouse=True)
-def _nothing_lasts(monkeypatch):
-    """A shell that waits for what never comes fails its test, and does not hold up the others."""
-    monkeypatch.setattr(shell, "REQUEST_TIMEOUT_S", 10.0)
 
 
 # What is sent.
@@ -115,12 +121,69 @@ def _nothing_lasts(monkeypatch):
 async def test_a_request_carries_the_key_the_body_and_our_name():
     async with RawServer(whole(200, b"{}")) as server, opened(f"{server.url}/v3/") as http:
         await http.request("PUT", "/contacts/7", PERSON, identifierType="contact_id")
-    head, _, body = server.heard[0].partition(b"\r\n\r\n")
-    lines = head.decode().split("\r\n")
+    lines, body = parts(server.heard[0])
     assert lines[0] == "PUT /v3/contacts/7?identifierType=contact_id HTTP/1.1"
     assert {f"api-key: {KEY}", "Accept: application/json", "Content-Type: application/json"} <= set(lines)
     assert any(line.startswith("User-Agent: crm-sync/") for line in lines)
     assert json.loads(body) == PERSON
+
+
+async def test_bytes_are_sent_as_they_are_and_called_json_unless_a_header_says_otherwise():
+    signed = b'{ "email":"ada@example.com" }'  # spaces that writing it anew would lose, and a signature with them
+    async with RawServer(whole(200, b"{}")) as server, opened(server.url) as http:
+        await http.send("POST", "/webhook/crm", signed)
+        await http.send("POST", "/webhook/crm", b"<a/>", headers={"Content-Type": "text/xml"})
+    for request, body, content_type in zip(server.heard, [signed, b"<a/>"], ["application/json", "text/xml"], strict=True):
+        lines, sent = parts(request)
+        assert (sent, headers(lines, "Content-Type")) == (body, [content_type])
+
+
+async def test_a_form_is_sent_as_browsers_do():
+    form = {"grant_type": "client_credentials", "client_secret": "a b&c=d/é"}
+    async with RawServer(whole(200, b"{}")) as server, opened(server.url) as http:
+        await http.send("POST", "/oauth/v2/token", form=form)
+    lines, body = parts(server.heard[0])
+    assert headers(lines, "Content-Type") == ["application/x-www-form-urlencoded"]
+    assert dict(parse_qsl(body.decode(), strict_parsing=True)) == form
+
+
+async def test_headers_of_one_request_are_beside_those_of_all_and_leave_no_trace():
+    async with RawServer(whole(200, b"{}")) as server, opened(server.url) as http:
+        await http.send("POST", "/contacts", PERSON, headers={"Authorization": "Bearer once"})
+        await http.send("POST", "/contacts", PERSON)
+    first, second = (parts(request)[0] for request in server.heard)
+    assert (headers(first, "Authorization"), headers(first, "api-key")) == (["Bearer once"], [KEY])
+    assert (headers(second, "Authorization"), headers(second, "api-key")) == ([], [KEY])
+
+
+async def test_a_header_of_one_request_takes_the_place_of_the_common_one():
+    async with RawServer(whole(200, b"{}")) as server, opened(server.url) as http:
+        await http.send("GET", "/contacts", headers={"Accept": "text/plain"})
+    assert headers(parts(server.heard[0])[0], "Accept") == ["text/plain"]
+
+
+async def test_a_query_says_what_it_was_given():
+    async with RawServer(whole(200, b"{}")) as server, opened(server.url) as http:
+        await http.send("GET", "/contacts", query={"search": "a b&c=é+1", "limit": "1"})
+    target = parts(server.heard[0])[0][0].split()[1]
+    assert dict(parse_qsl(target.partition("?")[2], strict_parsing=True)) == {"search": "a b&c=é+1", "limit": "1"}
+
+
+async def test_no_request_is_sent_before_its_slot_and_none_without_one():
+    class Full:
+        async def slot(self):
+            raise HeldBackError("the account's limit is used up for now", 7.0)
+
+    async with RawServer(whole(200)) as server, Http(server.url, {}, pace=Full()) as http:
+        with pytest.raises(HeldBackError):
+            await http.send("POST", "/contacts", PERSON)
+    assert server.heard == []
+
+
+async def test_a_shell_that_is_not_open_is_a_mistake_of_ours():
+    http = Http("https://crm.example", {}, pace=Pace(None, "crm", None))
+    with pytest.raises(RuntimeError, match="not open"):
+        await http.send("GET", "/contacts")
 
 
 async def test_no_cookie_is_kept():
@@ -158,7 +221,52 @@ async def test_whatever_speaks_of_the_contact_comes_back_with_its_status(status)
 async def test_a_status_that_speaks_of_everybody_is_an_error_of_the_lane(status, error, code):
     raised = await failure(whole(status, b'{"message": "said so"}'))
     assert (type(raised), raised.code) == (error, code)
-    assert raised.reason.endswith(": said so") or code == "REDIRECTED"
+    assert raised.reason.endswith(f"({status}: said so)") or code == "REDIRECTED"
+
+
+@pytest.mark.parametrize("status", [200, 302, 401, 402, 403, 408, 429, 500, 503, 999])
+async def test_send_judges_nothing(status):
+    async with RawServer(whole(status, b'{"message": "said so"}')) as server, opened(server.url) as http:
+        answer = await http.send("POST", "/contacts", PERSON)
+    assert (answer.status, answer.said("message")) == (status, "said so")
+
+
+async def test_usable_says_of_an_answer_what_request_would():
+    async with RawServer(whole(401, b'{"message": "Ada is not you"}')) as server, opened(server.url) as http:
+        answer = await http.send("POST", "/contacts", PERSON)
+        with pytest.raises(RefusedError) as asked:
+            await http.request("POST", "/contacts", PERSON)
+    with pytest.raises(RefusedError) as judged:
+        usable(answer, PERSON)
+    assert str(judged.value) == str(asked.value) == "REFUSED: the CRM refuses everybody (401: *** is not you)"
+
+
+@pytest.mark.parametrize("name", ["X-HubSpot-Correlation-Id", "X-Request-Id", "X-Correlation-Id", "CF-Ray"])
+async def test_an_answer_is_labelled_with_the_id_its_support_finds_it_by(name):
+    assert (await ask(whole(400, b"{}", f"{name}: 4f0c-77"))).label == "400, request 4f0c-77"
+
+
+async def test_a_header_that_names_the_request_counts_before_the_body():
+    body = b'{"correlationId": "of-the-body"}'
+    assert (await ask(whole(400, body))).label == "400, request of-the-body"
+    assert (await ask(whole(400, body, "CF-Ray: of-the-header"))).label == "400, request of-the-header"
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'{"correlationId": null}', b'{"correlationId": 7}', b'{"correlationId": ""}'])
+async def test_an_answer_without_an_id_is_labelled_with_its_status(body):
+    assert (await ask(whole(400, body, "X-Request-Id: "))).label == "400"
+
+
+async def test_a_label_is_one_short_line_whatever_the_id_is():
+    body = json.dumps({"correlationId": "a\u001b[2J\nb" + "c" * MEGABYTE}).encode()
+    label = (await ask(whole(400, body))).label
+    assert label.startswith("400, request a [2J bccc")
+    assert len(label) == len("400, request ") + shell.LONGEST_REQUEST_ID
+
+
+async def test_an_error_names_the_request():
+    error = await failure(whole(503, b'{"message": "down"}', "X-Request-Id: 4f0c"))
+    assert error.reason == "the CRM failed (503, request 4f0c: down)"
 
 
 async def test_a_throttled_answer_says_how_long():
@@ -356,8 +464,7 @@ async def test_a_gzip_bomb_of_one_gigabyte_is_an_outage_and_costs_little_memory(
     assert (type(error), error.code) == (OutageError, "BROKEN_ANSWER")
 
 
-async def test_an_answer_that_drips_ends_by_the_total_timeout(monkeypatch):
-    monkeypatch.setattr(shell, "REQUEST_TIMEOUT_S", 0.2)
+async def test_an_answer_that_drips_ends_by_the_total_timeout():
     drops = 0
 
     async def drip(writer):
@@ -369,21 +476,19 @@ async def test_an_answer_that_drips_ends_by_the_total_timeout(monkeypatch):
             drops += 1
             await asyncio.sleep(0.005)
 
-    async with RawServer(drip) as server, opened(server.url) as http, asyncio.timeout(5):
+    async with RawServer(drip) as server, opened(server.url, timeout_s=0.2) as http, asyncio.timeout(5):
         with pytest.raises(OutageError, match=r"TIMEOUT: no answer within 0\.2 s"):
             await http.request("POST", "/contacts", PERSON)
         await server.answered.wait()
     assert drops > 1
 
 
-async def test_a_server_that_says_nothing_is_an_outage(monkeypatch):
-    monkeypatch.setattr(shell, "REQUEST_TIMEOUT_S", 0.05)
-
+async def test_a_server_that_says_nothing_is_an_outage():
     async def silence(_):
         await asyncio.Event().wait()
 
-    error = await failure(silence)
-    assert (type(error), error.code) == (OutageError, "TIMEOUT")
+    error = await failure(silence, timeout_s=0.05)
+    assert (type(error), str(error)) == (OutageError, "TIMEOUT: no answer within 0.05 s")
 
 
 # What never reached the CRM.
@@ -511,6 +616,23 @@ async def test_an_answer_that_quotes_the_key_does_not_hand_it_on(header, key, qu
     assert answer.text == '{"message": "who is ***?", "id": 7}'
 
 
+async def test_a_key_that_came_later_is_masked_from_then_on():
+    token, secret = "token/of-an-hour", "short"
+    body = json.dumps({"message": f"{token} {token} and {secret}"}).encode()
+    async with RawServer(whole(400, body)) as server, opened(server.url) as http:
+        before = await http.send("POST", "/contacts", PERSON)
+        http.hide(token, secret)
+        after = await http.send("POST", "/contacts", PERSON)
+    assert before.get("message") == f"{token} {token} and short"
+    assert after.get("message") == "*** *** and short"  # what is no longer than a word would mask words
+
+
+async def test_a_key_that_came_later_is_masked_as_php_writes_it_too():
+    async with RawServer(whole(400, rb'{"message": "token\/of-an-hour"}')) as server, opened(server.url) as http:
+        http.hide("token/of-an-hour")
+        assert (await http.send("POST", "/contacts", PERSON)).text == '{"message": "***"}'
+
+
 # How long to wait after a 429.
 
 
@@ -584,6 +706,34 @@ def test_https_and_loopback_are_accepted_as_they_are(url):
     assert require_https("BREVO_BASE_URL", url) == url
 
 
+@pytest.mark.parametrize("url", ["http://mautic", "http://MAUTIC:8080/api", "http://10.0.0.7/"])
+def test_plain_http_is_accepted_for_hosts_that_are_allowed_by_name(url):
+    assert require_https("MAUTIC_BASE_URL", url, allowed={"mautic", "10.0.0.7"}) == url
+
+
+@pytest.mark.parametrize("url", ["http://mautic.example", "http://xmautic", "http://10.0.0.70", "http://mautic@example.com"])
+def test_who_allows_a_host_allows_no_other(url):
+    with pytest.raises(ConfigurationError, match="MAUTIC_BASE_URL"):
+        require_https("MAUTIC_BASE_URL", url, allowed={"mautic", "10.0.0.7"})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://ada:lovelace@crm.example",
+        "https://ada@crm.example",
+        "https://:lovelace@crm.example",
+        "http://127.0.0.1@example.com",
+        "http://127.0.0.1:80@example.com",
+        "http://ada:lovelace@localhost",
+    ],
+)
+def test_a_url_with_a_user_or_a_password_is_refused_and_not_quoted(url):
+    with pytest.raises(ConfigurationError, match=r"^BREVO_BASE_URL: expected a URL without user and password") as caught:
+        require_https("BREVO_BASE_URL", url)
+    assert not [word for word in ("ada", "lovelace", "127.0.0.1") if word in str(caught.value)]
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -597,8 +747,6 @@ def test_https_and_loopback_are_accepted_as_they_are(url):
         "http://api.brevo.com/v3",
         "http://127.0.0.1.example.com",
         "http://localhost.example.com",
-        "http://127.0.0.1@example.com",
-        "http://127.0.0.1:80@example.com",
         "http://example.com#127.0.0.1",
         "http://10.0.0.1",
         "http://0.0.0.0",

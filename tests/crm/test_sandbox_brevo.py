@@ -1,9 +1,5 @@
 """What the fake Brevo does, read by name: its contract with a client."""
 
-import asyncio
-import json
-import signal
-import sys
 from collections import namedtuple
 from urllib.parse import quote
 
@@ -295,6 +291,41 @@ async def test_lists_are_left_by_unlinking(brevo, client):
     assert brevo.contacts[1].list_ids == {2}
 
 
+async def test_a_changed_address_subscribes_again_unless_the_request_says_otherwise(brevo, client):
+    await client.post(email="ana@example.com", emailBlacklisted=True)
+    await client.put(1, attributes={"FIRSTNAME": "Ana"})
+    assert (await client.get("/v3/contacts/1")).body["emailBlacklisted"] is True
+    await client.put(1, attributes={"EMAIL": "new@example.com"}, emailBlacklisted=True)
+    assert (await client.get("/v3/contacts/1")).body["emailBlacklisted"] is True
+    await client.put(1, attributes={"EMAIL": "new@example.com"})
+    assert (await client.get("/v3/contacts/1")).body["emailBlacklisted"] is False
+
+
+async def test_a_blocklisting_is_true_or_false(brevo, client):
+    reply = await client.post(email="ana@example.com", emailBlacklisted="no")
+    assert (reply.status, reply.body["code"]) == (400, "invalid_parameter")
+    assert not brevo.contacts
+
+
+async def test_a_list_says_how_many_are_on_it(client):
+    await client.post(email="ana@example.com", listIds=[2])
+    await client.post(email="ben@example.com", listIds=[1, 2], emailBlacklisted=True)
+    reply = await client.get("/v3/contacts/lists/2")
+    assert reply.status == 200
+    assert {name: reply.body[name] for name in ("id", "name", "totalSubscribers", "totalBlacklisted")} == {
+        "id": 2,
+        "name": "List 2",
+        "totalSubscribers": 2,
+        "totalBlacklisted": 1,
+    }
+
+
+@pytest.mark.parametrize("list_id", ["9", "first", "-1", "1/contacts"])
+async def test_a_list_that_is_not_there_is_a_404(client, list_id):
+    reply = await client.get(f"/v3/contacts/lists/{list_id}")
+    assert (reply.status, reply.body["code"]) == (404, "document_not_found")
+
+
 async def test_contacts_come_in_pages_newest_first(client):
     for number in range(5):
         await client.post(email=f"{number}@example.com")
@@ -312,7 +343,9 @@ async def test_a_deleted_contact_sets_its_identifiers_free_but_not_its_id(client
 
 async def test_other_routes_and_methods_are_errors_in_json(client):
     assert (await client.get("/v3/unheard-of")).status == 404
-    for method, path in [("PATCH", "/v3/contacts"), ("POST", "/v3/account"), ("PATCH", "/v3/contacts/1")]:
+    for method, path in [
+        *(("PATCH", "/v3/contacts"), ("POST", "/v3/account"), ("PATCH", "/v3/contacts/1"), ("DELETE", "/v3/contacts/lists/1")),
+    ]:
         reply = await client.ask(method, path)
         assert (reply.status, reply.body["code"]) == (405, "method_not_allowed")
 
@@ -366,6 +399,16 @@ async def test_a_wrong_key_takes_no_place_but_shows_the_limit(limited):
     assert (reply.status, limit_headers(reply)) == (401, (10, 10, 1))
 
 
+async def test_a_429_for_faults_is_what_a_limit_answers(limited):
+    sandbox, client = limited
+    for number in range(10):
+        await client.post(email=f"{number}@example.com")
+    scripted, own = sandbox.throttled(), await client.get("/v3/contacts")
+    names = [f"x-sib-ratelimit-{name}" for name in ("limit", "remaining", "reset")]
+    assert (scripted.status, scripted.body) == own[:2]
+    assert dict(scripted.headers) == {name: own.headers[name] for name in names}
+
+
 async def test_without_limits_there_are_no_headers_of_them(client):
     assert not [name for name in (await client.get("/v3/contacts")).headers if name.lower().startswith("x-sib")]
 
@@ -394,16 +437,3 @@ async def test_the_control_pages_show_the_state_without_a_key_and_leave_no_trace
         }
         assert (await control.get("/_sandbox/unheard-of")).status == 404
     assert len(brevo.requests) == 3
-
-
-async def test_it_runs_as_a_process_of_its_own_until_sigterm():
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "worker.sandbox.brevo", "--key", KEY, "--no-limit", "--list", "1,2"),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    url = json.loads(await process.stdout.readline())["url"]
-    async with aiohttp.ClientSession(url, headers={"api-key": KEY}) as session:
-        for number in range(12):
-            assert (await Client(session).post(email=f"{number}@example.com", listIds=[1, 2])).status == 201
-        process.send_signal(signal.SIGTERM)
-        assert await process.wait() == 0

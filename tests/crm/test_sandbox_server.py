@@ -21,6 +21,12 @@ class Notebook(Sandbox):
         self.notes.append(call.body)
         return Answer(201, {"notes": len(self.notes)})
 
+    def throttled(self):
+        return Answer(429, {"slow": "down"})
+
+    def refused(self):
+        return Answer(400, {"all": "refused"})
+
     def table(self, name):
         return self.notes if name == "notes" else super().table(name)
 
@@ -35,6 +41,18 @@ async def crm():
 async def session(crm):
     async with aiohttp.ClientSession(crm.url) as session:
         yield session
+
+
+async def statuses(session, requests):
+    """What so many requests were answered; None for a connection that was closed."""
+    answers = []
+    for number in range(requests):
+        try:
+            async with session.post("/notes", json={"number": number}) as response:
+                answers.append(response.status)
+        except aiohttp.ClientError:
+            answers.append(None)
+    return answers
 
 
 async def post(session, body=None):
@@ -168,3 +186,22 @@ async def test_a_long_table_arrives_whole_with_a_row_per_line(crm, session):
         lines = (await response.text()).splitlines()
     assert (lines[0], lines[-1]) == ("[", "]")
     assert [json.loads(line.rstrip(",")) for line in lines[1:-1]] == crm.notes
+
+
+# A bad day.
+
+
+async def test_on_a_bad_day_one_request_is_too_many_one_fails_and_one_loses_its_answer(crm, session):
+    crm.misbehave(every=3)
+    assert await statuses(session, 12) == [201, 201, 201, 429, 201, 201, 503, 201, 201, None, 201, 201]
+    assert [note["number"] for note in crm.notes] == [0, 1, 2, 4, 5, 7, 8, 9, 10, 11], "the lost answer's request took effect"
+
+
+async def test_a_request_with_a_refused_text_is_refused_as_a_whole_however_often_it_comes(crm, session):
+    crm.refuse("Tables; Jr.")
+    people = [{"last_name": "Ruiz"}, {"last_name": "Tables; Jr."}]
+    for _ in range(2):
+        async with session.post("/notes", json={"contacts": people}) as response:
+            assert (response.status, await response.json()) == (400, {"all": "refused"})
+    assert crm.notes == []
+    assert (await post(session, {"contacts": people[:1]}))[0] == 201

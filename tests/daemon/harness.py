@@ -8,7 +8,8 @@ from typing import Any
 import asyncpg
 
 from worker.core.outcome import Contact, Outcome
-from worker.crm.client import Account, Client
+from worker.crm.account import Account
+from worker.crm.client import Client
 from worker.daemon import Daemon
 from worker.database import Database
 from worker.pace import Pace
@@ -17,7 +18,7 @@ from worker.settings import Settings
 TIMEOUT_S = 30.0
 
 
-class ScriptedCrm:
+class ScriptedCrm(Client):
     """A client whose answers the test gives. It keeps what reached it, in order, and who was in flight at once."""
 
     def __init__(self, *, batch_limit: int = 1, concurrency: int = 16) -> None:

@@ -11,7 +11,10 @@ from worker.core.outcome import Contact, Finish, Kind
 from worker.database import Database
 from worker.schema import read_schema
 
-COLUMNS = ["sync_status", "processing_status", "processing_error", "contact_id", "attempts", "due_at", "claimed_by", "synced_at"]
+COLUMNS = (
+    *("sync_status", "processing_status", "processing_error", "contact_id"),
+    *("attempts", "due_at", "claimed_by", "synced_at", "flipped_at"),
+)
 
 
 class Worker:

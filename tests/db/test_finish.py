@@ -38,10 +38,10 @@ async def test_a_finish_writes_what_the_table_says(app, worker, kind, found):
     if FOUND[found] is not None:
         await write(app, contact, sync_status=FOUND[found])
 
-    error = None if kind in (Kind.DELIVERED, Kind.DEFERRED, Kind.ORPHANED) else "CODE: reason"
-    assert await worker.finish(claimed, kind, error=error, remote_id="7", delay_s=600.0)
-
     sync, processing, due, attempts = TRANSITIONS[kind, found]
+    error = None if kind in (Kind.DELIVERED, Kind.DEFERRED, Kind.ORPHANED) else "CODE: reason"
+    assert await worker.finish(claimed, kind, error=error, remote_id="7", delay_s=600.0 if due is LATER else 0.0)
+
     row = await read(app, contact)
     now = await app.fetchval("SELECT clock_timestamp()")
     when = None if row["due_at"] is None else NOW if row["due_at"] <= now else LATER
@@ -69,6 +69,14 @@ async def test_a_retry_is_due_after_its_delay_by_the_database_clock(app, worker)
     assert 290 < await worker.contacts.next_due_s() <= 300
     assert await worker.claim() == []
     assert await pair(app, contact) == ("Queued", "Queued")
+
+
+async def test_a_contact_held_back_for_a_while_is_due_after_that_and_has_used_no_attempt(app, worker):
+    contact = await insert(app, "Queued")
+    (claimed,) = await worker.claim()
+    await worker.finish(claimed, Kind.DEFERRED, delay_s=60.0)
+    assert 50 < await worker.contacts.next_due_s() <= 60
+    assert (await read(app, contact))["attempts"] == 0
 
 
 async def test_a_stale_worker_cannot_finish(app, worker, other_worker):

@@ -59,6 +59,40 @@ async def test_a_contact_flipped_twice_keeps_its_place_in_line(app):
     assert (await read(app, contact))["due_at"] == before["due_at"]
 
 
+async def test_each_flip_has_a_time_of_its_own(app):
+    contact = await insert(app, "Queued")
+    first = (await read(app, contact))["flipped_at"]
+    await write(app, contact, sync_status="Queued")
+    assert (await read(app, contact))["flipped_at"] > first
+
+
+async def test_a_flip_keeps_its_time_over_claims_and_retries(app, worker):
+    contact = await insert(app, "Queued")
+    flipped_at = (await read(app, contact))["flipped_at"]
+    (claimed,) = await worker.claim()
+    await worker.finish(claimed, Kind.RETRY, error="A: b")
+    (again,) = await worker.claim()
+    assert claimed.flipped_at == again.flipped_at == flipped_at
+    await worker.finish(again, Kind.DELIVERED)
+    assert (await read(app, contact))["flipped_at"] == flipped_at
+
+
+async def test_a_flip_in_flight_has_its_own_time_when_it_is_claimed_after_it(app, worker):
+    contact = await insert(app, "Queued")
+    (claimed,) = await worker.claim()
+    await write(app, contact, sync_status="Queued")
+    await worker.finish(claimed, Kind.DELIVERED)
+    (again,) = await worker.claim()
+    assert again.flipped_at > claimed.flipped_at
+
+
+async def test_a_stale_row_saved_in_flight_does_not_change_the_time_of_the_flip(app, worker):
+    contact = await insert(app, "Queued")
+    (claimed,) = await worker.claim()
+    await write(app, contact, sync_status="Processing", flipped_at=None)
+    assert (await read(app, contact))["flipped_at"] == claimed.flipped_at
+
+
 async def test_a_contact_waiting_for_a_retry_goes_now_when_it_is_flipped(app, worker):
     contact = await insert(app, "Queued")
     (claimed,) = await worker.claim()

@@ -14,8 +14,8 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from worker import migrations
-from worker.crm.client import Account
-from worker.crm.registry import ACCOUNTS
+from worker.crm.account import Account
+from worker.crm.registry import known
 from worker.database import Database, connect, translated
 from worker.errors import ConfigurationError, CrmSyncError, DatabaseTroubleError
 from worker.mapping import defaults, prepare, read_file
@@ -48,7 +48,7 @@ async def _check() -> bool:
     well = True
     async for finding in findings():
         mark = {True: "[green]ok[/]", False: "[red]wrong[/]", None: "[yellow]skipped[/]"}[finding.well]
-        line = Table.grid(Column(width=8), Column(width=20), Column(), padding=(0, 1))
+        line = Table.grid(Column(width=8), Column(width=24), Column(), padding=(0, 1))
         line.add_row(mark, finding.subject, Text(finding.note))
         console.print(line)
         well = well and finding.well is not False
@@ -59,7 +59,8 @@ async def findings() -> AsyncIterator[Finding]:
     """Each check in the order in which one rests on the other; the first that fails among the database's ends it."""
     try:
         settings = read(Settings)
-        for crm in ACCOUNTS:
+        crms = known()
+        for crm in crms:
             read_lane(crm)
     except ConfigurationError as error:
         yield Finding("settings", False, str(error))
@@ -85,7 +86,7 @@ async def findings() -> AsyncIterator[Finding]:
         schema = await read_schema(database)
         for crm in schema.lanes:
             try:
-                account = ACCOUNTS[crm]() if crm in ACCOUNTS else None
+                account = crms[crm]() if crm in crms else None
             except ConfigurationError as error:
                 yield Finding(crm, False, str(error))
                 continue

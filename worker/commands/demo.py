@@ -1,15 +1,15 @@
 """crm-sync demo: the real thing on a machine that has nothing but Python."""
 
 import asyncio
-import json
 import os
 import statistics
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,25 +21,41 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from worker import migrations
-from worker.sandbox.comparison import Row, differences
+from worker.sandbox.comparison import Record, Row, differences, record
 from worker.sandbox.people import Person, people
 from worker.sandbox.postgres import running_postgres
+from worker.sandbox.process import CRMS, ended_after, running_sandbox, settings
 
 SEED = 7
-SINGLES = 100
+SINGLES = 50
 PATIENCE_S = 300.0
-KEY = "xkeysib-demo"
-FLIP_ONE = "UPDATE contacts SET brevo_sync_status = 'Queued' WHERE email = $1"
-FLIP_THE_REST = "UPDATE contacts SET brevo_sync_status = 'Queued' WHERE brevo_sync_status = 'New'"
-OPEN = "SELECT count(*) FROM contacts WHERE brevo_sync_status IN ('Queued', 'Processing')"
+REFUSED = "Tables; Jr."  # a last name that all four refuse, in the middle of whatever batch it comes
+RETRY_DELAY_MINUTES = "0.01"
+QUEUED = ", ".join(f"{crm}_sync_status = 'Queued'" for crm in CRMS)
+FLIP_ONE = f"UPDATE contacts SET {QUEUED} WHERE email = $1"  # noqa: S608 (names of ours)
+FLIP_THE_REST = f"UPDATE contacts SET {QUEUED} WHERE hubspot_sync_status = 'New'"  # noqa: S608
+OPEN = ", ".join(f"count(*) FILTER (WHERE {crm}_sync_status IN ('Queued', 'Processing')) AS {crm}" for crm in CRMS)
+REMOTE_ID = {crm: "n8n_workflow_id" if crm == "n8n" else f"{crm}_contact_id" for crm in CRMS}
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of everybody at one CRM. rate: contacts a second; latencies: from flip to arrival, in ms, sorted."""
+
+    rows: list[Row]
+    records: list[Record]
+    requests: int
+    rate: float
+    latencies: list[float]
 
 
 @click.command()
 @click.option("--contacts", default=10_000, show_default=True, type=click.IntRange(200, 1_000_000))
 def demo(*, contacts: int) -> None:
-    """Delivers sample contacts to a sandbox Brevo, from an embedded PostgreSQL, with a real worker process.
+    """Delivers sample contacts to four sandbox CRMs, from an embedded PostgreSQL, with a real worker process.
 
-    Exits 1 unless every contact ended as it should: the table is compared with what the sandbox holds.
+    It is a bad day: each CRM answers one request with "too many requests", fails on one, loses one answer, and refuses some
+    contacts for good. Exits 1 unless every contact ended as it should at every CRM, compared one by one with what they hold.
     """
     console = Console()
     with tempfile.TemporaryDirectory() as folder, running_postgres() as server:
@@ -56,25 +72,27 @@ async def _show(console: Console, url: str, everybody: list[Person], folder: Pat
         await _insert(app, everybody)
         console.print(f"[bold]1[/]  PostgreSQL runs, its table contacts has {len(everybody):,} rows, and all are New.")
 
-        brevo = await stack.enter_async_context(_sandbox())
-        console.print("[bold]2[/]  A sandbox Brevo listens, with its rate limit off: this is to take seconds.")
+        options = ("--misbehave", "--refuse", REFUSED)
+        sandboxes = {crm: await stack.enter_async_context(running_sandbox(crm, *options)) for crm in CRMS}
+        console.print("[bold]2[/]  Sandboxes of HubSpot, Brevo, Mautic and n8n listen. No rate limits, but a bad day: a 429 each")
+        console.print("   (HubSpot's names no time, so it costs 10 s), a 503, a lost answer, and people whom they refuse.")
 
         log = folder / "worker.log"
-        await stack.enter_async_context(_worker(url, brevo, log))
+        await stack.enter_async_context(_worker(url, sandboxes, log))
         await _worker_is_up(app, log)
         console.print("[bold]3[/]  The worker runs, in a process of its own. From here on there is only SQL:\n")
 
         flipped = await _flip_singles(console, app, everybody)
-        rate = await _flip_the_rest(console, app)
-
+        rates = await _flip_the_rest(console, app)
         async with aiohttp.ClientSession() as http:
-            records = await _get(http, brevo, "contacts")
-            arrivals: dict[str, float] = dict(await _get(http, brevo, "arrivals"))
-        # The clocks of all processes are this machine's.
-        latencies = sorted((arrivals[email] - at) * 1000 for email, at in flipped.items())
-        rows = await _rows(app, everybody)
-        _tell_what_became(console, rows, len(records), rate, latencies)
-        return _tell_differences(console, len(rows), differences(rows, records))
+            results = {
+                crm: await _result(
+                    http, app, crm=crm, sandbox=sandboxes[crm], everybody=everybody, flipped=flipped, rate=rates[crm]
+                )
+                for crm in CRMS
+            }
+        _tell_what_became(console, results)
+        return _tell_differences(console, results)
 
 
 async def _insert(app: asyncpg.Connection, everybody: list[Person]) -> None:
@@ -85,41 +103,66 @@ async def _insert(app: asyncpg.Connection, everybody: list[Person]) -> None:
 
 async def _flip_singles(console: Console, app: asyncpg.Connection, everybody: list[Person]) -> dict[str, float]:
     """Flips some contacts one by one on an otherwise idle system. By email: when, in seconds since 1970."""
-    emails = [person.email for person in everybody if person.kind == "ok" and person.email][:SINGLES]
+    well = [person for person in everybody if person.kind == "ok" and person.last_name != REFUSED]
+    emails = [person.email for person in well if person.email][:SINGLES]
     console.print(f"   [dim]-- {SINGLES} people, one by one[/]")
-    console.print(f"   {FLIP_ONE};\n".replace("$1", "'...'"))
+    console.print(f"   {FLIP_ONE};\n".replace("$1", "'...'"), soft_wrap=True)
     flipped = {}
     for email in emails:
         flipped[email.lower()] = time.time()
         await app.execute(FLIP_ONE, email)
-        await _until_done(app)
+        async with asyncio.timeout(PATIENCE_S):
+            while any((await _open(app)).values()):  # noqa: ASYNC110 (an application has no other way to see)
+                await asyncio.sleep(0.02)
     return flipped
 
 
-async def _until_done(app: asyncpg.Connection) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while await app.fetchval(OPEN):  # noqa: ASYNC110 (an application has no other way to see)
-            await asyncio.sleep(0.02)
+async def _open(app: asyncpg.Connection) -> dict[str, int]:
+    """Contacts that are not done yet, by CRM."""
+    [row] = await app.fetch(f"SELECT {OPEN} FROM contacts")  # noqa: S608 (names of ours)
+    return dict(row)
 
 
-async def _flip_the_rest(console: Console, app: asyncpg.Connection) -> float:
-    """Flips everybody else in one statement and shows how it goes. Contacts a second."""
+async def _flip_the_rest(console: Console, app: asyncpg.Connection) -> dict[str, float]:
+    """Flips everybody else for all CRMs in one statement and shows how it goes. Contacts a second, by CRM."""
     console.print("   [dim]-- everybody else at once[/]")
     console.print(f"   {FLIP_THE_REST};\n", soft_wrap=True)
     started = time.monotonic()
     status = await app.execute(FLIP_THE_REST)
     total = int(status.split()[-1])
-    columns = (TextColumn("   delivering"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    rates: dict[str, float] = {}
+    columns = (TextColumn("   {task.description:8}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
-        bar = progress.add_task("", total=total)
+        bars = {crm: progress.add_task(crm, total=total) for crm in CRMS}
         async with asyncio.timeout(PATIENCE_S):
-            while left := await app.fetchval(OPEN):
-                progress.update(bar, completed=total - left)
+            while len(rates) < len(CRMS):
                 await asyncio.sleep(0.1)
-    return total / (time.monotonic() - started)
+                for crm, left in (await _open(app)).items():
+                    progress.update(bars[crm], completed=total - left)
+                    if not left:
+                        rates.setdefault(crm, total / (time.monotonic() - started))
+    return rates
 
 
-async def _rows(app: asyncpg.Connection, everybody: list[Person]) -> list[Row]:
+async def _result(
+    http: aiohttp.ClientSession,
+    app: asyncpg.Connection,
+    *,
+    crm: str,
+    sandbox: str,
+    everybody: list[Person],
+    flipped: Mapping[str, float],
+    rate: float,
+) -> Result:
+    rows = await _rows(app, crm, everybody)
+    records = [record(crm, there) for there in await _get(http, sandbox, "contacts")]
+    # The clocks of all processes are this machine's.
+    arrivals: dict[str, float] = dict(await _get(http, sandbox, "arrivals"))
+    latencies = sorted((arrivals[email] - at) * 1000 for email, at in flipped.items())
+    return Result(rows, records, (await _get(http, sandbox, "stats"))["requests"], rate, latencies)
+
+
+async def _rows(app: asyncpg.Connection, crm: str, everybody: list[Person]) -> list[Row]:
     malformed = {person.phone for person in everybody if person.kind == "bad_phone"}
     return [
         Row(
@@ -128,34 +171,42 @@ async def _rows(app: asyncpg.Connection, everybody: list[Person]) -> list[Row]:
             row["last_name"],
             row["phone"],
             row["phone"] not in malformed,
-            row["brevo_sync_status"],
-            row["brevo_processing_error"],
-            row["brevo_contact_id"],
+            row["last_name"] == REFUSED,
+            row[f"{crm}_sync_status"],
+            row[f"{crm}_processing_error"],
+            row[REMOTE_ID[crm]],
         )
         for row in await app.fetch("SELECT * FROM contacts")
     ]
 
 
-def _tell_what_became(console: Console, rows: list[Row], records: int, rate: float, latencies: list[float]) -> None:
-    table = Table(show_header=False)
-    table.add_column(no_wrap=True, overflow="ellipsis", max_width=66)
-    table.add_column(justify="right", no_wrap=True)
-    for title, state in (("delivered", "Complete"), ("rejected", "Error")):
-        there = [row for row in rows if row.sync_status == state]
-        table.add_row(title, f"{len(there):,}")
-        for error, count in Counter(row.error for row in there if row.error).most_common():
-            table.add_row(f"  {error}", f"{count:,}")
-    table.add_row("records in the CRM (an address twice in the table is one)", f"{records:,}")
+def _tell_what_became(console: Console, results: Mapping[str, Result]) -> None:
+    table = Table()
+    table.add_column("contacts")
+    for crm in results:
+        table.add_column(crm, justify="right")
+    codes = {crm: Counter((row.sync_status, row.code) for row in result.rows) for crm, result in results.items()}
+    for state in sorted({state for counts in codes.values() for state in counts}, key=str):
+        title = f"{state[0]}: {state[1]}" if state[1] else state[0]
+        table.add_row(title, *(f"{codes[crm][state]:,}" if codes[crm][state] else "" for crm in results))
+    table.add_row("records there (an address is one)", *(f"{len(result.records):,}" for result in results.values()))
     table.add_section()
-    table.add_row("contacts a second", f"{rate:,.0f}")
-    table.add_row("from a flip to the CRM, idle system: median", f"{statistics.median(latencies):.1f} ms")
-    table.add_row("from a flip to the CRM, idle system: 99 % within", f"{latencies[int(len(latencies) * 0.99)]:.1f} ms")
+    table.add_row("requests", *(f"{result.requests:,}" for result in results.values()))
+    table.add_row("contacts a second, all at once", *(f"{result.rate:,.0f}" for result in results.values()))
+    medians = (statistics.median(result.latencies) for result in results.values())
+    table.add_row("flip to CRM, idle: median, ms", *(f"{median:.1f}" for median in medians))
     console.print(table)
 
 
-def _tell_differences(console: Console, contacts: int, problems: list[str]) -> bool:
+def _tell_differences(console: Console, results: Mapping[str, Result]) -> bool:
+    problems = [
+        f"{crm}: {problem}" for crm, result in results.items() for problem in differences(crm, result.rows, result.records)
+    ]
     if not problems:
-        console.print(f"[green]All {contacts:,} contacts ended as they should, compared one by one with what the CRM holds.[/]")
+        contacts = len(next(iter(results.values())).rows)
+        console.print(
+            f"[green]All {contacts:,} contacts ended as they should at all four, compared one by one with what they hold.[/]"
+        )
         return True
     console.print(f"[red]{len(problems):,} did not end as they should. The first of them:[/]")
     for problem in problems[:10]:
@@ -164,39 +215,15 @@ def _tell_differences(console: Console, contacts: int, problems: list[str]) -> b
 
 
 @asynccontextmanager
-async def _sandbox() -> AsyncIterator[str]:
-    arguments = ("-m", "worker.sandbox.brevo", "--port", "0", "--key", KEY, "--no-limit", "--list", "1")
-    process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=asyncio.subprocess.PIPE)
-    async with _ended_after(process):
-        assert process.stdout is not None  # noqa: S101 (it is a pipe)
-        async with asyncio.timeout(PATIENCE_S):
-            yield json.loads(await process.stdout.readline())["url"]
-
-
-@asynccontextmanager
-async def _worker(url: str, brevo: str, log: Path) -> AsyncIterator[None]:
-    environment = {
-        **os.environ,
-        "DATABASE_URL": url,
-        "BREVO_API_KEY": KEY,
-        "BREVO_BASE_URL": f"{brevo}/v3",
-        "BREVO_LIST_ID": "1",
-        "BREVO_REQUESTS_PER_SECOND": "0",
-    }
+async def _worker(url: str, sandboxes: Mapping[str, str], log: Path) -> AsyncIterator[None]:
+    environment = {**os.environ, "DATABASE_URL": url, "BREVO_LIST_ID": "1"}
+    for crm, sandbox in sandboxes.items():
+        environment |= settings(crm, sandbox)
+        environment[f"{crm.upper()}_SYNC_RETRY_DELAY_MINUTES"] = RETRY_DELAY_MINUTES
     with log.open("wb") as stream:
         process = await asyncio.create_subprocess_exec(sys.executable, "-m", "worker", "run", env=environment, stderr=stream)
-    async with _ended_after(process):
+    async with ended_after(process):
         yield
-
-
-@asynccontextmanager
-async def _ended_after(process: asyncio.subprocess.Process) -> AsyncIterator[None]:
-    try:
-        yield
-    finally:
-        with suppress(ProcessLookupError):
-            process.terminate()
-        await process.wait()
 
 
 async def _worker_is_up(app: asyncpg.Connection, log: Path) -> None:
@@ -210,6 +237,6 @@ async def _worker_is_up(app: asyncpg.Connection, log: Path) -> None:
         raise click.ClickException(f"the worker did not start: {said[-2000:]}") from None
 
 
-async def _get(http: aiohttp.ClientSession, brevo: str, what: str) -> Any:
-    async with http.get(f"{brevo}/_sandbox/{what}") as response:
+async def _get(http: aiohttp.ClientSession, sandbox: str, what: str) -> Any:
+    async with http.get(f"{sandbox}/_sandbox/{what}") as response:
         return await response.json()

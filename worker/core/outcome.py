@@ -3,18 +3,20 @@
 Named tuples, because these three are made for every contact, and a frozen dataclass takes four times as long to make.
 """
 
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
 
 class Contact(NamedTuple):
-    """One claimed contact. fields: what is sent, by the CRM's own names."""
+    """One claimed contact. fields: what is sent, by the CRM's own names. flipped_at: names the flip, over all its retries."""
 
     id: Any
     token: int
     attempts: int
     remote_id: str | None
     email: str | None
+    flipped_at: datetime
     fields: dict[str, Any]
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from worker.core.codes import Code
 from worker.core.outcome import Contact, Finish, Kind, Outcome, Verdict
 from worker.core.text import clean, printable
 
@@ -39,12 +40,13 @@ class RetryPolicy:
         """The finish of a contact whose worker died. One that outlived no worker is parked: it may be what kills them."""
         if attempts <= self.max_retries:
             return Finish(contact_id, token, Kind.ORPHANED)
-        error = f"WORKER_DIED: the worker died each of the {attempts} times it had this contact in flight"
+        error = f"{Code.WORKER_DIED}: the worker died each of the {attempts} times it had this contact in flight"
         return Finish(contact_id, token, Kind.REJECTED, error)
 
 
-def deferred(contact: Contact) -> Finish:
-    return Finish(contact.id, contact.token, Kind.DEFERRED)
+def deferred(contact: Contact, delay_s: float = 0.0) -> Finish:
+    """The finish of a contact that was not sent: back in line, in so many seconds."""
+    return Finish(contact.id, contact.token, Kind.DEFERRED, delay_s=delay_s)
 
 
 def describe(contact: Contact, outcome: Outcome) -> str | None:

@@ -1,26 +1,33 @@
 """Brevo, one contact a request.
 
-The batch endpoint never creates and is deprecated from 30 October 2026 on; the import answers nothing per contact. So each
-contact is an upsert of its own: POST with updateEnabled, or PUT by Brevo's id where the row has it, so that a changed email
-address makes no second record. [Brevo's OpenAPI and changelog, 2026-05-12]
+A contact is an upsert of its own: POST with updateEnabled; or, where the row has Brevo's id, a look at the contact and a PUT by
+that id, so that a changed email address makes no second record. The look costs a request and is why nobody is subscribed against
+his will: Brevo takes a contact off its blocklist when its address is updated [Brevo, "Update a contact"], so an address is sent
+only where it changed, and then with the blocklisting that was there.
+
+Why no batches. POST /contacts/batch never creates, fails as a whole for one contact it does not know, and is deprecated from
+30 October 2026 on [Brevo's changelog, 2026-05-12]. POST /contacts/import does both, 8 MB a request, some 50,000 contacts. Singly,
+a million new ones take 28 hours at the 10 requests a second (36,000 an hour) of a General account, 14 at the 20 of an Advanced
+one: that is what the import would win. It is not used because it cannot keep what a row is promised. It answers 202 and a
+processId, and of its contacts never a word but in CSV reports, so that a row learns neither its id nor why it failed. It wants a
+list. How far it is may be asked once in 36 seconds, for /processes shares 100 requests an hour with all else, or is told to a
+public URL: a flip would take minutes. Who has a million to begin with imports them in Brevo, and has crm-sync keep them in step.
 """
 
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from worker.core.codes import Code
 from worker.core.outcome import Contact, Outcome
-from worker.crm.client import Account, Client
-from worker.crm.http import Answer, Http, require_https
-from worker.database import Database
-from worker.errors import DatabaseTroubleError, LaneError, OutageError, RefusedError
-from worker.pace import Pace
+from worker.crm.account import Account, over_http
+from worker.crm.brevo_refusals import judged, not_brevo, refusal, refused_attributes, said, speaks_of_a_list, unknown_list
+from worker.crm.client import Client
+from worker.crm.http import Answer, Http
+from worker.errors import DatabaseTroubleError, LaneError
 from worker.settings import BrevoSettings, read
-
-# Attributes that Brevo holds unique over the account, beside email and ext_id: families and companies share them.
-SHARED = ("SMS", "WHATSAPP", "LANDLINE_NUMBER")
 
 _ID = re.compile(r"[1-9][0-9]{0,18}")
 
@@ -33,20 +40,19 @@ def account() -> Account | None:
     key = settings.brevo_api_key
     if key is None:
         return None
-    base_url = require_https("BREVO_BASE_URL", settings.brevo_base_url)
+    return over_http(
+        "brevo",
+        partial(Brevo, list_id=settings.brevo_list_id),
+        url_setting="BREVO_BASE_URL",
+        base_url=settings.brevo_base_url,
+        headers={"api-key": key.get_secret_value()},
+        default_fields=DEFAULT_FIELDS,
+        requests_per_s=settings.brevo_requests_per_second,
+    )
 
-    @asynccontextmanager
-    async def open_client(database: Database) -> AsyncIterator[tuple[Client, Pace]]:
-        pace = Pace(database, "brevo", settings.brevo_requests_per_second or None)
-        headers = {"api-key": key.get_secret_value()}
-        async with Http(base_url, headers, concurrency=Brevo.concurrency, pace=pace) as http:
-            yield Brevo(http, list_id=settings.brevo_list_id), pace
 
-    return Account(DEFAULT_FIELDS, open_client)
-
-
-class Brevo:
-    """See worker.crm.client.Client."""
+class Brevo(Client):
+    """One account of Brevo."""
 
     batch_limit = 1
     concurrency = 16
@@ -54,108 +60,138 @@ class Brevo:
     def __init__(self, http: Http, *, list_id: int | None = None) -> None:
         """list_id: the list that delivered contacts are put on."""
         self._http = http
-        self._lists = {} if list_id is None else {"listIds": [list_id]}
+        self._list_id = list_id
 
     async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Outcome]:
         return [await self._upsert(contact) for contact in contacts]
 
     async def check(self) -> str:
         """From the contacts' bucket: /account allows 100 requests an hour to everything on the account."""
-        answer = await self._http.request("GET", "/contacts", limit="1")
+        answer = await self._request("GET", "/contacts", limit="1")
         if answer.status != 200 or not isinstance(answer.get("contacts"), list):
-            raise _not_brevo(answer)
-        return "key accepted"
+            raise not_brevo(answer)
+        if self._list_id is None:
+            return "key accepted"
+        await self._find_list(self._list_id)
+        return f"key accepted, list {self._list_id} found"
 
     async def _upsert(self, contact: Contact) -> Outcome:
         email = (contact.email or "").strip()
-        # Brevo takes no null; what is empty here stays as it is there.
-        attributes = {name: value for name, value in contact.fields.items() if not _is_empty(value)}
-        remote_id = contact.remote_id or None
-        answer = await self._write(remote_id, email, attributes)
-        if answer.status == 404 and remote_id is not None:
-            # Deleted in Brevo since: it is made anew.
-            remote_id = None
-            answer = await self._write(remote_id, email, attributes)
+        fields = _sent(contact.fields)
+        there: _There | None = None
+        if contact.remote_id:
+            answer = await self._get_contact(contact.remote_id, "contact_id")
+            # With 404 it was deleted in Brevo since, and is made anew.
+            if answer.status != 404 and (there := _there(answer)) is None:
+                return refusal(answer)
 
-        note = None
-        shared = _refused_attributes(answer) & attributes.keys()
-        if shared:
-            note = f"{', '.join(sorted(shared))} was left out: {_said(answer)}"
-            attributes = {name: value for name, value in attributes.items() if name not in shared}
-            answer = await self._write(remote_id, email, attributes)
+        remote_id = there and there.id
+        notes: list[str] = []
+        while body := self._body(there, email, fields):
+            answer = await self._write(there, body)
+            if shared := refused_attributes(answer) & fields.keys():
+                notes.append(f"{', '.join(sorted(shared))} was left out: {said(answer)}")
+                fields = {name: value for name, value in fields.items() if name not in shared}
+            elif answer.status == 404 and there is not None:
+                there = None  # deleted since the look
+            elif answer.status == 204:
+                remote_id = there.id if there else await self._find_id(email)
+                break
+            else:
+                remote_id = _id(answer)
+                if remote_id is None:
+                    await self._refuse_an_unknown_list(answer)
+                    return refusal(answer)
+                break
+        return Outcome.delivered(remote_id, Code.FIELD_NOT_SENT if notes else None, "; ".join(notes) or None)
 
-        if answer.status == 204:
-            remote_id = remote_id or await self._find_id(email)
-        else:
-            remote_id = _id(answer)
-            if remote_id is None:
-                return _refusal(answer)
-        return Outcome.delivered(remote_id, None if note is None else "FIELD_NOT_SENT", note)
+    def _body(self, there: "_There | None", email: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """What is to be written: nothing where the contact is there and nothing is known of it but its address."""
+        attributes = dict(fields)
+        body: dict[str, Any] = {}
+        if (ext_id := attributes.pop("EXT_ID", None)) is not None:
+            body["ext_id"] = str(ext_id)
+        if there is None:
+            # Whether getId spares the look for the id, or is for merges only, is not documented; it does no harm.
+            body |= {"email": email, "updateEnabled": True, "getId": True}
+        elif there.email != email.lower():
+            attributes["EMAIL"] = email
+            if there.is_blocklisted:
+                body["emailBlacklisted"] = True
+        if attributes:
+            body["attributes"] = attributes
+        if self._list_id is not None:
+            body["listIds"] = [self._list_id]
+        return body
 
-    async def _write(self, remote_id: str | None, email: str, attributes: Mapping[str, Any]) -> Answer:
-        if remote_id is None:
-            body = {"email": email, "attributes": attributes, "updateEnabled": True, **self._lists}
-            return await self._http.request("POST", "/contacts", body)
-        body = {"attributes": {**attributes, "EMAIL": email}, **self._lists}
-        return await self._http.request("PUT", f"/contacts/{quote(remote_id, safe='')}", body, identifierType="contact_id")
+    async def _write(self, there: "_There | None", body: Mapping[str, Any]) -> Answer:
+        if there is None:
+            return await self._request("POST", "/contacts", body)
+        return await self._request("PUT", f"/contacts/{there.id}", body, identifierType="contact_id")
 
     async def _find_id(self, email: str) -> str | None:
         """An update is answered with nothing. The contact is delivered whether its id is found or not."""
         try:
-            answer = await self._http.request("GET", f"/contacts/{quote(email, safe='')}", identifierType="email_id")
+            return _id(await self._get_contact(email, "email_id"))
         except (LaneError, DatabaseTroubleError):
             return None
-        return _id(answer)
+
+    async def _get_contact(self, identifier: str, identifier_type: str) -> Answer:
+        return await self._request("GET", f"/contacts/{quote(identifier, safe='')}", identifierType=identifier_type)
+
+    async def _refuse_an_unknown_list(self, answer: Answer) -> None:
+        """Raises RefusedError if that is why.
+
+        Which words Brevo has for a list that is not there is not documented, and a text that speaks of lists may be about this
+        contact alone. So the list itself is asked for.
+        """
+        if self._list_id is not None and speaks_of_a_list(answer):
+            await self._find_list(self._list_id)
+
+    async def _find_list(self, list_id: int) -> None:
+        """Raises RefusedError if there is none. From the contacts' bucket too."""
+        answer = await self._request("GET", f"/contacts/lists/{list_id}")
+        if answer.status in (400, 404):
+            raise unknown_list(list_id, answer)
+        if answer.status != 200 or answer.get("id") != list_id:
+            raise not_brevo(answer)
+
+    async def _request(self, method: str, path: str, body: object = None, **query: str) -> Answer:
+        return judged(await self._http.send(method, path, body, query=query), body)
+
+
+class _There(NamedTuple):
+    """A contact in Brevo. email: in lower case, as Brevo keeps it; None where it has none."""
+
+    id: str
+    email: str | None
+    is_blocklisted: bool
+
+
+def _sent(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """What is sent of the fields.
+
+    Brevo takes no null; what is empty here stays as it is there. Its names are upper-case, and others it ignores without a word.
+    The address goes its own way.
+    """
+    named = {name.upper(): value for name, value in fields.items() if not _is_empty(value)}
+    named.pop("EMAIL", None)
+    return named
 
 
 def _is_empty(value: object) -> bool:
     return value is None or (isinstance(value, str) and not value.strip())
 
 
+def _there(answer: Answer) -> _There | None:
+    """The contact in the answer to a look."""
+    remote_id, email = _id(answer), answer.get("email")
+    if remote_id is None:
+        return None
+    return _There(remote_id, email.lower() if isinstance(email, str) else None, answer.get("emailBlacklisted") is True)
+
+
 def _id(answer: Answer) -> str | None:
     """The id in a success. Anything else that has such a status is a login page, a proxy or half an answer."""
     value = answer.get("id") if answer.status in (200, 201) else None
     return str(value) if isinstance(value, int | str) and _ID.fullmatch(str(value)) else None
-
-
-def _duplicates(answer: Answer) -> set[str]:
-    """Which identifiers another contact has, in Brevo's words.
-
-    By metadata, not by code: since May 2026 duplicates come as invalid_parameter too.
-    """
-    metadata = answer.get("metadata")
-    names = metadata.get("duplicate_identifiers") if isinstance(metadata, dict) else None
-    return {name for name in names if isinstance(name, str)} if isinstance(names, list) else set()
-
-
-def _refused_attributes(answer: Answer) -> set[str]:
-    """Which of the shared attributes are why the contact was refused: another contact has it, or it is no phone number."""
-    if answer.status != 400:
-        return set()
-    if duplicates := {name.upper() for name in _duplicates(answer)}:
-        return duplicates if duplicates <= set(SHARED) else set()
-    return set(SHARED) if "phone" in _said(answer).lower() else set()
-
-
-def _refusal(answer: Answer) -> Outcome:
-    """An answer that is no success. Raises LaneError where it is not about this contact."""
-    said = f"{answer.status}: {_said(answer)}"
-    if duplicates := _duplicates(answer):
-        names = ", ".join(sorted(duplicates))
-        return Outcome.rejected("DUPLICATE", f"another contact in Brevo has the same {names} ({said})")
-    if answer.status == 425:
-        return Outcome.failed("TOO_EARLY", f"Brevo is still working on this contact ({said})")
-    if answer.status in (404, 405, 406):
-        raise _not_brevo(answer)
-    if answer.status >= 400:
-        return Outcome.rejected("REJECTED", f"Brevo refused the contact ({said})")
-    raise OutageError("BROKEN_ANSWER", f"Brevo answered {answer.status} without what it documents for it")
-
-
-def _not_brevo(answer: Answer) -> RefusedError:
-    # Without what was said: a page that is not Brevo's can quote the contact.
-    return RefusedError("NOT_FOUND", f"what answered {answer.status} is not Brevo's API: check BREVO_BASE_URL")
-
-
-def _said(answer: Answer) -> str:
-    return answer.said("code", "message")

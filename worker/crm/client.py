@@ -1,38 +1,31 @@
 """What a lane needs of a CRM."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
-from typing import Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 from worker.core.outcome import Contact, Outcome
-from worker.database import Database
-from worker.pace import Pace
+from worker.errors import LaneError
 
 
-class Client(Protocol):
-    """One CRM account. batch_limit: contacts in one request; concurrency: requests at a time."""
+class Client(ABC):
+    """One CRM account. A fifth CRM is a class like this one, registered by an entry point; see the README.
 
-    batch_limit: int
-    concurrency: int
-
-    async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Outcome]:
-        """Upserts at most batch_limit contacts, no address among them twice. One outcome each, in their order.
-
-        Raises LaneError when it can say nothing about the contacts.
-        """
-        ...
-
-    async def check(self) -> str:
-        """Proves the credentials without changing anything. A few words for people. Raises LaneError."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """One CRM account, configured. default_fields: CRM field -> column, for tables that have it. open: its client and pace, for
-    as long as the lane lives.
+    batch_limit: contacts in one request; concurrency: requests at a time. exclusive_addresses: the CRM would make two
+    records of one address in two requests at once, so that no two are under way with the same one, over all workers.
     """
 
-    default_fields: Mapping[str, str]
-    open: Callable[[Database], AbstractAsyncContextManager[tuple[Client, Pace]]]
+    batch_limit: int = 1
+    concurrency: int = 4
+    exclusive_addresses: bool = False
+
+    @abstractmethod
+    async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Outcome | LaneError]:
+        """Upserts at most batch_limit contacts, all with a valid address, and none of them twice.
+
+        An outcome each, in their order; or a LaneError for those of whom nothing can be said. When that is all of them it may
+        be raised. Those that share a BatchRefusedError come again in halves.
+        """
+
+    @abstractmethod
+    async def check(self) -> str:
+        """Proves the credentials without changing anything. A few words for people. Raises LaneError."""

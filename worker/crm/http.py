@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -14,7 +14,8 @@ import aiohttp
 from multidict import CIMultiDictProxy
 
 from worker import __version__
-from worker.core.text import MASK, clean
+from worker.core.codes import Code
+from worker.core.text import MASK, clean, printable
 from worker.errors import ConfigurationError, NotSentError, OutageError, RefusedError, ThrottledError
 from worker.pace import Pace
 
@@ -27,6 +28,9 @@ SHORTEST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 3600.0
 DEFAULT_PAUSE_S = 10.0  # HubSpot's own SDK waits so long where a 429 says nothing
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+# By these a CRM's support finds a request. HubSpot puts its own into the body too.
+REQUEST_ID_HEADERS = ("x-hubspot-correlation-id", "sib-request-id", "x-request-id", "x-correlation-id", "cf-ray")
+LONGEST_REQUEST_ID = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,13 @@ class Answer:
         """A member of the answer's JSON object; None if it is none, or has none."""
         return self.json.get(key) if isinstance(self.json, dict) else None
 
+    @property
+    def label(self) -> str:
+        """What it was, for people and the CRM's support: `400`, or `400, request 4f0c...`."""
+        named = [self.headers.get(name) for name in REQUEST_ID_HEADERS] + [self.get("correlationId")]
+        request_id = next((printable(value, LONGEST_REQUEST_ID) for value in named if isinstance(value, str) and value), "")
+        return f"{self.status}, request {request_id}" if request_id else str(self.status)
+
     def said(self, *keys: str) -> str:
         """What it says for people: those of these members that are plain, else how the body begins. Cut, not cleaned."""
         members = [value for key in keys if isinstance(value := self.get(key), str | int) and value]
@@ -51,21 +62,29 @@ class Answer:
 class Http:
     """Requests to one CRM, at its pace. Opened once, closed at the end."""
 
-    def __init__(self, base_url: str, headers: Mapping[str, str], *, concurrency: int, pace: Pace) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        headers: Mapping[str, str],
+        *,
+        pace: Pace,
+        timeout_s: float = REQUEST_TIMEOUT_S,
+    ) -> None:
+        """headers: of every request, the credentials among them. timeout_s: of a request and its answer together."""
         self._base_url = base_url.rstrip("/")
         self._headers = {"User-Agent": f"crm-sync/{__version__}", "Accept": "application/json", **headers}
-        keys = [word for value in headers.values() for word in value.split() if len(word) >= SHORTEST_KEY]
-        # The second form is how PHP writes a slash into JSON.
-        self._keys = [form.encode() for key in keys for form in (key, key.replace("/", "\\/"))]
-        # The lane bounds what is under way. A tighter pool here would time out in its own queue, which is not the CRM's fault.
-        self._connector_limit = concurrency + 1
+        self._keys: list[bytes] = []
+        for value in headers.values():
+            self.hide(*value.split())
         self._pace = pace
+        self._timeout_s = timeout_s
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> "Http":
-        timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S)
+        timeout = aiohttp.ClientTimeout(total=self._timeout_s, sock_connect=CONNECT_TIMEOUT_S)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self._connector_limit),
+            # The lane bounds what is under way. A pool here would time out in its own queue, which is not the CRM's fault.
+            connector=aiohttp.TCPConnector(limit=0),
             headers=self._headers,
             timeout=timeout,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -77,36 +96,65 @@ class Http:
         if self._session is not None:
             await self._session.close()
 
-    async def request(self, method: str, path: str, body: object = None, **query: str) -> Answer:
-        """One request, when the pace allows. Any answer that speaks about the contact comes back, whatever its status.
+    def hide(self, *keys: str) -> None:
+        """Masks these wherever an answer quotes them. Those of the headers are masked anyway."""
+        # The second form is how PHP writes a slash into JSON.
+        forms = [form for key in keys if len(key) >= SHORTEST_KEY for form in (key, key.replace("/", "\\/"))]
+        self._keys += [form.encode() for form in dict.fromkeys(forms)]
 
-        Raises NotSentError, OutageError (no usable answer, 5xx), RefusedError (3xx, 401, 402, 403), ThrottledError (429).
+    async def request(self, method: str, path: str, body: object = None, **query: str) -> Answer:
+        """Sends, and returns any answer that speaks about the contacts, whatever its status. Raises as send and usable do."""
+        return usable(await self.send(method, path, body, query=query), body)
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        form: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """One request, when the pace allows. Whatever is answered comes back.
+
+        body: bytes are sent as they are, anything else as JSON. headers: of this request, beside those of all. form: sent instead
+        of a body, as HTML forms are. Raises HeldBackError, NotSentError, and OutageError where there is no whole answer.
         """
         if self._session is None:
             raise RuntimeError("the HTTP session is not open")
         await self._pace.slot()
+        content_type = {"Content-Type": "application/json"} if isinstance(body, bytes) else {}
         try:
             async with self._session.request(
-                method, self._base_url + path, json=body, params=query or None, allow_redirects=False
+                method,
+                self._base_url + path,
+                json=None if isinstance(body, bytes) else body,
+                data=body if isinstance(body, bytes) else form,
+                params=query or None,
+                headers={**content_type, **(headers or {})},
+                allow_redirects=False,
             ) as response:
                 content = _masked(await _read(response), self._keys)
                 text = content.decode("utf-8", errors="replace")
-                answer = Answer(response.status, response.headers, text, _parse(content))
+                return Answer(response.status, response.headers, text, _parse(content))
         except aiohttp.InvalidURL as error:
-            raise NotSentError("UNREACHABLE", "no connection: its base URL is no URL") from error
+            raise NotSentError(Code.UNREACHABLE, "no connection: its base URL is no URL") from error
         except aiohttp.ClientConnectorError as error:
-            raise NotSentError("UNREACHABLE", f"no connection: {_plain(error)}") from error
+            raise NotSentError(Code.UNREACHABLE, f"no connection: {_plain(error)}") from error
         except aiohttp.ConnectionTimeoutError as error:
-            raise NotSentError("UNREACHABLE", f"no connection within {CONNECT_TIMEOUT_S:g} s") from error
+            raise NotSentError(Code.UNREACHABLE, f"no connection within {CONNECT_TIMEOUT_S:g} s") from error
         except TimeoutError as error:
-            raise OutageError("TIMEOUT", f"no answer within {REQUEST_TIMEOUT_S:g} s") from error
+            raise OutageError(Code.TIMEOUT, f"no answer within {self._timeout_s:g} s") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise OutageError("BROKEN_ANSWER", f"the connection or the answer broke: {type(error).__name__}") from error
-        return _usable(answer, body)
+            raise OutageError(Code.BROKEN_ANSWER, f"the connection or the answer broke: {type(error).__name__}") from error
 
 
-def require_https(name: str, url: str) -> str:
-    """The URL, if it is one that keys and personal data may be sent to. Raises ConfigurationError naming the setting."""
+def require_https(name: str, url: str, allowed: Collection[str] = ()) -> str:
+    """The URL, if it is one that keys and personal data may be sent to. Raises ConfigurationError naming the setting.
+
+    allowed: hosts that may be spoken to in plain http, beside loopback.
+    """
     try:
         parts = urlsplit(url)
         understood = parts.hostname is not None and parts.scheme in ("http", "https") and parts.port != 0
@@ -114,8 +162,12 @@ def require_https(name: str, url: str) -> str:
         understood = False
     if not understood:
         raise ConfigurationError(f"{name}: expected a URL such as https://api.example.com")
-    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
-        raise ConfigurationError(f"{name}: expected https, for keys and personal data go there; http is for loopback only")
+    if parts.username is not None or parts.password is not None:
+        raise ConfigurationError(f"{name}: expected a URL without user and password: those have settings of their own")
+    if parts.scheme == "http" and parts.hostname not in (*LOOPBACK, *allowed):
+        raise ConfigurationError(
+            f"{name}: expected https, for keys and personal data go there; http is for loopback and for HTTP_ALLOWED_HOSTS"
+        )
     return url
 
 
@@ -174,26 +226,29 @@ def _no_json(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no JSON")
 
 
-def _usable(answer: Answer, body: object) -> Answer:
-    """The answer to this body, if it speaks about the contact."""
+def usable(answer: Answer, body: object = None) -> Answer:
+    """The answer to this body, if it speaks about the contacts.
+
+    Raises OutageError (5xx, 408), RefusedError (3xx, 401, 402, 403), ThrottledError (429).
+    """
     status = answer.status
     if status == 429:
         pause_s = retry_after_s(answer.headers, "Retry-After", "x-sib-ratelimit-reset")
-        raise ThrottledError("RATE_LIMITED", f"too many requests: {_said(answer, body)}", pause_s)
+        raise ThrottledError(Code.RATE_LIMITED, f"too many requests ({answer.label}: {quoted(answer, body)})", pause_s)
     if status in (401, 402, 403):
-        raise RefusedError("REFUSED", f"the CRM refuses everybody with {status}: {_said(answer, body)}")
+        raise RefusedError(Code.REFUSED, f"the CRM refuses everybody ({answer.label}: {quoted(answer, body)})")
     if 300 <= status < 400:
         raise RefusedError(
-            "REDIRECTED",
+            Code.REDIRECTED,
             f"the CRM answered with a redirect ({status}), which is not followed: check its base URL",
         )
     if status >= 500 or status == 408:
-        raise OutageError("CRM_ERROR", f"the CRM failed with {status}: {_said(answer, body)}")
+        raise OutageError(Code.CRM_ERROR, f"the CRM failed ({answer.label}: {quoted(answer, body)})")
     return answer
 
 
-def _said(answer: Answer, body: object) -> str:
-    """What the CRM says, masked where it quotes what it was sent."""
+def quoted(answer: Answer, body: object = None) -> str:
+    """What the CRM says, masked where it quotes this body, which it was sent."""
     said = answer.said("message")
     quotable = said.lower()
     return clean(said, hide=[value for value in _values(body) if value.lower() in quotable])

@@ -1,26 +1,19 @@
-"""A fake Brevo (API v3): its routes, key and limits over an account.
+"""A fake Brevo (API v3): its routes, key and limits over an account."""
 
-`python -m worker.sandbox.brevo` runs it as a process of its own: it prints one JSON line with its url and
-serves until SIGTERM.
-"""
-
-import asyncio
-import json
-import signal
 import time
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import click
-import uvloop
-
 from worker.sandbox.brevo_account import BrevoAccount, BrevoError, Contact
 from worker.sandbox.brevo_limits import HOUR_S, Limit, Window
+from worker.sandbox.credentials import BREVO_KEY
 from worker.sandbox.server import HOST, Answer, Call, Sandbox
 
-KEY = "xkeysib-sandbox"
 CONTACTS = "/v3/contacts"
+LISTS = "/v3/contacts/lists"
+# The body of a real 429 is not known.
+TOO_MANY = (429, "too_many_requests", "The limit of requests has been reached")
 DEFAULT_PAGE = 50
 LARGEST_PAGE = 1000
 
@@ -35,7 +28,7 @@ class BrevoSandbox(Sandbox):
     def __init__(
         self,
         *,
-        key: str = KEY,
+        key: str = BREVO_KEY,
         list_ids: Collection[int] = (),
         contacts_per_second: int | None = 10,
         contacts_per_hour: int | None = 36_000,
@@ -68,6 +61,9 @@ class BrevoSandbox(Sandbox):
                 first[email.lower()] = min(request.wall_s, first.get(email.lower(), request.wall_s))
         return list(first.items())
 
+    def refused(self) -> Answer:
+        return Answer(400, BrevoError(400, "invalid_parameter", "Invalid email address").body)
+
     def stats(self) -> dict[str, Any]:
         return {**super().stats(), "contacts": len(self.contacts), "limit_breaches": self.limit_breaches}
 
@@ -85,12 +81,16 @@ class BrevoSandbox(Sandbox):
         try:
             self._authorise(call)
             if not limit.admit(now_s):
-                # The body of a real 429 is not known.
-                raise BrevoError(429, "too_many_requests", "The limit of requests has been reached")  # noqa: TRY301
+                raise BrevoError(*TOO_MANY)  # noqa: TRY301
             status, body = self._route(call)
         except BrevoError as error:
             status, body = error.status, error.body
         return Answer(status, body, limit.headers(now_s))
+
+    def throttled(self) -> Answer:
+        """A 429 that says to wait a second, for a fault: whatever the limits are."""
+        headers = {"x-sib-ratelimit-limit": "10", "x-sib-ratelimit-remaining": "0", "x-sib-ratelimit-reset": "1"}
+        return Answer(429, BrevoError(*TOO_MANY).body, headers)
 
     def _authorise(self, call: Call) -> None:
         if call.headers.get("api-key") != self.key:
@@ -105,6 +105,8 @@ class BrevoSandbox(Sandbox):
             )
 
     def _route(self, call: Call) -> tuple[int, Any]:
+        if call.path.startswith(f"{LISTS}/"):
+            return self._list(call, call.path.removeprefix(f"{LISTS}/"))
         if call.path.startswith(f"{CONTACTS}/"):
             return self._one(call, call.path.removeprefix(f"{CONTACTS}/"))
         match call.method, call.path:
@@ -129,6 +131,22 @@ class BrevoSandbox(Sandbox):
         else:
             self.account.delete(contact)
         return 204, None
+
+    def _list(self, call: Call, identifier: str) -> tuple[int, Any]:
+        if call.method != "GET":
+            raise BrevoError(405, "method_not_allowed", "Method not allowed")
+        if not identifier.isdecimal() or int(identifier) not in self.account.list_ids:
+            # The status is documented, the words are not.
+            raise BrevoError(404, "document_not_found", "List ID does not exist")
+        subscribers = [contact for contact in self.contacts.values() if int(identifier) in contact.list_ids]
+        blocklisted = [contact for contact in subscribers if contact.is_blocklisted]
+        return 200, LIST_DETAILS | {
+            "id": int(identifier),
+            "name": f"List {identifier}",
+            "totalSubscribers": len(subscribers),
+            "uniqueSubscribers": len(subscribers),
+            "totalBlacklisted": len(blocklisted),
+        }
 
     def _save(self, body: dict[str, Any]) -> tuple[int, Any]:
         contact, is_new = self.account.save(body)
@@ -160,8 +178,10 @@ ACCOUNT_DETAILS = {
     "lastName": "Example",
     "address": {"street": "1 Example Street", "city": "Exampleton", "zipCode": "00000", "country": "France"},
     "plan": [{"type": "free", "credits": 300, "creditsType": "sendLimit"}],
-    "relay": {"enabled": False},
+    "relay": {"enabled": False, "data": {"userName": "owner@example.com", "relay": "smtp-relay.example.com", "port": 587}},
 }
+
+LIST_DETAILS = {"folderId": 1, "createdAt": "2026-01-01T00:00:00.000Z", "dynamicList": False}
 
 
 def _body(call: Call) -> dict[str, Any]:
@@ -174,7 +194,7 @@ def _details(contact: Contact) -> dict[str, Any]:
     return {
         "id": contact.id,
         "email": contact.email,
-        "emailBlacklisted": False,
+        "emailBlacklisted": contact.is_blocklisted,
         "smsBlacklisted": False,
         "whatsappBlacklisted": False,
         "createdAt": _time(contact.created),
@@ -186,36 +206,3 @@ def _details(contact: Contact) -> dict[str, Any]:
 
 def _time(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _numbers(_: click.Context, __: click.Parameter, text: str) -> list[int]:
-    try:
-        return [int(number) for number in text.split(",") if number]
-    except ValueError as error:
-        raise click.BadParameter("numbers with commas between them, such as 1,2") from error
-
-
-async def _serve_until_stopped(sandbox: BrevoSandbox) -> None:
-    stopped = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    async with sandbox:
-        click.echo(json.dumps({"url": sandbox.url}))
-        await stopped.wait()
-
-
-@click.command()
-@click.option("--port", default=0, help="0 takes a free one.", show_default=True)
-@click.option("--key", default=KEY, help="The API key it accepts.", show_default=True)
-@click.option("--no-limit", is_flag=True, help="Answers any number of requests.")
-@click.option("--list", "list_ids", default="", callback=_numbers, help="Ids of the account's lists, such as 1,2.")
-def main(port: int, key: str, no_limit: bool, list_ids: list[int]) -> None:
-    """Serves a fake Brevo on loopback."""
-    limits: dict[str, Any] = {}
-    if no_limit:
-        limits = {"contacts_per_second": None, "contacts_per_hour": None, "others_per_hour": None}
-    uvloop.run(_serve_until_stopped(BrevoSandbox(port=port, key=key, list_ids=list_ids, **limits)))
-
-
-if __name__ == "__main__":
-    main()

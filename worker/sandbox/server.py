@@ -12,7 +12,8 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from functools import partial
 from typing import Any, Self
 
 from aiohttp import web
@@ -113,6 +114,31 @@ class Sandbox(ABC):
     @abstractmethod
     def respond(self, call: Call) -> Answer:
         """Applies a request to the CRM's state."""
+
+    @abstractmethod
+    def throttled(self) -> Answer:
+        """What the vendor answers to too many requests."""
+
+    @abstractmethod
+    def refused(self) -> Answer:
+        """What the vendor answers when something in a request makes it refuse the whole of it."""
+
+    def misbehave(self, every: int = 70) -> None:
+        """A bad day: one request too many, one error, and one answer lost on its way, each once and some requests apart."""
+        faults = (
+            Fault(answer=self.throttled()),
+            Fault(answer=Answer(503, b"<html>503 Service Unavailable</html>", {"Content-Type": "text/html"})),
+            Fault(applies=True, drop=True),
+        )
+        for number, fault in enumerate(faults, 1):
+            self.next_faults.append(replace(fault, matches=partial(self._has_served, number * every)))
+
+    def refuse(self, text: str) -> None:
+        """From now on a request with this text in its body is refused as a whole."""
+        self.standing_faults.append(Fault(lambda call: text in str(call.body), answer=self.refused()))
+
+    def _has_served(self, requests: int, _: Call) -> bool:
+        return self.request_count >= requests
 
     def stats(self) -> dict[str, Any]:
         """What `/_sandbox/stats` shows."""

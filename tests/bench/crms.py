@@ -1,0 +1,51 @@
+"""From a flip to the CRM, contacts a second: the real worker against each sandbox, beside a plain loop over the vendor's SDK."""
+
+import asyncio
+import sys
+import time
+
+import asyncpg
+
+from tests.bench.ours import environment, fill
+from tests.bench.peers.process import running_worker
+from worker.sandbox.process import running_sandbox, settings
+
+CONTACTS = {"hubspot": 20_000, "brevo": 5_000, "mautic": 5_000, "n8n": 5_000}
+WITH_SDK = {"hubspot": 1_000, "brevo": 1_000}
+RUN = (sys.executable, "-m", "tests.bench.run_telling")
+START_TIMEOUT_S = 30
+TIMEOUT_S = 300
+POLL_S = 0.01
+
+
+async def ours(database_url: str, crm: str) -> float:
+    """Contacts a second, from the COMMIT of one statement that flips them all to the last row that says Complete."""
+    await fill(database_url, CONTACTS[crm])
+    app = await asyncpg.connect(database_url)
+    async with running_sandbox(crm) as url:
+        with environment(DATABASE_URL=database_url, **settings(crm, url)):
+            async with running_worker(RUN) as worker:
+                await worker.says("ready", START_TIMEOUT_S)
+                await app.execute("VACUUM ANALYZE contacts")
+                await app.execute(f"UPDATE contacts SET {crm}_sync_status = 'Queued'")
+                started = time.perf_counter()
+                async with asyncio.timeout(TIMEOUT_S):
+                    while await app.fetchval(f"SELECT EXISTS (SELECT FROM contacts WHERE {crm}_due_at IS NOT NULL)"):  # noqa: ASYNC110
+                        await asyncio.sleep(POLL_S)
+                took_s = time.perf_counter() - started
+    complete = await app.fetchval(f"SELECT count(*) FROM contacts WHERE {crm}_sync_status = 'Complete'")
+    await app.close()
+    if complete != CONTACTS[crm]:
+        raise RuntimeError(f"only {complete} of {CONTACTS[crm]} contacts were delivered")
+    return CONTACTS[crm] / took_s
+
+
+async def sdk_loop(crm: str) -> float:
+    """Contacts a second."""
+    async with running_sandbox(crm) as url:
+        arguments = (sys.executable, "-m", "tests.bench.sdk_loop", crm, url, str(WITH_SDK[crm]))
+        process = await asyncio.create_subprocess_exec(*arguments, stdout=asyncio.subprocess.PIPE)
+        out, _ = await process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"the loop over the SDK of {crm} failed")
+    return float(out)

@@ -1,0 +1,121 @@
+"""Every failure by its stable code: what it means, what to do, and whether it passes by itself.
+
+A code begins the text in `processing_error` (`CODE: reason`) and stands in the log; people count, search and alert by it.
+"""
+
+from enum import StrEnum
+from typing import Self
+
+
+class Code(StrEnum):
+    """retried: it is tried again without anybody's doing. lane: it holds up the whole lane, and marks no contact."""
+
+    meaning: str
+    remedy: str
+    retried: bool
+    lane: bool
+
+    def __new__(cls, value: str, meaning: str, remedy: str, retried: bool = False, lane: bool = False) -> Self:
+        code = str.__new__(cls, value)
+        code._value_ = value
+        code.meaning, code.remedy, code.retried, code.lane = meaning, remedy, retried, lane
+        return code
+
+    # Of a contact, until somebody changes something.
+    INVALID_EMAIL = (
+        "INVALID_EMAIL",
+        "the contact has no email address, or none that is valid or that the CRM takes; nothing was written",
+        "correct the address and flip",
+    )
+    REJECTED = "REJECTED", "the CRM refused this contact", "correct what its words name, and flip"
+    DUPLICATE = (
+        "DUPLICATE",
+        "another contact of the CRM has the same identifier",
+        "merge the two in the CRM or correct one of them, and flip",
+    )
+    AMBIGUOUS = (
+        "AMBIGUOUS",
+        "the CRM has several contacts that match, and crm-sync does not guess which one is meant",
+        "merge them in the CRM, and flip",
+    )
+    FIELD_NOT_SENT = (
+        "FIELD_NOT_SENT",
+        "delivered, but without the field that is named: another contact has it, it is none, or the CRM keeps its own",
+        "correct it and flip, or let it be",
+    )
+    WORKER_DIED = (
+        "WORKER_DIED",
+        "the worker died each time it had this contact in flight",
+        "look at its log around those times, then flip",
+    )
+
+    # Of a contact, for now.
+    LOCKED = "LOCKED", "the CRM is changing this contact itself", "nothing; in Error once the retries are used up", True
+    TOO_EARLY = "TOO_EARLY", "the CRM is still working on this contact", "nothing; in Error once the retries are used up", True
+    NOT_ACCOUNTED = (
+        "NOT_ACCOUNTED",
+        "the CRM answered with success, but not for this contact",
+        "nothing; in Error once the retries are used up, and then a matter for the CRM's support",
+        True,
+    )
+    WORKFLOW_FAILED = (
+        "WORKFLOW_FAILED",
+        "the n8n workflow ended with an error",
+        "look at its executions in n8n, correct it, and flip what is in Error",
+        True,
+    )
+
+    # Of a contact while the CRM serves others, else of the lane.
+    CRM_ERROR = "CRM_ERROR", "the CRM failed (5xx)", "nothing, unless it lasts; then see the CRM's status page", True
+    TIMEOUT = "TIMEOUT", "the CRM did not answer in time; it may have applied the request", "nothing, unless it lasts", True
+    BROKEN_ANSWER = (
+        "BROKEN_ANSWER",
+        "the connection broke or the answer made no sense; the CRM may have applied the request",
+        "nothing; if it lasts, look at what stands between crm-sync and the CRM",
+        True,
+    )
+
+    # Of the lane.
+    UNREACHABLE = "UNREACHABLE", "no connection to the CRM", "check its base URL, DNS, TLS and the network", True, True
+    RATE_LIMITED = "RATE_LIMITED", "too many requests", "nothing; the lane goes on when the CRM's pause is over", True, True
+    HELD_BACK = "HELD_BACK", "the lane is pausing or stopping", "nothing", True, True
+    REFUSED = (
+        "REFUSED",
+        "the CRM refuses everybody: the key, its rights, or the account",
+        "correct the credentials; crm-sync tries by itself, at least every minute",
+        True,
+        True,
+    )
+    IP_REFUSED = (
+        "IP_REFUSED",
+        "the key is right, but the CRM does not accept this machine's address",
+        "add the address to the CRM's list of authorised IP addresses, or turn that list off",
+        True,
+        True,
+    )
+    API_DISABLED = (
+        "API_DISABLED",
+        "the CRM's API, or this way of logging in, is turned off",
+        "turn it on in the CRM's configuration",
+        True,
+        True,
+    )
+    UNKNOWN_FIELD = (
+        "UNKNOWN_FIELD",
+        "the mapping names a field that the CRM does not have",
+        "create it in the CRM, or correct the mapping",
+        True,
+        True,
+    )
+    NOT_FOUND = "NOT_FOUND", "what answers is not the CRM's API", "check the base URL", True, True
+    REDIRECTED = "REDIRECTED", "the CRM answered with a redirect, which is not followed", "check the base URL", True, True
+    NOT_READY = "NOT_READY", "the CRM is starting, or being moved", "nothing, unless it lasts", True, True
+    INACTIVE = "INACTIVE", "n8n has no active workflow at this URL", "publish the workflow, or check N8N_WEBHOOK_URL", True, True
+    MISCONFIGURED = (
+        "MISCONFIGURED",
+        "the CRM refuses every request for a reason that only a person can put right",
+        "as its words say; crm-sync tries by itself, at least every minute",
+        True,
+        True,
+    )
+    INTERNAL = "INTERNAL", "an unexpected error of crm-sync", "see the log for its traceback, and report it", True, True

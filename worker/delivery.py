@@ -1,0 +1,231 @@
+"""Deliveries of one lane: contacts in, finishes out.
+
+Whatever comes back is either about a contact, and ends its claim, or about the CRM, and then no contact is marked:
+
+    an outcome            delivered, failed or rejected: the contact's
+    BatchRefusedError     some of these contacts are why: halved, until each that is to blame stands alone
+    OutageError           where the CRM was well since these first failed: they are why, so the same. Else the breaker
+    RefusedError          everybody is refused: the breaker, at once
+    NotSentError          the breaker
+    ThrottledError        a pause of the lane, over all workers
+    HeldBackError         our own pause or stop
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
+
+import structlog
+
+from worker import events
+from worker.core.breaker import Breaker
+from worker.core.codes import Code
+from worker.core.identity import Addressee
+from worker.core.outcome import Contact, Finish, Outcome, Verdict
+from worker.core.retry import RetryPolicy, deferred
+from worker.crm.client import Client
+from worker.errors import (
+    BatchRefusedError,
+    DatabaseTroubleError,
+    HeldBackError,
+    LaneError,
+    OutageError,
+    RefusedError,
+    ThrottledError,
+)
+from worker.pace import Pace
+from worker.session import Session
+
+MOST_SUSPECTS = 10_000
+ADDRESS_BUSY_S = 1.0  # until a contact is tried again whose address another worker has in a request
+
+log = structlog.get_logger()
+
+
+class Deliveries:
+    """Knows when the CRM may be called, calls it, and judges what it says."""
+
+    def __init__(
+        self,
+        crm: str,
+        *,
+        client: Client,
+        session: Session,
+        pace: Pace,
+        policy: RetryPolicy,
+        on_recovery: Callable[[], None],
+    ) -> None:
+        """on_recovery: called when the breaker closes."""
+        self._crm = crm
+        self._client = client
+        self._session = session
+        self._pace = pace
+        self._policy = policy
+        self._on_recovery = on_recovery
+        self._log = log.bind(crm=crm)
+        self._breaker = Breaker()
+        self._paused_until = 0.0
+        self._last_answer = 0.0
+        self._suspects: dict[object, float] = {}  # contacts by id: when the CRM first failed with them
+        self._stopping = False
+        self._requests = asyncio.Semaphore(client.concurrency)
+
+    @property
+    def wait_s(self) -> float:
+        """Seconds until the CRM may be called, 0 if it may."""
+        now = time.monotonic()
+        return max(self._breaker.wait_s(now), self._paused_until - now, 0.0)
+
+    @property
+    def capacity(self) -> int:
+        """How many contacts are worth having in hand."""
+        if not self._breaker.closed:
+            return 1  # a probe: not many at once, or the one that makes the CRM fail would spoil every probe
+        contacts = self._breaker.limit(self._client.concurrency) * self._client.batch_limit
+        # The next ones are at hand when a request ends.
+        return contacts * 2 if self._breaker.unlimited else contacts
+
+    def stop(self) -> None:
+        """Starts no further request. Those that wait for their turn at the pace give up."""
+        self._stopping = True
+        self._pace.release()
+
+    def fail(self) -> None:
+        """An error of our own: the CRM is left alone for a while."""
+        self._trip(Code.INTERNAL, "an unexpected error, see the log", at_once=True)
+
+    async def deliver(self, batch: Sequence[Addressee]) -> list[Finish]:
+        """One request, and more where some of the contacts are why it was refused. A finish for each contact and each twin."""
+        async with self._requests, self._exclusively(batch) as ours:
+            outcomes = await self._outcomes([addressee.contact for addressee in ours])
+        finishes = [finish for pair in zip(ours, outcomes, strict=True) for finish in self._finishes(*pair)]
+        if len(ours) < len(batch):
+            kept = {addressee.address for addressee in ours}
+            busy = [addressee for addressee in batch if addressee.address not in kept]
+            finishes += [deferred(one, ADDRESS_BUSY_S) for person in busy for one in (person.contact, *person.twins)]
+        return finishes
+
+    def _finishes(self, addressee: Addressee, outcome: Outcome | None) -> Iterable[Finish]:
+        """Twins share a delivery. What is said against the one that was sent is not said of them: they come again."""
+        delivered = outcome is not None and outcome.verdict is Verdict.DELIVERED
+        yield self._finish(addressee.contact, outcome)
+        for twin in addressee.twins:
+            yield self._finish(twin, outcome if delivered else None)
+
+    def _finish(self, contact: Contact, outcome: Outcome | None) -> Finish:
+        if outcome is None:
+            return deferred(contact)
+        self._suspects.pop(contact.id, None)
+        return self._policy.finish(contact, outcome, random.random())  # noqa: S311 (jitter is no secret)
+
+    @asynccontextmanager
+    async def _exclusively(self, batch: Sequence[Addressee]) -> AsyncIterator[Sequence[Addressee]]:
+        """Those of the batch whose addresses no other worker has in a request, where that matters to the CRM."""
+        if not self._client.exclusive_addresses or not self._may_send():
+            yield batch
+            return
+        addresses = [addressee.address for addressee in batch]
+        busy = await self._session.lock_addresses(self._crm, addresses)
+        ours = [addressee for addressee in batch if addressee.address not in busy]
+        try:
+            yield ours
+        finally:
+            with suppress(DatabaseTroubleError):  # the session is gone, and its locks with it
+                await self._session.unlock_addresses(self._crm, [addressee.address for addressee in ours])
+
+    def _may_send(self) -> bool:
+        return not self._stopping and self._session.opened.is_set() and self.wait_s == 0
+
+    # What was said.
+
+    async def _outcomes(self, contacts: Sequence[Contact]) -> list[Outcome | None]:
+        """None for what goes back untouched, because nothing was said about it."""
+        if not contacts:
+            return []
+        since = time.monotonic()
+        return await self._settle(await self._ask(contacts), contacts, since)
+
+    async def _ask(self, contacts: Sequence[Contact]) -> Sequence[Outcome | LaneError]:
+        if not self._may_send():
+            return [HeldBackError("the lane was paused or stopped before this request started")] * len(contacts)
+        try:
+            answers = await self._client.deliver(contacts)
+        except LaneError as error:
+            answers = [error] * len(contacts)
+        if any(isinstance(answer, Outcome | BatchRefusedError) for answer in answers):
+            self._last_answer = time.monotonic()
+            if self._breaker.succeeded():
+                self._log.info(events.BREAKER_CLOSED)
+                self._on_recovery()
+        return answers
+
+    async def _settle(
+        self, answers: Sequence[Outcome | LaneError], contacts: Sequence[Contact], since: float
+    ) -> list[Outcome | None]:
+        """since: an answer after that shows that the CRM was well meanwhile."""
+        if not any(isinstance(answer, LaneError) for answer in answers):
+            return list(answers)  # type: ignore[arg-type]
+        settled: list[Outcome | None] = [None] * len(contacts)
+        concerned: dict[LaneError, list[int]] = {}
+        for place, (answer, _) in enumerate(zip(answers, contacts, strict=True)):
+            if isinstance(answer, LaneError):
+                concerned.setdefault(answer, []).append(place)
+            else:
+                settled[place] = answer
+        for error, places in concerned.items():
+            outcomes = await self._judge(error, [contacts[place] for place in places], since)
+            for place, outcome in zip(places, outcomes, strict=True):
+                settled[place] = outcome
+        return settled
+
+    async def _judge(self, error: LaneError, contacts: Sequence[Contact], since: float) -> Sequence[Outcome | None]:
+        match error:
+            case BatchRefusedError():
+                return await self._isolate(error, contacts)
+            case OutageError():
+                if self._last_answer > min(self._suspects.get(contact.id, since) for contact in contacts):
+                    return await self._isolate(error, contacts)
+                self._suspect(contacts, since)
+                self._trip(error.code, error.reason)
+            case HeldBackError():
+                self._paused_until = max(self._paused_until, time.monotonic() + error.pause_s)
+            case ThrottledError():
+                await self._pause(error)
+            case _:
+                self._trip(error.code, error.reason, at_once=isinstance(error, RefusedError))
+        return [None] * len(contacts)
+
+    async def _isolate(self, error: LaneError, contacts: Sequence[Contact]) -> Sequence[Outcome | None]:
+        """Finds those that are to blame: one of n costs at most 2 log2(n) + 1 further requests."""
+        # What may still be at work in the CRM is not sent again at once.
+        if len(contacts) == 1 or (isinstance(error, OutageError) and error.code != Code.CRM_ERROR):
+            rejected = isinstance(error, BatchRefusedError) and not error.retried
+            outcome = Outcome.rejected if rejected else Outcome.failed
+            return [outcome(error.code, error.reason)] * len(contacts)
+        since = time.monotonic()
+        middle = len(contacts) // 2
+        halves = contacts[:middle], contacts[middle:]
+        # Both are asked before either is judged: that one succeeds tells that the other's failure is its own.
+        answers = [await self._ask(half) for half in halves]
+        settled = [await self._settle(said, half, since) for said, half in zip(answers, halves, strict=True)]
+        return [outcome for half in settled for outcome in half]
+
+    def _suspect(self, contacts: Sequence[Contact], since: float) -> None:
+        """A CRM that is down, or a contact that brings it down: the next time it fails with them will tell."""
+        if len(self._suspects) > MOST_SUSPECTS:
+            self._suspects.clear()
+        for contact in contacts:
+            self._suspects.setdefault(contact.id, since)
+
+    def _trip(self, code: str, reason: str, *, at_once: bool = False) -> None:
+        if self._breaker.failed(time.monotonic(), random.random(), at_once=at_once):  # noqa: S311 (jitter is no secret)
+            self._log.error(events.BREAKER_OPENED, code=code, reason=reason)
+
+    async def _pause(self, error: ThrottledError) -> None:
+        until = time.monotonic() + error.pause_s
+        if until > self._paused_until:
+            self._paused_until = until
+            self._log.warning(events.LANE_PAUSED, code=error.code, reason=error.reason, pause_s=round(error.pause_s, 1))
+            await self._pace.pause(error.pause_s)

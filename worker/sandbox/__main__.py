@@ -1,0 +1,56 @@
+"""`python -m worker.sandbox hubspot`: a fake CRM as a process of its own.
+
+It prints one JSON line with its url, and serves until SIGTERM.
+"""
+
+import asyncio
+import json
+import signal
+from collections.abc import Callable, Mapping
+
+import click
+import uvloop
+
+from worker.sandbox.brevo import BrevoSandbox
+from worker.sandbox.hubspot import HubSpotSandbox
+from worker.sandbox.mautic import MauticSandbox
+from worker.sandbox.n8n import N8nSandbox
+from worker.sandbox.server import Sandbox
+
+# Without their limits: for benchmarks and demos, which are to take seconds.
+UNLIMITED: Mapping[str, Callable[[int], Sandbox]] = {
+    "hubspot": lambda port: HubSpotSandbox(port=port, requests_per_ten_seconds=None, requests_per_day=None),
+    "brevo": lambda port: BrevoSandbox(
+        port=port, list_ids={1}, contacts_per_second=None, contacts_per_hour=None, others_per_hour=None
+    ),
+    "mautic": lambda port: MauticSandbox(port=port),
+    "n8n": lambda port: N8nSandbox(port=port),
+}
+
+
+async def _serve_until_stopped(sandbox: Sandbox) -> None:
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    async with sandbox:
+        click.echo(json.dumps({"url": sandbox.url}))
+        await stopped.wait()
+
+
+@click.command()
+@click.argument("crm", type=click.Choice(list(UNLIMITED)))
+@click.option("--port", default=0, help="0 takes a free one.", show_default=True)
+@click.option("--misbehave", is_flag=True, help="A bad day: one request too many, an error, a lost answer.")
+@click.option("--refuse", metavar="TEXT", help="Requests with this text in their body are refused as a whole.")
+def main(crm: str, port: int, misbehave: bool, refuse: str | None) -> None:
+    """Serves a fake CRM on loopback, without the vendor's limits."""
+    sandbox = UNLIMITED[crm](port)
+    if misbehave:
+        sandbox.misbehave()
+    if refuse:
+        sandbox.refuse(refuse)
+    uvloop.run(_serve_until_stopped(sandbox))
+
+
+if __name__ == "__main__":
+    main()

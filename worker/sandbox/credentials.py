@@ -1,0 +1,7 @@
+"""What the sandboxes accept, and where they listen. Apart from them, so that who only talks to one need not load it."""
+
+HUBSPOT_TOKEN = "pat-sandbox-0123456789"  # noqa: S105 (of a fake)
+BREVO_KEY = "xkeysib-sandbox"
+MAUTIC_USERNAME = "sandbox"
+MAUTIC_PASSWORD = "sandbox-password"  # noqa: S105
+N8N_PATH = "crm-sync"

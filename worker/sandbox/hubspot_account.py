@@ -1,0 +1,222 @@
+"""The contacts of a fake HubSpot account and the rules they keep.
+
+HubSpot's documented rules where it has any, else what others captured or measured, else a guess that says so. What a request
+changes is planned for all its inputs before any of it is done, so that a refused one changes nothing.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+STAGE = "lifecyclestage"
+# Only forward through these [HubSpot, contacts guide].
+STAGES = (
+    *("subscriber", "lead", "marketingqualifiedlead", "salesqualifiedlead"),
+    *("opportunity", "customer", "evangelist", "other"),
+)
+WRITABLE = (
+    *("email", "firstname", "lastname", "phone", "mobilephone", "company", "jobtitle", "website", "address", "city", "state"),
+    *("zip", "country", STAGE, "hs_lead_status", "hubspot_owner_id", "hs_language"),
+)
+READ_ONLY = ("hs_object_id", "createdate", "lastmodifieddate", "hs_additional_emails")
+FIRST_ID = 101
+
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_EMAIL = re.compile(rf"[\w!#$%&'*+/=?^`{{|}}~-]+(?:\.[\w!#$%&'*+/=?^`{{|}}~-]+)*@(?:{_LABEL}\.)+[a-z]{{2,63}}")
+
+
+@dataclass(slots=True)
+class Contact:
+    """properties: those that were ever set, an empty text for what was cleared. emails: the additional ones."""
+
+    id: str
+    created: str
+    modified: str
+    properties: dict[str, str] = field(default_factory=dict)
+    emails: list[str] = field(default_factory=list)
+
+    def value(self, name: str) -> str | None:
+        match name:
+            case "hs_object_id":
+                return self.id
+            case "createdate":
+                return self.created
+            case "lastmodifieddate":
+                return self.modified
+            case "hs_additional_emails":
+                return ";".join(self.emails) or None
+        return self.properties.get(name)
+
+
+class Write(NamedTuple):
+    """A change that nothing speaks against any more. contact: None for a new one."""
+
+    contact: Contact | None
+    values: Mapping[str, str]
+
+
+class HubSpotError(Exception):
+    """An answer that is an error. category: None for what HubSpot answers without."""
+
+    def __init__(
+        self,
+        status: int,
+        category: str | None,
+        message: str,
+        *,
+        context: Mapping[str, list[str]] | None = None,
+        errors: list[dict[str, Any]] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        members = {"status": "error", "message": message, "context": context, "errors": errors, "category": category}
+        self.body: dict[str, Any] = {name: member for name, member in members.items() if member is not None}
+
+    @property
+    def category(self) -> str | None:
+        return self.body.get("category")
+
+    def listed(self, trace: str | None = None) -> dict[str, Any]:
+        """As one of the errors of a 207, where captured ones have no `errors`, no `links` and no correlation id."""
+        traces = {} if trace is None else {"objectWriteTraceId": [trace]}
+        context = {**traces, **self.body.get("context", {})}
+        return {"status": "error", "category": self.category, "message": self.body["message"], "context": context}
+
+
+class InvalidError(HubSpotError):
+    """Values that were not valid, of one record or of several."""
+
+    def __init__(self, problems: list[dict[str, Any]]) -> None:
+        """problems: as they stand in the message."""
+        details = [
+            {"message": each["message"], "code": each["error"], "context": {"propertyName": [each["name"]]}} for each in problems
+        ]
+        # Separated without blanks, as captured.
+        listed = json.dumps(problems, separators=(",", ":"), ensure_ascii=False)
+        super().__init__(400, "VALIDATION_ERROR", f"Property values were not valid: {listed}", errors=details)
+        self.problems = problems
+
+
+class HubSpotAccount:
+    """writable: the properties that can be set; add to it what HubSpot calls custom properties."""
+
+    def __init__(self, portal: int = 123) -> None:
+        self.portal = portal
+        self.writable = set(WRITABLE)
+        self.contacts: dict[str, Contact] = {}
+        self.merged: dict[str, str] = {}  # the id of a record that is no more -> of the one it was merged into
+        self._owners: dict[str, str] = {}
+        self._last_id = FIRST_ID - 1
+
+    def by_email(self, email: str) -> Contact | None:
+        """By its primary or one of its additional addresses."""
+        return self.contacts.get(self._owners.get(email.strip().lower(), ""))
+
+    def by_id(self, record_id: str) -> Contact | None:
+        """Of a merged record, the one that it was merged into: a guess where it is read, and not so where it is updated."""
+        return self.contacts.get(self.merged.get(record_id, record_id))
+
+    def plan(self, contact: Contact | None, values: Mapping[str, str], claimed: dict[str, Contact | None]) -> Write:
+        """claimed: addresses that earlier inputs of the same request have taken. Raises HubSpotError."""
+        values = {**values}
+        if problems := self._problems(values):
+            raise InvalidError(problems)
+        if email := values.get("email", "").strip().lower():
+            values["email"] = email
+            owner = self.by_email(email)
+            if owner is not None and owner is not contact:
+                raise _taken(self.portal, email, contact, owner)
+            if email in claimed and (contact is None or claimed[email] is not contact):
+                raise _taken(self.portal, email, contact, claimed[email])
+            claimed[email] = contact
+        elif contact is None and not (values.get("firstname") or values.get("lastname")):
+            raise HubSpotError(400, "VALIDATION_ERROR", "At least one of email, firstname or lastname is needed")  # words guessed
+        return Write(contact, values)
+
+    def apply(self, write: Write) -> Contact:
+        moment = now()
+        contact = write.contact
+        if contact is None:
+            self._last_id += 1
+            contact = self.contacts[str(self._last_id)] = Contact(str(self._last_id), moment, moment)
+        for name, value in write.values.items():
+            if name == "email":
+                self._set_email(contact, value)
+            elif name != STAGE or _moves_forward(contact.properties.get(STAGE), value):
+                contact.properties[name] = value
+        contact.modified = moment
+        return contact
+
+    def add_email(self, contact_id: str, email: str) -> None:
+        """Gives a contact an additional address, as people do in HubSpot's pages."""
+        self.contacts[contact_id].emails.append(email.lower())
+        self._owners[email.lower()] = contact_id
+
+    def merge(self, contact_id: str, into: str) -> None:
+        """One record less; its addresses are additional ones of the other."""
+        gone = self.contacts.pop(contact_id)
+        self.merged[contact_id] = into
+        for email in filter(None, [gone.properties.get("email"), *gone.emails]):
+            self.add_email(into, email)
+
+    def archive(self, contact: Contact) -> None:
+        del self.contacts[contact.id]
+        for email in [contact.properties.get("email", ""), *contact.emails]:
+            self._owners.pop(email, None)
+
+    def _set_email(self, contact: Contact, email: str) -> None:
+        """An additional address becomes the primary one, and the primary one additional: a guess. A new one replaces it."""
+        old = contact.properties.get("email", "")
+        if old == email:
+            return
+        if email in contact.emails:
+            contact.emails[contact.emails.index(email)] = old
+        else:
+            self._owners.pop(old, None)
+        contact.properties["email"] = email
+        if email:
+            self._owners[email] = contact.id
+
+    def _problems(self, values: Mapping[str, str]) -> list[dict[str, Any]]:
+        found = []
+        for name, value in values.items():
+            if name in READ_ONLY:
+                problem = f'"{name}" is a read only property; its value cannot be set.', "READ_ONLY_VALUE"
+            elif name not in self.writable:
+                problem = f'Property "{name}" does not exist', "PROPERTY_DOESNT_EXIST"
+            elif name == "email" and value and not is_email(value):
+                problem = f"Email address {value} is invalid", "INVALID_EMAIL"
+            elif name == STAGE and value and value not in STAGES:
+                problem = f"{value} was not one of the allowed options: [{', '.join(STAGES)}]", "INVALID_OPTION"
+            else:
+                continue
+            found.append({"isValid": False, "message": problem[0], "error": problem[1], "name": name})
+        return found
+
+
+def is_email(text: str) -> bool:
+    """HubSpot's own rule is not known; it refuses endings that are no top-level domain too."""
+    return _EMAIL.fullmatch(text.strip().lower()) is not None
+
+
+def _taken(portal: int, email: str, contact: Contact | None, owner: Contact | None) -> HubSpotError:
+    """As captured of creates, and of writes of a unique property; that a changed address is refused as the latter is a guess."""
+    other = owner.id if owner else "0"
+    if contact is None:
+        context = {"existingId": [other]}
+        return HubSpotError(409, "CONFLICT", f"Contact already exists. Existing ID: {other}", context=context)
+    where = f"portalId={portal}, objectTypeId=ObjectTypeId{{legacyObjectType=CONTACT}}, propertyName=email, value={email}"
+    message = f"Cannot set PropertyValueCoordinates{{{where}}} on {contact.id}. {other} already has that value."
+    return HubSpotError(400, "VALIDATION_ERROR", message)
+
+
+def _moves_forward(old: str | None, new: str) -> bool:
+    """Empty it can be at any time."""
+    return not old or not new or STAGES.index(new) >= STAGES.index(old)
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,236 @@
+"""The contacts of a fake Mautic and how it matches, merges and writes them.
+
+As read in mautic/mautic at 4.4.13 and 5.1.1: LeadModel, LeadApiController, CustomFieldsApiControllerTrait. From its issues: that
+an address loses doubled dots too [#7963]. Guesses: the words of a refused value, and what a record looks like once deleted.
+"""
+
+import csv
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+LONGEST_TEXT = 191
+# Alias and type of the fields every installation has, all in the group "core" here.
+CORE_FIELDS = {
+    **dict.fromkeys(("title", "firstname", "lastname", "company", "position"), "text"),
+    "email": "email",
+    **dict.fromkeys(("mobile", "phone", "fax"), "tel"),
+    "points": "number",
+    **dict.fromkeys(("address1", "address2", "city", "state", "zipcode", "country"), "text"),
+    **dict.fromkeys(("preferred_locale", "timezone", "website"), "text"),
+}
+
+_TAKEN_OUT = re.compile(r"[^A-Za-z0-9!#$%&'*+\-=?^_`{|}~@.\[\]]")
+_EMAIL = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+")
+_WHERE = re.compile(r"where\[([^]]+)]\[(col|expr|val)]")
+_NUMBER = re.compile(r"\s*[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]+)?\s*", re.IGNORECASE)
+
+
+@dataclass(slots=True)
+class Contact:
+    """values: by alias. written: when last, as a count of writes: of two records that are merged the newer one's values stay."""
+
+    id: int
+    values: dict[str, Any]
+    added: datetime
+    written: int = 0
+
+
+class ItemError(Exception):
+    """Why a contact is not written. details: the problems of each field, as the form finds them; None where no form was asked."""
+
+    def __init__(self, code: int, message: str, details: dict[str, list[str]] | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.details = details
+
+
+class MauticAccount:
+    """fields: alias and type of those it has; more can be added. denied_ids: records that the API's user may not edit.
+
+    refuses_taken: an edit of a record whose address another has is refused with 422 (5.0 and later), not merged with it (4.x).
+    hidden: records that are not committed yet for the request that is being answered.
+    """
+
+    def __init__(self) -> None:
+        self.fields = dict(CORE_FIELDS)
+        self.contacts: dict[int, Contact] = {}
+        self.denied_ids: set[int] = set()
+        self.refuses_taken = False
+        self.hidden = range(0)
+        self.last_id = 0
+        self._writes = 0
+        self._by_address: defaultdict[str, set[int]] = defaultdict(set)
+
+    def match(self, item: Mapping[str, Any]) -> Contact | None:
+        """The newest of the records with this item's address."""
+        found = self.find("email", [cleaned(item.get("email"))]) if item.get("email") else []
+        return max(found, key=lambda contact: (contact.added, contact.id), default=None)
+
+    def find(self, column: str, values: Collection[str]) -> list[Contact]:
+        """Records with one of these values, compared without case."""
+        if column == "email":
+            ids: Iterable[int] = {one for value in values for one in self._by_address.get(value.lower(), ())}
+        elif column == "id":
+            ids = {int(value) for value in values if value.isdecimal()}
+        else:
+            wanted = {value.lower() for value in values}
+            ids = [one.id for one in self.contacts.values() if str(one.values.get(column, "")).lower() in wanted]
+        return [self.contacts[one] for one in sorted(ids) if one in self.contacts and one not in self.hidden]
+
+    def search(self, query: Mapping[str, str]) -> list[Contact]:
+        """`where[0][col]=email&where[0][expr]=in&where[0][val]=a,b`, which is read as CSV; of several, what fits all."""
+        clauses: defaultdict[str, dict[str, str]] = defaultdict(dict)
+        for key, value in query.items():
+            if named := _WHERE.fullmatch(key):
+                clauses[named[1]][named[2]] = value
+        found = list(self.contacts.values())
+        for number, clause in enumerate(clauses.values()):
+            value = clause.get("val", "")
+            fits = self.find(clause.get("col", ""), next(csv.reader([value])) if clause.get("expr") == "in" else [value])
+            found = fits if number == 0 else [one for one in found if one in fits]
+        return found
+
+    def add(self, item: Mapping[str, Any]) -> tuple[Contact, bool]:
+        """POST: the record with this address, written, or a new one. Whether it is new."""
+        found = self.match(item)
+        if found is not None:
+            self.edit(found, item)
+            return found, False
+        return self.create(item), True
+
+    def create(self, item: Mapping[str, Any]) -> Contact:
+        """A new record, whoever else has the address: what PUT does with an id that is not there."""
+        self._check(item)
+        self.last_id += 1
+        contact = Contact(self.last_id, dict.fromkeys(self.fields), datetime.now(UTC))
+        self.contacts[contact.id] = contact
+        self._apply(contact, item, blank=False)
+        return contact
+
+    def edit(self, contact: Contact, item: Mapping[str, Any], *, put: bool = False) -> None:
+        """put: what the item does not name is blanked."""
+        if contact.id in self.denied_ids:
+            raise ItemError(403, "You do not have access to the requested area/action.")
+        self._check(item)
+        self._refuse_taken(contact, item)
+        other = self.match(item)
+        if other is not None and other is not contact:
+            self._merge(contact, other)
+        blanks = dict.fromkeys(self.fields) if put else {}
+        self._apply(contact, {**blanks, **item}, blank=put or bool(item.get("overwriteWithBlank")), zeros=put)
+
+    def delete(self, contact: Contact) -> None:
+        del self.contacts[contact.id]
+        self._by_address[_address(contact)].discard(contact.id)
+
+    def _check(self, item: Mapping[str, Any]) -> None:
+        problems = {alias: problem for alias, kind in self.fields.items() if (problem := _problem(kind, item.get(alias)))}
+        if problems:
+            message = ", ".join(f"{alias}: {problem}" for alias, problem in problems.items())
+            raise ItemError(400, message, {alias: [problem] for alias, problem in problems.items()})
+
+    def _refuse_taken(self, contact: Contact, item: Mapping[str, Any]) -> None:
+        """Also where the address stays as it is: the form knows it from the record."""
+        email = item.get("email") or contact.values["email"]
+        if self.refuses_taken and email and self.find("email", [cleaned(email)]) not in ([], [contact]):
+            problem = "This field must be unique."
+            raise ItemError(422, f"email: {problem}", {"email": [problem]})
+
+    def _merge(self, winner: Contact, loser: Contact) -> None:
+        """One of two is left: the edited one, with the values of whichever was written last, and those that only one has."""
+        newer, older = (loser, winner) if loser.written > winner.written else (winner, loser)
+        self.delete(loser)
+        self._set(winner, {alias: newer.values.get(alias) or older.values.get(alias) for alias in self.fields})
+
+    def _apply(self, contact: Contact, item: Mapping[str, Any], *, blank: bool, zeros: bool = False) -> None:
+        """What is not named in the item stays. blank: empty values overwrite. zeros: 0 is a value."""
+        values = {}
+        for alias, kind in self.fields.items():
+            value = _stored(kind, item.get(alias))
+            if alias in item and (value or blank or (zeros and value == 0)) and (zeros or not _is_zero(value)):
+                values[alias] = value
+        self._set(contact, values)
+
+    def _set(self, contact: Contact, values: Mapping[str, Any]) -> None:
+        self._by_address[_address(contact)].discard(contact.id)
+        contact.values.update(values)
+        self._by_address[_address(contact)].add(contact.id)
+        self._writes += 1
+        contact.written = self._writes
+
+
+def cleaned(value: object) -> str:
+    """An address as it is matched and kept."""
+    return re.sub(r"\.{2,}", ".", _TAKEN_OUT.sub("", str(value)))[:254]
+
+
+def _address(contact: Contact) -> str:
+    return str(contact.values.get("email") or "").lower()
+
+
+def _problem(kind: str, value: object) -> str | None:
+    if value in (None, ""):
+        return None
+    if kind == "email" and _EMAIL.fullmatch(cleaned(value)) is None:
+        return f"{value} is invalid."
+    if kind == "number" and not _is_number(value):
+        return "This value is not valid."
+    if kind == "text" and len(str(value)) > LONGEST_TEXT:
+        return f"This value is too long. It should have {LONGEST_TEXT} characters or less."
+    return None
+
+
+def _stored(kind: str, value: Any) -> Any:
+    if value is None or value == "":
+        return None
+    if isinstance(value, list):
+        return "|".join(map(str, value))
+    if kind == "email":
+        return cleaned(value)
+    if isinstance(value, bool):
+        return int(value)
+    return float(value) if kind == "number" else str(value)
+
+
+def _is_number(value: object) -> bool:
+    return _NUMBER.fullmatch(str(value)) is not None
+
+
+def _is_zero(value: object) -> bool:
+    """What POST and PATCH take for empty: any number whose whole part is 0."""
+    return value is not None and _is_number(value) and abs(float(str(value))) < 1
+
+
+def details(contact: Contact, fields: Mapping[str, str]) -> dict[str, Any]:
+    """A record as the API shows it."""
+    core = {
+        alias: {
+            "id": str(number),
+            "label": alias.capitalize(),
+            "alias": alias,
+            "type": kind,
+            "group": "core",
+            "value": contact.values.get(alias),
+            "normalizedValue": contact.values.get(alias),
+        }
+        for number, (alias, kind) in enumerate(fields.items(), 1)
+    }
+    values = {alias: contact.values.get(alias) for alias in fields}
+    return {
+        "isPublished": True,
+        "dateAdded": contact.added.isoformat(timespec="seconds"),
+        "id": contact.id,
+        "points": int(contact.values.get("points") or 0),
+        "color": None,
+        "fields": {"core": core, "social": [], "personal": [], "professional": [], "all": {"id": contact.id, **values}},
+        "owner": None,
+        "ipAddresses": [],
+        "tags": [],
+        "stage": None,
+        "doNotContact": [],
+    }
