@@ -25,6 +25,7 @@ from worker.core.codes import Code
 from worker.core.identity import Addressee
 from worker.core.outcome import Contact, Finish, Outcome, Verdict
 from worker.core.retry import RetryPolicy, deferred
+from worker.core.throughput import Throughput
 from worker.crm.client import Client
 from worker.errors import (
     BatchRefusedError,
@@ -38,6 +39,7 @@ from worker.errors import (
 from worker.pace import Pace
 from worker.session import Session
 
+AHEAD_S = 0.02  # so much work is claimed ahead: quick CRMs get some dozens at once, slow ones no more than they take
 MOST_SUSPECTS = 10_000
 ADDRESS_BUSY_S = 1.0  # until a contact is tried again whose address another worker has in a request
 
@@ -67,6 +69,7 @@ class Deliveries:
         self._log = log.bind(crm=crm)
         self._breaker = Breaker()
         self._paused_until = 0.0
+        self._throughput = Throughput()
         self._last_answer = 0.0
         self._suspects: dict[object, float] = {}  # contacts by id: when the CRM first failed with them
         self._stopping = False
@@ -84,8 +87,10 @@ class Deliveries:
         if not self._breaker.closed:
             return 1  # a probe: not many at once, or the one that makes the CRM fail would spoil every probe
         contacts = self._breaker.limit(self._client.concurrency) * self._client.batch_limit
+        if not self._breaker.unlimited:
+            return contacts
         # The next ones are at hand when a request ends.
-        return contacts * 2 if self._breaker.unlimited else contacts
+        return contacts * 2 + int(self._throughput.per_s(time.monotonic()) * AHEAD_S)
 
     def stop(self) -> None:
         """Starts no further request. Those that wait for their turn at the pace give up."""
@@ -98,14 +103,18 @@ class Deliveries:
 
     async def deliver(self, batch: Sequence[Addressee]) -> list[Finish]:
         """One request, and more where some of the contacts are why it was refused. A finish for each contact and each twin."""
-        async with self._requests, self._exclusively(batch) as ours:
-            outcomes = await self._outcomes([addressee.contact for addressee in ours])
-        finishes = [finish for pair in zip(ours, outcomes, strict=True) for finish in self._finishes(*pair)]
-        if len(ours) < len(batch):
-            kept = {addressee.address for addressee in ours}
-            busy = [addressee for addressee in batch if addressee.address not in kept]
-            finishes += [deferred(one, ADDRESS_BUSY_S) for person in busy for one in (person.contact, *person.twins)]
-        return finishes
+        async with self._requests:
+            if not self._client.exclusive_addresses or not self._may_send():
+                return await self._send(batch)
+            async with self._exclusively(batch) as ours:
+                finishes = await self._send(ours)
+        kept = {addressee.address for addressee in ours}
+        busy = [addressee for addressee in batch if addressee.address not in kept]
+        return finishes + [deferred(one, ADDRESS_BUSY_S) for person in busy for one in (person.contact, *person.twins)]
+
+    async def _send(self, batch: Sequence[Addressee]) -> list[Finish]:
+        outcomes = await self._outcomes([addressee.contact for addressee in batch])
+        return [finish for pair in zip(batch, outcomes, strict=True) for finish in self._finishes(*pair)]
 
     def _finishes(self, addressee: Addressee, outcome: Outcome | None) -> Iterable[Finish]:
         """Twins share a delivery. What is said against the one that was sent is not said of them: they come again."""
@@ -122,10 +131,7 @@ class Deliveries:
 
     @asynccontextmanager
     async def _exclusively(self, batch: Sequence[Addressee]) -> AsyncIterator[Sequence[Addressee]]:
-        """Those of the batch whose addresses no other worker has in a request, where that matters to the CRM."""
-        if not self._client.exclusive_addresses or not self._may_send():
-            yield batch
-            return
+        """Those of the batch whose addresses no other worker has in a request."""
         addresses = [addressee.address for addressee in batch]
         busy = await self._session.lock_addresses(self._crm, addresses)
         ours = [addressee for addressee in batch if addressee.address not in busy]
@@ -156,6 +162,7 @@ class Deliveries:
             answers = [error] * len(contacts)
         if any(isinstance(answer, Outcome | BatchRefusedError) for answer in answers):
             self._last_answer = time.monotonic()
+            self._throughput.add(len(contacts), self._last_answer)
             if self._breaker.succeeded():
                 self._log.info(events.BREAKER_CLOSED)
                 self._on_recovery()

@@ -1,8 +1,8 @@
 """Writes outcomes back to the rows, in batches as large as they come.
 
-While one statement runs, the outcomes that arrive meanwhile gather for the next: a single contact is written at once, a flood
-in hundreds. Nothing is given up: what cannot be written, because the database is away or the application has locked the row,
-stays here and is tried again.
+While one statement runs, the outcomes that arrive meanwhile gather for the next, and where more are to come, some milliseconds
+longer: a single contact is written at once, a flood in hundreds. Nothing is given up: what cannot be written, because the
+database is away or the application has locked the row, stays here and is tried again.
 """
 
 import asyncio
@@ -19,6 +19,8 @@ from worker.errors import DatabaseTroubleError
 from worker.log import Trouble
 
 LARGEST_BATCH = 500
+ENOUGH = 100  # outcomes worth a statement of their own
+GATHER_S = 0.005
 FIRST_WAIT_S = 0.005
 LONGEST_WAIT_S = 0.5
 
@@ -26,13 +28,22 @@ log = structlog.get_logger()
 
 
 class Finisher:
-    """on_written is called after each statement: with how many contacts were tried for the first time, which ones are out of
-    hand, and whether any is due again.
+    """in_hand: contacts whose outcomes are here, or to come. on_written is called after each statement: with how many contacts
+    were tried for the first time, which ones are out of hand, and whether any is due again.
     """
 
-    def __init__(self, crm: str, contacts: Contacts, on_written: Callable[[int, Sequence[Finish], bool], None]) -> None:
+    def __init__(
+        self,
+        crm: str,
+        contacts: Contacts,
+        *,
+        in_hand: Callable[[], int],
+        on_written: Callable[[int, Sequence[Finish], bool], None],
+    ) -> None:
         self._contacts = contacts
+        self._in_hand = in_hand
         self._on_written = on_written
+        self._written_at = 0.0
         self._log = log.bind(crm=crm)
         self._trouble = Trouble(crm=crm, loop="writer")
         self._fresh: list[Finish] = []
@@ -58,7 +69,14 @@ class Finisher:
                     self._idle.set()
                 # With locked rows in hand it is time itself that is waited for, or fresh outcomes.
                 wait_s = await self._wait(wait_s) if self._locked else await self._wait(None)
+            await self._gather()
             await self._write()
+            self._written_at = time.monotonic()
+
+    async def _gather(self) -> None:
+        """Not longer than GATHER_S after the statement before, and not if these are all."""
+        if len(self._fresh) < min(self._in_hand(), ENOUGH):
+            await asyncio.sleep(max(0.0, self._written_at + GATHER_S - time.monotonic()))
 
     async def _wait(self, wait_s: float | None) -> float:
         """Until outcomes arrive, or so many seconds. How long to wait next time."""

@@ -61,7 +61,7 @@ class Lane:
         self._batch_size = batch_size
         self._log = log.bind(crm=crm)
         self._trouble = Trouble(crm=crm, loop="delivery")
-        self._finisher = Finisher(crm, contacts, self._when_written)
+        self._finisher = Finisher(crm, contacts, in_hand=lambda: self._in_hand, on_written=self._when_written)
         self._room_made = asyncio.Event()
         self._deliveries = Deliveries(
             crm, client=client, session=session, pace=pace, policy=policy, on_recovery=self._room_made.set

@@ -1,21 +1,39 @@
-"""A plain loop over a vendor's official SDK, as a script that somebody would write first: one call a contact.
+"""A plain loop over a vendor's official SDK, as a script that somebody would write first: read the table, call, write the row.
 
-python -m tests.bench.sdk_loop hubspot URL CONTACTS     prints the contacts it made a second
+python -m tests.bench.sdk_loop hubspot CRM_URL DATABASE_URL     prints the contacts it made a second
 
-It reads no table and writes nothing back, which is in its favour.
+It has a table of its own without triggers, and commits each row asynchronously, as crm-sync does.
 """
 
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
 
 from tests.bench.peers.telling import limit_lifetime
 from worker.sandbox.credentials import BREVO_KEY, HUBSPOT_TOKEN
 
 WARM_UP = 5
+TABLE = """
+    CREATE TABLE people (
+        id uuid PRIMARY KEY, email text, first_name text, last_name text, phone text, company text, city text,
+        status text NOT NULL DEFAULT 'Queued', crm_id text
+    )
+"""
+PEOPLE = """
+    INSERT INTO people (id, email, first_name, last_name, phone, company, city)
+    SELECT gen_random_uuid(), 'person.' || n || '@example.com', 'Ada', 'Lovelace', '+3363998' || lpad(n::text, 6, '0'),
+        'Analytical Engines', 'London'
+    FROM generate_series(1, %s) AS n
+"""
+
+Row = dict[str, Any]
 
 
-def hubspot(url: str) -> Callable[[int], None]:
+def hubspot(url: str) -> Callable[[Row], str]:
     from hubspot.crm.contacts import ApiClient, BasicApi, Configuration, SimplePublicObjectInputForCreate
 
     configuration = Configuration()
@@ -23,35 +41,49 @@ def hubspot(url: str) -> Callable[[int], None]:
     configuration.access_token = HUBSPOT_TOKEN
     api = BasicApi(ApiClient(configuration))
 
-    def create(number: int) -> None:
-        name = {"firstname": "Ada", "lastname": "Lovelace", "company": "Analytical Engines", "city": "London"}
-        properties = {"email": f"person.{number}@example.com", "phone": f"+3363998{number}", **name}
-        api.create(SimplePublicObjectInputForCreate(properties=properties, associations=[]))
+    def create(row: Row) -> str:
+        properties = {
+            "email": row["email"],
+            "firstname": row["first_name"],
+            "lastname": row["last_name"],
+            "phone": row["phone"],
+            "company": row["company"],
+            "city": row["city"],
+        }
+        return str(api.create(SimplePublicObjectInputForCreate(properties=properties, associations=[])).id)
 
     return create
 
 
-def brevo(url: str) -> Callable[[int], None]:
+def brevo(url: str) -> Callable[[Row], str]:
     from brevo import Brevo
 
     client = Brevo(api_key=BREVO_KEY, base_url=f"{url}/v3")
 
-    def create(number: int) -> None:
-        attributes = {"FIRSTNAME": "Ada", "LASTNAME": "Lovelace", "SMS": f"+3363998{number:06}"}
-        client.contacts.create_contact(email=f"person.{number}@example.com", attributes=attributes, update_enabled=True)
+    def create(row: Row) -> str:
+        attributes = {"FIRSTNAME": row["first_name"], "LASTNAME": row["last_name"], "SMS": row["phone"]}
+        made = client.contacts.create_contact(email=row["email"], attributes=attributes, update_enabled=True)
+        assert made is not None
+        return str(made.id)
 
     return create
 
 
 def main() -> None:
     limit_lifetime()
-    crm, url, contacts = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    crm, url, database_url, contacts = *sys.argv[1:4], int(sys.argv[4])
     create = {"hubspot": hubspot, "brevo": brevo}[crm](url)
-    for number in range(WARM_UP):
-        create(number)
-    started = time.perf_counter()
-    for number in range(WARM_UP, WARM_UP + contacts):
-        create(number)
+    with psycopg.connect(database_url, autocommit=True, row_factory=dict_row) as connection:
+        connection.execute("SET synchronous_commit = off")
+        connection.execute(TABLE)
+        connection.execute(PEOPLE, (WARM_UP + contacts,))
+        rows = connection.execute("SELECT * FROM people WHERE status = 'Queued'").fetchall()
+        started = time.perf_counter()
+        for number, row in enumerate(rows):
+            if number == WARM_UP:
+                started = time.perf_counter()
+            made = create(row)
+            connection.execute("UPDATE people SET status = 'Complete', crm_id = %s WHERE id = %s", (made, row["id"]))
     print(contacts / (time.perf_counter() - started))
 
 

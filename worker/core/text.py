@@ -14,6 +14,8 @@ _EMAIL = re.compile(r"[^\s@<>\"'(),;:\[\]]+@[^\s@<>\"'(),;:\[\]]+")
 
 def printable(text: str, longest: int) -> str:
     """One line without what Postgres refuses or a terminal obeys, of at most so many characters."""
+    if text.isalnum() and len(text) <= longest:
+        return text  # as most ids are
     return _UNPRINTABLE.sub(" ", text[: 4 * longest]).strip()[:longest]
 
 

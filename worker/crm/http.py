@@ -124,7 +124,7 @@ class Http:
         if self._session is None:
             raise RuntimeError("the HTTP session is not open")
         await self._pace.slot()
-        content_type = {"Content-Type": "application/json"} if isinstance(body, bytes) else {}
+        own = {**(headers or {}), "Content-Type": "application/json"} if isinstance(body, bytes) else headers
         try:
             async with self._session.request(
                 method,
@@ -132,7 +132,7 @@ class Http:
                 json=None if isinstance(body, bytes) else body,
                 data=body if isinstance(body, bytes) else form,
                 params=query or None,
-                headers={**content_type, **(headers or {})},
+                headers=own,
                 allow_redirects=False,
             ) as response:
                 content = _masked(await _read(response), self._keys)
@@ -217,13 +217,16 @@ def _masked(body: bytes, keys: Sequence[bytes]) -> bytes:
 def _parse(body: bytes) -> Any:
     """Its JSON, or None where it is none, is not all UTF-8, or is nested as no CRM does."""
     try:
-        return json.loads(body.decode("utf-8"), parse_constant=_no_json)
+        return _JSON.decode(body.decode("utf-8"))
     except (ValueError, RecursionError):
         return None
 
 
 def _no_json(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no JSON")
+
+
+_JSON = json.JSONDecoder(parse_constant=_no_json)
 
 
 def usable(answer: Answer, body: object = None) -> Answer:

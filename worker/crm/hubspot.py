@@ -195,6 +195,8 @@ def _properties(contact: Contact) -> dict[str, str]:
 
 def _text(value: Any) -> str:
     """HubSpot's form of a value, empty for what is not sent."""
+    if type(value) is str:
+        return value if value.strip() else ""
     match value:
         case None:
             return ""

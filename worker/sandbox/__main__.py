@@ -15,7 +15,7 @@ from worker.sandbox.brevo import BrevoSandbox
 from worker.sandbox.hubspot import HubSpotSandbox
 from worker.sandbox.mautic import MauticSandbox
 from worker.sandbox.n8n import N8nSandbox
-from worker.sandbox.server import Sandbox
+from worker.sandbox.server import Fault, Sandbox
 
 # Without their limits: for benchmarks and demos, which are to take seconds.
 UNLIMITED: Mapping[str, Callable[[int], Sandbox]] = {
@@ -41,14 +41,17 @@ async def _serve_until_stopped(sandbox: Sandbox) -> None:
 @click.argument("crm", type=click.Choice(list(UNLIMITED)))
 @click.option("--port", default=0, help="0 takes a free one.", show_default=True)
 @click.option("--misbehave", is_flag=True, help="A bad day: one request too many, an error, a lost answer.")
+@click.option("--delay-ms", default=0, help="Before each answer.", show_default=True)
 @click.option("--refuse", metavar="TEXT", help="Requests with this text in their body are refused as a whole.")
-def main(crm: str, port: int, misbehave: bool, refuse: str | None) -> None:
+def main(*, crm: str, port: int, misbehave: bool, delay_ms: int, refuse: str | None) -> None:
     """Serves a fake CRM on loopback, without the vendor's limits."""
     sandbox = UNLIMITED[crm](port)
     if misbehave:
         sandbox.misbehave()
     if refuse:
         sandbox.refuse(refuse)
+    if delay_ms:
+        sandbox.standing_faults.append(Fault(delay_s=delay_ms / 1000))
     uvloop.run(_serve_until_stopped(sandbox))
 
 
