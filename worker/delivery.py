@@ -14,7 +14,7 @@ Whatever comes back is either about a contact, and ends its claim, or about the 
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import structlog
@@ -114,19 +114,20 @@ class Deliveries:
 
     async def _send(self, batch: Sequence[Addressee]) -> list[Finish]:
         outcomes = await self._outcomes([addressee.contact for addressee in batch])
-        return [finish for pair in zip(batch, outcomes, strict=True) for finish in self._finishes(*pair)]
-
-    def _finishes(self, addressee: Addressee, outcome: Outcome | None) -> Iterable[Finish]:
-        """Twins share a delivery. What is said against the one that was sent is not said of them: they come again."""
-        delivered = outcome is not None and outcome.verdict is Verdict.DELIVERED
-        yield self._finish(addressee.contact, outcome)
-        for twin in addressee.twins:
-            yield self._finish(twin, outcome if delivered else None)
+        finishes = []
+        for addressee, outcome in zip(batch, outcomes, strict=True):
+            finishes.append(self._finish(addressee.contact, outcome))
+            if addressee.twins:
+                # They share a delivery. What is said against the one that was sent is not said of them: they come again.
+                delivered = outcome is not None and outcome.verdict is Verdict.DELIVERED
+                finishes += [self._finish(twin, outcome if delivered else None) for twin in addressee.twins]
+        return finishes
 
     def _finish(self, contact: Contact, outcome: Outcome | None) -> Finish:
         if outcome is None:
             return deferred(contact)
-        self._suspects.pop(contact.id, None)
+        if self._suspects:
+            self._suspects.pop(contact.id, None)
         return self._policy.finish(contact, outcome, random.random())  # noqa: S311 (jitter is no secret)
 
     @asynccontextmanager

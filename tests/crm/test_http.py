@@ -21,7 +21,16 @@ from aiohttp.client_proto import ResponseHandler
 from multidict import CIMultiDict
 
 from worker.crm import http as shell
-from worker.crm.http import DEFAULT_PAUSE_S, LONGEST_PAUSE_S, SHORTEST_PAUSE_S, Http, require_https, retry_after_s, usable
+from worker.crm.http import (
+    DEFAULT_PAUSE_S,
+    LONGEST_PAUSE_S,
+    MOST_TOKENS,
+    SHORTEST_PAUSE_S,
+    Http,
+    require_https,
+    retry_after_s,
+    usable,
+)
 from worker.errors import ConfigurationError, HeldBackError, LaneError, NotSentError, OutageError, RefusedError, ThrottledError
 from worker.pace import Pace
 
@@ -629,8 +638,17 @@ async def test_a_key_that_came_later_is_masked_from_then_on():
 
 async def test_a_key_that_came_later_is_masked_as_php_writes_it_too():
     async with RawServer(whole(400, rb'{"message": "token\/of-an-hour"}')) as server, opened(server.url) as http:
-        http.hide("token/of-an-hour")
+        http.hide_token("token/of-an-hour")
         assert (await http.send("POST", "/contacts", PERSON)).text == '{"message": "***"}'
+
+
+async def test_of_tokens_that_pass_only_the_latest_are_remembered():
+    old, latest = (f"token-number-{number:03}" for number in (1, 1 + MOST_TOKENS))
+    body = json.dumps({"message": f"{old} {latest}"}).encode()
+    async with RawServer(whole(400, body)) as server, opened(server.url) as http:
+        for number in range(1, 2 + MOST_TOKENS):
+            http.hide_token(f"token-number-{number:03}")
+        assert (await http.send("POST", "/contacts", PERSON)).get("message") == f"{old} ***"
 
 
 # How long to wait after a 429.

@@ -24,7 +24,7 @@ class Code(StrEnum):
     # Of a contact, until somebody changes something.
     INVALID_EMAIL = (
         "INVALID_EMAIL",
-        "the contact has no email address, or none that is valid or that the CRM takes; nothing was written",
+        "the contact has no email address, or no valid one; nothing was sent",
         "correct the address and flip",
     )
     REJECTED = "REJECTED", "the CRM refused this contact", "correct what its words name, and flip"

@@ -3,7 +3,8 @@
 import json
 import math
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -24,6 +25,7 @@ REQUEST_TIMEOUT_S = 20.0
 LARGEST_BODY_BYTES = 4 * 1024 * 1024
 LONGEST_SAID = 1000  # characters of what a CRM says that are looked at; fewer are kept
 SHORTEST_KEY = 8  # shorter header values are no keys, and would mask parts of other words
+MOST_TOKENS = 16
 SHORTEST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 3600.0
 DEFAULT_PAUSE_S = 10.0  # HubSpot's own SDK waits so long where a 429 says nothing
@@ -74,6 +76,7 @@ class Http:
         self._base_url = base_url.rstrip("/")
         self._headers = {"User-Agent": f"crm-sync/{__version__}", "Accept": "application/json", **headers}
         self._keys: list[bytes] = []
+        self._tokens: deque[bytes] = deque(maxlen=MOST_TOKENS)
         for value in headers.values():
             self.hide(*value.split())
         self._pace = pace
@@ -98,9 +101,11 @@ class Http:
 
     def hide(self, *keys: str) -> None:
         """Masks these wherever an answer quotes them. Those of the headers are masked anyway."""
-        # The second form is how PHP writes a slash into JSON.
-        forms = [form for key in keys if len(key) >= SHORTEST_KEY for form in (key, key.replace("/", "\\/"))]
-        self._keys += [form.encode() for form in dict.fromkeys(forms)]
+        self._keys += _forms(keys)
+
+    def hide_token(self, token: str) -> None:
+        """The same for one that is good for a while: the latest MOST_TOKENS are remembered."""
+        self._tokens += _forms([token])
 
     async def request(self, method: str, path: str, body: object = None, **query: str) -> Answer:
         """Sends, and returns any answer that speaks about the contacts, whatever its status. Raises as send and usable do."""
@@ -124,7 +129,7 @@ class Http:
         if self._session is None:
             raise RuntimeError("the HTTP session is not open")
         await self._pace.slot()
-        own = {**(headers or {}), "Content-Type": "application/json"} if isinstance(body, bytes) else headers
+        own = {"Content-Type": "application/json", **(headers or {})} if isinstance(body, bytes) else headers
         try:
             async with self._session.request(
                 method,
@@ -135,7 +140,7 @@ class Http:
                 headers=own,
                 allow_redirects=False,
             ) as response:
-                content = _masked(await _read(response), self._keys)
+                content = _masked(await _read(response), [*self._keys, *self._tokens])
                 text = content.decode("utf-8", errors="replace")
                 return Answer(response.status, response.headers, text, _parse(content))
         except aiohttp.InvalidURL as error:
@@ -205,6 +210,12 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
         if len(body) > LARGEST_BODY_BYTES:
             raise ValueError("the body is too large")
     return bytes(body)
+
+
+def _forms(keys: Iterable[str]) -> list[bytes]:
+    """How these can stand in an answer. PHP writes a slash into JSON with another before it."""
+    forms = [form for key in keys if len(key) >= SHORTEST_KEY for form in (key, key.replace("/", "\\/"))]
+    return [form.encode() for form in dict.fromkeys(forms)]
 
 
 def _masked(body: bytes, keys: Sequence[bytes]) -> bytes:

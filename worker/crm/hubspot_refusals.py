@@ -86,8 +86,6 @@ def refusal(error: Error, label: str, *, by_id: bool) -> Outcome:
         return _duplicate(*conflict, label, by_id=by_id)
     problems = list(_problems(error))
     said = "; ".join(problem.message for problem in problems if problem.message) or _text(error, "message") or "no text"
-    if any(problem.code == "INVALID_EMAIL" for problem in problems):
-        return Outcome.rejected(Code.INVALID_EMAIL, f"HubSpot does not take the email address ({label}: {said})")
     if _category(error) and _category(error) not in REFUSALS:
         return Outcome.failed(Code.CRM_ERROR, f"HubSpot failed on this contact ({label}: {said})")
     return Outcome.rejected(Code.REJECTED, f"HubSpot refused the contact ({label}: {said})")

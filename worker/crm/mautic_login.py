@@ -82,6 +82,6 @@ class TokenLogin(Login):
         token = judged(answer).get("access_token")
         if not isinstance(token, str) or not token:
             raise OutageError(Code.BROKEN_ANSWER, f"Mautic answered {answer.label} without a token")
-        self._http.hide(token)
+        self._http.hide_token(token)
         life_s = number(answer.get("expires_in"))
         return token, asked_at + life_s - min(MARGIN_S, life_s / 2)

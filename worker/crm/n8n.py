@@ -87,7 +87,10 @@ class N8n(Client):
             body, key = {"sent_at": sent_at, "contacts": entries}, _hash("\n".join(keys))
         # Made once: the very bytes that are signed are sent.
         payload = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
-        headers = {"Idempotency-Key": key, **self._login.token_headers()}
+        headers = {"Idempotency-Key": key}
+        if (token := self._login.token()) is not None:
+            self._http.hide_token(token)
+            headers["Authorization"] = f"Bearer {token}"
         if self._login.signing_secret is not None:
             headers["X-Crm-Sync-Signature"] = signature(payload, self._login.signing_secret)
         answer = await self._http.send("POST", self._target, payload, headers=headers)

@@ -32,13 +32,12 @@ class Login:
     signing_secret: str | None = None
     secrets: tuple[str, ...] = ()
 
-    def token_headers(self) -> dict[str, str]:
-        """Those of this request: a fresh token, if that is how it is done."""
+    def token(self) -> str | None:
+        """A fresh one, if that is how the webhook is asked."""
         if self.passphrase is None:
-            return {}
+            return None
         now = int(time.time())
-        token = jwt.encode({"iat": now, "exp": now + TOKEN_LIFE_S}, self.passphrase, algorithm="HS256")
-        return {"Authorization": f"Bearer {token}"}
+        return jwt.encode({"iat": now, "exp": now + TOKEN_LIFE_S}, self.passphrase, algorithm="HS256")
 
 
 def signature(payload: bytes, secret: str) -> str:

@@ -1,0 +1,86 @@
+"""One contact, four CRMs, a real worker: each has it, and none waits for another."""
+
+from contextlib import AsyncExitStack
+
+import pytest
+
+from tests.daemon.harness import until
+from tests.daemon.test_process import environment, process
+from worker.sandbox.__main__ import UNLIMITED
+from worker.sandbox.comparison import record
+from worker.sandbox.process import CRMS, settings
+from worker.sandbox.server import Answer, Fault
+
+FLIP_ALL = "UPDATE contacts SET " + ", ".join(f"{crm}_sync_status = 'Queued'" for crm in CRMS)
+PEOPLE = (
+    "INSERT INTO contacts (email, first_name, last_name, phone) "
+    "SELECT 'person.' || n || '@example.com', 'Ada', 'Lovelace', '+3363998000' || n FROM generate_series(1, 9) AS n"
+)
+
+
+@pytest.fixture
+async def sandboxes():
+    async with AsyncExitStack() as stack:
+        yield {crm: await stack.enter_async_context(UNLIMITED[crm](0)) for crm in CRMS}
+
+
+def worker(url, sandboxes):
+    env = environment(url)
+    for crm, sandbox in sandboxes.items():
+        env |= settings(crm, sandbox.url)
+    return process(env)
+
+
+def there(sandboxes, crm):
+    """What a CRM holds, by address."""
+    shown = sandboxes[crm].table("contacts")
+    as_json = [one if isinstance(one, dict) else {name: getattr(one, name) for name in one.__slots__} for one in shown]
+    return {one.email: one for one in (record(crm, each) for each in as_json)}
+
+
+def complete(*crms):
+    return " AND ".join(f"bool_and({crm}_sync_status = 'Complete')" for crm in crms) + " FROM contacts"
+
+
+async def test_one_contact_fans_out_to_all_four(app, url, sandboxes):
+    async with worker(url, sandboxes):
+        await app.execute(PEOPLE)
+        await app.execute(FLIP_ALL)
+        await until(app, complete(*CRMS))
+    for crm in CRMS:
+        held = there(sandboxes, crm)
+        assert len(held) == 9
+        assert {(one.first_name, one.last_name) for one in held.values()} == {("Ada", "Lovelace")}
+        column = "n8n_workflow_id" if crm == "n8n" else f"{crm}_contact_id"
+        ids = await app.fetch(f"SELECT email, {column} AS id FROM contacts")
+        assert {row["email"]: row["id"] for row in ids} == {email: one.id for email, one in held.items()}
+
+
+async def test_a_changed_address_stays_the_same_record_in_each(app, url, sandboxes):
+    async with worker(url, sandboxes):
+        await app.execute(PEOPLE)
+        await app.execute(FLIP_ALL)
+        await until(app, complete(*CRMS))
+        await app.execute("UPDATE contacts SET email = 'new.' || email")
+        await app.execute(FLIP_ALL)
+        await until(app, complete(*CRMS))
+    for crm in ("hubspot", "brevo", "mautic"):
+        held = there(sandboxes, crm)
+        assert sorted(held) == [f"new.person.{n}@example.com" for n in range(1, 10)]
+
+
+@pytest.mark.parametrize("down", CRMS)
+async def test_one_that_is_down_delays_no_other_and_marks_no_contact(app, url, sandboxes, down):
+    outage = Fault(answer=Answer(503, b"down", {"Content-Type": "text/plain"}))
+    sandboxes[down].standing_faults.append(outage)
+    others = [crm for crm in CRMS if crm != down]
+    async with worker(url, sandboxes):
+        await app.execute(PEOPLE)
+        await app.execute(FLIP_ALL)
+        await until(app, complete(*others))
+        marks = f"count(*) FILTER (WHERE {down}_processing_error IS NOT NULL OR {down}_sync_status = 'Error') = 0 FROM contacts"
+        assert await app.fetchval(f"SELECT {marks}")
+        sandboxes[down].standing_faults.remove(outage)
+        await until(app, complete(*CRMS))
+    assert len(there(sandboxes, down)) == 9
+    assert await app.fetchval(f"SELECT max({down}_attempts) FROM contacts") == 1
