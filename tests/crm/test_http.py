@@ -21,16 +21,16 @@ from aiohttp.client_proto import ResponseHandler
 from multidict import CIMultiDict
 
 from worker.crm import http as shell
-from worker.crm.http import (
+from worker.crm.answer import (
     DEFAULT_PAUSE_S,
     LONGEST_PAUSE_S,
-    MOST_TOKENS,
+    LONGEST_REQUEST_ID,
+    LONGEST_SAID,
     SHORTEST_PAUSE_S,
-    Http,
-    require_https,
     retry_after_s,
     usable,
 )
+from worker.crm.http import MOST_TOKENS, Http, require_https
 from worker.errors import ConfigurationError, HeldBackError, LaneError, NotSentError, OutageError, RefusedError, ThrottledError
 from worker.pace import Pace
 
@@ -270,7 +270,7 @@ async def test_a_label_is_one_short_line_whatever_the_id_is():
     body = json.dumps({"correlationId": "a\u001b[2J\nb" + "c" * MEGABYTE}).encode()
     label = (await ask(whole(400, body))).label
     assert label.startswith("400, request a [2J bccc")
-    assert len(label) == len("400, request ") + shell.LONGEST_REQUEST_ID
+    assert len(label) == len("400, request ") + LONGEST_REQUEST_ID
 
 
 async def test_an_error_names_the_request():
@@ -339,9 +339,9 @@ async def test_a_body_in_bad_utf_8_can_still_be_shown():
 async def test_what_a_crm_says_is_cut_and_taken_from_the_body_where_it_says_nothing_plain():
     loud = await ask(whole(400, json.dumps({"code": 7, "message": "x" * MEGABYTE}).encode()))
     assert loud.said("code", "message").startswith("7 xxx")
-    assert len(loud.said("code", "message")) < 2 * shell.LONGEST_SAID
+    assert len(loud.said("code", "message")) < 2 * LONGEST_SAID
     nested = b'{"message":' + b"[" * 900 + b"]" * 900 + b"}"
-    assert (await ask(whole(400, nested))).said("message") == nested.decode()[: shell.LONGEST_SAID]
+    assert (await ask(whole(400, nested))).said("message") == nested.decode()[:LONGEST_SAID]
     assert (await ask(whole(400))).said("message") == "no text"
 
 

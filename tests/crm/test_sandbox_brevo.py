@@ -1,11 +1,11 @@
 """What the fake Brevo does, read by name: its contract with a client."""
 
-from collections import namedtuple
 from urllib.parse import quote
 
 import aiohttp
 import pytest
 
+from tests.crm.talk import Clock, Talk
 from worker.sandbox.brevo import BrevoSandbox
 
 KEY = "xkeysib-test"
@@ -14,26 +14,8 @@ ANA = {"email": "ana@example.com", "attributes": {"FIRSTNAME": "Ana", "SMS": "+3
 BEN = {"email": "ben@example.com", "attributes": {"FIRSTNAME": "Ben"}}
 NOT_FOUND = {"code": "document_not_found", "message": "Contact does not exist"}
 
-Reply = namedtuple("Reply", "status body headers")
 
-
-class Clock:
-    now_s = 1000.0
-
-    def __call__(self):
-        return self.now_s
-
-
-class Client:
-    def __init__(self, session):
-        self.session = session
-
-    async def ask(self, method, path, json=None, **options):
-        async with self.session.request(method, path, json=json, **options) as response:
-            text = await response.text()
-            body = await response.json() if text else None
-            return Reply(response.status, body, response.headers)
-
+class Client(Talk):
     async def post(self, **body):
         return await self.ask("POST", "/v3/contacts", body)
 

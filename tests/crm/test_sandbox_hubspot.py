@@ -4,11 +4,11 @@ import asyncio
 import json
 import time
 import warnings
-from collections import namedtuple
 
 import aiohttp
 import pytest
 
+from tests.crm.talk import Clock, Talk
 from worker.sandbox.hubspot import READ_SCOPE, WRITE_SCOPE, HubSpotSandbox
 from worker.sandbox.server import Call
 
@@ -22,26 +22,8 @@ PATH = "/crm/v3/objects/contacts"
 NO_LIMITS = {"requests_per_ten_seconds": None, "requests_per_day": None}
 NOT_THERE = "Could not get some CONTACT objects, they may be deleted or not exist. Check that ids are valid."
 
-Reply = namedtuple("Reply", "status body headers")
 
-
-class Clock:
-    now_s = 1000.0
-
-    def __call__(self):
-        return self.now_s
-
-
-class Client:
-    def __init__(self, session):
-        self.session = session
-
-    async def ask(self, method, path, json=None, **options):
-        async with self.session.request(method, path, json=json, **options) as response:
-            text = await response.text()
-            is_json = response.content_type == "application/json"
-            return Reply(response.status, await response.json() if text and is_json else text, response.headers)
-
+class Client(Talk):
     async def batch(self, operation, *inputs, **members):
         return await self.ask("POST", f"{PATH}/batch/{operation}", {"inputs": inputs, **members})
 

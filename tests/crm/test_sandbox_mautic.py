@@ -4,11 +4,11 @@ import asyncio
 import base64
 import json
 import time
-from collections import namedtuple
 
 import aiohttp
 import pytest
 
+from tests.crm.talk import Clock, Talk
 from worker.sandbox.credentials import MAUTIC_PASSWORD as PASSWORD
 from worker.sandbox.credentials import MAUTIC_USERNAME as USERNAME
 from worker.sandbox.mautic import MauticSandbox
@@ -19,24 +19,8 @@ BEN = {"email": "ben@example.com", "firstname": "Ben"}
 LIMIT_TEXT = "A max of 200 entities are supported at a time."
 NOT_FOUND = {"errors": [{"code": 404, "message": "Item was not found.", "details": [], "type": None}]}
 
-Reply = namedtuple("Reply", "status body headers text")
 
-
-class Clock:
-    now_s = 1000.0
-
-    def __call__(self):
-        return self.now_s
-
-
-class Client:
-    def __init__(self, session):
-        self.session = session
-
-    async def ask(self, method, path, json=None, **options):
-        async with self.session.request(method, path, json=json, **options) as response:
-            return Reply(response.status, await response.json(), response.headers, await response.text())
-
+class Client(Talk):
     async def new(self, **item):
         return await self.ask("POST", "/api/contacts/new", item)
 

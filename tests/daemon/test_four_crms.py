@@ -84,3 +84,21 @@ async def test_one_that_is_down_delays_no_other_and_marks_no_contact(app, url, s
         await until(app, complete(*CRMS))
     assert len(there(sandboxes, down)) == 9
     assert await app.fetchval(f"SELECT max({down}_attempts) FROM contacts") == 1
+
+
+async def test_two_workers_make_no_contact_of_mautic_twice(app, url, sandboxes):
+    """Mautic holds no address unique: two requests with one at the same time would make two records."""
+    mautic = sandboxes["mautic"]
+    mautic.work_s = 0.05  # between looking for an address and writing it
+    only = {"mautic": mautic}
+    async with worker(url, only), worker(url, only):
+        await until(app, "count(*) = 2 FROM crm_sync.workers")
+        for spelling in ("ada{}@example.com", "Ada{}@example.com", "ADA{}@EXAMPLE.COM", " ada{}@example.com"):
+            for number in range(10):
+                await app.execute(
+                    "INSERT INTO contacts (email, mautic_sync_status) VALUES ($1, 'Queued')", spelling.format(number)
+                )
+        await until(app, complete("mautic"))
+    assert len(mautic.table("contacts")) == 10
+    assert await app.fetchval("SELECT count(DISTINCT mautic_contact_id) FROM contacts") == 10
+    assert len({row[0] for row in await app.fetch("SELECT mautic_claimed_by FROM contacts")}) == 1, "nothing is left claimed"

@@ -23,9 +23,10 @@ from urllib.parse import quote
 from worker.core.codes import Code
 from worker.core.outcome import Contact, Outcome
 from worker.crm.account import Account, over_http
+from worker.crm.answer import Answer
 from worker.crm.brevo_refusals import judged, not_brevo, refusal, refused_attributes, said, speaks_of_a_list, unknown_list
 from worker.crm.client import Client
-from worker.crm.http import Answer, Http
+from worker.crm.http import Http
 from worker.errors import DatabaseTroubleError, LaneError
 from worker.settings import BrevoSettings, read
 

@@ -4,7 +4,7 @@ import re
 
 from worker.core.codes import Code
 from worker.core.outcome import Outcome
-from worker.crm.http import Answer, quoted, usable
+from worker.crm.answer import Answer, quoted, usable
 from worker.errors import OutageError, RefusedError
 
 # Attributes that Brevo holds unique over the account, beside email and ext_id: families and companies share them.

@@ -1,64 +1,24 @@
-"""One HTTP shell for all CRMs: limits on everything, no redirects, and foreign errors in our words."""
+"""One HTTP shell for all CRMs: limits on everything, no redirects, no key in an answer, and foreign errors in our words."""
 
-import json
-import math
-import time
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC
-from email.utils import parsedate_to_datetime
-from typing import Any, NoReturn
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from urllib.parse import urlsplit
 
 import aiohttp
-from multidict import CIMultiDictProxy
 
 from worker import __version__
 from worker.core.codes import Code
-from worker.core.text import MASK, clean, printable
-from worker.errors import ConfigurationError, NotSentError, OutageError, RefusedError, ThrottledError
+from worker.core.text import MASK, clean
+from worker.crm.answer import Answer, parse, usable
+from worker.errors import ConfigurationError, NotSentError, OutageError
 from worker.pace import Pace
 
 CONNECT_TIMEOUT_S = 5.0
 REQUEST_TIMEOUT_S = 20.0
 LARGEST_BODY_BYTES = 4 * 1024 * 1024
-LONGEST_SAID = 1000  # characters of what a CRM says that are looked at; fewer are kept
 SHORTEST_KEY = 8  # shorter header values are no keys, and would mask parts of other words
 MOST_TOKENS = 16
-SHORTEST_PAUSE_S = 1.0
-LONGEST_PAUSE_S = 3600.0
-DEFAULT_PAUSE_S = 10.0  # HubSpot's own SDK waits so long where a 429 says nothing
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-# By these a CRM's support finds a request. HubSpot puts its own into the body too.
-REQUEST_ID_HEADERS = ("x-hubspot-correlation-id", "sib-request-id", "x-request-id", "x-correlation-id", "cf-ray")
-LONGEST_REQUEST_ID = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a CRM answered. json: None where the body is empty or no JSON."""
-
-    status: int
-    headers: CIMultiDictProxy[str]
-    text: str
-    json: Any
-
-    def get(self, key: str) -> Any:
-        """A member of the answer's JSON object; None if it is none, or has none."""
-        return self.json.get(key) if isinstance(self.json, dict) else None
-
-    @property
-    def label(self) -> str:
-        """What it was, for people and the CRM's support: `400`, or `400, request 4f0c...`."""
-        named = [self.headers.get(name) for name in REQUEST_ID_HEADERS] + [self.get("correlationId")]
-        request_id = next((printable(value, LONGEST_REQUEST_ID) for value in named if isinstance(value, str) and value), "")
-        return f"{self.status}, request {request_id}" if request_id else str(self.status)
-
-    def said(self, *keys: str) -> str:
-        """What it says for people: those of these members that are plain, else how the body begins. Cut, not cleaned."""
-        members = [value for key in keys if isinstance(value := self.get(key), str | int) and value]
-        return " ".join(str(value)[:LONGEST_SAID] for value in members) or self.text[:LONGEST_SAID] or "no text"
 
 
 class Http:
@@ -142,7 +102,7 @@ class Http:
             ) as response:
                 content = _masked(await _read(response), [*self._keys, *self._tokens])
                 text = content.decode("utf-8", errors="replace")
-                return Answer(response.status, response.headers, text, _parse(content))
+                return Answer(response.status, response.headers, text, parse(content))
         except aiohttp.InvalidURL as error:
             raise NotSentError(Code.UNREACHABLE, "no connection: its base URL is no URL") from error
         except aiohttp.ClientConnectorError as error:
@@ -176,32 +136,6 @@ def require_https(name: str, url: str, allowed: Collection[str] = ()) -> str:
     return url
 
 
-def retry_after_s(headers: Mapping[str, str], *names: str) -> float:
-    """Seconds to wait after a 429, from the first of these headers that says it: seconds, or an HTTP date.
-
-    Bounded, because headers can hold anything: garbage, the past, or a year.
-    """
-    for name in names:
-        seconds = _seconds(headers.get(name, "").strip())
-        if not math.isnan(seconds):
-            return min(max(seconds, SHORTEST_PAUSE_S), LONGEST_PAUSE_S)
-    return DEFAULT_PAUSE_S
-
-
-def _seconds(value: str) -> float:
-    """From now on. NaN for what is neither a number nor a date."""
-    try:
-        return float(value)
-    except ValueError:
-        pass
-    try:
-        date = parsedate_to_datetime(value)
-        # The oldest of the three forms of HTTP names no zone. It is UTC too.
-        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - time.time()
-    except (TypeError, ValueError, IndexError, OverflowError):
-        return math.nan
-
-
 async def _read(response: aiohttp.ClientResponse) -> bytes:
     """The body, if it is not larger than it may be. Raises ValueError."""
     body = bytearray()
@@ -223,61 +157,6 @@ def _masked(body: bytes, keys: Sequence[bytes]) -> bytes:
     for key in keys:
         body = body.replace(key, MASK.encode())
     return body
-
-
-def _parse(body: bytes) -> Any:
-    """Its JSON, or None where it is none, is not all UTF-8, or is nested as no CRM does."""
-    try:
-        return _JSON.decode(body.decode("utf-8"))
-    except (ValueError, RecursionError):
-        return None
-
-
-def _no_json(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON")
-
-
-_JSON = json.JSONDecoder(parse_constant=_no_json)
-
-
-def usable(answer: Answer, body: object = None) -> Answer:
-    """The answer to this body, if it speaks about the contacts.
-
-    Raises OutageError (5xx, 408), RefusedError (3xx, 401, 402, 403), ThrottledError (429).
-    """
-    status = answer.status
-    if status == 429:
-        pause_s = retry_after_s(answer.headers, "Retry-After", "x-sib-ratelimit-reset")
-        raise ThrottledError(Code.RATE_LIMITED, f"too many requests ({answer.label}: {quoted(answer, body)})", pause_s)
-    if status in (401, 402, 403):
-        raise RefusedError(Code.REFUSED, f"the CRM refuses everybody ({answer.label}: {quoted(answer, body)})")
-    if 300 <= status < 400:
-        raise RefusedError(
-            Code.REDIRECTED,
-            f"the CRM answered with a redirect ({status}), which is not followed: check its base URL",
-        )
-    if status >= 500 or status == 408:
-        raise OutageError(Code.CRM_ERROR, f"the CRM failed ({answer.label}: {quoted(answer, body)})")
-    return answer
-
-
-def quoted(answer: Answer, body: object = None) -> str:
-    """What the CRM says, masked where it quotes this body, which it was sent."""
-    said = answer.said("message")
-    quotable = said.lower()
-    return clean(said, hide=[value for value in _values(body) if value.lower() in quotable])
-
-
-def _values(body: object) -> Iterator[str]:
-    """Every text and number in a request's body."""
-    if isinstance(body, Mapping):
-        for member in body.values():
-            yield from _values(member)
-    elif isinstance(body, list | tuple):
-        for member in body:
-            yield from _values(member)
-    elif body is not None and not isinstance(body, bool):
-        yield str(body)
 
 
 def _plain(error: Exception) -> str:

@@ -15,8 +15,9 @@ from worker.core.codes import Code
 from worker.core.outcome import Contact, Outcome
 from worker.core.text import printable
 from worker.crm.account import Account, over_http
+from worker.crm.answer import Answer
 from worker.crm.client import Client
-from worker.crm.http import Answer, Http
+from worker.crm.http import Http
 from worker.crm.hubspot_batch import Batch, Entry, Input, is_batch, results, trace
 from worker.crm.hubspot_refusals import LONGEST_NAME, batch_refused, context, is_id, is_missing, judged, not_hubspot
 from worker.errors import BatchRefusedError, DatabaseTroubleError, HeldBackError, LaneError

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from worker.core.codes import Code
 from worker.core.outcome import Outcome
 from worker.core.text import printable
-from worker.crm.http import Answer
+from worker.crm.answer import Answer
 from worker.crm.hubspot_refusals import LONGEST_NAME, Error, context, is_id, is_not_found, mapping_fault, refusal
 from worker.errors import BatchRefusedError, LaneError
 

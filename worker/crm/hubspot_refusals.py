@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from worker.core.codes import Code
 from worker.core.outcome import Outcome
 from worker.core.text import printable
-from worker.crm.http import DEFAULT_PAUSE_S, LONGEST_PAUSE_S, Answer, quoted, retry_after_s, usable
+from worker.crm.answer import DEFAULT_PAUSE_S, LONGEST_PAUSE_S, Answer, quoted, retry_after_s, usable
 from worker.errors import BatchRefusedError, LaneError, OutageError, RefusedError, ThrottledError
 
 # By the policy that is broken. The day ends at midnight where the account is, which it does not say: asked for again each hour.

@@ -19,8 +19,9 @@ from worker.core.codes import Code
 from worker.core.outcome import Contact, Outcome
 from worker.core.text import printable
 from worker.crm.account import Account, over_http
+from worker.crm.answer import Answer, quoted
 from worker.crm.client import Client
-from worker.crm.http import Answer, Http, quoted
+from worker.crm.http import Http
 from worker.crm.mautic_answers import email, judged, plain, records, written
 from worker.crm.mautic_login import Login, PasswordLogin, TokenLogin
 from worker.crm.mautic_plan import Edit, New, Step, address, disputed, is_holdable, plan

@@ -14,7 +14,7 @@ from typing import Any
 from worker.core.codes import Code
 from worker.core.identity import fold
 from worker.core.outcome import Outcome
-from worker.crm.http import LONGEST_PAUSE_S, SHORTEST_PAUSE_S, Answer, quoted, usable
+from worker.crm.answer import LONGEST_PAUSE_S, SHORTEST_PAUSE_S, Answer, quoted, usable
 from worker.crm.mautic_plan import New, record_id
 from worker.errors import OutageError, RefusedError, ThrottledError
 

@@ -10,7 +10,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 from worker.core.codes import Code
-from worker.crm.http import Answer, Http, quoted
+from worker.crm.answer import Answer, quoted
+from worker.crm.http import Http
 from worker.crm.mautic_answers import judged, number, plain
 from worker.errors import OutageError, RefusedError
 

@@ -21,8 +21,9 @@ from typing import Any
 from worker.core.codes import Code
 from worker.core.outcome import Contact, Outcome
 from worker.crm.account import Account, over_http
+from worker.crm.answer import Answer, usable
 from worker.crm.client import Client
-from worker.crm.http import Answer, Http, usable
+from worker.crm.http import Http
 from worker.crm.n8n_answers import judged, not_ready, unknown_webhook
 from worker.crm.n8n_login import Login, read_login, signature
 from worker.errors import ConfigurationError, LaneError, OutageError, RefusedError

@@ -11,7 +11,7 @@ from typing import Any
 from worker.core.codes import Code
 from worker.core.outcome import Contact, Outcome
 from worker.core.text import clean
-from worker.crm.http import LONGEST_SAID, Answer, quoted, usable
+from worker.crm.answer import LONGEST_SAID, Answer, quoted, usable
 from worker.errors import BatchRefusedError, LaneError, OutageError, RefusedError
 
 LONGEST_ID = 255
