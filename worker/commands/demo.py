@@ -74,8 +74,8 @@ async def _show(console: Console, url: str, everybody: list[Person], folder: Pat
 
         options = ("--misbehave", "--refuse", REFUSED)
         sandboxes = {crm: await stack.enter_async_context(running_sandbox(crm, *options)) for crm in CRMS}
-        console.print("[bold]2[/]  Sandboxes of HubSpot, Brevo, Mautic and n8n listen. No rate limits, but a bad day: a 429 each")
-        console.print("   (HubSpot's names no time, so it costs 10 s), a 503, a lost answer, and people whom they refuse.")
+        console.print("[bold]2[/]  Sandboxes of HubSpot, Brevo, Mautic and n8n listen, each on a bad day:")
+        console.print("   a 429 (10 s at HubSpot), a 503, a lost answer, and people they refuse.")
 
         log = folder / "worker.log"
         await stack.enter_async_context(_worker(url, sandboxes, log))
@@ -204,9 +204,7 @@ def _tell_differences(console: Console, results: Mapping[str, Result]) -> bool:
     ]
     if not problems:
         contacts = len(next(iter(results.values())).rows)
-        console.print(
-            f"[green]All {contacts:,} contacts ended as they should at all four, compared one by one with what they hold.[/]"
-        )
+        console.print(f"[green]All {contacts:,} contacts ended as they should, at all four CRMs.[/]")
         return True
     console.print(f"[red]{len(problems):,} did not end as they should. The first of them:[/]")
     for problem in problems[:10]:
