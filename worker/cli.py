@@ -8,10 +8,12 @@ from worker import __version__
 from worker.commands.check import check
 from worker.commands.demo import demo
 from worker.commands.errors import errors
+from worker.commands.grants import grants
 from worker.commands.migrate import migrate
 from worker.commands.n8n_workflow import n8n_workflow
 from worker.commands.run import run
 from worker.commands.status import status
+from worker.commands.systemd import systemd
 from worker.errors import ConfigurationError, CrmSyncError
 
 EXIT_FAILED = 1
@@ -24,7 +26,7 @@ def crm_sync() -> None:
     """Keeps CRMs in step with your contacts table."""
 
 
-for command in (run, migrate, status, check, errors, n8n_workflow, demo):
+for command in (run, migrate, status, check, errors, grants, n8n_workflow, systemd, demo):
     crm_sync.add_command(command)
 
 

@@ -10,9 +10,8 @@ Inner things end first. Loops beside each other restart on their own, so that on
 
 import asyncio
 import gc
-import signal
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, closing, suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -25,14 +24,18 @@ from worker.contacts import Contacts
 from worker.core.retry import RetryPolicy
 from worker.crm.account import Account
 from worker.database import Database
+from worker.ear import prove_ear
 from worker.errors import ConfigurationError, DatabaseTroubleError
 from worker.lane import Lane
 from worker.log import Trouble
-from worker.mapping import FieldMapping, defaults, prepare, read_file
+from worker.notify import Notifier
+from worker.plan import Plan, make_plan
+from worker.progress import Progress
 from worker.recovery import Charge, Recovery
-from worker.schema import Schema, read_schema
+from worker.schema import Schema
+from worker.service import Service
 from worker.session import Session
-from worker.settings import LaneSettings, Settings, read_lane
+from worker.settings import LaneSettings, Settings
 
 COLLECT_EVERY = 50_000  # more objects made than freed
 FINISH_GRACE_S = 5.0  # after the requests: for the outcomes to be written
@@ -46,21 +49,56 @@ class _StoppedError(Exception):
 
 
 class Daemon:
-    """One worker process. Runs until `stop` is set, then drains."""
+    """One worker with one configuration. Runs until `stop` is set, then drains."""
 
-    def __init__(self, settings: Settings, accounts: Mapping[str, Account]) -> None:
+    def __init__(self, settings: Settings, accounts: Mapping[str, Account], notifier: Notifier | None = None) -> None:
         self._settings = settings
         self._accounts = accounts
+        self._notifier = notifier or Notifier()
         self._lanes: dict[str, Lane] = {}
+        self._plan: Plan | None = None
+        self._session: Session | None = None
+        self._ticking = Progress()
+        self._waiting_for = ""
         self.stop = asyncio.Event()
+
+    async def check(self) -> None:
+        """Everything that would stop the start. Raises ConfigurationError, or DatabaseTroubleError where that cannot be told now.
+
+        What was checked is what run takes.
+        """
+        async with Database(self._settings.database_url, size=2, behind_pooler=self._settings.database_behind_pooler) as database:
+            self._plan = await make_plan(database, self._settings, self._accounts)
+            await prove_ear(self._settings.session_url, database)
 
     async def run(self) -> None:
         """Raises ConfigurationError where only a person can help."""
         with suppress(_StoppedError):
             await self._run()
 
+    @property
+    def moving(self) -> bool:
+        """As `worker.progress` tells. Stopping has its own limit."""
+        if self.stop.is_set() or self._session is None:
+            return True
+        stuck = [self._ticking.stuck(waiting=not self._session.opened.is_set())]
+        stuck += [lane.stuck for lane in self._lanes.values()]
+        return not any(stuck)
+
+    @property
+    def sentence(self) -> str:
+        """What it is doing, for people."""
+        if self.stop.is_set():
+            return "stopping: requests under way get to end"
+        if self._waiting_for:
+            return f"waiting for the database: {self._waiting_for}"
+        if self._session is None or not (self._session.opened.is_set() or self._session.openings):
+            return "connecting to the database"
+        if not self._session.opened.is_set():
+            return "waiting for the database: the session was lost, the log tells why"
+        return f"delivering to {', '.join(sorted(self._lanes))}" if self._lanes else "no CRM has credentials, so contacts wait"
+
     async def _run(self) -> None:
-        sections = read_file(self._settings.mapping_file)
         async with AsyncExitStack() as stack:
             # A claim, a finish and a look at a time for each lane, and one for recovery.
             size = 3 * len(self._accounts) + 1
@@ -71,14 +109,14 @@ class Daemon:
                     behind_pooler=self._settings.database_behind_pooler,
                 )
             )
-            schema = await self._once_reachable(partial(read_schema, database))
-            lane_settings = {crm: read_lane(crm) for crm in schema.lanes}
+            plan = self._plan
+            if plan is None:
+                plan = await self._once_reachable(partial(make_plan, database, self._settings, self._accounts))
             charges = {
                 crm: Charge(
-                    Contacts(database, table, *await self._mapping(database, schema, crm, sections)),
-                    _policy(lane_settings[crm]),
+                    Contacts(database, table, plan.mappings[crm].email, plan.mappings[crm].fields), _policy(plan.lanes[crm])
                 )
-                for crm, table in schema.lanes.items()
+                for crm, table in plan.schema.lanes.items()
             }
             recovery = Recovery(database, charges, on_found=self._wake, knows=self._knows)
             session = Session(
@@ -89,21 +127,20 @@ class Daemon:
                 on_tick=lambda dead: self._tick(recovery, session, dead),
             )
             for crm, account in self._accounts.items():
-                if crm not in schema.lanes:
-                    raise ConfigurationError(f"{crm} is not installed on the contacts table: run `crm-sync migrate`")
                 client, pace = await stack.enter_async_context(account.open(database))
                 self._lanes[crm] = Lane(
                     crm,
                     contacts=charges[crm].contacts,
                     client=client,
                     session=session,
-                    bell=Bell(session, schema.lanes[crm].id),
+                    bell=Bell(session, plan.schema.lanes[crm].id),
                     pace=pace,
                     policy=charges[crm].policy,
-                    batch_size=lane_settings[crm].sync_scheduler_batch_size,
+                    batch_size=plan.lanes[crm].sync_scheduler_batch_size,
                 )
-            self._say_started(schema)
-            await self._run_loops(session, recovery, lane_settings)
+            self._session = session
+            self._say_started(plan.schema)
+            await self._run_loops(session, recovery, plan.lanes)
 
     async def _once_reachable(self, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
         """Waits for a database that is away, and says so once for each reason. Raises _StoppedError when stopped meanwhile."""
@@ -111,23 +148,19 @@ class Daemon:
         trouble = Trouble(note="waiting for the database")
         while True:
             try:
-                return await work()
+                result = await work()
             except DatabaseTroubleError as error:
                 trouble.tell(error)
+                self._waiting_for = str(error)
+            else:
+                self._waiting_for = ""
+                return result
+            self._notifier.status(self.sentence)
+            self._notifier.ready()
             with suppress(TimeoutError):
                 async with asyncio.timeout(backoff.pause_s()):
                     await self.stop.wait()
                 raise _StoppedError
-
-    async def _mapping(
-        self, database: Database, schema: Schema, crm: str, sections: Mapping[str, Mapping[str, str]]
-    ) -> tuple[str, Mapping[str, str]]:
-        account = self._accounts.get(crm)
-        if account is None:
-            return "NULL::text", {}
-        section = sections.get(crm) or defaults(account.default_fields, schema.columns)
-        mapping: FieldMapping = await self._once_reachable(partial(prepare, database, crm, section))
-        return mapping.email, mapping.fields
 
     async def _run_loops(self, session: Session, recovery: Recovery, lane_settings: Mapping[str, LaneSettings]) -> None:
         loops: list[tuple[str, Callable[[], Awaitable[None]]]] = [("session", session.run)]
@@ -144,6 +177,7 @@ class Daemon:
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(_supervise(name, loop)) for name, loop in loops]
+                self._notifier.ready()
                 await self.stop.wait()
                 await self._drain(session)
                 for task in tasks:
@@ -158,10 +192,13 @@ class Daemon:
             if session.openings:
                 await recovery.recover_unknown(session.known_id, crm)
             lane.wake.set()
+        self._ticking.moved()
 
     async def _tick(self, recovery: Recovery, session: Session, dead: Sequence[int]) -> None:
+        self._ticking.moved()
         await recovery.recover(dead)
         for crm, lane in self._lanes.items():
+            self._ticking.moved()
             if lane.unsure:
                 await recovery.recover_unknown(session.known_id, crm)
             await lane.look()
@@ -169,6 +206,7 @@ class Daemon:
     async def _drain(self, session: Session) -> None:
         grace_s = self._settings.shutdown_grace_s
         log.info(events.WORKER_STOPPING, grace_s=grace_s)
+        self._notifier.extend(grace_s + 2 * FINISH_GRACE_S)
         with suppress(TimeoutError):
             async with asyncio.timeout(grace_s + FINISH_GRACE_S):
                 await asyncio.gather(*(lane.stop(grace_s) for lane in self._lanes.values()))
@@ -190,23 +228,18 @@ class Daemon:
             log.info(events.LANE_WITHOUT_CREDENTIALS, crm=crm, note="no credentials, so its contacts wait")
 
 
-async def serve(settings: Settings, accounts: Mapping[str, Account]) -> None:
-    """Runs a worker until SIGTERM or SIGINT; a second one ends it at once."""
-    daemon = Daemon(settings, accounts)
-    loop = asyncio.get_running_loop()
-    running = asyncio.current_task()
-
-    def stop() -> None:
-        if daemon.stop.is_set() and running is not None:
-            running.cancel()
-        daemon.stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
+async def serve(
+    settings: Settings,
+    accounts: Mapping[str, Account],
+    read_again: Callable[[], tuple[Settings, Mapping[str, Account]]] | None = None,
+) -> None:
+    """Runs a worker until SIGTERM or SIGINT; a second one ends it at once. SIGHUP: what read_again reads takes effect."""
     # Contacts come and go by the hundred thousand and hold no cycles: at its defaults the collector took a fifth of the time.
     gc.freeze()
     gc.set_threshold(COLLECT_EVERY, 10, 10)
-    await daemon.run()
+    again = read_again or (lambda: (settings, accounts))
+    with closing(Notifier.from_environment()) as notifier:
+        await Service(Daemon(settings, accounts, notifier), lambda: Daemon(*again(), notifier), notifier).run()
 
 
 async def _supervise(name: str, loop: Callable[[], Awaitable[None]]) -> None:

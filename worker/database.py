@@ -17,6 +17,9 @@ STATEMENT_TIMEOUT_S = 30.0
 # wrong data for a statement of ours (22). All others pass: restarts, limits, locks, standbys, plans gone stale, passwords.
 _FOR_A_PERSON = ("22", "3D", "3F", "42")
 
+# Classes whose messages quote values: data (22), constraints (23), what an application's own trigger says (P0).
+_QUOTING = ("22", "23", "P0")
+
 SESSION_SETTINGS = {
     "application_name": "crm-sync",
     # A lost claim or finish after a crash of the database only repeats an upsert.
@@ -38,13 +41,20 @@ def reason(error: BaseException) -> str:
     return clean(str(text)) or type(error).__name__
 
 
+def _kind(error: asyncpg.PostgresError) -> str:
+    """What went wrong, where the message itself can quote a row: by its kind, and the constraint that names it."""
+    constraint = getattr(error, "constraint_name", None)
+    return f"{type(error).__name__}{f', constraint {constraint}' if constraint else ''}; Postgres's own log has its words"
+
+
 def translate(error: Exception) -> Exception:
     """A driver's, server's or network's error in our words; anything else as it is."""
     if isinstance(error, asyncpg.PostgresError):
         state = getattr(error, "sqlstate", None) or ""
+        said = _kind(error) if state.startswith(_QUOTING) else reason(error)
         if state.startswith(_FOR_A_PERSON):
-            return ConfigurationError(f"the database refused a statement: {reason(error)} (SQLSTATE {state})")
-        return DatabaseTroubleError(f"{reason(error)} (SQLSTATE {state})")
+            return ConfigurationError(f"the database refused a statement: {said} (SQLSTATE {state})")
+        return DatabaseTroubleError(f"{said} (SQLSTATE {state})")
     if isinstance(error, TimeoutError):
         return DatabaseTroubleError("the database did not answer in time")
     if isinstance(error, (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)):
@@ -91,8 +101,14 @@ class Database:
         self._pool: asyncpg.Pool | None = None
 
     async def __aenter__(self) -> "Database":
-        self._pool = await asyncpg.create_pool(**self._arguments)
+        await self.renew()
         return self
+
+    async def renew(self) -> None:
+        """Breaks off every connection, also those in use. Statements under way raise DatabaseTroubleError."""
+        former, self._pool = self._pool, await asyncpg.create_pool(**self._arguments)
+        if former is not None:
+            former.terminate()
 
     async def __aexit__(self, *_: object) -> None:
         if self._pool is not None:

@@ -25,6 +25,7 @@ from worker.core.codes import Code
 from worker.core.identity import Addressee
 from worker.core.outcome import Contact, Finish, Outcome, Verdict
 from worker.core.retry import RetryPolicy, deferred
+from worker.core.text import clean
 from worker.core.throughput import Throughput
 from worker.crm.client import Client
 from worker.errors import (
@@ -196,13 +197,13 @@ class Deliveries:
                 if self._last_answer > min(self._suspects.get(contact.id, since) for contact in contacts):
                     return await self._isolate(error, contacts)
                 self._suspect(contacts, since)
-                self._trip(error.code, error.reason)
+                self._trip(error.code, _reason(error, contacts))
             case HeldBackError():
                 self._paused_until = max(self._paused_until, time.monotonic() + error.pause_s)
             case ThrottledError():
-                await self._pause(error)
+                await self._pause(error, _reason(error, contacts))
             case _:
-                self._trip(error.code, error.reason, at_once=isinstance(error, RefusedError))
+                self._trip(error.code, _reason(error, contacts), at_once=isinstance(error, RefusedError))
         return [None] * len(contacts)
 
     async def _isolate(self, error: LaneError, contacts: Sequence[Contact]) -> Sequence[Outcome | None]:
@@ -231,9 +232,14 @@ class Deliveries:
         if self._breaker.failed(time.monotonic(), random.random(), at_once=at_once):  # noqa: S311 (jitter is no secret)
             self._log.error(events.BREAKER_OPENED, code=code, reason=reason)
 
-    async def _pause(self, error: ThrottledError) -> None:
+    async def _pause(self, error: ThrottledError, reason: str) -> None:
         until = time.monotonic() + error.pause_s
         if until > self._paused_until:
             self._paused_until = until
-            self._log.warning(events.LANE_PAUSED, code=error.code, reason=error.reason, pause_s=round(error.pause_s, 1))
+            self._log.warning(events.LANE_PAUSED, code=error.code, reason=reason, pause_s=round(error.pause_s, 1))
             await self._pace.pause(error.pause_s)
+
+
+def _reason(error: LaneError, contacts: Sequence[Contact]) -> str:
+    """For the log: without what a CRM quotes of these contacts, be it of a record of its own."""
+    return clean(error.reason, hide=[value for contact in contacts for value in (contact.email, *contact.fields.values())])

@@ -3,6 +3,8 @@
 WORKER_STARTED = "worker_started"
 WORKER_STOPPING = "worker_stopping"
 WORKER_STOPPED = "worker_stopped"
+CONFIGURATION_RELOADED = "configuration_reloaded"
+CONFIGURATION_REFUSED = "configuration_refused"
 LANE_WITHOUT_CREDENTIALS = "lane_without_credentials"
 SESSION_OPENED = "session_opened"
 SESSION_LOST = "session_lost"

@@ -57,6 +57,11 @@ class Finisher:
         self._arrived.set()
         self._idle.clear()
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is here that is to be written."""
+        return self._idle.is_set()
+
     async def drained(self) -> None:
         """Returns when everything put so far is written."""
         await self._idle.wait()

@@ -21,6 +21,7 @@ from worker.errors import DatabaseTroubleError
 from worker.finisher import Finisher
 from worker.log import Trouble
 from worker.pace import Pace
+from worker.progress import Progress
 from worker.session import Session
 
 FIRST_NAP_S = 0.001
@@ -76,19 +77,25 @@ class Lane:
         self._nap_s = 0.0
         self._help_after = 0.0
         self._claimed_at = 0.0
+        self._progress = Progress()
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
         """Claims until stopped. Raises DatabaseTroubleError, and may be run again after it."""
-        while limit := await self._room():
-            self.wake.clear()
-            claimed = await self._claim(limit)
-            if claimed == limit or (claimed and self._flips_are_frequent()):
-                await self._bell.disarm()
-            if claimed == limit:
-                await self._call_for_help()
-            elif not claimed or self._bell.armed:
-                await self._sleep()
+        try:
+            while limit := await self._room():
+                self.wake.clear()
+                self._progress.moved()
+                claimed = await self._claim(limit)
+                if claimed == limit or (claimed and self._flips_are_frequent()):
+                    await self._bell.disarm()
+                if claimed == limit:
+                    await self._call_for_help()
+                elif not claimed or self._bell.armed:
+                    await self._sleep()
+        except DatabaseTroubleError:
+            self._progress.moved()
+            raise
 
     async def write(self) -> None:
         """Writes outcomes back for as long as it runs."""
@@ -124,6 +131,22 @@ class Lane:
     def unsure(self) -> bool:
         """Whether a claim may have succeeded without our knowing: its answer was lost, or still may come."""
         return time.monotonic() < self._unsure_until
+
+    @property
+    def stuck(self) -> bool:
+        """As `worker.progress` tells."""
+        return self._progress.stuck(waiting=not self.wake.is_set() or self._held_up)
+
+    @property
+    def _held_up(self) -> bool:
+        """By Postgres or the CRM. Contacts in hand that are in no request, and whose outcome nobody writes, are no reason."""
+        return (
+            not self._session.opened.is_set()
+            or self._stopping.is_set()
+            or self._deliveries.wait_s > 0
+            or bool(self._tasks)
+            or not self._finisher.idle
+        )
 
     # Claim.
 

@@ -35,7 +35,7 @@ from worker.log import Trouble
 from worker.sql import query
 
 CHANNEL = "crm_sync"
-TICK_S = 10.0
+TICK_S = 6.0
 TICK_TIMEOUT_S = 3.0
 EAR_TIMEOUT_S = 5.0
 OLD_SESSION_TIMEOUT_S = 30.0
@@ -111,6 +111,8 @@ class Session:
                     trouble.tell(error)
             finally:
                 self._close()
+            # The pool's connections may be as dead as the session was, without the driver knowing it.
+            await self._database.renew()
             await asyncio.sleep(backoff.pause_s())
 
     async def end(self) -> None:

@@ -151,6 +151,8 @@ def _read(build: Callable[[str | None], Model], prefix: str = "") -> Model:
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")
     try:
         return build(credentials if credentials and Path(credentials).is_dir() else None)
+    except OSError as error:
+        raise ConfigurationError(f".env or a credential cannot be read: {error.strerror}") from error
     except ValidationError as error:
         problems = [
             f"{prefix}{'.'.join(map(str, problem['loc'])).upper()}: {_expected(problem['type'], problem['msg'])}"

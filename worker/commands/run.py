@@ -1,15 +1,17 @@
 """crm-sync run: the daemon."""
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import suppress
 
 import click
 import uvloop
 
 from worker import log
-from worker.crm.registry import configured
+from worker.crm.account import Account
+from worker.crm.registry import configured, known
 from worker.daemon import serve
-from worker.settings import Settings, read
+from worker.settings import Settings, read, read_lane
 
 
 @click.command()
@@ -17,10 +19,17 @@ def run() -> None:
     """Runs the worker until it is stopped.
 
     SIGTERM or SIGINT drains it: requests under way get SHUTDOWN_GRACE_S seconds to end, what was not sent goes back
-    in line. A second signal ends it at once; nothing is lost by that either.
+    in line. A second signal ends it at once; nothing is lost by that either. SIGHUP reads .env, credentials and MAPPING_FILE
+    again; what is wrong is refused, and the worker goes on as before.
     """
     log.configure()
-    settings = read(Settings)
-    accounts = configured()
+    settings, accounts = configuration()
     with suppress(asyncio.CancelledError), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(settings, accounts))
+        runner.run(serve(settings, accounts, configuration))
+
+
+def configuration() -> tuple[Settings, Mapping[str, Account]]:
+    """Everything that is read without the database. Raises ConfigurationError."""
+    for crm in known():
+        read_lane(crm)
+    return read(Settings), configured()

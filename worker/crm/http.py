@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from urllib.parse import urlsplit
 
 import aiohttp
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from worker import __version__
 from worker.core.codes import Code
@@ -100,9 +101,10 @@ class Http:
                 headers=own,
                 allow_redirects=False,
             ) as response:
-                content = _masked(await _read(response), [*self._keys, *self._tokens])
+                keys = [*self._keys, *self._tokens]
+                content = _masked(await _read(response), keys)
                 text = content.decode("utf-8", errors="replace")
-                return Answer(response.status, response.headers, text, parse(content))
+                return Answer(response.status, _masked_headers(response.headers, keys), text, parse(content))
         except aiohttp.InvalidURL as error:
             raise NotSentError(Code.UNREACHABLE, "no connection: its base URL is no URL") from error
         except aiohttp.ClientConnectorError as error:
@@ -157,6 +159,14 @@ def _masked(body: bytes, keys: Sequence[bytes]) -> bytes:
     for key in keys:
         body = body.replace(key, MASK.encode())
     return body
+
+
+def _masked_headers(headers: CIMultiDictProxy[str], keys: Sequence[bytes]) -> CIMultiDictProxy[str]:
+    values = "\n".join(headers.values()).encode("utf-8", errors="surrogateescape")
+    if not any(key in values for key in keys):
+        return headers
+    pairs = ((name, _masked(value.encode("utf-8", errors="replace"), keys).decode("utf-8")) for name, value in headers.items())
+    return CIMultiDictProxy(CIMultiDict(pairs))
 
 
 def _plain(error: Exception) -> str:

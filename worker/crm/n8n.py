@@ -76,7 +76,8 @@ class N8n(Client):
         self._prefix = target[: max(target.find("/webhook/"), 0)]  # of an n8n that does not have the host for itself
         self._origin = origin
         self._login = login
-        http.hide(*login.secrets)
+        # Where a webhook asks for no credentials, its path is the secret.
+        http.hide(target, *login.secrets)
 
     async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Outcome | LaneError]:
         entries = [_entry(contact) for contact in contacts]

@@ -1,0 +1,239 @@
+"""What happens when the connection between a worker and Postgres fails: lost answers, silence, cuts at any byte."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
+
+from tests.daemon.harness import ALL_COMPLETE, TIMEOUT_S, daemon_for, running, until, until_asleep
+from tests.db.steps import insert, read
+from tests.faults.promise import LINE_UP, RecordingCrm, Stopwatch, assert_promise_kept, said
+from tests.faults.proxy import Link, Proxy
+from worker import events
+from worker.backoff import LONGEST_PAUSE_S
+
+CLAIM = "FOR NO KEY UPDATE SKIP LOCKED\n    )"
+FINISH = "unnest("
+SESSIONS = "FROM pg_stat_activity WHERE application_name = 'crm-sync session' AND datname = current_database()"
+SEED = 20_261_124
+CUTS = 40
+
+
+@pytest.fixture
+def crm() -> RecordingCrm:
+    return RecordingCrm()
+
+
+@pytest.fixture
+def log() -> Iterator[list[EventDict]]:
+    with capture_logs() as entries:
+        yield entries
+
+
+@pytest.fixture
+async def proxy(url: str) -> AsyncIterator[Proxy]:
+    async with Proxy(url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Statements that get no answer are given up after a second, and the tick comes after half of one."""
+    monkeypatch.setattr("worker.database.STATEMENT_TIMEOUT_S", 1.0)
+    monkeypatch.setattr("worker.session.TICK_S", 0.5)
+
+
+HOW_IT_IS_LOST = pytest.mark.parametrize(
+    "how", [{}, {"keep_bytes": 40}, {"silent": True}], ids=["reset", "cut in the middle", "silence"]
+)
+
+
+@HOW_IT_IS_LOST
+async def test_a_claim_whose_answer_is_lost_is_delivered_once_and_costs_no_attempt(app, proxy, crm, impatient, how):
+    async with running(proxy.url, crm):
+        await until_asleep(app)
+        lost = proxy.lose_answer(CLAIM, **how)
+        contact = await insert(app, "Queued")
+        await until(app, ALL_COMPLETE)
+        assert lost.happened.is_set()
+    assert crm.log == ["ada@example.com"]
+    assert (await read(app, contact))["attempts"] == 1
+    await assert_promise_kept(app, crm)
+
+
+@HOW_IT_IS_LOST
+async def test_a_finish_whose_answer_is_lost_is_repeated_and_changes_nothing(app, proxy, crm, impatient, how):
+    async with running(proxy.url, crm):
+        await until_asleep(app)
+        lost = proxy.lose_answer(FINISH, **how)
+        contact = await insert(app, "Queued")
+        await asyncio.wait_for(lost.happened.wait(), 10)
+        written = await app.fetchrow("SELECT xmin, contacts FROM contacts")
+        assert (await read(app, contact))["sync_status"] == "Complete"
+        # The next contact goes through the same writer: once it is finished, the first has been tried again.
+        await insert(app, "Queued", "bob@example.com")
+        await until(app, ALL_COMPLETE)
+        assert await app.fetchrow("SELECT xmin, contacts FROM contacts WHERE id = $1", contact) == written
+    assert crm.log == ["ada@example.com", "bob@example.com"]
+    await assert_promise_kept(app, crm)
+
+
+async def test_a_flip_made_while_the_session_is_gone_is_delivered_within_two_seconds(app, proxy, crm):
+    async with running(proxy.url, crm):
+        await until_asleep(app)
+        proxy.refuse()
+        await until(app, f"count(*) = 0 {SESSIONS}")
+        await insert(app, "Queued")
+        assert crm.log == []
+        proxy.heal()
+        stopwatch = Stopwatch()
+        await until(app, ALL_COMPLETE)
+        assert stopwatch.tell("session reset, from reachable to delivered") < 2
+    await assert_promise_kept(app, crm)
+
+
+async def test_a_killed_session_listens_again_and_delivers_within_two_seconds(app, proxy, crm):
+    async with running(proxy.url, crm):
+        await until_asleep(app)
+        stopwatch = Stopwatch()
+        async with app.transaction():
+            await app.execute(f"SELECT pg_terminate_backend(pid) {SESSIONS}")
+            await insert(app, "Queued")
+        await until(app, ALL_COMPLETE)
+        assert stopwatch.tell("session killed, from the kill to delivered") < 2
+        await until_asleep(app)
+        await insert(app, "Queued", "bob@example.com")
+        stopwatch.start()
+        await until(app, ALL_COMPLETE)
+        assert stopwatch.tell("and the next flip is heard") < 1
+    await assert_promise_kept(app, crm)
+
+
+async def test_after_a_long_outage_it_delivers_within_three_seconds_of_the_database_being_back(app, proxy, crm, monkeypatch):
+    """Its pauses have grown to the longest, chance shortens none, and one has just begun."""
+    monkeypatch.setattr("worker.backoff.FIRST_PAUSE_S", LONGEST_PAUSE_S)
+    monkeypatch.setattr("worker.backoff.random.uniform", lambda _shortest, longest: longest)
+    async with running(proxy.url, crm):
+        await until_asleep(app)
+        proxy.refuse()
+        await insert(app, "Queued")
+        await proxy.attempted(proxy.attempts + 1)
+        proxy.heal()
+        stopwatch = Stopwatch()
+        await until(app, ALL_COMPLETE)
+        assert stopwatch.tell("long outage, from reachable to delivered") < 3
+    await assert_promise_kept(app, crm)
+
+
+async def test_a_silent_drop_is_noticed_within_ten_seconds_and_heals(app, proxy, crm, log):
+    """At its real times, and at the worst moment: nothing goes on, and the tick has just been."""
+    async with running(proxy.url, crm) as daemon:
+        await until_asleep(app)
+        proxy.black_hole()
+        stopwatch = Stopwatch()
+        await insert(app, "Queued")
+        await said(log, events.SESSION_LOST)
+        noticed_s = stopwatch.tell("silent drop, from the drop to noticed")
+        assert not daemon.stop.is_set()
+        proxy.heal()
+        stopwatch.start()
+        await until(app, ALL_COMPLETE)
+        healed_s = stopwatch.tell("silent drop, from reachable to delivered")
+    await assert_promise_kept(app, crm)
+    assert noticed_s < 10
+    assert healed_s < 10
+
+
+async def test_a_silent_drop_in_the_middle_of_much_work_heals(app, proxy, log):
+    """Claims, finishes and looks are under way on every connection, and none of them ever gets an answer."""
+    crm = RecordingCrm(batch_limit=5, concurrency=4)
+    async with running(proxy.url, crm):
+        await until_asleep(app)
+        await app.execute(LINE_UP, "a", 300)
+        await crm.reached(10)
+        proxy.black_hole()
+        stopwatch = Stopwatch()
+        await said(log, events.SESSION_LOST)
+        noticed_s = stopwatch.tell("silent drop under load, from the drop to noticed")
+        proxy.heal()
+        stopwatch.start()
+        await until(app, ALL_COMPLETE)
+        healed_s = stopwatch.tell("silent drop under load, from reachable to all delivered")
+    await assert_promise_kept(app, crm)
+    assert noticed_s < 10
+    assert healed_s < 10
+
+
+async def test_a_silent_pool_beside_a_live_session_heals(app, proxy, crm, impatient):
+    """A firewall that forgot some connections: the session answers, and none of the pool."""
+    async with running(proxy.url, crm):
+        await until_asleep(app)
+        session_port = await app.fetchval(f"SELECT client_port {SESSIONS}")
+        for link in proxy.links:
+            link.silent = link.server_port != session_port
+        await insert(app, "Queued")
+        await until(app, ALL_COMPLETE)
+    await assert_promise_kept(app, crm)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_the_late_finish_of_a_worker_taken_for_dead_changes_nothing(app, url, proxy, crm, log):
+    late = RecordingCrm()
+    late.records = {"ada@example.com": ("record-of-the-late-one", {})}
+    late.gate.clear()
+    cut_off = daemon_for(proxy.url, late)
+    task = asyncio.create_task(cut_off.run())
+    contact = await insert(app, "Queued")
+    await late.reached(1)
+    proxy.black_hole()
+    # As the server's keepalives would, some seconds later.
+    await app.execute(f"SELECT pg_terminate_backend(pid) {SESSIONS}")
+    await until(app, f"count(*) = 0 {SESSIONS}")
+    async with running(url, crm):
+        await until(app, ALL_COMPLETE)
+        written = await app.fetchrow("SELECT xmin, contacts FROM contacts")
+        late.gate.set()
+        proxy.heal()
+        await said(log, events.CONTACTS_LOST)
+        assert await app.fetchrow("SELECT xmin, contacts FROM contacts") == written
+        assert (await read(app, contact))["contact_id"] == "record-0"
+        cut_off.stop.set()
+        await asyncio.wait_for(task, 10)
+    await assert_promise_kept(app, crm)
+
+
+@pytest.mark.parametrize("seed", [SEED, SEED + 1, SEED + 2])
+async def test_connections_cut_at_random_bytes_lose_nothing(app, proxy, impatient, monkeypatch, seed):
+    monkeypatch.setattr("worker.backoff.LONGEST_PAUSE_S", 0.1)
+    print("seed", seed)
+    chance = random.Random(seed)
+    crm = RecordingCrm(batch_limit=5, concurrency=4)
+    cuts = 0
+
+    def doom(link: Link) -> None:
+        nonlocal cuts
+        if cuts < CUTS:
+            cuts += 1
+            # Some die while they connect, some in the middle of much work.
+            link.cut_after = int(chance.lognormvariate(7.5, 1.2)) + 1
+
+    async with running(proxy.url, crm):
+        await until_asleep(app)
+        proxy.on_link = doom
+        proxy.reset()
+        batch = 0
+        async with asyncio.timeout(TIMEOUT_S):
+            while cuts < CUTS:
+                batch += 1
+                await app.execute(LINE_UP, f"{batch}.", 5)
+                await app.execute(
+                    "UPDATE contacts SET first_name = $1, brevo_sync_status = 'Queued' WHERE email LIKE '%5@example.com'",
+                    str(batch),
+                )
+                await asyncio.sleep(0.02)  # an application's pace
+        proxy.reset()
+        await until(app, ALL_COMPLETE)
+    await assert_promise_kept(app, crm)

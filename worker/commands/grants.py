@@ -1,0 +1,175 @@
+"""crm-sync grants: the rights that a role needs, and no others."""
+
+import asyncio
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import click
+
+from worker.contacts import OWN_COLUMNS
+from worker.crm import brevo, hubspot, mautic, n8n
+from worker.crm.registry import known
+from worker.database import Database
+from worker.mapping import defaults, prepare, read_file
+from worker.schema import ROLL_UP, Schema, read_schema
+from worker.settings import Settings, read
+from worker.sql import query, quote
+
+VIEW = "crm_sync_mapping"
+
+# Asked of nobody's credentials: the rights are often granted before there are any.
+DEFAULT_FIELDS: Mapping[str, Mapping[str, str]] = {
+    "hubspot": hubspot.DEFAULT_FIELDS,
+    "brevo": brevo.DEFAULT_FIELDS,
+    "mautic": mautic.DEFAULT_FIELDS,
+    "n8n": n8n.DEFAULT_FIELDS,
+}
+
+# What the statements of sql/queries read and write there.
+LANES_READ = ("id", "crm", "remote_id_column", "next_slot_at", "paused_until")
+LANES_WRITTEN = ("next_slot_at", "paused_until")
+WORKERS_READ = ("id", "host", "pid", "version", "started_at")
+WORKERS_WRITTEN = ("id", "host", "pid", "version")
+
+MIGRATION_TABLES = ("_crm_sync_migration", "_yoyo_version")
+
+_LITERAL = re.compile(r"'(?:[^']|'')*'")
+_WHOLE_ROW = re.compile(r"[\w\"]\.\*")
+
+
+@click.command()
+@click.argument("role")
+@click.option("--application", is_flag=True, help="The rights of an application that flips, instead of a worker's.")
+def grants(*, role: str, application: bool) -> None:
+    """Prints the GRANTs, for psql, that ROLE needs to run a worker on this database. Changes nothing.
+
+    Column by column: a worker reads its key, what the mapping sends and its own columns, and writes its own only. Run it as the
+    owner of the table, and again after a change of the mapping or a new CRM.
+    """
+    settings = read(Settings)
+    statements, notes = asyncio.run(_read(settings, role, application=application))
+    click.echo("\n".join(statements))
+    for note in notes:
+        click.echo(note, err=True)
+
+
+async def _read(settings: Settings, role: str, *, application: bool) -> tuple[list[str], list[str]]:
+    """(statements, what a person should know beside them). Raises ConfigurationError or DatabaseTroubleError."""
+    async with Database(settings.database_url, size=1, behind_pooler=settings.database_behind_pooler) as database:
+        schema = await read_schema(database)
+        places = dict((await database.fetch(query("find_places"), role))[0])
+        if application:
+            statements = _for_application(schema, places, role)
+        else:
+            statements = _for_worker(schema, places, role, await _mapped(database, schema, settings, places["namespace"]))
+    notes = []
+    if not places["role_exists"]:
+        notes.append(f"There is no role {role} yet: CREATE ROLE {quote(role)} LOGIN;")
+    if places["has_row_security"]:
+        notes.append(f"The table contacts has row level security: {role} needs a policy for all rows, or BYPASSRLS.")
+    return statements, notes
+
+
+def _for_worker(schema: Schema, places: Mapping[str, Any], role: str, mapped: Sequence[Mapping[str, Any]]) -> list[str]:
+    to = f"TO {quote(role)};"
+    contacts = f"{quote(places['namespace'])}.contacts"
+    own = _own_columns(schema)
+    namespaces = {"crm_sync", places["namespace"], *places["type_namespaces"], *(row["namespace"] for row in mapped)}
+    # By ctid the statements find again what they have locked.
+    read: dict[str, list[str]] = {contacts: ["ctid", *_keys(schema), *own]}
+    for row in mapped:
+        if row["relation"] is not None:
+            relation = "contacts" if row["relation"] == "contacts" else quote(row["relation"])
+            columns = read.setdefault(f"{quote(row['namespace'])}.{relation}", [])
+            columns += [quote(row["attribute"])] if row["attribute"] is not None else []
+    functions = sorted(row["function"] for row in mapped if row["function"] is not None)
+    statements = [
+        f"GRANT CONNECT ON DATABASE {quote(places['database'])} {to}",
+        f"GRANT USAGE ON SCHEMA {_quoted(namespaces)} {to}",
+        *(f"GRANT SELECT{_columns(columns)} ON TABLE {relation} {to}" for relation, columns in read.items()),
+        *(f"GRANT EXECUTE ON FUNCTION {function} {to}" for function in functions),
+        f"GRANT UPDATE{_columns(own)} ON TABLE {contacts} {to}",
+        "-- Which CRMs there are, their pace and their pauses.",
+        f"GRANT SELECT{_columns(LANES_READ)}, UPDATE{_columns(LANES_WRITTEN)} ON TABLE crm_sync.lanes {to}",
+        f"GRANT EXECUTE ON FUNCTION crm_sync.other_retries(text, text) {to}",
+        "-- Which workers live.",
+        f"GRANT SELECT{_columns(WORKERS_READ)}, INSERT{_columns(WORKERS_WRITTEN)}, DELETE ON TABLE crm_sync.workers {to}",
+        f"GRANT USAGE ON SEQUENCE crm_sync.workers_id_seq {to}",
+    ]
+    if places["migrations"] is not None:
+        tables = ", ".join(f"{quote(places['migrations'])}.{table}" for table in MIGRATION_TABLES)
+        statements += [
+            "-- Whether all migrations are applied, for `crm-sync check`.",
+            f"GRANT USAGE ON SCHEMA {quote(places['migrations'])} {to}",
+            f"GRANT SELECT ON TABLE {tables} {to}",
+        ]
+    return statements
+
+
+def _for_application(schema: Schema, places: Mapping[str, Any], role: str) -> list[str]:
+    to = f"TO {quote(role)};"
+    contacts = f"{quote(places['namespace'])}.contacts"
+    statuses = [lane.variables["sync_status"] for lane in schema.lanes.values()]
+    return [
+        "-- To flip, and to see what became of it. Nothing on schema crm_sync: the triggers need none.",
+        "-- What the application needs for its own columns comes on top, and so does INSERT.",
+        f"GRANT CONNECT ON DATABASE {quote(places['database'])} {to}",
+        f"GRANT USAGE ON SCHEMA {_quoted([places['namespace'], *places['type_namespaces']])} {to}",
+        f"GRANT SELECT{_columns([*_keys(schema), *_own_columns(schema)])} ON TABLE {contacts} {to}",
+        f"GRANT UPDATE{_columns(statuses)} ON TABLE {contacts} {to}",
+    ]
+
+
+async def _mapped(database: Database, schema: Schema, settings: Settings, namespace: str) -> list[Mapping[str, Any]]:
+    """What the expressions of the mapping read. Raises ConfigurationError naming a wrong one."""
+    sections = read_file(settings.mapping_file)
+    expressions: list[str] = []
+    for crm in schema.lanes:
+        section = sections.get(crm) or defaults(_default_fields(crm), schema.columns)
+        mapping = await prepare(database, crm, section)
+        expressions += [mapping.email, *mapping.fields.values()]
+    columns = ", ".join(f"{expression} AS c{number}" for number, expression in enumerate(expressions))
+    async with database.connection() as connection:
+        # Postgres knows best what an expression reads, and notes it down for views. This one is never there for anybody.
+        transaction = connection.transaction()
+        await transaction.start()
+        try:
+            await connection.execute(f"CREATE TEMPORARY VIEW {VIEW} AS SELECT {columns} FROM contacts")  # noqa: S608 (prepared above)
+            rows: list[Mapping[str, Any]] = [
+                dict(row) for row in await connection.fetch(query("list_references"), f"pg_temp.{VIEW}")
+            ]
+            definition = await connection.fetchval("SELECT pg_get_viewdef($1::text::regclass)", f"pg_temp.{VIEW}")
+        finally:
+            await transaction.rollback()
+    if _WHOLE_ROW.search(_LITERAL.sub("", definition)):
+        # Of a whole row it notes down no columns.
+        rows += [{"namespace": namespace, "relation": "contacts", "attribute": name, "function": None} for name in schema.columns]
+    return rows
+
+
+def _default_fields(crm: str) -> Mapping[str, str]:
+    if crm in DEFAULT_FIELDS:
+        return DEFAULT_FIELDS[crm]
+    account = known()[crm]() if crm in known() else None
+    return {} if account is None else account.default_fields
+
+
+def _own_columns(schema: Schema) -> list[str]:
+    """The worker's, quoted: of each CRM, and the roll-up over them."""
+    of_lanes = [lane.variables[name] for lane in schema.lanes.values() for name in (*OWN_COLUMNS, "remote_id")]
+    return [*ROLL_UP, *of_lanes]
+
+
+def _keys(schema: Schema) -> list[str]:
+    return [lane.variables["id"] for lane in schema.lanes.values()]
+
+
+def _columns(names: Iterable[str]) -> str:
+    """Columns, one a line, each once; nothing, which means all, where there are none."""
+    lines = ",\n    ".join(dict.fromkeys(names))
+    return f" (\n    {lines}\n)" if lines else ""
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(map(quote, sorted(set(names))))

@@ -1,0 +1,35 @@
+"""What the database makes of a configuration: read and proved before anything is claimed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from worker.crm.account import Account
+from worker.database import Database
+from worker.errors import ConfigurationError
+from worker.mapping import FieldMapping, defaults, prepare, read_file
+from worker.schema import Schema, read_schema
+from worker.settings import LaneSettings, Settings, read_lane
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """lanes and mappings: by CRM, of all that are installed."""
+
+    schema: Schema
+    lanes: Mapping[str, LaneSettings]
+    mappings: Mapping[str, FieldMapping]
+
+
+async def make_plan(database: Database, settings: Settings, accounts: Mapping[str, Account]) -> Plan:
+    """Raises ConfigurationError naming what is wrong: what needs no database is looked at first. Else DatabaseTroubleError."""
+    sections = read_file(settings.mapping_file)
+    schema = await read_schema(database)
+    for crm in accounts:
+        if crm not in schema.lanes:
+            raise ConfigurationError(f"{crm} is not installed on the contacts table: run `crm-sync migrate`")
+    lanes = {crm: read_lane(crm) for crm in schema.lanes}
+    mappings = {crm: FieldMapping("NULL::text", {}) for crm in schema.lanes}  # nothing is sent of those without an account
+    for crm, account in accounts.items():
+        section = sections.get(crm) or defaults(account.default_fields, schema.columns)
+        mappings[crm] = await prepare(database, crm, section)
+    return Plan(schema, lanes, mappings)
