@@ -70,6 +70,17 @@ def defaults(fields: Mapping[str, str], columns: Collection[str]) -> dict[str, s
     }
 
 
+async def prepare_for(
+    database: Database,
+    crm: str,
+    sections: Mapping[str, Mapping[str, str]],
+    default_fields: Mapping[str, str],
+    columns: Collection[str],
+) -> FieldMapping:
+    """What is sent to a CRM: its section of the file, or else the defaults. Raises as prepare does."""
+    return await prepare(database, crm, sections.get(crm) or defaults(default_fields, columns))
+
+
 async def prepare(database: Database, crm: str, section: Mapping[str, str]) -> FieldMapping:
     """Has Postgres parse every expression, and sees to it that each value fits JSON.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from worker.crm.account import Account
 from worker.database import Database
 from worker.errors import ConfigurationError
-from worker.mapping import FieldMapping, defaults, prepare, read_file
+from worker.mapping import FieldMapping, prepare_for, read_file
 from worker.schema import Schema, read_schema
 from worker.settings import LaneSettings, Settings, read_lane
 
@@ -30,6 +30,5 @@ async def make_plan(database: Database, settings: Settings, accounts: Mapping[st
     lanes = {crm: read_lane(crm) for crm in schema.lanes}
     mappings = {crm: FieldMapping("NULL::text", {}) for crm in schema.lanes}  # nothing is sent of those without an account
     for crm, account in accounts.items():
-        section = sections.get(crm) or defaults(account.default_fields, schema.columns)
-        mappings[crm] = await prepare(database, crm, section)
+        mappings[crm] = await prepare_for(database, crm, sections, account.default_fields, schema.columns)
     return Plan(schema, lanes, mappings)

@@ -1,7 +1,6 @@
 """crm-sync check: is everything as it must be?"""
 
 import asyncio
-import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -16,11 +15,11 @@ from rich.text import Text
 from worker import migrations
 from worker.crm.account import Account
 from worker.crm.registry import known
-from worker.database import Database, connect, translated
+from worker.database import Database
+from worker.ear import prove_ear
 from worker.errors import ConfigurationError, CrmSyncError, DatabaseTroubleError
-from worker.mapping import defaults, prepare, read_file
+from worker.mapping import prepare_for, read_file
 from worker.schema import Schema, read_schema
-from worker.session import CHANNEL, EAR_TIMEOUT_S
 from worker.settings import Settings, read, read_lane
 
 
@@ -123,28 +122,13 @@ async def _schema(database: Database) -> str:
 
 
 async def _ear(settings: Settings, database: Database) -> str:
-    heard = asyncio.Event()
-    word = f"check {os.getpid()}"
-    session = await connect(settings.session_url, {})
-    try:
-        async with translated():
-            await session.add_listener(CHANNEL, lambda *notification: heard.set() if notification[3] == word else None)
-        await database.fetch("SELECT pg_notify($1, $2)", CHANNEL, word)
-        async with asyncio.timeout(EAR_TIMEOUT_S):
-            await heard.wait()
-    except TimeoutError:
-        raise ConfigurationError(
-            "a notification did not arrive: LISTEN_DATABASE_URL (or DATABASE_URL) must be a direct connection "
-            "to the same database, not one through a transaction pooler"
-        ) from None
-    finally:
-        session.terminate()
+    await prove_ear(settings.session_url, database)
     return "a notification sent through the pool arrived"
 
 
 async def _mapping(settings: Settings, database: Database, schema: Schema, crm: str, account: Account) -> str:
-    section = read_file(settings.mapping_file).get(crm) or defaults(account.default_fields, schema.columns)
-    mapping = await prepare(database, crm, section)
+    sections = read_file(settings.mapping_file)
+    mapping = await prepare_for(database, crm, sections, account.default_fields, schema.columns)
     return f"email and {len(mapping.fields)} fields: {', '.join(mapping.fields)}"
 
 

@@ -11,7 +11,7 @@ from worker.contacts import OWN_COLUMNS
 from worker.crm import brevo, hubspot, mautic, n8n
 from worker.crm.registry import known
 from worker.database import Database
-from worker.mapping import defaults, prepare, read_file
+from worker.mapping import prepare_for, read_file
 from worker.schema import ROLL_UP, Schema, read_schema
 from worker.settings import Settings, read
 from worker.sql import query, quote
@@ -126,8 +126,7 @@ async def _mapped(database: Database, schema: Schema, settings: Settings, namesp
     sections = read_file(settings.mapping_file)
     expressions: list[str] = []
     for crm in schema.lanes:
-        section = sections.get(crm) or defaults(_default_fields(crm), schema.columns)
-        mapping = await prepare(database, crm, section)
+        mapping = await prepare_for(database, crm, sections, _default_fields(crm), schema.columns)
         expressions += [mapping.email, *mapping.fields.values()]
     columns = ", ".join(f"{expression} AS c{number}" for number, expression in enumerate(expressions))
     async with database.connection() as connection:

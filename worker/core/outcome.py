@@ -19,6 +19,15 @@ class Contact(NamedTuple):
     flipped_at: datetime
     fields: dict[str, Any]
 
+    @property
+    def filled(self) -> dict[str, Any]:
+        """The fields that are sent: what is empty here stays as it is in the CRM."""
+        return {
+            name: value
+            for name, value in self.fields.items()
+            if not (value is None or (isinstance(value, str) and not value.strip()))
+        }
+
 
 class Verdict(StrEnum):
     DELIVERED = "delivered"

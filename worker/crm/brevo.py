@@ -78,7 +78,7 @@ class Brevo(Client):
 
     async def _upsert(self, contact: Contact) -> Outcome:
         email = (contact.email or "").strip()
-        fields = _sent(contact.fields)
+        fields = _sent(contact.filled)
         there: _There | None = None
         if contact.remote_id:
             answer = await self._get_contact(contact.remote_id, "contact_id")
@@ -169,19 +169,15 @@ class _There(NamedTuple):
     is_blocklisted: bool
 
 
-def _sent(fields: Mapping[str, Any]) -> dict[str, Any]:
+def _sent(filled: Mapping[str, Any]) -> dict[str, Any]:
     """What is sent of the fields.
 
     Brevo takes no null; what is empty here stays as it is there. Its names are upper-case, and others it ignores without a word.
     The address goes its own way.
     """
-    named = {name.upper(): value for name, value in fields.items() if not _is_empty(value)}
+    named = {name.upper(): value for name, value in filled.items()}
     named.pop("EMAIL", None)
     return named
-
-
-def _is_empty(value: object) -> bool:
-    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _there(answer: Answer) -> _There | None:

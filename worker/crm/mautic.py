@@ -194,16 +194,12 @@ class Mautic(Client):
 
 def _body(contact: Contact, step: Edit | New) -> dict[str, Any]:
     """What is empty is not sent: it stays as it is there, and Mautic would ignore it anyway."""
-    fields = {name: value for name, value in contact.fields.items() if name not in ("id", "email") and not _is_empty(value)}
+    fields = {name: value for name, value in contact.filled.items() if name not in ("id", "email")}
     if isinstance(step, New):
         return {"email": (contact.email or "").strip(), **fields}
     # With the address that it has, Mautic would look for others to merge with.
     moved = {"email": (contact.email or "").strip()} if step.moves else {}
     return {"id": step.record, **moved, **fields}
-
-
-def _is_empty(value: object) -> bool:
-    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _is_trouble(entry: Entry) -> bool:

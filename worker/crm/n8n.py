@@ -142,7 +142,7 @@ def _entry(contact: Contact) -> dict[str, Any]:
         "contact_id": str(contact.id),
         "n8n_workflow_id": contact.remote_id or None,
         "email": (contact.email or "").strip(),
-        "fields": {name: value for name, value in contact.fields.items() if not _is_empty(value)},
+        "fields": contact.filled,
     }
 
 
@@ -153,10 +153,6 @@ def idempotency_key(contact: Contact) -> str:
 
 def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
-
-
-def _is_empty(value: object) -> bool:
-    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _unanswered(answer: Answer) -> str:
