@@ -8,17 +8,18 @@ from typing import Any
 import asyncpg
 
 from worker.core.text import clean
-from worker.errors import ConfigurationError, DatabaseTroubleError
+from worker.errors import ConfigurationError, DatabaseTroubleError, RowRefusedError
 
 CONNECT_TIMEOUT_S = 10.0
 STATEMENT_TIMEOUT_S = 30.0
 
-# Classes of SQLSTATE that only a person can put right: undefined or forbidden (42), no such database or schema (3D, 3F),
-# wrong data for a statement of ours (22). All others pass: restarts, limits, locks, standbys, plans gone stale, passwords.
-_FOR_A_PERSON = ("22", "3D", "3F", "42")
+# Classes of SQLSTATE that only a person can put right: undefined or forbidden (42), no such database or schema (3D, 3F).
+# All others pass: restarts, limits, locks, standbys, plans gone stale, passwords.
+_FOR_A_PERSON = ("3D", "3F", "42")
 
-# Classes whose messages quote values: data (22), constraints (23), what an application's own trigger says (P0).
-_QUOTING = ("22", "23", "P0")
+# Classes that are a row's own: several where one was to be (21), data (22), constraints (23), views (44), sizes (54), what a
+# function of the application (38, 39) or a trigger says (P0). Their messages quote values.
+_OF_A_ROW = ("21", "22", "23", "38", "39", "44", "54", "P0")
 
 SESSION_SETTINGS = {
     "application_name": "crm-sync",
@@ -42,19 +43,21 @@ def reason(error: BaseException) -> str:
 
 
 def _kind(error: asyncpg.PostgresError) -> str:
-    """What went wrong, where the message itself can quote a row: by its kind, and the constraint that names it."""
-    constraint = getattr(error, "constraint_name", None)
-    return f"{type(error).__name__}{f', constraint {constraint}' if constraint else ''}; Postgres's own log has its words"
+    """What went wrong, where the message itself can quote a row: by its kind, and the constraint or column that names it."""
+    constraint, column = getattr(error, "constraint_name", None), getattr(error, "column_name", None)
+    where = f", constraint {constraint}" if constraint else f", column {column}" if column else ""
+    return f"{type(error).__name__}{where}; Postgres's own log has its words"
 
 
 def translate(error: Exception) -> Exception:
     """A driver's, server's or network's error in our words; anything else as it is."""
     if isinstance(error, asyncpg.PostgresError):
         state = getattr(error, "sqlstate", None) or ""
-        said = _kind(error) if state.startswith(_QUOTING) else reason(error)
+        if state.startswith(_OF_A_ROW):
+            return RowRefusedError(f"{_kind(error)} (SQLSTATE {state})")
         if state.startswith(_FOR_A_PERSON):
-            return ConfigurationError(f"the database refused a statement: {said} (SQLSTATE {state})")
-        return DatabaseTroubleError(f"{said} (SQLSTATE {state})")
+            return ConfigurationError(f"the database refused a statement: {reason(error)} (SQLSTATE {state})")
+        return DatabaseTroubleError(f"{reason(error)} (SQLSTATE {state})")
     if isinstance(error, TimeoutError):
         return DatabaseTroubleError("the database did not answer in time")
     if isinstance(error, (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)):
@@ -75,10 +78,13 @@ async def translated() -> AsyncIterator[None]:
 
 async def connect(url: str, settings: dict[str, str]) -> asyncpg.Connection:
     """A connection outside the pool. Raises ConfigurationError or DatabaseTroubleError."""
-    async with translated():
-        return await asyncpg.connect(
-            url, timeout=CONNECT_TIMEOUT_S, command_timeout=STATEMENT_TIMEOUT_S, server_settings=settings
-        )
+    try:
+        async with translated():
+            return await asyncpg.connect(
+                url, timeout=CONNECT_TIMEOUT_S, command_timeout=STATEMENT_TIMEOUT_S, server_settings=settings
+            )
+    except RowRefusedError as error:
+        raise ConfigurationError(f"the database refused a setting of the connection: {error}") from error
 
 
 class Database:

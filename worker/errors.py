@@ -3,6 +3,7 @@
 CrmSyncError
 ├── ConfigurationError      a person must change something: exit 78
 ├── DatabaseTroubleError    waited for: unreachable, restarting, standby, locks
+│   └── RowRefusedError     the data of one row is why a statement failed
 └── LaneError               a delivery that says nothing about its contacts
     ├── BatchRefusedError   one of the contacts is why all were refused
     ├── HeldBackError       by our own choice: the lane is pausing or stopping
@@ -25,6 +26,10 @@ class ConfigurationError(CrmSyncError):
 
 class DatabaseTroubleError(CrmSyncError):
     """The database cannot be used now. It is waited for."""
+
+
+class RowRefusedError(DatabaseTroubleError):
+    """A statement failed for the data of one of its rows: a constraint, a trigger, an expression."""
 
 
 class LaneError(CrmSyncError):

@@ -100,8 +100,8 @@ class Finisher:
             return
         started = time.perf_counter()
         try:
-            written = await self._contacts.finish(batch)
-            left_out = [finish for finish in batch if finish.id not in written]
+            finished = await self._contacts.finish(batch)
+            left_out = _without(batch, [*finished.written, *finished.refused])
             locked = await self._contacts.still_claimed(left_out) if left_out else set()
         except DatabaseTroubleError as error:
             # Repeating is harmless, also where the statement was applied and only its answer lost.
@@ -115,9 +115,8 @@ class Finisher:
             self._arrived.clear()
         self._locked += [finish for finish in left_out if finish.id in locked]
         done = [finish for finish in batch if finish.id not in locked] if locked else batch
-        self._on_written(len(fresh), done, any(due_in_s is not None for due_in_s in written.values()))
-        finished = [finish for finish in batch if finish.id in written] if left_out else batch
-        self._tell(finished, len(left_out) - len(locked), started)
+        self._on_written(len(fresh), done, finished.due_again)
+        self._tell(finished.written, len(left_out) - len(locked), started)
 
     def _tell(self, finished: Sequence[Finish], lost: int, started: float) -> None:
         if finished:
@@ -137,3 +136,10 @@ class Finisher:
                     error=finish.error,
                     retry_in_s=retry_in_s,
                 )
+
+
+def _without(batch: Sequence[Finish], settled: Sequence[Finish]) -> list[Finish]:
+    if len(settled) == len(batch):
+        return []
+    ids = {finish.id for finish in settled}
+    return [finish for finish in batch if finish.id not in ids]

@@ -129,8 +129,8 @@ class Lane:
 
     @property
     def unsure(self) -> bool:
-        """Whether a claim may have succeeded without our knowing: its answer was lost, or still may come."""
-        return time.monotonic() < self._unsure_until
+        """Whether we may have claimed what is not in hand: the answer to a claim was lost, or a row takes no outcome."""
+        return time.monotonic() < self._unsure_until or self._contacts.avoiding
 
     @property
     def stuck(self) -> bool:
@@ -157,14 +157,14 @@ class Lane:
                 return 0
             self._claiming = self._session.next_token()
             try:
-                contacts = await self._contacts.claim(limit, self._claiming)
+                claimed = await self._contacts.claim(limit, self._claiming)
             except DatabaseTroubleError:
                 self._unsure_until = time.monotonic() + UNSURE_S
                 raise
             finally:
                 self._claiming = 0
-            self._start(contacts)
-        return len(contacts)
+            self._start(*claimed)
+        return len(claimed.contacts) + len(claimed.unreadable)
 
     async def _room(self) -> int:
         """How many contacts may be claimed, once any may: the session open, the CRM well, hands free. 0 when stopping.
@@ -220,19 +220,18 @@ class Lane:
 
     # Deliver.
 
-    def _start(self, contacts: Sequence[Contact]) -> None:
-        if contacts:
-            self._nap_s = 0.0
-        self._in_hand += len(contacts)
-        self._hands.update(contact[:2] for contact in contacts)
+    def _start(self, contacts: Sequence[Contact], unreadable: Sequence[tuple[Contact, str]]) -> None:
+        self._take(contacts)
+        for contact, reason in unreadable:
+            self._take([contact])
+            self._reject(contact, Code.MAPPING_FAILED, reason)
         valid = []
         for contact in contacts:
             problem = check_email(contact.email)
             if problem is None:
                 valid.append(contact)
             else:
-                outcome = Outcome.rejected(Code.INVALID_EMAIL, problem)
-                self._finisher.put([self._policy.finish(contact, outcome, 0.5)])
+                self._reject(contact, Code.INVALID_EMAIL, problem)
         free: list[Addressee] = []
         busy: list[Addressee] = []
         for addressee in addressees(valid):
@@ -241,6 +240,16 @@ class Lane:
         for group in (free, busy):
             for first in range(0, len(group), size):
                 self._start_delivery(group[first : first + size])
+
+    def _take(self, contacts: Sequence[Contact]) -> None:
+        if contacts:
+            self._nap_s = 0.0
+        self._in_hand += len(contacts)
+        self._hands.update(contact[:2] for contact in contacts)
+
+    def _reject(self, contact: Contact, code: Code, reason: str) -> None:
+        """Without a request."""
+        self._finisher.put([self._policy.finish(contact, Outcome.rejected(code, reason), 0.5)])
 
     def _start_delivery(self, batch: Sequence[Addressee]) -> None:
         """One address is never in two requests at once: who has one that is under way comes after it."""

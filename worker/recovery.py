@@ -11,6 +11,7 @@ from worker.contacts import Contacts
 from worker.core.outcome import Finish, Kind
 from worker.core.retry import RetryPolicy
 from worker.database import Database
+from worker.errors import RowRefusedError
 from worker.sql import query
 
 STRETCH_PAGES = 4096  # 32 MiB of table in one short statement
@@ -72,7 +73,8 @@ class Recovery:
     async def _finish(self, crm: str, finishes: Sequence[Finish]) -> int:
         written = 0
         for first in range(0, len(finishes), WRITE_BATCH):
-            written += len(await self._charges[crm].contacts.finish(finishes[first : first + WRITE_BATCH]))
+            finished = await self._charges[crm].contacts.finish(finishes[first : first + WRITE_BATCH])
+            written += len(finished.written)
         if written:
             log.warning(events.ORPHANS_RECOVERED, crm=crm, contacts=written)
             self._on_found(crm)
@@ -84,9 +86,20 @@ class Recovery:
         pages = await contacts.pages()
         repaired = 0
         for first in range(0, pages, STRETCH_PAGES):
-            repaired += await contacts.line_up_strays(first, min(first + STRETCH_PAGES, pages))
+            repaired += await self._line_up(crm, first, min(first + STRETCH_PAGES, pages))
             await asyncio.sleep(0)
         if repaired:
             log.warning(events.STRAYS_LINED_UP, crm=crm, contacts=repaired)
             self._on_found(crm)
         return repaired
+
+    async def _line_up(self, crm: str, first_page: int, end_page: int) -> int:
+        """Halved where the table refuses to have a row of this stretch written, until that is left out with its page."""
+        try:
+            return await self._charges[crm].contacts.line_up_strays(first_page, end_page)
+        except RowRefusedError as error:
+            if end_page - first_page == 1:
+                log.error(events.CONTACT_REFUSED, crm=crm, page=first_page, reason=str(error))  # noqa: TRY400 (known, no fault of ours)
+                return 0
+        middle = (first_page + end_page) // 2
+        return await self._line_up(crm, first_page, middle) + await self._line_up(crm, middle, end_page)

@@ -6,6 +6,7 @@
 -- $1  integer      at most so many
 -- $2  bigint       the claim's fencing token
 -- $3  timestamptz  start here in the order of service: what lies before was claimed, and its dead entries cost time
+-- $4  id[]         not these: the table refused to have them claimed
 UPDATE :contacts
 SET
     :sync_status = 'Processing',
@@ -21,6 +22,7 @@ WHERE ctid = ANY (
             AND :due_at <= statement_timestamp()
             AND :claimed_by IS NULL
             AND :sync_status = 'Queued'
+            AND :id <> ALL ($4:::id_type[])
         ORDER BY :due_at
         LIMIT $1::integer
         FOR NO KEY UPDATE SKIP LOCKED

@@ -75,13 +75,13 @@ async def drain_bare(database_url: str, jobs: int = 20_000) -> float:
         await database.fetch("VACUUM ANALYZE")
         await database.fetch("CHECKPOINT")
         contacts = Contacts(database, (await read_schema(database)).lanes["brevo"], "email", FIELDS)
-        claimed = await contacts.claim(BATCH, 1)
+        claimed = (await contacts.claim(BATCH, 1)).contacts
         started = time.perf_counter()
         token = 1
         while claimed:
             await contacts.finish([Finish(contact.id, token, Kind.DELIVERED, None, str(token)) for contact in claimed])
             token += 1
-            claimed = await contacts.claim(BATCH, token)
+            claimed = (await contacts.claim(BATCH, token)).contacts
         return jobs / (time.perf_counter() - started)
 
 

@@ -27,10 +27,10 @@ class Worker:
 
     async def claim(self, limit: int = 100) -> list[Contact]:
         self._token += 1
-        return await self.contacts.claim(limit, self._token)
+        return (await self.contacts.claim(limit, self._token)).contacts
 
     async def finish(self, contact: Contact, kind: Kind, **details: Any) -> bool:
-        return bool(await self.contacts.finish([Finish(contact.id, contact.token, kind, **details)]))
+        return bool((await self.contacts.finish([Finish(contact.id, contact.token, kind, **details)])).written)
 
 
 @asynccontextmanager

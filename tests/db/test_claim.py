@@ -88,7 +88,7 @@ async def test_the_claim_uses_its_index_on_50000_rows_and_touches_none(app, work
     for analyzed in (False, True):
         if analyzed:
             await app.execute("ANALYZE contacts")
-        plan = await explain(worker, contacts._claim, 100, 1 << 32, contacts._cursor)
+        plan = await explain(worker, contacts._claim, 100, 1 << 32, contacts._cursor, [])
         assert "idx_contacts_brevo_due_at" in plan
         assert "Seq Scan" not in plan
 
@@ -117,4 +117,4 @@ async def test_the_finish_looks_contacts_up_by_their_key(app, worker):
 async def test_the_look_for_what_is_due_uses_the_index(app, worker):
     await app.execute(MANY, "Queued", 20_000)
     await app.execute("ANALYZE contacts")
-    assert "idx_contacts_brevo_due_at" in await explain(worker, worker.contacts._next_due)
+    assert "idx_contacts_brevo_due_at" in await explain(worker, worker.contacts._next_due, [])

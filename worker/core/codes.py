@@ -43,6 +43,16 @@ class Code(StrEnum):
         "delivered, but without the field that is named: another contact has it, it is none, or the CRM keeps its own",
         "correct it and flip, or let it be",
     )
+    MAPPING_FAILED = (
+        "MAPPING_FAILED",
+        "the mapping cannot be computed for this contact; nothing was sent",
+        "correct the value that the named expression reads, or the expression, and flip",
+    )
+    ROW_REFUSED = (
+        "ROW_REFUSED",
+        "the contacts table refused what was to be written: a constraint, a trigger, or a column that is too short",
+        "see the constraint that is named or Postgres's log, change it or the contact, and flip",
+    )
     WORKER_DIED = (
         "WORKER_DIED",
         "the worker died each time it had this contact in flight",
