@@ -90,11 +90,17 @@ BEGIN
         PERFORM crm_sync.create_flip_function(other);
     END LOOP;
 
-    -- A claim changes claimed_by, and so does a finish: the worker's own transitions never call the function.
+    -- The worker's own transitions never call the function. A claim sets claimed_by and keeps the due time, a finish clears it
+    -- and changes the due time, and neither changes when the contact was flipped. A stale row saved with all its columns does
+    -- not look like that.
     EXECUTE format(
         'CREATE TRIGGER crm_sync_%1$s_update '
         'BEFORE UPDATE OF %1$s_sync_status, %1$s_processing_status, %1$s_processing_error, %2$I ON contacts '
-        'FOR EACH ROW WHEN (NEW.%1$s_claimed_by IS NOT DISTINCT FROM OLD.%1$s_claimed_by) '
+        'FOR EACH ROW WHEN ('
+        'NEW.%1$s_claimed_by IS NOT DISTINCT FROM OLD.%1$s_claimed_by '
+        'OR (NEW.%1$s_claimed_by IS NULL) = (NEW.%1$s_due_at IS NOT DISTINCT FROM OLD.%1$s_due_at) '
+        'OR NEW.%1$s_flipped_at IS DISTINCT FROM OLD.%1$s_flipped_at '
+        'OR OLD.%1$s_due_at IS NULL) '
         'EXECUTE FUNCTION crm_sync.%1$s_flip()',
         crm_name, remote_id
     );
@@ -118,6 +124,7 @@ CREATE FUNCTION crm_sync.brevo_flip() RETURNS trigger
 BEGIN
     IF OLD.brevo_claimed_by IS NOT NULL THEN
         -- In flight: the word of the application is taken, the worker's columns stay. A stale row saved by an ORM harms nothing.
+        NEW.brevo_claimed_by := OLD.brevo_claimed_by;
         NEW.brevo_processing_status := OLD.brevo_processing_status;
         NEW.brevo_processing_error := OLD.brevo_processing_error;
         NEW.brevo_contact_id := OLD.brevo_contact_id;
@@ -131,7 +138,7 @@ BEGIN
         RETURN NEW;
     END IF;
 
-    -- A copied row brings no claim along: nobody would ever finish it.
+    -- A copied row, or a stale one saved after its flight, brings no claim along: nobody would ever finish it.
     IF NEW.brevo_claimed_by IS NOT NULL THEN
         NEW.brevo_claimed_by := NULL;
         NEW.brevo_processing_status := NULL;
@@ -201,6 +208,7 @@ AS $function$
 BEGIN
     IF OLD.%1$s_claimed_by IS NOT NULL THEN
         -- In flight: the word of the application is taken, the worker's columns stay. A stale row saved by an ORM harms nothing.
+        NEW.%1$s_claimed_by := OLD.%1$s_claimed_by;
         NEW.%1$s_processing_status := OLD.%1$s_processing_status;
         NEW.%1$s_processing_error := OLD.%1$s_processing_error;
         NEW.%3$I := OLD.%3$I;
@@ -214,7 +222,7 @@ BEGIN
         RETURN NEW;
     END IF;
 
-    -- A copied row brings no claim along: nobody would ever finish it.
+    -- A copied row, or a stale one saved after its flight, brings no claim along: nobody would ever finish it.
     IF NEW.%1$s_claimed_by IS NOT NULL THEN
         NEW.%1$s_claimed_by := NULL;
         NEW.%1$s_processing_status := NULL;
@@ -272,6 +280,7 @@ CREATE FUNCTION crm_sync.hubspot_flip() RETURNS trigger
 BEGIN
     IF OLD.hubspot_claimed_by IS NOT NULL THEN
         -- In flight: the word of the application is taken, the worker's columns stay. A stale row saved by an ORM harms nothing.
+        NEW.hubspot_claimed_by := OLD.hubspot_claimed_by;
         NEW.hubspot_processing_status := OLD.hubspot_processing_status;
         NEW.hubspot_processing_error := OLD.hubspot_processing_error;
         NEW.hubspot_contact_id := OLD.hubspot_contact_id;
@@ -285,7 +294,7 @@ BEGIN
         RETURN NEW;
     END IF;
 
-    -- A copied row brings no claim along: nobody would ever finish it.
+    -- A copied row, or a stale one saved after its flight, brings no claim along: nobody would ever finish it.
     IF NEW.hubspot_claimed_by IS NOT NULL THEN
         NEW.hubspot_claimed_by := NULL;
         NEW.hubspot_processing_status := NULL;
@@ -333,6 +342,7 @@ CREATE FUNCTION crm_sync.mautic_flip() RETURNS trigger
 BEGIN
     IF OLD.mautic_claimed_by IS NOT NULL THEN
         -- In flight: the word of the application is taken, the worker's columns stay. A stale row saved by an ORM harms nothing.
+        NEW.mautic_claimed_by := OLD.mautic_claimed_by;
         NEW.mautic_processing_status := OLD.mautic_processing_status;
         NEW.mautic_processing_error := OLD.mautic_processing_error;
         NEW.mautic_contact_id := OLD.mautic_contact_id;
@@ -346,7 +356,7 @@ BEGIN
         RETURN NEW;
     END IF;
 
-    -- A copied row brings no claim along: nobody would ever finish it.
+    -- A copied row, or a stale one saved after its flight, brings no claim along: nobody would ever finish it.
     IF NEW.mautic_claimed_by IS NOT NULL THEN
         NEW.mautic_claimed_by := NULL;
         NEW.mautic_processing_status := NULL;
@@ -394,6 +404,7 @@ CREATE FUNCTION crm_sync.n8n_flip() RETURNS trigger
 BEGIN
     IF OLD.n8n_claimed_by IS NOT NULL THEN
         -- In flight: the word of the application is taken, the worker's columns stay. A stale row saved by an ORM harms nothing.
+        NEW.n8n_claimed_by := OLD.n8n_claimed_by;
         NEW.n8n_processing_status := OLD.n8n_processing_status;
         NEW.n8n_processing_error := OLD.n8n_processing_error;
         NEW.n8n_workflow_id := OLD.n8n_workflow_id;
@@ -407,7 +418,7 @@ BEGIN
         RETURN NEW;
     END IF;
 
-    -- A copied row brings no claim along: nobody would ever finish it.
+    -- A copied row, or a stale one saved after its flight, brings no claim along: nobody would ever finish it.
     IF NEW.n8n_claimed_by IS NOT NULL THEN
         NEW.n8n_claimed_by := NULL;
         NEW.n8n_processing_status := NULL;
@@ -631,16 +642,16 @@ CREATE INDEX idx_contacts_next_retry_at ON public.contacts USING btree (next_ret
 
 CREATE TRIGGER crm_sync_brevo_insert BEFORE INSERT ON public.contacts FOR EACH ROW WHEN (((new.brevo_sync_status = 'Queued'::public.crm_sync_status) OR (new.brevo_claimed_by IS NOT NULL) OR (new.brevo_due_at IS NOT NULL))) EXECUTE FUNCTION crm_sync.brevo_flip();
 
-CREATE TRIGGER crm_sync_brevo_update BEFORE UPDATE OF brevo_sync_status, brevo_processing_status, brevo_processing_error, brevo_contact_id ON public.contacts FOR EACH ROW WHEN ((NOT (new.brevo_claimed_by IS DISTINCT FROM old.brevo_claimed_by))) EXECUTE FUNCTION crm_sync.brevo_flip();
+CREATE TRIGGER crm_sync_brevo_update BEFORE UPDATE OF brevo_sync_status, brevo_processing_status, brevo_processing_error, brevo_contact_id ON public.contacts FOR EACH ROW WHEN (((NOT (new.brevo_claimed_by IS DISTINCT FROM old.brevo_claimed_by)) OR ((new.brevo_claimed_by IS NULL) = (NOT (new.brevo_due_at IS DISTINCT FROM old.brevo_due_at))) OR (new.brevo_flipped_at IS DISTINCT FROM old.brevo_flipped_at) OR (old.brevo_due_at IS NULL))) EXECUTE FUNCTION crm_sync.brevo_flip();
 
 CREATE TRIGGER crm_sync_hubspot_insert BEFORE INSERT ON public.contacts FOR EACH ROW WHEN (((new.hubspot_sync_status = 'Queued'::public.hubspot_sync_status) OR (new.hubspot_claimed_by IS NOT NULL) OR (new.hubspot_due_at IS NOT NULL))) EXECUTE FUNCTION crm_sync.hubspot_flip();
 
-CREATE TRIGGER crm_sync_hubspot_update BEFORE UPDATE OF hubspot_sync_status, hubspot_processing_status, hubspot_processing_error, hubspot_contact_id ON public.contacts FOR EACH ROW WHEN ((NOT (new.hubspot_claimed_by IS DISTINCT FROM old.hubspot_claimed_by))) EXECUTE FUNCTION crm_sync.hubspot_flip();
+CREATE TRIGGER crm_sync_hubspot_update BEFORE UPDATE OF hubspot_sync_status, hubspot_processing_status, hubspot_processing_error, hubspot_contact_id ON public.contacts FOR EACH ROW WHEN (((NOT (new.hubspot_claimed_by IS DISTINCT FROM old.hubspot_claimed_by)) OR ((new.hubspot_claimed_by IS NULL) = (NOT (new.hubspot_due_at IS DISTINCT FROM old.hubspot_due_at))) OR (new.hubspot_flipped_at IS DISTINCT FROM old.hubspot_flipped_at) OR (old.hubspot_due_at IS NULL))) EXECUTE FUNCTION crm_sync.hubspot_flip();
 
 CREATE TRIGGER crm_sync_mautic_insert BEFORE INSERT ON public.contacts FOR EACH ROW WHEN (((new.mautic_sync_status = 'Queued'::public.crm_sync_status) OR (new.mautic_claimed_by IS NOT NULL) OR (new.mautic_due_at IS NOT NULL))) EXECUTE FUNCTION crm_sync.mautic_flip();
 
-CREATE TRIGGER crm_sync_mautic_update BEFORE UPDATE OF mautic_sync_status, mautic_processing_status, mautic_processing_error, mautic_contact_id ON public.contacts FOR EACH ROW WHEN ((NOT (new.mautic_claimed_by IS DISTINCT FROM old.mautic_claimed_by))) EXECUTE FUNCTION crm_sync.mautic_flip();
+CREATE TRIGGER crm_sync_mautic_update BEFORE UPDATE OF mautic_sync_status, mautic_processing_status, mautic_processing_error, mautic_contact_id ON public.contacts FOR EACH ROW WHEN (((NOT (new.mautic_claimed_by IS DISTINCT FROM old.mautic_claimed_by)) OR ((new.mautic_claimed_by IS NULL) = (NOT (new.mautic_due_at IS DISTINCT FROM old.mautic_due_at))) OR (new.mautic_flipped_at IS DISTINCT FROM old.mautic_flipped_at) OR (old.mautic_due_at IS NULL))) EXECUTE FUNCTION crm_sync.mautic_flip();
 
 CREATE TRIGGER crm_sync_n8n_insert BEFORE INSERT ON public.contacts FOR EACH ROW WHEN (((new.n8n_sync_status = 'Queued'::public.crm_sync_status) OR (new.n8n_claimed_by IS NOT NULL) OR (new.n8n_due_at IS NOT NULL))) EXECUTE FUNCTION crm_sync.n8n_flip();
 
-CREATE TRIGGER crm_sync_n8n_update BEFORE UPDATE OF n8n_sync_status, n8n_processing_status, n8n_processing_error, n8n_workflow_id ON public.contacts FOR EACH ROW WHEN ((NOT (new.n8n_claimed_by IS DISTINCT FROM old.n8n_claimed_by))) EXECUTE FUNCTION crm_sync.n8n_flip();
+CREATE TRIGGER crm_sync_n8n_update BEFORE UPDATE OF n8n_sync_status, n8n_processing_status, n8n_processing_error, n8n_workflow_id ON public.contacts FOR EACH ROW WHEN (((NOT (new.n8n_claimed_by IS DISTINCT FROM old.n8n_claimed_by)) OR ((new.n8n_claimed_by IS NULL) = (NOT (new.n8n_due_at IS DISTINCT FROM old.n8n_due_at))) OR (new.n8n_flipped_at IS DISTINCT FROM old.n8n_flipped_at) OR (old.n8n_due_at IS NULL))) EXECUTE FUNCTION crm_sync.n8n_flip();

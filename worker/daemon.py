@@ -125,6 +125,7 @@ class Daemon:
                 on_bell=self._wake,
                 on_open=lambda dead: self._open(recovery, session, dead),
                 on_tick=lambda dead: self._tick(recovery, session, dead),
+                on_lost=self._release,
             )
             for crm, account in self._accounts.items():
                 client, pace = await stack.enter_async_context(account.open(database))
@@ -216,6 +217,10 @@ class Daemon:
     def _knows(self, crm: str, contact_id: object, token: int) -> bool:
         lane = self._lanes.get(crm)
         return lane is not None and lane.knows(contact_id, token)
+
+    def _release(self) -> None:
+        for lane in self._lanes.values():
+            lane.release()
 
     def _wake(self, crm: str) -> None:
         lane = self._lanes.get(crm)

@@ -17,9 +17,17 @@ STATEMENT_TIMEOUT_S = 30.0
 # All others pass: restarts, limits, locks, standbys, plans gone stale, passwords.
 _FOR_A_PERSON = ("3D", "3F", "42")
 
+# What a transaction pooler makes of prepared statements (gone, or there already), and of the settings of a session.
+_OF_A_POOLER = ("26000", "42P05")
+_PROTOCOL = "08P01"
+
 # Classes that are a row's own: several where one was to be (21), data (22), constraints (23), views (44), sizes (54), what a
-# function of the application (38, 39) or a trigger says (P0). Their messages quote values.
+# function of the application (38, 39) or a trigger says (P0). But for sizes, their messages quote values.
 _OF_A_ROW = ("21", "22", "23", "38", "39", "44", "54", "P0")
+_SIZES = "54"
+
+# asyncpg 0.32 asks these of nobody when a connection is terminated between preparing a statement and running it.
+_OF_A_CLOSED_CONNECTION = ("bind_execute", "prepare", "query")
 
 SESSION_SETTINGS = {
     "application_name": "crm-sync",
@@ -52,17 +60,27 @@ def _kind(error: asyncpg.PostgresError) -> str:
 def translate(error: Exception) -> Exception:
     """A driver's, server's or network's error in our words; anything else as it is."""
     if isinstance(error, asyncpg.PostgresError):
-        state = getattr(error, "sqlstate", None) or ""
-        if state.startswith(_OF_A_ROW):
-            return RowRefusedError(f"{_kind(error)} (SQLSTATE {state})")
-        if state.startswith(_FOR_A_PERSON):
-            return ConfigurationError(f"the database refused a statement: {reason(error)} (SQLSTATE {state})")
-        return DatabaseTroubleError(f"{reason(error)} (SQLSTATE {state})")
+        return _of_the_server(error, getattr(error, "sqlstate", None) or "")
     if isinstance(error, TimeoutError):
         return DatabaseTroubleError("the database did not answer in time")
     if isinstance(error, (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)):
         return DatabaseTroubleError(reason(error))
+    if isinstance(error, AttributeError) and error.obj is None and error.name in _OF_A_CLOSED_CONNECTION:
+        return DatabaseTroubleError("the connection was closed between two messages of one statement")
     return error
+
+
+def _of_the_server(error: asyncpg.PostgresError, state: str) -> Exception:
+    if state in _OF_A_POOLER or (state == _PROTOCOL and "startup parameter" in str(error)):
+        return ConfigurationError(
+            "DATABASE_URL (or LISTEN_DATABASE_URL) leads through a transaction pooler: set DATABASE_BEHIND_POOLER=true, "
+            f"and LISTEN_DATABASE_URL to a direct connection to the same database ({reason(error)}, SQLSTATE {state})"
+        )
+    if state.startswith(_OF_A_ROW):
+        return RowRefusedError(f"{reason(error) if state.startswith(_SIZES) else _kind(error)} (SQLSTATE {state})")
+    if state.startswith(_FOR_A_PERSON):
+        return ConfigurationError(f"the database refused a statement: {reason(error)} (SQLSTATE {state})")
+    return DatabaseTroubleError(f"{reason(error)} (SQLSTATE {state})")
 
 
 @asynccontextmanager
@@ -129,6 +147,8 @@ class Database:
             try:
                 async with translated():
                     yield connection
+            except RowRefusedError:
+                raise
             except (DatabaseTroubleError, asyncio.CancelledError):
                 # It may lead to what is a standby now, or be dead without the driver knowing it.
                 with suppress(asyncpg.InterfaceError):  # the pool knows already

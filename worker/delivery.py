@@ -12,6 +12,7 @@ Whatever comes back is either about a contact, and ends its claim, or about the 
 """
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -98,6 +99,10 @@ class Deliveries:
         self._stopping = True
         self._pace.release()
 
+    def release(self) -> None:
+        """The session is lost. Another worker may send what waits here for its turn, so it goes back."""
+        self._pace.release()
+
     def fail(self) -> None:
         """An error of our own: the CRM is left alone for a while."""
         self._trip(Code.INTERNAL, "an unexpected error, see the log", at_once=True)
@@ -152,11 +157,11 @@ class Deliveries:
         """None for what goes back untouched, because nothing was said about it."""
         if not contacts:
             return []
-        since = time.monotonic()
-        return await self._settle(await self._ask(contacts), contacts, since)
+        # A failure is no contact's the first time: when a CRM goes down, it has just answered others.
+        return await self._settle(await self._ask(contacts), contacts, math.inf)
 
     async def _ask(self, contacts: Sequence[Contact]) -> Sequence[Outcome | LaneError]:
-        if not self._may_send():
+        if not self._may_send() or not all(self._session.holds(contact.token) for contact in contacts):
             return [HeldBackError("the lane was paused or stopped before this request started")] * len(contacts)
         try:
             answers = await self._client.deliver(contacts)
@@ -196,7 +201,7 @@ class Deliveries:
             case OutageError():
                 if self._last_answer > min(self._suspects.get(contact.id, since) for contact in contacts):
                     return await self._isolate(error, contacts)
-                self._suspect(contacts, since)
+                self._suspect(contacts)
                 self._trip(error.code, _reason(error, contacts))
             case HeldBackError():
                 self._paused_until = max(self._paused_until, time.monotonic() + error.pause_s)
@@ -221,12 +226,13 @@ class Deliveries:
         settled = [await self._settle(said, half, since) for said, half in zip(answers, halves, strict=True)]
         return [outcome for half in settled for outcome in half]
 
-    def _suspect(self, contacts: Sequence[Contact], since: float) -> None:
+    def _suspect(self, contacts: Sequence[Contact]) -> None:
         """A CRM that is down, or a contact that brings it down: the next time it fails with them will tell."""
         if len(self._suspects) > MOST_SUSPECTS:
             self._suspects.clear()
+        now = time.monotonic()
         for contact in contacts:
-            self._suspects.setdefault(contact.id, since)
+            self._suspects.setdefault(contact.id, now)
 
     def _trip(self, code: str, reason: str, *, at_once: bool = False) -> None:
         if self._breaker.failed(time.monotonic(), random.random(), at_once=at_once):  # noqa: S311 (jitter is no secret)

@@ -123,6 +123,10 @@ class Lane:
                 await asyncio.wait(late)
         await self._finisher.drained()
 
+    def release(self) -> None:
+        """The session is lost: what waits for its turn at the CRM goes back."""
+        self._deliveries.release()
+
     def knows(self, contact_id: object, token: int) -> bool:
         """Whether this contact, claimed with this token, is in hand, or may be in a moment."""
         return token == self._claiming or (contact_id, token) in self._hands

@@ -24,6 +24,7 @@ class Notifier:
     def __init__(self, address: str | None = None, watchdog_s: float | None = None) -> None:
         self._watchdog_s = watchdog_s
         self._status = ""
+        self._extended_until = 0.0
         self._socket: socket.socket | None = None
         if address:
             self._address = "\0" + address[1:] if address.startswith("@") else address
@@ -53,9 +54,13 @@ class Notifier:
 
     def stopping(self) -> None:
         self._tell("STOPPING=1")
+        # Time given to a reload is not time given to a stop: what drains for the one drains on for the other.
+        if (left_s := self._extended_until - time.monotonic()) > 0:
+            self._tell(f"EXTEND_TIMEOUT_USEC={left_s * 1e6:.0f}")
 
     def extend(self, seconds: float) -> None:
         """What goes on now, stopping or reloading, may take so long from now, whatever the unit says."""
+        self._extended_until = time.monotonic() + seconds
         self._tell(f"EXTEND_TIMEOUT_USEC={seconds * 1e6:.0f}")
 
     def status(self, sentence: str) -> None:

@@ -39,6 +39,11 @@ TICK_S = 6.0
 TICK_TIMEOUT_S = 3.0
 EAR_TIMEOUT_S = 5.0
 OLD_SESSION_TIMEOUT_S = 30.0
+FULL_QUEUE = 0.5  # share of the NOTIFY queue in use that somebody should know of
+QUEUE_FILLS = (
+    "the server's NOTIFY queue is more than half full, and once it is full, commits that notify fail: "
+    "some session that listens has been in one transaction for long, see pg_stat_activity"
+)
 
 SETTINGS = {
     "application_name": "crm-sync session",
@@ -55,8 +60,8 @@ log = structlog.get_logger()
 class Session:
     """Keeps one session open for as long as `run` runs. All statements on it go one after the other.
 
-    on_bell is called with the name of a CRM whose bell rang. on_open and on_tick are called with the ids of dead workers;
-    what on_open does is done before anybody is told that the session is open.
+    on_bell is called with the name of a CRM whose bell rang, on_lost when others may take over what is claimed. on_open and on_tick
+    are called with the ids of dead workers; what on_open does is done before anybody is told that the session is open.
     """
 
     def __init__(
@@ -67,17 +72,21 @@ class Session:
         on_bell: Callable[[str], None],
         on_open: Callable[[Sequence[int]], Awaitable[None]],
         on_tick: Callable[[Sequence[int]], Awaitable[None]],
+        on_lost: Callable[[], None],
     ) -> None:
         self._url = url
         self._database = database
         self._on_bell = on_bell
         self._on_open = on_open
         self._on_tick = on_tick
+        self._on_lost = on_lost
         self._connection: asyncpg.Connection | None = None
         self._turn = asyncio.Lock()
         self._lost = asyncio.Event()
         self._ear = asyncio.Event()
         self._claims = 0
+        self._former_claims = 0  # as of the last opening
+        self._queue_trouble = Trouble(loop="session")
         self.worker_id: int | None = None
         self.opened = asyncio.Event()
         self.openings = 0  # counts up with every reconnect: locks held before are gone
@@ -93,6 +102,10 @@ class Session:
         """A fencing token for one claim: the worker's id in the upper 32 bits, a running number, never 0, in the lower."""
         self._claims = self._claims % (2**32 - 1) + 1
         return (self.known_id << 32) | self._claims
+
+    def holds(self, token: int) -> bool:
+        """Whether nobody can have taken this claim over: it was made in the session that is open now."""
+        return self.opened.is_set() and 0 < (token - self._former_claims) % 2**32 < 2**31
 
     async def run(self) -> None:
         """Opens the session, ticks, and opens it again whenever it is lost. Raises ConfigurationError."""
@@ -136,8 +149,9 @@ class Session:
         await self._fetch("unlock_addresses", crm, addresses)
 
     async def notify(self, crm: str) -> None:
-        """Rings for a CRM, for the other workers to help. Raises DatabaseTroubleError when the session is lost."""
-        await self._run(lambda connection: connection.execute("SELECT pg_notify($1, $2)", CHANNEL, crm))
+        """Rings for a CRM, for the other workers to help: they look at each tick anyway, so a failure costs nothing."""
+        with suppress(DatabaseTroubleError):
+            await self._database.fetch("SELECT pg_notify($1, $2)", CHANNEL, crm)
 
     async def _open(self) -> None:
         self._lost.clear()
@@ -151,6 +165,7 @@ class Session:
         await self._fetch("register_worker", self.worker_id, socket.gethostname(), os.getpid(), __version__)
         await self._on_open(await self._dead_workers())
         self.openings += 1
+        self._former_claims = self._claims
         self.opened.set()
         log.info(events.SESSION_OPENED, worker=self.worker_id)
 
@@ -193,6 +208,10 @@ class Session:
         look = (await self._fetch("find_dead_workers"))[0]
         if look["read_only"]:
             raise DatabaseTroubleError("the database is read-only: a standby, or default_transaction_read_only is on")
+        if look["notify_queue"] > FULL_QUEUE:
+            self._queue_trouble.tell(DatabaseTroubleError(QUEUE_FILLS))
+        else:
+            self._queue_trouble.over()
         return [worker for worker in look["dead"] if worker != self.worker_id]
 
     async def _fetch(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
@@ -214,6 +233,7 @@ class Session:
 
     def _close(self) -> None:
         self.opened.clear()
+        self._on_lost()
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.remove_termination_listener(self._when_terminated)

@@ -54,6 +54,7 @@ AS $function$
 BEGIN
     IF OLD.%1$s_claimed_by IS NOT NULL THEN
         -- In flight: the word of the application is taken, the worker's columns stay. A stale row saved by an ORM harms nothing.
+        NEW.%1$s_claimed_by := OLD.%1$s_claimed_by;
         NEW.%1$s_processing_status := OLD.%1$s_processing_status;
         NEW.%1$s_processing_error := OLD.%1$s_processing_error;
         NEW.%3$I := OLD.%3$I;
@@ -67,7 +68,7 @@ BEGIN
         RETURN NEW;
     END IF;
 
-    -- A copied row brings no claim along: nobody would ever finish it.
+    -- A copied row, or a stale one saved after its flight, brings no claim along: nobody would ever finish it.
     IF NEW.%1$s_claimed_by IS NOT NULL THEN
         NEW.%1$s_claimed_by := NULL;
         NEW.%1$s_processing_status := NULL;
@@ -174,11 +175,17 @@ BEGIN
         PERFORM crm_sync.create_flip_function(other);
     END LOOP;
 
-    -- A claim changes claimed_by, and so does a finish: the worker's own transitions never call the function.
+    -- The worker's own transitions never call the function. A claim sets claimed_by and keeps the due time, a finish clears it
+    -- and changes the due time, and neither changes when the contact was flipped. A stale row saved with all its columns does
+    -- not look like that.
     EXECUTE format(
         'CREATE TRIGGER crm_sync_%1$s_update '
         'BEFORE UPDATE OF %1$s_sync_status, %1$s_processing_status, %1$s_processing_error, %2$I ON contacts '
-        'FOR EACH ROW WHEN (NEW.%1$s_claimed_by IS NOT DISTINCT FROM OLD.%1$s_claimed_by) '
+        'FOR EACH ROW WHEN ('
+        'NEW.%1$s_claimed_by IS NOT DISTINCT FROM OLD.%1$s_claimed_by '
+        'OR (NEW.%1$s_claimed_by IS NULL) = (NEW.%1$s_due_at IS NOT DISTINCT FROM OLD.%1$s_due_at) '
+        'OR NEW.%1$s_flipped_at IS DISTINCT FROM OLD.%1$s_flipped_at '
+        'OR OLD.%1$s_due_at IS NULL) '
         'EXECUTE FUNCTION crm_sync.%1$s_flip()',
         crm_name, remote_id
     );

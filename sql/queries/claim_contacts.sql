@@ -20,6 +20,10 @@ WHERE ctid = ANY (
         WHERE
             :due_at >= $3::timestamptz
             AND :due_at <= statement_timestamp()
+            -- A pause is everybody's: what one worker gave back, no other sends.
+            AND NOT EXISTS (
+                SELECT FROM crm_sync.lanes AS l WHERE l.crm = :'crm' AND l.paused_until > statement_timestamp()
+            )
             AND :claimed_by IS NULL
             AND :sync_status = 'Queued'
             AND :id <> ALL ($4:::id_type[])

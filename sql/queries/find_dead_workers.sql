@@ -1,7 +1,9 @@
 -- The tick: one look at who lives. Registered workers whose lock is gone are dead, and what they had in flight is orphaned.
--- A standby grants advisory locks too, so it is told apart here.
+-- A standby grants advisory locks too, so it is told apart here. The share of the NOTIFY queue in use is a warning, and asking for
+-- it has Postgres clear away what everybody has read.
 SELECT
     pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean AS read_only,
+    pg_notification_queue_usage() AS notify_queue,
     ARRAY(
         SELECT w.id
         FROM crm_sync.workers AS w

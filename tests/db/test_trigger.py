@@ -110,7 +110,9 @@ async def test_a_roll_up_keeps_the_retry_of_another_crm(app, worker):
     (claimed,) = await worker.claim()
     await worker.finish(claimed, Kind.RETRY, error="TIMEOUT: no answer", delay_s=3600)
     later = datetime.now(UTC) + timedelta(hours=3)
-    await app.execute("UPDATE contacts SET hubspot_due_at = $1, hubspot_processing_error = 'X: y', hubspot_claimed_by = 1", later)
+    await app.execute("SET session_replication_role = replica")
+    await app.execute("UPDATE contacts SET hubspot_due_at = $1, hubspot_processing_error = 'X: y'", later)
+    await app.execute("RESET session_replication_role")
     await write(app, contact, sync_status="Skipped")
     assert await app.fetchval("SELECT next_retry_at FROM contacts") == later
 
@@ -152,6 +154,22 @@ async def test_a_contact_in_flight_keeps_what_the_worker_wrote_when_a_stale_row_
     await write(app, contact, sync_status="New", **{name: stale[name] for name in columns})
     after = await read(app, contact)
     assert after == {**before, "sync_status": "New"}
+
+
+async def test_a_stale_claim_saved_in_flight_or_after_it_is_nobodys(app, worker):
+    """An ORM whose model has all columns saves what it has read, the claim too."""
+    contact = await insert(app, "Queued")
+    in_line = await read(app, contact)
+    (claimed,) = await worker.claim()
+    in_flight = await read(app, contact)
+    await write(app, contact, **in_line)
+    row = await read(app, contact)
+    assert (row["claimed_by"], row["due_at"]) == (claimed.token, in_flight["due_at"])
+    await worker.finish(claimed, Kind.DELIVERED)
+    await worker.finish((await worker.claim())[0], Kind.DELIVERED)
+    await write(app, contact, **in_flight)
+    row = await read(app, contact)
+    assert (row["sync_status"], row["processing_status"], row["claimed_by"]) == ("Queued", "Queued", None)
 
 
 async def test_a_flip_in_flight_is_taken_as_written(app, worker):
@@ -244,7 +262,9 @@ async def test_the_crms_are_independent(app, other_app):
 
 async def test_an_application_without_rights_on_our_schema_can_flip(app):
     role = f"plain_{await app.fetchval('SELECT pg_backend_pid()')}"
-    await app.execute(f"CREATE ROLE {role}; GRANT SELECT, INSERT, UPDATE ON contacts TO {role}")
+    await app.execute(
+        f"CREATE ROLE {role}; GRANT USAGE ON SCHEMA public TO {role}; GRANT SELECT, INSERT, UPDATE ON contacts TO {role}"
+    )
     try:
         async with app.transaction():
             await app.execute(f"SET LOCAL ROLE {role}")

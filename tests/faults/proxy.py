@@ -63,7 +63,7 @@ class Link:
     def reset(self) -> None:
         """Ends both sides as a broken connection would."""
         for _, writer in filter(None, (self._client, self._server)):
-            with suppress(OSError):
+            with suppress(OSError, ValueError):  # closed already: uvloop says ValueError
                 writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
             writer.transport.abort()
 

@@ -96,24 +96,34 @@ def retry_after_s(headers: Mapping[str, str], *names: str) -> float:
     Bounded, because headers can hold anything: garbage, the past, or a year.
     """
     for name in names:
-        seconds = _seconds(headers.get(name, "").strip())
+        seconds = _seconds(headers.get(name, "").strip(), headers)
         if not math.isnan(seconds):
             return min(max(seconds, SHORTEST_PAUSE_S), LONGEST_PAUSE_S)
     return DEFAULT_PAUSE_S
 
 
-def _seconds(value: str) -> float:
+def crm_time(headers: Mapping[str, str]) -> float:
+    """When the CRM answered by its own clock, in seconds since 1970: this machine's may be wrong."""
+    date = _timestamp(headers.get("Date", ""))
+    return time.time() if math.isnan(date) else date
+
+
+def _seconds(value: str, headers: Mapping[str, str]) -> float:
     """From now on. NaN for what is neither a number nor a date."""
     try:
         return float(value)
     except ValueError:
-        pass
+        return _timestamp(value) - crm_time(headers)
+
+
+def _timestamp(value: str) -> float:
+    """An HTTP date in seconds since 1970, NaN for what is none."""
     try:
         date = parsedate_to_datetime(value)
-        # The oldest of the three forms of HTTP names no zone. It is UTC too.
-        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - time.time()
     except (TypeError, ValueError, IndexError, OverflowError):
         return math.nan
+    # The oldest of the three forms of HTTP names no zone. It is UTC too.
+    return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
 
 
 def parse(body: bytes) -> Any:

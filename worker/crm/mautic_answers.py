@@ -6,7 +6,6 @@ can have its record in `contacts`. [mautic/mautic: CommonApiController, at 4.4.1
 """
 
 import math
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 from worker.core.codes import Code
 from worker.core.identity import fold
 from worker.core.outcome import Outcome
-from worker.crm.answer import LONGEST_PAUSE_S, SHORTEST_PAUSE_S, Answer, quoted, usable
+from worker.crm.answer import LONGEST_PAUSE_S, SHORTEST_PAUSE_S, Answer, crm_time, quoted, usable
 from worker.crm.mautic_plan import New, record_id
 from worker.errors import OutageError, RefusedError, ThrottledError
 
@@ -136,7 +135,7 @@ def _is_page(answer: Answer) -> bool:
 
 def _until_reset_s(answer: Answer) -> float | None:
     """Seconds until the hour ends that Mautic's limit is for. It says it as seconds since 1970, and sends no Retry-After."""
-    pause_s = number(answer.headers.get("X-RateLimit-Reset")) - time.time()
+    pause_s = number(answer.headers.get("X-RateLimit-Reset")) - crm_time(answer.headers)
     if "Retry-After" in answer.headers or not 0 < pause_s < math.inf:
         return None
     return min(max(pause_s, SHORTEST_PAUSE_S), LONGEST_PAUSE_S)
