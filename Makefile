@@ -7,7 +7,7 @@ READY = .venv/ready
 BENCH_READY = .venv/bench-ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format photograph bench lock
+.PHONY: help setup demo test check format photograph bench chaos lock
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,12 +28,13 @@ demo: setup ## Watch the real thing: 10,000 contacts, an embedded PostgreSQL, a 
 test: setup ## Run the tests (PG=15 or PG=16 for another server, TEST_DATABASE_URL=... for one of yours)
 	@PG=$(PG) $(BIN)/pytest
 
-check: setup ## Format, lint, types, imports, schema photograph
+check: setup ## Format, lint, types, imports, schema photograph, systemd unit
 	@$(BIN)/ruff format --check --quiet . || { echo "Run: make format"; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache | tail -n 4
 	@$(BIN)/python -m tests.photograph --check
+	@$(BIN)/python -m tests.unit
 
 format: setup ## Format the code
 	@$(BIN)/ruff format --quiet .
@@ -48,6 +49,9 @@ bench: setup $(BENCH_READY) ## Measure, side by side with other queues (about a 
 $(BENCH_READY): .requirements/bench.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r .requirements/bench.txt
 	@touch $@
+
+chaos: setup ## Break everything in random order for MINUTES=2, then check the promise (SEED=... for a run again)
+	@$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),2) $(if $(SEED),--seed $(SEED))
 
 lock: setup ## Resolve the newest allowed packages into .requirements, with hashes
 	@$(PYTHON) -m venv .venv/lock && .venv/lock/bin/pip install --quiet uv

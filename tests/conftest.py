@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator, Iterator
 import asyncpg
 import pytest
 
-from worker import migrations
+from tests import roles
+from tests.daemon.process import KEY
+from worker.sandbox.brevo import BrevoSandbox
 from worker.sandbox.postgres import DEFAULT_VERSION, Server, running_postgres
 
 TEMPLATE = "crm_sync_template"
@@ -19,6 +21,7 @@ def server() -> Iterator[Server]:
     """The server of TEST_DATABASE_URL, else an embedded one of version PG."""
     if url := os.environ.get("TEST_DATABASE_URL"):
         yield Server(url)
+        roles.forget_worker(url)
         return
     # The tests kill workers, not the server's disk: what survives a power cut is not their subject.
     with running_postgres(int(os.environ.get("PG") or DEFAULT_VERSION), {"fsync": "off", "max_connections": "200"}) as own:
@@ -28,7 +31,7 @@ def server() -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def template(server: Server) -> Iterator[str]:
     server.drop_database(TEMPLATE)
-    migrations.migrate(server.create_database(TEMPLATE))
+    roles.migrate(server.create_database(TEMPLATE))
     yield TEMPLATE
     server.drop_database(TEMPLATE)
 
@@ -63,3 +66,10 @@ async def other_app(url: str) -> AsyncIterator[asyncpg.Connection]:
     connection = await asyncpg.connect(url)
     yield connection
     await connection.close()
+
+
+@pytest.fixture
+async def brevo() -> AsyncIterator[BrevoSandbox]:
+    """A fake Brevo without limits."""
+    async with BrevoSandbox(key=KEY, contacts_per_second=None, contacts_per_hour=None) as sandbox:
+        yield sandbox

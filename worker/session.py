@@ -60,8 +60,8 @@ log = structlog.get_logger()
 class Session:
     """Keeps one session open for as long as `run` runs. All statements on it go one after the other.
 
-    on_bell is called with the name of a CRM whose bell rang, on_lost when others may take over what is claimed. on_open and on_tick
-    are called with the ids of dead workers; what on_open does is done before anybody is told that the session is open.
+    on_bell is called with the name of a CRM whose bell rang, on_lost when others may take over what is claimed. on_open and
+    on_tick are called with the ids of dead workers; what on_open does is done before anybody is told that the session is open.
     """
 
     def __init__(

@@ -7,6 +7,7 @@ from typing import Any
 
 import asyncpg
 
+from tests.roles import as_worker
 from worker.core.outcome import Contact, Outcome
 from worker.crm.account import Account
 from worker.crm.client import Client
@@ -67,7 +68,7 @@ def account(crm: Client, name: str = "brevo") -> Account:
 
 def daemon_for(url: str, crm: Client, **settings: Any) -> Daemon:
     """A daemon with a Brevo lane that is not running yet."""
-    return Daemon(Settings(database_url=url, _env_file=None, **settings), {"brevo": account(crm)})
+    return Daemon(Settings(database_url=as_worker(url), _env_file=None, **settings), {"brevo": account(crm)})
 
 
 @asynccontextmanager

@@ -8,7 +8,8 @@ import asyncpg
 import pytest
 
 from tests.daemon.harness import TIMEOUT_S, until
-from tests.daemon.test_process import ended, environment, process
+from tests.daemon.process import ended, environment, process
+from tests.roles import WORKER
 from worker import migrations
 from worker.sandbox.server import Answer, Sandbox
 
@@ -77,9 +78,9 @@ async def pipedrive():
         yield sandbox
 
 
-def settings(url, package, sandbox):
+def settings(url, package, sandbox, **who):
     paths = {"PYTHONPATH": f"{package}:{Path.cwd()}"}
-    return environment(url) | paths | {"PIPEDRIVE_API_TOKEN": TOKEN, "PIPEDRIVE_URL": sandbox.url}
+    return environment(url, **who) | paths | {"PIPEDRIVE_API_TOKEN": TOKEN, "PIPEDRIVE_URL": sandbox.url}
 
 
 async def test_a_fifth_crm_is_one_sql_call_and_one_class(app, url, package, pipedrive):
@@ -87,6 +88,8 @@ async def test_a_fifth_crm_is_one_sql_call_and_one_class(app, url, package, pipe
         "INSERT INTO contacts (email, first_name) SELECT n || '@example.com', 'Ada ' || n FROM generate_series(1, 50) AS n"
     )
     await app.execute("SELECT crm_sync.add_crm('pipedrive')")
+    async with process(settings(url, package, pipedrive, owner=True), "grants", WORKER) as grants:
+        await app.execute((await ended(grants))[1])
     pipedrive.persons[1] = {"name": "an older one", "emails": [{"value": "7@example.com", "primary": True}]}
     env = settings(url, package, pipedrive)
     async with process(env, "check") as check:

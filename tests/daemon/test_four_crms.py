@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from tests.daemon.harness import until
-from tests.daemon.test_process import environment, process
+from tests.daemon.process import environment, process
 from worker.sandbox.__main__ import UNLIMITED
 from worker.sandbox.comparison import record
 from worker.sandbox.process import CRMS, settings

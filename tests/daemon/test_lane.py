@@ -7,6 +7,7 @@ import pytest
 
 from tests.daemon.harness import ALL_COMPLETE, TIMEOUT_S, ScriptedCrm, daemon_for, running, until, until_asleep
 from tests.db.steps import insert, orphan, pair, read, write
+from tests.roles import let_in
 from worker.contacts import Contacts
 from worker.core.outcome import Outcome
 from worker.errors import ConfigurationError, NotSentError, OutageError, RefusedError, ThrottledError
@@ -323,6 +324,7 @@ async def test_a_mapping_is_sql_over_the_row(app, url, crm, tmp_path):
         VIP = "first_name = 'Ada'"
         """
     )
+    let_in(url, MAPPING_FILE=str(mapping))
     async with running(url, crm, mapping_file=mapping):
         contact = await insert(app, "Queued", "ADA@Example.com")
         await until(app, ALL_COMPLETE)
@@ -342,11 +344,11 @@ async def test_what_is_being_claimed_when_the_worker_is_stopped_is_given_back(ap
     may_answer = asyncio.Event()
 
     async def claim_slowly(self, limit, token):
-        contacts = await claim(self, limit, token)
-        if contacts:
+        claimed = await claim(self, limit, token)
+        if claimed.contacts:
             claiming.set()
             await may_answer.wait()
-        return contacts
+        return claimed
 
     monkeypatch.setattr(Contacts, "claim", claim_slowly)
     async with running(url, crm) as daemon:

@@ -12,18 +12,18 @@ from urllib.parse import quote_plus
 import pytest
 
 from tests.daemon.harness import TIMEOUT_S, until
-from tests.daemon.test_process import ended, environment, process
+from tests.daemon.process import ended, environment, process
+from tests.roles import PASSWORD
 from worker.sandbox import credentials
 from worker.sandbox.__main__ import UNLIMITED
 from worker.sandbox.process import CRMS, settings
 from worker.sandbox.server import Answer, Call, Fault, Sandbox
 
-DATABASE_PASSWORD = "canary-of-the-database"
 SIGNING_SECRET = "canary-of-the-signature"
 BASIC = b64encode(f"{credentials.MAUTIC_USERNAME}:{credentials.MAUTIC_PASSWORD}".encode()).decode()
 # A CRM can quote what it was sent: its own keys, not those of the others.
 SENT_KEYS = {"hubspot": credentials.HUBSPOT_TOKEN, "brevo": credentials.BREVO_KEY, "mautic": BASIC, "n8n": SIGNING_SECRET}
-KEYS = (*SENT_KEYS.values(), credentials.MAUTIC_PASSWORD, DATABASE_PASSWORD)
+KEYS = (*SENT_KEYS.values(), credentials.MAUTIC_PASSWORD, PASSWORD)
 PERSON = {
     "email": "canary.person@example.com",
     "first_name": "Canáryfirst",
@@ -81,7 +81,7 @@ async def sandboxes():
 
 
 def worker_environment(url: str, sandboxes: Mapping[str, Sandbox], **more: str) -> dict[str, str]:
-    env = environment(url.replace("://postgres@", f"://postgres:{DATABASE_PASSWORD}@"), N8N_SIGNING_SECRET=SIGNING_SECRET)
+    env = environment(url, N8N_SIGNING_SECRET=SIGNING_SECRET)
     for crm, sandbox in sandboxes.items():
         env |= settings(crm, sandbox.url)
     return env | more

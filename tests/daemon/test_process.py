@@ -2,70 +2,14 @@
 
 import asyncio
 import json
-import os
 import signal
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 
 import pytest
 
 from tests.daemon.harness import ALL_COMPLETE, TIMEOUT_S, until
+from tests.daemon.process import KEY, ended, environment, process, said
 from tests.db.steps import insert
-from worker.sandbox.brevo import BrevoSandbox
 from worker.sandbox.server import Fault, Hold
-
-KEY = "xkeysib-a-test-key"
-
-
-@pytest.fixture
-async def brevo() -> AsyncIterator[BrevoSandbox]:
-    async with BrevoSandbox(key=KEY, contacts_per_second=None, contacts_per_hour=None) as sandbox:
-        yield sandbox
-
-
-def environment(url: str, brevo: BrevoSandbox | None = None, **settings: str) -> dict[str, str]:
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("BREVO_", "DATABASE_"))}
-    env["DATABASE_URL"] = url
-    if brevo is not None:
-        env |= {"BREVO_API_KEY": KEY, "BREVO_BASE_URL": f"{brevo.url}/v3", "BREVO_REQUESTS_PER_SECOND": "0"}
-    return env | settings
-
-
-@asynccontextmanager
-async def process(env: dict[str, str], *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """`crm-sync` with these arguments, in a folder without a .env; killed at the end if it still runs."""
-    running = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "worker", *(arguments or ("run",)),
-        env={"PYTHONPATH": str(Path.cwd()), **env}, cwd="/", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    try:
-        yield running
-    finally:
-        with suppress(ProcessLookupError):
-            running.kill()
-        await running.communicate()
-
-
-async def ended(running: asyncio.subprocess.Process) -> tuple[int, str, str]:
-    """(exit code, standard output, standard error)"""
-    async with asyncio.timeout(TIMEOUT_S):
-        out, err = await running.communicate()
-    assert running.returncode is not None
-    return running.returncode, out.decode(), err.decode()
-
-
-async def said(running: asyncio.subprocess.Process, event: str) -> dict[str, object]:
-    """The first log line with this event."""
-    assert running.stderr is not None
-    async with asyncio.timeout(TIMEOUT_S):
-        while line := await running.stderr.readline():
-            entry = json.loads(line)
-            if entry["event"] == event:
-                return entry
-    raise AssertionError(f"the process ended without {event}")
-
 
 MANY = "INSERT INTO contacts (email, brevo_sync_status) SELECT n || '@example.com', 'Queued' FROM generate_series(1, $1) AS n"
 
@@ -196,7 +140,7 @@ async def test_a_crm_without_credentials_has_no_lane_and_that_is_said_once(app, 
 
 
 async def test_migrate_check_status_and_rollback_from_nothing(empty_url, brevo):
-    env = environment(empty_url, brevo)
+    env = environment(empty_url, brevo, owner=True)
     for arguments, code, text in [
         (("migrate", "--check"), 1, "missing  0001.contacts-table"),
         (("check",), 1, "crm-sync migrate"),

@@ -8,7 +8,7 @@ import pytest
 
 from tests.daemon.harness import ALL_COMPLETE, TIMEOUT_S, ScriptedCrm, daemon_for, running, until, until_asleep
 from tests.db.steps import insert, orphan, read
-from worker import migrations
+from tests.roles import as_worker, migrate
 from worker.contacts import Contacts
 from worker.errors import ConfigurationError, DatabaseTroubleError
 from worker.sandbox.postgres import DEFAULT_VERSION, running_postgres
@@ -75,7 +75,7 @@ async def test_a_silent_session_of_ours_is_ended_when_it_blocks_our_own_lock(app
     async with running(url, crm):
         await until_asleep(app)
         worker = await app.fetchval("SELECT id FROM crm_sync.workers")
-        zombie = await asyncpg.connect(url)
+        zombie = await asyncpg.connect(as_worker(url))
         await app.execute(f"SELECT pg_terminate_backend(pid) {SESSIONS}")
         await zombie.execute("SELECT pg_advisory_lock(1668443499, $1)", worker)
         await until(app, f"count(*) = 1 {SESSIONS}")
@@ -117,7 +117,7 @@ async def test_an_orphan_locked_by_the_application_is_recovered_at_a_later_tick(
 async def test_a_session_that_hears_nothing_is_refused_at_the_start(url, empty_url, crm, monkeypatch):
     monkeypatch.setattr("worker.session.EAR_TIMEOUT_S", 0.2)
     with pytest.raises(ConfigurationError, match=r"LISTEN_DATABASE_URL.*direct connection"):
-        await asyncio.wait_for(daemon_for(url, crm, listen_database_url=empty_url).run(), TIMEOUT_S)
+        await asyncio.wait_for(daemon_for(url, crm, listen_database_url=as_worker(empty_url)).run(), TIMEOUT_S)
 
 
 async def test_a_read_only_database_is_waited_for_and_no_crm_is_called(app, url, crm):
@@ -137,7 +137,7 @@ async def test_it_goes_on_when_postgres_is_restarted(mode):
     version = int(os.environ.get("PG") or DEFAULT_VERSION)
     with running_postgres(version) as server:
         url = server.create_database("contacts")
-        await asyncio.to_thread(migrations.migrate, url)
+        await asyncio.to_thread(migrate, url)
         crm = ScriptedCrm()
         async with running(url, crm):
             app = await asyncpg.connect(url)
@@ -159,11 +159,11 @@ async def test_a_claim_whose_answer_was_lost_is_noticed_and_its_contacts_are_del
 
     async def lose_the_answer(self, limit, token):
         nonlocal lost
-        contacts = await claim(self, limit, token)
-        if contacts and lost == 0:
-            lost += len(contacts)
+        claimed = await claim(self, limit, token)
+        if claimed.contacts and lost == 0:
+            lost += len(claimed.contacts)
             raise DatabaseTroubleError("the answer was lost")
-        return contacts
+        return claimed
 
     monkeypatch.setattr(Contacts, "claim", lose_the_answer)
     async with running(url, crm):

@@ -6,6 +6,7 @@ from typing import Any
 
 import asyncpg
 
+from tests.roles import as_worker
 from worker.contacts import Contacts
 from worker.core.outcome import Contact, Finish, Kind
 from worker.database import Database
@@ -35,7 +36,7 @@ class Worker:
 
 @asynccontextmanager
 async def open_worker(url: str, number: int) -> AsyncIterator[Worker]:
-    async with Database(url, size=2) as database:
+    async with Database(as_worker(url), size=2) as database:
         table = (await read_schema(database)).lanes["brevo"]
         yield Worker(database, Contacts(database, table, "email", {"FIRSTNAME": "first_name"}), number)
 

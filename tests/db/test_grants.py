@@ -2,20 +2,18 @@
 
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import psycopg
 import pytest
-from click.testing import CliRunner
 from psycopg import sql
 
 from tests.daemon.harness import ALL_COMPLETE, ScriptedCrm, running, until, until_asleep
-from tests.daemon.test_process import ended, environment, process
+from tests.daemon.process import ended, environment, process
 from tests.db.steps import Worker, insert, open_worker, orphan, pair
-from worker.commands.grants import grants
+from tests.roles import PASSWORD, printed
 from worker.core.outcome import Kind
 from worker.core.retry import RetryPolicy
 from worker.database import Database
@@ -25,18 +23,7 @@ from worker.sandbox.brevo import BrevoSandbox
 
 # Roles are the whole server's, and a name with all that needs quoting is as good as any.
 WORKER, APPLICATION = f'crm sync "Worker" {os.getpid()}', f"crm_sync_application_{os.getpid()}"
-PASSWORD = "of-a-test"
 KINDS = [Kind.DELIVERED, Kind.RETRY, Kind.REJECTED, Kind.DEFERRED, Kind.ORPHANED]
-
-
-def printed(url: str, *arguments: str, **settings: str) -> tuple[str, str]:
-    """What the command says to its standard output and error."""
-    # In a thread, for it runs a loop of its own, and so do the tests.
-    with ThreadPoolExecutor(1) as thread:
-        env = {"DATABASE_URL": url, **settings}
-        answer = thread.submit(CliRunner().invoke, grants, arguments, env=env, catch_exceptions=False).result()
-    assert answer.exit_code == 0, answer.output
-    return answer.stdout, answer.stderr
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from tests.roles import as_worker
 from worker.database import Database
 from worker.schema import read_schema
 from worker.sql import folder, read, render
@@ -14,7 +15,7 @@ NAMES = sorted(path.stem for path in (folder() / "queries").glob("*.sql"))
 @pytest.mark.parametrize("crm", ["hubspot", "brevo", "mautic", "n8n"])
 @pytest.mark.parametrize("name", NAMES)
 async def test_postgres_accepts_it_for_every_crm(url, name, crm):
-    async with Database(url, size=1) as database:
+    async with Database(as_worker(url), size=1) as database:
         table = (await read_schema(database)).lanes[crm]
         async with database.connection() as connection:
             await connection.prepare(render(name, {**table.variables, "mapped": "email"}))

@@ -273,3 +273,32 @@ async def test_an_application_without_rights_on_our_schema_can_flip(app):
         assert await pair(app, contact) == ("Queued", "Queued")
     finally:
         await app.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+IMPOSTORS = """
+CREATE SCHEMA impostors;
+CREATE FUNCTION impostors.pg_try_advisory_xact_lock_shared(integer, integer) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+CREATE FUNCTION impostors.pg_notify(text, text) RETURNS void LANGUAGE sql AS 'SELECT';
+CREATE FUNCTION impostors.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS $$SELECT 'infinity'::timestamptz$$;
+CREATE FUNCTION impostors.never(public.crm_sync_status, public.crm_sync_status) RETURNS boolean LANGUAGE sql AS 'SELECT false';
+CREATE OPERATOR impostors.= (LEFTARG = public.crm_sync_status, RIGHTARG = public.crm_sync_status, FUNCTION = impostors.never);
+CREATE DOMAIN impostors.crm_sync_status AS text;
+CREATE DOMAIN impostors.crm_processing_status AS text;
+"""
+
+
+async def test_the_trigger_looks_nothing_up_by_the_search_path_of_whoever_flips(app, other_app):
+    """A fixed search_path would see to that, too, and make every flip a fifth slower."""
+    await app.execute(IMPOSTORS)
+    contact = await insert(app)
+    await other_app.execute("SET search_path = impostors, pg_catalog, public")
+    await other_app.fetchval("SELECT pg_advisory_lock(1668443497, id) FROM crm_sync.lanes WHERE crm = 'brevo'")
+    heard = await hear(other_app)
+    await app.execute("SET search_path = impostors, pg_catalog, public")
+    assert await app.fetchval("SELECT clock_timestamp()::text") == "infinity", "the impostors are in front"
+    await write(app, contact, sync_status="Queued")
+    await app.execute("RESET search_path")
+    row = await read(app, contact)
+    assert (row["sync_status"], row["processing_status"]) == ("Queued", "Queued")
+    assert row["due_at"] == row["flipped_at"] <= await app.fetchval("SELECT clock_timestamp()")
+    assert await said_by_now(app, heard) == ["brevo"]

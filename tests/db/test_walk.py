@@ -26,6 +26,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from tests.roles import as_worker
 from worker.contacts import Contacts
 from worker.core.outcome import Contact, Finish, Kind
 from worker.database import Database
@@ -264,7 +265,7 @@ class Walk(RuleBasedStateMachine):
 
 def test_the_promise_holds_on_a_random_walk(url: str) -> None:
     with asyncio.Runner() as runner:
-        database = Database(url, size=1)
+        database = Database(as_worker(url), size=1)
         runner.run(database.__aenter__())
         app = runner.run(asyncpg.connect(url))
         table = runner.run(read_schema(database)).lanes["brevo"]

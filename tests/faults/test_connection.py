@@ -205,6 +205,29 @@ async def test_the_late_finish_of_a_worker_taken_for_dead_changes_nothing(app, u
     await assert_promise_kept(app, crm)
 
 
+async def test_what_waited_for_its_turn_when_another_took_it_over_is_not_sent_after_it(app, url, proxy, impatient):
+    """The other has delivered a newer state meanwhile, which nobody would send again."""
+    first, other = RecordingCrm(concurrency=1), RecordingCrm()
+    first.gate.clear()
+    async with running(proxy.url, first) as worker:
+        await until_asleep(app)
+        await app.execute(LINE_UP, "", 2)
+        await first.reached(1)
+        await until(app, "count(*) = 2 FROM contacts WHERE brevo_claimed_by IS NOT NULL")
+        proxy.refuse()
+        await app.execute("UPDATE contacts SET first_name = 'Eve', brevo_sync_status = 'Queued'")
+        async with running(url, other):
+            await until(app, ALL_COMPLETE)
+            proxy.heal()
+            await until(app, "count(*) = 2 FROM crm_sync.workers")
+            await asyncio.wait_for(worker._session.opened.wait(), TIMEOUT_S)
+            first.gate.set()
+            await until_asleep(app)
+            await worker._lanes["brevo"]._finisher.drained()
+    assert len(first.requests) == 1, "what was in its request when the session was lost may land late, and nothing else"
+    assert {fields["FIRSTNAME"] for _, fields in other.records.values()} == {"Eve"}
+
+
 @pytest.mark.parametrize("seed", [SEED, SEED + 1, SEED + 2])
 async def test_connections_cut_at_random_bytes_lose_nothing(app, proxy, impatient, monkeypatch, seed):
     monkeypatch.setattr("worker.backoff.LONGEST_PAUSE_S", 0.1)

@@ -6,7 +6,6 @@ import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from itertools import count
-from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import psycopg
@@ -18,13 +17,13 @@ from tests.daemon.harness import ALL_COMPLETE, TIMEOUT_S, daemon_for, running, u
 from tests.db.steps import insert
 from tests.faults.promise import LINE_UP, RecordingCrm, Stopwatch, assert_promise_kept, said
 from tests.faults.proxy import Proxy
-from worker import events, migrations
+from tests.roles import PASSWORD, WORKER, migrate
+from worker import events
 from worker.errors import ConfigurationError
 from worker.sandbox.postgres import DEFAULT_VERSION, Postgres, running_postgres
 
 VERSION = int(os.environ.get("PG") or DEFAULT_VERSION)
 OPTIONS = {"fsync": "off"}  # the server dies here, not the machine
-PASSWORD = "correct-horse"
 OURS = "FROM pg_stat_activity WHERE application_name LIKE 'crm-sync%' AND datname = current_database()"
 SESSIONS = "FROM pg_stat_activity WHERE application_name = 'crm-sync session' AND datname = current_database()"
 _numbers = count(1)
@@ -32,19 +31,13 @@ _numbers = count(1)
 
 @pytest.fixture(scope="module")
 def own() -> Iterator[Postgres]:
-    """A server that may be stopped and killed, whatever server the other tests use. A role `plain` logs in with its password."""
+    """A server that may be stopped and killed, whatever server the other tests use. Workers log in with their password."""
     with running_postgres(VERSION, OPTIONS) as server:
         rules = server.data / "pg_hba.conf"
-        rules.write_text(f"host all plain 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")
+        rules.write_text(f"host all {WORKER} 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")
         with psycopg.connect(server.url(), autocommit=True) as connection:
-            connection.execute(f"CREATE ROLE plain LOGIN PASSWORD '{PASSWORD}'")
             connection.execute("SELECT pg_reload_conf()")
-        migrations.migrate(server.create_database("migrated"))
-        with psycopg.connect(server.url("migrated"), autocommit=True) as connection:
-            for schema in ("public", "crm_sync"):
-                connection.execute(f"GRANT USAGE ON SCHEMA {schema} TO plain")
-                connection.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA {schema} TO plain")
-                connection.execute(f"GRANT ALL ON ALL SEQUENCES IN SCHEMA {schema} TO plain")
+        migrate(server.create_database("migrated"))
         yield server
 
 
@@ -53,13 +46,6 @@ def url(own: Postgres) -> Iterator[str]:
     name = f"contacts_{next(_numbers)}"
     yield own.create_database(name, "migrated")
     own.drop_database(name)
-
-
-@pytest.fixture
-def plain_url(url: str) -> str:
-    """The same database for a role without special rights, whom limits and passwords concern."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=f"plain:{PASSWORD}@127.0.0.1:{parts.port}"))
 
 
 @pytest.fixture
@@ -169,12 +155,12 @@ async def test_a_primary_that_becomes_read_only_stops_all_calls_and_says_so(own,
 
 
 @pytest.mark.parametrize("limit", [0, 1])
-async def test_a_reached_connection_limit_is_said_and_waited_for_without_hammering(url, plain_url, crm, log, limit):
+async def test_a_reached_connection_limit_is_said_and_waited_for_without_hammering(url, crm, log, limit):
     """With 0 nothing connects; with 1 the session does, and its pool does not."""
-    async with application(url) as app, Proxy(plain_url) as proxy, running(proxy.url, crm):
+    async with application(url) as app, Proxy(url) as proxy, running(proxy.url, crm):
         await until_asleep(app)
         try:
-            await app.execute(f"ALTER ROLE plain CONNECTION LIMIT {limit}")
+            await app.execute(f"ALTER ROLE {WORKER} CONNECTION LIMIT {limit}")
             await app.execute(f"SELECT pg_terminate_backend(pid) {OURS}")
             before = proxy.attempts
             await insert(app, "Queued")
@@ -183,7 +169,7 @@ async def test_a_reached_connection_limit_is_said_and_waited_for_without_hammeri
             attempts = proxy.attempts - before
             assert crm.log == []
         finally:
-            await app.execute("ALTER ROLE plain CONNECTION LIMIT -1")
+            await app.execute(f"ALTER ROLE {WORKER} CONNECTION LIMIT -1")
         stopwatch = Stopwatch()
         await until(app, ALL_COMPLETE)
         stopwatch.tell(f"connection limit {limit}, {attempts} attempts in 2 s, from raised to delivered")
@@ -191,11 +177,11 @@ async def test_a_reached_connection_limit_is_said_and_waited_for_without_hammeri
     assert attempts <= 30
 
 
-async def test_a_changed_password_is_said_and_waited_for_without_hammering(url, plain_url, crm, log):
-    async with application(url) as app, Proxy(plain_url) as proxy, running(proxy.url, crm):
+async def test_a_changed_password_is_said_and_waited_for_without_hammering(url, crm, log):
+    async with application(url) as app, Proxy(url) as proxy, running(proxy.url, crm):
         await until_asleep(app)
         try:
-            await app.execute("ALTER ROLE plain PASSWORD 'another'")
+            await app.execute(f"ALTER ROLE {WORKER} PASSWORD 'another'")
             await app.execute(f"SELECT pg_terminate_backend(pid) {OURS}")
             before = proxy.attempts
             await insert(app, "Queued")
@@ -204,7 +190,7 @@ async def test_a_changed_password_is_said_and_waited_for_without_hammering(url, 
             attempts = proxy.attempts - before
             assert crm.log == []
         finally:
-            await app.execute(f"ALTER ROLE plain PASSWORD '{PASSWORD}'")
+            await app.execute(f"ALTER ROLE {WORKER} PASSWORD '{PASSWORD}'")
         stopwatch = Stopwatch()
         await until(app, ALL_COMPLETE)
         stopwatch.tell(f"password changed, {attempts} attempts in 2 s, from changed back to delivered")
@@ -277,12 +263,12 @@ async def test_a_table_lock_is_waited_for_and_what_was_flipped_is_delivered(url,
     assert sorted(crm.log) == ["ada@example.com", "bob@example.com"]
 
 
-async def test_a_lock_timeout_is_waited_out(url, plain_url, crm, log):
+async def test_a_lock_timeout_is_waited_out(url, crm, log):
     """55P03, where the role or the database sets lock_timeout."""
     async with application(url) as app:
-        await app.execute("ALTER ROLE plain SET lock_timeout = '50ms'")
+        await app.execute(f"ALTER ROLE {WORKER} SET lock_timeout = '50ms'")
         try:
-            async with running(plain_url, crm):
+            async with running(url, crm):
                 await until_asleep(app)
                 async with app.transaction():
                     await app.execute("LOCK TABLE contacts")
@@ -293,7 +279,7 @@ async def test_a_lock_timeout_is_waited_out(url, plain_url, crm, log):
                     await said(log, events.DATABASE_TROUBLE, "55P03")
                 await until(app, ALL_COMPLETE)
         finally:
-            await app.execute("ALTER ROLE plain RESET lock_timeout")
+            await app.execute(f"ALTER ROLE {WORKER} RESET lock_timeout")
         await assert_promise_kept(app, crm)
 
 
@@ -334,7 +320,7 @@ async def test_after_a_failover_that_lost_the_last_commits_everything_lost_is_se
         replica = Replica(VERSION, OPTIONS)
         try:
             primary_url = primary.create_database("contacts")
-            await asyncio.to_thread(migrations.migrate, primary_url)
+            await asyncio.to_thread(migrate, primary_url)
             await asyncio.to_thread(replica.follow, primary)
             both = f"postgresql://postgres@127.0.0.1:{primary.port},127.0.0.1:{replica.port}/contacts"
             async with running(f"{both}?target_session_attrs=read-write", crm):

@@ -1,0 +1,90 @@
+"""The claims, as the table itself saw them: a trigger of the application's own notes when each begins and ends.
+
+A row's lock puts what happens to it in one order, so this is the order in which flips, claims and finishes became true.
+"""
+
+import uuid
+from dataclasses import dataclass
+from enum import IntEnum
+
+import asyncpg
+
+from worker.sandbox.process import CRMS
+
+TABLE = """
+    CREATE SCHEMA chaos;
+    CREATE TABLE chaos.claims (
+        number bigint GENERATED ALWAYS AS IDENTITY,
+        at timestamptz NOT NULL DEFAULT clock_timestamp(),
+        crm text NOT NULL,
+        contact uuid NOT NULL,
+        token bigint NOT NULL,
+        kind smallint NOT NULL
+    );
+"""
+TRIGGERS = """
+    -- A worker has no rights in this schema.
+    CREATE FUNCTION chaos.note_{crm}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+    BEGIN
+        INSERT INTO chaos.claims (crm, contact, token, kind)
+        SELECT
+            '{crm}',
+            OLD.id,
+            coalesce(OLD.{crm}_claimed_by, NEW.{crm}_claimed_by),
+            CASE
+                WHEN TG_OP = 'DELETE' THEN 3
+                WHEN OLD.{crm}_claimed_by IS NULL THEN 0
+                WHEN NEW.{crm}_synced_at IS DISTINCT FROM OLD.{crm}_synced_at THEN 1
+                ELSE 2
+            END;
+        RETURN NULL;
+    END;
+    $$;
+    CREATE TRIGGER chaos_{crm}_claim AFTER UPDATE OF {crm}_claimed_by ON contacts FOR EACH ROW
+    WHEN (OLD.{crm}_claimed_by IS DISTINCT FROM NEW.{crm}_claimed_by) EXECUTE FUNCTION chaos.note_{crm}();
+    CREATE TRIGGER chaos_{crm}_delete AFTER DELETE ON contacts FOR EACH ROW
+    WHEN (OLD.{crm}_claimed_by IS NOT NULL) EXECUTE FUNCTION chaos.note_{crm}();
+"""
+READ = "SELECT extract(EPOCH FROM at)::float8 AS at, crm, contact, token, kind FROM chaos.claims ORDER BY number"
+
+
+class End(IntEnum):
+    """How a claim ended."""
+
+    DELIVERED = 1
+    UNDELIVERED = 2
+    DELETED = 3  # the application deleted the row while it was in flight: the worker hears of it when it finishes
+
+
+@dataclass(slots=True)
+class Claim:
+    """began, ended: seconds since 1970. end: None for one that stands."""
+
+    token: int
+    began: float
+    ended: float | None = None
+    end: End | None = None
+
+    @property
+    def worker(self) -> int:
+        return self.token >> 32
+
+
+Claims = dict[tuple[str, uuid.UUID], list[Claim]]
+
+
+async def install(app: asyncpg.Connection) -> None:
+    await app.execute(TABLE + "".join(TRIGGERS.format(crm=crm) for crm in CRMS))
+
+
+async def read(app: asyncpg.Connection) -> Claims:
+    """By CRM and contact, in their order. What the server lost in a crash is not in it: worker and audit lose the same."""
+    claims: Claims = {}
+    async with app.transaction():
+        async for row in app.cursor(READ, prefetch=5000):
+            those = claims.setdefault((row["crm"], row["contact"]), [])
+            if row["kind"] == 0:
+                those.append(Claim(row["token"], row["at"]))
+            elif those and those[-1].token == row["token"]:
+                those[-1].ended, those[-1].end = row["at"], End(row["kind"])
+    return claims

@@ -1,0 +1,240 @@
+"""The promise, held against what the applications committed, what the table says and what the CRMs were sent and hold.
+
+I1  every contact whose last flip was committed is Complete, and its record is as new as that flip, or newer
+I2  nothing is in flight, or in line, once all is well
+I3  no CRM has an address twice
+I4  the application's columns are as the application left them, and so are its words, but for what the worker answers to Queued
+I5  what was withdrawn or deleted is not sent after that commit. What is promised is that it is not claimed after it: a contact
+    that was claimed before may be in a request, or wait for its turn, and the worker does not look at the row again. So: every
+    delivery begins under a claim. A claim ends with its finish, or with its takeover when its worker is dead or has lost its
+    session; a worker that comes back begins no delivery of what was taken from it. After a delete nobody finishes the claim;
+    the worker has done with it within IN_HAND_S
+I6  what is in Error has a reason, and it is the contact's own fault here: it has no valid address
+I7  nothing personal and no key is in a log or in an error column
+I8  a contact is not sent more often than it was flipped, and once more for each send that failed, and for each claim that was
+    sent and did not end with a delivery: its worker died, or the answer got lost. Counted for each contact at each CRM, that is
+    what `(crashes + unknown answers) x batch` bounds. Where a delivery is a look and a write, a write that comes late cannot be
+    told from one of the next claim: there, claims that were not sent count too
+
+A crash of the server takes the claims of its last moments back, for the worker does not wait for the disk. What those sends
+belong to is not known: sends without a claim are let pass for CRASH_S after one, and counted.
+"""
+
+import uuid
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.chaos.audit import Claim, Claims, End
+from tests.chaos.crms import Send
+from tests.chaos.ledger import COLUMNS, MARK, NAME, REMOTE_ID, Contact
+from worker.core.codes import Code
+from worker.core.identity import fold
+from worker.sandbox import credentials
+from worker.sandbox.process import CRMS
+
+IN_HAND_S = 60.0  # longest a claim of a deleted row waits for its turn, with the slowest CRM there is here
+LATE_S = 2.0  # a request may wait in a socket while its sender dies and its claim is taken over
+CRASH_S = 15.0
+EARLY_S = 1.0  # of the server's last moments, whose claims are lost with it
+
+LOOKS_FIRST = ("brevo", "mautic")
+KEYS = (credentials.HUBSPOT_TOKEN, credentials.BREVO_KEY, credentials.MAUTIC_PASSWORD)
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """at: seconds since 1970, where it has a time."""
+
+    promise: str
+    text: str
+    contact: int | None = None
+    crm: str | None = None
+    at: float | None = None
+
+
+@dataclass
+class Evidence:
+    """rows: by id, as the table has them in the end. records: (address, first name) by CRM. crashes: of the server.
+
+    lag_s: longest that whoever noted the sends was late, which makes them look late.
+    """
+
+    contacts: Mapping[uuid.UUID, Contact]
+    rows: Mapping[uuid.UUID, Mapping[str, Any]]
+    sends: Sequence[Send]
+    claims: Claims
+    records: Mapping[str, Sequence[tuple[str, str]]]
+    crashes: Sequence[float] = ()
+    lag_s: float = 0.0
+
+
+@dataclass
+class Sums:
+    """Over all CRMs. let_pass: sends without a claim, a crash of the server having taken it."""
+
+    flips: int = 0
+    sends: int = 0
+    allowed: int = 0
+    let_pass: int = 0
+    repeats: Counter[str] = field(default_factory=Counter)
+
+
+def violations(evidence: Evidence, sums: Sums | None = None) -> list[Violation]:
+    found = [*_of_rows(evidence), *_of_records(evidence), *_of_sends(evidence, sums or Sums())]
+    return sorted(found, key=lambda one: (one.promise, one.contact or 0))
+
+
+# Rows and records: I1, I2, I3, I4, I6.
+
+
+def _of_rows(evidence: Evidence) -> Iterator[Violation]:
+    for contact in evidence.contacts.values():
+        row = evidence.rows.get(contact.id)
+        if row is None or contact.deleted:
+            if (row is None) != contact.deleted:
+                yield Violation("I4", "is gone" if row is None else "was deleted and is there", contact.number)
+            continue
+        for column in COLUMNS:
+            if row[column] != contact.columns.get(column):
+                yield Violation("I4", f"{column} is {row[column]!r}, not {contact.columns.get(column)!r}", contact.number)
+        for crm in CRMS:
+            yield from _of_row(contact, row, crm)
+    for unknown in evidence.rows.keys() - evidence.contacts.keys():
+        yield Violation("I4", f"row {unknown} was inserted by nobody")
+
+
+def _of_row(contact: Contact, row: Mapping[str, Any], crm: str) -> Iterator[Violation]:
+    sync, processing, error = (row[f"{crm}_{column}"] for column in ("sync_status", "processing_status", "processing_error"))
+    if row[f"{crm}_claimed_by"] is not None or row[f"{crm}_due_at"] is not None or processing in ("Queued", "Processing"):
+        yield Violation("I2", f"is not settled: {sync}, {processing}, claimed by {row[f'{crm}_claimed_by']}", contact.number, crm)
+    word = contact.words[crm]
+    if word != "Queued":
+        if sync != word:
+            yield Violation("I4", f"the application's word is {word}, and it is {sync}", contact.number, crm)
+        return
+    if sync == "Error":
+        code = (error or "").partition(":")[0]
+        if not error:
+            yield Violation("I6", "is Error without a reason", contact.number, crm)
+        elif contact.deliverable or code != Code.INVALID_EMAIL:
+            yield Violation("I1", f"was flipped and is Error, {error}", contact.number, crm)
+    elif sync != "Complete" or processing != "Complete":
+        yield Violation("I1", f"was flipped and is {sync}, {processing}", contact.number, crm)
+    elif not contact.deliverable:
+        yield Violation("I1", "has no valid address and is Complete", contact.number, crm)
+    elif not row[REMOTE_ID[crm]] and crm != "brevo":  # Brevo answers an update without the id, and the look for it may fail
+        yield Violation("I1", "is Complete without an id", contact.number, crm)
+
+
+def _of_records(evidence: Evidence) -> Iterator[Violation]:
+    sharing: dict[str, list[Contact]] = defaultdict(list)
+    for contact in evidence.contacts.values():
+        sharing[contact.address].append(contact)
+    for crm, records in evidence.records.items():
+        held: dict[str, str] = {}
+        for email, first_name in records:
+            address = fold(email)
+            if address in held:
+                numbers = [contact.number for contact in sharing[address]]
+                yield Violation(
+                    "I3", f"two records have one address: {held[address]} and {first_name}", min(numbers, default=None), crm
+                )
+            held[address] = first_name
+        for contact in evidence.contacts.values():
+            if not contact.deleted and contact.deliverable and contact.words[crm] == "Queued":
+                yield from _of_record(contact, held.get(contact.address), sharing[contact.address], crm)
+
+
+def _of_record(contact: Contact, first_name: str | None, sharing: Sequence[Contact], crm: str) -> Iterator[Violation]:
+    """Of several rows with one address, the record holds what one of them had; of one withdrawn or deleted, any version."""
+    found = NAME.fullmatch(first_name or "")
+    there = None if found is None else (int(found[1]), int(found[2]))
+    fits = any(
+        there is not None
+        and there[0] == one.number
+        and (one.deleted or one.words[crm] != "Queued" or one.flipped[crm] <= there[1])
+        and there[1] <= one.version
+        for one in sharing
+    )
+    if not fits:
+        wanted = f"version {contact.flipped[crm]} or newer of {contact.version}"
+        yield Violation("I1", f"its record is {first_name}, not {wanted}", contact.number, crm)
+
+
+# Sends and claims: I5, I8.
+
+
+def _of_sends(evidence: Evidence, sums: Sums) -> Iterator[Violation]:
+    contacts = {contact.number: contact for contact in evidence.contacts.values()}
+    sends: dict[tuple[str, int], list[Send]] = defaultdict(list)
+    for send in evidence.sends:
+        sends[send.crm, send.number].append(send)
+    sums.flips += sum(sum(contact.flips.values()) for contact in contacts.values())
+    sums.sends += len(evidence.sends)
+    for (crm, number), those in sends.items():
+        contact = contacts.get(number)
+        if contact is None:
+            yield Violation("I5", "was sent, and nobody ever committed it", number, crm, those[0].at)
+            continue
+        yield from _of_contact(contact, crm, those, evidence, sums)
+
+
+def _of_contact(contact: Contact, crm: str, sends: Sequence[Send], evidence: Evidence, sums: Sums) -> Iterator[Violation]:
+    claims = evidence.claims.get((crm, contact.id), [])
+    under: set[int] = set()
+    let_pass = stray = 0
+    for send in sends:
+        after_a_crash = _after_a_crash(send.at, evidence.crashes)
+        # A claim that a crash took back is not to be mistaken for the one before it.
+        place = _claim_of(send, claims, 0.0 if after_a_crash else LATE_S + evidence.lag_s)
+        if place is not None:
+            under.add(place)
+        elif after_a_crash:
+            let_pass += 1
+        else:
+            stray += 1
+            yield Violation("I5", f"version {send.version} was sent {_without(send, claims)}", contact.number, crm, send.at)
+    places = range(len(claims)) if crm in LOOKS_FIRST else under
+    undelivered = sum(claims[place].end is not End.DELIVERED for place in places)
+    repeats = undelivered + sum(send.failed for send in sends) + let_pass + stray
+    allowed = contact.flips[crm] + repeats
+    sums.allowed += repeats
+    sums.let_pass += let_pass
+    sums.repeats[crm] += max(0, len(sends) - contact.flips[crm])
+    if len(sends) > allowed:
+        text = f"was sent {len(sends)} times for {contact.flips[crm]} flips, and {repeats} repeats are accounted for"
+        yield Violation("I8", text, contact.number, crm, sends[-1].at)
+
+
+def _claim_of(send: Send, claims: Sequence[Claim], late_s: float) -> int | None:
+    """The place of the claim that this send was made under: the last one that had begun, if it had not ended."""
+    place = bisect_right(claims, send.at, key=lambda claim: claim.began) - 1
+    if place < 0:
+        return None
+    claim = claims[place]
+    allowed_s = IN_HAND_S if claim.end is End.DELETED else late_s
+    return place if claim.ended is None or send.began <= claim.ended + allowed_s else None
+
+
+def _without(send: Send, claims: Sequence[Claim]) -> str:
+    before = [claim for claim in claims if claim.began <= send.at]
+    if not before or before[-1].ended is None:
+        return "without a claim"
+    return f"{send.at - before[-1].ended:.1f} s after its last claim had ended ({before[-1].end.name.lower()})"
+
+
+def _after_a_crash(at: float, crashes: Iterable[float]) -> bool:
+    return any(crash - EARLY_S <= at <= crash + CRASH_S for crash in crashes)
+
+
+# Texts: I7.
+
+
+def leaks(where: str, lines: Iterable[str]) -> Iterator[Violation]:
+    for number, line in enumerate(lines, 1):
+        lowered = line.lower()
+        if MARK in lowered or any(key in line for key in KEYS):
+            yield Violation("I7", f"{where}, line {number}: {line.strip()[:300]}")

@@ -1,0 +1,161 @@
+"""The four sandboxes, watched: what reaches them is noted, and what they do wrong depends on their mood.
+
+What is slow here has taken effect before it is slow. A request that a CRM applies long after its sender is gone would put an old
+state over a new one, and nothing that the sender does could prevent it.
+"""
+
+import json
+import time
+from array import array
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from tests.chaos.ledger import NAME
+from worker.sandbox.brevo import BrevoSandbox
+from worker.sandbox.hubspot import HubSpotSandbox
+from worker.sandbox.mautic import MauticSandbox
+from worker.sandbox.n8n import N8nSandbox
+from worker.sandbox.n8n_workflow import Execution
+from worker.sandbox.server import Call, Fault, Sandbox
+
+MAUTIC_WORK_S = 0.01  # between what a request sees and what it writes
+
+# What becomes of a request in this mood, None for nothing out of the ordinary.
+Mood = Callable[[Call], Fault | None]
+
+
+class Send(NamedTuple):
+    """A contact in a request that writes. at: seconds since 1970. failed: its sender cannot know what became of it, or was
+    told that it was refused. began: when its delivery did, where that is a look at the record and then the write.
+    """
+
+    crm: str
+    at: float
+    number: int
+    version: int
+    failed: bool
+    began: float
+
+
+class Watched(Sandbox):
+    """mood: None when it is well. sends: in their order. arrivals: of all requests, seconds since 1970. Bodies are not kept."""
+
+    def __init__(self, crm: str, **details: Any) -> None:
+        super().__init__(keep_log=False, **details)
+        self.crm = crm
+        self.mood: Mood | None = None
+        self.sends: list[Send] = []
+        self.arrivals = array("d")
+        self.failed_requests = 0
+        self._looked: dict[str, float] = {}  # when, by what was looked for
+
+    def _take_fault(self, call: Call) -> Fault | None:
+        at = time.time()
+        fault = None if self.mood is None else self.mood(call)
+        failed = fault is not None and (fault.drop or fault.answer is not None)
+        self.arrivals.append(at)
+        self.failed_requests += failed
+        if call.method == "GET":
+            self._looked.update(dict.fromkeys(self.looked_for(call), at))
+        elif not call.path.endswith("/batch/read"):
+            self.sends += [
+                Send(self.crm, at, number, version, failed, min(at, self._looked.get(self.found_by(call, item), at)))
+                for item in items(call)
+                for number, version in written(item)
+            ]
+        return fault
+
+    def looked_for(self, _: Call) -> Iterable[str]:
+        """What a request looks for before it is written."""
+        return ()
+
+    def found_by(self, _call: Call, _item: Any) -> str:
+        """What was looked for before this was written."""
+        return ""
+
+    @property
+    def listens(self) -> bool:
+        return self._runner is not None
+
+    def break_off(self, since: float) -> None:
+        """The connections of all requests since then are about to be closed: nobody knows what became of them."""
+        for place in range(len(self.sends) - 1, -1, -1):
+            if self.sends[place].at < since:
+                break
+            self.sends[place] = self.sends[place]._replace(failed=True)
+
+    def records(self) -> list[tuple[str, str]]:
+        """(address, first name) of each."""
+        raise NotImplementedError
+
+
+class WatchedHubSpot(Watched, HubSpotSandbox):
+    def records(self) -> list[tuple[str, str]]:
+        return [(one.properties.get("email", ""), one.properties.get("firstname", "")) for one in self.contacts.values()]
+
+
+class WatchedBrevo(Watched, BrevoSandbox):
+    def looked_for(self, call: Call) -> Iterable[str]:
+        return [call.path]
+
+    def found_by(self, call: Call, _: Any) -> str:
+        return call.path if call.method == "PUT" else ""
+
+    def records(self) -> list[tuple[str, str]]:
+        return [(one.email or "", str(one.attributes.get("FIRSTNAME", ""))) for one in self.contacts.values()]
+
+
+class WatchedMautic(Watched, MauticSandbox):
+    def looked_for(self, call: Call) -> Iterable[str]:
+        return call.query.get("where[0][val]", "").split(",")
+
+    def found_by(self, _: Call, item: Any) -> str:
+        """The address, or that of the record where it stays as it is."""
+        record = self.contacts.get(int(item.get("id", 0)))
+        return str(item.get("email") or (record.values["email"] if record else "")).strip().lower()
+
+    def records(self) -> list[tuple[str, str]]:
+        return [(str(one.values["email"]).lower(), str(one.values["firstname"])) for one in self.contacts.values()]
+
+
+class WatchedN8n(Watched, N8nSandbox):
+    def records(self) -> list[tuple[str, str]]:
+        return [(address, str(one.fields.get("first_name", ""))) for address, one in self.workflow.contacts.items()]
+
+
+class Forgetful(list[Execution]):
+    """n8n's list of executions, of which it keeps the number alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._count = 0
+
+    def append(self, _: Execution) -> None:
+        self._count += 1
+
+    def __len__(self) -> int:
+        return self._count
+
+
+def sandboxes() -> Mapping[str, Watched]:
+    """By CRM, without their limits: the faults say when it is too much."""
+    mautic = WatchedMautic("mautic")
+    mautic.work_s = MAUTIC_WORK_S
+    n8n = WatchedN8n("n8n")
+    n8n.workflow.executions = Forgetful()
+    return {
+        "hubspot": WatchedHubSpot("hubspot", requests_per_ten_seconds=None, requests_per_day=None),
+        "brevo": WatchedBrevo("brevo", contacts_per_second=None, contacts_per_hour=None, others_per_hour=None),
+        "mautic": mautic,
+        "n8n": n8n,
+    }
+
+
+def items(call: Call) -> Sequence[Any]:
+    """The parts of a request that are a contact each, where it says so by a list."""
+    return call.body if isinstance(call.body, list) else [call.body]
+
+
+def written(item: Any) -> set[tuple[int, int]]:
+    """(number, version) of the contacts in it. No request has one twice."""
+    return {(int(number), int(version)) for number, version in NAME.findall(json.dumps(item, default=str))}

@@ -1,0 +1,167 @@
+"""A daemon with the real clients of real accounts, against the sandboxes, and the promise as it shows there."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import Any
+
+import asyncpg
+import pytest
+
+from tests.daemon.harness import TIMEOUT_S, until
+from tests.roles import as_worker
+from worker.core.outcome import Contact, Outcome
+from worker.crm import account as accounts
+from worker.crm.account import Account
+from worker.crm.client import Client
+from worker.crm.http import Http
+from worker.crm.registry import configured
+from worker.daemon import Daemon
+from worker.database import Database
+from worker.errors import LaneError
+from worker.pace import Pace
+from worker.sandbox.__main__ import UNLIMITED
+from worker.sandbox.comparison import Record, record
+from worker.sandbox.process import CRMS, settings
+from worker.sandbox.server import Sandbox
+from worker.settings import Settings
+
+PEOPLE = (
+    "INSERT INTO contacts (email, first_name, {crm}_sync_status) "
+    "SELECT n || '.person@example.com', 'Ada', 'Queued' FROM generate_series(1, $1::integer) AS n"
+)
+
+
+class Watched(Client):
+    """A real client that keeps whom it was given, in order, request by request."""
+
+    def __init__(self, client: Client) -> None:
+        self.batch_limit = client.batch_limit
+        self.concurrency = client.concurrency
+        self.exclusive_addresses = client.exclusive_addresses
+        self.requests: list[list[Contact]] = []
+        self.in_flight = 0
+        self.most_in_flight = 0
+        self._client = client
+
+    async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Outcome | LaneError]:
+        self.requests.append(list(contacts))
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            return await self._client.deliver(contacts)
+        finally:
+            self.in_flight -= 1
+
+    async def check(self) -> str:
+        return await self._client.check()
+
+    @property
+    def sent(self) -> Counter[Any]:
+        """How often each contact was sent, by its id."""
+        return Counter(contact.id for request in self.requests for contact in request)
+
+    async def called(self, times: int) -> None:
+        """Returns when it was called so often."""
+        async with asyncio.timeout(TIMEOUT_S):
+            while len(self.requests) < times:  # noqa: ASYNC110 (a client tells nobody)
+                await asyncio.sleep(0.005)
+
+
+@asynccontextmanager
+async def sandboxes(*crms: str) -> AsyncIterator[dict[str, Sandbox]]:
+    """Those of these CRMs, without their limits."""
+    async with AsyncExitStack() as stack:
+        yield {crm: await stack.enter_async_context(UNLIMITED[crm](0)) for crm in crms or CRMS}
+
+
+@asynccontextmanager
+async def delivering(
+    url: str, monkeypatch: pytest.MonkeyPatch, urls: Mapping[str, str], *, timeout_s: float | None = None, **env: str
+) -> AsyncIterator[dict[str, Watched]]:
+    """A worker that delivers to CRMs at these URLs, by CRM the client of each. Its failure is the test's.
+
+    timeout_s: of a request, where it is to be shorter than in earnest.
+    """
+    for crm, crm_url in urls.items():
+        env = settings(crm, crm_url) | env
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    if timeout_s is not None:
+        monkeypatch.setattr(accounts, "Http", partial(_shell, timeout_s))
+    clients: dict[str, Watched] = {}
+    watched = {crm: _watched(crm, account, clients) for crm, account in configured().items() if crm in urls}
+    daemon = Daemon(Settings(database_url=as_worker(url), _env_file=None), watched)
+    task = asyncio.create_task(daemon.run())
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            while not daemon.sentence.startswith("delivering"):
+                assert not task.done(), "it ended at the start"
+                await asyncio.sleep(0.005)
+        yield clients
+    finally:
+        daemon.stop.set()
+        async with asyncio.timeout(TIMEOUT_S):
+            await task
+
+
+def _shell(shorter_s: float, base_url: str, headers: Mapping[str, str], *, pace: Pace, timeout_s: float) -> Http:
+    return Http(base_url, headers, pace=pace, timeout_s=min(timeout_s, shorter_s))
+
+
+def _watched(crm: str, account: Account, clients: dict[str, Watched]) -> Account:
+    @asynccontextmanager
+    async def open_client(database: Database) -> AsyncIterator[tuple[Client, Pace]]:
+        async with account.open(database) as (client, pace):
+            clients[crm] = Watched(client)
+            yield clients[crm], pace
+
+    return Account(account.default_fields, open_client)
+
+
+def records(crm: str, sandbox: Sandbox) -> list[Record]:
+    """What a CRM holds."""
+    shown = sandbox.table("contacts") or ()
+    return [record(crm, one if isinstance(one, dict) else {name: getattr(one, name) for name in one.__slots__}) for one in shown]
+
+
+def remote_id(crm: str) -> str:
+    """The column with the id in a CRM."""
+    return "n8n_workflow_id" if crm == "n8n" else f"{crm}_contact_id"
+
+
+def complete(*crms: str) -> str:
+    return " AND ".join(f"bool_and({crm}_sync_status = 'Complete')" for crm in crms) + " FROM contacts"
+
+
+async def assert_unharmed(app: asyncpg.Connection, *crms: str) -> None:
+    """What an outage may show in the table: every contact waits, or is being tried; none is marked or has lost an attempt."""
+    for crm in crms:
+        states = await app.fetch(f"SELECT DISTINCT {crm}_sync_status, {crm}_processing_error FROM contacts")
+        assert {tuple(row) for row in states} <= {("Queued", None), ("Processing", None)}, crm
+        assert await app.fetchval(f"SELECT max({crm}_attempts) FROM contacts") <= 1, crm
+
+
+async def assert_delivered(app: asyncpg.Connection, crm: str, sandbox: Sandbox, *, attempts: int = 1) -> None:
+    """Every contact is Complete after so many attempts, and held once and as it is now by the CRM, whose id its row has."""
+    rows = await app.fetch(
+        f"SELECT email, first_name, {crm}_sync_status AS sync, {crm}_processing_status AS processing, {crm}_claimed_by AS token, "
+        f"{crm}_due_at AS due, {crm}_processing_error AS error, {crm}_attempts AS attempts, {remote_id(crm)} AS id FROM contacts"
+    )
+    there = records(crm, sandbox)
+    assert len(there) == len({one.email for one in there}), f"{crm} has a record twice"
+    by_address = {one.email: one for one in there}
+    for row in rows:
+        one = by_address[row["email"].strip().lower()]
+        assert (row["sync"], row["processing"]) == ("Complete", "Complete")
+        assert (one.first_name, one.id) == (row["first_name"], row["id"])
+        assert row["token"] is row["due"] is row["error"] is None
+        assert row["attempts"] <= attempts
+
+
+async def until_none_in_hand(app: asyncpg.Connection, crms: Iterable[str]) -> None:
+    """Returns when nothing is in flight and nothing is in line."""
+    idle = " AND ".join(f"bool_and({crm}_claimed_by IS NULL AND {crm}_due_at IS NULL)" for crm in crms)
+    await until(app, f"{idle} FROM contacts")

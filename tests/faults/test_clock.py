@@ -1,0 +1,105 @@
+"""The clock of the worker's machine is wrong, or jumps: nothing comes early and nothing late, for the database's clock rules."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.daemon.harness import until, until_asleep
+from tests.daemon.process import environment
+from tests.db.steps import insert
+from tests.faults.promise import Stopwatch, said
+from tests.faults.real_crms import complete
+from tests.faults.real_worker import assert_kept, working
+from worker import events
+from worker.sandbox.server import Answer, Fault
+
+LIBRARY = next(iter(sorted(Path("/usr/lib").glob("**/faketime/libfaketimeMT.so.1"))), None)
+PAUSE_S = 3.0
+ALL = complete("brevo")
+
+pytestmark = pytest.mark.skipif(LIBRARY is None, reason="faketime is not installed")
+
+
+class Clock:
+    """The wall clock of a machine, beside the right one. Its monotonic clock goes on as ever, as in reality."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "clock"
+        self.jump("+0")
+
+    @property
+    def settings(self) -> dict[str, str]:
+        return {
+            "LD_PRELOAD": str(LIBRARY),
+            "FAKETIME_TIMESTAMP_FILE": str(self._file),
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        }
+
+    def jump(self, offset: str) -> None:
+        """To so far from the right time, such as -1d. In one go: the file is read all the time."""
+        new = self._file.with_suffix(".new")
+        new.write_text(f"{offset}\n")
+        new.rename(self._file)
+
+
+@pytest.fixture
+def clock(tmp_path: Path) -> Clock:
+    return Clock(tmp_path)
+
+
+def throttled(**headers: str) -> Answer:
+    return Answer(429, {"code": "too_many_requests", "message": "too many"}, {k.replace("_", "-"): v for k, v in headers.items()})
+
+
+OFFSETS = pytest.mark.parametrize("offset", ["-1d", "+1d"])
+
+
+@OFFSETS
+async def test_a_jump_while_it_runs_makes_nothing_early_and_nothing_late(app, url, brevo, clock, offset):
+    """The time of the log shows that the jump took place."""
+    later = await insert(app, "Queued", "later@example.com")
+    await app.execute("UPDATE contacts SET brevo_due_at = clock_timestamp() + interval '1 hour' WHERE id = $1", later)
+    async with working(environment(url, brevo, **clock.settings)) as worker:
+        await worker.opened()
+        await until_asleep(app)
+        async with app.transaction():
+            retried = await insert(app, "Queued", "retried@example.com")
+            due = await app.fetchval(
+                "UPDATE contacts SET brevo_due_at = clock_timestamp() + interval '2 s' WHERE id = $1 RETURNING brevo_due_at",
+                retried,
+            )
+        clock.jump(offset)
+        stopwatch = Stopwatch()
+        await insert(app, "Queued", "fresh@example.com")
+        await until(app, f"{ALL} WHERE email = 'fresh@example.com'")
+        fresh_s = stopwatch.tell(f"clock {offset}, a fresh flip")
+        await until(app, f"{ALL} WHERE id = $1", retried)
+        synced = await app.fetchval("SELECT brevo_synced_at FROM contacts WHERE id = $1", retried)
+        late_s = (synced - due).total_seconds()
+        print(f"clock {offset}, a contact due in 2 s: {late_s:.3f} s after its time")
+        times = {entry["timestamp"][:10] for entry in worker.log}
+        assert await app.fetchval("SELECT brevo_sync_status::text FROM contacts WHERE id = $1", later) == "Queued"
+    assert len(times) == 2, "the clock jumped"
+    assert fresh_s < 2
+    assert 0 <= late_s < 1
+    assert sorted(contact.email for contact in brevo.contacts.values()) == ["fresh@example.com", "retried@example.com"]
+
+
+@OFFSETS
+@pytest.mark.parametrize("pace", ["0", "50"], ids=["in the worker", "in the database"])
+async def test_a_pause_that_a_crm_asked_for_is_kept_whatever_the_clock_does(app, url, brevo, clock, offset, pace):  # noqa: PLR0917
+    """In the database it is kept by all workers, those that start later too."""
+    env = environment(url, brevo, **clock.settings, BREVO_REQUESTS_PER_SECOND=pace)
+    brevo.next_faults.append(Fault(answer=throttled(x_sib_ratelimit_reset=f"{PAUSE_S:.0f}")))
+    async with working(env) as worker:
+        await worker.opened()
+        await until_asleep(app)
+        await insert(app, "Queued")
+        await said(worker.log, events.LANE_PAUSED)
+        clock.jump(offset)
+        await until(app, ALL)
+    first, second = (request.monotonic_s for request in brevo.requests[:2])
+    print(f"\nclock {offset}, a pause of {PAUSE_S:.0f} s: {second - first:.2f} s")
+    assert PAUSE_S <= second - first < PAUSE_S + 2
+    await assert_kept(app, "brevo", brevo, twice=1, attempts=2, logs=[worker.log])

@@ -1,0 +1,96 @@
+"""Two worker processes, and one of them dies, or stops and comes back."""
+
+import asyncio
+import signal
+from datetime import timedelta
+
+from tests.daemon.harness import TIMEOUT_S, until, until_asleep
+from tests.daemon.process import environment
+from tests.faults.promise import Stopwatch, said
+from tests.faults.real_crms import complete
+from tests.faults.real_worker import LINE_UP, assert_kept, working
+from worker import events
+from worker.sandbox.server import Fault, Hold
+from worker.session import TICK_S
+
+IN_FLIGHT = 16
+ALL = complete("brevo")
+SESSION_OF = (
+    "FROM pg_stat_activity WHERE datname = current_database() AND pid IN ("
+    "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND classid = 1668443499 AND objid = $1::bigint::oid)"
+)
+NONE_IS_OF = "NOT coalesce(bool_or(brevo_claimed_by >> 32 = $1), false) FROM contacts"
+
+
+async def hold_all(app, brevo, count: int) -> Hold:
+    """Lines up so many, and returns when as many are in flight as may be. The CRM has applied them, and does not answer."""
+    hold = Hold()
+    brevo.standing_faults.append(Fault(applies=True, hold=hold))
+    await app.execute(LINE_UP.format(crm="brevo"), "a", count)
+    async with asyncio.timeout(TIMEOUT_S):
+        while len(brevo.contacts) < IN_FLIGHT:  # noqa: ASYNC110 (a CRM tells nobody)
+            await asyncio.sleep(0.01)
+    brevo.standing_faults.clear()
+    return hold
+
+
+async def test_the_contacts_of_a_killed_worker_are_taken_over_within_one_tick(app, url, brevo):
+    """Some of them were in a request, some were waiting for theirs."""
+    async with working(environment(url, brevo)) as victim:
+        dead = await victim.opened()
+        await until_asleep(app)
+        hold = await hold_all(app, brevo, 30)
+        async with working(environment(url, brevo)) as heir:
+            await heir.opened()
+            owners = {row[0] >> 32 for row in await app.fetch("SELECT brevo_claimed_by FROM contacts")}
+            assert owners == {dead}, "one has them all: the other is asleep"
+            await victim.die()
+            stopwatch = Stopwatch()
+            await until(app, NONE_IS_OF, dead)
+            back_s = stopwatch.tell("worker killed, from the kill to taken over")
+            await until(app, ALL)
+            stopwatch.tell("worker killed, from the kill to all delivered")
+            hold.release()
+            await until(app, "count(*) = 1 FROM crm_sync.workers")
+    await assert_kept(app, "brevo", brevo, twice=IN_FLIGHT, logs=[victim.log, heir.log])
+    assert back_s < TICK_S + 0.5, "a tick, and the statements of it"
+
+
+async def test_a_stopped_worker_keeps_its_contacts_as_long_as_its_session_lives(app, url, brevo):
+    """The kernel answers for a process that stands still. Nobody else sends what it may be sending; a watchdog restarts it."""
+    async with working(environment(url, brevo)) as sleeper:
+        asleep = await sleeper.opened()
+        await until_asleep(app)
+        hold = await hold_all(app, brevo, 30)
+        async with working(environment(url, brevo)) as other:
+            awake = await other.opened()
+            sleeper.running.send_signal(signal.SIGSTOP)
+            stopped_at = await app.fetchval("SELECT clock_timestamp()")
+            hold.release()
+            await app.execute(LINE_UP.format(crm="brevo"), "b", 5)
+            await until(app, f"{ALL} WHERE email LIKE 'b%'")
+            await until(app, f"max(query_start) > $2 {SESSION_OF}", awake, stopped_at + timedelta(seconds=TICK_S))
+            assert await app.fetchval(f"SELECT count(*) FROM contacts WHERE brevo_claimed_by >> 32 = {asleep}") == 30
+            sleeper.running.send_signal(signal.SIGCONT)
+            await until(app, ALL)
+    await assert_kept(app, "brevo", brevo, twice=0, attempts=1, logs=[sleeper.log, other.log])
+
+
+async def test_the_late_finish_of_a_stopped_worker_that_was_taken_for_dead_changes_nothing(app, url, brevo):
+    async with working(environment(url, brevo)) as sleeper:
+        asleep = await sleeper.opened()
+        await until_asleep(app)
+        hold = await hold_all(app, brevo, IN_FLIGHT)
+        async with working(environment(url, brevo)) as heir:
+            await heir.opened()
+            sleeper.running.send_signal(signal.SIGSTOP)
+            await app.execute(f"SELECT pg_terminate_backend(pid) {SESSION_OF}", asleep)
+            stopwatch = Stopwatch()
+            await until(app, ALL)
+            stopwatch.tell("session of a stopped worker ended, from then to all delivered")
+            written = await app.fetch("SELECT xmin, c FROM contacts AS c ORDER BY id")
+            hold.release()
+            sleeper.running.send_signal(signal.SIGCONT)
+            await said(sleeper.log, events.CONTACTS_LOST)
+            assert await app.fetch("SELECT xmin, c FROM contacts AS c ORDER BY id") == written
+    await assert_kept(app, "brevo", brevo, twice=IN_FLIGHT, logs=[sleeper.log, heir.log])

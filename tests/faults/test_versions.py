@@ -1,0 +1,50 @@
+"""Two versions of the worker on one database, as in a rolling upgrade: the one before beside the one of today."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.daemon.harness import until
+from tests.daemon.process import environment
+from tests.faults.real_crms import complete
+from tests.faults.real_worker import LINE_UP, assert_kept, working
+
+PEOPLE = 2000
+
+
+def git(*arguments: str) -> bytes:
+    """What it answers, nothing where it cannot."""
+    if shutil.which("git") is None:
+        return b""
+    return subprocess.run(["git", *arguments], cwd=Path.cwd(), capture_output=True, check=False).stdout
+
+
+@pytest.fixture
+def version_before(tmp_path) -> Path:
+    """The tree of the newest release, or where there is none that of the last change but one to the worker."""
+    tag = git("describe", "--tags", "--abbrev=0", "HEAD^").decode().strip()
+    changes = git("log", "--format=%H", "-2", "--", "worker", "sql").decode().split()
+    commit = tag or (changes[1] if len(changes) > 1 else "")
+    archive = git("archive", commit, "worker", "sql") if commit else b""
+    if not archive:
+        pytest.skip("no history of an earlier version: not a git clone, or a shallow one")
+    subprocess.run(["tar", "-x", "-C", tmp_path], input=archive, check=True)
+    return tmp_path
+
+
+async def test_two_versions_share_the_work_and_send_nothing_twice(app, url, brevo, version_before):
+    older = environment(url, brevo) | {"PYTHONPATH": str(version_before)}
+    async with working(older) as before, working(environment(url, brevo)) as today:
+        await before.opened()
+        await today.opened()
+        for part in range(4):
+            await app.execute(LINE_UP.format(crm="brevo"), f"{part}.", PEOPLE // 4)
+        await until(app, complete("brevo"))
+        await until(app, "count(*) = 2 FROM crm_sync.workers")
+    shares = before.delivered(), today.delivered()
+    print(f"\ndelivered by the version before: {shares[0]}, by today's: {shares[1]}")
+    assert sum(shares) == PEOPLE
+    assert all(shares), "both took part"
+    await assert_kept(app, "brevo", brevo, twice=0, attempts=1, logs=[before.log, today.log])

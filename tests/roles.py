@@ -1,0 +1,57 @@
+"""Every worker of the tests has the rights that `crm-sync grants` prints, and no others. The application is the owner."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+from click.testing import CliRunner
+from psycopg import sql
+
+from worker import migrations
+from worker.commands.grants import grants
+
+# Roles are the whole server's, which may be somebody's own.
+WORKER, PASSWORD = f"crm_sync_worker_{os.getpid()}", "password-of-the-worker"
+
+
+def migrate(url: str) -> None:
+    """Migrates a database, and lets workers in. Its copies let them in too."""
+    migrations.migrate(url)
+    with psycopg.connect(url, autocommit=True) as owner:
+        if not owner.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [WORKER]).fetchone():
+            owner.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(WORKER), PASSWORD))
+        owner.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
+    let_in(url)
+
+
+def let_in(url: str, **settings: str) -> None:
+    """What is to be done again after a new CRM, or for another MAPPING_FILE. Nothing comes by what everybody may."""
+    with psycopg.connect(url, autocommit=True) as owner:
+        owner.execute("REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA crm_sync FROM PUBLIC")
+        owner.execute(printed(url, WORKER, **settings)[0].encode())
+
+
+def forget_worker(url: str) -> None:
+    """Drops the role from the server, whose databases that know it are gone."""
+    with psycopg.connect(url, autocommit=True) as owner:
+        owner.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(WORKER)))
+
+
+def as_worker(url: str) -> str:
+    """The same database for the worker's role. The URL of anybody but the owner stays as it is."""
+    parts = urlsplit(url)
+    owners = (None, "postgres", urlsplit(os.environ.get("TEST_DATABASE_URL", "")).username)
+    if parts.username not in owners:
+        return url
+    return urlunsplit(parts._replace(netloc=f"{WORKER}:{PASSWORD}@{parts.netloc.rpartition('@')[2]}"))
+
+
+def printed(url: str, *arguments: str, **settings: str) -> tuple[str, str]:
+    """What `crm-sync grants` says to its standard output and error."""
+    # In a thread, for it runs a loop of its own, and so do the tests.
+    with ThreadPoolExecutor(1) as thread:
+        env = {"DATABASE_URL": url, **settings}
+        answer = thread.submit(CliRunner().invoke, grants, arguments, env=env, catch_exceptions=False).result()
+    assert answer.exit_code == 0, answer.output
+    return answer.stdout, answer.stderr
