@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import structlog
 
 from worker import __version__, events
-from worker.backoff import LONGEST_PAUSE_S, Backoff
+from worker.backoff import Backoff
 from worker.bell import Bell
 from worker.contacts import Contacts
 from worker.core.retry import RetryPolicy
@@ -28,6 +28,7 @@ from worker.ear import prove_ear
 from worker.errors import ConfigurationError, DatabaseTroubleError
 from worker.lane import Lane
 from worker.log import Trouble
+from worker.loops import every, supervise
 from worker.notify import Notifier
 from worker.plan import Plan, make_plan
 from worker.progress import Progress
@@ -172,12 +173,12 @@ class Daemon:
                 (f"{crm} writer", lane.write),
                 (
                     f"{crm} full look",
-                    partial(_every, interval_s, session, partial(recovery.line_up_strays, crm)),
+                    partial(every, interval_s, session, partial(recovery.line_up_strays, crm)),
                 ),
             ]
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(_supervise(name, loop)) for name, loop in loops]
+                tasks = [group.create_task(supervise(name, loop)) for name, loop in loops]
                 self._notifier.ready()
                 await self.stop.wait()
                 await self._drain(session)
@@ -245,35 +246,6 @@ async def serve(
     again = read_again or (lambda: (settings, accounts))
     with closing(Notifier.from_environment()) as notifier:
         await Service(Daemon(settings, accounts, notifier), lambda: Daemon(*again(), notifier), notifier).run()
-
-
-async def _supervise(name: str, loop: Callable[[], Awaitable[None]]) -> None:
-    """Runs a loop for ever. One that fails is run again after a growing, jittered pause; only a person's matter ends it."""
-    backoff = Backoff()
-    trouble = Trouble(loop=name)
-    while True:
-        started = asyncio.get_running_loop().time()
-        try:
-            await loop()
-        except ConfigurationError:
-            raise
-        except DatabaseTroubleError as error:
-            trouble.tell(error)
-        except Exception:
-            log.exception(events.LOOP_FAILED, loop=name)
-        else:
-            return
-        if asyncio.get_running_loop().time() - started > LONGEST_PAUSE_S:
-            backoff.reset()
-            trouble.over()
-        await asyncio.sleep(backoff.pause_s())
-
-
-async def _every(interval_s: float, session: Session, work: Callable[[], Awaitable[object]]) -> None:
-    while True:
-        await session.opened.wait()
-        await work()
-        await asyncio.sleep(interval_s)
 
 
 def _policy(settings: LaneSettings) -> RetryPolicy:

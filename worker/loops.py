@@ -1,0 +1,44 @@
+"""How the daemon's loops run beside each other: each on its own, so that one that fails cancels no other's request."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from worker import events
+from worker.backoff import LONGEST_PAUSE_S, Backoff
+from worker.errors import ConfigurationError, DatabaseTroubleError
+from worker.log import Trouble
+from worker.session import Session
+
+log = structlog.get_logger()
+
+
+async def supervise(name: str, loop: Callable[[], Awaitable[None]]) -> None:
+    """Runs a loop for ever. One that fails is run again after a growing, jittered pause; only a person's matter ends it."""
+    backoff = Backoff()
+    trouble = Trouble(loop=name)
+    while True:
+        started = asyncio.get_running_loop().time()
+        try:
+            await loop()
+        except ConfigurationError:
+            raise
+        except DatabaseTroubleError as error:
+            trouble.tell(error)
+        except Exception:
+            log.exception(events.LOOP_FAILED, loop=name)
+        else:
+            return
+        if asyncio.get_running_loop().time() - started > LONGEST_PAUSE_S:
+            backoff.reset()
+            trouble.over()
+        await asyncio.sleep(backoff.pause_s())
+
+
+async def every(interval_s: float, session: Session, work: Callable[[], Awaitable[object]]) -> None:
+    """Works at this interval, while the session is open."""
+    while True:
+        await session.opened.wait()
+        await work()
+        await asyncio.sleep(interval_s)
