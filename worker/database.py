@@ -11,7 +11,9 @@ from worker.core.text import clean
 from worker.errors import ConfigurationError, DatabaseTroubleError, RowRefusedError
 
 CONNECT_TIMEOUT_S = 10.0
-STATEMENT_TIMEOUT_S = 30.0
+# What the worker asks takes milliseconds. A connection that alone went silent is noticed after this.
+STATEMENT_TIMEOUT_S = 10.0
+IDLE_S = 60.0  # before an idle connection is closed: firewalls forget them after some minutes, without a word
 
 # Classes of SQLSTATE that only a person can put right: undefined or forbidden (42), no such database or schema (3D, 3F).
 # All others pass: restarts, limits, locks, standbys, plans gone stale, passwords.
@@ -39,8 +41,6 @@ SESSION_SETTINGS = {
     "enable_seqscan": "off",
     "enable_bitmapscan": "off",
     "jit": "off",
-    # A statement that nobody waits for any more ends in the server too.
-    "statement_timeout": f"{STATEMENT_TIMEOUT_S:.0f}s",
 }
 
 
@@ -108,20 +108,26 @@ async def connect(url: str, settings: dict[str, str]) -> asyncpg.Connection:
 class Database:
     """The pool. One statement is one transaction, and leaves nothing behind on its connection."""
 
-    def __init__(self, url: str, *, size: int, behind_pooler: bool = False) -> None:
-        """behind_pooler: a transaction pooler refuses settings of a session, and forgets its prepared statements."""
+    def __init__(self, url: str, *, size: int, behind_pooler: bool = False, timeout_s: float | None = None) -> None:
+        """behind_pooler: a transaction pooler refuses settings of a session, and forgets its prepared statements.
+
+        timeout_s: of one statement, STATEMENT_TIMEOUT_S where nothing is said.
+        """
+        timeout_s = timeout_s or STATEMENT_TIMEOUT_S
         self._arguments: dict[str, Any] = {
             "dsn": url,
             "min_size": 0,
             "max_size": size,
             "timeout": CONNECT_TIMEOUT_S,
-            "command_timeout": STATEMENT_TIMEOUT_S,
+            "command_timeout": timeout_s,
+            "max_inactive_connection_lifetime": IDLE_S,
             "reset": _nothing_to_reset,
         }
         if behind_pooler:
             self._arguments["statement_cache_size"] = 0
         else:
-            self._arguments["server_settings"] = SESSION_SETTINGS
+            # A statement that nobody waits for any more ends in the server too.
+            self._arguments["server_settings"] = {**SESSION_SETTINGS, "statement_timeout": f"{timeout_s:.0f}s"}
         self._pool: asyncpg.Pool | None = None
 
     async def __aenter__(self) -> "Database":

@@ -14,7 +14,7 @@ from worker.database import Database
 from worker.errors import RowRefusedError
 from worker.sql import query
 
-STRETCH_PAGES = 4096  # 32 MiB of table in one short statement
+STRETCH_PAGES = 1024  # 8 MiB of table in one short statement
 WRITE_BATCH = 500
 
 log = structlog.get_logger()

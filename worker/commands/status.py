@@ -19,6 +19,7 @@ from worker.settings import Settings, read
 from worker.sql import query, render
 
 WATCH_INTERVAL_S = 2.0
+PATIENCE_S = 300.0  # counting a table of many millions takes a while
 STATES = ("ready", "waiting", "in_flight", "complete", "error", "skipped", "selected", "new")
 
 
@@ -75,7 +76,7 @@ def status(*, watch: bool, as_json: bool) -> None:
 
 async def read_status(url: str) -> Status:
     """Raises ConfigurationError or DatabaseTroubleError."""
-    async with Database(url, size=1) as database:
+    async with Database(url, size=1, timeout_s=PATIENCE_S) as database:
         schema = await read_schema(database)
         lanes = []
         for crm, table in schema.lanes.items():
