@@ -176,7 +176,10 @@ class Sandbox(ABC):
         if request.path.startswith(CONTROL):
             return await self._show(request)
         monotonic_s, wall_s = self.clock(), time.time()
-        call = await _read(request)
+        try:
+            call = await _read(request)
+        except ConnectionError:  # the client died in the middle of its request
+            return _dropped(request)
         fault = self._take_fault(call)
         answer = self.respond(call) if fault is None else await self._strike(fault, call)
         self.request_count += 1
