@@ -212,7 +212,7 @@ class Daemon:
         with suppress(TimeoutError):
             async with asyncio.timeout(grace_s + FINISH_GRACE_S):
                 await asyncio.gather(*(lane.stop(grace_s) for lane in self._lanes.values()))
-                await session.end()
+                await session.end(unsure=any(lane.unsure for lane in self._lanes.values()))
         log.info(events.WORKER_STOPPED)
 
     def _knows(self, crm: str, contact_id: object, token: int) -> bool:

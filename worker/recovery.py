@@ -1,6 +1,8 @@
 """What was left behind: contacts of dead workers, claims nobody knows of, and flips that no trigger saw."""
 
 import asyncio
+import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +18,7 @@ from worker.sql import query
 
 STRETCH_PAGES = 1024  # 8 MiB of table in one short statement
 WRITE_BATCH = 500
+FORGET_AFTER_S = 30.0  # longer than a statement takes whose worker is gone
 
 log = structlog.get_logger()
 
@@ -45,20 +48,33 @@ class Recovery:
         self._knows = knows
         self._charges = charges
         self._on_found = on_found
+        self._settled: dict[int, float] = {}  # dead workers: when all that was found of them was back in line
 
     async def recover(self, dead: Sequence[int]) -> None:
         """Puts the contacts of dead workers back in line. Repeatable, and safe in several workers at once: finishes are fenced.
 
-        Contacts whose row the application has locked stay for the next tick, and so does their worker in the registry.
+        Contacts whose row the application has locked stay for the next tick. A worker stays in the registry for a while: a claim
+        of its that was on its way when it died may still be carried out, so it is looked for once more.
         """
-        if not dead:
+        now = time.monotonic()
+        self._settled = {worker: since for worker, since in self._settled.items() if worker in dead}
+        looked_at = [worker for worker in dead if now - self._settled.get(worker, -math.inf) >= FORGET_AFTER_S]
+        left, found = await self._recover(looked_at) if looked_at else (0, 0)
+        if left:
             return
-        left = 0
+        over = [] if found else [worker for worker in looked_at if worker in self._settled]
+        if over:
+            await self._database.fetch(query("forget_workers"), over)
+        self._settled.update(dict.fromkeys(looked_at, now))
+
+    async def _recover(self, dead: Sequence[int]) -> tuple[int, int]:
+        """How many of their contacts are still in flight, and how many were."""
+        left = found = 0
         for crm, charge in self._charges.items():
             orphans = await charge.contacts.orphans(dead)
+            found += len(orphans)
             left += len(orphans) - await self._finish(crm, [charge.policy.orphan(*orphan) for orphan in orphans])
-        if not left:
-            await self._database.fetch(query("forget_workers"), list(dead))
+        return left, found
 
     async def recover_unknown(self, worker: int, crm: str) -> None:
         """Puts contacts back in line that this worker has claimed and knows nothing of.

@@ -128,9 +128,12 @@ class Session:
             await self._database.renew()
             await asyncio.sleep(backoff.pause_s())
 
-    async def end(self) -> None:
-        """Says goodbye: what this worker had in flight is finished, nobody needs to look for orphans of it."""
-        if self.opened.is_set():
+    async def end(self, *, unsure: bool) -> None:
+        """Says goodbye: what this worker had in flight is finished, nobody needs to look for orphans of it.
+
+        unsure: that is not certain, so somebody does.
+        """
+        if self.opened.is_set() and not unsure:
             with suppress(DatabaseTroubleError):
                 await self._fetch("forget_workers", [self.worker_id])
         self._close()

@@ -9,7 +9,7 @@ import pytest
 from tests.daemon.harness import ALL_COMPLETE, TIMEOUT_S, ScriptedCrm, daemon_for, running, until, until_asleep
 from tests.db.steps import insert, orphan, read
 from tests.roles import as_worker, migrate
-from worker.contacts import Contacts
+from worker.contacts import Claimed, Contacts
 from worker.errors import ConfigurationError, DatabaseTroubleError
 from worker.sandbox.postgres import DEFAULT_VERSION, running_postgres
 
@@ -86,19 +86,69 @@ async def test_a_silent_session_of_ours_is_ended_when_it_blocks_our_own_lock(app
             await zombie.execute("SELECT 1")
 
 
+REGISTER = "INSERT INTO crm_sync.workers (id, host, pid, version) VALUES (7777, 'gone', 1, '0')"
+# As the dead worker's own claim would leave it.
+CLAIMED_BY_IT = (
+    "INSERT INTO contacts (email, brevo_sync_status, brevo_processing_status, brevo_attempts, brevo_due_at, brevo_claimed_by) "
+    "VALUES ('a@example.com', 'Processing', 'Processing', 1, now(), (7777::bigint << 32) | 1)"
+)
+
+
 async def test_contacts_of_a_dead_worker_are_taken_over_at_the_tick(app, url, crm, monkeypatch):
     monkeypatch.setattr("worker.session.TICK_S", 0.1)
     async with running(url, crm):
         await until_asleep(app)
-        dead = await app.fetchval("INSERT INTO crm_sync.workers (host, pid, version) VALUES ('gone', 1, '0') RETURNING id")
-        await app.execute("SET session_replication_role = replica")  # as the dead worker's own claim would leave it
-        await app.execute(
-            "INSERT INTO contacts (email, brevo_sync_status, brevo_processing_status, brevo_attempts, brevo_due_at, "
-            "brevo_claimed_by) VALUES ('a@example.com', 'Processing', 'Processing', 1, now(), ($1::bigint << 32) | 1)",
-            dead,
-        )
+        await app.execute("SET session_replication_role = replica")
+        await app.execute(CLAIMED_BY_IT)
+        await app.execute(REGISTER)
+        await until(app, ALL_COMPLETE)
+
+
+async def test_a_claim_that_a_dead_worker_had_on_its_way_is_found_before_the_worker_is_forgotten(app, url, crm, monkeypatch):
+    """The server carries it out when nobody waits for it any more, and after the first look for orphans."""
+    monkeypatch.setattr("worker.session.TICK_S", 0.1)
+    monkeypatch.setattr("worker.recovery.FORGET_AFTER_S", 1.0)
+    looks = []
+    look = Contacts.orphans
+
+    async def watch(self, workers):
+        found = await look(self, workers)
+        looks.append(list(workers))
+        return found
+
+    monkeypatch.setattr(Contacts, "orphans", watch)
+    async with running(url, crm):
+        await until_asleep(app)
+        await app.execute(REGISTER)
+        async with asyncio.timeout(TIMEOUT_S):
+            while [7777] not in looks:  # noqa: ASYNC110 (a look tells nobody)
+                await asyncio.sleep(0.01)
+        await app.execute("SET session_replication_role = replica")
+        await app.execute(CLAIMED_BY_IT)
         await until(app, ALL_COMPLETE)
         await until(app, "count(*) = 1 FROM crm_sync.workers")
+
+
+async def test_a_worker_that_is_stopped_after_the_answer_to_a_claim_was_lost_leaves_the_contact_to_others(
+    app, url, crm, monkeypatch
+):
+    claim = Contacts.claim
+
+    async def lose_the_answer(self, limit, token):
+        if (await claim(self, limit, token)).contacts:
+            raise DatabaseTroubleError("the answer was lost")
+        return Claimed([], [])
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Contacts, "claim", lose_the_answer)
+        async with running(url, crm):
+            await until_asleep(app)
+            contact = await insert(app, "Queued")
+            await until(app, "bool_and(brevo_claimed_by IS NOT NULL) FROM contacts")
+    assert crm.requests == []
+    async with running(url, crm):
+        await until(app, ALL_COMPLETE)
+    assert [request[0].id for request in crm.requests] == [contact]
 
 
 async def test_an_orphan_locked_by_the_application_is_recovered_at_a_later_tick(app, other_app, url, crm, monkeypatch):

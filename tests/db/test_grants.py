@@ -94,11 +94,14 @@ async def test_a_worker_lines_up_strays(app, worker):
     assert len(await worker.claim()) == 1
 
 
-async def test_a_worker_recovers_the_contacts_of_dead_ones(app, worker):
+async def test_a_worker_recovers_the_contacts_of_dead_ones_and_forgets_them(app, worker, monkeypatch):
+    monkeypatch.setattr("worker.recovery.FORGET_AFTER_S", 0.0)
     contact_id = await insert(app, "Queued")
     dead = await orphan(app)
     charges = {"brevo": Charge(worker.contacts, RetryPolicy(3, 60.0))}
-    await Recovery(worker.database, charges, on_found=lambda _: None, knows=lambda *_: False).recover([dead])
+    recovery = Recovery(worker.database, charges, on_found=lambda _: None, knows=lambda *_: False)
+    await recovery.recover([dead])
+    await recovery.recover([dead])
     assert await pair(app, contact_id) == ("Queued", "Queued")
     assert await app.fetchval("SELECT count(*) FROM crm_sync.workers") == 0
 
