@@ -116,7 +116,7 @@ class Bench:
         with running_postgres(options={"log_statement": "all", "log_line_prefix": "%a|"}) as server:
             url = server.create_database("idle")
             count = uvloop.run(steadiness.statements_while_idle(url, server.folder / "log"))
-        self._show("an idle worker for 30 s, three ticks", ("statements",), {"all of them the ticks'": (str(count),)})
+        self._show("an idle worker for 30 s, five ticks", ("statements",), {"all of them the ticks'": (str(count),)})
 
     def _in_fresh_database(self, measure: Callable[[str], Awaitable[Result]]) -> Result:
         url = self._server.create_database("bench")

@@ -44,7 +44,7 @@ async def pages_per_claimed_row(database_url: str, waiting: int) -> float:
         contacts = Contacts(database, (await read_schema(database)).lanes["brevo"], "email", ours.FIELDS)
         for token in range(1, CLAIMS + 1):
             statement = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {contacts._claim}"
-            plan = json.loads(await database.value(statement, CLAIM_SIZE, token, contacts._cursor))[0]["Plan"]
+            plan = json.loads(await database.value(statement, CLAIM_SIZE, token, contacts._cursor, []))[0]["Plan"]
             if plan["Actual Rows"] != CLAIM_SIZE:
                 raise RuntimeError(f"a claim of {CLAIM_SIZE} came back with {plan['Actual Rows']}")
             pages = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]

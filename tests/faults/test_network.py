@@ -122,14 +122,14 @@ async def test_the_server_notices_too_and_the_late_finish_changes_nothing(app, u
     async with working(environment(by(DROPPED, url), brevo)) as cut_off:
         lost = await cut_off.opened()
         await until_asleep(app)
+        brevo.standing_faults.append(Fault(applies=True, hold=hold))
+        await app.execute(LINE_UP.format(crm="brevo"), "a", 10)
+        async with asyncio.timeout(TIMEOUT_S):
+            while len(brevo.contacts) < 10:  # noqa: ASYNC110 (a CRM tells nobody)
+                await asyncio.sleep(0.01)
+        brevo.standing_faults.clear()
         async with working(environment(by(UNHARMED, url), brevo)) as heir:
             await heir.opened()
-            brevo.standing_faults.append(Fault(applies=True, hold=hold))
-            await app.execute(LINE_UP.format(crm="brevo"), "a", 10)
-            async with asyncio.timeout(TIMEOUT_S):
-                while len(brevo.contacts) < 10:  # noqa: ASYNC110 (a CRM tells nobody)
-                    await asyncio.sleep(0.01)
-            brevo.standing_faults.clear()
             network.drop(DROPPED)
             # What the CRM says now can be written by nobody before the network heals.
             hold.release()
