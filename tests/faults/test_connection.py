@@ -2,11 +2,9 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
-from structlog.testing import capture_logs
-from structlog.typing import EventDict
 
 from tests.daemon.harness import ALL_COMPLETE, TIMEOUT_S, daemon_for, running, until, until_asleep
 from tests.db.steps import insert, read
@@ -20,17 +18,6 @@ FINISH = "unnest("
 SESSIONS = "FROM pg_stat_activity WHERE application_name = 'crm-sync session' AND datname = current_database()"
 SEED = 20_261_124
 CUTS = 40
-
-
-@pytest.fixture
-def crm() -> RecordingCrm:
-    return RecordingCrm()
-
-
-@pytest.fixture
-def log() -> Iterator[list[EventDict]]:
-    with capture_logs() as entries:
-        yield entries
 
 
 @pytest.fixture

@@ -10,8 +10,6 @@ from itertools import count
 import asyncpg
 import psycopg
 import pytest
-from structlog.testing import capture_logs
-from structlog.typing import EventDict
 
 from tests.daemon.harness import ALL_COMPLETE, TIMEOUT_S, daemon_for, running, until, until_asleep
 from tests.db.steps import insert
@@ -46,17 +44,6 @@ def url(own: Postgres) -> Iterator[str]:
     name = f"contacts_{next(_numbers)}"
     yield own.create_database(name, "migrated")
     own.drop_database(name)
-
-
-@pytest.fixture
-def crm() -> RecordingCrm:
-    return RecordingCrm()
-
-
-@pytest.fixture
-def log() -> Iterator[list[EventDict]]:
-    with capture_logs() as entries:
-        yield entries
 
 
 @asynccontextmanager
