@@ -141,48 +141,38 @@ async def test_a_primary_that_becomes_read_only_stops_all_calls_and_says_so(own,
         await assert_promise_kept(app, crm)
 
 
+async def assert_shut_out_without_hammering(url, crm, log, *, strike: str, reason: str, mend: str) -> None:
+    """The worker's role cannot connect any more: that is said and waited for, and nothing is sent meanwhile."""
+    async with application(url) as app, Proxy(url) as proxy, running(proxy.url, crm):
+        await until_asleep(app)
+        try:
+            await app.execute(strike)
+            await app.execute(f"SELECT pg_terminate_backend(pid) {OURS}")
+            before = proxy.attempts
+            await insert(app, "Queued")
+            await said(log, events.DATABASE_TROUBLE, reason)
+            await asyncio.sleep(2)  # the time in which the attempts are counted
+            attempts = proxy.attempts - before
+            assert crm.log == []
+        finally:
+            await app.execute(mend)
+        stopwatch = Stopwatch()
+        await until(app, ALL_COMPLETE)
+        stopwatch.tell(f"{reason}, {attempts} attempts in 2 s, from mended to delivered")
+        await assert_promise_kept(app, crm)
+    assert attempts <= 30
+
+
 @pytest.mark.parametrize("limit", [0, 1])
 async def test_a_reached_connection_limit_is_said_and_waited_for_without_hammering(url, crm, log, limit):
     """With 0 nothing connects; with 1 the session does, and its pool does not."""
-    async with application(url) as app, Proxy(url) as proxy, running(proxy.url, crm):
-        await until_asleep(app)
-        try:
-            await app.execute(f"ALTER ROLE {WORKER} CONNECTION LIMIT {limit}")
-            await app.execute(f"SELECT pg_terminate_backend(pid) {OURS}")
-            before = proxy.attempts
-            await insert(app, "Queued")
-            await said(log, events.DATABASE_TROUBLE, "too many connections for role")
-            await asyncio.sleep(2)  # the time in which the attempts are counted
-            attempts = proxy.attempts - before
-            assert crm.log == []
-        finally:
-            await app.execute(f"ALTER ROLE {WORKER} CONNECTION LIMIT -1")
-        stopwatch = Stopwatch()
-        await until(app, ALL_COMPLETE)
-        stopwatch.tell(f"connection limit {limit}, {attempts} attempts in 2 s, from raised to delivered")
-        await assert_promise_kept(app, crm)
-    assert attempts <= 30
+    strike, mend = (f"ALTER ROLE {WORKER} CONNECTION LIMIT {number}" for number in (limit, -1))
+    await assert_shut_out_without_hammering(url, crm, log, strike=strike, reason="too many connections for role", mend=mend)
 
 
 async def test_a_changed_password_is_said_and_waited_for_without_hammering(url, crm, log):
-    async with application(url) as app, Proxy(url) as proxy, running(proxy.url, crm):
-        await until_asleep(app)
-        try:
-            await app.execute(f"ALTER ROLE {WORKER} PASSWORD 'another'")
-            await app.execute(f"SELECT pg_terminate_backend(pid) {OURS}")
-            before = proxy.attempts
-            await insert(app, "Queued")
-            await said(log, events.DATABASE_TROUBLE, "password authentication failed")
-            await asyncio.sleep(2)  # the time in which the attempts are counted
-            attempts = proxy.attempts - before
-            assert crm.log == []
-        finally:
-            await app.execute(f"ALTER ROLE {WORKER} PASSWORD '{PASSWORD}'")
-        stopwatch = Stopwatch()
-        await until(app, ALL_COMPLETE)
-        stopwatch.tell(f"password changed, {attempts} attempts in 2 s, from changed back to delivered")
-        await assert_promise_kept(app, crm)
-    assert attempts <= 30
+    strike, mend = (f"ALTER ROLE {WORKER} PASSWORD '{password}'" for password in ("another", PASSWORD))
+    await assert_shut_out_without_hammering(url, crm, log, strike=strike, reason="password authentication failed", mend=mend)
     assert PASSWORD not in str(log)
 
 
