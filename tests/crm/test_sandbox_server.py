@@ -205,3 +205,11 @@ async def test_a_request_with_a_refused_text_is_refused_as_a_whole_however_often
             assert (response.status, await response.json()) == (400, {"all": "refused"})
     assert crm.notes == []
     assert (await post(session, {"contacts": people[:1]}))[0] == 201
+
+
+async def test_what_is_refused_takes_no_effect_where_its_answer_is_lost_either(crm, session):
+    crm.refuse("Tables; Jr.")
+    crm.next_faults.append(Fault(applies=True, drop=True))
+    with pytest.raises(aiohttp.ClientError):
+        await post(session, {"last_name": "Tables; Jr."})
+    assert crm.notes == []

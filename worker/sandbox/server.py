@@ -109,6 +109,7 @@ class Sandbox(ABC):
         self.requests: list[LoggedRequest] = []
         self.next_faults: list[Fault] = []
         self.standing_faults: list[Fault] = []
+        self._refused_texts: list[str] = []
         self._runner: web.ServerRunner | None = None
 
     @abstractmethod
@@ -134,8 +135,13 @@ class Sandbox(ABC):
             self.next_faults.append(replace(fault, matches=partial(self._has_served, number * every)))
 
     def refuse(self, text: str) -> None:
-        """From now on a request with this text in its body is refused as a whole."""
-        self.standing_faults.append(Fault(lambda call: text in str(call.body), answer=self.refused()))
+        """From now on a request with this text in its body is refused as a whole, also where its answer gets lost."""
+        self._refused_texts.append(text)
+
+    def _respond(self, call: Call) -> Answer:
+        if self._refused_texts and any(text in str(call.body) for text in self._refused_texts):
+            return self.refused()
+        return self.respond(call)
 
     def _has_served(self, requests: int, _: Call) -> bool:
         return self.request_count >= requests
@@ -181,7 +187,7 @@ class Sandbox(ABC):
         except ConnectionError:  # the client died in the middle of its request
             return _dropped(request)
         fault = self._take_fault(call)
-        answer = self.respond(call) if fault is None else await self._strike(fault, call)
+        answer = self._respond(call) if fault is None else await self._strike(fault, call)
         self.request_count += 1
         if self.keep_log:
             status = None if answer is None else answer.status
@@ -197,13 +203,13 @@ class Sandbox(ABC):
 
     async def _strike(self, fault: Fault, call: Call) -> Answer | None:
         """The answer, None if the connection is to be dropped."""
-        own = self.respond(call) if fault.applies else None
+        own = self._respond(call) if fault.applies else None
         await asyncio.sleep(fault.delay_s)
         if fault.hold is not None:
             await fault.hold.wait()
         if fault.drop:
             return None
-        return fault.answer or own or self.respond(call)
+        return fault.answer or own or self._respond(call)
 
     async def _show(self, request: web.BaseRequest) -> web.StreamResponse:
         """A table as a JSON array with one row per line, from row `since` on; or the stats."""
