@@ -2,7 +2,7 @@
 
 CREATE SCHEMA crm_sync;
 
-COMMENT ON SCHEMA crm_sync IS 'Machinery of crm-sync. Advisory locks, all by (key, id): 1668443497 the bell of a lane, 1668443498 its keeper, 1668443499 a living worker. By one key, a hash seeded with 1668443500: an address in a request.';
+COMMENT ON SCHEMA crm_sync IS 'Machinery of crm-sync. Advisory locks, all by (key, id): 1668443497 the bell of a lane, 1668443498 its keeper, 1668443499 a living worker, 1668443501 permits for requests at a time (lane * 1000 + number). By one key, a hash seeded with 1668443500: an address in a request.';
 
 CREATE TYPE public.crm_processing_status AS ENUM (
     'Queued',
@@ -505,13 +505,25 @@ BEGIN
 END;
 $$;
 
+CREATE TABLE crm_sync.budgets (
+    crm text NOT NULL,
+    budget jsonb NOT NULL
+);
+
 CREATE TABLE crm_sync.lanes (
     id integer NOT NULL,
     crm text NOT NULL,
     remote_id_column text NOT NULL,
     added_columns text[] DEFAULT '{}'::text[] NOT NULL,
-    next_slot_at timestamp with time zone,
-    paused_until timestamp with time zone,
+    breaker text DEFAULT 'closed'::text NOT NULL,
+    breaker_since timestamp with time zone DEFAULT now() NOT NULL,
+    breaker_reason text,
+    next_probe_at timestamp with time zone,
+    openings integer DEFAULT 0 NOT NULL,
+    held_since timestamp with time zone,
+    held_reason text,
+    revision bigint DEFAULT 0 NOT NULL,
+    CONSTRAINT lanes_breaker_check CHECK ((breaker = ANY (ARRAY['closed'::text, 'throttled'::text, 'open'::text, 'half-open'::text]))),
     CONSTRAINT lanes_crm_check CHECK ((crm ~ '^[a-z][a-z0-9_]{0,19}$'::text))
 );
 
@@ -602,6 +614,9 @@ WITH (fillfactor='80');
 
 COMMENT ON TABLE public.contacts IS 'Created by crm-sync.';
 
+ALTER TABLE ONLY crm_sync.budgets
+    ADD CONSTRAINT budgets_pkey PRIMARY KEY (crm);
+
 ALTER TABLE ONLY crm_sync.lanes
     ADD CONSTRAINT lanes_id_key UNIQUE (id);
 
@@ -655,3 +670,6 @@ CREATE TRIGGER crm_sync_mautic_update BEFORE UPDATE OF mautic_sync_status, mauti
 CREATE TRIGGER crm_sync_n8n_insert BEFORE INSERT ON public.contacts FOR EACH ROW WHEN (((new.n8n_sync_status = 'Queued'::public.crm_sync_status) OR (new.n8n_claimed_by IS NOT NULL) OR (new.n8n_due_at IS NOT NULL))) EXECUTE FUNCTION crm_sync.n8n_flip();
 
 CREATE TRIGGER crm_sync_n8n_update BEFORE UPDATE OF n8n_sync_status, n8n_processing_status, n8n_processing_error, n8n_workflow_id ON public.contacts FOR EACH ROW WHEN (((NOT (new.n8n_claimed_by IS DISTINCT FROM old.n8n_claimed_by)) OR ((new.n8n_claimed_by IS NULL) = (NOT (new.n8n_due_at IS DISTINCT FROM old.n8n_due_at))) OR (new.n8n_flipped_at IS DISTINCT FROM old.n8n_flipped_at) OR (old.n8n_due_at IS NULL))) EXECUTE FUNCTION crm_sync.n8n_flip();
+
+ALTER TABLE ONLY crm_sync.budgets
+    ADD CONSTRAINT budgets_crm_fkey FOREIGN KEY (crm) REFERENCES crm_sync.lanes(crm) ON DELETE CASCADE;

@@ -1,24 +1,20 @@
-"""The contacts table as the queue of one CRM: claim, finish, look.
-
-A row can be poison to a statement that has a hundred: the mapping divides by what is zero there, a constraint or a trigger of
-the application lets nobody write to it. It is found, told of, and holds nobody up.
-"""
+"""The contacts table as the queue of one CRM: claim, finish, look."""
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 import asyncpg
-import structlog
 
-from worker import events
 from worker.core.codes import Code
+from worker.core.fairness import MOST_FRESH, Fairness, Look
 from worker.core.outcome import Contact, Finish, Kind
 from worker.database import Database
-from worker.errors import RowRefusedError
+from worker.errors import ConfigurationError, DatabaseTroubleError, RowRefusedError
+from worker.poison import Avoided, Claimed, Reader
 from worker.sql import quote, render
 
 BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
@@ -34,9 +30,6 @@ OWN_COLUMNS = (
     "flipped_at",
 )
 FULL_LOOK_S = 5.0  # a contact behind the cursor waits no longer, however busy the lane
-AVOID_S = 60.0  # before a row is touched again that the table lets nobody write to
-
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +61,12 @@ class LaneTable:
         )
 
 
-class Claimed(NamedTuple):
-    """unreadable: claimed too, but the mapping failed for them; with the reason of each."""
+class NextDue(NamedTuple):
+    """in_s: seconds until the earliest contact is due, zero or less if it is ready; None if none waits. revision: of the gate."""
 
-    contacts: list[Contact]
-    unreadable: list[tuple[Contact, str]]
+    revision: int
+    in_s: float | None
+    id: Any
 
 
 class Finished(NamedTuple):
@@ -89,26 +83,23 @@ class Contacts:
     def __init__(self, database: Database, table: LaneTable, email: str, fields: Mapping[str, str]) -> None:
         """email and fields: SQL expressions over a row; fields by the CRM's own names."""
         self._database = database
-        self._log = log.bind(crm=table.crm)
         self._names = tuple(fields)
         variables = {**table.variables, "mapped": ",\n    ".join([email, *fields.values()])}
-        unread = {**variables, "mapped": "NULL::text"}
         self._claim = render("claim_contacts", variables)
-        self._claim_unread = render("claim_contacts", unread)
-        self._read = render("read_contacts", variables)
-        self._read_one = {
-            name: render("read_contacts", {**variables, "mapped": expression})
-            for name, expression in {"email": email, **fields}.items()
-        }
+        self._claim_unread = render("claim_contacts", {**variables, "mapped": "NULL::text"})
         self._finish = render("finish_contacts", variables)
         self._next_due = render("find_next_due", variables)
+        self._newest_due = render("find_newest_due", variables)
         self._still_claimed = render("find_still_claimed", variables)
         self._orphans = render("find_orphans", variables)
         self._strays = render("line_up_strays", variables)
         self._pages = render("count_pages", variables)
+        self._reader = Reader(database, table.variables, email, fields)
+        self._avoided = Avoided(table.crm)
+        self._fairness = Fairness()
         self._cursor = BEGINNING
         self._full_look_at = 0.0
-        self._avoided: dict[Any, float] = {}  # rows that the table refuses, by id: until when
+        self._suspects_fresh = False
 
     @property
     def avoiding(self) -> bool:
@@ -117,82 +108,81 @@ class Contacts:
 
     # Claim.
 
-    async def claim(self, limit: int, token: int) -> Claimed:
-        """At most so many ready contacts, in the order they became due."""
+    async def claim(self, limit: int, token: int, *, probe: bool = False) -> Claimed:
+        """At most so many ready contacts, in the order they became due; in a backlog a share of them are fresh ones.
+
+        None while the lane is held, while its breaker is not closed, unless this is the probe, and without a registered worker.
+        """
+        share = self._fairness.share(limit)
         try:
-            rows = await self._next(self._claim, limit, token)
+            rows = await self._next(self._claim, limit, token, share, probe)
         except RowRefusedError:
-            return await self._claim_with_care(limit, token)
+            return await self._claim_with_care(limit, token, share, probe)
         return Claimed([self._contact(row, token) for row in rows], [])
 
-    async def next_due_s(self) -> float | None:
-        """Seconds until the earliest contact is due, zero or less if one is ready, None if none waits."""
-        first = await self._first()
-        return None if first is None else first[0]
+    async def next_due(self) -> NextDue:
+        return await self._first(BEGINNING)
 
-    async def _next(self, statement: str, limit: int, token: int) -> list[asyncpg.Record]:
-        """Raises RowRefusedError."""
+    async def _next(self, statement: str, limit: int, token: int, share: int, probe: bool) -> list[asyncpg.Record]:
+        """share: of fresh contacts at most so many. Raises RowRefusedError."""
         now = time.monotonic()
         if now >= self._full_look_at:
             self._cursor = BEGINNING
         if self._cursor == BEGINNING:
             self._full_look_at = now + FULL_LOOK_S
-        rows = await self._database.fetch(statement, limit, token, self._cursor, self._avoid())
+        rest = (self._avoided.ids(), share, self._fairness.fresh_from, probe)
+        rows = await self._database.fetch(statement, limit, token, self._cursor, *rest)
         if not rows and self._cursor != BEGINNING:
             # What the application had locked, or committed late, lies behind the cursor.
-            rows = await self._database.fetch(statement, limit, token, BEGINNING, self._avoid())
-        self._cursor = max(map(itemgetter(1), rows), default=BEGINNING)
+            rows = await self._database.fetch(statement, limit, token, BEGINNING, *rest)
+        # A fresh contact says nothing of how far the backlog is served.
+        backlog = self._fairness.of_backlog([row[1] for row in rows])
+        self._cursor = max(backlog, default=self._cursor if rows else BEGINNING)
+        if self._fairness.claimed(limit, share, len(backlog), len(rows) - len(backlog), now):
+            await self._look()
         return rows
 
-    async def _claim_with_care(self, limit: int, token: int) -> Claimed:
-        """First claims, then reads. Where a claim alone is refused, fewer at a time, until it is the first in line."""
+    async def _look(self) -> None:
+        """Where the backlog ends. Raises nothing, for what was claimed is in hand: the next claim finds what is wrong."""
+        with suppress(DatabaseTroubleError, ConfigurationError):
+            arguments = (self._avoided.ids(), self._fairness.fresh_from, MOST_FRESH)
+            rows = await self._database.fetch(self._newest_due, *arguments)
+            self._fairness.looked(Look(*rows[0]))
+
+    async def _claim_with_care(self, limit: int, token: int, share: int, probe: bool) -> Claimed:
+        """First claims, then reads. Where a claim alone is refused, fewer at a time, until it is the first in line.
+
+        Who is refused may stand in the backlog or among the fresh ones: they are suspected in turns.
+        """
+        self._suspects_fresh = not self._suspects_fresh
         while True:
             self._cursor = BEGINNING
             try:
-                rows = await self._next(self._claim_unread, limit, token)
+                rows = await self._next(self._claim_unread, limit, token, share, probe)
             except RowRefusedError as error:
                 if limit == 1:
-                    first = await self._first()
-                    if first is not None:
-                        self._refuse(first[1], error)
+                    await self._avoid_first(share, error)
                     return Claimed([], [])
                 limit //= 2
+                share = min(share, limit) if self._suspects_fresh else 0
             else:
-                return await self._read_claimed([self._contact(row, token) for row in rows], token)
+                return await self._reader.read([self._contact(row, token) for row in rows], token)
 
-    async def _read_claimed(self, contacts: Sequence[Contact], token: int) -> Claimed:
-        """What is sent of them. Halved where the mapping fails, until those that it fails for stand alone."""
-        try:
-            rows = await self._database.fetch(self._read, [contact.id for contact in contacts], token)
-        except RowRefusedError as error:
-            if len(contacts) == 1:
-                return Claimed([], [(contacts[0], await self._why_unreadable(contacts[0], error))])
-            middle = len(contacts) // 2
-            halves = [await self._read_claimed(half, token) for half in (contacts[:middle], contacts[middle:])]
-            return Claimed([one for half in halves for one in half.contacts], [one for half in halves for one in half.unreadable])
-        # Who is missing was deleted since.
-        values = {row[0]: row[1:] for row in rows}
-        return Claimed([self._filled(one, values[one.id]) for one in contacts if one.id in values], [])
-
-    async def _why_unreadable(self, contact: Contact, error: RowRefusedError) -> str:
-        for name, statement in self._read_one.items():
-            try:
-                await self._database.fetch(statement, [contact.id], contact.token)
-            except RowRefusedError as of_this:
-                return f"{name}: {of_this}"
-        return str(error)
+    async def _avoid_first(self, share: int, error: RowRefusedError) -> None:
+        fresh_from = self._fairness.fresh_from
+        first = await self._first(fresh_from if share and fresh_from else BEGINNING)
+        if first.in_s is None or first.in_s > 0:
+            first = await self._first(BEGINNING)
+        if first.in_s is not None:
+            self._avoided.add(first.id, error)
 
     def _contact(self, row: asyncpg.Record, token: int) -> Contact:
         """Without fields where none were read."""
         return Contact(row[0], token, row[2], row[3], row[5], row[4], dict(zip(self._names, row[6:], strict=False)))
 
-    def _filled(self, contact: Contact, values: Sequence[Any]) -> Contact:
-        return contact._replace(email=values[0], fields=dict(zip(self._names, values[1:], strict=True)))
-
-    async def _first(self) -> asyncpg.Record | None:
-        """(seconds until it is due, its id)"""
-        rows = await self._database.fetch(self._next_due, self._avoid())
-        return rows[0] if rows else None
+    async def _first(self, after: datetime) -> NextDue:
+        rows = await self._database.fetch(self._next_due, self._avoided.ids(), after)
+        return NextDue(*rows[0]) if rows else NextDue(0, None, None)  # a lane that is being removed
 
     # Finish.
 
@@ -210,14 +200,14 @@ class Contacts:
             written = [finish for finish in finishes if finish.id in ids]
         if self._avoided:
             for row in rows:
-                self._avoided.pop(row[0], None)
+                self._avoided.discard(row[0])
         return Finished(written, [], any(row[1] is not None for row in rows))
 
     async def _finish_with_care(self, finishes: Sequence[Finish], error: RowRefusedError) -> Finished:
         if len(finishes) == 1:
             finish = finishes[0]
             if finish.code == Code.ROW_REFUSED:
-                self._refuse(finish.id, error)
+                self._avoided.add(finish.id, error)
                 return Finished([], [finish], False)
             parts = [await self.finish([Finish(finish.id, finish.token, Kind.REJECTED, f"{Code.ROW_REFUSED}: {error}")])]
         else:
@@ -228,20 +218,6 @@ class Contacts:
             [one for part in parts for one in part.refused],
             any(part.due_again for part in parts),
         )
-
-    # Rows that the table refuses.
-
-    def _refuse(self, contact_id: object, error: RowRefusedError) -> None:
-        """The row can tell nobody, so the log does; again when it is tried again."""
-        if contact_id not in self._avoid():
-            self._avoided[contact_id] = time.monotonic() + AVOID_S
-            self._log.error(events.CONTACT_REFUSED, contact=str(contact_id), reason=str(error))
-
-    def _avoid(self) -> list[Any]:
-        if self._avoided:
-            now = time.monotonic()
-            self._avoided = {contact: until for contact, until in self._avoided.items() if until > now}
-        return list(self._avoided)
 
     # Look.
 

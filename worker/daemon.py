@@ -19,7 +19,6 @@ import structlog
 
 from worker import __version__, events
 from worker.backoff import Backoff
-from worker.bell import Bell
 from worker.contacts import Contacts
 from worker.core.retry import RetryPolicy
 from worker.crm.account import Account
@@ -101,8 +100,8 @@ class Daemon:
 
     async def _run(self) -> None:
         async with AsyncExitStack() as stack:
-            # A claim, a finish and a look at a time for each lane, and one for recovery.
-            size = 3 * len(self._accounts) + 1
+            # A claim, a finish, a look and the gate at a time for each lane, and one for recovery.
+            size = 4 * len(self._accounts) + 1
             database = await stack.enter_async_context(
                 Database(
                     self._settings.database_url,
@@ -124,6 +123,7 @@ class Daemon:
                 self._settings.session_url,
                 database,
                 on_bell=self._wake,
+                on_gate=self._hear,
                 on_open=lambda dead: self._open(recovery, session, dead),
                 on_tick=lambda dead: self._tick(recovery, session, dead),
                 on_lost=self._release,
@@ -132,10 +132,11 @@ class Daemon:
                 client, pace = await stack.enter_async_context(account.open(database))
                 self._lanes[crm] = Lane(
                     crm,
+                    database=database,
+                    lane_id=plan.schema.lanes[crm].id,
                     contacts=charges[crm].contacts,
                     client=client,
                     session=session,
-                    bell=Bell(session, plan.schema.lanes[crm].id),
                     pace=pace,
                     policy=charges[crm].policy,
                     batch_size=plan.lanes[crm].sync_scheduler_batch_size,
@@ -171,6 +172,7 @@ class Daemon:
             loops += [
                 (f"{crm} lane", lane.run),
                 (f"{crm} writer", lane.write),
+                (f"{crm} gate", lane.watch),
                 (
                     f"{crm} full look",
                     partial(every, interval_s, session, partial(recovery.line_up_strays, crm)),
@@ -194,6 +196,7 @@ class Daemon:
             if session.openings:
                 await recovery.recover_unknown(session.known_id, crm)
             lane.wake.set()
+            lane.hear()
         self._ticking.moved()
 
     async def _tick(self, recovery: Recovery, session: Session, dead: Sequence[int]) -> None:
@@ -227,6 +230,11 @@ class Daemon:
         lane = self._lanes.get(crm)
         if lane is not None:
             lane.wake.set()
+
+    def _hear(self, crm: str) -> None:
+        lane = self._lanes.get(crm)
+        if lane is not None:
+            lane.hear()
 
     def _say_started(self, schema: Schema) -> None:
         log.info(events.WORKER_STARTED, version=__version__, lanes=sorted(self._lanes))

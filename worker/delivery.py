@@ -7,21 +7,19 @@ Whatever comes back is either about a contact, and ends its claim, or about the 
     OutageError           where the CRM was well since these first failed: they are why, so the same. Else the breaker
     RefusedError          everybody is refused: the breaker, at once
     NotSentError          the breaker
-    ThrottledError        a pause of the lane, over all workers
+    ThrottledError        a pause of the lane
     HeldBackError         our own pause or stop
+
+The breaker and the pause are of all workers: `worker.gate`.
 """
 
-import asyncio
 import math
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
-import structlog
-
-from worker import events
-from worker.core.breaker import Breaker
+from worker.core.breaker import FAILURES
 from worker.core.codes import Code
 from worker.core.identity import Addressee
 from worker.core.outcome import Contact, Finish, Outcome, Verdict
@@ -38,14 +36,14 @@ from worker.errors import (
     RefusedError,
     ThrottledError,
 )
+from worker.gate import Gate
 from worker.pace import Pace
+from worker.permits import Permits
 from worker.session import Session
 
 AHEAD_S = 0.02  # so much work is claimed ahead: quick CRMs get some dozens at once, slow ones no more than they take
 MOST_SUSPECTS = 10_000
 ADDRESS_BUSY_S = 1.0  # until a contact is tried again whose address another worker has in a request
-
-log = structlog.get_logger()
 
 
 class Deliveries:
@@ -57,42 +55,43 @@ class Deliveries:
         *,
         client: Client,
         session: Session,
+        gate: Gate,
         pace: Pace,
+        permits: Permits,
         policy: RetryPolicy,
-        on_recovery: Callable[[], None],
     ) -> None:
-        """on_recovery: called when the breaker closes."""
         self._crm = crm
         self._client = client
         self._session = session
+        self._gate = gate
         self._pace = pace
+        self._permits = permits
         self._policy = policy
-        self._on_recovery = on_recovery
-        self._log = log.bind(crm=crm)
-        self._breaker = Breaker()
-        self._paused_until = 0.0
+        self._failures = 0  # in a row
         self._throughput = Throughput()
         self._last_answer = 0.0
         self._suspects: dict[object, float] = {}  # contacts by id: when the CRM first failed with them
         self._stopping = False
-        self._requests = asyncio.Semaphore(client.concurrency)
-
-    @property
-    def wait_s(self) -> float:
-        """Seconds until the CRM may be called, 0 if it may."""
-        now = time.monotonic()
-        return max(self._breaker.wait_s(now), self._paused_until - now, 0.0)
 
     @property
     def capacity(self) -> int:
         """How many contacts are worth having in hand."""
-        if not self._breaker.closed:
-            return 1  # a probe: not many at once, or the one that makes the CRM fail would spoil every probe
-        contacts = self._breaker.limit(self._client.concurrency) * self._client.batch_limit
-        if not self._breaker.unlimited:
+        if self._gate.probing:
+            return 1  # not many at once, or the one that makes the CRM fail would spoil every probe
+        contacts = self._permits.limit * self._client.batch_limit
+        if self._permits.ramp.allowed is not None or self._pace.limited or not contacts:
             return contacts
         # The next ones are at hand when a request ends.
         return contacts * 2 + int(self._throughput.per_s(time.monotonic()) * AHEAD_S)
+
+    async def room(self, in_hand: int) -> tuple[int, float]:
+        """How many contacts may be claimed for requests that may start now, beside those in hand; else seconds until one may.
+
+        Raises as Database.fetch does.
+        """
+        size = self._client.batch_limit
+        requests, wait_s = await self._pace.ahead(max(1, (self.capacity - in_hand) // size))
+        return requests * size, wait_s
 
     def stop(self) -> None:
         """Starts no further request. Those that wait for their turn at the pace give up."""
@@ -103,14 +102,14 @@ class Deliveries:
         """The session is lost. Another worker may send what waits here for its turn, so it goes back."""
         self._pace.release()
 
-    def fail(self) -> None:
-        """An error of our own: the CRM is left alone for a while."""
-        self._trip(Code.INTERNAL, "an unexpected error, see the log", at_once=True)
+    async def fail(self) -> None:
+        """An error of our own: the CRM is left alone for a while. Raises as Database.fetch does."""
+        await self._gate.failed(Code.INTERNAL, "an unexpected error, see the log", refused=False, probe=self._gate.probing)
 
     async def deliver(self, batch: Sequence[Addressee]) -> list[Finish]:
         """One request, and more where some of the contacts are why it was refused. A finish for each contact and each twin."""
-        async with self._requests:
-            if not self._client.exclusive_addresses or not self._may_send():
+        async with self._permits:
+            if not self._client.exclusive_addresses or not self._may_send([one.contact for one in batch]):
                 return await self._send(batch)
             async with self._exclusively(batch) as ours:
                 finishes = await self._send(ours)
@@ -148,8 +147,12 @@ class Deliveries:
             with suppress(DatabaseTroubleError):  # the session is gone, and its locks with it
                 await self._session.unlock_addresses(self._crm, [addressee.address for addressee in ours])
 
-    def _may_send(self) -> bool:
-        return not self._stopping and self._session.opened.is_set() and self.wait_s == 0
+    def _may_send(self, contacts: Sequence[Contact]) -> bool:
+        return (
+            not self._stopping
+            and self._session.intact
+            and all(self._session.holds(contact.token) and self._gate.admits(contact.token) for contact in contacts)
+        )
 
     # What was said.
 
@@ -161,18 +164,23 @@ class Deliveries:
         return await self._settle(await self._ask(contacts), contacts, math.inf)
 
     async def _ask(self, contacts: Sequence[Contact]) -> Sequence[Outcome | LaneError]:
-        if not self._may_send() or not all(self._session.holds(contact.token) for contact in contacts):
+        if not self._may_send(contacts):
             return [HeldBackError("the lane was paused or stopped before this request started")] * len(contacts)
+        started = time.monotonic()
         try:
             answers = await self._client.deliver(contacts)
         except LaneError as error:
             answers = [error] * len(contacts)
+        now = time.monotonic()
         if any(isinstance(answer, Outcome | BatchRefusedError) for answer in answers):
-            self._last_answer = time.monotonic()
-            self._throughput.add(len(contacts), self._last_answer)
-            if self._breaker.succeeded():
-                self._log.info(events.BREAKER_CLOSED)
-                self._on_recovery()
+            self._last_answer = now
+            self._throughput.add(len(contacts), now)
+            self._failures = 0
+            self._permits.answered(len(contacts), now - started, told=not any(isinstance(one, LaneError) for one in answers))
+            if self._gate.is_probe(contacts[0].token):
+                await self._gate.answered()
+        elif any(isinstance(answer, OutageError) for answer in answers):
+            self._permits.failed(now - started)
         return answers
 
     async def _settle(
@@ -202,13 +210,13 @@ class Deliveries:
                 if self._last_answer > min(self._suspects.get(contact.id, since) for contact in contacts):
                     return await self._isolate(error, contacts)
                 self._suspect(contacts)
-                self._trip(error.code, _reason(error, contacts))
+                await self._trip(error, contacts)
             case HeldBackError():
-                self._paused_until = max(self._paused_until, time.monotonic() + error.pause_s)
+                pass
             case ThrottledError():
-                await self._pause(error, _reason(error, contacts))
+                await self._gate.throttled(error.code, _reason(error, contacts), error.pause_s)
             case _:
-                self._trip(error.code, _reason(error, contacts), at_once=isinstance(error, RefusedError))
+                await self._trip(error, contacts)
         return [None] * len(contacts)
 
     async def _isolate(self, error: LaneError, contacts: Sequence[Contact]) -> Sequence[Outcome | None]:
@@ -234,16 +242,14 @@ class Deliveries:
         for contact in contacts:
             self._suspects.setdefault(contact.id, now)
 
-    def _trip(self, code: str, reason: str, *, at_once: bool = False) -> None:
-        if self._breaker.failed(time.monotonic(), random.random(), at_once=at_once):  # noqa: S311 (jitter is no secret)
-            self._log.error(events.BREAKER_OPENED, code=code, reason=reason)
-
-    async def _pause(self, error: ThrottledError, reason: str) -> None:
-        until = time.monotonic() + error.pause_s
-        if until > self._paused_until:
-            self._paused_until = until
-            self._log.warning(events.LANE_PAUSED, code=error.code, reason=reason, pause_s=round(error.pause_s, 1))
-            await self._pace.pause(error.pause_s)
+    async def _trip(self, error: LaneError, contacts: Sequence[Contact]) -> None:
+        """What may pass by itself is to be seen some times in a row."""
+        refused = isinstance(error, RefusedError)
+        probe = self._gate.is_probe(contacts[0].token)
+        self._failures += 1
+        if refused or probe or self._failures >= FAILURES:
+            self._failures = 0
+            await self._gate.failed(error.code, _reason(error, contacts), refused=refused, probe=probe)
 
 
 def _reason(error: LaneError, contacts: Sequence[Contact]) -> str:

@@ -15,12 +15,14 @@ from worker.core.identity import Addressee, addressees, check_email
 from worker.core.outcome import Contact, Finish, Outcome
 from worker.core.retry import RetryPolicy, deferred
 from worker.crm.client import Client
-from worker.database import STATEMENT_TIMEOUT_S
+from worker.database import STATEMENT_TIMEOUT_S, Database
 from worker.delivery import Deliveries
 from worker.errors import DatabaseTroubleError
 from worker.finisher import Finisher
+from worker.gate import Gate
 from worker.log import Trouble
 from worker.pace import Pace
+from worker.permits import Permits
 from worker.progress import Progress
 from worker.session import Session
 
@@ -43,30 +45,44 @@ class Lane:
         self,
         crm: str,
         *,
+        database: Database,
+        lane_id: int,
         contacts: Contacts,
         client: Client,
         session: Session,
-        bell: Bell,
         pace: Pace,
         policy: RetryPolicy,
         batch_size: int,
     ) -> None:
-        """batch_size: contacts in one claim at most."""
+        """lane_id: second key of its advisory locks. batch_size: contacts in one claim at most."""
         self.crm = crm
         self.wake = asyncio.Event()
         self._contacts = contacts
         self._client = client
         self._session = session
-        self._bell = bell
+        self._bell = Bell(session, lane_id)
+        self._pace = pace
         self._policy = policy
         self._batch_size = batch_size
         self._log = log.bind(crm=crm)
         self._trouble = Trouble(crm=crm, loop="delivery")
         self._finisher = Finisher(crm, contacts, in_hand=lambda: self._in_hand, on_written=self._when_written)
         self._room_made = asyncio.Event()
-        self._deliveries = Deliveries(
-            crm, client=client, session=session, pace=pace, policy=policy, on_recovery=self._room_made.set
+        self._news = asyncio.Event()  # of the gate and the permits
+        self._gate = Gate(crm, database, on_open=self._when_open, on_shut=self._when_shut)
+        self._permits = Permits(
+            crm,
+            lane_id,
+            session,
+            most=client.concurrency,
+            adaptive=client.adaptive and not pace.limited,
+            on_more=self._room_made.set,
+            on_surplus=self.hear,
         )
+        self._deliveries = Deliveries(
+            crm, client=client, session=session, gate=self._gate, pace=pace, permits=self._permits, policy=policy
+        )
+        self._turned_away = False  # waits because the CRM may not be called
         self._tasks: set[asyncio.Task[None]] = set()
         self._under_way: dict[str, asyncio.Task[None]] = {}  # by address: the last delivery that has it
         self._in_hand = 0  # claimed, and not written yet; less what waits for the application to release a row
@@ -87,11 +103,16 @@ class Lane:
                 self.wake.clear()
                 self._progress.moved()
                 claimed = await self._claim(limit)
-                if claimed == limit or (claimed and self._flips_are_frequent()):
+                if self._gate.probing:
+                    if not claimed:
+                        await self._gate.give_back()
+                    continue
+                more = claimed == limit and (not self._pace.limited or await self._anything_is_due())
+                if more or (claimed and self._flips_are_frequent()):
                     await self._bell.disarm()
-                if claimed == limit:
+                if more:
                     await self._call_for_help()
-                elif not claimed or self._bell.armed:
+                elif not claimed or self._bell.armed or self._pace.limited:
                     await self._sleep()
         except DatabaseTroubleError:
             self._progress.moved()
@@ -103,9 +124,23 @@ class Lane:
 
     async def look(self) -> None:
         """The tick: finds what no bell has told of, and takes over from a keeper that died."""
-        due_in_s = await self._contacts.next_due_s()
-        if (due_in_s is not None and due_in_s <= 0) or (not self._bell.kept and await self._bell.keep()):
+        await self._permits.share(self._session.alive)
+        # A keeper without a permit would have nobody else look.
+        if await self._anything_is_due() or (not self._bell.kept and self._permits.limit and await self._bell.keep()):
             self.wake.set()
+
+    def hear(self) -> None:
+        """There is news of the gate or the permits, or the session is new."""
+        self._news.set()
+
+    async def watch(self) -> None:
+        """Looks at the gate and the permits whenever there is news of them, for as long as it runs."""
+        while True:
+            await self._news.wait()
+            await self._session.opened.wait()
+            self._news.clear()
+            await self._gate.read()
+            await self._permits.share(await self._session.count_alive())
 
     async def stop(self, grace_s: float) -> None:
         """Claims nothing more, gives back what no request was started for, and lets requests end for so many seconds."""
@@ -125,6 +160,7 @@ class Lane:
 
     def release(self) -> None:
         """The session is lost: what waits for its turn at the CRM goes back."""
+        self._gate.lost()
         self._deliveries.release()
 
     def knows(self, contact_id: object, token: int) -> bool:
@@ -147,7 +183,7 @@ class Lane:
         return (
             not self._session.opened.is_set()
             or self._stopping.is_set()
-            or self._deliveries.wait_s > 0
+            or self._turned_away
             or bool(self._tasks)
             or not self._finisher.idle
         )
@@ -160,8 +196,10 @@ class Lane:
             if self._stopping.is_set():
                 return 0
             self._claiming = self._session.next_token()
+            if self._gate.probing:
+                self._gate.probe_with(self._claiming)
             try:
-                claimed = await self._contacts.claim(limit, self._claiming)
+                claimed = await self._contacts.claim(limit, self._claiming, probe=self._gate.probing)
             except DatabaseTroubleError:
                 self._unsure_until = time.monotonic() + UNSURE_S
                 raise
@@ -178,18 +216,48 @@ class Lane:
         while not self._stopping.is_set():
             await self._session.opened.wait()
             self._room_made.clear()
-            wait_s = self._deliveries.wait_s
-            if wait_s > 0:
-                await self._bell.disarm()
-                await _wait(self._stopping, wait_s)
-                continue
             capacity = self._deliveries.capacity
             # Half at least, or else every contact that is finished would cost a claim of its own.
-            if capacity - self._in_hand >= max(1, min(capacity, self._batch_size) // 2):
-                return min(capacity - self._in_hand, self._batch_size)
+            if capacity - self._in_hand < max(1, min(capacity, self._batch_size) // 2):
+                await self._bell.disarm()
+                await self._room_made.wait()
+                continue
+            contacts, wait_s = await (self._deliveries.room(self._in_hand) if self._gate.open else self._probe())
+            if contacts:
+                return min(contacts, capacity - self._in_hand, self._batch_size)
             await self._bell.disarm()
-            await self._room_made.wait()
+            self._turned_away = True
+            await _wait(self._room_made, wait_s)
+            self._turned_away = False
         return 0
+
+    async def _probe(self) -> tuple[int, float]:
+        """The CRM is not to be called. 1 if this worker is to probe it, for there is something to probe with; else seconds."""
+        if self._gate.wait_s > 0:
+            return 0, self._gate.wait_s
+        if not await self._anything_is_due():
+            await self._sleep()
+            return 0, 0.0
+        return (1, 0.0) if await self._gate.start_probe() else (0, self._gate.wait_s)
+
+    async def _anything_is_due(self) -> bool:
+        due_in_s = await self._next_due_s()
+        return due_in_s is not None and due_in_s <= 0
+
+    async def _next_due_s(self) -> float | None:
+        """Every look at the line shows whether news of the gate was missed, too."""
+        due = await self._contacts.next_due()
+        if due.revision > self._gate.revision:
+            await self._gate.read()
+        return due.in_s
+
+    def _when_open(self) -> None:
+        self._permits.ramp.start()
+        self._room_made.set()
+
+    def _when_shut(self) -> None:
+        self._deliveries.release()
+        self._room_made.set()
 
     def _flips_are_frequent(self) -> bool:
         """A flip now and then may ring, and be claimed without a word on the bell. The second within a moment is too many."""
@@ -203,7 +271,7 @@ class Lane:
         if keeper and not await self._bell.arm():
             await self._nap()  # a flip is uncommitted, and its application was told that somebody is awake
             return
-        due_in_s = await self._contacts.next_due_s()
+        due_in_s = await self._next_due_s()
         if due_in_s is not None and due_in_s <= 0:
             await self._nap()  # it was committed before the bell was armed, or its row is locked by the application
             return
@@ -275,7 +343,8 @@ class Lane:
         except Exception:  # noqa: BLE001 (logged with its traceback; every contact goes back)
             # A fault of ours, not of a contact or the CRM. Loud, and the lane leaves the CRM alone before it tries again.
             self._log.exception(events.LOOP_FAILED)
-            self._deliveries.fail()
+            with suppress(DatabaseTroubleError):
+                await self._deliveries.fail()
         finally:
             if finishes is None:
                 finishes = [deferred(contact) for one in batch for contact in (one.contact, *one.twins)]

@@ -19,6 +19,7 @@ nobody took it over: claims carry a fencing token.
 
 import asyncio
 import os
+import select
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -35,6 +36,7 @@ from worker.log import Trouble
 from worker.sql import query
 
 CHANNEL = "crm_sync"
+GATE = "gate "  # before the name of a CRM: not its bell, but news of its gate
 TICK_S = 6.0
 TICK_TIMEOUT_S = 3.0
 EAR_TIMEOUT_S = 5.0
@@ -44,6 +46,8 @@ QUEUE_FILLS = (
     "the server's NOTIFY queue is more than half full, and once it is full, commits that notify fail: "
     "some session that listens has been in one transaction for long, see pg_stat_activity"
 )
+
+HUNG_UP = getattr(select, "POLLRDHUP", select.POLLHUP)  # the former is Linux's; it shows even before what was sent is read
 
 SETTINGS = {
     "application_name": "crm-sync session",
@@ -60,8 +64,9 @@ log = structlog.get_logger()
 class Session:
     """Keeps one session open for as long as `run` runs. All statements on it go one after the other.
 
-    on_bell is called with the name of a CRM whose bell rang, on_lost when others may take over what is claimed. on_open and
-    on_tick are called with the ids of dead workers; what on_open does is done before anybody is told that the session is open.
+    on_bell is called with the name of a CRM whose bell rang, on_gate with one whose gate has changed, on_lost when others may
+    take over what is claimed. on_open and on_tick are called with the ids of dead workers; what on_open does is done before
+    anybody is told that the session is open.
     """
 
     def __init__(
@@ -70,6 +75,7 @@ class Session:
         database: Database,
         *,
         on_bell: Callable[[str], None],
+        on_gate: Callable[[str], None],
         on_open: Callable[[Sequence[int]], Awaitable[None]],
         on_tick: Callable[[Sequence[int]], Awaitable[None]],
         on_lost: Callable[[], None],
@@ -77,10 +83,12 @@ class Session:
         self._url = url
         self._database = database
         self._on_bell = on_bell
+        self._on_gate = on_gate
         self._on_open = on_open
         self._on_tick = on_tick
         self._on_lost = on_lost
         self._connection: asyncpg.Connection | None = None
+        self._line = select.poll()  # shows whether the server has hung up
         self._turn = asyncio.Lock()
         self._lost = asyncio.Event()
         self._ear = asyncio.Event()
@@ -89,6 +97,7 @@ class Session:
         self._queue_trouble = Trouble(loop="session")
         self.worker_id: int | None = None
         self.opened = asyncio.Event()
+        self.alive = 1  # workers, at the last tick
         self.openings = 0  # counts up with every reconnect: locks held before are gone
 
     @property
@@ -106,6 +115,12 @@ class Session:
     def holds(self, token: int) -> bool:
         """Whether nobody can have taken this claim over: it was made in the session that is open now."""
         return self.opened.is_set() and 0 < (token - self._former_claims) % 2**32 < 2**31
+
+    @property
+    def intact(self) -> bool:
+        """Whether it is open, as the kernel knows too: who was frozen has not read yet that its session is gone."""
+        gone = self._connection is None or self._connection.is_closed() or self._lost.is_set()
+        return self.opened.is_set() and not gone and not self._line.poll(0)
 
     async def run(self) -> None:
         """Opens the session, ticks, and opens it again whenever it is lost. Raises ConfigurationError."""
@@ -151,6 +166,22 @@ class Session:
         """Raises DatabaseTroubleError when the session, and every lock with it, is lost."""
         await self._fetch("unlock_addresses", crm, addresses)
 
+    async def count_alive(self) -> int:
+        """Workers. Raises DatabaseTroubleError when the session is lost."""
+        return int((await self._fetch("count_alive"))[0][0])
+
+    async def take_permits(self, lane_id: int, most: int, held: Sequence[int], wanted: int) -> list[int]:
+        """The numbers of those taken. Raises as count_alive does."""
+        return [row[0] for row in await self._fetch("take_permits", lane_id, most, held, wanted)]
+
+    async def give_permits(self, lane_id: int, numbers: Sequence[int]) -> None:
+        """Raises as count_alive does."""
+        await self._fetch("give_permits", lane_id, numbers)
+
+    async def tell_gate(self, crm: str) -> None:
+        """Tells all workers to look at a lane's gate and permits. They do so at each tick anyway."""
+        await self.notify(GATE + crm)
+
     async def notify(self, crm: str) -> None:
         """Rings for a CRM, for the other workers to help: they look at each tick anyway, so a failure costs nothing."""
         with suppress(DatabaseTroubleError):
@@ -161,6 +192,9 @@ class Session:
         self._ear.clear()
         self._connection = connection = await connect(self._url, SETTINGS)
         connection.add_termination_listener(self._when_terminated)
+        self._line = select.poll()
+        transport = connection._transport  # type: ignore[attr-defined]  # the driver has no public name for its socket
+        self._line.register(transport.get_extra_info("socket"), HUNG_UP)
         async with translated():
             await connection.add_listener(CHANNEL, self._when_notified)
         await self._prove_ear()
@@ -215,6 +249,7 @@ class Session:
             self._queue_trouble.tell(DatabaseTroubleError(QUEUE_FILLS))
         else:
             self._queue_trouble.over()
+        self.alive = look["alive"]
         return [worker for worker in look["dead"] if worker != self.worker_id]
 
     async def _fetch(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
@@ -249,5 +284,7 @@ class Session:
     def _when_notified(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
         if payload == f"ear {id(self._ear)} {os.getpid()}":
             self._ear.set()
+        elif str(payload).startswith(GATE):
+            self._on_gate(str(payload).removeprefix(GATE))
         else:
             self._on_bell(str(payload))

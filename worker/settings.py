@@ -3,11 +3,12 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from worker.core.rate import parse
 from worker.errors import ConfigurationError
 
 Model = TypeVar("Model", bound=BaseSettings)
@@ -22,6 +23,14 @@ def _postgres_url(url: str) -> str:
 
 
 PostgresUrl = Annotated[str, AfterValidator(_postgres_url)]
+
+
+def _limits(text: str) -> str:
+    parse(text)  # raises ValueError
+    return text
+
+
+Limits = Annotated[str, AfterValidator(_limits)]
 
 
 class _Settings(BaseSettings):
@@ -66,6 +75,11 @@ class LaneSettings(_Settings):
     sync_retry_delay_minutes: float = Field(
         5.0, gt=0, le=1440, description="minutes before the first retry, doubled for each further one"
     )
+    limits: Limits | None = Field(
+        None, description="requests of the whole account, over all workers: 100/10s 250000/day, or none; the vendor's without it"
+    )
+    concurrency: int | None = Field(None, ge=1, le=500, description="requests at a time, of all workers together, at most")
+    batch_size: int | None = Field(None, ge=1, le=500, description="contacts in one request, where the CRM takes as many")
 
 
 class TransportSettings(_Settings):
@@ -89,9 +103,8 @@ class HubSpotSettings(_Settings):
     hubspot_contacts_path: str = Field(
         "/crm/v3/objects/contacts", pattern="^(/[A-Za-z0-9._-]+)+$", description="path of the contacts in HubSpot's API"
     )
-    # 100 in 10 s for a private app on Free and Starter, 190 on Professional and Enterprise [HubSpot, usage guidelines].
-    hubspot_requests_per_second: float = Field(
-        10.0, ge=0, le=1000, description="requests a second for the whole account, over all workers; 0 for no limit"
+    hubspot_plan: Literal["free", "starter", "professional", "enterprise"] = Field(
+        "starter", description="the account's plan, which its limits depend on: free, starter, professional or enterprise"
     )
 
 
@@ -101,9 +114,6 @@ class MauticSettings(_Settings):
     mautic_password: SecretStr | None = Field(None, description="the user's password")
     mautic_client_id: str | None = Field(None, description="an OAuth2 client of Mautic, for client credentials")
     mautic_client_secret: SecretStr | None = Field(None, description="the client's secret")
-    mautic_requests_per_second: float = Field(
-        0.0, ge=0, le=1000, description="requests a second for the whole account, over all workers; 0 for no limit"
-    )
 
 
 class N8nSettings(_Settings):
@@ -114,24 +124,14 @@ class N8nSettings(_Settings):
     n8n_password: SecretStr | None = Field(None, description="the user's password")
     n8n_jwt_secret: SecretStr | None = Field(None, description="the passphrase of JWT authentication (HS256)")
     n8n_signing_secret: SecretStr | None = Field(None, description="signs every body, so that a workflow can check it")
-    n8n_batch_size: int = Field(
-        1, ge=1, le=500, description="contacts in one call: 1 sends a contact as the body, more send a list of contacts"
-    )
-    n8n_requests_per_second: float = Field(
-        0.0, ge=0, le=1000, description="requests a second of all workers together; 0 for no limit"
-    )
 
 
 class BrevoSettings(_Settings):
     brevo_api_key: SecretStr | None = Field(None, description="Brevo's API key; without it Brevo has no lane")
     brevo_list_id: int | None = Field(None, ge=1, description="the list in Brevo that delivered contacts are put on")
     brevo_base_url: str = Field("https://api.brevo.com/v3", description="where Brevo's API is")
-    # /contacts on General accounts, beside 36,000 an hour [Brevo, rate limits, 2026-08].
-    brevo_requests_per_second: float = Field(
-        10.0,
-        ge=0,
-        le=1000,
-        description="requests a second for the whole account, over all workers; 0 for no limit",
+    brevo_plan: Literal["general", "advanced", "extended"] = Field(
+        "general", description="the account's plan, which its limits depend on: general, advanced or extended"
     )
 
 

@@ -4,16 +4,37 @@ CREATE SCHEMA crm_sync;
 
 COMMENT ON SCHEMA crm_sync IS
 'Machinery of crm-sync. Advisory locks, all by (key, id): 1668443497 the bell of a lane, 1668443498 its keeper, '
-'1668443499 a living worker. By one key, a hash seeded with 1668443500: an address in a request.';
+'1668443499 a living worker, 1668443501 permits for requests at a time (lane * 1000 + number). By one key, a hash seeded with 1668443500: an address in a request.';
 
--- One row per CRM: its lane.
+-- One row per CRM: its lane, and the circuit breaker in it, which all workers share. For people to read, too.
+-- It changes when the CRM goes down or comes back, not with its contacts: every claim reads it.
 CREATE TABLE crm_sync.lanes (
     id integer GENERATED ALWAYS AS IDENTITY UNIQUE,  -- second key of the lane's advisory locks
     crm text PRIMARY KEY CHECK (crm ~ '^[a-z][a-z0-9_]{0,19}$'),
     remote_id_column text NOT NULL,
     added_columns text[] NOT NULL DEFAULT '{}',      -- what remove_crm drops again
-    next_slot_at timestamptz,                        -- pace: when the account's next request may start
-    paused_until timestamptz                         -- the CRM said "too many requests": nobody calls before
+    breaker text NOT NULL DEFAULT 'closed' CHECK (
+        breaker IN (
+            'closed',     -- the CRM is called
+            'throttled',  -- it said "too many requests": nobody calls it before the next probe
+            'open',       -- it is down, or refuses everybody: the same
+            'half-open'   -- one worker is probing it
+        )
+    ),
+    breaker_since timestamptz NOT NULL DEFAULT now(),
+    breaker_reason text,                             -- CODE: why it is not closed
+    next_probe_at timestamptz,                       -- when one worker may call; NULL while closed
+    openings integer NOT NULL DEFAULT 0,             -- in a row: the distance of the probes grows with them
+    held_since timestamptz,                          -- paused by hand: nobody calls it until it is resumed
+    held_reason text,
+    revision bigint NOT NULL DEFAULT 0               -- counts changes, so that none is made upon what another one changed
+);
+
+-- What the workers together have used of each account's limits: worker/core/rate.py. Apart from the lanes, because it changes
+-- with every handful of requests.
+CREATE TABLE crm_sync.budgets (
+    crm text PRIMARY KEY REFERENCES crm_sync.lanes ON DELETE CASCADE,
+    budget jsonb NOT NULL
 );
 
 -- One row per living worker, and per dead one until its contacts are back in line.

@@ -1,4 +1,4 @@
--- Claims ready contacts of one CRM and returns what is to be sent.
+-- Claims ready contacts of one CRM and returns what is to be sent: some fresh ones, if any are wanted, and else the oldest.
 --
 -- The weaker row lock, because the strong one skips a contact that merely has an open foreign-key insert pointing at it.
 -- By ctid: the rows are locked by this very statement, and no plan but a TID scan can come of it.
@@ -7,31 +7,63 @@
 -- $2  bigint       the claim's fencing token
 -- $3  timestamptz  start here in the order of service: what lies before was claimed, and its dead entries cost time
 -- $4  id[]         not these: the table refused to have them claimed
+-- $5  integer      at most so many of them fresh
+-- $6  timestamptz  fresh is what is due since; NULL: nothing is
+-- $7  boolean      this claim is the probe
+WITH
+-- Nobody calls a CRM that is paused by hand; while its breaker is not closed, only the probe does. That is everybody's: what one
+-- worker gave back, no other sends. And a claim that arrives when its worker is dead and forgotten would make orphans that nobody
+-- looks for.
+gate AS MATERIALIZED (
+    SELECT
+    FROM crm_sync.lanes AS l
+    WHERE
+        l.crm = :'crm'
+        AND l.held_since IS NULL
+        AND (l.breaker = 'closed' OR $7::boolean)
+        AND EXISTS (SELECT FROM crm_sync.workers AS w WHERE w.id = $2::bigint >> 32)
+),
+
+-- In order of service among themselves. Where none are wanted the limit is zero, and nothing is looked at.
+fresh AS MATERIALIZED (
+    SELECT ctid
+    FROM :contacts
+    WHERE
+        :due_at > $6::timestamptz
+        AND :due_at <= statement_timestamp()
+        AND EXISTS (SELECT FROM gate)
+        AND :claimed_by IS NULL
+        AND :sync_status = 'Queued'
+        AND :id <> ALL ($4:::id_type[])
+    ORDER BY :due_at
+    LIMIT $5::integer
+    FOR NO KEY UPDATE SKIP LOCKED
+),
+
+-- What room they leave. A row that this transaction has locked is not skipped as locked, so it is left out by name.
+oldest AS MATERIALIZED (
+    SELECT ctid
+    FROM :contacts
+    WHERE
+        :due_at >= $3::timestamptz
+        AND :due_at <= statement_timestamp()
+        AND EXISTS (SELECT FROM gate)
+        AND :claimed_by IS NULL
+        AND :sync_status = 'Queued'
+        AND :id <> ALL ($4:::id_type[])
+        AND ctid <> ALL (ARRAY(SELECT f.ctid FROM fresh AS f))
+    ORDER BY :due_at
+    LIMIT $1::integer - (SELECT count(*) FROM fresh)
+    FOR NO KEY UPDATE SKIP LOCKED
+)
+
 UPDATE :contacts
 SET
     :sync_status = 'Processing',
     :processing_status = 'Processing',
     :attempts = :attempts + 1,
     :claimed_by = $2::bigint
-WHERE ctid = ANY (
-    ARRAY(
-        SELECT ctid
-        FROM :contacts
-        WHERE
-            :due_at >= $3::timestamptz
-            AND :due_at <= statement_timestamp()
-            -- A pause is everybody's: what one worker gave back, no other sends.
-            AND NOT EXISTS (
-                SELECT FROM crm_sync.lanes AS l WHERE l.crm = :'crm' AND l.paused_until > statement_timestamp()
-            )
-            AND :claimed_by IS NULL
-            AND :sync_status = 'Queued'
-            AND :id <> ALL ($4:::id_type[])
-        ORDER BY :due_at
-        LIMIT $1::integer
-        FOR NO KEY UPDATE SKIP LOCKED
-    )
-)
+WHERE ctid = ANY (ARRAY(SELECT f.ctid FROM fresh AS f UNION ALL SELECT o.ctid FROM oldest AS o))
 RETURNING
     :id,
     :due_at,

@@ -1,9 +1,18 @@
--- The tick: one look at who lives. Registered workers whose lock is gone are dead, and what they had in flight is orphaned.
+-- The tick: one look at who lives, and at how many. Registered workers whose lock is gone are dead, and what they had in flight is orphaned.
 -- A standby grants advisory locks too, so it is told apart here. The share of the NOTIFY queue in use is a warning, and asking for
 -- it has Postgres clear away what everybody has read.
 SELECT
     pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean AS read_only,
     pg_notification_queue_usage() AS notify_queue,
+    (
+        SELECT count(*)
+        FROM pg_locks AS l
+        WHERE
+            l.locktype = 'advisory'
+            AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
+            AND l.classid = 1668443499
+            AND l.granted
+    ) AS alive,
     ARRAY(
         SELECT w.id
         FROM crm_sync.workers AS w

@@ -31,7 +31,7 @@ class Service:
         self.machine.write(UNIT, printed)
         self.machine.write(f"{FOLDER}/keys/database_url", url, mode=0o600)
         self.machine.write(f"{FOLDER}/keys/brevo_api_key", KEY, mode=0o600)
-        settings = {"BREVO_BASE_URL": f"{brevo_url}/v3", "BREVO_REQUESTS_PER_SECOND": "0", "MAPPING_FILE": MAPPING}
+        settings = {"BREVO_BASE_URL": f"{brevo_url}/v3", "BREVO_LIMITS": "none", "MAPPING_FILE": MAPPING}
         self.machine.write(f"{FOLDER}/.env", "".join(f"{name}={value}\n" for name, value in settings.items()))
         self.machine.write(MAPPING, GOOD)
         names = ("DATABASE_URL", "BREVO_API_KEY")

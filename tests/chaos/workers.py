@@ -21,7 +21,7 @@ LANE = {
     "SYNC_MAX_RETRIES": "100",
     "SYNC_SCHEDULER_INTERVAL_MINUTES": "0.2",
 }
-PACE = {"HUBSPOT_REQUESTS_PER_SECOND": "40", "BREVO_REQUESTS_PER_SECOND": "200"}  # of all workers, through the database
+PACE = {"HUBSPOT_LIMITS": "40/s", "BREVO_LIMITS": "200/s"}  # of all workers, through the database
 
 
 class Worker:

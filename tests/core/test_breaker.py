@@ -1,76 +1,143 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.breaker import FAILURES, FIRST_WAIT_S, LONGEST_WAIT_S, Breaker
+from worker.core.breaker import (
+    FIRST_WAIT_S,
+    LONGEST_REFUSED_WAIT_S,
+    LONGEST_WAIT_S,
+    PROBE_LEASE_S,
+    Breaker,
+    Ramp,
+    State,
+)
+
+OPEN = Breaker().failed(100.0, 0.0, "UNREACHABLE: no connection")
 
 
-def opened() -> Breaker:
-    breaker = Breaker()
-    breaker.failed(0.0, 0.0, at_once=True)
-    return breaker
-
-
-def test_it_opens_after_failures_in_a_row_and_says_so_once():
-    breaker = Breaker()
-    said = [breaker.failed(0.0, 0.0) for _ in range(FAILURES + 5)]
-    assert said == [False] * (FAILURES - 1) + [True] + [False] * 5
-    assert breaker.wait_s(0.0) == FIRST_WAIT_S
-
-
-def test_a_success_between_failures_keeps_it_closed():
-    breaker = Breaker()
+def distances(*, refused):
+    """Seconds between the probes of a CRM that never comes back."""
+    breaker, now, waits = Breaker(), 0.0, []
     for _ in range(10):
-        breaker.failed(0.0, 0.0)
-        assert not breaker.succeeded()
-    assert breaker.closed
+        breaker = breaker.failed(now, 0.0, "why", refused=refused, probe=True)
+        waits.append(breaker.next_probe - now)
+        now = breaker.next_probe
+        breaker = breaker.probed(now)
+    return waits
 
 
-def test_a_refusal_opens_it_at_once():
-    assert Breaker().failed(0.0, 0.0, at_once=True)
+def test_an_outage_opens_it_and_says_why_and_since_when():
+    assert (OPEN.state, OPEN.since, OPEN.reason) == (State.OPEN, 100.0, "UNREACHABLE: no connection")
+    assert OPEN.next_probe == 100.0 + FIRST_WAIT_S
 
 
-def test_after_its_wait_one_probe_is_allowed():
-    breaker = opened()
-    assert breaker.wait_s(FIRST_WAIT_S / 2) > 0
-    assert breaker.wait_s(FIRST_WAIT_S) == 0
-    assert breaker.limit(16) == 1
+def test_the_distance_of_the_probes_grows_up_to_a_bound():
+    assert distances(refused=False) == [1, 2, 4, *[LONGEST_WAIT_S] * 7]
 
 
-def test_a_failed_probe_doubles_the_wait_up_to_a_bound():
-    breaker, now, waits = opened(), 0.0, []
-    for _ in range(10):
-        waits.append(breaker.wait_s(now))
-        now += waits[-1]
-        assert not breaker.failed(now, 0.0), "it is open already: nothing new to say"
-    assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 60, 60]
-    assert max(waits) == LONGEST_WAIT_S
+def test_refused_credentials_are_tried_again_less_often():
+    assert distances(refused=True) == [1, 2, 4, 8, 16, 32, *[LONGEST_REFUSED_WAIT_S] * 4]
 
 
-def test_stragglers_do_not_lengthen_the_wait():
-    breaker = opened()
-    for _ in range(50):
-        breaker.failed(0.1, 0.0)
-    assert breaker.wait_s(0.0) == FIRST_WAIT_S
+def test_nobody_probes_before_its_time_and_one_does_then():
+    assert OPEN.probed(OPEN.next_probe - 0.001) is None
+    probing = OPEN.probed(OPEN.next_probe)
+    assert probing.state is State.HALF_OPEN
+    assert probing.probed(OPEN.next_probe + PROBE_LEASE_S / 2) is None, "another worker must not probe beside it"
 
 
-def test_a_good_probe_closes_it_and_the_lane_ramps_up():
-    breaker = opened()
-    assert breaker.succeeded()
+def test_a_probe_whose_worker_died_is_made_by_another_one():
+    probing = OPEN.probed(OPEN.next_probe)
+    assert probing.probed(OPEN.next_probe + PROBE_LEASE_S).state is State.HALF_OPEN
+
+
+def test_stragglers_from_before_it_opened_change_nothing():
+    assert OPEN.failed(100.5, 0.0, "another reason") == OPEN
+    assert OPEN.answered(100.5) == OPEN
+    probing = OPEN.probed(101.0)
+    assert probing.failed(101.1, 0.0, "another reason") == probing
+
+
+def test_a_failed_probe_keeps_since_when_it_is_down():
+    again = OPEN.probed(101.0).failed(101.5, 0.0, "TIMEOUT: no answer", probe=True)
+    assert (again.state, again.since, again.openings, again.reason) == (State.OPEN, 100.0, 2, "TIMEOUT: no answer")
+
+
+def test_an_answered_probe_closes_it():
+    assert OPEN.probed(101.0).answered(102.0) == Breaker(since=102.0)
+
+
+def test_a_pause_ends_in_a_probe_too():
+    paused = Breaker().throttled(100.0, 10.0, "RATE_LIMITED: too many requests")
+    assert (paused.state, paused.next_probe) == (State.THROTTLED, 110.0)
+    assert paused.probed(109.9) is None
+    assert paused.probed(110.0).answered(110.1).closed
+
+
+def test_of_two_pauses_the_longer_one_counts():
+    paused = Breaker().throttled(100.0, 10.0, "why")
+    assert paused.throttled(101.0, 1.0, "why").next_probe == 110.0
+    assert paused.throttled(101.0, 60.0, "why").next_probe == 161.0
+
+
+def test_throttled_again_by_the_probe_it_pauses_again():
+    paused = Breaker().throttled(100.0, 10.0, "why").probed(110.0).throttled(110.1, 10.0, "why")
+    assert (paused.state, paused.since) == (State.THROTTLED, 100.0)
+    assert paused.next_probe == pytest.approx(120.1)
+
+
+@pytest.mark.parametrize("before", [OPEN, Breaker().throttled(100.0, 1.0, "why")], ids=["open", "throttled"])
+def test_a_probe_that_there_was_nothing_for_is_given_back(before):
+    back = before.probed(101.0).given_back(101.1)
+    assert (back.state, back.since, back.openings) == (before.state, before.since, before.openings)
+    assert back.probed(101.1 + FIRST_WAIT_S) is not None
+
+
+EVENTS = st.lists(
+    st.tuples(
+        st.sampled_from(["failed", "probe failed", "probe refused", "throttled", "probed", "given_back", "answered"]),
+        st.floats(0, 40),
+        st.floats(0, 0.99),
+    ),
+    max_size=60,
+)
+
+
+@given(EVENTS)
+def test_whatever_the_order_of_events_at_most_one_probe_is_made_in_each_interval(events):
+    """Calls go out while it is closed, and as probes; a probe never before the time that stood there."""
+    breaker, now, allowed_at = Breaker(), 0.0, 0.0
+    for name, passed_s, chance in events:
+        now += passed_s
+        match name:
+            case "failed":
+                before, breaker = breaker, breaker.failed(now, chance, "why")
+                assert before.closed or breaker == before
+            case "probe failed" | "probe refused":
+                breaker = breaker.failed(now, chance, "why", refused=name == "probe refused", probe=True)
+            case "throttled":
+                breaker = breaker.throttled(now, 40 * chance, "why")
+            case "given_back":
+                breaker = breaker.given_back(now)
+            case "answered":
+                breaker = breaker.answered(now)
+            case "probed":
+                probing = breaker.probed(now)
+                assert (probing is not None) == (not breaker.closed and now >= allowed_at)
+                breaker = probing or breaker
+        assert breaker.closed == (breaker.next_probe is None) == (breaker.reason is None)
+        assert breaker.since <= now
+        allowed_at = breaker.next_probe or 0.0
+        if breaker.state is State.OPEN:
+            assert breaker.next_probe <= now + 60.0 or name == "throttled"
+
+
+def test_after_an_outage_twice_as_many_with_each_answer():
+    ramp = Ramp()
+    assert ramp.limit(500) == 500
+    ramp.start()
     limits = []
-    while not breaker.unlimited:
-        limits.append(breaker.limit(16))
-        assert not breaker.succeeded()
+    while ramp.allowed is not None:
+        limits.append(ramp.limit(16))
+        ramp.answered()
     assert limits == [2, 4, 8, 16, 16, 16]
-
-
-@given(st.lists(st.tuples(st.booleans(), st.floats(0, 100), st.floats(0, 1, exclude_max=True))))
-def test_whatever_happens_it_never_waits_longer_than_its_bound_and_never_forbids_all(events):
-    breaker, now = Breaker(), 0.0
-    for good, passed, chance in events:
-        now += passed
-        if good:
-            breaker.succeeded()
-        else:
-            breaker.failed(now, chance)
-        assert 0 <= breaker.wait_s(now) <= LONGEST_WAIT_S
-        assert breaker.limit(16) >= 1

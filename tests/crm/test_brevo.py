@@ -37,7 +37,7 @@ async def brevo(crm):
 
 @asynccontextmanager
 async def client(base_url, key=KEY, pace=None, timeout_s=REQUEST_TIMEOUT_S, **options):
-    pace = pace or Pace(None, "brevo", None)
+    pace = pace or Pace(None, "brevo")
     async with Http(base_url, {"api-key": key}, pace=pace, timeout_s=timeout_s) as http:
         yield Brevo(http, **options)
 
@@ -671,7 +671,7 @@ async def test_a_lookup_that_no_answer_comes_to_does_not_undo_the_delivery(crm, 
 
 
 async def test_a_lookup_that_gets_no_slot_does_not_undo_the_delivery(crm, brevo):
-    class DatabaseThatGoesAway:
+    class DatabaseThatGoesAway(Pace):
         slots = 1
 
         async def slot(self):
@@ -680,7 +680,7 @@ async def test_a_lookup_that_gets_no_slot_does_not_undo_the_delivery(crm, brevo)
                 raise DatabaseTroubleError("the database cannot be reached")
 
     await deliver(brevo)
-    async with client(f"{crm.url}/v3", pace=DatabaseThatGoesAway()) as hurried:
+    async with client(f"{crm.url}/v3", pace=DatabaseThatGoesAway(None, "brevo")) as hurried:
         assert await deliver(hurried, FIRSTNAME="Ada") == Outcome.delivered(None)
     assert crm.contacts[1].attributes == {"FIRSTNAME": "Ada"}
 
@@ -769,7 +769,7 @@ async def test_an_account_speaks_to_its_url_with_its_key_and_its_list(crm, setti
     settings("BREVO_API_KEY", KEY)
     settings("BREVO_BASE_URL", f"{crm.url}/v3/")
     settings("BREVO_LIST_ID", str(LIST))
-    settings("BREVO_REQUESTS_PER_SECOND", "0")
+    settings("BREVO_LIMITS", "none")
     configured = account()
     async with configured.open(None) as (brevo, _):
         assert await deliver(brevo) == Outcome.delivered("1")

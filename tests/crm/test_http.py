@@ -98,7 +98,7 @@ def whole(status, body=b"", *headers):
 async def opened(base_url, headers=None, *, timeout_s=10.0):
     """A shell that waits for what never comes fails its test, and does not hold up the others."""
     headers = {"api-key": KEY} if headers is None else headers
-    async with Http(base_url, headers, pace=Pace(None, "crm", None), timeout_s=timeout_s) as http:
+    async with Http(base_url, headers, pace=Pace(None, "crm"), timeout_s=timeout_s) as http:
         yield http
 
 
@@ -190,7 +190,7 @@ async def test_no_request_is_sent_before_its_slot_and_none_without_one():
 
 
 async def test_a_shell_that_is_not_open_is_a_mistake_of_ours():
-    http = Http("https://crm.example", {}, pace=Pace(None, "crm", None))
+    http = Http("https://crm.example", {}, pace=Pace(None, "crm"))
     with pytest.raises(RuntimeError, match="not open"):
         await http.send("GET", "/contacts")
 

@@ -52,7 +52,7 @@ async def hubspot(crm):
 @asynccontextmanager
 async def client(base_url, token=TOKEN, pace=None, **options):
     headers = {"Authorization": f"Bearer {token}"}
-    async with Http(base_url, headers, pace=pace or Pace(None, "hubspot", None)) as http:
+    async with Http(base_url, headers, pace=pace or Pace(None, "hubspot")) as http:
         yield HubSpot(http, **options)
 
 
@@ -568,7 +568,7 @@ async def test_one_part_that_fails_takes_nothing_from_the_other(crm, hubspot, st
 
 
 async def test_a_part_that_gets_no_slot_takes_nothing_from_the_other(crm):
-    class DatabaseThatGoesAway:
+    class DatabaseThatGoesAway(Pace):
         slots = 1
 
         async def slot(self):
@@ -578,7 +578,7 @@ async def test_a_part_that_gets_no_slot_takes_nothing_from_the_other(crm):
 
     async with client(crm.url) as hubspot:
         await known(hubspot, ANA)
-    async with client(crm.url, pace=DatabaseThatGoesAway()) as hubspot:
+    async with client(crm.url, pace=DatabaseThatGoesAway(None, "hubspot")) as hubspot:
         held_back, delivered = await hubspot.deliver([contact(BEN), contact(ANA, "101")])
     assert (type(held_back), delivered) == (HeldBackError, Outcome.delivered("101"))
 
@@ -780,7 +780,7 @@ def settings(monkeypatch, tmp_path):
 
 async def test_the_settings_make_an_account(settings, crm):
     settings.setenv("HUBSPOT_BASE_URL", crm.url)
-    settings.setenv("HUBSPOT_REQUESTS_PER_SECOND", "0")
+    settings.setenv("HUBSPOT_LIMITS", "none")
     account = module.account()
     assert account.default_fields["jobtitle"] == "job_title"
     assert set(account.default_fields) <= crm.account.writable

@@ -58,7 +58,7 @@ async def by_token(crm):
 
 @asynccontextmanager
 async def client(url, login=PasswordLogin, name=USER, key=PASSWORD):
-    async with Http(url, {}, pace=Pace(None, "mautic", None)) as http:
+    async with Http(url, {}, pace=Pace(None, "mautic")) as http:
         yield Mautic(login(http, name, key))
 
 
@@ -814,4 +814,4 @@ def test_settings_that_are_half_there_or_contradict_are_named_without_their_valu
 
 def test_two_records_of_one_address_are_what_the_lane_is_to_prevent():
     assert Mautic.exclusive_addresses
-    assert (Mautic.batch_limit, Mautic.concurrency, module.TIMEOUT_S) == (25, 2, 60)
+    assert (Mautic.batch_limit, Mautic.concurrency, module.TIMEOUT_S) == (25, 8, 60)

@@ -53,7 +53,7 @@ async def plain(crm, method, path, body=None):
 
 @asynccontextmanager
 async def ours(crm, list_id=None):
-    async with Http(f"{crm.url}/v3", {"api-key": KEY}, pace=Pace(None, "brevo", None)) as http:
+    async with Http(f"{crm.url}/v3", {"api-key": KEY}, pace=Pace(None, "brevo")) as http:
         yield Brevo(http, list_id=list_id)
 
 

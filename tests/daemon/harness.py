@@ -61,7 +61,7 @@ class ScriptedCrm(Client):
 def account(crm: Client, name: str = "brevo") -> Account:
     @asynccontextmanager
     async def open_client(database: Database) -> AsyncIterator[tuple[Client, Pace]]:
-        yield crm, Pace(database, name, None)
+        yield crm, Pace(database, name)
 
     return Account({"FIRSTNAME": "first_name"}, open_client)
 

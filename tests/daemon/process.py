@@ -20,7 +20,7 @@ def environment(url: str, brevo: BrevoSandbox | None = None, *, owner: bool = Fa
     env = {name: value for name, value in os.environ.items() if not name.startswith(("BREVO_", "DATABASE_"))}
     env["DATABASE_URL"] = url if owner else as_worker(url)
     if brevo is not None:
-        env |= {"BREVO_API_KEY": KEY, "BREVO_BASE_URL": f"{brevo.url}/v3", "BREVO_REQUESTS_PER_SECOND": "0"}
+        env |= {"BREVO_API_KEY": KEY, "BREVO_BASE_URL": f"{brevo.url}/v3", "BREVO_LIMITS": "none"}
     return env | settings
 
 

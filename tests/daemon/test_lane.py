@@ -1,6 +1,7 @@
 """A contact's way through the lane, with a CRM that does what the test says."""
 
 import asyncio
+import threading
 
 import asyncpg
 import pytest
@@ -11,10 +12,17 @@ from tests.roles import let_in
 from worker.contacts import Contacts
 from worker.core.outcome import Outcome
 from worker.errors import ConfigurationError, NotSentError, OutageError, RefusedError, ThrottledError
+from worker.lane import Lane
 
 MANY = (
     "INSERT INTO contacts (email, first_name, brevo_sync_status) "
     "SELECT n || '@example.com', 'Ada', 'Queued' FROM generate_series(1, $1) AS n"
+)
+
+# Waits until they have ended.
+END_SESSIONS = (
+    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+    "WHERE application_name = 'crm-sync session' AND datname = current_database()"
 )
 
 
@@ -55,6 +63,37 @@ async def test_a_flip_while_in_flight_runs_once_more_after_it_with_the_new_value
         await until(app, ALL_COMPLETE)
     assert [request[0].fields["FIRSTNAME"] for request in crm.requests] == ["Ada", "Eve"]
     assert crm.twice_in_flight == []
+
+
+async def test_a_worker_that_was_frozen_sends_nothing_that_others_may_have_by_now(app, url, crm, monkeypatch):
+    """Frozen after the claim: its session ends, the person withdraws, and it wakes before it has read any of that."""
+    start, frozen = Lane._start, []
+
+    async def meanwhile():
+        connection = await asyncpg.connect(url)
+        try:
+            await connection.execute(END_SESSIONS)
+            await connection.execute("UPDATE contacts SET brevo_sync_status = 'Skipped'")
+        finally:
+            await connection.close()
+
+    def start_frozen(lane, contacts, unreadable):
+        if contacts and not frozen:
+            frozen.append(contacts)
+            thread = threading.Thread(target=lambda: asyncio.run(meanwhile()))
+            thread.start()
+            thread.join(TIMEOUT_S)
+        start(lane, contacts, unreadable)
+
+    monkeypatch.setattr(Lane, "_start", start_frozen)
+    async with running(url, crm):
+        await until_asleep(app)
+        await insert(app, "Queued")
+        await until(app, "bool_and(brevo_claimed_by IS NULL AND brevo_sync_status = 'Skipped') FROM contacts")
+        other = await insert(app, "Queued", "bob@example.com")
+        await until(app, "bool_or(brevo_sync_status = 'Complete') FROM contacts")
+    assert len(frozen) == 1
+    assert set(crm.store) == {other}
 
 
 async def test_a_contact_withdrawn_in_flight_keeps_the_word_of_the_person(app, url, crm):
@@ -231,7 +270,7 @@ async def test_a_throttled_lane_pauses_and_no_contact_loses_an_attempt(app, url,
         assert loop.time() - paused_at >= 0.4
         await until(app, ALL_COMPLETE)
     assert (await read(app, contact))["attempts"] == 1
-    assert await app.fetchval("SELECT paused_until IS NOT NULL FROM crm_sync.lanes WHERE crm = 'brevo'")
+    assert await app.fetchval("SELECT breaker FROM crm_sync.lanes WHERE crm = 'brevo'") == "closed"
 
 
 async def test_a_fault_of_ours_loses_nothing(app, url, crm, monkeypatch):
@@ -342,8 +381,8 @@ async def test_what_is_being_claimed_when_the_worker_is_stopped_is_given_back(ap
     claiming = asyncio.Event()
     may_answer = asyncio.Event()
 
-    async def claim_slowly(self, limit, token):
-        claimed = await claim(self, limit, token)
+    async def claim_slowly(self, limit, token, **options):
+        claimed = await claim(self, limit, token, **options)
         if claimed.contacts:
             claiming.set()
             await may_answer.wait()

@@ -97,7 +97,7 @@ async def test_an_id_that_the_table_does_not_take_is_an_error_of_that_contact(ap
 
 
 async def test_a_row_that_takes_no_claim_holds_nobody_up_and_is_delivered_once_it_does(app, url, crm, monkeypatch):
-    monkeypatch.setattr("worker.contacts.AVOID_S", 0.2)
+    monkeypatch.setattr("worker.poison.AVOID_S", 0.2)
     contact = await insert(app, "Queued")
     await app.execute(NOBODY_TOUCHES.format(when=""))
     with capture_logs() as log:

@@ -11,6 +11,7 @@ from worker.contacts import Contacts
 from worker.core.outcome import Contact, Finish, Kind
 from worker.database import Database
 from worker.schema import read_schema
+from worker.sql import query
 
 COLUMNS = (
     *("sync_status", "processing_status", "processing_error", "contact_id"),
@@ -19,16 +20,16 @@ COLUMNS = (
 
 
 class Worker:
-    """A worker's statements on Brevo's columns, without its loops."""
+    """A worker's statements on Brevo's columns, without its loops. It is registered: else it would claim nothing."""
 
     def __init__(self, database: Database, contacts: Contacts, number: int) -> None:
         self.database = database
         self.contacts = contacts
         self._token = number << 32
 
-    async def claim(self, limit: int = 100) -> list[Contact]:
+    async def claim(self, limit: int = 100, *, probe: bool = False) -> list[Contact]:
         self._token += 1
-        return (await self.contacts.claim(limit, self._token)).contacts
+        return (await self.contacts.claim(limit, self._token, probe=probe)).contacts
 
     async def finish(self, contact: Contact, kind: Kind, **details: Any) -> bool:
         return bool((await self.contacts.finish([Finish(contact.id, contact.token, kind, **details)])).written)
@@ -38,6 +39,7 @@ class Worker:
 async def open_worker(url: str, number: int) -> AsyncIterator[Worker]:
     async with Database(as_worker(url), size=2) as database:
         table = (await read_schema(database)).lanes["brevo"]
+        await database.fetch(query("register_worker"), number, "test", 1, "0")
         yield Worker(database, Contacts(database, table, "email", {"FIRSTNAME": "first_name"}), number)
 
 
@@ -67,7 +69,10 @@ async def pair(app: asyncpg.Connection, contact_id: Any) -> tuple[str, str | Non
 
 async def orphan(app: asyncpg.Connection, attempts: int = 1, crm: str = "brevo") -> int:
     """Leaves all contacts of the table in flight with a worker that died. Its id."""
-    worker: int = await app.fetchval("INSERT INTO crm_sync.workers (host, pid, version) VALUES ('gone', 1, '0') RETURNING id")
+    register = "INSERT INTO crm_sync.workers (host, pid, version) VALUES ('gone', 1, '0') ON CONFLICT DO NOTHING RETURNING id"
+    worker: int | None = None
+    while worker is None:  # open_worker has taken some ids past the sequence
+        worker = await app.fetchval(register)
     await app.execute(
         f"UPDATE contacts SET {crm}_sync_status = 'Processing', {crm}_processing_status = 'Processing', {crm}_attempts = $2, "
         f"{crm}_claimed_by = ($1::bigint << 32) | 5",

@@ -3,8 +3,12 @@
 import asyncio
 import json
 
+import pytest
+
 from tests.db.steps import insert, open_worker, read
+from worker.contacts import BEGINNING
 from worker.core.outcome import Kind
+from worker.sql import query
 
 MANY = "INSERT INTO contacts (email, brevo_sync_status) SELECT n || '@example.com', $1 FROM generate_series(1, $2) AS n"
 
@@ -47,7 +51,7 @@ async def test_a_locked_contact_is_stepped_over_and_claimed_when_released(app, w
         await app.execute("SELECT 1 FROM contacts WHERE id = $1 FOR UPDATE", held)
         assert [contact.id for contact in await worker.claim()] == [free]
         assert await worker.claim() == []
-        assert await worker.contacts.next_due_s() <= 0, "what the application holds must not be forgotten"
+        assert (await worker.contacts.next_due()).in_s <= 0, "what the application holds must not be forgotten"
     assert [contact.id for contact in await worker.claim()] == [held]
 
 
@@ -73,7 +77,40 @@ async def test_a_contact_withdrawn_without_the_trigger_is_not_claimed(app, worke
     await insert(app, "Queued")
     await app.execute("SET session_replication_role = replica; UPDATE contacts SET brevo_sync_status = 'Skipped'")
     assert await worker.claim() == []
-    assert await worker.contacts.next_due_s() is None
+    assert (await worker.contacts.next_due()).in_s is None
+
+
+@pytest.mark.parametrize("breaker", ["throttled", "open", "half-open"])
+async def test_while_the_breaker_is_not_closed_only_the_probe_claims(app, worker, breaker):
+    contact = await insert(app, "Queued")
+    await app.execute("UPDATE crm_sync.lanes SET breaker = $1 WHERE crm = 'brevo'", breaker)
+    assert await worker.claim() == []
+    assert (await worker.contacts.next_due()).in_s <= 0, "it is due all the same"
+    assert [claimed.id for claimed in await worker.claim(1, probe=True)] == [contact]
+
+
+async def test_while_the_lane_is_paused_by_hand_not_even_the_probe_claims(app, worker):
+    contact = await insert(app, "Queued")
+    await app.execute("UPDATE crm_sync.lanes SET held_since = now() WHERE crm = 'brevo'")
+    assert await worker.claim() == []
+    assert await worker.claim(1, probe=True) == []
+    await app.execute("UPDATE crm_sync.lanes SET held_since = NULL")
+    assert [claimed.id for claimed in await worker.claim()] == [contact]
+
+
+async def test_the_gate_of_another_crm_is_no_matter(app, worker):
+    await insert(app, "Queued")
+    await app.execute("UPDATE crm_sync.lanes SET breaker = 'open', held_since = now() WHERE crm <> 'brevo'")
+    assert len(await worker.claim()) == 1
+
+
+async def test_a_claim_that_arrives_when_its_worker_is_forgotten_takes_nothing(app, worker, other_worker):
+    contact = await insert(app, "Queued")
+    await worker.database.fetch(query("forget_workers"), [1])
+    assert await worker.claim() == []
+    assert await worker.claim(1, probe=True) == []
+    assert (await read(app, contact))["claimed_by"] is None
+    assert [claimed.id for claimed in await other_worker.claim()] == [contact]
 
 
 async def explain(worker, statement: str, *arguments: object) -> str:
@@ -88,7 +125,7 @@ async def test_the_claim_uses_its_index_on_50000_rows_and_touches_none(app, work
     for analyzed in (False, True):
         if analyzed:
             await app.execute("ANALYZE contacts")
-        plan = await explain(worker, contacts._claim, 100, 1 << 32, contacts._cursor, [])
+        plan = await explain(worker, contacts._claim, 100, 1 << 32, contacts._cursor, [], 0, None, False)
         assert "idx_contacts_brevo_due_at" in plan
         assert "Seq Scan" not in plan
 
@@ -117,4 +154,4 @@ async def test_the_finish_looks_contacts_up_by_their_key(app, worker):
 async def test_the_look_for_what_is_due_uses_the_index(app, worker):
     await app.execute(MANY, "Queued", 20_000)
     await app.execute("ANALYZE contacts")
-    assert "idx_contacts_brevo_due_at" in await explain(worker, worker.contacts._next_due, [])
+    assert "idx_contacts_brevo_due_at" in await explain(worker, worker.contacts._next_due, [], BEGINNING)

@@ -15,9 +15,11 @@ from tests.daemon.process import ended, environment, process
 from tests.db.steps import Worker, insert, open_worker, orphan, pair
 from tests.roles import PASSWORD, printed
 from worker.core.outcome import Kind
+from worker.core.rate import parse
 from worker.core.retry import RetryPolicy
 from worker.database import Database
-from worker.pace import Pace
+from worker.gate import Gate
+from worker.pace import Pace, Remaining
 from worker.recovery import Charge, Recovery
 from worker.sandbox.brevo import BrevoSandbox
 
@@ -84,7 +86,7 @@ async def test_a_worker_claims_and_finishes(app, worker, kind):
     assert await worker.contacts.orphans([1]) == [(contact_id, contact.token, 1)]
     assert await worker.finish(contact, kind, error="A: b", remote_id="7")
     assert (await pair(app, contact_id))[0] in ("Complete", "Error", "Queued")
-    await worker.contacts.next_due_s()
+    await worker.contacts.next_due()
 
 
 async def test_a_worker_lines_up_strays(app, worker):
@@ -103,14 +105,19 @@ async def test_a_worker_recovers_the_contacts_of_dead_ones_and_forgets_them(app,
     await recovery.recover([dead])
     await recovery.recover([dead])
     assert await pair(app, contact_id) == ("Queued", "Queued")
-    assert await app.fetchval("SELECT count(*) FROM crm_sync.workers") == 0
+    assert await app.fetchval("SELECT count(*) FROM crm_sync.workers WHERE id = $1", dead) == 0
 
 
-async def test_a_worker_keeps_the_pace_and_pauses_a_lane(worker_url):
+async def test_a_worker_keeps_the_pace_and_works_the_gate(worker_url):
     async with Database(worker_url, size=1) as database:
-        pace = Pace(database, "brevo", 1000.0)
+        pace = Pace(database, "brevo", parse("1000/s 100000/h"))
         await pace.slot()
-        await pace.pause(0.0)
+        await pace.correct([Remaining(3600.0, 10)])
+        gate = Gate("brevo", database, on_open=lambda: None, on_shut=lambda: None)
+        await gate.throttled("RATE_LIMITED", "too many requests", 0.0)
+        assert await gate.start_probe()
+        await gate.answered()
+        assert gate.open
 
 
 async def test_a_worker_runs_through_its_life(app, worker_url):

@@ -107,8 +107,8 @@ async def delivering(
             await task
 
 
-def _shell(shorter_s: float, base_url: str, headers: Mapping[str, str], *, pace: Pace, timeout_s: float) -> Http:
-    return Http(base_url, headers, pace=pace, timeout_s=min(timeout_s, shorter_s))
+def _shell(shorter_s: float, base_url: str, headers: Mapping[str, str], *, timeout_s: float, **others: Any) -> Http:
+    return Http(base_url, headers, timeout_s=min(timeout_s, shorter_s), **others)
 
 
 def _watched(crm: str, account: Account, clients: dict[str, Watched]) -> Account:

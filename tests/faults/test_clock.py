@@ -87,10 +87,10 @@ async def test_a_jump_while_it_runs_makes_nothing_early_and_nothing_late(app, ur
 
 
 @OFFSETS
-@pytest.mark.parametrize("pace", ["0", "50"], ids=["in the worker", "in the database"])
+@pytest.mark.parametrize("pace", ["none", "50/s"], ids=["without a limit", "with one"])
 async def test_a_pause_that_a_crm_asked_for_is_kept_whatever_the_clock_does(app, url, brevo, clock, offset, pace):  # noqa: PLR0917
-    """In the database it is kept by all workers, those that start later too."""
-    env = environment(url, brevo, **clock.settings, BREVO_REQUESTS_PER_SECOND=pace)
+    """By all workers, those that start later too."""
+    env = environment(url, brevo, **clock.settings, BREVO_LIMITS=pace)
     brevo.next_faults.append(Fault(answer=throttled(x_sib_ratelimit_reset=f"{PAUSE_S:.0f}")))
     async with working(env) as worker:
         await worker.opened()

@@ -19,6 +19,9 @@ SESSION_OF = (
     "FROM pg_stat_activity WHERE datname = current_database() AND pid IN ("
     "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND classid = 1668443499 AND objid = $1::bigint::oid)"
 )
+PERMITS_OF = (
+    f"count(*) > 0 FROM pg_locks WHERE locktype = 'advisory' AND classid = 1668443501 AND pid IN (SELECT pid {SESSION_OF})"
+)
 NONE_IS_OF = "NOT coalesce(bool_or(brevo_claimed_by >> 32 = $1), false) FROM contacts"
 
 
@@ -56,20 +59,25 @@ async def test_the_contacts_of_a_killed_worker_are_taken_over_within_one_tick(ap
 
 
 async def test_a_stopped_worker_keeps_its_contacts_as_long_as_its_session_lives(app, url, brevo):
-    """The kernel answers for a process that stands still. Nobody else sends what it may be sending; a watchdog restarts it."""
-    async with working(environment(url, brevo)) as sleeper:
+    """The kernel answers for a process that stands still. Nobody else sends what it may be sending; a watchdog restarts it.
+
+    It keeps its permits too: those of the other one are enough.
+    """
+    twice_as_many = environment(url, brevo, BREVO_CONCURRENCY=str(2 * IN_FLIGHT))
+    async with working(twice_as_many) as sleeper:
         asleep = await sleeper.opened()
         await until_asleep(app)
-        hold = await hold_all(app, brevo, 30)
-        async with working(environment(url, brevo)) as other:
+        hold = await hold_all(app, brevo, IN_FLIGHT)
+        async with working(twice_as_many) as other:
             awake = await other.opened()
+            await until(app, PERMITS_OF, awake)
             sleeper.running.send_signal(signal.SIGSTOP)
             stopped_at = await app.fetchval("SELECT clock_timestamp()")
             hold.release()
             await app.execute(LINE_UP.format(crm="brevo"), "b", 5)
             await until(app, f"{ALL} WHERE email LIKE 'b%'")
             await until(app, f"max(query_start) > $2 {SESSION_OF}", awake, stopped_at + timedelta(seconds=TICK_S))
-            assert await app.fetchval(f"SELECT count(*) FROM contacts WHERE brevo_claimed_by >> 32 = {asleep}") == 30
+            assert await app.fetchval(f"SELECT count(*) FROM contacts WHERE brevo_claimed_by >> 32 = {asleep}") == IN_FLIGHT
             sleeper.running.send_signal(signal.SIGCONT)
             await until(app, ALL)
     await assert_kept(app, "brevo", brevo, twice=0, attempts=1, logs=[sleeper.log, other.log])

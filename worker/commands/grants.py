@@ -27,8 +27,9 @@ DEFAULT_FIELDS: Mapping[str, Mapping[str, str]] = {
 }
 
 # What the statements of sql/queries read and write there.
-LANES_READ = ("id", "crm", "remote_id_column", "next_slot_at", "paused_until")
-LANES_WRITTEN = ("next_slot_at", "paused_until")
+LANES_WRITTEN = ("breaker", "breaker_since", "breaker_reason", "next_probe_at", "openings", "revision")
+LANES_READ = ("id", "crm", "remote_id_column", *LANES_WRITTEN, "held_since", "held_reason")
+BUDGETS = ("crm", "budget")
 WORKERS_READ = ("id", "host", "pid", "version", "started_at")
 WORKERS_WRITTEN = ("id", "host", "pid", "version")
 
@@ -90,8 +91,9 @@ def _for_worker(schema: Schema, places: Mapping[str, Any], role: str, mapped: Se
         *(f"GRANT SELECT{_columns(columns)} ON TABLE {relation} {to}" for relation, columns in read.items()),
         *(f"GRANT EXECUTE ON FUNCTION {function} {to}" for function in functions),
         f"GRANT UPDATE{_columns(own)} ON TABLE {contacts} {to}",
-        "-- Which CRMs there are, their pace and their pauses.",
+        "-- Which CRMs there are, whether they may be called, and what is used of their limits.",
         f"GRANT SELECT{_columns(LANES_READ)}, UPDATE{_columns(LANES_WRITTEN)} ON TABLE crm_sync.lanes {to}",
+        f"GRANT SELECT{_columns(BUDGETS)}, INSERT{_columns(BUDGETS)}, UPDATE{_columns(BUDGETS)} ON TABLE crm_sync.budgets {to}",
         f"GRANT EXECUTE ON FUNCTION crm_sync.other_retries(text, text) {to}",
         "-- Which workers live.",
         f"GRANT SELECT{_columns(WORKERS_READ)}, INSERT{_columns(WORKERS_WRITTEN)}, DELETE ON TABLE crm_sync.workers {to}",

@@ -1,69 +1,98 @@
-"""The circuit breaker of a lane: when to leave a CRM alone, and how to come back.
+"""The circuit breaker of a lane, which all workers share: when to leave a CRM alone, and how to come back.
 
-    closed ──(FAILURES in a row, or a refusal)──▶ open ──(its wait is over)──▶ probing
-      ▲                                            ▲                            │
-      └────────────── the probe succeeds ──────────┼────── the probe fails ─────┘
+    closed ──(it is down, or refuses everybody)──▶ open ───────┐
+      │                                                        ├──(next_probe is there)──▶ half-open ──(answered)──▶ closed
+      └──────(it says "too many requests")───────▶ throttled ──┘                               │
+                                                   open, throttled ◀──(failed, throttled)──────┘
 
-A probe is one delivery. After it the lane ramps up: twice as many with each success, until nothing limits it.
+A probe is one delivery of one worker. After it every worker ramps up: twice as many deliveries with each answer, until nothing
+limits it. All times are in seconds of one clock, the database's.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import StrEnum
 
-FAILURES = 3
+FAILURES = 3  # in a row, in one worker, before it opens for what may pass by itself
 FIRST_WAIT_S = 1.0
-LONGEST_WAIT_S = 60.0
+# The CRM is back at full speed within 10 s, so it is asked not less often than this.
+LONGEST_WAIT_S = 8.0
+# Each request with refused credentials may be counted somewhere: a person has to act, who is not that quick.
+LONGEST_REFUSED_WAIT_S = 60.0
+# A probe takes no longer than this, or else its worker is dead: another one may try.
+PROBE_LEASE_S = 30.0
 LAST_STEP = 64  # more deliveries at a time than any CRM gets: the ramp ends here
 
 
-@dataclass(slots=True)
-class Breaker:
-    """All times in seconds of one clock of the caller's."""
+class State(StrEnum):
+    CLOSED = "closed"
+    THROTTLED = "throttled"
+    OPEN = "open"
+    HALF_OPEN = "half-open"
 
-    failures: int = 0  # in a row
-    openings: int = 0  # in a row
-    open_until: float | None = None  # None: closed
-    allowed: int | None = None  # deliveries at a time while ramping up; None: unlimited
+
+@dataclass(frozen=True, slots=True)
+class Breaker:
+    """since: when it was last closed, or closed again. reason: why it is not closed. openings: in a row."""
+
+    state: State = State.CLOSED
+    since: float = 0.0
+    reason: str | None = None
+    next_probe: float | None = None  # None while closed
+    openings: int = 0
 
     @property
     def closed(self) -> bool:
-        return self.open_until is None
+        return self.state is State.CLOSED
 
-    def wait_s(self, now: float) -> float:
-        """Seconds until the next probe may start; 0 if deliveries may."""
-        return 0.0 if self.open_until is None else max(0.0, self.open_until - now)
+    def failed(self, now: float, chance: float, reason: str, *, refused: bool = False, probe: bool = False) -> "Breaker":
+        """The CRM is down, or refuses everybody. While it is not closed, only the probe changes anything: others that fail were
+        sent before, and may take long to do so.
 
-    def succeeded(self) -> bool:
-        """A delivery was answered. True if that closed the breaker."""
-        closes = not self.closed
-        self.failures = self.openings = 0
-        self.open_until = None
-        if closes:
-            self.allowed = 2
-        elif self.allowed is not None:
-            self.allowed = self.allowed * 2 if self.allowed < LAST_STEP else None
-        return closes
-
-    def failed(self, now: float, chance: float, *, at_once: bool = False) -> bool:
-        """A delivery said nothing about its contacts. at_once: no need to see it again. True if that opened the breaker.
-
-        The wait doubles with each opening in a row, up to LONGEST_WAIT_S, less up to half of it by chance in [0, 1).
+        The wait doubles with each opening in a row, up to a longest one, less up to half of it by chance in [0, 1).
         """
-        self.failures += 1
-        if self.closed and not at_once and self.failures < FAILURES:
-            return False
-        if self.wait_s(now) > 0:
-            return False  # a straggler from before it opened
-        opens = self.closed
-        wait_s = min(FIRST_WAIT_S * 2 ** min(self.openings, 30), LONGEST_WAIT_S)
-        self.open_until = now + wait_s * (1 - chance / 2)
-        self.openings += 1
-        self.allowed = 1
-        return opens
+        longest_s = LONGEST_REFUSED_WAIT_S if refused else LONGEST_WAIT_S
+        if not self.closed and not (probe and self.state is State.HALF_OPEN):
+            return self
+        wait_s = min(FIRST_WAIT_S * 2 ** min(self.openings, 30), longest_s) * (1 - chance / 2)
+        return Breaker(State.OPEN, now if self.closed else self.since, reason, now + wait_s, self.openings + 1)
 
-    @property
-    def unlimited(self) -> bool:
-        return self.allowed is None
+    def throttled(self, now: float, pause_s: float, reason: str) -> "Breaker":
+        """Nobody calls for so many seconds. A longer pause that stands is kept."""
+        until = now + pause_s
+        if self.state in (State.OPEN, State.THROTTLED) and self.next_probe is not None:
+            return self if until <= self.next_probe else replace(self, next_probe=until)
+        return Breaker(State.THROTTLED, now if self.closed else self.since, reason, until, self.openings)
+
+    def probed(self, now: float) -> "Breaker | None":
+        """Somebody starts the probe; None where it is not time for one."""
+        if self.next_probe is None or now < self.next_probe:
+            return None
+        return replace(self, state=State.HALF_OPEN, next_probe=now + PROBE_LEASE_S)
+
+    def given_back(self, now: float) -> "Breaker":
+        """There was nothing to probe with."""
+        if self.state is not State.HALF_OPEN:
+            return self
+        return replace(self, state=State.OPEN if self.openings else State.THROTTLED, next_probe=now + FIRST_WAIT_S)
+
+    def answered(self, now: float) -> "Breaker":
+        """The probe was answered."""
+        return Breaker(since=now) if self.state is State.HALF_OPEN else self
+
+
+@dataclass(slots=True)
+class Ramp:
+    """How many deliveries one worker has in flight at a time, after the breaker has closed."""
+
+    allowed: int | None = None  # None: unlimited
+
+    def start(self) -> None:
+        self.allowed = 2
+
+    def answered(self) -> None:
+        if self.allowed is not None:
+            self.allowed = self.allowed * 2 if self.allowed < LAST_STEP else None
 
     def limit(self, most: int) -> int:
-        """How many deliveries may be in flight at a time, of at most so many."""
+        """Of at most so many."""
         return most if self.allowed is None else min(most, self.allowed)

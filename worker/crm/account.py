@@ -1,14 +1,15 @@
 """A CRM account, configured: what a lane is made of."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
+from worker.core.rate import parse
 from worker.crm.client import Client
 from worker.crm.http import REQUEST_TIMEOUT_S, Http, require_https
 from worker.database import Database
-from worker.pace import Pace
-from worker.settings import TransportSettings, read
+from worker.pace import Pace, Remaining
+from worker.settings import LaneSettings, TransportSettings, read, read_lane
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,20 +28,31 @@ def over_http(
     base_url: str,
     headers: Mapping[str, str],
     default_fields: Mapping[str, str],
-    requests_per_s: float | None = None,
+    limits: str = "none",
+    remaining: Callable[[Mapping[str, str]], Sequence[Remaining]] = lambda _: (),
     timeout_s: float = REQUEST_TIMEOUT_S,
 ) -> Account:
     """An account that is reached over HTTP. headers: of every request, the credentials among them.
 
-    requests_per_s: of the whole account, over all workers; None or 0 for no limit. Raises ConfigurationError naming url_setting
-    where keys and personal data must not be sent to such a URL.
+    limits: requests of the whole account, over all workers, as its <CRM>_LIMITS would say it, which outweighs this. remaining:
+    what the headers of an answer say is left of them. Raises ConfigurationError naming url_setting where keys and personal data
+    must not be sent to such a URL.
     """
     require_https(url_setting, base_url, allowed=read(TransportSettings).hosts)
+    lane = read_lane(crm)
+    windows = parse(lane.limits or limits)
 
     @asynccontextmanager
     async def open_client(database: Database) -> AsyncIterator[tuple[Client, Pace]]:
-        pace = Pace(database, crm, requests_per_s or None)
-        async with Http(base_url, headers, pace=pace, timeout_s=timeout_s) as http:
-            yield client(http), pace
+        pace = Pace(database, crm, windows)
+        async with Http(base_url, headers, pace=pace, remaining=remaining, timeout_s=timeout_s) as http:
+            yield _limited(client(http), lane), pace
 
     return Account(default_fields, open_client)
+
+
+def _limited(client: Client, lane: LaneSettings) -> Client:
+    """What the settings allow of what the CRM does."""
+    client.concurrency = lane.concurrency or client.concurrency
+    client.batch_limit = min(lane.batch_size or client.batch_limit, client.batch_limit)
+    return client

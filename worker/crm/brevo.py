@@ -22,17 +22,25 @@ from urllib.parse import quote
 
 from worker.core.codes import Code
 from worker.core.outcome import Contact, Outcome
+from worker.core.rate import parse
 from worker.crm.account import Account, over_http
 from worker.crm.answer import Answer
 from worker.crm.brevo_refusals import judged, not_brevo, refusal, refused_attributes, said, speaks_of_a_list, unknown_list
 from worker.crm.client import Client
 from worker.crm.http import Http
 from worker.errors import DatabaseTroubleError, LaneError
+from worker.pace import Remaining
 from worker.settings import BrevoSettings, read
 
 _ID = re.compile(r"[1-9][0-9]{0,18}")
 
 DEFAULT_FIELDS = {"FIRSTNAME": "first_name", "LASTNAME": "last_name", "SMS": "phone"}
+# Of /contacts, for the whole account [Brevo, API limits, 2026-08]. Of Extended only the first figure is known; an hour of it.
+LIMITS = {
+    "general": "10/s 36000/h",
+    "advanced": "20/s 72000/h",
+    "extended": "60/s 216000/h",
+}
 
 
 def account() -> Account | None:
@@ -48,8 +56,16 @@ def account() -> Account | None:
         base_url=settings.brevo_base_url,
         headers={"api-key": key.get_secret_value()},
         default_fields=DEFAULT_FIELDS,
-        requests_per_s=settings.brevo_requests_per_second,
+        limits=LIMITS[settings.brevo_plan],
+        remaining=_remaining,
     )
+
+
+def _remaining(headers: Mapping[str, str]) -> list[Remaining]:
+    """Brevo does not say of which window. It has a limit of its own in each plan, and the time left is no longer than it."""
+    limit, left = headers.get("x-sib-ratelimit-limit", ""), headers.get("x-sib-ratelimit-remaining", "")
+    windows = [window for limits in LIMITS.values() for window in parse(limits) if str(window.limit) == limit]
+    return [Remaining(windows[0].seconds, int(left))] if windows and left.isdecimal() else []
 
 
 class Brevo(Client):

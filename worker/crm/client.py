@@ -10,12 +10,14 @@ from worker.errors import LaneError
 class Client(ABC):
     """One CRM account. A fifth CRM is a class like this one, registered by an entry point; see the README.
 
-    batch_limit: contacts in one request; concurrency: requests at a time. exclusive_addresses: the CRM would make two
+    batch_limit: contacts in one request; concurrency: requests at a time, of all workers together. adaptive: fewer, as long as
+    more only make its answers slower (`worker.core.concurrency`). exclusive_addresses: the CRM would make two
     records of one address in two requests at once, so that no two are under way with the same one, over all workers.
     """
 
     batch_limit: int = 1
     concurrency: int = 4
+    adaptive: bool = False
     exclusive_addresses: bool = False
 
     @abstractmethod

@@ -1,7 +1,7 @@
 """One HTTP shell for all CRMs: limits on everything, no redirects, no key in an answer, and foreign errors in our words."""
 
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -12,7 +12,7 @@ from worker.core.codes import Code
 from worker.core.text import MASK, clean
 from worker.crm.answer import Answer, parse, usable
 from worker.errors import ConfigurationError, NotSentError, OutageError
-from worker.pace import Pace
+from worker.pace import Pace, Remaining
 
 CONNECT_TIMEOUT_S = 5.0
 REQUEST_TIMEOUT_S = 20.0
@@ -31,9 +31,12 @@ class Http:
         headers: Mapping[str, str],
         *,
         pace: Pace,
+        remaining: Callable[[Mapping[str, str]], Sequence[Remaining]] = lambda _: (),
         timeout_s: float = REQUEST_TIMEOUT_S,
     ) -> None:
-        """headers: of every request, the credentials among them. timeout_s: of a request and its answer together."""
+        """headers: of every request, the credentials among them. remaining: what the headers of an answer say is left of the
+        account's limits. timeout_s: of a request and its answer together.
+        """
         self._base_url = base_url.rstrip("/")
         self._headers = {"User-Agent": f"crm-sync/{__version__}", "Accept": "application/json", **headers}
         self._keys: list[bytes] = []
@@ -41,6 +44,7 @@ class Http:
         for value in headers.values():
             self.hide(*value.split())
         self._pace = pace
+        self._remaining = remaining
         self._timeout_s = timeout_s
         self._session: aiohttp.ClientSession | None = None
 
@@ -104,6 +108,7 @@ class Http:
                 keys = [*self._keys, *self._tokens]
                 content = _masked(await _read(response), keys)
                 text = content.decode("utf-8", errors="replace")
+                await self._pace.correct(self._remaining(response.headers))
                 return Answer(response.status, _masked_headers(response.headers, keys), text, parse(content))
         except aiohttp.InvalidURL as error:
             raise NotSentError(Code.UNREACHABLE, "no connection: its base URL is no URL") from error

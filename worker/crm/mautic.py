@@ -64,7 +64,6 @@ def account() -> Account | None:
         base_url=settings.mautic_base_url,
         headers={},
         default_fields=DEFAULT_FIELDS,
-        requests_per_s=settings.mautic_requests_per_second,
         timeout_s=TIMEOUT_S,
     )
 
@@ -94,7 +93,8 @@ class Mautic(Client):
     """One installation of Mautic."""
 
     batch_limit = 25
-    concurrency = 2
+    concurrency = 8
+    adaptive = True
     exclusive_addresses = True
 
     def __init__(self, login: Login) -> None:

@@ -27,7 +27,7 @@ from worker.crm.http import Http
 from worker.crm.n8n_answers import judged, not_ready, unknown_webhook
 from worker.crm.n8n_login import Login, read_login, signature
 from worker.errors import ConfigurationError, LaneError, OutageError, RefusedError
-from worker.settings import N8nSettings, read
+from worker.settings import N8nSettings, read, read_lane
 
 # n8n Cloud's proxy gives up after 100 s. A run that waits for others in n8n's queue is answered late in every mode.
 TIMEOUT_S = 60.0
@@ -53,12 +53,11 @@ def account() -> Account | None:
     login = read_login(settings)
     return over_http(
         "n8n",
-        partial(N8n, target=target, origin=origin, login=login, batch_limit=settings.n8n_batch_size),
+        partial(N8n, target=target, origin=origin, login=login, batch_limit=read_lane("n8n").batch_size or 1),
         url_setting="N8N_WEBHOOK_URL",
         base_url=origin,
         headers=login.headers,
         default_fields=DEFAULT_FIELDS,
-        requests_per_s=settings.n8n_requests_per_second,
         timeout_s=TIMEOUT_S,
     )
 
@@ -66,7 +65,8 @@ def account() -> Account | None:
 class N8n(Client):
     """One webhook of n8n."""
 
-    concurrency = 4
+    concurrency = 16
+    adaptive = True
 
     def __init__(self, http: Http, *, target: str, origin: str, login: Login, batch_limit: int = 1) -> None:
         """target: path and query of the webhook's URL; origin: what stands before. batch_limit: with 1 a contact is the body."""

@@ -41,9 +41,9 @@ def settings(crm: str, url: str) -> dict[str, str]:
         "hubspot": {
             "HUBSPOT_ACCESS_TOKEN": credentials.HUBSPOT_TOKEN,
             "HUBSPOT_BASE_URL": url,
-            "HUBSPOT_REQUESTS_PER_SECOND": "0",
+            "HUBSPOT_LIMITS": "none",
         },
-        "brevo": {"BREVO_API_KEY": credentials.BREVO_KEY, "BREVO_BASE_URL": f"{url}/v3", "BREVO_REQUESTS_PER_SECOND": "0"},
+        "brevo": {"BREVO_API_KEY": credentials.BREVO_KEY, "BREVO_BASE_URL": f"{url}/v3", "BREVO_LIMITS": "none"},
         "mautic": {
             "MAUTIC_BASE_URL": url,
             "MAUTIC_USERNAME": credentials.MAUTIC_USERNAME,

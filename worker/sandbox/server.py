@@ -11,7 +11,7 @@ import json
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import partial
 from typing import Any, Self
@@ -65,14 +65,16 @@ class Hold:
 class Fault:
     """What goes wrong with the requests it matches, in the order of its fields.
 
-    applies: the request takes effect before anything goes wrong, so that only its answer suffers. drop: the
-    connection is closed instead of answered. answer: given instead of the CRM's own; without it and without
-    `drop`, the request takes effect and is answered after the delay and the hold.
+    applies: the request takes effect before anything goes wrong, so that only its answer suffers. places: so many
+    delays at a time, other requests queue, as at a small server. drop: the connection is closed instead of
+    answered. answer: given instead of the CRM's own; without it and without `drop`, the request takes effect and is
+    answered after the delay and the hold.
     """
 
     matches: Callable[[Call], bool] = lambda _: True
     applies: bool = False
     delay_s: float = 0
+    places: asyncio.Semaphore | None = None
     hold: Hold | None = None
     drop: bool = False
     answer: Answer | None = None
@@ -80,13 +82,14 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class LoggedRequest:
-    """A request, when it came (seconds of the sandbox's clock, seconds since 1970) and its answer.
+    """A request, when it came (seconds of the sandbox's clock, seconds since 1970), how long it took, and its answer.
 
     status: None if the connection was dropped.
     """
 
     monotonic_s: float
     wall_s: float
+    took_s: float
     method: str
     path: str
     query: Mapping[str, str]
@@ -191,7 +194,10 @@ class Sandbox(ABC):
         self.request_count += 1
         if self.keep_log:
             status = None if answer is None else answer.status
-            self.requests.append(LoggedRequest(monotonic_s, wall_s, call.method, call.path, call.query, call.body, status))
+            took_s = self.clock() - monotonic_s
+            self.requests.append(
+                LoggedRequest(monotonic_s, wall_s, took_s, call.method, call.path, call.query, call.body, status)
+            )
         return _dropped(request) if answer is None else _response(answer)
 
     def _take_fault(self, call: Call) -> Fault | None:
@@ -204,7 +210,8 @@ class Sandbox(ABC):
     async def _strike(self, fault: Fault, call: Call) -> Answer | None:
         """The answer, None if the connection is to be dropped."""
         own = self._respond(call) if fault.applies else None
-        await asyncio.sleep(fault.delay_s)
+        async with fault.places or nullcontext():
+            await asyncio.sleep(fault.delay_s)
         if fault.hold is not None:
             await fault.hold.wait()
         if fault.drop:

@@ -1,0 +1,48 @@
+-- Where the backlog of one CRM ends, so that what is flipped after it can be told apart. Always one row.
+--
+-- Backwards from the newest, and not far: this is asked while a hundred thousand wait.
+--
+-- $1  id[]         not these: the table refused to have them claimed
+-- $2  timestamptz  look only at what is due after this; NULL: at all
+-- $3  integer      count at most one more than this
+WITH
+newest AS (
+    SELECT :due_at AS due_at
+    FROM :contacts
+    WHERE
+        :due_at > coalesce($2::timestamptz, '-infinity'::timestamptz)
+        AND :due_at <= statement_timestamp()
+        AND :claimed_by IS NULL
+        AND :sync_status = 'Queued'
+        AND :id <> ALL ($1:::id_type[])
+    ORDER BY :due_at DESC
+    LIMIT $3::integer + 1
+),
+
+-- Each with the time since the flip before it.
+flip AS (
+    SELECT
+        n.due_at,
+        n.due_at - lead(n.due_at) OVER (ORDER BY n.due_at DESC) AS gap
+    FROM newest AS n
+)
+
+SELECT
+    statement_timestamp() AS looked_at,
+    count(*)::integer AS waiting,
+    max(f.due_at) AS newest,
+    -- A statement over many rows flips one every ten to a hundred microseconds; between two statements lies a commit.
+    max(f.due_at) FILTER (WHERE f.gap < interval '0.25 ms') AS bulk_end,
+    (
+        SELECT :due_at
+        FROM :contacts
+        WHERE
+            :due_at > $2::timestamptz
+            AND :due_at <= statement_timestamp()
+            AND :claimed_by IS NULL
+            AND :sync_status = 'Queued'
+            AND :id <> ALL ($1:::id_type[])
+        ORDER BY :due_at
+        LIMIT 1
+    ) AS first
+FROM flip AS f

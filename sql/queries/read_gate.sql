@@ -1,0 +1,14 @@
+-- What all workers share of one lane: its breaker, and whether it is paused by hand. Times in seconds since 1970.
+--
+-- $1  text  crm
+SELECT
+    breaker,
+    extract(EPOCH FROM breaker_since)::float8 AS since,
+    breaker_reason AS reason,
+    extract(EPOCH FROM next_probe_at)::float8 AS next_probe,
+    openings,
+    held_since IS NOT NULL AS held,
+    revision,
+    extract(EPOCH FROM clock_timestamp())::float8 AS now
+FROM crm_sync.lanes
+WHERE crm = $1::text
