@@ -43,7 +43,7 @@ format: setup ## Format the code
 photograph: setup ## Generate sql/schema.sql from the migrations
 	@$(BIN)/python -m tests.photograph
 
-bench: setup $(BENCH_READY) ## Measure, side by side with other queues (about a quarter of an hour)
+bench: setup $(BENCH_READY) ## Measure, side by side with other queues (about half an hour)
 	@$(BIN)/python -m tests.bench
 
 $(BENCH_READY): .requirements/bench.txt

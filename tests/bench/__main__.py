@@ -6,8 +6,9 @@ python -m tests.bench --only drain --repeats 5
 import os
 import platform
 import statistics
+import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
 import click
@@ -15,14 +16,28 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import application, crms, ours, steadiness
+from tests.bench import application, crms, fairness, limits, ours, outage, small, steadiness
 from tests.bench.figures import p50, p99, shown
 from tests.bench.peers.roster import PEERS
+from tests.bench.promises import Promise, broken
 from tests.bench.sink import running_sink
 from worker.sandbox.postgres import Postgres, running_postgres
 
 BARE = "the same statements in a bare loop"
-SCENARIOS = ("drain", "latency", "crms", "application", "snapshot", "growth", "memory", "idle")
+SCENARIOS = (
+    "drain",
+    "latency",
+    "crms",
+    "application",
+    "snapshot",
+    "growth",
+    "idle",
+    "backfill",
+    "limits",
+    "small",
+    "outage",
+    "fairness",
+)
 WAITING = (10_000, 1_000_000)
 
 Result = TypeVar("Result")
@@ -38,6 +53,7 @@ class Bench:
         self._repeats = repeats
         self._console = console
         self._absent = {peer.name: reason for peer in PEERS if (reason := peer.unavailable())}
+        self.broken: list[str] = []
 
     def drain(self) -> None:
         """20,000 contacts or jobs, handled by nothing."""
@@ -105,12 +121,6 @@ class Bench:
         rows = {f"{WAITING[0]:,} waiting": (f"{few:.1f}", ""), f"{WAITING[1]:,} waiting": (f"{many:.1f}", f"{many / few:.2f}")}
         self._show("a claim of 100", ("pages a row", "x times"), rows)
 
-    def memory(self) -> None:
-        """The worker's resident memory over a long drain."""
-        run = self._in_fresh_database(steadiness.memory_of_a_drain)
-        rows = {"a tenth done": (f"{run['early']:.0f}",), "peak, at the end": (f"{run['peak']:.0f}",)}
-        self._show("drain of 300,000", ("worker's RSS, MB",), rows)
-
     def idle(self) -> None:
         """What an idle worker sends."""
         with running_postgres(options={"log_statement": "all", "log_line_prefix": "%a|"}) as server:
@@ -118,12 +128,48 @@ class Bench:
             count = uvloop.run(steadiness.statements_while_idle(url, server.folder / "log"))
         self._show("an idle worker for 30 s, five ticks", ("statements",), {"all of them the ticks'": (str(count),)})
 
+    def backfill(self) -> None:
+        """A million contacts by one UPDATE. Once."""
+        self._show_promises("a million contacts, no-op CRM", self._in_fresh_database(steadiness.backfill).promises())
+
+    def limits(self) -> None:
+        """Whether the limits of an account hold over four workers, and how much of them is used. Once."""
+        for case in limits.CASES:
+            figures = self._in_fresh_database(lambda url, case=case: limits.measure(url, case))
+            self._show_promises(f"{limits.WORKERS} workers for {case.seconds:g} s, {case.name}", figures.promises())
+
+    def small(self) -> None:
+        """What a small server without limits gets, beside what it would get without adaptive concurrency. Once each."""
+        for case in small.CASES:
+            figures = self._in_fresh_database(lambda url, case=case: small.measure(url, case))
+            server = f"n8n that does {small.PLACES} things at a time in {small.SERVICE_MS} ms each"
+            self._show_promises(f"{small.WORKERS} workers, {server}, {case.name}", figures.promises())
+
+    def outage(self) -> None:
+        """What it costs that a CRM goes down and comes back. Once."""
+        figures = self._in_fresh_database(outage.measure)
+        self._show_promises(f"{outage.WORKERS} workers, Brevo down for {outage.OUTAGE_S:g} s", figures.promises())
+
+    def fairness(self) -> None:
+        """How long a single flip takes into a backlog. Once."""
+        figures = self._in_fresh_database(fairness.measure)
+        title = f"{fairness.WORKERS} workers, single flips into {fairness.BACKLOG:,} at {fairness.A_SECOND} a second"
+        self._show_promises(title, figures.promises())
+
     def _in_fresh_database(self, measure: Callable[[str], Awaitable[Result]]) -> Result:
         url = self._server.create_database("bench")
         try:
             return uvloop.run(_awaited(measure, url))
         finally:
             self._server.drop_database("bench")
+
+    def _show_promises(self, title: str, promises: Sequence[Promise]) -> None:
+        rows = {
+            promise.what: (promise.figure, promise.bound if promise.held else f"NOT HELD: {promise.bound}")
+            for promise in promises
+        }
+        self._show(title, ("measured", "promised"), rows)
+        self.broken += [f"{title}: {one}" for one in broken(promises)]
 
     def _show(self, title: str, columns: tuple[str, ...], rows: Mapping[str, tuple[str, ...]]) -> None:
         table = Table(title_justify="left")
@@ -148,10 +194,15 @@ async def _with_sink(measure: Latency, url: str) -> list[float]:
 
 
 @click.command()
-@click.option("--repeats", default=3, show_default=True, help="Times each figure is taken, in turn; medians are shown.")
+@click.option(
+    "--repeats",
+    default=3,
+    show_default=True,
+    help="Times each figure is taken, in turn; medians are shown. What has a bound runs once.",
+)
 @click.option("--only", type=click.Choice(SCENARIOS), multiple=True, help="Measure this alone.")
 def main(*, repeats: int, only: tuple[str, ...]) -> None:
-    """Measures crm-sync beside other Postgres queues, on an embedded PostgreSQL with fsync on."""
+    """Measures crm-sync beside other Postgres queues, on an embedded PostgreSQL with fsync on. 1 if a promise is not held."""
     console = Console(width=110)
     started = time.monotonic()
     with running_postgres() as server:
@@ -163,6 +214,9 @@ def main(*, repeats: int, only: tuple[str, ...]) -> None:
         for scenario in only or SCENARIOS:
             getattr(bench, scenario)()
     console.print(f"{time.monotonic() - started:.0f} s")
+    for promise in bench.broken:
+        console.print(f"not held: {promise}", markup=False)
+    sys.exit(1 if bench.broken else 0)
 
 
 if __name__ == "__main__":

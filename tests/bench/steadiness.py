@@ -1,22 +1,30 @@
-"""What stays flat: under a snapshot held open, with a million waiting, and in memory."""
+"""What stays flat: under a snapshot held open, with a million waiting, and over a backfill of a million."""
 
 import asyncio
 import json
 import statistics
 import sys
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
 
 from tests.bench import ours
 from tests.bench.peers.process import WorkerProcess, running_worker
+from tests.bench.promises import Promise, at_most, exactly, told
+from worker.commands.status_reading import read_status
 from worker.contacts import Contacts
 from worker.database import Database
 from worker.schema import read_schema
+from worker.session import CHANNEL
+from worker.settings import Settings, read
 
 DRAIN_TIMEOUT_S = 600
 CLAIMS = 20
 CLAIM_SIZE = 100
+MOST_GROWTH = 1.1  # of the worker's memory over a backfill
+ASLEEP = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid = 1668443497 AND mode = 'ExclusiveLock')"
 
 
 async def under_snapshot(database_url: str, contacts: int = 100_000, tenth: int = 10_000) -> dict[str, float]:
@@ -42,9 +50,11 @@ async def pages_per_claimed_row(database_url: str, waiting: int) -> float:
     async with Database(database_url, size=1) as database:
         await database.fetch("VACUUM ANALYZE contacts")
         contacts = Contacts(database, (await read_schema(database)).lanes["brevo"], "email", ours.FIELDS)
-        for token in range(1, CLAIMS + 1):
+        first = await ours.register(database)
+        for token in range(first, first + CLAIMS):
             statement = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {contacts._claim}"
-            plan = json.loads(await database.value(statement, CLAIM_SIZE, token, contacts._cursor, []))[0]["Plan"]
+            arguments = (CLAIM_SIZE, token, contacts._cursor, [], 0, None, False)
+            plan = json.loads(await database.value(statement, *arguments))[0]["Plan"]
             if plan["Actual Rows"] != CLAIM_SIZE:
                 raise RuntimeError(f"a claim of {CLAIM_SIZE} came back with {plan['Actual Rows']}")
             pages = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
@@ -52,22 +62,67 @@ async def pages_per_claimed_row(database_url: str, waiting: int) -> float:
     return statistics.median(touched)
 
 
-async def memory_of_a_drain(database_url: str, contacts: int = 300_000) -> dict[str, float]:
-    """Resident memory of the worker in MB: when a tenth is done, and its peak at the end."""
-    await ours.fill_and_flip(database_url, contacts)
-    early = 0.0
-    connection = await asyncpg.connect(database_url)
+@dataclass(frozen=True, slots=True)
+class Backfill:
+    """notifications: of the one statement. Memory is the worker's, resident, in MB: with a tenth delivered, and at its peak."""
+
+    flipped_s: float
+    notifications: int
+    drained_s: float
+    early_mb: float
+    peak_mb: float
+    foretold_s: float  # by `crm-sync status`, with half of them delivered
+    ended_s: float  # after that
+
+    def promises(self) -> list[Promise]:
+        return [
+            told("the UPDATE", self.flipped_s, "s", 1),
+            exactly("notifications of it", self.notifications, 1),
+            told("from its COMMIT to the last one delivered", self.drained_s, "s", 1),
+            told("the worker's memory, a tenth delivered", self.early_mb, "MB"),
+            at_most("its peak, at the end", self.peak_mb, MOST_GROWTH * self.early_mb, "MB"),
+            told("half of them delivered, the end was", self.ended_s, "s", 1),
+            told("`crm-sync status` had said", self.foretold_s, "s", 1),
+        ]
+
+
+async def backfill(database_url: str, contacts: int = 1_000_000) -> Backfill:
+    """A million contacts, flipped in one statement while a worker sleeps."""
+    await ours.fill(database_url, contacts)
+    application = await asyncpg.connect(database_url)
+    await application.execute("VACUUM ANALYZE contacts", timeout=DRAIN_TIMEOUT_S)
+    rung: list[int] = []
+    listener = await asyncpg.connect(database_url)
+    await listener.add_listener(CHANNEL, lambda _, pid, *__: rung.append(pid))
     with ours.environment(DATABASE_URL=database_url):
         async with running_worker([*ours.NOOP, str(contacts)]) as worker:
-            await worker.says("first", 60)
+            while not await application.fetchval(ASLEEP):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+            started = time.monotonic()
+            await application.execute(ours.FLIP, timeout=DRAIN_TIMEOUT_S)
+            flipped = time.monotonic()
+            early_mb = half = foretold_s = 0.0
             async with asyncio.timeout(DRAIN_TIMEOUT_S):
-                while left := await connection.fetchval("SELECT count(*) FROM contacts WHERE brevo_due_at IS NOT NULL"):
-                    if not early and left < 0.9 * contacts:
-                        early = _resident_mb(worker, "VmRSS")
+                while left := await application.fetchval("SELECT count(*) FROM contacts WHERE brevo_due_at IS NOT NULL"):
+                    if not early_mb and left < 0.9 * contacts:
+                        early_mb = _resident_mb(worker, "VmRSS")
+                    if not half and left < 0.5 * contacts:
+                        half = time.monotonic()
+                        foretold_s = await _foretold_s()
                     await asyncio.sleep(0.2)
-            peak = _resident_mb(worker, "VmHWM")
-    await connection.close()
-    return {"early": early, "peak": peak}
+            ended = time.monotonic()
+            peak_mb = _resident_mb(worker, "VmHWM")
+    await listener.close()
+    notifications = rung.count(application.get_server_pid())
+    await application.close()
+    return Backfill(flipped - started, notifications, ended - flipped, early_mb, peak_mb, foretold_s, ended - half)
+
+
+async def _foretold_s() -> float:
+    [brevo] = [lane for lane in (await read_status(read(Settings))).lanes if lane.crm == "brevo"]
+    if brevo.ends_in_s is None:
+        raise RuntimeError("`crm-sync status` foretells nothing in the middle of a drain")
+    return brevo.ends_in_s
 
 
 async def statements_while_idle(database_url: str, log: Path, seconds: float = 30.0) -> int:

@@ -60,7 +60,7 @@ def main() -> None:
 
     @asynccontextmanager
     async def open_client(database: Database) -> AsyncIterator[tuple[Client, Pace]]:
-        yield client, Pace(database, "brevo", None)
+        yield client, Pace(database, "brevo")
 
     os.environ["BREVO_SYNC_SCHEDULER_BATCH_SIZE"] = str(BATCH)
     fields = {"FIRSTNAME": "first_name", "LASTNAME": "last_name", "SMS": "phone"}
