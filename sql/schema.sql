@@ -91,14 +91,15 @@ BEGIN
     END LOOP;
 
     -- The worker's own transitions never call the function. A claim sets claimed_by and keeps the due time, a finish clears it
-    -- and changes the due time, and neither changes when the contact was flipped. A stale row saved with all its columns does
-    -- not look like that.
+    -- and makes the due time later or none, and neither changes when the contact was flipped. A stale row saved with all its
+    -- columns does not look like that.
     EXECUTE format(
         'CREATE TRIGGER crm_sync_%1$s_update '
         'BEFORE UPDATE OF %1$s_sync_status, %1$s_processing_status, %1$s_processing_error, %2$I ON contacts '
         'FOR EACH ROW WHEN ('
         'NEW.%1$s_claimed_by IS NOT DISTINCT FROM OLD.%1$s_claimed_by '
         'OR (NEW.%1$s_claimed_by IS NULL) = (NEW.%1$s_due_at IS NOT DISTINCT FROM OLD.%1$s_due_at) '
+        'OR NEW.%1$s_due_at < OLD.%1$s_due_at '
         'OR NEW.%1$s_flipped_at IS DISTINCT FROM OLD.%1$s_flipped_at '
         'OR OLD.%1$s_due_at IS NULL) '
         'EXECUTE FUNCTION crm_sync.%1$s_flip()',
@@ -122,8 +123,34 @@ CREATE FUNCTION crm_sync.brevo_flip() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
 BEGIN
+    IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' AND (
+        coalesce(NEW.brevo_claimed_by, 0) OPERATOR(pg_catalog.<>) coalesce(OLD.brevo_claimed_by, 0)
+        OR coalesce(NEW.brevo_due_at, '-infinity') OPERATOR(pg_catalog.<>) coalesce(OLD.brevo_due_at, '-infinity')
+        OR coalesce(NEW.brevo_flipped_at, '-infinity') OPERATOR(pg_catalog.<>) coalesce(OLD.brevo_flipped_at, '-infinity')
+        OR coalesce(NEW.brevo_synced_at, '-infinity') OPERATOR(pg_catalog.<>) coalesce(OLD.brevo_synced_at, '-infinity')
+    ) THEN
+        -- No application writes these: an ORM saves a row as a whole that it read before they last changed.
+        NEW.brevo_claimed_by := OLD.brevo_claimed_by;
+        NEW.brevo_processing_status := OLD.brevo_processing_status;
+        NEW.brevo_processing_error := OLD.brevo_processing_error;
+        NEW.brevo_contact_id := OLD.brevo_contact_id;
+        NEW.brevo_attempts := OLD.brevo_attempts;
+        NEW.brevo_due_at := OLD.brevo_due_at;
+        NEW.brevo_synced_at := OLD.brevo_synced_at;
+        NEW.brevo_flipped_at := OLD.brevo_flipped_at;
+        -- The worker's words in it, and the first word of every row, are nobody's: they would take back a flip made since.
+        IF NEW.brevo_sync_status OPERATOR(pg_catalog.<>) OLD.brevo_sync_status
+            AND NEW.brevo_sync_status::pg_catalog.text OPERATOR(pg_catalog.=) ANY (
+                '{New, Processing, Complete, Error}'::pg_catalog.text[]
+            )
+        THEN
+            NEW.brevo_sync_status := OLD.brevo_sync_status;
+            RETURN NEW;
+        END IF;
+    END IF;
+
     IF OLD.brevo_claimed_by IS NOT NULL THEN
-        -- In flight: the word of the application is taken, the worker's columns stay. A stale row saved by an ORM harms nothing.
+        -- In flight: the word of the application is taken, the worker's columns stay.
         NEW.brevo_claimed_by := OLD.brevo_claimed_by;
         NEW.brevo_processing_status := OLD.brevo_processing_status;
         NEW.brevo_processing_error := OLD.brevo_processing_error;
@@ -138,7 +165,7 @@ BEGIN
         RETURN NEW;
     END IF;
 
-    -- A copied row, or a stale one saved after its flight, brings no claim along: nobody would ever finish it.
+    -- A copied row brings no claim along: nobody would ever finish it.
     IF NEW.brevo_claimed_by IS NOT NULL THEN
         NEW.brevo_claimed_by := NULL;
         NEW.brevo_processing_status := NULL;
@@ -206,8 +233,34 @@ RETURNS trigger
 LANGUAGE plpgsql
 AS $function$
 BEGIN
+    IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' AND (
+        coalesce(NEW.%1$s_claimed_by, 0) OPERATOR(pg_catalog.<>) coalesce(OLD.%1$s_claimed_by, 0)
+        OR coalesce(NEW.%1$s_due_at, '-infinity') OPERATOR(pg_catalog.<>) coalesce(OLD.%1$s_due_at, '-infinity')
+        OR coalesce(NEW.%1$s_flipped_at, '-infinity') OPERATOR(pg_catalog.<>) coalesce(OLD.%1$s_flipped_at, '-infinity')
+        OR coalesce(NEW.%1$s_synced_at, '-infinity') OPERATOR(pg_catalog.<>) coalesce(OLD.%1$s_synced_at, '-infinity')
+    ) THEN
+        -- No application writes these: an ORM saves a row as a whole that it read before they last changed.
+        NEW.%1$s_claimed_by := OLD.%1$s_claimed_by;
+        NEW.%1$s_processing_status := OLD.%1$s_processing_status;
+        NEW.%1$s_processing_error := OLD.%1$s_processing_error;
+        NEW.%3$I := OLD.%3$I;
+        NEW.%1$s_attempts := OLD.%1$s_attempts;
+        NEW.%1$s_due_at := OLD.%1$s_due_at;
+        NEW.%1$s_synced_at := OLD.%1$s_synced_at;
+        NEW.%1$s_flipped_at := OLD.%1$s_flipped_at;
+        -- The worker's words in it, and the first word of every row, are nobody's: they would take back a flip made since.
+        IF NEW.%1$s_sync_status OPERATOR(pg_catalog.<>) OLD.%1$s_sync_status
+            AND NEW.%1$s_sync_status::pg_catalog.text OPERATOR(pg_catalog.=) ANY (
+                '{New, Processing, Complete, Error}'::pg_catalog.text[]
+            )
+        THEN
+            NEW.%1$s_sync_status := OLD.%1$s_sync_status;
+            RETURN NEW;
+        END IF;
+    END IF;
+
     IF OLD.%1$s_claimed_by IS NOT NULL THEN
-        -- In flight: the word of the application is taken, the worker's columns stay. A stale row saved by an ORM harms nothing.
+        -- In flight: the word of the application is taken, the worker's columns stay.
         NEW.%1$s_claimed_by := OLD.%1$s_claimed_by;
         NEW.%1$s_processing_status := OLD.%1$s_processing_status;
         NEW.%1$s_processing_error := OLD.%1$s_processing_error;
@@ -222,7 +275,7 @@ BEGIN
         RETURN NEW;
     END IF;
 
-    -- A copied row, or a stale one saved after its flight, brings no claim along: nobody would ever finish it.
+    -- A copied row brings no claim along: nobody would ever finish it.
     IF NEW.%1$s_claimed_by IS NOT NULL THEN
         NEW.%1$s_claimed_by := NULL;
         NEW.%1$s_processing_status := NULL;
@@ -278,8 +331,34 @@ CREATE FUNCTION crm_sync.hubspot_flip() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
 BEGIN
+    IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' AND (
+        coalesce(NEW.hubspot_claimed_by, 0) OPERATOR(pg_catalog.<>) coalesce(OLD.hubspot_claimed_by, 0)
+        OR coalesce(NEW.hubspot_due_at, '-infinity') OPERATOR(pg_catalog.<>) coalesce(OLD.hubspot_due_at, '-infinity')
+        OR coalesce(NEW.hubspot_flipped_at, '-infinity') OPERATOR(pg_catalog.<>) coalesce(OLD.hubspot_flipped_at, '-infinity')
+        OR coalesce(NEW.hubspot_synced_at, '-infinity') OPERATOR(pg_catalog.<>) coalesce(OLD.hubspot_synced_at, '-infinity')
+    ) THEN
+        -- No application writes these: an ORM saves a row as a whole that it read before they last changed.
+        NEW.hubspot_claimed_by := OLD.hubspot_claimed_by;
+        NEW.hubspot_processing_status := OLD.hubspot_processing_status;
+        NEW.hubspot_processing_error := OLD.hubspot_processing_error;
+        NEW.hubspot_contact_id := OLD.hubspot_contact_id;
+        NEW.hubspot_attempts := OLD.hubspot_attempts;
+        NEW.hubspot_due_at := OLD.hubspot_due_at;
+        NEW.hubspot_synced_at := OLD.hubspot_synced_at;
+        NEW.hubspot_flipped_at := OLD.hubspot_flipped_at;
+        -- The worker's words in it, and the first word of every row, are nobody's: they would take back a flip made since.
+        IF NEW.hubspot_sync_status OPERATOR(pg_catalog.<>) OLD.hubspot_sync_status
+            AND NEW.hubspot_sync_status::pg_catalog.text OPERATOR(pg_catalog.=) ANY (
+                '{New, Processing, Complete, Error}'::pg_catalog.text[]
+            )
+        THEN
+            NEW.hubspot_sync_status := OLD.hubspot_sync_status;
+            RETURN NEW;
+        END IF;
+    END IF;
+
     IF OLD.hubspot_claimed_by IS NOT NULL THEN
-        -- In flight: the word of the application is taken, the worker's columns stay. A stale row saved by an ORM harms nothing.
+        -- In flight: the word of the application is taken, the worker's columns stay.
         NEW.hubspot_claimed_by := OLD.hubspot_claimed_by;
         NEW.hubspot_processing_status := OLD.hubspot_processing_status;
         NEW.hubspot_processing_error := OLD.hubspot_processing_error;
@@ -294,7 +373,7 @@ BEGIN
         RETURN NEW;
     END IF;
 
-    -- A copied row, or a stale one saved after its flight, brings no claim along: nobody would ever finish it.
+    -- A copied row brings no claim along: nobody would ever finish it.
     IF NEW.hubspot_claimed_by IS NOT NULL THEN
         NEW.hubspot_claimed_by := NULL;
         NEW.hubspot_processing_status := NULL;
@@ -340,8 +419,34 @@ CREATE FUNCTION crm_sync.mautic_flip() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
 BEGIN
+    IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' AND (
+        coalesce(NEW.mautic_claimed_by, 0) OPERATOR(pg_catalog.<>) coalesce(OLD.mautic_claimed_by, 0)
+        OR coalesce(NEW.mautic_due_at, '-infinity') OPERATOR(pg_catalog.<>) coalesce(OLD.mautic_due_at, '-infinity')
+        OR coalesce(NEW.mautic_flipped_at, '-infinity') OPERATOR(pg_catalog.<>) coalesce(OLD.mautic_flipped_at, '-infinity')
+        OR coalesce(NEW.mautic_synced_at, '-infinity') OPERATOR(pg_catalog.<>) coalesce(OLD.mautic_synced_at, '-infinity')
+    ) THEN
+        -- No application writes these: an ORM saves a row as a whole that it read before they last changed.
+        NEW.mautic_claimed_by := OLD.mautic_claimed_by;
+        NEW.mautic_processing_status := OLD.mautic_processing_status;
+        NEW.mautic_processing_error := OLD.mautic_processing_error;
+        NEW.mautic_contact_id := OLD.mautic_contact_id;
+        NEW.mautic_attempts := OLD.mautic_attempts;
+        NEW.mautic_due_at := OLD.mautic_due_at;
+        NEW.mautic_synced_at := OLD.mautic_synced_at;
+        NEW.mautic_flipped_at := OLD.mautic_flipped_at;
+        -- The worker's words in it, and the first word of every row, are nobody's: they would take back a flip made since.
+        IF NEW.mautic_sync_status OPERATOR(pg_catalog.<>) OLD.mautic_sync_status
+            AND NEW.mautic_sync_status::pg_catalog.text OPERATOR(pg_catalog.=) ANY (
+                '{New, Processing, Complete, Error}'::pg_catalog.text[]
+            )
+        THEN
+            NEW.mautic_sync_status := OLD.mautic_sync_status;
+            RETURN NEW;
+        END IF;
+    END IF;
+
     IF OLD.mautic_claimed_by IS NOT NULL THEN
-        -- In flight: the word of the application is taken, the worker's columns stay. A stale row saved by an ORM harms nothing.
+        -- In flight: the word of the application is taken, the worker's columns stay.
         NEW.mautic_claimed_by := OLD.mautic_claimed_by;
         NEW.mautic_processing_status := OLD.mautic_processing_status;
         NEW.mautic_processing_error := OLD.mautic_processing_error;
@@ -356,7 +461,7 @@ BEGIN
         RETURN NEW;
     END IF;
 
-    -- A copied row, or a stale one saved after its flight, brings no claim along: nobody would ever finish it.
+    -- A copied row brings no claim along: nobody would ever finish it.
     IF NEW.mautic_claimed_by IS NOT NULL THEN
         NEW.mautic_claimed_by := NULL;
         NEW.mautic_processing_status := NULL;
@@ -402,8 +507,34 @@ CREATE FUNCTION crm_sync.n8n_flip() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
 BEGIN
+    IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' AND (
+        coalesce(NEW.n8n_claimed_by, 0) OPERATOR(pg_catalog.<>) coalesce(OLD.n8n_claimed_by, 0)
+        OR coalesce(NEW.n8n_due_at, '-infinity') OPERATOR(pg_catalog.<>) coalesce(OLD.n8n_due_at, '-infinity')
+        OR coalesce(NEW.n8n_flipped_at, '-infinity') OPERATOR(pg_catalog.<>) coalesce(OLD.n8n_flipped_at, '-infinity')
+        OR coalesce(NEW.n8n_synced_at, '-infinity') OPERATOR(pg_catalog.<>) coalesce(OLD.n8n_synced_at, '-infinity')
+    ) THEN
+        -- No application writes these: an ORM saves a row as a whole that it read before they last changed.
+        NEW.n8n_claimed_by := OLD.n8n_claimed_by;
+        NEW.n8n_processing_status := OLD.n8n_processing_status;
+        NEW.n8n_processing_error := OLD.n8n_processing_error;
+        NEW.n8n_workflow_id := OLD.n8n_workflow_id;
+        NEW.n8n_attempts := OLD.n8n_attempts;
+        NEW.n8n_due_at := OLD.n8n_due_at;
+        NEW.n8n_synced_at := OLD.n8n_synced_at;
+        NEW.n8n_flipped_at := OLD.n8n_flipped_at;
+        -- The worker's words in it, and the first word of every row, are nobody's: they would take back a flip made since.
+        IF NEW.n8n_sync_status OPERATOR(pg_catalog.<>) OLD.n8n_sync_status
+            AND NEW.n8n_sync_status::pg_catalog.text OPERATOR(pg_catalog.=) ANY (
+                '{New, Processing, Complete, Error}'::pg_catalog.text[]
+            )
+        THEN
+            NEW.n8n_sync_status := OLD.n8n_sync_status;
+            RETURN NEW;
+        END IF;
+    END IF;
+
     IF OLD.n8n_claimed_by IS NOT NULL THEN
-        -- In flight: the word of the application is taken, the worker's columns stay. A stale row saved by an ORM harms nothing.
+        -- In flight: the word of the application is taken, the worker's columns stay.
         NEW.n8n_claimed_by := OLD.n8n_claimed_by;
         NEW.n8n_processing_status := OLD.n8n_processing_status;
         NEW.n8n_processing_error := OLD.n8n_processing_error;
@@ -418,7 +549,7 @@ BEGIN
         RETURN NEW;
     END IF;
 
-    -- A copied row, or a stale one saved after its flight, brings no claim along: nobody would ever finish it.
+    -- A copied row brings no claim along: nobody would ever finish it.
     IF NEW.n8n_claimed_by IS NOT NULL THEN
         NEW.n8n_claimed_by := NULL;
         NEW.n8n_processing_status := NULL;
@@ -657,19 +788,19 @@ CREATE INDEX idx_contacts_next_retry_at ON public.contacts USING btree (next_ret
 
 CREATE TRIGGER crm_sync_brevo_insert BEFORE INSERT ON public.contacts FOR EACH ROW WHEN (((new.brevo_sync_status = 'Queued'::public.crm_sync_status) OR (new.brevo_claimed_by IS NOT NULL) OR (new.brevo_due_at IS NOT NULL))) EXECUTE FUNCTION crm_sync.brevo_flip();
 
-CREATE TRIGGER crm_sync_brevo_update BEFORE UPDATE OF brevo_sync_status, brevo_processing_status, brevo_processing_error, brevo_contact_id ON public.contacts FOR EACH ROW WHEN (((NOT (new.brevo_claimed_by IS DISTINCT FROM old.brevo_claimed_by)) OR ((new.brevo_claimed_by IS NULL) = (NOT (new.brevo_due_at IS DISTINCT FROM old.brevo_due_at))) OR (new.brevo_flipped_at IS DISTINCT FROM old.brevo_flipped_at) OR (old.brevo_due_at IS NULL))) EXECUTE FUNCTION crm_sync.brevo_flip();
+CREATE TRIGGER crm_sync_brevo_update BEFORE UPDATE OF brevo_sync_status, brevo_processing_status, brevo_processing_error, brevo_contact_id ON public.contacts FOR EACH ROW WHEN (((NOT (new.brevo_claimed_by IS DISTINCT FROM old.brevo_claimed_by)) OR ((new.brevo_claimed_by IS NULL) = (NOT (new.brevo_due_at IS DISTINCT FROM old.brevo_due_at))) OR (new.brevo_due_at < old.brevo_due_at) OR (new.brevo_flipped_at IS DISTINCT FROM old.brevo_flipped_at) OR (old.brevo_due_at IS NULL))) EXECUTE FUNCTION crm_sync.brevo_flip();
 
 CREATE TRIGGER crm_sync_hubspot_insert BEFORE INSERT ON public.contacts FOR EACH ROW WHEN (((new.hubspot_sync_status = 'Queued'::public.hubspot_sync_status) OR (new.hubspot_claimed_by IS NOT NULL) OR (new.hubspot_due_at IS NOT NULL))) EXECUTE FUNCTION crm_sync.hubspot_flip();
 
-CREATE TRIGGER crm_sync_hubspot_update BEFORE UPDATE OF hubspot_sync_status, hubspot_processing_status, hubspot_processing_error, hubspot_contact_id ON public.contacts FOR EACH ROW WHEN (((NOT (new.hubspot_claimed_by IS DISTINCT FROM old.hubspot_claimed_by)) OR ((new.hubspot_claimed_by IS NULL) = (NOT (new.hubspot_due_at IS DISTINCT FROM old.hubspot_due_at))) OR (new.hubspot_flipped_at IS DISTINCT FROM old.hubspot_flipped_at) OR (old.hubspot_due_at IS NULL))) EXECUTE FUNCTION crm_sync.hubspot_flip();
+CREATE TRIGGER crm_sync_hubspot_update BEFORE UPDATE OF hubspot_sync_status, hubspot_processing_status, hubspot_processing_error, hubspot_contact_id ON public.contacts FOR EACH ROW WHEN (((NOT (new.hubspot_claimed_by IS DISTINCT FROM old.hubspot_claimed_by)) OR ((new.hubspot_claimed_by IS NULL) = (NOT (new.hubspot_due_at IS DISTINCT FROM old.hubspot_due_at))) OR (new.hubspot_due_at < old.hubspot_due_at) OR (new.hubspot_flipped_at IS DISTINCT FROM old.hubspot_flipped_at) OR (old.hubspot_due_at IS NULL))) EXECUTE FUNCTION crm_sync.hubspot_flip();
 
 CREATE TRIGGER crm_sync_mautic_insert BEFORE INSERT ON public.contacts FOR EACH ROW WHEN (((new.mautic_sync_status = 'Queued'::public.crm_sync_status) OR (new.mautic_claimed_by IS NOT NULL) OR (new.mautic_due_at IS NOT NULL))) EXECUTE FUNCTION crm_sync.mautic_flip();
 
-CREATE TRIGGER crm_sync_mautic_update BEFORE UPDATE OF mautic_sync_status, mautic_processing_status, mautic_processing_error, mautic_contact_id ON public.contacts FOR EACH ROW WHEN (((NOT (new.mautic_claimed_by IS DISTINCT FROM old.mautic_claimed_by)) OR ((new.mautic_claimed_by IS NULL) = (NOT (new.mautic_due_at IS DISTINCT FROM old.mautic_due_at))) OR (new.mautic_flipped_at IS DISTINCT FROM old.mautic_flipped_at) OR (old.mautic_due_at IS NULL))) EXECUTE FUNCTION crm_sync.mautic_flip();
+CREATE TRIGGER crm_sync_mautic_update BEFORE UPDATE OF mautic_sync_status, mautic_processing_status, mautic_processing_error, mautic_contact_id ON public.contacts FOR EACH ROW WHEN (((NOT (new.mautic_claimed_by IS DISTINCT FROM old.mautic_claimed_by)) OR ((new.mautic_claimed_by IS NULL) = (NOT (new.mautic_due_at IS DISTINCT FROM old.mautic_due_at))) OR (new.mautic_due_at < old.mautic_due_at) OR (new.mautic_flipped_at IS DISTINCT FROM old.mautic_flipped_at) OR (old.mautic_due_at IS NULL))) EXECUTE FUNCTION crm_sync.mautic_flip();
 
 CREATE TRIGGER crm_sync_n8n_insert BEFORE INSERT ON public.contacts FOR EACH ROW WHEN (((new.n8n_sync_status = 'Queued'::public.crm_sync_status) OR (new.n8n_claimed_by IS NOT NULL) OR (new.n8n_due_at IS NOT NULL))) EXECUTE FUNCTION crm_sync.n8n_flip();
 
-CREATE TRIGGER crm_sync_n8n_update BEFORE UPDATE OF n8n_sync_status, n8n_processing_status, n8n_processing_error, n8n_workflow_id ON public.contacts FOR EACH ROW WHEN (((NOT (new.n8n_claimed_by IS DISTINCT FROM old.n8n_claimed_by)) OR ((new.n8n_claimed_by IS NULL) = (NOT (new.n8n_due_at IS DISTINCT FROM old.n8n_due_at))) OR (new.n8n_flipped_at IS DISTINCT FROM old.n8n_flipped_at) OR (old.n8n_due_at IS NULL))) EXECUTE FUNCTION crm_sync.n8n_flip();
+CREATE TRIGGER crm_sync_n8n_update BEFORE UPDATE OF n8n_sync_status, n8n_processing_status, n8n_processing_error, n8n_workflow_id ON public.contacts FOR EACH ROW WHEN (((NOT (new.n8n_claimed_by IS DISTINCT FROM old.n8n_claimed_by)) OR ((new.n8n_claimed_by IS NULL) = (NOT (new.n8n_due_at IS DISTINCT FROM old.n8n_due_at))) OR (new.n8n_due_at < old.n8n_due_at) OR (new.n8n_flipped_at IS DISTINCT FROM old.n8n_flipped_at) OR (old.n8n_due_at IS NULL))) EXECUTE FUNCTION crm_sync.n8n_flip();
 
 ALTER TABLE ONLY crm_sync.budgets
     ADD CONSTRAINT budgets_crm_fkey FOREIGN KEY (crm) REFERENCES crm_sync.lanes(crm) ON DELETE CASCADE;

@@ -52,8 +52,34 @@ RETURNS trigger
 LANGUAGE plpgsql
 AS $function$
 BEGIN
+    IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' AND (
+        coalesce(NEW.%1$s_claimed_by, 0) OPERATOR(pg_catalog.<>) coalesce(OLD.%1$s_claimed_by, 0)
+        OR coalesce(NEW.%1$s_due_at, '-infinity') OPERATOR(pg_catalog.<>) coalesce(OLD.%1$s_due_at, '-infinity')
+        OR coalesce(NEW.%1$s_flipped_at, '-infinity') OPERATOR(pg_catalog.<>) coalesce(OLD.%1$s_flipped_at, '-infinity')
+        OR coalesce(NEW.%1$s_synced_at, '-infinity') OPERATOR(pg_catalog.<>) coalesce(OLD.%1$s_synced_at, '-infinity')
+    ) THEN
+        -- No application writes these: an ORM saves a row as a whole that it read before they last changed.
+        NEW.%1$s_claimed_by := OLD.%1$s_claimed_by;
+        NEW.%1$s_processing_status := OLD.%1$s_processing_status;
+        NEW.%1$s_processing_error := OLD.%1$s_processing_error;
+        NEW.%3$I := OLD.%3$I;
+        NEW.%1$s_attempts := OLD.%1$s_attempts;
+        NEW.%1$s_due_at := OLD.%1$s_due_at;
+        NEW.%1$s_synced_at := OLD.%1$s_synced_at;
+        NEW.%1$s_flipped_at := OLD.%1$s_flipped_at;
+        -- The worker's words in it, and the first word of every row, are nobody's: they would take back a flip made since.
+        IF NEW.%1$s_sync_status OPERATOR(pg_catalog.<>) OLD.%1$s_sync_status
+            AND NEW.%1$s_sync_status::pg_catalog.text OPERATOR(pg_catalog.=) ANY (
+                '{New, Processing, Complete, Error}'::pg_catalog.text[]
+            )
+        THEN
+            NEW.%1$s_sync_status := OLD.%1$s_sync_status;
+            RETURN NEW;
+        END IF;
+    END IF;
+
     IF OLD.%1$s_claimed_by IS NOT NULL THEN
-        -- In flight: the word of the application is taken, the worker's columns stay. A stale row saved by an ORM harms nothing.
+        -- In flight: the word of the application is taken, the worker's columns stay.
         NEW.%1$s_claimed_by := OLD.%1$s_claimed_by;
         NEW.%1$s_processing_status := OLD.%1$s_processing_status;
         NEW.%1$s_processing_error := OLD.%1$s_processing_error;
@@ -68,7 +94,7 @@ BEGIN
         RETURN NEW;
     END IF;
 
-    -- A copied row, or a stale one saved after its flight, brings no claim along: nobody would ever finish it.
+    -- A copied row brings no claim along: nobody would ever finish it.
     IF NEW.%1$s_claimed_by IS NOT NULL THEN
         NEW.%1$s_claimed_by := NULL;
         NEW.%1$s_processing_status := NULL;
@@ -176,14 +202,15 @@ BEGIN
     END LOOP;
 
     -- The worker's own transitions never call the function. A claim sets claimed_by and keeps the due time, a finish clears it
-    -- and changes the due time, and neither changes when the contact was flipped. A stale row saved with all its columns does
-    -- not look like that.
+    -- and makes the due time later or none, and neither changes when the contact was flipped. A stale row saved with all its
+    -- columns does not look like that.
     EXECUTE format(
         'CREATE TRIGGER crm_sync_%1$s_update '
         'BEFORE UPDATE OF %1$s_sync_status, %1$s_processing_status, %1$s_processing_error, %2$I ON contacts '
         'FOR EACH ROW WHEN ('
         'NEW.%1$s_claimed_by IS NOT DISTINCT FROM OLD.%1$s_claimed_by '
         'OR (NEW.%1$s_claimed_by IS NULL) = (NEW.%1$s_due_at IS NOT DISTINCT FROM OLD.%1$s_due_at) '
+        'OR NEW.%1$s_due_at < OLD.%1$s_due_at '
         'OR NEW.%1$s_flipped_at IS DISTINCT FROM OLD.%1$s_flipped_at '
         'OR OLD.%1$s_due_at IS NULL) '
         'EXECUTE FUNCTION crm_sync.%1$s_flip()',

@@ -57,6 +57,7 @@ held AS (
         SELECT
             ctid,
             :attempts AS attempts,
+            :due_at AS due_at,
             :processing_error AS old_error,
             CASE :sync_status
                 WHEN 'Processing' THEN 'in flight'
@@ -81,7 +82,8 @@ finished AS (
         t.processing,
         CASE t.attempts WHEN 'kept' THEN h.attempts WHEN 'given back' THEN h.attempts - 1 ELSE 0 END AS attempts,
         CASE t.error WHEN 'new' THEN h.error WHEN 'old' THEN h.old_error END AS error,
-        CASE WHEN t.due THEN clock_timestamp() + h.delay END AS due_at
+        -- Later than it was, should the clock have been set back: by this the trigger knows a finish from a stale row.
+        CASE WHEN t.due THEN GREATEST(clock_timestamp() + h.delay, h.due_at + interval '1 microsecond') END AS due_at
     FROM held AS h
     JOIN transition AS t ON h.kind = t.kind AND h.found = t.found
 )

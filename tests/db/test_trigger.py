@@ -167,9 +167,75 @@ async def test_a_stale_claim_saved_in_flight_or_after_it_is_nobodys(app, worker)
     assert (row["claimed_by"], row["due_at"]) == (claimed.token, in_flight["due_at"])
     await worker.finish(claimed, Kind.DELIVERED)
     await worker.finish((await worker.claim())[0], Kind.DELIVERED)
+    finished = await read(app, contact)
     await write(app, contact, **in_flight)
+    assert await read(app, contact) == finished
+
+
+@pytest.mark.parametrize("column", ["due_at", "flipped_at"])
+@pytest.mark.parametrize("word", ["New", "Complete", "Error", "Processing"])
+async def test_a_row_read_before_a_flip_and_saved_after_it_does_not_take_it_back(app, worker, word, column):
+    """One of the two is enough to tell that it is an old one."""
+    contact = await insert(app, word)
+    await write(app, contact, sync_status="Queued")
+    in_line = await read(app, contact)
+    await write(app, contact, **{"sync_status": word, column: None})
+    assert await read(app, contact) == in_line
+    (claimed,) = await worker.claim()
+    in_flight = await read(app, contact)
+    if column == "flipped_at":
+        await write(app, contact, sync_status=word, flipped_at=None)
+        assert await read(app, contact) == in_flight
+    assert await worker.finish(claimed, Kind.DELIVERED)
+
+
+@pytest.mark.parametrize("word", ["Skipped", "Selected"])
+async def test_what_a_person_says_of_a_contact_is_taken_from_an_old_row_too(app, worker, word):
+    contact = await insert(app, word)
+    stale = await read(app, contact)
+    await write(app, contact, sync_status="Queued")
+    await write(app, contact, **stale)
     row = await read(app, contact)
-    assert (row["sync_status"], row["processing_status"], row["claimed_by"]) == ("Queued", "Queued", None)
+    assert (row["sync_status"], row["due_at"]) == (word, None)
+    assert await worker.claim() == []
+
+
+@pytest.mark.parametrize("kind", [Kind.DELIVERED, Kind.REJECTED, Kind.RETRY])
+async def test_a_row_read_before_a_finish_and_saved_after_it_keeps_what_came_of_it(app, worker, kind):
+    """Without its id in the CRM a contact with a new address would be made there once more."""
+    contact = await insert(app, "Queued")
+    (claimed,) = await worker.claim()
+    stale = await read(app, contact)
+    await worker.finish(claimed, kind, error=None if kind is Kind.DELIVERED else "A: b", remote_id="7", delay_s=60)
+    finished = await read(app, contact)
+    await write(app, contact, **stale)
+    assert await read(app, contact) == finished
+    await write(app, contact, **{**stale, "sync_status": "Queued"})
+    row = await read(app, contact)
+    assert (row["sync_status"], row["processing_status"], row["contact_id"]) == ("Queued", "Queued", "7")
+
+
+async def test_a_row_read_in_line_and_saved_in_a_later_flight_does_not_end_it(app, worker):
+    """It looks like a finish, but for its due time, which is older than the row's."""
+    contact = await insert(app, "Queued")
+    stale = await read(app, contact)
+    await worker.finish((await worker.claim())[0], Kind.DEFERRED)
+    (claimed,) = await worker.claim()
+    await write(app, contact, **stale)
+    assert await worker.claim() == []
+    assert await worker.finish(claimed, Kind.DELIVERED)
+
+
+async def test_a_finish_is_one_although_the_clock_was_set_back(app, worker):
+    contact = await insert(app, "Queued")
+    (claimed,) = await worker.claim()
+    await app.execute("SET session_replication_role = replica")
+    later = datetime.now(UTC) + timedelta(minutes=1)
+    await write(app, contact, due_at=later)
+    await worker.finish(claimed, Kind.DEFERRED)
+    row = await read(app, contact)
+    assert row["claimed_by"] is None
+    assert row["due_at"] > later
 
 
 async def test_a_flip_in_flight_is_taken_as_written(app, worker):

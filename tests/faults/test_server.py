@@ -266,8 +266,9 @@ async def test_a_column_of_ours_dropped_under_way_ends_it_with_its_name(url, crm
         task = asyncio.create_task(daemon.run())
         await until_asleep(app)
         await insert(app)
-        await app.execute("ALTER TABLE contacts DROP COLUMN brevo_synced_at CASCADE")
-        await app.execute("UPDATE contacts SET brevo_sync_status = 'Queued'")
+        # Together: without the column the trigger refuses every flip.
+        flip = "UPDATE contacts SET brevo_sync_status = 'Queued'"
+        await app.execute(f"{flip}; ALTER TABLE contacts DROP COLUMN brevo_synced_at CASCADE")
         with pytest.raises(ConfigurationError, match="brevo_synced_at"):
             await asyncio.wait_for(task, TIMEOUT_S)
 

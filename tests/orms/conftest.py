@@ -1,0 +1,18 @@
+"""A worker whose CRM the test scripts, beside an application with an ORM."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.daemon.harness import ScriptedCrm, running
+
+
+@pytest.fixture
+async def crm(url: str) -> AsyncIterator[ScriptedCrm]:
+    """What a running worker delivers to."""
+    crm = ScriptedCrm()
+    async with running(url, crm):
+        try:
+            yield crm
+        finally:
+            crm.gate.set()  # the worker drains, so what is in flight has to land
