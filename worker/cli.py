@@ -11,7 +11,10 @@ from worker.errors import ConfigurationError, CrmSyncError
 EXIT_FAILED = 1
 EXIT_CONFIGURATION = 78  # EX_CONFIG of sysexits.h: systemd is told not to restart on it
 
-COMMANDS = ("run", "migrate", "status", "pause", "resume", "check", "errors", "grants", "n8n-workflow", "systemd", "demo")
+COMMANDS = (
+    *("run", "migrate", "status", "pause", "resume", "watch", "unwatch"),
+    *("check", "errors", "grants", "n8n-workflow", "systemd", "demo"),
+)
 
 
 class _Commands(click.Group):

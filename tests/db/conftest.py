@@ -1,8 +1,11 @@
 from collections.abc import AsyncIterator
+from typing import Any
 
+import asyncpg
 import pytest
 
-from tests.db.steps import Worker, open_worker
+from tests.db.steps import Worker, insert, open_worker, watch
+from worker.core.outcome import Kind
 
 
 @pytest.fixture
@@ -15,3 +18,13 @@ async def worker(url: str) -> AsyncIterator[Worker]:
 async def other_worker(url: str) -> AsyncIterator[Worker]:
     async with open_worker(url, 2) as worker:
         yield worker
+
+
+@pytest.fixture
+async def complete(app: asyncpg.Connection, worker: Worker) -> Any:
+    """A contact that is in Brevo, and whose email and first name are watched."""
+    await watch(app, "email", "first_name")
+    contact = await insert(app, "Queued")
+    (claimed,) = await worker.claim()
+    await worker.finish(claimed, Kind.DELIVERED, remote_id="7")
+    return contact

@@ -80,3 +80,12 @@ async def orphan(app: asyncpg.Connection, attempts: int = 1, crm: str = "brevo")
         attempts,
     )
     return worker
+
+
+async def watch(app: asyncpg.Connection, *columns: str, crm: str = "brevo") -> None:
+    await app.execute("SELECT crm_sync.watch($1, $2)", crm, columns)
+
+
+async def first_names(worker: Worker) -> list[str]:
+    """What the next claim would send."""
+    return [contact.fields["FIRSTNAME"] for contact in await worker.claim()]

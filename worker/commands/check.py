@@ -13,6 +13,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from worker import migrations
+from worker.commands.watches import read_watches
 from worker.crm.account import Account
 from worker.crm.registry import known
 from worker.database import Database
@@ -74,6 +75,7 @@ async def findings() -> AsyncIterator[Finding]:
             ("database", partial(_writable, database)),
             ("migrations", partial(_migrated, settings)),
             ("schema and triggers", partial(_schema, database)),
+            ("watched columns", partial(_watched, database)),
             ("notifications", partial(_ear, settings, database)),
         ]
         for subject, step in steps:
@@ -119,6 +121,17 @@ async def _migrated(settings: Settings) -> str:
 async def _schema(database: Database) -> str:
     schema = await read_schema(database)
     return f"columns and triggers in place for {', '.join(schema.lanes)}"
+
+
+async def _watched(database: Database) -> str:
+    watches = (await read_watches(database, await read_schema(database))).values()
+    for watch in watches:
+        if not watch.enabled:
+            raise ConfigurationError(
+                f"the trigger {watch.trigger} is disabled, so changes of {', '.join(watch.columns)} are not sent to {watch.crm}: "
+                f"run `ALTER TABLE contacts ENABLE TRIGGER {watch.trigger}` or `crm-sync unwatch {watch.crm}`"
+            )
+    return "; ".join(f"{watch.crm}: {', '.join(watch.columns)}" for watch in watches) or "none: what is flipped is sent"
 
 
 async def _ear(settings: Settings, database: Database) -> str:

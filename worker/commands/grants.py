@@ -63,7 +63,9 @@ async def _read(settings: Settings, role: str, *, application: bool) -> tuple[li
         if application:
             statements = _for_application(schema, places, role)
         else:
-            statements = _for_worker(schema, places, role, await _mapped(database, schema, settings, places["namespace"]))
+            statements = _for_worker(
+                schema, places, role, await _mapped(database, schema, settings, places["namespace"], schema.lanes)
+            )
     notes = []
     if not places["role_exists"]:
         notes.append(f"There is no role {role} yet: CREATE ROLE {quote(role)} LOGIN;")
@@ -123,11 +125,21 @@ def _for_application(schema: Schema, places: Mapping[str, Any], role: str) -> li
     ]
 
 
-async def _mapped(database: Database, schema: Schema, settings: Settings, namespace: str) -> list[Mapping[str, Any]]:
-    """What the expressions of the mapping read. Raises ConfigurationError naming a wrong one."""
+async def columns_read(database: Database, schema: Schema, settings: Settings, crm: str) -> list[str]:
+    """Those of the contacts table that the mapping of one CRM reads, in the order of the table. Raises ConfigurationError."""
+    places = (await database.fetch(query("find_places"), ""))[0]
+    rows = await _mapped(database, schema, settings, places["namespace"], [crm])
+    names = {row["attribute"] for row in rows if (row["namespace"], row["relation"]) == (places["namespace"], "contacts")}
+    return [name for name in schema.columns if name in names]
+
+
+async def _mapped(
+    database: Database, schema: Schema, settings: Settings, namespace: str, crms: Iterable[str]
+) -> list[Mapping[str, Any]]:
+    """What the expressions of the mapping of these CRMs read. Raises ConfigurationError naming a wrong one."""
     sections = read_file(settings.mapping_file)
     expressions: list[str] = []
-    for crm in schema.lanes:
+    for crm in crms:
         mapping = await prepare_for(database, crm, sections, _default_fields(crm), schema.columns)
         expressions += [mapping.email, *mapping.fields.values()]
     columns = ", ".join(f"{expression} AS c{number}" for number, expression in enumerate(expressions))

@@ -1,0 +1,14 @@
+-- Which columns of the contacts table are watched for which CRM, and whether that trigger fires for an ordinary session.
+SELECT
+    l.crm,
+    ARRAY(
+        SELECT a.attname::text
+        FROM unnest(t.tgattr::smallint[]) WITH ORDINALITY AS watched (attnum, place)
+        JOIN pg_attribute AS a ON a.attrelid = t.tgrelid AND a.attnum = watched.attnum
+        ORDER BY watched.place
+    ) AS columns,
+    t.tgname AS trigger,
+    t.tgenabled IN ('O', 'A') AS enabled
+FROM crm_sync.lanes AS l
+JOIN pg_trigger AS t ON t.tgrelid = :'contacts'::regclass AND t.tgname = format('crm_sync_%s_watch', l.crm)
+ORDER BY l.id
