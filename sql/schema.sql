@@ -393,6 +393,21 @@ $function$
 END;
 $_$;
 
+CREATE FUNCTION crm_sync.forget_deletions() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    contacts regclass := to_regclass('contacts');
+BEGIN
+    IF contacts IS NOT NULL THEN
+        EXECUTE format('DROP TRIGGER IF EXISTS %I ON %s', 'crm_sync_' || OLD.crm || '_deleted', contacts);
+    END IF;
+    EXECUTE format('DROP FUNCTION IF EXISTS crm_sync.%I()', OLD.crm || '_deleted');
+    DELETE FROM crm_sync.tombstones WHERE crm = OLD.crm;
+    RETURN NULL;
+END;
+$$;
+
 CREATE FUNCTION crm_sync.hubspot_flip() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -760,6 +775,93 @@ BEGIN
 END;
 $$;
 
+CREATE FUNCTION crm_sync.set_on_delete(crm_name text, policy text) RETURNS void
+    LANGUAGE plpgsql
+    AS $_$
+DECLARE
+    contacts regclass := 'contacts'::regclass;
+    email_column text := 'email';
+    key_column text;
+    lane crm_sync.lanes;
+    trigger_name text := 'crm_sync_' || crm_name || '_deleted';
+    has_trigger boolean;
+BEGIN
+    UPDATE crm_sync.lanes SET on_delete = policy WHERE crm = crm_name RETURNING * INTO STRICT lane;
+
+    has_trigger := EXISTS (SELECT FROM pg_trigger WHERE tgrelid = contacts AND tgname = trigger_name);
+    IF policy = 'keep' THEN
+        IF has_trigger THEN
+            EXECUTE format('DROP TRIGGER %I ON %s', trigger_name, contacts);
+        END IF;
+        EXECUTE format('DROP FUNCTION IF EXISTS crm_sync.%I()', crm_name || '_deleted');
+        RETURN;
+    END IF;
+
+    SELECT a.attname INTO STRICT key_column
+    FROM pg_index i
+    JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+    WHERE i.indrelid = contacts AND i.indisprimary;
+
+    IF NOT EXISTS (
+        SELECT FROM pg_attribute WHERE attrelid = contacts AND attname = email_column AND NOT attisdropped
+    ) THEN
+        RAISE EXCEPTION 'the table % has no column %', contacts, email_column USING ERRCODE = 'undefined_column';
+    END IF;
+
+    -- It runs as its owner, for whoever deletes has no right on this schema.
+    --
+    -- 5 minutes, because a contact in flight may still land in the CRM. A request takes 60 s at most (TIMEOUT_S of Mautic and n8n,
+    -- 20 s elsewhere), and a contact needs four at most (Mautic: two looks, an edit, and a new one where the record was gone). A
+    -- minute is for its turn.
+    EXECUTE format(
+        $template$
+CREATE OR REPLACE FUNCTION crm_sync.%1$I()
+RETURNS trigger
+LANGUAGE plpgsql
+SECURITY DEFINER
+AS $function$
+BEGIN
+    INSERT INTO crm_sync.tombstones (crm, contact_id, remote_id, email, policy, due_at)
+    VALUES (
+        %2$L,
+        OLD.%3$I::pg_catalog.text,
+        OLD.%4$I,
+        OLD.%5$I,
+        %6$L,
+        pg_catalog.clock_timestamp() + CASE
+            WHEN OLD.%7$I IS NULL THEN interval '0'
+            ELSE interval '5 minutes'
+        END
+    );
+    RETURN NULL;
+END;
+$function$
+        $template$,
+        crm_name || '_deleted',     -- 1
+        crm_name,                   -- 2
+        key_column,                 -- 3
+        lane.remote_id_column,      -- 4
+        email_column,               -- 5
+        policy,                     -- 6
+        crm_name || '_claimed_by'   -- 7
+    );
+
+    -- Who could put it on a table of his own could have any record deleted. Firing it takes no right.
+    EXECUTE format('REVOKE ALL ON FUNCTION crm_sync.%I() FROM PUBLIC', crm_name || '_deleted');
+
+    IF NOT has_trigger THEN
+        EXECUTE format(
+            'CREATE TRIGGER %I AFTER DELETE ON %s FOR EACH ROW WHEN ('
+            'OLD.%I IS NOT NULL OR OLD.%I IS NOT NULL OR OLD.%I IS NOT NULL OR OLD.%I > 0) '
+            'EXECUTE FUNCTION crm_sync.%I()',
+            trigger_name, contacts,
+            lane.remote_id_column, crm_name || '_synced_at', crm_name || '_claimed_by', crm_name || '_attempts',
+            crm_name || '_deleted'
+        );
+    END IF;
+END;
+$_$;
+
 CREATE FUNCTION crm_sync.unwatch(crm_name text) RETURNS boolean
     LANGUAGE plpgsql
     AS $$
@@ -840,12 +942,38 @@ CREATE TABLE crm_sync.lanes (
     held_since timestamp with time zone,
     held_reason text,
     revision bigint DEFAULT 0 NOT NULL,
+    on_delete text DEFAULT 'keep'::text NOT NULL,
     CONSTRAINT lanes_breaker_check CHECK ((breaker = ANY (ARRAY['closed'::text, 'throttled'::text, 'open'::text, 'half-open'::text]))),
-    CONSTRAINT lanes_crm_check CHECK ((crm ~ '^[a-z][a-z0-9_]{0,19}$'::text))
+    CONSTRAINT lanes_crm_check CHECK ((crm ~ '^[a-z][a-z0-9_]{0,19}$'::text)),
+    CONSTRAINT lanes_on_delete_check CHECK ((on_delete = ANY (ARRAY['keep'::text, 'delete'::text, 'erase'::text])))
 );
 
 ALTER TABLE crm_sync.lanes ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME crm_sync.lanes_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE crm_sync.tombstones (
+    id bigint NOT NULL,
+    crm text NOT NULL,
+    contact_id text NOT NULL,
+    remote_id text,
+    email text,
+    policy text NOT NULL,
+    deleted_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    due_at timestamp with time zone,
+    attempts integer DEFAULT 0 NOT NULL,
+    error text,
+    claimed_by bigint,
+    CONSTRAINT tombstones_policy_check CHECK ((policy = ANY (ARRAY['delete'::text, 'erase'::text])))
+);
+
+ALTER TABLE crm_sync.tombstones ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME crm_sync.tombstones_id_seq
     START WITH 1
     INCREMENT BY 1
     NO MINVALUE
@@ -940,11 +1068,16 @@ ALTER TABLE ONLY crm_sync.lanes
 ALTER TABLE ONLY crm_sync.lanes
     ADD CONSTRAINT lanes_pkey PRIMARY KEY (crm);
 
+ALTER TABLE ONLY crm_sync.tombstones
+    ADD CONSTRAINT tombstones_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY crm_sync.workers
     ADD CONSTRAINT workers_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY public.contacts
     ADD CONSTRAINT contacts_pkey PRIMARY KEY (id);
+
+CREATE INDEX idx_tombstones_due_at ON crm_sync.tombstones USING btree (crm, due_at);
 
 CREATE INDEX idx_contacts_brevo_contact_id ON public.contacts USING btree (brevo_contact_id) WHERE (brevo_contact_id IS NOT NULL);
 
@@ -971,6 +1104,8 @@ CREATE INDEX idx_contacts_n8n_processing_error ON public.contacts USING btree (s
 CREATE INDEX idx_contacts_n8n_workflow_id ON public.contacts USING btree (n8n_workflow_id) WHERE (n8n_workflow_id IS NOT NULL);
 
 CREATE INDEX idx_contacts_next_retry_at ON public.contacts USING btree (next_retry_at) WHERE (next_retry_at IS NOT NULL);
+
+CREATE TRIGGER forget_deletions AFTER DELETE ON crm_sync.lanes FOR EACH ROW EXECUTE FUNCTION crm_sync.forget_deletions();
 
 CREATE TRIGGER crm_sync_brevo_insert BEFORE INSERT ON public.contacts FOR EACH ROW WHEN (((new.brevo_sync_status = 'Queued'::public.crm_sync_status) OR (new.brevo_claimed_by IS NOT NULL) OR (new.brevo_due_at IS NOT NULL))) EXECUTE FUNCTION crm_sync.brevo_flip();
 

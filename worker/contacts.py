@@ -52,6 +52,7 @@ class LaneTable:
                 "crm": crm,
                 "contacts": "contacts",
                 "id": quote(key),
+                "email": quote("email"),
                 "id_type": types[key],
                 "remote_id": quote(lane["remote_id_column"]),
                 "sync_type": types[f"{crm}_sync_status"],

@@ -100,8 +100,8 @@ class Daemon:
 
     async def _run(self) -> None:
         async with AsyncExitStack() as stack:
-            # A claim, a finish, a look and the gate at a time for each lane, and one for recovery.
-            size = 4 * len(self._accounts) + 1
+            # A claim, a finish, a look, the gate and the tombstones at a time for each lane, and one for recovery.
+            size = 5 * len(self._accounts) + 1
             database = await stack.enter_async_context(
                 Database(
                     self._settings.database_url,
@@ -131,9 +131,8 @@ class Daemon:
             for crm, account in self._accounts.items():
                 client, pace = await stack.enter_async_context(account.open(database))
                 self._lanes[crm] = Lane(
-                    crm,
+                    plan.schema.lanes[crm],
                     database=database,
-                    lane_id=plan.schema.lanes[crm].id,
                     contacts=charges[crm].contacts,
                     client=client,
                     session=session,
@@ -173,6 +172,7 @@ class Daemon:
                 (f"{crm} lane", lane.run),
                 (f"{crm} writer", lane.write),
                 (f"{crm} gate", lane.watch),
+                (f"{crm} tombstones", lane.bury),
                 (
                     f"{crm} full look",
                     partial(every, interval_s, session, partial(recovery.line_up_strays, crm)),

@@ -9,7 +9,7 @@ import structlog
 
 from worker import events
 from worker.bell import Bell
-from worker.contacts import Contacts
+from worker.contacts import Contacts, LaneTable
 from worker.core.codes import Code
 from worker.core.identity import Addressee, addressees, check_email
 from worker.core.outcome import Contact, Finish, Outcome
@@ -25,6 +25,7 @@ from worker.pace import Pace
 from worker.permits import Permits
 from worker.progress import Progress
 from worker.session import Session
+from worker.tombstones import Tombstones
 
 FIRST_NAP_S = 0.001
 LONGEST_NAP_S = 0.1
@@ -43,10 +44,9 @@ class Lane:
 
     def __init__(
         self,
-        crm: str,
+        table: LaneTable,
         *,
         database: Database,
-        lane_id: int,
         contacts: Contacts,
         client: Client,
         session: Session,
@@ -54,13 +54,13 @@ class Lane:
         policy: RetryPolicy,
         batch_size: int,
     ) -> None:
-        """lane_id: second key of its advisory locks. batch_size: contacts in one claim at most."""
-        self.crm = crm
+        """batch_size: contacts in one claim at most."""
+        self.crm = crm = table.crm
         self.wake = asyncio.Event()
         self._contacts = contacts
         self._client = client
         self._session = session
-        self._bell = Bell(session, lane_id)
+        self._bell = Bell(session, table.id)
         self._pace = pace
         self._policy = policy
         self._batch_size = batch_size
@@ -72,7 +72,7 @@ class Lane:
         self._gate = Gate(crm, database, on_open=self._when_open, on_shut=self._when_shut)
         self._permits = Permits(
             crm,
-            lane_id,
+            table.id,
             session,
             most=client.concurrency,
             adaptive=client.adaptive and not pace.limited,
@@ -81,6 +81,16 @@ class Lane:
         )
         self._deliveries = Deliveries(
             crm, client=client, session=session, gate=self._gate, pace=pace, permits=self._permits, policy=policy
+        )
+        self._tombstones = Tombstones(
+            table,
+            database=database,
+            client=client,
+            session=session,
+            gate=self._gate,
+            pace=pace,
+            permits=self._permits,
+            policy=policy,
         )
         self._turned_away = False  # waits because the CRM may not be called
         self._tasks: set[asyncio.Task[None]] = set()
@@ -122,8 +132,13 @@ class Lane:
         """Writes outcomes back for as long as it runs."""
         await self._finisher.run()
 
+    async def bury(self) -> None:
+        """Has the records of deleted contacts deleted, for as long as it runs."""
+        await self._tombstones.run()
+
     async def look(self) -> None:
         """The tick: finds what no bell has told of, and takes over from a keeper that died."""
+        self._tombstones.look()
         await self._permits.share(self._session.alive)
         # A keeper without a permit would have nobody else look.
         if await self._anything_is_due() or (not self._bell.kept and self._permits.limit and await self._bell.keep()):
@@ -150,12 +165,14 @@ class Lane:
         self._deliveries.stop()
         async with self._turn:
             pass  # what was just being claimed is in hand now
+        buried = asyncio.create_task(self._tombstones.stop(grace_s))
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=grace_s)
             for delivery in late:
                 delivery.cancel()
             if late:
                 await asyncio.wait(late)
+        await buried
         await self._finisher.drained()
 
     def release(self) -> None:

@@ -9,6 +9,7 @@ from worker.errors import ConfigurationError
 from worker.sql import query
 
 TRIGGERS = ("update", "insert")
+DELETED = "deleted"  # where deleted contacts are deleted in the CRM too
 ROLL_UP = ("retry_count", "last_retry_at", "next_retry_at", "last_failed_crm")
 ADVICE = "run `crm-sync migrate`"
 
@@ -41,10 +42,12 @@ async def read_schema(database: Database) -> Schema:
             raise ConfigurationError(f"the table contacts has no column {column}: {ADVICE}")
     triggers = {row["name"]: row["enabled"] for row in await database.fetch(query("list_triggers"))}
     for lane in lanes:
-        for case in TRIGGERS:
+        deleted = () if lane["on_delete"] == "keep" else (DELETED,)
+        for case in (*TRIGGERS, *deleted):
             trigger = f"crm_sync_{lane['crm']}_{case}"
             if trigger not in triggers:
-                raise ConfigurationError(f"the table contacts has no trigger {trigger}: {ADVICE}")
+                advice = f"run `crm-sync on-delete {lane['crm']} {lane['on_delete']}`" if case == DELETED else ADVICE
+                raise ConfigurationError(f"the table contacts has no trigger {trigger}: {advice}")
             if not triggers[trigger]:
                 raise ConfigurationError(
                     f"the trigger {trigger} is disabled: run `ALTER TABLE contacts ENABLE TRIGGER {trigger}`"

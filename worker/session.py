@@ -98,6 +98,7 @@ class Session:
         self.worker_id: int | None = None
         self.opened = asyncio.Event()
         self.alive = 1  # workers, at the last tick
+        self.bereaved: frozenset[str] = frozenset()  # CRMs with tombstones that were due, at the last tick
         self.openings = 0  # counts up with every reconnect: locks held before are gone
 
     @property
@@ -250,6 +251,7 @@ class Session:
         else:
             self._queue_trouble.over()
         self.alive = look["alive"]
+        self.bereaved = frozenset(look["bereaved"])
         return [worker for worker in look["dead"] if worker != self.worker_id]
 
     async def _fetch(self, statement: str, *arguments: object) -> list[asyncpg.Record]:

@@ -3,6 +3,7 @@ SELECT
     id,
     crm,
     remote_id_column,
+    on_delete,
     crm_sync.other_retries(crm, 'c') AS other_retries
 FROM crm_sync.lanes
 ORDER BY id

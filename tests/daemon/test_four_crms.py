@@ -102,3 +102,18 @@ async def test_two_workers_make_no_contact_of_mautic_twice(app, url, sandboxes):
     assert len(mautic.table("contacts")) == 10
     assert await app.fetchval("SELECT count(DISTINCT mautic_contact_id) FROM contacts") == 10
     assert len({row[0] for row in await app.fetch("SELECT mautic_claimed_by FROM contacts")}) == 1, "nothing is left claimed"
+
+
+async def test_deleted_contacts_are_deleted_in_each(app, url, sandboxes):
+    """Two of nine, by the real worker, at its own tick. HubSpot erases."""
+    for crm in CRMS:
+        await app.execute("SELECT crm_sync.set_on_delete($1, $2)", crm, "erase" if crm == "hubspot" else "delete")
+    async with worker(url, sandboxes):
+        await app.execute(PEOPLE)
+        await app.execute(FLIP_ALL)
+        await until(app, complete(*CRMS))
+        await app.execute("DELETE FROM contacts WHERE email IN ('person.3@example.com', 'person.4@example.com')")
+        await until(app, "count(*) = 0 FROM crm_sync.tombstones")
+    for crm in CRMS:
+        assert sorted(there(sandboxes, crm)) == [f"person.{n}@example.com" for n in (1, 2, 5, 6, 7, 8, 9)]
+    assert not sandboxes["hubspot"].account.archived

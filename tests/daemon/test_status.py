@@ -135,9 +135,11 @@ def lane(crm: str, its_gate: Gate | None = None, **changes: Any) -> LaneStatus:
             "ends_at",
             "last_error",
             "last_failed_at",
+            "deletion_error",
         )
     )
-    empty = LaneStatus(crm=crm, gate=its_gate or gate(crm), delivered_last_minute=0, failures=[], **counts, **rest)
+    rest |= {"delivered_last_minute": 0, "failures": [], "on_delete": "keep", "deletions_waiting": 0, "deletions_failed": 0}
+    empty = LaneStatus(crm=crm, gate=its_gate or gate(crm), **counts, **rest)
     return replace(empty, **changes)
 
 
@@ -342,3 +344,12 @@ async def test_status_shows_a_crm_that_is_down_and_one_that_is_paused(app, url):
     assert cells(text, "state") == ["no worker", "paused", "down", "no worker"]
     assert re.search(r"brevo +paused by hand since .* \(0 s\): key rotation", text)
     assert re.search(r"mautic +down since .* \(4 min\): UNREACHABLE: refused; next", text)
+
+
+def test_deletions_are_shown_where_there_are_any_or_will_be():
+    assert "deleted" not in drawn(lane("brevo"))
+    assert cells(drawn(lane("brevo"), lane("mautic", on_delete="delete")), "deleted, to tell") == ["0", "0"]
+    text = drawn(lane("brevo", deletions_waiting=1_234, deletions_failed=2, deletion_error="LOCKED: busy"))
+    assert cells(text, "deleted, to tell") == ["1,234"]
+    assert cells(text, "deleted, in error") == ["2"]
+    assert "LOCKED: busy" in text

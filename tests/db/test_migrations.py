@@ -36,8 +36,9 @@ def test_what_is_missing_is_named(empty_url):
 
 
 async def test_two_migrating_at_once_wait_for_each_other(empty_url):
+    all_of_them = len(migrations.pending(empty_url))
     first, second = await asyncio.gather(*(asyncio.to_thread(migrations.migrate, empty_url) for _ in range(2)))
-    assert sorted([len(first), len(second)]) == [0, 8]
+    assert sorted([len(first), len(second)]) == [0, all_of_them]
 
 
 async def test_a_table_that_was_there_keeps_its_rows_and_columns(empty_url):

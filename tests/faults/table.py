@@ -287,6 +287,14 @@ TABLE = (
         ),
     ),
     Row(
+        "a contact is deleted whose record is to be deleted too: rolled back, in flight, before a kill -9, during an outage",
+        "the deletion is never lost with the row and never made up; no record goes that another contact has",
+        (
+            f"{DAEMON}tombstones.py",
+            f"{DB}tombstones.py",
+        ),
+    ),
+    Row(
         "the connection limit is reached, the password changed, a right is missing",
         "growing pauses, a plain reason, no hammering",
         (

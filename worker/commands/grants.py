@@ -28,8 +28,9 @@ DEFAULT_FIELDS: Mapping[str, Mapping[str, str]] = {
 
 # What the statements of sql/queries read and write there.
 LANES_WRITTEN = ("breaker", "breaker_since", "breaker_reason", "next_probe_at", "openings", "revision")
-LANES_READ = ("id", "crm", "remote_id_column", *LANES_WRITTEN, "held_since", "held_reason")
+LANES_READ = ("id", "crm", "remote_id_column", *LANES_WRITTEN, "held_since", "held_reason", "on_delete")
 BUDGETS = ("crm", "budget")
+TOMBSTONES_WRITTEN = ("due_at", "attempts", "error", "claimed_by")
 WORKERS_READ = ("id", "host", "pid", "version", "started_at")
 WORKERS_WRITTEN = ("id", "host", "pid", "version")
 
@@ -78,9 +79,10 @@ def _for_worker(schema: Schema, places: Mapping[str, Any], role: str, mapped: Se
     to = f"TO {quote(role)};"
     contacts = f"{quote(places['namespace'])}.contacts"
     own = _own_columns(schema)
+    emails = [lane.variables["email"] for lane in schema.lanes.values()]
     namespaces = {"crm_sync", places["namespace"], *places["type_namespaces"], *(row["namespace"] for row in mapped)}
     # By ctid the statements find again what they have locked.
-    read: dict[str, list[str]] = {contacts: ["ctid", *_keys(schema), *own]}
+    read: dict[str, list[str]] = {contacts: ["ctid", *_keys(schema), *emails, *own]}
     for row in mapped:
         if row["relation"] is not None:
             relation = "contacts" if row["relation"] == "contacts" else quote(row["relation"])
@@ -97,6 +99,8 @@ def _for_worker(schema: Schema, places: Mapping[str, Any], role: str, mapped: Se
         f"GRANT SELECT{_columns(LANES_READ)}, UPDATE{_columns(LANES_WRITTEN)} ON TABLE crm_sync.lanes {to}",
         f"GRANT SELECT{_columns(BUDGETS)}, INSERT{_columns(BUDGETS)}, UPDATE{_columns(BUDGETS)} ON TABLE crm_sync.budgets {to}",
         f"GRANT EXECUTE ON FUNCTION crm_sync.other_retries(text, text) {to}",
+        "-- Deleted contacts that a CRM is still to hear of.",
+        f"GRANT SELECT, UPDATE{_columns(TOMBSTONES_WRITTEN)}, DELETE ON TABLE crm_sync.tombstones {to}",
         "-- Which workers live.",
         f"GRANT SELECT{_columns(WORKERS_READ)}, INSERT{_columns(WORKERS_WRITTEN)}, DELETE ON TABLE crm_sync.workers {to}",
         f"GRANT USAGE ON SEQUENCE crm_sync.workers_id_seq {to}",

@@ -64,6 +64,10 @@ def _counts(lanes: Sequence[LaneStatus], alive: int) -> Table:
     row("ends in", _ends_in)
     if any(map(_ends_at, lanes)):
         row("ends at", _ends_at)
+    if any(lane.on_delete != "keep" or lane.deletions_waiting or lane.deletions_failed for lane in lanes):
+        table.add_section()
+        row("deleted, to tell", lambda lane: f"{lane.deletions_waiting:,}")
+        row("deleted, in error", lambda lane: f"{lane.deletions_failed:,}")
     return table
 
 
@@ -130,6 +134,9 @@ def _failures(lanes: Sequence[LaneStatus]) -> Table:
     for lane in lanes:
         for failure in lane.failures:
             table.add_row(lane.crm, f"{failure['contacts']:,}", Text(failure["sample"]))
+    for lane in lanes:
+        if lane.deletion_error is not None:
+            table.add_row(lane.crm, "deleted", Text(lane.deletion_error))
     for lane in lanes:
         if lane.last_error is not None:
             when = f"{clock(lane.last_failed_at, lane.gate.now)}  " if lane.last_failed_at else ""

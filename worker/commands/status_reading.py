@@ -19,6 +19,7 @@ PATIENCE_S = 300.0  # counting a table of many millions takes a while
 class LaneStatus:
     """One CRM. Ages in seconds; delivered_last_minute counts contacts, a contact delivered twice once.
 
+    deletions_waiting counts deleted contacts whose record is still to be deleted, deletions_failed those given up.
     pace_per_s, done_share and ends_in_s are those of `worker.core.forecast`; None where nobody can say.
     """
 
@@ -43,6 +44,10 @@ class LaneStatus:
     last_error: str | None
     last_failed_at: datetime | None
     failures: list[dict[str, Any]]
+    on_delete: str
+    deletions_waiting: int
+    deletions_failed: int
+    deletion_error: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,8 @@ async def _read_lane(database: Database, table: LaneTable) -> dict[str, Any]:
     failures = await database.fetch(render("count_failures", table.variables))
     last = await database.fetch(render("find_last_error", table.variables))
     error, failed_at = last[0] if last else (None, None)
-    return {**counts, "failures": [dict(row) for row in failures], "last_error": error, "last_failed_at": failed_at}
+    deletions = (await database.fetch(render("count_tombstones", table.variables)))[0]
+    return {**counts, **deletions, "failures": [dict(row) for row in failures], "last_error": error, "last_failed_at": failed_at}
 
 
 def _lane(gate: Gate, fields: dict[str, Any]) -> LaneStatus:

@@ -59,6 +59,12 @@ class Code(StrEnum):
         "look at its log around those times, then flip",
     )
 
+    CANNOT_DELETE = (
+        "CANNOT_DELETE",
+        "contacts are deleted at this CRM, but its client does not know how to",
+        "delete the record there by hand, and run `crm-sync on-delete CRM keep`",
+    )
+
     # Of a contact, for now.
     LOCKED = "LOCKED", "the CRM is changing this contact itself", "nothing; in Error once the retries are used up", True
     TOO_EARLY = "TOO_EARLY", "the CRM is still working on this contact", "nothing; in Error once the retries are used up", True

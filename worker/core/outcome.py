@@ -29,6 +29,20 @@ class Contact(NamedTuple):
         }
 
 
+class Deletion(NamedTuple):
+    """A contact whose row was deleted, and whose record in the CRM is to be.
+
+    contact_id: the row's key, as text. remote_id: None only at a CRM without records of its own. erase: for good, where the CRM
+    knows a difference. deleted_at: names the deletion, over all its retries.
+    """
+
+    contact_id: str
+    remote_id: str | None
+    email: str | None
+    erase: bool
+    deleted_at: datetime
+
+
 class Verdict(StrEnum):
     DELIVERED = "delivered"
     FAILED = "failed"  # this contact, for now

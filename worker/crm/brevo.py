@@ -21,12 +21,21 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from worker.core.codes import Code
-from worker.core.outcome import Contact, Outcome
+from worker.core.outcome import Contact, Deletion, Outcome
 from worker.core.rate import parse
 from worker.crm.account import Account, over_http
 from worker.crm.answer import Answer
-from worker.crm.brevo_refusals import judged, not_brevo, refusal, refused_attributes, said, speaks_of_a_list, unknown_list
-from worker.crm.client import Client
+from worker.crm.brevo_refusals import (
+    is_missing,
+    judged,
+    not_brevo,
+    refusal,
+    refused_attributes,
+    said,
+    speaks_of_a_list,
+    unknown_list,
+)
+from worker.crm.client import Client, Found
 from worker.crm.http import Http
 from worker.errors import DatabaseTroubleError, LaneError
 from worker.pace import Remaining
@@ -82,6 +91,13 @@ class Brevo(Client):
     async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Outcome]:
         return [await self._upsert(contact) for contact in contacts]
 
+    async def find(self, emails: Sequence[str]) -> Sequence[Found]:
+        return [await self._find(email) for email in emails]
+
+    async def delete(self, deletions: Sequence[Deletion]) -> Sequence[Outcome]:
+        """For good in any case: Brevo restores nothing. [Brevo, "Delete a contact"]"""
+        return [await self._delete(deletion) for deletion in deletions]
+
     async def check(self) -> str:
         """From the contacts' bucket: /account allows 100 requests an hour to everything on the account."""
         answer = await self._request("GET", "/contacts", limit="1")
@@ -91,6 +107,15 @@ class Brevo(Client):
             return "key accepted"
         await self._find_list(self._list_id)
         return f"key accepted, list {self._list_id} found"
+
+    async def _find(self, email: str) -> Found:
+        answer = await self._get_contact(email, "email_id")
+        return None if is_missing(answer) else _id(answer) or refusal(answer)
+
+    async def _delete(self, deletion: Deletion) -> Outcome:
+        path = f"/contacts/{quote(deletion.remote_id or '', safe='')}"
+        answer = await self._request("DELETE", path, identifierType="contact_id")
+        return Outcome.delivered(None) if answer.status == 204 or is_missing(answer) else refusal(answer)
 
     async def _upsert(self, contact: Contact) -> Outcome:
         email = (contact.email or "").strip()

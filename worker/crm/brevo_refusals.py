@@ -53,6 +53,11 @@ def refusal(answer: Answer) -> Outcome:
     raise OutageError(Code.BROKEN_ANSWER, f"Brevo answered {answer.status} without what it documents for it")
 
 
+def is_missing(answer: Answer) -> bool:
+    """Whether there is no such contact. By the code too: what is not Brevo can answer 404 to anything."""
+    return answer.status == 404 and answer.get("code") == "document_not_found"
+
+
 def speaks_of_a_list(answer: Answer) -> bool:
     return answer.status in (400, 404) and _LIST.search(said(answer)) is not None
 

@@ -12,11 +12,11 @@ from functools import partial
 from typing import Any
 
 from worker.core.codes import Code
-from worker.core.outcome import Contact, Outcome
+from worker.core.outcome import Contact, Deletion, Outcome
 from worker.core.text import printable
 from worker.crm.account import Account, over_http
 from worker.crm.answer import Answer
-from worker.crm.client import Client
+from worker.crm.client import Client, Found
 from worker.crm.http import Http
 from worker.crm.hubspot_batch import Batch, Entry, Input, is_batch, results, trace
 from worker.crm.hubspot_refusals import LONGEST_NAME, batch_refused, context, is_id, is_missing, judged, not_hubspot
@@ -83,6 +83,7 @@ class HubSpot(Client):
 
     batch_limit = 100
     concurrency = 4
+    delete_limit = 100
 
     def __init__(self, http: Http, *, path: str = CONTACTS_PATH) -> None:
         """path: of the contacts, in which the versions of HubSpot's API differ."""
@@ -94,6 +95,39 @@ class HubSpot(Client):
         await _settle(entries, self._update, contacts, _known_by_id(contacts))
         await _settle(entries, self._upsert, contacts, [place for place in range(len(contacts)) if place not in entries])
         return [entries[place] for place in range(len(contacts))]
+
+    async def find(self, emails: Sequence[str]) -> Sequence[Found]:
+        """By primary address only: who has it among others may be somebody else."""
+        body = {
+            "idProperty": "email",
+            "inputs": [{"id": email.lower()} for email in emails],
+            "properties": ["email"],
+            "propertiesWithHistory": [],
+        }
+        answer = judged(await self._http.send("POST", f"{self._path}/batch/read", body), body)
+        if not is_batch(answer) and not is_missing(answer):
+            raise batch_refused(answer, body)
+        ids = {result.email: result.id for result in results(answer)}
+        return [ids.get(email.lower()) for email in emails]
+
+    async def delete(self, deletions: Sequence[Deletion]) -> Sequence[Entry]:
+        """To be archived, from where HubSpot restores them for 90 days, in one request; to be erased, one by one.
+
+        Erased by id only: HubSpot blocks an address that is erased and that nobody has, for good. [HubSpot, "Delete a contact",
+        "Permanently delete a contact (GDPR-compliant)"]
+        """
+        entries: dict[int, Entry] = {}
+        unknown = Outcome.rejected(Code.REJECTED, "the id of the record is none that HubSpot gives")
+        known = [place for place, one in enumerate(deletions) if is_id(one.remote_id or "")]
+        entries.update((place, unknown) for place in range(len(deletions)) if place not in known)
+        if archived := [place for place in known if not deletions[place].erase]:
+            ids = {deletions[place].remote_id: None for place in archived}
+            answer = await self._delete("batch/archive", {"inputs": [{"id": record} for record in ids]}, len(ids))
+            entries.update(dict.fromkeys(archived, answer))
+        for place in known:
+            if place not in entries:
+                entries[place] = await self._delete("gdpr-delete", {"objectId": deletions[place].remote_id}, 1)
+        return [entries[place] for place in range(len(deletions))]
 
     async def check(self) -> str:
         """By the contacts, for which the path and the scope must be right too. The account is named where it may be seen."""
@@ -145,6 +179,21 @@ class HubSpot(Client):
         if not is_batch(answer) and not (operation == "update" and is_missing(answer)):
             raise batch_refused(answer, body)
         return answer
+
+    async def _delete(self, operation: str, body: Mapping[str, Any], count: int) -> Entry:
+        """Of so many records. Those that are not there are deleted already."""
+        try:
+            answer = judged(await self._http.send("POST", f"{self._path}/{operation}", body), body)
+        except LaneError as error:
+            return error
+        except DatabaseTroubleError as error:
+            return _held_back(error)
+        if answer.status == 204 or (count == 1 and is_missing(answer)):
+            return Outcome.delivered(None)
+        refused = batch_refused(answer, body)
+        if count > 1 or not isinstance(refused, BatchRefusedError):
+            return refused
+        return (Outcome.failed if refused.retried else Outcome.rejected)(refused.code, refused.reason)
 
     async def _find(self, batch: Batch) -> None:
         """Addresses that are no record's primary one: HubSpot answers under that, and once where two are of one record."""

@@ -16,19 +16,21 @@ from typing import Any
 from pydantic import SecretStr
 
 from worker.core.codes import Code
-from worker.core.outcome import Contact, Outcome
+from worker.core.identity import fold
+from worker.core.outcome import Contact, Deletion, Outcome
 from worker.core.text import printable
 from worker.crm.account import Account, over_http
 from worker.crm.answer import Answer, quoted
-from worker.crm.client import Client
+from worker.crm.client import Client, Found
 from worker.crm.http import Http
-from worker.crm.mautic_answers import email, judged, plain, records, written
+from worker.crm.mautic_answers import email, is_gone, judged, plain, records, written
 from worker.crm.mautic_login import Login, PasswordLogin, TokenLogin
-from worker.crm.mautic_plan import Edit, New, Step, address, disputed, is_holdable, plan
+from worker.crm.mautic_plan import Edit, New, Step, address, disputed, holds, is_holdable, plan, record_id
 from worker.errors import BatchRefusedError, ConfigurationError, LaneError, OutageError
 from worker.settings import MauticSettings, read
 
 SEARCH = "/api/contacts"
+DELETE_BATCH = "/api/contacts/batch/delete"
 PAGE = 50  # records in an answer to a search: twice as many as are asked for, and with all their fields below the largest body
 TIMEOUT_S = 60.0  # 200 contacts took two minutes on a large installation [mautic/mautic#8921]
 
@@ -96,6 +98,7 @@ class Mautic(Client):
     concurrency = 8
     adaptive = True
     exclusive_addresses = True
+    delete_limit = 25
 
     def __init__(self, login: Login) -> None:
         self._login = login
@@ -112,6 +115,30 @@ class Mautic(Client):
             for place, entry in zip(steps, said, strict=True):
                 entries[place] = entry
         return [entry for entry in entries if isinstance(entry, Outcome | LaneError)]
+
+    async def find(self, emails: Sequence[str]) -> Sequence[Found]:
+        """Of an address that Mautic cannot hold there is no record."""
+        holders = await self._holders([fold(email) for email in emails if holds(fold(email))])
+        return [_only(holders.get(fold(email), ())) for email in emails]
+
+    async def delete(self, deletions: Sequence[Deletion]) -> Sequence[Outcome | LaneError]:
+        """For good in any case: Mautic restores nothing.
+
+        A batch is answered with the records that it deleted, and an error for each that it did not, under a number that is not
+        that of the request where others were missing. Then each is asked for by itself: one that is gone meanwhile is deleted.
+        [mautic/mautic: CommonApiController, deleteEntitiesAction]
+        """
+        ids = [record_id(deletion.remote_id) for deletion in deletions]
+        wanted = list(dict.fromkeys(record for record in ids if record is not None))
+        said: dict[int | None, Outcome | LaneError] = {None: Outcome.rejected(Code.REJECTED, "the id is none that Mautic gives")}
+        if len(wanted) > 1:
+            answer = judged(await self._login.send("DELETE", DELETE_BATCH, query={"ids": ",".join(map(str, wanted))}))
+            if answer.status == 200 and isinstance(answer.get("contacts"), list | dict) and not answer.get("errors"):
+                said.update(dict.fromkeys(wanted, Outcome.delivered(None)))
+        for record in wanted:
+            if record not in said:
+                said[record] = await self._delete(record)
+        return [said[record] for record in ids]
 
     async def check(self) -> str:
         answer = await self._ask({"limit": "1", "minimal": "1"})
@@ -154,6 +181,20 @@ class Mautic(Client):
             said = quoted(plain(answer), list(query.values()))
             raise BatchRefusedError(Code.BROKEN_ANSWER, f"the search was refused ({answer.label}: {said})", retried=True)
         return answer
+
+    # Delete.
+
+    async def _delete(self, record: int) -> Outcome | LaneError:
+        try:
+            answer = await self._login.send("DELETE", f"{SEARCH}/{record}/delete")
+            if is_gone(answer):
+                return Outcome.delivered(None)
+            said = f"{answer.label}: {quoted(plain(judged(answer)))}"
+        except LaneError as error:
+            return error
+        if answer.status >= 400:
+            return Outcome.rejected(Code.REJECTED, f"Mautic did not delete the contact ({said})")
+        return OutageError(Code.BROKEN_ANSWER, f"Mautic answered {answer.label} and nothing about the contact")
 
     # Write.
 
@@ -200,6 +241,13 @@ def _body(contact: Contact, step: Edit | New) -> dict[str, Any]:
     # With the address that it has, Mautic would look for others to merge with.
     moved = {"email": (contact.email or "").strip()} if step.moves else {}
     return {"id": step.record, **moved, **fields}
+
+
+def _only(held: Sequence[int]) -> Found:
+    if len(held) > 1:
+        records = ", ".join(map(str, held))
+        return Outcome.rejected(Code.AMBIGUOUS, f"email: several records of Mautic have this address: {records}")
+    return str(held[0]) if held else None
 
 
 def _is_trouble(entry: Entry) -> bool:

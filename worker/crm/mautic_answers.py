@@ -98,6 +98,15 @@ def email(record: Mapping[str, Any]) -> str | None:
     return next((fold(value) for value in values if isinstance(value, str)), None)
 
 
+def is_gone(answer: Answer) -> bool:
+    """Of the deletion of one record. Mautic shows it once more, without its id; of one that is not there it says so."""
+    if answer.status == 404:
+        # In Mautic's own form, for what is not Mautic can answer 404 to anything. Its words differ by language.
+        return bool(plain(answer).get("code") == 404)
+    contact = answer.get("contact")
+    return answer.status == 200 and isinstance(contact, dict) and contact.get("id") is None
+
+
 def judged(answer: Answer, body: object = None) -> Answer:
     """The answer to this body, if it speaks about what is in it. Raises LaneError as usable does, in Mautic's terms."""
     told = plain(answer)

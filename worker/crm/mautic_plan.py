@@ -44,8 +44,12 @@ def address(contact: Contact) -> str:
 
 
 def is_holdable(contact: Contact) -> bool:
+    return holds(address(contact))
+
+
+def holds(folded: str) -> bool:
     """Whether Mautic takes nothing out of the address, which would make it somebody else's: jos@ of josé@."""
-    return _HOLDABLE.fullmatch(address(contact)) is not None
+    return _HOLDABLE.fullmatch(folded) is not None
 
 
 def disputed(contacts: Iterable[Contact], holders: Mapping[str, Sequence[int]]) -> list[int]:

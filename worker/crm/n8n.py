@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any
 
 from worker.core.codes import Code
-from worker.core.outcome import Contact, Outcome
+from worker.core.outcome import Contact, Deletion, Outcome
 from worker.crm.account import Account, over_http
 from worker.crm.answer import Answer, usable
 from worker.crm.client import Client
@@ -67,10 +67,11 @@ class N8n(Client):
 
     concurrency = 16
     adaptive = True
+    keeps_records = False
 
     def __init__(self, http: Http, *, target: str, origin: str, login: Login, batch_limit: int = 1) -> None:
         """target: path and query of the webhook's URL; origin: what stands before. batch_limit: with 1 a contact is the body."""
-        self.batch_limit = batch_limit
+        self.batch_limit = self.delete_limit = batch_limit
         self._http = http
         self._target = target
         self._prefix = target[: max(target.find("/webhook/"), 0)]  # of an n8n that does not have the host for itself
@@ -80,7 +81,15 @@ class N8n(Client):
         http.hide(target, *login.secrets)
 
     async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Outcome | LaneError]:
-        entries = [_entry(contact) for contact in contacts]
+        return await self._call(contacts, [_entry(contact) for contact in contacts])
+
+    async def delete(self, deletions: Sequence[Deletion]) -> Sequence[Outcome | LaneError]:
+        """Tells the workflow, with `"event": "deleted"` in each contact. What that means is the workflow's affair."""
+        entries = [_deleted(deletion) for deletion in deletions]
+        contacts = [Contact(one.contact_id, 0, 0, one.remote_id, one.email, one.deleted_at, {}) for one in deletions]
+        return await self._call(contacts, entries)
+
+    async def _call(self, contacts: Sequence[Contact], entries: Sequence[dict[str, Any]]) -> Sequence[Outcome | LaneError]:
         keys = [entry["idempotency_key"] for entry in entries]
         sent_at = datetime.now(UTC).isoformat(timespec="milliseconds")
         if self.batch_limit == 1:
@@ -143,6 +152,19 @@ def _entry(contact: Contact) -> dict[str, Any]:
         "n8n_workflow_id": contact.remote_id or None,
         "email": (contact.email or "").strip(),
         "fields": contact.filled,
+    }
+
+
+def _deleted(deletion: Deletion) -> dict[str, Any]:
+    """A deleted contact as the workflow gets it. erase: nothing of it may stay."""
+    deleted_at = deletion.deleted_at.astimezone(UTC).isoformat(timespec="microseconds")
+    return {
+        "event": "deleted",
+        "erase": deletion.erase,
+        "idempotency_key": _hash(f"{deletion.contact_id}\ndeleted\n{deleted_at}"),
+        "contact_id": deletion.contact_id,
+        "n8n_workflow_id": deletion.remote_id,
+        "email": (deletion.email or "").strip(),
     }
 
 

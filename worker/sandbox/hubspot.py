@@ -127,6 +127,8 @@ class HubSpotSandbox(Sandbox):
             return 200, self._details() if call.path == DETAILS else self._usage()
         if call.path == self.path:
             return self._all(call)
+        if call.path == f"{self.path}/gdpr-delete":
+            return self._erase(call)
         collection, _, name = call.path.removeprefix(f"{self.path}/").rpartition("/")
         if not call.path.startswith(f"{self.path}/") or collection not in ("", "batch"):
             return 404, NO_ROUTE
@@ -169,6 +171,24 @@ class HubSpotSandbox(Sandbox):
             return 200, record(contact, _names(call))
         write = self.account.plan(contact, texts(call.body), {})
         return 200, record(self.account.apply(write), {*SHOWN_BY_DEFAULT, *write.values})
+
+    def _erase(self, call: Call) -> tuple[int, Any]:
+        """By id, or by address: one that nobody has is blocked for good. That an unknown id is answered with 404 is a guess."""
+        if call.method != "POST":
+            raise _wrong_method()
+        body = call.body if isinstance(call.body, dict) else {}
+        key = body.get("objectId")
+        if not isinstance(key, str) or not key:
+            raise HubSpotError(400, "VALIDATION_ERROR", "Invalid input", context={"objectId": ["must not be empty"]})
+        by_email = body.get("idProperty") == "email"
+        contact = self.account.by_email(key) if by_email else self.account.by_id(key)
+        if contact is not None:
+            self.account.erase(contact)
+        elif by_email:
+            self.account.blocked.add(key.strip().lower())
+        else:
+            raise HubSpotError(404, "OBJECT_NOT_FOUND", "resource not found")
+        return 204, None
 
     def _page(self, call: Call) -> tuple[int, Any]:
         """In the order of their ids."""

@@ -107,6 +107,8 @@ class HubSpotAccount:
         self.portal = portal
         self.writable = set(WRITABLE)
         self.contacts: dict[str, Contact] = {}
+        self.archived: dict[str, Contact] = {}  # found by nothing any more, but to be restored
+        self.blocked: set[str] = set()  # addresses that no contact may have again
         self.merged: dict[str, str] = {}  # the id of a record that is no more -> of the one it was merged into
         self._owners: dict[str, str] = {}
         self._last_id = FIRST_ID - 1
@@ -126,6 +128,8 @@ class HubSpotAccount:
             raise InvalidError(problems)
         if email := values.get("email", "").strip().lower():
             values["email"] = email
+            if email in self.blocked:  # the words are guessed
+                raise HubSpotError(400, "VALIDATION_ERROR", "This address was permanently deleted and cannot be used again")
             owner = self.by_email(email)
             if owner is not None and owner is not contact:
                 raise _taken(self.portal, email, contact, owner)
@@ -163,6 +167,12 @@ class HubSpotAccount:
             self.add_email(into, email)
 
     def archive(self, contact: Contact) -> None:
+        """It can be restored for 90 days. An upsert does not bring it back: it makes a new record."""
+        self.erase(contact)
+        self.archived[contact.id] = contact
+
+    def erase(self, contact: Contact) -> None:
+        """For good."""
         del self.contacts[contact.id]
         for email in [contact.properties.get("email", ""), *contact.emails]:
             self._owners.pop(email, None)

@@ -156,6 +156,8 @@ class MauticSandbox(Sandbox):
                 return self._new(_item(call.body))
             case ("POST", "/api/contacts/batch/new") | (("PATCH" | "PUT"), "/api/contacts/batch/edit"):
                 return self._batch(call)
+            case "DELETE", "/api/contacts/batch/delete":
+                return self._delete_batch(call.query)
         found = _ONE.fullmatch(call.path)
         if found is None or (call.method, found[2]) not in ROUTES_OF_ONE:
             raise ItemError(404, f"Requested URL not found: {call.path}")
@@ -186,6 +188,8 @@ class MauticSandbox(Sandbox):
         if contact is None:
             contact, status = self.account.create(_item(call.body)), 201
         elif call.method == "DELETE":
+            if contact.id in self.account.denied_ids:
+                raise ItemError(403, DENIED)
             self.account.delete(contact)
             return Answer(200, {"contact": {**self._details(contact), "id": None}})
         elif call.method != "GET":
@@ -227,6 +231,18 @@ class MauticSandbox(Sandbox):
             codes.append(code)
         body = {"contacts": _php(contacts), "statusCodes": codes}
         return Answer(201 if is_new else 200, {**body, "errors": _php(errors)} if errors else body)
+
+    def _delete_batch(self, query: Mapping[str, str]) -> Answer:
+        """`?ids=1,2`. Those that are deleted are shown with their ids, what is not there is passed over without a word."""
+        found = [one for value in query.get("ids", "").split(",") if (one := self._found(value)) is not None]
+        shown = {number: self._details(contact) for number, contact in enumerate(found)}
+        errors: dict[int, Any] = {}
+        for number, contact in enumerate(found):
+            if contact.id in self.account.denied_ids:
+                errors[number] = {"code": 403, "message": DENIED, "type": "api"}
+            else:
+                self.account.delete(contact)
+        return Answer(200, {"contacts": _php(shown), **({"errors": _php(errors)} if errors else {})})
 
     def _write(self, call: Call, item: Mapping[str, Any]) -> tuple[Contact, int]:
         if call.path.endswith("new"):

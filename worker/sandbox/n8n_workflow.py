@@ -33,7 +33,8 @@ class Contact:
 @dataclass(slots=True)
 class Workflow:
     """By lower-cased address, the workflow fails for those in failing, reports those in refusing with these words, and loses
-    those in losing without a word. duplicates: contacts that came again with a key that was handled before.
+    those in losing without a word. deleted: what was said of deleted contacts. duplicates: contacts that came again with a key
+    that was handled before.
     """
 
     failing: set[str] = field(default_factory=set)
@@ -41,6 +42,7 @@ class Workflow:
     losing: set[str] = field(default_factory=set)
     contacts: dict[str, Contact] = field(default_factory=dict)
     executions: list[Execution] = field(default_factory=list)
+    deleted: list[dict[str, Any]] = field(default_factory=list)
     duplicates: int = 0
     _handled: dict[str, str] = field(default_factory=dict)  # idempotency key -> execution id
 
@@ -64,6 +66,12 @@ class Workflow:
             self.duplicates += 1
             return {"idempotency_key": key, "id": self._handled[key]}
         self._handled[key] = execution_id
+        if contact.get("event") == "deleted":
+            self.deleted.append(dict(contact))
+            gone = [one for one, kept in self.contacts.items() if kept.contact_id == contact["contact_id"]]
+            for one in gone:
+                del self.contacts[one]
+            return {"idempotency_key": key, "id": execution_id}
         self.contacts[address] = Contact(
             address, contact["contact_id"], contact["n8n_workflow_id"], contact["fields"], key, execution_id
         )
@@ -75,10 +83,15 @@ def contacts_in(body: Any) -> Sequence[Mapping[str, Any]] | None:
     if not isinstance(body, dict):
         return None
     contacts = body.get("contacts", [body])
-    wanted = {"idempotency_key", "contact_id", "n8n_workflow_id", "email", "fields"}
-    if not isinstance(contacts, list) or not all(isinstance(contact, dict) and wanted <= set(contact) for contact in contacts):
+    if not isinstance(contacts, list) or not all(isinstance(contact, dict) and _is_whole(contact) for contact in contacts):
         return None
     return contacts
+
+
+def _is_whole(contact: Mapping[str, Any]) -> bool:
+    """Of a deleted contact there is nothing left to write."""
+    wanted = {"idempotency_key", "contact_id", "n8n_workflow_id", "email"}
+    return wanted | (set() if contact.get("event") == "deleted" else {"fields"}) <= set(contact)
 
 
 def _address(contact: Mapping[str, Any]) -> str:

@@ -1,0 +1,57 @@
+-- Claims tombstones of one CRM that are due, and returns what is to be deleted there.
+--
+-- A claim of a worker whose lock is gone is nobody's. Nor is one of this worker's own: it has none in hand when it claims.
+--
+-- $1  integer  at most so many
+-- $2  bigint   the claim's fencing token
+-- $3  boolean  this claim is the probe
+WITH ready AS MATERIALIZED (
+    SELECT t.id
+    FROM crm_sync.tombstones AS t
+    WHERE
+        t.crm = :'crm'
+        AND t.due_at <= statement_timestamp()
+        AND (
+            t.claimed_by IS NULL
+            OR t.claimed_by >> 32 = $2::bigint >> 32
+            OR NOT EXISTS (
+                SELECT
+                FROM pg_locks AS k
+                WHERE
+                    k.locktype = 'advisory'
+                    AND k.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
+                    AND k.classid = 1668443499
+                    AND k.objid = (t.claimed_by >> 32)::oid
+                    AND k.granted
+            )
+        )
+        -- The gate, and the claimant's own registration, as for contacts.
+        AND EXISTS (
+            SELECT
+            FROM crm_sync.lanes AS l
+            WHERE
+                l.crm = :'crm'
+                AND l.held_since IS NULL
+                AND (l.breaker = 'closed' OR $3::boolean)
+                AND EXISTS (SELECT FROM crm_sync.workers AS w WHERE w.id = $2::bigint >> 32)
+        )
+    ORDER BY t.due_at
+    LIMIT $1::integer
+    FOR UPDATE SKIP LOCKED
+)
+
+UPDATE crm_sync.tombstones AS t
+SET
+    attempts = t.attempts + 1,
+    claimed_by = $2::bigint
+FROM ready AS r
+WHERE t.id = r.id
+RETURNING
+    t.id,
+    t.attempts,
+    t.contact_id,
+    t.remote_id,
+    t.email,
+    t.policy,
+    t.deleted_at,
+    statement_timestamp() AS claimed_at

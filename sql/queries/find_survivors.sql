@@ -1,0 +1,26 @@
+-- Which of these records must not be deleted, because a contact that is still there has them, or is about to.
+--
+-- shared: another row has the record's id, as rows of one person do, or the person was inserted again and delivered. wanted: a
+-- row with the same address is in line or in flight and has no id yet, so that it may become this very record at any moment.
+--
+-- No index has the address, so those in line are read one by one, which may be a million: all of them once for many tombstones,
+-- and before each request only those that have come since.
+--
+-- $1  bigint[]     tombstones
+-- $2  text[]       the id in the CRM of each, or NULL
+-- $3  text[]       its address as its row had it, or NULL
+-- $4  timestamptz  of those in line, only such as are due since
+SELECT
+    t.id,
+    'shared' AS survivor
+FROM unnest($1::bigint[], $2::text[]) AS t (id, remote_id)
+WHERE EXISTS (SELECT FROM :contacts AS c WHERE c.:remote_id = t.remote_id)
+UNION ALL
+SELECT
+    t.id,
+    'wanted' AS survivor
+FROM unnest($1::bigint[], $3::text[]) AS t (id, email)
+JOIN :contacts AS c ON lower(btrim(c.:email)) = lower(btrim(t.email))
+WHERE
+    c.:due_at >= $4::timestamptz
+    AND c.:remote_id IS NULL
