@@ -2,7 +2,16 @@
 
 CREATE SCHEMA crm_sync;
 
-COMMENT ON SCHEMA crm_sync IS 'Machinery of crm-sync. Advisory locks, all by (key, id): 1668443497 the bell of a lane, 1668443498 its keeper, 1668443499 a living worker, 1668443501 permits for requests at a time (lane * 1000 + number). By one key, a hash seeded with 1668443500: an address in a request.';
+COMMENT ON SCHEMA crm_sync IS 'Machinery of crm-sync. Advisory locks, all by (key, id): 1668443496 who migrates or adopts, 1668443497 the bell of a lane, 1668443498 its keeper, 1668443499 a living worker, 1668443501 permits for requests at a time (lane * 1000 + number). By one key, a hash seeded with 1668443500: an address in a request.';
+
+CREATE TYPE crm_sync.step AS (
+	crm text,
+	kind text,
+	lock text,
+	statement text,
+	names text[],
+	reads bigint
+);
 
 CREATE TYPE public.crm_processing_status AS ENUM (
     'Queued',
@@ -42,79 +51,19 @@ CREATE FUNCTION crm_sync.add_crm(crm_name text, remote_id_column text DEFAULT NU
     LANGUAGE plpgsql
     AS $_$
 DECLARE
-    remote_id text := coalesce(remote_id_column, crm_name || '_contact_id');
-    wanted text[] := ARRAY[
-        -- Constant defaults: no rewrite of the table.
-        crm_name || '_sync_status', 'crm_sync_status NOT NULL DEFAULT ''New''',  -- what is wanted
-        crm_name || '_processing_status', 'crm_processing_status',               -- what is happening
-        crm_name || '_processing_error', 'text',                                 -- CODE: plain reason
-        remote_id, 'varchar',                                                    -- the id in the CRM
-        crm_name || '_attempts', 'integer NOT NULL DEFAULT 0',                   -- claims since the last flip
-        crm_name || '_due_at', 'timestamptz',                                    -- when it may be claimed; the order of service
-        crm_name || '_claimed_by', 'bigint',                                     -- the claim that has it in flight: worker << 32 | number
-        crm_name || '_synced_at', 'timestamptz',                                 -- last success
-        crm_name || '_flipped_at', 'timestamptz'                                 -- last flip: names it, over all its retries
-    ];
-    added text[] := '{}';
-    other text;
+    step record;
 BEGIN
-    FOR i IN 1 .. cardinality(wanted) BY 2 LOOP
-        IF NOT EXISTS (
-            SELECT FROM pg_attribute WHERE attrelid = 'contacts'::regclass AND attname = wanted[i] AND NOT attisdropped
-        ) THEN
-            EXECUTE format('ALTER TABLE contacts ADD COLUMN %I %s', wanted[i], wanted[i + 1]);
-            added := added || wanted[i];
-        END IF;
+    INSERT INTO crm_sync.lanes (crm, remote_id_column)
+    VALUES (crm_name, coalesce(remote_id_column, crm_sync.remote_id_column(crm_name)));
+
+    FOR step IN SELECT * FROM crm_sync.missing_steps(ARRAY[crm_name], FALSE) LOOP
+        EXECUTE step.statement;
+        PERFORM crm_sync.note_added(step.crm, step.kind, step.names);
     END LOOP;
 
-    INSERT INTO crm_sync.lanes (crm, remote_id_column, added_columns) VALUES (crm_name, remote_id, added);
-
-    -- No index has a column that a claim changes, neither as key nor in its predicate: a claim touches none.
-    -- The claim: what is due, in order of service. A row in flight stays in it until it is finished.
     EXECUTE format(
-        'CREATE INDEX IF NOT EXISTS %I ON contacts (%I) WHERE %2$I IS NOT NULL',
-        'idx_contacts_' || crm_name || '_due_at', crm_name || '_due_at'
-    );
-    -- People: what failed, by the code of the reason. Cut, because an index entry has a limit and the text has none.
-    EXECUTE format(
-        'CREATE INDEX IF NOT EXISTS %I ON contacts (split_part(left(%I, 40), '':'', 1)) WHERE %2$I IS NOT NULL',
-        'idx_contacts_' || crm_name || '_processing_error', crm_name || '_processing_error'
-    );
-    -- The application: which contact is this record of the CRM.
-    EXECUTE format(
-        'CREATE INDEX IF NOT EXISTS %I ON contacts (%I) WHERE %2$I IS NOT NULL',
-        'idx_contacts_' || remote_id, remote_id
-    );
-
-    FOR other IN SELECT crm FROM crm_sync.lanes ORDER BY id LOOP
-        PERFORM crm_sync.create_flip_function(other);
-    END LOOP;
-
-    -- The worker's own transitions never call the function. A claim sets claimed_by and keeps the due time, a finish clears it
-    -- and makes the due time later or none, and neither changes when the contact was flipped. A stale row saved with all its
-    -- columns does not look like that.
-    EXECUTE format(
-        'CREATE TRIGGER crm_sync_%1$s_update '
-        'BEFORE UPDATE OF %1$s_sync_status, %1$s_processing_status, %1$s_processing_error, %2$I ON contacts '
-        'FOR EACH ROW WHEN ('
-        'NEW.%1$s_claimed_by IS NOT DISTINCT FROM OLD.%1$s_claimed_by '
-        'OR (NEW.%1$s_claimed_by IS NULL) = (NEW.%1$s_due_at IS NOT DISTINCT FROM OLD.%1$s_due_at) '
-        'OR NEW.%1$s_due_at < OLD.%1$s_due_at '
-        'OR NEW.%1$s_flipped_at IS DISTINCT FROM OLD.%1$s_flipped_at '
-        'OR OLD.%1$s_due_at IS NULL) '
-        'EXECUTE FUNCTION crm_sync.%1$s_flip()',
-        crm_name, remote_id
-    );
-    EXECUTE format(
-        'CREATE TRIGGER crm_sync_%1$s_insert BEFORE INSERT ON contacts FOR EACH ROW '
-        'WHEN (NEW.%1$s_sync_status = ''Queued'' OR NEW.%1$s_claimed_by IS NOT NULL OR NEW.%1$s_due_at IS NOT NULL) '
-        'EXECUTE FUNCTION crm_sync.%1$s_flip()',
-        crm_name
-    );
-
-    EXECUTE format(
-        'UPDATE contacts SET %1$I = %1$I WHERE %1$I = ''Queued'' AND %2$I IS NULL',
-        crm_name || '_sync_status', crm_name || '_due_at'
+        'UPDATE %3$s SET %1$I = %1$I WHERE %1$I = ''Queued'' AND %2$I IS NULL',
+        crm_name || '_sync_status', crm_name || '_due_at', crm_sync.full_name(crm_sync.contacts())
     );
 END;
 $_$;
@@ -207,6 +156,32 @@ BEGIN
 END;
 $$;
 
+CREATE FUNCTION crm_sync.columns_of(crm_name text) RETURNS TABLE(name text, definition text)
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT w.name, format(w.definition, n.nspname)
+    FROM (
+        VALUES
+        (crm_name || '_sync_status', '%I.crm_sync_status NOT NULL DEFAULT ''New'''),  -- what is wanted
+        (crm_name || '_processing_status', '%I.crm_processing_status'),               -- what is happening
+        (crm_name || '_processing_error', 'text'),                                    -- CODE: plain reason
+        (crm_sync.remote_id_column(crm_name), 'varchar'),                             -- the id in the CRM
+        (crm_name || '_attempts', 'integer NOT NULL DEFAULT 0'),                      -- claims since the last flip
+        (crm_name || '_due_at', 'timestamptz'),                                       -- when it may be claimed; the order of service
+        (crm_name || '_claimed_by', 'bigint'),                                        -- the claim that has it in flight: worker << 32 | number
+        (crm_name || '_synced_at', 'timestamptz'),                                    -- last success
+        (crm_name || '_flipped_at', 'timestamptz')                                    -- last flip: names it, over all its retries
+    ) AS w (name, definition)
+    JOIN pg_class AS c ON c.oid = crm_sync.contacts()
+    JOIN pg_namespace AS n ON c.relnamespace = n.oid
+$$;
+
+CREATE FUNCTION crm_sync.contacts() RETURNS regclass
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT contacts FROM crm_sync.adopted
+$$;
+
 CREATE FUNCTION crm_sync.create_flip_function(crm_name text) RETURNS void
     LANGUAGE plpgsql
     AS $_$
@@ -224,7 +199,7 @@ BEGIN
     FROM pg_attribute a
     JOIN pg_type t ON t.oid = a.atttypid
     JOIN pg_namespace n ON n.oid = t.typnamespace
-    WHERE a.attrelid = 'contacts'::regclass;
+    WHERE a.attrelid = crm_sync.contacts();
 
     EXECUTE format(
         $template$
@@ -331,7 +306,7 @@ CREATE FUNCTION crm_sync.create_watch_function(crm_name text) RETURNS void
     LANGUAGE plpgsql
     AS $_$
 DECLARE
-    contacts regclass := 'contacts'::regclass;
+    contacts regclass := crm_sync.contacts();
     lane crm_sync.lanes;
     sync_type text;
     processing_type text;
@@ -393,19 +368,112 @@ $function$
 END;
 $_$;
 
+CREATE FUNCTION crm_sync.drop_contacts() RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    contacts text := crm_sync.full_name(crm_sync.contacts());
+    has_rows boolean;
+    type_name text;
+    own_types text[];
+BEGIN
+    EXECUTE format('LOCK TABLE %s', contacts);
+    EXECUTE format('SELECT EXISTS (SELECT FROM %s)', contacts) INTO has_rows;
+    IF has_rows THEN
+        RAISE EXCEPTION 'the table % has rows now, so it is not dropped', contacts USING ERRCODE = 'object_in_use';
+    END IF;
+    SELECT array_agg(DISTINCT format('%I.%I', n.nspname, t.typname)) INTO own_types
+    FROM pg_attribute AS a
+    JOIN pg_type AS t ON a.atttypid = t.oid
+    JOIN pg_namespace AS n ON t.typnamespace = n.oid
+    WHERE a.attrelid = crm_sync.contacts() AND a.attnum > 0 AND NOT a.attisdropped AND t.typname LIKE 'hubspot\_%';
+    EXECUTE format('DROP TABLE %s', contacts);
+    FOREACH type_name IN ARRAY coalesce(own_types, '{}') LOOP
+        EXECUTE format('DROP TYPE %s', type_name);
+    END LOOP;
+END;
+$$;
+
+CREATE FUNCTION crm_sync.dropping_steps(crm_name text, online boolean) RETURNS SETOF crm_sync.step
+    LANGUAGE sql STABLE
+    AS $$
+    -- Those of a partitioned table go with it, and cannot go beside the writers.
+    SELECT (crm_sync.step(
+        crm_name,
+        'index',
+        CASE WHEN online AND c.relkind = 'i' THEN 'SHARE UPDATE EXCLUSIVE' ELSE 'ACCESS EXCLUSIVE' END,
+        format(
+            'DROP INDEX %s%s',
+            CASE WHEN online AND c.relkind = 'i' THEN 'CONCURRENTLY ' ELSE '' END,
+            crm_sync.full_name(c.oid)
+        )
+    )).*
+    FROM crm_sync.added AS a
+    JOIN pg_class AS c ON a.name = c.relname
+    JOIN pg_index AS i ON c.oid = i.indexrelid
+    JOIN crm_sync.parts() AS p ON i.indrelid = p.relation
+    WHERE
+        a.kind = 'index'
+        AND a.crm IS NOT DISTINCT FROM crm_name
+        AND NOT EXISTS (SELECT FROM pg_inherits AS h WHERE h.inhrelid = c.oid)
+    UNION ALL
+    SELECT (crm_sync.step(
+        crm_name,
+        'column',
+        'ACCESS EXCLUSIVE',
+        format('ALTER TABLE %s %s', crm_sync.full_name(crm_sync.contacts()), string_agg(format('DROP COLUMN %I', a.name), ', '))
+    )).*
+    FROM crm_sync.added AS a
+    WHERE a.kind = 'column' AND a.crm IS NOT DISTINCT FROM crm_name AND crm_sync.has_column(a.name)
+    HAVING count(*) > 0
+    UNION ALL
+    SELECT (crm_sync.step(
+        crm_name,
+        'fillfactor',
+        'SHARE UPDATE EXCLUSIVE',
+        format('ALTER TABLE %s RESET (fillfactor)', crm_sync.full_name(p.relation))
+    )).*
+    FROM crm_sync.added AS a
+    JOIN pg_class AS c ON a.name = c.relname
+    JOIN crm_sync.parts() AS p ON c.oid = p.relation
+    WHERE
+        a.kind = 'fillfactor'
+        AND a.crm IS NOT DISTINCT FROM crm_name
+        AND EXISTS (SELECT FROM unnest(c.reloptions) AS o WHERE o LIKE 'fillfactor=%')
+$$;
+
 CREATE FUNCTION crm_sync.forget_deletions() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
 DECLARE
-    contacts regclass := to_regclass('contacts');
+    contacts regclass := crm_sync.contacts();
+    trigger_name text := 'crm_sync_' || OLD.crm || '_deleted';
 BEGIN
-    IF contacts IS NOT NULL THEN
-        EXECUTE format('DROP TRIGGER IF EXISTS %I ON %s', 'crm_sync_' || OLD.crm || '_deleted', contacts);
+    IF EXISTS (SELECT FROM pg_trigger WHERE tgrelid = contacts AND tgname = trigger_name) THEN
+        EXECUTE format('DROP TRIGGER %I ON %s', trigger_name, crm_sync.full_name(contacts));
     END IF;
     EXECUTE format('DROP FUNCTION IF EXISTS crm_sync.%I()', OLD.crm || '_deleted');
     DELETE FROM crm_sync.tombstones WHERE crm = OLD.crm;
     RETURN NULL;
 END;
+$$;
+
+CREATE FUNCTION crm_sync.full_name(relation regclass) RETURNS text
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT format('%I.%I', n.nspname, c.relname)
+    FROM pg_class AS c
+    JOIN pg_namespace AS n ON c.relnamespace = n.oid
+    WHERE c.oid = relation
+$$;
+
+CREATE FUNCTION crm_sync.has_column(column_name text) RETURNS boolean
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT EXISTS (
+        SELECT FROM pg_attribute
+        WHERE attrelid = crm_sync.contacts() AND attname = column_name AND attnum > 0 AND NOT attisdropped
+    )
 $$;
 
 CREATE FUNCTION crm_sync.hubspot_flip() RETURNS trigger
@@ -493,6 +561,103 @@ BEGIN
         END IF;
     END IF;
     RETURN NEW;
+END;
+$$;
+
+CREATE FUNCTION crm_sync.index_name(relation regclass, column_name text) RETURNS text
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT CASE
+        WHEN octet_length(c.relname || column_name) <= 58 THEN format('idx_%s_%s', c.relname, column_name)
+        ELSE format('idx_%s_%s', left(md5(c.relname), 8), left(column_name, 50))
+    END
+    FROM pg_class AS c
+    WHERE c.oid = relation
+$$;
+
+CREATE FUNCTION crm_sync.index_steps(crm_name text, column_name text, keys text, online boolean) RETURNS SETOF crm_sync.step
+    LANGUAGE plpgsql STABLE
+    AS $$
+DECLARE
+    beside text := CASE WHEN online THEN 'CONCURRENTLY ' ELSE '' END;
+    root regclass := (
+        SELECT i.indexrelid
+        FROM pg_index AS i
+        JOIN pg_class AS c ON i.indexrelid = c.oid
+        WHERE i.indrelid = crm_sync.contacts() AND c.relname = crm_sync.index_name(crm_sync.contacts(), column_name)
+    );
+    part record;
+    index_name text;
+    is_valid boolean;
+    attachments text[] := '{}';
+BEGIN
+    FOR part IN
+        SELECT p.*, n.nspname AS home
+        FROM crm_sync.parts() AS p
+        JOIN pg_class AS c ON p.relation = c.oid
+        JOIN pg_namespace AS n ON c.relnamespace = n.oid
+        -- One that is attached already is whole, whatever its name.
+        WHERE p.level = 0 OR NOT EXISTS (
+            SELECT FROM pg_partition_tree(root) AS t JOIN pg_index AS i ON t.relid = i.indexrelid WHERE i.indrelid = p.relation
+        )
+        ORDER BY p.level, c.relname
+    LOOP
+        index_name := crm_sync.index_name(part.relation, column_name);
+        SELECT i.indisvalid INTO is_valid
+        FROM pg_index AS i
+        JOIN pg_class AS c ON i.indexrelid = c.oid
+        WHERE i.indrelid = part.relation AND c.relname = index_name;
+
+        IF part.is_leaf AND NOT is_valid THEN
+            -- An earlier run was broken off.
+            RETURN NEXT crm_sync.step(
+                crm_name, 'repair', 'SHARE UPDATE EXCLUSIVE', format('DROP INDEX %s%I.%I', beside, part.home, index_name)
+            );
+        END IF;
+        IF part.is_leaf AND is_valid IS NOT TRUE THEN
+            RETURN NEXT crm_sync.step(
+                crm_name, 'index', CASE WHEN online THEN 'SHARE UPDATE EXCLUSIVE' ELSE 'SHARE' END,
+                format(
+                    'CREATE INDEX %s%I ON %s (%s) WHERE %I IS NOT NULL',
+                    beside, index_name, crm_sync.full_name(part.relation), keys, column_name
+                ),
+                ARRAY[index_name],
+                -- Beside the writers the table is read twice.
+                pg_relation_size(part.relation) * CASE WHEN online THEN 2 ELSE 1 END
+            );
+        ELSIF NOT part.is_leaf AND is_valid IS NULL THEN
+            RETURN NEXT crm_sync.step(
+                crm_name, 'index', 'SHARE',
+                format(
+                    'CREATE INDEX %I ON ONLY %s (%s) WHERE %I IS NOT NULL',
+                    index_name, crm_sync.full_name(part.relation), keys, column_name
+                ),
+                ARRAY[index_name]
+            );
+        END IF;
+        IF part.level > 0 THEN
+            -- The deepest first.
+            attachments := format(
+                'ALTER INDEX %s ATTACH PARTITION %I.%I',
+                coalesce(
+                    (
+                        SELECT crm_sync.full_name(i.indexrelid)
+                        FROM pg_partition_tree(root) AS t
+                        JOIN pg_index AS i ON t.relid = i.indexrelid
+                        WHERE i.indrelid = part.parent
+                    ),
+                    (
+                        SELECT format('%I.%I', n.nspname, crm_sync.index_name(part.parent, column_name))
+                        FROM pg_class AS c
+                        JOIN pg_namespace AS n ON c.relnamespace = n.oid
+                        WHERE c.oid = part.parent
+                    )
+                ),
+                part.home, index_name
+            ) || attachments;
+        END IF;
+    END LOOP;
+    RETURN QUERY SELECT (crm_sync.step(crm_name, 'attachment', 'ACCESS SHARE', a)).* FROM unnest(attachments) AS a;
 END;
 $$;
 
@@ -584,6 +749,141 @@ BEGIN
 END;
 $$;
 
+CREATE FUNCTION crm_sync.missing_steps(crm_names text[], online boolean) RETURNS SETOF crm_sync.step
+    LANGUAGE plpgsql STABLE
+    AS $_$
+DECLARE
+    contacts text := crm_sync.full_name(crm_sync.contacts());
+    home text := (
+        SELECT n.nspname FROM pg_class AS c JOIN pg_namespace AS n ON c.relnamespace = n.oid WHERE c.oid = crm_sync.contacts()
+    );
+    crm_name text;
+    lane crm_sync.lanes;
+    remote_id text;
+BEGIN
+    -- The two state machines of a contact at a CRM, in whose tables there are no types of their own.
+    RETURN QUERY
+    SELECT (crm_sync.step(
+        NULL, 'type', 'none', format('CREATE TYPE %I.%I AS ENUM (%s)', home, t.name, t.states), ARRAY[format('%I.%I', home, t.name)]
+    )).*
+    FROM (
+        VALUES
+        -- never asked for, marked by a person, asked for (the flip), claimed, delivered, rejected or given up, not wanted there
+        ('crm_sync_status', '_sync_status', '''New'', ''Selected'', ''Queued'', ''Processing'', ''Complete'', ''Error'', ''Skipped'''),
+        -- in line, in flight, delivered, rejected or given up
+        ('crm_processing_status', '_processing_status', '''Queued'', ''Processing'', ''Complete'', ''Error''')
+    ) AS t (name, suffix, states)
+    WHERE
+        to_regtype(format('%I.%I', home, t.name)) IS NULL
+        AND EXISTS (SELECT FROM unnest(crm_names) AS c WHERE NOT crm_sync.has_column(c || t.suffix));
+
+    -- A roll-up over the CRMs for people and reports. The truth is per CRM.
+    RETURN QUERY
+    SELECT (crm_sync.step(
+        NULL, 'column', 'ACCESS EXCLUSIVE',
+        format('ALTER TABLE %s %s', contacts, string_agg(format('ADD COLUMN %I %s', w.name, w.definition), ', ')), array_agg(w.name)
+    )).*
+    FROM (
+        VALUES
+        ('retry_count', 'integer NOT NULL DEFAULT 0'),
+        ('last_retry_at', 'timestamptz'),
+        ('next_retry_at', 'timestamptz'),
+        ('last_failed_crm', 'varchar')
+    ) AS w (name, definition)
+    WHERE NOT crm_sync.has_column(w.name)
+    HAVING count(*) > 0;
+
+    -- Room in each page, so that a claim stays in it: a heap-only update, which touches no index. Somebody's own choice is kept.
+    RETURN QUERY
+    SELECT (crm_sync.step(
+        NULL, 'fillfactor', 'SHARE UPDATE EXCLUSIVE',
+        format('ALTER TABLE %s SET (fillfactor = 80)', crm_sync.full_name(p.relation)), ARRAY[c.relname::text]
+    )).*
+    FROM crm_sync.parts() AS p
+    JOIN pg_class AS c ON p.relation = c.oid
+    WHERE p.is_leaf AND NOT EXISTS (SELECT FROM unnest(c.reloptions) AS o WHERE o LIKE 'fillfactor=%');
+
+    -- For reports: what is retried next. A claim changes no column of it.
+    RETURN QUERY SELECT * FROM crm_sync.index_steps(NULL, 'next_retry_at', 'next_retry_at', online);
+
+    FOREACH crm_name IN ARRAY crm_names LOOP
+        SELECT l.* INTO lane FROM crm_sync.lanes AS l WHERE l.crm = crm_name;
+        remote_id := crm_sync.remote_id_column(crm_name);
+        IF lane.crm IS NULL THEN
+            RETURN NEXT crm_sync.step(
+                crm_name, 'lane', 'none',
+                format('INSERT INTO crm_sync.lanes (crm, remote_id_column) VALUES (%L, %L)', crm_name, remote_id)
+            );
+        END IF;
+
+        RETURN QUERY
+        SELECT (crm_sync.step(
+            crm_name, 'column', 'ACCESS EXCLUSIVE',
+            format('ALTER TABLE %s %s', contacts, string_agg(format('ADD COLUMN %I %s', w.name, w.definition), ', ')),
+            array_agg(w.name)
+        )).*
+        FROM crm_sync.columns_of(crm_name) AS w
+        WHERE NOT crm_sync.has_column(w.name)
+        HAVING count(*) > 0;
+
+        -- No index has a column that a claim changes, neither as key nor in its predicate: a claim touches none.
+        -- The claim: what is due, in order of service. A row in flight stays in it until it is finished.
+        RETURN QUERY SELECT * FROM crm_sync.index_steps(
+            crm_name, crm_name || '_due_at', quote_ident(crm_name || '_due_at'), online
+        );
+        -- People: what failed, by the code of the reason. Cut, because an index entry has a limit and the text has none.
+        RETURN QUERY SELECT * FROM crm_sync.index_steps(
+            crm_name, crm_name || '_processing_error',
+            format('split_part("left"(%I::text, 40), '':'', 1)', crm_name || '_processing_error'), online
+        );
+        -- The application: which contact is this record of the CRM.
+        RETURN QUERY SELECT * FROM crm_sync.index_steps(crm_name, remote_id, quote_ident(remote_id), online);
+
+        IF to_regprocedure(format('crm_sync.%s_flip()', crm_name)) IS NULL THEN
+            RETURN NEXT crm_sync.step(
+                crm_name, 'function', 'none', format('SELECT crm_sync.create_flip_function(%L)', crm_name)
+            );
+        END IF;
+
+        -- The worker's own transitions never call the function. A claim sets claimed_by and keeps the due time, a finish clears it
+        -- and makes the due time later or none, and neither changes when the contact was flipped. A stale row saved with all its
+        -- columns does not look like that.
+        RETURN QUERY
+        SELECT (crm_sync.step(crm_name, 'trigger', 'SHARE ROW EXCLUSIVE', t.definition)).*
+        FROM (
+            VALUES (
+                format('crm_sync_%s_update', crm_name),
+                format(
+                    'CREATE TRIGGER crm_sync_%1$s_update '
+                    'BEFORE UPDATE OF %1$s_sync_status, %1$s_processing_status, %1$s_processing_error, %2$I ON %3$s '
+                    'FOR EACH ROW WHEN ('
+                    'NEW.%1$s_claimed_by IS NOT DISTINCT FROM OLD.%1$s_claimed_by '
+                    'OR (NEW.%1$s_claimed_by IS NULL) = (NEW.%1$s_due_at IS NOT DISTINCT FROM OLD.%1$s_due_at) '
+                    'OR NEW.%1$s_due_at < OLD.%1$s_due_at '
+                    'OR NEW.%1$s_flipped_at IS DISTINCT FROM OLD.%1$s_flipped_at '
+                    'OR OLD.%1$s_due_at IS NULL) '
+                    'EXECUTE FUNCTION crm_sync.%1$s_flip()',
+                    crm_name, remote_id, contacts
+                )
+            ), (
+                format('crm_sync_%s_insert', crm_name),
+                format(
+                    'CREATE TRIGGER crm_sync_%1$s_insert BEFORE INSERT ON %2$s FOR EACH ROW '
+                    'WHEN (NEW.%1$s_sync_status = ''Queued'' OR NEW.%1$s_claimed_by IS NOT NULL OR NEW.%1$s_due_at IS NOT NULL) '
+                    'EXECUTE FUNCTION crm_sync.%1$s_flip()',
+                    crm_name, contacts
+                )
+            )
+        ) AS t (name, definition)
+        WHERE NOT EXISTS (SELECT FROM pg_trigger AS g WHERE g.tgrelid = crm_sync.contacts() AND g.tgname = t.name);
+
+        IF lane.installed IS NOT TRUE THEN
+            RETURN NEXT crm_sync.step(crm_name, 'lane', 'none', format('SELECT crm_sync.set_installed(%L, TRUE)', crm_name));
+        END IF;
+    END LOOP;
+END;
+$_$;
+
 CREATE FUNCTION crm_sync.n8n_flip() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -672,6 +972,16 @@ BEGIN
 END;
 $$;
 
+CREATE FUNCTION crm_sync.note_added(crm_name text, step_kind text, step_names text[]) RETURNS void
+    LANGUAGE sql
+    AS $$
+    INSERT INTO crm_sync.added (kind, name, crm)
+    SELECT step_kind, n, crm_name
+    FROM unnest(step_names) AS n
+    WHERE step_kind IN ('type', 'column', 'index', 'fillfactor')
+    ON CONFLICT DO NOTHING
+$$;
+
 CREATE FUNCTION crm_sync.other_retries(crm_name text, contact text) RETURNS text
     LANGUAGE sql STABLE
     AS $_$
@@ -686,7 +996,7 @@ CREATE FUNCTION crm_sync.other_retries(crm_name text, contact text) RETURNS text
         'NULL::timestamptz'
     )
     FROM crm_sync.lanes
-    WHERE crm <> crm_name
+    WHERE installed AND crm <> crm_name
 $_$;
 
 CREATE FUNCTION crm_sync.own_columns() RETURNS text[]
@@ -707,11 +1017,22 @@ CREATE FUNCTION crm_sync.own_columns() RETURNS text[]
     ]) AS owned (name)
 $$;
 
+CREATE FUNCTION crm_sync.parts() RETURNS TABLE(relation regclass, parent regclass, is_leaf boolean, level integer)
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT relid, parentrelid, isleaf, level
+    FROM pg_partition_tree(crm_sync.contacts())
+    UNION ALL
+    SELECT oid::regclass, NULL, TRUE, 0
+    FROM pg_class
+    WHERE oid = crm_sync.contacts() AND relkind = 'r' AND NOT relispartition
+$$;
+
 CREATE FUNCTION crm_sync.refuse_unwatchable(columns text[]) RETURNS void
     LANGUAGE plpgsql
     AS $$
 DECLARE
-    contacts regclass := 'contacts'::regclass;
+    contacts regclass := crm_sync.contacts();
     own text[] := crm_sync.own_columns();
     wrong text;
     others text;
@@ -747,31 +1068,40 @@ BEGIN
 END;
 $$;
 
+CREATE FUNCTION crm_sync.remote_id_column(crm_name text) RETURNS text
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT coalesce(
+        (SELECT l.remote_id_column FROM crm_sync.lanes AS l WHERE l.crm = crm_name),
+        -- What n8n gives a contact is named after what it is there.
+        CASE crm_name WHEN 'n8n' THEN 'n8n_workflow_id' ELSE crm_name || '_contact_id' END
+    )
+$$;
+
 CREATE FUNCTION crm_sync.remove_crm(crm_name text) RETURNS void
     LANGUAGE plpgsql
     AS $$
 DECLARE
-    lane crm_sync.lanes;
-    name text;
+    step record;
 BEGIN
-    DELETE FROM crm_sync.lanes WHERE crm = crm_name RETURNING * INTO STRICT lane;
+    PERFORM FROM crm_sync.lanes WHERE crm = crm_name;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION '% is not installed on the table %', crm_name, crm_sync.contacts() USING ERRCODE = 'undefined_object';
+    END IF;
 
-    EXECUTE format('DROP TRIGGER crm_sync_%s_update ON contacts', crm_name);
-    EXECUTE format('DROP TRIGGER crm_sync_%s_insert ON contacts', crm_name);
-    EXECUTE format('DROP FUNCTION crm_sync.%s_flip()', crm_name);
-    FOREACH name IN ARRAY ARRAY[
-        'idx_contacts_' || crm_name || '_due_at',
-        'idx_contacts_' || crm_name || '_processing_error',
-        'idx_contacts_' || lane.remote_id_column
-    ] LOOP
-        EXECUTE format('DROP INDEX IF EXISTS %I', name);
+    FOR step IN SELECT * FROM crm_sync.undo_steps(ARRAY[crm_name], FALSE, FALSE) LOOP
+        EXECUTE step.statement;
     END LOOP;
-    FOREACH name IN ARRAY lane.added_columns LOOP
-        EXECUTE format('ALTER TABLE contacts DROP COLUMN %I', name);
-    END LOOP;
-    FOR name IN SELECT crm FROM crm_sync.lanes ORDER BY id LOOP
-        PERFORM crm_sync.create_flip_function(name);
-    END LOOP;
+    DELETE FROM crm_sync.added WHERE crm = crm_name;
+END;
+$$;
+
+CREATE FUNCTION crm_sync.set_installed(crm_name text, is_installed boolean) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    UPDATE crm_sync.lanes SET installed = is_installed WHERE crm = crm_name;
+    PERFORM crm_sync.create_flip_function(l.crm) FROM crm_sync.lanes AS l WHERE l.installed ORDER BY l.id;
 END;
 $$;
 
@@ -779,9 +1109,9 @@ CREATE FUNCTION crm_sync.set_on_delete(crm_name text, policy text) RETURNS void
     LANGUAGE plpgsql
     AS $_$
 DECLARE
-    contacts regclass := 'contacts'::regclass;
-    email_column text := 'email';
-    key_column text;
+    contacts regclass := crm_sync.contacts();
+    adopted crm_sync.adopted;
+    moved_row text := '';
     lane crm_sync.lanes;
     trigger_name text := 'crm_sync_' || crm_name || '_deleted';
     has_trigger boolean;
@@ -797,15 +1127,17 @@ BEGIN
         RETURN;
     END IF;
 
-    SELECT a.attname INTO STRICT key_column
-    FROM pg_index i
-    JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
-    WHERE i.indrelid = contacts AND i.indisprimary;
+    SELECT * INTO STRICT adopted FROM crm_sync.adopted;
+    IF NOT crm_sync.has_column(adopted.email_column) THEN
+        RAISE EXCEPTION 'the table % has no column %', contacts, adopted.email_column USING ERRCODE = 'undefined_column';
+    END IF;
 
-    IF NOT EXISTS (
-        SELECT FROM pg_attribute WHERE attrelid = contacts AND attname = email_column AND NOT attisdropped
-    ) THEN
-        RAISE EXCEPTION 'the table % has no column %', contacts, email_column USING ERRCODE = 'undefined_column';
+    -- A row that moves from one partition to another is deleted in the one and inserted into the other.
+    IF EXISTS (SELECT FROM pg_partitioned_table WHERE partrelid = contacts) THEN
+        moved_row := format(
+            'IF EXISTS (SELECT FROM %s AS c WHERE c.%2$I = OLD.%2$I) THEN RETURN NULL; END IF;',
+            crm_sync.full_name(contacts), adopted.key_column
+        );
     END IF;
 
     -- It runs as its owner, for whoever deletes has no right on this schema.
@@ -821,12 +1153,13 @@ LANGUAGE plpgsql
 SECURITY DEFINER
 AS $function$
 BEGIN
+    %8$s
     INSERT INTO crm_sync.tombstones (crm, contact_id, remote_id, email, policy, due_at)
     VALUES (
         %2$L,
         OLD.%3$I::pg_catalog.text,
-        OLD.%4$I,
-        OLD.%5$I,
+        OLD.%4$I::pg_catalog.text,
+        OLD.%5$I::pg_catalog.text,
         %6$L,
         pg_catalog.clock_timestamp() + CASE
             WHEN OLD.%7$I IS NULL THEN interval '0'
@@ -839,11 +1172,12 @@ $function$
         $template$,
         crm_name || '_deleted',     -- 1
         crm_name,                   -- 2
-        key_column,                 -- 3
+        adopted.key_column,         -- 3
         lane.remote_id_column,      -- 4
-        email_column,               -- 5
+        adopted.email_column,       -- 5
         policy,                     -- 6
-        crm_name || '_claimed_by'   -- 7
+        crm_name || '_claimed_by',  -- 7
+        moved_row                   -- 8
     );
 
     -- Who could put it on a table of his own could have any record deleted. Firing it takes no right.
@@ -862,11 +1196,85 @@ $function$
 END;
 $_$;
 
+CREATE FUNCTION crm_sync.step(crm text, kind text, lock text, statement text, names text[] DEFAULT '{}'::text[], reads bigint DEFAULT 0) RETURNS crm_sync.step
+    LANGUAGE sql IMMUTABLE
+    AS $$
+    SELECT ROW(crm, kind, lock, statement, names, reads)::crm_sync.step
+$$;
+
+CREATE FUNCTION crm_sync.undo_steps(crm_names text[], whole boolean, online boolean) RETURNS SETOF crm_sync.step
+    LANGUAGE plpgsql STABLE
+    AS $_$
+DECLARE
+    contacts text := crm_sync.full_name(crm_sync.contacts());
+    lane crm_sync.lanes;
+    made_and_empty boolean := FALSE;
+BEGIN
+    FOR lane IN SELECT l.* FROM crm_sync.lanes AS l WHERE l.crm = ANY (crm_names) ORDER BY l.id DESC LOOP
+        IF lane.installed THEN
+            RETURN NEXT crm_sync.step(lane.crm, 'lane', 'none', format('SELECT crm_sync.set_installed(%L, FALSE)', lane.crm));
+        END IF;
+
+        RETURN QUERY
+        SELECT (crm_sync.step(lane.crm, 'trigger', 'ACCESS EXCLUSIVE', format('DROP TRIGGER %I ON %s', g.tgname, contacts))).*
+        FROM pg_trigger AS g
+        WHERE
+            g.tgrelid = crm_sync.contacts()
+            AND g.tgname = ANY (
+                ARRAY(SELECT format('crm_sync_%s_%s', lane.crm, e) FROM unnest('{watch,deleted,insert,update}'::text[]) AS e)
+            );
+        RETURN QUERY
+        SELECT (crm_sync.step(lane.crm, 'function', 'none', format('DROP FUNCTION crm_sync.%s()', p.proname))).*
+        FROM pg_proc AS p
+        WHERE
+            p.pronamespace = 'crm_sync'::regnamespace
+            AND p.proname = ANY (ARRAY(SELECT format('%s_%s', lane.crm, e) FROM unnest('{watch,deleted,flip}'::text[]) AS e));
+
+        -- Whoever was in flight when the last worker died: its status may stay behind, and would say so for ever.
+        IF crm_sync.has_column(lane.crm || '_claimed_by') AND crm_sync.has_column(lane.crm || '_due_at') THEN
+            RETURN NEXT crm_sync.step(
+                lane.crm, 'contacts', 'ROW EXCLUSIVE',
+                format(
+                    'UPDATE %2$s SET %1$s_sync_status = ''Queued'', %1$s_processing_status = ''Queued'', %1$s_claimed_by = NULL '
+                    'WHERE %1$s_due_at IS NOT NULL AND %1$s_claimed_by IS NOT NULL AND %1$s_sync_status = ''Processing''',
+                    lane.crm, contacts
+                )
+            );
+        END IF;
+
+        RETURN QUERY SELECT * FROM crm_sync.dropping_steps(lane.crm, online);
+        RETURN NEXT crm_sync.step(lane.crm, 'lane', 'none', format('DELETE FROM crm_sync.lanes WHERE crm = %L', lane.crm));
+    END LOOP;
+
+    IF NOT whole THEN
+        RETURN;
+    END IF;
+    -- Those that `crm-sync grants` has printed.
+    RETURN QUERY
+    SELECT (crm_sync.step(NULL, 'policy', 'ACCESS EXCLUSIVE', format('DROP POLICY %I ON %s', p.polname, contacts))).*
+    FROM pg_policy AS p
+    WHERE p.polrelid = crm_sync.contacts() AND p.polname LIKE 'crm\_sync\_%';
+    IF contacts IS NOT NULL AND (SELECT a.created FROM crm_sync.adopted AS a) THEN
+        EXECUTE format('SELECT NOT EXISTS (SELECT FROM %s)', contacts) INTO made_and_empty;
+    END IF;
+    IF made_and_empty THEN
+        RETURN NEXT crm_sync.step(NULL, 'table', 'ACCESS EXCLUSIVE', 'SELECT crm_sync.drop_contacts()');
+    ELSE
+        RETURN QUERY SELECT * FROM crm_sync.dropping_steps(NULL, online);
+    END IF;
+    RETURN QUERY
+    SELECT (crm_sync.step(NULL, 'type', 'none', format('DROP TYPE %s', a.name))).*
+    FROM crm_sync.added AS a
+    WHERE a.kind = 'type' AND to_regtype(a.name) IS NOT NULL
+    ORDER BY a.name;
+END;
+$_$;
+
 CREATE FUNCTION crm_sync.unwatch(crm_name text) RETURNS boolean
     LANGUAGE plpgsql
     AS $$
 DECLARE
-    contacts regclass := 'contacts'::regclass;
+    contacts regclass := crm_sync.contacts();
 BEGIN
     PERFORM FROM crm_sync.lanes WHERE crm = crm_name FOR NO KEY UPDATE;
     -- Dropping what is not there would take the lock, too.
@@ -883,7 +1291,7 @@ CREATE FUNCTION crm_sync.watch(crm_name text, columns text[]) RETURNS void
     LANGUAGE plpgsql
     AS $_$
 DECLARE
-    contacts regclass := 'contacts'::regclass;
+    contacts regclass := crm_sync.contacts();
     old_values text;
     new_values text;
 BEGIN
@@ -924,6 +1332,22 @@ BEGIN
 END;
 $_$;
 
+CREATE TABLE crm_sync.added (
+    kind text NOT NULL,
+    name text NOT NULL,
+    crm text,
+    CONSTRAINT added_kind_check CHECK ((kind = ANY (ARRAY['type'::text, 'column'::text, 'index'::text, 'fillfactor'::text])))
+);
+
+CREATE TABLE crm_sync.adopted (
+    one boolean DEFAULT true NOT NULL,
+    contacts regclass NOT NULL,
+    key_column name NOT NULL,
+    email_column name NOT NULL,
+    created boolean NOT NULL,
+    CONSTRAINT adopted_one_check CHECK (one)
+);
+
 CREATE TABLE crm_sync.budgets (
     crm text NOT NULL,
     budget jsonb NOT NULL
@@ -933,7 +1357,7 @@ CREATE TABLE crm_sync.lanes (
     id integer NOT NULL,
     crm text NOT NULL,
     remote_id_column text NOT NULL,
-    added_columns text[] DEFAULT '{}'::text[] NOT NULL,
+    installed boolean DEFAULT false NOT NULL,
     breaker text DEFAULT 'closed'::text NOT NULL,
     breaker_since timestamp with time zone DEFAULT now() NOT NULL,
     breaker_reason text,
@@ -1057,7 +1481,11 @@ CREATE TABLE public.contacts (
 )
 WITH (fillfactor='80');
 
-COMMENT ON TABLE public.contacts IS 'Created by crm-sync.';
+ALTER TABLE ONLY crm_sync.added
+    ADD CONSTRAINT added_pkey PRIMARY KEY (kind, name);
+
+ALTER TABLE ONLY crm_sync.adopted
+    ADD CONSTRAINT adopted_pkey PRIMARY KEY (one);
 
 ALTER TABLE ONLY crm_sync.budgets
     ADD CONSTRAINT budgets_pkey PRIMARY KEY (crm);

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from worker import migrations
+from worker.adoption.adopt import adopt
 from worker.sandbox.postgres import Postgres, running_postgres
 
 PATH = Path(__file__).parents[1] / "sql" / "schema.sql"
@@ -19,7 +19,7 @@ def take(server: Postgres, database: str) -> str:
     """The schema of a database, as pg_dump tells it, without what differs from run to run."""
     command = [server.binaries / "pg_dump", "--schema-only", "--no-owner", "--no-privileges", "--restrict-key=x"]
     dump = subprocess.run(
-        [*command, "--exclude-table=*yoyo*", "--exclude-table=_crm_sync_migration", server.url(database)],
+        [*command, "--exclude-table=crm_sync.*yoyo*", "--exclude-table=crm_sync._crm_sync_migration", server.url(database)],
         capture_output=True,
         text=True,
         check=True,
@@ -32,7 +32,7 @@ def take(server: Postgres, database: str) -> str:
 
 def main() -> int:
     with running_postgres() as server:
-        migrations.migrate(server.url())
+        adopt(server.url())
         now = take(server, "postgres")
     if "--check" not in sys.argv:
         PATH.write_text(now)

@@ -8,7 +8,7 @@ import psycopg
 from click.testing import CliRunner
 from psycopg import sql
 
-from worker import migrations
+from worker.adoption.adopt import adopt
 from worker.commands.grants import grants
 
 # Roles are the whole server's, which may be somebody's own.
@@ -17,7 +17,7 @@ WORKER, PASSWORD = f"crm_sync_worker_{os.getpid()}", "password-of-the-worker"
 
 def migrate(url: str) -> None:
     """Migrates a database, and lets workers in. Its copies let them in too."""
-    migrations.migrate(url)
+    adopt(url)
     with psycopg.connect(url, autocommit=True) as owner:
         if not owner.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [WORKER]).fetchone():
             owner.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(WORKER), PASSWORD))

@@ -33,6 +33,21 @@ FULL_LOOK_S = 5.0  # a contact behind the cursor waits no longer, however busy t
 
 
 @dataclass(frozen=True, slots=True)
+class AdoptedTable:
+    """The contacts table. name: as SQL writes it; key: the column that finds a row, alone; email: the one with the address.
+
+    types and declared: of its columns, without and with what is said of their length.
+    """
+
+    name: str
+    is_partitioned: bool
+    key: str
+    email: str
+    types: Mapping[str, str]
+    declared: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class LaneTable:
     """What the schema says of one CRM. id: second key of its advisory locks."""
 
@@ -41,22 +56,26 @@ class LaneTable:
     variables: Mapping[str, str]
 
     @classmethod
-    def describe(cls, lane: Mapping[str, Any], types: Mapping[str, str], key: str) -> "LaneTable":
-        """lane: a row of list_lanes.sql; types: of the table's columns; key: its primary key."""
-        crm = lane["crm"]
+    def describe(cls, lane: Mapping[str, Any], table: "AdoptedTable") -> "LaneTable":
+        """lane: a row of list_lanes.sql."""
+        crm, remote_id = lane["crm"], lane["remote_id_column"]
         return cls(
             lane["id"],
             crm,
             {
                 **{column: quote(f"{crm}_{column}") for column in OWN_COLUMNS},
                 "crm": crm,
-                "contacts": "contacts",
-                "id": quote(key),
-                "email": quote("email"),
-                "id_type": types[key],
-                "remote_id": quote(lane["remote_id_column"]),
-                "sync_type": types[f"{crm}_sync_status"],
-                "processing_type": types[f"{crm}_processing_status"],
+                "contacts": table.name,
+                "id": quote(table.key),
+                "place": quote(table.key) if table.is_partitioned else "ctid",
+                "email": quote(table.email),
+                "id_type": table.types[table.key],
+                "remote_id": quote(remote_id),
+                "remote_type": table.types[remote_id],
+                "sync_type": table.types[f"{crm}_sync_status"],
+                "processing_type": table.types[f"{crm}_processing_status"],
+                # A text that is too long for the column is cut by the cast.
+                "error_type": table.declared[f"{crm}_processing_error"],
                 "other_retries": lane["other_retries"],
             },
         )

@@ -4,16 +4,18 @@
     email = "lower(email)"
     FIRSTNAME = "split_part(name, ' ', 1)"
 
-`email` is the address a contact is known by, and `email` unless said otherwise. A section replaces the defaults of its CRM.
+`email` is the address a contact is known by, and the column that the table was adopted with unless said otherwise. A section
+replaces the defaults of its CRM.
 """
 
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
 
+from worker.contacts import AdoptedTable
 from worker.database import Database, reason
 from worker.errors import ConfigurationError
 from worker.sql import quote
@@ -62,11 +64,11 @@ def read_file(path: Path | None) -> dict[str, dict[str, str]]:
     return content
 
 
-def defaults(fields: Mapping[str, str], columns: Collection[str]) -> dict[str, str]:
+def defaults(fields: Mapping[str, str], table: AdoptedTable) -> dict[str, str]:
     """Those default fields whose column the table has."""
     return {
-        "email": quote("email"),
-        **{field: quote(column) for field, column in fields.items() if column in columns},
+        "email": quote(table.email),
+        **{field: quote(column) for field, column in fields.items() if column in table.types},
     }
 
 
@@ -75,30 +77,30 @@ async def prepare_for(
     crm: str,
     sections: Mapping[str, Mapping[str, str]],
     default_fields: Mapping[str, str],
-    columns: Collection[str],
+    table: AdoptedTable,
 ) -> FieldMapping:
     """What is sent to a CRM: its section of the file, or else the defaults. Raises as prepare does."""
-    return await prepare(database, crm, sections.get(crm) or defaults(default_fields, columns))
+    return await prepare(database, crm, sections.get(crm) or defaults(default_fields, table), table)
 
 
-async def prepare(database: Database, crm: str, section: Mapping[str, str]) -> FieldMapping:
+async def prepare(database: Database, crm: str, section: Mapping[str, str], table: AdoptedTable) -> FieldMapping:
     """Has Postgres parse every expression, and sees to it that each value fits JSON.
 
     Raises ConfigurationError naming the first wrong expression.
     """
-    expressions = {"email": quote("email"), **section}
-    checked = {name: await _prepare_one(database, crm, name, text) for name, text in expressions.items()}
+    expressions = {"email": quote(table.email), **section}
+    checked = {name: await _prepare_one(database, f"{crm}.{name}", text, table.name) for name, text in expressions.items()}
     email = checked.pop("email")
     return FieldMapping(f"({email})::text", checked)
 
 
-async def _prepare_one(database: Database, crm: str, name: str, expression: str) -> str:
+async def _prepare_one(database: Database, field: str, expression: str, table: str) -> str:
     async with database.connection() as connection:
         try:
-            statement = await connection.prepare(f"SELECT ({expression}) FROM contacts")  # noqa: S608 (a person's own SQL)
+            statement = await connection.prepare(f"SELECT ({expression}) FROM {table}")  # noqa: S608 (a person's own SQL)
         except (asyncpg.SyntaxOrAccessError, asyncpg.DataError, asyncpg.FeatureNotSupportedError) as error:
             raise ConfigurationError(
-                f"mapping of {crm}.{name}: {reason(error)}. It must be one SQL expression over the columns of contacts"
+                f"mapping of {field}: {reason(error)}. It must be one SQL expression over the columns of {table}"
             ) from error
         kind = statement.get_attributes()[0].type.name
     if kind in _PLAIN:

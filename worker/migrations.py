@@ -1,73 +1,98 @@
-"""Applies sql/migrations with yoyo. Its tables carry our name, so that an application may use yoyo for itself."""
+"""Applies sql/migrations, the machinery of crm-sync, with yoyo. All of it is in the schema crm_sync, yoyo's notes included."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import psycopg
 import yoyo
 from yoyo.backends import DatabaseBackend
+from yoyo.migrations import MigrationList
 
 from worker.core.text import clean
 from worker.errors import ConfigurationError, DatabaseTroubleError
 from worker.sql import folder
 
-LOCK = (1668443496, 0)  # advisory: one migrates at a time, and a killed one leaves nothing locked
+SCHEMA = "crm_sync"
+TABLE = "_crm_sync_migration"
 
 
 def pending(url: str) -> list[str]:
     """Names of the migrations that are not applied yet. Raises as migrate does."""
+    with translated(), psycopg.connect(url, autocommit=True) as connection:
+        begun = connection.execute("SELECT to_regclass(%s)", [f"{SCHEMA}.{TABLE}"]).fetchone()
+    if begun == (None,):
+        return [migration.id for migration in _migrations()]
     with _backend(url) as backend:
         return [migration.id for migration in backend.to_apply(_migrations())]
 
 
+def statements(name: str) -> str:
+    """The text of a migration."""
+    return (folder() / "migrations" / f"{name}.sql").read_text()
+
+
 def migrate(url: str) -> list[str]:
-    """Applies what is pending; a second one at the same time waits. Names of the applied ones.
+    """Applies what is pending, all or nothing. Names of the applied ones. Two at once fail: see `worker.adoption`.
 
     Raises ConfigurationError with the server's reason, DatabaseTroubleError when it cannot be reached.
     """
-    with _backend(url) as backend, _alone(url):
+    with translated(), psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
+    with _backend(url) as backend:
+        backend.ensure_internal_schema_updated()
         todo = backend.to_apply(_migrations())
-        backend.apply_migrations(todo)
+        # yoyo by itself notes a migration down after it has committed it: killed in between, it could never go on.
+        with backend.transaction():
+            for migration in todo:
+                migration.process_steps(backend, "apply")
+                backend.mark_one(migration)
         return [migration.id for migration in todo]
 
 
 def rollback(url: str) -> list[str]:
-    """Undoes all that is applied, the last one first. Raises as migrate does."""
-    with _backend(url) as backend, _alone(url):
+    """Undoes all that is applied, the last one first, and drops the schema. Names. The contacts table must be free of it already.
+
+    Raises as migrate does.
+    """
+    with _backend(url) as backend:
         todo = backend.to_rollback(_migrations())
-        backend.rollback_migrations(todo)
+        with backend.transaction():
+            for migration in todo:
+                migration.process_steps(backend, "rollback")
+            # What is left are yoyo's notes. Not CASCADE: nothing of anybody else's goes with it.
+            for (table,) in backend.execute(
+                "SELECT tablename FROM pg_tables WHERE schemaname = :schema", {"schema": SCHEMA}
+            ).fetchall():
+                backend.execute(f"DROP TABLE {SCHEMA}.{table}")
+            backend.execute(f"DROP SCHEMA {SCHEMA}")
         return [migration.id for migration in todo]
 
 
 @contextmanager
 def _backend(url: str) -> Iterator[DatabaseBackend]:
-    address = url.replace("postgresql://", "postgresql+psycopg://", 1)
-    with _translated():
-        backend = yoyo.get_backend(address, migration_table="_crm_sync_migration")
+    parts = urlsplit(url.replace("postgresql://", "postgresql+psycopg://", 1))
+    query = "&".join(filter(None, [parts.query, urlencode({"schema": SCHEMA})]))
+    with translated():
+        backend = yoyo.get_backend(urlunsplit(parts._replace(query=query)), migration_table=TABLE)
         try:
             yield backend
         finally:
             backend.connection.close()
 
 
-def _migrations() -> "yoyo.migrations.MigrationList":
+def _migrations() -> MigrationList:
     return yoyo.read_migrations(str(folder() / "migrations"))
 
 
 @contextmanager
-def _alone(url: str) -> Iterator[None]:
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("SELECT pg_advisory_lock(%s, %s)", LOCK)
-        yield
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
+    """psycopg's errors in our words."""
     try:
         yield
     except psycopg.OperationalError as error:
         raise DatabaseTroubleError(clean(str(error))) from error
     except psycopg.Error as error:
         raise ConfigurationError(
-            f"a migration failed and was undone: {clean(str(error.diag.message_primary or error))}"
+            f"the database refused a change, which was undone: {clean(str(error.diag.message_primary or error))}"
         ) from error

@@ -23,12 +23,12 @@ class Plan:
 async def make_plan(database: Database, settings: Settings, accounts: Mapping[str, Account]) -> Plan:
     """Raises ConfigurationError naming what is wrong: what needs no database is looked at first. Else DatabaseTroubleError."""
     sections = read_file(settings.mapping_file)
-    schema = await read_schema(database)
+    schema = await read_schema(database, settings.contacts_table)
     for crm in accounts:
         if crm not in schema.lanes:
             raise ConfigurationError(f"{crm} is not installed on the contacts table: run `crm-sync migrate`")
     lanes = {crm: read_lane(crm) for crm in schema.lanes}
     mappings = {crm: FieldMapping("NULL::text", {}) for crm in schema.lanes}  # nothing is sent of those without an account
     for crm, account in accounts.items():
-        mappings[crm] = await prepare_for(database, crm, sections, account.default_fields, schema.columns)
+        mappings[crm] = await prepare_for(database, crm, sections, account.default_fields, schema.table)
     return Plan(schema, lanes, mappings)

@@ -48,6 +48,11 @@ class Settings(_Settings):
         description="a direct connection to the same database, where DATABASE_URL goes through a transaction pooler",
     )
     database_behind_pooler: bool = Field(default=False, description="DATABASE_URL goes through a transaction pooler (pgbouncer)")
+    contacts_table: str | None = Field(
+        None, description="the table to adopt, such as crm.people; later a worker that finds another one adopted does not start"
+    )
+    contacts_key: str | None = Field(None, description="its column that finds a row alone; the primary key without it")
+    contacts_email: str | None = Field(None, description="its column with the address; email without it")
     mapping_file: Path | None = Field(None, description="TOML file of what is sent to each CRM; built-in defaults without it")
     shutdown_grace_s: float = Field(
         20.0,

@@ -19,9 +19,9 @@ def folder() -> Path:
 
 
 @cache
-def read(name: str) -> str:
-    """The text of one statement, as it stands in its file."""
-    return (folder() / "queries" / f"{name}.sql").read_text()
+def read(name: str, kind: str = "queries") -> str:
+    """The text of a file, as it stands there: one statement of the queries."""
+    return (folder() / kind / f"{name}.sql").read_text()
 
 
 @cache

@@ -1,7 +1,8 @@
 -- Claims ready contacts of one CRM and returns what is to be sent: some fresh ones, if any are wanted, and else the oldest.
 --
 -- The weaker row lock, because the strong one skips a contact that merely has an open foreign-key insert pointing at it.
--- By ctid: the rows are locked by this very statement, and no plan but a TID scan can come of it.
+-- By their place, which is the ctid: the rows are locked by this very statement, and no plan but a TID scan can come of it. In a
+-- partitioned table a ctid is one row's of each partition, so there the key stands for it.
 --
 -- $1  integer      at most so many
 -- $2  bigint       the claim's fencing token
@@ -26,7 +27,7 @@ gate AS MATERIALIZED (
 
 -- In order of service among themselves. Where none are wanted the limit is zero, and nothing is looked at.
 fresh AS MATERIALIZED (
-    SELECT ctid
+    SELECT :place AS place
     FROM :contacts
     WHERE
         :due_at > $6::timestamptz
@@ -42,7 +43,7 @@ fresh AS MATERIALIZED (
 
 -- What room they leave. A row that this transaction has locked is not skipped as locked, so it is left out by name.
 oldest AS MATERIALIZED (
-    SELECT ctid
+    SELECT :place AS place
     FROM :contacts
     WHERE
         :due_at >= $3::timestamptz
@@ -51,7 +52,7 @@ oldest AS MATERIALIZED (
         AND :claimed_by IS NULL
         AND :sync_status = 'Queued'
         AND :id <> ALL ($4:::id_type[])
-        AND ctid <> ALL (ARRAY(SELECT f.ctid FROM fresh AS f))
+        AND :place <> ALL (ARRAY(SELECT f.place FROM fresh AS f))
     ORDER BY :due_at
     LIMIT $1::integer - (SELECT count(*) FROM fresh)
     FOR NO KEY UPDATE SKIP LOCKED
@@ -63,12 +64,12 @@ SET
     :processing_status = 'Processing',
     :attempts = :attempts + 1,
     :claimed_by = $2::bigint
-WHERE ctid = ANY (ARRAY(SELECT f.ctid FROM fresh AS f UNION ALL SELECT o.ctid FROM oldest AS o))
+WHERE :place = ANY (ARRAY(SELECT f.place FROM fresh AS f UNION ALL SELECT o.place FROM oldest AS o))
 RETURNING
     :id,
     :due_at,
     :attempts,
-    :remote_id,
+    :remote_id::text AS remote_id,
     -- A flip that no trigger saw has none.
     coalesce(:flipped_at, :due_at) AS flipped_at,
     :mapped

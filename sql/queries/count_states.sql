@@ -3,9 +3,9 @@
 -- ready counts what could be claimed now; waiting what has its time still to come; wanted all that is to be in the CRM, whether
 -- it is there already or not. delivering_s is how long ago the first delivery of the last minute was.
 SELECT
-    count(*) FILTER (WHERE :sync_status = 'New') AS new,
-    count(*) FILTER (WHERE :sync_status = 'Selected') AS selected,
-    count(*) FILTER (WHERE :sync_status = 'Skipped') AS skipped,
+    count(*) FILTER (WHERE :sync_status::text = 'New') AS new,
+    count(*) FILTER (WHERE :sync_status::text = 'Selected') AS selected,
+    count(*) FILTER (WHERE :sync_status::text = 'Skipped') AS skipped,
     count(*) FILTER (
         WHERE :sync_status = 'Queued' AND :claimed_by IS NULL AND :due_at <= statement_timestamp()
     ) AS ready,
@@ -15,7 +15,7 @@ SELECT
     count(*) FILTER (WHERE :claimed_by IS NOT NULL) AS in_flight,
     count(*) FILTER (WHERE :sync_status = 'Complete') AS complete,
     count(*) FILTER (WHERE :sync_status = 'Error') AS error,
-    count(*) FILTER (WHERE :sync_status NOT IN ('New', 'Selected', 'Skipped')) AS wanted,
+    count(*) FILTER (WHERE :sync_status::text NOT IN ('New', 'Selected', 'Skipped')) AS wanted,
     extract(
         EPOCH FROM statement_timestamp() - min(:due_at) FILTER (
             WHERE :sync_status = 'Queued' AND :claimed_by IS NULL AND :due_at <= statement_timestamp()

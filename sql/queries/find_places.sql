@@ -1,11 +1,10 @@
--- Where things are, for what is granted by their full names: the database, the contacts table, what `crm-sync check` asks yoyo for,
--- and the schemas of the types that statements and triggers cast to. And whether the role to be granted to exists.
+-- Where things are, for what is granted by their full names: the database, the contacts table, and the schemas of the types that statements and triggers cast to. And whether the role to be granted to exists.
 --
 -- $1  text  the role
 SELECT
     current_database() AS database,
     n.nspname AS namespace,
-    (SELECT mn.nspname FROM pg_namespace AS mn WHERE mn.oid = m.relnamespace) AS migrations,
+    c.relname AS relation,
     ARRAY(
         SELECT DISTINCT tn.nspname
         FROM pg_attribute AS a
@@ -19,7 +18,6 @@ SELECT
     ) AS type_namespaces,
     c.relrowsecurity AS has_row_security,
     EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = $1::text) AS role_exists
-FROM pg_class AS c
+FROM crm_sync.adopted AS d
+JOIN pg_class AS c ON d.contacts = c.oid
 JOIN pg_namespace AS n ON c.relnamespace = n.oid
-LEFT JOIN pg_class AS m ON m.oid = to_regclass('_crm_sync_migration')
-WHERE c.oid = to_regclass('contacts')

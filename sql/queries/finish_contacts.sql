@@ -55,7 +55,7 @@ held AS (
     FROM outcome AS o
     CROSS JOIN LATERAL (
         SELECT
-            ctid,
+            :place AS place,
             :attempts AS attempts,
             :due_at AS due_at,
             :processing_error AS old_error,
@@ -75,7 +75,7 @@ held AS (
 -- The new values, for the roll-up is made of them.
 finished AS (
     SELECT
-        h.ctid,
+        h.place,
         h.kind,
         h.remote_id,
         t.sync,
@@ -92,8 +92,8 @@ UPDATE :contacts AS c
 SET
     :sync_status = coalesce(f.sync:::sync_type, c.:sync_status),
     :processing_status = f.processing:::processing_type,
-    :processing_error = f.error,
-    :remote_id = coalesce(f.remote_id, c.:remote_id),
+    :processing_error = f.error:::error_type,
+    :remote_id = coalesce(f.remote_id:::remote_type, c.:remote_id),
     :attempts = f.attempts,
     :due_at = f.due_at,
     :claimed_by = NULL,
@@ -115,7 +115,7 @@ SET
         ELSE c.last_failed_crm
     END
 FROM finished AS f
-WHERE c.ctid = f.ctid
+WHERE c.:place = f.place
 RETURNING
     c.:id,
     extract(EPOCH FROM c.:due_at - clock_timestamp())::float8 AS due_in_s

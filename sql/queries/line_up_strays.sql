@@ -6,7 +6,7 @@
 -- $1  bigint  first page
 -- $2  bigint  the page after the last
 WITH stray AS (
-    SELECT ctid
+    SELECT :place AS place
     FROM :contacts
     WHERE
         ctid >= format('(%s,0)', $1::bigint)::tid
@@ -24,7 +24,7 @@ repaired AS (
         :attempts = 0,
         :due_at = CASE WHEN :sync_status = 'Queued' THEN clock_timestamp() END,
         :flipped_at = CASE WHEN :sync_status = 'Queued' THEN clock_timestamp() ELSE :flipped_at END
-    WHERE ctid = ANY (ARRAY(SELECT ctid FROM stray))
+    WHERE :place = ANY (ARRAY(SELECT s.place FROM stray AS s))
     RETURNING 1
 )
 

@@ -1,13 +1,13 @@
--- Columns of the contacts table with their types, and whether they are its primary key.
+-- Columns of the contacts table with their types, by name and as they were declared.
 SELECT
     a.attname AS name,
     format('%I.%I', n.nspname, t.typname) AS type,
-    coalesce(a.attnum = ANY (i.indkey), FALSE) AS is_key
-FROM pg_attribute AS a
+    format_type(a.atttypid, a.atttypmod) AS declared
+FROM crm_sync.adopted AS d
+JOIN pg_attribute AS a ON d.contacts = a.attrelid
 JOIN pg_type AS t ON a.atttypid = t.oid
 JOIN pg_namespace AS n ON t.typnamespace = n.oid
-LEFT JOIN pg_index AS i ON a.attrelid = i.indrelid AND i.indisprimary
 WHERE
-    a.attrelid = to_regclass('contacts')
-    AND a.attnum > 0
+    a.attnum > 0
     AND NOT a.attisdropped
+ORDER BY a.attnum

@@ -10,4 +10,5 @@ SELECT
     held_reason,
     clock_timestamp() AS now
 FROM crm_sync.lanes
+WHERE installed
 ORDER BY id

@@ -6,4 +6,5 @@ SELECT
     on_delete,
     crm_sync.other_retries(crm, 'c') AS other_retries
 FROM crm_sync.lanes
+WHERE installed
 ORDER BY id

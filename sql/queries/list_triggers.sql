@@ -1,8 +1,7 @@
 -- The triggers of crm-sync on the contacts table, and whether they fire for an ordinary session.
 SELECT
-    tgname AS name,
-    tgenabled IN ('O', 'A') AS enabled
-FROM pg_trigger
-WHERE
-    tgrelid = to_regclass('contacts')
-    AND tgname LIKE 'crm\_sync\_%'
+    t.tgname AS name,
+    t.tgenabled IN ('O', 'A') AS enabled
+FROM crm_sync.adopted AS d
+JOIN pg_trigger AS t ON d.contacts = t.tgrelid
+WHERE t.tgname LIKE 'crm\_sync\_%'

@@ -11,7 +11,8 @@ import asyncpg
 
 from tests.bench.peers.measuring import drain_rate, latency_samples
 from tests.bench.sink import Sink
-from worker import __version__, migrations
+from worker import __version__
+from worker.adoption.adopt import adopt
 from worker.contacts import Contacts
 from worker.core.outcome import Finish, Kind
 from worker.database import Database
@@ -46,7 +47,7 @@ def environment(**settings: str) -> Iterator[None]:
 
 
 async def fill(database_url: str, contacts: int) -> None:
-    migrations.migrate(database_url)
+    adopt(database_url)
     connection = await asyncpg.connect(database_url)
     await connection.execute(PEOPLE, contacts, timeout=600)
     await connection.close()

@@ -10,7 +10,7 @@ import pytest
 from tests.daemon.harness import TIMEOUT_S, until
 from tests.daemon.process import ended, environment, process
 from tests.roles import WORKER
-from worker import migrations
+from worker.adoption.adopt import undo
 from worker.sandbox.server import Answer, Sandbox
 
 ROOT = Path(__file__).parents[2]
@@ -121,7 +121,7 @@ async def test_a_fifth_crm_can_be_taken_off_again(app, url):
     assert after == before
     with pytest.raises(asyncpg.UndefinedColumnError):
         await app.execute("UPDATE contacts SET pipedrive_sync_status = 'Queued'")
-    await asyncio.to_thread(migrations.rollback, url)
+    await asyncio.to_thread(undo, url)
 
 
 async def test_a_package_that_cannot_be_loaded_stops_the_start_with_its_name(url, package, pipedrive):

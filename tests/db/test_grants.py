@@ -1,5 +1,6 @@
 """What `crm-sync grants` prints is enough for a worker and for an application, and no more."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
@@ -14,14 +15,17 @@ from tests.daemon.harness import ALL_COMPLETE, ScriptedCrm, running, until, unti
 from tests.daemon.process import ended, environment, process
 from tests.db.steps import Worker, insert, open_worker, orphan, pair
 from tests.roles import PASSWORD, printed
+from worker.adoption.adopt import adopt
 from worker.core.outcome import Kind
 from worker.core.rate import parse
 from worker.core.retry import RetryPolicy
 from worker.database import Database
+from worker.errors import ConfigurationError
 from worker.gate import Gate
 from worker.pace import Pace, Remaining
 from worker.recovery import Charge, Recovery
 from worker.sandbox.brevo import BrevoSandbox
+from worker.schema import read_schema
 
 # Roles are the whole server's, and a name with all that needs quoting is as good as any.
 WORKER, APPLICATION = f'crm sync "Worker" {os.getpid()}', f"crm_sync_application_{os.getpid()}"
@@ -190,7 +194,7 @@ async def test_the_process_its_status_and_its_check_run_with_these_rights(app, w
         "UPDATE crm_sync.workers SET pid = 1",
         "SELECT setval('crm_sync.workers_id_seq', 1)",
         "SELECT crm_sync.remove_crm('brevo')",
-        "DELETE FROM _crm_sync_migration",
+        "DELETE FROM crm_sync._crm_sync_migration",
     ],
 )
 async def test_a_worker_is_refused(app, as_worker, statement):
@@ -262,6 +266,7 @@ async def test_a_table_in_a_schema_of_its_own_and_a_key_of_another_name(app, url
     await app.execute('ALTER TABLE contacts RENAME COLUMN id TO "Contact No"')
     await app.execute('CREATE SCHEMA "The App"; ALTER TABLE contacts SET SCHEMA "The App"')
     await app.execute(f'ALTER DATABASE {name} SET search_path = "The App", public')
+    await asyncio.to_thread(adopt, url)  # the key has another name now
     with role(url, WORKER) as worker_url:
         async with open_worker(worker_url, 1) as worker:
             other = await asyncpg.connect(url)
@@ -277,9 +282,27 @@ def test_a_role_that_does_not_exist_is_printed_and_said_so(url):
     assert 'no role no "one"' in err
 
 
-async def test_row_level_security_is_said(app, url):
+@pytest.mark.parametrize("policy", ["", "CREATE POLICY own ON contacts USING (email = current_user)"])
+async def test_with_row_level_security_a_worker_starts_only_where_it_sees_every_row(app, url, policy):
+    await insert(app, "Queued")
+    with role(url, WORKER) as worker_url:
+        await app.execute(f"ALTER TABLE contacts ENABLE ROW LEVEL SECURITY; {policy}")
+        async with Database(worker_url, size=1) as database:
+            with pytest.raises(ConfigurationError, match="row level security"):
+                await read_schema(database)
+    with role(url, WORKER) as worker_url:
+        async with open_worker(worker_url, 1) as worker:
+            [contact] = await worker.claim()
+            assert await worker.finish(contact, Kind.DELIVERED, remote_id="7")
+
+
+async def test_a_policy_that_restricts_is_found(app, url):
     await app.execute("ALTER TABLE contacts ENABLE ROW LEVEL SECURITY")
-    assert "row level security" in printed(url, "postgres")[1]
+    await app.execute("CREATE POLICY few ON contacts AS RESTRICTIVE USING (email IS NOT NULL)")
+    with role(url, WORKER) as worker_url:
+        async with Database(worker_url, size=1) as database:
+            with pytest.raises(ConfigurationError, match="row level security"):
+                await read_schema(database)
 
 
 # The application.

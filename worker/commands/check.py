@@ -74,7 +74,7 @@ async def findings() -> AsyncIterator[Finding]:
         steps: list[tuple[str, Callable[[], Awaitable[str]]]] = [
             ("database", partial(_writable, database)),
             ("migrations", partial(_migrated, settings)),
-            ("schema and triggers", partial(_schema, database)),
+            ("schema and triggers", partial(_schema, settings, database)),
             ("watched columns", partial(_watched, database)),
             ("notifications", partial(_ear, settings, database)),
         ]
@@ -118,18 +118,19 @@ async def _migrated(settings: Settings) -> str:
     return "all applied"
 
 
-async def _schema(database: Database) -> str:
-    schema = await read_schema(database)
-    return f"columns and triggers in place for {', '.join(schema.lanes)}"
+async def _schema(settings: Settings, database: Database) -> str:
+    schema = await read_schema(database, settings.contacts_table)
+    return f"columns and triggers of {schema.table.name} in place for {', '.join(schema.lanes)}"
 
 
 async def _watched(database: Database) -> str:
-    watches = (await read_watches(database, await read_schema(database))).values()
+    schema = await read_schema(database)
+    watches = (await read_watches(database, schema)).values()
     for watch in watches:
         if not watch.enabled:
             raise ConfigurationError(
                 f"the trigger {watch.trigger} is disabled, so changes of {', '.join(watch.columns)} are not sent to {watch.crm}: "
-                f"run `ALTER TABLE contacts ENABLE TRIGGER {watch.trigger}` or `crm-sync unwatch {watch.crm}`"
+                f"run `ALTER TABLE {schema.table.name} ENABLE TRIGGER {watch.trigger}` or `crm-sync unwatch {watch.crm}`"
             )
     return "; ".join(f"{watch.crm}: {', '.join(watch.columns)}" for watch in watches) or "none: what is flipped is sent"
 
@@ -141,7 +142,7 @@ async def _ear(settings: Settings, database: Database) -> str:
 
 async def _mapping(settings: Settings, database: Database, schema: Schema, crm: str, account: Account) -> str:
     sections = read_file(settings.mapping_file)
-    mapping = await prepare_for(database, crm, sections, account.default_fields, schema.columns)
+    mapping = await prepare_for(database, crm, sections, account.default_fields, schema.table)
     return f"email and {len(mapping.fields)} fields: {', '.join(mapping.fields)}"
 
 

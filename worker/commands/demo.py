@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from worker import migrations
+from worker.adoption.adopt import adopt
 from worker.sandbox.comparison import Record, Row, differences, record
 from worker.sandbox.people import Person, people
 from worker.sandbox.postgres import running_postgres
@@ -60,7 +60,7 @@ def demo(*, contacts: int) -> None:
     console = Console()
     with tempfile.TemporaryDirectory() as folder, running_postgres() as server:
         url = server.create_database("demo")
-        migrations.migrate(url)
+        adopt(url)
         well = asyncio.run(_show(console, url, list(people(contacts, SEED)), Path(folder)))
     sys.exit(0 if well else 1)
 

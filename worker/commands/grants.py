@@ -28,7 +28,7 @@ DEFAULT_FIELDS: Mapping[str, Mapping[str, str]] = {
 
 # What the statements of sql/queries read and write there.
 LANES_WRITTEN = ("breaker", "breaker_since", "breaker_reason", "next_probe_at", "openings", "revision")
-LANES_READ = ("id", "crm", "remote_id_column", *LANES_WRITTEN, "held_since", "held_reason", "on_delete")
+LANES_READ = ("id", "crm", "remote_id_column", "installed", *LANES_WRITTEN, "held_since", "held_reason", "on_delete")
 BUDGETS = ("crm", "budget")
 TOMBSTONES_WRITTEN = ("due_at", "attempts", "error", "claimed_by")
 WORKERS_READ = ("id", "host", "pid", "version", "started_at")
@@ -64,20 +64,16 @@ async def _read(settings: Settings, role: str, *, application: bool) -> tuple[li
         if application:
             statements = _for_application(schema, places, role)
         else:
-            statements = _for_worker(
-                schema, places, role, await _mapped(database, schema, settings, places["namespace"], schema.lanes)
-            )
+            statements = _for_worker(schema, places, role, await _mapped(database, schema, settings, places, schema.lanes))
     notes = []
     if not places["role_exists"]:
         notes.append(f"There is no role {role} yet: CREATE ROLE {quote(role)} LOGIN;")
-    if places["has_row_security"]:
-        notes.append(f"The table contacts has row level security: {role} needs a policy for all rows, or BYPASSRLS.")
     return statements, notes
 
 
 def _for_worker(schema: Schema, places: Mapping[str, Any], role: str, mapped: Sequence[Mapping[str, Any]]) -> list[str]:
     to = f"TO {quote(role)};"
-    contacts = f"{quote(places['namespace'])}.contacts"
+    contacts = schema.table.name
     own = _own_columns(schema)
     emails = [lane.variables["email"] for lane in schema.lanes.values()]
     namespaces = {"crm_sync", places["namespace"], *places["type_namespaces"], *(row["namespace"] for row in mapped)}
@@ -85,8 +81,7 @@ def _for_worker(schema: Schema, places: Mapping[str, Any], role: str, mapped: Se
     read: dict[str, list[str]] = {contacts: ["ctid", *_keys(schema), *emails, *own]}
     for row in mapped:
         if row["relation"] is not None:
-            relation = "contacts" if row["relation"] == "contacts" else quote(row["relation"])
-            columns = read.setdefault(f"{quote(row['namespace'])}.{relation}", [])
+            columns = read.setdefault(_relation(row, places, contacts), [])
             columns += [quote(row["attribute"])] if row["attribute"] is not None else []
     functions = sorted(row["function"] for row in mapped if row["function"] is not None)
     statements = [
@@ -95,6 +90,9 @@ def _for_worker(schema: Schema, places: Mapping[str, Any], role: str, mapped: Se
         *(f"GRANT SELECT{_columns(columns)} ON TABLE {relation} {to}" for relation, columns in read.items()),
         *(f"GRANT EXECUTE ON FUNCTION {function} {to}" for function in functions),
         f"GRANT UPDATE{_columns(own)} ON TABLE {contacts} {to}",
+        *_policy(schema, places, role),
+        "-- Which table it is.",
+        f"GRANT SELECT ON TABLE crm_sync.adopted {to}",
         "-- Which CRMs there are, whether they may be called, and what is used of their limits.",
         f"GRANT SELECT{_columns(LANES_READ)}, UPDATE{_columns(LANES_WRITTEN)} ON TABLE crm_sync.lanes {to}",
         f"GRANT SELECT{_columns(BUDGETS)}, INSERT{_columns(BUDGETS)}, UPDATE{_columns(BUDGETS)} ON TABLE crm_sync.budgets {to}",
@@ -105,19 +103,35 @@ def _for_worker(schema: Schema, places: Mapping[str, Any], role: str, mapped: Se
         f"GRANT SELECT{_columns(WORKERS_READ)}, INSERT{_columns(WORKERS_WRITTEN)}, DELETE ON TABLE crm_sync.workers {to}",
         f"GRANT USAGE ON SEQUENCE crm_sync.workers_id_seq {to}",
     ]
-    if places["migrations"] is not None:
-        tables = ", ".join(f"{quote(places['migrations'])}.{table}" for table in MIGRATION_TABLES)
-        statements += [
-            "-- Whether all migrations are applied, for `crm-sync check`.",
-            f"GRANT USAGE ON SCHEMA {quote(places['migrations'])} {to}",
-            f"GRANT SELECT ON TABLE {tables} {to}",
-        ]
-    return statements
+    tables = ", ".join(f"crm_sync.{table}" for table in MIGRATION_TABLES)
+    return [
+        *statements,
+        "-- Whether all migrations are applied, for `crm-sync check`.",
+        f"GRANT SELECT ON TABLE {tables} {to}",
+    ]
+
+
+def _relation(row: Mapping[str, Any], places: Mapping[str, Any], contacts: str) -> str:
+    if (row["namespace"], row["relation"]) == (places["namespace"], places["relation"]):
+        return contacts
+    return f"{quote(row['namespace'])}.{quote(row['relation'])}"
+
+
+def _policy(schema: Schema, places: Mapping[str, Any], role: str) -> list[str]:
+    """A row that a worker does not see is never delivered, and nobody would know. By its name it is found when all is undone."""
+    if not places["has_row_security"]:
+        return []
+    policy, table = quote(f"crm_sync_{role}"), schema.table.name
+    return [
+        "-- Row level security: every row.",
+        f"DROP POLICY IF EXISTS {policy} ON {table};",
+        f"CREATE POLICY {policy} ON {table} TO {quote(role)} USING (true) WITH CHECK (true);",
+    ]
 
 
 def _for_application(schema: Schema, places: Mapping[str, Any], role: str) -> list[str]:
     to = f"TO {quote(role)};"
-    contacts = f"{quote(places['namespace'])}.contacts"
+    contacts = schema.table.name
     statuses = [lane.variables["sync_status"] for lane in schema.lanes.values()]
     return [
         "-- To flip, and to see what became of it. Nothing on schema crm_sync: the triggers need none.",
@@ -131,20 +145,20 @@ def _for_application(schema: Schema, places: Mapping[str, Any], role: str) -> li
 
 async def columns_read(database: Database, schema: Schema, settings: Settings, crm: str) -> list[str]:
     """Those of the contacts table that the mapping of one CRM reads, in the order of the table. Raises ConfigurationError."""
-    places = (await database.fetch(query("find_places"), ""))[0]
-    rows = await _mapped(database, schema, settings, places["namespace"], [crm])
-    names = {row["attribute"] for row in rows if (row["namespace"], row["relation"]) == (places["namespace"], "contacts")}
-    return [name for name in schema.columns if name in names]
+    places = dict((await database.fetch(query("find_places"), ""))[0])
+    rows = await _mapped(database, schema, settings, places, [crm])
+    names = {row["attribute"] for row in rows if (row["namespace"], row["relation"]) == (places["namespace"], places["relation"])}
+    return [name for name in schema.table.types if name in names]
 
 
 async def _mapped(
-    database: Database, schema: Schema, settings: Settings, namespace: str, crms: Iterable[str]
+    database: Database, schema: Schema, settings: Settings, places: Mapping[str, Any], crms: Iterable[str]
 ) -> list[Mapping[str, Any]]:
     """What the expressions of the mapping of these CRMs read. Raises ConfigurationError naming a wrong one."""
     sections = read_file(settings.mapping_file)
     expressions: list[str] = []
     for crm in crms:
-        mapping = await prepare_for(database, crm, sections, _default_fields(crm), schema.columns)
+        mapping = await prepare_for(database, crm, sections, _default_fields(crm), schema.table)
         expressions += [mapping.email, *mapping.fields.values()]
     columns = ", ".join(f"{expression} AS c{number}" for number, expression in enumerate(expressions))
     async with database.connection() as connection:
@@ -152,7 +166,7 @@ async def _mapped(
         transaction = connection.transaction()
         await transaction.start()
         try:
-            await connection.execute(f"CREATE TEMPORARY VIEW {VIEW} AS SELECT {columns} FROM contacts")  # noqa: S608 (prepared above)
+            await connection.execute(f"CREATE TEMPORARY VIEW {VIEW} AS SELECT {columns} FROM {schema.table.name}")  # noqa: S608 (prepared above)
             rows: list[Mapping[str, Any]] = [
                 dict(row) for row in await connection.fetch(query("list_references"), f"pg_temp.{VIEW}")
             ]
@@ -161,7 +175,8 @@ async def _mapped(
             await transaction.rollback()
     if _WHOLE_ROW.search(_LITERAL.sub("", definition)):
         # Of a whole row it notes down no columns.
-        rows += [{"namespace": namespace, "relation": "contacts", "attribute": name, "function": None} for name in schema.columns]
+        table = {"namespace": places["namespace"], "relation": places["relation"]}
+        rows += [{**table, "attribute": name, "function": None} for name in schema.table.types]
     return rows
 
 

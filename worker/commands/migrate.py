@@ -1,42 +1,45 @@
-"""crm-sync migrate: the schema."""
+"""crm-sync migrate: schema and table as this version wants them."""
 
+import asyncio
 import sys
 
 import click
 
 from worker import migrations
+from worker.adoption.adopt import adopt
+from worker.commands.adopt import wish_of
+from worker.database import Database
+from worker.schema import read_schema
 from worker.settings import Settings, read
 
 
 @click.command()
 @click.option("--check", "only_check", is_flag=True, help="Say what is missing, change nothing; exit 1 if anything is.")
-@click.option("--rollback", is_flag=True, help="Undo everything that crm-sync added.")
-@click.option("--yes", is_flag=True, help="Do not ask before a rollback.")
-def migrate(*, only_check: bool, rollback: bool, yes: bool) -> None:
-    """Applies the migrations of sql/migrations to the database."""
-    url = read(Settings).session_url
-    if only_check and rollback:
-        raise click.UsageError("--check and --rollback exclude each other")
+def migrate(*, only_check: bool) -> None:
+    """Brings the database to what this version wants: the schema crm_sync, and what is on the contacts table.
+
+    The same as `crm-sync adopt`, in few words, for a deployment. To see it before, or to undo it: crm-sync adopt --help.
+    """
+    settings = read(Settings)
     if only_check:
-        missing = migrations.pending(url)
+        missing = migrations.pending(settings.session_url)
         for name in missing:
             click.echo(f"missing  {name}")
         if missing:
             click.echo("Run `crm-sync migrate`.")
             sys.exit(1)
+        asyncio.run(_check_table(settings))
         click.echo("Nothing is missing.")
-    elif rollback:
-        if not yes:
-            click.confirm(
-                "This drops the columns that crm-sync added, with the sync status and CRM id of every contact, and the table "
-                "contacts itself if crm-sync created it. Go on?",
-                abort=True,
-            )
-        for name in migrations.rollback(url):
-            click.echo(f"undone   {name}")
-    else:
-        applied = migrations.migrate(url)
-        for name in applied:
-            click.echo(f"applied  {name}")
-        if not applied:
-            click.echo("Nothing to do: the schema is up to date.")
+        return
+    done = adopt(settings.session_url, wish_of(settings), _say)
+    click.echo(f"Done: {len(done)} changes." if done else "Nothing to do: the schema is up to date.")
+
+
+async def _check_table(settings: Settings) -> None:
+    """Raises ConfigurationError naming what is missing."""
+    async with Database(settings.session_url, size=1) as database:
+        await read_schema(database, settings.contacts_table)
+
+
+def _say(sentence: str) -> None:
+    click.echo(sentence if len(sentence) <= 100 else f"{sentence[:97]}...")

@@ -14,7 +14,7 @@ from worker.database import Database
 from worker.errors import ConfigurationError, DatabaseTroubleError
 from worker.schema import Schema
 from worker.settings import Settings
-from worker.sql import quote, render
+from worker.sql import render
 
 LOCK_TIMEOUT_MS = 100  # whoever writes waits behind us for so long
 PAUSE_S = 0.5  # between two tries: time for those who waited
@@ -53,7 +53,7 @@ async def database_of_the_owner(settings: Settings) -> AsyncIterator[Database]:
 
 async def read_watches(database: Database, schema: Schema) -> dict[str, Watch]:
     """By CRM; those that have one. Raises as Database.fetch does."""
-    rows = await database.fetch(render("list_watches", _table(schema)))
+    rows = await database.fetch(render("list_watches", {"contacts": schema.table.name}))
     return {row["crm"]: Watch(**dict(row)) for row in rows}
 
 
@@ -102,15 +102,10 @@ async def _try(database: Database, statement: str, *arguments: object) -> None:
 
 async def _holders(database: Database, schema: Schema, *, readers: bool) -> str:
     """One sentence on whom it waits for, as far as the role may see that."""
-    rows = await database.fetch(render("find_holders", _table(schema)), readers)
+    rows = await database.fetch(render("find_holders", {"contacts": schema.table.name}), readers)
     return f"It is in use by {', '.join(map(_holder, rows))}" if rows else "It was in use a moment ago"
 
 
 def _holder(row: asyncpg.Record) -> str:
     lasted = "" if row["age_s"] is None else f" for {span(row['age_s'])}"
     return f"{row['kind'] or 'a session'} (pid {row['pid']}){lasted}"
-
-
-def _table(schema: Schema) -> dict[str, str]:
-    """The table is the same for every CRM."""
-    return {"contacts": next((lane.variables["contacts"] for lane in schema.lanes.values()), quote("contacts"))}

@@ -1,4 +1,4 @@
--- Adding a CRM is one call: its columns, indexes, trigger and lane.
+-- The trigger functions of the CRMs.
 
 -- The earliest next attempt of a contact at the CRMs other than this one, as an SQL expression over the given row.
 CREATE FUNCTION crm_sync.other_retries(crm_name text, contact text)
@@ -17,7 +17,7 @@ AS $$
         'NULL::timestamptz'
     )
     FROM crm_sync.lanes
-    WHERE crm <> crm_name
+    WHERE installed AND crm <> crm_name
 $$;
 
 -- (Re)creates the trigger function of one CRM. Each has its own because plpgsql needs the column names at hand, and all are
@@ -43,7 +43,7 @@ BEGIN
     FROM pg_attribute a
     JOIN pg_type t ON t.oid = a.atttypid
     JOIN pg_namespace n ON n.oid = t.typnamespace
-    WHERE a.attrelid = 'contacts'::regclass;
+    WHERE a.attrelid = crm_sync.contacts();
 
     EXECUTE format(
         $template$
@@ -145,117 +145,3 @@ $function$
     );
 END;
 $create$;
-
--- Installs a CRM on the contacts table. Columns that are there already are kept as they are, with their own enum types.
--- Contacts that are Queued already get in line.
-CREATE FUNCTION crm_sync.add_crm(crm_name text, remote_id_column text DEFAULT NULL)
-RETURNS void
-LANGUAGE plpgsql
-AS $$
-DECLARE
-    remote_id text := coalesce(remote_id_column, crm_name || '_contact_id');
-    wanted text[] := ARRAY[
-        -- Constant defaults: no rewrite of the table.
-        crm_name || '_sync_status', 'crm_sync_status NOT NULL DEFAULT ''New''',  -- what is wanted
-        crm_name || '_processing_status', 'crm_processing_status',               -- what is happening
-        crm_name || '_processing_error', 'text',                                 -- CODE: plain reason
-        remote_id, 'varchar',                                                    -- the id in the CRM
-        crm_name || '_attempts', 'integer NOT NULL DEFAULT 0',                   -- claims since the last flip
-        crm_name || '_due_at', 'timestamptz',                                    -- when it may be claimed; the order of service
-        crm_name || '_claimed_by', 'bigint',                                     -- the claim that has it in flight: worker << 32 | number
-        crm_name || '_synced_at', 'timestamptz',                                 -- last success
-        crm_name || '_flipped_at', 'timestamptz'                                 -- last flip: names it, over all its retries
-    ];
-    added text[] := '{}';
-    other text;
-BEGIN
-    FOR i IN 1 .. cardinality(wanted) BY 2 LOOP
-        IF NOT EXISTS (
-            SELECT FROM pg_attribute WHERE attrelid = 'contacts'::regclass AND attname = wanted[i] AND NOT attisdropped
-        ) THEN
-            EXECUTE format('ALTER TABLE contacts ADD COLUMN %I %s', wanted[i], wanted[i + 1]);
-            added := added || wanted[i];
-        END IF;
-    END LOOP;
-
-    INSERT INTO crm_sync.lanes (crm, remote_id_column, added_columns) VALUES (crm_name, remote_id, added);
-
-    -- No index has a column that a claim changes, neither as key nor in its predicate: a claim touches none.
-    -- The claim: what is due, in order of service. A row in flight stays in it until it is finished.
-    EXECUTE format(
-        'CREATE INDEX IF NOT EXISTS %I ON contacts (%I) WHERE %2$I IS NOT NULL',
-        'idx_contacts_' || crm_name || '_due_at', crm_name || '_due_at'
-    );
-    -- People: what failed, by the code of the reason. Cut, because an index entry has a limit and the text has none.
-    EXECUTE format(
-        'CREATE INDEX IF NOT EXISTS %I ON contacts (split_part(left(%I, 40), '':'', 1)) WHERE %2$I IS NOT NULL',
-        'idx_contacts_' || crm_name || '_processing_error', crm_name || '_processing_error'
-    );
-    -- The application: which contact is this record of the CRM.
-    EXECUTE format(
-        'CREATE INDEX IF NOT EXISTS %I ON contacts (%I) WHERE %2$I IS NOT NULL',
-        'idx_contacts_' || remote_id, remote_id
-    );
-
-    FOR other IN SELECT crm FROM crm_sync.lanes ORDER BY id LOOP
-        PERFORM crm_sync.create_flip_function(other);
-    END LOOP;
-
-    -- The worker's own transitions never call the function. A claim sets claimed_by and keeps the due time, a finish clears it
-    -- and makes the due time later or none, and neither changes when the contact was flipped. A stale row saved with all its
-    -- columns does not look like that.
-    EXECUTE format(
-        'CREATE TRIGGER crm_sync_%1$s_update '
-        'BEFORE UPDATE OF %1$s_sync_status, %1$s_processing_status, %1$s_processing_error, %2$I ON contacts '
-        'FOR EACH ROW WHEN ('
-        'NEW.%1$s_claimed_by IS NOT DISTINCT FROM OLD.%1$s_claimed_by '
-        'OR (NEW.%1$s_claimed_by IS NULL) = (NEW.%1$s_due_at IS NOT DISTINCT FROM OLD.%1$s_due_at) '
-        'OR NEW.%1$s_due_at < OLD.%1$s_due_at '
-        'OR NEW.%1$s_flipped_at IS DISTINCT FROM OLD.%1$s_flipped_at '
-        'OR OLD.%1$s_due_at IS NULL) '
-        'EXECUTE FUNCTION crm_sync.%1$s_flip()',
-        crm_name, remote_id
-    );
-    EXECUTE format(
-        'CREATE TRIGGER crm_sync_%1$s_insert BEFORE INSERT ON contacts FOR EACH ROW '
-        'WHEN (NEW.%1$s_sync_status = ''Queued'' OR NEW.%1$s_claimed_by IS NOT NULL OR NEW.%1$s_due_at IS NOT NULL) '
-        'EXECUTE FUNCTION crm_sync.%1$s_flip()',
-        crm_name
-    );
-
-    EXECUTE format(
-        'UPDATE contacts SET %1$I = %1$I WHERE %1$I = ''Queued'' AND %2$I IS NULL',
-        crm_name || '_sync_status', crm_name || '_due_at'
-    );
-END;
-$$;
-
--- Takes a CRM off the contacts table again: drops what add_crm added, and keeps the columns that were there before.
-CREATE FUNCTION crm_sync.remove_crm(crm_name text)
-RETURNS void
-LANGUAGE plpgsql
-AS $$
-DECLARE
-    lane crm_sync.lanes;
-    name text;
-BEGIN
-    DELETE FROM crm_sync.lanes WHERE crm = crm_name RETURNING * INTO STRICT lane;
-
-    EXECUTE format('DROP TRIGGER crm_sync_%s_update ON contacts', crm_name);
-    EXECUTE format('DROP TRIGGER crm_sync_%s_insert ON contacts', crm_name);
-    EXECUTE format('DROP FUNCTION crm_sync.%s_flip()', crm_name);
-    FOREACH name IN ARRAY ARRAY[
-        'idx_contacts_' || crm_name || '_due_at',
-        'idx_contacts_' || crm_name || '_processing_error',
-        'idx_contacts_' || lane.remote_id_column
-    ] LOOP
-        EXECUTE format('DROP INDEX IF EXISTS %I', name);
-    END LOOP;
-    FOREACH name IN ARRAY lane.added_columns LOOP
-        EXECUTE format('ALTER TABLE contacts DROP COLUMN %I', name);
-    END LOOP;
-    FOR name IN SELECT crm FROM crm_sync.lanes ORDER BY id LOOP
-        PERFORM crm_sync.create_flip_function(name);
-    END LOOP;
-END;
-$$;

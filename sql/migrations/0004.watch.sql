@@ -27,7 +27,7 @@ RETURNS void
 LANGUAGE plpgsql
 AS $$
 DECLARE
-    contacts regclass := 'contacts'::regclass;
+    contacts regclass := crm_sync.contacts();
     own text[] := crm_sync.own_columns();
     wrong text;
     others text;
@@ -70,7 +70,7 @@ RETURNS void
 LANGUAGE plpgsql
 AS $create$
 DECLARE
-    contacts regclass := 'contacts'::regclass;
+    contacts regclass := crm_sync.contacts();
     lane crm_sync.lanes;
     sync_type text;
     processing_type text;
@@ -139,7 +139,7 @@ RETURNS void
 LANGUAGE plpgsql
 AS $$
 DECLARE
-    contacts regclass := 'contacts'::regclass;
+    contacts regclass := crm_sync.contacts();
     old_values text;
     new_values text;
 BEGIN
@@ -186,7 +186,7 @@ RETURNS boolean
 LANGUAGE plpgsql
 AS $$
 DECLARE
-    contacts regclass := 'contacts'::regclass;
+    contacts regclass := crm_sync.contacts();
 BEGIN
     PERFORM FROM crm_sync.lanes WHERE crm = crm_name FOR NO KEY UPDATE;
     -- Dropping what is not there would take the lock, too.

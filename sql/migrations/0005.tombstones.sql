@@ -36,9 +36,9 @@ RETURNS void
 LANGUAGE plpgsql
 AS $set$
 DECLARE
-    contacts regclass := 'contacts'::regclass;
-    email_column text := 'email';
-    key_column text;
+    contacts regclass := crm_sync.contacts();
+    adopted crm_sync.adopted;
+    moved_row text := '';
     lane crm_sync.lanes;
     trigger_name text := 'crm_sync_' || crm_name || '_deleted';
     has_trigger boolean;
@@ -54,15 +54,17 @@ BEGIN
         RETURN;
     END IF;
 
-    SELECT a.attname INTO STRICT key_column
-    FROM pg_index i
-    JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
-    WHERE i.indrelid = contacts AND i.indisprimary;
+    SELECT * INTO STRICT adopted FROM crm_sync.adopted;
+    IF NOT crm_sync.has_column(adopted.email_column) THEN
+        RAISE EXCEPTION 'the table % has no column %', contacts, adopted.email_column USING ERRCODE = 'undefined_column';
+    END IF;
 
-    IF NOT EXISTS (
-        SELECT FROM pg_attribute WHERE attrelid = contacts AND attname = email_column AND NOT attisdropped
-    ) THEN
-        RAISE EXCEPTION 'the table % has no column %', contacts, email_column USING ERRCODE = 'undefined_column';
+    -- A row that moves from one partition to another is deleted in the one and inserted into the other.
+    IF EXISTS (SELECT FROM pg_partitioned_table WHERE partrelid = contacts) THEN
+        moved_row := format(
+            'IF EXISTS (SELECT FROM %s AS c WHERE c.%2$I = OLD.%2$I) THEN RETURN NULL; END IF;',
+            crm_sync.full_name(contacts), adopted.key_column
+        );
     END IF;
 
     -- It runs as its owner, for whoever deletes has no right on this schema.
@@ -79,12 +81,13 @@ SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
+    %8$s
     INSERT INTO crm_sync.tombstones (crm, contact_id, remote_id, email, policy, due_at)
     VALUES (
         %2$L,
         OLD.%3$I::pg_catalog.text,
-        OLD.%4$I,
-        OLD.%5$I,
+        OLD.%4$I::pg_catalog.text,
+        OLD.%5$I::pg_catalog.text,
         %6$L,
         pg_catalog.clock_timestamp() + CASE
             WHEN OLD.%7$I IS NULL THEN interval '0'
@@ -97,11 +100,12 @@ $function$
         $template$,
         crm_name || '_deleted',     -- 1
         crm_name,                   -- 2
-        key_column,                 -- 3
+        adopted.key_column,         -- 3
         lane.remote_id_column,      -- 4
-        email_column,               -- 5
+        adopted.email_column,       -- 5
         policy,                     -- 6
-        crm_name || '_claimed_by'   -- 7
+        crm_name || '_claimed_by',  -- 7
+        moved_row                   -- 8
     );
 
     -- Who could put it on a table of his own could have any record deleted. Firing it takes no right.
@@ -126,10 +130,11 @@ RETURNS trigger
 LANGUAGE plpgsql
 AS $$
 DECLARE
-    contacts regclass := to_regclass('contacts');
+    contacts regclass := crm_sync.contacts();
+    trigger_name text := 'crm_sync_' || OLD.crm || '_deleted';
 BEGIN
-    IF contacts IS NOT NULL THEN
-        EXECUTE format('DROP TRIGGER IF EXISTS %I ON %s', 'crm_sync_' || OLD.crm || '_deleted', contacts);
+    IF EXISTS (SELECT FROM pg_trigger WHERE tgrelid = contacts AND tgname = trigger_name) THEN
+        EXECUTE format('DROP TRIGGER %I ON %s', trigger_name, crm_sync.full_name(contacts));
     END IF;
     EXECUTE format('DROP FUNCTION IF EXISTS crm_sync.%I()', OLD.crm || '_deleted');
     DELETE FROM crm_sync.tombstones WHERE crm = OLD.crm;

@@ -1,6 +1,10 @@
 -- Deletions that no CRM knows of yet are lost with their tombstones.
 
-SELECT crm_sync.set_on_delete(crm, 'keep') FROM crm_sync.lanes;
+DO $$
+BEGIN
+    PERFORM crm_sync.set_on_delete(crm, 'keep') FROM crm_sync.lanes;
+END;
+$$;
 
 DROP TRIGGER forget_deletions ON crm_sync.lanes;
 

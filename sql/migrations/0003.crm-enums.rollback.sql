@@ -1,3 +1,0 @@
-DROP TYPE crm_processing_status;
-
-DROP TYPE crm_sync_status;

@@ -1,0 +1,200 @@
+"""Putting crm-sync on a live table, and taking it off again. Each is safe to break off anywhere and to run again."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psycopg
+
+from worker import migrations
+from worker.adoption.connection import Connection, alone, connected, value
+from worker.adoption.steps import Runner, Step, Tell, bytes_a_second, missing, undoing
+from worker.adoption.table import OLDEST_SERVER, Table, Wish, enter, look_at_columns, server_number
+from worker.errors import ConfigurationError, DatabaseTroubleError
+from worker.sql import query, quote, render
+
+CRMS = ("hubspot", "brevo", "mautic", "n8n")
+ROUNDS = 5  # a plan that is carried out and still lacks something: somebody works against it
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """migrations: of the schema crm_sync, to be applied first. pace: bytes a second that this server reads, None if unknown."""
+
+    migrations: Sequence[str]
+    table: Table
+    steps: Sequence[Step]
+    notes: Sequence[str]
+    pace: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Undoing:
+    """lost: a sentence for each thing that is lost. workers: those that still run, which have to be stopped first."""
+
+    table: str
+    created: bool
+    steps: Sequence[Step]
+    lost: Sequence[str]
+    workers: Sequence[str]
+
+
+def quietly(_sentence: str) -> None:
+    """For those who have nobody to tell."""
+
+
+def plan(url: str, wish: Wish) -> Plan:
+    """What adopt would do now. All is tried in a transaction that is rolled back, and locks no table of anybody's.
+
+    Raises ConfigurationError naming what is in the way, or DatabaseTroubleError.
+    """
+    todo = migrations.pending(url)
+    with connected(url) as connection:
+        _check_server(connection)
+        with _tried(connection):
+            _make_schema(connection)
+            for name in todo:
+                connection.execute(migrations.statements(name).encode())
+            table = enter(connection, wish)
+            crms = _crms(connection, wish)
+            notes = [*table.notes, *look_at_columns(connection, crms, table.name)]
+            return Plan(todo, table, missing(connection, crms), notes, bytes_a_second(connection, table.name))
+
+
+def adopt(url: str, wish: Wish | None = None, tell: Tell = quietly) -> list[str]:
+    """Brings schema and table to where they should be. What was done, a statement or the name of a migration each.
+
+    tell: is called with each of these as it is done, and with a sentence when it has to wait. Raises as plan does.
+    """
+    wish = wish or Wish()
+    with connected(url) as connection, alone(connection, tell):
+        _check_server(connection)
+        with _tried(connection):
+            _make_schema(connection)
+        done = migrations.migrate(url)
+        for name in done:
+            tell(f"applied  {name}")
+        with connection.transaction():
+            table = enter(connection, wish)
+            crms = _crms(connection, wish)
+            look_at_columns(connection, crms, table.name)
+        runner = Runner(url, connection, table.name, tell)
+        for _ in range(ROUNDS):
+            steps = missing(connection, crms)
+            if not steps:
+                return done
+            for step in steps:
+                runner.run(step)
+                tell(step.statement)
+                done.append(step.statement)
+        raise DatabaseTroubleError(f"what was added to {table.name} does not stay: something takes it off again")
+
+
+def undo_plan(url: str) -> Undoing | None:
+    """What undo would do now; None where nothing is adopted. Raises as plan does."""
+    with connected(url) as connection:
+        if not _is_installed(connection):
+            return None
+        adopted = connection.execute(query("read_adoption").encode()).fetchone()
+        name = adopted["name"] if adopted else None
+        workers = [
+            f"{row['host']} (pid {row['pid']})" for row in connection.execute(query("list_workers").encode()) if row["alive"]
+        ]
+        if adopted is None or name is None:
+            return Undoing(name or "", created=False, steps=[], lost=[], workers=workers)
+        crms = _installed(connection)
+        steps = undoing(connection, crms, whole=True)
+        return Undoing(name, adopted["created"], steps, _losses(connection, name, crms), workers)
+
+
+def undo(url: str, tell: Tell = quietly) -> list[str]:
+    """Takes off all that was added. What was done, as adopt tells it. Raises as plan does, and where a worker still runs."""
+    with connected(url) as connection, alone(connection, tell):
+        planned = undo_plan(url)
+        if planned is None:
+            return []
+        if planned.workers:
+            raise ConfigurationError(f"these workers still run, and would fail: {', '.join(planned.workers)}. Stop them first")
+        done = []
+        runner = Runner(url, connection, planned.table, tell)
+        for step in planned.steps:
+            runner.run(step)
+            tell(step.statement)
+            done.append(step.statement)
+        for name in migrations.rollback(url):
+            tell(f"undone   {name}")
+            done.append(name)
+        return done
+
+
+@contextmanager
+def _tried(connection: Connection) -> Iterator[None]:
+    """A transaction that leaves nothing behind."""
+    with connection.transaction(force_rollback=True):
+        yield
+
+
+def _check_server(connection: Connection) -> None:
+    if server_number(connection) < OLDEST_SERVER:
+        raise ConfigurationError("PostgreSQL 15 or newer is needed")
+    if value(connection, "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean"):
+        raise ConfigurationError("the database is read-only: name the primary in DATABASE_URL or LISTEN_DATABASE_URL")
+
+
+def _make_schema(connection: Connection) -> None:
+    try:
+        connection.execute(b"CREATE SCHEMA IF NOT EXISTS crm_sync")
+    except psycopg.errors.InsufficientPrivilege as error:
+        row = connection.info
+        raise ConfigurationError(
+            f"the role {row.user} may not create the schema crm_sync. Let the owner of the database run: "
+            f"GRANT CREATE ON DATABASE {quote(row.dbname)} TO {quote(row.user)}; it can be taken back after this"
+        ) from error
+
+
+def _is_installed(connection: Connection) -> bool:
+    return bool(value(connection, "SELECT to_regclass('crm_sync.adopted') IS NOT NULL"))
+
+
+def _installed(connection: Connection) -> list[str]:
+    return [row["crm"] for row in connection.execute(b"SELECT crm FROM crm_sync.lanes ORDER BY id")]
+
+
+def _crms(connection: Connection, wish: Wish) -> list[str]:
+    """Those that are to be there: the installed ones and the named, or where there is neither, all four."""
+    installed = _installed(connection)
+    return list(dict.fromkeys([*installed, *wish.crms])) or list(CRMS)
+
+
+def _losses(connection: Connection, name: str, crms: Sequence[str]) -> list[str]:
+    added = {row["name"] for row in connection.execute(b"SELECT name FROM crm_sync.added WHERE kind = 'column'")}
+    lost = []
+    for row in connection.execute(b"SELECT crm, remote_id_column, installed FROM crm_sync.lanes ORDER BY id").fetchall():
+        if not row["installed"]:
+            continue
+        variables = _variables(row["crm"], row["remote_id_column"]) | {"contacts": name}
+        counts = connection.execute(render("count_losses", variables).encode()).fetchone() or {}
+        lost += _lost(row["crm"], row["remote_id_column"], counts, added)
+    tombstones = value(connection, "SELECT count(*) FROM crm_sync.tombstones")
+    if tombstones:
+        lost.append(f"{tombstones:,} deleted contacts that a CRM does not know of yet: their records stay there")
+    return lost
+
+
+def _lost(crm: str, remote_id: str, counts: Mapping[str, int], added: set[str]) -> list[str]:
+    told = [
+        (f"{crm}_due_at", counts["in_line"], "in line or in flight: nobody will send them"),
+        (
+            remote_id,
+            counts["known"],
+            f"known by their id in {crm}: {remote_id} is dropped, and with it what they are called there",
+        ),
+        (f"{crm}_sync_status", counts["complete"], "Complete: that they are delivered is forgotten"),
+        (f"{crm}_processing_error", counts["with_reason"], "with the reason of a failure"),
+    ]
+    return [f"{crm}: {count:,} contacts {what}" for column, count, what in told if count and column in added]
+
+
+def _variables(crm: str, remote_id: str) -> dict[str, str]:
+    names = ("sync_status", "due_at", "processing_error")
+    return {**{name: quote(f"{crm}_{name}") for name in names}, "remote_id": quote(remote_id)}
