@@ -245,8 +245,9 @@ async def test_a_worker_with_a_backlog_shares_with_one_that_comes_later(app, url
         await app.execute(MANY, 400)
         await under_way([first], 4)
         [second] = await workers(stack, url, 1, concurrency=4)
-        first.gate.set()
         second.gate.clear()
+        await until(app, "count(*) = 2 FROM crm_sync.workers")  # else the backlog may be gone before it looks
+        first.gate.set()
         await under_way([second], 2)
         second.gate.set()
         await until(app, ALL_COMPLETE)

@@ -139,17 +139,17 @@ async def test_a_crm_without_credentials_has_no_lane_and_that_is_said_once(app, 
     assert err.count("lane_without_credentials") <= 4
 
 
-async def test_migrate_check_status_and_rollback_from_nothing(empty_url, brevo):
+async def test_migrate_check_status_and_undo_from_nothing(empty_url, brevo):
     env = environment(empty_url, brevo, owner=True)
     for arguments, code, text in [
-        (("migrate", "--check"), 1, "missing  0001.contacts-table"),
+        (("migrate", "--check"), 1, "missing  0001.crm-sync-schema"),
         (("check",), 1, "crm-sync migrate"),
-        (("migrate",), 0, "applied  0007.four-crms"),
+        (("migrate",), 0, "applied  0005.tombstones"),
         (("migrate",), 0, "up to date"),
         (("migrate", "--check"), 0, "Nothing is missing"),
         (("check",), 0, "key accepted"),
         (("status",), 0, "start one with"),
-        (("migrate", "--rollback", "--yes"), 0, "undone   0001.contacts-table"),
+        (("adopt", "--undo", "--yes"), 0, "nothing of crm-sync is left"),
     ]:
         async with process(env, *arguments) as running:
             answer = await ended(running)
