@@ -18,6 +18,7 @@ from worker import events
 from worker.contacts import BEGINNING
 from worker.core.identity import check_email
 from worker.core.outcome import Contact, Deletion, Outcome
+from worker.core.text import name_of
 from worker.crm.client import Client
 from worker.database import Database
 from worker.errors import HeldBackError, LaneError, RefusedError
@@ -112,7 +113,9 @@ class Deleter(Client):
             if deletion is None:
                 continue
             if survivor == SHARED:
-                self._log.info(events.RECORD_KEPT, contact=deletion.contact_id, note="another contact has the same record")
+                self._log.info(
+                    events.RECORD_KEPT, contact=name_of(deletion.contact_id), note="another contact has the same record"
+                )
                 entries[stone] = self._leave(stone, Unsent(done=True))
             else:
                 entries[stone] = self._leave(stone, Unsent(done=False, delay_s=WANTED_S))

@@ -15,6 +15,7 @@ import structlog
 from worker import events
 from worker.contacts import Contacts
 from worker.core.outcome import Finish, Kind
+from worker.core.text import name_of
 from worker.errors import DatabaseTroubleError
 from worker.log import Trouble
 
@@ -131,7 +132,7 @@ class Finisher:
                 retry_in_s = round(finish.delay_s) if finish.kind is Kind.RETRY else None
                 self._log.warning(
                     events.CONTACT_FAILED,
-                    contact=str(finish.id),
+                    contact=name_of(finish.id),
                     outcome=finish.kind.value,
                     error=finish.error,
                     retry_in_s=retry_in_s,

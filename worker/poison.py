@@ -11,6 +11,7 @@ import structlog
 
 from worker import events
 from worker.core.outcome import Contact
+from worker.core.text import name_of
 from worker.database import Database
 from worker.errors import RowRefusedError
 from worker.sql import render
@@ -41,7 +42,7 @@ class Avoided:
         """The row can tell nobody, so the log does; again when it is tried again."""
         if contact_id not in self.ids():
             self._until[contact_id] = time.monotonic() + AVOID_S
-            self._log.error(events.CONTACT_REFUSED, contact=str(contact_id), reason=str(error))
+            self._log.error(events.CONTACT_REFUSED, contact=name_of(contact_id), reason=str(error))
 
     def discard(self, contact_id: object) -> None:
         self._until.pop(contact_id, None)

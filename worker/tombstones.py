@@ -18,7 +18,7 @@ from worker.contacts import LaneTable
 from worker.core.identity import Addressee, fold
 from worker.core.outcome import Contact, Deletion, Finish, Kind
 from worker.core.retry import RetryPolicy, deferred
-from worker.core.text import clean
+from worker.core.text import clean, name_of
 from worker.crm.client import Client
 from worker.database import Database
 from worker.deletions import Deleter
@@ -159,7 +159,7 @@ class Tombstones:
                 retry_in_s = None if finish.kind is Kind.REJECTED else round(finish.delay_s)
                 self._log.warning(
                     events.TOMBSTONE_FAILED,
-                    contact=contact,
+                    contact=name_of(contact),
                     outcome=finish.kind.value,
                     error=finish.error,
                     retry_in_s=retry_in_s,

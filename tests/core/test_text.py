@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.text import MAX_REASON_CHARACTERS, clean
+from worker.core.text import MAX_REASON_CHARACTERS, clean, name_of
 
 
 @given(st.text(st.characters(), max_size=2000))
@@ -11,6 +11,13 @@ def test_any_text_becomes_one_that_postgres_takes(text):
     assert "\x00" not in cleaned
     assert "\n" not in cleaned
     cleaned.encode("utf-8")
+
+
+def test_a_key_that_is_an_address_is_named_without_it_and_can_be_found():
+    assert name_of("c-17") == "c-17"
+    assert name_of(17) == "17"
+    assert name_of("ada@example.com") == "sha256:b5fc85e55755f9e0"
+    assert name_of("ada@example.com") != name_of("bob@example.com")
 
 
 def test_nul_surrogates_and_line_ends_become_blanks():

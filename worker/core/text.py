@@ -1,5 +1,6 @@
 """Foreign text made fit to be stored, logged and shown."""
 
+import hashlib
 import html
 import json
 import re
@@ -22,6 +23,12 @@ def printable(text: str, longest: int) -> str:
     if text.isalnum() and len(text) <= longest:
         return text  # as most ids are
     return _UNPRINTABLE.sub(" ", text[: 4 * longest]).strip()[:longest]
+
+
+def name_of(key: object) -> str:
+    """A contact's primary key, as a log may have it: one with an address in it by the beginning of its SHA-256."""
+    name = str(key)
+    return f"sha256:{hashlib.sha256(name.encode()).hexdigest()[:16]}" if _EMAIL.search(name) else name
 
 
 def clean(text: str, hide: Iterable[object] = ()) -> str:
