@@ -71,7 +71,7 @@ ANSWERS: Mapping[str, Callable[[str], Answer]] = {
 }
 
 
-COMMANDS = (("status",), ("status", "--json"), ("check",))
+COMMANDS = (("status",), ("status", "--json"), ("retry", "--preview"), ("check",))
 
 
 @pytest.fixture

@@ -1,0 +1,60 @@
+-- The failed contacts of one CRM by their code, NULL where the reason has none. The index of failures finds them.
+--
+-- Nobody notes when a contact failed at which CRM: last_retry_at is when it failed last at any, and last_failed_crm where that was.
+-- So the time is known where it failed here last; else it lies between two others. A flip clears the reason, so what is in Error
+-- failed after it, and after its last delivery (a contact that waits for a retry can have been flipped since, by a watch). And it
+-- failed before the last failure of all, and before the end of its wait. A contact that is Complete lacks a field since its delivery.
+--
+-- in_error, waiting, complete: those that failed since $1. uncertain: of in_error and waiting those that may have failed before.
+-- undated: besides them those of whose time nothing is known. prefixes: what stands in the index for these reasons.
+--
+-- $1  timestamptz  failed since; NULL: ever
+WITH
+failed AS (
+    SELECT
+        split_part(left(:processing_error, 40), ':', 1) AS prefix,
+        :processing_error AS error,
+        -- Who has no word here is withdrawn, or in flight.
+        CASE
+            WHEN :claimed_by IS NOT NULL THEN NULL
+            WHEN :sync_status = 'Error' THEN 'error'
+            WHEN :sync_status = 'Queued' THEN 'waiting'
+            WHEN :sync_status = 'Complete' AND :processing_error LIKE 'FIELD\_NOT\_SENT:%' THEN 'complete'
+        END AS state,
+        CASE
+            WHEN :sync_status = 'Complete' THEN :synced_at
+            WHEN last_failed_crm = :'crm' THEN last_retry_at
+        END AS failed_at,
+        GREATEST(:synced_at, CASE WHEN :sync_status = 'Error' THEN :flipped_at END) AS failed_after,
+        LEAST(last_retry_at, CASE WHEN :sync_status = 'Queued' THEN :due_at END) AS failed_before
+    FROM :contacts
+    WHERE :processing_error IS NOT NULL
+),
+
+judged AS (
+    SELECT
+        f.*,
+        CASE WHEN f.prefix ~ '^([A-Za-z][A-Za-z0-9_-]{0,38}|[0-9]{3})$' THEN f.prefix END AS code,
+        CASE
+            WHEN $1::timestamptz IS NULL THEN 'since'
+            WHEN GREATEST(f.failed_at, f.failed_after) >= $1::timestamptz THEN 'since'
+            WHEN f.failed_at IS NOT NULL THEN 'before'
+            WHEN f.failed_before >= $1::timestamptz THEN 'uncertain'
+            WHEN f.failed_before IS NULL THEN 'undated'
+            ELSE 'before'
+        END AS time
+    FROM failed AS f
+)
+
+SELECT
+    code,
+    count(*) FILTER (WHERE state = 'error' AND time IN ('since', 'uncertain')) AS in_error,
+    count(*) FILTER (WHERE state = 'waiting' AND time IN ('since', 'uncertain')) AS waiting,
+    count(*) FILTER (WHERE state = 'complete' AND time IN ('since', 'uncertain')) AS complete,
+    count(*) FILTER (WHERE state IS NOT NULL AND time = 'uncertain') AS uncertain,
+    count(*) FILTER (WHERE state IS NOT NULL AND time = 'undated') AS undated,
+    array_agg(DISTINCT prefix) AS prefixes,
+    min(error) FILTER (WHERE state IS NOT NULL AND time IN ('since', 'uncertain')) AS sample
+FROM judged
+GROUP BY code
+ORDER BY code NULLS LAST

@@ -1,0 +1,39 @@
+-- Failed contacts of one CRM that are to be flipped, by what count_failed_contacts.sql says of them; some of them, in no order.
+--
+-- Not those that somebody has flipped, or a worker claimed, since they were counted.
+--
+-- $1  text[]       what stands in the index for their reasons
+-- $2  timestamptz  failed since; NULL: ever
+-- $3  timestamptz  when they were counted
+-- $4  boolean      contacts that are Complete but lack a field, too
+-- $5  id[]         not these: they were tried
+-- $6  integer      at most so many
+SELECT :id AS id
+FROM :contacts
+CROSS JOIN LATERAL (
+    SELECT
+        CASE
+            WHEN :sync_status = 'Complete' THEN :synced_at
+            WHEN last_failed_crm = :'crm' THEN last_retry_at
+        END AS failed_at,
+        GREATEST(:synced_at, CASE WHEN :sync_status = 'Error' THEN :flipped_at END) AS failed_after,
+        LEAST(last_retry_at, CASE WHEN :sync_status = 'Queued' THEN :due_at END) AS failed_before
+) AS known
+WHERE
+    :processing_error IS NOT NULL
+    AND split_part(left(:processing_error, 40), ':', 1) = ANY ($1::text[])
+    AND :claimed_by IS NULL
+    AND (
+        :sync_status IN ('Error', 'Queued')
+        OR ($4::boolean AND :sync_status = 'Complete' AND :processing_error LIKE 'FIELD\_NOT\_SENT:%')
+    )
+    AND (
+        $2::timestamptz IS NULL
+        OR GREATEST(known.failed_at, known.failed_after) >= $2::timestamptz
+        OR (known.failed_at IS NULL AND known.failed_before >= $2::timestamptz)
+    )
+    AND (GREATEST(:flipped_at, :synced_at) > $3::timestamptz) IS NOT TRUE
+    AND (last_failed_crm = :'crm' AND last_retry_at > $3::timestamptz) IS NOT TRUE
+    -- A subquery, for that is hashed, however many they are.
+    AND :id NOT IN (SELECT unnest($5:::id_type[]))
+LIMIT $6::integer

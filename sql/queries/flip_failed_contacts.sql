@@ -1,0 +1,61 @@
+-- Flips failed contacts of one CRM, as an application would, and says what became of each that is still to be flipped.
+--
+-- flipped; locked: by somebody else, who is not waited for; kept: a trigger of the table's owner let the row be as it was. A
+-- contact that was flipped, claimed or withdrawn since it was counted is left as it is, and no row is returned for it.
+--
+-- $1  id[]         the contacts
+-- $2  timestamptz  when they were counted
+WITH
+failed AS MATERIALIZED (
+    SELECT c.id
+    FROM unnest($1:::id_type[]) AS w (id)
+    CROSS JOIN LATERAL (
+        SELECT :id AS id
+        FROM :contacts
+        WHERE
+            :id = w.id
+            AND :claimed_by IS NULL
+            AND :sync_status IN ('Error', 'Queued', 'Complete')
+            AND (:processing_error IS NOT NULL OR :processing_status = 'Error')
+            AND (:sync_status <> 'Complete' OR :processing_error LIKE 'FIELD\_NOT\_SENT:%')
+            AND (GREATEST(:flipped_at, :synced_at) > $2::timestamptz) IS NOT TRUE
+            AND (last_failed_crm = :'crm' AND last_retry_at > $2::timestamptz) IS NOT TRUE
+    ) AS c
+),
+
+-- Asked again of what is locked, for it may have changed in this very moment. The weaker lock, as in a claim: it steps over no
+-- contact that merely has an open foreign-key insert pointing at it.
+held AS MATERIALIZED (
+    SELECT c.id
+    FROM failed AS f
+    CROSS JOIN LATERAL (
+        SELECT :id AS id
+        FROM :contacts
+        WHERE
+            :id = f.id
+            AND :claimed_by IS NULL
+            AND :sync_status IN ('Error', 'Queued', 'Complete')
+            AND (:processing_error IS NOT NULL OR :processing_status = 'Error')
+            AND (:sync_status <> 'Complete' OR :processing_error LIKE 'FIELD\_NOT\_SENT:%')
+            AND (GREATEST(:flipped_at, :synced_at) > $2::timestamptz) IS NOT TRUE
+            AND (last_failed_crm = :'crm' AND last_retry_at > $2::timestamptz) IS NOT TRUE
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) AS c
+),
+
+flipped AS (
+    UPDATE :contacts
+    SET :sync_status = 'Queued'
+    WHERE :id = ANY (ARRAY(SELECT h.id FROM held AS h))
+    RETURNING :id AS id
+)
+
+-- IN, for that is hashed: a join of a thousand with a thousand may not be.
+SELECT
+    f.id,
+    CASE
+        WHEN f.id IN (SELECT d.id FROM flipped AS d) THEN 'flipped'
+        WHEN f.id IN (SELECT h.id FROM held AS h) THEN 'kept'
+        ELSE 'locked'
+    END AS became
+FROM failed AS f
