@@ -190,7 +190,7 @@ async def test_nobody_who_writes_waits_for_a_transaction_that_it_waits_for(app, 
 
 
 async def test_a_table_that_is_never_free_is_given_up_with_who_holds_it_and_nothing_changed(app, url, monkeypatch):
-    monkeypatch.setattr("worker.commands.watches.PATIENCE_S", 0.0)
+    monkeypatch.setattr("worker.commands.changes.PATIENCE_S", 0.0)
     async with app.transaction():
         await insert(app)
         answer = await asyncio.to_thread(run, url, "watch", "brevo", "--columns", "email")

@@ -1,17 +1,17 @@
 """crm-sync on-delete: what becomes of a deleted contact's record in a CRM."""
 
 import asyncio
-import random
 from typing import NamedTuple
 
 import asyncpg
 import click
 
+from worker.commands.changes import change
 from worker.commands.gates import read_gate
 from worker.database import Database
-from worker.errors import ConfigurationError, DatabaseTroubleError
+from worker.errors import ConfigurationError
 from worker.settings import Settings, read
-from worker.sql import render
+from worker.sql import query, render
 
 POLICIES = ("keep", "delete", "erase")
 MEANINGS = {
@@ -19,12 +19,6 @@ MEANINGS = {
     "delete": "The record of a contact that is deleted from now on is deleted in {crm} too.",
     "erase": "The record of a contact that is deleted from now on is erased in {crm} for good.",
 }
-
-# The trigger needs a lock on the table that no writer may hold. Whoever waits for it makes all others wait behind him, so it is
-# waited for a moment only, and asked for again.
-LOCK_TIMEOUT = "100ms"
-TRIES = 100
-PAUSE_S = 0.3
 
 
 class Policy(NamedTuple):
@@ -59,34 +53,18 @@ async def _set(settings: Settings, crm: str, policy: str | None) -> tuple[str, P
         before = await _read(database, name)
         if policy is None:
             return name, before, before
-        for _ in range(TRIES):
-            if await _try(database, name, policy):
-                return name, before, await _read(database, name)
-            await asyncio.sleep(PAUSE_S * (0.5 + random.random()))  # noqa: S311 (jitter is no secret)
-        raise DatabaseTroubleError(
-            f"the table was never free for {LOCK_TIMEOUT}, in {TRIES} tries: nothing is changed. A long transaction has it, "
-            "see pg_stat_activity; try again when it has ended"
-        )
+        adopted = (await database.fetch(query("read_adoption")))[0]
+        try:
+            await change(
+                database, adopted["name"], "SELECT crm_sync.set_on_delete($1::text, $2::text)", name, policy, alone=False
+            )
+        except ConfigurationError as error:
+            if isinstance(error.__cause__, asyncpg.InsufficientPrivilegeError):
+                raise ConfigurationError("only the owner of the contacts table can set this: its role in DATABASE_URL") from error
+            raise
+        return name, before, await _read(database, name)
 
 
 async def _read(database: Database, crm: str) -> Policy:
     row = (await database.fetch(render("count_tombstones", {"crm": crm})))[0]
     return Policy(row["on_delete"], row["deletions_waiting"] + row["deletions_failed"])
-
-
-async def _try(database: Database, crm: str, policy: str) -> bool:
-    """Whether it is set: not if a writer had the table."""
-    try:
-        async with database.connection() as connection, connection.transaction():
-            await connection.execute("SELECT set_config('lock_timeout', $1, true)", LOCK_TIMEOUT)
-            await connection.execute("SELECT set_config('synchronous_commit', 'on', true)")
-            await connection.execute("SELECT crm_sync.set_on_delete($1, $2)", crm, policy)
-    except DatabaseTroubleError as error:
-        if isinstance(error.__cause__, asyncpg.LockNotAvailableError):
-            return False
-        raise
-    except ConfigurationError as error:
-        if isinstance(error.__cause__, asyncpg.InsufficientPrivilegeError):
-            raise ConfigurationError("only the owner of the contacts table can set this: its role in DATABASE_URL") from error
-        raise
-    return True

@@ -4,7 +4,8 @@ import asyncio
 
 import click
 
-from worker.commands.watches import Watch, change, database_of_the_owner, lane_of, read_watches
+from worker.commands.changes import change
+from worker.commands.watches import Watch, database_of_the_owner, lane_of, read_watches
 from worker.schema import read_schema
 from worker.settings import Settings, read
 
@@ -31,5 +32,5 @@ async def _unwatch(settings: Settings, crm: str) -> tuple[str, Watch | None]:
         name = lane_of(schema, crm)
         before = (await read_watches(database, schema)).get(name)
         if before is not None:
-            await change(database, schema, "SELECT crm_sync.unwatch($1::text)", name, alone=True)
+            await change(database, schema.table.name, "SELECT crm_sync.unwatch($1::text)", name, alone=True)
         return name, before

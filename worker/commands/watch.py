@@ -6,8 +6,9 @@ from collections.abc import Collection, Sequence
 import asyncpg
 import click
 
+from worker.commands.changes import change
 from worker.commands.grants import columns_read
-from worker.commands.watches import change, database_of_the_owner, lane_of, read_watches
+from worker.commands.watches import database_of_the_owner, lane_of, read_watches
 from worker.database import Database, reason
 from worker.errors import ConfigurationError
 from worker.schema import Schema, read_schema
@@ -53,7 +54,7 @@ async def _watch(settings: Settings, crm: str, columns: Sequence[str]) -> list[s
 
 async def _change(database: Database, schema: Schema, crm: str, columns: Sequence[str]) -> None:
     try:
-        await change(database, schema, "SELECT crm_sync.watch($1::text, $2::text[])", crm, columns, alone=False)
+        await change(database, schema.table.name, "SELECT crm_sync.watch($1::text, $2::text[])", crm, columns, alone=False)
     except ConfigurationError as error:
         if isinstance(error.__cause__, _WRONG_COLUMN):
             raise click.BadParameter(reason(error.__cause__), param_hint="--columns") from error

@@ -1,7 +1,5 @@
-"""Which columns are watched, and how that is changed under load: no application waits for it longer than LOCK_TIMEOUT_MS."""
+"""Which columns are watched, and who may change that."""
 
-import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -9,16 +7,11 @@ from dataclasses import dataclass
 import asyncpg
 import click
 
-from worker.commands.words import span
 from worker.database import Database
-from worker.errors import ConfigurationError, DatabaseTroubleError
+from worker.errors import ConfigurationError
 from worker.schema import Schema
 from worker.settings import Settings
 from worker.sql import render
-
-LOCK_TIMEOUT_MS = 100  # whoever writes waits behind us for so long
-PAUSE_S = 0.5  # between two tries: time for those who waited
-PATIENCE_S = 60.0
 
 _NOT_INSTALLED = (asyncpg.UndefinedFunctionError, asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError)
 
@@ -65,47 +58,3 @@ def lane_of(schema: Schema, crm: str) -> str:
             f"{crm} is not installed on the contacts table; these are: {', '.join(schema.lanes) or 'none'}", param_hint="CRM"
         )
     return name
-
-
-async def change(database: Database, schema: Schema, statement: str, *arguments: object, alone: bool) -> None:
-    """Runs a statement that needs the contacts table for a moment. As often as it takes, for PATIENCE_S at most.
-
-    alone: nobody may even read the table in that moment; else nobody may write.
-    Raises DatabaseTroubleError with who holds the table, and as Database.fetch does.
-    """
-    deadline = time.monotonic() + PATIENCE_S
-    told = False
-    while True:
-        try:
-            return await _try(database, statement, *arguments)
-        except DatabaseTroubleError as error:
-            if not isinstance(error.__cause__, asyncpg.LockNotAvailableError):
-                raise
-            holders = await _holders(database, schema, readers=alone)
-            if time.monotonic() > deadline:
-                raise DatabaseTroubleError(
-                    f"nothing was changed, for the contacts table was not free for a moment in {span(PATIENCE_S)}. {holders}. "
-                    "Try again when that has ended"
-                ) from error
-        if not told:
-            told = True
-            click.echo(f"Waiting until the contacts table is free, for {span(PATIENCE_S)} at most. {holders}.", err=True)
-        await asyncio.sleep(PAUSE_S)
-
-
-async def _try(database: Database, statement: str, *arguments: object) -> None:
-    async with database.connection() as connection, connection.transaction():
-        # What a person asks for outlives a crash of the database, so its commit waits for the disk.
-        await connection.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}; SET LOCAL synchronous_commit = on")
-        await connection.fetch(statement, *arguments)
-
-
-async def _holders(database: Database, schema: Schema, *, readers: bool) -> str:
-    """One sentence on whom it waits for, as far as the role may see that."""
-    rows = await database.fetch(render("find_holders", {"contacts": schema.table.name}), readers)
-    return f"It is in use by {', '.join(map(_holder, rows))}" if rows else "It was in use a moment ago"
-
-
-def _holder(row: asyncpg.Record) -> str:
-    lasted = "" if row["age_s"] is None else f" for {span(row['age_s'])}"
-    return f"{row['kind'] or 'a session'} (pid {row['pid']}){lasted}"
