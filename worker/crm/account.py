@@ -6,18 +6,27 @@ from dataclasses import dataclass
 
 from worker.core.rate import parse
 from worker.crm.client import Client
+from worker.crm.exchange import Wire, Witness
 from worker.crm.http import REQUEST_TIMEOUT_S, Http, require_https
 from worker.database import Database
 from worker.pace import Pace, Remaining
 from worker.settings import LaneSettings, TransportSettings, read, read_lane
 
+Open = Callable[[Database], AbstractAsyncContextManager[tuple[Client, Pace]]]
+Witnessed = Callable[[Witness | None, Wire | None], Open]
+
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """default_fields: CRM field -> column, for tables that have it. open: its client and pace, for as long as the lane lives."""
+    """default_fields: CRM field -> column, for tables that have it. open: its client and pace, for as long as the lane lives.
+
+    witnessed: the same before somebody who sees every request. With a wire nothing reaches the CRM, nor counts against its
+    limits. None where that cannot be promised.
+    """
 
     default_fields: Mapping[str, str]
-    open: Callable[[Database], AbstractAsyncContextManager[tuple[Client, Pace]]]
+    open: Open
+    witnessed: Witnessed | None = None
 
 
 def over_http(
@@ -42,13 +51,18 @@ def over_http(
     lane = read_lane(crm)
     windows = parse(lane.limits or limits)
 
-    @asynccontextmanager
-    async def open_client(database: Database) -> AsyncIterator[tuple[Client, Pace]]:
-        pace = Pace(database, crm, windows)
-        async with Http(base_url, headers, pace=pace, remaining=remaining, timeout_s=timeout_s) as http:
-            yield _limited(client(http), lane), pace
+    def opening(witness: Witness | None, wire: Wire | None) -> Open:
+        @asynccontextmanager
+        async def open_client(database: Database) -> AsyncIterator[tuple[Client, Pace]]:
+            pace = Pace(database, crm, windows if wire is None else ())
+            async with Http(
+                base_url, headers, pace=pace, remaining=remaining, timeout_s=timeout_s, witness=witness, wire=wire
+            ) as http:
+                yield _limited(client(http), lane), pace
 
-    return Account(default_fields, open_client)
+        return open_client
+
+    return Account(default_fields, opening(None, None), opening)
 
 
 def _limited(client: Client, lane: LaneSettings) -> Client:

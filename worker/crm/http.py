@@ -1,17 +1,20 @@
 """One HTTP shell for all CRMs: limits on everything, no redirects, no key in an answer, and foreign errors in our words."""
 
+import json
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import aiohttp
 from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
 
 from worker import __version__
 from worker.core.codes import Code
 from worker.core.text import MASK, clean
 from worker.crm.answer import Answer, parse, usable
-from worker.errors import ConfigurationError, NotSentError, OutageError
+from worker.crm.exchange import Request, Response, Wire, Witness, shown
+from worker.errors import ConfigurationError, LaneError, NotSentError, OutageError
 from worker.pace import Pace, Remaining
 
 CONNECT_TIMEOUT_S = 5.0
@@ -19,6 +22,7 @@ REQUEST_TIMEOUT_S = 20.0
 LARGEST_BODY_BYTES = 4 * 1024 * 1024
 SHORTEST_KEY = 8  # shorter header values are no keys, and would mask parts of other words
 MOST_TOKENS = 16
+FORM = "application/x-www-form-urlencoded"  # by which a client asks for a token
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -33,9 +37,11 @@ class Http:
         pace: Pace,
         remaining: Callable[[Mapping[str, str]], Sequence[Remaining]] = lambda _: (),
         timeout_s: float = REQUEST_TIMEOUT_S,
+        witness: Witness | None = None,
+        wire: Wire | None = None,
     ) -> None:
         """headers: of every request, the credentials among them. remaining: what the headers of an answer say is left of the
-        account's limits. timeout_s: of a request and its answer together.
+        account's limits. timeout_s: of a request and its answer together. wire: answers instead of the CRM.
         """
         self._base_url = base_url.rstrip("/")
         self._headers = {"User-Agent": f"crm-sync/{__version__}", "Accept": "application/json", **headers}
@@ -46,6 +52,8 @@ class Http:
         self._pace = pace
         self._remaining = remaining
         self._timeout_s = timeout_s
+        self._witness = witness
+        self._wire = wire or self._over_the_internet
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> "Http":
@@ -53,7 +61,6 @@ class Http:
         self._session = aiohttp.ClientSession(
             # The lane bounds what is under way. A pool here would time out in its own queue, which is not the CRM's fault.
             connector=aiohttp.TCPConnector(limit=0),
-            headers=self._headers,
             timeout=timeout,
             cookie_jar=aiohttp.DummyCookieJar(),
             max_field_size=16 * 1024,
@@ -88,28 +95,57 @@ class Http:
     ) -> Answer:
         """One request, when the pace allows. Whatever is answered comes back.
 
-        body: bytes are sent as they are, anything else as JSON. headers: of this request, beside those of all. form: sent instead
-        of a body, as HTML forms are. Raises HeldBackError, NotSentError, and OutageError where there is no whole answer.
+        body: bytes are sent as they are, anything else as JSON. headers: of this request, beside those of all. form: a login,
+        sent instead of a body, as HTML forms are.
+
+        Raises HeldBackError, NotSentError, and OutageError where there is no whole answer.
         """
+        await self._pace.slot()
+        request = self._request(method, path, query, headers, _content(body, form))
+        if self._witness is None:
+            return await self._ask(request)
+        self._witness.asked(shown(request, lambda text: _masked(text, [*self._keys, *self._tokens])))
+        try:
+            answer = await self._ask(request)
+        except LaneError as error:
+            self._witness.answered(error)
+            raise
+        self._witness.answered(answer)
+        return answer
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        headers: Mapping[str, str] | None,
+        content: tuple[bytes, str] | None,
+    ) -> Request:
+        try:
+            url = URL(self._base_url + path)
+        except ValueError as error:
+            raise NotSentError(Code.UNREACHABLE, "no connection: its base URL is no URL") from error
+        body, kind = content or (None, None)
+        its_own = {**({"Content-Type": kind} if kind else {}), **(headers or {})}
+        login = kind == FORM
+        return Request(method, url.extend_query(query) if query else url, {**self._headers, **its_own}, body, login)
+
+    async def _ask(self, request: Request) -> Answer:
+        response = await self._wire(request)
+        keys = [*self._keys, *self._tokens]
+        content = _masked(response.body, keys)
+        text = content.decode("utf-8", errors="replace")
+        await self._pace.correct(self._remaining(response.headers))
+        return Answer(response.status, _masked_headers(response.headers, keys), text, parse(content))
+
+    async def _over_the_internet(self, request: Request) -> Response:
         if self._session is None:
             raise RuntimeError("the HTTP session is not open")
-        await self._pace.slot()
-        own = {"Content-Type": "application/json", **(headers or {})} if isinstance(body, bytes) else headers
         try:
             async with self._session.request(
-                method,
-                self._base_url + path,
-                json=None if isinstance(body, bytes) else body,
-                data=body if isinstance(body, bytes) else form,
-                params=query or None,
-                headers=own,
-                allow_redirects=False,
+                request.method, request.url, data=request.body, headers=request.headers, allow_redirects=False
             ) as response:
-                keys = [*self._keys, *self._tokens]
-                content = _masked(await _read(response), keys)
-                text = content.decode("utf-8", errors="replace")
-                await self._pace.correct(self._remaining(response.headers))
-                return Answer(response.status, _masked_headers(response.headers, keys), text, parse(content))
+                return Response(response.status, response.headers, await _read(response))
         except aiohttp.InvalidURL as error:
             raise NotSentError(Code.UNREACHABLE, "no connection: its base URL is no URL") from error
         except aiohttp.ClientConnectorError as error:
@@ -151,6 +187,15 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
         if len(body) > LARGEST_BODY_BYTES:
             raise ValueError("the body is too large")
     return bytes(body)
+
+
+def _content(body: object, form: Mapping[str, str] | None) -> tuple[bytes, str] | None:
+    """The bytes of a body, and what they are."""
+    if form is not None:
+        return urlencode(form).encode(), FORM
+    if body is None:
+        return None
+    return body if isinstance(body, bytes) else json.dumps(body).encode(), "application/json"
 
 
 def _forms(keys: Iterable[str]) -> list[bytes]:

@@ -18,6 +18,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from yarl import URL
+
 from worker.core.codes import Code
 from worker.core.outcome import Contact, Deletion, Outcome
 from worker.crm.account import Account, over_http
@@ -77,8 +79,8 @@ class N8n(Client):
         self._prefix = target[: max(target.find("/webhook/"), 0)]  # of an n8n that does not have the host for itself
         self._origin = origin
         self._login = login
-        # Where a webhook asks for no credentials, its path is the secret.
-        http.hide(target, *login.secrets)
+        # Where a webhook asks for no credentials, its path is the secret: as it was set, and as it stands in a request.
+        http.hide(target[1:], URL(origin + target).raw_path_qs[1:], *login.secrets)
 
     async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Outcome | LaneError]:
         return await self._call(contacts, [_entry(contact) for contact in contacts])
