@@ -2,6 +2,7 @@
 
 CrmSyncError
 ├── ConfigurationError      a person must change something: exit 78
+├── DeclinedError           a person asked for what is not done now
 ├── DatabaseTroubleError    waited for: unreachable, restarting, standby, locks
 │   └── RowRefusedError     the data of one row is why a statement failed
 └── LaneError               a delivery that says nothing about its contacts
@@ -22,6 +23,10 @@ class CrmSyncError(Exception):
 
 class ConfigurationError(CrmSyncError):
     """Something only a person can put right. The message names it and says what to do, without its value."""
+
+
+class DeclinedError(CrmSyncError):
+    """What a person asked for is not done now. The message says why."""
 
 
 class DatabaseTroubleError(CrmSyncError):

@@ -25,6 +25,7 @@ from worker.core.outcome import Contact, Deletion, Outcome
 from worker.core.rate import parse
 from worker.crm.account import Account, over_http
 from worker.crm.answer import Answer
+from worker.crm.brevo_assumptions import assumptions
 from worker.crm.brevo_refusals import (
     is_missing,
     judged,
@@ -36,6 +37,7 @@ from worker.crm.brevo_refusals import (
     unknown_list,
 )
 from worker.crm.client import Client, Found
+from worker.crm.exchange import Assumption
 from worker.crm.http import Http
 from worker.errors import DatabaseTroubleError, LaneError
 from worker.pace import Remaining
@@ -90,6 +92,9 @@ class Brevo(Client):
 
     async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Outcome]:
         return [await self._upsert(contact) for contact in contacts]
+
+    def assumptions(self, contact: Contact) -> Sequence[Assumption]:
+        return assumptions(contact)
 
     async def find(self, emails: Sequence[str]) -> Sequence[Found]:
         return [await self._find(email) for email in emails]

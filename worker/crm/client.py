@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from worker.core.codes import Code
 from worker.core.outcome import Contact, Deletion, Outcome
+from worker.crm.exchange import Assumption
 from worker.errors import LaneError
 
 Found = str | None | Outcome | LaneError
@@ -33,6 +34,10 @@ class Client(ABC):
         An outcome each, in their order; or a LaneError for those of whom nothing can be said. When that is all of them it may
         be raised. Those that share a BatchRefusedError come again in halves.
         """
+
+    def assumptions(self, contact: Contact) -> Sequence[Assumption]:
+        """What the CRM may know of this contact, where deliver goes on by what it is told. For `crm-sync preview`."""
+        return ()
 
     async def find(self, emails: Sequence[str]) -> Sequence[Found]:
         """The id of the record that has each of these addresses as its own, None where there is none; at most delete_limit.

@@ -17,7 +17,9 @@ from worker.core.text import printable
 from worker.crm.account import Account, over_http
 from worker.crm.answer import Answer
 from worker.crm.client import Client, Found
+from worker.crm.exchange import Assumption
 from worker.crm.http import Http
+from worker.crm.hubspot_assumptions import assumptions
 from worker.crm.hubspot_batch import Batch, Entry, Input, is_batch, results, trace
 from worker.crm.hubspot_refusals import LONGEST_NAME, batch_refused, context, is_id, is_missing, judged, not_hubspot
 from worker.errors import BatchRefusedError, DatabaseTroubleError, HeldBackError, LaneError
@@ -95,6 +97,9 @@ class HubSpot(Client):
         await _settle(entries, self._update, contacts, _known_by_id(contacts))
         await _settle(entries, self._upsert, contacts, [place for place in range(len(contacts)) if place not in entries])
         return [entries[place] for place in range(len(contacts))]
+
+    def assumptions(self, contact: Contact) -> Sequence[Assumption]:
+        return assumptions(contact)
 
     async def find(self, emails: Sequence[str]) -> Sequence[Found]:
         """By primary address only: who has it among others may be somebody else."""

@@ -22,8 +22,10 @@ from worker.core.text import printable
 from worker.crm.account import Account, over_http
 from worker.crm.answer import Answer, quoted
 from worker.crm.client import Client, Found
+from worker.crm.exchange import Assumption
 from worker.crm.http import Http
 from worker.crm.mautic_answers import email, is_gone, judged, plain, records, written
+from worker.crm.mautic_assumptions import assumptions
 from worker.crm.mautic_login import Login, PasswordLogin, TokenLogin
 from worker.crm.mautic_plan import Edit, New, Step, address, disputed, holds, is_holdable, plan, record_id
 from worker.errors import BatchRefusedError, ConfigurationError, LaneError, OutageError
@@ -115,6 +117,9 @@ class Mautic(Client):
             for place, entry in zip(steps, said, strict=True):
                 entries[place] = entry
         return [entry for entry in entries if isinstance(entry, Outcome | LaneError)]
+
+    def assumptions(self, contact: Contact) -> Sequence[Assumption]:
+        return assumptions(contact)
 
     async def find(self, emails: Sequence[str]) -> Sequence[Found]:
         """Of an address that Mautic cannot hold there is no record."""
