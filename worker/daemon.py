@@ -20,7 +20,6 @@ import structlog
 from worker import __version__, events
 from worker.backoff import Backoff
 from worker.contacts import Contacts
-from worker.core.retry import RetryPolicy
 from worker.crm.account import Account
 from worker.database import Database
 from worker.ear import prove_ear
@@ -114,7 +113,7 @@ class Daemon:
                 plan = await self._once_reachable(partial(make_plan, database, self._settings, self._accounts))
             charges = {
                 crm: Charge(
-                    Contacts(database, table, plan.mappings[crm].email, plan.mappings[crm].fields), _policy(plan.lanes[crm])
+                    Contacts(database, table, plan.mappings[crm].email, plan.mappings[crm].fields), plan.lanes[crm].policy
                 )
                 for crm, table in plan.schema.lanes.items()
             }
@@ -254,7 +253,3 @@ async def serve(
     again = read_again or (lambda: (settings, accounts))
     with closing(Notifier.from_environment()) as notifier:
         await Service(Daemon(settings, accounts, notifier), lambda: Daemon(*again(), notifier), notifier).run()
-
-
-def _policy(settings: LaneSettings) -> RetryPolicy:
-    return RetryPolicy(settings.sync_max_retries, settings.sync_retry_delay_minutes * 60)

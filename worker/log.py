@@ -9,7 +9,7 @@ import structlog
 from worker import events
 
 
-def configure() -> None:
+def configure(level: int = logging.INFO) -> None:
     """To standard error, which systemd's journal keeps; what a command answers goes to standard output."""
     out = sys.stderr
     processors: list[structlog.types.Processor] = [
@@ -24,7 +24,7 @@ def configure() -> None:
         processors += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     structlog.configure(
         processors=processors,
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(file=out),
         cache_logger_on_first_use=True,
     )

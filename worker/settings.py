@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from worker.core.rate import parse
+from worker.core.retry import RetryPolicy
 from worker.errors import ConfigurationError
 
 Model = TypeVar("Model", bound=BaseSettings)
@@ -85,6 +86,10 @@ class LaneSettings(_Settings):
     )
     concurrency: int | None = Field(None, ge=1, le=500, description="requests at a time, of all workers together, at most")
     batch_size: int | None = Field(None, ge=1, le=500, description="contacts in one request, where the CRM takes as many")
+
+    @property
+    def policy(self) -> RetryPolicy:
+        return RetryPolicy(self.sync_max_retries, self.sync_retry_delay_minutes * 60)
 
 
 class TransportSettings(_Settings):

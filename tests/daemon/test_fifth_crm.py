@@ -9,7 +9,7 @@ import pytest
 
 from tests.daemon.harness import TIMEOUT_S, until
 from tests.daemon.process import ended, environment, process
-from tests.roles import WORKER
+from tests.roles import WORKER, let_in
 from worker.adoption.adopt import undo
 from worker.sandbox.server import Answer, Sandbox
 
@@ -110,6 +110,25 @@ async def test_a_fifth_crm_is_one_sql_call_and_one_class(app, url, package, pipe
         await until(app, "bool_and(pipedrive_sync_status = 'Complete') FROM contacts")
     assert len(pipedrive.persons) == 50
     assert pipedrive.persons[1]["emails"][0]["value"] == "new@example.com"
+
+
+async def test_a_fifth_crm_is_previewed_up_to_where_it_depends_on_the_answer(app, url, package, pipedrive):
+    await app.execute("SELECT crm_sync.add_crm('pipedrive')")
+    await app.execute("INSERT INTO contacts (email, first_name) VALUES ('ada@example.com', 'Ada')")
+    let_in(url)
+    async with process(
+        settings(url, package, pipedrive), "preview", "--email", "ada@example.com", "--crm", "pipedrive"
+    ) as command:
+        code, out, err = await ended(command)
+    assert (code, err) == (0, "")
+    assert f"GET {pipedrive.url}/persons/search?term=ada@example.com&fields=email&exact_match=true" in out
+    assert "x-api-token: ***" in out
+    assert "What follows depends on the answer." in out
+    assert pipedrive.request_count == 0
+    async with process(settings(url, package, pipedrive), "sync", "--email", "ada@example.com", "--crm", "pipedrive") as command:
+        code, out, err = await ended(command)
+    assert (code, err) == (0, "")
+    assert pipedrive.persons[1]["name"] == "Ada"
 
 
 async def test_a_fifth_crm_can_be_taken_off_again(app, url):

@@ -1,0 +1,43 @@
+-- Claims contacts that a person has named, out of turn, whether they are due or not: for the worker that the command is. What is
+-- to be sent is read after it, because a mapping that fails would undo the claim.
+--
+-- $1  id[]    the contacts
+-- $2  bigint  the claim's fencing token
+WITH
+-- As in claim_contacts.sql: nobody calls a CRM that is paused or down, and a claim without a worker would make orphans that
+-- nobody looks for.
+gate AS MATERIALIZED (
+    SELECT
+    FROM crm_sync.lanes AS l
+    WHERE
+        l.crm = :'crm'
+        AND l.held_since IS NULL
+        AND l.breaker = 'closed'
+        AND EXISTS (SELECT FROM crm_sync.workers AS w WHERE w.id = $2::bigint >> 32)
+),
+
+free AS MATERIALIZED (
+    SELECT :id AS id
+    FROM :contacts
+    WHERE
+        :id = ANY ($1:::id_type[])
+        AND EXISTS (SELECT FROM gate)
+        AND :claimed_by IS NULL
+        AND :sync_status = 'Queued'
+        AND :due_at IS NOT NULL
+    FOR NO KEY UPDATE SKIP LOCKED
+)
+
+UPDATE :contacts AS c
+SET
+    :sync_status = 'Processing',
+    :processing_status = 'Processing',
+    :attempts = c.:attempts + 1,
+    :claimed_by = $2::bigint
+FROM free AS f
+WHERE c.:id = f.id
+RETURNING
+    c.:id,
+    c.:attempts,
+    c.:remote_id,
+    coalesce(c.:flipped_at, c.:due_at) AS flipped_at
