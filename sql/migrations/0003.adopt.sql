@@ -192,7 +192,21 @@ DECLARE
     crm_name text;
     lane crm_sync.lanes;
     remote_id text;
+    is_partitioned boolean := EXISTS (SELECT FROM pg_partitioned_table AS p WHERE p.partrelid = crm_sync.contacts());
 BEGIN
+    -- All of them at once, and first: whoever goes on with an adoption that was broken off knows by this which were wanted.
+    RETURN QUERY
+    SELECT (crm_sync.step(
+        NULL, 'lane', 'none',
+        format(
+            'INSERT INTO crm_sync.lanes (crm, remote_id_column) VALUES %s',
+            string_agg(format('(%L, %L)', c.crm, crm_sync.remote_id_column(c.crm)), ', ' ORDER BY c.position)
+        )
+    )).*
+    FROM unnest(crm_names) WITH ORDINALITY AS c (crm, position)
+    WHERE NOT EXISTS (SELECT FROM crm_sync.lanes AS l WHERE l.crm = c.crm)
+    HAVING count(*) > 0;
+
     -- The two state machines of a contact at a CRM, in whose tables there are no types of their own.
     RETURN QUERY
     SELECT (crm_sync.step(
@@ -241,12 +255,6 @@ BEGIN
     FOREACH crm_name IN ARRAY crm_names LOOP
         SELECT l.* INTO lane FROM crm_sync.lanes AS l WHERE l.crm = crm_name;
         remote_id := crm_sync.remote_id_column(crm_name);
-        IF lane.crm IS NULL THEN
-            RETURN NEXT crm_sync.step(
-                crm_name, 'lane', 'none',
-                format('INSERT INTO crm_sync.lanes (crm, remote_id_column) VALUES (%L, %L)', crm_name, remote_id)
-            );
-        END IF;
 
         RETURN QUERY
         SELECT (crm_sync.step(
@@ -305,9 +313,19 @@ BEGIN
                     'EXECUTE FUNCTION crm_sync.%1$s_flip()',
                     crm_name, contacts
                 )
+            ), (
+                -- Of a partitioned table only: a row in line or in flight that moves to another partition stays so.
+                format('crm_sync_%s_moved', crm_name),
+                format(
+                    'CREATE TRIGGER crm_sync_%1$s_moved BEFORE DELETE ON %2$s FOR EACH ROW WHEN (OLD.%1$s_due_at IS NOT NULL) '
+                    'EXECUTE FUNCTION crm_sync.%1$s_moved()',
+                    crm_name, contacts
+                )
             )
         ) AS t (name, definition)
-        WHERE NOT EXISTS (SELECT FROM pg_trigger AS g WHERE g.tgrelid = crm_sync.contacts() AND g.tgname = t.name);
+        WHERE
+            (is_partitioned OR t.name NOT LIKE '%\_moved')
+            AND NOT EXISTS (SELECT FROM pg_trigger AS g WHERE g.tgrelid = crm_sync.contacts() AND g.tgname = t.name);
 
         IF lane.installed IS NOT TRUE THEN
             RETURN NEXT crm_sync.step(crm_name, 'lane', 'none', format('SELECT crm_sync.set_installed(%L, TRUE)', crm_name));
@@ -351,14 +369,14 @@ BEGIN
         WHERE
             g.tgrelid = crm_sync.contacts()
             AND g.tgname = ANY (
-                ARRAY(SELECT format('crm_sync_%s_%s', lane.crm, e) FROM unnest('{watch,deleted,insert,update}'::text[]) AS e)
+                ARRAY(SELECT format('crm_sync_%s_%s', lane.crm, e) FROM unnest('{watch,deleted,moved,insert,update}'::text[]) AS e)
             );
         RETURN QUERY
         SELECT (crm_sync.step(lane.crm, 'function', 'none', format('DROP FUNCTION crm_sync.%s()', p.proname))).*
         FROM pg_proc AS p
         WHERE
             p.pronamespace = 'crm_sync'::regnamespace
-            AND p.proname = ANY (ARRAY(SELECT format('%s_%s', lane.crm, e) FROM unnest('{watch,deleted,flip}'::text[]) AS e));
+            AND p.proname = ANY (ARRAY(SELECT format('%s_%s', lane.crm, e) FROM unnest('{watch,deleted,moved,flip}'::text[]) AS e));
 
         -- Whoever was in flight when the last worker died: its status may stay behind, and would say so for ever.
         IF crm_sync.has_column(lane.crm || '_claimed_by') AND crm_sync.has_column(lane.crm || '_due_at') THEN

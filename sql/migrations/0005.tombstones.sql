@@ -61,6 +61,11 @@ BEGIN
 
     -- A row that moves from one partition to another is deleted in the one and inserted into the other.
     IF EXISTS (SELECT FROM pg_partitioned_table WHERE partrelid = contacts) THEN
+        IF row_security_active(contacts) THEN
+            RAISE EXCEPTION 'row level security is forced on the owner of % as well, so that a row that has moved to another partition '
+                'may look like a deleted one: ALTER TABLE % NO FORCE ROW LEVEL SECURITY', contacts, contacts
+                USING ERRCODE = 'object_not_in_prerequisite_state';
+        END IF;
         moved_row := format(
             'IF EXISTS (SELECT FROM %s AS c WHERE c.%2$I = OLD.%2$I) THEN RETURN NULL; END IF;',
             crm_sync.full_name(contacts), adopted.key_column

@@ -52,12 +52,7 @@ def plan(url: str, wish: Wish) -> Plan:
     with connected(url) as connection:
         _check_server(connection)
         with _tried(connection):
-            _make_schema(connection)
-            for name in todo:
-                connection.execute(migrations.statements(name).encode())
-            table = enter(connection, wish)
-            crms = _crms(connection, wish)
-            notes = [*table.notes, *look_at_columns(connection, crms, table.name)]
+            table, crms, notes = _enter(connection, wish, todo)
             return Plan(todo, table, missing(connection, crms), notes, bytes_a_second(connection, table.name))
 
 
@@ -70,14 +65,13 @@ def adopt(url: str, wish: Wish | None = None, tell: Tell = quietly) -> list[str]
     with connected(url) as connection, alone(connection, tell):
         _check_server(connection)
         with _tried(connection):
-            _make_schema(connection)
+            # Who is refused is so before anything is there.
+            _enter(connection, wish, migrations.pending(url))
         done = migrations.migrate(url)
         for name in done:
             tell(f"applied  {name}")
         with connection.transaction():
-            table = enter(connection, wish)
-            crms = _crms(connection, wish)
-            look_at_columns(connection, crms, table.name)
+            table, crms, _ = _enter(connection, wish, [])
         runner = Runner(url, connection, table.name, tell)
         for _ in range(ROUNDS):
             steps = missing(connection, crms)
@@ -127,6 +121,16 @@ def undo(url: str, tell: Tell = quietly) -> list[str]:
         return done
 
 
+def _enter(connection: Connection, wish: Wish, todo: Sequence[str]) -> tuple[Table, list[str], list[str]]:
+    """The table, the CRMs that are to be on it, and what a person should know. todo: migrations that are not applied yet."""
+    _make_schema(connection)
+    for name in todo:
+        connection.execute(migrations.statements(name).encode())
+    table = enter(connection, wish)
+    crms = _crms(connection, wish)
+    return table, crms, [*table.notes, *look_at_columns(connection, crms, table.name)]
+
+
 @contextmanager
 def _tried(connection: Connection) -> Iterator[None]:
     """A transaction that leaves nothing behind."""
@@ -142,8 +146,11 @@ def _check_server(connection: Connection) -> None:
 
 
 def _make_schema(connection: Connection) -> None:
+    # IF NOT EXISTS asks for the right to make it all the same, which may have been taken back since.
+    if value(connection, "SELECT to_regnamespace('crm_sync') IS NOT NULL"):
+        return
     try:
-        connection.execute(b"CREATE SCHEMA IF NOT EXISTS crm_sync")
+        connection.execute(b"CREATE SCHEMA crm_sync")
     except psycopg.errors.InsufficientPrivilege as error:
         row = connection.info
         raise ConfigurationError(
