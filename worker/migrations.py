@@ -95,6 +95,9 @@ def translated() -> Iterator[None]:
     except psycopg.OperationalError as error:
         raise DatabaseTroubleError(clean(str(error))) from error
     except psycopg.Error as error:
+        # Of what else stands upon it, only the details tell. Those of other errors quote rows.
+        details = error.diag.message_detail if isinstance(error, psycopg.errors.DependentObjectsStillExist) else None
         raise ConfigurationError(
             f"the database refused a change, which was undone: {clean(str(error.diag.message_primary or error))}"
+            f"{f' ({clean(details)})' if details else ''}"
         ) from error

@@ -359,7 +359,8 @@ DECLARE
     made_and_empty boolean := FALSE;
 BEGIN
     FOR lane IN SELECT l.* FROM crm_sync.lanes AS l WHERE l.crm = ANY (crm_names) ORDER BY l.id DESC LOOP
-        IF lane.installed THEN
+        -- Where the table was dropped, the others have nothing left to be made anew for.
+        IF lane.installed AND contacts IS NOT NULL THEN
             RETURN NEXT crm_sync.step(lane.crm, 'lane', 'none', format('SELECT crm_sync.set_installed(%L, FALSE)', lane.crm));
         END IF;
 
@@ -482,7 +483,8 @@ DECLARE
 BEGIN
     EXECUTE format('LOCK TABLE %s', contacts);
     EXECUTE format('SELECT EXISTS (SELECT FROM %s)', contacts) INTO has_rows;
-    IF has_rows THEN
+    -- One whose rows are hidden from its owner looks as empty.
+    IF has_rows OR row_security_active(crm_sync.contacts()) THEN
         RAISE EXCEPTION 'the table % has rows now, so it is not dropped', contacts USING ERRCODE = 'object_in_use';
     END IF;
     SELECT array_agg(DISTINCT format('%I.%I', n.nspname, t.typname)) INTO own_types

@@ -1,5 +1,6 @@
 """Putting crm-sync on a live table, and taking it off again. Each is safe to break off anywhere and to run again."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from worker.errors import ConfigurationError, DatabaseTroubleError
 from worker.sql import query, quote, render
 
 CRMS = ("hubspot", "brevo", "mautic", "n8n")
+_CRM = re.compile(r"[a-z][a-z0-9_]{0,19}")  # as crm_sync.lanes has it
 ROUNDS = 5  # a plan that is carried out and still lacks something: somebody works against it
 
 
@@ -30,9 +32,12 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Undoing:
-    """lost: a sentence for each thing that is lost. workers: those that still run, which have to be stopped first."""
+    """table: None where it is gone. lost: a sentence for each thing that is lost.
 
-    table: str
+    workers: those that still run, which have to be stopped first.
+    """
+
+    table: str | None
     created: bool
     steps: Sequence[Step]
     lost: Sequence[str]
@@ -94,9 +99,15 @@ def undo_plan(url: str) -> Undoing | None:
         workers = [
             f"{row['host']} (pid {row['pid']})" for row in connection.execute(query("list_workers").encode()) if row["alive"]
         ]
-        if adopted is None or name is None:
-            return Undoing(name or "", created=False, steps=[], lost=[], workers=workers)
         crms = _installed(connection)
+        if adopted is None or name is None:
+            # Dropped since. What it leaves are types and functions.
+            return Undoing(None, created=False, steps=undoing(connection, crms, whole=True), lost=[], workers=workers)
+        if value(connection, "SELECT row_security_active(contacts::oid) FROM crm_sync.adopted"):
+            raise ConfigurationError(
+                f"row level security is forced on the owner of {name} too, so that what is lost cannot be seen: "
+                f"ALTER TABLE {name} NO FORCE ROW LEVEL SECURITY, undo, and force it again"
+            )
         steps = undoing(connection, crms, whole=True)
         return Undoing(name, adopted["created"], steps, _losses(connection, name, crms), workers)
 
@@ -110,7 +121,7 @@ def undo(url: str, tell: Tell = quietly) -> list[str]:
         if planned.workers:
             raise ConfigurationError(f"these workers still run, and would fail: {', '.join(planned.workers)}. Stop them first")
         done = []
-        runner = Runner(url, connection, planned.table, tell)
+        runner = Runner(url, connection, planned.table or "pg_class", tell)
         for step in planned.steps:
             runner.run(step)
             tell(step.statement)
@@ -170,6 +181,9 @@ def _installed(connection: Connection) -> list[str]:
 def _crms(connection: Connection, wish: Wish) -> list[str]:
     """Those that are to be there: the installed ones and the named, or where there is neither, all four."""
     installed = _installed(connection)
+    for crm in wish.crms:
+        if not _CRM.fullmatch(crm):
+            raise ConfigurationError(f"{crm} can be no CRM's name: expected small letters, digits and _, 20 at most")
     return list(dict.fromkeys([*installed, *wish.crms])) or list(CRMS)
 
 

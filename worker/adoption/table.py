@@ -128,7 +128,7 @@ def _table(found: dict[str, Any], columns: Sequence[dict[str, Any]], key: str, e
         created=created,
         server=found["server_version"],
         notes=[
-            f"{found['name']} has row level security: a worker's role needs a policy for all rows, which `crm-sync grants` prints"
+            f"{found['name']} has row level security. A worker's role needs a policy for all rows: `crm-sync grants` prints it"
         ]
         if found["has_row_security"]
         else [],
@@ -138,7 +138,7 @@ def _table(found: dict[str, Any], columns: Sequence[dict[str, Any]], key: str, e
 def _find(connection: Connection, name: str) -> dict[str, Any] | None:
     try:
         return connection.execute(query("find_table").encode(), (name,)).fetchone()
-    except psycopg.errors.InvalidName as error:
+    except (psycopg.errors.InvalidName, psycopg.errors.SyntaxError, psycopg.errors.FeatureNotSupported) as error:
         raise ConfigurationError(f"CONTACTS_TABLE: {name} is no name of a table; expected one such as crm.people") from error
 
 
@@ -236,7 +236,7 @@ def look_at_columns(connection: Connection, crms: Sequence[str], name: str) -> l
         lacks = "Selected" not in row["labels"] if row["labels"] and row["name"].endswith("_sync_status") else False
         # A value can be added to an enum, but never be taken off again.
         also = f", without Selected: ALTER TYPE {row['type']} ADD VALUE 'Selected' if you want to mark contacts" if lacks else ""
-        notes.append(f"{row['name']} is there already and stays as it is ({row['type']}{also})")
+        notes.append(f"The column {row['name']} is there already and stays as it is ({row['type']}{also})")
     return notes
 
 
