@@ -484,6 +484,31 @@ CREATE FUNCTION crm_sync.dropping_steps(crm_name text, online boolean) RETURNS S
         AND EXISTS (SELECT FROM unnest(c.reloptions) AS o WHERE o LIKE 'fillfactor=%')
 $$;
 
+CREATE FUNCTION crm_sync.find_index(relation regclass, column_name text, keys text) RETURNS regclass
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT i.indexrelid
+    FROM pg_index AS i
+    JOIN pg_class AS c ON i.indexrelid = c.oid
+    JOIN pg_am AS m ON c.relam = m.oid
+    LEFT JOIN pg_attribute AS a ON i.indrelid = a.attrelid AND a.attname = column_name
+    WHERE
+        i.indrelid = relation
+        AND (
+            c.relname = crm_sync.index_name(relation, column_name)
+            OR (
+                m.amname = 'btree'
+                AND i.indnatts = 1
+                -- That of a partitioned table is not valid before all partitions have theirs.
+                AND (i.indisvalid OR c.relkind = 'I')
+                AND i.indkey[0] = CASE WHEN keys = quote_ident(column_name) THEN a.attnum ELSE 0 END
+                AND pg_get_expr(i.indpred, i.indrelid) = format('(%I IS NOT NULL)', column_name)
+            )
+        )
+    ORDER BY c.relname = crm_sync.index_name(relation, column_name) DESC, c.relname
+    LIMIT 1
+$$;
+
 CREATE FUNCTION crm_sync.forget_deletions() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -623,13 +648,9 @@ CREATE FUNCTION crm_sync.index_steps(crm_name text, column_name text, keys text,
     AS $$
 DECLARE
     beside text := CASE WHEN online THEN 'CONCURRENTLY ' ELSE '' END;
-    root regclass := (
-        SELECT i.indexrelid
-        FROM pg_index AS i
-        JOIN pg_class AS c ON i.indexrelid = c.oid
-        WHERE i.indrelid = crm_sync.contacts() AND c.relname = crm_sync.index_name(crm_sync.contacts(), column_name)
-    );
+    root regclass := crm_sync.find_index(crm_sync.contacts(), column_name, keys);
     part record;
+    found_index regclass;
     index_name text;
     is_valid boolean;
     attachments text[] := '{}';
@@ -645,11 +666,11 @@ BEGIN
         )
         ORDER BY p.level, c.relname
     LOOP
-        index_name := crm_sync.index_name(part.relation, column_name);
-        SELECT i.indisvalid INTO is_valid
-        FROM pg_index AS i
-        JOIN pg_class AS c ON i.indexrelid = c.oid
-        WHERE i.indrelid = part.relation AND c.relname = index_name;
+        found_index := crm_sync.find_index(part.relation, column_name, keys);
+        index_name := coalesce(
+            (SELECT c.relname FROM pg_class AS c WHERE c.oid = found_index), crm_sync.index_name(part.relation, column_name)
+        );
+        is_valid := (SELECT i.indisvalid FROM pg_index AS i WHERE i.indexrelid = found_index);
 
         IF part.is_leaf AND NOT is_valid THEN
             -- An earlier run was broken off.
@@ -683,12 +704,7 @@ BEGIN
             attachments := format(
                 'ALTER INDEX %s ATTACH PARTITION %I.%I',
                 coalesce(
-                    (
-                        SELECT crm_sync.full_name(i.indexrelid)
-                        FROM pg_partition_tree(root) AS t
-                        JOIN pg_index AS i ON t.relid = i.indexrelid
-                        WHERE i.indrelid = part.parent
-                    ),
+                    crm_sync.full_name(crm_sync.find_index(part.parent, column_name, keys)),
                     (
                         SELECT format('%I.%I', n.nspname, crm_sync.index_name(part.parent, column_name))
                         FROM pg_class AS c
@@ -1202,9 +1218,16 @@ BEGIN
                 'may look like a deleted one: ALTER TABLE % NO FORCE ROW LEVEL SECURITY', contacts, contacts
                 USING ERRCODE = 'object_not_in_prerequisite_state';
         END IF;
+        -- Not by its name, which may change: the application's deletions would fail.
         moved_row := format(
-            'IF EXISTS (SELECT FROM %s AS c WHERE c.%2$I = OLD.%2$I) THEN RETURN NULL; END IF;',
-            crm_sync.full_name(contacts), adopted.key_column
+            $moved$
+    EXECUTE format('SELECT EXISTS (SELECT FROM %%s AS c WHERE c.%%I = $1)', crm_sync.contacts(), %1$L)
+    INTO is_there USING OLD.%1$I;
+    IF is_there THEN
+        RETURN NULL;
+    END IF;
+            $moved$,
+            adopted.key_column
         );
     END IF;
 
@@ -1220,6 +1243,8 @@ RETURNS trigger
 LANGUAGE plpgsql
 SECURITY DEFINER
 AS $function$
+DECLARE
+    is_there boolean;
 BEGIN
     %8$s
     INSERT INTO crm_sync.tombstones (crm, contact_id, remote_id, email, policy, due_at)

@@ -128,3 +128,17 @@ async def test_a_database_enum_gets_no_value_of_ours(owner, empty_url):
     before = await owner.fetchval(labels)
     await asyncio.gather(adopt_only(empty_url, "people"))
     assert await owner.fetchval(labels) == before
+
+
+async def test_an_index_that_does_the_same_already_is_used_and_kept(owner, empty_url, photograph):
+    await owner.execute(FIELD)
+    await owner.execute("CREATE INDEX mine ON people (brevo_contact_id) WHERE brevo_contact_id IS NOT NULL")
+    await owner.execute("CREATE INDEX other ON people (brevo_processing_error) WHERE brevo_processing_error IS NOT NULL")
+    before = photograph()
+    done = await adopt_only(empty_url, "people")
+    built = [statement.split(" ON ")[0].split()[-1] for statement in done if statement.startswith("CREATE INDEX")]
+    assert "idx_people_brevo_contact_id" not in built
+    assert "idx_people_brevo_processing_error" in built, "the other one is no index by the code"
+    assert len(built) == 12
+    await undo(empty_url)
+    assert photograph() == before
