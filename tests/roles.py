@@ -9,15 +9,16 @@ from click.testing import CliRunner
 from psycopg import sql
 
 from worker.adoption.adopt import adopt
+from worker.adoption.table import Wish
 from worker.commands.grants import grants
 
 # Roles are the whole server's, which may be somebody's own.
 WORKER, PASSWORD = f"crm_sync_worker_{os.getpid()}", "password-of-the-worker"
 
 
-def migrate(url: str) -> None:
+def migrate(url: str, wish: Wish | None = None) -> None:
     """Migrates a database, and lets workers in. Its copies let them in too."""
-    adopt(url)
+    adopt(url, wish)
     with psycopg.connect(url, autocommit=True) as owner:
         if not owner.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [WORKER]).fetchone():
             owner.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(WORKER), PASSWORD))

@@ -13,6 +13,7 @@ from worker.errors import ConfigurationError, DatabaseTroubleError, RowRefusedEr
 CONNECT_TIMEOUT_S = 10.0
 # What the worker asks takes milliseconds. A connection that alone went silent is noticed after this.
 STATEMENT_TIMEOUT_S = 10.0
+MOVED_TRIES = 10  # of a statement that meets rows on the move
 IDLE_S = 60.0  # before an idle connection is closed: firewalls forget them after some minutes, without a word
 
 # Classes of SQLSTATE that only a person can put right: undefined or forbidden (42), no such database or schema (3D, 3F).
@@ -174,6 +175,10 @@ class Database:
     async def fetch(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
         """Raises ConfigurationError or DatabaseTroubleError."""
         async with self.connection() as connection:
+            for _ in range(MOVED_TRIES - 1):
+                # A row that it was about to lock has just moved to another partition. Nothing was done: it finds it there.
+                with suppress(asyncpg.SerializationError):
+                    return await connection.fetch(statement, *arguments)
             return await connection.fetch(statement, *arguments)
 
     async def value(self, statement: str, *arguments: object) -> Any:

@@ -38,7 +38,9 @@ def migrate(url: str) -> list[str]:
     Raises ConfigurationError with the server's reason, DatabaseTroubleError when it cannot be reached.
     """
     with translated(), psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
+        # IF NOT EXISTS asks for the right to make it all the same, which may have been taken back since.
+        if connection.execute("SELECT to_regnamespace(%s)", [SCHEMA]).fetchone() == (None,):
+            connection.execute(f"CREATE SCHEMA {SCHEMA}")
     with _backend(url) as backend:
         backend.ensure_internal_schema_updated()
         todo = backend.to_apply(_migrations())
@@ -93,6 +95,9 @@ def translated() -> Iterator[None]:
     except psycopg.OperationalError as error:
         raise DatabaseTroubleError(clean(str(error))) from error
     except psycopg.Error as error:
+        # Of what else stands upon it, only the details tell. Those of other errors quote rows.
+        details = error.diag.message_detail if isinstance(error, psycopg.errors.DependentObjectsStillExist) else None
         raise ConfigurationError(
             f"the database refused a change, which was undone: {clean(str(error.diag.message_primary or error))}"
+            f"{f' ({clean(details)})' if details else ''}"
         ) from error

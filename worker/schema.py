@@ -9,6 +9,7 @@ from worker.errors import ConfigurationError
 from worker.sql import query
 
 TRIGGERS = ("update", "insert")
+MOVED = "moved"  # of a partitioned table
 DELETED = "deleted"  # where deleted contacts are deleted in the CRM too
 ROLL_UP = ("retry_count", "last_retry_at", "next_retry_at", "last_failed_crm")
 ADVICE = "run `crm-sync migrate`"
@@ -35,7 +36,8 @@ async def read_schema(database: Database, table: str | None = None) -> Schema:
     triggers = {row["name"]: row["enabled"] for row in await database.fetch(query("list_triggers"))}
     for lane in lanes:
         deleted = () if lane["on_delete"] == "keep" else (DELETED,)
-        for case in (*TRIGGERS, *deleted):
+        moved = (MOVED,) if adopted.is_partitioned else ()
+        for case in (*TRIGGERS, *moved, *deleted):
             trigger = f"crm_sync_{lane['crm']}_{case}"
             if trigger not in triggers:
                 advice = f"run `crm-sync on-delete {lane['crm']} {lane['on_delete']}`" if case == DELETED else ADVICE

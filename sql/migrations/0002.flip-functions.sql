@@ -33,8 +33,46 @@ DECLARE
     lane crm_sync.lanes;
     sync_type text;
     processing_type text;
+    key_of_parts name := (
+        SELECT a.key_column FROM crm_sync.adopted AS a JOIN pg_partitioned_table AS p ON a.contacts = p.partrelid
+    );
+    arrival text := '';
 BEGIN
     SELECT * INTO STRICT lane FROM crm_sync.lanes WHERE crm = crm_name;
+
+    -- A row that moves to another partition is deleted in the one and inserted into the other, by one UPDATE. It stays in flight, or
+    -- in line, as it was: told by what its deletion has noted down a moment ago. Other tables have none of this.
+    IF key_of_parts IS NOT NULL THEN
+        arrival := format(
+            $moved$
+    IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' AND NEW.%1$s_due_at IS NOT NULL THEN
+        -- Within, so that nothing else asks for the key: it may have been renamed.
+        IF pg_catalog.current_setting('crm_sync.%1$s_moved', TRUE) OPERATOR(pg_catalog.=)
+            ROW(NEW.%2$I, NEW.%1$s_claimed_by, NEW.%1$s_due_at)::pg_catalog.text
+        THEN
+            RETURN NEW;
+        END IF;
+    END IF;
+            $moved$,
+            crm_name, key_of_parts
+        );
+        EXECUTE format(
+            $moved$
+CREATE OR REPLACE FUNCTION crm_sync.%1$s_moved()
+RETURNS trigger
+LANGUAGE plpgsql
+AS $function$
+BEGIN
+    PERFORM pg_catalog.set_config(
+        'crm_sync.%1$s_moved', ROW(OLD.%2$I, OLD.%1$s_claimed_by, OLD.%1$s_due_at)::pg_catalog.text, TRUE
+    );
+    RETURN OLD;
+END;
+$function$
+            $moved$,
+            crm_name, key_of_parts
+        );
+    END IF;
 
     SELECT
         max(format('%I.%I', n.nspname, t.typname)) FILTER (WHERE a.attname = crm_name || '_sync_status'),
@@ -94,6 +132,7 @@ BEGIN
         RETURN NEW;
     END IF;
 
+    %7$s
     -- A copied row brings no claim along: nobody would ever finish it.
     IF NEW.%1$s_claimed_by IS NOT NULL THEN
         NEW.%1$s_claimed_by := NULL;
@@ -141,7 +180,8 @@ $function$
         lane.remote_id_column,                   -- 3
         sync_type,                               -- 4
         processing_type,                         -- 5
-        crm_sync.other_retries(crm_name, 'NEW')  -- 6
+        crm_sync.other_retries(crm_name, 'NEW'), -- 6
+        arrival                                  -- 7
     );
 END;
 $create$;

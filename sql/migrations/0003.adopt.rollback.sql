@@ -16,6 +16,8 @@ DROP FUNCTION crm_sync.missing_steps(text[], boolean);
 
 DROP FUNCTION crm_sync.index_steps(text, text, text, boolean);
 
+DROP FUNCTION crm_sync.find_index(regclass, text, text);
+
 DROP FUNCTION crm_sync.index_name(regclass, text);
 
 DROP FUNCTION crm_sync.columns_of(text);

@@ -84,6 +84,36 @@ AS $$
     WHERE c.oid = relation
 $$;
 
+-- The index of a relation that is ours by its name, or does the same: the table may have been renamed since, or have had one.
+--
+-- keys: what is indexed, an expression over column_name.
+CREATE FUNCTION crm_sync.find_index(relation regclass, column_name text, keys text)
+RETURNS regclass
+LANGUAGE sql
+STABLE
+AS $$
+    SELECT i.indexrelid
+    FROM pg_index AS i
+    JOIN pg_class AS c ON i.indexrelid = c.oid
+    JOIN pg_am AS m ON c.relam = m.oid
+    LEFT JOIN pg_attribute AS a ON i.indrelid = a.attrelid AND a.attname = column_name
+    WHERE
+        i.indrelid = relation
+        AND (
+            c.relname = crm_sync.index_name(relation, column_name)
+            OR (
+                m.amname = 'btree'
+                AND i.indnatts = 1
+                -- That of a partitioned table is not valid before all partitions have theirs.
+                AND (i.indisvalid OR c.relkind = 'I')
+                AND i.indkey[0] = CASE WHEN keys = quote_ident(column_name) THEN a.attnum ELSE 0 END
+                AND pg_get_expr(i.indpred, i.indrelid) = format('(%I IS NOT NULL)', column_name)
+            )
+        )
+    ORDER BY c.relname = crm_sync.index_name(relation, column_name) DESC, c.relname
+    LIMIT 1
+$$;
+
 -- One index. It is built beside the writers. That is not possible on a partitioned table, so it gets an empty one, which those of its
 -- partitions are attached to; partitions of later get theirs by themselves.
 --
@@ -95,13 +125,9 @@ STABLE
 AS $$
 DECLARE
     beside text := CASE WHEN online THEN 'CONCURRENTLY ' ELSE '' END;
-    root regclass := (
-        SELECT i.indexrelid
-        FROM pg_index AS i
-        JOIN pg_class AS c ON i.indexrelid = c.oid
-        WHERE i.indrelid = crm_sync.contacts() AND c.relname = crm_sync.index_name(crm_sync.contacts(), column_name)
-    );
+    root regclass := crm_sync.find_index(crm_sync.contacts(), column_name, keys);
     part record;
+    found_index regclass;
     index_name text;
     is_valid boolean;
     attachments text[] := '{}';
@@ -117,11 +143,11 @@ BEGIN
         )
         ORDER BY p.level, c.relname
     LOOP
-        index_name := crm_sync.index_name(part.relation, column_name);
-        SELECT i.indisvalid INTO is_valid
-        FROM pg_index AS i
-        JOIN pg_class AS c ON i.indexrelid = c.oid
-        WHERE i.indrelid = part.relation AND c.relname = index_name;
+        found_index := crm_sync.find_index(part.relation, column_name, keys);
+        index_name := coalesce(
+            (SELECT c.relname FROM pg_class AS c WHERE c.oid = found_index), crm_sync.index_name(part.relation, column_name)
+        );
+        is_valid := (SELECT i.indisvalid FROM pg_index AS i WHERE i.indexrelid = found_index);
 
         IF part.is_leaf AND NOT is_valid THEN
             -- An earlier run was broken off.
@@ -155,12 +181,7 @@ BEGIN
             attachments := format(
                 'ALTER INDEX %s ATTACH PARTITION %I.%I',
                 coalesce(
-                    (
-                        SELECT crm_sync.full_name(i.indexrelid)
-                        FROM pg_partition_tree(root) AS t
-                        JOIN pg_index AS i ON t.relid = i.indexrelid
-                        WHERE i.indrelid = part.parent
-                    ),
+                    crm_sync.full_name(crm_sync.find_index(part.parent, column_name, keys)),
                     (
                         SELECT format('%I.%I', n.nspname, crm_sync.index_name(part.parent, column_name))
                         FROM pg_class AS c
@@ -192,7 +213,21 @@ DECLARE
     crm_name text;
     lane crm_sync.lanes;
     remote_id text;
+    is_partitioned boolean := EXISTS (SELECT FROM pg_partitioned_table AS p WHERE p.partrelid = crm_sync.contacts());
 BEGIN
+    -- All of them at once, and first: whoever goes on with an adoption that was broken off knows by this which were wanted.
+    RETURN QUERY
+    SELECT (crm_sync.step(
+        NULL, 'lane', 'none',
+        format(
+            'INSERT INTO crm_sync.lanes (crm, remote_id_column) VALUES %s',
+            string_agg(format('(%L, %L)', c.crm, crm_sync.remote_id_column(c.crm)), ', ' ORDER BY c.position)
+        )
+    )).*
+    FROM unnest(crm_names) WITH ORDINALITY AS c (crm, position)
+    WHERE NOT EXISTS (SELECT FROM crm_sync.lanes AS l WHERE l.crm = c.crm)
+    HAVING count(*) > 0;
+
     -- The two state machines of a contact at a CRM, in whose tables there are no types of their own.
     RETURN QUERY
     SELECT (crm_sync.step(
@@ -241,12 +276,6 @@ BEGIN
     FOREACH crm_name IN ARRAY crm_names LOOP
         SELECT l.* INTO lane FROM crm_sync.lanes AS l WHERE l.crm = crm_name;
         remote_id := crm_sync.remote_id_column(crm_name);
-        IF lane.crm IS NULL THEN
-            RETURN NEXT crm_sync.step(
-                crm_name, 'lane', 'none',
-                format('INSERT INTO crm_sync.lanes (crm, remote_id_column) VALUES (%L, %L)', crm_name, remote_id)
-            );
-        END IF;
 
         RETURN QUERY
         SELECT (crm_sync.step(
@@ -305,9 +334,19 @@ BEGIN
                     'EXECUTE FUNCTION crm_sync.%1$s_flip()',
                     crm_name, contacts
                 )
+            ), (
+                -- Of a partitioned table only: a row in line or in flight that moves to another partition stays so.
+                format('crm_sync_%s_moved', crm_name),
+                format(
+                    'CREATE TRIGGER crm_sync_%1$s_moved BEFORE DELETE ON %2$s FOR EACH ROW WHEN (OLD.%1$s_due_at IS NOT NULL) '
+                    'EXECUTE FUNCTION crm_sync.%1$s_moved()',
+                    crm_name, contacts
+                )
             )
         ) AS t (name, definition)
-        WHERE NOT EXISTS (SELECT FROM pg_trigger AS g WHERE g.tgrelid = crm_sync.contacts() AND g.tgname = t.name);
+        WHERE
+            (is_partitioned OR t.name NOT LIKE '%\_moved')
+            AND NOT EXISTS (SELECT FROM pg_trigger AS g WHERE g.tgrelid = crm_sync.contacts() AND g.tgname = t.name);
 
         IF lane.installed IS NOT TRUE THEN
             RETURN NEXT crm_sync.step(crm_name, 'lane', 'none', format('SELECT crm_sync.set_installed(%L, TRUE)', crm_name));
@@ -341,7 +380,8 @@ DECLARE
     made_and_empty boolean := FALSE;
 BEGIN
     FOR lane IN SELECT l.* FROM crm_sync.lanes AS l WHERE l.crm = ANY (crm_names) ORDER BY l.id DESC LOOP
-        IF lane.installed THEN
+        -- Where the table was dropped, the others have nothing left to be made anew for.
+        IF lane.installed AND contacts IS NOT NULL THEN
             RETURN NEXT crm_sync.step(lane.crm, 'lane', 'none', format('SELECT crm_sync.set_installed(%L, FALSE)', lane.crm));
         END IF;
 
@@ -351,14 +391,14 @@ BEGIN
         WHERE
             g.tgrelid = crm_sync.contacts()
             AND g.tgname = ANY (
-                ARRAY(SELECT format('crm_sync_%s_%s', lane.crm, e) FROM unnest('{watch,deleted,insert,update}'::text[]) AS e)
+                ARRAY(SELECT format('crm_sync_%s_%s', lane.crm, e) FROM unnest('{watch,deleted,moved,insert,update}'::text[]) AS e)
             );
         RETURN QUERY
         SELECT (crm_sync.step(lane.crm, 'function', 'none', format('DROP FUNCTION crm_sync.%s()', p.proname))).*
         FROM pg_proc AS p
         WHERE
             p.pronamespace = 'crm_sync'::regnamespace
-            AND p.proname = ANY (ARRAY(SELECT format('%s_%s', lane.crm, e) FROM unnest('{watch,deleted,flip}'::text[]) AS e));
+            AND p.proname = ANY (ARRAY(SELECT format('%s_%s', lane.crm, e) FROM unnest('{watch,deleted,moved,flip}'::text[]) AS e));
 
         -- Whoever was in flight when the last worker died: its status may stay behind, and would say so for ever.
         IF crm_sync.has_column(lane.crm || '_claimed_by') AND crm_sync.has_column(lane.crm || '_due_at') THEN
@@ -464,7 +504,8 @@ DECLARE
 BEGIN
     EXECUTE format('LOCK TABLE %s', contacts);
     EXECUTE format('SELECT EXISTS (SELECT FROM %s)', contacts) INTO has_rows;
-    IF has_rows THEN
+    -- One whose rows are hidden from its owner looks as empty.
+    IF has_rows OR row_security_active(crm_sync.contacts()) THEN
         RAISE EXCEPTION 'the table % has rows now, so it is not dropped', contacts USING ERRCODE = 'object_in_use';
     END IF;
     SELECT array_agg(DISTINCT format('%I.%I', n.nspname, t.typname)) INTO own_types

@@ -61,9 +61,21 @@ BEGIN
 
     -- A row that moves from one partition to another is deleted in the one and inserted into the other.
     IF EXISTS (SELECT FROM pg_partitioned_table WHERE partrelid = contacts) THEN
+        IF row_security_active(contacts) THEN
+            RAISE EXCEPTION 'row level security is forced on the owner of % as well, so that a row that has moved to another partition '
+                'may look like a deleted one: ALTER TABLE % NO FORCE ROW LEVEL SECURITY', contacts, contacts
+                USING ERRCODE = 'object_not_in_prerequisite_state';
+        END IF;
+        -- Not by its name, which may change: the application's deletions would fail.
         moved_row := format(
-            'IF EXISTS (SELECT FROM %s AS c WHERE c.%2$I = OLD.%2$I) THEN RETURN NULL; END IF;',
-            crm_sync.full_name(contacts), adopted.key_column
+            $moved$
+    EXECUTE format('SELECT EXISTS (SELECT FROM %%s AS c WHERE c.%%I = $1)', crm_sync.contacts(), %1$L)
+    INTO is_there USING OLD.%1$I;
+    IF is_there THEN
+        RETURN NULL;
+    END IF;
+            $moved$,
+            adopted.key_column
         );
     END IF;
 
@@ -80,6 +92,8 @@ LANGUAGE plpgsql
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $function$
+DECLARE
+    is_there boolean;
 BEGIN
     %8$s
     INSERT INTO crm_sync.tombstones (crm, contact_id, remote_id, email, policy, due_at)

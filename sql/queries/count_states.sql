@@ -1,7 +1,8 @@
 -- One CRM's contacts by state, in one pass over the table.
 --
 -- ready counts what could be claimed now; waiting what has its time still to come; wanted all that is to be in the CRM, whether
--- it is there already or not. delivering_s is how long ago the first delivery of the last minute was.
+-- it is there already or not. States of the table's own are none of these. delivering_s is how long ago the first delivery of the
+-- last minute was.
 SELECT
     count(*) FILTER (WHERE :sync_status::text = 'New') AS new,
     count(*) FILTER (WHERE :sync_status::text = 'Selected') AS selected,
@@ -15,7 +16,7 @@ SELECT
     count(*) FILTER (WHERE :claimed_by IS NOT NULL) AS in_flight,
     count(*) FILTER (WHERE :sync_status = 'Complete') AS complete,
     count(*) FILTER (WHERE :sync_status = 'Error') AS error,
-    count(*) FILTER (WHERE :sync_status::text NOT IN ('New', 'Selected', 'Skipped')) AS wanted,
+    count(*) FILTER (WHERE :sync_status IN ('Queued', 'Processing', 'Complete', 'Error')) AS wanted,
     extract(
         EPOCH FROM statement_timestamp() - min(:due_at) FILTER (
             WHERE :sync_status = 'Queued' AND :claimed_by IS NULL AND :due_at <= statement_timestamp()

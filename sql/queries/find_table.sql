@@ -7,10 +7,12 @@ SELECT
     c.relkind::text AS kind,
     c.relispartition AS is_partition,
     c.relrowsecurity AS has_row_security,
+    c.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhparent = c.oid) AS has_heirs,
     pg_get_userbyid(c.relowner) AS owner,
     pg_has_role(c.relowner, 'USAGE') AS is_owner,
     current_user AS role,
-    has_schema_privilege(c.relnamespace, 'CREATE') AS may_create_types,
+    n.nspname AS namespace,
+    has_schema_privilege(c.relnamespace, 'CREATE') AS may_create,
     current_setting('server_version') AS server_version,
     (
         SELECT count(*)

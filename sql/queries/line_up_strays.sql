@@ -12,7 +12,7 @@ WITH stray AS (
         ctid >= format('(%s,0)', $1::bigint)::tid
         AND ctid < format('(%s,0)', $2::bigint)::tid
         AND :claimed_by IS NULL
-        AND (:sync_status = 'Queued') IS DISTINCT FROM (:due_at IS NOT NULL)
+        AND coalesce(:sync_status = 'Queued', FALSE) <> (:due_at IS NOT NULL)
     FOR NO KEY UPDATE SKIP LOCKED
 ),
 

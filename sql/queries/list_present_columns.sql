@@ -10,10 +10,22 @@ SELECT
     w.expected AS expected,
     e.labels,
     CASE
+        WHEN EXISTS (
+            SELECT
+            FROM pg_partition_tree(a.attrelid) AS p
+            JOIN pg_partitioned_table AS k ON p.relid = k.partrelid
+            WHERE a.attname IN (
+                SELECT ka.attname
+                FROM pg_attribute AS ka
+                WHERE ka.attrelid = k.partrelid AND ka.attnum = ANY (k.partattrs)
+            )
+        ) THEN 'decides on the partition, so that each delivery would move its row'
         WHEN a.attgenerated <> '' OR a.attidentity <> '' THEN 'is computed by Postgres'
         WHEN w.expected = 'states' AND e.labels IS NOT NULL AND NOT e.labels @> '{Queued,Processing,Complete,Error}'
             THEN 'lacks a value of Queued, Processing, Complete and Error: ALTER TYPE ... ADD VALUE'
         WHEN w.expected = 'states' AND e.labels IS NULL AND t.typcategory <> 'S' THEN 'holds neither text nor an enum'
+        WHEN w.expected = 'states' AND t.typname IN ('varchar', 'bpchar') AND a.atttypmod BETWEEN 0 AND 13
+            THEN 'is too short for Processing'
         WHEN w.expected = 'text' AND t.typcategory <> 'S' THEN 'holds no text'
         WHEN w.expected = 'id' AND t.typcategory NOT IN ('S', 'N') THEN 'holds neither text nor a number'
         WHEN w.expected = 'integer' AND t.typname NOT IN ('int4', 'int8') THEN 'is no integer'

@@ -66,14 +66,14 @@ def account(crm: Client, name: str = "brevo") -> Account:
     return Account({"FIRSTNAME": "first_name"}, open_client)
 
 
-def daemon_for(url: str, crm: Client, **settings: Any) -> Daemon:
-    """A daemon with a Brevo lane that is not running yet."""
-    return Daemon(Settings(database_url=as_worker(url), _env_file=None, **settings), {"brevo": account(crm)})
+def daemon_for(url: str, crm: Client, *, lane: str = "brevo", **settings: Any) -> Daemon:
+    """A daemon with one lane that is not running yet."""
+    return Daemon(Settings(database_url=as_worker(url), _env_file=None, **settings), {lane: account(crm, lane)})
 
 
 @asynccontextmanager
 async def running(url: str, crm: Client, **settings: Any) -> AsyncIterator[Daemon]:
-    """A daemon with a Brevo lane that runs, drains at the end, and whose failure is the test's."""
+    """A daemon with one lane, Brevo's unless said otherwise, that runs, drains at the end, and whose failure is the test's."""
     daemon = daemon_for(url, crm, **settings)
     task = asyncio.create_task(daemon.run())
     try:

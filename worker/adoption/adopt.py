@@ -1,5 +1,6 @@
 """Putting crm-sync on a live table, and taking it off again. Each is safe to break off anywhere and to run again."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from worker.errors import ConfigurationError, DatabaseTroubleError
 from worker.sql import query, quote, render
 
 CRMS = ("hubspot", "brevo", "mautic", "n8n")
+_CRM = re.compile(r"[a-z][a-z0-9_]{0,19}")  # as crm_sync.lanes has it
 ROUNDS = 5  # a plan that is carried out and still lacks something: somebody works against it
 
 
@@ -30,9 +32,12 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Undoing:
-    """lost: a sentence for each thing that is lost. workers: those that still run, which have to be stopped first."""
+    """table: None where it is gone. lost: a sentence for each thing that is lost.
 
-    table: str
+    workers: those that still run, which have to be stopped first.
+    """
+
+    table: str | None
     created: bool
     steps: Sequence[Step]
     lost: Sequence[str]
@@ -52,12 +57,7 @@ def plan(url: str, wish: Wish) -> Plan:
     with connected(url) as connection:
         _check_server(connection)
         with _tried(connection):
-            _make_schema(connection)
-            for name in todo:
-                connection.execute(migrations.statements(name).encode())
-            table = enter(connection, wish)
-            crms = _crms(connection, wish)
-            notes = [*table.notes, *look_at_columns(connection, crms, table.name)]
+            table, crms, notes = _enter(connection, wish, todo)
             return Plan(todo, table, missing(connection, crms), notes, bytes_a_second(connection, table.name))
 
 
@@ -70,14 +70,13 @@ def adopt(url: str, wish: Wish | None = None, tell: Tell = quietly) -> list[str]
     with connected(url) as connection, alone(connection, tell):
         _check_server(connection)
         with _tried(connection):
-            _make_schema(connection)
+            # Who is refused is so before anything is there.
+            _enter(connection, wish, migrations.pending(url))
         done = migrations.migrate(url)
         for name in done:
             tell(f"applied  {name}")
         with connection.transaction():
-            table = enter(connection, wish)
-            crms = _crms(connection, wish)
-            look_at_columns(connection, crms, table.name)
+            table, crms, _ = _enter(connection, wish, [])
         runner = Runner(url, connection, table.name, tell)
         for _ in range(ROUNDS):
             steps = missing(connection, crms)
@@ -100,9 +99,15 @@ def undo_plan(url: str) -> Undoing | None:
         workers = [
             f"{row['host']} (pid {row['pid']})" for row in connection.execute(query("list_workers").encode()) if row["alive"]
         ]
-        if adopted is None or name is None:
-            return Undoing(name or "", created=False, steps=[], lost=[], workers=workers)
         crms = _installed(connection)
+        if adopted is None or name is None:
+            # Dropped since. What it leaves are types and functions.
+            return Undoing(None, created=False, steps=undoing(connection, crms, whole=True), lost=[], workers=workers)
+        if value(connection, "SELECT row_security_active(contacts::oid) FROM crm_sync.adopted"):
+            raise ConfigurationError(
+                f"row level security is forced on the owner of {name} too, so that what is lost cannot be seen: "
+                f"ALTER TABLE {name} NO FORCE ROW LEVEL SECURITY, undo, and force it again"
+            )
         steps = undoing(connection, crms, whole=True)
         return Undoing(name, adopted["created"], steps, _losses(connection, name, crms), workers)
 
@@ -116,7 +121,7 @@ def undo(url: str, tell: Tell = quietly) -> list[str]:
         if planned.workers:
             raise ConfigurationError(f"these workers still run, and would fail: {', '.join(planned.workers)}. Stop them first")
         done = []
-        runner = Runner(url, connection, planned.table, tell)
+        runner = Runner(url, connection, planned.table or "pg_class", tell)
         for step in planned.steps:
             runner.run(step)
             tell(step.statement)
@@ -125,6 +130,16 @@ def undo(url: str, tell: Tell = quietly) -> list[str]:
             tell(f"undone   {name}")
             done.append(name)
         return done
+
+
+def _enter(connection: Connection, wish: Wish, todo: Sequence[str]) -> tuple[Table, list[str], list[str]]:
+    """The table, the CRMs that are to be on it, and what a person should know. todo: migrations that are not applied yet."""
+    _make_schema(connection)
+    for name in todo:
+        connection.execute(migrations.statements(name).encode())
+    table = enter(connection, wish)
+    crms = _crms(connection, wish)
+    return table, crms, [*table.notes, *look_at_columns(connection, crms, table.name)]
 
 
 @contextmanager
@@ -142,8 +157,11 @@ def _check_server(connection: Connection) -> None:
 
 
 def _make_schema(connection: Connection) -> None:
+    # IF NOT EXISTS asks for the right to make it all the same, which may have been taken back since.
+    if value(connection, "SELECT to_regnamespace('crm_sync') IS NOT NULL"):
+        return
     try:
-        connection.execute(b"CREATE SCHEMA IF NOT EXISTS crm_sync")
+        connection.execute(b"CREATE SCHEMA crm_sync")
     except psycopg.errors.InsufficientPrivilege as error:
         row = connection.info
         raise ConfigurationError(
@@ -163,6 +181,9 @@ def _installed(connection: Connection) -> list[str]:
 def _crms(connection: Connection, wish: Wish) -> list[str]:
     """Those that are to be there: the installed ones and the named, or where there is neither, all four."""
     installed = _installed(connection)
+    for crm in wish.crms:
+        if not _CRM.fullmatch(crm):
+            raise ConfigurationError(f"{crm} can be no CRM's name: expected small letters, digits and _, 20 at most")
     return list(dict.fromkeys([*installed, *wish.crms])) or list(CRMS)
 
 

@@ -102,6 +102,7 @@ def _again(connection: Connection, wish: Wish, adopted: dict[str, Any]) -> Table
         key = key if key in names else _key(connection, found, columns, wish.key)
         email = email if email in names else _email(name, columns, wish.email)
         connection.execute(b"UPDATE crm_sync.adopted SET key_column = $1, email_column = $2", (key, email))
+        connection.execute(b"SELECT crm_sync.create_flip_function(crm) FROM crm_sync.lanes WHERE installed")
         connection.execute(b"SELECT crm_sync.set_on_delete(crm, on_delete) FROM crm_sync.lanes WHERE on_delete <> 'keep'")
     for setting, wished, column in (("KEY", wish.key, key), ("EMAIL", wish.email, email)):
         if wished is not None and wished != column:
@@ -127,7 +128,7 @@ def _table(found: dict[str, Any], columns: Sequence[dict[str, Any]], key: str, e
         created=created,
         server=found["server_version"],
         notes=[
-            f"{found['name']} has row level security: a worker's role needs a policy for all rows, which `crm-sync grants` prints"
+            f"{found['name']} has row level security. A worker's role needs a policy for all rows: `crm-sync grants` prints it"
         ]
         if found["has_row_security"]
         else [],
@@ -137,7 +138,7 @@ def _table(found: dict[str, Any], columns: Sequence[dict[str, Any]], key: str, e
 def _find(connection: Connection, name: str) -> dict[str, Any] | None:
     try:
         return connection.execute(query("find_table").encode(), (name,)).fetchone()
-    except psycopg.errors.InvalidName as error:
+    except (psycopg.errors.InvalidName, psycopg.errors.SyntaxError, psycopg.errors.FeatureNotSupported) as error:
         raise ConfigurationError(f"CONTACTS_TABLE: {name} is no name of a table; expected one such as crm.people") from error
 
 
@@ -151,10 +152,19 @@ def _refuse(found: dict[str, Any]) -> None:
         raise ConfigurationError(
             f"{name} has partitions that are foreign tables, which take no triggers of ours: detach them first"
         )
+    if found["has_heirs"]:
+        raise ConfigurationError(
+            f"{name} has tables that inherit from it, and no trigger of ours sees their rows: make them partitions, or adopt one"
+        )
     if not found["is_owner"]:
         raise ConfigurationError(
             f"{name} belongs to {found['owner']}, and the role {found['role']} may not change it: run this as {found['owner']}, "
             f"or GRANT {quote(found['owner'])} TO {quote(found['role'])}"
+        )
+    if not found["may_create"]:
+        raise ConfigurationError(
+            f"the role {found['role']} may create no indexes and types in the schema of {name}: let its owner run "
+            f"GRANT CREATE ON SCHEMA {quote(found['namespace'])} TO {quote(found['role'])}"
         )
 
 
@@ -174,14 +184,20 @@ def _key(connection: Connection, found: dict[str, Any], columns: Sequence[dict[s
         )
     if column["is_unique"]:
         return wished
+    if found["kind"] == "r":
+        raise ConfigurationError(
+            f"CONTACTS_KEY: nothing keeps two rows of {name} from having the same {wished}: "
+            f"CREATE UNIQUE INDEX CONCURRENTLY ON {name} ({quote(wished)})"
+        )
     if not column["begins_an_index"]:
         raise ConfigurationError(
-            f"CONTACTS_KEY: no index begins with {wished}, so that looking up a row would read the whole table"
+            f"CONTACTS_KEY: no index begins with {wished}, so that looking up a row would read the whole table: "
+            f"CREATE INDEX ON {name} ({quote(wished)})"
         )
     # On a partitioned table no index can say that it is unique over all partitions.
     variables = {"contacts": name, "id": quote(wished)}
     if connection.execute(render("find_duplicate_key", variables).encode()).fetchone() is not None:
-        raise ConfigurationError(f"CONTACTS_KEY: several rows of {name} have the same {wished}")
+        raise ConfigurationError(f"CONTACTS_KEY: several rows of {name} have the same {wished}, so it finds none alone")
     return wished
 
 
@@ -208,7 +224,9 @@ def look_at_columns(connection: Connection, crms: Sequence[str], name: str) -> l
     kept = []
     for row in connection.execute(query("list_present_columns").encode(), (list(crms),)):
         if row["problem"] is not None:
-            raise ConfigurationError(f"the column {row['name']} of {name}, of the type {row['type']}, {row['problem']}")
+            rename = f". Crm-sync needs this name: ALTER TABLE {name} RENAME COLUMN {quote(row['name'])} TO ..."
+            advice = "" if "ALTER" in row["problem"] else rename
+            raise ConfigurationError(f"the column {row['name']} of {name}, of the type {row['type']}, {row['problem']}{advice}")
         kept.append(row)
     added = {row["name"] for row in connection.execute(b"SELECT name FROM crm_sync.added WHERE kind = 'column'")}
     notes = []
@@ -218,7 +236,7 @@ def look_at_columns(connection: Connection, crms: Sequence[str], name: str) -> l
         lacks = "Selected" not in row["labels"] if row["labels"] and row["name"].endswith("_sync_status") else False
         # A value can be added to an enum, but never be taken off again.
         also = f", without Selected: ALTER TYPE {row['type']} ADD VALUE 'Selected' if you want to mark contacts" if lacks else ""
-        notes.append(f"{row['name']} is there already and stays as it is ({row['type']}{also})")
+        notes.append(f"The column {row['name']} is there already and stays as it is ({row['type']}{also})")
     return notes
 
 

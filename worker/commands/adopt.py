@@ -1,5 +1,7 @@
 """crm-sync adopt: puts crm-sync on a table that is in use, and takes it off again."""
 
+import re
+import textwrap
 import time
 from collections.abc import Iterator, Sequence
 
@@ -13,18 +15,22 @@ from worker.adoption.steps import LOCK_TIMEOUT_MS, Step
 from worker.adoption.table import Wish
 from worker.commands.words import span
 from worker.settings import Settings, read
+from worker.sql import folder
 
 MOMENT_S = 0.1
 
 LOCKS = {
-    "none": "no lock on the table",
-    "ACCESS SHARE": "ACCESS SHARE: holds up nobody",
+    "none": "No lock on the table",
+    "ACCESS SHARE": "ACCESS SHARE holds up nobody",
     "ROW EXCLUSIVE": "ROW EXCLUSIVE, as any UPDATE",
-    "SHARE UPDATE EXCLUSIVE": "SHARE UPDATE EXCLUSIVE: holds up neither readers nor writers",
-    "SHARE": "SHARE, for a moment: holds up writers",
-    "SHARE ROW EXCLUSIVE": "SHARE ROW EXCLUSIVE, for a moment: holds up writers",
-    "ACCESS EXCLUSIVE": "ACCESS EXCLUSIVE, for a moment: holds up everybody",
+    "SHARE UPDATE EXCLUSIVE": "SHARE UPDATE EXCLUSIVE holds up nobody who reads or writes",
+    "SHARE": "SHARE holds up writers",
+    "SHARE ROW EXCLUSIVE": "SHARE ROW EXCLUSIVE holds up writers",
+    "ACCESS EXCLUSIVE": "ACCESS EXCLUSIVE holds up everybody",
 }
+
+WIDTH = 96  # of a statement as it is shown
+_WORD = re.compile(r"""(?:"(?:[^"]|"")*"|'(?:[^']|'')*'|[^\s"'])+""")
 
 UNDO_HINT = "To take it off again: crm-sync adopt --undo"
 
@@ -43,6 +49,10 @@ def adopt(*, plan: bool, undo: bool, crms: tuple[str, ...], yes: bool) -> None:
     """
     settings = read(Settings)
     url = settings.session_url
+    if undo and crms:
+        raise click.UsageError(
+            f"--undo takes all of crm-sync off. For one CRM, while no worker runs: SELECT crm_sync.remove_crm('{crms[0]}')"
+        )
     if undo:
         _undo(url, only_plan=plan, yes=yes)
         return
@@ -59,7 +69,10 @@ def adopt(*, plan: bool, undo: bool, crms: tuple[str, ...], yes: bool) -> None:
     if not done:
         click.echo("Nothing to do: all is in place.")
         return
-    click.echo(f"\nDone, in {span(time.monotonic() - started)}. Next: crm-sync check, crm-sync run. {UNDO_HINT}")
+    click.echo(
+        f"\nDone, in {span(time.monotonic() - started)}. Next: crm-sync grants ROLE for the worker's role, check, and run."
+    )
+    click.echo(UNDO_HINT)
 
 
 def wish_of(settings: Settings, crms: Sequence[str] = ()) -> Wish:
@@ -72,33 +85,50 @@ def _plan(planned: Plan) -> Iterator[str]:
         yield "\nNothing to do: all is in place."
         return
     if planned.migrations:
-        yield "\n-- First the schema crm_sync, with tables and functions of its own; no lock on the table."
-        yield from (f"--     sql/migrations/{name}.sql" for name in planned.migrations)
+        yield "\n-- First the schema crm_sync, with tables and functions of its own. No lock on the table."
+        yield from (f"--     {folder() / 'migrations' / name}.sql" for name in planned.migrations)
+        if planned.table.created:
+            yield f"--     {folder() / 'adopt' / 'create_contacts'}.sql"
     yield from _statements(planned.steps, planned.pace)
     total_s = sum(_seconds(step, planned.pace) for step in planned.steps)
-    yield f"\n{len(planned.steps)} steps, about {span(total_s)}, if no transaction is open for long: an index waits for those."
-    yield f"A lock that holds up others is asked for for {LOCK_TIMEOUT_MS} ms, and again until it is had."
+    yield f"\n{len(planned.steps)} steps, {_lasts(total_s)} in all. An index waits for the transactions that are open."
+    yield f"A lock that holds up others is asked for {LOCK_TIMEOUT_MS} ms at a time until it is had, and kept for a moment."
     yield "Nothing was changed. To do it: crm-sync adopt"
 
 
 def _found(planned: Plan) -> Iterator[str]:
     table = planned.table
-    parts = f" in {table.partitions} partitions" if table.partitions else ""
+    parts = f" in {table.partitions} partition{'s'[: table.partitions != 1]}" if table.partitions else ""
     yield (
         "There is no table contacts, so one is made."
         if table.created and planned.migrations
         else f"Found {table.name}: about {table.rows:,} rows{parts}, {_size(table.bytes)}, PostgreSQL {table.server}."
     )
     yield f"A row is found by {table.key} ({table.key_type}), its address is {table.email} ({table.email_type})."
-    yield from (f"{note[0].upper()}{note[1:]}." for note in planned.notes)
+    for note in planned.notes:
+        yield "\n    ".join(textwrap.wrap(f"{note}.", WIDTH))
 
 
 def _statements(steps: Sequence[Step], pace: float | None) -> Iterator[str]:
     for number, step in enumerate(steps, 1):
-        seconds = _seconds(step, pace)
-        lasts = "a moment" if seconds <= MOMENT_S else f"about {span(seconds)}"
-        yield f"\n-- {number}. {step.crm or 'all CRMs'}, {step.kind}. {LOCKS[step.lock]}. Takes {lasts}."
-        yield f"{step.statement};"
+        yield f"\n-- {number}. {step.crm or 'all CRMs'}: {step.kind}, {_lasts(_seconds(step, pace))}. {LOCKS[step.lock]}."
+        yield from _wrapped(f"{step.statement};")
+
+
+def _wrapped(statement: str) -> Iterator[str]:
+    """In lines that a terminal holds, and still SQL: what stands in quotes is not broken."""
+    line = ""
+    for word in _WORD.findall(statement):
+        if line and len(line) + 1 + len(word) > WIDTH:
+            yield line
+            line = f"    {word}"
+        else:
+            line = f"{line} {word}" if line else word
+    yield line
+
+
+def _lasts(seconds: float) -> str:
+    return "a moment" if seconds <= MOMENT_S else "about a second" if seconds < 2 else f"about {span(seconds)}"
 
 
 def _seconds(step: Step, pace: float | None) -> float:
@@ -115,11 +145,12 @@ def _undo(url: str, *, only_plan: bool, yes: bool) -> None:
         click.echo("Nothing to undo: crm-sync is not in this database.")
         return
     for line in _losses(planned):
-        click.echo(line)
+        click.echo("\n    ".join(textwrap.wrap(line, WIDTH)))
     if only_plan:
         for line in _statements(planned.steps, None):
             click.echo(line)
-        click.echo("\n-- Last the schema crm_sync, with all that is in it. Nothing was changed. To do it: crm-sync adopt --undo")
+        click.echo("\n-- Last the schema crm_sync, with all that is in it.")
+        click.echo("\nNothing was changed. To do it: crm-sync adopt --undo")
         return
     if not yes:
         click.confirm("This cannot be undone. Go on?", abort=True)
@@ -130,7 +161,10 @@ def _undo(url: str, *, only_plan: bool, yes: bool) -> None:
 def _losses(planned: Undoing) -> Iterator[str]:
     if planned.workers:
         yield f"These workers run, and have to be stopped first: {', '.join(planned.workers)}."
-    yield f"Off {planned.table} come the columns, indexes and triggers that crm-sync added; what was there before stays."
+    if planned.table is None:
+        yield "The table that was adopted is gone. What is left of crm-sync goes too."
+    else:
+        yield f"Off {planned.table} come the columns, indexes and triggers that crm-sync added; what was there before stays."
     if planned.created:
         drops = any(step.kind == "table" for step in planned.steps)
         yield (
@@ -145,4 +179,4 @@ def _losses(planned: Undoing) -> Iterator[str]:
 
 
 def _say(sentence: str) -> None:
-    click.echo(sentence if len(sentence) <= 100 else f"{sentence[:97]}...")
+    click.echo(sentence if len(sentence) <= WIDTH else f"{sentence[: WIDTH - 3]}...")

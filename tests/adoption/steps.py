@@ -1,0 +1,58 @@
+"""Steps of an adoption: a table of any shape, a worker with a worker's rights, and the wait for what it does."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+
+from tests import roles
+from tests.daemon.harness import TIMEOUT_S, ScriptedCrm, running
+from worker.adoption.adopt import adopt as put_on
+from worker.adoption.adopt import undo as take_off
+from worker.adoption.table import Wish
+from worker.core.outcome import Outcome
+
+
+async def adopt(url: str, table: str | None = None, **wish: Any) -> None:
+    """Adopts, and lets workers in. wish: key, email, crms."""
+    await asyncio.to_thread(roles.migrate, url, Wish(table, **wish))
+
+
+async def adopt_only(url: str, table: str | None = None, **wish: Any) -> list[str]:
+    """Adopts. What was done."""
+    return await asyncio.to_thread(put_on, url, Wish(table, **wish))
+
+
+async def undo(url: str) -> list[str]:
+    return await asyncio.to_thread(take_off, url)
+
+
+@asynccontextmanager
+async def delivering(url: str, **settings: Any) -> AsyncIterator[ScriptedCrm]:
+    """A worker, and what it delivers to Brevo, which gives numbers for ids. Drained at the end."""
+    crm = ScriptedCrm()
+    numbers = itertools.count(1)
+    crm.answer = lambda _: Outcome.delivered(str(next(numbers)))
+    async with running(url, crm, **settings):
+        try:
+            yield crm
+        finally:
+            crm.gate.set()
+
+
+async def until(app: asyncpg.Connection, table: str, condition: str) -> None:
+    """Returns when a condition, of aggregates, holds of the table. Fails after TIMEOUT_S with what the rows say."""
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            while not await app.fetchval(f"SELECT {condition} FROM {table}"):  # noqa: ASYNC110 (the table tells nobody)
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        rows = [dict(row) for row in await app.fetch(f"SELECT * FROM {table} LIMIT 5")]
+        raise AssertionError(f"never came true of {table}: {condition}; the first rows: {rows}") from None
+
+
+def complete(crm: str = "brevo") -> str:
+    return f"bool_and({crm}_sync_status::text = 'Complete' AND {crm}_claimed_by IS NULL)"

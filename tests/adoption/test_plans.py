@@ -1,0 +1,96 @@
+"""What the statements of a worker read of a partitioned table of 80,000 rows: entries of an index, in order, and no more."""
+
+import json
+
+import pytest
+
+from tests.adoption.steps import adopt
+from tests.db.steps import open_worker
+from worker.contacts import BEGINNING
+
+PARTS = 8
+PEOPLE = (
+    "CREATE TABLE people (id bigint NOT NULL, email text, first_name text, at date NOT NULL, PRIMARY KEY (id, at))"
+    " PARTITION BY RANGE (at);"
+    + "".join(
+        f"CREATE TABLE people_{n} PARTITION OF people FOR VALUES FROM ('{2018 + n}-01-01') TO ('{2019 + n}-01-01');"
+        for n in range(PARTS)
+    )
+    + "INSERT INTO people SELECT n, n || '@example.com', 'Ada', make_date(2018 + n % 8, 6, 1) FROM generate_series(1, 80000) AS n"
+)
+
+
+@pytest.fixture(params=[False, True], ids=["never analyzed", "analyzed"])
+async def worker(owner, empty_url, request):
+    await owner.execute(PEOPLE)
+    await adopt(empty_url, "people", key="id")
+    await owner.execute("UPDATE people SET brevo_sync_status = 'Queued' WHERE id <= 20000")
+    if request.param:
+        await owner.execute("ANALYZE people")
+    async with open_worker(empty_url, 1) as worker:
+        yield worker
+
+
+async def explained(worker, statement, *arguments):
+    """Every node of the plan, and the blocks that it touched."""
+    async with worker.database.connection() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        rows = await connection.fetch(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", *arguments)
+        await transaction.rollback()
+    plan = json.loads(rows[0][0])[0]["Plan"]
+    return list(nodes(plan)), plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+
+
+def nodes(plan):
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from nodes(child)
+
+
+def scans(plan, words):
+    return {node["Index Name"] for node in plan if words in node.get("Index Name", "")}
+
+
+def sorted_rows(plan):
+    """By nodes that sort what they have first read as a whole."""
+    return sum(node["Actual Rows"] for node in plan if node["Node Type"] in ("Sort", "Incremental Sort"))
+
+
+DUE = {f"idx_people_{n}_brevo_due_at" for n in range(PARTS)}
+
+
+async def test_a_claim_reads_the_due_index_of_each_partition_in_order_and_then_its_rows_by_their_key(worker):
+    plan, blocks = await explained(worker, worker.contacts._claim, 100, 1 << 32, BEGINNING, [], 10, BEGINNING, False)
+    assert scans(plan, "due_at") == DUE
+    assert {node["Node Type"] for node in plan} >= {"Merge Append"}
+    assert not [node for node in plan if "Seq Scan" in node["Node Type"]]
+    assert sorted_rows(plan) == 0
+    assert blocks < 8000, "of 100 contacts, looked for in 8 partitions each"
+
+
+async def test_what_is_due_next_and_where_the_backlog_ends_are_read_from_the_ends_of_the_indexes(worker):
+    for statement, arguments in (
+        (worker.contacts._next_due, ([], BEGINNING)),
+        (worker.contacts._newest_due, ([], BEGINNING, 100)),
+    ):
+        plan, blocks = await explained(worker, statement, *arguments)
+        assert scans(plan, "due_at") == DUE
+        assert not [node for node in plan if "Seq Scan" in node["Node Type"]]
+        assert sorted_rows(plan) < 200
+        assert blocks < 500
+
+
+async def test_a_finish_finds_its_rows_by_their_key(worker):
+    claimed = await worker.claim(100)
+    arguments = zip(*((one.id, one.token, "delivered", None, "7", 0.0) for one in claimed), strict=True)
+    plan, blocks = await explained(worker, worker.contacts._finish, *arguments)
+    assert scans(plan, "pkey") == {f"people_{n}_pkey" for n in range(PARTS)}
+    assert not [node for node in plan if "Seq Scan" in node["Node Type"]]
+    assert blocks < 12000, "of 100 contacts, looked for in 8 partitions each, twice"
+
+
+async def test_orphans_are_looked_for_among_those_in_line_only(worker):
+    plan, _ = await explained(worker, worker.contacts._orphans, [7])
+    assert scans(plan, "due_at") == DUE
+    assert not [node for node in plan if "Seq Scan" in node["Node Type"]]
