@@ -8,7 +8,7 @@ import psycopg
 
 from worker import migrations
 from worker.adoption.connection import Connection, alone, connected, value
-from worker.adoption.steps import Runner, Step, Tell, bytes_a_second, missing, undoing
+from worker.adoption.steps import PATIENCE_S, Runner, Step, Tell, bytes_a_second, missing, undoing
 from worker.adoption.table import OLDEST_SERVER, Table, Wish, enter, look_at_columns, server_number
 from worker.errors import ConfigurationError, DatabaseTroubleError
 from worker.sql import query, quote, render
@@ -43,14 +43,15 @@ def quietly(_sentence: str) -> None:
     """For those who have nobody to tell."""
 
 
-def plan(url: str, wish: Wish) -> Plan:
+def plan(url: str, wish: Wish, tell: Tell = quietly) -> Plan:
     """What adopt would do now. All is tried in a transaction that is rolled back, and locks no table of anybody's.
 
-    Raises ConfigurationError naming what is in the way, or DatabaseTroubleError.
+    tell: is called with a sentence when it has to wait. Raises ConfigurationError naming what is in the way, or
+    DatabaseTroubleError.
     """
-    todo = migrations.pending(url)
-    with connected(url) as connection:
+    with connected(url) as connection, alone(connection, tell):
         _check_server(connection)
+        todo = migrations.pending(url)
         with _tried(connection):
             _make_schema(connection)
             for name in todo:
@@ -61,10 +62,11 @@ def plan(url: str, wish: Wish) -> Plan:
             return Plan(todo, table, missing(connection, crms), notes, bytes_a_second(connection, table.name))
 
 
-def adopt(url: str, wish: Wish | None = None, tell: Tell = quietly) -> list[str]:
+def adopt(url: str, wish: Wish | None = None, tell: Tell = quietly, patience_s: float = PATIENCE_S) -> list[str]:
     """Brings schema and table to where they should be. What was done, a statement or the name of a migration each.
 
-    tell: is called with each of these as it is done, and with a sentence when it has to wait. Raises as plan does.
+    tell: is called with each of these as it is done, and with a sentence when it has to wait. patience_s: each step
+    waits so long for others, at most. Raises as plan does.
     """
     wish = wish or Wish()
     with connected(url) as connection, alone(connection, tell):
@@ -78,7 +80,7 @@ def adopt(url: str, wish: Wish | None = None, tell: Tell = quietly) -> list[str]
             table = enter(connection, wish)
             crms = _crms(connection, wish)
             look_at_columns(connection, crms, table.name)
-        runner = Runner(url, connection, table.name, tell)
+        runner = Runner(url, connection, table.name, tell, patience_s)
         for _ in range(ROUNDS):
             steps = missing(connection, crms)
             if not steps:
@@ -90,33 +92,24 @@ def adopt(url: str, wish: Wish | None = None, tell: Tell = quietly) -> list[str]
         raise DatabaseTroubleError(f"what was added to {table.name} does not stay: something takes it off again")
 
 
-def undo_plan(url: str) -> Undoing | None:
-    """What undo would do now; None where nothing is adopted. Raises as plan does."""
-    with connected(url) as connection:
-        if not _is_installed(connection):
-            return None
-        adopted = connection.execute(query("read_adoption").encode()).fetchone()
-        name = adopted["name"] if adopted else None
-        workers = [
-            f"{row['host']} (pid {row['pid']})" for row in connection.execute(query("list_workers").encode()) if row["alive"]
-        ]
-        if adopted is None or name is None:
-            return Undoing(name or "", created=False, steps=[], lost=[], workers=workers)
-        crms = _installed(connection)
-        steps = undoing(connection, crms, whole=True)
-        return Undoing(name, adopted["created"], steps, _losses(connection, name, crms), workers)
-
-
-def undo(url: str, tell: Tell = quietly) -> list[str]:
-    """Takes off all that was added. What was done, as adopt tells it. Raises as plan does, and where a worker still runs."""
+def undo_plan(url: str, tell: Tell = quietly) -> Undoing | None:
+    """What undo would do now; None where there is nothing of crm-sync. tell, and what it raises: as of plan."""
     with connected(url) as connection, alone(connection, tell):
-        planned = undo_plan(url)
+        return _undo_plan(connection)
+
+
+def undo(url: str, tell: Tell = quietly, patience_s: float = PATIENCE_S) -> list[str]:
+    """Takes off all that was added. What was done, and patience_s, as of adopt. Raises as plan does, and where a worker still
+    runs.
+    """
+    with connected(url) as connection, alone(connection, tell):
+        planned = _undo_plan(connection)
         if planned is None:
             return []
         if planned.workers:
             raise ConfigurationError(f"these workers still run, and would fail: {', '.join(planned.workers)}. Stop them first")
         done = []
-        runner = Runner(url, connection, planned.table, tell)
+        runner = Runner(url, connection, planned.table, tell, patience_s)
         for step in planned.steps:
             runner.run(step)
             tell(step.statement)
@@ -125,6 +118,24 @@ def undo(url: str, tell: Tell = quietly) -> list[str]:
             tell(f"undone   {name}")
             done.append(name)
         return done
+
+
+def _undo_plan(connection: Connection) -> Undoing | None:
+    if not value(connection, "SELECT to_regnamespace('crm_sync') IS NOT NULL"):
+        return None
+    if not value(connection, "SELECT to_regclass('crm_sync.adopted') IS NOT NULL"):
+        # An adoption was broken off before it began.
+        return Undoing("", created=False, steps=[], lost=[], workers=[])
+    adopted = connection.execute(query("read_adoption").encode()).fetchone()
+    workers = [f"{row['host']} (pid {row['pid']})" for row in connection.execute(query("list_workers").encode()) if row["alive"]]
+    if adopted is None:
+        return Undoing("", created=False, steps=[], lost=[], workers=workers)
+    crms = _installed(connection)
+    steps = undoing(connection, crms, whole=True)
+    name = adopted["name"]
+    if name is None:  # Somebody has dropped the table.
+        return Undoing("", adopted["created"], steps, [], workers)
+    return Undoing(name, adopted["created"], steps, _losses(connection, name, crms), workers)
 
 
 @contextmanager
@@ -150,10 +161,6 @@ def _make_schema(connection: Connection) -> None:
             f"the role {row.user} may not create the schema crm_sync. Let the owner of the database run: "
             f"GRANT CREATE ON DATABASE {quote(row.dbname)} TO {quote(row.user)}; it can be taken back after this"
         ) from error
-
-
-def _is_installed(connection: Connection) -> bool:
-    return bool(value(connection, "SELECT to_regclass('crm_sync.adopted') IS NOT NULL"))
 
 
 def _installed(connection: Connection) -> list[str]:

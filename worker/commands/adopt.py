@@ -47,7 +47,7 @@ def adopt(*, plan: bool, undo: bool, crms: tuple[str, ...], yes: bool) -> None:
         _undo(url, only_plan=plan, yes=yes)
         return
     wish = wish_of(settings, [crm.strip().lower() for crm in crms])
-    planned = make_plan(url, wish)
+    planned = make_plan(url, wish, say)
     if plan:
         for line in _plan(planned):
             click.echo(line)
@@ -55,7 +55,7 @@ def adopt(*, plan: bool, undo: bool, crms: tuple[str, ...], yes: bool) -> None:
     for line in _found(planned):
         click.echo(line)
     started = time.monotonic()
-    done = put_on(url, wish, _say)
+    done = put_on(url, wish, say)
     if not done:
         click.echo("Nothing to do: all is in place.")
         return
@@ -110,7 +110,7 @@ def _size(count: int) -> str:
 
 
 def _undo(url: str, *, only_plan: bool, yes: bool) -> None:
-    planned = undo_plan(url)
+    planned = undo_plan(url, say)
     if planned is None:
         click.echo("Nothing to undo: crm-sync is not in this database.")
         return
@@ -123,15 +123,16 @@ def _undo(url: str, *, only_plan: bool, yes: bool) -> None:
         return
     if not yes:
         click.confirm("This cannot be undone. Go on?", abort=True)
-    take_off(url, _say)
+    take_off(url, say)
     click.echo("\nDone: nothing of crm-sync is left in this database.")
 
 
 def _losses(planned: Undoing) -> Iterator[str]:
     if planned.workers:
         yield f"These workers run, and have to be stopped first: {', '.join(planned.workers)}."
-    yield f"Off {planned.table} come the columns, indexes and triggers that crm-sync added; what was there before stays."
-    if planned.created:
+    if planned.table:
+        yield f"Off {planned.table} come the columns, indexes and triggers that crm-sync added; what was there before stays."
+    if planned.created and planned.table:
         drops = any(step.kind == "table" for step in planned.steps)
         yield (
             f"crm-sync made {planned.table}, and it is empty: it is dropped."
@@ -144,5 +145,6 @@ def _losses(planned: Undoing) -> Iterator[str]:
     yield from (f"  {sentence}" for sentence in planned.lost)
 
 
-def _say(sentence: str) -> None:
-    click.echo(sentence if len(sentence) <= 100 else f"{sentence[:97]}...")
+def say(sentence: str) -> None:
+    # On whom it waits for is wanted to its end.
+    click.echo(sentence if len(sentence) <= 100 or sentence.startswith("Waiting") else f"{sentence[:97]}...")
