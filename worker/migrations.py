@@ -137,6 +137,11 @@ class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]
     def connect(self, _: DatabaseURI) -> psycopg.Connection[Any]:
         return connect(self._url)
 
+    @contextmanager
+    def lock(self, timeout: float = 0) -> Iterator[None]:  # noqa: ARG002 (yoyo's)
+        """None: yoyo's is a row, which a killed process leaves behind for ever. See `worker.adoption` for ours."""
+        yield
+
 
 @contextmanager
 def _backend(url: str) -> Iterator[_Backend]:

@@ -13,9 +13,10 @@ from worker.sandbox.postgres import Server
 # photograph is none of the stops: they are dropped before it.
 SCHEMA = """
 CREATE SCHEMA stops;
-CREATE SEQUENCE stops.counter MINVALUE 0;
-CREATE TABLE stops.wanted (number bigint, words text);
-INSERT INTO stops.wanted VALUES (NULL, NULL);
+-- Unlogged: a number of another one is a change, and an index is dropped beside the writers as the first one only.
+CREATE UNLOGGED SEQUENCE stops.counter MINVALUE 0;
+CREATE TABLE stops.wanted (number bigint, words text, only_steps boolean);
+INSERT INTO stops.wanted DEFAULT VALUES;
 GRANT USAGE ON SCHEMA stops TO PUBLIC;
 CREATE FUNCTION stops.stop() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE
@@ -25,6 +26,9 @@ BEGIN
         RETURN;
     END IF;
     SELECT * INTO wanted FROM stops.wanted;
+    IF wanted.only_steps AND current_query() !~ '^(BEGIN; SET LOCAL|(CREATE|DROP) INDEX CONCURRENTLY)' THEN
+        RETURN;
+    END IF;
     IF nextval('stops.counter') = wanted.number OR position(wanted.words IN current_query()) > 0 THEN
         PERFORM pg_advisory_xact_lock(7, 7);
     END IF;
@@ -46,10 +50,13 @@ class Stops:
         self._admin = psycopg.connect(server.url(name), autocommit=True)
         self._admin.execute(SCHEMA.encode())
 
-    def at(self, *, number: int | None = None, words: str | None = None) -> None:
-        """From now on the statement with this number, beginning with 0, or those with these words, wait."""
+    def at(self, *, number: int | None = None, words: str | None = None, only_steps: bool = False) -> None:
+        """From now on the statement with this number, beginning with 0, or those with these words, wait.
+
+        only_steps: neither those of the migrations.
+        """
         self._admin.execute("SELECT pg_advisory_lock(7, 7), setval('stops.counter', 0, FALSE)")
-        self._admin.execute("UPDATE stops.wanted SET number = %s, words = %s", [number, words])
+        self._admin.execute("UPDATE stops.wanted SET number = %s, words = %s, only_steps = %s", [number, words, only_steps])
 
     def stopped(self, command: Command) -> int | None:
         """The server process that waits; None if the command ended without coming there."""
@@ -77,13 +84,6 @@ class Stops:
         while self._admin.execute(GOES_ON).fetchone() != (0,):
             assert time.monotonic() < deadline
             time.sleep(0.003)
-
-    def quiet_but(self, other: Command) -> None:
-        """Returns when the one who was killed is gone, and the other has its turn or is done."""
-        deadline = time.monotonic() + TIMEOUT_S
-        while (other.code is None) and "DROP INDEX" not in other.said:
-            assert time.monotonic() < deadline, other.said
-            time.sleep(0.005)
 
     def count(self) -> int:
         """Of the statements that came by since at()."""

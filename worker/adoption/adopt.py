@@ -168,9 +168,19 @@ def _installed(connection: Connection) -> list[str]:
 
 
 def _crms(connection: Connection, wish: Wish) -> list[str]:
-    """Those that are to be there: the installed ones and the named, or where there is neither, all four."""
-    installed = _installed(connection)
-    return list(dict.fromkeys([*installed, *wish.crms])) or list(CRMS)
+    """Those that are to be there: the installed ones and the named, or where there is neither, all four.
+
+    Each is entered at once: run again after it was broken off, all of them are wanted still.
+    """
+    entered = _installed(connection)
+    crms = list(dict.fromkeys([*entered, *wish.crms])) or list(CRMS)
+    for crm in crms:
+        if crm not in entered:
+            connection.execute(
+                b"INSERT INTO crm_sync.lanes (crm, remote_id_column) VALUES ($1::text, crm_sync.remote_id_column($1::text))",
+                (crm,),
+            )
+    return crms
 
 
 def _losses(connection: Connection, name: str, crms: Sequence[str]) -> list[str]:
