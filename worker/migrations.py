@@ -138,7 +138,7 @@ class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]
         return connect(self._url)
 
     @contextmanager
-    def lock(self, timeout: float = 0) -> Iterator[None]:  # noqa: ARG002 (yoyo's)
+    def lock(self, timeout: float = 0) -> Iterator[None]:
         """None: yoyo's is a row, which a killed process leaves behind for ever. See `worker.adoption` for ours."""
         yield
 

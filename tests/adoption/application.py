@@ -62,7 +62,10 @@ def under_load(url: str, rows: int, *, rate: float = 200, seed: int = 1) -> Iter
 
 
 LOCKS = """
-    SELECT l.pid, extract(EPOCH FROM coalesce(min(l.waitstart), clock_timestamp()))::float8, extract(EPOCH FROM clock_timestamp())::float8
+    SELECT
+        l.pid,
+        extract(EPOCH FROM coalesce(min(l.waitstart), clock_timestamp()))::float8,
+        extract(EPOCH FROM clock_timestamp())::float8
     FROM pg_locks AS l
     JOIN pg_stat_activity AS a ON l.pid = a.pid
     WHERE

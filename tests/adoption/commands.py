@@ -2,8 +2,8 @@
 
     python -m tests.adoption.commands
 
-takes a line of JSON for each: arguments, environment, and the file that it writes to. It answers with the process id, and with the exit
-code when that process has ended.
+takes a line of JSON for each: arguments, environment, and the file that it writes to. It answers with the process id, and
+leaves the exit code beside that file.
 """
 
 import json

@@ -2,8 +2,8 @@
 
     python -m tests.adoption.load URL --rows 100000
 
-A word on its standard input begins a part of that name. At its end it says, as JSON, of each part the longest wait of a writer, and the
-longest of somebody who writes to a table that nobody else touches: what the machine itself is late by.
+A word on its standard input begins a part of that name. At its end it says, as JSON, of each part the longest wait of a
+writer, and the longest of somebody who writes to a table that nobody else touches: what the machine itself is late by.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Stops an adoption at a statement, so that it can be killed there: an event trigger of the server that waits for a lock of the test's."""
+"""Stops an adoption at a statement, so that it can be killed there: an event trigger that waits for a lock of the test's."""
 
 import time
 from collections.abc import Iterator
@@ -9,8 +9,7 @@ import psycopg
 from tests.adoption.commands import TIMEOUT_S, Command
 from worker.sandbox.postgres import Server
 
-# Each statement that defines something waits, if it is the one that is waited for. Apart from the database's own objects, so that its
-# photograph is none of the stops: they are dropped before it.
+# Each statement that defines something waits, if it is the one that is waited for. It is dropped before a photograph is taken.
 SCHEMA = """
 CREATE SCHEMA stops;
 -- Unlogged: a number of another one is a change, and an index is dropped beside the writers as the first one only.

@@ -41,7 +41,7 @@ def pictures(field_server, crm_sync):
 
 
 def kill_at_each_step(people, crm_sync, arguments):
-    """In turn: the process is killed and its statement with it; the session is ended; the process is killed, its statement goes on.
+    """In turn: the process is killed and its statement too; its session is ended; it is killed, and its statement goes on.
 
     How often.
     """
@@ -129,14 +129,12 @@ def until_building(people, command, phase):
             time.sleep(0.005)
 
 
-@pytest.mark.parametrize(
-    ("holder", "phase"),
-    [("row lock", "waiting for writers before build"), ("snapshot elsewhere", "waiting for old snapshots")],
-)
+PHASES = {"row lock": "waiting for writers before build", "snapshot elsewhere": "waiting for old snapshots"}
+
+
+@pytest.mark.parametrize("holder", PHASES)
 @pytest.mark.parametrize("way", ["killed", "session", "interrupted"])
-def test_killed_in_the_middle_of_an_index_the_next_one_takes_off_what_is_half_built(
-    people, crm_sync, pictures, holder, phase, way
-):
+def test_killed_in_the_middle_of_an_index_the_next_one_takes_off_what_is_half_built(people, crm_sync, pictures, holder, way):
     _, adopted = pictures
     with stops(people.server, people.name) as stop:
         stop.at(words="idx_people_brevo_due_at")
@@ -144,7 +142,7 @@ def test_killed_in_the_middle_of_an_index_the_next_one_takes_off_what_is_half_bu
         pid = stop.stopped(command)
         with held(people, holder):
             stop.release()
-            until_building(people, command, phase)
+            until_building(people, command, PHASES[holder])
             with people.admin() as admin:
                 assert admin.execute(INVALID).fetchone() == (1,)
             if way == "session":
