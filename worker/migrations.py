@@ -1,12 +1,14 @@
 """Applies sql/migrations, the machinery of crm-sync, with yoyo. All of it is in the schema crm_sync, yoyo's notes included."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from urllib.parse import urlencode, urlsplit, urlunsplit
+from contextlib import contextmanager, suppress
+from typing import Any
 
 import psycopg
 import yoyo
-from yoyo.backends import DatabaseBackend
+from psycopg.rows import tuple_row
+from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
+from yoyo.connections import DatabaseURI
 from yoyo.migrations import MigrationList
 
 from worker.core.text import clean
@@ -15,11 +17,25 @@ from worker.sql import folder
 
 SCHEMA = "crm_sync"
 TABLE = "_crm_sync_migration"
+CONNECT_TIMEOUT_S = 10
+
+# What a role or database sets for applications is too short for an index of a large table, or another than what is reckoned with.
+_SESSION = {
+    "application_name": "crm-sync adopt",
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "transaction_timeout": "0",  # since PostgreSQL 17
+    "idle_in_transaction_session_timeout": "0",
+    "idle_session_timeout": "0",
+    "default_transaction_isolation": "read committed",
+    # A statement ends with whoever waits for it: an index of a killed process would keep its lock until it is built.
+    "client_connection_check_interval": "1s",
+}
 
 
 def pending(url: str) -> list[str]:
     """Names of the migrations that are not applied yet. Raises as migrate does."""
-    with translated(), psycopg.connect(url, autocommit=True) as connection:
+    with translated(), connect(url) as connection:
         begun = connection.execute("SELECT to_regclass(%s)", [f"{SCHEMA}.{TABLE}"]).fetchone()
     if begun == (None,):
         return [migration.id for migration in _migrations()]
@@ -37,7 +53,7 @@ def migrate(url: str) -> list[str]:
 
     Raises ConfigurationError with the server's reason, DatabaseTroubleError when it cannot be reached.
     """
-    with translated(), psycopg.connect(url, autocommit=True) as connection:
+    with translated(), connect(url) as connection:
         # IF NOT EXISTS asks for the right to make it all the same, which may have been taken back since.
         if connection.execute("SELECT to_regnamespace(%s)", [SCHEMA]).fetchone() == (None,):
             connection.execute(f"CREATE SCHEMA {SCHEMA}")
@@ -63,21 +79,78 @@ def rollback(url: str) -> list[str]:
             for migration in todo:
                 migration.process_steps(backend, "rollback")
             # What is left are yoyo's notes. Not CASCADE: nothing of anybody else's goes with it.
-            for (table,) in backend.execute(
-                "SELECT tablename FROM pg_tables WHERE schemaname = :schema", {"schema": SCHEMA}
-            ).fetchall():
-                backend.execute(f"DROP TABLE {SCHEMA}.{table}")
+            for table in (backend.migration_table, backend.log_table, backend.version_table, backend.lock_table):
+                backend.execute(f"DROP TABLE IF EXISTS {SCHEMA}.{table}")
             backend.execute(f"DROP SCHEMA {SCHEMA}")
         return [migration.id for migration in todo]
 
 
+def connect(url: str, **options: Any) -> psycopg.Connection[Any]:
+    """A connection that no setting of the role or database interrupts, in autocommit. Raises ConfigurationError for a pooler."""
+    # A statement that is prepared after some tries could not be several at once.
+    options = {"connect_timeout": CONNECT_TIMEOUT_S, "prepare_threshold": None} | options
+    connection = psycopg.connect(url, autocommit=True, **options)
+    try:
+        _refuse_pooler(url, connection)
+        for name, value in _SESSION.items():
+            # Not every server has each, nor every platform.
+            with suppress(psycopg.errors.UndefinedObject, psycopg.errors.InvalidParameterValue):
+                connection.execute(f"SET {name} = '{value}'")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _refuse_pooler(url: str, connection: psycopg.Connection[Any]) -> None:
+    """A transaction pooler gives each statement to another session: a lock would be anybody's, and so would the settings.
+
+    To a pooler a connection has another number than to the server. One that keeps a session for each connection is fine.
+    """
+    number = _server_process(connection)
+    if number == connection.info.backend_pid:
+        return
+    # Somebody else takes the session that it had, if he can, and keeps it.
+    with psycopg.connect(url, connect_timeout=CONNECT_TIMEOUT_S, prepare_threshold=None) as other:
+        _server_process(other)
+        if _server_process(connection) == number:
+            return
+    raise ConfigurationError(
+        "DATABASE_URL (or LISTEN_DATABASE_URL) leads through a transaction pooler: set LISTEN_DATABASE_URL to a direct "
+        "connection to the same database"
+    )
+
+
+def _server_process(connection: psycopg.Connection[Any]) -> int:
+    with psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
+        row = cursor.execute("SELECT pg_backend_pid()").fetchone()
+    return int(row[0]) if row else 0
+
+
+class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]
+    """yoyo on a connection of ours: it takes URLs apart by itself, and knows neither several hosts nor all parameters."""
+
+    schema = SCHEMA
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        super().__init__(DatabaseURI("postgresql", None, None, None, None, None, {}), TABLE)
+
+    def connect(self, _: DatabaseURI) -> psycopg.Connection[Any]:
+        return connect(self._url)
+
+    @contextmanager
+    def lock(self, timeout: float = 0) -> Iterator[None]:
+        """None: yoyo's is a row, which a killed process leaves behind for ever. See `worker.adoption` for ours."""
+        yield
+
+
 @contextmanager
-def _backend(url: str) -> Iterator[DatabaseBackend]:
-    parts = urlsplit(url.replace("postgresql://", "postgresql+psycopg://", 1))
-    query = "&".join(filter(None, [parts.query, urlencode({"schema": SCHEMA})]))
+def _backend(url: str) -> Iterator[_Backend]:
     with translated():
-        backend = yoyo.get_backend(urlunsplit(parts._replace(query=query)), migration_table=TABLE)
+        backend = _Backend(url)
         try:
+            backend.init_database()
             yield backend
         finally:
             backend.connection.close()

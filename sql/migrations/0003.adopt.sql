@@ -375,8 +375,10 @@ LANGUAGE plpgsql
 STABLE
 AS $$
 DECLARE
+    -- NULL where somebody has dropped it: then there is nothing to take off it, but the rest is still to go.
     contacts text := crm_sync.full_name(crm_sync.contacts());
     lane crm_sync.lanes;
+    processing_type text;
     made_and_empty boolean := FALSE;
 BEGIN
     FOR lane IN SELECT l.* FROM crm_sync.lanes AS l WHERE l.crm = ANY (crm_names) ORDER BY l.id DESC LOOP
@@ -400,14 +402,26 @@ BEGIN
             p.pronamespace = 'crm_sync'::regnamespace
             AND p.proname = ANY (ARRAY(SELECT format('%s_%s', lane.crm, e) FROM unnest('{watch,deleted,moved,flip}'::text[]) AS e));
 
-        -- Whoever was in flight when the last worker died: its status may stay behind, and would say so for ever.
+        -- Whoever was in flight when the last worker died: it is as if it had not been sent. Its status may stay behind, and would
+        -- say for ever that it is. Some at a time, again and again, for whoever writes to one of them waits for all of these.
         IF crm_sync.has_column(lane.crm || '_claimed_by') AND crm_sync.has_column(lane.crm || '_due_at') THEN
+            SELECT format('%I.%I', n.nspname, t.typname) INTO processing_type
+            FROM pg_attribute AS a
+            JOIN pg_type AS t ON a.atttypid = t.oid
+            JOIN pg_namespace AS n ON t.typnamespace = n.oid
+            WHERE a.attrelid = crm_sync.contacts() AND a.attname = lane.crm || '_processing_status';
             RETURN NEXT crm_sync.step(
                 lane.crm, 'contacts', 'ROW EXCLUSIVE',
                 format(
-                    'UPDATE %2$s SET %1$s_sync_status = ''Queued'', %1$s_processing_status = ''Queued'', %1$s_claimed_by = NULL '
-                    'WHERE %1$s_due_at IS NOT NULL AND %1$s_claimed_by IS NOT NULL AND %1$s_sync_status = ''Processing''',
-                    lane.crm, contacts
+                    'UPDATE %2$s SET '
+                    '%1$s_sync_status = CASE %1$s_sync_status WHEN ''Processing'' THEN ''Queued'' ELSE %1$s_sync_status END, '
+                    '%1$s_processing_status = '
+                    '(CASE WHEN %1$s_sync_status IN (''Processing'', ''Queued'') THEN ''Queued'' END)::%3$s, '
+                    '%1$s_claimed_by = NULL '
+                    'WHERE %4$I IN '
+                    '(SELECT %4$I FROM %2$s WHERE %1$s_due_at IS NOT NULL AND %1$s_claimed_by IS NOT NULL%5$s)',
+                    lane.crm, contacts, processing_type, (SELECT a.key_column FROM crm_sync.adopted AS a),
+                    CASE WHEN online THEN ' LIMIT 200' ELSE '' END
                 )
             );
         END IF;

@@ -16,7 +16,8 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import application, crms, fairness, limits, ours, outage, small, steadiness
+from tests.adoption.load import WRITES_A_SECOND
+from tests.bench import adoption, application, crms, fairness, limits, ours, outage, small, steadiness
 from tests.bench.figures import p50, p99, shown
 from tests.bench.peers.roster import PEERS
 from tests.bench.promises import Promise, broken
@@ -37,6 +38,7 @@ SCENARIOS = (
     "small",
     "outage",
     "fairness",
+    "adoption",
 )
 WAITING = (10_000, 1_000_000)
 
@@ -154,6 +156,12 @@ class Bench:
         """How long a single flip takes into a backlog. Once."""
         figures = self._in_fresh_database(fairness.measure)
         title = f"{fairness.WORKERS} workers, single flips into {fairness.BACKLOG:,} at {fairness.A_SECOND} a second"
+        self._show_promises(title, figures.promises())
+
+    def adoption(self) -> None:
+        """How long a writer waits while his table is adopted. Once."""
+        figures = adoption.measure(self._server)
+        title = f"{adoption.ROWS:,} rows, {WRITES_A_SECOND} writes a second"
         self._show_promises(title, figures.promises())
 
     def _in_fresh_database(self, measure: Callable[[str], Awaitable[Result]]) -> Result:

@@ -25,7 +25,9 @@ class Row(NamedTuple):
     tests: tuple[str, ...]
 
 
-CORE, DB, CRM, DAEMON, FAULTS, BOOT = (f"tests/{folder}/test_" for folder in ("core", "db", "crm", "daemon", "faults", "boot"))
+CORE, DB, CRM, DAEMON, FAULTS, BOOT, ADOPTION = (
+    f"tests/{folder}/test_" for folder in ("core", "db", "crm", "daemon", "faults", "boot", "adoption")
+)
 
 PROMISE = (
     f"{DB}walk.py::test_the_promise_holds_on_a_random_walk",
@@ -254,6 +256,35 @@ TABLE = (
             f"{FAULTS}server.py::test_a_column_of_ours_dropped_under_way_ends_it_with_its_name",
             f"{DAEMON}process.py::test_a_missing_column_stops_the_start_with_its_name",
         ),
+    ),
+    Row(
+        "a table is adopted and given back while it is written to; somebody holds it, it is vacuumed, a snapshot is old",
+        "no writer waits longer than 0.2 s; it waits itself, says for whom, and gives up in the end with nothing half done",
+        (
+            f"{ADOPTION}live.py::test_adopted_twice_and_undone_under_load_no_writer_waits_and_all_is_as_before",
+            f"{ADOPTION}live.py::test_who_holds_the_table_only_delays_it_and_is_named_and_after_the_patience_nothing_is_half_done",
+            f"{ADOPTION}live.py::test_it_goes_on_once_the_holder_has_ended",
+            f"{ADOPTION}live.py::test_an_autovacuum_is_ended_not_waited_for",
+        ),
+    ),
+    Row(
+        "an adoption or its undoing is killed at any statement, its session ended, the server restarted, an index half built",
+        "run again it ends as one that nobody broke off: the same definitions, the same notes, no invalid index",
+        (f"{ADOPTION}kill.py",),
+    ),
+    Row(
+        "two adopt, migrate or undo at once, one of them while it waits for an old snapshot",
+        "one works; the others say that they wait, and then find nothing to do",
+        (
+            f"{ADOPTION}live.py::test_two_at_once_and_migrate_beside_them_one_works_and_the_others_say_that_they_wait",
+            f"{ADOPTION}live.py::test_four_started_in_the_same_moment_never_fail",
+            f"{ADOPTION}live.py::test_two_do_not_wait_for_each_other_while_an_index_waits_for_an_old_snapshot",
+        ),
+    ),
+    Row(
+        "an adoption goes through a transaction pooler, to a standby, over TLS to a server that is not to be trusted",
+        "refused with the setting that is missing; of several hosts the primary is found; no other authority is trusted",
+        (f"{ADOPTION}ways.py",),
     ),
     Row(
         "two versions of the worker run together",

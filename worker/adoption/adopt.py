@@ -9,7 +9,7 @@ import psycopg
 
 from worker import migrations
 from worker.adoption.connection import Connection, alone, connected, value
-from worker.adoption.steps import Runner, Step, Tell, bytes_a_second, missing, undoing
+from worker.adoption.steps import PATIENCE_S, Runner, Step, Tell, bytes_a_second, missing, undoing
 from worker.adoption.table import OLDEST_SERVER, Table, Wish, enter, look_at_columns, server_number
 from worker.errors import ConfigurationError, DatabaseTroubleError
 from worker.sql import query, quote, render
@@ -48,23 +48,25 @@ def quietly(_sentence: str) -> None:
     """For those who have nobody to tell."""
 
 
-def plan(url: str, wish: Wish) -> Plan:
+def plan(url: str, wish: Wish, tell: Tell = quietly) -> Plan:
     """What adopt would do now. All is tried in a transaction that is rolled back, and locks no table of anybody's.
 
-    Raises ConfigurationError naming what is in the way, or DatabaseTroubleError.
+    tell: is called with a sentence when it has to wait. Raises ConfigurationError naming what is in the way, or
+    DatabaseTroubleError.
     """
-    todo = migrations.pending(url)
-    with connected(url) as connection:
+    with connected(url) as connection, alone(connection, tell):
         _check_server(connection)
+        todo = migrations.pending(url)
         with _tried(connection):
             table, crms, notes = _enter(connection, wish, todo)
             return Plan(todo, table, missing(connection, crms), notes, bytes_a_second(connection, table.name))
 
 
-def adopt(url: str, wish: Wish | None = None, tell: Tell = quietly) -> list[str]:
+def adopt(url: str, wish: Wish | None = None, tell: Tell = quietly, patience_s: float = PATIENCE_S) -> list[str]:
     """Brings schema and table to where they should be. What was done, a statement or the name of a migration each.
 
-    tell: is called with each of these as it is done, and with a sentence when it has to wait. Raises as plan does.
+    tell: is called with each of these as it is done, and with a sentence when it has to wait. patience_s: each step
+    waits so long for others, at most. Raises as plan does.
     """
     wish = wish or Wish()
     with connected(url) as connection, alone(connection, tell):
@@ -77,7 +79,7 @@ def adopt(url: str, wish: Wish | None = None, tell: Tell = quietly) -> list[str]
             tell(f"applied  {name}")
         with connection.transaction():
             table, crms, _ = _enter(connection, wish, [])
-        runner = Runner(url, connection, table.name, tell)
+        runner = Runner(url, connection, table.name, tell, patience_s)
         for _ in range(ROUNDS):
             steps = missing(connection, crms)
             if not steps:
@@ -89,39 +91,24 @@ def adopt(url: str, wish: Wish | None = None, tell: Tell = quietly) -> list[str]
         raise DatabaseTroubleError(f"what was added to {table.name} does not stay: something takes it off again")
 
 
-def undo_plan(url: str) -> Undoing | None:
-    """What undo would do now; None where nothing is adopted. Raises as plan does."""
-    with connected(url) as connection:
-        if not _is_installed(connection):
-            return None
-        adopted = connection.execute(query("read_adoption").encode()).fetchone()
-        name = adopted["name"] if adopted else None
-        workers = [
-            f"{row['host']} (pid {row['pid']})" for row in connection.execute(query("list_workers").encode()) if row["alive"]
-        ]
-        crms = _installed(connection)
-        if adopted is None or name is None:
-            # Dropped since. What it leaves are types and functions.
-            return Undoing(None, created=False, steps=undoing(connection, crms, whole=True), lost=[], workers=workers)
-        if value(connection, "SELECT row_security_active(contacts::oid) FROM crm_sync.adopted"):
-            raise ConfigurationError(
-                f"row level security is forced on the owner of {name} too, so that what is lost cannot be seen: "
-                f"ALTER TABLE {name} NO FORCE ROW LEVEL SECURITY, undo, and force it again"
-            )
-        steps = undoing(connection, crms, whole=True)
-        return Undoing(name, adopted["created"], steps, _losses(connection, name, crms), workers)
-
-
-def undo(url: str, tell: Tell = quietly) -> list[str]:
-    """Takes off all that was added. What was done, as adopt tells it. Raises as plan does, and where a worker still runs."""
+def undo_plan(url: str, tell: Tell = quietly) -> Undoing | None:
+    """What undo would do now; None where there is nothing of crm-sync. tell, and what it raises: as of plan."""
     with connected(url) as connection, alone(connection, tell):
-        planned = undo_plan(url)
+        return _undo_plan(connection)
+
+
+def undo(url: str, tell: Tell = quietly, patience_s: float = PATIENCE_S) -> list[str]:
+    """Takes off all that was added. What was done, and patience_s, as of adopt. Raises as plan does, and where a worker still
+    runs.
+    """
+    with connected(url) as connection, alone(connection, tell):
+        planned = _undo_plan(connection)
         if planned is None:
             return []
         if planned.workers:
             raise ConfigurationError(f"these workers still run, and would fail: {', '.join(planned.workers)}. Stop them first")
         done = []
-        runner = Runner(url, connection, planned.table or "pg_class", tell)
+        runner = Runner(url, connection, planned.table or "pg_class", tell, patience_s)
         for step in planned.steps:
             runner.run(step)
             tell(step.statement)
@@ -140,6 +127,28 @@ def _enter(connection: Connection, wish: Wish, todo: Sequence[str]) -> tuple[Tab
     table = enter(connection, wish)
     crms = _crms(connection, wish)
     return table, crms, [*table.notes, *look_at_columns(connection, crms, table.name)]
+
+
+def _undo_plan(connection: Connection) -> Undoing | None:
+    if not value(connection, "SELECT to_regnamespace('crm_sync') IS NOT NULL"):
+        return None
+    if not value(connection, "SELECT to_regclass('crm_sync.adopted') IS NOT NULL"):
+        # An adoption was broken off before it began.
+        return Undoing(None, created=False, steps=[], lost=[], workers=[])
+    adopted = connection.execute(query("read_adoption").encode()).fetchone()
+    workers = [f"{row['host']} (pid {row['pid']})" for row in connection.execute(query("list_workers").encode()) if row["alive"]]
+    crms = _installed(connection)
+    name = adopted["name"] if adopted else None
+    if adopted is None or name is None:
+        # Dropped since. What it leaves are types and functions.
+        return Undoing(None, created=False, steps=undoing(connection, crms, whole=True), lost=[], workers=workers)
+    if value(connection, "SELECT row_security_active(contacts::oid) FROM crm_sync.adopted"):
+        raise ConfigurationError(
+            f"row level security is forced on the owner of {name} too, so that what is lost cannot be seen: "
+            f"ALTER TABLE {name} NO FORCE ROW LEVEL SECURITY, undo, and force it again"
+        )
+    steps = undoing(connection, crms, whole=True)
+    return Undoing(name, adopted["created"], steps, _losses(connection, name, crms), workers)
 
 
 @contextmanager
@@ -170,21 +179,27 @@ def _make_schema(connection: Connection) -> None:
         ) from error
 
 
-def _is_installed(connection: Connection) -> bool:
-    return bool(value(connection, "SELECT to_regclass('crm_sync.adopted') IS NOT NULL"))
-
-
 def _installed(connection: Connection) -> list[str]:
     return [row["crm"] for row in connection.execute(b"SELECT crm FROM crm_sync.lanes ORDER BY id")]
 
 
 def _crms(connection: Connection, wish: Wish) -> list[str]:
-    """Those that are to be there: the installed ones and the named, or where there is neither, all four."""
-    installed = _installed(connection)
+    """Those that are to be there: the installed ones and the named, or where there is neither, all four.
+
+    Each is entered at once: run again after it was broken off, all of them are wanted still.
+    """
     for crm in wish.crms:
         if not _CRM.fullmatch(crm):
             raise ConfigurationError(f"{crm} can be no CRM's name: expected small letters, digits and _, 20 at most")
-    return list(dict.fromkeys([*installed, *wish.crms])) or list(CRMS)
+    entered = _installed(connection)
+    crms = list(dict.fromkeys([*entered, *wish.crms])) or list(CRMS)
+    for crm in crms:
+        if crm not in entered:
+            connection.execute(
+                b"INSERT INTO crm_sync.lanes (crm, remote_id_column) VALUES ($1::text, crm_sync.remote_id_column($1::text))",
+                (crm,),
+            )
+    return crms
 
 
 def _losses(connection: Connection, name: str, crms: Sequence[str]) -> list[str]:

@@ -12,11 +12,10 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
-from worker.migrations import translated
+from worker.migrations import connect, translated
 
 LOCK = (1668443496, 0)  # advisory: one migrates or adopts at a time, and a killed one leaves nothing locked
 POLL_S = 0.2
-CONNECT_TIMEOUT_S = 10
 
 Connection = psycopg.Connection[dict[str, Any]]
 
@@ -24,17 +23,7 @@ Connection = psycopg.Connection[dict[str, Any]]
 @contextmanager
 def connected(url: str) -> Iterator[Connection]:
     """Statements as in sql/queries, with $1 for parameters. Raises ConfigurationError or DatabaseTroubleError, also inside."""
-    with (
-        translated(),
-        psycopg.connect(
-            url, autocommit=True, row_factory=dict_row, cursor_factory=psycopg.RawCursor, connect_timeout=CONNECT_TIMEOUT_S
-        ) as connection,
-    ):
-        # What a role or database sets for applications is too short for an index of a large table.
-        connection.execute("SET statement_timeout = 0")
-        connection.execute("SET lock_timeout = 0")
-        connection.execute("SET idle_in_transaction_session_timeout = 0")
-        connection.execute("SET application_name = 'crm-sync adopt'")
+    with translated(), connect(url, row_factory=dict_row, cursor_factory=psycopg.RawCursor) as connection:
         yield connection
 
 

@@ -1,31 +1,42 @@
 """The steps of an adoption, as the database plans them (sql/migrations/0003.adopt.sql), and how each is run on a live table.
 
 What needs the table for a moment asks for it for LOCK_TIMEOUT_MS, for whoever writes waits behind it that long; then it asks
-again. What takes long is built beside the writers, outside a transaction; broken off it leaves an invalid index, which the
-next plan begins with.
+again. All of it is sent to the server at once, so that nothing is held while a network or this process is slow, and it is not
+waited for the disk. What takes long is built beside the writers, outside a transaction; broken off it leaves an invalid index,
+which the next plan begins with.
 """
 
 import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import psycopg
+from psycopg import sql
 
 from worker.adoption.connection import Connection, connected, value
 from worker.commands.words import span
-from worker.errors import DatabaseTroubleError
+from worker.errors import CrmSyncError, DatabaseTroubleError
 from worker.sql import query, render
 
 LOCK_TIMEOUT_MS = 100
 PAUSE_S = 0.5
 PATIENCE_S = 300.0
+VACUUM_TIMEOUT_MS = 5000  # the server ends an autovacuum that somebody waits for after a second
 TELL_AFTER_S = 5.0  # that an index waits for somebody's transaction
+LOOK_S = 0.5  # between two looks at that
 SAMPLE_PAGES = 4096  # read to know how fast this server reads
 
-_PASSING = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
+# The last of these: it was had of some partitions in time, but not of all.
+_PASSING = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected, psycopg.errors.QueryCanceled)
+
+CONTACTS = "contacts"  # the kind of a step that is run until there is nothing left to change
+_AGAIN = "What is done so far stays, and does no harm: run this again when that has ended"
+
+_BESIDE_AUTOVACUUM = ("none", "ACCESS SHARE", "ROW EXCLUSIVE")
+_BESIDE_WRITERS = (*_BESIDE_AUTOVACUUM, "SHARE UPDATE EXCLUSIVE")
 
 Tell = Callable[[str], None]
 
@@ -75,53 +86,108 @@ def bytes_a_second(connection: Connection, table: str) -> float | None:
 
 
 class Runner:
-    """Runs steps. tell: is called with a sentence when it has to wait."""
+    """Runs steps. tell: is called with a sentence when it has to wait. patience_s: so long it waits for others, at most."""
 
-    def __init__(self, url: str, connection: Connection, table: str, tell: Tell) -> None:
+    def __init__(self, url: str, connection: Connection, table: str, tell: Tell, patience_s: float = PATIENCE_S) -> None:
         self._url = url
         self._connection = connection
         self._table = table
         self._tell = tell
+        self._patience_s = patience_s
 
     def run(self, step: Step) -> None:
         """Raises DatabaseTroubleError with who holds the table, else as `connected` does."""
         if step.beside_writers:
-            with self._watched():
-                self._beside(step)
+            self._beside(step)
         else:
-            self._patiently(step)
+            while self._patiently(step) and step.kind == CONTACTS:
+                pass  # Some contacts at a time.
 
     def _beside(self, step: Step) -> None:
         # First what is about to be there: killed in the middle, what is half built is ours to take off again.
-        self._note(step)
-        self._connection.execute(step.statement.encode())
+        if step.names:
+            self._connection.execute(_note(step))
+        deadline = time.monotonic() + self._patience_s
+        while True:
+            watch = _Watch(self._url, self._connection.info.backend_pid, self._tell, self._patience_s)
+            try:
+                with watch:
+                    self._connection.execute(step.statement.encode())
+            except psycopg.errors.QueryCanceled as error:
+                self._drop_half_built(step)
+                if watch.gave_up is None:
+                    raise
+                raise DatabaseTroubleError(
+                    f"older transactions did not end in {span(self._patience_s)}, and an index waits for all of them. "
+                    f"{watch.gave_up}. {_AGAIN}"
+                ) from error
+            except psycopg.errors.DeadlockDetected:
+                # Two indexes of two tables that are built at once wait for each other.
+                self._drop_half_built(step)
+                if time.monotonic() > deadline:
+                    raise
+            else:
+                return
 
-    def _patiently(self, step: Step) -> None:
-        deadline = time.monotonic() + PATIENCE_S
+    def _drop_half_built(self, step: Step) -> None:
+        """Where that is possible at once; else the next run does it."""
+        found = self._connection.execute(query("find_half_built").encode(), (step.names,)).fetchall()
+        with suppress(*_PASSING):
+            for row in found:
+                self._at_once(Step(step.crm, "repair", "ACCESS EXCLUSIVE", f"DROP INDEX {row['name']}", [], 0))
+
+    def _patiently(self, step: Step) -> int:
+        """How many rows were changed."""
+        deadline = time.monotonic() + self._patience_s
         told = False
         while True:
             try:
-                with self._connection.transaction():
-                    self._connection.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}".encode())
-                    self._connection.execute(step.statement.encode())
-                    self._note(step)
+                return self._at_once(step)
             except _PASSING as error:
                 holders = self._holders(step)
                 if time.monotonic() > deadline:
                     raise DatabaseTroubleError(
-                        f"the table {self._table} was not free for a moment in {span(PATIENCE_S)}. {holders}. What is done so "
-                        "far stays, and does no harm: run this again when that has ended"
+                        f"the table {self._table} was not free for a moment in {span(self._patience_s)}. {holders}. {_AGAIN}"
                     ) from error
-            else:
-                return
             if not told:
                 told = True
-                self._tell(f"Waiting until the table is free, for {span(PATIENCE_S)} at most. {holders}.")
+                self._tell(f"Waiting until the table is free, for {span(self._patience_s)} at most. {holders}.")
             time.sleep(PAUSE_S * (0.5 + random.random()))  # noqa: S311 (jitter is no secret)
 
-    def _note(self, step: Step) -> None:
+    def _at_once(self, step: Step) -> int:
+        """In one transaction, sent as one message. How many rows were changed."""
+        cursor = self._connection.cursor()
+        try:
+            cursor.execute("; ".join(self._transaction(step)).encode())
+        except psycopg.Error:
+            if not self._connection.closed:
+                self._connection.execute(b"ROLLBACK")
+            raise
+        changed = 0
+        while True:
+            if (cursor.statusmessage or "").startswith("UPDATE"):
+                changed += cursor.rowcount
+            if not cursor.nextset():
+                return changed
+
+    def _transaction(self, step: Step) -> Iterator[str]:
+        yield "BEGIN"
+        if step.lock not in _BESIDE_AUTOVACUUM:
+            # Nobody who reads or writes waits behind this one. Asked for in short only, an autovacuum would never be ended.
+            yield f"SET LOCAL lock_timeout = {VACUUM_TIMEOUT_MS}"
+            yield f"LOCK TABLE {self._table} IN SHARE UPDATE EXCLUSIVE MODE"
+        yield f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}"
+        if step.lock not in _BESIDE_WRITERS:
+            # A lock is kept until the commit is on the disk, and on a standby. Lost by a crash, it is run again.
+            yield "SET LOCAL synchronous_commit = off"
+            # All partitions together, where it has any.
+            yield f"SET LOCAL statement_timeout = {LOCK_TIMEOUT_MS}"
+            yield f"LOCK TABLE {self._table} IN {step.lock} MODE"
+            yield "SET LOCAL statement_timeout = 0"
+        yield step.statement
         if step.names:
-            self._connection.execute(b"SELECT crm_sync.note_added($1, $2, $3)", (step.crm, step.kind, step.names))
+            yield _note(step)
+        yield "COMMIT"
 
     def _holders(self, step: Step) -> str:
         readers = step.lock == "ACCESS EXCLUSIVE"
@@ -130,32 +196,63 @@ class Runner:
     def _find_holders(self) -> bytes:
         return render("find_holders", {"contacts": self._table}).encode()
 
-    @contextmanager
-    def _watched(self) -> Iterator[None]:
-        """An index waits until every older transaction has ended, on whatever table: tells of it, once."""
-        over = threading.Event()
-        thread = threading.Thread(target=self._tell_of_waiting, args=(over, self._connection.info.backend_pid), daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join()
 
-    def _tell_of_waiting(self, over: threading.Event, pid: int) -> None:
-        # It is a courtesy: whatever goes wrong with it, the step itself says how it went.
-        with suppress(Exception):
-            while not over.wait(TELL_AFTER_S):
+class _Watch:
+    """Over a statement that waits until every older transaction has ended, on whatever table: tells of it, once, and ends it.
+
+    gave_up: on whom it waited, where it was ended.
+    """
+
+    def __init__(self, url: str, pid: int, tell: Tell, patience_s: float) -> None:
+        self.gave_up: str | None = None
+        self._url = url
+        self._pid = pid
+        self._tell = tell
+        self._patience_s = patience_s
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        # It is a courtesy: whatever goes wrong with it, the statement itself says how it went.
+        with suppress(CrmSyncError):
+            if not self._over.wait(LOOK_S):
                 with connected(self._url) as beside:
-                    rows = beside.execute(query("find_blockers").encode(), (pid,)).fetchall()
-                if rows:
-                    self._tell(f"The index waits for transactions that are older; it holds up nobody. {_sentence(rows)}.")
-                    return
+                    self._look(beside)
+
+    def _look(self, beside: Connection) -> None:
+        since, whom, told = time.monotonic(), None, False
+        while not self._over.wait(LOOK_S):
+            rows = beside.execute(query("find_blockers").encode(), (self._pid,)).fetchall()
+            first = rows[0]["pid"] if rows else None
+            if first != whom:
+                since, whom = time.monotonic(), first
+            waited_s = time.monotonic() - since
+            if rows and not told and waited_s >= min(TELL_AFTER_S, self._patience_s / 2):
+                told = True
+                self._tell(
+                    f"Waiting for older transactions, for {span(self._patience_s)} at most. {_sentence(rows, 'They are of')}."
+                )
+            if rows and waited_s > self._patience_s:
+                self.gave_up = _sentence(rows, "They are of")
+                beside.execute(b"SELECT pg_cancel_backend($1)", (self._pid,))
+                return
 
 
-def _sentence(rows: Sequence[dict[str, Any]]) -> str:
+def _note(step: Step) -> str:
+    literals = ", ".join(sql.Literal(value).as_string() for value in (step.crm, step.kind, step.names))
+    return f"SELECT crm_sync.note_added({literals})"
+
+
+def _sentence(rows: Sequence[dict[str, Any]], what: str = "It is in use by") -> str:
     """On whom it waits for, as far as the role may see that."""
-    return f"It is in use by {', '.join(map(_holder, rows))}" if rows else "It was in use a moment ago"
+    return f"{what} {', '.join(map(_holder, rows))}" if rows else "It was in use a moment ago"
 
 
 def _holder(row: dict[str, Any]) -> str:

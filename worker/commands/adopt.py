@@ -57,7 +57,7 @@ def adopt(*, plan: bool, undo: bool, crms: tuple[str, ...], yes: bool) -> None:
         _undo(url, only_plan=plan, yes=yes)
         return
     wish = wish_of(settings, [crm.strip().lower() for crm in crms])
-    planned = make_plan(url, wish)
+    planned = make_plan(url, wish, say)
     if plan:
         for line in _plan(planned):
             click.echo(line)
@@ -65,7 +65,7 @@ def adopt(*, plan: bool, undo: bool, crms: tuple[str, ...], yes: bool) -> None:
     for line in _found(planned):
         click.echo(line)
     started = time.monotonic()
-    done = put_on(url, wish, _say)
+    done = put_on(url, wish, say)
     if not done:
         click.echo("Nothing to do: all is in place.")
         return
@@ -140,7 +140,7 @@ def _size(count: int) -> str:
 
 
 def _undo(url: str, *, only_plan: bool, yes: bool) -> None:
-    planned = undo_plan(url)
+    planned = undo_plan(url, say)
     if planned is None:
         click.echo("Nothing to undo: crm-sync is not in this database.")
         return
@@ -154,7 +154,7 @@ def _undo(url: str, *, only_plan: bool, yes: bool) -> None:
         return
     if not yes:
         click.confirm("This cannot be undone. Go on?", abort=True)
-    take_off(url, _say)
+    take_off(url, say)
     click.echo("\nDone: nothing of crm-sync is left in this database.")
 
 
@@ -162,10 +162,10 @@ def _losses(planned: Undoing) -> Iterator[str]:
     if planned.workers:
         yield f"These workers run, and have to be stopped first: {', '.join(planned.workers)}."
     if planned.table is None:
-        yield "The table that was adopted is gone. What is left of crm-sync goes too."
+        yield "What is left of crm-sync goes: the table that was adopted is gone, or none was adopted yet."
     else:
         yield f"Off {planned.table} come the columns, indexes and triggers that crm-sync added; what was there before stays."
-    if planned.created:
+    if planned.created and planned.table:
         drops = any(step.kind == "table" for step in planned.steps)
         yield (
             f"crm-sync made {planned.table}, and it is empty: it is dropped."
@@ -178,5 +178,6 @@ def _losses(planned: Undoing) -> Iterator[str]:
     yield from (f"  {sentence}" for sentence in planned.lost)
 
 
-def _say(sentence: str) -> None:
-    click.echo(sentence if len(sentence) <= WIDTH else f"{sentence[: WIDTH - 3]}...")
+def say(sentence: str) -> None:
+    # On whom it waits for is wanted to its end.
+    click.echo(sentence if len(sentence) <= WIDTH or sentence.startswith("Waiting") else f"{sentence[: WIDTH - 3]}...")

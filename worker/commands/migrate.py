@@ -7,7 +7,7 @@ import click
 
 from worker import migrations
 from worker.adoption.adopt import adopt
-from worker.commands.adopt import wish_of
+from worker.commands.adopt import say, wish_of
 from worker.database import Database
 from worker.schema import read_schema
 from worker.settings import Settings, read
@@ -31,7 +31,7 @@ def migrate(*, only_check: bool) -> None:
         asyncio.run(_check_table(settings))
         click.echo("Nothing is missing.")
         return
-    done = adopt(settings.session_url, wish_of(settings), _say)
+    done = adopt(settings.session_url, wish_of(settings), say)
     click.echo(f"Done: {len(done)} changes." if done else "Nothing to do: the schema is up to date.")
 
 
@@ -39,7 +39,3 @@ async def _check_table(settings: Settings) -> None:
     """Raises ConfigurationError naming what is missing."""
     async with Database(settings.session_url, size=1) as database:
         await read_schema(database, settings.contacts_table)
-
-
-def _say(sentence: str) -> None:
-    click.echo(sentence if len(sentence) <= 100 else f"{sentence[:97]}...")

@@ -1,0 +1,8 @@
+-- The invalid indexes of the contacts table that have one of these names: what is left of one that was broken off.
+--
+-- $1  text[]  names
+SELECT crm_sync.full_name(c.oid) AS name
+FROM crm_sync.parts() AS p
+JOIN pg_index AS i ON p.relation = i.indrelid
+JOIN pg_class AS c ON i.indexrelid = c.oid
+WHERE c.relname = ANY ($1::text[]) AND NOT i.indisvalid AND c.relkind = 'i'
