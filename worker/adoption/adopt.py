@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import psycopg
 
 from worker import migrations
+from worker.adoption.columns import look_at_columns
 from worker.adoption.connection import Connection, alone, connected, value
 from worker.adoption.steps import Runner, Step, Tell, bytes_a_second, missing, undoing
-from worker.adoption.table import OLDEST_SERVER, Table, Wish, enter, look_at_columns, server_number
+from worker.adoption.table import OLDEST_SERVER, Table, Wish, enter, server_number
 from worker.errors import ConfigurationError, DatabaseTroubleError
 from worker.sql import query, quote, render
 
