@@ -245,8 +245,9 @@ async def test_crms_come_one_by_one_and_a_fifth_too(owner, empty_url, photograph
         ("hubspot", ["brevo", "hubspot"]),
         ("pipedrive", ["brevo", "hubspot", "pipedrive"]),
     ):
-        code, _ = await run(empty_url, "adopt", "--crm", crm)
+        code, lines = await run(empty_url, "adopt", "--crm", crm)
         assert code == 0
+        assert lines[0].startswith("No client for pipedrive is installed here") == (crm == "pipedrive")
         assert await owner.fetchval(there) == all_of_them
     assert await adopt_only(empty_url) == [], "those that are there are those that are wanted"
     code, lines = await run(empty_url, "adopt", "--undo", "--crm", "brevo")

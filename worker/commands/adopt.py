@@ -14,6 +14,7 @@ from worker.adoption.adopt import undo as take_off
 from worker.adoption.steps import LOCK_TIMEOUT_MS, Step
 from worker.adoption.table import Wish
 from worker.commands.words import span
+from worker.crm.registry import known
 from worker.settings import Settings, read
 from worker.sql import folder
 
@@ -58,6 +59,9 @@ def adopt(*, plan: bool, undo: bool, crms: tuple[str, ...], yes: bool) -> None:
         return
     wish = wish_of(settings, [crm.strip().lower() for crm in crms])
     planned = make_plan(url, wish)
+    for crm in wish.crms:
+        if crm not in known():
+            click.echo(f"No client for {crm} is installed here, so that no worker of this installation will send to it.")
     if plan:
         for line in _plan(planned):
             click.echo(line)
