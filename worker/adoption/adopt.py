@@ -33,12 +33,12 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Undoing:
-    """table: None where it is gone. lost: a sentence for each thing that is lost.
+    """table: empty where it is gone. lost: a sentence for each thing that is lost.
 
     workers: those that still run, which have to be stopped first.
     """
 
-    table: str | None
+    table: str
     created: bool
     steps: Sequence[Step]
     lost: Sequence[str]
@@ -91,38 +91,21 @@ def adopt(url: str, wish: Wish | None = None, tell: Tell = quietly) -> list[str]
 
 
 def undo_plan(url: str) -> Undoing | None:
-    """What undo would do now; None where nothing is adopted. Raises as plan does."""
+    """What undo would do now; None where there is nothing of crm-sync. Raises as plan does."""
     with connected(url) as connection:
-        if not _is_installed(connection):
-            return None
-        adopted = connection.execute(query("read_adoption").encode()).fetchone()
-        name = adopted["name"] if adopted else None
-        workers = [
-            f"{row['host']} (pid {row['pid']})" for row in connection.execute(query("list_workers").encode()) if row["alive"]
-        ]
-        crms = _installed(connection)
-        if adopted is None or name is None:
-            # Dropped since. What it leaves are types and functions.
-            return Undoing(None, created=False, steps=undoing(connection, crms, whole=True), lost=[], workers=workers)
-        if value(connection, "SELECT row_security_active(contacts::oid) FROM crm_sync.adopted"):
-            raise ConfigurationError(
-                f"row level security is forced on the owner of {name} too, so that what is lost cannot be seen: "
-                f"ALTER TABLE {name} NO FORCE ROW LEVEL SECURITY, undo, and force it again"
-            )
-        steps = undoing(connection, crms, whole=True)
-        return Undoing(name, adopted["created"], steps, _losses(connection, name, crms), workers)
+        return _undo_plan(connection)
 
 
 def undo(url: str, tell: Tell = quietly) -> list[str]:
     """Takes off all that was added. What was done, as adopt tells it. Raises as plan does, and where a worker still runs."""
     with connected(url) as connection, alone(connection, tell):
-        planned = undo_plan(url)
+        planned = _undo_plan(connection)
         if planned is None:
             return []
         if planned.workers:
             raise ConfigurationError(f"these workers still run, and would fail: {', '.join(planned.workers)}. Stop them first")
         done = []
-        runner = Runner(url, connection, planned.table or "pg_class", tell)
+        runner = Runner(url, connection, planned.table, tell)
         for step in planned.steps:
             runner.run(step)
             tell(step.statement)
@@ -141,6 +124,29 @@ def _enter(connection: Connection, wish: Wish, todo: Sequence[str]) -> tuple[Tab
     table = enter(connection, wish)
     crms = _crms(connection, wish)
     return table, crms, [*table.notes, *look_at_columns(connection, crms, table.name)]
+
+
+def _undo_plan(connection: Connection) -> Undoing | None:
+    if not value(connection, "SELECT to_regnamespace('crm_sync') IS NOT NULL"):
+        return None
+    if not value(connection, "SELECT to_regclass('crm_sync.adopted') IS NOT NULL"):
+        # An adoption was broken off before it began.
+        return Undoing("", created=False, steps=[], lost=[], workers=[])
+    adopted = connection.execute(query("read_adoption").encode()).fetchone()
+    workers = [f"{row['host']} (pid {row['pid']})" for row in connection.execute(query("list_workers").encode()) if row["alive"]]
+    if adopted is None:
+        return Undoing("", created=False, steps=[], lost=[], workers=workers)
+    if value(connection, "SELECT row_security_active(c.oid) FROM crm_sync.adopted JOIN pg_class AS c ON c.oid = contacts"):
+        raise ConfigurationError(
+            f"row level security is forced on the owner of {adopted['name']} too, so that what is lost cannot be seen: "
+            f"ALTER TABLE {adopted['name']} NO FORCE ROW LEVEL SECURITY, undo, and force it again"
+        )
+    crms = _installed(connection)
+    steps = undoing(connection, crms, whole=True)
+    name = adopted["name"]
+    if name is None:  # Somebody has dropped the table.
+        return Undoing("", adopted["created"], steps, [], workers)
+    return Undoing(name, adopted["created"], steps, _losses(connection, name, crms), workers)
 
 
 @contextmanager
@@ -171,21 +177,27 @@ def _make_schema(connection: Connection) -> None:
         ) from error
 
 
-def _is_installed(connection: Connection) -> bool:
-    return bool(value(connection, "SELECT to_regclass('crm_sync.adopted') IS NOT NULL"))
-
-
 def _installed(connection: Connection) -> list[str]:
     return [row["crm"] for row in connection.execute(b"SELECT crm FROM crm_sync.lanes ORDER BY id")]
 
 
 def _crms(connection: Connection, wish: Wish) -> list[str]:
-    """Those that are to be there: the installed ones and the named, or where there is neither, all four."""
-    installed = _installed(connection)
+    """Those that are to be there: the installed ones and the named, or where there is neither, all four.
+
+    Each is entered at once: run again after it was broken off, all of them are wanted still.
+    """
     for crm in wish.crms:
         if not _CRM.fullmatch(crm):
             raise ConfigurationError(f"{crm} can be no CRM's name: expected small letters, digits and _, 20 at most")
-    return list(dict.fromkeys([*installed, *wish.crms])) or list(CRMS)
+    entered = _installed(connection)
+    crms = list(dict.fromkeys([*entered, *wish.crms])) or list(CRMS)
+    for crm in crms:
+        if crm not in entered:
+            connection.execute(
+                b"INSERT INTO crm_sync.lanes (crm, remote_id_column) VALUES ($1::text, crm_sync.remote_id_column($1::text))",
+                (crm,),
+            )
+    return crms
 
 
 def _losses(connection: Connection, name: str, crms: Sequence[str]) -> list[str]:

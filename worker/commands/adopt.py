@@ -57,11 +57,11 @@ def adopt(*, plan: bool, undo: bool, crms: tuple[str, ...], yes: bool) -> None:
     if undo:
         _undo(url, only_plan=plan, yes=yes)
         return
+    for crm in crms:
+        if crm.strip().lower() not in known():
+            click.echo(f"No client for {crm} is installed here, so that no worker of this installation will send to it.")
     wish = wish_of(settings, [crm.strip().lower() for crm in crms])
     planned = make_plan(url, wish)
-    for crm in wish.crms:
-        if crm not in known():
-            click.echo(f"No client for {crm} is installed here, so that no worker of this installation will send to it.")
     if plan:
         for line in _plan(planned):
             click.echo(line)
@@ -163,13 +163,13 @@ def _undo(url: str, *, only_plan: bool, yes: bool) -> None:
 
 
 def _losses(planned: Undoing) -> Iterator[str]:
+    if not planned.table:
+        yield "The table that was adopted is gone. What is left of crm-sync goes too."
     if planned.workers:
         yield f"These workers run, and have to be stopped first: {', '.join(planned.workers)}."
-    if planned.table is None:
-        yield "The table that was adopted is gone. What is left of crm-sync goes too."
-    else:
+    if planned.table:
         yield f"Off {planned.table} come the columns, indexes and triggers that crm-sync added; what was there before stays."
-    if planned.created:
+    if planned.created and planned.table:
         drops = any(step.kind == "table" for step in planned.steps)
         yield (
             f"crm-sync made {planned.table}, and it is empty: it is dropped."
@@ -183,4 +183,4 @@ def _losses(planned: Undoing) -> Iterator[str]:
 
 
 def _say(sentence: str) -> None:
-    click.echo(sentence if len(sentence) <= WIDTH else f"{sentence[: WIDTH - 3]}...")
+    click.echo(sentence if len(sentence) <= 100 else f"{sentence[:97]}...")
