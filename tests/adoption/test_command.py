@@ -82,16 +82,17 @@ async def test_a_plan_changes_nothing_and_says_what_it_found_and_of_each_stateme
 @pytest.fixture
 def logging_server():
     """A server that writes down every statement, and who ran it."""
-    options = {"fsync": "off", "log_statement": "all", "log_line_prefix": "%a|"}
+    options = {"fsync": "off", "log_statement": "all", "log_line_prefix": "%p|"}
     with running_postgres(int(os.environ.get("PG") or DEFAULT_VERSION), options) as server:
         yield server
 
 
 def kept(log):
-    """The statements of an adoption that changed anything, and were not rolled back, each in one line."""
-    entries = re.findall(r"^crm-sync adopt\|LOG:  (?:statement|execute [^:]*): (.*(?:\n\t.*)*)", log, re.MULTILINE)
+    """The statements of whoever had the lock of an adoption that changed anything, and were not rolled back, a line each."""
+    found = re.findall(r"^(\d+)\|LOG:  (?:statement|execute [^:]*): (.*(?:\n\t.*)*)", log, re.MULTILINE)
+    adopting = {process for process, text in found if "pg_advisory_unlock" in text}
     committed, open_ones = [], None
-    for entry in (" ".join(text.split()) for text in entries):
+    for entry in (" ".join(text.split()) for process, text in found if process in adopting):
         if entry == "BEGIN":
             open_ones = []
         elif entry == "ROLLBACK":
