@@ -2,15 +2,16 @@
 
 import itertools
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import asyncpg
 import pytest
 
 from tests import roles
 from tests.daemon.process import KEY
+from tests.photograph import take
 from worker.sandbox.brevo import BrevoSandbox
-from worker.sandbox.postgres import DEFAULT_VERSION, Server, running_postgres
+from worker.sandbox.postgres import DEFAULT_VERSION, Postgres, Server, running_postgres
 
 TEMPLATE = "crm_sync_template"
 _numbers = itertools.count(1)
@@ -42,6 +43,22 @@ def empty_url(server: Server) -> Iterator[str]:
     name = f"crm_sync_test_{os.getpid()}_{next(_numbers)}"
     yield server.create_database(name)
     server.drop_database(name)
+
+
+@pytest.fixture
+async def owner(empty_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """In a database with nothing in it: who owns the table there, and writes to it as the application does."""
+    connection = await asyncpg.connect(empty_url)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+def photograph(server: Server, empty_url: str) -> Callable[[], str]:
+    """Takes the schema of that database as it is now."""
+    if not isinstance(server, Postgres):
+        pytest.skip("a photograph is taken with the pg_dump of the embedded server")
+    return lambda: take(server, empty_url.rpartition("/")[2])
 
 
 @pytest.fixture

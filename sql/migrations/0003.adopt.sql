@@ -215,19 +215,6 @@ DECLARE
     remote_id text;
     is_partitioned boolean := EXISTS (SELECT FROM pg_partitioned_table AS p WHERE p.partrelid = crm_sync.contacts());
 BEGIN
-    -- All of them at once, and first: whoever goes on with an adoption that was broken off knows by this which were wanted.
-    RETURN QUERY
-    SELECT (crm_sync.step(
-        NULL, 'lane', 'none',
-        format(
-            'INSERT INTO crm_sync.lanes (crm, remote_id_column) VALUES %s',
-            string_agg(format('(%L, %L)', c.crm, crm_sync.remote_id_column(c.crm)), ', ' ORDER BY c.position)
-        )
-    )).*
-    FROM unnest(crm_names) WITH ORDINALITY AS c (crm, position)
-    WHERE NOT EXISTS (SELECT FROM crm_sync.lanes AS l WHERE l.crm = c.crm)
-    HAVING count(*) > 0;
-
     -- The two state machines of a contact at a CRM, in whose tables there are no types of their own.
     RETURN QUERY
     SELECT (crm_sync.step(
@@ -276,6 +263,12 @@ BEGIN
     FOREACH crm_name IN ARRAY crm_names LOOP
         SELECT l.* INTO lane FROM crm_sync.lanes AS l WHERE l.crm = crm_name;
         remote_id := crm_sync.remote_id_column(crm_name);
+        IF lane.crm IS NULL THEN
+            RETURN NEXT crm_sync.step(
+                crm_name, 'lane', 'none',
+                format('INSERT INTO crm_sync.lanes (crm, remote_id_column) VALUES (%L, %L)', crm_name, remote_id)
+            );
+        END IF;
 
         RETURN QUERY
         SELECT (crm_sync.step(
@@ -382,7 +375,6 @@ DECLARE
     made_and_empty boolean := FALSE;
 BEGIN
     FOR lane IN SELECT l.* FROM crm_sync.lanes AS l WHERE l.crm = ANY (crm_names) ORDER BY l.id DESC LOOP
-        -- Where the table was dropped, the others have nothing left to be made anew for.
         IF lane.installed AND contacts IS NOT NULL THEN
             RETURN NEXT crm_sync.step(lane.crm, 'lane', 'none', format('SELECT crm_sync.set_installed(%L, FALSE)', lane.crm));
         END IF;

@@ -1,20 +1,16 @@
-"""A server of its own, with the table of field.py, which some of these tests kill, restart and read the log of."""
+"""A server of its own, with the table of field.py: these tests kill what is in it, restart it and read its log."""
 
 import itertools
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-import asyncpg
 import psycopg
 import pytest
 
 from tests.adoption import field
 from tests.adoption.commands import Commands, commands
-from tests.photograph import take
-from worker.sandbox.postgres import DEFAULT_VERSION, Postgres, Server, running_postgres
-
-Photograph = Callable[[], str]
+from worker.sandbox.postgres import DEFAULT_VERSION, Postgres, running_postgres
 
 VERSION = int(os.environ.get("PG") or DEFAULT_VERSION)
 OPTIONS = {
@@ -78,19 +74,3 @@ def crm_sync(tmp_path_factory) -> Iterator[Commands]:
     """The command line."""
     with commands(tmp_path_factory.mktemp("commands")) as running:
         yield running
-
-
-@pytest.fixture
-async def owner(empty_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """Who owns the table, and writes to it as the application does, in a database with nothing in it."""
-    connection = await asyncpg.connect(empty_url)
-    yield connection
-    await connection.close()
-
-
-@pytest.fixture
-def photograph(server: Server, empty_url: str) -> Photograph:
-    """Takes the schema of the database as it is now."""
-    if not isinstance(server, Postgres):
-        pytest.skip("a photograph is taken with the pg_dump of the embedded server")
-    return lambda: take(server, empty_url.rpartition("/")[2])

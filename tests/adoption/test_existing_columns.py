@@ -96,6 +96,10 @@ UNFIT = {
     ),
     "a status that is a number": ("ALTER TABLE t ADD brevo_sync_status int", "holds neither text nor an enum"),
     "a status too short for Processing": ("ALTER TABLE t ADD brevo_sync_status varchar(8)", "is too short for Processing"),
+    "a status with a constraint that lacks states": (
+        "ALTER TABLE t ADD brevo_sync_status text, ADD CONSTRAINT k CHECK (brevo_sync_status IN ('New', 'Queued', 'Complete'))",
+        "the constraint k of public.t refuses Processing, Error in brevo_sync_status, which workers write: ALTER TABLE public.t",
+    ),
     "a due time without its zone": ("ALTER TABLE t ADD brevo_due_at timestamp", "is no timestamptz"),
     "attempts in text": ("ALTER TABLE t ADD brevo_attempts text", "is no integer"),
     "an id in json": ("ALTER TABLE t ADD brevo_contact_id jsonb", "holds neither text nor a number"),
@@ -142,3 +146,14 @@ async def test_an_index_that_does_the_same_already_is_used_and_kept(owner, empty
     assert len(built) == 12
     await undo(empty_url)
     assert photograph() == before
+
+
+async def test_a_constraint_that_takes_our_states_beside_its_own_is_no_matter(owner, empty_url):
+    await owner.execute(
+        "CREATE TABLE people (id int PRIMARY KEY, email text CHECK (email LIKE '%@%'), brevo_sync_status varchar(20) CHECK "
+        "(brevo_sync_status IN ('New', 'Queued', 'Processing', 'Complete', 'Error', 'Archived')))"
+    )
+    await adopt(empty_url, "people")
+    async with delivering(empty_url):
+        await owner.execute("INSERT INTO people (id, email, brevo_sync_status) VALUES (1, 'ada@example.com', 'Queued')")
+        await until(owner, "people", complete())

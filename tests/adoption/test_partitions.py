@@ -120,12 +120,13 @@ async def test_an_adoption_that_was_broken_off_at_an_index_of_one_partition_is_g
         assert await owner.fetchval(OURS, f"public.people_{number}") == 13
 
 
-async def at_one_place(owner, url):
+async def at_one_place(owner, url, *queued):
     """Three rows, each the first of its partition, and so all at the same ctid."""
     await owner.execute(LIST)
     await adopt(url, "people", key="id")
+    row = "INSERT INTO people (id, email, region, brevo_sync_status) VALUES ($1, 'ada@example.com', $2, $3)"
     for number, region in enumerate(("eu", "us", "ap"), 1):
-        await owner.execute("INSERT INTO people (id, email, region) VALUES ($1, $2, $3)", number, f"{number}@example.com", region)
+        await owner.execute(row, number, region, "Queued" if number in queued else "New")
     assert await owner.fetchval("SELECT count(DISTINCT ctid) FROM people") == 1
 
 
@@ -136,19 +137,16 @@ async def claims(owner):
 
 
 async def test_a_claim_takes_the_row_that_is_due_and_none_at_the_same_place_in_another_partition(owner, empty_url):
-    await at_one_place(owner, empty_url)
-    await owner.execute("UPDATE people SET brevo_sync_status = 'Queued' WHERE id = 2")
+    await at_one_place(owner, empty_url, 2)
     async with open_worker(empty_url, 1) as worker:
         assert [one.id for one in await worker.claim()] == [2]
         assert await claims(owner) == {1: False, 2: True, 3: False}
 
 
 async def test_a_finish_writes_to_its_row_and_to_none_at_the_same_place_in_another_partition(owner, empty_url):
-    await at_one_place(owner, empty_url)
-    await owner.execute("UPDATE people SET brevo_sync_status = 'Queued'")
+    await at_one_place(owner, empty_url, 1, 2, 3)
     async with open_worker(empty_url, 1) as worker:
         contacts = {one.id: one for one in await worker.claim()}
-        await owner.execute("UPDATE people SET email = email WHERE id = 2")  # so that its place is another one
         assert await worker.finish(contacts[1], Kind.DELIVERED, remote_id="100")
     rows = await owner.fetch("SELECT id, brevo_sync_status, brevo_contact_id FROM people ORDER BY id")
     assert [tuple(row) for row in rows] == [(1, "Complete", "100"), (2, "Processing", None), (3, "Processing", None)]

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import psycopg
 
 from worker import migrations
+from worker.adoption.columns import look_at_columns
 from worker.adoption.connection import Connection, alone, connected, value
 from worker.adoption.steps import PATIENCE_S, Runner, Step, Tell, bytes_a_second, missing, undoing
-from worker.adoption.table import OLDEST_SERVER, Table, Wish, enter, look_at_columns, server_number
+from worker.adoption.table import OLDEST_SERVER, Table, Wish, enter, server_number
 from worker.errors import ConfigurationError, DatabaseTroubleError
 from worker.sql import query, quote, render
 
@@ -32,12 +33,12 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Undoing:
-    """table: None where it is gone. lost: a sentence for each thing that is lost.
+    """table: empty where it is gone. lost: a sentence for each thing that is lost.
 
     workers: those that still run, which have to be stopped first.
     """
 
-    table: str | None
+    table: str
     created: bool
     steps: Sequence[Step]
     lost: Sequence[str]
@@ -108,7 +109,7 @@ def undo(url: str, tell: Tell = quietly, patience_s: float = PATIENCE_S) -> list
         if planned.workers:
             raise ConfigurationError(f"these workers still run, and would fail: {', '.join(planned.workers)}. Stop them first")
         done = []
-        runner = Runner(url, connection, planned.table or "pg_class", tell, patience_s)
+        runner = Runner(url, connection, planned.table, tell, patience_s)
         for step in planned.steps:
             runner.run(step)
             tell(step.statement)
@@ -134,20 +135,21 @@ def _undo_plan(connection: Connection) -> Undoing | None:
         return None
     if not value(connection, "SELECT to_regclass('crm_sync.adopted') IS NOT NULL"):
         # An adoption was broken off before it began.
-        return Undoing(None, created=False, steps=[], lost=[], workers=[])
+        return Undoing("", created=False, steps=[], lost=[], workers=[])
     adopted = connection.execute(query("read_adoption").encode()).fetchone()
     workers = [f"{row['host']} (pid {row['pid']})" for row in connection.execute(query("list_workers").encode()) if row["alive"]]
-    crms = _installed(connection)
-    name = adopted["name"] if adopted else None
-    if adopted is None or name is None:
-        # Dropped since. What it leaves are types and functions.
-        return Undoing(None, created=False, steps=undoing(connection, crms, whole=True), lost=[], workers=workers)
-    if value(connection, "SELECT row_security_active(contacts::oid) FROM crm_sync.adopted"):
+    if adopted is None:
+        return Undoing("", created=False, steps=[], lost=[], workers=workers)
+    if value(connection, "SELECT row_security_active(c.oid) FROM crm_sync.adopted JOIN pg_class AS c ON c.oid = contacts"):
         raise ConfigurationError(
-            f"row level security is forced on the owner of {name} too, so that what is lost cannot be seen: "
-            f"ALTER TABLE {name} NO FORCE ROW LEVEL SECURITY, undo, and force it again"
+            f"row level security is forced on the owner of {adopted['name']} too, so that what is lost cannot be seen: "
+            f"ALTER TABLE {adopted['name']} NO FORCE ROW LEVEL SECURITY, undo, and force it again"
         )
+    crms = _installed(connection)
     steps = undoing(connection, crms, whole=True)
+    name = adopted["name"]
+    if name is None:  # Somebody has dropped the table.
+        return Undoing("", adopted["created"], steps, [], workers)
     return Undoing(name, adopted["created"], steps, _losses(connection, name, crms), workers)
 
 

@@ -219,27 +219,6 @@ def _column(name: str, columns: Sequence[dict[str, Any]], wished: str, setting: 
     raise ConfigurationError(f"{setting}: {name} has no column {wished}")
 
 
-def look_at_columns(connection: Connection, crms: Sequence[str], name: str) -> list[str]:
-    """A sentence for each column that is there already and is kept. Raises ConfigurationError where one cannot serve."""
-    kept = []
-    for row in connection.execute(query("list_present_columns").encode(), (list(crms),)):
-        if row["problem"] is not None:
-            rename = f". Crm-sync needs this name: ALTER TABLE {name} RENAME COLUMN {quote(row['name'])} TO ..."
-            advice = "" if "ALTER" in row["problem"] else rename
-            raise ConfigurationError(f"the column {row['name']} of {name}, of the type {row['type']}, {row['problem']}{advice}")
-        kept.append(row)
-    added = {row["name"] for row in connection.execute(b"SELECT name FROM crm_sync.added WHERE kind = 'column'")}
-    notes = []
-    for row in kept:
-        if row["name"] in added:
-            continue
-        lacks = "Selected" not in row["labels"] if row["labels"] and row["name"].endswith("_sync_status") else False
-        # A value can be added to an enum, but never be taken off again.
-        also = f", without Selected: ALTER TYPE {row['type']} ADD VALUE 'Selected' if you want to mark contacts" if lacks else ""
-        notes.append(f"The column {row['name']} is there already and stays as it is ({row['type']}{also})")
-    return notes
-
-
 def server_number(connection: Connection) -> int:
     number: int = value(connection, "SELECT current_setting('server_version_num')::integer")
     return number

@@ -14,6 +14,7 @@ from worker.adoption.adopt import undo as take_off
 from worker.adoption.steps import LOCK_TIMEOUT_MS, Step
 from worker.adoption.table import Wish
 from worker.commands.words import span
+from worker.crm.registry import known
 from worker.settings import Settings, read
 from worker.sql import folder
 
@@ -56,6 +57,9 @@ def adopt(*, plan: bool, undo: bool, crms: tuple[str, ...], yes: bool) -> None:
     if undo:
         _undo(url, only_plan=plan, yes=yes)
         return
+    for crm in crms:
+        if crm.strip().lower() not in known():
+            click.echo(f"No client for {crm} is installed here, so that no worker of this installation will send to it.")
     wish = wish_of(settings, [crm.strip().lower() for crm in crms])
     planned = make_plan(url, wish, say)
     if plan:
@@ -159,11 +163,11 @@ def _undo(url: str, *, only_plan: bool, yes: bool) -> None:
 
 
 def _losses(planned: Undoing) -> Iterator[str]:
+    if not planned.table:
+        yield "The table that was adopted is gone. What is left of crm-sync goes too."
     if planned.workers:
         yield f"These workers run, and have to be stopped first: {', '.join(planned.workers)}."
-    if planned.table is None:
-        yield "What is left of crm-sync goes: the table that was adopted is gone, or none was adopted yet."
-    else:
+    if planned.table:
         yield f"Off {planned.table} come the columns, indexes and triggers that crm-sync added; what was there before stays."
     if planned.created and planned.table:
         drops = any(step.kind == "table" for step in planned.steps)
