@@ -24,13 +24,13 @@ _SESSION = {
     "application_name": "crm-sync adopt",
     "statement_timeout": "0",
     "lock_timeout": "0",
-    "transaction_timeout": "0",  # since PostgreSQL 17
     "idle_in_transaction_session_timeout": "0",
     "idle_session_timeout": "0",
     "default_transaction_isolation": "read committed",
-    # A statement ends with whoever waits for it: an index of a killed process would keep its lock until it is built.
-    "client_connection_check_interval": "1s",
 }
+_SINCE_17 = {"transaction_timeout": "0"}
+# A statement ends with whoever waits for it: an index of a killed process would keep its lock until it is built.
+_WHERE_IT_CAN_BE = {"client_connection_check_interval": "1s"}
 
 
 def pending(url: str) -> list[str]:
@@ -92,14 +92,18 @@ def connect(url: str, **options: Any) -> psycopg.Connection[Any]:
     connection = psycopg.connect(url, autocommit=True, **options)
     try:
         _refuse_pooler(url, connection)
-        for name, value in _SESSION.items():
-            # Not every server has each, nor every platform.
-            with suppress(psycopg.errors.UndefinedObject, psycopg.errors.InvalidParameterValue):
-                connection.execute(f"SET {name} = '{value}'")
+        settings = _SESSION | (_SINCE_17 if connection.info.server_version >= 170000 else {})
+        connection.execute(_set(settings))
+        with suppress(psycopg.errors.InvalidParameterValue):
+            connection.execute(_set(_WHERE_IT_CAN_BE))
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _set(settings: dict[str, str]) -> bytes:
+    return "; ".join(f"SET {name} = '{value}'" for name, value in settings.items()).encode()
 
 
 def _refuse_pooler(url: str, connection: psycopg.Connection[Any]) -> None:
@@ -138,6 +142,10 @@ class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]
 
     def connect(self, _: DatabaseURI) -> psycopg.Connection[Any]:
         return connect(self._url)
+
+    def _check_transactional_ddl(self) -> bool:
+        """Known, without making a table."""
+        return True
 
     @contextmanager
     def lock(self, timeout: float = 0) -> Iterator[None]:

@@ -115,7 +115,9 @@ def make_roles(server: Server) -> None:
         for role in (OWNER, APPLICATION, REPORTS):
             admin.execute(f"CREATE ROLE {role} LOGIN".encode())
         # It must not break what lasts longer.
+        since_17 = ("transaction_timeout = '2s'",) if admin.info.server_version >= 170000 else ()
         for setting in (
+            *since_17,
             "statement_timeout = '5s'",
             "lock_timeout = '3s'",
             "idle_in_transaction_session_timeout = '20s'",

@@ -146,7 +146,7 @@ async def _steadily(
 
 async def _run(url: str, rows: int, rate: float, seed: int) -> dict[str, Any]:
     application, stop = Application(rows, seed), asyncio.Event()
-    application.begin("before")
+    application.begin("starting")
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     every = {False: WRITERS / rate, True: WRITERS / CONTROL_A_SECOND}

@@ -112,6 +112,7 @@ async def test_adopted_twice_and_undone_under_load_no_writer_waits_and_all_is_as
     rounds, watches = [], {}
     for number in (1, 2):
         with logged(many) as log, under_load(many.application_url, many.rows, seed=number) as load:
+            load.begin("before")
             await asyncio.sleep(2)
             code, said, watches["adopting"] = measured(many, load, "adopting", lambda: crm_sync.run(many.url, "adopt"))
             assert code == 0, said
