@@ -92,8 +92,9 @@ def kept(log):
     found = re.findall(r"^(\d+)\|LOG:  (?:statement|execute [^:]*): (.*(?:\n\t.*)*)", log, re.MULTILINE)
     adopting = {process for process, text in found if "pg_advisory_unlock" in text}
     committed, open_ones = [], None
-    # A step is one message: a transaction as a whole.
-    for entry in (one for process, text in found if process in adopting for one in " ".join(text.split()).split("; ")):
+    # Several statements may be one message.
+    texts = [" ".join(text.split()) for process, text in found if process in adopting]
+    for entry in (one for text in texts for one in (text.split("; ") if text.startswith("BEGIN; ") else [text])):
         if entry == "BEGIN":
             open_ones = []
         elif entry == "ROLLBACK":
@@ -103,7 +104,7 @@ def kept(log):
             open_ones = None
         else:
             (committed if open_ones is None else open_ones).append(entry)
-    reads = ("SELECT", "SET ", "LOCK TABLE", "WITH ", "-- ", "DEALLOCATE")
+    reads = ("SELECT", "SET ", "WITH ", "-- ", "DEALLOCATE", "LOCK ")
     calls = ("SELECT crm_sync.create_flip_function", "SELECT crm_sync.set_installed")
     return [one for one in committed if one.startswith(calls) or not one.startswith(reads)]
 

@@ -72,9 +72,10 @@ def adopt(url: str, wish: Wish | None = None, tell: Tell = quietly, patience_s: 
     wish = wish or Wish()
     with connected(url) as connection, alone(connection, tell):
         _check_server(connection)
-        with _tried(connection):
-            # Who is refused is so before anything is there.
-            _enter(connection, wish, migrations.pending(url))
+        if todo := migrations.pending(url):
+            with _tried(connection):
+                # Who is refused is so before anything is there.
+                _enter(connection, wish, todo)
         done = migrations.migrate(url)
         for name in done:
             tell(f"applied  {name}")
