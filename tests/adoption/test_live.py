@@ -4,6 +4,7 @@ import asyncio
 import re
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import psycopg
@@ -218,6 +219,52 @@ def test_who_holds_the_table_only_delays_it_and_is_named_and_after_the_patience_
         assert admin.execute(INVALID).fetchone() == (0,)
     undo(people.url)
     assert take(people.server, people.name) == before
+
+
+def test_undoing_gives_up_in_the_same_way_and_is_run_again(people):
+    before = take(people.server, people.name)
+    adopt(people.url, WISH)
+    with held(people, "long SELECT") as holder, pytest.raises(DatabaseTroubleError, match=rf"pid {holder}\)"):
+        undo(people.url, patience_s=1)
+    undo(people.url)
+    assert take(people.server, people.name) == before
+
+
+def test_an_index_that_is_the_victim_of_a_deadlock_is_built_again(people):
+    """Somebody with an old snapshot wants a lock that an index keeps, which waits for old snapshots."""
+    phase = "SELECT max(phase) FROM pg_stat_progress_create_index WHERE datname = current_database()"
+    # Who waits looks for a deadlock once, after a second: the other has looked already.
+    waits = (
+        "SELECT count(*) FROM pg_locks WHERE relation = 'crm.people'::regclass AND mode = 'ShareLock' "
+        "AND clock_timestamp() > waitstart + interval '1.5 s'"
+    )
+    with stops(people.server, people.name) as stop, people.admin() as admin, ThreadPoolExecutor(2) as threads:
+
+        def until(statement, value):
+            deadline = time.monotonic() + TIMEOUT_S
+            while admin.execute(statement).fetchone() != (value,):
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+
+        def want_it():
+            with psycopg.connect(people.server.url(people.name)) as other:
+                other.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+                other.execute("SELECT count(*) FROM crm.companies")
+                other.execute("LOCK TABLE crm.people IN SHARE MODE")
+
+        stop.at(words="CREATE INDEX CONCURRENTLY idx_people_brevo_due_at")
+        adopting = threads.submit(adopt, people.url, WISH, patience_s=TIMEOUT_S)
+        until("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = 7 AND NOT granted", 1)
+        with held(people, "row lock"):
+            stop.release()
+            until(phase, "waiting for writers before build")
+            other = threads.submit(want_it)
+            until(waits, 1)
+        other.result(TIMEOUT_S)
+        done = adopting.result(TIMEOUT_S)
+        assert admin.execute(INVALID).fetchone() == (0,)
+        assert admin.execute("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()").fetchone() == (1,)
+    assert sum("CREATE INDEX CONCURRENTLY" in statement for statement in done) == 12
 
 
 @pytest.mark.parametrize("kind", ["row lock", "long SELECT", "snapshot elsewhere"])
