@@ -138,9 +138,8 @@ async def test_adopted_twice_and_undone_under_load_no_writer_waits_and_all_is_as
         assert_gentle(log)
         # A lock of ours, from asked for to given back, but for what the machine itself is late by.
         for name in ("adopting", "undoing"):
-            watch = watches[name]
-            assert watch.seen > 0
-            assert watch.longest_s <= PROMISE_S + parts[name].of_control
+            # Most are too short to be seen at all; that the look sees a longer one is shown below, where somebody holds the table.
+            assert watches[name].longest_s <= PROMISE_S + parts[name].of_control
         assert watches["again"].seen == 0
         rounds.append(parts)
     with capsys.disabled():
