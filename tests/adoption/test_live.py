@@ -138,7 +138,7 @@ async def test_adopted_twice_and_undone_under_load_no_writer_waits_and_all_is_as
         assert_gentle(log)
         # A lock of ours, from asked for to given back, but for what the machine itself is late by.
         for name in ("adopting", "undoing"):
-            # Most are too short to be seen at all; that the look sees a longer one is shown below, where somebody holds the table.
+            # Most are too short to be seen at all; that longer ones are seen is shown below, where somebody holds the table.
             assert watches[name].longest_s <= PROMISE_S + parts[name].of_control
         assert watches["again"].seen == 0
         rounds.append(parts)

@@ -18,7 +18,7 @@ from worker.cli import crm_sync
 from worker.commands.gates import Gate
 from worker.commands.status_drawing import draw
 from worker.commands.status_reading import LaneStatus, Status
-from worker.commands.words import clock, end, span
+from worker.words import clock, end, span
 
 NOW = datetime(2026, 11, 24, 12, 7, 10, tzinfo=UTC)
 CRMS = ("hubspot", "brevo", "mautic", "n8n")

@@ -11,15 +11,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import psycopg
 from psycopg import sql
 
 from worker.adoption.connection import Connection, connected, value
-from worker.commands.words import span
 from worker.errors import CrmSyncError, DatabaseTroubleError
 from worker.sql import query, render
+from worker.words import holders, span
 
 LOCK_TIMEOUT_MS = 100
 PAUSE_S = 0.5
@@ -144,14 +144,14 @@ class Runner:
             try:
                 return self._at_once(step)
             except _PASSING as error:
-                holders = self._holders(step)
+                in_use = self._in_use(step)
                 if time.monotonic() > deadline:
                     raise DatabaseTroubleError(
-                        f"the table {self._table} was not free for a moment in {span(self._patience_s)}. {holders}. {_AGAIN}"
+                        f"the table {self._table} was not free for a moment in {span(self._patience_s)}. {in_use}. {_AGAIN}"
                     ) from error
             if not told:
                 told = True
-                self._tell(f"Waiting until the table is free, for {span(self._patience_s)} at most. {holders}.")
+                self._tell(f"Waiting until the table is free, for {span(self._patience_s)} at most. {in_use}.")
             time.sleep(PAUSE_S * (0.5 + random.random()))  # noqa: S311 (jitter is no secret)
 
     def _at_once(self, step: Step) -> int:
@@ -189,12 +189,10 @@ class Runner:
             yield _note(step)
         yield "COMMIT"
 
-    def _holders(self, step: Step) -> str:
+    def _in_use(self, step: Step) -> str:
         readers = step.lock == "ACCESS EXCLUSIVE"
-        return _sentence(self._connection.execute(self._find_holders(), (readers,)).fetchall())
-
-    def _find_holders(self) -> bytes:
-        return render("find_holders", {"contacts": self._table}).encode()
+        statement = render("find_holders", {"contacts": self._table}).encode()
+        return holders(self._connection.execute(statement, (readers,)).fetchall())
 
 
 class _Watch:
@@ -237,10 +235,10 @@ class _Watch:
             if rows and not told and waited_s >= min(TELL_AFTER_S, self._patience_s / 2):
                 told = True
                 self._tell(
-                    f"Waiting for older transactions, for {span(self._patience_s)} at most. {_sentence(rows, 'They are of')}."
+                    f"Waiting for older transactions, for {span(self._patience_s)} at most. {holders(rows, 'They are of')}."
                 )
             if rows and waited_s > self._patience_s:
-                self.gave_up = _sentence(rows, "They are of")
+                self.gave_up = holders(rows, "They are of")
                 beside.execute(b"SELECT pg_cancel_backend($1)", (self._pid,))
                 return
 
@@ -248,13 +246,3 @@ class _Watch:
 def _note(step: Step) -> str:
     literals = ", ".join(sql.Literal(value).as_string() for value in (step.crm, step.kind, step.names))
     return f"SELECT crm_sync.note_added({literals})"
-
-
-def _sentence(rows: Sequence[dict[str, Any]], what: str = "It is in use by") -> str:
-    """On whom it waits for, as far as the role may see that."""
-    return f"{what} {', '.join(map(_holder, rows))}" if rows else "It was in use a moment ago"
-
-
-def _holder(row: dict[str, Any]) -> str:
-    lasted = "" if row["age_s"] is None else f" for {span(row['age_s'])}"
-    return f"{row['kind'] or 'a session'} (pid {row['pid']}){lasted}"

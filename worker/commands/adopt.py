@@ -13,10 +13,10 @@ from worker.adoption.adopt import plan as make_plan
 from worker.adoption.adopt import undo as take_off
 from worker.adoption.steps import LOCK_TIMEOUT_MS, Step
 from worker.adoption.table import Wish
-from worker.commands.words import span
 from worker.crm.registry import known
 from worker.settings import Settings, read
 from worker.sql import folder
+from worker.words import span
 
 MOMENT_S = 0.1
 

@@ -6,10 +6,10 @@ import time
 import asyncpg
 import click
 
-from worker.commands.words import span
 from worker.database import Database
 from worker.errors import DatabaseTroubleError
 from worker.sql import render
+from worker.words import holders, span
 
 LOCK_TIMEOUT_MS = 100  # whoever writes waits behind us for so long
 PAUSE_S = 0.5  # between two tries: time for those who waited
@@ -31,15 +31,16 @@ async def change(database: Database, table: str, statement: str, *arguments: obj
         except DatabaseTroubleError as error:
             if not isinstance(error.__cause__, asyncpg.LockNotAvailableError):
                 raise
-            holders = await _holders(database, table, readers=alone)
+            rows = await database.fetch(render("find_holders", {"contacts": table}), alone)
+            in_use = holders([dict(row) for row in rows])
             if time.monotonic() > deadline:
                 raise DatabaseTroubleError(
-                    f"nothing was changed, for the contacts table was not free for a moment in {span(PATIENCE_S)}. {holders}. "
+                    f"nothing was changed, for the contacts table was not free for a moment in {span(PATIENCE_S)}. {in_use}. "
                     "Try again when that has ended"
                 ) from error
         if not told:
             told = True
-            click.echo(f"Waiting until the contacts table is free, for {span(PATIENCE_S)} at most. {holders}.", err=True)
+            click.echo(f"Waiting until the contacts table is free, for {span(PATIENCE_S)} at most. {in_use}.", err=True)
         await asyncio.sleep(PAUSE_S)
 
 
@@ -48,14 +49,3 @@ async def _try(database: Database, statement: str, *arguments: object) -> None:
         # What a person asks for outlives a crash of the database, so its commit waits for the disk.
         await connection.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}; SET LOCAL synchronous_commit = on")
         await connection.fetch(statement, *arguments)
-
-
-async def _holders(database: Database, table: str, *, readers: bool) -> str:
-    """One sentence on whom it waits for, as far as the role may see that."""
-    rows = await database.fetch(render("find_holders", {"contacts": table}), readers)
-    return f"It is in use by {', '.join(map(_holder, rows))}" if rows else "It was in use a moment ago"
-
-
-def _holder(row: asyncpg.Record) -> str:
-    lasted = "" if row["age_s"] is None else f" for {span(row['age_s'])}"
-    return f"{row['kind'] or 'a session'} (pid {row['pid']}){lasted}"

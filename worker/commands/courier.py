@@ -10,7 +10,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from worker.commands.words import span
 from worker.contacts import LaneTable
 from worker.core.codes import Code
 from worker.core.identity import addressees, check_email
@@ -30,6 +29,7 @@ from worker.permits import Permits
 from worker.recovery import Charge, Recovery
 from worker.session import Session
 from worker.settings import Settings
+from worker.words import span
 
 OPEN_PATIENCE_S = 20.0
 TURN_PATIENCE_S = 45.0  # for a permit, which others give back as their requests end, and for a place in the account's limits

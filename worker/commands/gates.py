@@ -8,11 +8,11 @@ from datetime import datetime
 import asyncpg
 import click
 
-from worker.commands.words import clock, span
 from worker.database import Database
 from worker.errors import ConfigurationError
 from worker.settings import Settings
 from worker.sql import query
+from worker.words import clock, span
 
 _NOT_INSTALLED = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.InvalidSchemaNameError)
 

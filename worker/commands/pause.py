@@ -5,10 +5,10 @@ import asyncio
 import click
 
 from worker.commands.gates import Gate, database_of_a_person, read_gate
-from worker.commands.words import clock
 from worker.core.text import clean
 from worker.settings import Settings, read
 from worker.sql import query
+from worker.words import clock
 
 
 @click.command()

@@ -5,9 +5,9 @@ import asyncio
 import click
 
 from worker.commands.gates import Gate, database_of_a_person, read_gate
-from worker.commands.words import span
 from worker.settings import Settings, read
 from worker.sql import query
+from worker.words import span
 
 
 @click.command()

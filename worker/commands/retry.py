@@ -12,7 +12,6 @@ import click
 
 from worker.commands.gates import read_gates
 from worker.commands.retry_words import beside, closing, contacts, counts, lacking, notes, wrapped
-from worker.commands.words import clock
 from worker.core import span
 from worker.core.choice import NO_CODE, UnknownCodeError, choose, split
 from worker.core.codes import Code
@@ -21,6 +20,7 @@ from worker.errors import ConfigurationError, DatabaseTroubleError
 from worker.failed import FailedContacts, Failures, Flipped
 from worker.schema import read_schema
 from worker.settings import Settings, read
+from worker.words import clock
 
 PATIENCE_S = 300.0  # counting a table of many millions takes a while
 PROGRESS_S = 10.0  # between two lines that tell how far it is

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from worker.commands.gates import Gate
-from worker.commands.words import clock, span
 from worker.matches import Match, Standing
+from worker.words import clock, span
 
 WIDTH = 80
 LABEL = 9

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from worker.commands.status_reading import LaneStatus, Status
-from worker.commands.words import clock, end, span
+from worker.words import clock, end, span
 
 STATES = ("ready", "waiting", "in_flight", "complete", "error", "skipped", "selected", "new")
 LANES_A_TABLE = 4  # as many fit into 80 columns

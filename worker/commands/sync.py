@@ -15,7 +15,6 @@ from worker.commands.exchange_drawing import answer_lines, harmless, request_lin
 from worker.commands.gates import Gate, read_gates
 from worker.commands.standings import Workers, labelled, rows, state, who
 from worker.commands.watches import lane_of
-from worker.commands.words import span
 from worker.contacts import Contacts, LaneTable
 from worker.core.outcome import Finish, Kind
 from worker.crm.answer import Answer
@@ -29,6 +28,7 @@ from worker.recovery import Charge
 from worker.schema import Schema, read_schema
 from worker.settings import Settings, read, read_lane
 from worker.sql import query
+from worker.words import span
 
 LOOK_PATIENCE_S = 60.0  # the address may have no index, and the table many millions of rows
 POOL_SIZE = 4

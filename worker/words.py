@@ -1,6 +1,8 @@
-"""Times as people say them."""
+"""Times, and who stands in the way, as people say them."""
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 MINUTE, HOUR, DAY = 60, 60, 24  # each counted in the next smaller unit
 
@@ -41,3 +43,13 @@ def end(moment: datetime, now: datetime) -> str:
     if local - today < LONGEST_WEEKDAY:
         return f"{local:%a %H:%M}"
     return f"{local.day} {local:%b}" if local.year == today.year else f"{local.day} {local:%b %Y}"
+
+
+def holders(rows: Sequence[Mapping[str, Any]], what: str = "It is in use by") -> str:
+    """One sentence on whom somebody waits for. rows: of find_holders.sql or find_blockers.sql, as the role may see them."""
+    return f"{what} {', '.join(map(_holder, rows))}" if rows else "It was in use a moment ago"
+
+
+def _holder(row: Mapping[str, Any]) -> str:
+    lasted = "" if row["age_s"] is None else f" for {span(row['age_s'])}"
+    return f"{row['kind'] or 'a session'} (pid {row['pid']}){lasted}"
