@@ -89,6 +89,13 @@ class NextDue(NamedTuple):
     id: Any
 
 
+class Strays(NamedTuple):
+    """Contacts whose place in line did not match what is wanted. locked: by the application, so that they are as they were."""
+
+    repaired: int
+    locked: int
+
+
 class Finished(NamedTuple):
     """written: as they were written. refused: the table lets nobody write to their rows. The others were not to be finished."""
 
@@ -255,6 +262,6 @@ class Contacts:
         """Length of the table in pages."""
         return int(await self._database.value(self._pages))
 
-    async def line_up_strays(self, first_page: int, end_page: int) -> int:
-        """How many contacts in this stretch of the table were repaired. Raises RowRefusedError."""
-        return int(await self._database.value(self._strays, first_page, end_page))
+    async def line_up_strays(self, first_page: int, end_page: int) -> Strays:
+        """Of a stretch of the table. Raises RowRefusedError."""
+        return Strays(*(await self._database.fetch(self._strays, first_page, end_page))[0])

@@ -11,6 +11,8 @@ from worker.errors import ConfigurationError, DatabaseTroubleError
 from worker.log import Trouble
 from worker.session import Session
 
+SOON_S = 5.0  # before work is done again that found something
+
 log = structlog.get_logger()
 
 
@@ -36,9 +38,14 @@ async def supervise(name: str, loop: Callable[[], Awaitable[None]]) -> None:
         await asyncio.sleep(backoff.pause_s())
 
 
-async def every(interval_s: float, session: Session, work: Callable[[], Awaitable[object]]) -> None:
-    """Works at this interval, while the session is open."""
+async def every(interval_s: float, session: Session, work: Callable[[], Awaitable[bool]]) -> None:
+    """Works at this interval, while the session is open; sooner where it found something, less and less so while it does."""
+    pause_s = SOON_S
     while True:
         await session.opened.wait()
-        await work()
-        await asyncio.sleep(interval_s)
+        if await work():
+            await asyncio.sleep(min(pause_s, interval_s))
+            pause_s *= 2
+        else:
+            await asyncio.sleep(interval_s)
+            pause_s = SOON_S

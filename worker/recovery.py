@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import structlog
 
 from worker import events
-from worker.contacts import Contacts
+from worker.contacts import Contacts, Strays
 from worker.core.outcome import Finish, Kind
 from worker.core.retry import RetryPolicy
 from worker.database import Database
@@ -96,26 +96,33 @@ class Recovery:
             self._on_found(crm)
         return written
 
-    async def line_up_strays(self, crm: str) -> int:
-        """A full look at the table, in stretches, for contacts whose place in line does not match what is wanted."""
+    async def line_up_strays(self, crm: str) -> bool:
+        """A full look at the table, in stretches, for contacts whose place in line does not match what is wanted.
+
+        Whether there were any: then another look is worth while soon, for a row that is locked is left as it is, and one that
+        moves to a page behind the look is not seen.
+        """
         contacts = self._charges[crm].contacts
         pages = await contacts.pages()
-        repaired = 0
+        repaired = locked = 0
         for first in range(0, pages, STRETCH_PAGES):
-            repaired += await self._line_up(crm, first, min(first + STRETCH_PAGES, pages))
+            strays = await self._line_up(crm, first, min(first + STRETCH_PAGES, pages))
+            repaired += strays.repaired
+            locked += strays.locked
             await asyncio.sleep(0)
         if repaired:
             log.warning(events.STRAYS_LINED_UP, crm=crm, contacts=repaired)
             self._on_found(crm)
-        return repaired
+        return bool(repaired or locked)
 
-    async def _line_up(self, crm: str, first_page: int, end_page: int) -> int:
+    async def _line_up(self, crm: str, first_page: int, end_page: int) -> Strays:
         """Halved where the table refuses to have a row of this stretch written, until that is left out with its page."""
         try:
             return await self._charges[crm].contacts.line_up_strays(first_page, end_page)
         except RowRefusedError as error:
             if end_page - first_page == 1:
                 log.error(events.CONTACT_REFUSED, crm=crm, page=first_page, reason=str(error))  # noqa: TRY400 (known, no fault of ours)
-                return 0
+                return Strays(0, 0)
         middle = (first_page + end_page) // 2
-        return await self._line_up(crm, first_page, middle) + await self._line_up(crm, middle, end_page)
+        halves = [await self._line_up(crm, *half) for half in ((first_page, middle), (middle, end_page))]
+        return Strays(sum(half.repaired for half in halves), sum(half.locked for half in halves))

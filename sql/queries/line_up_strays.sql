@@ -1,16 +1,26 @@
 -- Repairs what the trigger did not see (disabled, replica role, a bulk load) in one stretch of the table: contacts that are Queued
--- get in line, contacts in line that are not Queued leave it. Returns how many.
+-- get in line, contacts in line that are not Queued leave it. Returns how many, and how many the application has locked.
 --
 -- No index can find these, hence stretches of the heap, each a short statement.
 --
 -- $1  bigint  first page
 -- $2  bigint  the page after the last
-WITH stray AS (
+WITH
+seen AS MATERIALIZED (
     SELECT :place AS place
     FROM :contacts
     WHERE
         ctid >= format('(%s,0)', $1::bigint)::tid
         AND ctid < format('(%s,0)', $2::bigint)::tid
+        AND :claimed_by IS NULL
+        AND coalesce(:sync_status = 'Queued', FALSE) <> (:due_at IS NOT NULL)
+),
+
+stray AS MATERIALIZED (
+    SELECT :place AS place
+    FROM :contacts
+    WHERE
+        :place = ANY (ARRAY(SELECT s.place FROM seen AS s))
         AND :claimed_by IS NULL
         AND coalesce(:sync_status = 'Queued', FALSE) <> (:due_at IS NOT NULL)
     FOR NO KEY UPDATE SKIP LOCKED
@@ -28,5 +38,6 @@ repaired AS (
     RETURNING 1
 )
 
-SELECT count(*) AS repaired
-FROM repaired
+SELECT
+    (SELECT count(*) FROM repaired) AS repaired,
+    (SELECT count(*) FROM seen) - (SELECT count(*) FROM stray) AS locked

@@ -228,3 +228,23 @@ async def test_flips_that_no_trigger_saw_are_found_by_the_next_full_look(app, ur
         await until(app, ALL_COMPLETE)
         assert stopwatch.tell("100 flips that no trigger saw, at an interval of 0.6 s") < 3
         await assert_promise_kept(app, crm)
+
+
+async def test_a_flip_that_no_trigger_saw_and_that_is_locked_at_the_full_look_is_found_soon_after(
+    app, other_app, url, monkeypatch
+):
+    """Not a whole interval later, which is a quarter of an hour."""
+    monkeypatch.setattr("worker.loops.SOON_S", 0.2)
+    await app.execute("SET session_replication_role = replica")
+    await app.execute(LINE_UP, "", 2)
+    crm = RecordingCrm()
+    locked = await app.fetchval("SELECT min(id::text)::uuid FROM contacts")
+    holding = other_app.transaction()
+    await holding.start()
+    await other_app.execute("SELECT FROM contacts WHERE id = $1 FOR UPDATE", locked)
+    async with running(url, crm):
+        await until(app, "count(*) = 1 FROM contacts WHERE brevo_sync_status = 'Complete'")
+        assert await app.fetchval("SELECT brevo_due_at IS NULL FROM contacts WHERE id = $1", locked)
+        await holding.commit()
+        await until(app, ALL_COMPLETE)
+        await assert_promise_kept(app, crm)
