@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import asyncpg
@@ -12,6 +13,10 @@ from tests.daemon.process import KEY
 from tests.photograph import take
 from worker.sandbox.brevo import BrevoSandbox
 from worker.sandbox.postgres import DEFAULT_VERSION, Postgres, Server, running_postgres
+
+# A shell that runs the tests in the background has its children ignore Ctrl-C, and so would the commands interrupted here.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TEMPLATE = "crm_sync_template"
 _numbers = itertools.count(1)

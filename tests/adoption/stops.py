@@ -102,5 +102,9 @@ class Stops:
 @contextmanager
 def stops(server: Server, name: str) -> Iterator[Stops]:
     made = Stops(server, name)
-    yield made
+    try:
+        yield made
+    except BaseException:
+        made.abandon()
+        raise
     made.close()

@@ -73,7 +73,9 @@ async def test_it_delivers_within_three_seconds_of_a_restart_under_load(own, url
             await until(app, ALL_COMPLETE)
             await assert_promise_kept(app, crm)
     assert len(crm.log) > sent
-    assert len(crm.log) <= 501 + 4 * 5 + 100, "what was in flight or being written may be sent twice, and no more"
+    # An immediate stop is a crash: it takes back what was finished in the last three wal_writer_delay, which is all of it here.
+    twice = 4 * 5 + 100 if mode == "fast" else 501
+    assert len(crm.log) <= 501 + twice, "what was in flight or being written may be sent twice, and no more"
 
 
 async def test_a_backend_that_crashes_takes_all_down_and_it_delivers_within_three_seconds(own, url):
