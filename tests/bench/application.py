@@ -22,7 +22,7 @@ from worker.schema import TRIGGERS
 CLIENTS = 16
 ROUNDS = 8
 SECONDS = 3
-SHARE = 4_000  # contacts that are there for one client in one round
+SHARE = 8_000  # contacts that are there for one client in one round
 CONTACTS = CLIENTS * ROUNDS * SHARE
 PAUSED = (sys.executable, "-m", "tests.bench.worker_ours", "paused")
 
