@@ -13,7 +13,7 @@ from yoyo.migrations import MigrationList
 
 from worker.core.text import clean
 from worker.errors import ConfigurationError, DatabaseTroubleError
-from worker.sql import folder
+from worker.sql import folder, quote
 
 SCHEMA = "crm_sync"
 TABLE = "_crm_sync_migration"
@@ -54,9 +54,7 @@ def migrate(url: str) -> list[str]:
     Raises ConfigurationError with the server's reason, DatabaseTroubleError when it cannot be reached.
     """
     with translated(), connect(url) as connection:
-        # IF NOT EXISTS asks for the right to make it all the same, which may have been taken back since.
-        if connection.execute("SELECT to_regnamespace(%s)", [SCHEMA]).fetchone() == (None,):
-            connection.execute(f"CREATE SCHEMA {SCHEMA}")
+        make_schema(connection)
     with _backend(url) as backend:
         backend.ensure_internal_schema_updated()
         todo = backend.to_apply(_migrations())
@@ -66,6 +64,21 @@ def migrate(url: str) -> list[str]:
                 migration.process_steps(backend, "apply")
                 backend.mark_one(migration)
         return [migration.id for migration in todo]
+
+
+def make_schema(connection: psycopg.Connection[Any]) -> None:
+    """Where there is none. Raises ConfigurationError with the GRANT that is missing."""
+    # IF NOT EXISTS asks for the right to make it all the same, which may have been taken back since.
+    if connection.execute(b"SELECT FROM pg_namespace WHERE nspname = 'crm_sync'").fetchone() is not None:
+        return
+    try:
+        connection.execute(b"CREATE SCHEMA crm_sync")
+    except psycopg.errors.InsufficientPrivilege as error:
+        role, database = quote(connection.info.user), quote(connection.info.dbname)
+        raise ConfigurationError(
+            f"the role {connection.info.user} may not create the schema crm_sync. Let the owner of the database run: "
+            f"GRANT CREATE ON DATABASE {database} TO {role}; it can be taken back after this"
+        ) from error
 
 
 def rollback(url: str) -> list[str]:

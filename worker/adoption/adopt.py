@@ -5,8 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import psycopg
-
 from worker import migrations
 from worker.adoption.columns import look_at_columns
 from worker.adoption.connection import Connection, alone, connected, value
@@ -123,7 +121,7 @@ def undo(url: str, tell: Tell = quietly, patience_s: float = PATIENCE_S) -> list
 
 def _enter(connection: Connection, wish: Wish, todo: Sequence[str]) -> tuple[Table, list[str], list[str]]:
     """The table, the CRMs that are to be on it, and what a person should know. todo: migrations that are not applied yet."""
-    _make_schema(connection)
+    migrations.make_schema(connection)
     for name in todo:
         connection.execute(migrations.statements(name).encode())
     table = enter(connection, wish)
@@ -147,11 +145,11 @@ def _undo_plan(connection: Connection) -> Undoing | None:
             f"ALTER TABLE {adopted['name']} NO FORCE ROW LEVEL SECURITY, undo, and force it again"
         )
     crms = _installed(connection)
-    steps = undoing(connection, crms, whole=True)
+    steps = undoing(connection, crms)
     name = adopted["name"]
     if name is None:  # Somebody has dropped the table.
         return Undoing("", adopted["created"], steps, [], workers)
-    return Undoing(name, adopted["created"], steps, _losses(connection, name, crms), workers)
+    return Undoing(name, adopted["created"], steps, _losses(connection, name), workers)
 
 
 @contextmanager
@@ -166,20 +164,6 @@ def _check_server(connection: Connection) -> None:
         raise ConfigurationError("PostgreSQL 15 or newer is needed")
     if value(connection, "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean"):
         raise ConfigurationError("the database is read-only: name the primary in DATABASE_URL or LISTEN_DATABASE_URL")
-
-
-def _make_schema(connection: Connection) -> None:
-    # IF NOT EXISTS asks for the right to make it all the same, which may have been taken back since.
-    if value(connection, "SELECT to_regnamespace('crm_sync') IS NOT NULL"):
-        return
-    try:
-        connection.execute(b"CREATE SCHEMA crm_sync")
-    except psycopg.errors.InsufficientPrivilege as error:
-        row = connection.info
-        raise ConfigurationError(
-            f"the role {row.user} may not create the schema crm_sync. Let the owner of the database run: "
-            f"GRANT CREATE ON DATABASE {quote(row.dbname)} TO {quote(row.user)}; it can be taken back after this"
-        ) from error
 
 
 def _installed(connection: Connection) -> list[str]:
@@ -205,12 +189,10 @@ def _crms(connection: Connection, wish: Wish) -> list[str]:
     return crms
 
 
-def _losses(connection: Connection, name: str, crms: Sequence[str]) -> list[str]:
+def _losses(connection: Connection, name: str) -> list[str]:
     added = {row["name"] for row in connection.execute(b"SELECT name FROM crm_sync.added WHERE kind = 'column'")}
     lost = []
-    for row in connection.execute(b"SELECT crm, remote_id_column, installed FROM crm_sync.lanes ORDER BY id").fetchall():
-        if not row["installed"]:
-            continue
+    for row in connection.execute(b"SELECT crm, remote_id_column FROM crm_sync.lanes WHERE installed ORDER BY id").fetchall():
         variables = _variables(row["crm"], row["remote_id_column"]) | {"contacts": name}
         counts = connection.execute(render("count_losses", variables).encode()).fetchone() or {}
         lost += _lost(row["crm"], row["remote_id_column"], counts, added)

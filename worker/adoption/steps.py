@@ -60,8 +60,8 @@ def missing(connection: Connection, crms: Sequence[str]) -> list[Step]:
     return _read(connection, "SELECT * FROM crm_sync.missing_steps($1::text[], TRUE)", list(crms))
 
 
-def undoing(connection: Connection, crms: Sequence[str], *, whole: bool) -> list[Step]:
-    return _read(connection, "SELECT * FROM crm_sync.undo_steps($1::text[], $2::boolean, TRUE)", list(crms), whole)
+def undoing(connection: Connection, crms: Sequence[str]) -> list[Step]:
+    return _read(connection, "SELECT * FROM crm_sync.undo_steps($1::text[], TRUE, TRUE)", list(crms))
 
 
 def _read(connection: Connection, statement: str, *arguments: object) -> list[Step]:
