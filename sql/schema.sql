@@ -870,12 +870,6 @@ BEGIN
     FOREACH crm_name IN ARRAY crm_names LOOP
         SELECT l.* INTO lane FROM crm_sync.lanes AS l WHERE l.crm = crm_name;
         remote_id := crm_sync.remote_id_column(crm_name);
-        IF lane.crm IS NULL THEN
-            RETURN NEXT crm_sync.step(
-                crm_name, 'lane', 'none',
-                format('INSERT INTO crm_sync.lanes (crm, remote_id_column) VALUES (%L, %L)', crm_name, remote_id)
-            );
-        END IF;
 
         RETURN QUERY
         SELECT (crm_sync.step(

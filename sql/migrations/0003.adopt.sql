@@ -197,7 +197,7 @@ BEGIN
 END;
 $$;
 
--- All that these CRMs still lack on the contacts table, in the order in which it can be added.
+-- All that these CRMs, whose lanes are entered, still lack on the contacts table, in the order in which it can be added.
 --
 -- online: for a live table, one by one; else for one transaction.
 CREATE FUNCTION crm_sync.missing_steps(crm_names text[], online boolean)
@@ -263,12 +263,6 @@ BEGIN
     FOREACH crm_name IN ARRAY crm_names LOOP
         SELECT l.* INTO lane FROM crm_sync.lanes AS l WHERE l.crm = crm_name;
         remote_id := crm_sync.remote_id_column(crm_name);
-        IF lane.crm IS NULL THEN
-            RETURN NEXT crm_sync.step(
-                crm_name, 'lane', 'none',
-                format('INSERT INTO crm_sync.lanes (crm, remote_id_column) VALUES (%L, %L)', crm_name, remote_id)
-            );
-        END IF;
 
         RETURN QUERY
         SELECT (crm_sync.step(
