@@ -8,11 +8,10 @@ import psycopg
 import pytest
 from click.testing import CliRunner
 
-from tests.manual import INDEX, MANUAL, PAGES, README, ROOT, fenced, page
-from worker import events
-from worker.cli import COMMANDS, crm_sync
-from worker.core.codes import Code
-from worker.settings import (
+from crm_sync import events
+from crm_sync.cli import COMMANDS, crm_sync
+from crm_sync.core.codes import Code
+from crm_sync.settings import (
     BrevoSettings,
     HubSpotSettings,
     LaneSettings,
@@ -21,6 +20,7 @@ from worker.settings import (
     Settings,
     TransportSettings,
 )
+from tests.manual import INDEX, MANUAL, PAGES, README, ROOT, fenced, page
 
 MODELS = [Settings, TransportSettings, HubSpotSettings, BrevoSettings, MauticSettings, N8nSettings]
 SETTINGS = [
@@ -171,6 +171,15 @@ def test_the_mapping_of_the_manual_is_sql(migrated):
     for fields in tomllib.loads(mapping).values():
         for expression in fields.values():
             migrated.execute(f"SELECT {expression} FROM contacts")
+
+
+def test_the_order_of_the_layers_is_the_one_that_is_checked():
+    [layers] = [
+        contract["layers"]
+        for contract in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+        if contract["type"] == "layers"
+    ]
+    assert f"```\n{' > '.join(layers)}\n```" in (ROOT / "CONTRIBUTING.md").read_text()
 
 
 @pytest.fixture
