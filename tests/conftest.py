@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import asyncpg
 import pytest
 
+from crm_sync.sandbox.brevo.sandbox import BrevoSandbox
+from crm_sync.sandbox.postgres import DEFAULT_VERSION, Postgres, Server, running_postgres
 from tests import roles
-from tests.daemon.process import KEY
 from tests.photograph import take
-from worker.sandbox.brevo import BrevoSandbox
-from worker.sandbox.postgres import DEFAULT_VERSION, Postgres, Server, running_postgres
+from tests.process import KEY
 
 # A shell that runs the tests in the background has its children ignore Ctrl-C, and so would the commands interrupted here.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import psycopg
 import pytest
 
+from crm_sync.sandbox.postgres import DEFAULT_VERSION, Postgres, running_postgres
 from tests.adoption import field
 from tests.adoption.commands import Commands, commands
-from worker.sandbox.postgres import DEFAULT_VERSION, Postgres, running_postgres
 
 VERSION = int(os.environ.get("PG") or DEFAULT_VERSION)
 OPTIONS = {

@@ -6,9 +6,9 @@ import pytest
 from aiohttp import ClientSession
 from aioresponses import aioresponses
 
+from crm_sync.crm.http import Http
+from crm_sync.limits.rate_limit import Pace
 from tests.crm.prepared import PreparedAnswers, Sent
-from worker.crm.http import Http
-from worker.pace import Pace
 
 ORIGIN = "https://crm.example"
 

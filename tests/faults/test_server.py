@@ -11,14 +11,14 @@ import asyncpg
 import psycopg
 import pytest
 
-from tests.daemon.harness import ALL_COMPLETE, TIMEOUT_S, daemon_for, running, until, until_asleep
-from tests.db.steps import insert
+from crm_sync import events
+from crm_sync.errors import ConfigurationError
+from crm_sync.sandbox.postgres import DEFAULT_VERSION, Postgres, running_postgres
 from tests.faults.promise import LINE_UP, RecordingCrm, Stopwatch, assert_promise_kept, said
 from tests.faults.proxy import Proxy
+from tests.harness import ALL_COMPLETE, TIMEOUT_S, daemon_for, running, until, until_asleep
 from tests.roles import PASSWORD, WORKER, migrate
-from worker import events
-from worker.errors import ConfigurationError
-from worker.sandbox.postgres import DEFAULT_VERSION, Postgres, running_postgres
+from tests.steps import insert
 
 VERSION = int(os.environ.get("PG") or DEFAULT_VERSION)
 OPTIONS = {"fsync": "off"}  # the server dies here, not the machine
