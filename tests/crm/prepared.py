@@ -6,13 +6,13 @@ issue 289). `Response` adds it. Once a release passes it itself, a test in test_
 
 import asyncio
 import json
-from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any, NamedTuple, Self
 from unittest.mock import patch
 
 from aiohttp import ClientResponse, ClientSession
 from aioresponses import aioresponses
+from multidict import CIMultiDict
 from yarl import URL
 
 
@@ -31,7 +31,7 @@ class Sent(NamedTuple):
 
     method: str
     url: str
-    headers: Mapping[str, str]
+    headers: CIMultiDict[str]
     content: bytes | None
 
     @property
@@ -56,7 +56,7 @@ class PreparedAnswers:
         self._mock = aioresponses()
 
         async def request(session: ClientSession, method: str, url: URL, **options: Any) -> ClientResponse:
-            self._expect(Sent(method, str(url), options["headers"], options["data"]))
+            self._expect(Sent(method, str(url), CIMultiDict(options["headers"]), options["data"]))
             return await self._mock._request_mock(session, method, url, **options)
 
         # The patcher of aioresponses specs a mock anew each time, which takes longer than a server on loopback.

@@ -47,7 +47,7 @@ async def test_what_is_sent_is_kept_to_the_byte():
             await http.send("GET", "/")
     [posted, got] = prepared.sent
     assert posted[:2] == ("POST", f"{ORIGIN}/a%2Fb?email=ada%2B1@example.com&a=1")
-    assert (posted.content, posted.body, posted.headers["api-key"]) == (b'{ "signed":1}', {"signed": 1}, "a key")
+    assert (posted.content, posted.body, posted.headers["API-Key"]) == (b'{ "signed":1}', {"signed": 1}, "a key")
     assert got == Sent("GET", f"{ORIGIN}/", got.headers, None)
     assert got.body is None
 
