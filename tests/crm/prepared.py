@@ -63,7 +63,10 @@ class PreparedAnswers:
         self._mock.patcher = patch.object(ClientSession, "_request", request)
 
     def answer(self, request: tuple[str, str], status: int = 200, body: Any = None, **headers: str) -> None:
-        """Prepares one. request: method, and path with its query as they are sent. body: None as nothing, else bytes or JSON."""
+        """Prepares one. request: method, and path with its query as they are sent.
+
+        body: None as nothing, bytes as they are, anything else as JSON; 128 KiB at most, beyond which aiohttp wants a transport.
+        """
         content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         kind = "application/octet-stream" if body is None or isinstance(body, bytes) else "application/json"
         method, url = request[0], self.base_url + request[1]
