@@ -10,9 +10,8 @@ import asyncpg
 from crm_sync.core.outcome import Contact, Outcome
 from crm_sync.crm.account import Account
 from crm_sync.crm.client import Client
+from crm_sync.crm.limiter import Limiter
 from crm_sync.daemon.daemon import Daemon
-from crm_sync.limits.rate_limit import Pace
-from crm_sync.postgres.pool import Database
 from crm_sync.settings import Settings
 from tests.roles import as_worker
 
@@ -58,17 +57,17 @@ class ScriptedCrm(Client):
             await self.arrived.wait_for(lambda: len(self.requests) >= requests)
 
 
-def account(crm: Client, name: str = "brevo") -> Account:
+def account(crm: Client) -> Account:
     @asynccontextmanager
-    async def open_client(database: Database) -> AsyncIterator[tuple[Client, Pace]]:
-        yield crm, Pace(database, name)
+    async def open_client(_limiter: Limiter) -> AsyncIterator[Client]:
+        yield crm
 
     return Account({"FIRSTNAME": "first_name"}, open_client)
 
 
 def daemon_for(url: str, crm: Client, *, lane: str = "brevo", **settings: Any) -> Daemon:
     """A daemon with one lane that is not running yet."""
-    return Daemon(Settings(database_url=as_worker(url), _env_file=None, **settings), {lane: account(crm, lane)})
+    return Daemon(Settings(database_url=as_worker(url), _env_file=None, **settings), {lane: account(crm)})
 
 
 @asynccontextmanager

@@ -94,7 +94,7 @@ async def deliver_what_was_flipped(people, load):
         owner.execute(grants.encode())
     crm = ScriptedCrm(batch_limit=100, concurrency=4)
     url = field.as_role(people.server.url(people.name), WORKER)
-    daemon = Daemon(Settings(database_url=url, _env_file=None), {"hubspot": account(crm, "hubspot")})
+    daemon = Daemon(Settings(database_url=url, _env_file=None), {"hubspot": account(crm)})
     task = asyncio.create_task(daemon.run())
     with psycopg.connect(people.server.url(people.name), autocommit=True, cursor_factory=psycopg.RawCursor) as admin:
         flipped = admin.execute(b"SELECT clock_timestamp()").fetchone()

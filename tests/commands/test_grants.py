@@ -13,12 +13,12 @@ from psycopg import sql
 
 from crm_sync.adoption.adopt import adopt
 from crm_sync.core.outcome import Kind
-from crm_sync.core.rate import parse
+from crm_sync.core.rate import Remaining, parse
 from crm_sync.core.retry import RetryPolicy
 from crm_sync.daemon.recovery import Charge, Recovery
 from crm_sync.errors import ConfigurationError
 from crm_sync.limits.breaker import Gate
-from crm_sync.limits.rate_limit import Pace, Remaining
+from crm_sync.limits.rate_limit import Pace
 from crm_sync.postgres.pool import Database
 from crm_sync.sandbox.brevo.sandbox import BrevoSandbox
 from crm_sync.table.schema import read_schema

@@ -15,11 +15,10 @@ from crm_sync.crm import account as accounts
 from crm_sync.crm.account import Account
 from crm_sync.crm.client import Client
 from crm_sync.crm.http import Http
+from crm_sync.crm.limiter import Limiter
 from crm_sync.crm.registry import configured
 from crm_sync.daemon.daemon import Daemon
 from crm_sync.errors import LaneError
-from crm_sync.limits.rate_limit import Pace
-from crm_sync.postgres.pool import Database
 from crm_sync.sandbox.__main__ import UNLIMITED
 from crm_sync.sandbox.comparison import Record, record
 from crm_sync.sandbox.process import CRMS, settings
@@ -113,12 +112,12 @@ def _shell(shorter_s: float, base_url: str, headers: Mapping[str, str], *, timeo
 
 def _watched(crm: str, account: Account, clients: dict[str, Watched]) -> Account:
     @asynccontextmanager
-    async def open_client(database: Database) -> AsyncIterator[tuple[Client, Pace]]:
-        async with account.open(database) as (client, pace):
+    async def open_client(limiter: Limiter) -> AsyncIterator[Client]:
+        async with account.open(limiter) as client:
             clients[crm] = Watched(client)
-            yield clients[crm], pace
+            yield clients[crm]
 
-    return Account(account.default_fields, open_client)
+    return Account(account.default_fields, open_client, account.windows)
 
 
 def records(crm: str, sandbox: Sandbox) -> list[Record]:

@@ -16,6 +16,7 @@ from crm_sync.adoption import migrations
 from crm_sync.crm.account import Account
 from crm_sync.crm.registry import known
 from crm_sync.errors import ConfigurationError, CrmSyncError, DatabaseTroubleError
+from crm_sync.limits.rate_limit import Pace
 from crm_sync.postgres.listen_check import prove_ear
 from crm_sync.postgres.pool import Database
 from crm_sync.reports.watched_columns import read_watches
@@ -95,7 +96,7 @@ async def findings() -> AsyncIterator[Finding]:
                 yield Finding(crm, None, "no credentials, so no lane: its contacts wait")
                 continue
             yield await _finding(f"{crm} mapping", partial(_mapping, settings, database, schema, crm, account))
-            yield await _finding(f"{crm} credentials", partial(_credentials, database, account))
+            yield await _finding(f"{crm} credentials", partial(_credentials, database, crm, account))
 
 
 async def _finding(subject: str, step: Callable[[], Awaitable[str]]) -> Finding:
@@ -146,6 +147,6 @@ async def _mapping(settings: Settings, database: Database, schema: Schema, crm: 
     return f"email and {len(mapping.fields)} fields: {', '.join(mapping.fields)}"
 
 
-async def _credentials(database: Database, account: Account) -> str:
-    async with account.open(database) as (client, _pace):
+async def _credentials(database: Database, crm: str, account: Account) -> str:
+    async with account.open(Pace(database, crm, account.windows)) as client:
         return await client.check()

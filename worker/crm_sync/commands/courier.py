@@ -13,6 +13,7 @@ from typing import Any
 from crm_sync.core.codes import Code
 from crm_sync.core.identity import addressees, check_email
 from crm_sync.core.outcome import Contact, Finish, Outcome
+from crm_sync.core.rate import Window
 from crm_sync.core.retry import deferred
 from crm_sync.core.words import span
 from crm_sync.crm.account import Open
@@ -44,6 +45,7 @@ class Errand:
     mapping: FieldMapping
     charge: Charge
     open: Open
+    windows: Sequence[Window]
 
     @property
     def crm(self) -> str:
@@ -95,7 +97,8 @@ class Courier:
         was changed. twins: contacts in line with the same address. flip: as `crm_sync.table.claim_by_key` says. Raises
         DeclinedError too.
         """
-        async with errand.open(self._database) as (client, pace):
+        pace = Pace(self._database, errand.crm, errand.windows)
+        async with errand.open(pace) as client:
             gate = Gate(errand.crm, self._database, on_open=lambda: None, on_shut=self._release)
             await gate.read()
             if not gate.open:

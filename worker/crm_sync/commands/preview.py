@@ -120,7 +120,7 @@ class _Look:
         if isinstance(contact, str):
             click.echo(harmless(labelled("request", f"none: it would be rejected. {contact}")))
             return True
-        rehearsal = await rehearse(account, self.database, contact)
+        rehearsal = await rehearse(account, contact)
         if rehearsal is None:
             raise DeclinedError("the client of this CRM has a transport of its own, so it would really send")
         only = rehearsal.then[0]

@@ -91,7 +91,7 @@ async def _errand(database: Database, schema: Schema, settings: Settings, table:
     mapping = await prepare_for(database, table.crm, read_file(settings.mapping_file), account.default_fields, schema.table)
     charge = Charge(Contacts(database, table, mapping.email, mapping.fields), read_lane(table.crm).policy)
     opened = account.open if account.witnessed is None else account.witnessed(_Printer(), None)
-    return Errand(table, mapping, charge, opened)
+    return Errand(table, mapping, charge, opened, account.windows)
 
 
 class _Printer:

@@ -27,6 +27,7 @@ from crm_sync.daemon.systemd import Notifier
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
 from crm_sync.lane.lane import Lane
 from crm_sync.lane.watchdog import Progress
+from crm_sync.limits.rate_limit import Pace
 from crm_sync.log import Trouble
 from crm_sync.postgres.backoff import Backoff
 from crm_sync.postgres.listen_check import prove_ear
@@ -128,7 +129,8 @@ class Daemon:
                 on_lost=self._release,
             )
             for crm, account in self._accounts.items():
-                client, pace = await stack.enter_async_context(account.open(database))
+                pace = Pace(database, crm, account.windows)
+                client = await stack.enter_async_context(account.open(pace))
                 self._lanes[crm] = Lane(
                     plan.schema.lanes[crm],
                     database=database,
