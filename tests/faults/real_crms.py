@@ -10,15 +10,14 @@ from typing import Any
 import asyncpg
 import pytest
 
-from crm_sync.core.outcome import Contact, Outcome
+from crm_sync.core.outcome import Contact
 from crm_sync.crm import account as accounts
 from crm_sync.crm.account import Account
-from crm_sync.crm.client import Client
+from crm_sync.crm.client import Client, Entry
 from crm_sync.crm.http import Http
 from crm_sync.crm.limiter import Limiter
 from crm_sync.crm.registry import configured
 from crm_sync.daemon.daemon import Daemon
-from crm_sync.errors import LaneError
 from crm_sync.sandbox.__main__ import UNLIMITED
 from crm_sync.sandbox.comparison import Record, record
 from crm_sync.sandbox.process import CRMS, settings
@@ -45,7 +44,7 @@ class Watched(Client):
         self.most_in_flight = 0
         self._client = client
 
-    async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Outcome | LaneError]:
+    async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Entry]:
         self.requests.append(list(contacts))
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)

@@ -17,11 +17,11 @@ from crm_sync.core.rate import Remaining
 from crm_sync.core.text import printable
 from crm_sync.crm.account import Account, over_http
 from crm_sync.crm.answer import Answer
-from crm_sync.crm.client import Client, Found
+from crm_sync.crm.client import Client, Entry, Found
 from crm_sync.crm.exchange import Assumption
 from crm_sync.crm.http import Http
 from crm_sync.crm.hubspot.assumptions import assumptions
-from crm_sync.crm.hubspot.batch import Batch, Entry, Input, is_batch, results, trace
+from crm_sync.crm.hubspot.batch import Batch, Input, is_batch, results, trace
 from crm_sync.crm.hubspot.refusals import LONGEST_NAME, batch_refused, context, is_id, is_missing, judged, not_hubspot
 from crm_sync.errors import BatchRefusedError, LaneError
 from crm_sync.settings import HubSpotSettings, read
