@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
-from crm_sync.adoption.adopt import adopt, undo
+from crm_sync.adoption.adopt import undo
 from crm_sync.adoption.table import Wish
 from crm_sync.daemon.daemon import Daemon
 from crm_sync.errors import DatabaseTroubleError
@@ -22,6 +22,7 @@ from tests.adoption.conftest import Field, new_name
 from tests.adoption.stops import stops
 from tests.harness import TIMEOUT_S, ScriptedCrm, account
 from tests.photograph import take
+from tests.roles import adopt
 
 ROWS = 100_000
 PROMISE_S = 0.2

@@ -9,7 +9,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import asyncpg
 import pytest
 
-from crm_sync.adoption.adopt import adopt
 from crm_sync.adoption.table import Wish
 from crm_sync.commands import courier as courier_module
 from crm_sync.commands.courier import Courier, Errand
@@ -29,7 +28,7 @@ from crm_sync.table.mapping import FieldMapping
 from crm_sync.table.schema import read_schema
 from tests.harness import ALL_COMPLETE, TIMEOUT_S, ScriptedCrm, account, running, until, until_asleep
 from tests.process import KEY, ended, environment, process
-from tests.roles import as_worker, let_in
+from tests.roles import adopt, as_worker, let_in
 from tests.steps import insert, orphan, pair, read
 
 ADDRESS = "ada@example.com"

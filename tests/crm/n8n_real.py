@@ -28,9 +28,9 @@ from crm_sync.core.outcome import Contact, Verdict
 from crm_sync.crm.http import Http
 from crm_sync.crm.n8n.client import N8n
 from crm_sync.crm.n8n.login import read_login
+from crm_sync.crm.n8n.settings import N8nSettings
 from crm_sync.errors import BatchRefusedError, LaneError
 from crm_sync.limits.rate_limit import Pace
-from crm_sync.settings import N8nSettings
 
 N8N_VERSION = "2.41.1"
 NODE_VERSION = 24  # n8n 2.41 wants no older one

@@ -20,6 +20,7 @@ from crm_sync.crm.limiter import UNLIMITED
 from crm_sync.crm.n8n import client as module
 from crm_sync.crm.n8n.client import DEFAULT_FIELDS, N8n, account, idempotency_key
 from crm_sync.crm.n8n.login import TOKEN_LIFE_S, Login, read_login
+from crm_sync.crm.n8n.settings import N8nSettings
 from crm_sync.errors import (
     BatchRefusedError,
     ConfigurationError,
@@ -31,7 +32,6 @@ from crm_sync.errors import (
 from crm_sync.limits.rate_limit import Pace
 from crm_sync.sandbox.n8n.sandbox import N8nSandbox
 from crm_sync.sandbox.server import Answer, Fault, Hold
-from crm_sync.settings import N8nSettings
 
 FLIPPED_AT = datetime(2026, 11, 23, 9, 30, 0, 123456, tzinfo=UTC)
 PASSPHRASE = "a passphrase of thirty-two bytes or more"

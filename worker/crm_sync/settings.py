@@ -1,11 +1,13 @@
-"""All settings. The only reader of the environment, of .env, and of systemd's credentials."""
+"""Settings, but for those of each CRM's account, which stand with its client. The only reader of the environment, of .env, and of
+systemd's credentials.
+"""
 
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, TypeVar
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from crm_sync.core.rate import parse
@@ -34,13 +36,15 @@ def _limits(text: str) -> str:
 Limits = Annotated[str, AfterValidator(_limits)]
 
 
-class _Settings(BaseSettings):
+class SettingsModel(BaseSettings):
+    """Settings that belong together. They are named as its fields, in capitals."""
+
     model_config = SettingsConfigDict(
         frozen=True, extra="ignore", env_ignore_empty=True, env_file=".env", hide_input_in_errors=True
     )
 
 
-class Settings(_Settings):
+class Settings(SettingsModel):
     """What the worker as a whole needs."""
 
     database_url: PostgresUrl = Field(description="the database with the contacts table")
@@ -67,7 +71,7 @@ class Settings(_Settings):
         return self.listen_database_url or self.database_url
 
 
-class LaneSettings(_Settings):
+class LaneSettings(SettingsModel):
     """The same for each CRM; the names begin with the CRM's, in capitals: BREVO_SYNC_MAX_RETRIES."""
 
     sync_scheduler_interval_minutes: float = Field(
@@ -92,7 +96,7 @@ class LaneSettings(_Settings):
         return RetryPolicy(self.sync_max_retries, self.sync_retry_delay_minutes * 60)
 
 
-class TransportSettings(_Settings):
+class TransportSettings(SettingsModel):
     """How CRMs may be reached."""
 
     http_allowed_hosts: str = Field(
@@ -102,47 +106,6 @@ class TransportSettings(_Settings):
     @property
     def hosts(self) -> frozenset[str]:
         return frozenset(host.strip().lower() for host in self.http_allowed_hosts.split(",") if host.strip())
-
-
-class HubSpotSettings(_Settings):
-    hubspot_access_token: SecretStr | None = Field(
-        None, description="HubSpot's service key or private app token; without it HubSpot has no lane"
-    )
-    hubspot_base_url: str = Field("https://api.hubapi.com", description="where HubSpot's API is")
-    # /crm/v3 is supported until September 2027 [HubSpot, changelog on legacy APIs]; then /crm/objects/<date>/contacts.
-    hubspot_contacts_path: str = Field(
-        "/crm/v3/objects/contacts", pattern="^(/[A-Za-z0-9._-]+)+$", description="path of the contacts in HubSpot's API"
-    )
-    hubspot_plan: Literal["free", "starter", "professional", "enterprise"] = Field(
-        "starter", description="the account's plan, which its limits depend on: free, starter, professional or enterprise"
-    )
-
-
-class MauticSettings(_Settings):
-    mautic_base_url: str | None = Field(None, description="where Mautic is; without it Mautic has no lane")
-    mautic_username: str | None = Field(None, description="a Mautic user, for basic authentication")
-    mautic_password: SecretStr | None = Field(None, description="the user's password")
-    mautic_client_id: str | None = Field(None, description="an OAuth2 client of Mautic, for client credentials")
-    mautic_client_secret: SecretStr | None = Field(None, description="the client's secret")
-
-
-class N8nSettings(_Settings):
-    n8n_webhook_url: str | None = Field(None, description="production URL of the webhook; without it n8n has no lane")
-    n8n_header_name: str | None = Field(None, description="the header of header authentication")
-    n8n_header_value: SecretStr | None = Field(None, description="its value")
-    n8n_username: str | None = Field(None, description="the user of basic authentication")
-    n8n_password: SecretStr | None = Field(None, description="the user's password")
-    n8n_jwt_secret: SecretStr | None = Field(None, description="the passphrase of JWT authentication (HS256)")
-    n8n_signing_secret: SecretStr | None = Field(None, description="signs every body, so that a workflow can check it")
-
-
-class BrevoSettings(_Settings):
-    brevo_api_key: SecretStr | None = Field(None, description="Brevo's API key; without it Brevo has no lane")
-    brevo_list_id: int | None = Field(None, ge=1, description="the list in Brevo that delivered contacts are put on")
-    brevo_base_url: str = Field("https://api.brevo.com/v3", description="where Brevo's API is")
-    brevo_plan: Literal["general", "advanced", "extended"] = Field(
-        "general", description="the account's plan, which its limits depend on: general, advanced or extended"
-    )
 
 
 def read(model: type[Model]) -> Model:

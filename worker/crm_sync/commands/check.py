@@ -88,7 +88,7 @@ async def findings() -> AsyncIterator[Finding]:
         schema = await read_schema(database)
         for crm in schema.lanes:
             try:
-                account = crms[crm]() if crm in crms else None
+                account = crms[crm].read_account() if crm in crms else None
             except ConfigurationError as error:
                 yield Finding(crm, False, str(error))
                 continue

@@ -7,10 +7,6 @@ from typing import Any
 
 import click
 
-from crm_sync.crm.brevo import client as brevo
-from crm_sync.crm.hubspot import client as hubspot
-from crm_sync.crm.mautic import client as mautic
-from crm_sync.crm.n8n import client as n8n
 from crm_sync.crm.registry import known
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query, quote
@@ -20,14 +16,6 @@ from crm_sync.table.mapping import prepare_for, read_file
 from crm_sync.table.schema import ROLL_UP, Schema, read_schema
 
 VIEW = "crm_sync_mapping"
-
-# Asked of nobody's credentials: the rights are often granted before there are any.
-DEFAULT_FIELDS: Mapping[str, Mapping[str, str]] = {
-    "hubspot": hubspot.DEFAULT_FIELDS,
-    "brevo": brevo.DEFAULT_FIELDS,
-    "mautic": mautic.DEFAULT_FIELDS,
-    "n8n": n8n.DEFAULT_FIELDS,
-}
 
 # What the statements of sql/queries read and write there.
 LANES_WRITTEN = ("breaker", "breaker_since", "breaker_reason", "next_probe_at", "openings", "revision")
@@ -184,9 +172,13 @@ async def _mapped(
 
 
 def _default_fields(crm: str) -> Mapping[str, str]:
-    if crm in DEFAULT_FIELDS:
-        return DEFAULT_FIELDS[crm]
-    account = known()[crm]() if crm in known() else None
+    """Without credentials where they are known without: the rights are often granted before there are any."""
+    known_crm = known().get(crm)
+    if known_crm is None:
+        return {}
+    if known_crm.default_fields is not None:
+        return known_crm.default_fields
+    account = known_crm.read_account()
     return {} if account is None else account.default_fields
 
 

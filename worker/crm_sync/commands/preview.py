@@ -103,8 +103,8 @@ class _Look:
             return False
 
     def _account(self) -> Account | None:
-        read_account = known().get(self.table.crm)
-        return read_account() if read_account else None
+        crm = known().get(self.table.crm)
+        return crm.read_account() if crm else None
 
     def _tell_state(self, matches: Sequence[Match], *, reachable: bool) -> None:
         lines = [*rows(matches), labelled("state", state(matches[0], self.workers))]

@@ -84,8 +84,8 @@ async def _sync(settings: Settings, email: str, crm: str | None) -> bool:
 
 async def _errand(database: Database, schema: Schema, settings: Settings, table: LaneTable) -> Errand | None:
     """None without credentials."""
-    read_account = known().get(table.crm)
-    account = read_account() if read_account else None
+    crm = known().get(table.crm)
+    account = crm.read_account() if crm else None
     if account is None:
         return None
     mapping = await prepare_for(database, table.crm, read_file(settings.mapping_file), account.default_fields, schema.table)
