@@ -19,9 +19,14 @@ from crm_sync.crm.registry import OWN
 WORKER, PASSWORD = f"crm_sync_worker_{os.getpid()}", "password-of-the-worker"
 
 
+def for_all(wish: Wish) -> Wish:
+    """As the commands wish: where no CRM is named, all of our own."""
+    return replace(wish, default_crms=tuple(OWN))
+
+
 def adopt(url: str, wish: Wish | None = None, *told: Any, **how: Any) -> list[str]:
-    """As the command adopts it: where no CRM is named, with all of our own."""
-    return adoption.adopt(url, replace(wish or Wish(), default_crms=tuple(OWN)), *told, **how)
+    """As the command does."""
+    return adoption.adopt(url, for_all(wish or Wish()), *told, **how)
 
 
 def migrate(url: str, wish: Wish | None = None) -> None:

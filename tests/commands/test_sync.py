@@ -401,7 +401,7 @@ async def courier(url, crm):
         mapping = FieldMapping("email::text", {"FIRSTNAME": "first_name"})
         charge = Charge(Contacts(database, table, mapping.email, mapping.fields), RetryPolicy(3, 60.0))
         errand = Errand(table, mapping, charge, account(crm).open)
-        async with Courier(Settings(database_url=as_worker(url), _env_file=None), database, [errand]) as carrying:
+        async with Courier(Settings(database_url=as_worker(url)), database, [errand]) as carrying:
             yield carrying, errand
 
 

@@ -215,7 +215,7 @@ class Sink:
 
 @asynccontextmanager
 async def client(url, path="crm-sync", *, batch_limit=1, **login):
-    credentials = read_login(N8nSettings(_env_file=None, **(login or HEADER | SIGNED)))
+    credentials = read_login(N8nSettings(**(login or HEADER | SIGNED)))
     async with Http(url, credentials.headers, pace=Pace(None, "n8n"), timeout_s=60.0) as http:
         yield N8n(http, target=f"/webhook/{path}", origin=url, login=credentials, batch_limit=batch_limit)
 

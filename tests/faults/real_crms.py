@@ -10,20 +10,19 @@ from typing import Any
 import asyncpg
 import pytest
 
+from crm_sync.configuration import load
 from crm_sync.core.outcome import Contact
 from crm_sync.crm import account as accounts
 from crm_sync.crm.account import Account
 from crm_sync.crm.client import Client, Entry
 from crm_sync.crm.http import Http
 from crm_sync.crm.limiter import Limiter
-from crm_sync.crm.registry import configured
 from crm_sync.daemon.daemon import Daemon
 from crm_sync.sandbox.__main__ import UNLIMITED
 from crm_sync.sandbox.comparison import Record, record
 from crm_sync.sandbox.process import CRMS, settings
 from crm_sync.sandbox.server import Sandbox
-from crm_sync.settings import Settings
-from tests.harness import TIMEOUT_S, until
+from tests.harness import TIMEOUT_S, having, until
 from tests.roles import as_worker
 
 PEOPLE = (
@@ -90,8 +89,9 @@ async def delivering(
     if timeout_s is not None:
         monkeypatch.setattr(accounts, "Http", partial(_shell, timeout_s))
     clients: dict[str, Watched] = {}
-    watched = {crm: _watched(crm, account, clients) for crm, account in configured().items() if crm in urls}
-    daemon = Daemon(Settings(database_url=as_worker(url), _env_file=None), watched)
+    monkeypatch.setenv("DATABASE_URL", as_worker(url))
+    watched = {crm: _watched(crm, account, clients) for crm, account in load().accounts.items() if crm in urls}
+    daemon = Daemon(load(lambda: having(watched)))
     task = asyncio.create_task(daemon.run())
     try:
         async with asyncio.timeout(TIMEOUT_S):

@@ -1,20 +1,12 @@
-"""Settings, but for those of each CRM's account, which stand with its client. The only reader of the environment, of .env, and of
-systemd's credentials.
-"""
+"""What can be set, but for the account of each CRM: that stands with its client. `crm_sync.environment` reads it."""
 
-import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
-from pydantic import AfterValidator, Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from crm_sync.core.rate import parse
 from crm_sync.core.retry import RetryPolicy
-from crm_sync.errors import ConfigurationError
-
-Model = TypeVar("Model", bound=BaseSettings)
 
 
 def _postgres_url(url: str) -> str:
@@ -36,12 +28,10 @@ def _limits(text: str) -> str:
 Limits = Annotated[str, AfterValidator(_limits)]
 
 
-class SettingsModel(BaseSettings):
+class SettingsModel(BaseModel):
     """Settings that belong together. They are named as its fields, in capitals."""
 
-    model_config = SettingsConfigDict(
-        frozen=True, extra="ignore", env_ignore_empty=True, env_file=".env", hide_input_in_errors=True
-    )
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
 
 class Settings(SettingsModel):
@@ -106,35 +96,3 @@ class TransportSettings(SettingsModel):
     @property
     def hosts(self) -> frozenset[str]:
         return frozenset(host.strip().lower() for host in self.http_allowed_hosts.split(",") if host.strip())
-
-
-def read(model: type[Model]) -> Model:
-    """Reads one model. Raises ConfigurationError with the names of what is wrong and what is expected, never with a value."""
-    return _read(lambda folder: model(_secrets_dir=folder))
-
-
-def read_lane(crm: str) -> LaneSettings:
-    """Reads the settings of one CRM's lane. Raises as read does."""
-    prefix = f"{crm.upper()}_"
-    return _read(lambda folder: LaneSettings(_env_prefix=prefix, _secrets_dir=folder), prefix)
-
-
-def _read(build: Callable[[str | None], Model], prefix: str = "") -> Model:
-    # systemd's LoadCredential puts one file for each key there.
-    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
-    try:
-        return build(credentials if credentials and Path(credentials).is_dir() else None)
-    except OSError as error:
-        raise ConfigurationError(f".env or a credential cannot be read: {error.strerror}") from error
-    except ValidationError as error:
-        problems = [
-            f"{prefix}{'.'.join(map(str, problem['loc'])).upper()}: {_expected(problem['type'], problem['msg'])}"
-            for problem in error.errors(include_input=False, include_url=False, include_context=False)
-        ]
-        raise ConfigurationError("; ".join(problems)) from None
-
-
-def _expected(kind: str, message: str) -> str:
-    if kind == "missing":
-        return "not set; it is required"
-    return message.removeprefix("Value error, ")

@@ -15,8 +15,9 @@ from crm_sync.adoption.steps import LOCK_TIMEOUT_MS, Step
 from crm_sync.adoption.table import Wish
 from crm_sync.core.words import span
 from crm_sync.crm.registry import OWN, known
+from crm_sync.environment import read
 from crm_sync.postgres.statements import folder
-from crm_sync.settings import Settings, read
+from crm_sync.settings import Settings
 
 MOMENT_S = 0.1
 

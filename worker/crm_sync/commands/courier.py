@@ -45,7 +45,7 @@ class Errand:
     mapping: FieldMapping
     charge: Charge
     open: Open
-    windows: Sequence[Window]
+    windows: Sequence[Window] = ()
 
     @property
     def crm(self) -> str:

@@ -11,11 +11,11 @@ import click
 
 from crm_sync import log
 from crm_sync.commands.courier import Courier, Errand
+from crm_sync.configuration import Configuration, load
 from crm_sync.core.outcome import Finish, Kind
 from crm_sync.core.words import span
 from crm_sync.crm.answer import Answer
 from crm_sync.crm.exchange import Shown
-from crm_sync.crm.registry import known
 from crm_sync.daemon.recovery import Charge
 from crm_sync.errors import DeclinedError, LaneError
 from crm_sync.postgres.pool import Database
@@ -24,9 +24,8 @@ from crm_sync.reports.contact_report import Workers, labelled, rows, state, who
 from crm_sync.reports.http_report import answer_lines, harmless, request_lines
 from crm_sync.reports.lane_state import Gate, read_gates
 from crm_sync.reports.watched_columns import lane_of
-from crm_sync.settings import Settings, read, read_lane
 from crm_sync.table.contacts import Contacts, LaneTable
-from crm_sync.table.mapping import prepare_for, read_file
+from crm_sync.table.mapping import prepare_for
 from crm_sync.table.one_contact import Match, Standing, find, show
 from crm_sync.table.schema import Schema, read_schema
 
@@ -56,12 +55,13 @@ def sync(*, email: str, crm: str | None) -> None:
     """
     # What goes wrong is said in words, or by the log of the workers.
     log.configure(logging.ERROR)
-    if not asyncio.run(_sync(read(Settings), email, crm)):
+    if not asyncio.run(_sync(load(), email, crm)):
         sys.exit(1)
 
 
-async def _sync(settings: Settings, email: str, crm: str | None) -> bool:
+async def _sync(configuration: Configuration, email: str, crm: str | None) -> bool:
     """Whether it was delivered, wherever it was to be."""
+    settings = configuration.settings
     behind_pooler = settings.database_behind_pooler
     async with Database(settings.database_url, size=1, behind_pooler=behind_pooler, timeout_s=LOOK_PATIENCE_S) as database:
         schema = await read_schema(database, settings.contacts_table)
@@ -71,7 +71,7 @@ async def _sync(settings: Settings, email: str, crm: str | None) -> bool:
         click.echo(f"No contact has the address {harmless(email.strip())}.")
         return False
     async with Database(settings.database_url, size=POOL_SIZE, behind_pooler=behind_pooler) as database:
-        errands = {name: await _errand(database, schema, settings, schema.lanes[name]) for name in lanes}
+        errands = {name: await _errand(database, schema, configuration, schema.lanes[name]) for name in lanes}
         async with Courier(settings, database, [errand for errand in errands.values() if errand]) as courier:
             told = [
                 await _Visit(database, courier, schema.lanes[name], errands[name], named=crm is not None).make(
@@ -82,14 +82,13 @@ async def _sync(settings: Settings, email: str, crm: str | None) -> bool:
     return any(told) and False not in told
 
 
-async def _errand(database: Database, schema: Schema, settings: Settings, table: LaneTable) -> Errand | None:
+async def _errand(database: Database, schema: Schema, configuration: Configuration, table: LaneTable) -> Errand | None:
     """None without credentials."""
-    crm = known().get(table.crm)
-    account = crm.read_account() if crm else None
+    account = configuration.account(table.crm)
     if account is None:
         return None
-    mapping = await prepare_for(database, table.crm, read_file(settings.mapping_file), account.default_fields, schema.table)
-    charge = Charge(Contacts(database, table, mapping.email, mapping.fields), read_lane(table.crm).policy)
+    mapping = await prepare_for(database, table.crm, configuration.mapping, account.default_fields, schema.table)
+    charge = Charge(Contacts(database, table, mapping.email, mapping.fields), configuration.lane(table.crm).policy)
     opened = account.open if account.witnessed is None else account.witnessed(_Printer(), None)
     return Errand(table, mapping, charge, opened, account.windows)
 

@@ -9,7 +9,8 @@ from crm_sync.crm.client import Client
 from crm_sync.crm.exchange import Wire, Witness
 from crm_sync.crm.http import REQUEST_TIMEOUT_S, Http, require_https
 from crm_sync.crm.limiter import Limiter
-from crm_sync.settings import LaneSettings, TransportSettings, read, read_lane
+from crm_sync.environment import read, read_lane
+from crm_sync.settings import LaneSettings, TransportSettings
 
 Open = Callable[[Limiter], AbstractAsyncContextManager[Client]]
 Witnessed = Callable[[Witness | None, Wire | None], Open]

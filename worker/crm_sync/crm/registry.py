@@ -70,9 +70,3 @@ def _load(entry: EntryPoint) -> Crm:
     if not callable(read_account):
         raise ConfigurationError(f"the CRM {entry.name}: {entry.value} is no function that reads an account")
     return Crm(entry.name, read_account)
-
-
-def configured() -> dict[str, Account]:
-    """The CRMs with credentials. Raises ConfigurationError naming a wrong setting."""
-    accounts = {name: crm.read_account() for name, crm in known().items()}
-    return {name: account for name, account in accounts.items() if account is not None}

@@ -18,8 +18,8 @@ from typing import Any, TypeVar
 import structlog
 
 from crm_sync import __version__, events
-from crm_sync.crm.account import Account
-from crm_sync.daemon.configuration import Plan, make_plan
+from crm_sync.configuration import Configuration
+from crm_sync.daemon.installation import Installation, read_installation
 from crm_sync.daemon.recovery import Charge, Recovery
 from crm_sync.daemon.signals import Service
 from crm_sync.daemon.supervision import every, supervise
@@ -33,7 +33,7 @@ from crm_sync.postgres.backoff import Backoff
 from crm_sync.postgres.listen_check import prove_ear
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.session import Session
-from crm_sync.settings import LaneSettings, Settings
+from crm_sync.settings import LaneSettings
 from crm_sync.table.contacts import Contacts
 from crm_sync.table.schema import Schema
 
@@ -51,12 +51,13 @@ class _StoppedError(Exception):
 class Daemon:
     """One worker with one configuration. Runs until `stop` is set, then drains."""
 
-    def __init__(self, settings: Settings, accounts: Mapping[str, Account], notifier: Notifier | None = None) -> None:
-        self._settings = settings
-        self._accounts = accounts
+    def __init__(self, configuration: Configuration, notifier: Notifier | None = None) -> None:
+        self._configuration = configuration
+        self._settings = configuration.settings
+        self._accounts = configuration.accounts
         self._notifier = notifier or Notifier()
         self._lanes: dict[str, Lane] = {}
-        self._plan: Plan | None = None
+        self._installation: Installation | None = None
         self._session: Session | None = None
         self._ticking = Progress()
         self._waiting_for = ""
@@ -68,7 +69,7 @@ class Daemon:
         What was checked is what run takes.
         """
         async with Database(self._settings.database_url, size=2, behind_pooler=self._settings.database_behind_pooler) as database:
-            self._plan = await make_plan(database, self._settings, self._accounts)
+            self._installation = await read_installation(database, self._configuration)
             await prove_ear(self._settings.session_url, database)
 
     async def run(self) -> None:
@@ -109,14 +110,15 @@ class Daemon:
                     behind_pooler=self._settings.database_behind_pooler,
                 )
             )
-            plan = self._plan
-            if plan is None:
-                plan = await self._once_reachable(partial(make_plan, database, self._settings, self._accounts))
+            installation = self._installation
+            if installation is None:
+                installation = await self._once_reachable(partial(read_installation, database, self._configuration))
             charges = {
                 crm: Charge(
-                    Contacts(database, table, plan.mappings[crm].email, plan.mappings[crm].fields), plan.lanes[crm].policy
+                    Contacts(database, table, installation.mappings[crm].email, installation.mappings[crm].fields),
+                    installation.lanes[crm].policy,
                 )
-                for crm, table in plan.schema.lanes.items()
+                for crm, table in installation.schema.lanes.items()
             }
             recovery = Recovery(database, charges, on_found=self._wake, knows=self._knows)
             session = Session(
@@ -132,18 +134,18 @@ class Daemon:
                 pace = Pace(database, crm, account.windows)
                 client = await stack.enter_async_context(account.open(pace))
                 self._lanes[crm] = Lane(
-                    plan.schema.lanes[crm],
+                    installation.schema.lanes[crm],
                     database=database,
                     contacts=charges[crm].contacts,
                     client=client,
                     session=session,
                     pace=pace,
                     policy=charges[crm].policy,
-                    batch_size=plan.lanes[crm].sync_scheduler_batch_size,
+                    batch_size=installation.lanes[crm].sync_scheduler_batch_size,
                 )
             self._session = session
-            self._say_started(plan.schema)
-            await self._run_loops(session, recovery, plan.lanes)
+            self._say_started(installation.schema)
+            await self._run_loops(session, recovery, installation.lanes)
 
     async def _once_reachable(self, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
         """Waits for a database that is away, and says so once for each reason. Raises _StoppedError when stopped meanwhile."""
@@ -243,15 +245,11 @@ class Daemon:
             log.info(events.LANE_WITHOUT_CREDENTIALS, crm=crm, note="no credentials, so its contacts wait")
 
 
-async def serve(
-    settings: Settings,
-    accounts: Mapping[str, Account],
-    read_again: Callable[[], tuple[Settings, Mapping[str, Account]]] | None = None,
-) -> None:
+async def serve(configuration: Configuration, read_again: Callable[[], Configuration] | None = None) -> None:
     """Runs a worker until SIGTERM or SIGINT; a second one ends it at once. SIGHUP: what read_again reads takes effect."""
     # Contacts come and go by the hundred thousand and hold no cycles: at its defaults the collector took a fifth of the time.
     gc.freeze()
     gc.set_threshold(COLLECT_EVERY, 10, 10)
-    again = read_again or (lambda: (settings, accounts))
+    again = read_again or (lambda: configuration)
     with closing(Notifier.from_environment()) as notifier:
-        await Service(Daemon(settings, accounts, notifier), lambda: Daemon(*again(), notifier), notifier).run()
+        await Service(Daemon(configuration, notifier), lambda: Daemon(again(), notifier), notifier).run()

@@ -40,8 +40,8 @@ from crm_sync.crm.brevo.settings import BrevoSettings
 from crm_sync.crm.client import Client, Found
 from crm_sync.crm.exchange import Assumption
 from crm_sync.crm.http import Http
+from crm_sync.environment import read
 from crm_sync.errors import LaneError
-from crm_sync.settings import read
 
 _ID = re.compile(r"[1-9][0-9]{0,18}")
 

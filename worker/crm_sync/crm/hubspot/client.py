@@ -24,8 +24,8 @@ from crm_sync.crm.hubspot.assumptions import assumptions
 from crm_sync.crm.hubspot.batch import Batch, Input, is_batch, results, trace
 from crm_sync.crm.hubspot.refusals import LONGEST_NAME, batch_refused, context, is_id, is_missing, judged, not_hubspot
 from crm_sync.crm.hubspot.settings import HubSpotSettings
+from crm_sync.environment import read
 from crm_sync.errors import BatchRefusedError, LaneError
-from crm_sync.settings import read
 
 CONTACTS_PATH = "/crm/v3/objects/contacts"
 ACCOUNT_PATH = "/account-info/v3/details"

@@ -29,8 +29,8 @@ from crm_sync.crm.mautic.assumptions import assumptions
 from crm_sync.crm.mautic.login import Login, PasswordLogin, TokenLogin
 from crm_sync.crm.mautic.plan import Edit, New, Step, address, disputed, holds, is_holdable, plan, record_id
 from crm_sync.crm.mautic.settings import MauticSettings
+from crm_sync.environment import read
 from crm_sync.errors import BatchRefusedError, ConfigurationError, LaneError, OutageError
-from crm_sync.settings import read
 
 SEARCH = "/api/contacts"
 DELETE_BATCH = "/api/contacts/batch/delete"

@@ -29,8 +29,8 @@ from crm_sync.crm.http import Http
 from crm_sync.crm.n8n.answers import judged, not_ready, unknown_webhook
 from crm_sync.crm.n8n.login import Login, read_login, signature
 from crm_sync.crm.n8n.settings import N8nSettings
+from crm_sync.environment import read, read_lane
 from crm_sync.errors import ConfigurationError, OutageError, RefusedError
-from crm_sync.settings import read, read_lane
 
 # n8n Cloud's proxy gives up after 100 s. A run that waits for others in n8n's queue is answered late in every mode.
 TIMEOUT_S = 60.0
