@@ -1,19 +1,21 @@
 """A daemon in the test's own process, with a CRM that does what the test says."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
 
+from crm_sync.configuration import Configuration
 from crm_sync.core.outcome import Contact, Outcome
 from crm_sync.core.waits import USUAL, Waits
 from crm_sync.crm.account import Account
 from crm_sync.crm.client import Client
+from crm_sync.crm.limiter import Limiter
+from crm_sync.crm.registry import Crm
 from crm_sync.daemon.daemon import Daemon
-from crm_sync.limits.rate_limit import Pace
-from crm_sync.postgres.pool import Database
+from crm_sync.environment import Environment
 from crm_sync.settings import Settings
 from tests.roles import as_worker
 
@@ -59,17 +61,27 @@ class ScriptedCrm(Client):
             await self.arrived.wait_for(lambda: len(self.requests) >= requests)
 
 
-def account(crm: Client, name: str = "brevo") -> Account:
+def account(crm: Client) -> Account:
     @asynccontextmanager
-    async def open_client(database: Database) -> AsyncIterator[tuple[Client, Pace]]:
-        yield crm, Pace(database, name)
+    async def open_client(_limiter: Limiter) -> AsyncIterator[Client]:
+        yield crm
 
     return Account({"FIRSTNAME": "first_name"}, open_client)
 
 
+def having(accounts: Mapping[str, Account]) -> dict[str, Crm]:
+    """The CRMs of these accounts, as the only ones there are."""
+    return {name: Crm(name, lambda account=account: account) for name, account in accounts.items()}
+
+
+def configured(accounts: Mapping[str, Account], **settings: Any) -> Configuration:
+    """With these accounts and settings; those of lanes are the environment's."""
+    return Configuration(Settings(**settings), Environment.capture(), lambda: having(accounts))
+
+
 def daemon_for(url: str, crm: Client, *, lane: str = "brevo", waits: Waits = USUAL, **settings: Any) -> Daemon:
     """A daemon with one lane that is not running yet."""
-    return Daemon(Settings(database_url=as_worker(url), _env_file=None, **settings), {lane: account(crm, lane)}, waits=waits)
+    return Daemon(configured({lane: account(crm)}, database_url=as_worker(url), **settings), waits=waits)
 
 
 @asynccontextmanager

@@ -2,18 +2,31 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 from click.testing import CliRunner
 from psycopg import sql
 
-from crm_sync.adoption.adopt import adopt
+from crm_sync.adoption import adopt as adoption
 from crm_sync.adoption.table import Wish
 from crm_sync.commands.grants import grants
+from crm_sync.crm.registry import OWN
 
 # Roles are the whole server's, which may be somebody's own.
 WORKER, PASSWORD = f"crm_sync_worker_{os.getpid()}", "password-of-the-worker"
+
+
+def for_all(wish: Wish) -> Wish:
+    """As the commands wish: where no CRM is named, all of our own."""
+    return replace(wish, default_crms=tuple(OWN))
+
+
+def adopt(url: str, wish: Wish | None = None, *told: Any, **how: Any) -> list[str]:
+    """As the command does."""
+    return adoption.adopt(url, for_all(wish or Wish()), *told, **how)
 
 
 def migrate(url: str, wish: Wish | None = None) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import asyncpg
 
-from crm_sync.adoption.adopt import adopt as put_on
 from crm_sync.adoption.adopt import undo as take_off
 from crm_sync.adoption.table import Wish
 from crm_sync.core.outcome import Outcome
@@ -23,7 +22,7 @@ async def adopt(url: str, table: str | None = None, **wish: Any) -> None:
 
 async def adopt_only(url: str, table: str | None = None, **wish: Any) -> list[str]:
     """Adopts. What was done."""
-    return await asyncio.to_thread(put_on, url, Wish(table, **wish))
+    return await asyncio.to_thread(roles.adopt, url, Wish(table, **wish))
 
 
 async def undo(url: str) -> list[str]:

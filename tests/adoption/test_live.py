@@ -10,18 +10,18 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
-from crm_sync.adoption.adopt import adopt, undo
+from crm_sync.adoption.adopt import undo
 from crm_sync.adoption.table import Wish
 from crm_sync.daemon.daemon import Daemon
 from crm_sync.errors import DatabaseTroubleError
-from crm_sync.settings import Settings
 from tests import roles
 from tests.adoption import field
 from tests.adoption.application import LockWatch, under_load
 from tests.adoption.conftest import Field, new_name
 from tests.adoption.stops import stops
-from tests.harness import TIMEOUT_S, ScriptedCrm, account
+from tests.harness import TIMEOUT_S, ScriptedCrm, account, configured
 from tests.photograph import take
+from tests.roles import adopt
 
 ROWS = 100_000
 PROMISE_S = 0.2
@@ -94,7 +94,7 @@ async def deliver_what_was_flipped(people, load):
         owner.execute(grants.encode())
     crm = ScriptedCrm(batch_limit=100, concurrency=4)
     url = field.as_role(people.server.url(people.name), WORKER)
-    daemon = Daemon(Settings(database_url=url, _env_file=None), {"hubspot": account(crm, "hubspot")})
+    daemon = Daemon(configured({"hubspot": account(crm)}, database_url=url))
     task = asyncio.create_task(daemon.run())
     with psycopg.connect(people.server.url(people.name), autocommit=True, cursor_factory=psycopg.RawCursor) as admin:
         flipped = admin.execute(b"SELECT clock_timestamp()").fetchone()

@@ -7,12 +7,13 @@ import asyncpg
 import pytest
 
 from crm_sync.adoption import migrations
-from crm_sync.adoption.adopt import adopt, undo
+from crm_sync.adoption.adopt import undo
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
 from crm_sync.postgres.pool import Database
 from crm_sync.sandbox.postgres import Postgres
 from crm_sync.table.schema import read_schema
 from tests.photograph import PATH, take
+from tests.roles import adopt
 
 
 def test_adopted_undone_and_adopted_again_it_looks_like_its_photograph(server, empty_url):

@@ -16,6 +16,7 @@ from crm_sync.adoption.table import Wish
 from crm_sync.errors import ConfigurationError
 from tests.adoption.steps import adopt, adopt_only
 from tests.process import environment
+from tests.roles import for_all
 
 TABLE = "CREATE TABLE t (id int PRIMARY KEY, email text); INSERT INTO t VALUES (1, 'a'), (2, 'b');"
 PARTS = (
@@ -112,7 +113,7 @@ async def test_it_is_refused_and_nothing_is_changed(owner, empty_url, photograph
     before = photograph()
     for attempt in (adoption.plan, adoption.adopt):
         with pytest.raises(ConfigurationError) as refusal:
-            await asyncio.to_thread(attempt, empty_url, wish)
+            await asyncio.to_thread(attempt, empty_url, for_all(wish))
         assert said in str(refusal.value)
         assert photograph() == before
 

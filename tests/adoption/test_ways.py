@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from crm_sync import events
-from crm_sync.adoption.adopt import adopt, undo
+from crm_sync.adoption.adopt import undo
 from crm_sync.errors import ConfigurationError
 from crm_sync.sandbox.postgres import Postgres, PostgresUnavailableError, running_postgres
 from tests.adoption import field
@@ -18,6 +18,7 @@ from tests.faults.test_server import Replica, application
 from tests.harness import ALL_COMPLETE, TIMEOUT_S, ScriptedCrm, running, until
 from tests.photograph import take
 from tests.process import ended, environment, process, said
+from tests.roles import adopt
 
 INSERT = "INSERT INTO contacts (email, brevo_sync_status) VALUES ('ada@example.com', 'Queued')"
 # psycopg and asyncpg have SSL; of the embedded servers none has.

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import asyncpg
 
+from crm_sync.environment import read
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.session import CHANNEL
 from crm_sync.reports.status_reading import read_status
-from crm_sync.settings import Settings, read
+from crm_sync.settings import Settings
 from crm_sync.table.contacts import Contacts
 from crm_sync.table.schema import read_schema
 from tests.bench import ours

@@ -13,13 +13,13 @@ from contextlib import asynccontextmanager
 import uvloop
 
 from crm_sync import log
+from crm_sync.configuration import load
 from crm_sync.core.outcome import Contact, Outcome
 from crm_sync.crm.account import Account
 from crm_sync.crm.client import Client
+from crm_sync.crm.limiter import Limiter
+from crm_sync.crm.registry import Crm
 from crm_sync.daemon.daemon import serve
-from crm_sync.limits.rate_limit import Pace
-from crm_sync.postgres.pool import Database
-from crm_sync.settings import Settings, read
 from tests.bench.peers.telling import Counter, limit_lifetime, tell
 
 BATCH = 500
@@ -59,13 +59,13 @@ def main() -> None:
     client: Client = Hanging(0) if sys.argv[1] == "paused" else Noop(int(sys.argv[2]))
 
     @asynccontextmanager
-    async def open_client(database: Database) -> AsyncIterator[tuple[Client, Pace]]:
-        yield client, Pace(database, "brevo")
+    async def open_client(_limiter: Limiter) -> AsyncIterator[Client]:
+        yield client
 
     os.environ["BREVO_SYNC_SCHEDULER_BATCH_SIZE"] = str(BATCH)
     fields = {"FIRSTNAME": "first_name", "LASTNAME": "last_name", "SMS": "phone"}
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(read(Settings), {"brevo": Account(fields, open_client)}))
+        runner.run(serve(load(lambda: {"brevo": Crm("brevo", lambda: Account(fields, open_client))})))
 
 
 if __name__ == "__main__":

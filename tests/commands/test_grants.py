@@ -11,21 +11,20 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from crm_sync.adoption.adopt import adopt
 from crm_sync.core.outcome import Kind
-from crm_sync.core.rate import parse
+from crm_sync.core.rate import Remaining, parse
 from crm_sync.core.retry import RetryPolicy
 from crm_sync.core.waits import Waits
 from crm_sync.daemon.recovery import Charge, Recovery
 from crm_sync.errors import ConfigurationError
 from crm_sync.limits.breaker import Gate
-from crm_sync.limits.rate_limit import Pace, Remaining
+from crm_sync.limits.rate_limit import Pace
 from crm_sync.postgres.pool import Database
 from crm_sync.sandbox.brevo.sandbox import BrevoSandbox
 from crm_sync.table.schema import read_schema
 from tests.harness import ALL_COMPLETE, ScriptedCrm, running, until, until_asleep
 from tests.process import ended, environment, process
-from tests.roles import PASSWORD, printed
+from tests.roles import PASSWORD, adopt, printed
 from tests.steps import Worker, insert, open_worker, orphan, pair
 
 # Roles are the whole server's, and a name with all that needs quoting is as good as any.

@@ -10,7 +10,6 @@ import pytest
 from crm_sync.cli import crm_sync
 from crm_sync.core.outcome import Contact
 from crm_sync.crm.rehearsal import rehearse
-from crm_sync.postgres.pool import Database
 from crm_sync.sandbox.__main__ import UNLIMITED
 from crm_sync.sandbox.credentials import BREVO_KEY
 from crm_sync.sandbox.process import CRMS, settings
@@ -108,11 +107,10 @@ async def test_a_mapping_that_writes_does_not_write(app, url, tmp_path):
     assert await app.fetchval("SELECT is_called FROM numbers") is False
 
 
-async def test_a_client_with_a_transport_of_its_own_is_not_even_opened(url):
+async def test_a_client_with_a_transport_of_its_own_is_not_even_opened():
     client = ScriptedCrm()
     contact = Contact(1, 0, 0, None, ADDRESS, None, {})
-    async with Database(as_worker(url), size=1) as database:
-        assert await rehearse(account(client), database, contact) is None
+    assert await rehearse(account(client), contact) is None
     assert client.requests == []
 
 

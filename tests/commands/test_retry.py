@@ -12,14 +12,13 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from crm_sync.adoption.adopt import adopt
 from crm_sync.cli import crm_sync
 from crm_sync.core.outcome import Outcome
 from crm_sync.table.failed_contacts import Bounds
 from tests.commands.test_grants import role, signed_in
 from tests.harness import ScriptedCrm, running, until, until_asleep
 from tests.process import ended, environment, process
-from tests.roles import PASSWORD, as_worker
+from tests.roles import PASSWORD, adopt, as_worker
 from tests.steps import insert
 from tests.table.test_failed_contacts import fails
 

@@ -9,12 +9,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import asyncpg
 import pytest
 
-from crm_sync.adoption.adopt import adopt
 from crm_sync.adoption.table import Wish
 from crm_sync.core.outcome import Kind
 from crm_sync.core.rate import Budget, parse
 from crm_sync.core.waits import USUAL, Waits
-from crm_sync.daemon.configuration import Plan
+from crm_sync.daemon.installation import Installation
 from crm_sync.daemon.short_worker import ShortWorker
 from crm_sync.errors import DeclinedError
 from crm_sync.limits.rate_limit import Pace
@@ -27,7 +26,7 @@ from crm_sync.table.mapping import FieldMapping
 from crm_sync.table.schema import read_schema
 from tests.harness import ALL_COMPLETE, TIMEOUT_S, ScriptedCrm, account, running, until, until_asleep
 from tests.process import KEY, ended, environment, process
-from tests.roles import as_worker, let_in
+from tests.roles import adopt, as_worker, let_in
 from tests.steps import insert, orphan, pair, read
 
 ADDRESS = "ada@example.com"
@@ -398,11 +397,11 @@ async def short_worker(url, crm, waits=USUAL):
     async with Database(as_worker(url), size=4) as database:
         schema = await read_schema(database)
         mapping = FieldMapping("email::text", {"FIRSTNAME": "first_name"})
-        plan = Plan(schema, {"brevo": LaneSettings(sync_retry_delay_minutes=1.0)}, {"brevo": mapping})
-        async with ShortWorker(plan, database, as_worker(url), waits) as worker:
+        installation = Installation(schema, {"brevo": LaneSettings(sync_retry_delay_minutes=1.0)}, {"brevo": mapping})
+        async with ShortWorker(installation, database, as_worker(url), waits) as worker:
 
             async def deliver(contact):
-                return await worker.deliver_one("brevo", account(crm).open, contact, [], flip=True)
+                return await worker.deliver_one("brevo", account(crm), contact, [], flip=True)
 
             yield deliver
 

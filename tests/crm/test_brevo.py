@@ -11,7 +11,8 @@ from crm_sync.core.identity import check_email
 from crm_sync.core.outcome import Contact, Outcome, Verdict
 from crm_sync.crm.brevo.client import Brevo, account
 from crm_sync.crm.http import REQUEST_TIMEOUT_S, Http
-from crm_sync.errors import ConfigurationError, DatabaseTroubleError, OutageError, RefusedError, ThrottledError
+from crm_sync.crm.limiter import UNLIMITED
+from crm_sync.errors import ConfigurationError, HeldBackError, OutageError, RefusedError, ThrottledError
 from crm_sync.limits.rate_limit import Pace
 from crm_sync.sandbox.brevo.sandbox import BrevoSandbox
 from crm_sync.sandbox.people import SHARES, people
@@ -673,7 +674,7 @@ async def test_a_lookup_that_gets_no_slot_does_not_undo_the_delivery(crm, brevo)
         async def slot(self):
             self.slots -= 1
             if self.slots < 0:
-                raise DatabaseTroubleError("the database cannot be reached")
+                raise HeldBackError("no request could be started: the database cannot be reached")
 
     await deliver(brevo)
     async with client(f"{crm.url}/v3", pace=DatabaseThatGoesAway(None, "brevo")) as hurried:
@@ -768,7 +769,7 @@ async def test_an_account_speaks_to_its_url_with_its_key_and_its_list(crm, setti
     settings("BREVO_LIST_ID", str(LIST))
     settings("BREVO_LIMITS", "none")
     configured = account()
-    async with configured.open(None) as (brevo, _):
+    async with configured.open(UNLIMITED) as brevo:
         assert await deliver(brevo) == Outcome.delivered("1")
     assert crm.contacts[1].list_ids == {LIST}
     assert dict(configured.default_fields) == {"FIRSTNAME": "first_name", "LASTNAME": "last_name", "SMS": "phone"}

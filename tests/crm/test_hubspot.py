@@ -12,10 +12,10 @@ from crm_sync.core.outcome import Contact, Outcome, Verdict
 from crm_sync.crm.http import Http
 from crm_sync.crm.hubspot import client as module
 from crm_sync.crm.hubspot.client import HubSpot
+from crm_sync.crm.limiter import UNLIMITED
 from crm_sync.errors import (
     BatchRefusedError,
     ConfigurationError,
-    DatabaseTroubleError,
     HeldBackError,
     LaneError,
     OutageError,
@@ -587,7 +587,7 @@ async def test_a_part_that_gets_no_slot_takes_nothing_from_the_other(crm):
         async def slot(self):
             self.slots -= 1
             if self.slots < 0:
-                raise DatabaseTroubleError("the database cannot be reached")
+                raise HeldBackError("no request could be started: the database cannot be reached")
 
     async with client(crm.url) as hubspot:
         await known(hubspot, ANA)
@@ -798,7 +798,7 @@ async def test_the_settings_make_an_account(settings, crm):
     account = module.account()
     assert account.default_fields["jobtitle"] == "job_title"
     assert set(account.default_fields) <= crm.account.writable
-    async with account.open(None) as (hubspot, _):
+    async with account.open(UNLIMITED) as hubspot:
         assert await deliver(hubspot) == Outcome.delivered("101")
 
 

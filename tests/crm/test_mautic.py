@@ -10,6 +10,7 @@ import pytest
 
 from crm_sync.core.outcome import Contact, Outcome, Verdict
 from crm_sync.crm.http import Http
+from crm_sync.crm.limiter import UNLIMITED
 from crm_sync.crm.mautic import client as module
 from crm_sync.crm.mautic import login as mautic_login
 from crm_sync.crm.mautic.client import DEFAULT_FIELDS, Mautic, account
@@ -807,7 +808,7 @@ def test_either_way_to_log_in_makes_an_account(environment, way):
 @pytest.mark.parametrize(("way", "login"), [(BY_PASSWORD, PasswordLogin), (BY_TOKEN, TokenLogin)])
 async def test_an_account_opens_a_client_that_logs_in_that_way(environment, way, login):
     environment(BASE | way)
-    async with account().open(None) as (opened, _):
+    async with account().open(UNLIMITED) as opened:
         assert isinstance(opened, Mautic)
         assert isinstance(opened._login, login)
 

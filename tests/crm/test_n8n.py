@@ -15,9 +15,11 @@ from click.testing import CliRunner
 from crm_sync.commands.n8n_workflow import n8n_workflow
 from crm_sync.core.outcome import Contact, Outcome, Verdict
 from crm_sync.crm.http import Http
+from crm_sync.crm.limiter import UNLIMITED
 from crm_sync.crm.n8n import client as module
 from crm_sync.crm.n8n.client import DEFAULT_FIELDS, N8n, account, idempotency_key
 from crm_sync.crm.n8n.login import TOKEN_LIFE_S, Login, read_login
+from crm_sync.crm.n8n.settings import N8nSettings
 from crm_sync.errors import (
     BatchRefusedError,
     ConfigurationError,
@@ -29,7 +31,6 @@ from crm_sync.errors import (
 from crm_sync.limits.rate_limit import Pace
 from crm_sync.sandbox.n8n.sandbox import N8nSandbox
 from crm_sync.sandbox.server import Answer, Fault, Hold
-from crm_sync.settings import N8nSettings
 
 FLIPPED_AT = datetime(2026, 11, 23, 9, 30, 0, 123456, tzinfo=UTC)
 PASSPHRASE = "a passphrase of thirty-two bytes or more"
@@ -774,7 +775,7 @@ async def test_the_account_of_the_settings_delivers(crm, setting, size):
         N8N_PASSWORD="password",
         N8N_SIGNING_SECRET=SIGNING_SECRET,
     )
-    async with account().open(None) as (n8n, _):
+    async with account().open(UNLIMITED) as n8n:
         assert n8n.batch_limit == size
         assert await deliver(n8n) == Outcome.delivered("1")
     assert crm.requests[0].query == {"a": "b"}

@@ -9,9 +9,8 @@ import pytest
 from crm_sync.core.waits import Waits
 from crm_sync.daemon.daemon import Daemon
 from crm_sync.sandbox.server import Fault, Hold
-from crm_sync.settings import Settings
 from tests.daemon.systemd import service
-from tests.harness import ALL_COMPLETE, TIMEOUT_S, ScriptedCrm, account, until
+from tests.harness import ALL_COMPLETE, TIMEOUT_S, ScriptedCrm, account, configured, until
 from tests.process import ended, process, said
 from tests.roles import as_worker
 from tests.steps import insert
@@ -98,9 +97,10 @@ async def test_a_wrong_setting_is_refused_and_the_old_one_stays(app, url, brevo,
 
 
 async def test_a_session_that_would_hear_nothing_is_refused(url, empty_url):
-    settings = Settings(database_url=as_worker(url), listen_database_url=as_worker(empty_url), _env_file=None)
+    crms = {"brevo": account(ScriptedCrm())}
+    configuration = configured(crms, database_url=as_worker(url), listen_database_url=as_worker(empty_url))
     with pytest.raises(Exception, match=r"LISTEN_DATABASE_URL.*direct connection"):
-        await Daemon(settings, {"brevo": account(ScriptedCrm())}, waits=Waits(listen_timeout_s=0.2)).check()
+        await Daemon(configuration, waits=Waits(listen_timeout_s=0.2)).check()
 
 
 async def test_sigterm_while_a_reload_is_checked_ends_it_at_once(app, url, brevo, systemd):

@@ -10,23 +10,20 @@ from typing import Any
 import asyncpg
 import pytest
 
-from crm_sync.core.outcome import Contact, Outcome
+from crm_sync.configuration import load
+from crm_sync.core.outcome import Contact
 from crm_sync.core.waits import USUAL, Waits
 from crm_sync.crm import account as accounts
 from crm_sync.crm.account import Account
-from crm_sync.crm.client import Client
+from crm_sync.crm.client import Client, Entry
 from crm_sync.crm.http import Http
-from crm_sync.crm.registry import configured
+from crm_sync.crm.limiter import Limiter
 from crm_sync.daemon.daemon import Daemon
-from crm_sync.errors import LaneError
-from crm_sync.limits.rate_limit import Pace
-from crm_sync.postgres.pool import Database
 from crm_sync.sandbox.__main__ import UNLIMITED
 from crm_sync.sandbox.comparison import Record, record
 from crm_sync.sandbox.process import CRMS, settings
 from crm_sync.sandbox.server import Sandbox
-from crm_sync.settings import Settings
-from tests.harness import TIMEOUT_S, until
+from tests.harness import TIMEOUT_S, having, until
 from tests.roles import as_worker
 
 PEOPLE = (
@@ -47,7 +44,7 @@ class Watched(Client):
         self.most_in_flight = 0
         self._client = client
 
-    async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Outcome | LaneError]:
+    async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Entry]:
         self.requests.append(list(contacts))
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
@@ -99,8 +96,9 @@ async def delivering(
     if timeout_s is not None:
         monkeypatch.setattr(accounts, "Http", partial(_shell, timeout_s))
     clients: dict[str, Watched] = {}
-    watched = {crm: _watched(crm, account, clients) for crm, account in configured().items() if crm in urls}
-    daemon = Daemon(Settings(database_url=as_worker(url), _env_file=None), watched, waits=waits)
+    monkeypatch.setenv("DATABASE_URL", as_worker(url))
+    watched = {crm: _watched(crm, account, clients) for crm, account in load().accounts.items() if crm in urls}
+    daemon = Daemon(load(lambda: having(watched)), waits=waits)
     task = asyncio.create_task(daemon.run())
     try:
         async with asyncio.timeout(TIMEOUT_S):
@@ -120,12 +118,12 @@ def _shell(shorter_s: float, base_url: str, headers: Mapping[str, str], *, timeo
 
 def _watched(crm: str, account: Account, clients: dict[str, Watched]) -> Account:
     @asynccontextmanager
-    async def open_client(database: Database) -> AsyncIterator[tuple[Client, Pace]]:
-        async with account.open(database) as (client, pace):
+    async def open_client(limiter: Limiter) -> AsyncIterator[Client]:
+        async with account.open(limiter) as client:
             clients[crm] = Watched(client)
-            yield clients[crm], pace
+            yield clients[crm]
 
-    return Account(account.default_fields, open_client)
+    return Account(account.default_fields, open_client, account.windows)
 
 
 def records(crm: str, sandbox: Sandbox) -> list[Record]:

@@ -1,18 +1,12 @@
-"""All settings. The only reader of the environment, of .env, and of systemd's credentials."""
+"""What can be set, but for the account of each CRM: that stands with its client. `crm_sync.environment` reads it."""
 
-import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from crm_sync.core.rate import parse
 from crm_sync.core.retry import RetryPolicy
-from crm_sync.errors import ConfigurationError
-
-Model = TypeVar("Model", bound=BaseSettings)
 
 
 def _postgres_url(url: str) -> str:
@@ -34,13 +28,13 @@ def _limits(text: str) -> str:
 Limits = Annotated[str, AfterValidator(_limits)]
 
 
-class _Settings(BaseSettings):
-    model_config = SettingsConfigDict(
-        frozen=True, extra="ignore", env_ignore_empty=True, env_file=".env", hide_input_in_errors=True
-    )
+class SettingsModel(BaseModel):
+    """Settings that belong together. They are named as its fields, in capitals."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
 
-class Settings(_Settings):
+class Settings(SettingsModel):
     """What the worker as a whole needs."""
 
     database_url: PostgresUrl = Field(description="the database with the contacts table")
@@ -67,7 +61,7 @@ class Settings(_Settings):
         return self.listen_database_url or self.database_url
 
 
-class LaneSettings(_Settings):
+class LaneSettings(SettingsModel):
     """The same for each CRM; the names begin with the CRM's, in capitals: BREVO_SYNC_MAX_RETRIES."""
 
     sync_scheduler_interval_minutes: float = Field(
@@ -92,7 +86,7 @@ class LaneSettings(_Settings):
         return RetryPolicy(self.sync_max_retries, self.sync_retry_delay_minutes * 60)
 
 
-class TransportSettings(_Settings):
+class TransportSettings(SettingsModel):
     """How CRMs may be reached."""
 
     http_allowed_hosts: str = Field(
@@ -102,76 +96,3 @@ class TransportSettings(_Settings):
     @property
     def hosts(self) -> frozenset[str]:
         return frozenset(host.strip().lower() for host in self.http_allowed_hosts.split(",") if host.strip())
-
-
-class HubSpotSettings(_Settings):
-    hubspot_access_token: SecretStr | None = Field(
-        None, description="HubSpot's service key or private app token; without it HubSpot has no lane"
-    )
-    hubspot_base_url: str = Field("https://api.hubapi.com", description="where HubSpot's API is")
-    # /crm/v3 is supported until September 2027 [HubSpot, changelog on legacy APIs]; then /crm/objects/<date>/contacts.
-    hubspot_contacts_path: str = Field(
-        "/crm/v3/objects/contacts", pattern="^(/[A-Za-z0-9._-]+)+$", description="path of the contacts in HubSpot's API"
-    )
-    hubspot_plan: Literal["free", "starter", "professional", "enterprise"] = Field(
-        "starter", description="the account's plan, which its limits depend on: free, starter, professional or enterprise"
-    )
-
-
-class MauticSettings(_Settings):
-    mautic_base_url: str | None = Field(None, description="where Mautic is; without it Mautic has no lane")
-    mautic_username: str | None = Field(None, description="a Mautic user, for basic authentication")
-    mautic_password: SecretStr | None = Field(None, description="the user's password")
-    mautic_client_id: str | None = Field(None, description="an OAuth2 client of Mautic, for client credentials")
-    mautic_client_secret: SecretStr | None = Field(None, description="the client's secret")
-
-
-class N8nSettings(_Settings):
-    n8n_webhook_url: str | None = Field(None, description="production URL of the webhook; without it n8n has no lane")
-    n8n_header_name: str | None = Field(None, description="the header of header authentication")
-    n8n_header_value: SecretStr | None = Field(None, description="its value")
-    n8n_username: str | None = Field(None, description="the user of basic authentication")
-    n8n_password: SecretStr | None = Field(None, description="the user's password")
-    n8n_jwt_secret: SecretStr | None = Field(None, description="the passphrase of JWT authentication (HS256)")
-    n8n_signing_secret: SecretStr | None = Field(None, description="signs every body, so that a workflow can check it")
-
-
-class BrevoSettings(_Settings):
-    brevo_api_key: SecretStr | None = Field(None, description="Brevo's API key; without it Brevo has no lane")
-    brevo_list_id: int | None = Field(None, ge=1, description="the list in Brevo that delivered contacts are put on")
-    brevo_base_url: str = Field("https://api.brevo.com/v3", description="where Brevo's API is")
-    brevo_plan: Literal["general", "advanced", "extended"] = Field(
-        "general", description="the account's plan, which its limits depend on: general, advanced or extended"
-    )
-
-
-def read(model: type[Model]) -> Model:
-    """Reads one model. Raises ConfigurationError with the names of what is wrong and what is expected, never with a value."""
-    return _read(lambda folder: model(_secrets_dir=folder))
-
-
-def read_lane(crm: str) -> LaneSettings:
-    """Reads the settings of one CRM's lane. Raises as read does."""
-    prefix = f"{crm.upper()}_"
-    return _read(lambda folder: LaneSettings(_env_prefix=prefix, _secrets_dir=folder), prefix)
-
-
-def _read(build: Callable[[str | None], Model], prefix: str = "") -> Model:
-    # systemd's LoadCredential puts one file for each key there.
-    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
-    try:
-        return build(credentials if credentials and Path(credentials).is_dir() else None)
-    except OSError as error:
-        raise ConfigurationError(f".env or a credential cannot be read: {error.strerror}") from error
-    except ValidationError as error:
-        problems = [
-            f"{prefix}{'.'.join(map(str, problem['loc'])).upper()}: {_expected(problem['type'], problem['msg'])}"
-            for problem in error.errors(include_input=False, include_url=False, include_context=False)
-        ]
-        raise ConfigurationError("; ".join(problems)) from None
-
-
-def _expected(kind: str, message: str) -> str:
-    if kind == "missing":
-        return "not set; it is required"
-    return message.removeprefix("Value error, ")

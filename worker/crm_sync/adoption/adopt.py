@@ -13,7 +13,6 @@ from crm_sync.adoption.table import OLDEST_SERVER, Table, Wish, enter, server_nu
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
 from crm_sync.postgres.statements import query, quote, render
 
-CRMS = ("hubspot", "brevo", "mautic", "n8n")
 _CRM = re.compile(r"[a-z][a-z0-9_]{0,19}")  # as crm_sync.lanes has it
 ROUNDS = 5  # a plan that is carried out and still lacks something: somebody works against it
 
@@ -61,13 +60,12 @@ def plan(url: str, wish: Wish, tell: Tell = quietly) -> Plan:
             return Plan(todo, table, missing(connection, crms), notes, bytes_a_second(connection, table.name))
 
 
-def adopt(url: str, wish: Wish | None = None, tell: Tell = quietly, patience_s: float = PATIENCE_S) -> list[str]:
+def adopt(url: str, wish: Wish, tell: Tell = quietly, patience_s: float = PATIENCE_S) -> list[str]:
     """Brings schema and table to where they should be. What was done, a statement or the name of a migration each.
 
     tell: is called with each of these as it is done, and with a sentence when it has to wait. patience_s: each step
     waits so long for others, at most. Raises as plan does.
     """
-    wish = wish or Wish()
     with connected(url) as connection, alone(connection, tell):
         _check_server(connection)
         if todo := migrations.pending(url):
@@ -171,7 +169,7 @@ def _installed(connection: Connection) -> list[str]:
 
 
 def _crms(connection: Connection, wish: Wish) -> list[str]:
-    """Those that are to be there: the installed ones and the named, or where there is neither, all four.
+    """Those that are to be there: the installed ones and the named, or where there is neither, what the wish says.
 
     Each is entered at once: run again after it was broken off, all of them are wanted still.
     """
@@ -179,7 +177,7 @@ def _crms(connection: Connection, wish: Wish) -> list[str]:
         if not _CRM.fullmatch(crm):
             raise ConfigurationError(f"{crm} can be no CRM's name: expected small letters, digits and _, 20 at most")
     entered = _installed(connection)
-    crms = list(dict.fromkeys([*entered, *wish.crms])) or list(CRMS)
+    crms = list(dict.fromkeys([*entered, *wish.crms])) or list(wish.default_crms)
     for crm in crms:
         if crm not in entered:
             connection.execute(

@@ -27,12 +27,15 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a person asks for; None where nothing is said. crms: those to install, beside those that are."""
+    """What a person asks for; None where nothing is said. crms: those to install, beside those that are. default_crms: those to
+    install where there are neither.
+    """
 
     table: str | None = None
     key: str | None = None
     email: str | None = None
     crms: Sequence[str] = ()
+    default_crms: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

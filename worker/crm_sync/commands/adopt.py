@@ -14,9 +14,10 @@ from crm_sync.adoption.adopt import undo as take_off
 from crm_sync.adoption.steps import LOCK_TIMEOUT_MS, Step
 from crm_sync.adoption.table import Wish
 from crm_sync.core.words import span
-from crm_sync.crm.registry import known
+from crm_sync.crm.registry import OWN, known
+from crm_sync.environment import read
 from crm_sync.postgres.statements import folder
-from crm_sync.settings import Settings, read
+from crm_sync.settings import Settings
 
 MOMENT_S = 0.1
 
@@ -80,7 +81,7 @@ def adopt(*, plan: bool, undo: bool, crms: tuple[str, ...], yes: bool) -> None:
 
 
 def wish_of(settings: Settings, crms: Sequence[str] = ()) -> Wish:
-    return Wish(settings.contacts_table, settings.contacts_key, settings.contacts_email, crms)
+    return Wish(settings.contacts_table, settings.contacts_key, settings.contacts_email, crms, tuple(OWN))
 
 
 def _plan(planned: Plan) -> Iterator[str]:

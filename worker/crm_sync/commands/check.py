@@ -13,14 +13,15 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from crm_sync.adoption import migrations
+from crm_sync.configuration import Configuration, load
 from crm_sync.crm.account import Account
-from crm_sync.crm.registry import known
 from crm_sync.errors import ConfigurationError, CrmSyncError, DatabaseTroubleError
+from crm_sync.limits.rate_limit import Pace
 from crm_sync.postgres.listen_check import prove_ear
 from crm_sync.postgres.pool import Database
 from crm_sync.reports.watched_columns import read_watches
-from crm_sync.settings import Settings, read, read_lane
-from crm_sync.table.mapping import prepare_for, read_file
+from crm_sync.settings import Settings
+from crm_sync.table.mapping import prepare_for
 from crm_sync.table.schema import Schema, read_schema
 
 
@@ -58,14 +59,14 @@ async def _check() -> bool:
 async def findings() -> AsyncIterator[Finding]:
     """Each check in the order in which one rests on the other; the first that fails among the database's ends it."""
     try:
-        settings = read(Settings)
-        crms = known()
-        for crm in crms:
-            read_lane(crm)
+        configuration = load()
+        for crm in configuration.crms:
+            configuration.lane(crm)
     except ConfigurationError as error:
         yield Finding("settings", False, str(error))
         return
     yield Finding("settings", True, "complete")
+    settings = configuration.settings
 
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(
@@ -87,15 +88,15 @@ async def findings() -> AsyncIterator[Finding]:
         schema = await read_schema(database)
         for crm in schema.lanes:
             try:
-                account = crms[crm]() if crm in crms else None
+                account = configuration.account(crm)
             except ConfigurationError as error:
                 yield Finding(crm, False, str(error))
                 continue
             if account is None:
                 yield Finding(crm, None, "no credentials, so no lane: its contacts wait")
                 continue
-            yield await _finding(f"{crm} mapping", partial(_mapping, settings, database, schema, crm, account))
-            yield await _finding(f"{crm} credentials", partial(_credentials, database, account))
+            yield await _finding(f"{crm} mapping", partial(_mapping, configuration, database, schema, crm, account))
+            yield await _finding(f"{crm} credentials", partial(_credentials, database, crm, account))
 
 
 async def _finding(subject: str, step: Callable[[], Awaitable[str]]) -> Finding:
@@ -140,12 +141,11 @@ async def _ear(settings: Settings, database: Database) -> str:
     return "a notification sent through the pool arrived"
 
 
-async def _mapping(settings: Settings, database: Database, schema: Schema, crm: str, account: Account) -> str:
-    sections = read_file(settings.mapping_file)
-    mapping = await prepare_for(database, crm, sections, account.default_fields, schema.table)
+async def _mapping(configuration: Configuration, database: Database, schema: Schema, crm: str, account: Account) -> str:
+    mapping = await prepare_for(database, crm, configuration.mapping, account.default_fields, schema.table)
     return f"email and {len(mapping.fields)} fields: {', '.join(mapping.fields)}"
 
 
-async def _credentials(database: Database, account: Account) -> str:
-    async with account.open(database) as (client, _pace):
+async def _credentials(database: Database, crm: str, account: Account) -> str:
+    async with account.open(Pace(database, crm, account.windows)) as client:
         return await client.check()

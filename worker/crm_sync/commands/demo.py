@@ -21,6 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from crm_sync.adoption.adopt import adopt
+from crm_sync.adoption.table import Wish
 from crm_sync.sandbox.comparison import Record, Row, differences, record
 from crm_sync.sandbox.people import Person, people
 from crm_sync.sandbox.postgres import running_postgres
@@ -35,7 +36,6 @@ QUEUED = ", ".join(f"{crm}_sync_status = 'Queued'" for crm in CRMS)
 FLIP_ONE = f"UPDATE contacts SET {QUEUED} WHERE email = $1"  # noqa: S608 (names of ours)
 FLIP_THE_REST = f"UPDATE contacts SET {QUEUED} WHERE hubspot_sync_status = 'New'"  # noqa: S608
 OPEN = ", ".join(f"count(*) FILTER (WHERE {crm}_sync_status IN ('Queued', 'Processing')) AS {crm}" for crm in CRMS)
-REMOTE_ID = {crm: "n8n_workflow_id" if crm == "n8n" else f"{crm}_contact_id" for crm in CRMS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def demo(*, contacts: int) -> None:
     console = Console()
     with tempfile.TemporaryDirectory() as folder, running_postgres() as server:
         url = server.create_database("demo")
-        adopt(url)
+        adopt(url, Wish(default_crms=CRMS))
         well = asyncio.run(_show(console, url, list(people(contacts, SEED)), Path(folder)))
     sys.exit(0 if well else 1)
 
@@ -163,6 +163,7 @@ async def _result(
 
 
 async def _rows(app: asyncpg.Connection, crm: str, everybody: list[Person]) -> list[Row]:
+    remote_id = await app.fetchval("SELECT remote_id_column FROM crm_sync.lanes WHERE crm = $1", crm)
     malformed = {person.phone for person in everybody if person.kind == "bad_phone"}
     return [
         Row(
@@ -174,7 +175,7 @@ async def _rows(app: asyncpg.Connection, crm: str, everybody: list[Person]) -> l
             row["last_name"] == REFUSED,
             row[f"{crm}_sync_status"],
             row[f"{crm}_processing_error"],
-            row[REMOTE_ID[crm]],
+            row[remote_id],
         )
         for row in await app.fetch("SELECT * FROM contacts")
     ]

@@ -7,27 +7,14 @@ from typing import Any
 
 import click
 
-from crm_sync.crm.brevo import client as brevo
-from crm_sync.crm.hubspot import client as hubspot
-from crm_sync.crm.mautic import client as mautic
-from crm_sync.crm.n8n import client as n8n
-from crm_sync.crm.registry import known
+from crm_sync.configuration import Configuration, load
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query, quote
-from crm_sync.settings import Settings, read
 from crm_sync.table.contacts import OWN_COLUMNS
-from crm_sync.table.mapping import prepare_for, read_file
+from crm_sync.table.mapping import prepare_for
 from crm_sync.table.schema import ROLL_UP, Schema, read_schema
 
 VIEW = "crm_sync_mapping"
-
-# Asked of nobody's credentials: the rights are often granted before there are any.
-DEFAULT_FIELDS: Mapping[str, Mapping[str, str]] = {
-    "hubspot": hubspot.DEFAULT_FIELDS,
-    "brevo": brevo.DEFAULT_FIELDS,
-    "mautic": mautic.DEFAULT_FIELDS,
-    "n8n": n8n.DEFAULT_FIELDS,
-}
 
 # What the statements of sql/queries read and write there.
 LANES_WRITTEN = ("breaker", "breaker_since", "breaker_reason", "next_probe_at", "openings", "revision")
@@ -52,22 +39,23 @@ def grants(*, role: str, application: bool) -> None:
     Column by column: a worker reads its key, what the mapping sends and its own columns, and writes its own only. Run it as the
     owner of the table, and again after a change of the mapping or a new CRM.
     """
-    settings = read(Settings)
-    statements, notes = asyncio.run(_read(settings, role, application=application))
+    statements, notes = asyncio.run(_read(load(), role, application=application))
     click.echo("\n".join(statements))
     for note in notes:
         click.echo(note, err=True)
 
 
-async def _read(settings: Settings, role: str, *, application: bool) -> tuple[list[str], list[str]]:
+async def _read(configuration: Configuration, role: str, *, application: bool) -> tuple[list[str], list[str]]:
     """(statements, what a person should know beside them). Raises ConfigurationError or DatabaseTroubleError."""
+    settings = configuration.settings
     async with Database(settings.database_url, size=1, behind_pooler=settings.database_behind_pooler) as database:
         schema = await read_schema(database)
         places = dict((await database.fetch(query("find_places"), role))[0])
         if application:
             statements = _for_application(schema, places, role)
         else:
-            statements = _for_worker(schema, places, role, await _mapped(database, schema, settings, places, schema.lanes))
+            mapped = await _mapped(database, schema, configuration, places, schema.lanes)
+            statements = _for_worker(schema, places, role, mapped)
     notes = []
     if not places["role_exists"]:
         notes.append(f"There is no role {role} yet: CREATE ROLE {quote(role)} LOGIN;")
@@ -146,22 +134,21 @@ def _for_application(schema: Schema, places: Mapping[str, Any], role: str) -> li
     ]
 
 
-async def columns_read(database: Database, schema: Schema, settings: Settings, crm: str) -> list[str]:
+async def columns_read(database: Database, schema: Schema, configuration: Configuration, crm: str) -> list[str]:
     """Those of the contacts table that the mapping of one CRM reads, in the order of the table. Raises ConfigurationError."""
     places = dict((await database.fetch(query("find_places"), ""))[0])
-    rows = await _mapped(database, schema, settings, places, [crm])
+    rows = await _mapped(database, schema, configuration, places, [crm])
     names = {row["attribute"] for row in rows if (row["namespace"], row["relation"]) == (places["namespace"], places["relation"])}
     return [name for name in schema.table.types if name in names]
 
 
 async def _mapped(
-    database: Database, schema: Schema, settings: Settings, places: Mapping[str, Any], crms: Iterable[str]
+    database: Database, schema: Schema, configuration: Configuration, places: Mapping[str, Any], crms: Iterable[str]
 ) -> list[Mapping[str, Any]]:
     """What the expressions of the mapping of these CRMs read. Raises ConfigurationError naming a wrong one."""
-    sections = read_file(settings.mapping_file)
     expressions: list[str] = []
     for crm in crms:
-        mapping = await prepare_for(database, crm, sections, _default_fields(crm), schema.table)
+        mapping = await prepare_for(database, crm, configuration.mapping, configuration.default_fields(crm), schema.table)
         expressions += [mapping.email, *mapping.fields.values()]
     columns = ", ".join(f"{expression} AS c{number}" for number, expression in enumerate(expressions))
     async with database.connection() as connection:
@@ -181,13 +168,6 @@ async def _mapped(
         table = {"namespace": places["namespace"], "relation": places["relation"]}
         rows += [{**table, "attribute": name, "function": None} for name in schema.table.types]
     return rows
-
-
-def _default_fields(crm: str) -> Mapping[str, str]:
-    if crm in DEFAULT_FIELDS:
-        return DEFAULT_FIELDS[crm]
-    account = known()[crm]() if crm in known() else None
-    return {} if account is None else account.default_fields
 
 
 def _own_columns(schema: Schema) -> list[str]:

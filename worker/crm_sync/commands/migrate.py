@@ -8,8 +8,9 @@ import click
 from crm_sync.adoption import migrations
 from crm_sync.adoption.adopt import adopt
 from crm_sync.commands.adopt import say, wish_of
+from crm_sync.environment import read
 from crm_sync.postgres.pool import Database
-from crm_sync.settings import Settings, read
+from crm_sync.settings import Settings
 from crm_sync.table.schema import read_schema
 
 

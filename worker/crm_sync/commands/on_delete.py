@@ -6,12 +6,13 @@ from typing import NamedTuple
 import asyncpg
 import click
 
+from crm_sync.environment import read
 from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query, render
 from crm_sync.reports.lane_state import read_gate
 from crm_sync.reports.table_changes import change
-from crm_sync.settings import Settings, read
+from crm_sync.settings import Settings
 
 POLICIES = ("keep", "delete", "erase")
 MEANINGS = {

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import asyncpg
 import click
 
+from crm_sync.configuration import Configuration, load
 from crm_sync.core.codes import Code
 from crm_sync.core.identity import addressees, check_email
 from crm_sync.core.outcome import Contact, Outcome, Verdict
 from crm_sync.crm.account import Account
 from crm_sync.crm.exchange import Shown
-from crm_sync.crm.registry import known
 from crm_sync.crm.rehearsal import Rehearsal, rehearse
 from crm_sync.errors import ConfigurationError, DeclinedError
 from crm_sync.postgres.pool import Database
@@ -23,10 +23,8 @@ from crm_sync.reports.contact_report import Workers, labelled, prospect, rows, s
 from crm_sync.reports.http_report import harmless, request_lines
 from crm_sync.reports.lane_state import Gate, read_gates
 from crm_sync.reports.watched_columns import lane_of
-from crm_sync.settings import Settings
-from crm_sync.settings import read as read_settings
 from crm_sync.table.contacts import LaneTable
-from crm_sync.table.mapping import FieldMapping, prepare_for, read_file
+from crm_sync.table.mapping import FieldMapping, prepare_for
 from crm_sync.table.one_contact import Match, Standing, find, read, show
 from crm_sync.table.schema import Schema, read_schema
 
@@ -42,7 +40,7 @@ def preview(*, email: str, crm: str | None) -> None:
     Credentials are masked; what is sent of the person is not. Where the CRM is asked something first, what follows is shown for
     each answer it may give. Exits 1 if no contact has the address, or a CRM cannot be previewed.
     """
-    if not asyncio.run(_preview(read_settings(Settings), email, crm)):
+    if not asyncio.run(_preview(load(), email, crm)):
         sys.exit(1)
 
 
@@ -55,8 +53,9 @@ class _ReadOnly(Database):
             yield connection
 
 
-async def _preview(settings: Settings, email: str, crm: str | None) -> bool:
+async def _preview(configuration: Configuration, email: str, crm: str | None) -> bool:
     """Whether all could be told."""
+    settings = configuration.settings
     async with _ReadOnly(
         settings.database_url, size=1, behind_pooler=settings.database_behind_pooler, timeout_s=PATIENCE_S
     ) as database:
@@ -71,7 +70,7 @@ async def _preview(settings: Settings, email: str, crm: str | None) -> bool:
         well = True
         for number, name in enumerate(lanes):
             click.echo(("\n" if number else "") + click.style(name, bold=True))
-            look = _Look(database, schema, settings, schema.lanes[name], gates[name], workers)
+            look = _Look(database, schema, configuration, schema.lanes[name], gates[name], workers)
             well = await look.tell(ids) and well
     click.echo("\nNothing was sent, and nothing was changed.")
     return well
@@ -83,7 +82,7 @@ class _Look:
 
     database: Database
     schema: Schema
-    settings: Settings
+    configuration: Configuration
     table: LaneTable
     gate: Gate
     workers: Workers
@@ -95,16 +94,12 @@ class _Look:
             click.echo(labelled("row", "deleted just now"))
             return False
         try:
-            account = self._account()
+            account = self.configuration.account(self.table.crm)
             self._tell_state(matches, reachable=account is not None)
             return account is None or await self._tell_requests(account, matches)
         except (ConfigurationError, DeclinedError) as error:
             click.echo(harmless(labelled("request", f"not shown: {error}")))
             return False
-
-    def _account(self) -> Account | None:
-        read_account = known().get(self.table.crm)
-        return read_account() if read_account else None
 
     def _tell_state(self, matches: Sequence[Match], *, reachable: bool) -> None:
         lines = [*rows(matches), labelled("state", state(matches[0], self.workers))]
@@ -114,13 +109,13 @@ class _Look:
         click.echo("\n".join(map(harmless, lines)))
 
     async def _tell_requests(self, account: Account, matches: Sequence[Match]) -> bool:
-        sections = read_file(self.settings.mapping_file)
+        sections = self.configuration.mapping
         mapping = await prepare_for(self.database, self.table.crm, sections, account.default_fields, self.schema.table)
         contact = await self._contact(mapping, matches)
         if isinstance(contact, str):
             click.echo(harmless(labelled("request", f"none: it would be rejected. {contact}")))
             return True
-        rehearsal = await rehearse(account, self.database, contact)
+        rehearsal = await rehearse(account, contact)
         if rehearsal is None:
             raise DeclinedError("the client of this CRM has a transport of its own, so it would really send")
         only = rehearsal.then[0]

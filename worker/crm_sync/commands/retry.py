@@ -14,11 +14,12 @@ from crm_sync.core import durations as span
 from crm_sync.core.choice import NO_CODE, UnknownCodeError, choose, split
 from crm_sync.core.codes import Code
 from crm_sync.core.words import clock
+from crm_sync.environment import read
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
 from crm_sync.postgres.pool import Database
 from crm_sync.reports.lane_state import read_gates
 from crm_sync.reports.retry_report import beside, closing, contacts, counts, lacking, notes, wrapped
-from crm_sync.settings import Settings, read
+from crm_sync.settings import Settings
 from crm_sync.table.failed_contacts import Bounds, FailedContacts, Failures, Flipped
 from crm_sync.table.schema import read_schema
 

@@ -11,9 +11,10 @@ import click
 from rich.console import Console
 from rich.live import Live
 
+from crm_sync.environment import read
 from crm_sync.reports.status_reading import Status, read_status
 from crm_sync.reports.status_report import draw
-from crm_sync.settings import Settings, read
+from crm_sync.settings import Settings
 
 WATCH_INTERVAL_S = 2.0
 

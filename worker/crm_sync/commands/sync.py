@@ -4,20 +4,20 @@ import asyncio
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import click
 
 from crm_sync import log
+from crm_sync.configuration import Configuration, load
 from crm_sync.core.outcome import Finish, Kind
 from crm_sync.core.waits import Waits
 from crm_sync.core.words import span
-from crm_sync.crm.account import Account, Open
+from crm_sync.crm.account import Account
 from crm_sync.crm.answer import Answer
 from crm_sync.crm.exchange import Shown
-from crm_sync.crm.registry import known
-from crm_sync.daemon.configuration import Plan
+from crm_sync.daemon.installation import Installation
 from crm_sync.daemon.short_worker import ShortWorker
 from crm_sync.errors import DeclinedError, LaneError
 from crm_sync.postgres.pool import Database
@@ -26,9 +26,8 @@ from crm_sync.reports.contact_report import Workers, labelled, rows, state, who
 from crm_sync.reports.http_report import answer_lines, harmless, request_lines
 from crm_sync.reports.lane_state import Gate, read_gates
 from crm_sync.reports.watched_columns import lane_of
-from crm_sync.settings import Settings, read, read_lane
 from crm_sync.table.contacts import LaneTable
-from crm_sync.table.mapping import prepare_for, read_file
+from crm_sync.table.mapping import prepare_for
 from crm_sync.table.one_contact import Match, Standing, find, show
 from crm_sync.table.schema import read_schema
 
@@ -59,12 +58,13 @@ def sync(waits: Waits, *, email: str, crm: str | None) -> None:
     """
     # What goes wrong is said in words, or by the log of the workers.
     log.configure(logging.ERROR)
-    if not asyncio.run(_sync(read(Settings), waits, email, crm)):
+    if not asyncio.run(_sync(load(), waits, email, crm)):
         sys.exit(1)
 
 
-async def _sync(settings: Settings, waits: Waits, email: str, crm: str | None) -> bool:
+async def _sync(configuration: Configuration, waits: Waits, email: str, crm: str | None) -> bool:
     """Whether it was delivered, wherever it was to be."""
+    settings = configuration.settings
     behind_pooler = settings.database_behind_pooler
     async with Database(settings.database_url, size=1, behind_pooler=behind_pooler, timeout_s=LOOK_PATIENCE_S) as database:
         schema = await read_schema(database, settings.contacts_table)
@@ -74,16 +74,15 @@ async def _sync(settings: Settings, waits: Waits, email: str, crm: str | None) -
         click.echo(f"No contact has the address {harmless(email.strip())}.")
         return False
     async with Database(settings.database_url, size=POOL_SIZE, behind_pooler=behind_pooler) as database:
-        accounts = {name: account for name in lanes if (account := _account(name))}
-        sections = read_file(settings.mapping_file)
+        accounts = {name: account for name in lanes if (account := configuration.account(name))}
         mappings = {
-            name: await prepare_for(database, name, sections, account.default_fields, schema.table)
+            name: await prepare_for(database, name, configuration.mapping, account.default_fields, schema.table)
             for name, account in accounts.items()
         }
-        plan = Plan(schema, {name: read_lane(name) for name in accounts}, mappings)
-        async with ShortWorker(plan, database, settings.session_url, waits) as worker:
+        installation = Installation(schema, {name: configuration.lane(name) for name in accounts}, mappings)
+        async with ShortWorker(installation, database, settings.session_url, waits) as worker:
             told = [
-                await _Visit(database, worker, schema.lanes[name], _opening(accounts.get(name)), named=crm is not None).make(
+                await _Visit(database, worker, schema.lanes[name], _printed(accounts.get(name)), named=crm is not None).make(
                     ids, first=not number
                 )
                 for number, name in enumerate(lanes)
@@ -91,17 +90,11 @@ async def _sync(settings: Settings, waits: Waits, email: str, crm: str | None) -
     return any(told) and False not in told
 
 
-def _account(crm: str) -> Account | None:
-    """None without credentials."""
-    read_account = known().get(crm)
-    return read_account() if read_account else None
-
-
-def _opening(account: Account | None) -> Open | None:
-    """Of a client whose requests and answers are printed, where it lets them be seen."""
-    if account is None:
-        return None
-    return account.open if account.witnessed is None else account.witnessed(_Printer(), None)
+def _printed(account: Account | None) -> Account | None:
+    """With a client whose requests and answers are printed, where it lets them be seen."""
+    if account is None or account.witnessed is None:
+        return account
+    return replace(account, open=account.witnessed(_Printer(), None))
 
 
 class _Printer:
@@ -125,7 +118,7 @@ class _Visit:
     database: Database
     worker: ShortWorker
     table: LaneTable
-    open_client: Open | None
+    account: Account | None
     named: bool
 
     async def make(self, ids: Sequence[Any], *, first: bool) -> bool | None:
@@ -139,20 +132,20 @@ class _Visit:
         if not self.named and matches[0].standing is Standing.NOT_ASKED_FOR:
             click.echo(labelled("skipped", f"to send it all the same: --crm {self.table.crm}"))
             return None
-        if self.open_client is None:
+        if self.account is None:
             return self._not_sent("there are no credentials in these settings")
         for match in matches:
             if match.standing is Standing.IN_FLIGHT:
                 return self._not_sent(f"it is in flight already, with {who(match, workers)}")
-        return await self._send(self.open_client, matches)
+        return await self._send(self.account, matches)
 
-    async def _send(self, open_client: Open, matches: Sequence[Match]) -> bool:
+    async def _send(self, account: Account, matches: Sequence[Match]) -> bool:
         meant, twins = matches[0], [one.id for one in matches[1:] if one.standing is Standing.IN_LINE]
         if problem := await self._closed():
             return self._not_sent(problem)
         try:
             in_line = meant.standing in (Standing.IN_LINE, Standing.WAITING)
-            finish = await self.worker.deliver_one(self.table.crm, open_client, meant.id, twins, flip=not in_line)
+            finish = await self.worker.deliver_one(self.table.crm, account, meant.id, twins, flip=not in_line)
         except DeclinedError as error:
             return self._not_sent(str(error))
         click.echo()

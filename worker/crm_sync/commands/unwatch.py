@@ -4,9 +4,10 @@ import asyncio
 
 import click
 
+from crm_sync.environment import read
 from crm_sync.reports.table_changes import change
 from crm_sync.reports.watched_columns import Watch, database_of_the_owner, lane_of, read_watches
-from crm_sync.settings import Settings, read
+from crm_sync.settings import Settings
 from crm_sync.table.schema import read_schema
 
 

@@ -7,11 +7,11 @@ import asyncpg
 import click
 
 from crm_sync.commands.grants import columns_read
+from crm_sync.configuration import Configuration, load
 from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.pool import Database, reason
 from crm_sync.reports.table_changes import change
 from crm_sync.reports.watched_columns import database_of_the_owner, lane_of, read_watches
-from crm_sync.settings import Settings, read
 from crm_sync.table.schema import Schema, read_schema
 
 _WRONG_COLUMN = (asyncpg.UndefinedColumnError, asyncpg.InvalidColumnReferenceError)
@@ -31,16 +31,17 @@ def watch(*, crm: str, columns: str) -> None:
     in Error stay as they are. Named again, the columns replace those before. Only the owner of the table may do this.
     """
     wanted = list(dict.fromkeys(name for part in columns.split(",") if (name := part.strip())))
-    for line in asyncio.run(_watch(read(Settings), crm, wanted)):
+    for line in asyncio.run(_watch(load(), crm, wanted)):
         click.echo(line)
 
 
-async def _watch(settings: Settings, crm: str, columns: Sequence[str]) -> list[str]:
+async def _watch(configuration: Configuration, crm: str, columns: Sequence[str]) -> list[str]:
     """What a person is told."""
+    settings = configuration.settings
     async with database_of_the_owner(settings) as database:
         schema = await read_schema(database)
         name = lane_of(schema, crm)
-        sent = await columns_read(database, schema, settings, name)
+        sent = await columns_read(database, schema, configuration, name)
         before = (await read_watches(database, schema)).get(name)
         await _change(database, schema, name, columns)
     formerly = f" Before, it watched {', '.join(before.columns)}." if before else ""

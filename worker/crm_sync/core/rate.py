@@ -20,7 +20,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 SPACED_S = 10.0  # the longest window that is kept by spacing
 SLACK = 0.04  # share of a window for requests that come later or earlier than their slot,
@@ -67,6 +67,13 @@ class Window:
 
     def part(self, time: float) -> int:
         return int(time // self.part_s)
+
+
+class Remaining(NamedTuple):
+    """What a CRM says is left of the requests of one window."""
+
+    seconds: float
+    requests: int
 
 
 def parse(text: str) -> tuple[Window, ...]:

@@ -4,28 +4,30 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
-from crm_sync.core.rate import parse
+from crm_sync.core.rate import Remaining, Window, parse
 from crm_sync.crm.client import Client
 from crm_sync.crm.exchange import Wire, Witness
 from crm_sync.crm.http import REQUEST_TIMEOUT_S, Http, require_https
-from crm_sync.limits.rate_limit import Pace, Remaining
-from crm_sync.postgres.pool import Database
-from crm_sync.settings import LaneSettings, TransportSettings, read, read_lane
+from crm_sync.crm.limiter import Limiter
+from crm_sync.environment import read, read_lane
+from crm_sync.settings import LaneSettings, TransportSettings
 
-Open = Callable[[Database], AbstractAsyncContextManager[tuple[Client, Pace]]]
+Open = Callable[[Limiter], AbstractAsyncContextManager[Client]]
 Witnessed = Callable[[Witness | None, Wire | None], Open]
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """default_fields: CRM field -> column, for tables that have it. open: its client and pace, for as long as the lane lives.
+    """default_fields: CRM field -> column, for tables that have it. open: its client, for as long as the lane lives; its requests
+    start when the limiter lets them. windows: the account's limits; none for no limit.
 
-    witnessed: the same before somebody who sees every request. With a wire nothing reaches the CRM, nor counts against its
-    limits. None where that cannot be promised.
+    witnessed: the same before somebody who sees every request. With a wire nothing reaches the CRM. None where that cannot be
+    promised.
     """
 
     default_fields: Mapping[str, str]
     open: Open
+    windows: Sequence[Window] = ()
     witnessed: Witnessed | None = None
 
 
@@ -49,20 +51,18 @@ def over_http(
     """
     require_https(url_setting, base_url, allowed=read(TransportSettings).hosts)
     lane = read_lane(crm)
-    windows = parse(lane.limits or limits)
 
     def opening(witness: Witness | None, wire: Wire | None) -> Open:
         @asynccontextmanager
-        async def open_client(database: Database) -> AsyncIterator[tuple[Client, Pace]]:
-            pace = Pace(database, crm, windows if wire is None else ())
+        async def open_client(limiter: Limiter) -> AsyncIterator[Client]:
             async with Http(
-                base_url, headers, pace=pace, remaining=remaining, timeout_s=timeout_s, witness=witness, wire=wire
+                base_url, headers, pace=limiter, remaining=remaining, timeout_s=timeout_s, witness=witness, wire=wire
             ) as http:
-                yield _limited(client(http), lane), pace
+                yield _limited(client(http), lane)
 
         return open_client
 
-    return Account(default_fields, opening(None, None), opening)
+    return Account(default_fields, opening(None, None), parse(lane.limits or limits), opening)
 
 
 def _limited(client: Client, lane: LaneSettings) -> Client:

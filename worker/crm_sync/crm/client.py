@@ -8,7 +8,10 @@ from crm_sync.core.outcome import Contact, Deletion, Outcome
 from crm_sync.crm.exchange import Assumption
 from crm_sync.errors import LaneError
 
-Found = str | None | Outcome | LaneError
+# What is said of one contact; a LaneError says nothing of it.
+Entry = Outcome | LaneError
+# The same, or the id of a record that was looked for, or None where there is none.
+Found = str | None | Entry
 
 
 class Client(ABC):
@@ -28,7 +31,7 @@ class Client(ABC):
     keeps_records: bool = True
 
     @abstractmethod
-    async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Outcome | LaneError]:
+    async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Entry]:
         """Upserts at most batch_limit contacts, all with a valid address, and none of them twice.
 
         An outcome each, in their order; or a LaneError for those of whom nothing can be said. When that is all of them it may
@@ -46,7 +49,7 @@ class Client(ABC):
         """
         return [_cannot_delete()] * len(emails)
 
-    async def delete(self, deletions: Sequence[Deletion]) -> Sequence[Outcome | LaneError]:
+    async def delete(self, deletions: Sequence[Deletion]) -> Sequence[Entry]:
         """Deletes the records of at most delete_limit contacts. One that is not there is deleted. Answers as deliver does.
 
         All have a remote_id where the CRM keeps records.

@@ -11,11 +11,12 @@ from yarl import URL
 
 from crm_sync import __version__
 from crm_sync.core.codes import Code
+from crm_sync.core.rate import Remaining
 from crm_sync.core.text import MASK, clean
 from crm_sync.crm.answer import Answer, parse, usable
 from crm_sync.crm.exchange import Request, Response, Wire, Witness, shown
+from crm_sync.crm.limiter import UNLIMITED, Limiter
 from crm_sync.errors import ConfigurationError, LaneError, NotSentError, OutageError
-from crm_sync.limits.rate_limit import Pace, Remaining
 
 CONNECT_TIMEOUT_S = 5.0
 REQUEST_TIMEOUT_S = 20.0
@@ -34,7 +35,7 @@ class Http:
         base_url: str,
         headers: Mapping[str, str],
         *,
-        pace: Pace,
+        pace: Limiter = UNLIMITED,
         remaining: Callable[[Mapping[str, str]], Sequence[Remaining]] = lambda _: (),
         timeout_s: float = REQUEST_TIMEOUT_S,
         witness: Witness | None = None,

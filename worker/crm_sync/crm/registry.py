@@ -5,31 +5,53 @@ pipedrive = "my_package.pipedrive:account"
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
 from crm_sync.crm.account import Account
 from crm_sync.crm.brevo import client as brevo
+from crm_sync.crm.brevo.settings import BrevoSettings
 from crm_sync.crm.hubspot import client as hubspot
+from crm_sync.crm.hubspot.settings import HubSpotSettings
 from crm_sync.crm.mautic import client as mautic
+from crm_sync.crm.mautic.settings import MauticSettings
 from crm_sync.crm.n8n import client as n8n
+from crm_sync.crm.n8n.settings import N8nSettings
 from crm_sync.errors import ConfigurationError
+from crm_sync.settings import SettingsModel
 
 GROUP = "crm_sync.crms"
 
-# Reads the settings of a CRM. None: it has no credentials, so no lane.
-ReadAccount = Callable[[], Account | None]
 
-OWN: Mapping[str, ReadAccount] = {
-    "hubspot": hubspot.account,
-    "brevo": brevo.account,
-    "mautic": mautic.account,
-    "n8n": n8n.account,
+@dataclass(frozen=True, slots=True)
+class Crm:
+    """A CRM that this worker can talk to.
+
+    read_account: reads its settings; None where it has no credentials, so no lane. default_fields and settings: what is known
+    of it without credentials; of a CRM of another package nothing is.
+    """
+
+    name: str
+    read_account: Callable[[], Account | None]
+    default_fields: Mapping[str, str] | None = None
+    settings: type[SettingsModel] | None = None
+
+
+# Where none is asked for by name, these are installed, in this order.
+OWN: Mapping[str, Crm] = {
+    crm.name: crm
+    for crm in (
+        Crm("hubspot", hubspot.account, hubspot.DEFAULT_FIELDS, HubSpotSettings),
+        Crm("brevo", brevo.account, brevo.DEFAULT_FIELDS, BrevoSettings),
+        Crm("mautic", mautic.account, mautic.DEFAULT_FIELDS, MauticSettings),
+        Crm("n8n", n8n.account, n8n.DEFAULT_FIELDS, N8nSettings),
+    )
 }
 
 
 @cache
-def known() -> Mapping[str, ReadAccount]:
+def known() -> Mapping[str, Crm]:
     """By the CRM's name. Raises ConfigurationError naming an entry point that cannot be used."""
     crms = dict(OWN)
     for entry in entry_points(group=GROUP):
@@ -39,7 +61,7 @@ def known() -> Mapping[str, ReadAccount]:
     return crms
 
 
-def _load(entry: EntryPoint) -> ReadAccount:
+def _load(entry: EntryPoint) -> Crm:
     try:
         read_account = entry.load()
     except Exception as error:  # a package of somebody else's: it can fail in any way
@@ -47,10 +69,4 @@ def _load(entry: EntryPoint) -> ReadAccount:
         raise ConfigurationError(f"the CRM {entry.name} ({entry.value}) cannot be loaded: {reason}") from error
     if not callable(read_account):
         raise ConfigurationError(f"the CRM {entry.name}: {entry.value} is no function that reads an account")
-    return read_account  # type: ignore[no-any-return]
-
-
-def configured() -> dict[str, Account]:
-    """The CRMs with credentials. Raises ConfigurationError naming a wrong setting."""
-    accounts = {crm: read_account() for crm, read_account in known().items()}
-    return {crm: account for crm, account in accounts.items() if account is not None}
+    return Crm(entry.name, read_account)

@@ -14,8 +14,8 @@ from crm_sync.core.outcome import Contact, Outcome
 from crm_sync.crm.account import Account, Witnessed
 from crm_sync.crm.answer import Answer
 from crm_sync.crm.exchange import Assumption, Request, Response, Said, Shown
+from crm_sync.crm.limiter import UNLIMITED
 from crm_sync.errors import DeclinedError, HeldBackError, LaneError
-from crm_sync.postgres.pool import Database
 
 TOKEN = Said(200, {"access_token": "a token that was never fetched", "token_type": "bearer", "expires_in": 3600})
 NOTHING_ASSUMED = Assumption("", ())
@@ -41,21 +41,21 @@ class Rehearsal:
     then: Sequence[Run]
 
 
-async def rehearse(account: Account, database: Database, contact: Contact) -> Rehearsal | None:
+async def rehearse(account: Account, contact: Contact) -> Rehearsal | None:
     """None where the client does not go through our HTTP shell, so that it would really send. Raises DeclinedError."""
     if account.witnessed is None:
         return None
     idle = _Nowhere(())
-    async with account.witnessed(idle, idle)(database) as (client, _pace):
+    async with account.witnessed(idle, idle)(UNLIMITED) as client:
         together = client.batch_limit
         declared = client.assumptions(contact) or [NOTHING_ASSUMED]
-    return _joined(together, [await _run(account.witnessed, database, contact, assumption) for assumption in declared])
+    return _joined(together, [await _run(account.witnessed, contact, assumption) for assumption in declared])
 
 
-async def _run(witnessed: Witnessed, database: Database, contact: Contact, assumption: Assumption) -> Run:
+async def _run(witnessed: Witnessed, contact: Contact, assumption: Assumption) -> Run:
     """Each with a client of its own, so that none knows what was assumed before."""
     nowhere = _Nowhere(assumption.answers)
-    async with witnessed(nowhere, nowhere)(database) as (client, _pace):
+    async with witnessed(nowhere, nowhere)(UNLIMITED) as client:
         try:
             said = (await client.deliver([contact]))[0]
         except LaneError as error:

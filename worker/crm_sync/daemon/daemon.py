@@ -18,9 +18,9 @@ from typing import Any, TypeVar
 import structlog
 
 from crm_sync import __version__, events
+from crm_sync.configuration import Configuration
 from crm_sync.core.waits import USUAL, Waits
-from crm_sync.crm.account import Account
-from crm_sync.daemon.configuration import Plan, make_plan
+from crm_sync.daemon.installation import Installation, read_installation
 from crm_sync.daemon.signals import Service
 from crm_sync.daemon.supervision import every, supervise
 from crm_sync.daemon.systemd import Notifier
@@ -30,7 +30,7 @@ from crm_sync.log import Trouble
 from crm_sync.postgres.backoff import Backoff
 from crm_sync.postgres.listen_check import prove_ear
 from crm_sync.postgres.pool import Database
-from crm_sync.settings import LaneSettings, Settings
+from crm_sync.settings import LaneSettings
 from crm_sync.table.schema import Schema
 
 COLLECT_EVERY = 50_000  # more objects made than freed
@@ -46,18 +46,13 @@ class _StoppedError(Exception):
 class Daemon:
     """One worker with one configuration. Runs until `stop` is set, then drains."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        accounts: Mapping[str, Account],
-        notifier: Notifier | None = None,
-        waits: Waits = USUAL,
-    ) -> None:
-        self._settings = settings
-        self._accounts = accounts
+    def __init__(self, configuration: Configuration, notifier: Notifier | None = None, waits: Waits = USUAL) -> None:
+        self._configuration = configuration
+        self._settings = configuration.settings
+        self._accounts = configuration.accounts
         self._notifier = notifier or Notifier()
         self._waits = waits
-        self._plan: Plan | None = None
+        self._installation: Installation | None = None
         self._wiring: Wiring | None = None
         self._waiting_for = ""
         self.stop = asyncio.Event()
@@ -68,7 +63,7 @@ class Daemon:
         What was checked is what run takes.
         """
         async with self._database(size=2) as database:
-            self._plan = await make_plan(database, self._settings, self._accounts)
+            self._installation = await read_installation(database, self._configuration)
             await prove_ear(self._settings.session_url, database, self._waits.listen_timeout_s)
 
     async def run(self) -> None:
@@ -114,15 +109,15 @@ class Daemon:
             # A claim, a finish, a look, the gate and the tombstones at a time for each lane, and one for recovery.
             size = 5 * len(self._accounts) + 1
             database = await stack.enter_async_context(self._database(size=size))
-            plan = self._plan
-            if plan is None:
-                plan = await self._once_reachable(partial(make_plan, database, self._settings, self._accounts))
-            wiring = Wiring(plan, database, self._settings.session_url, self._waits, in_turn=True)
+            installation = self._installation
+            if installation is None:
+                installation = await self._once_reachable(partial(read_installation, database, self._configuration))
+            wiring = Wiring(installation, database, self._settings.session_url, self._waits, in_turn=True)
             for crm, account in self._accounts.items():
-                await stack.enter_async_context(wiring.lane(crm, account.open))
+                await stack.enter_async_context(wiring.lane(crm, account))
             self._wiring = wiring
-            self._say_started(plan.schema)
-            await self._run_loops(wiring, plan.lanes)
+            self._say_started(installation.schema)
+            await self._run_loops(wiring, installation.lanes)
 
     async def _once_reachable(self, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
         """Waits for a database that is away, and says so once for each reason. Raises _StoppedError when stopped meanwhile."""
@@ -185,15 +180,11 @@ class Daemon:
             log.info(events.LANE_WITHOUT_CREDENTIALS, crm=crm, note="no credentials, so its contacts wait")
 
 
-async def serve(
-    settings: Settings,
-    accounts: Mapping[str, Account],
-    read_again: Callable[[], tuple[Settings, Mapping[str, Account]]] | None = None,
-) -> None:
+async def serve(configuration: Configuration, read_again: Callable[[], Configuration] | None = None) -> None:
     """Runs a worker until SIGTERM or SIGINT; a second one ends it at once. SIGHUP: what read_again reads takes effect."""
     # Contacts come and go by the hundred thousand and hold no cycles: at its defaults the collector took a fifth of the time.
     gc.freeze()
     gc.set_threshold(COLLECT_EVERY, 10, 10)
-    again = read_again or (lambda: (settings, accounts))
+    again = read_again or (lambda: configuration)
     with closing(Notifier.from_environment()) as notifier:
-        await Service(Daemon(settings, accounts, notifier), lambda: Daemon(*again(), notifier), notifier).run()
+        await Service(Daemon(configuration, notifier), lambda: Daemon(again(), notifier), notifier).run()

@@ -11,8 +11,8 @@ from typing import Any
 
 from crm_sync.core.outcome import Finish
 from crm_sync.core.waits import USUAL, Waits
-from crm_sync.crm.account import Open
-from crm_sync.daemon.configuration import Plan
+from crm_sync.crm.account import Account
+from crm_sync.daemon.installation import Installation
 from crm_sync.daemon.supervision import supervise
 from crm_sync.daemon.wiring import Wiring
 from crm_sync.errors import DatabaseTroubleError
@@ -22,13 +22,13 @@ from crm_sync.table.claim_by_key import ClaimByKey
 
 
 class ShortWorker:
-    """A context. plan: of the CRMs that it may deliver to. It raises DatabaseTroubleError and ConfigurationError."""
+    """A context. installation: of the CRMs that it may deliver to. It raises DatabaseTroubleError and ConfigurationError."""
 
-    def __init__(self, plan: Plan, database: Database, session_url: str, waits: Waits = USUAL) -> None:
-        self._plan = plan
+    def __init__(self, installation: Installation, database: Database, session_url: str, waits: Waits = USUAL) -> None:
+        self._installation = installation
         self._database = database
         self._waits = waits
-        self._wiring = Wiring(plan, database, session_url, waits, in_turn=False)
+        self._wiring = Wiring(installation, database, session_url, waits, in_turn=False)
         self._unsure = False  # whether something may be claimed whose outcome is not written
 
     async def __aenter__(self) -> "ShortWorker":
@@ -51,10 +51,10 @@ class ShortWorker:
     def worker_id(self) -> int:
         return self._wiring.session.known_id
 
-    async def deliver_one(self, crm: str, open_client: Open, meant: Any, twins: Sequence[Any], *, flip: bool) -> Finish | None:
+    async def deliver_one(self, crm: str, account: Account, meant: Any, twins: Sequence[Any], *, flip: bool) -> Finish | None:
         """As `Lane.deliver_one`."""
-        named = ClaimByKey(self._database, self._plan.schema.lanes[crm], self._plan.mappings[crm])
-        async with self._wiring.lane(crm, open_client) as lane, _served(lane, self._waits):
+        named = ClaimByKey(self._database, self._installation.schema.lanes[crm], self._installation.mappings[crm])
+        async with self._wiring.lane(crm, account) as lane, _served(lane, self._waits):
             try:
                 return await lane.deliver_one(named, meant, twins, flip=flip)
             finally:

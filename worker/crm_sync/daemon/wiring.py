@@ -13,11 +13,12 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from crm_sync.core.waits import Waits
-from crm_sync.crm.account import Open
-from crm_sync.daemon.configuration import Plan
+from crm_sync.crm.account import Account
+from crm_sync.daemon.installation import Installation
 from crm_sync.daemon.recovery import Charge, Recovery
 from crm_sync.lane.lane import Lane
 from crm_sync.lane.watchdog import Progress
+from crm_sync.limits.rate_limit import Pace
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.session import Session
 from crm_sync.table.contacts import Contacts
@@ -26,16 +27,19 @@ from crm_sync.table.contacts import Contacts
 class Wiring:
     """The parts of one worker. in_turn: its lanes claim what is in line; else they deliver only what a person names."""
 
-    def __init__(self, plan: Plan, database: Database, session_url: str, waits: Waits, *, in_turn: bool) -> None:
+    def __init__(self, installation: Installation, database: Database, session_url: str, waits: Waits, *, in_turn: bool) -> None:
         self.lanes: dict[str, Lane] = {}
         self.ticking = Progress(waits)
-        self._plan = plan
+        self._installation = installation
         self._database = database
         self._waits = waits
         self._in_turn = in_turn
         self._charges = {
-            crm: Charge(Contacts(database, plan.schema.lanes[crm], mapping.email, mapping.fields, waits), plan.lanes[crm].policy)
-            for crm, mapping in plan.mappings.items()
+            crm: Charge(
+                Contacts(database, installation.schema.lanes[crm], mapping.email, mapping.fields, waits),
+                installation.lanes[crm].policy,
+            )
+            for crm, mapping in installation.mappings.items()
         }
         self.recovery = Recovery(database, self._charges, on_found=self._ask, knows=self._knows, waits=waits)
         self.session = Session(
@@ -50,18 +54,19 @@ class Wiring:
         )
 
     @asynccontextmanager
-    async def lane(self, crm: str, open_client: Open) -> AsyncIterator[Lane]:
+    async def lane(self, crm: str, account: Account) -> AsyncIterator[Lane]:
         """A lane for as long as its client is open."""
-        async with open_client(self._database) as (client, rate_limit):
+        rate_limit = Pace(self._database, crm, account.windows)
+        async with account.open(rate_limit) as client:
             lane = self.lanes[crm] = Lane(
-                self._plan.schema.lanes[crm],
+                self._installation.schema.lanes[crm],
                 database=self._database,
                 contacts=self._charges[crm].contacts,
                 client=client,
                 session=self.session,
                 rate_limit=rate_limit,
                 policy=self._charges[crm].policy,
-                batch_size=self._plan.lanes[crm].sync_scheduler_batch_size,
+                batch_size=self._installation.lanes[crm].sync_scheduler_batch_size,
                 waits=self._waits,
             )
             yield lane

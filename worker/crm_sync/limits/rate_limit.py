@@ -10,10 +10,10 @@ import json
 from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import NamedTuple
 
-from crm_sync.core.rate import Budget, Window, correct, take
+from crm_sync.core.rate import Budget, Remaining, Window, correct, take
 from crm_sync.errors import DatabaseTroubleError, HeldBackError
+from crm_sync.log import Trouble
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
 
@@ -27,13 +27,6 @@ CORRECT_BELOW = 0.5  # of a window's limit
 MOST_SAMPLES = 16
 
 
-class Remaining(NamedTuple):
-    """What a CRM says is left of the requests of one window."""
-
-    seconds: float
-    requests: int
-
-
 class Pace:
     """windows: the account's limits; none for no limit."""
 
@@ -42,6 +35,7 @@ class Pace:
         self._crm = crm
         self._windows = tuple(windows)
         self._clock = _DatabaseClock()
+        self._trouble = Trouble(crm=crm, loop="delivery")
         self._turn = asyncio.Lock()
         self._slots: deque[float] = deque()
         self._chunk = 1
@@ -78,7 +72,8 @@ class Pace:
     async def slot(self) -> None:
         """Waits until the next request may start.
 
-        Raises HeldBackError if that is not soon or if released meanwhile, and as Database.fetch does.
+        Raises HeldBackError if that is not soon, if released meanwhile, or if the database is away, which is told in the log;
+        ConfigurationError as Database.fetch does.
         """
         if not self._windows:
             return
@@ -123,12 +118,22 @@ class Pace:
             async with self._turn:
                 self._drop_missed()
                 if not self._slots and not released.is_set():
-                    wait_s = await self._reserve(self._waiting)
+                    wait_s = await self._reserve_or_hold_back()
                     if not self._slots:
                         raise HeldBackError("the account's limit is used up for now", wait_s)
                 return self._slots.popleft() if self._slots else 0.0
         finally:
             self._waiting -= 1
+
+    async def _reserve_or_hold_back(self) -> float:
+        """For those that wait. A database that is away says nothing of the CRM nor of a contact."""
+        try:
+            wait_s = await self._reserve(self._waiting)
+        except DatabaseTroubleError as error:
+            self._trouble.tell(error)
+            raise HeldBackError(f"no request could be started: {error}") from error
+        self._trouble.over()
+        return wait_s
 
     def _drop_missed(self) -> None:
         now = asyncio.get_running_loop().time()

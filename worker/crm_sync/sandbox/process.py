@@ -6,9 +6,10 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+from crm_sync.crm.registry import OWN
 from crm_sync.sandbox import credentials
 
-CRMS = ("hubspot", "brevo", "mautic", "n8n")
+CRMS = tuple(OWN)
 START_TIMEOUT_S = 30.0
 
 

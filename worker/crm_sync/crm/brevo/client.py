@@ -22,7 +22,7 @@ from urllib.parse import quote
 
 from crm_sync.core.codes import Code
 from crm_sync.core.outcome import Contact, Deletion, Outcome
-from crm_sync.core.rate import parse
+from crm_sync.core.rate import Remaining, parse
 from crm_sync.crm.account import Account, over_http
 from crm_sync.crm.answer import Answer
 from crm_sync.crm.brevo.assumptions import assumptions
@@ -36,12 +36,12 @@ from crm_sync.crm.brevo.refusals import (
     speaks_of_a_list,
     unknown_list,
 )
+from crm_sync.crm.brevo.settings import BrevoSettings
 from crm_sync.crm.client import Client, Found
 from crm_sync.crm.exchange import Assumption
 from crm_sync.crm.http import Http
-from crm_sync.errors import DatabaseTroubleError, LaneError
-from crm_sync.limits.rate_limit import Remaining
-from crm_sync.settings import BrevoSettings, read
+from crm_sync.environment import read
+from crm_sync.errors import LaneError
 
 _ID = re.compile(r"[1-9][0-9]{0,18}")
 
@@ -180,7 +180,7 @@ class Brevo(Client):
         """An update is answered with nothing. The contact is delivered whether its id is found or not."""
         try:
             return _id(await self._get_contact(email, "email_id"))
-        except (LaneError, DatabaseTroubleError):
+        except LaneError:
             return None
 
     async def _get_contact(self, identifier: str, identifier_type: str) -> Answer:

@@ -11,12 +11,11 @@ from crm_sync.core.codes import Code
 from crm_sync.core.outcome import Outcome
 from crm_sync.core.text import printable
 from crm_sync.crm.answer import Answer
+from crm_sync.crm.client import Entry
 from crm_sync.crm.hubspot.refusals import LONGEST_NAME, Error, context, is_id, is_not_found, mapping_fault, refusal
 from crm_sync.errors import BatchRefusedError, LaneError
 
 STAGE = "lifecyclestage"
-
-Entry = Outcome | LaneError
 
 
 class Input(NamedTuple):
@@ -51,11 +50,13 @@ class Batch:
     strangers: results that are nobody's.
     """
 
+    entries: list[Entry | None]
+
     def __init__(self, answer: Answer, inputs: Sequence[Input], *, by_id: bool) -> None:
         """by_id: the keys are record ids."""
         errors = [error for error in answer.get("errors") or [] if isinstance(error, dict)]
         self.inputs = inputs
-        self.entries: list[Entry | None] = [None] * len(inputs)
+        self.entries = [None] * len(inputs)
         self.is_empty = not answer.get("results") and not errors
         self._results = results(answer)
         self._label = answer.label

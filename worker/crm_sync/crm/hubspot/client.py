@@ -13,18 +13,19 @@ from typing import Any
 
 from crm_sync.core.codes import Code
 from crm_sync.core.outcome import Contact, Deletion, Outcome
+from crm_sync.core.rate import Remaining
 from crm_sync.core.text import printable
 from crm_sync.crm.account import Account, over_http
 from crm_sync.crm.answer import Answer
-from crm_sync.crm.client import Client, Found
+from crm_sync.crm.client import Client, Entry, Found
 from crm_sync.crm.exchange import Assumption
 from crm_sync.crm.http import Http
 from crm_sync.crm.hubspot.assumptions import assumptions
-from crm_sync.crm.hubspot.batch import Batch, Entry, Input, is_batch, results, trace
+from crm_sync.crm.hubspot.batch import Batch, Input, is_batch, results, trace
 from crm_sync.crm.hubspot.refusals import LONGEST_NAME, batch_refused, context, is_id, is_missing, judged, not_hubspot
-from crm_sync.errors import BatchRefusedError, DatabaseTroubleError, HeldBackError, LaneError
-from crm_sync.limits.rate_limit import Remaining
-from crm_sync.settings import HubSpotSettings, read
+from crm_sync.crm.hubspot.settings import HubSpotSettings
+from crm_sync.environment import read
+from crm_sync.errors import BatchRefusedError, LaneError
 
 CONTACTS_PATH = "/crm/v3/objects/contacts"
 ACCOUNT_PATH = "/account-info/v3/details"
@@ -191,8 +192,6 @@ class HubSpot(Client):
             answer = judged(await self._http.send("POST", f"{self._path}/{operation}", body), body)
         except LaneError as error:
             return error
-        except DatabaseTroubleError as error:
-            return _held_back(error)
         if answer.status == 204 or (count == 1 and is_missing(answer)):
             return Outcome.delivered(None)
         refused = batch_refused(answer, body)
@@ -212,8 +211,6 @@ class HubSpot(Client):
             answer = judged(await self._http.send("POST", f"{self._path}/batch/read", body), body)
         except LaneError as error:
             batch.leave(error)
-        except DatabaseTroubleError as error:
-            batch.leave(_held_back(error))
         else:
             batch.recognise(results(answer))
 
@@ -227,13 +224,7 @@ async def _settle(entries: dict[int, Entry], send: Send, contacts: Sequence[Cont
         sent = await send([contacts[place] for place in places])
     except LaneError as error:
         sent = [error] * len(places)
-    except DatabaseTroubleError as error:
-        sent = [_held_back(error)] * len(places)
     entries.update((place, entry) for place, entry in zip(places, sent, strict=True) if entry is not None)
-
-
-def _held_back(error: DatabaseTroubleError) -> HeldBackError:
-    return HeldBackError(f"no request could be started: {error}")
 
 
 def _known_by_id(contacts: Sequence[Contact]) -> list[int]:

@@ -21,15 +21,16 @@ from crm_sync.core.outcome import Contact, Deletion, Outcome
 from crm_sync.core.text import printable
 from crm_sync.crm.account import Account, over_http
 from crm_sync.crm.answer import Answer, quoted
-from crm_sync.crm.client import Client, Found
+from crm_sync.crm.client import Client, Entry, Found
 from crm_sync.crm.exchange import Assumption
 from crm_sync.crm.http import Http
 from crm_sync.crm.mautic.answers import email, is_gone, judged, plain, records, written
 from crm_sync.crm.mautic.assumptions import assumptions
 from crm_sync.crm.mautic.login import Login, PasswordLogin, TokenLogin
 from crm_sync.crm.mautic.plan import Edit, New, Step, address, disputed, holds, is_holdable, plan, record_id
+from crm_sync.crm.mautic.settings import MauticSettings
+from crm_sync.environment import read
 from crm_sync.errors import BatchRefusedError, ConfigurationError, LaneError, OutageError
-from crm_sync.settings import MauticSettings, read
 
 SEARCH = "/api/contacts"
 DELETE_BATCH = "/api/contacts/batch/delete"
@@ -53,7 +54,7 @@ DEFAULT_FIELDS = {
     "country": "country",
 }
 
-Entry = Step | LaneError
+Planned = Step | LaneError
 
 
 def account() -> Account | None:
@@ -106,8 +107,8 @@ class Mautic(Client):
         self._login = login
         self._most = self.batch_limit  # an installation can be set to less than we send, which its first answer tells
 
-    async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Outcome | LaneError]:
-        entries: list[Entry] = [*await self._plan(contacts)]
+    async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Entry]:
+        entries: list[Planned] = [*await self._plan(contacts)]
         # Edits first: one whose record is gone becomes a new contact.
         for stage in (Edit, New):
             steps = {place: entry for place, entry in enumerate(entries) if isinstance(entry, stage)}
@@ -116,7 +117,7 @@ class Mautic(Client):
             said = await self._write(stage, writes) if trouble is None else [trouble] * len(writes)
             for place, entry in zip(steps, said, strict=True):
                 entries[place] = entry
-        return [entry for entry in entries if isinstance(entry, Outcome | LaneError)]
+        return [entry for entry in entries if isinstance(entry, Entry)]
 
     def assumptions(self, contact: Contact) -> Sequence[Assumption]:
         return assumptions(contact)
@@ -126,7 +127,7 @@ class Mautic(Client):
         holders = await self._holders([fold(email) for email in emails if holds(fold(email))])
         return [_only(holders.get(fold(email), ())) for email in emails]
 
-    async def delete(self, deletions: Sequence[Deletion]) -> Sequence[Outcome | LaneError]:
+    async def delete(self, deletions: Sequence[Deletion]) -> Sequence[Entry]:
         """For good in any case: Mautic restores nothing.
 
         A batch is answered with the records that it deleted, and an error for each that it did not, under a number that is not
@@ -135,7 +136,7 @@ class Mautic(Client):
         """
         ids = [record_id(deletion.remote_id) for deletion in deletions]
         wanted = list(dict.fromkeys(record for record in ids if record is not None))
-        said: dict[int | None, Outcome | LaneError] = {None: Outcome.rejected(Code.REJECTED, "the id is none that Mautic gives")}
+        said: dict[int | None, Entry] = {None: Outcome.rejected(Code.REJECTED, "the id is none that Mautic gives")}
         if len(wanted) > 1:
             answer = judged(await self._login.send("DELETE", DELETE_BATCH, query={"ids": ",".join(map(str, wanted))}))
             if answer.status == 200 and isinstance(answer.get("contacts"), list | dict) and not answer.get("errors"):
@@ -189,7 +190,7 @@ class Mautic(Client):
 
     # Delete.
 
-    async def _delete(self, record: int) -> Outcome | LaneError:
+    async def _delete(self, record: int) -> Entry:
         try:
             answer = await self._login.send("DELETE", f"{SEARCH}/{record}/delete")
             if is_gone(answer):
@@ -203,9 +204,9 @@ class Mautic(Client):
 
     # Write.
 
-    async def _write(self, stage: type[Edit | New], writes: Sequence[tuple[Contact, Edit | New]]) -> list[Entry]:
+    async def _write(self, stage: type[Edit | New], writes: Sequence[tuple[Contact, Edit | New]]) -> list[Planned]:
         """An entry for each: what became of it, or the next step."""
-        entries: list[Entry] = []
+        entries: list[Planned] = []
         while len(entries) < len(writes):
             chunk = writes[len(entries) : len(entries) + self._most]
             bodies = [_body(contact, step) for contact, step in chunk]
@@ -255,6 +256,6 @@ def _only(held: Sequence[int]) -> Found:
     return str(held[0]) if held else None
 
 
-def _is_trouble(entry: Entry) -> bool:
+def _is_trouble(entry: Planned) -> bool:
     """Whether it makes further requests pointless: the CRM is down or refuses everybody, or we are to wait."""
     return isinstance(entry, LaneError) and not isinstance(entry, BatchRefusedError)

@@ -12,6 +12,7 @@ from crm_sync.core.codes import Code
 from crm_sync.core.outcome import Contact, Outcome
 from crm_sync.core.text import clean
 from crm_sync.crm.answer import LONGEST_SAID, Answer, quoted, usable
+from crm_sync.crm.client import Entry
 from crm_sync.errors import BatchRefusedError, LaneError, OutageError, RefusedError
 
 LONGEST_ID = 255
@@ -43,9 +44,7 @@ HINTS = {
 OTHER_HINT = "check what the webhook asks for, and that its option Ignore Bots is off"
 
 
-def judged(
-    answer: Answer, contacts: Sequence[Contact], keys: Sequence[str], body: object, size: int
-) -> Sequence[Outcome | LaneError]:
+def judged(answer: Answer, contacts: Sequence[Contact], keys: Sequence[str], body: object, size: int) -> Sequence[Entry]:
     """An entry for each contact. keys: theirs; body: what was sent, in so many bytes. Raises LaneError."""
     match answer.status:
         case status if 200 <= status < 300:
@@ -90,7 +89,7 @@ def unknown_webhook(answer: Answer) -> LaneError:
 # 2xx.
 
 
-def _accepted(answer: Answer, contacts: Sequence[Contact], keys: Sequence[str], body: object) -> Sequence[Outcome | LaneError]:
+def _accepted(answer: Answer, contacts: Sequence[Contact], keys: Sequence[str], body: object) -> Sequence[Entry]:
     text = answer.text.lstrip()
     if text.startswith(STARTING):
         raise not_ready(answer)  # with 200, while the database is migrated
@@ -182,7 +181,7 @@ def _refused(answer: Answer, body: object) -> RefusedError:
     return RefusedError(Code.REFUSED, f"n8n refuses everybody ({answer.label}: {_words(answer, body)}){hint}")
 
 
-def _failed(answer: Answer, count: int, body: object, size: int) -> Sequence[Outcome | LaneError]:
+def _failed(answer: Answer, count: int, body: object, size: int) -> Sequence[Entry]:
     said = _text(answer.get("message")) or answer.text.strip()[:LONGEST_SAID]
     if said == NO_CREDENTIAL:
         raise RefusedError(
@@ -204,7 +203,7 @@ def _failed(answer: Answer, count: int, body: object, size: int) -> Sequence[Out
     raise OutageError(Code.CRM_ERROR, f"n8n failed, or what stands before it ({answer.label}: {_words(answer, body)})")
 
 
-def _all(count: int, code: Code, reason: str, retried: bool = False) -> Sequence[Outcome | LaneError]:
+def _all(count: int, code: Code, reason: str, retried: bool = False) -> Sequence[Entry]:
     """The same for all: of a contact that was alone it is said, of several it is for the lane to find out."""
     if count > 1:
         return [BatchRefusedError(code, reason, retried=retried)] * count

@@ -21,15 +21,16 @@ from typing import Any
 from yarl import URL
 
 from crm_sync.core.codes import Code
-from crm_sync.core.outcome import Contact, Deletion, Outcome
+from crm_sync.core.outcome import Contact, Deletion
 from crm_sync.crm.account import Account, over_http
 from crm_sync.crm.answer import Answer, usable
-from crm_sync.crm.client import Client
+from crm_sync.crm.client import Client, Entry
 from crm_sync.crm.http import Http
 from crm_sync.crm.n8n.answers import judged, not_ready, unknown_webhook
 from crm_sync.crm.n8n.login import Login, read_login, signature
-from crm_sync.errors import ConfigurationError, LaneError, OutageError, RefusedError
-from crm_sync.settings import N8nSettings, read, read_lane
+from crm_sync.crm.n8n.settings import N8nSettings
+from crm_sync.environment import read, read_lane
+from crm_sync.errors import ConfigurationError, OutageError, RefusedError
 
 # n8n Cloud's proxy gives up after 100 s. A run that waits for others in n8n's queue is answered late in every mode.
 TIMEOUT_S = 60.0
@@ -82,16 +83,16 @@ class N8n(Client):
         # Where a webhook asks for no credentials, its path is the secret: as it was set, and as it stands in a request.
         http.hide(target[1:], URL(origin + target).raw_path_qs[1:], *login.secrets)
 
-    async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Outcome | LaneError]:
+    async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Entry]:
         return await self._call(contacts, [_entry(contact) for contact in contacts])
 
-    async def delete(self, deletions: Sequence[Deletion]) -> Sequence[Outcome | LaneError]:
+    async def delete(self, deletions: Sequence[Deletion]) -> Sequence[Entry]:
         """Tells the workflow, with `"event": "deleted"` in each contact. What that means is the workflow's affair."""
         entries = [_deleted(deletion) for deletion in deletions]
         contacts = [Contact(one.contact_id, 0, 0, one.remote_id, one.email, one.deleted_at, {}) for one in deletions]
         return await self._call(contacts, entries)
 
-    async def _call(self, contacts: Sequence[Contact], entries: Sequence[dict[str, Any]]) -> Sequence[Outcome | LaneError]:
+    async def _call(self, contacts: Sequence[Contact], entries: Sequence[dict[str, Any]]) -> Sequence[Entry]:
         keys = [entry["idempotency_key"] for entry in entries]
         sent_at = datetime.now(UTC).isoformat(timespec="milliseconds")
         if self.batch_limit == 1:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import jwt
 from pydantic import SecretStr
 
+from crm_sync.crm.n8n.settings import N8nSettings
 from crm_sync.errors import ConfigurationError
-from crm_sync.settings import N8nSettings
 
 TOKEN_LIFE_S = 300  # made anew for each request, so this is what the two clocks may differ by
 SHORTEST_PASSPHRASE_BYTES = 32  # RFC 7518, 3.2: as long as the hash of HS256 at least

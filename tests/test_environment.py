@@ -1,0 +1,99 @@
+"""What is read of the environment, .env and credentials, and what is said where it cannot be."""
+
+import pytest
+
+from crm_sync.crm.brevo.settings import BrevoSettings
+from crm_sync.environment import Environment, read, read_lane
+from crm_sync.errors import ConfigurationError
+from crm_sync.settings import LaneSettings, Settings
+
+
+@pytest.fixture
+def outside(monkeypatch, tmp_path):
+    """Nothing is set yet. A folder for credentials is beside the one with .env."""
+    for name in ("DATABASE_URL", "BREVO_LIST_ID", "BREVO_LIMITS", "BREVO_API_KEY", "SHUTDOWN_GRACE_S"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "credentials").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "credentials"))
+    return tmp_path
+
+
+def list_id():
+    return Environment.capture().read(BrevoSettings).brevo_list_id
+
+
+def test_the_environment_outweighs_env_and_that_the_credentials(outside, monkeypatch):
+    assert list_id() is None
+    (outside / "credentials" / "BREVO_LIST_ID").write_text("1\n")
+    assert list_id() == 1
+    (outside / ".env").write_text("BREVO_LIST_ID=2\n")
+    assert list_id() == 2
+    monkeypatch.setenv("BREVO_LIST_ID", "3")
+    assert list_id() == 3
+
+
+def test_what_is_empty_counts_as_not_set(outside, monkeypatch):
+    (outside / "credentials" / "BREVO_LIST_ID").write_text("1")
+    (outside / ".env").write_text("BREVO_LIST_ID=\nBREVO_API_KEY\n")
+    monkeypatch.setenv("BREVO_LIST_ID", "")
+    assert list_id() == 1
+
+
+def test_names_are_taken_in_any_case(outside, monkeypatch):
+    (outside / "credentials" / "brevo_list_id").write_text("1")
+    monkeypatch.setenv("Database_Url", "postgresql://one/two")
+    environment = Environment.capture()
+    assert environment.read(BrevoSettings).brevo_list_id == 1
+    assert environment.read(Settings).database_url == "postgresql://one/two"
+
+
+def test_a_lane_has_the_name_of_its_crm_before_its_settings(outside):
+    (outside / ".env").write_text("BREVO_LIMITS=1/s\nLIMITS=2/s\nHUBSPOT_SYNC_MAX_RETRIES=7\n")
+    environment = Environment.capture()
+    assert environment.read_lane("brevo").limits == "1/s"
+    assert environment.read_lane("hubspot") == LaneSettings(sync_max_retries=7)
+
+
+def test_a_wrong_setting_is_named_without_its_value(outside):
+    (outside / ".env").write_text("BREVO_CONCURRENCY=secret\nBREVO_BATCH_SIZE=0\nDATABASE_URL=mysql://secret\n")
+    environment = Environment.capture()
+    with pytest.raises(ConfigurationError, match=r"^BREVO_CONCURRENCY: .* integer.*; BREVO_BATCH_SIZE: ") as lane:
+        environment.read_lane("brevo")
+    with pytest.raises(ConfigurationError, match=r"^DATABASE_URL: expected a URL such as postgresql://") as worker:
+        environment.read(Settings)
+    assert "secret" not in f"{lane.value}{worker.value}"
+
+
+def test_what_is_missing_is_said_to_be_required(outside):
+    with pytest.raises(ConfigurationError, match=r"^DATABASE_URL: not set; it is required$"):
+        Environment.capture().read(Settings)
+
+
+def test_a_credential_that_cannot_be_read_matters_to_those_who_ask_for_it(outside):
+    environment = Environment({"database_url": "postgresql://one/two"}, {"brevo_api_key": "Permission denied"})
+    assert environment.read(Settings).database_url == "postgresql://one/two"
+    with pytest.raises(ConfigurationError, match=r"^\.env or a credential cannot be read: Permission denied$"):
+        environment.read(BrevoSettings)
+
+
+def test_a_credential_of_others_need_be_no_text_nor_a_file_in_the_folder(outside):
+    credentials = outside / "credentials"
+    (credentials / "BREVO_LIST_ID").write_text("1")
+    (credentials / "tls.key").write_bytes(b"\xff\xfe\x00")
+    (credentials / "folder").mkdir()
+    (outside / "elsewhere").write_text("sixty")
+    (credentials / "SHUTDOWN_GRACE_S").symlink_to(outside / "elsewhere")
+    (outside / ".env").write_text("DATABASE_URL=postgresql://one/two\n")
+    assert list_id() == 1
+    assert Environment.capture().read(Settings).shutdown_grace_s == 20
+
+
+def test_who_reads_without_one_gets_the_one_in_force(outside):
+    """So do the accounts of other packages, by over_http."""
+    (outside / ".env").write_text("BREVO_LIST_ID=1\nBREVO_LIMITS=1/s\n")
+    first = Environment.capture()
+    (outside / ".env").write_text("BREVO_LIST_ID=2\nBREVO_LIMITS=2/s\n")
+    with first.in_force():
+        assert (read(BrevoSettings).brevo_list_id, read_lane("brevo").limits) == (1, "1/s")
+    assert (read(BrevoSettings).brevo_list_id, read_lane("brevo").limits) == (2, "2/s")

@@ -1,0 +1,16 @@
+"""The settings of Brevo's account."""
+
+from typing import Literal
+
+from pydantic import Field, SecretStr
+
+from crm_sync.settings import SettingsModel
+
+
+class BrevoSettings(SettingsModel):
+    brevo_api_key: SecretStr | None = Field(None, description="Brevo's API key; without it Brevo has no lane")
+    brevo_list_id: int | None = Field(None, ge=1, description="the list in Brevo that delivered contacts are put on")
+    brevo_base_url: str = Field("https://api.brevo.com/v3", description="where Brevo's API is")
+    brevo_plan: Literal["general", "advanced", "extended"] = Field(
+        "general", description="the account's plan, which its limits depend on: general, advanced or extended"
+    )

@@ -1,0 +1,21 @@
+"""The settings of HubSpot's account."""
+
+from typing import Literal
+
+from pydantic import Field, SecretStr
+
+from crm_sync.settings import SettingsModel
+
+
+class HubSpotSettings(SettingsModel):
+    hubspot_access_token: SecretStr | None = Field(
+        None, description="HubSpot's service key or private app token; without it HubSpot has no lane"
+    )
+    hubspot_base_url: str = Field("https://api.hubapi.com", description="where HubSpot's API is")
+    # /crm/v3 is supported until September 2027 [HubSpot, changelog on legacy APIs]; then /crm/objects/<date>/contacts.
+    hubspot_contacts_path: str = Field(
+        "/crm/v3/objects/contacts", pattern="^(/[A-Za-z0-9._-]+)+$", description="path of the contacts in HubSpot's API"
+    )
+    hubspot_plan: Literal["free", "starter", "professional", "enterprise"] = Field(
+        "starter", description="the account's plan, which its limits depend on: free, starter, professional or enterprise"
+    )

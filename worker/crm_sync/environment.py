@@ -1,0 +1,124 @@
+"""The environment, .env, and systemd's credentials, of which this is the only reader."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, SettingsConfigDict
+
+from crm_sync.errors import ConfigurationError
+from crm_sync.settings import LaneSettings, SettingsModel
+
+Model = TypeVar("Model", bound=SettingsModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """All that was set when it was captured. Each file is read once, so that what is read of it is of one version.
+
+    values: by name, in small letters. unreadable: credentials that cannot be read, and why; no matter, unless they are asked for.
+    """
+
+    values: Mapping[str, str]
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def capture(cls) -> "Environment":
+        """The environment outweighs .env, and that the credentials. Raises ConfigurationError where they cannot be read."""
+        try:
+            credentials, unreadable = _credentials()
+            outside = {**DotEnvSettingsSource(_Outside).env_vars, **EnvSettingsSource(_Outside).env_vars}
+        except OSError as error:
+            raise ConfigurationError(_cannot_be_read(error.strerror)) from error
+        return cls(credentials | {name: value for name, value in outside.items() if value is not None}, unreadable)
+
+    def read(self, model: type[Model]) -> Model:
+        """Raises ConfigurationError with the names of what is wrong and what is expected, never with a value."""
+        return self._read(model, "")
+
+    def read_lane(self, crm: str) -> LaneSettings:
+        """The settings of one CRM's lane. Raises as read does."""
+        return self._read(LaneSettings, f"{crm.upper()}_")
+
+    @contextmanager
+    def in_force(self) -> Iterator[None]:
+        """Within, `read` and `read_lane` of this module answer from this one."""
+        token = _in_force.set(self)
+        try:
+            yield
+        finally:
+            _in_force.reset(token)
+
+    def _read(self, model: type[Model], prefix: str) -> Model:
+        names = {name: f"{prefix}{name}".lower() for name in model.model_fields}
+        for name in names.values():
+            if name in self.unreadable and name not in self.values:
+                raise ConfigurationError(_cannot_be_read(self.unreadable[name]))
+        try:
+            return model(**{name: self.values[key] for name, key in names.items() if key in self.values})
+        except ValidationError as error:
+            problems = [
+                f"{prefix}{'.'.join(map(str, problem['loc'])).upper()}: {_expected(problem['type'], problem['msg'])}"
+                for problem in error.errors(include_input=False, include_url=False, include_context=False)
+            ]
+            raise ConfigurationError("; ".join(problems)) from None
+
+
+def read(model: type[Model]) -> Model:
+    """From the environment in force, else from the one there is now. Raises as Environment.capture and its read do."""
+    return _current().read(model)
+
+
+def read_lane(crm: str) -> LaneSettings:
+    """The settings of one CRM's lane, as read."""
+    return _current().read_lane(crm)
+
+
+# For functions that read an account: those of other packages are called without arguments.
+_in_force: ContextVar[Environment | None] = ContextVar("environment", default=None)
+
+
+def _current() -> Environment:
+    return _in_force.get() or Environment.capture()
+
+
+class _Outside(BaseSettings):
+    """How it is read. What is empty counts as not set."""
+
+    model_config = SettingsConfigDict(env_ignore_empty=True, env_file=".env")
+
+
+def _credentials() -> tuple[dict[str, str], dict[str, str]]:
+    """systemd's LoadCredential puts one file for each key there. By name in small letters: what each holds, or why it cannot be
+    read. Raises OSError where none can.
+    """
+    named = os.environ.get("CREDENTIALS_DIRECTORY")
+    folder = Path(named).resolve() if named else None
+    held: dict[str, str] = {}
+    unreadable: dict[str, str] = {}
+    if folder is None or not folder.is_dir():
+        return held, unreadable
+    for file in folder.iterdir():
+        if not file.is_file() or folder not in file.resolve().parents:
+            continue
+        try:
+            # One that is no text may be there for others.
+            held[file.name.lower()] = file.read_text(encoding="utf-8", errors="surrogateescape").strip()
+        except OSError as error:
+            unreadable[file.name.lower()] = error.strerror or type(error).__name__
+    return held, unreadable
+
+
+def _cannot_be_read(reason: str | None) -> str:
+    return f".env or a credential cannot be read: {reason}"
+
+
+def _expected(kind: str, message: str) -> str:
+    if kind == "missing":
+        return "not set; it is required"
+    return message.removeprefix("Value error, ")
