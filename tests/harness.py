@@ -9,6 +9,7 @@ import asyncpg
 
 from crm_sync.configuration import Configuration
 from crm_sync.core.outcome import Contact, Outcome
+from crm_sync.core.waits import USUAL, Waits
 from crm_sync.crm.account import Account
 from crm_sync.crm.client import Client
 from crm_sync.crm.limiter import Limiter
@@ -78,9 +79,9 @@ def configured(accounts: Mapping[str, Account], **settings: Any) -> Configuratio
     return Configuration(Settings(**settings), Environment.capture(), lambda: having(accounts))
 
 
-def daemon_for(url: str, crm: Client, *, lane: str = "brevo", **settings: Any) -> Daemon:
+def daemon_for(url: str, crm: Client, *, lane: str = "brevo", waits: Waits = USUAL, **settings: Any) -> Daemon:
     """A daemon with one lane that is not running yet."""
-    return Daemon(configured({lane: account(crm)}, database_url=as_worker(url), **settings))
+    return Daemon(configured({lane: account(crm)}, database_url=as_worker(url), **settings), waits=waits)
 
 
 @asynccontextmanager

@@ -12,6 +12,7 @@ import pytest
 
 from crm_sync.configuration import load
 from crm_sync.core.outcome import Contact
+from crm_sync.core.waits import USUAL, Waits
 from crm_sync.crm import account as accounts
 from crm_sync.crm.account import Account
 from crm_sync.crm.client import Client, Entry
@@ -76,7 +77,13 @@ async def sandboxes(*crms: str) -> AsyncIterator[dict[str, Sandbox]]:
 
 @asynccontextmanager
 async def delivering(
-    url: str, monkeypatch: pytest.MonkeyPatch, urls: Mapping[str, str], *, timeout_s: float | None = None, **env: str
+    url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    urls: Mapping[str, str],
+    *,
+    timeout_s: float | None = None,
+    waits: Waits = USUAL,
+    **env: str,
 ) -> AsyncIterator[dict[str, Watched]]:
     """A worker that delivers to CRMs at these URLs, by CRM the client of each. Its failure is the test's.
 
@@ -91,7 +98,7 @@ async def delivering(
     clients: dict[str, Watched] = {}
     monkeypatch.setenv("DATABASE_URL", as_worker(url))
     watched = {crm: _watched(crm, account, clients) for crm, account in load().accounts.items() if crm in urls}
-    daemon = Daemon(load(lambda: having(watched)))
+    daemon = Daemon(load(lambda: having(watched)), waits=waits)
     task = asyncio.create_task(daemon.run())
     try:
         async with asyncio.timeout(TIMEOUT_S):
