@@ -30,7 +30,6 @@ from crm_sync.crm.n8n.client import N8n
 from crm_sync.crm.n8n.login import read_login
 from crm_sync.crm.n8n.settings import N8nSettings
 from crm_sync.errors import BatchRefusedError, LaneError
-from crm_sync.limits.rate_limit import Pace
 
 N8N_VERSION = "2.41.1"
 NODE_VERSION = 24  # n8n 2.41 wants no older one
@@ -216,7 +215,7 @@ class Sink:
 @asynccontextmanager
 async def client(url, path="crm-sync", *, batch_limit=1, **login):
     credentials = read_login(N8nSettings(**(login or HEADER | SIGNED)))
-    async with Http(url, credentials.headers, pace=Pace(None, "n8n"), timeout_s=60.0) as http:
+    async with Http(url, credentials.headers, timeout_s=60.0) as http:
         yield N8n(http, target=f"/webhook/{path}", origin=url, login=credentials, batch_limit=batch_limit)
 
 

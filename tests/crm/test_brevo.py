@@ -13,7 +13,6 @@ from crm_sync.crm.brevo.client import Brevo, account
 from crm_sync.crm.http import REQUEST_TIMEOUT_S, Http
 from crm_sync.crm.limiter import UNLIMITED
 from crm_sync.errors import ConfigurationError, HeldBackError, OutageError, RefusedError, ThrottledError
-from crm_sync.limits.rate_limit import Pace
 from crm_sync.sandbox.brevo.sandbox import BrevoSandbox
 from crm_sync.sandbox.people import SHARES, people
 from crm_sync.sandbox.server import Answer, Fault, Hold
@@ -48,9 +47,8 @@ async def alone(prepared):
 
 
 @asynccontextmanager
-async def client(base_url, key=KEY, pace=None, timeout_s=REQUEST_TIMEOUT_S, **options):
-    pace = pace or Pace(None, "brevo")
-    async with Http(base_url, {"api-key": key}, pace=pace, timeout_s=timeout_s) as http:
+async def client(base_url, key=KEY, limiter=UNLIMITED, timeout_s=REQUEST_TIMEOUT_S, **options):
+    async with Http(base_url, {"api-key": key}, limiter=limiter, timeout_s=timeout_s) as http:
         yield Brevo(http, **options)
 
 
@@ -668,7 +666,7 @@ async def test_a_lookup_that_no_answer_comes_to_does_not_undo_the_delivery(crm, 
 
 
 async def test_a_lookup_that_gets_no_slot_does_not_undo_the_delivery(crm, brevo):
-    class DatabaseThatGoesAway(Pace):
+    class DatabaseThatGoesAway:
         slots = 1
 
         async def slot(self):
@@ -676,8 +674,11 @@ async def test_a_lookup_that_gets_no_slot_does_not_undo_the_delivery(crm, brevo)
             if self.slots < 0:
                 raise HeldBackError("no request could be started: the database cannot be reached")
 
+        async def correct(self, remaining):
+            """It has nothing to correct."""
+
     await deliver(brevo)
-    async with client(f"{crm.url}/v3", pace=DatabaseThatGoesAway(None, "brevo")) as hurried:
+    async with client(f"{crm.url}/v3", limiter=DatabaseThatGoesAway()) as hurried:
         assert await deliver(hurried, FIRSTNAME="Ada") == Outcome.delivered(None)
     assert crm.contacts[1].attributes == {"FIRSTNAME": "Ada"}
 

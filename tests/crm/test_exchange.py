@@ -8,7 +8,6 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from crm_sync.crm.exchange import Response
 from crm_sync.crm.http import Http
 from crm_sync.errors import HeldBackError, LaneError
-from crm_sync.limits.rate_limit import Pace
 
 KEY = "xkeysib-0123456789abcdef"
 PERSON = {"email": "zoë@example.com", "n": 1.5}
@@ -44,7 +43,7 @@ async def ask(wire, *, headers=None, hide=(), **sent):
     """What the witness saw of one request."""
     witness = Witness()
     headers = {"api-key": KEY} if headers is None else headers
-    async with Http("https://crm.example.com/v3", headers, pace=Pace(None, "crm"), witness=witness, wire=wire) as http:
+    async with Http("https://crm.example.com/v3", headers, witness=witness, wire=wire) as http:
         http.hide(*hide)
         await http.send(sent.pop("method", "POST"), sent.pop("path", "/contacts"), sent.pop("body", None), **sent)
     return witness.seen
@@ -95,7 +94,7 @@ async def test_a_path_that_is_a_secret_is_masked_also_where_it_is_written_otherw
 async def test_a_request_without_an_answer_is_told_with_the_reason():
     witness = Witness()
     error = HeldBackError("no")
-    async with Http("https://crm.example.com", {}, pace=Pace(None, "crm"), witness=witness, wire=Wire(error=error)) as http:
+    async with Http("https://crm.example.com", {}, witness=witness, wire=Wire(error=error)) as http:
         with pytest.raises(LaneError):
             await http.send("GET", "/")
     assert witness.seen[1] is error

@@ -32,7 +32,6 @@ from crm_sync.crm.answer import (
 )
 from crm_sync.crm.http import MOST_TOKENS, Http, require_https
 from crm_sync.errors import ConfigurationError, HeldBackError, LaneError, NotSentError, OutageError, RefusedError, ThrottledError
-from crm_sync.limits.rate_limit import Pace
 
 KEY = "xkeysib-0123456789abcdef"
 PERSON = {"email": "ada@example.com", "attributes": {"FIRSTNAME": "Ada", "LASTNAME": "Lovelace", "SMS": "+33639980001"}}
@@ -99,7 +98,7 @@ def whole(status, body=b"", *headers):
 async def opened(base_url, headers=None, *, timeout_s=10.0):
     """A shell that waits for what never comes fails its test, and does not hold up the others."""
     headers = {"api-key": KEY} if headers is None else headers
-    async with Http(base_url, headers, pace=Pace(None, "crm"), timeout_s=timeout_s) as http:
+    async with Http(base_url, headers, timeout_s=timeout_s) as http:
         yield http
 
 
@@ -197,14 +196,14 @@ async def test_no_request_is_sent_before_its_slot_and_none_without_one():
         async def slot(self):
             raise HeldBackError("the account's limit is used up for now", 7.0)
 
-    async with RawServer(whole(200)) as server, Http(server.url, {}, pace=Full()) as http:
+    async with RawServer(whole(200)) as server, Http(server.url, {}, limiter=Full()) as http:
         with pytest.raises(HeldBackError):
             await http.send("POST", "/contacts", PERSON)
     assert server.heard == []
 
 
 async def test_a_shell_that_is_not_open_is_a_mistake_of_ours():
-    http = Http("https://crm.example", {}, pace=Pace(None, "crm"))
+    http = Http("https://crm.example", {})
     with pytest.raises(RuntimeError, match="not open"):
         await http.send("GET", "/contacts")
 

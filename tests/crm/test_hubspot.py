@@ -22,7 +22,6 @@ from crm_sync.errors import (
     RefusedError,
     ThrottledError,
 )
-from crm_sync.limits.rate_limit import Pace
 from crm_sync.sandbox.hubspot.sandbox import READ_SCOPE, WRITE_SCOPE, HubSpotSandbox
 from crm_sync.sandbox.people import people
 from crm_sync.sandbox.server import Answer, Fault
@@ -59,9 +58,9 @@ async def alone(prepared):
 
 
 @asynccontextmanager
-async def client(base_url, token=TOKEN, pace=None, **options):
+async def client(base_url, token=TOKEN, limiter=UNLIMITED, **options):
     headers = {"Authorization": f"Bearer {token}"}
-    async with Http(base_url, headers, pace=pace or Pace(None, "hubspot")) as http:
+    async with Http(base_url, headers, limiter=limiter) as http:
         yield HubSpot(http, **options)
 
 
@@ -581,7 +580,7 @@ async def test_one_part_that_fails_takes_nothing_from_the_other(crm, hubspot, st
 
 
 async def test_a_part_that_gets_no_slot_takes_nothing_from_the_other(crm):
-    class DatabaseThatGoesAway(Pace):
+    class DatabaseThatGoesAway:
         slots = 1
 
         async def slot(self):
@@ -589,9 +588,12 @@ async def test_a_part_that_gets_no_slot_takes_nothing_from_the_other(crm):
             if self.slots < 0:
                 raise HeldBackError("no request could be started: the database cannot be reached")
 
+        async def correct(self, remaining):
+            """It has nothing to correct."""
+
     async with client(crm.url) as hubspot:
         await known(hubspot, ANA)
-    async with client(crm.url, pace=DatabaseThatGoesAway(None, "hubspot")) as hubspot:
+    async with client(crm.url, limiter=DatabaseThatGoesAway()) as hubspot:
         held_back, delivered = await hubspot.deliver([contact(BEN), contact(ANA, "101")])
     assert (type(held_back), delivered) == (HeldBackError, Outcome.delivered("101"))
 

@@ -16,7 +16,6 @@ from crm_sync.crm.mautic import login as mautic_login
 from crm_sync.crm.mautic.client import DEFAULT_FIELDS, Mautic, account
 from crm_sync.crm.mautic.login import PasswordLogin, TokenLogin
 from crm_sync.errors import BatchRefusedError, ConfigurationError, OutageError, RefusedError, ThrottledError
-from crm_sync.limits.rate_limit import Pace
 from crm_sync.sandbox.mautic.sandbox import MauticSandbox
 from crm_sync.sandbox.server import Answer, Fault, Hold
 
@@ -68,7 +67,7 @@ async def alone(prepared):
 
 @asynccontextmanager
 async def client(url, login=PasswordLogin, name=USER, key=PASSWORD):
-    async with Http(url, {}, pace=Pace(None, "mautic")) as http:
+    async with Http(url, {}) as http:
         yield Mautic(login(http, name, key))
 
 

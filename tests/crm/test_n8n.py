@@ -28,7 +28,6 @@ from crm_sync.errors import (
     RefusedError,
     ThrottledError,
 )
-from crm_sync.limits.rate_limit import Pace
 from crm_sync.sandbox.n8n.sandbox import N8nSandbox
 from crm_sync.sandbox.server import Answer, Fault, Hold
 
@@ -82,8 +81,7 @@ async def listing(prepared):
 @asynccontextmanager
 async def client(origin, *, target="/webhook/crm-sync", batch_limit=1, timeout_s=20.0, **login):
     login = read_login(N8nSettings(**login))
-    pace = Pace(None, "n8n")
-    async with Http(origin, login.headers, pace=pace, timeout_s=timeout_s) as http:
+    async with Http(origin, login.headers, timeout_s=timeout_s) as http:
         yield N8n(http, target=target, origin=origin, login=login, batch_limit=batch_limit)
 
 

@@ -7,14 +7,13 @@ from aiohttp import ClientSession
 from aioresponses import aioresponses
 
 from crm_sync.crm.http import Http
-from crm_sync.limits.rate_limit import Pace
 from tests.crm.prepared import PreparedAnswers, Sent
 
 ORIGIN = "https://crm.example"
 
 
 def shell():
-    return Http(ORIGIN, {"api-key": "a key"}, pace=Pace(None, "crm"))
+    return Http(ORIGIN, {"api-key": "a key"})
 
 
 async def test_the_bridge_to_aiohttp_is_still_needed():

@@ -16,7 +16,6 @@ from brevo.types import ContactErrorModel, ContactErrorModelCode, ErrorModel, Ge
 from crm_sync.core.outcome import Contact, Outcome
 from crm_sync.crm.brevo.client import Brevo
 from crm_sync.crm.http import Http
-from crm_sync.limits.rate_limit import Pace
 from crm_sync.sandbox.brevo.sandbox import BrevoSandbox
 from crm_sync.sandbox.server import Answer, Fault
 
@@ -53,7 +52,7 @@ async def plain(crm, method, path, body=None):
 
 @asynccontextmanager
 async def ours(crm, list_id=None):
-    async with Http(f"{crm.url}/v3", {"api-key": KEY}, pace=Pace(None, "brevo")) as http:
+    async with Http(f"{crm.url}/v3", {"api-key": KEY}) as http:
         yield Brevo(http, list_id=list_id)
 
 

@@ -74,15 +74,16 @@ async def _sync(configuration: Configuration, waits: Waits, email: str, crm: str
         click.echo(f"No contact has the address {harmless(email.strip())}.")
         return False
     async with Database(settings.database_url, size=POOL_SIZE, behind_pooler=behind_pooler) as database:
-        accounts = {name: account for name in lanes if (account := configuration.account(name))}
+        accounts = {name: _shown(account) for name in lanes if (account := configuration.account(name))}
+        sections = configuration.mapping
         mappings = {
-            name: await prepare_for(database, name, configuration.mapping, account.default_fields, schema.table)
+            name: await prepare_for(database, name, sections, account.default_fields, schema.table)
             for name, account in accounts.items()
         }
         installation = Installation(schema, {name: configuration.lane(name) for name in accounts}, mappings)
         async with ShortWorker(installation, database, settings.session_url, waits) as worker:
             told = [
-                await _Visit(database, worker, schema.lanes[name], _printed(accounts.get(name)), named=crm is not None).make(
+                await _Visit(database, worker, schema.lanes[name], accounts.get(name), named=crm is not None).make(
                     ids, first=not number
                 )
                 for number, name in enumerate(lanes)
@@ -90,11 +91,9 @@ async def _sync(configuration: Configuration, waits: Waits, email: str, crm: str
     return any(told) and False not in told
 
 
-def _printed(account: Account | None) -> Account | None:
+def _shown(account: Account) -> Account:
     """With a client whose requests and answers are printed, where it lets them be seen."""
-    if account is None or account.witnessed is None:
-        return account
-    return replace(account, open=account.witnessed(_Printer(), None))
+    return account if account.witnessed is None else replace(account, open=account.witnessed(_Printer(), None))
 
 
 class _Printer:

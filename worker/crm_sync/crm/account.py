@@ -56,7 +56,7 @@ def over_http(
         @asynccontextmanager
         async def open_client(limiter: Limiter) -> AsyncIterator[Client]:
             async with Http(
-                base_url, headers, pace=limiter, remaining=remaining, timeout_s=timeout_s, witness=witness, wire=wire
+                base_url, headers, limiter=limiter, remaining=remaining, timeout_s=timeout_s, witness=witness, wire=wire
             ) as http:
                 yield _limited(client(http), lane)
 

@@ -28,14 +28,14 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class Http:
-    """Requests to one CRM, at its pace. Opened once, closed at the end."""
+    """Requests to one CRM, within its limits. Opened once, closed at the end."""
 
     def __init__(
         self,
         base_url: str,
         headers: Mapping[str, str],
         *,
-        pace: Limiter = UNLIMITED,
+        limiter: Limiter = UNLIMITED,
         remaining: Callable[[Mapping[str, str]], Sequence[Remaining]] = lambda _: (),
         timeout_s: float = REQUEST_TIMEOUT_S,
         witness: Witness | None = None,
@@ -50,7 +50,7 @@ class Http:
         self._tokens: deque[bytes] = deque(maxlen=MOST_TOKENS)
         for value in headers.values():
             self.hide(*value.split())
-        self._pace = pace
+        self._limiter = limiter
         self._remaining = remaining
         self._timeout_s = timeout_s
         self._witness = witness
@@ -94,14 +94,14 @@ class Http:
         headers: Mapping[str, str] | None = None,
         form: Mapping[str, str] | None = None,
     ) -> Answer:
-        """One request, when the pace allows. Whatever is answered comes back.
+        """One request, when the limiter lets it start. Whatever is answered comes back.
 
         body: bytes are sent as they are, anything else as JSON. headers: of this request, beside those of all. form: a login,
         sent instead of a body, as HTML forms are.
 
         Raises HeldBackError, NotSentError, and OutageError where there is no whole answer.
         """
-        await self._pace.slot()
+        await self._limiter.slot()
         request = self._request(method, path, query, headers, _content(body, form))
         if self._witness is None:
             return await self._ask(request)
@@ -136,7 +136,7 @@ class Http:
         keys = [*self._keys, *self._tokens]
         content = _masked(response.body, keys)
         text = content.decode("utf-8", errors="replace")
-        await self._pace.correct(self._remaining(response.headers))
+        await self._limiter.correct(self._remaining(response.headers))
         return Answer(response.status, _masked_headers(response.headers, keys), text, parse(content))
 
     async def _over_the_internet(self, request: Request) -> Response:

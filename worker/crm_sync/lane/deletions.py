@@ -18,8 +18,8 @@ from crm_sync import events
 from crm_sync.core.identity import check_email
 from crm_sync.core.outcome import Contact, Deletion, Outcome
 from crm_sync.core.text import name_of
-from crm_sync.crm.client import Client
-from crm_sync.errors import HeldBackError, LaneError, RefusedError
+from crm_sync.crm.client import Client, Entry
+from crm_sync.errors import HeldBackError, RefusedError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import render
 from crm_sync.table.contacts import BEGINNING
@@ -31,8 +31,6 @@ LATE_COMMIT = timedelta(seconds=10)  # a flip can be as much older than its comm
 SHARED, WANTED = "shared", "wanted"  # as find_survivors.sql says it
 
 log = structlog.get_logger()
-
-Entry = Outcome | LaneError
 
 
 class Unsent(NamedTuple):

@@ -26,6 +26,7 @@ from crm_sync.core.outcome import Contact, Finish, Outcome, Verdict
 from crm_sync.core.retry import deferred
 from crm_sync.core.text import clean
 from crm_sync.core.throughput import Throughput
+from crm_sync.crm.client import Entry
 from crm_sync.errors import (
     BatchRefusedError,
     DatabaseTroubleError,
@@ -149,7 +150,7 @@ class Deliveries:
         # A failure is no contact's the first time: when a CRM goes down, it has just answered others.
         return await self._settle(await self._ask(contacts), contacts, math.inf)
 
-    async def _ask(self, contacts: Sequence[Contact]) -> Sequence[Outcome | LaneError]:
+    async def _ask(self, contacts: Sequence[Contact]) -> Sequence[Entry]:
         if not self._may_send(contacts):
             return [HeldBackError("the lane was paused or stopped before this request started")] * len(contacts)
         started = time.monotonic()
@@ -169,9 +170,7 @@ class Deliveries:
             self._permits.failed(now - started)
         return answers
 
-    async def _settle(
-        self, answers: Sequence[Outcome | LaneError], contacts: Sequence[Contact], since: float
-    ) -> list[Outcome | None]:
+    async def _settle(self, answers: Sequence[Entry], contacts: Sequence[Contact], since: float) -> list[Outcome | None]:
         """since: an answer after that shows that the CRM was well meanwhile."""
         if not any(isinstance(answer, LaneError) for answer in answers):
             return list(answers)  # type: ignore[arg-type]
