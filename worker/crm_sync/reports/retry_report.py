@@ -4,10 +4,9 @@ import shutil
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
-from crm_sync.core.choice import NO_CODE
 from crm_sync.core.codes import Code
 from crm_sync.core.text import clean
-from crm_sync.table.failed_contacts import Failures, Flipped
+from crm_sync.table.failed_contacts import NO_CODE, Failures, Flipped
 
 MOST_CODES = 20  # of a CRM; the rest is one line
 SAMPLE_LINES = 2

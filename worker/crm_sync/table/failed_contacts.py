@@ -17,11 +17,12 @@ from typing import Any
 
 import asyncpg
 
-from crm_sync.core.choice import NO_CODE
 from crm_sync.core.codes import Code
 from crm_sync.errors import DatabaseTroubleError, RowRefusedError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import render
+
+NO_CODE = "NO_CODE"  # of reasons that begin with none, and of contacts in Error without any
 
 BATCH = 1_000  # contacts flipped in one transaction, at most
 FIRST_BATCH = 100  # nobody knows yet what triggers of the table's owner take; the next have twice as many
