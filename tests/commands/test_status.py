@@ -14,7 +14,6 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from crm_sync.cli import crm_sync
-from crm_sync.core.words import clock, end, span
 from crm_sync.reports.lane_state import Gate
 from crm_sync.reports.status_reading import LaneStatus, Status
 from crm_sync.reports.status_report import draw
@@ -97,27 +96,6 @@ HELD = {"held_since": ago(hours=2), "held_reason": "key rotation"}
 def test_a_gate_is_told_in_a_word_and_in_a_sentence(changes, label, sentence):
     assert gate(**changes).label == label
     assert gate(**changes).sentence == sentence
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (-1, "0 s"), (0.4, "0 s"), (8, "8 s"), (59.4, "59 s"), (59.6, "1 min"), (240, "4 min"), (3599, "1 h"), (3600, "1 h"),
-        (11_520, "3 h 12 min"), (86_399, "1 d"), (100_000, "1 d 4 h"), (1e9, "11,574 d 2 h"),
-    ],
-)  # fmt: skip
-def test_a_span_of_time_is_said_as_people_say_it(seconds, words):
-    assert span(seconds) == words
-
-
-def test_a_time_of_another_day_says_so():
-    assert clock(ago(minutes=4), NOW) == "12:03:10"
-    assert clock(ago(days=1), NOW) == "23 Nov 12:07"
-    assert clock(ago(days=400), NOW) == "20 Oct 2025"
-    assert end(within(hours=3), NOW) == "15:07"
-    assert end(within(days=2), NOW) == "Thu 12:07"
-    assert end(within(days=9), NOW) == "3 Dec"
-    assert end(within(days=90), NOW) == "22 Feb 2027"
 
 
 # What is drawn.

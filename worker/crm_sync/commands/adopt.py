@@ -13,7 +13,7 @@ from crm_sync.adoption.adopt import plan as make_plan
 from crm_sync.adoption.adopt import undo as take_off
 from crm_sync.adoption.steps import LOCK_TIMEOUT_MS, Step
 from crm_sync.adoption.table import Wish
-from crm_sync.core.words import span
+from crm_sync.core.durations import span
 from crm_sync.crm.registry import known
 from crm_sync.postgres.statements import folder
 from crm_sync.settings import Settings, read

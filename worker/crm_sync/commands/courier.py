@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from crm_sync.core.codes import Code
+from crm_sync.core.durations import span
 from crm_sync.core.identity import addressees, check_email
 from crm_sync.core.outcome import Contact, Finish, Outcome
 from crm_sync.core.retry import deferred
-from crm_sync.core.words import span
 from crm_sync.crm.account import Open
 from crm_sync.crm.client import Client
 from crm_sync.daemon.recovery import Charge, Recovery

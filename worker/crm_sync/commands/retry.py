@@ -13,9 +13,8 @@ from itertools import groupby
 import asyncpg
 import click
 
-from crm_sync.core import durations as span
 from crm_sync.core.codes import Code
-from crm_sync.core.words import clock
+from crm_sync.core.durations import clock, parse
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
 from crm_sync.postgres.pool import Database
 from crm_sync.reports.lane_state import read_gates
@@ -95,7 +94,7 @@ def _codes(arguments: Sequence[str]) -> list[str]:
 
 def _ago(since: str | None) -> timedelta | None:
     try:
-        return None if since is None else span.parse(since)
+        return None if since is None else parse(since)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--since") from error
 

@@ -11,8 +11,8 @@ import click
 
 from crm_sync import log
 from crm_sync.commands.courier import Courier, Errand
+from crm_sync.core.durations import span
 from crm_sync.core.outcome import Finish, Kind
-from crm_sync.core.words import span
 from crm_sync.crm.answer import Answer
 from crm_sync.crm.exchange import Shown
 from crm_sync.crm.registry import known

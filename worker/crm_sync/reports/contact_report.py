@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from crm_sync.core.words import clock, span
+from crm_sync.core.durations import clock, span
 from crm_sync.reports.lane_state import Gate
 from crm_sync.table.one_contact import Match, Standing
 

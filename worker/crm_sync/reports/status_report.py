@@ -7,7 +7,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from crm_sync.core.words import clock, end, span
+from crm_sync.core.durations import clock, end, span
 from crm_sync.reports.status_reading import LaneStatus, Status
 
 STATES = ("ready", "waiting", "in_flight", "complete", "error", "skipped", "selected", "new")
