@@ -317,10 +317,12 @@ async def test_status_shows_a_crm_that_is_down_and_one_that_is_paused(app, url):
         "UPDATE crm_sync.lanes SET breaker = 'open', breaker_since = now() - interval '4 minutes', openings = 3, "
         "breaker_reason = 'UNREACHABLE: refused', next_probe_at = now() + interval '30 seconds' WHERE crm = 'mautic'"
     )
-    await app.execute("UPDATE crm_sync.lanes SET held_since = now(), held_reason = 'key rotation' WHERE crm = 'brevo'")
+    await app.execute(
+        "UPDATE crm_sync.lanes SET held_since = now() - interval '2 hours', held_reason = 'key rotation' WHERE crm = 'brevo'"
+    )
     text = run(url)
     assert cells(text, "state") == ["no worker", "paused", "down", "no worker"]
-    assert re.search(r"brevo +paused by hand since .* \(0 s\): key rotation", text)
+    assert re.search(r"brevo +paused by hand since .* \(2 h\): key rotation", text)
     assert re.search(r"mautic +down since .* \(4 min\): UNREACHABLE: refused; next", text)
 
 

@@ -21,6 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from crm_sync.adoption.adopt import adopt
+from crm_sync.reports.layout import name, number
 from crm_sync.sandbox.comparison import Record, Row, differences, record
 from crm_sync.sandbox.people import Person, people
 from crm_sync.sandbox.postgres import running_postgres
@@ -181,10 +182,7 @@ async def _rows(app: asyncpg.Connection, crm: str, everybody: list[Person]) -> l
 
 
 def _tell_what_became(console: Console, results: Mapping[str, Result]) -> None:
-    table = Table()
-    table.add_column("contacts")
-    for crm in results:
-        table.add_column(crm, justify="right")
+    table = Table(name("contacts"), *map(number, results))
     codes = {crm: Counter((row.sync_status, row.code) for row in result.rows) for crm, result in results.items()}
     for state in sorted({state for counts in codes.values() for state in counts}, key=str):
         title = f"{state[0]}: {state[1]}" if state[1] else state[0]

@@ -18,7 +18,8 @@ from crm_sync.core.durations import clock, parse
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
 from crm_sync.postgres.pool import Database
 from crm_sync.reports.lane_state import read_gates
-from crm_sync.reports.retry_report import beside, closing, contacts, counts, lacking, notes, wrapped
+from crm_sync.reports.layout import console, wrapped
+from crm_sync.reports.retry_report import beside, closing, contacts, counts, lacking, notes
 from crm_sync.settings import Settings, read
 from crm_sync.table.failed_contacts import NO_CODE, FailedContacts, Failures, Flipped
 from crm_sync.table.schema import read_schema
@@ -187,15 +188,17 @@ def _tell_counts(present: Mapping[str, Sequence[Failures]], codes: Sequence[str]
     meant = {
         crm: [_meant(entry, codes) for entry in failures if not codes or entry.code in codes] for crm, failures in present.items()
     }
-    lines = counts(meant)
+    table = counts(meant)
+    if table:
+        console().print(table)
     said = notes(meant, asked.since)
     if not codes:
-        said += [*([] if lines else [f"Nothing to flip at {', '.join(meant)}."]), *beside(present)]
+        said += [*([] if table else [f"Nothing to flip at {', '.join(meant)}."]), *beside(present)]
     told = {entry.code for failures in meant.values() for entry in failures if entry.contacts or entry.undated}
     in_rows = {entry.code for failures in present.values() for entry in failures}
     said += [lacking(meant, code, in_rows=code in in_rows, since=asked.since) for code in codes if code not in told]
-    for line in [*lines, *([""] if lines and said else []), *map(wrapped, said)]:
-        click.echo(line)
+    for line in said:
+        click.echo(wrapped(line))
     return {crm: [entry for entry in failures if entry.contacts] for crm, failures in meant.items()}
 
 

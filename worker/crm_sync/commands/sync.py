@@ -20,9 +20,10 @@ from crm_sync.daemon.recovery import Charge
 from crm_sync.errors import DeclinedError, LaneError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
-from crm_sync.reports.contact_report import Workers, labelled, rows, state, who
+from crm_sync.reports.contact_report import Workers, rows, state, who
 from crm_sync.reports.http_report import answer_lines, harmless, request_lines
 from crm_sync.reports.lane_state import Gate, read_gates
+from crm_sync.reports.layout import labelled
 from crm_sync.reports.watched_columns import lane_of
 from crm_sync.settings import Settings, read, read_lane
 from crm_sync.table.contacts import Contacts, LaneTable
@@ -202,9 +203,10 @@ class _Visit:
         if not now:
             return
         names = {column: self.table.variables[column].strip('"') for column in COLUMNS}
-        width = max(map(len, names.values()))
+        width = max(map(len, names.values())) + 2
         values = {column: getattr(now[0], column) for column in COLUMNS}
-        _tell(["", "the row now", *(f"  {names[column]:<{width}}  {_text(values[column])}".rstrip() for column in COLUMNS)])
+        lines = [labelled(names[column], _text(values[column]), indent=4, label_width=width) for column in COLUMNS]
+        click.echo(harmless("\n".join(["", "  the row now", *lines])))
 
 
 def _text(value: object) -> str:
