@@ -21,10 +21,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from crm_sync.adoption.adopt import adopt
+from crm_sync.errors import ConfigurationError
 from crm_sync.reports.layout import name, number
 from crm_sync.sandbox.comparison import Record, Row, differences, record
 from crm_sync.sandbox.people import Person, people
-from crm_sync.sandbox.postgres import running_postgres
+from crm_sync.sandbox.postgres import PostgresUnavailableError, running_postgres
 from crm_sync.sandbox.process import CRMS, ended_after, running_sandbox, settings
 
 SEED = 7
@@ -59,10 +60,15 @@ def demo(*, contacts: int) -> None:
     contacts for good. Exits 1 unless every contact ended as it should at every CRM, compared one by one with what they hold.
     """
     console = Console()
-    with tempfile.TemporaryDirectory() as folder, running_postgres() as server:
-        url = server.create_database("demo")
-        adopt(url)
-        well = asyncio.run(_show(console, url, list(people(contacts, SEED)), Path(folder)))
+    try:
+        with tempfile.TemporaryDirectory() as folder, running_postgres() as server:
+            url = server.create_database("demo")
+            adopt(url)
+            well = asyncio.run(_show(console, url, list(people(contacts, SEED)), Path(folder)))
+    except PostgresUnavailableError as error:
+        raise ConfigurationError(
+            "the demo needs PostgreSQL 18, which is not on this machine: pip install 'crm-sync-worker[demo]' brings it"
+        ) from error
     sys.exit(0 if well else 1)
 
 
