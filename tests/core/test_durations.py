@@ -1,4 +1,3 @@
-import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -45,15 +44,6 @@ def test_whatever_is_typed_is_a_span_or_a_value_error(text):
 )  # fmt: skip
 def test_a_span_of_time_is_said_as_people_say_it(seconds, words):
     assert span(seconds) == words
-
-
-@pytest.fixture
-def utc(monkeypatch):
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
 
 
 @pytest.mark.usefixtures("utc")
