@@ -3,6 +3,7 @@
 import itertools
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import asyncpg
@@ -95,3 +96,13 @@ async def brevo() -> AsyncIterator[BrevoSandbox]:
     """A fake Brevo without limits."""
     async with BrevoSandbox(key=KEY, contacts_per_second=None, contacts_per_hour=None) as sandbox:
         yield sandbox
+
+
+@pytest.fixture
+def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Times are said in the time zone of whoever reads them."""
+    with monkeypatch.context() as patched:
+        patched.setenv("TZ", "UTC")
+        time.tzset()
+        yield
+    time.tzset()

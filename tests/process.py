@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -25,13 +25,10 @@ def environment(url: str, brevo: BrevoSandbox | None = None, *, owner: bool = Fa
 
 
 @asynccontextmanager
-async def process(env: dict[str, str], *arguments: str, inside: Sequence[str] = ()) -> AsyncIterator[asyncio.subprocess.Process]:
-    """`crm-sync` with these arguments, in a folder without a .env; killed at the end if it still runs.
-
-    inside: a command that becomes the one after it, such as `ip netns exec NAME`.
-    """
+async def process(env: dict[str, str], *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """`crm-sync` with these arguments, in a folder without a .env; killed at the end if it still runs."""
     running = await asyncio.create_subprocess_exec(
-        *inside, sys.executable, "-m", "crm_sync", *(arguments or ("run",)),
+        sys.executable, "-m", "crm_sync", *(arguments or ("run",)),
         env={"PYTHONPATH": str(Path.cwd() / "worker"), **env}, cwd="/",
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip

@@ -70,7 +70,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Not checked: uvloop's transports are no asyncio.Transport by birth.
-        self.transport = cast(asyncio.Transport, transport)
+        self.transport = cast("asyncio.Transport", transport)
         self.connections.add(self.transport)
 
     def connection_lost(self, _error: Exception | None) -> None:

@@ -97,7 +97,7 @@ def _mirror(release: str) -> str:
     if not release or not mirrors:
         raise NotHereError(f"apt has no mirror in the network for the release {release or 'of this machine'}")
     try:
-        with urllib.request.urlopen(f"{mirrors[0].rstrip('/')}/dists/{release}/Release", timeout=MIRROR_TIMEOUT_S):
+        with urllib.request.urlopen(f"{mirrors[0].rstrip('/')}/dists/{release}/Release", timeout=MIRROR_TIMEOUT_S):  # noqa: S310 (of apt's mirror)
             return mirrors[0]
     except OSError as error:
         raise NotHereError(f"apt's mirror, which the machine would come from, cannot be reached: {error}") from error

@@ -163,7 +163,7 @@ def _tell_violation(run: Run, violation: Violation, console: Console) -> None:
 
 def _story(sends: Sequence[Send], claims: Claims, contact: object, crm: str) -> list[tuple[float, str]]:
     lines = [(send.at, f"> sent version {send.version}{', which failed' if send.failed else ''}") for send in sends]
-    for claim in claims.get((crm, contact), ()):  # type: ignore[arg-type]
+    for claim in claims.get((crm, contact), ()):
         lines.append((claim.began, f"> claimed by worker id {claim.worker}, token {claim.token & 0xFFFFFFFF}"))
         if claim.ended is not None and claim.end is not None:
             lines.append((claim.ended, f"> claim {claim.token & 0xFFFFFFFF} ended, {claim.end.name.lower()}"))

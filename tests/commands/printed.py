@@ -57,12 +57,12 @@ def _body(block: str) -> Any:
 def tapped(sandbox: Sandbox) -> list[Heard]:
     """From now on every request to the sandbox, byte by byte. To be called before it starts."""
     heard: list[Heard] = []
-    serve = sandbox._serve
+    serve = sandbox.serve
 
     async def listening(request):
         if not request.path.startswith(CONTROL):
             heard.append(Heard(request.method, request.raw_path, dict(request.headers), await request.read()))
         return await serve(request)
 
-    sandbox._serve = listening
+    sandbox.serve = listening
     return heard

@@ -1,10 +1,12 @@
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crm_sync.core.durations import LONGEST, parse
+from crm_sync.core.durations import LONGEST, clock, end, parse, span
+
+NOW = datetime(2026, 11, 24, 12, 7, 10, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -31,3 +33,25 @@ def test_whatever_is_typed_is_a_span_or_a_value_error(text):
         assert timedelta() < parse(text) <= LONGEST
     except ValueError:
         return
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (-1, "0 s"), (0.4, "0 s"), (8, "8 s"), (59.4, "59 s"), (59.6, "1 min"), (240, "4 min"), (3599, "1 h"), (3600, "1 h"),
+        (11_520, "3 h 12 min"), (86_399, "1 d"), (100_000, "1 d 4 h"), (1e9, "11,574 d 2 h"),
+    ],
+)  # fmt: skip
+def test_a_span_of_time_is_said_as_people_say_it(seconds, words):
+    assert span(seconds) == words
+
+
+@pytest.mark.usefixtures("utc")
+def test_a_time_of_another_day_says_so():
+    assert clock(NOW - timedelta(minutes=4), NOW) == "12:03:10"
+    assert clock(NOW - timedelta(days=1), NOW) == "23 Nov 12:07"
+    assert clock(NOW - timedelta(days=400), NOW) == "20 Oct 2025"
+    assert end(NOW + timedelta(hours=3), NOW) == "15:07"
+    assert end(NOW + timedelta(days=2), NOW) == "Thu 12:07"
+    assert end(NOW + timedelta(days=9), NOW) == "3 Dec"
+    assert end(NOW + timedelta(days=90), NOW) == "22 Feb 2027"

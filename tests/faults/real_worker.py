@@ -52,9 +52,9 @@ class RealWorker:
 
 
 @asynccontextmanager
-async def working(env: dict[str, str], inside: Sequence[str] = ()) -> AsyncIterator[RealWorker]:
-    """A worker that runs until the end of the block, and is killed there. inside: as of `process`."""
-    async with process(env, inside=inside) as running:
+async def working(env: dict[str, str]) -> AsyncIterator[RealWorker]:
+    """A worker that runs until the end of the block, and is killed there."""
+    async with process(env) as running:
         worker = RealWorker(running)
         listening = asyncio.create_task(worker.listen())
         try:

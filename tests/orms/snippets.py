@@ -7,5 +7,5 @@ from typing import Any
 def run(source: str, /, **names: Any) -> SimpleNamespace:
     """What the source defines, given these names, which its page takes for granted."""
     names["__name__"] = __name__
-    exec(compile(source, "docs", "exec"), names)
+    exec(compile(source, "docs", "exec"), names)  # noqa: S102 (our own manual)
     return SimpleNamespace(**names)

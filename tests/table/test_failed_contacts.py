@@ -6,10 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from crm_sync.core.choice import NO_CODE
 from crm_sync.core.outcome import Kind
 from crm_sync.postgres.pool import Database
-from crm_sync.table.failed_contacts import FailedContacts, Flipped
+from crm_sync.table.failed_contacts import NO_CODE, FailedContacts, Flipped
 from crm_sync.table.schema import read_schema
 from tests.roles import as_worker
 from tests.steps import insert, read, write

@@ -17,7 +17,8 @@ import psycopg
 from psycopg import sql
 
 from crm_sync.adoption.connection import Connection, connected, value
-from crm_sync.core.words import holders, span
+from crm_sync.core.durations import span
+from crm_sync.core.words import holders
 from crm_sync.errors import CrmSyncError, DatabaseTroubleError
 from crm_sync.postgres.statements import query, render
 

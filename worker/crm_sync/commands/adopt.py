@@ -1,7 +1,6 @@
 """crm-sync adopt: puts crm-sync on a table that is in use, and takes it off again."""
 
 import re
-import textwrap
 import time
 from collections.abc import Iterator, Sequence
 
@@ -13,10 +12,11 @@ from crm_sync.adoption.adopt import plan as make_plan
 from crm_sync.adoption.adopt import undo as take_off
 from crm_sync.adoption.steps import LOCK_TIMEOUT_MS, Step
 from crm_sync.adoption.table import Wish
-from crm_sync.core.words import span
+from crm_sync.core.durations import span
 from crm_sync.crm.registry import OWN, known
 from crm_sync.environment import read
 from crm_sync.postgres.statements import folder
+from crm_sync.reports.layout import shortened, width, wrapped
 from crm_sync.settings import Settings
 
 MOMENT_S = 0.1
@@ -31,7 +31,6 @@ LOCKS = {
     "ACCESS EXCLUSIVE": "ACCESS EXCLUSIVE holds up everybody",
 }
 
-WIDTH = 96  # of a statement as it is shown
 _WORD = re.compile(r"""(?:"(?:[^"]|"")*"|'(?:[^']|'')*'|[^\s"'])+""")
 
 UNDO_HINT = "To take it off again: crm-sync adopt --undo"
@@ -111,20 +110,20 @@ def _found(planned: Plan) -> Iterator[str]:
     )
     yield f"A row is found by {table.key} ({table.key_type}), its address is {table.email} ({table.email_type})."
     for note in planned.notes:
-        yield "\n    ".join(textwrap.wrap(f"{note}.", WIDTH))
+        yield wrapped(f"{note}.", further="    ")
 
 
 def _statements(steps: Sequence[Step], pace: float | None) -> Iterator[str]:
     for number, step in enumerate(steps, 1):
         yield f"\n-- {number}. {step.crm or 'all CRMs'}: {step.kind}, {_lasts(_seconds(step, pace))}. {LOCKS[step.lock]}."
-        yield from _wrapped(f"{step.statement};")
+        yield from _sql_lines(f"{step.statement};")
 
 
-def _wrapped(statement: str) -> Iterator[str]:
+def _sql_lines(statement: str) -> Iterator[str]:
     """In lines that a terminal holds, and still SQL: what stands in quotes is not broken."""
-    line = ""
+    line, most = "", width()
     for word in _WORD.findall(statement):
-        if line and len(line) + 1 + len(word) > WIDTH:
+        if line and len(line) + 1 + len(word) > most:
             yield line
             line = f"    {word}"
         else:
@@ -150,7 +149,7 @@ def _undo(url: str, *, only_plan: bool, yes: bool) -> None:
         click.echo("Nothing to undo: crm-sync is not in this database.")
         return
     for line in _losses(planned):
-        click.echo("\n    ".join(textwrap.wrap(line, WIDTH)))
+        click.echo(wrapped(line, further="    "))
     if only_plan:
         for line in _statements(planned.steps, None):
             click.echo(line)
@@ -185,4 +184,4 @@ def _losses(planned: Undoing) -> Iterator[str]:
 
 def say(sentence: str) -> None:
     # On whom it waits for is wanted to its end.
-    click.echo(sentence if len(sentence) <= WIDTH or sentence.startswith("Waiting") else f"{sentence[: WIDTH - 3]}...")
+    click.echo(wrapped(sentence) if sentence.startswith("Waiting") else shortened(sentence, width()))

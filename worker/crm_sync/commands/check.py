@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import click
-from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -19,10 +18,13 @@ from crm_sync.errors import ConfigurationError, CrmSyncError, DatabaseTroubleErr
 from crm_sync.limits.rate_limit import Pace
 from crm_sync.postgres.listen_check import prove_ear
 from crm_sync.postgres.pool import Database
+from crm_sync.reports.layout import console, prose
 from crm_sync.reports.watched_columns import read_watches
 from crm_sync.settings import Settings
 from crm_sync.table.mapping import prepare_for
 from crm_sync.table.schema import Schema, read_schema
+
+MARKS = {True: ("ok", "green"), False: ("wrong", "red"), None: ("skipped", "yellow")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +47,13 @@ def check() -> None:
 
 
 async def _check() -> bool:
-    console = Console()
+    terminal = console()
     well = True
     async for finding in findings():
-        mark = {True: "[green]ok[/]", False: "[red]wrong[/]", None: "[yellow]skipped[/]"}[finding.well]
-        line = Table.grid(Column(width=8), Column(width=24), Column(), padding=(0, 1))
-        line.add_row(mark, finding.subject, Text(finding.note))
-        console.print(line)
+        word, style = MARKS[finding.well]
+        line = Table.grid(Column(width=8), Column(width=24), prose(""), padding=(0, 1))
+        line.add_row(Text(word, style), finding.subject, finding.note)
+        terminal.print(line)
         well = well and finding.well is not False
     return well
 

@@ -1,10 +1,10 @@
 """crm-sync errors: what a code means, and what to do."""
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from crm_sync.core.codes import Code
+from crm_sync.reports.layout import console, labelled, name, prose
 
 
 @click.command()
@@ -15,7 +15,7 @@ def errors(code: str | None) -> None:
     A code begins the text in processing_error, and stands in the log.
     """
     if code is None:
-        Console().print(_table())
+        console().print(_table())
         return
     wanted = code.strip().partition(":")[0].upper()
     if wanted not in Code.__members__:
@@ -23,15 +23,13 @@ def errors(code: str | None) -> None:
             f"{wanted} is no code of crm-sync; without a code, `crm-sync errors` lists all", param_hint="CODE"
         )
     entry = Code[wanted]
-    click.echo(f"{entry}\n  meaning  {entry.meaning}\n  to do    {entry.remedy}\n  {_when(entry)}")
+    click.echo(entry)
+    for label, text in (("meaning", entry.meaning), ("to do", entry.remedy), ("retried", _when(entry))):
+        click.echo(labelled(label, text))
 
 
 def _table() -> Table:
-    table = Table()
-    table.add_column("code", no_wrap=True)
-    table.add_column("meaning", overflow="fold")
-    table.add_column("what to do", overflow="fold")
-    table.add_column("retried", no_wrap=True)
+    table = Table(name("code"), prose("meaning"), prose("what to do"), name("retried"))
     for lane in (False, True):
         for code in Code:
             if code.lane is lane:
@@ -42,5 +40,5 @@ def _table() -> Table:
 
 def _when(code: Code) -> str:
     if code.lane:
-        return "the lane waits and tries again by itself; no contact is marked"
-    return "retried  by itself, until the retries are used up" if code.retried else "retried  no: it waits for you"
+        return "by itself: the lane waits until it works again, and no contact is marked"
+    return "by itself, until the retries are used up" if code.retried else "no: it waits for you"

@@ -4,8 +4,8 @@ import asyncio
 
 import click
 
+from crm_sync.core.durations import clock
 from crm_sync.core.text import clean
-from crm_sync.core.words import clock
 from crm_sync.environment import read
 from crm_sync.postgres.statements import query
 from crm_sync.reports.lane_state import Gate, database_of_a_person, read_gate

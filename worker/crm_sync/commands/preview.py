@@ -19,9 +19,10 @@ from crm_sync.crm.rehearsal import Rehearsal, rehearse
 from crm_sync.errors import ConfigurationError, DeclinedError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
-from crm_sync.reports.contact_report import Workers, labelled, prospect, rows, state
+from crm_sync.reports.contact_report import Workers, prospect, rows, state
 from crm_sync.reports.http_report import harmless, request_lines
 from crm_sync.reports.lane_state import Gate, read_gates
+from crm_sync.reports.layout import labelled
 from crm_sync.reports.watched_columns import lane_of
 from crm_sync.table.contacts import LaneTable
 from crm_sync.table.mapping import FieldMapping, prepare_for

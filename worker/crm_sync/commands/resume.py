@@ -4,7 +4,7 @@ import asyncio
 
 import click
 
-from crm_sync.core.words import span
+from crm_sync.core.durations import span
 from crm_sync.environment import read
 from crm_sync.postgres.statements import query
 from crm_sync.reports.lane_state import Gate, database_of_a_person, read_gate

@@ -1,26 +1,28 @@
 """crm-sync retry: what has failed goes out again."""
 
 import asyncio
+import re
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from difflib import get_close_matches
+from itertools import groupby
 
 import asyncpg
 import click
 
-from crm_sync.core import durations as span
-from crm_sync.core.choice import NO_CODE, UnknownCodeError, choose, split
 from crm_sync.core.codes import Code
-from crm_sync.core.words import clock
+from crm_sync.core.durations import clock, parse
 from crm_sync.environment import read
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
 from crm_sync.postgres.pool import Database
 from crm_sync.reports.lane_state import read_gates
-from crm_sync.reports.retry_report import beside, closing, contacts, counts, lacking, notes, wrapped
+from crm_sync.reports.layout import console, wrapped
+from crm_sync.reports.retry_report import beside, closing, contacts, counts, lacking, notes
 from crm_sync.settings import Settings
-from crm_sync.table.failed_contacts import Bounds, FailedContacts, Failures, Flipped
+from crm_sync.table.failed_contacts import NO_CODE, Bounds, FailedContacts, Failures, Flipped
 from crm_sync.table.schema import read_schema
 
 PATIENCE_S = 300.0  # counting a table of many millions takes a while
@@ -87,7 +89,7 @@ def _crms(arguments: Sequence[str]) -> list[str]:
 
 
 def _codes(arguments: Sequence[str]) -> list[str]:
-    names = split(arguments)
+    names = named_codes(arguments)
     if arguments and not names:
         raise click.BadParameter("name a code; `crm-sync errors` lists them", param_hint="--code")
     return names
@@ -95,7 +97,7 @@ def _codes(arguments: Sequence[str]) -> list[str]:
 
 def _ago(since: str | None) -> timedelta | None:
     try:
-        return None if since is None else span.parse(since)
+        return None if since is None else parse(since)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--since") from error
 
@@ -116,7 +118,7 @@ async def _retry(settings: Settings, asked: Retry, bounds: Bounds) -> None:
             if crm in asked.crms or not asked.crms
         }
         present = {crm: await one.count() for crm, one in failed.items()}
-        codes = _choose(asked.codes, present)
+        codes = meant_codes(asked.codes, {entry.code for failures in present.values() for entry in failures})
         if not codes or NO_CODE in codes:
             present = {crm: [*present[crm], *await one.count_silent()] for crm, one in failed.items()}
         if since is not None:
@@ -151,16 +153,36 @@ async def _database(settings: Settings) -> AsyncIterator[Database]:
             ) from error
 
 
-def _choose(asked: Sequence[str], present: Mapping[str, Sequence[Failures]]) -> list[str]:
-    """Raises click.BadParameter."""
-    try:
-        return choose(asked, {entry.code for failures in present.values() for entry in failures})
-    except UnknownCodeError as error:
-        near = f"; near it: {', '.join(error.known[: error.near])}" if error.near else ""
-        raise click.BadParameter(
-            f"{error.asked} is no code of crm-sync, and no contact has it{near}. Known: {', '.join(error.known)}",
-            param_hint="--code",
-        ) from error
+def named_codes(arguments: Sequence[str]) -> list[str]:
+    """Codes with commas between them, or as they stand before their reason in a row."""
+    parts = (part.strip() for argument in arguments for part in argument.partition(":")[0].split(","))
+    return [part for part in parts if part]
+
+
+def meant_codes(named: Sequence[str], present: Collection[str]) -> list[str]:
+    """The codes that are meant, each once: as rows have them, else as crm-sync does. Case, blanks, - and _ do not matter.
+
+    present: the codes of rows. Other programs write codes of their own into the same columns.
+    Raises click.BadParameter with the codes that there are, the nearest first.
+    """
+    known = {_folded(code): [code] for code in (*(code.value for code in Code), NO_CODE)}
+    known |= {folded: list(codes) for folded, codes in groupby(sorted(present, key=_folded), _folded)}
+    meant: list[str] = []
+    for name in named:
+        if _folded(name) not in known:
+            near = [code for folded in get_close_matches(_folded(name), known) for code in known[folded]]
+            others = sorted(code for codes in known.values() for code in codes if code not in near)
+            nearest = f"; near it: {', '.join(near)}" if near else ""
+            raise click.BadParameter(
+                f"{name} is no code of crm-sync, and no contact has it{nearest}. Known: {', '.join([*near, *others])}",
+                param_hint="--code",
+            )
+        meant += known[_folded(name)]
+    return list(dict.fromkeys(meant))
+
+
+def _folded(code: str) -> str:
+    return re.sub(r"[\s_-]+", "_", code.strip()).casefold()
 
 
 def _tell_counts(present: Mapping[str, Sequence[Failures]], codes: Sequence[str], asked: Retry) -> dict[str, list[Failures]]:
@@ -168,15 +190,17 @@ def _tell_counts(present: Mapping[str, Sequence[Failures]], codes: Sequence[str]
     meant = {
         crm: [_meant(entry, codes) for entry in failures if not codes or entry.code in codes] for crm, failures in present.items()
     }
-    lines = counts(meant)
+    table = counts(meant)
+    if table:
+        console().print(table)
     said = notes(meant, asked.since)
     if not codes:
-        said += [*([] if lines else [f"Nothing to flip at {', '.join(meant)}."]), *beside(present)]
+        said += [*([] if table else [f"Nothing to flip at {', '.join(meant)}."]), *beside(present)]
     told = {entry.code for failures in meant.values() for entry in failures if entry.contacts or entry.undated}
     in_rows = {entry.code for failures in present.values() for entry in failures}
     said += [lacking(meant, code, in_rows=code in in_rows, since=asked.since) for code in codes if code not in told]
-    for line in [*lines, *([""] if lines and said else []), *map(wrapped, said)]:
-        click.echo(line)
+    for line in said:
+        click.echo(wrapped(line))
     return {crm: [entry for entry in failures if entry.contacts] for crm, failures in meant.items()}
 
 

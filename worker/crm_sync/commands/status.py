@@ -8,10 +8,10 @@ from datetime import datetime
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.live import Live
 
 from crm_sync.environment import read
+from crm_sync.reports.layout import console
 from crm_sync.reports.status_reading import Status, read_status
 from crm_sync.reports.status_report import draw
 from crm_sync.settings import Settings
@@ -30,11 +30,11 @@ def status(*, watch: bool, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(as_objects(asyncio.run(read_status(settings))), indent=2, default=_text))
         return
-    console = Console()
+    terminal = console()
     if not watch:
-        console.print(draw(asyncio.run(read_status(settings))))
+        terminal.print(draw(asyncio.run(read_status(settings))))
         return
-    with Live(console=console, auto_refresh=False) as live:
+    with Live(console=terminal, auto_refresh=False) as live:
         try:
             while True:
                 live.update(draw(asyncio.run(read_status(settings))), refresh=True)

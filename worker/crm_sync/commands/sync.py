@@ -11,9 +11,9 @@ import click
 
 from crm_sync import log
 from crm_sync.configuration import Configuration, load
+from crm_sync.core.durations import span
 from crm_sync.core.outcome import Finish, Kind
 from crm_sync.core.waits import Waits
-from crm_sync.core.words import span
 from crm_sync.crm.account import Account
 from crm_sync.crm.answer import Answer
 from crm_sync.crm.exchange import Shown
@@ -22,9 +22,10 @@ from crm_sync.daemon.short_worker import ShortWorker
 from crm_sync.errors import DeclinedError, LaneError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
-from crm_sync.reports.contact_report import Workers, labelled, rows, state, who
+from crm_sync.reports.contact_report import Workers, rows, state, who
 from crm_sync.reports.http_report import answer_lines, harmless, request_lines
 from crm_sync.reports.lane_state import Gate, read_gates
+from crm_sync.reports.layout import labelled
 from crm_sync.reports.watched_columns import lane_of
 from crm_sync.table.contacts import LaneTable
 from crm_sync.table.mapping import prepare_for
@@ -204,9 +205,10 @@ class _Visit:
         if not now:
             return
         names = {column: self.table.variables[column].strip('"') for column in COLUMNS}
-        width = max(map(len, names.values()))
+        width = max(map(len, names.values())) + 2
         values = {column: getattr(now[0], column) for column in COLUMNS}
-        _tell(["", "the row now", *(f"  {names[column]:<{width}}  {_text(values[column])}".rstrip() for column in COLUMNS)])
+        lines = [labelled(names[column], _text(values[column]), indent=4, label_width=width) for column in COLUMNS]
+        click.echo(harmless("\n".join(["", "  the row now", *lines])))
 
 
 def _text(value: object) -> str:

@@ -1,10 +1,12 @@
-"""A span of time as a person writes it: 90s, 30m, 2h, 3d."""
+"""Spans of time and moments, as people write and read them: 90s, 30m, 2h, 3d; 3 h 12 min; Thu 15:20."""
 
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 EXPECTED = "a number and a unit: 90s, 30m, 2h or 3d"
 LONGEST = timedelta(days=3650)  # further back than any failure
+
+LONGEST_WEEKDAY = timedelta(days=6)  # further off, Thursday could be another one
 
 _WRITTEN = re.compile(r"(\d{1,12})\s*([smhd])", re.IGNORECASE | re.ASCII)
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -17,3 +19,39 @@ def parse(text: str) -> timedelta:
     if not 0 < seconds <= LONGEST.total_seconds():
         raise ValueError(f"expected {EXPECTED}; at most {LONGEST.days:,}d" if match and seconds else f"expected {EXPECTED}")
     return timedelta(seconds=seconds)
+
+
+def span(seconds: float) -> str:
+    """8 s, 4 min, 3 h 12 min, 2 d 4 h: two units at most."""
+    count = max(0, round(seconds))
+    if count < 60:
+        return f"{count} s"
+    minutes = round(count / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 24 * 60:
+        return _two(minutes // 60, "h", minutes % 60, "min")
+    hours = round(minutes / 60)
+    return _two(hours // 24, "d", hours % 24, "h")
+
+
+def _two(large: int, unit: str, small: int, small_unit: str) -> str:
+    return f"{large:,} {unit} {small} {small_unit}" if small else f"{large:,} {unit}"
+
+
+def clock(moment: datetime, now: datetime) -> str:
+    """In the time zone of whoever reads it: 12:03:10 today, 23 Nov 12:03 on another day, with the year in another year."""
+    local, today = moment.astimezone(), now.astimezone()
+    if local.date() == today.date():
+        return f"{local:%H:%M:%S}"
+    return f"{local.day} {local:%b %H:%M}" if local.year == today.year else f"{local.day} {local:%b %Y}"
+
+
+def end(moment: datetime, now: datetime) -> str:
+    """Of something that takes a while: 15:20 today, Thu 15:20 within a week, 3 Dec after it."""
+    local, today = moment.astimezone(), now.astimezone()
+    if local.date() == today.date():
+        return f"{local:%H:%M}"
+    if local - today < LONGEST_WEEKDAY:
+        return f"{local:%a %H:%M}"
+    return f"{local.day} {local:%b}" if local.year == today.year else f"{local.day} {local:%b %Y}"

@@ -7,10 +7,10 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+from crm_sync.core.durations import span
 from crm_sync.core.identity import addressees
 from crm_sync.core.outcome import Contact, Finish
 from crm_sync.core.retry import deferred
-from crm_sync.core.words import span
 from crm_sync.errors import CrmSyncError, DatabaseTroubleError, DeclinedError
 from crm_sync.lane.channel import Channel
 from crm_sync.lane.delivery import Deliveries

@@ -1,30 +1,16 @@
 """Where a contact stands at one CRM, and what will become of it, in words."""
 
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from crm_sync.core.words import clock, span
+from crm_sync.core.durations import clock, span
 from crm_sync.reports.lane_state import Gate
+from crm_sync.reports.layout import labelled
 from crm_sync.table.one_contact import Match, Standing
 
-WIDTH = 80
-LABEL = 9
 MOST_ROWS = 10  # of one address that are named
 
 Workers = Mapping[int, Mapping[str, Any]]
-
-
-def labelled(label: str, text: str) -> str:
-    """A line with a label, in as many lines as it takes. Words that are longer than a line are never broken: keys and URLs."""
-    return textwrap.fill(
-        text,
-        WIDTH,
-        initial_indent=f"  {label:<{LABEL}}",
-        subsequent_indent=" " * (LABEL + 2),
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
 
 
 def state(match: Match, workers: Workers) -> str:

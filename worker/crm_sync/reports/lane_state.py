@@ -8,7 +8,7 @@ from datetime import datetime
 import asyncpg
 import click
 
-from crm_sync.core.words import clock, span
+from crm_sync.core.durations import clock, span
 from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query

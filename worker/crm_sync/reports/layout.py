@@ -1,0 +1,61 @@
+"""How commands write for people: tables, labelled lines and sentences, in the width of the terminal.
+
+Where the output goes elsewhere it has 80 columns, or those of COLUMNS, and no colours; what a terminal would cut is whole there.
+"""
+
+import shutil
+import sys
+import textwrap
+
+from rich.console import Console
+from rich.table import Column
+
+NARROWEST, WIDEST = 40, 100  # columns of prose
+LABEL = 9
+
+
+def console() -> Console:
+    """For tables. A string is what it says: neither markup nor emoji."""
+    width = None if sys.stdout.isatty() else shutil.get_terminal_size().columns
+    return Console(width=width, markup=False, emoji=False, highlight=False)
+
+
+def name(heading: str) -> Column:
+    """A column of what is never broken."""
+    return Column(heading, no_wrap=True)
+
+
+def number(heading: str) -> Column:
+    return Column(heading, justify="right", no_wrap=True)
+
+
+def prose(heading: str) -> Column:
+    """A column of text of any length, in as many lines as it takes."""
+    return Column(heading, overflow="fold")
+
+
+def wrapped(text: str, *, first: str = "", further: str | None = None) -> str:
+    """A paragraph. Words longer than a line are never broken: keys, URLs, commands.
+
+    first, further: what its lines begin with; where further is left out, they stand below the first word.
+    """
+    below = " " * (len(text) - len(text.lstrip())) if further is None else further
+    return textwrap.fill(
+        text, width(), initial_indent=first, subsequent_indent=below, break_long_words=False, break_on_hyphens=False
+    )
+
+
+def labelled(label: str, text: str, *, indent: int = 2, label_width: int = LABEL) -> str:
+    """A paragraph beside its label. indent, label_width: columns before the label, and of it."""
+    first = f"{' ' * indent}{label:<{label_width}}"
+    return wrapped(text, first=first, further=" " * len(first)) or first.rstrip()
+
+
+def shortened(text: str, most: int) -> str:
+    """At most so many characters at a terminal; whole elsewhere."""
+    return text if not sys.stdout.isatty() or len(text) <= most else f"{text[: most - 1]}…"
+
+
+def width() -> int:
+    """Columns of prose."""
+    return max(NARROWEST, min(WIDEST, console().width))
