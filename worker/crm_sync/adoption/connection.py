@@ -13,8 +13,9 @@ import psycopg
 from psycopg.rows import dict_row
 
 from crm_sync.adoption.migrations import connect, translated
+from crm_sync.postgres.locks import ADOPTION
 
-LOCK = (1668443496, 0)  # advisory: one migrates or adopts at a time, and a killed one leaves nothing locked
+LOCK = (ADOPTION, 0)  # one migrates or adopts at a time, and a killed one leaves nothing locked
 POLL_S = 0.2
 
 Connection = psycopg.Connection[dict[str, Any]]
