@@ -130,16 +130,16 @@ def _enter(connection: Connection, wish: Wish, todo: Sequence[str]) -> tuple[Tab
 
 
 def _undo_plan(connection: Connection) -> Undoing | None:
-    if not value(connection, "SELECT to_regnamespace('crm_sync') IS NOT NULL"):
+    if connection.execute(query("find_schema").encode()).fetchone() is None:
         return None
-    if not value(connection, "SELECT to_regclass('crm_sync.adopted') IS NOT NULL"):
+    if not value(connection, query("detect_adoption")):
         # An adoption was broken off before it began.
         return Undoing("", created=False, steps=[], lost=[], workers=[])
     adopted = connection.execute(query("read_adoption").encode()).fetchone()
     workers = [f"{row['host']} (pid {row['pid']})" for row in connection.execute(query("list_workers").encode()) if row["alive"]]
     if adopted is None:
         return Undoing("", created=False, steps=[], lost=[], workers=workers)
-    if value(connection, "SELECT row_security_active(c.oid) FROM crm_sync.adopted JOIN pg_class AS c ON c.oid = contacts"):
+    if value(connection, query("detect_hidden_rows")):
         raise ConfigurationError(
             f"row level security is forced on the owner of {adopted['name']} too, so that what is lost cannot be seen: "
             f"ALTER TABLE {adopted['name']} NO FORCE ROW LEVEL SECURITY, undo, and force it again"
@@ -162,12 +162,12 @@ def _tried(connection: Connection) -> Iterator[None]:
 def _check_server(connection: Connection) -> None:
     if server_number(connection) < OLDEST_SERVER:
         raise ConfigurationError("PostgreSQL 15 or newer is needed")
-    if value(connection, "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean"):
+    if value(connection, query("detect_read_only")):
         raise ConfigurationError("the database is read-only: name the primary in DATABASE_URL or LISTEN_DATABASE_URL")
 
 
 def _installed(connection: Connection) -> list[str]:
-    return [row["crm"] for row in connection.execute(b"SELECT crm FROM crm_sync.lanes ORDER BY id")]
+    return [row["crm"] for row in connection.execute(query("list_crms").encode())]
 
 
 def _crms(connection: Connection, wish: Wish) -> list[str]:
@@ -182,21 +182,18 @@ def _crms(connection: Connection, wish: Wish) -> list[str]:
     crms = list(dict.fromkeys([*entered, *wish.crms])) or list(CRMS)
     for crm in crms:
         if crm not in entered:
-            connection.execute(
-                b"INSERT INTO crm_sync.lanes (crm, remote_id_column) VALUES ($1::text, crm_sync.remote_id_column($1::text))",
-                (crm,),
-            )
+            connection.execute(query("enter_crm").encode(), (crm,))
     return crms
 
 
 def _losses(connection: Connection, name: str) -> list[str]:
-    added = {row["name"] for row in connection.execute(b"SELECT name FROM crm_sync.added WHERE kind = 'column'")}
+    added = {row["name"] for row in connection.execute(query("list_added_columns").encode())}
     lost = []
-    for row in connection.execute(b"SELECT crm, remote_id_column FROM crm_sync.lanes WHERE installed ORDER BY id").fetchall():
+    for row in connection.execute(query("list_installed").encode()).fetchall():
         variables = _variables(row["crm"], row["remote_id_column"]) | {"contacts": name}
         counts = connection.execute(render("count_losses", variables).encode()).fetchone() or {}
         lost += _lost(row["crm"], row["remote_id_column"], counts, added)
-    tombstones = value(connection, "SELECT count(*) FROM crm_sync.tombstones")
+    tombstones = value(connection, query("count_untold_deletions"))
     if tombstones:
         lost.append(f"{tombstones:,} deleted contacts that a CRM does not know of yet: their records stay there")
     return lost

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from crm_sync.adoption.connection import Connection
 from crm_sync.errors import ConfigurationError
-from crm_sync.postgres.statements import query, quote
+from crm_sync.postgres.statements import query, quote, render
 
 STATES = ("Queued", "Processing", "Complete", "Error")  # those that workers write
 
@@ -19,7 +19,7 @@ def look_at_columns(connection: Connection, crms: Sequence[str], name: str) -> l
             raise ConfigurationError(f"the column {row['name']} of {name}, of the type {row['type']}, {row['problem']}{advice}")
         kept.append(row)
     _look_at_checks(connection, name, {row["name"] for row in kept if row["expected"] == "states"})
-    added = {row["name"] for row in connection.execute(b"SELECT name FROM crm_sync.added WHERE kind = 'column'")}
+    added = {row["name"] for row in connection.execute(query("list_added_columns").encode())}
     notes = []
     for row in kept:
         if row["name"] in added:
@@ -36,12 +36,9 @@ def _look_at_checks(connection: Connection, name: str, columns: set[str]) -> Non
     for check in connection.execute(query("list_checks").encode()).fetchall():
         if check["column"] not in columns:
             continue
-        words = f"unnest('{{{','.join(STATES)}}}'::text[]) AS w (word)"
-        statement = (
-            f"SELECT w.word FROM {words} CROSS JOIN LATERAL "  # noqa: S608 (quoted by the server)
-            f"(SELECT w.word::{check['type']} AS {quote(check['column'])}) AS c WHERE NOT ({check['expression']})"
-        )
-        refused = [row["word"] for row in connection.execute(statement.encode())]
+        asked = {"column_type": check["type"], "column": quote(check["column"]), "check": check["expression"]}
+        statement = render("find_refused_states", asked)
+        refused = [row["word"] for row in connection.execute(statement.encode(), (list(STATES),))]
         if refused:
             raise ConfigurationError(
                 f"the constraint {check['name']} of {name} refuses {', '.join(refused)} in {check['column']}, "

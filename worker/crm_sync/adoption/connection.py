@@ -13,9 +13,8 @@ import psycopg
 from psycopg.rows import dict_row
 
 from crm_sync.adoption.migrations import connect, translated
-from crm_sync.postgres.locks import ADOPTION
+from crm_sync.postgres.statements import query
 
-LOCK = (ADOPTION, 0)  # one migrates or adopts at a time, and a killed one leaves nothing locked
 POLL_S = 0.2
 
 Connection = psycopg.Connection[dict[str, Any]]
@@ -34,7 +33,7 @@ def alone(connection: Connection, tell: Callable[[str], None]) -> Iterator[None]
     told = False
     # Asked for again and again, not waited for: an index that is built beside the writers waits for every statement that is open,
     # and so each of the two would wait for the other.
-    while not value(connection, "SELECT pg_try_advisory_lock($1, $2)", *LOCK):
+    while not value(connection, query("take_turn")):
         if not told:
             told = True
             tell("Waiting: somebody else migrates or adopts here.")
@@ -43,7 +42,7 @@ def alone(connection: Connection, tell: Callable[[str], None]) -> Iterator[None]
         yield
     finally:
         if not connection.closed:
-            connection.execute("SELECT pg_advisory_unlock($1, $2)", LOCK)
+            connection.execute(query("end_turn").encode())
 
 
 def value(connection: Connection, statement: str, *arguments: object) -> Any:

@@ -19,7 +19,7 @@ from psycopg import sql
 from crm_sync.adoption.connection import Connection, connected, value
 from crm_sync.core.words import holders, span
 from crm_sync.errors import CrmSyncError, DatabaseTroubleError
-from crm_sync.postgres.statements import query, render
+from crm_sync.postgres.statements import query, render, set_to
 
 LOCK_TIMEOUT_MS = 100
 PAUSE_S = 0.5
@@ -57,11 +57,11 @@ class Step(NamedTuple):
 
 
 def missing(connection: Connection, crms: Sequence[str]) -> list[Step]:
-    return _read(connection, "SELECT * FROM crm_sync.missing_steps($1::text[], TRUE)", list(crms))
+    return _read(connection, query("list_missing_steps"), list(crms))
 
 
 def undoing(connection: Connection, crms: Sequence[str]) -> list[Step]:
-    return _read(connection, "SELECT * FROM crm_sync.undo_steps($1::text[], TRUE, TRUE)", list(crms))
+    return _read(connection, query("list_undo_steps"), list(crms))
 
 
 def _read(connection: Connection, statement: str, *arguments: object) -> list[Step]:
@@ -71,18 +71,13 @@ def _read(connection: Connection, statement: str, *arguments: object) -> list[St
 def bytes_a_second(connection: Connection, table: str) -> float | None:
     """How fast this server reads this very table, by its first pages; None where they are too few to tell."""
     started = time.monotonic()
-    part = value(
-        connection,
-        "SELECT crm_sync.full_name(relation) FROM crm_sync.parts() WHERE is_leaf ORDER BY pg_relation_size(relation) DESC",
-    )
-    pages = value(
-        connection, "SELECT pg_relation_size($1::text::regclass) / current_setting('block_size')::integer", part or table
-    )
-    if part is None or pages < SAMPLE_PAGES:
+    part = value(connection, query("find_largest_part"))
+    size = connection.execute(query("measure_part").encode(), (part or table,)).fetchone()
+    if part is None or size is None or size["pages"] < SAMPLE_PAGES:
         return None
-    connection.execute(f"SELECT count(*) FROM {part} WHERE ctid < '({SAMPLE_PAGES},0)'".encode())  # noqa: S608 (quoted by the server)
-    size: int = value(connection, "SELECT current_setting('block_size')::integer")
-    return SAMPLE_PAGES * size / max(time.monotonic() - started, 1e-6)
+    connection.execute(render("read_sample", {"part": part, "end": f"({SAMPLE_PAGES},0)"}).encode())
+    page_bytes: int = size["page_bytes"]
+    return SAMPLE_PAGES * page_bytes / max(time.monotonic() - started, 1e-6)
 
 
 class Runner:
@@ -134,7 +129,7 @@ class Runner:
         found = self._connection.execute(query("find_half_built").encode(), (step.names,)).fetchall()
         with suppress(*_PASSING):
             for row in found:
-                self._at_once(Step(step.crm, "repair", "ACCESS EXCLUSIVE", f"DROP INDEX {row['name']}", [], 0))
+                self._at_once(Step(step.crm, "repair", "ACCESS EXCLUSIVE", render("drop_index", {"index": row["name"]}), [], 0))
 
     def _patiently(self, step: Step) -> int:
         """How many rows were changed."""
@@ -171,23 +166,27 @@ class Runner:
                 return changed
 
     def _transaction(self, step: Step) -> Iterator[str]:
+        # Composed here, for what belongs to a step depends on its lock, and all of it is one message.
         yield "BEGIN"
         if step.lock not in _BESIDE_AUTOVACUUM:
             # Nobody who reads or writes waits behind this one. Asked for in short only, an autovacuum would never be ended.
-            yield f"SET LOCAL lock_timeout = {VACUUM_TIMEOUT_MS}"
-            yield f"LOCK TABLE {self._table} IN SHARE UPDATE EXCLUSIVE MODE"
-        yield f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}"
+            yield set_to({"lock_timeout": VACUUM_TIMEOUT_MS}, local=True)
+            yield self._lock("SHARE UPDATE EXCLUSIVE")
+        yield set_to({"lock_timeout": LOCK_TIMEOUT_MS}, local=True)
         if step.lock not in _BESIDE_WRITERS:
             # A lock is kept until the commit is on the disk, and on a standby. Lost by a crash, it is run again.
-            yield "SET LOCAL synchronous_commit = off"
+            yield set_to({"synchronous_commit": "off"}, local=True)
             # All partitions together, where it has any.
-            yield f"SET LOCAL statement_timeout = {LOCK_TIMEOUT_MS}"
-            yield f"LOCK TABLE {self._table} IN {step.lock} MODE"
-            yield "SET LOCAL statement_timeout = 0"
+            yield set_to({"statement_timeout": LOCK_TIMEOUT_MS}, local=True)
+            yield self._lock(step.lock)
+            yield set_to({"statement_timeout": 0}, local=True)
         yield step.statement
         if step.names:
             yield _note(step)
         yield "COMMIT"
+
+    def _lock(self, mode: str) -> str:
+        return render("lock_table", {"contacts": self._table, "lock": mode})
 
     def _in_use(self, step: Step) -> str:
         readers = step.lock == "ACCESS EXCLUSIVE"
@@ -239,10 +238,10 @@ class _Watch:
                 )
             if rows and waited_s > self._patience_s:
                 self.gave_up = holders(rows, "They are of")
-                beside.execute(b"SELECT pg_cancel_backend($1)", (self._pid,))
+                beside.execute(query("cancel_statement").encode(), (self._pid,))
                 return
 
 
 def _note(step: Step) -> str:
-    literals = ", ".join(sql.Literal(value).as_string() for value in (step.crm, step.kind, step.names))
-    return f"SELECT crm_sync.note_added({literals})"
+    noted = {"of_crm": step.crm, "kind": step.kind, "names": step.names}
+    return render("note_added", {name: sql.Literal(value).as_string() for name, value in noted.items()})

@@ -6,7 +6,7 @@ from typing import Any
 
 import psycopg
 
-from crm_sync.adoption.connection import Connection, value
+from crm_sync.adoption.connection import Connection
 from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.statements import folder, query, quote, render
 
@@ -73,7 +73,7 @@ def enter(connection: Connection, wish: Wish) -> Table:
     key = _key(connection, found, columns, wish.key)
     email = _email(found["name"], columns, wish.email)
     connection.execute(
-        b"INSERT INTO crm_sync.adopted (contacts, key_column, email_column, created) VALUES ($1::oid, $2, $3, $4)",
+        query("enter_table").encode(),
         (found["relation"], key, email, created),
     )
     return _table(found, columns, key, email, created=created)
@@ -101,9 +101,9 @@ def _again(connection: Connection, wish: Wish, adopted: dict[str, Any]) -> Table
         # Renamed since.
         key = key if key in names else _key(connection, found, columns, wish.key)
         email = email if email in names else _email(name, columns, wish.email)
-        connection.execute(b"UPDATE crm_sync.adopted SET key_column = $1, email_column = $2", (key, email))
-        connection.execute(b"SELECT crm_sync.create_flip_function(crm) FROM crm_sync.lanes WHERE installed")
-        connection.execute(b"SELECT crm_sync.set_on_delete(crm, on_delete) FROM crm_sync.lanes WHERE on_delete <> 'keep'")
+        connection.execute(query("rename_columns").encode(), (key, email))
+        connection.execute(query("create_flip_functions").encode())
+        connection.execute(query("renew_on_delete").encode())
     for setting, wished, column in (("KEY", wish.key, key), ("EMAIL", wish.email, email)):
         if wished is not None and wished != column:
             raise ConfigurationError(
@@ -220,5 +220,5 @@ def _column(name: str, columns: Sequence[dict[str, Any]], wished: str, setting: 
 
 
 def server_number(connection: Connection) -> int:
-    number: int = value(connection, "SELECT current_setting('server_version_num')::integer")
-    return number
+    """150004: major and minor version."""
+    return connection.info.server_version

@@ -16,6 +16,7 @@ from crm_sync.core.codes import Code
 from crm_sync.core.words import clock
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
 from crm_sync.postgres.pool import Database
+from crm_sync.postgres.statements import query
 from crm_sync.reports.lane_state import read_gates
 from crm_sync.reports.retry_report import beside, closing, contacts, counts, lacking, notes, wrapped
 from crm_sync.settings import Settings, read
@@ -106,7 +107,7 @@ async def _retry(settings: Settings, asked: Retry) -> None:
                 raise click.BadParameter(
                     f"{crm} is not installed on the contacts table; these are: {', '.join(tables)}", param_hint="--crm"
                 )
-        now: datetime = await database.value("SELECT clock_timestamp()")
+        now: datetime = await database.value(query("read_clock"))
         since = None if asked.ago is None else now - asked.ago
         failed = {
             crm: FailedContacts(database, table.variables, now, since)
@@ -142,7 +143,7 @@ async def _database(settings: Settings) -> AsyncIterator[Database]:
         except ConfigurationError as error:
             if not isinstance(error.__cause__, asyncpg.InsufficientPrivilegeError):
                 raise
-            role = await database.value("SELECT quote_ident(current_user)")
+            role = await database.value(query("name_role"))
             raise ConfigurationError(
                 f"the role {role} of DATABASE_URL may not flip failed contacts ({error.__cause__}). It needs the rights of "
                 f"a worker: let the owner run what `crm-sync grants {role}` prints"

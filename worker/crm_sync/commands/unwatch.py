@@ -4,6 +4,7 @@ import asyncio
 
 import click
 
+from crm_sync.postgres.statements import query
 from crm_sync.reports.table_changes import change
 from crm_sync.reports.watched_columns import Watch, database_of_the_owner, lane_of, read_watches
 from crm_sync.settings import Settings, read
@@ -32,5 +33,5 @@ async def _unwatch(settings: Settings, crm: str) -> tuple[str, Watch | None]:
         name = lane_of(schema, crm)
         before = (await read_watches(database, schema)).get(name)
         if before is not None:
-            await change(database, schema.table.name, "SELECT crm_sync.unwatch($1::text)", name, alone=True)
+            await change(database, schema.table.name, query("unwatch_columns"), name, alone=True)
         return name, before

@@ -6,6 +6,7 @@ import secrets
 from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.pool import Database, connect, translated
 from crm_sync.postgres.session import CHANNEL, EAR_TIMEOUT_S
+from crm_sync.postgres.statements import query
 
 
 async def prove_ear(url: str, database: Database) -> None:
@@ -17,7 +18,7 @@ async def prove_ear(url: str, database: Database) -> None:
     try:
         async with translated():
             await listener.add_listener(CHANNEL, lambda *notification: heard.set() if notification[3] == word else None)
-        await database.fetch("SELECT pg_notify($1, $2)", CHANNEL, word)
+        await database.fetch(query("send_notification"), CHANNEL, word)
         async with asyncio.timeout(EAR_TIMEOUT_S):
             await heard.wait()
     except TimeoutError:

@@ -186,7 +186,7 @@ class Session:
     async def notify(self, crm: str) -> None:
         """Rings for a CRM, for the other workers to help: they look at each tick anyway, so a failure costs nothing."""
         with suppress(DatabaseTroubleError):
-            await self._database.fetch("SELECT pg_notify($1, $2)", CHANNEL, crm)
+            await self._database.fetch(query("send_notification"), CHANNEL, crm)
 
     async def _open(self) -> None:
         self._lost.clear()
@@ -209,7 +209,7 @@ class Session:
 
     async def _prove_ear(self) -> None:
         """LISTEN through a transaction pooler succeeds and never delivers, so hear something said on another connection."""
-        await self._database.fetch("SELECT pg_notify($1, $2)", CHANNEL, f"ear {id(self._ear)} {os.getpid()}")
+        await self._database.fetch(query("send_notification"), CHANNEL, f"ear {id(self._ear)} {os.getpid()}")
         try:
             async with asyncio.timeout(EAR_TIMEOUT_S):
                 await self._ear.wait()

@@ -55,5 +55,15 @@ def render(name: str, variables: Mapping[str, str]) -> str:
     return _VARIABLE.sub(value, statement).strip()
 
 
+def set_to(settings: Mapping[str, str | int], *, local: bool) -> str:
+    """Several settings in one message. Not in a file, for SET takes no parameters and each caller sets others: names and values
+    of ours.
+
+    local: until the transaction ends, else until the session does.
+    """
+    scope = "SET LOCAL" if local else "SET"
+    return "; ".join(f"{scope} {name} = '{value}'" for name, value in settings.items())
+
+
 def quote(identifier: str) -> str:
     return '"' + identifier.replace('"', '""') + '"'

@@ -109,7 +109,7 @@ async def database_of_a_person(settings: Settings) -> AsyncIterator[Database]:
                 raise ConfigurationError("there is no table crm_sync.lanes, or an old one: run `crm-sync migrate`") from error
             if not isinstance(error.__cause__, asyncpg.InsufficientPrivilegeError):
                 raise
-            role = await database.value("SELECT quote_ident(current_user)")
+            role = await database.value(query("name_role"))
             raise ConfigurationError(
                 f"the role {role} of DATABASE_URL may not pause and resume. Use the owner's, or let the owner run: "
                 f"GRANT USAGE ON SCHEMA crm_sync TO {role}; "

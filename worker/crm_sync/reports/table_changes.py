@@ -9,7 +9,7 @@ import click
 from crm_sync.core.words import holders, span
 from crm_sync.errors import DatabaseTroubleError
 from crm_sync.postgres.pool import Database
-from crm_sync.postgres.statements import render
+from crm_sync.postgres.statements import render, set_to
 
 LOCK_TIMEOUT_MS = 100  # whoever writes waits behind us for so long
 PAUSE_S = 0.5  # between two tries: time for those who waited
@@ -47,5 +47,5 @@ async def change(database: Database, table: str, statement: str, *arguments: obj
 async def _try(database: Database, statement: str, *arguments: object) -> None:
     async with database.connection() as connection, connection.transaction():
         # What a person asks for outlives a crash of the database, so its commit waits for the disk.
-        await connection.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}; SET LOCAL synchronous_commit = on")
+        await connection.execute(set_to({"lock_timeout": LOCK_TIMEOUT_MS, "synchronous_commit": "on"}, local=True))
         await connection.fetch(statement, *arguments)

@@ -9,7 +9,7 @@ import click
 
 from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.pool import Database
-from crm_sync.postgres.statements import render
+from crm_sync.postgres.statements import query, render
 from crm_sync.settings import Settings
 from crm_sync.table.schema import Schema
 
@@ -37,7 +37,7 @@ async def database_of_the_owner(settings: Settings) -> AsyncIterator[Database]:
                 raise ConfigurationError("this database has no crm_sync.watch yet: run `crm-sync migrate`") from error
             if not isinstance(error.__cause__, asyncpg.InsufficientPrivilegeError):
                 raise
-            role = await database.value("SELECT quote_ident(current_user)")
+            role = await database.value(query("name_role"))
             raise ConfigurationError(
                 f"the role {role} of DATABASE_URL may not change what is watched, for that is a trigger of the contacts table. "
                 "Run this with the DATABASE_URL of the role that ran `crm-sync migrate`, which owns the table"

@@ -21,7 +21,7 @@ from crm_sync.core.choice import NO_CODE
 from crm_sync.core.codes import Code
 from crm_sync.errors import DatabaseTroubleError, RowRefusedError
 from crm_sync.postgres.pool import Database
-from crm_sync.postgres.statements import render
+from crm_sync.postgres.statements import render, set_to
 
 BATCH = 1_000  # contacts flipped in one transaction, at most
 FIRST_BATCH = 100  # nobody knows yet what triggers of the table's owner take; the next have twice as many
@@ -163,5 +163,5 @@ class FailedContacts:
     async def _commit(self, ids: Sequence[Any]) -> list[asyncpg.Record]:
         async with self._database.connection() as connection, connection.transaction():
             # What a person asks for outlives a crash of the database, so its commit waits for the disk.
-            await connection.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}; SET LOCAL synchronous_commit = on")
+            await connection.execute(set_to({"lock_timeout": LOCK_TIMEOUT_MS, "synchronous_commit": "on"}, local=True))
             return await connection.fetch(self._flip, ids, self._counted_at)
