@@ -13,6 +13,8 @@ from yoyo.migrations import MigrationList
 
 from crm_sync.core.text import clean
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
+from crm_sync.postgres.pooler import LEADS_THROUGH
+from crm_sync.postgres.sqlstates import Fault, fault_of
 from crm_sync.postgres.statements import folder, query, quote, render, set_to
 
 SCHEMA = "crm_sync"
@@ -127,10 +129,7 @@ def _refuse_pooler(url: str, connection: psycopg.Connection[Any]) -> None:
         _server_process(other)
         if _server_process(connection) == number:
             return
-    raise ConfigurationError(
-        "DATABASE_URL (or LISTEN_DATABASE_URL) leads through a transaction pooler: set LISTEN_DATABASE_URL to a direct "
-        "connection to the same database"
-    )
+    raise ConfigurationError(LEADS_THROUGH)
 
 
 def _server_process(connection: psycopg.Connection[Any]) -> int:
@@ -181,12 +180,19 @@ def translated() -> Iterator[None]:
     """psycopg's errors in our words."""
     try:
         yield
-    except psycopg.OperationalError as error:
-        raise DatabaseTroubleError(clean(str(error))) from error
     except psycopg.Error as error:
-        # Of what else stands upon it, only the details tell. Those of other errors quote rows.
-        details = error.diag.message_detail if isinstance(error, psycopg.errors.DependentObjectsStillExist) else None
-        raise ConfigurationError(
-            f"the database refused a change, which was undone: {clean(str(error.diag.message_primary or error))}"
-            f"{f' ({clean(details)})' if details else ''}"
-        ) from error
+        raise _translate(error) from error
+
+
+def _translate(error: psycopg.Error) -> Exception:
+    fault = fault_of(error.sqlstate, str(error))
+    if fault is Fault.PASSES or (error.sqlstate is None and isinstance(error, psycopg.OperationalError)):
+        return DatabaseTroubleError(clean(str(error)))
+    if fault is Fault.POOLER:
+        return ConfigurationError(f"{LEADS_THROUGH} ({clean(str(error))}, SQLSTATE {error.sqlstate})")
+    # Of what else stands upon it, only the details tell. Those of other errors quote rows.
+    details = error.diag.message_detail if isinstance(error, psycopg.errors.DependentObjectsStillExist) else None
+    return ConfigurationError(
+        f"the database refused a change, which was undone: {clean(str(error.diag.message_primary or error))}"
+        f"{f' ({clean(details)})' if details else ''}"
+    )

@@ -1,28 +1,26 @@
 """The steps of an adoption, as the database plans them (sql/migrations/0003.adopt.sql), and how each is run on a live table.
 
-What needs the table for a moment asks for it for LOCK_TIMEOUT_MS, for whoever writes waits behind it that long; then it asks
-again. All of it is sent to the server at once, so that nothing is held while a network or this process is slow, and it is not
-waited for the disk. What takes long is built beside the writers, outside a transaction; broken off it leaves an invalid index,
-which the next plan begins with.
+What needs the table for a moment asks for it as `crm_sync.core.lock_patience` says. All of it is sent to the server at once, so
+that nothing is held while a network or this process is slow, and it is not waited for the disk. What takes long is built beside
+the writers, outside a transaction; broken off it leaves an invalid index, which the next plan begins with.
 """
 
-import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psycopg
 from psycopg import sql
 
 from crm_sync.adoption.connection import Connection, connected, value
+from crm_sync.core.lock_patience import LOCK_TIMEOUT_MS, REFUSED, LockPatience
 from crm_sync.core.words import holders, span
 from crm_sync.errors import CrmSyncError, DatabaseTroubleError
+from crm_sync.postgres.backoff import chance
 from crm_sync.postgres.statements import query, render, set_to
 
-LOCK_TIMEOUT_MS = 100
-PAUSE_S = 0.5
 PATIENCE_S = 300.0
 VACUUM_TIMEOUT_MS = 5000  # the server ends an autovacuum that somebody waits for after a second
 TELL_AFTER_S = 5.0  # that an index waits for somebody's transaction
@@ -30,7 +28,7 @@ LOOK_S = 0.5  # between two looks at that
 SAMPLE_PAGES = 4096  # read to know how fast this server reads
 
 # The last of these: it was had of some partitions in time, but not of all.
-_PASSING = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected, psycopg.errors.QueryCanceled)
+_PASSING: tuple[type[psycopg.Error], ...] = (*map(psycopg.errors.lookup, REFUSED), psycopg.errors.QueryCanceled)
 
 CONTACTS = "contacts"  # the kind of a step that is run until there is nothing left to change
 _AGAIN = "What is done so far stays, and does no harm: run this again when that has ended"
@@ -133,21 +131,15 @@ class Runner:
 
     def _patiently(self, step: Step) -> int:
         """How many rows were changed."""
-        deadline = time.monotonic() + self._patience_s
-        told = False
+        patience = LockPatience(f"the table {self._table}", self._patience_s, now=time.monotonic(), refusal=f"{{why}}. {_AGAIN}")
         while True:
             try:
                 return self._at_once(step)
             except _PASSING as error:
-                in_use = self._in_use(step)
-                if time.monotonic() > deadline:
-                    raise DatabaseTroubleError(
-                        f"the table {self._table} was not free for a moment in {span(self._patience_s)}. {in_use}. {_AGAIN}"
-                    ) from error
-            if not told:
-                told = True
-                self._tell(f"Waiting until the table is free, for {span(self._patience_s)} at most. {in_use}.")
-            time.sleep(PAUSE_S * (0.5 + random.random()))  # noqa: S311 (jitter is no secret)
+                pause = patience.refused(error, self._holders(step), now=time.monotonic(), chance=chance())
+            if pause.told is not None:
+                self._tell(pause.told)
+            time.sleep(pause.pause_s)
 
     def _at_once(self, step: Step) -> int:
         """In one transaction, sent as one message. How many rows were changed."""
@@ -188,10 +180,10 @@ class Runner:
     def _lock(self, mode: str) -> str:
         return render("lock_table", {"contacts": self._table, "lock": mode})
 
-    def _in_use(self, step: Step) -> str:
+    def _holders(self, step: Step) -> list[dict[str, Any]]:
         readers = step.lock == "ACCESS EXCLUSIVE"
         statement = render("find_holders", {"contacts": self._table}).encode()
-        return holders(self._connection.execute(statement, (readers,)).fetchall())
+        return self._connection.execute(statement, (readers,)).fetchall()
 
 
 class _Watch:

@@ -55,7 +55,7 @@ async def _set(settings: Settings, crm: str, policy: str | None) -> tuple[str, P
             return name, before, before
         adopted = (await database.fetch(query("read_adoption")))[0]
         try:
-            await change(database, adopted["name"], query("set_on_delete"), name, policy, alone=False)
+            await change(database, adopted["name"], "set_on_delete", name, policy, alone=False)
         except ConfigurationError as error:
             if isinstance(error.__cause__, asyncpg.InsufficientPrivilegeError):
                 raise ConfigurationError("only the owner of the contacts table can set this: its role in DATABASE_URL") from error

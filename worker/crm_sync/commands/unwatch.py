@@ -4,7 +4,6 @@ import asyncio
 
 import click
 
-from crm_sync.postgres.statements import query
 from crm_sync.reports.table_changes import change
 from crm_sync.reports.watched_columns import Watch, database_of_the_owner, lane_of, read_watches
 from crm_sync.settings import Settings, read
@@ -33,5 +32,5 @@ async def _unwatch(settings: Settings, crm: str) -> tuple[str, Watch | None]:
         name = lane_of(schema, crm)
         before = (await read_watches(database, schema)).get(name)
         if before is not None:
-            await change(database, schema.table.name, query("unwatch_columns"), name, alone=True)
+            await change(database, schema.table.name, "unwatch_columns", name, alone=True)
         return name, before

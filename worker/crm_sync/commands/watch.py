@@ -9,7 +9,6 @@ import click
 from crm_sync.commands.grants import columns_read
 from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.pool import Database, reason
-from crm_sync.postgres.statements import query
 from crm_sync.reports.table_changes import change
 from crm_sync.reports.watched_columns import database_of_the_owner, lane_of, read_watches
 from crm_sync.settings import Settings, read
@@ -55,7 +54,7 @@ async def _watch(settings: Settings, crm: str, columns: Sequence[str]) -> list[s
 
 async def _change(database: Database, schema: Schema, crm: str, columns: Sequence[str]) -> None:
     try:
-        await change(database, schema.table.name, query("watch_columns"), crm, columns, alone=False)
+        await change(database, schema.table.name, "watch_columns", crm, columns, alone=False)
     except ConfigurationError as error:
         if isinstance(error.__cause__, _WRONG_COLUMN):
             raise click.BadParameter(reason(error.__cause__), param_hint="--columns") from error

@@ -6,6 +6,11 @@ FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 2.0
 
 
+def chance() -> float:
+    """A random number from 0 to 1, for a pause that is not to be everybody's."""
+    return random.random()  # noqa: S311 (jitter is no secret)
+
+
 class Backoff:
     """Each pause is twice the one before, up to LONGEST_PAUSE_S, less up to half of it by chance."""
 

@@ -29,17 +29,16 @@ import asyncpg
 import structlog
 
 from crm_sync import __version__, events
-from crm_sync.errors import ConfigurationError, DatabaseTroubleError
+from crm_sync.errors import DatabaseTroubleError
 from crm_sync.log import Trouble
 from crm_sync.postgres.backoff import Backoff
+from crm_sync.postgres.listen_check import CHANNEL, EAR_TIMEOUT_S, prove
 from crm_sync.postgres.pool import Database, connect, translated
 from crm_sync.postgres.statements import query
 
-CHANNEL = "crm_sync"
 GATE = "gate "  # before the name of a CRM: not its bell, but news of its gate
 TICK_S = 6.0
 TICK_TIMEOUT_S = 3.0
-EAR_TIMEOUT_S = 5.0
 OLD_SESSION_TIMEOUT_S = 30.0
 FULL_QUEUE = 0.5  # share of the NOTIFY queue in use that somebody should know of
 QUEUE_FILLS = (
@@ -209,17 +208,8 @@ class Session:
 
     async def _prove_ear(self) -> None:
         """LISTEN through a transaction pooler succeeds and never delivers, so hear something said on another connection."""
-        await self._database.fetch(query("send_notification"), CHANNEL, f"ear {id(self._ear)} {os.getpid()}")
-        try:
-            async with asyncio.timeout(EAR_TIMEOUT_S):
-                await self._ear.wait()
-        except TimeoutError:
-            if self._lost.is_set():
-                raise DatabaseTroubleError("the session was lost while it was opened") from None
-            raise ConfigurationError(
-                "LISTEN_DATABASE_URL (or DATABASE_URL): a notification sent through the pool did not arrive. "
-                "The session must be a direct connection to the same database, not one through a transaction pooler"
-            ) from None
+        word = f"ear {id(self._ear)} {os.getpid()}"
+        await prove(self._database, word, self._ear, timeout_s=EAR_TIMEOUT_S, lost=self._lost)
 
     async def _show_alive(self) -> None:
         """Takes the lock on our id. After a reconnect it is the same id, for what we have in flight is claimed with it."""
