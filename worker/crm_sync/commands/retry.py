@@ -2,12 +2,10 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-import asyncpg
 import click
 
 from crm_sync.core import durations as span
@@ -19,12 +17,17 @@ from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
 from crm_sync.reports.lane_state import read_gates
 from crm_sync.reports.retry_report import beside, closing, contacts, counts, lacking, notes, wrapped
+from crm_sync.reports.rights import Needs, database_for
 from crm_sync.settings import Settings, read
 from crm_sync.table.failed_contacts import FailedContacts, Failures, Flipped
 from crm_sync.table.schema import read_schema
 
 PATIENCE_S = 300.0  # counting a table of many millions takes a while
 PROGRESS_S = 10.0  # between two lines that tell how far it is
+TO_FLIP = Needs(
+    "the role {role} of DATABASE_URL may not flip failed contacts ({refusal}). It needs the rights of a worker: let the owner "
+    "run what `crm-sync grants {role}` prints"
+)
 EXIT_LEFT = 1
 EXIT_INTERRUPTED = 130
 
@@ -100,7 +103,7 @@ def _ago(since: str | None) -> timedelta | None:
 
 
 async def _retry(settings: Settings, asked: Retry) -> None:
-    async with _database(settings) as database:
+    async with database_for(settings, TO_FLIP, timeout_s=PATIENCE_S) as database:
         tables = (await read_schema(database)).lanes
         for crm in asked.crms:
             if crm not in tables:
@@ -130,24 +133,6 @@ async def _retry(settings: Settings, asked: Retry) -> None:
         await _flip(failed, {crm: failures for crm, failures in chosen.items() if failures}, asked)
         click.echo(f"\nTo follow {'it' if asked.flipped == 1 else 'them'}: crm-sync status --watch")
         await _tell_gates(database, asked)
-
-
-@asynccontextmanager
-async def _database(settings: Settings) -> AsyncIterator[Database]:
-    """A right that is missing is a ConfigurationError that says who prints it."""
-    async with Database(
-        settings.database_url, size=1, behind_pooler=settings.database_behind_pooler, timeout_s=PATIENCE_S
-    ) as database:
-        try:
-            yield database
-        except ConfigurationError as error:
-            if not isinstance(error.__cause__, asyncpg.InsufficientPrivilegeError):
-                raise
-            role = await database.value(query("name_role"))
-            raise ConfigurationError(
-                f"the role {role} of DATABASE_URL may not flip failed contacts ({error.__cause__}). It needs the rights of "
-                f"a worker: let the owner run what `crm-sync grants {role}` prints"
-            ) from error
 
 
 def _choose(asked: Sequence[str], present: Mapping[str, Sequence[Failures]]) -> list[str]:

@@ -9,8 +9,9 @@ import click
 from crm_sync.commands.grants import columns_read
 from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.pool import Database, reason
+from crm_sync.reports.rights import database_for
 from crm_sync.reports.table_changes import change
-from crm_sync.reports.watched_columns import database_of_the_owner, lane_of, read_watches
+from crm_sync.reports.watched_columns import TO_WATCH, lane_of, read_watches
 from crm_sync.settings import Settings, read
 from crm_sync.table.schema import Schema, read_schema
 
@@ -37,7 +38,7 @@ def watch(*, crm: str, columns: str) -> None:
 
 async def _watch(settings: Settings, crm: str, columns: Sequence[str]) -> list[str]:
     """What a person is told."""
-    async with database_of_the_owner(settings) as database:
+    async with database_for(settings, TO_WATCH) as database:
         schema = await read_schema(database)
         name = lane_of(schema, crm)
         sent = await columns_read(database, schema, settings, name)

@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 
 from crm_sync.core.text import clean
-from crm_sync.errors import ConfigurationError, DatabaseTroubleError, RowRefusedError
+from crm_sync.errors import ConfigurationError, DatabaseTroubleError, RowRefusedError, StatementRefusedError
 from crm_sync.postgres.pooler import LEADS_THROUGH
 from crm_sync.postgres.sqlstates import QUOTES_NO_VALUES, Fault, fault_of
 
@@ -67,7 +67,7 @@ def _of_the_server(error: asyncpg.PostgresError, state: str) -> Exception:
         case Fault.ROW:
             return RowRefusedError(f"{reason(error) if state.startswith(QUOTES_NO_VALUES) else _kind(error)} (SQLSTATE {state})")
         case Fault.PERSON:
-            return ConfigurationError(f"the database refused a statement: {reason(error)} (SQLSTATE {state})")
+            return StatementRefusedError(f"the database refused a statement: {reason(error)} (SQLSTATE {state})")
     return DatabaseTroubleError(f"{reason(error)} (SQLSTATE {state})")
 
 
