@@ -5,7 +5,7 @@ import psycopg
 import pytest
 
 from crm_sync.adoption import migrations
-from crm_sync.errors import ConfigurationError, CrmSyncError, DatabaseTroubleError, RowRefusedError
+from crm_sync.errors import ConfigurationError, CrmSyncError, DatabaseTroubleError, RowRefusedError, StatementRefusedError
 from crm_sync.postgres.pool import translate
 from crm_sync.postgres.pooler import LEADS_THROUGH
 from crm_sync.postgres.sqlstates import Fault, fault_of
@@ -37,7 +37,7 @@ CASES = {
     "2BP01": Fault.UNEXPECTED,
     "XX000": Fault.UNEXPECTED,
 }
-TO_A_WORKER = {Fault.POOLER: ConfigurationError, Fault.PERSON: ConfigurationError, Fault.ROW: RowRefusedError}
+TO_A_WORKER = {Fault.POOLER: ConfigurationError, Fault.PERSON: StatementRefusedError, Fault.ROW: RowRefusedError}
 TO_A_CHANGE = {Fault.PASSES: DatabaseTroubleError}
 
 

@@ -3,13 +3,13 @@
 import asyncio
 import secrets
 
+from crm_sync.core.waits import USUAL
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
 from crm_sync.postgres.pool import Database, connect, translated
 from crm_sync.postgres.pooler import UNHEARD
 from crm_sync.postgres.statements import query
 
 CHANNEL = "crm_sync"
-EAR_TIMEOUT_S = 5.0
 
 
 async def prove(
@@ -29,7 +29,7 @@ async def prove(
         raise ConfigurationError(UNHEARD) from None
 
 
-async def prove_ear(url: str, database: Database) -> None:
+async def prove_ear(url: str, database: Database, timeout_s: float = USUAL.listen_timeout_s) -> None:
     """Hears on a connection to url what is said through the pool. Raises ConfigurationError or DatabaseTroubleError."""
     heard = asyncio.Event()
     # Workers take it for the bell of a CRM they do not know.
@@ -38,6 +38,6 @@ async def prove_ear(url: str, database: Database) -> None:
     try:
         async with translated():
             await listener.add_listener(CHANNEL, lambda *notification: heard.set() if notification[3] == word else None)
-        await prove(database, word, heard, timeout_s=EAR_TIMEOUT_S)
+        await prove(database, word, heard, timeout_s=timeout_s)
     finally:
         listener.terminate()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from crm_sync.core.waits import USUAL
 from crm_sync.errors import ConfigurationError, StatementRefusedError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
@@ -32,7 +33,9 @@ class Needs:
 
 
 @asynccontextmanager
-async def database_for(settings: Settings, needs: Needs, *, timeout_s: float | None = None) -> AsyncIterator[Database]:
+async def database_for(
+    settings: Settings, needs: Needs, *, timeout_s: float = USUAL.statement_timeout_s
+) -> AsyncIterator[Database]:
     """One connection. Raises ConfigurationError in the words of needs."""
     async with (
         Database(settings.database_url, size=1, behind_pooler=settings.database_behind_pooler, timeout_s=timeout_s) as database,

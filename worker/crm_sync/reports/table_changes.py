@@ -6,12 +6,13 @@ import time
 import click
 
 from crm_sync.core.lock_patience import LOCK_TIMEOUT_MS, REFUSED, LockPatience
+from crm_sync.core.waits import USUAL
 from crm_sync.errors import DatabaseTroubleError
 from crm_sync.postgres.backoff import chance
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query, render, set_to
 
-PATIENCE_S = 60.0
+PATIENCE_S = USUAL.table_patience_s
 
 
 async def change(database: Database, table: str, statement: str, *arguments: object, alone: bool) -> None:
