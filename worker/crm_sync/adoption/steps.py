@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 import psycopg
 from psycopg import sql
 
-from crm_sync.adoption.connection import Connection, connected, value
+from crm_sync.adoption.connection import Connection, connected, run, value
 from crm_sync.core.lock_patience import LOCK_TIMEOUT_MS, REFUSED, LockPatience
 from crm_sync.core.words import holders, span
 from crm_sync.errors import CrmSyncError, DatabaseTroubleError
 from crm_sync.postgres.backoff import chance
-from crm_sync.postgres.statements import query, render, set_to
+from crm_sync.postgres.statements import render, set_to
 
 PATIENCE_S = 300.0
 VACUUM_TIMEOUT_MS = 5000  # the server ends an autovacuum that somebody waits for after a second
@@ -55,25 +55,21 @@ class Step(NamedTuple):
 
 
 def missing(connection: Connection, crms: Sequence[str]) -> list[Step]:
-    return _read(connection, query("list_missing_steps"), list(crms))
+    return [Step(**row) for row in run(connection, "list_missing_steps", list(crms))]
 
 
 def undoing(connection: Connection, crms: Sequence[str]) -> list[Step]:
-    return _read(connection, query("list_undo_steps"), list(crms))
-
-
-def _read(connection: Connection, statement: str, *arguments: object) -> list[Step]:
-    return [Step(**row) for row in connection.execute(statement.encode(), arguments)]
+    return [Step(**row) for row in run(connection, "list_undo_steps", list(crms))]
 
 
 def bytes_a_second(connection: Connection, table: str) -> float | None:
     """How fast this server reads this very table, by its first pages; None where they are too few to tell."""
     started = time.monotonic()
-    part = value(connection, query("find_largest_part"))
-    size = connection.execute(query("measure_part").encode(), (part or table,)).fetchone()
+    part = value(connection, "find_largest_part")
+    size = run(connection, "measure_part", part or table).fetchone()
     if part is None or size is None or size["pages"] < SAMPLE_PAGES:
         return None
-    connection.execute(render("read_sample", {"part": part, "end": f"({SAMPLE_PAGES},0)"}).encode())
+    run(connection, "read_sample", variables={"part": part, "end": f"({SAMPLE_PAGES},0)"})
     page_bytes: int = size["page_bytes"]
     return SAMPLE_PAGES * page_bytes / max(time.monotonic() - started, 1e-6)
 
@@ -124,7 +120,7 @@ class Runner:
 
     def _drop_half_built(self, step: Step) -> None:
         """Where that is possible at once; else the next run does it."""
-        found = self._connection.execute(query("find_half_built").encode(), (step.names,)).fetchall()
+        found = run(self._connection, "find_half_built", step.names).fetchall()
         with suppress(*_PASSING):
             for row in found:
                 self._at_once(Step(step.crm, "repair", "ACCESS EXCLUSIVE", render("drop_index", {"index": row["name"]}), [], 0))
@@ -182,8 +178,7 @@ class Runner:
 
     def _holders(self, step: Step) -> list[dict[str, Any]]:
         readers = step.lock == "ACCESS EXCLUSIVE"
-        statement = render("find_holders", {"contacts": self._table}).encode()
-        return self._connection.execute(statement, (readers,)).fetchall()
+        return run(self._connection, "find_holders", readers, variables={"contacts": self._table}).fetchall()
 
 
 class _Watch:
@@ -218,7 +213,7 @@ class _Watch:
     def _look(self, beside: Connection) -> None:
         since, whom, told = time.monotonic(), None, False
         while not self._over.wait(LOOK_S):
-            rows = beside.execute(query("find_blockers").encode(), (self._pid,)).fetchall()
+            rows = run(beside, "find_blockers", self._pid).fetchall()
             first = rows[0]["pid"] if rows else None
             if first != whom:
                 since, whom = time.monotonic(), first
@@ -230,7 +225,7 @@ class _Watch:
                 )
             if rows and waited_s > self._patience_s:
                 self.gave_up = holders(rows, "They are of")
-                beside.execute(query("cancel_statement").encode(), (self._pid,))
+                run(beside, "cancel_statement", self._pid)
                 return
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import psycopg
 
-from crm_sync.adoption.connection import Connection
+from crm_sync.adoption.connection import Connection, run
 from crm_sync.errors import ConfigurationError
-from crm_sync.postgres.statements import folder, query, quote, render
+from crm_sync.postgres.statements import folder, quote
 
 DEFAULT_TABLE = "contacts"
 DEFAULT_EMAIL = "email"
@@ -58,7 +58,7 @@ def enter(connection: Connection, wish: Wish) -> Table:
 
     Raises ConfigurationError naming what is in the way and what to do.
     """
-    adopted = connection.execute(query("read_adoption").encode()).fetchone()
+    adopted = run(connection, "read_adoption").fetchone()
     if adopted is not None:
         return _again(connection, wish, adopted)
     found = _find(connection, wish.table or DEFAULT_TABLE)
@@ -69,13 +69,10 @@ def enter(connection: Connection, wish: Wish) -> Table:
     if found is None:
         raise ConfigurationError(f"CONTACTS_TABLE: there is no table {wish.table}, or it is not on the search_path")
     _refuse(found)
-    columns = connection.execute(query("list_keys").encode(), (found["relation"],)).fetchall()
+    columns = run(connection, "list_keys", found["relation"]).fetchall()
     key = _key(connection, found, columns, wish.key)
     email = _email(found["name"], columns, wish.email)
-    connection.execute(
-        query("enter_table").encode(),
-        (found["relation"], key, email, created),
-    )
+    run(connection, "enter_table", found["relation"], key, email, created)
     return _table(found, columns, key, email, created=created)
 
 
@@ -94,16 +91,16 @@ def _again(connection: Connection, wish: Wish, adopted: dict[str, Any]) -> Table
                 "run `crm-sync adopt --undo` first"
             )
     _refuse(found)
-    columns = connection.execute(query("list_keys").encode(), (found["relation"],)).fetchall()
+    columns = run(connection, "list_keys", found["relation"]).fetchall()
     names = {column["name"] for column in columns}
     key, email = adopted["key_column"], adopted["email_column"]
     if key not in names or email not in names:
         # Renamed since.
         key = key if key in names else _key(connection, found, columns, wish.key)
         email = email if email in names else _email(name, columns, wish.email)
-        connection.execute(query("rename_columns").encode(), (key, email))
-        connection.execute(query("create_flip_functions").encode())
-        connection.execute(query("renew_on_delete").encode())
+        run(connection, "rename_columns", key, email)
+        run(connection, "create_flip_functions")
+        run(connection, "renew_on_delete")
     for setting, wished, column in (("KEY", wish.key, key), ("EMAIL", wish.email, email)):
         if wished is not None and wished != column:
             raise ConfigurationError(
@@ -137,7 +134,7 @@ def _table(found: dict[str, Any], columns: Sequence[dict[str, Any]], key: str, e
 
 def _find(connection: Connection, name: str) -> dict[str, Any] | None:
     try:
-        return connection.execute(query("find_table").encode(), (name,)).fetchone()
+        return run(connection, "find_table", name).fetchone()
     except (psycopg.errors.InvalidName, psycopg.errors.SyntaxError, psycopg.errors.FeatureNotSupported) as error:
         raise ConfigurationError(f"CONTACTS_TABLE: {name} is no name of a table; expected one such as crm.people") from error
 
@@ -196,7 +193,7 @@ def _key(connection: Connection, found: dict[str, Any], columns: Sequence[dict[s
         )
     # On a partitioned table no index can say that it is unique over all partitions.
     variables = {"contacts": name, "id": quote(wished)}
-    if connection.execute(render("find_duplicate_key", variables).encode()).fetchone() is not None:
+    if run(connection, "find_duplicate_key", variables=variables).fetchone() is not None:
         raise ConfigurationError(f"CONTACTS_KEY: several rows of {name} have the same {wished}, so it finds none alone")
     return wished
 
