@@ -5,12 +5,13 @@ import time
 
 import click
 
-from crm_sync.core.lock_patience import LOCK_TIMEOUT_MS, REFUSED, LockPatience
+from crm_sync.core.lock_patience import LockPatience
 from crm_sync.core.waits import USUAL
 from crm_sync.errors import DatabaseTroubleError
 from crm_sync.postgres.backoff import chance
+from crm_sync.postgres.brief_transaction import brief_transaction, lock_refused
 from crm_sync.postgres.pool import Database
-from crm_sync.postgres.statements import query, render, set_to
+from crm_sync.postgres.statements import query, render
 
 PATIENCE_S = USUAL.table_patience_s
 
@@ -26,19 +27,15 @@ async def change(database: Database, table: str, statement: str, *arguments: obj
     patience = LockPatience("the contacts table", PATIENCE_S, now=time.monotonic(), refusal=refusal)
     while True:
         try:
-            return await _try(database, query(statement), *arguments)
+            async with brief_transaction(database) as connection:
+                await connection.fetch(query(statement), *arguments)
         except DatabaseTroubleError as error:
-            if getattr(error.__cause__, "sqlstate", None) not in REFUSED:
+            if not lock_refused(error):
                 raise
             rows = [dict(row) for row in await database.fetch(render("find_holders", {"contacts": table}), alone)]
             pause = patience.refused(error, rows, now=time.monotonic(), chance=chance())
+        else:
+            return
         if pause.told is not None:
             click.echo(pause.told, err=True)
         await asyncio.sleep(pause.pause_s)
-
-
-async def _try(database: Database, statement: str, *arguments: object) -> None:
-    async with database.connection() as connection, connection.transaction():
-        # What a person asks for outlives a crash of the database, so its commit waits for the disk.
-        await connection.execute(set_to({"lock_timeout": LOCK_TIMEOUT_MS, "synchronous_commit": "on"}, local=True))
-        await connection.fetch(statement, *arguments)
