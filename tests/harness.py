@@ -16,6 +16,7 @@ from crm_sync.crm.limiter import Limiter
 from crm_sync.crm.registry import Crm
 from crm_sync.daemon.daemon import Daemon
 from crm_sync.environment import Environment
+from crm_sync.postgres import locks
 from crm_sync.settings import Settings
 from tests.roles import as_worker
 
@@ -114,7 +115,7 @@ async def until(app: asyncpg.Connection, condition: str, *arguments: Any) -> Non
 async def until_asleep(app: asyncpg.Connection) -> None:
     """Returns when the keeper of Brevo's lane has armed the bell: it looked, found nothing, and sleeps."""
     armed = (
-        "EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid = 1668443497 AND mode = 'ExclusiveLock' "
+        f"EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid = {locks.BELL} AND mode = 'ExclusiveLock' "
         "AND objid = (SELECT id FROM crm_sync.lanes WHERE crm = 'brevo') "
         "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))"
     )

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from crm_sync.postgres import locks
 from tests.adoption import field
 from tests.adoption.conftest import Field, new_name
 from tests.adoption.stops import stops
@@ -240,7 +241,7 @@ def test_undoing_is_refused_while_a_worker_runs_and_says_where(people, crm_sync)
         [number] = worker.execute(
             "INSERT INTO crm_sync.workers (host, pid, version) VALUES ('a-host', 4711, '') RETURNING id"
         ).fetchone()
-        worker.execute("SELECT pg_advisory_lock(1668443499, %s)", [number])
+        worker.execute("SELECT pg_advisory_lock(%s, %s)", [locks.WORKER, number])
         code, said = crm_sync.run(people.url, *UNDO)
         assert code == 78
         assert "a-host (pid 4711)" in said.splitlines()[-1]

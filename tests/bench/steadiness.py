@@ -11,6 +11,7 @@ from pathlib import Path
 import asyncpg
 
 from crm_sync.environment import read
+from crm_sync.postgres import locks
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.session import CHANNEL
 from crm_sync.reports.status_reading import read_status
@@ -25,7 +26,7 @@ DRAIN_TIMEOUT_S = 600
 CLAIMS = 20
 CLAIM_SIZE = 100
 MOST_GROWTH = 1.1  # of the worker's memory over a backfill
-ASLEEP = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid = 1668443497 AND mode = 'ExclusiveLock')"
+ASLEEP = f"SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid = {locks.BELL} AND mode = 'ExclusiveLock')"
 
 
 async def under_snapshot(database_url: str, contacts: int = 100_000, tenth: int = 10_000) -> dict[str, float]:

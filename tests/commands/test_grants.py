@@ -19,6 +19,7 @@ from crm_sync.daemon.recovery import Charge, Recovery
 from crm_sync.errors import ConfigurationError
 from crm_sync.limits.breaker import Gate
 from crm_sync.limits.rate_limit import Pace
+from crm_sync.postgres import locks
 from crm_sync.postgres.pool import Database
 from crm_sync.sandbox.brevo.sandbox import BrevoSandbox
 from crm_sync.table.schema import read_schema
@@ -149,7 +150,7 @@ async def test_a_worker_ends_a_silent_session_of_its_own(app, worker_url, as_wor
         number = await app.fetchval("SELECT id FROM crm_sync.workers")
         sessions = "FROM pg_stat_activity WHERE application_name = 'crm-sync session' AND datname = current_database()"
         await app.execute(f"SELECT pg_terminate_backend(pid) {sessions}")
-        await as_worker.execute("SELECT pg_advisory_lock(1668443499, $1)", number)
+        await as_worker.execute("SELECT pg_advisory_lock($1, $2)", locks.WORKER, number)
         await until(app, f"count(*) = 1 {sessions}")
         await insert(app, "Queued")
         await until(app, ALL_COMPLETE)

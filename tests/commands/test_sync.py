@@ -17,6 +17,7 @@ from crm_sync.daemon.installation import Installation
 from crm_sync.daemon.short_worker import ShortWorker
 from crm_sync.errors import DeclinedError
 from crm_sync.limits.rate_limit import Pace
+from crm_sync.postgres import locks
 from crm_sync.postgres.pool import Database
 from crm_sync.sandbox.__main__ import UNLIMITED
 from crm_sync.sandbox.process import CRMS, settings
@@ -406,7 +407,7 @@ async def short_worker(url, crm, waits=USUAL):
             yield deliver
 
 
-PERMIT = "pg_advisory_lock(1668443501, (SELECT id FROM crm_sync.lanes WHERE crm = 'brevo') * 1000 + 1)"
+PERMIT = f"pg_advisory_lock({locks.PERMIT}, (SELECT id FROM crm_sync.lanes WHERE crm = 'brevo') * 1000 + 1)"
 
 
 async def test_it_waits_for_its_turn_where_others_have_all_requests_under_way(app, url):
@@ -440,7 +441,7 @@ async def test_an_address_that_another_worker_has_under_way_goes_back_in_line(ap
     crm = ScriptedCrm()
     crm.exclusive_addresses = True
     contact = await insert(app)
-    await app.execute("SELECT pg_advisory_lock(hashtextextended('brevo ' || $1, 1668443500))", ADDRESS)
+    await app.execute("SELECT pg_advisory_lock(hashtextextended('brevo ' || $1, $2))", ADDRESS, locks.ADDRESS_SEED)
     async with short_worker(url, crm) as deliver:
         finish = await deliver(contact)
     assert finish.kind is Kind.DEFERRED

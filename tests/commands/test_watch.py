@@ -228,6 +228,14 @@ async def test_a_database_of_an_older_release_is_told_what_to_do(app, url):
     assert "run `crm-sync migrate`" in err
 
 
+async def test_a_mapping_that_is_wrong_is_not_taken_for_an_old_release(url, tmp_path, monkeypatch):
+    mapping = tmp_path / "mapping.toml"
+    mapping.write_text('[brevo]\nFIRSTNAME = "no_such_function(first_name)"\n')
+    monkeypatch.setenv("MAPPING_FILE", str(mapping))
+    answer = await asyncio.to_thread(run, url, "watch", "brevo", "--columns", "email")
+    assert "mapping of brevo.FIRSTNAME: function no_such_function(" in str(answer.exception)
+
+
 async def test_a_contact_in_error_waits_for_a_person(app, url):
     """The change may not be what was wrong; who corrects it flips it."""
     done(url, "watch", "brevo", "--columns", "email")

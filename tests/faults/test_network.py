@@ -10,6 +10,7 @@ import pytest
 
 from crm_sync import events
 from crm_sync.core.waits import USUAL
+from crm_sync.postgres import locks
 from crm_sync.sandbox.brevo.sandbox import BrevoSandbox
 from crm_sync.sandbox.postgres import DEFAULT_VERSION, Postgres
 from crm_sync.sandbox.server import Fault, Hold
@@ -27,7 +28,7 @@ DROPPED, UNHARMED = "10.213.0.1", "10.213.0.5"  # both of the machine with Postg
 SERVER_NOTICES_S = 12.0  # by the keepalives that a session asks for
 SESSION_OF = (
     "FROM pg_stat_activity WHERE datname = current_database() AND pid IN ("
-    "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND classid = 1668443499 AND objid = $1::bigint::oid)"
+    f"SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND classid = {locks.WORKER} AND objid = $1::bigint::oid)"
 )
 
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from crm_sync import events
 from crm_sync.core.waits import USUAL
+from crm_sync.postgres import locks
 from crm_sync.sandbox.server import Fault, Hold
 from tests.faults.promise import Stopwatch, said
 from tests.faults.real_crms import complete
@@ -17,10 +18,10 @@ IN_FLIGHT = 16
 ALL = complete("brevo")
 SESSION_OF = (
     "FROM pg_stat_activity WHERE datname = current_database() AND pid IN ("
-    "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND classid = 1668443499 AND objid = $1::bigint::oid)"
+    f"SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND classid = {locks.WORKER} AND objid = $1::bigint::oid)"
 )
 PERMITS_OF = (
-    f"count(*) > 0 FROM pg_locks WHERE locktype = 'advisory' AND classid = 1668443501 AND pid IN (SELECT pid {SESSION_OF})"
+    f"count(*) > 0 FROM pg_locks WHERE locktype = 'advisory' AND classid = {locks.PERMIT} AND pid IN (SELECT pid {SESSION_OF})"
 )
 NONE_IS_OF = "NOT coalesce(bool_or(brevo_claimed_by >> 32 = $1), false) FROM contacts"
 

@@ -9,6 +9,7 @@ import pytest
 
 from crm_sync.core.waits import Waits
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
+from crm_sync.postgres import locks
 from crm_sync.sandbox.postgres import DEFAULT_VERSION, running_postgres
 from crm_sync.table.contacts import Claimed, Contacts
 from tests.harness import ALL_COMPLETE, TIMEOUT_S, ScriptedCrm, daemon_for, running, until, until_asleep
@@ -78,7 +79,7 @@ async def test_a_silent_session_of_ours_is_ended_when_it_blocks_our_own_lock(app
         worker = await app.fetchval("SELECT id FROM crm_sync.workers")
         zombie = await asyncpg.connect(as_worker(url))
         await app.execute(f"SELECT pg_terminate_backend(pid) {SESSIONS}")
-        await zombie.execute("SELECT pg_advisory_lock(1668443499, $1)", worker)
+        await zombie.execute("SELECT pg_advisory_lock($1, $2)", locks.WORKER, worker)
         await until(app, f"count(*) = 1 {SESSIONS}")
         await insert(app, "Queued")
         await until(app, ALL_COMPLETE)

@@ -9,6 +9,7 @@ import pytest
 
 from crm_sync.adoption.adopt import undo
 from crm_sync.errors import ConfigurationError
+from crm_sync.postgres import locks
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query, render
 from crm_sync.table.contacts import BEGINNING
@@ -257,7 +258,7 @@ async def two_workers(url):
 async def alive(url):
     """A session that shows worker 1 alive."""
     session = await asyncpg.connect(url)
-    await session.execute("SELECT pg_advisory_lock(1668443499, 1)")
+    await session.execute("SELECT pg_advisory_lock($1, 1)", locks.WORKER)
     yield session
     await session.close()
 

@@ -7,9 +7,9 @@ import asyncpg
 import pytest
 
 from crm_sync.core.outcome import Kind
+from crm_sync.postgres.locks import BELL
 from tests.steps import insert, pair, read, write
 
-BELL = 1668443497
 BREVO = "SELECT id FROM crm_sync.lanes WHERE crm = 'brevo'"
 
 
@@ -358,7 +358,7 @@ async def test_the_trigger_looks_nothing_up_by_the_search_path_of_whoever_flips(
     await app.execute(IMPOSTORS)
     contact = await insert(app)
     await other_app.execute("SET search_path = impostors, pg_catalog, public")
-    await other_app.fetchval("SELECT pg_advisory_lock(1668443497, id) FROM crm_sync.lanes WHERE crm = 'brevo'")
+    await other_app.fetchval(f"SELECT pg_advisory_lock({BELL}, id) FROM crm_sync.lanes WHERE crm = 'brevo'")
     heard = await hear(other_app)
     await app.execute("SET search_path = impostors, pg_catalog, public")
     assert await app.fetchval("SELECT clock_timestamp()::text") == "infinity", "the impostors are in front"

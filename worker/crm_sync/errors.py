@@ -2,6 +2,7 @@
 
 CrmSyncError
 ├── ConfigurationError      a person must change something: exit 78
+│   └── StatementRefusedError  what a statement names is not there, or the role may not use it
 ├── DeclinedError           a person asked for what is not done now
 ├── DatabaseTroubleError    waited for: unreachable, restarting, standby, locks
 │   └── RowRefusedError     the data of one row is why a statement failed
@@ -23,6 +24,10 @@ class CrmSyncError(Exception):
 
 class ConfigurationError(CrmSyncError):
     """Something only a person can put right. The message names it and says what to do, without its value."""
+
+
+class StatementRefusedError(ConfigurationError):
+    """The server refuses a statement of ours: what it names is not there, or forbidden to the role. Its cause is the driver's."""
 
 
 class DeclinedError(CrmSyncError):

@@ -20,7 +20,7 @@ WITH ready AS MATERIALIZED (
                 WHERE
                     k.locktype = 'advisory'
                     AND k.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
-                    AND k.classid = 1668443499
+                    AND k.classid = :worker_lock
                     AND k.objid = (t.claimed_by >> 32)::oid
                     AND k.granted
             )

@@ -4,5 +4,5 @@ FROM pg_locks
 WHERE
     locktype = 'advisory'
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-    AND classid = 1668443499
+    AND classid = :worker_lock
     AND granted

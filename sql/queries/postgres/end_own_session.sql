@@ -7,6 +7,6 @@ FROM pg_locks
 WHERE
     locktype = 'advisory'
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-    AND classid = 1668443499
+    AND classid = :worker_lock
     AND objid = $1::integer::oid
     AND pid <> pg_backend_pid()

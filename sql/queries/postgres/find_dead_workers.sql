@@ -10,7 +10,7 @@ SELECT
         WHERE
             l.locktype = 'advisory'
             AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
-            AND l.classid = 1668443499
+            AND l.classid = :worker_lock
             AND l.granted
     ) AS alive,
     ARRAY(
@@ -23,7 +23,7 @@ SELECT
                 WHERE
                     l.locktype = 'advisory'
                     AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
-                    AND l.classid = 1668443499
+                    AND l.classid = :worker_lock
                     AND l.objid = w.id::oid
                     AND l.granted
             )

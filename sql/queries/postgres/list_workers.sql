@@ -11,7 +11,7 @@ SELECT
         WHERE
             l.locktype = 'advisory'
             AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
-            AND l.classid = 1668443499
+            AND l.classid = :worker_lock
             AND l.objid = w.id::oid
             AND l.granted
     ) AS alive

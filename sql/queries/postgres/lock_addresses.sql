@@ -5,4 +5,4 @@
 -- $2  text[]   addresses, folded
 SELECT address
 FROM unnest($2::text[]) AS a (address)
-WHERE NOT pg_try_advisory_lock(hashtextextended($1::text || ' ' || address, 1668443500))
+WHERE NOT pg_try_advisory_lock(hashtextextended($1::text || ' ' || address, :address_seed))

@@ -10,5 +10,5 @@ FROM generate_series(1, $2::integer) AS number
 WHERE
     number <> ALL ($3::integer[])
     -- Looked at one by one until there are enough: none is taken beyond those returned.
-    AND pg_try_advisory_lock(1668443501, $1::integer * 1000 + number)
+    AND pg_try_advisory_lock(:permit_lock, $1::integer * 1000 + number)
 LIMIT $4::integer

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from crm_sync.adoption import migrations
 from crm_sync.adoption.columns import look_at_columns
-from crm_sync.adoption.connection import Connection, alone, connected, value
+from crm_sync.adoption.connection import Connection, alone, connected, run, value
 from crm_sync.adoption.steps import PATIENCE_S, Runner, Step, Tell, bytes_a_second, missing, undoing
 from crm_sync.adoption.table import OLDEST_SERVER, Table, Wish, enter, server_number
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
-from crm_sync.postgres.statements import query, quote, render
+from crm_sync.postgres.statements import quote
 
 _CRM = re.compile(r"[a-z][a-z0-9_]{0,19}")  # as crm_sync.lanes has it
 ROUNDS = 5  # a plan that is carried out and still lacks something: somebody works against it
@@ -128,16 +128,16 @@ def _enter(connection: Connection, wish: Wish, todo: Sequence[str]) -> tuple[Tab
 
 
 def _undo_plan(connection: Connection) -> Undoing | None:
-    if not value(connection, "SELECT to_regnamespace('crm_sync') IS NOT NULL"):
+    if run(connection, "find_schema").fetchone() is None:
         return None
-    if not value(connection, "SELECT to_regclass('crm_sync.adopted') IS NOT NULL"):
+    if not value(connection, "detect_adoption"):
         # An adoption was broken off before it began.
         return Undoing("", created=False, steps=[], lost=[], workers=[])
-    adopted = connection.execute(query("read_adoption").encode()).fetchone()
-    workers = [f"{row['host']} (pid {row['pid']})" for row in connection.execute(query("list_workers").encode()) if row["alive"]]
+    adopted = run(connection, "read_adoption").fetchone()
+    workers = [f"{row['host']} (pid {row['pid']})" for row in run(connection, "list_workers") if row["alive"]]
     if adopted is None:
         return Undoing("", created=False, steps=[], lost=[], workers=workers)
-    if value(connection, "SELECT row_security_active(c.oid) FROM crm_sync.adopted JOIN pg_class AS c ON c.oid = contacts"):
+    if value(connection, "detect_hidden_rows"):
         raise ConfigurationError(
             f"row level security is forced on the owner of {adopted['name']} too, so that what is lost cannot be seen: "
             f"ALTER TABLE {adopted['name']} NO FORCE ROW LEVEL SECURITY, undo, and force it again"
@@ -160,12 +160,12 @@ def _tried(connection: Connection) -> Iterator[None]:
 def _check_server(connection: Connection) -> None:
     if server_number(connection) < OLDEST_SERVER:
         raise ConfigurationError("PostgreSQL 15 or newer is needed")
-    if value(connection, "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean"):
+    if value(connection, "detect_read_only"):
         raise ConfigurationError("the database is read-only: name the primary in DATABASE_URL or LISTEN_DATABASE_URL")
 
 
 def _installed(connection: Connection) -> list[str]:
-    return [row["crm"] for row in connection.execute(b"SELECT crm FROM crm_sync.lanes ORDER BY id")]
+    return [row["crm"] for row in run(connection, "list_crms")]
 
 
 def _crms(connection: Connection, wish: Wish) -> list[str]:
@@ -180,21 +180,18 @@ def _crms(connection: Connection, wish: Wish) -> list[str]:
     crms = list(dict.fromkeys([*entered, *wish.crms])) or list(wish.default_crms)
     for crm in crms:
         if crm not in entered:
-            connection.execute(
-                b"INSERT INTO crm_sync.lanes (crm, remote_id_column) VALUES ($1::text, crm_sync.remote_id_column($1::text))",
-                (crm,),
-            )
+            run(connection, "enter_crm", crm)
     return crms
 
 
 def _losses(connection: Connection, name: str) -> list[str]:
-    added = {row["name"] for row in connection.execute(b"SELECT name FROM crm_sync.added WHERE kind = 'column'")}
+    added = {row["name"] for row in run(connection, "list_added_columns")}
     lost = []
-    for row in connection.execute(b"SELECT crm, remote_id_column FROM crm_sync.lanes WHERE installed ORDER BY id").fetchall():
+    for row in run(connection, "list_installed").fetchall():
         variables = _variables(row["crm"], row["remote_id_column"]) | {"contacts": name}
-        counts = connection.execute(render("count_losses", variables).encode()).fetchone() or {}
+        counts = run(connection, "count_losses", variables=variables).fetchone() or {}
         lost += _lost(row["crm"], row["remote_id_column"], counts, added)
-    tombstones = value(connection, "SELECT count(*) FROM crm_sync.tombstones")
+    tombstones = value(connection, "count_untold_deletions")
     if tombstones:
         lost.append(f"{tombstones:,} deleted contacts that a CRM does not know of yet: their records stay there")
     return lost

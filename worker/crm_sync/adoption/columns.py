@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from crm_sync.adoption.connection import Connection
+from crm_sync.adoption.connection import Connection, run
 from crm_sync.errors import ConfigurationError
-from crm_sync.postgres.statements import query, quote
+from crm_sync.postgres.statements import quote
 
 STATES = ("Queued", "Processing", "Complete", "Error")  # those that workers write
 
@@ -12,14 +12,14 @@ STATES = ("Queued", "Processing", "Complete", "Error")  # those that workers wri
 def look_at_columns(connection: Connection, crms: Sequence[str], name: str) -> list[str]:
     """A sentence for each column that is there already and is kept. Raises ConfigurationError where one cannot serve."""
     kept = []
-    for row in connection.execute(query("list_present_columns").encode(), (list(crms),)):
+    for row in run(connection, "list_present_columns", list(crms)):
         if row["problem"] is not None:
             rename = f". Crm-sync needs this name: ALTER TABLE {name} RENAME COLUMN {quote(row['name'])} TO ..."
             advice = "" if "ALTER" in row["problem"] else rename
             raise ConfigurationError(f"the column {row['name']} of {name}, of the type {row['type']}, {row['problem']}{advice}")
         kept.append(row)
     _look_at_checks(connection, name, {row["name"] for row in kept if row["expected"] == "states"})
-    added = {row["name"] for row in connection.execute(b"SELECT name FROM crm_sync.added WHERE kind = 'column'")}
+    added = {row["name"] for row in run(connection, "list_added_columns")}
     notes = []
     for row in kept:
         if row["name"] in added:
@@ -33,15 +33,11 @@ def look_at_columns(connection: Connection, crms: Sequence[str], name: str) -> l
 
 def _look_at_checks(connection: Connection, name: str, columns: set[str]) -> None:
     """Raises ConfigurationError where a constraint lets no worker write its states: not one contact could be claimed."""
-    for check in connection.execute(query("list_checks").encode()).fetchall():
+    for check in run(connection, "list_checks").fetchall():
         if check["column"] not in columns:
             continue
-        words = f"unnest('{{{','.join(STATES)}}}'::text[]) AS w (word)"
-        statement = (
-            f"SELECT w.word FROM {words} CROSS JOIN LATERAL "  # noqa: S608 (quoted by the server)
-            f"(SELECT w.word::{check['type']} AS {quote(check['column'])}) AS c WHERE NOT ({check['expression']})"
-        )
-        refused = [row["word"] for row in connection.execute(statement.encode())]
+        asked = {"column_type": check["type"], "column": quote(check["column"]), "check": check["expression"]}
+        refused = [row["word"] for row in run(connection, "find_refused_states", list(STATES), variables=asked)]
         if refused:
             raise ConfigurationError(
                 f"the constraint {check['name']} of {name} refuses {', '.join(refused)} in {check['column']}, "

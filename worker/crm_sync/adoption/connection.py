@@ -5,16 +5,17 @@ that is built by nobody else has to be told from one that was broken off.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
 import psycopg
 from psycopg.rows import dict_row
 
 from crm_sync.adoption.migrations import connect, translated
+from crm_sync.postgres.statements import render
 
-LOCK = (1668443496, 0)  # advisory: one migrates or adopts at a time, and a killed one leaves nothing locked
 POLL_S = 0.2
 
 Connection = psycopg.Connection[dict[str, Any]]
@@ -33,7 +34,7 @@ def alone(connection: Connection, tell: Callable[[str], None]) -> Iterator[None]
     told = False
     # Asked for again and again, not waited for: an index that is built beside the writers waits for every statement that is open,
     # and so each of the two would wait for the other.
-    while not value(connection, "SELECT pg_try_advisory_lock($1, $2)", *LOCK):
+    while not value(connection, "take_turn"):
         if not told:
             told = True
             tell("Waiting: somebody else migrates or adopts here.")
@@ -42,9 +43,17 @@ def alone(connection: Connection, tell: Callable[[str], None]) -> Iterator[None]
         yield
     finally:
         if not connection.closed:
-            connection.execute("SELECT pg_advisory_unlock($1, $2)", LOCK)
+            run(connection, "end_turn")
 
 
-def value(connection: Connection, statement: str, *arguments: object) -> Any:
-    row = connection.execute(statement.encode(), arguments).fetchone()
+def run(
+    connection: Connection, name: str, *arguments: object, variables: Mapping[str, str] = MappingProxyType({})
+) -> psycopg.Cursor[dict[str, Any]]:
+    """A statement of sql/queries, with what goes in as parameters and as variables."""
+    return connection.execute(render(name, variables).encode(), arguments)
+
+
+def value(connection: Connection, name: str, *arguments: object) -> Any:
+    """The first column of the first row, None if there is none."""
+    row = run(connection, name, *arguments).fetchone()
     return None if row is None else next(iter(row.values()))

@@ -13,7 +13,9 @@ from yoyo.migrations import MigrationList
 
 from crm_sync.core.text import clean
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
-from crm_sync.postgres.statements import folder, quote
+from crm_sync.postgres.pooler import LEADS_THROUGH
+from crm_sync.postgres.sqlstates import Fault, fault_of
+from crm_sync.postgres.statements import folder, query, quote, render, set_to
 
 SCHEMA = "crm_sync"
 TABLE = "_crm_sync_migration"
@@ -36,8 +38,8 @@ _WHERE_IT_CAN_BE = {"client_connection_check_interval": "1s"}
 def pending(url: str) -> list[str]:
     """Names of the migrations that are not applied yet. Raises as migrate does."""
     with translated(), connect(url) as connection:
-        begun = connection.execute("SELECT to_regclass(%s)", [f"{SCHEMA}.{TABLE}"]).fetchone()
-    if begun == (None,):
+        begun = connection.execute(query("detect_migrations").encode()).fetchone()
+    if begun == (False,):
         return [migration.id for migration in _migrations()]
     with _backend(url) as backend:
         return [migration.id for migration in backend.to_apply(_migrations())]
@@ -68,11 +70,10 @@ def migrate(url: str) -> list[str]:
 
 def make_schema(connection: psycopg.Connection[Any]) -> None:
     """Where there is none. Raises ConfigurationError with the GRANT that is missing."""
-    # IF NOT EXISTS asks for the right to make it all the same, which may have been taken back since.
-    if connection.execute(b"SELECT FROM pg_namespace WHERE nspname = 'crm_sync'").fetchone() is not None:
+    if connection.execute(query("find_schema").encode()).fetchone() is not None:
         return
     try:
-        connection.execute(b"CREATE SCHEMA crm_sync")
+        connection.execute(query("create_schema").encode())
     except psycopg.errors.InsufficientPrivilege as error:
         role, database = quote(connection.info.user), quote(connection.info.dbname)
         raise ConfigurationError(
@@ -91,10 +92,10 @@ def rollback(url: str) -> list[str]:
         with backend.transaction():
             for migration in todo:
                 migration.process_steps(backend, "rollback")
-            # What is left are yoyo's notes. Not CASCADE: nothing of anybody else's goes with it.
+            # What is left are yoyo's notes.
             for table in (backend.migration_table, backend.log_table, backend.version_table, backend.lock_table):
-                backend.execute(f"DROP TABLE IF EXISTS {SCHEMA}.{table}")
-            backend.execute(f"DROP SCHEMA {SCHEMA}")
+                backend.execute(render("drop_notes", {"note_table": table}))
+            backend.execute(query("drop_schema"))
         return [migration.id for migration in todo]
 
 
@@ -106,17 +107,13 @@ def connect(url: str, **options: Any) -> psycopg.Connection[Any]:
     try:
         _refuse_pooler(url, connection)
         settings = _SESSION | (_SINCE_17 if connection.info.server_version >= 170000 else {})
-        connection.execute(_set(settings))
+        connection.execute(set_to(settings, local=False).encode())
         with suppress(psycopg.errors.InvalidParameterValue):
-            connection.execute(_set(_WHERE_IT_CAN_BE))
+            connection.execute(set_to(_WHERE_IT_CAN_BE, local=False).encode())
     except BaseException:
         connection.close()
         raise
     return connection
-
-
-def _set(settings: dict[str, str]) -> bytes:
-    return "; ".join(f"SET {name} = '{value}'" for name, value in settings.items()).encode()
 
 
 def _refuse_pooler(url: str, connection: psycopg.Connection[Any]) -> None:
@@ -132,15 +129,12 @@ def _refuse_pooler(url: str, connection: psycopg.Connection[Any]) -> None:
         _server_process(other)
         if _server_process(connection) == number:
             return
-    raise ConfigurationError(
-        "DATABASE_URL (or LISTEN_DATABASE_URL) leads through a transaction pooler: set LISTEN_DATABASE_URL to a direct "
-        "connection to the same database"
-    )
+    raise ConfigurationError(LEADS_THROUGH)
 
 
 def _server_process(connection: psycopg.Connection[Any]) -> int:
     with psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
-        row = cursor.execute("SELECT pg_backend_pid()").fetchone()
+        row = cursor.execute(query("show_process").encode()).fetchone()
     return int(row[0]) if row else 0
 
 
@@ -186,12 +180,19 @@ def translated() -> Iterator[None]:
     """psycopg's errors in our words."""
     try:
         yield
-    except psycopg.OperationalError as error:
-        raise DatabaseTroubleError(clean(str(error))) from error
     except psycopg.Error as error:
-        # Of what else stands upon it, only the details tell. Those of other errors quote rows.
-        details = error.diag.message_detail if isinstance(error, psycopg.errors.DependentObjectsStillExist) else None
-        raise ConfigurationError(
-            f"the database refused a change, which was undone: {clean(str(error.diag.message_primary or error))}"
-            f"{f' ({clean(details)})' if details else ''}"
-        ) from error
+        raise _translate(error) from error
+
+
+def _translate(error: psycopg.Error) -> Exception:
+    fault = fault_of(error.sqlstate, str(error))
+    if fault is Fault.PASSES or (error.sqlstate is None and isinstance(error, psycopg.OperationalError)):
+        return DatabaseTroubleError(clean(str(error)))
+    if fault is Fault.POOLER:
+        return ConfigurationError(f"{LEADS_THROUGH} ({clean(str(error))}, SQLSTATE {error.sqlstate})")
+    # Of what else stands upon it, only the details tell. Those of other errors quote rows.
+    details = error.diag.message_detail if isinstance(error, psycopg.errors.DependentObjectsStillExist) else None
+    return ConfigurationError(
+        f"the database refused a change, which was undone: {clean(str(error.diag.message_primary or error))}"
+        f"{f' ({clean(details)})' if details else ''}"
+    )

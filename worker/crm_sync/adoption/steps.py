@@ -1,29 +1,27 @@
 """The steps of an adoption, as the database plans them (sql/migrations/0003.adopt.sql), and how each is run on a live table.
 
-What needs the table for a moment asks for it for LOCK_TIMEOUT_MS, for whoever writes waits behind it that long; then it asks
-again. All of it is sent to the server at once, so that nothing is held while a network or this process is slow, and it is not
-waited for the disk. What takes long is built beside the writers, outside a transaction; broken off it leaves an invalid index,
-which the next plan begins with.
+What needs the table for a moment asks for it as `crm_sync.core.lock_patience` says. All of it is sent to the server at once, so
+that nothing is held while a network or this process is slow, and it is not waited for the disk. What takes long is built beside
+the writers, outside a transaction; broken off it leaves an invalid index, which the next plan begins with.
 """
 
-import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psycopg
 from psycopg import sql
 
-from crm_sync.adoption.connection import Connection, connected, value
+from crm_sync.adoption.connection import Connection, connected, run, value
 from crm_sync.core.durations import span
+from crm_sync.core.lock_patience import LOCK_TIMEOUT_MS, REFUSED, LockPatience
 from crm_sync.core.words import holders
 from crm_sync.errors import CrmSyncError, DatabaseTroubleError
-from crm_sync.postgres.statements import query, render
+from crm_sync.postgres.backoff import chance
+from crm_sync.postgres.statements import render, set_to
 
-LOCK_TIMEOUT_MS = 100
-PAUSE_S = 0.5
 PATIENCE_S = 300.0
 VACUUM_TIMEOUT_MS = 5000  # the server ends an autovacuum that somebody waits for after a second
 TELL_AFTER_S = 5.0  # that an index waits for somebody's transaction
@@ -31,7 +29,7 @@ LOOK_S = 0.5  # between two looks at that
 SAMPLE_PAGES = 4096  # read to know how fast this server reads
 
 # The last of these: it was had of some partitions in time, but not of all.
-_PASSING = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected, psycopg.errors.QueryCanceled)
+_PASSING: tuple[type[psycopg.Error], ...] = (*map(psycopg.errors.lookup, REFUSED), psycopg.errors.QueryCanceled)
 
 CONTACTS = "contacts"  # the kind of a step that is run until there is nothing left to change
 _AGAIN = "What is done so far stays, and does no harm: run this again when that has ended"
@@ -58,32 +56,23 @@ class Step(NamedTuple):
 
 
 def missing(connection: Connection, crms: Sequence[str]) -> list[Step]:
-    return _read(connection, "SELECT * FROM crm_sync.missing_steps($1::text[], TRUE)", list(crms))
+    return [Step(**row) for row in run(connection, "list_missing_steps", list(crms))]
 
 
 def undoing(connection: Connection, crms: Sequence[str]) -> list[Step]:
-    return _read(connection, "SELECT * FROM crm_sync.undo_steps($1::text[], TRUE, TRUE)", list(crms))
-
-
-def _read(connection: Connection, statement: str, *arguments: object) -> list[Step]:
-    return [Step(**row) for row in connection.execute(statement.encode(), arguments)]
+    return [Step(**row) for row in run(connection, "list_undo_steps", list(crms))]
 
 
 def bytes_a_second(connection: Connection, table: str) -> float | None:
     """How fast this server reads this very table, by its first pages; None where they are too few to tell."""
     started = time.monotonic()
-    part = value(
-        connection,
-        "SELECT crm_sync.full_name(relation) FROM crm_sync.parts() WHERE is_leaf ORDER BY pg_relation_size(relation) DESC",
-    )
-    pages = value(
-        connection, "SELECT pg_relation_size($1::text::regclass) / current_setting('block_size')::integer", part or table
-    )
-    if part is None or pages < SAMPLE_PAGES:
+    part = value(connection, "find_largest_part")
+    size = run(connection, "measure_part", part or table).fetchone()
+    if part is None or size is None or size["pages"] < SAMPLE_PAGES:
         return None
-    connection.execute(f"SELECT count(*) FROM {part} WHERE ctid < '({SAMPLE_PAGES},0)'".encode())  # noqa: S608 (quoted by the server)
-    size: int = value(connection, "SELECT current_setting('block_size')::integer")
-    return SAMPLE_PAGES * size / max(time.monotonic() - started, 1e-6)
+    run(connection, "read_sample", variables={"part": part, "end": f"({SAMPLE_PAGES},0)"})
+    page_bytes: int = size["page_bytes"]
+    return SAMPLE_PAGES * page_bytes / max(time.monotonic() - started, 1e-6)
 
 
 class Runner:
@@ -132,28 +121,22 @@ class Runner:
 
     def _drop_half_built(self, step: Step) -> None:
         """Where that is possible at once; else the next run does it."""
-        found = self._connection.execute(query("find_half_built").encode(), (step.names,)).fetchall()
+        found = run(self._connection, "find_half_built", step.names).fetchall()
         with suppress(*_PASSING):
             for row in found:
-                self._at_once(Step(step.crm, "repair", "ACCESS EXCLUSIVE", f"DROP INDEX {row['name']}", [], 0))
+                self._at_once(Step(step.crm, "repair", "ACCESS EXCLUSIVE", render("drop_index", {"index": row["name"]}), [], 0))
 
     def _patiently(self, step: Step) -> int:
         """How many rows were changed."""
-        deadline = time.monotonic() + self._patience_s
-        told = False
+        patience = LockPatience(f"the table {self._table}", self._patience_s, now=time.monotonic(), refusal=f"{{why}}. {_AGAIN}")
         while True:
             try:
                 return self._at_once(step)
             except _PASSING as error:
-                in_use = self._in_use(step)
-                if time.monotonic() > deadline:
-                    raise DatabaseTroubleError(
-                        f"the table {self._table} was not free for a moment in {span(self._patience_s)}. {in_use}. {_AGAIN}"
-                    ) from error
-            if not told:
-                told = True
-                self._tell(f"Waiting until the table is free, for {span(self._patience_s)} at most. {in_use}.")
-            time.sleep(PAUSE_S * (0.5 + random.random()))  # noqa: S311 (jitter is no secret)
+                pause = patience.refused(error, self._holders(step), now=time.monotonic(), chance=chance())
+            if pause.told is not None:
+                self._tell(pause.told)
+            time.sleep(pause.pause_s)
 
     def _at_once(self, step: Step) -> int:
         """In one transaction, sent as one message. How many rows were changed."""
@@ -172,28 +155,31 @@ class Runner:
                 return changed
 
     def _transaction(self, step: Step) -> Iterator[str]:
+        # Composed here, for what belongs to a step depends on its lock, and all of it is one message.
         yield "BEGIN"
         if step.lock not in _BESIDE_AUTOVACUUM:
             # Nobody who reads or writes waits behind this one. Asked for in short only, an autovacuum would never be ended.
-            yield f"SET LOCAL lock_timeout = {VACUUM_TIMEOUT_MS}"
-            yield f"LOCK TABLE {self._table} IN SHARE UPDATE EXCLUSIVE MODE"
-        yield f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}"
+            yield set_to({"lock_timeout": VACUUM_TIMEOUT_MS}, local=True)
+            yield self._lock("SHARE UPDATE EXCLUSIVE")
+        yield set_to({"lock_timeout": LOCK_TIMEOUT_MS}, local=True)
         if step.lock not in _BESIDE_WRITERS:
             # A lock is kept until the commit is on the disk, and on a standby. Lost by a crash, it is run again.
-            yield "SET LOCAL synchronous_commit = off"
+            yield set_to({"synchronous_commit": "off"}, local=True)
             # All partitions together, where it has any.
-            yield f"SET LOCAL statement_timeout = {LOCK_TIMEOUT_MS}"
-            yield f"LOCK TABLE {self._table} IN {step.lock} MODE"
-            yield "SET LOCAL statement_timeout = 0"
+            yield set_to({"statement_timeout": LOCK_TIMEOUT_MS}, local=True)
+            yield self._lock(step.lock)
+            yield set_to({"statement_timeout": 0}, local=True)
         yield step.statement
         if step.names:
             yield _note(step)
         yield "COMMIT"
 
-    def _in_use(self, step: Step) -> str:
+    def _lock(self, mode: str) -> str:
+        return render("lock_table", {"contacts": self._table, "lock": mode})
+
+    def _holders(self, step: Step) -> list[dict[str, Any]]:
         readers = step.lock == "ACCESS EXCLUSIVE"
-        statement = render("find_holders", {"contacts": self._table}).encode()
-        return holders(self._connection.execute(statement, (readers,)).fetchall())
+        return run(self._connection, "find_holders", readers, variables={"contacts": self._table}).fetchall()
 
 
 class _Watch:
@@ -228,7 +214,7 @@ class _Watch:
     def _look(self, beside: Connection) -> None:
         since, whom, told = time.monotonic(), None, False
         while not self._over.wait(LOOK_S):
-            rows = beside.execute(query("find_blockers").encode(), (self._pid,)).fetchall()
+            rows = run(beside, "find_blockers", self._pid).fetchall()
             first = rows[0]["pid"] if rows else None
             if first != whom:
                 since, whom = time.monotonic(), first
@@ -240,10 +226,10 @@ class _Watch:
                 )
             if rows and waited_s > self._patience_s:
                 self.gave_up = holders(rows, "They are of")
-                beside.execute(b"SELECT pg_cancel_backend($1)", (self._pid,))
+                run(beside, "cancel_statement", self._pid)
                 return
 
 
 def _note(step: Step) -> str:
-    literals = ", ".join(sql.Literal(value).as_string() for value in (step.crm, step.kind, step.names))
-    return f"SELECT crm_sync.note_added({literals})"
+    noted = {"of_crm": step.crm, "kind": step.kind, "names": step.names}
+    return render("note_added", {name: sql.Literal(value).as_string() for name, value in noted.items()})

@@ -6,9 +6,9 @@ from typing import Any
 
 import psycopg
 
-from crm_sync.adoption.connection import Connection, value
+from crm_sync.adoption.connection import Connection, run
 from crm_sync.errors import ConfigurationError
-from crm_sync.postgres.statements import folder, query, quote, render
+from crm_sync.postgres.statements import folder, quote
 
 DEFAULT_TABLE = "contacts"
 DEFAULT_EMAIL = "email"
@@ -61,7 +61,7 @@ def enter(connection: Connection, wish: Wish) -> Table:
 
     Raises ConfigurationError naming what is in the way and what to do.
     """
-    adopted = connection.execute(query("read_adoption").encode()).fetchone()
+    adopted = run(connection, "read_adoption").fetchone()
     if adopted is not None:
         return _again(connection, wish, adopted)
     found = _find(connection, wish.table or DEFAULT_TABLE)
@@ -72,13 +72,10 @@ def enter(connection: Connection, wish: Wish) -> Table:
     if found is None:
         raise ConfigurationError(f"CONTACTS_TABLE: there is no table {wish.table}, or it is not on the search_path")
     _refuse(found)
-    columns = connection.execute(query("list_keys").encode(), (found["relation"],)).fetchall()
+    columns = run(connection, "list_keys", found["relation"]).fetchall()
     key = _key(connection, found, columns, wish.key)
     email = _email(found["name"], columns, wish.email)
-    connection.execute(
-        b"INSERT INTO crm_sync.adopted (contacts, key_column, email_column, created) VALUES ($1::oid, $2, $3, $4)",
-        (found["relation"], key, email, created),
-    )
+    run(connection, "enter_table", found["relation"], key, email, created)
     return _table(found, columns, key, email, created=created)
 
 
@@ -97,16 +94,16 @@ def _again(connection: Connection, wish: Wish, adopted: dict[str, Any]) -> Table
                 "run `crm-sync adopt --undo` first"
             )
     _refuse(found)
-    columns = connection.execute(query("list_keys").encode(), (found["relation"],)).fetchall()
+    columns = run(connection, "list_keys", found["relation"]).fetchall()
     names = {column["name"] for column in columns}
     key, email = adopted["key_column"], adopted["email_column"]
     if key not in names or email not in names:
         # Renamed since.
         key = key if key in names else _key(connection, found, columns, wish.key)
         email = email if email in names else _email(name, columns, wish.email)
-        connection.execute(b"UPDATE crm_sync.adopted SET key_column = $1, email_column = $2", (key, email))
-        connection.execute(b"SELECT crm_sync.create_flip_function(crm) FROM crm_sync.lanes WHERE installed")
-        connection.execute(b"SELECT crm_sync.set_on_delete(crm, on_delete) FROM crm_sync.lanes WHERE on_delete <> 'keep'")
+        run(connection, "rename_columns", key, email)
+        run(connection, "create_flip_functions")
+        run(connection, "renew_on_delete")
     for setting, wished, column in (("KEY", wish.key, key), ("EMAIL", wish.email, email)):
         if wished is not None and wished != column:
             raise ConfigurationError(
@@ -140,7 +137,7 @@ def _table(found: dict[str, Any], columns: Sequence[dict[str, Any]], key: str, e
 
 def _find(connection: Connection, name: str) -> dict[str, Any] | None:
     try:
-        return connection.execute(query("find_table").encode(), (name,)).fetchone()
+        return run(connection, "find_table", name).fetchone()
     except (psycopg.errors.InvalidName, psycopg.errors.SyntaxError, psycopg.errors.FeatureNotSupported) as error:
         raise ConfigurationError(f"CONTACTS_TABLE: {name} is no name of a table; expected one such as crm.people") from error
 
@@ -199,7 +196,7 @@ def _key(connection: Connection, found: dict[str, Any], columns: Sequence[dict[s
         )
     # On a partitioned table no index can say that it is unique over all partitions.
     variables = {"contacts": name, "id": quote(wished)}
-    if connection.execute(render("find_duplicate_key", variables).encode()).fetchone() is not None:
+    if run(connection, "find_duplicate_key", variables=variables).fetchone() is not None:
         raise ConfigurationError(f"CONTACTS_KEY: several rows of {name} have the same {wished}, so it finds none alone")
     return wished
 
@@ -223,5 +220,5 @@ def _column(name: str, columns: Sequence[dict[str, Any]], wished: str, setting: 
 
 
 def server_number(connection: Connection) -> int:
-    number: int = value(connection, "SELECT current_setting('server_version_num')::integer")
-    return number
+    """150004: major and minor version."""
+    return connection.info.server_version

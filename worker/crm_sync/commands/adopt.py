@@ -10,9 +10,10 @@ from crm_sync.adoption.adopt import Plan, Undoing, undo_plan
 from crm_sync.adoption.adopt import adopt as put_on
 from crm_sync.adoption.adopt import plan as make_plan
 from crm_sync.adoption.adopt import undo as take_off
-from crm_sync.adoption.steps import LOCK_TIMEOUT_MS, Step
+from crm_sync.adoption.steps import Step
 from crm_sync.adoption.table import Wish
 from crm_sync.core.durations import span
+from crm_sync.core.lock_patience import LOCK_TIMEOUT_MS
 from crm_sync.crm.registry import OWN, known
 from crm_sync.environment import read
 from crm_sync.postgres.statements import folder

@@ -18,6 +18,7 @@ from crm_sync.errors import ConfigurationError, CrmSyncError, DatabaseTroubleErr
 from crm_sync.limits.rate_limit import Pace
 from crm_sync.postgres.listen_check import prove_ear
 from crm_sync.postgres.pool import Database
+from crm_sync.postgres.statements import query
 from crm_sync.reports.layout import console, prose
 from crm_sync.reports.watched_columns import read_watches
 from crm_sync.settings import Settings
@@ -109,9 +110,9 @@ async def _finding(subject: str, step: Callable[[], Awaitable[str]]) -> Finding:
 
 
 async def _writable(database: Database) -> str:
-    if await database.value("SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean"):
+    if await database.value(query("detect_read_only")):
         raise DatabaseTroubleError("read-only: point DATABASE_URL at the primary, or turn default_transaction_read_only off")
-    return f"reachable and writable, PostgreSQL {await database.value('SHOW server_version')}"
+    return f"reachable and writable, PostgreSQL {await database.value(query('show_version'))}"
 
 
 async def _migrated(settings: Settings) -> str:

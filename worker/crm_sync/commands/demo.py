@@ -23,6 +23,7 @@ from rich.table import Table
 from crm_sync.adoption.adopt import adopt
 from crm_sync.adoption.table import Wish
 from crm_sync.errors import ConfigurationError
+from crm_sync.postgres.statements import query
 from crm_sync.reports.layout import name, number
 from crm_sync.sandbox.comparison import Record, Row, differences, record
 from crm_sync.sandbox.people import Person, people
@@ -34,10 +35,6 @@ SINGLES = 50
 PATIENCE_S = 300.0
 REFUSED = "Tables; Jr."  # a last name that all four refuse, in the middle of whatever batch it comes
 RETRY_DELAY_MINUTES = "0.01"
-QUEUED = ", ".join(f"{crm}_sync_status = 'Queued'" for crm in CRMS)
-FLIP_ONE = f"UPDATE contacts SET {QUEUED} WHERE email = $1"  # noqa: S608 (names of ours)
-FLIP_THE_REST = f"UPDATE contacts SET {QUEUED} WHERE hubspot_sync_status = 'New'"  # noqa: S608
-OPEN = ", ".join(f"count(*) FILTER (WHERE {crm}_sync_status IN ('Queued', 'Processing')) AS {crm}" for crm in CRMS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,29 +110,35 @@ async def _flip_singles(console: Console, app: asyncpg.Connection, everybody: li
     well = [person for person in everybody if person.kind == "ok" and person.last_name != REFUSED]
     emails = [person.email for person in well if person.email][:SINGLES]
     console.print(f"   [dim]-- {SINGLES} people, one by one[/]")
-    console.print(f"   {FLIP_ONE};\n".replace("$1", "'...'"), soft_wrap=True)
+    flip = query("flip_by_address")
+    console.print(f"   {_on_a_line(flip)};\n".replace("$1", "'...'"), soft_wrap=True)
     flipped = {}
     for email in emails:
         flipped[email.lower()] = time.time()
-        await app.execute(FLIP_ONE, email)
+        await app.execute(flip, email)
         async with asyncio.timeout(PATIENCE_S):
             while any((await _open(app)).values()):  # noqa: ASYNC110 (an application has no other way to see)
                 await asyncio.sleep(0.02)
     return flipped
 
 
+def _on_a_line(statement: str) -> str:
+    return " ".join(statement.split())
+
+
 async def _open(app: asyncpg.Connection) -> dict[str, int]:
     """Contacts that are not done yet, by CRM."""
-    [row] = await app.fetch(f"SELECT {OPEN} FROM contacts")  # noqa: S608 (names of ours)
+    [row] = await app.fetch(query("count_open"))
     return dict(row)
 
 
 async def _flip_the_rest(console: Console, app: asyncpg.Connection) -> dict[str, float]:
     """Flips everybody else for all CRMs in one statement and shows how it goes. Contacts a second, by CRM."""
     console.print("   [dim]-- everybody else at once[/]")
-    console.print(f"   {FLIP_THE_REST};\n", soft_wrap=True)
+    flip = query("flip_new")
+    console.print(f"   {_on_a_line(flip)};\n", soft_wrap=True)
     started = time.monotonic()
-    status = await app.execute(FLIP_THE_REST)
+    status = await app.execute(flip)
     total = int(status.split()[-1])
     rates: dict[str, float] = {}
     columns = (TextColumn("   {task.description:8}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -184,7 +187,7 @@ async def _rows(app: asyncpg.Connection, crm: str, everybody: list[Person]) -> l
             row[f"{crm}_processing_error"],
             row[remote_id],
         )
-        for row in await app.fetch("SELECT * FROM contacts")
+        for row in await app.fetch(query("list_outcomes"))
     ]
 
 
@@ -233,7 +236,7 @@ async def _worker_is_up(app: asyncpg.Connection, log: Path) -> None:
     """Raises click.ClickException with its log when it does not come up."""
     try:
         async with asyncio.timeout(30):
-            while not await app.fetchval("SELECT count(*) FROM crm_sync.workers"):  # noqa: ASYNC110
+            while not await app.fetchval(query("count_workers")):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
     except TimeoutError:
         said = await asyncio.to_thread(log.read_text)

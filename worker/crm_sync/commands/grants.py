@@ -1,4 +1,7 @@
-"""crm-sync grants: the rights that a role needs, and no others."""
+"""crm-sync grants: the rights that a role needs, and no others.
+
+The GRANTs are composed here and stand in no file: they are printed for a person, not run, and are made of names.
+"""
 
 import asyncio
 import re
@@ -9,12 +12,12 @@ import click
 
 from crm_sync.configuration import Configuration, load
 from crm_sync.postgres.pool import Database
-from crm_sync.postgres.statements import query, quote
+from crm_sync.postgres.statements import query, quote, render
 from crm_sync.table.contacts import OWN_COLUMNS
 from crm_sync.table.mapping import prepare_for
 from crm_sync.table.schema import ROLL_UP, Schema, read_schema
 
-VIEW = "crm_sync_mapping"
+VIEW = "pg_temp.crm_sync_mapping"  # that of create_view.sql
 
 # What the statements of sql/queries read and write there.
 LANES_WRITTEN = ("breaker", "breaker_since", "breaker_reason", "next_probe_at", "openings", "revision")
@@ -150,17 +153,15 @@ async def _mapped(
     for crm in crms:
         mapping = await prepare_for(database, crm, configuration.mapping, configuration.default_fields(crm), schema.table)
         expressions += [mapping.email, *mapping.fields.values()]
-    columns = ", ".join(f"{expression} AS c{number}" for number, expression in enumerate(expressions))
+    columns = ",\n    ".join(f"{expression} AS c{number}" for number, expression in enumerate(expressions))
     async with database.connection() as connection:
         # Postgres knows best what an expression reads, and notes it down for views. This one is never there for anybody.
         transaction = connection.transaction()
         await transaction.start()
         try:
-            await connection.execute(f"CREATE TEMPORARY VIEW {VIEW} AS SELECT {columns} FROM {schema.table.name}")  # noqa: S608 (prepared above)
-            rows: list[Mapping[str, Any]] = [
-                dict(row) for row in await connection.fetch(query("list_references"), f"pg_temp.{VIEW}")
-            ]
-            definition = await connection.fetchval("SELECT pg_get_viewdef($1::text::regclass)", f"pg_temp.{VIEW}")
+            await connection.execute(render("create_view", {"mapped": columns, "contacts": schema.table.name}))
+            rows: list[Mapping[str, Any]] = [dict(row) for row in await connection.fetch(query("list_references"), VIEW)]
+            definition = await connection.fetchval(query("read_view"), VIEW)
         finally:
             await transaction.rollback()
     if _WHOLE_ROW.search(_LITERAL.sub("", definition)):

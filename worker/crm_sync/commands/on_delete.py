@@ -3,14 +3,13 @@
 import asyncio
 from typing import NamedTuple
 
-import asyncpg
 import click
 
 from crm_sync.environment import read
-from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query, render
 from crm_sync.reports.lane_state import read_gate
+from crm_sync.reports.rights import Needs, explained
 from crm_sync.reports.table_changes import change
 from crm_sync.settings import Settings
 
@@ -20,6 +19,9 @@ MEANINGS = {
     "delete": "The record of a contact that is deleted from now on is deleted in {crm} too.",
     "erase": "The record of a contact that is deleted from now on is erased in {crm} for good.",
 }
+
+
+TO_SET = Needs("only the owner of the contacts table can set this: its role in DATABASE_URL")
 
 
 class Policy(NamedTuple):
@@ -55,14 +57,8 @@ async def _set(settings: Settings, crm: str, policy: str | None) -> tuple[str, P
         if policy is None:
             return name, before, before
         adopted = (await database.fetch(query("read_adoption")))[0]
-        try:
-            await change(
-                database, adopted["name"], "SELECT crm_sync.set_on_delete($1::text, $2::text)", name, policy, alone=False
-            )
-        except ConfigurationError as error:
-            if isinstance(error.__cause__, asyncpg.InsufficientPrivilegeError):
-                raise ConfigurationError("only the owner of the contacts table can set this: its role in DATABASE_URL") from error
-            raise
+        async with explained(database, TO_SET):
+            await change(database, adopted["name"], "set_on_delete", name, policy, alone=False)
         return name, before, await _read(database, name)
 
 

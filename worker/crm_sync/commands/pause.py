@@ -8,7 +8,8 @@ from crm_sync.core.durations import clock
 from crm_sync.core.text import clean
 from crm_sync.environment import read
 from crm_sync.postgres.statements import query
-from crm_sync.reports.lane_state import Gate, database_of_a_person, read_gate
+from crm_sync.reports.lane_state import TO_PAUSE, Gate, read_gate
+from crm_sync.reports.rights import database_for
 from crm_sync.settings import Settings
 
 
@@ -39,7 +40,7 @@ def pause(*, crm: str, reason: str) -> None:
 
 async def _pause(settings: Settings, crm: str, reason: str) -> tuple[Gate, Gate]:
     """The gate before and after."""
-    async with database_of_a_person(settings) as database:
+    async with database_for(settings, TO_PAUSE) as database:
         before = await read_gate(database, crm)
         await database.fetch(query("hold_lane"), before.crm, reason)
         return before, await read_gate(database, before.crm)

@@ -7,7 +7,8 @@ import click
 from crm_sync.core.durations import span
 from crm_sync.environment import read
 from crm_sync.postgres.statements import query
-from crm_sync.reports.lane_state import Gate, database_of_a_person, read_gate
+from crm_sync.reports.lane_state import TO_PAUSE, Gate, read_gate
+from crm_sync.reports.rights import database_for
 from crm_sync.settings import Settings
 
 
@@ -27,7 +28,7 @@ def resume(*, crm: str) -> None:
 
 async def _resume(settings: Settings, crm: str) -> tuple[Gate, Gate]:
     """The gate before and after."""
-    async with database_of_a_person(settings) as database:
+    async with database_for(settings, TO_PAUSE) as database:
         before = await read_gate(database, crm)
         await database.fetch(query("resume_lane"), before.crm)
         return before, await read_gate(database, before.crm)

@@ -3,14 +3,12 @@
 import asyncio
 import re
 import sys
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from difflib import get_close_matches
 from itertools import groupby
 
-import asyncpg
 import click
 
 from crm_sync.core.codes import Code
@@ -18,15 +16,21 @@ from crm_sync.core.durations import clock, parse
 from crm_sync.environment import read
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
 from crm_sync.postgres.pool import Database
+from crm_sync.postgres.statements import query
 from crm_sync.reports.lane_state import read_gates
 from crm_sync.reports.layout import console, wrapped
 from crm_sync.reports.retry_report import beside, closing, contacts, counts, lacking, notes
+from crm_sync.reports.rights import Needs, database_for
 from crm_sync.settings import Settings
 from crm_sync.table.failed_contacts import NO_CODE, Bounds, FailedContacts, Failures, Flipped
 from crm_sync.table.schema import read_schema
 
 PATIENCE_S = 300.0  # counting a table of many millions takes a while
 PROGRESS_S = 10.0  # between two lines that tell how far it is
+TO_FLIP = Needs(
+    "the role {role} of DATABASE_URL may not flip failed contacts ({refusal}). It needs the rights of a worker: let the owner "
+    "run what `crm-sync grants {role}` prints"
+)
 EXIT_LEFT = 1
 EXIT_INTERRUPTED = 130
 
@@ -103,14 +107,14 @@ def _ago(since: str | None) -> timedelta | None:
 
 
 async def _retry(settings: Settings, asked: Retry, bounds: Bounds) -> None:
-    async with _database(settings) as database:
+    async with database_for(settings, TO_FLIP, timeout_s=PATIENCE_S) as database:
         tables = (await read_schema(database)).lanes
         for crm in asked.crms:
             if crm not in tables:
                 raise click.BadParameter(
                     f"{crm} is not installed on the contacts table; these are: {', '.join(tables)}", param_hint="--crm"
                 )
-        now: datetime = await database.value("SELECT clock_timestamp()")
+        now: datetime = await database.value(query("read_clock"))
         since = None if asked.ago is None else now - asked.ago
         failed = {
             crm: FailedContacts(database, table.variables, now, since, bounds)
@@ -133,24 +137,6 @@ async def _retry(settings: Settings, asked: Retry, bounds: Bounds) -> None:
         await _flip(failed, {crm: failures for crm, failures in chosen.items() if failures}, asked)
         click.echo(f"\nTo follow {'it' if asked.flipped == 1 else 'them'}: crm-sync status --watch")
         await _tell_gates(database, asked)
-
-
-@asynccontextmanager
-async def _database(settings: Settings) -> AsyncIterator[Database]:
-    """A right that is missing is a ConfigurationError that says who prints it."""
-    async with Database(
-        settings.database_url, size=1, behind_pooler=settings.database_behind_pooler, timeout_s=PATIENCE_S
-    ) as database:
-        try:
-            yield database
-        except ConfigurationError as error:
-            if not isinstance(error.__cause__, asyncpg.InsufficientPrivilegeError):
-                raise
-            role = await database.value("SELECT quote_ident(current_user)")
-            raise ConfigurationError(
-                f"the role {role} of DATABASE_URL may not flip failed contacts ({error.__cause__}). It needs the rights of "
-                f"a worker: let the owner run what `crm-sync grants {role}` prints"
-            ) from error
 
 
 def named_codes(arguments: Sequence[str]) -> list[str]:

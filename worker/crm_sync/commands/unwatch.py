@@ -5,8 +5,9 @@ import asyncio
 import click
 
 from crm_sync.environment import read
+from crm_sync.reports.rights import database_for
 from crm_sync.reports.table_changes import change
-from crm_sync.reports.watched_columns import Watch, database_of_the_owner, lane_of, read_watches
+from crm_sync.reports.watched_columns import TO_WATCH, Watch, lane_of, read_watches
 from crm_sync.settings import Settings
 from crm_sync.table.schema import read_schema
 
@@ -28,10 +29,10 @@ def unwatch(*, crm: str) -> None:
 
 async def _unwatch(settings: Settings, crm: str) -> tuple[str, Watch | None]:
     """The CRM, and what was watched for it."""
-    async with database_of_the_owner(settings) as database:
+    async with database_for(settings, TO_WATCH) as database:
         schema = await read_schema(database)
         name = lane_of(schema, crm)
         before = (await read_watches(database, schema)).get(name)
         if before is not None:
-            await change(database, schema.table.name, "SELECT crm_sync.unwatch($1::text)", name, alone=True)
+            await change(database, schema.table.name, "unwatch_columns", name, alone=True)
         return name, before

@@ -10,8 +10,9 @@ from crm_sync.commands.grants import columns_read
 from crm_sync.configuration import Configuration, load
 from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.pool import Database, reason
+from crm_sync.reports.rights import database_for
 from crm_sync.reports.table_changes import change
-from crm_sync.reports.watched_columns import database_of_the_owner, lane_of, read_watches
+from crm_sync.reports.watched_columns import TO_WATCH, lane_of, read_watches
 from crm_sync.table.schema import Schema, read_schema
 
 _WRONG_COLUMN = (asyncpg.UndefinedColumnError, asyncpg.InvalidColumnReferenceError)
@@ -38,7 +39,7 @@ def watch(*, crm: str, columns: str) -> None:
 async def _watch(configuration: Configuration, crm: str, columns: Sequence[str]) -> list[str]:
     """What a person is told."""
     settings = configuration.settings
-    async with database_of_the_owner(settings) as database:
+    async with database_for(settings, TO_WATCH) as database:
         schema = await read_schema(database)
         name = lane_of(schema, crm)
         sent = await columns_read(database, schema, configuration, name)
@@ -55,7 +56,7 @@ async def _watch(configuration: Configuration, crm: str, columns: Sequence[str])
 
 async def _change(database: Database, schema: Schema, crm: str, columns: Sequence[str]) -> None:
     try:
-        await change(database, schema.table.name, "SELECT crm_sync.watch($1::text, $2::text[])", crm, columns, alone=False)
+        await change(database, schema.table.name, "watch_columns", crm, columns, alone=False)
     except ConfigurationError as error:
         if isinstance(error.__cause__, _WRONG_COLUMN):
             raise click.BadParameter(reason(error.__cause__), param_hint="--columns") from error

@@ -5,6 +5,11 @@ import random
 from crm_sync.core.waits import USUAL, Waits
 
 
+def chance() -> float:
+    """A random number from 0 to 1, for a pause that is not to be everybody's."""
+    return random.random()  # noqa: S311 (jitter is no secret)
+
+
 class Backoff:
     """Each pause is twice the one before, up to a longest one, less up to half of it by chance."""
 

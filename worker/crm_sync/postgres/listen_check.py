@@ -4,9 +4,29 @@ import asyncio
 import secrets
 
 from crm_sync.core.waits import USUAL
-from crm_sync.errors import ConfigurationError
+from crm_sync.errors import ConfigurationError, DatabaseTroubleError
 from crm_sync.postgres.pool import Database, connect, translated
-from crm_sync.postgres.session import CHANNEL
+from crm_sync.postgres.pooler import UNHEARD
+from crm_sync.postgres.statements import query
+
+CHANNEL = "crm_sync"
+
+
+async def prove(
+    database: Database, word: str, heard: asyncio.Event, *, timeout_s: float, lost: asyncio.Event | None = None
+) -> None:
+    """That what is said through the pool is heard on another connection, which sets heard when it gets this word.
+
+    lost: set when that connection ends. Raises ConfigurationError or DatabaseTroubleError.
+    """
+    await database.fetch(query("send_notification"), CHANNEL, word)
+    try:
+        async with asyncio.timeout(timeout_s):
+            await heard.wait()
+    except TimeoutError:
+        if lost is not None and lost.is_set():
+            raise DatabaseTroubleError("the session was lost while it was opened") from None
+        raise ConfigurationError(UNHEARD) from None
 
 
 async def prove_ear(url: str, database: Database, timeout_s: float = USUAL.listen_timeout_s) -> None:
@@ -18,13 +38,6 @@ async def prove_ear(url: str, database: Database, timeout_s: float = USUAL.liste
     try:
         async with translated():
             await listener.add_listener(CHANNEL, lambda *notification: heard.set() if notification[3] == word else None)
-        await database.fetch("SELECT pg_notify($1, $2)", CHANNEL, word)
-        async with asyncio.timeout(timeout_s):
-            await heard.wait()
-    except TimeoutError:
-        raise ConfigurationError(
-            "LISTEN_DATABASE_URL (or DATABASE_URL): a notification did not arrive. It must be a direct connection to the same "
-            "database, not one through a transaction pooler"
-        ) from None
+        await prove(database, word, heard, timeout_s=timeout_s)
     finally:
         listener.terminate()

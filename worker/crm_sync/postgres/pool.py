@@ -9,24 +9,13 @@ import asyncpg
 
 from crm_sync.core.text import clean
 from crm_sync.core.waits import USUAL
-from crm_sync.errors import ConfigurationError, DatabaseTroubleError, RowRefusedError
+from crm_sync.errors import ConfigurationError, DatabaseTroubleError, RowRefusedError, StatementRefusedError
+from crm_sync.postgres.pooler import LEADS_THROUGH
+from crm_sync.postgres.sqlstates import QUOTES_NO_VALUES, Fault, fault_of
 
 CONNECT_TIMEOUT_S = 10.0
 MOVED_TRIES = 10  # of a statement that meets rows on the move
 IDLE_S = 60.0  # before an idle connection is closed: firewalls forget them after some minutes, without a word
-
-# Classes of SQLSTATE that only a person can put right: undefined or forbidden (42), no such database or schema (3D, 3F).
-# All others pass: restarts, limits, locks, standbys, plans gone stale, passwords.
-_FOR_A_PERSON = ("3D", "3F", "42")
-
-# What a transaction pooler makes of prepared statements (gone, or there already), and of the settings of a session.
-_OF_A_POOLER = ("26000", "42P05")
-_PROTOCOL = "08P01"
-
-# Classes that are a row's own: several where one was to be (21), data (22), constraints (23), views (44), sizes (54), what a
-# function of the application (38, 39) or a trigger says (P0). But for sizes, their messages quote values.
-_OF_A_ROW = ("21", "22", "23", "38", "39", "44", "54", "P0")
-_SIZES = "54"
 
 # asyncpg 0.32 asks these of nobody when a connection is terminated between preparing a statement and running it.
 _OF_A_CLOSED_CONNECTION = ("bind_execute", "prepare", "query")
@@ -71,15 +60,13 @@ def translate(error: Exception) -> Exception:
 
 
 def _of_the_server(error: asyncpg.PostgresError, state: str) -> Exception:
-    if state in _OF_A_POOLER or (state == _PROTOCOL and "startup parameter" in str(error)):
-        return ConfigurationError(
-            "DATABASE_URL (or LISTEN_DATABASE_URL) leads through a transaction pooler: set DATABASE_BEHIND_POOLER=true, "
-            f"and LISTEN_DATABASE_URL to a direct connection to the same database ({reason(error)}, SQLSTATE {state})"
-        )
-    if state.startswith(_OF_A_ROW):
-        return RowRefusedError(f"{reason(error) if state.startswith(_SIZES) else _kind(error)} (SQLSTATE {state})")
-    if state.startswith(_FOR_A_PERSON):
-        return ConfigurationError(f"the database refused a statement: {reason(error)} (SQLSTATE {state})")
+    match fault_of(state, str(error)):
+        case Fault.POOLER:
+            return ConfigurationError(f"{LEADS_THROUGH} ({reason(error)}, SQLSTATE {state})")
+        case Fault.ROW:
+            return RowRefusedError(f"{reason(error) if state.startswith(QUOTES_NO_VALUES) else _kind(error)} (SQLSTATE {state})")
+        case Fault.PERSON:
+            return StatementRefusedError(f"the database refused a statement: {reason(error)} (SQLSTATE {state})")
     return DatabaseTroubleError(f"{reason(error)} (SQLSTATE {state})")
 
 

@@ -30,13 +30,13 @@ import structlog
 
 from crm_sync import __version__, events
 from crm_sync.core.waits import USUAL, Waits
-from crm_sync.errors import ConfigurationError, DatabaseTroubleError
+from crm_sync.errors import DatabaseTroubleError
 from crm_sync.log import Trouble
 from crm_sync.postgres.backoff import Backoff
+from crm_sync.postgres.listen_check import CHANNEL, prove
 from crm_sync.postgres.pool import Database, connect, translated
 from crm_sync.postgres.statements import query
 
-CHANNEL = "crm_sync"
 GATE = "gate "  # before the name of a CRM: not its bell, but news of its gate
 FULL_QUEUE = 0.5  # share of the NOTIFY queue in use that somebody should know of
 QUEUE_FILLS = (
@@ -185,7 +185,7 @@ class Session:
     async def notify(self, crm: str) -> None:
         """Rings for a CRM, for the other workers to help: they look at each tick anyway, so a failure costs nothing."""
         with suppress(DatabaseTroubleError):
-            await self._database.fetch("SELECT pg_notify($1, $2)", CHANNEL, crm)
+            await self._database.fetch(query("send_notification"), CHANNEL, crm)
 
     async def _open(self) -> None:
         self._lost.clear()
@@ -208,17 +208,8 @@ class Session:
 
     async def _prove_ear(self) -> None:
         """LISTEN through a transaction pooler succeeds and never delivers, so hear something said on another connection."""
-        await self._database.fetch("SELECT pg_notify($1, $2)", CHANNEL, f"ear {id(self._ear)} {os.getpid()}")
-        try:
-            async with asyncio.timeout(self._waits.listen_timeout_s):
-                await self._ear.wait()
-        except TimeoutError:
-            if self._lost.is_set():
-                raise DatabaseTroubleError("the session was lost while it was opened") from None
-            raise ConfigurationError(
-                "LISTEN_DATABASE_URL (or DATABASE_URL): a notification sent through the pool did not arrive. "
-                "The session must be a direct connection to the same database, not one through a transaction pooler"
-            ) from None
+        word = f"ear {id(self._ear)} {os.getpid()}"
+        await prove(self._database, word, self._ear, timeout_s=self._waits.listen_timeout_s, lost=self._lost)
 
     async def _show_alive(self) -> None:
         """Takes the lock on our id. After a reconnect it is the same id, for what we have in flight is claimed with it."""

@@ -1,13 +1,15 @@
 """The statements of sql/queries, with a CRM's column names put in.
 
 The files are written for psql, whose variables stand for what differs between CRMs: `:due_at` is brevo_due_at or
-hubspot_due_at, `:'crm'` a literal. The same substitution is made here.
+hubspot_due_at, `:'crm'` a literal. The same substitution is made here. The numbers of locks are variables of every statement.
 """
 
 import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+
+from crm_sync.postgres import locks
 
 _VARIABLE = re.compile(r"::|:'(\w+)'|:([a-z_]+)")
 
@@ -43,12 +45,24 @@ def render(name: str, variables: Mapping[str, str]) -> str:
     def value(match: re.Match[str]) -> str:
         literal, identifier = match.groups()
         if literal is not None:
-            return "'" + variables[literal].replace("'", "''") + "'"
-        return match.group() if identifier is None else variables[identifier]
+            return "'" + known[literal].replace("'", "''") + "'"
+        return match.group() if identifier is None else known[identifier]
+
+    known = {**locks.VARIABLES, **variables}
 
     # Comments are for readers of the file; the wire and the server's views need not carry them.
     statement = "\n".join(line for line in read(name).splitlines() if not line.lstrip().startswith("--"))
     return _VARIABLE.sub(value, statement).strip()
+
+
+def set_to(settings: Mapping[str, str | int], *, local: bool) -> str:
+    """Several settings in one message. Not in a file, for SET takes no parameters and each caller sets others: names and values
+    of ours.
+
+    local: until the transaction ends, else until the session does.
+    """
+    scope = "SET LOCAL" if local else "SET"
+    return "; ".join(f"{scope} {name} = '{value}'" for name, value in settings.items())
 
 
 def quote(identifier: str) -> str:

@@ -1,20 +1,21 @@
 """The gates of all CRMs, in words: whether each may be called, and why not. The words are the same wherever a person asks."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
-import asyncpg
 import click
 
 from crm_sync.core.durations import clock, span
-from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
-from crm_sync.settings import Settings
+from crm_sync.reports.rights import Needs
 
-_NOT_INSTALLED = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.InvalidSchemaNameError)
+TO_PAUSE = Needs(
+    lacking="the role {role} of DATABASE_URL may not pause and resume. Use the owner's, or let the owner run: "
+    "GRANT USAGE ON SCHEMA crm_sync TO {role}; "
+    "GRANT SELECT, UPDATE (held_since, held_reason, revision) ON TABLE crm_sync.lanes TO {role};",
+    absent="there is no table crm_sync.lanes, or an old one: run `crm-sync migrate`",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,22 +97,3 @@ async def read_gate(database: Database, crm: str) -> Gate:
             f"{crm} is not installed on the contacts table; these are: {', '.join(gates) or 'none'}", param_hint="CRM"
         )
     return gates[name]
-
-
-@asynccontextmanager
-async def database_of_a_person(settings: Settings) -> AsyncIterator[Database]:
-    """For the commands that change a gate. A right that is missing is a ConfigurationError with the GRANTs."""
-    async with Database(settings.database_url, size=1, behind_pooler=settings.database_behind_pooler) as database:
-        try:
-            yield database
-        except ConfigurationError as error:
-            if isinstance(error.__cause__, _NOT_INSTALLED):
-                raise ConfigurationError("there is no table crm_sync.lanes, or an old one: run `crm-sync migrate`") from error
-            if not isinstance(error.__cause__, asyncpg.InsufficientPrivilegeError):
-                raise
-            role = await database.value("SELECT quote_ident(current_user)")
-            raise ConfigurationError(
-                f"the role {role} of DATABASE_URL may not pause and resume. Use the owner's, or let the owner run: "
-                f"GRANT USAGE ON SCHEMA crm_sync TO {role}; "
-                f"GRANT SELECT, UPDATE (held_since, held_reason, revision) ON TABLE crm_sync.lanes TO {role};"
-            ) from error

@@ -1,19 +1,19 @@
 """Which columns are watched, and who may change that."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-import asyncpg
 import click
 
-from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import render
-from crm_sync.settings import Settings
+from crm_sync.reports.rights import Needs
 from crm_sync.table.schema import Schema
 
-_NOT_INSTALLED = (asyncpg.UndefinedFunctionError, asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError)
+TO_WATCH = Needs(
+    lacking="the role {role} of DATABASE_URL may not change what is watched, for that is a trigger of the contacts table. "
+    "Run this with the DATABASE_URL of the role that ran `crm-sync migrate`, which owns the table",
+    absent="this database has no crm_sync.watch yet: run `crm-sync migrate`",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,24 +24,6 @@ class Watch:
     columns: list[str]
     trigger: str
     enabled: bool
-
-
-@asynccontextmanager
-async def database_of_the_owner(settings: Settings) -> AsyncIterator[Database]:
-    """For the commands that change a watch. A right that is missing is a ConfigurationError that says whose it is."""
-    async with Database(settings.database_url, size=1, behind_pooler=settings.database_behind_pooler) as database:
-        try:
-            yield database
-        except ConfigurationError as error:
-            if isinstance(error.__cause__, _NOT_INSTALLED):
-                raise ConfigurationError("this database has no crm_sync.watch yet: run `crm-sync migrate`") from error
-            if not isinstance(error.__cause__, asyncpg.InsufficientPrivilegeError):
-                raise
-            role = await database.value("SELECT quote_ident(current_user)")
-            raise ConfigurationError(
-                f"the role {role} of DATABASE_URL may not change what is watched, for that is a trigger of the contacts table. "
-                "Run this with the DATABASE_URL of the role that ran `crm-sync migrate`, which owns the table"
-            ) from error
 
 
 async def read_watches(database: Database, schema: Schema) -> dict[str, Watch]:

@@ -19,14 +19,11 @@ import asyncpg
 
 from crm_sync.core.codes import Code
 from crm_sync.errors import DatabaseTroubleError, RowRefusedError
+from crm_sync.postgres.brief_transaction import brief_transaction, lock_refused
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import render
 
 NO_CODE = "NO_CODE"  # of reasons that begin with none, and of contacts in Error without any
-
-LOCK_TIMEOUT_MS = 100  # for what a trigger of the owner or a change of the table's definition waits for
-
-_NOT_NOW = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +156,7 @@ class FailedContacts:
                 return
             self._refused(ids, str(error), progress)
         except DatabaseTroubleError as error:
-            if not isinstance(error.__cause__, _NOT_NOW):
+            if not lock_refused(error):
                 raise
             progress.locked += ids
         else:
@@ -175,7 +172,6 @@ class FailedContacts:
             raise DatabaseTroubleError(f"the contacts table refuses one contact after the other: {progress.refusal}")
 
     async def _commit(self, ids: Sequence[Any]) -> list[asyncpg.Record]:
-        async with self._database.connection() as connection, connection.transaction():
-            # What a person asks for outlives a crash of the database, so its commit waits for the disk.
-            await connection.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}; SET LOCAL synchronous_commit = on")
+        # What a trigger of the owner or a change of the table's definition waits for is tried again.
+        async with brief_transaction(self._database) as connection:
             return await connection.fetch(self._flip, ids, self._counted_at)

@@ -47,7 +47,7 @@ async def read_schema(database: Database, table: str | None = None) -> Schema:
                     f"the trigger {trigger} is disabled: run `ALTER TABLE {adopted.name} ENABLE TRIGGER {trigger}`"
                 )
     if await database.value(query("check_row_security")):
-        role = await database.value("SELECT quote_ident(current_user)")
+        role = await database.value(query("name_role"))
         raise ConfigurationError(
             f"row level security may hide rows of {adopted.name} from the role {role}, and so their flips: let the owner run "
             f"what `crm-sync grants` prints for it, or ALTER ROLE {role} BYPASSRLS"
@@ -56,7 +56,7 @@ async def read_schema(database: Database, table: str | None = None) -> Schema:
 
 
 async def _read_table(database: Database, wanted: str | None) -> AdoptedTable:
-    if not await database.value("SELECT to_regclass('crm_sync.adopted') IS NOT NULL"):
+    if not await database.value(query("detect_adoption")):
         raise ConfigurationError(f"crm-sync is not in this database yet, or in an older version: {ADVICE}")
     rows = await database.fetch(query("read_adoption"))
     if not rows:
@@ -64,7 +64,7 @@ async def _read_table(database: Database, wanted: str | None) -> AdoptedTable:
     adopted = rows[0]
     if adopted["name"] is None:
         raise ConfigurationError("the adopted table is gone: run `crm-sync adopt --undo`, then adopt another one")
-    if wanted is not None and adopted["relation"] != await database.value("SELECT to_regclass($1::text)::oid", wanted):
+    if wanted is not None and adopted["relation"] != await database.value(query("resolve_table"), wanted):
         raise ConfigurationError(f"CONTACTS_TABLE: {wanted} is not the table that is adopted here, which is {adopted['name']}")
     columns = await database.fetch(query("list_columns"))
     table = AdoptedTable(

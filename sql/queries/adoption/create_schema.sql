@@ -1,0 +1,2 @@
+-- Without IF NOT EXISTS, which asks for the right to make it all the same; that may have been taken back since.
+CREATE SCHEMA crm_sync

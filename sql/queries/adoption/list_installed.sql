@@ -1,0 +1,7 @@
+-- The CRMs that are on the contacts table, each with the column of its id there.
+SELECT
+    crm,
+    remote_id_column
+FROM crm_sync.lanes
+WHERE installed
+ORDER BY id

@@ -1,0 +1,8 @@
+-- The columns of the adopted table were renamed since.
+--
+-- $1  name  the column that finds a row alone
+-- $2  name  the column with the address
+UPDATE crm_sync.adopted
+SET
+    key_column = $1,
+    email_column = $2

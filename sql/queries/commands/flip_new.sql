@@ -1,0 +1,8 @@
+-- The demo's application: it flips everybody else for all four CRMs.
+UPDATE contacts
+SET
+    hubspot_sync_status = 'Queued',
+    brevo_sync_status = 'Queued',
+    mautic_sync_status = 'Queued',
+    n8n_sync_status = 'Queued'
+WHERE hubspot_sync_status = 'New'

@@ -1,0 +1,76 @@
+"""What an error of the server means, whichever driver it comes through."""
+
+import asyncpg
+import psycopg
+import pytest
+
+from crm_sync.adoption import migrations
+from crm_sync.errors import ConfigurationError, CrmSyncError, DatabaseTroubleError, RowRefusedError, StatementRefusedError
+from crm_sync.postgres.pool import translate
+from crm_sync.postgres.pooler import LEADS_THROUGH
+from crm_sync.postgres.sqlstates import Fault, fault_of
+
+CASES = {
+    "08006": Fault.PASSES,
+    "28P01": Fault.PASSES,  # a wrong password
+    "40P01": Fault.PASSES,
+    "53300": Fault.PASSES,
+    "55P03": Fault.PASSES,
+    "57P01": Fault.PASSES,
+    "58030": Fault.PASSES,
+    "26000": Fault.POOLER,
+    "42P05": Fault.POOLER,
+    "3D000": Fault.PERSON,
+    "3F000": Fault.PERSON,
+    "42501": Fault.PERSON,
+    "42P01": Fault.PERSON,
+    "21000": Fault.ROW,
+    "22012": Fault.ROW,
+    "23505": Fault.ROW,
+    "38001": Fault.ROW,
+    "39P01": Fault.ROW,
+    "44000": Fault.ROW,
+    "54000": Fault.ROW,
+    "P0001": Fault.ROW,
+    "0A000": Fault.UNEXPECTED,  # a plan gone stale, but also what a server cannot do
+    "25006": Fault.UNEXPECTED,  # a standby
+    "2BP01": Fault.UNEXPECTED,
+    "XX000": Fault.UNEXPECTED,
+}
+TO_A_WORKER = {Fault.POOLER: ConfigurationError, Fault.PERSON: StatementRefusedError, Fault.ROW: RowRefusedError}
+TO_A_CHANGE = {Fault.PASSES: DatabaseTroubleError}
+
+
+@pytest.mark.parametrize(("state", "fault"), CASES.items())
+def test_each_class_is_somebodys(state, fault):
+    assert fault_of(state, "") is fault
+
+
+def test_where_there_is_no_state_nothing_is_known():
+    assert fault_of(None, "connection refused") is Fault.UNEXPECTED
+
+
+@pytest.mark.parametrize(("state", "fault"), CASES.items())
+def test_a_worker_waits_for_what_no_person_has_to_put_right(state, fault):
+    assert type(translate(asyncpg.PostgresError.new({"C": state, "M": "said"}))) is TO_A_WORKER.get(fault, DatabaseTroubleError)
+
+
+@pytest.mark.parametrize(("state", "fault"), CASES.items())
+def test_a_change_of_definitions_waits_for_what_passes_only(state, fault):
+    with pytest.raises(CrmSyncError) as caught, migrations.translated():
+        raise psycopg.errors.lookup(state)("said")
+    assert type(caught.value) is TO_A_CHANGE.get(fault, ConfigurationError)
+
+
+def test_a_server_that_is_away_is_waited_for():
+    with pytest.raises(DatabaseTroubleError), migrations.translated():
+        raise psycopg.OperationalError("connection failed")
+
+
+@pytest.mark.parametrize("state", ["26000", "42P05", "08P01"])
+def test_a_pooler_is_named_by_both(state):
+    said = "unsupported startup parameter: jit"
+    assert LEADS_THROUGH in str(translate(asyncpg.PostgresError.new({"C": state, "M": said})))
+    with pytest.raises(ConfigurationError) as caught, migrations.translated():
+        raise psycopg.errors.lookup(state)(said)
+    assert LEADS_THROUGH in str(caught.value)

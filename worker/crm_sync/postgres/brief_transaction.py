@@ -1,0 +1,29 @@
+"""A transaction for what a person asks for: no application waits behind it for longer than a moment, and it outlives a crash."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+
+from crm_sync.core.lock_patience import LOCK_TIMEOUT_MS, REFUSED
+from crm_sync.errors import DatabaseTroubleError
+from crm_sync.postgres.pool import Database
+from crm_sync.postgres.statements import set_to
+
+_SETTINGS: dict[str, str | int] = {
+    "lock_timeout": LOCK_TIMEOUT_MS,
+    "synchronous_commit": "on",  # its commit waits for the disk
+}
+
+
+@asynccontextmanager
+async def brief_transaction(database: Database) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy]:
+    """Raises as Database.fetch does; a lock that is not had in LOCK_TIMEOUT_MS is a DatabaseTroubleError, see lock_refused."""
+    async with database.connection() as connection, connection.transaction():
+        await connection.execute(set_to(_SETTINGS, local=True))
+        yield connection
+
+
+def lock_refused(error: DatabaseTroubleError) -> bool:
+    """Whether a lock that others hold is all that was in the way."""
+    return getattr(error.__cause__, "sqlstate", None) in REFUSED
