@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from crm_sync.core.waits import Waits
 from tests.commands.test_pause import done, run
 from tests.process import ended, environment, process
 
@@ -68,10 +69,9 @@ async def test_it_waits_for_a_writer_but_no_other_writer_waits_for_it(app, other
     assert await app.fetchval(POLICY) == "delete"
 
 
-async def test_it_gives_up_with_what_to_do_where_the_table_is_never_free(app, url, monkeypatch):
-    monkeypatch.setattr("crm_sync.reports.table_changes.PATIENCE_S", 0.0)
+async def test_it_gives_up_with_what_to_do_where_the_table_is_never_free(app, url):
     async with app.transaction():
         await app.execute("LOCK TABLE contacts IN ROW EXCLUSIVE MODE")
-        answer = await asyncio.to_thread(run, url, "on-delete", "brevo", "delete")
+        answer = await asyncio.to_thread(run, url, "on-delete", "brevo", "delete", waits=Waits(table_patience_s=0.0))
     assert "nothing was changed" in str(answer.exception)
     assert await app.fetchval(POLICY) == "keep"

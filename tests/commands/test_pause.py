@@ -9,6 +9,7 @@ import pytest
 
 from crm_sync.cli import crm_sync
 from crm_sync.core.text import MAX_REASON_CHARACTERS
+from crm_sync.core.waits import Waits
 from tests.harness import TIMEOUT_S
 from tests.process import ended, environment, process
 from tests.roles import WORKER
@@ -16,11 +17,11 @@ from tests.roles import WORKER
 GATE = "SELECT held_since, held_reason, revision, breaker, openings FROM crm_sync.lanes WHERE crm = 'brevo'"
 
 
-def run(url: str, *arguments: str) -> click.testing.Result:
+def run(url: str, *arguments: str, waits: Waits | None = None) -> click.testing.Result:
     """In a thread, for a command runs a loop of its own."""
     with ThreadPoolExecutor(1) as thread:
         env = {"DATABASE_URL": url, "COLUMNS": "120", "TZ": "UTC"}
-        return thread.submit(click.testing.CliRunner().invoke, crm_sync, arguments, env=env).result()
+        return thread.submit(click.testing.CliRunner().invoke, crm_sync, arguments, env=env, obj=waits).result()
 
 
 def done(url: str, *arguments: str) -> str:

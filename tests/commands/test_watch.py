@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from crm_sync.core.waits import Waits
 from tests.commands.test_pause import done, run
 from tests.harness import ALL_COMPLETE, TIMEOUT_S, ScriptedCrm, running, until, until_asleep
 from tests.process import ended, environment, process
@@ -189,11 +190,13 @@ async def test_nobody_who_writes_waits_for_a_transaction_that_it_waits_for(app, 
     assert await watched(app) == (None if command[0] == "unwatch" else "city")
 
 
-async def test_a_table_that_is_never_free_is_given_up_with_who_holds_it_and_nothing_changed(app, url, monkeypatch):
-    monkeypatch.setattr("crm_sync.reports.table_changes.PATIENCE_S", 0.0)
+IMPATIENT = Waits(table_patience_s=0.0)
+
+
+async def test_a_table_that_is_never_free_is_given_up_with_who_holds_it_and_nothing_changed(app, url):
     async with app.transaction():
         await insert(app)
-        answer = await asyncio.to_thread(run, url, "watch", "brevo", "--columns", "email")
+        answer = await asyncio.to_thread(run, url, "watch", "brevo", "--columns", "email", waits=IMPATIENT)
     assert "nothing was changed, for the contacts table was not free" in str(answer.exception)
     assert f"(pid {app.get_server_pid()})" in str(answer.exception)
     assert await watched(app) is None

@@ -16,8 +16,7 @@ from psycopg import sql
 
 from crm_sync.adoption.connection import Connection, connected, run, value
 from crm_sync.core.durations import span
-from crm_sync.core.lock_patience import LOCK_TIMEOUT_MS, REFUSED, LockPatience
-from crm_sync.core.words import holders
+from crm_sync.core.lock_patience import LOCK_TIMEOUT_MS, REFUSED, LockPatience, holders
 from crm_sync.errors import CrmSyncError, DatabaseTroubleError
 from crm_sync.postgres.backoff import chance
 from crm_sync.postgres.statements import render, set_to

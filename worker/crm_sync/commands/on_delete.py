@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import click
 
+from crm_sync.core.waits import Waits
 from crm_sync.environment import read
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query, render
@@ -34,13 +35,14 @@ class Policy(NamedTuple):
 @click.command()
 @click.argument("crm")
 @click.argument("policy", required=False, type=click.Choice(POLICIES))
-def on_delete(*, crm: str, policy: str | None) -> None:
+@click.make_pass_decorator(Waits, ensure=True)
+def on_delete(waits: Waits, *, crm: str, policy: str | None) -> None:
     """Sets what becomes of the record in CRM when a contact's row is deleted; without POLICY, says what is set.
 
     keep: nothing. delete: it is deleted, where HubSpot can restore it for 90 days. erase: for good. Run it as the owner of the
     table: it adds a trigger to it, or takes it off, and waits for no writer longer than a moment.
     """
-    name, before, after = asyncio.run(_set(read(Settings), crm, policy))
+    name, before, after = asyncio.run(_set(read(Settings), waits, crm, policy))
     if policy is None:
         click.echo(f"{name}: {after.on_delete}")
     else:
@@ -49,7 +51,7 @@ def on_delete(*, crm: str, policy: str | None) -> None:
         click.echo(f"Of {after.tombstones:,} contacts that were deleted before, {name} is still to hear: `crm-sync status`.")
 
 
-async def _set(settings: Settings, crm: str, policy: str | None) -> tuple[str, Policy, Policy]:
+async def _set(settings: Settings, waits: Waits, crm: str, policy: str | None) -> tuple[str, Policy, Policy]:
     """The CRM's name, and the policy before and after. Raises click.BadParameter, ConfigurationError or DatabaseTroubleError."""
     async with Database(settings.session_url, size=1) as database:
         name = (await read_gate(database, crm)).crm
@@ -58,7 +60,7 @@ async def _set(settings: Settings, crm: str, policy: str | None) -> tuple[str, P
             return name, before, before
         adopted = (await database.fetch(query("read_adoption")))[0]
         async with explained(database, TO_SET):
-            await change(database, adopted["name"], "set_on_delete", name, policy, alone=False)
+            await change(database, adopted["name"], "set_on_delete", name, policy, alone=False, patience_s=waits.table_patience_s)
         return name, before, await _read(database, name)
 
 

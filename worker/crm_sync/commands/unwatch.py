@@ -4,6 +4,7 @@ import asyncio
 
 import click
 
+from crm_sync.core.waits import Waits
 from crm_sync.environment import read
 from crm_sync.reports.rights import database_for
 from crm_sync.reports.table_changes import change
@@ -14,9 +15,10 @@ from crm_sync.table.schema import read_schema
 
 @click.command()
 @click.argument("crm")
-def unwatch(*, crm: str) -> None:
+@click.make_pass_decorator(Waits, ensure=True)
+def unwatch(waits: Waits, *, crm: str) -> None:
     """Ends the watch of CRM: its contacts go out again only when they are flipped. Only the owner of the table may do this."""
-    name, before = asyncio.run(_unwatch(read(Settings), crm))
+    name, before = asyncio.run(_unwatch(read(Settings), waits, crm))
     if before is None:
         click.echo(f"{name} watches no column: nothing to do.")
         return
@@ -27,12 +29,12 @@ def unwatch(*, crm: str) -> None:
     )
 
 
-async def _unwatch(settings: Settings, crm: str) -> tuple[str, Watch | None]:
+async def _unwatch(settings: Settings, waits: Waits, crm: str) -> tuple[str, Watch | None]:
     """The CRM, and what was watched for it."""
     async with database_for(settings, TO_WATCH) as database:
         schema = await read_schema(database)
         name = lane_of(schema, crm)
         before = (await read_watches(database, schema)).get(name)
         if before is not None:
-            await change(database, schema.table.name, "unwatch_columns", name, alone=True)
+            await change(database, schema.table.name, "unwatch_columns", name, alone=True, patience_s=waits.table_patience_s)
         return name, before

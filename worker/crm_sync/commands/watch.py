@@ -8,6 +8,7 @@ import click
 
 from crm_sync.commands.grants import columns_read
 from crm_sync.configuration import Configuration, load
+from crm_sync.core.waits import Waits
 from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.pool import Database, reason
 from crm_sync.reports.rights import database_for
@@ -25,18 +26,19 @@ claimed are one delivery; one while it is in flight is delivered after it. What 
 @click.command()
 @click.argument("crm")
 @click.option("--columns", required=True, help="Those whose changes CRM should know of, with commas between them: email,name")
-def watch(*, crm: str, columns: str) -> None:
+@click.make_pass_decorator(Waits, ensure=True)
+def watch(waits: Waits, *, crm: str, columns: str) -> None:
     """Sends contacts to CRM again whenever one of these columns changes, until `crm-sync unwatch CRM`.
 
     The database itself flips them, in the UPDATE that changes them. Contacts that were never wanted in CRM, were withdrawn or are
     in Error stay as they are. Named again, the columns replace those before. Only the owner of the table may do this.
     """
     wanted = list(dict.fromkeys(name for part in columns.split(",") if (name := part.strip())))
-    for line in asyncio.run(_watch(load(), crm, wanted)):
+    for line in asyncio.run(_watch(load(), waits, crm, wanted)):
         click.echo(line)
 
 
-async def _watch(configuration: Configuration, crm: str, columns: Sequence[str]) -> list[str]:
+async def _watch(configuration: Configuration, waits: Waits, crm: str, columns: Sequence[str]) -> list[str]:
     """What a person is told."""
     settings = configuration.settings
     async with database_for(settings, TO_WATCH) as database:
@@ -44,7 +46,7 @@ async def _watch(configuration: Configuration, crm: str, columns: Sequence[str])
         name = lane_of(schema, crm)
         sent = await columns_read(database, schema, configuration, name)
         before = (await read_watches(database, schema)).get(name)
-        await _change(database, schema, name, columns)
+        await _change(database, schema, name, columns, waits.table_patience_s)
     formerly = f" Before, it watched {', '.join(before.columns)}." if before else ""
     return [
         f"{name} watches {', '.join(columns)}.{formerly}",
@@ -54,9 +56,9 @@ async def _watch(configuration: Configuration, crm: str, columns: Sequence[str])
     ]
 
 
-async def _change(database: Database, schema: Schema, crm: str, columns: Sequence[str]) -> None:
+async def _change(database: Database, schema: Schema, crm: str, columns: Sequence[str], patience_s: float) -> None:
     try:
-        await change(database, schema.table.name, "watch_columns", crm, columns, alone=False)
+        await change(database, schema.table.name, "watch_columns", crm, columns, alone=False, patience_s=patience_s)
     except ConfigurationError as error:
         if isinstance(error.__cause__, _WRONG_COLUMN):
             raise click.BadParameter(reason(error.__cause__), param_hint="--columns") from error

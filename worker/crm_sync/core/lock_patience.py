@@ -17,7 +17,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from crm_sync.core.durations import span
-from crm_sync.core.words import holders
 from crm_sync.errors import DatabaseTroubleError
 
 LOCK_TIMEOUT_MS = 100  # whoever writes waits behind us for so long
@@ -56,3 +55,13 @@ class LockPatience:
         told = None if self._told else f"Waiting until {self._table} is free, for {span(self._patience_s)} at most. {in_use}."
         self._told = True
         return Pause(PAUSE_S * (0.5 + chance), told)
+
+
+def holders(rows: Sequence[Mapping[str, Any]], what: str = "It is in use by") -> str:
+    """One sentence on whom somebody waits for. rows: of find_holders.sql or find_blockers.sql, as the role may see them."""
+    return f"{what} {', '.join(map(_holder, rows))}" if rows else "It was in use a moment ago"
+
+
+def _holder(row: Mapping[str, Any]) -> str:
+    lasted = "" if row["age_s"] is None else f" for {span(row['age_s'])}"
+    return f"{row['kind'] or 'a session'} (pid {row['pid']}){lasted}"

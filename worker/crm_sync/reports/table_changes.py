@@ -6,25 +6,22 @@ import time
 import click
 
 from crm_sync.core.lock_patience import LockPatience
-from crm_sync.core.waits import USUAL
 from crm_sync.errors import DatabaseTroubleError
 from crm_sync.postgres.backoff import chance
 from crm_sync.postgres.brief_transaction import brief_transaction, lock_refused
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query, render
 
-PATIENCE_S = USUAL.table_patience_s
 
-
-async def change(database: Database, table: str, statement: str, *arguments: object, alone: bool) -> None:
-    """Runs a statement of sql/queries that needs the contacts table for a moment. As often as it takes, for PATIENCE_S at most.
+async def change(database: Database, table: str, statement: str, *arguments: object, alone: bool, patience_s: float) -> None:
+    """Runs a statement of sql/queries that needs the contacts table for a moment. As often as it takes, for patience_s at most.
 
     table: as SQL writes it.
     alone: nobody may even read the table in that moment; else nobody may write.
     Raises DatabaseTroubleError with who holds the table, and as Database.fetch does.
     """
     refusal = "nothing was changed, for {why}. Try again when that has ended"
-    patience = LockPatience("the contacts table", PATIENCE_S, now=time.monotonic(), refusal=refusal)
+    patience = LockPatience("the contacts table", patience_s, now=time.monotonic(), refusal=refusal)
     while True:
         try:
             async with brief_transaction(database) as connection:
