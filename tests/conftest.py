@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from tests import roles
-from tests.daemon.process import KEY
+from tests.daemon.process import FORKS, KEY
 from tests.photograph import take
 from worker.sandbox.brevo import BrevoSandbox
 from worker.sandbox.postgres import DEFAULT_VERSION, Postgres, Server, running_postgres
@@ -20,6 +20,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 TEMPLATE = "crm_sync_template"
 _numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forks() -> Iterator[None]:
+    """Ends the server of forked commands, if one was started."""
+    yield
+    FORKS.close()
 
 
 @pytest.fixture(scope="session")

@@ -9,10 +9,13 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from tests.daemon.harness import TIMEOUT_S
+from tests.forked import Forked, ForkServer
 from tests.roles import as_worker
 from worker.sandbox.brevo import BrevoSandbox
 
 KEY = "xkeysib-a-test-key"
+FORKS = ForkServer()
+Process = Forked | asyncio.subprocess.Process
 
 
 def environment(url: str, brevo: BrevoSandbox | None = None, *, owner: bool = False, **settings: str) -> dict[str, str]:
@@ -25,15 +28,22 @@ def environment(url: str, brevo: BrevoSandbox | None = None, *, owner: bool = Fa
 
 
 @asynccontextmanager
-async def process(env: dict[str, str], *arguments: str, inside: Sequence[str] = ()) -> AsyncIterator[asyncio.subprocess.Process]:
+async def process(
+    env: dict[str, str], *arguments: str, inside: Sequence[str] = (), fresh: bool = False
+) -> AsyncIterator[Process]:
     """`crm-sync` with these arguments, in a folder without a .env; killed at the end if it still runs.
 
     inside: a command that becomes the one after it, such as `ip netns exec NAME`.
+    fresh: an interpreter of its own, as a person has it, which takes a second; else one that is forked with everything imported.
     """
-    running = await asyncio.create_subprocess_exec(
-        *inside, sys.executable, "-m", "worker", *(arguments or ("run",)),
-        env={"PYTHONPATH": str(Path.cwd()), **env}, cwd="/", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
+    arguments = arguments or ("run",)
+    if fresh or inside or _for_the_interpreter(env):
+        running: Process = await asyncio.create_subprocess_exec(
+            *inside, sys.executable, "-m", "worker", *arguments,
+            env={"PYTHONPATH": str(Path.cwd()), **env}, cwd="/", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+    else:
+        running = await FORKS.start(arguments, env)
     try:
         yield running
     finally:
@@ -42,7 +52,12 @@ async def process(env: dict[str, str], *arguments: str, inside: Sequence[str] = 
         await running.communicate()
 
 
-async def ended(running: asyncio.subprocess.Process) -> tuple[int, str, str]:
+def _for_the_interpreter(env: dict[str, str]) -> bool:
+    """Whether something in it is read when an interpreter starts, and only then."""
+    return any(name.startswith(("PYTHON", "LD_")) and os.environ.get(name) != value for name, value in env.items())
+
+
+async def ended(running: Process) -> tuple[int, str, str]:
     """(exit code, standard output, standard error)"""
     async with asyncio.timeout(TIMEOUT_S):
         out, err = await running.communicate()
@@ -50,7 +65,7 @@ async def ended(running: asyncio.subprocess.Process) -> tuple[int, str, str]:
     return running.returncode, out.decode(), err.decode()
 
 
-async def said(running: asyncio.subprocess.Process, event: str) -> dict[str, object]:
+async def said(running: Process, event: str) -> dict[str, object]:
     """The first log line with this event."""
     assert running.stderr is not None
     async with asyncio.timeout(TIMEOUT_S):
