@@ -11,14 +11,15 @@ import pytest
 from tests import roles
 from tests.daemon.process import FORKS, KEY
 from tests.photograph import take
+from tests.servers import running_server
 from worker.sandbox.brevo import BrevoSandbox
-from worker.sandbox.postgres import DEFAULT_VERSION, Postgres, Server, running_postgres
+from worker.sandbox.postgres import Postgres, Server
 
 # A shell that runs the tests in the background has its children ignore Ctrl-C, and so would the commands interrupted here.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-TEMPLATE = "crm_sync_template"
+TEMPLATE = f"crm_sync_template_{os.getpid()}"  # others may run their tests on the same server
 _numbers = itertools.count(1)
 
 
@@ -36,8 +37,7 @@ def server() -> Iterator[Server]:
         yield Server(url)
         roles.forget_worker(url)
         return
-    # The tests kill workers, not the server's disk: what survives a power cut is not their subject.
-    with running_postgres(int(os.environ.get("PG") or DEFAULT_VERSION), {"fsync": "off", "max_connections": "200"}) as own:
+    with running_server() as own:
         yield own
 
 

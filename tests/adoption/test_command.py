@@ -14,10 +14,10 @@ from click.testing import CliRunner
 
 from tests.adoption.steps import adopt, adopt_only, complete, delivering, until
 from tests.photograph import take
+from tests.servers import running_server
 from worker import migrations
 from worker.cli import crm_sync
 from worker.errors import ConfigurationError
-from worker.sandbox.postgres import DEFAULT_VERSION, running_postgres
 
 PEOPLE = """
     CREATE SCHEMA crm;
@@ -82,8 +82,7 @@ async def test_a_plan_changes_nothing_and_says_what_it_found_and_of_each_stateme
 @pytest.fixture
 def logging_server():
     """A server that writes down every statement, and who ran it."""
-    options = {"fsync": "off", "log_statement": "all", "log_line_prefix": "%p|"}
-    with running_postgres(int(os.environ.get("PG") or DEFAULT_VERSION), options) as server:
+    with running_server(log_statement="all", log_line_prefix="%p|") as server:
         yield server
 
 

@@ -164,7 +164,7 @@ async def test_what_crms_quote_back_stands_nowhere(app, url, sandboxes, answer):
         quote_back(crm, sandbox, answer)
     env = worker_environment(url, sandboxes)
     await flip(app)
-    async with process(env) as running:
+    async with process(env, fresh=True) as running:
         assert leaks(await told(app, env, running)) == []
 
 
@@ -173,7 +173,7 @@ async def test_what_a_crm_quotes_of_a_record_that_was_asked_for_by_its_id_stands
         sandbox.standing_faults.append(Fault(answer=Answer(500, page(QUOTED), HTML)))
     env = worker_environment(url, sandboxes)
     await flip(app, hubspot_contact_id="12", brevo_contact_id="12", mautic_contact_id="12")
-    async with process(env) as running:
+    async with process(env, fresh=True) as running:
         # `check` asks for no contact, so it cannot know whom a CRM's page quotes to it.
         assert leaks(await told(app, env, running, commands=COMMANDS[:2])) == []
 
@@ -181,7 +181,7 @@ async def test_what_a_crm_quotes_of_a_record_that_was_asked_for_by_its_id_stands
 async def test_an_invalid_address_stands_nowhere(app, url, sandboxes):
     env = worker_environment(url, sandboxes)
     await flip(app, email="canary is no address")
-    async with process(env) as running:
+    async with process(env, fresh=True) as running:
         assert leaks(await told(app, env, running)) == []
 
 
@@ -190,7 +190,7 @@ async def test_a_telephone_number_in_another_spelling_stands_nowhere(app, url, s
         sandbox.standing_faults.append(Fault(carries_a_person, answer=Answer(400, message("33639981111 is no number"))))
     env = worker_environment(url, sandboxes)
     await flip(app)
-    async with process(env) as running:
+    async with process(env, fresh=True) as running:
         assert leaks(await told(app, env, running)) == []
 
 
@@ -199,7 +199,7 @@ async def test_a_value_that_the_mapping_cannot_turn_into_a_number_stands_nowhere
     mapping.write_text('[brevo]\nAGE = "first_name::integer"\n')
     env = worker_environment(url, sandboxes, MAPPING_FILE=str(mapping))
     await flip(app)
-    async with process(env) as running:
+    async with process(env, fresh=True) as running:
         assert leaks(await told(app, env, running, ())) == []
 
 
@@ -222,7 +222,7 @@ async def test_what_postgres_quotes_of_a_row_that_cannot_be_written_stands_nowhe
     env = worker_environment(url, sandboxes)
     for _ in range(2):
         await flip(app)
-    async with process(env) as running:
+    async with process(env, fresh=True) as running:
         others = [crm for crm in CRMS if crm != "brevo"]
         texts = {"so far": await log_until(running, others)}
         await until(app, " AND ".join(f"bool_and({crm}_sync_status = 'Complete')" for crm in others) + " FROM contacts")

@@ -1,7 +1,6 @@
 """The session: lost, refused, and taken over."""
 
 import asyncio
-import os
 
 import asyncpg
 import pytest
@@ -9,9 +8,9 @@ import pytest
 from tests.daemon.harness import ALL_COMPLETE, TIMEOUT_S, ScriptedCrm, daemon_for, running, until, until_asleep
 from tests.db.steps import insert, orphan, read
 from tests.roles import as_worker, migrate
+from tests.servers import running_server
 from worker.contacts import Claimed, Contacts
 from worker.errors import ConfigurationError, DatabaseTroubleError
-from worker.sandbox.postgres import DEFAULT_VERSION, running_postgres
 
 SESSIONS = "FROM pg_stat_activity WHERE application_name = 'crm-sync session' AND datname = current_database()"
 
@@ -184,8 +183,7 @@ async def test_a_read_only_database_is_waited_for_and_no_crm_is_called(app, url,
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
 async def test_it_goes_on_when_postgres_is_restarted(mode):
-    version = int(os.environ.get("PG") or DEFAULT_VERSION)
-    with running_postgres(version) as server:
+    with running_server() as server:
         url = server.create_database("contacts")
         await asyncio.to_thread(migrate, url)
         crm = ScriptedCrm()

@@ -1,7 +1,6 @@
 """Much at once: a million rows in one statement, answers without end; and flips that no bell can tell of."""
 
 import asyncio
-import os
 import re
 import zlib
 from collections.abc import AsyncIterator, Iterator
@@ -20,11 +19,11 @@ from tests.faults.front import MEGABYTE, answer, fronts
 from tests.faults.promise import LINE_UP, RecordingCrm, Stopwatch, assert_promise_kept, said
 from tests.faults.real_crms import PEOPLE, sandboxes
 from tests.roles import migrate
+from tests.servers import VERSION, running_server
 from worker import events
-from worker.sandbox.postgres import DEFAULT_VERSION, Postgres, running_postgres
+from worker.sandbox.postgres import Postgres
 from worker.sandbox.process import CRMS, running_sandbox, settings
 
-VERSION = int(os.environ.get("PG") or DEFAULT_VERSION)
 ROWS = 1_000_000
 NO_PROC = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="there is no /proc to read the peak memory from")
 
@@ -39,7 +38,7 @@ async def test_a_million_rows_flipped_in_one_statement_are_one_notification_and_
     await app.execute("INSERT INTO contacts (email) SELECT n || '@example.com' FROM generate_series(1, $1::integer) AS n", ROWS)
     heard = []
     await other_app.add_listener("crm_sync", lambda _, pid, __, payload: heard.append((pid, payload)))
-    async with running_sandbox("brevo") as sandbox, process(environment(url) | settings("brevo", sandbox)) as worker:
+    async with running_sandbox("brevo") as sandbox, process(environment(url) | settings("brevo", sandbox), fresh=True) as worker:
         await until_asleep(app)
         usual = peak_mb(worker.pid)
         stopwatch = Stopwatch()
@@ -82,7 +81,7 @@ async def test_the_memory_of_the_worker_is_bounded_whatever_is_answered(app, url
         env = environment(url)
         for crm, front in before.items():
             env |= settings(crm, front.url)
-        async with process(env) as worker:
+        async with process(env, fresh=True) as worker:
             await process_said(worker, events.SESSION_OPENED)
             usual = peak_mb(worker.pid)
             for crm in CRMS:
@@ -104,7 +103,7 @@ def narrow() -> Iterator[Postgres]:
     """A server whose queue of notifications holds half a megabyte instead of 8 GB."""
     if VERSION < 17:
         pytest.skip("the length of the queue is a setting from PostgreSQL 17 on")
-    with running_postgres(VERSION, {"fsync": "off", "max_notify_queue_pages": "64"}) as server:
+    with running_server(max_notify_queue_pages="64") as server:
         yield server
 
 

@@ -1,7 +1,6 @@
 """Packets between a worker and Postgres that are dropped silently, by the kernels of two machines that are network namespaces."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Iterator
 from urllib.parse import urlsplit, urlunsplit
 
@@ -15,9 +14,10 @@ from tests.faults.namespace import UNAVAILABLE, Namespace
 from tests.faults.promise import Stopwatch, said
 from tests.faults.real_worker import LINE_UP, assert_kept, working
 from tests.roles import migrate
+from tests.servers import VERSION, memory
 from worker import events
 from worker.sandbox.brevo import BrevoSandbox
-from worker.sandbox.postgres import DEFAULT_VERSION, Postgres
+from worker.sandbox.postgres import Postgres
 from worker.sandbox.server import Fault, Hold
 from worker.session import TICK_S
 
@@ -45,7 +45,7 @@ def machines() -> Iterator[tuple[Namespace, Namespace]]:
 
 @pytest.fixture(scope="module")
 def own(machines: tuple[Namespace, Namespace]) -> Iterator[Postgres]:
-    server = Postgres(int(os.environ.get("PG") or DEFAULT_VERSION), {"fsync": "off", "listen_addresses": "*"})
+    server = Postgres(VERSION, {"fsync": "off", "listen_addresses": "*"}, within=memory())
     with machines[0].entered():
         try:
             server.create()

@@ -16,12 +16,11 @@ from tests.db.steps import insert
 from tests.faults.promise import LINE_UP, RecordingCrm, Stopwatch, assert_promise_kept, said
 from tests.faults.proxy import Proxy
 from tests.roles import PASSWORD, WORKER, migrate
+from tests.servers import OPTIONS, VERSION, memory, running_server
 from worker import events
 from worker.errors import ConfigurationError
-from worker.sandbox.postgres import DEFAULT_VERSION, Postgres, running_postgres
+from worker.sandbox.postgres import Postgres
 
-VERSION = int(os.environ.get("PG") or DEFAULT_VERSION)
-OPTIONS = {"fsync": "off"}  # the server dies here, not the machine
 OURS = "FROM pg_stat_activity WHERE application_name LIKE 'crm-sync%' AND datname = current_database()"
 SESSIONS = "FROM pg_stat_activity WHERE application_name = 'crm-sync session' AND datname = current_database()"
 _numbers = count(1)
@@ -30,7 +29,7 @@ _numbers = count(1)
 @pytest.fixture(scope="module")
 def own() -> Iterator[Postgres]:
     """A server that may be stopped and killed, whatever server the other tests use. Workers log in with their password."""
-    with running_postgres(VERSION, OPTIONS) as server:
+    with running_server() as server:
         rules = server.data / "pg_hba.conf"
         rules.write_text(f"host all {WORKER} 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")
         with psycopg.connect(server.url(), autocommit=True) as connection:
@@ -296,8 +295,8 @@ async def test_after_a_failover_that_lost_the_last_commits_everything_lost_is_se
     """Claims are on the replica, their finishes are not, and neither is what was flipped last."""
     crm = RecordingCrm(batch_limit=1, concurrency=4)
     crm.gate.clear()
-    with running_postgres(VERSION, OPTIONS) as primary:
-        replica = Replica(VERSION, OPTIONS)
+    with running_server() as primary:
+        replica = Replica(VERSION, OPTIONS, within=memory())
         try:
             primary_url = primary.create_database("contacts")
             await asyncio.to_thread(migrate, primary_url)
