@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import asyncpg
 import pytest
 
+from crm_sync.sandbox.brevo.sandbox import BrevoSandbox
+from crm_sync.sandbox.postgres import Postgres, Server
 from tests import roles
-from tests.daemon.process import FORKS, KEY
 from tests.photograph import take
+from tests.process import FORKS, KEY
 from tests.servers import running_server
-from worker.sandbox.brevo import BrevoSandbox
-from worker.sandbox.postgres import Postgres, Server
 
 # A shell that runs the tests in the background has its children ignore Ctrl-C, and so would the commands interrupted here.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

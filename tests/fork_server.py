@@ -15,7 +15,7 @@ import sys
 import time
 from importlib import import_module
 
-from worker.cli import COMMANDS
+from crm_sync.cli import COMMANDS
 
 MESSAGE_BYTES = 1 << 20
 
@@ -60,14 +60,14 @@ def _command(arguments: list[str], env: dict[str, str], out: int, err: int) -> N
     time.tzset()
     os.chdir("/")
     sys.argv = ["crm-sync", *arguments]
-    from worker.cli import main
+    from crm_sync.cli import main
 
     main()
 
 
 def load() -> None:
     """Imports what any command needs, once for all of them."""
-    for name in ("worker.daemon", *(f"worker.commands.{name.replace('-', '_')}" for name in COMMANDS)):
+    for name in ("crm_sync.daemon.daemon", *(f"crm_sync.commands.{name.replace('-', '_')}" for name in COMMANDS)):
         import_module(name)
     # What stands here is never looked at again, so that the commands share its memory.
     gc.collect()

@@ -8,9 +8,9 @@ import psycopg
 from click.testing import CliRunner
 from psycopg import sql
 
-from worker.adoption.adopt import adopt
-from worker.adoption.table import Wish
-from worker.commands.grants import grants
+from crm_sync.adoption.adopt import adopt
+from crm_sync.adoption.table import Wish
+from crm_sync.commands.grants import grants
 
 # Roles are the whole server's, which may be somebody's own.
 WORKER, PASSWORD = f"crm_sync_worker_{os.getpid()}", "password-of-the-worker"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from worker.sandbox.postgres import DEFAULT_VERSION, Postgres, running_postgres
+from crm_sync.sandbox.postgres import DEFAULT_VERSION, Postgres, running_postgres
 
 VERSION = int(os.environ.get("PG") or DEFAULT_VERSION)
 # The tests kill workers and servers, not the disk: what survives a power cut is not their subject.

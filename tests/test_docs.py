@@ -7,10 +7,10 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from worker import events
-from worker.cli import COMMANDS, crm_sync
-from worker.core.codes import Code
-from worker.settings import (
+from crm_sync import events
+from crm_sync.cli import COMMANDS, crm_sync
+from crm_sync.core.codes import Code
+from crm_sync.settings import (
     BrevoSettings,
     HubSpotSettings,
     LaneSettings,

@@ -49,7 +49,7 @@ CREATE TABLE crm_sync.lanes (
     revision bigint NOT NULL DEFAULT 0               -- counts changes, so that none is made upon what another one changed
 );
 
--- What the workers together have used of each account's limits: worker/core/rate.py. Apart from the lanes, because it changes
+-- What the workers together have used of each account's limits: worker/crm_sync/core/rate.py. Apart from the lanes, because it changes
 -- with every handful of requests.
 CREATE TABLE crm_sync.budgets (
     crm text PRIMARY KEY REFERENCES crm_sync.lanes ON DELETE CASCADE,

@@ -103,7 +103,7 @@ def _command(arguments: Sequence[str], env: dict[str, str], output: str) -> None
         os.dup2(file, number)
     os.chdir("/")
     sys.argv = ["crm-sync", *arguments]
-    from worker.cli import main
+    from crm_sync.cli import main
 
     main()
 
@@ -123,7 +123,7 @@ def _supervise(arguments: Sequence[str], env: dict[str, str], output: str) -> No
 
 
 def serve() -> None:
-    for name in ("worker.cli", "worker.adoption.adopt", "worker.commands.adopt", "worker.commands.migrate"):
+    for name in ("crm_sync.cli", "crm_sync.adoption.adopt", "crm_sync.commands.adopt", "crm_sync.commands.migrate"):
         import_module(name)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     # Not by iterating over it: what is read ahead would be the child's too.

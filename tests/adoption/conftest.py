@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import psycopg
 import pytest
 
+from crm_sync.sandbox.postgres import Postgres
 from tests.adoption import field
 from tests.adoption.commands import Commands, commands
 from tests.servers import running_server
-from worker.sandbox.postgres import Postgres
 
 OPTIONS = {
     "max_wal_size": "4GB",

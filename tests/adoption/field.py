@@ -6,7 +6,7 @@ HubSpot's columns are there, with enums that lack Selected and have values of th
 
 import psycopg
 
-from worker.sandbox.postgres import Server
+from crm_sync.sandbox.postgres import Server
 
 OWNER, APPLICATION, REPORTS = "field_owner", "field_app", "field_reports"
 TABLE = "crm.people"

@@ -8,12 +8,12 @@ from typing import Any
 
 import asyncpg
 
+from crm_sync.adoption.adopt import adopt as put_on
+from crm_sync.adoption.adopt import undo as take_off
+from crm_sync.adoption.table import Wish
+from crm_sync.core.outcome import Outcome
 from tests import roles
-from tests.daemon.harness import TIMEOUT_S, ScriptedCrm, running
-from worker.adoption.adopt import adopt as put_on
-from worker.adoption.adopt import undo as take_off
-from worker.adoption.table import Wish
-from worker.core.outcome import Outcome
+from tests.harness import TIMEOUT_S, ScriptedCrm, running
 
 
 async def adopt(url: str, table: str | None = None, **wish: Any) -> None:

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 
 import psycopg
 
+from crm_sync.sandbox.postgres import Server
 from tests.adoption.commands import TIMEOUT_S, Command
-from worker.sandbox.postgres import Server
 
 # Each statement that defines something waits, if it is the one that is waited for. It is dropped before a photograph is taken.
 SCHEMA = """

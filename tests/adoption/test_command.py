@@ -12,12 +12,12 @@ import psycopg
 import pytest
 from click.testing import CliRunner
 
+from crm_sync.adoption import migrations
+from crm_sync.cli import crm_sync
+from crm_sync.errors import ConfigurationError
 from tests.adoption.steps import adopt, adopt_only, complete, delivering, until
 from tests.photograph import take
 from tests.servers import running_server
-from worker import migrations
-from worker.cli import crm_sync
-from worker.errors import ConfigurationError
 
 PEOPLE = """
     CREATE SCHEMA crm;

@@ -5,10 +5,10 @@ import json
 
 import pytest
 
+from crm_sync.core.outcome import Outcome
+from crm_sync.errors import ConfigurationError
 from tests.adoption.steps import adopt, adopt_only, complete, delivering, undo, until
-from tests.daemon.process import ended, environment, process
-from worker.core.outcome import Outcome
-from worker.errors import ConfigurationError
+from tests.process import ended, environment, process
 
 STATES = "'New', 'Queued', 'Processing', 'Complete', 'Error', 'Skipped', 'Archived', 'On Hold'"
 FIELD = f"""

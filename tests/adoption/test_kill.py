@@ -9,7 +9,7 @@ from tests.adoption import field
 from tests.adoption.conftest import Field, new_name
 from tests.adoption.stops import stops
 from tests.adoption.test_live import INVALID, held
-from tests.daemon.harness import TIMEOUT_S
+from tests.harness import TIMEOUT_S
 from tests.photograph import take
 
 ADOPT, UNDO = ("adopt",), ("adopt", "--undo", "--yes")

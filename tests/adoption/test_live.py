@@ -10,18 +10,18 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
+from crm_sync.adoption.adopt import adopt, undo
+from crm_sync.adoption.table import Wish
+from crm_sync.daemon.daemon import Daemon
+from crm_sync.errors import DatabaseTroubleError
+from crm_sync.settings import Settings
 from tests import roles
 from tests.adoption import field
 from tests.adoption.application import LockWatch, under_load
 from tests.adoption.conftest import Field, new_name
 from tests.adoption.stops import stops
-from tests.daemon.harness import TIMEOUT_S, ScriptedCrm, account
+from tests.harness import TIMEOUT_S, ScriptedCrm, account
 from tests.photograph import take
-from worker.adoption.adopt import adopt, undo
-from worker.adoption.table import Wish
-from worker.daemon import Daemon
-from worker.errors import DatabaseTroubleError
-from worker.settings import Settings
 
 ROWS = 100_000
 PROMISE_S = 0.2

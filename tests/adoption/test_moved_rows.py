@@ -7,11 +7,11 @@ from contextlib import suppress
 import asyncpg
 import pytest
 
+from crm_sync.core.outcome import Kind
 from tests.adoption.steps import adopt, complete, delivering, until
 from tests.adoption.test_partitions import HASH, LIST
-from tests.daemon.harness import running
-from tests.db.steps import open_worker
-from worker.core.outcome import Kind
+from tests.harness import running
+from tests.steps import open_worker
 
 MOVE = "UPDATE people SET region = 'us' WHERE id = 1"
 

@@ -2,11 +2,11 @@
 
 import pytest
 
+from crm_sync.adoption.steps import Runner
+from crm_sync.core.outcome import Kind
+from crm_sync.errors import DatabaseTroubleError
 from tests.adoption.steps import adopt, adopt_only, complete, delivering, undo, until
-from tests.db.steps import open_worker
-from worker.adoption.steps import Runner
-from worker.core.outcome import Kind
-from worker.errors import DatabaseTroubleError
+from tests.steps import open_worker
 
 HASH = """
     CREATE TABLE people (id bigint PRIMARY KEY, email text, first_name text) PARTITION BY HASH (id);

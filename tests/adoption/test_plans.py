@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from crm_sync.table.contacts import BEGINNING
 from tests.adoption.steps import adopt
-from tests.db.steps import open_worker
-from worker.contacts import BEGINNING
+from tests.steps import open_worker
 
 PARTS = 8
 PEOPLE = (

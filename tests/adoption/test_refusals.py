@@ -11,11 +11,11 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from crm_sync.adoption import adopt as adoption
+from crm_sync.adoption.table import Wish
+from crm_sync.errors import ConfigurationError
 from tests.adoption.steps import adopt, adopt_only
-from tests.daemon.process import environment
-from worker.adoption import adopt as adoption
-from worker.adoption.table import Wish
-from worker.errors import ConfigurationError
+from tests.process import environment
 
 TABLE = "CREATE TABLE t (id int PRIMARY KEY, email text); INSERT INTO t VALUES (1, 'a'), (2, 'b');"
 PARTS = (
@@ -187,8 +187,11 @@ async def test_another_table_is_refused_while_one_is_adopted(owner, empty_url, p
 async def test_a_command_that_expects_another_table_ends_with_78_or_says_what_is_wrong(owner, empty_url, command):
     await owner.execute(TABLE + "CREATE TABLE people (id int PRIMARY KEY, email text)")
     await adopt(empty_url, "people")
-    env = {"PYTHONPATH": str(Path.cwd()), **environment(empty_url, owner=command in ("migrate", "adopt"), CONTACTS_TABLE="t")}
-    arguments = [sys.executable, "-m", "worker", command]
+    env = {
+        "PYTHONPATH": str(Path.cwd() / "worker"),
+        **environment(empty_url, owner=command in ("migrate", "adopt"), CONTACTS_TABLE="t"),
+    }
+    arguments = [sys.executable, "-m", "crm_sync", command]
     ended = await asyncio.to_thread(subprocess.run, arguments, env=env, cwd="/", capture_output=True, text=True, timeout=30)
     assert ended.returncode == (1 if command == "check" else 78)
     assert "t is not the table that is adopted here, which is public.people" in " ".join((ended.stdout + ended.stderr).split())

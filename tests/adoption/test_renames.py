@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 
+from crm_sync.errors import ConfigurationError
+from crm_sync.postgres.pool import Database
+from crm_sync.table.schema import read_schema
 from tests.adoption.steps import adopt, adopt_only, complete, delivering, undo, until
 from tests.adoption.test_partitions import LIST
-from tests.daemon.harness import TIMEOUT_S, ScriptedCrm, daemon_for
-from worker.database import Database
-from worker.errors import ConfigurationError
-from worker.schema import read_schema
+from tests.harness import TIMEOUT_S, ScriptedCrm, daemon_for
 
 PLAIN = "CREATE TABLE people (id int PRIMARY KEY, email text, first_name text, region text)"
 

@@ -7,14 +7,14 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from crm_sync.adoption.adopt import undo_plan
+from crm_sync.errors import ConfigurationError
+from crm_sync.postgres.pool import Database
+from crm_sync.table.schema import read_schema
 from tests import roles
 from tests.adoption.steps import adopt, adopt_only, complete, delivering, undo, until
-from tests.daemon.process import ended, environment, process
-from tests.db.test_grants import signed_in
-from worker.adoption.adopt import undo_plan
-from worker.database import Database
-from worker.errors import ConfigurationError
-from worker.schema import read_schema
+from tests.commands.test_grants import signed_in
+from tests.process import ended, environment, process
 
 PEOPLE = """
     CREATE TABLE people (id int PRIMARY KEY, email text, tenant text NOT NULL);

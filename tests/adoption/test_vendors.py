@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 
+from crm_sync.sandbox.__main__ import UNLIMITED
+from crm_sync.sandbox.comparison import record
+from crm_sync.sandbox.process import CRMS, settings
 from tests import roles
 from tests.adoption.steps import adopt, complete, until
-from tests.daemon.process import environment, process
-from worker.sandbox.__main__ import UNLIMITED
-from worker.sandbox.comparison import record
-from worker.sandbox.process import CRMS, settings
+from tests.process import environment, process
 
 QUOTED = """
     CREATE SCHEMA "The App";

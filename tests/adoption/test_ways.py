@@ -7,17 +7,17 @@ import subprocess
 import psycopg
 import pytest
 
+from crm_sync import events
+from crm_sync.adoption.adopt import adopt, undo
+from crm_sync.errors import ConfigurationError
+from crm_sync.sandbox.postgres import Postgres, PostgresUnavailableError
 from tests.adoption import field
-from tests.daemon.harness import ALL_COMPLETE, TIMEOUT_S, ScriptedCrm, running, until
-from tests.daemon.process import ended, environment, process, said
 from tests.faults.pooler import ABSENT, PROGRAM, Pooler
 from tests.faults.test_server import Replica, application
+from tests.harness import ALL_COMPLETE, TIMEOUT_S, ScriptedCrm, running, until
 from tests.photograph import take
+from tests.process import ended, environment, process, said
 from tests.servers import OPTIONS, VERSION, memory, running_server
-from worker import events
-from worker.adoption.adopt import adopt, undo
-from worker.errors import ConfigurationError
-from worker.sandbox.postgres import Postgres, PostgresUnavailableError
 
 INSERT = "INSERT INTO contacts (email, brevo_sync_status) VALUES ('ada@example.com', 'Queued')"
 # psycopg and asyncpg have SSL; of the embedded servers none has.

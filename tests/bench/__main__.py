@@ -16,13 +16,13 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
+from crm_sync.sandbox.postgres import Postgres, running_postgres
 from tests.adoption.load import WRITES_A_SECOND
 from tests.bench import adoption, application, crms, fairness, limits, ours, outage, small, steadiness
 from tests.bench.figures import p50, p99, shown
 from tests.bench.peers.roster import PEERS
 from tests.bench.promises import Promise, broken
 from tests.bench.sink import running_sink
-from worker.sandbox.postgres import Postgres, running_postgres
 
 BARE = "the same statements in a bare loop"
 SCENARIOS = (

@@ -6,10 +6,10 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from crm_sync.sandbox.postgres import Postgres
 from tests.adoption import field
 from tests.adoption.application import Wait, under_load
 from tests.bench.promises import Promise, at_most, exactly, told
-from worker.sandbox.postgres import Postgres
 
 ROWS = 2_000_000
 STARTING_S, BEFORE_S = 5.0, 20.0
@@ -55,7 +55,7 @@ def measure(server: Postgres, rows: int = ROWS) -> Figures:
             load.begin(part)
             started = time.monotonic()
             subprocess.run(
-                [sys.executable, "-m", "worker", *arguments],
+                [sys.executable, "-m", "crm_sync", *arguments],
                 env={"DATABASE_URL": owner, "CONTACTS_TABLE": field.TABLE},
                 stdout=subprocess.DEVNULL,
                 check=True,

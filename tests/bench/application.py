@@ -14,10 +14,10 @@ from pathlib import Path
 
 import asyncpg
 
+from crm_sync.sandbox.postgres import Postgres
+from crm_sync.table.schema import TRIGGERS
 from tests.bench import ours
 from tests.bench.peers.process import running_worker
-from worker.sandbox.postgres import Postgres
-from worker.schema import TRIGGERS
 
 CLIENTS = 16
 ROUNDS = 8

@@ -6,9 +6,9 @@ import time
 
 import asyncpg
 
+from crm_sync.sandbox.process import running_sandbox, settings
 from tests.bench.ours import environment, fill
 from tests.bench.peers.process import running_worker
-from worker.sandbox.process import running_sandbox, settings
 
 CONTACTS = {"hubspot": 20_000, "brevo": 10_000, "mautic": 10_000, "n8n": 10_000}
 # Of the loop, by what the fake waits before it answers: at once, which is a race of CPUs, and 20 ms, which is quick for a CRM.

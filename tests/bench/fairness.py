@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from crm_sync.crm.brevo.client import LIMITS, Brevo
+from crm_sync.sandbox.process import running_sandbox, settings
 from tests.bench.figures import p50, p99
 from tests.bench.fleet import arrivals_of, fill_table, flip, flip_one, running_fleet, stats_of
 from tests.bench.promises import Promise, at_least, at_most, exactly, told
-from worker.crm.brevo import LIMITS, Brevo
-from worker.sandbox.process import running_sandbox, settings
 
 WORKERS = 2
 DELAY_MS = 20  # before each answer

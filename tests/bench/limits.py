@@ -12,17 +12,18 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from crm_sync.core.outcome import Finish, Kind, Outcome
+from crm_sync.core.rate import Window, parse
+from crm_sync.crm.brevo import client as brevo
+from crm_sync.crm.hubspot import client as hubspot
+from crm_sync.postgres.pool import Database
+from crm_sync.postgres.statements import query
+from crm_sync.sandbox.process import running_sandbox, settings
+from crm_sync.table.contacts import Contacts
+from crm_sync.table.schema import read_schema
 from tests.bench.fleet import Request, fill_table, flip, requests_of, running_fleet, stats_of
 from tests.bench.ours import environment, register
 from tests.bench.promises import Promise, at_least, at_most, exactly, told
-from worker.contacts import Contacts
-from worker.core.outcome import Finish, Kind, Outcome
-from worker.core.rate import Window, parse
-from worker.crm import brevo, hubspot
-from worker.database import Database
-from worker.sandbox.process import running_sandbox, settings
-from worker.schema import read_schema
-from worker.sql import query
 
 WORKERS = 4
 RAMP_UP_S = 1.0

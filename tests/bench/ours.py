@@ -9,14 +9,14 @@ from contextlib import contextmanager
 
 import asyncpg
 
+from crm_sync import __version__
+from crm_sync.adoption.adopt import adopt
+from crm_sync.core.outcome import Finish, Kind
+from crm_sync.postgres.pool import Database
+from crm_sync.table.contacts import Contacts
+from crm_sync.table.schema import read_schema
 from tests.bench.peers.measuring import drain_rate, latency_samples
 from tests.bench.sink import Sink
-from worker import __version__
-from worker.adoption.adopt import adopt
-from worker.contacts import Contacts
-from worker.core.outcome import Finish, Kind
-from worker.database import Database
-from worker.schema import read_schema
 
 NAME = f"crm-sync {__version__}"
 NOOP = (sys.executable, "-m", "tests.bench.worker_ours", "noop")

@@ -17,15 +17,15 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
+from crm_sync import events
+from crm_sync.core.breaker import FIRST_WAIT_S, LONGEST_WAIT_S
+from crm_sync.core.outcome import Kind
+from crm_sync.sandbox.postgres import free_port
+from crm_sync.sandbox.process import running_sandbox, settings
+from crm_sync.sandbox.server import HOST
 from tests.bench.figures import p50, p99
 from tests.bench.fleet import POLL_S, Fleet, arrivals_of, fill_table, flip, flip_one, running_fleet
 from tests.bench.promises import Promise, at_least, at_most, exactly, told
-from worker import events
-from worker.core.breaker import FIRST_WAIT_S, LONGEST_WAIT_S
-from worker.core.outcome import Kind
-from worker.sandbox.postgres import free_port
-from worker.sandbox.process import running_sandbox, settings
-from worker.sandbox.server import HOST
 
 WORKERS = 4
 DELAY_MS = 20  # of Brevo, before each answer: its full speed is then its own, not that of this machine

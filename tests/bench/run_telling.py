@@ -4,9 +4,9 @@ import sys
 
 import structlog
 
+from crm_sync import events, log
+from crm_sync.cli import crm_sync
 from tests.bench.peers.telling import limit_lifetime, tell
-from worker import events, log
-from worker.cli import crm_sync
 
 configure = log.configure
 

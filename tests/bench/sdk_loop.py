@@ -13,8 +13,8 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
+from crm_sync.sandbox.credentials import BREVO_KEY, HUBSPOT_TOKEN
 from tests.bench.peers.telling import limit_lifetime
-from worker.sandbox.credentials import BREVO_KEY, HUBSPOT_TOKEN
 
 WARM_UP = 5
 TABLE = """

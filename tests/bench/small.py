@@ -9,10 +9,10 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from crm_sync.crm.n8n.client import N8n
+from crm_sync.sandbox.process import running_sandbox, settings
 from tests.bench.fleet import Request, fill_table, flip, requests_of, running_fleet
 from tests.bench.promises import Promise, at_least, at_most, exactly, told
-from worker.crm.n8n import N8n
-from worker.sandbox.process import running_sandbox, settings
 
 WORKERS = 2
 PLACES = 4

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import asyncpg
 
+from crm_sync.postgres.pool import Database
+from crm_sync.postgres.session import CHANNEL
+from crm_sync.reports.status_reading import read_status
+from crm_sync.settings import Settings, read
+from crm_sync.table.contacts import Contacts
+from crm_sync.table.schema import read_schema
 from tests.bench import ours
 from tests.bench.peers.process import WorkerProcess, running_worker
 from tests.bench.promises import Promise, at_most, exactly, told
-from worker.commands.status_reading import read_status
-from worker.contacts import Contacts
-from worker.database import Database
-from worker.schema import read_schema
-from worker.session import CHANNEL
-from worker.settings import Settings, read
 
 DRAIN_TIMEOUT_S = 600
 CLAIMS = 20

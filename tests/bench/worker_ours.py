@@ -12,15 +12,15 @@ from contextlib import asynccontextmanager
 
 import uvloop
 
+from crm_sync import log
+from crm_sync.core.outcome import Contact, Outcome
+from crm_sync.crm.account import Account
+from crm_sync.crm.client import Client
+from crm_sync.daemon.daemon import serve
+from crm_sync.limits.rate_limit import Pace
+from crm_sync.postgres.pool import Database
+from crm_sync.settings import Settings, read
 from tests.bench.peers.telling import Counter, limit_lifetime, tell
-from worker import log
-from worker.core.outcome import Contact, Outcome
-from worker.crm.account import Account
-from worker.crm.client import Client
-from worker.daemon import serve
-from worker.database import Database
-from worker.pace import Pace
-from worker.settings import Settings, read
 
 BATCH = 500
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.boot.tree import Tree
-from tests.daemon.harness import TIMEOUT_S
+from tests.harness import TIMEOUT_S
 
 BOOT_TIMEOUT_S = 60.0
 # Where those of cgroup v1, of both and of v2 keep systemd's tree of processes.

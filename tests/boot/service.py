@@ -5,8 +5,8 @@ import re
 
 from tests.boot.machine import Machine
 from tests.boot.tree import INSIDE, PYTHON
-from tests.daemon.harness import TIMEOUT_S
-from tests.daemon.process import KEY
+from tests.harness import TIMEOUT_S
+from tests.process import KEY
 
 COMMAND = f"{INSIDE}/bin/crm-sync"
 UNIT = "/etc/systemd/system/crm-sync.service"

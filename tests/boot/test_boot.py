@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from crm_sync.sandbox.server import Fault, Hold
 from tests.boot.machine import booted
 from tests.boot.service import FOLDER, MAPPING, OTHER, WRONG, Service
 from tests.boot.tree import INSIDE, NotHereError, tree
-from tests.daemon.harness import ALL_COMPLETE, TIMEOUT_S, until
-from tests.daemon.process import KEY
-from tests.db.steps import insert
 from tests.faults.promise import Stopwatch
+from tests.harness import ALL_COMPLETE, TIMEOUT_S, until
+from tests.process import KEY
 from tests.roles import PASSWORD, as_worker
-from worker.sandbox.server import Fault, Hold
+from tests.steps import insert
 
 
 @pytest.fixture(scope="module")

@@ -115,7 +115,7 @@ def _install(folder: Path) -> None:
     (folder / "pyvenv.cfg").write_text(f"home = {home}\ninclude-system-site-packages = false\n")
     (programs / "python").symlink_to(home / "python3")
     command = programs / "crm-sync"
-    command.write_text(f"#!{INSIDE}/bin/python\nfrom worker.cli import main\n\nmain()\n")
+    command.write_text(f"#!{INSIDE}/bin/python\nfrom crm_sync.cli import main\n\nmain()\n")
     command.chmod(0o755)
 
 

@@ -11,6 +11,7 @@ import click
 import uvloop
 from rich.console import Console
 
+from crm_sync.sandbox.process import CRMS
 from tests.chaos import audit
 from tests.chaos.application import AWAY
 from tests.chaos.checks import Evidence, Sums, Violation, leaks, violations
@@ -18,7 +19,6 @@ from tests.chaos.plan import Faults
 from tests.chaos.report import WIDTH, Run, show
 from tests.chaos.silence import Listener, recoveries
 from tests.chaos.stage import Stage, staged
-from worker.sandbox.process import CRMS
 
 SETTLE_LIMIT_S = 150.0
 OPEN = " OR ".join(

@@ -11,9 +11,9 @@ from random import Random
 
 import asyncpg
 
+from crm_sync.sandbox.process import CRMS
 from tests.chaos.ledger import MARKER, REMOTE_ID, Change, Ledger
 from tests.chaos.steps import Step, Steps
-from worker.sandbox.process import CRMS
 
 STATEMENT_TIMEOUT_S = 60.0
 RECONNECT_S = 0.1

@@ -9,7 +9,7 @@ from enum import IntEnum
 
 import asyncpg
 
-from worker.sandbox.process import CRMS
+from crm_sync.sandbox.process import CRMS
 
 TABLE = """
     CREATE SCHEMA chaos;

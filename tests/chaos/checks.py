@@ -27,13 +27,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from crm_sync.core.codes import Code
+from crm_sync.core.identity import fold
+from crm_sync.sandbox import credentials
+from crm_sync.sandbox.process import CRMS
 from tests.chaos.audit import Claim, Claims, End
 from tests.chaos.crms import Send
 from tests.chaos.ledger import COLUMNS, MARK, NAME, REMOTE_ID, Contact
-from worker.core.codes import Code
-from worker.core.identity import fold
-from worker.sandbox import credentials
-from worker.sandbox.process import CRMS
 
 IN_HAND_S = 60.0  # longest a claim of a deleted row waits for its turn, with the slowest CRM there is here
 LATE_S = 2.0  # a request may wait in a socket while its sender dies and its claim is taken over

@@ -10,13 +10,13 @@ from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from crm_sync.sandbox.brevo.sandbox import BrevoSandbox
+from crm_sync.sandbox.hubspot.sandbox import HubSpotSandbox
+from crm_sync.sandbox.mautic.sandbox import MauticSandbox
+from crm_sync.sandbox.n8n.sandbox import N8nSandbox
+from crm_sync.sandbox.n8n.workflow import Execution
+from crm_sync.sandbox.server import Call, Fault, Sandbox
 from tests.chaos.ledger import NAME
-from worker.sandbox.brevo import BrevoSandbox
-from worker.sandbox.hubspot import HubSpotSandbox
-from worker.sandbox.mautic import MauticSandbox
-from worker.sandbox.n8n import N8nSandbox
-from worker.sandbox.n8n_workflow import Execution
-from worker.sandbox.server import Call, Fault, Sandbox
 
 MAUTIC_WORK_S = 0.01  # between what a request sees and what it writes
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from worker.core.identity import check_email, fold
-from worker.sandbox.process import CRMS
+from crm_sync.core.identity import check_email, fold
+from crm_sync.sandbox.process import CRMS
 
 MARK = "canary"  # in all that is personal, in any case: seen in a log, it is a leak
 NAME = re.compile(r"Canary(\d+)v(\d+)x")

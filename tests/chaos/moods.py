@@ -4,8 +4,8 @@ import json
 from collections.abc import Callable
 from random import Random
 
+from crm_sync.sandbox.server import Answer, Call, Fault
 from tests.chaos.crms import Mood, Watched
-from worker.sandbox.server import Answer, Call, Fault
 
 HTML = {"Content-Type": "text/html"}
 PLAIN = {"Content-Type": "text/plain"}

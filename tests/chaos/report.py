@@ -9,13 +9,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from crm_sync.sandbox.process import CRMS
 from tests.chaos.audit import Claims
 from tests.chaos.checks import Evidence, Sums, Violation
 from tests.chaos.crms import Send
 from tests.chaos.ledger import Ledger
 from tests.chaos.plan import Happened
 from tests.chaos.silence import Silence, median
-from worker.sandbox.process import CRMS
 
 WIDTH = 100
 MOST_VIOLATIONS = 12

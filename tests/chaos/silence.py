@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from crm_sync.sandbox.process import CRMS
 from tests.chaos.application import AWAY
 from tests.chaos.audit import Claims
 from tests.chaos.moods import MOODS
 from tests.chaos.plan import Happened
 from tests.chaos.stage import Stage
-from worker.sandbox.process import CRMS
 
 SAMPLE_S = 0.25
 NEVER_S = 120.0  # later than this it was not this fault any more

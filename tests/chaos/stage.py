@@ -11,13 +11,13 @@ from pathlib import Path
 
 import asyncpg
 
+from crm_sync.sandbox.postgres import Postgres
 from tests.chaos import audit
 from tests.chaos.application import AWAY, Application
 from tests.chaos.crms import Watched, sandboxes
 from tests.chaos.ledger import Ledger
 from tests.chaos.workers import Worker
 from tests.roles import migrate
-from worker.sandbox.postgres import Postgres
 
 WORKERS = 3
 APPLICATIONS = 8

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
+from crm_sync.sandbox.process import CRMS
 from tests.chaos.ledger import MARKER, Change, Contact, name
-from worker.sandbox.process import CRMS
 
 CONTACTS = 150  # that an application keeps, about
 BULK = 200

@@ -5,6 +5,8 @@ from itertools import islice
 
 import pytest
 
+from crm_sync.sandbox import credentials
+from crm_sync.sandbox.process import CRMS
 from tests.chaos.audit import Claim, End
 from tests.chaos.checks import CRASH_S, IN_HAND_S, LATE_S, Evidence, Sums, leaks, violations
 from tests.chaos.crms import Send
@@ -12,8 +14,6 @@ from tests.chaos.ledger import REMOTE_ID, Change, Ledger, name
 from tests.chaos.ledger import Contact as Kept
 from tests.chaos.plan import planned
 from tests.chaos.steps import Steps
-from worker.sandbox import credentials
-from worker.sandbox.process import CRMS
 
 FLIPPED_AT = 1000.0
 

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from crm_sync.sandbox.process import CRMS, settings
 from tests.faults.proxy import Proxy
 from tests.roles import as_worker
-from worker.sandbox.process import CRMS, settings
 
 GRACE_S = 3
 # Retries come soon, and never run out: an Error is then the contact's own fault. A full look finds what no trigger saw.
@@ -56,7 +56,7 @@ class Worker:
 
     async def start(self) -> None:
         env = {name: value for name, value in os.environ.items() if not name.startswith(("DATABASE_", "LISTEN_"))}
-        env |= {"PYTHONPATH": str(Path.cwd()), "DATABASE_URL": self.pool.url, "LISTEN_DATABASE_URL": self.session.url}
+        env |= {"PYTHONPATH": str(Path.cwd() / "worker"), "DATABASE_URL": self.pool.url, "LISTEN_DATABASE_URL": self.session.url}
         env |= {"SHUTDOWN_GRACE_S": str(GRACE_S)}
         for crm in CRMS:
             env |= settings(crm, self._crms[crm])
@@ -64,7 +64,7 @@ class Worker:
         with self.log.open("ab") as log:
             # A session of its own: Ctrl-C is for us, who end it.
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "worker", "run", env=env | PACE, cwd="/", stdout=log, stderr=log, start_new_session=True
+                sys.executable, "-m", "crm_sync", "run", env=env | PACE, cwd="/", stdout=log, stderr=log, start_new_session=True
             )
         self._wanted = True
         self._watch = asyncio.create_task(self._start_again(self._process))

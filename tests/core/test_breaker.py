@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.breaker import (
+from crm_sync.core.breaker import (
     FIRST_WAIT_S,
     LONGEST_REFUSED_WAIT_S,
     LONGEST_WAIT_S,

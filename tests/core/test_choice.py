@@ -1,7 +1,7 @@
 import pytest
 
-from worker.core.choice import NO_CODE, UnknownCodeError, choose, split
-from worker.core.codes import Code
+from crm_sync.core.choice import NO_CODE, UnknownCodeError, choose, split
+from crm_sync.core.codes import Code
 
 
 def test_codes_come_one_by_one_or_with_commas_or_with_the_reason_as_in_a_row():

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.concurrency import PROBE, PROBE_EVERY_S, ROUND, START, AdaptiveConcurrency
+from crm_sync.core.concurrency import PROBE, PROBE_EVERY_S, ROUND, START, AdaptiveConcurrency
 
 SERVICE_S = 0.2
 OUTLIERS = 0.01  # of the answers take ten times as long

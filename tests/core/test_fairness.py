@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.fairness import LATE_COMMIT, LOOK_S, MOST_FRESH, SHARE, Fairness, Look
+from crm_sync.core.fairness import LATE_COMMIT, LOOK_S, MOST_FRESH, SHARE, Fairness, Look
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 

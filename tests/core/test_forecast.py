@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.forecast import SHORTEST_SPAN_S, done_share, ends_in_s, pace_per_s
+from crm_sync.core.forecast import SHORTEST_SPAN_S, done_share, ends_in_s, pace_per_s
 
 COUNTS = st.integers(0, 10**9)
 

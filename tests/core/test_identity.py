@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.identity import Addressee, addressees, check_email, fold
-from worker.core.outcome import Contact
+from crm_sync.core.identity import Addressee, addressees, check_email, fold
+from crm_sync.core.outcome import Contact
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.core.rate import (
+from crm_sync.core.rate import (
     LONGEST_AHEAD_S,
     LONGEST_WAIT_S,
     STEPPED_S,

@@ -3,8 +3,8 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.outcome import Contact, Kind, Outcome
-from worker.core.retry import JITTER, LONGEST_DELAY_S, LONGEST_REMOTE_ID, RetryPolicy
+from crm_sync.core.outcome import Contact, Kind, Outcome
+from crm_sync.core.retry import JITTER, LONGEST_DELAY_S, LONGEST_REMOTE_ID, RetryPolicy
 
 POLICY = RetryPolicy(max_retries=3, delay_s=300)
 FLIPPED_AT = datetime(2026, 11, 3, 9, 30, tzinfo=UTC)

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.text import MAX_REASON_CHARACTERS, clean, name_of
+from crm_sync.core.text import MAX_REASON_CHARACTERS, clean, name_of
 
 
 @given(st.text(st.characters(), max_size=2000))

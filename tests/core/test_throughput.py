@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.throughput import WINDOW_S, Throughput
+from crm_sync.core.throughput import WINDOW_S, Throughput
 
 
 def test_nothing_is_no_throughput():

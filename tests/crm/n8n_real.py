@@ -23,14 +23,14 @@ from unittest.mock import patch
 from aiohttp import web
 from click.testing import CliRunner
 
-from worker.commands.n8n_workflow import n8n_workflow
-from worker.core.outcome import Contact, Verdict
-from worker.crm.http import Http
-from worker.crm.n8n import N8n
-from worker.crm.n8n_login import read_login
-from worker.errors import BatchRefusedError, LaneError
-from worker.pace import Pace
-from worker.settings import N8nSettings
+from crm_sync.commands.n8n_workflow import n8n_workflow
+from crm_sync.core.outcome import Contact, Verdict
+from crm_sync.crm.http import Http
+from crm_sync.crm.n8n.client import N8n
+from crm_sync.crm.n8n.login import read_login
+from crm_sync.errors import BatchRefusedError, LaneError
+from crm_sync.limits.rate_limit import Pace
+from crm_sync.settings import N8nSettings
 
 N8N_VERSION = "2.41.1"
 NODE_VERSION = 24  # n8n 2.41 wants no older one
@@ -295,7 +295,7 @@ async def credentials(url):
             return datetime.now(tz) - timedelta(minutes=10)
 
     async with client(url) as n8n:
-        with patch("worker.crm.n8n.datetime", Earlier):
+        with patch("crm_sync.crm.n8n.client.datetime", Earlier):
             await refused("a copy of an old call", n8n, "REFUSED", "sent_at is more than five minutes off")
     async with client(url) as n8n:
         words = await n8n.check()

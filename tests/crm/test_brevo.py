@@ -7,15 +7,15 @@ from datetime import UTC, datetime
 
 import pytest
 
-from worker.core.identity import check_email
-from worker.core.outcome import Contact, Outcome, Verdict
-from worker.crm.brevo import Brevo, account
-from worker.crm.http import REQUEST_TIMEOUT_S, Http
-from worker.errors import ConfigurationError, DatabaseTroubleError, OutageError, RefusedError, ThrottledError
-from worker.pace import Pace
-from worker.sandbox.brevo import BrevoSandbox
-from worker.sandbox.people import SHARES, people
-from worker.sandbox.server import Answer, Fault, Hold
+from crm_sync.core.identity import check_email
+from crm_sync.core.outcome import Contact, Outcome, Verdict
+from crm_sync.crm.brevo.client import Brevo, account
+from crm_sync.crm.http import REQUEST_TIMEOUT_S, Http
+from crm_sync.errors import ConfigurationError, DatabaseTroubleError, OutageError, RefusedError, ThrottledError
+from crm_sync.limits.rate_limit import Pace
+from crm_sync.sandbox.brevo.sandbox import BrevoSandbox
+from crm_sync.sandbox.people import SHARES, people
+from crm_sync.sandbox.server import Answer, Fault, Hold
 
 KEY = "xkeysib-0123456789abcdef"
 NO_LIMITS = {"contacts_per_second": None, "contacts_per_hour": None, "others_per_hour": None}

@@ -6,15 +6,15 @@ from datetime import UTC, datetime
 import pytest
 from click.testing import CliRunner
 
+from crm_sync.commands.n8n_workflow import n8n_workflow
+from crm_sync.core.outcome import Deletion, Outcome, Verdict
+from crm_sync.errors import BatchRefusedError, OutageError, RefusedError
+from crm_sync.sandbox.brevo.sandbox import BrevoSandbox
+from crm_sync.sandbox.hubspot.sandbox import WRITE_SCOPE, HubSpotSandbox
+from crm_sync.sandbox.mautic.sandbox import MauticSandbox
+from crm_sync.sandbox.n8n.sandbox import N8nSandbox
+from crm_sync.sandbox.server import Answer, Fault
 from tests.crm import test_brevo, test_hubspot, test_mautic, test_n8n
-from worker.commands.n8n_workflow import n8n_workflow
-from worker.core.outcome import Deletion, Outcome, Verdict
-from worker.errors import BatchRefusedError, OutageError, RefusedError
-from worker.sandbox.brevo import BrevoSandbox
-from worker.sandbox.hubspot import WRITE_SCOPE, HubSpotSandbox
-from worker.sandbox.mautic import MauticSandbox
-from worker.sandbox.n8n import N8nSandbox
-from worker.sandbox.server import Answer, Fault
 
 DELETED_AT = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
 DONE = Outcome.delivered(None)

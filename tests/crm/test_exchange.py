@@ -5,10 +5,10 @@ import json
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from worker.crm.exchange import Response
-from worker.crm.http import Http
-from worker.errors import HeldBackError, LaneError
-from worker.pace import Pace
+from crm_sync.crm.exchange import Response
+from crm_sync.crm.http import Http
+from crm_sync.errors import HeldBackError, LaneError
+from crm_sync.limits.rate_limit import Pace
 
 KEY = "xkeysib-0123456789abcdef"
 PERSON = {"email": "zoë@example.com", "n": 1.5}

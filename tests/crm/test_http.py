@@ -20,8 +20,8 @@ import pytest
 from aiohttp.client_proto import ResponseHandler
 from multidict import CIMultiDict
 
-from worker.crm import http as shell
-from worker.crm.answer import (
+from crm_sync.crm import http as shell
+from crm_sync.crm.answer import (
     DEFAULT_PAUSE_S,
     LONGEST_PAUSE_S,
     LONGEST_REQUEST_ID,
@@ -30,9 +30,9 @@ from worker.crm.answer import (
     retry_after_s,
     usable,
 )
-from worker.crm.http import MOST_TOKENS, Http, require_https
-from worker.errors import ConfigurationError, HeldBackError, LaneError, NotSentError, OutageError, RefusedError, ThrottledError
-from worker.pace import Pace
+from crm_sync.crm.http import MOST_TOKENS, Http, require_https
+from crm_sync.errors import ConfigurationError, HeldBackError, LaneError, NotSentError, OutageError, RefusedError, ThrottledError
+from crm_sync.limits.rate_limit import Pace
 
 KEY = "xkeysib-0123456789abcdef"
 PERSON = {"email": "ada@example.com", "attributes": {"FIRSTNAME": "Ada", "LASTNAME": "Lovelace", "SMS": "+33639980001"}}

@@ -6,13 +6,13 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from worker.core.codes import Code
-from worker.core.identity import check_email
-from worker.core.outcome import Contact, Outcome, Verdict
-from worker.crm import hubspot as module
-from worker.crm.http import Http
-from worker.crm.hubspot import HubSpot
-from worker.errors import (
+from crm_sync.core.codes import Code
+from crm_sync.core.identity import check_email
+from crm_sync.core.outcome import Contact, Outcome, Verdict
+from crm_sync.crm.http import Http
+from crm_sync.crm.hubspot import client as module
+from crm_sync.crm.hubspot.client import HubSpot
+from crm_sync.errors import (
     BatchRefusedError,
     ConfigurationError,
     DatabaseTroubleError,
@@ -22,10 +22,10 @@ from worker.errors import (
     RefusedError,
     ThrottledError,
 )
-from worker.pace import Pace
-from worker.sandbox.hubspot import READ_SCOPE, WRITE_SCOPE, HubSpotSandbox
-from worker.sandbox.people import people
-from worker.sandbox.server import Answer, Fault
+from crm_sync.limits.rate_limit import Pace
+from crm_sync.sandbox.hubspot.sandbox import READ_SCOPE, WRITE_SCOPE, HubSpotSandbox
+from crm_sync.sandbox.people import people
+from crm_sync.sandbox.server import Answer, Fault
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # the SDK's own, while it is loaded

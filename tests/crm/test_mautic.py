@@ -8,16 +8,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from worker.core.outcome import Contact, Outcome, Verdict
-from worker.crm import mautic as module
-from worker.crm import mautic_login
-from worker.crm.http import Http
-from worker.crm.mautic import DEFAULT_FIELDS, Mautic, account
-from worker.crm.mautic_login import PasswordLogin, TokenLogin
-from worker.errors import BatchRefusedError, ConfigurationError, OutageError, RefusedError, ThrottledError
-from worker.pace import Pace
-from worker.sandbox.mautic import MauticSandbox
-from worker.sandbox.server import Answer, Fault, Hold
+from crm_sync.core.outcome import Contact, Outcome, Verdict
+from crm_sync.crm.http import Http
+from crm_sync.crm.mautic import client as module
+from crm_sync.crm.mautic import login as mautic_login
+from crm_sync.crm.mautic.client import DEFAULT_FIELDS, Mautic, account
+from crm_sync.crm.mautic.login import PasswordLogin, TokenLogin
+from crm_sync.errors import BatchRefusedError, ConfigurationError, OutageError, RefusedError, ThrottledError
+from crm_sync.limits.rate_limit import Pace
+from crm_sync.sandbox.mautic.sandbox import MauticSandbox
+from crm_sync.sandbox.server import Answer, Fault, Hold
 
 USER, PASSWORD = "crm-sync", "pass/word-0123456789"
 CLIENT, SECRET = "7_client", "secret/0123456789"

@@ -13,13 +13,13 @@ import pytest
 from aiohttp import web
 from click.testing import CliRunner
 
-from worker.commands.n8n_workflow import n8n_workflow
-from worker.core.outcome import Contact, Outcome, Verdict
-from worker.crm import n8n as module
-from worker.crm.http import Http
-from worker.crm.n8n import DEFAULT_FIELDS, N8n, account, idempotency_key
-from worker.crm.n8n_login import TOKEN_LIFE_S, Login, read_login
-from worker.errors import (
+from crm_sync.commands.n8n_workflow import n8n_workflow
+from crm_sync.core.outcome import Contact, Outcome, Verdict
+from crm_sync.crm.http import Http
+from crm_sync.crm.n8n import client as module
+from crm_sync.crm.n8n.client import DEFAULT_FIELDS, N8n, account, idempotency_key
+from crm_sync.crm.n8n.login import TOKEN_LIFE_S, Login, read_login
+from crm_sync.errors import (
     BatchRefusedError,
     ConfigurationError,
     NotSentError,
@@ -27,10 +27,10 @@ from worker.errors import (
     RefusedError,
     ThrottledError,
 )
-from worker.pace import Pace
-from worker.sandbox.n8n import N8nSandbox
-from worker.sandbox.server import Answer, Fault, Hold
-from worker.settings import N8nSettings
+from crm_sync.limits.rate_limit import Pace
+from crm_sync.sandbox.n8n.sandbox import N8nSandbox
+from crm_sync.sandbox.server import Answer, Fault, Hold
+from crm_sync.settings import N8nSettings
 
 FLIPPED_AT = datetime(2026, 11, 23, 9, 30, 0, 123456, tzinfo=UTC)
 PASSPHRASE = "a passphrase of thirty-two bytes or more"
@@ -283,7 +283,7 @@ async def test_an_older_n8n_says_403_to_a_wrong_password(crm, n8n):
 
 async def test_a_token_is_made_for_each_call_and_does_not_live_long(crm, monkeypatch):
     now_s = 1_790_000_000.0
-    monkeypatch.setattr("worker.crm.n8n_login.time.time", lambda: now_s)
+    monkeypatch.setattr("crm_sync.crm.n8n.login.time.time", lambda: now_s)
     async with client(crm.url, n8n_jwt_secret=PASSPHRASE) as n8n:
         await deliver(n8n)
         now_s += 3600
@@ -572,7 +572,7 @@ async def test_a_list_that_is_too_large_for_n8n_is_halved_by_the_lane(crm, lists
 
 
 async def test_a_single_contact_that_is_too_large_is_rejected(crm, n8n, monkeypatch):
-    monkeypatch.setattr("worker.crm.n8n_answers.SMALLEST_LIMIT_BYTES", 500)
+    monkeypatch.setattr("crm_sync.crm.n8n.answers.SMALLEST_LIMIT_BYTES", 500)
     answers(crm, 500, {"code": 0, "message": "There was a problem executing the workflow"})
     outcome = await deliver(n8n, notes="x" * 500)
     assert (outcome.verdict, outcome.code) == (Verdict.REJECTED, "REJECTED")

@@ -5,8 +5,8 @@ from urllib.parse import quote
 import aiohttp
 import pytest
 
+from crm_sync.sandbox.brevo.sandbox import BrevoSandbox
 from tests.crm.talk import Clock, Talk
-from worker.sandbox.brevo import BrevoSandbox
 
 KEY = "xkeysib-test"
 NO_LIMITS = {"contacts_per_second": None, "contacts_per_hour": None, "others_per_hour": None}

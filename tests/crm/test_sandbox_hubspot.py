@@ -8,9 +8,9 @@ import warnings
 import aiohttp
 import pytest
 
+from crm_sync.sandbox.hubspot.sandbox import READ_SCOPE, WRITE_SCOPE, HubSpotSandbox
+from crm_sync.sandbox.server import Call
 from tests.crm.talk import Clock, Talk
-from worker.sandbox.hubspot import READ_SCOPE, WRITE_SCOPE, HubSpotSandbox
-from worker.sandbox.server import Call
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # the SDK's own, while it is loaded

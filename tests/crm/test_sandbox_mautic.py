@@ -8,11 +8,11 @@ import time
 import aiohttp
 import pytest
 
+from crm_sync.sandbox.credentials import MAUTIC_PASSWORD as PASSWORD
+from crm_sync.sandbox.credentials import MAUTIC_USERNAME as USERNAME
+from crm_sync.sandbox.mautic.sandbox import MauticSandbox
+from crm_sync.sandbox.server import Fault, Hold
 from tests.crm.talk import Clock, Talk
-from worker.sandbox.credentials import MAUTIC_PASSWORD as PASSWORD
-from worker.sandbox.credentials import MAUTIC_USERNAME as USERNAME
-from worker.sandbox.mautic import MauticSandbox
-from worker.sandbox.server import Fault, Hold
 
 ANA = {"email": "ana@example.com", "firstname": "Ana", "phone": "+33639980001"}
 BEN = {"email": "ben@example.com", "firstname": "Ben"}

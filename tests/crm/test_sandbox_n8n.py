@@ -11,7 +11,7 @@ import aiohttp
 import jwt
 import pytest
 
-from worker.sandbox.n8n import N8nSandbox
+from crm_sync.sandbox.n8n.sandbox import N8nSandbox
 
 WEBHOOK = "/webhook/crm-sync"
 PASSPHRASE = "a passphrase of thirty-two bytes or more"

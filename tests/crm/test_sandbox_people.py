@@ -5,9 +5,9 @@ from collections import Counter
 
 import pytest
 
-from worker.core.identity import check_email
-from worker.sandbox.brevo_account import BrevoAccount, BrevoError
-from worker.sandbox.people import NAMES_IN_OTHER_SCRIPTS, REMARKABLE_NAMES, SHARES, people
+from crm_sync.core.identity import check_email
+from crm_sync.sandbox.brevo.account import BrevoAccount, BrevoError
+from crm_sync.sandbox.people import NAMES_IN_OTHER_SCRIPTS, REMARKABLE_NAMES, SHARES, people
 
 CROWD = list(people(10_000, seed=1))
 RESERVED = re.compile(r"@([a-z-]+\.)*(example\.(com|org|net)|[a-z-]+\.(example|test))$")

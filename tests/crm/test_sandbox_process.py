@@ -8,12 +8,12 @@ import sys
 import aiohttp
 import pytest
 
-from worker.sandbox.process import CRMS
+from crm_sync.sandbox.process import CRMS
 
 
 @pytest.mark.parametrize("crm", CRMS)
 async def test_a_sandbox_runs_as_a_process_of_its_own_until_sigterm(crm):
-    arguments = (sys.executable, "-m", "worker.sandbox", crm, "--misbehave", "--refuse", "nobody")
+    arguments = (sys.executable, "-m", "crm_sync.sandbox", crm, "--misbehave", "--refuse", "nobody")
     process = await asyncio.create_subprocess_exec(*arguments, stdout=asyncio.subprocess.PIPE)
     url = json.loads(await process.stdout.readline())["url"]
     async with aiohttp.ClientSession(url) as session:

@@ -7,7 +7,7 @@ import time
 import aiohttp
 import pytest
 
-from worker.sandbox.server import Answer, Fault, Hold, Sandbox
+from crm_sync.sandbox.server import Answer, Fault, Hold, Sandbox
 
 
 class Notebook(Sandbox):

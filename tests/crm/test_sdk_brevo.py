@@ -13,12 +13,12 @@ from brevo.core.api_error import ApiError
 from brevo.errors import BadRequestError, NotFoundError, TooEarlyError
 from brevo.types import ContactErrorModel, ContactErrorModelCode, ErrorModel, GetContacts
 
-from worker.core.outcome import Contact, Outcome
-from worker.crm.brevo import Brevo
-from worker.crm.http import Http
-from worker.pace import Pace
-from worker.sandbox.brevo import BrevoSandbox
-from worker.sandbox.server import Answer, Fault
+from crm_sync.core.outcome import Contact, Outcome
+from crm_sync.crm.brevo.client import Brevo
+from crm_sync.crm.http import Http
+from crm_sync.limits.rate_limit import Pace
+from crm_sync.sandbox.brevo.sandbox import BrevoSandbox
+from crm_sync.sandbox.server import Answer, Fault
 
 KEY = "xkeysib-0123456789abcdef"
 PHONE = "+33639980001"

@@ -5,9 +5,9 @@ import re
 import socket
 from pathlib import Path
 
-from tests.daemon.harness import TIMEOUT_S
-from tests.daemon.process import environment
-from worker.sandbox.brevo import BrevoSandbox
+from crm_sync.sandbox.brevo.sandbox import BrevoSandbox
+from tests.harness import TIMEOUT_S
+from tests.process import environment
 
 
 class Systemd:

@@ -4,12 +4,12 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from tests.daemon.harness import until
-from tests.daemon.process import environment, process
-from worker.sandbox.__main__ import UNLIMITED
-from worker.sandbox.comparison import record
-from worker.sandbox.process import CRMS, settings
-from worker.sandbox.server import Answer, Fault
+from crm_sync.sandbox.__main__ import UNLIMITED
+from crm_sync.sandbox.comparison import record
+from crm_sync.sandbox.process import CRMS, settings
+from crm_sync.sandbox.server import Answer, Fault
+from tests.harness import until
+from tests.process import environment, process
 
 FLIP_ALL = "UPDATE contacts SET " + ", ".join(f"{crm}_sync_status = 'Queued'" for crm in CRMS)
 PEOPLE = (

@@ -11,13 +11,13 @@ from urllib.parse import quote_plus
 
 import pytest
 
-from tests.daemon.harness import TIMEOUT_S, until
-from tests.daemon.process import ended, environment, process
+from crm_sync.sandbox import credentials
+from crm_sync.sandbox.__main__ import UNLIMITED
+from crm_sync.sandbox.process import CRMS, settings
+from crm_sync.sandbox.server import Answer, Call, Fault, Sandbox
+from tests.harness import TIMEOUT_S, until
+from tests.process import ended, environment, process
 from tests.roles import PASSWORD
-from worker.sandbox import credentials
-from worker.sandbox.__main__ import UNLIMITED
-from worker.sandbox.process import CRMS, settings
-from worker.sandbox.server import Answer, Call, Fault, Sandbox
 
 SIGNING_SECRET = "canary-of-the-signature"
 BASIC = b64encode(f"{credentials.MAUTIC_USERNAME}:{credentials.MAUTIC_PASSWORD}".encode()).decode()

@@ -6,10 +6,10 @@ import signal
 
 import pytest
 
-from tests.daemon.harness import ALL_COMPLETE, TIMEOUT_S, until
-from tests.daemon.process import KEY, ended, environment, process, said
-from tests.db.steps import insert
-from worker.sandbox.server import Fault, Hold
+from crm_sync.sandbox.server import Fault, Hold
+from tests.harness import ALL_COMPLETE, TIMEOUT_S, until
+from tests.process import KEY, ended, environment, process, said
+from tests.steps import insert
 
 MANY = "INSERT INTO contacts (email, brevo_sync_status) SELECT n || '@example.com', 'Queued' FROM generate_series(1, $1) AS n"
 

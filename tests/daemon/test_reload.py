@@ -6,14 +6,14 @@ import signal
 
 import pytest
 
-from tests.daemon.harness import ALL_COMPLETE, TIMEOUT_S, ScriptedCrm, account, until
-from tests.daemon.process import ended, process, said
+from crm_sync.daemon.daemon import Daemon
+from crm_sync.sandbox.server import Fault, Hold
+from crm_sync.settings import Settings
 from tests.daemon.systemd import service
-from tests.db.steps import insert
+from tests.harness import ALL_COMPLETE, TIMEOUT_S, ScriptedCrm, account, until
+from tests.process import ended, process, said
 from tests.roles import as_worker
-from worker.daemon import Daemon
-from worker.sandbox.server import Fault, Hold
-from worker.settings import Settings
+from tests.steps import insert
 
 GOOD = '[brevo]\nFIRSTNAME = "first_name"\n'
 
@@ -97,7 +97,7 @@ async def test_a_wrong_setting_is_refused_and_the_old_one_stays(app, url, brevo,
 
 
 async def test_a_session_that_would_hear_nothing_is_refused(url, empty_url, monkeypatch):
-    monkeypatch.setattr("worker.ear.EAR_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("crm_sync.postgres.listen_check.EAR_TIMEOUT_S", 0.2)
     settings = Settings(database_url=as_worker(url), listen_database_url=as_worker(empty_url), _env_file=None)
     with pytest.raises(Exception, match=r"LISTEN_DATABASE_URL.*direct connection"):
         await Daemon(settings, {"brevo": account(ScriptedCrm())}).check()

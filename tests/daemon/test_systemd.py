@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from crm_sync.daemon.daemon import FINISH_GRACE_S
+from crm_sync.daemon.systemd import Notifier
+from crm_sync.lane.lane import Lane
+from crm_sync.sandbox.server import Fault, Hold
+from crm_sync.settings import Settings
 from tests import unit
-from tests.daemon.harness import ALL_COMPLETE, TIMEOUT_S, ScriptedCrm, running, until, until_asleep
-from tests.daemon.process import ended, process
 from tests.daemon.systemd import service
-from tests.db.steps import insert
-from worker.daemon import FINISH_GRACE_S
-from worker.lane import Lane
-from worker.notify import Notifier
-from worker.sandbox.server import Fault, Hold
-from worker.settings import Settings
+from tests.harness import ALL_COMPLETE, TIMEOUT_S, ScriptedCrm, running, until, until_asleep
+from tests.process import ended, process
+from tests.steps import insert
 
 # The unit.
 
@@ -125,8 +125,8 @@ async def watched(daemon, systemd):
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr("worker.session.TICK_S", 0.05)
-    monkeypatch.setattr("worker.progress.STUCK_S", 0.5)
+    monkeypatch.setattr("crm_sync.postgres.session.TICK_S", 0.05)
+    monkeypatch.setattr("crm_sync.lane.watchdog.STUCK_S", 0.5)
 
 
 async def test_a_lane_that_lost_its_way_in_our_own_code_stops_the_pings(app, url, systemd, quick, monkeypatch):

@@ -6,8 +6,8 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 
-from tests.daemon.harness import TIMEOUT_S
-from worker.sandbox.server import Sandbox
+from crm_sync.sandbox.server import Sandbox
+from tests.harness import TIMEOUT_S
 
 MEGABYTE = 1024 * 1024
 

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
-from tests.daemon.harness import TIMEOUT_S
+from crm_sync.sandbox.postgres import free_port
+from tests.harness import TIMEOUT_S
 from tests.roles import PASSWORD, WORKER
-from worker.sandbox.postgres import free_port
 
 PROGRAM = shutil.which("pgbouncer")
 ABSENT = "pgbouncer is not installed"

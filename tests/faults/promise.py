@@ -7,8 +7,8 @@ from typing import Any
 
 import asyncpg
 
-from tests.daemon.harness import TIMEOUT_S, ScriptedCrm
-from worker.core.outcome import Contact, Outcome
+from crm_sync.core.outcome import Contact, Outcome
+from tests.harness import TIMEOUT_S, ScriptedCrm
 
 LINE_UP = (
     "INSERT INTO contacts (email, first_name, brevo_sync_status) "

@@ -10,23 +10,23 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tests.daemon.harness import TIMEOUT_S, until
+from crm_sync.core.outcome import Contact, Outcome
+from crm_sync.crm import account as accounts
+from crm_sync.crm.account import Account
+from crm_sync.crm.client import Client
+from crm_sync.crm.http import Http
+from crm_sync.crm.registry import configured
+from crm_sync.daemon.daemon import Daemon
+from crm_sync.errors import LaneError
+from crm_sync.limits.rate_limit import Pace
+from crm_sync.postgres.pool import Database
+from crm_sync.sandbox.__main__ import UNLIMITED
+from crm_sync.sandbox.comparison import Record, record
+from crm_sync.sandbox.process import CRMS, settings
+from crm_sync.sandbox.server import Sandbox
+from crm_sync.settings import Settings
+from tests.harness import TIMEOUT_S, until
 from tests.roles import as_worker
-from worker.core.outcome import Contact, Outcome
-from worker.crm import account as accounts
-from worker.crm.account import Account
-from worker.crm.client import Client
-from worker.crm.http import Http
-from worker.crm.registry import configured
-from worker.daemon import Daemon
-from worker.database import Database
-from worker.errors import LaneError
-from worker.pace import Pace
-from worker.sandbox.__main__ import UNLIMITED
-from worker.sandbox.comparison import Record, record
-from worker.sandbox.process import CRMS, settings
-from worker.sandbox.server import Sandbox
-from worker.settings import Settings
 
 PEOPLE = (
     "INSERT INTO contacts (email, first_name, {crm}_sync_status) "

@@ -9,13 +9,13 @@ from typing import Any
 
 import asyncpg
 
-from tests.daemon.process import KEY, environment, process
+from crm_sync import events
+from crm_sync.sandbox import credentials
+from crm_sync.sandbox.process import settings
+from crm_sync.sandbox.server import Sandbox
 from tests.faults.promise import said
 from tests.faults.real_crms import assert_delivered
-from worker import events
-from worker.sandbox import credentials
-from worker.sandbox.process import settings
-from worker.sandbox.server import Sandbox
+from tests.process import KEY, environment, process
 
 WRITES = ("/v3/contacts", "/batch/upsert", "/batch/update")
 LINE_UP = (

@@ -25,16 +25,17 @@ class Row(NamedTuple):
     tests: tuple[str, ...]
 
 
-CORE, DB, CRM, DAEMON, FAULTS, BOOT, ADOPTION = (
-    f"tests/{folder}/test_" for folder in ("core", "db", "crm", "daemon", "faults", "boot", "adoption")
+CORE, POSTGRES, TABLE_ROOM, LANE, CRM, DAEMON, COMMANDS, FAULTS, BOOT, ADOPTION = (
+    f"tests/{folder}/test_"
+    for folder in ("core", "postgres", "table", "lane", "crm", "daemon", "commands", "faults", "boot", "adoption")
 )
 
 PROMISE = (
-    f"{DB}walk.py::test_the_promise_holds_on_a_random_walk",
-    f"{DB}grants.py",
+    f"{TABLE_ROOM}walk.py::test_the_promise_holds_on_a_random_walk",
+    f"{COMMANDS}grants.py",
     f"{DAEMON}privacy.py",
     f"{DAEMON}four_crms.py",
-    f"{DAEMON}doorbell.py::test_no_flip_is_stranded",
+    f"{LANE}doorbell.py::test_no_flip_is_stranded",
 )
 
 TABLE = (
@@ -46,14 +47,14 @@ TABLE = (
             f"{FAULTS}crash.py::test_killed_again_and_again_in_the_middle_of_much_work_it_sends_no_more_twice_than_it_had_in_hand",
             f"{FAULTS}takeover.py::test_the_contacts_of_a_killed_worker_are_taken_over_within_one_tick",
             f"{DAEMON}process.py::test_killed_in_the_middle_and_started_again_it_delivers_everything",
-            f"{DAEMON}lane.py::test_a_contact_that_outlived_all_its_workers_is_parked_with_that_reason",
+            f"{LANE}lane.py::test_a_contact_that_outlived_all_its_workers_is_parked_with_that_reason",
             f"{FAULTS}connection.py::test_what_waited_for_its_turn_when_another_took_it_over_is_not_sent_after_it",
         ),
     ),
     Row(
         "the mapping cannot be computed for one row; a constraint or trigger of the table refuses what is written to one row",
         "it is in Error with that reason, or the log tells of it; no other contact waits for it",
-        (f"{DAEMON}poison_rows.py",),
+        (f"{TABLE_ROOM}unreadable_rows.py",),
     ),
     Row(
         "the answer to a claim or to a finish is lost",
@@ -62,7 +63,7 @@ TABLE = (
             f"{FAULTS}connection.py::test_a_claim_whose_answer_is_lost_is_delivered_once_and_costs_no_attempt",
             f"{FAULTS}connection.py::test_a_finish_whose_answer_is_lost_is_repeated_and_changes_nothing",
             f"{FAULTS}connection.py::test_connections_cut_at_random_bytes_lose_nothing",
-            f"{DAEMON}session.py::test_a_claim_whose_answer_was_lost_is_noticed_and_its_contacts_are_delivered",
+            f"{POSTGRES}session.py::test_a_claim_whose_answer_was_lost_is_noticed_and_its_contacts_are_delivered",
         ),
     ),
     Row(
@@ -71,7 +72,7 @@ TABLE = (
         (
             f"{FAULTS}connection.py::test_a_killed_session_listens_again_and_delivers_within_two_seconds",
             f"{FAULTS}connection.py::test_a_flip_made_while_the_session_is_gone_is_delivered_within_two_seconds",
-            f"{DAEMON}session.py::test_what_is_in_flight_when_the_session_is_lost_is_finished_once_and_not_sent_again",
+            f"{POSTGRES}session.py::test_what_is_in_flight_when_the_session_is_lost_is_finished_once_and_not_sent_again",
         ),
     ),
     Row(
@@ -112,7 +113,7 @@ TABLE = (
         (
             f"{FAULTS}application.py::test_of_those_in_flight_each_change_is_kept",
             f"{FAULTS}application.py::test_what_is_withdrawn_or_deleted_in_line_is_never_sent",
-            f"{DB}finish.py::test_a_finish_writes_what_the_table_says",
+            f"{TABLE_ROOM}finish.py::test_a_finish_writes_what_the_table_says",
         ),
     ),
     Row(
@@ -121,7 +122,7 @@ TABLE = (
         (
             f"{FAULTS}application.py::test_a_stale_row_saved_in_flight_leaves_the_flight_unharmed",
             f"{FAULTS}application.py::test_a_row_read_in_flight_and_saved_afterwards_with_all_its_columns_does_not_stay_in_flight",
-            f"{DB}trigger.py::test_a_contact_in_flight_keeps_what_the_worker_wrote_when_a_stale_row_is_saved",
+            f"{TABLE_ROOM}trigger.py::test_a_contact_in_flight_keeps_what_the_worker_wrote_when_a_stale_row_is_saved",
         ),
     ),
     Row(
@@ -130,7 +131,7 @@ TABLE = (
         (
             f"{FAULTS}application.py::test_a_transaction_that_holds_rows_for_long_holds_up_nobody_else",
             f"{FAULTS}application.py::test_against_transactions_in_the_opposite_order_nobody_ever_deadlocks",
-            f"{DAEMON}session.py::test_an_orphan_locked_by_the_application_is_recovered_at_a_later_tick",
+            f"{POSTGRES}session.py::test_an_orphan_locked_by_the_application_is_recovered_at_a_later_tick",
         ),
     ),
     Row(
@@ -142,8 +143,8 @@ TABLE = (
         "one contact of a hundred is poison",
         "99 Complete, one in Error with its reason, at most 2 log2(100) + 1 further calls",
         (
-            f"{DAEMON}delivery.py::test_one_poison_contact_of_a_hundred_is_alone_in_error_at_the_price_of_few_calls",
-            f"{DAEMON}delivery.py::test_a_contact_on_which_the_crm_fails_is_found_and_holds_up_no_other",
+            f"{LANE}delivery.py::test_one_poison_contact_of_a_hundred_is_alone_in_error_at_the_price_of_few_calls",
+            f"{LANE}delivery.py::test_a_contact_on_which_the_crm_fails_is_found_and_holds_up_no_other",
             f"{CRM}hubspot.py::test_of_a_batch_only_the_contact_that_is_wrong_is_rejected",
         ),
     ),
@@ -222,7 +223,7 @@ TABLE = (
         (
             f"{FAULTS}texts.py::test_odd_addresses_are_never_sent_and_one_address_is_never_twice_in_a_request",
             f"{FAULTS}texts.py::test_what_a_crm_says_is_cleaned_before_it_is_written",
-            f"{DAEMON}delivery.py::test_one_address_is_never_in_two_requests_at_once",
+            f"{LANE}delivery.py::test_one_address_is_never_in_two_requests_at_once",
             f"{CORE}text.py",
         ),
     ),
@@ -322,8 +323,8 @@ TABLE = (
         "a contact is deleted whose record is to be deleted too: rolled back, in flight, before a kill -9, during an outage",
         "the deletion is never lost with the row and never made up; no record goes that another contact has",
         (
-            f"{DAEMON}tombstones.py",
-            f"{DB}tombstones.py",
+            f"{LANE}tombstones.py",
+            f"{TABLE_ROOM}tombstones.py",
         ),
     ),
     Row(
@@ -332,7 +333,7 @@ TABLE = (
         (
             f"{FAULTS}server.py::test_a_reached_connection_limit_is_said_and_waited_for_without_hammering",
             f"{FAULTS}server.py::test_a_changed_password_is_said_and_waited_for_without_hammering",
-            f"{DB}grants.py",
+            f"{COMMANDS}grants.py",
         ),
     ),
 )

@@ -6,21 +6,21 @@ import gzip
 import pytest
 from structlog.testing import capture_logs
 
-from tests.daemon.harness import TIMEOUT_S, until
+from crm_sync import events
+from crm_sync.sandbox.credentials import BREVO_KEY, HUBSPOT_TOKEN, MAUTIC_PASSWORD
+from crm_sync.sandbox.process import CRMS
+from crm_sync.sandbox.server import Answer, Fault
 from tests.faults.front import Front, answer, fronts
 from tests.faults.promise import said
 from tests.faults.real_crms import PEOPLE, assert_delivered, assert_unharmed, complete, delivering, remote_id, sandboxes
-from worker import events
-from worker.sandbox.credentials import BREVO_KEY, HUBSPOT_TOKEN, MAUTIC_PASSWORD
-from worker.sandbox.process import CRMS
-from worker.sandbox.server import Answer, Fault
+from tests.harness import TIMEOUT_S, until
 
 
 @pytest.fixture
 def short_pauses(monkeypatch):
     """Of the breaker, and before a retry: a contact whose answer did not account for it comes again at once."""
-    monkeypatch.setattr("worker.core.breaker.FIRST_WAIT_S", 0.02)
-    monkeypatch.setattr("worker.core.breaker.LONGEST_WAIT_S", 0.02)
+    monkeypatch.setattr("crm_sync.core.breaker.FIRST_WAIT_S", 0.02)
+    monkeypatch.setattr("crm_sync.core.breaker.LONGEST_WAIT_S", 0.02)
     for crm in CRMS:
         monkeypatch.setenv(f"{crm.upper()}_SYNC_RETRY_DELAY_MINUTES", "0.0002")
         monkeypatch.setenv(f"{crm.upper()}_SYNC_MAX_RETRIES", "100")

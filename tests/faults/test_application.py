@@ -8,13 +8,13 @@ import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
-from tests.daemon.harness import ALL_COMPLETE, running, until
-from tests.db.steps import insert, open_worker, pair, read
+from crm_sync import events
+from crm_sync.core.outcome import Finish, Kind
+from crm_sync.sandbox.server import Fault, Hold
 from tests.faults.promise import LINE_UP, RecordingCrm, Stopwatch, assert_promise_kept
 from tests.faults.real_crms import delivering, records, remote_id, sandboxes, until_none_in_hand
-from worker import events
-from worker.core.outcome import Finish, Kind
-from worker.sandbox.server import Fault, Hold
+from tests.harness import ALL_COMPLETE, running, until
+from tests.steps import insert, open_worker, pair, read
 
 WAYS = {
     "one at a time": ("brevo", {}),

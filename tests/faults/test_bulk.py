@@ -11,18 +11,18 @@ import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
-from tests.daemon.harness import ALL_COMPLETE, running, until, until_asleep
-from tests.daemon.process import environment, process
-from tests.daemon.process import said as process_said
-from tests.db.steps import insert
+from crm_sync import events
+from crm_sync.sandbox.postgres import Postgres
+from crm_sync.sandbox.process import CRMS, running_sandbox, settings
 from tests.faults.front import MEGABYTE, answer, fronts
 from tests.faults.promise import LINE_UP, RecordingCrm, Stopwatch, assert_promise_kept, said
 from tests.faults.real_crms import PEOPLE, sandboxes
+from tests.harness import ALL_COMPLETE, running, until, until_asleep
+from tests.process import environment, process
+from tests.process import said as process_said
 from tests.roles import migrate
 from tests.servers import VERSION, running_server
-from worker import events
-from worker.sandbox.postgres import Postgres
-from worker.sandbox.process import CRMS, running_sandbox, settings
+from tests.steps import insert
 
 ROWS = 1_000_000
 NO_PROC = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="there is no /proc to read the peak memory from")
@@ -163,7 +163,9 @@ async def test_while_the_queue_is_full_a_flip_that_would_ring_is_refused_by_post
 
 async def test_while_the_queue_is_full_flips_that_need_not_ring_are_delivered(narrow_url, monkeypatch):
     """The worker is awake, so the bell is disarmed: the application notifies nobody, and waits for nobody."""
-    monkeypatch.setattr("worker.lane.HELP_INTERVAL_S", 0.0)  # a keeper with much to do calls others by a notification of its own
+    monkeypatch.setattr(
+        "crm_sync.lane.lane.HELP_INTERVAL_S", 0.0
+    )  # a keeper with much to do calls others by a notification of its own
     crm = RecordingCrm(batch_limit=10, concurrency=2)
     crm.gate.clear()
     app = await asyncpg.connect(narrow_url)
@@ -233,7 +235,7 @@ async def test_a_flip_that_no_trigger_saw_and_that_is_locked_at_the_full_look_is
     app, other_app, url, monkeypatch
 ):
     """Not a whole interval later, which is a quarter of an hour."""
-    monkeypatch.setattr("worker.loops.SOON_S", 0.2)
+    monkeypatch.setattr("crm_sync.daemon.supervision.SOON_S", 0.2)
     await app.execute("SET session_replication_role = replica")
     await app.execute(LINE_UP, "", 2)
     crm = RecordingCrm()

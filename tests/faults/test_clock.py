@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon.harness import until, until_asleep
-from tests.daemon.process import environment
-from tests.db.steps import insert
+from crm_sync import events
+from crm_sync.sandbox.server import Answer, Fault
 from tests.faults.promise import Stopwatch, said
 from tests.faults.real_crms import complete
 from tests.faults.real_worker import assert_kept, working
-from worker import events
-from worker.sandbox.server import Answer, Fault
+from tests.harness import until, until_asleep
+from tests.process import environment
+from tests.steps import insert
 
 LIBRARY = next(iter(sorted(Path("/usr/lib").glob("**/faketime/libfaketimeMT.so.1"))), None)
 PAUSE_S = 3.0

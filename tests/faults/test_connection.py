@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.daemon.harness import ALL_COMPLETE, TIMEOUT_S, daemon_for, running, until, until_asleep
-from tests.db.steps import insert, read
+from crm_sync import events
+from crm_sync.postgres.backoff import LONGEST_PAUSE_S
 from tests.faults.promise import LINE_UP, RecordingCrm, Stopwatch, assert_promise_kept, said
 from tests.faults.proxy import Link, Proxy
-from worker import events
-from worker.backoff import LONGEST_PAUSE_S
+from tests.harness import ALL_COMPLETE, TIMEOUT_S, daemon_for, running, until, until_asleep
+from tests.steps import insert, read
 
 CLAIM = "FOR NO KEY UPDATE SKIP LOCKED\n    )"
 FINISH = "unnest("
@@ -29,8 +29,8 @@ async def proxy(url: str) -> AsyncIterator[Proxy]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Statements that get no answer are given up after a second, and the tick comes after half of one."""
-    monkeypatch.setattr("worker.database.STATEMENT_TIMEOUT_S", 1.0)
-    monkeypatch.setattr("worker.session.TICK_S", 0.5)
+    monkeypatch.setattr("crm_sync.postgres.pool.STATEMENT_TIMEOUT_S", 1.0)
+    monkeypatch.setattr("crm_sync.postgres.session.TICK_S", 0.5)
 
 
 HOW_IT_IS_LOST = pytest.mark.parametrize(
@@ -101,8 +101,8 @@ async def test_a_killed_session_listens_again_and_delivers_within_two_seconds(ap
 
 async def test_after_a_long_outage_it_delivers_within_three_seconds_of_the_database_being_back(app, proxy, crm, monkeypatch):
     """Its pauses have grown to the longest, chance shortens none, and one has just begun."""
-    monkeypatch.setattr("worker.backoff.FIRST_PAUSE_S", LONGEST_PAUSE_S)
-    monkeypatch.setattr("worker.backoff.random.uniform", lambda _shortest, longest: longest)
+    monkeypatch.setattr("crm_sync.postgres.backoff.FIRST_PAUSE_S", LONGEST_PAUSE_S)
+    monkeypatch.setattr("crm_sync.postgres.backoff.random.uniform", lambda _shortest, longest: longest)
     async with running(proxy.url, crm):
         await until_asleep(app)
         proxy.refuse()
@@ -217,7 +217,7 @@ async def test_what_waited_for_its_turn_when_another_took_it_over_is_not_sent_af
 
 @pytest.mark.parametrize("seed", [SEED, SEED + 1, SEED + 2])
 async def test_connections_cut_at_random_bytes_lose_nothing(app, proxy, impatient, monkeypatch, seed):
-    monkeypatch.setattr("worker.backoff.LONGEST_PAUSE_S", 0.1)
+    monkeypatch.setattr("crm_sync.postgres.backoff.LONGEST_PAUSE_S", 0.1)
     print("seed", seed)
     chance = random.Random(seed)
     crm = RecordingCrm(batch_limit=5, concurrency=4)

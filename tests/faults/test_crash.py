@@ -9,15 +9,15 @@ from dataclasses import dataclass
 import asyncpg
 import pytest
 
-from tests.daemon.harness import TIMEOUT_S, until
-from tests.daemon.process import ended, environment, process
+from crm_sync.daemon.daemon import FINISH_GRACE_S
+from crm_sync.sandbox.hubspot.sandbox import HubSpotSandbox
+from crm_sync.sandbox.server import Fault, Hold
 from tests.faults.promise import Stopwatch
 from tests.faults.proxy import Proxy
 from tests.faults.real_crms import complete
 from tests.faults.real_worker import LINE_UP, RealWorker, assert_kept, environment_for, foreign, working
-from worker.daemon import FINISH_GRACE_S
-from worker.sandbox.hubspot import HubSpotSandbox
-from worker.sandbox.server import Fault, Hold
+from tests.harness import TIMEOUT_S, until
+from tests.process import ended, environment, process
 
 CLAIM = '_attempts" + 1'
 FINISH = "unnest("

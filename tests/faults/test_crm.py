@@ -11,14 +11,14 @@ import time
 import pytest
 from structlog.testing import capture_logs
 
-from tests.daemon.harness import TIMEOUT_S, until
-from tests.daemon.process import environment, process
-from tests.daemon.process import said as process_said
+from crm_sync import events
+from crm_sync.sandbox.process import CRMS, settings
+from crm_sync.sandbox.server import Answer, Fault
 from tests.faults.promise import Stopwatch, said
 from tests.faults.real_crms import PEOPLE, assert_delivered, assert_unharmed, complete, delivering, sandboxes
-from worker import events
-from worker.sandbox.process import CRMS, settings
-from worker.sandbox.server import Answer, Fault
+from tests.harness import TIMEOUT_S, until
+from tests.process import environment, process
+from tests.process import said as process_said
 
 DOWN = Fault(answer=Answer(503, b"<html>down</html>", {"Content-Type": "text/html"}))
 DROPPING = Fault(drop=True)
@@ -27,8 +27,8 @@ DROPPING = Fault(drop=True)
 @pytest.fixture
 def short_pauses(monkeypatch):
     """Sixty probes, an hour's worth, are over in a second or two."""
-    monkeypatch.setattr("worker.core.breaker.FIRST_WAIT_S", 0.02)
-    monkeypatch.setattr("worker.core.breaker.LONGEST_WAIT_S", 0.02)
+    monkeypatch.setattr("crm_sync.core.breaker.FIRST_WAIT_S", 0.02)
+    monkeypatch.setattr("crm_sync.core.breaker.LONGEST_WAIT_S", 0.02)
 
 
 @pytest.mark.parametrize("fault", [DOWN, DROPPING, None], ids=["503", "dropped", "refused"])
@@ -196,8 +196,8 @@ SAID = {
 
 @pytest.fixture
 def scaled_throttling(monkeypatch):
-    monkeypatch.setattr("worker.crm.answer.DEFAULT_PAUSE_S", 2.0)
-    monkeypatch.setattr("worker.crm.answer.LONGEST_PAUSE_S", 3.0)
+    monkeypatch.setattr("crm_sync.crm.answer.DEFAULT_PAUSE_S", 2.0)
+    monkeypatch.setattr("crm_sync.crm.answer.LONGEST_PAUSE_S", 3.0)
 
 
 PACED = {"as configured": "10/s", "without a limit of our own": "none"}

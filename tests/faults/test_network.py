@@ -7,19 +7,19 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 
-from tests.daemon.harness import ALL_COMPLETE, TIMEOUT_S, until, until_asleep
-from tests.daemon.process import KEY, environment
-from tests.db.steps import insert
+from crm_sync import events
+from crm_sync.postgres.session import TICK_S
+from crm_sync.sandbox.brevo.sandbox import BrevoSandbox
+from crm_sync.sandbox.postgres import Postgres
+from crm_sync.sandbox.server import Fault, Hold
 from tests.faults.namespace import UNAVAILABLE, Namespace
 from tests.faults.promise import Stopwatch, said
 from tests.faults.real_worker import LINE_UP, assert_kept, working
+from tests.harness import ALL_COMPLETE, TIMEOUT_S, until, until_asleep
+from tests.process import KEY, environment
 from tests.roles import migrate
 from tests.servers import VERSION, memory
-from worker import events
-from worker.sandbox.brevo import BrevoSandbox
-from worker.sandbox.postgres import Postgres
-from worker.sandbox.server import Fault, Hold
-from worker.session import TICK_S
+from tests.steps import insert
 
 pytestmark = pytest.mark.skipif(bool(UNAVAILABLE), reason=UNAVAILABLE)
 

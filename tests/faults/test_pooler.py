@@ -5,15 +5,15 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.daemon.harness import TIMEOUT_S, until
-from tests.daemon.process import ended, environment, process
-from tests.db.steps import insert
+from crm_sync.sandbox.server import Fault, Hold
 from tests.faults.pooler import ABSENT, PROGRAM, Pooler
 from tests.faults.promise import Stopwatch
 from tests.faults.real_crms import complete
 from tests.faults.real_worker import LINE_UP, assert_kept, working
+from tests.harness import TIMEOUT_S, until
+from tests.process import ended, environment, process
 from tests.roles import as_worker
-from worker.sandbox.server import Fault, Hold
+from tests.steps import insert
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason=ABSENT)
 

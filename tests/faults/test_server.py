@@ -11,15 +11,15 @@ import asyncpg
 import psycopg
 import pytest
 
-from tests.daemon.harness import ALL_COMPLETE, TIMEOUT_S, daemon_for, running, until, until_asleep
-from tests.db.steps import insert
+from crm_sync import events
+from crm_sync.errors import ConfigurationError
+from crm_sync.sandbox.postgres import Postgres
 from tests.faults.promise import LINE_UP, RecordingCrm, Stopwatch, assert_promise_kept, said
 from tests.faults.proxy import Proxy
+from tests.harness import ALL_COMPLETE, TIMEOUT_S, daemon_for, running, until, until_asleep
 from tests.roles import PASSWORD, WORKER, migrate
 from tests.servers import OPTIONS, VERSION, memory, running_server
-from worker import events
-from worker.errors import ConfigurationError
-from worker.sandbox.postgres import Postgres
+from tests.steps import insert
 
 OURS = "FROM pg_stat_activity WHERE application_name LIKE 'crm-sync%' AND datname = current_database()"
 SESSIONS = "FROM pg_stat_activity WHERE application_name = 'crm-sync session' AND datname = current_database()"

@@ -4,14 +4,14 @@ import asyncio
 import signal
 from datetime import timedelta
 
-from tests.daemon.harness import TIMEOUT_S, until, until_asleep
-from tests.daemon.process import environment
+from crm_sync import events
+from crm_sync.postgres.session import TICK_S
+from crm_sync.sandbox.server import Fault, Hold
 from tests.faults.promise import Stopwatch, said
 from tests.faults.real_crms import complete
 from tests.faults.real_worker import LINE_UP, assert_kept, working
-from worker import events
-from worker.sandbox.server import Fault, Hold
-from worker.session import TICK_S
+from tests.harness import TIMEOUT_S, until, until_asleep
+from tests.process import environment
 
 IN_FLIGHT = 16
 ALL = complete("brevo")

@@ -5,10 +5,10 @@ import re
 
 import pytest
 
-from tests.daemon.harness import until
+from crm_sync.sandbox.process import CRMS
+from crm_sync.sandbox.server import Answer, Fault
 from tests.faults.real_crms import PEOPLE, assert_delivered, complete, delivering, records, sandboxes
-from worker.sandbox.process import CRMS
-from worker.sandbox.server import Answer, Fault
+from tests.harness import until
 
 EMAILS = [
     *("ada@example.com", "Ada@Example.com", " ada@example.com ", "bob@example.com", "josefa@example.com"),

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from tests.daemon.harness import until
-from tests.daemon.process import environment, process
-from tests.daemon.process import said as process_said
+from crm_sync import events
+from crm_sync.sandbox.process import CRMS, settings
 from tests.faults.front import Front, answer
 from tests.faults.promise import said
 from tests.faults.real_crms import PEOPLE, assert_delivered, assert_unharmed, complete, delivering, sandboxes
-from worker import events
-from worker.sandbox.process import CRMS, settings
+from tests.harness import until
+from tests.process import environment, process
+from tests.process import said as process_said
 
 # How a certificate that our authority signs differs from a good one.
 CERTIFICATES = {
@@ -80,8 +80,8 @@ async def test_a_certificate_that_is_not_to_be_trusted_is_sent_nothing(app, url,
 
 @pytest.mark.parametrize("crm", CRMS)
 async def test_a_name_that_leads_nowhere_is_an_outage_until_it_is_found(app, url, monkeypatch, crm):
-    monkeypatch.setattr("worker.core.breaker.FIRST_WAIT_S", 0.02)
-    monkeypatch.setattr("worker.core.breaker.LONGEST_WAIT_S", 0.02)
+    monkeypatch.setattr("crm_sync.core.breaker.FIRST_WAIT_S", 0.02)
+    monkeypatch.setattr("crm_sync.core.breaker.LONGEST_WAIT_S", 0.02)
     lookups, found, resolve = [], asyncio.Event(), socket.getaddrinfo
 
     def look_up(host, *arguments, **options):

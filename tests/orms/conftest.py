@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.daemon.harness import ScriptedCrm, running
+from tests.harness import ScriptedCrm, running
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from typing import Any
 
 import asyncpg
 
-from tests.daemon.harness import ScriptedCrm, until
+from tests.harness import ScriptedCrm, until
 
 STATES = ("New", "Selected", "Queued", "Processing", "Complete", "Error", "Skipped")
 COMPLETE = "bool_and(brevo_sync_status = 'Complete' AND brevo_claimed_by IS NULL) FROM contacts"

@@ -9,12 +9,12 @@ from django.db import models
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.orm.attributes import flag_modified
 
+from crm_sync.adoption.table import Wish
 from tests import roles
 from tests.adoption.steps import complete, delivering, until
 from tests.orms import test_django as django_tests
 from tests.orms import test_sqlalchemy as sqlalchemy_tests
 from tests.orms.readme import run
-from worker.adoption.table import Wish
 
 OWN_STATES = ("New", "Queued", "Processing", "Complete", "Error", "Skipped", "Archived", "On hold")
 PEOPLE = f"""

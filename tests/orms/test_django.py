@@ -12,11 +12,11 @@ import pytest
 from django.conf import settings
 from django.db import ProgrammingError, connections, models, transaction
 
-from tests.daemon.harness import until
-from tests.daemon.process import environment, process
-from tests.db.steps import insert
+from tests.harness import until
 from tests.orms.readme import blocks, run
 from tests.orms.steps import COMPLETE, STATES, land, status, take_off
+from tests.process import environment, process
+from tests.steps import insert
 
 MODEL, USE = blocks("From Django")
 

@@ -14,12 +14,12 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, make_transient_to_detached, mapped_column
 from sqlalchemy.orm.attributes import flag_modified
 
-from tests.daemon.harness import until
-from tests.daemon.process import environment, process
-from tests.db.steps import insert
+from crm_sync.models import CRMSyncStatus
+from tests.harness import until
 from tests.orms.readme import blocks, run
 from tests.orms.steps import COMPLETE, STATES, land, status, take_off
-from worker.schemas import CRMSyncStatus
+from tests.process import environment, process
+from tests.steps import insert
 
 MODEL, USE = blocks("From SQLAlchemy")
 

@@ -3,11 +3,11 @@
 import click
 import uvloop
 
+from crm_sync.sandbox.postgres import Postgres, running_postgres
 from tests.bench.figures import Figures, medians, p50, p99, show
 from tests.bench.peers.process import WorkerError
 from tests.bench.peers.roster import PEERS, Peer
 from tests.bench.sink import running_sink
-from worker.sandbox.postgres import Postgres, running_postgres
 
 DRAIN = "drain, jobs/s"
 LATENCY_P50 = "latency p50, ms"

@@ -1,0 +1,345 @@
+"""What `crm-sync grants` prints is enough for a worker and for an application, and no more."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import psycopg
+import pytest
+from psycopg import sql
+
+from crm_sync.adoption.adopt import adopt
+from crm_sync.core.outcome import Kind
+from crm_sync.core.rate import parse
+from crm_sync.core.retry import RetryPolicy
+from crm_sync.daemon.recovery import Charge, Recovery
+from crm_sync.errors import ConfigurationError
+from crm_sync.limits.breaker import Gate
+from crm_sync.limits.rate_limit import Pace, Remaining
+from crm_sync.postgres.pool import Database
+from crm_sync.sandbox.brevo.sandbox import BrevoSandbox
+from crm_sync.table.schema import read_schema
+from tests.harness import ALL_COMPLETE, ScriptedCrm, running, until, until_asleep
+from tests.process import ended, environment, process
+from tests.roles import PASSWORD, printed
+from tests.steps import Worker, insert, open_worker, orphan, pair
+
+# Roles are the whole server's, and a name with all that needs quoting is as good as any.
+WORKER, APPLICATION = f'crm sync "Worker" {os.getpid()}', f"crm_sync_application_{os.getpid()}"
+KINDS = [Kind.DELIVERED, Kind.RETRY, Kind.REJECTED, Kind.DEFERRED, Kind.ORPHANED]
+
+
+@contextmanager
+def role(url: str, name: str, *options: str, **settings: str) -> Iterator[str]:
+    """A role with what the command prints, and nothing that everybody has. The URL to be it."""
+    with psycopg.connect(url, autocommit=True) as owner:
+        owner.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
+        owner.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(urlsplit(url).path[1:])))
+        owner.execute("REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA crm_sync FROM PUBLIC")
+        owner.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(name), PASSWORD))
+        try:
+            owner.execute(printed(url, *options, name, **settings)[0].encode())
+            yield signed_in(url, name)
+        finally:
+            owner.execute(sql.SQL("DROP OWNED BY {0}; DROP ROLE {0}").format(sql.Identifier(name)))
+
+
+def signed_in(url: str, name: str) -> str:
+    parts = urlsplit(url)
+    user = name.replace(" ", "%20").replace('"', "%22")
+    return urlunsplit(parts._replace(netloc=f"{user}:{PASSWORD}@{parts.netloc.rpartition('@')[2]}"))
+
+
+@pytest.fixture
+def worker_url(url: str) -> Iterator[str]:
+    with role(url, WORKER) as its_url:
+        yield its_url
+
+
+@pytest.fixture
+async def worker(worker_url: str) -> AsyncIterator[Worker]:
+    async with open_worker(worker_url, 1) as worker:
+        yield worker
+
+
+@pytest.fixture
+async def as_worker(worker_url: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(worker_url)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def as_application(url: str) -> AsyncIterator[asyncpg.Connection]:
+    with role(url, APPLICATION, "--application") as its_url:
+        connection = await asyncpg.connect(its_url)
+        yield connection
+        await connection.close()
+
+
+# What a worker may do.
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_worker_claims_and_finishes(app, worker, kind):
+    contact_id = await insert(app, "Queued")
+    [contact] = await worker.claim()
+    assert await worker.contacts.orphans([1]) == [(contact_id, contact.token, 1)]
+    assert await worker.finish(contact, kind, error="A: b", remote_id="7")
+    assert (await pair(app, contact_id))[0] in ("Complete", "Error", "Queued")
+    await worker.contacts.next_due()
+
+
+async def test_a_worker_lines_up_strays(app, worker):
+    await app.execute("SET session_replication_role = replica")
+    await insert(app, "Queued")
+    assert await worker.contacts.line_up_strays(0, await worker.contacts.pages()) == (1, 0)
+    assert len(await worker.claim()) == 1
+
+
+async def test_a_worker_recovers_the_contacts_of_dead_ones_and_forgets_them(app, worker, monkeypatch):
+    monkeypatch.setattr("crm_sync.daemon.recovery.FORGET_AFTER_S", 0.0)
+    contact_id = await insert(app, "Queued")
+    dead = await orphan(app)
+    charges = {"brevo": Charge(worker.contacts, RetryPolicy(3, 60.0))}
+    recovery = Recovery(worker.database, charges, on_found=lambda _: None, knows=lambda *_: False)
+    await recovery.recover([dead])
+    await recovery.recover([dead])
+    assert await pair(app, contact_id) == ("Queued", "Queued")
+    assert await app.fetchval("SELECT count(*) FROM crm_sync.workers WHERE id = $1", dead) == 0
+
+
+async def test_a_worker_keeps_the_pace_and_works_the_gate(worker_url):
+    async with Database(worker_url, size=1) as database:
+        pace = Pace(database, "brevo", parse("1000/s 100000/h"))
+        await pace.slot()
+        await pace.correct([Remaining(3600.0, 10)])
+        gate = Gate("brevo", database, on_open=lambda: None, on_shut=lambda: None)
+        await gate.throttled("RATE_LIMITED", "too many requests", 0.0)
+        assert await gate.start_probe()
+        await gate.answered()
+        assert gate.open
+
+
+async def test_a_worker_runs_through_its_life(app, worker_url):
+    """Session, bell, claim, retry, the loss of the session, and a good end."""
+    crm = ScriptedCrm()
+    async with running(worker_url, crm):
+        await until_asleep(app)
+        contact = await insert(app, "Queued")
+        await until(app, ALL_COMPLETE)
+        await app.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE application_name = 'crm-sync session' AND datname = current_database()"
+        )
+        await insert(app, "Queued", "bob@example.com")
+        await until(app, ALL_COMPLETE)
+    assert len(crm.store) == 2
+    assert crm.store[contact]["FIRSTNAME"] == "Ada"
+    assert await app.fetchval("SELECT count(*) FROM crm_sync.workers") == 0
+
+
+async def test_a_worker_ends_a_silent_session_of_its_own(app, worker_url, as_worker, monkeypatch):
+    monkeypatch.setattr("crm_sync.postgres.session.TICK_S", 3600.0)
+    async with running(worker_url, ScriptedCrm()):
+        await until_asleep(app)
+        number = await app.fetchval("SELECT id FROM crm_sync.workers")
+        sessions = "FROM pg_stat_activity WHERE application_name = 'crm-sync session' AND datname = current_database()"
+        await app.execute(f"SELECT pg_terminate_backend(pid) {sessions}")
+        await as_worker.execute("SELECT pg_advisory_lock(1668443499, $1)", number)
+        await until(app, f"count(*) = 1 {sessions}")
+        await insert(app, "Queued")
+        await until(app, ALL_COMPLETE)
+
+
+async def test_the_process_its_status_and_its_check_run_with_these_rights(app, worker_url):
+    key = "xkeysib-a-test-key"
+    async with BrevoSandbox(key=key, contacts_per_second=None, contacts_per_hour=None) as brevo:
+        env = environment(worker_url, BREVO_API_KEY=key, BREVO_BASE_URL=f"{brevo.url}/v3")
+        async with process(env):
+            await insert(app, "Queued")
+            await until(app, ALL_COMPLETE)
+            for arguments in (("status",), ("status", "--json"), ("check",), ("migrate", "--check")):
+                async with process(env, *arguments) as command:
+                    code, out, err = await ended(command)
+                assert code == 0, (arguments, out, err)
+    assert len(brevo.contacts) == 1
+
+
+# What it may not.
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE contacts SET email = 'eve@example.com'",
+        "UPDATE contacts SET id = gen_random_uuid()",
+        "DELETE FROM contacts",
+        "TRUNCATE contacts",
+        "INSERT INTO contacts (email) VALUES ('eve@example.com')",
+        "SELECT created_at FROM contacts",
+        "SELECT * FROM contacts",
+        "LOCK TABLE contacts IN ACCESS EXCLUSIVE MODE",
+        "ALTER TABLE contacts DISABLE TRIGGER ALL",
+        "SELECT * FROM invoices",
+        "CREATE TABLE public.mine (id integer)",
+        "CREATE TABLE crm_sync.mine (id integer)",
+        "CREATE TEMPORARY TABLE mine (id integer)",
+        "UPDATE crm_sync.lanes SET crm = 'other'",
+        "DELETE FROM crm_sync.lanes",
+        "INSERT INTO crm_sync.lanes (crm, remote_id_column) VALUES ('other', 'id')",
+        "UPDATE crm_sync.workers SET pid = 1",
+        "SELECT setval('crm_sync.workers_id_seq', 1)",
+        "SELECT crm_sync.remove_crm('brevo')",
+        "DELETE FROM crm_sync._crm_sync_migration",
+    ],
+)
+async def test_a_worker_is_refused(app, as_worker, statement):
+    await app.execute("CREATE TABLE invoices (id integer)")
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        async with as_worker.transaction():
+            await as_worker.execute(statement)
+
+
+# What the mapping reads.
+
+
+@pytest.fixture
+def mapping(tmp_path) -> Callable[[str], str]:
+    def write(expression: str) -> str:
+        file = tmp_path / "mapping.toml"
+        file.write_text(f'[brevo]\nX = """{expression}"""\n')
+        return str(file)
+
+    return write
+
+
+async def readable(app: asyncpg.Connection, table: str = "contacts") -> set[str]:
+    rows = await app.fetch(
+        "SELECT attname FROM pg_attribute WHERE attrelid = $1::text::regclass AND attnum > 0 AND NOT attisdropped "
+        "AND has_column_privilege($2, attrelid, attname, 'SELECT')",
+        table,
+        WORKER,
+    )
+    return {row[0] for row in rows}
+
+
+@pytest.mark.parametrize(
+    ("expression", "reads"),
+    [
+        ("lower(city) || 'contacts.* street'", "city"),
+        ("(SELECT max(i.paid) FROM invoices AS i WHERE i.id::text = contacts.zip)", "zip"),
+        ("to_jsonb(contacts) ->> 'street'", "street"),
+        ("shout(state)", "state"),
+    ],
+)
+async def test_a_worker_reads_what_the_mapping_sends_whatever_it_is_made_of(app, url, mapping, expression, reads):
+    await app.execute("ALTER TABLE contacts ADD COLUMN street text")
+    await app.execute("CREATE TABLE invoices (id integer, paid numeric, secret text)")
+    await app.execute("CREATE FUNCTION shout(text varchar) RETURNS text LANGUAGE plpgsql AS 'BEGIN RETURN upper(text); END'")
+    await app.execute("REVOKE EXECUTE ON FUNCTION shout FROM PUBLIC")
+    await app.execute("INSERT INTO contacts (email, city) VALUES ('ada@example.com', 'London')")
+    with role(url, WORKER, MAPPING_FILE=mapping(expression)) as worker_url:
+        allowed = await readable(app)
+        assert reads in allowed
+        assert ("created_at" in allowed) == ("to_jsonb" in expression)
+        assert await readable(app, "invoices") == ({"id", "paid"} if "invoices" in expression else set())
+        connection = await asyncpg.connect(worker_url)
+        await connection.fetch(f"SELECT {expression} FROM contacts")
+        await connection.close()
+    assert await app.fetchval("SELECT count(*) FROM pg_class WHERE relname = 'crm_sync_mapping'") == 0
+
+
+async def test_without_a_mapping_it_reads_the_default_fields_that_the_table_has(app, url):
+    await app.execute("ALTER TABLE contacts DROP COLUMN website")
+    with role(url, WORKER):
+        allowed = await readable(app)
+        assert {"email", "first_name", "phone", "country"} <= allowed
+        assert "created_at" not in allowed
+
+
+async def test_a_table_in_a_schema_of_its_own_and_a_key_of_another_name(app, url):
+    name = urlsplit(url).path[1:]
+    await app.execute('ALTER TABLE contacts RENAME COLUMN id TO "Contact No"')
+    await app.execute('CREATE SCHEMA "The App"; ALTER TABLE contacts SET SCHEMA "The App"')
+    await app.execute(f'ALTER DATABASE {name} SET search_path = "The App", public')
+    await asyncio.to_thread(adopt, url)  # the key has another name now
+    with role(url, WORKER) as worker_url:
+        async with open_worker(worker_url, 1) as worker:
+            other = await asyncpg.connect(url)
+            await other.execute("INSERT INTO contacts (email, brevo_sync_status) VALUES ('ada@example.com', 'Queued')")
+            await other.close()
+            [contact] = await worker.claim()
+            assert await worker.finish(contact, Kind.DELIVERED, remote_id="7")
+
+
+def test_a_role_that_does_not_exist_is_printed_and_said_so(url):
+    out, err = printed(url, 'no "one"')
+    assert 'TO "no ""one""";' in out
+    assert 'no role no "one"' in err
+
+
+@pytest.mark.parametrize("policy", ["", "CREATE POLICY own ON contacts USING (email = current_user)"])
+async def test_with_row_level_security_a_worker_starts_only_where_it_sees_every_row(app, url, policy):
+    await insert(app, "Queued")
+    with role(url, WORKER) as worker_url:
+        await app.execute(f"ALTER TABLE contacts ENABLE ROW LEVEL SECURITY; {policy}")
+        async with Database(worker_url, size=1) as database:
+            with pytest.raises(ConfigurationError, match="row level security"):
+                await read_schema(database)
+    with role(url, WORKER) as worker_url:
+        async with open_worker(worker_url, 1) as worker:
+            [contact] = await worker.claim()
+            assert await worker.finish(contact, Kind.DELIVERED, remote_id="7")
+
+
+async def test_a_policy_that_restricts_is_found(app, url):
+    await app.execute("ALTER TABLE contacts ENABLE ROW LEVEL SECURITY")
+    await app.execute("CREATE POLICY few ON contacts AS RESTRICTIVE USING (email IS NOT NULL)")
+    with role(url, WORKER) as worker_url:
+        async with Database(worker_url, size=1) as database:
+            with pytest.raises(ConfigurationError, match="row level security"):
+                await read_schema(database)
+
+
+# The application.
+
+
+async def test_an_application_without_rights_on_crm_sync_flips_and_is_delivered(app, url, as_application):
+    crm = ScriptedCrm()
+    contact = await insert(app, "New")
+    with role(url, WORKER) as worker_url:
+        async with running(worker_url, crm):
+            await until_asleep(app)  # so that the flip rings
+            for requests in (1, 2):
+                await as_application.execute("UPDATE contacts SET brevo_sync_status = 'Queued' WHERE id = $1", contact)
+                await crm.reached(requests)
+                await until(app, ALL_COMPLETE)
+    assert len(crm.requests) == 2
+    assert await as_application.fetchval("SELECT brevo_contact_id FROM contacts") == f"crm-{contact}"
+    assert not await app.fetchval("SELECT has_schema_privilege($1, 'crm_sync', 'USAGE')", APPLICATION)
+
+
+@pytest.mark.parametrize("crm", ["hubspot", "brevo", "mautic", "n8n"])
+async def test_an_application_flips_every_crm(app, as_application, crm):
+    await insert(app)
+    assert await as_application.execute(f"UPDATE contacts SET {crm}_sync_status = 'Queued'") == "UPDATE 1"
+    assert await app.fetchval(f"SELECT {crm}_due_at IS NOT NULL FROM contacts")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE contacts SET brevo_claimed_by = NULL",
+        "UPDATE contacts SET brevo_contact_id = '1'",
+        "SELECT email FROM contacts",
+        "SELECT crm FROM crm_sync.lanes",
+        "DELETE FROM crm_sync.workers",
+    ],
+)
+async def test_an_application_is_refused(as_application, statement):
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await as_application.execute(statement)

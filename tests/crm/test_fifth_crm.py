@@ -1,0 +1,160 @@
+"""A fifth CRM, as the README tells it: one SQL call on a live table, one class registered by an entry point, a real worker."""
+
+import asyncio
+import re
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from crm_sync.adoption.adopt import undo
+from crm_sync.sandbox.server import Answer, Sandbox
+from tests.harness import TIMEOUT_S, until
+from tests.process import ended, environment, process
+from tests.roles import WORKER, let_in
+
+ROOT = Path(__file__).parents[2]
+TOKEN = "a-token-of-pipedrive"
+
+
+class PipedriveSandbox(Sandbox):
+    """Persons, as Pipedrive's API v2 keeps them: addresses need not be unique."""
+
+    def __init__(self):
+        super().__init__()
+        self.persons = {}
+
+    def respond(self, call):
+        if call.headers.get("x-api-token") != TOKEN:
+            return Answer(401, {"success": False, "error": "unauthorized access"})
+        match call.method, call.path.split("/")[1:]:
+            case "GET", ["users", "me"]:
+                return Answer(200, {"success": True, "data": {"id": 1}})
+            case "GET", ["persons", "search"]:
+                found = [{"item": {"id": n}} for n, person in self.persons.items() if self._has(person, call.query["term"])]
+                return Answer(200, {"success": True, "data": {"items": found}})
+            case "POST", ["persons"]:
+                return self._keep(len(self.persons) + 1, call.body, 201)
+            case "PATCH", ["persons", number] if int(number) in self.persons:
+                return self._keep(int(number), call.body, 200)
+        return Answer(404, {"success": False, "error": "not found"})
+
+    def _has(self, person, address):
+        return any(email["value"].lower() == address.lower() for email in person["emails"])
+
+    def _keep(self, number, person, status):
+        self.persons[number] = person
+        return Answer(status, {"success": True, "data": {"id": number, **person}})
+
+    def throttled(self):
+        return Answer(429, {"success": False, "error": "request over limit"})
+
+    def refused(self):
+        return Answer(400, {"success": False, "error": "Bad request"})
+
+
+@pytest.fixture
+def package(tmp_path):
+    """The README's module, installed as a package is: beside the metadata that names its entry point."""
+    [code] = [
+        block for block in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL) if "Pipedrive" in block
+    ]
+    [entry_point] = re.findall(
+        r"```toml\n\[project\.entry-points\.\"crm_sync\.crms\"\]\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL
+    )
+    (tmp_path / "my_package").mkdir()
+    (tmp_path / "my_package" / "__init__.py").touch()
+    (tmp_path / "my_package" / "pipedrive.py").write_text(code)
+    metadata = tmp_path / "my_package-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(f"[crm_sync.crms]\n{entry_point.replace(chr(34), '')}")
+    return tmp_path
+
+
+@pytest.fixture
+async def pipedrive():
+    async with PipedriveSandbox() as sandbox:
+        yield sandbox
+
+
+def settings(url, package, sandbox, **who):
+    paths = {"PYTHONPATH": f"{package}:{Path.cwd() / 'worker'}"}
+    return environment(url, **who) | paths | {"PIPEDRIVE_API_TOKEN": TOKEN, "PIPEDRIVE_URL": sandbox.url}
+
+
+async def test_a_fifth_crm_is_one_sql_call_and_one_class(app, url, package, pipedrive):
+    await app.execute(
+        "INSERT INTO contacts (email, first_name) SELECT n || '@example.com', 'Ada ' || n FROM generate_series(1, 50) AS n"
+    )
+    await app.execute("SELECT crm_sync.add_crm('pipedrive')")
+    async with process(settings(url, package, pipedrive, owner=True), "grants", WORKER) as grants:
+        await app.execute((await ended(grants))[1])
+    pipedrive.persons[1] = {"name": "an older one", "emails": [{"value": "7@example.com", "primary": True}]}
+    env = settings(url, package, pipedrive)
+    async with process(env, "check") as check:
+        code, out, _ = await ended(check)
+    assert code == 0
+    assert re.search(r"ok +pipedrive credentials +token accepted", out)
+
+    async with process(env):
+        await app.execute("UPDATE contacts SET pipedrive_sync_status = 'Queued'")
+        await until(app, "bool_and(pipedrive_sync_status = 'Complete') FROM contacts")
+        assert await app.fetchval("SELECT pipedrive_contact_id FROM contacts WHERE email = '7@example.com'") == "1"
+        assert {person["name"] for person in pipedrive.persons.values()} == {f"Ada {n}" for n in range(1, 51)}
+
+        # A later change is sent to the record whose id the row has.
+        await app.execute(
+            "UPDATE contacts SET email = 'new@example.com', pipedrive_sync_status = 'Queued' WHERE email = '7@example.com'"
+        )
+        await until(app, "bool_and(pipedrive_sync_status = 'Complete') FROM contacts")
+    assert len(pipedrive.persons) == 50
+    assert pipedrive.persons[1]["emails"][0]["value"] == "new@example.com"
+
+
+async def test_a_fifth_crm_is_previewed_up_to_where_it_depends_on_the_answer(app, url, package, pipedrive):
+    await app.execute("SELECT crm_sync.add_crm('pipedrive')")
+    await app.execute("INSERT INTO contacts (email, first_name) VALUES ('ada@example.com', 'Ada')")
+    let_in(url)
+    async with process(
+        settings(url, package, pipedrive), "preview", "--email", "ada@example.com", "--crm", "pipedrive"
+    ) as command:
+        code, out, err = await ended(command)
+    assert (code, err) == (0, "")
+    assert f"GET {pipedrive.url}/persons/search?term=ada@example.com&fields=email&exact_match=true" in out
+    assert "x-api-token: ***" in out
+    assert "What follows depends on the answer." in out
+    assert pipedrive.request_count == 0
+    async with process(settings(url, package, pipedrive), "sync", "--email", "ada@example.com", "--crm", "pipedrive") as command:
+        code, out, err = await ended(command)
+    assert (code, err) == (0, "")
+    assert pipedrive.persons[1]["name"] == "Ada"
+
+
+async def test_a_fifth_crm_can_be_taken_off_again(app, url):
+    before = await app.fetch("SELECT column_name FROM information_schema.columns WHERE table_name = 'contacts' ORDER BY 1")
+    await app.execute("SELECT crm_sync.add_crm('pipedrive')")
+    assert await app.fetchval("SELECT count(pipedrive_sync_status) FROM contacts") == 0
+    await app.execute("SELECT crm_sync.remove_crm('pipedrive')")
+    after = await app.fetch("SELECT column_name FROM information_schema.columns WHERE table_name = 'contacts' ORDER BY 1")
+    assert after == before
+    with pytest.raises(asyncpg.UndefinedColumnError):
+        await app.execute("UPDATE contacts SET pipedrive_sync_status = 'Queued'")
+    await asyncio.to_thread(undo, url)
+
+
+async def test_a_package_that_cannot_be_loaded_stops_the_start_with_its_name(url, package, pipedrive):
+    (package / "my_package" / "pipedrive.py").write_text("import nothing_of_that_name")
+    async with process(settings(url, package, pipedrive)) as worker:
+        code, _, err = await asyncio.wait_for(ended(worker), TIMEOUT_S)
+    assert code == 78
+    assert "the CRM pipedrive (my_package.pipedrive:account) cannot be loaded: ModuleNotFoundError" in err
+
+
+async def test_two_packages_for_one_crm_are_refused(url, package, pipedrive):
+    entry_points = package / "my_package-1.0.dist-info" / "entry_points.txt"
+    entry_points.write_text("[crm_sync.crms]\nbrevo = my_package.pipedrive:account\n")
+    async with process(settings(url, package, pipedrive)) as worker:
+        code, _, err = await asyncio.wait_for(ended(worker), TIMEOUT_S)
+    assert code == 78
+    assert "two packages register the CRM brevo" in err

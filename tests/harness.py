@@ -1,0 +1,111 @@
+"""A daemon in the test's own process, with a CRM that does what the test says."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+
+from crm_sync.core.outcome import Contact, Outcome
+from crm_sync.crm.account import Account
+from crm_sync.crm.client import Client
+from crm_sync.daemon.daemon import Daemon
+from crm_sync.limits.rate_limit import Pace
+from crm_sync.postgres.pool import Database
+from crm_sync.settings import Settings
+from tests.roles import as_worker
+
+TIMEOUT_S = 30.0
+
+
+class ScriptedCrm(Client):
+    """A client whose answers the test gives. It keeps what reached it, in order, and who was in flight at once."""
+
+    def __init__(self, *, batch_limit: int = 1, concurrency: int = 16) -> None:
+        self.batch_limit = batch_limit
+        self.concurrency = concurrency
+        self.requests: list[list[Contact]] = []
+        self.in_flight: set[Any] = set()
+        self.twice_in_flight: list[Any] = []
+        self.store: dict[Any, dict[str, Any]] = {}
+        self.answer: Callable[[Contact], Outcome] = lambda contact: Outcome.delivered(f"crm-{contact.id}")
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.arrived = asyncio.Condition()
+
+    async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Outcome]:
+        self.requests.append(list(contacts))
+        self.twice_in_flight += [contact.id for contact in contacts if contact.id in self.in_flight]
+        self.in_flight |= {contact.id for contact in contacts}
+        async with self.arrived:
+            self.arrived.notify_all()
+        try:
+            await self.gate.wait()
+            outcomes = [self.answer(contact) for contact in contacts]
+        finally:
+            self.in_flight -= {contact.id for contact in contacts}
+        for contact in contacts:
+            self.store[contact.id] = {"email": contact.email, **contact.fields}
+        return outcomes
+
+    async def check(self) -> str:
+        return "scripted"
+
+    async def reached(self, requests: int) -> None:
+        """Returns when so many requests have arrived."""
+        async with asyncio.timeout(TIMEOUT_S), self.arrived:
+            await self.arrived.wait_for(lambda: len(self.requests) >= requests)
+
+
+def account(crm: Client, name: str = "brevo") -> Account:
+    @asynccontextmanager
+    async def open_client(database: Database) -> AsyncIterator[tuple[Client, Pace]]:
+        yield crm, Pace(database, name)
+
+    return Account({"FIRSTNAME": "first_name"}, open_client)
+
+
+def daemon_for(url: str, crm: Client, *, lane: str = "brevo", **settings: Any) -> Daemon:
+    """A daemon with one lane that is not running yet."""
+    return Daemon(Settings(database_url=as_worker(url), _env_file=None, **settings), {lane: account(crm, lane)})
+
+
+@asynccontextmanager
+async def running(url: str, crm: Client, **settings: Any) -> AsyncIterator[Daemon]:
+    """A daemon with one lane, Brevo's unless said otherwise, that runs, drains at the end, and whose failure is the test's."""
+    daemon = daemon_for(url, crm, **settings)
+    task = asyncio.create_task(daemon.run())
+    try:
+        yield daemon
+    finally:
+        daemon.stop.set()
+        async with asyncio.timeout(TIMEOUT_S):
+            await task
+
+
+async def until(app: asyncpg.Connection, condition: str, *arguments: Any) -> None:
+    """Returns when this holds of the contacts table: a query that yields true. Fails after TIMEOUT_S."""
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            while not await app.fetchval(f"SELECT {condition}", *arguments):  # noqa: ASYNC110 (the table tells nobody)
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        states = await app.fetch(
+            "SELECT brevo_sync_status, brevo_processing_status, brevo_processing_error, brevo_attempts, brevo_claimed_by, "
+            "brevo_due_at - clock_timestamp() AS due_in, count(*) FROM contacts GROUP BY 1, 2, 3, 4, 5, 6 LIMIT 20"
+        )
+        raise AssertionError(f"never came true: {condition}; the table: {[tuple(row) for row in states]}") from None
+
+
+async def until_asleep(app: asyncpg.Connection) -> None:
+    """Returns when the keeper of Brevo's lane has armed the bell: it looked, found nothing, and sleeps."""
+    armed = (
+        "EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid = 1668443497 AND mode = 'ExclusiveLock' "
+        "AND objid = (SELECT id FROM crm_sync.lanes WHERE crm = 'brevo') "
+        "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))"
+    )
+    await until(app, armed)
+
+
+ALL_COMPLETE = "bool_and(brevo_sync_status = 'Complete') FROM contacts"

@@ -1,0 +1,391 @@
+"""A deleted contact's record is deleted too: the promise, from the row's end to the CRM."""
+
+import asyncio
+import json
+
+import pytest
+
+from crm_sync import events
+from crm_sync.core.outcome import Outcome
+from crm_sync.errors import NotSentError, RefusedError
+from crm_sync.postgres import session as session_module
+from crm_sync.sandbox.server import Fault, Hold
+from tests.commands.test_pause import done
+from tests.harness import ScriptedCrm, running, until
+from tests.process import environment, process
+
+NONE_LEFT = "count(*) = 0 FROM crm_sync.tombstones"
+DUE_NOW = "UPDATE crm_sync.tombstones SET due_at = clock_timestamp()"
+ADA = "ada.1@example.com"
+
+
+class Burying(ScriptedCrm):
+    """Keeps records by id, and what it was asked to delete; raises or answers what it is told."""
+
+    delete_limit = 10
+    trouble: Exception | None = None
+    verdict: Outcome | None = None
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.records: dict[str, str] = {}
+        self.deleted: list[str | None] = []
+        self.erased: list[str | None] = []
+        self.tried = 0
+
+    async def deliver(self, contacts):
+        outcomes = await super().deliver(contacts)
+        self.records.update((said.remote_id, one.email) for one, said in zip(contacts, outcomes, strict=True))
+        return outcomes
+
+    async def find(self, emails):
+        by_email = {email.lower(): record for record, email in self.records.items()}
+        return [by_email.get(email.lower()) for email in emails]
+
+    async def delete(self, deletions):
+        self.tried += 1
+        if self.trouble is not None:
+            raise self.trouble
+        if self.verdict is not None:
+            return [self.verdict] * len(deletions)
+        for one in deletions:
+            (self.erased if one.erase else self.deleted).append(one.remote_id)
+            self.records.pop(one.remote_id, None)
+        return [Outcome.delivered(None)] * len(deletions)
+
+
+@pytest.fixture
+def quick_ticks(monkeypatch):
+    monkeypatch.setattr(session_module, "TICK_S", 0.05)
+
+
+@pytest.fixture
+async def crm(quick_ticks):
+    return Burying()
+
+
+@pytest.fixture
+async def deletes(app):
+    await set_policy(app, "delete")
+
+
+async def set_policy(app, policy, crm="brevo"):
+    await app.execute("SELECT crm_sync.set_on_delete($1, $2)", crm, policy)
+
+
+async def insert(app, count=1, status="Queued"):
+    await app.execute(
+        "INSERT INTO contacts (email, first_name, brevo_sync_status) "
+        "SELECT 'ada.' || n || '@example.com', 'Ada', $2 FROM generate_series(1, $1) AS n",
+        count,
+        status,
+    )
+
+
+async def delivered(app, count=1):
+    """So many contacts, in the CRM."""
+    await insert(app, count)
+    await until(app, "bool_and(brevo_sync_status = 'Complete') FROM contacts")
+
+
+async def delete_all(app):
+    await app.execute("DELETE FROM contacts")
+
+
+# The promise.
+
+
+async def test_the_record_of_a_deleted_contact_is_deleted(app, url, crm, deletes):
+    async with running(url, crm):
+        await delivered(app, 25)
+        await app.execute("DELETE FROM contacts WHERE email <> $1", ADA)
+        await until(app, NONE_LEFT)
+    assert list(crm.records.values()) == [ADA]
+    assert len(crm.deleted) == 24
+
+
+async def test_by_default_the_record_stays_and_nothing_is_kept_of_the_contact(app, url, crm):
+    async with running(url, crm):
+        await delivered(app)
+        await delete_all(app)
+        assert await app.fetchval(f"SELECT {NONE_LEFT}")
+    assert crm.tried == 0
+
+
+async def test_erasing_says_so_to_the_client(app, url, crm):
+    await set_policy(app, "erase")
+    async with running(url, crm):
+        await delivered(app)
+        await delete_all(app)
+        await until(app, NONE_LEFT)
+    assert (len(crm.erased), crm.deleted) == (1, [])
+
+
+async def test_what_was_deleted_under_a_policy_is_done_by_it_whatever_is_set_later(app, url, crm, deletes):
+    async with running(url, crm):
+        await delivered(app)
+        crm.trouble = NotSentError("UNREACHABLE", "no connection")
+        await delete_all(app)
+        await set_policy(app, "keep")
+        crm.trouble = None
+        await until(app, NONE_LEFT)
+    assert len(crm.deleted) == 1
+
+
+async def test_a_deletion_that_is_rolled_back_never_was(app, url, crm, deletes):
+    async with running(url, crm):
+        await delivered(app)
+        transaction = app.transaction()
+        await transaction.start()
+        await delete_all(app)
+        await transaction.rollback()
+        assert await app.fetchval(f"SELECT {NONE_LEFT}")
+    assert crm.tried == 0
+
+
+async def test_kill_9_in_the_middle_of_a_deletion_loses_none(app, url, brevo, deletes):
+    hold = Hold()
+    async with process(environment(url, brevo)) as worker:
+        await delivered(app, 5)
+        brevo.standing_faults.append(fault := Fault(lambda call: call.method == "DELETE", hold=hold))
+        await delete_all(app)
+        await hold.reached.wait()
+        worker.kill()
+    brevo.standing_faults.remove(fault)
+    assert await app.fetchval("SELECT count(*) FROM crm_sync.tombstones WHERE claimed_by IS NOT NULL") > 0
+    async with process(environment(url, brevo)):
+        await until(app, NONE_LEFT)
+    hold.release()
+    assert not brevo.contacts
+
+
+async def test_a_contact_deleted_while_no_worker_runs_is_deleted_by_the_next(app, url, crm, deletes):
+    async with running(url, crm):
+        await delivered(app)
+    await delete_all(app)
+    async with running(url, crm):
+        await until(app, NONE_LEFT)
+    assert not crm.records
+
+
+# In flight.
+
+
+async def test_a_contact_deleted_in_flight_is_deleted_after_it_has_landed(app, url, crm, deletes):
+    crm.gate.clear()
+    async with running(url, crm):
+        await insert(app)
+        await crm.reached(1)
+        await delete_all(app)
+        wait_s = await app.fetchval("SELECT extract(EPOCH FROM due_at - deleted_at)::float8 FROM crm_sync.tombstones")
+        assert 299 < wait_s < 301
+        crm.gate.set()
+        await until(app, "count(*) = 1 FROM crm_sync.tombstones WHERE remote_id IS NULL")
+        await app.execute(DUE_NOW)
+        await until(app, NONE_LEFT)
+    assert len(crm.deleted) == 1
+    assert not crm.records
+
+
+async def test_a_contact_that_never_landed_is_deleted_without_a_request(app, url, crm, deletes):
+    crm.answer = lambda _: Outcome.failed("TIMEOUT", "no answer")
+    async with running(url, crm):
+        await insert(app)
+        await until(app, "brevo_processing_error IS NOT NULL FROM contacts")
+        crm.records.clear()
+        await delete_all(app)
+        await until(app, NONE_LEFT)
+    assert crm.tried == 0
+
+
+@pytest.mark.parametrize("email", [None, "", "ada@", "n/a"])
+async def test_a_contact_that_could_never_be_sent_is_looked_for_nowhere(app, url, crm, deletes, email):
+    crm.find = None
+    async with running(url, crm):
+        await app.execute("INSERT INTO contacts (email, brevo_sync_status) VALUES ($1, 'Queued')", email)
+        await until(app, "brevo_sync_status = 'Error' FROM contacts")
+        await delete_all(app)
+        await until(app, NONE_LEFT)
+    assert crm.tried == 0
+
+
+# Records that must stay.
+
+
+async def test_a_record_that_another_contact_shares_is_kept(app, url, crm, deletes):
+    async with running(url, crm):
+        await delivered(app)
+        await app.execute("INSERT INTO contacts (email, brevo_contact_id) SELECT 'twin', brevo_contact_id FROM contacts")
+        await app.execute("DELETE FROM contacts WHERE email = $1", ADA)
+        await until(app, NONE_LEFT)
+    assert crm.tried == 0
+
+
+async def test_a_crm_without_records_hears_of_each_though_they_have_one_id(app, url, crm, deletes):
+    """As of n8n, whose id is that of an execution."""
+    crm.keeps_records = False
+    async with running(url, crm):
+        await delivered(app, 3)
+        await app.execute("UPDATE contacts SET brevo_contact_id = 'execution 7'")
+        await app.execute("DELETE FROM contacts WHERE email = $1", ADA)
+        await until(app, NONE_LEFT)
+    assert crm.deleted == ["execution 7"]
+
+
+async def test_a_shared_record_that_is_found_by_address_is_kept(app, url, crm, deletes):
+    """The row in flight has no id, its twin has."""
+    async with running(url, crm):
+        await delivered(app)
+        [record] = crm.records
+        crm.answer = lambda _: Outcome.delivered(record)
+        crm.gate.clear()
+        await app.execute("INSERT INTO contacts (email, brevo_sync_status) VALUES ('ADA.1@example.com', 'Queued')")
+        await crm.reached(2)
+        await app.execute("DELETE FROM contacts WHERE email = 'ADA.1@example.com'")
+        crm.gate.set()
+        await app.execute(DUE_NOW)
+        await until(app, NONE_LEFT)
+    assert crm.tried == 0
+    assert list(crm.records) == [record]
+
+
+async def test_a_person_who_comes_back_keeps_the_record(app, url, crm, deletes):
+    """Inserted again and about to be delivered, which finds the old record by its address."""
+    async with running(url, crm):
+        await delivered(app)
+        old = await app.fetchval("SELECT brevo_contact_id FROM contacts")
+        crm.gate.clear()
+        crm.answer = lambda _: Outcome.delivered(old)
+        await delete_all(app)
+        await app.execute("INSERT INTO contacts (email, brevo_sync_status) VALUES ('Ada.1@example.com ', 'Queued')")
+        await crm.reached(2)
+        await until(app, "due_at > clock_timestamp() + interval '10 s' AND attempts = 0 FROM crm_sync.tombstones")
+        crm.gate.set()
+        await until(app, "brevo_contact_id IS NOT NULL FROM contacts")
+        await app.execute(DUE_NOW)
+        await until(app, NONE_LEFT)
+    assert crm.tried == 0
+
+
+# Trouble.
+
+
+async def test_an_outage_costs_no_attempt_and_is_probed_by_a_deletion_alone(app, url, crm, deletes):
+    async with running(url, crm):
+        await delivered(app)
+        crm.trouble = NotSentError("UNREACHABLE", "no connection")
+        await delete_all(app)
+        await until(app, "breaker <> 'closed' FROM crm_sync.lanes WHERE crm = 'brevo'")
+        assert await app.fetchval("SELECT attempts FROM crm_sync.tombstones WHERE claimed_by IS NULL") in (0, None)
+        crm.trouble = None
+        await app.execute("UPDATE crm_sync.lanes SET next_probe_at = now(), revision = revision + 1 WHERE crm = 'brevo'")
+        await app.execute("SELECT pg_notify('crm_sync', 'gate brevo')")
+        await until(app, NONE_LEFT)
+        await until(app, "breaker = 'closed' FROM crm_sync.lanes WHERE crm = 'brevo'")
+
+
+async def test_a_deletion_that_needs_no_request_is_no_answer_to_a_probe(app, url, crm, deletes):
+    async with running(url, crm):
+        await delivered(app)
+        await app.execute(
+            "UPDATE crm_sync.lanes SET breaker = 'open', openings = 1, next_probe_at = now(), revision = 9 WHERE crm = 'brevo'"
+        )
+        await app.execute("SELECT pg_notify('crm_sync', 'gate brevo')")
+        await app.execute("INSERT INTO contacts (email, brevo_contact_id) SELECT 'twin', brevo_contact_id FROM contacts")
+        await app.execute("DELETE FROM contacts WHERE email = $1", ADA)
+        await until(app, NONE_LEFT)
+        await until(app, "breaker = 'open' AND revision > 10 FROM crm_sync.lanes WHERE crm = 'brevo'")
+    assert crm.tried == 0
+
+
+async def test_a_key_that_may_not_delete_stops_deletions_only(app, url, crm, deletes):
+    async with running(url, crm):
+        await delivered(app)
+        crm.trouble = RefusedError("REFUSED", "the key may not delete ada.1@example.com")
+        await delete_all(app)
+        await until(app, "error IS NOT NULL AND claimed_by IS NULL FROM crm_sync.tombstones")
+        row = await app.fetchrow("SELECT attempts, error, due_at > clock_timestamp() + interval '50 s' FROM crm_sync.tombstones")
+        assert tuple(row) == (0, "REFUSED: the key may not delete ***", True)
+        await delivered(app)
+    assert await app.fetchval("SELECT breaker FROM crm_sync.lanes WHERE crm = 'brevo'") == "closed"
+
+
+async def test_a_paused_crm_hears_of_deletions_when_it_is_resumed(app, url, crm, deletes):
+    async with running(url, crm):
+        await delivered(app)
+        done(url, "pause", "brevo", "--reason", "key rotation")
+        await delete_all(app)
+        await until(app, "pg_sleep(0.3) IS NOT NULL")  # some ticks: that nothing happens tells nobody
+        assert crm.tried == 0
+        done(url, "resume", "brevo")
+        await until(app, NONE_LEFT)
+
+
+async def test_one_whose_retries_are_used_up_stays_with_its_reason_and_is_counted(app, url, crm, deletes, monkeypatch):
+    monkeypatch.setenv("BREVO_SYNC_MAX_RETRIES", "1")
+    crm.verdict = Outcome.failed("LOCKED", "busy with ada.1@example.com")
+    async with running(url, crm):
+        await delivered(app)
+        await delete_all(app)
+        await until(app, "attempts = 1 AND error IS NOT NULL AND due_at > clock_timestamp() FROM crm_sync.tombstones")
+        assert await counted(url) == (1, 0)
+        await app.execute(DUE_NOW)
+        await until(app, "due_at IS NULL FROM crm_sync.tombstones")
+        assert await counted(url) == (0, 1)
+        assert "LOCKED: busy with ***" in done(url, "status")
+        # A person tries again.
+        crm.verdict = None
+        await app.execute("UPDATE crm_sync.tombstones SET due_at = now(), attempts = 0 WHERE due_at IS NULL")
+        await until(app, NONE_LEFT)
+
+
+async def counted(url):
+    [lane] = [lane for lane in json.loads(done(url, "status", "--json"))["lanes"] if lane["crm"] == "brevo"]
+    return lane["deletions_waiting"], lane["deletions_failed"]
+
+
+async def test_the_client_of_a_fifth_crm_need_not_know_how_to_delete(app, url, quick_ticks, deletes):
+    async with running(url, ScriptedCrm()):
+        await delivered(app)
+        await delete_all(app)
+        await until(app, "due_at IS NULL AND starts_with(error, 'CANNOT_DELETE: ') FROM crm_sync.tombstones")
+
+
+async def test_the_log_tells_of_deletions_without_personal_data(app, url, crm, deletes, capsys):
+    crm.verdict = Outcome.rejected("REJECTED", "no such thing as ada.1@example.com")
+    async with running(url, crm):
+        await delivered(app)
+        await delete_all(app)
+        await until(app, "due_at IS NULL FROM crm_sync.tombstones")
+    said = capsys.readouterr()
+    assert events.TOMBSTONE_FAILED in said.out + said.err
+    assert "ada.1@" not in said.out + said.err
+
+
+async def test_of_a_thousand_deletions_no_more_are_under_way_than_are_permitted(app, url, quick_ticks, deletes):
+    crm = Crowded(concurrency=4)
+    async with running(url, crm):
+        await delivered(app, 1_000)
+        await delete_all(app)
+        await until(app, NONE_LEFT)
+    assert len(crm.deleted) == 1_000
+    assert crm.most == 4
+
+
+class Crowded(Burying):
+    """Answers when four requests are under way, and counts how many are at most."""
+
+    delete_limit = 5
+    now = most = 0
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.four = asyncio.Barrier(4)
+
+    async def delete(self, deletions):
+        self.now += 1
+        self.most = max(self.most, self.now)
+        await self.four.wait()
+        said = await super().delete(deletions)
+        self.now -= 1
+        return said

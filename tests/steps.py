@@ -1,0 +1,91 @@
+"""Steps of the protocol, by hand: what a worker and an application do, one at a time."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+
+from crm_sync.core.outcome import Contact, Finish, Kind
+from crm_sync.postgres.pool import Database
+from crm_sync.postgres.statements import query
+from crm_sync.table.contacts import Contacts
+from crm_sync.table.schema import read_schema
+from tests.roles import as_worker
+
+COLUMNS = (
+    *("sync_status", "processing_status", "processing_error", "contact_id"),
+    *("attempts", "due_at", "claimed_by", "synced_at", "flipped_at"),
+)
+
+
+class Worker:
+    """A worker's statements on Brevo's columns, without its loops. It is registered: else it would claim nothing."""
+
+    def __init__(self, database: Database, contacts: Contacts, number: int) -> None:
+        self.database = database
+        self.contacts = contacts
+        self._token = number << 32
+
+    async def claim(self, limit: int = 100, *, probe: bool = False) -> list[Contact]:
+        self._token += 1
+        return (await self.contacts.claim(limit, self._token, probe=probe)).contacts
+
+    async def finish(self, contact: Contact, kind: Kind, **details: Any) -> bool:
+        return bool((await self.contacts.finish([Finish(contact.id, contact.token, kind, **details)])).written)
+
+
+@asynccontextmanager
+async def open_worker(url: str, number: int) -> AsyncIterator[Worker]:
+    async with Database(as_worker(url), size=2) as database:
+        table = (await read_schema(database)).lanes["brevo"]
+        await database.fetch(query("register_worker"), number, "test", 1, "0")
+        yield Worker(database, Contacts(database, table, "email", {"FIRSTNAME": "first_name"}), number)
+
+
+async def insert(app: asyncpg.Connection, status: str = "New", email: str = "ada@example.com") -> Any:
+    return await app.fetchval(
+        "INSERT INTO contacts (email, first_name, brevo_sync_status) VALUES ($1, 'Ada', $2) RETURNING id", email, status
+    )
+
+
+async def write(app: asyncpg.Connection, row_id: Any, /, **columns: Any) -> None:
+    """One UPDATE of Brevo's columns of one contact, as an application would write it."""
+    changes = ", ".join(f"brevo_{name} = ${number}" for number, name in enumerate(columns, 2))
+    await app.execute(f"UPDATE contacts SET {changes} WHERE id = $1", row_id, *columns.values())
+
+
+async def read(app: asyncpg.Connection, contact_id: Any) -> dict[str, Any]:
+    """Brevo's columns of one contact, without the prefix."""
+    row = await app.fetchrow("SELECT * FROM contacts WHERE id = $1", contact_id)
+    assert row is not None
+    return {name: row[f"brevo_{name}"] for name in COLUMNS}
+
+
+async def pair(app: asyncpg.Connection, contact_id: Any) -> tuple[str, str | None]:
+    row = await read(app, contact_id)
+    return row["sync_status"], row["processing_status"]
+
+
+async def orphan(app: asyncpg.Connection, attempts: int = 1, crm: str = "brevo") -> int:
+    """Leaves all contacts of the table in flight with a worker that died. Its id."""
+    register = "INSERT INTO crm_sync.workers (host, pid, version) VALUES ('gone', 1, '0') ON CONFLICT DO NOTHING RETURNING id"
+    worker: int | None = None
+    while worker is None:  # open_worker has taken some ids past the sequence
+        worker = await app.fetchval(register)
+    await app.execute(
+        f"UPDATE contacts SET {crm}_sync_status = 'Processing', {crm}_processing_status = 'Processing', {crm}_attempts = $2, "
+        f"{crm}_claimed_by = ($1::bigint << 32) | 5",
+        worker,
+        attempts,
+    )
+    return worker
+
+
+async def watch(app: asyncpg.Connection, *columns: str, crm: str = "brevo") -> None:
+    await app.execute("SELECT crm_sync.watch($1, $2)", crm, columns)
+
+
+async def first_names(worker: Worker) -> list[str]:
+    """What the next claim would send."""
+    return [contact.fields["FIRSTNAME"] for contact in await worker.claim()]

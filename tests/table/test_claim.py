@@ -1,0 +1,157 @@
+"""Claim: whom, in which order, and at what cost."""
+
+import asyncio
+import json
+
+import pytest
+
+from crm_sync.core.outcome import Kind
+from crm_sync.postgres.statements import query
+from crm_sync.table.contacts import BEGINNING
+from tests.steps import insert, open_worker, read
+
+MANY = "INSERT INTO contacts (email, brevo_sync_status) SELECT n || '@example.com', $1 FROM generate_series(1, $2) AS n"
+
+
+async def test_a_claim_returns_what_is_to_be_sent(app, worker):
+    contact = await insert(app, "Queued")
+    (claimed,) = await worker.claim()
+    assert (claimed.id, claimed.email, claimed.fields, claimed.attempts) == (contact, "ada@example.com", {"FIRSTNAME": "Ada"}, 1)
+    row = await read(app, contact)
+    assert (row["sync_status"], row["processing_status"], row["claimed_by"]) == ("Processing", "Processing", claimed.token)
+
+
+async def test_two_workers_never_have_one_contact(app, url):
+    await app.execute(MANY, "Queued", 2000)
+
+    async def work(number: int) -> list[object]:
+        mine: list[object] = []
+        async with open_worker(url, number) as worker:
+            while claimed := await worker.claim(7):
+                mine += [contact.id for contact in claimed]
+        return mine
+
+    shares = await asyncio.gather(*(work(number) for number in range(1, 5)))
+    everything = [contact for share in shares for contact in share]
+    assert len(everything) == len(set(everything)) == 2000
+
+
+async def test_contacts_are_served_in_the_order_of_their_flips(app, worker):
+    ids = [await insert(app, "Queued", f"{number}@example.com") for number in range(10)]
+    served = []
+    while claimed := await worker.claim(3):
+        served.append({contact.id for contact in claimed})
+    assert served == [set(ids[0:3]), set(ids[3:6]), set(ids[6:9]), set(ids[9:])]
+
+
+async def test_a_locked_contact_is_stepped_over_and_claimed_when_released(app, worker):
+    held = await insert(app, "Queued")
+    free = await insert(app, "Queued", "bob@example.com")
+    async with app.transaction():
+        await app.execute("SELECT 1 FROM contacts WHERE id = $1 FOR UPDATE", held)
+        assert [contact.id for contact in await worker.claim()] == [free]
+        assert await worker.claim() == []
+        assert (await worker.contacts.next_due()).in_s <= 0, "what the application holds must not be forgotten"
+    assert [contact.id for contact in await worker.claim()] == [held]
+
+
+async def test_a_contact_that_an_open_insert_merely_references_is_claimed(app, worker, other_app):
+    contact = await insert(app, "Queued")
+    await app.execute("CREATE TABLE orders (contact_id uuid REFERENCES contacts (id))")
+    async with other_app.transaction():
+        await other_app.execute("INSERT INTO orders VALUES ($1)", contact)
+        assert [claimed.id for claimed in await worker.claim()] == [contact]
+
+
+async def test_a_flip_committed_late_lies_behind_the_cursor_and_is_found(app, worker, other_app):
+    async with other_app.transaction():
+        late = await insert(other_app, "Queued", "late@example.com")
+        for number in range(6):
+            await insert(app, "Queued", f"{number}@example.com")
+        assert len(await worker.claim(3)) == 3
+    claimed = [*await worker.claim(3), *await worker.claim(3)]
+    assert late in [contact.id for contact in claimed]
+
+
+async def test_a_contact_withdrawn_without_the_trigger_is_not_claimed(app, worker):
+    await insert(app, "Queued")
+    await app.execute("SET session_replication_role = replica; UPDATE contacts SET brevo_sync_status = 'Skipped'")
+    assert await worker.claim() == []
+    assert (await worker.contacts.next_due()).in_s is None
+
+
+@pytest.mark.parametrize("breaker", ["throttled", "open", "half-open"])
+async def test_while_the_breaker_is_not_closed_only_the_probe_claims(app, worker, breaker):
+    contact = await insert(app, "Queued")
+    await app.execute("UPDATE crm_sync.lanes SET breaker = $1 WHERE crm = 'brevo'", breaker)
+    assert await worker.claim() == []
+    assert (await worker.contacts.next_due()).in_s <= 0, "it is due all the same"
+    assert [claimed.id for claimed in await worker.claim(1, probe=True)] == [contact]
+
+
+async def test_while_the_lane_is_paused_by_hand_not_even_the_probe_claims(app, worker):
+    contact = await insert(app, "Queued")
+    await app.execute("UPDATE crm_sync.lanes SET held_since = now() WHERE crm = 'brevo'")
+    assert await worker.claim() == []
+    assert await worker.claim(1, probe=True) == []
+    await app.execute("UPDATE crm_sync.lanes SET held_since = NULL")
+    assert [claimed.id for claimed in await worker.claim()] == [contact]
+
+
+async def test_the_gate_of_another_crm_is_no_matter(app, worker):
+    await insert(app, "Queued")
+    await app.execute("UPDATE crm_sync.lanes SET breaker = 'open', held_since = now() WHERE crm <> 'brevo'")
+    assert len(await worker.claim()) == 1
+
+
+async def test_a_claim_that_arrives_when_its_worker_is_forgotten_takes_nothing(app, worker, other_worker):
+    contact = await insert(app, "Queued")
+    await worker.database.fetch(query("forget_workers"), [1])
+    assert await worker.claim() == []
+    assert await worker.claim(1, probe=True) == []
+    assert (await read(app, contact))["claimed_by"] is None
+    assert [claimed.id for claimed in await other_worker.claim()] == [contact]
+
+
+async def explain(worker, statement: str, *arguments: object) -> str:
+    rows = await worker.database.fetch(f"EXPLAIN (FORMAT JSON) {statement}", *arguments)
+    return json.dumps(json.loads(rows[0][0])[0]["Plan"])
+
+
+async def test_the_claim_uses_its_index_on_50000_rows_and_touches_none(app, worker):
+    await app.execute(MANY, "New", 50_000)
+    await app.execute("UPDATE contacts SET brevo_sync_status = 'Queued' WHERE email LIKE '%7@%'")
+    contacts = worker.contacts
+    for analyzed in (False, True):
+        if analyzed:
+            await app.execute("ANALYZE contacts")
+        plan = await explain(worker, contacts._claim, 100, 1 << 32, contacts._cursor, [], 0, None, False)
+        assert "idx_contacts_brevo_due_at" in plan
+        assert "Seq Scan" not in plan
+
+    counts = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'contacts'"
+    await app.execute("SELECT pg_stat_force_next_flush()")
+    updates, hot = await app.fetchrow(counts)
+    assert len(await worker.claim(500)) == 500
+    await worker.database.fetch("SELECT pg_stat_force_next_flush()")
+    await app.execute("SELECT pg_stat_clear_snapshot()")
+    updates_after, hot_after = await app.fetchrow(counts)
+    assert updates_after - updates == 500
+    assert hot_after - hot >= 0.9 * 500, "a claim must be a heap-only update wherever the page has room"
+
+
+async def test_the_finish_looks_contacts_up_by_their_key(app, worker):
+    await app.execute(MANY, "Queued", 5_000)
+    claimed = await worker.claim(500)
+    ids, tokens = [c.id for c in claimed], [c.token for c in claimed]
+    nothing = [None] * 500
+    kinds = [Kind.DELIVERED.value] * 500
+    plan = await explain(worker, worker.contacts._finish, ids, tokens, kinds, nothing, nothing, [0.0] * 500)
+    assert "contacts_pkey" in plan
+    assert "Seq Scan" not in plan
+
+
+async def test_the_look_for_what_is_due_uses_the_index(app, worker):
+    await app.execute(MANY, "Queued", 20_000)
+    await app.execute("ANALYZE contacts")
+    assert "idx_contacts_brevo_due_at" in await explain(worker, worker.contacts._next_due, [], BEGINNING)

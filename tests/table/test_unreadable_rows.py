@@ -1,0 +1,170 @@
+"""A row that the mapping or the table itself refuses: it has a reason, and holds up nobody."""
+
+import asyncio
+
+import pytest
+from structlog.testing import capture_logs
+
+from crm_sync import events
+from crm_sync.core.outcome import Outcome
+from tests.harness import TIMEOUT_S, ScriptedCrm, running, until, until_asleep
+from tests.steps import insert, orphan, pair, read
+
+OTHERS = 99
+LINE_UP = (
+    "INSERT INTO contacts (email, first_name, brevo_sync_status) "
+    "SELECT n || '@example.com', '1', 'Queued' FROM generate_series(1, $1::integer) AS n"
+)
+OTHERS_COMPLETE = "bool_and(brevo_sync_status = 'Complete') FROM contacts WHERE email <> 'ada@example.com'"
+NOBODY_TOUCHES = """
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'ada@example.com must stay as she is';
+END
+$$;
+CREATE TRIGGER refuse BEFORE UPDATE ON contacts
+FOR EACH ROW WHEN (OLD.email = 'ada@example.com' {when}) EXECUTE FUNCTION refuse();
+"""
+THEY_ARE_TOUCHED_AGAIN = "DROP TRIGGER refuse ON contacts"
+
+
+@pytest.fixture
+def crm() -> ScriptedCrm:
+    return ScriptedCrm()
+
+
+@pytest.fixture
+def mapping(tmp_path):
+    file = tmp_path / "mapping.toml"
+    file.write_text('[brevo]\nLASTNAME = "last_name"\nSHARE = "100 / first_name::integer"\n')
+    return file
+
+
+@pytest.mark.parametrize("case", [("0", "DivisionByZeroError"), ("Ada", "InvalidTextRepresentationError")])
+async def test_a_contact_that_the_mapping_fails_for_is_in_error_with_the_field_and_the_others_go_on(app, url, crm, mapping, case):
+    first_name, kind = case
+    await app.execute(LINE_UP, OTHERS)
+    contact = await insert(app, "Queued")
+    await app.execute("UPDATE contacts SET first_name = $2 WHERE id = $1", contact, first_name)
+    async with running(url, crm, mapping_file=mapping):
+        await until(app, OTHERS_COMPLETE)
+        await until(app, "brevo_sync_status = 'Error' FROM contacts WHERE email = 'ada@example.com'")
+        row = await read(app, contact)
+        assert row["processing_error"].startswith(f"MAPPING_FAILED: SHARE: {kind}")
+        assert row["claimed_by"] is row["due_at"] is None
+        assert len(crm.store) == OTHERS
+        await app.execute("UPDATE contacts SET first_name = '4', brevo_sync_status = 'Queued' WHERE id = $1", contact)
+        await until(app, "brevo_sync_status = 'Complete' FROM contacts WHERE email = 'ada@example.com'")
+    assert crm.store[contact]["SHARE"] == 25
+
+
+async def test_of_many_that_the_mapping_fails_for_each_has_its_reason(app, url, crm, mapping):
+    await app.execute(LINE_UP, 300)
+    await app.execute("UPDATE contacts SET first_name = '0' WHERE email ~ '[05]@'")
+    async with running(url, crm, mapping_file=mapping):
+        await until(app, "bool_and(brevo_sync_status IN ('Complete', 'Error')) FROM contacts")
+    failed = "count(*) FILTER (WHERE brevo_processing_error LIKE 'MAPPING_FAILED: SHARE: %' AND first_name = '0') FROM contacts"
+    assert await app.fetchval(f"SELECT {failed}") == 60
+    assert len(crm.store) == 240
+
+
+@pytest.mark.parametrize(
+    "constraint",
+    [
+        "CREATE UNIQUE INDEX one_record ON contacts (brevo_contact_id)",
+        "ALTER TABLE contacts ADD CONSTRAINT one_record CHECK (brevo_contact_id <> 'taken')",
+    ],
+    ids=["unique", "check"],
+)
+async def test_an_id_that_the_table_does_not_take_is_an_error_of_that_contact(app, url, crm, constraint):
+    await app.execute(constraint)
+    await app.execute(
+        "INSERT INTO contacts (email, brevo_contact_id) VALUES ('bob@example.com', 'taken')"
+        if "UNIQUE" in constraint
+        else "SELECT"
+    )
+    crm.answer = lambda contact: Outcome.delivered("taken" if contact.email == "ada@example.com" else f"crm-{contact.id}")
+    async with running(url, crm):
+        await until_asleep(app)
+        await app.execute(LINE_UP, OTHERS)
+        contact = await insert(app, "Queued")
+        await until(app, f"{OTHERS_COMPLETE} AND email <> 'bob@example.com'")
+        await until(app, "brevo_sync_status = 'Error' FROM contacts WHERE email = 'ada@example.com'")
+    row = await read(app, contact)
+    assert row["processing_error"].startswith("ROW_REFUSED: ")
+    assert "constraint one_record" in row["processing_error"]
+    assert (row["contact_id"], row["claimed_by"]) == (None, None)
+
+
+async def test_a_row_that_takes_no_claim_holds_nobody_up_and_is_delivered_once_it_does(app, url, crm, monkeypatch):
+    monkeypatch.setattr("crm_sync.table.unreadable_rows.AVOID_S", 0.2)
+    contact = await insert(app, "Queued")
+    await app.execute(NOBODY_TOUCHES.format(when=""))
+    with capture_logs() as log:
+        async with running(url, crm):
+            await app.execute(LINE_UP, OTHERS)
+            await until(app, OTHERS_COMPLETE)
+            assert await pair(app, contact) == ("Queued", "Queued")
+            await app.execute(THEY_ARE_TOUCHED_AGAIN)
+            await until(app, "bool_and(brevo_sync_status = 'Complete') FROM contacts")
+    told = [entry for entry in log if entry["event"] == events.CONTACT_REFUSED]
+    assert told
+    assert {entry["contact"] for entry in told} == {str(contact)}
+    assert "RaiseError" in told[0]["reason"]
+    assert "example.com" not in str(log)
+
+
+async def test_a_row_that_takes_no_claim_is_left_alone_for_a_minute_and_no_statement_is_spent_on_it(app, url, crm):
+    await insert(app, "Queued")
+    await app.execute(NOBODY_TOUCHES.format(when=""))
+    with capture_logs() as log:
+        async with running(url, crm):
+            await app.execute(LINE_UP, OTHERS)
+            await until(app, OTHERS_COMPLETE)
+            await until_asleep(app)
+            assert len([entry for entry in log if entry["event"] == events.CONTACT_REFUSED]) == 1
+
+
+async def test_a_row_that_takes_no_finish_holds_nobody_up_and_comes_again_once_it_does(app, url, crm, monkeypatch):
+    monkeypatch.setattr("crm_sync.postgres.session.TICK_S", 0.2)
+    await app.execute(NOBODY_TOUCHES.format(when="AND OLD.brevo_claimed_by IS NOT NULL"))
+    with capture_logs() as log:
+        async with running(url, crm):
+            await until_asleep(app)
+            contact = await insert(app, "Queued")
+            await app.execute(LINE_UP, OTHERS)
+            await until(app, OTHERS_COMPLETE)
+            await said_of(log, contact)
+            assert await pair(app, contact) == ("Processing", "Processing")
+            await app.execute(THEY_ARE_TOUCHED_AGAIN)
+            await until(app, "bool_and(brevo_sync_status = 'Complete') FROM contacts")
+    assert len(crm.requests) <= OTHERS + 2
+    assert "example.com" not in str(log)
+
+
+async def test_an_orphan_that_takes_no_finish_keeps_no_worker_from_starting(app, url, crm):
+    contact = await insert(app, "Queued")
+    dead = await orphan(app)
+    await app.execute(NOBODY_TOUCHES.format(when=""))
+    async with running(url, crm):
+        await app.execute(LINE_UP, OTHERS)
+        await until(app, OTHERS_COMPLETE)
+        assert await pair(app, contact) == ("Processing", "Processing")
+        assert await app.fetchval("SELECT count(*) FROM crm_sync.workers WHERE id = $1", dead) == 1, "it must not be forgotten"
+
+
+async def test_a_stray_that_the_table_lets_nobody_line_up_keeps_no_other_from_it(app, url, crm):
+    await app.execute("SET session_replication_role = replica")
+    await app.execute(LINE_UP, 3000)
+    await insert(app, "Queued")
+    await app.execute("SET session_replication_role = origin")
+    await app.execute(NOBODY_TOUCHES.format(when=""))
+    async with running(url, crm):
+        await until(app, "count(*) FILTER (WHERE brevo_sync_status = 'Complete') >= 2900 FROM contacts")
+    assert await app.fetchval("SELECT count(*) FROM contacts WHERE brevo_sync_status = 'Queued'") < 100, "its page"
+
+
+async def said_of(log, contact) -> None:
+    async with asyncio.timeout(TIMEOUT_S):
+        while not any(entry["event"] == events.CONTACT_REFUSED and entry["contact"] == str(contact) for entry in log):  # noqa: ASYNC110 (a log tells nobody)
+            await asyncio.sleep(0.01)

@@ -1,0 +1,287 @@
+"""A random walk over the protocol: whatever an application and workers do in whatever order, the promise holds.
+
+Statements are real, on a real database; the model knows nothing but the promise:
+
+- what was flipped is delivered, with a value at least as new as the flip;
+- one contact is never in two claims at a time;
+- what was withdrawn or deleted is not claimed after that;
+- what a dead worker had in flight comes back, and its own finish, should it come late, changes nothing.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
+
+from crm_sync.core.outcome import Contact, Finish, Kind
+from crm_sync.postgres.pool import Database
+from crm_sync.table.contacts import Contacts
+from crm_sync.table.schema import read_schema
+from tests.roles import as_worker
+
+WORDS = ("New", "Selected", "Skipped")
+EXAMPLES, STEPS = 120, 60
+# As many workers as can die on one walk, for the dead claim nothing.
+REGISTER = (
+    "INSERT INTO crm_sync.workers (id, host, pid, version) SELECT n, 'walk', 1, '0' FROM generate_series(1, $1::integer) AS n"
+)
+ENDS = (Kind.DELIVERED, Kind.RETRY, Kind.REJECTED, Kind.DEFERRED)
+OWN = ("sync_status", "processing_status", "processing_error", "attempts", "due_at", "synced_at", "flipped_at")
+
+
+@dataclass
+class Row:
+    """What the promise says of one contact. values: those it has had since its last flip, the latest last."""
+
+    values: list[str]
+    word: str  # the application's last one: Queued, or one of WORDS
+    settled: bool = False  # delivered or rejected since its last flip
+    held_by: Contact | None = None  # the claim that has it in flight
+    flipped_in_flight: bool = False
+
+
+@dataclass
+class World:
+    """The database under the walk."""
+
+    runner: asyncio.Runner
+    app: asyncpg.Connection
+    contacts: Contacts
+    crm: dict[Any, str] = field(default_factory=dict)
+
+    def run(self, work: Any) -> Any:
+        return self.runner.run(work)
+
+
+class Walk(RuleBasedStateMachine):
+    world: World
+    rows_in_table = Bundle("rows_in_table")
+    claims = Bundle("claims")
+    late = Bundle("late")  # claims of workers that were taken for dead
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: dict[Any, Row] = {}
+        self.worker = 1
+        self.token = 0
+        self.world.crm.clear()
+        self.do("TRUNCATE contacts")
+
+    def do(self, statement: str, *arguments: Any) -> Any:
+        return self.world.run(self.world.app.fetchval(statement, *arguments))
+
+    # The application.
+
+    @initialize(target=rows_in_table)
+    def queued_to_begin_with(self) -> Any:
+        return multiple(*(self.insert(letter, "Queued") for letter in "abb"))
+
+    @rule(target=rows_in_table, value=st.text("ab", min_size=1, max_size=3), word=st.sampled_from(("Queued", *WORDS)))
+    def add(self, value: str, word: str) -> Any:
+        return self.insert(value, word)
+
+    def insert(self, value: str, word: str) -> Any:
+        contact = self.do(
+            "INSERT INTO contacts (email, first_name, brevo_sync_status) VALUES ('a@example.com', $1, $2) RETURNING id",
+            value,
+            word,
+        )
+        self.rows[contact] = Row([value], word)
+        return contact
+
+    @rule(contact=rows_in_table)
+    def flip(self, contact: Any) -> None:
+        self.do("UPDATE contacts SET brevo_sync_status = 'Queued' WHERE id = $1", contact)
+        self._flipped(contact)
+
+    @rule(contact=rows_in_table, value=st.text("ab", min_size=1, max_size=3))
+    def edit_and_flip(self, contact: Any, value: str) -> None:
+        self.do("UPDATE contacts SET first_name = $2, brevo_sync_status = 'Queued' WHERE id = $1", contact, value)
+        if contact in self.rows:
+            self.rows[contact].values.append(value)
+        self._flipped(contact)
+
+    @rule(contact=rows_in_table, value=st.text("ab", min_size=1, max_size=3))
+    def edit(self, contact: Any, value: str) -> None:
+        self.do("UPDATE contacts SET first_name = $2 WHERE id = $1", contact, value)
+        if contact in self.rows:
+            self.rows[contact].values.append(value)
+
+    @rule(contact=rows_in_table, word=st.sampled_from(WORDS))
+    def withdraw(self, contact: Any, word: str) -> None:
+        self.do("UPDATE contacts SET brevo_sync_status = $2 WHERE id = $1", contact, word)
+        if contact in self.rows:
+            row = self.rows[contact]
+            row.word, row.flipped_in_flight = word, False
+
+    @rule(contact=rows_in_table)
+    def save_a_stale_row(self, contact: Any) -> None:
+        """An ORM writes back what it read before the claim: the worker's columns as well, but not the claim."""
+        row = self.rows.get(contact)
+        if row is None or row.held_by is None:
+            return
+        self.do(
+            "UPDATE contacts SET brevo_processing_status = 'Error', brevo_processing_error = 'stale', brevo_attempts = 9, "
+            "brevo_due_at = NULL, brevo_synced_at = NULL, brevo_flipped_at = NULL, brevo_contact_id = 'stale' WHERE id = $1",
+            contact,
+        )
+
+    @rule(contact=consumes(rows_in_table))
+    def delete(self, contact: Any) -> None:
+        self.do("DELETE FROM contacts WHERE id = $1", contact)
+        self.rows.pop(contact, None)
+
+    @rule(contact=rows_in_table, word=st.sampled_from(("Queued", "Skipped")))
+    def roll_back(self, contact: Any, word: str) -> None:
+        async def undone() -> None:
+            transaction = self.world.app.transaction()
+            await transaction.start()
+            await self.world.app.execute("UPDATE contacts SET brevo_sync_status = $2 WHERE id = $1", contact, word)
+            await transaction.rollback()
+
+        self.world.run(undone())
+
+    def _flipped(self, contact: Any) -> None:
+        if contact in self.rows:
+            row = self.rows[contact]
+            row.word, row.settled = "Queued", False
+            row.values = row.values[-1:]
+            row.flipped_in_flight = row.held_by is not None
+
+    # Workers.
+
+    @rule(target=claims, limit=st.integers(1, 3))
+    def claim(self, limit: int) -> Any:
+        return multiple(*self._claim(limit))
+
+    def _claim(self, limit: int) -> list[Contact]:
+        self.token += 1
+        claimed = self.world.run(self.world.contacts.claim(limit, (self.worker << 32) | self.token)).contacts
+        for contact in claimed:
+            row = self.rows[contact.id]  # KeyError: it was deleted
+            assert row.held_by is None, "in two claims at a time"
+            assert row.word == "Queued", "withdrawn, and claimed after that"
+            assert not row.settled, "nobody flipped it again"
+            row.held_by = contact
+        return claimed
+
+    @rule(contact=consumes(claims), kind=st.sampled_from(ENDS))
+    def finish(self, contact: Contact, kind: Kind) -> None:
+        self._finish(contact, kind)
+
+    def _finish(self, contact: Contact, kind: Kind) -> None:
+        sent = contact.fields["FIRSTNAME"]
+        if kind is Kind.DELIVERED:
+            self.world.crm[contact.id] = sent
+        error = "CODE: reason" if kind in (Kind.RETRY, Kind.REJECTED) else None
+        done = self.finished(Finish(contact.id, contact.token, kind, error, "7"))
+        row = self.rows.get(contact.id)
+        holds = row is not None and row.held_by is contact
+        assert done == holds, "only who has the claim ends it, and who has it does"
+        if row is not None and holds:
+            row.held_by = None
+            if kind in (Kind.DELIVERED, Kind.REJECTED) and not row.flipped_in_flight:
+                row.settled = True
+                assert sent in row.values or row.word != "Queued", "older than the flip"
+            row.flipped_in_flight = False
+
+    def finished(self, finish: Finish) -> bool:
+        return bool(self.world.run(self.world.contacts.finish([finish])).written)
+
+    @rule(target=late)
+    def die(self) -> Any:
+        """The worker dies with all it has in flight, another takes over, and the first may still speak."""
+        dead, self.worker = self.worker, self.worker + 1
+        self._recover(dead)
+        late = [row.held_by for row in self.rows.values() if row.held_by is not None]
+        for row in self.rows.values():
+            row.held_by, row.flipped_in_flight = None, False
+        return multiple(*late)
+
+    def _recover(self, worker: int) -> None:
+        orphans = self.world.run(self.world.contacts.orphans([worker]))
+        assert {contact for contact, _, _ in orphans} == {i for i, row in self.rows.items() if row.held_by is not None}
+        if orphans:
+            self.world.run(self.world.contacts.finish([Finish(i, token, Kind.ORPHANED) for i, token, _ in orphans]))
+
+    @rule(contact=consumes(late), kind=st.sampled_from(ENDS))
+    def speak_late(self, contact: Contact, kind: Kind) -> None:
+        assert not self.finished(Finish(contact.id, contact.token, kind, None, "late"))
+
+    @rule(contact=consumes(claims))
+    def finish_twice(self, contact: Contact) -> None:
+        """The answer to a finish was lost."""
+        self._finish(contact, Kind.DELIVERED)
+        assert not self.finished(Finish(contact.id, contact.token, Kind.DELIVERED))
+
+    # The promise.
+
+    @invariant()
+    def the_table_says_what_is_in_flight_and_what_is_in_line(self) -> None:
+        columns = "id, brevo_sync_status AS sync, brevo_claimed_by AS claim, brevo_due_at AS due_at"
+        table = {row["id"]: row for row in self.world.run(self.world.app.fetch(f"SELECT {columns} FROM contacts"))}
+        assert table.keys() == self.rows.keys()
+        for contact, row in self.rows.items():
+            found = table[contact]
+            if row.held_by is not None:
+                assert found["claim"] == row.held_by.token
+                assert found["due_at"] is not None, "an orphan that nobody would find"
+            else:
+                assert found["claim"] is None
+                in_line = found["sync"] == "Queued" and found["due_at"] is not None
+                assert in_line == (row.word == "Queued" and not row.settled)
+
+    def teardown(self) -> None:
+        """All is well from here on: what is in flight dies, everything in line is delivered."""
+        self.die()
+        for _ in range(2 * len(self.rows) + 1):
+            claimed = self._claim(100)
+            if not claimed:
+                break
+            for contact in claimed:
+                self._finish(contact, Kind.DELIVERED)
+        states = {row["id"]: row for row in self.world.run(self.world.app.fetch("SELECT * FROM contacts"))}
+        for contact, row in self.rows.items():
+            status = states[contact]["brevo_sync_status"]
+            if row.word != "Queued":
+                assert status == row.word, "the person's word stays"
+            elif row.settled:
+                assert status in ("Complete", "Error")
+                assert states[contact]["brevo_claimed_by"] is None
+                if status == "Complete":
+                    assert self.world.crm[contact] in row.values
+            else:
+                raise AssertionError(f"flipped, and left behind: {status}")
+
+
+def test_the_promise_holds_on_a_random_walk(url: str) -> None:
+    with asyncio.Runner() as runner:
+        database = Database(as_worker(url), size=1)
+        runner.run(database.__aenter__())
+        app = runner.run(asyncpg.connect(url))
+        table = runner.run(read_schema(database)).lanes["brevo"]
+        runner.run(app.execute(REGISTER, STEPS + 1))
+        Walk.world = World(runner, app, Contacts(database, table, "email", {"FIRSTNAME": "first_name"}))
+        try:
+            run_state_machine_as_test(
+                Walk,
+                settings=settings(
+                    max_examples=EXAMPLES, stateful_step_count=STEPS, deadline=None, suppress_health_check=list(HealthCheck)
+                ),
+            )
+        finally:
+            runner.run(app.close())
+            runner.run(database.__aexit__())

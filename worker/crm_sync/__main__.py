@@ -1,0 +1,3 @@
+from crm_sync.cli import main
+
+main()

@@ -1,0 +1,221 @@
+"""Putting crm-sync on a live table, and taking it off again. Each is safe to break off anywhere and to run again."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from crm_sync.adoption import migrations
+from crm_sync.adoption.columns import look_at_columns
+from crm_sync.adoption.connection import Connection, alone, connected, value
+from crm_sync.adoption.steps import PATIENCE_S, Runner, Step, Tell, bytes_a_second, missing, undoing
+from crm_sync.adoption.table import OLDEST_SERVER, Table, Wish, enter, server_number
+from crm_sync.errors import ConfigurationError, DatabaseTroubleError
+from crm_sync.postgres.statements import query, quote, render
+
+CRMS = ("hubspot", "brevo", "mautic", "n8n")
+_CRM = re.compile(r"[a-z][a-z0-9_]{0,19}")  # as crm_sync.lanes has it
+ROUNDS = 5  # a plan that is carried out and still lacks something: somebody works against it
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """migrations: of the schema crm_sync, to be applied first. pace: bytes a second that this server reads, None if unknown."""
+
+    migrations: Sequence[str]
+    table: Table
+    steps: Sequence[Step]
+    notes: Sequence[str]
+    pace: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Undoing:
+    """table: empty where it is gone. lost: a sentence for each thing that is lost.
+
+    workers: those that still run, which have to be stopped first.
+    """
+
+    table: str
+    created: bool
+    steps: Sequence[Step]
+    lost: Sequence[str]
+    workers: Sequence[str]
+
+
+def quietly(_sentence: str) -> None:
+    """For those who have nobody to tell."""
+
+
+def plan(url: str, wish: Wish, tell: Tell = quietly) -> Plan:
+    """What adopt would do now. All is tried in a transaction that is rolled back, and locks no table of anybody's.
+
+    tell: is called with a sentence when it has to wait. Raises ConfigurationError naming what is in the way, or
+    DatabaseTroubleError.
+    """
+    with connected(url) as connection, alone(connection, tell):
+        _check_server(connection)
+        todo = migrations.pending(url)
+        with _tried(connection):
+            table, crms, notes = _enter(connection, wish, todo)
+            return Plan(todo, table, missing(connection, crms), notes, bytes_a_second(connection, table.name))
+
+
+def adopt(url: str, wish: Wish | None = None, tell: Tell = quietly, patience_s: float = PATIENCE_S) -> list[str]:
+    """Brings schema and table to where they should be. What was done, a statement or the name of a migration each.
+
+    tell: is called with each of these as it is done, and with a sentence when it has to wait. patience_s: each step
+    waits so long for others, at most. Raises as plan does.
+    """
+    wish = wish or Wish()
+    with connected(url) as connection, alone(connection, tell):
+        _check_server(connection)
+        if todo := migrations.pending(url):
+            with _tried(connection):
+                # Who is refused is so before anything is there.
+                _enter(connection, wish, todo)
+        done = migrations.migrate(url)
+        for name in done:
+            tell(f"applied  {name}")
+        with connection.transaction():
+            table, crms, _ = _enter(connection, wish, [])
+        runner = Runner(url, connection, table.name, tell, patience_s)
+        for _ in range(ROUNDS):
+            steps = missing(connection, crms)
+            if not steps:
+                return done
+            for step in steps:
+                runner.run(step)
+                tell(step.statement)
+                done.append(step.statement)
+        raise DatabaseTroubleError(f"what was added to {table.name} does not stay: something takes it off again")
+
+
+def undo_plan(url: str, tell: Tell = quietly) -> Undoing | None:
+    """What undo would do now; None where there is nothing of crm-sync. tell, and what it raises: as of plan."""
+    with connected(url) as connection, alone(connection, tell):
+        return _undo_plan(connection)
+
+
+def undo(url: str, tell: Tell = quietly, patience_s: float = PATIENCE_S) -> list[str]:
+    """Takes off all that was added. What was done, and patience_s, as of adopt. Raises as plan does, and where a worker still
+    runs.
+    """
+    with connected(url) as connection, alone(connection, tell):
+        planned = _undo_plan(connection)
+        if planned is None:
+            return []
+        if planned.workers:
+            raise ConfigurationError(f"these workers still run, and would fail: {', '.join(planned.workers)}. Stop them first")
+        done = []
+        runner = Runner(url, connection, planned.table, tell, patience_s)
+        for step in planned.steps:
+            runner.run(step)
+            tell(step.statement)
+            done.append(step.statement)
+        for name in migrations.rollback(url):
+            tell(f"undone   {name}")
+            done.append(name)
+        return done
+
+
+def _enter(connection: Connection, wish: Wish, todo: Sequence[str]) -> tuple[Table, list[str], list[str]]:
+    """The table, the CRMs that are to be on it, and what a person should know. todo: migrations that are not applied yet."""
+    migrations.make_schema(connection)
+    for name in todo:
+        connection.execute(migrations.statements(name).encode())
+    table = enter(connection, wish)
+    crms = _crms(connection, wish)
+    return table, crms, [*table.notes, *look_at_columns(connection, crms, table.name)]
+
+
+def _undo_plan(connection: Connection) -> Undoing | None:
+    if not value(connection, "SELECT to_regnamespace('crm_sync') IS NOT NULL"):
+        return None
+    if not value(connection, "SELECT to_regclass('crm_sync.adopted') IS NOT NULL"):
+        # An adoption was broken off before it began.
+        return Undoing("", created=False, steps=[], lost=[], workers=[])
+    adopted = connection.execute(query("read_adoption").encode()).fetchone()
+    workers = [f"{row['host']} (pid {row['pid']})" for row in connection.execute(query("list_workers").encode()) if row["alive"]]
+    if adopted is None:
+        return Undoing("", created=False, steps=[], lost=[], workers=workers)
+    if value(connection, "SELECT row_security_active(c.oid) FROM crm_sync.adopted JOIN pg_class AS c ON c.oid = contacts"):
+        raise ConfigurationError(
+            f"row level security is forced on the owner of {adopted['name']} too, so that what is lost cannot be seen: "
+            f"ALTER TABLE {adopted['name']} NO FORCE ROW LEVEL SECURITY, undo, and force it again"
+        )
+    crms = _installed(connection)
+    steps = undoing(connection, crms)
+    name = adopted["name"]
+    if name is None:  # Somebody has dropped the table.
+        return Undoing("", adopted["created"], steps, [], workers)
+    return Undoing(name, adopted["created"], steps, _losses(connection, name), workers)
+
+
+@contextmanager
+def _tried(connection: Connection) -> Iterator[None]:
+    """A transaction that leaves nothing behind."""
+    with connection.transaction(force_rollback=True):
+        yield
+
+
+def _check_server(connection: Connection) -> None:
+    if server_number(connection) < OLDEST_SERVER:
+        raise ConfigurationError("PostgreSQL 15 or newer is needed")
+    if value(connection, "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean"):
+        raise ConfigurationError("the database is read-only: name the primary in DATABASE_URL or LISTEN_DATABASE_URL")
+
+
+def _installed(connection: Connection) -> list[str]:
+    return [row["crm"] for row in connection.execute(b"SELECT crm FROM crm_sync.lanes ORDER BY id")]
+
+
+def _crms(connection: Connection, wish: Wish) -> list[str]:
+    """Those that are to be there: the installed ones and the named, or where there is neither, all four.
+
+    Each is entered at once: run again after it was broken off, all of them are wanted still.
+    """
+    for crm in wish.crms:
+        if not _CRM.fullmatch(crm):
+            raise ConfigurationError(f"{crm} can be no CRM's name: expected small letters, digits and _, 20 at most")
+    entered = _installed(connection)
+    crms = list(dict.fromkeys([*entered, *wish.crms])) or list(CRMS)
+    for crm in crms:
+        if crm not in entered:
+            connection.execute(
+                b"INSERT INTO crm_sync.lanes (crm, remote_id_column) VALUES ($1::text, crm_sync.remote_id_column($1::text))",
+                (crm,),
+            )
+    return crms
+
+
+def _losses(connection: Connection, name: str) -> list[str]:
+    added = {row["name"] for row in connection.execute(b"SELECT name FROM crm_sync.added WHERE kind = 'column'")}
+    lost = []
+    for row in connection.execute(b"SELECT crm, remote_id_column FROM crm_sync.lanes WHERE installed ORDER BY id").fetchall():
+        variables = _variables(row["crm"], row["remote_id_column"]) | {"contacts": name}
+        counts = connection.execute(render("count_losses", variables).encode()).fetchone() or {}
+        lost += _lost(row["crm"], row["remote_id_column"], counts, added)
+    tombstones = value(connection, "SELECT count(*) FROM crm_sync.tombstones")
+    if tombstones:
+        lost.append(f"{tombstones:,} deleted contacts that a CRM does not know of yet: their records stay there")
+    return lost
+
+
+def _lost(crm: str, remote_id: str, counts: Mapping[str, int], added: set[str]) -> list[str]:
+    told = [
+        (f"{crm}_due_at", counts["in_line"], "in line or in flight: nobody will send them"),
+        (
+            remote_id,
+            counts["known"],
+            f"known by their id in {crm}: {remote_id} is dropped, and with it what they are called there",
+        ),
+        (f"{crm}_sync_status", counts["complete"], "Complete: that they are delivered is forgotten"),
+        (f"{crm}_processing_error", counts["with_reason"], "with the reason of a failure"),
+    ]
+    return [f"{crm}: {count:,} contacts {what}" for column, count, what in told if count and column in added]
+
+
+def _variables(crm: str, remote_id: str) -> dict[str, str]:
+    names = ("sync_status", "due_at", "processing_error")
+    return {**{name: quote(f"{crm}_{name}") for name in names}, "remote_id": quote(remote_id)}

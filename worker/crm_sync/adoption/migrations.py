@@ -1,0 +1,197 @@
+"""Applies sql/migrations, the machinery of crm-sync, with yoyo. All of it is in the schema crm_sync, yoyo's notes included."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import psycopg
+import yoyo
+from psycopg.rows import tuple_row
+from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
+from yoyo.connections import DatabaseURI
+from yoyo.migrations import MigrationList
+
+from crm_sync.core.text import clean
+from crm_sync.errors import ConfigurationError, DatabaseTroubleError
+from crm_sync.postgres.statements import folder, quote
+
+SCHEMA = "crm_sync"
+TABLE = "_crm_sync_migration"
+CONNECT_TIMEOUT_S = 10
+
+# What a role or database sets for applications is too short for an index of a large table, or another than what is reckoned with.
+_SESSION = {
+    "application_name": "crm-sync adopt",
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "idle_session_timeout": "0",
+    "default_transaction_isolation": "read committed",
+}
+_SINCE_17 = {"transaction_timeout": "0"}
+# A statement ends with whoever waits for it: an index of a killed process would keep its lock until it is built.
+_WHERE_IT_CAN_BE = {"client_connection_check_interval": "1s"}
+
+
+def pending(url: str) -> list[str]:
+    """Names of the migrations that are not applied yet. Raises as migrate does."""
+    with translated(), connect(url) as connection:
+        begun = connection.execute("SELECT to_regclass(%s)", [f"{SCHEMA}.{TABLE}"]).fetchone()
+    if begun == (None,):
+        return [migration.id for migration in _migrations()]
+    with _backend(url) as backend:
+        return [migration.id for migration in backend.to_apply(_migrations())]
+
+
+def statements(name: str) -> str:
+    """The text of a migration."""
+    return (folder() / "migrations" / f"{name}.sql").read_text()
+
+
+def migrate(url: str) -> list[str]:
+    """Applies what is pending, all or nothing. Names of the applied ones. Two at once fail: see `crm_sync.adoption`.
+
+    Raises ConfigurationError with the server's reason, DatabaseTroubleError when it cannot be reached.
+    """
+    with translated(), connect(url) as connection:
+        make_schema(connection)
+    with _backend(url) as backend:
+        backend.ensure_internal_schema_updated()
+        todo = backend.to_apply(_migrations())
+        # yoyo by itself notes a migration down after it has committed it: killed in between, it could never go on.
+        with backend.transaction():
+            for migration in todo:
+                migration.process_steps(backend, "apply")
+                backend.mark_one(migration)
+        return [migration.id for migration in todo]
+
+
+def make_schema(connection: psycopg.Connection[Any]) -> None:
+    """Where there is none. Raises ConfigurationError with the GRANT that is missing."""
+    # IF NOT EXISTS asks for the right to make it all the same, which may have been taken back since.
+    if connection.execute(b"SELECT FROM pg_namespace WHERE nspname = 'crm_sync'").fetchone() is not None:
+        return
+    try:
+        connection.execute(b"CREATE SCHEMA crm_sync")
+    except psycopg.errors.InsufficientPrivilege as error:
+        role, database = quote(connection.info.user), quote(connection.info.dbname)
+        raise ConfigurationError(
+            f"the role {connection.info.user} may not create the schema crm_sync. Let the owner of the database run: "
+            f"GRANT CREATE ON DATABASE {database} TO {role}; it can be taken back after this"
+        ) from error
+
+
+def rollback(url: str) -> list[str]:
+    """Undoes all that is applied, the last one first, and drops the schema. Names. The contacts table must be free of it already.
+
+    Raises as migrate does.
+    """
+    with _backend(url) as backend:
+        todo = backend.to_rollback(_migrations())
+        with backend.transaction():
+            for migration in todo:
+                migration.process_steps(backend, "rollback")
+            # What is left are yoyo's notes. Not CASCADE: nothing of anybody else's goes with it.
+            for table in (backend.migration_table, backend.log_table, backend.version_table, backend.lock_table):
+                backend.execute(f"DROP TABLE IF EXISTS {SCHEMA}.{table}")
+            backend.execute(f"DROP SCHEMA {SCHEMA}")
+        return [migration.id for migration in todo]
+
+
+def connect(url: str, **options: Any) -> psycopg.Connection[Any]:
+    """A connection that no setting of the role or database interrupts, in autocommit. Raises ConfigurationError for a pooler."""
+    # A statement that is prepared after some tries could not be several at once.
+    options = {"connect_timeout": CONNECT_TIMEOUT_S, "prepare_threshold": None} | options
+    connection = psycopg.connect(url, autocommit=True, **options)
+    try:
+        _refuse_pooler(url, connection)
+        settings = _SESSION | (_SINCE_17 if connection.info.server_version >= 170000 else {})
+        connection.execute(_set(settings))
+        with suppress(psycopg.errors.InvalidParameterValue):
+            connection.execute(_set(_WHERE_IT_CAN_BE))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _set(settings: dict[str, str]) -> bytes:
+    return "; ".join(f"SET {name} = '{value}'" for name, value in settings.items()).encode()
+
+
+def _refuse_pooler(url: str, connection: psycopg.Connection[Any]) -> None:
+    """A transaction pooler gives each statement to another session: a lock would be anybody's, and so would the settings.
+
+    To a pooler a connection has another number than to the server. One that keeps a session for each connection is fine.
+    """
+    number = _server_process(connection)
+    if number == connection.info.backend_pid:
+        return
+    # Somebody else takes the session that it had, if he can, and keeps it.
+    with psycopg.connect(url, connect_timeout=CONNECT_TIMEOUT_S, prepare_threshold=None) as other:
+        _server_process(other)
+        if _server_process(connection) == number:
+            return
+    raise ConfigurationError(
+        "DATABASE_URL (or LISTEN_DATABASE_URL) leads through a transaction pooler: set LISTEN_DATABASE_URL to a direct "
+        "connection to the same database"
+    )
+
+
+def _server_process(connection: psycopg.Connection[Any]) -> int:
+    with psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
+        row = cursor.execute("SELECT pg_backend_pid()").fetchone()
+    return int(row[0]) if row else 0
+
+
+class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]
+    """yoyo on a connection of ours: it takes URLs apart by itself, and knows neither several hosts nor all parameters."""
+
+    schema = SCHEMA
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        super().__init__(DatabaseURI("postgresql", None, None, None, None, None, {}), TABLE)
+
+    def connect(self, _: DatabaseURI) -> psycopg.Connection[Any]:
+        return connect(self._url)
+
+    def _check_transactional_ddl(self) -> bool:
+        """Known, without making a table."""
+        return True
+
+    @contextmanager
+    def lock(self, timeout: float = 0) -> Iterator[None]:
+        """None: yoyo's is a row, which a killed process leaves behind for ever. See `crm_sync.adoption` for ours."""
+        yield
+
+
+@contextmanager
+def _backend(url: str) -> Iterator[_Backend]:
+    with translated():
+        backend = _Backend(url)
+        try:
+            backend.init_database()
+            yield backend
+        finally:
+            backend.connection.close()
+
+
+def _migrations() -> MigrationList:
+    return yoyo.read_migrations(str(folder() / "migrations"))
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """psycopg's errors in our words."""
+    try:
+        yield
+    except psycopg.OperationalError as error:
+        raise DatabaseTroubleError(clean(str(error))) from error
+    except psycopg.Error as error:
+        # Of what else stands upon it, only the details tell. Those of other errors quote rows.
+        details = error.diag.message_detail if isinstance(error, psycopg.errors.DependentObjectsStillExist) else None
+        raise ConfigurationError(
+            f"the database refused a change, which was undone: {clean(str(error.diag.message_primary or error))}"
+            f"{f' ({clean(details)})' if details else ''}"
+        ) from error

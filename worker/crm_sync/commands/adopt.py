@@ -1,0 +1,187 @@
+"""crm-sync adopt: puts crm-sync on a table that is in use, and takes it off again."""
+
+import re
+import textwrap
+import time
+from collections.abc import Iterator, Sequence
+
+import click
+
+from crm_sync.adoption.adopt import Plan, Undoing, undo_plan
+from crm_sync.adoption.adopt import adopt as put_on
+from crm_sync.adoption.adopt import plan as make_plan
+from crm_sync.adoption.adopt import undo as take_off
+from crm_sync.adoption.steps import LOCK_TIMEOUT_MS, Step
+from crm_sync.adoption.table import Wish
+from crm_sync.core.words import span
+from crm_sync.crm.registry import known
+from crm_sync.postgres.statements import folder
+from crm_sync.settings import Settings, read
+
+MOMENT_S = 0.1
+
+LOCKS = {
+    "none": "No lock on the table",
+    "ACCESS SHARE": "ACCESS SHARE holds up nobody",
+    "ROW EXCLUSIVE": "ROW EXCLUSIVE, as any UPDATE",
+    "SHARE UPDATE EXCLUSIVE": "SHARE UPDATE EXCLUSIVE holds up nobody who reads or writes",
+    "SHARE": "SHARE holds up writers",
+    "SHARE ROW EXCLUSIVE": "SHARE ROW EXCLUSIVE holds up writers",
+    "ACCESS EXCLUSIVE": "ACCESS EXCLUSIVE holds up everybody",
+}
+
+WIDTH = 96  # of a statement as it is shown
+_WORD = re.compile(r"""(?:"(?:[^"]|"")*"|'(?:[^']|'')*'|[^\s"'])+""")
+
+UNDO_HINT = "To take it off again: crm-sync adopt --undo"
+
+
+@click.command()
+@click.option("--plan", is_flag=True, help="Say what was found and what would be run, and change nothing.")
+@click.option("--undo", is_flag=True, help="Take off what was added, and nothing else. With --plan: say what that would be.")
+@click.option("--crm", "crms", multiple=True, help="Only this one, beside those installed already; several times for several.")
+@click.option("--yes", is_flag=True, help="Do not ask before it is undone.")
+def adopt(*, plan: bool, undo: bool, crms: tuple[str, ...], yes: bool) -> None:
+    """Puts crm-sync on the table that CONTACTS_TABLE names (contacts), while it is in use.
+
+    Nobody who writes waits longer than a moment: what needs the table for itself asks for it for 0.1 s, again and again, and
+    indexes are built beside the writers. It can be broken off anywhere, and run again. CONTACTS_KEY and CONTACTS_EMAIL name the
+    columns that find a row and hold its address, where they are not the primary key and email.
+    """
+    settings = read(Settings)
+    url = settings.session_url
+    if undo and crms:
+        raise click.UsageError(
+            f"--undo takes all of crm-sync off. For one CRM, while no worker runs: SELECT crm_sync.remove_crm('{crms[0]}')"
+        )
+    if undo:
+        _undo(url, only_plan=plan, yes=yes)
+        return
+    for crm in crms:
+        if crm.strip().lower() not in known():
+            click.echo(f"No client for {crm} is installed here, so that no worker of this installation will send to it.")
+    wish = wish_of(settings, [crm.strip().lower() for crm in crms])
+    planned = make_plan(url, wish, say)
+    if plan:
+        for line in _plan(planned):
+            click.echo(line)
+        return
+    for line in _found(planned):
+        click.echo(line)
+    started = time.monotonic()
+    done = put_on(url, wish, say)
+    if not done:
+        click.echo("Nothing to do: all is in place.")
+        return
+    click.echo(
+        f"\nDone, in {span(time.monotonic() - started)}. Next: crm-sync grants ROLE for the worker's role, check, and run."
+    )
+    click.echo(UNDO_HINT)
+
+
+def wish_of(settings: Settings, crms: Sequence[str] = ()) -> Wish:
+    return Wish(settings.contacts_table, settings.contacts_key, settings.contacts_email, crms)
+
+
+def _plan(planned: Plan) -> Iterator[str]:
+    yield from _found(planned)
+    if not planned.migrations and not planned.steps:
+        yield "\nNothing to do: all is in place."
+        return
+    if planned.migrations:
+        yield "\n-- First the schema crm_sync, with tables and functions of its own. No lock on the table."
+        yield from (f"--     {folder() / 'migrations' / name}.sql" for name in planned.migrations)
+        if planned.table.created:
+            yield f"--     {folder() / 'adopt' / 'create_contacts'}.sql"
+    yield from _statements(planned.steps, planned.pace)
+    total_s = sum(_seconds(step, planned.pace) for step in planned.steps)
+    yield f"\n{len(planned.steps)} steps, {_lasts(total_s)} in all. An index waits for the transactions that are open."
+    yield f"A lock that holds up others is asked for {LOCK_TIMEOUT_MS} ms at a time until it is had, and kept for a moment."
+    yield "Nothing was changed. To do it: crm-sync adopt"
+
+
+def _found(planned: Plan) -> Iterator[str]:
+    table = planned.table
+    parts = f" in {table.partitions} partition{'s'[: table.partitions != 1]}" if table.partitions else ""
+    yield (
+        "There is no table contacts, so one is made."
+        if table.created and planned.migrations
+        else f"Found {table.name}: about {table.rows:,} rows{parts}, {_size(table.bytes)}, PostgreSQL {table.server}."
+    )
+    yield f"A row is found by {table.key} ({table.key_type}), its address is {table.email} ({table.email_type})."
+    for note in planned.notes:
+        yield "\n    ".join(textwrap.wrap(f"{note}.", WIDTH))
+
+
+def _statements(steps: Sequence[Step], pace: float | None) -> Iterator[str]:
+    for number, step in enumerate(steps, 1):
+        yield f"\n-- {number}. {step.crm or 'all CRMs'}: {step.kind}, {_lasts(_seconds(step, pace))}. {LOCKS[step.lock]}."
+        yield from _wrapped(f"{step.statement};")
+
+
+def _wrapped(statement: str) -> Iterator[str]:
+    """In lines that a terminal holds, and still SQL: what stands in quotes is not broken."""
+    line = ""
+    for word in _WORD.findall(statement):
+        if line and len(line) + 1 + len(word) > WIDTH:
+            yield line
+            line = f"    {word}"
+        else:
+            line = f"{line} {word}" if line else word
+    yield line
+
+
+def _lasts(seconds: float) -> str:
+    return "a moment" if seconds <= MOMENT_S else "about a second" if seconds < 2 else f"about {span(seconds)}"
+
+
+def _seconds(step: Step, pace: float | None) -> float:
+    return MOMENT_S if pace is None else max(MOMENT_S, step.reads / pace)
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"
+
+
+def _undo(url: str, *, only_plan: bool, yes: bool) -> None:
+    planned = undo_plan(url, say)
+    if planned is None:
+        click.echo("Nothing to undo: crm-sync is not in this database.")
+        return
+    for line in _losses(planned):
+        click.echo("\n    ".join(textwrap.wrap(line, WIDTH)))
+    if only_plan:
+        for line in _statements(planned.steps, None):
+            click.echo(line)
+        click.echo("\n-- Last the schema crm_sync, with all that is in it.")
+        click.echo("\nNothing was changed. To do it: crm-sync adopt --undo")
+        return
+    if not yes:
+        click.confirm("This cannot be undone. Go on?", abort=True)
+    take_off(url, say)
+    click.echo("\nDone: nothing of crm-sync is left in this database.")
+
+
+def _losses(planned: Undoing) -> Iterator[str]:
+    if not planned.table:
+        yield "The table that was adopted is gone. What is left of crm-sync goes too."
+    if planned.workers:
+        yield f"These workers run, and have to be stopped first: {', '.join(planned.workers)}."
+    if planned.table:
+        yield f"Off {planned.table} come the columns, indexes and triggers that crm-sync added; what was there before stays."
+    if planned.created and planned.table:
+        drops = any(step.kind == "table" for step in planned.steps)
+        yield (
+            f"crm-sync made {planned.table}, and it is empty: it is dropped."
+            if drops
+            else f"crm-sync made {planned.table}, but it has rows: it stays, with its first columns."
+        )
+    yield (
+        "What is lost:" if planned.lost else "Nothing is lost but settings: pauses, watched columns, what is used of the limits."
+    )
+    yield from (f"  {sentence}" for sentence in planned.lost)
+
+
+def say(sentence: str) -> None:
+    # On whom it waits for is wanted to its end.
+    click.echo(sentence if len(sentence) <= WIDTH or sentence.startswith("Waiting") else f"{sentence[: WIDTH - 3]}...")

@@ -1,0 +1,240 @@
+"""crm-sync demo: the real thing on a machine that has nothing but Python."""
+
+import asyncio
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import asyncpg
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from crm_sync.adoption.adopt import adopt
+from crm_sync.sandbox.comparison import Record, Row, differences, record
+from crm_sync.sandbox.people import Person, people
+from crm_sync.sandbox.postgres import running_postgres
+from crm_sync.sandbox.process import CRMS, ended_after, running_sandbox, settings
+
+SEED = 7
+SINGLES = 50
+PATIENCE_S = 300.0
+REFUSED = "Tables; Jr."  # a last name that all four refuse, in the middle of whatever batch it comes
+RETRY_DELAY_MINUTES = "0.01"
+QUEUED = ", ".join(f"{crm}_sync_status = 'Queued'" for crm in CRMS)
+FLIP_ONE = f"UPDATE contacts SET {QUEUED} WHERE email = $1"  # noqa: S608 (names of ours)
+FLIP_THE_REST = f"UPDATE contacts SET {QUEUED} WHERE hubspot_sync_status = 'New'"  # noqa: S608
+OPEN = ", ".join(f"count(*) FILTER (WHERE {crm}_sync_status IN ('Queued', 'Processing')) AS {crm}" for crm in CRMS)
+REMOTE_ID = {crm: "n8n_workflow_id" if crm == "n8n" else f"{crm}_contact_id" for crm in CRMS}
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of everybody at one CRM. rate: contacts a second; latencies: from flip to arrival, in ms, sorted."""
+
+    rows: list[Row]
+    records: list[Record]
+    requests: int
+    rate: float
+    latencies: list[float]
+
+
+@click.command()
+@click.option("--contacts", default=10_000, show_default=True, type=click.IntRange(200, 1_000_000))
+def demo(*, contacts: int) -> None:
+    """Delivers sample contacts to four sandbox CRMs, from an embedded PostgreSQL, with a real worker process.
+
+    It is a bad day: each CRM answers one request with "too many requests", fails on one, loses one answer, and refuses some
+    contacts for good. Exits 1 unless every contact ended as it should at every CRM, compared one by one with what they hold.
+    """
+    console = Console()
+    with tempfile.TemporaryDirectory() as folder, running_postgres() as server:
+        url = server.create_database("demo")
+        adopt(url)
+        well = asyncio.run(_show(console, url, list(people(contacts, SEED)), Path(folder)))
+    sys.exit(0 if well else 1)
+
+
+async def _show(console: Console, url: str, everybody: list[Person], folder: Path) -> bool:
+    async with AsyncExitStack() as stack:
+        app = await asyncpg.connect(url)
+        stack.push_async_callback(app.close)
+        await _insert(app, everybody)
+        console.print(f"[bold]1[/]  PostgreSQL runs, its table contacts has {len(everybody):,} rows, and all are New.")
+
+        options = ("--misbehave", "--refuse", REFUSED)
+        sandboxes = {crm: await stack.enter_async_context(running_sandbox(crm, *options)) for crm in CRMS}
+        console.print("[bold]2[/]  Sandboxes of HubSpot, Brevo, Mautic and n8n listen, each on a bad day:")
+        console.print("   a 429 (10 s at HubSpot), a 503, a lost answer, and people they refuse.")
+
+        log = folder / "crm_sync.log"
+        await stack.enter_async_context(_worker(url, sandboxes, log))
+        await _worker_is_up(app, log)
+        console.print("[bold]3[/]  The worker runs, in a process of its own. From here on there is only SQL:\n")
+
+        flipped = await _flip_singles(console, app, everybody)
+        rates = await _flip_the_rest(console, app)
+        async with aiohttp.ClientSession() as http:
+            results = {
+                crm: await _result(
+                    http, app, crm=crm, sandbox=sandboxes[crm], everybody=everybody, flipped=flipped, rate=rates[crm]
+                )
+                for crm in CRMS
+            }
+        _tell_what_became(console, results)
+        return _tell_differences(console, results)
+
+
+async def _insert(app: asyncpg.Connection, everybody: list[Person]) -> None:
+    columns = ("email", "first_name", "last_name", "phone", "company", "job_title", "city", "country")
+    records = [tuple(getattr(person, column) for column in columns) for person in everybody]
+    await app.copy_records_to_table("contacts", columns=columns, records=records)
+
+
+async def _flip_singles(console: Console, app: asyncpg.Connection, everybody: list[Person]) -> dict[str, float]:
+    """Flips some contacts one by one on an otherwise idle system. By email: when, in seconds since 1970."""
+    well = [person for person in everybody if person.kind == "ok" and person.last_name != REFUSED]
+    emails = [person.email for person in well if person.email][:SINGLES]
+    console.print(f"   [dim]-- {SINGLES} people, one by one[/]")
+    console.print(f"   {FLIP_ONE};\n".replace("$1", "'...'"), soft_wrap=True)
+    flipped = {}
+    for email in emails:
+        flipped[email.lower()] = time.time()
+        await app.execute(FLIP_ONE, email)
+        async with asyncio.timeout(PATIENCE_S):
+            while any((await _open(app)).values()):  # noqa: ASYNC110 (an application has no other way to see)
+                await asyncio.sleep(0.02)
+    return flipped
+
+
+async def _open(app: asyncpg.Connection) -> dict[str, int]:
+    """Contacts that are not done yet, by CRM."""
+    [row] = await app.fetch(f"SELECT {OPEN} FROM contacts")  # noqa: S608 (names of ours)
+    return dict(row)
+
+
+async def _flip_the_rest(console: Console, app: asyncpg.Connection) -> dict[str, float]:
+    """Flips everybody else for all CRMs in one statement and shows how it goes. Contacts a second, by CRM."""
+    console.print("   [dim]-- everybody else at once[/]")
+    console.print(f"   {FLIP_THE_REST};\n", soft_wrap=True)
+    started = time.monotonic()
+    status = await app.execute(FLIP_THE_REST)
+    total = int(status.split()[-1])
+    rates: dict[str, float] = {}
+    columns = (TextColumn("   {task.description:8}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        bars = {crm: progress.add_task(crm, total=total) for crm in CRMS}
+        async with asyncio.timeout(PATIENCE_S):
+            while len(rates) < len(CRMS):
+                await asyncio.sleep(0.1)
+                for crm, left in (await _open(app)).items():
+                    progress.update(bars[crm], completed=total - left)
+                    if not left:
+                        rates.setdefault(crm, total / (time.monotonic() - started))
+    return rates
+
+
+async def _result(
+    http: aiohttp.ClientSession,
+    app: asyncpg.Connection,
+    *,
+    crm: str,
+    sandbox: str,
+    everybody: list[Person],
+    flipped: Mapping[str, float],
+    rate: float,
+) -> Result:
+    rows = await _rows(app, crm, everybody)
+    records = [record(crm, there) for there in await _get(http, sandbox, "contacts")]
+    # The clocks of all processes are this machine's.
+    arrivals: dict[str, float] = dict(await _get(http, sandbox, "arrivals"))
+    latencies = sorted((arrivals[email] - at) * 1000 for email, at in flipped.items())
+    return Result(rows, records, (await _get(http, sandbox, "stats"))["requests"], rate, latencies)
+
+
+async def _rows(app: asyncpg.Connection, crm: str, everybody: list[Person]) -> list[Row]:
+    malformed = {person.phone for person in everybody if person.kind == "bad_phone"}
+    return [
+        Row(
+            row["email"],
+            row["first_name"],
+            row["last_name"],
+            row["phone"],
+            row["phone"] not in malformed,
+            row["last_name"] == REFUSED,
+            row[f"{crm}_sync_status"],
+            row[f"{crm}_processing_error"],
+            row[REMOTE_ID[crm]],
+        )
+        for row in await app.fetch("SELECT * FROM contacts")
+    ]
+
+
+def _tell_what_became(console: Console, results: Mapping[str, Result]) -> None:
+    table = Table()
+    table.add_column("contacts")
+    for crm in results:
+        table.add_column(crm, justify="right")
+    codes = {crm: Counter((row.sync_status, row.code) for row in result.rows) for crm, result in results.items()}
+    for state in sorted({state for counts in codes.values() for state in counts}, key=str):
+        title = f"{state[0]}: {state[1]}" if state[1] else state[0]
+        table.add_row(title, *(f"{codes[crm][state]:,}" if codes[crm][state] else "" for crm in results))
+    table.add_row("records there (an address is one)", *(f"{len(result.records):,}" for result in results.values()))
+    table.add_section()
+    table.add_row("requests", *(f"{result.requests:,}" for result in results.values()))
+    table.add_row("contacts a second, all at once", *(f"{result.rate:,.0f}" for result in results.values()))
+    medians = (statistics.median(result.latencies) for result in results.values())
+    table.add_row("flip to CRM, idle: median, ms", *(f"{median:.1f}" for median in medians))
+    console.print(table)
+
+
+def _tell_differences(console: Console, results: Mapping[str, Result]) -> bool:
+    problems = [
+        f"{crm}: {problem}" for crm, result in results.items() for problem in differences(crm, result.rows, result.records)
+    ]
+    if not problems:
+        contacts = len(next(iter(results.values())).rows)
+        console.print(f"[green]All {contacts:,} contacts ended as they should, at all four CRMs.[/]")
+        return True
+    console.print(f"[red]{len(problems):,} did not end as they should. The first of them:[/]")
+    for problem in problems[:10]:
+        console.print(f"  {problem}", markup=False)
+    return False
+
+
+@asynccontextmanager
+async def _worker(url: str, sandboxes: Mapping[str, str], log: Path) -> AsyncIterator[None]:
+    environment = {**os.environ, "DATABASE_URL": url, "BREVO_LIST_ID": "1"}
+    for crm, sandbox in sandboxes.items():
+        environment |= settings(crm, sandbox)
+        environment[f"{crm.upper()}_SYNC_RETRY_DELAY_MINUTES"] = RETRY_DELAY_MINUTES
+    with log.open("wb") as stream:
+        process = await asyncio.create_subprocess_exec(sys.executable, "-m", "crm_sync", "run", env=environment, stderr=stream)
+    async with ended_after(process):
+        yield
+
+
+async def _worker_is_up(app: asyncpg.Connection, log: Path) -> None:
+    """Raises click.ClickException with its log when it does not come up."""
+    try:
+        async with asyncio.timeout(30):
+            while not await app.fetchval("SELECT count(*) FROM crm_sync.workers"):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        said = await asyncio.to_thread(log.read_text)
+        raise click.ClickException(f"the worker did not start: {said[-2000:]}") from None
+
+
+async def _get(http: aiohttp.ClientSession, sandbox: str, what: str) -> Any:
+    async with http.get(f"{sandbox}/_sandbox/{what}") as response:
+        return await response.json()

@@ -1,0 +1,41 @@
+"""crm-sync migrate: schema and table as this version wants them."""
+
+import asyncio
+import sys
+
+import click
+
+from crm_sync.adoption import migrations
+from crm_sync.adoption.adopt import adopt
+from crm_sync.commands.adopt import say, wish_of
+from crm_sync.postgres.pool import Database
+from crm_sync.settings import Settings, read
+from crm_sync.table.schema import read_schema
+
+
+@click.command()
+@click.option("--check", "only_check", is_flag=True, help="Say what is missing, change nothing; exit 1 if anything is.")
+def migrate(*, only_check: bool) -> None:
+    """Brings the database to what this version wants: the schema crm_sync, and what is on the contacts table.
+
+    The same as `crm-sync adopt`, in few words, for a deployment. To see it before, or to undo it: crm-sync adopt --help.
+    """
+    settings = read(Settings)
+    if only_check:
+        missing = migrations.pending(settings.session_url)
+        for name in missing:
+            click.echo(f"missing  {name}")
+        if missing:
+            click.echo("Run `crm-sync migrate`.")
+            sys.exit(1)
+        asyncio.run(_check_table(settings))
+        click.echo("Nothing is missing.")
+        return
+    done = adopt(settings.session_url, wish_of(settings), say)
+    click.echo(f"Done: {len(done)} changes." if done else "Nothing to do: the schema is up to date.")
+
+
+async def _check_table(settings: Settings) -> None:
+    """Raises ConfigurationError naming what is missing."""
+    async with Database(settings.session_url, size=1) as database:
+        await read_schema(database, settings.contacts_table)

@@ -1,0 +1,70 @@
+"""crm-sync on-delete: what becomes of a deleted contact's record in a CRM."""
+
+import asyncio
+from typing import NamedTuple
+
+import asyncpg
+import click
+
+from crm_sync.errors import ConfigurationError
+from crm_sync.postgres.pool import Database
+from crm_sync.postgres.statements import query, render
+from crm_sync.reports.lane_state import read_gate
+from crm_sync.reports.table_changes import change
+from crm_sync.settings import Settings, read
+
+POLICIES = ("keep", "delete", "erase")
+MEANINGS = {
+    "keep": "The record of a deleted contact stays in {crm}.",
+    "delete": "The record of a contact that is deleted from now on is deleted in {crm} too.",
+    "erase": "The record of a contact that is deleted from now on is erased in {crm} for good.",
+}
+
+
+class Policy(NamedTuple):
+    """tombstones: deletions that the CRM is still to hear of, those given up among them, whatever is set now."""
+
+    on_delete: str
+    tombstones: int
+
+
+@click.command()
+@click.argument("crm")
+@click.argument("policy", required=False, type=click.Choice(POLICIES))
+def on_delete(*, crm: str, policy: str | None) -> None:
+    """Sets what becomes of the record in CRM when a contact's row is deleted; without POLICY, says what is set.
+
+    keep: nothing. delete: it is deleted, where HubSpot can restore it for 90 days. erase: for good. Run it as the owner of the
+    table: it adds a trigger to it, or takes it off, and waits for no writer longer than a moment.
+    """
+    name, before, after = asyncio.run(_set(read(Settings), crm, policy))
+    if policy is None:
+        click.echo(f"{name}: {after.on_delete}")
+    else:
+        click.echo(MEANINGS[policy].format(crm=name) + (" As before." if before.on_delete == policy else ""))
+    if after.tombstones:
+        click.echo(f"Of {after.tombstones:,} contacts that were deleted before, {name} is still to hear: `crm-sync status`.")
+
+
+async def _set(settings: Settings, crm: str, policy: str | None) -> tuple[str, Policy, Policy]:
+    """The CRM's name, and the policy before and after. Raises click.BadParameter, ConfigurationError or DatabaseTroubleError."""
+    async with Database(settings.session_url, size=1) as database:
+        name = (await read_gate(database, crm)).crm
+        before = await _read(database, name)
+        if policy is None:
+            return name, before, before
+        adopted = (await database.fetch(query("read_adoption")))[0]
+        try:
+            await change(
+                database, adopted["name"], "SELECT crm_sync.set_on_delete($1::text, $2::text)", name, policy, alone=False
+            )
+        except ConfigurationError as error:
+            if isinstance(error.__cause__, asyncpg.InsufficientPrivilegeError):
+                raise ConfigurationError("only the owner of the contacts table can set this: its role in DATABASE_URL") from error
+            raise
+        return name, before, await _read(database, name)
+
+
+async def _read(database: Database, crm: str) -> Policy:
+    row = (await database.fetch(render("count_tombstones", {"crm": crm})))[0]
+    return Policy(row["on_delete"], row["deletions_waiting"] + row["deletions_failed"])

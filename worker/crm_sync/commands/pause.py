@@ -1,0 +1,44 @@
+"""crm-sync pause: nobody calls a CRM until it is resumed."""
+
+import asyncio
+
+import click
+
+from crm_sync.core.text import clean
+from crm_sync.core.words import clock
+from crm_sync.postgres.statements import query
+from crm_sync.reports.lane_state import Gate, database_of_a_person, read_gate
+from crm_sync.settings import Settings, read
+
+
+@click.command()
+@click.argument("crm")
+@click.option("--reason", required=True, help="Why, for whoever looks at `crm-sync status` next.")
+def pause(*, crm: str, reason: str) -> None:
+    """Pauses deliveries to CRM, for all workers, until `crm-sync resume CRM`. Restarts do not end it.
+
+    Requests under way end. Contacts keep their place in line, and flips are still taken.
+    """
+    reason = clean(reason)
+    if not reason:
+        raise click.BadParameter("say why: somebody will want to know at 3 a.m.", param_hint="--reason")
+    before, after = asyncio.run(_pause(read(Settings), crm, reason))
+    if before.held_since is None:
+        click.echo(f"{after.crm} is paused for all workers: {reason}")
+    else:
+        since = clock(before.held_since, after.now)
+        click.echo(f"{after.crm} was paused already, since {since}: {before.held_reason}")
+        click.echo(f"The reason is now: {reason}")
+    click.echo(
+        "Requests under way end, and none is started, nor after a restart. "
+        "Contacts keep their place in line, and flips are still taken.\n"
+        f"To go on: crm-sync resume {after.crm}"
+    )
+
+
+async def _pause(settings: Settings, crm: str, reason: str) -> tuple[Gate, Gate]:
+    """The gate before and after."""
+    async with database_of_a_person(settings) as database:
+        before = await read_gate(database, crm)
+        await database.fetch(query("hold_lane"), before.crm, reason)
+        return before, await read_gate(database, before.crm)

@@ -1,0 +1,32 @@
+"""crm-sync resume: the end of `crm-sync pause`."""
+
+import asyncio
+
+import click
+
+from crm_sync.core.words import span
+from crm_sync.postgres.statements import query
+from crm_sync.reports.lane_state import Gate, database_of_a_person, read_gate
+from crm_sync.settings import Settings, read
+
+
+@click.command()
+@click.argument("crm")
+def resume(*, crm: str) -> None:
+    """Ends the pause of CRM, for all workers: contacts go out again, in the order of their flips."""
+    before, after = asyncio.run(_resume(read(Settings), crm))
+    if before.held_since is None:
+        click.echo(f"{after.crm} is not paused by hand: nothing to do.")
+    else:
+        lasted = span((after.now - before.held_since).total_seconds())
+        click.echo(f"{after.crm} is resumed for all workers. It was paused for {lasted}: {before.held_reason}")
+    if not after.open:
+        click.echo(f"It is not delivering yet: {after.sentence}")
+
+
+async def _resume(settings: Settings, crm: str) -> tuple[Gate, Gate]:
+    """The gate before and after."""
+    async with database_of_a_person(settings) as database:
+        before = await read_gate(database, crm)
+        await database.fetch(query("resume_lane"), before.crm)
+        return before, await read_gate(database, before.crm)

@@ -1,0 +1,214 @@
+"""crm-sync retry: what has failed goes out again."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+import asyncpg
+import click
+
+from crm_sync.core import durations as span
+from crm_sync.core.choice import NO_CODE, UnknownCodeError, choose, split
+from crm_sync.core.codes import Code
+from crm_sync.core.words import clock
+from crm_sync.errors import ConfigurationError, DatabaseTroubleError
+from crm_sync.postgres.pool import Database
+from crm_sync.reports.lane_state import read_gates
+from crm_sync.reports.retry_report import beside, closing, contacts, counts, lacking, notes, wrapped
+from crm_sync.settings import Settings, read
+from crm_sync.table.failed_contacts import FailedContacts, Failures, Flipped
+from crm_sync.table.schema import read_schema
+
+PATIENCE_S = 300.0  # counting a table of many millions takes a while
+PROGRESS_S = 10.0  # between two lines that tell how far it is
+EXIT_LEFT = 1
+EXIT_INTERRUPTED = 130
+
+
+@dataclass(slots=True)
+class Retry:
+    """What a person asks for, and how far it is. done: by CRM. codes: none means all."""
+
+    crms: Sequence[str]
+    codes: Sequence[str]
+    since: str | None
+    ago: timedelta | None
+    preview: bool
+    done: dict[str, Flipped] = field(default_factory=dict)
+
+    @property
+    def flipped(self) -> int:
+        return sum(done.flipped for done in self.done.values())
+
+    @property
+    def left(self) -> bool:
+        """Whether some could not be flipped."""
+        return any(done.locked or done.refused for done in self.done.values())
+
+
+@click.command()
+@click.option("--crm", "crms", multiple=True, metavar="CRM", help="Of this CRM, or of several; all where it is left out.")
+@click.option("--code", "codes", multiple=True, metavar="CODE", help="With this code, or with several; else whatever the reason.")
+@click.option("--since", metavar="TIME", help="Those that failed within this time: 90s, 30m, 2h, 3d.")
+@click.option("--preview", is_flag=True, help="Only counts.")
+def retry(*, crms: Sequence[str], codes: Sequence[str], since: str | None, preview: bool) -> None:
+    """Sends failed contacts again: counts them by CRM and code, then flips them.
+
+    Meant are contacts in Error, and those that wait for a retry, which go now. What is withdrawn or in flight stays as it is.
+    Delivered ones that lack a field are meant where FIELD_NOT_SENT is named. NO_CODE names reasons that begin with no code.
+
+    It can be interrupted at any moment, and the same again goes on.
+    """
+    asked = Retry(_crms(crms), _codes(codes), since and since.strip(), _ago(since), preview)
+    try:
+        asyncio.run(_retry(read(Settings), asked))
+    except KeyboardInterrupt:
+        flipped = f"{contacts(asked.flipped)} flipped so far" if asked.flipped else "nothing was flipped"
+        click.echo(f"\nInterrupted: {flipped}. The same command goes on.", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+    except DatabaseTroubleError as error:
+        if not asked.flipped:
+            raise
+        raise DatabaseTroubleError(f"{error}. Before, {contacts(asked.flipped)} flipped; the same command goes on") from error
+    if asked.left:
+        sys.exit(EXIT_LEFT)
+
+
+def _crms(arguments: Sequence[str]) -> list[str]:
+    names = [part.strip().lower() for argument in arguments for part in argument.split(",")]
+    if not all(names):
+        raise click.BadParameter("name a CRM", param_hint="--crm")
+    return names
+
+
+def _codes(arguments: Sequence[str]) -> list[str]:
+    names = split(arguments)
+    if arguments and not names:
+        raise click.BadParameter("name a code; `crm-sync errors` lists them", param_hint="--code")
+    return names
+
+
+def _ago(since: str | None) -> timedelta | None:
+    try:
+        return None if since is None else span.parse(since)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--since") from error
+
+
+async def _retry(settings: Settings, asked: Retry) -> None:
+    async with _database(settings) as database:
+        tables = (await read_schema(database)).lanes
+        for crm in asked.crms:
+            if crm not in tables:
+                raise click.BadParameter(
+                    f"{crm} is not installed on the contacts table; these are: {', '.join(tables)}", param_hint="--crm"
+                )
+        now: datetime = await database.value("SELECT clock_timestamp()")
+        since = None if asked.ago is None else now - asked.ago
+        failed = {
+            crm: FailedContacts(database, table.variables, now, since)
+            for crm, table in tables.items()
+            if crm in asked.crms or not asked.crms
+        }
+        present = {crm: await one.count() for crm, one in failed.items()}
+        codes = _choose(asked.codes, present)
+        if not codes or NO_CODE in codes:
+            present = {crm: [*present[crm], *await one.count_silent()] for crm, one in failed.items()}
+        if since is not None:
+            click.echo(f"Failed within {asked.since}, so since {clock(since, now)} by the clock of the database:\n")
+        chosen = _tell_counts(present, codes, asked)
+        counted = sum(entry.contacts for failures in chosen.values() for entry in failures)
+        if asked.preview and counted:
+            click.echo(f"\nA preview: nothing was flipped. Without --preview {contacts(counted)} would go out.")
+        if asked.preview or not counted:
+            return
+        click.echo()
+        await _flip(failed, {crm: failures for crm, failures in chosen.items() if failures}, asked)
+        click.echo(f"\nTo follow {'it' if asked.flipped == 1 else 'them'}: crm-sync status --watch")
+        await _tell_gates(database, asked)
+
+
+@asynccontextmanager
+async def _database(settings: Settings) -> AsyncIterator[Database]:
+    """A right that is missing is a ConfigurationError that says who prints it."""
+    async with Database(
+        settings.database_url, size=1, behind_pooler=settings.database_behind_pooler, timeout_s=PATIENCE_S
+    ) as database:
+        try:
+            yield database
+        except ConfigurationError as error:
+            if not isinstance(error.__cause__, asyncpg.InsufficientPrivilegeError):
+                raise
+            role = await database.value("SELECT quote_ident(current_user)")
+            raise ConfigurationError(
+                f"the role {role} of DATABASE_URL may not flip failed contacts ({error.__cause__}). It needs the rights of "
+                f"a worker: let the owner run what `crm-sync grants {role}` prints"
+            ) from error
+
+
+def _choose(asked: Sequence[str], present: Mapping[str, Sequence[Failures]]) -> list[str]:
+    """Raises click.BadParameter."""
+    try:
+        return choose(asked, {entry.code for failures in present.values() for entry in failures})
+    except UnknownCodeError as error:
+        near = f"; near it: {', '.join(error.known[: error.near])}" if error.near else ""
+        raise click.BadParameter(
+            f"{error.asked} is no code of crm-sync, and no contact has it{near}. Known: {', '.join(error.known)}",
+            param_hint="--code",
+        ) from error
+
+
+def _tell_counts(present: Mapping[str, Sequence[Failures]], codes: Sequence[str], asked: Retry) -> dict[str, list[Failures]]:
+    """Those that are meant of what there is, after they have been told of."""
+    meant = {
+        crm: [_meant(entry, codes) for entry in failures if not codes or entry.code in codes] for crm, failures in present.items()
+    }
+    lines = counts(meant)
+    said = notes(meant, asked.since)
+    if not codes:
+        said += [*([] if lines else [f"Nothing to flip at {', '.join(meant)}."]), *beside(present)]
+    told = {entry.code for failures in meant.values() for entry in failures if entry.contacts or entry.undated}
+    in_rows = {entry.code for failures in present.values() for entry in failures}
+    said += [lacking(meant, code, in_rows=code in in_rows, since=asked.since) for code in codes if code not in told]
+    for line in [*lines, *([""] if lines and said else []), *map(wrapped, said)]:
+        click.echo(line)
+    return {crm: [entry for entry in failures if entry.contacts] for crm, failures in meant.items()}
+
+
+def _meant(entry: Failures, codes: Sequence[str]) -> Failures:
+    return entry if Code.FIELD_NOT_SENT in codes else replace(entry, complete=0)
+
+
+async def _flip(failed: Mapping[str, FailedContacts], chosen: Mapping[str, Sequence[Failures]], asked: Retry) -> None:
+    for crm in chosen:
+        await failed[crm].may_flip()  # of all before the first, so that a missing right leaves nothing half done
+    for crm, failures in chosen.items():
+        counted = sum(entry.contacts for entry in failures)
+        done = asked.done[crm] = Flipped()
+        telling = asyncio.create_task(_tell_progress(crm, counted, done))
+        try:
+            await failed[crm].flip(failures, done)
+        finally:
+            telling.cancel()
+        for line in closing(crm, counted, done):
+            click.echo(wrapped(line))
+
+
+async def _tell_progress(crm: str, counted: int, done: Flipped) -> None:
+    while True:
+        await asyncio.sleep(PROGRESS_S)
+        click.echo(f"{crm}: {done.flipped:,} of {counted:,} so far", err=True)
+
+
+async def _tell_gates(database: Database, asked: Retry) -> None:
+    """Where what was flipped has to wait. An application may not know."""
+    try:
+        gates = await read_gates(database)
+    except ConfigurationError:
+        return
+    for crm, done in asked.done.items():
+        if done.flipped and crm in gates and not gates[crm].open:
+            click.echo(wrapped(f"{crm} is not called now, so they wait in line: {gates[crm].sentence}"))

@@ -1,0 +1,215 @@
+"""crm-sync sync: one contact, now, before one's eyes."""
+
+import asyncio
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from crm_sync import log
+from crm_sync.commands.courier import Courier, Errand
+from crm_sync.core.outcome import Finish, Kind
+from crm_sync.core.words import span
+from crm_sync.crm.answer import Answer
+from crm_sync.crm.exchange import Shown
+from crm_sync.crm.registry import known
+from crm_sync.daemon.recovery import Charge
+from crm_sync.errors import DeclinedError, LaneError
+from crm_sync.postgres.pool import Database
+from crm_sync.postgres.statements import query
+from crm_sync.reports.contact_report import Workers, labelled, rows, state, who
+from crm_sync.reports.http_report import answer_lines, harmless, request_lines
+from crm_sync.reports.lane_state import Gate, read_gates
+from crm_sync.reports.watched_columns import lane_of
+from crm_sync.settings import Settings, read, read_lane
+from crm_sync.table.contacts import Contacts, LaneTable
+from crm_sync.table.mapping import prepare_for, read_file
+from crm_sync.table.one_contact import Match, Standing, find, show
+from crm_sync.table.schema import Schema, read_schema
+
+LOOK_PATIENCE_S = 60.0  # the address may have no index, and the table many millions of rows
+POOL_SIZE = 4
+COLUMNS = (
+    "sync_status",
+    "processing_status",
+    "processing_error",
+    "remote_id",
+    "attempts",
+    "due_at",
+    "claimed_by",
+    "synced_at",
+    "flipped_at",
+)
+
+
+@click.command()
+@click.option("--email", required=True, help="The contact's address, in any case.")
+@click.option("--crm", help="To this CRM only, whether the contact is wanted there or not.")
+def sync(*, email: str, crm: str | None) -> None:
+    """Sends one contact now, as a worker does, and shows each request, its answer, and the row afterwards.
+
+    One that is not in line is flipped. Without --crm it goes to the CRMs where it is wanted (not New, Selected or Skipped). A CRM
+    that is paused or down is not called. Credentials are masked; what is sent of the person is not. Exits 0 if it was delivered.
+    """
+    # What goes wrong is said in words, or by the log of the workers.
+    log.configure(logging.ERROR)
+    if not asyncio.run(_sync(read(Settings), email, crm)):
+        sys.exit(1)
+
+
+async def _sync(settings: Settings, email: str, crm: str | None) -> bool:
+    """Whether it was delivered, wherever it was to be."""
+    behind_pooler = settings.database_behind_pooler
+    async with Database(settings.database_url, size=1, behind_pooler=behind_pooler, timeout_s=LOOK_PATIENCE_S) as database:
+        schema = await read_schema(database, settings.contacts_table)
+        lanes = [lane_of(schema, crm)] if crm else [*schema.lanes]
+        ids = await find(database, schema.lanes[lanes[0]], email)
+    if not ids:
+        click.echo(f"No contact has the address {harmless(email.strip())}.")
+        return False
+    async with Database(settings.database_url, size=POOL_SIZE, behind_pooler=behind_pooler) as database:
+        errands = {name: await _errand(database, schema, settings, schema.lanes[name]) for name in lanes}
+        async with Courier(settings, database, [errand for errand in errands.values() if errand]) as courier:
+            told = [
+                await _Visit(database, courier, schema.lanes[name], errands[name], named=crm is not None).make(
+                    ids, first=not number
+                )
+                for number, name in enumerate(lanes)
+            ]
+    return any(told) and False not in told
+
+
+async def _errand(database: Database, schema: Schema, settings: Settings, table: LaneTable) -> Errand | None:
+    """None without credentials."""
+    read_account = known().get(table.crm)
+    account = read_account() if read_account else None
+    if account is None:
+        return None
+    mapping = await prepare_for(database, table.crm, read_file(settings.mapping_file), account.default_fields, schema.table)
+    charge = Charge(Contacts(database, table, mapping.email, mapping.fields), read_lane(table.crm).policy)
+    opened = account.open if account.witnessed is None else account.witnessed(_Printer(), None)
+    return Errand(table, mapping, charge, opened)
+
+
+class _Printer:
+    """Tells each request as it starts, and its answer as it comes."""
+
+    def __init__(self) -> None:
+        self._request: Shown | None = None
+
+    def asked(self, request: Shown) -> None:
+        before, self._request = self._request, request
+        _tell(["", *request_lines(request, before.headers if before else None)])
+
+    def answered(self, said: Answer | LaneError) -> None:
+        _tell(["", *answer_lines(said, login=self._request is not None and self._request.login)])
+
+
+@dataclass(frozen=True, slots=True)
+class _Visit:
+    """To one CRM. named: by the person, so the contact is sent even if nobody has asked for it there."""
+
+    database: Database
+    courier: Courier
+    table: LaneTable
+    errand: Errand | None
+    named: bool
+
+    async def make(self, ids: Sequence[Any], *, first: bool) -> bool | None:
+        """Whether it was delivered; None where it was not to be."""
+        click.echo(("" if first else "\n") + click.style(self.table.crm, bold=True))
+        matches = await show(self.database, self.table, ids)
+        if not matches:
+            return self._not_sent("the row was deleted just now")
+        workers = await self._workers()
+        click.echo(harmless("\n".join([*rows(matches), labelled("state", state(matches[0], workers))])))
+        if not self.named and matches[0].standing is Standing.NOT_ASKED_FOR:
+            click.echo(labelled("skipped", f"to send it all the same: --crm {self.table.crm}"))
+            return None
+        if self.errand is None:
+            return self._not_sent("there are no credentials in these settings")
+        for match in matches:
+            if match.standing is Standing.IN_FLIGHT:
+                return self._not_sent(f"it is in flight already, with {who(match, workers)}")
+        return await self._send(self.errand, matches)
+
+    async def _send(self, errand: Errand, matches: Sequence[Match]) -> bool:
+        meant, twins = matches[0], [one.id for one in matches[1:] if one.standing is Standing.IN_LINE]
+        if problem := await self._closed():
+            return self._not_sent(problem)
+        try:
+            in_line = meant.standing in (Standing.IN_LINE, Standing.WAITING)
+            finish = await self.courier.carry(errand, meant.id, twins, flip=not in_line)
+        except DeclinedError as error:
+            return self._not_sent(str(error))
+        click.echo()
+        if finish is None:
+            self._not_sent(await self._closed() or await self._taken(meant))
+        else:
+            click.echo(harmless(labelled("outcome", await self._outcome(finish))))
+        await self._tell_row(meant)
+        return finish is not None and finish.kind is Kind.DELIVERED
+
+    def _not_sent(self, why: str) -> bool:
+        click.echo(harmless(labelled("not sent", why)))
+        return False
+
+    async def _workers(self) -> Workers:
+        return {row["id"]: dict(row) for row in await self.database.fetch(query("list_workers"))}
+
+    async def _closed(self) -> str | None:
+        """Why the CRM may not be called."""
+        gate = (await read_gates(self.database))[self.table.crm]
+        if gate.open:
+            return None
+        return f"{self.table.crm} is {gate.sentence}{await self._advice(gate)}"
+
+    async def _advice(self, gate: Gate) -> str:
+        """Only workers probe: what they have in line is more than the contact of one person."""
+        if gate.held:
+            return f". To go on: crm-sync resume {gate.crm}"
+        others = (worker for worker in (await self._workers()).values() if worker["id"] != self.courier.worker_id)
+        return "" if any(worker["alive"] for worker in others) else ". A worker probes it, and none runs: crm-sync run"
+
+    async def _taken(self, before: Match) -> str:
+        """Why the contact was not to be had."""
+        now = await show(self.database, self.table, [before.id])
+        if not now:
+            return "the row was deleted meanwhile"
+        if now[0].standing is Standing.IN_FLIGHT:
+            return f"a worker was quicker: it is in flight with {who(now[0], await self._workers())}"
+        if (now[0].synced_at, now[0].attempts) != (before.synced_at, before.attempts):
+            return "a worker was quicker, and has finished it"
+        return "a transaction of the application has locked the row: try again when it has ended"
+
+    async def _outcome(self, finish: Finish) -> str:
+        match finish.kind:
+            case Kind.DELIVERED:
+                note = f", but {finish.error}" if finish.error else ""
+                return f"delivered{f' as {finish.remote_id}' if finish.remote_id else ''}{note}"
+            case Kind.RETRY:
+                return f"failed: {finish.error}. It is tried again in {span(finish.delay_s)}"
+            case Kind.REJECTED:
+                return f"rejected: {finish.error}"
+        closed = await self._closed()
+        return "not delivered, for nothing was said of this contact. It is back in line" + (f"; {closed}" if closed else "")
+
+    async def _tell_row(self, match: Match) -> None:
+        now = await show(self.database, self.table, [match.id])
+        if not now:
+            return
+        names = {column: self.table.variables[column].strip('"') for column in COLUMNS}
+        width = max(map(len, names.values()))
+        values = {column: getattr(now[0], column) for column in COLUMNS}
+        _tell(["", "the row now", *(f"  {names[column]:<{width}}  {_text(values[column])}".rstrip() for column in COLUMNS)])
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+def _tell(lines: Sequence[str]) -> None:
+    click.echo(harmless("\n".join(f"  {line}".rstrip() for line in lines)))

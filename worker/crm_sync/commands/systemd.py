@@ -1,0 +1,34 @@
+"""crm-sync systemd: the unit."""
+
+import sys
+from importlib.resources import files
+from pathlib import Path
+
+import click
+
+# The unit hides these from the service.
+HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108 (a comparison, nothing is written there)
+
+
+@click.command()
+def systemd() -> None:
+    """Prints a hardened systemd unit that runs this very installation. Where it goes and what to fill in stands in it."""
+    template = files("crm_sync.daemon").joinpath("crm-sync.service").read_text(encoding="utf-8")
+    for folder in sorted({str(Path(prefix).resolve()) for prefix in (sys.prefix, sys.base_prefix)}):
+        if any(Path(folder).is_relative_to(hidden) for hidden in HIDDEN):
+            click.echo(f"crm-sync: the unit cannot look into {folder}: install crm-sync elsewhere, such as in /opt", err=True)
+    click.echo(template.replace("@EXECUTABLE@", executable()), nl=False)
+
+
+def executable() -> str:
+    """The command that this process was started with, as a unit writes it: `crm-sync`, or else Python and the package."""
+    started = Path(sys.argv[0])
+    if started.name == "crm-sync" and started.is_file():
+        return quoted(started.absolute())
+    return f"{quoted(Path(sys.executable))} -m crm_sync"
+
+
+def quoted(path: Path) -> str:
+    """As systemd.service(5) wants a path in a command line."""
+    text = str(path).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return f'"{text}"' if any(character in text for character in " \t'\"\\") else text

@@ -1,0 +1,73 @@
+"""crm-sync watch: the database flips by itself."""
+
+import asyncio
+from collections.abc import Collection, Sequence
+
+import asyncpg
+import click
+
+from crm_sync.commands.grants import columns_read
+from crm_sync.errors import ConfigurationError
+from crm_sync.postgres.pool import Database, reason
+from crm_sync.reports.table_changes import change
+from crm_sync.reports.watched_columns import database_of_the_owner, lane_of, read_watches
+from crm_sync.settings import Settings, read
+from crm_sync.table.schema import Schema, read_schema
+
+_WRONG_COLUMN = (asyncpg.UndefinedColumnError, asyncpg.InvalidColumnReferenceError)
+
+HAPPENS_NOW = """\
+From now on a contact that is Complete goes out again when one of these changes, whoever changes it. Many changes before it is
+claimed are one delivery; one while it is in flight is delivered after it. What changed before now is not sent: flip those."""
+
+
+@click.command()
+@click.argument("crm")
+@click.option("--columns", required=True, help="Those whose changes CRM should know of, with commas between them: email,name")
+def watch(*, crm: str, columns: str) -> None:
+    """Sends contacts to CRM again whenever one of these columns changes, until `crm-sync unwatch CRM`.
+
+    The database itself flips them, in the UPDATE that changes them. Contacts that were never wanted in CRM, were withdrawn or are
+    in Error stay as they are. Named again, the columns replace those before. Only the owner of the table may do this.
+    """
+    wanted = list(dict.fromkeys(name for part in columns.split(",") if (name := part.strip())))
+    for line in asyncio.run(_watch(read(Settings), crm, wanted)):
+        click.echo(line)
+
+
+async def _watch(settings: Settings, crm: str, columns: Sequence[str]) -> list[str]:
+    """What a person is told."""
+    async with database_of_the_owner(settings) as database:
+        schema = await read_schema(database)
+        name = lane_of(schema, crm)
+        sent = await columns_read(database, schema, settings, name)
+        before = (await read_watches(database, schema)).get(name)
+        await _change(database, schema, name, columns)
+    formerly = f" Before, it watched {', '.join(before.columns)}." if before else ""
+    return [
+        f"{name} watches {', '.join(columns)}.{formerly}",
+        HAPPENS_NOW,
+        *_notes(columns, sent, "MAPPING_FILE" if settings.mapping_file else "the built-in mapping"),
+        f"To end it: crm-sync unwatch {name}",
+    ]
+
+
+async def _change(database: Database, schema: Schema, crm: str, columns: Sequence[str]) -> None:
+    try:
+        await change(database, schema.table.name, "SELECT crm_sync.watch($1::text, $2::text[])", crm, columns, alone=False)
+    except ConfigurationError as error:
+        if isinstance(error.__cause__, _WRONG_COLUMN):
+            raise click.BadParameter(reason(error.__cause__), param_hint="--columns") from error
+        raise
+
+
+def _notes(columns: Sequence[str], sent: Collection[str], mapping: str) -> list[str]:
+    """Where what is watched and what the mapping sends differ."""
+    unsent = [column for column in columns if column not in sent]
+    unwatched = [column for column in sent if column not in columns]
+    notes = []
+    if unsent:
+        notes.append(f"Note: {mapping} does not read {', '.join(unsent)}: a change there sends what was sent before.")
+    if unwatched:
+        notes.append(f"Note: {mapping} also reads {', '.join(unwatched)}: a change there alone sends nothing.")
+    return notes

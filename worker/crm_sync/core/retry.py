@@ -1,0 +1,57 @@
+"""From an outcome to a finish: who is tried again, and when."""
+
+from dataclasses import dataclass
+
+from crm_sync.core.codes import Code
+from crm_sync.core.outcome import Contact, Finish, Kind, Outcome, Verdict
+from crm_sync.core.text import clean, printable
+
+LONGEST_DELAY_S = 24 * 3600.0
+LONGEST_REMOTE_ID = 255
+JITTER = 0.25  # share of a delay that is left to chance, so that what failed together does not come back together
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """max_retries: after the first attempt. delay_s: seconds before the first retry, doubled for each further one."""
+
+    max_retries: int
+    delay_s: float
+
+    def delay_before_retry(self, retry: int, chance: float) -> float:
+        """Seconds: delay_s * 2^(retry - 1), at most a day, give or take JITTER. retry counts from 1; chance is in [0, 1)."""
+        # The exponent is bounded because 2.0 ** 1024 overflows.
+        return float(min(self.delay_s * 2 ** min(retry - 1, 60), LONGEST_DELAY_S) * (1 + JITTER * (2 * chance - 1)))
+
+    def finish(self, contact: Contact, outcome: Outcome, chance: float) -> Finish:
+        """The finish of a contact the CRM has spoken about."""
+        error = describe(contact, outcome)
+        match outcome.verdict:
+            case Verdict.DELIVERED:
+                remote_id = None if outcome.remote_id is None else printable(outcome.remote_id, LONGEST_REMOTE_ID)
+                return Finish(contact.id, contact.token, Kind.DELIVERED, error, remote_id or None)
+            case Verdict.FAILED if contact.attempts <= self.max_retries:
+                delay_s = self.delay_before_retry(contact.attempts, chance)
+                return Finish(contact.id, contact.token, Kind.RETRY, error, delay_s=delay_s)
+            case _:
+                return Finish(contact.id, contact.token, Kind.REJECTED, error)
+
+    def orphan(self, contact_id: object, token: int, attempts: int) -> Finish:
+        """The finish of a contact whose worker died. One that outlived no worker is parked: it may be what kills them."""
+        if attempts <= self.max_retries:
+            return Finish(contact_id, token, Kind.ORPHANED)
+        error = f"{Code.WORKER_DIED}: the worker died each of the {attempts} times it had this contact in flight"
+        return Finish(contact_id, token, Kind.REJECTED, error)
+
+
+def deferred(contact: Contact, delay_s: float = 0.0) -> Finish:
+    """The finish of a contact that was not sent: back in line, in so many seconds."""
+    return Finish(contact.id, contact.token, Kind.DEFERRED, delay_s=delay_s)
+
+
+def describe(contact: Contact, outcome: Outcome) -> str | None:
+    """`CODE: reason`, fit to be stored and shown: cleaned, cut, the contact's own values masked."""
+    if outcome.code is None:
+        return None
+    values = [contact.email, *contact.fields.values()]
+    return f"{outcome.code}: {clean(outcome.reason or 'no reason given', hide=values)}"

@@ -1,0 +1,72 @@
+"""A CRM account, configured: what a lane is made of."""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+
+from crm_sync.core.rate import parse
+from crm_sync.crm.client import Client
+from crm_sync.crm.exchange import Wire, Witness
+from crm_sync.crm.http import REQUEST_TIMEOUT_S, Http, require_https
+from crm_sync.limits.rate_limit import Pace, Remaining
+from crm_sync.postgres.pool import Database
+from crm_sync.settings import LaneSettings, TransportSettings, read, read_lane
+
+Open = Callable[[Database], AbstractAsyncContextManager[tuple[Client, Pace]]]
+Witnessed = Callable[[Witness | None, Wire | None], Open]
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """default_fields: CRM field -> column, for tables that have it. open: its client and pace, for as long as the lane lives.
+
+    witnessed: the same before somebody who sees every request. With a wire nothing reaches the CRM, nor counts against its
+    limits. None where that cannot be promised.
+    """
+
+    default_fields: Mapping[str, str]
+    open: Open
+    witnessed: Witnessed | None = None
+
+
+def over_http(
+    crm: str,
+    client: Callable[[Http], Client],
+    *,
+    url_setting: str,
+    base_url: str,
+    headers: Mapping[str, str],
+    default_fields: Mapping[str, str],
+    limits: str = "none",
+    remaining: Callable[[Mapping[str, str]], Sequence[Remaining]] = lambda _: (),
+    timeout_s: float = REQUEST_TIMEOUT_S,
+) -> Account:
+    """An account that is reached over HTTP. headers: of every request, the credentials among them.
+
+    limits: requests of the whole account, over all workers, as its <CRM>_LIMITS would say it, which outweighs this. remaining:
+    what the headers of an answer say is left of them. Raises ConfigurationError naming url_setting where keys and personal data
+    must not be sent to such a URL.
+    """
+    require_https(url_setting, base_url, allowed=read(TransportSettings).hosts)
+    lane = read_lane(crm)
+    windows = parse(lane.limits or limits)
+
+    def opening(witness: Witness | None, wire: Wire | None) -> Open:
+        @asynccontextmanager
+        async def open_client(database: Database) -> AsyncIterator[tuple[Client, Pace]]:
+            pace = Pace(database, crm, windows if wire is None else ())
+            async with Http(
+                base_url, headers, pace=pace, remaining=remaining, timeout_s=timeout_s, witness=witness, wire=wire
+            ) as http:
+                yield _limited(client(http), lane), pace
+
+        return open_client
+
+    return Account(default_fields, opening(None, None), opening)
+
+
+def _limited(client: Client, lane: LaneSettings) -> Client:
+    """What the settings allow of what the CRM does."""
+    client.concurrency = lane.concurrency or client.concurrency
+    client.batch_limit = min(lane.batch_size or client.batch_limit, client.batch_limit)
+    return client

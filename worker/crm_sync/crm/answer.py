@@ -1,0 +1,141 @@
+"""What a CRM answered, and what is to be made of it where the CRM has no words of its own."""
+
+import json
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import Any, NoReturn
+
+from multidict import CIMultiDictProxy
+
+from crm_sync.core.codes import Code
+from crm_sync.core.text import clean, printable
+from crm_sync.errors import OutageError, RefusedError, ThrottledError
+
+LONGEST_SAID = 1000  # characters of what a CRM says that are looked at; fewer are kept
+SHORTEST_PAUSE_S = 1.0
+LONGEST_PAUSE_S = 3600.0
+DEFAULT_PAUSE_S = 10.0  # HubSpot's own SDK waits so long where a 429 says nothing
+# By these a CRM's support finds a request. HubSpot puts its own into the body too.
+REQUEST_ID_HEADERS = ("x-hubspot-correlation-id", "sib-request-id", "x-request-id", "x-correlation-id", "cf-ray")
+LONGEST_REQUEST_ID = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a CRM answered. json: None where the body is empty or no JSON."""
+
+    status: int
+    headers: CIMultiDictProxy[str]
+    text: str
+    json: Any
+
+    def get(self, key: str) -> Any:
+        """A member of the answer's JSON object; None if it is none, or has none."""
+        return self.json.get(key) if isinstance(self.json, dict) else None
+
+    @property
+    def label(self) -> str:
+        """What it was, for people and the CRM's support: `400`, or `400, request 4f0c...`."""
+        named = [self.headers.get(name) for name in REQUEST_ID_HEADERS] + [self.get("correlationId")]
+        request_id = next((printable(value, LONGEST_REQUEST_ID) for value in named if isinstance(value, str) and value), "")
+        return f"{self.status}, request {request_id}" if request_id else str(self.status)
+
+    def said(self, *keys: str) -> str:
+        """What it says for people: those of these members that are plain, else how the body begins. Cut, not cleaned."""
+        members = [value for key in keys if isinstance(value := self.get(key), str | int) and value]
+        return " ".join(str(value)[:LONGEST_SAID] for value in members) or self.text[:LONGEST_SAID] or "no text"
+
+
+def usable(answer: Answer, body: object = None) -> Answer:
+    """The answer to this body, if it speaks about the contacts.
+
+    Raises OutageError (5xx, 408), RefusedError (3xx, 401, 402, 403), ThrottledError (429).
+    """
+    status = answer.status
+    if status == 429:
+        pause_s = retry_after_s(answer.headers, "Retry-After", "x-sib-ratelimit-reset")
+        raise ThrottledError(Code.RATE_LIMITED, f"too many requests ({answer.label}: {quoted(answer, body)})", pause_s)
+    if status in (401, 402, 403):
+        raise RefusedError(Code.REFUSED, f"the CRM refuses everybody ({answer.label}: {quoted(answer, body)})")
+    if 300 <= status < 400:
+        raise RefusedError(
+            Code.REDIRECTED,
+            f"the CRM answered with a redirect ({status}), which is not followed: check its base URL",
+        )
+    if status >= 500 or status == 408:
+        raise OutageError(Code.CRM_ERROR, f"the CRM failed ({answer.label}: {quoted(answer, body)})")
+    return answer
+
+
+def quoted(answer: Answer, body: object = None) -> str:
+    """What the CRM says, masked where it quotes this body, which it was sent."""
+    said = answer.said("message")
+    quotable = said.lower()
+    return clean(said, hide=[value for value in _values(body) if value.lower() in quotable])
+
+
+def _values(body: object) -> Iterator[str]:
+    """Every text and number in a request's body."""
+    if isinstance(body, Mapping):
+        for member in body.values():
+            yield from _values(member)
+    elif isinstance(body, list | tuple):
+        for member in body:
+            yield from _values(member)
+    elif body is not None and not isinstance(body, bool):
+        yield str(body)
+
+
+def retry_after_s(headers: Mapping[str, str], *names: str) -> float:
+    """Seconds to wait after a 429, from the first of these headers that says it: seconds, or an HTTP date.
+
+    Bounded, because headers can hold anything: garbage, the past, or a year.
+    """
+    for name in names:
+        seconds = _seconds(headers.get(name, "").strip(), headers)
+        if not math.isnan(seconds):
+            return min(max(seconds, SHORTEST_PAUSE_S), LONGEST_PAUSE_S)
+    return DEFAULT_PAUSE_S
+
+
+def crm_time(headers: Mapping[str, str]) -> float:
+    """When the CRM answered by its own clock, in seconds since 1970: this machine's may be wrong."""
+    date = _timestamp(headers.get("Date", ""))
+    return time.time() if math.isnan(date) else date
+
+
+def _seconds(value: str, headers: Mapping[str, str]) -> float:
+    """From now on. NaN for what is neither a number nor a date."""
+    try:
+        return float(value)
+    except ValueError:
+        return _timestamp(value) - crm_time(headers)
+
+
+def _timestamp(value: str) -> float:
+    """An HTTP date in seconds since 1970, NaN for what is none."""
+    try:
+        date = parsedate_to_datetime(value)
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return math.nan
+    # The oldest of the three forms of HTTP names no zone. It is UTC too.
+    return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+
+
+def parse(body: bytes) -> Any:
+    """Its JSON, or None where it is none, is not all UTF-8, or is nested as no CRM does."""
+    try:
+        return _JSON.decode(body.decode("utf-8"))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _no_json(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON")
+
+
+_JSON = json.JSONDecoder(parse_constant=_no_json)

@@ -1,0 +1,240 @@
+"""Brevo, one contact a request.
+
+A contact is an upsert of its own: POST with updateEnabled; or, where the row has Brevo's id, a look at the contact and a PUT by
+that id, so that a changed email address makes no second record. The look costs a request and is why nobody is subscribed against
+his will: Brevo takes a contact off its blocklist when its address is updated [Brevo, "Update a contact"], so an address is sent
+only where it changed, and then with the blocklisting that was there.
+
+Why no batches. POST /contacts/batch never creates, fails as a whole for one contact it does not know, and is deprecated from
+30 October 2026 on [Brevo's changelog, 2026-05-12]. POST /contacts/import does both, 8 MB a request, some 50,000 contacts. Singly,
+a million new ones take 28 hours at the 10 requests a second (36,000 an hour) of a General account, 14 at the 20 of an Advanced
+one: that is what the import would win. It is not used because it cannot keep what a row is promised. It answers 202 and a
+processId, and of its contacts never a word but in CSV reports, so that a row learns neither its id nor why it failed. It wants a
+list. How far it is may be asked once in 36 seconds, for /processes shares 100 requests an hour with all else, or is told to a
+public URL: a flip would take minutes. Who has a million to begin with imports them in Brevo, and has crm-sync keep them in step.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from crm_sync.core.codes import Code
+from crm_sync.core.outcome import Contact, Deletion, Outcome
+from crm_sync.core.rate import parse
+from crm_sync.crm.account import Account, over_http
+from crm_sync.crm.answer import Answer
+from crm_sync.crm.brevo.assumptions import assumptions
+from crm_sync.crm.brevo.refusals import (
+    is_missing,
+    judged,
+    not_brevo,
+    refusal,
+    refused_attributes,
+    said,
+    speaks_of_a_list,
+    unknown_list,
+)
+from crm_sync.crm.client import Client, Found
+from crm_sync.crm.exchange import Assumption
+from crm_sync.crm.http import Http
+from crm_sync.errors import DatabaseTroubleError, LaneError
+from crm_sync.limits.rate_limit import Remaining
+from crm_sync.settings import BrevoSettings, read
+
+_ID = re.compile(r"[1-9][0-9]{0,18}")
+
+DEFAULT_FIELDS = {"FIRSTNAME": "first_name", "LASTNAME": "last_name", "SMS": "phone"}
+# Of /contacts, for the whole account [Brevo, API limits, 2026-08]. Of Extended only the first figure is known; an hour of it.
+LIMITS = {
+    "general": "10/s 36000/h",
+    "advanced": "20/s 72000/h",
+    "extended": "60/s 216000/h",
+}
+
+
+def account() -> Account | None:
+    """None without a key. Raises ConfigurationError naming a wrong setting."""
+    settings = read(BrevoSettings)
+    key = settings.brevo_api_key
+    if key is None:
+        return None
+    return over_http(
+        "brevo",
+        partial(Brevo, list_id=settings.brevo_list_id),
+        url_setting="BREVO_BASE_URL",
+        base_url=settings.brevo_base_url,
+        headers={"api-key": key.get_secret_value()},
+        default_fields=DEFAULT_FIELDS,
+        limits=LIMITS[settings.brevo_plan],
+        remaining=_remaining,
+    )
+
+
+def _remaining(headers: Mapping[str, str]) -> list[Remaining]:
+    """Brevo does not say of which window. It has a limit of its own in each plan, and the time left is no longer than it."""
+    limit, left = headers.get("x-sib-ratelimit-limit", ""), headers.get("x-sib-ratelimit-remaining", "")
+    windows = [window for limits in LIMITS.values() for window in parse(limits) if str(window.limit) == limit]
+    return [Remaining(windows[0].seconds, int(left))] if windows and left.isdecimal() else []
+
+
+class Brevo(Client):
+    """One account of Brevo."""
+
+    batch_limit = 1
+    concurrency = 16
+
+    def __init__(self, http: Http, *, list_id: int | None = None) -> None:
+        """list_id: the list that delivered contacts are put on."""
+        self._http = http
+        self._list_id = list_id
+
+    async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Outcome]:
+        return [await self._upsert(contact) for contact in contacts]
+
+    def assumptions(self, contact: Contact) -> Sequence[Assumption]:
+        return assumptions(contact)
+
+    async def find(self, emails: Sequence[str]) -> Sequence[Found]:
+        return [await self._find(email) for email in emails]
+
+    async def delete(self, deletions: Sequence[Deletion]) -> Sequence[Outcome]:
+        """For good in any case: Brevo restores nothing. [Brevo, "Delete a contact"]"""
+        return [await self._delete(deletion) for deletion in deletions]
+
+    async def check(self) -> str:
+        """From the contacts' bucket: /account allows 100 requests an hour to everything on the account."""
+        answer = await self._request("GET", "/contacts", limit="1")
+        if answer.status != 200 or not isinstance(answer.get("contacts"), list):
+            raise not_brevo(answer)
+        if self._list_id is None:
+            return "key accepted"
+        await self._find_list(self._list_id)
+        return f"key accepted, list {self._list_id} found"
+
+    async def _find(self, email: str) -> Found:
+        answer = await self._get_contact(email, "email_id")
+        return None if is_missing(answer) else _id(answer) or refusal(answer)
+
+    async def _delete(self, deletion: Deletion) -> Outcome:
+        path = f"/contacts/{quote(deletion.remote_id or '', safe='')}"
+        answer = await self._request("DELETE", path, identifierType="contact_id")
+        return Outcome.delivered(None) if answer.status == 204 or is_missing(answer) else refusal(answer)
+
+    async def _upsert(self, contact: Contact) -> Outcome:
+        email = (contact.email or "").strip()
+        fields = _sent(contact.filled)
+        there: _There | None = None
+        if contact.remote_id:
+            answer = await self._get_contact(contact.remote_id, "contact_id")
+            # With 404 it was deleted in Brevo since, and is made anew.
+            if answer.status != 404 and (there := _there(answer)) is None:
+                return refusal(answer)
+
+        remote_id = there and there.id
+        notes: list[str] = []
+        while body := self._body(there, email, fields):
+            answer = await self._write(there, body)
+            if shared := refused_attributes(answer) & fields.keys():
+                notes.append(f"{', '.join(sorted(shared))} was left out: {said(answer)}")
+                fields = {name: value for name, value in fields.items() if name not in shared}
+            elif answer.status == 404 and there is not None:
+                there = None  # deleted since the look
+            elif answer.status == 204:
+                remote_id = there.id if there else await self._find_id(email)
+                break
+            else:
+                remote_id = _id(answer)
+                if remote_id is None:
+                    await self._refuse_an_unknown_list(answer)
+                    return refusal(answer)
+                break
+        return Outcome.delivered(remote_id, Code.FIELD_NOT_SENT if notes else None, "; ".join(notes) or None)
+
+    def _body(self, there: "_There | None", email: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """What is to be written: nothing where the contact is there and nothing is known of it but its address."""
+        attributes = dict(fields)
+        body: dict[str, Any] = {}
+        if (ext_id := attributes.pop("EXT_ID", None)) is not None:
+            body["ext_id"] = str(ext_id)
+        if there is None:
+            # Whether getId spares the look for the id, or is for merges only, is not documented; it does no harm.
+            body |= {"email": email, "updateEnabled": True, "getId": True}
+        elif there.email != email.lower():
+            attributes["EMAIL"] = email
+            if there.is_blocklisted:
+                body["emailBlacklisted"] = True
+        if attributes:
+            body["attributes"] = attributes
+        if self._list_id is not None:
+            body["listIds"] = [self._list_id]
+        return body
+
+    async def _write(self, there: "_There | None", body: Mapping[str, Any]) -> Answer:
+        if there is None:
+            return await self._request("POST", "/contacts", body)
+        return await self._request("PUT", f"/contacts/{there.id}", body, identifierType="contact_id")
+
+    async def _find_id(self, email: str) -> str | None:
+        """An update is answered with nothing. The contact is delivered whether its id is found or not."""
+        try:
+            return _id(await self._get_contact(email, "email_id"))
+        except (LaneError, DatabaseTroubleError):
+            return None
+
+    async def _get_contact(self, identifier: str, identifier_type: str) -> Answer:
+        return await self._request("GET", f"/contacts/{quote(identifier, safe='')}", identifierType=identifier_type)
+
+    async def _refuse_an_unknown_list(self, answer: Answer) -> None:
+        """Raises RefusedError if that is why.
+
+        Which words Brevo has for a list that is not there is not documented, and a text that speaks of lists may be about this
+        contact alone. So the list itself is asked for.
+        """
+        if self._list_id is not None and speaks_of_a_list(answer):
+            await self._find_list(self._list_id)
+
+    async def _find_list(self, list_id: int) -> None:
+        """Raises RefusedError if there is none. From the contacts' bucket too."""
+        answer = await self._request("GET", f"/contacts/lists/{list_id}")
+        if answer.status in (400, 404):
+            raise unknown_list(list_id, answer)
+        if answer.status != 200 or answer.get("id") != list_id:
+            raise not_brevo(answer)
+
+    async def _request(self, method: str, path: str, body: object = None, **query: str) -> Answer:
+        return judged(await self._http.send(method, path, body, query=query), body)
+
+
+class _There(NamedTuple):
+    """A contact in Brevo. email: in lower case, as Brevo keeps it; None where it has none."""
+
+    id: str
+    email: str | None
+    is_blocklisted: bool
+
+
+def _sent(filled: Mapping[str, Any]) -> dict[str, Any]:
+    """What is sent of the fields.
+
+    Brevo takes no null; what is empty here stays as it is there. Its names are upper-case, and others it ignores without a word.
+    The address goes its own way.
+    """
+    named = {name.upper(): value for name, value in filled.items()}
+    named.pop("EMAIL", None)
+    return named
+
+
+def _there(answer: Answer) -> _There | None:
+    """The contact in the answer to a look."""
+    remote_id, email = _id(answer), answer.get("email")
+    if remote_id is None:
+        return None
+    return _There(remote_id, email.lower() if isinstance(email, str) else None, answer.get("emailBlacklisted") is True)
+
+
+def _id(answer: Answer) -> str | None:
+    """The id in a success. Anything else that has such a status is a login page, a proxy or half an answer."""
+    value = answer.get("id") if answer.status in (200, 201) else None
+    return str(value) if isinstance(value, int | str) and _ID.fullmatch(str(value)) else None

@@ -1,0 +1,90 @@
+"""What Brevo means by an answer that is no success: whom it is about, and what to do."""
+
+import re
+
+from crm_sync.core.codes import Code
+from crm_sync.core.outcome import Outcome
+from crm_sync.crm.answer import Answer, quoted, usable
+from crm_sync.errors import OutageError, RefusedError
+
+# Attributes that Brevo holds unique over the account, beside email and ext_id: families and companies share them.
+SHARED = frozenset({"SMS", "WHATSAPP", "LANDLINE_NUMBER"})
+
+# A 401 is a wrong key, or "...you are using an unrecognised IP address ... https://app.brevo.com/security/authorised_ips".
+_IP_REFUSED = re.compile(r"unrecogni[sz]ed IP\b|authori[sz]ed[ _]IPs?\b", re.IGNORECASE)
+_IDENTIFIER = re.compile(r"\b(?:email|ext_id|SMS|WHATSAPP|LANDLINE_NUMBER)\b", re.IGNORECASE)
+_LIST = re.compile(r"\blists?(?:_?ids?)?\b", re.IGNORECASE)
+
+
+def judged(answer: Answer, body: object) -> Answer:
+    """The answer to this body, if it speaks about the contact. Raises as usable does."""
+    if answer.status in (401, 403) and _IP_REFUSED.search(answer.text):
+        raise RefusedError(
+            Code.IP_REFUSED,
+            "the key is right, but Brevo does not accept this machine's address: add it to the authorised IPs in Brevo's security"
+            f" settings, or turn the blocking of unknown ones off ({answer.label}: {quoted(answer, body)})",
+        )
+    return usable(answer, body)
+
+
+def refused_attributes(answer: Answer) -> set[str]:
+    """Which of the shared attributes are why the contact was refused: another contact has it, or it is no phone number."""
+    if answer.status != 400:
+        return set()
+    if duplicates := {name.upper() for name in _duplicates(answer)}:
+        return duplicates if duplicates <= SHARED else set()
+    return set(SHARED) if "phone" in said(answer).lower() else set()
+
+
+def refusal(answer: Answer) -> Outcome:
+    """What becomes of the contact. Raises LaneError where the answer is not about it."""
+    words = f"{answer.label}: {said(answer)}"
+    duplicates = _duplicates(answer)
+    if duplicates or answer.get("code") == "duplicate_parameter":
+        names = ", ".join(sorted(duplicates)) or "identifier"
+        return Outcome.rejected(Code.DUPLICATE, f"another contact in Brevo has the same {names} ({words})")
+    # The code is among those of contacts [Brevo's OpenAPI, contactErrorModel]. Whether it comes with 425 only is not documented.
+    if answer.status == 425 or (answer.status >= 400 and answer.get("code") == "account_in_process"):
+        return Outcome.failed(Code.TOO_EARLY, f"Brevo is still working on this contact ({words})")
+    if answer.status in (404, 405, 406):
+        raise not_brevo(answer)
+    if answer.status >= 400:
+        return Outcome.rejected(Code.REJECTED, f"Brevo refused the contact ({words})")
+    raise OutageError(Code.BROKEN_ANSWER, f"Brevo answered {answer.status} without what it documents for it")
+
+
+def is_missing(answer: Answer) -> bool:
+    """Whether there is no such contact. By the code too: what is not Brevo can answer 404 to anything."""
+    return answer.status == 404 and answer.get("code") == "document_not_found"
+
+
+def speaks_of_a_list(answer: Answer) -> bool:
+    return answer.status in (400, 404) and _LIST.search(said(answer)) is not None
+
+
+def unknown_list(list_id: int, answer: Answer) -> RefusedError:
+    return RefusedError(
+        Code.MISCONFIGURED, f"Brevo has no list {list_id}: check BREVO_LIST_ID ({answer.label}: {quoted(answer)})"
+    )
+
+
+def not_brevo(answer: Answer) -> RefusedError:
+    # Without what was said: a page that is not Brevo's can quote the contact.
+    return RefusedError(Code.NOT_FOUND, f"what answered {answer.status} is not Brevo's API: check BREVO_BASE_URL")
+
+
+def said(answer: Answer) -> str:
+    return answer.said("code", "message")
+
+
+def _duplicates(answer: Answer) -> set[str]:
+    """Which identifiers another contact has, in Brevo's words.
+
+    By metadata, not by code: since May 2026 duplicates come as invalid_parameter too. Without metadata, by the sentence.
+    """
+    metadata = answer.get("metadata")
+    names = metadata.get("duplicate_identifiers") if isinstance(metadata, dict) else None
+    if isinstance(names, list):
+        return {name for name in names if isinstance(name, str)}
+    sentence = said(answer)
+    return set(_IDENTIFIER.findall(sentence)) if "already associated" in sentence else set()

@@ -1,0 +1,62 @@
+"""What a lane needs of a CRM."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from crm_sync.core.codes import Code
+from crm_sync.core.outcome import Contact, Deletion, Outcome
+from crm_sync.crm.exchange import Assumption
+from crm_sync.errors import LaneError
+
+Found = str | None | Outcome | LaneError
+
+
+class Client(ABC):
+    """One CRM account. A fifth CRM is a class like this one, registered by an entry point; see the README.
+
+    batch_limit: contacts in one request; concurrency: requests at a time, of all workers together. adaptive: fewer, as long as
+    more only make its answers slower (`crm_sync.core.concurrency`). exclusive_addresses: the CRM would make two
+    records of one address in two requests at once, so that no two are under way with the same one, over all workers.
+    delete_limit: deletions in one call of delete. keeps_records: it has records that are found and deleted by an id.
+    """
+
+    batch_limit: int = 1
+    concurrency: int = 4
+    adaptive: bool = False
+    exclusive_addresses: bool = False
+    delete_limit: int = 1
+    keeps_records: bool = True
+
+    @abstractmethod
+    async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Outcome | LaneError]:
+        """Upserts at most batch_limit contacts, all with a valid address, and none of them twice.
+
+        An outcome each, in their order; or a LaneError for those of whom nothing can be said. When that is all of them it may
+        be raised. Those that share a BatchRefusedError come again in halves.
+        """
+
+    def assumptions(self, contact: Contact) -> Sequence[Assumption]:
+        """What the CRM may know of this contact, where deliver goes on by what it is told. For `crm-sync preview`."""
+        return ()
+
+    async def find(self, emails: Sequence[str]) -> Sequence[Found]:
+        """The id of the record that has each of these addresses as its own, None where there is none; at most delete_limit.
+
+        Else why that cannot be said: of one an outcome, or a LaneError, which may be raised when that is all of them.
+        """
+        return [_cannot_delete()] * len(emails)
+
+    async def delete(self, deletions: Sequence[Deletion]) -> Sequence[Outcome | LaneError]:
+        """Deletes the records of at most delete_limit contacts. One that is not there is deleted. Answers as deliver does.
+
+        All have a remote_id where the CRM keeps records.
+        """
+        return [_cannot_delete()] * len(deletions)
+
+    @abstractmethod
+    async def check(self) -> str:
+        """Proves the credentials without changing anything. A few words for people. Raises LaneError."""
+
+
+def _cannot_delete() -> Outcome:
+    return Outcome.rejected(Code.CANNOT_DELETE, "the client of this CRM cannot delete contacts")

@@ -1,0 +1,225 @@
+"""One HTTP shell for all CRMs: limits on everything, no redirects, no key in an answer, and foreign errors in our words."""
+
+import json
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from urllib.parse import urlencode, urlsplit
+
+import aiohttp
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
+
+from crm_sync import __version__
+from crm_sync.core.codes import Code
+from crm_sync.core.text import MASK, clean
+from crm_sync.crm.answer import Answer, parse, usable
+from crm_sync.crm.exchange import Request, Response, Wire, Witness, shown
+from crm_sync.errors import ConfigurationError, LaneError, NotSentError, OutageError
+from crm_sync.limits.rate_limit import Pace, Remaining
+
+CONNECT_TIMEOUT_S = 5.0
+REQUEST_TIMEOUT_S = 20.0
+LARGEST_BODY_BYTES = 4 * 1024 * 1024
+SHORTEST_KEY = 8  # shorter header values are no keys, and would mask parts of other words
+MOST_TOKENS = 16
+FORM = "application/x-www-form-urlencoded"  # by which a client asks for a token
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class Http:
+    """Requests to one CRM, at its pace. Opened once, closed at the end."""
+
+    def __init__(
+        self,
+        base_url: str,
+        headers: Mapping[str, str],
+        *,
+        pace: Pace,
+        remaining: Callable[[Mapping[str, str]], Sequence[Remaining]] = lambda _: (),
+        timeout_s: float = REQUEST_TIMEOUT_S,
+        witness: Witness | None = None,
+        wire: Wire | None = None,
+    ) -> None:
+        """headers: of every request, the credentials among them. remaining: what the headers of an answer say is left of the
+        account's limits. timeout_s: of a request and its answer together. wire: answers instead of the CRM.
+        """
+        self._base_url = base_url.rstrip("/")
+        self._headers = {"User-Agent": f"crm-sync/{__version__}", "Accept": "application/json", **headers}
+        self._keys: list[bytes] = []
+        self._tokens: deque[bytes] = deque(maxlen=MOST_TOKENS)
+        for value in headers.values():
+            self.hide(*value.split())
+        self._pace = pace
+        self._remaining = remaining
+        self._timeout_s = timeout_s
+        self._witness = witness
+        self._wire = wire or self._over_the_internet
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> "Http":
+        timeout = aiohttp.ClientTimeout(total=self._timeout_s, sock_connect=CONNECT_TIMEOUT_S)
+        self._session = aiohttp.ClientSession(
+            # The lane bounds what is under way. A pool here would time out in its own queue, which is not the CRM's fault.
+            connector=aiohttp.TCPConnector(limit=0),
+            timeout=timeout,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            max_field_size=16 * 1024,
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    def hide(self, *keys: str) -> None:
+        """Masks these wherever an answer quotes them. Those of the headers are masked anyway."""
+        self._keys += _forms(keys)
+
+    def hide_token(self, token: str) -> None:
+        """The same for one that is good for a while: the latest MOST_TOKENS are remembered."""
+        self._tokens += _forms([token])
+
+    async def request(self, method: str, path: str, body: object = None, **query: str) -> Answer:
+        """Sends, and returns any answer that speaks about the contacts, whatever its status. Raises as send and usable do."""
+        return usable(await self.send(method, path, body, query=query), body)
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        form: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """One request, when the pace allows. Whatever is answered comes back.
+
+        body: bytes are sent as they are, anything else as JSON. headers: of this request, beside those of all. form: a login,
+        sent instead of a body, as HTML forms are.
+
+        Raises HeldBackError, NotSentError, and OutageError where there is no whole answer.
+        """
+        await self._pace.slot()
+        request = self._request(method, path, query, headers, _content(body, form))
+        if self._witness is None:
+            return await self._ask(request)
+        self._witness.asked(shown(request, lambda text: _masked(text, [*self._keys, *self._tokens])))
+        try:
+            answer = await self._ask(request)
+        except LaneError as error:
+            self._witness.answered(error)
+            raise
+        self._witness.answered(answer)
+        return answer
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        headers: Mapping[str, str] | None,
+        content: tuple[bytes, str] | None,
+    ) -> Request:
+        try:
+            url = URL(self._base_url + path)
+        except ValueError as error:
+            raise NotSentError(Code.UNREACHABLE, "no connection: its base URL is no URL") from error
+        body, kind = content or (None, None)
+        its_own = {**({"Content-Type": kind} if kind else {}), **(headers or {})}
+        login = kind == FORM
+        return Request(method, url.extend_query(query) if query else url, {**self._headers, **its_own}, body, login)
+
+    async def _ask(self, request: Request) -> Answer:
+        response = await self._wire(request)
+        keys = [*self._keys, *self._tokens]
+        content = _masked(response.body, keys)
+        text = content.decode("utf-8", errors="replace")
+        await self._pace.correct(self._remaining(response.headers))
+        return Answer(response.status, _masked_headers(response.headers, keys), text, parse(content))
+
+    async def _over_the_internet(self, request: Request) -> Response:
+        if self._session is None:
+            raise RuntimeError("the HTTP session is not open")
+        try:
+            async with self._session.request(
+                request.method, request.url, data=request.body, headers=request.headers, allow_redirects=False
+            ) as response:
+                return Response(response.status, response.headers, await _read(response))
+        except aiohttp.InvalidURL as error:
+            raise NotSentError(Code.UNREACHABLE, "no connection: its base URL is no URL") from error
+        except aiohttp.ClientConnectorError as error:
+            raise NotSentError(Code.UNREACHABLE, f"no connection: {_plain(error)}") from error
+        except aiohttp.ConnectionTimeoutError as error:
+            raise NotSentError(Code.UNREACHABLE, f"no connection within {CONNECT_TIMEOUT_S:g} s") from error
+        except TimeoutError as error:
+            raise OutageError(Code.TIMEOUT, f"no answer within {self._timeout_s:g} s") from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise OutageError(Code.BROKEN_ANSWER, f"the connection or the answer broke: {type(error).__name__}") from error
+
+
+def require_https(name: str, url: str, allowed: Collection[str] = ()) -> str:
+    """The URL, if it is one that keys and personal data may be sent to. Raises ConfigurationError naming the setting.
+
+    allowed: hosts that may be spoken to in plain http, beside loopback.
+    """
+    try:
+        parts = urlsplit(url)
+        understood = parts.hostname is not None and parts.scheme in ("http", "https") and parts.port != 0
+    except ValueError:
+        understood = False
+    if not understood:
+        raise ConfigurationError(f"{name}: expected a URL such as https://api.example.com")
+    if parts.username is not None or parts.password is not None:
+        raise ConfigurationError(f"{name}: expected a URL without user and password: those have settings of their own")
+    if parts.scheme == "http" and parts.hostname not in (*LOOPBACK, *allowed):
+        raise ConfigurationError(
+            f"{name}: expected https, for keys and personal data go there; http is for loopback and for HTTP_ALLOWED_HOSTS"
+        )
+    return url
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """The body, if it is not larger than it may be. Raises ValueError."""
+    body = bytearray()
+    while part := await response.content.read(LARGEST_BODY_BYTES + 1 - len(body)):
+        body += part
+        if len(body) > LARGEST_BODY_BYTES:
+            raise ValueError("the body is too large")
+    return bytes(body)
+
+
+def _content(body: object, form: Mapping[str, str] | None) -> tuple[bytes, str] | None:
+    """The bytes of a body, and what they are."""
+    if form is not None:
+        return urlencode(form).encode(), FORM
+    if body is None:
+        return None
+    return body if isinstance(body, bytes) else json.dumps(body).encode(), "application/json"
+
+
+def _forms(keys: Iterable[str]) -> list[bytes]:
+    """How these can stand in an answer. PHP writes a slash into JSON with another before it."""
+    forms = [form for key in keys if len(key) >= SHORTEST_KEY for form in (key, key.replace("/", "\\/"))]
+    return [form.encode() for form in dict.fromkeys(forms)]
+
+
+def _masked(body: bytes, keys: Sequence[bytes]) -> bytes:
+    """The body without our keys, which a debug page that quotes the request would hand on."""
+    for key in keys:
+        body = body.replace(key, MASK.encode())
+    return body
+
+
+def _masked_headers(headers: CIMultiDictProxy[str], keys: Sequence[bytes]) -> CIMultiDictProxy[str]:
+    values = "\n".join(headers.values()).encode("utf-8", errors="surrogateescape")
+    if not any(key in values for key in keys):
+        return headers
+    pairs = ((name, _masked(value.encode("utf-8", errors="replace"), keys).decode("utf-8")) for name, value in headers.items())
+    return CIMultiDictProxy(CIMultiDict(pairs))
+
+
+def _plain(error: Exception) -> str:
+    """The cause, without the request's headers, which repr() of these errors can carry."""
+    cause = getattr(error, "os_error", None) or error
+    return clean(getattr(cause, "strerror", None) or str(cause) or type(error).__name__)

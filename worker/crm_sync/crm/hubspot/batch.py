@@ -1,0 +1,156 @@
+"""Who is who in the answer to a batch.
+
+Results come in any order, under the primary address of their record, and captured ones do not echo the trace ids they were sent
+with. Errors name their contact by trace id, by what it was sent under, or not at all.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from crm_sync.core.codes import Code
+from crm_sync.core.outcome import Outcome
+from crm_sync.core.text import printable
+from crm_sync.crm.answer import Answer
+from crm_sync.crm.hubspot.refusals import LONGEST_NAME, Error, context, is_id, is_not_found, mapping_fault, refusal
+from crm_sync.errors import BatchRefusedError, LaneError
+
+STAGE = "lifecyclestage"
+
+Entry = Outcome | LaneError
+
+
+class Input(NamedTuple):
+    """What is sent of one contact. key: a record id, or an address in lower case."""
+
+    key: str
+    properties: Mapping[str, str]
+
+
+class Result(NamedTuple):
+    """A record as it is after the request. trace: what it was sent with, where HubSpot echoes that."""
+
+    id: str
+    trace: str
+    properties: Mapping[str, Any]
+
+    @property
+    def email(self) -> str:
+        """The primary one, which need not be the one that was sent."""
+        return str(self.properties.get("email") or "").lower()
+
+    @property
+    def emails(self) -> set[str]:
+        """All of them, where hs_additional_emails was asked for."""
+        others = str(self.properties.get("hs_additional_emails") or "").lower()
+        return {self.email, *others.split(";")} - {""}
+
+
+class Batch:
+    """entries: of each input, in their order; None where nothing is known of it, or by its id there is nobody.
+
+    strangers: results that are nobody's.
+    """
+
+    def __init__(self, answer: Answer, inputs: Sequence[Input], *, by_id: bool) -> None:
+        """by_id: the keys are record ids."""
+        errors = [error for error in answer.get("errors") or [] if isinstance(error, dict)]
+        self.inputs = inputs
+        self.entries: list[Entry | None] = [None] * len(inputs)
+        self.is_empty = not answer.get("results") and not errors
+        self._results = results(answer)
+        self._label = answer.label
+        self._by_id = by_id
+        self._fault = mapping_fault(errors, answer.label)
+        self._traces = {trace(place): place for place in range(len(inputs))}
+        self._keys = {item.key: place for place, item in enumerate(inputs)}
+        self._missing: set[int] = set()
+        self.strangers = [result for result in self._results if not self._take_result(result)]
+        nameless = [error for error in errors if not self._take_error(error)]
+        self._blame(nameless)
+
+    @property
+    def open(self) -> list[int]:
+        """The places of those of whom nothing is known."""
+        return [place for place, entry in enumerate(self.entries) if entry is None and place not in self._missing]
+
+    def deliver(self, place: int, result: Result) -> None:
+        """lifecyclestage only moves forward: HubSpot answers a write backward with success, and with what it keeps."""
+        sent, kept = self.inputs[place].properties.get(STAGE), result.properties.get(STAGE)
+        if sent and isinstance(kept, str) and kept and kept.lower() != sent.lower():
+            words = f"{STAGE} stays {printable(kept, LONGEST_NAME)}: HubSpot only moves it forward"
+            self.entries[place] = Outcome.delivered(result.id, Code.FIELD_NOT_SENT, words)
+        else:
+            self.entries[place] = Outcome.delivered(result.id)
+
+    def recognise(self, found: Sequence[Result]) -> None:
+        """By all addresses of these records. Only such as are in the answer were written."""
+        written = {result.id: result for result in self._results}
+        records = {email: written[result.id] for result in found if result.id in written for email in result.emails}
+        for place in self.open:
+            if record := records.get(self.inputs[place].key):
+                self.deliver(place, record)
+
+    def leave(self, error: LaneError) -> None:
+        """For all of whom nothing is known."""
+        for place in self.open:
+            self.entries[place] = error
+
+    def _take_result(self, result: Result) -> bool:
+        """Whether it is somebody's."""
+        place = self._traces.get(result.trace, self._keys.get(result.id if self._by_id else result.email))
+        if place is None or self.entries[place] is not None:
+            return False
+        self.deliver(place, result)
+        return True
+
+    def _take_error(self, error: Error) -> bool:
+        """Whether it names somebody. It outweighs a result."""
+        traces, ids = context(error, "objectWriteTraceId"), context(error, "ids")
+        places = [self._traces[name] for name in traces if name in self._traces]
+        places = places or [self._keys[name] for name in ids if name in self._keys]
+        for place in places:
+            self._put_error(place, error)
+        # By its id, whoever is neither in the results nor in an error is not there either.
+        return bool(places) or (self._by_id and is_not_found(error))
+
+    def _put_error(self, place: int, error: Error) -> None:
+        if self._by_id and is_not_found(error):
+            self.entries[place] = None
+            self._missing.add(place)
+        elif mapping_fault([error], self._label):
+            self.entries[place] = self._fault
+        else:
+            self.entries[place] = refusal(error, self._label, by_id=self._by_id)
+
+    def _blame(self, nameless: Sequence[Error]) -> None:
+        """Errors that name nobody are about those of whom nothing is known."""
+        suspects = self.open
+        if nameless and len(suspects) == 1:
+            self._put_error(suspects[0], nameless[0])
+        elif nameless:
+            said = f"HubSpot refused some of these contacts without saying which ({self._label})"
+            self.leave(self._fault or BatchRefusedError(Code.REJECTED, said))
+
+
+def is_batch(answer: Answer) -> bool:
+    """Whether it is what HubSpot documents for a batch that it took, at least in part."""
+    lists = isinstance(answer.get("results"), list) and isinstance(answer.get("errors"), list | None)
+    return answer.status in (200, 201, 207) and lists
+
+
+def trace(place: int) -> str:
+    """What an input is sent with, unique in its request."""
+    return str(place)
+
+
+def results(answer: Answer) -> list[Result]:
+    """Those with an id that HubSpot can have given."""
+    values = answer.get("results")
+    found = []
+    for value in values if isinstance(values, list) else []:
+        members = value if isinstance(value, dict) else {}
+        record_id, properties = members.get("id"), members.get("properties")
+        if isinstance(record_id, int | str) and is_id(str(record_id)):
+            sent_with = str(members.get("objectWriteTraceId") or "")
+            found.append(Result(str(record_id), sent_with, properties if isinstance(properties, dict) else {}))
+    return found

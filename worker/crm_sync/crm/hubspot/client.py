@@ -1,0 +1,281 @@
+"""HubSpot, up to a hundred contacts a request.
+
+A contact whose row has HubSpot's id is updated by it, so that a changed address makes no second record; the others, and those
+that HubSpot no longer has under their id, are upserted by address. Each is sent with a trace id: with them HubSpot takes the
+good ones of a batch and names the others (207), without them one bad contact refuses all. [HubSpot's OpenAPI, its contacts guide
+and error handling page, 2026-09]
+"""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from crm_sync.core.codes import Code
+from crm_sync.core.outcome import Contact, Deletion, Outcome
+from crm_sync.core.text import printable
+from crm_sync.crm.account import Account, over_http
+from crm_sync.crm.answer import Answer
+from crm_sync.crm.client import Client, Found
+from crm_sync.crm.exchange import Assumption
+from crm_sync.crm.http import Http
+from crm_sync.crm.hubspot.assumptions import assumptions
+from crm_sync.crm.hubspot.batch import Batch, Entry, Input, is_batch, results, trace
+from crm_sync.crm.hubspot.refusals import LONGEST_NAME, batch_refused, context, is_id, is_missing, judged, not_hubspot
+from crm_sync.errors import BatchRefusedError, DatabaseTroubleError, HeldBackError, LaneError
+from crm_sync.limits.rate_limit import Remaining
+from crm_sync.settings import HubSpotSettings, read
+
+CONTACTS_PATH = "/crm/v3/objects/contacts"
+ACCOUNT_PATH = "/account-info/v3/details"
+
+DEFAULT_FIELDS = {
+    "firstname": "first_name",
+    "lastname": "last_name",
+    "phone": "phone",
+    "company": "company",
+    "jobtitle": "job_title",
+    "website": "website",
+    "address": "address",
+    "city": "city",
+    "state": "state",
+    "zip": "zip",
+    "country": "country",
+}
+# Of a private app or service key, and of the account's day [HubSpot, usage guidelines; changelog, "Increasing our API limits"].
+# A capacity pack gives 250 in ten seconds and another million a day: HUBSPOT_LIMITS says so.
+LIMITS = {
+    "free": "100/10s 250000/day",
+    "starter": "100/10s 250000/day",
+    "professional": "190/10s 650000/day",
+    "enterprise": "190/10s 1000000/day",
+}
+
+
+def account() -> Account | None:
+    """None without a token. Raises ConfigurationError naming a wrong setting."""
+    settings = read(HubSpotSettings)
+    token = settings.hubspot_access_token
+    if token is None:
+        return None
+    return over_http(
+        "hubspot",
+        partial(HubSpot, path=settings.hubspot_contacts_path),
+        url_setting="HUBSPOT_BASE_URL",
+        base_url=settings.hubspot_base_url,
+        headers={"Authorization": f"Bearer {token.get_secret_value()}"},
+        default_fields=DEFAULT_FIELDS,
+        limits=LIMITS[settings.hubspot_plan],
+        remaining=_remaining,
+    )
+
+
+def _remaining(headers: Mapping[str, str]) -> list[Remaining]:
+    """What is left of the ten seconds, and of the day."""
+    named = {10.0: "X-HubSpot-RateLimit-Remaining", 86_400.0: "X-HubSpot-RateLimit-Daily-Remaining"}
+    texts = {seconds: headers.get(name, "") for seconds, name in named.items()}
+    return [Remaining(seconds, int(text)) for seconds, text in texts.items() if text.isdecimal()]
+
+
+Send = Callable[[Sequence[Contact]], Awaitable[Sequence[Entry | None]]]
+
+
+class HubSpot(Client):
+    """One account of HubSpot."""
+
+    batch_limit = 100
+    concurrency = 4
+    delete_limit = 100
+
+    def __init__(self, http: Http, *, path: str = CONTACTS_PATH) -> None:
+        """path: of the contacts, in which the versions of HubSpot's API differ."""
+        self._http = http
+        self._path = path
+
+    async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Entry]:
+        entries: dict[int, Entry] = {}
+        await _settle(entries, self._update, contacts, _known_by_id(contacts))
+        await _settle(entries, self._upsert, contacts, [place for place in range(len(contacts)) if place not in entries])
+        return [entries[place] for place in range(len(contacts))]
+
+    def assumptions(self, contact: Contact) -> Sequence[Assumption]:
+        return assumptions(contact)
+
+    async def find(self, emails: Sequence[str]) -> Sequence[Found]:
+        """By primary address only: who has it among others may be somebody else."""
+        body = {
+            "idProperty": "email",
+            "inputs": [{"id": email.lower()} for email in emails],
+            "properties": ["email"],
+            "propertiesWithHistory": [],
+        }
+        answer = judged(await self._http.send("POST", f"{self._path}/batch/read", body), body)
+        if not is_batch(answer) and not is_missing(answer):
+            raise batch_refused(answer, body)
+        ids = {result.email: result.id for result in results(answer)}
+        return [ids.get(email.lower()) for email in emails]
+
+    async def delete(self, deletions: Sequence[Deletion]) -> Sequence[Entry]:
+        """To be archived, from where HubSpot restores them for 90 days, in one request; to be erased, one by one.
+
+        Erased by id only: HubSpot blocks an address that is erased and that nobody has, for good. [HubSpot, "Delete a contact",
+        "Permanently delete a contact (GDPR-compliant)"]
+        """
+        entries: dict[int, Entry] = {}
+        unknown = Outcome.rejected(Code.REJECTED, "the id of the record is none that HubSpot gives")
+        known = [place for place, one in enumerate(deletions) if is_id(one.remote_id or "")]
+        entries.update((place, unknown) for place in range(len(deletions)) if place not in known)
+        if archived := [place for place in known if not deletions[place].erase]:
+            ids = {deletions[place].remote_id: None for place in archived}
+            answer = await self._delete("batch/archive", {"inputs": [{"id": record} for record in ids]}, len(ids))
+            entries.update(dict.fromkeys(archived, answer))
+        for place in known:
+            if place not in entries:
+                entries[place] = await self._delete("gdpr-delete", {"objectId": deletions[place].remote_id}, 1)
+        return [entries[place] for place in range(len(deletions))]
+
+    async def check(self) -> str:
+        """By the contacts, for which the path and the scope must be right too. The account is named where it may be seen."""
+        answer = judged(await self._http.send("GET", self._path, query={"limit": "1"}))
+        if answer.status != 200 or not isinstance(answer.get("results"), list):
+            raise not_hubspot(answer)
+        details = await self._http.send("GET", ACCOUNT_PATH)
+        portal, kind = details.get("portalId"), details.get("accountType")
+        if details.status != 200 or not isinstance(portal, int):
+            return "token accepted"
+        return f"portal {portal}, {printable(str(kind), LONGEST_NAME)}"
+
+    async def _update(self, contacts: Sequence[Contact]) -> list[Entry | None]:
+        """By record id. None for whom HubSpot does not have under it: deleted, or merged into another record."""
+        inputs = [Input(contact.remote_id or "", _properties(contact)) for contact in contacts]
+        answer = await self._write("update", inputs)
+        if is_missing(answer):
+            return _without_missing(answer, inputs)
+        return Batch(answer, inputs, by_id=True).entries
+
+    async def _upsert(self, contacts: Sequence[Contact]) -> list[Entry]:
+        """By address."""
+        properties = [_properties(contact) for contact in contacts]
+        inputs = [Input(each["email"], each) for each in properties]
+        answer = await self._write("upsert", inputs, idProperty="email")
+        batch = Batch(answer, inputs, by_id=False)
+        if batch.is_empty:
+            # Seen for malformed contacts: perhaps only one of them is.
+            said = f"HubSpot answered with success, but for none of the contacts ({answer.label})"
+            raise BatchRefusedError(Code.NOT_ACCOUNTED, said, retried=True)
+        if len(batch.open) == len(batch.strangers) == 1:
+            batch.deliver(batch.open[0], batch.strangers[0])
+        elif batch.open:
+            await self._find(batch)
+        unaccounted = Outcome.failed(
+            Code.NOT_ACCOUNTED, f"HubSpot answered with success, but not for this contact ({answer.label})"
+        )
+        return [entry or unaccounted for entry in batch.entries]
+
+    async def _write(self, operation: str, inputs: Sequence[Input], **each: str) -> Answer:
+        """each: what every input says beside its own. The answer speaks about single contacts."""
+        body = {
+            "inputs": [
+                {"id": item.key, **each, "properties": item.properties, "objectWriteTraceId": trace(place)}
+                for place, item in enumerate(inputs)
+            ]
+        }
+        answer = judged(await self._http.send("POST", f"{self._path}/batch/{operation}", body), body)
+        if not is_batch(answer) and not (operation == "update" and is_missing(answer)):
+            raise batch_refused(answer, body)
+        return answer
+
+    async def _delete(self, operation: str, body: Mapping[str, Any], count: int) -> Entry:
+        """Of so many records. Those that are not there are deleted already."""
+        try:
+            answer = judged(await self._http.send("POST", f"{self._path}/{operation}", body), body)
+        except LaneError as error:
+            return error
+        except DatabaseTroubleError as error:
+            return _held_back(error)
+        if answer.status == 204 or (count == 1 and is_missing(answer)):
+            return Outcome.delivered(None)
+        refused = batch_refused(answer, body)
+        if count > 1 or not isinstance(refused, BatchRefusedError):
+            return refused
+        return (Outcome.failed if refused.retried else Outcome.rejected)(refused.code, refused.reason)
+
+    async def _find(self, batch: Batch) -> None:
+        """Addresses that are no record's primary one: HubSpot answers under that, and once where two are of one record."""
+        body = {
+            "idProperty": "email",
+            "inputs": [{"id": batch.inputs[place].key} for place in batch.open],
+            "properties": ["email", "hs_additional_emails"],
+            "propertiesWithHistory": [],
+        }
+        try:
+            answer = judged(await self._http.send("POST", f"{self._path}/batch/read", body), body)
+        except LaneError as error:
+            batch.leave(error)
+        except DatabaseTroubleError as error:
+            batch.leave(_held_back(error))
+        else:
+            batch.recognise(results(answer))
+
+
+async def _settle(entries: dict[int, Entry], send: Send, contacts: Sequence[Contact], places: Sequence[int]) -> None:
+    """Sends the contacts at these places. That it fails takes nothing from those that were sent before."""
+    if not places:
+        return
+    sent: Sequence[Entry | None]
+    try:
+        sent = await send([contacts[place] for place in places])
+    except LaneError as error:
+        sent = [error] * len(places)
+    except DatabaseTroubleError as error:
+        sent = [_held_back(error)] * len(places)
+    entries.update((place, entry) for place, entry in zip(places, sent, strict=True) if entry is not None)
+
+
+def _held_back(error: DatabaseTroubleError) -> HeldBackError:
+    return HeldBackError(f"no request could be started: {error}")
+
+
+def _known_by_id(contacts: Sequence[Contact]) -> list[int]:
+    """The places of those that are updated by their record id.
+
+    Not those that share one: it can have one primary address only, and each would put its own in place of the other's. By
+    address each reaches the record that has it.
+    """
+    shared = Counter(contact.remote_id for contact in contacts)
+    return [
+        place
+        for place, contact in enumerate(contacts)
+        if contact.remote_id and is_id(contact.remote_id) and shared[contact.remote_id] == 1
+    ]
+
+
+def _without_missing(answer: Answer, inputs: Sequence[Input]) -> list[Entry | None]:
+    """All were refused because of some that are not there; the others come again without them."""
+    missing = set(context(answer.json, "ids")) if len(inputs) > 1 else {inputs[0].key}
+    again = BatchRefusedError(
+        Code.REJECTED, f"HubSpot refused the contacts because of some that it does not have ({answer.label})"
+    )
+    return [None if item.key in missing else again for item in inputs]
+
+
+def _properties(contact: Contact) -> dict[str, str]:
+    """All as text, as HubSpot's OpenAPI wants them. What is empty here stays as it is there."""
+    texts = {name: text for name, value in contact.fields.items() if (text := _text(value))}
+    return {**texts, "email": (contact.email or "").strip().lower()}
+
+
+def _text(value: Any) -> str:
+    """HubSpot's form of a value, empty for what is not sent."""
+    if type(value) is str:
+        return value if value.strip() else ""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case float() if value.is_integer():
+            return str(int(value))
+        case list():
+            return ";".join(filter(None, map(_text, value)))
+    return "" if str(value).isspace() else str(value)

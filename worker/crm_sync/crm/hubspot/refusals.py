@@ -1,0 +1,195 @@
+"""What HubSpot means by an error: whom it is about, and what to do.
+
+Read leniently, for every member of an error may be missing [HubSpot, error handling].
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from crm_sync.core.codes import Code
+from crm_sync.core.outcome import Outcome
+from crm_sync.core.text import printable
+from crm_sync.crm.answer import DEFAULT_PAUSE_S, LONGEST_PAUSE_S, Answer, quoted, retry_after_s, usable
+from crm_sync.errors import BatchRefusedError, LaneError, OutageError, RefusedError, ThrottledError
+
+# By the policy that is broken. The day ends at midnight where the account is, which it does not say: asked for again each hour.
+PAUSES_S = {"SECONDLY": 1.0, "TEN_SECONDLY_ROLLING": DEFAULT_PAUSE_S, "DAILY": LONGEST_PAUSE_S}
+# What is wrong with a contact. Any other category is HubSpot's own trouble, and may pass.
+REFUSALS = ("VALIDATION_ERROR", "CONFLICT", "OBJECT_ALREADY_EXISTS")
+LONGEST_NAME = 100
+
+# At most 18 digits: what does not fit into 64 bits would make HubSpot refuse the whole request.
+_ID = re.compile(r"[1-9][0-9]{0,17}")
+_SCOPE = re.compile(r"[A-Za-z0-9._-]{1,80}")
+_NOT_VALID = "Property values were not valid: "
+_OTHER = re.compile(r"Existing ID: ([0-9]+)|([0-9]+) already has that value")
+_PROPERTY = re.compile(r"propertyName=([A-Za-z0-9_]+)")
+
+Error = Mapping[str, Any]
+
+
+def judged(answer: Answer, body: object = None) -> Answer:
+    """The answer to this body, if it speaks about the contacts. Raises as usable does."""
+    if answer.status == 429:
+        raise _throttled(answer, body)
+    if answer.status == 477:
+        pause_s = retry_after_s(answer.headers, "Retry-After")
+        raise ThrottledError(Code.NOT_READY, f"HubSpot is moving the account to another data centre ({answer.label})", pause_s)
+    if answer.status == 403 and (scopes := _scopes(answer)):
+        needed = ", ".join(scopes)
+        raise RefusedError(Code.REFUSED, f"the token lacks a scope: give it {needed} in HubSpot ({answer.label})")
+    return usable(answer, body)
+
+
+def batch_refused(answer: Answer, body: object) -> LaneError:
+    """Why nobody of a batch was taken."""
+    if answer.status < 400:
+        return OutageError(Code.BROKEN_ANSWER, f"HubSpot answered {answer.status} without what it documents for it")
+    said = f"{answer.label}: {quoted(answer, body)}"
+    if answer.status == 423:
+        return BatchRefusedError(Code.LOCKED, f"HubSpot has locked these contacts for a moment ({said})", retried=True)
+    error = answer.json if isinstance(answer.json, dict) else {}
+    # A request that is too large can be refused by what stands between.
+    if answer.status in (404, 405, 406, 415) or (not error and answer.status != 413):
+        return not_hubspot(answer)
+    if fault := mapping_fault([error], answer.label):
+        return fault
+    if answer.status == 409 or _conflict(error):
+        return BatchRefusedError(Code.DUPLICATE, f"another contact in HubSpot has the same email or unique value ({said})")
+    return BatchRefusedError(Code.REJECTED, f"HubSpot refused the contact ({said})")
+
+
+def not_hubspot(answer: Answer) -> RefusedError:
+    # Without what was said: a page that is not HubSpot's can quote a contact.
+    return RefusedError(
+        Code.NOT_FOUND,
+        f"what answered {answer.status} is not HubSpot's API: check HUBSPOT_BASE_URL and HUBSPOT_CONTACTS_PATH",
+    )
+
+
+def mapping_fault(errors: Sequence[Error], label: str) -> RefusedError | None:
+    """For all whom it concerns together: what only a change of the mapping, or of HubSpot's properties, can put right."""
+    unknown = ", ".join(_properties(errors, "PROPERTY_DOESNT_EXIST"))
+    if unknown:
+        return RefusedError(Code.UNKNOWN_FIELD, f"HubSpot has no property {unknown} ({label}): create it, or correct the mapping")
+    fixed = ", ".join(_properties(errors, "READ_ONLY_VALUE"))
+    if fixed:
+        return RefusedError(Code.MISCONFIGURED, f"HubSpot's property {fixed} is read-only ({label}): take it out of the mapping")
+    return None
+
+
+def refusal(error: Error, label: str, *, by_id: bool) -> Outcome:
+    """What becomes of the contact that an error is about. by_id: it was matched by its record id, not by its address."""
+    if conflict := _conflict(error):
+        return _duplicate(*conflict, label, by_id=by_id)
+    problems = list(_problems(error))
+    said = "; ".join(problem.message for problem in problems if problem.message) or _text(error, "message") or "no text"
+    if _category(error) and _category(error) not in REFUSALS:
+        return Outcome.failed(Code.CRM_ERROR, f"HubSpot failed on this contact ({label}: {said})")
+    return Outcome.rejected(Code.REJECTED, f"HubSpot refused the contact ({label}: {said})")
+
+
+def is_missing(answer: Answer) -> bool:
+    """Whether all of a batch were refused because of records that are not there, which is not what HubSpot is known to do."""
+    return answer.status in (400, 404) and isinstance(answer.json, dict) and is_not_found(answer.json)
+
+
+def is_not_found(error: Error) -> bool:
+    """Whether it is about records that are deleted, or never were."""
+    return _category(error) == "OBJECT_NOT_FOUND"
+
+
+def context(error: Error, name: str) -> list[str]:
+    """The texts of a member of its context, which is a list, or should be."""
+    members = error.get("context")
+    values = members.get(name) if isinstance(members, dict) else None
+    return [value for value in (values if isinstance(values, list) else [values]) if isinstance(value, str)]
+
+
+def is_id(value: str) -> bool:
+    """Whether HubSpot can have given it to a record."""
+    return _ID.fullmatch(value) is not None
+
+
+class _Problem(NamedTuple):
+    """What is wrong with the value of one property."""
+
+    code: str
+    name: str
+    message: str
+
+
+def _problems(error: Error) -> Iterator[_Problem]:
+    """From members of their own where the error has them, else from the JSON in its message."""
+    details = _list(error.get("errors"))
+    if not details:
+        _, found, text = _text(error, "message").partition(_NOT_VALID)
+        details = _list(_json(text)) if found else []
+    for detail in details:
+        if isinstance(detail, dict):
+            name = next(iter(context(detail, "propertyName")), _text(detail, "name"))
+            yield _Problem(_text(detail, "code") or _text(detail, "error"), name, _text(detail, "message"))
+
+
+def _properties(errors: Sequence[Error], code: str) -> list[str]:
+    """Those that have this problem."""
+    names = {problem.name for error in errors for problem in _problems(error) if problem.code == code}
+    return sorted(printable(name, LONGEST_NAME) or "without a name" for name in names)
+
+
+def _conflict(error: Error) -> tuple[str, str] | None:
+    """The property whose value another record has, and the id of that record, or an empty text."""
+    message = _text(error, "message")
+    other = _OTHER.search(message)
+    if other is None and _category(error) not in ("CONFLICT", "OBJECT_ALREADY_EXISTS"):
+        return None
+    name = _PROPERTY.search(message)
+    ids = [*context(error, "existingId"), *(other.groups("") if other else ())]
+    return name[1] if name else "email", next(filter(is_id, ids), "")
+
+
+def _duplicate(name: str, other: str, label: str, *, by_id: bool) -> Outcome:
+    if name == "email" and not by_id:
+        # It was not there when HubSpot looked, and was when HubSpot wrote. The next upsert finds it.
+        return Outcome.failed(Code.TOO_EARLY, f"HubSpot was making contact {other or 'unknown'} at the same moment ({label})")
+    who = f"another contact in HubSpot, {other}," if other else "another contact in HubSpot"
+    return Outcome.rejected(Code.DUPLICATE, f"{who} has the same {name} ({label})")
+
+
+def _throttled(answer: Answer, body: object) -> ThrottledError:
+    """HubSpot documents no Retry-After here. What stands between can send one."""
+    policy = _text(answer.json, "policyName") if isinstance(answer.json, dict) else ""
+    pause_s = PAUSES_S.get(policy, DEFAULT_PAUSE_S)
+    if "Retry-After" in answer.headers:
+        pause_s = retry_after_s(answer.headers, "Retry-After")
+    what = "the account's requests of the day are used up" if policy == "DAILY" else "too many requests"
+    return ThrottledError(Code.RATE_LIMITED, f"{what} ({answer.label}: {quoted(answer, body)})", pause_s)
+
+
+def _scopes(answer: Answer) -> list[str]:
+    """Any of which would do."""
+    errors = [answer.json, *_list(answer.get("errors"))]
+    names = [name for error in errors if isinstance(error, dict) for name in context(error, "requiredGranularScopes")]
+    return [name for name in dict.fromkeys(names) if _SCOPE.fullmatch(name)]
+
+
+def _category(error: Error) -> str:
+    return _text(error, "category")
+
+
+def _text(members: Mapping[str, Any], name: str) -> str:
+    value = members.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None

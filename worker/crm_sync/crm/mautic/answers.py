@@ -1,0 +1,170 @@
+"""What Mautic's answers say.
+
+PHP writes a list with gaps as an object, and so are the lists here: `[...]` or `{"0": ..., "2": ...}`, the indexes being those
+of the request. What became of a contact is in `statusCodes` alone: a batch of failures is a 201 too, and an edit that failed
+can have its record in `contacts`. [mautic/mautic: CommonApiController, at 4.4.13 and 5.1.1]
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from crm_sync.core.codes import Code
+from crm_sync.core.identity import fold
+from crm_sync.core.outcome import Outcome
+from crm_sync.crm.answer import LONGEST_PAUSE_S, SHORTEST_PAUSE_S, Answer, crm_time, quoted, usable
+from crm_sync.crm.mautic.plan import New, record_id
+from crm_sync.errors import OutageError, RefusedError, ThrottledError
+
+
+def written(answer: Answer, bodies: Sequence[Mapping[str, Any]], addresses: Sequence[str]) -> list[Outcome | New | RefusedError]:
+    """What became of each of these items: its outcome, New where the record to be edited is gone, or everybody's refusal.
+
+    addresses: of each item's contact. Raises OutageError where the answer speaks of no item.
+    """
+    codes = answer.get("statusCodes")
+    if not isinstance(codes, list | dict):
+        said = quoted(plain(answer), bodies)
+        raise OutageError(Code.BROKEN_ANSWER, f"Mautic answered {answer.label} and nothing about the contacts: {said}")
+    items = [_Item(answer, index) for index in range(len(bodies))]
+    # An item is denied where the user may edit no contact, or not this one because of its owner.
+    may_edit = any(item.code == 200 for item in items)
+    denied = RefusedError(
+        Code.REFUSED, f"the user of the API may not edit contacts (403 in an answer of {answer.label}): see its role in Mautic"
+    )
+    return [
+        denied if item.code == 403 and not may_edit else item.outcome(address, editing="id" in body)
+        for item, body, address in zip(items, bodies, addresses, strict=True)
+    ]
+
+
+class _Item:
+    """What an answer says about one item of a batch."""
+
+    def __init__(self, answer: Answer, index: int) -> None:
+        error = _member(answer.get("errors"), index)
+        contact = _member(answer.get("contacts"), index)
+        self._label = answer.label
+        self._error: Mapping[str, Any] = error if isinstance(error, dict) else {}
+        self._contact: Mapping[str, Any] = contact if isinstance(contact, dict) else {}
+        self.code = _status(_member(answer.get("statusCodes"), index)) or _status(self._error.get("code"))
+
+    def outcome(self, address: str, *, editing: bool) -> Outcome | New:
+        code = self.code
+        said = f"{code} in an answer of {self._label}: {self._message()}"
+        if code is None or code < 400:
+            return self._success(address)
+        if code == 404 and editing:
+            return New()
+        if code == 403:
+            return Outcome.rejected(Code.REJECTED, f"the user of the API may not edit this contact, but others ({said})")
+        if code == 422:
+            fields = self._error.get("details")
+            names = ", ".join(map(str, fields)) if isinstance(fields, dict) and fields else "identifier"
+            return Outcome.rejected(Code.DUPLICATE, f"another contact in Mautic has the same {names} ({said})")
+        if code >= 500:
+            return Outcome.failed(Code.CRM_ERROR, f"Mautic failed with this contact ({said})")
+        return Outcome.rejected(Code.REJECTED, f"Mautic refused the contact ({said})")
+
+    def _success(self, address: str) -> Outcome:
+        record = record_id(self._contact.get("id"))
+        if self.code is None or record is None or email(self._contact) not in (address, None):
+            return Outcome.failed(Code.NOT_ACCOUNTED, f"Mautic answered {self._label} and nothing about this contact")
+        return Outcome.delivered(str(record))
+
+    def _message(self) -> str:
+        message = self._error.get("message")
+        return message if isinstance(message, str) and message else "no text"
+
+
+def records(answer: Answer) -> list[Mapping[str, Any]]:
+    """The contacts in the answer to a search: a list, or an object by id. Raises OutageError where it is no such answer."""
+    contacts = answer.get("contacts")
+    members = list(contacts.values()) if isinstance(contacts, dict) else contacts
+    if not isinstance(members, list) or not all(isinstance(one, dict) and record_id(one.get("id")) for one in members):
+        raise OutageError(Code.BROKEN_ANSWER, f"Mautic answered {answer.label} to a search without saying what it found")
+    return members
+
+
+def email(record: Mapping[str, Any]) -> str | None:
+    """The address of a record, as addresses are compared; None where the answer does not say it.
+
+    `{"fields": {"all": {"email": "..."}, "core": {"email": {"value": "..."}}}}`: flat, and in the group that the field is in.
+    """
+    groups = record.get("fields")
+    fields = [group.get("email") for group in groups.values() if isinstance(group, dict)] if isinstance(groups, dict) else []
+    values = [field.get("value") if isinstance(field, dict) else field for field in fields]
+    return next((fold(value) for value in values if isinstance(value, str)), None)
+
+
+def is_gone(answer: Answer) -> bool:
+    """Of the deletion of one record. Mautic shows it once more, without its id; of one that is not there it says so."""
+    if answer.status == 404:
+        # In Mautic's own form, for what is not Mautic can answer 404 to anything. Its words differ by language.
+        return bool(plain(answer).get("code") == 404)
+    contact = answer.get("contact")
+    return answer.status == 200 and isinstance(contact, dict) and contact.get("id") is None
+
+
+def judged(answer: Answer, body: object = None) -> Answer:
+    """The answer to this body, if it speaks about what is in it. Raises LaneError as usable does, in Mautic's terms."""
+    told = plain(answer)
+    said = told.said("message").lower()
+    if answer.status == 403 and (told.get("type") == "api_disabled" or "disabled" in said):
+        raise RefusedError(Code.API_DISABLED, f"Mautic lets nobody in this way ({answer.label}: {quoted(told, body)})")
+    if answer.status == 401:
+        raise RefusedError(
+            Code.REFUSED,
+            f"Mautic refuses the credentials ({answer.label}: {quoted(told, body)}); if they are right, the web server"
+            " before Mautic may strip the Authorization header, as some hosts do",
+        )
+    if answer.status in (404, 405) or (answer.status < 300 and _is_page(answer)):
+        # Without what was said: a page that is not Mautic's can quote the contact.
+        raise RefusedError(
+            Code.NOT_FOUND,
+            f"what answered {answer.status} is not Mautic's API: check MAUTIC_BASE_URL, the address of Mautic without /api",
+        )
+    if answer.status == 429 and (pause_s := _until_reset_s(answer)) is not None:
+        raise ThrottledError(Code.RATE_LIMITED, f"too many requests ({answer.label}: {quoted(told, body)})", pause_s)
+    usable(told, body)
+    return answer
+
+
+def plain(answer: Answer) -> Answer:
+    """An error as other CRMs tell it: Mautic puts it into a list of one."""
+    errors = answer.get("errors")
+    first = errors[0] if isinstance(errors, list) and errors else None
+    return replace(answer, json=first) if isinstance(first, dict) else answer
+
+
+def _is_page(answer: Answer) -> bool:
+    return answer.text[:100].lstrip("\ufeff \t\r\n").lower().startswith(("<!doctype", "<html"))
+
+
+def _until_reset_s(answer: Answer) -> float | None:
+    """Seconds until the hour ends that Mautic's limit is for. It says it as seconds since 1970, and sends no Retry-After."""
+    pause_s = number(answer.headers.get("X-RateLimit-Reset")) - crm_time(answer.headers)
+    if "Retry-After" in answer.headers or not 0 < pause_s < math.inf:
+        return None
+    return min(max(pause_s, SHORTEST_PAUSE_S), LONGEST_PAUSE_S)
+
+
+def number(value: object) -> float:
+    """Infinity for what is none: a token without an end is used until Mautic refuses it."""
+    try:
+        number = float(value) if isinstance(value, int | float | str) else math.inf
+    except (ValueError, OverflowError):
+        return math.inf
+    return number if number >= 0 else math.inf
+
+
+def _member(container: object, index: int) -> Any:
+    if isinstance(container, dict):
+        return container.get(str(index))
+    return container[index] if isinstance(container, list) and index < len(container) else None
+
+
+def _status(value: object) -> int | None:
+    code = number(value)
+    return int(code) if 100 <= code < 600 else None

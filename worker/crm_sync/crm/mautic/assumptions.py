@@ -1,0 +1,23 @@
+"""What Mautic may find when it is searched for the address of a contact, and would answer then."""
+
+from collections.abc import Sequence
+
+from crm_sync.core.outcome import Contact
+from crm_sync.crm.exchange import Assumption, Said
+from crm_sync.crm.mautic.plan import address, is_holdable, record_id
+
+SAY = 4711  # an id that is made up, where the row has none
+
+
+def assumptions(contact: Contact) -> Sequence[Assumption]:
+    if not is_holdable(contact):
+        return ()
+    mine = record_id(contact.remote_id)
+    record = mine or SAY
+    found = {"id": record, "fields": {"all": {"email": address(contact)}}}
+    nobody = Said(200, {"total": "0", "contacts": {}})
+    named = f"record {record}" if mine else f"a record, {record} say,"
+    return (
+        Assumption(f"if {named} of Mautic has this address", [Said(200, {"total": "1", "contacts": {str(record): found}})]),
+        Assumption("if no record of Mautic has this address", [nobody]),
+    )

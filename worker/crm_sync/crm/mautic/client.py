@@ -1,0 +1,260 @@
+"""Mautic, up to 25 contacts a request.
+
+Mautic matches contacts by itself, and silently: of several with one address the newest is written, an edit whose address
+belongs to another contact merges the two (4.x) or is refused (5.x), and its database holds no address unique. So this client
+looks before it writes: one search for the addresses of a call, then edits by id, then new contacts. An edit carries the address
+only where it changes it, so that there is nothing to match or to merge. PUT is never used: it blanks what it is not sent.
+
+Mautic drops on POST and PATCH what is 0 or false, and any number between -1 and 1: it takes them for empty.
+[mautic/mautic: CommonApiController, LeadApiController, CustomFieldsApiControllerTrait, at 4.4.13 and 5.1.1]
+"""
+
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from pydantic import SecretStr
+
+from crm_sync.core.codes import Code
+from crm_sync.core.identity import fold
+from crm_sync.core.outcome import Contact, Deletion, Outcome
+from crm_sync.core.text import printable
+from crm_sync.crm.account import Account, over_http
+from crm_sync.crm.answer import Answer, quoted
+from crm_sync.crm.client import Client, Found
+from crm_sync.crm.exchange import Assumption
+from crm_sync.crm.http import Http
+from crm_sync.crm.mautic.answers import email, is_gone, judged, plain, records, written
+from crm_sync.crm.mautic.assumptions import assumptions
+from crm_sync.crm.mautic.login import Login, PasswordLogin, TokenLogin
+from crm_sync.crm.mautic.plan import Edit, New, Step, address, disputed, holds, is_holdable, plan, record_id
+from crm_sync.errors import BatchRefusedError, ConfigurationError, LaneError, OutageError
+from crm_sync.settings import MauticSettings, read
+
+SEARCH = "/api/contacts"
+DELETE_BATCH = "/api/contacts/batch/delete"
+PAGE = 50  # records in an answer to a search: twice as many as are asked for, and with all their fields below the largest body
+TIMEOUT_S = 60.0  # 200 contacts took two minutes on a large installation [mautic/mautic#8921]
+
+_TOO_MANY = re.compile(r"A max of ([1-9][0-9]{0,5}) entities", re.IGNORECASE)
+_ROUTES = {Edit: ("PATCH", "/api/contacts/batch/edit"), New: ("POST", "/api/contacts/batch/new")}
+
+DEFAULT_FIELDS = {
+    "firstname": "first_name",
+    "lastname": "last_name",
+    "phone": "phone",
+    "company": "company",
+    "position": "job_title",
+    "website": "website",
+    "address1": "address",
+    "city": "city",
+    "state": "state",
+    "zipcode": "zip",
+    "country": "country",
+}
+
+Entry = Step | LaneError
+
+
+def account() -> Account | None:
+    """None without a base URL. Raises ConfigurationError naming a wrong setting."""
+    settings = read(MauticSettings)
+    if settings.mautic_base_url is None:
+        return None
+    return over_http(
+        "mautic",
+        _client(settings),
+        url_setting="MAUTIC_BASE_URL",
+        base_url=settings.mautic_base_url,
+        headers={},
+        default_fields=DEFAULT_FIELDS,
+        timeout_s=TIMEOUT_S,
+    )
+
+
+def _client(settings: MauticSettings) -> Callable[[Http], "Mautic"]:
+    """One of the two ways to log in. Raises ConfigurationError where it is both, half of one, or none."""
+    by_password = {"MAUTIC_USERNAME": settings.mautic_username, "MAUTIC_PASSWORD": _secret(settings.mautic_password)}
+    by_token = {"MAUTIC_CLIENT_ID": settings.mautic_client_id, "MAUTIC_CLIENT_SECRET": _secret(settings.mautic_client_secret)}
+    given = [way for way in (by_password, by_token) if any(way.values())]
+    if len(given) != 1:
+        names = ", ".join((*by_password, *by_token))
+        problem = "contradict each other" if given else "none is set"
+        raise ConfigurationError(f"{names}: {problem}; Mautic takes a username and a password, or else an OAuth2 client")
+    missing = [name for name, value in given[0].items() if not value]
+    if missing:
+        raise ConfigurationError(f"{missing[0]}: not set; {' and '.join(given[0])} go together")
+    name, key = (value or "" for value in given[0].values())
+    login = PasswordLogin if given[0] is by_password else TokenLogin
+    return lambda http: Mautic(login(http, name, key))
+
+
+def _secret(value: SecretStr | None) -> str | None:
+    return None if value is None else value.get_secret_value()
+
+
+class Mautic(Client):
+    """One installation of Mautic."""
+
+    batch_limit = 25
+    concurrency = 8
+    adaptive = True
+    exclusive_addresses = True
+    delete_limit = 25
+
+    def __init__(self, login: Login) -> None:
+        self._login = login
+        self._most = self.batch_limit  # an installation can be set to less than we send, which its first answer tells
+
+    async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Outcome | LaneError]:
+        entries: list[Entry] = [*await self._plan(contacts)]
+        # Edits first: one whose record is gone becomes a new contact.
+        for stage in (Edit, New):
+            steps = {place: entry for place, entry in enumerate(entries) if isinstance(entry, stage)}
+            trouble = next((entry for entry in entries if _is_trouble(entry)), None)
+            writes = [(contacts[place], step) for place, step in steps.items()]
+            said = await self._write(stage, writes) if trouble is None else [trouble] * len(writes)
+            for place, entry in zip(steps, said, strict=True):
+                entries[place] = entry
+        return [entry for entry in entries if isinstance(entry, Outcome | LaneError)]
+
+    def assumptions(self, contact: Contact) -> Sequence[Assumption]:
+        return assumptions(contact)
+
+    async def find(self, emails: Sequence[str]) -> Sequence[Found]:
+        """Of an address that Mautic cannot hold there is no record."""
+        holders = await self._holders([fold(email) for email in emails if holds(fold(email))])
+        return [_only(holders.get(fold(email), ())) for email in emails]
+
+    async def delete(self, deletions: Sequence[Deletion]) -> Sequence[Outcome | LaneError]:
+        """For good in any case: Mautic restores nothing.
+
+        A batch is answered with the records that it deleted, and an error for each that it did not, under a number that is not
+        that of the request where others were missing. Then each is asked for by itself: one that is gone meanwhile is deleted.
+        [mautic/mautic: CommonApiController, deleteEntitiesAction]
+        """
+        ids = [record_id(deletion.remote_id) for deletion in deletions]
+        wanted = list(dict.fromkeys(record for record in ids if record is not None))
+        said: dict[int | None, Outcome | LaneError] = {None: Outcome.rejected(Code.REJECTED, "the id is none that Mautic gives")}
+        if len(wanted) > 1:
+            answer = judged(await self._login.send("DELETE", DELETE_BATCH, query={"ids": ",".join(map(str, wanted))}))
+            if answer.status == 200 and isinstance(answer.get("contacts"), list | dict) and not answer.get("errors"):
+                said.update(dict.fromkeys(wanted, Outcome.delivered(None)))
+        for record in wanted:
+            if record not in said:
+                said[record] = await self._delete(record)
+        return [said[record] for record in ids]
+
+    async def check(self) -> str:
+        answer = await self._ask({"limit": "1", "minimal": "1"})
+        records(answer)
+        version = printable(answer.headers.get("Mautic-Version", ""), 32)
+        return f"credentials accepted by Mautic {version}" if version else "credentials accepted"
+
+    # Look.
+
+    async def _plan(self, contacts: Sequence[Contact]) -> list[Step]:
+        holders = await self._holders([address(contact) for contact in contacts if is_holdable(contact)])
+        disputes = [str(record) for record in disputed(contacts, holders)]
+        existing = {int(record["id"]) for record in await self._search("id", disputes)}
+        return plan(contacts, holders, existing)
+
+    async def _holders(self, addresses: Collection[str]) -> dict[str, list[int]]:
+        """The records that have these addresses."""
+        found = await self._search("email", addresses)
+        holders: dict[str, list[int]] = {}
+        for record in found:
+            holders.setdefault(email(record) or "", []).append(int(record["id"]))
+        strangers = holders.keys() - set(addresses)
+        if "" in strangers or (strangers and len(found) >= PAGE):
+            raise OutageError(Code.BROKEN_ANSWER, "Mautic answered a search by address with contacts that were not looked for")
+        if len(found) >= PAGE:
+            raise BatchRefusedError(Code.AMBIGUOUS, f"email: {PAGE} records of Mautic or more have such an address")
+        return holders
+
+    async def _search(self, column: str, values: Collection[str]) -> Sequence[Mapping[str, Any]]:
+        if not values:
+            return []
+        # Commas separate the values; no address that is looked for has one.
+        where = {"where[0][col]": column, "where[0][expr]": "in", "where[0][val]": ",".join(values)}
+        return records(await self._ask(where | {"limit": str(PAGE), "minimal": "1"}))
+
+    async def _ask(self, query: Mapping[str, str]) -> Answer:
+        answer = judged(await self._login.send("GET", SEARCH, query=query))
+        if answer.status >= 400:
+            # A firewall that minds an address in a URL, or the length of all of them.
+            said = quoted(plain(answer), list(query.values()))
+            raise BatchRefusedError(Code.BROKEN_ANSWER, f"the search was refused ({answer.label}: {said})", retried=True)
+        return answer
+
+    # Delete.
+
+    async def _delete(self, record: int) -> Outcome | LaneError:
+        try:
+            answer = await self._login.send("DELETE", f"{SEARCH}/{record}/delete")
+            if is_gone(answer):
+                return Outcome.delivered(None)
+            said = f"{answer.label}: {quoted(plain(judged(answer)))}"
+        except LaneError as error:
+            return error
+        if answer.status >= 400:
+            return Outcome.rejected(Code.REJECTED, f"Mautic did not delete the contact ({said})")
+        return OutageError(Code.BROKEN_ANSWER, f"Mautic answered {answer.label} and nothing about the contact")
+
+    # Write.
+
+    async def _write(self, stage: type[Edit | New], writes: Sequence[tuple[Contact, Edit | New]]) -> list[Entry]:
+        """An entry for each: what became of it, or the next step."""
+        entries: list[Entry] = []
+        while len(entries) < len(writes):
+            chunk = writes[len(entries) : len(entries) + self._most]
+            bodies = [_body(contact, step) for contact, step in chunk]
+            try:
+                answer = await self._send(stage, bodies)
+                if answer is not None:
+                    entries += written(answer, bodies, [address(contact) for contact, _ in chunk])
+            except BatchRefusedError as error:
+                entries += [error] * len(chunk)
+            except LaneError as error:
+                entries += [error] * (len(writes) - len(entries))
+        return entries
+
+    async def _send(self, stage: type[Edit | New], bodies: list[dict[str, Any]]) -> Answer | None:
+        """None if these are too many for this installation, and fewer are to be sent from now on."""
+        answer = await self._login.send(*_ROUTES[stage], bodies)
+        if answer.status == 500 and len(bodies) > 1:
+            error = plain(answer)
+            too_many = _TOO_MANY.search(error.said("message"))
+            if too_many and int(too_many[1]) < len(bodies):
+                self._most = int(too_many[1])
+                return None
+            # A refusal of Mautic's own has details, a crash has none. In other languages its limit is not understood.
+            if too_many or error.get("details") == []:
+                reason = f"Mautic refused them together ({answer.label}: {quoted(error, bodies)})"
+                raise BatchRefusedError(Code.CRM_ERROR, reason, retried=True)
+        if judged(answer, bodies).status >= 400:
+            said = quoted(plain(answer), bodies)
+            raise BatchRefusedError(Code.REJECTED, f"Mautic refused the request ({answer.label}: {said})")
+        return answer
+
+
+def _body(contact: Contact, step: Edit | New) -> dict[str, Any]:
+    """What is empty is not sent: it stays as it is there, and Mautic would ignore it anyway."""
+    fields = {name: value for name, value in contact.filled.items() if name not in ("id", "email")}
+    if isinstance(step, New):
+        return {"email": (contact.email or "").strip(), **fields}
+    # With the address that it has, Mautic would look for others to merge with.
+    moved = {"email": (contact.email or "").strip()} if step.moves else {}
+    return {"id": step.record, **moved, **fields}
+
+
+def _only(held: Sequence[int]) -> Found:
+    if len(held) > 1:
+        records = ", ".join(map(str, held))
+        return Outcome.rejected(Code.AMBIGUOUS, f"email: several records of Mautic have this address: {records}")
+    return str(held[0]) if held else None
+
+
+def _is_trouble(entry: Entry) -> bool:
+    """Whether it makes further requests pointless: the CRM is down or refuses everybody, or we are to wait."""
+    return isinstance(entry, LaneError) and not isinstance(entry, BatchRefusedError)

@@ -1,0 +1,91 @@
+"""How a call proves itself to n8n: the webhook's authentication, one kind at most, and the signature of its body."""
+
+import base64
+import hashlib
+import hmac
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import jwt
+from pydantic import SecretStr
+
+from crm_sync.errors import ConfigurationError
+from crm_sync.settings import N8nSettings
+
+TOKEN_LIFE_S = 300  # made anew for each request, so this is what the two clocks may differ by
+SHORTEST_PASSPHRASE_BYTES = 32  # RFC 7518, 3.2: as long as the hash of HS256 at least
+
+_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, 5.6.2
+_VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
+# Headers that a request has anyway.
+_TAKEN = frozenset({"accept", "content-length", "content-type", "host", "idempotency-key", "user-agent", "x-crm-sync-signature"})
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """headers: of every request. passphrase: signs a token for each. signing_secret: signs the bodies."""
+
+    headers: Mapping[str, str] = field(default_factory=dict)
+    passphrase: str | None = None
+    signing_secret: str | None = None
+    secrets: tuple[str, ...] = ()
+
+    def token(self) -> str | None:
+        """A fresh one, if that is how the webhook is asked."""
+        if self.passphrase is None:
+            return None
+        now = int(time.time())
+        return jwt.encode({"iat": now, "exp": now + TOKEN_LIFE_S}, self.passphrase, algorithm="HS256")
+
+
+def signature(payload: bytes, secret: str) -> str:
+    """HMAC-SHA256 in hexadecimal digits: what n8n's Crypto node makes of a webhook's raw body. Its Code node may not."""
+    return hmac.new(secret.encode(), payload, hashlib.sha256).hexdigest()
+
+
+def read_login(settings: N8nSettings) -> Login:
+    """Raises ConfigurationError naming settings that are half there, contradict each other, or cannot be sent."""
+    header = _pair("N8N_HEADER_NAME", settings.n8n_header_name, "N8N_HEADER_VALUE", _plain(settings.n8n_header_value))
+    basic = _pair("N8N_USERNAME", settings.n8n_username, "N8N_PASSWORD", _plain(settings.n8n_password))
+    passphrase = _plain(settings.n8n_jwt_secret)
+    kinds = {"N8N_HEADER_NAME": header, "N8N_USERNAME": basic, "N8N_JWT_SECRET": passphrase}
+    given = [name for name, credentials in kinds.items() if credentials is not None]
+    if len(given) > 1:
+        raise ConfigurationError(f"{' and '.join(given)}: a webhook has one kind of authentication; unset what it does not have")
+    if passphrase is not None and len(passphrase.encode()) < SHORTEST_PASSPHRASE_BYTES:
+        raise ConfigurationError(
+            f"N8N_JWT_SECRET: expected {SHORTEST_PASSPHRASE_BYTES} bytes at least, as HS256 asks for (RFC 7518, 3.2)"
+        )
+    headers = _header(*header) if header else _basic(*basic) if basic else {}
+    signing_secret = _plain(settings.n8n_signing_secret)
+    parts = (*(header or ())[1:], *(basic or ())[1:], passphrase, signing_secret)
+    return Login(headers, passphrase, signing_secret, tuple(part for part in parts if part))
+
+
+def _plain(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()
+
+
+def _pair(first_name: str, first: str | None, second_name: str, second: str | None) -> tuple[str, str] | None:
+    if first is None and second is None:
+        return None
+    if first is None or second is None:
+        missing, there = (first_name, second_name) if first is None else (second_name, first_name)
+        raise ConfigurationError(f"{missing}: not set, but {there} is; they belong together")
+    return first, second
+
+
+def _header(name: str, value: str) -> dict[str, str]:
+    if not _NAME.fullmatch(name) or name.lower() in _TAKEN:
+        raise ConfigurationError("N8N_HEADER_NAME: expected the name of a header of its own, such as X-Crm-Sync-Key")
+    if not _VALUE.fullmatch(value):
+        raise ConfigurationError("N8N_HEADER_VALUE: expected letters, digits and signs of ASCII, without blanks around them")
+    return {name: value}
+
+
+def _basic(username: str, password: str) -> dict[str, str]:
+    if ":" in username:
+        raise ConfigurationError("N8N_USERNAME: must have no colon, which separates it from the password")
+    return {"Authorization": f"Basic {base64.b64encode(f'{username}:{password}'.encode()).decode()}"}

@@ -1,0 +1,109 @@
+"""What a client would send for a contact, by running it. Nothing leaves this process.
+
+The client is the real one, with the real settings, over a wire that leads nowhere. Where it goes by what the CRM answers, it is
+run once for each assumption that it declares, and answered so. A request that nothing is assumed of is the last.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from crm_sync.core.outcome import Contact, Outcome
+from crm_sync.crm.account import Account, Witnessed
+from crm_sync.crm.answer import Answer
+from crm_sync.crm.exchange import Assumption, Request, Response, Said, Shown
+from crm_sync.errors import DeclinedError, HeldBackError, LaneError
+from crm_sync.postgres.pool import Database
+
+TOKEN = Said(200, {"access_token": "a token that was never fetched", "token_type": "bearer", "expires_in": 3600})
+NOTHING_ASSUMED = Assumption("", ())
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One way it may go. words: what is assumed. outcome: None where the last request stays without an answer."""
+
+    words: str
+    requests: Sequence[Shown]
+    outcome: Outcome | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """together: contacts in one such request, at most. first: the requests that are made in any case. then: what follows, by
+    what is assumed; one way where nothing need be.
+    """
+
+    together: int
+    first: Sequence[Shown]
+    then: Sequence[Run]
+
+
+async def rehearse(account: Account, database: Database, contact: Contact) -> Rehearsal | None:
+    """None where the client does not go through our HTTP shell, so that it would really send. Raises DeclinedError."""
+    if account.witnessed is None:
+        return None
+    idle = _Nowhere(())
+    async with account.witnessed(idle, idle)(database) as (client, _pace):
+        together = client.batch_limit
+        declared = client.assumptions(contact) or [NOTHING_ASSUMED]
+    return _joined(together, [await _run(account.witnessed, database, contact, assumption) for assumption in declared])
+
+
+async def _run(witnessed: Witnessed, database: Database, contact: Contact, assumption: Assumption) -> Run:
+    """Each with a client of its own, so that none knows what was assumed before."""
+    nowhere = _Nowhere(assumption.answers)
+    async with witnessed(nowhere, nowhere)(database) as (client, _pace):
+        try:
+            said = (await client.deliver([contact]))[0]
+        except LaneError as error:
+            said = error
+        except Exception as error:  # noqa: BLE001 (somebody else's client can fail in any way, and quote the person)
+            raise DeclinedError(f"the client of this CRM failed: {type(error).__name__}") from None
+    return Run(assumption.words, nowhere.requests, said if isinstance(said, Outcome) and not nowhere.ended else None)
+
+
+class _Nowhere:
+    """The wire, and its witness."""
+
+    def __init__(self, answers: Sequence[Said]) -> None:
+        self.requests: list[Shown] = []
+        self.ended = False
+        self._answers = [*answers]
+
+    def asked(self, request: Shown) -> None:
+        if not self.ended:
+            self.requests.append(request)
+
+    def answered(self, said: Answer | LaneError) -> None:
+        """We know: we have made it up."""
+
+    async def __call__(self, request: Request) -> Response:
+        if request.login and not self.ended:
+            return _response(TOKEN)
+        if self.ended or not self._answers:
+            self.ended = True
+            raise HeldBackError("this is a rehearsal: nothing is sent")
+        return _response(self._answers.pop(0))
+
+
+def _response(said: Said) -> Response:
+    headers = CIMultiDictProxy(CIMultiDict({"Content-Type": "application/json"}))
+    return Response(said.status, headers, json.dumps(said.json).encode())
+
+
+def _joined(together: int, runs: Sequence[Run]) -> Rehearsal:
+    """What all have in common comes first. Ways that do not differ are one."""
+    common = 0
+    while all(len(run.requests) > common for run in runs) and len({_key(run.requests[common]) for run in runs}) == 1:
+        common += 1
+    then = [Run(run.words, run.requests[common:], run.outcome) for run in runs]
+    if all((run.requests, run.outcome) == (then[0].requests, then[0].outcome) for run in then):
+        then = [Run("", then[0].requests, then[0].outcome)]
+    return Rehearsal(together, runs[0].requests[:common], then)
+
+
+def _key(request: Shown) -> tuple[str, str, str | None]:
+    return request.method, request.url, request.body

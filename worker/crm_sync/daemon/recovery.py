@@ -1,0 +1,128 @@
+"""What was left behind: contacts of dead workers, claims nobody knows of, and flips that no trigger saw."""
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from crm_sync import events
+from crm_sync.core.outcome import Finish, Kind
+from crm_sync.core.retry import RetryPolicy
+from crm_sync.errors import RowRefusedError
+from crm_sync.postgres.pool import Database
+from crm_sync.postgres.statements import query
+from crm_sync.table.contacts import Contacts, Strays
+
+STRETCH_PAGES = 1024  # 8 MiB of table in one short statement
+WRITE_BATCH = 500
+FORGET_AFTER_S = 30.0  # longer than a statement takes whose worker is gone
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """One installed CRM, whether it has a lane here or not: its orphans are looked after all the same."""
+
+    contacts: Contacts
+    policy: RetryPolicy
+
+
+class Recovery:
+    """on_found is called with the name of a CRM that has contacts back in line. knows: whether a contact with the token of its
+    claim is in this worker's hands, or may be in a moment.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        charges: Mapping[str, Charge],
+        *,
+        on_found: Callable[[str], None],
+        knows: Callable[[str, object, int], bool],
+    ) -> None:
+        self._database = database
+        self._knows = knows
+        self._charges = charges
+        self._on_found = on_found
+        self._settled: dict[int, float] = {}  # dead workers: when all that was found of them was back in line
+
+    async def recover(self, dead: Sequence[int]) -> None:
+        """Puts the contacts of dead workers back in line. Repeatable, and safe in several workers at once: finishes are fenced.
+
+        Contacts whose row the application has locked stay for the next tick. A worker stays in the registry for a while: a claim
+        of its that was on its way when it died may still be carried out, so it is looked for once more.
+        """
+        now = time.monotonic()
+        self._settled = {worker: since for worker, since in self._settled.items() if worker in dead}
+        looked_at = [worker for worker in dead if now - self._settled.get(worker, -math.inf) >= FORGET_AFTER_S]
+        left, found = await self._recover(looked_at) if looked_at else (0, 0)
+        if left:
+            return
+        over = [] if found else [worker for worker in looked_at if worker in self._settled]
+        if over:
+            await self._database.fetch(query("forget_workers"), over)
+        self._settled.update(dict.fromkeys(looked_at, now))
+
+    async def _recover(self, dead: Sequence[int]) -> tuple[int, int]:
+        """How many of their contacts are still in flight, and how many were."""
+        left = found = 0
+        for crm, charge in self._charges.items():
+            orphans = await charge.contacts.orphans(dead)
+            found += len(orphans)
+            left += len(orphans) - await self._finish(crm, [charge.policy.orphan(*orphan) for orphan in orphans])
+        return left, found
+
+    async def recover_unknown(self, worker: int, crm: str) -> None:
+        """Puts contacts back in line that this worker has claimed and knows nothing of.
+
+        The answer to a claim was lost, or a crash or failover of the database took a finish back that it had confirmed: it does
+        not wait for the disk. A contact finished while we look is no matter, for its token is gone.
+        """
+        orphans = await self._charges[crm].contacts.orphans([worker])
+        unknown = [(contact, token) for contact, token, _ in orphans if not self._knows(crm, contact, token)]
+        await self._finish(crm, [Finish(contact, token, Kind.DEFERRED) for contact, token in unknown])
+
+    async def _finish(self, crm: str, finishes: Sequence[Finish]) -> int:
+        written = 0
+        for first in range(0, len(finishes), WRITE_BATCH):
+            finished = await self._charges[crm].contacts.finish(finishes[first : first + WRITE_BATCH])
+            written += len(finished.written)
+        if written:
+            log.warning(events.ORPHANS_RECOVERED, crm=crm, contacts=written)
+            self._on_found(crm)
+        return written
+
+    async def line_up_strays(self, crm: str) -> bool:
+        """A full look at the table, in stretches, for contacts whose place in line does not match what is wanted.
+
+        Whether there were any: then another look is worth while soon, for a row that is locked is left as it is, and one that
+        moves to a page behind the look is not seen.
+        """
+        contacts = self._charges[crm].contacts
+        pages = await contacts.pages()
+        repaired = locked = 0
+        for first in range(0, pages, STRETCH_PAGES):
+            strays = await self._line_up(crm, first, min(first + STRETCH_PAGES, pages))
+            repaired += strays.repaired
+            locked += strays.locked
+            await asyncio.sleep(0)
+        if repaired:
+            log.warning(events.STRAYS_LINED_UP, crm=crm, contacts=repaired)
+            self._on_found(crm)
+        return bool(repaired or locked)
+
+    async def _line_up(self, crm: str, first_page: int, end_page: int) -> Strays:
+        """Halved where the table refuses to have a row of this stretch written, until that is left out with its page."""
+        try:
+            return await self._charges[crm].contacts.line_up_strays(first_page, end_page)
+        except RowRefusedError as error:
+            if end_page - first_page == 1:
+                log.error(events.CONTACT_REFUSED, crm=crm, page=first_page, reason=str(error))  # noqa: TRY400 (known, no fault of ours)
+                return Strays(0, 0)
+        middle = (first_page + end_page) // 2
+        halves = [await self._line_up(crm, *half) for half in ((first_page, middle), (middle, end_page))]
+        return Strays(sum(half.repaired for half in halves), sum(half.locked for half in halves))

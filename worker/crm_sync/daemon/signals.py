@@ -1,0 +1,101 @@
+"""The process: its signals, and what systemd is told of them.
+
+SIGTERM, SIGINT    drains and ends; a second one ends it at once
+SIGHUP             reads the configuration again. The new one is checked as at a start while the old one works on. Is anything
+                   wrong, or cannot be told because the database is away, the old stays. Else the old drains as for a stop, what
+                   it did not send goes back in line without an attempt, and the new one starts
+"""
+
+import asyncio
+import signal
+from collections.abc import Callable
+from typing import Protocol
+
+import structlog
+
+from crm_sync import events
+from crm_sync.daemon.systemd import Notifier
+from crm_sync.errors import CrmSyncError
+
+log = structlog.get_logger()
+
+
+class Worker(Protocol):
+    """One configuration at work: a Daemon."""
+
+    stop: asyncio.Event
+
+    @property
+    def moving(self) -> bool: ...
+
+    @property
+    def sentence(self) -> str: ...
+
+    async def check(self) -> None: ...
+
+    async def run(self) -> None: ...
+
+
+class Service:
+    """read_again: a worker of the configuration as it is now. Raises ConfigurationError."""
+
+    def __init__(self, first: Worker, read_again: Callable[[], Worker], notifier: Notifier) -> None:
+        self._worker = first
+        self._next: Worker | None = None
+        self._read_again = read_again
+        self._notifier = notifier
+        self._stopping = False
+        self._asked = asyncio.Event()
+
+    async def run(self) -> None:
+        """Until stopped. Raises ConfigurationError, and CancelledError when it was told twice."""
+        loop = asyncio.get_running_loop()
+        running = asyncio.current_task()
+
+        def stop() -> None:
+            if self._stopping and running is not None:
+                running.cancel()
+            self._stop()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop)
+        loop.add_signal_handler(signal.SIGHUP, self._asked.set)
+        beside = [
+            asyncio.create_task(self._notifier.watch(lambda: self._worker.moving, lambda: self._worker.sentence)),
+            asyncio.create_task(self._reload_when_asked()),
+        ]
+        try:
+            await self._worker.run()
+            while self._next is not None and not self._stopping:
+                self._worker, self._next = self._next, None
+                log.info(events.CONFIGURATION_RELOADED)
+                await self._worker.run()
+        finally:
+            for task in beside:
+                task.cancel()
+
+    def _stop(self) -> None:
+        self._stopping = True
+        self._worker.stop.set()
+        self._notifier.stopping()
+
+    async def _reload_when_asked(self) -> None:
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            self._notifier.reloading()
+            try:
+                candidate = self._read_again()
+                await candidate.check()
+            except CrmSyncError as error:
+                self._refuse(str(error))
+            except Exception as error:  # packages of others read their settings too
+                log.exception(events.LOOP_FAILED, loop="reload")
+                self._refuse(type(error).__name__)
+            else:
+                self._next = candidate
+                self._worker.stop.set()
+
+    def _refuse(self, reason: str) -> None:
+        log.error(events.CONFIGURATION_REFUSED, reason=reason, note="the worker goes on with the configuration it has")
+        self._notifier.ready()

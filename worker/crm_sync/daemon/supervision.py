@@ -1,0 +1,51 @@
+"""How the daemon's loops run beside each other: each on its own, so that one that fails cancels no other's request."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from crm_sync import events
+from crm_sync.errors import ConfigurationError, DatabaseTroubleError
+from crm_sync.log import Trouble
+from crm_sync.postgres.backoff import LONGEST_PAUSE_S, Backoff
+from crm_sync.postgres.session import Session
+
+SOON_S = 5.0  # before work is done again that found something
+
+log = structlog.get_logger()
+
+
+async def supervise(name: str, loop: Callable[[], Awaitable[None]]) -> None:
+    """Runs a loop for ever. One that fails is run again after a growing, jittered pause; only a person's matter ends it."""
+    backoff = Backoff()
+    trouble = Trouble(loop=name)
+    while True:
+        started = asyncio.get_running_loop().time()
+        try:
+            await loop()
+        except ConfigurationError:
+            raise
+        except DatabaseTroubleError as error:
+            trouble.tell(error)
+        except Exception:
+            log.exception(events.LOOP_FAILED, loop=name)
+        else:
+            return
+        if asyncio.get_running_loop().time() - started > LONGEST_PAUSE_S:
+            backoff.reset()
+            trouble.over()
+        await asyncio.sleep(backoff.pause_s())
+
+
+async def every(interval_s: float, session: Session, work: Callable[[], Awaitable[bool]]) -> None:
+    """Works at this interval, while the session is open; sooner where it found something, less and less so while it does."""
+    pause_s = SOON_S
+    while True:
+        await session.opened.wait()
+        if await work():
+            await asyncio.sleep(min(pause_s, interval_s))
+            pause_s *= 2
+        else:
+            await asyncio.sleep(interval_s)
+            pause_s = SOON_S

@@ -1,0 +1,138 @@
+"""Deletions as deliveries: a client that deletes where another one upserts.
+
+So the gate, the pace, the permits, the halving of batches and the retries are those of `crm_sync.lane.delivery`. What is
+different is what comes before a request: the record is found by address where its id is not known, and is left alone where a
+contact that is still there has it.
+
+A refusal stops deletions only. A key that may write contacts may lack the right to delete them, and the lane must not stand still
+for that; where everybody is refused, the next contact finds out.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+import structlog
+
+from crm_sync import events
+from crm_sync.core.identity import check_email
+from crm_sync.core.outcome import Contact, Deletion, Outcome
+from crm_sync.core.text import name_of
+from crm_sync.crm.client import Client
+from crm_sync.errors import HeldBackError, LaneError, RefusedError
+from crm_sync.postgres.pool import Database
+from crm_sync.postgres.statements import render
+from crm_sync.table.contacts import BEGINNING
+
+REFUSED_S = 60.0  # before another try, as with contacts
+WANTED_S = 15.0  # until a contact that may get this record has been delivered, or not
+LATE_COMMIT = timedelta(seconds=10)  # a flip can be as much older than its commit
+
+SHARED, WANTED = "shared", "wanted"  # as find_survivors.sql says it
+
+log = structlog.get_logger()
+
+Entry = Outcome | LaneError
+
+
+class Unsent(NamedTuple):
+    """What becomes of a deletion that was not sent: it is done, or looked at again in so many seconds. reason: for people."""
+
+    done: bool
+    delay_s: float = 0.0
+    reason: str | None = None
+
+
+class Deleter(Client):
+    """deletions: by the id of their tombstone, which is that of the contact it stands for here.
+
+    unsent: those of them that were not sent, though nothing holds up the lane. That is no answer of the CRM, so an entry says
+    that they were held back.
+    """
+
+    def __init__(self, crm: str, client: Client, database: Database, variables: Mapping[str, str]) -> None:
+        self.batch_limit = client.delete_limit
+        self.concurrency = client.concurrency
+        self.exclusive_addresses = client.exclusive_addresses
+        self.deletions: dict[int, Deletion] = {}
+        self.unsent: dict[int, Unsent] = {}
+        self._wanted: set[int] = set()
+        self._since = BEGINNING
+        self._client = client
+        self._database = database
+        self._survivors = render("find_survivors", variables)
+        self._log = log.bind(crm=crm)
+
+    async def begin(self, deletions: dict[int, Deletion], claimed_at: datetime) -> None:
+        """With what was claimed just now, by the clock of the database. Raises as Database.fetch does."""
+        self.deletions, self.unsent = deletions, {}
+        survivors = await self._look(deletions, BEGINNING)
+        self._wanted = {stone for stone, survivor in survivors if survivor == WANTED}
+        self._since = claimed_at - LATE_COMMIT
+
+    async def check(self) -> str:
+        return await self._client.check()
+
+    async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Entry]:
+        """Raises LaneError, and as Database.fetch does."""
+        entries: dict[int, Entry] = {}
+        todo = {contact.id: self.deletions[contact.id] for contact in contacts}
+        try:
+            await self._find(todo, entries)
+            await self._spare(todo, entries)
+            # Right after the look, so that nobody gets such a record in between but by a hair.
+            if todo:
+                entries.update(zip(todo, await self._client.delete(list(todo.values())), strict=True))
+        except RefusedError as error:
+            entries.update(dict.fromkeys(todo, error))
+        return [self._held_back(contact.id, entries[contact.id]) for contact in contacts]
+
+    async def _find(self, todo: dict[int, Deletion], entries: dict[int, Entry]) -> None:
+        """Puts in the ids that are not known. Where nobody has the address, or it is none, nothing is there."""
+        if not self._client.keeps_records:
+            return
+        addresses = {stone: (deletion.email or "").strip() for stone, deletion in todo.items() if not deletion.remote_id}
+        wanted = [address for address in dict.fromkeys(addresses.values()) if check_email(address) is None]
+        found = dict(zip(wanted, await self._client.find(wanted), strict=True)) if wanted else {}
+        for stone, address in addresses.items():
+            record = found.get(address)
+            if isinstance(record, str):
+                todo[stone] = todo[stone]._replace(remote_id=record)
+                continue
+            del todo[stone]
+            if address not in found:
+                entries[stone] = self._leave(stone, Unsent(done=True))
+            else:
+                entries[stone] = Outcome.delivered(None) if record is None else record
+
+    async def _spare(self, todo: dict[int, Deletion], entries: dict[int, Entry]) -> None:
+        """Takes out what a contact that is still there has, or may get in a moment."""
+        survivors = await self._look(todo, self._since) if todo else set()
+        for stone, survivor in sorted(survivors | {(stone, WANTED) for stone in self._wanted & todo.keys()}):
+            deletion = todo.pop(stone, None)
+            if deletion is None:
+                continue
+            if survivor == SHARED:
+                self._log.info(
+                    events.RECORD_KEPT, contact=name_of(deletion.contact_id), note="another contact has the same record"
+                )
+                entries[stone] = self._leave(stone, Unsent(done=True))
+            else:
+                entries[stone] = self._leave(stone, Unsent(done=False, delay_s=WANTED_S))
+
+    async def _look(self, deletions: Mapping[int, Deletion], since: datetime) -> set[tuple[int, str]]:
+        """Of the contacts in line, only at those that are due since."""
+        # Where there are no records none is shared: contacts of one call of n8n have the id of one execution.
+        records = [one.remote_id if self._client.keeps_records else None for one in deletions.values()]
+        addresses = [one.email for one in deletions.values()]
+        rows = await self._database.fetch(self._survivors, list(deletions), records, addresses, since)
+        return {(row["id"], row["survivor"]) for row in rows}
+
+    def _held_back(self, stone: int, entry: Entry) -> Entry:
+        if not isinstance(entry, RefusedError):
+            return entry
+        return self._leave(stone, Unsent(done=False, delay_s=REFUSED_S, reason=f"{entry.code}: {entry.reason}"))
+
+    def _leave(self, stone: int, unsent: Unsent) -> HeldBackError:
+        self.unsent[stone] = unsent
+        return HeldBackError("this deletion is not sent, or not yet")

@@ -1,0 +1,146 @@
+"""Writes outcomes back to the rows, in batches as large as they come.
+
+While one statement runs, the outcomes that arrive meanwhile gather for the next, and where more are to come, some milliseconds
+longer: a single contact is written at once, a flood in hundreds. Nothing is given up: what cannot be written, because the
+database is away or the application has locked the row, stays here and is tried again.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+
+import structlog
+
+from crm_sync import events
+from crm_sync.core.outcome import Finish, Kind
+from crm_sync.core.text import name_of
+from crm_sync.errors import DatabaseTroubleError
+from crm_sync.log import Trouble
+from crm_sync.table.contacts import Contacts
+
+LARGEST_BATCH = 500
+ENOUGH = 100  # outcomes worth a statement of their own
+GATHER_S = 0.005
+FIRST_WAIT_S = 0.005
+LONGEST_WAIT_S = 0.5
+
+log = structlog.get_logger()
+
+
+class Finisher:
+    """in_hand: contacts whose outcomes are here, or to come. on_written is called after each statement: with how many contacts
+    were tried for the first time, which ones are out of hand, and whether any is due again.
+    """
+
+    def __init__(
+        self,
+        crm: str,
+        contacts: Contacts,
+        *,
+        in_hand: Callable[[], int],
+        on_written: Callable[[int, Sequence[Finish], bool], None],
+    ) -> None:
+        self._contacts = contacts
+        self._in_hand = in_hand
+        self._on_written = on_written
+        self._written_at = 0.0
+        self._log = log.bind(crm=crm)
+        self._trouble = Trouble(crm=crm, loop="writer")
+        self._fresh: list[Finish] = []
+        self._locked: list[Finish] = []  # tried, and locked by the application
+        self._arrived = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def put(self, finishes: Iterable[Finish]) -> None:
+        self._fresh.extend(finishes)
+        self._arrived.set()
+        self._idle.clear()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is here that is to be written."""
+        return self._idle.is_set()
+
+    async def drained(self) -> None:
+        """Returns when everything put so far is written."""
+        await self._idle.wait()
+
+    async def run(self) -> None:
+        wait_s = FIRST_WAIT_S
+        while True:
+            if not self._fresh:
+                if not self._locked:
+                    self._idle.set()
+                # With locked rows in hand it is time itself that is waited for, or fresh outcomes.
+                wait_s = await self._wait(wait_s) if self._locked else await self._wait(None)
+            await self._gather()
+            await self._write()
+            self._written_at = time.monotonic()
+
+    async def _gather(self) -> None:
+        """Not longer than GATHER_S after the statement before, and not if these are all."""
+        if len(self._fresh) < min(self._in_hand(), ENOUGH):
+            await asyncio.sleep(max(0.0, self._written_at + GATHER_S - time.monotonic()))
+
+    async def _wait(self, wait_s: float | None) -> float:
+        """Until outcomes arrive, or so many seconds. How long to wait next time."""
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._arrived.wait()
+        except TimeoutError:
+            return min((wait_s or FIRST_WAIT_S) * 2, LONGEST_WAIT_S)
+        return FIRST_WAIT_S
+
+    async def _write(self) -> None:
+        fresh = self._fresh[:LARGEST_BATCH]
+        again = self._locked[: LARGEST_BATCH - len(fresh)]
+        batch = [*fresh, *again]
+        if not batch:
+            return
+        started = time.perf_counter()
+        try:
+            finished = await self._contacts.finish(batch)
+            left_out = _without(batch, [*finished.written, *finished.refused])
+            locked = await self._contacts.still_claimed(left_out) if left_out else set()
+        except DatabaseTroubleError as error:
+            # Repeating is harmless, also where the statement was applied and only its answer lost.
+            self._trouble.tell(error, contacts=len(batch))
+            await asyncio.sleep(LONGEST_WAIT_S)
+            return
+        self._trouble.over()
+        del self._fresh[: len(fresh)]
+        del self._locked[: len(again)]
+        if not self._fresh:
+            self._arrived.clear()
+        self._locked += [finish for finish in left_out if finish.id in locked]
+        done = [finish for finish in batch if finish.id not in locked] if locked else batch
+        self._on_written(len(fresh), done, finished.due_again)
+        self._tell(finished.written, len(left_out) - len(locked), started)
+
+    def _tell(self, finished: Sequence[Finish], lost: int, started: float) -> None:
+        if finished:
+            duration_ms = round((time.perf_counter() - started) * 1000, 1)
+            counts = Counter(finish.kind.value for finish in finished)
+            self._log.info(events.CONTACTS_FINISHED, **counts, write_ms=duration_ms)
+        if lost:
+            # Deleted meanwhile, or taken over by another worker while we had lost our session.
+            self._log.info(events.CONTACTS_LOST, contacts=lost)
+        for finish in finished:
+            if finish.error is not None:
+                retry_in_s = round(finish.delay_s) if finish.kind is Kind.RETRY else None
+                self._log.warning(
+                    events.CONTACT_FAILED,
+                    contact=name_of(finish.id),
+                    outcome=finish.kind.value,
+                    error=finish.error,
+                    retry_in_s=retry_in_s,
+                )
+
+
+def _without(batch: Sequence[Finish], settled: Sequence[Finish]) -> list[Finish]:
+    if len(settled) == len(batch):
+        return []
+    ids = {finish.id for finish in settled}
+    return [finish for finish in batch if finish.id not in ids]

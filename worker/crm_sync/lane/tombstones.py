@@ -1,0 +1,176 @@
+"""The tombstones of one CRM: deletions that it is still to hear of.
+
+Looked for at the tick, so that nobody is notified and a deletion costs the application nothing but the row it leaves. From there
+it is as with contacts: claimed with a fencing token, sent through the lane's gate, at its pace and with its permits, retried as
+they are. There is one claim at a time, so what this worker has claimed and not in hand is a tombstone whose answer was lost.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+
+import asyncpg
+import structlog
+
+from crm_sync import events
+from crm_sync.core.identity import Addressee, fold
+from crm_sync.core.outcome import Contact, Deletion, Finish, Kind
+from crm_sync.core.retry import RetryPolicy, deferred
+from crm_sync.core.text import clean, name_of
+from crm_sync.crm.client import Client
+from crm_sync.errors import DatabaseTroubleError
+from crm_sync.lane.deletions import Deleter
+from crm_sync.lane.delivery import Deliveries
+from crm_sync.limits.breaker import Gate
+from crm_sync.limits.concurrency_limit import Permits
+from crm_sync.limits.rate_limit import Pace
+from crm_sync.log import Trouble
+from crm_sync.postgres.pool import Database
+from crm_sync.postgres.session import Session
+from crm_sync.postgres.statements import render
+from crm_sync.table.contacts import LaneTable
+
+MOST = 500  # in one claim
+
+log = structlog.get_logger()
+
+
+class Tombstones:
+    """Runs beside the lane whose gate, pace and permits it is given."""
+
+    def __init__(
+        self,
+        table: LaneTable,
+        *,
+        database: Database,
+        client: Client,
+        session: Session,
+        gate: Gate,
+        pace: Pace,
+        permits: Permits,
+        policy: RetryPolicy,
+    ) -> None:
+        self._crm = table.crm
+        self._database = database
+        self._session = session
+        self._gate = gate
+        self._permits = permits
+        self._deleter = Deleter(table.crm, client, database, table.variables)
+        self._deliveries = Deliveries(
+            table.crm, client=self._deleter, session=session, gate=gate, pace=pace, permits=permits, policy=policy
+        )
+        self._claim = render("claim_tombstones", table.variables)
+        self._finish = render("finish_tombstones", table.variables)
+        self._due = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._stopping = False
+        self._log = log.bind(crm=table.crm)
+        self._trouble = Trouble(crm=table.crm, loop="tombstones")
+
+    def look(self) -> None:
+        """The tick has told whether any is due."""
+        if self._crm in self._session.bereaved:
+            self._due.set()
+
+    async def run(self) -> None:
+        """Delivers what is due, for as long as it runs. Raises DatabaseTroubleError, and may be run again after it."""
+        while True:
+            await self._due.wait()
+            self._due.clear()
+            self._idle.clear()
+            try:
+                while await self._deliver_some():
+                    pass
+            finally:
+                self._idle.set()
+
+    async def stop(self, grace_s: float) -> None:
+        """Starts no further request, and lets those under way end for so many seconds. What is left is free with our session."""
+        self._stopping = True
+        self._deliveries.stop()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(grace_s):
+                await self._idle.wait()
+
+    async def _deliver_some(self) -> bool:
+        """Whether it is worth going on at once: not if none was left, and not if all were put off."""
+        if self._stopping or not self._session.opened.is_set():
+            return False
+        probe = not self._gate.open
+        if probe and (self._gate.wait_s > 0 or not await self._gate.start_probe()):
+            return False
+        token = self._session.next_token()
+        if probe:
+            self._gate.probe_with(token)
+        rows = await self._database.fetch(self._claim, 1 if probe else MOST, token, probe)
+        if not rows:
+            if probe:
+                await self._gate.give_back()
+            return False
+        finishes = await self._deliver(rows, token)
+        await self._write(finishes)
+        if self._gate.is_probe(token):
+            await self._gate.give_back()  # nothing was sent, so the CRM has not answered
+        return any(finish.kind is not Kind.DEFERRED for finish in finishes)
+
+    async def _deliver(self, rows: Sequence[asyncpg.Record], token: int) -> list[Finish]:
+        await self._deleter.begin({row["id"]: _deletion(row) for row in rows}, rows[0]["claimed_at"])
+        addressees = [_addressee(row, token) for row in rows]
+        size = self._deleter.batch_limit
+        # No more at a time than there are permits: the contacts that wait for one stand in the same line.
+        turns = asyncio.Semaphore(max(1, self._permits.limit))
+        async with asyncio.TaskGroup() as group:
+            batches = [
+                group.create_task(self._deliver_batch(addressees[first : first + size], turns))
+                for first in range(0, len(addressees), size)
+            ]
+        return [self._settled(finish) for batch in batches for finish in batch.result()]
+
+    async def _deliver_batch(self, batch: Sequence[Addressee], turns: asyncio.Semaphore) -> list[Finish]:
+        try:
+            async with turns:
+                finishes = await self._deliveries.deliver(batch)
+        except DatabaseTroubleError as error:
+            self._trouble.tell(error)
+            return [deferred(one.contact) for one in batch]
+        self._trouble.over()
+        return finishes
+
+    def _settled(self, finish: Finish) -> Finish:
+        """With what is known of one that was not sent."""
+        unsent = self._deleter.unsent.get(finish.id)
+        if unsent is None or finish.kind is not Kind.DEFERRED:
+            return finish
+        kind = Kind.DELIVERED if unsent.done else Kind.DEFERRED
+        error = None if unsent.reason is None else clean(unsent.reason, hide=[self._deleter.deletions[finish.id].email])
+        return finish._replace(kind=kind, error=error, delay_s=unsent.delay_s)
+
+    async def _write(self, finishes: Sequence[Finish]) -> None:
+        ids, tokens, kinds, errors, _, delays = zip(*finishes, strict=True)
+        written = {row["id"] for row in await self._database.fetch(self._finish, ids, tokens, kinds, errors, delays)}
+        done = [finish for finish in finishes if finish.id in written]
+        if done:
+            self._log.info(events.TOMBSTONES_FINISHED, **Counter(finish.kind.value for finish in done))
+        for finish in done:
+            if finish.error is not None:
+                contact = self._deleter.deletions[finish.id].contact_id
+                retry_in_s = None if finish.kind is Kind.REJECTED else round(finish.delay_s)
+                self._log.warning(
+                    events.TOMBSTONE_FAILED,
+                    contact=name_of(contact),
+                    outcome=finish.kind.value,
+                    error=finish.error,
+                    retry_in_s=retry_in_s,
+                )
+
+
+def _deletion(row: asyncpg.Record) -> Deletion:
+    return Deletion(row["contact_id"], row["remote_id"] or None, row["email"], row["policy"] == "erase", row["deleted_at"])
+
+
+def _addressee(row: asyncpg.Record, token: int) -> Addressee:
+    """By its address, so that it is in no request beside an upsert of the same one; each stands for itself."""
+    contact = Contact(row["id"], token, row["attempts"], row["remote_id"], row["email"], row["deleted_at"], {})
+    return Addressee(fold(row["email"] or "") or f"tombstone {row['id']}", contact)

@@ -1,0 +1,155 @@
+"""The gate of a lane: whether its CRM may be called. All workers share it, in the lane's row.
+
+It is closed to calls by the breaker (`crm_sync.core.breaker`) or by a person (`crm-sync pause`). Every change is made upon the
+row as it was read, or not at all, and tells all workers by a notification, so that what others have in hand goes back too.
+Whoever missed that sees it when it looks at the line; and a claim obeys the row itself.
+"""
+
+import math
+import random
+import time
+from collections.abc import Callable
+
+import asyncpg
+import structlog
+
+from crm_sync import events
+from crm_sync.core.breaker import Breaker, State
+from crm_sync.errors import ConfigurationError
+from crm_sync.postgres.pool import Database
+from crm_sync.postgres.statements import query
+
+HELD_LOOK_S = 60.0  # while paused by hand
+
+log = structlog.get_logger()
+
+
+class Gate:
+    """on_open is called when this worker learns that the CRM is well again, on_shut when it must not be called, for whatever new
+    reason.
+    """
+
+    def __init__(self, crm: str, database: Database, *, on_open: Callable[[], None], on_shut: Callable[[], None]) -> None:
+        self._crm = crm
+        self._database = database
+        self._on_open = on_open
+        self._on_shut = on_shut
+        self._log = log.bind(crm=crm)
+        self._breaker = Breaker()
+        self._held = False
+        self.revision = -1  # of the row as it was read last
+        self._probe_at = 0.0  # by the monotonic clock
+        self._probe_until: float | None = None
+        self._our_probe: int | None = None  # the revision that made it ours
+        self._probe_token: int | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether contacts may be claimed: the CRM is well, or this worker is the one to probe it."""
+        return not self._held and (self._breaker.closed or self.probing)
+
+    def probe_with(self, token: int) -> None:
+        """What is claimed with this token is the probe."""
+        self._probe_token = token
+
+    def is_probe(self, token: int) -> bool:
+        return self.probing and token == self._probe_token
+
+    def admits(self, token: int) -> bool:
+        """Whether what was claimed with this token may be sent. What was in hand when the CRM went down is no probe."""
+        return not self._held and (self._breaker.closed or self.is_probe(token))
+
+    @property
+    def probing(self) -> bool:
+        return self._probe_until is not None and time.monotonic() < self._probe_until
+
+    @property
+    def wait_s(self) -> float:
+        """Seconds until it is worth asking for the probe; 0 if it is open."""
+        if self._held:
+            return HELD_LOOK_S
+        return 0.0 if self.open else max(0.0, self._probe_at - time.monotonic())
+
+    async def read(self) -> None:
+        """Raises as Database.fetch does."""
+        row = await self._row()
+        self._learn(_breaker(row), row["revision"], row["now"], held=row["held"])
+        if row["revision"] == self._our_probe and self._probe_until is None:
+            await self.give_back()  # as we lost our session
+
+    def lost(self) -> None:
+        """The session is, and what we were about to probe with goes back."""
+        self._probe_until = None
+
+    # Changes. All raise as Database.fetch does.
+
+    async def start_probe(self) -> bool:
+        """Whether this worker is the one to probe."""
+        return await self._change(lambda breaker, now: breaker.probed(now)) is not None
+
+    async def give_back(self) -> None:
+        """There was nothing to probe with."""
+        await self._change(lambda breaker, now: breaker.given_back(now))
+
+    async def answered(self) -> None:
+        """The CRM has answered the probe."""
+        before = await self._change(lambda breaker, now: breaker.answered(now))
+        if before is not None:
+            self._log.info(events.BREAKER_CLOSED, was=before.reason)
+
+    async def failed(self, code: str, reason: str, *, refused: bool, probe: bool) -> None:
+        """The CRM is down, or refuses everybody. probe: so the probe found."""
+        chance = random.random()  # noqa: S311 (jitter is no secret)
+        before = await self._change(
+            lambda breaker, now: breaker.failed(now, chance, f"{code}: {reason}", refused=refused, probe=probe)
+        )
+        if before is not None and (before.closed or not before.openings):
+            self._log.error(events.BREAKER_OPENED, code=code, reason=reason)
+
+    async def throttled(self, code: str, reason: str, pause_s: float) -> None:
+        """The CRM said "too many requests"."""
+        before = await self._change(lambda breaker, now: breaker.throttled(now, pause_s, f"{code}: {reason}"))
+        if before is not None and before.closed:
+            self._log.warning(events.LANE_PAUSED, code=code, reason=reason, pause_s=round(pause_s, 1))
+
+    async def _change(self, transition: Callable[[Breaker, float], Breaker | None]) -> Breaker | None:
+        """Makes the transition upon what the row says. The breaker as it was before it, None if there was none to make."""
+        while True:
+            row = await self._row()
+            before = _breaker(row)
+            after = transition(before, row["now"])
+            if after is None or after == before:
+                self._learn(before, row["revision"], row["now"], held=row["held"])
+                return None
+            arguments = (after.state, after.since, after.reason, after.next_probe, after.openings)
+            revision = await self._database.value(query("change_breaker"), self._crm, row["revision"], *arguments)
+            if revision is not None:
+                self._learn(after, revision, row["now"], held=row["held"], ours=True)
+                return before
+
+    async def _row(self) -> asyncpg.Record:
+        rows = await self._database.fetch(query("read_gate"), self._crm)
+        if not rows:
+            raise ConfigurationError(f"{self._crm} is no longer installed on the contacts table: see `crm-sync migrate`")
+        return rows[0]
+
+    def _learn(self, breaker: Breaker, revision: int, now: float, *, held: bool, ours: bool = False) -> None:
+        if revision < self.revision:
+            return  # what was read before is overtaken
+        # Our own change may have been read before we are told that it was made.
+        changed = revision != self.revision or ours
+        was_well = self._breaker.closed and not self._held
+        if changed:
+            wait_s = math.inf if breaker.next_probe is None else breaker.next_probe - now
+            self._probe_at = time.monotonic() + wait_s
+            is_our_probe = ours and breaker.state is State.HALF_OPEN
+            self._probe_until, self._our_probe = (self._probe_at, revision) if is_our_probe else (None, None)
+        self._breaker, self._held, self.revision = breaker, held, revision
+        if changed and not self.open:
+            self._on_shut()
+        elif breaker.closed and not was_well:
+            self._on_open()
+
+
+def _breaker(row: asyncpg.Record) -> Breaker:
+    return Breaker(State(row["breaker"]), row["since"], row["reason"], row["next_probe"], row["openings"])

@@ -1,0 +1,177 @@
+"""The pace of one CRM account: when its requests may start, shared by all workers through the database.
+
+What is used of the account's limits stands in one row. A worker reads it, reckons what it may take (`crm_sync.core.rate`), and
+writes it back if nobody else has meanwhile: some slots at a time, so that a request costs a fraction of a statement. The lane
+asks for them before it claims, so that a contact in hand does not wait for its turn.
+"""
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+from crm_sync.core.rate import Budget, Window, correct, take
+from crm_sync.errors import DatabaseTroubleError, HeldBackError
+from crm_sync.postgres.pool import Database
+from crm_sync.postgres.statements import query
+
+AHEAD_S = 5.0  # a slot later than this is not taken
+CHUNK_S = 0.5  # so much work is taken at once, while all of it gets used
+SHORTEST_INTERVAL_S = 0.001  # where nothing but a long window limits: the chunk is not larger than for this
+LEAD_S = 0.01  # before a slot: a claim takes as long
+LATE_S = 0.01  # after a slot: a request that starts later than this could come too close to the next one's
+CORRECT_INTERVAL_S = 1.0
+CORRECT_BELOW = 0.5  # of a window's limit
+MOST_SAMPLES = 16
+
+
+class Remaining(NamedTuple):
+    """What a CRM says is left of the requests of one window."""
+
+    seconds: float
+    requests: int
+
+
+class Pace:
+    """windows: the account's limits; none for no limit."""
+
+    def __init__(self, database: Database, crm: str, windows: Sequence[Window] = ()) -> None:
+        self._database = database
+        self._crm = crm
+        self._windows = tuple(windows)
+        self._clock = _DatabaseClock()
+        self._turn = asyncio.Lock()
+        self._slots: deque[float] = deque()
+        self._chunk = 1
+        self._asked_again_at = 0.0
+        self._waiting = 0
+        self._corrected_at = 0.0
+        self._released = asyncio.Event()
+
+    @property
+    def limited(self) -> bool:
+        return bool(self._windows)
+
+    async def ahead(self, most: int) -> tuple[int, float]:
+        """How many requests, of at most so many, may start about now, beside those that wait already; else seconds until one may.
+
+        Raises as Database.fetch does.
+        """
+        if not self._windows:
+            return most, 0.0
+        now = asyncio.get_running_loop().time()
+        async with self._turn:
+            self._drop_missed()
+            if len(self._slots) <= self._waiting:
+                if now < self._asked_again_at:
+                    return 0, self._asked_again_at - now
+                wait_s = await self._reserve(self._waiting + most)
+                if len(self._slots) <= self._waiting:
+                    return 0, max(wait_s, LEAD_S)
+            now = asyncio.get_running_loop().time()
+            free = list(self._slots)[self._waiting :]
+        near = sum(start <= now + LEAD_S for start in free)
+        return (min(near, most), 0.0) if near else (0, free[0] - LEAD_S - now)
+
+    async def slot(self) -> None:
+        """Waits until the next request may start.
+
+        Raises HeldBackError if that is not soon or if released meanwhile, and as Database.fetch does.
+        """
+        if not self._windows:
+            return
+        released = self._released
+        while True:
+            start = await self._next(released)
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(start):
+                    await released.wait()
+            if released.is_set():
+                raise HeldBackError("the lane was paused or stopped before this request started")
+            if asyncio.get_running_loop().time() <= start + LATE_S:
+                return
+
+    def release(self) -> None:
+        """Ends all waiting with HeldBackError."""
+        self._slots.clear()
+        self._released.set()
+        self._released = asyncio.Event()
+
+    async def correct(self, remaining: Iterable[Remaining]) -> None:
+        """The CRM has said what is left. Where that is less than we know of, others use the account too."""
+        limits = {window.seconds: window.limit for window in self._windows}
+        scarce = [one for one in remaining if one.requests < limits.get(one.seconds, 0) * CORRECT_BELOW]
+        now = asyncio.get_running_loop().time()
+        if not scarce or now < self._corrected_at + CORRECT_INTERVAL_S:
+            return
+        self._corrected_at = now
+        # The answer that said so is in hand, and counts more than this.
+        with suppress(DatabaseTroubleError):
+            text, budget, database_now = await self._read()
+            corrected = budget
+            for one in scarce:
+                corrected = correct(self._windows, corrected, database_now, one.seconds, one.requests)
+            if corrected != budget:
+                await self._write(text, corrected)
+
+    async def _next(self, released: asyncio.Event) -> float:
+        """The start of the next request, on the loop's clock."""
+        self._waiting += 1
+        try:
+            async with self._turn:
+                self._drop_missed()
+                if not self._slots and not released.is_set():
+                    wait_s = await self._reserve(self._waiting)
+                    if not self._slots:
+                        raise HeldBackError("the account's limit is used up for now", wait_s)
+                return self._slots.popleft() if self._slots else 0.0
+        finally:
+            self._waiting -= 1
+
+    def _drop_missed(self) -> None:
+        now = asyncio.get_running_loop().time()
+        while self._slots and self._slots[0] + LATE_S < now:
+            self._slots.popleft()
+            self._chunk = 1
+
+    async def _reserve(self, wanted: int) -> float:
+        """Takes some slots; if there are none, seconds until it is worth asking again."""
+        while True:
+            text, budget, now = await self._read()
+            taken = take(self._windows, budget, now, min(wanted, self._chunk), AHEAD_S)
+            if not taken.count:
+                # A little later there are some at once.
+                self._asked_again_at = asyncio.get_running_loop().time() + taken.wait_s + AHEAD_S / 2
+                return taken.wait_s
+            if await self._write(text, taken.budget):
+                self._slots.extend(map(self._clock.local, taken.slots))
+                self._chunk = min(self._chunk * 2, max(1, int(CHUNK_S / max(taken.interval_s, SHORTEST_INTERVAL_S))))
+                return 0.0
+
+    async def _read(self) -> tuple[str | None, Budget, float]:
+        asked = asyncio.get_running_loop().time()
+        row = (await self._database.fetch(query("read_budget"), self._crm))[0]
+        self._clock.learn(asked, asyncio.get_running_loop().time(), row["now"])
+        return row["budget"], Budget.from_json(json.loads(row["budget"] or "null"), self._windows), row["now"]
+
+    async def _write(self, before: str | None, after: Budget) -> bool:
+        """False where another worker has written meanwhile."""
+        return await self._database.value(query("write_budget"), self._crm, before, json.dumps(after.to_json())) is not None
+
+
+class _DatabaseClock:
+    """The database's clock on the loop's: from the quickest of the last answers, for it was least on its way."""
+
+    def __init__(self) -> None:
+        self._samples: deque[tuple[float, float]] = deque(maxlen=MOST_SAMPLES)  # (seconds on the way, ahead of the loop's)
+
+    def learn(self, asked: float, answered: float, now: float) -> None:
+        took_s, ahead_s = answered - asked, now - (asked + answered) / 2
+        if self._samples and abs(ahead_s - min(self._samples)[1]) > took_s + min(self._samples)[0] + LATE_S:
+            self._samples.clear()  # it was set
+        self._samples.append((took_s, ahead_s))
+
+    def local(self, at: float) -> float:
+        return at - min(self._samples)[1]

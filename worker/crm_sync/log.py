@@ -1,0 +1,46 @@
+"""Logging: one event, one line. JSON, unless a person is looking."""
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+
+from crm_sync import events
+
+
+def configure(level: int = logging.INFO) -> None:
+    """To standard error, which systemd's journal keeps; what a command answers goes to standard output."""
+    out = sys.stderr
+    processors: list[structlog.types.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    if out.isatty():
+        # Plain: the pretty one shows local variables, which are people's data.
+        processors.append(structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback))
+    else:
+        processors += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    structlog.configure(
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(file=out),
+        cache_logger_on_first_use=True,
+    )
+
+
+class Trouble:
+    """Tells of a database that is away: each reason once, however often it is tried, until all is well again."""
+
+    def __init__(self, **context: Any) -> None:
+        self._log = structlog.get_logger().bind(**context)
+        self._told = ""
+
+    def tell(self, error: Exception, **details: Any) -> None:
+        if str(error) != self._told:
+            self._told = str(error)
+            self._log.warning(events.DATABASE_TROUBLE, reason=self._told, **details)
+
+    def over(self) -> None:
+        self._told = ""

@@ -1,0 +1,55 @@
+"""The doorbell of a lane: NOTIFY is paid for only when nobody is awake.
+
+A NOTIFY in the application's transaction serialises the commits of the whole cluster. So the trigger asks an advisory lock
+first, which is subject to no snapshot and so is right in REPEATABLE READ too:
+
+    trigger   tries the bell in shared mode.   Granted: somebody is awake and will look again after this transaction has ended.
+                                               Refused: the bell is armed, so ring it with NOTIFY.
+    keeper    about to sleep, tries the bell   Refused: a flip is uncommitted; stay awake, look again after a short growing wait.
+              in exclusive mode (arms it).     Granted: look once more, for flips that were committed before; then sleep.
+    keeper    woken by a flip                  Flips now and then: it claims and leaves the bell armed.
+                                               Flips that come closely, a full claim, or none possible just now (hands full, CRM
+                                               down, paused): it unlocks the bell (disarms it), and flips ring no more.
+
+Of several workers one is the keeper, by a second advisory lock; the others sleep until they hear the bell too, or the keeper
+calls for help because its claim came back full. If the keeper dies, Postgres frees both locks and the next worker to look,
+at its tick at the latest, becomes the keeper.
+"""
+
+from crm_sync.postgres.session import Session
+
+
+class Bell:
+    """The bell of one lane, as this worker sees it. All methods raise DatabaseTroubleError when the session is lost."""
+
+    def __init__(self, session: Session, lane_id: int) -> None:
+        self._session = session
+        self._lane_id = lane_id
+        self._kept_in = 0  # the opening of the session in which we became the keeper
+        self._armed_in = 0
+
+    @property
+    def kept(self) -> bool:
+        """Whether this worker is the lane's keeper."""
+        return self._session.opened.is_set() and self._kept_in == self._session.openings
+
+    @property
+    def armed(self) -> bool:
+        return self._armed_in == self._session.openings > 0
+
+    async def keep(self) -> bool:
+        """Becomes the keeper, if nobody is."""
+        if not self.kept and await self._session.try_lock("become_keeper", self._lane_id):
+            self._kept_in = self._session.openings
+        return self.kept
+
+    async def arm(self) -> bool:
+        """Refused while a flip is uncommitted."""
+        if not self.armed and await self._session.try_lock("arm_bell", self._lane_id):
+            self._armed_in = self._session.openings
+        return self.armed
+
+    async def disarm(self) -> None:
+        if self.armed:
+            self._armed_in = 0
+            await self._session.try_lock("disarm_bell", self._lane_id)

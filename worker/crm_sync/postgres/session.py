@@ -1,0 +1,292 @@
+"""The one direct connection of a worker. It says: alive, listening, awake.
+
+    alive      an advisory lock on the worker's id. When the process dies, the kernel closes the socket and Postgres frees the
+               lock: others see at once that what it had in flight is orphaned. No heartbeat, no lease to guess.
+    listening  LISTEN. The trigger rings here, and the tick proves that the line is not dead.
+    awake      the bell of each lane, as told in `crm_sync.postgres.bell`.
+
+Whose clock: the database's, for all that is due; the worker's own monotonic one for the tick and for backing off.
+
+What happens when a part fails:
+    process dies            its locks go; the next tick of another worker, or its own restart, puts its contacts back in line
+    network drops silently  the tick gets no answer, the session is torn down here; there, keepalives set at connecting end it
+    session is killed       noticed at once by the driver; reconnected with a growing, jittered pause
+    database restarts       the same
+    failover                a standby grants locks too: only a writable primary is accepted
+While there is no session, nothing is claimed and no delivery starts. What is in flight may still land, and is finished if
+nobody took it over: claims carry a fencing token.
+"""
+
+import asyncio
+import os
+import select
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+import asyncpg
+import structlog
+
+from crm_sync import __version__, events
+from crm_sync.errors import ConfigurationError, DatabaseTroubleError
+from crm_sync.log import Trouble
+from crm_sync.postgres.backoff import Backoff
+from crm_sync.postgres.pool import Database, connect, translated
+from crm_sync.postgres.statements import query
+
+CHANNEL = "crm_sync"
+GATE = "gate "  # before the name of a CRM: not its bell, but news of its gate
+TICK_S = 6.0
+TICK_TIMEOUT_S = 3.0
+EAR_TIMEOUT_S = 5.0
+OLD_SESSION_TIMEOUT_S = 30.0
+FULL_QUEUE = 0.5  # share of the NOTIFY queue in use that somebody should know of
+QUEUE_FILLS = (
+    "the server's NOTIFY queue is more than half full, and once it is full, commits that notify fail: "
+    "some session that listens has been in one transaction for long, see pg_stat_activity"
+)
+
+HUNG_UP = getattr(select, "POLLRDHUP", select.POLLHUP)  # the former is Linux's; it shows even before what was sent is read
+
+SETTINGS = {
+    "application_name": "crm-sync session",
+    # The server notices within 12 s that we are gone without a word, and frees our locks.
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "12000",
+}
+
+log = structlog.get_logger()
+
+
+class Session:
+    """Keeps one session open for as long as `run` runs. All statements on it go one after the other.
+
+    on_bell is called with the name of a CRM whose bell rang, on_gate with one whose gate has changed, on_lost when others may
+    take over what is claimed. on_open and on_tick are called with the ids of dead workers; what on_open does is done before
+    anybody is told that the session is open.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        database: Database,
+        *,
+        on_bell: Callable[[str], None],
+        on_gate: Callable[[str], None],
+        on_open: Callable[[Sequence[int]], Awaitable[None]],
+        on_tick: Callable[[Sequence[int]], Awaitable[None]],
+        on_lost: Callable[[], None],
+    ) -> None:
+        self._url = url
+        self._database = database
+        self._on_bell = on_bell
+        self._on_gate = on_gate
+        self._on_open = on_open
+        self._on_tick = on_tick
+        self._on_lost = on_lost
+        self._connection: asyncpg.Connection | None = None
+        self._line = select.poll()  # shows whether the server has hung up
+        self._turn = asyncio.Lock()
+        self._lost = asyncio.Event()
+        self._ear = asyncio.Event()
+        self._claims = 0
+        self._former_claims = 0  # as of the last opening
+        self._queue_trouble = Trouble(loop="session")
+        self.worker_id: int | None = None
+        self.opened = asyncio.Event()
+        self.alive = 1  # workers, at the last tick
+        self.bereaved: frozenset[str] = frozenset()  # CRMs with tombstones that were due, at the last tick
+        self.openings = 0  # counts up with every reconnect: locks held before are gone
+
+    @property
+    def known_id(self) -> int:
+        """The worker's id. Only after the session was opened once."""
+        if self.worker_id is None:
+            raise RuntimeError("no session has been opened yet")
+        return self.worker_id
+
+    def next_token(self) -> int:
+        """A fencing token for one claim: the worker's id in the upper 32 bits, a running number, never 0, in the lower."""
+        self._claims = self._claims % (2**32 - 1) + 1
+        return (self.known_id << 32) | self._claims
+
+    def holds(self, token: int) -> bool:
+        """Whether nobody can have taken this claim over: it was made in the session that is open now."""
+        return self.opened.is_set() and 0 < (token - self._former_claims) % 2**32 < 2**31
+
+    @property
+    def intact(self) -> bool:
+        """Whether it is open, as the kernel knows too: who was frozen has not read yet that its session is gone."""
+        gone = self._connection is None or self._connection.is_closed() or self._lost.is_set()
+        return self.opened.is_set() and not gone and not self._line.poll(0)
+
+    async def run(self) -> None:
+        """Opens the session, ticks, and opens it again whenever it is lost. Raises ConfigurationError."""
+        backoff = Backoff()
+        trouble = Trouble(loop="session")
+        while True:
+            try:
+                await self._open()
+                trouble.over()
+                backoff.reset()
+                await self._tick_until_lost()
+            except DatabaseTroubleError as error:
+                if self.opened.is_set():
+                    log.warning(events.SESSION_LOST, reason=str(error))
+                else:
+                    trouble.tell(error)
+            finally:
+                self._close()
+            # The pool's connections may be as dead as the session was, without the driver knowing it.
+            await self._database.renew()
+            await asyncio.sleep(backoff.pause_s())
+
+    async def end(self, *, unsure: bool) -> None:
+        """Says goodbye: what this worker had in flight is finished, nobody needs to look for orphans of it.
+
+        unsure: that is not certain, so somebody does.
+        """
+        if self.opened.is_set() and not unsure:
+            with suppress(DatabaseTroubleError):
+                await self._fetch("forget_workers", [self.worker_id])
+        self._close()
+
+    async def try_lock(self, statement: str, lane_id: int) -> bool:
+        """One of arm_bell, disarm_bell, become_keeper. Raises DatabaseTroubleError when the session is lost."""
+        granted = (await self._fetch(statement, lane_id))[0][0]
+        return bool(granted)
+
+    async def lock_addresses(self, crm: str, addresses: Sequence[str]) -> set[str]:
+        """Takes them for a request, and returns those that another worker has. Raises DatabaseTroubleError."""
+        return {row[0] for row in await self._fetch("lock_addresses", crm, addresses)}
+
+    async def unlock_addresses(self, crm: str, addresses: Sequence[str]) -> None:
+        """Raises DatabaseTroubleError when the session, and every lock with it, is lost."""
+        await self._fetch("unlock_addresses", crm, addresses)
+
+    async def count_alive(self) -> int:
+        """Workers. Raises DatabaseTroubleError when the session is lost."""
+        return int((await self._fetch("count_alive"))[0][0])
+
+    async def take_permits(self, lane_id: int, most: int, held: Sequence[int], wanted: int) -> list[int]:
+        """The numbers of those taken. Raises as count_alive does."""
+        return [row[0] for row in await self._fetch("take_permits", lane_id, most, held, wanted)]
+
+    async def give_permits(self, lane_id: int, numbers: Sequence[int]) -> None:
+        """Raises as count_alive does."""
+        await self._fetch("give_permits", lane_id, numbers)
+
+    async def tell_gate(self, crm: str) -> None:
+        """Tells all workers to look at a lane's gate and permits. They do so at each tick anyway."""
+        await self.notify(GATE + crm)
+
+    async def notify(self, crm: str) -> None:
+        """Rings for a CRM, for the other workers to help: they look at each tick anyway, so a failure costs nothing."""
+        with suppress(DatabaseTroubleError):
+            await self._database.fetch("SELECT pg_notify($1, $2)", CHANNEL, crm)
+
+    async def _open(self) -> None:
+        self._lost.clear()
+        self._ear.clear()
+        self._connection = connection = await connect(self._url, SETTINGS)
+        connection.add_termination_listener(self._when_terminated)
+        self._line = select.poll()
+        transport = connection._transport  # type: ignore[attr-defined]  # the driver has no public name for its socket
+        self._line.register(transport.get_extra_info("socket"), HUNG_UP)
+        async with translated():
+            await connection.add_listener(CHANNEL, self._when_notified)
+        await self._prove_ear()
+        await self._show_alive()
+        await self._fetch("register_worker", self.worker_id, socket.gethostname(), os.getpid(), __version__)
+        await self._on_open(await self._dead_workers())
+        self.openings += 1
+        self._former_claims = self._claims
+        self.opened.set()
+        log.info(events.SESSION_OPENED, worker=self.worker_id)
+
+    async def _prove_ear(self) -> None:
+        """LISTEN through a transaction pooler succeeds and never delivers, so hear something said on another connection."""
+        await self._database.fetch("SELECT pg_notify($1, $2)", CHANNEL, f"ear {id(self._ear)} {os.getpid()}")
+        try:
+            async with asyncio.timeout(EAR_TIMEOUT_S):
+                await self._ear.wait()
+        except TimeoutError:
+            if self._lost.is_set():
+                raise DatabaseTroubleError("the session was lost while it was opened") from None
+            raise ConfigurationError(
+                "LISTEN_DATABASE_URL (or DATABASE_URL): a notification sent through the pool did not arrive. "
+                "The session must be a direct connection to the same database, not one through a transaction pooler"
+            ) from None
+
+    async def _show_alive(self) -> None:
+        """Takes the lock on our id. After a reconnect it is the same id, for what we have in flight is claimed with it."""
+        if self.worker_id is None:
+            self.worker_id = int((await self._fetch("next_worker_id"))[0][0])
+        deadline = asyncio.get_running_loop().time() + OLD_SESSION_TIMEOUT_S
+        while not (await self._fetch("show_alive", self.worker_id))[0][0]:
+            # The server has not noticed yet that our former session is gone.
+            await self._fetch("end_own_session", self.worker_id)
+            if asyncio.get_running_loop().time() > deadline:
+                raise DatabaseTroubleError("the former session of this worker does not end")
+            await asyncio.sleep(0.05)
+
+    async def _tick_until_lost(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TICK_S):
+                    await self._lost.wait()
+            if self._lost.is_set():
+                raise DatabaseTroubleError("the connection was closed")
+            await self._on_tick(await self._dead_workers())
+
+    async def _dead_workers(self) -> list[int]:
+        look = (await self._fetch("find_dead_workers"))[0]
+        if look["read_only"]:
+            raise DatabaseTroubleError("the database is read-only: a standby, or default_transaction_read_only is on")
+        if look["notify_queue"] > FULL_QUEUE:
+            self._queue_trouble.tell(DatabaseTroubleError(QUEUE_FILLS))
+        else:
+            self._queue_trouble.over()
+        self.alive = look["alive"]
+        self.bereaved = frozenset(look["bereaved"])
+        return [worker for worker in look["dead"] if worker != self.worker_id]
+
+    async def _fetch(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
+        text = query(statement)
+        rows: list[asyncpg.Record] = await self._run(lambda connection: connection.fetch(text, *arguments))
+        return rows
+
+    async def _run(self, work: Callable[[asyncpg.Connection], Awaitable[Any]]) -> Any:
+        async with self._turn:
+            connection = self._connection
+            if connection is None:
+                raise DatabaseTroubleError("the session is lost")
+            try:
+                async with translated(), asyncio.timeout(TICK_TIMEOUT_S):
+                    return await work(connection)
+            except DatabaseTroubleError:
+                self._lost.set()
+                raise
+
+    def _close(self) -> None:
+        self.opened.clear()
+        self._on_lost()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.remove_termination_listener(self._when_terminated)
+            # Not close(): that waits for a server that may be gone without a word.
+            connection.terminate()
+
+    def _when_terminated(self, _connection: object) -> None:
+        self._lost.set()
+
+    def _when_notified(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
+        if payload == f"ear {id(self._ear)} {os.getpid()}":
+            self._ear.set()
+        elif str(payload).startswith(GATE):
+            self._on_gate(str(payload).removeprefix(GATE))
+        else:
+            self._on_bell(str(payload))

@@ -1,0 +1,55 @@
+"""The statements of sql/queries, with a CRM's column names put in.
+
+The files are written for psql, whose variables stand for what differs between CRMs: `:due_at` is brevo_due_at or
+hubspot_due_at, `:'crm'` a literal. The same substitution is made here.
+"""
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+_VARIABLE = re.compile(r"::|:'(\w+)'|:([a-z_]+)")
+
+
+def folder() -> Path:
+    """Where the SQL lives: inside an installed package, beside it in a checkout."""
+    package = Path(__file__).parents[1]
+    packaged = package / "sql"
+    return packaged if packaged.is_dir() else package.parents[1] / "sql"
+
+
+@cache
+def files() -> Mapping[str, Path]:
+    """The files of sql/queries by name. A room has a folder there; names are unique over all of them."""
+    return {path.stem: path for path in sorted((folder() / "queries").glob("*/*.sql"))}
+
+
+@cache
+def read(name: str) -> str:
+    """The text of a file, as it stands there: one statement."""
+    return files()[name].read_text()
+
+
+@cache
+def query(name: str) -> str:
+    """A statement that is the same for every CRM."""
+    return render(name, {})
+
+
+def render(name: str, variables: Mapping[str, str]) -> str:
+    """A statement with its variables put in. They are SQL already: identifiers quoted, expressions as they are."""
+
+    def value(match: re.Match[str]) -> str:
+        literal, identifier = match.groups()
+        if literal is not None:
+            return "'" + variables[literal].replace("'", "''") + "'"
+        return match.group() if identifier is None else variables[identifier]
+
+    # Comments are for readers of the file; the wire and the server's views need not carry them.
+    statement = "\n".join(line for line in read(name).splitlines() if not line.lstrip().startswith("--"))
+    return _VARIABLE.sub(value, statement).strip()
+
+
+def quote(identifier: str) -> str:
+    return '"' + identifier.replace('"', '""') + '"'

@@ -1,0 +1,58 @@
+"""Requests and answers as a person reads them: a head, a body, and nothing that a terminal obeys."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+
+from crm_sync.crm.answer import Answer
+from crm_sync.crm.exchange import Shown
+from crm_sync.errors import LaneError
+
+MOST_LINES = 24  # of an answer
+MOST_CHARACTERS = 3000
+
+# All but the newline, which is ours. As JSON writes them, so that a body stays one.
+_OBEYED = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def harmless(text: str) -> str:
+    return _OBEYED.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
+
+
+def request_lines(request: Shown, before: Mapping[str, str] | None = None) -> Iterator[str]:
+    """before: the headers of the request above it, which are not told again."""
+    yield f"{request.method} {request.url}"
+    told = before or {}
+    yield from (f"  {name}: {value}" for name, value in sorted(request.headers.items()) if told.get(name) != value)
+    if request.headers.items() & told.items():
+        yield "  (and the headers above)"
+    if request.body is not None:
+        yield ""
+        yield from (f"  {line}" for line in pretty(request.body).splitlines())
+
+
+def answer_lines(said: Answer | LaneError, *, login: bool = False) -> Iterator[str]:
+    """login: the answer is a token, which is nobody's business."""
+    if isinstance(said, LaneError):
+        yield f"no answer: {said}"
+        return
+    yield f"answered {said.label}"
+    if login:
+        yield "  (a token, not shown)" if said.status < 300 else "  (not shown)"
+    elif said.text.strip():
+        yield from (f"  {line}" for line in _cut(pretty(said.text)))
+
+
+def pretty(text: str) -> str:
+    """JSON on lines of its own; anything else as it is."""
+    try:
+        return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _cut(text: str) -> Iterator[str]:
+    lines = text[:MOST_CHARACTERS].splitlines()
+    yield from lines[:MOST_LINES]
+    if len(lines) > MOST_LINES or len(text) > MOST_CHARACTERS:
+        yield f"... (cut; {len(text):,} characters in all)"

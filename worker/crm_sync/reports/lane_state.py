@@ -1,0 +1,117 @@
+"""The gates of all CRMs, in words: whether each may be called, and why not. The words are the same wherever a person asks."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+import asyncpg
+import click
+
+from crm_sync.core.words import clock, span
+from crm_sync.errors import ConfigurationError
+from crm_sync.postgres.pool import Database
+from crm_sync.postgres.statements import query
+from crm_sync.settings import Settings
+
+_NOT_INSTALLED = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.InvalidSchemaNameError)
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """A row of list_gates.sql. breaker: closed, throttled, open or half-open; openings: in a row, so of a CRM that is down."""
+
+    crm: str
+    breaker: str
+    breaker_since: datetime
+    breaker_reason: str | None
+    next_probe_at: datetime | None
+    openings: int
+    held_since: datetime | None
+    held_reason: str | None
+    now: datetime
+
+    @property
+    def held(self) -> bool:
+        return self.held_since is not None
+
+    @property
+    def down(self) -> bool:
+        """Or it refuses everybody. Also while it is being probed."""
+        return self.breaker != "closed" and self.openings > 0
+
+    @property
+    def open(self) -> bool:
+        return not self.held and self.breaker == "closed"
+
+    @property
+    def label(self) -> str:
+        """Of one word, for a cell."""
+        if self.held:
+            return "paused"
+        return {"closed": "delivering", "throttled": "throttled", "half-open": "probing"}.get(self.breaker, "down")
+
+    @property
+    def sentence(self) -> str:
+        """The whole story."""
+        parts = [
+            *(
+                [f"paused by hand {self._since(self.held_since)}: {self.held_reason or 'no reason given'}"]
+                if self.held_since
+                else []
+            ),
+            *([self._of_the_breaker()] if self.breaker != "closed" else []),
+        ]
+        return "; besides, ".join(parts) or "delivering"
+
+    def _of_the_breaker(self) -> str:
+        since, reason = self._since(self.breaker_since), self.breaker_reason or "no reason known"
+        if self.down:
+            return f"down {since}: {reason}; {self._next('probe')}"
+        return f"too many requests {since}, {self._next('call')} ({reason})"
+
+    def _next(self, what: str) -> str:
+        if self.held:
+            return f"no {what} until it is resumed"
+        if self.breaker == "half-open" or self.next_probe_at is None:
+            return "being probed now"
+        wait_s = (self.next_probe_at - self.now).total_seconds()
+        return f"next {what} in {span(wait_s)}" if wait_s >= 0.5 else f"next {what} as soon as a contact is ready"
+
+    def _since(self, moment: datetime) -> str:
+        return f"since {clock(moment, self.now)} ({span((self.now - moment).total_seconds())})"
+
+
+async def read_gates(database: Database) -> dict[str, Gate]:
+    """By CRM, in the order in which they were installed. Raises as Database.fetch does."""
+    return {row["crm"]: Gate(**dict(row)) for row in await database.fetch(query("list_gates"))}
+
+
+async def read_gate(database: Database, crm: str) -> Gate:
+    """Of the CRM that a person names. Raises click.BadParameter with those that there are, else as Database.fetch does."""
+    gates = await read_gates(database)
+    name = crm.strip().lower()
+    if name not in gates:
+        raise click.BadParameter(
+            f"{crm} is not installed on the contacts table; these are: {', '.join(gates) or 'none'}", param_hint="CRM"
+        )
+    return gates[name]
+
+
+@asynccontextmanager
+async def database_of_a_person(settings: Settings) -> AsyncIterator[Database]:
+    """For the commands that change a gate. A right that is missing is a ConfigurationError with the GRANTs."""
+    async with Database(settings.database_url, size=1, behind_pooler=settings.database_behind_pooler) as database:
+        try:
+            yield database
+        except ConfigurationError as error:
+            if isinstance(error.__cause__, _NOT_INSTALLED):
+                raise ConfigurationError("there is no table crm_sync.lanes, or an old one: run `crm-sync migrate`") from error
+            if not isinstance(error.__cause__, asyncpg.InsufficientPrivilegeError):
+                raise
+            role = await database.value("SELECT quote_ident(current_user)")
+            raise ConfigurationError(
+                f"the role {role} of DATABASE_URL may not pause and resume. Use the owner's, or let the owner run: "
+                f"GRANT USAGE ON SCHEMA crm_sync TO {role}; "
+                f"GRANT SELECT, UPDATE (held_since, held_reason, revision) ON TABLE crm_sync.lanes TO {role};"
+            ) from error

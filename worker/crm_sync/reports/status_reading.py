@@ -1,0 +1,98 @@
+"""What `crm-sync status` shows, as it is read from the database."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from crm_sync.core import forecast
+from crm_sync.postgres.pool import Database
+from crm_sync.postgres.statements import query, render
+from crm_sync.reports.lane_state import Gate, read_gates
+from crm_sync.settings import Settings
+from crm_sync.table.contacts import LaneTable
+from crm_sync.table.schema import read_schema
+
+PATIENCE_S = 300.0  # counting a table of many millions takes a while
+
+
+@dataclass(frozen=True, slots=True)
+class LaneStatus:
+    """One CRM. Ages in seconds; delivered_last_minute counts contacts, a contact delivered twice once.
+
+    deletions_waiting counts deleted contacts whose record is still to be deleted, deletions_failed those given up.
+    pace_per_s, done_share and ends_in_s are those of `crm_sync.core.forecast`; None where nobody can say.
+    """
+
+    crm: str
+    gate: Gate
+    new: int
+    selected: int
+    skipped: int
+    ready: int
+    waiting: int
+    in_flight: int
+    complete: int
+    error: int
+    wanted: int
+    oldest_ready_s: float | None
+    delivered_last_minute: int
+    last_delivered_at: datetime | None
+    pace_per_s: float | None
+    done_share: float | None
+    ends_in_s: float | None
+    ends_at: datetime | None
+    last_error: str | None
+    last_failed_at: datetime | None
+    failures: list[dict[str, Any]]
+    on_delete: str
+    deletions_waiting: int
+    deletions_failed: int
+    deletion_error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    workers: list[dict[str, Any]]
+    lanes: list[LaneStatus]
+
+
+async def read_status(settings: Settings) -> Status:
+    """Raises ConfigurationError or DatabaseTroubleError."""
+    async with Database(
+        settings.database_url, size=1, behind_pooler=settings.database_behind_pooler, timeout_s=PATIENCE_S
+    ) as database:
+        schema = await read_schema(database)
+        read = {crm: await _read_lane(database, table) for crm, table in schema.lanes.items()}
+        workers = await database.fetch(query("list_workers"))
+        # Last, because the counting takes a while, and these change by the second.
+        gates = await read_gates(database)
+    return Status([dict(row) for row in workers], [_lane(gates[crm], fields) for crm, fields in read.items()])
+
+
+async def _read_lane(database: Database, table: LaneTable) -> dict[str, Any]:
+    counts = (await database.fetch(render("count_states", table.variables)))[0]
+    failures = await database.fetch(render("count_failures", table.variables))
+    last = await database.fetch(render("find_last_error", table.variables))
+    error, failed_at = last[0] if last else (None, None)
+    deletions = (await database.fetch(render("count_tombstones", table.variables)))[0]
+    return {**counts, **deletions, "failures": [dict(row) for row in failures], "last_error": error, "last_failed_at": failed_at}
+
+
+def _lane(gate: Gate, fields: dict[str, Any]) -> LaneStatus:
+    pace = forecast.pace_per_s(fields["delivered_last_minute"], fields.pop("delivering_s"))
+    ends_in_s = forecast.ends_in_s(
+        ready=fields["ready"],
+        in_flight=fields["in_flight"],
+        waiting=fields["waiting"],
+        # What the last minute was like says nothing of a CRM that nobody calls now.
+        pace=None if gate.held or gate.down else pace,
+    )
+    return LaneStatus(
+        crm=gate.crm,
+        gate=gate,
+        pace_per_s=pace,
+        done_share=forecast.done_share(fields["complete"] + fields["error"], fields["wanted"]),
+        ends_in_s=ends_in_s,
+        ends_at=None if ends_in_s is None else gate.now + timedelta(seconds=ends_in_s),
+        **fields,
+    )

@@ -1,0 +1,151 @@
+"""`crm-sync status` for people: a table with a column for each CRM, and below it what is too long for a cell."""
+
+from collections.abc import Callable, Sequence
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from crm_sync.core.words import clock, end, span
+from crm_sync.reports.status_reading import LaneStatus, Status
+
+STATES = ("ready", "waiting", "in_flight", "complete", "error", "skipped", "selected", "new")
+LANES_A_TABLE = 4  # as many fit into 80 columns
+STALLED_S = 60.0  # a contact is ready for so long, and none was delivered
+
+STYLES = {"delivering": "green", "idle": "", "paused": "yellow", "throttled": "yellow", "probing": "yellow"}
+OTHER_STYLE = "red"
+
+STALLED = (
+    "contacts are ready, but none was delivered in the last minute, and the CRM is not down: it has no credentials where the "
+    "worker runs, or a limit of its account is used up; the worker's log says which"
+)
+
+
+def draw(current: Status) -> Group:
+    alive = sum(worker["alive"] for worker in current.workers)
+    starts = range(0, len(current.lanes), LANES_A_TABLE)
+    parts: list[RenderableType] = [_counts(current.lanes[start : start + LANES_A_TABLE], alive) for start in starts]
+    sentences = Table.grid(padding=(0, 1))
+    sentences.add_column(no_wrap=True)
+    sentences.add_column(overflow="fold")
+    for lane in current.lanes:
+        if (sentence := _sentence(lane, alive)) is not None:
+            sentences.add_row(Text(lane.crm, style="bold"), Text(sentence))
+    if sentences.row_count:
+        parts.append(Padding(sentences, (0, 1), expand=False))
+    failures = _failures(current.lanes)
+    if failures.row_count:
+        parts.append(failures)
+    parts.append(Padding(_workers(current, alive), (0, 1), expand=False))
+    return Group(*parts)
+
+
+def _counts(lanes: Sequence[LaneStatus], alive: int) -> Table:
+    table = Table()
+    table.add_column("contacts", no_wrap=True)
+    for lane in lanes:
+        table.add_column(lane.crm, justify="right", no_wrap=True)
+
+    def row(name: str, cell: Callable[[LaneStatus], str]) -> None:
+        table.add_row(name, *map(cell, lanes))
+
+    labels = [_label(lane, alive) for lane in lanes]
+    table.add_row("state", *(Text(label, style=STYLES.get(label, OTHER_STYLE)) for label in labels))
+    table.add_section()
+    for state in STATES:
+        table.add_row(state.replace("_", " "), *(f"{getattr(lane, state):,}" for lane in lanes))
+    table.add_section()
+    row("oldest ready", lambda lane: "" if lane.oldest_ready_s is None else _age(lane.oldest_ready_s))
+    row("delivered in 1 min", lambda lane: f"{lane.delivered_last_minute:,}")
+    row("pace", lambda lane: "-" if lane.pace_per_s is None else _pace(lane.pace_per_s))
+    row("done", _percent)
+    row("ends in", _ends_in)
+    if any(map(_ends_at, lanes)):
+        row("ends at", _ends_at)
+    if any(lane.on_delete != "keep" or lane.deletions_waiting or lane.deletions_failed for lane in lanes):
+        table.add_section()
+        row("deleted, to tell", lambda lane: f"{lane.deletions_waiting:,}")
+        row("deleted, in error", lambda lane: f"{lane.deletions_failed:,}")
+    return table
+
+
+def _label(lane: LaneStatus, alive: int) -> str:
+    if not lane.gate.open:
+        return lane.gate.label
+    if not alive:
+        return "no worker"
+    if not lane.ready + lane.in_flight:
+        return "idle"
+    return "stalled" if _stalled(lane) else lane.gate.label
+
+
+def _sentence(lane: LaneStatus, alive: int) -> str | None:
+    """What a person should know beside the numbers. None: nothing."""
+    if not lane.gate.open:
+        advice = f"\nTo go on: crm-sync resume {lane.crm}" if lane.gate.held else ""
+        return lane.gate.sentence + advice
+    if alive and _stalled(lane):
+        return STALLED
+    return None
+
+
+def _stalled(lane: LaneStatus) -> bool:
+    return (lane.oldest_ready_s or 0.0) > STALLED_S and not lane.in_flight and not lane.delivered_last_minute
+
+
+def _age(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 10 else span(seconds)
+
+
+def _pace(per_s: float) -> str:
+    if per_s < 1:
+        return f"{60 * per_s:.0f}/min"
+    return f"{per_s:.1f}/s" if per_s < 10 else f"{per_s:,.0f}/s"
+
+
+def _percent(lane: LaneStatus) -> str:
+    """Cut, not rounded: 100 % means that all are done."""
+    if not lane.wanted:
+        return ""
+    tenths = min(1000, 1000 * (lane.complete + lane.error) // lane.wanted)
+    return "100 %" if tenths == 1000 else f"{tenths / 10} %"
+
+
+def _ends_in(lane: LaneStatus) -> str:
+    if not lane.ready + lane.in_flight + lane.waiting:
+        return ""
+    return "-" if lane.ends_in_s is None else span(lane.ends_in_s)
+
+
+def _ends_at(lane: LaneStatus) -> str:
+    """Of what takes longer than a minute."""
+    if lane.ends_in_s is None or lane.ends_at is None or lane.ends_in_s < 60:
+        return ""
+    return end(lane.ends_at, lane.gate.now)
+
+
+def _failures(lanes: Sequence[LaneStatus]) -> Table:
+    table = Table()
+    table.add_column("CRM", no_wrap=True)
+    table.add_column("contacts", justify="right", no_wrap=True)
+    table.add_column("failed, for example", overflow="fold")
+    for lane in lanes:
+        for failure in lane.failures:
+            table.add_row(lane.crm, f"{failure['contacts']:,}", Text(failure["sample"]))
+    for lane in lanes:
+        if lane.deletion_error is not None:
+            table.add_row(lane.crm, "deleted", Text(lane.deletion_error))
+    for lane in lanes:
+        if lane.last_error is not None:
+            when = f"{clock(lane.last_failed_at, lane.gate.now)}  " if lane.last_failed_at else ""
+            table.add_section()
+            table.add_row(lane.crm, "latest", Text(f"{when}{lane.last_error}"))
+    return table
+
+
+def _workers(current: Status, alive: int) -> Text:
+    dead = len(current.workers) - alive
+    line = f"Workers alive: {alive}" + (f", dead and not yet cleaned up: {dead}" if dead else "")
+    return Text(line if alive else f"{line}  (start one with `crm-sync run`)")

@@ -1,0 +1,49 @@
+"""A contact that a person has named, claimed out of turn: flipped where nobody has, and in flight in the same transaction.
+
+So no other worker takes it in between, and where it cannot be had nothing is changed.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from crm_sync.core.outcome import Contact
+from crm_sync.postgres.pool import Database
+from crm_sync.postgres.statements import render
+from crm_sync.table.contacts import LaneTable
+from crm_sync.table.mapping import FieldMapping
+from crm_sync.table.unreadable_rows import Claimed, Reader
+
+
+class _NotToBeHadError(Exception):
+    """Undoes the flip."""
+
+
+class Named:
+    """One CRM's view of the table. Every method raises as Database.fetch does."""
+
+    def __init__(self, database: Database, table: LaneTable, mapping: FieldMapping) -> None:
+        self._database = database
+        self._flip = render("flip_named", table.variables)
+        self._claim = render("claim_named", table.variables)
+        self._reader = Reader(database, table.variables, mapping.email, mapping.fields)
+
+    async def claim(self, ids: Sequence[Any], token: int, *, flip: bool) -> list[Contact]:
+        """The contact that is meant, which is the first, and those of its twins that are in line; without fields. None at all
+        where the meant one cannot be had: somebody else was quicker, its row is locked by the application, or nobody may call the
+        CRM now. flip: it was not in line when it was looked at. One that was, and is no longer, has been delivered.
+        """
+        try:
+            async with self._database.connection() as connection, connection.transaction():
+                if flip:
+                    await connection.fetch(self._flip, ids[0])
+                rows = await connection.fetch(self._claim, list(ids), token)
+                contacts = [Contact(row[0], token, row[1], row[2], None, row[3], {}) for row in rows]
+                if ids[0] not in [contact.id for contact in contacts]:
+                    raise _NotToBeHadError  # noqa: TRY301 (it rolls back)
+        except _NotToBeHadError:
+            return []
+        return contacts
+
+    async def read(self, contacts: Sequence[Contact], token: int) -> Claimed:
+        """What is to be sent of contacts that are claimed."""
+        return await self._reader.read(contacts, token)

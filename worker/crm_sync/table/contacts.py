@@ -1,0 +1,267 @@
+"""The contacts table as the queue of one CRM: claim, finish, look."""
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import asyncpg
+
+from crm_sync.core.codes import Code
+from crm_sync.core.fairness import MOST_FRESH, Fairness, Look
+from crm_sync.core.outcome import Contact, Finish, Kind
+from crm_sync.errors import ConfigurationError, DatabaseTroubleError, RowRefusedError
+from crm_sync.postgres.pool import Database
+from crm_sync.postgres.statements import quote, render
+from crm_sync.table.unreadable_rows import Avoided, Claimed, Reader
+
+BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
+# Of each CRM, after its name; beside them the id in the CRM, whose column is named for each.
+OWN_COLUMNS = (
+    "sync_status",
+    "processing_status",
+    "processing_error",
+    "attempts",
+    "due_at",
+    "claimed_by",
+    "synced_at",
+    "flipped_at",
+)
+FULL_LOOK_S = 5.0  # a contact behind the cursor waits no longer, however busy the lane
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptedTable:
+    """The contacts table. name: as SQL writes it; key: the column that finds a row, alone; email: the one with the address.
+
+    types and declared: of its columns, without and with what is said of their length.
+    """
+
+    name: str
+    is_partitioned: bool
+    key: str
+    email: str
+    types: Mapping[str, str]
+    declared: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class LaneTable:
+    """What the schema says of one CRM. id: second key of its advisory locks."""
+
+    id: int
+    crm: str
+    variables: Mapping[str, str]
+
+    @classmethod
+    def describe(cls, lane: Mapping[str, Any], table: "AdoptedTable") -> "LaneTable":
+        """lane: a row of list_lanes.sql."""
+        crm, remote_id = lane["crm"], lane["remote_id_column"]
+        return cls(
+            lane["id"],
+            crm,
+            {
+                **{column: quote(f"{crm}_{column}") for column in OWN_COLUMNS},
+                "crm": crm,
+                "contacts": table.name,
+                "id": quote(table.key),
+                "place": quote(table.key) if table.is_partitioned else "ctid",
+                "email": quote(table.email),
+                "id_type": table.types[table.key],
+                "remote_id": quote(remote_id),
+                "remote_type": table.types[remote_id],
+                "sync_type": table.types[f"{crm}_sync_status"],
+                "processing_type": table.types[f"{crm}_processing_status"],
+                # A text that is too long for the column is cut by the cast.
+                "error_type": table.declared[f"{crm}_processing_error"],
+                "other_retries": lane["other_retries"],
+            },
+        )
+
+
+class NextDue(NamedTuple):
+    """in_s: seconds until the earliest contact is due, zero or less if it is ready; None if none waits. revision: of the gate."""
+
+    revision: int
+    in_s: float | None
+    id: Any
+
+
+class Strays(NamedTuple):
+    """Contacts whose place in line did not match what is wanted. locked: by the application, so that they are as they were."""
+
+    repaired: int
+    locked: int
+
+
+class Finished(NamedTuple):
+    """written: as they were written. refused: the table lets nobody write to their rows. The others were not to be finished."""
+
+    written: Sequence[Finish]
+    refused: Sequence[Finish]
+    due_again: bool
+
+
+class Contacts:
+    """One CRM's view of the table. Every method raises as Database.fetch does, but RowRefusedError only where it says so."""
+
+    def __init__(self, database: Database, table: LaneTable, email: str, fields: Mapping[str, str]) -> None:
+        """email and fields: SQL expressions over a row; fields by the CRM's own names."""
+        self._database = database
+        self._names = tuple(fields)
+        variables = {**table.variables, "mapped": ",\n    ".join([email, *fields.values()])}
+        self._claim = render("claim_contacts", variables)
+        self._claim_unread = render("claim_contacts", {**variables, "mapped": "NULL::text"})
+        self._finish = render("finish_contacts", variables)
+        self._next_due = render("find_next_due", variables)
+        self._newest_due = render("find_newest_due", variables)
+        self._still_claimed = render("find_still_claimed", variables)
+        self._orphans = render("find_orphans", variables)
+        self._strays = render("line_up_strays", variables)
+        self._pages = render("count_pages", variables)
+        self._reader = Reader(database, table.variables, email, fields)
+        self._avoided = Avoided(table.crm)
+        self._fairness = Fairness()
+        self._cursor = BEGINNING
+        self._full_look_at = 0.0
+        self._suspects_fresh = False
+
+    @property
+    def avoiding(self) -> bool:
+        """Whether a row is left alone because the table refuses it."""
+        return bool(self._avoided)
+
+    # Claim.
+
+    async def claim(self, limit: int, token: int, *, probe: bool = False) -> Claimed:
+        """At most so many ready contacts, in the order they became due; in a backlog a share of them are fresh ones.
+
+        None while the lane is held, while its breaker is not closed, unless this is the probe, and without a registered worker.
+        """
+        share = self._fairness.share(limit)
+        try:
+            rows = await self._next(self._claim, limit, token, share, probe)
+        except RowRefusedError:
+            return await self._claim_with_care(limit, token, share, probe)
+        return Claimed([self._contact(row, token) for row in rows], [])
+
+    async def next_due(self) -> NextDue:
+        return await self._first(BEGINNING)
+
+    async def _next(self, statement: str, limit: int, token: int, share: int, probe: bool) -> list[asyncpg.Record]:
+        """share: of fresh contacts at most so many. Raises RowRefusedError."""
+        now = time.monotonic()
+        if now >= self._full_look_at:
+            self._cursor = BEGINNING
+        if self._cursor == BEGINNING:
+            self._full_look_at = now + FULL_LOOK_S
+        rest = (self._avoided.ids(), share, self._fairness.fresh_from, probe)
+        rows = await self._database.fetch(statement, limit, token, self._cursor, *rest)
+        if not rows and self._cursor != BEGINNING:
+            # What the application had locked, or committed late, lies behind the cursor.
+            rows = await self._database.fetch(statement, limit, token, BEGINNING, *rest)
+        # A fresh contact says nothing of how far the backlog is served.
+        backlog = self._fairness.of_backlog([row[1] for row in rows])
+        self._cursor = max(backlog, default=self._cursor if rows else BEGINNING)
+        if self._fairness.claimed(limit, share, len(backlog), len(rows) - len(backlog), now):
+            await self._look()
+        return rows
+
+    async def _look(self) -> None:
+        """Where the backlog ends. Raises nothing, for what was claimed is in hand: the next claim finds what is wrong."""
+        with suppress(DatabaseTroubleError, ConfigurationError):
+            arguments = (self._avoided.ids(), self._fairness.fresh_from, MOST_FRESH)
+            rows = await self._database.fetch(self._newest_due, *arguments)
+            self._fairness.looked(Look(*rows[0]))
+
+    async def _claim_with_care(self, limit: int, token: int, share: int, probe: bool) -> Claimed:
+        """First claims, then reads. Where a claim alone is refused, fewer at a time, until it is the first in line.
+
+        Who is refused may stand in the backlog or among the fresh ones: they are suspected in turns.
+        """
+        self._suspects_fresh = not self._suspects_fresh
+        while True:
+            self._cursor = BEGINNING
+            try:
+                rows = await self._next(self._claim_unread, limit, token, share, probe)
+            except RowRefusedError as error:
+                if limit == 1:
+                    await self._avoid_first(share, error)
+                    return Claimed([], [])
+                limit //= 2
+                share = min(share, limit) if self._suspects_fresh else 0
+            else:
+                return await self._reader.read([self._contact(row, token) for row in rows], token)
+
+    async def _avoid_first(self, share: int, error: RowRefusedError) -> None:
+        fresh_from = self._fairness.fresh_from
+        first = await self._first(fresh_from if share and fresh_from else BEGINNING)
+        if first.in_s is None or first.in_s > 0:
+            first = await self._first(BEGINNING)
+        if first.in_s is not None:
+            self._avoided.add(first.id, error)
+
+    def _contact(self, row: asyncpg.Record, token: int) -> Contact:
+        """Without fields where none were read."""
+        return Contact(row[0], token, row[2], row[3], row[5], row[4], dict(zip(self._names, row[6:], strict=False)))
+
+    async def _first(self, after: datetime) -> NextDue:
+        rows = await self._database.fetch(self._next_due, self._avoided.ids(), after)
+        return NextDue(*rows[0]) if rows else NextDue(0, None, None)  # a lane that is being removed
+
+    # Finish.
+
+    async def finish(self, finishes: Sequence[Finish]) -> Finished:
+        """Ends claims. A row that refuses what is to be written is in Error with that reason, if it takes that."""
+        try:
+            # The columns of a Finish are the statement's parameters.
+            rows = await self._database.fetch(self._finish, *zip(*finishes, strict=True))
+        except RowRefusedError as error:
+            return await self._finish_with_care(finishes, error)
+        if len(rows) == len(finishes):
+            written = finishes
+        else:
+            ids = {row[0] for row in rows}
+            written = [finish for finish in finishes if finish.id in ids]
+        if self._avoided:
+            for row in rows:
+                self._avoided.discard(row[0])
+        return Finished(written, [], any(row[1] is not None for row in rows))
+
+    async def _finish_with_care(self, finishes: Sequence[Finish], error: RowRefusedError) -> Finished:
+        if len(finishes) == 1:
+            finish = finishes[0]
+            if finish.code == Code.ROW_REFUSED:
+                self._avoided.add(finish.id, error)
+                return Finished([], [finish], False)
+            parts = [await self.finish([Finish(finish.id, finish.token, Kind.REJECTED, f"{Code.ROW_REFUSED}: {error}")])]
+        else:
+            middle = len(finishes) // 2
+            parts = [await self.finish(half) for half in (finishes[:middle], finishes[middle:])]
+        return Finished(
+            [one for part in parts for one in part.written],
+            [one for part in parts for one in part.refused],
+            any(part.due_again for part in parts),
+        )
+
+    # Look.
+
+    async def still_claimed(self, finishes: Sequence[Finish]) -> set[Any]:
+        """Which of them are claimed as they were: their rows are locked by the application."""
+        ids = [finish.id for finish in finishes]
+        rows = await self._database.fetch(self._still_claimed, ids, [finish.token for finish in finishes])
+        return {row[0] for row in rows}
+
+    async def orphans(self, workers: Sequence[int]) -> list[tuple[Any, int, int]]:
+        """(id, token, attempts) of the contacts that these workers have in flight."""
+        return [tuple(row) for row in await self._database.fetch(self._orphans, list(workers))]
+
+    async def pages(self) -> int:
+        """Length of the table in pages."""
+        return int(await self._database.value(self._pages))
+
+    async def line_up_strays(self, first_page: int, end_page: int) -> Strays:
+        """Of a stretch of the table. Raises RowRefusedError."""
+        return Strays(*(await self._database.fetch(self._strays, first_page, end_page))[0])

@@ -1,0 +1,90 @@
+"""The contacts that a person names by an address: found, as they stand at one CRM, and which of them is meant."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from crm_sync.core.outcome import Contact
+from crm_sync.postgres.pool import Database
+from crm_sync.postgres.statements import render
+from crm_sync.table.contacts import LaneTable
+from crm_sync.table.mapping import FieldMapping
+from crm_sync.table.unreadable_rows import Claimed, Reader
+
+NO_CLAIM = 0  # a token that no claim has
+NOT_ASKED_FOR = ("New", "Selected", "Skipped")
+_NEVER = datetime(1, 1, 1, tzinfo=UTC)
+
+
+class Standing(StrEnum):
+    """Where a contact stands: its row's columns, in one word."""
+
+    IN_FLIGHT = "in flight"
+    IN_LINE = "in line"
+    WAITING = "waiting"  # until it is due
+    UNSEEN = "unseen"  # Queued, but no trigger saw the flip
+    NOT_ASKED_FOR = "not asked for"
+    SETTLED = "settled"  # Complete or Error, or what older code has written
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A row of show_contacts.sql: the CRM's columns, without their prefix."""
+
+    id: Any
+    sync_status: str
+    processing_status: str | None
+    processing_error: str | None
+    remote_id: str | None
+    attempts: int
+    due_at: datetime | None
+    claimed_by: int | None
+    synced_at: datetime | None
+    flipped_at: datetime | None
+    now: datetime
+
+    @property
+    def standing(self) -> Standing:
+        if self.claimed_by is not None:
+            return Standing.IN_FLIGHT
+        if self.sync_status == "Queued":
+            if self.due_at is None:
+                return Standing.UNSEEN
+            return Standing.WAITING if self.due_at > self.now else Standing.IN_LINE
+        return Standing.NOT_ASKED_FOR if self.sync_status in NOT_ASKED_FOR else Standing.SETTLED
+
+    @property
+    def worker(self) -> int | None:
+        """Who has it in flight."""
+        return None if self.claimed_by is None else self.claimed_by >> 32
+
+
+async def find(database: Database, table: LaneTable, address: str) -> list[Any]:
+    """The keys of the contacts with this address, case and blanks aside. Raises as Database.fetch does."""
+    text = address.encode(errors="replace").decode()  # what a shell hands on need not be text
+    return [row["id"] for row in await database.fetch(render("find_by_address", table.variables), text)]
+
+
+async def show(database: Database, table: LaneTable, ids: Sequence[Any]) -> list[Match]:
+    """The contact that is meant first, for it is the one that is sent: of those in line, or else in flight, or else of those that
+    were ever asked for, the one flipped last.
+    """
+    rows = [Match(**dict(row)) for row in await database.fetch(render("show_contacts", table.variables), list(ids))]
+    return sorted(rows, key=_rank, reverse=True)
+
+
+async def read(database: Database, table: LaneTable, mapping: FieldMapping, matches: Sequence[Match]) -> Claimed:
+    """What would be sent of them, claimed or not. Raises as Database.fetch does."""
+    contacts = [
+        Contact(one.id, NO_CLAIM, one.attempts, one.remote_id, None, one.flipped_at or one.due_at or one.now, {})
+        for one in matches
+    ]
+    return await Reader(database, table.variables, mapping.email, mapping.fields).read(contacts, NO_CLAIM)
+
+
+def _rank(match: Match) -> tuple[int, datetime, str]:
+    order = (Standing.NOT_ASKED_FOR, Standing.SETTLED, Standing.IN_FLIGHT)
+    place = order.index(match.standing) if match.standing in order else len(order)
+    return place, match.flipped_at or _NEVER, str(match.id)

@@ -1,0 +1,93 @@
+"""Contacts that are poison to a statement that has a hundred: found, told of, and in nobody's way.
+
+The mapping divides by what is zero there; or a constraint or a trigger of the application lets nobody write to the row.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import structlog
+
+from crm_sync import events
+from crm_sync.core.outcome import Contact
+from crm_sync.core.text import name_of
+from crm_sync.errors import RowRefusedError
+from crm_sync.postgres.pool import Database
+from crm_sync.postgres.statements import render
+
+AVOID_S = 60.0  # before a row is touched again that the table lets nobody write to
+
+log = structlog.get_logger()
+
+
+class Claimed(NamedTuple):
+    """unreadable: claimed too, but the mapping failed for them; with the reason of each."""
+
+    contacts: list[Contact]
+    unreadable: list[tuple[Contact, str]]
+
+
+class Avoided:
+    """Rows that the table refuses, left alone for a while."""
+
+    def __init__(self, crm: str) -> None:
+        self._log = log.bind(crm=crm)
+        self._until: dict[Any, float] = {}  # by id
+
+    def __bool__(self) -> bool:
+        return bool(self._until)
+
+    def add(self, contact_id: object, error: RowRefusedError) -> None:
+        """The row can tell nobody, so the log does; again when it is tried again."""
+        if contact_id not in self.ids():
+            self._until[contact_id] = time.monotonic() + AVOID_S
+            self._log.error(events.CONTACT_REFUSED, contact=name_of(contact_id), reason=str(error))
+
+    def discard(self, contact_id: object) -> None:
+        self._until.pop(contact_id, None)
+
+    def ids(self) -> list[Any]:
+        if self._until:
+            now = time.monotonic()
+            self._until = {contact: until for contact, until in self._until.items() if until > now}
+        return list(self._until)
+
+
+class Reader:
+    """Reads what is sent of contacts that are claimed already. Raises as Database.fetch does, but no RowRefusedError."""
+
+    def __init__(self, database: Database, variables: Mapping[str, str], email: str, fields: Mapping[str, str]) -> None:
+        """variables: those of the statements; email and fields as in `crm_sync.table.contacts`."""
+        self._database = database
+        self._names = tuple(fields)
+        self._read = render("read_contacts", {**variables, "mapped": ",\n    ".join([email, *fields.values()])})
+        self._read_one = {
+            name: render("read_contacts", {**variables, "mapped": expression})
+            for name, expression in {"email": email, **fields}.items()
+        }
+
+    async def read(self, contacts: Sequence[Contact], token: int) -> Claimed:
+        """Halved where the mapping fails, until those that it fails for stand alone."""
+        try:
+            rows = await self._database.fetch(self._read, [contact.id for contact in contacts], token)
+        except RowRefusedError as error:
+            if len(contacts) == 1:
+                return Claimed([], [(contacts[0], await self._why_unreadable(contacts[0], error))])
+            middle = len(contacts) // 2
+            halves = [await self.read(half, token) for half in (contacts[:middle], contacts[middle:])]
+            return Claimed([one for half in halves for one in half.contacts], [one for half in halves for one in half.unreadable])
+        # Who is missing was deleted since.
+        values = {row[0]: row[1:] for row in rows}
+        return Claimed([self._filled(one, values[one.id]) for one in contacts if one.id in values], [])
+
+    async def _why_unreadable(self, contact: Contact, error: RowRefusedError) -> str:
+        for name, statement in self._read_one.items():
+            try:
+                await self._database.fetch(statement, [contact.id], contact.token)
+            except RowRefusedError as of_this:
+                return f"{name}: {of_this}"
+        return str(error)
+
+    def _filled(self, contact: Contact, values: Sequence[Any]) -> Contact:
+        return contact._replace(email=values[0], fields=dict(zip(self._names, values[1:], strict=True)))
