@@ -6,8 +6,11 @@ BIN = .venv/bin
 READY = .venv/ready
 BENCH_READY = .venv/bench-ready
 
+# Python keeps what it has compiled, else each process of the tests would compile all of it again.
+export PYTHONDONTWRITEBYTECODE =
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format photograph bench chaos lock
+.PHONY: help setup demo test test-all durations check format photograph bench chaos lock
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

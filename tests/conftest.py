@@ -10,7 +10,10 @@ import pytest
 
 from crm_sync.sandbox.brevo.sandbox import BrevoSandbox
 from crm_sync.sandbox.postgres import Postgres, Server
-from tests import roles
+from tests import (
+    examples,  # noqa: F401 (loads its profile)
+    roles,
+)
 from tests.photograph import take
 from tests.process import FORKS, KEY
 from tests.servers import running_server
@@ -18,6 +21,8 @@ from tests.servers import running_server
 # A shell that runs the tests in the background has its children ignore Ctrl-C, and so would the commands interrupted here.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+pytest_plugins = ["tests.durations"]
 
 TEMPLATE = f"crm_sync_template_{os.getpid()}"  # others may run their tests on the same server
 _numbers = itertools.count(1)

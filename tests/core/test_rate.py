@@ -16,6 +16,7 @@ from crm_sync.core.rate import (
     parse,
     take,
 )
+from tests.examples import examples
 
 START = 1_800_000_000.0  # today's order of magnitude: a float of it is good to a quarter of a microsecond
 ROUNDING_S = 0.0001  # what such floats may add up to in one example
@@ -110,7 +111,7 @@ def test_requests_that_come_anywhere_within_the_slack_keep_every_limit(windows, 
         assert most_at_once(reach(slots, window, delays), window.seconds) <= window.limit
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(ci=50, dev=10), deadline=None)
 @given(quickly_renewed, st.integers(1, 200), aheads)
 def test_while_there_is_work_at_least_95_percent_of_the_tightest_limit_is_used(windows, chunk, ahead_s):
     seconds = 90.0
