@@ -31,9 +31,10 @@ demo: setup ## Watch the real thing: 10,000 contacts, an embedded PostgreSQL, a 
 test: setup ## Run the tests (PG=15 or PG=16 for another server, TEST_DATABASE_URL=... for one of yours)
 	@PG=$(PG) $(BIN)/pytest
 
-check: setup ## Format, lint, types, imports, schema photograph, systemd unit
+check: setup ## Format, lint, spelling, types, imports, schema photograph, systemd unit
 	@$(BIN)/ruff format --check --quiet . || { echo "Run: make format"; exit 1; }
 	@$(BIN)/ruff check --quiet .
+	@$(BIN)/codespell
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache | tail -n 4
 	@$(BIN)/python -m tests.photograph --check

@@ -8,6 +8,7 @@ from typing import Any
 import asyncpg
 
 from crm_sync.core.outcome import Contact, Outcome
+from crm_sync.core.waits import USUAL, Waits
 from crm_sync.crm.account import Account
 from crm_sync.crm.client import Client
 from crm_sync.daemon.daemon import Daemon
@@ -66,9 +67,9 @@ def account(crm: Client, name: str = "brevo") -> Account:
     return Account({"FIRSTNAME": "first_name"}, open_client)
 
 
-def daemon_for(url: str, crm: Client, *, lane: str = "brevo", **settings: Any) -> Daemon:
+def daemon_for(url: str, crm: Client, *, lane: str = "brevo", waits: Waits = USUAL, **settings: Any) -> Daemon:
     """A daemon with one lane that is not running yet."""
-    return Daemon(Settings(database_url=as_worker(url), _env_file=None, **settings), {lane: account(crm, lane)})
+    return Daemon(Settings(database_url=as_worker(url), _env_file=None, **settings), {lane: account(crm, lane)}, waits=waits)
 
 
 @asynccontextmanager

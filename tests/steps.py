@@ -7,6 +7,7 @@ from typing import Any
 import asyncpg
 
 from crm_sync.core.outcome import Contact, Finish, Kind
+from crm_sync.core.waits import USUAL, Waits
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
 from crm_sync.table.contacts import Contacts
@@ -36,11 +37,11 @@ class Worker:
 
 
 @asynccontextmanager
-async def open_worker(url: str, number: int) -> AsyncIterator[Worker]:
+async def open_worker(url: str, number: int, waits: Waits = USUAL) -> AsyncIterator[Worker]:
     async with Database(as_worker(url), size=2) as database:
         table = (await read_schema(database)).lanes["brevo"]
         await database.fetch(query("register_worker"), number, "test", 1, "0")
-        yield Worker(database, Contacts(database, table, "email", {"FIRSTNAME": "first_name"}), number)
+        yield Worker(database, Contacts(database, table, "email", {"FIRSTNAME": "first_name"}, waits), number)
 
 
 async def insert(app: asyncpg.Connection, status: str = "New", email: str = "ada@example.com") -> Any:

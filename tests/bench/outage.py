@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from crm_sync import events
-from crm_sync.core.breaker import FIRST_WAIT_S, LONGEST_WAIT_S
 from crm_sync.core.outcome import Kind
+from crm_sync.core.waits import USUAL
 from crm_sync.sandbox.postgres import free_port
 from crm_sync.sandbox.process import running_sandbox, settings
 from crm_sync.sandbox.server import HOST
@@ -77,7 +77,7 @@ class Figures:
 
     @property
     def earliest(self) -> float:
-        intervals = [min(FIRST_WAIT_S * 2**number, LONGEST_WAIT_S) for number in range(len(self.distances))]
+        intervals = [min(USUAL.first_probe_s * 2**number, USUAL.longest_probe_s) for number in range(len(self.distances))]
         shares = ((distance + TOLERANCE_S) / interval for distance, interval in zip(self.distances, intervals, strict=True))
         return min(shares, default=0.0)
 
@@ -101,7 +101,12 @@ class Figures:
             told("shortest distance between two", min(self.distances, default=0.0), "s", 2),
             told("longest distance", self.longest, "s", 2),
             at_least("distance before a probe, in shares of its interval", self.earliest, LEAST_JITTER, digits=2),
-            at_most("longest distance, in shares of the longest interval", self.longest / LONGEST_WAIT_S, LATEST_PROBE, digits=2),
+            at_most(
+                "longest distance, in shares of the longest interval",
+                self.longest / USUAL.longest_probe_s,
+                LATEST_PROBE,
+                digits=2,
+            ),
             exactly(f"log lines {events.BREAKER_OPENED}", self.opened, 1),
             exactly(f"log lines {events.BREAKER_CLOSED}", self.closed, 1),
             exactly("log lines about a contact", self.lines_about_contacts, 0),

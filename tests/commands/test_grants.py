@@ -15,6 +15,7 @@ from crm_sync.adoption.adopt import adopt
 from crm_sync.core.outcome import Kind
 from crm_sync.core.rate import parse
 from crm_sync.core.retry import RetryPolicy
+from crm_sync.core.waits import Waits
 from crm_sync.daemon.recovery import Charge, Recovery
 from crm_sync.errors import ConfigurationError
 from crm_sync.limits.breaker import Gate
@@ -100,12 +101,13 @@ async def test_a_worker_lines_up_strays(app, worker):
     assert len(await worker.claim()) == 1
 
 
-async def test_a_worker_recovers_the_contacts_of_dead_ones_and_forgets_them(app, worker, monkeypatch):
-    monkeypatch.setattr("crm_sync.daemon.recovery.FORGET_AFTER_S", 0.0)
+async def test_a_worker_recovers_the_contacts_of_dead_ones_and_forgets_them(app, worker):
     contact_id = await insert(app, "Queued")
     dead = await orphan(app)
     charges = {"brevo": Charge(worker.contacts, RetryPolicy(3, 60.0))}
-    recovery = Recovery(worker.database, charges, on_found=lambda _: None, knows=lambda *_: False)
+    recovery = Recovery(
+        worker.database, charges, on_found=lambda _: None, knows=lambda *_: False, waits=Waits(forget_worker_s=0.0)
+    )
     await recovery.recover([dead])
     await recovery.recover([dead])
     assert await pair(app, contact_id) == ("Queued", "Queued")
@@ -142,9 +144,8 @@ async def test_a_worker_runs_through_its_life(app, worker_url):
     assert await app.fetchval("SELECT count(*) FROM crm_sync.workers") == 0
 
 
-async def test_a_worker_ends_a_silent_session_of_its_own(app, worker_url, as_worker, monkeypatch):
-    monkeypatch.setattr("crm_sync.postgres.session.TICK_S", 3600.0)
-    async with running(worker_url, ScriptedCrm()):
+async def test_a_worker_ends_a_silent_session_of_its_own(app, worker_url, as_worker):
+    async with running(worker_url, ScriptedCrm(), waits=Waits(tick_s=3600.0)):
         await until_asleep(app)
         number = await app.fetchval("SELECT id FROM crm_sync.workers")
         sessions = "FROM pg_stat_activity WHERE application_name = 'crm-sync session' AND datname = current_database()"

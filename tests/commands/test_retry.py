@@ -15,6 +15,7 @@ from psycopg import sql
 from crm_sync.adoption.adopt import adopt
 from crm_sync.cli import crm_sync
 from crm_sync.core.outcome import Outcome
+from crm_sync.table.failed_contacts import Bounds
 from tests.commands.test_grants import role, signed_in
 from tests.harness import ScriptedCrm, running, until, until_asleep
 from tests.process import ended, environment, process
@@ -34,16 +35,16 @@ CREATE TRIGGER meddle BEFORE UPDATE ON contacts FOR EACH ROW WHEN ({when}) EXECU
 """
 
 
-def run(url: str, *arguments: str) -> click.testing.Result:
+def run(url: str, *arguments: str, bounds: Bounds | None = None) -> click.testing.Result:
     """In a thread, for a command runs a loop of its own."""
     with ThreadPoolExecutor(1) as thread:
         env = {"DATABASE_URL": url, "COLUMNS": "80", "TZ": "UTC"}
-        return thread.submit(click.testing.CliRunner().invoke, crm_sync, ["retry", *arguments], env=env).result()
+        return thread.submit(click.testing.CliRunner().invoke, crm_sync, ["retry", *arguments], env=env, obj=bounds).result()
 
 
-def said(url: str, *arguments: str, code: int = 0) -> str:
+def said(url: str, *arguments: str, code: int = 0, bounds: Bounds | None = None) -> str:
     """What it says, as one line, for where lines end is up to the terminal."""
-    answer = run(as_worker(url), *arguments)
+    answer = run(as_worker(url), *arguments, bounds=bounds)
     assert answer.exit_code == code, (answer.output, answer.exception)
     return " ".join(answer.output.split())
 
@@ -148,14 +149,13 @@ async def test_what_waits_for_a_retry_goes_now(app, url):
         await until(app, "brevo_sync_status = 'Complete' FROM contacts")
 
 
-async def test_what_is_refused_again_at_once_is_flipped_once_and_the_command_ends(app, url, monkeypatch):
-    monkeypatch.setattr("crm_sync.table.failed_contacts.BATCH", 5)
-    monkeypatch.setattr("crm_sync.table.failed_contacts.FIND", 10)
+async def test_what_is_refused_again_at_once_is_flipped_once_and_the_command_ends(app, url):
+    bounds = Bounds(batch=5, keys=10)
     crm = ScriptedCrm()
     crm.answer = lambda contact: Outcome.rejected("REJECTED", "no")
     await fail(app, 100)
     async with running(url, crm):
-        assert "brevo: flipped 100 contacts." in await asyncio.to_thread(said, url)
+        assert "brevo: flipped 100 contacts." in await asyncio.to_thread(said, url, bounds=bounds)
         await crm.reached(100)
         await until(app, "bool_and(brevo_sync_status = 'Error') FROM contacts")
     assert len(crm.requests) == 100
@@ -279,21 +279,20 @@ async def test_since_takes_what_may_have_failed_then_and_says_of_how_many_that_i
 # In nobody's way.
 
 
-async def test_flips_are_short_transactions(app, url, monkeypatch):
-    monkeypatch.setattr("crm_sync.table.failed_contacts.LONGEST_S", 60.0)  # this machine may be busy
+async def test_flips_are_short_transactions(app, url):
+    bounds = Bounds(longest_s=60.0)  # this machine may be busy
     await fail(app, 2_500)
-    said(url)
+    said(url, bounds=bounds)
     assert await app.fetchval(f"SELECT {QUEUED}") == 2_500
     sizes = await app.fetch("SELECT count(*) FROM contacts GROUP BY xmin::text ORDER BY 1")
     assert [row[0] for row in sizes] == [100, 200, 400, 800, 1_000]
 
 
-async def test_where_a_trigger_of_the_owner_is_slow_transactions_become_smaller(app, url, monkeypatch):
-    monkeypatch.setattr("crm_sync.table.failed_contacts.LONGEST_S", 0.02)
-    monkeypatch.setattr("crm_sync.table.failed_contacts.BATCH", 40)
+async def test_where_a_trigger_of_the_owner_is_slow_transactions_become_smaller(app, url):
+    bounds = Bounds(longest_s=0.02, batch=40)
     await app.execute(TRIGGER.format(body="PERFORM pg_sleep(0.002); RETURN NEW;", when="TRUE"))
     await fail(app, 100)
-    said(url)
+    said(url, bounds=bounds)
     # Forty take 80 ms, twenty 40.
     sizes = [
         row[0] for row in await app.fetch("SELECT count(*) FROM contacts GROUP BY xmin::text ORDER BY min(xmin::text::bigint)")
@@ -302,41 +301,36 @@ async def test_where_a_trigger_of_the_owner_is_slow_transactions_become_smaller(
     assert sum(sizes) == 100
 
 
-async def test_a_contact_that_the_application_has_locked_is_waited_for_by_no_lock_and_told_of(app, other_app, url, monkeypatch):
-    monkeypatch.setattr("crm_sync.table.failed_contacts.PAUSE_S", 0.01)
-    monkeypatch.setattr(
-        "crm_sync.table.failed_contacts.FIND", 500
-    )  # so that it could be found again and again, and counted as often
+async def test_a_contact_that_the_application_has_locked_is_waited_for_by_no_lock_and_told_of(app, other_app, url):
+    bounds = Bounds(pause_s=0.01, keys=500)  # so that it could be found again and again, and counted as often
     await fail(app, 2_000)
     async with other_app.transaction():
         await other_app.execute("SELECT FROM contacts WHERE email = '1@example.com' FOR UPDATE")
-        text = said(url, code=1)
+        text = said(url, bounds=bounds, code=1)
     assert "brevo: flipped 1,999 contacts." in text
     assert "1 locked by another transaction all the time: run the same again to flip it." in text
-    assert "brevo: flipped 1 contact." in said(url)
+    assert "brevo: flipped 1 contact." in said(url, bounds=bounds)
 
 
-async def test_a_contact_whose_lock_ends_meanwhile_is_flipped_at_the_end(app, other_app, url, monkeypatch):
-    monkeypatch.setattr("crm_sync.table.failed_contacts.ROUNDS", 1_000)
-    monkeypatch.setattr("crm_sync.table.failed_contacts.PAUSE_S", 0.01)
+async def test_a_contact_whose_lock_ends_meanwhile_is_flipped_at_the_end(app, other_app, url):
+    bounds = Bounds(rounds=1_000, pause_s=0.01)
     await fail(app, 10)
     transaction = other_app.transaction()
     await transaction.start()
     await other_app.execute("SELECT FROM contacts WHERE email = '7@example.com' FOR UPDATE")
-    command = asyncio.create_task(asyncio.to_thread(said, url))
+    command = asyncio.create_task(asyncio.to_thread(said, url, bounds=bounds))
     await until(app, "count(*) = 9 FROM (SELECT FROM contacts WHERE brevo_sync_status = 'Queued') AS flipped")
     await transaction.commit()
     assert "brevo: flipped 10 contacts." in await command
 
 
-async def test_a_contact_that_was_withdrawn_while_it_was_locked_is_left_as_it_is(app, other_app, url, monkeypatch):
-    monkeypatch.setattr("crm_sync.table.failed_contacts.ROUNDS", 1_000)
-    monkeypatch.setattr("crm_sync.table.failed_contacts.PAUSE_S", 0.01)
+async def test_a_contact_that_was_withdrawn_while_it_was_locked_is_left_as_it_is(app, other_app, url):
+    bounds = Bounds(rounds=1_000, pause_s=0.01)
     await fail(app, 10)
     transaction = other_app.transaction()
     await transaction.start()
     await other_app.execute("UPDATE contacts SET brevo_sync_status = 'Skipped' WHERE email = '7@example.com'")
-    command = asyncio.create_task(asyncio.to_thread(said, url))
+    command = asyncio.create_task(asyncio.to_thread(said, url, bounds=bounds))
     await until(app, "count(*) = 9 FROM (SELECT FROM contacts WHERE brevo_sync_status = 'Queued') AS flipped")
     await transaction.commit()
     text = await command
@@ -345,9 +339,9 @@ async def test_a_contact_that_was_withdrawn_while_it_was_locked_is_left_as_it_is
     assert await app.fetchval("SELECT brevo_sync_status FROM contacts WHERE email = '7@example.com'") == "Skipped"
 
 
-async def test_a_trigger_of_the_owner_that_waits_for_the_application_is_not_waited_for(app, other_app, url, monkeypatch):
+async def test_a_trigger_of_the_owner_that_waits_for_the_application_is_not_waited_for(app, other_app, url):
     """Else it could be a deadlock, with the rows that are flipped already."""
-    monkeypatch.setattr("crm_sync.table.failed_contacts.PAUSE_S", 0.01)
+    bounds = Bounds(pause_s=0.01)
     await app.execute("CREATE TABLE companies AS SELECT 1 AS id")
     # Postgres runs it with the rights of whoever flips.
     await app.execute("GRANT ALL ON companies TO PUBLIC; GRANT USAGE ON SCHEMA public TO PUBLIC")
@@ -355,8 +349,8 @@ async def test_a_trigger_of_the_owner_that_waits_for_the_application_is_not_wait
     await fail(app, 3)
     async with other_app.transaction():
         await other_app.execute("SELECT FROM companies FOR UPDATE")
-        assert "3 locked by another transaction" in said(url, code=1)
-    assert "brevo: flipped 3 contacts." in said(url)
+        assert "3 locked by another transaction" in said(url, bounds=bounds, code=1)
+    assert "brevo: flipped 3 contacts." in said(url, bounds=bounds)
 
 
 # What the table refuses.
@@ -387,15 +381,15 @@ async def test_a_trigger_that_undoes_the_flip_is_not_said_to_be_a_lock(app, url)
     assert "a trigger of it undoes the flip" in text
 
 
-async def test_a_table_that_refuses_everything_is_not_tried_row_by_row_for_hours(app, url, monkeypatch):
-    monkeypatch.setattr("crm_sync.table.failed_contacts.REFUSED_IN_VAIN", 50)
+async def test_a_table_that_refuses_everything_is_not_tried_row_by_row_for_hours(app, url):
+    bounds = Bounds(refused=50)
     await fail(app, 1_000)
     await app.execute(TRIGGER.format(body="RAISE EXCEPTION 'closed for maintenance';", when="TRUE"))
     async with process(environment(url), "retry") as command:
         code, _, err = await ended(command)
     assert (code, "Traceback" in err) == (1, False)
     assert await app.fetchval(f"SELECT {QUEUED}") == 0
-    answer = run(as_worker(url))
+    answer = run(as_worker(url), bounds=bounds)
     assert "refuses one contact after the other" in str(answer.exception)
 
 

@@ -11,20 +11,18 @@ import pytest
 
 from crm_sync.adoption.adopt import adopt
 from crm_sync.adoption.table import Wish
-from crm_sync.commands import courier as courier_module
-from crm_sync.commands.courier import Courier, Errand
 from crm_sync.core.outcome import Kind
 from crm_sync.core.rate import Budget, parse
-from crm_sync.core.retry import RetryPolicy
-from crm_sync.daemon.recovery import Charge
+from crm_sync.core.waits import USUAL, Waits
+from crm_sync.daemon.configuration import Plan
+from crm_sync.daemon.short_worker import ShortWorker
 from crm_sync.errors import DeclinedError
 from crm_sync.limits.rate_limit import Pace
 from crm_sync.postgres.pool import Database
 from crm_sync.sandbox.__main__ import UNLIMITED
 from crm_sync.sandbox.process import CRMS, settings
 from crm_sync.sandbox.server import Answer, Fault, Hold
-from crm_sync.settings import Settings
-from crm_sync.table.contacts import Contacts
+from crm_sync.settings import LaneSettings
 from crm_sync.table.mapping import FieldMapping
 from crm_sync.table.schema import read_schema
 from tests.harness import ALL_COMPLETE, TIMEOUT_S, ScriptedCrm, account, running, until, until_asleep
@@ -395,15 +393,18 @@ async def test_where_the_limit_is_used_up_it_says_until_when_and_leaves_the_row_
 
 
 @asynccontextmanager
-async def courier(url, crm):
-    """(the courier, its errand), in the test's own process."""
+async def short_worker(url, crm, waits=USUAL):
+    """What delivers a contact by its key, in the test's own process."""
     async with Database(as_worker(url), size=4) as database:
-        table = (await read_schema(database)).lanes["brevo"]
+        schema = await read_schema(database)
         mapping = FieldMapping("email::text", {"FIRSTNAME": "first_name"})
-        charge = Charge(Contacts(database, table, mapping.email, mapping.fields), RetryPolicy(3, 60.0))
-        errand = Errand(table, mapping, charge, account(crm).open)
-        async with Courier(Settings(database_url=as_worker(url), _env_file=None), database, [errand]) as carrying:
-            yield carrying, errand
+        plan = Plan(schema, {"brevo": LaneSettings(sync_retry_delay_minutes=1.0)}, {"brevo": mapping})
+        async with ShortWorker(plan, database, as_worker(url), waits) as worker:
+
+            async def deliver(contact):
+                return await worker.deliver_one("brevo", account(crm).open, contact, [], flip=True)
+
+            yield deliver
 
 
 PERMIT = "pg_advisory_lock(1668443501, (SELECT id FROM crm_sync.lanes WHERE crm = 'brevo') * 1000 + 1)"
@@ -413,8 +414,8 @@ async def test_it_waits_for_its_turn_where_others_have_all_requests_under_way(ap
     crm = ScriptedCrm(concurrency=1)
     contact = await insert(app)
     await app.execute(f"SELECT {PERMIT}")
-    async with courier(url, crm) as (carrying, errand):
-        delivery = asyncio.create_task(carrying.carry(errand, contact, [], flip=True))
+    async with short_worker(url, crm) as deliver:
+        delivery = asyncio.create_task(deliver(contact))
         await until(app, "count(*) = 1 FROM crm_sync.workers")
         assert crm.requests == []
         await app.execute(f"SELECT {PERMIT.replace('lock', 'unlock')}")
@@ -423,15 +424,14 @@ async def test_it_waits_for_its_turn_where_others_have_all_requests_under_way(ap
             assert (await delivery).kind is Kind.DELIVERED
 
 
-async def test_it_does_not_wait_for_ever_and_leaves_the_row_alone(app, url, monkeypatch):
-    monkeypatch.setattr(courier_module, "TURN_PATIENCE_S", 0.2)
+async def test_it_does_not_wait_for_ever_and_leaves_the_row_alone(app, url):
     crm = ScriptedCrm(concurrency=1)
     contact = await insert(app)
     before = await app.fetchrow(ROW)
     await app.execute(f"SELECT {PERMIT}")
-    async with courier(url, crm) as (carrying, errand):
+    async with short_worker(url, crm, Waits(turn_patience_s=0.2)) as deliver:
         with pytest.raises(DeclinedError, match="other workers have all the requests under way"):
-            await carrying.carry(errand, contact, [], flip=True)
+            await deliver(contact)
     assert await app.fetchrow(ROW) == before
     assert crm.requests == []
 
@@ -442,8 +442,8 @@ async def test_an_address_that_another_worker_has_under_way_goes_back_in_line(ap
     crm.exclusive_addresses = True
     contact = await insert(app)
     await app.execute("SELECT pg_advisory_lock(hashtextextended('brevo ' || $1, 1668443500))", ADDRESS)
-    async with courier(url, crm) as (carrying, errand):
-        finish = await carrying.carry(errand, contact, [], flip=True)
+    async with short_worker(url, crm) as deliver:
+        finish = await deliver(contact)
     assert finish.kind is Kind.DEFERRED
     assert crm.requests == []
     assert await pair(app, contact) == ("Queued", "Queued")
@@ -538,9 +538,9 @@ async def test_a_client_that_fails_leaves_the_contact_in_line_and_quotes_nothing
 
     crm.answer = fails
     contact = await insert(app)
-    async with courier(url, crm) as (carrying, errand):
+    async with short_worker(url, crm) as deliver:
         with pytest.raises(DeclinedError, match=r"failed \(KeyError\). The contact is back in line") as raised:
-            await carrying.carry(errand, contact, [], flip=True)
+            await deliver(contact)
     assert ADDRESS not in str(raised.value)
     assert raised.value.__suppress_context__
     assert await pair(app, contact) == ("Queued", "Queued")

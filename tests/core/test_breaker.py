@@ -3,14 +3,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crm_sync.core.breaker import (
-    FIRST_WAIT_S,
-    LONGEST_REFUSED_WAIT_S,
-    LONGEST_WAIT_S,
-    PROBE_LEASE_S,
     Breaker,
     Ramp,
     State,
 )
+from crm_sync.core.waits import USUAL
 
 OPEN = Breaker().failed(100.0, 0.0, "UNREACHABLE: no connection")
 
@@ -28,27 +25,27 @@ def distances(*, refused):
 
 def test_an_outage_opens_it_and_says_why_and_since_when():
     assert (OPEN.state, OPEN.since, OPEN.reason) == (State.OPEN, 100.0, "UNREACHABLE: no connection")
-    assert OPEN.next_probe == 100.0 + FIRST_WAIT_S
+    assert OPEN.next_probe == 100.0 + USUAL.first_probe_s
 
 
 def test_the_distance_of_the_probes_grows_up_to_a_bound():
-    assert distances(refused=False) == [1, 2, 4, *[LONGEST_WAIT_S] * 7]
+    assert distances(refused=False) == [1, 2, 4, *[USUAL.longest_probe_s] * 7]
 
 
 def test_refused_credentials_are_tried_again_less_often():
-    assert distances(refused=True) == [1, 2, 4, 8, 16, 32, *[LONGEST_REFUSED_WAIT_S] * 4]
+    assert distances(refused=True) == [1, 2, 4, 8, 16, 32, *[USUAL.longest_refused_probe_s] * 4]
 
 
 def test_nobody_probes_before_its_time_and_one_does_then():
     assert OPEN.probed(OPEN.next_probe - 0.001) is None
     probing = OPEN.probed(OPEN.next_probe)
     assert probing.state is State.HALF_OPEN
-    assert probing.probed(OPEN.next_probe + PROBE_LEASE_S / 2) is None, "another worker must not probe beside it"
+    assert probing.probed(OPEN.next_probe + USUAL.probe_lease_s / 2) is None, "another worker must not probe beside it"
 
 
 def test_a_probe_whose_worker_died_is_made_by_another_one():
     probing = OPEN.probed(OPEN.next_probe)
-    assert probing.probed(OPEN.next_probe + PROBE_LEASE_S).state is State.HALF_OPEN
+    assert probing.probed(OPEN.next_probe + USUAL.probe_lease_s).state is State.HALF_OPEN
 
 
 def test_stragglers_from_before_it_opened_change_nothing():
@@ -90,7 +87,7 @@ def test_throttled_again_by_the_probe_it_pauses_again():
 def test_a_probe_that_there_was_nothing_for_is_given_back(before):
     back = before.probed(101.0).given_back(101.1)
     assert (back.state, back.since, back.openings) == (before.state, before.since, before.openings)
-    assert back.probed(101.1 + FIRST_WAIT_S) is not None
+    assert back.probed(101.1 + USUAL.first_probe_s) is not None
 
 
 EVENTS = st.lists(

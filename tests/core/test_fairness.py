@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crm_sync.core.fairness import LATE_COMMIT, LOOK_S, MOST_FRESH, SHARE, Fairness, Look
+from crm_sync.core.fairness import LATE_COMMIT, MOST_FRESH, SHARE, Fairness, Look
+from crm_sync.core.waits import USUAL
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -73,9 +74,9 @@ def test_the_backlog_is_served_when_its_room_goes_to_fresh_ones(backlog):
 
 
 def test_looks_are_a_second_apart(backlog):
-    assert not backlog.claimed(100, 25, 75, 25, 1.0 + LOOK_S / 2)
-    assert backlog.claimed(100, 25, 75, 25, 1.0 + LOOK_S)
-    assert not backlog.claimed(100, 25, 75, 25, 1.0 + 1.5 * LOOK_S)
+    assert not backlog.claimed(100, 25, 75, 25, 1.0 + USUAL.fresh_look_s / 2)
+    assert backlog.claimed(100, 25, 75, 25, 1.0 + USUAL.fresh_look_s)
+    assert not backlog.claimed(100, 25, 75, 25, 1.0 + 1.5 * USUAL.fresh_look_s)
 
 
 def test_many_fresh_ones_join_the_backlog_and_who_was_flipped_after_them_stays_fresh(backlog):

@@ -1,4 +1,4 @@
-"""Our Brevo client against the fake Brevo: what becomes of a contact, read by name."""
+"""Our Brevo client against the fake Brevo, and against prepared answers: what becomes of a contact, read by name."""
 
 import asyncio
 import os
@@ -21,6 +21,10 @@ KEY = "xkeysib-0123456789abcdef"
 NO_LIMITS = {"contacts_per_second": None, "contacts_per_hour": None, "others_per_hour": None}
 PHONE, OTHER_PHONE = "+33639980001", "+33639980002"
 LIST = 7
+NEW, UPDATE = ("POST", "/v3/contacts"), ("PUT", "/v3/contacts/1?identifierType=contact_id")
+LOOK, LOOK_AT_LIST = ("GET", "/v3/contacts/1?identifierType=contact_id"), ("GET", f"/v3/contacts/lists/{LIST}")
+LOOK_BY_EMAIL = ("GET", "/v3/contacts/ada@example.com?identifierType=email_id")
+FIRST_PAGE = ("GET", "/v3/contacts?limit=1")  # what the check asks for
 
 
 @pytest.fixture
@@ -32,6 +36,13 @@ async def crm():
 @pytest.fixture
 async def brevo(crm):
     async with client(f"{crm.url}/v3") as opened:
+        yield opened
+
+
+@pytest.fixture
+async def alone(prepared):
+    """The client alone: it is answered as the test says."""
+    async with client(f"{prepared.base_url}/v3") as opened:
         yield opened
 
 
@@ -91,19 +102,10 @@ async def test_an_address_with_letters_that_mean_something_in_a_url_is_looked_up
     assert asked(crm)[-1] == ("GET", f"/v3/contacts/{email}", 200)
 
 
-async def test_a_slash_in_an_address_is_none_of_the_path():
-    lines = []
-
-    async def answer(reader, writer):
-        lines.append((await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")[0])
-        status = b"200 OK" if lines[-1].startswith(b"GET") else b"204 No Content"
-        writer.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-        writer.close()
-
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    async with server, client(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v3") as brevo:
-        await deliver(brevo, "a/b+c@example.com")
-    assert lines[1] == b"GET /v3/contacts/a%2Fb%2Bc@example.com?identifierType=email_id HTTP/1.1"
+async def test_a_slash_in_an_address_is_none_of_the_path(prepared, alone):
+    prepared.answer(NEW, 204)
+    prepared.answer(("GET", "/v3/contacts/a%2Fb%2Bc@example.com?identifierType=email_id"), 200)
+    await deliver(alone, "a/b+c@example.com")
 
 
 async def test_the_spelling_of_an_address_makes_no_second_contact(crm, brevo):
@@ -184,11 +186,11 @@ async def test_a_changed_address_blocklists_nobody(crm, brevo):
 
 
 @pytest.mark.parametrize("email", [None, 7, "", ["ada@example.com"]])
-async def test_an_address_that_brevo_does_not_tell_is_sent(crm, brevo, email):
-    await deliver(brevo, "ada@example.com")
-    answers(crm, 200, {"id": 1, "email": email}, method="GET")
-    assert await deliver(brevo, "ada@example.com", "1") == Outcome.delivered("1")
-    assert bodies(crm)[-1] == {"attributes": {"EMAIL": "ada@example.com"}}
+async def test_an_address_that_brevo_does_not_tell_is_sent(prepared, alone, email):
+    prepared.answer(LOOK, 200, {"id": 1, "email": email})
+    prepared.answer(UPDATE, 204)
+    assert await deliver(alone, "ada@example.com", "1") == Outcome.delivered("1")
+    assert prepared.sent[-1].body == {"attributes": {"EMAIL": "ada@example.com"}}
 
 
 async def test_of_whom_nothing_but_his_address_is_known_is_only_looked_at(crm, brevo):
@@ -259,26 +261,24 @@ async def test_a_list_that_is_not_there_holds_up_the_lane_by_the_name_of_its_set
     assert crm.contacts[1].attributes == {}
 
 
-async def test_a_refusal_that_only_speaks_of_lists_is_the_contacts_own(crm):
-    answers(crm, 400, {"code": "invalid_parameter", "message": "LASTNAME is on the list of forbidden words"})
-    async with client(f"{crm.url}/v3", list_id=LIST) as brevo:
-        outcome = await deliver(brevo)
+async def test_a_refusal_that_only_speaks_of_lists_is_the_contacts_own(prepared):
+    prepared.answer(NEW, 400, {"code": "invalid_parameter", "message": "LASTNAME is on the list of forbidden words"})
+    prepared.answer(LOOK_AT_LIST, 200, {"id": LIST})
+    async with client(f"{prepared.base_url}/v3", list_id=LIST) as listing:
+        outcome = await deliver(listing)
     assert (outcome.verdict, outcome.code) == (Verdict.REJECTED, "REJECTED")
-    assert asked(crm) == [("POST", "/v3/contacts", 400), ("GET", f"/v3/contacts/lists/{LIST}", 200)]
 
 
 @pytest.mark.parametrize("message", ["Invalid email address", "PRICE_LIST is too long", "Listen to reason", None])
-async def test_a_refusal_that_speaks_of_no_list_asks_for_none(crm, message):
-    answers(crm, 400, {"code": "invalid_parameter", "message": message})
-    async with client(f"{crm.url}/v3", list_id=LIST) as brevo:
-        assert (await deliver(brevo)).code == "REJECTED"
-    assert len(crm.requests) == 1
+async def test_a_refusal_that_speaks_of_no_list_asks_for_none(prepared, message):
+    prepared.answer(NEW, 400, {"code": "invalid_parameter", "message": message})
+    async with client(f"{prepared.base_url}/v3", list_id=LIST) as listing:
+        assert (await deliver(listing)).code == "REJECTED"
 
 
-async def test_without_a_list_a_refusal_that_speaks_of_lists_is_the_contacts_own(crm, brevo):
-    answers(crm, 400, LISTLESS[0][1])
-    assert (await deliver(brevo)).code == "REJECTED"
-    assert len(crm.requests) == 1
+async def test_without_a_list_a_refusal_that_speaks_of_lists_is_the_contacts_own(prepared, alone):
+    prepared.answer(NEW, 400, LISTLESS[0][1])
+    assert (await deliver(alone)).code == "REJECTED"
 
 
 async def test_without_a_list_none_is_named(crm, brevo):
@@ -340,14 +340,12 @@ async def test_what_is_no_phone_number_is_left_out(crm, brevo, remote_id):
     assert crm.contacts[1].attributes == {"FIRSTNAME": "Ada", "SMS": PHONE.lstrip("+")}
 
 
-async def test_a_contact_refused_without_its_number_too_is_rejected_for_that_reason(crm, brevo):
-    await deliver(brevo, "ada@example.com", SMS=PHONE)
-    answers(crm, 400, {"code": "duplicate_parameter", "message": "x", "metadata": {"duplicate_identifiers": ["SMS"]}})
-    answers(crm, 400, {"code": "invalid_parameter", "message": "Invalid something"})
-    outcome = await deliver(brevo, "bob@example.com", SMS=PHONE)
+async def test_a_contact_refused_without_its_number_too_is_rejected_for_that_reason(prepared, alone):
+    prepared.answer(NEW, 400, {"code": "duplicate_parameter", "message": "x", "metadata": {"duplicate_identifiers": ["SMS"]}})
+    prepared.answer(NEW, 400, {"code": "invalid_parameter", "message": "Invalid something"})
+    outcome = await deliver(alone, "bob@example.com", SMS=PHONE)
     assert (outcome.verdict, outcome.code) == (Verdict.REJECTED, "REJECTED")
     assert "Invalid something" in outcome.reason
-    assert len(crm.requests) == 3
 
 
 @pytest.mark.parametrize("code", ["duplicate_parameter", "invalid_parameter"])
@@ -400,18 +398,17 @@ async def test_without_metadata_the_sentence_says_which_number_another_contact_h
     assert crm.contacts[1].attributes == {"FIRSTNAME": "Ada", "WHATSAPP": OTHER_PHONE.lstrip("+")}
 
 
-async def test_without_metadata_an_address_that_is_taken_is_rejected_by_name_and_leaves_no_number_out(crm, brevo):
+async def test_without_metadata_an_address_that_is_taken_is_rejected_by_name_and_leaves_no_number_out(prepared, alone):
     message = "Unable to update contact, email or SMS are already associated with another Contact"
-    crm.standing_faults.append(Fault(answer=Answer(400, {"code": "invalid_parameter", "message": message})))
-    outcome = await deliver(brevo, SMS=PHONE)
+    prepared.answer(NEW, 400, {"code": "invalid_parameter", "message": message})
+    outcome = await deliver(alone, SMS=PHONE)
     assert (outcome.verdict, outcome.code) == (Verdict.REJECTED, "DUPLICATE")
     assert outcome.reason.startswith("another contact in Brevo has the same SMS, email (400: ")
-    assert len(crm.requests) == 1
 
 
-async def test_a_duplicate_of_nobody_knows_what_is_a_duplicate(crm, brevo):
-    answers(crm, 400, {"code": "duplicate_parameter", "message": "Contact already exist"})
-    outcome = await deliver(brevo)
+async def test_a_duplicate_of_nobody_knows_what_is_a_duplicate(prepared, alone):
+    prepared.answer(NEW, 400, {"code": "duplicate_parameter", "message": "Contact already exist"})
+    outcome = await deliver(alone)
     assert (outcome.verdict, outcome.code) == (Verdict.REJECTED, "DUPLICATE")
     assert outcome.reason.startswith("another contact in Brevo has the same identifier (400: ")
 
@@ -428,20 +425,20 @@ async def test_one_number_of_another_contact_and_one_that_is_none_are_both_left_
     assert crm.contacts[2].attributes == {"FIRSTNAME": "Bob"}
 
 
-async def test_a_number_refused_though_it_was_left_out_is_not_left_out_for_ever(crm, brevo):
+async def test_a_number_refused_though_it_was_left_out_is_not_left_out_for_ever(prepared, alone):
     taken = {"message": "x", "metadata": {"duplicate_identifiers": ["SMS"]}}
-    crm.standing_faults.append(Fault(answer=Answer(400, taken)))
-    assert (await deliver(brevo, SMS=PHONE)).code == "DUPLICATE"
-    assert len(crm.requests) == 2
+    prepared.answer(NEW, 400, taken)
+    prepared.answer(NEW, 400, taken)
+    assert (await deliver(alone, SMS=PHONE)).code == "DUPLICATE"
 
 
 @pytest.mark.parametrize(
     "metadata",
     [None, [], "SMS", {}, {"duplicate_identifiers": None}, {"duplicate_identifiers": "SMS"}, {"duplicate_identifiers": [[], 5]}],
 )
-async def test_a_refusal_with_odd_metadata_is_a_refusal(crm, brevo, metadata):
-    answers(crm, 400, {"code": "invalid_parameter", "message": "No", "metadata": metadata})
-    outcome = await deliver(brevo, SMS=PHONE)
+async def test_a_refusal_with_odd_metadata_is_a_refusal(prepared, alone, metadata):
+    prepared.answer(NEW, 400, {"code": "invalid_parameter", "message": "No", "metadata": metadata})
+    outcome = await deliver(alone, SMS=PHONE)
     assert (outcome.verdict, outcome.code, outcome.reason) == (
         Verdict.REJECTED,
         "REJECTED",
@@ -449,31 +446,32 @@ async def test_a_refusal_with_odd_metadata_is_a_refusal(crm, brevo, metadata):
     )
 
 
-async def test_a_refusal_without_a_word_says_so(crm, brevo):
-    answers(crm, 400)
-    assert await deliver(brevo) == Outcome.rejected("REJECTED", "Brevo refused the contact (400: no text)")
+async def test_a_refusal_without_a_word_says_so(prepared, alone):
+    prepared.answer(NEW, 400)
+    assert await deliver(alone) == Outcome.rejected("REJECTED", "Brevo refused the contact (400: no text)")
 
 
 @pytest.mark.parametrize("remote_id", [None, "1"])
 @pytest.mark.parametrize("status", [400, 425])
-async def test_a_contact_brevo_is_still_at_work_on_is_tried_again(crm, brevo, status, remote_id):
-    await deliver(brevo)
-    work = Answer(status, {"code": "account_in_process", "message": "Account is in process"})
-    crm.next_faults.append(Fault(lambda call: call.method in ("POST", "PUT"), answer=work))
-    outcome = await deliver(brevo, "ada@example.com", remote_id, FIRSTNAME="Ada")
+async def test_a_contact_brevo_is_still_at_work_on_is_tried_again(prepared, alone, status, remote_id):
+    if remote_id:
+        prepared.answer(LOOK, 200, {"id": 1, "email": "ada@example.com"})
+    work = {"code": "account_in_process", "message": "Account is in process"}
+    prepared.answer(UPDATE if remote_id else NEW, status, work)
+    outcome = await deliver(alone, "ada@example.com", remote_id, FIRSTNAME="Ada")
     assert (outcome.verdict, outcome.code) == (Verdict.FAILED, "TOO_EARLY")
     assert f"({status}: account_in_process Account is in process)" in outcome.reason
 
 
-async def test_a_425_without_a_word_is_tried_again(crm, brevo):
-    answers(crm, 425)
-    assert (await deliver(brevo)).verdict is Verdict.FAILED
+async def test_a_425_without_a_word_is_tried_again(prepared, alone):
+    prepared.answer(NEW, 425)
+    assert (await deliver(alone)).verdict is Verdict.FAILED
 
 
-async def test_a_refusal_names_the_request_for_brevos_support(crm, brevo):
-    answers(crm, 400, {"code": "invalid_parameter", "message": "No"}, **{"CF-Ray": "94eb80da6ee43d0a-CDG"})
+async def test_a_refusal_names_the_request_for_brevos_support(prepared, alone):
+    prepared.answer(NEW, 400, {"code": "invalid_parameter", "message": "No"}, **{"CF-Ray": "94eb80da6ee43d0a-CDG"})
     reason = "Brevo refused the contact (400, request 94eb80da6ee43d0a-CDG: invalid_parameter No)"
-    assert await deliver(brevo) == Outcome.rejected("REJECTED", reason)
+    assert await deliver(alone) == Outcome.rejected("REJECTED", reason)
 
 
 # What says nothing about the contact.
@@ -501,33 +499,33 @@ async def test_a_good_key_from_an_unknown_address_is_told_apart_with_what_to_do(
     "message",
     ["Unrecognized IP address 1.2.3.4", "see https://app.brevo.com/security/authorised_ips", "not in your Authorized IPs"],
 )
-async def test_an_unknown_address_is_known_by_either_half_of_what_brevo_says(crm, brevo, status, message):
-    answers(crm, status, {"code": "unauthorized", "message": message})
+async def test_an_unknown_address_is_known_by_either_half_of_what_brevo_says(prepared, alone, status, message):
+    prepared.answer(NEW, status, {"code": "unauthorized", "message": message})
     with pytest.raises(RefusedError, match=r"^IP_REFUSED: "):
-        await deliver(brevo)
+        await deliver(alone)
 
 
 @pytest.mark.parametrize("message", ["Key not found", "API Key is not enabled", "authentication not found in headers", None])
-async def test_no_other_401_is_taken_for_an_unknown_address(crm, brevo, message):
-    answers(crm, 401, {"code": "unauthorized", "message": message})
+async def test_no_other_401_is_taken_for_an_unknown_address(prepared, alone, message):
+    prepared.answer(NEW, 401, {"code": "unauthorized", "message": message})
     with pytest.raises(RefusedError, match=r"^REFUSED: "):
-        await deliver(brevo, LASTNAME="Lipp")
+        await deliver(alone, LASTNAME="Lipp")
 
 
-async def test_the_error_of_an_unknown_address_quotes_no_person(crm, brevo):
-    answers(crm, 401, {"message": "unrecognised IP address for Ada ada@example.com"})
+async def test_the_error_of_an_unknown_address_quotes_no_person(prepared, alone):
+    prepared.answer(NEW, 401, {"message": "unrecognised IP address for Ada ada@example.com"})
     with pytest.raises(RefusedError) as caught:
-        await deliver(brevo, FIRSTNAME="Ada")
+        await deliver(alone, FIRSTNAME="Ada")
     assert "ada" not in str(caught.value).lower()
 
 
 @pytest.mark.parametrize(
     ("status", "code"), [(402, "not_enough_credits"), (403, "permission_denied"), (403, "account_under_validation")]
 )
-async def test_an_account_that_may_not_is_refused_as_a_whole(crm, brevo, status, code):
-    answers(crm, status, {"code": code, "message": f"because of {code}"})
+async def test_an_account_that_may_not_is_refused_as_a_whole(prepared, alone, status, code):
+    prepared.answer(NEW, status, {"code": code, "message": f"because of {code}"})
     with pytest.raises(RefusedError, match=f"{status}: because of {code}"):
-        await deliver(brevo)
+        await deliver(alone)
 
 
 @pytest.mark.parametrize("remote_id", [None, "1"])
@@ -538,10 +536,10 @@ async def test_a_wrong_base_url_is_refused_by_the_name_of_its_setting(crm, remot
 
 
 @pytest.mark.parametrize("status", [404, 405, 406])
-async def test_what_only_a_wrong_address_answers_quotes_no_person(crm, brevo, status):
-    answers(crm, status, {"code": "x", "message": "Cannot POST Ada ada@example.com"})
+async def test_what_only_a_wrong_address_answers_quotes_no_person(prepared, alone, status):
+    prepared.answer(NEW, status, {"code": "x", "message": "Cannot POST Ada ada@example.com"})
     with pytest.raises(RefusedError, match="BREVO_BASE_URL") as caught:
-        await deliver(brevo, FIRSTNAME="Ada")
+        await deliver(alone, FIRSTNAME="Ada")
     assert "ada" not in str(caught.value).lower()
 
 
@@ -566,10 +564,10 @@ async def test_a_429_of_brevo_says_when_in_seconds_and_nothing_was_done(crm, bre
 
 
 @pytest.mark.parametrize("status", [408, 500, 502, 503, 504, 521, 524])
-async def test_a_failing_brevo_is_an_outage(crm, brevo, status):
-    answers(crm, status, b"<html>Bad gateway</html>")
+async def test_a_failing_brevo_is_an_outage(prepared, alone, status):
+    prepared.answer(NEW, status, b"<html>Bad gateway</html>")
     with pytest.raises(OutageError, match=rf"CRM_ERROR: the CRM failed \({status}: "):
-        await deliver(brevo)
+        await deliver(alone)
 
 
 async def test_a_dropped_connection_is_an_outage(crm, brevo):
@@ -618,26 +616,25 @@ ODD_BODIES = [
 @pytest.mark.parametrize("body", ODD_BODIES, ids=lambda body: str(body)[:20])
 @pytest.mark.parametrize("status", [200, 201])
 @pytest.mark.parametrize("remote_id", [None, "1"])
-async def test_a_success_that_names_no_contact_is_none(crm, brevo, body, status, remote_id):
-    await deliver(brevo)
-    answers(crm, status, body)
+async def test_a_success_that_names_no_contact_is_none(prepared, alone, body, status, remote_id):
+    prepared.answer(LOOK if remote_id else NEW, status, body)
     with pytest.raises(OutageError, match="BROKEN_ANSWER"):
-        await deliver(brevo, "ada@example.com", remote_id)
+        await deliver(alone, "ada@example.com", remote_id)
 
 
 @pytest.mark.parametrize("status", [202, 203, 205, 206, 207])
-async def test_a_success_that_brevo_does_not_document_is_none(crm, brevo, status):
-    answers(crm, status, None if status == 205 else {"id": 7, "message": "Hello Ada"})
+async def test_a_success_that_brevo_does_not_document_is_none(prepared, alone, status):
+    prepared.answer(NEW, status, None if status == 205 else {"id": 7, "message": "Hello Ada"})
     with pytest.raises(OutageError, match=f"BROKEN_ANSWER: .*{status}") as caught:
-        await deliver(brevo, FIRSTNAME="Ada")
+        await deliver(alone, FIRSTNAME="Ada")
     assert "Ada" not in str(caught.value)
 
 
 @pytest.mark.parametrize("remote_id", [7, "7"])
 @pytest.mark.parametrize("status", [200, 201])
-async def test_an_id_counts_as_a_number_and_as_a_text(crm, brevo, status, remote_id):
-    answers(crm, status, {"id": remote_id})
-    assert await deliver(brevo) == Outcome.delivered("7")
+async def test_an_id_counts_as_a_number_and_as_a_text(prepared, alone, status, remote_id):
+    prepared.answer(NEW, status, {"id": remote_id})
+    assert await deliver(alone) == Outcome.delivered("7")
 
 
 # Looking up the id.
@@ -655,12 +652,11 @@ LOOKUPS = [
 
 
 @pytest.mark.parametrize("answer", LOOKUPS, ids=lambda answer: f"{answer.status} {str(answer.body)[:20]}")
-async def test_a_lookup_that_fails_does_not_undo_the_delivery(crm, brevo, answer):
-    await deliver(brevo)
-    crm.next_faults.append(Fault(lambda call: call.method == "GET", answer=answer))
-    assert await deliver(brevo, FIRSTNAME="Ada") == Outcome.delivered(None)
-    assert [request.method for request in crm.requests] == ["POST", "POST", "GET"]
-    assert crm.contacts[1].attributes == {"FIRSTNAME": "Ada"}
+async def test_a_lookup_that_fails_does_not_undo_the_delivery(prepared, alone, answer):
+    prepared.answer(NEW, 204)
+    prepared.answer(LOOK_BY_EMAIL, answer.status, answer.body, **answer.headers)
+    assert await deliver(alone, FIRSTNAME="Ada") == Outcome.delivered(None)
+    assert prepared.sent[0].body["attributes"] == {"FIRSTNAME": "Ada"}
 
 
 async def test_a_lookup_that_no_answer_comes_to_does_not_undo_the_delivery(crm, brevo):
@@ -724,11 +720,12 @@ async def test_the_check_looks_for_the_list(crm):
 @pytest.mark.parametrize(
     ("status", "body"), [(204, None), (200, None), (200, b"<html>"), (200, {"id": 8}), (200, [LIST]), (405, {"id": LIST})]
 )
-async def test_the_check_does_not_take_something_else_for_the_list(crm, status, body):
-    crm.next_faults.append(Fault(lambda call: "lists" in call.path, answer=Answer(status, body)))
-    async with client(f"{crm.url}/v3", list_id=LIST) as brevo:
+async def test_the_check_does_not_take_something_else_for_the_list(prepared, status, body):
+    prepared.answer(FIRST_PAGE, 200, {"contacts": []})
+    prepared.answer(LOOK_AT_LIST, status, body)
+    async with client(f"{prepared.base_url}/v3", list_id=LIST) as listing:
         with pytest.raises(RefusedError, match=f"NOT_FOUND: .*{status}.* check BREVO_BASE_URL"):
-            await brevo.check()
+            await listing.check()
 
 
 async def test_the_check_refuses_a_wrong_key(crm):
@@ -741,10 +738,10 @@ async def test_the_check_refuses_a_wrong_key(crm):
     ("status", "body"),
     [(404, None), (204, None), (200, None), (200, b"<html>Brevo: grow your business</html>"), (200, []), (200, {"ok": True})],
 )
-async def test_the_check_does_not_take_something_else_for_brevo(crm, brevo, status, body):
-    answers(crm, status, body)
+async def test_the_check_does_not_take_something_else_for_brevo(prepared, alone, status, body):
+    prepared.answer(FIRST_PAGE, status, body)
     with pytest.raises(RefusedError, match=f"NOT_FOUND: .*{status}.* check BREVO_BASE_URL"):
-        await brevo.check()
+        await alone.check()
 
 
 # The account, as it is configured.

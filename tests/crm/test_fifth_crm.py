@@ -1,7 +1,8 @@
-"""A fifth CRM, as the README tells it: one SQL call on a live table, one class registered by an entry point, a real worker."""
+"""A fifth CRM, as the manual tells it: one SQL call on a live table, one class registered by an entry point, a real worker."""
 
 import asyncio
 import re
+import tomllib
 from pathlib import Path
 
 import asyncpg
@@ -10,10 +11,10 @@ import pytest
 from crm_sync.adoption.adopt import undo
 from crm_sync.sandbox.server import Answer, Sandbox
 from tests.harness import TIMEOUT_S, until
+from tests.manual import blocks
 from tests.process import ended, environment, process
 from tests.roles import WORKER, let_in
 
-ROOT = Path(__file__).parents[2]
 TOKEN = "a-token-of-pipedrive"
 
 
@@ -55,20 +56,16 @@ class PipedriveSandbox(Sandbox):
 
 @pytest.fixture
 def package(tmp_path):
-    """The README's module, installed as a package is: beside the metadata that names its entry point."""
-    [code] = [
-        block for block in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL) if "Pipedrive" in block
-    ]
-    [entry_point] = re.findall(
-        r"```toml\n\[project\.entry-points\.\"crm_sync\.crms\"\]\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL
-    )
+    """The manual's module, installed as a package is: beside the metadata that names its entry point."""
+    [code] = blocks("adding-a-crm.md")
+    [entry_point] = tomllib.loads(*blocks("adding-a-crm.md", "toml"))["project"]["entry-points"]["crm_sync.crms"].items()
     (tmp_path / "my_package").mkdir()
     (tmp_path / "my_package" / "__init__.py").touch()
     (tmp_path / "my_package" / "pipedrive.py").write_text(code)
     metadata = tmp_path / "my_package-1.0.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text(f"[crm_sync.crms]\n{entry_point.replace(chr(34), '')}")
+    (metadata / "entry_points.txt").write_text(f"[crm_sync.crms]\n{' = '.join(entry_point)}\n")
     return tmp_path
 
 

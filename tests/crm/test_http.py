@@ -1,4 +1,4 @@
-"""The HTTP shell alone, against servers that say every byte themselves: nothing they do is taken for an answer it is not."""
+"""The HTTP shell alone: nothing is taken for an answer that is none. Servers say every byte where the bytes matter."""
 
 import asyncio
 import gzip
@@ -36,6 +36,7 @@ from crm_sync.limits.rate_limit import Pace
 
 KEY = "xkeysib-0123456789abcdef"
 PERSON = {"email": "ada@example.com", "attributes": {"FIRSTNAME": "Ada", "LASTNAME": "Lovelace", "SMS": "+33639980001"}}
+CONTACTS = ("POST", "/contacts")
 MEGABYTE = 1024 * 1024
 
 
@@ -124,6 +125,19 @@ async def failure(answer, **options):
     return caught.value
 
 
+async def told(prepared, status, body=b"", **headers):
+    """What the shell makes of this answer, however it comes."""
+    prepared.answer(CONTACTS, status, body, **headers)
+    async with opened(prepared.base_url) as http:
+        return await http.request("POST", "/contacts", PERSON)
+
+
+async def trouble(prepared, status, body=b"", **headers):
+    with pytest.raises(LaneError) as caught:
+        await told(prepared, status, body, **headers)
+    return caught.value
+
+
 # What is sent.
 
 
@@ -207,8 +221,8 @@ async def test_no_cookie_is_kept():
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 207, 400, 404, 409, 422, 425])
-async def test_whatever_speaks_of_the_contact_comes_back_with_its_status(status):
-    answer = await ask(whole(status, b'{"id": 7}'))
+async def test_whatever_speaks_of_the_contact_comes_back_with_its_status(prepared, status):
+    answer = await told(prepared, status, b'{"id": 7}')
     assert (answer.status, answer.get("id")) == (status, 7)
 
 
@@ -227,21 +241,24 @@ async def test_whatever_speaks_of_the_contact_comes_back_with_its_status(status)
         (999, OutageError, "CRM_ERROR"),
     ],
 )
-async def test_a_status_that_speaks_of_everybody_is_an_error_of_the_lane(status, error, code):
-    raised = await failure(whole(status, b'{"message": "said so"}'))
+async def test_a_status_that_speaks_of_everybody_is_an_error_of_the_lane(prepared, status, error, code):
+    raised = await trouble(prepared, status, b'{"message": "said so"}')
     assert (type(raised), raised.code) == (error, code)
     assert raised.reason.endswith(f"({status}: said so)") or code == "REDIRECTED"
 
 
 @pytest.mark.parametrize("status", [200, 302, 401, 402, 403, 408, 429, 500, 503, 999])
-async def test_send_judges_nothing(status):
-    async with RawServer(whole(status, b'{"message": "said so"}')) as server, opened(server.url) as http:
+async def test_send_judges_nothing(prepared, status):
+    prepared.answer(CONTACTS, status, b'{"message": "said so"}')
+    async with opened(prepared.base_url) as http:
         answer = await http.send("POST", "/contacts", PERSON)
     assert (answer.status, answer.said("message")) == (status, "said so")
 
 
-async def test_usable_says_of_an_answer_what_request_would():
-    async with RawServer(whole(401, b'{"message": "Ada is not you"}')) as server, opened(server.url) as http:
+async def test_usable_says_of_an_answer_what_request_would(prepared):
+    prepared.answer(CONTACTS, 401, b'{"message": "Ada is not you"}')
+    prepared.answer(CONTACTS, 401, b'{"message": "Ada is not you"}')
+    async with opened(prepared.base_url) as http:
         answer = await http.send("POST", "/contacts", PERSON)
         with pytest.raises(RefusedError) as asked:
             await http.request("POST", "/contacts", PERSON)
@@ -251,19 +268,19 @@ async def test_usable_says_of_an_answer_what_request_would():
 
 
 @pytest.mark.parametrize("name", ["X-HubSpot-Correlation-Id", "X-Request-Id", "X-Correlation-Id", "CF-Ray"])
-async def test_an_answer_is_labelled_with_the_id_its_support_finds_it_by(name):
-    assert (await ask(whole(400, b"{}", f"{name}: 4f0c-77"))).label == "400, request 4f0c-77"
+async def test_an_answer_is_labelled_with_the_id_its_support_finds_it_by(prepared, name):
+    assert (await told(prepared, 400, b"{}", **{name: "4f0c-77"})).label == "400, request 4f0c-77"
 
 
-async def test_a_header_that_names_the_request_counts_before_the_body():
+async def test_a_header_that_names_the_request_counts_before_the_body(prepared):
     body = b'{"correlationId": "of-the-body"}'
-    assert (await ask(whole(400, body))).label == "400, request of-the-body"
-    assert (await ask(whole(400, body, "CF-Ray: of-the-header"))).label == "400, request of-the-header"
+    assert (await told(prepared, 400, body)).label == "400, request of-the-body"
+    assert (await told(prepared, 400, body, **{"CF-Ray": "of-the-header"})).label == "400, request of-the-header"
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"correlationId": null}', b'{"correlationId": 7}', b'{"correlationId": ""}'])
-async def test_an_answer_without_an_id_is_labelled_with_its_status(body):
-    assert (await ask(whole(400, body, "X-Request-Id: "))).label == "400"
+async def test_an_answer_without_an_id_is_labelled_with_its_status(prepared, body):
+    assert (await told(prepared, 400, body, **{"X-Request-Id": ""})).label == "400"
 
 
 async def test_a_label_is_one_short_line_whatever_the_id_is():
@@ -273,13 +290,13 @@ async def test_a_label_is_one_short_line_whatever_the_id_is():
     assert len(label) == len("400, request ") + LONGEST_REQUEST_ID
 
 
-async def test_an_error_names_the_request():
-    error = await failure(whole(503, b'{"message": "down"}', "X-Request-Id: 4f0c"))
+async def test_an_error_names_the_request(prepared):
+    error = await trouble(prepared, 503, b'{"message": "down"}', **{"X-Request-Id": "4f0c"})
     assert error.reason == "the CRM failed (503, request 4f0c: down)"
 
 
-async def test_a_throttled_answer_says_how_long():
-    error = await failure(whole(429, b"", "x-sib-ratelimit-reset: 25"))
+async def test_a_throttled_answer_says_how_long(prepared):
+    error = await trouble(prepared, 429, b"", **{"x-sib-ratelimit-reset": "25"})
     assert (type(error), error.pause_s) == (ThrottledError, 25.0)
 
 
@@ -325,14 +342,14 @@ async def test_a_body_that_is_no_json_is_no_data(body):
     assert (answer.status, answer.json, answer.get("id")) == (200, None, None)
 
 
-async def test_a_list_has_no_members():
-    answer = await ask(whole(200, b'[{"id": 7}]'))
+async def test_a_list_has_no_members(prepared):
+    answer = await told(prepared, 200, b'[{"id": 7}]')
     assert answer.json == [{"id": 7}]
     assert answer.get("id") is None
 
 
-async def test_a_body_in_bad_utf_8_can_still_be_shown():
-    answer = await ask(whole(400, b"caf\xe9 is closed"))
+async def test_a_body_in_bad_utf_8_can_still_be_shown(prepared):
+    answer = await told(prepared, 400, b"caf\xe9 is closed")
     assert answer.text == "caf\ufffd is closed"
 
 
@@ -345,9 +362,9 @@ async def test_what_a_crm_says_is_cut_and_taken_from_the_body_where_it_says_noth
     assert (await ask(whole(400))).said("message") == "no text"
 
 
-async def test_an_error_of_50_000_characters_is_put_in_words_at_once():
+async def test_an_error_of_50_000_characters_is_put_in_words_at_once(prepared):
     started = asyncio.get_running_loop().time()
-    error = await failure(whole(500, json.dumps({"message": "x" * 50_000}).encode()))
+    error = await trouble(prepared, 500, json.dumps({"message": "x" * 50_000}).encode())
     assert asyncio.get_running_loop().time() - started < 2
     assert type(error) is OutageError
     assert len(str(error)) < 2000
@@ -578,15 +595,11 @@ async def test_a_connection_that_does_not_come_about_was_not_sent(monkeypatch):
 # What errors say.
 
 
-def echo(status):
-    """Everything the server was told: a debug page, or a proxy that means well."""
+@pytest.mark.parametrize("status", [401, 403, 408, 429, 500, 503])
+async def test_an_error_quotes_neither_the_key_nor_the_person(prepared, status):
+    """Not even where it says everything it was told: a debug page, or a proxy that means well."""
     said = f"api-key: {KEY}; for Ada LOVELACE, +33639980001, ada@example.com"
-    return pytest.param(whole(status, json.dumps({"message": said}).encode()), id=str(status))
-
-
-@pytest.mark.parametrize("answer", [echo(status) for status in (401, 403, 408, 429, 500, 503)])
-async def test_an_error_quotes_neither_the_key_nor_the_person(answer):
-    error = await failure(answer)
+    error = await trouble(prepared, status, {"message": said})
     assert "api-key: ***; for *** ***, ***, ***" in error.reason
     for text in (KEY, "Ada", "LOVELACE", "33639980001", "ada@"):
         assert text not in f"{error} {error!r}"
@@ -617,18 +630,21 @@ async def test_the_key_is_in_no_error_and_in_none_that_caused_it(answer):
         ("Authorization", "Basic dXNlcjpw/XNz", r"dXNlcjpw\/XNz"),
     ],
 )
-async def test_an_answer_that_quotes_the_key_does_not_hand_it_on(header, key, quoted):
+async def test_an_answer_that_quotes_the_key_does_not_hand_it_on(prepared, header, key, quoted):
     body = f'{{"message": "who is {quoted}?", "id": 7}}'.encode()
-    async with RawServer(whole(400, body)) as server, opened(server.url, {header: key}) as http:
+    prepared.answer(CONTACTS, 400, body)
+    async with opened(prepared.base_url, {header: key}) as http:
         answer = await http.request("POST", "/contacts", PERSON)
     assert answer.json == {"message": "who is ***?", "id": 7}
     assert answer.text == '{"message": "who is ***?", "id": 7}'
 
 
-async def test_a_key_that_came_later_is_masked_from_then_on():
+async def test_a_key_that_came_later_is_masked_from_then_on(prepared):
     token, secret = "token/of-an-hour", "short"
     body = json.dumps({"message": f"{token} {token} and {secret}"}).encode()
-    async with RawServer(whole(400, body)) as server, opened(server.url) as http:
+    prepared.answer(CONTACTS, 400, body)
+    prepared.answer(CONTACTS, 400, body)
+    async with opened(prepared.base_url) as http:
         before = await http.send("POST", "/contacts", PERSON)
         http.hide(token, secret)
         after = await http.send("POST", "/contacts", PERSON)
@@ -636,16 +652,18 @@ async def test_a_key_that_came_later_is_masked_from_then_on():
     assert after.get("message") == "*** *** and short"  # what is no longer than a word would mask words
 
 
-async def test_a_key_that_came_later_is_masked_as_php_writes_it_too():
-    async with RawServer(whole(400, rb'{"message": "token\/of-an-hour"}')) as server, opened(server.url) as http:
+async def test_a_key_that_came_later_is_masked_as_php_writes_it_too(prepared):
+    prepared.answer(CONTACTS, 400, rb'{"message": "token\/of-an-hour"}')
+    async with opened(prepared.base_url) as http:
         http.hide_token("token/of-an-hour")
         assert (await http.send("POST", "/contacts", PERSON)).text == '{"message": "***"}'
 
 
-async def test_of_tokens_that_pass_only_the_latest_are_remembered():
+async def test_of_tokens_that_pass_only_the_latest_are_remembered(prepared):
     old, latest = (f"token-number-{number:03}" for number in (1, 1 + MOST_TOKENS))
     body = json.dumps({"message": f"{old} {latest}"}).encode()
-    async with RawServer(whole(400, body)) as server, opened(server.url) as http:
+    prepared.answer(CONTACTS, 400, body)
+    async with opened(prepared.base_url) as http:
         for number in range(1, 2 + MOST_TOKENS):
             http.hide_token(f"token-number-{number:03}")
         assert (await http.send("POST", "/contacts", PERSON)).get("message") == f"{old} ***"

@@ -1,4 +1,4 @@
-"""Our HubSpot client against the fake HubSpot: what becomes of a contact, read by name."""
+"""Our HubSpot client against the fake HubSpot, and against prepared answers: what becomes of a contact, read by name."""
 
 import json
 import warnings
@@ -33,6 +33,8 @@ with warnings.catch_warnings():
 
 TOKEN = "pat-eu1-0123456789abcdef"
 PATH = "/crm/v3/objects/contacts"
+UPSERT, UPDATE, READ = (("POST", f"{PATH}/batch/{operation}") for operation in ("upsert", "update", "read"))
+FIRST_PAGE = ("GET", f"{PATH}?limit=1")  # what the check asks for
 NO_LIMITS = {"requests_per_ten_seconds": None, "requests_per_day": None}
 ANA, BEN, CLEO, DAN = "ana@example.com", "ben@example.com", "cleo@example.com", "dan@example.com"
 
@@ -46,6 +48,13 @@ async def crm():
 @pytest.fixture
 async def hubspot(crm):
     async with client(crm.url) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def alone(prepared):
+    """The client alone: it is answered as the test says."""
+    async with client(prepared.base_url) as opened:
         yield opened
 
 
@@ -68,6 +77,10 @@ async def deliver(hubspot, *args, **fields):
 async def known(hubspot, *emails):
     """Their ids, made now."""
     return [outcome.remote_id for outcome in await hubspot.deliver([contact(email) for email in emails])]
+
+
+def writing(remote_id):
+    return UPDATE if remote_id else UPSERT
 
 
 def answers(crm, status, body=None, operation="", **headers):
@@ -210,9 +223,10 @@ async def test_a_batch_refused_because_of_ids_that_are_not_there_comes_again_wit
 
 
 @pytest.mark.parametrize("remote_id", ["", "0", "007", "-7", "abc", "7e3", " 7", "7" * 19, "5f2a9c", "\u0667"])
-async def test_what_is_no_id_of_hubspot_is_none(crm, hubspot, remote_id):
-    assert await deliver(hubspot, ANA, remote_id) == Outcome.delivered("101")
-    assert asked(crm) == [("/batch/upsert", 200)]
+async def test_what_is_no_id_of_hubspot_is_none(prepared, alone, remote_id):
+    prepared.answer(UPSERT, 200, {"results": [result("101", ANA)]})
+    assert await deliver(alone, ANA, remote_id) == Outcome.delivered("101")
+    assert [item["id"] for item in prepared.sent[0].body["inputs"]] == [ANA]
 
 
 async def test_contacts_that_share_a_record_id_do_not_take_each_others_address_from_it(crm, hubspot):
@@ -285,31 +299,31 @@ async def test_ids_are_never_guessed(crm, hubspot):
     ("answer", "kind"),
     [(Answer(503), OutageError), (Answer(429), ThrottledError), (Answer(403, error("x", "MISSING_SCOPES")), RefusedError)],
 )
-async def test_a_look_up_that_fails_leaves_the_others_delivered_and_says_nothing_about_the_rest(crm, hubspot, answer, kind):
+async def test_a_look_up_that_fails_leaves_the_others_delivered_and_says_nothing_about_the_rest(prepared, alone, answer, kind):
     body = {"results": [result("7", ANA), result("8", "x@example.com"), result("9", "y@example.com")]}
-    answers(crm, 200, body, "/upsert")
-    crm.next_faults.append(Fault(lambda call: call.path.endswith("/read"), answer=answer))
-    delivered, *others = await hubspot.deliver([contact(ANA), contact(BEN), contact(CLEO)])
+    prepared.answer(UPSERT, 200, body)
+    prepared.answer(READ, answer.status, answer.body)
+    delivered, *others = await alone.deliver([contact(ANA), contact(BEN), contact(CLEO)])
     assert delivered == Outcome.delivered("7")
     assert isinstance(others[0], kind)
     assert others[0] is others[1]
 
 
 @pytest.mark.parametrize("record_id", [101, "101"])
-async def test_an_id_counts_as_a_number_and_as_a_text(crm, hubspot, record_id):
-    answers(crm, 200, {"results": [result(record_id, ANA)]})
-    assert await deliver(hubspot) == Outcome.delivered("101")
+async def test_an_id_counts_as_a_number_and_as_a_text(prepared, alone, record_id):
+    prepared.answer(UPSERT, 200, {"results": [result(record_id, ANA)]})
+    assert await deliver(alone) == Outcome.delivered("101")
 
 
 # What is sent.
 
 
-async def test_values_are_sent_as_texts_as_hubspots_openapi_wants_them(crm, hubspot):
-    crm.account.writable |= {"vip", "score", "size", "tags", "none"}
+async def test_values_are_sent_as_texts_as_hubspots_openapi_wants_them(prepared, alone):
+    prepared.answer(UPSERT, 200, {"results": [result("101", ANA)]})
     await deliver(
-        hubspot, firstname="  Ana ", vip=True, hs_language=False, score=12.0, size=38.5, zip=7, tags=["a", None, "b c", 3]
+        alone, firstname="  Ana ", vip=True, hs_language=False, score=12.0, size=38.5, zip=7, tags=["a", None, "b c", 3]
     )
-    [item] = crm.requests[0].body["inputs"]
+    [item] = prepared.sent[0].body["inputs"]
     assert item["properties"] == {
         "email": ANA,
         "firstname": "  Ana ",
@@ -396,9 +410,9 @@ async def test_of_a_batch_only_the_contact_that_is_wrong_is_rejected(crm, hubspo
     assert asked(crm) == [("/batch/upsert", 207)]
 
 
-async def test_an_error_outweighs_a_result(crm, hubspot):
-    answers(crm, 207, {"results": [result("7", ANA)], "errors": [error("No", objectWriteTraceId=["0"])]})
-    assert (await deliver(hubspot)).verdict == Verdict.REJECTED
+async def test_an_error_outweighs_a_result(prepared, alone):
+    prepared.answer(UPSERT, 207, {"results": [result("7", ANA)], "errors": [error("No", objectWriteTraceId=["0"])]})
+    assert (await deliver(alone)).verdict == Verdict.REJECTED
 
 
 async def test_an_address_that_another_contact_has_is_rejected_with_its_id(crm, hubspot):
@@ -423,39 +437,38 @@ async def test_an_address_that_another_contact_has_is_rejected_with_its_id(crm, 
         ),
     ],
 )
-async def test_a_conflict_is_understood_in_each_of_its_shapes(crm, hubspot, said, reason):
+async def test_a_conflict_is_understood_in_each_of_its_shapes(prepared, alone, said, reason):
     said["context"]["objectWriteTraceId"] = ["0"]
-    answers(crm, 207, {"results": [], "errors": [said]})
-    assert await deliver(hubspot, ANA, "101") == Outcome.rejected(Code.DUPLICATE, f"{reason} (207)")
+    prepared.answer(UPDATE, 207, {"results": [], "errors": [said]})
+    assert await deliver(alone, ANA, "101") == Outcome.rejected(Code.DUPLICATE, f"{reason} (207)")
 
 
-async def test_an_upsert_that_met_another_one_of_the_same_address_is_tried_again(crm, hubspot):
+async def test_an_upsert_that_met_another_one_of_the_same_address_is_tried_again(prepared, alone):
     conflict = error("Contact already exists. Existing ID: 42", "CONFLICT", objectWriteTraceId=["0"])
-    answers(crm, 207, {"results": [], "errors": [conflict]})
-    outcome = await deliver(hubspot)
+    prepared.answer(UPSERT, 207, {"results": [], "errors": [conflict]})
+    outcome = await deliver(alone)
     assert (outcome.verdict, outcome.code) == (Verdict.FAILED, Code.TOO_EARLY)
     assert "42" in outcome.reason
 
 
-async def test_a_contact_on_which_hubspot_itself_fails_is_tried_again(crm, hubspot):
-    answers(crm, 207, {"results": [], "errors": [error("internal error", "INTERNAL_ERROR", objectWriteTraceId=["0"])]})
-    outcome = await deliver(hubspot)
+async def test_a_contact_on_which_hubspot_itself_fails_is_tried_again(prepared, alone):
+    prepared.answer(UPSERT, 207, {"results": [], "errors": [error("internal error", "INTERNAL_ERROR", objectWriteTraceId=["0"])]})
+    outcome = await deliver(alone)
     assert (outcome.verdict, outcome.code) == (Verdict.FAILED, Code.CRM_ERROR)
 
 
 @pytest.mark.parametrize("remote_id", [None, "101"])
-async def test_an_error_that_names_nobody_is_about_the_only_one_left(crm, hubspot, remote_id):
-    await known(hubspot, ANA, BEN)
-    answers(crm, 207, {"results": [result("102", BEN)], "errors": [{"message": "Bad day"}]})
-    outcomes = await hubspot.deliver([contact(ANA, remote_id), contact(BEN, remote_id and "102")])
+async def test_an_error_that_names_nobody_is_about_the_only_one_left(prepared, alone, remote_id):
+    prepared.answer(writing(remote_id), 207, {"results": [result("102", BEN)], "errors": [{"message": "Bad day"}]})
+    outcomes = await alone.deliver([contact(ANA, remote_id), contact(BEN, remote_id and "102")])
     assert outcomes == [Outcome.rejected(Code.REJECTED, "HubSpot refused the contact (207: Bad day)"), Outcome.delivered("102")]
 
 
 @pytest.mark.parametrize("remote_ids", [(None, None, None), ("101", "102", "103")])
-async def test_errors_that_name_nobody_send_the_ones_left_again_in_halves(crm, hubspot, remote_ids):
-    answers(crm, 207, {"results": [result("102", BEN)], "errors": [{}]})
+async def test_errors_that_name_nobody_send_the_ones_left_again_in_halves(prepared, alone, remote_ids):
+    prepared.answer(writing(remote_ids[0]), 207, {"results": [result("102", BEN)], "errors": [{}]})
     batch = [contact(email, remote_id) for email, remote_id in zip((ANA, BEN, CLEO), remote_ids, strict=True)]
-    first, delivered, last = await hubspot.deliver(batch)
+    first, delivered, last = await alone.deliver(batch)
     assert delivered == Outcome.delivered("102")
     assert isinstance(first, BatchRefusedError)
     assert (first is last, first.retried) == (True, False)
@@ -472,9 +485,9 @@ async def test_errors_that_name_nobody_send_the_ones_left_again_in_halves(crm, h
     ],
     ids=lambda said: str(said)[:40],
 )
-async def test_an_error_without_its_members_rejects_the_contact(crm, hubspot, said):
-    answers(crm, 207, {"results": [], "errors": [said]})
-    outcome = await deliver(hubspot)
+async def test_an_error_without_its_members_rejects_the_contact(prepared, alone, said):
+    prepared.answer(UPSERT, 207, {"results": [], "errors": [said]})
+    outcome = await deliver(alone)
     assert (outcome.verdict, outcome.code) == (Verdict.REJECTED, Code.REJECTED)
 
 
@@ -516,9 +529,9 @@ async def test_a_property_that_is_read_only_is_the_mappings_fault_too(hubspot):
         {**error("x"), "errors": [{"code": "PROPERTY_DOESNT_EXIST", "context": {"propertyName": ["shoesize"]}}]},
     ],
 )
-async def test_an_unknown_property_is_named_when_all_are_refused_for_it(crm, hubspot, body):
-    answers(crm, 400, body)
-    entries = await hubspot.deliver([contact(ANA), contact(BEN)])
+async def test_an_unknown_property_is_named_when_all_are_refused_for_it(prepared, alone, body):
+    prepared.answer(UPSERT, 400, body)
+    entries = await alone.deliver([contact(ANA), contact(BEN)])
     assert isinstance(entries[0], RefusedError)
     assert (entries[0].code, entries[0].reason) == (
         Code.UNKNOWN_FIELD,
@@ -546,9 +559,9 @@ async def test_an_unknown_property_is_named_when_all_are_refused_for_it(crm, hub
         (200, {"results": [], "errors": None}, (Code.NOT_ACCOUNTED, True)),
     ],
 )
-async def test_who_is_to_blame_is_found_by_halves_where_all_are_refused(crm, hubspot, status, body, judgement):
-    answers(crm, status, body)
-    entries = await hubspot.deliver([contact(ANA, firstname="Ana"), contact(BEN)])
+async def test_who_is_to_blame_is_found_by_halves_where_all_are_refused(prepared, alone, status, body, judgement):
+    prepared.answer(UPSERT, status, body)
+    entries = await alone.deliver([contact(ANA, firstname="Ana"), contact(BEN)])
     assert isinstance(entries[0], BatchRefusedError)
     assert entries[0] is entries[1]
     assert (entries[0].code, entries[0].retried) == judgement
@@ -620,9 +633,9 @@ async def test_a_missing_scope_is_named(crm, hubspot, inner):
         (b"<html>Too many requests</html>", {"Retry-After": "x"}, 10.0),
     ],
 )
-async def test_too_many_requests_pause_as_long_as_the_broken_limit_lasts(crm, hubspot, body, headers, pause_s):
-    answers(crm, 429, body, **headers)
-    entry = await deliver(hubspot)
+async def test_too_many_requests_pause_as_long_as_the_broken_limit_lasts(prepared, alone, body, headers, pause_s):
+    prepared.answer(UPSERT, 429, body, **headers)
+    entry = await deliver(alone)
     assert isinstance(entry, ThrottledError)
     assert (entry.code, entry.pause_s) == (Code.RATE_LIMITED, pause_s)
     assert ("the account's requests of the day are used up" in entry.reason) == (
@@ -638,17 +651,17 @@ async def test_the_limit_of_an_account_is_kept_as_hubspot_says_it():
         assert (entry.pause_s, len(crm.contacts)) == (10.0, 1)
 
 
-async def test_an_account_that_is_being_moved_is_left_alone_as_long_as_hubspot_says(crm, hubspot):
-    answers(crm, 477, {"message": "Migration in progress"}, **{"Retry-After": "900"})
-    entry = await deliver(hubspot)
+async def test_an_account_that_is_being_moved_is_left_alone_as_long_as_hubspot_says(prepared, alone):
+    prepared.answer(UPSERT, 477, {"message": "Migration in progress"}, **{"Retry-After": "900"})
+    entry = await deliver(alone)
     assert isinstance(entry, ThrottledError)
     assert entry.pause_s == 900.0
 
 
 @pytest.mark.parametrize("status", [408, 500, 502, 503, 504, 521, 523, 524])
-async def test_a_failing_hubspot_is_an_outage(crm, hubspot, status):
-    answers(crm, status, b"<html>Bad gateway</html>")
-    entry = await deliver(hubspot)
+async def test_a_failing_hubspot_is_an_outage(prepared, alone, status):
+    prepared.answer(UPSERT, status, b"<html>Bad gateway</html>")
+    entry = await deliver(alone)
     assert isinstance(entry, OutageError)
     assert (entry.code, str(status) in entry.reason) == (Code.CRM_ERROR, True)
 
@@ -669,18 +682,17 @@ async def test_an_answer_lost_on_its_way_makes_no_second_contact(crm, hubspot):
     ],
     ids=lambda body: str(body)[:20],
 )
-async def test_a_success_that_is_not_hubspots_is_none(crm, hubspot, body, remote_id):
-    await deliver(hubspot)
-    answers(crm, 200, body)
-    entry = await deliver(hubspot, ANA, remote_id)
+async def test_a_success_that_is_not_hubspots_is_none(prepared, alone, body, remote_id):
+    prepared.answer(writing(remote_id), 200, body)
+    entry = await deliver(alone, ANA, remote_id)
     assert isinstance(entry, OutageError)
     assert entry.code == Code.BROKEN_ANSWER
 
 
 @pytest.mark.parametrize("status", [202, 203, 204, 206])
-async def test_a_success_that_hubspot_does_not_document_is_none(crm, hubspot, status):
-    answers(crm, status, None if status == 204 else {"results": [result("7", ANA)]})
-    assert isinstance(await deliver(hubspot), OutageError)
+async def test_a_success_that_hubspot_does_not_document_is_none(prepared, alone, status):
+    prepared.answer(UPSERT, status, None if status == 204 else {"results": [result("7", ANA)]})
+    assert isinstance(await deliver(alone), OutageError)
 
 
 @pytest.mark.parametrize(
@@ -700,16 +712,17 @@ async def test_a_success_that_hubspot_does_not_document_is_none(crm, hubspot, st
     ],
     ids=str,
 )
-async def test_a_result_without_an_id_delivers_nobody(crm, hubspot, member):
-    answers(crm, 200, {"results": [member]}, "/upsert")
-    outcome = await deliver(hubspot)
+async def test_a_result_without_an_id_delivers_nobody(prepared, alone, member):
+    prepared.answer(UPSERT, 200, {"results": [member]})
+    prepared.answer(READ, 207, {"results": [], "errors": [error("gone", "OBJECT_NOT_FOUND", ids=[ANA])]})
+    outcome = await deliver(alone)
     assert (outcome.verdict, outcome.code) == (Verdict.FAILED, Code.NOT_ACCOUNTED)
 
 
 @pytest.mark.parametrize("properties", [None, [], {}, {"email": None}, {"email": 7}, {"email": [ANA], "lifecyclestage": 7}])
-async def test_a_result_with_odd_properties_is_still_the_only_one_there_is(crm, hubspot, properties):
-    answers(crm, 200, {"results": [{"id": "7", "properties": properties}]}, "/upsert")
-    assert await deliver(hubspot, lifecyclestage="lead") == Outcome.delivered("7")
+async def test_a_result_with_odd_properties_is_still_the_only_one_there_is(prepared, alone, properties):
+    prepared.answer(UPSERT, 200, {"results": [{"id": "7", "properties": properties}]})
+    assert await deliver(alone, lifecyclestage="lead") == Outcome.delivered("7")
 
 
 @pytest.mark.parametrize(
@@ -720,9 +733,9 @@ async def test_a_result_with_odd_properties_is_still_the_only_one_there_is(crm, 
     ],
 )
 @pytest.mark.parametrize("remote_id", [None, "101"])
-async def test_what_is_not_hubspots_api_is_said_with_the_settings_and_quotes_nobody(crm, hubspot, status, body, remote_id):
-    answers(crm, status, body)
-    entry = await deliver(hubspot, ANA, remote_id, firstname="Ana")
+async def test_what_is_not_hubspots_api_is_said_with_the_settings_and_quotes_nobody(prepared, alone, status, body, remote_id):
+    prepared.answer(writing(remote_id), status, body)
+    entry = await deliver(alone, ANA, remote_id, firstname="Ana")
     assert isinstance(entry, RefusedError)
     assert entry.code == Code.NOT_FOUND
     assert "check HUBSPOT_BASE_URL and HUBSPOT_CONTACTS_PATH" in entry.reason
@@ -750,9 +763,10 @@ async def test_the_check_needs_no_right_to_see_the_account(crm, hubspot):
 
 
 @pytest.mark.parametrize("answer", [Answer(200), Answer(200, {"portalId": "x"}), Answer(404, b"<html>"), Answer(500)])
-async def test_the_check_does_not_depend_on_what_the_account_answers(crm, hubspot, answer):
-    crm.next_faults.append(Fault(lambda call: call.path.startswith("/account-info"), answer=answer))
-    assert await hubspot.check() == "token accepted"
+async def test_the_check_does_not_depend_on_what_the_account_answers(prepared, alone, answer):
+    prepared.answer(FIRST_PAGE, 200, {"results": []})
+    prepared.answer(("GET", module.ACCOUNT_PATH), answer.status, answer.body)
+    assert await alone.check() == "token accepted"
 
 
 async def test_the_check_refuses_a_wrong_token_and_one_that_may_not_see_contacts(crm, hubspot):
@@ -765,10 +779,10 @@ async def test_the_check_refuses_a_wrong_token_and_one_that_may_not_see_contacts
 
 
 @pytest.mark.parametrize("body", [None, b"<html>Please log in</html>", {}, {"results": {}}])
-async def test_the_check_is_not_satisfied_with_a_page_that_is_not_hubspots(crm, hubspot, body):
-    answers(crm, 200, body, PATH)
+async def test_the_check_is_not_satisfied_with_a_page_that_is_not_hubspots(prepared, alone, body):
+    prepared.answer(FIRST_PAGE, 200, body)
     with pytest.raises(RefusedError, match="NOT_FOUND"):
-        await hubspot.check()
+        await alone.check()
 
 
 @pytest.fixture

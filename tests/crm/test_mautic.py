@@ -1,4 +1,4 @@
-"""Our Mautic client against the fake Mautic: what becomes of contacts, read by name."""
+"""Our Mautic client against the fake Mautic, and against prepared answers: what becomes of contacts, read by name."""
 
 import asyncio
 import base64
@@ -23,6 +23,8 @@ USER, PASSWORD = "crm-sync", "pass/word-0123456789"
 CLIENT, SECRET = "7_client", "secret/0123456789"
 SEARCH, EDIT, NEW = ("GET", "/api/contacts"), ("PATCH", "/api/contacts/batch/edit"), ("POST", "/api/contacts/batch/new")
 TOKEN = ("POST", "/oauth/v2/token")
+CHECK = ("GET", "/api/contacts?limit=1&minimal=1")
+NOBODY = {"total": "0", "contacts": []}
 
 
 class Clock:
@@ -56,6 +58,13 @@ async def by_token(crm):
         yield opened
 
 
+@pytest.fixture
+async def alone(prepared):
+    """The client alone: it is answered as the test says."""
+    async with client(prepared.base_url) as opened:
+        yield opened
+
+
 @asynccontextmanager
 async def client(url, login=PasswordLogin, name=USER, key=PASSWORD):
     async with Http(url, {}, pace=Pace(None, "mautic")) as http:
@@ -81,6 +90,12 @@ DELIVERED, REJECTED, FAILED = Verdict.DELIVERED, Verdict.REJECTED, Verdict.FAILE
 def answers(crm, status, body=None, route=None, **headers):
     """The next request, or the next of this route, is answered so, and takes no effect."""
     crm.next_faults.append(Fault(lambda call: route in (None, (call.method, call.path)), answer=Answer(status, body, headers)))
+
+
+def search(*emails):
+    """The request that looks for these."""
+    where = "where%5B0%5D%5Bcol%5D=email&where%5B0%5D%5Bexpr%5D=in&where%5B0%5D%5Bval%5D="
+    return ("GET", f"/api/contacts?{where}{','.join(emails)}&limit=50&minimal=1")
 
 
 def asked(crm):
@@ -369,9 +384,10 @@ LATE = {"message": "late", "code": 500, "type": "api"}
         {"contacts": [{"id": 7}, {"id": 8, "fields": None}, {"id": 9, "fields": {"all": []}}], "statusCodes": [201, 200, 201]},
     ],
 )
-async def test_lists_come_as_lists_or_as_objects(crm, mautic, body):
-    answers(crm, 201, body, NEW)
-    entries = await mautic.deliver([contact(f"{name}@example.com") for name in "abc"])
+async def test_lists_come_as_lists_or_as_objects(prepared, alone, body):
+    prepared.answer(search("a@example.com", "b@example.com", "c@example.com"), 200, NOBODY)
+    prepared.answer(NEW, 201, body)
+    entries = await alone.deliver([contact(f"{name}@example.com") for name in "abc"])
     assert entries == [Outcome.delivered("7"), Outcome.delivered("8"), Outcome.delivered("9")]
 
 
@@ -383,9 +399,10 @@ async def test_lists_come_as_lists_or_as_objects(crm, mautic, body):
         {"contacts": {"0": A, "2": C}, "statusCodes": [201, 500, 201], "errors": [None, LATE]},
     ],
 )
-async def test_gaps_leave_everybody_where_they_were(crm, mautic, body):
-    answers(crm, 201, body, NEW)
-    entries = await mautic.deliver([contact(f"{name}@example.com") for name in "abc"])
+async def test_gaps_leave_everybody_where_they_were(prepared, alone, body):
+    prepared.answer(search("a@example.com", "b@example.com", "c@example.com"), 200, NOBODY)
+    prepared.answer(NEW, 201, body)
+    entries = await alone.deliver([contact(f"{name}@example.com") for name in "abc"])
     assert verdicts(entries) == [(DELIVERED, None, "7"), (FAILED, "CRM_ERROR", None), (DELIVERED, None, "9")]
     assert entries[1].reason == "Mautic failed with this contact (500 in an answer of 201: late)"
 
@@ -405,17 +422,19 @@ async def test_gaps_leave_everybody_where_they_were(crm, mautic, body):
         {"contacts": [B], "statusCodes": [201]},
     ],
 )
-async def test_a_contact_that_the_answer_does_not_account_for_is_not_delivered(crm, mautic, body):
-    answers(crm, 201, body, NEW)
-    assert verdicts([await deliver(mautic, "a@example.com")]) == [(FAILED, "NOT_ACCOUNTED", None)]
+async def test_a_contact_that_the_answer_does_not_account_for_is_not_delivered(prepared, alone, body):
+    prepared.answer(search("a@example.com"), 200, NOBODY)
+    prepared.answer(NEW, 201, body)
+    assert verdicts([await deliver(alone, "a@example.com")]) == [(FAILED, "NOT_ACCOUNTED", None)]
 
 
 @pytest.mark.parametrize(
     "body", [None, b"", b"no JSON", b"[]", {}, {"contacts": [A]}, {"errors": [{"message": "No", "code": 400}]}]
 )
-async def test_an_answer_that_makes_no_sense_is_an_outage(crm, mautic, body):
-    answers(crm, 201, body, NEW)
-    entry = await deliver(mautic, "a@example.com")
+async def test_an_answer_that_makes_no_sense_is_an_outage(prepared, alone, body):
+    prepared.answer(search("a@example.com"), 200, NOBODY)
+    prepared.answer(NEW, 201, body)
+    entry = await deliver(alone, "a@example.com")
     assert (type(entry), entry.code) == (OutageError, "BROKEN_ANSWER")
 
 
@@ -433,11 +452,10 @@ async def test_an_answer_that_makes_no_sense_is_an_outage(crm, mautic, body):
         {"contacts": [{"id": 1}]},
     ],
 )
-async def test_a_search_that_makes_no_sense_is_an_outage_and_nothing_is_written(crm, mautic, body):
-    answers(crm, 200, body, SEARCH)
+async def test_a_search_that_makes_no_sense_is_an_outage_and_nothing_is_written(prepared, alone, body):
+    prepared.answer(search("a@example.com"), 200, body)
     with pytest.raises(OutageError, match="BROKEN_ANSWER"):
-        await deliver(mautic, "a@example.com")
-    assert asked(crm) == [SEARCH]
+        await deliver(alone, "a@example.com")
 
 
 @pytest.mark.parametrize("contacts", [{}, []])
@@ -502,9 +520,10 @@ async def test_a_limit_below_our_batch_is_learnt_from_the_500_and_remembered(crm
 @pytest.mark.parametrize(
     "text", ["A max of zero entities are supported at a time.", "Maximal 10 Elemente.", "A max of 900 entities"]
 )
-async def test_a_limit_that_cannot_be_read_halves_the_batch(crm, mautic, text):
-    answers(crm, 500, {"errors": [{"code": 500, "message": text, "details": [], "type": None}]}, NEW)
-    first, second = await mautic.deliver([contact("a@example.com"), contact("b@example.com")])
+async def test_a_limit_that_cannot_be_read_halves_the_batch(prepared, alone, text):
+    prepared.answer(search("a@example.com", "b@example.com"), 200, NOBODY)
+    prepared.answer(NEW, 500, {"errors": [{"code": 500, "message": text, "details": [], "type": None}]})
+    first, second = await alone.deliver([contact("a@example.com"), contact("b@example.com")])
     assert first is second
     assert (type(first), first.code, first.retried) == (BatchRefusedError, "CRM_ERROR", True)
 
@@ -530,10 +549,10 @@ async def test_a_request_refused_as_a_whole_is_left_to_the_lane_to_halve(crm, ma
 
 
 @pytest.mark.parametrize("status", [400, 406, 414])
-async def test_a_search_refused_for_what_is_in_it_is_halved_and_tried_again(crm, mautic, status):
-    answers(crm, status, b"Not acceptable: ada@example.com")
+async def test_a_search_refused_for_what_is_in_it_is_halved_and_tried_again(prepared, alone, status):
+    prepared.answer(search("ada@example.com"), status, b"Not acceptable: ada@example.com")
     with pytest.raises(BatchRefusedError, match=rf"the search was refused \({status}: Not acceptable: \*\*\*\)") as caught:
-        await deliver(mautic)
+        await deliver(alone)
     assert caught.value.retried
 
 
@@ -584,17 +603,17 @@ async def test_too_many_requests_pause_until_the_hour_is_over(clock):
 @pytest.mark.parametrize(
     "headers", [{}, {"X-RateLimit-Reset": "17"}, {"X-RateLimit-Reset": "soon"}, {"X-RateLimit-Reset": "nan"}]
 )
-async def test_a_429_that_says_no_end_pauses_for_the_usual_time(crm, mautic, headers):
-    answers(crm, 429, {"errors": [{"code": 429, "message": "slow", "details": []}]}, **headers)
+async def test_a_429_that_says_no_end_pauses_for_the_usual_time(prepared, alone, headers):
+    prepared.answer(search("ada@example.com"), 429, {"errors": [{"code": 429, "message": "slow", "details": []}]}, **headers)
     with pytest.raises(ThrottledError, match="slow") as caught:
-        await deliver(mautic)
+        await deliver(alone)
     assert caught.value.pause_s == 10
 
 
-async def test_a_retry_after_counts_first(crm, mautic):
-    answers(crm, 429, None, **{"Retry-After": "7", "X-RateLimit-Reset": "99999999999"})
+async def test_a_retry_after_counts_first(prepared, alone):
+    prepared.answer(search("ada@example.com"), 429, None, **{"Retry-After": "7", "X-RateLimit-Reset": "99999999999"})
     with pytest.raises(ThrottledError) as caught:
-        await deliver(mautic)
+        await deliver(alone)
     assert caught.value.pause_s == 7
 
 
@@ -637,10 +656,10 @@ async def test_a_wrong_base_url_is_refused_by_the_name_of_its_setting(crm):
 @pytest.mark.parametrize(
     "page", [b"<!DOCTYPE html><title>ada@example.com</title>", b"\xef\xbb\xbf\n<HTML lang=en>ada@example.com"]
 )
-async def test_a_page_is_not_mautics_api_and_is_not_quoted(crm, mautic, page):
-    answers(crm, 200, page)
+async def test_a_page_is_not_mautics_api_and_is_not_quoted(prepared, alone, page):
+    prepared.answer(search("ada@example.com"), 200, page)
     with pytest.raises(RefusedError, match=r"NOT_FOUND: .*MAUTIC_BASE_URL") as caught:
-        await deliver(mautic)
+        await deliver(alone)
     assert "ada" not in caught.value.reason
 
 
@@ -650,10 +669,11 @@ async def test_a_redirect_is_not_followed(crm, mautic):
         await deliver(mautic)
 
 
-async def test_an_outage_quotes_neither_the_person_nor_the_key(crm, mautic):
+async def test_an_outage_quotes_neither_the_person_nor_the_key(prepared, alone):
     header = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
-    answers(crm, 500, {"errors": [{"message": f"Ada ada@example.com {PASSWORD} {header}", "code": 500, "type": None}]}, NEW)
-    entry = await deliver(mautic, firstname="Ada")
+    prepared.answer(search("ada@example.com"), 200, NOBODY)
+    prepared.answer(NEW, 500, {"errors": [{"message": f"Ada ada@example.com {PASSWORD} {header}", "code": 500, "type": None}]})
+    entry = await deliver(alone, firstname="Ada")
     assert "(500: *** *** *** ***)" in entry.reason
 
 
@@ -746,15 +766,15 @@ async def test_the_check_names_the_version_and_changes_nothing(crm, mautic, by_t
     assert crm.contacts == {}
 
 
-async def test_a_check_without_a_version_succeeds_too(crm, mautic):
-    answers(crm, 200, {"total": "0", "contacts": {}})
-    assert await mautic.check() == "credentials accepted"
+async def test_a_check_without_a_version_succeeds_too(prepared, alone):
+    prepared.answer(CHECK, 200, {"total": "0", "contacts": {}})
+    assert await alone.check() == "credentials accepted"
 
 
-async def test_a_check_that_is_answered_with_anything_else_fails(crm, mautic):
-    answers(crm, 200, {"hello": "world"})
+async def test_a_check_that_is_answered_with_anything_else_fails(prepared, alone):
+    prepared.answer(CHECK, 200, {"hello": "world"})
     with pytest.raises(OutageError, match="BROKEN_ANSWER"):
-        await mautic.check()
+        await alone.check()
 
 
 # Settings.

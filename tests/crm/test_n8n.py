@@ -1,4 +1,4 @@
-"""Our n8n client against the fake n8n: what becomes of a contact, read by name."""
+"""Our n8n client against the fake n8n, and against prepared answers: what becomes of a contact, read by name."""
 
 import asyncio
 import base64
@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import jwt
 import pytest
-from aiohttp import web
 from click.testing import CliRunner
 
 from crm_sync.commands.n8n_workflow import n8n_workflow
@@ -35,6 +34,7 @@ from crm_sync.settings import N8nSettings
 FLIPPED_AT = datetime(2026, 11, 23, 9, 30, 0, 123456, tzinfo=UTC)
 PASSPHRASE = "a passphrase of thirty-two bytes or more"
 SIGNING_SECRET = "a signing secret"
+WEBHOOK = ("POST", "/webhook/crm-sync")
 STARTED = {"message": "Workflow was started"}
 HTML = {"Content-Type": "text/html; charset=utf-8"}
 
@@ -61,6 +61,20 @@ async def n8n(crm):
 @pytest.fixture
 async def lists(crm):
     async with client(crm.url, batch_limit=10) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def alone(prepared):
+    """The client alone: it is answered as the test says."""
+    async with client(prepared.base_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def listing(prepared):
+    """The same, and its contacts come as a list."""
+    async with client(prepared.base_url, batch_limit=10) as opened:
         yield opened
 
 
@@ -93,10 +107,6 @@ def sent(crm):
     return [request.body for request in crm.requests]
 
 
-def headers_of(crm):
-    return [execution.headers for execution in crm.workflow.executions]
-
-
 # What is sent.
 
 
@@ -117,14 +127,16 @@ async def test_a_contact_is_the_body_and_is_delivered_with_the_execution_id(crm,
 
 
 @pytest.mark.parametrize("remote_id", [None, ""])
-async def test_a_contact_without_an_id_says_so(crm, n8n, remote_id):
-    await deliver(n8n, remote_id=remote_id)
-    assert sent(crm)[0]["n8n_workflow_id"] is None
+async def test_a_contact_without_an_id_says_so(prepared, alone, remote_id):
+    prepared.answer(WEBHOOK, 200, STARTED)
+    await deliver(alone, remote_id=remote_id)
+    assert prepared.sent[0].body["n8n_workflow_id"] is None
 
 
-async def test_what_is_empty_is_not_sent(crm, n8n):
-    await deliver(n8n, first_name=None, last_name="", phone=" \t", score=0, vip=False)
-    assert sent(crm)[0]["fields"] == {"score": 0, "vip": False}
+async def test_what_is_empty_is_not_sent(prepared, alone):
+    prepared.answer(WEBHOOK, 200, STARTED)
+    await deliver(alone, first_name=None, last_name="", phone=" \t", score=0, vip=False)
+    assert prepared.sent[0].body["fields"] == {"score": 0, "vip": False}
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -137,10 +149,10 @@ async def test_with_a_batch_size_contacts_come_as_a_list_even_one(crm, lists, co
     assert len(crm.workflow.contacts) == count
 
 
-async def test_the_query_of_the_url_is_sent_along(crm):
-    async with client(crm.url, target="/webhook/crm-sync?tenant=a%26b") as n8n:
+async def test_the_query_of_the_url_is_sent_along(prepared):
+    prepared.answer(("POST", "/webhook/crm-sync?tenant=a%26b"), 200, {"execution_id": "1"})
+    async with client(prepared.base_url, target="/webhook/crm-sync?tenant=a%26b") as n8n:
         assert await deliver(n8n) == Outcome.delivered("1")
-    assert crm.requests[0].query == {"tenant": "a&b"}
 
 
 # Once for each flip.
@@ -154,15 +166,16 @@ async def test_the_same_flip_sent_twice_is_handled_once_and_keeps_its_id(crm, n8
     assert crm.workflow.duplicates == 1
 
 
-async def test_a_retry_has_the_same_key_and_another_flip_another(crm, n8n):
+async def test_a_retry_has_the_same_key_and_another_flip_another(prepared, alone):
     again = contact()._replace(token=9, attempts=3, remote_id="1")
     flipped = contact(flipped_at=FLIPPED_AT + timedelta(microseconds=1))
     for one in (contact(), again, flipped, contact(number=2)):
-        await n8n.deliver([one])
-    first, retried, later, other = (body["idempotency_key"] for body in sent(crm))
+        prepared.answer(WEBHOOK, 200, STARTED)
+        await alone.deliver([one])
+    first, retried, later, other = (sent.body["idempotency_key"] for sent in prepared.sent)
     assert first == retried
     assert len({first, later, other}) == 3
-    assert [headers["Idempotency-Key"] for headers in headers_of(crm)] == [first, retried, later, other]
+    assert [sent.headers["Idempotency-Key"] for sent in prepared.sent] == [first, retried, later, other]
 
 
 def test_a_key_does_not_depend_on_the_time_zone_of_who_makes_it():
@@ -174,11 +187,11 @@ def test_a_key_is_the_same_in_all_releases():
     assert idempotency_key(contact()) == hashlib.sha256(b"1\n2026-11-23T09:30:00.123456+00:00").hexdigest()[:32]
 
 
-async def test_the_key_of_a_list_is_that_of_all_its_contacts(crm, lists):
-    await lists.deliver(CROWD)
-    await lists.deliver(CROWD)
-    await lists.deliver(CROWD[:2])
-    first, again, fewer = (headers["Idempotency-Key"] for headers in headers_of(crm))
+async def test_the_key_of_a_list_is_that_of_all_its_contacts(prepared, listing):
+    for crowd in (CROWD, CROWD, CROWD[:2]):
+        prepared.answer(WEBHOOK, 200, STARTED)
+        await listing.deliver(crowd)
+    first, again, fewer = (sent.headers["Idempotency-Key"] for sent in prepared.sent)
     assert first == again != fewer
 
 
@@ -193,30 +206,12 @@ async def test_a_run_that_failed_is_run_again(crm, n8n):
 # The signature.
 
 
-@asynccontextmanager
-async def listener():
-    """A server that keeps the bytes and headers of what it is sent."""
-    heard = []
-
-    async def hear(request):
-        heard.append((await request.read(), request.headers))
-        return web.json_response(STARTED)
-
-    runner = web.ServerRunner(web.Server(hear))
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield f"http://127.0.0.1:{runner.addresses[0][1]}", heard
-    await runner.cleanup()
-
-
 @pytest.mark.parametrize("batch_limit", [1, 10])
-async def test_the_very_bytes_that_are_sent_are_signed(batch_limit):
-    async with (
-        listener() as (url, heard),
-        client(url, batch_limit=batch_limit, n8n_signing_secret=SIGNING_SECRET) as n8n,
-    ):
+async def test_the_very_bytes_that_are_sent_are_signed(prepared, batch_limit):
+    prepared.answer(WEBHOOK, 200, STARTED)
+    async with client(prepared.base_url, batch_limit=batch_limit, n8n_signing_secret=SIGNING_SECRET) as n8n:
         await deliver(n8n, company="Søn & Cie", score=1.5)
-    [(payload, headers)] = heard
+    [(_, _, headers, payload)] = prepared.sent
     wanted = hmac.new(SIGNING_SECRET.encode(), payload, hashlib.sha256).hexdigest()
     assert headers["X-Crm-Sync-Signature"] == wanted
     assert headers["Content-Type"] == "application/json"
@@ -224,9 +219,10 @@ async def test_the_very_bytes_that_are_sent_are_signed(batch_limit):
     assert payload == json.dumps(json.loads(payload), ensure_ascii=False, separators=(",", ":")).encode()
 
 
-async def test_without_a_secret_nothing_is_signed(crm, n8n):
-    await deliver(n8n)
-    assert "X-Crm-Sync-Signature" not in headers_of(crm)[0]
+async def test_without_a_secret_nothing_is_signed(prepared, alone):
+    prepared.answer(WEBHOOK, 200, STARTED)
+    await deliver(alone)
+    assert "X-Crm-Sync-Signature" not in prepared.sent[0].headers
 
 
 async def test_a_workflow_that_wants_another_signature_refuses_everybody(crm):
@@ -275,20 +271,22 @@ async def test_wrong_credentials_are_named_by_their_settings(crm, kind, wrong, s
     assert crm.workflow.executions == []
 
 
-async def test_an_older_n8n_says_403_to_a_wrong_password(crm, n8n):
-    answers(crm, 403, b"Authentication data is wrong!")
+async def test_an_older_n8n_says_403_to_a_wrong_password(prepared, alone):
+    prepared.answer(WEBHOOK, 403, b"Authentication data is wrong!")
     with pytest.raises(RefusedError, match="N8N_PASSWORD"):
-        await deliver(n8n)
+        await deliver(alone)
 
 
-async def test_a_token_is_made_for_each_call_and_does_not_live_long(crm, monkeypatch):
+async def test_a_token_is_made_for_each_call_and_does_not_live_long(prepared, monkeypatch):
     now_s = 1_790_000_000.0
     monkeypatch.setattr("crm_sync.crm.n8n.login.time.time", lambda: now_s)
-    async with client(crm.url, n8n_jwt_secret=PASSPHRASE) as n8n:
+    async with client(prepared.base_url, n8n_jwt_secret=PASSPHRASE) as n8n:
+        prepared.answer(WEBHOOK, 200, STARTED)
         await deliver(n8n)
         now_s += 3600
+        prepared.answer(WEBHOOK, 200, STARTED)
         await deliver(n8n)
-    tokens = [headers["Authorization"].removeprefix("Bearer ") for headers in headers_of(crm)]
+    tokens = [sent.headers["Authorization"].removeprefix("Bearer ") for sent in prepared.sent]
     lives = [jwt.decode(token, PASSPHRASE, algorithms=["HS256"], options={"verify_signature": False}) for token in tokens]
     assert [life["exp"] for life in lives] == [1_790_000_000 + TOKEN_LIFE_S, 1_790_003_600 + TOKEN_LIFE_S]
     assert all(life["exp"] - life["iat"] == TOKEN_LIFE_S <= 600 for life in lives)
@@ -300,10 +298,10 @@ async def test_a_webhook_with_the_option_ignore_bots_is_hinted_at(crm, n8n):
         await deliver(n8n)
 
 
-async def test_a_403_in_other_words_hints_at_ignore_bots_too(crm, n8n):
-    answers(crm, 403, b"Forbidden")
+async def test_a_403_in_other_words_hints_at_ignore_bots_too(prepared, alone):
+    prepared.answer(WEBHOOK, 403, b"Forbidden")
     with pytest.raises(RefusedError, match=r"REFUSED: .*403: Forbidden.*Ignore Bots"):
-        await deliver(n8n)
+        await deliver(alone)
 
 
 async def test_a_machine_that_is_not_on_the_list_is_told_so(crm, n8n):
@@ -321,18 +319,18 @@ async def test_a_node_without_its_credential_is_a_matter_for_people(crm, n8n):
 @pytest.mark.parametrize(
     "message", ["Workflow Webhook Error: Workflow could not be started!", "No Respond to Webhook node found in the workflow"]
 )
-async def test_a_workflow_that_n8n_cannot_start_is_a_matter_for_people(crm, n8n, message):
-    answers(crm, 500, {"code": 0, "message": message})
+async def test_a_workflow_that_n8n_cannot_start_is_a_matter_for_people(prepared, alone, message):
+    prepared.answer(WEBHOOK, 500, {"code": 0, "message": message})
     with pytest.raises(RefusedError, match=f"MISCONFIGURED: .*{message}"):
-        await deliver(n8n)
+        await deliver(alone)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_credentials_that_an_answer_quotes_are_masked(crm, kind):
+async def test_credentials_that_an_answer_quotes_are_masked(prepared, kind):
     _, settings = KINDS[kind]
     secrets = [PASSPHRASE, "pass:wörd", SIGNING_SECRET, base64.b64encode("ada:pass:wörd".encode()).decode()]
-    answers(crm, 403, f"debug: {secrets}".encode())
-    async with client(crm.url, n8n_signing_secret=SIGNING_SECRET, **settings) as n8n:
+    prepared.answer(WEBHOOK, 403, f"debug: {secrets}".encode())
+    async with client(prepared.base_url, n8n_signing_secret=SIGNING_SECRET, **settings) as n8n:
         with pytest.raises(RefusedError) as caught:
             await deliver(n8n)
     assert SIGNING_SECRET not in caught.value.reason
@@ -398,17 +396,17 @@ async def test_a_last_node_without_an_item_fails_each_contact_and_says_what_to_d
 
 
 @pytest.mark.parametrize("said", [{"executionId": 14}, {"execution_id": "14"}, [{"execution_id": 14}, {"name": "x"}]])
-async def test_an_execution_id_is_that_of_all_contacts(crm, n8n, lists, said):
-    answers(crm, 202, said)
-    assert await deliver(n8n) == Outcome.delivered("14")
-    answers(crm, 200, said)
-    assert await lists.deliver(CROWD) == [Outcome.delivered("14")] * 3
+async def test_an_execution_id_is_that_of_all_contacts(prepared, alone, listing, said):
+    prepared.answer(WEBHOOK, 202, said)
+    assert await deliver(alone) == Outcome.delivered("14")
+    prepared.answer(WEBHOOK, 200, said)
+    assert await listing.deliver(CROWD) == [Outcome.delivered("14")] * 3
 
 
 @pytest.mark.parametrize("said", [{"id": "c7", "execution_id": "14"}, {"remote_id": "c7"}, [{"id": "c7", "contact_id": 991}]])
-async def test_the_id_of_a_contact_goes_before_that_of_the_execution(crm, n8n, said):
-    answers(crm, 200, said)
-    assert await deliver(n8n) == Outcome.delivered("c7")
+async def test_the_id_of_a_contact_goes_before_that_of_the_execution(prepared, alone, said):
+    prepared.answer(WEBHOOK, 200, said)
+    assert await deliver(alone) == Outcome.delivered("c7")
 
 
 def entries(**more):
@@ -421,10 +419,10 @@ def entries(**more):
 
 
 @pytest.mark.parametrize("wrapped", [True, False])
-async def test_each_contact_of_a_list_gets_its_own_entry(crm, lists, wrapped):
+async def test_each_contact_of_a_list_gets_its_own_entry(prepared, listing, wrapped):
     listed = list(reversed(entries()))
-    answers(crm, 200, {"execution_id": "14", "contacts": listed} if wrapped else listed)
-    assert await lists.deliver(CROWD) == [
+    prepared.answer(WEBHOOK, 200, {"execution_id": "14", "contacts": listed} if wrapped else listed)
+    assert await listing.deliver(CROWD) == [
         Outcome.delivered("11"),
         Outcome.delivered("12"),
         Outcome.delivered("14" if wrapped else None),
@@ -432,30 +430,30 @@ async def test_each_contact_of_a_list_gets_its_own_entry(crm, lists, wrapped):
 
 
 @pytest.mark.parametrize("error", ["no such company", {"message": "no such company"}, ["no such company"]])
-async def test_an_entry_with_an_error_is_rejected_in_these_words_and_the_others_are_not(crm, lists, error):
-    answers(crm, 200, entries(error=error))
-    first, second, third = await lists.deliver(CROWD)
+async def test_an_entry_with_an_error_is_rejected_in_these_words_and_the_others_are_not(prepared, listing, error):
+    prepared.answer(WEBHOOK, 200, entries(error=error))
+    first, second, third = await listing.deliver(CROWD)
     assert (first, third) == (Outcome.delivered("11"), Outcome.delivered(None))
     assert (second.verdict, second.code) == (Verdict.REJECTED, "REJECTED")
     assert "no such company" in second.reason
 
 
-async def test_an_entry_that_asks_for_a_retry_gets_one(crm, lists):
-    answers(crm, 200, entries(error="the ERP is closed", retry=True))
-    _, second, _ = await lists.deliver(CROWD)
+async def test_an_entry_that_asks_for_a_retry_gets_one(prepared, listing):
+    prepared.answer(WEBHOOK, 200, entries(error="the ERP is closed", retry=True))
+    _, second, _ = await listing.deliver(CROWD)
     assert (second.verdict, second.code) == (Verdict.FAILED, "WORKFLOW_FAILED")
     assert "the ERP is closed" in second.reason
 
 
 @pytest.mark.parametrize("error", [None, "", False, {}, []])
-async def test_an_empty_error_is_none(crm, lists, error):
-    answers(crm, 200, entries(error=error))
-    assert (await lists.deliver(CROWD))[1] == Outcome.delivered("12")
+async def test_an_empty_error_is_none(prepared, listing, error):
+    prepared.answer(WEBHOOK, 200, entries(error=error))
+    assert (await listing.deliver(CROWD))[1] == Outcome.delivered("12")
 
 
-async def test_one_error_among_several_entries_of_a_contact_counts(crm, lists):
-    answers(crm, 200, [*entries(error="no such company"), *entries()])
-    assert (await lists.deliver(CROWD))[1].verdict is Verdict.REJECTED
+async def test_one_error_among_several_entries_of_a_contact_counts(prepared, listing):
+    prepared.answer(WEBHOOK, 200, [*entries(error="no such company"), *entries()])
+    assert (await listing.deliver(CROWD))[1].verdict is Verdict.REJECTED
 
 
 async def test_a_contact_that_the_answer_does_not_list_is_not_accounted_for(crm, lists):
@@ -471,30 +469,30 @@ async def test_a_contact_that_the_workflow_lost_is_not_accounted_for_when_alone_
 
 
 @pytest.mark.parametrize("said", [[], {"contacts": []}])
-async def test_an_answer_that_lists_nobody_accounts_for_nobody(crm, lists, said):
-    answers(crm, 200, said)
-    assert [one.code for one in await lists.deliver(CROWD)] == ["NOT_ACCOUNTED"] * 3
+async def test_an_answer_that_lists_nobody_accounts_for_nobody(prepared, listing, said):
+    prepared.answer(WEBHOOK, 200, said)
+    assert [one.code for one in await listing.deliver(CROWD)] == ["NOT_ACCOUNTED"] * 3
 
 
-async def test_items_of_the_workflows_own_do_not_count_as_a_list_of_contacts(crm, lists):
-    answers(crm, 200, [{"invoice": 5}, {"contact_id": 991}])
-    assert await lists.deliver(CROWD) == [Outcome.delivered(None)] * 3
+async def test_items_of_the_workflows_own_do_not_count_as_a_list_of_contacts(prepared, listing):
+    prepared.answer(WEBHOOK, 200, [{"invoice": 5}, {"contact_id": 991}])
+    assert await listing.deliver(CROWD) == [Outcome.delivered(None)] * 3
 
 
-async def test_the_refusal_of_a_whole_list_in_a_success_is_for_the_lane_to_find_out_about(crm, lists):
-    answers(crm, 200, {"error": "no such company for 2@example.com"})
-    errors = await lists.deliver(CROWD)
+async def test_the_refusal_of_a_whole_list_in_a_success_is_for_the_lane_to_find_out_about(prepared, listing):
+    prepared.answer(WEBHOOK, 200, {"error": "no such company for 2@example.com"})
+    errors = await listing.deliver(CROWD)
     assert (errors[0].code, errors[0].retried) == ("REJECTED", False)
     assert "no such company for ***" in errors[0].reason
-    answers(crm, 200, {"error": "closed", "retry": True})
-    assert (await lists.deliver(CROWD))[0].retried
+    prepared.answer(WEBHOOK, 200, {"error": "closed", "retry": True})
+    assert (await listing.deliver(CROWD))[0].retried
 
 
-async def test_an_error_in_the_answer_for_one_contact_is_its_own(crm, n8n):
-    answers(crm, 200, {"error": "no such company"})
-    assert (await deliver(n8n)).verdict is Verdict.REJECTED
-    answers(crm, 200, {"error": "closed", "retry": True})
-    assert (await deliver(n8n)).verdict is Verdict.FAILED
+async def test_an_error_in_the_answer_for_one_contact_is_its_own(prepared, alone):
+    prepared.answer(WEBHOOK, 200, {"error": "no such company"})
+    assert (await deliver(alone)).verdict is Verdict.REJECTED
+    prepared.answer(WEBHOOK, 200, {"error": "closed", "retry": True})
+    assert (await deliver(alone)).verdict is Verdict.FAILED
 
 
 ACCEPTED = [
@@ -518,49 +516,49 @@ ACCEPTED = [
 
 @pytest.mark.parametrize("body", ACCEPTED, ids=lambda body: str(body)[:20])
 @pytest.mark.parametrize("status", [200, 201, 202])
-async def test_whatever_a_workflow_answers_with_success_is_delivered(crm, n8n, status, body):
-    answers(crm, status, body)
-    assert await deliver(n8n) == Outcome.delivered(None)
+async def test_whatever_a_workflow_answers_with_success_is_delivered(prepared, alone, status, body):
+    prepared.answer(WEBHOOK, status, body)
+    assert await deliver(alone) == Outcome.delivered(None)
 
 
-async def test_an_answer_without_content_is_delivered(crm, n8n):
-    answers(crm, 204)
-    assert await deliver(n8n) == Outcome.delivered(None)
+async def test_an_answer_without_content_is_delivered(prepared, alone):
+    prepared.answer(WEBHOOK, 204)
+    assert await deliver(alone) == Outcome.delivered(None)
 
 
 @pytest.mark.parametrize("body", [b"<html>Please log in</html>", b"\n<!DOCTYPE html>", b'{"execution_id": "1', b"[" * 100_000])
-async def test_a_page_or_half_an_answer_is_not_taken_for_n8n(crm, n8n, body):
-    answers(crm, 200, body)
+async def test_a_page_or_half_an_answer_is_not_taken_for_n8n(prepared, alone, body):
+    prepared.answer(WEBHOOK, 200, body)
     with pytest.raises(OutageError, match="BROKEN_ANSWER"):
-        await deliver(n8n)
+        await deliver(alone)
 
 
 # Refusals.
 
 
-async def test_a_workflow_can_refuse_with_a_status_of_its_own(crm, n8n, lists):
-    answers(crm, 400, {"error": "no such company"})
-    assert await deliver(n8n) == Outcome.rejected("REJECTED", "n8n or the workflow refused it (400: no such company)")
-    answers(crm, 409, {"message": "no such company"})
-    errors = await lists.deliver(CROWD)
+async def test_a_workflow_can_refuse_with_a_status_of_its_own(prepared, alone, listing):
+    prepared.answer(WEBHOOK, 400, {"error": "no such company"})
+    assert await deliver(alone) == Outcome.rejected("REJECTED", "n8n or the workflow refused it (400: no such company)")
+    prepared.answer(WEBHOOK, 409, {"message": "no such company"})
+    errors = await listing.deliver(CROWD)
     assert isinstance(errors[0], BatchRefusedError)
     assert (errors[0].code, errors[0].retried) == ("REJECTED", False)
 
 
-async def test_a_body_that_n8n_cannot_read_is_the_contacts(crm, n8n):
+async def test_a_body_that_n8n_cannot_read_is_the_contacts(prepared, alone):
     """Not a number is a number to Postgres, and none to JSON."""
     hint = "Unexpected token N in JSON"
-    answers(crm, 422, {"code": 422, "message": "Failed to parse request body", "hint": hint})
-    outcome = await deliver(n8n, score=float("nan"))
+    prepared.answer(WEBHOOK, 422, {"code": 422, "message": "Failed to parse request body", "hint": hint})
+    outcome = await deliver(alone, score=float("nan"))
     assert (outcome.verdict, outcome.code) == (Verdict.REJECTED, "REJECTED")
     assert f"Failed to parse request body {hint}" in outcome.reason
 
 
-async def test_a_body_that_what_stands_before_finds_too_large_is_the_contacts(crm, n8n, lists):
-    answers(crm, 413, b"<html>Request Entity Too Large</html>")
-    assert (await deliver(n8n)).verdict is Verdict.REJECTED
-    answers(crm, 413, b"<html>Request Entity Too Large</html>")
-    assert isinstance((await lists.deliver(CROWD))[0], BatchRefusedError)
+async def test_a_body_that_what_stands_before_finds_too_large_is_the_contacts(prepared, alone, listing):
+    prepared.answer(WEBHOOK, 413, b"<html>Request Entity Too Large</html>")
+    assert (await deliver(alone)).verdict is Verdict.REJECTED
+    prepared.answer(WEBHOOK, 413, b"<html>Request Entity Too Large</html>")
+    assert isinstance((await listing.deliver(CROWD))[0], BatchRefusedError)
 
 
 async def test_a_list_that_is_too_large_for_n8n_is_halved_by_the_lane(crm, lists):
@@ -571,25 +569,25 @@ async def test_a_list_that_is_too_large_for_n8n_is_halved_by_the_lane(crm, lists
     assert await lists.deliver(CROWD[:1]) == [Outcome.delivered("1")]
 
 
-async def test_a_single_contact_that_is_too_large_is_rejected(crm, n8n, monkeypatch):
+async def test_a_single_contact_that_is_too_large_is_rejected(prepared, alone, monkeypatch):
     monkeypatch.setattr("crm_sync.crm.n8n.answers.SMALLEST_LIMIT_BYTES", 500)
-    answers(crm, 500, {"code": 0, "message": "There was a problem executing the workflow"})
-    outcome = await deliver(n8n, notes="x" * 500)
+    prepared.answer(WEBHOOK, 500, {"code": 0, "message": "There was a problem executing the workflow"})
+    outcome = await deliver(alone, notes="x" * 500)
     assert (outcome.verdict, outcome.code) == (Verdict.REJECTED, "REJECTED")
     assert "N8N_PAYLOAD_SIZE_MAX" in outcome.reason
 
 
-async def test_a_run_that_was_cancelled_has_the_same_words_and_is_tried_again(crm, n8n):
-    answers(crm, 500, {"code": 0, "message": "There was a problem executing the workflow"})
-    outcome = await deliver(n8n)
+async def test_a_run_that_was_cancelled_has_the_same_words_and_is_tried_again(prepared, alone):
+    prepared.answer(WEBHOOK, 500, {"code": 0, "message": "There was a problem executing the workflow"})
+    outcome = await deliver(alone)
     assert (outcome.verdict, outcome.code) == (Verdict.FAILED, "WORKFLOW_FAILED")
 
 
 @pytest.mark.parametrize("status", [400, 405, 410, 415])
-async def test_an_error_that_is_no_json_marks_nobody(crm, n8n, status):
-    answers(crm, status, b"<html>Ada Lovelace may not</html>")
+async def test_an_error_that_is_no_json_marks_nobody(prepared, alone, status):
+    prepared.answer(WEBHOOK, status, b"<html>Ada Lovelace may not</html>")
     with pytest.raises(RefusedError, match=r"NOT_FOUND: .*check N8N_WEBHOOK_URL") as caught:
-        await deliver(n8n, name="Ada Lovelace")
+        await deliver(alone, name="Ada Lovelace")
     assert "Ada" not in str(caught.value)
 
 
@@ -624,33 +622,33 @@ async def test_an_n8n_that_migrates_its_database_answers_200_and_has_delivered_n
         await deliver(n8n)
 
 
-async def test_a_404_that_is_not_n8ns_marks_nobody(crm, n8n):
-    answers(crm, 404, {"error": "no route"})
+async def test_a_404_that_is_not_n8ns_marks_nobody(prepared, alone):
+    prepared.answer(WEBHOOK, 404, {"error": "no route"})
     with pytest.raises(RefusedError, match=r"NOT_FOUND: .*N8N_WEBHOOK_URL"):
-        await deliver(n8n)
+        await deliver(alone)
 
 
 # Outages.
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 521])
-async def test_a_failing_n8n_or_proxy_is_an_outage(crm, n8n, status):
-    answers(crm, status, b"<html>Bad gateway</html>")
+async def test_a_failing_n8n_or_proxy_is_an_outage(prepared, alone, status):
+    prepared.answer(WEBHOOK, status, b"<html>Bad gateway</html>")
     with pytest.raises(OutageError, match=f"CRM_ERROR: .*{status}: <html>Bad gateway</html>"):
-        await deliver(n8n)
+        await deliver(alone)
 
 
 @pytest.mark.parametrize("status", [504, 524])
-async def test_a_proxy_that_gave_up_waiting_says_nothing_of_the_run(crm, n8n, status):
-    answers(crm, status, b"<html>A timeout occurred</html>")
+async def test_a_proxy_that_gave_up_waiting_says_nothing_of_the_run(prepared, alone, status):
+    prepared.answer(WEBHOOK, status, b"<html>A timeout occurred</html>")
     with pytest.raises(OutageError, match=r"TIMEOUT: .*the run may go on"):
-        await deliver(n8n)
+        await deliver(alone)
 
 
-async def test_a_proxy_that_has_enough_is_obeyed(crm, n8n):
-    answers(crm, 429, b"slow down", **{"Retry-After": "7"})
+async def test_a_proxy_that_has_enough_is_obeyed(prepared, alone):
+    prepared.answer(WEBHOOK, 429, b"slow down", **{"Retry-After": "7"})
     with pytest.raises(ThrottledError) as caught:
-        await deliver(n8n)
+        await deliver(alone)
     assert caught.value.pause_s == 7
 
 
@@ -660,10 +658,10 @@ async def test_a_redirect_is_not_followed(crm, n8n):
         await deliver(n8n)
 
 
-async def test_what_an_error_quotes_of_the_contacts_is_masked(crm, lists):
-    answers(crm, 503, {"message": "Ada Lovelace (ada@example.com) broke it"})
+async def test_what_an_error_quotes_of_the_contacts_is_masked(prepared, listing):
+    prepared.answer(WEBHOOK, 503, {"message": "Ada Lovelace (ada@example.com) broke it"})
     with pytest.raises(OutageError) as caught:
-        await lists.deliver([contact(name="Ada Lovelace")])
+        await listing.deliver([contact(name="Ada Lovelace")])
     assert "Lovelace" not in caught.value.reason
     assert "ada@" not in caught.value.reason
 

@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+from crm_sync.core.waits import Waits
 from crm_sync.daemon.daemon import Daemon
 from crm_sync.sandbox.server import Fault, Hold
 from crm_sync.settings import Settings
@@ -96,11 +97,10 @@ async def test_a_wrong_setting_is_refused_and_the_old_one_stays(app, url, brevo,
         assert (await ended(worker))[0] == 0
 
 
-async def test_a_session_that_would_hear_nothing_is_refused(url, empty_url, monkeypatch):
-    monkeypatch.setattr("crm_sync.postgres.listen_check.EAR_TIMEOUT_S", 0.2)
+async def test_a_session_that_would_hear_nothing_is_refused(url, empty_url):
     settings = Settings(database_url=as_worker(url), listen_database_url=as_worker(empty_url), _env_file=None)
     with pytest.raises(Exception, match=r"LISTEN_DATABASE_URL.*direct connection"):
-        await Daemon(settings, {"brevo": account(ScriptedCrm())}).check()
+        await Daemon(settings, {"brevo": account(ScriptedCrm())}, waits=Waits(listen_timeout_s=0.2)).check()
 
 
 async def test_sigterm_while_a_reload_is_checked_ends_it_at_once(app, url, brevo, systemd):

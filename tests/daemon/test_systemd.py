@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from crm_sync.daemon.daemon import FINISH_GRACE_S
+from crm_sync.core.waits import USUAL, Waits
 from crm_sync.daemon.systemd import Notifier
 from crm_sync.lane.lane import Lane
+from crm_sync.lane.wake import Wake
 from crm_sync.sandbox.server import Fault, Hold
 from crm_sync.settings import Settings
 from tests import unit
@@ -60,7 +61,7 @@ def test_the_unit_runs_the_executable_that_printed_it_and_leaves_time_to_drain(p
     text = printed.read_text()
     assert f"ExecStart={Path(sys.executable).with_name('crm-sync')} run\n" in text
     grace_s = Settings.model_fields["shutdown_grace_s"].default
-    assert int(re.search(r"^TimeoutStopSec=(\d+)$", text, re.MULTILINE)[1]) >= grace_s + 2 * FINISH_GRACE_S
+    assert int(re.search(r"^TimeoutStopSec=(\d+)$", text, re.MULTILINE)[1]) >= grace_s + 2 * USUAL.finish_grace_s
 
 
 # What it tells.
@@ -123,18 +124,15 @@ async def watched(daemon, systemd):
         notifier.close()
 
 
-@pytest.fixture
-def quick(monkeypatch):
-    monkeypatch.setattr("crm_sync.postgres.session.TICK_S", 0.05)
-    monkeypatch.setattr("crm_sync.lane.watchdog.STUCK_S", 0.5)
+QUICK = Waits(tick_s=0.05, stuck_s=0.5)
 
 
-async def test_a_lane_that_lost_its_way_in_our_own_code_stops_the_pings(app, url, systemd, quick, monkeypatch):
+async def test_a_lane_that_lost_its_way_in_our_own_code_stops_the_pings(app, url, systemd, monkeypatch):
     async def never(self):
         await asyncio.get_running_loop().create_future()
 
-    monkeypatch.setattr(Lane, "_sleep", never)
-    async with running(url, ScriptedCrm()) as daemon, watched(daemon, systemd):
+    monkeypatch.setattr(Wake, "sleep", never)
+    async with running(url, ScriptedCrm(), waits=QUICK) as daemon, watched(daemon, systemd):
         await systemd.told("STATUS=delivering to brevo")
         await systemd.told("WATCHDOG=1")
         await insert(app, "Queued")
@@ -143,7 +141,7 @@ async def test_a_lane_that_lost_its_way_in_our_own_code_stops_the_pings(app, url
                 pass
 
 
-async def test_a_tick_that_does_not_come_back_stops_the_pings(url, systemd, quick, monkeypatch):
+async def test_a_tick_that_does_not_come_back_stops_the_pings(url, systemd, monkeypatch):
     began = asyncio.Event()
 
     async def never(self):
@@ -151,17 +149,17 @@ async def test_a_tick_that_does_not_come_back_stops_the_pings(url, systemd, quic
         await asyncio.get_running_loop().create_future()
 
     monkeypatch.setattr(Lane, "look", never)
-    async with running(url, ScriptedCrm()) as daemon, watched(daemon, systemd):
+    async with running(url, ScriptedCrm(), waits=QUICK) as daemon, watched(daemon, systemd):
         await asyncio.wait_for(began.wait(), TIMEOUT_S)
         async with asyncio.timeout(TIMEOUT_S):
             while not await systemd.silent(0.5):
                 pass
 
 
-async def test_a_crm_that_does_not_answer_is_healthy_waiting(app, url, systemd, quick):
+async def test_a_crm_that_does_not_answer_is_healthy_waiting(app, url, systemd):
     crm = ScriptedCrm(concurrency=1)
     crm.gate.clear()
-    async with running(url, crm) as daemon, watched(daemon, systemd):
+    async with running(url, crm, waits=QUICK) as daemon, watched(daemon, systemd):
         await app.execute(
             "INSERT INTO contacts (email, brevo_sync_status) SELECT n || '@x.org', 'Queued' FROM generate_series(1, 9) n"
         )
@@ -177,15 +175,15 @@ async def pings_for(systemd, seconds):
         assert not await systemd.silent(0.5)
 
 
-async def test_an_idle_worker_is_healthy(app, url, systemd, quick):
-    async with running(url, ScriptedCrm()) as daemon, watched(daemon, systemd):
+async def test_an_idle_worker_is_healthy(app, url, systemd):
+    async with running(url, ScriptedCrm(), waits=QUICK) as daemon, watched(daemon, systemd):
         await until_asleep(app)
         await pings_for(systemd, 1)
 
 
-async def test_a_worker_that_waits_for_a_writable_database_is_healthy_and_says_so(app, url, systemd, quick):
+async def test_a_worker_that_waits_for_a_writable_database_is_healthy_and_says_so(app, url, systemd):
     name = url.rpartition("/")[2]
-    async with running(url, ScriptedCrm()) as daemon, watched(daemon, systemd):
+    async with running(url, ScriptedCrm(), waits=QUICK) as daemon, watched(daemon, systemd):
         await systemd.told("STATUS=delivering to brevo")
         await app.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
         ours = "application_name LIKE 'crm-sync%' AND datname = current_database()"

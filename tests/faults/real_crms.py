@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 
 from crm_sync.core.outcome import Contact, Outcome
+from crm_sync.core.waits import USUAL, Waits
 from crm_sync.crm import account as accounts
 from crm_sync.crm.account import Account
 from crm_sync.crm.client import Client
@@ -79,7 +80,13 @@ async def sandboxes(*crms: str) -> AsyncIterator[dict[str, Sandbox]]:
 
 @asynccontextmanager
 async def delivering(
-    url: str, monkeypatch: pytest.MonkeyPatch, urls: Mapping[str, str], *, timeout_s: float | None = None, **env: str
+    url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    urls: Mapping[str, str],
+    *,
+    timeout_s: float | None = None,
+    waits: Waits = USUAL,
+    **env: str,
 ) -> AsyncIterator[dict[str, Watched]]:
     """A worker that delivers to CRMs at these URLs, by CRM the client of each. Its failure is the test's.
 
@@ -93,7 +100,7 @@ async def delivering(
         monkeypatch.setattr(accounts, "Http", partial(_shell, timeout_s))
     clients: dict[str, Watched] = {}
     watched = {crm: _watched(crm, account, clients) for crm, account in configured().items() if crm in urls}
-    daemon = Daemon(Settings(database_url=as_worker(url), _env_file=None), watched)
+    daemon = Daemon(Settings(database_url=as_worker(url), _env_file=None), watched, waits=waits)
     task = asyncio.create_task(daemon.run())
     try:
         async with asyncio.timeout(TIMEOUT_S):

@@ -7,6 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from crm_sync import events
+from crm_sync.core.waits import Waits
 from crm_sync.sandbox.credentials import BREVO_KEY, HUBSPOT_TOKEN, MAUTIC_PASSWORD
 from crm_sync.sandbox.process import CRMS
 from crm_sync.sandbox.server import Answer, Fault
@@ -15,12 +16,12 @@ from tests.faults.promise import said
 from tests.faults.real_crms import PEOPLE, assert_delivered, assert_unharmed, complete, delivering, remote_id, sandboxes
 from tests.harness import TIMEOUT_S, until
 
+SHORT_PAUSES = Waits(first_probe_s=0.02, longest_probe_s=0.02)
+
 
 @pytest.fixture
-def short_pauses(monkeypatch):
-    """Of the breaker, and before a retry: a contact whose answer did not account for it comes again at once."""
-    monkeypatch.setattr("crm_sync.core.breaker.FIRST_WAIT_S", 0.02)
-    monkeypatch.setattr("crm_sync.core.breaker.LONGEST_WAIT_S", 0.02)
+def quick_retries(monkeypatch):
+    """A contact whose answer did not account for it comes again at once."""
     for crm in CRMS:
         monkeypatch.setenv(f"{crm.upper()}_SYNC_RETRY_DELAY_MINUTES", "0.0002")
         monkeypatch.setenv(f"{crm.upper()}_SYNC_MAX_RETRIES", "100")
@@ -52,10 +53,10 @@ BROKEN = {
 
 @pytest.mark.parametrize("says", BROKEN.values(), ids=BROKEN.keys())
 @pytest.mark.parametrize("crm", CRMS)
-async def test_nobody_is_complete_by_a_broken_answer(app, url, monkeypatch, short_pauses, crm, says):  # noqa: PLR0917
+async def test_nobody_is_complete_by_a_broken_answer(app, url, monkeypatch, quick_retries, crm, says):  # noqa: PLR0917
     await app.execute(PEOPLE.format(crm=crm), 5)
     async with sandboxes(crm) as there, Front(there[crm].url, says) as front:
-        async with delivering(url, monkeypatch, {crm: front.url}, timeout_s=0.3):
+        async with delivering(url, monkeypatch, {crm: front.url}, waits=SHORT_PAUSES, timeout_s=0.3):
             await front.answered(6)
             states = await app.fetch(f"SELECT DISTINCT {crm}_sync_status, {crm}_synced_at, {remote_id(crm)} FROM contacts")
             assert {tuple(row) for row in states} <= {("Queued", None, None), ("Processing", None, None)}
@@ -73,20 +74,20 @@ NOTHING = {
 
 
 @pytest.mark.parametrize("crm", CRMS)
-async def test_a_success_with_nothing_in_it_is_unknown_and_sent_again(app, url, monkeypatch, short_pauses, crm):
+async def test_a_success_with_nothing_in_it_is_unknown_and_sent_again(app, url, monkeypatch, quick_retries, crm):
     """The CRM has applied what it does not account for."""
     await app.execute(PEOPLE.format(crm=crm), 5)
     async with sandboxes(crm) as there:
         empty = Fault(lambda call: call.method != "GET", applies=True, answer=Answer(201, NOTHING[crm]))
         there[crm].next_faults += [empty] * 2
-        async with delivering(url, monkeypatch, {crm: there[crm].url}, N8N_BATCH_SIZE="5") as clients:
+        async with delivering(url, monkeypatch, {crm: there[crm].url}, waits=SHORT_PAUSES, N8N_BATCH_SIZE="5") as clients:
             await until(app, complete(crm))
         assert max(clients[crm].sent.values()) >= 2
         await assert_delivered(app, crm, there[crm], attempts=101)
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
-async def test_a_redirect_to_another_origin_takes_neither_key_nor_data_there(app, url, monkeypatch, short_pauses, status):
+async def test_a_redirect_to_another_origin_takes_neither_key_nor_data_there(app, url, monkeypatch, quick_retries, status):
     """All four at once, each to where somebody else listens."""
     for crm in CRMS:
         await app.execute(PEOPLE.format(crm=crm).replace(".person", f".{crm}"), 5)
@@ -94,7 +95,7 @@ async def test_a_redirect_to_another_origin_takes_neither_key_nor_data_there(app
         away = answer(status, b"", f"Location: {elsewhere.url}/stolen", "Content-Length: 0")
         async with fronts(there, away) as before:
             with capture_logs() as log:
-                async with delivering(url, monkeypatch, {crm: front.url for crm, front in before.items()}):
+                async with delivering(url, monkeypatch, {crm: front.url for crm, front in before.items()}, waits=SHORT_PAUSES):
                     for crm, front in before.items():
                         await front.answered(3)
                         async with asyncio.timeout(TIMEOUT_S):
@@ -111,7 +112,7 @@ async def test_a_redirect_to_another_origin_takes_neither_key_nor_data_there(app
 
 
 @pytest.mark.parametrize("crm", CRMS)
-async def test_no_key_is_in_what_the_worker_says_of_broken_answers(app, url, monkeypatch, short_pauses, crm):
+async def test_no_key_is_in_what_the_worker_says_of_broken_answers(app, url, monkeypatch, quick_retries, crm):
     """I7: the answer quotes the whole request."""
     await app.execute(PEOPLE.format(crm=crm), 3)
     async with sandboxes(crm) as there, Front(there[crm].url, b"") as front:
@@ -121,7 +122,7 @@ async def test_no_key_is_in_what_the_worker_says_of_broken_answers(app, url, mon
 
         front.says = quote
         with capture_logs() as log:
-            async with delivering(url, monkeypatch, {crm: front.url}):
+            async with delivering(url, monkeypatch, {crm: front.url}, waits=SHORT_PAUSES):
                 await said(log, events.BREAKER_OPENED)
         await assert_unharmed(app, crm)
     told = str(log)

@@ -12,6 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from crm_sync import events
+from crm_sync.core.waits import Waits
 from crm_sync.sandbox.postgres import Postgres
 from crm_sync.sandbox.process import CRMS, running_sandbox, settings
 from tests.faults.front import MEGABYTE, answer, fronts
@@ -142,12 +143,16 @@ IDLE_IN_TRANSACTION = (
 )
 
 
+# A keeper with much to do calls others by a notification of its own.
+CALLS_AT_ONCE = Waits(help_interval_s=0.0)
+
+
 async def test_while_the_queue_is_full_a_flip_that_would_ring_is_refused_by_postgres_and_works_afterwards(narrow_url):
     """Nobody's fault here: whoever notifies then is refused. The worker itself never holds the queue up."""
     crm = RecordingCrm()
     app = await asyncpg.connect(narrow_url)
     try:
-        async with running(narrow_url, crm):
+        async with running(narrow_url, crm, waits=CALLS_AT_ONCE):
             await until_asleep(app)
             async with full_queue(narrow_url):
                 with pytest.raises(asyncpg.PostgresError, match="NOTIFY queue"):
@@ -161,11 +166,8 @@ async def test_while_the_queue_is_full_a_flip_that_would_ring_is_refused_by_post
         await app.close()
 
 
-async def test_while_the_queue_is_full_flips_that_need_not_ring_are_delivered(narrow_url, monkeypatch):
+async def test_while_the_queue_is_full_flips_that_need_not_ring_are_delivered(narrow_url):
     """The worker is awake, so the bell is disarmed: the application notifies nobody, and waits for nobody."""
-    monkeypatch.setattr(
-        "crm_sync.lane.lane.HELP_INTERVAL_S", 0.0
-    )  # a keeper with much to do calls others by a notification of its own
     crm = RecordingCrm(batch_limit=10, concurrency=2)
     crm.gate.clear()
     app = await asyncpg.connect(narrow_url)
@@ -231,11 +233,8 @@ async def test_flips_that_no_trigger_saw_are_found_by_the_next_full_look(app, ur
         await assert_promise_kept(app, crm)
 
 
-async def test_a_flip_that_no_trigger_saw_and_that_is_locked_at_the_full_look_is_found_soon_after(
-    app, other_app, url, monkeypatch
-):
+async def test_a_flip_that_no_trigger_saw_and_that_is_locked_at_the_full_look_is_found_soon_after(app, other_app, url):
     """Not a whole interval later, which is a quarter of an hour."""
-    monkeypatch.setattr("crm_sync.daemon.supervision.SOON_S", 0.2)
     await app.execute("SET session_replication_role = replica")
     await app.execute(LINE_UP, "", 2)
     crm = RecordingCrm()
@@ -243,7 +242,7 @@ async def test_a_flip_that_no_trigger_saw_and_that_is_locked_at_the_full_look_is
     holding = other_app.transaction()
     await holding.start()
     await other_app.execute("SELECT FROM contacts WHERE id = $1 FOR UPDATE", locked)
-    async with running(url, crm):
+    async with running(url, crm, waits=Waits(strays_again_s=0.2)):
         await until(app, "count(*) = 1 FROM contacts WHERE brevo_sync_status = 'Complete'")
         assert await app.fetchval("SELECT brevo_due_at IS NULL FROM contacts WHERE id = $1", locked)
         await holding.commit()

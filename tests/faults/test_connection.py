@@ -3,11 +3,14 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from crm_sync import events
-from crm_sync.postgres.backoff import LONGEST_PAUSE_S
+from crm_sync.core.waits import USUAL, Waits
+from crm_sync.postgres import backoff
 from tests.faults.promise import LINE_UP, RecordingCrm, Stopwatch, assert_promise_kept, said
 from tests.faults.proxy import Link, Proxy
 from tests.harness import ALL_COMPLETE, TIMEOUT_S, daemon_for, running, until, until_asleep
@@ -26,11 +29,8 @@ async def proxy(url: str) -> AsyncIterator[Proxy]:
         yield proxy
 
 
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Statements that get no answer are given up after a second, and the tick comes after half of one."""
-    monkeypatch.setattr("crm_sync.postgres.pool.STATEMENT_TIMEOUT_S", 1.0)
-    monkeypatch.setattr("crm_sync.postgres.session.TICK_S", 0.5)
+# Statements that get no answer are given up after a second, and the tick comes after half of one.
+IMPATIENT = Waits(statement_timeout_s=1.0, tick_s=0.5)
 
 
 HOW_IT_IS_LOST = pytest.mark.parametrize(
@@ -39,8 +39,8 @@ HOW_IT_IS_LOST = pytest.mark.parametrize(
 
 
 @HOW_IT_IS_LOST
-async def test_a_claim_whose_answer_is_lost_is_delivered_once_and_costs_no_attempt(app, proxy, crm, impatient, how):
-    async with running(proxy.url, crm):
+async def test_a_claim_whose_answer_is_lost_is_delivered_once_and_costs_no_attempt(app, proxy, crm, how):
+    async with running(proxy.url, crm, waits=IMPATIENT):
         await until_asleep(app)
         lost = proxy.lose_answer(CLAIM, **how)
         contact = await insert(app, "Queued")
@@ -52,8 +52,8 @@ async def test_a_claim_whose_answer_is_lost_is_delivered_once_and_costs_no_attem
 
 
 @HOW_IT_IS_LOST
-async def test_a_finish_whose_answer_is_lost_is_repeated_and_changes_nothing(app, proxy, crm, impatient, how):
-    async with running(proxy.url, crm):
+async def test_a_finish_whose_answer_is_lost_is_repeated_and_changes_nothing(app, proxy, crm, how):
+    async with running(proxy.url, crm, waits=IMPATIENT):
         await until_asleep(app)
         lost = proxy.lose_answer(FINISH, **how)
         contact = await insert(app, "Queued")
@@ -101,9 +101,8 @@ async def test_a_killed_session_listens_again_and_delivers_within_two_seconds(ap
 
 async def test_after_a_long_outage_it_delivers_within_three_seconds_of_the_database_being_back(app, proxy, crm, monkeypatch):
     """Its pauses have grown to the longest, chance shortens none, and one has just begun."""
-    monkeypatch.setattr("crm_sync.postgres.backoff.FIRST_PAUSE_S", LONGEST_PAUSE_S)
-    monkeypatch.setattr("crm_sync.postgres.backoff.random.uniform", lambda _shortest, longest: longest)
-    async with running(proxy.url, crm):
+    monkeypatch.setattr(backoff, "random", SimpleNamespace(uniform=lambda _shortest, longest: longest))
+    async with running(proxy.url, crm, waits=Waits(first_reconnect_s=USUAL.longest_reconnect_s)):
         await until_asleep(app)
         proxy.refuse()
         await insert(app, "Queued")
@@ -154,9 +153,9 @@ async def test_a_silent_drop_in_the_middle_of_much_work_heals(app, proxy, log):
     assert healed_s < 10
 
 
-async def test_a_silent_pool_beside_a_live_session_heals(app, proxy, crm, impatient):
+async def test_a_silent_pool_beside_a_live_session_heals(app, proxy, crm):
     """A firewall that forgot some connections: the session answers, and none of the pool."""
-    async with running(proxy.url, crm):
+    async with running(proxy.url, crm, waits=IMPATIENT):
         await until_asleep(app)
         session_port = await app.fetchval(f"SELECT client_port {SESSIONS}")
         for link in proxy.links:
@@ -166,12 +165,11 @@ async def test_a_silent_pool_beside_a_live_session_heals(app, proxy, crm, impati
     await assert_promise_kept(app, crm)
 
 
-@pytest.mark.usefixtures("impatient")
 async def test_the_late_finish_of_a_worker_taken_for_dead_changes_nothing(app, url, proxy, crm, log):
     late = RecordingCrm()
     late.records = {"ada@example.com": ("record-of-the-late-one", {})}
     late.gate.clear()
-    cut_off = daemon_for(proxy.url, late)
+    cut_off = daemon_for(proxy.url, late, waits=IMPATIENT)
     task = asyncio.create_task(cut_off.run())
     contact = await insert(app, "Queued")
     await late.reached(1)
@@ -192,32 +190,31 @@ async def test_the_late_finish_of_a_worker_taken_for_dead_changes_nothing(app, u
     await assert_promise_kept(app, crm)
 
 
-async def test_what_waited_for_its_turn_when_another_took_it_over_is_not_sent_after_it(app, url, proxy, impatient):
+async def test_what_waited_for_its_turn_when_another_took_it_over_is_not_sent_after_it(app, url, proxy):
     """The other has delivered a newer state meanwhile, which nobody would send again."""
     first, other = RecordingCrm(concurrency=1), RecordingCrm()
     first.gate.clear()
-    async with running(proxy.url, first) as worker:
+    async with running(proxy.url, first, waits=IMPATIENT) as worker:
         await until_asleep(app)
         await app.execute(LINE_UP, "", 2)
         await first.reached(1)
         await until(app, "count(*) = 2 FROM contacts WHERE brevo_claimed_by IS NOT NULL")
         proxy.refuse()
         await app.execute("UPDATE contacts SET first_name = 'Eve', brevo_sync_status = 'Queued'")
-        async with running(url, other):
+        async with running(url, other, waits=IMPATIENT):
             await until(app, ALL_COMPLETE)
             proxy.heal()
             await until(app, "count(*) = 2 FROM crm_sync.workers")
-            await asyncio.wait_for(worker._session.opened.wait(), TIMEOUT_S)
+            await asyncio.wait_for(worker._wiring.session.opened.wait(), TIMEOUT_S)
             first.gate.set()
             await until_asleep(app)
-            await worker._lanes["brevo"]._finisher.drained()
+            await worker._wiring.lanes["brevo"]._finisher.drained()
     assert len(first.requests) == 1, "what was in its request when the session was lost may land late, and nothing else"
     assert {fields["FIRSTNAME"] for _, fields in other.records.values()} == {"Eve"}
 
 
 @pytest.mark.parametrize("seed", [SEED, SEED + 1, SEED + 2])
-async def test_connections_cut_at_random_bytes_lose_nothing(app, proxy, impatient, monkeypatch, seed):
-    monkeypatch.setattr("crm_sync.postgres.backoff.LONGEST_PAUSE_S", 0.1)
+async def test_connections_cut_at_random_bytes_lose_nothing(app, proxy, seed):
     print("seed", seed)
     chance = random.Random(seed)
     crm = RecordingCrm(batch_limit=5, concurrency=4)
@@ -230,7 +227,7 @@ async def test_connections_cut_at_random_bytes_lose_nothing(app, proxy, impatien
             # Some die while they connect, some in the middle of much work.
             link.cut_after = int(chance.lognormvariate(7.5, 1.2)) + 1
 
-    async with running(proxy.url, crm):
+    async with running(proxy.url, crm, waits=replace(IMPATIENT, longest_reconnect_s=0.1)):
         await until_asleep(app)
         proxy.on_link = doom
         proxy.reset()

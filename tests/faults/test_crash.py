@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import asyncpg
 import pytest
 
-from crm_sync.daemon.daemon import FINISH_GRACE_S
+from crm_sync.core.waits import USUAL
 from crm_sync.sandbox.hubspot.sandbox import HubSpotSandbox
 from crm_sync.sandbox.server import Fault, Hold
 from tests.faults.promise import Stopwatch
@@ -179,7 +179,7 @@ async def test_sigterm_before_a_crm_that_never_answers_gives_everything_back_wit
         stopwatch = Stopwatch()
         running.send_signal(signal.SIGTERM)
         code, _, err = await ended(running)
-        assert stopwatch.tell("SIGTERM, a grace of 1 s, from the signal to the exit") < 1 + 2 * FINISH_GRACE_S
+        assert stopwatch.tell("SIGTERM, a grace of 1 s, from the signal to the exit") < 1 + 2 * USUAL.finish_grace_s
     assert code == 0
     assert "Traceback" not in err
     states = "SELECT DISTINCT brevo_sync_status, brevo_processing_status, brevo_attempts, brevo_claimed_by FROM contacts"
@@ -202,7 +202,9 @@ async def test_sigterm_while_postgres_is_silent_ends_it_in_time_and_the_next_one
         stopwatch = Stopwatch()
         running.send_signal(signal.SIGTERM)
         code, _, err = await ended(running)
-        assert stopwatch.tell("SIGTERM without Postgres, a grace of 1 s, from the signal to the exit") < 1 + 2 * FINISH_GRACE_S
+        assert (
+            stopwatch.tell("SIGTERM without Postgres, a grace of 1 s, from the signal to the exit") < 1 + 2 * USUAL.finish_grace_s
+        )
         assert code == 0
         assert "Traceback" not in err
     async with working(environment(url, brevo)) as heir:

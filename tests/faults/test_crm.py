@@ -12,6 +12,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from crm_sync import events
+from crm_sync.core.waits import Waits
+from crm_sync.crm import answer
 from crm_sync.sandbox.process import CRMS, settings
 from crm_sync.sandbox.server import Answer, Fault
 from tests.faults.promise import Stopwatch, said
@@ -24,18 +26,13 @@ DOWN = Fault(answer=Answer(503, b"<html>down</html>", {"Content-Type": "text/htm
 DROPPING = Fault(drop=True)
 
 
-@pytest.fixture
-def short_pauses(monkeypatch):
-    """Sixty probes, an hour's worth, are over in a second or two."""
-    monkeypatch.setattr("crm_sync.core.breaker.FIRST_WAIT_S", 0.02)
-    monkeypatch.setattr("crm_sync.core.breaker.LONGEST_WAIT_S", 0.02)
+# Sixty probes, an hour's worth, are over in a second or two.
+SHORT_PAUSES = Waits(first_probe_s=0.02, longest_probe_s=0.02)
 
 
 @pytest.mark.parametrize("fault", [DOWN, DROPPING, None], ids=["503", "dropped", "refused"])
 @pytest.mark.parametrize("crm", CRMS)
-async def test_a_crm_that_is_down_for_an_hour_marks_nobody_and_gets_one_probe_at_a_time(  # noqa: PLR0917
-    app, url, monkeypatch, short_pauses, crm, fault
-):
+async def test_a_crm_that_is_down_for_an_hour_marks_nobody_and_gets_one_probe_at_a_time(app, url, monkeypatch, crm, fault):
     await app.execute(PEOPLE.format(crm=crm), 50)
     async with sandboxes(crm) as there:
         sandbox = there[crm]
@@ -44,7 +41,7 @@ async def test_a_crm_that_is_down_for_an_hour_marks_nobody_and_gets_one_probe_at
         else:
             sandbox.standing_faults.append(fault)
         with capture_logs() as log:
-            async with delivering(url, monkeypatch, {crm: sandbox.url}) as clients:
+            async with delivering(url, monkeypatch, {crm: sandbox.url}, waits=SHORT_PAUSES) as clients:
                 await said(log, events.BREAKER_OPENED)
                 client = clients[crm]
                 async with asyncio.timeout(TIMEOUT_S):
@@ -64,14 +61,14 @@ async def test_a_crm_that_is_down_for_an_hour_marks_nobody_and_gets_one_probe_at
 
 
 @pytest.mark.parametrize("crm", CRMS)
-async def test_a_crm_that_goes_down_in_the_middle_of_much_work_marks_nobody(app, url, monkeypatch, short_pauses, crm):
+async def test_a_crm_that_goes_down_in_the_middle_of_much_work_marks_nobody(app, url, monkeypatch, crm):
     await app.execute(PEOPLE.format(crm=crm), 500)
     async with sandboxes(crm) as there:
         sandbox = there[crm]
         goes_down = Fault(lambda call: sandbox.request_count >= 3, answer=DOWN.answer)
         sandbox.standing_faults.append(goes_down)
         with capture_logs() as log:
-            async with delivering(url, monkeypatch, {crm: sandbox.url}, N8N_BATCH_SIZE="50") as clients:
+            async with delivering(url, monkeypatch, {crm: sandbox.url}, waits=SHORT_PAUSES, N8N_BATCH_SIZE="50") as clients:
                 await said(log, events.BREAKER_OPENED)
                 await clients[crm].called(len(clients[crm].requests) + 10)
                 sandbox.standing_faults.clear()
@@ -82,7 +79,7 @@ async def test_a_crm_that_goes_down_in_the_middle_of_much_work_marks_nobody(app,
 
 
 @pytest.mark.parametrize("crm", CRMS)
-async def test_a_crm_that_answers_too_late_is_an_outage_and_makes_no_record_twice(app, url, monkeypatch, short_pauses, crm):
+async def test_a_crm_that_answers_too_late_is_an_outage_and_makes_no_record_twice(app, url, monkeypatch, crm):
     """Thirty seconds where twenty are waited for, scaled to 0.45 s and 0.3 s. It applies what it answers too late."""
     await app.execute(PEOPLE.format(crm=crm), 20)
     async with sandboxes(crm) as there:
@@ -90,7 +87,7 @@ async def test_a_crm_that_answers_too_late_is_an_outage_and_makes_no_record_twic
         slow = Fault(applies=True, delay_s=0.45)
         sandbox.standing_faults.append(slow)
         with capture_logs() as log:
-            async with delivering(url, monkeypatch, {crm: sandbox.url}, timeout_s=0.3) as clients:
+            async with delivering(url, monkeypatch, {crm: sandbox.url}, waits=SHORT_PAUSES, timeout_s=0.3) as clients:
                 await said(log, events.BREAKER_OPENED, "TIMEOUT")
                 await clients[crm].called(len(clients[crm].requests) + 3)
                 await assert_unharmed(app, crm)
@@ -113,7 +110,7 @@ async def test_a_crm_that_is_only_slow_is_waited_for(app, url, monkeypatch, crm)
 
 @pytest.mark.parametrize("up", [3, 10])
 @pytest.mark.parametrize("crm", CRMS)
-async def test_a_crm_that_flaps_leaves_nobody_in_error(app, url, monkeypatch, short_pauses, crm, up):  # noqa: PLR0917
+async def test_a_crm_that_flaps_leaves_nobody_in_error(app, url, monkeypatch, crm, up):
     """So many requests are served, the next three are not, 300 in all: in earnest some minutes, and so is the first delay of a
     retry, here 0.5 s. Who fails again and again while others are served is taken for the reason, and uses up attempts.
     """
@@ -124,7 +121,7 @@ async def test_a_crm_that_flaps_leaves_nobody_in_error(app, url, monkeypatch, sh
         sandbox.standing_faults.append(
             Fault(lambda call: sandbox.request_count < 300 and sandbox.request_count % (up + 3) >= up, answer=DOWN.answer)
         )
-        async with delivering(url, monkeypatch, {crm: sandbox.url}, N8N_BATCH_SIZE="10") as clients:
+        async with delivering(url, monkeypatch, {crm: sandbox.url}, waits=SHORT_PAUSES, N8N_BATCH_SIZE="10") as clients:
             await until(app, f"bool_and({crm}_sync_status IN ('Complete', 'Error')) FROM contacts")
         spread = await app.fetch(f"SELECT {crm}_attempts, count(*) FROM contacts GROUP BY 1 ORDER BY 1")
         print(f"\n{crm}, {up} up and 3 down: attempts {[tuple(row) for row in spread]}, {len(clients[crm].requests)} requests")
@@ -136,15 +133,13 @@ async def test_a_crm_that_flaps_leaves_nobody_in_error(app, url, monkeypatch, sh
 
 @pytest.mark.parametrize("crm", CRMS)
 @pytest.mark.parametrize("status", [401, 403])
-async def test_a_refused_key_pauses_the_lane_loudly_until_it_is_accepted(  # noqa: PLR0917
-    app, url, monkeypatch, short_pauses, crm, status
-):
+async def test_a_refused_key_pauses_the_lane_loudly_until_it_is_accepted(app, url, monkeypatch, crm, status):
     await app.execute(PEOPLE.format(crm=crm), 50)
     async with sandboxes(crm) as there:
         refusal = Answer(status, {"message": "not you", "errors": [{"message": "not you", "code": status}]})
         there[crm].standing_faults.append(Fault(answer=refusal))
         with capture_logs() as log:
-            async with delivering(url, monkeypatch, {crm: there[crm].url}) as clients:
+            async with delivering(url, monkeypatch, {crm: there[crm].url}, waits=SHORT_PAUSES) as clients:
                 await said(log, events.BREAKER_OPENED)
                 await clients[crm].called(len(clients[crm].requests) + 5)
                 await assert_unharmed(app, crm)
@@ -196,8 +191,8 @@ SAID = {
 
 @pytest.fixture
 def scaled_throttling(monkeypatch):
-    monkeypatch.setattr("crm_sync.crm.answer.DEFAULT_PAUSE_S", 2.0)
-    monkeypatch.setattr("crm_sync.crm.answer.LONGEST_PAUSE_S", 3.0)
+    monkeypatch.setattr(answer, "DEFAULT_PAUSE_S", 2.0)
+    monkeypatch.setattr(answer, "LONGEST_PAUSE_S", 3.0)
 
 
 PACED = {"as configured": "10/s", "without a limit of our own": "none"}

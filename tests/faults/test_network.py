@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from crm_sync import events
-from crm_sync.postgres.session import TICK_S
+from crm_sync.core.waits import USUAL
 from crm_sync.sandbox.brevo.sandbox import BrevoSandbox
 from crm_sync.sandbox.postgres import Postgres
 from crm_sync.sandbox.server import Fault, Hold
@@ -150,4 +150,4 @@ async def test_the_server_notices_too_and_the_late_finish_changes_nothing(app, u
             assert await app.fetch("SELECT xmin, c FROM contacts AS c ORDER BY id") == written
     await assert_kept(app, "brevo", brevo, twice=10, logs=[cut_off.log, heir.log])
     assert server_s < SERVER_NOTICES_S + 2
-    assert taken_s < SERVER_NOTICES_S + 2 + TICK_S + 1
+    assert taken_s < SERVER_NOTICES_S + 2 + USUAL.tick_s + 1

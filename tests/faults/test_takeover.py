@@ -5,7 +5,7 @@ import signal
 from datetime import timedelta
 
 from crm_sync import events
-from crm_sync.postgres.session import TICK_S
+from crm_sync.core.waits import USUAL
 from crm_sync.sandbox.server import Fault, Hold
 from tests.faults.promise import Stopwatch, said
 from tests.faults.real_crms import complete
@@ -55,7 +55,7 @@ async def test_the_contacts_of_a_killed_worker_are_taken_over_within_one_tick(ap
             stopwatch.tell("worker killed, from the kill to all delivered")
             hold.release()
     await assert_kept(app, "brevo", brevo, twice=IN_FLIGHT, logs=[victim.log, heir.log])
-    assert back_s < TICK_S + 0.5, "a tick, and the statements of it"
+    assert back_s < USUAL.tick_s + 0.5, "a tick, and the statements of it"
 
 
 async def test_a_stopped_worker_keeps_its_contacts_as_long_as_its_session_lives(app, url, brevo):
@@ -76,7 +76,7 @@ async def test_a_stopped_worker_keeps_its_contacts_as_long_as_its_session_lives(
             hold.release()
             await app.execute(LINE_UP.format(crm="brevo"), "b", 5)
             await until(app, f"{ALL} WHERE email LIKE 'b%'")
-            await until(app, f"max(query_start) > $2 {SESSION_OF}", awake, stopped_at + timedelta(seconds=TICK_S))
+            await until(app, f"max(query_start) > $2 {SESSION_OF}", awake, stopped_at + timedelta(seconds=USUAL.tick_s))
             assert await app.fetchval(f"SELECT count(*) FROM contacts WHERE brevo_claimed_by >> 32 = {asleep}") == IN_FLIGHT
             sleeper.running.send_signal(signal.SIGCONT)
             await until(app, ALL)

@@ -11,6 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from crm_sync import events
+from crm_sync.core.waits import Waits
 from crm_sync.sandbox.process import CRMS, settings
 from tests.faults.front import Front, answer
 from tests.faults.promise import said
@@ -80,8 +81,6 @@ async def test_a_certificate_that_is_not_to_be_trusted_is_sent_nothing(app, url,
 
 @pytest.mark.parametrize("crm", CRMS)
 async def test_a_name_that_leads_nowhere_is_an_outage_until_it_is_found(app, url, monkeypatch, crm):
-    monkeypatch.setattr("crm_sync.core.breaker.FIRST_WAIT_S", 0.02)
-    monkeypatch.setattr("crm_sync.core.breaker.LONGEST_WAIT_S", 0.02)
     lookups, found, resolve = [], asyncio.Event(), socket.getaddrinfo
 
     def look_up(host, *arguments, **options):
@@ -97,7 +96,9 @@ async def test_a_name_that_leads_nowhere_is_an_outage_until_it_is_found(app, url
     async with sandboxes(crm) as there:
         named = there[crm].url.replace("127.0.0.1", "localhost")
         with capture_logs() as log:
-            async with delivering(url, monkeypatch, {crm: named}) as clients:
+            async with delivering(
+                url, monkeypatch, {crm: named}, waits=Waits(first_probe_s=0.02, longest_probe_s=0.02)
+            ) as clients:
                 await said(log, events.BREAKER_OPENED, "Name or service not known")
                 await clients[crm].called(len(clients[crm].requests) + 5)
                 await assert_unharmed(app, crm)

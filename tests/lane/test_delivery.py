@@ -7,6 +7,7 @@ import asyncpg
 import pytest
 
 from crm_sync.core.outcome import Outcome
+from crm_sync.core.waits import Waits
 from crm_sync.errors import BatchRefusedError, OutageError, RefusedError, ThrottledError
 from crm_sync.postgres.session import Session
 from tests.harness import ALL_COMPLETE, ScriptedCrm, running, until
@@ -191,9 +192,8 @@ async def test_an_address_that_another_worker_has_waits_a_moment_and_uses_no_att
 
     busy: list[object] = []
     monkeypatch.setattr(Session, "lock_addresses", all_busy)
-    monkeypatch.setattr("crm_sync.lane.delivery.ADDRESS_BUSY_S", 0.1)
     crm = Exclusive(batch_limit=25)
-    async with running(url, crm):
+    async with running(url, crm, waits=Waits(address_busy_s=0.1)):
         contact = await insert(app, "Queued", " Ada@example.com")
         await until(app, ALL_COMPLETE)
     assert busy == [("brevo", ["ada@example.com"])] * 2

@@ -6,6 +6,7 @@ import random
 import asyncpg
 import pytest
 
+from crm_sync.core.waits import Waits
 from tests.harness import ALL_COMPLETE, ScriptedCrm, running, until, until_asleep
 
 CLIENTS = 16
@@ -14,10 +15,7 @@ CONTACTS = 200
 SEED = 20_261_123
 
 
-@pytest.fixture(autouse=True)
-def no_tick(monkeypatch):
-    monkeypatch.setattr("crm_sync.postgres.session.TICK_S", 3600.0)
-    monkeypatch.setattr("crm_sync.table.contacts.FULL_LOOK_S", 3600.0)
+NO_NET = Waits(tick_s=3600.0, full_look_s=3600.0)
 
 
 async def flip_like_an_application(url: str, number: int) -> tuple[int, int]:
@@ -66,9 +64,9 @@ async def test_no_flip_is_stranded(app, url, workers):
     ear = await asyncpg.connect(url)
     crms = [ScriptedCrm() for _ in range(workers)]
     async with asyncio.timeout(60):
-        first = running(url, crms[0])
+        first = running(url, crms[0], waits=NO_NET)
         async with first:
-            others = [running(url, crm) for crm in crms[1:]]
+            others = [running(url, crm, waits=NO_NET) for crm in crms[1:]]
             for other in others:
                 await other.__aenter__()
             await until_asleep(app)
@@ -95,9 +93,9 @@ async def test_no_flip_is_stranded(app, url, workers):
 
 async def test_a_flip_is_delivered_by_another_worker_when_the_keeper_is_gone(app, url):
     first, second = ScriptedCrm(), ScriptedCrm()
-    async with running(url, first) as keeper:
+    async with running(url, first, waits=NO_NET) as keeper:
         await until_asleep(app)
-        async with running(url, second):
+        async with running(url, second, waits=NO_NET):
             await until(app, "count(*) = 2 FROM crm_sync.workers")
             keeper.stop.set()
             await until(app, "count(*) = 1 FROM crm_sync.workers")
@@ -114,7 +112,7 @@ async def test_sleeping_workers_are_called_when_a_claim_comes_back_full(app, url
     first, second = ScriptedCrm(concurrency=4), ScriptedCrm(concurrency=4)
     first.gate.clear()
     second.gate.clear()
-    async with running(url, first), running(url, second):
+    async with running(url, first, waits=NO_NET), running(url, second, waits=NO_NET):
         await until(app, "count(*) = 2 FROM crm_sync.workers")
         await until_asleep(app)
         await app.execute(
@@ -129,7 +127,7 @@ async def test_sleeping_workers_are_called_when_a_claim_comes_back_full(app, url
 
 
 async def test_an_idle_worker_sends_no_statement(app, url):
-    async with running(url, ScriptedCrm()):
+    async with running(url, ScriptedCrm(), waits=NO_NET):
         await until_asleep(app)
         last = (
             "SELECT max(state_change) FROM pg_stat_activity "

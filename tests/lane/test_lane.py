@@ -7,8 +7,9 @@ import asyncpg
 import pytest
 
 from crm_sync.core.outcome import Outcome
+from crm_sync.core.waits import Waits
 from crm_sync.errors import ConfigurationError, NotSentError, OutageError, RefusedError, ThrottledError
-from crm_sync.lane.lane import Lane
+from crm_sync.lane.dispatch import Dispatch
 from crm_sync.table.contacts import Contacts
 from tests.harness import ALL_COMPLETE, TIMEOUT_S, ScriptedCrm, daemon_for, running, until, until_asleep
 from tests.roles import let_in
@@ -24,6 +25,9 @@ END_SESSIONS = (
     "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
     "WHERE application_name = 'crm-sync session' AND datname = current_database()"
 )
+
+
+QUICK_PROBES = Waits(longest_probe_s=0.05)
 
 
 @pytest.fixture
@@ -67,7 +71,7 @@ async def test_a_flip_while_in_flight_runs_once_more_after_it_with_the_new_value
 
 async def test_a_worker_that_was_frozen_sends_nothing_that_others_may_have_by_now(app, url, crm, monkeypatch):
     """Frozen after the claim: its session ends, the person withdraws, and it wakes before it has read any of that."""
-    start, frozen = Lane._start, []
+    start, frozen = Dispatch.start, []
 
     async def meanwhile():
         connection = await asyncpg.connect(url)
@@ -77,15 +81,15 @@ async def test_a_worker_that_was_frozen_sends_nothing_that_others_may_have_by_no
         finally:
             await connection.close()
 
-    def start_frozen(lane, contacts, unreadable):
-        if contacts and not frozen:
-            frozen.append(contacts)
+    def start_frozen(dispatch, claimed):
+        if claimed.contacts and not frozen:
+            frozen.append(claimed.contacts)
             thread = threading.Thread(target=lambda: asyncio.run(meanwhile()))
             thread.start()
             thread.join(TIMEOUT_S)
-        start(lane, contacts, unreadable)
+        start(dispatch, claimed)
 
-    monkeypatch.setattr(Lane, "_start", start_frozen)
+    monkeypatch.setattr(Dispatch, "start", start_frozen)
     async with running(url, crm):
         await until_asleep(app)
         await insert(app, "Queued")
@@ -220,11 +224,10 @@ class Outage:
         RefusedError("REFUSED", "the CRM refuses everybody with 401"),
     ],
 )
-async def test_an_outage_leaves_no_contact_in_error_and_uses_up_no_attempt(app, url, crm, error, monkeypatch):
-    monkeypatch.setattr("crm_sync.core.breaker.LONGEST_WAIT_S", 0.05)
+async def test_an_outage_leaves_no_contact_in_error_and_uses_up_no_attempt(app, url, crm, error):
     crm.answer = outage = Outage(error)
     await app.execute(MANY, 200)
-    async with running(url, crm):
+    async with running(url, crm, waits=QUICK_PROBES):
         async with asyncio.timeout(20):
             while outage.calls < 20:  # noqa: ASYNC110 (the condition is a number of calls)
                 await asyncio.sleep(0.01)
@@ -273,11 +276,10 @@ async def test_a_throttled_lane_pauses_and_no_contact_loses_an_attempt(app, url,
     assert await app.fetchval("SELECT breaker FROM crm_sync.lanes WHERE crm = 'brevo'") == "closed"
 
 
-async def test_a_fault_of_ours_loses_nothing(app, url, crm, monkeypatch):
-    monkeypatch.setattr("crm_sync.core.breaker.LONGEST_WAIT_S", 0.05)
+async def test_a_fault_of_ours_loses_nothing(app, url, crm):
     outage = Outage(KeyError("a bug"))
     crm.answer = outage
-    async with running(url, crm):
+    async with running(url, crm, waits=QUICK_PROBES):
         await insert(app, "Queued")
         await crm.reached(2)
         outage.over = True

@@ -7,8 +7,8 @@ import pytest
 
 from crm_sync import events
 from crm_sync.core.outcome import Outcome
+from crm_sync.core.waits import Waits
 from crm_sync.errors import NotSentError, RefusedError
-from crm_sync.postgres import session as session_module
 from crm_sync.sandbox.server import Fault, Hold
 from tests.commands.test_pause import done
 from tests.harness import ScriptedCrm, running, until
@@ -54,13 +54,11 @@ class Burying(ScriptedCrm):
         return [Outcome.delivered(None)] * len(deletions)
 
 
-@pytest.fixture
-def quick_ticks(monkeypatch):
-    monkeypatch.setattr(session_module, "TICK_S", 0.05)
+QUICK_TICKS = Waits(tick_s=0.05)
 
 
 @pytest.fixture
-async def crm(quick_ticks):
+async def crm():
     return Burying()
 
 
@@ -96,7 +94,7 @@ async def delete_all(app):
 
 
 async def test_the_record_of_a_deleted_contact_is_deleted(app, url, crm, deletes):
-    async with running(url, crm):
+    async with running(url, crm, waits=QUICK_TICKS):
         await delivered(app, 25)
         await app.execute("DELETE FROM contacts WHERE email <> $1", ADA)
         await until(app, NONE_LEFT)
@@ -105,7 +103,7 @@ async def test_the_record_of_a_deleted_contact_is_deleted(app, url, crm, deletes
 
 
 async def test_by_default_the_record_stays_and_nothing_is_kept_of_the_contact(app, url, crm):
-    async with running(url, crm):
+    async with running(url, crm, waits=QUICK_TICKS):
         await delivered(app)
         await delete_all(app)
         assert await app.fetchval(f"SELECT {NONE_LEFT}")
@@ -114,7 +112,7 @@ async def test_by_default_the_record_stays_and_nothing_is_kept_of_the_contact(ap
 
 async def test_erasing_says_so_to_the_client(app, url, crm):
     await set_policy(app, "erase")
-    async with running(url, crm):
+    async with running(url, crm, waits=QUICK_TICKS):
         await delivered(app)
         await delete_all(app)
         await until(app, NONE_LEFT)
@@ -122,7 +120,7 @@ async def test_erasing_says_so_to_the_client(app, url, crm):
 
 
 async def test_what_was_deleted_under_a_policy_is_done_by_it_whatever_is_set_later(app, url, crm, deletes):
-    async with running(url, crm):
+    async with running(url, crm, waits=QUICK_TICKS):
         await delivered(app)
         crm.trouble = NotSentError("UNREACHABLE", "no connection")
         await delete_all(app)
@@ -133,7 +131,7 @@ async def test_what_was_deleted_under_a_policy_is_done_by_it_whatever_is_set_lat
 
 
 async def test_a_deletion_that_is_rolled_back_never_was(app, url, crm, deletes):
-    async with running(url, crm):
+    async with running(url, crm, waits=QUICK_TICKS):
         await delivered(app)
         transaction = app.transaction()
         await transaction.start()
@@ -160,10 +158,10 @@ async def test_kill_9_in_the_middle_of_a_deletion_loses_none(app, url, brevo, de
 
 
 async def test_a_contact_deleted_while_no_worker_runs_is_deleted_by_the_next(app, url, crm, deletes):
-    async with running(url, crm):
+    async with running(url, crm, waits=QUICK_TICKS):
         await delivered(app)
     await delete_all(app)
-    async with running(url, crm):
+    async with running(url, crm, waits=QUICK_TICKS):
         await until(app, NONE_LEFT)
     assert not crm.records
 
@@ -173,7 +171,7 @@ async def test_a_contact_deleted_while_no_worker_runs_is_deleted_by_the_next(app
 
 async def test_a_contact_deleted_in_flight_is_deleted_after_it_has_landed(app, url, crm, deletes):
     crm.gate.clear()
-    async with running(url, crm):
+    async with running(url, crm, waits=QUICK_TICKS):
         await insert(app)
         await crm.reached(1)
         await delete_all(app)
@@ -189,7 +187,7 @@ async def test_a_contact_deleted_in_flight_is_deleted_after_it_has_landed(app, u
 
 async def test_a_contact_that_never_landed_is_deleted_without_a_request(app, url, crm, deletes):
     crm.answer = lambda _: Outcome.failed("TIMEOUT", "no answer")
-    async with running(url, crm):
+    async with running(url, crm, waits=QUICK_TICKS):
         await insert(app)
         await until(app, "brevo_processing_error IS NOT NULL FROM contacts")
         crm.records.clear()
@@ -201,7 +199,7 @@ async def test_a_contact_that_never_landed_is_deleted_without_a_request(app, url
 @pytest.mark.parametrize("email", [None, "", "ada@", "n/a"])
 async def test_a_contact_that_could_never_be_sent_is_looked_for_nowhere(app, url, crm, deletes, email):
     crm.find = None
-    async with running(url, crm):
+    async with running(url, crm, waits=QUICK_TICKS):
         await app.execute("INSERT INTO contacts (email, brevo_sync_status) VALUES ($1, 'Queued')", email)
         await until(app, "brevo_sync_status = 'Error' FROM contacts")
         await delete_all(app)
@@ -213,7 +211,7 @@ async def test_a_contact_that_could_never_be_sent_is_looked_for_nowhere(app, url
 
 
 async def test_a_record_that_another_contact_shares_is_kept(app, url, crm, deletes):
-    async with running(url, crm):
+    async with running(url, crm, waits=QUICK_TICKS):
         await delivered(app)
         await app.execute("INSERT INTO contacts (email, brevo_contact_id) SELECT 'twin', brevo_contact_id FROM contacts")
         await app.execute("DELETE FROM contacts WHERE email = $1", ADA)
@@ -224,7 +222,7 @@ async def test_a_record_that_another_contact_shares_is_kept(app, url, crm, delet
 async def test_a_crm_without_records_hears_of_each_though_they_have_one_id(app, url, crm, deletes):
     """As of n8n, whose id is that of an execution."""
     crm.keeps_records = False
-    async with running(url, crm):
+    async with running(url, crm, waits=QUICK_TICKS):
         await delivered(app, 3)
         await app.execute("UPDATE contacts SET brevo_contact_id = 'execution 7'")
         await app.execute("DELETE FROM contacts WHERE email = $1", ADA)
@@ -234,7 +232,7 @@ async def test_a_crm_without_records_hears_of_each_though_they_have_one_id(app, 
 
 async def test_a_shared_record_that_is_found_by_address_is_kept(app, url, crm, deletes):
     """The row in flight has no id, its twin has."""
-    async with running(url, crm):
+    async with running(url, crm, waits=QUICK_TICKS):
         await delivered(app)
         [record] = crm.records
         crm.answer = lambda _: Outcome.delivered(record)
@@ -251,7 +249,7 @@ async def test_a_shared_record_that_is_found_by_address_is_kept(app, url, crm, d
 
 async def test_a_person_who_comes_back_keeps_the_record(app, url, crm, deletes):
     """Inserted again and about to be delivered, which finds the old record by its address."""
-    async with running(url, crm):
+    async with running(url, crm, waits=QUICK_TICKS):
         await delivered(app)
         old = await app.fetchval("SELECT brevo_contact_id FROM contacts")
         crm.gate.clear()
@@ -271,7 +269,7 @@ async def test_a_person_who_comes_back_keeps_the_record(app, url, crm, deletes):
 
 
 async def test_an_outage_costs_no_attempt_and_is_probed_by_a_deletion_alone(app, url, crm, deletes):
-    async with running(url, crm):
+    async with running(url, crm, waits=QUICK_TICKS):
         await delivered(app)
         crm.trouble = NotSentError("UNREACHABLE", "no connection")
         await delete_all(app)
@@ -285,7 +283,7 @@ async def test_an_outage_costs_no_attempt_and_is_probed_by_a_deletion_alone(app,
 
 
 async def test_a_deletion_that_needs_no_request_is_no_answer_to_a_probe(app, url, crm, deletes):
-    async with running(url, crm):
+    async with running(url, crm, waits=QUICK_TICKS):
         await delivered(app)
         await app.execute(
             "UPDATE crm_sync.lanes SET breaker = 'open', openings = 1, next_probe_at = now(), revision = 9 WHERE crm = 'brevo'"
@@ -299,7 +297,7 @@ async def test_a_deletion_that_needs_no_request_is_no_answer_to_a_probe(app, url
 
 
 async def test_a_key_that_may_not_delete_stops_deletions_only(app, url, crm, deletes):
-    async with running(url, crm):
+    async with running(url, crm, waits=QUICK_TICKS):
         await delivered(app)
         crm.trouble = RefusedError("REFUSED", "the key may not delete ada.1@example.com")
         await delete_all(app)
@@ -311,7 +309,7 @@ async def test_a_key_that_may_not_delete_stops_deletions_only(app, url, crm, del
 
 
 async def test_a_paused_crm_hears_of_deletions_when_it_is_resumed(app, url, crm, deletes):
-    async with running(url, crm):
+    async with running(url, crm, waits=QUICK_TICKS):
         await delivered(app)
         done(url, "pause", "brevo", "--reason", "key rotation")
         await delete_all(app)
@@ -324,7 +322,7 @@ async def test_a_paused_crm_hears_of_deletions_when_it_is_resumed(app, url, crm,
 async def test_one_whose_retries_are_used_up_stays_with_its_reason_and_is_counted(app, url, crm, deletes, monkeypatch):
     monkeypatch.setenv("BREVO_SYNC_MAX_RETRIES", "1")
     crm.verdict = Outcome.failed("LOCKED", "busy with ada.1@example.com")
-    async with running(url, crm):
+    async with running(url, crm, waits=QUICK_TICKS):
         await delivered(app)
         await delete_all(app)
         await until(app, "attempts = 1 AND error IS NOT NULL AND due_at > clock_timestamp() FROM crm_sync.tombstones")
@@ -344,8 +342,8 @@ async def counted(url):
     return lane["deletions_waiting"], lane["deletions_failed"]
 
 
-async def test_the_client_of_a_fifth_crm_need_not_know_how_to_delete(app, url, quick_ticks, deletes):
-    async with running(url, ScriptedCrm()):
+async def test_the_client_of_a_fifth_crm_need_not_know_how_to_delete(app, url, deletes):
+    async with running(url, ScriptedCrm(), waits=QUICK_TICKS):
         await delivered(app)
         await delete_all(app)
         await until(app, "due_at IS NULL AND starts_with(error, 'CANNOT_DELETE: ') FROM crm_sync.tombstones")
@@ -353,7 +351,7 @@ async def test_the_client_of_a_fifth_crm_need_not_know_how_to_delete(app, url, q
 
 async def test_the_log_tells_of_deletions_without_personal_data(app, url, crm, deletes, capsys):
     crm.verdict = Outcome.rejected("REJECTED", "no such thing as ada.1@example.com")
-    async with running(url, crm):
+    async with running(url, crm, waits=QUICK_TICKS):
         await delivered(app)
         await delete_all(app)
         await until(app, "due_at IS NULL FROM crm_sync.tombstones")
@@ -362,9 +360,9 @@ async def test_the_log_tells_of_deletions_without_personal_data(app, url, crm, d
     assert "ada.1@" not in said.out + said.err
 
 
-async def test_of_a_thousand_deletions_no_more_are_under_way_than_are_permitted(app, url, quick_ticks, deletes):
+async def test_of_a_thousand_deletions_no_more_are_under_way_than_are_permitted(app, url, deletes):
     crm = Crowded(concurrency=4)
-    async with running(url, crm):
+    async with running(url, crm, waits=QUICK_TICKS):
         await delivered(app, 1_000)
         await delete_all(app)
         await until(app, NONE_LEFT)

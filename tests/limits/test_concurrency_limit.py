@@ -4,7 +4,9 @@ import asyncio
 
 import pytest
 
-from crm_sync.limits.concurrency_limit import PATIENCE_S, Permits
+from crm_sync.core.waits import USUAL
+from crm_sync.limits import concurrency_limit
+from crm_sync.limits.concurrency_limit import Permits
 
 
 class FakeSession:
@@ -112,11 +114,11 @@ async def test_a_lost_session_has_no_permits_and_a_new_one_takes_them_anew(locks
 
 async def test_a_worker_that_stands_still_with_all_permits_stops_nobody_for_good(locks, monkeypatch):
     now = 1000.0
-    monkeypatch.setattr("crm_sync.limits.concurrency_limit.time.monotonic", lambda: now)
+    monkeypatch.setattr(concurrency_limit.time, "monotonic", lambda: now)
     still, other = Worker(locks, 2), Worker(locks, 2)
     await still.permits.share(1)
     await other.permits.share(2)
-    now += PATIENCE_S - 1
+    now += USUAL.permit_patience_s - 1
     await other.permits.share(2)
     assert other.permits.limit == 0
     now += 2
@@ -131,11 +133,11 @@ async def test_a_worker_that_stands_still_with_all_permits_stops_nobody_for_good
 
 async def test_with_more_workers_than_permits_there_is_none_to_spare(locks, monkeypatch):
     now = 1000.0
-    monkeypatch.setattr("crm_sync.limits.concurrency_limit.time.monotonic", lambda: now)
+    monkeypatch.setattr(concurrency_limit.time, "monotonic", lambda: now)
     one, two = Worker(locks, 1), Worker(locks, 1)
     await one.permits.share(2)
     await two.permits.share(2)
-    now += 10 * PATIENCE_S
+    now += 10 * USUAL.permit_patience_s
     await two.permits.share(2)
     assert two.permits.limit == 0
 

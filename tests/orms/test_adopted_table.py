@@ -1,4 +1,4 @@
-"""The README's models on an adopted table: in a schema, with a bigint key, and HubSpot's status an enum of its own."""
+"""The manual's models on an adopted table: in a schema, with a bigint key, and HubSpot's status an enum of its own."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ from tests import roles
 from tests.adoption.steps import complete, delivering, until
 from tests.orms import test_django as django_tests
 from tests.orms import test_sqlalchemy as sqlalchemy_tests
-from tests.orms.readme import run
+from tests.orms.snippets import run
 
 OWN_STATES = ("New", "Queued", "Processing", "Complete", "Error", "Skipped", "Archived", "On hold")
 PEOPLE = f"""
@@ -29,9 +29,9 @@ PEOPLE = f"""
 STATES = {"hubspot": OWN_STATES, "brevo": sqlalchemy_tests.STATES}
 
 
-# SQLAlchemy, as the README has it: the schema is told to the table and to the types in it.
+# SQLAlchemy, as the manual has it: the schema is told to the table and to the types in it.
 
-README = run(
+MODEL = run(
     sqlalchemy_tests.MODEL,
     **{name: getattr(sqlalchemy_tests, name) for name in ("Mapped", "UUID", "datetime", "mapped_column", "uuid4")},
     Base=type("Unused", (DeclarativeBase,), {}),
@@ -49,12 +49,12 @@ class Person(Base):
     id: Mapped[int] = mapped_column("person_id", sqlalchemy.BigInteger, primary_key=True)
     mail: Mapped[str]
     hubspot_sync_status: Mapped[str] = mapped_column(
-        README.SyncStatus(*OWN_STATES, name="lead_status", schema="crm"), default="New"
+        MODEL.SyncStatus(*OWN_STATES, name="lead_status", schema="crm"), default="New"
     )
     hubspot_due_at: Mapped[sqlalchemy_tests.datetime | None] = mapped_column(sqlalchemy.DateTime(timezone=True))
     hubspot_flipped_at: Mapped[sqlalchemy_tests.datetime | None] = mapped_column(sqlalchemy.DateTime(timezone=True))
     brevo_sync_status: Mapped[str] = mapped_column(
-        README.SyncStatus(*README.STATES, name="crm_sync_status", schema="crm"), default="New"
+        MODEL.SyncStatus(*MODEL.STATES, name="crm_sync_status", schema="crm"), default="New"
     )
     brevo_due_at: Mapped[sqlalchemy_tests.datetime | None] = mapped_column(sqlalchemy.DateTime(timezone=True))
     brevo_flipped_at: Mapped[sqlalchemy_tests.datetime | None] = mapped_column(sqlalchemy.DateTime(timezone=True))

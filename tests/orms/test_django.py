@@ -1,4 +1,4 @@
-"""Django on the contacts table: the README's model, and what whole-row saves of it do beside a worker."""
+"""Django on the contacts table: the manual's model, and what whole-row saves of it do beside a worker."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -13,12 +13,13 @@ from django.conf import settings
 from django.db import ProgrammingError, connections, models, transaction
 
 from tests.harness import until
-from tests.orms.readme import blocks, run
+from tests.manual import blocks
+from tests.orms.snippets import run
 from tests.orms.steps import COMPLETE, STATES, land, status, take_off
 from tests.process import environment, process
 from tests.steps import insert
 
-MODEL, USE = blocks("From Django")
+MODEL, USE = blocks("django.md")
 
 # The app is this folder, which is all that Django asks of a model.
 DATABASE = {"ENGINE": "django.db.backends.postgresql", "NAME": "set by each test"}
@@ -75,7 +76,7 @@ def queue(contact: Any) -> None:
     contact.save()
 
 
-async def test_the_code_of_the_readme_is_delivered_by_a_real_worker(app, url, brevo, application, contact):
+async def test_the_code_of_the_manual_is_delivered_by_a_real_worker(app, url, brevo, application, contact):
     async with process(environment(url, brevo)):
         await application.run(lambda: run(USE, contact=contact, Contact=Contact))
         await until(app, COMPLETE)
@@ -169,7 +170,7 @@ async def test_a_withdrawal_is_taken_from_an_old_row_too(app, application, conta
     await land(app, crm, "brevo_sync_status = 'Skipped' AND brevo_processing_status = 'Complete' FROM contacts")
 
 
-# What the README warns of.
+# What the manual warns of.
 
 
 def bulk(plain):

@@ -1,4 +1,4 @@
-"""SQLAlchemy on the contacts table, over psycopg and asyncpg: the README's model, and old objects beside a worker."""
+"""SQLAlchemy on the contacts table, over psycopg and asyncpg: the manual's model, and old objects beside a worker."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -16,12 +16,13 @@ from sqlalchemy.orm.attributes import flag_modified
 
 from crm_sync.models import CRMSyncStatus
 from tests.harness import until
-from tests.orms.readme import blocks, run
+from tests.manual import blocks
+from tests.orms.snippets import run
 from tests.orms.steps import COMPLETE, STATES, land, status, take_off
 from tests.process import environment, process
 from tests.steps import insert
 
-MODEL, USE = blocks("From SQLAlchemy")
+MODEL, USE = blocks("sqlalchemy.md")
 
 
 class Base(DeclarativeBase):
@@ -100,21 +101,21 @@ def flip(session: Session) -> None:
     read(session).brevo_sync_status = "Queued"
 
 
-def used_as_in_the_readme(session: Session) -> Any:
+def used_as_in_the_manual(session: Session) -> Any:
     contact = read(session)
     run(USE, session=session, contact=contact, Contact=Contact, update=sqlalchemy.update)
     return contact.email, contact.brevo_processing_error
 
 
 @pytest.mark.parametrize("application", ["psycopg"], indirect=True)
-async def test_the_code_of_the_readme_is_delivered_by_a_real_worker(app, url, brevo, application, key):
+async def test_the_code_of_the_manual_is_delivered_by_a_real_worker(app, url, brevo, application, key):
     async with process(environment(url, brevo)):
-        assert await application.run_in_a_plain_session(used_as_in_the_readme) == ("ada@example.com", None)
+        assert await application.run_in_a_plain_session(used_as_in_the_manual) == ("ada@example.com", None)
         await until(app, COMPLETE)
 
 
-async def test_the_code_of_the_readme_runs_in_an_asynchronous_session(app, application, key):
-    assert await application.run(used_as_in_the_readme) == ("ada@example.com", None)
+async def test_the_code_of_the_manual_runs_in_an_asynchronous_session(app, application, key):
+    assert await application.run(used_as_in_the_manual) == ("ada@example.com", None)
     assert await status(app) == ("Queued", "Queued")
 
 
@@ -226,7 +227,7 @@ async def test_an_object_read_in_flight_and_saved_after_it_says_what_came_of_it(
     assert len(crm.requests) == 1
 
 
-# What the README warns of.
+# What the manual warns of.
 
 
 def mapped_as(kind: Any, *arguments: Any) -> Any:

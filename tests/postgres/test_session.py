@@ -1,10 +1,12 @@
 """The session: lost, refused, and taken over."""
 
 import asyncio
+from dataclasses import replace
 
 import asyncpg
 import pytest
 
+from crm_sync.core.waits import Waits
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
 from crm_sync.table.contacts import Claimed, Contacts
 from tests.harness import ALL_COMPLETE, TIMEOUT_S, ScriptedCrm, daemon_for, running, until, until_asleep
@@ -20,14 +22,13 @@ def crm() -> ScriptedCrm:
     return ScriptedCrm()
 
 
-@pytest.fixture(autouse=True)
-def no_tick(monkeypatch):
-    """What heals here heals without waiting for the safety look."""
-    monkeypatch.setattr("crm_sync.postgres.session.TICK_S", 3600.0)
+# What heals here heals without waiting for the safety look, unless the test says so.
+NO_TICK = Waits(tick_s=3600.0)
+QUICK_TICK = Waits(tick_s=0.1)
 
 
 async def test_a_killed_session_is_opened_again_and_a_flip_made_in_the_gap_is_delivered(app, url, crm):
-    async with running(url, crm):
+    async with running(url, crm, waits=NO_TICK):
         await until_asleep(app)
         async with app.transaction():
             await app.execute(f"SELECT pg_terminate_backend(pid) {SESSIONS}")
@@ -39,7 +40,7 @@ async def test_a_killed_session_is_opened_again_and_a_flip_made_in_the_gap_is_de
 
 async def test_what_is_in_flight_when_the_session_is_lost_is_finished_once_and_not_sent_again(app, url, crm):
     crm.gate.clear()
-    async with running(url, crm):
+    async with running(url, crm, waits=NO_TICK):
         contact = await insert(app, "Queued")
         await crm.reached(1)
         claimed_by = (await read(app, contact))["claimed_by"]
@@ -56,7 +57,7 @@ async def test_what_is_in_flight_when_the_session_is_lost_is_finished_once_and_n
 async def test_all_connections_killed_under_load_lose_nothing(app, url):
     crm = ScriptedCrm(batch_limit=10, concurrency=4)
     ours = "FROM pg_stat_activity WHERE application_name LIKE 'crm-sync%' AND datname = current_database()"
-    async with running(url, crm):
+    async with running(url, crm, waits=NO_TICK):
         for round_ in range(5):
             await app.execute(
                 "INSERT INTO contacts (email, brevo_sync_status) "
@@ -71,7 +72,7 @@ async def test_all_connections_killed_under_load_lose_nothing(app, url):
 
 async def test_a_silent_session_of_ours_is_ended_when_it_blocks_our_own_lock(app, url, crm):
     """The network dropped and the server has not noticed: the former session still holds the worker's lock."""
-    async with running(url, crm):
+    async with running(url, crm, waits=NO_TICK):
         await until_asleep(app)
         worker = await app.fetchval("SELECT id FROM crm_sync.workers")
         zombie = await asyncpg.connect(as_worker(url))
@@ -93,9 +94,8 @@ CLAIMED_BY_IT = (
 )
 
 
-async def test_contacts_of_a_dead_worker_are_taken_over_at_the_tick(app, url, crm, monkeypatch):
-    monkeypatch.setattr("crm_sync.postgres.session.TICK_S", 0.1)
-    async with running(url, crm):
+async def test_contacts_of_a_dead_worker_are_taken_over_at_the_tick(app, url, crm):
+    async with running(url, crm, waits=QUICK_TICK):
         await until_asleep(app)
         await app.execute("SET session_replication_role = replica")
         await app.execute(CLAIMED_BY_IT)
@@ -105,8 +105,6 @@ async def test_contacts_of_a_dead_worker_are_taken_over_at_the_tick(app, url, cr
 
 async def test_a_claim_that_a_dead_worker_had_on_its_way_is_found_before_the_worker_is_forgotten(app, url, crm, monkeypatch):
     """The server carries it out when nobody waits for it any more, and after the first look for orphans."""
-    monkeypatch.setattr("crm_sync.postgres.session.TICK_S", 0.1)
-    monkeypatch.setattr("crm_sync.daemon.recovery.FORGET_AFTER_S", 1.0)
     looks = []
     look = Contacts.orphans
 
@@ -116,7 +114,7 @@ async def test_a_claim_that_a_dead_worker_had_on_its_way_is_found_before_the_wor
         return found
 
     monkeypatch.setattr(Contacts, "orphans", watch)
-    async with running(url, crm):
+    async with running(url, crm, waits=replace(QUICK_TICK, forget_worker_s=1.0)):
         await until_asleep(app)
         await app.execute(REGISTER)
         async with asyncio.timeout(TIMEOUT_S):
@@ -140,21 +138,20 @@ async def test_a_worker_that_is_stopped_after_the_answer_to_a_claim_was_lost_lea
 
     with monkeypatch.context() as patched:
         patched.setattr(Contacts, "claim", lose_the_answer)
-        async with running(url, crm):
+        async with running(url, crm, waits=NO_TICK):
             await until_asleep(app)
             contact = await insert(app, "Queued")
             await until(app, "bool_and(brevo_claimed_by IS NOT NULL) FROM contacts")
     assert crm.requests == []
-    async with running(url, crm):
+    async with running(url, crm, waits=NO_TICK):
         await until(app, ALL_COMPLETE)
     assert [request[0].id for request in crm.requests] == [contact]
 
 
-async def test_an_orphan_locked_by_the_application_is_recovered_at_a_later_tick(app, other_app, url, crm, monkeypatch):
-    monkeypatch.setattr("crm_sync.postgres.session.TICK_S", 0.1)
+async def test_an_orphan_locked_by_the_application_is_recovered_at_a_later_tick(app, other_app, url, crm):
     contact = await insert(app, "Queued")
     dead = await orphan(app)
-    async with running(url, crm):
+    async with running(url, crm, waits=QUICK_TICK):
         async with other_app.transaction():
             await other_app.execute("SELECT 1 FROM contacts FOR UPDATE")
             await until_asleep(app)
@@ -163,17 +160,17 @@ async def test_an_orphan_locked_by_the_application_is_recovered_at_a_later_tick(
     assert contact in crm.store
 
 
-async def test_a_session_that_hears_nothing_is_refused_at_the_start(url, empty_url, crm, monkeypatch):
-    monkeypatch.setattr("crm_sync.postgres.session.EAR_TIMEOUT_S", 0.2)
+async def test_a_session_that_hears_nothing_is_refused_at_the_start(url, empty_url, crm):
+    daemon = daemon_for(url, crm, listen_database_url=as_worker(empty_url), waits=Waits(listen_timeout_s=0.2))
     with pytest.raises(ConfigurationError, match=r"LISTEN_DATABASE_URL.*direct connection"):
-        await asyncio.wait_for(daemon_for(url, crm, listen_database_url=as_worker(empty_url)).run(), TIMEOUT_S)
+        await asyncio.wait_for(daemon.run(), TIMEOUT_S)
 
 
 async def test_a_read_only_database_is_waited_for_and_no_crm_is_called(app, url, crm):
     name = url.rpartition("/")[2]
     await app.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
     await app.execute("INSERT INTO contacts (email, brevo_sync_status) VALUES ('a@example.com', 'Queued')")
-    async with running(url, crm) as daemon:
+    async with running(url, crm, waits=NO_TICK) as daemon:
         await asyncio.sleep(1)
         assert crm.requests == []
         assert not daemon.stop.is_set()
@@ -187,7 +184,7 @@ async def test_it_goes_on_when_postgres_is_restarted(mode):
         url = server.create_database("contacts")
         await asyncio.to_thread(migrate, url)
         crm = ScriptedCrm()
-        async with running(url, crm):
+        async with running(url, crm, waits=NO_TICK):
             app = await asyncpg.connect(url)
             await insert(app, "Queued")
             await until(app, ALL_COMPLETE)
@@ -201,7 +198,6 @@ async def test_it_goes_on_when_postgres_is_restarted(mode):
 
 
 async def test_a_claim_whose_answer_was_lost_is_noticed_and_its_contacts_are_delivered(app, url, crm, monkeypatch):
-    monkeypatch.setattr("crm_sync.postgres.session.TICK_S", 0.2)
     claim = Contacts.claim
     lost = 0
 
@@ -214,7 +210,7 @@ async def test_a_claim_whose_answer_was_lost_is_noticed_and_its_contacts_are_del
         return claimed
 
     monkeypatch.setattr(Contacts, "claim", lose_the_answer)
-    async with running(url, crm):
+    async with running(url, crm, waits=Waits(tick_s=0.2)):
         await until_asleep(app)
         contact = await insert(app, "Queued")
         await until(app, ALL_COMPLETE)
@@ -224,7 +220,7 @@ async def test_a_claim_whose_answer_was_lost_is_noticed_and_its_contacts_are_del
 
 
 async def test_a_finish_that_a_crash_of_the_database_took_back_is_made_good(app, url, crm):
-    async with running(url, crm):
+    async with running(url, crm, waits=NO_TICK):
         contact = await insert(app, "Queued")
         await until(app, ALL_COMPLETE)
         worker = await app.fetchval("SELECT id FROM crm_sync.workers")

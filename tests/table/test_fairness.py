@@ -9,6 +9,7 @@ import pytest
 
 from crm_sync.core.fairness import LATE_COMMIT, MOST_FRESH
 from crm_sync.core.outcome import Kind
+from crm_sync.core.waits import Waits
 from crm_sync.table.contacts import BEGINNING
 from tests.steps import open_worker
 
@@ -19,10 +20,20 @@ SELECT $1 || n || '@example.com', $1, 'Queued' FROM generate_series(1, $2::integ
 ORDER = "SELECT id FROM contacts WHERE first_name = $1 ORDER BY brevo_due_at"
 
 
-@pytest.fixture(autouse=True)
-def every_claim_looks(monkeypatch):
-    """Seconds between two looks at the fresh line are no subject here."""
-    monkeypatch.setattr("crm_sync.core.fairness.LOOK_S", 0.0)
+# Seconds between two looks at the fresh line are no subject here: every claim looks.
+EVERY_CLAIM_LOOKS = Waits(fresh_look_s=0.0)
+
+
+@pytest.fixture
+async def worker(url):
+    async with open_worker(url, 1, EVERY_CLAIM_LOOKS) as worker:
+        yield worker
+
+
+@pytest.fixture
+async def other_worker(url):
+    async with open_worker(url, 2, EVERY_CLAIM_LOOKS) as worker:
+        yield worker
 
 
 async def single(app, name="fresh"):

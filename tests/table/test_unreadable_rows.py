@@ -7,6 +7,7 @@ from structlog.testing import capture_logs
 
 from crm_sync import events
 from crm_sync.core.outcome import Outcome
+from crm_sync.core.waits import Waits
 from tests.harness import TIMEOUT_S, ScriptedCrm, running, until, until_asleep
 from tests.steps import insert, orphan, pair, read
 
@@ -96,12 +97,11 @@ async def test_an_id_that_the_table_does_not_take_is_an_error_of_that_contact(ap
     assert (row["contact_id"], row["claimed_by"]) == (None, None)
 
 
-async def test_a_row_that_takes_no_claim_holds_nobody_up_and_is_delivered_once_it_does(app, url, crm, monkeypatch):
-    monkeypatch.setattr("crm_sync.table.unreadable_rows.AVOID_S", 0.2)
+async def test_a_row_that_takes_no_claim_holds_nobody_up_and_is_delivered_once_it_does(app, url, crm):
     contact = await insert(app, "Queued")
     await app.execute(NOBODY_TOUCHES.format(when=""))
     with capture_logs() as log:
-        async with running(url, crm):
+        async with running(url, crm, waits=Waits(avoid_row_s=0.2)):
             await app.execute(LINE_UP, OTHERS)
             await until(app, OTHERS_COMPLETE)
             assert await pair(app, contact) == ("Queued", "Queued")
@@ -125,11 +125,10 @@ async def test_a_row_that_takes_no_claim_is_left_alone_for_a_minute_and_no_state
             assert len([entry for entry in log if entry["event"] == events.CONTACT_REFUSED]) == 1
 
 
-async def test_a_row_that_takes_no_finish_holds_nobody_up_and_comes_again_once_it_does(app, url, crm, monkeypatch):
-    monkeypatch.setattr("crm_sync.postgres.session.TICK_S", 0.2)
+async def test_a_row_that_takes_no_finish_holds_nobody_up_and_comes_again_once_it_does(app, url, crm):
     await app.execute(NOBODY_TOUCHES.format(when="AND OLD.brevo_claimed_by IS NOT NULL"))
     with capture_logs() as log:
-        async with running(url, crm):
+        async with running(url, crm, waits=Waits(tick_s=0.2)):
             await until_asleep(app)
             contact = await insert(app, "Queued")
             await app.execute(LINE_UP, OTHERS)

@@ -2,7 +2,7 @@
 
     ContactUpdate(brevo_sync_status=CRMSyncStatus.QUEUED).model_dump(exclude_unset=True)
 
-The columns that the worker owns are in ContactRead only. For models of SQLAlchemy and Django see the README.
+The columns that the worker owns are in ContactRead only. For models of SQLAlchemy and Django see docs/.
 """
 
 from datetime import datetime

@@ -19,7 +19,7 @@ from crm_sync.postgres.pool import Database
 from crm_sync.reports.lane_state import read_gates
 from crm_sync.reports.retry_report import beside, closing, contacts, counts, lacking, notes, wrapped
 from crm_sync.settings import Settings, read
-from crm_sync.table.failed_contacts import FailedContacts, Failures, Flipped
+from crm_sync.table.failed_contacts import Bounds, FailedContacts, Failures, Flipped
 from crm_sync.table.schema import read_schema
 
 PATIENCE_S = 300.0  # counting a table of many millions takes a while
@@ -54,7 +54,8 @@ class Retry:
 @click.option("--code", "codes", multiple=True, metavar="CODE", help="With this code, or with several; else whatever the reason.")
 @click.option("--since", metavar="TIME", help="Those that failed within this time: 90s, 30m, 2h, 3d.")
 @click.option("--preview", is_flag=True, help="Only counts.")
-def retry(*, crms: Sequence[str], codes: Sequence[str], since: str | None, preview: bool) -> None:
+@click.make_pass_decorator(Bounds, ensure=True)
+def retry(bounds: Bounds, *, crms: Sequence[str], codes: Sequence[str], since: str | None, preview: bool) -> None:
     """Sends failed contacts again: counts them by CRM and code, then flips them.
 
     Meant are contacts in Error, and those that wait for a retry, which go now. What is withdrawn or in flight stays as it is.
@@ -64,7 +65,7 @@ def retry(*, crms: Sequence[str], codes: Sequence[str], since: str | None, previ
     """
     asked = Retry(_crms(crms), _codes(codes), since and since.strip(), _ago(since), preview)
     try:
-        asyncio.run(_retry(read(Settings), asked))
+        asyncio.run(_retry(read(Settings), asked, bounds))
     except KeyboardInterrupt:
         flipped = f"{contacts(asked.flipped)} flipped so far" if asked.flipped else "nothing was flipped"
         click.echo(f"\nInterrupted: {flipped}. The same command goes on.", err=True)
@@ -98,7 +99,7 @@ def _ago(since: str | None) -> timedelta | None:
         raise click.BadParameter(str(error), param_hint="--since") from error
 
 
-async def _retry(settings: Settings, asked: Retry) -> None:
+async def _retry(settings: Settings, asked: Retry, bounds: Bounds) -> None:
     async with _database(settings) as database:
         tables = (await read_schema(database)).lanes
         for crm in asked.crms:
@@ -109,7 +110,7 @@ async def _retry(settings: Settings, asked: Retry) -> None:
         now: datetime = await database.value("SELECT clock_timestamp()")
         since = None if asked.ago is None else now - asked.ago
         failed = {
-            crm: FailedContacts(database, table.variables, now, since)
+            crm: FailedContacts(database, table.variables, now, since, bounds)
             for crm, table in tables.items()
             if crm in asked.crms or not asked.crms
         }

@@ -10,13 +10,15 @@ from typing import Any
 import click
 
 from crm_sync import log
-from crm_sync.commands.courier import Courier, Errand
 from crm_sync.core.outcome import Finish, Kind
+from crm_sync.core.waits import Waits
 from crm_sync.core.words import span
+from crm_sync.crm.account import Account, Open
 from crm_sync.crm.answer import Answer
 from crm_sync.crm.exchange import Shown
 from crm_sync.crm.registry import known
-from crm_sync.daemon.recovery import Charge
+from crm_sync.daemon.configuration import Plan
+from crm_sync.daemon.short_worker import ShortWorker
 from crm_sync.errors import DeclinedError, LaneError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
@@ -25,10 +27,10 @@ from crm_sync.reports.http_report import answer_lines, harmless, request_lines
 from crm_sync.reports.lane_state import Gate, read_gates
 from crm_sync.reports.watched_columns import lane_of
 from crm_sync.settings import Settings, read, read_lane
-from crm_sync.table.contacts import Contacts, LaneTable
+from crm_sync.table.contacts import LaneTable
 from crm_sync.table.mapping import prepare_for, read_file
 from crm_sync.table.one_contact import Match, Standing, find, show
-from crm_sync.table.schema import Schema, read_schema
+from crm_sync.table.schema import read_schema
 
 LOOK_PATIENCE_S = 60.0  # the address may have no index, and the table many millions of rows
 POOL_SIZE = 4
@@ -48,7 +50,8 @@ COLUMNS = (
 @click.command()
 @click.option("--email", required=True, help="The contact's address, in any case.")
 @click.option("--crm", help="To this CRM only, whether the contact is wanted there or not.")
-def sync(*, email: str, crm: str | None) -> None:
+@click.make_pass_decorator(Waits, ensure=True)
+def sync(waits: Waits, *, email: str, crm: str | None) -> None:
     """Sends one contact now, as a worker does, and shows each request, its answer, and the row afterwards.
 
     One that is not in line is flipped. Without --crm it goes to the CRMs where it is wanted (not New, Selected or Skipped). A CRM
@@ -56,11 +59,11 @@ def sync(*, email: str, crm: str | None) -> None:
     """
     # What goes wrong is said in words, or by the log of the workers.
     log.configure(logging.ERROR)
-    if not asyncio.run(_sync(read(Settings), email, crm)):
+    if not asyncio.run(_sync(read(Settings), waits, email, crm)):
         sys.exit(1)
 
 
-async def _sync(settings: Settings, email: str, crm: str | None) -> bool:
+async def _sync(settings: Settings, waits: Waits, email: str, crm: str | None) -> bool:
     """Whether it was delivered, wherever it was to be."""
     behind_pooler = settings.database_behind_pooler
     async with Database(settings.database_url, size=1, behind_pooler=behind_pooler, timeout_s=LOOK_PATIENCE_S) as database:
@@ -71,10 +74,16 @@ async def _sync(settings: Settings, email: str, crm: str | None) -> bool:
         click.echo(f"No contact has the address {harmless(email.strip())}.")
         return False
     async with Database(settings.database_url, size=POOL_SIZE, behind_pooler=behind_pooler) as database:
-        errands = {name: await _errand(database, schema, settings, schema.lanes[name]) for name in lanes}
-        async with Courier(settings, database, [errand for errand in errands.values() if errand]) as courier:
+        accounts = {name: account for name in lanes if (account := _account(name))}
+        sections = read_file(settings.mapping_file)
+        mappings = {
+            name: await prepare_for(database, name, sections, account.default_fields, schema.table)
+            for name, account in accounts.items()
+        }
+        plan = Plan(schema, {name: read_lane(name) for name in accounts}, mappings)
+        async with ShortWorker(plan, database, settings.session_url, waits) as worker:
             told = [
-                await _Visit(database, courier, schema.lanes[name], errands[name], named=crm is not None).make(
+                await _Visit(database, worker, schema.lanes[name], _opening(accounts.get(name)), named=crm is not None).make(
                     ids, first=not number
                 )
                 for number, name in enumerate(lanes)
@@ -82,16 +91,17 @@ async def _sync(settings: Settings, email: str, crm: str | None) -> bool:
     return any(told) and False not in told
 
 
-async def _errand(database: Database, schema: Schema, settings: Settings, table: LaneTable) -> Errand | None:
+def _account(crm: str) -> Account | None:
     """None without credentials."""
-    read_account = known().get(table.crm)
-    account = read_account() if read_account else None
+    read_account = known().get(crm)
+    return read_account() if read_account else None
+
+
+def _opening(account: Account | None) -> Open | None:
+    """Of a client whose requests and answers are printed, where it lets them be seen."""
     if account is None:
         return None
-    mapping = await prepare_for(database, table.crm, read_file(settings.mapping_file), account.default_fields, schema.table)
-    charge = Charge(Contacts(database, table, mapping.email, mapping.fields), read_lane(table.crm).policy)
-    opened = account.open if account.witnessed is None else account.witnessed(_Printer(), None)
-    return Errand(table, mapping, charge, opened)
+    return account.open if account.witnessed is None else account.witnessed(_Printer(), None)
 
 
 class _Printer:
@@ -113,9 +123,9 @@ class _Visit:
     """To one CRM. named: by the person, so the contact is sent even if nobody has asked for it there."""
 
     database: Database
-    courier: Courier
+    worker: ShortWorker
     table: LaneTable
-    errand: Errand | None
+    open_client: Open | None
     named: bool
 
     async def make(self, ids: Sequence[Any], *, first: bool) -> bool | None:
@@ -129,20 +139,20 @@ class _Visit:
         if not self.named and matches[0].standing is Standing.NOT_ASKED_FOR:
             click.echo(labelled("skipped", f"to send it all the same: --crm {self.table.crm}"))
             return None
-        if self.errand is None:
+        if self.open_client is None:
             return self._not_sent("there are no credentials in these settings")
         for match in matches:
             if match.standing is Standing.IN_FLIGHT:
                 return self._not_sent(f"it is in flight already, with {who(match, workers)}")
-        return await self._send(self.errand, matches)
+        return await self._send(self.open_client, matches)
 
-    async def _send(self, errand: Errand, matches: Sequence[Match]) -> bool:
+    async def _send(self, open_client: Open, matches: Sequence[Match]) -> bool:
         meant, twins = matches[0], [one.id for one in matches[1:] if one.standing is Standing.IN_LINE]
         if problem := await self._closed():
             return self._not_sent(problem)
         try:
             in_line = meant.standing in (Standing.IN_LINE, Standing.WAITING)
-            finish = await self.courier.carry(errand, meant.id, twins, flip=not in_line)
+            finish = await self.worker.deliver_one(self.table.crm, open_client, meant.id, twins, flip=not in_line)
         except DeclinedError as error:
             return self._not_sent(str(error))
         click.echo()
@@ -171,7 +181,7 @@ class _Visit:
         """Only workers probe: what they have in line is more than the contact of one person."""
         if gate.held:
             return f". To go on: crm-sync resume {gate.crm}"
-        others = (worker for worker in (await self._workers()).values() if worker["id"] != self.courier.worker_id)
+        others = (worker for worker in (await self._workers()).values() if worker["id"] != self.worker.worker_id)
         return "" if any(worker["alive"] for worker in others) else ". A worker probes it, and none runs: crm-sync run"
 
     async def _taken(self, before: Match) -> str:

@@ -12,14 +12,9 @@ limits it. All times are in seconds of one clock, the database's.
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from crm_sync.core.waits import USUAL, Waits
+
 FAILURES = 3  # in a row, in one worker, before it opens for what may pass by itself
-FIRST_WAIT_S = 1.0
-# The CRM is back at full speed within 10 s, so it is asked not less often than this.
-LONGEST_WAIT_S = 8.0
-# Each request with refused credentials may be counted somewhere: a person has to act, who is not that quick.
-LONGEST_REFUSED_WAIT_S = 60.0
-# A probe takes no longer than this, or else its worker is dead: another one may try.
-PROBE_LEASE_S = 30.0
 LAST_STEP = 64  # more deliveries at a time than any CRM gets: the ramp ends here
 
 
@@ -44,16 +39,18 @@ class Breaker:
     def closed(self) -> bool:
         return self.state is State.CLOSED
 
-    def failed(self, now: float, chance: float, reason: str, *, refused: bool = False, probe: bool = False) -> "Breaker":
+    def failed(
+        self, now: float, chance: float, reason: str, *, refused: bool = False, probe: bool = False, waits: Waits = USUAL
+    ) -> "Breaker":
         """The CRM is down, or refuses everybody. While it is not closed, only the probe changes anything: others that fail were
         sent before, and may take long to do so.
 
         The wait doubles with each opening in a row, up to a longest one, less up to half of it by chance in [0, 1).
         """
-        longest_s = LONGEST_REFUSED_WAIT_S if refused else LONGEST_WAIT_S
+        longest_s = waits.longest_refused_probe_s if refused else waits.longest_probe_s
         if not self.closed and not (probe and self.state is State.HALF_OPEN):
             return self
-        wait_s = min(FIRST_WAIT_S * 2 ** min(self.openings, 30), longest_s) * (1 - chance / 2)
+        wait_s = min(waits.first_probe_s * 2 ** min(self.openings, 30), longest_s) * (1 - chance / 2)
         return Breaker(State.OPEN, now if self.closed else self.since, reason, now + wait_s, self.openings + 1)
 
     def throttled(self, now: float, pause_s: float, reason: str) -> "Breaker":
@@ -63,17 +60,17 @@ class Breaker:
             return self if until <= self.next_probe else replace(self, next_probe=until)
         return Breaker(State.THROTTLED, now if self.closed else self.since, reason, until, self.openings)
 
-    def probed(self, now: float) -> "Breaker | None":
+    def probed(self, now: float, waits: Waits = USUAL) -> "Breaker | None":
         """Somebody starts the probe; None where it is not time for one."""
         if self.next_probe is None or now < self.next_probe:
             return None
-        return replace(self, state=State.HALF_OPEN, next_probe=now + PROBE_LEASE_S)
+        return replace(self, state=State.HALF_OPEN, next_probe=now + waits.probe_lease_s)
 
-    def given_back(self, now: float) -> "Breaker":
+    def given_back(self, now: float, waits: Waits = USUAL) -> "Breaker":
         """There was nothing to probe with."""
         if self.state is not State.HALF_OPEN:
             return self
-        return replace(self, state=State.OPEN if self.openings else State.THROTTLED, next_probe=now + FIRST_WAIT_S)
+        return replace(self, state=State.OPEN if self.openings else State.THROTTLED, next_probe=now + waits.first_probe_s)
 
     def answered(self, now: float) -> "Breaker":
         """The probe was answered."""

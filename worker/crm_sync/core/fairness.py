@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from crm_sync.core.waits import USUAL
+
 SHARE = 0.25
 MOST_FRESH = 50  # more at a time are no fresh flips, but a backlog
 LATE_COMMIT = timedelta(seconds=10)  # a flip is due when it is made, and seen when it is committed: within this, as a rule
-LOOK_S = 1.0  # between two looks at the fresh line
 
 
 class Look(NamedTuple):
@@ -35,11 +36,12 @@ class Look(NamedTuple):
 
 @dataclass(slots=True)
 class Fairness:
-    """fresh_from: who is due later is fresh; None without a backlog."""
+    """fresh_from: who is due later is fresh; None without a backlog. look_s: seconds between two looks at the fresh line."""
 
     fresh_from: datetime | None = None
     credit: float = 0.0  # of fresh contacts, less than one
     look_at: float = 0.0
+    look_s: float = USUAL.fresh_look_s
 
     def share(self, limit: int) -> int:
         """How many contacts of the next claim, of at most so many, may be fresh. What is not used is not saved up."""
@@ -65,7 +67,7 @@ class Fairness:
             self.fresh_from = None  # the backlog is served, and left its room to fresh ones. They may be the next
         if self.fresh_from is not None and now < self.look_at:
             return False
-        self.look_at = now + LOOK_S
+        self.look_at = now + self.look_s
         return True
 
     def looked(self, look: Look) -> None:

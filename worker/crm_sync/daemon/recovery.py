@@ -11,6 +11,7 @@ import structlog
 from crm_sync import events
 from crm_sync.core.outcome import Finish, Kind
 from crm_sync.core.retry import RetryPolicy
+from crm_sync.core.waits import USUAL, Waits
 from crm_sync.errors import RowRefusedError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
@@ -18,7 +19,6 @@ from crm_sync.table.contacts import Contacts, Strays
 
 STRETCH_PAGES = 1024  # 8 MiB of table in one short statement
 WRITE_BATCH = 500
-FORGET_AFTER_S = 30.0  # longer than a statement takes whose worker is gone
 
 log = structlog.get_logger()
 
@@ -43,11 +43,13 @@ class Recovery:
         *,
         on_found: Callable[[str], None],
         knows: Callable[[str, object, int], bool],
+        waits: Waits = USUAL,
     ) -> None:
         self._database = database
         self._knows = knows
         self._charges = charges
         self._on_found = on_found
+        self._forget_s = waits.forget_worker_s
         self._settled: dict[int, float] = {}  # dead workers: when all that was found of them was back in line
 
     async def recover(self, dead: Sequence[int]) -> None:
@@ -58,7 +60,7 @@ class Recovery:
         """
         now = time.monotonic()
         self._settled = {worker: since for worker, since in self._settled.items() if worker in dead}
-        looked_at = [worker for worker in dead if now - self._settled.get(worker, -math.inf) >= FORGET_AFTER_S]
+        looked_at = [worker for worker in dead if now - self._settled.get(worker, -math.inf) >= self._forget_s]
         left, found = await self._recover(looked_at) if looked_at else (0, 0)
         if left:
             return

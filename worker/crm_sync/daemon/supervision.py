@@ -6,19 +6,18 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from crm_sync import events
+from crm_sync.core.waits import USUAL, Waits
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
 from crm_sync.log import Trouble
-from crm_sync.postgres.backoff import LONGEST_PAUSE_S, Backoff
+from crm_sync.postgres.backoff import Backoff
 from crm_sync.postgres.session import Session
-
-SOON_S = 5.0  # before work is done again that found something
 
 log = structlog.get_logger()
 
 
-async def supervise(name: str, loop: Callable[[], Awaitable[None]]) -> None:
+async def supervise(name: str, loop: Callable[[], Awaitable[None]], waits: Waits = USUAL) -> None:
     """Runs a loop for ever. One that fails is run again after a growing, jittered pause; only a person's matter ends it."""
-    backoff = Backoff()
+    backoff = Backoff(waits)
     trouble = Trouble(loop=name)
     while True:
         started = asyncio.get_running_loop().time()
@@ -32,15 +31,15 @@ async def supervise(name: str, loop: Callable[[], Awaitable[None]]) -> None:
             log.exception(events.LOOP_FAILED, loop=name)
         else:
             return
-        if asyncio.get_running_loop().time() - started > LONGEST_PAUSE_S:
+        if asyncio.get_running_loop().time() - started > waits.longest_reconnect_s:
             backoff.reset()
             trouble.over()
         await asyncio.sleep(backoff.pause_s())
 
 
-async def every(interval_s: float, session: Session, work: Callable[[], Awaitable[bool]]) -> None:
+async def every(interval_s: float, session: Session, work: Callable[[], Awaitable[bool]], waits: Waits = USUAL) -> None:
     """Works at this interval, while the session is open; sooner where it found something, less and less so while it does."""
-    pause_s = SOON_S
+    pause_s = waits.strays_again_s
     while True:
         await session.opened.wait()
         if await work():
@@ -48,4 +47,4 @@ async def every(interval_s: float, session: Session, work: Callable[[], Awaitabl
             pause_s *= 2
         else:
             await asyncio.sleep(interval_s)
-            pause_s = SOON_S
+            pause_s = waits.strays_again_s

@@ -23,10 +23,9 @@ from crm_sync.core.breaker import FAILURES
 from crm_sync.core.codes import Code
 from crm_sync.core.identity import Addressee
 from crm_sync.core.outcome import Contact, Finish, Outcome, Verdict
-from crm_sync.core.retry import RetryPolicy, deferred
+from crm_sync.core.retry import deferred
 from crm_sync.core.text import clean
 from crm_sync.core.throughput import Throughput
-from crm_sync.crm.client import Client
 from crm_sync.errors import (
     BatchRefusedError,
     DatabaseTroubleError,
@@ -36,37 +35,24 @@ from crm_sync.errors import (
     RefusedError,
     ThrottledError,
 )
-from crm_sync.limits.breaker import Gate
-from crm_sync.limits.concurrency_limit import Permits
-from crm_sync.limits.rate_limit import Pace
-from crm_sync.postgres.session import Session
+from crm_sync.lane.channel import Channel
 
 AHEAD_S = 0.02  # so much work is claimed ahead: quick CRMs get some dozens at once, slow ones no more than they take
 MOST_SUSPECTS = 10_000
-ADDRESS_BUSY_S = 1.0  # until a contact is tried again whose address another worker has in a request
 
 
 class Deliveries:
     """Knows when the CRM may be called, calls it, and judges what it says."""
 
-    def __init__(
-        self,
-        crm: str,
-        *,
-        client: Client,
-        session: Session,
-        gate: Gate,
-        pace: Pace,
-        permits: Permits,
-        policy: RetryPolicy,
-    ) -> None:
-        self._crm = crm
-        self._client = client
-        self._session = session
-        self._gate = gate
-        self._pace = pace
-        self._permits = permits
-        self._policy = policy
+    def __init__(self, channel: Channel) -> None:
+        self._crm = channel.crm
+        self._client = channel.client
+        self._session = channel.session
+        self._breaker = channel.breaker
+        self._rate_limit = channel.rate_limit
+        self._permits = channel.permits
+        self._policy = channel.policy
+        self._address_busy_s = channel.waits.address_busy_s
         self._failures = 0  # in a row
         self._throughput = Throughput()
         self._last_answer = 0.0
@@ -76,10 +62,10 @@ class Deliveries:
     @property
     def capacity(self) -> int:
         """How many contacts are worth having in hand."""
-        if self._gate.probing:
+        if self._breaker.probing:
             return 1  # not many at once, or the one that makes the CRM fail would spoil every probe
         contacts = self._permits.limit * self._client.batch_limit
-        if self._permits.ramp.allowed is not None or self._pace.limited or not contacts:
+        if self._permits.ramp.allowed is not None or self._rate_limit.limited or not contacts:
             return contacts
         # The next ones are at hand when a request ends.
         return contacts * 2 + int(self._throughput.per_s(time.monotonic()) * AHEAD_S)
@@ -90,21 +76,21 @@ class Deliveries:
         Raises as Database.fetch does.
         """
         size = self._client.batch_limit
-        requests, wait_s = await self._pace.ahead(max(1, (self.capacity - in_hand) // size))
+        requests, wait_s = await self._rate_limit.ahead(max(1, (self.capacity - in_hand) // size))
         return requests * size, wait_s
 
     def stop(self) -> None:
         """Starts no further request. Those that wait for their turn at the pace give up."""
         self._stopping = True
-        self._pace.release()
+        self._rate_limit.release()
 
     def release(self) -> None:
         """The session is lost. Another worker may send what waits here for its turn, so it goes back."""
-        self._pace.release()
+        self._rate_limit.release()
 
     async def fail(self) -> None:
         """An error of our own: the CRM is left alone for a while. Raises as Database.fetch does."""
-        await self._gate.failed(Code.INTERNAL, "an unexpected error, see the log", refused=False, probe=self._gate.probing)
+        await self._breaker.failed(Code.INTERNAL, "an unexpected error, see the log", refused=False, probe=self._breaker.probing)
 
     async def deliver(self, batch: Sequence[Addressee]) -> list[Finish]:
         """One request, and more where some of the contacts are why it was refused. A finish for each contact and each twin."""
@@ -115,7 +101,7 @@ class Deliveries:
                 finishes = await self._send(ours)
         kept = {addressee.address for addressee in ours}
         busy = [addressee for addressee in batch if addressee.address not in kept]
-        return finishes + [deferred(one, ADDRESS_BUSY_S) for person in busy for one in (person.contact, *person.twins)]
+        return finishes + [deferred(one, self._address_busy_s) for person in busy for one in (person.contact, *person.twins)]
 
     async def _send(self, batch: Sequence[Addressee]) -> list[Finish]:
         outcomes = await self._outcomes([addressee.contact for addressee in batch])
@@ -151,7 +137,7 @@ class Deliveries:
         return (
             not self._stopping
             and self._session.intact
-            and all(self._session.holds(contact.token) and self._gate.admits(contact.token) for contact in contacts)
+            and all(self._session.holds(contact.token) and self._breaker.admits(contact.token) for contact in contacts)
         )
 
     # What was said.
@@ -177,8 +163,8 @@ class Deliveries:
             self._throughput.add(len(contacts), now)
             self._failures = 0
             self._permits.answered(len(contacts), now - started, told=not any(isinstance(one, LaneError) for one in answers))
-            if self._gate.is_probe(contacts[0].token):
-                await self._gate.answered()
+            if self._breaker.is_probe(contacts[0].token):
+                await self._breaker.answered()
         elif any(isinstance(answer, OutageError) for answer in answers):
             self._permits.failed(now - started)
         return answers
@@ -214,7 +200,7 @@ class Deliveries:
             case HeldBackError():
                 pass
             case ThrottledError():
-                await self._gate.throttled(error.code, _reason(error, contacts), error.pause_s)
+                await self._breaker.throttled(error.code, _reason(error, contacts), error.pause_s)
             case _:
                 await self._trip(error, contacts)
         return [None] * len(contacts)
@@ -245,11 +231,11 @@ class Deliveries:
     async def _trip(self, error: LaneError, contacts: Sequence[Contact]) -> None:
         """What may pass by itself is to be seen some times in a row."""
         refused = isinstance(error, RefusedError)
-        probe = self._gate.is_probe(contacts[0].token)
+        probe = self._breaker.is_probe(contacts[0].token)
         self._failures += 1
         if refused or probe or self._failures >= FAILURES:
             self._failures = 0
-            await self._gate.failed(error.code, _reason(error, contacts), refused=refused, probe=probe)
+            await self._breaker.failed(error.code, _reason(error, contacts), refused=refused, probe=probe)
 
 
 def _reason(error: LaneError, contacts: Sequence[Contact]) -> str:

@@ -15,15 +15,13 @@ import structlog
 from crm_sync import events
 from crm_sync.core.outcome import Finish, Kind
 from crm_sync.core.text import name_of
+from crm_sync.core.waits import USUAL, Waits
 from crm_sync.errors import DatabaseTroubleError
 from crm_sync.log import Trouble
 from crm_sync.table.contacts import Contacts
 
 LARGEST_BATCH = 500
 ENOUGH = 100  # outcomes worth a statement of their own
-GATHER_S = 0.005
-FIRST_WAIT_S = 0.005
-LONGEST_WAIT_S = 0.5
 
 log = structlog.get_logger()
 
@@ -40,10 +38,12 @@ class Finisher:
         *,
         in_hand: Callable[[], int],
         on_written: Callable[[int, Sequence[Finish], bool], None],
+        waits: Waits = USUAL,
     ) -> None:
         self._contacts = contacts
         self._in_hand = in_hand
         self._on_written = on_written
+        self._waits = waits
         self._written_at = 0.0
         self._log = log.bind(crm=crm)
         self._trouble = Trouble(crm=crm, loop="writer")
@@ -68,7 +68,7 @@ class Finisher:
         await self._idle.wait()
 
     async def run(self) -> None:
-        wait_s = FIRST_WAIT_S
+        wait_s = self._waits.first_write_again_s
         while True:
             if not self._fresh:
                 if not self._locked:
@@ -80,9 +80,9 @@ class Finisher:
             self._written_at = time.monotonic()
 
     async def _gather(self) -> None:
-        """Not longer than GATHER_S after the statement before, and not if these are all."""
+        """Not longer than gather_s after the statement before, and not if these are all."""
         if len(self._fresh) < min(self._in_hand(), ENOUGH):
-            await asyncio.sleep(max(0.0, self._written_at + GATHER_S - time.monotonic()))
+            await asyncio.sleep(max(0.0, self._written_at + self._waits.gather_s - time.monotonic()))
 
     async def _wait(self, wait_s: float | None) -> float:
         """Until outcomes arrive, or so many seconds. How long to wait next time."""
@@ -90,8 +90,8 @@ class Finisher:
             async with asyncio.timeout(wait_s):
                 await self._arrived.wait()
         except TimeoutError:
-            return min((wait_s or FIRST_WAIT_S) * 2, LONGEST_WAIT_S)
-        return FIRST_WAIT_S
+            return min((wait_s or self._waits.first_write_again_s) * 2, self._waits.longest_write_again_s)
+        return self._waits.first_write_again_s
 
     async def _write(self) -> None:
         fresh = self._fresh[:LARGEST_BATCH]
@@ -107,7 +107,7 @@ class Finisher:
         except DatabaseTroubleError as error:
             # Repeating is harmless, also where the statement was applied and only its answer lost.
             self._trouble.tell(error, contacts=len(batch))
-            await asyncio.sleep(LONGEST_WAIT_S)
+            await asyncio.sleep(self._waits.longest_write_again_s)
             return
         self._trouble.over()
         del self._fresh[: len(fresh)]

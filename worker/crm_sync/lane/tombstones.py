@@ -9,6 +9,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 import asyncpg
 import structlog
@@ -16,18 +17,14 @@ import structlog
 from crm_sync import events
 from crm_sync.core.identity import Addressee, fold
 from crm_sync.core.outcome import Contact, Deletion, Finish, Kind
-from crm_sync.core.retry import RetryPolicy, deferred
+from crm_sync.core.retry import deferred
 from crm_sync.core.text import clean, name_of
-from crm_sync.crm.client import Client
 from crm_sync.errors import DatabaseTroubleError
+from crm_sync.lane.channel import Channel
 from crm_sync.lane.deletions import Deleter
 from crm_sync.lane.delivery import Deliveries
-from crm_sync.limits.breaker import Gate
-from crm_sync.limits.concurrency_limit import Permits
-from crm_sync.limits.rate_limit import Pace
 from crm_sync.log import Trouble
 from crm_sync.postgres.pool import Database
-from crm_sync.postgres.session import Session
 from crm_sync.postgres.statements import render
 from crm_sync.table.contacts import LaneTable
 
@@ -37,29 +34,16 @@ log = structlog.get_logger()
 
 
 class Tombstones:
-    """Runs beside the lane whose gate, pace and permits it is given."""
+    """Runs beside the lane, through whose channel it sends."""
 
-    def __init__(
-        self,
-        table: LaneTable,
-        *,
-        database: Database,
-        client: Client,
-        session: Session,
-        gate: Gate,
-        pace: Pace,
-        permits: Permits,
-        policy: RetryPolicy,
-    ) -> None:
+    def __init__(self, table: LaneTable, database: Database, channel: Channel) -> None:
         self._crm = table.crm
         self._database = database
-        self._session = session
-        self._gate = gate
-        self._permits = permits
-        self._deleter = Deleter(table.crm, client, database, table.variables)
-        self._deliveries = Deliveries(
-            table.crm, client=self._deleter, session=session, gate=gate, pace=pace, permits=permits, policy=policy
-        )
+        self._session = channel.session
+        self._breaker = channel.breaker
+        self._permits = channel.permits
+        self._deleter = Deleter(table.crm, channel.client, database, table.variables)
+        self._deliveries = Deliveries(replace(channel, client=self._deleter))
         self._claim = render("claim_tombstones", table.variables)
         self._finish = render("finish_tombstones", table.variables)
         self._due = asyncio.Event()
@@ -98,21 +82,21 @@ class Tombstones:
         """Whether it is worth going on at once: not if none was left, and not if all were put off."""
         if self._stopping or not self._session.opened.is_set():
             return False
-        probe = not self._gate.open
-        if probe and (self._gate.wait_s > 0 or not await self._gate.start_probe()):
+        probe = not self._breaker.open
+        if probe and (self._breaker.wait_s > 0 or not await self._breaker.start_probe()):
             return False
         token = self._session.next_token()
         if probe:
-            self._gate.probe_with(token)
+            self._breaker.probe_with(token)
         rows = await self._database.fetch(self._claim, 1 if probe else MOST, token, probe)
         if not rows:
             if probe:
-                await self._gate.give_back()
+                await self._breaker.give_back()
             return False
         finishes = await self._deliver(rows, token)
         await self._write(finishes)
-        if self._gate.is_probe(token):
-            await self._gate.give_back()  # nothing was sent, so the CRM has not answered
+        if self._breaker.is_probe(token):
+            await self._breaker.give_back()  # nothing was sent, so the CRM has not answered
         return any(finish.kind is not Kind.DEFERRED for finish in finishes)
 
     async def _deliver(self, rows: Sequence[asyncpg.Record], token: int) -> list[Finish]:

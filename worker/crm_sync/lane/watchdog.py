@@ -7,20 +7,20 @@ lane           a claim begins, as somebody told it to       while no session is 
                                                             while nobody told it to look: there is nothing to do
 
 The tick tells every lane to look that has contacts due. So a lane that lost its way in our own code is found by work that waits:
-at the latest a tick and STUCK_S after its first contact was due. Not watched: a request, which has its own timeout; the writer,
+at the latest a tick and stuck_s after its first contact was due. Not watched: a request, which has its own timeout; the writer,
 which is at work as long as it holds outcomes; the full look, which only repairs what others did.
 """
 
 import time
 
-# Each step between two signs of movement is at most two statements, of 40 s with their connection.
-STUCK_S = 120.0
+from crm_sync.core.waits import USUAL, Waits
 
 
 class Progress:
     """Seconds since something moved, or had no need to."""
 
-    def __init__(self) -> None:
+    def __init__(self, waits: Waits = USUAL) -> None:
+        self._stuck_s = waits.stuck_s
         self._moved_at = time.monotonic()
 
     def moved(self) -> None:
@@ -30,4 +30,4 @@ class Progress:
         """waiting: it need not move now. Asked regularly, for a wait counts as movement at the times it is asked."""
         if waiting:
             self.moved()
-        return time.monotonic() - self._moved_at > STUCK_S
+        return time.monotonic() - self._moved_at > self._stuck_s

@@ -15,11 +15,10 @@ import structlog
 
 from crm_sync import events
 from crm_sync.core.breaker import Breaker, State
+from crm_sync.core.waits import USUAL, Waits
 from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
-
-HELD_LOOK_S = 60.0  # while paused by hand
 
 log = structlog.get_logger()
 
@@ -29,11 +28,20 @@ class Gate:
     reason.
     """
 
-    def __init__(self, crm: str, database: Database, *, on_open: Callable[[], None], on_shut: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        crm: str,
+        database: Database,
+        *,
+        on_open: Callable[[], None],
+        on_shut: Callable[[], None],
+        waits: Waits = USUAL,
+    ) -> None:
         self._crm = crm
         self._database = database
         self._on_open = on_open
         self._on_shut = on_shut
+        self._waits = waits
         self._log = log.bind(crm=crm)
         self._breaker = Breaker()
         self._held = False
@@ -67,7 +75,7 @@ class Gate:
     def wait_s(self) -> float:
         """Seconds until it is worth asking for the probe; 0 if it is open."""
         if self._held:
-            return HELD_LOOK_S
+            return self._waits.paused_look_s
         return 0.0 if self.open else max(0.0, self._probe_at - time.monotonic())
 
     async def read(self) -> None:
@@ -85,11 +93,11 @@ class Gate:
 
     async def start_probe(self) -> bool:
         """Whether this worker is the one to probe."""
-        return await self._change(lambda breaker, now: breaker.probed(now)) is not None
+        return await self._change(lambda breaker, now: breaker.probed(now, self._waits)) is not None
 
     async def give_back(self) -> None:
         """There was nothing to probe with."""
-        await self._change(lambda breaker, now: breaker.given_back(now))
+        await self._change(lambda breaker, now: breaker.given_back(now, self._waits))
 
     async def answered(self) -> None:
         """The CRM has answered the probe."""
@@ -101,7 +109,7 @@ class Gate:
         """The CRM is down, or refuses everybody. probe: so the probe found."""
         chance = random.random()  # noqa: S311 (jitter is no secret)
         before = await self._change(
-            lambda breaker, now: breaker.failed(now, chance, f"{code}: {reason}", refused=refused, probe=probe)
+            lambda breaker, now: breaker.failed(now, chance, f"{code}: {reason}", refused=refused, probe=probe, waits=self._waits)
         )
         if before is not None and (before.closed or not before.openings):
             self._log.error(events.BREAKER_OPENED, code=code, reason=reason)

@@ -19,9 +19,8 @@ from types import TracebackType
 
 from crm_sync.core.breaker import Ramp
 from crm_sync.core.concurrency import AdaptiveConcurrency
+from crm_sync.core.waits import USUAL, Waits
 from crm_sync.postgres.session import Session
-
-PATIENCE_S = 30.0  # longer than a request may last, and whoever is awake has given back what is ours
 
 
 class Permits:
@@ -37,6 +36,7 @@ class Permits:
         adaptive: bool,
         on_more: Callable[[], None],
         on_surplus: Callable[[], None],
+        waits: Waits = USUAL,
     ) -> None:
         """most: of all workers together. on_more: called when this worker gets more of them; on_surplus: when it has some to
         give back, which `share` does.
@@ -50,6 +50,7 @@ class Permits:
         self._most = most
         self._on_more = on_more
         self._on_surplus = on_surplus
+        self._patience_s = waits.permit_patience_s
         self._sharing = asyncio.Lock()
         self._share = most
         self._held: list[int] = []  # in order; those above `most` are spare
@@ -91,7 +92,7 @@ class Permits:
                 await self._take(self._most, missing)
                 if newcomer and len(self._held) < self._share:
                     await self._session.tell_gate(self._crm)
-            if not self._held and self._most >= alive and time.monotonic() > self._empty_since + PATIENCE_S:
+            if not self._held and self._most >= alive and time.monotonic() > self._empty_since + self._patience_s:
                 await self._take(self._most + alive, 1)
             if surplus := self._surplus:
                 given, self._held = self._held[-surplus:], self._held[:-surplus]

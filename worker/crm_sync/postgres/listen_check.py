@@ -3,12 +3,13 @@
 import asyncio
 import secrets
 
+from crm_sync.core.waits import USUAL
 from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.pool import Database, connect, translated
-from crm_sync.postgres.session import CHANNEL, EAR_TIMEOUT_S
+from crm_sync.postgres.session import CHANNEL
 
 
-async def prove_ear(url: str, database: Database) -> None:
+async def prove_ear(url: str, database: Database, timeout_s: float = USUAL.listen_timeout_s) -> None:
     """Hears on a connection to url what is said through the pool. Raises ConfigurationError or DatabaseTroubleError."""
     heard = asyncio.Event()
     # Workers take it for the bell of a CRM they do not know.
@@ -18,7 +19,7 @@ async def prove_ear(url: str, database: Database) -> None:
         async with translated():
             await listener.add_listener(CHANNEL, lambda *notification: heard.set() if notification[3] == word else None)
         await database.fetch("SELECT pg_notify($1, $2)", CHANNEL, word)
-        async with asyncio.timeout(EAR_TIMEOUT_S):
+        async with asyncio.timeout(timeout_s):
             await heard.wait()
     except TimeoutError:
         raise ConfigurationError(

@@ -8,11 +8,10 @@ from typing import Any
 import asyncpg
 
 from crm_sync.core.text import clean
+from crm_sync.core.waits import USUAL
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError, RowRefusedError
 
 CONNECT_TIMEOUT_S = 10.0
-# What the worker asks takes milliseconds. A connection that alone went silent is noticed after this.
-STATEMENT_TIMEOUT_S = 10.0
 MOVED_TRIES = 10  # of a statement that meets rows on the move
 IDLE_S = 60.0  # before an idle connection is closed: firewalls forget them after some minutes, without a word
 
@@ -95,13 +94,11 @@ async def translated() -> AsyncIterator[None]:
         raise ours from error
 
 
-async def connect(url: str, settings: dict[str, str]) -> asyncpg.Connection:
-    """A connection outside the pool. Raises ConfigurationError or DatabaseTroubleError."""
+async def connect(url: str, settings: dict[str, str], timeout_s: float = USUAL.statement_timeout_s) -> asyncpg.Connection:
+    """A connection outside the pool. timeout_s: of one statement. Raises ConfigurationError or DatabaseTroubleError."""
     try:
         async with translated():
-            return await asyncpg.connect(
-                url, timeout=CONNECT_TIMEOUT_S, command_timeout=STATEMENT_TIMEOUT_S, server_settings=settings
-            )
+            return await asyncpg.connect(url, timeout=CONNECT_TIMEOUT_S, command_timeout=timeout_s, server_settings=settings)
     except RowRefusedError as error:
         raise ConfigurationError(f"the database refused a setting of the connection: {error}") from error
 
@@ -109,12 +106,11 @@ async def connect(url: str, settings: dict[str, str]) -> asyncpg.Connection:
 class Database:
     """The pool. One statement is one transaction, and leaves nothing behind on its connection."""
 
-    def __init__(self, url: str, *, size: int, behind_pooler: bool = False, timeout_s: float | None = None) -> None:
+    def __init__(self, url: str, *, size: int, behind_pooler: bool = False, timeout_s: float = USUAL.statement_timeout_s) -> None:
         """behind_pooler: a transaction pooler refuses settings of a session, and forgets its prepared statements.
 
-        timeout_s: of one statement, STATEMENT_TIMEOUT_S where nothing is said.
+        timeout_s: of one statement. A connection that alone went silent is noticed after it.
         """
-        timeout_s = timeout_s or STATEMENT_TIMEOUT_S
         self._arguments: dict[str, Any] = {
             "dsn": url,
             "min_size": 0,

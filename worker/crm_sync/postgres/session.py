@@ -29,6 +29,7 @@ import asyncpg
 import structlog
 
 from crm_sync import __version__, events
+from crm_sync.core.waits import USUAL, Waits
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
 from crm_sync.log import Trouble
 from crm_sync.postgres.backoff import Backoff
@@ -37,10 +38,6 @@ from crm_sync.postgres.statements import query
 
 CHANNEL = "crm_sync"
 GATE = "gate "  # before the name of a CRM: not its bell, but news of its gate
-TICK_S = 6.0
-TICK_TIMEOUT_S = 3.0
-EAR_TIMEOUT_S = 5.0
-OLD_SESSION_TIMEOUT_S = 30.0
 FULL_QUEUE = 0.5  # share of the NOTIFY queue in use that somebody should know of
 QUEUE_FILLS = (
     "the server's NOTIFY queue is more than half full, and once it is full, commits that notify fail: "
@@ -79,6 +76,7 @@ class Session:
         on_open: Callable[[Sequence[int]], Awaitable[None]],
         on_tick: Callable[[Sequence[int]], Awaitable[None]],
         on_lost: Callable[[], None],
+        waits: Waits = USUAL,
     ) -> None:
         self._url = url
         self._database = database
@@ -87,6 +85,7 @@ class Session:
         self._on_open = on_open
         self._on_tick = on_tick
         self._on_lost = on_lost
+        self._waits = waits
         self._connection: asyncpg.Connection | None = None
         self._line = select.poll()  # shows whether the server has hung up
         self._turn = asyncio.Lock()
@@ -125,7 +124,7 @@ class Session:
 
     async def run(self) -> None:
         """Opens the session, ticks, and opens it again whenever it is lost. Raises ConfigurationError."""
-        backoff = Backoff()
+        backoff = Backoff(self._waits)
         trouble = Trouble(loop="session")
         while True:
             try:
@@ -191,7 +190,7 @@ class Session:
     async def _open(self) -> None:
         self._lost.clear()
         self._ear.clear()
-        self._connection = connection = await connect(self._url, SETTINGS)
+        self._connection = connection = await connect(self._url, SETTINGS, self._waits.statement_timeout_s)
         connection.add_termination_listener(self._when_terminated)
         self._line = select.poll()
         transport = connection._transport  # type: ignore[attr-defined]  # the driver has no public name for its socket
@@ -211,7 +210,7 @@ class Session:
         """LISTEN through a transaction pooler succeeds and never delivers, so hear something said on another connection."""
         await self._database.fetch("SELECT pg_notify($1, $2)", CHANNEL, f"ear {id(self._ear)} {os.getpid()}")
         try:
-            async with asyncio.timeout(EAR_TIMEOUT_S):
+            async with asyncio.timeout(self._waits.listen_timeout_s):
                 await self._ear.wait()
         except TimeoutError:
             if self._lost.is_set():
@@ -225,7 +224,7 @@ class Session:
         """Takes the lock on our id. After a reconnect it is the same id, for what we have in flight is claimed with it."""
         if self.worker_id is None:
             self.worker_id = int((await self._fetch("next_worker_id"))[0][0])
-        deadline = asyncio.get_running_loop().time() + OLD_SESSION_TIMEOUT_S
+        deadline = asyncio.get_running_loop().time() + self._waits.former_session_s
         while not (await self._fetch("show_alive", self.worker_id))[0][0]:
             # The server has not noticed yet that our former session is gone.
             await self._fetch("end_own_session", self.worker_id)
@@ -236,7 +235,7 @@ class Session:
     async def _tick_until_lost(self) -> None:
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(TICK_S):
+                async with asyncio.timeout(self._waits.tick_s):
                     await self._lost.wait()
             if self._lost.is_set():
                 raise DatabaseTroubleError("the connection was closed")
@@ -265,7 +264,7 @@ class Session:
             if connection is None:
                 raise DatabaseTroubleError("the session is lost")
             try:
-                async with translated(), asyncio.timeout(TICK_TIMEOUT_S):
+                async with translated(), asyncio.timeout(self._waits.session_timeout_s):
                     return await work(connection)
             except DatabaseTroubleError:
                 self._lost.set()

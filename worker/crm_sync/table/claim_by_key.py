@@ -18,7 +18,7 @@ class _NotToBeHadError(Exception):
     """Undoes the flip."""
 
 
-class Named:
+class ClaimByKey:
     """One CRM's view of the table. Every method raises as Database.fetch does."""
 
     def __init__(self, database: Database, table: LaneTable, mapping: FieldMapping) -> None:

@@ -12,6 +12,7 @@ import asyncpg
 from crm_sync.core.codes import Code
 from crm_sync.core.fairness import MOST_FRESH, Fairness, Look
 from crm_sync.core.outcome import Contact, Finish, Kind
+from crm_sync.core.waits import USUAL, Waits
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError, RowRefusedError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import quote, render
@@ -29,7 +30,6 @@ OWN_COLUMNS = (
     "synced_at",
     "flipped_at",
 )
-FULL_LOOK_S = 5.0  # a contact behind the cursor waits no longer, however busy the lane
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ class Finished(NamedTuple):
 class Contacts:
     """One CRM's view of the table. Every method raises as Database.fetch does, but RowRefusedError only where it says so."""
 
-    def __init__(self, database: Database, table: LaneTable, email: str, fields: Mapping[str, str]) -> None:
+    def __init__(self, database: Database, table: LaneTable, email: str, fields: Mapping[str, str], waits: Waits = USUAL) -> None:
         """email and fields: SQL expressions over a row; fields by the CRM's own names."""
         self._database = database
         self._names = tuple(fields)
@@ -122,8 +122,9 @@ class Contacts:
         self._strays = render("line_up_strays", variables)
         self._pages = render("count_pages", variables)
         self._reader = Reader(database, table.variables, email, fields)
-        self._avoided = Avoided(table.crm)
-        self._fairness = Fairness()
+        self._avoided = Avoided(table.crm, waits.avoid_row_s)
+        self._fairness = Fairness(look_s=waits.fresh_look_s)
+        self._full_look_s = waits.full_look_s
         self._cursor = BEGINNING
         self._full_look_at = 0.0
         self._suspects_fresh = False
@@ -156,7 +157,7 @@ class Contacts:
         if now >= self._full_look_at:
             self._cursor = BEGINNING
         if self._cursor == BEGINNING:
-            self._full_look_at = now + FULL_LOOK_S
+            self._full_look_at = now + self._full_look_s
         rest = (self._avoided.ids(), share, self._fairness.fresh_from, probe)
         rows = await self._database.fetch(statement, limit, token, self._cursor, *rest)
         if not rows and self._cursor != BEGINNING:

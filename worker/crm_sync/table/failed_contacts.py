@@ -23,15 +23,22 @@ from crm_sync.errors import DatabaseTroubleError, RowRefusedError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import render
 
-BATCH = 1_000  # contacts flipped in one transaction, at most
-FIRST_BATCH = 100  # nobody knows yet what triggers of the table's owner take; the next have twice as many
-LONGEST_S = 0.5  # of one transaction; after a longer one the next has half as many
-FIND = 100_000  # keys in memory, at most
 LOCK_TIMEOUT_MS = 100  # for what a trigger of the owner or a change of the table's definition waits for
-ROUNDS, PAUSE_S = 5, 0.5  # in which locked rows are tried again at the end, and before each
-REFUSED_IN_VAIN = 1_000  # contacts that the table refuses, and it has taken fewer: it is the table, not the contacts
 
 _NOT_NOW = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What flipping may take, of the application and of this process."""
+
+    first_batch: int = 100  # contacts: what triggers of the table's owner take is not known yet; the next have twice as many
+    batch: int = 1_000  # contacts flipped in one transaction, at most
+    longest_s: float = 0.5  # of one transaction; after a longer one the next has half as many
+    keys: int = 100_000  # in memory, at most
+    rounds: int = 5  # in which locked rows are tried again at the end
+    pause_s: float = 0.5  # before each round
+    refused: int = 1_000  # contacts that the table refuses, and it has taken fewer: it is the table, not the contacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +77,12 @@ class FailedContacts:
     """Every method raises as Database.fetch does, but no RowRefusedError."""
 
     def __init__(
-        self, database: Database, variables: Mapping[str, str], counted_at: datetime, since: datetime | None = None
+        self,
+        database: Database,
+        variables: Mapping[str, str],
+        counted_at: datetime,
+        since: datetime | None = None,
+        bounds: Bounds | None = None,
     ) -> None:
         """counted_at, since: by the database's clock. since: those that failed since then; None: all."""
         self._database = database
@@ -81,7 +93,8 @@ class FailedContacts:
         self._count_silent = render("count_silent_contacts", variables)
         self._find_silent = render("find_silent_contacts", variables)
         self._flip = render("flip_failed_contacts", variables)
-        self._batch = min(FIRST_BATCH, BATCH)
+        self._bounds = bounds or Bounds()
+        self._batch = min(self._bounds.first_batch, self._bounds.batch)
 
     async def count(self) -> list[Failures]:
         """Those with a reason, by its code."""
@@ -106,10 +119,10 @@ class FailedContacts:
         complete = any(entry.code == Code.FIELD_NOT_SENT and entry.complete for entry in chosen)
         await self._flip_found(with_reason, progress, self._find, prefixes, self._since, self._counted_at, complete)
         await self._flip_found(silent, progress, self._find_silent, self._counted_at)
-        for _ in range(ROUNDS):
+        for _ in range(self._bounds.rounds):
             if not progress.locked:
                 break
-            await asyncio.sleep(PAUSE_S)
+            await asyncio.sleep(self._bounds.pause_s)
             locked, progress.locked = progress.locked, []
             await self._flip_all(locked, progress)
 
@@ -117,7 +130,7 @@ class FailedContacts:
         left = counted
         while left > 0:
             tried = [*progress.locked, *progress.refused]
-            rows = await self._database.fetch(statement, *arguments, tried, min(left, FIND))
+            rows = await self._database.fetch(statement, *arguments, tried, min(left, self._bounds.keys))
             if not rows:
                 return
             left -= len(rows)
@@ -130,8 +143,8 @@ class FailedContacts:
             began = time.monotonic()
             await self._flip_batch(batch, progress)
             start += len(batch)
-            slow = time.monotonic() - began > LONGEST_S
-            self._batch = max(1, len(batch) // 2) if slow else min(BATCH, 2 * self._batch)
+            slow = time.monotonic() - began > self._bounds.longest_s
+            self._batch = max(1, len(batch) // 2) if slow else min(self._bounds.batch, 2 * self._batch)
 
     async def _flip_batch(self, ids: Sequence[Any], progress: Flipped) -> None:
         """Halved where the table refuses one, until it stands alone."""
@@ -157,7 +170,7 @@ class FailedContacts:
         progress.refused += ids
         if ids:
             progress.refusal = progress.refusal or why
-        if len(progress.refused) >= max(REFUSED_IN_VAIN, progress.flipped):
+        if len(progress.refused) >= max(self._bounds.refused, progress.flipped):
             raise DatabaseTroubleError(f"the contacts table refuses one contact after the other: {progress.refusal}")
 
     async def _commit(self, ids: Sequence[Any]) -> list[asyncpg.Record]:

@@ -16,8 +16,6 @@ from crm_sync.errors import RowRefusedError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import render
 
-AVOID_S = 60.0  # before a row is touched again that the table lets nobody write to
-
 log = structlog.get_logger()
 
 
@@ -29,9 +27,10 @@ class Claimed(NamedTuple):
 
 
 class Avoided:
-    """Rows that the table refuses, left alone for a while."""
+    """Rows that the table refuses, left alone for a while. avoid_s: seconds before one is touched again."""
 
-    def __init__(self, crm: str) -> None:
+    def __init__(self, crm: str, avoid_s: float) -> None:
+        self._avoid_s = avoid_s
         self._log = log.bind(crm=crm)
         self._until: dict[Any, float] = {}  # by id
 
@@ -41,7 +40,7 @@ class Avoided:
     def add(self, contact_id: object, error: RowRefusedError) -> None:
         """The row can tell nobody, so the log does; again when it is tried again."""
         if contact_id not in self.ids():
-            self._until[contact_id] = time.monotonic() + AVOID_S
+            self._until[contact_id] = time.monotonic() + self._avoid_s
             self._log.error(events.CONTACT_REFUSED, contact=name_of(contact_id), reason=str(error))
 
     def discard(self, contact_id: object) -> None:

@@ -1,0 +1,65 @@
+"""How long a worker waits for what: every tick, nap and patience of it, in one record.
+
+It is handed down from the daemon or the command. Tests pass quicker ones; users have no setting for them.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """All in seconds."""
+
+    # The session.
+    tick_s: float = 6.0  # between two safety looks
+    session_timeout_s: float = 3.0  # of one statement on the session, the tick's among them
+    listen_timeout_s: float = 5.0  # until a notification sent through the pool has arrived
+    former_session_s: float = 30.0  # until the server has noticed that our former session is gone
+
+    # The database.
+    statement_timeout_s: float = 10.0  # of one statement; ours take milliseconds
+    first_reconnect_s: float = 0.1  # before the second try; doubled with each, less up to half of it by chance
+    longest_reconnect_s: float = 2.0
+
+    # A lane that looks for contacts.
+    first_nap_s: float = 0.001  # while a flip is uncommitted or a row is locked; doubled with each nap
+    longest_nap_s: float = 0.1
+    frequent_flips_s: float = 0.05  # flips that come closer together than this are not worth a notification each
+    help_interval_s: float = 0.5  # between two calls of the keeper for the help of other workers
+    full_look_s: float = 5.0  # a contact behind the cursor waits no longer, however busy the lane
+    fresh_look_s: float = 1.0  # between two looks at the fresh flips of a backlog
+
+    # A contact that cannot be sent or written now.
+    address_busy_s: float = 1.0  # before it is tried again: another worker has its address in a request
+    avoid_row_s: float = 60.0  # before its row is touched again: the table refuses what is written to it
+
+    # The writer of outcomes.
+    gather_s: float = 0.005  # after a statement, for more outcomes to come
+    first_write_again_s: float = 0.005  # before rows that the application has locked are tried again; doubled each time
+    longest_write_again_s: float = 0.5
+
+    # A CRM that is not to be called.
+    first_probe_s: float = 1.0  # before the first probe; doubled with each that fails
+    longest_probe_s: float = 8.0  # so that a CRM that is well again is back at full speed within 10 s
+    # Each request with refused credentials may be counted somewhere. Whoever puts that right is not quicker.
+    longest_refused_probe_s: float = 60.0
+    probe_lease_s: float = 30.0  # a probe takes no longer, or its worker is dead: another one may try
+    paused_look_s: float = 60.0  # between two looks at a lane that is paused by hand
+    permit_patience_s: float = 30.0  # longer than a request may last: whoever is awake has given back what is ours
+
+    # What others left behind.
+    forget_worker_s: float = 30.0  # longer than a statement takes whose worker is gone
+    strays_again_s: float = 5.0  # before the next full look, after one that found something; doubled each time
+
+    # The process.
+    stuck_s: float = 120.0  # without movement: each step is at most two statements, of 40 s with their connection
+    finish_grace_s: float = 5.0  # when stopping, after the requests: for the outcomes to be written
+
+    # Commands.
+    open_patience_s: float = 20.0  # until there is a session
+    turn_patience_s: float = 45.0  # for a permit, which others give back as their requests end, and for the account's limits
+    finish_patience_s: float = 20.0  # until the outcome of one contact is written
+    table_patience_s: float = 60.0  # until the contacts table is free for a moment
+
+
+USUAL = Waits()

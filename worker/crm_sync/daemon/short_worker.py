@@ -1,0 +1,81 @@
+"""A worker for contacts that a person names: it registers, claims what is named, delivers, finishes and goes.
+
+To all others it is a worker like them: alive by its lock, with its share of the permits, its requests counted in the limits, its
+claims fenced. If it is killed, what it had in flight is an orphan that any other puts back in line.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from crm_sync.core.outcome import Finish
+from crm_sync.core.waits import USUAL, Waits
+from crm_sync.crm.account import Open
+from crm_sync.daemon.configuration import Plan
+from crm_sync.daemon.supervision import supervise
+from crm_sync.daemon.wiring import Wiring
+from crm_sync.errors import DatabaseTroubleError
+from crm_sync.lane.lane import Lane
+from crm_sync.postgres.pool import Database
+from crm_sync.table.claim_by_key import ClaimByKey
+
+
+class ShortWorker:
+    """A context. plan: of the CRMs that it may deliver to. It raises DatabaseTroubleError and ConfigurationError."""
+
+    def __init__(self, plan: Plan, database: Database, session_url: str, waits: Waits = USUAL) -> None:
+        self._plan = plan
+        self._database = database
+        self._waits = waits
+        self._wiring = Wiring(plan, database, session_url, waits, in_turn=False)
+        self._unsure = False  # whether something may be claimed whose outcome is not written
+
+    async def __aenter__(self) -> "ShortWorker":
+        session, patience_s = self._wiring.session, self._waits.open_patience_s
+        self._running = asyncio.create_task(session.run())
+        opened = asyncio.create_task(session.opened.wait())
+        await asyncio.wait((self._running, opened), timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
+        opened.cancel()
+        if not session.opened.is_set():
+            await _ended(self._running)
+            raise DatabaseTroubleError(f"no session with the database within {patience_s:.0f} s")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._wiring.session.end(unsure=self._unsure)
+        with suppress(DatabaseTroubleError):
+            await _ended(self._running)
+
+    @property
+    def worker_id(self) -> int:
+        return self._wiring.session.known_id
+
+    async def deliver_one(self, crm: str, open_client: Open, meant: Any, twins: Sequence[Any], *, flip: bool) -> Finish | None:
+        """As `Lane.deliver_one`."""
+        named = ClaimByKey(self._database, self._plan.schema.lanes[crm], self._plan.mappings[crm])
+        async with self._wiring.lane(crm, open_client) as lane, _served(lane, self._waits):
+            try:
+                return await lane.deliver_one(named, meant, twins, flip=flip)
+            finally:
+                self._unsure = self._unsure or lane.unsure or lane.busy
+
+
+@asynccontextmanager
+async def _served(lane: Lane, waits: Waits) -> AsyncIterator[None]:
+    """While the lane hears news and writes outcomes."""
+    loops = ((f"{lane.crm} writer", lane.write), (f"{lane.crm} breaker", lane.watch))
+    tasks = [asyncio.create_task(supervise(name, loop, waits)) for name, loop in loops]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            await _ended(task)
+
+
+async def _ended(task: "asyncio.Task[None]") -> None:
+    """Cancels it. Raises what it has failed with."""
+    task.cancel()
+    await asyncio.wait([task])
+    if not task.cancelled():
+        task.result()

@@ -1,0 +1,25 @@
+"""What every request of a lane goes through, be it an upsert, a deletion or a contact that a person has named."""
+
+from dataclasses import dataclass
+
+from crm_sync.core.retry import RetryPolicy
+from crm_sync.core.waits import Waits
+from crm_sync.crm.client import Client
+from crm_sync.limits.breaker import Gate
+from crm_sync.limits.concurrency_limit import Permits
+from crm_sync.limits.rate_limit import Pace
+from crm_sync.postgres.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """The client of one CRM, and whatever may hold a request back: the session, the breaker and the two limits."""
+
+    crm: str
+    client: Client
+    session: Session
+    breaker: Gate
+    rate_limit: Pace
+    permits: Permits
+    policy: RetryPolicy
+    waits: Waits

@@ -1,0 +1,115 @@
+"""From a claim to its deliveries: who is rejected without a request, who shares one, and who waits for an address."""
+
+import asyncio
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+
+import structlog
+
+from crm_sync import events
+from crm_sync.core.codes import Code
+from crm_sync.core.identity import Addressee, addressees, check_email
+from crm_sync.core.outcome import Contact, Finish, Outcome
+from crm_sync.core.retry import RetryPolicy, deferred
+from crm_sync.errors import DatabaseTroubleError
+from crm_sync.lane.channel import Channel
+from crm_sync.lane.delivery import Deliveries
+from crm_sync.log import Trouble
+from crm_sync.table.unreadable_rows import Claimed
+
+log = structlog.get_logger()
+
+
+class Dispatch:
+    """The deliveries of one lane that are under way. put: takes the finishes that come of them."""
+
+    def __init__(self, channel: Channel, deliveries: Deliveries, put: Callable[[Sequence[Finish]], None]) -> None:
+        self._channel = channel
+        self._deliveries = deliveries
+        self._put = put
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._under_way: dict[str, asyncio.Task[None]] = {}  # by address: the last delivery that has it
+        self._log = log.bind(crm=channel.crm)
+        self._trouble = Trouble(crm=channel.crm, loop="delivery")
+
+    def __bool__(self) -> bool:
+        """Whether any delivery is under way."""
+        return bool(self._tasks)
+
+    def start(self, claimed: Claimed) -> None:
+        """Starts the deliveries of what was claimed, and rejects what cannot be sent."""
+        valid, rejected = sorted_out(self._channel.policy, claimed)
+        if rejected:
+            self._put(rejected)
+        free: list[Addressee] = []
+        busy: list[Addressee] = []
+        for addressee in addressees(valid):
+            (busy if addressee.address in self._under_way else free).append(addressee)
+        size = self._channel.client.batch_limit
+        for group in (free, busy):
+            for first in range(0, len(group), size):
+                self._start(group[first : first + size])
+
+    async def ended(self, grace_s: float) -> None:
+        """Returns when every delivery has ended. Those that take longer than this are cancelled."""
+        if not self._tasks:
+            return
+        _, late = await asyncio.wait(self._tasks, timeout=grace_s)
+        for delivery in late:
+            delivery.cancel()
+        if late:
+            await asyncio.wait(late)
+
+    def _start(self, batch: Sequence[Addressee]) -> None:
+        """One address is never in two requests at once: a contact whose address is under way comes after that delivery."""
+        earlier = {self._under_way[one.address] for one in batch if one.address in self._under_way}
+        delivery = asyncio.create_task(self._deliver(batch, earlier))
+        self._under_way.update(dict.fromkeys((one.address for one in batch), delivery))
+        self._tasks.add(delivery)
+
+    async def _deliver(self, batch: Sequence[Addressee], earlier: Collection[asyncio.Task[None]]) -> None:
+        """One delivery, and the finishes that come of it. Whatever happens, every contact gets one."""
+        finishes = None
+        try:
+            if earlier:
+                await asyncio.wait(earlier)
+            finishes = await self._deliveries.deliver(batch)
+            self._trouble.over()
+        except DatabaseTroubleError as error:
+            self._trouble.tell(error)
+        except Exception:  # noqa: BLE001 (logged with its traceback; every contact goes back)
+            # A fault of ours, not of a contact or the CRM. Loud, and the lane leaves the CRM alone before it tries again.
+            self._log.exception(events.LOOP_FAILED)
+            with suppress(DatabaseTroubleError):
+                await self._deliveries.fail()
+        finally:
+            if finishes is None:
+                finishes = [deferred(contact) for one in batch for contact in (one.contact, *one.twins)]
+            self._put(finishes)
+            self._end(batch)
+
+    def _end(self, batch: Sequence[Addressee]) -> None:
+        delivery = asyncio.current_task()
+        for one in batch:
+            if self._under_way.get(one.address) is delivery:
+                del self._under_way[one.address]
+        if delivery is not None:
+            self._tasks.discard(delivery)
+
+
+def sorted_out(policy: RetryPolicy, claimed: Claimed) -> tuple[list[Contact], list[Finish]]:
+    """(contacts that can be sent, the finishes of those that cannot)."""
+    rejected = [_rejected(policy, contact, Code.MAPPING_FAILED, reason) for contact, reason in claimed.unreadable]
+    valid = []
+    for contact in claimed.contacts:
+        problem = check_email(contact.email)
+        if problem is None:
+            valid.append(contact)
+        else:
+            rejected.append(_rejected(policy, contact, Code.INVALID_EMAIL, problem))
+    return valid, rejected
+
+
+def _rejected(policy: RetryPolicy, contact: Contact, code: Code, reason: str) -> Finish:
+    """Without a request."""
+    return policy.finish(contact, Outcome.rejected(code, reason), 0.5)

@@ -1,0 +1,42 @@
+"""The ledger of a lane: the contacts that it has claimed, and whose outcomes are not written yet."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from crm_sync.core.outcome import Contact, Finish
+
+
+class InHand:
+    """count: the contacts in hand, less those whose rows the application has locked. They hold up no new claim."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._contacts: set[tuple[object, int]] = set()  # (id, token), as a Contact and a Finish begin
+        self._claiming = 0
+
+    def __bool__(self) -> bool:
+        """Whether anything is in hand, locked rows included."""
+        return bool(self._contacts)
+
+    @contextmanager
+    def claiming(self, token: int) -> Iterator[None]:
+        """Around a claim: what it brings is known before it is here."""
+        self._claiming = token
+        try:
+            yield
+        finally:
+            self._claiming = 0
+
+    def take(self, contacts: Sequence[Contact]) -> None:
+        """They were claimed."""
+        self.count += len(contacts)
+        self._contacts.update(contact[:2] for contact in contacts)
+
+    def written(self, tried: int, done: Sequence[Finish]) -> None:
+        """A statement has written outcomes. tried: those that were in it for the first time; done: those that are out of hand."""
+        self.count -= tried
+        self._contacts.difference_update(finish[:2] for finish in done)
+
+    def knows(self, contact_id: object, token: int) -> bool:
+        """Whether this contact, claimed with this token, is in hand, or may be in a moment."""
+        return token == self._claiming or (contact_id, token) in self._contacts

@@ -1,0 +1,113 @@
+"""One contact that a person has named: claimed by its key, out of turn, sent and written by its lane.
+
+It takes its turn at the account's limits before it is claimed, so that it is not held for longer than its requests take.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from crm_sync.core.identity import addressees
+from crm_sync.core.outcome import Contact, Finish
+from crm_sync.core.retry import deferred
+from crm_sync.core.words import span
+from crm_sync.errors import CrmSyncError, DatabaseTroubleError, DeclinedError
+from crm_sync.lane.channel import Channel
+from crm_sync.lane.delivery import Deliveries
+from crm_sync.lane.dispatch import sorted_out
+from crm_sync.lane.finisher import Finisher
+from crm_sync.lane.in_hand import InHand
+from crm_sync.table.claim_by_key import ClaimByKey
+
+
+class SingleDelivery:
+    """permit_free: set whenever this worker gets another permit."""
+
+    def __init__(
+        self, channel: Channel, deliveries: Deliveries, in_hand: InHand, finisher: Finisher, permit_free: asyncio.Event
+    ) -> None:
+        self._channel = channel
+        self._deliveries = deliveries
+        self._in_hand = in_hand
+        self._finisher = finisher
+        self._permit_free = permit_free
+
+    async def run(self, named: ClaimByKey, meant: Any, twins: Sequence[Any], *, flip: bool) -> Finish | None:
+        """As `Lane.deliver_one`."""
+        await self._channel.breaker.read()
+        if not self._channel.breaker.open:
+            return None
+        await self._turn()
+        finishes = await self._claim_and_deliver(named, [meant, *twins], flip=flip)
+        return next((finish for finish in finishes if finish.id == meant), None)
+
+    async def _turn(self) -> None:
+        """Returns when a request may start. Raises DeclinedError where that is not soon, and as Database.fetch does."""
+        patience_s = self._channel.waits.turn_patience_s
+        waits_for = "other workers have all the requests under way that may be at a time"
+        try:
+            async with asyncio.timeout(patience_s):
+                await self._permit()
+                waits_for = "the account's limit is used up"
+                while True:
+                    requests, wait_s = await self._channel.rate_limit.ahead(1)
+                    if requests:
+                        return
+                    waits_for = f"the account's limit is used up for {span(wait_s)}"
+                    if wait_s > patience_s:
+                        break
+                    await asyncio.sleep(wait_s)
+        except TimeoutError:
+            pass
+        raise DeclinedError(f"{waits_for}. Nothing was changed: try again later, or flip it, and a worker sends it in its turn")
+
+    async def _permit(self) -> None:
+        permits, session = self._channel.permits, self._channel.session
+        await permits.share(await session.count_alive())
+        while not permits.limit:
+            self._permit_free.clear()
+            await self._permit_free.wait()
+
+    async def _claim_and_deliver(self, named: ClaimByKey, ids: Sequence[Any], *, flip: bool) -> list[Finish]:
+        token = self._channel.session.next_token()
+        with self._in_hand.claiming(token):
+            claimed = await named.claim(ids, token, flip=flip)
+            self._in_hand.take(claimed)
+        finishes: list[Finish] = []
+        try:
+            finishes = await self._finishes(named, claimed, token)
+        finally:
+            # Also when it is interrupted: what nothing was said about goes back in line at once.
+            settled = {finish.id for finish in finishes}
+            finishes += [deferred(contact) for contact in claimed if contact.id not in settled]
+            await self._write(finishes)
+        return finishes
+
+    async def _finishes(self, named: ClaimByKey, claimed: Sequence[Contact], token: int) -> list[Finish]:
+        if not claimed:
+            return []
+        contacts, finishes = sorted_out(self._channel.policy, await named.read(claimed, token))
+        # They are one, unless the mapping makes other addresses of theirs.
+        for person in addressees(contacts):
+            try:
+                finishes += await self._deliveries.deliver([person])
+            except CrmSyncError:
+                raise
+            except Exception as error:  # noqa: BLE001 (a fault of the client's, told by its kind: its words can quote the contact)
+                failed = f"the client of this CRM failed ({type(error).__name__}). The contact is back in line"
+                raise DeclinedError(failed) from None
+        return finishes
+
+    async def _write(self, finishes: Sequence[Finish]) -> None:
+        if not finishes:
+            return
+        patience_s = self._channel.waits.finish_patience_s
+        self._finisher.put(finishes)
+        try:
+            async with asyncio.timeout(patience_s):
+                await self._finisher.drained()
+        except TimeoutError:
+            raise DatabaseTroubleError(
+                f"what came of it could not be written within {patience_s:.0f} s: the database is away, or a transaction "
+                "of the application has the row locked. A worker puts the contact back in line"
+            ) from None

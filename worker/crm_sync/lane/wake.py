@@ -1,0 +1,111 @@
+"""When a lane looks for contacts, and how it sleeps in between.
+
+The theory of the bell stands in `crm_sync.postgres.bell`. Here it is rung, armed and disarmed:
+
+    a claim came back full          disarm: flips ring no more; call the other workers for help
+    flips come closely              disarm: a notification for each would cost more than a look
+    an empty claim                  arm, look once more, then sleep until the bell rings or a contact is due
+    refused to arm, or a row held   nap, for growing times, and look again
+    no claim is possible            disarm: whoever waits for a CRM is awake
+"""
+
+import asyncio
+import time
+
+from crm_sync.lane.channel import Channel
+from crm_sync.postgres.bell import Bell
+from crm_sync.table.contacts import Contacts
+
+LATE_S = 0.002  # a timer that fires a moment early would find nothing
+
+
+class Wake:
+    """The sleep of one lane. Every method that is awaited raises DatabaseTroubleError.
+
+    asked: set by whoever wants the lane to look: the bell, the tick, a row that is due again.
+    """
+
+    def __init__(self, lane_id: int, channel: Channel, contacts: Contacts) -> None:
+        self.asked = asyncio.Event()
+        self._channel = channel
+        self._contacts = contacts
+        self._bell = Bell(channel.session, lane_id)
+        self._waits = channel.waits
+        self._nap_s = 0.0
+        self._help_after = 0.0
+        self._claimed_at = 0.0
+
+    async def stay_awake(self) -> None:
+        """Flips ring no more, for somebody looks again in any case."""
+        await self._bell.disarm()
+
+    async def look(self) -> None:
+        """The tick: finds what no bell has told of, and takes over from a keeper that died."""
+        # A keeper without a permit would have no other worker look.
+        may_keep = not self._bell.kept and self._channel.permits.limit
+        if await self.anything_is_due() or (may_keep and await self._bell.keep()):
+            self.asked.set()
+
+    async def rest(self, claimed: int, limit: int) -> None:
+        """After a claim of at most `limit` contacts: goes on at once where more wait, else sleeps where that is right."""
+        limited = self._channel.rate_limit.limited
+        if claimed:
+            self._nap_s = 0.0
+        more = claimed == limit and (not limited or await self.anything_is_due())
+        if more or (claimed and self._flips_are_frequent()):
+            await self._bell.disarm()
+        if more:
+            await self._call_for_help()
+        elif not claimed or self._bell.armed or limited:
+            await self.sleep()
+
+    async def anything_is_due(self) -> bool:
+        due_in_s = await self._next_due_s()
+        return due_in_s is not None and due_in_s <= 0
+
+    async def sleep(self) -> None:
+        """After an empty claim: until the bell rings, a contact is due, or something holds one back and is worth a look."""
+        keeper = await self._bell.keep()
+        if keeper and not await self._bell.arm():
+            await self._nap()  # a flip is uncommitted, and its application was told that somebody is awake
+            return
+        due_in_s = await self._next_due_s()
+        if due_in_s is not None and due_in_s <= 0:
+            await self._nap()  # it was committed before the bell was armed, or its row is locked by the application
+            return
+        self._nap_s = 0.0
+        await wait(self.asked, None if due_in_s is None else due_in_s + LATE_S)
+
+    async def _nap(self) -> None:
+        nap_s = self._nap_s
+        self._nap_s = min(max(nap_s * 2, self._waits.first_nap_s), self._waits.longest_nap_s)
+        await wait(self.asked, nap_s)
+
+    async def _next_due_s(self) -> float | None:
+        """Every look at the line shows whether news of the breaker was missed, too."""
+        due = await self._contacts.next_due()
+        if due.revision > self._channel.breaker.revision:
+            await self._channel.breaker.read()
+        return due.in_s
+
+    def _flips_are_frequent(self) -> bool:
+        """A flip now and then may ring, and be claimed without a word on the bell. The second within a moment is too many."""
+        now = time.monotonic()
+        before, self._claimed_at = self._claimed_at, now
+        return now - before < self._waits.frequent_flips_s
+
+    async def _call_for_help(self) -> None:
+        """There is more than one claim holds: the other workers are asleep, and the bell tells only that somebody is awake."""
+        now = time.monotonic()
+        if self._bell.kept and now >= self._help_after:
+            self._help_after = now + self._waits.help_interval_s
+            await self._channel.session.notify(self._channel.crm)
+
+
+async def wait(event: asyncio.Event, seconds: float | None) -> None:
+    """Until the event is set, at most so long."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        pass
