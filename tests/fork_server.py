@@ -58,6 +58,7 @@ def _command(arguments: list[str], env: dict[str, str], out: int, err: int) -> N
     os.environ.clear()
     os.environ.update(env)
     time.tzset()
+    sys.path[:0] = [folder for folder in env.get("PYTHONPATH", "").split(os.pathsep) if folder]
     os.chdir("/")
     sys.argv = ["crm-sync", *arguments]
     from crm_sync.cli import main

@@ -15,6 +15,7 @@ from tests.roles import as_worker
 
 KEY = "xkeysib-a-test-key"
 FORKS = ForkServer()
+EARLY = ("PYTHON", "LD_", "SSL_")  # aiohttp trusts what OpenSSL does as it is imported
 Process = Forked | asyncio.subprocess.Process
 
 
@@ -40,7 +41,8 @@ async def process(
     if fresh or inside or _for_the_interpreter(env):
         running: Process = await asyncio.create_subprocess_exec(
             *inside, sys.executable, "-m", "crm_sync", *arguments,
-            env={"PYTHONPATH": str(Path.cwd()), **env}, cwd="/", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            env={"PYTHONPATH": str(Path.cwd() / "worker"), **env}, cwd="/",
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
     else:
         running = await FORKS.start(arguments, env)
@@ -53,8 +55,8 @@ async def process(
 
 
 def _for_the_interpreter(env: dict[str, str]) -> bool:
-    """Whether something in it is read when an interpreter starts, and only then."""
-    return any(name.startswith(("PYTHON", "LD_")) and os.environ.get(name) != value for name, value in env.items())
+    """Whether something in it is read when an interpreter starts or imports, and only then."""
+    return any(name.startswith(EARLY) and name != "PYTHONPATH" and os.environ.get(name) != value for name, value in env.items())
 
 
 async def ended(running: Process) -> tuple[int, str, str]:

@@ -18,6 +18,7 @@ from crm_sync.errors import ConfigurationError
 from tests.adoption.steps import adopt, adopt_only, complete, delivering, until
 from tests.photograph import take
 from tests.servers import running_server
+from tests.tiers import slow
 
 PEOPLE = """
     CREATE SCHEMA crm;
@@ -153,6 +154,7 @@ async def test_what_is_shown_can_be_run_as_it_stands(owner, empty_url):
         await owner.execute(statement)
 
 
+@slow
 async def test_the_console_script_adopts_checks_and_undoes(owner, empty_url, photograph):
     await owner.execute(PEOPLE)
     before = photograph()

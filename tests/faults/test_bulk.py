@@ -24,6 +24,7 @@ from tests.process import said as process_said
 from tests.roles import migrate
 from tests.servers import VERSION, running_server
 from tests.steps import insert
+from tests.tiers import slow
 
 ROWS = 1_000_000
 NO_PROC = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="there is no /proc to read the peak memory from")
@@ -35,6 +36,7 @@ def peak_mb(pid):
 
 
 @NO_PROC
+@slow
 async def test_a_million_rows_flipped_in_one_statement_are_one_notification_and_take_no_memory(app, other_app, url):
     await app.execute("INSERT INTO contacts (email) SELECT n || '@example.com' FROM generate_series(1, $1::integer) AS n", ROWS)
     heard = []
@@ -76,6 +78,7 @@ def bomb(megabytes):
 
 @NO_PROC
 @pytest.mark.parametrize("says", [pour, bomb(1024)], ids=["200 MB", "a gzip bomb of 1 GB"])
+@slow
 async def test_the_memory_of_the_worker_is_bounded_whatever_is_answered(app, url, says):
     """Four lanes at once, each of which asks as often as its breaker lets it."""
     async with sandboxes() as there, fronts(there, says) as before:

@@ -20,8 +20,9 @@ from tests.process import KEY, environment
 from tests.roles import migrate
 from tests.servers import VERSION, memory
 from tests.steps import insert
+from tests.tiers import root, slow
 
-pytestmark = pytest.mark.skipif(bool(UNAVAILABLE), reason=UNAVAILABLE)
+pytestmark = [slow, root, pytest.mark.skipif(bool(UNAVAILABLE), reason=UNAVAILABLE)]
 
 DROPPED, UNHARMED = "10.213.0.1", "10.213.0.5"  # both of the machine with Postgres
 SERVER_NOTICES_S = 12.0  # by the keepalives that a session asks for

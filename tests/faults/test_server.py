@@ -20,6 +20,7 @@ from tests.harness import ALL_COMPLETE, TIMEOUT_S, daemon_for, running, until, u
 from tests.roles import PASSWORD, WORKER, migrate
 from tests.servers import OPTIONS, VERSION, memory, running_server
 from tests.steps import insert
+from tests.tiers import alone, slow
 
 OURS = "FROM pg_stat_activity WHERE application_name LIKE 'crm-sync%' AND datname = current_database()"
 SESSIONS = "FROM pg_stat_activity WHERE application_name = 'crm-sync session' AND datname = current_database()"
@@ -55,6 +56,8 @@ async def application(url: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
+@slow
+@alone
 async def test_it_delivers_within_three_seconds_of_a_restart_under_load(own, url, mode):
     crm = RecordingCrm(batch_limit=5, concurrency=4)
     async with running(url, crm):
@@ -77,6 +80,8 @@ async def test_it_delivers_within_three_seconds_of_a_restart_under_load(own, url
     assert len(crm.log) <= 501 + twice, "what was in flight or being written may be sent twice, and no more"
 
 
+@slow
+@alone
 async def test_a_backend_that_crashes_takes_all_down_and_it_delivers_within_three_seconds(own, url):
     """The server ends every backend and goes through recovery: 57P02, 57P03, resets."""
     crm = RecordingCrm(batch_limit=5, concurrency=4)
@@ -291,6 +296,7 @@ class Replica(Postgres):
             connection.execute("SELECT pg_promote()")
 
 
+@slow
 async def test_after_a_failover_that_lost_the_last_commits_everything_lost_is_sent_again():
     """Claims are on the replica, their finishes are not, and neither is what was flipped last."""
     crm = RecordingCrm(batch_limit=1, concurrency=4)

@@ -13,6 +13,7 @@ from tests.harness import ALL_COMPLETE, TIMEOUT_S, ScriptedCrm, daemon_for, runn
 from tests.roles import as_worker, migrate
 from tests.servers import running_server
 from tests.steps import insert, orphan, read
+from tests.tiers import slow
 
 SESSIONS = "FROM pg_stat_activity WHERE application_name = 'crm-sync session' AND datname = current_database()"
 
@@ -179,6 +180,7 @@ async def test_a_read_only_database_is_waited_for_and_no_crm_is_called(app, url,
 
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
+@slow
 async def test_it_goes_on_when_postgres_is_restarted(mode):
     with running_server() as server:
         url = server.create_database("contacts")
