@@ -34,7 +34,8 @@ ANSWERS = {
     "n8n-workflow": ((), 0, '"nodes"'),
     "systemd": ((), 0, "[Service]"),
 }
-OF_THE_OWNER = ("adopt", "migrate", "watch", "unwatch", "on-delete", "grants")
+NEED_NOTHING = ("check", "errors", "n8n-workflow", "systemd")  # the first tells what is wrong in its answer
+OF_THE_OWNER = ("adopt", "migrate", "pause", "resume", "watch", "unwatch", "on-delete", "grants")
 
 
 def test_all_commands_are_here():
@@ -54,9 +55,7 @@ async def test_it_answers_on_standard_output_and_exits(app, url, brevo, command)
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize(
-    "command", [command for command in ANSWERS if command not in ("check", "errors", "n8n-workflow", "systemd")]
-)
+@pytest.mark.parametrize("command", [command for command in ANSWERS if command not in NEED_NOTHING])
 async def test_a_wrong_setting_is_a_sentence_on_standard_error_and_exits_with_78(command):
     arguments, *_ = ANSWERS[command]
     async with process({"DATABASE_URL": "mysql://x"}, command, *arguments, fresh=True) as running:
