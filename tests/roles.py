@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from psycopg import sql
 
 from crm_sync.adoption import adopt as adoption
-from crm_sync.adoption.table import Wish
+from crm_sync.adoption.table import AdoptionRequest
 from crm_sync.commands.grants import grants
 from crm_sync.crm.registry import OWN
 
@@ -19,19 +19,19 @@ from crm_sync.crm.registry import OWN
 WORKER, PASSWORD = f"crm_sync_worker_{os.getpid()}", "password-of-the-worker"
 
 
-def for_all(wish: Wish) -> Wish:
-    """As the commands wish: where no CRM is named, all of our own."""
-    return replace(wish, default_crms=tuple(OWN))
+def for_all(request: AdoptionRequest) -> AdoptionRequest:
+    """As the commands request: where no CRM is named, all of our own."""
+    return replace(request, default_crms=tuple(OWN))
 
 
-def adopt(url: str, wish: Wish | None = None, *told: Any, **how: Any) -> list[str]:
+def adopt(url: str, request: AdoptionRequest | None = None, *told: Any, **how: Any) -> list[str]:
     """As the command does."""
-    return adoption.adopt(url, for_all(wish or Wish()), *told, **how)
+    return adoption.adopt(url, for_all(request or AdoptionRequest()), *told, **how)
 
 
-def migrate(url: str, wish: Wish | None = None) -> None:
+def migrate(url: str, request: AdoptionRequest | None = None) -> None:
     """Migrates a database, and lets workers in. Its copies let them in too."""
-    adopt(url, wish)
+    adopt(url, request)
     with psycopg.connect(url, autocommit=True) as owner:
         if not owner.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [WORKER]).fetchone():
             owner.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(WORKER), PASSWORD))

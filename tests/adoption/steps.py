@@ -9,20 +9,20 @@ from typing import Any
 import asyncpg
 
 from crm_sync.adoption.adopt import undo as take_off
-from crm_sync.adoption.table import Wish
+from crm_sync.adoption.table import AdoptionRequest
 from crm_sync.core.outcome import Outcome
 from tests import roles
 from tests.harness import TIMEOUT_S, ScriptedCrm, running
 
 
-async def adopt(url: str, table: str | None = None, **wish: Any) -> None:
-    """Adopts, and lets workers in. wish: key, email, crms."""
-    await asyncio.to_thread(roles.migrate, url, Wish(table, **wish))
+async def adopt(url: str, table: str | None = None, **request: Any) -> None:
+    """Adopts, and lets workers in. request: key, email, crms."""
+    await asyncio.to_thread(roles.migrate, url, AdoptionRequest(table, **request))
 
 
-async def adopt_only(url: str, table: str | None = None, **wish: Any) -> list[str]:
+async def adopt_only(url: str, table: str | None = None, **request: Any) -> list[str]:
     """Adopts. What was done."""
-    return await asyncio.to_thread(roles.adopt, url, Wish(table, **wish))
+    return await asyncio.to_thread(roles.adopt, url, AdoptionRequest(table, **request))
 
 
 async def undo(url: str) -> list[str]:

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from crm_sync.adoption.adopt import undo
-from crm_sync.adoption.table import Wish
+from crm_sync.adoption.table import AdoptionRequest
 from crm_sync.daemon.daemon import Daemon
 from crm_sync.errors import DatabaseTroubleError
 from tests import roles
@@ -30,7 +30,7 @@ ROWS = 100_000
 PROMISE_S = 0.2
 MOST_S = 1.0  # where nothing tells what the machine itself is late by
 UNDO = ("adopt", "--undo", "--yes")
-WISH = Wish(table=field.TABLE)
+WISH = AdoptionRequest(table=field.TABLE)
 WORKER = "field_worker"
 INVALID = "SELECT count(*) FROM pg_index WHERE indrelid = 'crm.people'::regclass AND NOT indisvalid"
 FILE = "SELECT pg_relation_filenode('crm.people')"

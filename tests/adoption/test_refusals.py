@@ -12,7 +12,7 @@ import pytest
 from psycopg import sql
 
 from crm_sync.adoption import adopt as adoption
-from crm_sync.adoption.table import Wish
+from crm_sync.adoption.table import AdoptionRequest
 from crm_sync.errors import ConfigurationError
 from tests.adoption.steps import adopt, adopt_only
 from tests.process import environment
@@ -32,75 +32,91 @@ BY_STATUS = (
 )
 
 REFUSED = {
-    "there is no such table": (TABLE, Wish("people"), "CONTACTS_TABLE: there is no table people"),
+    "there is no such table": (TABLE, AdoptionRequest("people"), "CONTACTS_TABLE: there is no table people"),
     "that is no name of a table": (
         TABLE,
-        Wish("no such name"),
+        AdoptionRequest("no such name"),
         "no such name",
     ),
-    "a view": (TABLE + "CREATE VIEW v AS SELECT * FROM t", Wish("v"), "public.v is a view: only a table can be adopted"),
-    "a materialized view": (TABLE + "CREATE MATERIALIZED VIEW v AS SELECT * FROM t", Wish("v"), "is a materialized view"),
-    "a view named contacts": ("CREATE VIEW contacts AS SELECT 1 AS id", Wish(), "public.contacts is a view"),
+    "a view": (
+        TABLE + "CREATE VIEW v AS SELECT * FROM t",
+        AdoptionRequest("v"),
+        "public.v is a view: only a table can be adopted",
+    ),
+    "a materialized view": (
+        TABLE + "CREATE MATERIALIZED VIEW v AS SELECT * FROM t",
+        AdoptionRequest("v"),
+        "is a materialized view",
+    ),
+    "a view named contacts": ("CREATE VIEW contacts AS SELECT 1 AS id", AdoptionRequest(), "public.contacts is a view"),
     "a foreign table": (
         FOREIGN + "CREATE FOREIGN TABLE t (id int, email text) SERVER s",
-        Wish("t"),
+        AdoptionRequest("t"),
         "public.t is a foreign table",
     ),
     "a partition that is a foreign table": (
         FOREIGN
         + "CREATE TABLE u (id int, email text) PARTITION BY LIST (id); CREATE FOREIGN TABLE u_1 PARTITION OF u DEFAULT SERVER s",
-        Wish("u", key="id"),
+        AdoptionRequest("u", key="id"),
         "has partitions that are foreign tables, which take no triggers of ours: detach them first",
     ),
-    "a partition": (PARTS, Wish("t_1", key="id"), "public.t_1 is a partition: adopt the table that it belongs to"),
-    "a table with heirs": (TABLE + "CREATE TABLE u () INHERITS (t)", Wish("t"), "make them partitions, or adopt one"),
+    "a partition": (PARTS, AdoptionRequest("t_1", key="id"), "public.t_1 is a partition: adopt the table that it belongs to"),
+    "a table with heirs": (TABLE + "CREATE TABLE u () INHERITS (t)", AdoptionRequest("t"), "make them partitions, or adopt one"),
     "no primary key": (
         "CREATE TABLE t (id int, email text)",
-        Wish("t"),
+        AdoptionRequest("t"),
         "has no primary key: name the column that finds a row alone",
     ),
-    "a key of two columns": (COMPOSITE, Wish("t"), "has a primary key of several columns (tenant, number): name the column"),
-    "a key that is no column": (TABLE, Wish("t", key="uid"), "CONTACTS_KEY: public.t has no column uid"),
+    "a key of two columns": (
+        COMPOSITE,
+        AdoptionRequest("t"),
+        "has a primary key of several columns (tenant, number): name the column",
+    ),
+    "a key that is no column": (TABLE, AdoptionRequest("t", key="uid"), "CONTACTS_KEY: public.t has no column uid"),
     "a key that may be NULL": (
         TABLE + "ALTER TABLE t ADD uid int UNIQUE",
-        Wish("t", key="uid"),
+        AdoptionRequest("t", key="uid"),
         'CONTACTS_KEY: uid can be NULL: ALTER TABLE public.t ALTER COLUMN "uid" SET NOT NULL',
     ),
     "a key that nothing keeps unique": (
         COMPOSITE,
-        Wish("t", key="tenant"),
+        AdoptionRequest("t", key="tenant"),
         'from having the same tenant: CREATE UNIQUE INDEX CONCURRENTLY ON public.t ("tenant")',
     ),
     "a key that only some rows have alone": (
         TABLE + "ALTER TABLE t ADD uid int NOT NULL DEFAULT 1; CREATE UNIQUE INDEX ON t (uid) WHERE id = 1",
-        Wish("t", key="uid"),
+        AdoptionRequest("t", key="uid"),
         "nothing keeps two rows of public.t from having the same uid",
     ),
     "a key that two partitions have": (
         PARTS + "INSERT INTO t VALUES (1, '2026-01-01', 'a'), (1, '2026-01-02', 'b')",
-        Wish("t", key="id"),
+        AdoptionRequest("t", key="id"),
         "CONTACTS_KEY: several rows of public.t have the same id, so it finds none alone",
     ),
     "a key without an index": (
         "CREATE TABLE t (id int NOT NULL, email text) PARTITION BY LIST (id); CREATE TABLE t_1 PARTITION OF t DEFAULT",
-        Wish("t", key="id"),
+        AdoptionRequest("t", key="id"),
         "no index begins with id, so that looking up a row would read the whole table: CREATE INDEX ON public.t",
     ),
     "no address": (
         "CREATE TABLE t (id int PRIMARY KEY, name text)",
-        Wish("t"),
+        AdoptionRequest("t"),
         "public.t has no column email: name the one with",
     ),
     "no column email, but others that may be it": (
         'CREATE TABLE t (id int PRIMARY KEY, "E-Mail" text, work_email text, mail_count int)',
-        Wish("t"),
+        AdoptionRequest("t"),
         "(it may be E-Mail or work_email)",
     ),
-    "an address that is no column": (TABLE, Wish("t", email="address"), "CONTACTS_EMAIL: public.t has no column address"),
-    "a name that no CRM can have": (TABLE, Wish("t", crms=("Pipe Drive",)), "Pipe Drive can be no CRM's name"),
+    "an address that is no column": (
+        TABLE,
+        AdoptionRequest("t", email="address"),
+        "CONTACTS_EMAIL: public.t has no column address",
+    ),
+    "a name that no CRM can have": (TABLE, AdoptionRequest("t", crms=("Pipe Drive",)), "Pipe Drive can be no CRM's name"),
     "a status that decides on the partition": (
         BY_STATUS,
-        Wish("t", key="id"),
+        AdoptionRequest("t", key="id"),
         "decides on the partition, so that each delivery would move its row",
     ),
 }
@@ -108,12 +124,12 @@ REFUSED = {
 
 @pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED)
 async def test_it_is_refused_and_nothing_is_changed(owner, empty_url, photograph, case):
-    setup, wish, said = case
+    setup, request, said = case
     await owner.execute(setup)
     before = photograph()
     for attempt in (adoption.plan, adoption.adopt):
         with pytest.raises(ConfigurationError) as refusal:
-            await asyncio.to_thread(attempt, empty_url, for_all(wish))
+            await asyncio.to_thread(attempt, empty_url, for_all(request))
         assert said in str(refusal.value)
         assert photograph() == before
 
@@ -177,9 +193,9 @@ async def test_another_table_is_refused_while_one_is_adopted(owner, empty_url, p
     said = await refused(empty_url, "t")
     assert "t is not the table that is adopted here, which is public.people" in said
     assert "crm-sync adopt --undo" in said
-    for wish in (Wish("people", key="uid"), Wish("people", email="other")):
+    for request in (AdoptionRequest("people", key="uid"), AdoptionRequest("people", email="other")):
         with pytest.raises(ConfigurationError, match=r"people is adopted with (id|email), not (uid|other)"):
-            await asyncio.to_thread(adoption.adopt, empty_url, wish)
+            await asyncio.to_thread(adoption.adopt, empty_url, request)
     assert photograph() == before
     assert await adopt_only(empty_url) == [], "without a name it is the one that is adopted"
 

@@ -16,7 +16,7 @@ from crm_sync.core.outcome import Finish, Kind, Outcome
 from crm_sync.core.rate import Window, parse
 from crm_sync.crm.brevo import client as brevo
 from crm_sync.crm.hubspot import client as hubspot
-from crm_sync.limits.rate_limit import Pace
+from crm_sync.limits.rate_limit import RateLimit
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
 from crm_sync.sandbox.process import running_sandbox, settings
@@ -154,7 +154,7 @@ async def _times(database_url: str, case: Case) -> tuple[float, float]:
             account = ACCOUNTS[case.crm]()
             if account is None:
                 raise RuntimeError(f"{case.crm} has no credentials")
-            async with account.open(Pace(database, case.crm, account.windows)) as client:
+            async with account.open(RateLimit(database, case.crm, account.windows)) as client:
                 contacts = Contacts(database, (await read_schema(database)).lanes[case.crm], "email", FIELDS[case.crm])
                 deliveries = []
                 first = await register(database)

@@ -17,8 +17,8 @@ from crm_sync.core.retry import RetryPolicy
 from crm_sync.core.waits import Waits
 from crm_sync.daemon.recovery import Charge, Recovery
 from crm_sync.errors import ConfigurationError
-from crm_sync.limits.breaker import Gate
-from crm_sync.limits.rate_limit import Pace
+from crm_sync.limits.breaker import LaneBreaker
+from crm_sync.limits.rate_limit import RateLimit
 from crm_sync.postgres import locks
 from crm_sync.postgres.pool import Database
 from crm_sync.sandbox.brevo.sandbox import BrevoSandbox
@@ -116,14 +116,14 @@ async def test_a_worker_recovers_the_contacts_of_dead_ones_and_forgets_them(app,
 
 async def test_a_worker_keeps_the_pace_and_works_the_gate(worker_url):
     async with Database(worker_url, size=1) as database:
-        pace = Pace(database, "brevo", parse("1000/s 100000/h"))
+        pace = RateLimit(database, "brevo", parse("1000/s 100000/h"))
         await pace.slot()
         await pace.correct([Remaining(3600.0, 10)])
-        gate = Gate("brevo", database, on_open=lambda: None, on_shut=lambda: None)
-        await gate.throttled("RATE_LIMITED", "too many requests", 0.0)
-        assert await gate.start_probe()
-        await gate.answered()
-        assert gate.open
+        breaker = LaneBreaker("brevo", database, on_open=lambda: None, on_shut=lambda: None)
+        await breaker.throttled("RATE_LIMITED", "too many requests", 0.0)
+        assert await breaker.start_probe()
+        await breaker.answered()
+        assert breaker.open
 
 
 async def test_a_worker_runs_through_its_life(app, worker_url):

@@ -14,7 +14,7 @@ from tests.harness import TIMEOUT_S
 from tests.process import ended, environment, process
 from tests.roles import WORKER
 
-GATE = "SELECT held_since, held_reason, revision, breaker, openings FROM crm_sync.lanes WHERE crm = 'brevo'"
+LANE = "SELECT held_since, held_reason, revision, breaker, openings FROM crm_sync.lanes WHERE crm = 'brevo'"
 
 
 def run(url: str, *arguments: str, waits: Waits | None = None) -> click.testing.Result:
@@ -33,9 +33,9 @@ def done(url: str, *arguments: str) -> str:
 async def test_a_pause_stands_in_the_table_with_its_reason_by_the_clock_of_the_database(app, url):
     before = await app.fetchval("SELECT clock_timestamp()")
     done(url, "pause", "brevo", "--reason", "the key is being rotated")
-    gate = await app.fetchrow(GATE)
-    assert before < gate["held_since"] < await app.fetchval("SELECT clock_timestamp()")
-    assert gate["held_reason"] == "the key is being rotated"
+    lane_state = await app.fetchrow(LANE)
+    assert before < lane_state["held_since"] < await app.fetchval("SELECT clock_timestamp()")
+    assert lane_state["held_reason"] == "the key is being rotated"
 
 
 async def test_a_pause_tells_a_new_user_what_happens_now_and_how_to_go_on(url):
@@ -54,7 +54,7 @@ async def test_a_pause_leaves_the_other_crms_and_the_breaker_as_they_are(app, ur
     done(url, "pause", "brevo", "--reason", "enough")
     done(url, "resume", "brevo")
     assert await app.fetch(others) == before
-    assert tuple(await app.fetchrow(GATE))[3:] == ("open", 3)
+    assert tuple(await app.fetchrow(LANE))[3:] == ("open", 3)
 
 
 async def test_pausing_and_resuming_are_told_to_all_workers_at_once(app, other_app, url):
@@ -63,24 +63,24 @@ async def test_pausing_and_resuming_are_told_to_all_workers_at_once(app, other_a
     for command in (("pause", "brevo", "--reason", "x"), ("resume", "brevo")):
         done(url, *command)
         async with asyncio.timeout(TIMEOUT_S):
-            assert await heard.get() == "gate brevo"
+            assert await heard.get() == "news brevo"
     assert heard.empty()
 
 
 async def test_every_change_counts_the_revision_up_so_that_no_worker_writes_over_it(app, url):
-    revisions = [(await app.fetchrow(GATE))["revision"]]
+    revisions = [(await app.fetchrow(LANE))["revision"]]
     for command in (("pause", "brevo", "--reason", "x"), ("pause", "brevo", "--reason", "y"), ("resume", "brevo")):
         done(url, *command)
-        revisions.append((await app.fetchrow(GATE))["revision"])
+        revisions.append((await app.fetchrow(LANE))["revision"])
     assert revisions == list(range(revisions[0], revisions[0] + 4))
 
 
 async def test_pausing_what_is_paused_keeps_since_when_and_takes_the_new_reason(app, url):
     done(url, "pause", "brevo", "--reason", "first")
-    since = (await app.fetchrow(GATE))["held_since"]
+    since = (await app.fetchrow(LANE))["held_since"]
     said = done(url, "pause", "brevo", "--reason", "second")
-    gate = await app.fetchrow(GATE)
-    assert (gate["held_since"], gate["held_reason"]) == (since, "second")
+    lane_state = await app.fetchrow(LANE)
+    assert (lane_state["held_since"], lane_state["held_reason"]) == (since, "second")
     assert "was paused already, since" in said
     assert "first" in said
     assert "The reason is now: second" in said
@@ -90,7 +90,7 @@ async def test_resuming_ends_the_pause_and_tells_what_it_was_for(app, url):
     done(url, "pause", "brevo", "--reason", "key rotation")
     await app.execute("UPDATE crm_sync.lanes SET held_since = held_since - interval '4 minutes' WHERE crm = 'brevo'")
     said = done(url, "resume", "brevo")
-    assert tuple(await app.fetchrow(GATE))[:2] == (None, None)
+    assert tuple(await app.fetchrow(LANE))[:2] == (None, None)
     assert "It was paused for 4 min: key rotation" in said
     assert "not delivering yet" not in said
 
@@ -108,9 +108,9 @@ async def test_resuming_a_crm_that_is_down_says_that_it_is(app, url):
 
 
 async def test_resuming_what_is_not_paused_changes_nothing_and_is_no_failure(app, url):
-    before = await app.fetchrow(GATE)
+    before = await app.fetchrow(LANE)
     assert "brevo is not paused by hand: nothing to do" in done(url, "resume", "brevo")
-    assert await app.fetchrow(GATE) == before
+    assert await app.fetchrow(LANE) == before
 
 
 @pytest.mark.parametrize("command", [("pause", "pipedrive", "--reason", "x"), ("resume", "pipedrive")])
@@ -123,7 +123,7 @@ async def test_a_crm_that_is_not_installed_is_wrong_input_and_those_that_are_get
 
 async def test_a_crm_is_known_however_it_is_written(app, url):
     done(url, "pause", " Brevo", "--reason", "x")
-    assert (await app.fetchrow(GATE))["held_since"] is not None
+    assert (await app.fetchrow(LANE))["held_since"] is not None
 
 
 @pytest.mark.parametrize("arguments", [(), ("--reason", ""), ("--reason", " \n\t ")])
@@ -131,12 +131,12 @@ async def test_a_pause_needs_a_reason(app, url, arguments):
     answer = run(url, "pause", "brevo", *arguments)
     assert answer.exit_code == 2
     assert "--reason" in answer.output
-    assert (await app.fetchrow(GATE))["held_since"] is None
+    assert (await app.fetchrow(LANE))["held_since"] is None
 
 
 async def test_a_reason_is_one_line_without_addresses_and_of_a_length_that_can_be_shown(app, url):
     done(url, "pause", "brevo", "--reason", "ask ada@example.com\n\x1b[31m" + "x" * 1000)
-    reason = (await app.fetchrow(GATE))["held_reason"]
+    reason = (await app.fetchrow(LANE))["held_reason"]
     assert reason.startswith("ask *** [31mxxx")
     assert len(reason) == MAX_REASON_CHARACTERS
 
@@ -167,9 +167,9 @@ async def test_two_who_pause_at_once_are_one_pause(app, other_app, url):
                     await asyncio.sleep(0.01)
         for running in (one, two):
             assert (await ended(running))[0] == 0
-    gate = await app.fetchrow(GATE)
-    assert gate["revision"] == 2
-    assert gate["held_reason"] in ("one", "two")
+    lane_state = await app.fetchrow(LANE)
+    assert lane_state["revision"] == 2
+    assert lane_state["held_reason"] in ("one", "two")
 
 
 # Rights.

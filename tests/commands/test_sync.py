@@ -9,14 +9,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import asyncpg
 import pytest
 
-from crm_sync.adoption.table import Wish
+from crm_sync.adoption.table import AdoptionRequest
 from crm_sync.core.outcome import Kind
 from crm_sync.core.rate import Budget, parse
 from crm_sync.core.waits import USUAL, Waits
 from crm_sync.daemon.installation import Installation
 from crm_sync.daemon.short_worker import ShortWorker
 from crm_sync.errors import DeclinedError
-from crm_sync.limits.rate_limit import Pace
+from crm_sync.limits.rate_limit import RateLimit
 from crm_sync.postgres import locks
 from crm_sync.postgres.pool import Database
 from crm_sync.sandbox.__main__ import UNLIMITED
@@ -384,7 +384,7 @@ async def test_where_the_limit_is_used_up_it_says_until_when_and_leaves_the_row_
     await insert(app)
     before = await app.fetchrow(ROW)
     async with Database(as_worker(url), size=1) as database:
-        assert await Pace(database, "brevo", parse("1/h")).ahead(1) == (1, 0.0)
+        assert await RateLimit(database, "brevo", parse("1/h")).ahead(1) == (1, 0.0)
     code, out = await synced(environment(url, brevo, BREVO_LIMITS="1/h"))
     assert code == 1
     assert re.search(r"not sent the account's limit is used up for (1 h|\d+ min)", words(out))
@@ -419,7 +419,7 @@ async def test_it_waits_for_its_turn_where_others_have_all_requests_under_way(ap
         await until(app, "count(*) = 1 FROM crm_sync.workers")
         assert crm.requests == []
         await app.execute(f"SELECT {PERMIT.replace('lock', 'unlock')}")
-        await app.execute("SELECT pg_notify('crm_sync', 'gate brevo')")  # as who gives it back does
+        await app.execute("SELECT pg_notify('crm_sync', 'news brevo')")  # as who gives it back does
         async with asyncio.timeout(TIMEOUT_S):
             assert (await delivery).kind is Kind.DELIVERED
 
@@ -603,7 +603,7 @@ async def test_an_adopted_table_in_partitions_with_names_of_its_own(empty_url, b
         'CREATE TABLE app.one PARTITION OF app."People" FOR VALUES WITH (MODULUS 2, REMAINDER 0); '
         'CREATE TABLE app.two PARTITION OF app."People" FOR VALUES WITH (MODULUS 2, REMAINDER 1)'
     )
-    await asyncio.to_thread(adopt, empty_url, Wish('app."People"', email="E-mail"))
+    await asyncio.to_thread(adopt, empty_url, AdoptionRequest('app."People"', email="E-mail"))
     await people.execute("""INSERT INTO app."People" SELECT n, ' Ada@example.com', 'Ada ' || n FROM generate_series(1, 4) AS n""")
     await people.execute("""UPDATE app."People" SET brevo_sync_status = 'Queued' WHERE "No" > 2""")
     let_in(empty_url)

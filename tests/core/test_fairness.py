@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crm_sync.core.fairness import LATE_COMMIT, MOST_FRESH, SHARE, Fairness, Look
+from crm_sync.core.fairness import LATE_COMMIT, MOST_FRESH, SHARE, Fairness, FreshLine
 from crm_sync.core.waits import USUAL
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -14,8 +14,8 @@ def after(seconds: float) -> datetime:
     return NOON + timedelta(seconds=seconds)
 
 
-def look(now: datetime, waiting: int = 0, **due: datetime | None) -> Look:
-    return Look(now, waiting, **{"newest": None, "bulk_end": None, "first": None, **due})
+def look(now: datetime, waiting: int = 0, **due: datetime | None) -> FreshLine:
+    return FreshLine(now, waiting, **{"newest": None, "bulk_end": None, "first": None, **due})
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def backlog() -> Fairness:
     """One that ends at noon."""
     fairness = Fairness()
     assert fairness.claimed(100, 0, 100, 0, 1.0)
-    fairness.looked(look(after(1), MOST_FRESH + 1, newest=NOON))
+    fairness.measured(look(after(1), MOST_FRESH + 1, newest=NOON))
     assert fairness.fresh_from == NOON
     return fairness
 
@@ -38,7 +38,7 @@ def test_without_a_backlog_nobody_is_fresh():
 def test_a_full_claim_with_nobody_left_in_line_is_no_backlog():
     fairness = Fairness()
     assert fairness.claimed(100, 0, 100, 0, 1.0)
-    fairness.looked(look(NOON))
+    fairness.measured(look(NOON))
     assert fairness.share(100) == 0
 
 
@@ -69,7 +69,7 @@ def test_an_empty_claim_ends_nothing_for_the_gate_may_be_closed(backlog):
 
 def test_the_backlog_is_served_when_its_room_goes_to_fresh_ones(backlog):
     assert backlog.claimed(100, 25, 50, 50, 1.1), "at once, however short ago the last look was"
-    backlog.looked(look(after(9), 3, newest=after(8)))
+    backlog.measured(look(after(9), 3, newest=after(8)))
     assert backlog.fresh_from == after(8)
 
 
@@ -80,26 +80,26 @@ def test_looks_are_a_second_apart(backlog):
 
 
 def test_many_fresh_ones_join_the_backlog_and_who_was_flipped_after_them_stays_fresh(backlog):
-    backlog.looked(look(after(3), MOST_FRESH + 1, first=after(1), bulk_end=after(2), newest=after(2.5)))
+    backlog.measured(look(after(3), MOST_FRESH + 1, first=after(1), bulk_end=after(2), newest=after(2.5)))
     assert backlog.fresh_from == after(2)
 
 
 def test_many_fresh_ones_that_came_one_by_one_join_it_to_the_last(backlog):
-    backlog.looked(look(after(3), MOST_FRESH + 1, first=after(1), newest=after(2.5)))
+    backlog.measured(look(after(3), MOST_FRESH + 1, first=after(1), newest=after(2.5)))
     assert backlog.fresh_from == after(2.5)
 
 
 def test_some_fresh_ones_wait_where_they_are(backlog):
-    backlog.looked(look(after(60), MOST_FRESH, first=after(1), bulk_end=after(2), newest=after(2.5)))
+    backlog.measured(look(after(60), MOST_FRESH, first=after(1), bulk_end=after(2), newest=after(2.5)))
     assert backlog.fresh_from == NOON
 
 
 def test_what_was_served_is_left_behind_but_not_what_may_be_committed_late(backlog):
-    backlog.looked(look(after(60)))
+    backlog.measured(look(after(60)))
     assert backlog.fresh_from == after(60) - LATE_COMMIT
-    backlog.looked(look(after(61), 1, first=after(60.5), newest=after(60.5)))
+    backlog.measured(look(after(61), 1, first=after(60.5), newest=after(60.5)))
     assert backlog.fresh_from == after(61) - LATE_COMMIT
-    backlog.looked(look(after(30)))
+    backlog.measured(look(after(30)))
     assert backlog.fresh_from == after(61) - LATE_COMMIT, "it goes never back"
 
 

@@ -116,7 +116,7 @@ async def test_a_blocked_event_loop_is_silent(url, brevo, systemd):
 async def watched(daemon, systemd):
     """Its pings, every 50 ms."""
     notifier = Notifier(systemd.address, 0.1)
-    watching = asyncio.create_task(notifier.watch(lambda: daemon.moving, lambda: daemon.sentence))
+    watching = asyncio.create_task(notifier.keep_informed(lambda: daemon.moving, lambda: daemon.sentence))
     try:
         yield
     finally:
@@ -148,7 +148,7 @@ async def test_a_tick_that_does_not_come_back_stops_the_pings(url, systemd, monk
         began.set()
         await asyncio.get_running_loop().create_future()
 
-    monkeypatch.setattr(Lane, "look", never)
+    monkeypatch.setattr(Lane, "tick", never)
     async with running(url, ScriptedCrm(), waits=QUICK) as daemon, watched(daemon, systemd):
         await asyncio.wait_for(began.wait(), TIMEOUT_S)
         async with asyncio.timeout(TIMEOUT_S):

@@ -279,7 +279,7 @@ async def test_an_outage_costs_no_attempt_and_is_probed_by_a_deletion_alone(app,
         assert await app.fetchval("SELECT attempts FROM crm_sync.tombstones WHERE claimed_by IS NULL") in (0, None)
         crm.trouble = None
         await app.execute("UPDATE crm_sync.lanes SET next_probe_at = now(), revision = revision + 1 WHERE crm = 'brevo'")
-        await app.execute("SELECT pg_notify('crm_sync', 'gate brevo')")
+        await app.execute("SELECT pg_notify('crm_sync', 'news brevo')")
         await until(app, NONE_LEFT)
         await until(app, "breaker = 'closed' FROM crm_sync.lanes WHERE crm = 'brevo'")
 
@@ -290,7 +290,7 @@ async def test_a_deletion_that_needs_no_request_is_no_answer_to_a_probe(app, url
         await app.execute(
             "UPDATE crm_sync.lanes SET breaker = 'open', openings = 1, next_probe_at = now(), revision = 9 WHERE crm = 'brevo'"
         )
-        await app.execute("SELECT pg_notify('crm_sync', 'gate brevo')")
+        await app.execute("SELECT pg_notify('crm_sync', 'news brevo')")
         await app.execute("INSERT INTO contacts (email, brevo_contact_id) SELECT 'twin', brevo_contact_id FROM contacts")
         await app.execute("DELETE FROM contacts WHERE email = $1", ADA)
         await until(app, NONE_LEFT)

@@ -1,4 +1,4 @@
-"""The gate of a lane, shared by all workers: the breaker, pauses, and permits for requests at a time."""
+"""The breaker of a lane, shared by all workers: the breaker, pauses, and permits for requests at a time."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -7,7 +7,7 @@ import pytest
 
 from crm_sync.core.outcome import Outcome
 from crm_sync.errors import LaneError, NotSentError, RefusedError, ThrottledError
-from crm_sync.limits.breaker import Gate
+from crm_sync.limits.breaker import LaneBreaker
 from crm_sync.postgres.pool import Database
 from tests.harness import ScriptedCrm, running, until
 
@@ -51,9 +51,9 @@ async def database(url):
         yield database
 
 
-def gate(database, said=None):
+def breaker(database, said=None):
     said = [] if said is None else said
-    return Gate("brevo", database, on_open=lambda: said.append("open"), on_shut=lambda: said.append("shut"))
+    return LaneBreaker("brevo", database, on_open=lambda: said.append("open"), on_shut=lambda: said.append("shut"))
 
 
 async def workers(stack, url, count, **options):
@@ -75,8 +75,8 @@ async def under_way(crms, requests):
 
 
 async def test_what_one_worker_finds_out_all_know(database):
-    one, said = gate(database), []
-    other = gate(database, said)
+    one, said = breaker(database), []
+    other = breaker(database, said)
     await other.read()
     await one.failed("UNREACHABLE", "no connection", refused=False, probe=False)
     await other.read()
@@ -86,15 +86,15 @@ async def test_what_one_worker_finds_out_all_know(database):
 
 
 async def test_of_many_workers_one_probes(database):
-    gates = [gate(database) for _ in range(8)]
-    await gates[0].throttled("RATE_LIMITED", "too many requests", 0.0)
-    assert sorted(await asyncio.gather(*(one.start_probe() for one in gates))) == [False] * 7 + [True]
-    assert sum(one.open for one in gates) == 1
+    breakers = [breaker(database) for _ in range(8)]
+    await breakers[0].throttled("RATE_LIMITED", "too many requests", 0.0)
+    assert sorted(await asyncio.gather(*(one.start_probe() for one in breakers))) == [False] * 7 + [True]
+    assert sum(one.open for one in breakers) == 1
 
 
 async def test_an_answered_probe_opens_it_for_all(database):
-    one, said = gate(database), []
-    other = gate(database, said)
+    one, said = breaker(database), []
+    other = breaker(database, said)
     await one.throttled("RATE_LIMITED", "too many requests", 0.0)
     await other.read()
     assert await one.start_probe()
@@ -105,7 +105,7 @@ async def test_an_answered_probe_opens_it_for_all(database):
 
 
 async def test_only_what_is_claimed_for_the_probe_is_sent_while_it_is_probed(database):
-    one = gate(database)
+    one = breaker(database)
     await one.read()
     assert one.admits(1)
     await one.throttled("RATE_LIMITED", "too many requests", 0.0)
@@ -140,7 +140,7 @@ async def test_what_was_sent_before_the_outage_and_fails_late_is_not_the_probes_
 
 
 async def test_a_worker_that_lost_its_session_gives_its_probe_back(database):
-    one, other = gate(database), gate(database)
+    one, other = breaker(database), breaker(database)
     await one.throttled("RATE_LIMITED", "too many requests", 0.0)
     assert await one.start_probe()
     one.lost()
@@ -151,7 +151,7 @@ async def test_a_worker_that_lost_its_session_gives_its_probe_back(database):
 
 
 async def test_a_gate_paused_by_hand_is_shut_whatever_the_breaker_says(app, database):
-    one = gate(database)
+    one = breaker(database)
     await app.execute("UPDATE crm_sync.lanes SET held_since = now(), held_reason = 'why', revision = revision + 1")
     await one.read()
     assert not one.open
@@ -161,7 +161,7 @@ async def test_a_gate_paused_by_hand_is_shut_whatever_the_breaker_says(app, data
 
 
 async def test_people_can_read_what_is_the_matter(app, database):
-    await gate(database).failed("UNREACHABLE", "no connection", refused=False, probe=False)
+    await breaker(database).failed("UNREACHABLE", "no connection", refused=False, probe=False)
     row = await app.fetchrow("SELECT * FROM crm_sync.lanes WHERE crm = 'brevo'")
     assert (row["breaker"], row["breaker_reason"], row["openings"]) == ("open", "UNREACHABLE: no connection", 1)
     assert row["next_probe_at"] > row["breaker_since"]
@@ -200,7 +200,7 @@ async def test_an_outage_is_told_once_by_all_workers_together_and_probed_by_one_
     assert said.count("breaker_closed") == 1
 
 
-# Permits.
+# ConcurrencyLimit.
 
 
 async def test_all_workers_together_have_no_more_requests_under_way_than_the_crm_is_to_get(app, url):

@@ -1,4 +1,4 @@
-"""Permits for requests at a time, of one worker: shared, given back, and never waited for in vain."""
+"""ConcurrencyLimit for requests at a time, of one worker: shared, given back, and never waited for in vain."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ import pytest
 
 from crm_sync.core.waits import USUAL
 from crm_sync.limits import concurrency_limit
-from crm_sync.limits.concurrency_limit import Permits
+from crm_sync.limits.concurrency_limit import ConcurrencyLimit
 
 
 class FakeSession:
@@ -26,7 +26,7 @@ class FakeSession:
         for number in numbers:
             assert self._locks.pop(number) is self
 
-    async def tell_gate(self, _crm):
+    async def tell_news(self, _crm):
         self.told += 1
 
     def lose(self):
@@ -39,7 +39,9 @@ class Worker:
     def __init__(self, locks, most):
         self.session = FakeSession(locks)
         self.heard = 0
-        self.permits = Permits("brevo", 1, self.session, most=most, adaptive=False, on_more=lambda: None, on_surplus=self._hear)
+        self.permits = ConcurrencyLimit(
+            "brevo", 1, self.session, most=most, adaptive=False, on_more=lambda: None, on_surplus=self._hear
+        )
         self.tasks = []
 
     def _hear(self):

@@ -6,7 +6,7 @@ from structlog.testing import capture_logs
 from crm_sync import events
 from crm_sync.core.rate import parse
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError, HeldBackError
-from crm_sync.limits.rate_limit import Pace
+from crm_sync.limits.rate_limit import RateLimit
 from tests.harness import ScriptedCrm, running, until
 from tests.steps import insert, read
 
@@ -37,7 +37,7 @@ def database():
 
 async def test_a_request_is_held_back_while_the_database_is_away(database):
     database.trouble = AWAY
-    pace = Pace(database, "brevo", parse("10/s"))
+    pace = RateLimit(database, "brevo", parse("10/s"))
     with pytest.raises(HeldBackError, match=r"^HELD_BACK: no request could be started: the database cannot be reached$"):
         await pace.slot()
     database.trouble = None
@@ -45,7 +45,7 @@ async def test_a_request_is_held_back_while_the_database_is_away(database):
 
 
 async def test_a_database_that_is_away_is_told_of_once_until_it_is_back(database):
-    pace = Pace(database, "brevo", parse("10/s"))
+    pace = RateLimit(database, "brevo", parse("10/s"))
     with capture_logs() as said:
         for times in (3, 2):
             database.trouble = AWAY
@@ -62,12 +62,12 @@ async def test_a_database_that_is_away_is_told_of_once_until_it_is_back(database
 async def test_a_missing_right_is_a_persons_matter(database):
     database.trouble = ConfigurationError("permission denied")
     with pytest.raises(ConfigurationError):
-        await Pace(database, "brevo", parse("10/s")).slot()
+        await RateLimit(database, "brevo", parse("10/s")).slot()
 
 
 async def test_an_account_without_limits_does_not_ask_the_database(database):
     database.trouble = AWAY
-    await Pace(database, "brevo").slot()
+    await RateLimit(database, "brevo").slot()
 
 
 async def test_what_is_held_back_goes_back_without_an_attempt(app, url):

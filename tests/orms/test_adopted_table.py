@@ -9,7 +9,7 @@ from django.db import models
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.orm.attributes import flag_modified
 
-from crm_sync.adoption.table import Wish
+from crm_sync.adoption.table import AdoptionRequest
 from tests import roles
 from tests.adoption.steps import complete, delivering, until
 from tests.orms import test_django as django_tests
@@ -176,7 +176,7 @@ class WithDjango:
 async def owner(empty_url):
     connection = await asyncpg.connect(empty_url)
     await connection.execute(PEOPLE)
-    await asyncio.to_thread(roles.migrate, empty_url, Wish("crm.people", email="mail"))
+    await asyncio.to_thread(roles.migrate, empty_url, AdoptionRequest("crm.people", email="mail"))
     yield connection
     await connection.close()
 

@@ -6,7 +6,7 @@ import pytest
 
 from crm_sync.reports.contact_report import MOST_ROWS, prospect, rows, state, who
 from crm_sync.table.one_contact import Match
-from tests.reports.test_lane_state import DOWN, HELD, NOW, ago, gate, within
+from tests.reports.test_lane_state import DOWN, HELD, NOW, ago, lane_state, within
 
 pytestmark = pytest.mark.usefixtures("utc")
 
@@ -70,7 +70,7 @@ def test_who_has_it_in_flight_may_be_gone():
     ],
 )
 def test_the_first_obstacle_is_the_one_that_is_told(match, changes, workers, reachable, words):
-    assert prospect(match, gate(**changes), reachable=reachable, workers=workers) == words
+    assert prospect(match, lane_state(**changes), reachable=reachable, workers=workers) == words
 
 
 def test_of_one_address_the_row_that_is_meant_comes_first():

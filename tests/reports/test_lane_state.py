@@ -1,4 +1,4 @@
-"""The gate of a CRM in a word and in a sentence."""
+"""The lane_state of a CRM in a word and in a sentence."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from crm_sync.reports.lane_state import Gate
+from crm_sync.reports.lane_state import LaneState
 
 pytestmark = pytest.mark.usefixtures("utc")
 
 NOW = datetime(2026, 11, 24, 12, 7, 10, tzinfo=UTC)
 
 
-def gate(crm: str = "brevo", **changes: Any) -> Gate:
-    return replace(Gate(crm, "closed", NOW, None, None, 0, None, None, NOW), **changes)
+def lane_state(crm: str = "brevo", **changes: Any) -> LaneState:
+    return replace(LaneState(crm, "closed", NOW, None, None, 0, None, None, NOW), **changes)
 
 
 def ago(**units: float) -> datetime:
@@ -71,5 +71,5 @@ HELD = {"held_since": ago(hours=2), "held_reason": "key rotation"}
     ],
 )
 def test_a_gate_is_told_in_a_word_and_in_a_sentence(changes, label, sentence):
-    assert gate(**changes).label == label
-    assert gate(**changes).sentence == sentence
+    assert lane_state(**changes).label == label
+    assert lane_state(**changes).sentence == sentence

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from crm_sync.reports.lane_state import Gate
+from crm_sync.reports.lane_state import LaneState
 from crm_sync.reports.status_reading import LaneStatus, Status
 from crm_sync.reports.status_report import draw
-from tests.reports.test_lane_state import DOWN, HELD, NOW, THROTTLED, gate, within
+from tests.reports.test_lane_state import DOWN, HELD, NOW, THROTTLED, lane_state, within
 
 pytestmark = pytest.mark.usefixtures("utc")
 
@@ -19,7 +19,7 @@ LONG = "UNREACHABLE: no connection to the CRM (" + "a long story of what went wr
 ALIVE = [{"alive": True}]
 
 
-def lane(crm: str, its_gate: Gate | None = None, **changes: Any) -> LaneStatus:
+def lane(crm: str, its_state: LaneState | None = None, **changes: Any) -> LaneStatus:
     counts = dict.fromkeys(("new", "selected", "skipped", "ready", "waiting", "in_flight", "complete", "error", "wanted"), 0)
     rest = dict.fromkeys(
         (
@@ -35,7 +35,7 @@ def lane(crm: str, its_gate: Gate | None = None, **changes: Any) -> LaneStatus:
         )
     )
     rest |= {"delivered_last_minute": 0, "failures": [], "on_delete": "keep", "deletions_waiting": 0, "deletions_failed": 0}
-    empty = LaneStatus(crm=crm, gate=its_gate or gate(crm), **counts, **rest)
+    empty = LaneStatus(crm=crm, state=its_state or lane_state(crm), **counts, **rest)
     return replace(empty, **changes)
 
 
@@ -61,9 +61,14 @@ BUSY = {
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_four_crms_with_millions_fit_without_a_broken_cell(width):
-    gates = [gate("hubspot"), gate("brevo", **HELD), gate("mautic", **{**DOWN, "breaker_reason": LONG}), gate("n8n", **THROTTLED)]
+    lane_states = [
+        lane_state("hubspot"),
+        lane_state("brevo", **HELD),
+        lane_state("mautic", **{**DOWN, "breaker_reason": LONG}),
+        lane_state("n8n", **THROTTLED),
+    ]
     failures = [{"code": "REJECTED", "contacts": 1_234_567, "sample": "REJECTED: " + "no " * 150}]
-    text = drawn(*(lane(its.crm, its, **BUSY, failures=failures, last_error="REJECTED: no") for its in gates), width=width)
+    text = drawn(*(lane(its.crm, its, **BUSY, failures=failures, last_error="REJECTED: no") for its in lane_states), width=width)
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= width
     assert cells(text, "new") == ["12,345,678"] * 4
@@ -127,7 +132,7 @@ def test_nobody_delivers_without_a_worker():
 
 
 def test_a_reason_is_no_markup():
-    held = gate(held_since=NOW, held_reason="[bold]see[/nothing] [/]")
+    held = lane_state(held_since=NOW, held_reason="[bold]see[/nothing] [/]")
     assert "[bold]see[/nothing] [/]" in drawn(lane("brevo", held))
 
 

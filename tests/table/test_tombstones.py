@@ -366,8 +366,8 @@ async def test_no_statement_scans_a_table(app, url, deletes, analyzed):
 
 async def test_a_tick_where_nothing_was_deleted_names_no_crm_and_is_one_statement_as_before(app, deletes):
     look = await app.fetchrow(query("find_dead_workers"))
-    assert look["bereaved"] == []
+    assert look["with_deletions"] == []
     await known(app)
     await app.execute("DELETE FROM contacts")
     look = await app.fetchrow(query("find_dead_workers"))
-    assert look["bereaved"] == ["brevo"]
+    assert look["with_deletions"] == ["brevo"]

@@ -15,6 +15,6 @@ WITH held AS (
 
 SELECT
     crm,
-    pg_notify('crm_sync', 'gate ' || crm),
+    pg_notify('crm_sync', 'news ' || crm),
     set_config('synchronous_commit', 'on', true)
 FROM held

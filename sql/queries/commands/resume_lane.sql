@@ -16,6 +16,6 @@ WITH resumed AS (
 
 SELECT
     crm,
-    pg_notify('crm_sync', 'gate ' || crm),
+    pg_notify('crm_sync', 'news ' || crm),
     set_config('synchronous_commit', 'on', true)
 FROM resumed

@@ -25,7 +25,7 @@ WITH ready AS MATERIALIZED (
                     AND k.granted
             )
         )
-        -- The gate, and the claimant's own registration, as for contacts.
+        -- Whether the CRM may be called, and the claimant's own registration, as for contacts.
         AND EXISTS (
             SELECT
             FROM crm_sync.lanes AS l

@@ -24,5 +24,5 @@ WITH changed AS (
 
 SELECT
     revision,
-    pg_notify('crm_sync', 'gate ' || crm)
+    pg_notify('crm_sync', 'news ' || crm)
 FROM changed

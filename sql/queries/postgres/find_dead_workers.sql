@@ -39,4 +39,4 @@ SELECT
                     t.crm = l.crm
                     AND t.due_at <= statement_timestamp()
             )
-    ) AS bereaved
+    ) AS with_deletions

@@ -3,9 +3,9 @@ SELECT
     l.crm,
     ARRAY(
         SELECT a.attname::text
-        FROM unnest(t.tgattr::smallint[]) WITH ORDINALITY AS watched (attnum, place)
+        FROM unnest(t.tgattr::smallint[]) WITH ORDINALITY AS watched (attnum, position)
         JOIN pg_attribute AS a ON a.attrelid = t.tgrelid AND a.attnum = watched.attnum
-        ORDER BY watched.place
+        ORDER BY watched.position
     ) AS columns,
     t.tgname AS trigger,
     t.tgenabled IN ('O', 'A') AS enabled

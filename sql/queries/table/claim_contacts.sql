@@ -1,7 +1,7 @@
 -- Claims ready contacts of one CRM and returns what is to be sent: some fresh ones, if any are wanted, and else the oldest.
 --
 -- The weaker row lock, because the strong one skips a contact that merely has an open foreign-key insert pointing at it.
--- By their place, which is the ctid: the rows are locked by this very statement, and no plan but a TID scan can come of it. In a
+-- By their locator, which is the ctid: the rows are locked by this very statement, and no plan but a TID scan can come of it. In a
 -- partitioned table a ctid is one row's of each partition, so there the key stands for it.
 --
 -- $1  integer      at most so many
@@ -15,7 +15,7 @@ WITH
 -- Nobody calls a CRM that is paused by hand; while its breaker is not closed, only the probe does. That is everybody's: what one
 -- worker gave back, no other sends. And a claim that arrives when its worker is dead and forgotten would make orphans that nobody
 -- looks for.
-gate AS MATERIALIZED (
+open_lane AS MATERIALIZED (
     SELECT
     FROM crm_sync.lanes AS l
     WHERE
@@ -27,12 +27,12 @@ gate AS MATERIALIZED (
 
 -- In order of service among themselves. Where none are wanted the limit is zero, and nothing is looked at.
 fresh AS MATERIALIZED (
-    SELECT :place AS place
+    SELECT :locator AS locator
     FROM :contacts
     WHERE
         :due_at > $6::timestamptz
         AND :due_at <= statement_timestamp()
-        AND EXISTS (SELECT FROM gate)
+        AND EXISTS (SELECT FROM open_lane)
         AND :claimed_by IS NULL
         AND :sync_status = 'Queued'
         AND :id <> ALL ($4:::id_type[])
@@ -43,16 +43,16 @@ fresh AS MATERIALIZED (
 
 -- What room they leave. A row that this transaction has locked is not skipped as locked, so it is left out by name.
 oldest AS MATERIALIZED (
-    SELECT :place AS place
+    SELECT :locator AS locator
     FROM :contacts
     WHERE
         :due_at >= $3::timestamptz
         AND :due_at <= statement_timestamp()
-        AND EXISTS (SELECT FROM gate)
+        AND EXISTS (SELECT FROM open_lane)
         AND :claimed_by IS NULL
         AND :sync_status = 'Queued'
         AND :id <> ALL ($4:::id_type[])
-        AND :place <> ALL (ARRAY(SELECT f.place FROM fresh AS f))
+        AND :locator <> ALL (ARRAY(SELECT f.locator FROM fresh AS f))
     ORDER BY :due_at
     LIMIT $1::integer - (SELECT count(*) FROM fresh)
     FOR NO KEY UPDATE SKIP LOCKED
@@ -64,7 +64,7 @@ SET
     :processing_status = 'Processing',
     :attempts = :attempts + 1,
     :claimed_by = $2::bigint
-WHERE :place = ANY (ARRAY(SELECT f.place FROM fresh AS f UNION ALL SELECT o.place FROM oldest AS o))
+WHERE :locator = ANY (ARRAY(SELECT f.locator FROM fresh AS f UNION ALL SELECT o.locator FROM oldest AS o))
 RETURNING
     :id,
     :due_at,

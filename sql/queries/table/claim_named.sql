@@ -6,7 +6,7 @@
 WITH
 -- As in claim_contacts.sql: nobody calls a CRM that is paused or down, and a claim without a worker would make orphans that
 -- nobody looks for.
-gate AS MATERIALIZED (
+open_lane AS MATERIALIZED (
     SELECT
     FROM crm_sync.lanes AS l
     WHERE
@@ -21,7 +21,7 @@ free AS MATERIALIZED (
     FROM :contacts
     WHERE
         :id = ANY ($1:::id_type[])
-        AND EXISTS (SELECT FROM gate)
+        AND EXISTS (SELECT FROM open_lane)
         AND :claimed_by IS NULL
         AND :sync_status = 'Queued'
         AND :due_at IS NOT NULL

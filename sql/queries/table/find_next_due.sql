@@ -1,7 +1,7 @@
 -- The earliest contact of one CRM, and the seconds until it is due: zero or less when it is ready, NULL when none waits. Always one
 -- row. After an empty claim, "ready" means that the application holds its row.
 --
--- Whether the CRM may be called is another matter, but with the revision of its gate a worker sees that it has missed news.
+-- Whether the CRM may be called is another matter, but with the revision of its breaker a worker sees that it has missed news.
 --
 -- $1  id[]         not these: the table refused to have them claimed
 -- $2  timestamptz  due after this; the beginning of time for the first of all

@@ -55,7 +55,7 @@ held AS (
     FROM outcome AS o
     CROSS JOIN LATERAL (
         SELECT
-            :place AS place,
+            :locator AS locator,
             :attempts AS attempts,
             :due_at AS due_at,
             :processing_error AS old_error,
@@ -75,7 +75,7 @@ held AS (
 -- The new values, for the roll-up is made of them.
 finished AS (
     SELECT
-        h.place,
+        h.locator,
         h.kind,
         h.remote_id,
         t.sync,
@@ -115,7 +115,7 @@ SET
         ELSE c.last_failed_crm
     END
 FROM finished AS f
-WHERE c.:place = f.place
+WHERE c.:locator = f.locator
 RETURNING
     c.:id,
     extract(EPOCH FROM c.:due_at - clock_timestamp())::float8 AS due_in_s

@@ -7,7 +7,7 @@
 -- $2  bigint  the page after the last
 WITH
 seen AS MATERIALIZED (
-    SELECT :place AS place
+    SELECT :locator AS locator
     FROM :contacts
     WHERE
         ctid >= format('(%s,0)', $1::bigint)::tid
@@ -17,10 +17,10 @@ seen AS MATERIALIZED (
 ),
 
 stray AS MATERIALIZED (
-    SELECT :place AS place
+    SELECT :locator AS locator
     FROM :contacts
     WHERE
-        :place = ANY (ARRAY(SELECT s.place FROM seen AS s))
+        :locator = ANY (ARRAY(SELECT s.locator FROM seen AS s))
         AND :claimed_by IS NULL
         AND coalesce(:sync_status = 'Queued', FALSE) <> (:due_at IS NOT NULL)
     FOR NO KEY UPDATE SKIP LOCKED
@@ -34,7 +34,7 @@ repaired AS (
         :attempts = 0,
         :due_at = CASE WHEN :sync_status = 'Queued' THEN clock_timestamp() END,
         :flipped_at = CASE WHEN :sync_status = 'Queued' THEN clock_timestamp() ELSE :flipped_at END
-    WHERE :place = ANY (ARRAY(SELECT s.place FROM stray AS s))
+    WHERE :locator = ANY (ARRAY(SELECT s.locator FROM stray AS s))
     RETURNING 1
 )
 

@@ -6,10 +6,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from crm_sync.adoption import migrations
-from crm_sync.adoption.columns import look_at_columns
+from crm_sync.adoption.columns import inspect_columns
 from crm_sync.adoption.connection import Connection, alone, connected, run, value
 from crm_sync.adoption.steps import PATIENCE_S, Runner, Step, Tell, bytes_a_second, missing, undoing
-from crm_sync.adoption.table import OLDEST_SERVER, Table, Wish, enter, server_number
+from crm_sync.adoption.table import OLDEST_SERVER, AdoptionRequest, Table, enter, server_number
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
 from crm_sync.postgres.statements import quote
 
@@ -46,7 +46,7 @@ def quietly(_sentence: str) -> None:
     """For those who have nobody to tell."""
 
 
-def plan(url: str, wish: Wish, tell: Tell = quietly) -> Plan:
+def plan(url: str, request: AdoptionRequest, tell: Tell = quietly) -> Plan:
     """What adopt would do now. All is tried in a transaction that is rolled back, and locks no table of anybody's.
 
     tell: is called with a sentence when it has to wait. Raises ConfigurationError naming what is in the way, or
@@ -56,11 +56,11 @@ def plan(url: str, wish: Wish, tell: Tell = quietly) -> Plan:
         _check_server(connection)
         todo = migrations.pending(url)
         with _tried(connection):
-            table, crms, notes = _enter(connection, wish, todo)
+            table, crms, notes = _enter(connection, request, todo)
             return Plan(todo, table, missing(connection, crms), notes, bytes_a_second(connection, table.name))
 
 
-def adopt(url: str, wish: Wish, tell: Tell = quietly, patience_s: float = PATIENCE_S) -> list[str]:
+def adopt(url: str, request: AdoptionRequest, tell: Tell = quietly, patience_s: float = PATIENCE_S) -> list[str]:
     """Brings schema and table to where they should be. What was done, a statement or the name of a migration each.
 
     tell: is called with each of these as it is done, and with a sentence when it has to wait. patience_s: each step
@@ -71,12 +71,12 @@ def adopt(url: str, wish: Wish, tell: Tell = quietly, patience_s: float = PATIEN
         if todo := migrations.pending(url):
             with _tried(connection):
                 # Who is refused is so before anything is there.
-                _enter(connection, wish, todo)
+                _enter(connection, request, todo)
         done = migrations.migrate(url)
         for name in done:
             tell(f"applied  {name}")
         with connection.transaction():
-            table, crms, _ = _enter(connection, wish, [])
+            table, crms, _ = _enter(connection, request, [])
         runner = Runner(url, connection, table.name, tell, patience_s)
         for _ in range(ROUNDS):
             steps = missing(connection, crms)
@@ -117,14 +117,14 @@ def undo(url: str, tell: Tell = quietly, patience_s: float = PATIENCE_S) -> list
         return done
 
 
-def _enter(connection: Connection, wish: Wish, todo: Sequence[str]) -> tuple[Table, list[str], list[str]]:
+def _enter(connection: Connection, request: AdoptionRequest, todo: Sequence[str]) -> tuple[Table, list[str], list[str]]:
     """The table, the CRMs that are to be on it, and what a person should know. todo: migrations that are not applied yet."""
     migrations.make_schema(connection)
     for name in todo:
         connection.execute(migrations.statements(name).encode())
-    table = enter(connection, wish)
-    crms = _crms(connection, wish)
-    return table, crms, [*table.notes, *look_at_columns(connection, crms, table.name)]
+    table = enter(connection, request)
+    crms = _crms(connection, request)
+    return table, crms, [*table.notes, *inspect_columns(connection, crms, table.name)]
 
 
 def _undo_plan(connection: Connection) -> Undoing | None:
@@ -168,16 +168,16 @@ def _installed(connection: Connection) -> list[str]:
     return [row["crm"] for row in run(connection, "list_crms")]
 
 
-def _crms(connection: Connection, wish: Wish) -> list[str]:
-    """Those that are to be there: the installed ones and the named, or where there is neither, what the wish says.
+def _crms(connection: Connection, request: AdoptionRequest) -> list[str]:
+    """Those that are to be there: the installed ones and the named, or where there is neither, what the request says.
 
     Each is entered at once: run again after it was broken off, all of them are wanted still.
     """
-    for crm in wish.crms:
+    for crm in request.crms:
         if not _CRM.fullmatch(crm):
             raise ConfigurationError(f"{crm} can be no CRM's name: expected small letters, digits and _, 20 at most")
     entered = _installed(connection)
-    crms = list(dict.fromkeys([*entered, *wish.crms])) or list(wish.default_crms)
+    crms = list(dict.fromkeys([*entered, *request.crms])) or list(request.default_crms)
     for crm in crms:
         if crm not in entered:
             run(connection, "enter_crm", crm)

@@ -9,7 +9,7 @@ from crm_sync.postgres.statements import quote
 STATES = ("Queued", "Processing", "Complete", "Error")  # those that workers write
 
 
-def look_at_columns(connection: Connection, crms: Sequence[str], name: str) -> list[str]:
+def inspect_columns(connection: Connection, crms: Sequence[str], name: str) -> list[str]:
     """A sentence for each column that is there already and is kept. Raises ConfigurationError where one cannot serve."""
     kept = []
     for row in run(connection, "list_present_columns", list(crms)):
@@ -18,7 +18,7 @@ def look_at_columns(connection: Connection, crms: Sequence[str], name: str) -> l
             advice = "" if "ALTER" in row["problem"] else rename
             raise ConfigurationError(f"the column {row['name']} of {name}, of the type {row['type']}, {row['problem']}{advice}")
         kept.append(row)
-    _look_at_checks(connection, name, {row["name"] for row in kept if row["expected"] == "states"})
+    _inspect_checks(connection, name, {row["name"] for row in kept if row["expected"] == "states"})
     added = {row["name"] for row in run(connection, "list_added_columns")}
     notes = []
     for row in kept:
@@ -31,7 +31,7 @@ def look_at_columns(connection: Connection, crms: Sequence[str], name: str) -> l
     return notes
 
 
-def _look_at_checks(connection: Connection, name: str, columns: set[str]) -> None:
+def _inspect_checks(connection: Connection, name: str, columns: set[str]) -> None:
     """Raises ConfigurationError where a constraint lets no worker write its states: not one contact could be claimed."""
     for check in run(connection, "list_checks").fetchall():
         if check["column"] not in columns:

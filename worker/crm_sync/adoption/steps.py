@@ -98,17 +98,17 @@ class Runner:
             self._connection.execute(_note(step))
         deadline = time.monotonic() + self._patience_s
         while True:
-            watch = _Watch(self._url, self._connection.info.backend_pid, self._tell, self._patience_s)
+            observer = _Observer(self._url, self._connection.info.backend_pid, self._tell, self._patience_s)
             try:
-                with watch:
+                with observer:
                     self._connection.execute(step.statement.encode())
             except psycopg.errors.QueryCanceled as error:
                 self._drop_half_built(step)
-                if watch.gave_up is None:
+                if observer.gave_up is None:
                     raise
                 raise DatabaseTroubleError(
                     f"older transactions did not end in {span(self._patience_s)}, and an index waits for all of them. "
-                    f"{watch.gave_up}. {_AGAIN}"
+                    f"{observer.gave_up}. {_AGAIN}"
                 ) from error
             except psycopg.errors.DeadlockDetected:
                 # Two indexes of two tables that are built at once wait for each other.
@@ -181,7 +181,7 @@ class Runner:
         return run(self._connection, "find_holders", readers, variables={"contacts": self._table}).fetchall()
 
 
-class _Watch:
+class _Observer:
     """Over a statement that waits until every older transaction has ended, on whatever table: tells of it, once, and ends it.
 
     gave_up: on whom it waited, where it was ended.
@@ -208,9 +208,9 @@ class _Watch:
         with suppress(CrmSyncError):
             if not self._over.wait(LOOK_S):
                 with connected(self._url) as beside:
-                    self._look(beside)
+                    self._observe(beside)
 
-    def _look(self, beside: Connection) -> None:
+    def _observe(self, beside: Connection) -> None:
         since, whom, told = time.monotonic(), None, False
         while not self._over.wait(LOOK_S):
             rows = run(beside, "find_blockers", self._pid).fetchall()

@@ -26,7 +26,7 @@ _KINDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class AdoptionRequest:
     """What a person asks for; None where nothing is said. crms: those to install, beside those that are. default_crms: those to
     install where there are neither.
     """
@@ -56,41 +56,41 @@ class Table:
     notes: list[str] = field(default_factory=list)
 
 
-def enter(connection: Connection, wish: Wish) -> Table:
+def enter(connection: Connection, request: AdoptionRequest) -> Table:
     """Finds the table, makes it where none is named and there is none, and enters it as the adopted one. In a transaction.
 
     Raises ConfigurationError naming what is in the way and what to do.
     """
     adopted = run(connection, "read_adoption").fetchone()
     if adopted is not None:
-        return _again(connection, wish, adopted)
-    found = _find(connection, wish.table or DEFAULT_TABLE)
-    created = found is None and wish.table is None
+        return _again(connection, request, adopted)
+    found = _find(connection, request.table or DEFAULT_TABLE)
+    created = found is None and request.table is None
     if created:
         connection.execute((folder() / "adopt" / "create_contacts.sql").read_text().encode())
         found = _find(connection, DEFAULT_TABLE)
     if found is None:
-        raise ConfigurationError(f"CONTACTS_TABLE: there is no table {wish.table}, or it is not on the search_path")
+        raise ConfigurationError(f"CONTACTS_TABLE: there is no table {request.table}, or it is not on the search_path")
     _refuse(found)
     columns = run(connection, "list_keys", found["relation"]).fetchall()
-    key = _key(connection, found, columns, wish.key)
-    email = _email(found["name"], columns, wish.email)
+    key = _key(connection, found, columns, request.key)
+    email = _email(found["name"], columns, request.email)
     run(connection, "enter_table", found["relation"], key, email, created)
     return _table(found, columns, key, email, created=created)
 
 
-def _again(connection: Connection, wish: Wish, adopted: dict[str, Any]) -> Table:
+def _again(connection: Connection, request: AdoptionRequest, adopted: dict[str, Any]) -> Table:
     name = adopted["name"]
     if name is None:
         raise ConfigurationError("the adopted table is gone: run `crm-sync adopt --undo`, then adopt another one")
     found = _find(connection, name)
     if found is None:
         raise ConfigurationError(f"the role may not see the adopted table {name}")
-    if wish.table is not None:
-        other = _find(connection, wish.table)
+    if request.table is not None:
+        other = _find(connection, request.table)
         if other is None or other["relation"] != adopted["relation"]:
             raise ConfigurationError(
-                f"CONTACTS_TABLE: {wish.table} is not the table that is adopted here, which is {name}. A database has one: "
+                f"CONTACTS_TABLE: {request.table} is not the table that is adopted here, which is {name}. A database has one: "
                 "run `crm-sync adopt --undo` first"
             )
     _refuse(found)
@@ -99,15 +99,15 @@ def _again(connection: Connection, wish: Wish, adopted: dict[str, Any]) -> Table
     key, email = adopted["key_column"], adopted["email_column"]
     if key not in names or email not in names:
         # Renamed since.
-        key = key if key in names else _key(connection, found, columns, wish.key)
-        email = email if email in names else _email(name, columns, wish.email)
+        key = key if key in names else _key(connection, found, columns, request.key)
+        email = email if email in names else _email(name, columns, request.email)
         run(connection, "rename_columns", key, email)
         run(connection, "create_flip_functions")
         run(connection, "renew_on_delete")
-    for setting, wished, column in (("KEY", wish.key, key), ("EMAIL", wish.email, email)):
-        if wished is not None and wished != column:
+    for setting, requested, column in (("KEY", request.key, key), ("EMAIL", request.email, email)):
+        if requested is not None and requested != column:
             raise ConfigurationError(
-                f"CONTACTS_{setting}: {name} is adopted with {column}, not {wished}. To change that, undo the adoption first: "
+                f"CONTACTS_{setting}: {name} is adopted with {column}, not {requested}. To change that, undo the adoption first: "
                 "`crm-sync adopt --undo`"
             )
     return _table(found, columns, key, email, created=adopted["created"])
@@ -168,43 +168,43 @@ def _refuse(found: dict[str, Any]) -> None:
         )
 
 
-def _key(connection: Connection, found: dict[str, Any], columns: Sequence[dict[str, Any]], wished: str | None) -> str:
+def _key(connection: Connection, found: dict[str, Any], columns: Sequence[dict[str, Any]], requested: str | None) -> str:
     """The column that finds a row alone."""
     name = found["name"]
     primary = [column["name"] for column in columns if column["is_in_primary_key"]]
-    if wished is None:
+    if requested is None:
         if len(primary) == 1:
             return str(primary[0])
         has = f"has a primary key of several columns ({', '.join(primary)})" if primary else "has no primary key"
         raise ConfigurationError(f"{name} {has}: name the column that finds a row alone with CONTACTS_KEY")
-    column = _column(name, columns, wished, "CONTACTS_KEY")
+    column = _column(name, columns, requested, "CONTACTS_KEY")
     if not column["is_never_null"]:
         raise ConfigurationError(
-            f"CONTACTS_KEY: {wished} can be NULL: ALTER TABLE {name} ALTER COLUMN {quote(wished)} SET NOT NULL"
+            f"CONTACTS_KEY: {requested} can be NULL: ALTER TABLE {name} ALTER COLUMN {quote(requested)} SET NOT NULL"
         )
     if column["is_unique"]:
-        return wished
+        return requested
     if found["kind"] == "r":
         raise ConfigurationError(
-            f"CONTACTS_KEY: nothing keeps two rows of {name} from having the same {wished}: "
-            f"CREATE UNIQUE INDEX CONCURRENTLY ON {name} ({quote(wished)})"
+            f"CONTACTS_KEY: nothing keeps two rows of {name} from having the same {requested}: "
+            f"CREATE UNIQUE INDEX CONCURRENTLY ON {name} ({quote(requested)})"
         )
     if not column["begins_an_index"]:
         raise ConfigurationError(
-            f"CONTACTS_KEY: no index begins with {wished}, so that looking up a row would read the whole table: "
-            f"CREATE INDEX ON {name} ({quote(wished)})"
+            f"CONTACTS_KEY: no index begins with {requested}, so that looking up a row would read the whole table: "
+            f"CREATE INDEX ON {name} ({quote(requested)})"
         )
     # On a partitioned table no index can say that it is unique over all partitions.
-    variables = {"contacts": name, "id": quote(wished)}
+    variables = {"contacts": name, "id": quote(requested)}
     if run(connection, "find_duplicate_key", variables=variables).fetchone() is not None:
-        raise ConfigurationError(f"CONTACTS_KEY: several rows of {name} have the same {wished}, so it finds none alone")
-    return wished
+        raise ConfigurationError(f"CONTACTS_KEY: several rows of {name} have the same {requested}, so it finds none alone")
+    return requested
 
 
-def _email(name: str, columns: Sequence[dict[str, Any]], wished: str | None) -> str:
-    if wished is not None:
-        _column(name, columns, wished, "CONTACTS_EMAIL")
-        return wished
+def _email(name: str, columns: Sequence[dict[str, Any]], requested: str | None) -> str:
+    if requested is not None:
+        _column(name, columns, requested, "CONTACTS_EMAIL")
+        return requested
     if any(column["name"] == DEFAULT_EMAIL for column in columns):
         return DEFAULT_EMAIL
     candidates = [column["name"] for column in columns if column["may_be_email"]]
@@ -212,11 +212,11 @@ def _email(name: str, columns: Sequence[dict[str, Any]], wished: str | None) -> 
     raise ConfigurationError(f"{name} has no column email: name the one with the address in CONTACTS_EMAIL{likely}")
 
 
-def _column(name: str, columns: Sequence[dict[str, Any]], wished: str, setting: str) -> dict[str, Any]:
+def _column(name: str, columns: Sequence[dict[str, Any]], requested: str, setting: str) -> dict[str, Any]:
     for column in columns:
-        if column["name"] == wished:
+        if column["name"] == requested:
             return column
-    raise ConfigurationError(f"{setting}: {name} has no column {wished}")
+    raise ConfigurationError(f"{setting}: {name} has no column {requested}")
 
 
 def server_number(connection: Connection) -> int:

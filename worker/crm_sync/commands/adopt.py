@@ -11,7 +11,7 @@ from crm_sync.adoption.adopt import adopt as put_on
 from crm_sync.adoption.adopt import plan as make_plan
 from crm_sync.adoption.adopt import undo as take_off
 from crm_sync.adoption.steps import Step
-from crm_sync.adoption.table import Wish
+from crm_sync.adoption.table import AdoptionRequest
 from crm_sync.core.durations import span
 from crm_sync.core.lock_patience import LOCK_TIMEOUT_MS
 from crm_sync.crm.registry import OWN, known
@@ -61,8 +61,8 @@ def adopt(*, plan: bool, undo: bool, crms: tuple[str, ...], yes: bool) -> None:
     for crm in crms:
         if crm.strip().lower() not in known():
             click.echo(f"No client for {crm} is installed here, so that no worker of this installation will send to it.")
-    wish = wish_of(settings, [crm.strip().lower() for crm in crms])
-    planned = make_plan(url, wish, say)
+    request = request_of(settings, [crm.strip().lower() for crm in crms])
+    planned = make_plan(url, request, say)
     if plan:
         for line in _plan(planned):
             click.echo(line)
@@ -70,7 +70,7 @@ def adopt(*, plan: bool, undo: bool, crms: tuple[str, ...], yes: bool) -> None:
     for line in _found(planned):
         click.echo(line)
     started = time.monotonic()
-    done = put_on(url, wish, say)
+    done = put_on(url, request, say)
     if not done:
         click.echo("Nothing to do: all is in place.")
         return
@@ -80,8 +80,8 @@ def adopt(*, plan: bool, undo: bool, crms: tuple[str, ...], yes: bool) -> None:
     click.echo(UNDO_HINT)
 
 
-def wish_of(settings: Settings, crms: Sequence[str] = ()) -> Wish:
-    return Wish(settings.contacts_table, settings.contacts_key, settings.contacts_email, crms, tuple(OWN))
+def request_of(settings: Settings, crms: Sequence[str] = ()) -> AdoptionRequest:
+    return AdoptionRequest(settings.contacts_table, settings.contacts_key, settings.contacts_email, crms, tuple(OWN))
 
 
 def _plan(planned: Plan) -> Iterator[str]:

@@ -15,8 +15,8 @@ from crm_sync.adoption import migrations
 from crm_sync.configuration import Configuration, load
 from crm_sync.crm.account import Account
 from crm_sync.errors import ConfigurationError, CrmSyncError, DatabaseTroubleError
-from crm_sync.limits.rate_limit import Pace
-from crm_sync.postgres.listen_check import prove_ear
+from crm_sync.limits.rate_limit import RateLimit
+from crm_sync.postgres.listen_check import check_listening
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
 from crm_sync.reports.layout import console, prose
@@ -140,7 +140,7 @@ async def _watched(database: Database) -> str:
 
 
 async def _ear(settings: Settings, database: Database) -> str:
-    await prove_ear(settings.session_url, database)
+    await check_listening(settings.session_url, database)
     return "a notification sent through the pool arrived"
 
 
@@ -150,5 +150,5 @@ async def _mapping(configuration: Configuration, database: Database, schema: Sch
 
 
 async def _credentials(database: Database, crm: str, account: Account) -> str:
-    async with account.open(Pace(database, crm, account.windows)) as client:
+    async with account.open(RateLimit(database, crm, account.windows)) as client:
         return await client.check()

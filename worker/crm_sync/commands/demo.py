@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from crm_sync.adoption.adopt import adopt
-from crm_sync.adoption.table import Wish
+from crm_sync.adoption.table import AdoptionRequest
 from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.statements import query
 from crm_sync.reports.layout import name, number
@@ -60,7 +60,7 @@ def demo(*, contacts: int) -> None:
     try:
         with tempfile.TemporaryDirectory() as folder, running_postgres() as server:
             url = server.create_database("demo")
-            adopt(url, Wish(default_crms=CRMS))
+            adopt(url, AdoptionRequest(default_crms=CRMS))
             well = asyncio.run(_show(console, url, list(people(contacts, SEED)), Path(folder)))
     except PostgresUnavailableError as error:
         raise ConfigurationError(

@@ -53,38 +53,38 @@ async def _read(configuration: Configuration, role: str, *, application: bool) -
     settings = configuration.settings
     async with Database(settings.database_url, size=1, behind_pooler=settings.database_behind_pooler) as database:
         schema = await read_schema(database)
-        places = dict((await database.fetch(query("find_places"), role))[0])
+        target = dict((await database.fetch(query("describe_role"), role))[0])
         if application:
-            statements = _for_application(schema, places, role)
+            statements = _for_application(schema, target, role)
         else:
-            mapped = await _mapped(database, schema, configuration, places, schema.lanes)
-            statements = _for_worker(schema, places, role, mapped)
+            mapped = await _mapped(database, schema, configuration, target, schema.lanes)
+            statements = _for_worker(schema, target, role, mapped)
     notes = []
-    if not places["role_exists"]:
+    if not target["role_exists"]:
         notes.append(f"There is no role {role} yet: CREATE ROLE {quote(role)} LOGIN;")
     return statements, notes
 
 
-def _for_worker(schema: Schema, places: Mapping[str, Any], role: str, mapped: Sequence[Mapping[str, Any]]) -> list[str]:
+def _for_worker(schema: Schema, target: Mapping[str, Any], role: str, mapped: Sequence[Mapping[str, Any]]) -> list[str]:
     to = f"TO {quote(role)};"
     contacts = schema.table.name
     own = _own_columns(schema)
     emails = [lane.variables["email"] for lane in schema.lanes.values()]
-    namespaces = {"crm_sync", places["namespace"], *places["type_namespaces"], *(row["namespace"] for row in mapped)}
+    namespaces = {"crm_sync", target["namespace"], *target["type_namespaces"], *(row["namespace"] for row in mapped)}
     # By ctid the statements find again what they have locked.
     read: dict[str, list[str]] = {contacts: ["ctid", *_keys(schema), *emails, *own]}
     for row in mapped:
         if row["relation"] is not None:
-            columns = read.setdefault(_relation(row, places, contacts), [])
+            columns = read.setdefault(_relation(row, target, contacts), [])
             columns += [quote(row["attribute"])] if row["attribute"] is not None else []
     functions = sorted(row["function"] for row in mapped if row["function"] is not None)
     statements = [
-        f"GRANT CONNECT ON DATABASE {quote(places['database'])} {to}",
+        f"GRANT CONNECT ON DATABASE {quote(target['database'])} {to}",
         f"GRANT USAGE ON SCHEMA {_quoted(namespaces)} {to}",
         *(f"GRANT SELECT{_columns(columns)} ON TABLE {relation} {to}" for relation, columns in read.items()),
         *(f"GRANT EXECUTE ON FUNCTION {function} {to}" for function in functions),
         f"GRANT UPDATE{_columns(own)} ON TABLE {contacts} {to}",
-        *_policy(schema, places, role),
+        *_policy(schema, target, role),
         "-- Which table it is.",
         f"GRANT SELECT ON TABLE crm_sync.adopted {to}",
         "-- Which CRMs there are, whether they may be called, and what is used of their limits.",
@@ -105,15 +105,15 @@ def _for_worker(schema: Schema, places: Mapping[str, Any], role: str, mapped: Se
     ]
 
 
-def _relation(row: Mapping[str, Any], places: Mapping[str, Any], contacts: str) -> str:
-    if (row["namespace"], row["relation"]) == (places["namespace"], places["relation"]):
+def _relation(row: Mapping[str, Any], target: Mapping[str, Any], contacts: str) -> str:
+    if (row["namespace"], row["relation"]) == (target["namespace"], target["relation"]):
         return contacts
     return f"{quote(row['namespace'])}.{quote(row['relation'])}"
 
 
-def _policy(schema: Schema, places: Mapping[str, Any], role: str) -> list[str]:
+def _policy(schema: Schema, target: Mapping[str, Any], role: str) -> list[str]:
     """A row that a worker does not see is never delivered, and nobody would know. By its name it is found when all is undone."""
-    if not places["has_row_security"]:
+    if not target["has_row_security"]:
         return []
     policy, table = quote(f"crm_sync_{role}"), schema.table.name
     return [
@@ -123,15 +123,15 @@ def _policy(schema: Schema, places: Mapping[str, Any], role: str) -> list[str]:
     ]
 
 
-def _for_application(schema: Schema, places: Mapping[str, Any], role: str) -> list[str]:
+def _for_application(schema: Schema, target: Mapping[str, Any], role: str) -> list[str]:
     to = f"TO {quote(role)};"
     contacts = schema.table.name
     statuses = [lane.variables["sync_status"] for lane in schema.lanes.values()]
     return [
         "-- To flip, and to see what became of it. Nothing on schema crm_sync: the triggers need none.",
         "-- What the application needs for its own columns comes on top, and so does INSERT.",
-        f"GRANT CONNECT ON DATABASE {quote(places['database'])} {to}",
-        f"GRANT USAGE ON SCHEMA {_quoted([places['namespace'], *places['type_namespaces']])} {to}",
+        f"GRANT CONNECT ON DATABASE {quote(target['database'])} {to}",
+        f"GRANT USAGE ON SCHEMA {_quoted([target['namespace'], *target['type_namespaces']])} {to}",
         f"GRANT SELECT{_columns([*_keys(schema), *_own_columns(schema)])} ON TABLE {contacts} {to}",
         f"GRANT UPDATE{_columns(statuses)} ON TABLE {contacts} {to}",
     ]
@@ -139,14 +139,14 @@ def _for_application(schema: Schema, places: Mapping[str, Any], role: str) -> li
 
 async def columns_read(database: Database, schema: Schema, configuration: Configuration, crm: str) -> list[str]:
     """Those of the contacts table that the mapping of one CRM reads, in the order of the table. Raises ConfigurationError."""
-    places = dict((await database.fetch(query("find_places"), ""))[0])
-    rows = await _mapped(database, schema, configuration, places, [crm])
-    names = {row["attribute"] for row in rows if (row["namespace"], row["relation"]) == (places["namespace"], places["relation"])}
+    target = dict((await database.fetch(query("describe_role"), ""))[0])
+    rows = await _mapped(database, schema, configuration, target, [crm])
+    names = {row["attribute"] for row in rows if (row["namespace"], row["relation"]) == (target["namespace"], target["relation"])}
     return [name for name in schema.table.types if name in names]
 
 
 async def _mapped(
-    database: Database, schema: Schema, configuration: Configuration, places: Mapping[str, Any], crms: Iterable[str]
+    database: Database, schema: Schema, configuration: Configuration, target: Mapping[str, Any], crms: Iterable[str]
 ) -> list[Mapping[str, Any]]:
     """What the expressions of the mapping of these CRMs read. Raises ConfigurationError naming a wrong one."""
     expressions: list[str] = []
@@ -166,7 +166,7 @@ async def _mapped(
             await transaction.rollback()
     if _WHOLE_ROW.search(_LITERAL.sub("", definition)):
         # Of a whole row it notes down no columns.
-        table = {"namespace": places["namespace"], "relation": places["relation"]}
+        table = {"namespace": target["namespace"], "relation": target["relation"]}
         rows += [{**table, "attribute": name, "function": None} for name in schema.table.types]
     return rows
 

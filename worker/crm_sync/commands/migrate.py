@@ -7,7 +7,7 @@ import click
 
 from crm_sync.adoption import migrations
 from crm_sync.adoption.adopt import adopt
-from crm_sync.commands.adopt import say, wish_of
+from crm_sync.commands.adopt import request_of, say
 from crm_sync.environment import read
 from crm_sync.postgres.pool import Database
 from crm_sync.settings import Settings
@@ -32,7 +32,7 @@ def migrate(*, only_check: bool) -> None:
         asyncio.run(_check_table(settings))
         click.echo("Nothing is missing.")
         return
-    done = adopt(settings.session_url, wish_of(settings), say)
+    done = adopt(settings.session_url, request_of(settings), say)
     click.echo(f"Done: {len(done)} changes." if done else "Nothing to do: the schema is up to date.")
 
 

@@ -9,7 +9,7 @@ from crm_sync.core.waits import Waits
 from crm_sync.environment import read
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query, render
-from crm_sync.reports.lane_state import read_gate
+from crm_sync.reports.lane_state import read_lane_state
 from crm_sync.reports.rights import Needs, explained
 from crm_sync.reports.table_changes import change
 from crm_sync.settings import Settings
@@ -54,7 +54,7 @@ def on_delete(waits: Waits, *, crm: str, policy: str | None) -> None:
 async def _set(settings: Settings, waits: Waits, crm: str, policy: str | None) -> tuple[str, Policy, Policy]:
     """The CRM's name, and the policy before and after. Raises click.BadParameter, ConfigurationError or DatabaseTroubleError."""
     async with Database(settings.session_url, size=1) as database:
-        name = (await read_gate(database, crm)).crm
+        name = (await read_lane_state(database, crm)).crm
         before = await _read(database, name)
         if policy is None:
             return name, before, before

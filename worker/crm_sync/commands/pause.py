@@ -8,7 +8,7 @@ from crm_sync.core.durations import clock
 from crm_sync.core.text import clean
 from crm_sync.environment import read
 from crm_sync.postgres.statements import query
-from crm_sync.reports.lane_state import TO_PAUSE, Gate, read_gate
+from crm_sync.reports.lane_state import TO_PAUSE, LaneState, read_lane_state
 from crm_sync.reports.rights import database_for
 from crm_sync.settings import Settings
 
@@ -38,9 +38,9 @@ def pause(*, crm: str, reason: str) -> None:
     )
 
 
-async def _pause(settings: Settings, crm: str, reason: str) -> tuple[Gate, Gate]:
-    """The gate before and after."""
+async def _pause(settings: Settings, crm: str, reason: str) -> tuple[LaneState, LaneState]:
+    """The lane_state before and after."""
     async with database_for(settings, TO_PAUSE) as database:
-        before = await read_gate(database, crm)
+        before = await read_lane_state(database, crm)
         await database.fetch(query("hold_lane"), before.crm, reason)
-        return before, await read_gate(database, before.crm)
+        return before, await read_lane_state(database, before.crm)

@@ -21,7 +21,7 @@ from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
 from crm_sync.reports.contact_report import Workers, prospect, rows, state
 from crm_sync.reports.http_report import harmless, request_lines
-from crm_sync.reports.lane_state import Gate, read_gates
+from crm_sync.reports.lane_state import LaneState, read_lane_states
 from crm_sync.reports.layout import labelled
 from crm_sync.reports.watched_columns import lane_of
 from crm_sync.table.contacts import LaneTable
@@ -66,26 +66,26 @@ async def _preview(configuration: Configuration, email: str, crm: str | None) ->
         if not ids:
             click.echo(f"No contact has the address {harmless(email.strip())}.")
             return False
-        gates = await read_gates(database)
+        lane_states = await read_lane_states(database)
         workers = {row["id"]: dict(row) for row in await database.fetch(query("list_workers"))}
         well = True
         for number, name in enumerate(lanes):
             click.echo(("\n" if number else "") + click.style(name, bold=True))
-            look = _Look(database, schema, configuration, schema.lanes[name], gates[name], workers)
-            well = await look.tell(ids) and well
+            at_crm = _Preview(database, schema, configuration, schema.lanes[name], lane_states[name], workers)
+            well = await at_crm.tell(ids) and well
     click.echo("\nNothing was sent, and nothing was changed.")
     return well
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
+class _Preview:
     """At one CRM."""
 
     database: Database
     schema: Schema
     configuration: Configuration
     table: LaneTable
-    gate: Gate
+    lane_state: LaneState
     workers: Workers
 
     async def tell(self, ids: Sequence[object]) -> bool:
@@ -104,9 +104,9 @@ class _Look:
 
     def _tell_state(self, matches: Sequence[Match], *, reachable: bool) -> None:
         lines = [*rows(matches), labelled("state", state(matches[0], self.workers))]
-        if not self.gate.open:
-            lines.append(labelled("lane", self.gate.sentence))
-        lines.append(labelled("next", prospect(matches[0], self.gate, reachable=reachable, workers=self.workers)))
+        if not self.lane_state.open:
+            lines.append(labelled("lane", self.lane_state.sentence))
+        lines.append(labelled("next", prospect(matches[0], self.lane_state, reachable=reachable, workers=self.workers)))
         click.echo("\n".join(map(harmless, lines)))
 
     async def _tell_requests(self, account: Account, matches: Sequence[Match]) -> bool:

@@ -7,7 +7,7 @@ import click
 from crm_sync.core.durations import span
 from crm_sync.environment import read
 from crm_sync.postgres.statements import query
-from crm_sync.reports.lane_state import TO_PAUSE, Gate, read_gate
+from crm_sync.reports.lane_state import TO_PAUSE, LaneState, read_lane_state
 from crm_sync.reports.rights import database_for
 from crm_sync.settings import Settings
 
@@ -26,9 +26,9 @@ def resume(*, crm: str) -> None:
         click.echo(f"It is not delivering yet: {after.sentence}")
 
 
-async def _resume(settings: Settings, crm: str) -> tuple[Gate, Gate]:
-    """The gate before and after."""
+async def _resume(settings: Settings, crm: str) -> tuple[LaneState, LaneState]:
+    """The lane_state before and after."""
     async with database_for(settings, TO_PAUSE) as database:
-        before = await read_gate(database, crm)
+        before = await read_lane_state(database, crm)
         await database.fetch(query("resume_lane"), before.crm)
-        return before, await read_gate(database, before.crm)
+        return before, await read_lane_state(database, before.crm)

@@ -17,7 +17,7 @@ from crm_sync.environment import read
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
-from crm_sync.reports.lane_state import read_gates
+from crm_sync.reports.lane_state import read_lane_states
 from crm_sync.reports.layout import console, wrapped
 from crm_sync.reports.retry_report import beside, closing, contacts, counts, lacking, notes
 from crm_sync.reports.rights import Needs, database_for
@@ -136,7 +136,7 @@ async def _retry(settings: Settings, asked: Retry, bounds: Bounds) -> None:
         click.echo()
         await _flip(failed, {crm: failures for crm, failures in chosen.items() if failures}, asked)
         click.echo(f"\nTo follow {'it' if asked.flipped == 1 else 'them'}: crm-sync status --watch")
-        await _tell_gates(database, asked)
+        await _tell_lane_states(database, asked)
 
 
 def named_codes(arguments: Sequence[str]) -> list[str]:
@@ -215,12 +215,12 @@ async def _tell_progress(crm: str, counted: int, done: Flipped) -> None:
         click.echo(f"{crm}: {done.flipped:,} of {counted:,} so far", err=True)
 
 
-async def _tell_gates(database: Database, asked: Retry) -> None:
+async def _tell_lane_states(database: Database, asked: Retry) -> None:
     """Where what was flipped has to wait. An application may not know."""
     try:
-        gates = await read_gates(database)
+        lane_states = await read_lane_states(database)
     except ConfigurationError:
         return
     for crm, done in asked.done.items():
-        if done.flipped and crm in gates and not gates[crm].open:
-            click.echo(wrapped(f"{crm} is not called now, so they wait in line: {gates[crm].sentence}"))
+        if done.flipped and crm in lane_states and not lane_states[crm].open:
+            click.echo(wrapped(f"{crm} is not called now, so they wait in line: {lane_states[crm].sentence}"))

@@ -44,12 +44,12 @@ def status(*, watch: bool, as_json: bool) -> None:
 
 
 def as_objects(current: Status) -> dict[str, Any]:
-    """For scripts: the gate's columns stand among the lane's."""
+    """For scripts: the lane_state's columns stand among the lane's."""
     lanes = []
     for lane in current.lanes:
         fields = asdict(lane)
-        gate = fields.pop("gate")
-        lanes.append({"crm": gate.pop("crm"), **gate, **fields})
+        lane_state = fields.pop("state")
+        lanes.append({"crm": lane_state.pop("crm"), **lane_state, **fields})
     return {"workers": current.workers, "lanes": lanes}
 
 

@@ -24,7 +24,7 @@ from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
 from crm_sync.reports.contact_report import Workers, rows, state, who
 from crm_sync.reports.http_report import answer_lines, harmless, request_lines
-from crm_sync.reports.lane_state import Gate, read_gates
+from crm_sync.reports.lane_state import LaneState, read_lane_states
 from crm_sync.reports.layout import labelled
 from crm_sync.reports.watched_columns import lane_of
 from crm_sync.table.contacts import LaneTable
@@ -165,15 +165,15 @@ class _Visit:
 
     async def _closed(self) -> str | None:
         """Why the CRM may not be called."""
-        gate = (await read_gates(self.database))[self.table.crm]
-        if gate.open:
+        lane_state = (await read_lane_states(self.database))[self.table.crm]
+        if lane_state.open:
             return None
-        return f"{self.table.crm} is {gate.sentence}{await self._advice(gate)}"
+        return f"{self.table.crm} is {lane_state.sentence}{await self._advice(lane_state)}"
 
-    async def _advice(self, gate: Gate) -> str:
+    async def _advice(self, lane_state: LaneState) -> str:
         """Only workers probe: what they have in line is more than the contact of one person."""
-        if gate.held:
-            return f". To go on: crm-sync resume {gate.crm}"
+        if lane_state.held:
+            return f". To go on: crm-sync resume {lane_state.crm}"
         others = (worker for worker in (await self._workers()).values() if worker["id"] != self.worker.worker_id)
         return "" if any(worker["alive"] for worker in others) else ". A worker probes it, and none runs: crm-sync run"
 

@@ -24,7 +24,7 @@ MOST_FRESH = 50  # more at a time are no fresh flips, but a backlog
 LATE_COMMIT = timedelta(seconds=10)  # a flip is due when it is made, and seen when it is committed: within this, as a rule
 
 
-class Look(NamedTuple):
+class FreshLine(NamedTuple):
     """A row of find_newest_due.sql: of those in line after fresh_from, of all where there is none."""
 
     looked_at: datetime  # by the database's clock
@@ -70,14 +70,14 @@ class Fairness:
         self.look_at = now + self.look_s
         return True
 
-    def looked(self, look: Look) -> None:
+    def measured(self, line: FreshLine) -> None:
         """What is due up to there was flipped before now, and is the backlog: of it, nothing is fresh any more."""
         if self.fresh_from is None:
-            self.fresh_from = look.newest
-        elif look.waiting > MOST_FRESH:
-            self.fresh_from = look.bulk_end or look.newest
+            self.fresh_from = line.newest
+        elif line.waiting > MOST_FRESH:
+            self.fresh_from = line.bulk_end or line.newest
         else:
             # Index entries of those that were served are stepped over again and again until they are cleared away.
-            quiet = look.looked_at - LATE_COMMIT
-            if look.first is None or look.first > quiet:
+            quiet = line.looked_at - LATE_COMMIT
+            if line.first is None or line.first > quiet:
                 self.fresh_from = max(self.fresh_from, quiet)

@@ -28,7 +28,7 @@ from crm_sync.daemon.wiring import Wiring
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
 from crm_sync.log import Trouble
 from crm_sync.postgres.backoff import Backoff
-from crm_sync.postgres.listen_check import prove_ear
+from crm_sync.postgres.listen_check import check_listening
 from crm_sync.postgres.pool import Database
 from crm_sync.settings import LaneSettings
 from crm_sync.table.schema import Schema
@@ -64,7 +64,7 @@ class Daemon:
         """
         async with self._database(size=2) as database:
             self._installation = await read_installation(database, self._configuration)
-            await prove_ear(self._settings.session_url, database, self._waits.listen_timeout_s)
+            await check_listening(self._settings.session_url, database, self._waits.listen_timeout_s)
 
     async def run(self) -> None:
         """Raises ConfigurationError where only a person can help."""
@@ -106,7 +106,7 @@ class Daemon:
 
     async def _run(self) -> None:
         async with AsyncExitStack() as stack:
-            # A claim, a finish, a look, the gate and the tombstones at a time for each lane, and one for recovery.
+            # A claim, a finish, a look, the breaker and the tombstones at a time for each lane, and one for recovery.
             size = 5 * len(self._accounts) + 1
             database = await stack.enter_async_context(self._database(size=size))
             installation = self._installation
@@ -148,7 +148,7 @@ class Daemon:
             loops += [
                 (f"{crm} lane", lane.run),
                 (f"{crm} writer", lane.write),
-                (f"{crm} breaker", lane.watch),
+                (f"{crm} breaker", lane.listen),
                 (f"{crm} tombstones", lane.delete),
                 (f"{crm} full look", full_look),
             ]

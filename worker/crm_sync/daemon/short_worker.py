@@ -64,7 +64,7 @@ class ShortWorker:
 @asynccontextmanager
 async def _served(lane: Lane, waits: Waits) -> AsyncIterator[None]:
     """While the lane hears news and writes outcomes."""
-    loops = ((f"{lane.crm} writer", lane.write), (f"{lane.crm} breaker", lane.watch))
+    loops = ((f"{lane.crm} writer", lane.write), (f"{lane.crm} breaker", lane.listen))
     tasks = [asyncio.create_task(supervise(name, loop, waits)) for name, loop in loops]
     try:
         yield

@@ -61,7 +61,7 @@ class Service:
             loop.add_signal_handler(number, stop)
         loop.add_signal_handler(signal.SIGHUP, self._asked.set)
         beside = [
-            asyncio.create_task(self._notifier.watch(lambda: self._worker.moving, lambda: self._worker.sentence)),
+            asyncio.create_task(self._notifier.keep_informed(lambda: self._worker.moving, lambda: self._worker.sentence)),
             asyncio.create_task(self._reload_when_asked()),
         ]
         try:

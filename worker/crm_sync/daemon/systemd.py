@@ -69,7 +69,7 @@ class Notifier:
             self._status = sentence
             self._tell(f"STATUS={' '.join(sentence.split())[:LONGEST_SENTENCE]}")
 
-    async def watch(self, moving: Callable[[], bool], sentence: Callable[[], str]) -> None:
+    async def keep_informed(self, moving: Callable[[], bool], sentence: Callable[[], str]) -> None:
         """Tells the sentence, and that we are alive while all is moving, for as long as it runs."""
         if self._socket is None:
             return

@@ -18,7 +18,7 @@ from crm_sync.daemon.installation import Installation
 from crm_sync.daemon.recovery import Charge, Recovery
 from crm_sync.lane.lane import Lane
 from crm_sync.lane.watchdog import Progress
-from crm_sync.limits.rate_limit import Pace
+from crm_sync.limits.rate_limit import RateLimit
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.session import Session
 from crm_sync.table.contacts import Contacts
@@ -46,7 +46,7 @@ class Wiring:
             session_url,
             database,
             on_bell=self._ask,
-            on_gate=self._hear,
+            on_news=self._hear,
             on_open=self._open,
             on_tick=self._tick,
             on_lost=self._release,
@@ -56,7 +56,7 @@ class Wiring:
     @asynccontextmanager
     async def lane(self, crm: str, account: Account) -> AsyncIterator[Lane]:
         """A lane for as long as its client is open."""
-        rate_limit = Pace(self._database, crm, account.windows)
+        rate_limit = RateLimit(self._database, crm, account.windows)
         async with account.open(rate_limit) as client:
             lane = self.lanes[crm] = Lane(
                 self._installation.schema.lanes[crm],
@@ -89,7 +89,7 @@ class Wiring:
             if lane.unsure:
                 await self.recovery.recover_unknown(self.session.known_id, crm)
             if self._in_turn:
-                await lane.look()
+                await lane.tick()
             else:
                 lane.hear()
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from crm_sync.core.retry import RetryPolicy
 from crm_sync.core.waits import Waits
 from crm_sync.crm.client import Client
-from crm_sync.limits.breaker import Gate
-from crm_sync.limits.concurrency_limit import Permits
-from crm_sync.limits.rate_limit import Pace
+from crm_sync.limits.breaker import LaneBreaker
+from crm_sync.limits.concurrency_limit import ConcurrencyLimit
+from crm_sync.limits.rate_limit import RateLimit
 from crm_sync.postgres.session import Session
 
 
@@ -18,8 +18,8 @@ class Channel:
     crm: str
     client: Client
     session: Session
-    breaker: Gate
-    rate_limit: Pace
-    permits: Permits
+    breaker: LaneBreaker
+    rate_limit: RateLimit
+    permits: ConcurrencyLimit
     policy: RetryPolicy
     waits: Waits

@@ -1,6 +1,6 @@
 """Deletions as deliveries: a client that deletes where another one upserts.
 
-So the gate, the pace, the permits, the halving of batches and the retries are those of `crm_sync.lane.delivery`. What is
+So the breaker, the pace, the permits, the halving of batches and the retries are those of `crm_sync.lane.delivery`. What is
 different is what comes before a request: the record is found by address where its id is not known, and is left alone where a
 contact that is still there has it.
 
@@ -50,8 +50,8 @@ class Deleter(Client):
     async def begin(self, deletions: dict[int, Deletion], claimed_at: datetime) -> None:
         """With what was claimed just now, by the clock of the database. Raises as Database.fetch does."""
         self.deletions = deletions
-        survivors = await self._look(deletions, BEGINNING)
-        self._wanted = {stone for stone, survivor in survivors if survivor == WANTED}
+        survivors = await self._find_survivors(deletions, BEGINNING)
+        self._wanted = {tombstone for tombstone, survivor in survivors if survivor == WANTED}
         self._since = claimed_at - LATE_COMMIT
 
     async def check(self) -> str:
@@ -75,36 +75,36 @@ class Deleter(Client):
         """Puts in the ids that are not known. Where nobody has the address, or it is none, nothing is there."""
         if not self._client.keeps_records:
             return
-        addresses = {stone: (deletion.email or "").strip() for stone, deletion in todo.items() if not deletion.remote_id}
+        addresses = {tombstone: (deletion.email or "").strip() for tombstone, deletion in todo.items() if not deletion.remote_id}
         wanted = [address for address in dict.fromkeys(addresses.values()) if check_email(address) is None]
         found = dict(zip(wanted, await self._client.find(wanted), strict=True)) if wanted else {}
-        for stone, address in addresses.items():
+        for tombstone, address in addresses.items():
             record = found.get(address)
             if isinstance(record, str):
-                todo[stone] = todo[stone]._replace(remote_id=record)
+                todo[tombstone] = todo[tombstone]._replace(remote_id=record)
                 continue
-            del todo[stone]
+            del todo[tombstone]
             if address not in found:
-                entries[stone] = Unsent(done=True)
+                entries[tombstone] = Unsent(done=True)
             else:
-                entries[stone] = Outcome.delivered(None) if record is None else record
+                entries[tombstone] = Outcome.delivered(None) if record is None else record
 
     async def _spare(self, todo: dict[int, Deletion], entries: dict[int, Entry]) -> None:
         """Takes out what a contact that is still there has, or may get in a moment."""
-        survivors = await self._look(todo, self._since) if todo else set()
-        for stone, survivor in sorted(survivors | {(stone, WANTED) for stone in self._wanted & todo.keys()}):
-            deletion = todo.pop(stone, None)
+        survivors = await self._find_survivors(todo, self._since) if todo else set()
+        for tombstone, survivor in sorted(survivors | {(tombstone, WANTED) for tombstone in self._wanted & todo.keys()}):
+            deletion = todo.pop(tombstone, None)
             if deletion is None:
                 continue
             if survivor == SHARED:
                 self._log.info(
                     events.RECORD_KEPT, contact=name_of(deletion.contact_id), note="another contact has the same record"
                 )
-                entries[stone] = Unsent(done=True)
+                entries[tombstone] = Unsent(done=True)
             else:
-                entries[stone] = Unsent(done=False, delay_s=WANTED_S)
+                entries[tombstone] = Unsent(done=False, delay_s=WANTED_S)
 
-    async def _look(self, deletions: Mapping[int, Deletion], since: datetime) -> set[tuple[int, str]]:
+    async def _find_survivors(self, deletions: Mapping[int, Deletion], since: datetime) -> set[tuple[int, str]]:
         """Of the contacts in line, only at those that are due since."""
         # Where there are no records none is shared: contacts of one call of n8n have the id of one execution.
         records = [one.remote_id if self._client.keeps_records else None for one in deletions.values()]

@@ -19,9 +19,9 @@ from crm_sync.lane.single_delivery import SingleDelivery
 from crm_sync.lane.tombstones import Tombstones
 from crm_sync.lane.wake import Wake, wait
 from crm_sync.lane.watchdog import Progress
-from crm_sync.limits.breaker import Gate
-from crm_sync.limits.concurrency_limit import Permits
-from crm_sync.limits.rate_limit import Pace
+from crm_sync.limits.breaker import LaneBreaker
+from crm_sync.limits.concurrency_limit import ConcurrencyLimit
+from crm_sync.limits.rate_limit import RateLimit
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.session import Session
 from crm_sync.table.claim_by_key import ClaimByKey
@@ -31,7 +31,7 @@ ANSWER_LOST_S = 15.0  # after its timeout here, a claim may still be at work in 
 
 
 class Lane:
-    """Four loops run side by side: `run` claims, `write` writes outcomes, `watch` hears news, `delete` sends deletions.
+    """Four loops run side by side: `run` claims, `write` writes outcomes, `listen` hears news, `delete` sends deletions.
 
     Every contact in hand is waiting for its request, in one, or being written.
     """
@@ -44,7 +44,7 @@ class Lane:
         contacts: Contacts,
         client: Client,
         session: Session,
-        rate_limit: Pace,
+        rate_limit: RateLimit,
         policy: RetryPolicy,
         batch_size: int,
         waits: Waits = USUAL,
@@ -63,8 +63,8 @@ class Lane:
         self._turned_away = False  # waits because the CRM may not be called
         self._progress = Progress(waits)
 
-        self._breaker = Gate(self.crm, database, on_open=self._when_open, on_shut=self._when_shut, waits=waits)
-        self._permits = Permits(
+        self._breaker = LaneBreaker(self.crm, database, on_open=self._when_open, on_shut=self._when_shut, waits=waits)
+        self._permits = ConcurrencyLimit(
             self.crm,
             table.id,
             session,
@@ -104,7 +104,7 @@ class Lane:
         """Writes outcomes back for as long as it runs."""
         await self._finisher.run()
 
-    async def watch(self) -> None:
+    async def listen(self) -> None:
         """Looks at the breaker and the permits whenever there is news of them, for as long as it runs."""
         while True:
             await self._news.wait()
@@ -127,11 +127,11 @@ class Lane:
         """There is news of the breaker or the permits, or the session is new."""
         self._news.set()
 
-    async def look(self) -> None:
+    async def tick(self) -> None:
         """The tick."""
-        self._tombstones.look()
+        self._tombstones.tick()
         await self._permits.share(self._session.alive)
-        await self._wake.look()
+        await self._wake.tick()
 
     def release(self) -> None:
         """The session is lost: what waits for its turn at the CRM goes back."""
@@ -152,7 +152,7 @@ class Lane:
         await self._finisher.drained()
 
     async def deliver_one(self, named: ClaimByKey, meant: Any, twins: Sequence[Any], *, flip: bool) -> Finish | None:
-        """Delivers a contact that a person has named, out of turn, while `write` and `watch` run.
+        """Delivers a contact that a person has named, out of turn, while `write` and `listen` run.
 
         How the contact that is meant was finished; None where it was not to be had, or the CRM may not be called: then nothing
         was changed. twins: contacts in line with the same address. flip: as `crm_sync.table.claim_by_key` says. Raises

@@ -1,7 +1,7 @@
 """The tombstones of one CRM: deletions that it is still to hear of.
 
 Looked for at the tick, so that nobody is notified and a deletion costs the application nothing but the row it leaves. From there
-it is as with contacts: claimed with a fencing token, sent through the lane's gate, at its pace and with its permits, retried as
+it is as with contacts: claimed with a fencing token, sent through the lane's breaker, within its limits, retried as
 they are. There is one claim at a time, so what this worker has claimed and not in hand is a tombstone whose answer was lost.
 """
 
@@ -53,9 +53,9 @@ class Tombstones:
         self._log = log.bind(crm=table.crm)
         self._trouble = Trouble(crm=table.crm, loop="tombstones")
 
-    def look(self) -> None:
+    def tick(self) -> None:
         """The tick has told whether any is due."""
-        if self._crm in self._session.bereaved:
+        if self._crm in self._session.with_deletions:
             self._due.set()
 
     async def run(self) -> None:

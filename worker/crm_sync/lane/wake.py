@@ -39,7 +39,7 @@ class Wake:
         """Flips ring no more, for somebody looks again in any case."""
         await self._bell.disarm()
 
-    async def look(self) -> None:
+    async def tick(self) -> None:
         """The tick: finds what no bell has told of, and takes over from a keeper that died."""
         # A keeper without a permit would have no other worker look.
         may_keep = not self._bell.kept and self._channel.permits.limit

@@ -1,4 +1,4 @@
-"""The gate of a lane: whether its CRM may be called. All workers share it, in the lane's row.
+"""The breaker of a lane: whether its CRM may be called. All workers share it, in the lane's row.
 
 It is closed to calls by the breaker (`crm_sync.core.breaker`) or by a person (`crm-sync pause`). Every change is made upon the
 row as it was read, or not at all, and tells all workers by a notification, so that what others have in hand goes back too.
@@ -23,7 +23,7 @@ from crm_sync.postgres.statements import query
 log = structlog.get_logger()
 
 
-class Gate:
+class LaneBreaker:
     """on_open is called when this worker learns that the CRM is well again, on_shut when it must not be called, for whatever new
     reason.
     """
@@ -136,7 +136,7 @@ class Gate:
                 return before
 
     async def _row(self) -> asyncpg.Record:
-        rows = await self._database.fetch(query("read_gate"), self._crm)
+        rows = await self._database.fetch(query("read_breaker"), self._crm)
         if not rows:
             raise ConfigurationError(f"{self._crm} is no longer installed on the contacts table: see `crm-sync migrate`")
         return rows[0]

@@ -2,8 +2,8 @@
 
 The CRM's concurrency is for all workers together. Each of its permits is an advisory lock, held by a worker's session: so there
 are never more, a dead worker's are free at once, and a request costs no statement. A worker holds its fair share, one at least,
-for it may be the keeper of the bell. Workers that come ask the others to share anew, by the news of the gate; whoever missed that
-shares at the next tick, and gives back what is too much as its requests end.
+for it may be the keeper of the bell. Workers that come ask the others to share anew, by the news of the breaker; whoever missed
+that shares at the next tick, and gives back what is too much as its requests end.
 
 A worker that stands still gives nothing back. Who has waited for longer than any request lasts takes a spare one, for the
 requests of those permits are over.
@@ -23,7 +23,7 @@ from crm_sync.core.waits import USUAL, Waits
 from crm_sync.postgres.session import Session
 
 
-class Permits:
+class ConcurrencyLimit:
     """To be entered for a request: `async with permits`. First come, first served."""
 
     def __init__(
@@ -91,13 +91,13 @@ class Permits:
             if missing > 0:
                 await self._take(self._most, missing)
                 if newcomer and len(self._held) < self._share:
-                    await self._session.tell_gate(self._crm)
+                    await self._session.tell_news(self._crm)
             if not self._held and self._most >= alive and time.monotonic() > self._empty_since + self._patience_s:
                 await self._take(self._most + alive, 1)
             if surplus := self._surplus:
                 given, self._held = self._held[-surplus:], self._held[:-surplus]
                 await self._session.give_permits(self._lane_id, given)
-                await self._session.tell_gate(self._crm)
+                await self._session.tell_news(self._crm)
         self._let_in()
 
     async def _take(self, most: int, wanted: int) -> None:

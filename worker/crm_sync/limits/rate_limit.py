@@ -27,7 +27,7 @@ CORRECT_BELOW = 0.5  # of a window's limit
 MOST_SAMPLES = 16
 
 
-class Pace:
+class RateLimit:
     """windows: the account's limits; none for no limit."""
 
     def __init__(self, database: Database, crm: str, windows: Sequence[Window] = ()) -> None:

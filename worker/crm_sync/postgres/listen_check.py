@@ -29,7 +29,7 @@ async def prove(
         raise ConfigurationError(UNHEARD) from None
 
 
-async def prove_ear(url: str, database: Database, timeout_s: float = USUAL.listen_timeout_s) -> None:
+async def check_listening(url: str, database: Database, timeout_s: float = USUAL.listen_timeout_s) -> None:
     """Hears on a connection to url what is said through the pool. Raises ConfigurationError or DatabaseTroubleError."""
     heard = asyncio.Event()
     # Workers take it for the bell of a CRM they do not know.

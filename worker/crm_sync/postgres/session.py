@@ -37,7 +37,7 @@ from crm_sync.postgres.listen_check import CHANNEL, prove
 from crm_sync.postgres.pool import Database, connect, translated
 from crm_sync.postgres.statements import query
 
-GATE = "gate "  # before the name of a CRM: not its bell, but news of its gate
+NEWS = "news "  # before the name of a CRM: not its bell, but news of its breaker
 FULL_QUEUE = 0.5  # share of the NOTIFY queue in use that somebody should know of
 QUEUE_FILLS = (
     "the server's NOTIFY queue is more than half full, and once it is full, commits that notify fail: "
@@ -61,7 +61,7 @@ log = structlog.get_logger()
 class Session:
     """Keeps one session open for as long as `run` runs. All statements on it go one after the other.
 
-    on_bell is called with the name of a CRM whose bell rang, on_gate with one whose gate has changed, on_lost when others may
+    on_bell is called with the name of a CRM whose bell rang, on_news with one whose breaker has changed, on_lost when others may
     take over what is claimed. on_open and on_tick are called with the ids of dead workers; what on_open does is done before
     anybody is told that the session is open.
     """
@@ -72,7 +72,7 @@ class Session:
         database: Database,
         *,
         on_bell: Callable[[str], None],
-        on_gate: Callable[[str], None],
+        on_news: Callable[[str], None],
         on_open: Callable[[Sequence[int]], Awaitable[None]],
         on_tick: Callable[[Sequence[int]], Awaitable[None]],
         on_lost: Callable[[], None],
@@ -81,7 +81,7 @@ class Session:
         self._url = url
         self._database = database
         self._on_bell = on_bell
-        self._on_gate = on_gate
+        self._on_gate = on_news
         self._on_open = on_open
         self._on_tick = on_tick
         self._on_lost = on_lost
@@ -97,7 +97,7 @@ class Session:
         self.worker_id: int | None = None
         self.opened = asyncio.Event()
         self.alive = 1  # workers, at the last tick
-        self.bereaved: frozenset[str] = frozenset()  # CRMs with tombstones that were due, at the last tick
+        self.with_deletions: frozenset[str] = frozenset()  # CRMs with tombstones that were due, at the last tick
         self.openings = 0  # counts up with every reconnect: locks held before are gone
 
     @property
@@ -178,9 +178,9 @@ class Session:
         """Raises as count_alive does."""
         await self._fetch("give_permits", lane_id, numbers)
 
-    async def tell_gate(self, crm: str) -> None:
-        """Tells all workers to look at a lane's gate and permits. They do so at each tick anyway."""
-        await self.notify(GATE + crm)
+    async def tell_news(self, crm: str) -> None:
+        """Tells all workers to look at a lane's breaker and permits. They do so at each tick anyway."""
+        await self.notify(NEWS + crm)
 
     async def notify(self, crm: str) -> None:
         """Rings for a CRM, for the other workers to help: they look at each tick anyway, so a failure costs nothing."""
@@ -197,7 +197,7 @@ class Session:
         self._line.register(transport.get_extra_info("socket"), HUNG_UP)
         async with translated():
             await connection.add_listener(CHANNEL, self._when_notified)
-        await self._prove_ear()
+        await self._check_listening()
         await self._show_alive()
         await self._fetch("register_worker", self.worker_id, socket.gethostname(), os.getpid(), __version__)
         await self._on_open(await self._dead_workers())
@@ -206,7 +206,7 @@ class Session:
         self.opened.set()
         log.info(events.SESSION_OPENED, worker=self.worker_id)
 
-    async def _prove_ear(self) -> None:
+    async def _check_listening(self) -> None:
         """LISTEN through a transaction pooler succeeds and never delivers, so hear something said on another connection."""
         word = f"ear {id(self._ear)} {os.getpid()}"
         await prove(self._database, word, self._ear, timeout_s=self._waits.listen_timeout_s, lost=self._lost)
@@ -241,7 +241,7 @@ class Session:
         else:
             self._queue_trouble.over()
         self.alive = look["alive"]
-        self.bereaved = frozenset(look["bereaved"])
+        self.with_deletions = frozenset(look["with_deletions"])
         return [worker for worker in look["dead"] if worker != self.worker_id]
 
     async def _fetch(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
@@ -276,7 +276,7 @@ class Session:
     def _when_notified(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
         if payload == f"ear {id(self._ear)} {os.getpid()}":
             self._ear.set()
-        elif str(payload).startswith(GATE):
-            self._on_gate(str(payload).removeprefix(GATE))
+        elif str(payload).startswith(NEWS):
+            self._on_gate(str(payload).removeprefix(NEWS))
         else:
             self._on_bell(str(payload))

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from crm_sync.core.durations import clock, span
-from crm_sync.reports.lane_state import Gate
+from crm_sync.reports.lane_state import LaneState
 from crm_sync.reports.layout import labelled
 from crm_sync.table.one_contact import Match, Standing
 
@@ -41,7 +41,7 @@ def who(match: Match, workers: Workers) -> str:
     return place if worker["alive"] else f"{place}, which has died: a worker that runs puts it back in line within seconds"
 
 
-def prospect(match: Match, gate: Gate, *, reachable: bool, workers: Workers) -> str:
+def prospect(match: Match, lane_state: LaneState, *, reachable: bool, workers: Workers) -> str:
     """What happens next, if nobody does anything. reachable: there are credentials."""
     if match.standing is Standing.IN_FLIGHT:
         return "it is being sent"
@@ -51,9 +51,9 @@ def prospect(match: Match, gate: Gate, *, reachable: bool, workers: Workers) -> 
     alive = any(worker["alive"] for worker in workers.values())
     obstacles = {
         "nothing: there are no credentials in these settings, and without them no lane. It waits in line": not reachable,
-        f"nothing, until the CRM is resumed: crm-sync resume {gate.crm}": gate.held,
+        f"nothing, until the CRM is resumed: crm-sync resume {lane_state.crm}": lane_state.held,
         "nothing, until a worker runs: crm-sync run": not alive,
-        "a worker sends it once the CRM answers again": not gate.open,
+        "a worker sends it once the CRM answers again": not lane_state.open,
         "a worker sends it when it is due": match.standing is Standing.WAITING,
     }
     return next((words for words, holds in obstacles.items() if holds), "a worker sends it in its turn")

@@ -1,4 +1,4 @@
-"""The gates of all CRMs, in words: whether each may be called, and why not. The words are the same wherever a person asks."""
+"""The state of each lane in words: whether its CRM may be called, and why not. The words are the same wherever a person asks."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,8 +19,8 @@ TO_PAUSE = Needs(
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
-    """A row of list_gates.sql. breaker: closed, throttled, open or half-open; openings: in a row, so of a CRM that is down."""
+class LaneState:
+    """A row of list_lane_states.sql. breaker: closed, throttled, open or half-open; openings: in a row, of a CRM that is down."""
 
     crm: str
     breaker: str
@@ -83,17 +83,17 @@ class Gate:
         return f"since {clock(moment, self.now)} ({span((self.now - moment).total_seconds())})"
 
 
-async def read_gates(database: Database) -> dict[str, Gate]:
+async def read_lane_states(database: Database) -> dict[str, LaneState]:
     """By CRM, in the order in which they were installed. Raises as Database.fetch does."""
-    return {row["crm"]: Gate(**dict(row)) for row in await database.fetch(query("list_gates"))}
+    return {row["crm"]: LaneState(**dict(row)) for row in await database.fetch(query("list_lane_states"))}
 
 
-async def read_gate(database: Database, crm: str) -> Gate:
+async def read_lane_state(database: Database, crm: str) -> LaneState:
     """Of the CRM that a person names. Raises click.BadParameter with those that there are, else as Database.fetch does."""
-    gates = await read_gates(database)
+    lane_states = await read_lane_states(database)
     name = crm.strip().lower()
-    if name not in gates:
+    if name not in lane_states:
         raise click.BadParameter(
-            f"{crm} is not installed on the contacts table; these are: {', '.join(gates) or 'none'}", param_hint="CRM"
+            f"{crm} is not installed on the contacts table; these are: {', '.join(lane_states) or 'none'}", param_hint="CRM"
         )
-    return gates[name]
+    return lane_states[name]

@@ -7,7 +7,7 @@ from typing import Any
 from crm_sync.core import forecast
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query, render
-from crm_sync.reports.lane_state import Gate, read_gates
+from crm_sync.reports.lane_state import LaneState, read_lane_states
 from crm_sync.settings import Settings
 from crm_sync.table.contacts import LaneTable
 from crm_sync.table.schema import read_schema
@@ -24,7 +24,7 @@ class LaneStatus:
     """
 
     crm: str
-    gate: Gate
+    state: LaneState
     new: int
     selected: int
     skipped: int
@@ -65,8 +65,8 @@ async def read_status(settings: Settings) -> Status:
         read = {crm: await _read_lane(database, table) for crm, table in schema.lanes.items()}
         workers = await database.fetch(query("list_workers"))
         # Last, because the counting takes a while, and these change by the second.
-        gates = await read_gates(database)
-    return Status([dict(row) for row in workers], [_lane(gates[crm], fields) for crm, fields in read.items()])
+        lane_states = await read_lane_states(database)
+    return Status([dict(row) for row in workers], [_lane(lane_states[crm], fields) for crm, fields in read.items()])
 
 
 async def _read_lane(database: Database, table: LaneTable) -> dict[str, Any]:
@@ -78,21 +78,21 @@ async def _read_lane(database: Database, table: LaneTable) -> dict[str, Any]:
     return {**counts, **deletions, "failures": [dict(row) for row in failures], "last_error": error, "last_failed_at": failed_at}
 
 
-def _lane(gate: Gate, fields: dict[str, Any]) -> LaneStatus:
+def _lane(lane_state: LaneState, fields: dict[str, Any]) -> LaneStatus:
     pace = forecast.pace_per_s(fields["delivered_last_minute"], fields.pop("delivering_s"))
     ends_in_s = forecast.ends_in_s(
         ready=fields["ready"],
         in_flight=fields["in_flight"],
         waiting=fields["waiting"],
         # What the last minute was like says nothing of a CRM that nobody calls now.
-        pace=None if gate.held or gate.down else pace,
+        pace=None if lane_state.held or lane_state.down else pace,
     )
     return LaneStatus(
-        crm=gate.crm,
-        gate=gate,
+        crm=lane_state.crm,
+        state=lane_state,
         pace_per_s=pace,
         done_share=forecast.done_share(fields["complete"] + fields["error"], fields["wanted"]),
         ends_in_s=ends_in_s,
-        ends_at=None if ends_in_s is None else gate.now + timedelta(seconds=ends_in_s),
+        ends_at=None if ends_in_s is None else lane_state.now + timedelta(seconds=ends_in_s),
         **fields,
     )

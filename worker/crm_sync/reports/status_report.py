@@ -68,20 +68,20 @@ def _counts(lanes: Sequence[LaneStatus], alive: int) -> Table:
 
 
 def _label(lane: LaneStatus, alive: int) -> str:
-    if not lane.gate.open:
-        return lane.gate.label
+    if not lane.state.open:
+        return lane.state.label
     if not alive:
         return "no worker"
     if not lane.ready + lane.in_flight:
         return "idle"
-    return "stalled" if _stalled(lane) else lane.gate.label
+    return "stalled" if _stalled(lane) else lane.state.label
 
 
 def _sentence(lane: LaneStatus, alive: int) -> str | None:
     """What a person should know beside the numbers. None: nothing."""
-    if not lane.gate.open:
-        advice = f"\nTo go on: crm-sync resume {lane.crm}" if lane.gate.held else ""
-        return lane.gate.sentence + advice
+    if not lane.state.open:
+        advice = f"\nTo go on: crm-sync resume {lane.crm}" if lane.state.held else ""
+        return lane.state.sentence + advice
     if alive and _stalled(lane):
         return STALLED
     return None
@@ -119,7 +119,7 @@ def _ends_at(lane: LaneStatus) -> str:
     """Of what takes longer than a minute."""
     if lane.ends_in_s is None or lane.ends_at is None or lane.ends_in_s < 60:
         return ""
-    return end(lane.ends_at, lane.gate.now)
+    return end(lane.ends_at, lane.state.now)
 
 
 def _failures(lanes: Sequence[LaneStatus]) -> Table:
@@ -132,7 +132,7 @@ def _failures(lanes: Sequence[LaneStatus]) -> Table:
             table.add_row(lane.crm, "deleted", Text(lane.deletion_error))
     for lane in lanes:
         if lane.last_error is not None:
-            when = f"{clock(lane.last_failed_at, lane.gate.now)}  " if lane.last_failed_at else ""
+            when = f"{clock(lane.last_failed_at, lane.state.now)}  " if lane.last_failed_at else ""
             table.add_section()
             table.add_row(lane.crm, "latest", Text(f"{when}{lane.last_error}"))
     return table

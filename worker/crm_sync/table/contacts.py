@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import asyncpg
 
 from crm_sync.core.codes import Code
-from crm_sync.core.fairness import MOST_FRESH, Fairness, Look
+from crm_sync.core.fairness import MOST_FRESH, Fairness, FreshLine
 from crm_sync.core.outcome import Contact, Finish, Kind
 from crm_sync.core.waits import USUAL, Waits
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError, RowRefusedError
@@ -67,7 +67,7 @@ class LaneTable:
                 "crm": crm,
                 "contacts": table.name,
                 "id": quote(table.key),
-                "place": quote(table.key) if table.is_partitioned else "ctid",
+                "locator": quote(table.key) if table.is_partitioned else "ctid",
                 "email": quote(table.email),
                 "id_type": table.types[table.key],
                 "remote_id": quote(remote_id),
@@ -82,7 +82,10 @@ class LaneTable:
 
 
 class NextDue(NamedTuple):
-    """in_s: seconds until the earliest contact is due, zero or less if it is ready; None if none waits. revision: of the gate."""
+    """in_s: seconds until the earliest contact is due, zero or less if one is ready; None if none waits.
+
+    revision: the breaker's.
+    """
 
     revision: int
     in_s: float | None
@@ -167,15 +170,15 @@ class Contacts:
         backlog = self._fairness.of_backlog([row[1] for row in rows])
         self._cursor = max(backlog, default=self._cursor if rows else BEGINNING)
         if self._fairness.claimed(limit, share, len(backlog), len(rows) - len(backlog), now):
-            await self._look()
+            await self._measure_fresh_line()
         return rows
 
-    async def _look(self) -> None:
+    async def _measure_fresh_line(self) -> None:
         """Where the backlog ends. Raises nothing, for what was claimed is in hand: the next claim finds what is wrong."""
         with suppress(DatabaseTroubleError, ConfigurationError):
             arguments = (self._avoided.ids(), self._fairness.fresh_from, MOST_FRESH)
             rows = await self._database.fetch(self._newest_due, *arguments)
-            self._fairness.looked(Look(*rows[0]))
+            self._fairness.measured(FreshLine(*rows[0]))
 
     async def _claim_with_care(self, limit: int, token: int, share: int, probe: bool) -> Claimed:
         """First claims, then reads. Where a claim alone is refused, fewer at a time, until it is the first in line.
@@ -247,7 +250,7 @@ class Contacts:
             any(part.due_again for part in parts),
         )
 
-    # Look.
+    # FreshLine.
 
     async def still_claimed(self, finishes: Sequence[Finish]) -> set[Any]:
         """Which of them are claimed as they were: their rows are locked by the application."""

@@ -14,7 +14,7 @@ from crm_sync.core.codes import Code
 from crm_sync.core.identity import fold
 from crm_sync.core.outcome import Outcome
 from crm_sync.crm.answer import LONGEST_PAUSE_S, SHORTEST_PAUSE_S, Answer, crm_time, quoted, usable
-from crm_sync.crm.mautic.plan import New, record_id
+from crm_sync.crm.mautic.matching import New, record_id
 from crm_sync.errors import OutageError, RefusedError, ThrottledError
 
 

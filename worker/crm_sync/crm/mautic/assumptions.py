@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from crm_sync.core.outcome import Contact
 from crm_sync.crm.exchange import Assumption, Said
-from crm_sync.crm.mautic.plan import address, is_holdable, record_id
+from crm_sync.crm.mautic.matching import address, is_holdable, record_id
 
 SAY = 4711  # an id that is made up, where the row has none
 

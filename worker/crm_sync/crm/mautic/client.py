@@ -27,7 +27,7 @@ from crm_sync.crm.http import Http
 from crm_sync.crm.mautic.answers import email, is_gone, judged, plain, records, written
 from crm_sync.crm.mautic.assumptions import assumptions
 from crm_sync.crm.mautic.login import Login, PasswordLogin, TokenLogin
-from crm_sync.crm.mautic.plan import Edit, New, Step, address, disputed, holds, is_holdable, plan, record_id
+from crm_sync.crm.mautic.matching import Edit, New, Step, address, disputed, holds, is_holdable, plan, record_id
 from crm_sync.crm.mautic.settings import MauticSettings
 from crm_sync.environment import read
 from crm_sync.errors import BatchRefusedError, ConfigurationError, LaneError, OutageError
