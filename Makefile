@@ -6,8 +6,16 @@ BIN = .venv/bin
 READY = .venv/ready
 BENCH_READY = .venv/bench-ready
 
+# Tests wait more than they work, so there are more of them than cores. Neighbours in a file stay together, for they share servers.
+JOBS ?= 4
+BESIDE = -n $(JOBS) --dist worksteal -q
+LIMIT ?= 2
+
+# Python keeps what it has compiled, else each process of the tests would compile all of it again.
+export PYTHONDONTWRITEBYTECODE =
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format photograph bench chaos lock
+.PHONY: help setup demo test test-all durations check format photograph bench chaos lock
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,8 +33,15 @@ $(READY): .requirements/dev.txt pyproject.toml
 demo: setup ## Watch the real thing: 10,000 contacts, an embedded PostgreSQL, a sandbox CRM
 	@$(BIN)/crm-sync demo
 
-test: setup ## Run the tests (PG=15 or PG=16 for another server, TEST_DATABASE_URL=... for one of yours)
-	@PG=$(PG) $(BIN)/pytest
+test: setup ## Run the quick tests, beside each other (PG=15 or PG=16 for another server, TEST_DATABASE_URL=... for one of yours)
+	@PG=$(PG) $(BIN)/pytest $(BESIDE) -m "not slow and not root and not alone"
+
+test-all: setup ## Run all tests, with as many examples as CI
+	@PG=$(PG) HYPOTHESIS_PROFILE=ci $(BIN)/pytest $(BESIDE) -m "not root and not alone"
+	@PG=$(PG) HYPOTHESIS_PROFILE=ci $(BIN)/pytest -m "root or alone"
+
+durations: setup ## Fail on a test that takes over LIMIT=2 seconds and is not marked slow
+	@PG=$(PG) $(BIN)/pytest -q -m "not slow and not root and not alone" --durations-limit $(LIMIT) --durations 20
 
 check: setup ## Format, lint, spelling, types, imports, schema photograph, systemd unit
 	@$(BIN)/ruff format --check --quiet . || { echo "Run: make format"; exit 1; }

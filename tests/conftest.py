@@ -10,17 +10,30 @@ import asyncpg
 import pytest
 
 from crm_sync.sandbox.brevo.sandbox import BrevoSandbox
-from crm_sync.sandbox.postgres import DEFAULT_VERSION, Postgres, Server, running_postgres
-from tests import roles
+from crm_sync.sandbox.postgres import Postgres, Server
+from tests import (
+    examples,  # noqa: F401 (loads its profile)
+    roles,
+)
 from tests.photograph import take
-from tests.process import KEY
+from tests.process import FORKS, KEY
+from tests.servers import running_server
 
 # A shell that runs the tests in the background has its children ignore Ctrl-C, and so would the commands interrupted here.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-TEMPLATE = "crm_sync_template"
+pytest_plugins = ["tests.durations"]
+
+TEMPLATE = f"crm_sync_template_{os.getpid()}"  # others may run their tests on the same server
 _numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forks() -> Iterator[None]:
+    """Ends the server of forked commands, if one was started."""
+    yield
+    FORKS.close()
 
 
 @pytest.fixture(scope="session")
@@ -30,8 +43,7 @@ def server() -> Iterator[Server]:
         yield Server(url)
         roles.forget_worker(url)
         return
-    # The tests kill workers, not the server's disk: what survives a power cut is not their subject.
-    with running_postgres(int(os.environ.get("PG") or DEFAULT_VERSION), {"fsync": "off", "max_connections": "200"}) as own:
+    with running_server() as own:
         yield own
 
 

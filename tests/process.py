@@ -9,10 +9,14 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from crm_sync.sandbox.brevo.sandbox import BrevoSandbox
+from tests.forked import Forked, ForkServer
 from tests.harness import TIMEOUT_S
 from tests.roles import as_worker
 
 KEY = "xkeysib-a-test-key"
+FORKS = ForkServer()
+EARLY = ("PYTHON", "LD_", "SSL_")  # aiohttp trusts what OpenSSL does as it is imported
+Process = Forked | asyncio.subprocess.Process
 
 
 def environment(url: str, brevo: BrevoSandbox | None = None, *, owner: bool = False, **settings: str) -> dict[str, str]:
@@ -25,13 +29,20 @@ def environment(url: str, brevo: BrevoSandbox | None = None, *, owner: bool = Fa
 
 
 @asynccontextmanager
-async def process(env: dict[str, str], *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """`crm-sync` with these arguments, in a folder without a .env; killed at the end if it still runs."""
-    running = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "crm_sync", *(arguments or ("run",)),
-        env={"PYTHONPATH": str(Path.cwd() / "worker"), **env}, cwd="/",
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
+async def process(env: dict[str, str], *arguments: str, fresh: bool = False) -> AsyncIterator[Process]:
+    """`crm-sync` with these arguments, in a folder without a .env; killed at the end if it still runs.
+
+    fresh: an interpreter of its own, as a person has it, which takes a second; else one that is forked with everything imported.
+    """
+    arguments = arguments or ("run",)
+    if fresh or _for_the_interpreter(env):
+        running: Process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "crm_sync", *arguments,
+            env={"PYTHONPATH": str(Path.cwd() / "worker"), **env}, cwd="/",
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+    else:
+        running = await FORKS.start(arguments, env)
     try:
         yield running
     finally:
@@ -40,7 +51,12 @@ async def process(env: dict[str, str], *arguments: str) -> AsyncIterator[asyncio
         await running.communicate()
 
 
-async def ended(running: asyncio.subprocess.Process) -> tuple[int, str, str]:
+def _for_the_interpreter(env: dict[str, str]) -> bool:
+    """Whether something in it is read when an interpreter starts or imports, and only then."""
+    return any(name.startswith(EARLY) and name != "PYTHONPATH" and os.environ.get(name) != value for name, value in env.items())
+
+
+async def ended(running: Process) -> tuple[int, str, str]:
     """(exit code, standard output, standard error)"""
     async with asyncio.timeout(TIMEOUT_S):
         out, err = await running.communicate()
@@ -48,7 +64,7 @@ async def ended(running: asyncio.subprocess.Process) -> tuple[int, str, str]:
     return running.returncode, out.decode(), err.decode()
 
 
-async def said(running: asyncio.subprocess.Process, event: str) -> dict[str, object]:
+async def said(running: Process, event: str) -> dict[str, object]:
     """The first log line with this event."""
     assert running.stderr is not None
     async with asyncio.timeout(TIMEOUT_S):

@@ -1,21 +1,18 @@
 """A server of its own, with the table of field.py: these tests kill what is in it, restart it and read its log."""
 
 import itertools
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import psycopg
 import pytest
 
-from crm_sync.sandbox.postgres import DEFAULT_VERSION, Postgres, running_postgres
+from crm_sync.sandbox.postgres import Postgres
 from tests.adoption import field
 from tests.adoption.commands import Commands, commands
+from tests.servers import running_server
 
-VERSION = int(os.environ.get("PG") or DEFAULT_VERSION)
 OPTIONS = {
-    "fsync": "off",
-    "max_connections": "200",
     "max_wal_size": "4GB",
     "autovacuum_naptime": "1s",
     "log_line_prefix": "%d|%a|",
@@ -54,7 +51,7 @@ class Field:
 
 @pytest.fixture(scope="package")
 def field_server() -> Iterator[Postgres]:
-    with running_postgres(VERSION, OPTIONS) as server:
+    with running_server(**OPTIONS) as server:
         field.make_roles(server)
         field.make_database(server, field.TEMPLATE, ROWS)
         yield server

@@ -15,9 +15,10 @@ from click.testing import CliRunner
 from crm_sync.adoption import migrations
 from crm_sync.cli import crm_sync
 from crm_sync.errors import ConfigurationError
-from crm_sync.sandbox.postgres import DEFAULT_VERSION, running_postgres
 from tests.adoption.steps import adopt, adopt_only, complete, delivering, until
 from tests.photograph import take
+from tests.servers import running_server
+from tests.tiers import slow
 
 PEOPLE = """
     CREATE SCHEMA crm;
@@ -82,8 +83,7 @@ async def test_a_plan_changes_nothing_and_says_what_it_found_and_of_each_stateme
 @pytest.fixture
 def logging_server():
     """A server that writes down every statement, and who ran it."""
-    options = {"fsync": "off", "log_statement": "all", "log_line_prefix": "%p|"}
-    with running_postgres(int(os.environ.get("PG") or DEFAULT_VERSION), options) as server:
+    with running_server(log_statement="all", log_line_prefix="%p|") as server:
         yield server
 
 
@@ -154,6 +154,7 @@ async def test_what_is_shown_can_be_run_as_it_stands(owner, empty_url):
         await owner.execute(statement)
 
 
+@slow
 async def test_the_console_script_adopts_checks_and_undoes(owner, empty_url, photograph):
     await owner.execute(PEOPLE)
     before = photograph()

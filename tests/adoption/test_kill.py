@@ -12,6 +12,7 @@ from tests.adoption.stops import stops
 from tests.adoption.test_live import INVALID, held
 from tests.harness import TIMEOUT_S
 from tests.photograph import take
+from tests.tiers import slow
 
 ADOPT, UNDO = ("adopt",), ("adopt", "--undo", "--yes")
 STEP = re.compile(r"^(CREATE|ALTER|DROP|INSERT|DELETE|UPDATE|SELECT crm_sync)", re.MULTILINE)
@@ -82,6 +83,7 @@ def assert_plain(said):
     assert "Traceback" not in said
 
 
+@slow
 def test_killed_at_each_step_adoption_and_undoing_end_as_if_they_had_not_been(people, crm_sync):
     """Of a CRM whose columns are there in part, and of one whose are not."""
     arguments = (*ADOPT, "--crm", "hubspot", "--crm", "brevo")

@@ -22,6 +22,9 @@ from tests.adoption.stops import stops
 from tests.harness import TIMEOUT_S, ScriptedCrm, account, configured
 from tests.photograph import take
 from tests.roles import adopt
+from tests.tiers import alone, slow
+
+pytestmark = [slow, alone]
 
 ROWS = 100_000
 PROMISE_S = 0.2

@@ -10,15 +10,15 @@ import pytest
 from crm_sync import events
 from crm_sync.adoption.adopt import undo
 from crm_sync.errors import ConfigurationError
-from crm_sync.sandbox.postgres import Postgres, PostgresUnavailableError, running_postgres
+from crm_sync.sandbox.postgres import Postgres, PostgresUnavailableError
 from tests.adoption import field
-from tests.adoption.conftest import OPTIONS, VERSION
 from tests.faults.pooler import ABSENT, PROGRAM, Pooler
 from tests.faults.test_server import Replica, application
 from tests.harness import ALL_COMPLETE, TIMEOUT_S, ScriptedCrm, running, until
 from tests.photograph import take
 from tests.process import ended, environment, process, said
 from tests.roles import adopt
+from tests.servers import OPTIONS, VERSION, memory, running_server
 
 INSERT = "INSERT INTO contacts (email, brevo_sync_status) VALUES ('ada@example.com', 'Queued')"
 # psycopg and asyncpg have SSL; of the embedded servers none has.
@@ -50,8 +50,8 @@ async def test_through_a_transaction_pooler_it_is_refused_and_with_a_direct_conn
 
 
 async def test_of_several_hosts_the_primary_is_found_wherever_it_stands():
-    with running_postgres(VERSION, OPTIONS) as primary:
-        standby = Replica(VERSION, OPTIONS)
+    with running_server() as primary:
+        standby = Replica(VERSION, OPTIONS, within=memory())
         try:
             with psycopg.connect(primary.url(), autocommit=True) as admin:
                 admin.execute("CREATE ROLE operator SUPERUSER LOGIN")
@@ -117,7 +117,7 @@ class TlsServer(Postgres):
 def tls_server(authority):
     for version in VERSIONS_WITH_TLS:
         try:
-            server = TlsServer(version, OPTIONS)
+            server = TlsServer(version, OPTIONS, within=memory())
         except PostgresUnavailableError:
             continue
         try:

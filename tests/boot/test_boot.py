@@ -19,6 +19,9 @@ from tests.harness import ALL_COMPLETE, TIMEOUT_S, until
 from tests.process import KEY
 from tests.roles import PASSWORD, as_worker
 from tests.steps import insert
+from tests.tiers import root, slow
+
+pytestmark = [slow, root]
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from tests.harness import ScriptedCrm, account, running, until
 from tests.process import ended, environment, process
 from tests.roles import as_worker, let_in
 from tests.steps import insert, orphan
+from tests.tiers import slow
 
 PERSON = (
     "INSERT INTO contacts (email, first_name, last_name, phone, city) "
@@ -183,6 +184,7 @@ async def test_it_is_what_a_worker_sends_of_a_new_contact(app, url, taps):
     assert [len(heard[crm]) for crm in CRMS] == [1, 1, 2, 1]
 
 
+@slow
 async def test_it_is_what_a_worker_sends_of_one_that_the_crm_has_then_of_a_moved_one_then_of_one_that_is_gone(app, url, taps):
     sandboxes, _ = taps
     await check_same(app, url, taps, PERSON, NEW)

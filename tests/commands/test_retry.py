@@ -21,6 +21,7 @@ from tests.process import ended, environment, process
 from tests.roles import PASSWORD, adopt, as_worker
 from tests.steps import insert
 from tests.table.test_failed_contacts import fails
+from tests.tiers import slow
 
 RETRYING = f"crm_sync_retrying_{os.getpid()}"
 FAILED = (
@@ -385,6 +386,7 @@ async def test_a_trigger_that_undoes_the_flip_is_not_said_to_be_a_lock(app, url)
     assert "a trigger of it undoes the flip" in text
 
 
+@slow
 async def test_a_table_that_refuses_everything_is_not_tried_row_by_row_for_hours(app, url):
     bounds = Bounds(refused=50)
     await fail(app, 1_000)

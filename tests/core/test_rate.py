@@ -16,6 +16,8 @@ from crm_sync.core.rate import (
     parse,
     take,
 )
+from tests.examples import examples
+from tests.tiers import slow
 
 START = 1_800_000_000.0  # today's order of magnitude: a float of it is good to a quarter of a microsecond
 ROUNDING_S = 0.0001  # what such floats may add up to in one example
@@ -110,7 +112,7 @@ def test_requests_that_come_anywhere_within_the_slack_keep_every_limit(windows, 
         assert most_at_once(reach(slots, window, delays), window.seconds) <= window.limit
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(ci=50, dev=10), deadline=None)
 @given(quickly_renewed, st.integers(1, 200), aheads)
 def test_while_there_is_work_at_least_95_percent_of_the_tightest_limit_is_used(windows, chunk, ahead_s):
     seconds = 90.0
@@ -121,7 +123,14 @@ def test_while_there_is_work_at_least_95_percent_of_the_tightest_limit_is_used(w
 
 
 @pytest.mark.parametrize(
-    ("limits", "hours"), [("100/10s 250000/day", 26), ("190/10s", 1), ("10/s 36000/h", 3), ("500/min", 3), ("300/h 1000/day", 60)]
+    ("limits", "hours"),
+    [
+        pytest.param("100/10s 250000/day", 26, marks=slow),
+        ("190/10s", 1),
+        ("10/s 36000/h", 3),
+        ("500/min", 3),
+        ("300/h 1000/day", 60),
+    ],
 )
 def test_published_limits_are_kept_and_used(limits, hours):
     windows = parse(limits)

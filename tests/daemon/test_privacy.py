@@ -16,8 +16,9 @@ from crm_sync.sandbox.__main__ import UNLIMITED
 from crm_sync.sandbox.process import CRMS, settings
 from crm_sync.sandbox.server import Answer, Call, Fault, Sandbox
 from tests.harness import TIMEOUT_S, until
-from tests.process import ended, environment, process
+from tests.process import Process, ended, environment, process
 from tests.roles import PASSWORD
+from tests.tiers import one_quick
 
 SIGNING_SECRET = "canary-of-the-signature"
 BASIC = b64encode(f"{credentials.MAUTIC_USERNAME}:{credentials.MAUTIC_PASSWORD}".encode()).decode()
@@ -104,7 +105,7 @@ async def flip(app, **more: str) -> None:
     await app.execute(f"INSERT INTO contacts ({columns}) VALUES ({values})", *person.values())
 
 
-async def log_until(running: asyncio.subprocess.Process, crms: Collection[str]) -> str:
+async def log_until(running: Process, crms: Collection[str]) -> str:
     """The log, until something has been said of each of these."""
     assert running.stderr is not None
     lines, open_ = [], set(crms)
@@ -119,7 +120,7 @@ async def log_until(running: asyncio.subprocess.Process, crms: Collection[str]) 
 async def told(
     app,
     env: dict[str, str],
-    running: asyncio.subprocess.Process,
+    running: Process,
     crms: Collection[str] = CRMS,
     commands: Collection[tuple[str, ...]] = COMMANDS,
 ) -> dict[str, str]:
@@ -158,13 +159,13 @@ def leaks(texts: Mapping[str, str]) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS.keys())
+@pytest.mark.parametrize("answer", one_quick(ANSWERS.values()), ids=ANSWERS.keys())
 async def test_what_crms_quote_back_stands_nowhere(app, url, sandboxes, answer):
     for crm, sandbox in sandboxes.items():
         quote_back(crm, sandbox, answer)
     env = worker_environment(url, sandboxes)
     await flip(app)
-    async with process(env) as running:
+    async with process(env, fresh=True) as running:
         assert leaks(await told(app, env, running)) == []
 
 
@@ -173,7 +174,7 @@ async def test_what_a_crm_quotes_of_a_record_that_was_asked_for_by_its_id_stands
         sandbox.standing_faults.append(Fault(answer=Answer(500, page(QUOTED), HTML)))
     env = worker_environment(url, sandboxes)
     await flip(app, hubspot_contact_id="12", brevo_contact_id="12", mautic_contact_id="12")
-    async with process(env) as running:
+    async with process(env, fresh=True) as running:
         # `check` asks for no contact, so it cannot know whom a CRM's page quotes to it.
         assert leaks(await told(app, env, running, commands=COMMANDS[:2])) == []
 
@@ -181,7 +182,7 @@ async def test_what_a_crm_quotes_of_a_record_that_was_asked_for_by_its_id_stands
 async def test_an_invalid_address_stands_nowhere(app, url, sandboxes):
     env = worker_environment(url, sandboxes)
     await flip(app, email="canary is no address")
-    async with process(env) as running:
+    async with process(env, fresh=True) as running:
         assert leaks(await told(app, env, running)) == []
 
 
@@ -190,7 +191,7 @@ async def test_a_telephone_number_in_another_spelling_stands_nowhere(app, url, s
         sandbox.standing_faults.append(Fault(carries_a_person, answer=Answer(400, message("33639981111 is no number"))))
     env = worker_environment(url, sandboxes)
     await flip(app)
-    async with process(env) as running:
+    async with process(env, fresh=True) as running:
         assert leaks(await told(app, env, running)) == []
 
 
@@ -199,22 +200,24 @@ async def test_a_value_that_the_mapping_cannot_turn_into_a_number_stands_nowhere
     mapping.write_text('[brevo]\nAGE = "first_name::integer"\n')
     env = worker_environment(url, sandboxes, MAPPING_FILE=str(mapping))
     await flip(app)
-    async with process(env) as running:
+    async with process(env, fresh=True) as running:
         assert leaks(await told(app, env, running, ())) == []
 
 
 @pytest.mark.parametrize(
     "refusal",
-    [
-        "ALTER TABLE contacts ADD CHECK (first_name IS NULL OR brevo_contact_id IS NULL)",
-        (
-            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
-            "RAISE EXCEPTION 'not this row: %', NEW USING DETAIL = NEW::text, HINT = NEW.phone; END $$; "
-            "CREATE TRIGGER refuse BEFORE UPDATE OF brevo_contact_id ON contacts FOR EACH ROW "
-            "WHEN (NEW.brevo_claimed_by IS NULL) EXECUTE FUNCTION refuse()"
-        ),
-        "CREATE UNIQUE INDEX ON contacts (brevo_contact_id, first_name) WHERE brevo_contact_id IS NOT NULL",
-    ],
+    one_quick(
+        [
+            "ALTER TABLE contacts ADD CHECK (first_name IS NULL OR brevo_contact_id IS NULL)",
+            (
+                "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+                "RAISE EXCEPTION 'not this row: %', NEW USING DETAIL = NEW::text, HINT = NEW.phone; END $$; "
+                "CREATE TRIGGER refuse BEFORE UPDATE OF brevo_contact_id ON contacts FOR EACH ROW "
+                "WHEN (NEW.brevo_claimed_by IS NULL) EXECUTE FUNCTION refuse()"
+            ),
+            "CREATE UNIQUE INDEX ON contacts (brevo_contact_id, first_name) WHERE brevo_contact_id IS NOT NULL",
+        ]
+    ),
     ids=["a check", "a trigger", "a unique index"],
 )
 async def test_what_postgres_quotes_of_a_row_that_cannot_be_written_stands_nowhere(app, url, sandboxes, refusal):
@@ -222,7 +225,7 @@ async def test_what_postgres_quotes_of_a_row_that_cannot_be_written_stands_nowhe
     env = worker_environment(url, sandboxes)
     for _ in range(2):
         await flip(app)
-    async with process(env) as running:
+    async with process(env, fresh=True) as running:
         others = [crm for crm in CRMS if crm != "brevo"]
         texts = {"so far": await log_until(running, others)}
         await until(app, " AND ".join(f"bool_and({crm}_sync_status = 'Complete')" for crm in others) + " FROM contacts")

@@ -15,7 +15,7 @@ from crm_sync.sandbox.process import settings
 from crm_sync.sandbox.server import Sandbox
 from tests.faults.promise import said
 from tests.faults.real_crms import assert_delivered
-from tests.process import KEY, environment, process
+from tests.process import KEY, Process, environment, process
 
 WRITES = ("/v3/contacts", "/batch/upsert", "/batch/update")
 LINE_UP = (
@@ -27,7 +27,7 @@ LINE_UP = (
 class RealWorker:
     """log: what it has said so far."""
 
-    def __init__(self, running: asyncio.subprocess.Process) -> None:
+    def __init__(self, running: Process) -> None:
         self.running = running
         self.log: list[dict[str, Any]] = []
 
@@ -52,9 +52,9 @@ class RealWorker:
 
 
 @asynccontextmanager
-async def working(env: dict[str, str]) -> AsyncIterator[RealWorker]:
-    """A worker that runs until the end of the block, and is killed there."""
-    async with process(env) as running:
+async def working(env: dict[str, str], *, fresh: bool = False) -> AsyncIterator[RealWorker]:
+    """A worker that runs until the end of the block, and is killed there. fresh: as of `process`."""
+    async with process(env, fresh=fresh) as running:
         worker = RealWorker(running)
         listening = asyncio.create_task(worker.listen())
         try:

@@ -1,7 +1,6 @@
 """Much at once: a million rows in one statement, answers without end; and flips that no bell can tell of."""
 
 import asyncio
-import os
 import re
 import zlib
 from collections.abc import AsyncIterator, Iterator
@@ -14,7 +13,7 @@ from structlog.testing import capture_logs
 
 from crm_sync import events
 from crm_sync.core.waits import Waits
-from crm_sync.sandbox.postgres import DEFAULT_VERSION, Postgres, running_postgres
+from crm_sync.sandbox.postgres import Postgres
 from crm_sync.sandbox.process import CRMS, running_sandbox, settings
 from tests.faults.front import MEGABYTE, answer, fronts
 from tests.faults.promise import LINE_UP, RecordingCrm, Stopwatch, assert_promise_kept, said
@@ -23,9 +22,10 @@ from tests.harness import ALL_COMPLETE, running, until, until_asleep
 from tests.process import environment, process
 from tests.process import said as process_said
 from tests.roles import migrate
+from tests.servers import VERSION, running_server
 from tests.steps import insert
+from tests.tiers import slow
 
-VERSION = int(os.environ.get("PG") or DEFAULT_VERSION)
 ROWS = 1_000_000
 NO_PROC = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="there is no /proc to read the peak memory from")
 
@@ -36,11 +36,12 @@ def peak_mb(pid):
 
 
 @NO_PROC
+@slow
 async def test_a_million_rows_flipped_in_one_statement_are_one_notification_and_take_no_memory(app, other_app, url):
     await app.execute("INSERT INTO contacts (email) SELECT n || '@example.com' FROM generate_series(1, $1::integer) AS n", ROWS)
     heard = []
     await other_app.add_listener("crm_sync", lambda _, pid, __, payload: heard.append((pid, payload)))
-    async with running_sandbox("brevo") as sandbox, process(environment(url) | settings("brevo", sandbox)) as worker:
+    async with running_sandbox("brevo") as sandbox, process(environment(url) | settings("brevo", sandbox), fresh=True) as worker:
         await until_asleep(app)
         usual = peak_mb(worker.pid)
         stopwatch = Stopwatch()
@@ -77,13 +78,14 @@ def bomb(megabytes):
 
 @NO_PROC
 @pytest.mark.parametrize("says", [pour, bomb(1024)], ids=["200 MB", "a gzip bomb of 1 GB"])
+@slow
 async def test_the_memory_of_the_worker_is_bounded_whatever_is_answered(app, url, says):
     """Four lanes at once, each of which asks as often as its breaker lets it."""
     async with sandboxes() as there, fronts(there, says) as before:
         env = environment(url)
         for crm, front in before.items():
             env |= settings(crm, front.url)
-        async with process(env) as worker:
+        async with process(env, fresh=True) as worker:
             await process_said(worker, events.SESSION_OPENED)
             usual = peak_mb(worker.pid)
             for crm in CRMS:
@@ -105,7 +107,7 @@ def narrow() -> Iterator[Postgres]:
     """A server whose queue of notifications holds half a megabyte instead of 8 GB."""
     if VERSION < 17:
         pytest.skip("the length of the queue is a setting from PostgreSQL 17 on")
-    with running_postgres(VERSION, {"fsync": "off", "max_notify_queue_pages": "64"}) as server:
+    with running_server(max_notify_queue_pages="64") as server:
         yield server
 
 

@@ -12,6 +12,7 @@ from tests.faults.real_worker import assert_kept, working
 from tests.harness import until, until_asleep
 from tests.process import environment
 from tests.steps import insert
+from tests.tiers import slow
 
 LIBRARY = next(iter(sorted(Path("/usr/lib").glob("**/faketime/libfaketimeMT.so.1"))), None)
 PAUSE_S = 3.0
@@ -56,6 +57,7 @@ OFFSETS = pytest.mark.parametrize("offset", ["-1d", "+1d"])
 
 
 @OFFSETS
+@slow
 async def test_a_jump_while_it_runs_makes_nothing_early_and_nothing_late(app, url, brevo, clock, offset):
     """The time of the log shows that the jump took place."""
     later = await insert(app, "Queued", "later@example.com")
@@ -88,6 +90,7 @@ async def test_a_jump_while_it_runs_makes_nothing_early_and_nothing_late(app, ur
 
 @OFFSETS
 @pytest.mark.parametrize("pace", ["none", "50/s"], ids=["without a limit", "with one"])
+@slow
 async def test_a_pause_that_a_crm_asked_for_is_kept_whatever_the_clock_does(app, url, brevo, clock, offset, pace):  # noqa: PLR0917
     """By all workers, those that start later too."""
     env = environment(url, brevo, **clock.settings, BREVO_LIMITS=pace)

@@ -15,6 +15,7 @@ from tests.faults.promise import LINE_UP, RecordingCrm, Stopwatch, assert_promis
 from tests.faults.proxy import Link, Proxy
 from tests.harness import ALL_COMPLETE, TIMEOUT_S, daemon_for, running, until, until_asleep
 from tests.steps import insert, read
+from tests.tiers import one_quick, slow
 
 CLAIM = "FOR NO KEY UPDATE SKIP LOCKED\n    )"
 FINISH = "unnest("
@@ -114,6 +115,7 @@ async def test_after_a_long_outage_it_delivers_within_three_seconds_of_the_datab
     await assert_promise_kept(app, crm)
 
 
+@slow
 async def test_a_silent_drop_is_noticed_within_ten_seconds_and_heals(app, proxy, crm, log):
     """At its real times, and at the worst moment: nothing goes on, and the tick has just been."""
     async with running(proxy.url, crm) as daemon:
@@ -133,6 +135,7 @@ async def test_a_silent_drop_is_noticed_within_ten_seconds_and_heals(app, proxy,
     assert healed_s < 10
 
 
+@slow
 async def test_a_silent_drop_in_the_middle_of_much_work_heals(app, proxy, log):
     """Claims, finishes and looks are under way on every connection, and none of them ever gets an answer."""
     crm = RecordingCrm(batch_limit=5, concurrency=4)
@@ -213,7 +216,7 @@ async def test_what_waited_for_its_turn_when_another_took_it_over_is_not_sent_af
     assert {fields["FIRSTNAME"] for _, fields in other.records.values()} == {"Eve"}
 
 
-@pytest.mark.parametrize("seed", [SEED, SEED + 1, SEED + 2])
+@pytest.mark.parametrize("seed", one_quick([SEED, SEED + 1, SEED + 2]))
 async def test_connections_cut_at_random_bytes_lose_nothing(app, proxy, seed):
     print("seed", seed)
     chance = random.Random(seed)

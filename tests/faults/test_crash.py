@@ -18,6 +18,7 @@ from tests.faults.real_crms import complete
 from tests.faults.real_worker import LINE_UP, RealWorker, assert_kept, environment_for, foreign, working
 from tests.harness import TIMEOUT_S, until
 from tests.process import ended, environment, process
+from tests.tiers import slow
 
 CLAIM = '_attempts" + 1'
 FINISH = "unnest("
@@ -151,6 +152,7 @@ async def test_killed_and_started_again_everything_is_back_in_line_within_two_se
     assert back_s < 2
 
 
+@slow
 async def test_killed_again_and_again_in_the_middle_of_much_work_it_sends_no_more_twice_than_it_had_in_hand(app, url, brevo):
     kills, in_hand = 4, 2 * 16  # in requests, and answered but not written yet
     logs = []
@@ -187,6 +189,7 @@ async def test_sigterm_before_a_crm_that_never_answers_gives_everything_back_wit
     assert await app.fetchval("SELECT count(*) FROM crm_sync.workers") == 0
 
 
+@slow
 async def test_sigterm_while_postgres_is_silent_ends_it_in_time_and_the_next_one_delivers(app, url, brevo):
     """With answers in hand that cannot be written."""
     hold = Hold()

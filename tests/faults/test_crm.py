@@ -21,6 +21,7 @@ from tests.faults.real_crms import PEOPLE, assert_delivered, assert_unharmed, co
 from tests.harness import TIMEOUT_S, until
 from tests.process import environment, process
 from tests.process import said as process_said
+from tests.tiers import one_quick, slow
 
 DOWN = Fault(answer=Answer(503, b"<html>down</html>", {"Content-Type": "text/html"}))
 DROPPING = Fault(drop=True)
@@ -31,7 +32,7 @@ SHORT_PAUSES = Waits(first_probe_s=0.02, longest_probe_s=0.02)
 
 
 @pytest.mark.parametrize("fault", [DOWN, DROPPING, None], ids=["503", "dropped", "refused"])
-@pytest.mark.parametrize("crm", CRMS)
+@pytest.mark.parametrize("crm", one_quick(CRMS))
 async def test_a_crm_that_is_down_for_an_hour_marks_nobody_and_gets_one_probe_at_a_time(app, url, monkeypatch, crm, fault):
     await app.execute(PEOPLE.format(crm=crm), 50)
     async with sandboxes(crm) as there:
@@ -110,6 +111,7 @@ async def test_a_crm_that_is_only_slow_is_waited_for(app, url, monkeypatch, crm)
 
 @pytest.mark.parametrize("up", [3, 10])
 @pytest.mark.parametrize("crm", CRMS)
+@slow
 async def test_a_crm_that_flaps_leaves_nobody_in_error(app, url, monkeypatch, crm, up):
     """So many requests are served, the next three are not, 300 in all: in earnest some minutes, and so is the first delay of a
     retry, here 0.5 s. Who fails again and again while others are served is taken for the reason, and uses up attempts.

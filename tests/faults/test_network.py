@@ -1,7 +1,6 @@
 """Packets between a worker and Postgres that are dropped silently, by the kernels of two machines that are network namespaces."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Iterator
 from urllib.parse import urlsplit, urlunsplit
 
@@ -12,7 +11,7 @@ from crm_sync import events
 from crm_sync.core.waits import USUAL
 from crm_sync.postgres import locks
 from crm_sync.sandbox.brevo.sandbox import BrevoSandbox
-from crm_sync.sandbox.postgres import DEFAULT_VERSION, Postgres
+from crm_sync.sandbox.postgres import Postgres
 from crm_sync.sandbox.server import Fault, Hold
 from tests.faults.namespace import UNAVAILABLE, Namespace
 from tests.faults.promise import Stopwatch, said
@@ -20,9 +19,11 @@ from tests.faults.real_worker import LINE_UP, assert_kept, working
 from tests.harness import ALL_COMPLETE, TIMEOUT_S, until, until_asleep
 from tests.process import KEY, environment
 from tests.roles import migrate
+from tests.servers import VERSION, memory
 from tests.steps import insert
+from tests.tiers import root, slow
 
-pytestmark = pytest.mark.skipif(bool(UNAVAILABLE), reason=UNAVAILABLE)
+pytestmark = [slow, root, pytest.mark.skipif(bool(UNAVAILABLE), reason=UNAVAILABLE)]
 
 DROPPED, UNHARMED = "10.213.0.1", "10.213.0.5"  # both of the machine with Postgres
 SERVER_NOTICES_S = 12.0  # by the keepalives that a session asks for
@@ -46,7 +47,7 @@ def machines() -> Iterator[tuple[Namespace, Namespace]]:
 
 @pytest.fixture(scope="module")
 def own(machines: tuple[Namespace, Namespace]) -> Iterator[Postgres]:
-    server = Postgres(int(os.environ.get("PG") or DEFAULT_VERSION), {"fsync": "off", "listen_addresses": "*"})
+    server = Postgres(VERSION, {"fsync": "off", "listen_addresses": "*"}, within=memory())
     with machines[0].entered():
         try:
             server.create()

@@ -13,15 +13,15 @@ import pytest
 
 from crm_sync import events
 from crm_sync.errors import ConfigurationError
-from crm_sync.sandbox.postgres import DEFAULT_VERSION, Postgres, running_postgres
+from crm_sync.sandbox.postgres import Postgres
 from tests.faults.promise import LINE_UP, RecordingCrm, Stopwatch, assert_promise_kept, said
 from tests.faults.proxy import Proxy
 from tests.harness import ALL_COMPLETE, TIMEOUT_S, daemon_for, running, until, until_asleep
 from tests.roles import PASSWORD, WORKER, migrate
+from tests.servers import OPTIONS, VERSION, memory, running_server
 from tests.steps import insert
+from tests.tiers import alone, slow
 
-VERSION = int(os.environ.get("PG") or DEFAULT_VERSION)
-OPTIONS = {"fsync": "off"}  # the server dies here, not the machine
 OURS = "FROM pg_stat_activity WHERE application_name LIKE 'crm-sync%' AND datname = current_database()"
 SESSIONS = "FROM pg_stat_activity WHERE application_name = 'crm-sync session' AND datname = current_database()"
 _numbers = count(1)
@@ -30,7 +30,7 @@ _numbers = count(1)
 @pytest.fixture(scope="module")
 def own() -> Iterator[Postgres]:
     """A server that may be stopped and killed, whatever server the other tests use. Workers log in with their password."""
-    with running_postgres(VERSION, OPTIONS) as server:
+    with running_server() as server:
         rules = server.data / "pg_hba.conf"
         rules.write_text(f"host all {WORKER} 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")
         with psycopg.connect(server.url(), autocommit=True) as connection:
@@ -56,6 +56,8 @@ async def application(url: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
+@slow
+@alone
 async def test_it_delivers_within_three_seconds_of_a_restart_under_load(own, url, mode):
     crm = RecordingCrm(batch_limit=5, concurrency=4)
     async with running(url, crm):
@@ -78,6 +80,8 @@ async def test_it_delivers_within_three_seconds_of_a_restart_under_load(own, url
     assert len(crm.log) <= 501 + twice, "what was in flight or being written may be sent twice, and no more"
 
 
+@slow
+@alone
 async def test_a_backend_that_crashes_takes_all_down_and_it_delivers_within_three_seconds(own, url):
     """The server ends every backend and goes through recovery: 57P02, 57P03, resets."""
     crm = RecordingCrm(batch_limit=5, concurrency=4)
@@ -292,12 +296,13 @@ class Replica(Postgres):
             connection.execute("SELECT pg_promote()")
 
 
+@slow
 async def test_after_a_failover_that_lost_the_last_commits_everything_lost_is_sent_again():
     """Claims are on the replica, their finishes are not, and neither is what was flipped last."""
     crm = RecordingCrm(batch_limit=1, concurrency=4)
     crm.gate.clear()
-    with running_postgres(VERSION, OPTIONS) as primary:
-        replica = Replica(VERSION, OPTIONS)
+    with running_server() as primary:
+        replica = Replica(VERSION, OPTIONS, within=memory())
         try:
             primary_url = primary.create_database("contacts")
             await asyncio.to_thread(migrate, primary_url)

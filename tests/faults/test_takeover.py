@@ -13,6 +13,7 @@ from tests.faults.real_crms import complete
 from tests.faults.real_worker import LINE_UP, assert_kept, working
 from tests.harness import TIMEOUT_S, until, until_asleep
 from tests.process import environment
+from tests.tiers import alone, slow
 
 IN_FLIGHT = 16
 ALL = complete("brevo")
@@ -38,6 +39,8 @@ async def hold_all(app, brevo, count: int) -> Hold:
     return hold
 
 
+@slow
+@alone
 async def test_the_contacts_of_a_killed_worker_are_taken_over_within_one_tick(app, url, brevo):
     """Some of them were in a request, some were waiting for theirs."""
     async with working(environment(url, brevo)) as victim:
@@ -59,6 +62,8 @@ async def test_the_contacts_of_a_killed_worker_are_taken_over_within_one_tick(ap
     assert back_s < USUAL.tick_s + 0.5, "a tick, and the statements of it"
 
 
+@slow
+@alone
 async def test_a_stopped_worker_keeps_its_contacts_as_long_as_its_session_lives(app, url, brevo):
     """The kernel answers for a process that stands still. Nobody else sends what it may be sending; a watchdog restarts it.
 
@@ -84,6 +89,8 @@ async def test_a_stopped_worker_keeps_its_contacts_as_long_as_its_session_lives(
     await assert_kept(app, "brevo", brevo, twice=0, attempts=1, logs=[sleeper.log, other.log])
 
 
+@slow
+@alone
 async def test_the_late_finish_of_a_stopped_worker_that_was_taken_for_dead_changes_nothing(app, url, brevo):
     async with working(environment(url, brevo)) as sleeper:
         asleep = await sleeper.opened()

@@ -10,6 +10,7 @@ from tests.faults.real_crms import complete
 from tests.faults.real_worker import LINE_UP, assert_kept, working
 from tests.harness import until
 from tests.process import environment
+from tests.tiers import slow
 
 PEOPLE = 2000
 
@@ -41,9 +42,10 @@ def version_before(tmp_path) -> Path:
     return tmp_path / "worker"
 
 
+@slow
 async def test_two_versions_share_the_work_and_send_nothing_twice(app, url, brevo, version_before):
     older = environment(url, brevo) | {"PYTHONPATH": str(version_before)}
-    async with working(older) as before, working(environment(url, brevo)) as today:
+    async with working(older, fresh=True) as before, working(environment(url, brevo)) as today:
         await before.opened()
         await today.opened()
         for part in range(4):

@@ -13,6 +13,7 @@ from crm_sync.sandbox.server import Fault, Hold
 from tests.commands.test_pause import done
 from tests.harness import ScriptedCrm, running, until
 from tests.process import environment, process
+from tests.tiers import slow
 
 NONE_LEFT = "count(*) = 0 FROM crm_sync.tombstones"
 DUE_NOW = "UPDATE crm_sync.tombstones SET due_at = clock_timestamp()"
@@ -141,6 +142,7 @@ async def test_a_deletion_that_is_rolled_back_never_was(app, url, crm, deletes):
     assert crm.tried == 0
 
 
+@slow
 async def test_kill_9_in_the_middle_of_a_deletion_loses_none(app, url, brevo, deletes):
     hold = Hold()
     async with process(environment(url, brevo)) as worker:

@@ -1,7 +1,6 @@
 """The session: lost, refused, and taken over."""
 
 import asyncio
-import os
 from dataclasses import replace
 
 import asyncpg
@@ -10,11 +9,12 @@ import pytest
 from crm_sync.core.waits import Waits
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
 from crm_sync.postgres import locks
-from crm_sync.sandbox.postgres import DEFAULT_VERSION, running_postgres
 from crm_sync.table.contacts import Claimed, Contacts
 from tests.harness import ALL_COMPLETE, TIMEOUT_S, ScriptedCrm, daemon_for, running, until, until_asleep
 from tests.roles import as_worker, migrate
+from tests.servers import running_server
 from tests.steps import insert, orphan, read
+from tests.tiers import slow
 
 SESSIONS = "FROM pg_stat_activity WHERE application_name = 'crm-sync session' AND datname = current_database()"
 
@@ -181,9 +181,9 @@ async def test_a_read_only_database_is_waited_for_and_no_crm_is_called(app, url,
 
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
+@slow
 async def test_it_goes_on_when_postgres_is_restarted(mode):
-    version = int(os.environ.get("PG") or DEFAULT_VERSION)
-    with running_postgres(version) as server:
+    with running_server() as server:
         url = server.create_database("contacts")
         await asyncio.to_thread(migrate, url)
         crm = ScriptedCrm()

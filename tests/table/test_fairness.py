@@ -12,6 +12,7 @@ from crm_sync.core.outcome import Kind
 from crm_sync.core.waits import Waits
 from crm_sync.table.contacts import BEGINNING
 from tests.steps import open_worker
+from tests.tiers import slow
 
 MANY = """
 INSERT INTO contacts (email, first_name, brevo_sync_status)
@@ -293,6 +294,7 @@ def pages(plan):
 
 
 @pytest.mark.parametrize("analyzed", [False, True])
+@slow
 async def test_with_100000_waiting_a_claim_and_a_look_read_what_they_return_and_no_more(app, worker, analyzed):
     await app.execute(MANY, "bulk", 100_000)
     if analyzed:

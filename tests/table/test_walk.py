@@ -30,10 +30,11 @@ from crm_sync.core.outcome import Contact, Finish, Kind
 from crm_sync.postgres.pool import Database
 from crm_sync.table.contacts import Contacts
 from crm_sync.table.schema import read_schema
+from tests.examples import examples
 from tests.roles import as_worker
 
 WORDS = ("New", "Selected", "Skipped")
-EXAMPLES, STEPS = 120, 60
+EXAMPLES, STEPS = examples(ci=120, dev=8), 60
 # As many workers as can die on one walk, for the dead claim nothing.
 REGISTER = (
     "INSERT INTO crm_sync.workers (id, host, pid, version) SELECT n, 'walk', 1, '0' FROM generate_series(1, $1::integer) AS n"

@@ -17,9 +17,10 @@ from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
 from crm_sync.table.contacts import Contacts
 from crm_sync.table.schema import read_schema
+from tests.examples import examples
 from tests.roles import as_worker
 
-EXAMPLES, STEPS = 150, 40
+EXAMPLES, STEPS = examples(ci=150, dev=10), 40
 VALUES = st.text("ab", min_size=1, max_size=2)
 WORDS = ("Selected", "Skipped")
 ENDS = (Kind.DELIVERED, Kind.RETRY, Kind.REJECTED, Kind.DEFERRED, Kind.ORPHANED)

@@ -1,12 +1,39 @@
-"""Logging: one event, one line. JSON, unless a person is looking."""
+"""Logging: one event, one line. JSON, unless a person is looking.
+
+Whatever else wants to know what happens, such as metrics, taps the same events (`tap`): no place that logs knows of it.
+"""
 
 import logging
 import sys
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
 
 from crm_sync import events
+
+Tap = Callable[[Mapping[str, Any]], None]
+
+_taps: list[Tap] = []
+
+
+def tap(listener: Tap) -> None:
+    """From now on the listener is called with every event that is logged, in the process that logs it, before it is written.
+
+    An event is as it is logged: its name under "event", its details, and often "crm". The listener must be quick. One that fails
+    costs no line: the line says so, under "tap_failed".
+    """
+    _taps.append(listener)
+
+
+def hand_to_taps(_logger: object, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+    """The processor that every event goes through."""
+    for listener in _taps:
+        try:
+            listener(event)
+        except Exception as error:  # noqa: BLE001 (told in the line itself)
+            event["tap_failed"] = type(error).__name__
+    return event
 
 
 def configure(level: int = logging.INFO) -> None:
@@ -16,6 +43,7 @@ def configure(level: int = logging.INFO) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        hand_to_taps,
     ]
     if out.isatty():
         # Plain: the pretty one shows local variables, which are people's data.

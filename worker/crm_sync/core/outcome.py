@@ -70,6 +70,17 @@ class Outcome(NamedTuple):
         return cls(Verdict.REJECTED, code, reason)
 
 
+class Unsent(NamedTuple):
+    """What becomes of a contact that the CRM was not asked about: it is done, or looked at again in delay_s seconds.
+
+    reason: for people.
+    """
+
+    done: bool
+    delay_s: float = 0.0
+    reason: str | None = None
+
+
 class Kind(StrEnum):
     """The transitions out of "in flight". Their table is in sql/queries/table/finish_contacts.sql."""
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from crm_sync.core.codes import Code
-from crm_sync.core.outcome import Contact, Finish, Kind, Outcome, Verdict
+from crm_sync.core.outcome import Contact, Finish, Kind, Outcome, Unsent, Verdict
 from crm_sync.core.text import clean, printable
 
 LONGEST_DELAY_S = 24 * 3600.0
@@ -47,6 +47,13 @@ class RetryPolicy:
 def deferred(contact: Contact, delay_s: float = 0.0) -> Finish:
     """The finish of a contact that was not sent: back in line, in so many seconds."""
     return Finish(contact.id, contact.token, Kind.DEFERRED, delay_s=delay_s)
+
+
+def set_aside(contact: Contact, unsent: Unsent) -> Finish:
+    """The finish of a contact that the CRM was not asked about."""
+    kind = Kind.DELIVERED if unsent.done else Kind.DEFERRED
+    error = None if unsent.reason is None else clean(unsent.reason, hide=[contact.email])
+    return Finish(contact.id, contact.token, kind, error, delay_s=unsent.delay_s)
 
 
 def describe(contact: Contact, outcome: Outcome) -> str | None:

@@ -4,14 +4,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from crm_sync.core.codes import Code
-from crm_sync.core.outcome import Contact, Deletion, Outcome
+from crm_sync.core.outcome import Contact, Deletion, Outcome, Unsent
 from crm_sync.crm.exchange import Assumption
 from crm_sync.errors import LaneError
 
-# What is said of one contact; a LaneError says nothing of it.
-Entry = Outcome | LaneError
-# The same, or the id of a record that was looked for, or None where there is none.
-Found = str | None | Entry
+# What is said of one contact; a LaneError says nothing of it, and Unsent that the CRM was not asked.
+Entry = Outcome | Unsent | LaneError
+# The id of a record that was looked for, None where there is none, or why that cannot be said.
+Found = str | None | Outcome | LaneError
 
 
 class Client(ABC):

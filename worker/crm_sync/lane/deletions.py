@@ -10,16 +10,15 @@ for that; where everybody is refused, the next contact finds out.
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple
 
 import structlog
 
 from crm_sync import events
 from crm_sync.core.identity import check_email
-from crm_sync.core.outcome import Contact, Deletion, Outcome
+from crm_sync.core.outcome import Contact, Deletion, Outcome, Unsent
 from crm_sync.core.text import name_of
 from crm_sync.crm.client import Client, Entry
-from crm_sync.errors import HeldBackError, RefusedError
+from crm_sync.errors import RefusedError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import render
 from crm_sync.table.contacts import BEGINNING
@@ -33,27 +32,14 @@ SHARED, WANTED = "shared", "wanted"  # as find_survivors.sql says it
 log = structlog.get_logger()
 
 
-class Unsent(NamedTuple):
-    """What becomes of a deletion that was not sent: it is done, or looked at again in so many seconds. reason: for people."""
-
-    done: bool
-    delay_s: float = 0.0
-    reason: str | None = None
-
-
 class Deleter(Client):
-    """deletions: by the id of their tombstone, which is that of the contact it stands for here.
-
-    unsent: those of them that were not sent, though nothing holds up the lane. That is no answer of the CRM, so an entry says
-    that they were held back.
-    """
+    """deletions: by the id of their tombstone, which is that of the contact it stands for here."""
 
     def __init__(self, crm: str, client: Client, database: Database, variables: Mapping[str, str]) -> None:
         self.batch_limit = client.delete_limit
         self.concurrency = client.concurrency
         self.exclusive_addresses = client.exclusive_addresses
         self.deletions: dict[int, Deletion] = {}
-        self.unsent: dict[int, Unsent] = {}
         self._wanted: set[int] = set()
         self._since = BEGINNING
         self._client = client
@@ -63,7 +49,7 @@ class Deleter(Client):
 
     async def begin(self, deletions: dict[int, Deletion], claimed_at: datetime) -> None:
         """With what was claimed just now, by the clock of the database. Raises as Database.fetch does."""
-        self.deletions, self.unsent = deletions, {}
+        self.deletions = deletions
         survivors = await self._look(deletions, BEGINNING)
         self._wanted = {stone for stone, survivor in survivors if survivor == WANTED}
         self._since = claimed_at - LATE_COMMIT
@@ -83,7 +69,7 @@ class Deleter(Client):
                 entries.update(zip(todo, await self._client.delete(list(todo.values())), strict=True))
         except RefusedError as error:
             entries.update(dict.fromkeys(todo, error))
-        return [self._held_back(contact.id, entries[contact.id]) for contact in contacts]
+        return [_set_aside(entries[contact.id]) for contact in contacts]
 
     async def _find(self, todo: dict[int, Deletion], entries: dict[int, Entry]) -> None:
         """Puts in the ids that are not known. Where nobody has the address, or it is none, nothing is there."""
@@ -99,7 +85,7 @@ class Deleter(Client):
                 continue
             del todo[stone]
             if address not in found:
-                entries[stone] = self._leave(stone, Unsent(done=True))
+                entries[stone] = Unsent(done=True)
             else:
                 entries[stone] = Outcome.delivered(None) if record is None else record
 
@@ -114,9 +100,9 @@ class Deleter(Client):
                 self._log.info(
                     events.RECORD_KEPT, contact=name_of(deletion.contact_id), note="another contact has the same record"
                 )
-                entries[stone] = self._leave(stone, Unsent(done=True))
+                entries[stone] = Unsent(done=True)
             else:
-                entries[stone] = self._leave(stone, Unsent(done=False, delay_s=WANTED_S))
+                entries[stone] = Unsent(done=False, delay_s=WANTED_S)
 
     async def _look(self, deletions: Mapping[int, Deletion], since: datetime) -> set[tuple[int, str]]:
         """Of the contacts in line, only at those that are due since."""
@@ -126,11 +112,9 @@ class Deleter(Client):
         rows = await self._database.fetch(self._survivors, list(deletions), records, addresses, since)
         return {(row["id"], row["survivor"]) for row in rows}
 
-    def _held_back(self, stone: int, entry: Entry) -> Entry:
-        if not isinstance(entry, RefusedError):
-            return entry
-        return self._leave(stone, Unsent(done=False, delay_s=REFUSED_S, reason=f"{entry.code}: {entry.reason}"))
 
-    def _leave(self, stone: int, unsent: Unsent) -> HeldBackError:
-        self.unsent[stone] = unsent
-        return HeldBackError("this deletion is not sent, or not yet")
+def _set_aside(entry: Entry) -> Entry:
+    """A refusal of deletions holds up no contact, so it is none of the lane."""
+    if not isinstance(entry, RefusedError):
+        return entry
+    return Unsent(done=False, delay_s=REFUSED_S, reason=f"{entry.code}: {entry.reason}")

@@ -22,8 +22,8 @@ from contextlib import asynccontextmanager, suppress
 from crm_sync.core.breaker import FAILURES
 from crm_sync.core.codes import Code
 from crm_sync.core.identity import Addressee
-from crm_sync.core.outcome import Contact, Finish, Outcome, Verdict
-from crm_sync.core.retry import deferred
+from crm_sync.core.outcome import Contact, Finish, Outcome, Unsent, Verdict
+from crm_sync.core.retry import deferred, set_aside
 from crm_sync.core.text import clean
 from crm_sync.core.throughput import Throughput
 from crm_sync.crm.client import Entry
@@ -40,6 +40,9 @@ from crm_sync.lane.channel import Channel
 
 AHEAD_S = 0.02  # so much work is claimed ahead: quick CRMs get some dozens at once, slow ones no more than they take
 MOST_SUSPECTS = 10_000
+
+# What is known of a contact in the end; None: it goes back untouched, because nothing was said about it.
+Settled = Outcome | Unsent | None
 
 
 class Deliveries:
@@ -111,13 +114,15 @@ class Deliveries:
             finishes.append(self._finish(addressee.contact, outcome))
             if addressee.twins:
                 # They share a delivery. What is said against the one that was sent is not said of them: they come again.
-                delivered = outcome is not None and outcome.verdict is Verdict.DELIVERED
+                delivered = isinstance(outcome, Outcome) and outcome.verdict is Verdict.DELIVERED
                 finishes += [self._finish(twin, outcome if delivered else None) for twin in addressee.twins]
         return finishes
 
-    def _finish(self, contact: Contact, outcome: Outcome | None) -> Finish:
+    def _finish(self, contact: Contact, outcome: Settled) -> Finish:
         if outcome is None:
             return deferred(contact)
+        if isinstance(outcome, Unsent):
+            return set_aside(contact, outcome)
         if self._suspects:
             self._suspects.pop(contact.id, None)
         return self._policy.finish(contact, outcome, random.random())  # noqa: S311 (jitter is no secret)
@@ -143,8 +148,8 @@ class Deliveries:
 
     # What was said.
 
-    async def _outcomes(self, contacts: Sequence[Contact]) -> list[Outcome | None]:
-        """None for what goes back untouched, because nothing was said about it."""
+    async def _outcomes(self, contacts: Sequence[Contact]) -> list[Settled]:
+        """What becomes of each, after as many requests as that takes."""
         if not contacts:
             return []
         # A failure is no contact's the first time: when a CRM goes down, it has just answered others.
@@ -163,18 +168,18 @@ class Deliveries:
             self._last_answer = now
             self._throughput.add(len(contacts), now)
             self._failures = 0
-            self._permits.answered(len(contacts), now - started, told=not any(isinstance(one, LaneError) for one in answers))
+            self._permits.answered(len(contacts), now - started, told=all(isinstance(answer, Outcome) for answer in answers))
             if self._breaker.is_probe(contacts[0].token):
                 await self._breaker.answered()
         elif any(isinstance(answer, OutageError) for answer in answers):
             self._permits.failed(now - started)
         return answers
 
-    async def _settle(self, answers: Sequence[Entry], contacts: Sequence[Contact], since: float) -> list[Outcome | None]:
+    async def _settle(self, answers: Sequence[Entry], contacts: Sequence[Contact], since: float) -> list[Settled]:
         """since: an answer after that shows that the CRM was well meanwhile."""
         if not any(isinstance(answer, LaneError) for answer in answers):
             return list(answers)  # type: ignore[arg-type]
-        settled: list[Outcome | None] = [None] * len(contacts)
+        settled: list[Settled] = [None] * len(contacts)
         concerned: dict[LaneError, list[int]] = {}
         for place, (answer, _) in enumerate(zip(answers, contacts, strict=True)):
             if isinstance(answer, LaneError):
@@ -187,7 +192,7 @@ class Deliveries:
                 settled[place] = outcome
         return settled
 
-    async def _judge(self, error: LaneError, contacts: Sequence[Contact], since: float) -> Sequence[Outcome | None]:
+    async def _judge(self, error: LaneError, contacts: Sequence[Contact], since: float) -> Sequence[Settled]:
         match error:
             case BatchRefusedError():
                 return await self._isolate(error, contacts)
@@ -204,7 +209,7 @@ class Deliveries:
                 await self._trip(error, contacts)
         return [None] * len(contacts)
 
-    async def _isolate(self, error: LaneError, contacts: Sequence[Contact]) -> Sequence[Outcome | None]:
+    async def _isolate(self, error: LaneError, contacts: Sequence[Contact]) -> Sequence[Settled]:
         """Finds those that are to blame: one of n costs at most 2 log2(n) + 1 further requests."""
         # What may still be at work in the CRM is not sent again at once.
         if len(contacts) == 1 or (isinstance(error, OutageError) and error.code != Code.CRM_ERROR):

@@ -18,7 +18,7 @@ from crm_sync import events
 from crm_sync.core.identity import Addressee, fold
 from crm_sync.core.outcome import Contact, Deletion, Finish, Kind
 from crm_sync.core.retry import deferred
-from crm_sync.core.text import clean, name_of
+from crm_sync.core.text import name_of
 from crm_sync.errors import DatabaseTroubleError
 from crm_sync.lane.channel import Channel
 from crm_sync.lane.deletions import Deleter
@@ -110,7 +110,7 @@ class Tombstones:
                 group.create_task(self._deliver_batch(addressees[first : first + size], turns))
                 for first in range(0, len(addressees), size)
             ]
-        return [self._settled(finish) for batch in batches for finish in batch.result()]
+        return [finish for batch in batches for finish in batch.result()]
 
     async def _deliver_batch(self, batch: Sequence[Addressee], turns: asyncio.Semaphore) -> list[Finish]:
         try:
@@ -121,15 +121,6 @@ class Tombstones:
             return [deferred(one.contact) for one in batch]
         self._trouble.over()
         return finishes
-
-    def _settled(self, finish: Finish) -> Finish:
-        """With what is known of one that was not sent."""
-        unsent = self._deleter.unsent.get(finish.id)
-        if unsent is None or finish.kind is not Kind.DEFERRED:
-            return finish
-        kind = Kind.DELIVERED if unsent.done else Kind.DEFERRED
-        error = None if unsent.reason is None else clean(unsent.reason, hide=[self._deleter.deletions[finish.id].email])
-        return finish._replace(kind=kind, error=error, delay_s=unsent.delay_s)
 
     async def _write(self, finishes: Sequence[Finish]) -> None:
         ids, tokens, kinds, errors, _, delays = zip(*finishes, strict=True)

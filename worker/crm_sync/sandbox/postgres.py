@@ -6,13 +6,14 @@ server is started here.
 """
 
 import os
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -47,9 +48,12 @@ def binaries(version: int) -> Path:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Below those that outgoing connections get, so that it stays free while a server of ours is down."""
+    while True:
+        port = random.randint(15_000, 30_000)  # noqa: S311 (a port is no secret)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Server:
@@ -79,14 +83,19 @@ class Server:
 
 
 class Postgres(Server):
-    """One server on loopback with a data folder of its own. Start, stop, kill, restart; the port stays the same."""
+    """One server on loopback with a data folder of its own. Start, stop, kill, restart; the port stays the same.
 
-    def __init__(self, version: int = DEFAULT_VERSION, options: Mapping[str, str] | None = None) -> None:
+    within: where that folder is made, the system's folder for temporary files if it is not said.
+    """
+
+    def __init__(
+        self, version: int = DEFAULT_VERSION, options: Mapping[str, str] | None = None, *, within: Path | None = None
+    ) -> None:
         programs = binaries(version)
         self.options = dict(options or {})
         self.port = free_port()
         super().__init__(f"postgresql://postgres@127.0.0.1:{self.port}/postgres")
-        self.folder = Path(tempfile.mkdtemp(prefix="crm-sync-postgres-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="crm-sync-postgres-", dir=within))
         self.data = self.folder / "data"
         self._user = _unprivileged_user()
         if self._user is not None:
@@ -134,8 +143,11 @@ class Postgres(Server):
 
 
 @contextmanager
-def running_postgres(version: int = DEFAULT_VERSION, options: Mapping[str, str] | None = None) -> Iterator[Postgres]:
-    server = Postgres(version, options)
+def running_postgres(
+    version: int = DEFAULT_VERSION, options: Mapping[str, str] | None = None, *, within: Path | None = None
+) -> Iterator[Postgres]:
+    """within: as of Postgres."""
+    server = Postgres(version, options, within=within)
     try:
         server.create()
         yield server

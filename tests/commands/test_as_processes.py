@@ -1,0 +1,109 @@
+"""Each command as a process with an interpreter of its own: its exit code, its two streams, and Ctrl-C.
+
+What a command does is tested on processes that are forked (tests/forked.py). These show that it does so for a person, too.
+"""
+
+import signal
+
+import pytest
+
+from crm_sync.cli import COMMANDS
+from tests.harness import until
+from tests.process import ended, environment, process, said
+from tests.roles import WORKER
+from tests.steps import insert
+from tests.tiers import slow
+
+PERSON = ("--email", "ada@example.com", "--crm", "brevo")
+# Arguments, exit code, and what is said to standard output.
+ANSWERS = {
+    "adopt": (("--plan",), 0, "Nothing to do: all is in place."),
+    "migrate": (("--check",), 0, "Nothing is missing"),
+    "status": (("--json",), 0, '"crm": "brevo"'),
+    "retry": ((), 0, "REJECTED"),
+    "preview": (PERSON, 0, "Nothing was sent, and nothing was changed."),
+    "sync": (PERSON, 0, "outcome"),
+    "pause": (("brevo", "--reason", "a test"), 0, "brevo is paused for all workers: a test"),
+    "resume": (("brevo",), 0, "brevo is not paused by hand"),
+    "watch": (("brevo", "--columns", "email"), 0, "brevo watches email."),
+    "unwatch": (("brevo",), 0, "brevo"),
+    "on-delete": (("brevo", "keep"), 0, "brevo"),
+    "check": ((), 0, "key accepted"),
+    "errors": ((), 0, "REJECTED"),
+    "grants": ((WORKER,), 0, "GRANT"),
+    "n8n-workflow": ((), 0, '"nodes"'),
+    "systemd": ((), 0, "[Service]"),
+}
+NEED_NOTHING = ("check", "errors", "n8n-workflow", "systemd")  # the first tells what is wrong in its answer
+OF_THE_OWNER = ("adopt", "migrate", "pause", "resume", "watch", "unwatch", "on-delete", "grants")
+
+
+def test_all_commands_are_here():
+    assert {*ANSWERS, "run", "demo"} == {*COMMANDS}
+
+
+@pytest.mark.parametrize("command", ANSWERS)
+async def test_it_answers_on_standard_output_and_exits(app, url, brevo, command):
+    contact = await insert(app, "Error")
+    await app.execute("UPDATE contacts SET brevo_processing_error = 'REJECTED: no' WHERE id = $1", contact)
+    arguments, expected, words = ANSWERS[command]
+    env = environment(url, brevo, owner=command in OF_THE_OWNER)
+    async with process(env, command, *arguments, fresh=True) as running:
+        code, out, err = await ended(running)
+    assert code == expected, (out, err)
+    assert words in " ".join(out.split())
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("command", [command for command in ANSWERS if command not in NEED_NOTHING])
+async def test_a_wrong_setting_is_a_sentence_on_standard_error_and_exits_with_78(command):
+    arguments, *_ = ANSWERS[command]
+    async with process({"DATABASE_URL": "mysql://x"}, command, *arguments, fresh=True) as running:
+        code, out, err = await ended(running)
+    assert (code, out) == (78, "")
+    assert err.startswith("crm-sync: ")
+    assert "Traceback" not in err
+
+
+async def test_a_wrong_option_exits_with_2():
+    async with process({}, "status", "--no-such-option", fresh=True) as running:
+        code, out, err = await ended(running)
+    assert (code, out) == (2, "")
+    assert "No such option" in err
+
+
+async def test_ctrl_c_ends_a_worker_that_drains(app, url, brevo):
+    async with process(environment(url, brevo), "run", fresh=True) as running:
+        await said(running, "session_opened")
+        running.send_signal(signal.SIGINT)
+        code, out, err = await ended(running)
+    assert (code, out) == (0, "")
+    assert "Traceback" not in err
+
+
+async def test_ctrl_c_ends_a_look_that_goes_on(app, url):
+    async with process(environment(url), "status", "--watch", fresh=True) as running:
+        await until(app, "EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid())")
+        running.send_signal(signal.SIGINT)
+        code, _, err = await ended(running)
+    assert (code, err) == (0, "")
+
+
+async def test_ctrl_c_ends_a_command_that_waits(app, other_app, url):
+    waits = "EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'crm_sync.lanes'::regclass)"
+    async with other_app.transaction():
+        await other_app.execute("LOCK TABLE crm_sync.lanes")
+        async with process(environment(url), "status", fresh=True) as running:
+            await until(app, waits)
+            running.send_signal(signal.SIGINT)
+            code, out, err = await ended(running)
+    assert (code, out) == (1, "")
+    assert "Aborted!" in err
+    assert "Traceback" not in err
+
+
+@slow
+async def test_the_demo_runs_from_nothing():
+    async with process({"HOME": "/nonexistent"}, "demo", "--contacts", "200", fresh=True) as running:
+        code, out, err = await ended(running)
+    assert code == 0, (out, err)

@@ -1,0 +1,29 @@
+"""Where a CRM stands in the sources: adding one takes a folder and a line of the registry."""
+
+import ast
+from pathlib import Path
+
+import crm_sync
+from crm_sync.crm.registry import OWN
+
+SOURCES = Path(crm_sync.__file__).parent
+
+
+def names_in(path):
+    """The CRMs that code names by a text of its own; one that is spoken of in a sentence is not meant."""
+    constants = (node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant))
+    return {value for value in constants if value in OWN}
+
+
+def test_the_name_of_a_crm_stands_in_its_folder_and_in_the_registry():
+    found = {path.relative_to(SOURCES).as_posix(): names for path in SOURCES.rglob("*.py") if (names := names_in(path))}
+    elsewhere = {path: names for path, names in found.items() if path.split("/")[0] != "sandbox"}
+    assert elsewhere == {"crm/registry.py": {*OWN}} | {f"crm/{name}/client.py": {name} for name in OWN}
+
+
+def test_every_crm_tells_without_credentials_what_it_is_set_and_filled_with():
+    for name, crm in OWN.items():
+        assert crm.name == name
+        assert crm.default_fields
+        assert crm.settings is not None
+        assert all(setting.startswith(f"{name}_") for setting in crm.settings.model_fields)

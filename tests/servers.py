@@ -1,0 +1,28 @@
+"""Servers of the tests: of version PG, quick, and gone with the tests."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from crm_sync.sandbox.postgres import DEFAULT_VERSION, Postgres, running_postgres
+
+VERSION = int(os.environ.get("PG") or DEFAULT_VERSION)
+# The tests kill workers and servers, not the disk: what survives a power cut is not their subject.
+OPTIONS = {"fsync": "off", "max_connections": "200"}
+ROOM_BYTES = 4 << 30  # a table of a million rows and its log take half of it
+
+
+@contextmanager
+def running_server(**options: str) -> Iterator[Postgres]:
+    with running_postgres(VERSION, OPTIONS | options, within=memory()) as server:
+        yield server
+
+
+def memory() -> Path | None:
+    """Where files are kept in memory, if there is room: each test has a database of its own, some 300 new files."""
+    folder = Path("/dev/shm")  # noqa: S108 (a folder of ours is made in it)
+    if folder.is_dir() and os.access(folder, os.W_OK) and shutil.disk_usage(folder).free > ROOM_BYTES:
+        return folder
+    return None

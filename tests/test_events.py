@@ -1,0 +1,86 @@
+"""Log events: each has a name in one place, and whoever taps them sees what is logged."""
+
+import ast
+from pathlib import Path
+
+import pytest
+import structlog
+from structlog.testing import LogCapture
+
+from crm_sync import events, log
+from crm_sync.core.outcome import Outcome
+from tests.harness import ScriptedCrm, running, until
+from tests.steps import insert
+
+SOURCES = Path(log.__file__).parent
+METHODS = ("debug", "info", "warning", "error", "exception")
+REFUSED = Outcome.rejected("REJECTED", "no")
+NAMES = {name for name in vars(events) if name.isupper()}
+
+
+def logged(path):
+    """The first argument of each call that logs, as it stands in the file."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.Call(func=ast.Attribute(value=receiver, attr=method), args=[name, *_]) if method in METHODS:
+                if ast.unparse(receiver) in ("log", "self._log"):
+                    yield ast.unparse(name)
+
+
+CALLS = {path: names for path in sorted(SOURCES.rglob("*.py")) if (names := list(logged(path)))}
+
+
+@pytest.mark.parametrize("path", CALLS, ids=lambda path: str(path.relative_to(SOURCES)))
+def test_what_is_logged_has_its_name_from_one_place(path):
+    assert {name.removeprefix("events.") for name in CALLS[path]} <= NAMES
+    assert all(name.startswith("events.") for name in CALLS[path])
+
+
+def test_every_event_is_logged_somewhere():
+    assert {name.removeprefix("events.") for names in CALLS.values() for name in names} == NAMES
+
+
+@pytest.fixture
+def written():
+    """The lines that would be written, with the taps before them as `configure` has it."""
+    before = structlog.get_config()["processors"]
+    lines = LogCapture()
+    structlog.configure(processors=[log.hand_to_taps, lines])
+    yield lines.entries
+    structlog.configure(processors=before)
+
+
+@pytest.fixture
+def taps(monkeypatch):
+    monkeypatch.setattr(log, "_taps", [])
+
+
+async def test_a_tap_sees_every_event_as_it_is_logged(app, url, written, taps):
+    seen = []
+    log.tap(lambda event: seen.append(dict(event)))
+    crm = ScriptedCrm()
+    crm.answer = lambda contact: (
+        Outcome.rejected("REJECTED", "no") if contact.email == "eve@example.com" else Outcome.delivered("7")
+    )
+    async with running(url, crm):
+        await insert(app, "Queued")
+        await insert(app, "Queued", "eve@example.com")
+        await until(app, "bool_and(brevo_sync_status IN ('Complete', 'Error')) FROM contacts")
+    assert seen == [{name: value for name, value in line.items() if name != "log_level"} for line in written]
+    finished = [event for event in seen if event["event"] == events.CONTACTS_FINISHED]
+    assert sum(event.get("delivered", 0) for event in finished) == 1
+    assert sum(event.get("rejected", 0) for event in finished) == 1
+    assert {event["crm"] for event in finished} == {"brevo"}
+
+
+def test_a_tap_that_fails_costs_no_line_and_the_line_says_so(written, taps):
+    seen = []
+
+    def fail(_event):
+        raise KeyError("a secret")
+
+    log.tap(fail)
+    log.tap(lambda event: seen.append(event["event"]))
+    structlog.get_logger().info(events.WORKER_STARTED)
+    assert seen == [events.WORKER_STARTED]
+    assert written == [{"event": events.WORKER_STARTED, "log_level": "info", "tap_failed": "KeyError"}]
