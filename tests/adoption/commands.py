@@ -52,9 +52,9 @@ class Command:
         return self.code
 
     def says(self, words: str) -> None:
-        """Returns once it has said so."""
+        """Returns once it has said so, on however many lines."""
         deadline = time.monotonic() + TIMEOUT_S
-        while words not in self.said:
+        while words not in " ".join(self.said.split()):
             assert self.code is None, f"it ended with {self.code}: {self.said}"
             assert time.monotonic() < deadline, f"it never says {words}: {self.said}"
             time.sleep(0.005)

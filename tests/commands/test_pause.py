@@ -159,12 +159,14 @@ async def test_a_pause_is_on_disk_before_it_is_said_to_be_one(app, url):
 async def test_two_who_pause_at_once_are_one_pause(app, other_app, url):
     env = environment(url, owner=True)
     waiting = "SELECT count(*) = 2 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    held = app.transaction()
+    await held.start()
+    await app.execute("SELECT FROM crm_sync.lanes FOR UPDATE")  # before either of them can come so far
     async with process(env, "pause", "brevo", "--reason", "one") as one, process(env, "pause", "brevo", "--reason", "two") as two:
-        async with app.transaction():
-            await app.execute("SELECT FROM crm_sync.lanes FOR UPDATE")
-            async with asyncio.timeout(TIMEOUT_S):
-                while not await other_app.fetchval(waiting):  # noqa: ASYNC110 (the server tells nobody)
-                    await asyncio.sleep(0.01)
+        async with asyncio.timeout(TIMEOUT_S):
+            while not await other_app.fetchval(waiting):  # noqa: ASYNC110 (the server tells nobody)
+                await asyncio.sleep(0.01)
+        await held.commit()
         for running in (one, two):
             assert (await ended(running))[0] == 0
     lane_state = await app.fetchrow(LANE)

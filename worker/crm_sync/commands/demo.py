@@ -173,7 +173,7 @@ async def _result(
 
 
 async def _rows(app: asyncpg.Connection, crm: str, everybody: list[Person]) -> list[Row]:
-    remote_id = await app.fetchval("SELECT remote_id_column FROM crm_sync.lanes WHERE crm = $1", crm)
+    remote_id = await app.fetchval(query("find_remote_id"), crm)
     malformed = {person.phone for person in everybody if person.kind == "bad_phone"}
     return [
         Row(
