@@ -160,10 +160,10 @@ def test_killed_in_the_middle_of_an_index_the_next_one_takes_off_what_is_half_bu
                 assert command.ended() == 1
                 assert_plain(command.said)
             elif way == "killed":
-                command.kill()
-                # Nobody ends its session but the server, which looks whether its client lives.
+                # It comes before the kill: the server looks whether a client lives, and may end the session at once.
                 again = crm_sync.start(people.url, *ADOPT)
                 again.says("Waiting: somebody else")
+                command.kill()
                 until_building(people, again, None)
             else:
                 command.interrupt()

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
 
 import click.testing
 import pytest
@@ -159,9 +160,12 @@ async def test_a_pause_is_on_disk_before_it_is_said_to_be_one(app, url):
 async def test_two_who_pause_at_once_are_one_pause(app, other_app, url):
     env = environment(url, owner=True)
     waiting = "SELECT count(*) = 2 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-    async with process(env, "pause", "brevo", "--reason", "one") as one, process(env, "pause", "brevo", "--reason", "two") as two:
+    async with AsyncExitStack() as stack:
         async with app.transaction():
             await app.execute("SELECT FROM crm_sync.lanes FOR UPDATE")
+            one, two = [
+                await stack.enter_async_context(process(env, "pause", "brevo", "--reason", reason)) for reason in ("one", "two")
+            ]
             async with asyncio.timeout(TIMEOUT_S):
                 while not await other_app.fetchval(waiting):  # noqa: ASYNC110 (the server tells nobody)
                     await asyncio.sleep(0.01)
