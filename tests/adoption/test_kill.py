@@ -95,6 +95,7 @@ def test_killed_at_each_step_adoption_and_undoing_end_as_if_they_had_not_been(pe
 
 
 @pytest.mark.parametrize("way", ["killed", "session"])
+@slow
 def test_killed_among_the_migrations_nothing_of_them_stays_and_the_next_one_makes_them(people, crm_sync, pictures, way):
     before, adopted = pictures
     with stops(people.server, people.name) as stop:
@@ -159,10 +160,10 @@ def test_killed_in_the_middle_of_an_index_the_next_one_takes_off_what_is_half_bu
                 assert command.ended() == 1
                 assert_plain(command.said)
             elif way == "killed":
-                command.kill()
-                # Nobody ends its session but the server, which looks whether its client lives.
+                # It comes before the kill: the server looks whether a client lives, and may end the session at once.
                 again = crm_sync.start(people.url, *ADOPT)
                 again.says("Waiting: somebody else")
+                command.kill()
                 until_building(people, again, None)
             else:
                 command.interrupt()
@@ -191,6 +192,7 @@ def test_killed_in_the_middle_of_an_index_it_can_be_undone(people, crm_sync, pic
 
 
 @pytest.mark.parametrize("words", ["DROP FUNCTION crm_sync.add_crm", "DROP SCHEMA"])
+@slow
 def test_killed_while_the_schema_is_dropped_it_is_dropped_by_the_next_one(people, crm_sync, pictures, words):
     before, _ = pictures
     assert crm_sync.run(people.url, *ADOPT)[0] == 0
@@ -206,6 +208,7 @@ def test_killed_while_the_schema_is_dropped_it_is_dropped_by_the_next_one(people
 
 
 @pytest.mark.parametrize("words", ["CREATE INDEX CONCURRENTLY idx_people_brevo", "CREATE TRIGGER crm_sync_mautic"])
+@slow
 def test_a_server_that_restarts_in_the_middle_ends_it_plainly_and_it_goes_on_afterwards(people, crm_sync, pictures, words):
     _, adopted = pictures
     stop = stops(people.server, people.name)
@@ -227,6 +230,7 @@ def test_a_server_that_restarts_in_the_middle_ends_it_plainly_and_it_goes_on_aft
     assert looks(people) == adopted
 
 
+@slow
 def test_a_table_that_was_dropped_is_undone_with_all_that_is_left(people, crm_sync):
     assert crm_sync.run(people.url, *ADOPT)[0] == 0
     with people.admin() as admin:
@@ -236,6 +240,7 @@ def test_a_table_that_was_dropped_is_undone_with_all_that_is_left(people, crm_sy
         assert admin.execute("SELECT to_regnamespace('crm_sync'), to_regtype('crm.crm_sync_status')").fetchone() == (None, None)
 
 
+@slow
 def test_undoing_is_refused_while_a_worker_runs_and_says_where(people, crm_sync):
     assert crm_sync.run(people.url, *ADOPT)[0] == 0
     adopted = looks(people)

@@ -127,7 +127,7 @@ def test_while_there_is_work_at_least_95_percent_of_the_tightest_limit_is_used(w
     [
         pytest.param("100/10s 250000/day", 26, marks=slow),
         ("190/10s", 1),
-        ("10/s 36000/h", 3),
+        pytest.param("10/s 36000/h", 3, marks=slow),
         ("500/min", 3),
         ("300/h 1000/day", 60),
     ],

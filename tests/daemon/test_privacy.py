@@ -18,7 +18,7 @@ from crm_sync.sandbox.server import Answer, Call, Fault, Sandbox
 from tests.harness import TIMEOUT_S, until
 from tests.process import Process, ended, environment, process
 from tests.roles import PASSWORD
-from tests.tiers import one_quick
+from tests.tiers import one_quick, slow
 
 SIGNING_SECRET = "canary-of-the-signature"
 BASIC = b64encode(f"{credentials.MAUTIC_USERNAME}:{credentials.MAUTIC_PASSWORD}".encode()).decode()
@@ -169,6 +169,7 @@ async def test_what_crms_quote_back_stands_nowhere(app, url, sandboxes, answer):
         assert leaks(await told(app, env, running)) == []
 
 
+@slow
 async def test_what_a_crm_quotes_of_a_record_that_was_asked_for_by_its_id_stands_nowhere(app, url, sandboxes):
     for sandbox in sandboxes.values():
         sandbox.standing_faults.append(Fault(answer=Answer(500, page(QUOTED), HTML)))
@@ -186,6 +187,7 @@ async def test_an_invalid_address_stands_nowhere(app, url, sandboxes):
         assert leaks(await told(app, env, running)) == []
 
 
+@slow
 async def test_a_telephone_number_in_another_spelling_stands_nowhere(app, url, sandboxes):
     for sandbox in sandboxes.values():
         sandbox.standing_faults.append(Fault(carries_a_person, answer=Answer(400, message("33639981111 is no number"))))

@@ -15,6 +15,7 @@ from tests.faults.promise import LINE_UP, RecordingCrm, Stopwatch, assert_promis
 from tests.faults.real_crms import delivering, records, remote_id, sandboxes, until_none_in_hand
 from tests.harness import ALL_COMPLETE, running, until
 from tests.steps import insert, open_worker, pair, read
+from tests.tiers import slow
 
 WAYS = {
     "one at a time": ("brevo", {}),
@@ -171,6 +172,7 @@ async def test_a_transaction_that_holds_rows_for_long_holds_up_nobody_else(app, 
         await assert_promise_kept(app, crm)
 
 
+@slow
 async def test_against_transactions_in_the_opposite_order_nobody_ever_deadlocks(app, url):
     """Two workers write batches in the order of service; four clients of the application lock rows from the other end."""
     workers = [RecordingCrm(batch_limit=20, concurrency=4) for _ in range(2)]
