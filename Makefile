@@ -41,7 +41,7 @@ test-all: setup ## Run all tests, with as many examples as CI
 	@PG=$(PG) HYPOTHESIS_PROFILE=ci $(BIN)/pytest -m "root or alone"
 
 durations: setup ## Fail on a test that takes over LIMIT=2 seconds and is not marked slow
-	@PG=$(PG) $(BIN)/pytest -q -m "not slow and not root and not alone" --durations-limit $(LIMIT) --durations 20
+	@PG=$(PG) $(BIN)/pytest -q -n 2 --dist worksteal -m "not slow and not root and not alone" --durations-limit $(LIMIT) --durations 20
 
 check: setup ## Format, lint, spelling, types, imports, schema photograph, systemd unit
 	@$(BIN)/ruff format --check --quiet . || { echo "Run: make format"; exit 1; }

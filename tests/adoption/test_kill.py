@@ -142,6 +142,7 @@ def until_building(people, command, phase):
 PHASES = {"row lock": "waiting for writers before build", "snapshot elsewhere": "waiting for old snapshots"}
 
 
+@slow
 @pytest.mark.parametrize("holder", PHASES)
 @pytest.mark.parametrize("way", ["killed", "session", "interrupted"])
 def test_killed_in_the_middle_of_an_index_the_next_one_takes_off_what_is_half_built(people, crm_sync, pictures, holder, way):

@@ -10,7 +10,7 @@ from crm_sync.sandbox.process import CRMS, settings
 from tests import roles
 from tests.adoption.steps import adopt, complete, until
 from tests.process import environment, process
-from tests.tiers import one_quick
+from tests.tiers import one_quick, slow
 
 QUOTED = """
     CREATE SCHEMA "The App";
@@ -46,6 +46,7 @@ TABLES = {
 }
 
 
+@slow
 @pytest.mark.parametrize("table", TABLES)
 @pytest.mark.parametrize("crm", one_quick(CRMS))
 async def test_its_contacts_are_there_changed_and_deleted_with_their_rows(owner, empty_url, crm, table):

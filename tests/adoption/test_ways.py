@@ -19,6 +19,7 @@ from tests.photograph import take
 from tests.process import ended, environment, process, said
 from tests.roles import adopt
 from tests.servers import OPTIONS, VERSION, memory, running_server
+from tests.tiers import slow
 
 INSERT = "INSERT INTO contacts (email, brevo_sync_status) VALUES ('ada@example.com', 'Queued')"
 # psycopg and asyncpg have SSL; of the embedded servers none has.
@@ -49,6 +50,7 @@ async def test_through_a_transaction_pooler_it_is_refused_and_with_a_direct_conn
     assert await asyncio.to_thread(take, people.server, people.name) == before
 
 
+@slow
 async def test_of_several_hosts_the_primary_is_found_wherever_it_stands():
     with running_server() as primary:
         standby = Replica(VERSION, OPTIONS, within=memory())
@@ -137,6 +139,7 @@ def has_tls(server):
     return "openssl" in row[0]
 
 
+@slow
 async def test_over_tls_adopt_and_a_worker_verify_the_server_and_trust_no_other_authority(tls_server, authority, brevo):
     def url(authority_file, host="127.0.0.1"):
         database = f"postgresql://postgres@{host}:{tls_server.port}/postgres"

@@ -10,6 +10,7 @@ from crm_sync.sandbox.process import CRMS, settings
 from crm_sync.sandbox.server import Answer, Fault
 from tests.harness import until
 from tests.process import environment, process
+from tests.tiers import slow
 
 FLIP_ALL = "UPDATE contacts SET " + ", ".join(f"{crm}_sync_status = 'Queued'" for crm in CRMS)
 PEOPLE = (
@@ -104,6 +105,7 @@ async def test_two_workers_make_no_contact_of_mautic_twice(app, url, sandboxes):
     assert len({row[0] for row in await app.fetch("SELECT mautic_claimed_by FROM contacts")}) == 1, "nothing is left claimed"
 
 
+@slow
 async def test_deleted_contacts_are_deleted_in_each(app, url, sandboxes):
     """Two of nine, by the real worker, at its own tick. HubSpot erases."""
     for crm in CRMS:

@@ -15,6 +15,7 @@ from tests.faults.front import Front, answer, fronts
 from tests.faults.promise import said
 from tests.faults.real_crms import PEOPLE, assert_delivered, assert_unharmed, complete, delivering, remote_id, sandboxes
 from tests.harness import TIMEOUT_S, until
+from tests.tiers import slow
 
 SHORT_PAUSES = Waits(first_probe_s=0.02, longest_probe_s=0.02)
 
@@ -51,7 +52,7 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("says", BROKEN.values(), ids=BROKEN.keys())
+@pytest.mark.parametrize("says", [pytest.param(says, id=name, marks=[slow] * (says is drip)) for name, says in BROKEN.items()])
 @pytest.mark.parametrize("crm", CRMS)
 async def test_nobody_is_complete_by_a_broken_answer(app, url, monkeypatch, quick_retries, crm, says):  # noqa: PLR0917
     await app.execute(PEOPLE.format(crm=crm), 5)

@@ -100,6 +100,7 @@ async def test_a_killed_session_listens_again_and_delivers_within_two_seconds(ap
     await assert_promise_kept(app, crm)
 
 
+@slow
 async def test_after_a_long_outage_it_delivers_within_three_seconds_of_the_database_being_back(app, proxy, crm, monkeypatch):
     """Its pauses have grown to the longest, chance shortens none, and one has just begun."""
     monkeypatch.setattr(backoff, "random", SimpleNamespace(uniform=lambda _shortest, longest: longest))
@@ -168,6 +169,7 @@ async def test_a_silent_pool_beside_a_live_session_heals(app, proxy, crm):
     await assert_promise_kept(app, crm)
 
 
+@slow
 async def test_the_late_finish_of_a_worker_taken_for_dead_changes_nothing(app, url, proxy, crm, log):
     late = RecordingCrm()
     late.records = {"ada@example.com": ("record-of-the-late-one", {})}
@@ -216,6 +218,7 @@ async def test_what_waited_for_its_turn_when_another_took_it_over_is_not_sent_af
     assert {fields["FIRSTNAME"] for _, fields in other.records.values()} == {"Eve"}
 
 
+@slow
 @pytest.mark.parametrize("seed", one_quick([SEED, SEED + 1, SEED + 2]))
 async def test_connections_cut_at_random_bytes_lose_nothing(app, proxy, seed):
     print("seed", seed)

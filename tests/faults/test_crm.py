@@ -79,6 +79,7 @@ async def test_a_crm_that_goes_down_in_the_middle_of_much_work_marks_nobody(app,
         await assert_delivered(app, crm, sandbox)
 
 
+@slow
 @pytest.mark.parametrize("crm", CRMS)
 async def test_a_crm_that_answers_too_late_is_an_outage_and_makes_no_record_twice(app, url, monkeypatch, crm):
     """Thirty seconds where twenty are waited for, scaled to 0.45 s and 0.3 s. It applies what it answers too late."""
@@ -200,6 +201,7 @@ def scaled_throttling(monkeypatch):
 PACED = {"as configured": "10/s", "without a limit of our own": "none"}
 
 
+@slow
 @pytest.mark.parametrize("limits", PACED.values(), ids=PACED.keys())
 @pytest.mark.parametrize(("value", "pause_s"), SAID.values(), ids=SAID.keys())
 async def test_after_a_429_no_worker_calls_before_its_time(  # noqa: PLR0917
@@ -230,6 +232,7 @@ async def test_after_a_429_no_worker_calls_before_its_time(  # noqa: PLR0917
         assert len(sandbox.requests) == 1 + 21
 
 
+@slow
 @pytest.mark.parametrize("crm", CRMS)
 async def test_each_crm_that_says_429_is_left_alone_and_no_contact_loses_an_attempt(app, url, monkeypatch, crm):
     await app.execute(PEOPLE.format(crm=crm), 30)

@@ -169,6 +169,7 @@ async def assert_shut_out_without_hammering(url, crm, log, *, strike: str, reaso
     assert attempts <= 30
 
 
+@slow
 @pytest.mark.parametrize("limit", [0, 1])
 async def test_a_reached_connection_limit_is_said_and_waited_for_without_hammering(url, crm, log, limit):
     """With 0 nothing connects; with 1 the session does, and its pool does not."""
@@ -176,6 +177,7 @@ async def test_a_reached_connection_limit_is_said_and_waited_for_without_hammeri
     await assert_shut_out_without_hammering(url, crm, log, strike=strike, reason="too many connections for role", mend=mend)
 
 
+@slow
 async def test_a_changed_password_is_said_and_waited_for_without_hammering(url, crm, log):
     strike, mend = (f"ALTER ROLE {WORKER} PASSWORD '{password}'" for password in ("another", PASSWORD))
     await assert_shut_out_without_hammering(url, crm, log, strike=strike, reason="password authentication failed", mend=mend)

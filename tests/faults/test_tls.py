@@ -19,6 +19,7 @@ from tests.faults.real_crms import PEOPLE, assert_delivered, assert_unharmed, co
 from tests.harness import until
 from tests.process import environment, process
 from tests.process import said as process_said
+from tests.tiers import slow
 
 # How a certificate that our authority signs differs from a good one.
 CERTIFICATES = {
@@ -59,6 +60,7 @@ def authority(tmp_path_factory):
     return folder
 
 
+@slow
 @pytest.mark.parametrize("certificate", ["self-signed", "expired", "not yet valid", "of another host"])
 async def test_a_certificate_that_is_not_to_be_trusted_is_sent_nothing(app, url, authority, certificate):
     """The real process trusts our authority. When the certificate is a good one, all is delivered."""

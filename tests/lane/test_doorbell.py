@@ -8,6 +8,7 @@ import pytest
 
 from crm_sync.core.waits import Waits
 from tests.harness import ALL_COMPLETE, ScriptedCrm, running, until, until_asleep
+from tests.tiers import slow
 
 CLIENTS = 16
 ROUNDS = 40
@@ -126,6 +127,7 @@ async def test_sleeping_workers_are_called_when_a_claim_comes_back_full(app, url
     assert len(first.store) + len(second.store) == 40
 
 
+@slow
 async def test_an_idle_worker_sends_no_statement(app, url):
     async with running(url, ScriptedCrm(), waits=NO_NET):
         await until_asleep(app)

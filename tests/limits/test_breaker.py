@@ -10,6 +10,7 @@ from crm_sync.errors import LaneError, NotSentError, RefusedError, ThrottledErro
 from crm_sync.limits.breaker import LaneBreaker
 from crm_sync.postgres.pool import Database
 from tests.harness import ScriptedCrm, running, until
+from tests.tiers import slow
 
 ALL_COMPLETE = "bool_and(brevo_sync_status = 'Complete') FROM contacts"
 MANY = "INSERT INTO contacts (email, brevo_sync_status) SELECT n || '@example.com', 'Queued' FROM generate_series(1, $1) AS n"
@@ -167,6 +168,7 @@ async def test_people_can_read_what_is_the_matter(app, database):
     assert row["next_probe_at"] > row["breaker_since"]
 
 
+@slow
 @pytest.mark.parametrize(
     "trouble",
     [

@@ -9,6 +9,7 @@ import pytest
 from crm_sync.core.outcome import Kind
 from crm_sync.postgres.locks import BELL
 from tests.steps import insert, pair, read, write
+from tests.tiers import slow
 
 BREVO = "SELECT id FROM crm_sync.lanes WHERE crm = 'brevo'"
 
@@ -309,6 +310,7 @@ async def test_the_bell_cannot_be_armed_while_a_flip_is_uncommitted(app, other_a
     assert await other_app.fetchval(f"SELECT pg_try_advisory_lock({BELL}, ({BREVO}))")
 
 
+@slow
 async def test_a_hundred_thousand_rows_in_one_statement_are_one_notification(app, other_app):
     heard = await hear(other_app)
     await other_app.execute("INSERT INTO contacts (email) SELECT n || '@example.com' FROM generate_series(1, 100000) AS n")

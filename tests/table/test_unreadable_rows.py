@@ -101,7 +101,7 @@ async def test_a_row_that_takes_no_claim_holds_nobody_up_and_is_delivered_once_i
     contact = await insert(app, "Queued")
     await app.execute(NOBODY_TOUCHES.format(when=""))
     with capture_logs() as log:
-        async with running(url, crm, waits=Waits(avoid_row_s=0.2)):
+        async with running(url, crm, waits=Waits(avoid_row_s=0.2, tick_s=0.2)):
             await app.execute(LINE_UP, OTHERS)
             await until(app, OTHERS_COMPLETE)
             assert await pair(app, contact) == ("Queued", "Queued")

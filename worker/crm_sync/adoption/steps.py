@@ -1,6 +1,6 @@
 """The steps of an adoption, as the database plans them (sql/migrations/0003.adopt.sql), and how each is run on a live table.
 
-What needs the table for a moment asks for it as `crm_sync.core.lock_patience` says. All of it is sent to the server at once, so
+What needs the table for a moment asks for it as `crm_sync.postgres.lock_patience` says. All of it is sent to the server at once, so
 that nothing is held while a network or this process is slow, and it is not waited for the disk. What takes long is built beside
 the writers, outside a transaction; broken off it leaves an invalid index, which the next plan begins with.
 """
@@ -16,9 +16,9 @@ from psycopg import sql
 
 from crm_sync.adoption.connection import Connection, connected, run, value
 from crm_sync.core.durations import span
-from crm_sync.core.lock_patience import LOCK_TIMEOUT_MS, REFUSED, LockPatience, holders
 from crm_sync.errors import CrmSyncError, DatabaseTroubleError
 from crm_sync.postgres.backoff import chance
+from crm_sync.postgres.lock_patience import LOCK_TIMEOUT_MS, REFUSED, LockPatience, holders
 from crm_sync.postgres.statements import render, set_to
 
 PATIENCE_S = 300.0

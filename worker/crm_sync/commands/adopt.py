@@ -13,9 +13,9 @@ from crm_sync.adoption.adopt import undo as take_off
 from crm_sync.adoption.steps import Step
 from crm_sync.adoption.table import AdoptionRequest
 from crm_sync.core.durations import span
-from crm_sync.core.lock_patience import LOCK_TIMEOUT_MS
 from crm_sync.crm.registry import OWN, known
 from crm_sync.environment import read
+from crm_sync.postgres.lock_patience import LOCK_TIMEOUT_MS
 from crm_sync.postgres.statements import folder
 from crm_sync.reports.layout import shortened, width, wrapped
 from crm_sync.settings import Settings

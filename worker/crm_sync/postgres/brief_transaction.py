@@ -5,8 +5,8 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
-from crm_sync.core.lock_patience import LOCK_TIMEOUT_MS, REFUSED
 from crm_sync.errors import DatabaseTroubleError
+from crm_sync.postgres.lock_patience import LOCK_TIMEOUT_MS, REFUSED
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import set_to
 

@@ -1,14 +1,14 @@
-"""How the definition of the contacts table is changed under load by commands: asked for as `crm_sync.core.lock_patience` says."""
+"""How the definition of the contacts table is changed under load by commands: asked for as `crm_sync.postgres.lock_patience` says."""
 
 import asyncio
 import time
 
 import click
 
-from crm_sync.core.lock_patience import LockPatience
 from crm_sync.errors import DatabaseTroubleError
 from crm_sync.postgres.backoff import chance
 from crm_sync.postgres.brief_transaction import brief_transaction, lock_refused
+from crm_sync.postgres.lock_patience import LockPatience
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query, render
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from crm_sync.core.lock_patience import PAUSE_S, LockPatience
 from crm_sync.errors import DatabaseTroubleError
+from crm_sync.postgres.lock_patience import PAUSE_S, LockPatience
 
 HOLDERS = [{"pid": 4711, "kind": "client backend", "age_s": 192.0}]
 WHO = "It is in use by client backend (pid 4711) for 3 min"
