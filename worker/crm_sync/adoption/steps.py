@@ -1,8 +1,8 @@
 """The steps of an adoption, as the database plans them (sql/migrations/0003.adopt.sql), and how each is run on a live table.
 
-What needs the table for a moment asks for it as `crm_sync.postgres.lock_patience` says. All of it is sent to the server at once, so
-that nothing is held while a network or this process is slow, and it is not waited for the disk. What takes long is built beside
-the writers, outside a transaction; broken off it leaves an invalid index, which the next plan begins with.
+What needs the table for a moment asks for it as `crm_sync.postgres.lock_patience` says. All of it is sent to the server at
+once, so that nothing is held while a network or this process is slow, and it is not waited for the disk. What takes long is
+built beside the writers, outside a transaction; broken off it leaves an invalid index, which the next plan begins with.
 """
 
 import threading

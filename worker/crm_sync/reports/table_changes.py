@@ -1,4 +1,4 @@
-"""How the definition of the contacts table is changed under load by commands: asked for as `crm_sync.postgres.lock_patience` says."""
+"""How commands change the definition of the contacts table under load: as `crm_sync.postgres.lock_patience` says."""
 
 import asyncio
 import time
