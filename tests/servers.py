@@ -10,7 +10,7 @@ from crm_sync.sandbox.postgres import DEFAULT_VERSION, Postgres, running_postgre
 
 VERSION = int(os.environ.get("PG") or DEFAULT_VERSION)
 # The tests kill workers and servers, not the disk: what survives a power cut is not their subject.
-OPTIONS = {"fsync": "off", "max_connections": "200"}
+OPTIONS = {"fsync": "off", "full_page_writes": "off", "max_connections": "200"}
 ROOM_BYTES = 4 << 30  # a table of a million rows and its log take half of it
 
 

@@ -7,6 +7,9 @@ import pytest
 from crm_sync.table.contacts import BEGINNING
 from tests.adoption.steps import adopt
 from tests.steps import open_worker
+from tests.tiers import slow
+
+pytestmark = slow
 
 PARTS = 8
 PEOPLE = (

@@ -12,7 +12,7 @@ from tests.harness import until
 from tests.process import ended, environment, process, said
 from tests.roles import WORKER
 from tests.steps import insert
-from tests.tiers import slow
+from tests.tiers import one_quick, slow
 
 PERSON = ("--email", "ada@example.com", "--crm", "brevo")
 # Arguments, exit code, and what is said to standard output.
@@ -42,7 +42,7 @@ def test_all_commands_are_here():
     assert {*ANSWERS, "run", "demo"} == {*COMMANDS}
 
 
-@pytest.mark.parametrize("command", ANSWERS)
+@pytest.mark.parametrize("command", one_quick(ANSWERS))
 async def test_it_answers_on_standard_output_and_exits(app, url, brevo, command):
     contact = await insert(app, "Error")
     await app.execute("UPDATE contacts SET brevo_processing_error = 'REJECTED: no' WHERE id = $1", contact)
@@ -55,7 +55,7 @@ async def test_it_answers_on_standard_output_and_exits(app, url, brevo, command)
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize("command", [command for command in ANSWERS if command not in NEED_NOTHING])
+@pytest.mark.parametrize("command", one_quick(command for command in ANSWERS if command not in NEED_NOTHING))
 async def test_a_wrong_setting_is_a_sentence_on_standard_error_and_exits_with_78(command):
     arguments, *_ = ANSWERS[command]
     async with process({"DATABASE_URL": "mysql://x"}, command, *arguments, fresh=True) as running:

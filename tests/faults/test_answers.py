@@ -15,7 +15,7 @@ from tests.faults.front import Front, answer, fronts
 from tests.faults.promise import said
 from tests.faults.real_crms import PEOPLE, assert_delivered, assert_unharmed, complete, delivering, remote_id, sandboxes
 from tests.harness import TIMEOUT_S, until
-from tests.tiers import slow
+from tests.tiers import one_quick, slow
 
 SHORT_PAUSES = Waits(first_probe_s=0.02, longest_probe_s=0.02)
 
@@ -53,7 +53,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("says", [pytest.param(says, id=name, marks=[slow] * (says is drip)) for name, says in BROKEN.items()])
-@pytest.mark.parametrize("crm", CRMS)
+@pytest.mark.parametrize("crm", one_quick(CRMS))
 async def test_nobody_is_complete_by_a_broken_answer(app, url, monkeypatch, quick_retries, crm, says):  # noqa: PLR0917
     await app.execute(PEOPLE.format(crm=crm), 5)
     async with sandboxes(crm) as there, Front(there[crm].url, says) as front:
@@ -74,7 +74,7 @@ NOTHING = {
 }
 
 
-@pytest.mark.parametrize("crm", CRMS)
+@pytest.mark.parametrize("crm", one_quick(CRMS))
 async def test_a_success_with_nothing_in_it_is_unknown_and_sent_again(app, url, monkeypatch, quick_retries, crm):
     """The CRM has applied what it does not account for."""
     await app.execute(PEOPLE.format(crm=crm), 5)
@@ -112,7 +112,7 @@ async def test_a_redirect_to_another_origin_takes_neither_key_nor_data_there(app
         assert elsewhere.heard == []
 
 
-@pytest.mark.parametrize("crm", CRMS)
+@pytest.mark.parametrize("crm", one_quick(CRMS))
 async def test_no_key_is_in_what_the_worker_says_of_broken_answers(app, url, monkeypatch, quick_retries, crm):
     """I7: the answer quotes the whole request."""
     await app.execute(PEOPLE.format(crm=crm), 3)

@@ -15,6 +15,9 @@ from tests.adoption.steps import complete, delivering, until
 from tests.orms import test_django as django_tests
 from tests.orms import test_sqlalchemy as sqlalchemy_tests
 from tests.orms.snippets import run
+from tests.tiers import slow
+
+pytestmark = slow
 
 OWN_STATES = ("New", "Queued", "Processing", "Complete", "Error", "Skipped", "Archived", "On hold")
 PEOPLE = f"""
