@@ -23,6 +23,7 @@ from crm_sync.sandbox.__main__ import UNLIMITED
 from crm_sync.sandbox.process import CRMS, settings
 from crm_sync.sandbox.server import Answer, Fault, Hold
 from crm_sync.settings import LaneSettings
+from crm_sync.table.claim_by_key import ClaimByKey
 from crm_sync.table.mapping import FieldMapping
 from crm_sync.table.schema import read_schema
 from tests.harness import ALL_COMPLETE, TIMEOUT_S, ScriptedCrm, account, running, until, until_asleep
@@ -434,6 +435,30 @@ async def test_it_does_not_wait_for_ever_and_leaves_the_row_alone(app, url):
             await deliver(contact)
     assert await app.fetchrow(ROW) == before
     assert crm.requests == []
+
+
+async def test_a_claim_that_is_interrupted_leaves_its_contact_to_other_workers(app, url, monkeypatch):
+    """It may have been carried out. So the worker stays registered, and whoever runs looks for what it had."""
+    claim, claimed = ClaimByKey.claim, asyncio.Event()
+
+    async def never_answered(self, ids, token, *, flip):
+        await claim(self, ids, token, flip=flip)
+        claimed.set()
+        await asyncio.get_running_loop().create_future()
+
+    crm = ScriptedCrm()
+    contact = await insert(app)
+    with monkeypatch.context() as patched:
+        patched.setattr(ClaimByKey, "claim", never_answered)
+        async with short_worker(url, crm) as deliver:
+            delivery = asyncio.create_task(deliver(contact))
+            await asyncio.wait_for(claimed.wait(), TIMEOUT_S)
+            delivery.cancel()
+            await asyncio.wait([delivery])
+    assert crm.requests == []
+    assert await app.fetchval("SELECT count(*) FROM crm_sync.workers") == 1
+    async with running(url, crm):
+        await until(app, ALL_COMPLETE)
 
 
 async def test_an_address_that_another_worker_has_under_way_goes_back_in_line(app, url):

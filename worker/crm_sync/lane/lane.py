@@ -158,11 +158,7 @@ class Lane:
         was changed. twins: contacts in line with the same address. flip: as `crm_sync.table.claim_by_key` says. Raises
         DeclinedError where it has to wait too long, DatabaseTroubleError and ConfigurationError.
         """
-        try:
-            return await self._single.run(named, meant, twins, flip=flip)
-        except DatabaseTroubleError:
-            self._unsure_until = time.monotonic() + self._unsure_s
-            raise
+        return await self._single.run(named, meant, twins, flip=flip)
 
     # What it tells.
 
@@ -178,7 +174,7 @@ class Lane:
     @property
     def unsure(self) -> bool:
         """Whether we may have claimed what is not in hand: the answer to a claim was lost, or a row takes no outcome."""
-        return time.monotonic() < self._unsure_until or self._contacts.avoiding
+        return time.monotonic() < self._unsure_until or self._single.unsure or self._contacts.avoiding
 
     @property
     def stuck(self) -> bool:

@@ -31,6 +31,7 @@ class SingleDelivery:
         self._in_hand = in_hand
         self._finisher = finisher
         self._permit_free = permit_free
+        self.unsure = False  # a claim was lost or interrupted: it may be at work in the server
 
     async def run(self, named: ClaimByKey, meant: Any, twins: Sequence[Any], *, flip: bool) -> Finish | None:
         """As `Lane.deliver_one`."""
@@ -71,7 +72,9 @@ class SingleDelivery:
     async def _claim_and_deliver(self, named: ClaimByKey, ids: Sequence[Any], *, flip: bool) -> list[Finish]:
         token = self._channel.session.next_token()
         with self._in_hand.claiming(token):
+            self.unsure = True
             claimed = await named.claim(ids, token, flip=flip)
+            self.unsure = False
             self._in_hand.take(claimed)
         finishes: list[Finish] = []
         try:
