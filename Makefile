@@ -34,21 +34,21 @@ demo: setup ## Watch the real thing: 10,000 contacts, an embedded PostgreSQL, a 
 	@$(BIN)/crm-sync demo
 
 test: setup ## Run the quick tests, beside each other (PG=15 or PG=16 for another server, TEST_DATABASE_URL=... for one of yours)
-	@PG=$(PG) $(BIN)/pytest $(BESIDE) -m "not slow and not root and not alone"
+	@PG=$(PG) HYPOTHESIS_PROFILE=dev $(BIN)/pytest $(BESIDE) -m "not slow and not root and not alone"
 
 test-all: setup ## Run all tests, with as many examples as CI
 	@PG=$(PG) HYPOTHESIS_PROFILE=ci $(BIN)/pytest $(BESIDE) -m "not root and not alone"
 	@PG=$(PG) HYPOTHESIS_PROFILE=ci $(BIN)/pytest -m "root or alone"
 
 durations: setup ## Fail on a test that takes over LIMIT=2 seconds and is not marked slow
-	@PG=$(PG) $(BIN)/pytest -q -n 2 --dist worksteal -m "not slow and not root and not alone" --durations-limit $(LIMIT) --durations 20
+	@PG=$(PG) HYPOTHESIS_PROFILE=dev $(BIN)/pytest -q -n 2 --dist worksteal -m "not slow and not root and not alone" --durations-limit $(LIMIT) --durations 20
 
 check: setup ## Format, lint, spelling, types, imports, schema photograph, systemd unit
 	@$(BIN)/ruff format --check --quiet . || { echo "Run: make format"; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/codespell
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports --no-cache | tail -n 4
+	@contracts=$$($(BIN)/lint-imports --no-cache) || { echo "$$contracts"; exit 1; }; echo "$$contracts" | tail -n 2
 	@$(BIN)/python -m tests.photograph --check
 	@$(BIN)/python -m tests.unit
 

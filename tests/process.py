@@ -19,6 +19,16 @@ EARLY = ("PYTHON", "LD_", "SSL_")  # aiohttp trusts what OpenSSL does as it is i
 Process = Forked | asyncio.subprocess.Process
 
 
+def _network() -> str:
+    """The network namespace of this thread; where there is no such thing, always the same."""
+    with suppress(OSError):
+        return str(Path("/proc/thread-self/ns/net").readlink())
+    return ""
+
+
+HOME = _network()
+
+
 def environment(url: str, brevo: BrevoSandbox | None = None, *, owner: bool = False, **settings: str) -> dict[str, str]:
     """Of a worker with a worker's rights, or of a command that the owner of the table runs."""
     env = {name: value for name, value in os.environ.items() if not name.startswith(("BREVO_", "DATABASE_"))}
@@ -33,9 +43,10 @@ async def process(env: dict[str, str], *arguments: str, fresh: bool = False) -> 
     """`crm-sync` with these arguments, in a folder without a .env; killed at the end if it still runs.
 
     fresh: an interpreter of its own, as a person has it, which takes a second; else one that is forked with everything imported.
+    In a network namespace it is always fresh, for what is forked lives in the network of the server that it is forked from.
     """
     arguments = arguments or ("run",)
-    if fresh or _for_the_interpreter(env):
+    if fresh or _for_the_interpreter(env) or _network() != HOME:
         running: Process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "crm_sync", *arguments,
             env={"PYTHONPATH": str(Path.cwd() / "worker"), **env}, cwd="/",

@@ -15,7 +15,7 @@ from crm_sync.core.rate import Budget, parse
 from crm_sync.core.waits import USUAL, Waits
 from crm_sync.daemon.installation import Installation
 from crm_sync.daemon.short_worker import ShortWorker
-from crm_sync.errors import DeclinedError
+from crm_sync.errors import ConfigurationError, DeclinedError
 from crm_sync.limits.rate_limit import RateLimit
 from crm_sync.postgres import locks
 from crm_sync.postgres.pool import Database
@@ -28,7 +28,7 @@ from crm_sync.table.mapping import FieldMapping
 from crm_sync.table.schema import read_schema
 from tests.harness import ALL_COMPLETE, TIMEOUT_S, ScriptedCrm, account, running, until, until_asleep
 from tests.process import KEY, ended, environment, process
-from tests.roles import adopt, as_worker, let_in
+from tests.roles import WORKER, adopt, as_worker, let_in
 from tests.steps import insert, orphan, pair, read
 
 ADDRESS = "ada@example.com"
@@ -459,6 +459,24 @@ async def test_a_claim_that_is_interrupted_leaves_its_contact_to_other_workers(a
     assert await app.fetchval("SELECT count(*) FROM crm_sync.workers") == 1
     async with running(url, crm):
         await until(app, ALL_COMPLETE)
+
+
+async def test_an_outcome_that_may_not_be_written_is_told_at_once(app, url):
+    """Not when the patience for a locked row is over."""
+    crm = ScriptedCrm()
+    crm.gate.clear()
+    contact = await insert(app)
+
+    async def deliver_and_lose_the_right():
+        async with short_worker(url, crm, Waits(finish_patience_s=3600.0)) as deliver:
+            delivery = asyncio.create_task(deliver(contact))
+            await crm.reached(1)
+            await app.execute(f"REVOKE UPDATE ON contacts FROM {WORKER}")
+            crm.gate.set()
+            await asyncio.wait_for(delivery, TIMEOUT_S)
+
+    with pytest.raises(ConfigurationError, match="permission denied"):
+        await deliver_and_lose_the_right()
 
 
 async def test_an_address_that_another_worker_has_under_way_goes_back_in_line(app, url):

@@ -70,6 +70,9 @@ async def _served(lane: Lane, waits: Waits) -> AsyncIterator[None]:
         yield
     finally:
         for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        for task in tasks:
             await _ended(task)
 
 

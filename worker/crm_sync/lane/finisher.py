@@ -16,7 +16,7 @@ from crm_sync import events
 from crm_sync.core.outcome import Finish, Kind
 from crm_sync.core.text import name_of
 from crm_sync.core.waits import USUAL, Waits
-from crm_sync.errors import DatabaseTroubleError
+from crm_sync.errors import ConfigurationError, DatabaseTroubleError
 from crm_sync.log import Trouble
 from crm_sync.table.contacts import Contacts
 
@@ -52,11 +52,13 @@ class Finisher:
         self._arrived = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
+        self._failure: ConfigurationError | None = None
 
     def put(self, finishes: Iterable[Finish]) -> None:
         self._fresh.extend(finishes)
         self._arrived.set()
-        self._idle.clear()
+        if self._failure is None:
+            self._idle.clear()
 
     @property
     def idle(self) -> bool:
@@ -64,10 +66,21 @@ class Finisher:
         return self._idle.is_set()
 
     async def drained(self) -> None:
-        """Returns when everything put so far is written."""
+        """Returns when everything put so far is written. Raises ConfigurationError where only a person can have it written."""
         await self._idle.wait()
+        if self._failure is not None:
+            raise self._failure
 
     async def run(self) -> None:
+        """Writes for as long as it runs. Raises ConfigurationError, and then writes nothing more."""
+        try:
+            await self._run()
+        except ConfigurationError as error:
+            self._failure = error
+            self._idle.set()
+            raise
+
+    async def _run(self) -> None:
         wait_s = self._waits.first_write_again_s
         while True:
             if not self._fresh:

@@ -128,12 +128,10 @@ class RateLimit:
     async def _reserve_or_hold_back(self) -> float:
         """For those that wait. A database that is away says nothing of the CRM nor of a contact."""
         try:
-            wait_s = await self._reserve(self._waiting)
+            return await self._reserve(self._waiting)
         except DatabaseTroubleError as error:
             self._trouble.tell(error)
             raise HeldBackError(f"no request could be started: {error}") from error
-        self._trouble.over()
-        return wait_s
 
     def _drop_missed(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -159,6 +157,7 @@ class RateLimit:
         asked = asyncio.get_running_loop().time()
         row = (await self._database.fetch(query("read_budget"), self._crm))[0]
         self._clock.learn(asked, asyncio.get_running_loop().time(), row["now"])
+        self._trouble.over()
         return row["budget"], Budget.from_json(json.loads(row["budget"] or "null"), self._windows), row["now"]
 
     async def _write(self, before: str | None, after: Budget) -> bool:
