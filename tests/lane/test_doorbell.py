@@ -7,6 +7,7 @@ import asyncpg
 import pytest
 
 from crm_sync.core.waits import Waits
+from crm_sync.postgres import locks
 from tests.harness import ALL_COMPLETE, ScriptedCrm, running, until, until_asleep
 from tests.tiers import slow
 
@@ -108,13 +109,19 @@ async def test_a_flip_is_delivered_by_another_worker_when_the_keeper_is_gone(app
     assert len(second.requests) == 1
 
 
+BOTH_HAVE_PERMITS = (
+    f"count(DISTINCT pid) = 2 FROM pg_locks WHERE locktype = 'advisory' AND classid = {locks.PERMIT} "
+    "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
+
+
 async def test_sleeping_workers_are_called_when_a_claim_comes_back_full(app, url, monkeypatch):
     monkeypatch.setenv("BREVO_SYNC_SCHEDULER_BATCH_SIZE", "5")
     first, second = ScriptedCrm(concurrency=4), ScriptedCrm(concurrency=4)
     first.gate.clear()
     second.gate.clear()
     async with running(url, first, waits=NO_NET), running(url, second, waits=NO_NET):
-        await until(app, "count(*) = 2 FROM crm_sync.workers")
+        await until(app, BOTH_HAVE_PERMITS)  # the first keeps what it has a request with
         await until_asleep(app)
         await app.execute(
             "INSERT INTO contacts (email, brevo_sync_status) SELECT n || '@example.com', 'Queued' FROM generate_series(1, 40) n"
