@@ -9,7 +9,7 @@ from crm_sync.core.outcome import Outcome
 from crm_sync.errors import ConfigurationError
 from tests.adoption.steps import adopt, adopt_only, complete, delivering, undo, until
 from tests.process import ended, environment, process
-from tests.tiers import one_quick
+from tests.tiers import one_quick, slow
 
 STATES = "'New', 'Queued', 'Processing', 'Complete', 'Error', 'Skipped', 'Archived', 'On Hold'"
 FIELD = f"""
@@ -68,6 +68,7 @@ async def test_rows_that_were_queued_already_are_lined_up_when_the_worker_starts
     assert sorted(crm.store) == [4, 5]
 
 
+@slow
 async def test_states_of_the_tables_own_are_left_alone_and_counted_as_nothing(owner, empty_url):
     """NULL is one of them. A full look at the table comes by, and touches no row of theirs."""
     await owner.execute(FIELD)

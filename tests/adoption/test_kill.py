@@ -177,6 +177,7 @@ def test_killed_in_the_middle_of_an_index_the_next_one_takes_off_what_is_half_bu
     assert looks(people) == adopted
 
 
+@slow
 def test_killed_in_the_middle_of_an_index_it_can_be_undone(people, crm_sync, pictures):
     before, _ = pictures
     with stops(people.server, people.name) as stop:

@@ -17,6 +17,7 @@ from crm_sync.errors import ConfigurationError
 from tests.adoption.steps import adopt, adopt_only
 from tests.process import environment
 from tests.roles import for_all
+from tests.tiers import slow
 
 TABLE = "CREATE TABLE t (id int PRIMARY KEY, email text); INSERT INTO t VALUES (1, 'a'), (2, 'b');"
 PARTS = (
@@ -200,6 +201,7 @@ async def test_another_table_is_refused_while_one_is_adopted(owner, empty_url, p
     assert await adopt_only(empty_url) == [], "without a name it is the one that is adopted"
 
 
+@slow
 @pytest.mark.parametrize("command", ["run", "check", "migrate", "adopt"])
 async def test_a_command_that_expects_another_table_ends_with_78_or_says_what_is_wrong(owner, empty_url, command):
     await owner.execute(TABLE + "CREATE TABLE people (id int PRIMARY KEY, email text)")

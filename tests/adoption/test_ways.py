@@ -26,6 +26,7 @@ INSERT = "INSERT INTO contacts (email, brevo_sync_status) VALUES ('ada@example.c
 VERSIONS_WITH_TLS = (VERSION, 15, 16, 17)
 
 
+@slow
 @pytest.mark.skipif(PROGRAM is None, reason=ABSENT)
 async def test_through_a_transaction_pooler_it_is_refused_and_with_a_direct_connection_beside_it_works(people):
     before = await asyncio.to_thread(take, people.server, people.name)

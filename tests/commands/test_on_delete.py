@@ -8,7 +8,7 @@ import pytest
 from crm_sync.core.waits import Waits
 from tests.commands.test_pause import done, run
 from tests.process import ended, environment, process
-from tests.tiers import slow
+from tests.tiers import alone, slow
 
 WAITING = "SELECT count(*) FROM pg_locks WHERE relation = 'contacts'::regclass AND mode = 'ShareRowExclusiveLock' AND NOT granted"
 POLICY = "SELECT on_delete FROM crm_sync.lanes WHERE crm = 'brevo'"
@@ -51,6 +51,7 @@ async def test_a_worker_may_not_set_it(url):
     assert "only the owner of the contacts table" in err
 
 
+@alone
 @slow
 async def test_it_waits_for_a_writer_but_no_other_writer_waits_for_it(app, other_app, url):
     """A long transaction has the table. Whoever writes meanwhile waits for the command no longer than its lock timeout."""

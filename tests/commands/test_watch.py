@@ -10,6 +10,7 @@ from tests.harness import ALL_COMPLETE, TIMEOUT_S, ScriptedCrm, running, until, 
 from tests.process import ended, environment, process
 from tests.roles import WORKER
 from tests.steps import insert, pair
+from tests.tiers import alone
 
 CHANGE = "UPDATE contacts SET first_name = $1"
 
@@ -172,6 +173,7 @@ async def test_check_tells_what_is_watched_and_a_watch_that_does_not_fire(app, u
 # Under load.
 
 
+@alone
 @pytest.mark.parametrize("command", [("watch", "brevo", "--columns", "city"), ("unwatch", "brevo")])
 async def test_nobody_who_writes_waits_for_a_transaction_that_it_waits_for(app, other_app, url, command):
     done(url, "watch", "brevo", "--columns", "email")

@@ -10,6 +10,7 @@ from crm_sync.sandbox.server import Fault, Hold
 from tests.harness import ALL_COMPLETE, TIMEOUT_S, until
 from tests.process import KEY, ended, environment, process, said
 from tests.steps import insert
+from tests.tiers import slow
 
 MANY = "INSERT INTO contacts (email, brevo_sync_status) SELECT n || '@example.com', 'Queued' FROM generate_series(1, $1) AS n"
 
@@ -139,6 +140,7 @@ async def test_a_crm_without_credentials_has_no_lane_and_that_is_said_once(app, 
     assert err.count("lane_without_credentials") <= 4
 
 
+@slow
 async def test_migrate_check_status_and_undo_from_nothing(empty_url, brevo):
     env = environment(empty_url, brevo, owner=True)
     for arguments, code, text in [

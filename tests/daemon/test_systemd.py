@@ -21,6 +21,7 @@ from tests.daemon.systemd import service
 from tests.harness import ALL_COMPLETE, TIMEOUT_S, ScriptedCrm, running, until, until_asleep
 from tests.process import ended, process
 from tests.steps import insert
+from tests.tiers import slow
 
 # The unit.
 
@@ -181,6 +182,7 @@ async def test_an_idle_worker_is_healthy(app, url, systemd):
         await pings_for(systemd, 1)
 
 
+@slow
 async def test_a_worker_that_waits_for_a_writable_database_is_healthy_and_says_so(app, url, systemd):
     name = url.rpartition("/")[2]
     async with running(url, ScriptedCrm(), waits=QUICK) as daemon, watched(daemon, systemd):

@@ -233,6 +233,7 @@ class Explained:
         return []
 
 
+@slow
 async def test_a_snapshot_held_open_leaves_the_cost_of_a_claim_flat(app, other_app, url):
     """What a report that runs for an hour forbids to clean up is stepped over by the look from the start, not by every claim."""
     await app.execute(LINE_UP, "", 20_000)

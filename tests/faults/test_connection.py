@@ -35,7 +35,9 @@ IMPATIENT = Waits(statement_timeout_s=1.0, tick_s=0.5)
 
 
 HOW_IT_IS_LOST = pytest.mark.parametrize(
-    "how", [{}, {"keep_bytes": 40}, {"silent": True}], ids=["reset", "cut in the middle", "silence"]
+    "how",
+    [{}, {"keep_bytes": 40}, pytest.param({"silent": True}, marks=slow)],
+    ids=["reset", "cut in the middle", "silence"],
 )
 
 

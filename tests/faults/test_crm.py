@@ -31,6 +31,7 @@ DROPPING = Fault(drop=True)
 SHORT_PAUSES = Waits(first_probe_s=0.02, longest_probe_s=0.02)
 
 
+@slow
 @pytest.mark.parametrize("fault", [DOWN, DROPPING, None], ids=["503", "dropped", "refused"])
 @pytest.mark.parametrize("crm", one_quick(CRMS))
 async def test_a_crm_that_is_down_for_an_hour_marks_nobody_and_gets_one_probe_at_a_time(app, url, monkeypatch, crm, fault):

@@ -14,6 +14,7 @@ from tests.harness import TIMEOUT_S, until
 from tests.process import ended, environment, process
 from tests.roles import as_worker
 from tests.steps import insert
+from tests.tiers import slow
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason=ABSENT)
 
@@ -41,6 +42,7 @@ async def test_everything_is_delivered_through_it_under_load(app, url, pooler, b
     await assert_kept(app, "brevo", brevo, twice=0, logs=[worker.log])
 
 
+@slow
 async def test_killed_and_started_again_under_load_it_loses_nothing(app, url, pooler, brevo):
     hold = Hold()
     async with working(through(pooler, url, brevo)) as worker:

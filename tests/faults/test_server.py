@@ -117,6 +117,7 @@ async def accepting(url: str) -> str:
                 return url
 
 
+@slow
 async def test_one_backend_of_the_pool_that_is_terminated_costs_nothing(url):
     crm = RecordingCrm(batch_limit=5, concurrency=4)
     async with running(url, crm), application(url) as app:
