@@ -17,6 +17,7 @@ from crm_sync.environment import read
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
+from crm_sync.reports.installed import installed
 from crm_sync.reports.lane_state import read_lane_states
 from crm_sync.reports.layout import console, wrapped
 from crm_sync.reports.retry_report import beside, closing, contacts, counts, lacking, notes
@@ -110,10 +111,7 @@ async def _retry(settings: Settings, asked: Retry, bounds: Bounds) -> None:
     async with database_for(settings, TO_FLIP, timeout_s=PATIENCE_S) as database:
         tables = (await read_schema(database)).lanes
         for crm in asked.crms:
-            if crm not in tables:
-                raise click.BadParameter(
-                    f"{crm} is not installed on the contacts table; these are: {', '.join(tables)}", param_hint="--crm"
-                )
+            installed(crm, tables, "--crm")
         now: datetime = await database.value(query("read_clock"))
         since = None if asked.ago is None else now - asked.ago
         failed = {

@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-import click
-
 from crm_sync.core.durations import clock, span
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
+from crm_sync.reports.installed import installed
 from crm_sync.reports.rights import Needs
 
 TO_PAUSE = Needs(
@@ -91,9 +90,4 @@ async def read_lane_states(database: Database) -> dict[str, LaneState]:
 async def read_lane_state(database: Database, crm: str) -> LaneState:
     """Of the CRM that a person names. Raises click.BadParameter with those that there are, else as Database.fetch does."""
     lane_states = await read_lane_states(database)
-    name = crm.strip().lower()
-    if name not in lane_states:
-        raise click.BadParameter(
-            f"{crm} is not installed on the contacts table; these are: {', '.join(lane_states) or 'none'}", param_hint="CRM"
-        )
-    return lane_states[name]
+    return lane_states[installed(crm, lane_states)]

@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 
-import click
-
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import render
+from crm_sync.reports.installed import installed
 from crm_sync.reports.rights import Needs
 from crm_sync.table.schema import Schema
 
@@ -34,9 +33,4 @@ async def read_watches(database: Database, schema: Schema) -> dict[str, Watch]:
 
 def lane_of(schema: Schema, crm: str) -> str:
     """The CRM that a person names. Raises click.BadParameter with those that there are."""
-    name = crm.strip().lower()
-    if name not in schema.lanes:
-        raise click.BadParameter(
-            f"{crm} is not installed on the contacts table; these are: {', '.join(schema.lanes) or 'none'}", param_hint="CRM"
-        )
-    return name
+    return installed(crm, schema.lanes)
