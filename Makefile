@@ -9,13 +9,14 @@ BENCH_READY = .venv/bench-ready
 # Tests wait more than they work, so there are more of them than cores. Neighbours in a file stay together, for they share servers.
 JOBS ?= 4
 BESIDE = -n $(JOBS) --dist worksteal -q
+QUICK = not slow and not root and not alone
 LIMIT ?= 2
 
 # Python keeps what it has compiled, else each process of the tests would compile all of it again.
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all durations check format photograph bench chaos lock
+.PHONY: help setup demo test test-all test-slow durations check format photograph bench chaos lock
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,14 +35,17 @@ demo: setup ## Watch the real thing: 10,000 contacts, an embedded PostgreSQL, a 
 	@$(BIN)/crm-sync demo
 
 test: setup ## Run the quick tests, beside each other (PG=15 or PG=16 for another server, TEST_DATABASE_URL=... for one of yours)
-	@PG=$(PG) HYPOTHESIS_PROFILE=dev $(BIN)/pytest $(BESIDE) -m "not slow and not root and not alone"
+	@PG=$(PG) HYPOTHESIS_PROFILE=dev $(BIN)/pytest $(BESIDE) -m "$(QUICK)" $(REPORT)
 
-test-all: setup ## Run all tests, with as many examples as CI
-	@PG=$(PG) HYPOTHESIS_PROFILE=ci $(BIN)/pytest $(BESIDE) -m "not root and not alone"
-	@PG=$(PG) HYPOTHESIS_PROFILE=ci $(BIN)/pytest -m "root or alone"
+test-all: test test-slow ## Run all tests
 
-durations: setup ## Fail on a test that takes over LIMIT=2 seconds and is not marked slow
-	@PG=$(PG) HYPOTHESIS_PROFILE=dev $(BIN)/pytest -q -n 2 --dist worksteal -m "not slow and not root and not alone" --durations-limit $(LIMIT) --durations 20
+test-slow: setup ## Run what `make test` leaves out: slow tests, those of systemd and the network, and all generated examples
+	@PG=$(PG) HYPOTHESIS_PROFILE=ci $(BIN)/pytest $(BESIDE) -m "(slow or hypothesis) and not root and not alone"
+	@PG=$(PG) $(BIN)/pytest -q -n 2 --dist loadfile -m "root and not alone"
+	@PG=$(PG) $(BIN)/pytest -q -m alone
+
+durations: ## Run the quick tests, and fail on one that takes over LIMIT=2 seconds and is not marked slow
+	@$(MAKE) --no-print-directory test JOBS=2 REPORT="--durations-limit $(LIMIT) --durations 20"
 
 check: setup ## Format, lint, spelling, types, imports, schema photograph, systemd unit
 	@$(BIN)/ruff format --check --quiet . || { echo "Run: make format"; exit 1; }

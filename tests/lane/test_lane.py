@@ -251,8 +251,9 @@ async def test_a_contact_the_crm_fails_on_while_it_serves_others_uses_up_its_att
         async def deliver(self, contacts):
             if contacts[0].email != "poison@example.com":
                 return await super().deliver(contacts)
+            served = len(self.requests)
             await insert(app, "Queued", "good@example.com")
-            await self.reached(len(self.requests) + 1)
+            await self.reached(served + 1)
             await asyncio.sleep(0)
             raise OutageError("CRM_ERROR", "the CRM failed with 500")
 
