@@ -435,7 +435,9 @@ BEGIN
     RETURN QUERY
     SELECT (crm_sync.step(NULL, 'type', 'none', format('DROP TYPE %s', a.name))).*
     FROM crm_sync.added AS a
-    WHERE a.kind = 'type' AND to_regtype(a.name) IS NOT NULL
+    WHERE
+        -- CASE, for no other name may be read as a type's: one with a blank in it is a syntax error.
+        CASE WHEN a.kind = 'type' THEN to_regtype(a.name) IS NOT NULL ELSE FALSE END
     ORDER BY a.name;
 END;
 $$;

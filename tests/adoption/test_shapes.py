@@ -115,6 +115,7 @@ async def test_it_is_adopted_delivered_from_and_left_as_it_was(owner, empty_url,
         await owner.execute(f"UPDATE {shape.table} SET brevo_sync_status = 'Queued'")
         await crm.reached(2)
         await until(owner, shape.table, complete())
+    await owner.execute("ANALYZE crm_sync.added")  # its rows are filtered in another order then
     await undo(empty_url)
     assert photograph() == before
 
