@@ -1,26 +1,35 @@
 """What `crm-sync status` says of each CRM: whether it is delivered to, how far it is, and when it ends."""
 
+import asyncio
 import json
+import os
 import re
+import signal
+import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 
+import asyncpg
 import pytest
 from click.testing import CliRunner
 
 from crm_sync.cli import crm_sync
+from crm_sync.postgres import locks
+from crm_sync.sandbox.postgres import Postgres
+from tests.harness import TIMEOUT_S
 from tests.reports.test_status_report import cells
-from tests.roles import as_worker
+from tests.roles import adopt, as_worker
+from tests.servers import OPTIONS, VERSION, memory
 
 
-def run(url: str, *arguments: str) -> str:
-    """In a thread, for a command runs a loop of its own."""
+def run(url: str, *arguments: str, code: int | None = None) -> str:
+    """In a thread, for a command runs a loop of its own. code: the exit code; else 0 or 1, whether a person is needed."""
     with ThreadPoolExecutor(1) as thread:
         env = {"DATABASE_URL": url, "COLUMNS": "80"}
         answer = thread.submit(CliRunner().invoke, crm_sync, ["status", *arguments], env=env).result()
-    assert answer.exit_code == 0, (answer.output, answer.exception)
+    assert answer.exit_code in ((0, 1) if code is None else (code,)), (answer.output, answer.exception)
     return answer.output
 
 
@@ -47,6 +56,17 @@ async def line_up(app, count: int) -> None:
     )
 
 
+@pytest.fixture
+async def worker(url):
+    """One that is alive, and delivers nothing."""
+    session = await asyncpg.connect(url)
+    pid = await session.fetchval("INSERT INTO crm_sync.workers (id, host, pid, version) VALUES (7, 'here', 1, '0') RETURNING id")
+    await session.execute(f"SELECT pg_advisory_lock({locks.WORKER}, {pid})")
+    yield
+    await session.close()
+
+
+@pytest.mark.usefixtures("worker")
 async def test_a_backfill_says_how_far_it_is_and_when_it_will_end_at_its_pace(app, url):
     await deliver(app, 100, seconds_ago=10.0)
     await line_up(app, 300)
@@ -75,6 +95,14 @@ async def test_a_rejected_contact_is_done_too(app, url):
     assert as_json(url)["done_share"] == 0.5
 
 
+async def test_without_a_worker_there_is_no_pace_and_no_end(app, url):
+    await deliver(app, 100, seconds_ago=10.0)
+    await line_up(app, 300)
+    told = as_json(url)
+    assert (told["delivered_last_minute"], told["pace_per_s"], told["ends_in_s"], told["ends_at"]) == (100, None, None, None)
+
+
+@pytest.mark.usefixtures("worker")
 @pytest.mark.parametrize(
     ("change", "has_end"),
     [
@@ -123,3 +151,69 @@ async def test_status_shows_a_crm_that_is_down_and_one_that_is_paused(app, url):
     assert cells(text, "state") == ["no worker", "paused", "down", "no worker"]
     assert re.search(r"brevo +paused by hand since .* \(2 h\): key rotation", text)
     assert re.search(r"mautic +down since .* \(4 min\): UNREACHABLE: refused; next", text)
+
+
+# What it exits with.
+
+
+async def test_it_exits_with_0_where_nothing_waits(app, url):
+    await app.execute("INSERT INTO contacts (email, brevo_sync_status) VALUES ('a', 'New'), ('b', 'Error'), ('c', 'Complete')")
+    run(url, code=0)
+
+
+async def test_it_exits_with_1_where_contacts_are_ready_and_no_worker_runs(app, url):
+    await line_up(app, 1)
+    run(url, code=1)
+    assert json.loads(run(url, "--json", code=1))["lanes"]
+
+
+@pytest.mark.usefixtures("worker")
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ("breaker = 'open', openings = 1, next_probe_at = now()", 1),
+        ("breaker = 'throttled', next_probe_at = now()", 0),
+        ("held_since = now(), held_reason = 'x'", 0),
+        ("held_since = NULL", 0),
+    ],
+)
+async def test_a_crm_that_is_down_needs_a_person_and_one_that_pauses_does_not(app, url, change, code):
+    await line_up(app, 1)
+    await app.execute(f"UPDATE crm_sync.lanes SET {change} WHERE crm = 'brevo'")
+    run(url, code=code)
+
+
+async def test_it_exits_with_69_where_the_database_cannot_be_asked():
+    text = run("postgresql://x@127.0.0.1:1/x", code=69)
+    assert "the database cannot be asked" in text
+
+
+async def test_watching_goes_on_while_the_database_is_away():
+    server = Postgres(VERSION, OPTIONS, within=memory())
+    try:
+        server.create()
+        url = server.create_database("app")
+        await asyncio.to_thread(adopt, url)
+        ours, its = os.openpty()
+        command = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "crm_sync", "status", "--watch",
+            env=os.environ | {"DATABASE_URL": url, "TERM": "xterm"}, stdin=its, stdout=its, stderr=its,
+        )  # fmt: skip
+        os.close(its)
+
+        async def seen(words: bytes) -> None:
+            said = b""
+            async with asyncio.timeout(TIMEOUT_S):
+                while words not in said:
+                    said += await asyncio.to_thread(os.read, ours, 65536)
+
+        await seen(b"no worker")
+        server.stop("immediate")
+        await seen(b"The database cannot be asked, trying again")
+        server.start()
+        await seen(b"Queued, ready")
+        command.send_signal(signal.SIGINT)
+        assert await asyncio.wait_for(command.wait(), TIMEOUT_S) == 0
+        os.close(ours)
+    finally:
+        server.destroy()

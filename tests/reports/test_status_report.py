@@ -9,7 +9,7 @@ from rich.console import Console
 
 from crm_sync.reports.lane_state import LaneState
 from crm_sync.reports.status_reading import LaneStatus, Status
-from crm_sync.reports.status_report import draw
+from crm_sync.reports.status_report import Screen, draw
 from tests.reports.test_lane_state import DOWN, HELD, NOW, THROTTLED, lane_state, within
 
 pytestmark = pytest.mark.usefixtures("utc")
@@ -71,7 +71,7 @@ def test_four_crms_with_millions_fit_without_a_broken_cell(width):
     text = drawn(*(lane(its.crm, its, **BUSY, failures=failures, last_error="REJECTED: no") for its in lane_states), width=width)
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= width
-    assert cells(text, "new") == ["12,345,678"] * 4
+    assert cells(text, "New") == ["12,345,678"] * 4
     assert cells(text, "ends in") == ["23 h 59 min"] * 4
     assert cells(text, "ends at") == ["Wed 12:06"] * 4
     assert cells(text, "state") == ["delivering", "paused", "down", "throttled"]
@@ -143,3 +143,36 @@ def test_deletions_are_shown_where_there_are_any_or_will_be():
     assert cells(text, "deleted, to tell") == ["1,234"]
     assert cells(text, "deleted, in error") == ["2"]
     assert "LOCKED: busy" in text
+
+
+def on_a_screen(current: Status | None, said: str | None = None, *, width: int = 80, height: int = 24) -> list[str]:
+    console = Console(width=width, height=height, file=None, force_terminal=False)
+    with console.capture() as capture:
+        console.print(Screen(current, said), end="")
+    return capture.get().splitlines()
+
+
+def test_the_worst_day_fits_a_screen_and_says_that_there_is_more():
+    failures = [{"code": f"CODE_{number}", "contacts": 9, "sample": "REJECTED: " + "no " * 150} for number in range(10)]
+    lanes = [
+        lane(crm, lane_state(crm, **{**DOWN, "breaker_reason": LONG}), **BUSY, skipped=1, selected=2, failures=failures)
+        for crm in CRMS
+    ]
+    lines = on_a_screen(Status([], lanes), "12:00:00  The database cannot be asked")
+    assert len(lines) <= 23
+    assert max(map(len, lines)) <= 80
+    text = "\n".join(lines)
+    assert "Workers alive: 0" in text
+    assert all(f"{crm}  down since" in text for crm in CRMS)
+    assert "more lines: crm-sync status" in lines[-2]
+    assert lines[-1] == "12:00:00  The database cannot be asked"
+
+
+def test_a_quiet_day_leaves_out_what_there_is_none_of():
+    lines = on_a_screen(Status(ALIVE, [lane(crm) for crm in CRMS]))
+    assert len(lines) <= 15
+    assert not any("Selected" in line or "more lines" in line for line in lines)
+
+
+def test_before_the_database_was_asked_for_the_first_time_the_screen_says_why():
+    assert on_a_screen(None, "The database cannot be asked") == ["The database cannot be asked"]

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import sys
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -11,36 +13,57 @@ import click
 from rich.live import Live
 
 from crm_sync.environment import read
+from crm_sync.errors import DatabaseTroubleError
 from crm_sync.reports.layout import console
 from crm_sync.reports.status_reading import Status, read_status
-from crm_sync.reports.status_report import draw
+from crm_sync.reports.status_report import Screen, draw
 from crm_sync.settings import Settings
 
 WATCH_INTERVAL_S = 2.0
+EXIT_NEEDS_A_PERSON = 1
+EXIT_UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h
 
 
 @click.command()
 @click.option("--watch", is_flag=True, help=f"Show it again every {WATCH_INTERVAL_S:.0f} s, until Ctrl-C.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
 def status(*, watch: bool, as_json: bool) -> None:
-    """Shows each CRM's contacts by state, whether it is delivered to, how far it is, when it ends, and why contacts failed."""
+    """Shows each CRM's contacts by state, whether it is delivered to, how far it is, when it ends, and why contacts failed.
+
+    Exits 0 if all is well, 1 if something needs a person (a CRM is down, or contacts are ready and no worker runs), and 69 if the
+    database cannot be asked.
+    """
     if watch and as_json:
         raise click.UsageError("--watch and --json exclude each other")
     settings = read(Settings)
+    if watch:
+        _watch(settings)
+        return
+    try:
+        current = asyncio.run(read_status(settings))
+    except DatabaseTroubleError as error:
+        click.echo(f"crm-sync: the database cannot be asked: {error}", err=True)
+        sys.exit(EXIT_UNAVAILABLE)
     if as_json:
-        click.echo(json.dumps(as_objects(asyncio.run(read_status(settings))), indent=2, default=_text))
-        return
-    terminal = console()
-    if not watch:
-        terminal.print(draw(asyncio.run(read_status(settings))))
-        return
-    with Live(console=terminal, auto_refresh=False) as live:
-        try:
-            while True:
-                live.update(draw(asyncio.run(read_status(settings))), refresh=True)
-                time.sleep(WATCH_INTERVAL_S)
-        except KeyboardInterrupt:
-            return
+        click.echo(json.dumps(as_objects(current), indent=2, default=_text))
+    else:
+        console().print(draw(current))
+    if not current.well:
+        sys.exit(EXIT_NEEDS_A_PERSON)
+
+
+def _watch(settings: Settings) -> None:
+    """Until Ctrl-C. While the database is away, the last that was read stays."""
+    current: Status | None = None
+    with suppress(KeyboardInterrupt), Live(console=console(), auto_refresh=False) as live:
+        while True:
+            said = None
+            try:
+                current = asyncio.run(read_status(settings))
+            except DatabaseTroubleError as error:
+                said = f"{datetime.now().astimezone():%H:%M:%S}  The database cannot be asked, trying again: {error}"
+            live.update(Screen(current, said), refresh=True)
+            time.sleep(WATCH_INTERVAL_S)
 
 
 def as_objects(current: Status) -> dict[str, Any]:

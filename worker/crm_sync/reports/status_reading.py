@@ -20,7 +20,8 @@ class LaneStatus:
     """One CRM. Ages in seconds; delivered_last_minute counts contacts, a contact delivered twice once.
 
     deletions_waiting counts deleted contacts whose record is still to be deleted, deletions_failed those given up.
-    pace_per_s, done_share and ends_in_s are those of `crm_sync.core.forecast`; None where nobody can say.
+    pace_per_s, done_share and ends_in_s are those of `crm_sync.core.forecast`; None where it cannot be known. Without a worker
+    there is neither a pace nor an end.
     """
 
     crm: str
@@ -55,6 +56,19 @@ class Status:
     workers: list[dict[str, Any]]
     lanes: list[LaneStatus]
 
+    @property
+    def alive(self) -> int:
+        """How many workers are."""
+        return sum(worker["alive"] for worker in self.workers)
+
+    @property
+    def well(self) -> bool:
+        """Whether nothing needs a person: no CRM is down, and where contacts are ready, a worker is alive.
+
+        A CRM that a person has paused is left to that person, and one that says "too many requests" to its pause.
+        """
+        return not any(lane.state.down or (lane.ready and not self.alive) for lane in self.lanes)
+
 
 async def read_status(settings: Settings) -> Status:
     """Raises ConfigurationError or DatabaseTroubleError."""
@@ -66,7 +80,8 @@ async def read_status(settings: Settings) -> Status:
         workers = await database.fetch(query("list_workers"))
         # Last, because the counting takes a while, and these change by the second.
         lane_states = await read_lane_states(database)
-    return Status([dict(row) for row in workers], [_lane(lane_states[crm], fields) for crm, fields in read.items()])
+    alive = any(row["alive"] for row in workers)
+    return Status([dict(row) for row in workers], [_lane(lane_states[crm], fields, alive=alive) for crm, fields in read.items()])
 
 
 async def _read_lane(database: Database, table: LaneTable) -> dict[str, Any]:
@@ -78,13 +93,15 @@ async def _read_lane(database: Database, table: LaneTable) -> dict[str, Any]:
     return {**counts, **deletions, "failures": [dict(row) for row in failures], "last_error": error, "last_failed_at": failed_at}
 
 
-def _lane(lane_state: LaneState, fields: dict[str, Any]) -> LaneStatus:
-    pace = forecast.pace_per_s(fields["delivered_last_minute"], fields.pop("delivering_s"))
+def _lane(lane_state: LaneState, fields: dict[str, Any], *, alive: bool) -> LaneStatus:
+    delivering_s = fields.pop("delivering_s")
+    # What the last minute was like says nothing of a worker that is gone.
+    pace = forecast.pace_per_s(fields["delivered_last_minute"], delivering_s) if alive else None
     ends_in_s = forecast.ends_in_s(
         ready=fields["ready"],
         in_flight=fields["in_flight"],
         waiting=fields["waiting"],
-        # What the last minute was like says nothing of a CRM that nobody calls now.
+        # Nor of a CRM that is not called now.
         pace=None if lane_state.held or lane_state.down else pace,
     )
     return LaneStatus(

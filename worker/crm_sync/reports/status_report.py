@@ -1,9 +1,13 @@
-"""`crm-sync status` for people: a table with a column for each CRM, and below it what is too long for a cell."""
+"""`crm-sync status` for people: a table with a column for each CRM, and below it what is too long for a cell.
+
+States are named as the table's own columns have them.
+"""
 
 from collections.abc import Callable, Sequence
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.padding import Padding
+from rich.segment import SegmentLines
 from rich.table import Table
 from rich.text import Text
 
@@ -11,7 +15,17 @@ from crm_sync.core.durations import clock, end, span
 from crm_sync.reports.layout import name, number, prose
 from crm_sync.reports.status_reading import LaneStatus, Status
 
-STATES = ("ready", "waiting", "in_flight", "complete", "error", "skipped", "selected", "new")
+STATES = {
+    "Queued, ready": "ready",
+    "Queued, waiting": "waiting",
+    "Processing": "in_flight",
+    "Complete": "complete",
+    "Error": "error",
+    "Skipped": "skipped",
+    "Selected": "selected",
+    "New": "new",
+}
+UNIMPORTANT = ("waiting", "skipped", "selected", "new")  # where a screen is small and there are none
 LANES_A_TABLE = 4  # as many fit into 80 columns
 STALLED_S = 60.0  # a contact is ready for so long, and none was delivered
 
@@ -25,7 +39,8 @@ STALLED = (
 
 
 def draw(current: Status) -> Group:
-    alive = sum(worker["alive"] for worker in current.workers)
+    """All there is to say."""
+    alive = current.alive
     starts = range(0, len(current.lanes), LANES_A_TABLE)
     parts: list[RenderableType] = [_counts(current.lanes[start : start + LANES_A_TABLE], alive) for start in starts]
     sentences = Table.grid(name(""), prose(""), padding=(0, 1))
@@ -41,26 +56,66 @@ def draw(current: Status) -> Group:
     return Group(*parts)
 
 
-def _counts(lanes: Sequence[LaneStatus], alive: int) -> Table:
-    table = Table(name("contacts"), *(number(lane.crm) for lane in lanes))
+class Screen:
+    """The same in no more lines than a screen has. said: what stands below it."""
+
+    def __init__(self, current: Status | None, said: str | None = None) -> None:
+        self._current = current
+        self._said = said
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        bottom = [] if self._said is None else console.render_lines(_one_line(self._said), options, pad=False)
+        room = options.size.height - 1 - len(bottom)  # the cursor has a line of its own
+        lines = [] if self._current is None else console.render_lines(_short(self._current), options, pad=False)
+        if len(lines) > room:
+            more = f"... {len(lines) - room + 1} more lines: crm-sync status"
+            lines = [*lines[: room - 1], *console.render_lines(_one_line(more), options, pad=False)]
+        yield SegmentLines([*lines, *bottom], new_lines=True)
+
+
+def _short(current: Status) -> Group:
+    """What matters most comes first, and takes one line."""
+    alive = current.alive
+    starts = range(0, len(current.lanes), LANES_A_TABLE)
+    parts: list[RenderableType] = [_counts(current.lanes[start : start + LANES_A_TABLE], alive, short=True) for start in starts]
+    parts.append(_workers(current, alive))
+    sentences = ((lane.crm, _sentence(lane, alive)) for lane in current.lanes)
+    parts += [_one_line(f"{crm}  {sentence.splitlines()[0]}") for crm, sentence in sentences if sentence]
+    parts += [
+        _one_line(f"{lane.crm}  {failure['contacts']:,}  {failure['sample']}")
+        for lane in current.lanes
+        for failure in lane.failures
+    ]
+    return Group(*parts)
+
+
+def _one_line(text: str) -> Text:
+    return Text(text, no_wrap=True, overflow="ellipsis")
+
+
+def _counts(lanes: Sequence[LaneStatus], alive: int, *, short: bool = False) -> Table:
+    table = Table(name("contacts"), *(number(lane.crm) for lane in lanes), show_edge=not short)
 
     def row(title: str, cell: Callable[[LaneStatus], str]) -> None:
         table.add_row(title, *map(cell, lanes))
 
     labels = [_label(lane, alive) for lane in lanes]
     table.add_row("state", *(Text(label, style=STYLES.get(label, OTHER_STYLE)) for label in labels))
-    table.add_section()
-    for state in STATES:
-        table.add_row(state.replace("_", " "), *(f"{getattr(lane, state):,}" for lane in lanes))
-    table.add_section()
+    if not short:
+        table.add_section()
+    for title, state in STATES.items():
+        if not short or state not in UNIMPORTANT or any(getattr(lane, state) for lane in lanes):
+            table.add_row(title, *(f"{getattr(lane, state):,}" for lane in lanes))
+    if not short:
+        table.add_section()
     row("oldest ready", lambda lane: "" if lane.oldest_ready_s is None else _age(lane.oldest_ready_s))
     row("delivered in 1 min", lambda lane: f"{lane.delivered_last_minute:,}")
     row("pace", lambda lane: "-" if lane.pace_per_s is None else _pace(lane.pace_per_s))
     row("done", _percent)
     row("ends in", _ends_in)
-    if any(map(_ends_at, lanes)):
+    if not short and any(map(_ends_at, lanes)):
         row("ends at", _ends_at)
-    if any(lane.on_delete != "keep" or lane.deletions_waiting or lane.deletions_failed for lane in lanes):
+    if not short and any(lane.on_delete != "keep" or lane.deletions_waiting or lane.deletions_failed for lane in lanes):
         table.add_section()
         row("deleted, to tell", lambda lane: f"{lane.deletions_waiting:,}")
         row("deleted, in error", lambda lane: f"{lane.deletions_failed:,}")
