@@ -474,3 +474,12 @@ async def test_every_line_but_urls_and_values_fits_the_terminal(app, url, sandbo
     await insert(app)
     out = await printed(everywhere(url, sandboxes), "--email", ADDRESS)
     assert [line for line in out.splitlines() if len(line) > 80 and "http" not in line] == []
+
+
+async def test_a_contact_that_is_named_by_its_key_is_shown_alone(app, url):
+    await insert(app, "Queued")
+    meant = await insert(app, "Queued", "grace@example.com")
+    answer = run(url, "--key", str(meant).upper(), "--crm", "brevo")
+    assert answer.exit_code == 0, (answer.output, answer.exception)
+    assert "grace@example.com" in answer.output
+    assert ADDRESS not in answer.output

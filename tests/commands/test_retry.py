@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import signal
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -16,7 +17,7 @@ from crm_sync.cli import crm_sync
 from crm_sync.core.outcome import Outcome
 from crm_sync.table.failed_contacts import Bounds
 from tests.commands.test_grants import role, signed_in
-from tests.harness import ScriptedCrm, running, until, until_asleep
+from tests.harness import TIMEOUT_S, ScriptedCrm, running, until, until_asleep
 from tests.process import ended, environment, process
 from tests.roles import PASSWORD, adopt, as_worker
 from tests.steps import insert
@@ -37,9 +38,12 @@ CREATE TRIGGER meddle BEFORE UPDATE ON contacts FOR EACH ROW WHEN ({when}) EXECU
 
 def run(url: str, *arguments: str, bounds: Bounds | None = None) -> click.testing.Result:
     """In a thread, for a command runs a loop of its own."""
+    answers = () if "--preview" in arguments else ("--yes",)
     with ThreadPoolExecutor(1) as thread:
         env = {"DATABASE_URL": url, "COLUMNS": "80", "TZ": "UTC"}
-        return thread.submit(click.testing.CliRunner().invoke, crm_sync, ["retry", *arguments], env=env, obj=bounds).result()
+        return thread.submit(
+            click.testing.CliRunner().invoke, crm_sync, ["retry", *answers, *arguments], env=env, obj=bounds
+        ).result()
 
 
 def said(url: str, *arguments: str, code: int = 0, bounds: Bounds | None = None) -> str:
@@ -85,7 +89,7 @@ async def test_a_preview_counts_by_crm_and_code_and_changes_nothing(app, url):
 async def test_the_counts_are_said_before_the_first_flip(app, url):
     await fail(app, 1)
     await app.execute(TRIGGER.format(body="PERFORM pg_sleep(600); RETURN NEW;", when="TRUE"))
-    async with process(environment(url), "retry") as command:
+    async with process(environment(url), "retry", "--yes") as command:
         lines = [unframed((await command.stdout.readline()).decode()).split() for _ in range(4)]
         assert lines == [[], ["CRM", "code", "contacts", "in", "Error", "waiting"], [], ["brevo", "REJECTED", "1", "1", "0"]]
 
@@ -391,7 +395,7 @@ async def test_a_table_that_refuses_everything_is_not_tried_row_by_row_for_hours
     bounds = Bounds(refused=50)
     await fail(app, 1_000)
     await app.execute(TRIGGER.format(body="RAISE EXCEPTION 'closed for maintenance';", when="TRUE"))
-    async with process(environment(url), "retry") as command:
+    async with process(environment(url), "retry", "--yes") as command:
         code, _, err = await ended(command)
     assert (code, "Traceback" in err) == (1, False)
     assert await app.fetchval(f"SELECT {QUEUED}") == 0
@@ -411,7 +415,7 @@ async def test_whatever_interrupts_it_nothing_is_lost_and_the_same_again_goes_on
         TRIGGER.format(body="IF nextval('flips') = 2000 THEN PERFORM pg_sleep(600); END IF; RETURN NEW;", when="TRUE")
     )
     sleeping = "pid FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()"
-    async with process(environment(url), "retry") as command:
+    async with process(environment(url), "retry", "--yes") as command:
         await until(app, f"count({sleeping.replace(' FROM', ') FROM', 1)}")
         command.send_signal(blow)
         code, _, err = await ended(command)
@@ -481,7 +485,7 @@ def nobody(url: str):
 
 async def test_a_role_without_any_right_is_told_in_one_sentence(url):
     with nobody(url) as its_url:
-        async with process(environment(its_url), "retry") as command:
+        async with process(environment(its_url), "retry", "--yes") as command:
             code, _, err = await ended(command)
     assert code == 78
     assert "Traceback" not in err
@@ -513,3 +517,57 @@ async def test_where_a_crm_is_not_called_now_it_says_that_they_wait(app, url):
     text = said(url)
     assert "brevo is not called now, so they wait in line: paused by hand since" in text
     assert "key rotation" in text
+
+
+# It asks first.
+
+
+async def test_where_there_is_no_terminal_to_ask_on_it_flips_nothing_and_says_how_to(app, url):
+    await fail(app, 3)
+    with ThreadPoolExecutor(1) as thread:
+        env = {"DATABASE_URL": as_worker(url), "COLUMNS": "80"}
+        answer = thread.submit(click.testing.CliRunner().invoke, crm_sync, ["retry"], env=env).result()
+    assert answer.exit_code == 2
+    assert "Nothing was flipped: there is no terminal to ask on. To flip 3 contacts, run the same with --yes." in answer.output
+    assert await app.fetchval(f"SELECT {QUEUED}") == 0
+
+
+@pytest.mark.parametrize(("word", "flipped"), [("y", 3), ("n", 0), ("", 0)])
+async def test_it_flips_upon_a_yes_only(app, url, word, flipped):
+    await fail(app, 3)
+    ours, its = os.openpty()
+    command = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "crm_sync", "retry", env=os.environ | environment(as_worker(url)), stdin=its, stdout=its, stderr=its
+    )
+    os.close(its)
+    said = b""
+    while b"Flip 3 contacts? [y/N]" not in said:
+        said += await asyncio.to_thread(os.read, ours, 4096)
+    os.write(ours, f"{word}\n".encode())
+    assert await asyncio.wait_for(command.wait(), TIMEOUT_S) == (0 if flipped else 1)
+    os.close(ours)
+    assert await app.fetchval(f"SELECT {QUEUED}") == flipped
+
+
+# By key.
+
+
+async def test_only_the_contacts_with_the_keys_that_are_named_go_out(app, url):
+    await fail(app, 5)
+    keys = [row["id"] for row in await app.fetch("SELECT id FROM contacts ORDER BY id LIMIT 2")]
+    text = said(url, "--key", str(keys[0]), "--key", str(keys[1]).upper())
+    assert "brevo: flipped 2 contacts." in text
+    assert {row["id"] for row in await app.fetch("SELECT id FROM contacts WHERE brevo_sync_status = 'Queued'")} == set(keys)
+
+
+async def test_a_key_of_which_nothing_failed_flips_nothing(app, url):
+    await fail(app, 2)
+    other = await insert(app, "Complete")
+    assert "Nothing to flip" in said(url, "--key", str(other))
+
+
+async def test_a_text_that_is_no_key_is_told_with_the_type_of_the_keys(app, url):
+    await fail(app, 1)
+    answer = run(as_worker(url), "--key", "seven")
+    assert "the key seven is not valid: the table's key is of type uuid" in str(answer.exception)
+    assert await app.fetchval(f"SELECT {QUEUED}") == 0

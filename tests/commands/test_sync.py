@@ -659,3 +659,30 @@ async def test_an_adopted_table_in_partitions_with_names_of_its_own(empty_url, b
     rows = await people.fetch('SELECT "No", brevo_sync_status::text, brevo_contact_id FROM app."People" ORDER BY 1')
     await people.close()
     assert [tuple(row)[1:] for row in rows] == [("New", None)] * 2 + [("Complete", str(*brevo.contacts))] * 2
+
+
+# By key.
+
+
+async def test_a_contact_that_is_named_by_its_key_is_delivered_and_no_other(app, url, brevo):
+    other, meant = await insert(app, "Queued"), await insert(app, "Queued", "grace@example.com")
+    async with process(environment(url, brevo), "sync", "--key", str(meant), "--crm", "brevo") as command:
+        code, out, err = await ended(command)
+    assert (code, err) == (0, "")
+    assert str(meant) in out
+    assert [await pair(app, contact) for contact in (other, meant)] == [("Queued", "Queued"), ("Complete", "Complete")]
+
+
+@pytest.mark.parametrize(
+    ("named", "code", "words_of"),
+    [
+        (("--key", "00000000-0000-0000-0000-000000000000"), 1, "No contact has the key 00000000-0000-0000-0000-000000000000."),
+        (("--key", "seven"), 1, "the key seven is not valid: the table's key is of type uuid"),
+        ((), 2, "Name the contact by --email ADDRESS or by --key KEY"),
+        (("--key", "1", "--email", ADDRESS), 2, "and not by both"),
+    ],
+)
+async def test_a_contact_is_named_by_one_of_address_and_key_that_is_there(url, brevo, named, code, words_of):
+    async with process(environment(url, brevo), "sync", *named) as command:
+        ended_with, out, err = await ended(command)
+    assert (ended_with, words_of in words(out + err)) == (code, True), (out, err)

@@ -8,6 +8,7 @@ import pytest
 
 from crm_sync.core.outcome import Kind
 from crm_sync.postgres.pool import Database
+from crm_sync.postgres.statements import render
 from crm_sync.table.failed_contacts import NO_CODE, FailedContacts, Flipped
 from crm_sync.table.schema import read_schema
 from tests.roles import as_worker
@@ -240,8 +241,8 @@ async def test_what_was_flipped_since_the_count_and_failed_again_is_neither_foun
     for column in ("brevo_flipped_at", "brevo_synced_at"):
         contact = await fails(app, last_failed_crm="mautic", last_retry_at=now, **{column: now})
         assert await contacts._commit([contact]) == []
-    assert await contacts._database.fetch(contacts._find, ["REJECTED"], None, contacts._counted_at, False, [], 10) == []
-    assert len(await contacts._database.fetch(contacts._find, ["REJECTED"], None, now, False, [], 10)) == 2
+    assert await contacts._database.fetch(contacts._find, ["REJECTED"], None, contacts._counted_at, False, None, [], 10) == []
+    assert len(await contacts._database.fetch(contacts._find, ["REJECTED"], None, now, False, None, [], 10)) == 2
 
 
 @pytest.mark.parametrize("word", ["Skipped", "Queued", "New", "Complete"])
@@ -298,11 +299,15 @@ async def test_few_failures_among_50000_contacts_are_found_by_the_index_on_their
     for analyzed in (False, True):
         if analyzed:
             await app.execute("ANALYZE contacts")
-        find = await explain(contacts, contacts._find, ["TIMEOUT"], None, contacts._counted_at, False, [], 1000)
+        find = await explain(contacts, contacts._find, ["TIMEOUT"], None, contacts._counted_at, False, None, [], 1000)
         [scan] = [node for node in find if node.get("Relation Name") == "contacts"]
         assert scan["Index Name"] == "idx_contacts_brevo_processing_error"
         assert "TIMEOUT" in scan["Index Cond"] or "$1" in scan["Index Cond"]
-        count = await explain(contacts, contacts._count, None)
+        count = await explain(contacts, contacts._count, None, None)
+        lane = (await read_schema(contacts._database)).lanes["brevo"]
+        page = await explain(contacts, render("list_failed_contacts", lane.variables), ["TIMEOUT"], None, None, 50, False)
+        [scan] = [node for node in page if node.get("Relation Name") == "contacts"]
+        assert scan["Index Name"] == "idx_contacts_brevo_processing_error"
         [scan] = [node for node in count if node.get("Relation Name") == "contacts"]
         assert scan["Index Name"] == "idx_contacts_brevo_processing_error"
 

@@ -12,7 +12,21 @@ EXIT_FAILED = 1
 EXIT_CONFIGURATION = 78  # EX_CONFIG of sysexits.h: systemd is told not to restart on it
 
 COMMANDS = (
-    *("run", "adopt", "migrate", "status", "retry", "preview", "sync", "pause", "resume", "watch", "unwatch", "on-delete"),
+    *(
+        "run",
+        "adopt",
+        "migrate",
+        "status",
+        "failed",
+        "retry",
+        "preview",
+        "sync",
+        "pause",
+        "resume",
+        "watch",
+        "unwatch",
+        "on-delete",
+    ),
     *("check", "errors", "grants", "n8n-workflow", "systemd", "demo"),
 )
 

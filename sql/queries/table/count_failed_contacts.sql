@@ -9,6 +9,7 @@
 -- undated: besides them those of whose time nothing is known. prefixes: what stands in the index for these reasons.
 --
 -- $1  timestamptz  failed since; NULL: ever
+-- $2  id[]         of these contacts; NULL: of all
 WITH
 failed AS (
     SELECT
@@ -28,7 +29,9 @@ failed AS (
         GREATEST(:synced_at, CASE WHEN :sync_status = 'Error' THEN :flipped_at END) AS failed_after,
         LEAST(last_retry_at, CASE WHEN :sync_status = 'Queued' THEN :due_at END) AS failed_before
     FROM :contacts
-    WHERE :processing_error IS NOT NULL
+    WHERE
+        :processing_error IS NOT NULL
+        AND ($2:::id_type[] IS NULL OR :id = ANY ($2:::id_type[]))
 ),
 
 judged AS (

@@ -6,8 +6,9 @@
 -- $2  timestamptz  failed since; NULL: ever
 -- $3  timestamptz  when they were counted
 -- $4  boolean      contacts that are Complete but lack a field, too
--- $5  id[]         not these: they were tried
--- $6  integer      at most so many
+-- $5  id[]         of these contacts; NULL: of all
+-- $6  id[]         not these: they were tried
+-- $7  integer      at most so many
 SELECT :id AS id
 FROM :contacts
 CROSS JOIN LATERAL (
@@ -34,6 +35,7 @@ WHERE
     )
     AND (GREATEST(:flipped_at, :synced_at) > $3::timestamptz) IS NOT TRUE
     AND (last_failed_crm = :'crm' AND last_retry_at > $3::timestamptz) IS NOT TRUE
+    AND ($5:::id_type[] IS NULL OR :id = ANY ($5:::id_type[]))
     -- A subquery, for that is hashed, however many they are.
-    AND :id NOT IN (SELECT unnest($5:::id_type[]))
-LIMIT $6::integer
+    AND :id NOT IN (SELECT unnest($6:::id_type[]))
+LIMIT $7::integer

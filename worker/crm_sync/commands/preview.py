@@ -23,25 +23,26 @@ from crm_sync.reports.contact_report import Workers, prospect, rows, state
 from crm_sync.reports.http_report import harmless, request_lines
 from crm_sync.reports.lane_state import LaneState, read_lane_states
 from crm_sync.reports.layout import labelled
+from crm_sync.reports.named_contact import NamedContact, named_contact
 from crm_sync.reports.watched_columns import lane_of
 from crm_sync.table.contacts import LaneTable
 from crm_sync.table.mapping import FieldMapping, prepare_for
-from crm_sync.table.one_contact import Match, Standing, find, read, show
+from crm_sync.table.one_contact import Match, Standing, read, show
 from crm_sync.table.schema import Schema, read_schema
 
 PATIENCE_S = 60.0  # the address may have no index, and the table many millions of rows
 
 
 @click.command()
-@click.option("--email", required=True, help="The contact's address, in any case.")
+@named_contact
 @click.option("--crm", help="At this CRM only.")
-def preview(*, email: str, crm: str | None) -> None:
+def preview(*, contact: NamedContact, crm: str | None) -> None:
     """Shows the exact request that would be sent of a contact, and what would happen. Sends nothing and changes nothing.
 
     Credentials are masked; what is sent of the person is not. Where the CRM is asked something first, what follows is shown for
-    each answer it may give. Exits 1 if no contact has the address, or a CRM cannot be previewed.
+    each answer it may give. Exits 1 if there is no such contact, or a CRM cannot be previewed.
     """
-    if not asyncio.run(_preview(load(), email, crm)):
+    if not asyncio.run(_preview(load(), contact, crm)):
         sys.exit(1)
 
 
@@ -54,7 +55,7 @@ class _ReadOnly(Database):
             yield connection
 
 
-async def _preview(configuration: Configuration, email: str, crm: str | None) -> bool:
+async def _preview(configuration: Configuration, contact: NamedContact, crm: str | None) -> bool:
     """Whether all could be told."""
     settings = configuration.settings
     async with _ReadOnly(
@@ -62,9 +63,9 @@ async def _preview(configuration: Configuration, email: str, crm: str | None) ->
     ) as database:
         schema = await read_schema(database, settings.contacts_table)
         lanes = [lane_of(schema, crm)] if crm else [*schema.lanes]
-        ids = await find(database, schema.lanes[lanes[0]], email)
+        ids = await contact.find(database, schema.lanes[lanes[0]])
         if not ids:
-            click.echo(f"No contact has the address {harmless(email.strip())}.")
+            click.echo(harmless(contact.absent))
             return False
         lane_states = await read_lane_states(database)
         workers = {row["id"]: dict(row) for row in await database.fetch(query("list_workers"))}

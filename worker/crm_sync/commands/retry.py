@@ -1,22 +1,20 @@
 """crm-sync retry: what has failed goes out again."""
 
 import asyncio
-import re
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from difflib import get_close_matches
-from itertools import groupby
 
 import click
 
 from crm_sync.core.codes import Code
-from crm_sync.core.durations import clock, parse
+from crm_sync.core.durations import clock
 from crm_sync.environment import read
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
+from crm_sync.reports.failure_options import ago, meant_codes, named_codes, named_crms
 from crm_sync.reports.installed import installed
 from crm_sync.reports.lane_state import read_lane_states
 from crm_sync.reports.layout import console, wrapped
@@ -24,6 +22,7 @@ from crm_sync.reports.retry_report import beside, closing, contacts, counts, lac
 from crm_sync.reports.rights import Needs, database_for
 from crm_sync.settings import Settings
 from crm_sync.table.failed_contacts import NO_CODE, Bounds, FailedContacts, Failures, Flipped
+from crm_sync.table.one_contact import read_key
 from crm_sync.table.schema import read_schema
 
 PATIENCE_S = 300.0  # counting a table of many millions takes a while
@@ -38,13 +37,15 @@ EXIT_INTERRUPTED = 130
 
 @dataclass(slots=True)
 class Retry:
-    """What a person asks for, and how far it is. done: by CRM. codes: none means all."""
+    """What a person asks for, and how far it is. done: by CRM. codes, keys: none means all. yes: without a question."""
 
     crms: Sequence[str]
     codes: Sequence[str]
     since: str | None
     ago: timedelta | None
+    keys: Sequence[str]
     preview: bool
+    yes: bool
     done: dict[str, Flipped] = field(default_factory=dict)
 
     @property
@@ -61,17 +62,28 @@ class Retry:
 @click.option("--crm", "crms", multiple=True, metavar="CRM", help="Of this CRM, or of several; all where it is left out.")
 @click.option("--code", "codes", multiple=True, metavar="CODE", help="With this code, or with several; else whatever the reason.")
 @click.option("--since", metavar="TIME", help="Those that failed within this time: 90s, 30m, 2h, 3d.")
+@click.option("--key", "keys", multiple=True, metavar="KEY", help="The contact with this key, or several.")
 @click.option("--preview", is_flag=True, help="Only counts.")
+@click.option("--yes", is_flag=True, help="Do not ask before contacts are flipped.")
 @click.make_pass_decorator(Bounds, ensure=True)
-def retry(bounds: Bounds, *, crms: Sequence[str], codes: Sequence[str], since: str | None, preview: bool) -> None:
-    """Sends failed contacts again: counts them by CRM and code, then flips them.
+def retry(
+    bounds: Bounds,
+    *,
+    crms: Sequence[str],
+    codes: Sequence[str],
+    since: str | None,
+    keys: Sequence[str],
+    preview: bool,
+    yes: bool,
+) -> None:
+    """Sends failed contacts again: counts them by CRM and code, asks, then flips them.
 
     Meant are contacts in Error, and those that wait for a retry, which go now. What is withdrawn or in flight stays as it is.
     Delivered ones that lack a field are meant where FIELD_NOT_SENT is named. NO_CODE names reasons that begin with no code.
 
     It can be interrupted at any moment, and the same again goes on.
     """
-    asked = Retry(_crms(crms), _codes(codes), since and since.strip(), _ago(since), preview)
+    asked = Retry(named_crms(crms), named_codes(codes), since and since.strip(), ago(since), keys, preview, yes)
     try:
         asyncio.run(_retry(read(Settings), asked, bounds))
     except KeyboardInterrupt:
@@ -86,27 +98,6 @@ def retry(bounds: Bounds, *, crms: Sequence[str], codes: Sequence[str], since: s
         sys.exit(EXIT_LEFT)
 
 
-def _crms(arguments: Sequence[str]) -> list[str]:
-    names = [part.strip().lower() for argument in arguments for part in argument.split(",")]
-    if not all(names):
-        raise click.BadParameter("name a CRM", param_hint="--crm")
-    return names
-
-
-def _codes(arguments: Sequence[str]) -> list[str]:
-    names = named_codes(arguments)
-    if arguments and not names:
-        raise click.BadParameter("name a code; `crm-sync errors` lists them", param_hint="--code")
-    return names
-
-
-def _ago(since: str | None) -> timedelta | None:
-    try:
-        return None if since is None else parse(since)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--since") from error
-
-
 async def _retry(settings: Settings, asked: Retry, bounds: Bounds) -> None:
     async with database_for(settings, TO_FLIP, timeout_s=PATIENCE_S) as database:
         tables = (await read_schema(database)).lanes
@@ -114,8 +105,10 @@ async def _retry(settings: Settings, asked: Retry, bounds: Bounds) -> None:
             installed(crm, tables, "--crm")
         now: datetime = await database.value(query("read_clock"))
         since = None if asked.ago is None else now - asked.ago
+        # A key means the same at every CRM.
+        keys = [await read_key(database, next(iter(tables.values())), key) for key in asked.keys] or None
         failed = {
-            crm: FailedContacts(database, table.variables, now, since, bounds)
+            crm: FailedContacts(database, table.variables, now, since, bounds, keys=keys)
             for crm, table in tables.items()
             if crm in asked.crms or not asked.crms
         }
@@ -131,42 +124,21 @@ async def _retry(settings: Settings, asked: Retry, bounds: Bounds) -> None:
             click.echo(f"\nA preview: nothing was flipped. Without --preview {contacts(counted)} would go out.")
         if asked.preview or not counted:
             return
+        if not asked.yes:
+            _ask(counted)
         click.echo()
         await _flip(failed, {crm: failures for crm, failures in chosen.items() if failures}, asked)
         click.echo(f"\nTo follow {'it' if asked.flipped == 1 else 'them'}: crm-sync status --watch")
         await _tell_lane_states(database, asked)
 
 
-def named_codes(arguments: Sequence[str]) -> list[str]:
-    """Codes with commas between them, or as they stand before their reason in a row."""
-    parts = (part.strip() for argument in arguments for part in argument.partition(":")[0].split(","))
-    return [part for part in parts if part]
-
-
-def meant_codes(named: Sequence[str], present: Collection[str]) -> list[str]:
-    """The codes that are meant, each once: as rows have them, else as crm-sync does. Case, blanks, - and _ do not matter.
-
-    present: the codes of rows. Other programs write codes of their own into the same columns.
-    Raises click.BadParameter with the codes that there are, the nearest first.
-    """
-    known = {_folded(code): [code] for code in (*(code.value for code in Code), NO_CODE)}
-    known |= {folded: list(codes) for folded, codes in groupby(sorted(present, key=_folded), _folded)}
-    meant: list[str] = []
-    for name in named:
-        if _folded(name) not in known:
-            near = [code for folded in get_close_matches(_folded(name), known) for code in known[folded]]
-            others = sorted(code for codes in known.values() for code in codes if code not in near)
-            nearest = f"; near it: {', '.join(near)}" if near else ""
-            raise click.BadParameter(
-                f"{name} is no code of crm-sync, and no contact has it{nearest}. Known: {', '.join([*near, *others])}",
-                param_hint="--code",
-            )
-        meant += known[_folded(name)]
-    return list(dict.fromkeys(meant))
-
-
-def _folded(code: str) -> str:
-    return re.sub(r"[\s_-]+", "_", code.strip()).casefold()
+def _ask(counted: int) -> None:
+    """Raises click.Abort, and click.UsageError where there is no terminal to ask on."""
+    if not sys.stdin.isatty():
+        raise click.UsageError(
+            f"Nothing was flipped: there is no terminal to ask on. To flip {contacts(counted)}, run the same with --yes."
+        )
+    click.confirm(f"\nFlip {contacts(counted)}?", abort=True)
 
 
 def _tell_counts(present: Mapping[str, Sequence[Failures]], codes: Sequence[str], asked: Retry) -> dict[str, list[Failures]]:

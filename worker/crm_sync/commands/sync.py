@@ -26,10 +26,11 @@ from crm_sync.reports.contact_report import Workers, rows, state, who
 from crm_sync.reports.http_report import answer_lines, harmless, request_lines
 from crm_sync.reports.lane_state import LaneState, read_lane_states
 from crm_sync.reports.layout import labelled
+from crm_sync.reports.named_contact import NamedContact, named_contact
 from crm_sync.reports.watched_columns import lane_of
 from crm_sync.table.contacts import LaneTable
 from crm_sync.table.mapping import prepare_for
-from crm_sync.table.one_contact import Match, Standing, find, show
+from crm_sync.table.one_contact import Match, Standing, show
 from crm_sync.table.schema import read_schema
 
 LOOK_PATIENCE_S = 60.0  # the address may have no index, and the table many millions of rows
@@ -48,10 +49,10 @@ COLUMNS = (
 
 
 @click.command()
-@click.option("--email", required=True, help="The contact's address, in any case.")
+@named_contact
 @click.option("--crm", help="To this CRM only, whether the contact is wanted there or not.")
 @click.make_pass_decorator(Waits, ensure=True)
-def sync(waits: Waits, *, email: str, crm: str | None) -> None:
+def sync(waits: Waits, *, contact: NamedContact, crm: str | None) -> None:
     """Sends one contact now, as a worker does, and shows each request, its answer, and the row afterwards.
 
     One that is not in line is flipped. Without --crm it goes to the CRMs where it is wanted (not New, Selected or Skipped). A CRM
@@ -59,20 +60,20 @@ def sync(waits: Waits, *, email: str, crm: str | None) -> None:
     """
     # What goes wrong is said in words, or by the log of the workers.
     log.configure(logging.ERROR)
-    if not asyncio.run(_sync(load(), waits, email, crm)):
+    if not asyncio.run(_sync(load(), waits, contact, crm)):
         sys.exit(1)
 
 
-async def _sync(configuration: Configuration, waits: Waits, email: str, crm: str | None) -> bool:
+async def _sync(configuration: Configuration, waits: Waits, contact: NamedContact, crm: str | None) -> bool:
     """Whether it was delivered, wherever it was to be."""
     settings = configuration.settings
     behind_pooler = settings.database_behind_pooler
     async with Database(settings.database_url, size=1, behind_pooler=behind_pooler, timeout_s=LOOK_PATIENCE_S) as database:
         schema = await read_schema(database, settings.contacts_table)
         lanes = [lane_of(schema, crm)] if crm else [*schema.lanes]
-        ids = await find(database, schema.lanes[lanes[0]], email)
+        ids = await contact.find(database, schema.lanes[lanes[0]])
     if not ids:
-        click.echo(f"No contact has the address {harmless(email.strip())}.")
+        click.echo(harmless(contact.absent))
         return False
     async with Database(settings.database_url, size=POOL_SIZE, behind_pooler=behind_pooler) as database:
         accounts = {name: _shown(account) for name in lanes if (account := configuration.account(name))}

@@ -81,11 +81,16 @@ class FailedContacts:
         counted_at: datetime,
         since: datetime | None = None,
         bounds: Bounds | None = None,
+        *,
+        keys: Sequence[Any] | None = None,
     ) -> None:
-        """counted_at, since: by the database's clock. since: those that failed since then; None: all."""
+        """counted_at, since: by the database's clock. since: those that failed since then; None: all. keys: of these contacts
+        only.
+        """
         self._database = database
         self._counted_at = counted_at
         self._since = since
+        self._keys = keys
         self._count = render("count_failed_contacts", variables)
         self._find = render("find_failed_contacts", variables)
         self._count_silent = render("count_silent_contacts", variables)
@@ -96,12 +101,12 @@ class FailedContacts:
 
     async def count(self) -> list[Failures]:
         """Those with a reason, by its code."""
-        rows = await self._database.fetch(self._count, self._since)
+        rows = await self._database.fetch(self._count, self._since, self._keys)
         return [Failures(**{**dict(row), "code": row["code"] or NO_CODE}) for row in rows]
 
     async def count_silent(self) -> list[Failures]:
         """Those without: one or none. This takes a look at the whole table. Nobody knows when they failed."""
-        count = int(await self._database.value(self._count_silent))
+        count = int(await self._database.value(self._count_silent, self._keys))
         in_error, undated = (count, 0) if self._since is None else (0, count)
         return [Failures(NO_CODE, in_error, 0, 0, 0, undated, (), None)] if count else []
 
@@ -115,8 +120,8 @@ class FailedContacts:
         silent = sum(entry.contacts for entry in chosen if not entry.prefixes)
         prefixes = [prefix for entry in chosen for prefix in entry.prefixes]
         complete = any(entry.code == Code.FIELD_NOT_SENT and entry.complete for entry in chosen)
-        await self._flip_found(with_reason, progress, self._find, prefixes, self._since, self._counted_at, complete)
-        await self._flip_found(silent, progress, self._find_silent, self._counted_at)
+        await self._flip_found(with_reason, progress, self._find, prefixes, self._since, self._counted_at, complete, self._keys)
+        await self._flip_found(silent, progress, self._find_silent, self._counted_at, self._keys)
         for _ in range(self._bounds.rounds):
             if not progress.locked:
                 break

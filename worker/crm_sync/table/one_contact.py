@@ -1,4 +1,4 @@
-"""The contacts that a person names by an address: found, as they stand at one CRM, and which of them is meant."""
+"""The contacts that a person names by an address or a key: found, as they stand at one CRM, and which of them is meant."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,6 +7,8 @@ from enum import StrEnum
 from typing import Any
 
 from crm_sync.core.outcome import Contact
+from crm_sync.core.text import printable
+from crm_sync.errors import DeclinedError, RowRefusedError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import render
 from crm_sync.table.contacts import LaneTable
@@ -14,6 +16,7 @@ from crm_sync.table.mapping import FieldMapping
 from crm_sync.table.unreadable_rows import Claimed, Reader
 
 NO_CLAIM = 0  # a token that no claim has
+LONGEST_KEY = 100  # characters of one that are shown
 NOT_ASKED_FOR = ("New", "Selected", "Skipped")
 _NEVER = datetime(1, 1, 1, tzinfo=UTC)
 
@@ -65,6 +68,21 @@ async def find(database: Database, table: LaneTable, address: str) -> list[Any]:
     """The keys of the contacts with this address, case and blanks aside. Raises as Database.fetch does."""
     text = address.encode(errors="replace").decode()  # what a shell hands on need not be text
     return [row["id"] for row in await database.fetch(render("find_by_address", table.variables), text)]
+
+
+async def read_key(database: Database, table: LaneTable, key: str) -> Any:
+    """A key as the driver has it. Raises DeclinedError where the text is not one, else as Database.fetch does."""
+    try:
+        return await database.value(render("read_key", table.variables), key.encode(errors="replace").decode())
+    except RowRefusedError as error:
+        kind = table.variables["id_type"].removeprefix("pg_catalog.")
+        raise DeclinedError(f"the key {printable(key, LONGEST_KEY)} is not valid: the table's key is of type {kind}") from error
+
+
+async def find_key(database: Database, table: LaneTable, key: str) -> list[Any]:
+    """That key alone, if a contact has it. Raises as read_key does."""
+    found = await database.fetch(render("find_by_key", table.variables), await read_key(database, table, key))
+    return [row["id"] for row in found]
 
 
 async def show(database: Database, table: LaneTable, ids: Sequence[Any]) -> list[Match]:

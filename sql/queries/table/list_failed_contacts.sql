@@ -1,0 +1,62 @@
+-- One page of the failed contacts of one CRM, in the order of their keys: what `crm-sync retry` flips, but for those in Error
+-- without a reason, which no index has. The index of failures finds them.
+--
+-- failed_at is known only where the contact failed here last (see count_failed_contacts.sql).
+--
+-- $1  text[]       with these codes; NULL: with any
+-- $2  timestamptz  failed since; NULL: ever
+-- $3  id           after this one in order; NULL: from the first
+-- $4  integer      at most so many
+-- $5  boolean      contacts that are Complete but lack a field, too
+WITH
+-- By itself first, or the table would be read in the order of its key.
+failed AS MATERIALIZED (
+    SELECT
+        :id AS id,
+        CASE :sync_status::text
+            WHEN 'Error' THEN 'in Error'
+            WHEN 'Queued' THEN 'waiting'
+            ELSE 'Complete'
+        END AS state,
+        :processing_error AS error,
+        :attempts AS attempts,
+        :remote_id::text AS remote_id,
+        known.failed_at,
+        CASE WHEN :sync_status = 'Queued' THEN :due_at END AS due_at
+    FROM :contacts
+    CROSS JOIN LATERAL (
+        SELECT
+            CASE
+                WHEN :sync_status = 'Complete' THEN :synced_at
+                WHEN last_failed_crm = :'crm' THEN last_retry_at
+            END AS failed_at,
+            GREATEST(:synced_at, CASE WHEN :sync_status = 'Error' THEN :flipped_at END) AS failed_after,
+            LEAST(last_retry_at, CASE WHEN :sync_status = 'Queued' THEN :due_at END) AS failed_before
+    ) AS known
+    WHERE
+        :processing_error IS NOT NULL
+        AND ($1::text[] IS NULL OR split_part(left(:processing_error, 40), ':', 1) = ANY ($1::text[]))
+        AND :claimed_by IS NULL
+        AND (
+            :sync_status IN ('Error', 'Queued')
+            OR ($5::boolean AND :sync_status = 'Complete' AND :processing_error LIKE 'FIELD\_NOT\_SENT:%')
+        )
+        AND (
+            $2::timestamptz IS NULL
+            OR GREATEST(known.failed_at, known.failed_after) >= $2::timestamptz
+            OR (known.failed_at IS NULL AND known.failed_before >= $2::timestamptz)
+        )
+        AND ($3:::id_type IS NULL OR :id > $3:::id_type)
+)
+
+SELECT
+    f.id,
+    f.state,
+    f.error,
+    f.attempts,
+    f.remote_id,
+    f.failed_at,
+    f.due_at
+FROM failed AS f
+ORDER BY f.id
+LIMIT $4::integer

@@ -1,0 +1,125 @@
+"""crm-sync failed: which contacts have failed, a page at a time."""
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import click
+
+from crm_sync.core.codes import Code
+from crm_sync.environment import read
+from crm_sync.postgres.pool import Database
+from crm_sync.postgres.statements import query, render
+from crm_sync.reports.failed_report import FailedContact
+from crm_sync.reports.failure_options import ago, meant_codes, named_codes, named_crms
+from crm_sync.reports.installed import installed
+from crm_sync.reports.layout import wrapped
+from crm_sync.settings import Settings
+from crm_sync.table.contacts import LaneTable
+from crm_sync.table.failed_contacts import FailedContacts
+from crm_sync.table.one_contact import read_key
+from crm_sync.table.schema import read_schema
+
+PATIENCE_S = 60.0  # all failed contacts of a CRM are sorted for a page
+PAGE, LARGEST_PAGE = 50, 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a person asks for. crms, codes: none means all. after: CRM:KEY of the last contact of the page before."""
+
+    crms: Sequence[str]
+    codes: Sequence[str]
+    ago: timedelta | None
+    limit: int
+    after: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """following: CRM:KEY of its last contact where there are more. now: the database's clock."""
+
+    contacts: Sequence[FailedContact]
+    following: str | None
+    now: datetime
+
+
+@click.command()
+@click.option("--crm", "crms", multiple=True, metavar="CRM", help="Of this CRM, or of several; all where it is left out.")
+@click.option("--code", "codes", multiple=True, metavar="CODE", help="With this code, or with several; else whatever the reason.")
+@click.option("--since", metavar="TIME", help="Those that failed within this time: 90s, 30m, 2h, 3d.")
+@click.option("--limit", default=PAGE, show_default=True, type=click.IntRange(1, LARGEST_PAGE), help="Contacts on a page.")
+@click.option("--after", metavar="CRM:KEY", help="The page after this contact, as the previous page says.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
+def failed(*, crms: Sequence[str], codes: Sequence[str], since: str | None, limit: int, after: str | None, as_json: bool) -> None:
+    """Lists failed contacts in the order of their keys: their state, since when, and why.
+
+    These are contacts in Error and those that wait for a retry; with --code FIELD_NOT_SENT, delivered ones that lack a field.
+    `crm-sync retry` sends them again.
+    """
+    asked = Asked(named_crms(crms), named_codes(codes), ago(since), limit, after)
+    page = asyncio.run(_failed(read(Settings), asked))
+    if as_json:
+        found = [contact.as_object() for contact in page.contacts]
+        click.echo(json.dumps({"failed": found, "next": page.following}, indent=2))
+        return
+    for contact in page.contacts:
+        for line in contact.lines(page.now):
+            click.echo(line)
+    if not page.contacts:
+        click.echo("No failed contacts." if after is None else "No further failed contacts.")
+    elif page.following is not None:
+        click.echo("\n" + wrapped(f"There are more. For the next page, add --after {page.following}"))
+
+
+async def _failed(settings: Settings, asked: Asked) -> Page:
+    behind_pooler = settings.database_behind_pooler
+    async with Database(settings.database_url, size=1, behind_pooler=behind_pooler, timeout_s=PATIENCE_S) as database:
+        tables = (await read_schema(database)).lanes
+        for crm in asked.crms:
+            installed(crm, tables, "--crm")
+        now: datetime = await database.value(query("read_clock"))
+        lanes = {crm: table for crm, table in tables.items() if crm in asked.crms or not asked.crms}
+        crm, key = await _start(database, lanes, asked.after)
+        codes = await _meant(database, lanes, asked.codes, now)
+        since = None if asked.ago is None else now - asked.ago
+        found: list[FailedContact] = []
+        for name in [*lanes][[*lanes].index(crm) :]:
+            # One more than fits tells whether there is another page.
+            room = asked.limit + 1 - len(found)
+            found += await _page(database, lanes[name], codes, since, key if name == crm else None, room)
+            if len(found) > asked.limit:
+                last = found[asked.limit - 1]
+                return Page(found[: asked.limit], f"{last.crm}:{last.key}", now)
+        return Page(found, None, now)
+
+
+async def _start(database: Database, lanes: Mapping[str, LaneTable], after: str | None) -> tuple[str, Any]:
+    """The CRM to begin with, and the key after which."""
+    if after is None:
+        return next(iter(lanes)), None
+    crm, _, key = after.partition(":")
+    if crm not in lanes or not key:
+        raise click.BadParameter("expected CRM:KEY, as the previous page ends", param_hint="--after")
+    return crm, await read_key(database, lanes[crm], key)
+
+
+async def _meant(database: Database, lanes: Mapping[str, LaneTable], codes: Sequence[str], now: datetime) -> list[str]:
+    """Other programs write codes of their own, so those of the rows count too; they are looked for only where one is needed."""
+    try:
+        return meant_codes(codes, ())
+    except click.BadParameter:
+        counts = [await FailedContacts(database, table.variables, now).count() for table in lanes.values()]
+        return meant_codes(codes, {entry.code for failures in counts for entry in failures})
+
+
+async def _page(
+    database: Database, table: LaneTable, codes: Sequence[str], since: datetime | None, *where: Any
+) -> list[FailedContact]:
+    """where: after which key, and how many at most."""
+    arguments = (codes or None, since, *where, Code.FIELD_NOT_SENT in codes)
+    rows = await database.fetch(render("list_failed_contacts", table.variables), *arguments)
+    return [FailedContact(table.crm, str(row[0]), *row[1:]) for row in (tuple(row) for row in rows)]

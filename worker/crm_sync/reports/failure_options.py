@@ -1,0 +1,66 @@
+"""Which failed contacts a person means: the options --crm, --code and --since. All raise click.BadParameter."""
+
+import re
+from collections.abc import Collection, Sequence
+from datetime import timedelta
+from difflib import get_close_matches
+from itertools import groupby
+
+import click
+
+from crm_sync.core.codes import Code
+from crm_sync.core.durations import parse
+from crm_sync.table.failed_contacts import NO_CODE
+
+
+def named_crms(arguments: Sequence[str]) -> list[str]:
+    names = [part.strip().lower() for argument in arguments for part in argument.split(",")]
+    if not all(names):
+        raise click.BadParameter("name a CRM", param_hint="--crm")
+    return names
+
+
+def named_codes(arguments: Sequence[str]) -> list[str]:
+    names = split_codes(arguments)
+    if arguments and not names:
+        raise click.BadParameter("name a code; `crm-sync errors` lists them", param_hint="--code")
+    return names
+
+
+def ago(since: str | None) -> timedelta | None:
+    try:
+        return None if since is None else parse(since)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--since") from error
+
+
+def split_codes(arguments: Sequence[str]) -> list[str]:
+    """Codes with commas between them, or as they stand before their reason in a row."""
+    parts = (part.strip() for argument in arguments for part in argument.partition(":")[0].split(","))
+    return [part for part in parts if part]
+
+
+def meant_codes(named: Sequence[str], present: Collection[str]) -> list[str]:
+    """The codes that are meant, each once: as rows have them, else as crm-sync does. Case, blanks, - and _ do not matter.
+
+    present: the codes of rows. Other programs write codes of their own into the same columns.
+    Raises click.BadParameter with the codes that there are, the nearest first.
+    """
+    known = {_folded(code): [code] for code in (*(code.value for code in Code), NO_CODE)}
+    known |= {folded: list(codes) for folded, codes in groupby(sorted(present, key=_folded), _folded)}
+    meant: list[str] = []
+    for name in named:
+        if _folded(name) not in known:
+            near = [code for folded in get_close_matches(_folded(name), known) for code in known[folded]]
+            others = sorted(code for codes in known.values() for code in codes if code not in near)
+            nearest = f"; near it: {', '.join(near)}" if near else ""
+            raise click.BadParameter(
+                f"{name} is no code of crm-sync, and no contact has it{nearest}. Known: {', '.join([*near, *others])}",
+                param_hint="--code",
+            )
+        meant += known[_folded(name)]
+    return list(dict.fromkeys(meant))
+
+
+def _folded(code: str) -> str:
+    return re.sub(r"[\s_-]+", "_", code.strip()).casefold()
