@@ -1,7 +1,13 @@
+import html
+import json
+import re
+from urllib.parse import quote, quote_plus
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crm_sync.core.text import MAX_REASON_CHARACTERS, clean, name_of
+from crm_sync.core.text import MASK, MAX_REASON_CHARACTERS, clean, name_of
 
 
 @given(st.text(st.characters(), max_size=2000))
@@ -39,3 +45,33 @@ def test_short_values_do_not_mask_half_of_the_sentence():
 
 def test_megabytes_without_a_blank_are_cut_before_they_are_looked_at():
     assert len(clean("x" * 10_000_000 + "@", hide=["y" * 5_000])) == MAX_REASON_CHARACTERS
+
+
+def test_a_value_that_is_cut_at_the_end_of_the_line_is_masked_as_far_as_it_goes():
+    secret = "Zaphod Beeblebrox of Betelgeuse"
+    assert "Zaphod" not in clean("x " * 990 + secret, hide=[secret, "x", "x x x x"])
+
+
+@given(st.integers(1, 5_000_000))
+def test_of_a_long_value_no_part_is_left(length):
+    value = ("Marvin-the-paranoid-android " * (length // 28 + 1))[: max(3, length)]
+    assert "aranoid" not in clean(f"invalid: {value}", hide=[value])
+
+
+@pytest.mark.parametrize("value", ["İstanbul", "STRASSE", "a\nb\tc", 'say "hi"', "ä&b", "a%20b", "Ada\u00a0Lovelace"])
+def test_a_value_is_masked_in_every_way_of_quoting_it(value):
+    for form in (value, value.upper(), json.dumps(value), quote(value, safe=""), quote_plus(value), html.escape(value)):
+        assert clean(f"no {form} please", hide=[value]).replace('"', "") == f"no {MASK} please", form
+
+
+def test_values_next_to_each_other_and_within_each_other_are_masked():
+    assert clean("AdaLovelace and Ada", hide=["Ada", "Lovelace", "AdaLovelace"]) == f"{MASK} and {MASK}"
+    assert clean("abcabcd", hide=["abc", "bcd"]) == f"{MASK}{MASK}"
+
+
+def test_only_so_many_patterns_are_kept_as_stand_in_a_text():
+    re.purge()
+    before = len(re._cache)
+    for number in range(300):
+        clean("the email address is malformed", hide=[f"{number}{'y' * 200_000}"])
+    assert len(re._cache) - before < 10

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from urllib.parse import quote, quote_plus
 
 MAX_REASON_CHARACTERS = 500
+LONGEST_LINE = 4 * MAX_REASON_CHARACTERS  # of a foreign text, before it is cleaned
 MASK = "***"
 SHORTEST_MASKED = 3  # shorter values would mask half of every sentence
 
@@ -32,23 +33,54 @@ def name_of(key: object) -> str:
 
 
 def clean(text: str, hide: Iterable[object] = ()) -> str:
-    """One line of at most MAX_REASON_CHARACTERS. hide: values of a contact, masked wherever they stand, as is any email."""
+    """One line of at most MAX_REASON_CHARACTERS. hide: values of a contact, masked wherever they stand, as is any email.
+
+    However long the text and the values are, only so much of each is looked at as the line can hold.
+    """
     # Cut first: what follows takes time with the square of the length, and a CRM may answer with megabytes.
-    line = printable(text, 4 * MAX_REASON_CHARACTERS)
-    values = {form for value in hide if value is not None for form in _forms(str(value).strip())}
-    for value in sorted(values, key=len, reverse=True):
-        line = re.sub(value, MASK, line, flags=re.IGNORECASE)
-    line = _EMAIL.sub(MASK, line)
+    line = printable(text, LONGEST_LINE)
+    line = _EMAIL.sub(MASK, _masked(line, hide))
     return line if len(line) <= MAX_REASON_CHARACTERS else line[: MAX_REASON_CHARACTERS - 1] + "…"
 
 
-def _forms(value: str) -> Iterator[str]:
-    """Patterns of a value as those write it who quote it: plain, in JSON, in a URL, on a page; a phone number in any spelling."""
-    if len(value) < SHORTEST_MASKED:
-        return
-    quoted = (value, json.dumps(value)[1:-1], quote(value, safe="", errors="replace"), quote_plus(value, errors="replace"))
-    for form in (*quoted, html.escape(value)):
-        yield re.escape(form)
+def _masked(line: str, hide: Iterable[object]) -> str:
+    spans: list[tuple[int, int]] = []
+    folded = _folded(line)
+    for value in hide:
+        if value is None:
+            continue
+        beginning = str(value).strip()[:LONGEST_LINE]  # what follows cannot stand in the line
+        if len(beginning) >= SHORTEST_MASKED:
+            spans += _places(folded, beginning)
+    masked, start = [], 0
+    for first, end in sorted(spans):
+        if end > start:
+            masked += [line[start:first], MASK] if first >= start else []
+            start = end
+    return "".join([*masked, line[start:]])
+
+
+def _places(line: str, value: str) -> Iterator[tuple[int, int]]:
+    """Where a value stands, as those write it who quote it: plain, in JSON, in a URL, on a page; a phone number in any spelling.
+
+    At the end of the line, where it may have been cut, its beginning does.
+    """
+    in_json = (json.dumps(value, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False))
+    in_urls = (quote(value, safe="", errors="replace"), quote_plus(value, errors="replace"))
+    for form in {_folded(printable(form, LONGEST_LINE)) for form in (value, *in_json, *in_urls, html.escape(value))}:
+        found = line.find(form[:SHORTEST_MASKED])
+        while found >= 0:
+            end = min(found + len(form), len(line))
+            if line[found:end] == form[: end - found]:
+                yield found, end
+            found = line.find(form[:SHORTEST_MASKED], found + 1)
     digits = re.sub(r"\D", "", value)
-    if len(digits) >= SHORTEST_PHONE and _PHONE.fullmatch(value):
-        yield r"\+?" + r"[\s().+/-]*".join(digits)
+    if len(digits) >= SHORTEST_PHONE and _PHONE.fullmatch(value) and digits in re.sub(r"\D", "", line):
+        for match in re.finditer(r"\+?" + r"[\s().+/-]*".join(digits), line):
+            yield match.span()
+
+
+def _folded(text: str) -> str:
+    """In small letters, each of them where it stood."""
+    small = text.lower()
+    return small if len(small) == len(text) else "".join(min(letter.lower(), letter, key=len) for letter in text)
