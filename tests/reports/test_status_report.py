@@ -176,3 +176,14 @@ def test_a_quiet_day_leaves_out_what_there_is_none_of():
 
 def test_before_the_database_was_asked_for_the_first_time_the_screen_says_why():
     assert on_a_screen(None, "The database cannot be asked") == ["The database cannot be asked"]
+
+
+def test_nothing_that_a_terminal_obeys_is_printed():
+    escape = "\x1b]0;pwned\x07\x1b[2J"
+    failures = [{"code": "REJECTED", "contacts": 1, "sample": f"REJECTED: {escape}"}]
+    held = lane_state("brevo", **{**HELD, "held_reason": escape})
+    lanes = [lane("brevo", held, failures=failures, last_error=escape, deletion_error=escape)]
+    for text in (drawn(*lanes), "\n".join(on_a_screen(Status(ALIVE, lanes), escape))):
+        assert "\x1b" not in text
+        assert "\x07" not in text
+        assert "pwned" in text

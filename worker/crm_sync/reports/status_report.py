@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from crm_sync.core.durations import clock, end, span
+from crm_sync.reports.http_report import harmless
 from crm_sync.reports.layout import name, number, prose
 from crm_sync.reports.status_reading import LaneStatus, Status
 
@@ -46,7 +47,7 @@ def draw(current: Status) -> Group:
     sentences = Table.grid(name(""), prose(""), padding=(0, 1))
     for lane in current.lanes:
         if (sentence := _sentence(lane, alive)) is not None:
-            sentences.add_row(Text(lane.crm, style="bold"), Text(sentence))
+            sentences.add_row(Text(lane.crm, style="bold"), Text(harmless(sentence)))
     if sentences.row_count:
         parts.append(Padding(sentences, (0, 1), expand=False))
     failures = _failures(current.lanes)
@@ -90,7 +91,7 @@ def _short(current: Status) -> Group:
 
 
 def _one_line(text: str) -> Text:
-    return Text(text, no_wrap=True, overflow="ellipsis")
+    return Text(harmless(text), no_wrap=True, overflow="ellipsis")
 
 
 def _counts(lanes: Sequence[LaneStatus], alive: int, *, short: bool = False) -> Table:
@@ -181,15 +182,15 @@ def _failures(lanes: Sequence[LaneStatus]) -> Table:
     table = Table(name("CRM"), number("contacts"), prose("failed, for example"))
     for lane in lanes:
         for failure in lane.failures:
-            table.add_row(lane.crm, f"{failure['contacts']:,}", Text(failure["sample"]))
+            table.add_row(lane.crm, f"{failure['contacts']:,}", Text(harmless(failure["sample"])))
     for lane in lanes:
         if lane.deletion_error is not None:
-            table.add_row(lane.crm, "deleted", Text(lane.deletion_error))
+            table.add_row(lane.crm, "deleted", Text(harmless(lane.deletion_error)))
     for lane in lanes:
         if lane.last_error is not None:
             when = f"{clock(lane.last_failed_at, lane.state.now)}  " if lane.last_failed_at else ""
             table.add_section()
-            table.add_row(lane.crm, "latest", Text(f"{when}{lane.last_error}"))
+            table.add_row(lane.crm, "latest", Text(harmless(f"{when}{lane.last_error}")))
     return table
 
 
