@@ -1,6 +1,8 @@
 """Log events: each has a name in one place, and whoever taps them sees what is logged."""
 
 import ast
+import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -84,3 +86,42 @@ def test_a_tap_that_fails_costs_no_line_and_the_line_says_so(written, taps):
     structlog.get_logger().info(events.WORKER_STARTED)
     assert seen == [events.WORKER_STARTED]
     assert written == [{"event": events.WORKER_STARTED, "log_level": "info", "tap_failed": "KeyError"}]
+
+
+class Narrow:
+    """A stream that takes nothing while it is full."""
+
+    def __init__(self) -> None:
+        self.full = False
+        self.text = ""
+
+    def fileno(self) -> int:
+        raise OSError
+
+    def isatty(self) -> bool:
+        return False
+
+    def write(self, text: str) -> None:
+        if self.full:
+            raise OSError(28, "No space left on device")
+        self.text += text
+
+
+def test_lines_that_were_lost_are_counted_once_the_log_can_be_written_again(monkeypatch):
+    out = Narrow()
+    monkeypatch.setattr(sys, "stderr", out)
+    before = structlog.get_config()
+    log.configure()
+    logger = structlog.get_logger()
+    try:
+        logger.info("first")
+        out.full = True
+        logger.info("second")
+        logger.info("third")
+        out.full = False
+        logger.info("fourth")
+        logger.info("fifth")
+    finally:
+        structlog.configure(**before)
+    said = [json.loads(line) for line in out.text.splitlines()]
+    assert [(line["event"], line.get("lines_lost")) for line in said] == [("first", None), ("fourth", 2), ("fifth", None)]

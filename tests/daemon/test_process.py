@@ -3,6 +3,8 @@
 import asyncio
 import json
 import signal
+import sys
+from contextlib import suppress
 
 import pytest
 
@@ -175,3 +177,46 @@ async def test_status_as_json_tells_states_rate_and_reasons(app, url, brevo):
     assert lane["failures"][0]["code"] == "INVALID_EMAIL"
     assert lane["last_error"] == "INVALID_EMAIL: the email address is malformed"
     assert [worker["alive"] for worker in status["workers"]] == [True]
+
+
+# Its streams.
+
+
+async def test_a_log_that_cannot_be_written_stops_no_delivery(app, url, brevo):
+    worker = await asyncio.create_subprocess_exec(
+        "sh", "-c", f"exec {sys.executable} -m crm_sync run 2>/dev/full", env=environment(url, brevo), cwd="/"
+    )
+    try:
+        await insert(app, "Queued")
+        await until(app, ALL_COMPLETE)
+        worker.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(worker.wait(), TIMEOUT_S) == 0
+    finally:
+        with suppress(ProcessLookupError):
+            worker.kill()
+
+
+async def test_a_log_whose_reader_has_gone_stops_no_delivery(app, url, brevo):
+    async with process(environment(url, brevo), fresh=True) as worker:
+        await insert(app, "Queued")
+        await until(app, ALL_COMPLETE)
+        worker.stderr._transport.close()
+        await app.execute("UPDATE contacts SET brevo_sync_status = 'Queued'")
+        await until(app, ALL_COMPLETE)
+        worker.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(worker.wait(), TIMEOUT_S) == 0
+
+
+@pytest.mark.parametrize("closed", ["<&-", "<&- >&-", "<&- >&- 2>&-"])
+async def test_standard_streams_may_be_closed(app, url, brevo, closed):
+    worker = await asyncio.create_subprocess_exec(
+        "sh", "-c", f"exec {sys.executable} -m crm_sync run {closed}", env=environment(url, brevo), cwd="/"
+    )
+    try:
+        await insert(app, "Queued")
+        await until(app, ALL_COMPLETE)
+        worker.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(worker.wait(), TIMEOUT_S) == 0
+    finally:
+        with suppress(ProcessLookupError):
+            worker.kill()

@@ -1,5 +1,6 @@
 """The command line."""
 
+import os
 import sys
 from importlib import import_module
 
@@ -51,8 +52,19 @@ def crm_sync() -> None:
     """Keeps CRMs in step with your contacts table."""
 
 
+def _open_closed_streams() -> None:
+    """A standard stream that whoever started us has closed leads nowhere. Else the first file or socket would get its number."""
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: this one
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
+
+
 def main() -> None:
     """Runs a command. Errors of ours are one plain sentence, without a traceback."""
+    _open_closed_streams()
     try:
         crm_sync(prog_name="crm-sync")
     except ConfigurationError as error:

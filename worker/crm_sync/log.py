@@ -4,9 +4,10 @@ Whatever else wants to know what happens, such as metrics, taps the same events 
 """
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TextIO, cast
 
 import structlog
 
@@ -36,14 +37,55 @@ def hand_to_taps(_logger: object, _method: str, event: structlog.types.EventDict
     return event
 
 
+class _Output:
+    """Standard error, or what stands for it. A disk that is full or a reader that is gone costs lines, never a delivery.
+
+    The first line after them says how many. Unbuffered where it is a file: what could not be written must not come again at the
+    end of the process.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lost = 0
+
+    def tell_lost(self, _logger: object, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+        """A processor."""
+        if self._lost:
+            event["lines_lost"] = self._lost
+        return event
+
+    def write(self, text: str) -> None:
+        try:
+            self._write(text)
+        except (OSError, ValueError):  # ValueError: it is closed
+            self._lost += 1
+        else:
+            self._lost = 0
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def _write(self, text: str) -> None:
+        try:
+            descriptor = self._stream.fileno()
+        except OSError:  # it is in memory
+            self._stream.write(text)
+            return
+        data = text.encode("utf-8", errors="backslashreplace")
+        while data:
+            data = data[os.write(descriptor, data) :]
+
+
 def configure(level: int = logging.INFO) -> None:
     """To standard error, which systemd's journal keeps; what a command answers goes to standard output."""
     out = sys.stderr
+    output = _Output(out)
     processors: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         hand_to_taps,
+        output.tell_lost,
     ]
     if out.isatty():
         # Plain: the pretty one shows local variables, which are people's data.
@@ -53,7 +95,7 @@ def configure(level: int = logging.INFO) -> None:
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(file=out),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", output)),
         cache_logger_on_first_use=True,
     )
 
