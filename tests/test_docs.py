@@ -12,10 +12,10 @@ from crm_sync import events
 from crm_sync.cli import COMMANDS, crm_sync
 from crm_sync.core.codes import Code
 from crm_sync.crm.registry import OWN
-from crm_sync.settings import LaneSettings, Settings, TransportSettings
+from crm_sync.settings import LaneSettings, ProxySettings, Settings, TransportSettings
 from tests.manual import INDEX, MANUAL, PAGES, README, ROOT, fenced, page
 
-MODELS = [Settings, TransportSettings, *(crm.settings for crm in OWN.values())]
+MODELS = [Settings, TransportSettings, ProxySettings, *(crm.settings for crm in OWN.values())]
 SETTINGS = [
     *(name.upper() for model in MODELS for name in model.model_fields),
     *(f"BREVO_{name.upper()}" for name in LaneSettings.model_fields),

@@ -5,7 +5,7 @@ import base64
 import hashlib
 import hmac
 import json
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta, timezone
 
 import jwt
@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from crm_sync.commands.n8n_workflow import n8n_workflow
 from crm_sync.core.outcome import Contact, Outcome, Verdict
+from crm_sync.crm.content import LARGEST_BODY_BYTES
 from crm_sync.crm.http import Http
 from crm_sync.crm.limiter import UNLIMITED
 from crm_sync.crm.n8n import client as module
@@ -525,11 +526,60 @@ async def test_an_answer_without_content_is_delivered(prepared, alone):
     assert await deliver(alone) == Outcome.delivered(None)
 
 
-@pytest.mark.parametrize("body", [b"<html>Please log in</html>", b"\n<!DOCTYPE html>", b'{"execution_id": "1', b"[" * 100_000])
-async def test_a_page_or_half_an_answer_is_not_taken_for_n8n(prepared, alone, body):
+@pytest.mark.parametrize("body", [b"<html>Please log in</html>", b"\n<!DOCTYPE html>"])
+async def test_a_page_is_not_taken_for_n8n(prepared, alone, body):
     prepared.answer(WEBHOOK, 200, body)
     with pytest.raises(OutageError, match="BROKEN_ANSWER"):
         await deliver(alone)
+
+
+@pytest.mark.parametrize(
+    ("body", "coding"),
+    [
+        pytest.param(b"x" * (LARGEST_BODY_BYTES + 1), "", id="too large"),
+        pytest.param(b"plain", "gzip", id="no gzip"),
+        pytest.param(b'{"id": 7}', "br", id="a coding that was not asked for"),
+        pytest.param('{"execution_id": "Zoë"}'.encode("latin-1"), "", id="in another charset"),
+        pytest.param(b'{"execution_id": "1', "", id="half a JSON text"),
+        pytest.param(b"[done]", "", id="no JSON"),
+    ],
+)
+async def test_a_run_whose_answer_cannot_be_read_was_a_run_all_the_same(body, coding):
+    """Sent again it would run again."""
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {coding}\r\nContent-Length: {len(body)}\r\n\r\n"
+    async with answering(head.encode() + body) as url, client(url) as n8n:
+        assert await deliver(n8n) == Outcome.delivered(None)
+
+
+async def test_a_run_whose_answer_breaks_off_was_a_run_all_the_same():
+    async with answering(b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"id') as url, client(url) as n8n:
+        assert await deliver(n8n) == Outcome.delivered(None)
+
+
+async def test_a_page_that_breaks_off_is_a_page():
+    async with answering(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n<html>") as url, client(url) as n8n:
+        with pytest.raises(OutageError, match="BROKEN_ANSWER"):
+            await deliver(n8n)
+
+
+@asynccontextmanager
+async def answering(said):
+    """A server that answers one request with these bytes, and no second one."""
+    calls = 0
+
+    async def serve(reader, writer):
+        nonlocal calls
+        calls += 1
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(said)
+        with suppress(ConnectionError):
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    assert calls == 1
 
 
 # Refusals.

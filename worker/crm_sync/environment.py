@@ -32,7 +32,9 @@ class Environment:
         """The environment outweighs .env, and that the credentials. Raises ConfigurationError where they cannot be read."""
         try:
             credentials, unreadable = _credentials()
-            outside = {**DotEnvSettingsSource(_Outside).env_vars, **EnvSettingsSource(_Outside).env_vars}
+            # HTTPS_PROXY is https_proxy too. Where both are set, the small letters count, as other programs have it.
+            small = {name: value for name, value in os.environ.items() if name.islower() and value}
+            outside = {**DotEnvSettingsSource(_Outside).env_vars, **EnvSettingsSource(_Outside).env_vars, **small}
         except OSError as error:
             raise ConfigurationError(_cannot_be_read(error.strerror)) from error
         return cls(credentials | {name: value for name, value in outside.items() if value is not None}, unreadable)

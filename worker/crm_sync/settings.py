@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 from crm_sync.core.rate import parse
 from crm_sync.core.retry import RetryPolicy
@@ -96,3 +96,12 @@ class TransportSettings(SettingsModel):
     @property
     def hosts(self) -> frozenset[str]:
         return frozenset(host.strip().lower() for host in self.http_allowed_hosts.split(",") if host.strip())
+
+
+class ProxySettings(SettingsModel):
+    """Through what CRMs are reached. The names are those that other programs know too."""
+
+    https_proxy: SecretStr | None = Field(None, description="the HTTP proxy to CRMs with https")
+    http_proxy: SecretStr | None = Field(None, description="the HTTP proxy to CRMs with plain http")
+    all_proxy: SecretStr | None = Field(None, description="the HTTP proxy where neither is set")
+    no_proxy: str = Field("", description="hosts and networks that are reached directly, with commas between them; * for all")

@@ -151,4 +151,5 @@ async def _mapping(configuration: Configuration, database: Database, schema: Sch
 
 async def _credentials(database: Database, crm: str, account: Account) -> str:
     async with account.open(RateLimit(database, crm, account.windows)) as client:
-        return await client.check()
+        said = await client.check()
+    return f"{said}; through {account.proxy}" if account.proxy else said

@@ -92,7 +92,7 @@ class Code(StrEnum):
     )
 
     # Of the lane.
-    UNREACHABLE = "UNREACHABLE", "no connection to the CRM", "check its base URL, DNS, TLS and the network", True, True
+    UNREACHABLE = "UNREACHABLE", "no connection to the CRM", "check its base URL, DNS, TLS, the proxy and the network", True, True
     RATE_LIMITED = "RATE_LIMITED", "too many requests", "nothing; the lane goes on when the CRM's pause is over", True, True
     HELD_BACK = "HELD_BACK", "the lane is pausing or stopping", "nothing", True, True
     REFUSED = (

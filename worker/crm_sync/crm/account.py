@@ -9,8 +9,9 @@ from crm_sync.crm.client import Client
 from crm_sync.crm.exchange import Wire, Witness
 from crm_sync.crm.http import REQUEST_TIMEOUT_S, Http, require_https
 from crm_sync.crm.limiter import Limiter
+from crm_sync.crm.proxy import proxy_for
 from crm_sync.environment import read, read_lane
-from crm_sync.settings import LaneSettings, TransportSettings
+from crm_sync.settings import LaneSettings, ProxySettings, TransportSettings
 
 Open = Callable[[Limiter], AbstractAsyncContextManager[Client]]
 Witnessed = Callable[[Witness | None, Wire | None], Open]
@@ -22,13 +23,14 @@ class Account:
     start when the limiter lets them. windows: the account's limits; none for no limit.
 
     witnessed: the same before somebody who sees every request. With a wire nothing reaches the CRM. None where that cannot be
-    promised.
+    promised. proxy: through which it is reached, for people.
     """
 
     default_fields: Mapping[str, str]
     open: Open
     windows: Sequence[Window] = ()
     witnessed: Witnessed | None = None
+    proxy: str | None = None
 
 
 def over_http(
@@ -47,22 +49,30 @@ def over_http(
 
     limits: requests of the whole account, over all workers, as its <CRM>_LIMITS would say it, which outweighs this. remaining:
     what the headers of an answer say is left of them. Raises ConfigurationError naming url_setting where keys and personal data
-    must not be sent to such a URL.
+    must not be sent to such a URL, or a proxy that cannot be used.
     """
     require_https(url_setting, base_url, allowed=read(TransportSettings).hosts)
+    proxy = proxy_for(base_url, read(ProxySettings))
     lane = read_lane(crm)
 
     def opening(witness: Witness | None, wire: Wire | None) -> Open:
         @asynccontextmanager
         async def open_client(limiter: Limiter) -> AsyncIterator[Client]:
             async with Http(
-                base_url, headers, limiter=limiter, remaining=remaining, timeout_s=timeout_s, witness=witness, wire=wire
+                base_url,
+                headers,
+                limiter=limiter,
+                remaining=remaining,
+                timeout_s=timeout_s,
+                proxy=proxy,
+                witness=witness,
+                wire=wire,
             ) as http:
                 yield _limited(client(http), lane)
 
         return open_client
 
-    return Account(default_fields, opening(None, None), parse(lane.limits or limits), opening)
+    return Account(default_fields, opening(None, None), parse(lane.limits or limits), opening, str(proxy) if proxy else None)
 
 
 def _limited(client: Client, lane: LaneSettings) -> Client:

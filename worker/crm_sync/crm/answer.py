@@ -13,7 +13,7 @@ from multidict import CIMultiDictProxy
 
 from crm_sync.core.codes import Code
 from crm_sync.core.text import clean, printable
-from crm_sync.errors import OutageError, RefusedError, ThrottledError
+from crm_sync.errors import LaneError, OutageError, RefusedError, ThrottledError
 
 LONGEST_SAID = 1000  # characters of what a CRM says that are looked at; fewer are kept
 SHORTEST_PAUSE_S = 1.0
@@ -26,12 +26,16 @@ LONGEST_REQUEST_ID = 64
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a CRM answered. json: None where the body is empty or no JSON."""
+    """What a CRM answered. json: None where the body is empty or no JSON.
+
+    flaw: why the body is not whole. text is its beginning then, and json None.
+    """
 
     status: int
     headers: CIMultiDictProxy[str]
     text: str
     json: Any
+    flaw: LaneError | None = None
 
     def get(self, key: str) -> Any:
         """A member of the answer's JSON object; None if it is none, or has none."""
@@ -53,7 +57,7 @@ class Answer:
 def usable(answer: Answer, body: object = None) -> Answer:
     """The answer to this body, if it speaks about the contacts.
 
-    Raises OutageError (5xx, 408), RefusedError (3xx, 401, 402, 403), ThrottledError (429).
+    Raises OutageError (5xx, 408), RefusedError (3xx, 401, 402, 403), ThrottledError (429), and the flaw of the answer.
     """
     status = answer.status
     if status == 429:
@@ -68,6 +72,8 @@ def usable(answer: Answer, body: object = None) -> Answer:
         )
     if status >= 500 or status == 408:
         raise OutageError(Code.CRM_ERROR, f"the CRM failed ({answer.label}: {quoted(answer, body)})")
+    if answer.flaw is not None:
+        raise answer.flaw
     return answer
 
 

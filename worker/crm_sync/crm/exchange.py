@@ -33,11 +33,12 @@ class Request(NamedTuple):
 
 
 class Response(NamedTuple):
-    """What is answered, byte by byte."""
+    """What is answered, byte by byte. flaw: why there is no whole body, of which this is the beginning."""
 
     status: int
     headers: CIMultiDictProxy[str]
     body: bytes
+    flaw: LaneError | None = None
 
 
 Wire = Callable[[Request], Awaitable[Response]]

@@ -1,26 +1,25 @@
-"""One HTTP shell for all CRMs: limits on everything, no redirects, no key in an answer, and foreign errors in our words."""
+"""One HTTP shell for all CRMs: within the limits, no redirects, and no key in an answer."""
 
 import json
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from urllib.parse import urlencode, urlsplit
 
-import aiohttp
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from crm_sync import __version__
 from crm_sync.core.codes import Code
 from crm_sync.core.rate import Remaining
-from crm_sync.core.text import MASK, clean
+from crm_sync.core.text import MASK
 from crm_sync.crm.answer import Answer, parse, usable
-from crm_sync.crm.exchange import Request, Response, Wire, Witness, shown
+from crm_sync.crm.connections import Connections
+from crm_sync.crm.exchange import Request, Wire, Witness, shown
 from crm_sync.crm.limiter import UNLIMITED, Limiter
-from crm_sync.errors import ConfigurationError, LaneError, NotSentError, OutageError
+from crm_sync.crm.proxy import Proxy
+from crm_sync.errors import ConfigurationError, LaneError, NotSentError
 
-CONNECT_TIMEOUT_S = 5.0
 REQUEST_TIMEOUT_S = 20.0
-LARGEST_BODY_BYTES = 4 * 1024 * 1024
 SHORTEST_KEY = 8  # shorter header values are no keys, and would mask parts of other words
 MOST_TOKENS = 16
 FORM = "application/x-www-form-urlencoded"  # by which a client asks for a token
@@ -38,11 +37,13 @@ class Http:
         limiter: Limiter = UNLIMITED,
         remaining: Callable[[Mapping[str, str]], Sequence[Remaining]] = lambda _: (),
         timeout_s: float = REQUEST_TIMEOUT_S,
+        proxy: Proxy | None = None,
         witness: Witness | None = None,
         wire: Wire | None = None,
     ) -> None:
         """headers: of every request, the credentials among them. remaining: what the headers of an answer say is left of the
-        account's limits. timeout_s: of a request and its answer together. wire: answers instead of the CRM.
+        account's limits. timeout_s: of a request and its answer together. proxy: through which the CRM is reached. wire:
+        answers instead of the CRM.
         """
         self._base_url = base_url.rstrip("/")
         self._headers = {"User-Agent": f"crm-sync/{__version__}", "Accept": "application/json", **headers}
@@ -50,27 +51,19 @@ class Http:
         self._tokens: deque[bytes] = deque(maxlen=MOST_TOKENS)
         for value in headers.values():
             self.hide(*value.split())
+        self.hide(*(proxy.secrets if proxy else ()))
         self._limiter = limiter
         self._remaining = remaining
-        self._timeout_s = timeout_s
         self._witness = witness
-        self._wire = wire or self._over_the_internet
-        self._session: aiohttp.ClientSession | None = None
+        self._connections = Connections(timeout_s, proxy)
+        self._wire = wire or self._connections.send
 
     async def __aenter__(self) -> "Http":
-        timeout = aiohttp.ClientTimeout(total=self._timeout_s, sock_connect=CONNECT_TIMEOUT_S)
-        self._session = aiohttp.ClientSession(
-            # The lane bounds what is under way. A pool here would time out in its own queue, which is not the CRM's fault.
-            connector=aiohttp.TCPConnector(limit=0),
-            timeout=timeout,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            max_field_size=16 * 1024,
-        )
+        await self._connections.open()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._session is not None:
-            await self._session.close()
+        await self._connections.close()
 
     def hide(self, *keys: str) -> None:
         """Masks these wherever an answer quotes them. Those of the headers are masked anyway."""
@@ -99,7 +92,7 @@ class Http:
         body: bytes are sent as they are, anything else as JSON. headers: of this request, beside those of all. form: a login,
         sent instead of a body, as HTML forms are.
 
-        Raises HeldBackError, NotSentError, and OutageError where there is no whole answer.
+        Raises HeldBackError, NotSentError, and OutageError where there is no answer.
         """
         await self._limiter.slot()
         request = self._request(method, path, query, headers, _content(body, form))
@@ -137,26 +130,8 @@ class Http:
         content = _masked(response.body, keys)
         text = content.decode("utf-8", errors="replace")
         await self._limiter.correct(self._remaining(response.headers))
-        return Answer(response.status, _masked_headers(response.headers, keys), text, parse(content))
-
-    async def _over_the_internet(self, request: Request) -> Response:
-        if self._session is None:
-            raise RuntimeError("the HTTP session is not open")
-        try:
-            async with self._session.request(
-                request.method, request.url, data=request.body, headers=request.headers, allow_redirects=False
-            ) as response:
-                return Response(response.status, response.headers, await _read(response))
-        except aiohttp.InvalidURL as error:
-            raise NotSentError(Code.UNREACHABLE, "no connection: its base URL is no URL") from error
-        except aiohttp.ClientConnectorError as error:
-            raise NotSentError(Code.UNREACHABLE, f"no connection: {_plain(error)}") from error
-        except aiohttp.ConnectionTimeoutError as error:
-            raise NotSentError(Code.UNREACHABLE, f"no connection within {CONNECT_TIMEOUT_S:g} s") from error
-        except TimeoutError as error:
-            raise OutageError(Code.TIMEOUT, f"no answer within {self._timeout_s:g} s") from error
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise OutageError(Code.BROKEN_ANSWER, f"the connection or the answer broke: {type(error).__name__}") from error
+        said = None if response.flaw else parse(content)
+        return Answer(response.status, _masked_headers(response.headers, keys), text, said, response.flaw)
 
 
 def require_https(name: str, url: str, allowed: Collection[str] = ()) -> str:
@@ -178,16 +153,6 @@ def require_https(name: str, url: str, allowed: Collection[str] = ()) -> str:
             f"{name}: expected https, for keys and personal data go there; http is for loopback and for HTTP_ALLOWED_HOSTS"
         )
     return url
-
-
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """The body, if it is not larger than it may be. Raises ValueError."""
-    body = bytearray()
-    while part := await response.content.read(LARGEST_BODY_BYTES + 1 - len(body)):
-        body += part
-        if len(body) > LARGEST_BODY_BYTES:
-            raise ValueError("the body is too large")
-    return bytes(body)
 
 
 def _content(body: object, form: Mapping[str, str] | None) -> tuple[bytes, str] | None:
@@ -218,9 +183,3 @@ def _masked_headers(headers: CIMultiDictProxy[str], keys: Sequence[bytes]) -> CI
         return headers
     pairs = ((name, _masked(value.encode("utf-8", errors="replace"), keys).decode("utf-8")) for name, value in headers.items())
     return CIMultiDictProxy(CIMultiDict(pairs))
-
-
-def _plain(error: Exception) -> str:
-    """The cause, without the request's headers, which repr() of these errors can carry."""
-    cause = getattr(error, "os_error", None) or error
-    return clean(getattr(cause, "strerror", None) or str(cause) or type(error).__name__)

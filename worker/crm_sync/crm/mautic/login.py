@@ -80,6 +80,8 @@ class TokenLogin(Login):
             raise RefusedError(
                 Code.REFUSED, f"Mautic gives no token ({answer.label}: {said}): check MAUTIC_CLIENT_ID and MAUTIC_CLIENT_SECRET"
             )
+        if answer.flaw is not None:
+            raise OutageError(Code.BROKEN_ANSWER, f"Mautic gives no token: {answer.flaw.reason}")
         token = judged(answer).get("access_token")
         if not isinstance(token, str) or not token:
             raise OutageError(Code.BROKEN_ANSWER, f"Mautic answered {answer.label} without a token")

@@ -1,7 +1,8 @@
 """What n8n means by an answer. Its texts are those of n8n 2.41, measured and read in its sources.
 
 A 2xx is a workflow's own answer, which can look like anything: what n8n accepted counts as delivered, unless the answer says
-otherwise. Errors of n8n are told from those of what stands before it by their words, for a proxy knows the same statuses.
+otherwise. That holds too where the answer is too large, breaks off, or is no JSON. Errors of n8n are told from those of what
+stands before it by their words, for a proxy knows the same statuses.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -93,8 +94,11 @@ def _accepted(answer: Answer, contacts: Sequence[Contact], keys: Sequence[str], 
     text = answer.text.lstrip()
     if text.startswith(STARTING):
         raise not_ready(answer)  # with 200, while the database is migrated
-    if answer.json is None and text.startswith(("<", "{", "[")):
-        raise OutageError(Code.BROKEN_ANSWER, f"n8n answered {answer.status} with a page or half a JSON text")
+    if answer.json is None and text.startswith("<"):
+        raise OutageError(Code.BROKEN_ANSWER, f"n8n answered {answer.status} with a page, which a workflow's answer must not be")
+    if answer.flaw is not None:
+        # The workflow ran, whatever it wanted to say of that. Sent again it would run again.
+        return [Outcome.delivered(None)] * len(contacts)
     said = answer.json
     if isinstance(said, dict) and said.get("message") == NO_RUN:
         return _all(len(contacts), Code.REJECTED, "n8n started no run: the webhook's option Only Run If was false for it")

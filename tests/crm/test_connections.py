@@ -1,0 +1,248 @@
+"""Connections that are kept: what dies on one that the server has closed meanwhile is no failure of the CRM."""
+
+import asyncio
+import socket
+import struct
+from contextlib import suppress
+
+import pytest
+from yarl import URL
+
+from crm_sync.crm.connections import KEEP_ALIVE_S, Connections
+from crm_sync.crm.exchange import Request
+from crm_sync.crm.http import Http
+from crm_sync.errors import OutageError
+
+GOOD = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"id": 7}'
+METHODS = ["GET", "POST", "PATCH", "PUT", "DELETE"]
+
+
+def end(writer):
+    writer.close()
+
+
+def reset(writer):
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
+class KeepingServer:
+    """Keeps connections, and answers what `says` does: bytes, a function of the writer that ends the connection, or nothing.
+
+    says: called with the number of the connection and of the request on it, from 1 on. heard: these pairs.
+    """
+
+    def __init__(self, says):
+        self.heard = []
+        self.bodies = []
+        self._says = says
+        self._connections = 0
+        self._tasks = set()
+
+    async def __aenter__(self):
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_):
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _accept(self, reader, writer):
+        self._connections += 1
+        self._tasks.add(asyncio.create_task(self._serve(reader, writer, self._connections)))
+
+    async def _serve(self, reader, writer, connection):
+        requests = 0
+        try:
+            with suppress(ConnectionError, asyncio.IncompleteReadError):
+                while True:
+                    head = await reader.readuntil(b"\r\n\r\n")
+                    requests += 1
+                    lengths = [line.partition(b":")[2] for line in head.split(b"\r\n") if line.startswith(b"Content-Length:")]
+                    self.bodies.append(await reader.readexactly(int(lengths[0]) if lengths else 0))
+                    self.heard.append((connection, requests))
+                    said = self._says(connection, requests)
+                    if said is None:
+                        await asyncio.Event().wait()
+                    if callable(said):
+                        said(writer)
+                        break
+                    writer.write(said)
+                    await writer.drain()
+        finally:
+            writer.close()
+
+
+class Limiter:
+    def __init__(self):
+        self.slots = 0
+
+    async def slot(self):
+        self.slots += 1
+
+    async def correct(self, _):
+        pass
+
+
+@pytest.mark.parametrize("break_off", [end, reset])
+@pytest.mark.parametrize("method", METHODS)
+async def test_what_dies_on_a_used_connection_goes_out_once_more_on_a_new_one(method, break_off):
+    limiter = Limiter()
+    body = None if method in ("GET", "DELETE") else {"email": "ada@example.com"}
+    async with (
+        KeepingServer(lambda connection, request: break_off if (connection, request) == (1, 2) else GOOD) as server,
+        Http(server.url, {}, limiter=limiter) as http,
+    ):
+        for _ in range(2):
+            assert (await http.request(method, "/contacts", body)).get("id") == 7
+    assert server.heard == [(1, 1), (1, 2), (2, 1)]
+    assert server.bodies[1] == server.bodies[2], "the same request"
+    assert limiter.slots == 2, "one of each request"
+
+
+@pytest.mark.parametrize("break_off", [end, reset])
+@pytest.mark.parametrize("method", METHODS)
+async def test_on_a_new_connection_nothing_is_repeated(method, break_off):
+    async with KeepingServer(lambda *_: break_off) as server, Http(server.url, {}) as http:
+        with pytest.raises(OutageError, match="BROKEN_ANSWER"):
+            await http.request(method, "/contacts")
+    assert server.heard == [(1, 1)]
+
+
+@pytest.mark.parametrize("break_off", [end, reset])
+async def test_what_dies_on_the_new_connection_too_is_a_failure(break_off):
+    def says(connection, request):
+        return GOOD if (connection, request) == (1, 1) else break_off
+
+    async with KeepingServer(says) as server, Http(server.url, {}) as http:
+        await http.request("POST", "/contacts", {})
+        with pytest.raises(OutageError, match="BROKEN_ANSWER"):
+            await http.request("POST", "/contacts", {})
+    assert server.heard == [(1, 1), (1, 2), (2, 1)]
+
+
+@pytest.mark.parametrize("break_off", [end, reset])
+@pytest.mark.parametrize("said", [b"H", b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Le"])
+async def test_nothing_is_repeated_after_a_byte_of_an_answer(said, break_off):
+    def begin(writer):
+        writer.write(said)
+        # What is written is not lost by the reset that follows.
+        asyncio.get_running_loop().call_later(0.05, break_off, writer)
+
+    async def serve(reader, writer):
+        nonlocal requests
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            while True:
+                await reader.readuntil(b"\r\n\r\n")
+                requests += 1
+                if requests == 1:
+                    writer.write(GOOD)
+                else:
+                    begin(writer)
+
+    requests = 0
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server, Http(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", {}) as http:
+        await http.request("GET", "/contacts")
+        with pytest.raises(OutageError, match="BROKEN_ANSWER"):
+            await http.request("GET", "/contacts")
+    assert requests == 2
+
+
+async def test_a_server_that_breaks_the_second_request_of_each_connection_costs_nobody_anything():
+    async with (
+        KeepingServer(lambda _, request: GOOD if request == 1 else end) as server,
+        Http(server.url, {}) as http,
+    ):
+        for _ in range(5):
+            answers = await asyncio.gather(*(http.request("POST", "/contacts", {"n": n}) for n in range(16)))
+            assert [answer.get("id") for answer in answers] == [7] * 16
+    assert sum(request == 1 for _, request in server.heard) == 80
+
+
+async def test_a_second_try_has_no_more_time_than_is_left():
+    def says(connection, request):
+        return GOOD if (connection, request) == (1, 1) else end if request == 2 else None
+
+    async with KeepingServer(says) as server, Http(server.url, {}, timeout_s=0.2) as http, asyncio.timeout(5):
+        await http.request("POST", "/contacts", {})
+        with pytest.raises(OutageError, match=r"TIMEOUT: no answer within 0\.2 s"):
+            await http.request("POST", "/contacts", {})
+    assert server.heard == [(1, 1), (1, 2), (2, 1)]
+
+
+async def test_what_may_be_at_work_in_the_crm_is_not_repeated():
+    """The connection of a request that was received, and dies later, was no stale one."""
+
+    def says(connection, request):
+        return GOOD if (connection, request) == (1, 1) else end
+
+    connections = Connections(5.0, stale_s=0.0)
+    await connections.open()
+    async with KeepingServer(says) as server:
+        request = Request("POST", URL(server.url), {})
+        assert (await connections.send(request)).status == 200
+        with pytest.raises(OutageError, match="BROKEN_ANSWER"):
+            await connections.send(request)
+    await connections.close()
+    assert server.heard == [(1, 1), (1, 2)]
+
+
+def test_no_connection_is_kept_for_as_long_as_node_and_apache_keep_it():
+    assert KEEP_ALIVE_S < 5
+
+
+async def test_a_connection_that_the_server_has_closed_while_it_idled_is_no_trouble():
+    """A server that says keep-alive and closes, as one does whose patience is over."""
+
+    def says(_, __):
+        def answer_and_close(writer):
+            writer.write(GOOD)
+            writer.close()
+
+        return answer_and_close
+
+    async with KeepingServer(says) as server, Http(server.url, {}) as http:
+        for _ in range(20):
+            assert (await http.request("POST", "/contacts", {})).get("id") == 7
+
+
+async def test_an_endless_series_of_early_answers_ends_by_the_timeout():
+    async def flood(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        with suppress(ConnectionError):
+            while True:
+                writer.write(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n" * 100)
+                await writer.drain()
+                await asyncio.sleep(0)
+
+    server = await asyncio.start_server(flood, "127.0.0.1", 0)
+    async with server, Http(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", {}, timeout_s=0.2) as http:
+        async with asyncio.timeout(5):
+            with pytest.raises(OutageError, match=r"TIMEOUT: no answer within 0\.2 s"):
+                await http.request("GET", "/contacts")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(
+            b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n" + GOOD, id="early answers first"
+        ),
+        pytest.param(GOOD.replace(b"HTTP/1.1", b"HTTP/1.0"), id="HTTP/1.0"),
+        pytest.param(
+            GOOD.replace(b"OK\r\n", b"OK\r\n" + b"".join(b"Set-Cookie: n%d=1\r\n" % n for n in range(60))), id="60 cookies"
+        ),
+    ],
+)
+async def test_an_unusual_answer_is_an_answer(answer):
+    async with KeepingServer(lambda *_: answer) as server, Http(server.url, {}) as http:
+        for _ in range(2):
+            assert (await http.request("POST", "/contacts", {})).get("id") == 7
+
+
+async def test_connections_that_were_never_opened_can_be_closed():
+    await Connections(1.0).close()

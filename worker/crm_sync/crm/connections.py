@@ -1,0 +1,196 @@
+"""Connections to one CRM: kept for a moment, used again, and told apart from new ones.
+
+A connection that is used again may be one that the server, or something on the way, has just closed. A request that dies on such
+a one before a byte of its answer is sent once more, on a new connection: the CRM has not failed, and every write here may be
+repeated. On a new connection nothing is repeated, nor what dies after STALE_S: that had been received, and may still be at work.
+aiohttp's own repetition knows neither POST nor PATCH, and looks at none of that, so it is off.
+"""
+
+import asyncio
+from contextvars import ContextVar
+from functools import partial
+from typing import Any, cast
+
+import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
+
+from crm_sync.core.codes import Code
+from crm_sync.core.text import clean
+from crm_sync.crm.content import read
+from crm_sync.crm.exchange import Request, Response
+from crm_sync.crm.proxy import Proxy
+from crm_sync.errors import LaneError, NotSentError, OutageError
+
+CONNECT_TIMEOUT_S = 5.0
+# Node, and so n8n, and Apache close what has idled for 5 s [Node's http server.keepAliveTimeout, Apache's KeepAliveTimeout].
+KEEP_ALIVE_S = 4.0
+# That a connection was closed shows after a round trip, or some more where packets are lost.
+STALE_S = 2.0
+CODINGS = "gzip, deflate"  # what `crm_sync.crm.content` undoes
+
+
+class Connections:
+    """Sends requests over the internet. Opened once, closed at the end."""
+
+    def __init__(
+        self,
+        timeout_s: float,
+        proxy: Proxy | None = None,
+        *,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        stale_s: float = STALE_S,
+    ) -> None:
+        """timeout_s: of a request and its answer together, also where it is sent twice."""
+        self._timeout_s = timeout_s
+        self._stale_s = stale_s
+        self._connect_timeout_s = connect_timeout_s
+        self._proxy = proxy
+        self._via = f", through {proxy}" if proxy else ""
+        self._kept: aiohttp.ClientSession | None = None
+        self._new: aiohttp.ClientSession | None = None
+
+    async def open(self) -> None:
+        self._kept = _session(_Connector(keepalive_timeout=KEEP_ALIVE_S))
+        self._new = _session(_Connector(force_close=True))
+
+    async def close(self) -> None:
+        for session in (self._kept, self._new):
+            if session is not None:
+                await session.close()
+
+    async def send(self, request: Request) -> Response:
+        """Raises NotSentError, and OutageError where there is no answer."""
+        if self._kept is None or self._new is None:
+            raise RuntimeError("the HTTP session is not open")
+        ends_at = asyncio.get_running_loop().time() + self._timeout_s
+        try:
+            return await self._try(self._kept, request, ends_at)
+        except _StaleError:
+            return await self._try(self._new, request, ends_at)
+
+    async def _try(self, session: aiohttp.ClientSession, request: Request, ends_at: float) -> Response:
+        """Raises _StaleError where it died on a connection that had been used before, without a byte of an answer."""
+        _line.set(None)
+        try:
+            return await self._exchange(session, request, ends_at)
+        except aiohttp.InvalidURL as error:
+            raise NotSentError(Code.UNREACHABLE, "no connection: its base URL is no URL") from error
+        except aiohttp.ClientHttpProxyError as error:
+            # Without its cause, which carries the headers that were sent to the proxy.
+            raise self._refused(error.status, error.message) from None
+        except aiohttp.ClientConnectorError as error:
+            raise self._unconnected(error) from error
+        except aiohttp.ConnectionTimeoutError as error:
+            raise NotSentError(Code.UNREACHABLE, f"no connection within {self._connect_timeout_s:g} s{self._via}") from error
+        except TimeoutError as error:
+            raise OutageError(Code.TIMEOUT, f"no answer within {self._timeout_s:g} s{self._via}") from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            broke = isinstance(error, OSError | aiohttp.ServerDisconnectedError)
+            if broke and (line := _line.get()) is not None and line.is_stale(self._stale_s):
+                raise _StaleError from error
+            reason = f"the connection or the answer broke{self._via}: {type(error).__name__}"
+            raise OutageError(Code.BROKEN_ANSWER, reason) from error
+
+    async def _exchange(self, session: aiohttp.ClientSession, request: Request, ends_at: float) -> Response:
+        left_s = max(ends_at - asyncio.get_running_loop().time(), 0.001)  # 0 would be no limit
+        timeout = aiohttp.ClientTimeout(total=left_s, sock_connect=self._connect_timeout_s)
+        headers, to_proxy = request.headers, None
+        if self._proxy is not None and self._proxy.credentials is not None:
+            to_proxy = {"Proxy-Authorization": self._proxy.credentials}
+            if request.url.scheme == "http":
+                headers = {**headers, **to_proxy}  # there is no tunnel, so that the request itself is the proxy's
+        async with session.request(
+            request.method,
+            request.url,
+            data=request.body,
+            headers=headers,
+            allow_redirects=False,
+            timeout=timeout,
+            proxy=self._proxy and self._proxy.url,
+            proxy_headers=to_proxy,
+        ) as response:
+            if response.status == 407 and self._proxy is not None:
+                raise self._refused(response.status, response.reason or "")
+            body, flaw = await read(response, self._timeout_s)
+            return Response(response.status, response.headers, body, flaw)
+
+    def _refused(self, status: int, said: str) -> NotSentError:
+        hint = f": check the user and the password in {self._proxy.setting}" if self._proxy and status == 407 else ""
+        words = clean(f"{status} {said}".strip())
+        return NotSentError(Code.UNREACHABLE, f"no connection: {self._proxy} answered {words}{hint}")
+
+    def _unconnected(self, error: aiohttp.ClientConnectorError) -> LaneError:
+        # With a proxy no other name is looked up than its own.
+        if self._proxy and isinstance(error, aiohttp.ClientProxyConnectionError | aiohttp.ClientConnectorDNSError):
+            return NotSentError(Code.UNREACHABLE, f"no connection to {self._proxy}: {_plain(error)}")
+        return NotSentError(Code.UNREACHABLE, f"no connection{self._via}: {_plain(error)}")
+
+
+class _StaleError(Exception):
+    """To be sent on a new connection."""
+
+
+class _Line(ResponseHandler):
+    """A connection. requests: that were begun on it. is_heard: whether a byte came since the last of them was, at begun_at."""
+
+    requests = 0
+    is_heard = False
+    begun_at = 0.0
+
+    def is_stale(self, within_s: float) -> bool:
+        return self.requests > 1 and not self.is_heard and self._loop.time() < self.begun_at + within_s
+
+    def begin(self) -> None:
+        self.requests += 1
+        self.is_heard = False
+        self.begun_at = self._loop.time()
+
+    def data_received(self, data: bytes) -> None:
+        self.is_heard = True
+        super().data_received(data)
+
+
+_line: ContextVar[_Line | None] = ContextVar("line", default=None)  # of the request that this task has under way
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Tells which connection a request got."""
+
+    def __init__(self, **options: Any) -> None:
+        # The lane bounds what is under way. A pool here would time out in its own queue, which is not the CRM's fault.
+        super().__init__(limit=0, **options)
+        # Private, and the only way to a protocol of our own: aiohttp has no event for a byte that came.
+        self._factory = cast("partial[ResponseHandler]", partial(_Line, loop=self._loop))
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 (aiohttp's own)
+    ) -> Connection:
+        connection = await super().connect(req, traces, timeout)
+        line = connection.protocol
+        if isinstance(line, _Line):
+            line.begin()
+            _line.set(line)
+        return connection
+
+
+def _session(connector: _Connector) -> aiohttp.ClientSession:
+    session = aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"Accept-Encoding": CODINGS},
+        auto_decompress=False,
+        max_field_size=16 * 1024,
+    )
+    session._retry_connection = False
+    return session
+
+
+def _plain(error: Exception) -> str:
+    """The cause, without the request's headers, which repr() of these errors can carry."""
+    cause = getattr(error, "os_error", None) or error
+    return clean(getattr(cause, "strerror", None) or str(cause) or type(error).__name__)

@@ -1,0 +1,81 @@
+"""The body of an answer: read up to a limit, and decoded.
+
+What came before it, the status and the headers, has been said: a body that is too large, breaks off or is coded wrongly takes
+nothing from that. So it is no error here but a flaw, which `usable` raises where what was sent needs the body.
+"""
+
+import zlib
+
+import aiohttp
+
+from crm_sync.core.codes import Code
+from crm_sync.errors import BatchRefusedError, LaneError, OutageError
+
+LARGEST_BODY_BYTES = 4 * 1024 * 1024
+KEPT_BYTES = 16 * 1024  # of a body with a flaw: enough to quote
+
+_ANY = zlib.MAX_WBITS | 32  # gzip or zlib, as its head says
+_BARE = -zlib.MAX_WBITS
+_DEFLATED = 8  # the method in a zlib head
+
+
+async def read(response: aiohttp.ClientResponse, timeout_s: float) -> tuple[bytes, LaneError | None]:
+    """The body, and what is wrong with it. timeout_s: to be named where it was too slow."""
+    body = bytearray()
+    try:
+        while part := await response.content.read(LARGEST_BODY_BYTES + 1 - len(body)):
+            body += part
+            _measure(body)
+        return _decoded(bytes(body), response.headers.get("Content-Encoding", "")), None
+    except _TooLargeError:
+        # Of fewer contacts it will be smaller.
+        flaw: LaneError = BatchRefusedError(
+            Code.BROKEN_ANSWER, f"the answer ({response.status}) is over {LARGEST_BODY_BYTES >> 20} MiB", retried=True
+        )
+    except TimeoutError:
+        flaw = OutageError(Code.TIMEOUT, f"no whole answer within {timeout_s:g} s")
+    except (aiohttp.ClientError, OSError) as error:
+        flaw = OutageError(Code.BROKEN_ANSWER, f"the answer ({response.status}) broke off: {type(error).__name__}")
+    except ValueError as error:
+        flaw = OutageError(Code.BROKEN_ANSWER, f"the answer ({response.status}) {error}")
+    return bytes(body[:KEPT_BYTES]), flaw
+
+
+class _TooLargeError(Exception):
+    """More than is read."""
+
+
+def _measure(body: bytearray) -> None:
+    if len(body) > LARGEST_BODY_BYTES:
+        raise _TooLargeError
+
+
+def _decoded(body: bytes, codings: str) -> bytes:
+    """Raises ValueError, and _TooLargeError for what would be too large."""
+    for coding in reversed([coding.strip().lower() for coding in codings.split(",")]):
+        match coding:
+            case "" | "identity":
+                pass
+            case "gzip" | "x-gzip" | "deflate":
+                body = _inflated(body, coding)
+            case _:
+                raise ValueError("is coded in a way that was not asked for")
+    return body
+
+
+def _inflated(body: bytes, coding: str) -> bytes:
+    """All members of it: gzip may have several. Some servers send deflate without its head."""
+    found = bytearray()
+    rest = body
+    bare = coding == "deflate" and body and body[0] & 0xF != _DEFLATED
+    while rest:
+        inflater = zlib.decompressobj(_BARE if bare else _ANY)
+        try:
+            found += inflater.decompress(rest, LARGEST_BODY_BYTES + 1 - len(found))
+        except zlib.error as error:
+            raise ValueError(f"is not the {coding} that it says it is") from error
+        _measure(found)
+        if not inflater.eof:
+            raise ValueError(f"is {coding} that breaks off")
+        rest = inflater.unused_data.lstrip(b"\0")  # which some pad it with
+    return bytes(found)
