@@ -581,6 +581,19 @@ async def test_a_chunk_that_fails_does_not_lose_those_before(crm, mautic):
     assert isinstance(entries[1], OutageError)
 
 
+@pytest.mark.parametrize("first", ["ada@bücher.example", "ada@xn--bcher-kva.example"])
+@pytest.mark.parametrize("second", ["Ada@Bücher.example", "ADA@XN--BCHER-KVA.EXAMPLE"])
+async def test_a_domain_in_letters_of_its_own_is_sent_as_dns_has_it_and_found_again(crm, mautic, first, second):
+    assert await deliver(mautic, first) == Outcome.delivered("1")
+    assert crm.contacts[1].values["email"] == "ada@xn--bcher-kva.example"
+    assert await deliver(mautic, second) == Outcome.delivered("1")
+    assert await deliver(mautic, second, "1") == Outcome.delivered("1")
+    assert await mautic.find([second]) == ["1"]
+    assert await deliver(mautic, "ada@उदाहरण.example", "1") == Outcome.delivered("1")
+    assert crm.contacts[1].values["email"] == "ada@xn--p1b6ci4b4b3a.example"
+    assert len(crm.contacts) == 1
+
+
 async def test_a_lost_answer_is_an_outage_and_sending_again_makes_no_second_record(crm, mautic):
     # The first on the connection of the search, so that it is sent once more.
     crm.next_faults += [Fault(lambda call: call.method == "POST", applies=True, drop=True)] * 2

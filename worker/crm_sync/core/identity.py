@@ -1,18 +1,25 @@
 """Which contact is which: by the email address, checked before anything is sent, and folded where it is compared."""
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from crm_sync.core.domain import ascii_domain, find_invisible
 from crm_sync.core.outcome import Contact
 
 LONGEST_EMAIL = 254  # RFC 5321, 4.5.3.1.3, less the angle brackets
 LONGEST_LOCAL_PART = 64  # RFC 5321, 4.5.3.1.1
 
-# The pattern browsers use (WHATWG HTML, "valid e-mail address"), with letters of all scripts, and a dot in the domain: a CRM
-# sends to the internet, not to a host beside it.
-_LABEL = r"[^\W_](?:[\w-]{0,61}[^\W_])?"
-_EMAIL = re.compile(rf"[\w.!#$%&'*+/=?^`{{|}}~-]+@(?:{_LABEL}\.)+{_LABEL}")
+# The pattern browsers use (WHATWG HTML, "valid e-mail address"), with a dot in the domain: a CRM sends to the internet, not to a
+# host beside it. Before the @ letters of all scripts, with the marks that Indic scripts and others write vowels with.
+_LABEL = r"[A-Za-z0-9](?:[\w-]{0,61}[A-Za-z0-9])?"
+_DOMAIN = re.compile(rf"(?:{_LABEL}\.)+{_LABEL}", re.ASCII)
+_LOCAL_PART = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]+")
+# As most addresses are, at a glance.
+_PLAIN = re.compile(rf"[a-z0-9_+-]+(?:\.[a-z0-9_+-]+)*@{_DOMAIN.pattern}", re.ASCII)
+_MARKS = ("Mn", "Mc", "Cf")  # the last are joiners, for all others have been found to be invisible
+_TOO_LONG = f"the part before the @ of the email address is longer than {LONGEST_LOCAL_PART} characters"
 
 
 class Addressee(NamedTuple):
@@ -30,17 +37,36 @@ def check_email(email: str | None) -> str | None:
         return "the contact has no email address"
     if len(address) > LONGEST_EMAIL:
         return f"the email address is longer than {LONGEST_EMAIL} characters"
-    local_part = address.rpartition("@")[0]
-    if _EMAIL.fullmatch(address) is None or local_part.startswith(".") or local_part.endswith(".") or ".." in local_part:
+    local_part, _, domain = address.rpartition("@")
+    if _PLAIN.fullmatch(address) is not None:
+        return None if len(local_part) <= LONGEST_LOCAL_PART else _TOO_LONG
+    if not (address.isascii() and address.isprintable()) and (invisible := find_invisible(address)):
+        place = invisible[0] + (email or "").index(address)  # as the database counts, blanks too
+        return f"the email address has an invisible character, U+{ord(invisible[1]):04X}, at position {place}"
+    if not _is_local_part(local_part) or _DOMAIN.fullmatch(ascii_domain(domain) or "") is None:
         return "the email address is malformed"
-    if len(local_part) > LONGEST_LOCAL_PART:
-        return f"the part before the @ of the email address is longer than {LONGEST_LOCAL_PART} characters"
-    return None
+    return None if len(local_part) <= LONGEST_LOCAL_PART else _TOO_LONG
+
+
+def _is_local_part(text: str) -> bool:
+    letters = text if text.isascii() else "".join("x" if unicodedata.category(one) in _MARKS else one for one in text)
+    return _LOCAL_PART.fullmatch(letters) is not None and not text.startswith(".") and not text.endswith(".") and ".." not in text
 
 
 def fold(email: str) -> str:
-    """How addresses are compared: CRMs know no difference by case or surrounding blanks."""
-    return email.strip().lower()
+    """How addresses are compared: CRMs know no difference by case or surrounding blanks, and DNS none between bücher.example and
+    xn--bcher-kva.example.
+    """
+    return with_ascii_domain(email).lower()
+
+
+def with_ascii_domain(email: str) -> str:
+    """The address without blanks around it, its domain as DNS has it. What is no domain stays as it is."""
+    address = email.strip()
+    if address.isascii():
+        return address
+    local_part, at, domain = address.rpartition("@")
+    return f"{local_part}@{ascii_domain(domain) or domain}" if at else address
 
 
 def addressees(contacts: Iterable[Contact]) -> list[Addressee]:

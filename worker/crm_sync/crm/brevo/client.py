@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from crm_sync.core.codes import Code
+from crm_sync.core.identity import fold
 from crm_sync.core.outcome import Contact, Deletion, Outcome
 from crm_sync.core.rate import Remaining, parse
 from crm_sync.crm.account import Account, over_http
@@ -161,7 +162,7 @@ class Brevo(Client):
         if there is None:
             # Whether getId spares the look for the id, or is for merges only, is not documented; it does no harm.
             body |= {"email": email, "updateEnabled": True, "getId": True}
-        elif there.email != email.lower():
+        elif there.email != fold(email):
             attributes["EMAIL"] = email
             if there.is_blocklisted:
                 body["emailBlacklisted"] = True
@@ -208,7 +209,7 @@ class Brevo(Client):
 
 
 class _There(NamedTuple):
-    """A contact in Brevo. email: in lower case, as Brevo keeps it; None where it has none."""
+    """A contact in Brevo. email: as addresses are compared; None where it has none."""
 
     id: str
     email: str | None
@@ -231,7 +232,7 @@ def _there(answer: Answer) -> _There | None:
     remote_id, email = _id(answer), answer.get("email")
     if remote_id is None:
         return None
-    return _There(remote_id, email.lower() if isinstance(email, str) else None, answer.get("emailBlacklisted") is True)
+    return _There(remote_id, fold(email) if isinstance(email, str) else None, answer.get("emailBlacklisted") is True)
 
 
 def _id(answer: Answer) -> str | None:

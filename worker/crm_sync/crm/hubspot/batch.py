@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from crm_sync.core.codes import Code
+from crm_sync.core.identity import fold
 from crm_sync.core.outcome import Outcome
 from crm_sync.core.text import printable
 from crm_sync.crm.answer import Answer
@@ -34,14 +35,14 @@ class Result(NamedTuple):
 
     @property
     def email(self) -> str:
-        """The primary one, which need not be the one that was sent."""
-        return str(self.properties.get("email") or "").lower()
+        """The primary one, which need not be the one that was sent, as addresses are compared."""
+        return fold(str(self.properties.get("email") or ""))
 
     @property
     def emails(self) -> set[str]:
         """All of them, where hs_additional_emails was asked for."""
-        others = str(self.properties.get("hs_additional_emails") or "").lower()
-        return {self.email, *others.split(";")} - {""}
+        others = str(self.properties.get("hs_additional_emails") or "")
+        return {self.email, *map(fold, others.split(";"))} - {""}
 
 
 class Batch:
@@ -63,7 +64,7 @@ class Batch:
         self._by_id = by_id
         self._fault = mapping_fault(errors, answer.label)
         self._traces = {trace(place): place for place in range(len(inputs))}
-        self._keys = {item.key: place for place, item in enumerate(inputs)}
+        self._keys = {fold(item.key): place for place, item in enumerate(inputs)}
         self._missing: set[int] = set()
         self.strangers = [result for result in self._results if not self._take_result(result)]
         nameless = [error for error in errors if not self._take_error(error)]
@@ -88,7 +89,7 @@ class Batch:
         written = {result.id: result for result in self._results}
         records = {email: written[result.id] for result in found if result.id in written for email in result.emails}
         for place in self.open:
-            if record := records.get(self.inputs[place].key):
+            if record := records.get(fold(self.inputs[place].key)):
                 self.deliver(place, record)
 
     def leave(self, error: LaneError) -> None:
@@ -108,7 +109,7 @@ class Batch:
         """Whether it names somebody. It outweighs a result."""
         traces, ids = context(error, "objectWriteTraceId"), context(error, "ids")
         places = [self._traces[name] for name in traces if name in self._traces]
-        places = places or [self._keys[name] for name in ids if name in self._keys]
+        places = places or [self._keys[name] for name in map(fold, ids) if name in self._keys]
         for place in places:
             self._put_error(place, error)
         # By its id, whoever is neither in the results nor in an error is not there either.

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from crm_sync.core.codes import Code
+from crm_sync.core.identity import fold
 from crm_sync.core.outcome import Contact, Deletion, Outcome
 from crm_sync.core.rate import Remaining
 from crm_sync.core.text import printable
@@ -114,7 +115,7 @@ class HubSpot(Client):
         if not is_batch(answer) and not is_missing(answer):
             raise batch_refused(answer, body)
         ids = {result.email: result.id for result in results(answer)}
-        return [ids.get(email.lower()) for email in emails]
+        return [ids.get(fold(email)) for email in emails]
 
     async def delete(self, deletions: Sequence[Deletion]) -> Sequence[Entry]:
         """To be archived, from where HubSpot restores them for 90 days, in one request; to be erased, one by one.

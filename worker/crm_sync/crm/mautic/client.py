@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from crm_sync.core.codes import Code
-from crm_sync.core.identity import fold
+from crm_sync.core.identity import fold, with_ascii_domain
 from crm_sync.core.outcome import Contact, Deletion, Outcome
 from crm_sync.core.text import printable
 from crm_sync.crm.account import Account, over_http
@@ -240,12 +240,15 @@ class Mautic(Client):
 
 
 def _body(contact: Contact, step: Edit | New) -> dict[str, Any]:
-    """What is empty is not sent: it stays as it is there, and Mautic would ignore it anyway."""
+    """What is empty is not sent: it stays as it is there, and Mautic would ignore it anyway.
+
+    The address goes with its domain as DNS has it: Mautic keeps ASCII only.
+    """
     fields = {name: value for name, value in contact.filled.items() if name not in ("id", "email")}
     if isinstance(step, New):
-        return {"email": (contact.email or "").strip(), **fields}
+        return {"email": with_ascii_domain(contact.email or ""), **fields}
     # With the address that it has, Mautic would look for others to merge with.
-    moved = {"email": (contact.email or "").strip()} if step.moves else {}
+    moved = {"email": with_ascii_domain(contact.email or "")} if step.moves else {}
     return {"id": step.record, **moved, **fields}
 
 
