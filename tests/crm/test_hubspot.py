@@ -12,6 +12,7 @@ from crm_sync.core.outcome import Contact, Outcome, Verdict
 from crm_sync.crm.http import Http
 from crm_sync.crm.hubspot import client as module
 from crm_sync.crm.hubspot.client import HubSpot
+from crm_sync.crm.hubspot.refusals import refusal
 from crm_sync.crm.limiter import UNLIMITED
 from crm_sync.errors import (
     BatchRefusedError,
@@ -403,10 +404,25 @@ async def test_of_a_batch_only_the_contact_that_is_wrong_is_rejected(crm, hubspo
     _, address, stage, _ = outcomes
     assert address.code == Code.REJECTED, "it was sent: INVALID_EMAIL is what is stopped before"
     assert "(207, request " in address.reason
-    assert address.reason.endswith(": Email address ben@example.c0m is invalid)")
+    assert address.reason.endswith(": email: Email address ben@example.c0m is invalid)")
     assert (stage.code, stage.reason.startswith("HubSpot refused the contact (207, request ")) == (Code.REJECTED, True)
     assert "friend was not one of the allowed options" in stage.reason
     assert asked(crm) == [("/batch/upsert", 207)]
+
+
+@pytest.mark.parametrize(
+    ("listed", "told"),
+    [
+        ({"name": "city", "message": "7 was not a valid long."}, "city: 7 was not a valid long."),
+        ({"name": "city", "message": 'the value of "city" is wrong'}, 'the value of "city" is wrong'),
+        ({"name": "", "message": "is wrong"}, "is wrong"),
+        ({"name": "a\x1b[2Jb\n", "message": "is wrong"}, "a [2Jb: is wrong"),
+    ],
+)
+def test_a_value_that_is_refused_is_told_with_its_property(listed, told):
+    message = f"Property values were not valid: {json.dumps([{'isValid': False, 'error': 'INVALID_LONG', **listed}])}"
+    said = refusal({"category": "VALIDATION_ERROR", "message": message}, "207", by_id=True)
+    assert said == Outcome.rejected("REJECTED", f"HubSpot refused the contact (207: {told})")
 
 
 async def test_an_error_outweighs_a_result(prepared, alone):

@@ -85,7 +85,7 @@ def refusal(error: Error, label: str, *, by_id: bool) -> Outcome:
     if conflict := _conflict(error):
         return _duplicate(*conflict, label, by_id=by_id)
     problems = list(_problems(error))
-    said = "; ".join(problem.message for problem in problems if problem.message) or _text(error, "message") or "no text"
+    said = "; ".join(problem.told for problem in problems if problem.message) or _text(error, "message") or "no text"
     if _category(error) and _category(error) not in REFUSALS:
         return Outcome.failed(Code.CRM_ERROR, f"HubSpot failed on this contact ({label}: {said})")
     return Outcome.rejected(Code.REJECTED, f"HubSpot refused the contact ({label}: {said})")
@@ -119,6 +119,12 @@ class _Problem(NamedTuple):
     code: str
     name: str
     message: str
+
+    @property
+    def told(self) -> str:
+        """With the property, which its message need not name: the value that it quotes is masked."""
+        name = printable(self.name, LONGEST_NAME)
+        return f"{name}: {self.message}" if name and f'"{name}"' not in self.message else self.message
 
 
 def _problems(error: Error) -> Iterator[_Problem]:

@@ -15,6 +15,7 @@ from crm_sync.core.identity import fold
 from crm_sync.core.outcome import Outcome
 from crm_sync.crm.answer import LONGEST_PAUSE_S, SHORTEST_PAUSE_S, Answer, crm_time, quoted, usable
 from crm_sync.crm.mautic.matching import New, record_id
+from crm_sync.crm.mautic.storage import not_stored
 from crm_sync.errors import OutageError, RefusedError, ThrottledError
 
 
@@ -34,7 +35,7 @@ def written(answer: Answer, bodies: Sequence[Mapping[str, Any]], addresses: Sequ
         Code.REFUSED, f"the user of the API may not edit contacts (403 in an answer of {answer.label}): see its role in Mautic"
     )
     return [
-        denied if item.code == 403 and not may_edit else item.outcome(address, editing="id" in body)
+        denied if item.code == 403 and not may_edit else item.outcome(address, body)
         for item, body, address in zip(items, bodies, addresses, strict=True)
     ]
 
@@ -50,12 +51,13 @@ class _Item:
         self._contact: Mapping[str, Any] = contact if isinstance(contact, dict) else {}
         self.code = _status(_member(answer.get("statusCodes"), index)) or _status(self._error.get("code"))
 
-    def outcome(self, address: str, *, editing: bool) -> Outcome | New:
+    def outcome(self, address: str, body: Mapping[str, Any]) -> Outcome | New:
+        """body: what was sent, with an id where it was an edit."""
         code = self.code
         said = f"{code} in an answer of {self._label}: {self._message()}"
         if code is None or code < 400:
-            return self._success(address)
-        if code == 404 and editing:
+            return self._success(address, body)
+        if code == 404 and "id" in body:
             return New()
         if code == 403:
             return Outcome.rejected(Code.REJECTED, f"the user of the API may not edit this contact, but others ({said})")
@@ -67,11 +69,12 @@ class _Item:
             return Outcome.failed(Code.CRM_ERROR, f"Mautic failed with this contact ({said})")
         return Outcome.rejected(Code.REJECTED, f"Mautic refused the contact ({said})")
 
-    def _success(self, address: str) -> Outcome:
+    def _success(self, address: str, body: Mapping[str, Any]) -> Outcome:
         record = record_id(self._contact.get("id"))
         if self.code is None or record is None or email(self._contact) not in (address, None):
             return Outcome.failed(Code.NOT_ACCOUNTED, f"Mautic answered {self._label} and nothing about this contact")
-        return Outcome.delivered(str(record))
+        missed = not_stored(body, self._contact)
+        return Outcome.delivered(str(record), Code.FIELD_NOT_SENT if missed else None, missed)
 
     def _message(self) -> str:
         message = self._error.get("message")

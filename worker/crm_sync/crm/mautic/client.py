@@ -5,7 +5,8 @@ belongs to another contact merges the two (4.x) or is refused (5.x), and its dat
 looks before it writes: one search for the addresses of a call, then edits by id, then new contacts. An edit carries the address
 only where it changes it, so that there is nothing to match or to merge. PUT is never used: it blanks what it is not sent.
 
-Mautic drops on POST and PATCH what is 0 or false, and any number between -1 and 1: it takes them for empty.
+Mautic drops on POST and PATCH what is 0 or false, and any number between -1 and 1: it takes them for empty. Its answer shows it,
+and the row says so (`crm_sync.crm.mautic.storage`).
 [mautic/mautic: CommonApiController, LeadApiController, CustomFieldsApiControllerTrait, at 4.4.13 and 5.1.1]
 """
 

@@ -1,0 +1,72 @@
+"""What Mautic did not store of what it was sent, by the record in its answer.
+
+It says success also where it dropped a field: one that it does not have, in this case of its letters, and on POST and PATCH what
+is 0, false, or a number between -1 and 1 [mautic/mautic#15030; CustomFieldsApiControllerTrait]. Its answer has all fields of the
+record as they are now, empty ones too, which is how that shows [CustomFieldEntityTrait, getProfileFields].
+
+Only what is clear is told, for Mautic trims, rounds and rewrites values in its own ways: a field that is not among its fields,
+one that is empty after all, and a number that is still another where it was sent 0.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+# No fields: members of a contact that the API takes beside them, and fields that Mautic keeps elsewhere or in its own way.
+OTHER_MEMBERS = frozenset(
+    {
+        *("id", "email", "owner", "stage", "tags", "utmTags", "doNotContact", "ipAddress", "lastActive", "overwriteWithBlank"),
+        *("isPublished", "dateIdentified", "dateAdded", "createdByUser", "points", "company", "companies", "segments"),
+    }
+)
+
+
+def not_stored(sent: Mapping[str, Any], record: Mapping[str, Any]) -> str | None:
+    """In words for people, without a value; None where there is nothing to say, or the answer does not show the fields."""
+    groups = record.get("fields")
+    stored = groups.get("all") if isinstance(groups, dict) else None
+    if not isinstance(stored, dict) or "email" not in stored:
+        return None
+    names = [name for name in sent if name not in OTHER_MEMBERS]
+    unknown = [_with_hint(name, stored) for name in names if name not in stored]
+    dropped = [name for name in names if name in stored and _is_dropped(sent[name], stored[name])]
+    zeros = [name for name in dropped if _is_zero(sent[name])]
+    others = [name for name in dropped if name not in zeros]
+    said = {
+        f"Mautic has no field {', '.join(unknown)}: create it there, or correct the mapping": unknown,
+        f"Mautic did not store {', '.join(zeros)}: it takes 0 and false for empty": zeros,
+        f"Mautic did not store {', '.join(others)}": others,
+    }
+    return "; ".join(words for words, concerned in said.items() if concerned) or None
+
+
+def _with_hint(name: str, stored: Mapping[str, Any]) -> str:
+    other = next((known for known in stored if known.lower() == name.lower()), None)
+    return f"{name} (but {other})" if other else name
+
+
+def _is_dropped(value: Any, stored: Any) -> bool:
+    if _is_empty(value):
+        return False
+    if _is_empty(stored):
+        return True
+    kept = _number(stored)
+    # What is within 1 may be rounded.
+    return _is_zero(value) and kept is not None and abs(kept - (_number(value) or 0)) >= 1
+
+
+def _is_zero(value: Any) -> bool:
+    """What Mautic takes for empty: any number whose whole part is 0."""
+    number = _number(value)
+    return number is not None and abs(number) < 1
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or value == [] or (isinstance(value, str) and not value.strip())
+
+
+def _number(value: Any) -> float | None:
+    """Of a boolean 1 or 0."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
