@@ -19,7 +19,7 @@ PACKAGE = Path(crm_sync.__file__).parent
 # What a person or the database puts in, where a CRM does not.
 PUT_IN = {
     "mapped": "email",
-    "expression": "lower(email)",
+    "statement": "SELECT 1",
     "part": "contacts",
     "end": "(1,0)",
     "index": "contacts_email_key",

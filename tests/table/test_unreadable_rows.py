@@ -10,6 +10,7 @@ from crm_sync.core.outcome import Outcome
 from crm_sync.core.waits import Waits
 from tests.harness import TIMEOUT_S, ScriptedCrm, running, until, until_asleep
 from tests.steps import insert, orphan, pair, read
+from tests.tiers import slow
 
 OTHERS = 99
 LINE_UP = (
@@ -161,6 +162,37 @@ async def test_a_stray_that_the_table_lets_nobody_line_up_keeps_no_other_from_it
     async with running(url, crm):
         await until(app, "count(*) FILTER (WHERE brevo_sync_status = 'Complete') >= 2900 FROM contacts")
     assert await app.fetchval("SELECT count(*) FROM contacts WHERE brevo_sync_status = 'Queued'") < 100, "its page"
+
+
+# One that takes too long.
+
+SLOW = '[brevo]\nLASTNAME = "last_name"\nSHARE = "pg_sleep(first_name::float8)::text || first_name"\n'
+
+
+@slow
+@pytest.mark.parametrize("behind_pooler", [False, True])
+async def test_a_contact_that_the_mapping_takes_for_ever_for_is_in_error_with_the_field(app, url, crm, mapping, behind_pooler):
+    mapping.write_text(SLOW)
+    await app.execute(LINE_UP.replace("'1', 'Queued'", "'0', 'Queued'"), OTHERS)
+    contact = await insert(app, "Queued")
+    await app.execute("UPDATE contacts SET first_name = '60' WHERE id = $1", contact)
+    # What the claim of a former moment still holds in the server, the other claims step over.
+    waits = Waits(statement_timeout_s=1.0, tick_s=0.2, forget_worker_s=2.0)
+    async with running(url, crm, mapping_file=mapping, waits=waits, database_behind_pooler=behind_pooler):
+        await until(app, OTHERS_COMPLETE)
+        await until(app, "brevo_sync_status = 'Error' FROM contacts WHERE email = 'ada@example.com'")
+    error = (await read(app, contact))["processing_error"]
+    assert error.startswith("MAPPING_FAILED: SHARE: it takes longer than 0.2 s for this contact")
+
+
+@slow
+async def test_a_mapping_that_is_slow_for_every_contact_is_slow_and_fails_for_none(app, url, crm, mapping):
+    mapping.write_text(SLOW)
+    await app.execute(LINE_UP.replace("'1', 'Queued'", "'0.05', 'Queued'"), OTHERS)
+    with capture_logs() as log:
+        async with running(url, crm, mapping_file=mapping, waits=Waits(statement_timeout_s=1.0, tick_s=0.2)):
+            await until(app, "bool_and(brevo_sync_status = 'Complete') FROM contacts")
+    assert not [entry for entry in log if entry["event"] == events.DATABASE_TROUBLE]
 
 
 async def said_of(log, contact) -> None:

@@ -5,7 +5,8 @@ CrmSyncError
 │   └── StatementRefusedError  what a statement names is not there, or the role may not use it
 ├── DeclinedError           a person asked for what is not done now
 ├── DatabaseTroubleError    waited for: unreachable, restarting, standby, locks
-│   └── RowRefusedError     the data of one row is why a statement failed
+│   ├── RowRefusedError     the data of one row is why a statement failed
+│   └── TooSlowError        the server cancelled a statement, which took too long, and undid it
 └── LaneError               a delivery that says nothing about its contacts
     ├── BatchRefusedError   one of the contacts is why all were refused
     ├── HeldBackError       by our own choice: the lane is pausing or stopping
@@ -40,6 +41,10 @@ class DatabaseTroubleError(CrmSyncError):
 
 class RowRefusedError(DatabaseTroubleError):
     """A statement failed for the data of one of its rows: a constraint, a trigger, an expression."""
+
+
+class TooSlowError(DatabaseTroubleError):
+    """The server cancelled a statement, and undid it: it took longer than it may, or an administrator wanted it so."""
 
 
 class LaneError(CrmSyncError):

@@ -145,8 +145,8 @@ async def _ear(settings: Settings, database: Database) -> str:
 
 
 async def _mapping(configuration: Configuration, database: Database, schema: Schema, crm: str, account: Account) -> str:
-    mapping = await prepare_for(database, crm, configuration.mapping, account.default_fields, schema.table)
-    return f"email and {len(mapping.fields)} fields: {', '.join(mapping.fields)}"
+    mapping = await prepare_for(database, crm, configuration.mapping, account.default_fields, schema, forms=account.forms)
+    return ". ".join([f"email and {len(mapping.fields)} fields: {', '.join(mapping.fields)}", *mapping.notes])
 
 
 async def _credentials(database: Database, crm: str, account: Account) -> str:

@@ -151,7 +151,7 @@ async def _mapped(
     """What the expressions of the mapping of these CRMs read. Raises ConfigurationError naming a wrong one."""
     expressions: list[str] = []
     for crm in crms:
-        mapping = await prepare_for(database, crm, configuration.mapping, configuration.default_fields(crm), schema.table)
+        mapping = await prepare_for(database, crm, configuration.mapping, configuration.default_fields(crm), schema)
         expressions += [mapping.email, *mapping.fields.values()]
     columns = ",\n    ".join(f"{expression} AS c{number}" for number, expression in enumerate(expressions))
     async with database.connection() as connection:

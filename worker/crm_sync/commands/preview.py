@@ -112,7 +112,8 @@ class _Preview:
 
     async def _tell_requests(self, account: Account, matches: Sequence[Match]) -> bool:
         sections = self.configuration.mapping
-        mapping = await prepare_for(self.database, self.table.crm, sections, account.default_fields, self.schema.table)
+        crm, schema = self.table.crm, self.schema
+        mapping = await prepare_for(self.database, crm, sections, account.default_fields, schema, forms=account.forms)
         contact = await self._contact(mapping, matches)
         if isinstance(contact, str):
             click.echo(harmless(labelled("request", f"none: it would be rejected. {contact}")))

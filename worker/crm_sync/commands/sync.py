@@ -79,7 +79,7 @@ async def _sync(configuration: Configuration, waits: Waits, contact: NamedContac
         accounts = {name: _shown(account) for name in lanes if (account := configuration.account(name))}
         sections = configuration.mapping
         mappings = {
-            name: await prepare_for(database, name, sections, account.default_fields, schema.table)
+            name: await prepare_for(database, name, sections, account.default_fields, schema, forms=account.forms)
             for name, account in accounts.items()
         }
         installation = Installation(schema, {name: configuration.lane(name) for name in accounts}, mappings)

@@ -25,7 +25,7 @@ class Contact(NamedTuple):
         return {
             name: value
             for name, value in self.fields.items()
-            if not (value is None or (isinstance(value, str) and not value.strip()))
+            if not (value is None or value == [] or (isinstance(value, str) and not value.strip()))
         }
 
 

@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
 from crm_sync.core.rate import Remaining, Window, parse
+from crm_sync.core.values import PLAIN, Forms
 from crm_sync.crm.client import Client
 from crm_sync.crm.exchange import Wire, Witness
 from crm_sync.crm.http import REQUEST_TIMEOUT_S, Http, require_https
@@ -20,7 +21,7 @@ Witnessed = Callable[[Witness | None, Wire | None], Open]
 @dataclass(frozen=True, slots=True)
 class Account:
     """default_fields: CRM field -> column, for tables that have it. open: its client, for as long as the lane lives; its requests
-    start when the limiter lets them. windows: the account's limits; none for no limit.
+    start when the limiter lets them. windows: the account's limits; none for no limit. forms: how it takes each kind of value.
 
     witnessed: the same before somebody who sees every request. With a wire nothing reaches the CRM. None where that cannot be
     promised. proxy: through which it is reached, for people.
@@ -31,6 +32,7 @@ class Account:
     windows: Sequence[Window] = ()
     witnessed: Witnessed | None = None
     proxy: str | None = None
+    forms: Forms = PLAIN
 
 
 def over_http(
@@ -44,6 +46,7 @@ def over_http(
     limits: str = "none",
     remaining: Callable[[Mapping[str, str]], Sequence[Remaining]] = lambda _: (),
     timeout_s: float = REQUEST_TIMEOUT_S,
+    forms: Forms = PLAIN,
 ) -> Account:
     """An account that is reached over HTTP. headers: of every request, the credentials among them.
 
@@ -72,7 +75,8 @@ def over_http(
 
         return open_client
 
-    return Account(default_fields, opening(None, None), parse(lane.limits or limits), opening, str(proxy) if proxy else None)
+    windows = parse(lane.limits or limits)
+    return Account(default_fields, opening(None, None), windows, opening, str(proxy) if proxy else None, forms)
 
 
 def _limited(client: Client, lane: LaneSettings) -> Client:

@@ -161,7 +161,7 @@ def _content(body: object, form: Mapping[str, str] | None) -> tuple[bytes, str] 
         return urlencode(form).encode(), FORM
     if body is None:
         return None
-    return body if isinstance(body, bytes) else json.dumps(body).encode(), "application/json"
+    return body if isinstance(body, bytes) else json.dumps(body, allow_nan=False).encode(), "application/json"
 
 
 def _forms(keys: Iterable[str]) -> list[bytes]:

@@ -30,5 +30,5 @@ async def read_installation(database: Database, configuration: Configuration) ->
     lanes = {crm: configuration.lane(crm) for crm in schema.lanes}
     mappings = {crm: FieldMapping("NULL::text", {}) for crm in schema.lanes}  # nothing is sent of those without an account
     for crm, account in accounts.items():
-        mappings[crm] = await prepare_for(database, crm, sections, account.default_fields, schema.table)
+        mappings[crm] = await prepare_for(database, crm, sections, account.default_fields, schema, forms=account.forms)
     return Installation(schema, lanes, mappings)

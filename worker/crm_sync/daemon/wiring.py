@@ -36,7 +36,7 @@ class Wiring:
         self._in_turn = in_turn
         self._charges = {
             crm: Charge(
-                Contacts(database, installation.schema.lanes[crm], mapping.email, mapping.fields, waits),
+                Contacts(database, installation.schema.lanes[crm], mapping.email, mapping.fields, waits, writers=mapping.writers),
                 installation.lanes[crm].policy,
             )
             for crm, mapping in installation.mappings.items()

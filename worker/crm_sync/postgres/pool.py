@@ -9,18 +9,46 @@ import asyncpg
 
 from crm_sync.core.text import clean
 from crm_sync.core.waits import USUAL
-from crm_sync.errors import ConfigurationError, DatabaseTroubleError, RowRefusedError, StatementRefusedError
+from crm_sync.errors import (
+    ConfigurationError,
+    DatabaseTroubleError,
+    RowRefusedError,
+    StatementRefusedError,
+    TooSlowError,
+)
 from crm_sync.postgres.pooler import LEADS_THROUGH
 from crm_sync.postgres.sqlstates import QUOTES_NO_VALUES, Fault, fault_of
+from crm_sync.postgres.statements import set_to
 
 CONNECT_TIMEOUT_S = 10.0
 MOVED_TRIES = 10  # of a statement that meets rows on the move
+SERVERS_SHARE = 0.9  # of a statement's time, before the server cancels it: so it is known to be undone, not given up in doubt
+CANCEL_PATIENCE_S = 2.0  # until a statement that is cancelled has ended
 IDLE_S = 60.0  # before an idle connection is closed: firewalls forget them after some minutes, without a word
 
 # asyncpg 0.32 asks these of nobody when a connection is terminated between preparing a statement and running it.
 _OF_A_CLOSED_CONNECTION = ("bind_execute", "prepare", "query")
 
+# How values are written as text.
+STYLES = {
+    "DateStyle": "ISO",
+    "IntervalStyle": "iso_8601",
+    "TimeZone": "UTC",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+    "lc_monetary": "C",
+}
+
+# What a database or role sets for its applications, and what a worker rests on: the isolation of its claims, that its idle
+# connections stay, and how a person's expressions write and read dates and numbers.
+PINNED = {
+    "default_transaction_isolation": "read committed",
+    "idle_session_timeout": "0",
+    **STYLES,
+}
+
 SESSION_SETTINGS = {
+    **PINNED,
     "application_name": "crm-sync",
     # A lost claim or finish after a crash of the database only repeats an upsert.
     "synchronous_commit": "off",
@@ -48,6 +76,8 @@ def _kind(error: asyncpg.PostgresError) -> str:
 
 def translate(error: Exception) -> Exception:
     """A driver's, server's or network's error in our words; anything else as it is."""
+    if isinstance(error, asyncpg.QueryCanceledError):
+        return TooSlowError(f"{reason(error)} (SQLSTATE {error.sqlstate})")
     if isinstance(error, asyncpg.PostgresError):
         return _of_the_server(error, getattr(error, "sqlstate", None) or "")
     if isinstance(error, TimeoutError):
@@ -98,6 +128,8 @@ class Database:
 
         timeout_s: of one statement. A connection that alone went silent is noticed after it.
         """
+        self.patience_s = timeout_s * SERVERS_SHARE
+        self._behind_pooler = behind_pooler
         self._arguments: dict[str, Any] = {
             "dsn": url,
             "min_size": 0,
@@ -110,8 +142,8 @@ class Database:
         if behind_pooler:
             self._arguments["statement_cache_size"] = 0
         else:
-            # A statement that nobody waits for any more ends in the server too.
-            self._arguments["server_settings"] = {**SESSION_SETTINGS, "statement_timeout": f"{timeout_s:.0f}s"}
+            # A statement that nobody waits for any more ends in the server too, and a little earlier.
+            self._arguments["server_settings"] = {**SESSION_SETTINGS, "statement_timeout": _milliseconds(self.patience_s)}
         self._pool: asyncpg.Pool | None = None
 
     async def __aenter__(self) -> "Database":
@@ -137,13 +169,23 @@ class Database:
             try:
                 async with translated():
                     yield connection
-            except RowRefusedError:
+            except (RowRefusedError, TooSlowError):
                 raise
-            except (DatabaseTroubleError, asyncio.CancelledError):
+            except (DatabaseTroubleError, asyncio.CancelledError) as error:
+                if self._behind_pooler and isinstance(error.__cause__, TimeoutError):
+                    await self._have_cancelled(self._pool, connection)
                 # It may lead to what is a standby now, or be dead without the driver knowing it.
                 with suppress(asyncpg.InterfaceError):  # the pool knows already
                     connection.terminate()
                 raise
+
+    @staticmethod
+    async def _have_cancelled(pool: asyncpg.Pool, connection: asyncpg.pool.PoolConnectionProxy) -> None:
+        """A statement that took too long holds its locks until it ends. The driver has asked the server to cancel it, and gets
+        time for that. Without a pooler the server has a limit of its own, and whoever is silent then is away.
+        """
+        with suppress(TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            await pool.release(connection, timeout=CANCEL_PATIENCE_S)
 
     @asynccontextmanager
     async def _acquired(self, pool: asyncpg.Pool) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy]:
@@ -156,7 +198,7 @@ class Database:
                 await pool.release(connection)
 
     async def fetch(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
-        """Raises ConfigurationError or DatabaseTroubleError."""
+        """Raises ConfigurationError or DatabaseTroubleError: RowRefusedError, TooSlowError, or another."""
         async with self.connection() as connection:
             for _ in range(MOVED_TRIES - 1):
                 # A row that it was about to lock has just moved to another partition. Nothing was done: it finds it there.
@@ -164,10 +206,21 @@ class Database:
                     return await connection.fetch(statement, *arguments)
             return await connection.fetch(statement, *arguments)
 
+    async def fetch_within(self, patience_s: float, statement: str, *arguments: object) -> list[asyncpg.Record]:
+        """Behind a pooler too, the server cancels it after so many seconds. Raises as fetch does."""
+        async with self.connection() as connection, connection.transaction():
+            await connection.execute(set_to({"statement_timeout": _milliseconds(patience_s)}, local=True))
+            return await connection.fetch(statement, *arguments)
+
     async def value(self, statement: str, *arguments: object) -> Any:
         """The first column of the first row, None if there is none. Raises as fetch does."""
         rows = await self.fetch(statement, *arguments)
         return rows[0][0] if rows else None
+
+
+def _milliseconds(seconds: float) -> str:
+    """As Postgres takes a timeout; 0 would be none."""
+    return f"{max(1, round(seconds * 1000))}ms"
 
 
 async def _nothing_to_reset(_connection: asyncpg.Connection) -> None:

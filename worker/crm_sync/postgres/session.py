@@ -34,7 +34,7 @@ from crm_sync.errors import DatabaseTroubleError
 from crm_sync.log import Trouble
 from crm_sync.postgres.backoff import Backoff
 from crm_sync.postgres.listen_check import CHANNEL, prove
-from crm_sync.postgres.pool import Database, connect, translated
+from crm_sync.postgres.pool import PINNED, Database, connect, translated
 from crm_sync.postgres.statements import query
 
 NEWS = "news "  # before the name of a CRM: not its bell, but news of its breaker
@@ -47,6 +47,7 @@ QUEUE_FILLS = (
 HUNG_UP = getattr(select, "POLLRDHUP", select.POLLHUP)  # the former is Linux's; it shows even before what was sent is read
 
 SETTINGS = {
+    **PINNED,
     "application_name": "crm-sync session",
     # The server notices within 12 s that we are gone without a word, and frees our locks.
     "tcp_keepalives_idle": "5",

@@ -25,7 +25,7 @@ class ClaimByKey:
         self._database = database
         self._flip = render("flip_named", table.variables)
         self._claim = render("claim_named", table.variables)
-        self._reader = Reader(database, table.variables, mapping.email, mapping.fields)
+        self._reader = Reader(database, table.variables, mapping.email, mapping.fields, mapping.writers)
 
     async def claim(self, ids: Sequence[Any], token: int, *, flip: bool) -> list[Contact]:
         """The contact that is meant, which is the first, and those of its twins that are in line; without fields. None at all

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -12,13 +13,17 @@ import asyncpg
 from crm_sync.core.codes import Code
 from crm_sync.core.fairness import MOST_FRESH, Fairness, FreshLine
 from crm_sync.core.outcome import Contact, Finish, Kind
+from crm_sync.core.values import Form
 from crm_sync.core.waits import USUAL, Waits
-from crm_sync.errors import ConfigurationError, DatabaseTroubleError, RowRefusedError
+from crm_sync.errors import ConfigurationError, DatabaseTroubleError, RowRefusedError, TooSlowError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import quote, render
-from crm_sync.table.unreadable_rows import Avoided, Claimed, Reader
+from crm_sync.table.unreadable_rows import Avoided, Claimed, Reader, written
 
 BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
+# Of contacts with an expression that takes too long. Each of them can take as long as two statements, until it is named.
+MOST_SLOW = 4
+NO_LIMIT = 1 << 20
 # Of each CRM, after its name; beside them the id in the CRM, whose column is named for each.
 OWN_COLUMNS = (
     "sync_status",
@@ -110,8 +115,17 @@ class Finished(NamedTuple):
 class Contacts:
     """One CRM's view of the table. Every method raises as Database.fetch does, but RowRefusedError only where it says so."""
 
-    def __init__(self, database: Database, table: LaneTable, email: str, fields: Mapping[str, str], waits: Waits = USUAL) -> None:
-        """email and fields: SQL expressions over a row; fields by the CRM's own names."""
+    def __init__(
+        self,
+        database: Database,
+        table: LaneTable,
+        email: str,
+        fields: Mapping[str, str],
+        waits: Waits = USUAL,
+        *,
+        writers: Mapping[str, Form] = MappingProxyType({}),
+    ) -> None:
+        """email and fields: SQL expressions over a row; fields by the CRM's own names. writers: as FieldMapping has them."""
         self._database = database
         self._names = tuple(fields)
         variables = {**table.variables, "mapped": ",\n    ".join([email, *fields.values()])}
@@ -124,13 +138,16 @@ class Contacts:
         self._orphans = render("find_orphans", variables)
         self._strays = render("line_up_strays", variables)
         self._pages = render("count_pages", variables)
-        self._reader = Reader(database, table.variables, email, fields)
+        self._writers = writers
+        self._reader = Reader(database, table.variables, email, fields, writers)
         self._avoided = Avoided(table.crm, waits.avoid_row_s)
         self._fairness = Fairness(look_s=waits.fresh_look_s)
         self._full_look_s = waits.full_look_s
         self._cursor = BEGINNING
         self._full_look_at = 0.0
         self._suspects_fresh = False
+        self._careful = False  # the next claim first claims, then reads
+        self._most = NO_LIMIT  # contacts in a claim: fewer while the mapping is slow
 
     @property
     def avoiding(self) -> bool:
@@ -144,12 +161,28 @@ class Contacts:
 
         None while the lane is held, while its breaker is not closed, unless this is the probe, and without a registered worker.
         """
+        limit = min(limit, self._most)
         share = self._fairness.share(limit)
-        try:
-            rows = await self._next(self._claim, limit, token, share, probe)
-        except RowRefusedError:
-            return await self._claim_with_care(limit, token, share, probe)
-        return Claimed([self._contact(row, token) for row in rows], [])
+        careful, self._careful = self._careful, False
+        if not careful:
+            try:
+                rows = await self._next(self._claim, limit, token, share, probe)
+            except RowRefusedError:
+                careful = True
+            except TooSlowError:
+                careful = True
+                self._most = limit = min(limit, MOST_SLOW)
+            except DatabaseTroubleError as error:
+                if isinstance(error.__cause__, TimeoutError):
+                    # Behind a pooler nobody says whether the mapping took too long: the next claim finds out.
+                    self._careful, self._most = True, min(limit, MOST_SLOW)
+                raise
+        if careful:
+            return await self._claim_with_care(limit, token, min(share, limit), probe)
+        if rows and self._most < NO_LIMIT:
+            self._most *= 2
+        contacts = [self._contact(row, token) for row in rows]
+        return written(contacts, self._writers) if self._writers else Claimed(contacts, [])
 
     async def next_due(self) -> NextDue:
         return await self._first(BEGINNING)

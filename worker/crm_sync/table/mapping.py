@@ -9,40 +9,43 @@ replaces the defaults of its CRM.
 """
 
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import asyncpg
 
+from crm_sync.core.values import PLAIN, Form, Forms, Kind, writer
 from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.pool import Database, reason
-from crm_sync.postgres.statements import quote, render
-from crm_sync.table.contacts import AdoptedTable
+from crm_sync.postgres.sqlstates import Fault, fault_of
+from crm_sync.postgres.statements import query, quote, render
+from crm_sync.table.contacts import AdoptedTable, LaneTable
+from crm_sync.table.kinds import Type
+from crm_sync.table.schema import Schema
 
-# Types that JSON has; all others are sent as Postgres writes them.
-_PLAIN = {
-    "bool",
-    "int2",
-    "int4",
-    "int8",
-    "float4",
-    "float8",
-    "text",
-    "varchar",
-    "bpchar",
-    "text[]",
-    "varchar[]",
-}
-_NUMBERS = {"numeric"}
+NOTHING = "NULL::text"
+_AT_TIME_ZONE = "say which one is meant: (...) AT TIME ZONE 'Europe/Berlin'"
+# No claim: of no worker, of nobody, and not as a probe.
+_CLAIM_NOTHING: tuple[object, ...] = (0, 0, datetime(1, 1, 1, tzinfo=UTC), [], 0, None, False)
+_READ_NOTHING: tuple[object, ...] = ([], 0)
+_OURS = (Fault.PERSON, Fault.ROW)
+_GRANTS = "Let the owner of the table run what `crm-sync grants` prints for the role of the worker"
 
 
 @dataclass(frozen=True, slots=True)
 class FieldMapping:
-    """SQL expressions over a row of the contacts table."""
+    """SQL expressions over a row of the contacts table.
+
+    writers: of the fields whose values are not sent as they are read. notes: what a person should know of a field.
+    """
 
     email: str
     fields: Mapping[str, str]
+    writers: Mapping[str, Form] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
 
 def read_file(path: Path | None) -> dict[str, dict[str, str]]:
@@ -77,32 +80,132 @@ async def prepare_for(
     crm: str,
     sections: Mapping[str, Mapping[str, str]],
     default_fields: Mapping[str, str],
-    table: AdoptedTable,
+    schema: Schema,
+    *,
+    forms: Forms = PLAIN,
 ) -> FieldMapping:
     """What is sent to a CRM: its section of the file, or else the defaults. Raises as prepare does."""
-    return await prepare(database, crm, sections.get(crm) or defaults(default_fields, table), table)
+    section = sections.get(crm) or defaults(default_fields, schema.table)
+    return await prepare(database, schema.lanes[crm], {"email": quote(schema.table.email), **section}, forms)
 
 
-async def prepare(database: Database, crm: str, section: Mapping[str, str], table: AdoptedTable) -> FieldMapping:
-    """Has Postgres parse every expression, and sees to it that each value fits JSON.
+async def prepare(database: Database, lane: LaneTable, expressions: Mapping[str, str], forms: Forms) -> FieldMapping:
+    """Has Postgres parse and plan the claim that has these expressions, as the role that will run it.
 
-    Raises ConfigurationError naming the first wrong expression.
+    forms: what the CRM takes. Raises ConfigurationError naming the first wrong expression, with the CRM.
     """
-    expressions = {"email": quote(table.email), **section}
-    checked = {name: await _prepare_one(database, f"{crm}.{name}", text, table.name) for name, text in expressions.items()}
-    email = checked.pop("email")
-    return FieldMapping(f"({email})::text", checked)
+    door = _Door(database, lane)
+    types = await door.types(expressions)
+    for name, its in types.items():
+        if its.is_record:
+            raise _wrong(lane, name, f"it is a {its.name}, not one value")
+        if its.shape.kind is Kind.LOCAL_MOMENT and not forms.takes_local_moments and name != "email":
+            raise _wrong(lane, name, f"{its.name} is no moment: {_AT_TIME_ZONE}")
+    fields = {name: types[name].read(expression) for name, expression in expressions.items() if name != "email"}
+    email = f"({expressions['email']})::text"
+    await door.prove(expressions, [email, *fields.values()])
+    found = {name: writer(types[name].shape, forms) for name in fields}
+    notes = [note for name in fields if (note := _note(name, types[name], forms))]
+    return FieldMapping(email, fields, {name: form for name, form in found.items() if form is not None}, notes)
 
 
-async def _prepare_one(database: Database, field: str, expression: str, table: str) -> str:
-    async with database.connection() as connection:
+def _note(name: str, its: Type, forms: Forms) -> str | None:
+    """What is sent all the same, though it may not be meant."""
+    match its.shape.kind:
+        case Kind.OTHER:
+            return f"{name} is sent as Postgres writes {its.name}: cast it if that is not meant"
+        case Kind.LOCAL_MOMENT if forms.local_moment is not None:
+            return f"{name} is sent as it is, a {its.name}, which the CRM takes for UTC: {_AT_TIME_ZONE}"
+    return None
+
+
+def _wrong(lane: LaneTable, name: str, why: str) -> ConfigurationError:
+    contacts = lane.variables["contacts"]
+    return ConfigurationError(
+        f"mapping of {lane.crm}.{name}: {why}. It must be one SQL expression, for one value, over the columns of {contacts}"
+    )
+
+
+class _RefusedError(Exception):
+    """What Postgres says against it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Door:
+    """What Postgres says of expressions where the claim of one CRM has them. Where it refuses, each is asked about alone."""
+
+    database: Database
+    lane: LaneTable
+
+    async def types(self, expressions: Mapping[str, str]) -> dict[str, Type]:
+        """Of each. Raises ConfigurationError naming the first that is no single value, or has parameters."""
         try:
-            statement = await connection.prepare(render("try_expression", {"expression": expression, "contacts": table}))
-        except (asyncpg.SyntaxOrAccessError, asyncpg.DataError, asyncpg.FeatureNotSupportedError) as error:
-            raise ConfigurationError(
-                f"mapping of {field}: {reason(error)}. It must be one SQL expression over the columns of {table}"
-            ) from error
-        kind = statement.get_attributes()[0].type.name
-    if kind in _PLAIN:
-        return f"({expression})"
-    return f"({expression})::float8" if kind in _NUMBERS else f"({expression})::text"
+            oids = await self._returned(expressions.values())
+        except _RefusedError as error:
+            raise await self._blamed(expressions, str(error)) from error
+        rows = await self.database.fetch(query("describe_types"), list(set(oids)))
+        described = {row["given"]: Type.describe(dict(row)) for row in rows}
+        return {name: described[oid] for name, oid in zip(expressions, oids, strict=True)}
+
+    async def prove(self, expressions: Mapping[str, str], mapped: Sequence[str]) -> None:
+        """That the claim can be planned and may be run, and so what reads claimed contacts. Raises ConfigurationError.
+
+        mapped: what is made of the expressions.
+        """
+        try:
+            await self._planned("claim_contacts", mapped, *_CLAIM_NOTHING)
+            await self._planned("read_contacts", mapped, *_READ_NOTHING)
+        except _RefusedError as error:
+            raise await self._blamed(expressions, str(error)) from error
+
+    async def _blamed(self, expressions: Mapping[str, str], said: str) -> ConfigurationError:
+        """Which of them is why. said: of all of them."""
+        if await self._fault(NOTHING) is None:
+            for name, expression in expressions.items():
+                if (fault := await self._fault(expression)) is not None:
+                    return _wrong(self.lane, name, fault)
+        return ConfigurationError(f"mapping of {self.lane.crm}: its contacts cannot be claimed: {said}")
+
+    async def _fault(self, expression: str) -> str | None:
+        """What is wrong with one expression."""
+        try:
+            await self._returned([expression])
+            await self._planned("try_mapping", [f"({expression})"])
+            await self._planned("read_contacts", [f"({expression})"], *_READ_NOTHING)
+        except _RefusedError as error:
+            return str(error)
+        return None
+
+    async def _returned(self, expressions: Collection[str]) -> list[int]:
+        """The oids of their types, one for each. Raises _RefusedError."""
+        async with self._asking() as connection:
+            mapped = ",\n    ".join(f"({expression})" for expression in expressions)
+            statement = await connection.prepare(render("try_mapping", {**self.lane.variables, "mapped": mapped}))
+            parameters, columns = statement.get_parameters(), statement.get_attributes()
+        if parameters:
+            raise _RefusedError("it has a parameter, such as $1, for which there is no value")
+        if len(columns) != len(expressions):
+            raise _RefusedError("it is more than one expression")
+        return [column.type.oid for column in columns]
+
+    async def _planned(self, name: str, mapped: Sequence[str], *arguments: object) -> None:
+        """Raises _RefusedError."""
+        statement = render(name, {**self.lane.variables, "mapped": ",\n    ".join(mapped)})
+        async with self._asking() as connection:
+            await connection.fetch(render("explain_statement", {"statement": statement}), *arguments)
+
+    @asynccontextmanager
+    async def _asking(self) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy]:
+        """A connection of its own, for in a transaction nothing could be asked after a refusal. Raises _RefusedError."""
+        async with self.database.connection() as connection:
+            try:
+                yield connection
+            except asyncpg.PostgresError as error:
+                if isinstance(error, asyncpg.FeatureNotSupportedError) or fault_of(error.sqlstate, str(error)) in _OURS:
+                    raise _RefusedError(_said(error)) from error
+                raise
+
+
+def _said(error: asyncpg.PostgresError) -> str:
+    advice = f". {_GRANTS}" if isinstance(error, asyncpg.InsufficientPrivilegeError) else ""
+    return f"{reason(error)}{advice}"

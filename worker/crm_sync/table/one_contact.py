@@ -99,7 +99,7 @@ async def read(database: Database, table: LaneTable, mapping: FieldMapping, matc
         Contact(one.id, NO_CLAIM, one.attempts, one.remote_id, None, one.flipped_at or one.due_at or one.now, {})
         for one in matches
     ]
-    return await Reader(database, table.variables, mapping.email, mapping.fields).read(contacts, NO_CLAIM)
+    return await Reader(database, table.variables, mapping.email, mapping.fields, mapping.writers).read(contacts, NO_CLAIM)
 
 
 def _rank(match: Match) -> tuple[int, datetime, str]:

@@ -41,6 +41,7 @@ from crm_sync.crm.brevo.settings import BrevoSettings
 from crm_sync.crm.client import Client, Found
 from crm_sync.crm.exchange import Assumption
 from crm_sync.crm.http import Http
+from crm_sync.crm.values import BREVO
 from crm_sync.environment import read
 from crm_sync.errors import LaneError
 
@@ -68,6 +69,7 @@ def account() -> Account | None:
         base_url=settings.brevo_base_url,
         headers={"api-key": key.get_secret_value()},
         default_fields=DEFAULT_FIELDS,
+        forms=BREVO,
         limits=LIMITS[settings.brevo_plan],
         remaining=_remaining,
     )

@@ -25,6 +25,7 @@ from crm_sync.crm.hubspot.assumptions import assumptions
 from crm_sync.crm.hubspot.batch import Batch, Input, is_batch, results, trace
 from crm_sync.crm.hubspot.refusals import LONGEST_NAME, batch_refused, context, is_id, is_missing, judged, not_hubspot
 from crm_sync.crm.hubspot.settings import HubSpotSettings
+from crm_sync.crm.values import HUBSPOT
 from crm_sync.environment import read
 from crm_sync.errors import BatchRefusedError, LaneError
 
@@ -67,6 +68,7 @@ def account() -> Account | None:
         base_url=settings.hubspot_base_url,
         headers={"Authorization": f"Bearer {token.get_secret_value()}"},
         default_fields=DEFAULT_FIELDS,
+        forms=HUBSPOT,
         limits=LIMITS[settings.hubspot_plan],
         remaining=_remaining,
     )
@@ -252,22 +254,5 @@ def _without_missing(answer: Answer, inputs: Sequence[Input]) -> list[Entry | No
 
 
 def _properties(contact: Contact) -> dict[str, str]:
-    """All as text, as HubSpot's OpenAPI wants them. What is empty here stays as it is there."""
-    texts = {name: text for name, value in contact.fields.items() if (text := _text(value))}
-    return {**texts, "email": (contact.email or "").strip().lower()}
-
-
-def _text(value: Any) -> str:
-    """HubSpot's form of a value, empty for what is not sent."""
-    if type(value) is str:
-        return value if value.strip() else ""
-    match value:
-        case None:
-            return ""
-        case bool():
-            return "true" if value else "false"
-        case float() if value.is_integer():
-            return str(int(value))
-        case list():
-            return ";".join(filter(None, map(_text, value)))
-    return "" if str(value).isspace() else str(value)
+    """All are texts already, as HubSpot's OpenAPI wants them. What is empty here stays as it is there."""
+    return {**contact.filled, "email": (contact.email or "").strip().lower()}

@@ -30,6 +30,7 @@ from crm_sync.crm.mautic.assumptions import assumptions
 from crm_sync.crm.mautic.login import Login, PasswordLogin, TokenLogin
 from crm_sync.crm.mautic.matching import Edit, New, Step, address, disputed, holds, is_holdable, plan, record_id
 from crm_sync.crm.mautic.settings import MauticSettings
+from crm_sync.crm.values import MAUTIC
 from crm_sync.environment import read
 from crm_sync.errors import BatchRefusedError, ConfigurationError, LaneError, OutageError
 
@@ -70,6 +71,7 @@ def account() -> Account | None:
         base_url=settings.mautic_base_url,
         headers={},
         default_fields=DEFAULT_FIELDS,
+        forms=MAUTIC,
         timeout_s=TIMEOUT_S,
     )
 

@@ -29,6 +29,7 @@ from crm_sync.crm.http import Http
 from crm_sync.crm.n8n.answers import judged, not_ready, unknown_webhook
 from crm_sync.crm.n8n.login import Login, read_login, signature
 from crm_sync.crm.n8n.settings import N8nSettings
+from crm_sync.crm.values import N8N
 from crm_sync.environment import read, read_lane
 from crm_sync.errors import ConfigurationError, OutageError, RefusedError
 
@@ -61,6 +62,7 @@ def account() -> Account | None:
         base_url=origin,
         headers=login.headers,
         default_fields=DEFAULT_FIELDS,
+        forms=N8N,
         timeout_s=TIMEOUT_S,
     )
 
@@ -100,7 +102,7 @@ class N8n(Client):
         else:
             body, key = {"sent_at": sent_at, "contacts": entries}, _hash("\n".join(keys))
         # Made once: the very bytes that are signed are sent.
-        payload = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+        payload = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
         headers = {"Idempotency-Key": key}
         if (token := self._login.token()) is not None:
             self._http.hide_token(token)

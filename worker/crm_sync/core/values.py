@@ -1,0 +1,292 @@
+"""What a value of a row becomes on its way to a CRM: a kind, read without loss, and a form that the CRM takes.
+
+    the row          numeric 1.50, timestamptz, int[], jsonb, ...
+    as it is read    by SQL that no setting of the database changes: `crm_sync.table.kinds`
+    as a kind        exact and finite, or that contact's MAPPING_FAILED: the readers here
+    as a form        what this CRM takes for that kind: `Forms`, one table for each CRM in `crm_sync.crm.values`
+
+Nothing is done per value for kinds that are sent as they are read: `writer` gives None for them.
+"""
+
+import json
+import math
+import re
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from enum import Enum, auto
+from typing import Any, NamedTuple
+
+MOST_EXACT = 2**53  # whole numbers up to here are exact for those who read JSON numbers as doubles
+MOST_DIGITS = 15  # so many decimal digits are, whichever they are
+DEEPEST = 200  # levels of a JSON document; PHP reads 512, Python itself some hundreds
+
+Form = Callable[[Any], Any]
+
+_NO_NUMBER = "NaN and infinity are no numbers that a CRM takes"
+_NO_DATE = "infinite dates, and those before the year 1 or after 9999, are none that a CRM takes"
+
+
+class UnsendableError(ValueError):
+    """No CRM, or not this one, takes such a value. The message says why, without the value."""
+
+
+class Kind(Enum):
+    """What a type of Postgres is to a CRM."""
+
+    TEXT = auto()
+    BOOLEAN = auto()
+    SMALL = auto()  # a whole number that is exact everywhere
+    BIG = auto()  # a whole number of 64 bits
+    NUMERIC = auto()  # read as its text
+    REAL = auto()  # of 32 bits, which Postgres's drivers widen: 4.7 comes as 4.699999809265137
+    DOUBLE = auto()
+    DATE = auto()
+    MOMENT = auto()
+    LOCAL_MOMENT = auto()  # without a time zone
+    JSON = auto()
+    OTHER = auto()  # as Postgres writes it
+
+
+class Shape(NamedTuple):
+    """A kind, or a list of it. packed: the list is read as a JSON text."""
+
+    kind: Kind
+    is_list: bool = False
+    packed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Forms:
+    """How one CRM takes each kind, after its reader. None: as it is read.
+
+    listed: makes the form of a list of its elements' forms, which are neither None nor blank; an element can be such a list.
+    takes_local_moments: else they are refused, for there is no telling which moment is meant.
+    """
+
+    text: Form | None = None
+    boolean: Form | None = None
+    small: Form | None = None
+    big: Form | None = None
+    numeric: Form | None = None
+    real: Form | None = None
+    date: Form | None = None
+    moment: Form | None = None
+    local_moment: Form | None = None
+    document: Form | None = None
+    listed: Form | None = None
+    takes_local_moments: bool = True
+
+
+# What comes in.
+
+
+def finite(value: float) -> float:
+    """A number, and no negative zero."""
+    if not math.isfinite(value):
+        raise UnsendableError(_NO_NUMBER)
+    return value + 0.0
+
+
+def real(value: float) -> float:
+    """Of 32 bits: the shortest decimal number that is read back as it."""
+    finite(value)
+    for digits in range(1, 9):
+        shorter = float(f"{value:.{digits}g}")
+        try:
+            if struct.unpack("f", struct.pack("f", shorter))[0] == value:
+                return shorter + 0.0
+        except OverflowError:  # rounded up beyond the largest
+            continue
+    return float(f"{value:.9g}")
+
+
+def digits(text: str) -> str:
+    """A numeric, as Postgres writes it."""
+    if not text[-1].isdecimal():
+        raise UnsendableError(_NO_NUMBER)
+    return text
+
+
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?([+-]\d\d:\d\d(?::\d\d)?)?")
+
+
+def date(text: str) -> str:
+    """YYYY-MM-DD."""
+    if _DATE.fullmatch(text) is None:
+        raise UnsendableError(_NO_DATE)
+    return text
+
+
+def moment(text: str) -> str:
+    """ISO 8601 in UTC, with milliseconds and Z. text: in UTC, unless it says another offset."""
+    match = _TIME.fullmatch(text)
+    if match is None:
+        raise UnsendableError(_NO_DATE)
+    if match[3] in (None, "+00:00"):
+        return f"{match[1]}.{_milliseconds(match)}Z"
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    except OverflowError:
+        raise UnsendableError(_NO_DATE) from None
+
+
+def local_moment(text: str) -> str:
+    """ISO 8601 with milliseconds and no zone."""
+    match = _TIME.fullmatch(text)
+    if match is None:
+        raise UnsendableError(_NO_DATE)
+    return f"{match[1]}.{_milliseconds(match)}"
+
+
+def _milliseconds(match: re.Match[str]) -> str:
+    return (match[2] or "")[:3].ljust(3, "0")
+
+
+# What goes out, to those who read JSON.
+
+
+def exact_whole(number: int) -> int | str:
+    """A JSON number where a double holds it, else its text."""
+    return number if -MOST_EXACT <= number <= MOST_EXACT else str(number)
+
+
+def exact(text: str) -> int | float | str:
+    """The same of any decimal number."""
+    _, figures, exponent = Decimal(text).as_tuple()
+    if not isinstance(exponent, int):
+        raise UnsendableError(_NO_NUMBER)
+    significant = "".join(map(str, figures)).lstrip("0")
+    exponent += len(significant) - len(significant := significant.rstrip("0"))
+    if not significant:
+        return 0
+    if exponent >= 0:
+        return exact_whole(int(Decimal(text))) if len(significant) + exponent <= len(str(MOST_EXACT)) else text
+    number = float(text)
+    # Far below 1e-300 a double has fewer digits.
+    return number if len(significant) <= MOST_DIGITS and abs(number) > 1e-300 else text
+
+
+def document(text: str) -> Any:
+    """What a JSON text says, with numbers that stay exact."""
+    try:
+        value = json.loads(text, parse_int=exact, parse_float=exact)
+        depth = max(_depths(value))
+    except RecursionError:
+        depth = DEEPEST + 1
+    if depth > DEEPEST:
+        raise UnsendableError(f"the JSON is nested more than {DEEPEST} levels deep")
+    if "\\u" in text:
+        _refuse_half_characters(value)
+    return value
+
+
+def _depths(value: Any) -> Iterator[int]:
+    """How deep each part lies."""
+    open_ = [(value, 1)]
+    while open_:
+        part, depth = open_.pop()
+        yield depth
+        if isinstance(part, dict | list):
+            open_ += [(one, depth + 1) for one in (part.values() if isinstance(part, dict) else part)]
+
+
+def _refuse_half_characters(value: Any) -> None:
+    """The type json, unlike jsonb, holds halves of a character, which are no UTF-8."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise UnsendableError("the JSON has half a character (a lone surrogate)") from None
+
+
+# What goes out as text.
+
+
+def number_text(value: float) -> str:
+    """The shortest text that is read back as it."""
+    return str(int(value)) if value.is_integer() and abs(value) <= MOST_EXACT else repr(value)
+
+
+def plain_text(value: Any) -> str:
+    """Of one value of a JSON document or a list."""
+    match value:
+        case None:
+            return ""
+        case str():
+            return value.strip()
+        case bool():
+            return "true" if value else "false"
+        case float():
+            return number_text(value)
+        case list() | dict():
+            return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return str(value)
+
+
+def document_text(text: str) -> str:
+    """A JSON object or array as Postgres writes it; of a single value its text. Empty for an empty array, and for null."""
+    bare = text.strip()
+    if bare[0] == "{" or (bare[0] == "[" and bare[1:-1].strip()):
+        return bare
+    value = json.loads(bare, parse_int=str, parse_float=str)
+    return plain_text(value) if value != [] else ""
+
+
+# What becomes of what.
+
+
+def writer(shape: Shape, forms: Forms) -> Form | None:
+    """What makes the form of a value as it was read, not None; None where that is the same. The form raises UnsendableError."""
+    if not shape.is_list:
+        return _writer(shape.kind, forms)
+    element, listed = _writer(shape.kind, forms), forms.listed
+
+    def write_list(value: Any) -> Any:
+        parts = json.loads(value) if shape.packed else value
+        written = _written(parts, element)
+        return listed(written) if listed and written else written
+
+    return write_list
+
+
+def _writer(kind: Kind, forms: Forms) -> Form | None:
+    read, form = {
+        Kind.TEXT: (None, forms.text),
+        Kind.BOOLEAN: (None, forms.boolean),
+        Kind.SMALL: (None, forms.small),
+        Kind.BIG: (None, forms.big),
+        Kind.NUMERIC: (digits, forms.numeric),
+        Kind.REAL: (real, forms.real),
+        Kind.DOUBLE: (finite, forms.real),
+        Kind.DATE: (date, forms.date),
+        Kind.MOMENT: (moment, forms.moment),
+        Kind.LOCAL_MOMENT: (local_moment, forms.local_moment),
+        Kind.JSON: (None, forms.document),
+        Kind.OTHER: (None, forms.text),
+    }[kind]
+    if read is None or form is None:
+        return read or form
+    return lambda value: form(read(value))
+
+
+def _written(parts: list[Any], element: Form | None) -> list[Any]:
+    found = []
+    for part in parts:
+        if part is None:
+            continue
+        value = _written(part, element) if isinstance(part, list) else element(part) if element else part
+        if value is not None and value != [] and not (isinstance(value, str) and not value.strip()):
+            found.append(value)
+    return found
+
+
+def flat(parts: list[Any]) -> list[Any]:
+    """A list without lists in it."""
+    return [one for part in parts for one in (flat(part) if isinstance(part, list) else [part])]
+
+
+# What any client that speaks JSON can send. Those of other packages get it.
+PLAIN = Forms(big=exact_whole, numeric=exact, document=document)

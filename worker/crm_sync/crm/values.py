@@ -1,0 +1,75 @@
+"""How each CRM takes each kind of value: the table of docs/mapping.md, as functions."""
+
+from typing import Any
+
+from crm_sync.core.values import (
+    PLAIN,
+    Forms,
+    UnsendableError,
+    document,
+    document_text,
+    exact,
+    exact_whole,
+    flat,
+    number_text,
+    plain_text,
+)
+
+
+def _truth(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def _with_blank(iso: str) -> str:
+    """YYYY-MM-DD HH:MM:SS."""
+    return f"{iso[:10]} {iso[11:19]}"
+
+
+def _joined(parts: list[Any]) -> str:
+    """As HubSpot takes several options."""
+    texts = [plain_text(part) for part in flat(parts)]
+    if any(";" in text for text in texts):
+        raise UnsendableError("an element of the list has a semicolon, which to HubSpot ends an option")
+    return ";".join(texts)
+
+
+def _texts(parts: list[Any]) -> list[str]:
+    return [plain_text(part) for part in flat(parts)]
+
+
+# All is text [HubSpot's OpenAPI]; datetime is ISO 8601 with T and a zone, several options are joined by semicolons [HubSpot, CRM
+# properties]. Since April 2025 white space around the value of a property that is no string is refused [changelog].
+HUBSPOT = Forms(
+    text=str.strip,
+    boolean=_truth,
+    small=str,
+    big=str,
+    real=number_text,
+    takes_local_moments=False,
+    document=document_text,
+    listed=_joined,
+)
+
+# Attributes are number, string, boolean, or an array of strings [Brevo's OpenAPI, "Create a contact"].
+BREVO = Forms(
+    text=str.strip,
+    big=exact_whole,
+    numeric=exact,
+    takes_local_moments=False,
+    document=document_text,
+    listed=_texts,
+)
+
+# Moments as its API documents them, in UTC. It is PHP, which writes true as 1 and false as nothing.
+MAUTIC = Forms(
+    text=str.strip,
+    boolean=int,
+    big=exact_whole,
+    numeric=exact,
+    moment=_with_blank,
+    local_moment=_with_blank,
+    document=document,
+    listed=flat,
+)
+
+N8N = PLAIN
