@@ -101,8 +101,8 @@ def rollback(url: str) -> list[str]:
 
 def connect(url: str, **options: Any) -> psycopg.Connection[Any]:
     """A connection that no setting of the role or database interrupts, in autocommit. Raises ConfigurationError for a pooler."""
-    # A statement that is prepared after some tries could not be several at once.
-    options = {"connect_timeout": CONNECT_TIMEOUT_S, "prepare_threshold": None} | options
+    # A statement that is prepared after some tries could not be several at once. In a database in SQL_ASCII texts would be bytes.
+    options = {"connect_timeout": CONNECT_TIMEOUT_S, "prepare_threshold": None, "client_encoding": "utf8"} | options
     connection = psycopg.connect(url, autocommit=True, **options)
     try:
         _refuse_pooler(url, connection)

@@ -1,0 +1,39 @@
+"""A database in SQL_ASCII, which takes any bytes for text: crm-sync is put on it, and a byte that is no UTF-8 is its row's."""
+
+import os
+
+import asyncpg
+import psycopg
+import pytest
+
+from crm_sync.adoption.adopt import undo
+from tests import roles
+from tests.harness import ScriptedCrm, running, until
+
+
+@pytest.fixture
+def ascii_url(server):
+    name = f"crm_sync_ascii_{os.getpid()}"
+    with psycopg.connect(server.url(), autocommit=True) as owner:
+        owner.execute(f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")
+    yield server.url(name)
+    server.drop_database(name)
+
+
+async def test_crm_sync_is_put_on_it_and_a_byte_that_is_no_utf8_is_its_rows(ascii_url):
+    roles.migrate(ascii_url)
+    app = await asyncpg.connect(ascii_url)
+    await app.execute(
+        "INSERT INTO contacts (email, first_name, brevo_sync_status) "
+        "SELECT n || '@example.com', 'Zoë', 'Queued' FROM generate_series(1, 20) AS n"
+    )
+    await app.execute(r"UPDATE contacts SET first_name = E'Zo\xeb' WHERE email = '7@example.com'")
+    crm = ScriptedCrm()
+    async with running(ascii_url, crm):
+        await until(app, "bool_and(brevo_sync_status IN ('Complete', 'Error')) FROM contacts")
+    assert {fields["FIRSTNAME"] for fields in crm.store.values()} == {"Zoë"}
+    failed = await app.fetch("SELECT email, brevo_processing_error FROM contacts WHERE brevo_sync_status = 'Error'")
+    assert [row["email"] for row in failed] == ["7@example.com"]
+    assert failed[0]["brevo_processing_error"].startswith("MAPPING_FAILED: FIRSTNAME: CharacterNotInRepertoireError")
+    await app.close()
+    undo(ascii_url)
