@@ -419,3 +419,18 @@ async def test_the_control_pages_show_the_state_without_a_key_and_leave_no_trace
         }
         assert (await control.get("/_sandbox/unheard-of")).status == 404
     assert len(brevo.requests) == 3
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+async def test_what_is_no_json_is_no_body(brevo, client, value):
+    reply = await client.ask("POST", "/v3/contacts", {"email": "ana@example.com", "attributes": {"SCORE": value}})
+    assert (reply.status, reply.body["code"]) == (400, "bad_request")
+    assert brevo.contacts == {}
+
+
+async def test_a_date_is_taken_as_a_day_and_ignored_in_other_forms(brevo, client):
+    brevo.account.attributes["SINCE"] = "date"
+    for value in ("2026-01-02", "02.01.2026", "2026-01-02 03:04:05+00"):
+        body = {"email": "ana@example.com", "updateEnabled": True, "attributes": {"SINCE": value}}
+        assert (await client.ask("POST", "/v3/contacts", body)).status in (201, 204)
+    assert brevo.contacts[1].attributes == {"SINCE": "2026-01-02"}

@@ -201,17 +201,73 @@ async def test_a_hundred_contacts_are_a_batch_and_a_hundred_and_one_are_refused(
     assert len(hubspot.contacts) == 100
 
 
-@pytest.mark.parametrize(
-    ("value", "stored"), [("", ""), (None, ""), (7, "7"), (1.5, "1.5"), (True, "true"), ({}, None), (["a"], None)]
-)
-async def test_scalars_are_taken_as_texts_and_others_are_bad_json(hubspot, client, value, stored):
+@pytest.mark.parametrize("value", [7, 1.5, True, {}, ["a"]])
+async def test_a_value_that_is_no_text_is_bad_json(client, value):
     reply = await client.batch("upsert", by_email("ana@example.com", "1", firstname=value))
-    if stored is not None:
-        assert hubspot.contacts["101"].properties["firstname"] == stored
-    else:
-        assert reply.status == 400
-        assert reply.body["message"].startswith("Invalid input JSON on line 1, column 1: Cannot deserialize value of type")
-        assert "category" not in reply.body
+    assert reply.status == 400
+    assert reply.body["message"].startswith("Invalid input JSON on line 1, column 1: Cannot deserialize value of type")
+    assert "category" not in reply.body
+
+
+@pytest.mark.parametrize(("value", "stored"), [(None, "Ana"), ("", "")])
+async def test_an_empty_text_clears_and_null_is_passed_over(hubspot, client, value, stored):
+    for firstname in ("Ana", value):
+        await client.batch("upsert", by_email("ana@example.com", "1", firstname=firstname))
+    assert hubspot.contacts["101"].properties["firstname"] == stored
+
+
+TAKEN = {
+    "number": ("7", "-1.5", "1e-07"),
+    "datetime": ("1767323045678", "2026-01-02T03:04:05.678Z", "2026-01-02T03:04:05+01:00"),
+    "date": ("2026-01-02", "1767312000000", "2026-01-02T00:00:00Z"),
+    "bool": ("true", "false"),
+    "enumeration": ("sad", "sad;happy"),
+    "string": (" padded ", "NaN"),
+}
+REFUSED = {
+    "number": {"NaN": "INVALID_NUMBER", "1,5": "INVALID_NUMBER", " 7": "LEADING_TRAILING_WHITESPACE"},
+    "datetime": {
+        "2026-01-02 03:04:05.678+00": "INVALID_LONG",
+        "2026-01-02": "INVALID_LONG",
+        "2026-01-02T03:04:05": "INVALID_LONG",
+        "infinity": "INVALID_LONG",
+        "2026-01-02T03:04:05Z\n": "LEADING_TRAILING_WHITESPACE",
+    },
+    "date": {"2026-01-02T03:04:05Z": "INVALID_DATE", "1767323045678": "INVALID_DATE", "02.01.2026": "INVALID_LONG"},
+    "bool": {"1": "INVALID_OPTION", "true\u00a0": "LEADING_TRAILING_WHITESPACE"},
+    "enumeration": {
+        "{sad,happy}": "INVALID_OPTION",
+        "sad   ": "LEADING_TRAILING_WHITESPACE",
+        "sad; happy": "LEADING_TRAILING_WHITESPACE",
+        "sad\u200b": "LEADING_TRAILING_WHITESPACE",
+    },
+}
+
+
+@pytest.mark.parametrize("kind", TAKEN)
+async def test_a_property_takes_what_is_of_its_type(hubspot, client, kind):
+    hubspot.account.define("own", kind, ["sad", "happy"])
+    for value in (*TAKEN[kind], ""):
+        assert (await client.batch("upsert", by_email("ana@example.com", "1", own=value))).status == 200
+        assert hubspot.contacts["101"].properties["own"] == value
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+async def test_a_property_refuses_what_is_not_of_its_type(hubspot, client, kind):
+    hubspot.account.define("own", kind, ["sad", "happy"])
+    for value, error in REFUSED[kind].items():
+        reply = await client.batch("upsert", by_email("ana@example.com", "1", own=value))
+        [said] = reply.body["errors"]
+        [problem] = problems(said["message"])
+        assert (reply.status, problem["error"], problem["name"]) == (207, error, "own")
+    assert hubspot.contacts == {}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+async def test_what_is_no_json_is_no_body(client, value):
+    reply = await client.batch("upsert", by_email("ana@example.com", "1", score=value))
+    assert reply.status == 400
+    assert reply.body["message"].startswith("Invalid input JSON")
 
 
 @pytest.mark.parametrize("body", [None, [], {}, {"inputs": {}}, {"inputs": ["a"]}, {"inputs": [{"idProperty": "email"}]}])

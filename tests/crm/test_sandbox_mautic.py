@@ -466,3 +466,10 @@ async def test_those_who_watch_see_contacts_arrivals_and_numbers(mautic, client)
     assert all(before <= came <= time.time() for _, came in mautic.table("arrivals"))
     assert (await client.ask("GET", "/_sandbox/stats")).body == {"requests": 2, "contacts": 3, "limit_breaches": 0}
     assert mautic.table("nothing") is None
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+async def test_what_is_no_json_is_no_body(mautic, client, value):
+    for reply in (await client.batch({**ANA, "points": value}), await client.new(**ANA, points=value)):
+        assert (reply.status, reply.body["errors"][0]["message"]) == (400, "Invalid json message received")
+    assert mautic.contacts == {}

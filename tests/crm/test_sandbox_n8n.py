@@ -119,8 +119,9 @@ async def test_options_tells_another_site_the_methods_and_runs_nothing(n8n, clie
 
 async def test_a_body_that_is_no_json_is_refused_before_the_caller_is_looked_at(n8n, client):
     n8n.authentication, n8n.credentials = "header", ("X-Key", "value")
-    reply = await client.call(data=b'{"email"', headers={"Content-Type": "application/json"})
-    assert (reply.status, reply.body["message"]) == (422, "Failed to parse request body")
+    for body in (b'{"email"', b'{"score": NaN}', b'{"score": -Infinity}'):
+        reply = await client.call(data=body, headers={"Content-Type": "application/json"})
+        assert (reply.status, reply.body["message"]) == (422, "Failed to parse request body")
 
 
 async def test_a_body_that_is_too_large_is_a_500_and_no_413(n8n, client):

@@ -15,6 +15,13 @@ from crm_sync.core.values import (
     plain_text,
 )
 
+# White space and invisible characters, neither of which HubSpot takes at the ends of what is no string.
+_BLANK = "".join(map(chr, [*filter(lambda code: chr(code).isspace(), range(0x3001)), 0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF]))
+
+
+def _bare(text: str) -> str:
+    return text.strip(_BLANK)
+
 
 def _truth(value: bool) -> str:
     return "true" if value else "false"
@@ -27,7 +34,7 @@ def _with_blank(iso: str) -> str:
 
 def _joined(parts: list[Any]) -> str:
     """As HubSpot takes several options."""
-    texts = [plain_text(part) for part in flat(parts)]
+    texts = [text for part in flat(parts) if (text := _bare(plain_text(part)))]
     if any(";" in text for text in texts):
         raise UnsendableError("an element of the list has a semicolon, which to HubSpot ends an option")
     return ";".join(texts)
@@ -40,7 +47,7 @@ def _texts(parts: list[Any]) -> list[str]:
 # All is text [HubSpot's OpenAPI]; datetime is ISO 8601 with T and a zone, several options are joined by semicolons [HubSpot, CRM
 # properties]. Since April 2025 white space around the value of a property that is no string is refused [changelog].
 HUBSPOT = Forms(
-    text=str.strip,
+    text=_bare,
     boolean=_truth,
     small=str,
     big=str,

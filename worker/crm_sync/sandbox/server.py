@@ -243,11 +243,15 @@ class Sandbox(ABC):
 async def _read(request: web.BaseRequest) -> Call:
     body: Any = await request.read() or None
     if body is not None:
-        # What a body that is not JSON means is for the CRM to say.
+        # What a body that is not JSON means is for the CRM to say. NaN and Infinity are JSON to Python alone.
         with suppress(ValueError):
-            body = json.loads(body)
+            body = json.loads(body, parse_constant=_no_json)
     query = dict(request.query) if request.query_string else {}
     return Call(request.method, request.path, query, request.headers, body)
+
+
+def _no_json(token: str) -> None:
+    raise ValueError(token)
 
 
 def _response(answer: Answer) -> web.Response:

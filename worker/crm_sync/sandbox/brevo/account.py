@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-AttributeKind = Literal["text", "float", "boolean", "multiple-choice"]
+AttributeKind = Literal["text", "float", "boolean", "date", "multiple-choice"]
 AttributeValue = str | float | bool | list[str]
 
 DEFAULT_ATTRIBUTES = (
@@ -39,6 +39,7 @@ IDENTIFIER_TYPES = {
 
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _EMAIL = re.compile(rf"[\w!#$%&'*+/=?^`{{|}}~-]+(?:\.[\w!#$%&'*+/=?^`{{|}}~-]+)*@(?:{_LABEL}\.)+[a-z]{{2,63}}", re.ASCII)
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")  # whether a time after it is taken, or cut off, is not known
 # 6 to 19 digits, the country's first (Brevo's "accepted number formats"); no country code begins with 0.
 _PHONE = re.compile(r"(?:\+|00)?([1-9][0-9]{5,18})")
 
@@ -244,6 +245,8 @@ def _fits(value: Any, kind: AttributeKind | None) -> bool:
             return isinstance(value, int | float) and not isinstance(value, bool)
         case "boolean":
             return isinstance(value, bool)
+        case "date":
+            return isinstance(value, str) and _DATE.fullmatch(value) is not None
         case "multiple-choice":
             return isinstance(value, list) and all(isinstance(choice, str) for choice in value)
         case None:

@@ -6,10 +6,12 @@ changes is planned for all its inputs before any of it is done, so that a refuse
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
+
+from crm_sync.sandbox.hubspot.values import Property, Type
 
 STAGE = "lifecyclestage"
 # Only forward through these [HubSpot, contacts guide].
@@ -22,6 +24,7 @@ WRITABLE = (
     *("zip", "country", STAGE, "hs_lead_status", "hubspot_owner_id", "hs_language"),
 )
 READ_ONLY = ("hs_object_id", "createdate", "lastmodifieddate", "hs_additional_emails")
+STRING = Property()
 FIRST_ID = 101
 
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
@@ -101,17 +104,25 @@ class InvalidError(HubSpotError):
 
 
 class HubSpotAccount:
-    """writable: the properties that can be set; add to it what HubSpot calls custom properties."""
+    """writable: the properties that can be set; add to it what HubSpot calls custom properties. types: of those that are no
+    strings.
+    """
 
     def __init__(self, portal: int = 123) -> None:
         self.portal = portal
         self.writable = set(WRITABLE)
+        self.types = {STAGE: Property("enumeration", STAGES)}
         self.contacts: dict[str, Contact] = {}
         self.archived: dict[str, Contact] = {}  # found by nothing any more, but to be restored
         self.blocked: set[str] = set()  # addresses that no contact may have again
         self.merged: dict[str, str] = {}  # the id of a record that is no more -> of the one it was merged into
         self._owners: dict[str, str] = {}
         self._last_id = FIRST_ID - 1
+
+    def define(self, name: str, type_: Type, options: Sequence[str] = ()) -> None:
+        """A custom property."""
+        self.writable.add(name)
+        self.types[name] = Property(type_, options)
 
     def by_email(self, email: str) -> Contact | None:
         """By its primary or one of its additional addresses."""
@@ -199,8 +210,8 @@ class HubSpotAccount:
                 problem = f'Property "{name}" does not exist', "PROPERTY_DOESNT_EXIST"
             elif name == "email" and value and not is_email(value):
                 problem = f"Email address {value} is invalid", "INVALID_EMAIL"
-            elif name == STAGE and value and value not in STAGES:
-                problem = f"{value} was not one of the allowed options: [{', '.join(STAGES)}]", "INVALID_OPTION"
+            elif found_wrong := self.types.get(name, STRING).problem(value):
+                problem = found_wrong
             else:
                 continue
             found.append({"isValid": False, "message": problem[0], "error": problem[1], "name": name})

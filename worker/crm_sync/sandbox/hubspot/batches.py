@@ -130,24 +130,14 @@ def record(contact: Contact, names: Iterable[str]) -> dict[str, Any]:
 
 
 def texts(item: Any) -> dict[str, str]:
-    """Its properties. Numbers, booleans and null are taken too: the OpenAPI has texts only, but numbers are reported to pass."""
+    """Its properties. All are texts, as the OpenAPI has them, though numbers are reported to pass; null is passed over."""
     properties = item.get("properties") if isinstance(item, dict) else None
     if not isinstance(properties, dict):
         raise _bad_shape("java.util.Map<java.lang.String,java.lang.String>")
-    return {name: _text(value) for name, value in properties.items()}
-
-
-def _text(value: Any) -> str:
-    match value:
-        case str():
-            return value
-        case None:
-            return ""
-        case bool():
-            return str(value).lower()
-        case int() | float():
-            return str(value)
-    raise _bad_shape("java.lang.String")
+    values = {name: value for name, value in properties.items() if value is not None}
+    if not all(isinstance(value, str) for value in values.values()):
+        raise _bad_shape("java.lang.String")
+    return values
 
 
 def _inputs(body: Any) -> list[Input]:
