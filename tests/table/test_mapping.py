@@ -9,6 +9,7 @@ from crm_sync.postgres.pool import Database
 from crm_sync.table.mapping import prepare_for
 from crm_sync.table.schema import read_schema
 from tests.harness import ScriptedCrm, daemon_for
+from tests.process import ended, environment, process
 from tests.roles import as_worker
 from tests.steps import open_worker
 
@@ -164,3 +165,17 @@ async def test_it_stops_a_start_and_a_reload(url, tmp_path):
         await daemon.check()  # which is what SIGHUP asks first
     with pytest.raises(ConfigurationError, match=r"mapping of brevo\.FNAME: aggregate"):
         await daemon.run()
+
+
+async def test_check_tells_both_what_is_refused_and_what_may_not_be_meant(app, url, brevo, tmp_path):
+    file = tmp_path / "mapping.toml"
+    env = environment(url, brevo, MAPPING_FILE=str(file))
+    for expression, code, words in (
+        ("'1 day'::interval", 0, "FNAME is sent as Postgres writes interval: cast it if that is not meant"),
+        ("row_number() OVER ()", 1, "mapping of brevo.FNAME: window functions are not allowed in RETURNING"),
+        (LOCAL, 1, "mapping of brevo.FNAME: timestamp without time zone is no moment: say which one is meant"),
+    ):
+        file.write_text(f'[brevo]\nFNAME = "{expression}"\n')
+        async with process(env, "check") as check:
+            ended_with, out, _ = await ended(check)
+        assert (ended_with, words in " ".join(out.split())) == (code, True), out
