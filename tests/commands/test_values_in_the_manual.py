@@ -127,18 +127,18 @@ async def hubspot():
         yield sandbox
 
 
-async def synced(url, hubspot, tmp_path, section):
+async def told(url, hubspot, tmp_path, command, section):
     mapping = tmp_path / "mapping.toml"
     mapping.write_text("[hubspot]\n" + "".join(f'{name} = "{sql}"\n' for name, sql in section.items()))
     env = environment(url, MAPPING_FILE=str(mapping)) | settings("hubspot", hubspot.url)
-    async with process(env, "sync", "--email", "ada@example.com", "--crm", "hubspot") as command:
-        code, out, _ = await ended(command)
+    async with process(env, command, "--email", "ada@example.com", "--crm", "hubspot") as running:
+        code, out, _ = await ended(running)
     return code, " ".join(out.split())
 
 
 async def test_hubspot_takes_each_type_for_a_property_of_that_type(app, url, hubspot, tmp_path):
     await app.execute("INSERT INTO contacts (email) VALUES ('ada@example.com')")
-    code, out = await synced(url, hubspot, tmp_path, {name: sql for name, (_, _, sql) in TYPED.items()})
+    code, out = await told(url, hubspot, tmp_path, "sync", {name: sql for name, (_, _, sql) in TYPED.items()})
     assert code == 0, out
     [contact] = hubspot.contacts.values()
     assert {name: contact.properties[name] for name in TYPED} == {
@@ -162,6 +162,9 @@ async def test_hubspot_takes_each_type_for_a_property_of_that_type(app, url, hub
 )
 async def test_a_value_that_cannot_be_sent_is_told_and_nothing_is_sent(app, url, hubspot, tmp_path, sql, reason):  # noqa: PLR0917
     await app.execute("INSERT INTO contacts (email) VALUES ('ada@example.com')")
-    code, out = await synced(url, hubspot, tmp_path, {"score": sql})
+    code, out = await told(url, hubspot, tmp_path, "sync", {"score": sql})
     assert (code, hubspot.request_count) == (1, 0)
     assert f"rejected: MAPPING_FAILED: score: {reason}" in out
+    code, out = await told(url, hubspot, tmp_path, "preview", {"score": sql})
+    assert (code, hubspot.request_count) == (0, 0)
+    assert f"request none: it would be rejected. MAPPING_FAILED: score: {reason}" in out

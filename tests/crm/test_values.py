@@ -9,22 +9,11 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as some
 
-from crm_sync.core.values import (
-    DEEPEST,
-    MOST_EXACT,
-    PLAIN,
-    Kind,
-    Shape,
-    UnsendableError,
-    document,
-    document_text,
-    exact,
-    moment,
-    number_text,
-    real,
-    writer,
-)
+from crm_sync.core.documents import DEEPEST, document, document_text
+from crm_sync.core.numbers import MOST_EXACT, exact, number_text, real
+from crm_sync.core.values import PLAIN, Kind, Shape, moment, writer
 from crm_sync.crm.values import BREVO, HUBSPOT, MAUTIC, N8N
+from crm_sync.errors import UnsendableError
 
 ALL = {"hubspot": HUBSPOT, "brevo": BREVO, "mautic": MAUTIC, "n8n": N8N}
 

@@ -52,9 +52,9 @@ TABLE = (
         ),
     ),
     Row(
-        "the mapping cannot be computed for one row; a constraint or trigger of the table refuses what is written to one row",
+        "the mapping cannot be computed for one row, takes for ever, or makes what no CRM takes; the table refuses a write to it",
         "it is in Error with that reason, or the log tells of it; no other contact waits for it",
-        (f"{TABLE_ROOM}unreadable_rows.py",),
+        (f"{TABLE_ROOM}unreadable_rows.py", f"{TABLE_ROOM}values.py"),
     ),
     Row(
         "the answer to a claim or to a finish is lost",

@@ -3,7 +3,8 @@
 import pytest
 
 from crm_sync.crm.values import BREVO, HUBSPOT, MAUTIC, N8N
-from crm_sync.postgres.pool import Database
+from crm_sync.postgres.pool import PINNED, Database, connect
+from crm_sync.postgres.session import SETTINGS
 from crm_sync.table.mapping import prepare_for
 from crm_sync.table.one_contact import read, show
 from crm_sync.table.schema import read_schema
@@ -139,6 +140,18 @@ async def test_a_time_without_a_zone_is_taken_as_it_is_by_two(database):
         section = {"AT": "'2026-01-02 03:04:05.678'::timestamp", "NEVER": "NULL::timestamp"}
         [contact] = (await read_all(database, crm, section)).contacts
         assert contact.filled == {"AT": sent}
+
+
+async def test_what_a_role_sets_for_applications_is_not_the_workers(app, url):
+    unusual = {"default_transaction_isolation": "serializable", "idle_session_timeout": "1h", "lc_monetary": "POSIX"}
+    for name, value in unusual.items():
+        await app.execute(f"ALTER DATABASE \"{url.rpartition('/')[2]}\" SET {name} = '{value}'")
+    async with Database(as_worker(url), size=1) as database:
+        for name in unusual:
+            assert await database.value(f"SHOW {name}") == PINNED[name]
+    connection = await connect(as_worker(url), SETTINGS)
+    assert {name: await connection.fetchval(f"SHOW {name}") for name in unusual} == {name: PINNED[name] for name in unusual}
+    await connection.close()
 
 
 # In a lane.

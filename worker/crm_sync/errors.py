@@ -7,6 +7,7 @@ CrmSyncError
 ├── DatabaseTroubleError    waited for: unreachable, restarting, standby, locks
 │   ├── RowRefusedError     the data of one row is why a statement failed
 │   └── TooSlowError        the server cancelled a statement, which took too long, and undid it
+├── UnsendableError         a value that no CRM takes, or not this one
 └── LaneError               a delivery that says nothing about its contacts
     ├── BatchRefusedError   one of the contacts is why all were refused
     ├── HeldBackError       by our own choice: the lane is pausing or stopping
@@ -45,6 +46,10 @@ class RowRefusedError(DatabaseTroubleError):
 
 class TooSlowError(DatabaseTroubleError):
     """The server cancelled a statement, and undid it: it took longer than it may, or an administrator wanted it so."""
+
+
+class UnsendableError(CrmSyncError):
+    """No CRM, or not this one, takes such a value. The message says why, without the value."""
 
 
 class LaneError(CrmSyncError):

@@ -2,35 +2,27 @@
 
     the row          numeric 1.50, timestamptz, int[], jsonb, ...
     as it is read    by SQL that no setting of the database changes: `crm_sync.table.kinds`
-    as a kind        exact and finite, or that contact's MAPPING_FAILED: the readers here
+    as a kind        exact and finite, or that contact's MAPPING_FAILED: the readers here and in `numbers`
     as a form        what this CRM takes for that kind: `Forms`, one table for each CRM in `crm_sync.crm.values`
 
 Nothing is done per value for kinds that are sent as they are read: `writer` gives None for them.
 """
 
 import json
-import math
 import re
-import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
 from enum import Enum, auto
 from typing import Any, NamedTuple
 
-MOST_EXACT = 2**53  # whole numbers up to here are exact for those who read JSON numbers as doubles
-MOST_DIGITS = 15  # so many decimal digits are, whichever they are
-DEEPEST = 200  # levels of a JSON document; PHP reads 512, Python itself some hundreds
+from crm_sync.core.documents import document
+from crm_sync.core.numbers import digits, exact, exact_whole, finite, real
+from crm_sync.errors import UnsendableError
 
 Form = Callable[[Any], Any]
 
-_NO_NUMBER = "NaN and infinity are no numbers that a CRM takes"
 _NO_DATE = "infinite dates, and those before the year 1 or after 9999, are none that a CRM takes"
-
-
-class UnsendableError(ValueError):
-    """No CRM, or not this one, takes such a value. The message says why, without the value."""
 
 
 class Kind(Enum):
@@ -80,35 +72,7 @@ class Forms:
     takes_local_moments: bool = True
 
 
-# What comes in.
-
-
-def finite(value: float) -> float:
-    """A number, and no negative zero."""
-    if not math.isfinite(value):
-        raise UnsendableError(_NO_NUMBER)
-    return value + 0.0
-
-
-def real(value: float) -> float:
-    """Of 32 bits: the shortest decimal number that is read back as it."""
-    finite(value)
-    for digits in range(1, 9):
-        shorter = float(f"{value:.{digits}g}")
-        try:
-            if struct.unpack("f", struct.pack("f", shorter))[0] == value:
-                return shorter + 0.0
-        except OverflowError:  # rounded up beyond the largest
-            continue
-    return float(f"{value:.9g}")
-
-
-def digits(text: str) -> str:
-    """A numeric, as Postgres writes it."""
-    if not text[-1].isdecimal():
-        raise UnsendableError(_NO_NUMBER)
-    return text
-
+# Dates and times, as SQL has made texts of them.
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?([+-]\d\d:\d\d(?::\d\d)?)?")
@@ -144,95 +108,6 @@ def local_moment(text: str) -> str:
 
 def _milliseconds(match: re.Match[str]) -> str:
     return (match[2] or "")[:3].ljust(3, "0")
-
-
-# What goes out, to those who read JSON.
-
-
-def exact_whole(number: int) -> int | str:
-    """A JSON number where a double holds it, else its text."""
-    return number if -MOST_EXACT <= number <= MOST_EXACT else str(number)
-
-
-def exact(text: str) -> int | float | str:
-    """The same of any decimal number."""
-    _, figures, exponent = Decimal(text).as_tuple()
-    if not isinstance(exponent, int):
-        raise UnsendableError(_NO_NUMBER)
-    significant = "".join(map(str, figures)).lstrip("0")
-    exponent += len(significant) - len(significant := significant.rstrip("0"))
-    if not significant:
-        return 0
-    if exponent >= 0:
-        return exact_whole(int(Decimal(text))) if len(significant) + exponent <= len(str(MOST_EXACT)) else text
-    number = float(text)
-    # Far below 1e-300 a double has fewer digits.
-    return number if len(significant) <= MOST_DIGITS and abs(number) > 1e-300 else text
-
-
-def document(text: str) -> Any:
-    """What a JSON text says, with numbers that stay exact."""
-    try:
-        value = json.loads(text, parse_int=exact, parse_float=exact)
-        depth = max(_depths(value))
-    except RecursionError:
-        depth = DEEPEST + 1
-    if depth > DEEPEST:
-        raise UnsendableError(f"the JSON is nested more than {DEEPEST} levels deep")
-    if "\\u" in text:
-        _refuse_half_characters(value)
-    return value
-
-
-def _depths(value: Any) -> Iterator[int]:
-    """How deep each part lies."""
-    open_ = [(value, 1)]
-    while open_:
-        part, depth = open_.pop()
-        yield depth
-        if isinstance(part, dict | list):
-            open_ += [(one, depth + 1) for one in (part.values() if isinstance(part, dict) else part)]
-
-
-def _refuse_half_characters(value: Any) -> None:
-    """The type json, unlike jsonb, holds halves of a character, which are no UTF-8."""
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        raise UnsendableError("the JSON has half a character (a lone surrogate)") from None
-
-
-# What goes out as text.
-
-
-def number_text(value: float) -> str:
-    """The shortest text that is read back as it."""
-    return str(int(value)) if value.is_integer() and abs(value) <= MOST_EXACT else repr(value)
-
-
-def plain_text(value: Any) -> str:
-    """Of one value of a JSON document or a list."""
-    match value:
-        case None:
-            return ""
-        case str():
-            return value.strip()
-        case bool():
-            return "true" if value else "false"
-        case float():
-            return number_text(value)
-        case list() | dict():
-            return json.dumps(value, ensure_ascii=False, allow_nan=False)
-    return str(value)
-
-
-def document_text(text: str) -> str:
-    """A JSON object or array as Postgres writes it; of a single value its text. Empty for an empty array, and for null."""
-    bare = text.strip()
-    if bare[0] == "{" or (bare[0] == "[" and bare[1:-1].strip()):
-        return bare
-    value = json.loads(bare, parse_int=str, parse_float=str)
-    return plain_text(value) if value != [] else ""
 
 
 # What becomes of what.

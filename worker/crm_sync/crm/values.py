@@ -2,18 +2,10 @@
 
 from typing import Any
 
-from crm_sync.core.values import (
-    PLAIN,
-    Forms,
-    UnsendableError,
-    document,
-    document_text,
-    exact,
-    exact_whole,
-    flat,
-    number_text,
-    plain_text,
-)
+from crm_sync.core.documents import document, document_text, plain_text
+from crm_sync.core.numbers import exact, exact_whole, number_text
+from crm_sync.core.values import PLAIN, Forms, flat
+from crm_sync.errors import UnsendableError
 
 # White space and invisible characters, neither of which HubSpot takes at the ends of what is no string.
 _BLANK = "".join(map(chr, [*filter(lambda code: chr(code).isspace(), range(0x3001)), 0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF]))

@@ -14,8 +14,8 @@ import structlog
 from crm_sync import events
 from crm_sync.core.outcome import Contact
 from crm_sync.core.text import name_of
-from crm_sync.core.values import Form, UnsendableError
-from crm_sync.errors import DatabaseTroubleError, RowRefusedError, TooSlowError
+from crm_sync.core.values import Form
+from crm_sync.errors import DatabaseTroubleError, RowRefusedError, TooSlowError, UnsendableError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import render
 

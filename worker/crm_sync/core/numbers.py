@@ -1,0 +1,65 @@
+"""Numbers on their way to a CRM: finite, and exact for those who read JSON numbers as doubles, as JavaScript and PHP do."""
+
+import math
+import struct
+from decimal import Decimal
+
+from crm_sync.errors import UnsendableError
+
+MOST_EXACT = 2**53  # whole numbers up to here are exact as doubles
+MOST_DIGITS = 15  # so many decimal digits are, whichever they are
+
+_NO_NUMBER = "NaN and infinity are no numbers that a CRM takes"
+
+
+def finite(value: float) -> float:
+    """A number, and no negative zero."""
+    if not math.isfinite(value):
+        raise UnsendableError(_NO_NUMBER)
+    return value + 0.0
+
+
+def real(value: float) -> float:
+    """Of 32 bits: the shortest decimal number that is read back as it."""
+    finite(value)
+    for digits in range(1, 9):
+        shorter = float(f"{value:.{digits}g}")
+        try:
+            if struct.unpack("f", struct.pack("f", shorter))[0] == value:
+                return shorter + 0.0
+        except OverflowError:  # rounded up beyond the largest
+            continue
+    return float(f"{value:.9g}")
+
+
+def digits(text: str) -> str:
+    """A numeric, as Postgres writes it."""
+    if not text[-1].isdecimal():
+        raise UnsendableError(_NO_NUMBER)
+    return text
+
+
+def exact_whole(number: int) -> int | str:
+    """A JSON number where a double holds it, else its text."""
+    return number if -MOST_EXACT <= number <= MOST_EXACT else str(number)
+
+
+def exact(text: str) -> int | float | str:
+    """The same of any decimal number."""
+    _, figures, exponent = Decimal(text).as_tuple()
+    if not isinstance(exponent, int):
+        raise UnsendableError(_NO_NUMBER)
+    significant = "".join(map(str, figures)).lstrip("0")
+    exponent += len(significant) - len(significant := significant.rstrip("0"))
+    if not significant:
+        return 0
+    if exponent >= 0:
+        return exact_whole(int(Decimal(text))) if len(significant) + exponent <= len(str(MOST_EXACT)) else text
+    number = float(text)
+    # Far below 1e-300 a double has fewer digits.
+    return number if len(significant) <= MOST_DIGITS and abs(number) > 1e-300 else text
+
+
+def number_text(value: float) -> str:
+    """The shortest text that is read back as it."""
+    return str(int(value)) if value.is_integer() and abs(value) <= MOST_EXACT else repr(value)
