@@ -192,9 +192,10 @@ TABLE = (
     ),
     Row(
         "200 with a page, NaN, deep JSON, bad UTF-8; cut off by length, chunk or end; 200 MB; a gzip bomb; dripping",
-        "nobody is Complete by it; the body is capped, and so is the memory of the worker",
+        "no contact is Complete by it, but at n8n, whose success means a run; body and memory are capped",
         (
             f"{FAULTS}answers.py::test_nobody_is_complete_by_a_broken_answer",
+            f"{FAULTS}answers.py::test_a_success_of_n8n_that_cannot_be_read_is_a_run_and_is_not_sent_again",
             f"{FAULTS}answers.py::test_no_key_is_in_what_the_worker_says_of_broken_answers",
             f"{FAULTS}bulk.py::test_the_memory_of_the_worker_is_bounded_whatever_is_answered",
             f"{CRM}http.py::test_of_a_body_of_50_mb_no_more_is_read_than_the_cap_and_a_little",
