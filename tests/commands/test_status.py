@@ -188,6 +188,7 @@ async def test_it_exits_with_69_where_the_database_cannot_be_asked():
     assert "the database cannot be asked" in text
 
 
+@pytest.mark.slow
 async def test_watching_goes_on_while_the_database_is_away():
     server = Postgres(VERSION, OPTIONS, within=memory())
     try:
