@@ -17,7 +17,7 @@ from tests import (
 )
 from tests.photograph import take
 from tests.process import FORKS, KEY
-from tests.servers import running_server
+from tests.servers import missing_server, running_server
 
 # A shell that runs the tests in the background has its children ignore Ctrl-C, and so would the commands interrupted here.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -27,6 +27,12 @@ pytest_plugins = ["tests.durations"]
 
 TEMPLATE = f"crm_sync_template_{os.getpid()}"  # others may run their tests on the same server
 _numbers = itertools.count(1)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One sentence, where else every test would fail."""
+    if not hasattr(config, "workerinput") and (missing := missing_server()):
+        raise pytest.UsageError(missing)
 
 
 @pytest.fixture(scope="session", autouse=True)

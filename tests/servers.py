@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from crm_sync.sandbox.postgres import DEFAULT_VERSION, Postgres, running_postgres
+import psycopg
+
+from crm_sync.sandbox.postgres import DEFAULT_VERSION, Postgres, PostgresUnavailableError, binaries, running_postgres
 
 VERSION = int(os.environ.get("PG") or DEFAULT_VERSION)
 # The tests kill workers and servers, not the disk: what survives a power cut is not their subject.
@@ -18,6 +20,24 @@ ROOM_BYTES = 4 << 30  # a table of a million rows and its log take half of it
 def running_server(**options: str) -> Iterator[Postgres]:
     with running_postgres(VERSION, OPTIONS | options, within=memory()) as server:
         yield server
+
+
+def missing_server() -> str | None:
+    """Why there is no server for the tests, in a sentence."""
+    url = os.environ.get("TEST_DATABASE_URL")
+    try:
+        if url is None or not url:
+            binaries(VERSION)
+            return None
+        with psycopg.connect(url, connect_timeout=10) as connection:
+            [is_superuser] = connection.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user").fetchone() or [
+                False
+            ]
+    except PostgresUnavailableError as error:
+        return str(error)
+    except psycopg.Error as error:
+        return f"TEST_DATABASE_URL: {' '.join(str(error).split())}"
+    return None if is_superuser else "TEST_DATABASE_URL: its role is no superuser"
 
 
 def memory() -> Path | None:
