@@ -466,11 +466,10 @@ def test_limits_that_say_nothing_are_refused_with_an_example(text):
         parse(text)
 
 
-def test_what_is_refused_is_shown_only_when_it_is_short():
-    with pytest.raises(ValueError, match="not '100/fortnight'"):
-        parse("10/s 100/fortnight")
-    with pytest.raises(ValueError, match=r"not 41 characters$"):
-        parse("k" * 41)
+def test_what_is_refused_is_not_shown_for_it_may_be_a_key():
+    with pytest.raises(ValueError, match="expected") as refused:
+        parse("10/s xkeysib-1")
+    assert "xkeysib" not in str(refused.value)
 
 
 @given(st.text() | st.from_regex(r"[0-9]{1,3}/[0-9]{0,2}[a-z]{1,2}", fullmatch=True))
