@@ -825,10 +825,11 @@ def environment(monkeypatch, tmp_path):
     return lambda values: [monkeypatch.setenv(*pair) for pair in values.items()]
 
 
-def test_without_a_base_url_there_is_no_account(environment):
+def test_without_a_base_url_there_is_no_account_and_with_a_login_it_is_missed(environment):
     assert account() is None
     environment(BY_PASSWORD)
-    assert account() is None
+    with pytest.raises(ConfigurationError, match=r"^MAUTIC_BASE_URL: not set, but MAUTIC_PASSWORD, MAUTIC_USERNAME"):
+        account()
 
 
 @pytest.mark.parametrize("way", [BY_PASSWORD, BY_TOKEN])

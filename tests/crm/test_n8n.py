@@ -800,9 +800,11 @@ def setting(monkeypatch):
     return set_them
 
 
-def test_without_a_url_there_is_no_account(monkeypatch):
-    monkeypatch.setenv("N8N_SIGNING_SECRET", SIGNING_SECRET)
+def test_without_a_url_there_is_no_account_and_with_all_but_that_it_is_missed(monkeypatch):
     assert account() is None
+    monkeypatch.setenv("N8N_SIGNING_SECRET", SIGNING_SECRET)
+    with pytest.raises(ConfigurationError, match=r"^N8N_WEBHOOK_URL: not set, but N8N_SIGNING_SECRET"):
+        account()
 
 
 def test_the_default_fields_have_the_names_of_their_columns(setting):
@@ -851,7 +853,7 @@ WRONG = [
     ({"N8N_USERNAME": "a:b", "N8N_PASSWORD": "secret"}, "N8N_USERNAME: must have no colon"),
     ({"N8N_HEADER_NAME": "X Key", "N8N_HEADER_VALUE": "secret"}, "N8N_HEADER_NAME: expected"),
     ({"N8N_HEADER_NAME": "Content-Type", "N8N_HEADER_VALUE": "secret"}, "N8N_HEADER_NAME: expected"),
-    ({"N8N_HEADER_NAME": "X-Key", "N8N_HEADER_VALUE": "secret\n"}, "N8N_HEADER_VALUE: expected"),
+    ({"N8N_HEADER_NAME": "X-Key", "N8N_HEADER_VALUE": "secret\nsecret"}, "N8N_HEADER_VALUE: expected"),
     (
         {"N8N_HEADER_NAME": "X-Key", "N8N_HEADER_VALUE": "secret", "N8N_JWT_SECRET": PASSPHRASE},
         "N8N_HEADER_NAME and N8N_JWT_SECRET",

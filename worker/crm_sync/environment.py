@@ -37,7 +37,7 @@ class Environment:
             outside = {**DotEnvSettingsSource(_Outside).env_vars, **EnvSettingsSource(_Outside).env_vars, **small}
         except OSError as error:
             raise ConfigurationError(_cannot_be_read(error.strerror)) from error
-        return cls(credentials | {name: value for name, value in outside.items() if value is not None}, unreadable)
+        return cls(_filled(credentials) | _filled(outside), unreadable)
 
     def read(self, model: type[Model]) -> Model:
         """Raises ConfigurationError with the names of what is wrong and what is expected, never with a value."""
@@ -90,7 +90,7 @@ def _current() -> Environment:
 
 
 class _Outside(BaseSettings):
-    """How it is read. What is empty counts as not set."""
+    """How it is read."""
 
     model_config = SettingsConfigDict(env_ignore_empty=True, env_file=".env")
 
@@ -114,6 +114,11 @@ def _credentials() -> tuple[dict[str, str], dict[str, str]]:
         except OSError as error:
             unreadable[file.name.lower()] = error.strerror or type(error).__name__
     return held, unreadable
+
+
+def _filled(values: Mapping[str, str | None]) -> dict[str, str]:
+    """Without the blanks around each; what is empty counts as not set."""
+    return {name: stripped for name, value in values.items() if value is not None and (stripped := value.strip())}
 
 
 def _cannot_be_read(reason: str | None) -> str:

@@ -1,7 +1,11 @@
 """What can be set, but for the account of each CRM: that stands with its client. `crm_sync.environment` reads it."""
 
+import re
+from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
@@ -28,8 +32,28 @@ def _limits(text: str) -> str:
 Limits = Annotated[str, AfterValidator(_limits)]
 
 
+def _key(secret: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[!-~]+", secret.get_secret_value()):
+        raise ValueError(
+            "expected letters, digits and signs of ASCII only: no blanks, typographic quotes or dashes, control characters"
+        )
+    return secret
+
+
+def _password(secret: SecretStr) -> SecretStr:
+    if any(ord(character) < 32 or ord(character) == 127 for character in secret.get_secret_value()):
+        raise ValueError("expected no control characters, such as a line break or a tab")
+    return secret
+
+
+# What is sent in a header as it is: a token, an API key.
+Key = Annotated[SecretStr, AfterValidator(_key)]
+# What people choose: any characters but control characters.
+Password = Annotated[SecretStr, AfterValidator(_password)]
+
+
 class SettingsModel(BaseModel):
-    """Settings that belong together. They are named as its fields, in capitals."""
+    """Settings that belong together. They are named as its fields, in capitals. Blanks around a value do not count."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
@@ -86,16 +110,43 @@ class LaneSettings(SettingsModel):
         return RetryPolicy(self.sync_max_retries, self.sync_retry_delay_minutes * 60)
 
 
+def _host(text: str) -> tuple[str, int | None]:
+    """(host, port), None for any port. Raises ValueError with the right form."""
+    right = "expected hosts with commas between them, such as n8n, n8n:5678 or [fd00::1]:5678: no URLs"
+    with suppress(ValueError):
+        return str(ip_address(text)), None  # IPv6 without brackets has no port
+    try:
+        parts = urlsplit(f"//{text}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError(right) from None
+    if host is None or parts.netloc != text or parts.username is not None or not re.fullmatch(r"[\w.:-]+", host) or port == 0:
+        raise ValueError(right)
+    return host, port
+
+
+def _hosts(text: str) -> str:
+    for host in _listed(text):
+        _host(host)
+    return text
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip().lower() for part in text.split(",") if part.strip()]
+
+
 class TransportSettings(SettingsModel):
     """How CRMs may be reached."""
 
-    http_allowed_hosts: str = Field(
-        "", description="hosts that may be spoken to in plain http beside loopback, with commas between them"
+    http_allowed_hosts: Annotated[str, AfterValidator(_hosts)] = Field(
+        "",
+        description="hosts that may be spoken to in plain http beside loopback, with commas between them: n8n, n8n:5678",
     )
 
-    @property
-    def hosts(self) -> frozenset[str]:
-        return frozenset(host.strip().lower() for host in self.http_allowed_hosts.split(",") if host.strip())
+    def hosts(self, port: int) -> frozenset[str]:
+        """Those that may be spoken to at this port."""
+        allowed = map(_host, _listed(self.http_allowed_hosts))
+        return frozenset(host for host, only in allowed if only in (None, port))
 
 
 class ProxySettings(SettingsModel):

@@ -1,8 +1,10 @@
 """A CRM account, configured: what a lane is made of."""
 
+import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from crm_sync.core.rate import Remaining, Window, parse
 from crm_sync.core.values import PLAIN, Forms
@@ -12,7 +14,8 @@ from crm_sync.crm.http import REQUEST_TIMEOUT_S, Http, require_https
 from crm_sync.crm.limiter import Limiter
 from crm_sync.crm.proxy import proxy_for
 from crm_sync.environment import read, read_lane
-from crm_sync.settings import LaneSettings, ProxySettings, TransportSettings
+from crm_sync.errors import ConfigurationError
+from crm_sync.settings import LaneSettings, ProxySettings, SettingsModel, TransportSettings
 
 Open = Callable[[Limiter], AbstractAsyncContextManager[Client]]
 Witnessed = Callable[[Witness | None, Wire | None], Open]
@@ -54,7 +57,14 @@ def over_http(
     what the headers of an answer say is left of them. Raises ConfigurationError naming url_setting where keys and personal data
     must not be sent to such a URL, or a proxy that cannot be used.
     """
-    require_https(url_setting, base_url, allowed=read(TransportSettings).hosts)
+    transport = read(TransportSettings)
+    try:
+        require_https(url_setting, base_url, allowed=transport.hosts(_port(base_url)))
+    except ConfigurationError as error:
+        if transport.http_allowed_hosts and base_url.startswith("http:"):
+            raise ConfigurationError(f"{error}, which allows {transport.http_allowed_hosts}") from None
+        raise
+    _require_sendable(crm, headers)
     proxy = proxy_for(base_url, read(ProxySettings))
     lane = read_lane(crm)
 
@@ -77,6 +87,27 @@ def over_http(
 
     windows = parse(lane.limits or limits)
     return Account(default_fields, opening(None, None), windows, opening, str(proxy) if proxy else None, forms)
+
+
+def require_none(url_setting: str, settings: SettingsModel) -> None:
+    """Half of what a CRM needs is a mistake, none of it means no lane. settings: without the URL. Raises ConfigurationError."""
+    if half := [name.upper() for name in sorted(settings.model_fields_set)]:
+        raise ConfigurationError(f"{url_setting}: not set, but {', '.join(half)}: set it too, or none of them")
+
+
+def _port(url: str) -> int:
+    """0 where it is no URL."""
+    try:
+        return urlsplit(url).port or 80
+    except ValueError:
+        return 0
+
+
+def _require_sendable(crm: str, headers: Mapping[str, str]) -> None:
+    """Raises ConfigurationError. Settings that are a Key are refused by their names before they come here."""
+    for name, value in headers.items():
+        if not re.fullmatch(r"[ -~]*", value):
+            raise ConfigurationError(f"{crm}: the header {name} has characters that cannot be sent: check the setting of its key")
 
 
 def _limited(client: Client, lane: LaneSettings) -> Client:

@@ -2,13 +2,13 @@
 
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field
 
-from crm_sync.settings import SettingsModel
+from crm_sync.settings import Key, SettingsModel
 
 
 class BrevoSettings(SettingsModel):
-    brevo_api_key: SecretStr | None = Field(None, description="Brevo's API key; without it Brevo has no lane")
+    brevo_api_key: Key | None = Field(None, description="Brevo's API key; without it Brevo has no lane")
     brevo_list_id: int | None = Field(None, ge=1, description="the list in Brevo that delivered contacts are put on")
     brevo_base_url: str = Field("https://api.brevo.com/v3", description="where Brevo's API is")
     brevo_plan: Literal["general", "advanced", "extended"] = Field(

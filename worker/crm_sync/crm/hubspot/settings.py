@@ -2,13 +2,13 @@
 
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field
 
-from crm_sync.settings import SettingsModel
+from crm_sync.settings import Key, SettingsModel
 
 
 class HubSpotSettings(SettingsModel):
-    hubspot_access_token: SecretStr | None = Field(
+    hubspot_access_token: Key | None = Field(
         None, description="HubSpot's service key or private app token; without it HubSpot has no lane"
     )
     hubspot_base_url: str = Field("https://api.hubapi.com", description="where HubSpot's API is")

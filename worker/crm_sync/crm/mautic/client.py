@@ -20,7 +20,7 @@ from crm_sync.core.codes import Code
 from crm_sync.core.identity import fold, with_ascii_domain
 from crm_sync.core.outcome import Contact, Deletion, Outcome
 from crm_sync.core.text import printable
-from crm_sync.crm.account import Account, over_http
+from crm_sync.crm.account import Account, over_http, require_none
 from crm_sync.crm.answer import Answer, quoted
 from crm_sync.crm.client import Client, Entry, Found
 from crm_sync.crm.exchange import Assumption
@@ -60,9 +60,10 @@ Planned = Step | LaneError
 
 
 def account() -> Account | None:
-    """None without a base URL. Raises ConfigurationError naming a wrong setting."""
+    """None where nothing is set that a login needs. Raises ConfigurationError naming a wrong setting."""
     settings = read(MauticSettings)
     if settings.mautic_base_url is None:
+        require_none("MAUTIC_BASE_URL", settings)
         return None
     return over_http(
         "mautic",

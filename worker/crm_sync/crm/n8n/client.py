@@ -22,7 +22,7 @@ from yarl import URL
 
 from crm_sync.core.codes import Code
 from crm_sync.core.outcome import Contact, Deletion
-from crm_sync.crm.account import Account, over_http
+from crm_sync.crm.account import Account, over_http, require_none
 from crm_sync.crm.answer import Answer, usable
 from crm_sync.crm.client import Client, Entry
 from crm_sync.crm.http import Http
@@ -49,9 +49,10 @@ _URL = re.compile(r"(?P<origin>[^:]*://[^/?#]*)(?P<target>[^#]*)")
 
 
 def account() -> Account | None:
-    """None without a URL. Raises ConfigurationError naming a wrong setting."""
+    """None where nothing is set that a call needs. Raises ConfigurationError naming a wrong setting."""
     settings = read(N8nSettings)
     if settings.n8n_webhook_url is None:
+        require_none("N8N_WEBHOOK_URL", settings)
         return None
     origin, target = _parts(settings.n8n_webhook_url)
     login = read_login(settings)
