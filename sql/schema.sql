@@ -1062,7 +1062,18 @@ CREATE FUNCTION crm_sync.other_retries(crm_name text, contact text) RETURNS text
         'NULL::timestamptz'
     )
     FROM crm_sync.lanes
-    WHERE installed AND crm <> crm_name
+    WHERE
+        installed
+        AND crm <> crm_name
+        AND 2 = (
+            SELECT count(*)
+            FROM crm_sync.adopted AS t
+            JOIN pg_attribute AS a ON t.contacts = a.attrelid
+            WHERE
+                a.attname IN (crm || '_processing_error', crm || '_due_at')
+                AND NOT a.attisdropped
+                AND has_column_privilege(a.attrelid, a.attnum, 'SELECT')
+        )
 $_$;
 
 CREATE FUNCTION crm_sync.own_columns() RETURNS text[]
@@ -1463,6 +1474,9 @@ CREATE TABLE crm_sync.lanes (
     held_reason text,
     revision bigint DEFAULT 0 NOT NULL,
     on_delete text DEFAULT 'keep'::text NOT NULL,
+    fault text,
+    fault_since timestamp with time zone,
+    fault_worker integer,
     CONSTRAINT lanes_breaker_check CHECK ((breaker = ANY (ARRAY['closed'::text, 'throttled'::text, 'open'::text, 'half-open'::text]))),
     CONSTRAINT lanes_crm_check CHECK ((crm ~ '^[a-z][a-z0-9_]{0,19}$'::text)),
     CONSTRAINT lanes_on_delete_check CHECK ((on_delete = ANY (ARRAY['keep'::text, 'delete'::text, 'erase'::text])))

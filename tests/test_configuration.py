@@ -6,12 +6,13 @@ import pytest
 from click.testing import CliRunner
 
 from crm_sync.cli import crm_sync
-from crm_sync.configuration import load, load_all
+from crm_sync.configuration import load, load_for_worker
 from crm_sync.core.rate import parse
 from crm_sync.crm.registry import OWN, Crm
-from crm_sync.daemon.installation import read_installation
+from crm_sync.daemon.installation import plan_lane
 from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.pool import Database
+from crm_sync.table.schema import inspect_schema
 from tests.roles import as_worker
 
 WRONG = {"BREVO_BASE_URL": "http://example.com", "BREVO_API_KEY": "key", "BREVO_LIMITS": "many", "MAPPING_FILE": "/nonexistent"}
@@ -38,27 +39,42 @@ async def test_files_that_change_while_they_are_read_give_no_halves_of_two_versi
     edit(1)
     # Its account is read before that of Brevo.
     editor = Crm("editor", lambda: edit(2))
-    configuration = load_all(lambda: {"editor": editor, "brevo": OWN["brevo"]})
+    configuration = load_for_worker(lambda: {"editor": editor, "brevo": OWN["brevo"]})
+    assert configuration.of_lane("editor") is None
     async with Database(as_worker(url), size=1) as database:
-        installation = await read_installation(database, configuration)
+        plan = await plan_lane(database, await inspect_schema(database), configuration.of_lane("brevo"))
     assert configuration.settings.shutdown_grace_s == 1
-    assert configuration.accounts["brevo"].windows == parse("1/s")
-    assert installation.lanes["brevo"].sync_max_retries == 1
-    assert installation.mappings["brevo"].fields == {"FIRSTNAME": "('1')"}
+    assert plan.account.windows == parse("1/s")
+    assert plan.settings.sync_max_retries == 1
+    assert configuration.mapping == {"brevo": {"FIRSTNAME": "'1'"}}
 
-    again = load_all(lambda: {"editor": editor, "brevo": OWN["brevo"]})
+    again = load_for_worker(lambda: {"editor": editor, "brevo": OWN["brevo"]})
     assert again.settings.shutdown_grace_s == 2
-    assert again.accounts["brevo"].windows == parse("2/s")
+    assert again.account("brevo").windows == parse("2/s")
     assert again.mapping == {"brevo": {"FIRSTNAME": "'2'"}}
 
 
-@pytest.mark.parametrize("name", ["BREVO_BASE_URL", "BREVO_LIMITS", "MAPPING_FILE"])
-def test_a_worker_needs_all_of_it(folder, monkeypatch, name):
-    settings = {"DATABASE_URL": "postgresql://one/two", "BREVO_API_KEY": "key", name: WRONG[name]}
+@pytest.mark.parametrize("name", ["MAPPING_FILE", "HTTP_ALLOWED_HOSTS"])
+def test_a_worker_needs_what_all_lanes_share(folder, monkeypatch, name):
+    settings = {
+        "DATABASE_URL": "postgresql://one/two",
+        "MAPPING_FILE": "",
+        name: {**WRONG, "HTTP_ALLOWED_HOSTS": "http://n8n"}[name],
+    }
     for setting, value in settings.items():
         monkeypatch.setenv(setting, value)
     with pytest.raises(ConfigurationError, match=f"^{name}: "):
-        load_all()
+        load_for_worker()
+
+
+@pytest.mark.parametrize("name", ["BREVO_BASE_URL", "BREVO_LIMITS"])
+def test_what_is_wrong_with_one_crm_is_no_matter_until_its_lane_is_asked_for(folder, monkeypatch, name):
+    for setting, value in {"DATABASE_URL": "postgresql://one/two", "BREVO_API_KEY": "key", name: WRONG[name]}.items():
+        monkeypatch.setenv(setting, value)
+    configuration = load_for_worker()
+    assert configuration.of_lane("hubspot") is None
+    with pytest.raises(ConfigurationError, match=f"^{name}: "):
+        configuration.of_lane("brevo")
 
 
 def test_a_wrong_setting_of_a_crm_matters_to_those_who_ask_for_it(folder, monkeypatch):
@@ -69,7 +85,7 @@ def test_a_wrong_setting_of_a_crm_matters_to_those_who_ask_for_it(folder, monkey
     assert configuration.account("hubspot") is None
     assert configuration.account("unheard of") is None
     assert configuration.default_fields("brevo") == OWN["brevo"].default_fields
-    for ask in (lambda: configuration.account("brevo"), lambda: configuration.lane("brevo"), lambda: configuration.accounts):
+    for ask in (lambda: configuration.account("brevo"), lambda: configuration.lane("brevo")):
         with pytest.raises(ConfigurationError, match=r"^BREVO_"):
             ask()
     with pytest.raises(ConfigurationError, match=r"^MAPPING_FILE: "):

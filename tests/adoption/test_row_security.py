@@ -14,7 +14,7 @@ from crm_sync.table.schema import read_schema
 from tests import roles
 from tests.adoption.steps import adopt, adopt_only, complete, delivering, undo, until
 from tests.commands.test_grants import signed_in
-from tests.process import ended, environment, process
+from tests.process import environment, process, said
 
 PEOPLE = """
     CREATE TABLE people (id int PRIMARY KEY, email text, tenant text NOT NULL);
@@ -67,7 +67,7 @@ HIDING = {
 
 
 @pytest.mark.parametrize("change", HIDING.values(), ids=HIDING)
-async def test_a_worker_that_may_not_see_every_row_does_not_start_and_says_what_to_do(owner, empty_url, change):
+async def test_a_worker_that_may_not_see_every_row_delivers_none_and_says_what_to_do(owner, empty_url, brevo, change):
     await owner.execute(PEOPLE + ";" + SECURED)
     await adopt(empty_url, "people")
     async with Database(roles.as_worker(empty_url), size=1) as database:
@@ -77,9 +77,10 @@ async def test_a_worker_that_may_not_see_every_row_does_not_start_and_says_what_
             ConfigurationError, match=r"may hide rows of public\.people from the role .* `crm-sync grants` prints"
         ):
             await read_schema(database)
-    async with process(environment(empty_url), "run") as worker:
-        code, _, _ = await ended(worker)
-    assert code == 78
+    async with process(environment(empty_url, brevo), "run") as worker:
+        faulty = await said(worker, "lane_faulty")
+    assert faulty["crm"] == "brevo"
+    assert "`crm-sync grants` prints" in str(faulty["reason"])
 
 
 async def test_security_that_comes_after_the_adoption_is_answered_by_the_grants_again(owner, empty_url):

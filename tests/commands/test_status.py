@@ -218,3 +218,45 @@ async def test_watching_goes_on_while_the_database_is_away():
         os.close(ours)
     finally:
         server.destroy()
+
+
+@pytest.mark.usefixtures("worker")
+async def test_a_faulty_lane_needs_a_person_and_the_others_are_counted(app, url):
+    await line_up(app, 3)
+    await app.execute("ALTER TABLE contacts RENAME COLUMN hubspot_attempts TO tries")
+    out = " ".join(run(url, code=1).split())
+    assert re.search(r"hubspot a worker cannot deliver: .* has no column hubspot_attempts: run `crm-sync migrate`", out)
+    told = as_json(url, "hubspot")
+    assert (told["counted"], told["ready"]) == (False, None)
+    assert "hubspot_attempts" in told["fault"]
+    assert (as_json(url)["counted"], as_json(url)["ready"]) == (True, 3)
+
+
+@pytest.mark.usefixtures("worker")
+async def test_a_lane_that_is_faulty_with_its_columns_whole_is_counted(app, url):
+    await line_up(app, 3)
+    await app.execute("ALTER TABLE contacts DISABLE TRIGGER crm_sync_brevo_update")
+    run(url, code=1)
+    assert (as_json(url)["ready"], as_json(url)["counted"]) == (3, True)
+    assert "is disabled" in as_json(url)["fault"]
+
+
+@pytest.mark.usefixtures("worker")
+async def test_the_fault_that_a_living_worker_tells_of_needs_a_person(app, url):
+    run(url, code=0)
+    await app.execute(
+        "UPDATE crm_sync.lanes SET fault = 'the mapping is wrong', fault_since = now(), fault_worker = 7 WHERE crm = 'brevo'"
+    )
+    assert "a worker cannot deliver since" in run(url, code=1)
+    assert as_json(url)["fault"] == "the mapping is wrong"
+    await app.execute("UPDATE crm_sync.lanes SET fault_worker = 8")
+    run(url, code=0)
+
+
+@pytest.mark.usefixtures("worker")
+async def test_a_crm_with_credentials_and_without_columns_needs_a_person(app, url, monkeypatch):
+    await app.execute("SELECT crm_sync.remove_crm('brevo')")
+    run(url, code=0)
+    monkeypatch.setenv("BREVO_API_KEY", "key")
+    assert "crm-sync adopt --crm brevo" in " ".join(run(url, code=1).split())
+    assert as_json(url)["counted"] is False

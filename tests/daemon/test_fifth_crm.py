@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import signal
 import tomllib
 from pathlib import Path
 
@@ -10,9 +11,9 @@ import pytest
 
 from crm_sync.adoption.adopt import undo
 from crm_sync.sandbox.server import Answer, Sandbox
-from tests.harness import TIMEOUT_S, until
+from tests.harness import until
 from tests.manual import blocks
-from tests.process import ended, environment, process
+from tests.process import ended, environment, process, said
 from tests.roles import WORKER, let_in
 
 TOKEN = "a-token-of-pipedrive"
@@ -140,18 +141,49 @@ async def test_a_fifth_crm_can_be_taken_off_again(app, url):
     await asyncio.to_thread(undo, url)
 
 
-async def test_a_package_that_cannot_be_loaded_stops_the_start_with_its_name(url, package, pipedrive):
+async def test_a_package_that_cannot_be_loaded_is_told_with_its_name(url, package, pipedrive):
     (package / "my_package" / "pipedrive.py").write_text("import nothing_of_that_name")
     async with process(settings(url, package, pipedrive)) as worker:
-        code, _, err = await asyncio.wait_for(ended(worker), TIMEOUT_S)
-    assert code == 78
-    assert "the CRM pipedrive (my_package.pipedrive:account) cannot be loaded: ModuleNotFoundError" in err
+        entry = await said(worker, "lane_faulty")
+        await said(worker, "session_opened")
+    assert entry["crm"] == "pipedrive"
+    assert "the CRM pipedrive (my_package.pipedrive:crm) cannot be loaded: ModuleNotFoundError" in str(entry["reason"])
 
 
-async def test_two_packages_for_one_crm_are_refused(url, package, pipedrive):
+async def test_of_two_packages_for_one_crm_neither_is_used(url, package, pipedrive):
     entry_points = package / "my_package-1.0.dist-info" / "entry_points.txt"
     entry_points.write_text("[crm_sync.crms]\nbrevo = my_package.pipedrive:account\n")
     async with process(settings(url, package, pipedrive)) as worker:
-        code, _, err = await asyncio.wait_for(ended(worker), TIMEOUT_S)
-    assert code == 78
-    assert "two packages register the CRM brevo" in err
+        entry = await said(worker, "lane_faulty")
+    assert entry["crm"] == "brevo"
+    assert "two packages register the CRM brevo" in str(entry["reason"])
+
+
+async def test_its_settings_come_from_where_those_of_the_others_do_and_anew_at_sighup(app, url, package, pipedrive, tmp_path):
+    await app.execute("SELECT crm_sync.add_crm('pipedrive')")
+    let_in(url)
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    (credentials / "PIPEDRIVE_API_TOKEN").write_text("wrong\u201d")
+    env = settings(url, package, pipedrive) | {"CREDENTIALS_DIRECTORY": str(credentials), "PIPEDRIVE_TOKEN": "x"}
+    del env["PIPEDRIVE_API_TOKEN"]
+    async with process(env) as worker:
+        unknown = await said(worker, "unknown_setting")
+        assert (unknown["name"], unknown["nearest"]) == ("PIPEDRIVE_TOKEN", "PIPEDRIVE_API_TOKEN")
+        faulty = await said(worker, "lane_faulty")
+        assert faulty["crm"] == "pipedrive"
+        assert "PIPEDRIVE_API_TOKEN: expected" in str(faulty["reason"])
+        (credentials / "PIPEDRIVE_API_TOKEN").write_text(f"{TOKEN}\n")
+        worker.send_signal(signal.SIGHUP)
+        await said(worker, "configuration_reloaded")
+        await app.execute("INSERT INTO contacts (email, pipedrive_sync_status) VALUES ('ada@example.com', 'Queued')")
+        await until(app, "bool_and(pipedrive_sync_status = 'Complete') FROM contacts")
+
+
+async def test_its_key_is_named_when_it_is_refused(app, url, package, pipedrive):
+    await app.execute("SELECT crm_sync.add_crm('pipedrive')")
+    let_in(url)
+    async with process(settings(url, package, pipedrive) | {"PIPEDRIVE_API_TOKEN": "another"}, "check") as check:
+        code, out, _ = await ended(check)
+    assert code == 1
+    assert "check PIPEDRIVE_API_TOKEN" in " ".join(out.split())

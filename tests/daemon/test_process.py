@@ -95,15 +95,12 @@ async def test_neither_key_nor_personal_data_are_in_the_log(app, url, brevo):
     [
         ("DATABASE_URL", "mysql://secret@example.com/x", "postgresql://"),
         ("DATABASE_URL", "", "required"),
-        ("BREVO_SYNC_MAX_RETRIES", "secret", "integer"),
-        ("BREVO_SYNC_SCHEDULER_BATCH_SIZE", "0", "greater than or equal to 1"),
-        ("BREVO_LIST_ID", "secret", "integer"),
-        ("BREVO_BASE_URL", "http://secret.example.com/v3", "https"),
-        ("HUBSPOT_SYNC_RETRY_DELAY_MINUTES", "-1", "greater than 0"),
+        ("SHUTDOWN_GRACE_S", "-1", "greater than or equal to 0"),
+        ("HTTP_ALLOWED_HOSTS", "http://secret", "n8n:5678"),
         ("MAPPING_FILE", "/nonexistent/secret.toml", "No such file"),
     ],
 )
-async def test_a_wrong_setting_stops_the_start_with_its_name_and_never_its_value(url, brevo, name, value, expected):
+async def test_a_wrong_setting_of_all_lanes_stops_the_start_with_its_name_and_never_its_value(url, brevo, name, value, expected):
     async with process(environment(url, brevo, **{name: value})) as running:
         code, out, err = await ended(running)
     assert code == 78
@@ -113,13 +110,37 @@ async def test_a_wrong_setting_stops_the_start_with_its_name_and_never_its_value
     assert "Traceback" not in err
 
 
-async def test_a_missing_column_stops_the_start_with_its_name(app, url, brevo):
-    await app.execute("ALTER TABLE contacts DROP COLUMN brevo_synced_at")
-    async with process(environment(url, brevo)) as running:
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("BREVO_SYNC_MAX_RETRIES", "secret", "integer"),
+        ("BREVO_SYNC_SCHEDULER_BATCH_SIZE", "0", "greater than or equal to 1"),
+        ("BREVO_LIMITS", "secret", "100/10s"),
+        ("BREVO_LIST_ID", "secret", "integer"),
+        ("BREVO_BASE_URL", "http://secret.example.com/v3", "https"),
+        ("BREVO_API_KEY", "secret\u201d", "BREVO_API_KEY"),
+    ],
+)
+async def test_a_wrong_setting_of_one_crm_is_its_lanes_with_its_name_and_never_its_value(url, brevo, name, value, expected):
+    async with process(environment(url, brevo, **{name: value})) as running:
+        entry = await said(running, "lane_faulty")
+        assert entry["crm"] == "brevo"
+        assert name in str(entry["reason"])
+        assert expected in str(entry["reason"])
+        await said(running, "session_opened")
+        running.send_signal(signal.SIGTERM)
+        code, out, err = await ended(running)
+    assert code == 0
+    assert "secret" not in f"{entry}{out}{err}"
+    assert "Traceback" not in err
+
+
+async def test_a_contacts_table_that_is_not_adopted_stops_the_start(app, url, brevo):
+    await app.execute("CREATE TABLE people (id int PRIMARY KEY, email text)")
+    async with process(environment(url, brevo, CONTACTS_TABLE="people")) as running:
         code, _, err = await ended(running)
     assert code == 78
-    assert "brevo_synced_at" in err
-    assert "crm-sync migrate" in err
+    assert "CONTACTS_TABLE" in err
 
 
 async def test_an_unreachable_database_is_waited_for_with_a_plain_message(brevo):
@@ -149,7 +170,7 @@ async def test_migrate_check_status_and_undo_from_nothing(empty_url, brevo):
     for arguments, code, text in [
         (("migrate", "--check"), 1, "missing  0001.crm-sync-schema"),
         (("check",), 1, "crm-sync migrate"),
-        (("migrate",), 0, "applied  0005.tombstones"),
+        (("migrate",), 0, "applied  0006.lane-faults"),
         (("migrate",), 0, "up to date"),
         (("migrate", "--check"), 0, "Nothing is missing"),
         (("check",), 0, "key accepted"),

@@ -49,7 +49,11 @@ async def test_a_good_reload_takes_effect_and_costs_no_contact_an_attempt(app, u
 
 @pytest.mark.parametrize(
     ("wrong", "reason"),
-    [("[brevo]\nFIRSTNAME = 1\n", "brevo.FIRSTNAME"), ('[brevo]\nFIRSTNAME = "nothing"\n', "nothing"), ("[brevo", "no TOML")],
+    [
+        ("[brevo]\nFIRSTNAME = 1\n", "brevo.FIRSTNAME"),
+        ('[brevo]\nFIRSTNAME = "nothing"\n', "nothing"),
+        ("[brevo", "no TOML"),
+    ],
 )
 async def test_a_wrong_mapping_is_refused_and_the_old_one_stays(app, url, brevo, systemd, tmp_path, wrong, reason):  # noqa: PLR0917
     mapping = tmp_path / "mapping.toml"
@@ -64,17 +68,18 @@ async def test_a_wrong_mapping_is_refused_and_the_old_one_stays(app, url, brevo,
         await insert(app, "Queued")
         await until(app, ALL_COMPLETE)
         assert worker.returncode is None
+    assert brevo.requests[-1].body["attributes"] == {"FIRSTNAME": "Ada"}
 
 
 @pytest.mark.parametrize(
-    ("name", "wrong"),
+    ("name", "wrong", "crm"),
     [
-        ("BREVO_SYNC_MAX_RETRIES", "many"),
-        ("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nothing"),
-        ("BREVO_BASE_URL", "http://example.com"),
+        ("BREVO_SYNC_MAX_RETRIES", "many", "brevo"),
+        ("BREVO_BASE_URL", "http://example.com", "brevo"),
+        ("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nothing", None),
     ],
 )
-async def test_a_wrong_setting_is_refused_and_the_old_one_stays(app, url, brevo, systemd, tmp_path, name, wrong):  # noqa: PLR0917
+async def test_a_wrong_setting_is_refused_and_the_old_one_stays(app, url, brevo, systemd, tmp_path, name, wrong, crm):  # noqa: PLR0917
     credentials = tmp_path / "credentials"
     credentials.mkdir()
     env = service(systemd, url, brevo, CREDENTIALS_DIRECTORY=str(credentials))
@@ -86,7 +91,11 @@ async def test_a_wrong_setting_is_refused_and_the_old_one_stays(app, url, brevo,
         await systemd.told("READY=1")
         (credentials / name).write_text(wrong)
         worker.send_signal(signal.SIGHUP)
-        await said(worker, "configuration_refused")
+        refused = await said(worker, "configuration_refused")
+        assert refused.get("crm") == crm
+        if crm is not None:
+            assert name in str(refused["reason"])
+            await said(worker, "configuration_reloaded")
         await insert(app, "Queued")
         await until(app, ALL_COMPLETE)
         (credentials / name).write_text(good[name])

@@ -93,9 +93,17 @@ async def test_waiting_for_the_database_is_healthy_and_said(brevo, systemd):
             await systemd.told("WATCHDOG=1")
 
 
-async def test_a_wrong_configuration_is_never_ready(brevo, url, systemd, tmp_path):
+async def test_a_wrong_mapping_of_one_crm_is_ready_and_said(brevo, url, systemd, tmp_path):
     mapping = tmp_path / "mapping.toml"
     mapping.write_text('[brevo]\nFIRSTNAME = "no_such_column"\n')
+    async with process(service(systemd, url, brevo, MAPPING_FILE=str(mapping))):
+        await systemd.told("READY=1")
+        await systemd.told(r"STATUS=delivering to no CRM; not to brevo: .*no_such_column.*")
+
+
+async def test_a_wrong_configuration_is_never_ready(brevo, url, systemd, tmp_path):
+    mapping = tmp_path / "mapping.toml"
+    mapping.write_text("[brevo")
     async with process(service(systemd, url, brevo, MAPPING_FILE=str(mapping))) as worker:
         assert (await ended(worker))[0] == 78
         await asyncio.get_running_loop().run_in_executor(None, systemd.empty)

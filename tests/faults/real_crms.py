@@ -97,7 +97,7 @@ async def delivering(
         monkeypatch.setattr(accounts, "Http", partial(_shell, timeout_s))
     clients: dict[str, Watched] = {}
     monkeypatch.setenv("DATABASE_URL", as_worker(url))
-    watched = {crm: _watched(crm, account, clients) for crm, account in load().accounts.items() if crm in urls}
+    watched = {crm: _watched(crm, account, clients) for crm in urls if (account := load().account(crm)) is not None}
     daemon = Daemon(load(lambda: having(watched)), waits=waits)
     task = asyncio.create_task(daemon.run())
     try:

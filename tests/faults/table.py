@@ -251,13 +251,13 @@ TABLE = (
     ),
     Row(
         "migrations, ALTER TABLE and CREATE INDEX under load",
-        "waited for and tried again; a column that is missing ends it with exit code 78 and its name",
+        "waited for and tried again; a column that is missing stops the lane of that CRM, with its name, until it is there again",
         (
             f"{FAULTS}server.py::test_work_on_the_table_under_load_loses_nothing",
             f"{FAULTS}server.py::test_a_table_lock_is_waited_for_and_what_was_flipped_is_delivered",
             f"{FAULTS}server.py::test_a_lock_timeout_is_waited_out",
-            f"{FAULTS}server.py::test_a_column_of_ours_dropped_under_way_ends_it_with_its_name",
-            f"{DAEMON}process.py::test_a_missing_column_stops_the_start_with_its_name",
+            f"{FAULTS}server.py::test_a_column_of_ours_dropped_under_way_is_told_with_its_name_and_the_worker_goes_on",
+            f"{DAEMON}lane_faults.py",
         ),
     ),
     Row(

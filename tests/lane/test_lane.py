@@ -8,10 +8,10 @@ import pytest
 
 from crm_sync.core.outcome import Outcome
 from crm_sync.core.waits import Waits
-from crm_sync.errors import ConfigurationError, NotSentError, OutageError, RefusedError, ThrottledError
+from crm_sync.errors import NotSentError, OutageError, RefusedError, ThrottledError
 from crm_sync.lane.dispatch import Dispatch
 from crm_sync.table.contacts import Contacts
-from tests.harness import ALL_COMPLETE, TIMEOUT_S, ScriptedCrm, daemon_for, running, until, until_asleep
+from tests.harness import ALL_COMPLETE, TIMEOUT_S, ScriptedCrm, running, until, until_asleep
 from tests.roles import let_in
 from tests.steps import insert, orphan, pair, read, write
 from tests.tiers import slow
@@ -346,13 +346,6 @@ async def test_flips_that_no_trigger_saw_are_found_by_the_full_look(app, url, cr
         await until(app, "count(*) = 300 FROM contacts WHERE brevo_sync_status = 'Complete'")
         await until(app, "bool_and(brevo_due_at IS NULL) FROM contacts")
     assert len(crm.requests) == 300
-
-
-async def test_a_wrong_mapping_stops_the_start_with_its_name(url, crm, tmp_path):
-    mapping = tmp_path / "mapping.toml"
-    mapping.write_text('[brevo]\nFIRSTNAME = "upper(first_nam)"\n')
-    with pytest.raises(ConfigurationError, match=r"brevo\.FIRSTNAME.*first_nam"):
-        await asyncio.wait_for(daemon_for(url, crm, mapping_file=mapping).run(), TIMEOUT_S)
 
 
 async def test_a_mapping_is_sql_over_the_row(app, url, crm, tmp_path):

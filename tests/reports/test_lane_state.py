@@ -34,6 +34,17 @@ HELD = {"held_since": ago(hours=2), "held_reason": "key rotation"}
     ("changes", "label", "sentence"),
     [
         ({}, "delivering", "delivering"),
+        ({"fault": "no column x"}, "faulty", "a worker cannot deliver: no column x"),
+        (
+            {"fault": "no column x", "fault_since": ago(minutes=4)},
+            "faulty",
+            "a worker cannot deliver since 12:03:10 (4 min): no column x",
+        ),
+        (
+            {**HELD, "fault": "no column x"},
+            "paused",
+            "paused by hand since 10:07:10 (2 h): key rotation; besides, a worker cannot deliver: no column x",
+        ),
         (HELD, "paused", "paused by hand since 10:07:10 (2 h): key rotation"),
         (
             {**DOWN, "next_probe_at": within(seconds=5)},

@@ -8,7 +8,7 @@ from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.pool import Database
 from crm_sync.table.mapping import prepare_for
 from crm_sync.table.schema import read_schema
-from tests.harness import ScriptedCrm, daemon_for
+from tests.harness import ScriptedCrm, running, until
 from tests.process import ended, environment, process
 from tests.roles import as_worker
 from tests.steps import open_worker
@@ -157,14 +157,11 @@ async def test_what_may_not_be_meant_is_noted(url):
         assert (await prepared(url, expression)).notes == []
 
 
-async def test_it_stops_a_start_and_a_reload(url, tmp_path):
+async def test_it_stops_its_lane_with_its_name(app, url, tmp_path):
     file = tmp_path / "mapping.toml"
     file.write_text("[brevo]\nFNAME = \"string_agg(first_name, ',')\"\n")
-    daemon = daemon_for(url, ScriptedCrm(), mapping_file=file)
-    with pytest.raises(ConfigurationError, match=r"mapping of brevo\.FNAME: aggregate"):
-        await daemon.check()  # which is what SIGHUP asks first
-    with pytest.raises(ConfigurationError, match=r"mapping of brevo\.FNAME: aggregate"):
-        await daemon.run()
+    async with running(url, ScriptedCrm(), mapping_file=file):
+        await until(app, "fault LIKE 'mapping of brevo.FNAME: aggregate%' FROM crm_sync.lanes WHERE crm = 'brevo'")
 
 
 async def test_check_tells_both_what_is_refused_and_what_may_not_be_meant(app, url, brevo, tmp_path):

@@ -8,18 +8,30 @@ from crm_sync.crm import registry
 from crm_sync.crm.account import Account
 from crm_sync.crm.registry import Crm
 from crm_sync.environment import Environment
-from crm_sync.settings import LaneSettings, Settings
+from crm_sync.errors import ConfigurationError, CrmSyncError
+from crm_sync.settings import LaneSettings, Settings, TransportSettings
 from crm_sync.table.mapping import read_file
+from crm_sync.unknown_names import UnknownName, unknown_sections, unknown_settings
 
 Known = Callable[[], Mapping[str, Crm]]
+
+
+@dataclass(frozen=True, slots=True)
+class LaneConfiguration:
+    """All that is set for one CRM, each setting right by itself. sections: of MAPPING_FILE, not yet tried on the table."""
+
+    crm: str
+    settings: LaneSettings
+    account: Account
+    sections: Mapping[str, Mapping[str, str]]
 
 
 @dataclass(frozen=True)
 class Configuration:
     """settings: of the worker. known: the CRMs that can be talked to.
 
-    All else is made when it is asked for, of what was captured: so that a command is not stopped by a wrong setting that it does
-    not need. All of it raises ConfigurationError.
+    All else is made when it is asked for, of what was captured: so that neither a command nor another CRM's lane is stopped by a
+    wrong setting that it does not need. All of it raises ConfigurationError.
     """
 
     settings: Settings
@@ -31,12 +43,6 @@ class Configuration:
         return self.known()
 
     @cached_property
-    def accounts(self) -> Mapping[str, Account]:
-        """By CRM, of those with credentials."""
-        accounts = {crm: self.account(crm) for crm in self.crms}
-        return {crm: account for crm, account in accounts.items() if account is not None}
-
-    @cached_property
     def mapping(self) -> Mapping[str, Mapping[str, str]]:
         """The sections of MAPPING_FILE."""
         return read_file(self.settings.mapping_file)
@@ -45,11 +51,32 @@ class Configuration:
         """None without credentials, and where there is no client for this CRM."""
         if crm not in self.crms:
             return None
-        with self.environment.in_force():
-            return self.crms[crm].read_account() or None
+        try:
+            with self.environment.in_force():
+                return self.crms[crm].read_account() or None
+        except CrmSyncError:
+            raise
+        except Exception as error:  # that of somebody else's package can fail in any way
+            raise ConfigurationError(f"the settings of {crm} cannot be read: {type(error).__name__}") from error
 
     def lane(self, crm: str) -> LaneSettings:
         return self.environment.read_lane(crm)
+
+    def of_lane(self, crm: str) -> LaneConfiguration | None:
+        """All that the lane of this CRM is made of; None without credentials."""
+        settings, account = self.lane(crm), self.account(crm)
+        return None if account is None else LaneConfiguration(crm, settings, account, self.mapping)
+
+    def unknown_names(self) -> list[UnknownName]:
+        """What is set and has no effect, though it looks as if it were meant for crm-sync."""
+        settings = {name: crm.settings for name, crm in self.crms.items()}
+        return [*unknown_settings(self.environment.values, settings), *unknown_sections(self.mapping, self.crms)]
+
+    def keys(self, crm: str) -> list[str]:
+        """The names of its secret settings that are set."""
+        model = self.crms[crm].settings if crm in self.crms else None
+        names = [] if model is None else [name for name, field in model.model_fields.items() if "Secret" in str(field.annotation)]
+        return [name.upper() for name in names if name in self.environment.values]
 
     def default_fields(self, crm: str) -> Mapping[str, str]:
         """Without credentials where they are known without: rights are often granted before there are any."""
@@ -66,11 +93,9 @@ def load(known: Known = registry.known) -> Configuration:
     return Configuration(environment.read(Settings), environment, known)
 
 
-def load_all(known: Known = registry.known) -> Configuration:
-    """All that a worker needs. Raises ConfigurationError naming what is wrong of it."""
+def load_for_worker(known: Known = registry.known) -> Configuration:
+    """With what all lanes share read. Raises ConfigurationError where that is wrong; what is wrong with one CRM is its lane's."""
     configuration = load(known)
-    _ = configuration.mapping  # first, as near to .env as can be: they are edited together
-    for crm in configuration.crms:
-        configuration.lane(crm)
-    _ = configuration.accounts
+    _ = configuration.mapping  # at once, as near to .env as can be: they are edited together
+    configuration.environment.read(TransportSettings)
     return configuration

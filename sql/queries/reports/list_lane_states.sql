@@ -1,4 +1,5 @@
--- Whether each CRM may be called, and why not: its breaker, and whether a person has paused it.
+-- Whether each CRM may be called, and why not: its breaker, whether a person has paused it, and what keeps a living worker from
+-- delivering to it.
 SELECT
     crm,
     breaker,
@@ -8,7 +9,22 @@ SELECT
     openings,
     held_since,
     held_reason,
-    clock_timestamp() AS now
+    clock_timestamp() AS now,
+    CASE WHEN faulty.alive THEN fault END AS fault,
+    CASE WHEN faulty.alive THEN fault_since END AS fault_since
 FROM crm_sync.lanes
-WHERE installed
+CROSS JOIN LATERAL (
+    SELECT
+        EXISTS (
+            SELECT
+            FROM pg_locks AS l
+            WHERE
+                l.locktype = 'advisory'
+                AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
+                AND l.classid = :worker_lock
+                AND l.objid = fault_worker::oid
+                AND l.granted
+        ) AS alive
+) AS faulty
+WHERE installed OR faulty.alive
 ORDER BY id

@@ -1,10 +1,12 @@
 """crm-sync check: is everything as it must be?"""
 
 import asyncio
+import re
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from enum import Enum
 from functools import partial
 
 import click
@@ -12,34 +14,45 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from crm_sync.adoption import migrations
-from crm_sync.configuration import Configuration, load
-from crm_sync.crm.account import Account
-from crm_sync.errors import ConfigurationError, CrmSyncError, DatabaseTroubleError
+from crm_sync.configuration import Configuration, LaneConfiguration, load_for_worker
+from crm_sync.daemon.installation import plan_lane
+from crm_sync.errors import ConfigurationError, CrmSyncError, DatabaseTroubleError, RefusedError
 from crm_sync.limits.rate_limit import RateLimit
 from crm_sync.postgres.listen_check import check_listening
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
+from crm_sync.reports.lane_state import read_lane_states
 from crm_sync.reports.layout import console, prose
+from crm_sync.reports.rights import with_advice
 from crm_sync.reports.watched_columns import read_watches
 from crm_sync.settings import Settings
-from crm_sync.table.mapping import prepare_for
-from crm_sync.table.schema import Schema, read_schema
+from crm_sync.table.schema import Schema, inspect_schema
 
-MARKS = {True: ("ok", "green"), False: ("wrong", "red"), None: ("skipped", "yellow")}
+_NAME = re.compile(r"[A-Z0-9]+(?:_[A-Z0-9]+)+")
+
+
+class Verdict(Enum):
+    """What is said of one thing. WARNING: nothing is wrong by it, but it is hardly meant so."""
+
+    OK = ("ok", "green")
+    WRONG = ("wrong", "red")
+    SKIPPED = ("skipped", "yellow")
+    WARNING = ("warning", "yellow")
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line. well: None where there was nothing to check."""
+    """One line."""
 
     subject: str
-    well: bool | None
+    verdict: Verdict
     note: str
 
 
 @click.command()
 def check() -> None:
-    """Checks database, schema, triggers, notifications, mapping and credentials: a line each, with what to do.
+    """Checks settings, database, schema, triggers, notifications, and of each CRM rights, mapping and credentials: a line each,
+    with what to do.
 
     Exits 1 if anything is wrong. Changes nothing.
     """
@@ -51,24 +64,27 @@ async def _check() -> bool:
     terminal = console()
     well = True
     async for finding in findings():
-        word, style = MARKS[finding.well]
+        word, style = finding.verdict.value
         line = Table.grid(Column(width=8), Column(width=24), prose(""), padding=(0, 1))
         line.add_row(Text(word, style), finding.subject, finding.note)
         terminal.print(line)
-        well = well and finding.well is not False
+        well = well and finding.verdict is not Verdict.WRONG
     return well
 
 
 async def findings() -> AsyncIterator[Finding]:
-    """Each check in the order in which one rests on the other; the first that fails among the database's ends it."""
+    """Each check in the order in which one rests on the other. The first that fails of those that all CRMs rest on ends it; what
+    is wrong with one CRM does not keep the others from being checked.
+    """
     try:
-        configuration = load()
-        for crm in configuration.crms:
-            configuration.lane(crm)
+        configuration = load_for_worker()
+        unknown = configuration.unknown_names()
     except ConfigurationError as error:
-        yield Finding("settings", False, str(error))
+        yield Finding("settings", Verdict.WRONG, str(error))
         return
-    yield Finding("settings", True, "complete")
+    yield Finding("settings", Verdict.OK, "those of all CRMs are complete")
+    for name in unknown:
+        yield Finding("settings", Verdict.WARNING, name.sentence)
     settings = configuration.settings
 
     async with AsyncExitStack() as stack:
@@ -85,28 +101,49 @@ async def findings() -> AsyncIterator[Finding]:
         for subject, step in steps:
             finding = await _finding(subject, step)
             yield finding
-            if finding.well is False:
+            if finding.verdict is Verdict.WRONG:
                 return
 
-        schema = await read_schema(database)
-        for crm in schema.lanes:
-            try:
-                account = configuration.account(crm)
-            except ConfigurationError as error:
-                yield Finding(crm, False, str(error))
-                continue
-            if account is None:
-                yield Finding(crm, None, "no credentials, so no lane: its contacts wait")
-                continue
-            yield await _finding(f"{crm} mapping", partial(_mapping, configuration, database, schema, crm, account))
-            yield await _finding(f"{crm} credentials", partial(_credentials, database, crm, account))
+        schema = await inspect_schema(database)
+        lane_states = await read_lane_states(database)
+        installed = [*schema.lanes, *schema.faults]
+        for crm in sorted(
+            {*installed, *configuration.crms}, key=lambda crm: (crm not in installed, [*lane_states, crm].index(crm))
+        ):
+            async for finding in _of_a_crm(configuration, database, schema, crm):
+                yield finding
+            if crm in lane_states and lane_states[crm].fault is not None:
+                note = f"{lane_states[crm].fault}. Where settings were changed since: systemctl reload, or SIGHUP"
+                yield Finding(f"{crm} at a worker", Verdict.WRONG, note)
+
+
+async def _of_a_crm(configuration: Configuration, database: Database, schema: Schema, crm: str) -> AsyncIterator[Finding]:
+    """Nothing of one that is neither set nor installed."""
+    is_installed = crm in schema.lanes or crm in schema.faults
+    try:
+        wanted = configuration.of_lane(crm)
+    except ConfigurationError as error:
+        yield Finding(f"{crm} settings", Verdict.WRONG, str(error))
+        wanted = None
+    else:
+        if wanted is None and is_installed:
+            yield Finding(crm, Verdict.SKIPPED, "no credentials, so no lane: its contacts wait")
+    if fault := schema.faults.get(crm):
+        yield Finding(f"{crm} columns", Verdict.WRONG, fault)
+    if wanted is None:
+        return
+    if not fault:
+        yield await _finding(f"{crm} mapping", partial(_mapping, database, schema, wanted))
+    yield await _finding(f"{crm} credentials", partial(_credentials, database, wanted, configuration.keys(crm)))
 
 
 async def _finding(subject: str, step: Callable[[], Awaitable[str]]) -> Finding:
     try:
-        return Finding(subject, True, await step())
+        return Finding(subject, Verdict.OK, await step())
+    except ConfigurationError as error:
+        return Finding(subject, Verdict.WRONG, with_advice(error))
     except CrmSyncError as error:
-        return Finding(subject, False, str(error))
+        return Finding(subject, Verdict.WRONG, str(error))
 
 
 async def _writable(database: Database) -> str:
@@ -123,12 +160,12 @@ async def _migrated(settings: Settings) -> str:
 
 
 async def _schema(settings: Settings, database: Database) -> str:
-    schema = await read_schema(database, settings.contacts_table)
-    return f"columns and triggers of {schema.table.name} in place for {', '.join(schema.lanes)}"
+    schema = await inspect_schema(database, settings.contacts_table)
+    return f"columns and triggers of {schema.table.name} in place for {', '.join(schema.lanes) or 'no CRM'}"
 
 
 async def _watched(database: Database) -> str:
-    schema = await read_schema(database)
+    schema = await inspect_schema(database)
     watches = (await read_watches(database, schema)).values()
     for watch in watches:
         if not watch.enabled:
@@ -144,12 +181,19 @@ async def _ear(settings: Settings, database: Database) -> str:
     return "a notification sent through the pool arrived"
 
 
-async def _mapping(configuration: Configuration, database: Database, schema: Schema, crm: str, account: Account) -> str:
-    mapping = await prepare_for(database, crm, configuration.mapping, account.default_fields, schema, forms=account.forms)
+async def _mapping(database: Database, schema: Schema, wanted: LaneConfiguration) -> str:
+    mapping = (await plan_lane(database, schema, wanted)).mapping
     return ". ".join([f"email and {len(mapping.fields)} fields: {', '.join(mapping.fields)}", *mapping.notes])
 
 
-async def _credentials(database: Database, crm: str, account: Account) -> str:
+async def _credentials(database: Database, wanted: LaneConfiguration, keys: Sequence[str]) -> str:
+    """keys: the names of the settings that a refusal is about."""
+    crm, account = wanted.crm, wanted.account
     async with account.open(RateLimit(database, crm, account.windows)) as client:
-        said = await client.check()
+        try:
+            said = await client.check()
+        except RefusedError as error:
+            if not keys or any(name.lower().startswith(f"{crm}_") for name in _NAME.findall(error.reason)):
+                raise
+            raise ConfigurationError(f"{error}: check {' and '.join(keys)}") from error
     return f"{said}; through {account.proxy}" if account.proxy else said

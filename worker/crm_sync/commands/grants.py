@@ -15,15 +15,11 @@ from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query, quote, render
 from crm_sync.table.contacts import OWN_COLUMNS
 from crm_sync.table.mapping import prepare_for
-from crm_sync.table.schema import ROLL_UP, Schema, read_schema
+from crm_sync.table.rights import BUDGETS, FAULTS_WRITTEN, LANES_READ, LANES_WRITTEN, ROLL_UP, TOMBSTONES_WRITTEN
+from crm_sync.table.schema import Schema, read_schema
 
 VIEW = "pg_temp.crm_sync_mapping"  # that of create_view.sql
 
-# What the statements of sql/queries read and write there.
-LANES_WRITTEN = ("breaker", "breaker_since", "breaker_reason", "next_probe_at", "openings", "revision")
-LANES_READ = ("id", "crm", "remote_id_column", "installed", *LANES_WRITTEN, "held_since", "held_reason", "on_delete")
-BUDGETS = ("crm", "budget")
-TOMBSTONES_WRITTEN = ("due_at", "attempts", "error", "claimed_by")
 WORKERS_READ = ("id", "host", "pid", "version", "started_at")
 WORKERS_WRITTEN = ("id", "host", "pid", "version")
 
@@ -69,6 +65,7 @@ def _for_worker(schema: Schema, target: Mapping[str, Any], role: str, mapped: Se
     to = f"TO {quote(role)};"
     contacts = schema.table.name
     own = _own_columns(schema)
+    lanes_read, lanes_written = [*LANES_READ, *FAULTS_WRITTEN], [*LANES_WRITTEN, *FAULTS_WRITTEN]
     emails = [lane.variables["email"] for lane in schema.lanes.values()]
     namespaces = {"crm_sync", target["namespace"], *target["type_namespaces"], *(row["namespace"] for row in mapped)}
     # By ctid the statements find again what they have locked.
@@ -88,7 +85,7 @@ def _for_worker(schema: Schema, target: Mapping[str, Any], role: str, mapped: Se
         "-- Which table it is.",
         f"GRANT SELECT ON TABLE crm_sync.adopted {to}",
         "-- Which CRMs there are, whether they may be called, and what is used of their limits.",
-        f"GRANT SELECT{_columns(LANES_READ)}, UPDATE{_columns(LANES_WRITTEN)} ON TABLE crm_sync.lanes {to}",
+        f"GRANT SELECT{_columns(lanes_read)}, UPDATE{_columns(lanes_written)} ON TABLE crm_sync.lanes {to}",
         f"GRANT SELECT{_columns(BUDGETS)}, INSERT{_columns(BUDGETS)}, UPDATE{_columns(BUDGETS)} ON TABLE crm_sync.budgets {to}",
         f"GRANT EXECUTE ON FUNCTION crm_sync.other_retries(text, text) {to}",
         "-- Deleted contacts that a CRM is still to hear of.",

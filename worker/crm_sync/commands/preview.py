@@ -61,7 +61,7 @@ async def _preview(configuration: Configuration, contact: NamedContact, crm: str
     async with _ReadOnly(
         settings.database_url, size=1, behind_pooler=settings.database_behind_pooler, timeout_s=PATIENCE_S
     ) as database:
-        schema = await read_schema(database, settings.contacts_table)
+        schema = await read_schema(database, settings.contacts_table, [crm] if crm else [])
         lanes = [lane_of(schema, crm)] if crm else [*schema.lanes]
         ids = await contact.find(database, schema.lanes[lanes[0]])
         if not ids:

@@ -100,7 +100,7 @@ def retry(
 
 async def _retry(settings: Settings, asked: Retry, bounds: Bounds) -> None:
     async with database_for(settings, TO_FLIP, timeout_s=PATIENCE_S) as database:
-        tables = (await read_schema(database)).lanes
+        tables = (await read_schema(database, crms=asked.crms)).lanes
         for crm in asked.crms:
             installed(crm, tables, "--crm")
         now: datetime = await database.value(query("read_clock"))

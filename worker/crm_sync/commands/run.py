@@ -7,7 +7,7 @@ import click
 import uvloop
 
 from crm_sync import log
-from crm_sync.configuration import load_all
+from crm_sync.configuration import load_for_worker
 from crm_sync.daemon.daemon import serve
 
 
@@ -17,9 +17,9 @@ def run() -> None:
 
     SIGTERM or SIGINT drains it: requests under way get SHUTDOWN_GRACE_S seconds to end, what was not sent goes back
     in line. A second signal ends it at once; nothing is lost by that either. SIGHUP reads .env, credentials and MAPPING_FILE
-    again; what is wrong is refused, and the worker goes on as before.
+    again. What is wrong with one CRM is told, and that lane goes on as before; what is wrong for all is refused as a whole.
     """
     log.configure()
-    configuration = load_all()
+    configuration = load_for_worker()
     with suppress(asyncio.CancelledError), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(configuration, load_all))
+        runner.run(serve(configuration, load_for_worker))

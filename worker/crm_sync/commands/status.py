@@ -4,6 +4,7 @@ import asyncio
 import json
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
@@ -12,10 +13,10 @@ from typing import Any
 import click
 from rich.live import Live
 
-from crm_sync.environment import read
-from crm_sync.errors import DatabaseTroubleError
+from crm_sync.configuration import Configuration, load
+from crm_sync.errors import ConfigurationError, DatabaseTroubleError
 from crm_sync.reports.layout import console
-from crm_sync.reports.status_reading import Status, read_status
+from crm_sync.reports.status_reading import COUNTS, Status, read_status
 from crm_sync.reports.status_report import Screen, draw
 from crm_sync.settings import Settings
 
@@ -30,17 +31,18 @@ EXIT_UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h
 def status(*, watch: bool, as_json: bool) -> None:
     """Shows each CRM's contacts by state, whether it is delivered to, how far it is, when it ends, and why contacts failed.
 
-    Exits 0 if all is well, 1 if something needs a person (a CRM is down, or contacts are ready and no worker runs), and 69 if the
-    database cannot be asked.
+    Exits 0 if all is well, 1 if something needs a person (a CRM is down, a lane is faulty, or contacts are ready and no worker
+    runs), and 69 if the database cannot be asked.
     """
     if watch and as_json:
         raise click.UsageError("--watch and --json exclude each other")
-    settings = read(Settings)
+    configuration = load()
+    asked = configuration.settings, _with_credentials(configuration)
     if watch:
-        _watch(settings)
+        _watch(*asked)
         return
     try:
-        current = asyncio.run(read_status(settings))
+        current = asyncio.run(read_status(*asked))
     except DatabaseTroubleError as error:
         click.echo(f"crm-sync: the database cannot be asked: {error}", err=True)
         sys.exit(EXIT_UNAVAILABLE)
@@ -52,14 +54,24 @@ def status(*, watch: bool, as_json: bool) -> None:
         sys.exit(EXIT_NEEDS_A_PERSON)
 
 
-def _watch(settings: Settings) -> None:
+def _with_credentials(configuration: Configuration) -> list[str]:
+    """The CRMs that have any. What is wrong with them a worker tells, and `crm-sync check`."""
+    found = []
+    for crm in configuration.crms:
+        with suppress(ConfigurationError):
+            if configuration.account(crm) is not None:
+                found.append(crm)
+    return found
+
+
+def _watch(settings: Settings, with_credentials: Sequence[str]) -> None:
     """Until Ctrl-C. While the database is away, the last that was read stays."""
     current: Status | None = None
     with suppress(KeyboardInterrupt), Live(console=console(), auto_refresh=False) as live:
         while True:
             said = None
             try:
-                current = asyncio.run(read_status(settings))
+                current = asyncio.run(read_status(settings, with_credentials))
             except DatabaseTroubleError as error:
                 said = f"{datetime.now().astimezone():%H:%M:%S}  The database cannot be asked, trying again: {error}"
             live.update(Screen(current, said), refresh=True)
@@ -72,6 +84,8 @@ def as_objects(current: Status) -> dict[str, Any]:
     for lane in current.lanes:
         fields = asdict(lane)
         lane_state = fields.pop("state")
+        if not lane.counted:
+            fields |= dict.fromkeys(COUNTS)
         lanes.append({"crm": lane_state.pop("crm"), **lane_state, **fields})
     return {"workers": current.workers, "lanes": lanes}
 

@@ -69,7 +69,7 @@ async def _sync(configuration: Configuration, waits: Waits, contact: NamedContac
     settings = configuration.settings
     behind_pooler = settings.database_behind_pooler
     async with Database(settings.database_url, size=1, behind_pooler=behind_pooler, timeout_s=LOOK_PATIENCE_S) as database:
-        schema = await read_schema(database, settings.contacts_table)
+        schema = await read_schema(database, settings.contacts_table, [crm] if crm else [])
         lanes = [lane_of(schema, crm)] if crm else [*schema.lanes]
         ids = await contact.find(database, schema.lanes[lanes[0]])
     if not ids:

@@ -32,7 +32,7 @@ def unwatch(waits: Waits, *, crm: str) -> None:
 async def _unwatch(settings: Settings, waits: Waits, crm: str) -> tuple[str, Watch | None]:
     """The CRM, and what was watched for it."""
     async with database_for(settings, TO_WATCH) as database:
-        schema = await read_schema(database)
+        schema = await read_schema(database, crms=[crm])
         name = lane_of(schema, crm)
         before = (await read_watches(database, schema)).get(name)
         if before is not None:

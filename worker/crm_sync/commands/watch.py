@@ -42,7 +42,7 @@ async def _watch(configuration: Configuration, waits: Waits, crm: str, columns: 
     """What a person is told."""
     settings = configuration.settings
     async with database_for(settings, TO_WATCH) as database:
-        schema = await read_schema(database)
+        schema = await read_schema(database, crms=[crm])
         name = lane_of(schema, crm)
         sent = await columns_read(database, schema, configuration, name)
         before = (await read_watches(database, schema)).get(name)

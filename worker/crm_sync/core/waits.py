@@ -47,6 +47,11 @@ class Waits:
     paused_look_s: float = 60.0  # between two looks at a lane that is paused by hand
     permit_patience_s: float = 30.0  # longer than a request may last: whoever is awake has given back what is ours
 
+    # A lane that only a person can mend.
+    first_mending_look_s: float = 1.0  # before it is tried again; doubled each time, less up to half of it by chance
+    longest_mending_look_s: float = 60.0
+    proof_s: float = 1.0  # without a refusal, before a lane that is open again counts as mended
+
     # What others left behind.
     forget_worker_s: float = 30.0  # longer than a statement takes whose worker is gone
     strays_again_s: float = 5.0  # before the next full look, after one that found something; doubled each time

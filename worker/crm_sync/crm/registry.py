@@ -1,11 +1,11 @@
 """Which CRMs this worker can talk to: four of its own, and what other packages register by an entry point.
 
 [project.entry-points."crm_sync.crms"]
-pipedrive = "my_package.pipedrive:account"
+pipedrive = "my_package.pipedrive:crm"
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
@@ -28,8 +28,9 @@ GROUP = "crm_sync.crms"
 class Crm:
     """A CRM that this worker can talk to.
 
-    read_account: reads its settings; None where it has no credentials, so no lane. default_fields and settings: what is known
-    of it without credentials; of a CRM of another package nothing is.
+    read_account: reads its settings; None where it has no credentials, so no lane. Raises ConfigurationError naming a wrong one.
+    default_fields and settings: what is known of it without credentials. Without settings no name that begins like its own is
+    told as unknown.
     """
 
     name: str
@@ -52,21 +53,33 @@ OWN: Mapping[str, Crm] = {
 
 @cache
 def known() -> Mapping[str, Crm]:
-    """By the CRM's name. Raises ConfigurationError naming an entry point that cannot be used."""
+    """By the CRM's name. One whose package cannot be used says so when its account is read: the others are as they are."""
     crms = dict(OWN)
     for entry in entry_points(group=GROUP):
         if entry.name in crms:
-            raise ConfigurationError(f"two packages register the CRM {entry.name}, the second is {entry.value}: remove one")
-        crms[entry.name] = _load(entry)
+            crms[entry.name] = _unusable(
+                entry.name, f"two packages register the CRM {entry.name}, the second is {entry.value}: remove one"
+            )
+        else:
+            crms[entry.name] = _load(entry)
     return crms
 
 
 def _load(entry: EntryPoint) -> Crm:
     try:
-        read_account = entry.load()
-    except Exception as error:  # a package of somebody else's: it can fail in any way
+        registered = entry.load()
+    except Exception as error:  # noqa: BLE001 (a package of somebody else's: it can fail in any way)
         reason = f"{type(error).__name__}: {error}"
-        raise ConfigurationError(f"the CRM {entry.name} ({entry.value}) cannot be loaded: {reason}") from error
-    if not callable(read_account):
-        raise ConfigurationError(f"the CRM {entry.name}: {entry.value} is no function that reads an account")
-    return Crm(entry.name, read_account)
+        return _unusable(entry.name, f"the CRM {entry.name} ({entry.value}) cannot be loaded: {reason}")
+    if isinstance(registered, Crm):
+        return replace(registered, name=entry.name)
+    if callable(registered):
+        return Crm(entry.name, registered)
+    return _unusable(entry.name, f"the CRM {entry.name}: {entry.value} is neither a Crm nor a function that reads an account")
+
+
+def _unusable(name: str, reason: str) -> Crm:
+    def refuse() -> Account | None:
+        raise ConfigurationError(reason)
+
+    return Crm(name, refuse)

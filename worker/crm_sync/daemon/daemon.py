@@ -1,28 +1,30 @@
 """One worker with one configuration: what lives in what, and how it ends.
 
     database      the pool: claims, finishes, looks
-    └─ clients    one per CRM with credentials
-       └─ session one direct connection: alive, listening, awake
-          └─ lanes
+    ├─ session    one direct connection: alive, listening, awake
+    └─ lanes      one per CRM with credentials, each with its client: `crm_sync.daemon.supervised_lane`
 
-Inner things end first. Loops beside each other restart on their own, so that one that fails never cancels a request in flight.
+What is wrong with one CRM is its lane's, which stands while the others deliver. Only what all of them share ends the worker: the
+database, the contacts table, a file that cannot be read. Loops beside each other restart on their own, so that one that fails
+never cancels a request in flight.
 """
 
 import asyncio
 import gc
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from contextlib import AsyncExitStack, closing, suppress
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import closing, suppress
 from functools import partial
 from typing import Any, TypeVar
 
 import structlog
 
 from crm_sync import __version__, events
-from crm_sync.configuration import Configuration
+from crm_sync.configuration import Configuration, LaneConfiguration
 from crm_sync.core.waits import USUAL, Waits
-from crm_sync.daemon.installation import Installation, read_installation
+from crm_sync.daemon.installation import plan_lane
 from crm_sync.daemon.signals import Service
-from crm_sync.daemon.supervision import every, supervise
+from crm_sync.daemon.supervised_lane import Read, SupervisedLane
+from crm_sync.daemon.supervision import supervise
 from crm_sync.daemon.systemd import Notifier
 from crm_sync.daemon.wiring import Wiring
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
@@ -30,8 +32,8 @@ from crm_sync.log import Trouble
 from crm_sync.postgres.backoff import Backoff
 from crm_sync.postgres.listen_check import check_listening
 from crm_sync.postgres.pool import Database
-from crm_sync.settings import LaneSettings
-from crm_sync.table.schema import Schema
+from crm_sync.reports.rights import with_advice
+from crm_sync.table.schema import Schema, inspect_schema
 
 COLLECT_EVERY = 50_000  # more objects made than freed
 
@@ -44,36 +46,70 @@ class _StoppedError(Exception):
 
 
 class Daemon:
-    """One worker with one configuration. Runs until `stop` is set, then drains."""
+    """One worker with one configuration. Runs until `stop` is set, then drains.
 
-    def __init__(self, configuration: Configuration, notifier: Notifier | None = None, waits: Waits = USUAL) -> None:
+    former: the worker that this one follows. What is right in its configuration it keeps where the new one is wrong.
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        notifier: Notifier | None = None,
+        waits: Waits = USUAL,
+        former: "Daemon | None" = None,
+    ) -> None:
         self._configuration = configuration
         self._settings = configuration.settings
-        self._accounts = configuration.accounts
         self._notifier = notifier or Notifier()
         self._waits = waits
-        self._installation: Installation | None = None
+        self._former = former
+        self._follows = former is not None
+        self._kept: dict[str, LaneConfiguration] = {}  # of the former worker
         self._wiring: Wiring | None = None
+        self.lanes: dict[str, SupervisedLane] = {}
         self._waiting_for = ""
         self.stop = asyncio.Event()
 
     async def check(self) -> None:
-        """Everything that would stop the start. Raises ConfigurationError, or DatabaseTroubleError where that cannot be told now.
+        """Before this worker takes over. A lane whose new configuration is wrong keeps the one that it delivers with.
 
-        What was checked is what run takes.
+        Raises ConfigurationError for what no lane can do without, or DatabaseTroubleError where that cannot be told now.
         """
         async with self._database(size=2) as database:
-            self._installation = await read_installation(database, self._configuration)
+            schema = await inspect_schema(database, self._settings.contacts_table)
             await check_listening(self._settings.session_url, database, self._waits.listen_timeout_s)
+            good = {} if self._former is None else self._former.good
+            for crm, configuration in good.items():
+                try:
+                    if wanted := self._configuration.of_lane(crm):
+                        await plan_lane(database, schema, wanted)
+                except ConfigurationError as error:
+                    self._kept[crm] = configuration
+                    note = "this lane goes on with the configuration it has; the others have their new one"
+                    log.error(events.CONFIGURATION_REFUSED, crm=crm, reason=with_advice(error), note=note)  # noqa: TRY400
+        self._former = None
+
+    @property
+    def good(self) -> Mapping[str, LaneConfiguration]:
+        """What its lanes deliver with now."""
+        return {crm: good for crm, lane in self.lanes.items() if (good := lane.good) is not None}
 
     async def run(self) -> None:
-        """Raises ConfigurationError where only a person can help."""
-        with suppress(_StoppedError):
-            await self._run()
+        """Raises ConfigurationError where only a person can help, and no lane could run."""
+        readers = self._readers()
+        # A claim, a finish, a look, the breaker and the tombstones at a time for each lane, and one for recovery.
+        async with self._database(size=5 * len(readers) + 1) as database:
+            with suppress(_StoppedError):
+                look = partial(inspect_schema, database, self._settings.contacts_table)
+                schema = await self._once_reachable(look)
+                self._wiring = self._wired(database, schema)
+                self.lanes = {crm: self._lane(crm, read, self._wiring) for crm, read in readers.items()}
+                self._say_started(schema)
+                await self._run_loops(self._wiring)
 
     @property
     def moving(self) -> bool:
-        """As `crm_sync.lane.watchdog` tells. Stopping has its own limit."""
+        """As `crm_sync.lane.watchdog` tells. Stopping has its own limit, and a lane that stands need not move."""
         wiring = self._wiring
         if self.stop.is_set() or wiring is None:
             return True
@@ -93,8 +129,11 @@ class Daemon:
             return "connecting to the database"
         if not self._wiring.session.opened.is_set():
             return "waiting for the database: the session was lost, the log tells why"
-        lanes = sorted(self._wiring.lanes)
-        return f"delivering to {', '.join(lanes)}" if lanes else "no CRM has credentials, so contacts wait"
+        if not self.lanes:
+            return "no CRM has credentials, so contacts wait"
+        delivering = ", ".join(sorted(crm for crm, lane in self.lanes.items() if lane.fault is None))
+        faults = [f"not to {crm}: {lane.fault}" for crm, lane in sorted(self.lanes.items()) if lane.fault is not None]
+        return "; ".join([f"delivering to {delivering or 'no CRM'}", *faults])
 
     def _database(self, *, size: int) -> Database:
         return Database(
@@ -103,21 +142,6 @@ class Daemon:
             behind_pooler=self._settings.database_behind_pooler,
             timeout_s=self._waits.statement_timeout_s,
         )
-
-    async def _run(self) -> None:
-        async with AsyncExitStack() as stack:
-            # A claim, a finish, a look, the breaker and the tombstones at a time for each lane, and one for recovery.
-            size = 5 * len(self._accounts) + 1
-            database = await stack.enter_async_context(self._database(size=size))
-            installation = self._installation
-            if installation is None:
-                installation = await self._once_reachable(partial(read_installation, database, self._configuration))
-            wiring = Wiring(installation, database, self._settings.session_url, self._waits, in_turn=True)
-            for crm, account in self._accounts.items():
-                await stack.enter_async_context(wiring.lane(crm, account))
-            self._wiring = wiring
-            self._say_started(installation.schema)
-            await self._run_loops(wiring, installation.lanes)
 
     async def _once_reachable(self, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
         """Waits for a database that is away, and says so once for each reason. Raises _StoppedError when stopped meanwhile."""
@@ -139,22 +163,40 @@ class Daemon:
                     await self.stop.wait()
                 raise _StoppedError
 
-    async def _run_loops(self, wiring: Wiring, lane_settings: Mapping[str, LaneSettings]) -> None:
-        session, recovery = wiring.session, wiring.recovery
-        loops: list[tuple[str, Callable[[], Awaitable[None]]]] = [("session", session.run)]
-        for crm, lane in wiring.lanes.items():
-            interval_s = lane_settings[crm].sync_scheduler_interval_minutes * 60
-            full_look = partial(every, interval_s, session, partial(recovery.line_up_strays, crm), self._waits)
-            loops += [
-                (f"{crm} lane", lane.run),
-                (f"{crm} writer", lane.write),
-                (f"{crm} breaker", lane.listen),
-                (f"{crm} tombstones", lane.delete),
-                (f"{crm} full look", full_look),
-            ]
+    def _readers(self) -> dict[str, Read]:
+        """How the configuration of each lane is read; none of CRMs without credentials. One that is wrong is a lane, too."""
+        readers: dict[str, Read] = {}
+        for crm in self._configuration.crms:
+            read = partial(self._read, crm)
+            with suppress(ConfigurationError):
+                if read() is None:
+                    continue
+            readers[crm] = read
+        return readers
+
+    def _read(self, crm: str) -> LaneConfiguration | None:
+        return self._kept.get(crm) or self._configuration.of_lane(crm)
+
+    def _wired(self, database: Database, schema: Schema) -> Wiring:
+        wiring = Wiring(
+            database,
+            self._settings.session_url,
+            self._waits,
+            in_turn=True,
+            contacts_table=self._settings.contacts_table,
+            on_refused=lambda crm, error: self.lanes[crm].refuse(error),
+        )
+        wiring.learn(schema)
+        return wiring
+
+    def _lane(self, crm: str, read: Read, wiring: Wiring) -> SupervisedLane:
+        return SupervisedLane(crm, read, wiring, self._settings.shutdown_grace_s, self._waits)
+
+    async def _run_loops(self, wiring: Wiring) -> None:
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(supervise(name, loop, self._waits)) for name, loop in loops]
+                tasks = [group.create_task(supervise("session", partial(self._keep_session, wiring), self._waits))]
+                tasks += [group.create_task(lane.run()) for lane in self.lanes.values()]
                 self._notifier.ready()
                 await self.stop.wait()
                 await self._drain(wiring)
@@ -163,20 +205,31 @@ class Daemon:
         except* ConfigurationError as errors:
             raise errors.exceptions[0] from None
 
+    async def _keep_session(self, wiring: Wiring) -> None:
+        """What only a person can put right ends a worker that has just been started, never one that has worked."""
+        try:
+            await wiring.session.run()
+        except ConfigurationError as error:
+            if not self._follows and not wiring.session.openings:
+                raise
+            raise DatabaseTroubleError(with_advice(error)) from error
+
     async def _drain(self, wiring: Wiring) -> None:
-        lanes = wiring.lanes.values()
+        lanes = self.lanes.values()
         grace_s, finish_grace_s = self._settings.shutdown_grace_s, self._waits.finish_grace_s
         log.info(events.WORKER_STOPPING, grace_s=grace_s)
         self._notifier.extend(grace_s + 2 * finish_grace_s)
         with suppress(TimeoutError):
             async with asyncio.timeout(grace_s + finish_grace_s):
-                await asyncio.gather(*(lane.stop(grace_s) for lane in lanes))
+                await asyncio.gather(*(lane.stop() for lane in lanes))
                 await wiring.session.end(unsure=any(lane.unsure for lane in lanes))
         log.info(events.WORKER_STOPPED)
 
     def _say_started(self, schema: Schema) -> None:
-        log.info(events.WORKER_STARTED, version=__version__, lanes=sorted(self._accounts))
-        for crm in sorted(schema.lanes.keys() - self._accounts.keys()):
+        log.info(events.WORKER_STARTED, version=__version__, lanes=sorted(self.lanes))
+        for unknown in self._configuration.unknown_names():
+            log.warning(events.UNKNOWN_SETTING, name=unknown.name, nearest=unknown.nearest, note="it has no effect")
+        for crm in sorted({*schema.lanes, *schema.faults} - self.lanes.keys()):
             log.info(events.LANE_WITHOUT_CREDENTIALS, crm=crm, note="no credentials, so its contacts wait")
 
 
@@ -187,4 +240,5 @@ async def serve(configuration: Configuration, read_again: Callable[[], Configura
     gc.set_threshold(COLLECT_EVERY, 10, 10)
     again = read_again or (lambda: configuration)
     with closing(Notifier.from_environment()) as notifier:
-        await Service(Daemon(configuration, notifier), lambda: Daemon(again(), notifier), notifier).run()
+        first = Daemon(configuration, notifier)
+        await Service(first, lambda current: Daemon(again(), notifier, former=current), notifier).run()

@@ -3,32 +3,49 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from crm_sync.configuration import Configuration
+from crm_sync.configuration import LaneConfiguration
+from crm_sync.crm.account import Account
 from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.pool import Database
 from crm_sync.settings import LaneSettings
+from crm_sync.table.contacts import LaneTable
 from crm_sync.table.mapping import FieldMapping, prepare_for
-from crm_sync.table.schema import Schema, read_schema
+from crm_sync.table.rights import require_rights
+from crm_sync.table.schema import Schema, not_installed
+
+NOTHING = FieldMapping("NULL::text", {})  # is sent of a CRM without a lane
 
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """lanes and mappings: by CRM, of all that are installed."""
+    """lanes and mappings: by CRM, of those that a person has named."""
 
     schema: Schema
     lanes: Mapping[str, LaneSettings]
     mappings: Mapping[str, FieldMapping]
 
 
-async def read_installation(database: Database, configuration: Configuration) -> Installation:
-    """Raises ConfigurationError naming what is wrong: what needs no database is looked at first. Else DatabaseTroubleError."""
-    sections, accounts = configuration.mapping, configuration.accounts
-    schema = await read_schema(database, configuration.settings.contacts_table)
-    for crm in accounts:
-        if crm not in schema.lanes:
-            raise ConfigurationError(f"{crm} is not installed on the contacts table: run `crm-sync migrate`")
-    lanes = {crm: configuration.lane(crm) for crm in schema.lanes}
-    mappings = {crm: FieldMapping("NULL::text", {}) for crm in schema.lanes}  # nothing is sent of those without an account
-    for crm, account in accounts.items():
-        mappings[crm] = await prepare_for(database, crm, sections, account.default_fields, schema, forms=account.forms)
-    return Installation(schema, lanes, mappings)
+@dataclass(frozen=True, slots=True)
+class LanePlan:
+    """What one lane is made of."""
+
+    table: LaneTable
+    settings: LaneSettings
+    mapping: FieldMapping
+    account: Account
+
+
+async def plan_lane(database: Database, schema: Schema, configuration: LaneConfiguration) -> LanePlan:
+    """Proves columns, triggers, rights and mapping of one CRM.
+
+    Raises ConfigurationError naming what is wrong and what to do. Else DatabaseTroubleError.
+    """
+    crm = configuration.crm
+    if (fault := schema.faults.get(crm)) is not None:
+        raise ConfigurationError(fault)
+    if (table := schema.lanes.get(crm)) is None:
+        raise ConfigurationError(not_installed(crm))
+    await require_rights(database, schema.table, table)
+    account = configuration.account
+    mapping = await prepare_for(database, crm, configuration.sections, account.default_fields, schema, forms=account.forms)
+    return LanePlan(table, configuration.settings, mapping, account)

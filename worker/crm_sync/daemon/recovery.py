@@ -12,7 +12,7 @@ from crm_sync import events
 from crm_sync.core.outcome import Finish, Kind
 from crm_sync.core.retry import RetryPolicy
 from crm_sync.core.waits import USUAL, Waits
-from crm_sync.errors import RowRefusedError
+from crm_sync.errors import ConfigurationError, RowRefusedError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
 from crm_sync.table.contacts import Contacts, Strays
@@ -32,19 +32,21 @@ class Charge:
 
 
 class Recovery:
-    """on_found is called with the name of a CRM that has contacts back in line. knows: whether a contact with the token of its
-    claim is in this worker's hands, or may be in a moment.
+    """charges: by CRM; None where its columns are not whole, so that nothing can be done for now. on_found is called with the
+    name of a CRM that has contacts back in line. knows: whether a contact with the token of its claim is in this worker's hands,
+    or may be in a moment.
     """
 
     def __init__(
         self,
         database: Database,
-        charges: Mapping[str, Charge],
+        charges: Mapping[str, Charge | None],
         *,
         on_found: Callable[[str], None],
         knows: Callable[[str, object, int], bool],
         waits: Waits = USUAL,
     ) -> None:
+        self.refused: dict[str, ConfigurationError] = {}  # CRMs whose contacts could not be looked after, and why
         self._database = database
         self._knows = knows
         self._charges = charges
@@ -70,12 +72,22 @@ class Recovery:
         self._settled.update(dict.fromkeys(looked_at, now))
 
     async def _recover(self, dead: Sequence[int]) -> tuple[int, int]:
-        """How many of their contacts are still in flight, and how many were."""
+        """How many of their contacts are still in flight, and how many were. A CRM that nothing can be done for counts as one
+        that is left: it is looked at again.
+        """
         left = found = 0
-        for crm, charge in self._charges.items():
-            orphans = await charge.contacts.orphans(dead)
-            found += len(orphans)
-            left += len(orphans) - await self._finish(crm, [charge.policy.orphan(*orphan) for orphan in orphans])
+        self.refused = {}
+        for crm, charge in [*self._charges.items()]:
+            if charge is None:
+                left += 1
+                continue
+            try:
+                orphans = await charge.contacts.orphans(dead)
+                found += len(orphans)
+                left += len(orphans) - await self._finish(crm, [charge.policy.orphan(*orphan) for orphan in orphans])
+            except ConfigurationError as error:
+                left += 1
+                self.refused[crm] = error
         return left, found
 
     async def recover_unknown(self, worker: int, crm: str) -> None:
@@ -84,19 +96,26 @@ class Recovery:
         The answer to a claim was lost, or a crash or failover of the database took a finish back that it had confirmed: it does
         not wait for the disk. A contact finished while we look is no matter, for its token is gone.
         """
-        orphans = await self._charges[crm].contacts.orphans([worker])
+        orphans = await self._charge(crm).contacts.orphans([worker])
         unknown = [(contact, token) for contact, token, _ in orphans if not self._knows(crm, contact, token)]
         await self._finish(crm, [Finish(contact, token, Kind.DEFERRED) for contact, token in unknown])
 
     async def _finish(self, crm: str, finishes: Sequence[Finish]) -> int:
         written = 0
         for first in range(0, len(finishes), WRITE_BATCH):
-            finished = await self._charges[crm].contacts.finish(finishes[first : first + WRITE_BATCH])
+            finished = await self._charge(crm).contacts.finish(finishes[first : first + WRITE_BATCH])
             written += len(finished.written)
         if written:
             log.warning(events.ORPHANS_RECOVERED, crm=crm, contacts=written)
             self._on_found(crm)
         return written
+
+    def _charge(self, crm: str) -> Charge:
+        """Raises ConfigurationError where there is none now."""
+        charge = self._charges.get(crm)
+        if charge is None:
+            raise ConfigurationError(f"the columns of {crm} on the contacts table are not whole: run `crm-sync check`")
+        return charge
 
     async def line_up_strays(self, crm: str) -> bool:
         """A full look at the table, in stretches, for contacts whose place in line does not match what is wanted.
@@ -104,7 +123,7 @@ class Recovery:
         Whether there were any: then another look is worth while soon, for a row that is locked is left as it is, and one that
         moves to a page behind the look is not seen.
         """
-        contacts = self._charges[crm].contacts
+        contacts = self._charge(crm).contacts
         pages = await contacts.pages()
         repaired = locked = 0
         for first in range(0, pages, STRETCH_PAGES):
@@ -120,7 +139,7 @@ class Recovery:
     async def _line_up(self, crm: str, first_page: int, end_page: int) -> Strays:
         """Halved where the table refuses to have a row of this stretch written, until that is left out with its page."""
         try:
-            return await self._charges[crm].contacts.line_up_strays(first_page, end_page)
+            return await self._charge(crm).contacts.line_up_strays(first_page, end_page)
         except RowRefusedError as error:
             if end_page - first_page == 1:
                 log.error(events.CONTACT_REFUSED, crm=crm, page=first_page, reason=str(error))  # noqa: TRY400 (known, no fault of ours)

@@ -12,7 +12,7 @@ from typing import Any
 from crm_sync.core.outcome import Finish
 from crm_sync.core.waits import USUAL, Waits
 from crm_sync.crm.account import Account
-from crm_sync.daemon.installation import Installation
+from crm_sync.daemon.installation import Installation, LanePlan
 from crm_sync.daemon.supervision import supervise
 from crm_sync.daemon.wiring import Wiring
 from crm_sync.errors import DatabaseTroubleError
@@ -28,7 +28,8 @@ class ShortWorker:
         self._installation = installation
         self._database = database
         self._waits = waits
-        self._wiring = Wiring(installation, database, session_url, waits, in_turn=False)
+        self._wiring = Wiring(database, session_url, waits, in_turn=False)
+        self._wiring.learn(installation.schema)
         self._unsure = False  # whether something may be claimed whose outcome is not written
 
     async def __aenter__(self) -> "ShortWorker":
@@ -53,8 +54,10 @@ class ShortWorker:
 
     async def deliver_one(self, crm: str, account: Account, meant: Any, twins: Sequence[Any], *, flip: bool) -> Finish | None:
         """As `Lane.deliver_one`."""
-        named = ClaimByKey(self._database, self._installation.schema.lanes[crm], self._installation.mappings[crm])
-        async with self._wiring.lane(crm, account) as lane, _served(lane, self._waits):
+        table, mapping = self._installation.schema.lanes[crm], self._installation.mappings[crm]
+        named = ClaimByKey(self._database, table, mapping)
+        plan = LanePlan(table, self._installation.lanes[crm], mapping, account)
+        async with self._wiring.lane(plan) as lane, _served(lane, self._waits):
             try:
                 return await lane.deliver_one(named, meant, twins, flip=flip)
             finally:

@@ -1,15 +1,16 @@
 """The process: its signals, and what systemd is told of them.
 
 SIGTERM, SIGINT    drains and ends; a second one ends it at once
-SIGHUP             reads the configuration again. The new one is checked as at a start while the old one works on. Is anything
-                   wrong, or cannot be told because the database is away, the old stays. Else the old drains as for a stop, what
-                   it did not send goes back in line without an attempt, and the new one starts
+SIGHUP             reads the configuration again. The new one is checked while the old one works on. Is anything wrong that no
+                   lane can do without, or cannot be told because the database is away, the old stays as a whole; what is wrong
+                   with one CRM stays as it was. Else the old drains as for a stop, what it did not send goes back in line without
+                   an attempt, and the new one starts
 """
 
 import asyncio
 import signal
 from collections.abc import Callable
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import structlog
 
@@ -36,12 +37,15 @@ class Worker(Protocol):
     async def run(self) -> None: ...
 
 
-class Service:
-    """read_again: a worker of the configuration as it is now. Raises ConfigurationError."""
+CurrentWorker = TypeVar("CurrentWorker", bound=Worker)
 
-    def __init__(self, first: Worker, read_again: Callable[[], Worker], notifier: Notifier) -> None:
+
+class Service(Generic[CurrentWorker]):
+    """read_again: a worker of the configuration as it is now, to follow the one that runs. Raises ConfigurationError."""
+
+    def __init__(self, first: CurrentWorker, read_again: Callable[[CurrentWorker], CurrentWorker], notifier: Notifier) -> None:
         self._worker = first
-        self._next: Worker | None = None
+        self._next: CurrentWorker | None = None
         self._read_again = read_again
         self._notifier = notifier
         self._stopping = False
@@ -85,7 +89,7 @@ class Service:
             self._asked.clear()
             self._notifier.reloading()
             try:
-                candidate = self._read_again()
+                candidate = self._read_again(self._worker)
                 await candidate.check()
             except CrmSyncError as error:
                 self._refuse(str(error))

@@ -6,41 +6,57 @@
             ──(lost)──────────────▶ every lane gives back what waits for its turn
     recovery ─(found contacts)────▶ the lane looks for them
 
-Nothing runs here: the daemon runs all loops, and `crm_sync.daemon.short_worker` those that a single delivery needs.
+Nothing runs here: the daemon runs all loops, and `crm_sync.daemon.short_worker` those that a single delivery needs. Lanes come
+and go while the session lives. What the database refuses of one of them (`on_refused`) is no matter for the others.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from crm_sync.core.waits import Waits
-from crm_sync.crm.account import Account
-from crm_sync.daemon.installation import Installation
+from crm_sync.daemon.installation import NOTHING, LanePlan
 from crm_sync.daemon.recovery import Charge, Recovery
+from crm_sync.errors import ConfigurationError
 from crm_sync.lane.lane import Lane
 from crm_sync.lane.watchdog import Progress
 from crm_sync.limits.rate_limit import RateLimit
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.session import Session
+from crm_sync.settings import LaneSettings
 from crm_sync.table.contacts import Contacts
+from crm_sync.table.schema import Schema, inspect_schema
+
+Refused = Callable[[str, ConfigurationError], None]
+
+
+def _raise(_crm: str, error: ConfigurationError) -> None:
+    raise error
 
 
 class Wiring:
-    """The parts of one worker. in_turn: its lanes claim what is in line; else they deliver only what a person names."""
+    """The parts of one worker. in_turn: its lanes claim what is in line; else they deliver only what a person names.
 
-    def __init__(self, installation: Installation, database: Database, session_url: str, waits: Waits, *, in_turn: bool) -> None:
+    contacts_table: the one that a person expects. on_refused: is called with a CRM and why its lane cannot go on.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        session_url: str,
+        waits: Waits,
+        *,
+        in_turn: bool,
+        contacts_table: str | None = None,
+        on_refused: Refused = _raise,
+    ) -> None:
         self.lanes: dict[str, Lane] = {}
         self.ticking = Progress(waits)
-        self._installation = installation
-        self._database = database
+        self.database = database
         self._waits = waits
         self._in_turn = in_turn
-        self._charges = {
-            crm: Charge(
-                Contacts(database, installation.schema.lanes[crm], mapping.email, mapping.fields, waits, writers=mapping.writers),
-                installation.lanes[crm].policy,
-            )
-            for crm, mapping in installation.mappings.items()
-        }
+        self._contacts_table = contacts_table
+        self._on_refused = on_refused
+        self._charges: dict[str, Charge | None] = {}
         self.recovery = Recovery(database, self._charges, on_found=self._ask, knows=self._knows, waits=waits)
         self.session = Session(
             session_url,
@@ -53,45 +69,96 @@ class Wiring:
             waits=waits,
         )
 
+    async def look(self) -> Schema:
+        """What the database has now. A lane that cannot go on with it is told. Raises as inspect_schema does."""
+        schema = await inspect_schema(self.database, self._contacts_table)
+        self.learn(schema)
+        for crm in schema.faults.keys() & self.lanes.keys():
+            self._on_refused(crm, ConfigurationError(schema.faults[crm]))
+        return schema
+
+    def learn(self, schema: Schema) -> None:
+        """Contacts of dead workers are looked after in every CRM that is installed, whether it has a lane here or not."""
+        installed: dict[str, Charge | None] = dict.fromkeys(schema.faults)
+        for crm, table in schema.lanes.items():
+            contacts = Contacts(self.database, table, NOTHING.email, NOTHING.fields, self._waits)
+            installed[crm] = Charge(contacts, LaneSettings().policy)
+        ours = {crm: self._charges[crm] for crm in self.lanes}
+        self._charges.clear()
+        self._charges.update(installed | ours)
+
     @asynccontextmanager
-    async def lane(self, crm: str, account: Account) -> AsyncIterator[Lane]:
+    async def lane(self, plan: LanePlan) -> AsyncIterator[Lane]:
         """A lane for as long as its client is open."""
-        rate_limit = RateLimit(self._database, crm, account.windows)
-        async with account.open(rate_limit) as client:
-            lane = self.lanes[crm] = Lane(
-                self._installation.schema.lanes[crm],
-                database=self._database,
-                contacts=self._charges[crm].contacts,
+        crm, settings = plan.table.crm, plan.settings
+        rate_limit = RateLimit(self.database, crm, plan.account.windows)
+        contacts = Contacts(
+            self.database, plan.table, plan.mapping.email, plan.mapping.fields, self._waits, writers=plan.mapping.writers
+        )
+        async with plan.account.open(rate_limit) as client:
+            lane = Lane(
+                plan.table,
+                database=self.database,
+                contacts=contacts,
                 client=client,
                 session=self.session,
                 rate_limit=rate_limit,
-                policy=self._charges[crm].policy,
-                batch_size=self._installation.lanes[crm].sync_scheduler_batch_size,
+                policy=settings.policy,
+                batch_size=settings.sync_scheduler_batch_size,
                 waits=self._waits,
             )
-            yield lane
+            self._charges[crm] = Charge(contacts, settings.policy)
+            self.lanes[crm] = lane
+            try:
+                yield lane
+            finally:
+                del self.lanes[crm]
+
+    async def greet(self, crm: str) -> None:
+        """A lane that has come while the session was open: it has heard nothing, and one before it may have left claims behind.
+
+        Raises as Database.fetch does.
+        """
+        if self.session.opened.is_set():
+            await self.recovery.recover_unknown(self.session.known_id, crm)
+        self._ask(crm)
+        self._hear(crm)
 
     async def _open(self, dead: Sequence[int]) -> None:
         """A new session has heard nothing of what happened before it: every lane looks."""
-        await self.recovery.recover(dead)
-        for crm, lane in self.lanes.items():
-            if self.session.openings:
-                await self.recovery.recover_unknown(self.session.known_id, crm)
+        await self._recover(dead)
+        for crm, lane in [*self.lanes.items()]:
+            try:
+                if self.session.openings:
+                    await self.recovery.recover_unknown(self.session.known_id, crm)
+            except ConfigurationError as error:
+                self._on_refused(crm, error)
             lane.ask()
             lane.hear()
         self.ticking.moved()
 
     async def _tick(self, dead: Sequence[int]) -> None:
         self.ticking.moved()
-        await self.recovery.recover(dead)
-        for crm, lane in self.lanes.items():
+        await self._recover(dead)
+        for crm, lane in [*self.lanes.items()]:
             self.ticking.moved()
-            if lane.unsure:
-                await self.recovery.recover_unknown(self.session.known_id, crm)
-            if self._in_turn:
-                await lane.tick()
-            else:
-                lane.hear()
+            try:
+                if lane.unsure:
+                    await self.recovery.recover_unknown(self.session.known_id, crm)
+                if self._in_turn:
+                    await lane.tick()
+                else:
+                    lane.hear()
+            except ConfigurationError as error:
+                self._on_refused(crm, error)
+
+    async def _recover(self, dead: Sequence[int]) -> None:
+        await self.recovery.recover(dead)
+        if refused := self.recovery.refused:
+            for crm in refused.keys() & self.lanes.keys():
+                self._on_refused(crm, refused[crm])
+            # Of the others the columns may have other names by now.
+            await self.look()
 
     def _knows(self, crm: str, contact_id: object, token: int) -> bool:
         lane = self.lanes.get(crm)

@@ -11,7 +11,7 @@ from crm_sync.core.codes import Code
 from crm_sync.core.identity import Addressee, addressees, check_email
 from crm_sync.core.outcome import Contact, Finish, Outcome
 from crm_sync.core.retry import RetryPolicy, deferred
-from crm_sync.errors import DatabaseTroubleError
+from crm_sync.errors import ConfigurationError, DatabaseTroubleError
 from crm_sync.lane.channel import Channel
 from crm_sync.lane.delivery import Deliveries
 from crm_sync.log import Trouble
@@ -21,12 +21,21 @@ log = structlog.get_logger()
 
 
 class Dispatch:
-    """The deliveries of one lane that are under way. put: takes the finishes that come of them."""
+    """The deliveries of one lane that are under way. put: takes the finishes that come of them. on_refused: is called where the
+    database refuses what a delivery asks of it.
+    """
 
-    def __init__(self, channel: Channel, deliveries: Deliveries, put: Callable[[Sequence[Finish]], None]) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        deliveries: Deliveries,
+        put: Callable[[Sequence[Finish]], None],
+        on_refused: Callable[[ConfigurationError], None],
+    ) -> None:
         self._channel = channel
         self._deliveries = deliveries
         self._put = put
+        self._on_refused = on_refused
         self._tasks: set[asyncio.Task[None]] = set()
         self._under_way: dict[str, asyncio.Task[None]] = {}  # by address: the last delivery that has it
         self._log = log.bind(crm=channel.crm)
@@ -77,6 +86,8 @@ class Dispatch:
             self._trouble.over()
         except DatabaseTroubleError as error:
             self._trouble.tell(error)
+        except ConfigurationError as error:
+            self._on_refused(error)
         except Exception:  # noqa: BLE001 (logged with its traceback; every contact goes back)
             # A fault of ours, not of a contact or the CRM. Loud, and the lane leaves the CRM alone before it tries again.
             self._log.exception(events.LOOP_FAILED)

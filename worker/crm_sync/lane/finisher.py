@@ -55,6 +55,7 @@ class Finisher:
         self._failure: ConfigurationError | None = None
 
     def put(self, finishes: Iterable[Finish]) -> None:
+        """Some outcomes, at least one."""
         self._fresh.extend(finishes)
         self._arrived.set()
         if self._failure is None:
@@ -64,6 +65,11 @@ class Finisher:
     def idle(self) -> bool:
         """Whether nothing is here that is to be written."""
         return self._idle.is_set()
+
+    @property
+    def unwritten(self) -> list[Finish]:
+        """What is here still."""
+        return [*self._fresh, *self._locked]
 
     async def drained(self) -> None:
         """Returns when everything put so far is written. Raises ConfigurationError where only a person can have it written."""

@@ -27,8 +27,8 @@ class InHand:
         finally:
             self._claiming = 0
 
-    def take(self, contacts: Sequence[Contact]) -> None:
-        """They were claimed."""
+    def take(self, contacts: Sequence[Contact | Finish]) -> None:
+        """They were claimed, or are finished already and only to be written."""
         self.count += len(contacts)
         self._contacts.update(contact[:2] for contact in contacts)
 

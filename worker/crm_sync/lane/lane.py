@@ -3,13 +3,14 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from crm_sync.core.outcome import Finish
 from crm_sync.core.retry import RetryPolicy
 from crm_sync.core.waits import USUAL, Waits
 from crm_sync.crm.client import Client
-from crm_sync.errors import DatabaseTroubleError
+from crm_sync.errors import ConfigurationError, DatabaseTroubleError
 from crm_sync.lane.channel import Channel
 from crm_sync.lane.delivery import Deliveries
 from crm_sync.lane.dispatch import Dispatch
@@ -60,6 +61,7 @@ class Lane:
         self._room_made = asyncio.Event()
         self._news = asyncio.Event()  # of the breaker and the permits
         self._stopping = asyncio.Event()
+        self._refusal: ConfigurationError | None = None
         self._turned_away = False  # waits because the CRM may not be called
         self._progress = Progress(waits)
 
@@ -81,14 +83,14 @@ class Lane:
             self.crm, contacts, in_hand=lambda: self._in_hand.count, on_written=self._when_written, waits=waits
         )
         self._deliveries = Deliveries(channel)
-        self._dispatch = Dispatch(channel, self._deliveries, self._finisher.put)
+        self._dispatch = Dispatch(channel, self._deliveries, self._finisher.put, on_refused=self._when_refused)
         self._single = SingleDelivery(channel, self._deliveries, self._in_hand, self._finisher, self._room_made)
         self._tombstones = Tombstones(table, database, channel)
 
     # The loops.
 
     async def run(self) -> None:
-        """Claims until stopped. Raises DatabaseTroubleError, and may be run again after it."""
+        """Claims until stopped. Raises DatabaseTroubleError, and may be run again after it; and ConfigurationError."""
         try:
             while limit := await self._room():
                 claimed = await self._claim(limit)
@@ -151,6 +153,17 @@ class Lane:
             group.create_task(self._dispatch.ended(grace_s))
         await self._finisher.drained()
 
+    async def leave(self) -> None:
+        """After stop, where the worker goes on without this lane: what its session holds of it is for other workers."""
+        with suppress(DatabaseTroubleError):  # then the session, and all that it held, is lost
+            await self._wake.leave()
+            await self._permits.leave()
+
+    def carry(self, finishes: Sequence[Finish]) -> None:
+        """Takes over what a lane before this one could not write."""
+        self._in_hand.take(finishes)
+        self._finisher.put(finishes)
+
     async def deliver_one(self, named: ClaimByKey, meant: Any, twins: Sequence[Any], *, flip: bool) -> Finish | None:
         """Delivers a contact that a person has named, out of turn, while `write` and `listen` run.
 
@@ -170,6 +183,11 @@ class Lane:
     def busy(self) -> bool:
         """Whether any contact is in hand."""
         return bool(self._in_hand)
+
+    @property
+    def unwritten(self) -> list[Finish]:
+        """Outcomes that are not written yet."""
+        return self._finisher.unwritten
 
     @property
     def unsure(self) -> bool:
@@ -202,6 +220,8 @@ class Lane:
         while not self._stopping.is_set():
             await self._session.opened.wait()
             self._room_made.clear()
+            if self._refusal is not None:
+                raise self._refusal
             in_hand, capacity = self._in_hand.count, self._deliveries.capacity
             # Half at least, or else every contact that is finished would cost a claim of its own.
             if capacity - in_hand < max(1, min(capacity, self._batch_size) // 2):
@@ -251,6 +271,11 @@ class Lane:
         return len(claimed.contacts) + len(claimed.unreadable)
 
     # What happens to it.
+
+    def _when_refused(self, error: ConfigurationError) -> None:
+        self._refusal = error
+        self._room_made.set()
+        self.ask()
 
     def _when_open(self) -> None:
         self._permits.ramp.start()

@@ -19,7 +19,7 @@ from crm_sync.core.identity import Addressee, fold
 from crm_sync.core.outcome import Contact, Deletion, Finish, Kind
 from crm_sync.core.retry import deferred
 from crm_sync.core.text import name_of
-from crm_sync.errors import DatabaseTroubleError
+from crm_sync.errors import ConfigurationError, DatabaseTroubleError
 from crm_sync.lane.channel import Channel
 from crm_sync.lane.deletions import Deleter
 from crm_sync.lane.delivery import Deliveries
@@ -105,11 +105,14 @@ class Tombstones:
         size = self._deleter.batch_limit
         # No more at a time than there are permits: the contacts that wait for one stand in the same line.
         turns = asyncio.Semaphore(max(1, self._permits.limit))
-        async with asyncio.TaskGroup() as group:
-            batches = [
-                group.create_task(self._deliver_batch(addressees[first : first + size], turns))
-                for first in range(0, len(addressees), size)
-            ]
+        try:
+            async with asyncio.TaskGroup() as group:
+                batches = [
+                    group.create_task(self._deliver_batch(addressees[first : first + size], turns))
+                    for first in range(0, len(addressees), size)
+                ]
+        except* ConfigurationError as errors:
+            raise errors.exceptions[0] from None
         return [finish for batch in batches for finish in batch.result()]
 
     async def _deliver_batch(self, batch: Sequence[Addressee], turns: asyncio.Semaphore) -> list[Finish]:

@@ -39,6 +39,11 @@ class Wake:
         """Flips ring no more, for somebody looks again in any case."""
         await self._bell.disarm()
 
+    async def leave(self) -> None:
+        """Another worker answers for the bell from now on, and is called to do so."""
+        if await self._bell.leave():
+            await self._channel.session.notify(self._channel.crm)
+
     async def tick(self) -> None:
         """The tick: finds what no bell has told of, and takes over from a keeper that died."""
         # A keeper without a permit would have no other worker look.

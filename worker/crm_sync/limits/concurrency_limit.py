@@ -100,6 +100,14 @@ class ConcurrencyLimit:
                 await self._session.tell_news(self._crm)
         self._let_in()
 
+    async def leave(self) -> None:
+        """Gives all of them back. Raises as share does."""
+        async with self._sharing:
+            held, self._held = self._held, []
+            if held and self._held_in == self._session.openings:
+                await self._session.give_permits(self._lane_id, held)
+                await self._session.tell_news(self._crm)
+
     async def _take(self, most: int, wanted: int) -> None:
         taken = await self._session.take_permits(self._lane_id, most, self._held, wanted)
         if taken:

@@ -14,9 +14,19 @@ class Backoff:
     """Each pause is twice the one before, up to a longest one, less up to half of it by chance."""
 
     def __init__(self, waits: Waits = USUAL) -> None:
-        self._first_s = waits.first_reconnect_s
-        self._longest_s = waits.longest_reconnect_s
-        self._next_s = self._first_s
+        self._between(waits.first_reconnect_s, waits.longest_reconnect_s)
+
+    @classmethod
+    def of_a_person(cls, waits: Waits = USUAL) -> "Backoff":
+        """For what only a person can put right."""
+        backoff = cls(waits)
+        backoff._between(waits.first_mending_look_s, waits.longest_mending_look_s)
+        return backoff
+
+    def _between(self, first_s: float, longest_s: float) -> None:
+        self._first_s = first_s
+        self._longest_s = longest_s
+        self._next_s = first_s
 
     def pause_s(self) -> float:
         """Seconds to wait now."""

@@ -43,6 +43,15 @@ class Bell:
             self._kept_in = self._session.openings
         return self.kept
 
+    async def leave(self) -> bool:
+        """Is the keeper no longer. Whether it was."""
+        await self.disarm()
+        was = self.kept
+        if was:
+            self._kept_in = 0
+            await self._session.try_lock("leave_keeper", self._lane_id)
+        return was
+
     async def arm(self) -> bool:
         """Refused while a flip is uncommitted."""
         if not self.armed and await self._session.try_lock("arm_bell", self._lane_id):

@@ -155,7 +155,7 @@ class Session:
         self._close()
 
     async def try_lock(self, statement: str, lane_id: int) -> bool:
-        """One of arm_bell, disarm_bell, become_keeper. Raises DatabaseTroubleError when the session is lost."""
+        """One of arm_bell, disarm_bell, become_keeper, leave_keeper. Raises DatabaseTroubleError when the session is lost."""
         granted = (await self._fetch(statement, lane_id))[0][0]
         return bool(granted)
 

@@ -19,7 +19,11 @@ TO_PAUSE = Needs(
 
 @dataclass(frozen=True, slots=True)
 class LaneState:
-    """A row of list_lane_states.sql. breaker: closed, throttled, open or half-open; openings: in a row, of a CRM that is down."""
+    """A row of list_lane_states.sql. breaker: closed, throttled, open or half-open; openings: in a row, of a CRM that is down.
+
+    fault: what keeps a worker from delivering until a person helps. Others may deliver all the same. fault_since: None where no
+    worker has told of it.
+    """
 
     crm: str
     breaker: str
@@ -30,6 +34,8 @@ class LaneState:
     held_since: datetime | None
     held_reason: str | None
     now: datetime
+    fault: str | None = None
+    fault_since: datetime | None = None
 
     @property
     def held(self) -> bool:
@@ -42,13 +48,15 @@ class LaneState:
 
     @property
     def open(self) -> bool:
-        return not self.held and self.breaker == "closed"
+        return not self.held and self.fault is None and self.breaker == "closed"
 
     @property
     def label(self) -> str:
         """Of one word, for a cell."""
         if self.held:
             return "paused"
+        if self.fault is not None:
+            return "faulty"
         return {"closed": "delivering", "throttled": "throttled", "half-open": "probing"}.get(self.breaker, "down")
 
     @property
@@ -58,6 +66,11 @@ class LaneState:
             *(
                 [f"paused by hand {self._since(self.held_since)}: {self.held_reason or 'no reason given'}"]
                 if self.held_since
+                else []
+            ),
+            *(
+                [f"a worker cannot deliver{f' {self._since(self.fault_since)}' if self.fault_since else ''}: {self.fault}"]
+                if self.fault is not None
                 else []
             ),
             *([self._of_the_breaker()] if self.breaker != "closed" else []),

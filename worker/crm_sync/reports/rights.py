@@ -20,6 +20,16 @@ _ABSENT = (
 )
 
 
+def with_advice(error: ConfigurationError) -> str:
+    """Its message; where the server has refused a statement of a worker, with what a person can do."""
+    refusal = error.__cause__
+    if not isinstance(error, StatementRefusedError):
+        return str(error)
+    if isinstance(refusal, asyncpg.InsufficientPrivilegeError):
+        return f"{error}: let the owner of the table run what `crm-sync grants` prints for the worker's role"
+    return f"{error}: `crm-sync check` says what is missing, `crm-sync migrate` puts it back"
+
+
 @dataclass(frozen=True, slots=True)
 class Needs:
     """What a command needs of the database.

@@ -98,7 +98,7 @@ def _counts(lanes: Sequence[LaneStatus], alive: int, *, short: bool = False) -> 
     table = Table(name("contacts"), *(number(lane.crm) for lane in lanes), show_edge=not short)
 
     def row(title: str, cell: Callable[[LaneStatus], str]) -> None:
-        table.add_row(title, *map(cell, lanes))
+        table.add_row(title, *(cell(lane) if lane.counted else "?" for lane in lanes))
 
     labels = [_label(lane, alive) for lane in lanes]
     table.add_row("state", *(Text(label, style=STYLES.get(label, OTHER_STYLE)) for label in labels))
@@ -106,7 +106,7 @@ def _counts(lanes: Sequence[LaneStatus], alive: int, *, short: bool = False) -> 
         table.add_section()
     for title, state in STATES.items():
         if not short or state not in UNIMPORTANT or any(getattr(lane, state) for lane in lanes):
-            table.add_row(title, *(f"{getattr(lane, state):,}" for lane in lanes))
+            row(title, lambda lane, state=state: f"{getattr(lane, state):,}")  # type: ignore[misc]
     if not short:
         table.add_section()
     row("oldest ready", lambda lane: "" if lane.oldest_ready_s is None else _age(lane.oldest_ready_s))

@@ -58,6 +58,7 @@ class LaneTable:
 
     id: int
     crm: str
+    remote_id_column: str
     variables: Mapping[str, str]
 
     @classmethod
@@ -67,6 +68,7 @@ class LaneTable:
         return cls(
             lane["id"],
             crm,
+            remote_id,
             {
                 **{column: quote(f"{crm}_{column}") for column in OWN_COLUMNS},
                 "crm": crm,

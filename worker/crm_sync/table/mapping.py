@@ -58,13 +58,17 @@ def read_file(path: Path | None) -> dict[str, dict[str, str]]:
         raise ConfigurationError(f"MAPPING_FILE: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"MAPPING_FILE: is no TOML: {error}") from error
-    for crm, section in content.items():
+    for name, section in content.items():
         if not isinstance(section, dict):
-            raise ConfigurationError(f"MAPPING_FILE: {crm} stands outside of a section such as [brevo]")
-        for name, expression in section.items():
-            if not isinstance(expression, str) or not expression.strip():
-                raise ConfigurationError(f"MAPPING_FILE: {crm}.{name}: expected an SQL expression in quotes")
+            raise ConfigurationError(f"MAPPING_FILE: {name} stands outside of a section such as [brevo]")
     return content
+
+
+def check_section(crm: str, section: Mapping[str, object]) -> None:
+    """Raises ConfigurationError naming what is no expression. A wrong section is no matter for other CRMs."""
+    for name, expression in section.items():
+        if not isinstance(expression, str) or not expression.strip():
+            raise ConfigurationError(f"MAPPING_FILE: {crm}.{name}: expected an SQL expression in quotes")
 
 
 def defaults(fields: Mapping[str, str], table: AdoptedTable) -> dict[str, str]:
@@ -85,6 +89,7 @@ async def prepare_for(
     forms: Forms = PLAIN,
 ) -> FieldMapping:
     """What is sent to a CRM: its section of the file, or else the defaults. Raises as prepare does."""
+    check_section(crm, sections.get(crm) or {})
     section = sections.get(crm) or defaults(default_fields, schema.table)
     return await prepare(database, schema.lanes[crm], {"email": quote(schema.table.email), **section}, forms)
 

@@ -1,58 +1,122 @@
 """What the database must have for the worker to run on it, and what is wrong where it has not."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
 from crm_sync.table.contacts import OWN_COLUMNS, AdoptedTable, LaneTable
+from crm_sync.table.rights import ROLL_UP
 
 TRIGGERS = ("update", "insert")
 MOVED = "moved"  # of a partitioned table
 DELETED = "deleted"  # where deleted contacts are deleted in the CRM too
-ROLL_UP = ("retry_count", "last_retry_at", "next_retry_at", "last_failed_crm")
 ADVICE = "run `crm-sync migrate`"
 
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """lanes: by CRM."""
+    """lanes: by CRM, of those whose columns and triggers are whole. faults: by CRM, what is wrong with the others.
+
+    countable: those of the others whose columns are there, so that their contacts can be counted.
+    """
 
     table: AdoptedTable
     lanes: Mapping[str, LaneTable]
+    faults: Mapping[str, str] = field(default_factory=dict)
+    countable: Mapping[str, LaneTable] = field(default_factory=dict)
 
 
-async def read_schema(database: Database, table: str | None = None) -> Schema:
-    """table: the one that a person expects. Raises ConfigurationError naming the first thing that is missing and what to do."""
+def not_installed(crm: str) -> str:
+    """What is wrong with a CRM that is to be delivered to, and has no columns."""
+    return f"{crm} has credentials, but is not installed on the contacts table: run `crm-sync adopt --crm {crm}`"
+
+
+async def read_schema(database: Database, table: str | None = None, crms: Collection[str] = ()) -> Schema:
+    """table: the one that a person expects. crms: those that a person has named, else all are meant.
+
+    Raises ConfigurationError naming the first thing that is missing of what is meant, and what to do.
+    """
+    schema = await inspect_schema(database, table)
+    meant = {crm.strip().lower() for crm in crms}
+    for crm, fault in schema.faults.items():
+        if not meant or crm in meant:
+            raise ConfigurationError(fault)
+    return schema
+
+
+async def inspect_schema(database: Database, table: str | None = None) -> Schema:
+    """As read_schema, but what keeps single CRMs from being delivered to is told in faults.
+
+    Raises ConfigurationError where it is the table itself: none is adopted, it is gone, or it is not the one that is expected.
+    """
     adopted = await _read_table(database, table)
-    lanes = await database.fetch(query("list_lanes"))
-    wanted = [*ROLL_UP]
-    for lane in lanes:
-        wanted += [f"{lane['crm']}_{column}" for column in OWN_COLUMNS] + [lane["remote_id_column"]]
-    for column in wanted:
-        if column not in adopted.types:
-            raise ConfigurationError(f"the table {adopted.name} has no column {column}: {ADVICE}")
+    lanes = [dict(lane) for lane in await database.fetch(query("list_lanes"))]
     triggers = {row["name"]: row["enabled"] for row in await database.fetch(query("list_triggers"))}
-    for lane in lanes:
-        deleted = () if lane["on_delete"] == "keep" else (DELETED,)
-        moved = (MOVED,) if adopted.is_partitioned else ()
-        for case in (*TRIGGERS, *moved, *deleted):
-            trigger = f"crm_sync_{lane['crm']}_{case}"
-            if trigger not in triggers:
-                advice = f"run `crm-sync on-delete {lane['crm']} {lane['on_delete']}`" if case == DELETED else ADVICE
-                raise ConfigurationError(f"the table {adopted.name} has no trigger {trigger}: {advice}")
-            if not triggers[trigger]:
-                raise ConfigurationError(
-                    f"the trigger {trigger} is disabled: run `ALTER TABLE {adopted.name} ENABLE TRIGGER {trigger}`"
-                )
-    if await database.value(query("check_row_security")):
-        role = await database.value(query("name_role"))
-        raise ConfigurationError(
-            f"row level security may hide rows of {adopted.name} from the role {role}, and so their flips: let the owner run "
-            f"what `crm-sync grants` prints for it, or ALTER ROLE {role} BYPASSRLS"
-        )
-    return Schema(adopted, {lane["crm"]: LaneTable.describe(dict(lane), adopted) for lane in lanes})
+    of_all = _of_the_table(adopted) or await _hidden_rows(database, adopted)
+    faults = {lane["crm"]: _of_a_lane(adopted, lane, triggers) or of_all for lane in lanes}
+    readable = {
+        lane["crm"]: LaneTable.describe(lane, adopted)
+        for lane in lanes
+        if _missing_column(adopted, [adopted.key, adopted.email, *_columns(lane)]) is None
+    }
+    return Schema(
+        adopted,
+        {crm: table for crm, table in readable.items() if faults[crm] is None},
+        {crm: fault for crm, fault in faults.items() if fault is not None},
+        {crm: table for crm, table in readable.items() if faults[crm] is not None},
+    )
+
+
+def _of_the_table(table: AdoptedTable) -> str | None:
+    """What every CRM needs of it."""
+    for column in (table.key, table.email):
+        if column not in table.types:
+            return (
+                f"the table {table.name} has no column {column} any more. If it was renamed: run `crm-sync adopt`, with "
+                "its name in CONTACTS_KEY or CONTACTS_EMAIL"
+            )
+    return _missing_column(table, ROLL_UP)
+
+
+def _of_a_lane(table: AdoptedTable, lane: Mapping[str, Any], triggers: Mapping[str, bool]) -> str | None:
+    crm = lane["crm"]
+    missing = _missing_column(table, _columns(lane))
+    if missing is not None:
+        return missing
+    deleted = () if lane["on_delete"] == "keep" else (DELETED,)
+    moved = (MOVED,) if table.is_partitioned else ()
+    for case in (*TRIGGERS, *moved, *deleted):
+        trigger = f"crm_sync_{crm}_{case}"
+        if trigger not in triggers:
+            advice = f"run `crm-sync on-delete {crm} {lane['on_delete']}`" if case == DELETED else ADVICE
+            return f"the table {table.name} has no trigger {trigger}: {advice}"
+        if not triggers[trigger]:
+            return f"the trigger {trigger} is disabled: run `ALTER TABLE {table.name} ENABLE TRIGGER {trigger}`"
+    return None
+
+
+def _columns(lane: Mapping[str, Any]) -> list[str]:
+    return [*(f"{lane['crm']}_{column}" for column in OWN_COLUMNS), lane["remote_id_column"]]
+
+
+def _missing_column(table: AdoptedTable, columns: Sequence[str]) -> str | None:
+    for column in columns:
+        if column not in table.types:
+            return f"the table {table.name} has no column {column}: {ADVICE}"
+    return None
+
+
+async def _hidden_rows(database: Database, table: AdoptedTable) -> str | None:
+    if not await database.value(query("check_row_security")):
+        return None
+    role = await database.value(query("name_role"))
+    return (
+        f"row level security may hide rows of {table.name} from the role {role}, and so their flips: let the owner run "
+        f"what `crm-sync grants` prints for it, or ALTER ROLE {role} BYPASSRLS"
+    )
 
 
 async def _read_table(database: Database, wanted: str | None) -> AdoptedTable:
@@ -67,7 +131,7 @@ async def _read_table(database: Database, wanted: str | None) -> AdoptedTable:
     if wanted is not None and adopted["relation"] != await database.value(query("resolve_table"), wanted):
         raise ConfigurationError(f"CONTACTS_TABLE: {wanted} is not the table that is adopted here, which is {adopted['name']}")
     columns = await database.fetch(query("list_columns"))
-    table = AdoptedTable(
+    return AdoptedTable(
         adopted["name"],
         adopted["is_partitioned"],
         adopted["key_column"],
@@ -75,10 +139,3 @@ async def _read_table(database: Database, wanted: str | None) -> AdoptedTable:
         {row["name"]: row["type"] for row in columns},
         {row["name"]: row["declared"] for row in columns},
     )
-    for column in (table.key, table.email):
-        if column not in table.types:
-            raise ConfigurationError(
-                f"the table {table.name} has no column {column} any more. If it was renamed: run `crm-sync adopt`, with "
-                "its name in CONTACTS_KEY or CONTACTS_EMAIL"
-            )
-    return table

@@ -1,0 +1,28 @@
+-- Notes what keeps a worker from delivering to a CRM. Of several workers with a fault one is noted: the first, for as long as it
+-- lives and has it.
+--
+-- $1  text     crm
+-- $2  text     the fault
+-- $3  integer  id of the worker
+UPDATE crm_sync.lanes
+SET
+    fault = $2::text,
+    fault_since = clock_timestamp(),
+    fault_worker = $3::integer
+WHERE
+    crm = $1::text
+    AND (fault, fault_worker) IS DISTINCT FROM ($2::text, $3::integer)
+    AND (
+        fault IS NULL
+        OR fault_worker = $3::integer
+        OR NOT EXISTS (
+            SELECT
+            FROM pg_locks AS l
+            WHERE
+                l.locktype = 'advisory'
+                AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
+                AND l.classid = :worker_lock
+                AND l.objid = fault_worker::oid
+                AND l.granted
+        )
+    )

@@ -1,0 +1,61 @@
+"""What `crm-sync check` says: a line for each thing, and what is wrong with one CRM keeps no other from being checked."""
+
+import re
+
+from tests.process import KEY, ended, environment, process
+from tests.roles import WORKER
+
+
+async def checked(env):
+    async with process(env, "check") as running:
+        code, out, err = await ended(running)
+    assert "Traceback" not in err
+    # A line of the table begins with its verdict.
+    lines = re.split(r"\n(?=ok|wrong|skipped|warning)", out)
+    return code, [" ".join(line.split()) for line in lines]
+
+
+async def test_each_lane_that_is_wrong_has_a_line_and_the_others_are_checked(app, url, brevo, tmp_path):
+    mapping = tmp_path / "mapping.toml"
+    mapping.write_text('[brevo]\nFIRSTNAME = "first_name"\n[hubspot]\nfirstname = "nothing"\n')
+    await app.execute(f"REVOKE UPDATE (mautic_synced_at) ON contacts FROM {WORKER}")
+    wrong = {
+        "HUBSPOT_ACCESS_TOKEN": "key",
+        "HUBSPOT_BASE_URL": brevo.url,
+        "MAUTIC_BASE_URL": brevo.url,
+        "MAUTIC_USERNAME": "ada",
+        "MAUTIC_PASSWORD": "secret",
+        "N8N_WEBHOOK_URL": "http://example.com/webhook/x",
+        "MAPPING_FILE": str(mapping),
+    }
+    code, lines = await checked(environment(url, brevo, **wrong))
+    assert code == 1
+    found = [line for line in lines if line.startswith("wrong")]
+    assert any(re.match(r"wrong hubspot mapping .*firstname.*nothing", line) for line in found), found
+    assert any(re.match(r"wrong mautic mapping .*lacks UPDATE on .* mautic_synced_at: .*crm-sync grants", line) for line in found)
+    assert any(re.match(r"wrong n8n settings N8N_WEBHOOK_URL", line) for line in found), found
+    assert any(line.startswith("ok brevo mapping") for line in lines)
+    assert any(line.startswith("ok brevo credentials") for line in lines), lines
+
+
+async def test_a_key_that_is_refused_is_named(url, brevo):
+    code, lines = await checked(environment(url, brevo, BREVO_API_KEY=f"{KEY}-no-more"))
+    assert code == 1
+    assert any(line.startswith("wrong brevo credentials") and line.endswith("check BREVO_API_KEY") for line in lines), lines
+
+
+async def test_names_that_have_no_effect_are_told(url, brevo, tmp_path):
+    mapping = tmp_path / "mapping.toml"
+    mapping.write_text('[brvo]\nFIRSTNAME = "first_name"\n')
+    code, lines = await checked(environment(url, brevo, CONTACT_TABLE="x", BREVO_APIKEY="x", MAPPING_FILE=str(mapping)))
+    assert code == 0
+    told = [line for line in lines if line.startswith("warning")]
+    for name, nearest in (("CONTACT_TABLE", "CONTACTS_TABLE"), ("BREVO_APIKEY", "BREVO_API_KEY"), ("[brvo]", "[brevo]")):
+        assert any(f"{name} " in line and f"{nearest} may be meant" in line for line in told), told
+
+
+async def test_a_crm_without_columns_is_wrong_with_the_command_that_adds_them(app, url, brevo):
+    await app.execute("SELECT crm_sync.remove_crm('brevo')")
+    code, lines = await checked(environment(url, brevo))
+    assert code == 1
+    assert any(line.startswith("wrong brevo") and "crm-sync adopt --crm brevo" in line for line in lines), lines

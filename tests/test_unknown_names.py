@@ -1,0 +1,51 @@
+"""Names that are set, have no effect and look like ours."""
+
+import pytest
+
+from crm_sync.crm.registry import OWN
+from crm_sync.unknown_names import unknown_sections, unknown_settings
+
+CRMS = {name: crm.settings for name, crm in OWN.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("BREVO_APIKEY", "BREVO_API_KEY"),
+        ("HUBSPOT_TOKEN", "HUBSPOT_ACCESS_TOKEN"),
+        ("BREVO_SYNC_MAX_RETRY", "BREVO_SYNC_MAX_RETRIES"),
+        ("N8N_ZZZZZZZZZZZZZZZZZZZZZZ", None),
+        ("CONTACT_TABLE", "CONTACTS_TABLE"),
+        ("DATABSE_URL", "DATABASE_URL"),
+        ("HTTP_ALLOWED_HOST", "HTTP_ALLOWED_HOSTS"),
+        ("MAPING_FILE", "MAPPING_FILE"),
+    ],
+)
+def test_a_name_that_looks_like_ours_is_told_with_the_nearest_right_one(name, nearest):
+    [told] = unknown_settings([name.lower(), "brevo_api_key"], CRMS)
+    assert (told.name, told.nearest) == (name, nearest)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("PATH", "HOME", "LANG", "TEST_DATABASE_URL", "PGHOST", "DATABASE_USER", "FTP_PROXY", "NO_PROXY", "HTTPS_PROXY"),
+        *("BREVO_LIMITS", "N8N_CONCURRENCY", "PIPEDRIVE_TOKEN", "CONTACTS_TABLE", "CREDENTIALS_DIRECTORY", "SHUTDOWN_GRACE_S"),
+    ],
+)
+def test_names_of_ours_and_of_others_are_not(name):
+    assert not unknown_settings([name.lower()], CRMS)
+
+
+def test_of_a_crm_whose_settings_are_not_known_no_name_is_told():
+    assert not unknown_settings(["pipedrive_anything"], {**CRMS, "pipedrive": None})
+
+
+def test_a_section_of_no_crm_is_told_with_the_nearest_right_one():
+    told = unknown_sections(["brevo", "brvo", "Hubspot", "salesforce_xyz"], CRMS)
+    assert [(unknown.name, unknown.nearest) for unknown in told] == [
+        ("[brvo] of MAPPING_FILE", "[brevo]"),
+        ("[Hubspot] of MAPPING_FILE", "[hubspot]"),
+        ("[salesforce_xyz] of MAPPING_FILE", None),
+    ]
+    assert told[0].sentence == "[brvo] of MAPPING_FILE is set, but is no setting of crm-sync: [brevo] may be meant"

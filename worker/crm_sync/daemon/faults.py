@@ -1,0 +1,63 @@
+"""What keeps one lane of a worker from delivering until a person helps: told once, and shown for as long as it lasts."""
+
+import structlog
+
+from crm_sync import events
+from crm_sync.core.text import clean
+from crm_sync.errors import ConfigurationError, CrmSyncError
+from crm_sync.log import Trouble
+from crm_sync.postgres.pool import Database
+from crm_sync.postgres.session import Session
+from crm_sync.postgres.statements import query
+from crm_sync.reports.rights import with_advice
+
+LONGEST_FAULT = 500
+
+log = structlog.get_logger()
+
+
+class Fault:
+    """Of one CRM. In the log each reason stands once; in `crm_sync.lanes` while this worker lives and has it.
+
+    That it cannot be noted there is told in the log, and no matter for the lane.
+    """
+
+    def __init__(self, crm: str, database: Database, session: Session) -> None:
+        self.reason: str | None = None
+        self._crm = crm
+        self._database = database
+        self._session = session
+        self._trouble = Trouble(crm=crm, loop="fault")
+
+    def tell(self, error: ConfigurationError) -> None:
+        reason = clean(with_advice(error))[:LONGEST_FAULT]
+        if reason != self.reason:
+            self.reason = reason
+            log.error(events.LANE_FAULTY, crm=self._crm, reason=reason, note="its contacts wait; other CRMs are delivered to")
+
+    async def note(self) -> None:
+        """In the database. The session must have been opened once."""
+        await self._write("note_fault", self._crm, self.reason, self._session.known_id)
+
+    def over(self) -> None:
+        """The lane is well."""
+        if self.reason is not None:
+            log.info(events.LANE_MENDED, crm=self._crm, was=self.reason)
+            self.reason = None
+
+    async def withdraw(self) -> bool:
+        """In the database: the worker has none, or ends. Whether that could be written."""
+        worker = self._session.worker_id
+        return worker is not None and await self._write("clear_fault", self._crm, worker)
+
+    async def _write(self, statement: str, *arguments: object) -> bool:
+        try:
+            await self._database.fetch(query(statement), *arguments)
+        except ConfigurationError as error:
+            self._trouble.tell(ConfigurationError(with_advice(error)))
+        except CrmSyncError as error:
+            self._trouble.tell(error)
+        else:
+            self._trouble.over()
+            return True
+        return False

@@ -1,0 +1,201 @@
+"""One CRM of a worker, for as long as the worker runs: delivered to while it can be, and standing while only a person can help.
+
+    opening     settings, credentials, columns, triggers, rights and mapping are read and proved; then the lane's loops run
+    delivering  until the worker stops, or the database refuses a statement of the lane: then it is opened again at once
+    standing    its reason is in the log, once, and in `crm_sync.lanes`. It is opened again after a growing pause, by itself:
+                what was wrong may be mended, and what was renamed is read anew
+
+Nothing of it concerns another CRM, so nothing is raised. What it could not write while it was closed, the next one writes. While
+it stands, its contacts of dead workers are looked after by `crm_sync.daemon.recovery`, where its columns are whole.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+
+import structlog
+
+from crm_sync import events
+from crm_sync.configuration import LaneConfiguration
+from crm_sync.core.outcome import Finish
+from crm_sync.core.waits import Waits
+from crm_sync.daemon.faults import Fault
+from crm_sync.daemon.installation import LanePlan, plan_lane
+from crm_sync.daemon.supervision import every, supervise
+from crm_sync.daemon.wiring import Wiring
+from crm_sync.errors import ConfigurationError, DatabaseTroubleError
+from crm_sync.lane.lane import Lane
+from crm_sync.log import Trouble
+from crm_sync.postgres.backoff import Backoff
+
+log = structlog.get_logger()
+
+Read = Callable[[], LaneConfiguration | None]
+Outcomes = list[Finish]
+
+
+class SupervisedLane:
+    """read: its configuration. Raises ConfigurationError. grace_s: seconds that its requests get to end."""
+
+    def __init__(self, crm: str, read: Read, wiring: Wiring, grace_s: float, waits: Waits) -> None:
+        self.crm = crm
+        self._read = read
+        self._wiring = wiring
+        self._grace_s = grace_s
+        self._waits = waits
+        self._lane: Lane | None = None
+        self._failure: asyncio.Future[None] | None = None  # of the lane that is open
+        self._left: Outcomes = []  # that a lane before could not write
+        self._unsure = False
+        self.well = False  # it is open, and was refused nothing for a moment
+        self._tried_again = False  # since it was well
+        self._stopping = False
+        self._fault = Fault(crm, wiring.database, wiring.session)
+        self._trouble = Trouble(crm=crm, loop="lane")
+        self._trouble_pause = Backoff(waits)
+        self._fault_pause = Backoff.of_a_person(waits)
+
+    @property
+    def fault(self) -> str | None:
+        """Why it stands."""
+        return self._fault.reason
+
+    @property
+    def good(self) -> LaneConfiguration | None:
+        """The configuration that it delivers with, or is about to; None where it stands."""
+        if self.fault is not None:
+            return None
+        try:
+            return self._read()
+        except ConfigurationError:  # told as it is opened
+            return None
+
+    @property
+    def unsure(self) -> bool:
+        """Whether contacts may be claimed whose outcome nobody writes any more."""
+        return self._unsure or bool(self._left) or (self._lane is not None and (self._lane.unsure or self._lane.busy))
+
+    def refuse(self, error: ConfigurationError) -> None:
+        """What the worker does for this lane was refused."""
+        if self._failure is not None and not self._failure.done():
+            self._failure.set_exception(error)
+
+    async def run(self) -> None:
+        """For as long as the worker runs."""
+        while not self._stopping:
+            try:
+                async with self._opened() as (lane, plan):
+                    await self._deliver(lane, plan)
+            except ConfigurationError as error:
+                await self._stand(error)
+            except DatabaseTroubleError as error:
+                self._trouble.tell(error)
+                await asyncio.sleep(self._trouble_pause.pause_s())
+            except Exception:  # a client may be somebody else's
+                log.exception(events.LOOP_FAILED, loop=f"{self.crm} lane")
+                await asyncio.sleep(self._fault_pause.pause_s())
+
+    async def stop(self) -> None:
+        """Claims nothing more, and lets requests end and outcomes be written."""
+        self._stopping = True
+        if self._lane is not None:
+            with suppress(ConfigurationError):  # whoever looks after orphans writes what it cannot
+                await self._lane.stop(self._grace_s)
+        if self.fault is not None:
+            await self._fault.withdraw()
+
+    # Opening.
+
+    @asynccontextmanager
+    async def _opened(self) -> AsyncIterator[tuple[Lane, LanePlan]]:
+        configuration = self._read()
+        if configuration is None:
+            raise ConfigurationError(f"{self.crm} has no credentials any more")
+        plan = await plan_lane(self._wiring.database, await self._wiring.look(), configuration)
+        async with self._wiring.lane(plan) as lane:
+            if self._left:
+                lane.carry(self._left)
+                self._left = []
+            try:
+                await self._wiring.greet(self.crm)
+                self._unsure = False
+                self._lane = lane
+                yield lane, plan
+            finally:
+                self._lane = None
+                self._left = lane.unwritten
+
+    # Delivering.
+
+    async def _deliver(self, lane: Lane, plan: LanePlan) -> None:
+        """Until the database refuses something of it. Raises ConfigurationError where it was opened again for that already."""
+        self._trouble.over()
+        self._trouble_pause.reset()
+        self._failure = asyncio.get_running_loop().create_future()
+        loops = [asyncio.create_task(self._loop(name, loop)) for name, loop in self._loops(lane, plan)]
+        try:
+            await self._failure
+        except ConfigurationError as error:
+            self.well = False
+            await self._close(lane)
+            if self._tried_again:
+                raise
+            # Opening says what is wrong better than the server does, and reads anew what was only renamed.
+            self._tried_again = True
+            self._trouble.tell(error)
+        finally:
+            self._failure = None
+            for loop in loops:
+                loop.cancel()
+            await asyncio.wait(loops)
+
+    def _loops(self, lane: Lane, plan: LanePlan) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
+        recovery, session = self._wiring.recovery, self._wiring.session
+        interval_s = plan.settings.sync_scheduler_interval_minutes * 60
+        return [
+            ("lane", lane.run),
+            ("writer", lane.write),
+            ("breaker", lane.listen),
+            ("tombstones", lane.delete),
+            ("full look", partial(every, interval_s, session, partial(recovery.line_up_strays, self.crm), self._waits)),
+            ("proof", self._prove),
+        ]
+
+    async def _loop(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await supervise(f"{self.crm} {name}", loop, self._waits)
+        except ConfigurationError as error:
+            self.refuse(error)
+
+    async def _prove(self) -> None:
+        """A lane that was refused nothing for a moment is well."""
+        await self._wiring.session.opened.wait()
+        # Where there is no fault, one that was left behind goes at once: a lane that is idle is to ask for nothing.
+        noted = self.fault is not None or not await self._fault.withdraw()
+        await asyncio.sleep(self._waits.proof_s)
+        self._fault.over()
+        self._fault_pause.reset()
+        self._tried_again = False
+        self.well = True
+        while noted and not await self._fault.withdraw():  # noqa: ASYNC110 (the database tells nobody when it may be written)
+            await asyncio.sleep(self._fault_pause.pause_s())
+
+    async def _close(self, lane: Lane) -> None:
+        """While the worker goes on: requests under way end, and what is claimed goes back, or is kept to be written later."""
+        with suppress(ConfigurationError, TimeoutError):
+            async with asyncio.timeout(self._grace_s + self._waits.finish_grace_s):
+                await lane.stop(self._grace_s)
+        await lane.leave()
+        self._unsure = True
+
+    # Standing.
+
+    async def _stand(self, error: ConfigurationError) -> None:
+        """Until it is to be tried again."""
+        self._fault.tell(error)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._fault_pause.pause_s()):
+                await self._wiring.session.opened.wait()
+                await self._fault.note()
+                await asyncio.get_running_loop().create_future()

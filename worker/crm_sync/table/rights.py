@@ -1,0 +1,52 @@
+"""The rights that a worker needs: what `crm-sync grants` gives, and what a lane looks for before it is opened."""
+
+from collections.abc import Iterable, Sequence
+
+from crm_sync.errors import ConfigurationError
+from crm_sync.postgres.pool import Database
+from crm_sync.postgres.statements import query
+from crm_sync.table.contacts import OWN_COLUMNS, AdoptedTable, LaneTable
+
+# Shared by the CRMs.
+ROLL_UP = ("retry_count", "last_retry_at", "next_retry_at", "last_failed_crm")
+
+# What the statements of sql/queries read and write in the schema crm_sync.
+LANES_WRITTEN = ("breaker", "breaker_since", "breaker_reason", "next_probe_at", "openings", "revision")
+FAULTS_WRITTEN = ("fault", "fault_since", "fault_worker")
+LANES_READ = ("id", "crm", "remote_id_column", "installed", *LANES_WRITTEN, "held_since", "held_reason", "on_delete")
+BUDGETS = ("crm", "budget")
+TOMBSTONES_WRITTEN = ("due_at", "attempts", "error", "claimed_by")
+
+Right = tuple[str, str, str]  # a relation, a column of it or "" for the whole, and what may be done
+
+
+async def require_rights(database: Database, table: AdoptedTable, lane: LaneTable) -> None:
+    """Raises ConfigurationError naming the rights that the worker's role lacks to deliver to this CRM, and who gives them."""
+    relations, columns, privileges = zip(*_needed(table, lane), strict=True)
+    missing = await database.fetch(query("list_missing_rights"), relations, columns, privileges)
+    if not missing:
+        return
+    names = [f"{row['privilege']} on {row['relation']} {row['column_name']}".rstrip() for row in missing]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    role = missing[0]["role"]
+    raise ConfigurationError(
+        f"the role {role} lacks {', '.join(names[:3])}{more}: let the owner of the table run what `crm-sync grants {role}` prints"
+    )
+
+
+def _needed(table: AdoptedTable, lane: LaneTable) -> Sequence[Right]:
+    own = [*ROLL_UP, *(f"{lane.crm}_{column}" for column in OWN_COLUMNS), lane.remote_id_column]
+    return [
+        *_on(table.name, ("ctid", table.key, table.email, *own), "SELECT"),
+        *_on(table.name, own, "UPDATE"),
+        *_on("crm_sync.lanes", LANES_READ, "SELECT"),
+        *_on("crm_sync.lanes", LANES_WRITTEN, "UPDATE"),
+        *(right for privilege in ("SELECT", "INSERT", "UPDATE") for right in _on("crm_sync.budgets", BUDGETS, privilege)),
+        *_on("crm_sync.tombstones", ("",), "SELECT"),
+        *_on("crm_sync.tombstones", TOMBSTONES_WRITTEN, "UPDATE"),
+        *_on("crm_sync.tombstones", ("",), "DELETE"),
+    ]
+
+
+def _on(relation: str, columns: Iterable[str], privilege: str) -> list[Right]:
+    return [(relation, column, privilege) for column in columns]

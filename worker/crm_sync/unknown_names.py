@@ -1,0 +1,60 @@
+"""Names that are set and mean nothing, but look as if they were ours: BREVO_APIKEY, CONTACT_TABLE, a section [brvo]."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from crm_sync.settings import LaneSettings, ProxySettings, Settings, SettingsModel, TransportSettings
+
+NEAR = 0.9  # of a name that does not begin like a CRM's: a letter or two are different
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownName:
+    """nearest: the name that may be meant."""
+
+    name: str
+    nearest: str | None
+
+    @property
+    def sentence(self) -> str:
+        hint = f": {self.nearest} may be meant" if self.nearest else ""
+        return f"{self.name} is set, but is no setting of crm-sync{hint}"
+
+
+def unknown_settings(names: Iterable[str], crms: Mapping[str, type[SettingsModel] | None]) -> list[UnknownName]:
+    """Of the names that are set: those that begin with a CRM's, and those that are nearly one of ours. Others are other people's.
+
+    crms: by name, with their settings. What those of a CRM are called that declares none is not known, so none of its is told.
+    """
+    shared = [name for model in (Settings, TransportSettings, ProxySettings) for name in model.model_fields]
+    of_crms = {
+        crm: [*(settings.model_fields if settings else ()), *(f"{crm}_{name}" for name in LaneSettings.model_fields)]
+        for crm, settings in crms.items()
+    }
+    ours = [name for known in (shared, *of_crms.values()) for name in known]
+    unknown = []
+    for name in sorted({name.lower() for name in names} - set(ours)):
+        crm = next((crm for crm in crms if name.startswith(f"{crm}_")), None)
+        if crm is not None and crms[crm] is not None:
+            unknown.append(_unknown(name, of_crms[crm], 0.5))
+        # A name of ours with more before or after it is somebody else's: TEST_DATABASE_URL.
+        elif crm is None and not any(own in name for own in ours) and get_close_matches(name, ours, 1, NEAR):
+            unknown.append(_unknown(name, ours, NEAR))
+    return unknown
+
+
+def unknown_sections(sections: Iterable[str], crms: Iterable[str]) -> list[UnknownName]:
+    """Of MAPPING_FILE: those of no CRM."""
+    known = [*crms]
+    unknown = []
+    for section in sections:
+        if section not in known:
+            nearest = get_close_matches(section.lower(), known, 1, 0.5)
+            unknown.append(UnknownName(f"[{section}] of MAPPING_FILE", f"[{nearest[0]}]" if nearest else None))
+    return unknown
+
+
+def _unknown(name: str, known: list[str], cutoff: float) -> UnknownName:
+    nearest = get_close_matches(name, known, 1, cutoff)
+    return UnknownName(name.upper(), nearest[0].upper() if nearest else None)
