@@ -170,7 +170,8 @@ async def test_migrate_check_status_and_undo_from_nothing(empty_url, brevo):
     for arguments, code, text in [
         (("migrate", "--check"), 1, "missing  0001.crm-sync-schema"),
         (("check",), 1, "crm-sync migrate"),
-        (("migrate",), 0, "applied  0006.lane-faults"),
+        (("migrate",), 78, ""),
+        (("migrate", "--create"), 0, "applied  0006.lane-faults"),
         (("migrate",), 0, "up to date"),
         (("migrate", "--check"), 0, "Nothing is missing"),
         (("check",), 0, "key accepted"),

@@ -28,7 +28,7 @@ _KINDS = {
 @dataclass(frozen=True, slots=True)
 class AdoptionRequest:
     """What a person asks for; None where nothing is said. crms: those to install, beside those that are. default_crms: those to
-    install where there are neither.
+    install where there are neither. create: make the table where none is named and there is none.
     """
 
     table: str | None = None
@@ -36,6 +36,7 @@ class AdoptionRequest:
     email: str | None = None
     crms: Sequence[str] = ()
     default_crms: Sequence[str] = ()
+    create: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,11 @@ def enter(connection: Connection, request: AdoptionRequest) -> Table:
         return _again(connection, request, adopted)
     found = _find(connection, request.table or DEFAULT_TABLE)
     created = found is None and request.table is None
+    if created and not request.create:
+        raise ConfigurationError(
+            f"there is no table {DEFAULT_TABLE}, or it is not on the search_path. Is it another one: set CONTACTS_TABLE. "
+            "`crm-sync migrate --create` makes one"
+        )
     if created:
         connection.execute((folder() / "adopt" / "create_contacts.sql").read_text().encode())
         found = _find(connection, DEFAULT_TABLE)

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from dataclasses import replace
 
 import click
 
@@ -15,11 +16,13 @@ from crm_sync.table.schema import read_schema
 
 
 @click.command()
+@click.option("--create", is_flag=True, help="Make the table contacts where there is none and CONTACTS_TABLE names none.")
 @click.option("--check", "only_check", is_flag=True, help="Say what is missing, change nothing; exit 1 if anything is.")
-def migrate(*, only_check: bool) -> None:
+def migrate(*, only_check: bool, create: bool) -> None:
     """Brings the database to what this version wants: the schema crm_sync, and what is on the contacts table.
 
-    The same as `crm-sync adopt`, in few words, for a deployment. To see it before, or to undo it: crm-sync adopt --help.
+    The same as `crm-sync adopt`, in few words, for a deployment. It makes no contacts table unasked. To see it before, or to undo
+    it: crm-sync adopt --help.
     """
     settings = read(Settings)
     if only_check:
@@ -32,7 +35,7 @@ def migrate(*, only_check: bool) -> None:
         asyncio.run(_check_table(settings))
         click.echo("Nothing is missing.")
         return
-    done = adopt(settings.session_url, request_of(settings), say)
+    done = adopt(settings.session_url, replace(request_of(settings), create=create), say)
     click.echo(f"Done: {len(done)} changes." if done else "Nothing to do: the schema is up to date.")
 
 
