@@ -313,11 +313,11 @@ async def test_with_a_concurrency_limit_calls_wait_even_those_that_are_answered_
 
 
 async def test_a_caller_that_gave_up_waiting_is_served_nevertheless():
-    async with N8nSandbox(concurrency_limit=1, run_s=0.1) as n8n, aiohttp.ClientSession(n8n.url) as session:
+    async with N8nSandbox(concurrency_limit=1, run_s=0.4) as n8n, aiohttp.ClientSession(n8n.url) as session:
         first = asyncio.create_task(Client(session).call(contact()))
         await reaches(lambda: len(n8n.workflow.executions) == 1)
         with pytest.raises(TimeoutError):
-            await Client(session).call(contact(BEN, "k2"), timeout=aiohttp.ClientTimeout(total=0.02))
+            await Client(session).call(contact(BEN, "k2"), timeout=aiohttp.ClientTimeout(total=0.2))
         await first
         await reaches(lambda: BEN in n8n.workflow.contacts)
 
