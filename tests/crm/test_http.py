@@ -41,6 +41,7 @@ from crm_sync.errors import (
     NotSentError,
     OutageError,
     RefusedError,
+    StatusRefusedError,
     ThrottledError,
 )
 
@@ -239,7 +240,7 @@ async def test_whatever_speaks_of_the_contact_comes_back_with_its_status(prepare
 @pytest.mark.parametrize(
     ("status", "error", "code"),
     [
-        (300, RefusedError, "REDIRECTED"),
+        (300, StatusRefusedError, "REDIRECTED"),
         (401, RefusedError, "REFUSED"),
         (402, RefusedError, "REFUSED"),
         (403, RefusedError, "REFUSED"),
@@ -322,8 +323,56 @@ async def test_a_redirect_is_refused_and_neither_key_nor_body_reach_the_other_or
     assert other.heard == []
 
 
+@pytest.mark.parametrize(
+    ("location", "where"),
+    [
+        ("https://www.example.com/api/v3/contacts?token=ab#c", "302 to www.example.com/api/v3/contacts"),
+        ("http://user:pass@example.com:8080/x", "302 to example.com:8080/x"),
+        ("/login?next=%2Fcontacts", "302 to /login"),
+        ("/blocked/Ada/now", "302 to /blocked/***/now"),
+        ("/blocked?for=ada%40example.com", "302 to /blocked"),
+        ("/blocked/ada%40example.com", "302 to ***"),
+        ("http://[half", "302 to what is no URL"),
+        ("?only=query", "302"),
+        (None, "302"),
+    ],
+)
+async def test_a_redirect_names_where_to_without_query_keys_and_people(prepared, location, where):
+    prepared.answer(CONTACTS, 302, None, **({} if location is None else {"Location": location}))
+    async with opened(prepared.base_url) as http:
+        with pytest.raises(StatusRefusedError) as caught:
+            await http.request("POST", "/contacts", {"first_name": "Ada"})
+    assert caught.value.reason == f"the CRM answered with a redirect ({where}), which is not followed: check its base URL"
+
+
+@pytest.mark.parametrize("status", [401, 402, 403])
+async def test_a_page_with_a_status_of_everybody_may_be_one_contacts(prepared, status):
+    page = b"<html><head><style>b {x}</style><title>Blocked</title></head><!-- Ada --><body>Not <b>acceptable</b>: Ada</html>"
+    error = await trouble(prepared, status, page)
+    assert (type(error), error.code) == (StatusRefusedError, "REFUSED")
+    assert " ".join(error.said.split()) == f"{status}: Blocked Not acceptable : ***"
+
+
+async def test_a_407_is_the_proxys_and_everybodys(prepared):
+    error = await trouble(prepared, 407, b"<html>Proxy authentication required</html>")
+    assert type(error) is RefusedError
+    assert "a proxy before the CRM's API wants credentials" in error.reason
+
+
+async def test_a_success_counts_for_requests_of_its_kind_only(prepared):
+    requests = [("POST", "/contacts"), ("GET", "/contacts"), ("PUT", "/contacts/7"), ("PUT", "/contacts/8"), ("PUT", "/lists/8")]
+    async with opened(prepared.base_url) as http:
+        answers = []
+        for request in requests:
+            prepared.answer(request, 200, b"{}")
+            answers.append(await http.send(*request))
+    answers[2].confirm()
+    assert [answer.operation.served_at > 0 for answer in answers] == [False, False, True, True, False]
+    assert answers[2].operation.began == answers[2].began > answers[1].began
+
+
 async def test_a_304_is_refused_whatever_length_it_speaks_of():
-    assert type(await failure(raw(304, b"", "Content-Length: 50"))) is RefusedError
+    assert type(await failure(raw(304, b"", "Content-Length: 50"))) is StatusRefusedError
 
 
 async def test_a_204_is_an_answer_whatever_length_it_speaks_of():

@@ -547,7 +547,7 @@ async def test_an_unknown_property_is_named_when_all_are_refused_for_it(prepared
         (400, {"status": "error", "message": "Invalid input JSON on line 3, column 9"}, (Code.REJECTED, False)),
         (400, error("Cannot set PropertyValueCoordinates{} on 7. 42 already has that value."), (Code.DUPLICATE, False)),
         (409, error("Contact already exists", "CONFLICT"), (Code.DUPLICATE, False)),
-        (413, b"<html>Request Entity Too Large</html>", (Code.REJECTED, False)),
+        (413, error("too large"), (Code.REJECTED, False)),
         (422, error("x"), (Code.REJECTED, False)),
         (423, error("locked", "LOCKED"), (Code.LOCKED, True)),
         (423, None, (Code.LOCKED, True)),
@@ -730,6 +730,7 @@ async def test_a_result_with_odd_properties_is_still_the_only_one_there_is(prepa
     [
         *((404, b"<html>Cannot POST ana@example.com</html>"), (404, {"message": "resource not found"}), (404, None)),
         *((405, error("HTTP 405")), (406, None), (400, b"<html>Bad request of Ana</html>"), (415, error("x"))),
+        *((413, b"<html>Too large</html>"), (421, None), (451, {"message": "Ana is blocked"}), (409, b"no")),
     ],
 )
 @pytest.mark.parametrize("remote_id", [None, "101"])

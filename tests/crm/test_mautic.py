@@ -15,7 +15,14 @@ from crm_sync.crm.mautic import client as module
 from crm_sync.crm.mautic import login as mautic_login
 from crm_sync.crm.mautic.client import DEFAULT_FIELDS, Mautic, account
 from crm_sync.crm.mautic.login import PasswordLogin, TokenLogin
-from crm_sync.errors import BatchRefusedError, ConfigurationError, OutageError, RefusedError, ThrottledError
+from crm_sync.errors import (
+    BatchRefusedError,
+    ConfigurationError,
+    OutageError,
+    RefusedError,
+    StatusRefusedError,
+    ThrottledError,
+)
 from crm_sync.sandbox.mautic.sandbox import MauticSandbox
 from crm_sync.sandbox.server import Answer, Fault, Hold
 
@@ -567,12 +574,36 @@ async def test_a_request_refused_as_a_whole_is_left_to_the_lane_to_halve(crm, ma
     assert "This is a bad request." in bad.reason
 
 
-@pytest.mark.parametrize("status", [400, 406, 414])
-async def test_a_search_refused_for_what_is_in_it_is_halved_and_tried_again(prepared, alone, status):
-    prepared.answer(search("ada@example.com"), status, b"Not acceptable: ada@example.com")
-    with pytest.raises(BatchRefusedError, match=rf"the search was refused \({status}: Not acceptable: \*\*\*\)") as caught:
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 406, 413, 414, 421, 451])
+@pytest.mark.parametrize("body", [b"<html>Not <i>acceptable</i>: ada@example.com</html>", None, {"message": "Forbidden"}])
+async def test_a_refusal_in_words_that_are_not_mautics_is_by_status_alone(prepared, alone, status, body):
+    prepared.answer(search("ada@example.com"), status, body)
+    with pytest.raises(StatusRefusedError, match=rf"{status}.*check MAUTIC_BASE_URL") as caught:
+        await deliver(alone)
+    assert caught.value.said.startswith(f"{status}: ")
+    assert "ada" not in caught.value.reason
+
+
+async def test_a_search_that_mautic_itself_refuses_is_halved_and_tried_again(prepared, alone):
+    refusal = {"errors": [{"code": 400, "message": "Bad request: ada@example.com", "details": [], "type": None}]}
+    prepared.answer(search("ada@example.com"), 400, refusal)
+    with pytest.raises(BatchRefusedError, match=r"the search was refused \(400: Bad request: \*\*\*\)") as caught:
         await deliver(alone)
     assert caught.value.retried
+
+
+async def test_a_token_refused_in_words_that_are_not_mautics_is_no_contacts(crm, by_token):
+    answers(crm, 403, b"<html>Blocked</html>", TOKEN)
+    with pytest.raises(RefusedError, match=r"403: Blocked.*check MAUTIC_BASE_URL") as caught:
+        await deliver(by_token)
+    assert type(caught.value) is RefusedError
+
+
+async def test_an_answer_to_a_search_that_makes_no_sense_is_quoted_by_how_it_begins(prepared, alone):
+    notice = b'<br /><b>Deprecated</b>: strlen() of ada@example.com {"total": "0", "contacts": {}}'
+    prepared.answer(search("ada@example.com"), 200, notice)
+    with pytest.raises(OutageError, match=r"without saying what it found, but: Deprecated : strlen\(\) of \*\*\* \{"):
+        await deliver(alone)
 
 
 async def test_what_was_delivered_before_an_outage_is_not_lost(crm, mautic):

@@ -24,9 +24,11 @@ from crm_sync.crm.n8n.settings import N8nSettings
 from crm_sync.errors import (
     BatchRefusedError,
     ConfigurationError,
+    LaneError,
     NotSentError,
     OutageError,
     RefusedError,
+    StatusRefusedError,
     ThrottledError,
 )
 from crm_sync.sandbox.n8n.sandbox import N8nSandbox
@@ -602,11 +604,29 @@ async def test_a_body_that_n8n_cannot_read_is_the_contacts(prepared, alone):
     assert f"Failed to parse request body {hint}" in outcome.reason
 
 
-async def test_a_body_that_what_stands_before_finds_too_large_is_the_contacts(prepared, alone, listing):
-    prepared.answer(WEBHOOK, 413, b"<html>Request Entity Too Large</html>")
-    assert (await deliver(alone)).verdict is Verdict.REJECTED
-    prepared.answer(WEBHOOK, 413, b"<html>Request Entity Too Large</html>")
-    assert isinstance((await listing.deliver(CROWD))[0], BatchRefusedError)
+@pytest.mark.parametrize("status", [401, 402, 403, 404, 406, 413, 421, 451])
+async def test_a_refusal_in_words_that_are_not_n8ns_is_by_status_alone(prepared, alone, listing, status):
+    prepared.answer(WEBHOOK, status, b"<html><b>Not you</b>, Ada, at webhook/crm-sync</html>")
+    with pytest.raises(StatusRefusedError, match=rf"{status}.*Not you , \*\*\*, at \*\*\*") as caught:
+        await deliver(alone, name="Ada")
+    assert "N8N_WEBHOOK_URL" in caught.value.reason
+    prepared.answer(WEBHOOK, status, None)
+    with pytest.raises(StatusRefusedError):
+        await listing.deliver(CROWD)
+
+
+async def test_a_gateways_json_is_not_n8ns(prepared, alone):
+    for status in (401, 403, 404):
+        prepared.answer(WEBHOOK, status, {"message": "Forbidden"})
+        with pytest.raises(StatusRefusedError, match="Forbidden"):
+            await deliver(alone)
+
+
+async def test_a_407_is_the_proxys_even_in_json(prepared, alone):
+    prepared.answer(WEBHOOK, 407, {"error": "proxy authentication required"})
+    with pytest.raises(RefusedError, match=r"a proxy before n8n's API wants credentials.*check N8N_WEBHOOK_URL") as caught:
+        await deliver(alone)
+    assert type(caught.value) is RefusedError
 
 
 async def test_a_list_that_is_too_large_for_n8n_is_halved_by_the_lane(crm, lists):
@@ -658,7 +678,7 @@ async def test_a_webhook_of_another_method_is_said_to_be_one(crm, n8n):
 
 async def test_an_n8n_that_is_starting_is_waited_for(crm, n8n):
     crm.phase = "starting"
-    with pytest.raises(OutageError, match="NOT_READY: "):
+    with pytest.raises(StatusRefusedError, match="NOT_READY: "):
         await deliver(n8n)
     crm.phase = "active"
     assert (await deliver(n8n)).verdict is Verdict.DELIVERED
@@ -759,13 +779,13 @@ async def test_the_check_finds_an_inactive_workflow(crm, n8n):
 @pytest.mark.parametrize("phase", ["starting", "migrating"])
 async def test_the_check_waits_for_an_n8n_that_is_starting(crm, n8n, phase):
     crm.phase = phase
-    with pytest.raises(OutageError, match="NOT_READY"):
+    with pytest.raises(LaneError, match="NOT_READY"):
         await n8n.check()
 
 
 async def test_the_check_of_a_path_without_webhooks_says_that_it_may_be_none(crm):
     async with client(crm.url, target="/elsewhere") as n8n:
-        with pytest.raises(OutageError, match=r"NOT_READY: .*is no webhook of n8n"):
+        with pytest.raises(StatusRefusedError, match=r"NOT_READY: .*is no webhook of n8n"):
             await n8n.check()
 
 
@@ -783,7 +803,7 @@ async def test_the_check_does_not_take_a_page_for_n8n(crm, n8n):
 
 async def test_the_check_of_an_n8n_below_a_path_asks_there(crm):
     async with client(crm.url, target="/automation/webhook/crm-sync") as n8n:
-        with pytest.raises(OutageError):
+        with pytest.raises(StatusRefusedError):
             await n8n.check()
     assert crm.requests[0].path == "/automation/healthz/readiness"
 

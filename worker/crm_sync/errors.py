@@ -14,10 +14,12 @@ CrmSyncError
     ├── NotSentError        nothing reached the CRM: DNS, TLS, refused
     ├── OutageError         the CRM may have applied it: timeout, reset, 5xx, a broken answer
     ├── RefusedError        the CRM refuses everybody: key, permission, address
+    │   └── StatusRefusedError  refused by status alone: everybody, or these contacts only
     └── ThrottledError      too many requests
 """
 
 from crm_sync.core.codes import Code
+from crm_sync.core.operation import Operation
 
 
 class CrmSyncError(Exception):
@@ -90,6 +92,20 @@ class OutageError(LaneError):
 
 class RefusedError(LaneError):
     """The CRM refuses everybody, whatever the contact."""
+
+
+class StatusRefusedError(RefusedError):
+    """Refused by status, in words that are not the CRM's own: a page of a firewall, of a proxy, of something else.
+
+    That can be meant for everybody, or for what one contact says. The lane finds out by what others are answered, so code and
+    reason are those of everybody. said: the answer, for the one that is to blame. operation: the kind of request; None where the
+    client does not know: then any delivery counts as the same.
+    """
+
+    def __init__(self, code: str, reason: str, *, said: str = "", operation: Operation | None = None) -> None:
+        super().__init__(code, reason)
+        self.said = said or reason
+        self.operation = operation
 
 
 class ThrottledError(LaneError):

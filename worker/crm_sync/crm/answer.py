@@ -2,18 +2,21 @@
 
 import json
 import math
+import re
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 from multidict import CIMultiDictProxy
 
 from crm_sync.core.codes import Code
+from crm_sync.core.operation import Operation
 from crm_sync.core.text import clean, printable
-from crm_sync.errors import LaneError, OutageError, RefusedError, ThrottledError
+from crm_sync.errors import LaneError, OutageError, RefusedError, StatusRefusedError, ThrottledError
 
 LONGEST_SAID = 1000  # characters of what a CRM says that are looked at; fewer are kept
 SHORTEST_PAUSE_S = 1.0
@@ -22,6 +25,11 @@ DEFAULT_PAUSE_S = 10.0  # HubSpot's own SDK waits so long where a 429 says nothi
 # By these a CRM's support finds a request. HubSpot puts its own into the body too.
 REQUEST_ID_HEADERS = ("x-hubspot-correlation-id", "sib-request-id", "x-request-id", "x-correlation-id", "cf-ray")
 LONGEST_REQUEST_ID = 64
+# Of 4xx these are no refusal: they may pass, and say when.
+PASSING = frozenset({408, 429})
+
+# What of a page nobody reads.
+_MARKUP = re.compile(r"<!--.*?(?:-->|$)|<(script|style)\b.*?(?:</\1>|$)|<[^>]*(?:>|$)", re.DOTALL | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +37,7 @@ class Answer:
     """What a CRM answered. json: None where the body is empty or no JSON.
 
     flaw: why the body is not whole. text is its beginning then, and json None.
+    operation: the kind of request it answers; began: when that request did, by the monotonic clock.
     """
 
     status: int
@@ -36,6 +45,12 @@ class Answer:
     text: str
     json: Any
     flaw: LaneError | None = None
+    operation: Operation = field(default_factory=Operation)
+    began: float = 0.0
+
+    def confirm(self) -> None:
+        """It is a success of the CRM's own, so the CRM serves requests of this kind. Called by who can tell."""
+        self.operation.served(self.began, time.monotonic())
 
     def get(self, key: str) -> Any:
         """A member of the answer's JSON object; None if it is none, or has none."""
@@ -57,24 +72,73 @@ class Answer:
 def usable(answer: Answer, body: object = None) -> Answer:
     """The answer to this body, if it speaks about the contacts.
 
-    Raises OutageError (5xx, 408), RefusedError (3xx, 401, 402, 403), ThrottledError (429), and the flaw of the answer.
+    Raises OutageError (5xx, 408), RefusedError (401, 402, 403, 407), StatusRefusedError (3xx; 401, 402 and 403 without a JSON
+    object), ThrottledError (429), and the flaw of the answer.
     """
     status = answer.status
     if status == 429:
         pause_s = retry_after_s(answer.headers, "Retry-After", "x-sib-ratelimit-reset")
         raise ThrottledError(Code.RATE_LIMITED, f"too many requests ({answer.label}: {quoted(answer, body)})", pause_s)
-    if status in (401, 402, 403):
+    if status in (401, 402, 403) and isinstance(answer.json, dict):
         raise RefusedError(Code.REFUSED, f"the CRM refuses everybody ({answer.label}: {quoted(answer, body)})")
+    if status in (401, 402, 403, 407):
+        raise foreign(answer, body, whose="the CRM's", check="check its base URL")
     if 300 <= status < 400:
-        raise RefusedError(
-            Code.REDIRECTED,
-            f"the CRM answered with a redirect ({status}), which is not followed: check its base URL",
-        )
+        raise _redirected(answer, body)
     if status >= 500 or status == 408:
         raise OutageError(Code.CRM_ERROR, f"the CRM failed ({answer.label}: {quoted(answer, body)})")
     if answer.flaw is not None:
         raise answer.flaw
     return answer
+
+
+def is_foreign(answer: Answer, *, own: bool) -> bool:
+    """Whether it refuses by status alone. own: it is in the vendor's own form, where the vendor has one.
+
+    Of an answer that is not whole nobody knows.
+    """
+    return not own and answer.flaw is None and 400 <= answer.status < 500 and answer.status not in PASSING
+
+
+def foreign(answer: Answer, body: object, *, whose: str, check: str) -> RefusedError:
+    """Of an answer to this body that refuses in words that are not the vendor's. whose: `Brevo's`; check: what to look at, by the
+    names of the settings.
+    """
+    said = f"{answer.label}: {page_words(answer, body)}"
+    if answer.status == 407:
+        # Whom it lets through is no question of contacts.
+        return RefusedError(
+            Code.NOT_FOUND, f"a proxy before {whose} API wants credentials of its own ({said}): {check}, and the proxy"
+        )
+    if answer.status in (401, 402, 403):
+        code, reason = Code.REFUSED, f"refused by something that does not speak as {whose} API does ({said}): {check}, and"
+        reason += " whether a firewall or proxy stands before it"
+    else:
+        code, reason = Code.NOT_FOUND, f"what answered {answer.status} is not {whose} API ({said}): {check}"
+    return StatusRefusedError(code, reason, said=said, operation=answer.operation)
+
+
+def page_words(answer: Answer, body: object = None) -> str:
+    """What a page says, without its markup, and masked where it quotes this body."""
+    text = _MARKUP.sub(" ", answer.text[: 8 * LONGEST_SAID]).strip()
+    return quoted(replace(answer, text=text), body)
+
+
+def _redirected(answer: Answer, body: object) -> StatusRefusedError:
+    """Some firewalls answer so too: away to a page that says why."""
+    said = f"{answer.status} to {where}" if (where := _target(answer, body)) else str(answer.status)
+    reason = f"the CRM answered with a redirect ({said}), which is not followed: check its base URL"
+    return StatusRefusedError(Code.REDIRECTED, reason, said=f"a redirect, {said}", operation=answer.operation)
+
+
+def _target(answer: Answer, body: object) -> str:
+    """Host and path of the Location, masked where they quote this body. No query, for that may hold anything."""
+    try:
+        parts = urlsplit(answer.headers.get("Location", "").strip())
+        host = f"{parts.hostname or ''}:{parts.port}" if parts.port else parts.hostname or ""
+    except ValueError:
+        return "what is no URL"
+    return quoted(replace(answer, text=host + parts.path, json=None), body) if host or parts.path else ""
 
 
 def quoted(answer: Answer, body: object = None) -> str:

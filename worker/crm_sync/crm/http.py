@@ -1,6 +1,7 @@
 """One HTTP shell for all CRMs: within the limits, no redirects, and no key in an answer."""
 
 import json
+import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from urllib.parse import urlencode, urlsplit
@@ -16,6 +17,7 @@ from crm_sync.crm.answer import Answer, parse, usable
 from crm_sync.crm.connections import Connections
 from crm_sync.crm.exchange import Request, Wire, Witness, shown
 from crm_sync.crm.limiter import UNLIMITED, Limiter
+from crm_sync.crm.operations import Operations
 from crm_sync.crm.proxy import Proxy
 from crm_sync.errors import ConfigurationError, LaneError, NotSentError
 
@@ -57,6 +59,7 @@ class Http:
         self._witness = witness
         self._connections = Connections(timeout_s, proxy)
         self._wire = wire or self._connections.send
+        self._operations = Operations()
 
     async def __aenter__(self) -> "Http":
         await self._connections.open()
@@ -125,13 +128,15 @@ class Http:
         return Request(method, url.extend_query(query) if query else url, {**self._headers, **its_own}, body, login)
 
     async def _ask(self, request: Request) -> Answer:
+        began = time.monotonic()
         response = await self._wire(request)
         keys = [*self._keys, *self._tokens]
         content = _masked(response.body, keys)
         text = content.decode("utf-8", errors="replace")
         await self._limiter.correct(self._remaining(response.headers))
         said = None if response.flaw else parse(content)
-        return Answer(response.status, _masked_headers(response.headers, keys), text, said, response.flaw)
+        operation = self._operations.of(request.method, request.url.raw_path)
+        return Answer(response.status, _masked_headers(response.headers, keys), text, said, response.flaw, operation, began)
 
 
 def require_https(name: str, url: str, allowed: Collection[str] = ()) -> str:

@@ -118,12 +118,18 @@ class Brevo(Client):
 
     async def _find(self, email: str) -> Found:
         answer = await self._get_contact(email, "email_id")
-        return None if is_missing(answer) else _id(answer) or refusal(answer)
+        if is_missing(answer) or (record := _id(answer)) is None:
+            return None if is_missing(answer) else refusal(answer)
+        answer.confirm()
+        return record
 
     async def _delete(self, deletion: Deletion) -> Outcome:
         path = f"/contacts/{quote(deletion.remote_id or '', safe='')}"
         answer = await self._request("DELETE", path, identifierType="contact_id")
-        return Outcome.delivered(None) if answer.status == 204 or is_missing(answer) else refusal(answer)
+        if answer.status != 204 and not is_missing(answer):
+            return refusal(answer)
+        answer.confirm()
+        return Outcome.delivered(None)
 
     async def _upsert(self, contact: Contact) -> Outcome:
         email = (contact.email or "").strip()
@@ -134,6 +140,8 @@ class Brevo(Client):
             # With 404 it was deleted in Brevo since, and is made anew.
             if answer.status != 404 and (there := _there(answer)) is None:
                 return refusal(answer)
+            if there is not None:
+                answer.confirm()
 
         remote_id = there and there.id
         notes: list[str] = []
@@ -145,13 +153,15 @@ class Brevo(Client):
             elif answer.status == 404 and there is not None:
                 there = None  # deleted since the look
             elif answer.status == 204:
+                answer.confirm()
                 remote_id = there.id if there else await self._find_id(email)
                 break
             else:
                 remote_id = _id(answer)
                 if remote_id is None:
                     await self._refuse_an_unknown_list(answer)
-                    return refusal(answer)
+                    return refusal(answer, body)
+                answer.confirm()
                 break
         return Outcome.delivered(remote_id, Code.FIELD_NOT_SENT if notes else None, "; ".join(notes) or None)
 

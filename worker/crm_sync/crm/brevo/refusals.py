@@ -4,7 +4,7 @@ import re
 
 from crm_sync.core.codes import Code
 from crm_sync.core.outcome import Outcome
-from crm_sync.crm.answer import Answer, quoted, usable
+from crm_sync.crm.answer import Answer, foreign, is_foreign, page_words, quoted, usable
 from crm_sync.errors import OutageError, RefusedError
 
 # Attributes that Brevo holds unique over the account, beside email and ext_id: families and companies share them.
@@ -24,6 +24,8 @@ def judged(answer: Answer, body: object) -> Answer:
             "the key is right, but Brevo does not accept this machine's address: add it to the authorised IPs in Brevo's security"
             f" settings, or turn the blocking of unknown ones off ({answer.label}: {quoted(answer, body)})",
         )
+    if is_foreign(answer, own=_is_own(answer)):
+        raise foreign(answer, body, whose="Brevo's", check="check BREVO_BASE_URL")
     return usable(answer, body)
 
 
@@ -36,8 +38,8 @@ def refused_attributes(answer: Answer) -> set[str]:
     return set(SHARED) if "phone" in said(answer).lower() else set()
 
 
-def refusal(answer: Answer) -> Outcome:
-    """What becomes of the contact. Raises LaneError where the answer is not about it."""
+def refusal(answer: Answer, body: object = None) -> Outcome:
+    """What becomes of the contact. body: what was answered. Raises LaneError where the answer is not about it."""
     words = f"{answer.label}: {said(answer)}"
     duplicates = _duplicates(answer)
     if duplicates or answer.get("code") == "duplicate_parameter":
@@ -50,7 +52,10 @@ def refusal(answer: Answer) -> Outcome:
         raise not_brevo(answer)
     if answer.status >= 400:
         return Outcome.rejected(Code.REJECTED, f"Brevo refused the contact ({words})")
-    raise OutageError(Code.BROKEN_ANSWER, f"Brevo answered {answer.status} without what it documents for it")
+    raise OutageError(
+        Code.BROKEN_ANSWER,
+        f"Brevo answered without what it documents for this status ({answer.label}: {page_words(answer, body)})",
+    )
 
 
 def is_missing(answer: Answer) -> bool:
@@ -69,8 +74,15 @@ def unknown_list(list_id: int, answer: Answer) -> RefusedError:
 
 
 def not_brevo(answer: Answer) -> RefusedError:
-    # Without what was said: a page that is not Brevo's can quote the contact.
+    # Without what was said: it can quote the contact.
     return RefusedError(Code.NOT_FOUND, f"what answered {answer.status} is not Brevo's API: check BREVO_BASE_URL")
+
+
+def _is_own(answer: Answer) -> bool:
+    """Whether an error is in Brevo's form, `{"code": "...", "message": "..."}`. A gateway's message comes without such a code."""
+    code = answer.get("code")
+    # Of a 425 nothing is documented but the status; duplicates came without a code too.
+    return (isinstance(code, str) and bool(code)) or bool(_duplicates(answer)) or (answer.status == 425 and not answer.text)
 
 
 def said(answer: Answer) -> str:

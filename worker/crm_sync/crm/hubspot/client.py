@@ -116,6 +116,7 @@ class HubSpot(Client):
         answer = judged(await self._http.send("POST", f"{self._path}/batch/read", body), body)
         if not is_batch(answer) and not is_missing(answer):
             raise batch_refused(answer, body)
+        answer.confirm()
         ids = {result.email: result.id for result in results(answer)}
         return [ids.get(fold(email)) for email in emails]
 
@@ -187,6 +188,8 @@ class HubSpot(Client):
         answer = judged(await self._http.send("POST", f"{self._path}/batch/{operation}", body), body)
         if not is_batch(answer) and not (operation == "update" and is_missing(answer)):
             raise batch_refused(answer, body)
+        if is_batch(answer):
+            answer.confirm()
         return answer
 
     async def _delete(self, operation: str, body: Mapping[str, Any], count: int) -> Entry:
@@ -196,6 +199,7 @@ class HubSpot(Client):
         except LaneError as error:
             return error
         if answer.status == 204 or (count == 1 and is_missing(answer)):
+            answer.confirm()
             return Outcome.delivered(None)
         refused = batch_refused(answer, body)
         if count > 1 or not isinstance(refused, BatchRefusedError):

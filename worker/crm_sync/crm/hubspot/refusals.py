@@ -11,7 +11,17 @@ from typing import Any, NamedTuple
 from crm_sync.core.codes import Code
 from crm_sync.core.outcome import Outcome
 from crm_sync.core.text import printable
-from crm_sync.crm.answer import DEFAULT_PAUSE_S, LONGEST_PAUSE_S, Answer, quoted, retry_after_s, usable
+from crm_sync.crm.answer import (
+    DEFAULT_PAUSE_S,
+    LONGEST_PAUSE_S,
+    Answer,
+    foreign,
+    is_foreign,
+    page_words,
+    quoted,
+    retry_after_s,
+    usable,
+)
 from crm_sync.errors import BatchRefusedError, LaneError, OutageError, RefusedError, ThrottledError
 
 # By the policy that is broken. The day ends at midnight where the account is, which it does not say: asked for again each hour.
@@ -19,6 +29,7 @@ PAUSES_S = {"SECONDLY": 1.0, "TEN_SECONDLY_ROLLING": DEFAULT_PAUSE_S, "DAILY": L
 # What is wrong with a contact. Any other category is HubSpot's own trouble, and may pass.
 REFUSALS = ("VALIDATION_ERROR", "CONFLICT", "OBJECT_ALREADY_EXISTS")
 LONGEST_NAME = 100
+CHECK = "check HUBSPOT_BASE_URL and HUBSPOT_CONTACTS_PATH"
 
 # At most 18 digits: what does not fit into 64 bits would make HubSpot refuse the whole request.
 _ID = re.compile(r"[1-9][0-9]{0,17}")
@@ -40,19 +51,22 @@ def judged(answer: Answer, body: object = None) -> Answer:
     if answer.status == 403 and (scopes := _scopes(answer)):
         needed = ", ".join(scopes)
         raise RefusedError(Code.REFUSED, f"the token lacks a scope: give it {needed} in HubSpot ({answer.label})")
+    # That a record is locked is known by the status, whatever is said with it.
+    if answer.status != 423 and is_foreign(answer, own=_is_own(answer)):
+        raise foreign(answer, body, whose="HubSpot's", check=CHECK)
     return usable(answer, body)
 
 
 def batch_refused(answer: Answer, body: object) -> LaneError:
     """Why nobody of a batch was taken."""
     if answer.status < 400:
-        return OutageError(Code.BROKEN_ANSWER, f"HubSpot answered {answer.status} without what it documents for it")
+        said = f"{answer.label}: {page_words(answer, body)}"
+        return OutageError(Code.BROKEN_ANSWER, f"HubSpot answered without what it documents for this status ({said})")
     said = f"{answer.label}: {quoted(answer, body)}"
     if answer.status == 423:
         return BatchRefusedError(Code.LOCKED, f"HubSpot has locked these contacts for a moment ({said})", retried=True)
     error = answer.json if isinstance(answer.json, dict) else {}
-    # A request that is too large can be refused by what stands between.
-    if answer.status in (404, 405, 406, 415) or (not error and answer.status != 413):
+    if answer.status in (404, 405, 406, 415):
         return not_hubspot(answer)
     if fault := mapping_fault([error], answer.label):
         return fault
@@ -62,11 +76,8 @@ def batch_refused(answer: Answer, body: object) -> LaneError:
 
 
 def not_hubspot(answer: Answer) -> RefusedError:
-    # Without what was said: a page that is not HubSpot's can quote a contact.
-    return RefusedError(
-        Code.NOT_FOUND,
-        f"what answered {answer.status} is not HubSpot's API: check HUBSPOT_BASE_URL and HUBSPOT_CONTACTS_PATH",
-    )
+    # Without what was said: it can quote a contact.
+    return RefusedError(Code.NOT_FOUND, f"what answered {answer.status} is not HubSpot's API: {CHECK}")
 
 
 def mapping_fault(errors: Sequence[Error], label: str) -> RefusedError | None:
@@ -179,6 +190,12 @@ def _scopes(answer: Answer) -> list[str]:
     errors = [answer.json, *_list(answer.get("errors"))]
     names = [name for error in errors if isinstance(error, dict) for name in context(error, "requiredGranularScopes")]
     return [name for name in dict.fromkeys(names) if _SCOPE.fullmatch(name)]
+
+
+def _is_own(answer: Answer) -> bool:
+    """Whether an error is in HubSpot's form. Any member of it may be missing, but not all that only HubSpot has."""
+    error = answer.json if isinstance(answer.json, dict) else {}
+    return error.get("status") == "error" or any(_text(error, name) for name in ("category", "errorType", "correlationId"))
 
 
 def _category(error: Error) -> str:

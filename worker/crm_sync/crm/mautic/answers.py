@@ -13,7 +13,17 @@ from typing import Any
 from crm_sync.core.codes import Code
 from crm_sync.core.identity import fold
 from crm_sync.core.outcome import Outcome
-from crm_sync.crm.answer import LONGEST_PAUSE_S, SHORTEST_PAUSE_S, Answer, crm_time, quoted, usable
+from crm_sync.crm.answer import (
+    LONGEST_PAUSE_S,
+    SHORTEST_PAUSE_S,
+    Answer,
+    crm_time,
+    foreign,
+    is_foreign,
+    page_words,
+    quoted,
+    usable,
+)
 from crm_sync.crm.mautic.matching import New, record_id
 from crm_sync.crm.mautic.storage import not_stored
 from crm_sync.errors import OutageError, RefusedError, ThrottledError
@@ -26,8 +36,9 @@ def written(answer: Answer, bodies: Sequence[Mapping[str, Any]], addresses: Sequ
     """
     codes = answer.get("statusCodes")
     if not isinstance(codes, list | dict):
-        said = quoted(plain(answer), bodies)
+        said = page_words(plain(answer), bodies)
         raise OutageError(Code.BROKEN_ANSWER, f"Mautic answered {answer.label} and nothing about the contacts: {said}")
+    answer.confirm()
     items = [_Item(answer, index) for index in range(len(bodies))]
     # An item is denied where the user may edit no contact, or not this one because of its owner.
     may_edit = any(item.code == 200 for item in items)
@@ -81,12 +92,19 @@ class _Item:
         return message if isinstance(message, str) and message else "no text"
 
 
-def records(answer: Answer) -> list[Mapping[str, Any]]:
-    """The contacts in the answer to a search: a list, or an object by id. Raises OutageError where it is no such answer."""
+def records(answer: Answer, looked_for: object = None) -> list[Mapping[str, Any]]:
+    """The contacts in the answer to a search for these: a list, or an object by id.
+
+    Raises OutageError where it is no such answer.
+    """
     contacts = answer.get("contacts")
     members = list(contacts.values()) if isinstance(contacts, dict) else contacts
     if not isinstance(members, list) or not all(isinstance(one, dict) and record_id(one.get("id")) for one in members):
-        raise OutageError(Code.BROKEN_ANSWER, f"Mautic answered {answer.label} to a search without saying what it found")
+        said = page_words(answer, looked_for)
+        raise OutageError(
+            Code.BROKEN_ANSWER, f"Mautic answered {answer.label} to a search without saying what it found, but: {said}"
+        )
+    answer.confirm()
     return members
 
 
@@ -113,6 +131,8 @@ def is_gone(answer: Answer) -> bool:
 def judged(answer: Answer, body: object = None) -> Answer:
     """The answer to this body, if it speaks about what is in it. Raises LaneError as usable does, in Mautic's terms."""
     told = plain(answer)
+    if (answer.status < 300 and _is_page(answer)) or is_foreign(answer, own=is_own(answer)):
+        raise foreign(answer, body, whose="Mautic's", check="check MAUTIC_BASE_URL, the address of Mautic without /api")
     said = told.said("message").lower()
     if answer.status == 403 and (told.get("type") == "api_disabled" or "disabled" in said):
         raise RefusedError(Code.API_DISABLED, f"Mautic lets nobody in this way ({answer.label}: {quoted(told, body)})")
@@ -122,8 +142,8 @@ def judged(answer: Answer, body: object = None) -> Answer:
             f"Mautic refuses the credentials ({answer.label}: {quoted(told, body)}); if they are right, the web server"
             " before Mautic may strip the Authorization header, as some hosts do",
         )
-    if answer.status in (404, 405) or (answer.status < 300 and _is_page(answer)):
-        # Without what was said: a page that is not Mautic's can quote the contact.
+    if answer.status in (404, 405):
+        # Without what was said: it can quote the contact.
         raise RefusedError(
             Code.NOT_FOUND,
             f"what answered {answer.status} is not Mautic's API: check MAUTIC_BASE_URL, the address of Mautic without /api",
@@ -139,6 +159,12 @@ def plain(answer: Answer) -> Answer:
     errors = answer.get("errors")
     first = errors[0] if isinstance(errors, list) and errors else None
     return replace(answer, json=first) if isinstance(first, dict) else answer
+
+
+def is_own(answer: Answer) -> bool:
+    """Whether an error is in Mautic's form: `{"errors": [{"code": 403, "message": "...", "type": "..."}]}`."""
+    error = plain(answer).json if answer.get("errors") else None
+    return isinstance(error, dict) and ("code" in error or "type" in error)
 
 
 def _is_page(answer: Answer) -> bool:

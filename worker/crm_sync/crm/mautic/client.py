@@ -144,6 +144,7 @@ class Mautic(Client):
         if len(wanted) > 1:
             answer = judged(await self._login.send("DELETE", DELETE_BATCH, query={"ids": ",".join(map(str, wanted))}))
             if answer.status == 200 and isinstance(answer.get("contacts"), list | dict) and not answer.get("errors"):
+                answer.confirm()
                 said.update(dict.fromkeys(wanted, Outcome.delivered(None)))
         for record in wanted:
             if record not in said:
@@ -182,13 +183,14 @@ class Mautic(Client):
             return []
         # Commas separate the values; no address that is looked for has one.
         where = {"where[0][col]": column, "where[0][expr]": "in", "where[0][val]": ",".join(values)}
-        return records(await self._ask(where | {"limit": str(PAGE), "minimal": "1"}))
+        return records(await self._ask(where | {"limit": str(PAGE), "minimal": "1"}), list(values))
 
     async def _ask(self, query: Mapping[str, str]) -> Answer:
-        answer = judged(await self._login.send("GET", SEARCH, query=query))
+        # A page can quote all of the query, or one of the addresses in it.
+        looked_for = [value for text in query.values() for value in (text, *text.split(","))]
+        answer = judged(await self._login.send("GET", SEARCH, query=query), looked_for)
         if answer.status >= 400:
-            # A firewall that minds an address in a URL, or the length of all of them.
-            said = quoted(plain(answer), list(query.values()))
+            said = quoted(plain(answer), looked_for)
             raise BatchRefusedError(Code.BROKEN_ANSWER, f"the search was refused ({answer.label}: {said})", retried=True)
         return answer
 
@@ -198,6 +200,7 @@ class Mautic(Client):
         try:
             answer = await self._login.send("DELETE", f"{SEARCH}/{record}/delete")
             if is_gone(answer):
+                answer.confirm()
                 return Outcome.delivered(None)
             said = f"{answer.label}: {quoted(plain(judged(answer)))}"
         except LaneError as error:

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from crm_sync.core.codes import Code
 from crm_sync.crm.answer import Answer, quoted
 from crm_sync.crm.http import Http
-from crm_sync.crm.mautic.answers import judged, number, plain
-from crm_sync.errors import OutageError, RefusedError
+from crm_sync.crm.mautic.answers import is_own, judged, number, plain
+from crm_sync.errors import OutageError, RefusedError, StatusRefusedError
 
 TOKEN_PATH = "/oauth/v2/token"  # noqa: S105 (a path)
 MARGIN_S = 60.0  # a token is renewed so long before it ends; halfway where its life is shorter than twice that
@@ -75,14 +75,18 @@ class TokenLogin(Login):
     async def _fetch(self) -> tuple[str, float]:
         asked_at = time.monotonic()
         answer = await self._http.send("POST", TOKEN_PATH, form=self._form)
-        if answer.status in (400, 401):
+        if answer.status in (400, 401) and is_own(answer):
             said = quoted(plain(answer))
             raise RefusedError(
                 Code.REFUSED, f"Mautic gives no token ({answer.label}: {said}): check MAUTIC_CLIENT_ID and MAUTIC_CLIENT_SECRET"
             )
         if answer.flaw is not None:
             raise OutageError(Code.BROKEN_ANSWER, f"Mautic gives no token: {answer.flaw.reason}")
-        token = judged(answer).get("access_token")
+        try:
+            token = judged(answer).get("access_token")
+        except StatusRefusedError as error:
+            # No contact is in the request for a token.
+            raise RefusedError(error.code, error.reason) from None
         if not isinstance(token, str) or not token:
             raise OutageError(Code.BROKEN_ANSWER, f"Mautic answered {answer.label} without a token")
         self._http.hide_token(token)

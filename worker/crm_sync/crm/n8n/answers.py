@@ -12,9 +12,9 @@ from typing import Any
 from crm_sync.core.codes import Code
 from crm_sync.core.outcome import Contact, Outcome
 from crm_sync.core.text import clean
-from crm_sync.crm.answer import LONGEST_SAID, Answer, quoted, usable
+from crm_sync.crm.answer import LONGEST_SAID, PASSING, Answer, foreign, page_words, quoted, usable
 from crm_sync.crm.client import Entry
-from crm_sync.errors import BatchRefusedError, LaneError, OutageError, RefusedError
+from crm_sync.errors import BatchRefusedError, LaneError, OutageError, RefusedError, StatusRefusedError
 
 LONGEST_ID = 255
 # N8N_PAYLOAD_SIZE_MAX is 16 unless set, and in MiB: with a smaller body it was something else.
@@ -42,7 +42,7 @@ HINTS = {
     "invalid algorithm": _CHECK_JWT,
     "jwt expired": _CHECK_JWT,
 }
-OTHER_HINT = "check what the webhook asks for, and that its option Ignore Bots is off"
+OTHER_HINT = "what the webhook asks for, that its option Ignore Bots is off"
 
 
 def judged(answer: Answer, contacts: Sequence[Contact], keys: Sequence[str], body: object, size: int) -> Sequence[Entry]:
@@ -53,17 +53,19 @@ def judged(answer: Answer, contacts: Sequence[Contact], keys: Sequence[str], bod
         case 401 | 403:
             raise _refused(answer, body)
         case 404:
-            raise unknown_webhook(answer)
+            raise unknown_webhook(answer, body)
         case 504 | 524:
             raise OutageError(Code.TIMEOUT, f"what stands before n8n gave up waiting ({answer.label}); the run may go on")
         case status if status >= 500:
             return _failed(answer, len(contacts), body, size)
+    if (
+        answer.status >= 400
+        and answer.status not in PASSING
+        and (answer.status == 407 or not (isinstance(answer.json, dict) or answer.flaw))
+    ):
+        # Neither n8n nor a workflow speaks so.
+        raise foreign(answer, body, whose="n8n's", check="check N8N_WEBHOOK_URL")
     usable(answer, body)
-    if answer.status != 413 and not isinstance(answer.json, dict):
-        raise RefusedError(
-            Code.NOT_FOUND,
-            f"what answered {answer.status} is neither n8n nor a workflow, for it is no JSON: check N8N_WEBHOOK_URL",
-        )
     return _all(len(contacts), Code.REJECTED, f"n8n or the workflow refused it ({answer.label}: {_words(answer, body)})")
 
 
@@ -71,8 +73,8 @@ def not_ready(answer: Answer) -> OutageError:
     return OutageError(Code.NOT_READY, f"n8n is starting, or waits for its database ({answer.label})")
 
 
-def unknown_webhook(answer: Answer) -> LaneError:
-    """Of a 404. The path is left out: where a webhook asks for no credentials, it is the secret."""
+def unknown_webhook(answer: Answer, body: object = None) -> LaneError:
+    """Of a 404 to this body. The path is left out: where a webhook asks for no credentials, it is the secret."""
     message, hint = _text(answer.get("message")), _text(answer.get("hint"))
     if "not registered for" in message:
         return RefusedError(Code.INACTIVE, f"the webhook takes another method ({answer.label}: {clean(message)})")
@@ -81,10 +83,10 @@ def unknown_webhook(answer: Answer) -> LaneError:
         return RefusedError(Code.INACTIVE, f"n8n knows no active workflow at N8N_WEBHOOK_URL ({answer.label}: {said})")
     if answer.json is None:
         # For some seconds of its start n8n's web server runs without webhooks.
-        return OutageError(
-            Code.NOT_READY, f"n8n is starting, or N8N_WEBHOOK_URL is no webhook of n8n ({answer.label}, and no JSON)"
-        )
-    return RefusedError(Code.NOT_FOUND, f"what answered {answer.status} is not n8n: check N8N_WEBHOOK_URL")
+        said = f"{answer.label}, and no JSON: {page_words(answer, body)}"
+        reason = f"n8n is starting, or N8N_WEBHOOK_URL is no webhook of n8n ({said})"
+        return StatusRefusedError(Code.NOT_READY, reason, said=said, operation=answer.operation)
+    return foreign(answer, body, whose="n8n's", check="check N8N_WEBHOOK_URL")
 
 
 # 2xx.
@@ -95,7 +97,9 @@ def _accepted(answer: Answer, contacts: Sequence[Contact], keys: Sequence[str], 
     if text.startswith(STARTING):
         raise not_ready(answer)  # with 200, while the database is migrated
     if answer.json is None and text.startswith("<"):
-        raise OutageError(Code.BROKEN_ANSWER, f"n8n answered {answer.status} with a page, which a workflow's answer must not be")
+        said = f"{answer.label}: {page_words(answer, body)}"
+        raise OutageError(Code.BROKEN_ANSWER, f"n8n answered with a page, which a workflow's answer must not be ({said})")
+    answer.confirm()
     if answer.flaw is not None:
         # The workflow ran, whatever it wanted to say of that. Sent again it would run again.
         return [Outcome.delivered(None)] * len(contacts)
@@ -175,14 +179,17 @@ def _id(entry: Mapping[str, Any], *names: str) -> str | None:
 
 
 def _refused(answer: Answer, body: object) -> RefusedError:
+    """Of a 401 or 403. In JSON the workflow itself speaks, as ours does of a wrong signature, or n8n, with a code."""
     text = answer.text.strip()
     if text == WRONG_ADDRESS:
         return RefusedError(
             Code.IP_REFUSED, f"the webhook's IP(s) Allowlist does not have this machine's address ({answer.label})"
         )
-    # In JSON the workflow itself speaks, as ours does of a wrong signature.
-    hint = "" if isinstance(answer.json, dict) else f": {HINTS.get(text, OTHER_HINT)}"
-    return RefusedError(Code.REFUSED, f"n8n refuses everybody ({answer.label}: {_words(answer, body)}){hint}")
+    spoken = isinstance(answer.json, dict) and (answer.get("error") or answer.get("code"))
+    if spoken or text in HINTS:
+        hint = "" if spoken else f": {HINTS[text]}"
+        return RefusedError(Code.REFUSED, f"n8n refuses everybody ({answer.label}: {_words(answer, body)}){hint}")
+    return foreign(answer, body, whose="n8n's", check=f"check N8N_WEBHOOK_URL, {OTHER_HINT}")
 
 
 def _failed(answer: Answer, count: int, body: object, size: int) -> Sequence[Entry]:
