@@ -8,7 +8,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import asyncpg
 import pytest
+from structlog.testing import capture_logs
 
+from crm_sync import events
 from crm_sync.adoption.table import AdoptionRequest
 from crm_sync.core.outcome import Kind
 from crm_sync.core.rate import Budget, parse
@@ -516,6 +518,18 @@ async def test_a_crm_that_fails_marks_no_contact(app, url, brevo):
     assert (row["sync_status"], row["attempts"], row["processing_error"]) == ("Queued", 0, None)
 
 
+async def test_a_page_that_may_be_meant_for_everybody_marks_no_contact_and_is_told(app, url, brevo):
+    contact = await insert(app)
+    brevo.standing_faults.append(Fault(answer=Answer(403, b"<html>Blocked by <b>rule</b> 7</html>")))
+    code, out = await synced(environment(url, brevo))
+    assert code == 1
+    assert re.search(
+        r"outcome not delivered: REFUSED: .*\(403: Blocked by rule 7\): check BREVO_BASE_URL.* back in line", words(out)
+    )
+    row = await read(app, contact)
+    assert (row["sync_status"], row["attempts"], row["processing_error"]) == ("Queued", 0, None)
+
+
 async def test_a_crm_that_is_not_there_is_told_as_no_answer(app, url, brevo):
     await insert(app)
     await brevo.stop()
@@ -573,7 +587,7 @@ async def test_a_row_that_the_application_locks_meanwhile_is_finished_when_it_le
     assert await pair(app, contact) == ("Complete", "Complete")
 
 
-async def test_a_client_that_fails_leaves_the_contact_in_line_and_quotes_nothing(app, url):
+async def test_a_client_that_fails_is_told_of_on_the_contact_which_is_retried_and_nothing_is_quoted(app, url):
     crm = ScriptedCrm()
 
     def fails(contact):
@@ -581,12 +595,15 @@ async def test_a_client_that_fails_leaves_the_contact_in_line_and_quotes_nothing
 
     crm.answer = fails
     contact = await insert(app)
-    async with short_worker(url, crm) as deliver:
-        with pytest.raises(DeclinedError, match=r"failed \(KeyError\). The contact is back in line") as raised:
-            await deliver(contact)
-    assert ADDRESS not in str(raised.value)
-    assert raised.value.__suppress_context__
+    with capture_logs() as log:
+        async with short_worker(url, crm) as deliver:
+            finish = await deliver(contact)
+    reason = "CLIENT_FAILED: the client of this CRM failed (KeyError): see the log for its traceback"
+    assert (finish.kind, finish.error) == (Kind.RETRY, reason)
     assert await pair(app, contact) == ("Queued", "Queued")
+    assert await app.fetchval("SELECT brevo_processing_error FROM contacts WHERE id = $1", contact) == reason
+    assert [entry["event"] for entry in log].count(events.CLIENT_FAILED) == 1
+    assert ADDRESS not in str(log)
 
 
 # How it dies.

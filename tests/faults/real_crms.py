@@ -102,7 +102,7 @@ async def delivering(
     task = asyncio.create_task(daemon.run())
     try:
         async with asyncio.timeout(TIMEOUT_S):
-            while not daemon.sentence.startswith("delivering"):
+            while not (daemon.sentence.startswith("delivering") and clients.keys() == watched.keys()):
                 assert not task.done(), "it ended at the start"
                 await asyncio.sleep(0.005)
         yield clients

@@ -191,6 +191,19 @@ TABLE = (
         ),
     ),
     Row(
+        "a firewall before the CRM minds some contacts, or refuses everybody with a page",
+        "those are in Error with its words, the others delivered; or the lane is held, names its setting, and nobody is marked",
+        (f"{FAULTS}firewall.py",),
+    ),
+    Row(
+        "a client raises what is no error of ours, or answers what is no entry for each contact",
+        "the contact's, retried, and told once; the lane goes on",
+        (
+            f"{LANE}delivery.py::test_what_a_client_raises_for_one_contact_is_that_contacts_and_told_once",
+            f"{LANE}delivery.py::test_a_client_that_answers_what_is_no_entry_for_each_has_failed_and_the_others_go_on",
+        ),
+    ),
+    Row(
         "200 with a page, NaN, deep JSON, bad UTF-8; cut off by length, chunk or end; 200 MB; a gzip bomb; dripping",
         "no contact is Complete by it, but at n8n, whose success means a run; body and memory are capped",
         (

@@ -5,7 +5,9 @@ import math
 
 import asyncpg
 import pytest
+from structlog.testing import capture_logs
 
+from crm_sync import events
 from crm_sync.core.outcome import Outcome
 from crm_sync.core.waits import Waits
 from crm_sync.errors import BatchRefusedError, OutageError, RefusedError, ThrottledError
@@ -93,6 +95,57 @@ async def test_a_refusal_of_everybody_among_outcomes_marks_nobody(app, url):
     async with running(url, crm):
         await until(app, "count(*) FILTER (WHERE brevo_sync_status = 'Error') = 8 FROM contacts")
         await until(app, "bool_or(email = '1@example.com' AND brevo_attempts = 0 AND brevo_claimed_by IS NULL) FROM contacts")
+
+
+# A client that fails.
+
+
+@pytest.mark.parametrize("batch_limit", [1, 100])
+async def test_what_a_client_raises_for_one_contact_is_that_contacts_and_told_once(app, url, batch_limit):
+    def answer(contact):
+        if contact.email == "37@example.com":
+            raise KeyError(contact.email)
+        return Outcome.delivered("7")
+
+    crm = ScriptedCrm(batch_limit=batch_limit)
+    crm.answer = answer
+    await app.execute(MANY, 100)
+    with capture_logs() as log:
+        async with running(url, crm):
+            await until(app, "count(*) FILTER (WHERE brevo_sync_status = 'Complete') = 99 FROM contacts")
+            await until(app, "bool_or(brevo_processing_error LIKE 'CLIENT_FAILED: %' AND brevo_attempts = 1) FROM contacts")
+    assert len(crm.requests) - 100 // batch_limit <= 2 * math.log2(100) + 1
+    told = [entry for entry in log if entry["log_level"] == "error"]
+    assert [entry["event"] for entry in told] == [events.CLIENT_FAILED]
+    assert "KeyError" in told[0]["exception"]
+    assert "in answer" in told[0]["exception"]
+    assert "37@example.com" not in str(log)
+    assert await app.fetchval("SELECT breaker FROM crm_sync.lanes WHERE crm = 'brevo'") == "closed"
+
+
+@pytest.mark.parametrize("answers", [[], [None], ["delivered"], [Outcome.delivered("7")] * 2])
+async def test_a_client_that_answers_what_is_no_entry_for_each_has_failed_and_the_others_go_on(app, url, answers):
+    class Broken(ScriptedCrm):
+        async def deliver(self, contacts):
+            outcomes = await super().deliver(contacts)
+            return answers if contacts[0].email == "1@example.com" else outcomes
+
+    await app.execute(MANY, 20)
+    async with running(url, Broken()):
+        await until(app, "count(*) FILTER (WHERE brevo_sync_status = 'Complete') = 19 FROM contacts")
+        await until(app, "bool_or(brevo_processing_error LIKE 'CLIENT_FAILED: %(TypeError)%') FROM contacts")
+
+
+async def test_a_contact_with_which_the_client_always_fails_ends_in_error(app, url):
+    crm = ScriptedCrm()
+    crm.answer = lambda contact: 1 // 0
+    await app.execute(MANY, 1)
+    async with running(url, crm):
+        for attempt in range(1, 5):
+            await until(app, "bool_and(brevo_attempts = $1 AND brevo_claimed_by IS NULL) FROM contacts", attempt)
+            await app.execute("UPDATE contacts SET brevo_due_at = now() WHERE brevo_due_at IS NOT NULL")
+            await app.execute("SELECT pg_notify('crm_sync', 'brevo')")
+        await until(app, "bool_and(brevo_sync_status = 'Error' AND brevo_processing_error LIKE 'CLIENT_FAILED: %') FROM contacts")
 
 
 # One address.

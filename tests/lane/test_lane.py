@@ -10,6 +10,7 @@ from crm_sync.core.outcome import Outcome
 from crm_sync.core.waits import Waits
 from crm_sync.errors import NotSentError, OutageError, RefusedError, ThrottledError
 from crm_sync.lane.dispatch import Dispatch
+from crm_sync.lane.judge import Judge
 from crm_sync.table.contacts import Contacts
 from tests.harness import ALL_COMPLETE, TIMEOUT_S, ScriptedCrm, running, until, until_asleep
 from tests.roles import let_in
@@ -279,14 +280,21 @@ async def test_a_throttled_lane_pauses_and_no_contact_loses_an_attempt(app, url,
     assert await app.fetchval("SELECT breaker FROM crm_sync.lanes WHERE crm = 'brevo'") == "closed"
 
 
-async def test_a_fault_of_ours_loses_nothing(app, url, crm):
-    outage = Outage(KeyError("a bug"))
-    crm.answer = outage
+async def test_a_fault_of_ours_loses_nothing(app, url, crm, monkeypatch):
+    async def fails(judge, contacts):
+        failed.append(contacts)
+        if len(failed) < 3:
+            raise KeyError("a bug")
+        return await outcomes(judge, contacts)
+
+    failed: list[object] = []
+    outcomes = Judge.outcomes
+    monkeypatch.setattr(Judge, "outcomes", fails)
     async with running(url, crm, waits=QUICK_PROBES):
         await insert(app, "Queued")
-        await crm.reached(2)
-        outage.over = True
         await until(app, ALL_COMPLETE)
+    assert len(failed) == 3
+    assert await app.fetchval("SELECT brevo_attempts FROM contacts") == 1
 
 
 async def test_a_stop_lets_requests_end_and_gives_back_what_was_not_sent(app, url):

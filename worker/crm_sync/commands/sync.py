@@ -199,6 +199,8 @@ class _Visit:
             case Kind.REJECTED:
                 return f"rejected: {finish.error}"
         closed = await self._closed()
+        if finish.error is not None and not closed:
+            return f"not delivered: {finish.error}. It is back in line"
         return "not delivered, for nothing was said of this contact. It is back in line" + (f"; {closed}" if closed else "")
 
     async def _tell_row(self, match: Match) -> None:

@@ -81,6 +81,13 @@ class Code(StrEnum):
         True,
     )
 
+    CLIENT_FAILED = (
+        "CLIENT_FAILED",
+        "the client of this CRM failed with this contact: a fault of the plug-in, or of crm-sync",
+        "see the log for its traceback, and report it; in Error once the retries are used up",
+        True,
+    )
+
     # Of a contact while the CRM serves others, else of the lane.
     CRM_ERROR = "CRM_ERROR", "the CRM failed (5xx)", "nothing, unless it lasts; then see the CRM's status page", True
     TIMEOUT = "TIMEOUT", "the CRM did not answer in time; it may have applied the request", "nothing, unless it lasts", True

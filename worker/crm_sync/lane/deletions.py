@@ -69,7 +69,7 @@ class Deleter(Client):
                 entries.update(zip(todo, await self._client.delete(list(todo.values())), strict=True))
         except RefusedError as error:
             entries.update(dict.fromkeys(todo, error))
-        return [_set_aside(entries[contact.id]) for contact in contacts]
+        return [entries[contact.id] for contact in contacts]
 
     async def _find(self, todo: dict[int, Deletion], entries: dict[int, Entry]) -> None:
         """Puts in the ids that are not known. Where nobody has the address, or it is none, nothing is there."""
@@ -113,8 +113,6 @@ class Deleter(Client):
         return {(row["id"], row["survivor"]) for row in rows}
 
 
-def _set_aside(entry: Entry) -> Entry:
-    """A refusal of deletions holds up no contact, so it is none of the lane."""
-    if not isinstance(entry, RefusedError):
-        return entry
-    return Unsent(done=False, delay_s=REFUSED_S, reason=f"{entry.code}: {entry.reason}")
+def put_off(error: RefusedError) -> Unsent:
+    """Everybody is refused: that holds up no contact, so it is none of the lane."""
+    return Unsent(done=False, delay_s=REFUSED_S, reason=f"{error.code}: {error.reason}")

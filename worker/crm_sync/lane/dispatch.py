@@ -45,8 +45,8 @@ class Dispatch:
         """Whether any delivery is under way."""
         return bool(self._tasks)
 
-    def start(self, claimed: Claimed) -> None:
-        """Starts the deliveries of what was claimed, and rejects what cannot be sent."""
+    def start(self, claimed: Claimed) -> int:
+        """Starts the deliveries of what was claimed, and rejects what cannot be sent. How many contacts are to be sent."""
         valid, rejected = sorted_out(self._channel.policy, claimed)
         if rejected:
             self._put(rejected)
@@ -58,6 +58,7 @@ class Dispatch:
         for group in (free, busy):
             for first in range(0, len(group), size):
                 self._start(group[first : first + size])
+        return len(valid)
 
     async def ended(self, grace_s: float) -> None:
         """Returns when every delivery has ended. Those that take longer than this are cancelled."""

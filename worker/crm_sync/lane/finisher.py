@@ -147,7 +147,7 @@ class Finisher:
             # Deleted meanwhile, or taken over by another worker while we had lost our session.
             self._log.info(events.CONTACTS_LOST, contacts=lost)
         for finish in finished:
-            if finish.error is not None:
+            if finish.error is not None and finish.kind is not Kind.DEFERRED:
                 retry_in_s = round(finish.delay_s) if finish.kind is Kind.RETRY else None
                 self._log.warning(
                     events.CONTACT_FAILED,

@@ -27,6 +27,7 @@ from crm_sync.postgres.pool import Database
 from crm_sync.postgres.session import Session
 from crm_sync.table.claim_by_key import ClaimByKey
 from crm_sync.table.contacts import Contacts, LaneTable
+from crm_sync.table.unreadable_rows import Claimed
 
 ANSWER_LOST_S = 15.0  # after its timeout here, a claim may still be at work in the server for so long
 
@@ -93,10 +94,9 @@ class Lane:
         """Claims until stopped. Raises DatabaseTroubleError, and may be run again after it; and ConfigurationError."""
         try:
             while limit := await self._room():
+                probe = self._breaker.probing
                 claimed = await self._claim(limit)
-                if self._breaker.probing:
-                    await self._end_empty_probe(claimed)
-                else:
+                if not probe:
                     await self._wake.rest(claimed, limit)
         except DatabaseTroubleError:
             self._progress.moved()
@@ -246,10 +246,6 @@ class Lane:
             return 0, 0.0
         return (1, 0.0) if await self._breaker.start_probe() else (0, self._breaker.wait_s)
 
-    async def _end_empty_probe(self, claimed: int) -> None:
-        if not claimed:
-            await self._breaker.give_back()
-
     async def _claim(self, limit: int) -> int:
         """Claims, and starts the deliveries. How many contacts."""
         self._wake.asked.clear()
@@ -258,17 +254,27 @@ class Lane:
             if self._stopping.is_set():
                 return 0
             token = self._session.next_token()
-            if self._breaker.probing:
+            probe = self._breaker.probing
+            if probe:
                 self._breaker.probe_with(token)
             with self._in_hand.claiming(token):
                 try:
-                    claimed = await self._contacts.claim(limit, token, probe=self._breaker.probing)
+                    claimed = await self._claim_probe(token) if probe else await self._contacts.claim(limit, token)
                 except DatabaseTroubleError:
                     self._unsure_until = time.monotonic() + self._unsure_s
                     raise
                 self._in_hand.take([*claimed.contacts, *(contact for contact, _ in claimed.unreadable)])
-            self._dispatch.start(claimed)
+            if not self._dispatch.start(claimed) and probe:
+                await self._breaker.give_back()
         return len(claimed.contacts) + len(claimed.unreadable)
+
+    async def _claim_probe(self, token: int) -> Claimed:
+        """Another contact than those for which the lane is held, if another is ready: one of them may be why."""
+        accused = self._deliveries.accused
+        claimed = await self._contacts.claim(1, token, probe=True, without=accused)
+        if accused and not claimed.contacts and not claimed.unreadable:
+            claimed = await self._contacts.claim(1, token, probe=True)
+        return claimed
 
     # What happens to it.
 

@@ -11,7 +11,7 @@ from crm_sync.core.durations import span
 from crm_sync.core.identity import addressees
 from crm_sync.core.outcome import Contact, Finish
 from crm_sync.core.retry import deferred
-from crm_sync.errors import CrmSyncError, DatabaseTroubleError, DeclinedError
+from crm_sync.errors import DatabaseTroubleError, DeclinedError
 from crm_sync.lane.channel import Channel
 from crm_sync.lane.delivery import Deliveries
 from crm_sync.lane.dispatch import sorted_out
@@ -92,13 +92,7 @@ class SingleDelivery:
         contacts, finishes = sorted_out(self._channel.policy, await named.read(claimed, token))
         # They are one, unless the mapping makes other addresses of theirs.
         for person in addressees(contacts):
-            try:
-                finishes += await self._deliveries.deliver([person])
-            except CrmSyncError:
-                raise
-            except Exception as error:  # noqa: BLE001 (a fault of the client's, told by its kind: its words can quote the contact)
-                failed = f"the client of this CRM failed ({type(error).__name__}). The contact is back in line"
-                raise DeclinedError(failed) from None
+            finishes += await self._deliveries.deliver([person])
         return finishes
 
     async def _write(self, finishes: Sequence[Finish]) -> None:

@@ -21,7 +21,7 @@ from crm_sync.core.retry import deferred
 from crm_sync.core.text import name_of
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
 from crm_sync.lane.channel import Channel
-from crm_sync.lane.deletions import Deleter
+from crm_sync.lane.deletions import Deleter, put_off
 from crm_sync.lane.delivery import Deliveries
 from crm_sync.log import Trouble
 from crm_sync.postgres.pool import Database
@@ -43,7 +43,7 @@ class Tombstones:
         self._breaker = channel.breaker
         self._permits = channel.permits
         self._deleter = Deleter(table.crm, channel.client, database, table.variables)
-        self._deliveries = Deliveries(replace(channel, client=self._deleter))
+        self._deliveries = Deliveries(replace(channel, client=self._deleter), refused=put_off)
         self._claim = render("claim_tombstones", table.variables)
         self._finish = render("finish_tombstones", table.variables)
         self._due = asyncio.Event()

@@ -1,7 +1,7 @@
 """The contacts table as the queue of one CRM: claim, finish, look."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -150,6 +150,7 @@ class Contacts:
         self._suspects_fresh = False
         self._careful = False  # the next claim first claims, then reads
         self._most = NO_LIMIT  # contacts in a claim: fewer while the mapping is slow
+        self._left_out: list[Any] = []  # of the claim that is under way
 
     @property
     def avoiding(self) -> bool:
@@ -158,12 +159,14 @@ class Contacts:
 
     # Claim.
 
-    async def claim(self, limit: int, token: int, *, probe: bool = False) -> Claimed:
+    async def claim(self, limit: int, token: int, *, probe: bool = False, without: Collection[Any] = ()) -> Claimed:
         """At most so many ready contacts, in the order they became due; in a backlog a share of them are fresh ones.
 
         None while the lane is held, while its breaker is not closed, unless this is the probe, and without a registered worker.
+        without: not these, by their key.
         """
         limit = min(limit, self._most)
+        self._left_out = list(without)
         share = self._fairness.share(limit)
         careful, self._careful = self._careful, False
         if not careful:
@@ -196,7 +199,7 @@ class Contacts:
             self._cursor = BEGINNING
         if self._cursor == BEGINNING:
             self._full_look_at = now + self._full_look_s
-        rest = (self._avoided.ids(), share, self._fairness.fresh_from, probe)
+        rest = ([*self._avoided.ids(), *self._left_out], share, self._fairness.fresh_from, probe)
         rows = await self._database.fetch(statement, limit, token, self._cursor, *rest)
         if not rows and self._cursor != BEGINNING:
             # What the application had locked, or committed late, lies behind the cursor.

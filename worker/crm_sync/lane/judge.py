@@ -1,0 +1,389 @@
+"""What is said of contacts that are delivered: asked, and asked again, until it is known whom it is about.
+
+Whatever comes back is either about a contact, and ends its claim, or about the CRM, and then no contact is marked:
+
+    an outcome            delivered, failed or rejected: the contact's
+    BatchRefusedError     some of these contacts are why: halved, until each that is to blame stands alone
+    OutageError           where the CRM was well since these first failed: they are why, so the same. Else the breaker
+    StatusRefusedError    where others are served since, the contact's (`crm_sync.lane.refusals`). Else everybody's
+    RefusedError          everybody is refused: the breaker, at once
+    NotSentError          the breaker
+    ThrottledError        a pause of the lane
+    HeldBackError         our own pause or stop
+    anything else         the client failed with some of these contacts: halved too, and the one that is left retried
+
+The breaker and the pause are of all workers: `crm_sync.limits.breaker`.
+"""
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Collection, Sequence
+from typing import NamedTuple
+
+import structlog
+
+from crm_sync import events
+from crm_sync.core.breaker import FAILURES
+from crm_sync.core.codes import Code
+from crm_sync.core.operation import Operation
+from crm_sync.core.outcome import Contact, Outcome, Unsent, Verdict
+from crm_sync.core.text import clean
+from crm_sync.core.throughput import Throughput
+from crm_sync.crm.client import Entry
+from crm_sync.errors import (
+    BatchRefusedError,
+    CrmSyncError,
+    HeldBackError,
+    LaneError,
+    OutageError,
+    RefusedError,
+    StatusRefusedError,
+    ThrottledError,
+)
+from crm_sync.lane.channel import Channel
+from crm_sync.lane.client_faults import ClientFaults, checked
+from crm_sync.lane.refusals import ROUNDS, Doubt, Refusals
+
+MOST_SUSPECTS = 10_000
+MOST_ACCUSED = 500  # of whom a probe is made with another
+
+# What is known of a contact in the end; None: it goes back untouched, because nothing was said about it.
+Settled = Outcome | Unsent | None
+
+
+class Said(NamedTuple):
+    """What was answered to a request that began then."""
+
+    began: float
+    entries: Sequence[Entry]
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether all were refused by status alone."""
+        return all(isinstance(entry, StatusRefusedError) for entry in self.entries)
+
+    @property
+    def is_answer(self) -> bool:
+        """Whether the CRM spoke about any of these contacts."""
+        return any(isinstance(entry, Outcome | BatchRefusedError) for entry in self.entries)
+
+
+class Judge:
+    """may_send: whether the CRM may be called with these contacts. refused: as `crm_sync.lane.delivery.Deliveries` says."""
+
+    def __init__(
+        self,
+        channel: Channel,
+        *,
+        may_send: Callable[[Sequence[Contact]], bool],
+        refused: Callable[[RefusedError], Unsent] | None,
+    ) -> None:
+        self.throughput = Throughput()
+        self._client = channel.client
+        self._breaker = channel.breaker
+        self._permits = channel.permits
+        self._waits = channel.waits
+        self._may_send = may_send
+        self._refused = refused
+        self._failures = 0  # in a row
+        self._last_answer = -math.inf
+        self._suspects: dict[object, float] = {}  # contacts by id: when the CRM first failed with them
+        self._refusals = Refusals()
+        self._delivery = Operation()  # any, where the client does not say what a request was
+        self._turn = asyncio.Lock()  # of a request while there is doubt
+        self._accused: dict[object, None] = {}
+        self._faults = ClientFaults(channel.crm)
+        self._log = structlog.get_logger().bind(crm=channel.crm)
+
+    @property
+    def accused(self) -> Collection[object]:
+        """The contacts, by id, for which the lane was held of late."""
+        return self._accused
+
+    def settled(self, contact: Contact) -> None:
+        """Something was said of it."""
+        if self._suspects:
+            self._suspects.pop(contact.id, None)
+        self._refusals.settled(contact)
+
+    async def outcomes(self, contacts: Sequence[Contact]) -> list[Settled]:
+        """What becomes of each, after as many requests as that takes. Raises as Database.fetch does."""
+        if not contacts:
+            return []
+        settled = await self._outcomes(contacts)
+        if self._breaker.is_probe(contacts[0].token):
+            # Whatever became of it says nothing of the CRM.
+            await self._breaker.give_back()
+        return settled
+
+    async def _outcomes(self, contacts: Sequence[Contact]) -> list[Settled]:
+        """Those that were refused alone are asked alone: with others they would have them halved once more."""
+        alone = [place for place, contact in enumerate(contacts) if self._refusals.suspects(contact)]
+        if not alone or len(contacts) == 1:
+            return await self._first(contacts)
+        settled: dict[int, Settled] = {}
+        rest = [place for place in range(len(contacts)) if place not in alone]
+        for places in (rest, *([place] for place in alone)):
+            if places:
+                settled.update(zip(places, await self._first([contacts[place] for place in places]), strict=True))
+        return [settled[place] for place in range(len(contacts))]
+
+    async def _first(self, contacts: Sequence[Contact]) -> list[Settled]:
+        # A failure is no contact's the first time: when a CRM goes down, it has just answered others.
+        return await self._settle(await self._ask(contacts), contacts, math.inf)
+
+    # Asking.
+
+    async def _ask(self, contacts: Sequence[Contact], *, in_doubt: bool = False) -> Said:
+        """One request, or what a client makes of it. While there is doubt, one at a time, but for those that are to end it.
+
+        Raises as Database.fetch does.
+        """
+        while not in_doubt and self._refusals.last > self._last_answer:
+            async with self._turn:
+                if self._refusals.last > self._last_answer:
+                    return await self._request(contacts)
+        return await self._request(contacts)
+
+    async def _request(self, contacts: Sequence[Contact]) -> Said:
+        began = time.monotonic()
+        if not self._may_send(contacts):
+            return Said(began, [HeldBackError("the lane was paused or stopped before this request started")] * len(contacts))
+        try:
+            said = Said(began, checked(await self._client.deliver(contacts), len(contacts)))
+        except LaneError as error:
+            said = Said(began, [error] * len(contacts))
+        except CrmSyncError:
+            raise
+        except Exception as error:  # noqa: BLE001 (told with its traceback; it is some contact's)
+            return Said(began, [self._faults.refusal(error)] * len(contacts))
+        await self._learn(said, contacts, time.monotonic())
+        return said
+
+    async def _learn(self, said: Said, contacts: Sequence[Contact], now: float) -> None:
+        """What an answer tells of the CRM, whomever it is about."""
+        if said.is_answer:
+            self._last_answer = now
+            self.throughput.add(len(contacts), now)
+            self._failures = 0
+            told = all(isinstance(entry, Outcome) for entry in said.entries)
+            self._permits.answered(len(contacts), now - said.began, told=told)
+            if any(isinstance(entry, Outcome) and entry.verdict is Verdict.DELIVERED for entry in said.entries):
+                self._delivery.served(said.began, now)
+            if self._breaker.is_probe(contacts[0].token):
+                await self._breaker.answered()
+        elif any(isinstance(entry, OutageError) for entry in said.entries):
+            self._permits.failed(now - said.began)
+
+    # Judging.
+
+    async def _settle(self, said: Said, contacts: Sequence[Contact], since: float) -> list[Settled]:
+        """since: an answer after that shows that the CRM was well meanwhile."""
+        if not any(isinstance(entry, LaneError) for entry in said.entries):
+            return list(said.entries)  # type: ignore[arg-type]
+        settled: list[Settled] = [None] * len(contacts)
+        concerned: dict[LaneError, list[int]] = {}
+        for place, entry in enumerate(said.entries):
+            if isinstance(entry, LaneError):
+                concerned.setdefault(entry, []).append(place)
+            else:
+                settled[place] = entry
+        for error, places in concerned.items():
+            outcomes = await self._judge(error, [contacts[place] for place in places], since, said.began)
+            for place, outcome in zip(places, outcomes, strict=True):
+                settled[place] = outcome
+        return settled
+
+    async def _judge(self, error: LaneError, contacts: Sequence[Contact], since: float, began: float) -> Sequence[Settled]:
+        match error:
+            case BatchRefusedError():
+                return await self._isolate(error, contacts)
+            case OutageError():
+                if self._last_answer > min(self._suspects.get(contact.id, since) for contact in contacts):
+                    return await self._isolate(error, contacts)
+                self._suspect(contacts)
+                await self._trip(error, contacts)
+            case HeldBackError():
+                pass
+            case ThrottledError():
+                await self._breaker.throttled(error.code, _reason(error, contacts), error.pause_s)
+            case StatusRefusedError() if len(contacts) == 1:
+                return [await self._refused_alone(error, contacts[0], began)]
+            case StatusRefusedError():
+                return await self._search(error, contacts)
+            case RefusedError() if self._refused is not None:
+                return [self._refused(error)] * len(contacts)
+            case _:
+                await self._trip(error, contacts)
+        return [None] * len(contacts)
+
+    async def _isolate(self, error: LaneError, contacts: Sequence[Contact]) -> Sequence[Settled]:
+        """Finds those that are to blame: one of n costs at most 2 log2(n) + 1 further requests."""
+        # What may still be at work in the CRM is not sent again at once.
+        if len(contacts) == 1 or (isinstance(error, OutageError) and error.code != Code.CRM_ERROR):
+            rejected = isinstance(error, BatchRefusedError) and not error.retried
+            outcome = Outcome.rejected if rejected else Outcome.failed
+            return [outcome(error.code, error.reason)] * len(contacts)
+        since = time.monotonic()
+        halves = _halves(contacts)
+        # Both are asked before either is judged: that one succeeds tells that the other's failure is its own.
+        said = [await self._ask(half) for half in halves]
+        settled = [await self._settle(one, half, since) for one, half in zip(said, halves, strict=True)]
+        return [outcome for half in settled for outcome in half]
+
+    def _suspect(self, contacts: Sequence[Contact]) -> None:
+        """A CRM that is down, or a contact that brings it down: the next time it fails with them will tell."""
+        if len(self._suspects) > MOST_SUSPECTS:
+            self._suspects.clear()
+        now = time.monotonic()
+        for contact in contacts:
+            self._suspects.setdefault(contact.id, now)
+
+    # Refused by status alone.
+
+    async def _search(self, error: StatusRefusedError, contacts: Sequence[Contact]) -> list[Settled]:
+        """Of several: finds the one that is to blame, if one is, at the price of log2(n) + 2 further requests.
+
+        Nobody else waits for more than log2(n) + 1 of them: a half is asked for, and by its answer it is known in which one to go
+        on. All that was left aside on the way is asked at the end, in one request.
+        """
+        operation = error.operation or self._delivery
+        settled: dict[object, Settled] = {}
+        group, aside, refused_at = contacts, list[Contact](), time.monotonic()
+        alone: Said | None = None  # the answer where one was asked alone
+        while len(group) > 1:
+            half, other = _halves(group)
+            said = await self._ask(half, in_doubt=True)
+            if said.is_refusal:
+                group, aside, alone, refused_at = half, [*other, *aside], said, time.monotonic()
+                continue
+            _put(settled, half, await self._settle(said, half, math.inf))
+            if not said.is_answer:
+                group, aside = (), []  # paused, stopped, down: nothing is known of the others
+            elif any(isinstance(entry, StatusRefusedError) for entry in said.entries):
+                aside, group = [*other, *aside], ()  # some of them were why
+            else:
+                group, alone = other, None
+        rest = await self._ask(aside, in_doubt=True) if aside else None
+        for contact in group:
+            settled[contact.id] = await self._found(contact, error, alone, rest, refused_at)
+        if rest is not None:
+            if rest.is_refusal and operation.began <= refused_at and group and len(aside) > 1:
+                _put(settled, aside, await self._try_alone(operation, refused_at, aside))
+            else:
+                _put(settled, aside, await self._settle(rest, aside, math.inf))
+        return [settled.get(contact.id) for contact in contacts]
+
+    async def _found(
+        self, contact: Contact, error: StatusRefusedError, alone: Said | None, rest: Said | None, refused_at: float
+    ) -> Settled:
+        """The one that was searched for. alone: what it was answered, if it was asked alone; rest: what the others were."""
+        operation = error.operation or self._delivery
+        if alone is None:
+            # The others were served without it. It comes again, and is asked alone.
+            self._refusals.remember(contact, operation, refused_at)
+            return Unsent(done=False)
+        if operation.began > refused_at and (rest is None or not rest.is_refusal):
+            return _to_blame(alone.entries[0])
+        return (await self._settle(alone, [contact], math.inf))[0]
+
+    async def _try_alone(self, operation: Operation, refused_at: float, contacts: Sequence[Contact]) -> list[Settled]:
+        """One was refused alone, and these together: several are to blame, or everybody is refused.
+
+        Some of them are asked alone, from all over, until one is served. If none is, everybody is refused.
+        """
+        settled: dict[object, Settled] = {}
+        last: Settled = None
+        for contact in _spread(contacts, ROUNDS):
+            if not self._may_send([contact]):
+                last = None
+                break
+            last = settled[contact.id] = (await self._first([contact]))[0]
+            if operation.began > refused_at or isinstance(last, Outcome):
+                break
+        rest = [contact for contact in contacts if contact.id not in settled]
+        if rest and (operation.began > refused_at or isinstance(last, Outcome)):
+            _put(settled, rest, await self._first(rest))
+        else:
+            # What was found out about those that were asked holds for them too.
+            _put(settled, rest, [last] * len(rest))
+        return [settled[contact.id] for contact in contacts]
+
+    async def _refused_alone(self, error: StatusRefusedError, contact: Contact, began: float) -> Settled:
+        """began: when its request did."""
+        operation = error.operation or self._delivery
+        if self._refusals.proven(contact, operation):
+            return _to_blame(error)
+        doubt = self._refusals.add(contact, operation, began, time.monotonic())
+        if doubt.everybody or self._breaker.is_probe(contact.token):
+            return await self._refuse_everybody(error, contact, doubt)
+        return _not_yet(error, contact, self._waits.suspect_s)
+
+    async def _refuse_everybody(self, error: StatusRefusedError, contact: Contact, doubt: Doubt) -> Settled:
+        if self._refused is not None:
+            return self._refused(error)
+        if self._delivery.served_at > doubt.since:
+            # Requests of another kind are served, so the lane goes on, and those that need this kind wait.
+            if not doubt.told:
+                doubt.told = True
+                self._log.warning(events.REQUESTS_REFUSED, code=error.code, reason=_reason(error, [contact]) + doubt.caution)
+            return _not_yet(error, contact, self._waits.longest_refused_probe_s)
+        self._refusals.close(doubt)
+        self._accuse([contact])
+        probe = self._breaker.is_probe(contact.token)
+        reason = _reason(error, [contact]) + doubt.caution
+        # Where it is not certain, another contact is to be asked soon. What is starting is ready soon.
+        refused = doubt.is_certain and error.code != Code.NOT_READY
+        await self._breaker.failed(error.code, reason, refused=refused, probe=probe)
+        return None
+
+    async def _trip(self, error: LaneError, contacts: Sequence[Contact]) -> None:
+        """What may pass by itself is to be seen some times in a row."""
+        refused = isinstance(error, RefusedError)
+        probe = self._breaker.is_probe(contacts[0].token)
+        self._failures += 1
+        self._accuse(contacts)
+        if refused or probe or self._failures >= FAILURES:
+            self._failures = 0
+            await self._breaker.failed(error.code, _reason(error, contacts), refused=refused, probe=probe)
+
+    def _accuse(self, contacts: Sequence[Contact]) -> None:
+        for contact in contacts:
+            self._accused.pop(contact.id, None)
+            self._accused[contact.id] = None
+        while len(self._accused) > MOST_ACCUSED:
+            del self._accused[next(iter(self._accused))]
+
+
+def _halves(contacts: Sequence[Contact]) -> tuple[Sequence[Contact], Sequence[Contact]]:
+    middle = len(contacts) // 2
+    return contacts[:middle], contacts[middle:]
+
+
+def _put(settled: dict[object, Settled], contacts: Sequence[Contact], outcomes: Sequence[Settled]) -> None:
+    settled.update(zip((contact.id for contact in contacts), outcomes, strict=True))
+
+
+def _spread(contacts: Sequence[Contact], most: int) -> list[Contact]:
+    """At most so many of them, from all over."""
+    count = min(most, len(contacts))
+    return [contacts[(2 * number + 1) * len(contacts) // (2 * count)] for number in range(count)]
+
+
+def _to_blame(entry: Entry) -> Outcome:
+    """It alone is refused, while others are served."""
+    said = entry.said if isinstance(entry, StatusRefusedError) else ""
+    return Outcome.rejected(
+        Code.REJECTED, f"a firewall or something else before the CRM refuses this contact, while others are served ({said})"
+    )
+
+
+def _not_yet(error: StatusRefusedError, contact: Contact, delay_s: float) -> Unsent:
+    """Whom it is about is not known."""
+    return Unsent(done=False, delay_s=delay_s, reason=f"{error.code}: {_reason(error, [contact])}")
+
+
+def _reason(error: LaneError, contacts: Sequence[Contact]) -> str:
+    """For the log: without what a CRM quotes of these contacts, be it of a record of its own."""
+    return clean(error.reason, hide=[value for contact in contacts for value in (contact.email, *contact.fields.values())])
