@@ -184,6 +184,16 @@ async def test_it_is_what_a_worker_sends_of_a_new_contact(app, url, taps):
     assert [len(heard[crm]) for crm in CRMS] == [1, 1, 2, 1]
 
 
+async def test_a_contact_that_shares_its_record_with_another_address_is_shown_without_the_id(app, url):
+    env = environment(url) | settings("hubspot", "http://127.0.0.1:1")
+    await app.execute(f"INSERT INTO contacts (email, hubspot_contact_id) VALUES ('{ADDRESS}', '101')")
+    assert "/batch/update" in await printed(env, "--email", ADDRESS, "--crm", "hubspot")
+    await app.execute("INSERT INTO contacts (email, hubspot_contact_id) VALUES ('bob@example.com', '101')")
+    out = await printed(env, "--email", ADDRESS, "--crm", "hubspot")
+    assert "/batch/upsert" in out
+    assert "101" not in out.partition("request")[2]
+
+
 @slow
 async def test_it_is_what_a_worker_sends_of_one_that_the_crm_has_then_of_a_moved_one_then_of_one_that_is_gone(app, url, taps):
     sandboxes, _ = taps

@@ -39,6 +39,7 @@ class Watched(Client):
         self.batch_limit = client.batch_limit
         self.concurrency = client.concurrency
         self.exclusive_addresses = client.exclusive_addresses
+        self.keeps_records = client.keeps_records
         self.requests: list[list[Contact]] = []
         self.in_flight = 0
         self.most_in_flight = 0

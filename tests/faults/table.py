@@ -223,6 +223,21 @@ TABLE = (
         ),
     ),
     Row(
+        "a CRM closes connections that the worker has kept: as the next request comes, or at each second one",
+        "the request is sent once more on a new connection; no attempt, no outage",
+        (f"{FAULTS}kept_connections.py", f"{CRM}connections.py"),
+    ),
+    Row(
+        "a CRM is reached through a proxy only; the proxy is gone, wants a password, lets nobody through, or speaks SOCKS",
+        "contacts go through its tunnel; what the proxy says is told with its name and its setting",
+        (f"{FAULTS}proxy.py", f"{CRM}proxy.py"),
+    ),
+    Row(
+        "the records of two contacts were merged in the CRM",
+        "none of the two takes the record's address from the other, over all requests and workers",
+        (f"{FAULTS}shared_records.py", f"{TABLE_ROOM}shared_records.py"),
+    ),
+    Row(
         "a certificate is self-signed, expired, of another host; a name is not found",
         "nothing is sent; it counts as an outage",
         (

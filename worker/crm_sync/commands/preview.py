@@ -29,6 +29,7 @@ from crm_sync.table.contacts import LaneTable
 from crm_sync.table.mapping import FieldMapping, prepare_for
 from crm_sync.table.one_contact import Match, Standing, read, show
 from crm_sync.table.schema import Schema, read_schema
+from crm_sync.table.shared_records import SharedRecords
 
 PATIENCE_S = 60.0  # the address may have no index, and the table many millions of rows
 
@@ -118,7 +119,8 @@ class _Preview:
         if isinstance(contact, str):
             click.echo(harmless(labelled("request", f"none: it would be rejected. {contact}")))
             return True
-        rehearsal = await rehearse(account, contact)
+        shared = await SharedRecords(self.database, self.table).find([contact])
+        rehearsal = await rehearse(account, contact, shared=bool(shared))
         if rehearsal is None:
             raise DeclinedError("the client of this CRM has a transport of its own, so it would really send")
         only = rehearsal.then[0]

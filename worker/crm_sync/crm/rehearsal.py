@@ -41,13 +41,18 @@ class Rehearsal:
     then: Sequence[Run]
 
 
-async def rehearse(account: Account, contact: Contact) -> Rehearsal | None:
-    """None where the client does not go through our HTTP shell, so that it would really send. Raises DeclinedError."""
+async def rehearse(account: Account, contact: Contact, *, shared: bool = False) -> Rehearsal | None:
+    """None where the client does not go through our HTTP shell, so that it would really send. Raises DeclinedError.
+
+    shared: the record that it has is one that it must not be matched by, as `crm_sync.table.shared_records` says.
+    """
     if account.witnessed is None:
         return None
     idle = _Nowhere(())
     async with account.witnessed(idle, idle)(UNLIMITED) as client:
         together = client.batch_limit
+        if shared and client.keeps_records:
+            contact = contact._replace(remote_id=None)
         declared = client.assumptions(contact) or [NOTHING_ASSUMED]
     return _joined(together, [await _run(account.witnessed, contact, assumption) for assumption in declared])
 

@@ -15,9 +15,12 @@ from crm_sync.errors import ConfigurationError, DatabaseTroubleError
 from crm_sync.lane.channel import Channel
 from crm_sync.lane.delivery import Deliveries
 from crm_sync.log import Trouble
+from crm_sync.table.shared_records import SharedRecords, apart
 from crm_sync.table.unreadable_rows import Claimed
 
 log = structlog.get_logger()
+
+Look = asyncio.Task[frozenset[str]]
 
 
 class Dispatch:
@@ -29,11 +32,14 @@ class Dispatch:
         self,
         channel: Channel,
         deliveries: Deliveries,
+        shared: SharedRecords,
+        *,
         put: Callable[[Sequence[Finish]], None],
         on_refused: Callable[[ConfigurationError], None],
     ) -> None:
         self._channel = channel
         self._deliveries = deliveries
+        self._shared = shared
         self._put = put
         self._on_refused = on_refused
         self._tasks: set[asyncio.Task[None]] = set()
@@ -55,9 +61,10 @@ class Dispatch:
         for addressee in addressees(valid):
             (busy if addressee.address in self._under_way else free).append(addressee)
         size = self._channel.client.batch_limit
+        looked = self._look(valid)
         for group in (free, busy):
             for first in range(0, len(group), size):
-                self._start(group[first : first + size])
+                self._start(group[first : first + size], looked)
         return len(valid)
 
     async def ended(self, grace_s: float) -> None:
@@ -70,19 +77,29 @@ class Dispatch:
         if late:
             await asyncio.wait(late)
 
-    def _start(self, batch: Sequence[Addressee]) -> None:
+    def _look(self, contacts: Sequence[Contact]) -> Look | None:
+        """For the records that they share with others: once for all that were claimed together."""
+        if not self._channel.client.keeps_records or not any(contact.remote_id for contact in contacts):
+            return None
+        return asyncio.create_task(self._shared.find(contacts))
+
+    def _start(self, batch: Sequence[Addressee], looked: Look | None) -> None:
         """One address is never in two requests at once: a contact whose address is under way comes after that delivery."""
         earlier = {self._under_way[one.address] for one in batch if one.address in self._under_way}
-        delivery = asyncio.create_task(self._deliver(batch, earlier))
+        delivery = asyncio.create_task(self._deliver(batch, earlier, looked))
         self._under_way.update(dict.fromkeys((one.address for one in batch), delivery))
         self._tasks.add(delivery)
 
-    async def _deliver(self, batch: Sequence[Addressee], earlier: Collection[asyncio.Task[None]]) -> None:
+    async def _deliver(self, batch: Sequence[Addressee], earlier: Collection[asyncio.Task[None]], looked: Look | None) -> None:
         """One delivery, and the finishes that come of it. Whatever happens, every contact gets one."""
         finishes = None
         try:
             if earlier:
                 await asyncio.wait(earlier)
+            if looked is not None:
+                await asyncio.wait([looked])  # which others wait for too: that this one is cancelled is not its end
+                shared = looked.result()
+                batch = [one._replace(contact=apart(one.contact, shared)) for one in batch]
             finishes = await self._deliveries.deliver(batch)
             self._trouble.over()
         except DatabaseTroubleError as error:

@@ -27,6 +27,7 @@ from crm_sync.postgres.pool import Database
 from crm_sync.postgres.session import Session
 from crm_sync.table.claim_by_key import ClaimByKey
 from crm_sync.table.contacts import Contacts, LaneTable
+from crm_sync.table.shared_records import SharedRecords
 from crm_sync.table.unreadable_rows import Claimed
 
 ANSWER_LOST_S = 15.0  # after its timeout here, a claim may still be at work in the server for so long
@@ -84,8 +85,11 @@ class Lane:
             self.crm, contacts, in_hand=lambda: self._in_hand.count, on_written=self._when_written, waits=waits
         )
         self._deliveries = Deliveries(channel)
-        self._dispatch = Dispatch(channel, self._deliveries, self._finisher.put, on_refused=self._when_refused)
-        self._single = SingleDelivery(channel, self._deliveries, self._in_hand, self._finisher, self._room_made)
+        shared = SharedRecords(database, table)
+        self._dispatch = Dispatch(channel, self._deliveries, shared, put=self._finisher.put, on_refused=self._when_refused)
+        self._single = SingleDelivery(
+            channel, self._deliveries, shared, self._in_hand, self._finisher, permit_free=self._room_made
+        )
         self._tombstones = Tombstones(table, database, channel)
 
     # The loops.

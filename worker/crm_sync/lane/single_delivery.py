@@ -18,16 +18,25 @@ from crm_sync.lane.dispatch import sorted_out
 from crm_sync.lane.finisher import Finisher
 from crm_sync.lane.in_hand import InHand
 from crm_sync.table.claim_by_key import ClaimByKey
+from crm_sync.table.shared_records import SharedRecords
 
 
 class SingleDelivery:
     """permit_free: set whenever this worker gets another permit."""
 
     def __init__(
-        self, channel: Channel, deliveries: Deliveries, in_hand: InHand, finisher: Finisher, permit_free: asyncio.Event
+        self,
+        channel: Channel,
+        deliveries: Deliveries,
+        shared: SharedRecords,
+        in_hand: InHand,
+        finisher: Finisher,
+        *,
+        permit_free: asyncio.Event,
     ) -> None:
         self._channel = channel
         self._deliveries = deliveries
+        self._shared = shared
         self._in_hand = in_hand
         self._finisher = finisher
         self._permit_free = permit_free
@@ -90,6 +99,8 @@ class SingleDelivery:
         if not claimed:
             return []
         contacts, finishes = sorted_out(self._channel.policy, await named.read(claimed, token))
+        if self._channel.client.keeps_records:
+            contacts = await self._shared.apart(contacts)
         # They are one, unless the mapping makes other addresses of theirs.
         for person in addressees(contacts):
             finishes += await self._deliveries.deliver([person])

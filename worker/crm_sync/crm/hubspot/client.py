@@ -238,7 +238,8 @@ def _known_by_id(contacts: Sequence[Contact]) -> list[int]:
     """The places of those that are updated by their record id.
 
     Not those that share one: it can have one primary address only, and each would put its own in place of the other's. By
-    address each reaches the record that has it.
+    address each reaches the record that has it. Those that share one with contacts that are not here come without its id
+    (`crm_sync.table.shared_records`).
     """
     shared = Counter(contact.remote_id for contact in contacts)
     return [
