@@ -18,7 +18,7 @@ from rich.table import Table
 
 from crm_sync.sandbox.postgres import Postgres, running_postgres
 from tests.adoption.load import WRITES_A_SECOND
-from tests.bench import adoption, application, crms, fairness, limits, ours, outage, small, steadiness
+from tests.bench import adoption, application, crms, fairness, limits, ours, outage, small, steadiness, written
 from tests.bench.figures import p50, p99, shown
 from tests.bench.peers.roster import PEERS
 from tests.bench.promises import Promise, broken
@@ -29,6 +29,7 @@ SCENARIOS = (
     "drain",
     "latency",
     "crms",
+    "written",
     "application",
     "snapshot",
     "growth",
@@ -100,6 +101,18 @@ class Bench:
                 rows[crm] = (shown(rate), "-" if loop is None else shown(loop), "-" if loop is None else f"{rate / loop:.1f}")
             title = f"contacts a second, end to end; a CRM that answers after {delay_ms} ms"
             self._show(title, ("crm-sync", "loop over the SDK", "x times"), rows)
+
+    def written(self) -> None:
+        """What a flip and a delivery write. Counted, on a server without full-page images. Once."""
+        rows: dict[str, list[str]] = {}
+        with running_postgres(options={"full_page_writes": "off"}) as server:
+            for further in written.CASES:
+                url = server.create_database(f"written_{further}")
+                uvloop.run(ours.fill(url, written.CONTACTS))
+                for what, figure in uvloop.run(written.measure(server, url, further)).rows():
+                    rows.setdefault(what, []).append(figure)
+        columns = [f"{further or 'no'} further indexes" for further in written.CASES]
+        self._show(f"written by {written.CONTACTS:,} contacts, a uuid key", columns, rows)
 
     def application(self) -> None:
         """What the application pays for a flip."""

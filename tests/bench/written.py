@@ -1,0 +1,183 @@
+"""What a flip and a delivery write, counted: bytes of WAL, heap-only updates, entries added to the application's indexes.
+
+Counts, so a busy machine changes nothing. A contact's first delivery is not counted: it also writes the id in the CRM, which is
+indexed, once in a contact's life.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+
+from crm_sync.core.outcome import Contact, Finish, Kind
+from crm_sync.postgres.pool import Database
+from crm_sync.sandbox.postgres import Postgres
+from crm_sync.table.contacts import Contacts
+from crm_sync.table.schema import read_schema
+from tests.bench import ours
+from tests.bench.wal import UPDATES, Wal, recorded
+
+# An application's own, beside its key.
+FURTHER = ("email", "first_name", "last_name", "phone", "company", "city", "created_at")
+CASES = (0, len(FURTHER))
+CONTACTS = 10_000
+BATCH = 500  # contacts of a claim and of a finish, as in a backlog
+FLIP_ONE = "UPDATE contacts SET brevo_sync_status = 'Queued' WHERE id = $1"
+EDIT_ONE = "UPDATE contacts SET job_title = $2 WHERE id = $1"
+OURS = "pronamespace = 'crm_sync'::regnamespace"
+# The key's and the further ones; what crm-sync has added begins otherwise.
+FILES_OF_INDEXES = """
+    SELECT pg_relation_filenode(i.indexrelid)::bigint
+    FROM pg_index AS i
+    JOIN pg_class AS c ON i.indexrelid = c.oid
+    WHERE i.indrelid = 'contacts'::regclass AND (i.indisprimary OR c.relname LIKE 'further%')
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Of one contact: bytes of WAL, with the COMMIT; entries added to the application's indexes. heap_only: the share that is."""
+
+    bytes: float
+    heap_only: float
+    entries: float
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """new_flip: of a contact that was never delivered, in a transaction of its own. flip, claim, finish: from the second delivery
+    on. edit: an UPDATE that names no column of ours; edit_calls: how often one calls a function of ours.
+    """
+
+    new_flip: Step
+    flip: Step
+    claim: Step
+    finish: Step
+    edit: Step
+    edit_calls: int
+
+    @property
+    def delivery_bytes(self) -> float:
+        return self.claim.bytes + self.finish.bytes
+
+    @property
+    def delivery_entries(self) -> float:
+        return self.claim.entries + self.finish.entries
+
+    def rows(self) -> list[tuple[str, str]]:
+        """As the bench shows them."""
+        return [
+            ("WAL of a flip: a new contact's", f"{self.new_flip.bytes:,.0f} B"),
+            ("WAL of a flip: from the second on", f"{self.flip.bytes:,.0f} B"),
+            ("WAL of a second delivery: claim and finish", f"{self.delivery_bytes:,.0f} B"),
+            ("heap-only: flips", f"{self.flip.heap_only:.2f}"),
+            ("heap-only: claims", f"{self.claim.heap_only:.2f}"),
+            ("heap-only: finishes", f"{self.finish.heap_only:.2f}"),
+            (f"entries in the application's indexes: {CONTACTS:,} flips", f"{self.flip.entries * CONTACTS:,.0f}"),
+            (f"the same: {CONTACTS:,} second deliveries", f"{self.delivery_entries * CONTACTS:,.0f}"),
+            ("an UPDATE of no column of ours: WAL", f"{self.edit.bytes:,.0f} B"),
+            ("the same: heap-only", f"{self.edit.heap_only:.2f}"),
+            ("the same: functions of ours that are called", f"{self.edit_calls}"),
+        ]
+
+
+async def measure(server: Postgres, database_url: str, further: int) -> Written:
+    """On an adopted table of contacts that are all New, with so many further indexes. Raises RuntimeError as `recorded` does."""
+    async with Database(database_url, size=1) as database:
+        application = await asyncpg.connect(database_url)
+        try:
+            return await _measure(server, application, database, further)
+        finally:
+            await application.close()
+
+
+async def _measure(server: Postgres, application: asyncpg.Connection, database: Database, further: int) -> Written:
+    await application.execute("ALTER TABLE contacts SET (autovacuum_enabled = off)")
+    for column in FURTHER[:further]:
+        await application.execute(f"CREATE INDEX further_{column} ON contacts ({column})")
+    await application.execute("VACUUM (ANALYZE) contacts")
+    ids = [row[0] for row in await application.fetch("SELECT id FROM contacts ORDER BY id")]
+    worker = _Worker(database, await ours.register(database), await _contacts(database))
+
+    async with recorded(server, application) as new_flip:
+        await _each(application, FLIP_ONE, ids)
+    await worker.finish(await worker.claim())
+    # As autovacuum would. What is counted next comes after a first delivery, which was long ago.
+    await application.execute("VACUUM (ANALYZE) contacts")
+    async with recorded(server, application) as flip:
+        await _each(application, FLIP_ONE, ids)
+    async with recorded(server, application) as claim:
+        claimed = await worker.claim()
+    async with recorded(server, application) as finish:
+        await worker.finish(claimed)
+    async with recorded(server, application) as edit:
+        await _each(application, EDIT_ONE, ids, "Countess")
+
+    table = await application.fetchval("SELECT pg_relation_filenode('contacts')::bigint")
+    indexes = [row[0] for row in await application.fetch(FILES_OF_INDEXES)]
+    steps = [_step(wal, table, indexes, len(ids)) for wal in (new_flip, flip, claim, finish, edit)]
+    return Written(*steps, edit_calls=await _calls_of_an_edit(application, ids[0]))
+
+
+def _step(wal: Wal, table: int, indexes: Sequence[int], contacts: int) -> Step:
+    updates = sum(wal.updates[table, kind] for kind in UPDATES)
+    if updates != contacts:
+        raise RuntimeError(f"{contacts} contacts were written {updates} times")
+    return Step(wal.bytes / contacts, wal.heap_only(table), sum(wal.entries[index] for index in indexes) / contacts)
+
+
+async def _contacts(database: Database) -> Contacts:
+    return Contacts(database, (await read_schema(database)).lanes["brevo"], "email", ours.FIELDS)
+
+
+async def _each(application: asyncpg.Connection, statement: str, ids: Sequence[Any], *values: object) -> None:
+    """Each contact in a transaction of its own."""
+    for number in ids:
+        await application.execute(statement, number, *values)
+
+
+async def _calls_of_an_edit(application: asyncpg.Connection, number: object) -> int:
+    async with _rolled_back(application):
+        await application.execute("SET LOCAL track_functions = 'all'")
+        await application.execute(EDIT_ONE, number, "Lady")
+        return int(
+            await application.fetchval(f"SELECT count(*) FROM pg_proc WHERE {OURS} AND pg_stat_get_xact_function_calls(oid) > 0")
+        )
+
+
+@asynccontextmanager
+async def _rolled_back(application: asyncpg.Connection) -> AsyncIterator[None]:
+    transaction = application.transaction()
+    await transaction.start()
+    try:
+        yield
+    finally:
+        await transaction.rollback()
+
+
+class _Worker:
+    """A worker's statements, on all that is in line."""
+
+    def __init__(self, database: Database, token: int, contacts: Contacts) -> None:
+        self._database = database
+        self._token = token
+        self._contacts = contacts
+
+    async def claim(self) -> list[Contact]:
+        claimed: list[Contact] = []
+        while batch := (await self._contacts.claim(BATCH, self._token)).contacts:
+            claimed += batch
+            self._token += 1
+        return claimed
+
+    async def finish(self, claimed: Sequence[Contact]) -> None:
+        for first in range(0, len(claimed), BATCH):
+            # The CRM's id is the same each time.
+            finishes = [
+                Finish(one.id, one.token, Kind.DELIVERED, None, f"crm-{one.email}") for one in claimed[first : first + BATCH]
+            ]
+            written = (await self._contacts.finish(finishes)).written
+            if len(written) != len(finishes):
+                raise RuntimeError(f"{len(finishes)} contacts were to be finished, and {len(written)} were")
