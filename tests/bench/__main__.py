@@ -18,8 +18,9 @@ from rich.table import Table
 
 from crm_sync.sandbox.postgres import Postgres, running_postgres
 from tests.adoption.load import WRITES_A_SECOND
-from tests.bench import adoption, application, crms, fairness, limits, ours, outage, small, steadiness, written
+from tests.bench import adoption, application, bare_listener, crms, fairness, limits, ours, outage, small, steadiness, written
 from tests.bench.figures import p50, p99, shown
+from tests.bench.peers import peer_graphile
 from tests.bench.peers.roster import PEERS
 from tests.bench.promises import Promise, broken
 from tests.bench.sink import running_sink
@@ -51,9 +52,11 @@ Latency = Callable[..., Awaitable[list[float]]]
 class Bench:
     """Runs scenarios on one server, and keeps the rows of the closing table."""
 
-    def __init__(self, server: Postgres, repeats: int, console: Console) -> None:
+    def __init__(self, server: Postgres, console: Console, *, repeats: int, rounds: int, seconds: int) -> None:
         self._server = server
         self._repeats = repeats
+        self._rounds = rounds
+        self._seconds = seconds
         self._console = console
         self._absent = {peer.name: reason for peer in PEERS if (reason := peer.unavailable())}
         self.broken: list[str] = []
@@ -69,20 +72,28 @@ class Bench:
         own = statistics.median(rates[ours.NAME])
         rows = {name: (f"{shown(m)}", f"{own / m:.2f}") for name, values in rates.items() for m in [statistics.median(values)]}
         self._show("drain of 20,000, no-op CRM", ("a second", "crm-sync is x times"), rows)
+        self._tell_absent()
 
     def latency(self) -> None:
         """From COMMIT to the request at the CRM's socket, on an idle system."""
-        systems: dict[str, Latency] = {ours.NAME: ours.latency}
+        systems: dict[str, Latency] = {bare_listener.NAME: bare_listener.latency, ours.NAME: ours.latency}
         systems |= {f"{peer.name} {peer.version()}": peer.latency for peer in PEERS if peer.name not in self._absent}
         samples: dict[str, list[list[float]]] = {name: [] for name in systems}
         for _ in range(self._repeats):
             for name, measure in systems.items():
                 samples[name].append(self._in_fresh_database(lambda url, measure=measure: _with_sink(measure, url)))
         rows = {
-            name: (shown(statistics.median(map(p50, values))), shown(statistics.median(map(p99, values))))
+            name: (
+                shown(statistics.median(map(p50, values))),
+                shown(statistics.median(map(p99, values))),
+                # Of the same repeat, for the machine is not the same in another.
+                f"{statistics.median(p50(own) / p50(limit) for own, limit in zip(values, limits, strict=True)):.2f}",
+            )
+            for limits in [samples[bare_listener.NAME]]
             for name, values in samples.items()
         }
-        self._show("commit to request, idle", ("p50, ms", "p99, ms"), rows)
+        self._show("commit to request, idle", ("p50, ms", "p99, ms", "p50, x the limit"), rows)
+        self._tell_absent()
 
     def crms(self) -> None:
         """From a flip to each sandbox, beside a plain loop over the vendor's SDK."""
@@ -115,12 +126,23 @@ class Bench:
         self._show(f"written by {written.CONTACTS:,} contacts, a uuid key", columns, rows)
 
     def application(self) -> None:
-        """What the application pays for a flip."""
-        runs = uvloop.run(application.flips_per_second(self._server))
-        medians = {case: statistics.median(run[case] for run in runs) for case in runs[0]}
-        shares = {case: statistics.median(run[case] / run["no trigger"] for run in runs) for case in runs[0]}
-        rows = {case: (shown(rate), f"{shares[case]:.2f}") for case, rate in medians.items()}
-        self._show("single-row flips by 16 clients", ("commits/s", "of no trigger"), rows)
+        """What the application pays for a flip, and would pay for something else instead."""
+        cases = [case for case in application.CASES if not (case.peer and peer_graphile.NAME in self._absent)]
+        for further in application.TABLES:
+            runs = uvloop.run(application.flips_per_second(self._server, cases, further, self._rounds, self._seconds))
+            rows = {
+                name: (
+                    shown(statistics.median(run[name] for run in runs)),
+                    *(
+                        f"{statistics.median(run[name] / run[other] for run in runs):.2f}"
+                        for other in (application.BEFORE, "crm-sync")
+                    ),
+                )
+                for name in runs[0]
+            }
+            title = f"single-row flips by {application.CLIENTS} clients, {further or 'no'} further indexes"
+            self._show(title, ("commits/s", f"of {application.BEFORE}", "of crm-sync"), rows)
+        self._tell_absent()
 
     def snapshot(self) -> None:
         """A drain of 100,000 under somebody's long report."""
@@ -200,9 +222,10 @@ class Bench:
         for name, cells in rows.items():
             table.add_row(name, *cells)
         self._console.print(table)
-        if columns[-1] in ("crm-sync is x times", "p99, ms"):
-            for name, reason in self._absent.items():
-                self._console.print(f"not measured: {name}: {reason}", markup=False)
+
+    def _tell_absent(self) -> None:
+        for name, reason in self._absent.items():
+            self._console.print(f"not measured: {name}: {reason}", markup=False)
 
 
 async def _awaited(measure: Callable[[str], Awaitable[Result]], url: str) -> Result:
@@ -221,8 +244,12 @@ async def _with_sink(measure: Latency, url: str) -> list[float]:
     show_default=True,
     help="Times each figure is taken, in turn; medians are shown. What has a bound runs once.",
 )
+@click.option(
+    "--rounds", default=application.ROUNDS, show_default=True, help="Of what the application pays: rounds of all cases."
+)
+@click.option("--seconds", default=application.SECONDS, show_default=True, help="Length of such a round.")
 @click.option("--only", type=click.Choice(SCENARIOS), multiple=True, help="Measure this alone.")
-def main(*, repeats: int, only: tuple[str, ...]) -> None:
+def main(*, repeats: int, rounds: int, seconds: int, only: tuple[str, ...]) -> None:
     """Measures crm-sync beside other Postgres queues, on an embedded PostgreSQL with fsync on. 1 if a promise is not held."""
     console = Console(width=110)
     started = time.monotonic()
@@ -231,7 +258,7 @@ def main(*, repeats: int, only: tuple[str, ...]) -> None:
             f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, PostgreSQL 18, "
             f"fsync on, medians of {repeats}"
         )
-        bench = Bench(server, repeats, console)
+        bench = Bench(server, console, repeats=repeats, rounds=rounds, seconds=seconds)
         for scenario in only or SCENARIOS:
             getattr(bench, scenario)()
     console.print(f"{time.monotonic() - started:.0f} s")

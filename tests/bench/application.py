@@ -1,8 +1,8 @@
-"""What the application pays: single-row flips by 16 clients, the worker awake and its lane paused.
+"""What the application pays: single-row flips by 16 clients, and what it would pay for something else in place of ours.
 
-pgbench flips contacts that are New, each once, in a transaction of its own: in a table without our triggers, in one with them,
-and in one with a trigger that does nothing but NOTIFY, as most queues once had. In short rounds, one after the other, for a
-disk that is shared has a speed of its own from second to second: what counts is the ratio within a round.
+pgbench flips contacts that are New, each once, in a transaction of its own. In short rounds, case after case, for a disk that is
+shared has a speed of its own from second to second: what counts is the ratio within a round. All cases are on copies of one
+table, with no or with seven further indexes. Our worker is awake and its lane busy, as in a backlog.
 """
 
 import asyncio
@@ -10,6 +10,9 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
@@ -17,79 +20,144 @@ import asyncpg
 from crm_sync.sandbox.postgres import Postgres
 from crm_sync.table.schema import TRIGGERS
 from tests.bench import ours
+from tests.bench.peers import peer_graphile
 from tests.bench.peers.process import running_worker
+from tests.bench.written import FURTHER, add_further
 
 CLIENTS = 16
-ROUNDS = 8
-SECONDS = 3
-SHARE = 8_000  # contacts that are there for one client in one round
-CONTACTS = CLIENTS * ROUNDS * SHARE
+ROUNDS = 6
+SECONDS = 2
+A_SECOND = 2_700  # contacts that are there for one client; it flips fewer
+BEFORE = "no trigger"
 PAUSED = (sys.executable, "-m", "tests.bench.worker_ours", "paused")
 
-SCRIPT = f"""
+CONTACT = """
 \\set i :i + 1
-\\set n (:round * {CLIENTS} + :client_id) * {SHARE} + :i
-UPDATE contacts SET brevo_sync_status = 'Queued'
-WHERE id = ('00000000-0000-4000-8000-' || lpad(to_hex((:n)::bigint), 12, '0'))::uuid;
+\\set n (:round * {clients} + :client_id) * :share + :i
 """
+FLIP = """
+UPDATE contacts SET brevo_sync_status = 'Queued'
+WHERE id = ('00000000-0000-4000-8000-' || lpad(to_hex((:n)::bigint), 12, '0'))::uuid
+"""
+# As one statement, which is the least that it can cost: an ORM sends two, between BEGIN and COMMIT.
+FLIP_AND_OUTBOX = f"WITH flipped AS ({FLIP} RETURNING id) INSERT INTO outbox (contact_id) SELECT id FROM flipped"
 MORE_THAN_ITS_HANDS_HOLD = """
     INSERT INTO contacts (email, brevo_sync_status)
     SELECT n || '@example.org', 'Queued' FROM generate_series(1, 100) AS n
 """
 NO_TRIGGERS = "".join(f"DROP TRIGGER crm_sync_brevo_{case} ON contacts;" for case in TRIGGERS)
-NOTIFY_EACH = """
-CREATE FUNCTION notify_each() RETURNS trigger LANGUAGE plpgsql AS $$
+OUTBOX = """
+CREATE TABLE outbox (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    contact_id uuid NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now()
+)
+"""
+TRIGGER = """
+CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM pg_notify('each', 'brevo');
+    PERFORM {what};
     RETURN NEW;
 END;
 $$;
-CREATE TRIGGER notify_each BEFORE UPDATE OF brevo_sync_status ON contacts FOR EACH ROW EXECUTE FUNCTION notify_each();
+CREATE TRIGGER tell {when} UPDATE OF brevo_sync_status ON contacts FOR EACH ROW EXECUTE FUNCTION tell();
 """
+NOTIFY = TRIGGER.format(when="BEFORE", what="pg_notify('each', 'brevo')")
+ADD_JOB = TRIGGER.format(when="AFTER", what="graphile_worker.add_job('deliver', json_build_object('id', NEW.id))")
 
 
-CASES = {"no trigger": NO_TRIGGERS, "crm-sync": "", "NOTIFY in each": NO_TRIGGERS + NOTIFY_EACH}
+@dataclass(frozen=True, slots=True)
+class Case:
+    """change: of the table that ours is on; peer: Graphile Worker is installed beside it."""
+
+    name: str
+    change: str
+    statement: str = FLIP
+    peer: bool = False
 
 
-async def flips_per_second(server: Postgres, rounds: int = ROUNDS) -> list[dict[str, float]]:
+CASES = (
+    Case(BEFORE, NO_TRIGGERS),
+    Case("crm-sync", ""),
+    Case("an outbox INSERT", NO_TRIGGERS + OUTBOX, FLIP_AND_OUTBOX),
+    Case("a trigger that calls add_job", NO_TRIGGERS + ADD_JOB, peer=True),
+    Case("a NOTIFY in each commit", NO_TRIGGERS + NOTIFY),
+)
+TABLES = (0, len(FURTHER))  # further indexes
+
+
+async def flips_per_second(
+    server: Postgres, cases: Sequence[Case], further: int, rounds: int = ROUNDS, seconds: int = SECONDS
+) -> list[dict[str, float]]:
     """Commits a second by case, for each round."""
-    connections = {}
-    for case, change in CASES.items():
-        url = server.create_database(_database(case))
-        await ours.fill(url, CONTACTS)
-        connections[case] = await asyncpg.connect(url)
-        if change:
-            await connections[case].execute(change)
-        await connections[case].execute("VACUUM ANALYZE contacts", timeout=120)
-    await connections["crm-sync"].execute(MORE_THAN_ITS_HANDS_HOLD)
-    with ours.environment(DATABASE_URL=server.url(_database("crm-sync"))):
-        async with running_worker(PAUSED) as worker:
-            await worker.says("busy", 30)
-            await connections["crm-sync"].execute("CHECKPOINT", timeout=120)
-            results = [
-                {case: await _pgbench(server, case, connection, number) for case, connection in connections.items()}
-                for number in range(rounds)
-            ]
-    for case, connection in connections.items():
+    share = A_SECOND * seconds
+    async with AsyncExitStack() as stack:
+        filled = await stack.enter_async_context(_filled(server, CLIENTS * rounds * share, further))
+        connections: dict[str, asyncpg.Connection] = {}
+        for number, case in enumerate(cases):
+            connections[case.name] = await stack.enter_async_context(_copy(server, filled, f"application_{number}", case))
+        for number, case in enumerate(cases):
+            if not case.change:
+                await connections[case.name].execute(MORE_THAN_ITS_HANDS_HOLD)
+                stack.enter_context(ours.environment(DATABASE_URL=server.url(f"application_{number}")))
+                worker = await stack.enter_async_context(running_worker(PAUSED))
+                await worker.says("busy", 30)
+        await connections[BEFORE].execute("CHECKPOINT", timeout=120)
+        return [
+            {
+                case.name: await _pgbench(
+                    server, connections[case.name], case, variables={"i": 0, "round": number, "share": share}, seconds=seconds
+                )
+                for case in cases
+            }
+            for number in range(rounds)
+        ]
+
+
+@asynccontextmanager
+async def _filled(server: Postgres, contacts: int, further: int) -> AsyncIterator[str]:
+    """The name of a database with the adopted table."""
+    name = "application_filled"
+    url = server.create_database(name)
+    try:
+        await ours.fill(url, contacts)
+        connection = await asyncpg.connect(url)
+        await add_further(connection, further)
+        await connection.execute("VACUUM ANALYZE contacts", timeout=600)
         await connection.close()
-        server.drop_database(_database(case))
-    return results
+        yield name
+    finally:
+        server.drop_database(name)
 
 
-def _database(case: str) -> str:
-    return f"application {case}".replace(" ", "_")
+@asynccontextmanager
+async def _copy(server: Postgres, filled: str, name: str, case: Case) -> AsyncIterator[asyncpg.Connection]:
+    url = server.create_database(name, filled)
+    try:
+        if case.peer:
+            await peer_graphile.install(url)
+        connection = await asyncpg.connect(url)
+        if case.change:
+            await connection.execute(case.change)
+        yield connection
+        await connection.close()
+    finally:
+        server.drop_database(name)
 
 
-async def _pgbench(server: Postgres, case: str, connection: asyncpg.Connection, number: int) -> float:
+async def _pgbench(
+    server: Postgres, connection: asyncpg.Connection, case: Case, *, variables: Mapping[str, int], seconds: int
+) -> float:
     counted = "SELECT count(*) FROM contacts WHERE brevo_sync_status = 'Queued'"
     before = await connection.fetchval(counted)
+    database = await connection.fetchval("SELECT current_database()")
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "flip.sql"
-        await asyncio.to_thread(script.write_text, SCRIPT)
-        variables = ["-D", "i=0", "-D", f"round={number}"]
-        command = [server.binaries / "pgbench", "-n", "-M", "prepared", *variables, "-f", script]
-        command += ["-c", str(CLIENTS), "-j", "2", "-T", str(SECONDS)]
-        command += ["-h", "127.0.0.1", "-p", str(server.port), "-U", "postgres", _database(case)]
+        await asyncio.to_thread(script.write_text, f"{CONTACT.format(clients=CLIENTS)}{case.statement};\n")
+        defined = [word for name, value in variables.items() for word in ("-D", f"{name}={value}")]
+        command = [server.binaries / "pgbench", "-n", "-M", "prepared", *defined, "-f", script]
+        command += ["-c", str(CLIENTS), "-j", "2", "-T", str(seconds)]
+        command += ["-h", "127.0.0.1", "-p", str(server.port), "-U", "postgres", database]
         run = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
     if run.returncode != 0:
         raise RuntimeError(f"pgbench failed: {run.stderr[-500:]}")

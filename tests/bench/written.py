@@ -83,6 +83,12 @@ class Written:
         ]
 
 
+async def add_further(application: asyncpg.Connection, further: int) -> None:
+    """So many further indexes, at most seven."""
+    for column in FURTHER[:further]:
+        await application.execute(f"CREATE INDEX further_{column} ON contacts ({column})", timeout=600)
+
+
 async def measure(server: Postgres, database_url: str, further: int) -> Written:
     """On an adopted table of contacts that are all New, with so many further indexes. Raises RuntimeError as `recorded` does."""
     async with Database(database_url, size=1) as database:
@@ -95,8 +101,7 @@ async def measure(server: Postgres, database_url: str, further: int) -> Written:
 
 async def _measure(server: Postgres, application: asyncpg.Connection, database: Database, further: int) -> Written:
     await application.execute("ALTER TABLE contacts SET (autovacuum_enabled = off)")
-    for column in FURTHER[:further]:
-        await application.execute(f"CREATE INDEX further_{column} ON contacts ({column})")
+    await add_further(application, further)
     await application.execute("VACUUM (ANALYZE) contacts")
     ids = [row[0] for row in await application.fetch("SELECT id FROM contacts ORDER BY id")]
     worker = _Worker(database, await ours.register(database), await _contacts(database))

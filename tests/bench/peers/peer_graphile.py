@@ -91,7 +91,7 @@ def version() -> str:
 
 
 async def drain(database_url: str, jobs: int = 20_000, *, batched: bool = False) -> float:
-    node, program = await _prepare(database_url)
+    node, program = await install(database_url)
     connection = await asyncpg.connect(database_url)
     try:
         for start in range(0, jobs, ENQUEUE_BATCH):
@@ -105,7 +105,7 @@ async def drain(database_url: str, jobs: int = 20_000, *, batched: bool = False)
 
 
 async def latency(database_url: str, sink: Sink, samples: int = 200, *, batched: bool = False) -> list[float]:
-    node, program = await _prepare(database_url)
+    node, program = await install(database_url)
     connection = await asyncpg.connect(database_url)
     try:
 
@@ -121,7 +121,8 @@ async def latency(database_url: str, sink: Sink, samples: int = 200, *, batched:
         await connection.close()
 
 
-async def _prepare(database_url: str) -> tuple[str, str]:
+async def install(database_url: str) -> tuple[str, str]:
+    """Its schema in this database. Node, and the worker's program."""
     installed = await asyncio.to_thread(installation)
     command = [installed.node, str(installed.worker), "install", database_url]
     await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True, timeout=MIGRATION_TIMEOUT_S)
