@@ -16,7 +16,7 @@ LIMIT ?= 2
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-slow durations check format photograph bench chaos lock
+.PHONY: help setup demo test test-all test-slow durations check format photograph bench chaos model lock
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ $(BENCH_READY): .requirements/bench.txt
 
 chaos: setup ## Break everything in random order for MINUTES=2, then check the promise (SEED=... for a run again)
 	@$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),2) $(if $(SEED),--seed $(SEED))
+
+model: setup ## Check the model of the protocol in all its configurations (half an hour, 6 GB; needs Spin and gcc)
+	@$(BIN)/python -m tests.model
 
 lock: setup ## Resolve the newest allowed packages into .requirements, with hashes
 	@$(PYTHON) -m venv .venv/lock && .venv/lock/bin/pip install --quiet uv
