@@ -101,10 +101,10 @@ async def _settled(stage: Stage, started: float) -> float | None:
 async def _evidence(stage: Stage, lag_s: float) -> Evidence:
     async with stage.application() as app:
         rows = {row["id"]: row for row in await app.fetch("SELECT * FROM contacts")}
-        claims = await audit.read(app)
+        claims, worker_flips = await audit.read(app), await audit.read_flips(app)
     records = {crm: sandbox.records() for crm, sandbox in stage.crms.items()}
     sends = [send for sandbox in stage.crms.values() for send in sandbox.sends]
-    return Evidence(stage.ledger.contacts, rows, sends, claims, records, stage.crashes, lag_s)
+    return Evidence(stage.ledger.contacts, rows, sends, claims, records, stage.crashes, lag_s, worker_flips)
 
 
 async def _send_errors_again(stage: Stage) -> tuple[int, float | None]:

@@ -10,6 +10,7 @@ from enum import IntEnum
 import asyncpg
 
 from crm_sync.sandbox.process import CRMS
+from tests.roles import WORKER
 
 TABLE = """
     CREATE SCHEMA chaos;
@@ -21,6 +22,13 @@ TABLE = """
         token bigint NOT NULL,
         kind smallint NOT NULL
     );
+    CREATE TABLE chaos.flips (crm text NOT NULL, contact uuid NOT NULL);
+    CREATE FUNCTION chaos.note_flip() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+    BEGIN
+        INSERT INTO chaos.flips (crm, contact) VALUES (TG_ARGV[0], OLD.id);
+        RETURN NULL;
+    END;
+    $$;
 """
 TRIGGERS = """
     -- A worker has no rights in this schema.
@@ -42,9 +50,14 @@ TRIGGERS = """
     $$;
     CREATE TRIGGER chaos_{crm}_claim AFTER UPDATE OF {crm}_claimed_by ON contacts FOR EACH ROW
     WHEN (OLD.{crm}_claimed_by IS DISTINCT FROM NEW.{crm}_claimed_by) EXECUTE FUNCTION chaos.note_{crm}();
+    -- By a worker: what landed late is sent over.
+    CREATE TRIGGER chaos_{crm}_flip AFTER UPDATE OF {crm}_sync_status ON contacts FOR EACH ROW
+    WHEN (NEW.{crm}_flipped_at IS DISTINCT FROM OLD.{crm}_flipped_at AND session_user = '{worker}')
+    EXECUTE FUNCTION chaos.note_flip('{crm}');
     CREATE TRIGGER chaos_{crm}_delete AFTER DELETE ON contacts FOR EACH ROW
     WHEN (OLD.{crm}_claimed_by IS NOT NULL) EXECUTE FUNCTION chaos.note_{crm}();
 """
+READ_FLIPS = "SELECT crm, contact, count(*) FROM chaos.flips GROUP BY crm, contact"
 READ = "SELECT extract(EPOCH FROM at)::float8 AS at, crm, contact, token, kind FROM chaos.claims ORDER BY number"
 
 
@@ -71,10 +84,11 @@ class Claim:
 
 
 Claims = dict[tuple[str, uuid.UUID], list[Claim]]
+Flips = dict[tuple[str, uuid.UUID], int]
 
 
 async def install(app: asyncpg.Connection) -> None:
-    await app.execute(TABLE + "".join(TRIGGERS.format(crm=crm) for crm in CRMS))
+    await app.execute(TABLE + "".join(TRIGGERS.format(crm=crm, worker=WORKER) for crm in CRMS))
 
 
 async def read(app: asyncpg.Connection) -> Claims:
@@ -88,3 +102,8 @@ async def read(app: asyncpg.Connection) -> Claims:
             elif those and those[-1].token == row["token"]:
                 those[-1].ended, those[-1].end = row["at"], End(row["kind"])
     return claims
+
+
+async def read_flips(app: asyncpg.Connection) -> Flips:
+    """How often workers flipped each contact, by CRM and contact."""
+    return {(row["crm"], row["contact"]): row["count"] for row in await app.fetch(READ_FLIPS)}

@@ -22,6 +22,7 @@ class World:
     """One contact, flipped once for HubSpot, delivered, and well."""
 
     def __init__(self):
+        self.worker_flips = {}
         self.ledger = Ledger()
         self.contact = Kept(1, uuid.UUID(int=1), {"email": "ada@example.com", "first_name": name(1, 1)}, version=0)
         self.commit(columns={"last_name": "Canary", "company": "step 1"}, words={"hubspot": "Queued"}, new_version=True)
@@ -44,7 +45,9 @@ class World:
     def broken(self, sums=None):
         rows = {} if self.row is None else {self.row["id"]: self.row}
         claims = {("hubspot", self.contact.id): self.claims}
-        evidence = Evidence(self.ledger.contacts, rows, self.sends, claims, self.records, self.crashes)
+        evidence = Evidence(
+            self.ledger.contacts, rows, self.sends, claims, self.records, self.crashes, worker_flips=self.worker_flips
+        )
         return [found.promise for found in violations(evidence, sums)]
 
 
@@ -160,6 +163,14 @@ def test_a_leak_is_found(said):
 
 def test_a_duplicate_is_found(world):
     world.sends.append(world.send(FLIPPED_AT + 1.6))
+    assert world.broken() == ["I8"]
+
+
+def test_what_a_worker_sends_over_is_none(world):
+    world.sends.append(world.send(FLIPPED_AT + 1.6))
+    world.worker_flips = {("hubspot", world.contact.id): 1}
+    assert world.broken() == []
+    world.sends.append(world.send(FLIPPED_AT + 1.7))
     assert world.broken() == ["I8"]
 
 

@@ -897,6 +897,5 @@ def test_settings_that_are_half_there_or_contradict_are_named_without_their_valu
     assert "top secret" not in str(caught.value)
 
 
-def test_two_records_of_one_address_are_what_the_lane_is_to_prevent():
-    assert Mautic.exclusive_addresses
+def test_its_limits_are_those_of_an_installation():
     assert (Mautic.batch_limit, Mautic.concurrency, module.TIMEOUT_S) == (25, 8, 60)

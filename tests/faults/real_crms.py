@@ -38,7 +38,6 @@ class Watched(Client):
     def __init__(self, client: Client) -> None:
         self.batch_limit = client.batch_limit
         self.concurrency = client.concurrency
-        self.exclusive_addresses = client.exclusive_addresses
         self.keeps_records = client.keeps_records
         self.requests: list[list[Contact]] = []
         self.in_flight = 0

@@ -77,14 +77,28 @@ TABLE = (
     ),
     Row(
         "the network to Postgres drops everything without a word",
-        "noticed within 10 s; nothing hangs; the late finish of a worker that was taken for dead changes nothing",
+        "noticed within 10 s; nothing hangs; what a worker that was taken for dead had under way is sent over",
         (
             f"{FAULTS}connection.py::test_a_silent_drop_is_noticed_within_ten_seconds_and_heals",
             f"{FAULTS}connection.py::test_a_silent_drop_in_the_middle_of_much_work_heals",
             f"{FAULTS}connection.py::test_a_silent_pool_beside_a_live_session_heals",
             f"{FAULTS}network.py",
-            f"{FAULTS}connection.py::test_the_late_finish_of_a_worker_taken_for_dead_changes_nothing",
-            f"{FAULTS}takeover.py::test_the_late_finish_of_a_stopped_worker_that_was_taken_for_dead_changes_nothing",
+            f"{FAULTS}connection.py::test_what_a_worker_taken_for_dead_sent_is_sent_over",
+            f"{FAULTS}takeover.py::test_what_a_stopped_worker_that_was_taken_for_dead_sent_is_sent_over",
+        ),
+    ),
+    Row(
+        "a request lands after its contact was taken over, deleted and inserted again, or given another key",
+        "the last state is sent over it; a contact with another key is delivered under that",
+        (f"{FAULTS}order.py", f"{TABLE_ROOM}overwritten.py"),
+    ),
+    Row(
+        "several rows have one address, and several workers",
+        "one of them is in a request at a time, and the later flip is sent last",
+        (
+            f"{FAULTS}order.py::test_two_rows_of_one_address_are_never_in_two_requests_and_the_later_flip_is_sent_last",
+            f"{LANE}delivery.py::test_over_all_workers_one_address_is_in_one_request",
+            f"{LANE}address_locks.py",
         ),
     ),
     Row(

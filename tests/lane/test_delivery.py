@@ -11,7 +11,7 @@ from crm_sync import events
 from crm_sync.core.outcome import Outcome
 from crm_sync.core.waits import Waits
 from crm_sync.errors import BatchRefusedError, OutageError, RefusedError, ThrottledError
-from crm_sync.postgres.session import Session
+from crm_sync.postgres import locks
 from tests.harness import ALL_COMPLETE, ScriptedCrm, running, until
 from tests.steps import insert, read
 
@@ -203,12 +203,8 @@ async def test_one_address_is_never_in_two_requests_at_once(app, url, batch_limi
     assert second in sent or (await read(app, second))["contact_id"] == f"crm-{third}"
 
 
-class Exclusive(ScriptedCrm):
-    exclusive_addresses = True
-
-
-async def test_over_all_workers_one_address_is_in_one_request_where_the_crm_needs_that(app, url):
-    one, other = Exclusive(batch_limit=25), Exclusive(batch_limit=25)
+async def test_over_all_workers_one_address_is_in_one_request(app, url):
+    one, other = ScriptedCrm(batch_limit=25), ScriptedCrm(batch_limit=25)
     one.gate.clear()
     other.gate.clear()
     async with running(url, one), running(url, other):
@@ -238,17 +234,15 @@ async def until_sent(one: ScriptedCrm, other: ScriptedCrm, email: str) -> None:
             await asyncio.sleep(0.005)
 
 
-async def test_an_address_that_another_worker_has_waits_a_moment_and_uses_no_attempt(app, url, monkeypatch):
-    async def all_busy(self, crm, addresses):
-        busy.append((crm, addresses))
-        return set(addresses) if len(busy) == 1 else set()
-
-    busy: list[object] = []
-    monkeypatch.setattr(Session, "lock_addresses", all_busy)
-    crm = Exclusive(batch_limit=25)
-    async with running(url, crm, waits=Waits(address_busy_s=0.1)):
+async def test_an_address_that_another_worker_has_waits_a_moment_and_uses_no_attempt(app, other_app, url):
+    crm = ScriptedCrm(batch_limit=25)
+    await other_app.execute("SELECT pg_advisory_lock_shared($1, 0)", locks.ADDRESS_SEED)  # it is not alone
+    await other_app.execute("SELECT pg_advisory_lock(hashtextextended('brevo ada@example.com', $1))", locks.ADDRESS_SEED)
+    async with running(url, crm, waits=Waits(address_busy_s=0.05)):
         contact = await insert(app, "Queued", " Ada@example.com")
+        await until(app, "bool_and(brevo_due_at > brevo_flipped_at AND brevo_claimed_by IS NULL) FROM contacts")
+        assert crm.requests == []
+        await other_app.execute("SELECT pg_advisory_unlock_all()")
         await until(app, ALL_COMPLETE)
-    assert busy == [("brevo", ["ada@example.com"])] * 2
     assert len(crm.requests) == 1
     assert (await read(app, contact))["attempts"] == 1

@@ -88,6 +88,32 @@ async def test_a_silent_session_of_ours_is_ended_when_it_blocks_our_own_lock(app
             await zombie.execute("SELECT 1")
 
 
+ALONE = (
+    f"FROM pg_locks WHERE locktype = 'advisory' AND classid = {locks.ADDRESS_SEED} AND objsubid = 2 AND granted "
+    "AND mode = 'ExclusiveLock' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
+
+
+async def test_a_worker_is_alone_until_another_comes_and_again_when_that_has_gone(app, url):
+    async with running(url, ScriptedCrm(), waits=QUICK_TICK):
+        await until(app, f"count(*) = 1 {ALONE}")
+        async with running(url, ScriptedCrm(), waits=QUICK_TICK):
+            await until(app, f"count(*) = 0 {ALONE}")
+            await until_asleep(app)
+            assert await app.fetchval(f"SELECT count(*) = 0 {ALONE}")
+        await until(app, f"count(*) = 1 {ALONE}")
+
+
+async def test_a_worker_does_not_wait_long_for_one_that_is_alone_and_stands_still(app, other_app, url, crm):
+    await other_app.execute("SELECT pg_advisory_lock($1, 0)", locks.ADDRESS_SEED)
+    contact = await insert(app, "Queued")
+    async with running(url, crm, waits=Waits(tick_s=0.1, company_patience_s=0.1)):
+        await until(app, ALL_COMPLETE)
+        await other_app.execute("SELECT pg_advisory_unlock_all()")
+        await until(app, f"count(*) = 1 {ALONE}")
+    assert contact in crm.store
+
+
 REGISTER = "INSERT INTO crm_sync.workers (id, host, pid, version) VALUES (7777, 'gone', 1, '0')"
 # As the dead worker's own claim would leave it.
 CLAIMED_BY_IT = (

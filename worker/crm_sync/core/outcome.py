@@ -3,13 +3,17 @@
 Named tuples, because these three are made for every contact, and a frozen dataclass takes four times as long to make.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
 
 class Contact(NamedTuple):
-    """One claimed contact. fields: what is sent, by the CRM's own names. flipped_at: names the flip, over all its retries."""
+    """One claimed contact. fields: what is sent, by the CRM's own names. flipped_at: names the flip, over all its retries.
+
+    late: it was put back in line since, so that others of its address may have overtaken it.
+    """
 
     id: Any
     token: int
@@ -18,6 +22,7 @@ class Contact(NamedTuple):
     email: str | None
     flipped_at: datetime
     fields: dict[str, Any]
+    late: bool = False
 
     @property
     def filled(self) -> dict[str, Any]:
@@ -92,7 +97,11 @@ class Kind(StrEnum):
 
 
 class Finish(NamedTuple):
-    """One row to be written. token: the claim it ends. delay_s: seconds until a retry."""
+    """One row to be written. token: the claim it ends. delay_s: seconds until a retry.
+
+    sent: it may have reached the CRM. late: what it says may lie there over what another contact of its address has said since.
+    attempts and flipped_at: as the claim returned them, where it was sent.
+    """
 
     id: Any
     token: int
@@ -100,7 +109,16 @@ class Finish(NamedTuple):
     error: str | None = None
     remote_id: str | None = None
     delay_s: float = 0.0
+    sent: bool = False
+    late: bool = False
+    attempts: int | None = None
+    flipped_at: datetime | None = None
 
     @property
     def code(self) -> str | None:
         return None if self.error is None else self.error.partition(":")[0]
+
+
+def columns(finishes: Iterable[Finish]) -> list[tuple[Any, ...]]:
+    """What is written of finishes, one at least: their ids, tokens, kinds, errors, remote ids and delays."""
+    return [*zip(*finishes, strict=True)][:6]

@@ -26,15 +26,16 @@ class RetryPolicy:
     def finish(self, contact: Contact, outcome: Outcome, chance: float) -> Finish:
         """The finish of a contact the CRM has spoken about."""
         error = describe(contact, outcome)
+        sent = True, contact.late, contact.attempts, contact.flipped_at
         match outcome.verdict:
             case Verdict.DELIVERED:
                 remote_id = None if outcome.remote_id is None else printable(outcome.remote_id, LONGEST_REMOTE_ID)
-                return Finish(contact.id, contact.token, Kind.DELIVERED, error, remote_id or None)
+                return Finish(contact.id, contact.token, Kind.DELIVERED, error, remote_id or None, 0.0, *sent)
             case Verdict.FAILED if contact.attempts <= self.max_retries:
                 delay_s = self.delay_before_retry(contact.attempts, chance)
-                return Finish(contact.id, contact.token, Kind.RETRY, error, delay_s=delay_s)
+                return Finish(contact.id, contact.token, Kind.RETRY, error, None, delay_s, *sent)
             case _:
-                return Finish(contact.id, contact.token, Kind.REJECTED, error)
+                return Finish(contact.id, contact.token, Kind.REJECTED, error, None, 0.0, *sent)
 
     def orphan(self, contact_id: object, token: int, attempts: int) -> Finish:
         """The finish of a contact whose worker died. One that outlived no worker is parked: it may be what kills them."""
@@ -44,9 +45,10 @@ class RetryPolicy:
         return Finish(contact_id, token, Kind.REJECTED, error)
 
 
-def deferred(contact: Contact, delay_s: float = 0.0) -> Finish:
-    """The finish of a contact that was not sent: back in line, in so many seconds."""
-    return Finish(contact.id, contact.token, Kind.DEFERRED, delay_s=delay_s)
+def deferred(contact: Contact, delay_s: float = 0.0, *, sent: bool = False) -> Finish:
+    """The finish of a contact of which nothing was said: back in line, in so many seconds. sent: it may have been applied."""
+    finish = Finish(contact.id, contact.token, Kind.DEFERRED, delay_s=delay_s)
+    return finish._replace(sent=True, attempts=contact.attempts, flipped_at=contact.flipped_at) if sent else finish
 
 
 def set_aside(contact: Contact, unsent: Unsent) -> Finish:

@@ -18,15 +18,13 @@ class Client(ABC):
     """One CRM account. A fifth CRM is a class like this one, registered by an entry point; see docs/adding-a-crm.md.
 
     batch_limit: contacts in one request; concurrency: requests at a time, of all workers together. adaptive: fewer, as long as
-    more only make its answers slower (`crm_sync.core.concurrency`). exclusive_addresses: the CRM would make two
-    records of one address in two requests at once, so that no two are under way with the same one, over all workers.
+    more only make its answers slower (`crm_sync.core.concurrency`).
     delete_limit: deletions in one call of delete. keeps_records: it has records that are found and deleted by an id.
     """
 
     batch_limit: int = 1
     concurrency: int = 4
     adaptive: bool = False
-    exclusive_addresses: bool = False
     delete_limit: int = 1
     keeps_records: bool = True
 

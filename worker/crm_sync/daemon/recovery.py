@@ -90,15 +90,16 @@ class Recovery:
                 self.refused[crm] = error
         return left, found
 
-    async def recover_unknown(self, worker: int, crm: str) -> None:
-        """Puts contacts back in line that this worker has claimed and knows nothing of.
+    async def recover_unknown(self, worker: int, crm: str) -> bool:
+        """Puts contacts back in line that this worker has claimed and knows nothing of. False: the rows of some are locked.
 
-        The answer to a claim was lost, or a crash or failover of the database took a finish back that it had confirmed: it does
-        not wait for the disk. A contact finished while we look is no matter, for its token is gone.
+        The answer to a claim was lost, the key of a contact was changed in flight, or a crash or failover of the database took a
+        finish back that it had confirmed: it does not wait for the disk. A contact finished while we look is no matter, for its
+        token is gone.
         """
         orphans = await self._charge(crm).contacts.orphans([worker])
         unknown = [(contact, token) for contact, token, _ in orphans if not self._knows(crm, contact, token)]
-        await self._finish(crm, [Finish(contact, token, Kind.DEFERRED) for contact, token in unknown])
+        return await self._finish(crm, [Finish(contact, token, Kind.DEFERRED) for contact, token in unknown]) == len(unknown)
 
     async def _finish(self, crm: str, finishes: Sequence[Finish]) -> int:
         written = 0

@@ -3,6 +3,7 @@
     session ──(a bell rang)───────▶ the lane looks for contacts
             ──(news of a breaker)─▶ the lane reads it
             ──(opened, ticked)────▶ recovery: contacts of dead workers go back in line; then every lane looks
+            ──(another came)──────▶ every lane locks the addresses of its requests
             ──(lost)──────────────▶ every lane gives back what waits for its turn
     recovery ─(found contacts)────▶ the lane looks for them
 
@@ -65,6 +66,7 @@ class Wiring:
             on_news=self._hear,
             on_open=self._open,
             on_tick=self._tick,
+            on_company=self._make_company,
             on_lost=self._release,
             waits=waits,
         )
@@ -143,14 +145,18 @@ class Wiring:
         for crm, lane in [*self.lanes.items()]:
             self.ticking.moved()
             try:
-                if lane.unsure:
-                    await self.recovery.recover_unknown(self.session.known_id, crm)
+                if lane.unsure and not await self.recovery.recover_unknown(self.session.known_id, crm):
+                    lane.doubt()
                 if self._in_turn:
                     await lane.tick()
                 else:
                     lane.hear()
             except ConfigurationError as error:
                 self._on_refused(crm, error)
+
+    async def _make_company(self) -> None:
+        for lane in [*self.lanes.values()]:
+            await lane.make_company()
 
     async def _recover(self, dead: Sequence[int]) -> None:
         await self.recovery.recover(dead)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from crm_sync.core.retry import RetryPolicy
 from crm_sync.core.waits import Waits
 from crm_sync.crm.client import Client
+from crm_sync.lane.address_locks import AddressLocks
 from crm_sync.limits.breaker import LaneBreaker
 from crm_sync.limits.concurrency_limit import ConcurrencyLimit
 from crm_sync.limits.rate_limit import RateLimit
@@ -13,7 +14,7 @@ from crm_sync.postgres.session import Session
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """The client of one CRM, and whatever may hold a request back: the session, the breaker and the two limits."""
+    """The client of one CRM, and whatever may hold a request back: the session, the breaker, the two limits, an address."""
 
     crm: str
     client: Client
@@ -21,5 +22,6 @@ class Channel:
     breaker: LaneBreaker
     rate_limit: RateLimit
     permits: ConcurrencyLimit
+    addresses: AddressLocks
     policy: RetryPolicy
     waits: Waits

@@ -38,7 +38,6 @@ class Deleter(Client):
     def __init__(self, crm: str, client: Client, database: Database, variables: Mapping[str, str]) -> None:
         self.batch_limit = client.delete_limit
         self.concurrency = client.concurrency
-        self.exclusive_addresses = client.exclusive_addresses
         self.deletions: dict[int, Deletion] = {}
         self._wanted: set[int] = set()
         self._since = BEGINNING

@@ -2,14 +2,13 @@
 
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Collection, Sequence
 
 from crm_sync.core.codes import Code
 from crm_sync.core.identity import Addressee
 from crm_sync.core.outcome import Contact, Finish, Outcome, Unsent, Verdict
 from crm_sync.core.retry import deferred, set_aside
-from crm_sync.errors import DatabaseTroubleError, RefusedError
+from crm_sync.errors import RefusedError
 from crm_sync.lane.channel import Channel
 from crm_sync.lane.judge import Judge, Settled
 
@@ -21,12 +20,12 @@ class Deliveries:
 
     def __init__(self, channel: Channel, *, refused: Callable[[RefusedError], Unsent] | None = None) -> None:
         """refused: what becomes of contacts where everybody is refused; None: the lane is held, and they are back in line."""
-        self._crm = channel.crm
         self._client = channel.client
         self._session = channel.session
         self._breaker = channel.breaker
         self._rate_limit = channel.rate_limit
         self._permits = channel.permits
+        self._addresses = channel.addresses
         self._policy = channel.policy
         self._address_busy_s = channel.waits.address_busy_s
         self._judge = Judge(channel, may_send=self._may_send, refused=refused)
@@ -72,45 +71,40 @@ class Deliveries:
 
     async def deliver(self, batch: Sequence[Addressee]) -> list[Finish]:
         """One request, and more where some of the contacts are why it was refused. A finish for each contact and each twin."""
-        async with self._permits:
-            if not self._client.exclusive_addresses or not self._may_send([one.contact for one in batch]):
-                return await self._send(batch)
-            async with self._exclusively(batch) as ours:
-                finishes = await self._send(ours)
-        kept = {addressee.address for addressee in ours}
-        busy = [addressee for addressee in batch if addressee.address not in kept]
-        return finishes + [deferred(one, self._address_busy_s) for person in busy for one in (person.contact, *person.twins)]
+        async with self._addresses.held([one.address for one in batch]) as taken:
+            ours = [one for one in batch if one.address not in taken] if taken else batch
+            finishes: list[Finish] = []
+            if ours:
+                async with self._permits:
+                    finishes = await self._send(ours)
+        if taken:
+            busy = [one for person in batch if person.address in taken for one in (person.contact, *person.twins)]
+            finishes += [deferred(one, self._address_busy_s) for one in busy]
+        return finishes
 
     async def _send(self, batch: Sequence[Addressee]) -> list[Finish]:
+        opening = self._session.openings
         outcomes = await self._judge.outcomes([addressee.contact for addressee in batch])
+        # Others may have had these addresses since our locks went.
+        unlocked = self._session.openings != opening or not self._session.opened.is_set()
         finishes = []
         for addressee, outcome in zip(batch, outcomes, strict=True):
-            finishes.append(self._finish(addressee.contact, outcome))
+            finish = self._finish(addressee.contact, outcome)
+            finishes.append(finish._replace(late=True) if unlocked else finish)
             if addressee.twins:
                 # They share a delivery. What is said against the one that was sent is not said of them: they come again.
                 delivered = isinstance(outcome, Outcome) and outcome.verdict is Verdict.DELIVERED
-                finishes += [self._finish(twin, outcome if delivered else None) for twin in addressee.twins]
+                shared = [self._finish(twin, outcome) if delivered else deferred(twin) for twin in addressee.twins]
+                finishes += [finish._replace(late=False) for finish in shared]
         return finishes
 
     def _finish(self, contact: Contact, outcome: Settled) -> Finish:
         if outcome is None:
-            return deferred(contact)
+            return deferred(contact, sent=True)
         if isinstance(outcome, Unsent):
             return set_aside(contact, outcome)
         self._judge.settled(contact)
         return self._policy.finish(contact, outcome, random.random())  # noqa: S311 (jitter is no secret)
-
-    @asynccontextmanager
-    async def _exclusively(self, batch: Sequence[Addressee]) -> AsyncIterator[Sequence[Addressee]]:
-        """Those of the batch whose addresses no other worker has in a request."""
-        addresses = [addressee.address for addressee in batch]
-        busy = await self._session.lock_addresses(self._crm, addresses)
-        ours = [addressee for addressee in batch if addressee.address not in busy]
-        try:
-            yield ours
-        finally:
-            with suppress(DatabaseTroubleError):  # the session is gone, and its locks with it
-                await self._session.unlock_addresses(self._crm, [addressee.address for addressee in ours])
 
     def _may_send(self, contacts: Sequence[Contact]) -> bool:
         return (

@@ -113,7 +113,7 @@ class Dispatch:
                 await self._deliveries.fail()
         finally:
             if finishes is None:
-                finishes = [deferred(contact) for one in batch for contact in (one.contact, *one.twins)]
+                finishes = [deferred(contact, sent=True) for one in batch for contact in (one.contact, *one.twins)]
             self._put(finishes)
             self._end(batch)
 
@@ -141,4 +141,4 @@ def sorted_out(policy: RetryPolicy, claimed: Claimed) -> tuple[list[Contact], li
 
 def _rejected(policy: RetryPolicy, contact: Contact, code: Code, reason: str) -> Finish:
     """Without a request."""
-    return policy.finish(contact, Outcome.rejected(code, reason), 0.5)
+    return policy.finish(contact, Outcome.rejected(code, reason), 0.5)._replace(sent=False)

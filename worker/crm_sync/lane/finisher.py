@@ -19,6 +19,7 @@ from crm_sync.core.waits import USUAL, Waits
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
 from crm_sync.log import Trouble
 from crm_sync.table.contacts import Contacts
+from crm_sync.table.overwritten import Overwritten
 
 LARGEST_BATCH = 500
 ENOUGH = 100  # outcomes worth a statement of their own
@@ -28,21 +29,29 @@ log = structlog.get_logger()
 
 class Finisher:
     """in_hand: contacts whose outcomes are here, or to come. on_written is called after each statement: with how many contacts
-    were tried for the first time, which ones are out of hand, and whether any is due again.
+    were tried for the first time, which ones are out of hand, and whether any is due again. on_lost is called when claims were
+    found to be ours no more.
+
+    A claim that was lost after its request had started has left the CRM in doubt: what was sent may lie over what others have
+    sent since. So may what comes late. Both are looked after by `crm_sync.table.overwritten`, right after the outcome.
     """
 
     def __init__(
         self,
         crm: str,
         contacts: Contacts,
+        overwritten: Overwritten,
         *,
         in_hand: Callable[[], int],
         on_written: Callable[[int, Sequence[Finish], bool], None],
+        on_lost: Callable[[], None],
         waits: Waits = USUAL,
     ) -> None:
         self._contacts = contacts
         self._in_hand = in_hand
         self._on_written = on_written
+        self._on_lost = on_lost
+        self._overwritten = overwritten
         self._waits = waits
         self._written_at = 0.0
         self._log = log.bind(crm=crm)
@@ -69,7 +78,7 @@ class Finisher:
     @property
     def unwritten(self) -> list[Finish]:
         """What is here still."""
-        return [*self._fresh, *self._locked]
+        return [*self._fresh, *self._locked, *self._overwritten.unseen]
 
     async def drained(self) -> None:
         """Returns when everything put so far is written. Raises ConfigurationError where only a person can have it written."""
@@ -90,12 +99,15 @@ class Finisher:
         wait_s = self._waits.first_write_again_s
         while True:
             if not self._fresh:
-                if not self._locked:
+                left = bool(self._locked or self._overwritten)
+                if not left:
                     self._idle.set()
                 # With locked rows in hand it is time itself that is waited for, or fresh outcomes.
-                wait_s = await self._wait(wait_s) if self._locked else await self._wait(None)
+                wait_s = await self._wait(wait_s if left else None)
             await self._gather()
             await self._write()
+            if self._overwritten:
+                await self._look_after()
             self._written_at = time.monotonic()
 
     async def _gather(self) -> None:
@@ -135,8 +147,22 @@ class Finisher:
             self._arrived.clear()
         self._locked += [finish for finish in left_out if finish.id in locked]
         done = [finish for finish in batch if finish.id not in locked] if locked else batch
+        lost = [finish for finish in left_out if finish.id not in locked] if left_out else []
+        if lost:
+            self._on_lost()
+        self._overwritten.add(lost, finished.written)
         self._on_written(len(fresh), done, finished.due_again)
-        self._tell(finished.written, len(left_out) - len(locked), started)
+        self._tell(finished.written, len(lost), started)
+
+    async def _look_after(self) -> None:
+        try:
+            flipped = await self._overwritten.flip()
+        except DatabaseTroubleError as error:
+            self._trouble.tell(error, contacts=len(self._overwritten.unseen))
+            return
+        if flipped:
+            self._log.info(events.CONTACTS_OVERWRITTEN, contacts=flipped)
+            self._on_written(0, [], True)
 
     def _tell(self, finished: Sequence[Finish], lost: int, started: float) -> None:
         if finished:

@@ -50,6 +50,7 @@ MOST_ACCUSED = 500  # of whom a probe is made with another
 
 # What is known of a contact in the end; None: it goes back untouched, because nothing was said about it.
 Settled = Outcome | Unsent | None
+NOT_ASKED = Unsent(done=False)
 
 
 class Said(NamedTuple):
@@ -196,6 +197,7 @@ class Judge:
         return settled
 
     async def _judge(self, error: LaneError, contacts: Sequence[Contact], since: float, began: float) -> Sequence[Settled]:
+        said: Settled = None
         match error:
             case BatchRefusedError():
                 return await self._isolate(error, contacts)
@@ -205,7 +207,7 @@ class Judge:
                 self._suspect(contacts)
                 await self._trip(error, contacts)
             case HeldBackError():
-                pass
+                said = NOT_ASKED
             case ThrottledError():
                 await self._breaker.throttled(error.code, _reason(error, contacts), error.pause_s)
             case StatusRefusedError() if len(contacts) == 1:
@@ -216,7 +218,7 @@ class Judge:
                 return [self._refused(error)] * len(contacts)
             case _:
                 await self._trip(error, contacts)
-        return [None] * len(contacts)
+        return [said] * len(contacts)
 
     async def _isolate(self, error: LaneError, contacts: Sequence[Contact]) -> Sequence[Settled]:
         """Finds those that are to blame: one of n costs at most 2 log2(n) + 1 further requests."""

@@ -11,6 +11,7 @@ from crm_sync.core.retry import RetryPolicy
 from crm_sync.core.waits import USUAL, Waits
 from crm_sync.crm.client import Client
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
+from crm_sync.lane.address_locks import AddressLocks
 from crm_sync.lane.channel import Channel
 from crm_sync.lane.delivery import Deliveries
 from crm_sync.lane.dispatch import Dispatch
@@ -27,6 +28,7 @@ from crm_sync.postgres.pool import Database
 from crm_sync.postgres.session import Session
 from crm_sync.table.claim_by_key import ClaimByKey
 from crm_sync.table.contacts import Contacts, LaneTable
+from crm_sync.table.overwritten import Overwritten
 from crm_sync.table.shared_records import SharedRecords
 from crm_sync.table.unreadable_rows import Claimed
 
@@ -78,11 +80,18 @@ class Lane:
             on_surplus=self.hear,
             waits=waits,
         )
-        channel = Channel(self.crm, client, session, self._breaker, rate_limit, self._permits, policy, waits)
+        self._addresses = AddressLocks(self.crm, session)
+        channel = Channel(self.crm, client, session, self._breaker, rate_limit, self._permits, self._addresses, policy, waits)
         self._in_hand = InHand()
         self._wake = Wake(table.id, channel, contacts)
         self._finisher = Finisher(
-            self.crm, contacts, in_hand=lambda: self._in_hand.count, on_written=self._when_written, waits=waits
+            self.crm,
+            contacts,
+            Overwritten(database, table, keeps_records=client.keeps_records),
+            in_hand=lambda: self._in_hand.count,
+            on_written=self._when_written,
+            on_lost=self.doubt,
+            waits=waits,
         )
         self._deliveries = Deliveries(channel)
         shared = SharedRecords(database, table)
@@ -138,6 +147,14 @@ class Lane:
         self._tombstones.tick()
         await self._permits.share(self._session.alive)
         await self._wake.tick()
+
+    async def make_company(self) -> None:
+        """Another worker has come: it may send nothing that this one has in a request."""
+        await self._addresses.make_company()
+
+    def doubt(self) -> None:
+        """Something may be claimed that is not in hand: a claim whose answer is lost, or a contact whose key was changed."""
+        self._unsure_until = time.monotonic() + self._unsure_s
 
     def release(self) -> None:
         """The session is lost: what waits for its turn at the CRM goes back."""
@@ -195,7 +212,7 @@ class Lane:
 
     @property
     def unsure(self) -> bool:
-        """Whether we may have claimed what is not in hand: the answer to a claim was lost, or a row takes no outcome."""
+        """Whether we may have claimed what is not in hand: as `doubt` says, or a row takes no outcome."""
         return time.monotonic() < self._unsure_until or self._single.unsure or self._contacts.avoiding
 
     @property
@@ -265,7 +282,7 @@ class Lane:
                 try:
                     claimed = await self._claim_probe(token) if probe else await self._contacts.claim(limit, token)
                 except DatabaseTroubleError:
-                    self._unsure_until = time.monotonic() + self._unsure_s
+                    self.doubt()
                     raise
                 self._in_hand.take([*claimed.contacts, *(contact for contact, _ in claimed.unreadable)])
             if not self._dispatch.start(claimed) and probe:

@@ -91,7 +91,7 @@ class SingleDelivery:
         finally:
             # Also when it is interrupted: what nothing was said about goes back in line at once.
             settled = {finish.id for finish in finishes}
-            finishes += [deferred(contact) for contact in claimed if contact.id not in settled]
+            finishes += [deferred(contact, sent=True) for contact in claimed if contact.id not in settled]
             await self._write(finishes)
         return finishes
 

@@ -16,7 +16,7 @@ import structlog
 
 from crm_sync import events
 from crm_sync.core.identity import Addressee, fold
-from crm_sync.core.outcome import Contact, Deletion, Finish, Kind
+from crm_sync.core.outcome import Contact, Deletion, Finish, Kind, columns
 from crm_sync.core.retry import deferred
 from crm_sync.core.text import name_of
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
@@ -126,7 +126,7 @@ class Tombstones:
         return finishes
 
     async def _write(self, finishes: Sequence[Finish]) -> None:
-        ids, tokens, kinds, errors, _, delays = zip(*finishes, strict=True)
+        ids, tokens, kinds, errors, _, delays = columns(finishes)
         written = {row["id"] for row in await self._database.fetch(self._finish, ids, tokens, kinds, errors, delays)}
         done = [finish for finish in finishes if finish.id in written]
         if done:

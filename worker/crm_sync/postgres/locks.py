@@ -8,7 +8,9 @@ ADOPTION = 1668443496  # whoever migrates or adopts; second key 0
 BELL = 1668443497  # the bell of a lane, armed: flips ring; second key: id of the lane
 KEEPER = 1668443498  # the keeper of a lane; second key: id of the lane
 WORKER = 1668443499  # a worker that lives; second key: id of the worker
-ADDRESS_SEED = 1668443500  # an address in a request; one key of 64 bits: a hash of CRM and address, with this seed
+# An address in a request; one key of 64 bits: a hash of CRM and address, with this seed. And as two keys, the second 0: that
+# addresses are to be locked. Every worker has it shared; one that is alone can have it exclusively, and then locks none.
+ADDRESS_SEED = 1668443500
 PERMIT = 1668443501  # a permit for one request at a time; second key: id of the lane * 1000 + number of the permit
 
 VARIABLES = {

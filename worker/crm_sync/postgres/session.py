@@ -4,6 +4,8 @@
                lock: others see at once that what it had in flight is orphaned. No heartbeat, no lease to guess.
     listening  LISTEN. The trigger rings here, and the tick proves that the line is not dead.
     awake      the bell of each lane, as told in `crm_sync.postgres.bell`.
+    alone      an advisory lock that one worker can have where there is no other: it locks no addresses for its requests. Who
+               comes asks for company, and is open once that lock is given up. By then the addresses under way are locked.
 
 Whose clock: the database's, for all that is due; the worker's own monotonic one for the tick and for backing off.
 
@@ -13,6 +15,7 @@ What happens when a part fails:
     session is killed       noticed at once by the driver; reconnected with a growing, jittered pause
     database restarts       the same
     failover                a standby grants locks too: only a writable primary is accepted
+    who is alone is frozen  nobody waits for it for longer than 3 s; what it has in a request is as old as that
 While there is no session, nothing is claimed and no delivery starts. What is in flight may still land, and is finished if
 nobody took it over: claims carry a fencing token.
 """
@@ -38,6 +41,7 @@ from crm_sync.postgres.pool import PINNED, Database, connect, translated
 from crm_sync.postgres.statements import query
 
 NEWS = "news "  # before the name of a CRM: not its bell, but news of its breaker
+COMPANY = "a worker has come"  # no name of a CRM
 FULL_QUEUE = 0.5  # share of the NOTIFY queue in use that somebody should know of
 QUEUE_FILLS = (
     "the server's NOTIFY queue is more than half full, and once it is full, commits that notify fail: "
@@ -62,9 +66,9 @@ log = structlog.get_logger()
 class Session:
     """Keeps one session open for as long as `run` runs. All statements on it go one after the other.
 
-    on_bell is called with the name of a CRM whose bell rang, on_news with one whose breaker has changed, on_lost when others may
-    take over what is claimed. on_open and on_tick are called with the ids of dead workers; what on_open does is done before
-    anybody is told that the session is open.
+    on_bell is called with the name of a CRM whose bell rang, on_news with one whose breaker has changed, on_company when we are
+    alone no more, on_lost when others may take over what is claimed. on_open and on_tick are called with the ids of dead workers;
+    what on_open does is done before anybody is told that the session is open.
     """
 
     def __init__(
@@ -76,6 +80,7 @@ class Session:
         on_news: Callable[[str], None],
         on_open: Callable[[Sequence[int]], Awaitable[None]],
         on_tick: Callable[[Sequence[int]], Awaitable[None]],
+        on_company: Callable[[], Awaitable[None]],
         on_lost: Callable[[], None],
         waits: Waits = USUAL,
     ) -> None:
@@ -85,6 +90,7 @@ class Session:
         self._on_gate = on_news
         self._on_open = on_open
         self._on_tick = on_tick
+        self._on_company = on_company
         self._on_lost = on_lost
         self._waits = waits
         self._connection: asyncpg.Connection | None = None
@@ -92,12 +98,15 @@ class Session:
         self._turn = asyncio.Lock()
         self._lost = asyncio.Event()
         self._ear = asyncio.Event()
+        self._in_company = False  # whoever comes later sees that we are here
+        self._letting_in: asyncio.Task[None] | None = None
         self._claims = 0
         self._former_claims = 0  # as of the last opening
         self._queue_trouble = Trouble(loop="session")
         self.worker_id: int | None = None
         self.opened = asyncio.Event()
         self.alive = 1  # workers, at the last tick
+        self.alone = False  # no other worker sends anything
         self.with_deletions: frozenset[str] = frozenset()  # CRMs with tombstones that were due, at the last tick
         self.openings = 0  # counts up with every reconnect: locks held before are gone
 
@@ -201,6 +210,7 @@ class Session:
         await self._check_listening()
         await self._show_alive()
         await self._fetch("register_worker", self.worker_id, socket.gethostname(), os.getpid(), __version__)
+        await self._join()
         await self._on_open(await self._dead_workers())
         self.openings += 1
         self._former_claims = self._claims
@@ -224,6 +234,33 @@ class Session:
                 raise DatabaseTroubleError("the former session of this worker does not end")
             await asyncio.sleep(0.05)
 
+    async def _join(self) -> None:
+        """Has whoever is alone lock its addresses. One that does not answer is frozen, and the next tick asks again."""
+        deadline = asyncio.get_running_loop().time() + self._waits.company_patience_s
+        while not await self._ask_for_company():
+            if asyncio.get_running_loop().time() > deadline:
+                break
+            await asyncio.sleep(0.02)
+        await self._see_whether_alone()
+
+    async def _ask_for_company(self) -> bool:
+        if not self._in_company:
+            self._in_company = bool((await self._fetch("join_company"))[0][0])
+            if not self._in_company:
+                await self.notify(COMPANY)
+        return self._in_company
+
+    async def _see_whether_alone(self) -> None:
+        if self._in_company and not self.alone:
+            self.alone = bool((await self._fetch("be_alone"))[0][0])
+
+    async def _let_in(self) -> None:
+        """Another worker has come."""
+        self.alone = False
+        with suppress(DatabaseTroubleError):  # the session is lost, and with it the lock
+            await self._on_company()
+            await self._fetch("end_alone")
+
     async def _tick_until_lost(self) -> None:
         while True:
             with suppress(TimeoutError):
@@ -232,6 +269,9 @@ class Session:
             if self._lost.is_set():
                 raise DatabaseTroubleError("the connection was closed")
             await self._on_tick(await self._dead_workers())
+            await self._ask_for_company()
+            if self.alive == 1:
+                await self._see_whether_alone()
 
     async def _dead_workers(self) -> list[int]:
         look = (await self._fetch("find_dead_workers"))[0]
@@ -264,6 +304,7 @@ class Session:
 
     def _close(self) -> None:
         self.opened.clear()
+        self._in_company = self.alone = False
         self._on_lost()
         connection, self._connection = self._connection, None
         if connection is not None:
@@ -279,5 +320,8 @@ class Session:
             self._ear.set()
         elif str(payload).startswith(NEWS):
             self._on_gate(str(payload).removeprefix(NEWS))
+        elif payload == COMPANY:
+            if self.alone:
+                self._letting_in = asyncio.ensure_future(self._let_in())
         else:
             self._on_bell(str(payload))

@@ -12,7 +12,7 @@ import asyncpg
 
 from crm_sync.core.codes import Code
 from crm_sync.core.fairness import MOST_FRESH, Fairness, FreshLine
-from crm_sync.core.outcome import Contact, Finish, Kind
+from crm_sync.core.outcome import Contact, Finish, Kind, columns
 from crm_sync.core.values import Form
 from crm_sync.core.waits import USUAL, Waits
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError, RowRefusedError, TooSlowError
@@ -247,7 +247,8 @@ class Contacts:
 
     def _contact(self, row: asyncpg.Record, token: int) -> Contact:
         """Without fields where none were read."""
-        return Contact(row[0], token, row[2], row[3], row[5], row[4], dict(zip(self._names, row[6:], strict=False)))
+        late = row[1] > row[4]
+        return Contact(row[0], token, row[2], row[3], row[5], row[4], dict(zip(self._names, row[6:], strict=False)), late)
 
     async def _first(self, after: datetime) -> NextDue:
         rows = await self._database.fetch(self._next_due, self._avoided.ids(), after)
@@ -258,8 +259,7 @@ class Contacts:
     async def finish(self, finishes: Sequence[Finish]) -> Finished:
         """Ends claims. A row that refuses what is to be written is in Error with that reason, if it takes that."""
         try:
-            # The columns of a Finish are the statement's parameters.
-            rows = await self._database.fetch(self._finish, *zip(*finishes, strict=True))
+            rows = await self._database.fetch(self._finish, *columns(finishes))
         except RowRefusedError as error:
             return await self._finish_with_care(finishes, error)
         if len(rows) == len(finishes):

@@ -104,7 +104,6 @@ class Mautic(Client):
     batch_limit = 25
     concurrency = 8
     adaptive = True
-    exclusive_addresses = True
     delete_limit = 25
 
     def __init__(self, login: Login) -> None:

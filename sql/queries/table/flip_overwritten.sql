@@ -1,0 +1,124 @@
+-- Flips contacts of one CRM whose record may have got an older state after theirs, and says what became of each that was sent so.
+--
+-- Meant is whoever has this record and this address, case and blanks aside, and was flipped last. It is looked for by the key of
+-- the contact that was sent, and by the record. One that is in line is sent in any case, one that was withdrawn or failed is left. In
+-- flight, it is flipped too, and goes once more: its request may have come first.
+--
+-- Returned are those for whom somebody is to be flipped. flipped; locked: not yet, for the application has the row, and is not
+-- waited for.
+--
+-- $1  id[]           contacts that were sent
+-- $2  text[]         the record of each, or NULL
+-- $3  boolean[]      whether its claim was lost; else it has only come late, so that it is not to be sent again itself
+-- $4  integer[]      its attempts, as the claim returned them
+-- $5  timestamptz[]  when it was flipped, alike. Where both are still so and it is free, nobody has claimed it since: its finish was
+--                    written, and only the answer to that was lost
+WITH
+sent AS (
+    SELECT
+        s.number,
+        s.id,
+        s.record,
+        s.is_lost AND c.is_untouched IS NOT TRUE AS is_lost,
+        c.address
+    FROM
+        unnest(
+            $1:::id_type[], $2::text[], $3::boolean[], $4::integer[], $5::timestamptz[]
+        ) WITH ORDINALITY AS s (id, record, is_lost, attempts, flipped_at, number)
+    LEFT JOIN LATERAL (
+        SELECT
+            lower(btrim(:email::text, E' \t\n\r\f\x0b')) AS address,
+            :claimed_by IS NULL AND :attempts = s.attempts AND :flipped_at = s.flipped_at AS is_untouched
+        FROM :contacts
+        WHERE :id = s.id
+    ) AS c ON TRUE
+),
+
+-- A hundred contacts of each record are looked at, for an id that stands in every row is none.
+holder AS (
+    SELECT
+        s.number,
+        s.is_lost AND c.id = s.id AS is_itself,
+        c.*
+    FROM sent AS s
+    CROSS JOIN LATERAL (
+        SELECT
+            :id AS id,
+            lower(btrim(:email::text, E' \t\n\r\f\x0b')) AS address,
+            :sync_status AS sync_status,
+            :claimed_by AS claimed_by,
+            :flipped_at AS flipped_at
+        FROM :contacts
+        WHERE :id = s.id
+        UNION ALL
+        (
+            SELECT
+                :id AS id,
+                lower(btrim(:email::text, E' \t\n\r\f\x0b')) AS address,
+                :sync_status AS sync_status,
+                :claimed_by AS claimed_by,
+                :flipped_at AS flipped_at
+            FROM :contacts
+            WHERE
+                :remote_id = s.record:::remote_type
+                AND :remote_id IS NOT NULL
+                AND :id <> s.id
+            LIMIT 100
+        )
+    ) AS c
+    -- Where the contact that was sent is gone, nobody knows its address any more.
+    WHERE c.id = s.id OR c.address = s.address OR (s.address IS NULL AND s.is_lost)
+),
+
+last AS (
+    SELECT DISTINCT ON (h.number, h.address)
+        h.number,
+        h.id,
+        h.sync_status,
+        h.claimed_by
+    FROM holder AS h
+    WHERE h.sync_status IN ('Complete', 'Processing', 'Queued')
+    ORDER BY h.number, h.address, h.flipped_at DESC NULLS LAST, h.is_itself DESC
+),
+
+overwritten AS (
+    SELECT
+        l.number,
+        l.id
+    FROM last AS l
+    JOIN sent AS s ON l.number = s.number
+    WHERE
+        (s.is_lost OR l.id <> s.id)
+        AND (
+            (l.claimed_by IS NULL AND l.sync_status = 'Complete')
+            OR (l.claimed_by IS NOT NULL AND l.sync_status = 'Processing')
+        )
+),
+
+held AS MATERIALIZED (
+    SELECT c.id
+    FROM (SELECT DISTINCT o.id FROM overwritten AS o) AS o
+    CROSS JOIN LATERAL (
+        SELECT :id AS id
+        FROM :contacts
+        WHERE
+            :id = o.id
+            AND (
+                (:claimed_by IS NULL AND :sync_status = 'Complete')
+                OR (:claimed_by IS NOT NULL AND :sync_status = 'Processing')
+            )
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) AS c
+),
+
+flipped AS (
+    UPDATE :contacts
+    SET :sync_status = 'Queued'
+    WHERE :id = ANY (ARRAY(SELECT h.id FROM held AS h))
+    RETURNING :id AS id
+)
+
+SELECT
+    o.number::integer - 1 AS place,
+    o.id IN (SELECT f.id FROM flipped AS f) AS is_flipped
+FROM overwritten AS o

@@ -1,0 +1,252 @@
+"""The last state wins, with several workers too: after a takeover, for rows of one address, and when a key changes in flight."""
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from crm_sync import events
+from crm_sync.core.outcome import Outcome
+from crm_sync.core.waits import Waits
+from crm_sync.postgres import locks
+from tests.faults.promise import said
+from tests.harness import ALL_COMPLETE, ScriptedCrm, running, until
+from tests.steps import insert, read, write
+
+ADDRESS = "ada@example.com"
+QUICK = Waits(tick_s=0.1, address_busy_s=0.05)
+AWAY = replace(QUICK, first_reconnect_s=5.0, longest_reconnect_s=5.0)  # for some seconds, once its session is lost
+ALIVE = f"FROM pg_locks WHERE locktype = 'advisory' AND classid = {locks.WORKER} AND granted"
+SESSION_OF = f"FROM pg_stat_activity WHERE pid IN (SELECT pid {ALIVE} AND objid = $1::bigint::oid)"
+PUT_BACK = "bool_or(brevo_sync_status = 'Queued' AND brevo_claimed_by IS NULL AND brevo_due_at > brevo_flipped_at) FROM contacts"
+
+
+class Record:
+    """What a CRM holds of one address, however many clients it has: the first name that came last."""
+
+    def __init__(self) -> None:
+        self.first_names: list[str] = []
+        self.under_way = 0
+        self.most_under_way = 0
+
+
+class SlowCrm(ScriptedCrm):
+    """Applies a request when its gate is open."""
+
+    def __init__(self, record: Record) -> None:
+        super().__init__()
+        self.record = record
+        self.answer = self._apply
+
+    async def deliver(self, contacts):
+        self.record.under_way += 1
+        self.record.most_under_way = max(self.record.most_under_way, self.record.under_way)
+        try:
+            return await super().deliver(contacts)
+        finally:
+            self.record.under_way -= 1
+
+    def _apply(self, contact):
+        self.record.first_names.append(contact.fields["FIRSTNAME"])
+        return Outcome.delivered("record-1")
+
+
+@pytest.fixture
+def record() -> Record:
+    return Record()
+
+
+@asynccontextmanager
+async def two_workers(url: str, app: asyncpg.Connection, record: Record, waits: Waits = QUICK):
+    """The first has OLD in a request, which its gate keeps from landing. The daemons and their clients."""
+    one, other = SlowCrm(record), SlowCrm(record)
+    one.gate.clear()
+    async with running(url, one, waits=waits) as first:
+        await app.execute("UPDATE contacts SET first_name = 'OLD', brevo_sync_status = 'Queued'")
+        await one.reached(1)
+        async with running(url, other, waits=QUICK) as second:
+            await until(app, f"count(*) = 2 {ALIVE}")
+            try:
+                yield first, second, one, other
+            finally:
+                one.gate.set()
+
+
+async def lose_session(app: asyncpg.Connection, worker: int) -> None:
+    await app.execute(f"SELECT pg_terminate_backend(pid) {SESSION_OF}", worker)
+    await until(app, f"count(*) = 0 {SESSION_OF}", worker)
+
+
+async def owner(app: asyncpg.Connection, contact: Any) -> int:
+    return (await read(app, contact))["claimed_by"] >> 32
+
+
+async def test_what_lands_after_another_worker_has_taken_the_contact_over_is_sent_over(app, url, record, log):
+    contact = await insert(app)
+    async with two_workers(url, app, record, AWAY) as (_, _, one, other):
+        worker = await owner(app, contact)
+        await app.execute("UPDATE contacts SET first_name = 'NEW', brevo_sync_status = 'Queued'")
+        await lose_session(app, worker)
+        await other.reached(1)
+        await until(app, ALL_COMPLETE)
+        assert record.first_names == ["NEW"]
+        one.gate.set()
+        await said(log, events.CONTACTS_OVERWRITTEN)
+        await other.reached(2)
+        await until(app, ALL_COMPLETE)
+    assert record.first_names == ["NEW", "OLD", "NEW"]
+
+
+async def test_what_may_have_landed_without_an_answer_is_sent_over_too(app, url, record, log):
+    contact = await insert(app)
+    async with two_workers(url, app, record, AWAY) as (_, _, one, other):
+        one.answer = lambda contact: (one.record.first_names.append("OLD"), Outcome.failed("TIMEOUT", "no answer"))[1]
+        await app.execute("UPDATE contacts SET first_name = 'NEW', brevo_sync_status = 'Queued'")
+        await lose_session(app, await owner(app, contact))
+        await other.reached(1)
+        await until(app, ALL_COMPLETE)
+        one.gate.set()
+        await other.reached(2)
+        await until(app, ALL_COMPLETE)
+    assert record.first_names == ["NEW", "OLD", "NEW"]
+
+
+async def test_the_row_that_is_to_be_sent_over_is_waited_for_while_the_application_has_it_locked(app, other_app, url, record):
+    contact = await insert(app)
+    async with two_workers(url, app, record, AWAY) as (_, _, one, other):
+        await app.execute("UPDATE contacts SET first_name = 'NEW', brevo_sync_status = 'Queued'")
+        await lose_session(app, await owner(app, contact))
+        await other.reached(1)
+        await until(app, ALL_COMPLETE)
+        async with other_app.transaction():
+            await other_app.execute("SELECT FROM contacts FOR UPDATE")
+            one.gate.set()
+            async with asyncio.timeout(10):
+                while len(record.first_names) < 2:  # noqa: ASYNC110 (a CRM tells nobody)
+                    await asyncio.sleep(0.005)
+        await other.reached(2)
+        await until(app, ALL_COMPLETE)
+    assert record.first_names == ["NEW", "OLD", "NEW"]
+
+
+async def test_a_contact_that_is_withdrawn_by_then_is_not_sent_over(app, url, record, log):
+    contact = await insert(app)
+    async with two_workers(url, app, record, AWAY) as (_, _, one, other):
+        await app.execute("UPDATE contacts SET first_name = 'NEW', brevo_sync_status = 'Queued'")
+        await lose_session(app, await owner(app, contact))
+        await other.reached(1)
+        await until(app, ALL_COMPLETE)
+        await write(app, contact, sync_status="Skipped")
+        one.gate.set()
+        await said(log, events.CONTACTS_LOST)
+    assert record.first_names == ["NEW", "OLD"]
+    assert (await read(app, contact))["sync_status"] == "Skipped"
+
+
+async def test_a_contact_that_is_deleted_and_inserted_again_in_flight_waits_for_the_request_of_its_address(app, url, record):
+    """The worker that has the request is stopping, so that it is the other one that claims the new row."""
+    contact = await insert(app)
+    async with two_workers(url, app, record) as (first, _, one, other):
+        first.stop.set()
+        async with app.transaction():
+            await app.execute("DELETE FROM contacts")
+            await app.execute(
+                "INSERT INTO contacts (id, email, first_name, brevo_sync_status) VALUES ($1, $2, 'NEW', 'Queued')",
+                contact,
+                ADDRESS,
+            )
+        await until(app, PUT_BACK)
+        assert other.requests == []
+        one.gate.set()
+        await until(app, ALL_COMPLETE)
+    assert record.first_names[-1] == "NEW"
+    assert record.most_under_way == 1
+
+
+async def test_two_rows_of_one_address_are_never_in_two_requests_and_the_later_flip_is_sent_last(app, url, record):
+    await insert(app)
+    async with two_workers(url, app, record) as (first, _, one, other):
+        first.stop.set()
+        later = await insert(app, "New", " Ada@EXAMPLE.com")
+        await app.execute("UPDATE contacts SET first_name = 'NEW', brevo_sync_status = 'Queued' WHERE id = $1", later)
+        await until(app, PUT_BACK)
+        assert other.requests == []
+        one.gate.set()
+        await until(app, ALL_COMPLETE)
+    assert record.first_names == ["OLD", "NEW"]
+    assert record.most_under_way == 1
+    await until(app, "count(*) = 0 FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1")
+
+
+async def test_a_twin_that_is_retried_after_a_later_flip_is_sent_over(app, url, record, log):
+    """The table says so: it was put back, and another row of its record was flipped after it."""
+    first, second = await insert(app), await insert(app)
+    crm = SlowCrm(record)
+    async with running(url, crm, waits=QUICK):
+        await app.execute("UPDATE contacts SET first_name = 'OLD', brevo_sync_status = 'Queued' WHERE id = $1", first)
+        await until(app, "count(*) FILTER (WHERE brevo_sync_status = 'Complete') = 1 FROM contacts")
+        crm.answer = lambda contact: Outcome.failed("LOCKED", "being changed")
+        await write(app, first, sync_status="Queued")
+        await until(app, "count(*) FILTER (WHERE brevo_processing_error IS NOT NULL) = 1 FROM contacts")
+        crm.answer = crm._apply
+        await app.execute("UPDATE contacts SET first_name = 'NEW', brevo_sync_status = 'Queued' WHERE id = $1", second)
+        await until(app, "count(*) FILTER (WHERE brevo_sync_status = 'Complete') = 1 FROM contacts")
+        await app.execute("SET session_replication_role = replica")  # the trigger would make a flip of it
+        await app.execute("UPDATE contacts SET brevo_due_at = clock_timestamp() WHERE id = $1", first)
+        await app.execute("SELECT pg_notify('crm_sync', 'brevo')")
+        await said(log, events.CONTACTS_OVERWRITTEN)
+        await until(app, ALL_COMPLETE)
+    assert record.first_names == ["OLD", "NEW", "OLD", "NEW"]
+
+
+async def test_a_contact_whose_key_is_changed_in_flight_is_delivered_under_its_new_key(app, url, record):
+    await insert(app)
+    crm = SlowCrm(record)
+    crm.gate.clear()
+    async with running(url, crm, waits=QUICK):
+        await app.execute("UPDATE contacts SET first_name = 'OLD', brevo_sync_status = 'Queued'")
+        await crm.reached(1)
+        renamed = uuid4()
+        await app.execute("UPDATE contacts SET id = $1", renamed)
+        crm.gate.set()
+        await until(app, ALL_COMPLETE)
+        assert crm.requests[-1][0].id == renamed
+        await app.execute("UPDATE contacts SET first_name = 'NEW', brevo_sync_status = 'Queued'")
+        await until(app, ALL_COMPLETE)
+    assert record.first_names == ["OLD", "OLD", "NEW"]
+
+
+async def test_a_worker_that_stops_after_such_a_change_leaves_the_contact_to_the_next(app, url, record, log):
+    await insert(app)
+    crm = SlowCrm(record)
+    crm.gate.clear()
+    async with running(url, crm, waits=replace(QUICK, tick_s=3600.0)):
+        await app.execute("UPDATE contacts SET first_name = 'OLD', brevo_sync_status = 'Queued'")
+        await crm.reached(1)
+        await app.execute("UPDATE contacts SET id = gen_random_uuid()")
+        crm.gate.set()
+        await said(log, events.CONTACTS_LOST)
+    assert await app.fetchval("SELECT count(*) FROM crm_sync.workers") == 1
+    async with running(url, crm, waits=QUICK):
+        await until(app, ALL_COMPLETE)
+
+
+async def test_a_contact_whose_key_was_changed_is_put_back_once_the_application_lets_go_of_its_row(
+    app, other_app, url, record, log
+):
+    await insert(app)
+    crm = SlowCrm(record)
+    crm.gate.clear()
+    async with running(url, crm, waits=replace(QUICK, statement_timeout_s=1.0)):
+        await app.execute("UPDATE contacts SET first_name = 'OLD', brevo_sync_status = 'Queued'")
+        await crm.reached(1)
+        await app.execute("UPDATE contacts SET id = gen_random_uuid()")
+        async with other_app.transaction():
+            await other_app.execute("SELECT FROM contacts FOR UPDATE")
+            crm.gate.set()
+            await said(log, events.CONTACTS_LOST)
+        await until(app, ALL_COMPLETE)

@@ -1,0 +1,190 @@
+"""Who is flipped again where an older state may lie on top: of one record and address whoever was flipped last."""
+
+import pytest
+
+from crm_sync.core.outcome import Finish, Kind
+from crm_sync.table.overwritten import Overwritten
+from crm_sync.table.schema import read_schema
+from tests.steps import insert, pair, read, write
+
+RECORD = "record-1"
+
+
+@pytest.fixture
+async def overwritten(worker):
+    table = (await read_schema(worker.database)).lanes["brevo"]
+    return Overwritten(worker.database, table, keeps_records=True)
+
+
+async def delivered(app, worker, email="ada@example.com", record=RECORD):
+    """A contact that was flipped and delivered."""
+    contact = await insert(app, "Queued", email)
+    (claimed,) = await worker.claim()
+    await worker.finish(claimed, Kind.DELIVERED, remote_id=record)
+    return contact
+
+
+def finish(contact, *, sent=True, late=False, record=RECORD):
+    return Finish(contact, 7, Kind.DELIVERED, None, record, sent=sent, late=late)
+
+
+async def test_a_lost_contact_is_flipped_as_an_application_would(app, worker, overwritten):
+    contact = await delivered(app, worker)
+    before = await read(app, contact)
+    overwritten.add([finish(contact)], [])
+    assert await overwritten.flip() == 1
+    assert not overwritten
+    after = await read(app, contact)
+    assert (after["sync_status"], after["processing_status"], after["attempts"]) == ("Queued", "Queued", 0)
+    assert after["flipped_at"] > before["flipped_at"]
+    assert [one.id for one in await worker.claim()] == [contact]
+
+
+async def test_one_whose_request_had_not_started_is_left(app, worker, overwritten):
+    contact = await delivered(app, worker)
+    overwritten.add([finish(contact, sent=False)], [])
+    assert not overwritten
+    assert await pair(app, contact) == ("Complete", "Complete")
+
+
+@pytest.mark.parametrize("word", ["Skipped", "New", "Selected", "Error"])
+async def test_one_that_is_not_wanted_there_any_more_is_left(app, worker, overwritten, word):
+    contact = await delivered(app, worker)
+    await write(app, contact, sync_status=word)
+    overwritten.add([finish(contact)], [])
+    assert await overwritten.flip() == 0
+    assert (await read(app, contact))["sync_status"] == word
+
+
+async def test_one_in_line_keeps_its_place(app, worker, overwritten):
+    contact = await delivered(app, worker)
+    await write(app, contact, sync_status="Queued")
+    before = await read(app, contact)
+    overwritten.add([finish(contact)], [])
+    assert await overwritten.flip() == 0
+    assert await read(app, contact) == before
+
+
+async def test_one_in_flight_goes_once_more_after_it(app, worker, overwritten):
+    contact = await delivered(app, worker)
+    await write(app, contact, sync_status="Queued")
+    (claimed,) = await worker.claim()
+    overwritten.add([finish(contact)], [])
+    assert await overwritten.flip() == 1
+    assert await pair(app, contact) == ("Queued", "Processing")
+    await worker.finish(claimed, Kind.DELIVERED)
+    assert [one.id for one in await worker.claim()] == [contact]
+
+
+async def test_of_several_rows_of_the_record_the_one_flipped_last_is_flipped(app, worker, overwritten):
+    first = await delivered(app, worker)
+    second = await delivered(app, worker, " Ada@Example.com")
+    overwritten.add([finish(first)], [])
+    assert await overwritten.flip() == 1
+    assert await pair(app, first) == ("Complete", "Complete")
+    assert await pair(app, second) == ("Queued", "Queued")
+
+
+async def test_rows_of_another_address_that_share_the_record_are_left(app, worker, overwritten):
+    first = await delivered(app, worker)
+    second = await delivered(app, worker, "bob@example.com")
+    overwritten.add([finish(first)], [finish(first, late=True)])
+    assert await overwritten.flip() == 1
+    assert await pair(app, first) == ("Queued", "Queued")
+    assert await pair(app, second) == ("Complete", "Complete")
+
+
+async def test_where_the_row_is_gone_whoever_has_the_record_is_flipped(app, worker, overwritten):
+    first = await delivered(app, worker)
+    second = await delivered(app, worker)
+    await app.execute("DELETE FROM contacts WHERE id = $1", first)
+    overwritten.add([finish(first)], [])
+    assert await overwritten.flip() == 1
+    assert await pair(app, second) == ("Queued", "Queued")
+
+
+async def test_where_nothing_is_left_nothing_happens(app, worker, overwritten):
+    contact = await delivered(app, worker)
+    await app.execute("DELETE FROM contacts")
+    overwritten.add([finish(contact)], [])
+    assert await overwritten.flip() == 0
+    assert not overwritten
+
+
+async def test_one_that_came_late_is_not_sent_again_itself(app, worker, overwritten):
+    contact = await delivered(app, worker)
+    overwritten.add([], [finish(contact, late=True)])
+    assert await overwritten.flip() == 0
+    assert await pair(app, contact) == ("Complete", "Complete")
+
+
+async def test_one_that_came_late_has_a_later_flip_of_its_address_sent_over_it(app, worker, overwritten):
+    first = await delivered(app, worker)
+    second = await delivered(app, worker)
+    overwritten.add([], [finish(first, late=True)])
+    assert await overwritten.flip() == 1
+    assert await pair(app, first) == ("Complete", "Complete")
+    assert await pair(app, second) == ("Queued", "Queued")
+
+
+async def test_a_locked_row_is_not_waited_for_and_comes_again(app, other_app, worker, overwritten):
+    contact = await delivered(app, worker)
+    async with other_app.transaction():
+        await other_app.execute("SELECT FROM contacts FOR UPDATE")
+        overwritten.add([finish(contact)], [])
+        assert await overwritten.flip() == 0
+        assert [one.id for one in overwritten.unseen] == [contact]
+    assert await overwritten.flip() == 1
+    assert not overwritten
+
+
+async def test_a_row_that_the_table_refuses_holds_up_no_other(app, worker, overwritten):
+    first = await delivered(app, worker, "1@example.com", "1")
+    second = await delivered(app, worker, "2@example.com", "2")
+    await app.execute(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        "IF NEW.email LIKE '1%' THEN RAISE EXCEPTION 'no' USING ERRCODE = 'check_violation'; END IF; RETURN NEW; END $$"
+    )
+    await app.execute("CREATE TRIGGER refuse BEFORE UPDATE ON contacts FOR EACH ROW EXECUTE FUNCTION refuse()")
+    overwritten.add([finish(first, record="1"), finish(second, record="2")], [])
+    assert await overwritten.flip() == 1
+    assert not overwritten
+    assert await pair(app, second) == ("Queued", "Queued")
+
+
+async def test_a_finish_whose_answer_was_lost_is_no_reason_to_send_again(app, worker, overwritten):
+    contact = await insert(app, "Queued")
+    (claimed,) = await worker.claim()
+    await worker.finish(claimed, Kind.DELIVERED, remote_id=RECORD)
+    again = finish(contact)._replace(attempts=claimed.attempts, flipped_at=claimed.flipped_at)
+    overwritten.add([again], [])
+    assert await overwritten.flip() == 0
+    await write(app, contact, sync_status="Queued")
+    (taken_over,) = await worker.claim()
+    await worker.finish(taken_over, Kind.DELIVERED, remote_id=RECORD)
+    overwritten.add([again], [])
+    assert await overwritten.flip() == 1
+
+
+async def test_where_there_are_no_records_the_id_of_another_contact_means_nothing(app, worker):
+    """Contacts of one call of n8n have the id of one execution."""
+    table = (await read_schema(worker.database)).lanes["brevo"]
+    overwritten = Overwritten(worker.database, table, keeps_records=False)
+    first = await delivered(app, worker)
+    second = await delivered(app, worker)
+    overwritten.add([finish(first)], [finish(second, late=True)])
+    assert await overwritten.flip() == 1
+    assert await pair(app, first) == ("Queued", "Queued")
+    assert await pair(app, second) == ("Complete", "Complete")
+
+
+async def test_only_what_was_put_back_since_its_flip_is_late(app, worker):
+    contact = await insert(app, "Queued")
+    (claimed,) = await worker.claim()
+    assert not claimed.late
+    await worker.finish(claimed, Kind.DEFERRED)
+    (claimed,) = await worker.claim()
+    assert claimed.late
+    await worker.finish(claimed, Kind.DELIVERED)
+    await write(app, contact, sync_status="Queued")
+    assert not (await worker.claim())[0].late

@@ -1,0 +1,82 @@
+"""Contacts whose record at a CRM may hold an older state than their row: something that was sent earlier has landed late.
+
+    lost    the claim was ours no more when its request ended: the session was lost and another worker has taken the contact over,
+            or it was deleted, and perhaps inserted again, or its key was changed
+    late    a contact of the same address may have been sent meanwhile: this one was put back in line after its flip, or our
+            session, and with it the lock on the address, was lost
+
+Not lost is what was finished by a statement whose answer was lost: its row was neither claimed nor flipped since.
+
+An upsert heals it: whoever of that record and address was flipped last is flipped once more. A worker that is killed with a
+request under way cannot do so. Contacts that have no record yet are found by their key alone, and so are those of a CRM without
+records.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import structlog
+
+from crm_sync import events
+from crm_sync.core.outcome import Finish, Kind
+from crm_sync.core.text import name_of
+from crm_sync.errors import RowRefusedError
+from crm_sync.postgres.pool import Database
+from crm_sync.postgres.statements import render
+from crm_sync.table.contacts import LaneTable
+
+MOST = 500  # in one statement
+
+log = structlog.get_logger()
+
+
+class Overwritten:
+    """Of one lane. True while any is to be looked after."""
+
+    def __init__(self, database: Database, table: LaneTable, *, keeps_records: bool) -> None:
+        self._database = database
+        self._flip = render("flip_overwritten", table.variables)
+        self._keeps_records = keeps_records
+        self._lost: list[Finish] = []
+        self._late: list[Finish] = []
+        self._log = log.bind(crm=table.crm)
+
+    def __bool__(self) -> bool:
+        return bool(self._lost or self._late)
+
+    @property
+    def unseen(self) -> list[Finish]:
+        return [*self._lost, *self._late]
+
+    def add(self, lost: Iterable[Finish], written: Iterable[Finish]) -> None:
+        """Outcomes that could not be written, for their claims were lost; and those that were."""
+        self._lost += [finish for finish in lost if finish.sent]
+        if self._keeps_records:
+            self._late += [finish for finish in written if finish.late and finish.kind is Kind.DELIVERED]
+
+    async def flip(self) -> int:
+        """How many contacts were flipped. Those whose rows the application has locked come again.
+
+        Raises as Database.fetch does.
+        """
+        lost, late = self._lost[:MOST], self._late[:MOST]
+        flipped, locked = await self._flip_all([*lost, *late], [True] * len(lost) + [False] * len(late))
+        self._lost = self._lost[MOST:] + [finish for finish in locked if finish in lost]
+        self._late = self._late[MOST:] + [finish for finish in locked if finish not in lost]
+        return flipped
+
+    async def _flip_all(self, finishes: Sequence[Finish], lost: Sequence[bool]) -> tuple[int, list[Finish]]:
+        """How many were flipped, and whose rows are locked."""
+        ids = [finish.id for finish in finishes]
+        records = [finish.remote_id if self._keeps_records else None for finish in finishes]
+        attempts, flipped_at = [finish.attempts for finish in finishes], [finish.flipped_at for finish in finishes]
+        try:
+            rows = await self._database.fetch(self._flip, ids, records, lost, attempts, flipped_at)
+        except RowRefusedError as error:
+            if len(finishes) == 1:
+                self._log.error(events.CONTACT_REFUSED, contact=name_of(finishes[0].id), reason=str(error))
+                return 0, []
+            middle = len(finishes) // 2
+            halves = [await self._flip_all(finishes[part], lost[part]) for part in (slice(None, middle), slice(middle, None))]
+            return sum(half[0] for half in halves), [finish for half in halves for finish in half[1]]
+        locked = {row["place"] for row in rows if not row["is_flipped"]}
+        return len(rows) - len(locked), [finishes[place] for place in sorted(locked)]
