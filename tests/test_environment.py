@@ -1,5 +1,7 @@
 """What is read of the environment, .env and credentials, and what is said where it cannot be."""
 
+import os
+
 import pytest
 
 from crm_sync.crm.brevo.settings import BrevoSettings
@@ -97,3 +99,31 @@ def test_who_reads_without_one_gets_the_one_in_force(outside):
     with first.in_force():
         assert (read(BrevoSettings).brevo_list_id, read_lane("brevo").limits) == (1, "1/s")
     assert (read(BrevoSettings).brevo_list_id, read_lane("brevo").limits) == (2, "2/s")
+
+
+def test_an_env_of_another_user_or_one_that_everybody_may_write_to_is_refused_with_what_to_do(outside, monkeypatch):
+    """It says where keys are sent, and is that of whatever folder one stands in."""
+    env = outside / ".env"
+    env.write_text("BREVO_LIST_ID=1\n")
+    assert list_id() == 1
+    env.chmod(0o666)
+    with pytest.raises(ConfigurationError, match=rf"^everybody may write to {env}.*: chmod o-w {env}$"):
+        list_id()
+    env.chmod(0o660)
+    assert list_id() == 1
+    monkeypatch.setattr("os.geteuid", lambda: env.stat().st_uid + 4242)
+    if env.stat().st_uid == 0:
+        os.chown(env, 4243, -1)
+    with pytest.raises(ConfigurationError, match=rf"^{env} belongs to another user \(.+\), .*: chown \d+ {env}$"):
+        list_id()
+
+
+def test_a_link_of_another_user_is_no_better_than_his_file(outside):
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a link away")
+    (outside / "own").write_text("BREVO_LIST_ID=1\n")
+    (outside / ".env").symlink_to(outside / "own")
+    assert list_id() == 1
+    os.chown(outside / ".env", 4243, -1, follow_symlinks=False)
+    with pytest.raises(ConfigurationError, match=r"\.env belongs to another user \(4243\)"):
+        list_id()

@@ -1,6 +1,8 @@
 """The environment, .env, and systemd's credentials, of which this is the only reader."""
 
 import os
+import pwd
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -13,6 +15,8 @@ from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSou
 
 from crm_sync.errors import ConfigurationError
 from crm_sync.settings import LaneSettings, SettingsModel
+
+ENV_FILE = ".env"  # of the folder that one stands in
 
 Model = TypeVar("Model", bound=SettingsModel)
 
@@ -30,6 +34,7 @@ class Environment:
     @classmethod
     def capture(cls) -> "Environment":
         """The environment outweighs .env, and that the credentials. Raises ConfigurationError where they cannot be read."""
+        _refuse_foreign(Path(ENV_FILE))
         try:
             credentials, unreadable = _credentials()
             # HTTPS_PROXY is https_proxy too. Where both are set, the small letters count, as other programs have it.
@@ -92,7 +97,34 @@ def _current() -> Environment:
 class _Outside(BaseSettings):
     """How it is read."""
 
-    model_config = SettingsConfigDict(env_ignore_empty=True, env_file=".env")
+    model_config = SettingsConfigDict(env_ignore_empty=True, env_file=ENV_FILE)
+
+
+def _refuse_foreign(file: Path) -> None:
+    """What stands in it decides where keys and contacts go, and it is that of whatever folder one stands in.
+
+    Raises ConfigurationError for one that somebody else than this user or root has made, or that everybody may write to.
+    """
+    try:
+        found = (file.lstat(), file.stat())  # a link is somebody's, too
+    except OSError:
+        return  # there is none, or it cannot be read, which is told by whoever reads it
+    where = file.absolute()
+    for status in found:
+        if status.st_uid not in (os.geteuid(), 0):
+            raise ConfigurationError(
+                f"{where} belongs to another user ({_user(status.st_uid)}), who could have keys sent anywhere. Stand in another "
+                f"folder, or if it is meant: chown {os.geteuid()} {where}"
+            )
+    if found[-1].st_mode & stat.S_IWOTH:
+        raise ConfigurationError(f"everybody may write to {where}, and could have keys sent anywhere: chmod o-w {where}")
+
+
+def _user(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
 
 
 def _credentials() -> tuple[dict[str, str], dict[str, str]]:
