@@ -1,0 +1,297 @@
+"""What a person may say in DATABASE_URL, and what each of the two drivers gets of it.
+
+asyncpg, which the worker and most commands talk through, knows a part of libpq's parameters only; psycopg, which migrates and
+adopts, is libpq. Vendors print URLs for others, too: for Prisma, for node-postgres. One table says of each parameter who gets it,
+which values can be met, and what a person should know: `crm-sync check` tells him. What cannot be met is refused, and so is what
+nobody knows.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any
+
+from crm_sync.core.postgres_url import parameters_of, url_of
+
+SYSTEM = "system"  # of sslrootcert: the authorities that the operating system trusts
+DEFAULT_PORT = 5432
+
+# In a URL only, for asyncpg has no arguments for them.
+_TLS = (
+    "sslmode",
+    "sslcert",
+    "sslkey",
+    "sslrootcert",
+    "sslcrl",
+    "sslpassword",
+    "sslnegotiation",
+    "ssl_min_protocol_version",
+    "ssl_max_protocol_version",
+)
+# Of its arguments, by the same names.
+_AS_THEY_ARE = ("user", "password", "passfile", "target_session_attrs", "krbsrvname", "gsslib")
+FILES = ("sslcert", "sslkey", "sslrootcert", "sslcrl")
+
+
+class For(Enum):
+    """Who gets it."""
+
+    BOTH = auto()
+    LIBPQ = auto()  # asyncpg has no such thing, and what is told says what that means
+    NEITHER = auto()  # it is another program's, or ours to decide
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """only: the values that can be met; any without it. why: no other can. told: what a person should know, by value; under * of
+    any value.
+    """
+
+    of: For = For.BOTH
+    only: Sequence[str] = ()
+    why: str = ""
+    told: Mapping[str, str] = field(default_factory=dict)
+
+
+def _libpq(told: str = "", *only: str, why: str = "") -> Parameter:
+    return Parameter(For.LIBPQ, only, why, {"*": told} if told else {})
+
+
+def _ignored(told: str) -> Parameter:
+    return Parameter(For.NEITHER, told={"*": told})
+
+
+def _refused(why: str) -> Parameter:
+    return Parameter(For.NEITHER, ("",), why)
+
+
+_BY_TLS_ONLY = "the worker's driver encrypts by TLS only: sslmode=require"
+_KEEPALIVES = "is for adopt and migrate only: a worker looks every few seconds whether the server is still there"
+_POOLS = "is Prisma's, and is ignored: the pool of a worker is as large as its lanes need"
+_TLS_VERSIONS = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
+
+PARAMETERS: Mapping[str, Parameter] = {
+    # Where, and as whom.
+    "host": Parameter(),
+    "hostaddr": Parameter(),
+    "port": Parameter(),
+    "dbname": Parameter(),
+    "user": Parameter(),
+    "password": Parameter(),
+    "passfile": Parameter(),
+    "target_session_attrs": Parameter(only=("any", "read-write", "primary"), why="crm-sync writes"),
+    "load_balance_hosts": Parameter(
+        For.LIBPQ, ("disable", "random"), "", {"random": "is for adopt and migrate only: a worker tries the hosts in their order"}
+    ),
+    # TLS.
+    "sslmode": Parameter(only=("disable", "allow", "prefer", "require", "verify-ca", "verify-full")),
+    **dict.fromkeys((*FILES, "sslpassword"), Parameter()),
+    "sslnegotiation": Parameter(only=("postgres", "direct")),
+    **dict.fromkeys(("ssl_min_protocol_version", "ssl_max_protocol_version"), Parameter(only=_TLS_VERSIONS)),
+    "channel_binding": Parameter(
+        For.LIBPQ,
+        ("disable", "prefer", "require"),
+        "",
+        {
+            "require": "is enforced by adopt and migrate; the worker's driver binds no channels. With sslmode=verify-full the "
+            "server is proved all the same"
+        },
+    ),
+    "sslcertmode": Parameter(For.LIBPQ, ("allow",), "the worker's driver sends a certificate where there is one"),
+    "sslcompression": Parameter(For.NEITHER, ("0", "1")),
+    "sslsni": Parameter(For.LIBPQ, ("0", "1"), "", {"0": "is for adopt and migrate only: a worker names the host"}),
+    "sslcrldir": _refused("the worker's driver takes one file: sslcrl"),
+    "sslkeylogfile": _refused("crm-sync writes no keys to files"),
+    # How the server lets one in.
+    "require_auth": _refused("the worker's driver answers as the server asks. sslmode=verify-full proves the server"),
+    "requirepeer": _refused("the worker's driver does not ask who runs the server"),
+    **dict.fromkeys(("scram_client_key", "scram_server_key"), _refused("the worker's driver takes a password only")),
+    **dict.fromkeys(
+        ("oauth_issuer", "oauth_client_id", "oauth_client_secret", "oauth_scope"),
+        _refused("the worker's driver takes a password or a certificate"),
+    ),
+    "gssencmode": _libpq("", "disable", "prefer", why=_BY_TLS_ONLY),
+    "gssdelegation": _libpq("", "0", why="the worker's driver hands no credentials on"),
+    **dict.fromkeys(("krbsrvname", "gsslib"), Parameter()),
+    # The connection.
+    "connect_timeout": Parameter(),
+    "options": Parameter(),
+    **dict.fromkeys(
+        ("keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout"), _libpq(_KEEPALIVES)
+    ),
+    "min_protocol_version": _libpq("", "3.0", why="the worker's driver speaks 3.0"),
+    "max_protocol_version": _libpq("", "3.0", "3.2", "latest"),
+    "replication": Parameter(For.NEITHER, ("false", "off", "no", "0"), "crm-sync runs statements"),
+    "client_encoding": Parameter(For.NEITHER, ("auto", "utf8", "UTF8", "utf-8", "UTF-8", "unicode"), "crm-sync talks UTF-8"),
+    "application_name": _ignored("is ignored: sessions of crm-sync are called crm-sync"),
+    "fallback_application_name": Parameter(For.NEITHER),
+    "service": _refused("there can be no service within a service"),
+    "servicefile": _refused("the file is named by PGSERVICEFILE"),
+    # Of vendors and other programs.
+    "schema": Parameter(For.NEITHER),
+    "pgbouncer": Parameter(For.NEITHER, ("true", "false")),
+    **dict.fromkeys(
+        (
+            *("connection_limit", "pool_timeout", "socket_timeout", "statement_cache_size"),
+            *("single_use_connections", "max_connection_lifetime", "max_idle_connection_lifetime"),
+        ),
+        _ignored(_POOLS),
+    ),
+    "sslaccept": Parameter(
+        For.NEITHER, ("accept_invalid_certs",), "it is Prisma's: say it with sslmode=verify-full and sslrootcert"
+    ),
+    "sslidentity": _refused("it is Prisma's: say it with sslcert and sslkey"),
+    "supa": _ignored("is Supabase's, and is ignored"),
+    "uselibpqcompat": Parameter(For.NEITHER),
+    "ssl": Parameter(For.NEITHER, ("true", "false", "require", "no-verify")),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ForAsyncpg:
+    """arguments: of asyncpg.connect. timeout_s: of connecting, None where nothing is said. tls: what is said of it, by libpq's
+    names. trusts_system: the server is proved by an authority that the operating system trusts, which the arguments cannot say.
+    """
+
+    arguments: Mapping[str, Any]
+    timeout_s: float | None
+    tls: Mapping[str, str]
+    trusts_system: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionString:
+    """parameters: by libpq's names, those that can be met. behind_pooler: it says that it leads through a transaction pooler.
+
+    schema: the one where a table without a schema's name is looked for, as Prisma has it. notes: what a person should know.
+    """
+
+    parameters: Mapping[str, str]
+    behind_pooler: bool = False
+    schema: str | None = None
+    notes: Sequence[str] = ()
+
+    @classmethod
+    def parse(cls, url: str, service: Mapping[str, str] | None = None) -> "ConnectionString":
+        """service: the parameters that a service file has for the one that the URL names. Those of the URL outweigh them.
+
+        Raises ValueError naming the parameter that nobody knows, or whose value cannot be met.
+        """
+        said = parameters_of(url)
+        if service is not None:
+            said = {**service, **{name: value for name, value in said.items() if name != "service"}}
+        given = _in_words_of_libpq(said)
+        notes = []
+        for name, value in given.items():
+            if name not in PARAMETERS:
+                raise ValueError(_unknown(name, url))
+            _require(name, value, PARAMETERS[name])
+            told = PARAMETERS[name].told
+            if note := told.get(value) or told.get("*"):
+                notes.append(f"{name} {note}")
+        if said.get("sslmode") == "no-verify":
+            notes.append("sslmode=no-verify is node-postgres's, and taken for require: the server is not proved")
+        parameters = {name: value for name, value in given.items() if PARAMETERS[name].of is not For.NEITHER}
+        _check_numbers(parameters)
+        _check_tls(parameters)
+        return cls(parameters, given.get("pgbouncer") == "true", given.get("schema"), notes)
+
+    @property
+    def url(self) -> str:
+        """The same by itself, without a service."""
+        extras = {"schema": self.schema or "", "pgbouncer": "true" if self.behind_pooler else ""}
+        return url_of({**self.parameters, **{name: value for name, value in extras.items() if value}})
+
+    @property
+    def files(self) -> Mapping[str, str]:
+        """Certificates and keys, by parameter."""
+        return {name: self.parameters[name] for name in FILES if self.parameters.get(name, SYSTEM) != SYSTEM}
+
+    def for_libpq(self) -> dict[str, str]:
+        """The parameters of psycopg.connect."""
+        return {**self.parameters, **self._options(behind_pooler=False)}
+
+    def for_asyncpg(self, *, behind_pooler: bool) -> ForAsyncpg:
+        """behind_pooler: then no schema can be set, for a pooler takes no settings."""
+        known = {name: value for name, value in self.parameters.items() if PARAMETERS[name].of is For.BOTH}
+        arguments: dict[str, Any] = {name: known[name] for name in _AS_THEY_ARE if name in known}
+        if "dbname" in known:
+            arguments["database"] = known["dbname"]
+        if hosts := known.get("hostaddr") or known.get("host"):
+            arguments["host"] = hosts.split(",")
+        if "port" in known:
+            ports = [int(port) if port else DEFAULT_PORT for port in known["port"].split(",")]
+            arguments["port"] = ports if len(ports) > 1 else ports[0]
+        tls = {name: known[name] for name in _TLS if name in known}
+        trusts_system = tls.get("sslrootcert") == SYSTEM
+        if tls and not trusts_system:
+            arguments["dsn"] = url_of(tls)
+        if options := self._options(behind_pooler=behind_pooler):
+            arguments["server_settings"] = options
+        timeout_s = float(known.get("connect_timeout", 0)) or None
+        return ForAsyncpg(arguments, timeout_s, tls, trusts_system)
+
+    def _options(self, *, behind_pooler: bool) -> dict[str, str]:
+        options = [self.parameters["options"]] if "options" in self.parameters else []
+        if self.schema is not None and not behind_pooler:
+            # As the server takes it apart again: at blanks, but for those after a backslash.
+            path = '"' + self.schema.replace('"', '""') + '"'
+            options.append("-c search_path=" + re.sub(r"([\\\s])", r"\\\1", path))
+        return {"options": " ".join(options)} if options else {}
+
+
+def _in_words_of_libpq(given: Mapping[str, str]) -> dict[str, str]:
+    """What others call otherwise."""
+    found = dict(given)
+    if "database" in found:
+        found.setdefault("dbname", found.pop("database"))
+    if found.get("ssl") in ("true", "require", "no-verify"):
+        found.setdefault("sslmode", "require")
+    if found.get("sslmode") == "no-verify":
+        found["sslmode"] = "require"
+    return found
+
+
+def _unknown(name: str, url: str) -> str:
+    _, _, query = url.partition("?")
+    if "@" in query or not re.fullmatch(r"\w{1,40}", name, re.ASCII):
+        # It may be a piece of a password.
+        return "a parameter after the ? is none that Postgres knows; in a password ? is written %3F, and / %2F"
+    return (
+        f"the parameter {name} is none that Postgres knows. A setting of the server goes into options: "
+        "options=-c%20statement_timeout%3D5s"
+    )
+
+
+def _require(name: str, value: str, parameter: Parameter) -> None:
+    if not parameter.only or value in parameter.only:
+        return
+    if parameter.only == ("",):
+        raise ValueError(f"{name} cannot be met: {parameter.why}")
+    why = f": {parameter.why}" if parameter.why else ""
+    raise ValueError(f"{name} can be {' or '.join(parameter.only)}{why}")
+
+
+def _check_numbers(parameters: Mapping[str, str]) -> None:
+    """Of the values only the names are told: where a password is written wrongly, a part of it stands in the place of a port."""
+    ports = parameters.get("port", "").split(",")
+    if any(port and not (re.fullmatch(r"[0-9]{1,5}", port) and 0 < int(port) < 65536) for port in ports):
+        raise ValueError("a port is no number from 1 to 65535. In a password : is written %3A, / %2F, @ %40, # %23 and ? %3F")
+    hosts = parameters.get("hostaddr") or parameters.get("host", "")
+    if len(ports) not in (1, len(hosts.split(","))):
+        raise ValueError("there are other numbers of hosts and of ports")
+    if not re.fullmatch(r"[0-9]{0,6}", parameters.get("connect_timeout", "")):
+        raise ValueError("connect_timeout is no number of seconds")
+
+
+def _check_tls(parameters: dict[str, str]) -> None:
+    """As libpq has it."""
+    if parameters.get("sslrootcert") == SYSTEM and parameters.setdefault("sslmode", "verify-full") != "verify-full":
+        raise ValueError("sslrootcert=system can be met with sslmode=verify-full only: any certificate would do for another host")
+    if parameters.get("sslnegotiation") == "direct" and parameters.get("sslmode") not in ("require", "verify-ca", "verify-full"):
+        raise ValueError("sslnegotiation=direct can be met with sslmode=require, verify-ca or verify-full only")
+    if "hostaddr" in parameters and parameters.get("sslmode") == "verify-full":
+        raise ValueError(
+            "hostaddr cannot be met with sslmode=verify-full: the worker's driver proves the host that it connects to"
+        )

@@ -1,0 +1,85 @@
+"""The grammar of a Postgres URL, as libpq has it: what stands in one, parameter by parameter.
+
+Both drivers have a parser of their own. asyncpg's takes a `#` in a password for the end of the URL, `+` for a blank, and what it
+cannot read for a port, which it then prints; libpq's prints the whole URL, password included, where it finds an error in it. So
+neither is given the URL.
+
+No message has anything of the URL in it: where it is written wrongly, what stands in the place of a host or of a parameter may be
+a part of the password.
+"""
+
+import re
+from collections.abc import Mapping
+from urllib.parse import quote, unquote_to_bytes
+
+FORM = "expected a URL such as postgresql://user@host:5432/database"
+_ESCAPES = "a sign with a meaning of its own is written as %2F for /, %40 for @, %3A for :, %23 for #, %3F for ? and %25 for %"
+_HOST = re.compile(r"(?:\[([^\]]*)\]|([^:\[\]]*))(?::([^:]*))?", re.DOTALL)
+
+
+def parameters_of(url: str) -> dict[str, str]:
+    """By libpq's names. Several hosts, and their ports, have commas between them. Raises ValueError with what is wrong."""
+    scheme, separator, rest = url.partition("://")
+    # SQLAlchemy writes the driver into the scheme: postgresql+asyncpg://
+    if not separator or scheme.partition("+")[0] not in ("postgresql", "postgres"):
+        raise ValueError(FORM)
+    authority, slash, tail = rest.partition("/")
+    # A password may have an @ in it: the last one counts.
+    user_and_password, _, hosts_and_more = authority.rpartition("@")
+    user, _, password = user_and_password.partition(":")
+    hosts_and_more += slash + tail
+    hosts = re.split(r"[/?]", hosts_and_more, maxsplit=1)[0]
+    rest = hosts_and_more[len(hosts) :]
+    database, _, query = rest[1:].partition("?") if rest.startswith("/") else ("", "", rest[1:])
+    if "@" in database:
+        raise ValueError(f"an @ stands after the first /, which may be one of the password: {_ESCAPES}")
+    found = {
+        **_hosts(hosts),
+        "user": _decoded(user),
+        "password": _decoded(password),
+        "dbname": _decoded(database),
+    }
+    return {name: value for name, value in {**found, **_of_query(query)}.items() if value}
+
+
+def url_of(parameters: Mapping[str, str]) -> str:
+    """The URL that has these parameters, all of them by name."""
+    return "postgresql://?" + "&".join(f"{name}={quote(value, safe='')}" for name, value in parameters.items())
+
+
+def _hosts(text: str) -> dict[str, str]:
+    hosts, ports = [], []
+    for one in text.split(","):
+        match = _HOST.fullmatch(one)
+        if match is None:
+            raise ValueError(f"a host cannot be read. An IPv6 address stands in brackets: [::1]; in a password {_ESCAPES}")
+        address, name, port = match.groups()
+        hosts.append(_decoded(address if address is not None else name))
+        ports.append(_decoded(port or ""))
+    if len(hosts) > 1 and not all(hosts):
+        raise ValueError("one of several hosts is empty")
+    return {"host": ",".join(hosts) if any(hosts) else "", "port": ",".join(ports) if any(ports) else ""}
+
+
+def _of_query(query: str) -> dict[str, str]:
+    """The last one of a name counts."""
+    found: dict[str, str] = {}
+    for part in query.split("&") if query else ():
+        name, separator, value = part.partition("=")
+        if not separator or not name:
+            raise ValueError(f"what stands after the ? is written name=value, with & between; {_ESCAPES}")
+        found[_decoded(name)] = _decoded(value)
+    return found
+
+
+def _decoded(text: str) -> str:
+    """A + stays one: it is a blank in forms of web pages only."""
+    if re.search(r"%(?![0-9A-Fa-f]{2})", text):
+        raise ValueError(f"a % is not followed by two digits: {_ESCAPES}")
+    try:
+        decoded = unquote_to_bytes(text).decode()
+    except UnicodeDecodeError:
+        raise ValueError("what is written with % is no UTF-8") from None
+    if "\0" in decoded:
+        raise ValueError("it has a character 0")
+    return decoded
