@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from crm_sync import events
 from crm_sync.cli import COMMANDS, crm_sync
 from crm_sync.core.codes import Code
+from crm_sync.core.connection_string import PARAMETERS
 from crm_sync.crm.registry import OWN
 from crm_sync.settings import LaneSettings, ProxySettings, Settings, TransportSettings
 from tests.manual import INDEX, MANUAL, PAGES, README, ROOT, fenced, page
@@ -174,6 +175,13 @@ def test_the_order_of_the_layers_is_the_one_that_is_checked():
         if contract["type"] == "layers"
     ]
     assert f"```\n{' > '.join(layers)}\n```" in (ROOT / "CONTRIBUTING.md").read_text()
+
+
+def test_every_parameter_of_a_url_is_in_the_manual_and_no_other():
+    _, _, table = page("database.md").partition("<!-- parameters -->")
+    rows = [row for row in table.partition("\n\n")[0].splitlines() if row.startswith("| `")]
+    named = [name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])]
+    assert sorted(named) == sorted(PARAMETERS)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from crm_sync.crm.n8n.client import account as n8n
 from crm_sync.crm.registry import OWN
 from crm_sync.environment import Environment
 from crm_sync.errors import ConfigurationError
-from crm_sync.settings import TransportSettings
+from crm_sync.settings import Settings, TransportSettings
 
 KEY = "pat-eu1-0123"
 
@@ -123,3 +123,42 @@ def test_half_credentials_are_refused_by_the_name_of_what_is_missing(given, name
 def test_without_credentials_there_is_no_account():
     with of().in_force():
         assert brevo() is None
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL", "LISTEN_DATABASE_URL"])
+@pytest.mark.parametrize(
+    ("query", "why"),
+    [("gssencmode=require", "gssencmode can be disable or prefer"), ("pool_size=3", "the parameter pool_size is none")],
+)
+def test_a_url_that_cannot_be_met_is_refused_by_the_names_of_setting_and_parameter(name, query, why):
+    urls = {"DATABASE_URL": "postgresql://one/shop", name: f"postgresql://ada:secret@one/shop?{query}"}
+    with pytest.raises(ConfigurationError, match=rf"^{name}: {why}") as refused:
+        of(**urls).read(Settings)
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "url", "behind_pooler"),
+    [
+        ({}, "postgresql://one/shop", False),
+        ({}, "postgresql://one/shop?pgbouncer=true", True),
+        ({"DATABASE_BEHIND_POOLER": "false"}, "postgresql://one/shop?pgbouncer=true", False),
+        ({"DATABASE_BEHIND_POOLER": "true"}, "postgresql://one/shop", True),
+    ],
+)
+def test_a_pooler_is_told_by_the_url_or_by_the_setting_which_outweighs_it(said, url, behind_pooler):
+    assert of(DATABASE_URL=url, **said).read(Settings).behind_pooler is behind_pooler
+
+
+@pytest.mark.parametrize(
+    ("said", "path"),
+    [("", ()), ("public", ("public",)), ('Public , "The ""App""",x_1', ("public", 'The "App"', "x_1"))],
+)
+def test_the_path_of_a_mapping_is_written_as_sql_writes_it(said, path):
+    assert of(DATABASE_URL="postgresql://one/shop", MAPPING_SEARCH_PATH=said).read(Settings).mapping_path == path
+
+
+@pytest.mark.parametrize("wrong", ["public,", "a b", '"a', "a;b", "$user", '"$user"'])
+def test_what_is_no_list_of_schemas_is_refused(wrong):
+    with pytest.raises(ConfigurationError, match=r"^MAPPING_SEARCH_PATH: expected schemas"):
+        of(DATABASE_URL="postgresql://one/shop", MAPPING_SEARCH_PATH=wrong).read(Settings)

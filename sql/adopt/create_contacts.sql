@@ -1,19 +1,19 @@
 -- The base table, for those who have none. HubSpot's three columns are the older ones, as they are found in the field: with an enum
--- of their own.
+-- of their own. It is made where the role makes its tables, by its own search_path: so functions have their schema.
 
 DO $$
 BEGIN
-    IF to_regtype('hubspot_sync_status') IS NULL THEN
+    IF pg_catalog.to_regtype('hubspot_sync_status') IS NULL THEN
         CREATE TYPE hubspot_sync_status AS ENUM ('New', 'Selected', 'Queued', 'Processing', 'Complete', 'Error', 'Skipped');
     END IF;
-    IF to_regtype('hubspot_processing_status') IS NULL THEN
+    IF pg_catalog.to_regtype('hubspot_processing_status') IS NULL THEN
         CREATE TYPE hubspot_processing_status AS ENUM ('Queued', 'Processing', 'Complete', 'Error');
     END IF;
 END;
 $$;
 
 CREATE TABLE contacts (
-    id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    id uuid PRIMARY KEY DEFAULT pg_catalog.gen_random_uuid(),
     email varchar,
     first_name varchar,
     last_name varchar,
@@ -26,8 +26,8 @@ CREATE TABLE contacts (
     state varchar,
     zip varchar,
     country varchar,
-    created_at timestamptz NOT NULL DEFAULT now(),
-    updated_at timestamptz NOT NULL DEFAULT now(),
+    created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    updated_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
     hubspot_sync_status hubspot_sync_status NOT NULL DEFAULT 'New',
     hubspot_processing_status hubspot_processing_status,
     hubspot_processing_error text

@@ -94,7 +94,7 @@ async def test_states_of_the_tables_own_are_left_alone_and_counted_as_nothing(ow
 UNFIT = {
     "a status that lacks a state": (
         "CREATE TYPE s AS ENUM ('New', 'Queued'); ALTER TABLE t ADD brevo_sync_status s",
-        "brevo_sync_status of public.t, of the type s, lacks a value of Queued, Processing, Complete and Error: ALTER TYPE",
+        "brevo_sync_status of public.t, of the type public.s, lacks a value of Queued, Processing, Complete and Error",
     ),
     "a status that is a number": ("ALTER TABLE t ADD brevo_sync_status int", "holds neither text nor an enum"),
     "a status too short for Processing": ("ALTER TABLE t ADD brevo_sync_status varchar(8)", "is too short for Processing"),

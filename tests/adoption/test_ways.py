@@ -176,3 +176,18 @@ async def test_over_tls_adopt_and_a_worker_verify_the_server_and_trust_no_other_
             async with asyncio.timeout(TIMEOUT_S):
                 while app.execute(f"SELECT {ALL_COMPLETE}").fetchone() != (True,):  # noqa: ASYNC110 (the table tells nobody)
                     await asyncio.sleep(0.02)
+
+
+@slow
+async def test_what_the_system_trusts_proves_the_server_to_both_drivers(tls_server, authority, brevo):
+    url = f"postgresql://postgres@127.0.0.1:{tls_server.port}/postgres?sslrootcert=system"
+    for file, trusted in (("other.pem", False), ("ca.pem", True)):
+        env = {"SSL_CERT_FILE": str(authority / file)}
+        async with process(environment(url, owner=True, **env), "adopt") as adopting:
+            code, _, err = await ended(adopting)
+        assert code == (0 if trusted else 1), err
+        async with process(environment(url, brevo, owner=True, **env)) as worker:
+            if trusted:
+                await said(worker, events.SESSION_OPENED)
+            else:
+                assert "certificate" in str(await said(worker, events.DATABASE_TROUBLE))

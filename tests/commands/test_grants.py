@@ -232,9 +232,9 @@ async def readable(app: asyncpg.Connection, table: str = "contacts") -> set[str]
     ("expression", "reads"),
     [
         ("lower(city) || 'contacts.* street'", "city"),
-        ("(SELECT max(i.paid) FROM invoices AS i WHERE i.id::text = contacts.zip)", "zip"),
+        ("(SELECT max(i.paid) FROM public.invoices AS i WHERE i.id::text = contacts.zip)", "zip"),
         ("to_jsonb(contacts) ->> 'street'", "street"),
-        ("shout(state)", "state"),
+        ("public.shout(state)", "state"),
     ],
 )
 async def test_a_worker_reads_what_the_mapping_sends_whatever_it_is_made_of(app, url, mapping, expression, reads):

@@ -145,7 +145,7 @@ async def test_a_pause_is_on_disk_before_it_is_said_to_be_one(app, url):
     """The statements of a worker need not wait for the disk, a person's word is to outlive a crash."""
     await app.execute(
         "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN "
-        "INSERT INTO commits VALUES (current_setting('synchronous_commit')); RETURN NULL; END$$; "
+        "INSERT INTO public.commits VALUES (current_setting('synchronous_commit')); RETURN NULL; END$$; "
         "CREATE TABLE commits (setting text); "
         # Deferred: it runs at the commit, as the commit will be made.
         "CREATE CONSTRAINT TRIGGER note AFTER UPDATE ON crm_sync.lanes DEFERRABLE INITIALLY DEFERRED "

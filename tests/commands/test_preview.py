@@ -100,7 +100,7 @@ async def test_nothing_reaches_a_crm_and_nothing_is_written(app, url, sandboxes)
 async def test_a_mapping_that_writes_does_not_write(app, url, tmp_path):
     await app.execute("CREATE SEQUENCE numbers; GRANT ALL ON SEQUENCE numbers TO PUBLIC")
     mapping = tmp_path / "mapping.toml"
-    mapping.write_text("[brevo]\nNUMBER = \"nextval('numbers')\"\n")
+    mapping.write_text("[brevo]\nNUMBER = \"nextval('public.numbers')\"\n")
     await insert(app)
     answer = run(url, "--email", ADDRESS, "--crm", "brevo", MAPPING_FILE=str(mapping))
     assert answer.exit_code == 1

@@ -67,6 +67,16 @@ TABLE = (
         ),
     ),
     Row(
+        "somebody may create functions, operators or types where workers and adopters look them up",
+        "nothing of his is run by them",
+        (f"{POSTGRES}search_path.py",),
+    ),
+    Row(
+        "a database or role sets isolation, timeouts, styles or a path for its applications",
+        "none of it reaches a worker, a command or an adoption",
+        (f"{POSTGRES}session_settings.py",),
+    ),
+    Row(
         "the listening session is killed",
         "it listens again within 2 s, and what was flipped in the gap is delivered",
         (
@@ -297,7 +307,7 @@ TABLE = (
         (
             f"{FAULTS}server.py::test_work_on_the_table_under_load_loses_nothing",
             f"{FAULTS}server.py::test_a_table_lock_is_waited_for_and_what_was_flipped_is_delivered",
-            f"{FAULTS}server.py::test_a_lock_timeout_is_waited_out",
+            f"{FAULTS}server.py::test_a_lock_that_is_held_longer_than_the_role_may_wait_is_waited_for",
             f"{FAULTS}server.py::test_a_column_of_ours_dropped_under_way_is_told_with_its_name_and_the_worker_goes_on",
             f"{DAEMON}lane_faults.py",
         ),

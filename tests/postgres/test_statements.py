@@ -20,7 +20,7 @@ PACKAGE = Path(crm_sync.__file__).parent
 PUT_IN = {
     "mapped": "email",
     "statement": "SELECT 1",
-    "part": "contacts",
+    "part": "public.contacts",
     "end": "(1,0)",
     "index": "contacts_email_key",
     "lock": "SHARE",

@@ -45,7 +45,7 @@ REFUSED = {
     "$1": "parameter",
     "first_name = $1": "parameter",
     "$2::integer + 1": "parameter",
-    "(SELECT first_name, last_name FROM contacts LIMIT 1)": "only one column",
+    "(SELECT first_name, last_name FROM public.contacts LIMIT 1)": "only one column",
     "(SELECT name FROM nowhere)": 'relation "nowhere" does not exist',
     "nmae": 'column "nmae" does not exist',
     "lower(": "syntax error",
@@ -72,6 +72,14 @@ async def test_so_it_is_behind_a_pooler(url, expression):
     assert REFUSED[expression] in said
 
 
+async def test_names_are_looked_up_by_the_path_of_the_mapping(app, url):
+    await app.execute("CREATE FUNCTION shout(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT upper($1)'")
+    said = await refusal(url, "shout(first_name)")
+    assert "What is not Postgres's own is written with its schema, or that stands in MAPPING_SEARCH_PATH" in said
+    for expression, how in (("public.shout(first_name)", {}), ("shout(first_name)", {"mapping_path": ("public",)})):
+        assert "FNAME" in (await prepared(url, expression, **how)).fields
+
+
 @pytest.mark.parametrize("expression", ["count(*)", "$1", "email, first_name", "nmae"])
 async def test_the_address_is_a_field_too(url, expression):
     async with Database(as_worker(url), size=1) as database:
@@ -89,8 +97,8 @@ async def test_of_several_wrong_ones_the_first_is_named(url):
 
 RIGHTS = {
     "phone": "permission denied for table contacts",  # the tests' own mapping reads other columns
-    "(SELECT code FROM countries)": "permission denied for table countries",
-    "secret(first_name)": "permission denied for function secret",
+    "(SELECT code FROM public.countries)": "permission denied for table countries",
+    "public.secret(first_name)": "permission denied for function secret",
 }
 
 
@@ -123,7 +131,7 @@ async def test_nothing_is_claimed_and_no_expression_is_run(app, url):
     await app.execute("CREATE SEQUENCE numbers; GRANT ALL ON SEQUENCE numbers TO PUBLIC")
     await app.execute("INSERT INTO contacts (email, brevo_sync_status) VALUES ('ada@example.com', 'Queued')")
     async with open_worker(url, 1):
-        await prepared(url, "nextval('numbers')")
+        await prepared(url, "nextval('public.numbers')")
     assert await app.fetchval("SELECT brevo_claimed_by FROM contacts") is None
     assert await app.fetchval("SELECT is_called FROM numbers") is False
 

@@ -3,8 +3,7 @@
 import pytest
 
 from crm_sync.crm.values import BREVO, HUBSPOT, MAUTIC, N8N
-from crm_sync.postgres.pool import PINNED, Database, connect
-from crm_sync.postgres.session import SETTINGS
+from crm_sync.postgres.pool import Database
 from crm_sync.table.mapping import prepare_for
 from crm_sync.table.one_contact import read, show
 from crm_sync.table.schema import read_schema
@@ -106,7 +105,7 @@ async def database(request, app, url):
         name = url.rpartition("/")[2]
         await app.execute(f'ALTER DATABASE "{name}" SET {setting}')
     await insert(app)
-    async with Database(as_worker(url), size=1, behind_pooler=request.param) as opened:
+    async with Database(as_worker(url), size=1, behind_pooler=request.param, mapping_path=("public",)) as opened:
         yield opened
 
 
@@ -114,7 +113,7 @@ async def read_all(database, crm, section):
     """What a client gets of the only contact, as `preview` and `sync` read it: the contacts, and those that cannot be sent."""
     schema = await read_schema(database)
     mapping = await prepare_for(database, crm, {crm: section}, {}, schema, forms=FORMS[crm])
-    [contact] = await database.fetch("SELECT id FROM contacts")
+    [contact] = await database.fetch("SELECT id FROM public.contacts")
     return await read(database, schema.lanes[crm], mapping, await show(database, schema.lanes[crm], [contact["id"]]))
 
 
@@ -140,18 +139,6 @@ async def test_a_time_without_a_zone_is_taken_as_it_is_by_two(database):
         section = {"AT": "'2026-01-02 03:04:05.678'::timestamp", "NEVER": "NULL::timestamp"}
         [contact] = (await read_all(database, crm, section)).contacts
         assert contact.filled == {"AT": sent}
-
-
-async def test_what_a_role_sets_for_applications_is_not_the_workers(app, url):
-    unusual = {"default_transaction_isolation": "serializable", "idle_session_timeout": "1h", "lc_monetary": "POSIX"}
-    for name, value in unusual.items():
-        await app.execute(f"ALTER DATABASE \"{url.rpartition('/')[2]}\" SET {name} = '{value}'")
-    async with Database(as_worker(url), size=1) as database:
-        for name in unusual:
-            assert await database.value(f"SHOW {name}") == PINNED[name]
-    connection = await connect(as_worker(url), SETTINGS)
-    assert {name: await connection.fetchval(f"SHOW {name}") for name in unusual} == {name: PINNED[name] for name in unusual}
-    await connection.close()
 
 
 # In a lane.

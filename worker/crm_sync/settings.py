@@ -9,16 +9,37 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
+from crm_sync.core.connection_string import ConnectionString
+from crm_sync.core.postgres_url import parameters_of
 from crm_sync.core.rate import parse
 from crm_sync.core.retry import RetryPolicy
+from crm_sync.service_file import read_service
+
+_SCHEMA = r'(?:"(?:[^"\0]|"")+"|[A-Za-z_][A-Za-z0-9_]*)'  # a name as SQL writes it
 
 
 def _postgres_url(url: str) -> str:
-    scheme, separator, rest = url.partition("://")
-    # SQLAlchemy writes the driver into the scheme: postgresql+asyncpg://
-    if not separator or scheme.partition("+")[0] not in ("postgresql", "postgres"):
-        raise ValueError("expected a URL such as postgresql://user@host:5432/database")
-    return f"postgresql://{rest}"
+    """What both drivers can meet, without a service: that is looked up once."""
+    service = parameters_of(url).get("service")
+    connection = ConnectionString.parse(url, None if service is None else read_service(service))
+    return f"postgresql://{url.partition('://')[2]}" if service is None else connection.url
+
+
+def _schemas(text: str) -> str:
+    schemas(text)  # raises ValueError
+    return text
+
+
+def schemas(text: str) -> tuple[str, ...]:
+    """The names of a list as SQL writes it: public, "My Schema". Raises ValueError."""
+    if not text:
+        return ()
+    if not re.fullmatch(rf"\s*{_SCHEMA}(?:\s*,\s*{_SCHEMA})*\s*", text):
+        raise ValueError('expected schemas with commas between them, such as public, "My Schema"')
+    names = tuple(name[1:-1].replace('""', '"') if name.startswith('"') else name.lower() for name in re.findall(_SCHEMA, text))
+    if "$user" in names:
+        raise ValueError("expected schemas by their names: a mapping is the same for every role")
+    return names
 
 
 PostgresUrl = Annotated[str, AfterValidator(_postgres_url)]
@@ -73,6 +94,10 @@ class Settings(SettingsModel):
     contacts_key: str | None = Field(None, description="its column that finds a row alone; the primary key without it")
     contacts_email: str | None = Field(None, description="its column with the address; email without it")
     mapping_file: Path | None = Field(None, description="TOML file of what is sent to each CRM; built-in defaults without it")
+    mapping_search_path: Annotated[str, AfterValidator(_schemas)] = Field(
+        "",
+        description="schemas in which the expressions of the mapping find functions, types and operators, beside Postgres's own",
+    )
     shutdown_grace_s: float = Field(
         20.0,
         ge=0,
@@ -83,6 +108,17 @@ class Settings(SettingsModel):
     @property
     def session_url(self) -> str:
         return self.listen_database_url or self.database_url
+
+    @property
+    def mapping_path(self) -> tuple[str, ...]:
+        return schemas(self.mapping_search_path)
+
+    @property
+    def behind_pooler(self) -> bool:
+        """Prisma has it said in the URL."""
+        if "database_behind_pooler" in self.model_fields_set:
+            return self.database_behind_pooler
+        return ConnectionString.parse(self.database_url).behind_pooler
 
 
 class LaneSettings(SettingsModel):

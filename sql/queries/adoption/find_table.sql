@@ -1,6 +1,6 @@
--- A table that is to be adopted, and what this role may do with it. No row where there is none of this name.
+-- A table that is to be adopted, and what this role may do with it. No row where there is none.
 --
--- $1  text  its name, as SQL writes it
+-- $1  oid  the table
 SELECT
     c.oid AS relation,
     format('%I.%I', n.nspname, c.relname) AS name,
@@ -41,4 +41,4 @@ SELECT
     ) AS bytes
 FROM pg_class AS c
 JOIN pg_namespace AS n ON c.relnamespace = n.oid
-WHERE c.oid = to_regclass($1::text)
+WHERE c.oid = $1::oid

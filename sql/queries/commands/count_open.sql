@@ -4,4 +4,4 @@ SELECT
     count(*) FILTER (WHERE brevo_sync_status IN ('Queued', 'Processing')) AS brevo,
     count(*) FILTER (WHERE mautic_sync_status IN ('Queued', 'Processing')) AS mautic,
     count(*) FILTER (WHERE n8n_sync_status IN ('Queued', 'Processing')) AS n8n
-FROM contacts
+FROM public.contacts

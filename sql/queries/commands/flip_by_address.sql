@@ -1,7 +1,7 @@
 -- The demo's application: it flips one contact for all four CRMs.
 --
 -- $1  text  the address
-UPDATE contacts
+UPDATE public.contacts
 SET
     hubspot_sync_status = 'Queued',
     brevo_sync_status = 'Queued',

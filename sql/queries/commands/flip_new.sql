@@ -1,5 +1,5 @@
 -- The demo's application: it flips everybody else for all four CRMs.
-UPDATE contacts
+UPDATE public.contacts
 SET
     hubspot_sync_status = 'Queued',
     brevo_sync_status = 'Queued',

@@ -16,4 +16,4 @@ SELECT
     brevo_contact_id,
     mautic_contact_id,
     n8n_workflow_id
-FROM contacts
+FROM public.contacts

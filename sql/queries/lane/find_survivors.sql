@@ -14,7 +14,7 @@ SELECT
     t.id,
     'shared' AS survivor
 FROM unnest($1::bigint[], $2::text[]) AS t (id, remote_id)
-WHERE EXISTS (SELECT FROM :contacts AS c WHERE c.:remote_id = t.remote_id:::remote_type)
+WHERE EXISTS (SELECT FROM :contacts AS c WHERE c.:remote_id :remote_is t.remote_id:::remote_type)
 UNION ALL
 SELECT
     t.id,

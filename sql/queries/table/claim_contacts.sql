@@ -23,6 +23,9 @@ open_lane AS MATERIALIZED (
         AND l.held_since IS NULL
         AND (l.breaker = 'closed' OR $7::boolean)
         AND EXISTS (SELECT FROM crm_sync.workers AS w WHERE w.id = $2::bigint >> 32)
+        -- This statement has been read by our search_path. Triggers of the table's own, and functions that the mapping calls, are run
+        -- by the role's, as for any application.
+        AND (SELECT set_config('search_path', :'own_path', TRUE)) IS NOT NULL
 ),
 
 -- In order of service among themselves. Where none are wanted the limit is zero, and nothing is looked at.
@@ -35,7 +38,7 @@ fresh AS MATERIALIZED (
         AND EXISTS (SELECT FROM open_lane)
         AND :claimed_by IS NULL
         AND :sync_status = 'Queued'
-        AND :id <> ALL ($4:::id_type[])
+        AND :id :is_not ALL ($4:::id_type[])
     ORDER BY :due_at
     LIMIT $5::integer
     FOR NO KEY UPDATE SKIP LOCKED
@@ -51,8 +54,8 @@ oldest AS MATERIALIZED (
         AND EXISTS (SELECT FROM open_lane)
         AND :claimed_by IS NULL
         AND :sync_status = 'Queued'
-        AND :id <> ALL ($4:::id_type[])
-        AND :locator <> ALL (ARRAY(SELECT f.locator FROM fresh AS f))
+        AND :id :is_not ALL ($4:::id_type[])
+        AND :locator :locator_is_not ALL (ARRAY(SELECT f.locator FROM fresh AS f))
     ORDER BY :due_at
     LIMIT $1::integer - (SELECT count(*) FROM fresh)
     FOR NO KEY UPDATE SKIP LOCKED
@@ -64,7 +67,7 @@ SET
     :processing_status = 'Processing',
     :attempts = :attempts + 1,
     :claimed_by = $2::bigint
-WHERE :locator = ANY (ARRAY(SELECT f.locator FROM fresh AS f UNION ALL SELECT o.locator FROM oldest AS o))
+WHERE :locator :locator_is ANY (ARRAY(SELECT f.locator FROM fresh AS f UNION ALL SELECT o.locator FROM oldest AS o))
 RETURNING
     :id,
     :due_at,

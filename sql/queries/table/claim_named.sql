@@ -14,13 +14,15 @@ open_lane AS MATERIALIZED (
         AND l.held_since IS NULL
         AND l.breaker = 'closed'
         AND EXISTS (SELECT FROM crm_sync.workers AS w WHERE w.id = $2::bigint >> 32)
+        -- For triggers of the table's own.
+        AND (SELECT set_config('search_path', :'own_path', TRUE)) IS NOT NULL
 ),
 
 free AS MATERIALIZED (
     SELECT :id AS id
     FROM :contacts
     WHERE
-        :id = ANY ($1:::id_type[])
+        :id :is ANY ($1:::id_type[])
         AND EXISTS (SELECT FROM open_lane)
         AND :claimed_by IS NULL
         AND :sync_status = 'Queued'
@@ -35,7 +37,7 @@ SET
     :attempts = c.:attempts + 1,
     :claimed_by = $2::bigint
 FROM free AS f
-WHERE c.:id = f.id
+WHERE c.:id :is f.id
 RETURNING
     c.:id,
     c.:attempts,

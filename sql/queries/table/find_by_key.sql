@@ -3,4 +3,4 @@
 -- $1  id
 SELECT :id AS id
 FROM :contacts
-WHERE :id = $1:::id_type
+WHERE :id :is $1:::id_type

@@ -35,7 +35,7 @@ WHERE
     )
     AND (GREATEST(:flipped_at, :synced_at) > $3::timestamptz) IS NOT TRUE
     AND (last_failed_crm = :'crm' AND last_retry_at > $3::timestamptz) IS NOT TRUE
-    AND ($5:::id_type[] IS NULL OR :id = ANY ($5:::id_type[]))
+    AND ($5:::id_type[] IS NULL OR :id :is ANY ($5:::id_type[]))
     -- A subquery, for that is hashed, however many they are.
-    AND :id NOT IN (SELECT unnest($6:::id_type[]))
+    AND NOT :id :is ANY (SELECT unnest($6:::id_type[]))
 LIMIT $7::integer

@@ -14,7 +14,7 @@ newest AS (
         AND :due_at <= statement_timestamp()
         AND :claimed_by IS NULL
         AND :sync_status = 'Queued'
-        AND :id <> ALL ($1:::id_type[])
+        AND :id :is_not ALL ($1:::id_type[])
     ORDER BY :due_at DESC
     LIMIT $3::integer + 1
 ),
@@ -41,7 +41,7 @@ SELECT
             AND :due_at <= statement_timestamp()
             AND :claimed_by IS NULL
             AND :sync_status = 'Queued'
-            AND :id <> ALL ($1:::id_type[])
+            AND :id :is_not ALL ($1:::id_type[])
         ORDER BY :due_at
         LIMIT 1
     ) AS first

@@ -19,7 +19,7 @@ LEFT JOIN LATERAL (
         :due_at > $2::timestamptz
         AND :claimed_by IS NULL
         AND :sync_status = 'Queued'
-        AND :id <> ALL ($1:::id_type[])
+        AND :id :is_not ALL ($1:::id_type[])
     ORDER BY :due_at
     LIMIT 1
 ) AS f ON TRUE

@@ -13,7 +13,7 @@ CROSS JOIN LATERAL (
         SELECT lower(btrim(c.:email::text, E' \t\n\r\f\x0b')) AS address
         FROM :contacts AS c
         WHERE
-            c.:remote_id = asked.remote_id:::remote_type
+            c.:remote_id :remote_is asked.remote_id:::remote_type
             AND c.:remote_id IS NOT NULL
         LIMIT 100
     ) AS holder

@@ -12,6 +12,6 @@ WHERE
     AND :processing_error IS NULL
     AND :claimed_by IS NULL
     AND (GREATEST(:flipped_at, :synced_at) > $1::timestamptz) IS NOT TRUE
-    AND ($2:::id_type[] IS NULL OR :id = ANY ($2:::id_type[]))
-    AND :id NOT IN (SELECT unnest($3:::id_type[]))
+    AND ($2:::id_type[] IS NULL OR :id :is ANY ($2:::id_type[]))
+    AND NOT :id :is ANY (SELECT unnest($3:::id_type[]))
 LIMIT $4::integer

@@ -5,4 +5,4 @@
 -- $2  bigint[]  the fencing token of the claim of each
 SELECT c.:id
 FROM unnest($1:::id_type[], $2::bigint[]) AS o (id, claimed_by)
-JOIN :contacts AS c ON o.id = c.:id AND o.claimed_by = c.:claimed_by
+JOIN :contacts AS c ON o.id :is c.:id AND o.claimed_by = c.:claimed_by

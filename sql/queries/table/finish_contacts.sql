@@ -21,6 +21,8 @@ WITH outcome AS (
         unnest(
             $1:::id_type[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::float8[]
         ) AS o (id, claimed_by, kind, error, remote_id, delay_s)
+    -- As in claim_contacts.sql, for triggers of the table's own.
+    WHERE (SELECT set_config('search_path', :'own_path', TRUE)) IS NOT NULL
 ),
 
 -- All transitions out of "in flight". found: what the application has written into the sync status meanwhile.
@@ -66,7 +68,7 @@ held AS (
             END AS found
         FROM :contacts
         WHERE
-            :id = o.id
+            :id :is o.id
             AND :claimed_by = o.claimed_by
         FOR NO KEY UPDATE SKIP LOCKED
     ) AS c
@@ -115,7 +117,7 @@ SET
         ELSE c.last_failed_crm
     END
 FROM finished AS f
-WHERE c.:locator = f.locator
+WHERE c.:locator :locator_is f.locator
 RETURNING
     c.:id,
     extract(EPOCH FROM c.:due_at - clock_timestamp())::float8 AS due_in_s

@@ -13,7 +13,7 @@ failed AS MATERIALIZED (
         SELECT :id AS id
         FROM :contacts
         WHERE
-            :id = w.id
+            :id :is w.id
             AND :claimed_by IS NULL
             AND :sync_status IN ('Error', 'Queued', 'Complete')
             AND (:processing_error IS NOT NULL OR :processing_status = 'Error')
@@ -21,6 +21,8 @@ failed AS MATERIALIZED (
             AND (GREATEST(:flipped_at, :synced_at) > $2::timestamptz) IS NOT TRUE
             AND (last_failed_crm = :'crm' AND last_retry_at > $2::timestamptz) IS NOT TRUE
     ) AS c
+    -- As in claim_contacts.sql, for triggers of the table's own.
+    WHERE (SELECT set_config('search_path', :'own_path', TRUE)) IS NOT NULL
 ),
 
 -- Asked again of what is locked, for it may have changed in this very moment. The weaker lock, as in a claim: it steps over no
@@ -32,7 +34,7 @@ held AS MATERIALIZED (
         SELECT :id AS id
         FROM :contacts
         WHERE
-            :id = f.id
+            :id :is f.id
             AND :claimed_by IS NULL
             AND :sync_status IN ('Error', 'Queued', 'Complete')
             AND (:processing_error IS NOT NULL OR :processing_status = 'Error')
@@ -46,7 +48,7 @@ held AS MATERIALIZED (
 flipped AS (
     UPDATE :contacts
     SET :sync_status = 'Queued'
-    WHERE :id = ANY (ARRAY(SELECT h.id FROM held AS h))
+    WHERE :id :is ANY (ARRAY(SELECT h.id FROM held AS h))
     RETURNING :id AS id
 )
 

@@ -6,7 +6,9 @@ WITH free AS MATERIALIZED (
     SELECT :id AS id
     FROM :contacts
     WHERE
-        :id = $1:::id_type
+        :id :is $1:::id_type
+        -- As in claim_contacts.sql, for triggers of the table's own.
+        AND (SELECT set_config('search_path', :'own_path', TRUE)) IS NOT NULL
         AND :claimed_by IS NULL
         AND (:sync_status <> 'Queued' OR :due_at IS NULL)
     FOR NO KEY UPDATE SKIP LOCKED
@@ -15,5 +17,5 @@ WITH free AS MATERIALIZED (
 UPDATE :contacts AS c
 SET :sync_status = 'Queued'
 FROM free AS f
-WHERE c.:id = f.id
+WHERE c.:id :is f.id
 RETURNING c.:id

@@ -12,6 +12,8 @@ seen AS MATERIALIZED (
     WHERE
         ctid >= format('(%s,0)', $1::bigint)::tid
         AND ctid < format('(%s,0)', $2::bigint)::tid
+        -- As in claim_contacts.sql, for triggers of the table's own.
+        AND (SELECT set_config('search_path', :'own_path', TRUE)) IS NOT NULL
         AND :claimed_by IS NULL
         AND coalesce(:sync_status = 'Queued', FALSE) <> (:due_at IS NOT NULL)
 ),
@@ -20,7 +22,7 @@ stray AS MATERIALIZED (
     SELECT :locator AS locator
     FROM :contacts
     WHERE
-        :locator = ANY (ARRAY(SELECT s.locator FROM seen AS s))
+        :locator :locator_is ANY (ARRAY(SELECT s.locator FROM seen AS s))
         AND :claimed_by IS NULL
         AND coalesce(:sync_status = 'Queued', FALSE) <> (:due_at IS NOT NULL)
     FOR NO KEY UPDATE SKIP LOCKED
@@ -34,7 +36,7 @@ repaired AS (
         :attempts = 0,
         :due_at = CASE WHEN :sync_status = 'Queued' THEN clock_timestamp() END,
         :flipped_at = CASE WHEN :sync_status = 'Queued' THEN clock_timestamp() ELSE :flipped_at END
-    WHERE :locator = ANY (ARRAY(SELECT s.locator FROM stray AS s))
+    WHERE :locator :locator_is ANY (ARRAY(SELECT s.locator FROM stray AS s))
     RETURNING 1
 )
 

@@ -1,8 +1,25 @@
--- Columns of the contacts table with their types, by name and as they were declared.
+-- Columns of the contacts table with their types, by name and as they were declared, and the schema of the operators that their
+-- indexes know: those of an extension's type are in its own.
 SELECT
     a.attname AS name,
     format('%I.%I', n.nspname, t.typname) AS type,
-    format_type(a.atttypid, a.atttypmod) AS declared
+    format_type(a.atttypid, a.atttypmod) AS declared,
+    coalesce(
+        (
+            SELECT quote_ident(os.nspname)
+            FROM pg_opclass AS c
+            JOIN pg_am AS m ON c.opcmethod = m.oid
+            JOIN pg_amop AS e
+                ON c.opcfamily = e.amopfamily AND c.opcintype = e.amoplefttype AND c.opcintype = e.amoprighttype AND e.amopstrategy = 3
+            JOIN pg_operator AS o ON e.amopopr = o.oid
+            JOIN pg_namespace AS os ON o.oprnamespace = os.oid
+            WHERE
+                m.amname = 'btree'
+                AND c.opcdefault
+                AND c.opcintype = coalesce(nullif(t.typbasetype, 0), t.oid)
+        ),
+        'pg_catalog'
+    ) AS operators
 FROM crm_sync.adopted AS d
 JOIN pg_attribute AS a ON d.contacts = a.attrelid
 JOIN pg_type AS t ON a.atttypid = t.oid

@@ -46,7 +46,7 @@ failed AS MATERIALIZED (
             OR GREATEST(known.failed_at, known.failed_after) >= $2::timestamptz
             OR (known.failed_at IS NULL AND known.failed_before >= $2::timestamptz)
         )
-        AND ($3:::id_type IS NULL OR :id > $3:::id_type)
+        AND ($3:::id_type IS NULL OR :id :is_after $3:::id_type)
 )
 
 SELECT

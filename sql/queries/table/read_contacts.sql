@@ -8,5 +8,7 @@ SELECT
     :mapped
 FROM :contacts
 WHERE
-    :id = ANY ($1:::id_type[])
+    :id :is ANY ($1:::id_type[])
     AND ($2::bigint = 0 OR :claimed_by = $2::bigint)
+    -- As in claim_contacts.sql, for functions that the mapping calls.
+    AND (SELECT set_config('search_path', :'own_path', TRUE)) IS NOT NULL

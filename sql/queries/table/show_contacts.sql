@@ -14,4 +14,4 @@ SELECT
     :flipped_at AS flipped_at,
     clock_timestamp() AS now
 FROM :contacts
-WHERE :id = ANY ($1:::id_type[])
+WHERE :id :is ANY ($1:::id_type[])

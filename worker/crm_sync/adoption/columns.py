@@ -31,6 +31,15 @@ def inspect_columns(connection: Connection, crms: Sequence[str], name: str) -> l
     return notes
 
 
+def refuse_foreign_types(connection: Connection) -> None:
+    """Raises ConfigurationError where a type that would be taken for ours is of somebody who has no say over the table."""
+    for row in run(connection, "find_foreign_types"):
+        raise ConfigurationError(
+            f"there is a type {row['name']} already, made by {row['owner']}, who could have SQL of his own run by whoever writes "
+            f"to the table: DROP TYPE {row['name']}, or let an enum of that name belong to the owner of the table"
+        )
+
+
 def _inspect_checks(connection: Connection, name: str, columns: set[str]) -> None:
     """Raises ConfigurationError where a constraint lets no worker write its states: not one contact could be claimed."""
     for check in run(connection, "list_checks").fetchall():

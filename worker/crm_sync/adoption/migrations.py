@@ -13,36 +13,38 @@ from yoyo.migrations import MigrationList
 
 from crm_sync.core.text import clean
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
+from crm_sync.postgres.driver_arguments import libpq_arguments
 from crm_sync.postgres.pooler import LEADS_THROUGH
+from crm_sync.postgres.session_settings import OF_ADOPTION, SINCE_17, search_path
 from crm_sync.postgres.sqlstates import Fault, fault_of
 from crm_sync.postgres.statements import folder, query, quote, render, set_to
 
+WITHOUT_ROWS = "the tables of crm-sync came without their rows, as in a dump of definitions alone"
+ADVICE = "run `crm-sync migrate`, which writes them anew"
 SCHEMA = "crm_sync"
 TABLE = "_crm_sync_migration"
-CONNECT_TIMEOUT_S = 10
-
-# What a role or database sets for applications is too short for an index of a large table, or another than what is reckoned with.
-_SESSION = {
-    "application_name": "crm-sync adopt",
-    "statement_timeout": "0",
-    "lock_timeout": "0",
-    "idle_in_transaction_session_timeout": "0",
-    "idle_session_timeout": "0",
-    "default_transaction_isolation": "read committed",
-}
-_SINCE_17 = {"transaction_timeout": "0"}
+# A path of yoyo's own: its tables are created in, and looked for, in the first schema of it.
+_NOTES_PATH = {"search_path": f"{SCHEMA}, pg_temp"}
 # A statement ends with whoever waits for it: an index of a killed process would keep its lock until it is built.
 _WHERE_IT_CAN_BE = {"client_connection_check_interval": "1s"}
 
 
 def pending(url: str) -> list[str]:
-    """Names of the migrations that are not applied yet. Raises as migrate does."""
+    """Names of the migrations that are not applied yet. Raises as migrate does, and where what is applied cannot be told."""
     with translated(), connect(url) as connection:
         begun = connection.execute(query("detect_migrations").encode()).fetchone()
-    if begun == (False,):
-        return [migration.id for migration in _migrations()]
+        noted = begun != (True,) or connection.execute(query("detect_notes").encode()).fetchone() == (True,)
+    if begun != (True,):
+        return names()
+    if not noted:
+        raise ConfigurationError(f"{WITHOUT_ROWS}: {ADVICE}")
     with _backend(url) as backend:
         return [migration.id for migration in backend.to_apply(_migrations())]
+
+
+def names() -> list[str]:
+    """Of all migrations, in their order."""
+    return sorted(migration.id for migration in _migrations())
 
 
 def statements(name: str) -> str:
@@ -102,11 +104,11 @@ def rollback(url: str) -> list[str]:
 def connect(url: str, **options: Any) -> psycopg.Connection[Any]:
     """A connection that no setting of the role or database interrupts, in autocommit. Raises ConfigurationError for a pooler."""
     # A statement that is prepared after some tries could not be several at once. In a database in SQL_ASCII texts would be bytes.
-    options = {"connect_timeout": CONNECT_TIMEOUT_S, "prepare_threshold": None, "client_encoding": "utf8"} | options
-    connection = psycopg.connect(url, autocommit=True, **options)
+    options = {"prepare_threshold": None, "client_encoding": "utf8"} | options
+    connection = psycopg.connect(autocommit=True, **libpq_arguments(url), **options)
     try:
         _refuse_pooler(url, connection)
-        settings = _SESSION | (_SINCE_17 if connection.info.server_version >= 170000 else {})
+        settings = OF_ADOPTION | search_path() | (SINCE_17 if connection.info.server_version >= 170000 else {})
         connection.execute(set_to(settings, local=False).encode())
         with suppress(psycopg.errors.InvalidParameterValue):
             connection.execute(set_to(_WHERE_IT_CAN_BE, local=False).encode())
@@ -125,7 +127,7 @@ def _refuse_pooler(url: str, connection: psycopg.Connection[Any]) -> None:
     if number == connection.info.backend_pid:
         return
     # Somebody else takes the session that it had, if he can, and keeps it.
-    with psycopg.connect(url, connect_timeout=CONNECT_TIMEOUT_S, prepare_threshold=None) as other:
+    with psycopg.connect(**libpq_arguments(url), prepare_threshold=None) as other:
         _server_process(other)
         if _server_process(connection) == number:
             return
@@ -149,6 +151,9 @@ class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]
 
     def connect(self, _: DatabaseURI) -> psycopg.Connection[Any]:
         return connect(self._url)
+
+    def init_connection(self, connection: psycopg.Connection[Any]) -> None:
+        connection.execute(set_to(_NOTES_PATH, local=False).encode())
 
     def _check_transactional_ddl(self) -> bool:
         """Known, without making a table."""

@@ -1,14 +1,16 @@
 """The table that is to be adopted: which one a person means, what is there already, and why it cannot be, if it cannot."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
 
-from crm_sync.adoption.connection import Connection, run
+from crm_sync.adoption.connection import Connection, run, value
 from crm_sync.errors import ConfigurationError
-from crm_sync.postgres.statements import folder, quote
+from crm_sync.postgres.session_settings import search_path
+from crm_sync.postgres.statements import folder, quote, set_to
 
 DEFAULT_TABLE = "contacts"
 DEFAULT_EMAIL = "email"
@@ -65,7 +67,7 @@ def enter(connection: Connection, request: AdoptionRequest) -> Table:
     adopted = run(connection, "read_adoption").fetchone()
     if adopted is not None:
         return _again(connection, request, adopted)
-    found = _find(connection, request.table or DEFAULT_TABLE)
+    found = find_table(connection, request.table or DEFAULT_TABLE)
     created = found is None and request.table is None
     if created and not request.create:
         raise ConfigurationError(
@@ -73,8 +75,9 @@ def enter(connection: Connection, request: AdoptionRequest) -> Table:
             "`crm-sync migrate --create` makes one"
         )
     if created:
-        connection.execute((folder() / "adopt" / "create_contacts.sql").read_text().encode())
-        found = _find(connection, DEFAULT_TABLE)
+        with _own_path(connection):
+            connection.execute((folder() / "adopt" / "create_contacts.sql").read_text().encode())
+        found = find_table(connection, DEFAULT_TABLE)
     if found is None:
         raise ConfigurationError(f"CONTACTS_TABLE: there is no table {request.table}, or it is not on the search_path")
     _refuse(found)
@@ -89,11 +92,11 @@ def _again(connection: Connection, request: AdoptionRequest, adopted: dict[str, 
     name = adopted["name"]
     if name is None:
         raise ConfigurationError("the adopted table is gone: run `crm-sync adopt --undo`, then adopt another one")
-    found = _find(connection, name)
+    found = find_table(connection, name)
     if found is None:
         raise ConfigurationError(f"the role may not see the adopted table {name}")
     if request.table is not None:
-        other = _find(connection, request.table)
+        other = find_table(connection, request.table)
         if other is None or other["relation"] != adopted["relation"]:
             raise ConfigurationError(
                 f"CONTACTS_TABLE: {request.table} is not the table that is adopted here, which is {name}. A database has one: "
@@ -141,11 +144,26 @@ def _table(found: dict[str, Any], columns: Sequence[dict[str, Any]], key: str, e
     )
 
 
-def _find(connection: Connection, name: str) -> dict[str, Any] | None:
+def find_table(connection: Connection, name: str) -> dict[str, Any] | None:
+    """A row of find_table.sql, in a transaction. A name without a schema's is looked for as a person would find it: by the path
+    of the role, or of the URL. Raises ConfigurationError for what is no name.
+    """
     try:
-        return run(connection, "find_table", name).fetchone()
+        relation = value(connection, "resolve_table", name)
+        if relation is None:
+            with _own_path(connection):
+                relation = value(connection, "resolve_table", name)
+        return run(connection, "find_table", relation).fetchone()
     except (psycopg.errors.InvalidName, psycopg.errors.SyntaxError, psycopg.errors.FeatureNotSupported) as error:
         raise ConfigurationError(f"CONTACTS_TABLE: {name} is no name of a table; expected one such as crm.people") from error
+
+
+@contextmanager
+def _own_path(connection: Connection) -> Iterator[None]:
+    """Within a transaction, for what looks up nothing but the names of tables and types."""
+    connection.execute(set_to({"search_path": "DEFAULT"}, local=True).encode())
+    yield
+    connection.execute(set_to(search_path(), local=True).encode())
 
 
 def _refuse(found: dict[str, Any]) -> None:

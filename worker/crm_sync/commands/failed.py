@@ -76,8 +76,7 @@ def failed(*, crms: Sequence[str], codes: Sequence[str], since: str | None, limi
 
 
 async def _failed(settings: Settings, asked: Asked) -> Page:
-    behind_pooler = settings.database_behind_pooler
-    async with Database(settings.database_url, size=1, behind_pooler=behind_pooler, timeout_s=PATIENCE_S) as database:
+    async with Database.of(settings, size=1, timeout_s=PATIENCE_S) as database:
         tables = (await read_schema(database, crms=asked.crms)).lanes
         for crm in asked.crms:
             installed(crm, tables, "--crm")

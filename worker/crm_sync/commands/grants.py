@@ -47,7 +47,7 @@ def grants(*, role: str, application: bool) -> None:
 async def _read(configuration: Configuration, role: str, *, application: bool) -> tuple[list[str], list[str]]:
     """(statements, what a person should know beside them). Raises ConfigurationError or DatabaseTroubleError."""
     settings = configuration.settings
-    async with Database(settings.database_url, size=1, behind_pooler=settings.database_behind_pooler) as database:
+    async with Database.of(settings, size=1) as database:
         schema = await read_schema(database)
         target = dict((await database.fetch(query("describe_role"), role))[0])
         if application:

@@ -59,9 +59,7 @@ class _ReadOnly(Database):
 async def _preview(configuration: Configuration, contact: NamedContact, crm: str | None) -> bool:
     """Whether all could be told."""
     settings = configuration.settings
-    async with _ReadOnly(
-        settings.database_url, size=1, behind_pooler=settings.database_behind_pooler, timeout_s=PATIENCE_S
-    ) as database:
+    async with _ReadOnly.of(settings, size=1, timeout_s=PATIENCE_S) as database:
         schema = await read_schema(database, settings.contacts_table, [crm] if crm else [])
         lanes = [lane_of(schema, crm)] if crm else [*schema.lanes]
         ids = await contact.find(database, schema.lanes[lanes[0]])

@@ -67,15 +67,14 @@ def sync(waits: Waits, *, contact: NamedContact, crm: str | None) -> None:
 async def _sync(configuration: Configuration, waits: Waits, contact: NamedContact, crm: str | None) -> bool:
     """Whether it was delivered, wherever it was to be."""
     settings = configuration.settings
-    behind_pooler = settings.database_behind_pooler
-    async with Database(settings.database_url, size=1, behind_pooler=behind_pooler, timeout_s=LOOK_PATIENCE_S) as database:
+    async with Database.of(settings, size=1, timeout_s=LOOK_PATIENCE_S) as database:
         schema = await read_schema(database, settings.contacts_table, [crm] if crm else [])
         lanes = [lane_of(schema, crm)] if crm else [*schema.lanes]
         ids = await contact.find(database, schema.lanes[lanes[0]])
     if not ids:
         click.echo(harmless(contact.absent))
         return False
-    async with Database(settings.database_url, size=POOL_SIZE, behind_pooler=behind_pooler) as database:
+    async with Database.of(settings, size=POOL_SIZE) as database:
         accounts = {name: _shown(account) for name in lanes if (account := configuration.account(name))}
         sections = configuration.mapping
         mappings = {

@@ -136,12 +136,7 @@ class Daemon:
         return "; ".join([f"delivering to {delivering or 'no CRM'}", *faults])
 
     def _database(self, *, size: int) -> Database:
-        return Database(
-            self._settings.database_url,
-            size=size,
-            behind_pooler=self._settings.database_behind_pooler,
-            timeout_s=self._waits.statement_timeout_s,
-        )
+        return Database.of(self._settings, size=size, timeout_s=self._waits.statement_timeout_s)
 
     async def _once_reachable(self, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
         """Waits for a database that is away, and says so once for each reason. Raises _StoppedError when stopped meanwhile."""

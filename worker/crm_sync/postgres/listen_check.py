@@ -34,7 +34,7 @@ async def check_listening(url: str, database: Database, timeout_s: float = USUAL
     heard = asyncio.Event()
     # Workers take it for the bell of a CRM they do not know.
     word = f"ear {secrets.token_hex(8)}"
-    listener = await connect(url, {})
+    listener = await connect(url)
     try:
         async with translated():
             await listener.add_listener(CHANNEL, lambda *notification: heard.set() if notification[3] == word else None)

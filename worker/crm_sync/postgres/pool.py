@@ -1,9 +1,9 @@
 """Connections to Postgres, and its errors in our words."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, Self
 
 import asyncpg
 
@@ -16,11 +16,13 @@ from crm_sync.errors import (
     StatementRefusedError,
     TooSlowError,
 )
+from crm_sync.postgres.driver_arguments import CONNECT_TIMEOUT_S, SETTING, asyncpg_arguments
 from crm_sync.postgres.pooler import LEADS_THROUGH
+from crm_sync.postgres.session_settings import OF_POOL, PINNED, SINCE_17, search_path
 from crm_sync.postgres.sqlstates import QUOTES_NO_VALUES, Fault, fault_of
-from crm_sync.postgres.statements import set_to
+from crm_sync.postgres.statements import query, set_to
+from crm_sync.settings import Settings
 
-CONNECT_TIMEOUT_S = 10.0
 MOVED_TRIES = 10  # of a statement that meets rows on the move
 SERVERS_SHARE = 0.9  # of a statement's time, before the server cancels it: so it is known to be undone, not given up in doubt
 CANCEL_PATIENCE_S = 2.0  # until a statement that is cancelled has ended
@@ -28,37 +30,6 @@ IDLE_S = 60.0  # before an idle connection is closed: firewalls forget them afte
 
 # asyncpg 0.32 asks these of nobody when a connection is terminated between preparing a statement and running it.
 _OF_A_CLOSED_CONNECTION = ("bind_execute", "prepare", "query")
-
-# How values are written as text.
-STYLES = {
-    "DateStyle": "ISO",
-    "IntervalStyle": "iso_8601",
-    "TimeZone": "UTC",
-    "extra_float_digits": "1",
-    "bytea_output": "hex",
-    "lc_monetary": "C",
-}
-
-# What a database or role sets for its applications, and what a worker rests on: the isolation of its claims, that its idle
-# connections stay, and how a person's expressions write and read dates and numbers.
-PINNED = {
-    "default_transaction_isolation": "read committed",
-    "idle_session_timeout": "0",
-    **STYLES,
-}
-
-SESSION_SETTINGS = {
-    **PINNED,
-    "application_name": "crm-sync",
-    # A lost claim or finish after a crash of the database only repeats an upsert.
-    "synchronous_commit": "off",
-    # Each statement of ours is written for one plan, over one index. It is made once, which spares the server a third of the work
-    # for a single contact, and it must not be the plan of the table as it was then, perhaps empty: so no scan of the table.
-    "plan_cache_mode": "force_generic_plan",
-    "enable_seqscan": "off",
-    "enable_bitmapscan": "off",
-    "jit": "off",
-}
 
 
 def reason(error: BaseException) -> str:
@@ -83,7 +54,8 @@ def translate(error: Exception) -> Exception:
     if isinstance(error, TimeoutError):
         return DatabaseTroubleError("the database did not answer in time")
     if isinstance(error, (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)):
-        return DatabaseTroubleError(reason(error))
+        is_asked_wrongly = isinstance(error, asyncpg.exceptions.ClientConfigurationError)
+        return ConfigurationError(f"{SETTING}: {reason(error)}") if is_asked_wrongly else DatabaseTroubleError(reason(error))
     if isinstance(error, AttributeError) and error.obj is None and error.name in _OF_A_CLOSED_CONNECTION:
         return DatabaseTroubleError("the connection was closed between two messages of one statement")
     return error
@@ -111,30 +83,59 @@ async def translated() -> AsyncIterator[None]:
         raise ours from error
 
 
-async def connect(url: str, settings: dict[str, str], timeout_s: float = USUAL.statement_timeout_s) -> asyncpg.Connection:
+async def connect(
+    url: str, settings: Mapping[str, str] = PINNED, timeout_s: float = USUAL.statement_timeout_s
+) -> asyncpg.Connection:
     """A connection outside the pool. timeout_s: of one statement. Raises ConfigurationError or DatabaseTroubleError."""
+    return await _connect(asyncpg_arguments(url), {**settings, **search_path()}, timeout_s)
+
+
+async def _connect(arguments: dict[str, Any], settings: Mapping[str, str], timeout_s: float) -> asyncpg.Connection:
+    arguments = {**arguments, "server_settings": {**arguments["server_settings"], **settings}, "command_timeout": timeout_s}
     try:
         async with translated():
-            return await asyncpg.connect(url, timeout=CONNECT_TIMEOUT_S, command_timeout=timeout_s, server_settings=settings)
+            connection: asyncpg.Connection = await asyncpg.connect(**arguments)
+            try:
+                await _set_further(connection)
+            except BaseException:
+                connection.terminate()
+                raise
+            return connection
     except RowRefusedError as error:
         raise ConfigurationError(f"the database refused a setting of the connection: {error}") from error
+
+
+async def _set_further(connection: asyncpg.Connection) -> None:
+    """What is known of a server only once it is spoken to."""
+    if connection.get_server_version().major >= 17:
+        await connection.execute(set_to(SINCE_17, local=False))
 
 
 class Database:
     """The pool. One statement is one transaction, and leaves nothing behind on its connection."""
 
-    def __init__(self, url: str, *, size: int, behind_pooler: bool = False, timeout_s: float = USUAL.statement_timeout_s) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        size: int,
+        behind_pooler: bool = False,
+        timeout_s: float = USUAL.statement_timeout_s,
+        mapping_path: tuple[str, ...] = (),
+    ) -> None:
         """behind_pooler: a transaction pooler refuses settings of a session, and forgets its prepared statements.
 
-        timeout_s: of one statement. A connection that alone went silent is noticed after it.
+        timeout_s: of one statement. A connection that alone went silent is noticed after it. mapping_path: schemas in which
+        names of a person's expressions are looked up, too. Raises ConfigurationError for a URL that cannot be met.
         """
         self.patience_s = timeout_s * SERVERS_SHARE
-        self._behind_pooler = behind_pooler
+        self.behind_pooler = behind_pooler
+        self._timeout_s = timeout_s
+        self._of_url = asyncpg_arguments(url, behind_pooler=behind_pooler)
         self._arguments: dict[str, Any] = {
-            "dsn": url,
+            **self._of_url,
             "min_size": 0,
             "max_size": size,
-            "timeout": CONNECT_TIMEOUT_S,
             "command_timeout": timeout_s,
             "max_inactive_connection_lifetime": IDLE_S,
             "reset": _nothing_to_reset,
@@ -143,10 +144,28 @@ class Database:
             self._arguments["statement_cache_size"] = 0
         else:
             # A statement that nobody waits for any more ends in the server too, and a little earlier.
-            self._arguments["server_settings"] = {**SESSION_SETTINGS, "statement_timeout": _milliseconds(self.patience_s)}
+            self._arguments["server_settings"] = {
+                **self._of_url["server_settings"],
+                **OF_POOL,
+                **search_path(mapping_path),
+                "statement_timeout": _milliseconds(self.patience_s),
+            }
+            self._arguments["init"] = _set_further
         self._pool: asyncpg.Pool | None = None
+        self._own_path: str | None = None
 
-    async def __aenter__(self) -> "Database":
+    @classmethod
+    def of(cls, settings: Settings, *, size: int, timeout_s: float = USUAL.statement_timeout_s) -> Self:
+        """The one that DATABASE_URL leads to. Otherwise as by itself."""
+        return cls(
+            settings.database_url,
+            size=size,
+            behind_pooler=settings.behind_pooler,
+            timeout_s=timeout_s,
+            mapping_path=settings.mapping_path,
+        )
+
+    async def __aenter__(self) -> Self:
         await self.renew()
         return self
 
@@ -172,7 +191,7 @@ class Database:
             except (RowRefusedError, TooSlowError):
                 raise
             except (DatabaseTroubleError, asyncio.CancelledError) as error:
-                if self._behind_pooler and isinstance(error.__cause__, TimeoutError):
+                if self.behind_pooler and isinstance(error.__cause__, TimeoutError):
                     await self._have_cancelled(self._pool, connection)
                 # It may lead to what is a standby now, or be dead without the driver knowing it.
                 with suppress(asyncpg.InterfaceError):  # the pool knows already
@@ -196,6 +215,23 @@ class Database:
         finally:
             async with translated():
                 await pool.release(connection)
+
+    async def own_path(self) -> str:
+        """The search_path that the role, or the URL, has by itself, asked for once. Raises as fetch does."""
+        if self._own_path is None:
+            self._own_path = str((await self.fetch_by_own_path(query("show_path")))[0][0])
+        return self._own_path
+
+    async def fetch_by_own_path(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
+        """Names are looked up by the search_path of the role, or the one that the URL has. Raises as fetch does."""
+        if self.behind_pooler:
+            return await self.fetch(statement, *arguments)
+        connection = await _connect(self._of_url, PINNED, self._timeout_s)
+        try:
+            async with translated():
+                return await connection.fetch(statement, *arguments)
+        finally:
+            connection.terminate()
 
     async def fetch(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
         """Raises ConfigurationError or DatabaseTroubleError: RowRefusedError, TooSlowError, or another."""

@@ -37,7 +37,8 @@ from crm_sync.errors import DatabaseTroubleError
 from crm_sync.log import Trouble
 from crm_sync.postgres.backoff import Backoff
 from crm_sync.postgres.listen_check import CHANNEL, prove
-from crm_sync.postgres.pool import PINNED, Database, connect, translated
+from crm_sync.postgres.pool import Database, connect, translated
+from crm_sync.postgres.session_settings import OF_SESSION
 from crm_sync.postgres.statements import query
 
 NEWS = "news "  # before the name of a CRM: not its bell, but news of its breaker
@@ -49,16 +50,6 @@ QUEUE_FILLS = (
 )
 
 HUNG_UP = getattr(select, "POLLRDHUP", select.POLLHUP)  # the former is Linux's; it shows even before what was sent is read
-
-SETTINGS = {
-    **PINNED,
-    "application_name": "crm-sync session",
-    # The server notices within 12 s that we are gone without a word, and frees our locks.
-    "tcp_keepalives_idle": "5",
-    "tcp_keepalives_interval": "2",
-    "tcp_keepalives_count": "3",
-    "tcp_user_timeout": "12000",
-}
 
 log = structlog.get_logger()
 
@@ -200,7 +191,7 @@ class Session:
     async def _open(self) -> None:
         self._lost.clear()
         self._ear.clear()
-        self._connection = connection = await connect(self._url, SETTINGS, self._waits.statement_timeout_s)
+        self._connection = connection = await connect(self._url, OF_SESSION, self._waits.statement_timeout_s)
         connection.add_termination_listener(self._when_terminated)
         self._line = select.poll()
         transport = connection._transport  # type: ignore[attr-defined]  # the driver has no public name for its socket

@@ -62,7 +62,9 @@ def set_to(settings: Mapping[str, str | int], *, local: bool) -> str:
     local: until the transaction ends, else until the session does.
     """
     scope = "SET LOCAL" if local else "SET"
-    return "; ".join(f"{scope} {name} = '{value}'" for name, value in settings.items())
+    # A path is a list, and no text.
+    values = {name: value if name == "search_path" else f"'{value}'" for name, value in settings.items()}
+    return "; ".join(f"{scope} {name} = {value}" for name, value in values.items())
 
 
 def quote(identifier: str) -> str:

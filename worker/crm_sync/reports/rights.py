@@ -48,7 +48,7 @@ async def database_for(
 ) -> AsyncIterator[Database]:
     """One connection. Raises ConfigurationError in the words of needs."""
     async with (
-        Database(settings.database_url, size=1, behind_pooler=settings.database_behind_pooler, timeout_s=timeout_s) as database,
+        Database.of(settings, size=1, timeout_s=timeout_s) as database,
         explained(database, needs),
     ):
         yield database

@@ -96,9 +96,7 @@ async def read_status(settings: Settings, with_credentials: Collection[str] = ()
     What is wrong with one CRM is its fault, and the others are counted all the same. Raises ConfigurationError where it is wrong
     with all, or DatabaseTroubleError.
     """
-    async with Database(
-        settings.database_url, size=1, behind_pooler=settings.database_behind_pooler, timeout_s=PATIENCE_S
-    ) as database:
+    async with Database.of(settings, size=1, timeout_s=PATIENCE_S) as database:
         schema = await inspect_schema(database)
         read = {crm: await _read_lane(database, table) for crm, table in {**schema.lanes, **schema.countable}.items()}
         workers = await database.fetch(query("list_workers"))

@@ -41,7 +41,8 @@ OWN_COLUMNS = (
 class AdoptedTable:
     """The contacts table. name: as SQL writes it; key: the column that finds a row, alone; email: the one with the address.
 
-    types and declared: of its columns, without and with what is said of their length.
+    types and declared: of its columns, without and with what is said of their length. operators: the schema of those that
+    compare a column's values by its indexes. own_path: the search_path of the role, for what is run in its name.
     """
 
     name: str
@@ -50,6 +51,8 @@ class AdoptedTable:
     email: str
     types: Mapping[str, str]
     declared: Mapping[str, str]
+    operators: Mapping[str, str]
+    own_path: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,7 @@ class LaneTable:
     def describe(cls, lane: Mapping[str, Any], table: "AdoptedTable") -> "LaneTable":
         """lane: a row of list_lanes.sql."""
         crm, remote_id = lane["crm"], lane["remote_id_column"]
+        of_key = table.operators[table.key]
         return cls(
             lane["id"],
             crm,
@@ -73,12 +77,16 @@ class LaneTable:
                 **{column: quote(f"{crm}_{column}") for column in OWN_COLUMNS},
                 "crm": crm,
                 "contacts": table.name,
+                "own_path": table.own_path,
                 "id": quote(table.key),
                 "locator": quote(table.key) if table.is_partitioned else "ctid",
                 "email": quote(table.email),
                 "id_type": table.types[table.key],
+                **_comparing("", of_key),
+                **_comparing("locator_", of_key if table.is_partitioned else "pg_catalog"),
                 "remote_id": quote(remote_id),
                 "remote_type": table.types[remote_id],
+                **_comparing("remote_", table.operators[remote_id]),
                 "sync_type": table.types[f"{crm}_sync_status"],
                 "processing_type": table.types[f"{crm}_processing_status"],
                 # A text that is too long for the column is cut by the cast.
@@ -86,6 +94,12 @@ class LaneTable:
                 "other_retries": lane["other_retries"],
             },
         )
+
+
+def _comparing(prefix: str, schema: str) -> dict[str, str]:
+    """Not by the search_path, which is Postgres's own: a key of an extension's type would be compared as text, by no index."""
+    operators = {"is": "=", "is_not": "<>", "is_after": ">"}
+    return {f"{prefix}{name}": f"OPERATOR({schema}.{operator})" for name, operator in operators.items()}
 
 
 class NextDue(NamedTuple):

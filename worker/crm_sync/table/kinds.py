@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from crm_sync.core.values import Kind, Shape
-from crm_sync.postgres.pool import STYLES
+from crm_sync.postgres.session_settings import STYLES
 
 _KINDS = {
     "text": Kind.TEXT,

@@ -32,6 +32,8 @@ _AT_TIME_ZONE = "say which one is meant: (...) AT TIME ZONE 'Europe/Berlin'"
 _CLAIM_NOTHING: tuple[object, ...] = (0, 0, datetime(1, 1, 1, tzinfo=UTC), [], 0, None, False)
 _READ_NOTHING: tuple[object, ...] = ([], 0)
 _OURS = (Fault.PERSON, Fault.ROW)
+_LOOKED_UP = (asyncpg.UndefinedFunctionError, asyncpg.UndefinedObjectError, asyncpg.UndefinedTableError)
+_PATH = "What is not Postgres's own is written with its schema, or that stands in MAPPING_SEARCH_PATH"
 _GRANTS = "Let the owner of the table run what `crm-sync grants` prints for the role of the worker"
 
 
@@ -212,5 +214,9 @@ class _Door:
 
 
 def _said(error: asyncpg.PostgresError) -> str:
-    advice = f". {_GRANTS}" if isinstance(error, asyncpg.InsufficientPrivilegeError) else ""
+    advice = ""
+    if isinstance(error, asyncpg.InsufficientPrivilegeError):
+        advice = f". {_GRANTS}"
+    elif isinstance(error, _LOOKED_UP):
+        advice = f". {_PATH}"
     return f"{reason(error)}{advice}"

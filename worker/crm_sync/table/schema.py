@@ -128,7 +128,7 @@ async def _read_table(database: Database, wanted: str | None) -> AdoptedTable:
     adopted = rows[0]
     if adopted["name"] is None:
         raise ConfigurationError("the adopted table is gone: run `crm-sync adopt --undo`, then adopt another one")
-    if wanted is not None and adopted["relation"] != await database.value(query("resolve_table"), wanted):
+    if wanted is not None and adopted["relation"] != await _relation(database, wanted):
         raise ConfigurationError(f"CONTACTS_TABLE: {wanted} is not the table that is adopted here, which is {adopted['name']}")
     columns = await database.fetch(query("list_columns"))
     return AdoptedTable(
@@ -138,4 +138,13 @@ async def _read_table(database: Database, wanted: str | None) -> AdoptedTable:
         adopted["email_column"],
         {row["name"]: row["type"] for row in columns},
         {row["name"]: row["declared"] for row in columns},
+        {row["name"]: row["operators"] for row in columns},
+        await database.own_path(),
     )
+
+
+async def _relation(database: Database, name: str) -> int | None:
+    """The table that a person means. One without a schema's name is looked for as he would find it: by his role's own path."""
+    resolve = query("resolve_table")
+    relation: int | None = await database.value(resolve, name)
+    return relation if relation is not None else (await database.fetch_by_own_path(resolve, name))[0][0]

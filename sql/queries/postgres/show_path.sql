@@ -1,0 +1,2 @@
+-- The search_path of this session.
+SHOW search_path

@@ -1,0 +1,84 @@
+"""What every session of crm-sync sets for itself, whatever a database or a role sets for its applications.
+
+One list, for the pool, the session of a worker, the commands, migrations and adoptions. Behind a transaction pooler none of it
+arrives: there the statements are right by themselves as far as they can be, and `crm-sync check` asks for an ALTER ROLE for the
+rest.
+
+default_transaction_read_only is not among them, for it is how an administrator, or a host whose disk is full, says that nothing
+may be written: it is waited for. session_replication_role is not, for it takes a right of its own to say.
+"""
+
+# Operators and functions are looked up there, and nowhere else: of equal ones an exact match in any schema of the path wins over
+# one in pg_catalog, so that who may create one there could have his own run by whoever has it on the path (CVE-2018-1058).
+SAFE_PATH = ("pg_catalog", "pg_temp")
+
+# How values are written as text.
+STYLES = {
+    "DateStyle": "ISO",
+    "IntervalStyle": "iso_8601",
+    "TimeZone": "UTC",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+    "lc_monetary": "C",
+}
+
+# What our statements rest on: how they are read, what they see, and that they may take their time.
+RESTED_ON = {
+    "default_transaction_isolation": "read committed",
+    "standard_conforming_strings": "on",
+    "quote_all_identifiers": "off",
+    "row_security": "on",  # off: what a policy lets through is refused all the same
+    "lock_timeout": "0",
+    "exit_on_error": "off",
+}
+
+PINNED = {
+    **RESTED_ON,
+    **STYLES,
+    "statement_timeout": "0",
+    "idle_session_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+}
+# PostgreSQL 17 or newer; an older one knows it not, and would let nobody in who sets it.
+SINCE_17 = {"transaction_timeout": "0"}
+
+OF_POOL = {
+    **PINNED,
+    "application_name": "crm-sync",
+    # A worker that is frozen in the middle of a transaction keeps no row from its application for longer.
+    "idle_in_transaction_session_timeout": "60s",
+    # A lost claim or finish after a crash of the database only repeats an upsert.
+    "synchronous_commit": "off",
+    # Each statement of ours is written for one plan, over one index. It is made once, which spares the server a third of the work
+    # for a single contact, and it must not be the plan of the table as it was then, perhaps empty: so no scan of the table.
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
+    "jit": "off",
+}
+
+OF_SESSION = {
+    **PINNED,
+    "application_name": "crm-sync session",
+    # The server notices within 12 s that we are gone without a word, and frees our locks.
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "12000",
+}
+
+# A role's or database's timeouts are too short for an index of a large table.
+OF_ADOPTION = {
+    **PINNED,
+    "application_name": "crm-sync adopt",
+}
+
+
+def search_path(mapping_path: tuple[str, ...] = ()) -> dict[str, str]:
+    """The setting. mapping_path: schemas that a person's expressions need, too."""
+    first, last = SAFE_PATH
+    return {"search_path": ", ".join([first, *map(_quoted, mapping_path), last])}
+
+
+def _quoted(schema: str) -> str:
+    return '"' + schema.replace('"', '""') + '"'
