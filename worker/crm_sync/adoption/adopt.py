@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from crm_sync.adoption import migrations
-from crm_sync.adoption.columns import inspect_columns
+from crm_sync.adoption.columns import inspect_columns, refuse_foreign_types
 from crm_sync.adoption.connection import Connection, alone, connected, run, value
+from crm_sync.adoption.emptied import WRITTEN_ANEW, restore
 from crm_sync.adoption.steps import PATIENCE_S, Runner, Step, Tell, bytes_a_second, missing, undoing
 from crm_sync.adoption.table import OLDEST_SERVER, AdoptionRequest, Table, enter, server_number
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
@@ -54,9 +55,13 @@ def plan(url: str, request: AdoptionRequest, tell: Tell = quietly) -> Plan:
     """
     with connected(url) as connection, alone(connection, tell):
         _check_server(connection)
-        todo = migrations.pending(url)
+        _check_schema(connection)
         with _tried(connection):
-            table, crms, notes = _enter(connection, request, todo)
+            restored = restore(connection, request)
+            todo = migrations.pending(url) if restored is None else restored.pending
+            table, crms, notes = _enter(connection, request if restored is None else restored.request, todo)
+            if restored is not None:
+                notes.append(WRITTEN_ANEW)
             return Plan(todo, table, missing(connection, crms), notes, bytes_a_second(connection, table.name))
 
 
@@ -68,13 +73,21 @@ def adopt(url: str, request: AdoptionRequest, tell: Tell = quietly, patience_s: 
     """
     with connected(url) as connection, alone(connection, tell):
         _check_server(connection)
+        _check_schema(connection)
+        with connection.transaction():
+            if (restored := restore(connection, request)) is not None:
+                request = restored.request
+        done: list[str] = []
+        if restored is not None:
+            done.append("restored  what the tables of crm-sync had")
+            tell(done[0])
         if todo := migrations.pending(url):
             with _tried(connection):
                 # Who is refused is so before anything is there.
                 _enter(connection, request, todo)
-        done = migrations.migrate(url)
-        for name in done:
+        for name in migrations.migrate(url):
             tell(f"applied  {name}")
+            done.append(name)
         with connection.transaction():
             table, crms, _ = _enter(connection, request, [])
         runner = Runner(url, connection, table.name, tell, patience_s)
@@ -123,16 +136,20 @@ def _enter(connection: Connection, request: AdoptionRequest, todo: Sequence[str]
     for name in todo:
         connection.execute(migrations.statements(name).encode())
     table = enter(connection, request)
+    refuse_foreign_types(connection)
     crms = _crms(connection, request)
     return table, crms, [*table.notes, *inspect_columns(connection, crms, table.name)]
 
 
 def _undo_plan(connection: Connection) -> Undoing | None:
+    _check_schema(connection)
     if run(connection, "find_schema").fetchone() is None:
         return None
     if not value(connection, "detect_adoption"):
         # An adoption was broken off before it began.
         return Undoing("", created=False, steps=[], lost=[], workers=[])
+    if not value(connection, "detect_notes"):
+        raise ConfigurationError(f"{migrations.WITHOUT_ROWS}: {migrations.ADVICE}, and undo then")
     adopted = run(connection, "read_adoption").fetchone()
     workers = [f"{row['host']} (pid {row['pid']})" for row in run(connection, "list_workers") if row["alive"]]
     if adopted is None:
@@ -161,7 +178,20 @@ def _check_server(connection: Connection) -> None:
     if server_number(connection) < OLDEST_SERVER:
         raise ConfigurationError("PostgreSQL 15 or newer is needed")
     if value(connection, "detect_read_only"):
-        raise ConfigurationError("the database is read-only: name the primary in DATABASE_URL or LISTEN_DATABASE_URL")
+        raise ConfigurationError(
+            "the database is read-only: name the primary in DATABASE_URL or LISTEN_DATABASE_URL, or turn "
+            "default_transaction_read_only off"
+        )
+
+
+def _check_schema(connection: Connection) -> None:
+    """Before anything in it is called. Raises ConfigurationError where who owns it could run SQL as this role."""
+    schema = run(connection, "find_schema").fetchone()
+    if schema is not None and schema["is_foreign"]:
+        owner, role = schema["owner"], schema["role"]
+        raise ConfigurationError(
+            f"the schema crm_sync belongs to {owner}, who could have SQL run as {role} by what is in it: run this as {owner}"
+        )
 
 
 def _installed(connection: Connection) -> list[str]:

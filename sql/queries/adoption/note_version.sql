@@ -1,0 +1,5 @@
+-- Notes down how yoyo's own tables are made, as it does itself.
+--
+-- $1  integer  their version
+INSERT INTO crm_sync._yoyo_version (version, installed_at_utc)
+VALUES ($1::integer, clock_timestamp() AT TIME ZONE 'UTC')

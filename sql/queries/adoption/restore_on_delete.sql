@@ -1,0 +1,7 @@
+-- What becomes of deleted contacts at one CRM, whose trigger for that is on the table already.
+--
+-- $1  text  crm
+-- $2  text  delete or erase
+UPDATE crm_sync.lanes
+SET on_delete = $2::text
+WHERE crm = $1::text

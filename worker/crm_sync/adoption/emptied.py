@@ -1,0 +1,92 @@
+"""A database that was made of a dump of definitions alone: the tables of crm-sync are there, and what stood in them is not.
+
+So come the databases of tests and branches, from structure.sql, dbmate or pg_dump -s. What stood there can be found in what is
+there: which migrations are applied, by what they refuse to make once more; which CRMs are on which table, by its triggers. Which
+columns crm-sync had added cannot: an undo leaves them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import psycopg
+from yoyo.internalmigrations import schema_versions
+from yoyo.migrations import get_migration_hash
+
+from crm_sync.adoption.connection import Connection, run, value
+from crm_sync.adoption.migrations import names, statements
+from crm_sync.adoption.table import AdoptionRequest, enter, find_table
+from crm_sync.errors import ConfigurationError
+
+WRITTEN_ANEW = (
+    "The tables of crm-sync came without their rows, as in a dump of definitions alone: what stood in them is written anew. "
+    "Which columns it had added nobody knows any more, so that an undo leaves them"
+)
+_THERE_ALREADY = (
+    psycopg.errors.DuplicateTable,
+    psycopg.errors.DuplicateObject,
+    psycopg.errors.DuplicateFunction,
+    psycopg.errors.DuplicateColumn,
+    psycopg.errors.DuplicateSchema,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """pending: names of the migrations that are not applied. request: the one that was made, for the table that is meant."""
+
+    pending: Sequence[str]
+    request: AdoptionRequest
+
+
+def restore(connection: Connection, request: AdoptionRequest) -> Restored | None:
+    """Writes anew what the tables had; None where they have it. In a transaction.
+
+    Raises ConfigurationError where the request names another table than the one with the triggers.
+    """
+    if not value(connection, "detect_migrations") or value(connection, "detect_notes"):
+        return None
+    applied = _applied(connection)
+    run(connection, "note_version", max(schema_versions))
+    for name in applied:
+        run(connection, "note_migration", get_migration_hash(name), name)
+    return Restored(names()[len(applied) :], _restore_lanes(connection, request) if applied else request)
+
+
+def _applied(connection: Connection) -> list[str]:
+    """Each is tried by itself and taken back. The last that finds its things there is applied, and so are those before it."""
+    last = 0
+    for number, name in enumerate(names(), 1):
+        try:
+            with connection.transaction(force_rollback=True):
+                connection.execute(statements(name).encode())
+        except _THERE_ALREADY:
+            last = number
+        except psycopg.Error:
+            if connection.closed:
+                raise
+            # It builds on one that is not there either.
+    return names()[:last]
+
+
+def _restore_lanes(connection: Connection, request: AdoptionRequest) -> AdoptionRequest:
+    rows = run(connection, "find_lane_triggers").fetchall()
+    tables = sorted({row["contacts"] for row in rows})
+    if len(tables) > 1:
+        raise ConfigurationError(f"crm-sync has triggers on several tables: {', '.join(tables)}. It can be on one only")
+    if not tables:
+        return request
+    if request.table is None:
+        request = replace(request, table=tables[0])
+    meant, there = find_table(connection, request.table or ""), find_table(connection, tables[0])
+    if meant is None or there is None or meant["relation"] != there["relation"]:
+        raise ConfigurationError(
+            f"CONTACTS_TABLE: crm-sync has its triggers on {tables[0]}, and {request.table} is another table"
+        )
+    enter(connection, request)
+    for row in rows:
+        run(connection, "restore_lane", row["crm"], row["remote_id_column"])
+        if row["is_watched"]:
+            run(connection, "create_watch_function", row["crm"])
+        if row["on_delete"] is not None:
+            run(connection, "restore_on_delete", row["crm"], row["on_delete"])
+    return request
