@@ -59,3 +59,12 @@ async def test_a_crm_without_columns_is_wrong_with_the_command_that_adds_them(ap
     code, lines = await checked(environment(url, brevo))
     assert code == 1
     assert any(line.startswith("wrong brevo") and "crm-sync adopt --crm brevo" in line for line in lines), lines
+
+
+async def test_a_table_that_was_swapped_for_the_adopted_one_is_told(app, url, brevo):
+    await app.execute("CREATE TABLE contacts_new (LIKE contacts INCLUDING ALL); INSERT INTO contacts_new SELECT * FROM contacts")
+    await app.execute("ALTER TABLE contacts RENAME TO contacts_old; ALTER TABLE contacts_new RENAME TO contacts")
+    _, lines = await checked(environment(url, brevo))
+    told = [line for line in lines if line.startswith("warning contacts table")]
+    assert len(told) == 1
+    assert "public.contacts has columns of crm-sync too, but what is adopted is public.contacts_old" in told[0]

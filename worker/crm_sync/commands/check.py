@@ -24,6 +24,8 @@ from crm_sync.postgres.statements import query
 from crm_sync.reports.lane_state import read_lane_states
 from crm_sync.reports.layout import console, prose
 from crm_sync.reports.rights import with_advice
+from crm_sync.reports.session_report import connection_notes, path_notes, pooler_notes
+from crm_sync.reports.twins import twin_notes
 from crm_sync.reports.watched_columns import read_watches
 from crm_sync.settings import Settings
 from crm_sync.table.schema import Schema, inspect_schema
@@ -86,11 +88,11 @@ async def findings() -> AsyncIterator[Finding]:
     for name in unknown:
         yield Finding("settings", Verdict.WARNING, name.sentence)
     settings = configuration.settings
+    for setting, note in connection_notes(settings):
+        yield Finding(setting, Verdict.WARNING, note)
 
     async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(
-            Database(settings.database_url, size=2, behind_pooler=settings.database_behind_pooler)
-        )
+        database = await stack.enter_async_context(Database.of(settings, size=2))
         steps: list[tuple[str, Callable[[], Awaitable[str]]]] = [
             ("database", partial(_writable, database)),
             ("migrations", partial(_migrated, settings)),
@@ -104,7 +106,11 @@ async def findings() -> AsyncIterator[Finding]:
             if finding.verdict is Verdict.WRONG:
                 return
 
+        for note in [*await path_notes(database, settings), *(await pooler_notes(database) if settings.behind_pooler else [])]:
+            yield Finding("sessions", Verdict.WARNING, note)
         schema = await inspect_schema(database)
+        for note in await twin_notes(database, schema.table.name):
+            yield Finding("contacts table", Verdict.WARNING, note)
         lane_states = await read_lane_states(database)
         installed = [*schema.lanes, *schema.faults]
         for crm in sorted(

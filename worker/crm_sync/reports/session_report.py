@@ -1,0 +1,68 @@
+"""What a person should know of the sessions of a worker: what his URL asks for, who may run SQL as the worker, and what a pooler
+keeps from arriving.
+"""
+
+from typing import Any
+
+from crm_sync.core.connection_string import ConnectionString
+from crm_sync.postgres.pool import Database
+from crm_sync.postgres.session_settings import RESTED_ON, search_path
+from crm_sync.postgres.statements import query, quote
+from crm_sync.settings import Settings
+
+_FEW = 3  # roles that are named
+
+
+def connection_notes(settings: Settings) -> list[tuple[str, str]]:
+    """(setting, a sentence), for each parameter of a URL that is not met as a person may think."""
+    urls = {"DATABASE_URL": settings.database_url, "LISTEN_DATABASE_URL": settings.listen_database_url}
+    return [(name, note) for name, url in urls.items() if url is not None for note in ConnectionString.parse(url).notes]
+
+
+async def path_notes(database: Database, settings: Settings) -> list[str]:
+    """Of the search_path that the statements of a worker are read by: what is missing on it, and who may create in its schemas.
+
+    Raises as Database.fetch does.
+    """
+    schemas = None if settings.behind_pooler else list(settings.mapping_path)
+    rows = [dict(row) for row in await database.fetch(query("list_path_creators"), schemas)]
+    notes = []
+    for row in rows:
+        if not row["is_there"]:
+            notes.append(f"MAPPING_SEARCH_PATH: there is no schema {row['name']}")
+        elif not row["may_use"]:
+            notes.append(
+                f"{row['role']} may not use the schema {row['name']}: GRANT USAGE ON SCHEMA {quote(row['name'])} TO {row['role']}"
+            )
+        elif (who := _creators(row)) and settings.behind_pooler:
+            path = search_path(settings.mapping_path)["search_path"]
+            notes.append(
+                f"{who} may create in {row['name']}, and so have SQL run as {row['role']}, for through a pooler a worker cannot "
+                f"set its search_path: ALTER ROLE {row['role']} SET search_path = {path}"
+            )
+        elif who:
+            notes.append(
+                f"{who} may create in {row['name']}, which is on MAPPING_SEARCH_PATH, and so have SQL run as {row['role']}: "
+                f"REVOKE CREATE ON SCHEMA {quote(row['name'])}, or write what the mapping needs with its schema"
+            )
+    return notes
+
+
+async def pooler_notes(database: Database) -> list[str]:
+    """What a session of a worker would set, and a pooler keeps from arriving. Raises as Database.fetch does."""
+    rows = await database.fetch(query("list_settings"), list(RESTED_ON))
+    role = await database.value(query("name_role"))
+    return [
+        f"{row['name']} is {row['setting']}, and through a pooler a worker cannot set it: "
+        f"ALTER ROLE {role} SET {row['name']} = '{RESTED_ON[row['name']]}'"
+        for row in rows
+        if row["setting"] != RESTED_ON[row["name"]]
+    ]
+
+
+def _creators(row: dict[str, Any]) -> str:
+    if row["everybody"]:
+        return "everybody"
+    names = row["creators"]
+    more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
+    return ", ".join(names[:_FEW]) + more
