@@ -137,7 +137,9 @@ BEGIN
         NEW.brevo_processing_error := NULL;
         NEW.brevo_attempts := 0;
         -- Granted: a worker is awake and will look again after this transaction. Refused: all sleep, so ring.
-        IF NOT pg_catalog.pg_try_advisory_xact_lock_shared(1668443497, 2) THEN
+        IF NOT pg_catalog.pg_try_advisory_xact_lock_shared(1668443497, 2)
+            AND coalesce(pg_catalog.current_setting('crm_sync.ring', TRUE), 'on') OPERATOR(pg_catalog.<>) 'off'
+        THEN
             PERFORM pg_catalog.pg_notify('crm_sync', 'brevo');
         END IF;
         RETURN NEW;
@@ -312,7 +314,9 @@ BEGIN
         NEW.%1$s_processing_error := NULL;
         NEW.%1$s_attempts := 0;
         -- Granted: a worker is awake and will look again after this transaction. Refused: all sleep, so ring.
-        IF NOT pg_catalog.pg_try_advisory_xact_lock_shared(1668443497, %2$s) THEN
+        IF NOT pg_catalog.pg_try_advisory_xact_lock_shared(1668443497, %2$s)
+            AND coalesce(pg_catalog.current_setting('crm_sync.ring', TRUE), 'on') OPERATOR(pg_catalog.<>) 'off'
+        THEN
             PERFORM pg_catalog.pg_notify('crm_sync', '%1$s');
         END IF;
         RETURN NEW;
@@ -393,7 +397,9 @@ BEGIN
     NEW.%1$s_processing_error := NULL;
     NEW.%1$s_attempts := 0;
     -- Granted: a worker is awake and will look again after this transaction. Refused: all sleep, so ring.
-    IF NOT pg_catalog.pg_try_advisory_xact_lock_shared(1668443497, %2$s) THEN
+    IF NOT pg_catalog.pg_try_advisory_xact_lock_shared(1668443497, %2$s)
+            AND coalesce(pg_catalog.current_setting('crm_sync.ring', TRUE), 'on') OPERATOR(pg_catalog.<>) 'off'
+        THEN
         PERFORM pg_catalog.pg_notify('crm_sync', '%1$s');
     END IF;
     RETURN NEW;
@@ -612,7 +618,9 @@ BEGIN
         NEW.hubspot_processing_error := NULL;
         NEW.hubspot_attempts := 0;
         -- Granted: a worker is awake and will look again after this transaction. Refused: all sleep, so ring.
-        IF NOT pg_catalog.pg_try_advisory_xact_lock_shared(1668443497, 1) THEN
+        IF NOT pg_catalog.pg_try_advisory_xact_lock_shared(1668443497, 1)
+            AND coalesce(pg_catalog.current_setting('crm_sync.ring', TRUE), 'on') OPERATOR(pg_catalog.<>) 'off'
+        THEN
             PERFORM pg_catalog.pg_notify('crm_sync', 'hubspot');
         END IF;
         RETURN NEW;
@@ -789,7 +797,9 @@ BEGIN
         NEW.mautic_processing_error := NULL;
         NEW.mautic_attempts := 0;
         -- Granted: a worker is awake and will look again after this transaction. Refused: all sleep, so ring.
-        IF NOT pg_catalog.pg_try_advisory_xact_lock_shared(1668443497, 3) THEN
+        IF NOT pg_catalog.pg_try_advisory_xact_lock_shared(1668443497, 3)
+            AND coalesce(pg_catalog.current_setting('crm_sync.ring', TRUE), 'on') OPERATOR(pg_catalog.<>) 'off'
+        THEN
             PERFORM pg_catalog.pg_notify('crm_sync', 'mautic');
         END IF;
         RETURN NEW;
@@ -1018,7 +1028,9 @@ BEGIN
         NEW.n8n_processing_error := NULL;
         NEW.n8n_attempts := 0;
         -- Granted: a worker is awake and will look again after this transaction. Refused: all sleep, so ring.
-        IF NOT pg_catalog.pg_try_advisory_xact_lock_shared(1668443497, 4) THEN
+        IF NOT pg_catalog.pg_try_advisory_xact_lock_shared(1668443497, 4)
+            AND coalesce(pg_catalog.current_setting('crm_sync.ring', TRUE), 'on') OPERATOR(pg_catalog.<>) 'off'
+        THEN
             PERFORM pg_catalog.pg_notify('crm_sync', 'n8n');
         END IF;
         RETURN NEW;
