@@ -30,15 +30,17 @@ sent AS (
             lower(btrim(:email::text, E' \t\n\r\f\x0b')) AS address,
             :claimed_by IS NULL AND :attempts = s.attempts AND :flipped_at = s.flipped_at AS is_untouched
         FROM :contacts
-        WHERE :id = s.id
+        WHERE :id :is s.id
     ) AS c ON TRUE
+    -- For triggers of the table's own.
+    WHERE (SELECT set_config('search_path', :'own_path', TRUE)) IS NOT NULL
 ),
 
 -- A hundred contacts of each record are looked at, for an id that stands in every row is none.
 holder AS (
     SELECT
         s.number,
-        s.is_lost AND c.id = s.id AS is_itself,
+        s.is_lost AND c.id :is s.id AS is_itself,
         c.*
     FROM sent AS s
     CROSS JOIN LATERAL (
@@ -49,7 +51,7 @@ holder AS (
             :claimed_by AS claimed_by,
             :flipped_at AS flipped_at
         FROM :contacts
-        WHERE :id = s.id
+        WHERE :id :is s.id
         UNION ALL
         (
             SELECT
@@ -60,14 +62,14 @@ holder AS (
                 :flipped_at AS flipped_at
             FROM :contacts
             WHERE
-                :remote_id = s.record:::remote_type
+                :remote_id :remote_is s.record:::remote_type
                 AND :remote_id IS NOT NULL
-                AND :id <> s.id
+                AND :id :is_not s.id
             LIMIT 100
         )
     ) AS c
     -- Where the contact that was sent is gone, nobody knows its address any more.
-    WHERE c.id = s.id OR c.address = s.address OR (s.address IS NULL AND s.is_lost)
+    WHERE c.id :is s.id OR c.address = s.address OR (s.address IS NULL AND s.is_lost)
 ),
 
 last AS (
@@ -88,7 +90,7 @@ overwritten AS (
     FROM last AS l
     JOIN sent AS s ON l.number = s.number
     WHERE
-        (s.is_lost OR l.id <> s.id)
+        (s.is_lost OR l.id :is_not s.id)
         AND (
             (l.claimed_by IS NULL AND l.sync_status = 'Complete')
             OR (l.claimed_by IS NOT NULL AND l.sync_status = 'Processing')
@@ -102,7 +104,7 @@ held AS MATERIALIZED (
         SELECT :id AS id
         FROM :contacts
         WHERE
-            :id = o.id
+            :id :is o.id
             AND (
                 (:claimed_by IS NULL AND :sync_status = 'Complete')
                 OR (:claimed_by IS NOT NULL AND :sync_status = 'Processing')
@@ -114,11 +116,11 @@ held AS MATERIALIZED (
 flipped AS (
     UPDATE :contacts
     SET :sync_status = 'Queued'
-    WHERE :id = ANY (ARRAY(SELECT h.id FROM held AS h))
+    WHERE :id :is ANY (ARRAY(SELECT h.id FROM held AS h))
     RETURNING :id AS id
 )
 
 SELECT
     o.number::integer - 1 AS place,
-    o.id IN (SELECT f.id FROM flipped AS f) AS is_flipped
+    o.id :is ANY (ARRAY(SELECT f.id FROM flipped AS f)) AS is_flipped
 FROM overwritten AS o
