@@ -33,24 +33,32 @@ PEOPLE = (
 
 
 class Watched(Client):
-    """A real client that keeps whom it was given, in order, request by request."""
+    """A real client that keeps whom it was given, in order, request by request.
+
+    began, ended: of each request, as numbers of one row of events.
+    """
 
     def __init__(self, client: Client) -> None:
         self.batch_limit = client.batch_limit
         self.concurrency = client.concurrency
         self.keeps_records = client.keeps_records
         self.requests: list[list[Contact]] = []
+        self.began: list[int] = []
+        self.ended: dict[int, int] = {}
         self.in_flight = 0
         self.most_in_flight = 0
         self._client = client
 
     async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Entry]:
+        number = len(self.requests)
         self.requests.append(list(contacts))
+        self.began.append(len(self.began) + len(self.ended))
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
             return await self._client.deliver(contacts)
         finally:
+            self.ended[number] = len(self.began) + len(self.ended)
             self.in_flight -= 1
 
     async def check(self) -> str:

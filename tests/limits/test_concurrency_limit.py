@@ -105,6 +105,27 @@ async def test_a_busy_worker_gives_back_as_its_requests_end_and_starts_no_other_
     assert one.permits.running == 0
 
 
+async def test_what_is_asked_again_comes_before_all_that_wait(locks):
+    worker = Worker(locks, 1)
+    await worker.permits.share(1)
+    await worker.send(2)
+    order = []
+
+    async def ask_again():
+        async with worker.permits.ahead():
+            order.append(worker.permits.running)
+
+    again = asyncio.create_task(ask_again())
+    given_up = asyncio.create_task(ask_again())
+    await asyncio.sleep(0)
+    given_up.cancel()
+    await worker.end(1)
+    await again
+    assert order == [1]
+    await worker.end(1)
+    assert worker.permits.running == 0
+
+
 async def test_a_lost_session_has_no_permits_and_a_new_one_takes_them_anew(locks):
     worker = Worker(locks, 3)
     await worker.permits.share(1)

@@ -19,6 +19,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import structlog
@@ -44,6 +45,8 @@ from crm_sync.errors import (
 from crm_sync.lane.channel import Channel
 from crm_sync.lane.client_faults import ClientFaults, checked
 from crm_sync.lane.refusals import ROUNDS, Doubt, Refusals
+from crm_sync.lane.search import Found, Search
+from crm_sync.lane.side_by_side import side_by_side
 
 MOST_SUSPECTS = 10_000
 MOST_ACCUSED = 500  # of whom a probe is made with another
@@ -58,11 +61,6 @@ class Said(NamedTuple):
 
     began: float
     entries: Sequence[Entry]
-
-    @property
-    def is_refusal(self) -> bool:
-        """Whether all were refused by status alone."""
-        return all(isinstance(entry, StatusRefusedError) for entry in self.entries)
 
     @property
     def is_answer(self) -> bool:
@@ -245,53 +243,45 @@ class Judge:
     # Refused by status alone.
 
     async def _search(self, error: StatusRefusedError, contacts: Sequence[Contact]) -> list[Settled]:
-        """Of several: finds the one that is to blame, if one is, at the price of log2(n) + 2 further requests.
-
-        Nobody else waits for more than log2(n) + 1 of them: a half is asked for, and by its answer it is known in which one to go
-        on. All that was left aside on the way is asked at the end, in one request.
-        """
+        """Of several: has the others served, and finds those that are to blame. Each of them is asked alone once more later."""
         operation = error.operation or self._delivery
         settled: dict[object, Settled] = {}
-        group, aside, refused_at = contacts, list[Contact](), time.monotonic()
-        alone: Said | None = None  # the answer where one was asked alone
-        while len(group) > 1:
-            half, other = _halves(group)
-            said = await self._ask(half, in_doubt=True)
-            if said.is_refusal:
-                group, aside, alone, refused_at = half, [*other, *aside], said, time.monotonic()
-                continue
-            _put(settled, half, await self._settle(said, half, math.inf))
-            if not said.is_answer:
-                group, aside = (), []  # paused, stopped, down: nothing is known of the others
-            elif any(isinstance(entry, StatusRefusedError) for entry in said.entries):
-                aside, group = [*other, *aside], ()  # some of them were why
-            else:
-                group, alone = other, None
-        rest = await self._ask(aside, in_doubt=True) if aside else None
-        for contact in group:
-            settled[contact.id] = await self._found(contact, error, alone, rest, refused_at)
-        if rest is not None:
-            if rest.is_refusal and operation.began <= refused_at and group and len(aside) > 1:
-                _put(settled, aside, await self._try_alone(operation, refused_at, aside))
-            else:
-                _put(settled, aside, await self._settle(rest, aside, math.inf))
+        began = time.monotonic()
+        search = Search(contacts, began)
+        while asks := search.next(served=operation.began > began):
+            began = time.monotonic()
+            said = await side_by_side(self._permits, [partial(self._ask, asked, in_doubt=True) for asked in asks])
+            ended = time.monotonic()
+            for asked, one in zip(asks, said, strict=True):
+                refused = [contact for contact, entry in zip(asked, one.entries, strict=True) if _is_refused(entry)]
+                search.heard(refused, ended)
+                if len(refused) < len(asked):
+                    _put(settled, *await self._settle_others(one, asked))
+                    if not one.is_answer:
+                        search.stop()  # paused, stopped, down: nothing is known of those that are left
+        for found in search.found:
+            settled[found.contact.id] = await self._found(error, found, began)
+        if search.left and not search.stopped:
+            _put(settled, search.left, await self._try_alone(operation, began, search.left))
         return [settled.get(contact.id) for contact in contacts]
 
-    async def _found(
-        self, contact: Contact, error: StatusRefusedError, alone: Said | None, rest: Said | None, refused_at: float
-    ) -> Settled:
-        """The one that was searched for. alone: what it was answered, if it was asked alone; rest: what the others were."""
+    async def _settle_others(self, said: Said, contacts: Sequence[Contact]) -> tuple[Sequence[Contact], Sequence[Settled]]:
+        """Those that were not refused by status, and what becomes of them."""
+        others = [(contact, entry) for contact, entry in zip(contacts, said.entries, strict=True) if not _is_refused(entry)]
+        asked = [contact for contact, _ in others]
+        return asked, await self._settle(Said(said.began, [entry for _, entry in others]), asked, math.inf)
+
+    async def _found(self, error: StatusRefusedError, found: Found, began: float) -> Settled:
+        """began: when the last requests of the search did."""
         operation = error.operation or self._delivery
-        if alone is None:
-            # The others were served without it. It comes again, and is asked alone.
-            self._refusals.remember(contact, operation, refused_at)
-            return Unsent(done=False)
-        if operation.began > refused_at and (rest is None or not rest.is_refusal):
-            return _to_blame(alone.entries[0])
-        return (await self._settle(alone, [contact], math.inf))[0]
+        if found.alone and operation.began <= found.refused_at:
+            return await self._refused_alone(error, found.contact, began)
+        # The others were served without it. It comes again, and is asked alone.
+        self._refusals.remember(found.contact, operation, found.refused_at)
+        return Unsent(done=False)
 
     async def _try_alone(self, operation: Operation, refused_at: float, contacts: Sequence[Contact]) -> list[Settled]:
-        """One was refused alone, and these together: several are to blame, or everybody is refused.
+        """Of these and others one after the other was refused: several are to blame, or everybody is refused.
 
         Some of them are asked alone, from all over, until one is served. If none is, everybody is refused.
         """
@@ -373,11 +363,15 @@ def _spread(contacts: Sequence[Contact], most: int) -> list[Contact]:
     return [contacts[(2 * number + 1) * len(contacts) // (2 * count)] for number in range(count)]
 
 
-def _to_blame(entry: Entry) -> Outcome:
+def _is_refused(entry: Entry) -> bool:
+    """By status alone."""
+    return isinstance(entry, StatusRefusedError)
+
+
+def _to_blame(error: StatusRefusedError) -> Outcome:
     """It alone is refused, while others are served."""
-    said = entry.said if isinstance(entry, StatusRefusedError) else ""
     return Outcome.rejected(
-        Code.REJECTED, f"a firewall or something else before the CRM refuses this contact, while others are served ({said})"
+        Code.REJECTED, f"a firewall or something else before the CRM refuses this contact, while others are served ({error.said})"
     )
 
 

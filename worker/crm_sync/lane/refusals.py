@@ -1,8 +1,10 @@
 """Who is to blame for a refusal by status alone: one contact, or the CRM, which refuses everybody.
 
 Such a refusal is a page: of a firewall that minds what a contact says, of a proxy, or of whatever answers at a wrong address. A
-contact is to blame if it is refused alone, others are served by the same kind of request since, and it is refused alone again.
-Everybody is refused if different contacts are, one after the other, and nothing of that kind is served in between.
+contact is to blame if it was refused alone (or is what was left of a refused request whose others were told apart, see
+`crm_sync.lane.search`), others are served by the same kind of request since, and it is refused alone again. A firewall that shuts
+out everybody for a while makes no contact look so. Everybody is refused if different contacts are, one after the other, and none
+of that kind is served in between.
 
 Until either is known there is doubt, and requests go out one at a time: a CRM that refuses everybody sees some dozens, not
 hundreds, and the first that is served ends the doubt.

@@ -13,8 +13,8 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 
 from crm_sync.core.breaker import Ramp
@@ -120,12 +120,27 @@ class ConcurrencyLimit:
         spare = len(self._held) > 1 and self._held[-1] > self._most
         return max(0, min(len(self._held) - self.running, max(len(self._held) - self._share, int(spare))))
 
+    @asynccontextmanager
+    async def ahead(self) -> AsyncIterator[None]:
+        """As entering it, before all that wait: for contacts that are asked about again."""
+        await self._enter(first=True)
+        try:
+            yield
+        finally:
+            self._leave()
+
     async def __aenter__(self) -> None:
-        if not self._waiting and self.running < max(self.limit, 1):
+        await self._enter(first=False)
+
+    async def _enter(self, *, first: bool) -> None:
+        if (first or not self._waiting) and self.running < max(self.limit, 1):
             self.running += 1
             return
         turn = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+        if first:
+            self._waiting.appendleft(turn)
+        else:
+            self._waiting.append(turn)
         try:
             await turn
         except asyncio.CancelledError:

@@ -1,0 +1,146 @@
+"""Which of several contacts are to blame, that were refused together by status alone. No I/O: it says whom to ask next.
+
+Refused contacts are asked again in parts, side by side, and so is each part that is refused. So most of those that are not to
+blame are served in the first rounds. Of a few, each is asked alone but for the last: if all others are served, it is.
+
+That a contact is to blame is proven by another that is served after it was refused. So two are kept until the end, from both ends
+of the batch: neighbours that a firewall minds cannot be both.
+
+In a batch of n, one that is to blame costs at most 2 log2(n) further requests, rounded up, and no other waits for more than
+log3(n) + 1 rounds, rounded up. Beside five neighbours of a hundred none waits for more than eight.
+
+While nothing is served, everybody may be refused. Then one part only is followed, by one request at a time, and not for ever.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from crm_sync.core.outcome import Contact
+
+FEW = 5  # are asked one by one
+MOST_IN_A_ROW = 12  # refusals after something was served: five neighbours that a firewall minds make fewer
+
+
+class Group(NamedTuple):
+    """Some of these are to blame, or everybody is refused. refused_at: when it was seen last."""
+
+    contacts: Sequence[Contact]
+    refused_at: float
+
+
+class Found(NamedTuple):
+    """refused_at: when it was seen last. alone: by itself; else it is what was left of a refused group."""
+
+    contact: Contact
+    refused_at: float
+    alone: bool
+
+
+class Search:
+    """found: those that are to blame, or one of everybody. Times by the caller's clock."""
+
+    def __init__(self, contacts: Sequence[Contact], now: float) -> None:
+        """Two at least, that were refused together, as is known now."""
+        few = len(contacts) < FEW
+        self.found: list[Found] = []
+        self._places = {contact.id: place for place, contact in enumerate(contacts)}
+        self._refused_at = now
+        self._groups = [Group(contacts, now)] if few else []
+        self._unknown = [] if few else _parts(contacts[1:-1], 3)
+        self._few: list[Group] = []  # whose contacts are being asked one by one, but for the last
+        self._last: list[Contact] = []  # of a few, others of which were refused
+        self._kept = [] if few else [contacts[0], contacts[-1]]
+        self._most_at_first = len(contacts).bit_length()  # refusals, until something is served
+        self._in_a_row = 0  # refusals
+        self._started = False
+        self._served = False  # anything, since they were refused
+        self._several = False  # groups, so several are to blame
+        self._ending = False
+        self.stopped = False  # for the CRM may not be called
+
+    @property
+    def left(self) -> list[Contact]:
+        """Those of whom it is not known."""
+        groups = [group.contacts for group in self._groups]
+        return [contact for contacts in (*groups, *self._unknown, self._last, self._kept) for contact in contacts]
+
+    def next(self, *, served: bool) -> list[Sequence[Contact]]:
+        """Whom to ask now, in requests side by side; none at the end. served: whether any was since the last ones began."""
+        self._close_few()
+        if served:
+            self._served, self._in_a_row = True, 0
+        if self.stopped or self._in_a_row >= (MOST_IN_A_ROW if self._served else self._most_at_first):
+            return []
+        asks = self._all() if self._served or not self._started else self._one()
+        self._started = True
+        return asks or self._rest()
+
+    def heard(self, refused: Sequence[Contact], now: float) -> None:
+        """These, of those that were asked for together, were refused."""
+        if refused:
+            self._in_a_row += 1
+        if len(refused) == 1:
+            self.found.append(Found(refused[0], now, alone=True))
+        elif refused:
+            self._groups.append(Group(refused, now))
+
+    def stop(self) -> None:
+        """The CRM may not be called: nothing more is asked."""
+        self.stopped = True
+
+    def _all(self) -> list[Sequence[Contact]]:
+        self._several |= len(self._groups) > 1
+        asks = [*self._unknown, *(part for group in self._groups for part in self._split(group))]
+        self._unknown, self._groups = [], []
+        return asks
+
+    def _one(self) -> list[Sequence[Contact]]:
+        if self._groups:
+            self._groups.sort(key=lambda group: len(group.contacts), reverse=True)
+            contacts = self._groups.pop().contacts
+            first, *others = _parts(contacts, 3) if len(contacts) > FEW else [[contact] for contact in contacts]
+            self._unknown += others
+            return [first]
+        self._unknown.sort(key=len, reverse=True)
+        return [self._unknown.pop()] if self._unknown else []
+
+    def _rest(self) -> list[Sequence[Contact]]:
+        """Those that were left and kept, the farthest from those found at the very end."""
+        kept = sorted(self._kept, key=self._distance)
+        if len(self.found) > 1 and len(kept) > 1:
+            # More of their neighbours may be to blame. So these are not asked together with the rest.
+            near = [*self._last, *(contact for contact in kept[:1] if self._distance(contact) <= FEW)]
+            self._last, self._kept = [], [contact for contact in kept if contact not in near]
+            if near:
+                return [[contact] for contact in near]
+        rest = [*self._last, *kept]
+        self._last, self._kept, self._ending = [], [], True
+        if len(rest) > 1 and not self.found:
+            return self._split(Group(rest, self._refused_at))  # all others were served
+        return [rest] if rest else []
+
+    def _distance(self, contact: Contact) -> int:
+        """To the nearest of those found."""
+        return min((abs(self._places[contact.id] - self._places[found.contact.id]) for found in self.found), default=0)
+
+    def _split(self, group: Group) -> list[Sequence[Contact]]:
+        if len(group.contacts) > FEW and not self._ending:
+            return _parts(group.contacts, 2 if self._several else 3)
+        self._few.append(group)
+        return [[contact] for contact in group.contacts[:-1]]
+
+    def _close_few(self) -> None:
+        found = {found.contact.id for found in self.found}
+        for group in self._few:
+            *others, last = group.contacts
+            if self.stopped or any(contact.id in found for contact in others):
+                self._last.append(last)
+            else:
+                self.found.append(Found(last, group.refused_at, alone=False))
+        self._few = []
+
+
+def _parts(contacts: Sequence[Contact], count: int) -> list[Sequence[Contact]]:
+    """So many of about the same size, and none of one contact only but the last."""
+    size = max(2, -(-len(contacts) // count))
+    return [contacts[place : place + size] for place in range(0, len(contacts), size)]
