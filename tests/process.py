@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -46,11 +47,12 @@ async def process(env: dict[str, str], *arguments: str, fresh: bool = False) -> 
     In a network namespace it is always fresh, for what is forked lives in the network of the server that it is forked from.
     """
     arguments = arguments or ("run",)
-    if fresh or _for_the_interpreter(env) or _network() != HOME:
+    alone = fresh or _for_the_interpreter(env) or _network() != HOME
+    if alone:
         running: Process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "crm_sync", *arguments,
             env={"PYTHONPATH": str(Path.cwd() / "worker"), **env}, cwd="/",
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, start_new_session=True,
         )  # fmt: skip
     else:
         running = await FORKS.start(arguments, env)
@@ -59,6 +61,10 @@ async def process(env: dict[str, str], *arguments: str, fresh: bool = False) -> 
     finally:
         with suppress(ProcessLookupError):
             running.kill()
+        if alone:
+            # What it has started has its pipes, and would be waited for without end.
+            with suppress(ProcessLookupError):
+                os.killpg(running.pid, signal.SIGKILL)
         await running.communicate()
 
 

@@ -108,6 +108,7 @@ async def test_a_success_with_nothing_in_it_is_unknown_and_sent_again(app, url, 
         await assert_delivered(app, crm, there[crm], attempts=101)
 
 
+@slow
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 async def test_a_redirect_to_another_origin_takes_neither_key_nor_data_there(app, url, monkeypatch, quick_retries, status):
     """All four at once, each to where somebody else listens."""
