@@ -167,13 +167,13 @@ async def assert_stopped_cleanly(app, service) -> None:
 
 
 async def test_a_wrong_configuration_is_not_restarted_and_the_reason_is_shown(service):
-    service.machine.write(MAPPING, WRONG)
+    service.machine.write(MAPPING, "[brevo")
     await service.systemctl("start", code=1)
     assert [await service.show(name) for name in ("ActiveState", "SubState", "NRestarts")] == ["failed", "failed", "0"]
     assert await service.show("ExecMainStatus") == "78"
     status = await service.systemctl("status", "--full", code=3)
     assert "status=78/CONFIG" in status
-    assert "no_such_column" in status
+    assert "MAPPING_FILE: is no TOML" in status
 
 
 async def test_a_reload_takes_what_is_right_and_refuses_what_is_wrong(app, brevo, started):

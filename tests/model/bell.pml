@@ -602,14 +602,14 @@ overwritten:
 proctype Host(byte me) {
 end_waiting:
     atomic { alone == me && session[1 - me] && !company[1 - me] -> believes[me] = false }
-    atomic {
 #ifndef BROKEN_NO_GUARD
+    atomic {
         if
         :: session[me] && in_hand[me] && held[me] && !locked[me] && !busy[me] && address == NONE -> address = me; locked[me] = true
         :: else
         fi
-#endif
     }
+#endif
     atomic { if :: alone == me -> alone = NONE :: else fi };
     goto end_waiting
 }
