@@ -128,7 +128,8 @@ def _of_row(contact: Contact, row: Mapping[str, Any], crm: str) -> Iterator[Viol
         yield Violation("I1", f"was flipped and is {sync}, {processing}", contact.number, crm)
     elif not contact.deliverable:
         yield Violation("I1", "has no valid address and is Complete", contact.number, crm)
-    elif not row[REMOTE_ID[crm]] and crm != "brevo":  # Brevo answers an update without the id, and the look for it may fail
+    # Brevo answers an update without the id, and the look for it may fail. A success of n8n that cannot be read is a run.
+    elif not row[REMOTE_ID[crm]] and crm not in ("brevo", "n8n"):
         yield Violation("I1", "is Complete without an id", contact.number, crm)
 
 
