@@ -2,8 +2,10 @@
 
 import re
 
+from crm_sync.postgres import locks
 from tests.process import KEY, ended, environment, process
 from tests.roles import WORKER
+from tests.strangers import STRANGER, stranger
 
 
 async def checked(env):
@@ -68,3 +70,12 @@ async def test_a_table_that_was_swapped_for_the_adopted_one_is_told(app, url, br
     told = [line for line in lines if line.startswith("warning contacts table")]
     assert len(told) == 1
     assert "public.contacts has columns of crm-sync too, but what is adopted is public.contacts_old" in told[0]
+
+
+async def test_who_holds_locks_of_crm_sync_and_is_no_worker_is_named(url, brevo):
+    async with stranger(url) as eve:
+        await eve.execute("SELECT pg_advisory_lock($1, 1)", locks.WORKER)
+        pid = eve.get_server_pid()
+        code, lines = await checked(environment(url, brevo))
+    assert code == 0
+    assert any(line.startswith("warning locks") and f"pid {pid} (role {STRANGER}," in line for line in lines), lines

@@ -410,18 +410,29 @@ async def short_worker(url, crm, waits=USUAL):
             yield deliver
 
 
-PERMIT = f"pg_advisory_lock({locks.PERMIT}, (SELECT id FROM crm_sync.lanes WHERE crm = 'brevo') * 1000 + 1)"
+# Another worker, which lives for as long as this connection does.
+ANOTHER = f"""
+WITH other AS (
+    INSERT INTO crm_sync.workers (host, pid, version, backend_pid) VALUES ('other', 1, '0', pg_backend_pid()) RETURNING id
+)
+SELECT id, pg_advisory_lock({locks.WORKER}, id) FROM other
+"""
+
+
+async def take_the_only_permit(app):
+    other = await app.fetchval(ANOTHER)
+    await app.execute("INSERT INTO crm_sync.permits SELECT id, 1, $1 FROM crm_sync.lanes WHERE crm = 'brevo'", other)
 
 
 async def test_it_waits_for_its_turn_where_others_have_all_requests_under_way(app, url):
     crm = ScriptedCrm(concurrency=1)
     contact = await insert(app)
-    await app.execute(f"SELECT {PERMIT}")
+    await take_the_only_permit(app)
     async with short_worker(url, crm) as deliver:
         delivery = asyncio.create_task(deliver(contact))
-        await until(app, "count(*) = 1 FROM crm_sync.workers")
+        await until(app, "count(*) = 2 FROM crm_sync.workers")
         assert crm.requests == []
-        await app.execute(f"SELECT {PERMIT.replace('lock', 'unlock')}")
+        await app.execute("DELETE FROM crm_sync.permits")
         await app.execute("SELECT pg_notify('crm_sync', 'news brevo')")  # as who gives it back does
         async with asyncio.timeout(TIMEOUT_S):
             assert (await delivery).kind is Kind.DELIVERED
@@ -431,7 +442,7 @@ async def test_it_does_not_wait_for_ever_and_leaves_the_row_alone(app, url):
     crm = ScriptedCrm(concurrency=1)
     contact = await insert(app)
     before = await app.fetchrow(ROW)
-    await app.execute(f"SELECT {PERMIT}")
+    await take_the_only_permit(app)
     async with short_worker(url, crm, Waits(turn_patience_s=0.2)) as deliver:
         with pytest.raises(DeclinedError, match="other workers have all the requests under way"):
             await deliver(contact)
@@ -484,7 +495,7 @@ async def test_an_outcome_that_may_not_be_written_is_told_at_once(app, url):
 async def test_an_address_that_another_worker_has_under_way_goes_back_in_line(app, url):
     crm = ScriptedCrm()
     contact = await insert(app)
-    await app.execute("SELECT pg_advisory_lock_shared($1, 0)", locks.ADDRESS_SEED)
+    await app.execute(ANOTHER)
     await app.execute("SELECT pg_advisory_lock(hashtextextended('brevo ' || $1, $2))", ADDRESS, locks.ADDRESS_SEED)
     async with short_worker(url, crm) as deliver:
         finish = await deliver(contact)

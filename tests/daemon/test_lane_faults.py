@@ -313,7 +313,9 @@ async def test_a_right_of_all_lanes_that_is_taken_back_under_way_ends_no_worker(
         await until(
             app, "count(*) = 0 FROM pg_stat_activity WHERE application_name = 'crm-sync session' AND datname = current_database()"
         )
-        await app.execute(f"GRANT SELECT (id, host, pid, version, started_at) ON crm_sync.workers TO {WORKER}")
+        await app.execute(
+            f"GRANT SELECT (id, host, pid, version, started_at, backend_pid, backend_start) ON crm_sync.workers TO {WORKER}"
+        )
         await line_up(app, "brevo", "hubspot")
         await all_complete(app, "brevo")
 

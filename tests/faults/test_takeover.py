@@ -21,9 +21,7 @@ SESSION_OF = (
     "FROM pg_stat_activity WHERE datname = current_database() AND pid IN ("
     f"SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND classid = {locks.WORKER} AND objid = $1::bigint::oid)"
 )
-PERMITS_OF = (
-    f"count(*) > 0 FROM pg_locks WHERE locktype = 'advisory' AND classid = {locks.PERMIT} AND pid IN (SELECT pid {SESSION_OF})"
-)
+PERMITS_OF = "count(*) > 0 FROM crm_sync.permits WHERE worker = $1"
 NONE_IS_OF = "NOT coalesce(bool_or(brevo_claimed_by >> 32 = $1), false) FROM contacts"
 
 

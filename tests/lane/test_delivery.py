@@ -236,7 +236,7 @@ async def until_sent(one: ScriptedCrm, other: ScriptedCrm, email: str) -> None:
 
 async def test_an_address_that_another_worker_has_waits_a_moment_and_uses_no_attempt(app, other_app, url):
     crm = ScriptedCrm(batch_limit=25)
-    await other_app.execute("SELECT pg_advisory_lock_shared($1, 0)", locks.ADDRESS_SEED)  # it is not alone
+    await other_app.execute("SELECT pg_advisory_lock($1, 4711)", locks.WORKER)  # another worker: so it is not alone
     await other_app.execute("SELECT pg_advisory_lock(hashtextextended('brevo ada@example.com', $1))", locks.ADDRESS_SEED)
     async with running(url, crm, waits=Waits(address_busy_s=0.05)):
         contact = await insert(app, "Queued", " Ada@example.com")

@@ -7,7 +7,6 @@ import asyncpg
 import pytest
 
 from crm_sync.core.waits import Waits
-from crm_sync.postgres import locks
 from tests.harness import ALL_COMPLETE, ScriptedCrm, running, until, until_asleep
 from tests.tiers import slow
 
@@ -109,10 +108,7 @@ async def test_a_flip_is_delivered_by_another_worker_when_the_keeper_is_gone(app
     assert len(second.requests) == 1
 
 
-BOTH_HAVE_PERMITS = (
-    f"count(DISTINCT pid) = 2 FROM pg_locks WHERE locktype = 'advisory' AND classid = {locks.PERMIT} "
-    "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-)
+BOTH_HAVE_PERMITS = "count(DISTINCT worker) = 2 FROM crm_sync.permits"
 
 
 async def test_sleeping_workers_are_called_when_a_claim_comes_back_full(app, url, monkeypatch):

@@ -74,18 +74,23 @@ async def test_all_connections_killed_under_load_lose_nothing(app, url):
 
 async def test_a_silent_session_of_ours_is_ended_when_it_blocks_our_own_lock(app, url, crm):
     """The network dropped and the server has not noticed: the former session still holds the worker's lock."""
-    async with running(url, crm, waits=NO_TICK):
+    async with running(url, crm, waits=NO_TICK) as daemon:
         await until_asleep(app)
         worker = await app.fetchval("SELECT id FROM crm_sync.workers")
-        zombie = await asyncpg.connect(as_worker(url))
-        await app.execute(f"SELECT pg_terminate_backend(pid) {SESSIONS}")
-        await zombie.execute("SELECT pg_advisory_lock($1, $2)", locks.WORKER, worker)
-        await until(app, f"count(*) = 1 {SESSIONS}")
+        former = forget_the_connection(daemon)
+        await until(app, f"count(*) = 1 {SESSIONS} AND pid <> $1", former.get_server_pid())
         await insert(app, "Queued")
         await until(app, ALL_COMPLETE)
         assert await app.fetchval("SELECT array_agg(id) FROM crm_sync.workers") == [worker]
-        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)):
-            await zombie.execute("SELECT 1")
+        assert await app.fetchval(f"SELECT count(*) {SESSIONS}") == 1, "the former one was ended"
+
+
+def forget_the_connection(daemon):
+    """The session's: it is lost to the worker, and the server knows nothing of it."""
+    session = daemon._wiring.session
+    former, session._connection = session._connection, None
+    session._lost.set()
+    return former
 
 
 ALONE = (
@@ -105,7 +110,7 @@ async def test_a_worker_is_alone_until_another_comes_and_again_when_that_has_gon
 
 
 async def test_a_worker_does_not_wait_long_for_one_that_is_alone_and_stands_still(app, other_app, url, crm):
-    await other_app.execute("SELECT pg_advisory_lock($1, 0)", locks.ADDRESS_SEED)
+    await other_app.execute("SELECT pg_advisory_lock($1, 4711), pg_advisory_lock($2, 0)", locks.WORKER, locks.ADDRESS_SEED)
     contact = await insert(app, "Queued")
     async with running(url, crm, waits=Waits(tick_s=0.1, company_patience_s=0.1)):
         await until(app, ALL_COMPLETE)

@@ -255,9 +255,10 @@ async def two_workers(url):
 
 
 @pytest.fixture
-async def alive(url):
+async def alive(url, two_workers):
     """A session that shows worker 1 alive."""
     session = await asyncpg.connect(url)
+    await session.execute("UPDATE crm_sync.workers SET backend_pid = pg_backend_pid(), backend_start = NULL WHERE id = 1")
     await session.execute("SELECT pg_advisory_lock($1, 1)", locks.WORKER)
     yield session
     await session.close()
@@ -354,7 +355,7 @@ async def test_no_statement_scans_a_table(app, url, deletes, analyzed):
         claim = await plan(database, render("claim_tombstones", variables), 500, 1 << 32, False)
         look = await plan(database, render("find_survivors", variables), [1], ["7"], ["ada@example.com"], BEGINNING)
         finish = await plan(database, render("finish_tombstones", variables), [1], [1], ["delivered"], [None], [0.0])
-        tick = await plan(database, query("find_dead_workers"))
+        tick = await plan(database, query("find_dead_workers"), 1)
     assert "idx_tombstones_due_at" in claim
     assert "idx_contacts_brevo_contact_id" in look
     assert "idx_contacts_brevo_due_at" in look
@@ -365,9 +366,9 @@ async def test_no_statement_scans_a_table(app, url, deletes, analyzed):
 
 
 async def test_a_tick_where_nothing_was_deleted_names_no_crm_and_is_one_statement_as_before(app, deletes):
-    look = await app.fetchrow(query("find_dead_workers"))
+    look = await app.fetchrow(query("find_dead_workers"), 1)
     assert look["with_deletions"] == []
     await known(app)
     await app.execute("DELETE FROM contacts")
-    look = await app.fetchrow(query("find_dead_workers"))
+    look = await app.fetchrow(query("find_dead_workers"), 1)
     assert look["with_deletions"] == ["brevo"]

@@ -1,6 +1,6 @@
 -- Claims tombstones of one CRM that are due, and returns what is to be deleted there.
 --
--- A claim of a worker whose lock is gone is nobody's. Nor is one of this worker's own: it has none in hand when it claims.
+-- A claim of a worker that does not live is nobody's. Nor is one of this worker's own: it has none in hand when it claims.
 --
 -- $1  integer  at most so many
 -- $2  bigint   the claim's fencing token
@@ -14,16 +14,7 @@ WITH ready AS MATERIALIZED (
         AND (
             t.claimed_by IS NULL
             OR t.claimed_by >> 32 = $2::bigint >> 32
-            OR NOT EXISTS (
-                SELECT
-                FROM pg_locks AS k
-                WHERE
-                    k.locktype = 'advisory'
-                    AND k.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
-                    AND k.classid = :worker_lock
-                    AND k.objid = (t.claimed_by >> 32)::oid
-                    AND k.granted
-            )
+            OR NOT EXISTS (SELECT FROM crm_sync.living_workers AS w WHERE w.id = t.claimed_by >> 32)
         )
         -- Whether the CRM may be called, and the claimant's own registration, as for contacts.
         AND EXISTS (

@@ -12,14 +12,5 @@ WHERE
     AND fault IS NOT NULL
     AND (
         fault_worker = $2::integer
-        OR NOT EXISTS (
-            SELECT
-            FROM pg_locks AS l
-            WHERE
-                l.locktype = 'advisory'
-                AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
-                AND l.classid = :worker_lock
-                AND l.objid = fault_worker::oid
-                AND l.granted
-        )
+        OR NOT EXISTS (SELECT FROM crm_sync.living_workers AS w WHERE w.id = fault_worker)
     )

@@ -15,14 +15,5 @@ WHERE
     AND (
         fault IS NULL
         OR fault_worker = $3::integer
-        OR NOT EXISTS (
-            SELECT
-            FROM pg_locks AS l
-            WHERE
-                l.locktype = 'advisory'
-                AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
-                AND l.classid = :worker_lock
-                AND l.objid = fault_worker::oid
-                AND l.granted
-        )
+        OR NOT EXISTS (SELECT FROM crm_sync.living_workers AS w WHERE w.id = fault_worker)
     )

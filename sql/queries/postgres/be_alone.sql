@@ -1,2 +1,10 @@
--- Takes the lock of the only worker, beside the shared one that it has. Refused: another worker has that, too.
-SELECT pg_try_advisory_lock(:address_seed, 0)
+-- Takes the lock of the only worker, beside the shared one that it has. Refused: another worker has that, too. Given back where
+-- another one lives all the same: a session that is no worker has kept it from the shared one.
+SELECT
+    CASE
+        WHEN NOT pg_try_advisory_lock(:address_seed, 0) THEN FALSE
+        -- Looked at after it was taken: who comes later sees the lock.
+        WHEN EXISTS (SELECT FROM crm_sync.living_workers AS w WHERE w.pid <> pg_backend_pid())
+            THEN NOT pg_advisory_unlock(:address_seed, 0)
+        ELSE TRUE
+    END AS is_alone

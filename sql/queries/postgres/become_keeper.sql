@@ -1,4 +1,26 @@
--- The keeper of a lane answers for its bell. Held for the session's life, so that it is free the moment the keeper dies.
+-- The keeper of a lane answers for its bell: the worker that its row names, for as long as that one lives. Whether this one is it. A
+-- row that somebody has locked is not waited for: the next look is soon.
 --
 -- $1  integer  id of the lane
-SELECT pg_try_advisory_lock(:keeper_lock, $1::integer)
+-- $2  integer  id of the worker
+WITH
+free AS MATERIALIZED (
+    SELECT l.id
+    FROM crm_sync.lanes AS l
+    WHERE
+        l.id = $1::integer
+        AND l.keeper IS DISTINCT FROM $2::integer
+        AND NOT EXISTS (SELECT FROM crm_sync.living_workers AS w WHERE w.id = l.keeper)
+    FOR NO KEY UPDATE SKIP LOCKED
+),
+
+taken AS (
+    UPDATE crm_sync.lanes
+    SET keeper = $2::integer
+    WHERE id IN (SELECT f.id FROM free AS f)
+    RETURNING id
+)
+
+SELECT
+    EXISTS (SELECT FROM taken)
+    OR EXISTS (SELECT FROM crm_sync.lanes AS l WHERE l.id = $1::integer AND l.keeper = $2::integer) AS is_keeper

@@ -1,8 +1,3 @@
 -- How many workers live.
 SELECT count(*) AS alive
-FROM pg_locks
-WHERE
-    locktype = 'advisory'
-    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-    AND classid = :worker_lock
-    AND granted
+FROM crm_sync.living_workers

@@ -1,33 +1,34 @@
--- The tick: one look at who lives, and at how many. Registered workers whose lock is gone are dead, and what they had in flight is orphaned.
+-- The tick: one look at who lives, and at how many. Registered workers that do not live are dead, and what they had in flight is orphaned.
 -- A standby grants advisory locks too, so it is told apart here. The share of the NOTIFY queue in use is a warning, and asking for
 -- it has Postgres clear away what everybody has read. And whether contacts were deleted whose records are to be deleted too.
+--
+-- $1  integer  id of this worker
+WITH living AS MATERIALIZED (
+    SELECT
+        w.id,
+        w.pid
+    FROM crm_sync.living_workers AS w
+)
+
 SELECT
     pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean AS read_only,
     pg_notification_queue_usage() AS notify_queue,
-    (
-        SELECT count(*)
+    extract(EPOCH FROM clock_timestamp())::float8 AS now,
+    EXISTS (SELECT FROM crm_sync.workers AS w WHERE w.id = $1::integer AND w.backend_pid = pg_backend_pid()) AS is_registered,
+    (SELECT count(*) FROM living) AS alive,
+    ARRAY(SELECT w.id FROM crm_sync.workers AS w WHERE w.id NOT IN (SELECT v.id FROM living AS v)) AS dead,
+    -- Sessions of no worker that hold a lock only workers have use for. The applications' flips take the bell shared.
+    ARRAY(
+        SELECT DISTINCT l.pid
         FROM pg_locks AS l
         WHERE
             l.locktype = 'advisory'
             AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
-            AND l.classid = :worker_lock
+            AND l.objsubid = 2
+            AND (l.classid = :worker_lock OR (l.classid IN (:bell_lock, :address_seed) AND l.mode = 'ExclusiveLock'))
             AND l.granted
-    ) AS alive,
-    ARRAY(
-        SELECT w.id
-        FROM crm_sync.workers AS w
-        WHERE
-            NOT EXISTS (
-                SELECT
-                FROM pg_locks AS l
-                WHERE
-                    l.locktype = 'advisory'
-                    AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
-                    AND l.classid = :worker_lock
-                    AND l.objid = w.id::oid
-                    AND l.granted
-            )
-    ) AS dead,
+            AND l.pid NOT IN (SELECT v.pid FROM living AS v)
+    ) AS strangers,
     ARRAY(
         SELECT l.crm
         FROM crm_sync.lanes AS l

@@ -1,6 +1,10 @@
 -- Gives permits back, for other workers to take.
 --
--- $1  integer    id of the lane
--- $2  integer[]  their numbers
-SELECT pg_advisory_unlock(:permit_lock, $1::integer * 1000 + number)
-FROM unnest($2::integer[]) AS number
+-- $1  integer    id of the worker
+-- $2  integer    id of the lane; NULL: of all lanes
+-- $3  integer[]  their numbers; NULL: all
+DELETE FROM crm_sync.permits
+WHERE
+    worker = $1::integer
+    AND lane = coalesce($2::integer, lane)
+    AND ($3::integer[] IS NULL OR number = ANY ($3::integer[]))

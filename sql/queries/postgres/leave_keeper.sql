@@ -1,4 +1,16 @@
--- This worker is no longer the keeper of a lane: another one may be.
+-- This worker is no longer the keeper of a lane: another one may be. A row that somebody has locked is not waited for.
 --
 -- $1  integer  id of the lane
-SELECT pg_advisory_unlock(:keeper_lock, $1::integer)
+-- $2  integer  id of the worker
+WITH ours AS MATERIALIZED (
+    SELECT l.id
+    FROM crm_sync.lanes AS l
+    WHERE
+        l.id = $1::integer
+        AND l.keeper = $2::integer
+    FOR NO KEY UPDATE SKIP LOCKED
+)
+
+UPDATE crm_sync.lanes
+SET keeper = NULL
+WHERE id IN (SELECT o.id FROM ours AS o)

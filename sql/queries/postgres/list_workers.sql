@@ -1,19 +1,10 @@
--- The registered workers, and whether each still holds the lock that says it lives.
+-- The registered workers, and whether each still lives.
 SELECT
     w.id,
     w.host,
     w.pid,
     w.version,
     w.started_at,
-    EXISTS (
-        SELECT
-        FROM pg_locks AS l
-        WHERE
-            l.locktype = 'advisory'
-            AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
-            AND l.classid = :worker_lock
-            AND l.objid = w.id::oid
-            AND l.granted
-    ) AS alive
+    w.id IN (SELECT l.id FROM crm_sync.living_workers AS l) AS alive
 FROM crm_sync.workers AS w
 ORDER BY w.id

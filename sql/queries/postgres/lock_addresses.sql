@@ -1,8 +1,29 @@
 -- Takes the addresses for a request that is about to start, and returns those that another worker has under way. For CRMs that
--- make two records of one address in two requests at once. Held by the session: a worker that dies frees them.
+-- make two records of one address in two requests at once. Held by the session: a worker that dies frees them. What a session of
+-- no worker holds counts for nothing.
 --
 -- $1  text     the CRM
 -- $2  text[]   addresses, folded
-SELECT address
-FROM unnest($2::text[]) AS a (address)
-WHERE NOT pg_try_advisory_lock(hashtextextended($1::text || ' ' || address, :address_seed))
+WITH refused AS MATERIALIZED (
+    SELECT
+        a.address,
+        k.key
+    FROM unnest($2::text[]) AS a (address)
+    CROSS JOIN LATERAL (SELECT hashtextextended($1::text || ' ' || a.address, :address_seed) AS key) AS k
+    WHERE NOT pg_try_advisory_lock(k.key)
+)
+
+SELECT r.address
+FROM refused AS r
+WHERE
+    EXISTS (
+        SELECT
+        FROM pg_locks AS l
+        WHERE
+            l.locktype = 'advisory'
+            AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
+            AND l.objsubid = 1
+            AND l.classid::bigint << 32 | l.objid::bigint = r.key
+            AND l.granted
+            AND l.pid IN (SELECT w.pid FROM crm_sync.living_workers AS w)
+    )

@@ -1,9 +1,23 @@
--- Enters a worker into the registry, before its first claim. Again after a reconnect, for a failover may have lost it.
+-- Enters a worker into the registry with this very session, before its first claim. Again after a reconnect, which is another
+-- session, and whenever its row is gone. Which session it is.
 --
 -- $1  integer  id of the worker
 -- $2  text     host
 -- $3  integer  process id
 -- $4  text     version of crm-sync
-INSERT INTO crm_sync.workers (id, host, pid, version)
-VALUES ($1::integer, $2::text, $3::integer, $4::text)
-ON CONFLICT (id) DO NOTHING
+INSERT INTO crm_sync.workers (id, host, pid, version, backend_pid, backend_start)
+SELECT
+    $1::integer,
+    $2::text,
+    $3::integer,
+    $4::text,
+    s.pid,
+    s.backend_start
+FROM pg_stat_get_activity(pg_backend_pid()) AS s
+ON CONFLICT (id) DO UPDATE
+SET
+    backend_pid = excluded.backend_pid,
+    backend_start = excluded.backend_start
+RETURNING
+    backend_pid,
+    backend_start

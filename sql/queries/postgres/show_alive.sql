@@ -1,4 +1,6 @@
--- Takes the lock that says "this worker lives". Refused: a session of ours that the server has not missed yet still has it.
+-- Takes the lock that says "this worker lives", and says whether a worker of this id is registered.
 --
 -- $1  integer  id of the worker
-SELECT pg_try_advisory_lock(:worker_lock, $1::integer)
+SELECT
+    pg_try_advisory_lock(:worker_lock, $1::integer) AS is_ours,
+    EXISTS (SELECT FROM crm_sync.workers AS w WHERE w.id = $1::integer) AS is_registered

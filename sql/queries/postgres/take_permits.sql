@@ -1,14 +1,43 @@
--- Takes permits for requests at a time: the numbers of those taken. All workers together have so many of a lane, and hold them by
--- their sessions: a worker that dies frees its own.
+-- Takes permits for requests at a time: the numbers of those taken. All workers together have so many of a lane, and a worker that
+-- dies frees its own.
 --
 -- $1  integer    id of the lane
--- $2  integer    permits of the lane, 999 at most
+-- $2  integer    permits of the lane
 -- $3  integer[]  those that this worker holds already
 -- $4  integer    take so many at most
-SELECT number
-FROM generate_series(1, $2::integer) AS number
-WHERE
-    number <> ALL ($3::integer[])
-    -- Looked at one by one until there are enough: none is taken beyond those returned.
-    AND pg_try_advisory_lock(:permit_lock, $1::integer * 1000 + number)
-LIMIT $4::integer
+-- $5  integer    id of the worker
+WITH
+others AS MATERIALIZED (
+    SELECT w.id
+    FROM crm_sync.living_workers AS w
+    WHERE w.id <> $5::integer
+),
+
+-- In order, as any other worker takes them: so none waits for another in a circle.
+free AS (
+    SELECT n.number
+    FROM generate_series(1, $2::integer) AS n (number)
+    WHERE
+        n.number <> ALL ($3::integer[])
+        AND n.number NOT IN (
+            SELECT p.number
+            FROM crm_sync.permits AS p
+            WHERE
+                p.lane = $1::integer
+                AND p.worker IN (SELECT o.id FROM others AS o)
+        )
+    ORDER BY n.number
+    LIMIT $4::integer
+)
+
+INSERT INTO crm_sync.permits AS p (lane, number, worker)
+SELECT
+    $1::integer,
+    f.number,
+    $5::integer
+FROM free AS f
+ON CONFLICT (lane, number) DO UPDATE
+SET worker = excluded.worker
+-- Another worker may have been quicker by a moment.
+WHERE p.worker NOT IN (SELECT w.id FROM crm_sync.living_workers AS w WHERE w.id <> excluded.worker)
+RETURNING p.number

@@ -14,17 +14,7 @@ SELECT
     CASE WHEN faulty.alive THEN fault_since END AS fault_since
 FROM crm_sync.lanes
 CROSS JOIN LATERAL (
-    SELECT
-        EXISTS (
-            SELECT
-            FROM pg_locks AS l
-            WHERE
-                l.locktype = 'advisory'
-                AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
-                AND l.classid = :worker_lock
-                AND l.objid = fault_worker::oid
-                AND l.granted
-        ) AS alive
+    SELECT EXISTS (SELECT FROM crm_sync.living_workers AS w WHERE w.id = fault_worker) AS alive
 ) AS faulty
 WHERE installed OR faulty.alive
 ORDER BY id

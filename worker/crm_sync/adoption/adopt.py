@@ -151,7 +151,7 @@ def _undo_plan(connection: Connection) -> Undoing | None:
     if not value(connection, "detect_notes"):
         raise ConfigurationError(f"{migrations.WITHOUT_ROWS}: {migrations.ADVICE}, and undo then")
     adopted = run(connection, "read_adoption").fetchone()
-    workers = [f"{row['host']} (pid {row['pid']})" for row in run(connection, "list_workers") if row["alive"]]
+    workers = [f"{row['host']} (pid {row['pid']})" for row in run(connection, "list_living")]
     if adopted is None:
         return Undoing("", created=False, steps=[], lost=[], workers=workers)
     if value(connection, "detect_hidden_rows"):

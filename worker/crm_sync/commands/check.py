@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 
+import asyncpg
 import click
 from rich.table import Column, Table
 from rich.text import Text
 
 from crm_sync.adoption import migrations
 from crm_sync.configuration import Configuration, LaneConfiguration, load_for_worker
+from crm_sync.core.text import clean
 from crm_sync.daemon.installation import plan_lane
 from crm_sync.errors import ConfigurationError, CrmSyncError, DatabaseTroubleError, RefusedError
 from crm_sync.limits.rate_limit import RateLimit
@@ -108,6 +110,8 @@ async def findings() -> AsyncIterator[Finding]:
 
         for note in [*await path_notes(database, settings), *(await pooler_notes(database) if settings.behind_pooler else [])]:
             yield Finding("sessions", Verdict.WARNING, note)
+        for stranger in await database.fetch(query("list_strangers")):
+            yield Finding("locks", Verdict.WARNING, _stranger(stranger))
         schema = await inspect_schema(database)
         for note in await twin_notes(database, schema.table.name):
             yield Finding("contacts table", Verdict.WARNING, note)
@@ -185,6 +189,21 @@ async def _watched(database: Database) -> str:
 async def _ear(settings: Settings, database: Database) -> str:
     await check_listening(settings.session_url, database)
     return "a notification sent through the pool arrived"
+
+
+def _stranger(row: asyncpg.Record) -> str:
+    who = f"role {row['role']}, {row['application_name'] or 'no application_name'}, {row['address'] or 'on the server'}"
+    return (
+        f"a session that is no worker holds a lock of crm-sync: pid {row['pid']} ({clean(who)}). It counts for nothing; "
+        f"`SELECT pg_terminate_backend({row['pid']})` ends it"
+    )
+
+
+def _lost(contacts: int) -> str:
+    return (
+        f"{contacts:,} in flight with no living worker: a running worker puts them back in line with its next full look, "
+        "and a worker that starts does so at once"
+    )
 
 
 async def _mapping(database: Database, schema: Schema, wanted: LaneConfiguration) -> str:

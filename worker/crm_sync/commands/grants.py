@@ -13,15 +13,16 @@ import click
 from crm_sync.configuration import Configuration, load
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query, quote, render
-from crm_sync.table.contacts import OWN_COLUMNS
+from crm_sync.table.contacts import OWN_COLUMNS, ROLL_UP
 from crm_sync.table.mapping import prepare_for
-from crm_sync.table.rights import BUDGETS, FAULTS_WRITTEN, LANES_READ, LANES_WRITTEN, ROLL_UP, TOMBSTONES_WRITTEN
+from crm_sync.table.rights import BUDGETS, FAULTS_WRITTEN, LANES_READ, LANES_WRITTEN, PERMITS, TOMBSTONES_WRITTEN
 from crm_sync.table.schema import Schema, read_schema
 
 VIEW = "pg_temp.crm_sync_mapping"  # that of create_view.sql
 
-WORKERS_READ = ("id", "host", "pid", "version", "started_at")
-WORKERS_WRITTEN = ("id", "host", "pid", "version")
+WORKERS_CHANGED = ("backend_pid", "backend_start")
+WORKERS_WRITTEN = ("id", "host", "pid", "version", *WORKERS_CHANGED)
+WORKERS_READ = (*WORKERS_WRITTEN, "started_at")
 
 MIGRATION_TABLES = ("_crm_sync_migration", "_yoyo_version")
 
@@ -86,12 +87,15 @@ def _for_worker(schema: Schema, target: Mapping[str, Any], role: str, mapped: Se
         f"GRANT SELECT ON TABLE crm_sync.adopted {to}",
         "-- Which CRMs there are, whether they may be called, and what is used of their limits.",
         f"GRANT SELECT{_columns(lanes_read)}, UPDATE{_columns(lanes_written)} ON TABLE crm_sync.lanes {to}",
-        f"GRANT SELECT{_columns(BUDGETS)}, INSERT{_columns(BUDGETS)}, UPDATE{_columns(BUDGETS)} ON TABLE crm_sync.budgets {to}",
+        f"GRANT {_three(BUDGETS, BUDGETS, BUDGETS)} ON TABLE crm_sync.budgets {to}",
         f"GRANT EXECUTE ON FUNCTION crm_sync.other_retries(text, text) {to}",
         "-- Deleted contacts that a CRM is still to hear of.",
         f"GRANT SELECT, UPDATE{_columns(TOMBSTONES_WRITTEN)}, DELETE ON TABLE crm_sync.tombstones {to}",
+        "-- How many requests at a time each worker has.",
+        f"GRANT {_three(PERMITS, PERMITS, PERMITS)}, DELETE ON TABLE crm_sync.permits {to}",
         "-- Which workers live.",
-        f"GRANT SELECT{_columns(WORKERS_READ)}, INSERT{_columns(WORKERS_WRITTEN)}, DELETE ON TABLE crm_sync.workers {to}",
+        f"GRANT {_three(WORKERS_READ, WORKERS_WRITTEN, WORKERS_CHANGED)}, DELETE ON TABLE crm_sync.workers {to}",
+        f"GRANT SELECT ON TABLE crm_sync.living_workers {to}",
         f"GRANT USAGE ON SEQUENCE crm_sync.workers_id_seq {to}",
     ]
     tables = ", ".join(f"crm_sync.{table}" for table in MIGRATION_TABLES)
@@ -182,6 +186,10 @@ def _columns(names: Iterable[str]) -> str:
     """Columns, one a line, each once; nothing, which means all, where there are none."""
     lines = ",\n    ".join(dict.fromkeys(names))
     return f" (\n    {lines}\n)" if lines else ""
+
+
+def _three(read: Iterable[str], inserted: Iterable[str], updated: Iterable[str]) -> str:
+    return f"SELECT{_columns(read)}, INSERT{_columns(inserted)}, UPDATE{_columns(updated)}"
 
 
 def _quoted(names: Iterable[str]) -> str:

@@ -14,6 +14,7 @@ class Waits:
     tick_s: float = 6.0  # between two safety looks
     session_timeout_s: float = 3.0  # of one statement on the session, the tick's among them
     listen_timeout_s: float = 5.0  # until a notification sent through the pool has arrived
+    ear_rest_s: float = 30.0  # after more notifications than could be meant, before it listens again
     former_session_s: float = 30.0  # until the server has noticed that our former session is gone
     company_patience_s: float = 3.0  # until the worker that was alone has locked its addresses; it takes milliseconds
 

@@ -84,6 +84,9 @@ class Recovery:
             try:
                 orphans = await charge.contacts.orphans(dead)
                 found += len(orphans)
+                # A worker that had to take a new id finishes what it claimed with its former one.
+                left += sum(self._knows(crm, contact, token) for contact, token, _ in orphans)
+                orphans = [orphan for orphan in orphans if not self._knows(crm, *orphan[:2])]
                 left += len(orphans) - await self._finish(crm, [charge.policy.orphan(*orphan) for orphan in orphans])
             except ConfigurationError as error:
                 left += 1

@@ -1,6 +1,7 @@
 """What a worker is made of, and what calls what: the only place where session, recovery and lanes are put together.
 
     session ──(a bell rang)───────▶ the lane looks for contacts
+            ──(hears no bell)─────▶ every lane looks, and stays awake
             ──(news of a breaker)─▶ the lane reads it
             ──(opened, ticked)────▶ recovery: contacts of dead workers go back in line; then every lane looks
             ──(another came)──────▶ every lane locks the addresses of its requests
@@ -68,6 +69,7 @@ class Wiring:
             on_tick=self._tick,
             on_company=self._make_company,
             on_lost=self._release,
+            on_deaf=self._wake,
             waits=waits,
         )
 
@@ -173,6 +175,11 @@ class Wiring:
     def _release(self) -> None:
         for lane in self.lanes.values():
             lane.release()
+
+    def _wake(self) -> None:
+        """No bell is heard: who sleeps by it must not."""
+        for lane in self.lanes.values():
+            lane.ask()
 
     def _ask(self, crm: str) -> None:
         if lane := self.lanes.get(crm):

@@ -1,9 +1,9 @@
 """How many requests a lane has under way at a time.
 
-The CRM's concurrency is for all workers together. Each of its permits is an advisory lock, held by a worker's session: so there
-are never more, a dead worker's are free at once, and a request costs no statement. A worker holds its fair share, one at least,
-for it may be the keeper of the bell. Workers that come ask the others to share anew, by the news of the breaker; whoever missed
-that shares at the next tick, and gives back what is too much as its requests end.
+The CRM's concurrency is for all workers together. Each of its permits is a row of `crm_sync.permits`, which names the worker that
+holds it: so there are never more, a dead worker's are free at once, and a request costs no statement. A worker holds its fair
+share, one at least, for it may be the keeper of the bell. Workers that come ask the others to share anew, by the news of the
+breaker; whoever missed that shares at the next tick, and gives back what is too much as its requests end.
 
 A worker that stands still gives nothing back. Who has waited for longer than any request lasts takes a spare one, for the
 requests of those permits are over.

@@ -11,9 +11,12 @@ first, which is subject to no snapshot and so is right in REPEATABLE READ too:
                                                Flips that come closely, a full claim, or none possible just now (hands full, CRM
                                                down, paused): it unlocks the bell (disarms it), and flips ring no more.
 
-Of several workers one is the keeper, by a second advisory lock; the others sleep until they hear the bell too, or the keeper
-calls for help because its claim came back full. If the keeper dies, Postgres frees both locks and the next worker to look,
-at its tick at the latest, becomes the keeper.
+Of several workers one is the keeper, whom the lane's row names; the others sleep until they hear the bell too, or the keeper
+calls for help because its claim came back full. If the keeper dies, Postgres frees the bell, and the next worker to look, at its
+tick at the latest, becomes the keeper. A keeper that hears nothing (`crm_sync.postgres.ear`) does not arm: it stays awake.
+
+What strangers can do to it, for an advisory lock is anybody's: whoever holds the bell keeps the keeper awake, and flips ring or
+not, but somebody looks in either case.
 """
 
 from crm_sync.postgres.session import Session
@@ -39,7 +42,7 @@ class Bell:
 
     async def keep(self) -> bool:
         """Becomes the keeper, if nobody is."""
-        if not self.kept and await self._session.try_lock("become_keeper", self._lane_id):
+        if not self.kept and await self._session.become_keeper(self._lane_id):
             self._kept_in = self._session.openings
         return self.kept
 
@@ -49,11 +52,14 @@ class Bell:
         was = self.kept
         if was:
             self._kept_in = 0
-            await self._session.try_lock("leave_keeper", self._lane_id)
+            await self._session.leave_keeper(self._lane_id)
         return was
 
     async def arm(self) -> bool:
-        """Refused while a flip is uncommitted."""
+        """Refused while a flip is uncommitted, and while nobody would hear it."""
+        if not self._session.hears:
+            await self.disarm()
+            return False
         if not self.armed and await self._session.try_lock("arm_bell", self._lane_id):
             self._armed_in = self._session.openings
         return self.armed

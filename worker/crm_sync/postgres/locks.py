@@ -1,23 +1,21 @@
 """The advisory locks of crm-sync: the one place of their numbers. Each is a session's, so that Postgres frees it when that ends.
 
+Any role that may connect can take any of them. None says more than a worker's word in a table does: `crm_sync.living_workers`.
+
 Statements name them by psql variables (`:bell_lock`), which are put in by `crm_sync.postgres.statements`. Migrations are never
 edited, so they hold numbers; tests/postgres/test_locks.py compares.
 """
 
 ADOPTION = 1668443496  # whoever migrates or adopts; second key 0
 BELL = 1668443497  # the bell of a lane, armed: flips ring; second key: id of the lane
-KEEPER = 1668443498  # the keeper of a lane; second key: id of the lane
 WORKER = 1668443499  # a worker that lives; second key: id of the worker
 # An address in a request; one key of 64 bits: a hash of CRM and address, with this seed. And as two keys, the second 0: that
 # addresses are to be locked. Every worker has it shared; one that is alone can have it exclusively, and then locks none.
 ADDRESS_SEED = 1668443500
-PERMIT = 1668443501  # a permit for one request at a time; second key: id of the lane * 1000 + number of the permit
 
 VARIABLES = {
     "adoption_lock": str(ADOPTION),
     "bell_lock": str(BELL),
-    "keeper_lock": str(KEEPER),
     "worker_lock": str(WORKER),
     "address_seed": str(ADDRESS_SEED),
-    "permit_lock": str(PERMIT),
 }

@@ -1,11 +1,13 @@
-"""The one direct connection of a worker. It says: alive, listening, awake.
+"""The direct connection of a worker. It says: alive, awake. Beside it another one listens: `crm_sync.postgres.ear`.
 
     alive      an advisory lock on the worker's id. When the process dies, the kernel closes the socket and Postgres frees the
                lock: others see at once that what it had in flight is orphaned. No heartbeat, no lease to guess.
-    listening  LISTEN. The trigger rings here, and the tick proves that the line is not dead.
     awake      the bell of each lane, as told in `crm_sync.postgres.bell`.
-    alone      an advisory lock that one worker can have where there is no other: it locks no addresses for its requests. Who
-               comes asks for company, and is open once that lock is given up. By then the addresses under way are locked.
+    alone      an advisory lock that one worker can have where there is no other, as told in `crm_sync.postgres.company`.
+
+Whose id it is tells `crm_sync.postgres.registration`. Anybody who may connect can take any advisory lock. So the lock counts only
+together with the session that the registry names (`crm_sync.living_workers`), and what else workers share stands in tables: the
+permits, and the keeper of each lane.
 
 Whose clock: the database's, for all that is due; the worker's own monotonic one for the tick and for backing off.
 
@@ -21,25 +23,29 @@ nobody took it over: claims carry a fencing token.
 """
 
 import asyncio
-import os
+import secrets
 import select
-import socket
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import asyncpg
 import structlog
 
-from crm_sync import __version__, events
+from crm_sync import events
 from crm_sync.core.waits import USUAL, Waits
 from crm_sync.errors import DatabaseTroubleError
 from crm_sync.log import Trouble
 from crm_sync.postgres.backoff import Backoff
-from crm_sync.postgres.listen_check import CHANNEL, prove
+from crm_sync.postgres.company import Company
+from crm_sync.postgres.ear import Ear
+from crm_sync.postgres.listen_check import CHANNEL
 from crm_sync.postgres.pool import Database, connect, translated
+from crm_sync.postgres.registration import Registration
 from crm_sync.postgres.session_settings import OF_SESSION
 from crm_sync.postgres.statements import query
+from crm_sync.postgres.strangers import Strangers
 
 NEWS = "news "  # before the name of a CRM: not its bell, but news of its breaker
 COMPANY = "a worker has come"  # no name of a CRM
@@ -48,6 +54,8 @@ QUEUE_FILLS = (
     "the server's NOTIFY queue is more than half full, and once it is full, commits that notify fail: "
     "some session that listens has been in one transaction for long, see pg_stat_activity"
 )
+
+PERMIT_TRIES = 3  # where another worker takes the same ones in this moment
 
 HUNG_UP = getattr(select, "POLLRDHUP", select.POLLHUP)  # the former is Linux's; it shows even before what was sent is read
 
@@ -58,8 +66,8 @@ class Session:
     """Keeps one session open for as long as `run` runs. All statements on it go one after the other.
 
     on_bell is called with the name of a CRM whose bell rang, on_news with one whose breaker has changed, on_company when we are
-    alone no more, on_lost when others may take over what is claimed. on_open and on_tick are called with the ids of dead workers;
-    what on_open does is done before anybody is told that the session is open.
+    alone no more, on_lost when others may take over what is claimed, on_deaf when no bell is heard for a while. on_open and
+    on_tick are called with the ids of dead workers; what on_open does is done before anybody is told that the session is open.
     """
 
     def __init__(
@@ -73,6 +81,7 @@ class Session:
         on_tick: Callable[[Sequence[int]], Awaitable[None]],
         on_company: Callable[[], Awaitable[None]],
         on_lost: Callable[[], None],
+        on_deaf: Callable[[], None],
         waits: Waits = USUAL,
     ) -> None:
         self._url = url
@@ -81,25 +90,32 @@ class Session:
         self._on_gate = on_news
         self._on_open = on_open
         self._on_tick = on_tick
-        self._on_company = on_company
         self._on_lost = on_lost
+        self._on_deaf = on_deaf
         self._waits = waits
         self._connection: asyncpg.Connection | None = None
         self._line = select.poll()  # shows whether the server has hung up
         self._turn = asyncio.Lock()
         self._lost = asyncio.Event()
-        self._ear = asyncio.Event()
-        self._in_company = False  # whoever comes later sees that we are here
-        self._letting_in: asyncio.Task[None] | None = None
-        self._claims = 0
-        self._former_claims = 0  # as of the last opening
+        self._ear = Ear(url, database, on_word=self._when_told, on_deaf=self._when_deaf, waits=waits)
+        # Anywhere, so that no claim of an earlier worker with this id is taken for one of ours.
+        self._claims = secrets.randbelow(2**32 - 1)
+        self._former_claims = self._claims  # as of the last opening
         self._queue_trouble = Trouble(loop="session")
-        self.worker_id: int | None = None
+        self._registration = Registration(self._fetch, waits)
+        self._company = Company(
+            self._fetch, ask=partial(self.notify, COMPANY), hears=lambda: self.hears, on_company=on_company, waits=waits
+        )
+        self._strangers = Strangers()
         self.opened = asyncio.Event()
         self.alive = 1  # workers, at the last tick
-        self.alone = False  # no other worker sends anything
         self.with_deletions: frozenset[str] = frozenset()  # CRMs with tombstones that were due, at the last tick
         self.openings = 0  # counts up with every reconnect: locks held before are gone
+
+    @property
+    def worker_id(self) -> int | None:
+        """None before the session was opened once."""
+        return self._registration.worker_id
 
     @property
     def known_id(self) -> int:
@@ -116,6 +132,16 @@ class Session:
     def holds(self, token: int) -> bool:
         """Whether nobody can have taken this claim over: it was made in the session that is open now."""
         return self.opened.is_set() and 0 < (token - self._former_claims) % 2**32 < 2**31
+
+    @property
+    def alone(self) -> bool:
+        """Whether no other worker sends anything."""
+        return self._company.alone
+
+    @property
+    def hears(self) -> bool:
+        """Whether a bell that rings now is heard."""
+        return self._ear.hears
 
     @property
     def intact(self) -> bool:
@@ -155,9 +181,17 @@ class Session:
         self._close()
 
     async def try_lock(self, statement: str, lane_id: int) -> bool:
-        """One of arm_bell, disarm_bell, become_keeper, leave_keeper. Raises DatabaseTroubleError when the session is lost."""
+        """arm_bell or disarm_bell. Raises DatabaseTroubleError when the session is lost."""
         granted = (await self._fetch(statement, lane_id))[0][0]
         return bool(granted)
+
+    async def become_keeper(self, lane_id: int) -> bool:
+        """Whether this worker is the keeper of a lane now. Raises as try_lock does."""
+        return bool((await self._fetch("become_keeper", lane_id, self.worker_id))[0][0])
+
+    async def leave_keeper(self, lane_id: int) -> None:
+        """Raises as try_lock does."""
+        await self._fetch("leave_keeper", lane_id, self.worker_id)
 
     async def lock_addresses(self, crm: str, addresses: Sequence[str]) -> set[str]:
         """Takes them for a request, and returns those that another worker has. Raises DatabaseTroubleError."""
@@ -173,11 +207,17 @@ class Session:
 
     async def take_permits(self, lane_id: int, most: int, held: Sequence[int], wanted: int) -> list[int]:
         """The numbers of those taken. Raises as count_alive does."""
-        return [row[0] for row in await self._fetch("take_permits", lane_id, most, held, wanted)]
+        taken: list[int] = []
+        for _ in range(PERMIT_TRIES):
+            rest = wanted - len(taken)
+            taken += [row[0] for row in await self._fetch("take_permits", lane_id, most, [*held, *taken], rest, self.worker_id)]
+            if len(taken) >= wanted:
+                break
+        return taken
 
     async def give_permits(self, lane_id: int, numbers: Sequence[int]) -> None:
         """Raises as count_alive does."""
-        await self._fetch("give_permits", lane_id, numbers)
+        await self._fetch("give_permits", self.worker_id, lane_id, numbers)
 
     async def tell_news(self, crm: str) -> None:
         """Tells all workers to look at a lane's breaker and permits. They do so at each tick anyway."""
@@ -190,67 +230,19 @@ class Session:
 
     async def _open(self) -> None:
         self._lost.clear()
-        self._ear.clear()
         self._connection = connection = await connect(self._url, OF_SESSION, self._waits.statement_timeout_s)
         connection.add_termination_listener(self._when_terminated)
         self._line = select.poll()
         transport = connection._transport  # type: ignore[attr-defined]  # the driver has no public name for its socket
         self._line.register(transport.get_extra_info("socket"), HUNG_UP)
-        async with translated():
-            await connection.add_listener(CHANNEL, self._when_notified)
-        await self._check_listening()
-        await self._show_alive()
-        await self._fetch("register_worker", self.worker_id, socket.gethostname(), os.getpid(), __version__)
-        await self._join()
+        await self._ear.open()
+        await self._registration.open()
+        await self._company.open()
         await self._on_open(await self._dead_workers())
         self.openings += 1
         self._former_claims = self._claims
         self.opened.set()
         log.info(events.SESSION_OPENED, worker=self.worker_id)
-
-    async def _check_listening(self) -> None:
-        """LISTEN through a transaction pooler succeeds and never delivers, so hear something said on another connection."""
-        word = f"ear {id(self._ear)} {os.getpid()}"
-        await prove(self._database, word, self._ear, timeout_s=self._waits.listen_timeout_s, lost=self._lost)
-
-    async def _show_alive(self) -> None:
-        """Takes the lock on our id. After a reconnect it is the same id, for what we have in flight is claimed with it."""
-        if self.worker_id is None:
-            self.worker_id = int((await self._fetch("next_worker_id"))[0][0])
-        deadline = asyncio.get_running_loop().time() + self._waits.former_session_s
-        while not (await self._fetch("show_alive", self.worker_id))[0][0]:
-            # The server has not noticed yet that our former session is gone.
-            await self._fetch("end_own_session", self.worker_id)
-            if asyncio.get_running_loop().time() > deadline:
-                raise DatabaseTroubleError("the former session of this worker does not end")
-            await asyncio.sleep(0.05)
-
-    async def _join(self) -> None:
-        """Has whoever is alone lock its addresses. One that does not answer is frozen, and the next tick asks again."""
-        deadline = asyncio.get_running_loop().time() + self._waits.company_patience_s
-        while not await self._ask_for_company():
-            if asyncio.get_running_loop().time() > deadline:
-                break
-            await asyncio.sleep(0.02)
-        await self._see_whether_alone()
-
-    async def _ask_for_company(self) -> bool:
-        if not self._in_company:
-            self._in_company = bool((await self._fetch("join_company"))[0][0])
-            if not self._in_company:
-                await self.notify(COMPANY)
-        return self._in_company
-
-    async def _see_whether_alone(self) -> None:
-        if self._in_company and not self.alone:
-            self.alone = bool((await self._fetch("be_alone"))[0][0])
-
-    async def _let_in(self) -> None:
-        """Another worker has come."""
-        self.alone = False
-        with suppress(DatabaseTroubleError):  # the session is lost, and with it the lock
-            await self._on_company()
-            await self._fetch("end_alone")
 
     async def _tick_until_lost(self) -> None:
         while True:
@@ -260,19 +252,22 @@ class Session:
             if self._lost.is_set():
                 raise DatabaseTroubleError("the connection was closed")
             await self._on_tick(await self._dead_workers())
-            await self._ask_for_company()
-            if self.alive == 1:
-                await self._see_whether_alone()
+            await self._ear.tend()
+            await self._company.tick(self.alive)
 
     async def _dead_workers(self) -> list[int]:
-        look = (await self._fetch("find_dead_workers"))[0]
+        look = (await self._fetch("find_dead_workers", self.worker_id))[0]
         if look["read_only"]:
             raise DatabaseTroubleError("the database is read-only: a standby, or default_transaction_read_only is on")
         if look["notify_queue"] > FULL_QUEUE:
             self._queue_trouble.tell(DatabaseTroubleError(QUEUE_FILLS))
         else:
             self._queue_trouble.over()
-        self.alive = look["alive"]
+        if not look["is_registered"]:
+            log.warning(events.REGISTERED_AGAIN, worker=self.worker_id, note="its row in crm_sync.workers was gone")
+            await self._registration.register()
+        self._strangers.tell(look["strangers"])
+        self.alive = max(look["alive"], 1)
         self.with_deletions = frozenset(look["with_deletions"])
         return [worker for worker in look["dead"] if worker != self.worker_id]
 
@@ -295,7 +290,8 @@ class Session:
 
     def _close(self) -> None:
         self.opened.clear()
-        self._in_company = self.alone = False
+        self._ear.close()
+        self._company.lost()
         self._on_lost()
         connection, self._connection = self._connection, None
         if connection is not None:
@@ -306,13 +302,14 @@ class Session:
     def _when_terminated(self, _connection: object) -> None:
         self._lost.set()
 
-    def _when_notified(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
-        if payload == f"ear {id(self._ear)} {os.getpid()}":
-            self._ear.set()
-        elif str(payload).startswith(NEWS):
-            self._on_gate(str(payload).removeprefix(NEWS))
-        elif payload == COMPANY:
-            if self.alone:
-                self._letting_in = asyncio.ensure_future(self._let_in())
+    def _when_deaf(self) -> None:
+        self._company.asked()
+        self._on_deaf()
+
+    def _when_told(self, word: str) -> None:
+        if word.startswith(NEWS):
+            self._on_gate(word.removeprefix(NEWS))
+        elif word == COMPANY:
+            self._company.asked()
         else:
-            self._on_bell(str(payload))
+            self._on_bell(word)

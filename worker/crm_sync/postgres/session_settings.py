@@ -57,14 +57,26 @@ OF_POOL = {
     "jit": "off",
 }
 
-OF_SESSION = {
-    **PINNED,
-    "application_name": "crm-sync session",
-    # The server notices within 12 s that we are gone without a word, and frees our locks.
+# The server notices within 12 s that we are gone without a word, and frees our locks.
+_SOON_MISSED = {
     "tcp_keepalives_idle": "5",
     "tcp_keepalives_interval": "2",
     "tcp_keepalives_count": "3",
     "tcp_user_timeout": "12000",
+}
+
+OF_SESSION = {
+    **PINNED,
+    **_SOON_MISSED,
+    "application_name": "crm-sync session",
+    # What it writes is of this moment only. A synchronous standby that is away must keep nobody from starting or ending.
+    "synchronous_commit": "off",
+}
+
+OF_EAR = {
+    **PINNED,
+    **_SOON_MISSED,
+    "application_name": "crm-sync ear",
 }
 
 # A role's or database's timeouts are too short for an index of a large table.

@@ -35,6 +35,8 @@ OWN_COLUMNS = (
     "synced_at",
     "flipped_at",
 )
+# Shared by the CRMs.
+ROLL_UP = ("retry_count", "last_retry_at", "next_retry_at", "last_failed_crm")
 
 
 @dataclass(frozen=True, slots=True)

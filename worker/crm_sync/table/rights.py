@@ -5,17 +5,15 @@ from collections.abc import Iterable, Sequence
 from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
-from crm_sync.table.contacts import OWN_COLUMNS, AdoptedTable, LaneTable
-
-# Shared by the CRMs.
-ROLL_UP = ("retry_count", "last_retry_at", "next_retry_at", "last_failed_crm")
+from crm_sync.table.contacts import OWN_COLUMNS, ROLL_UP, AdoptedTable, LaneTable
 
 # What the statements of sql/queries read and write in the schema crm_sync.
-LANES_WRITTEN = ("breaker", "breaker_since", "breaker_reason", "next_probe_at", "openings", "revision")
+LANES_WRITTEN = ("breaker", "breaker_since", "breaker_reason", "next_probe_at", "openings", "revision", "keeper")
 FAULTS_WRITTEN = ("fault", "fault_since", "fault_worker")
 LANES_READ = ("id", "crm", "remote_id_column", "installed", *LANES_WRITTEN, "held_since", "held_reason", "on_delete")
 BUDGETS = ("crm", "budget")
 TOMBSTONES_WRITTEN = ("due_at", "attempts", "error", "claimed_by")
+PERMITS = ("lane", "number", "worker")
 
 Right = tuple[str, str, str]  # a relation, a column of it or "" for the whole, and what may be done
 
@@ -45,6 +43,9 @@ def _needed(table: AdoptedTable, lane: LaneTable) -> Sequence[Right]:
         *_on("crm_sync.tombstones", ("",), "SELECT"),
         *_on("crm_sync.tombstones", TOMBSTONES_WRITTEN, "UPDATE"),
         *_on("crm_sync.tombstones", ("",), "DELETE"),
+        *_on("crm_sync.living_workers", ("",), "SELECT"),
+        *(right for privilege in ("SELECT", "INSERT", "UPDATE") for right in _on("crm_sync.permits", PERMITS, privilege)),
+        *_on("crm_sync.permits", ("",), "DELETE"),
     ]
 
 
