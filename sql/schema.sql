@@ -1305,6 +1305,18 @@ CREATE FUNCTION crm_sync.step(crm text, kind text, lock text, statement text, na
     SELECT ROW(crm, kind, lock, statement, names, reads)::crm_sync.step
 $$;
 
+CREATE FUNCTION crm_sync.take_free_tombstone_id() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+    WHILE EXISTS (SELECT FROM crm_sync.tombstones AS t WHERE t.id = NEW.id) LOOP
+        NEW.id := nextval(pg_get_serial_sequence('crm_sync.tombstones', 'id'));
+    END LOOP;
+    RETURN NEW;
+END;
+$$;
+
 CREATE FUNCTION crm_sync.undo_steps(crm_names text[], whole boolean, online boolean) RETURNS SETOF crm_sync.step
     LANGUAGE plpgsql STABLE
     AS $_$
@@ -1684,6 +1696,8 @@ CREATE INDEX idx_contacts_n8n_workflow_id ON public.contacts USING btree (n8n_wo
 CREATE INDEX idx_contacts_next_retry_at ON public.contacts USING btree (next_retry_at) WHERE (next_retry_at IS NOT NULL);
 
 CREATE TRIGGER forget_deletions AFTER DELETE ON crm_sync.lanes FOR EACH ROW EXECUTE FUNCTION crm_sync.forget_deletions();
+
+CREATE TRIGGER take_free_id BEFORE INSERT ON crm_sync.tombstones FOR EACH ROW EXECUTE FUNCTION crm_sync.take_free_tombstone_id();
 
 CREATE TRIGGER crm_sync_brevo_insert BEFORE INSERT ON public.contacts FOR EACH ROW WHEN (((new.brevo_sync_status = 'Queued'::public.crm_sync_status) OR (new.brevo_claimed_by IS NOT NULL) OR (new.brevo_due_at IS NOT NULL))) EXECUTE FUNCTION crm_sync.brevo_flip();
 
