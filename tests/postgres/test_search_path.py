@@ -262,6 +262,19 @@ async def test_a_key_of_an_extensions_type_is_compared_by_its_index(owner, empty
     assert any("Index Cond" in row[0] for row in plan), plan
 
 
+async def test_beside_a_row_that_takes_no_claim_others_with_such_a_key_are_claimed(owner, empty_url):
+    await owner.execute(CODE + "CREATE TABLE public.contacts (id ext.code PRIMARY KEY, email text, first_name text)")
+    await owner.execute("INSERT INTO contacts SELECT 'c' || n, n || '@example.com' FROM generate_series(1, 9) AS n")
+    await asyncio.to_thread(migrate, empty_url)
+    await owner.execute("""
+        UPDATE contacts SET brevo_sync_status = 'Queued';
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no'; END $$;
+        CREATE TRIGGER refuse BEFORE UPDATE ON contacts FOR EACH ROW WHEN (OLD.id::text = 'c3') EXECUTE FUNCTION refuse()
+    """)
+    async with running(empty_url, ScriptedCrm()):
+        await until(owner, "count(*) = 8 FROM contacts WHERE brevo_sync_status = 'Complete'")
+
+
 async def test_triggers_of_the_tables_own_and_functions_of_the_mapping_are_run_by_the_roles_own_path(app, url, tmp_path):
     """They are any application's, and name their tables as their session does."""
     await app.execute("""

@@ -6,11 +6,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from crm_sync import events
-from crm_sync.core.outcome import Outcome
+from crm_sync.core.outcome import Kind, Outcome
 from crm_sync.core.waits import Waits
+from crm_sync.errors import RowRefusedError
+from crm_sync.table import avoided
 from tests.harness import TIMEOUT_S, ScriptedCrm, running, until, until_asleep
 from tests.steps import insert, orphan, pair, read
-from tests.tiers import slow
+from tests.tiers import one_quick, slow
 
 OTHERS = 99
 LINE_UP = (
@@ -126,6 +128,60 @@ async def test_a_row_that_takes_no_claim_is_left_alone_for_a_minute_and_no_state
             assert len([entry for entry in log if entry["event"] == events.CONTACT_REFUSED]) == 1
 
 
+MANY = 400  # 2,000 take five times as long, and show the same
+
+
+@pytest.mark.parametrize("refused", one_quick([MANY, 2000]))
+async def test_many_rows_that_take_no_claim_starve_nobody_behind_them(app, url, crm, refused):
+    """As if a trigger had been added to the table while they waited."""
+    await app.execute(LINE_UP, refused)
+    await app.execute("UPDATE contacts SET first_name = 'refused'")
+    await app.execute(NOBODY_TOUCHES.replace("OLD.email = 'ada@example.com' {when}", "OLD.first_name = 'refused'"))
+    good = "brevo_sync_status = 'Complete') FROM contacts WHERE first_name = '1'"
+    await app.execute(LINE_UP.replace("n ||", "'good' || n ||"), refused // 2)
+    with capture_logs() as log:
+        async with running(url, crm, waits=Waits(avoid_row_s=3600.0)):
+            await until(app, f"bool_and({good}")
+            fresh = await insert(app, "Queued", "fresh@example.com")
+            await until(app, "brevo_sync_status = 'Complete' FROM contacts WHERE id = $1", fresh)
+    assert await app.fetchval("SELECT count(*) FROM contacts WHERE brevo_sync_status = 'Queued'") == refused
+    told = [entry for entry in log if entry["event"] == events.CONTACT_REFUSED]
+    assert sum(entry.get("contacts", 1) for entry in told) == refused
+    assert len(told) <= refused / 20, "a line for each look, not for each row"
+
+
+async def test_beside_a_refused_row_it_is_known_who_was_put_back_in_line(app, worker):
+    """Others of its address may have overtaken it, so a claim by the key says so, too."""
+    again = await insert(app, "Queued", "again@example.com")
+    (claimed,) = await worker.claim()
+    await worker.finish(claimed, Kind.DEFERRED)
+    fresh = await insert(app, "Queued", "fresh@example.com")
+    await insert(app, "Queued")
+    await app.execute(NOBODY_TOUCHES.format(when=""))
+    assert {contact.id: contact.late for contact in await worker.claim()} == {again: True, fresh: False}
+
+
+def test_a_row_that_is_refused_again_is_left_alone_for_twice_as_long(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(avoided.time, "monotonic", lambda: now)
+    rows = avoided.Avoided("brevo", 60.0)
+    waits = []
+    for _ in range(12):
+        rows.add("a", RowRefusedError("no"))
+        began = now
+        while rows.ids():
+            now += 30.0
+        waits.append(now - began)
+    assert waits[:4] == [60.0, 120.0, 240.0, 480.0]
+    assert waits[-1] == avoided.LONGEST_S
+    rows.discard("a")
+    rows.add("a", RowRefusedError("no"))
+    assert rows.ids() == ["a"]
+    now += 60.0
+    assert rows.ids() == []
+    assert not rows, "none of them is claimed"
+
+
 async def test_a_row_that_takes_no_finish_holds_nobody_up_and_comes_again_once_it_does(app, url, crm):
     await app.execute(NOBODY_TOUCHES.format(when="AND OLD.brevo_claimed_by IS NOT NULL"))
     with capture_logs() as log:
@@ -183,6 +239,20 @@ async def test_a_contact_that_the_mapping_takes_for_ever_for_is_in_error_with_th
         await until(app, "brevo_sync_status = 'Error' FROM contacts WHERE email = 'ada@example.com'")
     error = (await read(app, contact))["processing_error"]
     assert error.startswith("MAPPING_FAILED: SHARE: it takes longer than 0.2 s for this contact")
+
+
+@slow
+async def test_many_that_the_mapping_takes_for_ever_for_starve_nobody_behind_them(app, url, crm, mapping):
+    """Each claim names one, and puts the others back behind the good ones."""
+    mapping.write_text(SLOW)
+    await app.execute(LINE_UP.replace("'1', 'Queued'", "'60', 'Queued'"), 60)
+    await app.execute(LINE_UP.replace("n || '@example.com', '1'", "'good' || n || '@example.com', '0'"), OTHERS)
+    async with running(url, crm, mapping_file=mapping, waits=Waits(statement_timeout_s=0.5, tick_s=0.2)):
+        await until(app, "bool_and(brevo_sync_status = 'Complete') FROM contacts WHERE first_name = '0'")
+        named = await app.fetchval(
+            "SELECT count(*) FROM contacts WHERE brevo_processing_error LIKE 'MAPPING_FAILED: SHARE: it takes%'"
+        )
+    assert 0 < named < 30, "half of them are still to be read"
 
 
 @slow

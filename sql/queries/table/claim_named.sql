@@ -41,5 +41,7 @@ WHERE c.:id :is f.id
 RETURNING
     c.:id,
     c.:attempts,
-    c.:remote_id,
-    coalesce(c.:flipped_at, c.:due_at) AS flipped_at
+    c.:remote_id::text AS remote_id,
+    coalesce(c.:flipped_at, c.:due_at) AS flipped_at,
+    -- It was put back in line since.
+    coalesce(c.:due_at > c.:flipped_at, FALSE) AS is_late

@@ -55,7 +55,8 @@ class Forms:
     """How one CRM takes each kind, after its reader. None: as it is read.
 
     listed: makes the form of a list of its elements' forms, which are neither None nor blank; an element can be such a list.
-    takes_local_moments: else they are refused, for there is no telling which moment is meant.
+    takes_local_moments: else they are refused, for there is no telling which moment is meant. longest: characters of one value,
+    at most; what is longer is not sent. Of n8n and others that name no limit our own, for what is in flight is in memory.
     """
 
     text: Form | None = None
@@ -70,6 +71,7 @@ class Forms:
     document: Form | None = None
     listed: Form | None = None
     takes_local_moments: bool = True
+    longest: int = 1_000_000
 
 
 # Dates and times, as SQL has made texts of them.

@@ -34,6 +34,7 @@ class Waits:
     # A contact that cannot be sent or written now.
     address_busy_s: float = 1.0  # before it is tried again: another worker has its address in a request
     suspect_s: float = 1.0  # before a contact that was refused alone is asked again: others are served meanwhile, or not
+    slow_again_s: float = 5.0  # before it is read again: it was claimed together with one that the mapping takes too long for
     avoid_row_s: float = 60.0  # before its row is touched again: the table refuses what is written to it
 
     # The writer of outcomes.

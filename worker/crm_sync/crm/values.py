@@ -36,6 +36,10 @@ def _texts(parts: list[Any]) -> list[str]:
     return [plain_text(part) for part in flat(parts)]
 
 
+# Characters of one value. HubSpot's limit [CRM properties: 65,536]; Mautic's columns of type text hold as many bytes [MySQL
+# manual, "Data Type Storage Requirements"]; Brevo names none, so the same.
+_LONGEST = 65_536
+
 # All is text [HubSpot's OpenAPI]; datetime is ISO 8601 with T and a zone, several options are joined by semicolons [HubSpot, CRM
 # properties]. Since April 2025 white space around the value of a property that is no string is refused [changelog].
 HUBSPOT = Forms(
@@ -47,6 +51,7 @@ HUBSPOT = Forms(
     takes_local_moments=False,
     document=document_text,
     listed=_joined,
+    longest=_LONGEST,
 )
 
 # Attributes are number, string, boolean, or an array of strings [Brevo's OpenAPI, "Create a contact"].
@@ -57,6 +62,7 @@ BREVO = Forms(
     takes_local_moments=False,
     document=document_text,
     listed=_texts,
+    longest=_LONGEST,
 )
 
 # Moments as its API documents them, in UTC. It is PHP, which writes true as 1 and false as nothing.
@@ -69,6 +75,7 @@ MAUTIC = Forms(
     local_moment=_with_blank,
     document=document,
     listed=flat,
+    longest=_LONGEST,
 )
 
 N8N = PLAIN

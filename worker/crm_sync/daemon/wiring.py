@@ -96,8 +96,15 @@ class Wiring:
         """A lane for as long as its client is open."""
         crm, settings = plan.table.crm, plan.settings
         rate_limit = RateLimit(self.database, crm, plan.account.windows)
+        mapping = plan.mapping
         contacts = Contacts(
-            self.database, plan.table, plan.mapping.email, plan.mapping.fields, self._waits, writers=plan.mapping.writers
+            self.database,
+            plan.table,
+            mapping.email,
+            mapping.fields,
+            self._waits,
+            writers=mapping.writers,
+            longest=mapping.longest,
         )
         async with plan.account.open(rate_limit) as client:
             lane = Lane(

@@ -53,6 +53,10 @@ class Dispatch:
 
     def start(self, claimed: Claimed) -> int:
         """Starts the deliveries of what was claimed, and rejects what cannot be sent. How many contacts are to be sent."""
+        if claimed.returned:
+            # Behind a slow one not at once, or they would be the fresh ones of the next claim.
+            delay_s = self._channel.waits.slow_again_s if claimed.slow else 0.0
+            self._put([deferred(contact, delay_s) for contact in claimed.returned])
         valid, rejected = sorted_out(self._channel.policy, claimed)
         if rejected:
             self._put(rejected)

@@ -11,6 +11,7 @@ class InHand:
 
     def __init__(self) -> None:
         self.count = 0
+        self._sizes: dict[int, int] = {}  # by token, of claims with large contacts: characters
         self._contacts: set[tuple[object, int]] = set()  # (id, token), as a Contact and a Finish begin
         self._claiming = 0
 
@@ -27,6 +28,16 @@ class InHand:
         finally:
             self._claiming = 0
 
+    @property
+    def size(self) -> int:
+        """Characters of the large contacts in hand, each counted until the last one of its claim is out of it."""
+        return sum(self._sizes.values())
+
+    def weigh(self, token: int, size: int) -> None:
+        """Of the contacts of this claim, which are in hand, the large ones have so many characters."""
+        if size:
+            self._sizes[token] = size
+
     def take(self, contacts: Sequence[Contact | Finish]) -> None:
         """They were claimed, or are finished already and only to be written."""
         self.count += len(contacts)
@@ -36,6 +47,13 @@ class InHand:
         """A statement has written outcomes. tried: those that were in it for the first time; done: those that are out of hand."""
         self.count -= tried
         self._contacts.difference_update(finish[:2] for finish in done)
+        if self._sizes:
+            left = {token for _, token in self._contacts}
+            self._sizes = {token: size for token, size in self._sizes.items() if token in left}
+
+    def has(self, token: int) -> bool:
+        """Whether any contact claimed with this token is in hand, or may be in a moment."""
+        return token == self._claiming or any(token == one for _, one in self._contacts)
 
     def knows(self, contact_id: object, token: int) -> bool:
         """Whether this contact, claimed with this token, is in hand, or may be in a moment."""

@@ -32,6 +32,7 @@ from crm_sync.table.overwritten import Overwritten
 from crm_sync.table.shared_records import SharedRecords
 from crm_sync.table.unreadable_rows import Claimed
 
+MOST_IN_HAND = 16_000_000  # characters of large contacts: no claim begins while there are more
 ANSWER_LOST_S = 15.0  # after its timeout here, a claim may still be at work in the server for so long
 
 
@@ -245,7 +246,7 @@ class Lane:
                 raise self._refusal
             in_hand, capacity = self._in_hand.count, self._deliveries.capacity
             # Half at least, or else every contact that is finished would cost a claim of its own.
-            if capacity - in_hand < max(1, min(capacity, self._batch_size) // 2):
+            if capacity - in_hand < max(1, min(capacity, self._batch_size) // 2) or self._in_hand.size > MOST_IN_HAND:
                 await self._wake.stay_awake()
                 await self._room_made.wait()
                 continue
@@ -284,10 +285,12 @@ class Lane:
                 except DatabaseTroubleError:
                     self.doubt()
                     raise
-                self._in_hand.take([*claimed.contacts, *(contact for contact, _ in claimed.unreadable)])
+                unsent = [*(contact for contact, _ in claimed.unreadable), *claimed.returned]
+                self._in_hand.take([*claimed.contacts, *unsent])
+                self._in_hand.weigh(token, claimed.size)
             if not self._dispatch.start(claimed) and probe:
                 await self._breaker.give_back()
-        return len(claimed.contacts) + len(claimed.unreadable)
+        return len(claimed.contacts) + len(unsent)
 
     async def _claim_probe(self, token: int) -> Claimed:
         """Another contact than those for which the lane is held, if another is ready: one of them may be why."""

@@ -25,7 +25,9 @@ class ClaimByKey:
         self._database = database
         self._flip = render("flip_named", table.variables)
         self._claim = render("claim_named", table.variables)
-        self._reader = Reader(database, table.variables, mapping.email, mapping.fields, mapping.writers)
+        self._reader = Reader(
+            database, table.variables, mapping.email, mapping.fields, writers=mapping.writers, longest=mapping.longest
+        )
 
     async def claim(self, ids: Sequence[Any], token: int, *, flip: bool) -> list[Contact]:
         """The contact that is meant, which is the first, and those of its twins that are in line; without fields. None at all
@@ -37,7 +39,7 @@ class ClaimByKey:
                 if flip:
                     await connection.fetch(self._flip, ids[0])
                 rows = await connection.fetch(self._claim, list(ids), token)
-                contacts = [Contact(row[0], token, row[1], row[2], None, row[3], {}) for row in rows]
+                contacts = [Contact(row[0], token, row[1], row[2], None, row[3], {}, row[4]) for row in rows]
                 if ids[0] not in [contact.id for contact in contacts]:
                     raise _NotToBeHadError  # noqa: TRY301 (it rolls back)
         except _NotToBeHadError:

@@ -18,12 +18,14 @@ from crm_sync.core.waits import USUAL, Waits
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError, RowRefusedError, TooSlowError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import quote, render
-from crm_sync.table.unreadable_rows import Avoided, Claimed, Reader, written
+from crm_sync.table.avoided import Avoided
+from crm_sync.table.unreadable_rows import SHORT, Claimed, Reader, cut
 
 BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
-# Of contacts with an expression that takes too long. Each of them can take as long as two statements, until it is named.
-MOST_SLOW = 4
+# Contacts in a claim that may have one with an expression that takes too long. The first that is found has the others put back.
+MOST_SLOW = 32
 NO_LIMIT = 1 << 20
+MOST_ROUNDS = 10  # of a claim that meets refused rows only
 # Of each CRM, after its name; beside them the id in the CRM, whose column is named for each.
 OWN_COLUMNS = (
     "sync_status",
@@ -142,11 +144,12 @@ class Contacts:
         waits: Waits = USUAL,
         *,
         writers: Mapping[str, Form] = MappingProxyType({}),
+        longest: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
-        """email and fields: SQL expressions over a row; fields by the CRM's own names. writers: as FieldMapping has them."""
+        """email and fields: SQL expressions over a row; fields by the CRM's own names. writers, longest: as in FieldMapping."""
         self._database = database
         self._names = tuple(fields)
-        variables = {**table.variables, "mapped": ",\n    ".join([email, *fields.values()])}
+        variables = {**table.variables, "mapped": cut(email, fields, longest, SHORT)}
         self._claim = render("claim_contacts", variables)
         self._claim_unread = render("claim_contacts", {**variables, "mapped": "NULL::text"})
         self._finish = render("finish_contacts", variables)
@@ -156,14 +159,14 @@ class Contacts:
         self._orphans = render("find_orphans", variables)
         self._strays = render("line_up_strays", variables)
         self._pages = render("count_pages", variables)
-        self._writers = writers
-        self._reader = Reader(database, table.variables, email, fields, writers)
+        self._ready = render("find_ready", table.variables)
+        self._claim_named = render("claim_named", table.variables)
+        self._reader = Reader(database, table.variables, email, fields, writers=writers, longest=longest)
         self._avoided = Avoided(table.crm, waits.avoid_row_s)
         self._fairness = Fairness(look_s=waits.fresh_look_s)
         self._full_look_s = waits.full_look_s
         self._cursor = BEGINNING
         self._full_look_at = 0.0
-        self._suspects_fresh = False
         self._careful = False  # the next claim first claims, then reads
         self._most = NO_LIMIT  # contacts in a claim: fewer while the mapping is slow
         self._left_out: list[Any] = []  # of the claim that is under way
@@ -202,8 +205,10 @@ class Contacts:
             return await self._claim_with_care(limit, token, min(share, limit), probe)
         if rows and self._most < NO_LIMIT:
             self._most *= 2
-        contacts = [self._contact(row, token) for row in rows]
-        return written(contacts, self._writers) if self._writers else Claimed(contacts, [])
+        claimed = await self._reader.complete([self._contact(row, token) for row in rows], token)
+        if claimed.returned:
+            self._most = max(1, len(rows) - len(claimed.returned))
+        return claimed
 
     async def next_due(self) -> NextDue:
         return await self._first(BEGINNING)
@@ -235,31 +240,58 @@ class Contacts:
             self._fairness.measured(FreshLine(*rows[0]))
 
     async def _claim_with_care(self, limit: int, token: int, share: int, probe: bool) -> Claimed:
-        """First claims, then reads. Where a claim alone is refused, fewer at a time, until it is the first in line.
+        """First claims, then reads. Where the table refuses to have a row claimed, each is claimed by its key."""
+        self._cursor = BEGINNING
+        try:
+            rows = await self._next(self._claim_unread, limit, token, share, probe)
+        except RowRefusedError as error:
+            return await (self._probe_past(token, error) if probe else self._claim_by_keys(limit, token, share))
+        claimed = await self._reader.read([self._contact(row, token) for row in rows], token) if rows else Claimed([], [])
+        self._careful = claimed.slow  # and so may the next ones be
+        return claimed
 
-        Who is refused may stand in the backlog or among the fresh ones: they are suspected in turns.
-        """
-        self._suspects_fresh = not self._suspects_fresh
-        while True:
-            self._cursor = BEGINNING
-            try:
-                rows = await self._next(self._claim_unread, limit, token, share, probe)
-            except RowRefusedError as error:
-                if limit == 1:
-                    await self._avoid_first(share, error)
-                    return Claimed([], [])
-                limit //= 2
-                share = min(share, limit) if self._suspects_fresh else 0
-            else:
-                return await self._reader.read([self._contact(row, token) for row in rows], token)
+    async def _claim_by_keys(self, limit: int, token: int, share: int) -> Claimed:
+        """Goes on until some are claimed: those that are refused may be many, and stand before all others."""
+        new: dict[Any, RowRefusedError] = {}
+        contacts: list[Contact] = []
+        for _ in range(MOST_ROUNDS):
+            refused: dict[Any, RowRefusedError] = {}
+            if ids := await self._ready_ids(limit, share):
+                contacts = await self._claim_these(ids, token, refused)
+            new |= self._avoided.leave(refused)
+            if contacts or not refused:
+                break
+        self._avoided.tell(new)
+        self._careful = bool(new)  # more of them may follow
+        return await self._reader.read(contacts, token) if contacts else Claimed([], [])
 
-    async def _avoid_first(self, share: int, error: RowRefusedError) -> None:
+    async def _ready_ids(self, limit: int, share: int) -> list[Any]:
+        """In the order of service, and so many of them fresh."""
         fresh_from = self._fairness.fresh_from
-        first = await self._first(fresh_from if share and fresh_from else BEGINNING)
-        if first.in_s is None or first.in_s > 0:
-            first = await self._first(BEGINNING)
+        avoided = self._avoided.ids()
+        fresh = await self._database.fetch(self._ready, avoided, fresh_from, share) if share and fresh_from else []
+        oldest = await self._database.fetch(self._ready, avoided, BEGINNING, limit - len(fresh))
+        return list(dict.fromkeys(row[0] for row in (*fresh, *oldest)))
+
+    async def _claim_these(self, ids: Sequence[Any], token: int, refused: dict[Any, RowRefusedError]) -> list[Contact]:
+        """Halved until each that is refused stands alone. Those come into refused."""
+        try:
+            rows = await self._database.fetch(self._claim_named, ids, token)
+        except RowRefusedError as error:
+            if len(ids) == 1:
+                refused[ids[0]] = error
+                return []
+            middle = len(ids) // 2
+            halves = [await self._claim_these(half, token, refused) for half in (ids[:middle], ids[middle:])]
+            return [contact for half in halves for contact in half]
+        return [Contact(row[0], token, row[1], row[2], None, row[3], {}, row[4]) for row in rows]
+
+    async def _probe_past(self, token: int, error: RowRefusedError) -> Claimed:
+        """The one contact that a probe has is refused: the next probe has another one."""
+        first = await self._first(BEGINNING)
         if first.in_s is not None:
             self._avoided.add(first.id, error)
+        return Claimed([], [])
 
     def _contact(self, row: asyncpg.Record, token: int) -> Contact:
         """Without fields where none were read."""
@@ -283,7 +315,7 @@ class Contacts:
         else:
             ids = {row[0] for row in rows}
             written = [finish for finish in finishes if finish.id in ids]
-        if self._avoided:
+        if self._avoided.remembers:
             for row in rows:
                 self._avoided.discard(row[0])
         return Finished(written, [], any(row[1] is not None for row in rows))
@@ -292,7 +324,7 @@ class Contacts:
         if len(finishes) == 1:
             finish = finishes[0]
             if finish.code == Code.ROW_REFUSED:
-                self._avoided.add(finish.id, error)
+                self._avoided.add(finish.id, error, claimed=True)
                 return Finished([], [finish], False)
             parts = [await self.finish([Finish(finish.id, finish.token, Kind.REJECTED, f"{Code.ROW_REFUSED}: {error}")])]
         else:

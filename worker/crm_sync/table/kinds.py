@@ -66,6 +66,8 @@ class Type:
     def read(self, expression: str) -> str:
         """The expression, read without loss."""
         kind = self._kind
+        if kind is Kind.JSON and not self.is_list:
+            return f"({expression})::text"
         if self.builtin in _AS_THEY_ARE and not (self.is_list and kind is Kind.JSON):
             return f"({expression})"
         if kind is Kind.OTHER:
@@ -76,6 +78,19 @@ class Type:
             in_utc = f"({expression}) AT TIME ZONE 'UTC'" if kind is Kind.MOMENT else expression
             return f"to_json({in_utc}) #>> '{{}}'"
         return f"({expression})::text{'[]' if self.is_list else ''}"
+
+    @property
+    def is_text(self) -> bool:
+        """Whether what is read is a text that can be of any length."""
+        return not self.is_list and self._kind in (Kind.TEXT, Kind.JSON, Kind.OTHER, Kind.NUMERIC)
+
+    def bounded(self, expression: str, longest: int) -> str:
+        """As read has it. A list of which the text is longer than so many bytes fails, as a whole: it cannot be cut."""
+        if not self.is_list:
+            return self.read(expression)
+        size = f"octet_length(({expression})::text)"
+        # The cast fails, and says what the length is.
+        return f"CASE WHEN {size} <= {longest} OR ({size} || ' bytes')::integer IS NULL THEN {self.read(expression)} END"
 
     @property
     def _kind(self) -> Kind:

@@ -41,12 +41,14 @@ _GRANTS = "Let the owner of the table run what `crm-sync grants` prints for the 
 class FieldMapping:
     """SQL expressions over a row of the contacts table.
 
-    writers: of the fields whose values are not sent as they are read. notes: what a person should know of a field.
+    writers: of the fields whose values are not sent as they are read. longest: characters of one value, of the fields that are
+    texts of any length. notes: what a person should know of a field.
     """
 
     email: str
     fields: Mapping[str, str]
     writers: Mapping[str, Form] = field(default_factory=dict)
+    longest: Mapping[str, int] = field(default_factory=dict)
     notes: Sequence[str] = ()
 
 
@@ -108,12 +110,14 @@ async def prepare(database: Database, lane: LaneTable, expressions: Mapping[str,
             raise _wrong(lane, name, f"it is a {its.name}, not one value")
         if its.shape.kind is Kind.LOCAL_MOMENT and not forms.takes_local_moments and name != "email":
             raise _wrong(lane, name, f"{its.name} is no moment: {_AT_TIME_ZONE}")
-    fields = {name: types[name].read(expression) for name, expression in expressions.items() if name != "email"}
+    fields = {name: types[name].bounded(expression, forms.longest) for name, expression in expressions.items() if name != "email"}
     email = f"({expressions['email']})::text"
     await door.prove(expressions, [email, *fields.values()])
     found = {name: writer(types[name].shape, forms) for name in fields}
     notes = [note for name in fields if (note := _note(name, types[name], forms))]
-    return FieldMapping(email, fields, {name: form for name, form in found.items() if form is not None}, notes)
+    writers = {name: form for name, form in found.items() if form is not None}
+    longest = {name: forms.longest for name in fields if types[name].is_text}
+    return FieldMapping(email, fields, writers, longest, notes)
 
 
 def _note(name: str, its: Type, forms: Forms) -> str | None:

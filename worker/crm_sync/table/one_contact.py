@@ -13,7 +13,7 @@ from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import render
 from crm_sync.table.contacts import LaneTable
 from crm_sync.table.mapping import FieldMapping
-from crm_sync.table.unreadable_rows import Claimed, Reader
+from crm_sync.table.unreadable_rows import Claimed, Reader, joined
 
 NO_CLAIM = 0  # a token that no claim has
 LONGEST_KEY = 100  # characters of one that are shown
@@ -99,7 +99,8 @@ async def read(database: Database, table: LaneTable, mapping: FieldMapping, matc
         Contact(one.id, NO_CLAIM, one.attempts, one.remote_id, None, one.flipped_at or one.due_at or one.now, {})
         for one in matches
     ]
-    return await Reader(database, table.variables, mapping.email, mapping.fields, mapping.writers).read(contacts, NO_CLAIM)
+    reader = Reader(database, table.variables, mapping.email, mapping.fields, writers=mapping.writers, longest=mapping.longest)
+    return joined([await reader.read([contact], NO_CLAIM) for contact in contacts])
 
 
 def _rank(match: Match) -> tuple[int, datetime, str]:

@@ -1,19 +1,15 @@
 """Contacts that are poison to a statement that has a hundred: found, told of, and in nobody's way.
 
-The mapping divides by what is zero there, or takes for ever; or a constraint or a trigger of the application lets nobody write to
-the row.
+The mapping divides by what is zero there, or takes for ever, or makes more of one row than fits into memory a hundred times. So
+a statement that reads many cuts each value short. Who has a longer one is read alone, as a whole, and only so much at a time.
 """
 
-import time
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import structlog
-
-from crm_sync import events
 from crm_sync.core.outcome import Contact
-from crm_sync.core.text import name_of
 from crm_sync.core.values import Form
 from crm_sync.errors import DatabaseTroubleError, RowRefusedError, TooSlowError, UnsendableError
 from crm_sync.postgres.pool import Database
@@ -21,19 +17,57 @@ from crm_sync.postgres.statements import render
 
 # Of a statement's time: that of several contacts is tried by halves, and an expression alone is named, before it is used up.
 SHARE_OF_SEVERAL = 0.2
+QUICK_S = 0.1  # behind a slow one: who takes longer is put back
+SHORT = 4096  # characters of one value, where many contacts are read at once: more than most have
+MOST_READ = 8_000_000  # characters of contacts with longer ones, in one claim: the others go back in line
+LONGEST_ADDRESS = 1000  # characters that are read of it
 
-log = structlog.get_logger()
+_SIZE = re.compile(r'"(\d+) bytes"')  # as the mapping has Postgres say it of a list
 
 
 class Claimed(NamedTuple):
-    """unreadable: claimed too, but the mapping failed for them; with the reason of each."""
+    """unreadable: claimed too, but the mapping failed for them; with the reason of each. returned: claimed too, but too large to
+    be had beside the others now, or behind one that took too long. size: characters of those that were read as a whole. slow: the
+    mapping takes too long for one of them.
+    """
 
     contacts: list[Contact]
     unreadable: list[tuple[Contact, str]]
+    returned: Sequence[Contact] = ()
+    size: int = 0
+    slow: bool = False
+
+
+def joined(parts: Iterable[Claimed]) -> Claimed:
+    contacts: list[Contact] = []
+    unreadable: list[tuple[Contact, str]] = []
+    returned: list[Contact] = []
+    size, slow = 0, False
+    for part in parts:
+        contacts += part.contacts
+        unreadable += part.unreadable
+        returned += part.returned
+        size += part.size
+        slow = slow or part.slow
+    return Claimed(contacts, unreadable, returned, size, slow)
+
+
+def put_back(contacts: Iterable[Contact]) -> Claimed:
+    return Claimed([], [], [contact._replace(fields={}) for contact in contacts])
+
+
+def cut(email: str, fields: Mapping[str, str], longest: Mapping[str, int], most: int | None = None) -> str:
+    """The expressions of a statement that reads contacts: of each text one character more than it may have, or than most."""
+    bounds = {name: bound if most is None else min(bound, most) for name, bound in longest.items()}
+    parts = [f"left({email}, {LONGEST_ADDRESS})"]
+    parts += [f"left({sql}, {bounds[name] + 1})" if name in bounds else sql for name, sql in fields.items()]
+    return ",\n    ".join(parts)
 
 
 def written(contacts: list[Contact], writers: Mapping[str, Form]) -> Claimed:
     """With their values in the form that the CRM takes, in place. One that has a value of which there is none is unreadable."""
+    if not writers:
+        return Claimed(contacts, [])
     taken: list[Contact] = []
     unreadable: list[tuple[Contact, str]] = []
     for contact in contacts:
@@ -52,33 +86,6 @@ def written(contacts: list[Contact], writers: Mapping[str, Form]) -> Claimed:
     return Claimed(taken, unreadable)
 
 
-class Avoided:
-    """Rows that the table refuses, left alone for a while. avoid_s: seconds before one is touched again."""
-
-    def __init__(self, crm: str, avoid_s: float) -> None:
-        self._avoid_s = avoid_s
-        self._log = log.bind(crm=crm)
-        self._until: dict[Any, float] = {}  # by id
-
-    def __bool__(self) -> bool:
-        return bool(self._until)
-
-    def add(self, contact_id: object, error: RowRefusedError) -> None:
-        """The row can tell nobody, so the log does; again when it is tried again."""
-        if contact_id not in self.ids():
-            self._until[contact_id] = time.monotonic() + self._avoid_s
-            self._log.error(events.CONTACT_REFUSED, contact=name_of(contact_id), reason=str(error))
-
-    def discard(self, contact_id: object) -> None:
-        self._until.pop(contact_id, None)
-
-    def ids(self) -> list[Any]:
-        if self._until:
-            now = time.monotonic()
-            self._until = {contact: until for contact, until in self._until.items() if until > now}
-        return list(self._until)
-
-
 class Reader:
     """Reads what is sent of contacts that are claimed already. Raises as Database.fetch does, but no RowRefusedError, and no
     TooSlowError either.
@@ -90,13 +97,22 @@ class Reader:
         variables: Mapping[str, str],
         email: str,
         fields: Mapping[str, str],
+        *,
         writers: Mapping[str, Form] = MappingProxyType({}),
+        longest: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         """variables: those of the statements; the others as in `crm_sync.table.contacts`."""
         self._database = database
         self._writers = writers
+        self._longest = longest
         self._names = tuple(fields)
-        self._read = render("read_contacts", {**variables, "mapped": ",\n    ".join([email, *fields.values()])})
+        self._read = render("read_contacts", {**variables, "mapped": cut(email, fields, longest, SHORT)})
+        self._read_whole = render("read_contacts", {**variables, "mapped": cut(email, fields, longest)})
+        self._measure = {
+            name: render("read_contacts", {**variables, "mapped": f"length({fields[name]})"})
+            for name in longest
+            if name in fields
+        }
         self._read_one = {
             name: render("read_contacts", {**variables, "mapped": expression})
             for name, expression in {"email": email, **fields}.items()
@@ -104,18 +120,79 @@ class Reader:
 
     async def read(self, contacts: Sequence[Contact], token: int) -> Claimed:
         """Halved where the mapping fails or takes too long, until those that it fails for stand alone."""
-        patience_s = self._database.patience_s if len(contacts) == 1 else self._database.patience_s * SHARE_OF_SEVERAL
+        if len(contacts) == 1:
+            return await self._read_alone(contacts[0], token)
+        patience_s = self._database.patience_s * SHARE_OF_SEVERAL
         try:
             rows = await self._database.fetch_within(patience_s, self._read, [contact.id for contact in contacts], token)
-        except (RowRefusedError, TooSlowError) as error:
-            if len(contacts) == 1:
-                return Claimed([], [(contacts[0], await self._why_unreadable(contacts[0], error))])
+        except (RowRefusedError, TooSlowError):
             middle = len(contacts) // 2
-            halves = [await self.read(half, token) for half in (contacts[:middle], contacts[middle:])]
-            return Claimed([one for half in halves for one in half.contacts], [one for half in halves for one in half.unreadable])
+            first = await self.read(contacts[:middle], token)
+            # Behind one that took so long, the others do not wait: who is quick goes on, the others to the end of the line.
+            rest = self._read_quick(contacts[middle:], token) if first.slow else self.read(contacts[middle:], token)
+            return joined([first, await rest])
         # Who is missing was deleted since.
         values = {row[0]: row[1:] for row in rows}
-        return written([self._filled(one, values[one.id]) for one in contacts if one.id in values], self._writers)
+        return await self.complete([self._filled(one, values[one.id]) for one in contacts if one.id in values], token)
+
+    async def complete(self, contacts: list[Contact], token: int) -> Claimed:
+        """Contacts as a statement that cuts values short has read them. Those that were cut are read again, one by one."""
+        if not self._longest or not (cut_short := [one for one in contacts if self._is_cut(one)]):
+            return written(contacts, self._writers)
+        ids = {one.id for one in cut_short}
+        parts = [written([one for one in contacts if one.id not in ids], self._writers)]
+        size = 0
+        for place, one in enumerate(cut_short):
+            if size > MOST_READ:
+                parts.append(put_back(cut_short[place:]))
+                break
+            parts.append(await self._read_alone(one, token))
+            size += parts[-1].size
+        return joined(parts)
+
+    async def _read_quick(self, contacts: Sequence[Contact], token: int) -> Claimed:
+        """Those that take no time, one by one. The others are put back."""
+        parts = []
+        for contact in contacts:
+            try:
+                parts.append(await self._read_whole_of(contact, token, QUICK_S))
+            except (RowRefusedError, TooSlowError):
+                parts.append(put_back([contact]))
+        return joined(parts)
+
+    def _is_cut(self, contact: Contact) -> bool:
+        fields = contact.fields
+        return any((value := fields[name]) is not None and len(value) > SHORT for name in self._longest)
+
+    async def _read_alone(self, contact: Contact, token: int) -> Claimed:
+        try:
+            return await self._read_whole_of(contact, token, self._database.patience_s)
+        except (RowRefusedError, TooSlowError) as error:
+            why = await self._why_unreadable(contact, error)
+            return Claimed([], [(contact._replace(fields={}), why)], slow=isinstance(error, TooSlowError))
+
+    async def _read_whole_of(self, contact: Contact, token: int, patience_s: float) -> Claimed:
+        """Raises RowRefusedError and TooSlowError."""
+        rows = await self._database.fetch_within(patience_s, self._read_whole, [contact.id], token)
+        if not rows:
+            return Claimed([], [])  # deleted since
+        whole = self._filled(contact, rows[0][1:])
+        for name, longest in self._longest.items():
+            value = whole.fields[name]
+            if value is not None and len(value) > longest:
+                return Claimed([], [(contact._replace(fields={}), await self._too_long(contact, name, longest))])
+        size = sum(len(value) for value in whole.fields.values() if isinstance(value, str))
+        return written([whole], self._writers)._replace(size=size)
+
+    async def _too_long(self, contact: Contact, name: str, longest: int) -> str:
+        try:
+            rows = await self._database.fetch_within(
+                self._database.patience_s * SHARE_OF_SEVERAL, self._measure[name], [contact.id], contact.token
+            )
+        except (RowRefusedError, TooSlowError):
+            rows = []
+        length = f"{rows[0][1]:,}" if rows and rows[0][1] is not None else f"more than {longest:,}"
+        return f"{name}: it is {length} characters long, and at most {longest:,} are sent"
 
     async def _why_unreadable(self, contact: Contact, error: DatabaseTroubleError) -> str:
         patience_s = self._database.patience_s * SHARE_OF_SEVERAL
@@ -125,7 +202,8 @@ class Reader:
             except TooSlowError:
                 return f"{name}: it takes longer than {patience_s:.1f} s for this contact"
             except RowRefusedError as of_this:
-                return f"{name}: {of_this}"
+                size = _SIZE.search(str(of_this.__cause__))
+                return f"{name}: {f'the list is {int(size[1]):,} bytes long, which is too much' if size else of_this}"
         return str(error)
 
     def _filled(self, contact: Contact, values: Sequence[Any]) -> Contact:

@@ -1,0 +1,76 @@
+"""Rows that the table refuses to have written: left alone, each for longer the more often it was tried, and in nobody's way."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+
+from crm_sync import events
+from crm_sync.core.text import name_of
+from crm_sync.errors import RowRefusedError
+
+LONGEST_S = 6 * 3600.0
+MOST_REMEMBERED = 100_000  # with those whose time is over
+
+log = structlog.get_logger()
+
+
+class Avoided:
+    """avoid_s: seconds before one is touched again for the first time, doubled with each refusal, up to LONGEST_S."""
+
+    def __init__(self, crm: str, avoid_s: float) -> None:
+        self._avoid_s = avoid_s
+        self._log = log.bind(crm=crm)
+        self._until: dict[Any, float] = {}  # by id; those that are over stay, for their number of refusals
+        self._refusals: dict[Any, int] = {}
+        self._claimed: set[Any] = set()
+
+    def __bool__(self) -> bool:
+        """Whether one of them is claimed, and in nobody's hand."""
+        return bool(self._claimed)
+
+    @property
+    def remembers(self) -> bool:
+        """Whether there is anything to discard."""
+        return bool(self._until)
+
+    def add(self, contact: Any, error: RowRefusedError, *, claimed: bool = False) -> None:
+        """claimed: it takes no finish. The row can tell nobody, so the log does."""
+        self.tell(self.leave({contact: error}))
+        if claimed:
+            self._claimed.add(contact)
+
+    def leave(self, errors: Mapping[Any, RowRefusedError]) -> dict[Any, RowRefusedError]:
+        """Alone from now on, by id. Those of them that were not until now."""
+        now = time.monotonic()
+        if len(self._until) > MOST_REMEMBERED:
+            for contact in [contact for contact, until in self._until.items() if until <= now]:
+                self.discard(contact)
+        new = {contact: error for contact, error in errors.items() if self._until.get(contact, 0.0) <= now}
+        for contact in new:
+            refusals = self._refusals[contact] = self._refusals.get(contact, 0) + 1
+            self._until[contact] = now + min(self._avoid_s * 2 ** min(refusals - 1, 60), LONGEST_S)
+        return new
+
+    def tell(self, errors: Mapping[Any, RowRefusedError]) -> None:
+        """In the log, a line for each reason."""
+        told: dict[str, list[Any]] = {}
+        for contact, error in errors.items():
+            told.setdefault(str(error), []).append(contact)
+        for reason, contacts in told.items():
+            more = {} if len(contacts) == 1 else {"contacts": len(contacts)}
+            self._log.error(events.CONTACT_REFUSED, contact=name_of(contacts[0]), reason=reason, **more)
+
+    def discard(self, contact_id: object) -> None:
+        """It was written."""
+        self._until.pop(contact_id, None)
+        self._refusals.pop(contact_id, None)
+        self._claimed.discard(contact_id)
+
+    def ids(self) -> list[Any]:
+        """Those that are to be left alone now."""
+        if not self._until:
+            return []
+        now = time.monotonic()
+        return [contact for contact, until in self._until.items() if until > now]
