@@ -5,7 +5,14 @@ import psycopg
 import pytest
 
 from crm_sync.adoption import migrations
-from crm_sync.errors import ConfigurationError, CrmSyncError, DatabaseTroubleError, RowRefusedError, StatementRefusedError
+from crm_sync.errors import (
+    ConfigurationError,
+    CrmSyncError,
+    DatabaseTroubleError,
+    LockedError,
+    RowRefusedError,
+    StatementRefusedError,
+)
 from crm_sync.postgres.pool import translate
 from crm_sync.postgres.pooler import LEADS_THROUGH
 from crm_sync.postgres.sqlstates import Fault, fault_of
@@ -52,7 +59,8 @@ def test_where_there_is_no_state_nothing_is_known():
 
 @pytest.mark.parametrize(("state", "fault"), CASES.items())
 def test_a_worker_waits_for_what_no_person_has_to_put_right(state, fault):
-    assert type(translate(asyncpg.PostgresError.new({"C": state, "M": "said"}))) is TO_A_WORKER.get(fault, DatabaseTroubleError)
+    expected = LockedError if state == "55P03" else TO_A_WORKER.get(fault, DatabaseTroubleError)
+    assert type(translate(asyncpg.PostgresError.new({"C": state, "M": "said"}))) is expected
 
 
 @pytest.mark.parametrize(("state", "fault"), CASES.items())

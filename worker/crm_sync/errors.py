@@ -50,6 +50,10 @@ class TooSlowError(DatabaseTroubleError):
     """The server cancelled a statement, and undid it: it took longer than it may, or an administrator wanted it so."""
 
 
+class LockedError(DatabaseTroubleError):
+    """A statement gave up, and was undone, for somebody else has locked what it needs."""
+
+
 class UnsendableError(CrmSyncError):
     """No CRM, or not this one, takes such a value. The message says why, without the value."""
 

@@ -1,7 +1,10 @@
 -- Writes what came of claimed contacts back to their rows, and ends their claims. Repeatable: what was finished no longer
 -- carries the claim, so neither a lost answer nor a worker that was taken for dead changes anything.
 --
--- Contacts locked by the application are left out: the worker waits for no row lock while it holds another. Those come again.
+-- Contacts locked by the application are left out: the worker waits for no row lock while it holds another. Those come again. The
+-- lock is as strong as the write (:finish_lock): the strong one where a unique index has a column that is written here. What may make
+-- it wait all the same, a trigger of the table's own or such an index that is new, makes it give up before the application's
+-- deadlock_timeout, so that no transaction of the application's is ever the victim.
 --
 -- $1  id[]       the contacts
 -- $2  bigint[]   the fencing token of the claim of each
@@ -21,8 +24,11 @@ WITH outcome AS (
         unnest(
             $1:::id_type[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::float8[]
         ) AS o (id, claimed_by, kind, error, remote_id, delay_s)
-    -- As in claim_contacts.sql, for triggers of the table's own.
-    WHERE (SELECT set_config('search_path', :'own_path', TRUE)) IS NOT NULL
+    -- As in claim_contacts.sql, for triggers of the table's own. The timeout is of the statement, which is a transaction. Table locks
+    -- are held by now: they are waited for.
+    WHERE
+        (SELECT set_config('search_path', :'own_path', TRUE)) IS NOT NULL
+        AND (SELECT set_config('lock_timeout', '300ms', TRUE)) IS NOT NULL
 ),
 
 -- All transitions out of "in flight". found: what the application has written into the sync status meanwhile.
@@ -70,7 +76,7 @@ held AS (
         WHERE
             :id :is o.id
             AND :claimed_by = o.claimed_by
-        FOR NO KEY UPDATE SKIP LOCKED
+        FOR :finish_lock SKIP LOCKED
     ) AS c
 ),
 

@@ -12,6 +12,7 @@ from crm_sync.core.waits import USUAL
 from crm_sync.errors import (
     ConfigurationError,
     DatabaseTroubleError,
+    LockedError,
     RowRefusedError,
     StatementRefusedError,
     TooSlowError,
@@ -47,8 +48,9 @@ def _kind(error: asyncpg.PostgresError) -> str:
 
 def translate(error: Exception) -> Exception:
     """A driver's, server's or network's error in our words; anything else as it is."""
-    if isinstance(error, asyncpg.QueryCanceledError):
-        return TooSlowError(f"{reason(error)} (SQLSTATE {error.sqlstate})")
+    if isinstance(error, asyncpg.QueryCanceledError | asyncpg.LockNotAvailableError):
+        kind = TooSlowError if isinstance(error, asyncpg.QueryCanceledError) else LockedError
+        return kind(f"{reason(error)} (SQLSTATE {error.sqlstate})")
     if isinstance(error, asyncpg.PostgresError):
         return _of_the_server(error, getattr(error, "sqlstate", None) or "")
     if isinstance(error, TimeoutError):
@@ -188,7 +190,7 @@ class Database:
             try:
                 async with translated():
                     yield connection
-            except (RowRefusedError, TooSlowError):
+            except (LockedError, RowRefusedError, TooSlowError):
                 raise
             except (DatabaseTroubleError, asyncio.CancelledError) as error:
                 if self.behind_pooler and isinstance(error.__cause__, TimeoutError):

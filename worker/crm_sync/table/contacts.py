@@ -15,7 +15,7 @@ from crm_sync.core.fairness import MOST_FRESH, Fairness, FreshLine
 from crm_sync.core.outcome import Contact, Finish, Kind, columns
 from crm_sync.core.values import Form
 from crm_sync.core.waits import USUAL, Waits
-from crm_sync.errors import ConfigurationError, DatabaseTroubleError, RowRefusedError, TooSlowError
+from crm_sync.errors import ConfigurationError, DatabaseTroubleError, LockedError, RowRefusedError, TooSlowError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import quote, render
 from crm_sync.table.avoided import Avoided
@@ -25,6 +25,7 @@ BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 # Contacts in a claim that may have one with an expression that takes too long. The first that is found has the others put back.
 MOST_SLOW = 32
 NO_LIMIT = 1 << 20
+MOST_WAITS = 12  # for locks, in one call of finish: so one row of some hundred is found, and the others are written
 MOST_ROUNDS = 10  # of a claim that meets refused rows only
 # Of each CRM, after its name; beside them the id in the CRM, whose column is named for each.
 OWN_COLUMNS = (
@@ -46,7 +47,8 @@ class AdoptedTable:
     """The contacts table. name: as SQL writes it; key: the column that finds a row, alone; email: the one with the address.
 
     types and declared: of its columns, without and with what is said of their length. operators: the schema of those that
-    compare a column's values by its indexes. own_path: the search_path of the role, for what is run in its name.
+    compare a column's values by its indexes. own_path: the search_path of the role, for what is run in its name. unique: the
+    columns that a unique index has.
     """
 
     name: str
@@ -57,6 +59,7 @@ class AdoptedTable:
     declared: Mapping[str, str]
     operators: Mapping[str, str]
     own_path: str
+    unique: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,7 @@ class LaneTable:
         """lane: a row of list_lanes.sql."""
         crm, remote_id = lane["crm"], lane["remote_id_column"]
         of_key = table.operators[table.key]
+        finished = {*(f"{crm}_{column}" for column in OWN_COLUMNS), remote_id, *ROLL_UP}
         return cls(
             lane["id"],
             crm,
@@ -96,6 +100,7 @@ class LaneTable:
                 # A text that is too long for the column is cut by the cast.
                 "error_type": table.declared[f"{crm}_processing_error"],
                 "other_retries": lane["other_retries"],
+                "finish_lock": "NO KEY UPDATE" if table.unique.isdisjoint(finished) else "UPDATE",
             },
         )
 
@@ -305,7 +310,21 @@ class Contacts:
     # Finish.
 
     async def finish(self, finishes: Sequence[Finish]) -> Finished:
-        """Ends claims. A row that refuses what is to be written is in Error with that reason, if it takes that."""
+        """Ends claims. A row that refuses what is to be written is in Error with that reason, if it takes that. One whose write
+        would wait for a lock of the application's is left out.
+        """
+        parts, rest, waits = [], [finishes], 0
+        while rest and waits < MOST_WAITS:
+            batch = rest.pop()
+            try:
+                parts.append(await self._finish_at_once(batch))
+            except LockedError:
+                waits += 1
+                middle = len(batch) // 2
+                rest += [half for half in (batch[middle:], batch[:middle]) if half] if middle else []
+        return parts[0] if len(parts) == 1 else _together(parts)
+
+    async def _finish_at_once(self, finishes: Sequence[Finish]) -> Finished:
         try:
             rows = await self._database.fetch(self._finish, *columns(finishes))
         except RowRefusedError as error:
@@ -330,11 +349,7 @@ class Contacts:
         else:
             middle = len(finishes) // 2
             parts = [await self.finish(half) for half in (finishes[:middle], finishes[middle:])]
-        return Finished(
-            [one for part in parts for one in part.written],
-            [one for part in parts for one in part.refused],
-            any(part.due_again for part in parts),
-        )
+        return _together(parts)
 
     # FreshLine.
 
@@ -355,3 +370,11 @@ class Contacts:
     async def line_up_strays(self, first_page: int, end_page: int) -> Strays:
         """Of a stretch of the table. Raises RowRefusedError."""
         return Strays(*(await self._database.fetch(self._strays, first_page, end_page))[0])
+
+
+def _together(parts: Sequence[Finished]) -> Finished:
+    return Finished(
+        [one for part in parts for one in part.written],
+        [one for part in parts for one in part.refused],
+        any(part.due_again for part in parts),
+    )

@@ -139,6 +139,7 @@ async def _read_table(database: Database, wanted: str | None) -> AdoptedTable:
         {row["name"]: row["declared"] for row in columns},
         {row["name"]: row["operators"] for row in columns},
         await database.own_path(),
+        frozenset(row["name"] for row in await database.fetch(query("list_unique_columns"))),
     )
 
 
