@@ -77,7 +77,7 @@ async def test_what_is_withdrawn_or_deleted_in_line_is_never_sent(app, url):
     await app.execute(LINE_UP, "", 60)
     async with running(url, crm):
         await crm.reached(2)
-        await until(app, "count(brevo_claimed_by) >= 4 FROM contacts")
+        await until(app, "count(brevo_claimed_by) >= 2 FROM contacts")
         gone = await app.fetch(
             "UPDATE contacts SET brevo_sync_status = 'Skipped' "
             "WHERE brevo_claimed_by IS NULL AND split_part(email, '@', 1)::integer % 2 = 0 RETURNING email"

@@ -335,3 +335,24 @@ async def test_after_a_failover_that_lost_the_last_commits_everything_lost_is_se
             assert len(crm.log) == 25 + 20 + 1
         finally:
             replica.destroy()
+
+
+@slow
+async def test_a_synchronous_standby_that_is_away_keeps_no_worker_from_starting_delivering_or_ending(own, url):
+    """Commits of the application wait for it, unless it says otherwise; the worker's wait for none."""
+    async with application(url) as app:
+        await app.execute("SET synchronous_commit = local")
+        await app.execute("ALTER SYSTEM SET synchronous_standby_names = 'away'")
+        await app.execute("SELECT pg_reload_conf()")
+        try:
+            await until(app, "current_setting('synchronous_standby_names') = 'away'")
+            for name in ("a", "b"):  # the second one finds nothing of the first
+                crm = RecordingCrm()
+                async with running(url, crm):
+                    await insert(app, "Queued", f"{name}@example.com")
+                    await until(app, ALL_COMPLETE)
+                await until(app, "count(*) = 0 FROM crm_sync.workers")
+                await until(app, f"count(*) = 0 {SESSIONS}")
+        finally:
+            await app.execute("ALTER SYSTEM RESET synchronous_standby_names")
+            await app.execute("SELECT pg_reload_conf()")

@@ -33,14 +33,30 @@ class Deliveries:
 
     @property
     def capacity(self) -> int:
-        """How many contacts are worth having in hand."""
+        """How many contacts may be in hand, with those whose outcomes are still to be written."""
         if self._breaker.probing:
             return 1  # not many at once, or the one that makes the CRM fail would spoil every probe
         contacts = self._permits.limit * self._client.batch_limit
         if self._permits.ramp.allowed is not None or self._rate_limit.limited or not contacts:
             return contacts
-        # The next ones are at hand when a request ends.
-        return contacts * 2 + int(self._judge.throughput.per_s(time.monotonic()) * AHEAD_S)
+        return contacts * 2 + self._ahead
+
+    def sendable(self, under_way: int, batch_size: int) -> int:
+        """How many contacts may be sent about now, beside so many requests: more than that, and they wait here for what another
+        worker may have free. 0 where it is worth waiting for more, as claims of batch_size contacts at most cost one statement.
+        """
+        if self._breaker.probing:
+            return max(0, 1 - under_way)
+        size, ahead = self._client.batch_limit, 0
+        if self._permits.ramp.allowed is None and not self._rate_limit.limited:
+            ahead = round(self._ahead / size)
+        free = self._permits.limit + ahead - under_way
+        return free * size if free >= max(1, min(ahead, batch_size // size) // 2) else 0
+
+    @property
+    def _ahead(self) -> int:
+        """Contacts that are sent within a moment: they are at hand when a request ends."""
+        return int(self._judge.throughput.per_s(time.monotonic()) * AHEAD_S)
 
     @property
     def accused(self) -> Collection[object]:

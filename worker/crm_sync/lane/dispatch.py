@@ -51,6 +51,11 @@ class Dispatch:
         """Whether any delivery is under way."""
         return bool(self._tasks)
 
+    @property
+    def under_way(self) -> int:
+        """Deliveries, those that wait for their turn among them."""
+        return len(self._tasks)
+
     def start(self, claimed: Claimed) -> int:
         """Starts the deliveries of what was claimed, and rejects what cannot be sent. How many contacts are to be sent."""
         if claimed.returned:

@@ -62,6 +62,7 @@ class Lane:
         self._batch_size = batch_size
         self._unsure_s = waits.statement_timeout_s + ANSWER_LOST_S
         self._unsure_until = 0.0
+        self._help_interval_s = waits.help_interval_s
         self._turn = asyncio.Lock()  # of the claim: what is claimed is in hand before anything else looks
         self._room_made = asyncio.Event()
         self._news = asyncio.Event()  # of the breaker and the permits
@@ -245,19 +246,26 @@ class Lane:
             if self._refusal is not None:
                 raise self._refusal
             in_hand, capacity = self._in_hand.count, self._deliveries.capacity
-            # Half at least, or else every contact that is finished would cost a claim of its own.
-            if capacity - in_hand < max(1, min(capacity, self._batch_size) // 2) or self._in_hand.size > MOST_IN_HAND:
-                await self._wake.stay_awake()
-                await self._room_made.wait()
+            sendable = self._deliveries.sendable(self._dispatch.under_way, self._batch_size)
+            if capacity - in_hand < 1 or not sendable or self._in_hand.size > MOST_IN_HAND:
+                await self._with_full_hands()
                 continue
             contacts, wait_s = await (self._deliveries.room(in_hand) if self._breaker.open else self._probe())
             if contacts:
-                return min(contacts, capacity - self._in_hand.count, self._batch_size)
+                return min(contacts, capacity - self._in_hand.count, sendable, self._batch_size)
             await self._wake.stay_awake()
             self._turned_away = True
             await wait(self._room_made, wait_s)
             self._turned_away = False
         return 0
+
+    async def _with_full_hands(self) -> None:
+        """Until there is room. Where that takes a while, another worker may have some: it answers for the bell meanwhile."""
+        await self._wake.stay_awake()
+        await wait(self._room_made, self._help_interval_s)
+        if not self._room_made.is_set() and self._session.alive > 1:
+            await self._wake.leave()
+        await self._room_made.wait()
 
     async def _probe(self) -> tuple[int, float]:
         """The CRM is not to be called. 1 if this worker is to probe it, for there is something to probe with; else seconds."""
