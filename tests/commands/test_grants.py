@@ -106,7 +106,13 @@ async def test_a_worker_recovers_the_contacts_of_dead_ones_and_forgets_them(app,
     dead = await orphan(app)
     charges = {"brevo": Charge(worker.contacts, RetryPolicy(3, 60.0))}
     recovery = Recovery(
-        worker.database, charges, on_found=lambda _: None, knows=lambda *_: False, waits=Waits(forget_worker_s=0.0)
+        worker.database,
+        charges,
+        on_found=lambda _: None,
+        knows=lambda *_: False,
+        has=lambda *_: False,
+        worker=lambda: 1,
+        waits=Waits(forget_worker_s=0.0),
     )
     await recovery.recover([dead])
     await recovery.recover([dead])

@@ -3,13 +3,15 @@
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from crm_sync import events
+from crm_sync.core.waits import Waits
 from crm_sync.sandbox.server import Answer, Fault
 from tests.faults.promise import Stopwatch, said
 from tests.faults.real_crms import complete
 from tests.faults.real_worker import assert_kept, working
-from tests.harness import until, until_asleep
+from tests.harness import ScriptedCrm, running, until, until_asleep
 from tests.process import environment
 from tests.steps import insert
 from tests.tiers import slow
@@ -18,7 +20,7 @@ LIBRARY = next(iter(sorted(Path("/usr/lib").glob("**/faketime/libfaketimeMT.so.1
 PAUSE_S = 3.0
 ALL = complete("brevo")
 
-pytestmark = pytest.mark.skipif(LIBRARY is None, reason="faketime is not installed")
+with_faketime = pytest.mark.skipif(LIBRARY is None, reason="faketime is not installed")
 
 
 class Clock:
@@ -57,6 +59,7 @@ OFFSETS = pytest.mark.parametrize("offset", ["-1d", "+1d"])
 
 
 @OFFSETS
+@with_faketime
 @slow
 async def test_a_jump_while_it_runs_makes_nothing_early_and_nothing_late(app, url, brevo, clock, offset):
     """The time of the log shows that the jump took place."""
@@ -89,6 +92,7 @@ async def test_a_jump_while_it_runs_makes_nothing_early_and_nothing_late(app, ur
 
 
 @OFFSETS
+@with_faketime
 @pytest.mark.parametrize("pace", ["none", "50/s"], ids=["without a limit", "with one"])
 @slow
 async def test_a_pause_that_a_crm_asked_for_is_kept_whatever_the_clock_does(app, url, brevo, clock, offset, pace):  # noqa: PLR0917
@@ -106,3 +110,34 @@ async def test_a_pause_that_a_crm_asked_for_is_kept_whatever_the_clock_does(app,
     print(f"\nclock {offset}, a pause of {PAUSE_S:.0f} s: {second - first:.2f} s")
     assert PAUSE_S <= second - first < PAUSE_S + 2
     await assert_kept(app, "brevo", brevo, twice=1, attempts=2, logs=[worker.log])
+
+
+FROM_THE_FUTURE = (
+    "UPDATE contacts SET brevo_due_at = clock_timestamp() + interval '1 hour', "
+    "brevo_flipped_at = clock_timestamp() + interval '1 hour'"
+)
+
+
+async def test_what_was_flipped_before_the_database_clock_was_set_back_goes_at_once(app, url):
+    """Its due time lies ahead. Who waits for a retry waits on."""
+    crm = ScriptedCrm()
+    with capture_logs() as log:
+        async with running(url, crm, waits=Waits(tick_s=0.1)) as worker:
+            await until_asleep(app)
+            await worker._wiring.lanes["brevo"].stop(0)  # nothing is claimed before the clock is another
+            flipped = await insert(app, "Queued")
+            waiting = await insert(app, "Queued", "bob@example.com")
+            await app.execute(FROM_THE_FUTURE)
+            await app.execute("UPDATE contacts SET brevo_flipped_at = now() - interval '1 h' WHERE id = $1", waiting)
+            worker._wiring.session._look._ahead_s += 3600.0
+            await until(app, "brevo_due_at <= now() FROM contacts WHERE id = $1", flipped)
+    assert await app.fetchval("SELECT brevo_due_at > now() FROM contacts WHERE id = $1", waiting)
+    assert [entry["event"] for entry in log].count(events.CLOCK_SET_BACK) == 1
+
+
+async def test_a_worker_that_starts_after_that_delivers_it(app, url):
+    crm = ScriptedCrm()
+    contact = await insert(app, "Queued")
+    await app.execute(FROM_THE_FUTURE)
+    async with running(url, crm, waits=Waits(tick_s=3600.0)):
+        await until(app, "brevo_sync_status = 'Complete' FROM contacts WHERE id = $1", contact)

@@ -39,7 +39,7 @@ async def test_a_flip_finds_the_worker_with_room_while_the_hands_of_the_keeper_a
         await until_asleep(app)
         async with running(url, other, waits=waits):
             await until(app, BOTH_SHARE)
-            first._wiring.session.alive = 2  # as the tick would tell
+            first._wiring.session._look.alive = 2  # as the tick would tell
             await app.execute(LINE_UP, 2)
             await until(app, "count(*) = 2 FROM contacts WHERE brevo_claimed_by IS NOT NULL OR brevo_sync_status = 'Complete'")
             for name in "abc":

@@ -300,6 +300,32 @@ async def test_triggers_of_the_tables_own_and_functions_of_the_mapping_are_run_b
     assert await app.fetchval("SELECT count(*) FROM audit") == 4
 
 
+async def test_a_full_look_runs_triggers_by_the_roles_own_path_and_finds_rows_by_such_keys(owner, empty_url):
+    """Of what it repairs, contacts in flight with no worker, in a partitioned table: there rows are found by their keys."""
+    await owner.execute(
+        CODE
+        + """
+        CREATE TABLE public.contacts (id ext.code PRIMARY KEY, email text, first_name text) PARTITION BY RANGE (id);
+        CREATE TABLE public.contacts_all PARTITION OF public.contacts DEFAULT;
+        INSERT INTO contacts SELECT 'c' || n, n || '@example.com' FROM generate_series(1, 3) AS n
+    """
+    )
+    await asyncio.to_thread(migrate, empty_url)
+    await owner.execute("""
+        CREATE TABLE public.audit (email text);
+        GRANT USAGE ON SCHEMA public TO PUBLIC;
+        GRANT INSERT ON audit TO PUBLIC;
+        CREATE FUNCTION public.audited() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN INSERT INTO audit VALUES (NEW.email); RETURN NEW; END $$;
+        CREATE TRIGGER audited BEFORE UPDATE ON contacts FOR EACH ROW EXECUTE FUNCTION public.audited();
+        SET session_replication_role = replica;
+        UPDATE contacts SET brevo_sync_status = 'Processing', brevo_processing_status = 'Processing', brevo_attempts = 1,
+            brevo_claimed_by = (7777::bigint << 32) | 1, brevo_due_at = CASE WHEN id::text <> 'c1' THEN now() END
+    """)
+    async with running(empty_url, ScriptedCrm()):
+        await until(owner, "count(*) = 3 FROM contacts WHERE brevo_sync_status = 'Complete'")
+
+
 @slow
 async def test_what_the_mapping_needs_is_named_or_told_and_who_may_create_there_too(app, url, admin, brevo, tmp_path):
     await app.execute("CREATE FUNCTION public.shout(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT upper($1)'")

@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 
-import asyncpg
 import click
 from rich.table import Column, Table
 from rich.text import Text
 
 from crm_sync.adoption import migrations
 from crm_sync.configuration import Configuration, LaneConfiguration, load_for_worker
-from crm_sync.core.text import clean
 from crm_sync.daemon.installation import plan_lane
 from crm_sync.errors import ConfigurationError, CrmSyncError, DatabaseTroubleError, RefusedError
 from crm_sync.limits.rate_limit import RateLimit
@@ -25,6 +23,7 @@ from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
 from crm_sync.reports.lane_state import read_lane_states
 from crm_sync.reports.layout import console, prose
+from crm_sync.reports.ownership import lost_notes, stranger_notes
 from crm_sync.reports.rights import with_advice
 from crm_sync.reports.session_report import connection_notes, path_notes, pooler_notes
 from crm_sync.reports.twins import twin_notes
@@ -108,13 +107,9 @@ async def findings() -> AsyncIterator[Finding]:
             if finding.verdict is Verdict.WRONG:
                 return
 
-        for note in [*await path_notes(database, settings), *(await pooler_notes(database) if settings.behind_pooler else [])]:
-            yield Finding("sessions", Verdict.WARNING, note)
-        for stranger in await database.fetch(query("list_strangers")):
-            yield Finding("locks", Verdict.WARNING, _stranger(stranger))
         schema = await inspect_schema(database)
-        for note in await twin_notes(database, schema.table.name):
-            yield Finding("contacts table", Verdict.WARNING, note)
+        async for subject, note in _warnings(settings, database, schema):
+            yield Finding(subject, Verdict.WARNING, note)
         lane_states = await read_lane_states(database)
         installed = [*schema.lanes, *schema.faults]
         for crm in sorted(
@@ -125,6 +120,18 @@ async def findings() -> AsyncIterator[Finding]:
             if crm in lane_states and lane_states[crm].fault is not None:
                 note = f"{lane_states[crm].fault}. Where settings were changed since: systemctl reload, or SIGHUP"
                 yield Finding(f"{crm} at a worker", Verdict.WRONG, note)
+
+
+async def _warnings(settings: Settings, database: Database, schema: Schema) -> AsyncIterator[tuple[str, str]]:
+    """(subject, note)."""
+    for note in [*await path_notes(database, settings), *(await pooler_notes(database) if settings.behind_pooler else [])]:
+        yield "sessions", note
+    for note in await stranger_notes(database):
+        yield "locks", note
+    for note in await twin_notes(database, schema.table.name):
+        yield "contacts table", note
+    for crm, note in await lost_notes(database, schema.lanes.values()):
+        yield f"{crm} contacts", note
 
 
 async def _of_a_crm(configuration: Configuration, database: Database, schema: Schema, crm: str) -> AsyncIterator[Finding]:
@@ -189,21 +196,6 @@ async def _watched(database: Database) -> str:
 async def _ear(settings: Settings, database: Database) -> str:
     await check_listening(settings.session_url, database)
     return "a notification sent through the pool arrived"
-
-
-def _stranger(row: asyncpg.Record) -> str:
-    who = f"role {row['role']}, {row['application_name'] or 'no application_name'}, {row['address'] or 'on the server'}"
-    return (
-        f"a session that is no worker holds a lock of crm-sync: pid {row['pid']} ({clean(who)}). It counts for nothing; "
-        f"`SELECT pg_terminate_backend({row['pid']})` ends it"
-    )
-
-
-def _lost(contacts: int) -> str:
-    return (
-        f"{contacts:,} in flight with no living worker: a running worker puts them back in line with its next full look, "
-        "and a worker that starts does so at once"
-    )
 
 
 async def _mapping(database: Database, schema: Schema, wanted: LaneConfiguration) -> str:

@@ -1,10 +1,11 @@
-"""What was left behind: contacts of dead workers, claims nobody knows of, and flips that no trigger saw."""
+"""What was left behind: contacts of dead workers, and claims nobody knows of. The whole table is gone through by `full_look`."""
 
 import asyncio
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -12,12 +13,12 @@ from crm_sync import events
 from crm_sync.core.outcome import Finish, Kind
 from crm_sync.core.retry import RetryPolicy
 from crm_sync.core.waits import USUAL, Waits
-from crm_sync.errors import ConfigurationError, RowRefusedError
+from crm_sync.daemon.full_look import FullLook
+from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
-from crm_sync.table.contacts import Contacts, Strays
+from crm_sync.table.contacts import UNREADABLE, Contacts
 
-STRETCH_PAGES = 1024  # 8 MiB of table in one short statement
 WRITE_BATCH = 500
 
 log = structlog.get_logger()
@@ -34,7 +35,7 @@ class Charge:
 class Recovery:
     """charges: by CRM; None where its columns are not whole, so that nothing can be done for now. on_found is called with the
     name of a CRM that has contacts back in line. knows: whether a contact with the token of its claim is in this worker's hands,
-    or may be in a moment.
+    or may be in a moment; has: whether any with this token is. worker: the id of this one.
     """
 
     def __init__(
@@ -44,11 +45,16 @@ class Recovery:
         *,
         on_found: Callable[[str], None],
         knows: Callable[[str, object, int], bool],
+        has: Callable[[str, int], bool],
+        worker: Callable[[], int],
         waits: Waits = USUAL,
     ) -> None:
         self.refused: dict[str, ConfigurationError] = {}  # CRMs whose contacts could not be looked after, and why
         self._database = database
         self._knows = knows
+        self._has = has
+        self._worker = worker
+        self._asked: dict[str, asyncio.Event] = {}
         self._charges = charges
         self._on_found = on_found
         self._forget_s = waits.forget_worker_s
@@ -91,6 +97,9 @@ class Recovery:
             except ConfigurationError as error:
                 left += 1
                 self.refused[crm] = error
+            except UNREADABLE:
+                left += 1
+                self.asked(crm).set()
         return left, found
 
     async def recover_unknown(self, worker: int, crm: str) -> bool:
@@ -121,33 +130,28 @@ class Recovery:
             raise ConfigurationError(f"the columns of {crm} on the contacts table are not whole: run `crm-sync check`")
         return charge
 
-    async def line_up_strays(self, crm: str) -> bool:
-        """A full look at the table, in stretches, for contacts whose place in line does not match what is wanted.
+    def ask(self) -> None:
+        """For a full look at all contacts, of every lane."""
+        for crm in self._charges:
+            self.asked(crm).set()
 
-        Whether there were any: then another look is worth while soon, for a row that is locked is left as it is, and one that
+    def asked(self, crm: str) -> asyncio.Event:
+        """Set when a full look at the contacts of a CRM is wanted."""
+        return self._asked.setdefault(crm, asyncio.Event())
+
+    async def look_over(self, crm: str) -> bool:
+        """A full look at the table, as `crm_sync.daemon.full_look` says.
+
+        Whether anything was found: then another look is worth while soon, for a row that is locked is left as it is, and one that
         moves to a page behind the look is not seen.
         """
-        contacts = self._charge(crm).contacts
-        pages = await contacts.pages()
-        repaired = locked = 0
-        for first in range(0, pages, STRETCH_PAGES):
-            strays = await self._line_up(crm, first, min(first + STRETCH_PAGES, pages))
-            repaired += strays.repaired
-            locked += strays.locked
-            await asyncio.sleep(0)
-        if repaired:
-            log.warning(events.STRAYS_LINED_UP, crm=crm, contacts=repaired)
+        charge = self._charge(crm)
+        look = FullLook(self._database, charge.contacts.table, charge.contacts, charge.policy, partial(self._has, crm))
+        found = await look.look(self._worker())
+        if found.strays:
+            log.warning(events.STRAYS_LINED_UP, crm=crm, contacts=found.strays)
+        if found.claims:
+            log.warning(events.ORPHANS_RECOVERED, crm=crm, contacts=found.claims)
+        if found.strays or found.claims or found.flips:
             self._on_found(crm)
-        return bool(repaired or locked)
-
-    async def _line_up(self, crm: str, first_page: int, end_page: int) -> Strays:
-        """Halved where the table refuses to have a row of this stretch written, until that is left out with its page."""
-        try:
-            return await self._charge(crm).contacts.line_up_strays(first_page, end_page)
-        except RowRefusedError as error:
-            if end_page - first_page == 1:
-                log.error(events.CONTACT_REFUSED, crm=crm, page=first_page, reason=str(error))  # noqa: TRY400 (known, no fault of ours)
-                return Strays(0, 0)
-        middle = (first_page + end_page) // 2
-        halves = [await self._line_up(crm, *half) for half in ((first_page, middle), (middle, end_page))]
-        return Strays(sum(half.repaired for half in halves), sum(half.locked for half in halves))
+        return any(found)

@@ -153,12 +153,13 @@ class SupervisedLane:
     def _loops(self, lane: Lane, plan: LanePlan) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
         recovery, session = self._wiring.recovery, self._wiring.session
         interval_s = plan.settings.sync_scheduler_interval_minutes * 60
+        look = partial(recovery.look_over, self.crm)
         return [
             ("lane", lane.run),
             ("writer", lane.write),
             ("breaker", lane.listen),
             ("tombstones", lane.delete),
-            ("full look", partial(every, interval_s, session, partial(recovery.line_up_strays, self.crm), self._waits)),
+            ("full look", partial(every, interval_s, session, look, recovery.asked(self.crm), self._waits)),
             ("proof", self._prove),
         ]
 

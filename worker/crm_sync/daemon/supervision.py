@@ -8,6 +8,7 @@ import structlog
 from crm_sync import events
 from crm_sync.core.waits import USUAL, Waits
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
+from crm_sync.lane.wake import wait
 from crm_sync.log import Trouble
 from crm_sync.postgres.backoff import Backoff
 from crm_sync.postgres.session import Session
@@ -37,14 +38,19 @@ async def supervise(name: str, loop: Callable[[], Awaitable[None]], waits: Waits
         await asyncio.sleep(backoff.pause_s())
 
 
-async def every(interval_s: float, session: Session, work: Callable[[], Awaitable[bool]], waits: Waits = USUAL) -> None:
-    """Works at this interval, while the session is open; sooner where it found something, less and less so while it does."""
+async def every(
+    interval_s: float, session: Session, work: Callable[[], Awaitable[bool]], asked: asyncio.Event, waits: Waits = USUAL
+) -> None:
+    """Works at this interval, while the session is open, and when it is asked to; sooner where it found something, less and less
+    so while it does.
+    """
     pause_s = waits.strays_again_s
     while True:
         await session.opened.wait()
+        asked.clear()
         if await work():
-            await asyncio.sleep(min(pause_s, interval_s))
+            await wait(asked, min(pause_s, interval_s))
             pause_s *= 2
         else:
-            await asyncio.sleep(interval_s)
+            await wait(asked, interval_s)
             pause_s = waits.strays_again_s

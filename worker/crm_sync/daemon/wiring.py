@@ -25,7 +25,7 @@ from crm_sync.limits.rate_limit import RateLimit
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.session import Session
 from crm_sync.settings import LaneSettings
-from crm_sync.table.contacts import Contacts
+from crm_sync.table.contacts import UNREADABLE, Contacts
 from crm_sync.table.schema import Schema, inspect_schema
 
 Refused = Callable[[str, ConfigurationError], None]
@@ -59,7 +59,9 @@ class Wiring:
         self._contacts_table = contacts_table
         self._on_refused = on_refused
         self._charges: dict[str, Charge | None] = {}
-        self.recovery = Recovery(database, self._charges, on_found=self._ask, knows=self._knows, waits=waits)
+        self.recovery = Recovery(
+            database, self._charges, on_found=self._ask, knows=self._knows, has=self._has, worker=self._worker, waits=waits
+        )
         self.session = Session(
             session_url,
             database,
@@ -70,6 +72,7 @@ class Wiring:
             on_company=self._make_company,
             on_lost=self._release,
             on_deaf=self._wake,
+            on_clock_back=self.recovery.ask,
             waits=waits,
         )
 
@@ -138,12 +141,16 @@ class Wiring:
     async def _open(self, dead: Sequence[int]) -> None:
         """A new session has heard nothing of what happened before it: every lane looks."""
         await self._recover(dead)
+        # Claims of no living worker, wherever they come from.
+        self.recovery.ask()
         for crm, lane in [*self.lanes.items()]:
             try:
                 if self.session.openings:
                     await self.recovery.recover_unknown(self.session.known_id, crm)
             except ConfigurationError as error:
                 self._on_refused(crm, error)
+            except UNREADABLE:
+                pass  # the full look, which is asked for, needs to read none
             lane.ask()
             lane.hear()
         self.ticking.moved()
@@ -154,7 +161,10 @@ class Wiring:
         for crm, lane in [*self.lanes.items()]:
             self.ticking.moved()
             try:
-                if lane.unsure and not await self.recovery.recover_unknown(self.session.known_id, crm):
+                if lane.unread:
+                    lane.unread = False
+                    self.recovery.asked(crm).set()
+                elif lane.unsure and not await self.recovery.recover_unknown(self.session.known_id, crm):
                     lane.doubt()
                 if self._in_turn:
                     await lane.tick()
@@ -162,6 +172,8 @@ class Wiring:
                     lane.hear()
             except ConfigurationError as error:
                 self._on_refused(crm, error)
+            except UNREADABLE:  # the key of whoever is first in line: a claim finds a way
+                lane.ask()
 
     async def _make_company(self) -> None:
         for lane in [*self.lanes.values()]:
@@ -178,6 +190,13 @@ class Wiring:
     def _knows(self, crm: str, contact_id: object, token: int) -> bool:
         lane = self.lanes.get(crm)
         return lane is not None and lane.knows(contact_id, token)
+
+    def _worker(self) -> int:
+        return self.session.known_id
+
+    def _has(self, crm: str, token: int) -> bool:
+        lane = self.lanes.get(crm)
+        return lane is not None and lane.has(token)
 
     def _release(self) -> None:
         for lane in self.lanes.values():

@@ -27,7 +27,7 @@ from crm_sync.limits.rate_limit import RateLimit
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.session import Session
 from crm_sync.table.claim_by_key import ClaimByKey
-from crm_sync.table.contacts import Contacts, LaneTable
+from crm_sync.table.contacts import UNREADABLE, Contacts, LaneTable
 from crm_sync.table.overwritten import Overwritten
 from crm_sync.table.shared_records import SharedRecords
 from crm_sync.table.unreadable_rows import Claimed
@@ -62,6 +62,7 @@ class Lane:
         self._batch_size = batch_size
         self._unsure_s = waits.statement_timeout_s + ANSWER_LOST_S
         self._unsure_until = 0.0
+        self.unread = False  # an answer to a claim came, and could not be read: its contacts are claimed, whichever they are
         self._help_interval_s = waits.help_interval_s
         self._turn = asyncio.Lock()  # of the claim: what is claimed is in hand before anything else looks
         self._room_made = asyncio.Event()
@@ -202,6 +203,10 @@ class Lane:
         """Whether this contact, claimed with this token, is in hand, or may be in a moment."""
         return self._in_hand.knows(contact_id, token)
 
+    def has(self, token: int) -> bool:
+        """Whether any contact claimed with this token is in hand, or may be in a moment."""
+        return self._in_hand.has(token)
+
     @property
     def busy(self) -> bool:
         """Whether any contact is in hand."""
@@ -215,7 +220,7 @@ class Lane:
     @property
     def unsure(self) -> bool:
         """Whether we may have claimed what is not in hand: as `doubt` says, or a row takes no outcome."""
-        return time.monotonic() < self._unsure_until or self._single.unsure or self._contacts.avoiding
+        return self.unread or time.monotonic() < self._unsure_until or self._single.unsure or self._contacts.avoiding
 
     @property
     def stuck(self) -> bool:
@@ -290,7 +295,10 @@ class Lane:
             with self._in_hand.claiming(token):
                 try:
                     claimed = await self._claim_probe(token) if probe else await self._contacts.claim(limit, token)
-                except DatabaseTroubleError:
+                except UNREADABLE:
+                    self.unread = True
+                    raise
+                except BaseException:
                     self.doubt()
                     raise
                 unsent = [*(contact for contact, _ in claimed.unreadable), *claimed.returned]

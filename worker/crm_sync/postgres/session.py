@@ -25,7 +25,7 @@ nobody took it over: claims carry a fencing token.
 import asyncio
 import secrets
 import select
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -43,18 +43,12 @@ from crm_sync.postgres.ear import Ear
 from crm_sync.postgres.listen_check import CHANNEL
 from crm_sync.postgres.pool import Database, connect, translated
 from crm_sync.postgres.registration import Registration
+from crm_sync.postgres.safety_look import SafetyLook
 from crm_sync.postgres.session_settings import OF_SESSION
 from crm_sync.postgres.statements import query
-from crm_sync.postgres.strangers import Strangers
 
 NEWS = "news "  # before the name of a CRM: not its bell, but news of its breaker
 COMPANY = "a worker has come"  # no name of a CRM
-FULL_QUEUE = 0.5  # share of the NOTIFY queue in use that somebody should know of
-QUEUE_FILLS = (
-    "the server's NOTIFY queue is more than half full, and once it is full, commits that notify fail: "
-    "some session that listens has been in one transaction for long, see pg_stat_activity"
-)
-
 PERMIT_TRIES = 3  # where another worker takes the same ones in this moment
 
 HUNG_UP = getattr(select, "POLLRDHUP", select.POLLHUP)  # the former is Linux's; it shows even before what was sent is read
@@ -66,8 +60,9 @@ class Session:
     """Keeps one session open for as long as `run` runs. All statements on it go one after the other.
 
     on_bell is called with the name of a CRM whose bell rang, on_news with one whose breaker has changed, on_company when we are
-    alone no more, on_lost when others may take over what is claimed, on_deaf when no bell is heard for a while. on_open and
-    on_tick are called with the ids of dead workers; what on_open does is done before anybody is told that the session is open.
+    alone no more, on_lost when others may take over what is claimed, on_deaf when no bell is heard for a while, on_clock_back
+    when the database's clock was set back. on_open and on_tick are called with the ids of dead workers; what on_open does is done
+    before anybody is told that the session is open.
     """
 
     def __init__(
@@ -82,6 +77,7 @@ class Session:
         on_company: Callable[[], Awaitable[None]],
         on_lost: Callable[[], None],
         on_deaf: Callable[[], None],
+        on_clock_back: Callable[[], None],
         waits: Waits = USUAL,
     ) -> None:
         self._url = url
@@ -101,15 +97,12 @@ class Session:
         # Anywhere, so that no claim of an earlier worker with this id is taken for one of ours.
         self._claims = secrets.randbelow(2**32 - 1)
         self._former_claims = self._claims  # as of the last opening
-        self._queue_trouble = Trouble(loop="session")
         self._registration = Registration(self._fetch, waits)
         self._company = Company(
             self._fetch, ask=partial(self.notify, COMPANY), hears=lambda: self.hears, on_company=on_company, waits=waits
         )
-        self._strangers = Strangers()
+        self._look = SafetyLook(self._fetch, self._registration, on_clock_back=on_clock_back)
         self.opened = asyncio.Event()
-        self.alive = 1  # workers, at the last tick
-        self.with_deletions: frozenset[str] = frozenset()  # CRMs with tombstones that were due, at the last tick
         self.openings = 0  # counts up with every reconnect: locks held before are gone
 
     @property
@@ -132,6 +125,16 @@ class Session:
     def holds(self, token: int) -> bool:
         """Whether nobody can have taken this claim over: it was made in the session that is open now."""
         return self.opened.is_set() and 0 < (token - self._former_claims) % 2**32 < 2**31
+
+    @property
+    def alive(self) -> int:
+        """Workers, at the last tick."""
+        return self._look.alive
+
+    @property
+    def with_deletions(self) -> Collection[str]:
+        """CRMs with tombstones that were due, at the last tick."""
+        return self._look.with_deletions
 
     @property
     def alone(self) -> bool:
@@ -238,7 +241,7 @@ class Session:
         await self._ear.open()
         await self._registration.open()
         await self._company.open()
-        await self._on_open(await self._dead_workers())
+        await self._on_open(await self._look.dead_workers())
         self.openings += 1
         self._former_claims = self._claims
         self.opened.set()
@@ -251,25 +254,9 @@ class Session:
                     await self._lost.wait()
             if self._lost.is_set():
                 raise DatabaseTroubleError("the connection was closed")
-            await self._on_tick(await self._dead_workers())
+            await self._on_tick(await self._look.dead_workers())
             await self._ear.tend()
             await self._company.tick(self.alive)
-
-    async def _dead_workers(self) -> list[int]:
-        look = (await self._fetch("find_dead_workers", self.worker_id))[0]
-        if look["read_only"]:
-            raise DatabaseTroubleError("the database is read-only: a standby, or default_transaction_read_only is on")
-        if look["notify_queue"] > FULL_QUEUE:
-            self._queue_trouble.tell(DatabaseTroubleError(QUEUE_FILLS))
-        else:
-            self._queue_trouble.over()
-        if not look["is_registered"]:
-            log.warning(events.REGISTERED_AGAIN, worker=self.worker_id, note="its row in crm_sync.workers was gone")
-            await self._registration.register()
-        self._strangers.tell(look["strangers"])
-        self.alive = max(look["alive"], 1)
-        self.with_deletions = frozenset(look["with_deletions"])
-        return [worker for worker in look["dead"] if worker != self.worker_id]
 
     async def _fetch(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
         text = query(statement)

@@ -20,7 +20,8 @@ PATIENCE_S = 300.0  # counting a table of many millions takes a while
 class LaneStatus:
     """One CRM. Ages in seconds; delivered_last_minute counts contacts, a contact delivered twice once.
 
-    counted: whether its contacts could be counted; else all counts are 0.
+    lost: of those in flight, the ones that no living worker has. counted: whether its contacts could be counted; else all counts
+    are 0.
 
     deletions_waiting counts deleted contacts whose record is still to be deleted, deletions_failed those given up.
     pace_per_s, done_share and ends_in_s are those of `crm_sync.core.forecast`; None where it cannot be known. Without a worker
@@ -52,13 +53,14 @@ class LaneStatus:
     deletions_waiting: int
     deletions_failed: int
     deletion_error: str | None
+    lost: int = 0
     counted: bool = True
 
 
 # What is counted over the contacts of one CRM.
 COUNTS = (
     *("new", "selected", "skipped", "ready", "waiting", "in_flight", "complete", "error", "wanted"),
-    *("delivered_last_minute", "deletions_waiting", "deletions_failed"),
+    *("delivered_last_minute", "deletions_waiting", "deletions_failed", "lost"),
 )
 _NOT_COUNTED = (
     *("oldest_ready_s", "last_delivered_at", "pace_per_s", "done_share", "ends_in_s", "ends_at"),
@@ -123,8 +125,16 @@ async def _read_lane(database: Database, table: LaneTable) -> dict[str, Any]:
     failures = await database.fetch(render("count_failures", table.variables))
     last = await database.fetch(render("find_last_error", table.variables))
     error, failed_at = last[0] if last else (None, None)
+    lost = await database.value(render("count_lost_claims", table.variables)) if counts["in_flight"] else 0
     deletions = (await database.fetch(render("count_tombstones", table.variables)))[0]
-    return {**counts, **deletions, "failures": [dict(row) for row in failures], "last_error": error, "last_failed_at": failed_at}
+    return {
+        **counts,
+        **deletions,
+        "lost": lost,
+        "failures": [dict(row) for row in failures],
+        "last_error": error,
+        "last_failed_at": failed_at,
+    }
 
 
 def _lane(lane_state: LaneState, fields: dict[str, Any] | None, *, alive: bool) -> LaneStatus:

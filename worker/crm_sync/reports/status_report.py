@@ -107,6 +107,8 @@ def _counts(lanes: Sequence[LaneStatus], alive: int, *, short: bool = False) -> 
     for title, state in STATES.items():
         if not short or state not in UNIMPORTANT or any(getattr(lane, state) for lane in lanes):
             row(title, lambda lane, state=state: f"{getattr(lane, state):,}")  # type: ignore[misc]
+    if any(lane.lost for lane in lanes):
+        row("of no worker", lambda lane: f"{lane.lost:,}")
     if not short:
         table.add_section()
     row("oldest ready", lambda lane: "" if lane.oldest_ready_s is None else _age(lane.oldest_ready_s))

@@ -21,6 +21,7 @@ from crm_sync.postgres.statements import quote, render
 from crm_sync.table.avoided import Avoided
 from crm_sync.table.unreadable_rows import SHORT, Claimed, Reader, cut
 
+UNREADABLE = (ValueError, OverflowError)  # the driver's, of a value that it has no object for
 BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 # Contacts in a claim that may have one with an expression that takes too long. The first that is found has the others put back.
 MOST_SLOW = 32
@@ -152,6 +153,7 @@ class Contacts:
         longest: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         """email and fields: SQL expressions over a row; fields by the CRM's own names. writers, longest: as in FieldMapping."""
+        self.table = table
         self._database = database
         self._names = tuple(fields)
         variables = {**table.variables, "mapped": cut(email, fields, longest, SHORT)}
@@ -201,6 +203,10 @@ class Contacts:
             except TooSlowError:
                 careful = True
                 self._most = limit = min(limit, MOST_SLOW)
+            except UNREADABLE:
+                # One at a time, so that what cannot be read has few others with it when it comes again.
+                self._most = 1
+                raise
             except DatabaseTroubleError as error:
                 if isinstance(error.__cause__, TimeoutError):
                     # Behind a pooler nobody says whether the mapping took too long: the next claim finds out.

@@ -1,0 +1,64 @@
+-- Ends claims that no living worker has in hand, in one stretch of the contacts table: what finish_contacts.sql does of the orphans of
+-- a worker, without a key going over the wire, for what cannot be read is why some are here. Returns how many, and how many the
+-- application has locked.
+--
+-- $1  bigint    first page
+-- $2  bigint    the page after the last
+-- $3  bigint[]  the claims
+-- $4  integer   retries: a contact that was tried more often is parked
+-- $5  text      CODE: reason, for those
+WITH
+lost AS MATERIALIZED (
+    SELECT :locator AS locator
+    FROM :contacts
+    WHERE
+        ctid >= format('(%s,0)', $1::bigint)::tid
+        AND ctid < format('(%s,0)', $2::bigint)::tid
+        -- As in claim_contacts.sql, for triggers of the table's own.
+        AND (SELECT set_config('search_path', :'own_path', TRUE)) IS NOT NULL
+        AND :claimed_by = ANY ($3::bigint[])
+),
+
+held AS MATERIALIZED (
+    SELECT
+        :locator AS locator,
+        CASE :sync_status
+            WHEN 'Processing'
+                THEN CASE WHEN :attempts > $4::integer THEN 'parked' ELSE 'in flight' END
+            WHEN 'Queued' THEN 'flipped again'
+            ELSE 'withdrawn'
+        END AS found
+    FROM :contacts
+    WHERE
+        :locator :locator_is ANY (ARRAY(SELECT l.locator FROM lost AS l))
+        AND :claimed_by = ANY ($3::bigint[])
+    FOR NO KEY UPDATE SKIP LOCKED
+),
+
+released AS (
+    UPDATE :contacts AS c
+    SET
+        :sync_status = CASE h.found WHEN 'parked' THEN 'Error' WHEN 'in flight' THEN 'Queued' ELSE c.:sync_status::text END:::sync_type,
+        :processing_status = CASE h.found WHEN 'parked' THEN 'Error' WHEN 'withdrawn' THEN NULL ELSE 'Queued' END:::processing_type,
+        :processing_error = CASE h.found
+            WHEN 'parked'
+                THEN $5::text
+            WHEN 'in flight' THEN c.:processing_error::text
+        END:::error_type,
+        :attempts = CASE h.found WHEN 'flipped again' THEN 0 ELSE c.:attempts END,
+        -- Later than it was: by this the trigger knows a finish from a stale row.
+        :due_at = CASE
+            WHEN h.found IN ('in flight', 'flipped again') THEN GREATEST(clock_timestamp(), c.:due_at + interval '1 microsecond')
+        END,
+        :claimed_by = NULL,
+        retry_count = CASE h.found WHEN 'parked' THEN c.:attempts - 1 ELSE c.retry_count END,
+        last_retry_at = CASE h.found WHEN 'parked' THEN clock_timestamp() ELSE c.last_retry_at END,
+        last_failed_crm = CASE h.found WHEN 'parked' THEN :'crm' ELSE c.last_failed_crm END
+    FROM held AS h
+    WHERE c.:locator :locator_is h.locator
+    RETURNING 1
+)
+
+SELECT
+    (SELECT count(*) FROM released) AS released,
+    (SELECT count(*) FROM lost) - (SELECT count(*) FROM held) AS locked

@@ -1,0 +1,102 @@
+"""A look at the whole contacts table, in stretches: what no trigger saw, and what nobody answers for.
+
+    strays       contacts whose place in line does not match what is wanted: a bulk load, a disabled trigger
+    lost claims  contacts in flight with no living worker, whatever made them so: a restore, logical replication, a partition that
+                 was attached, a registry that was emptied, an answer that could not be read. They go back in line
+    early flips  contacts that are due in the future for the clock was set back since: they are flipped again
+
+Each stretch is a short statement or two, and nothing is written where there is nothing to repair.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import structlog
+
+from crm_sync import events
+from crm_sync.core.codes import Code
+from crm_sync.core.retry import RetryPolicy
+from crm_sync.errors import RowRefusedError
+from crm_sync.postgres.pool import Database
+from crm_sync.postgres.statements import query, render
+from crm_sync.table.contacts import Contacts, LaneTable
+
+STRETCH_PAGES = 1024  # 8 MiB of table in one short statement
+DIED = f"{Code.WORKER_DIED}: no worker that lives has this contact in flight, as often as it may be tried"
+
+log = structlog.get_logger()
+
+
+class Repaired(NamedTuple):
+    """locked: by the application, so that they are as they were."""
+
+    strays: int = 0
+    claims: int = 0
+    flips: int = 0
+    locked: int = 0
+
+
+class FullLook:
+    """At the contacts of one CRM. has: whether any contact with the token of its claim is in this worker's hands."""
+
+    def __init__(
+        self, database: Database, table: LaneTable, contacts: Contacts, policy: RetryPolicy, has: Callable[[int], bool]
+    ) -> None:
+        self._database = database
+        self._crm = table.crm
+        self._contacts = contacts
+        self._max_retries = policy.max_retries
+        self._has = has
+        self._inspect = render("inspect_stretch", table.variables)
+        self._place = render("place_lost_claims", table.variables)
+        self._release = render("release_claims", table.variables)
+        self._flip = render("flip_early", table.variables)
+
+    async def look(self, worker: int) -> Repaired:
+        """worker: this one. Raises as Database.fetch does, but no RowRefusedError."""
+        pages = await self._contacts.pages()
+        found = Repaired()
+        for first in range(0, pages, STRETCH_PAGES):
+            part = await self._repair(worker, first, min(first + STRETCH_PAGES, pages))
+            found = _sum(found, part)
+            await asyncio.sleep(0)
+        return found
+
+    async def _repair(self, worker: int, first_page: int, end_page: int) -> Repaired:
+        """Halved where the table refuses to have a row of this stretch written, until that is left out with its page."""
+        try:
+            strays = await self._contacts.line_up_strays(first_page, end_page)
+            found = Repaired(strays=strays.repaired, locked=strays.locked)
+            return _sum(found, await self._repair_claims(worker, first_page, end_page))
+        except RowRefusedError as error:
+            if end_page - first_page == 1:
+                log.error(events.CONTACT_REFUSED, crm=self._crm, page=first_page, reason=str(error))  # noqa: TRY400 (known, no fault of ours)
+                return Repaired()
+        middle = (first_page + end_page) // 2
+        halves = [await self._repair(worker, *half) for half in ((first_page, middle), (middle, end_page))]
+        return _sum(*halves)
+
+    async def _repair_claims(self, worker: int, first_page: int, end_page: int) -> Repaired:
+        stretch = first_page, end_page
+        seen = (await self._database.fetch(self._inspect, *stretch))[0]
+        claims = flips = locked = 0
+        # Who lives is asked after the claims were read: whoever claims lives.
+        if seen["claims"] and (lost := await self._lost(worker, seen["claims"])):
+            if seen["without_due_time"]:
+                await self._database.fetch(self._place, *stretch, lost)
+            row = (await self._database.fetch(self._release, *stretch, lost, self._max_retries, DIED))[0]
+            claims, locked = row["released"], row["locked"]
+        if seen["early"]:
+            flips = len(await self._database.fetch(self._flip, *stretch))
+        return Repaired(claims=claims, flips=flips, locked=locked)
+
+    async def _lost(self, worker: int, tokens: Sequence[int]) -> list[int]:
+        living = {row[0] for row in await self._database.fetch(query("list_living_workers"))}
+        # What another living worker has in hand, that one knows.
+        others = living - {worker}
+        return [token for token in tokens if token >> 32 not in others and not self._has(token)]
+
+
+def _sum(*parts: Repaired) -> Repaired:
+    return Repaired(*(sum(column) for column in zip(*parts, strict=True)))

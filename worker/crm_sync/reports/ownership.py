@@ -1,0 +1,31 @@
+"""Who holds locks of crm-sync and is no worker, and which contacts are in flight with no worker."""
+
+from collections.abc import Iterable
+
+from crm_sync.core.text import clean
+from crm_sync.postgres.pool import Database
+from crm_sync.postgres.statements import query, render
+from crm_sync.table.contacts import LaneTable
+
+_LOST = (
+    "in flight with no living worker: a running worker puts them back in line with its next full look, and a worker that starts "
+    "does so at once"
+)
+
+
+async def stranger_notes(database: Database) -> list[str]:
+    """A sentence for each session. Raises as Database.fetch does."""
+    notes = []
+    for row in await database.fetch(query("list_strangers")):
+        who = f"role {row['role']}, {row['application_name'] or 'no application_name'}, {row['address'] or 'on the server'}"
+        notes.append(
+            f"a session that is no worker holds a lock of crm-sync: pid {row['pid']} ({clean(who)}). It counts for nothing; "
+            f"`SELECT pg_terminate_backend({row['pid']})` ends it"
+        )
+    return notes
+
+
+async def lost_notes(database: Database, tables: Iterable[LaneTable]) -> list[tuple[str, str]]:
+    """(CRM, a sentence) for each that has some. Raises as Database.fetch does."""
+    counts = [(table.crm, await database.value(render("count_lost_claims", table.variables))) for table in tables]
+    return [(crm, f"{lost:,} {_LOST}") for crm, lost in counts if lost]
