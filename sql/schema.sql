@@ -69,7 +69,7 @@ END;
 $_$;
 
 CREATE FUNCTION crm_sync.brevo_flip() RETURNS trigger
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SECURITY DEFINER
     AS $$
 BEGIN
     IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' AND (
@@ -131,11 +131,35 @@ BEGIN
 
     IF NEW.brevo_sync_status OPERATOR(pg_catalog.=) 'Queued'::public.crm_sync_status THEN
         NEW.brevo_flipped_at := pg_catalog.clock_timestamp();
-        -- A place in line is kept, a wait for a retry ends.
-        NEW.brevo_due_at := LEAST(OLD.brevo_due_at, NEW.brevo_flipped_at);
         NEW.brevo_processing_status := 'Queued'::public.crm_processing_status;
         NEW.brevo_processing_error := NULL;
         NEW.brevo_attempts := 0;
+        IF OLD.brevo_due_at OPERATOR(pg_catalog.<=) NEW.brevo_flipped_at THEN
+            -- A place in line is kept.
+            NEW.brevo_due_at := OLD.brevo_due_at;
+        ELSE
+            -- A wait for a retry ends.
+            NEW.brevo_due_at := NEW.brevo_flipped_at;
+            -- Of a new row the key is known for sure, and the row there, only after it was inserted.
+            IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
+
+        DECLARE
+            line_key crm_sync.brevo_line.key%TYPE;
+        BEGIN
+            -- Nothing is refused to the application because its key has been renamed, or is of another type now: without a line,
+            -- a contact waits for the full look.
+            BEGIN
+                line_key := NEW.id;
+            EXCEPTION
+                WHEN OTHERS THEN NULL;
+            END;
+            IF line_key IS NOT NULL THEN
+                INSERT INTO crm_sync.brevo_line (due_at, key) VALUES (NEW.brevo_due_at, line_key);
+            END IF;
+        END;
+        
+            END IF;
+        END IF;
         -- Granted: a worker is awake and will look again after this transaction. Refused: all sleep, so ring.
         IF NOT pg_catalog.pg_try_advisory_xact_lock_shared(1668443497, 2)
             AND coalesce(pg_catalog.current_setting('crm_sync.ring', TRUE), 'on') OPERATOR(pg_catalog.<>) 'off'
@@ -156,6 +180,30 @@ BEGIN
         END IF;
     END IF;
     RETURN NEW;
+END;
+$$;
+
+CREATE FUNCTION crm_sync.brevo_placed() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    AS $$
+BEGIN
+
+        DECLARE
+            line_key crm_sync.brevo_line.key%TYPE;
+        BEGIN
+            -- Nothing is refused to the application because its key has been renamed, or is of another type now: without a line,
+            -- a contact waits for the full look.
+            BEGIN
+                line_key := NEW.id;
+            EXCEPTION
+                WHEN OTHERS THEN NULL;
+            END;
+            IF line_key IS NOT NULL THEN
+                INSERT INTO crm_sync.brevo_line (due_at, key) VALUES (NEW.brevo_due_at, line_key);
+            END IF;
+        END;
+        
+    RETURN NULL;
 END;
 $$;
 
@@ -198,6 +246,7 @@ DECLARE
     arrival text := '';
 BEGIN
     SELECT * INTO STRICT lane FROM crm_sync.lanes WHERE crm = crm_name;
+    PERFORM crm_sync.create_line(crm_name);
 
     -- A row that moves to another partition is deleted in the one and inserted into the other, by one UPDATE. It stays in flight, or
     -- in line, as it was: told by what its deletion has noted down a moment ago. Other tables have none of this.
@@ -247,6 +296,7 @@ $function$
 CREATE OR REPLACE FUNCTION crm_sync.%1$s_flip()
 RETURNS trigger
 LANGUAGE plpgsql
+SECURITY DEFINER
 AS $function$
 BEGIN
     IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' AND (
@@ -308,11 +358,20 @@ BEGIN
 
     IF NEW.%1$s_sync_status OPERATOR(pg_catalog.=) 'Queued'::%4$s THEN
         NEW.%1$s_flipped_at := pg_catalog.clock_timestamp();
-        -- A place in line is kept, a wait for a retry ends.
-        NEW.%1$s_due_at := LEAST(OLD.%1$s_due_at, NEW.%1$s_flipped_at);
         NEW.%1$s_processing_status := 'Queued'::%5$s;
         NEW.%1$s_processing_error := NULL;
         NEW.%1$s_attempts := 0;
+        IF OLD.%1$s_due_at OPERATOR(pg_catalog.<=) NEW.%1$s_flipped_at THEN
+            -- A place in line is kept.
+            NEW.%1$s_due_at := OLD.%1$s_due_at;
+        ELSE
+            -- A wait for a retry ends.
+            NEW.%1$s_due_at := NEW.%1$s_flipped_at;
+            -- Of a new row the key is known for sure, and the row there, only after it was inserted.
+            IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
+%8$s
+            END IF;
+        END IF;
         -- Granted: a worker is awake and will look again after this transaction. Refused: all sleep, so ring.
         IF NOT pg_catalog.pg_try_advisory_xact_lock_shared(1668443497, %2$s)
             AND coalesce(pg_catalog.current_setting('crm_sync.ring', TRUE), 'on') OPERATOR(pg_catalog.<>) 'off'
@@ -342,10 +401,58 @@ $function$
         sync_type,                               -- 4
         processing_type,                         -- 5
         crm_sync.other_retries(crm_name, 'NEW'), -- 6
-        arrival                                  -- 7
+        arrival,                                 -- 7
+        crm_sync.lining_up(crm_name, FALSE)      -- 8
     );
+    PERFORM crm_sync.let_line_up(crm_name, crm_name || '_flip');
+
+    EXECUTE format(
+        $template$
+CREATE OR REPLACE FUNCTION crm_sync.%1$s_placed()
+RETURNS trigger
+LANGUAGE plpgsql
+SECURITY DEFINER
+AS $function$
+BEGIN
+%2$s
+    RETURN NULL;
+END;
+$function$
+        $template$,
+        crm_name,                                              -- 1
+        crm_sync.lining_up(crm_name, key_of_parts IS NOT NULL)  -- 2
+    );
+    PERFORM crm_sync.let_line_up(crm_name, crm_name || '_placed');
+
+    -- It names the key, too.
+    IF to_regprocedure(format('crm_sync.%I()', crm_name || '_watch')) IS NOT NULL THEN
+        PERFORM crm_sync.create_watch_function(crm_name);
+    END IF;
 END;
 $_$;
+
+CREATE FUNCTION crm_sync.create_line(crm_name text) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    line text := crm_sync.line(crm_name);
+BEGIN
+    IF crm_sync.has_line(crm_name) THEN
+        RETURN;
+    END IF;
+    EXECUTE format('DROP TABLE IF EXISTS %s', line);
+    -- It churns: as many rows come and go as contacts are delivered.
+    EXECUTE format(
+        'CREATE TABLE %s (due_at timestamptz NOT NULL, key %s NOT NULL) '
+        'WITH (autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0.05)',
+        line, (SELECT crm_sync.line_type(a.contacts, a.key_column) FROM crm_sync.adopted AS a)
+    );
+    -- The order of service. Not by the key as well: an entry of twice the size, for a lookup that has a handful of equals.
+    EXECUTE format('CREATE INDEX %I ON %s (due_at)', crm_name || '_line_due_at', line);
+    -- Under a publication of all tables, no row of a table without one can be deleted.
+    EXECUTE format('ALTER TABLE %s REPLICA IDENTITY FULL', line);
+END;
+$$;
 
 CREATE FUNCTION crm_sync.create_watch_function(crm_name text) RETURNS void
     LANGUAGE plpgsql
@@ -357,6 +464,7 @@ DECLARE
     processing_type text;
 BEGIN
     SELECT * INTO STRICT lane FROM crm_sync.lanes WHERE crm = crm_name;
+    PERFORM crm_sync.create_line(crm_name);
 
     SELECT
         max(format('%I.%I', n.nspname, t.typname)) FILTER (WHERE a.attname = crm_name || '_sync_status'),
@@ -372,6 +480,7 @@ BEGIN
 CREATE OR REPLACE FUNCTION crm_sync.%1$s_watch()
 RETURNS trigger
 LANGUAGE plpgsql
+SECURITY DEFINER
 AS $function$
 BEGIN
     NEW.%1$s_sync_status := 'Queued'::%4$s;
@@ -396,6 +505,7 @@ BEGIN
     NEW.%1$s_processing_status := 'Queued'::%5$s;
     NEW.%1$s_processing_error := NULL;
     NEW.%1$s_attempts := 0;
+%6$s
     -- Granted: a worker is awake and will look again after this transaction. Refused: all sleep, so ring.
     IF NOT pg_catalog.pg_try_advisory_xact_lock_shared(1668443497, %2$s)
             AND coalesce(pg_catalog.current_setting('crm_sync.ring', TRUE), 'on') OPERATOR(pg_catalog.<>) 'off'
@@ -406,12 +516,14 @@ BEGIN
 END;
 $function$
         $template$,
-        crm_name,               -- 1
-        lane.id,                -- 2
-        lane.remote_id_column,  -- 3
-        sync_type,              -- 4
-        processing_type         -- 5
+        crm_name,                            -- 1
+        lane.id,                             -- 2
+        lane.remote_id_column,               -- 3
+        sync_type,                           -- 4
+        processing_type,                     -- 5
+        crm_sync.lining_up(crm_name, FALSE)  -- 6
     );
+    PERFORM crm_sync.let_line_up(crm_name, crm_name || '_watch');
 END;
 $_$;
 
@@ -490,6 +602,34 @@ CREATE FUNCTION crm_sync.dropping_steps(crm_name text, online boolean) RETURNS S
         AND EXISTS (SELECT FROM unnest(c.reloptions) AS o WHERE o LIKE 'fillfactor=%')
 $$;
 
+CREATE FUNCTION crm_sync.due_index_notes(crm_name text) RETURNS TABLE(name text)
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT a.name
+    FROM crm_sync.added AS a
+    WHERE
+        a.kind = 'index'
+        AND a.crm = crm_name
+        AND right(a.name, length(crm_name) + 8) = '_' || crm_name || '_due_at'
+$$;
+
+CREATE FUNCTION crm_sync.fill_line(crm_name text) RETURNS void
+    LANGUAGE plpgsql
+    AS $_$
+BEGIN
+    EXECUTE format(
+        'INSERT INTO %1$s (due_at, key) '
+        'SELECT c.%2$I, c.%3$I FROM %4$s AS c '
+        'WHERE c.%2$I IS NOT NULL '
+        'AND NOT EXISTS (SELECT FROM %1$s AS l WHERE l.due_at = c.%2$I AND l.key = c.%3$I)',
+        crm_sync.line(crm_name),
+        crm_name || '_due_at',
+        (SELECT a.key_column FROM crm_sync.adopted AS a),
+        crm_sync.full_name(crm_sync.contacts())
+    );
+END;
+$_$;
+
 CREATE FUNCTION crm_sync.find_index(relation regclass, column_name text, keys text) RETURNS regclass
     LANGUAGE sql STABLE
     AS $$
@@ -531,6 +671,13 @@ BEGIN
 END;
 $$;
 
+CREATE FUNCTION crm_sync.forget_due_index(crm_name text) RETURNS void
+    LANGUAGE sql
+    AS $$
+    DELETE FROM crm_sync.added
+    WHERE kind = 'index' AND name IN (SELECT d.name FROM crm_sync.due_index_notes(crm_name) AS d)
+$$;
+
 CREATE FUNCTION crm_sync.full_name(relation regclass) RETURNS text
     LANGUAGE sql STABLE
     AS $$
@@ -549,8 +696,19 @@ CREATE FUNCTION crm_sync.has_column(column_name text) RETURNS boolean
     )
 $$;
 
+CREATE FUNCTION crm_sync.has_line(crm_name text) RETURNS boolean
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT
+        to_regclass(crm_sync.line(crm_name)) IS NOT NULL
+        AND coalesce(
+            crm_sync.line_type(to_regclass(crm_sync.line(crm_name)), 'key') = crm_sync.line_type(a.contacts, a.key_column), TRUE
+        )
+    FROM crm_sync.adopted AS a
+$$;
+
 CREATE FUNCTION crm_sync.hubspot_flip() RETURNS trigger
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SECURITY DEFINER
     AS $$
 BEGIN
     IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' AND (
@@ -612,11 +770,35 @@ BEGIN
 
     IF NEW.hubspot_sync_status OPERATOR(pg_catalog.=) 'Queued'::public.hubspot_sync_status THEN
         NEW.hubspot_flipped_at := pg_catalog.clock_timestamp();
-        -- A place in line is kept, a wait for a retry ends.
-        NEW.hubspot_due_at := LEAST(OLD.hubspot_due_at, NEW.hubspot_flipped_at);
         NEW.hubspot_processing_status := 'Queued'::public.hubspot_processing_status;
         NEW.hubspot_processing_error := NULL;
         NEW.hubspot_attempts := 0;
+        IF OLD.hubspot_due_at OPERATOR(pg_catalog.<=) NEW.hubspot_flipped_at THEN
+            -- A place in line is kept.
+            NEW.hubspot_due_at := OLD.hubspot_due_at;
+        ELSE
+            -- A wait for a retry ends.
+            NEW.hubspot_due_at := NEW.hubspot_flipped_at;
+            -- Of a new row the key is known for sure, and the row there, only after it was inserted.
+            IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
+
+        DECLARE
+            line_key crm_sync.hubspot_line.key%TYPE;
+        BEGIN
+            -- Nothing is refused to the application because its key has been renamed, or is of another type now: without a line,
+            -- a contact waits for the full look.
+            BEGIN
+                line_key := NEW.id;
+            EXCEPTION
+                WHEN OTHERS THEN NULL;
+            END;
+            IF line_key IS NOT NULL THEN
+                INSERT INTO crm_sync.hubspot_line (due_at, key) VALUES (NEW.hubspot_due_at, line_key);
+            END IF;
+        END;
+        
+            END IF;
+        END IF;
         -- Granted: a worker is awake and will look again after this transaction. Refused: all sleep, so ring.
         IF NOT pg_catalog.pg_try_advisory_xact_lock_shared(1668443497, 1)
             AND coalesce(pg_catalog.current_setting('crm_sync.ring', TRUE), 'on') OPERATOR(pg_catalog.<>) 'off'
@@ -637,6 +819,30 @@ BEGIN
         END IF;
     END IF;
     RETURN NEW;
+END;
+$$;
+
+CREATE FUNCTION crm_sync.hubspot_placed() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    AS $$
+BEGIN
+
+        DECLARE
+            line_key crm_sync.hubspot_line.key%TYPE;
+        BEGIN
+            -- Nothing is refused to the application because its key has been renamed, or is of another type now: without a line,
+            -- a contact waits for the full look.
+            BEGIN
+                line_key := NEW.id;
+            EXCEPTION
+                WHEN OTHERS THEN NULL;
+            END;
+            IF line_key IS NOT NULL THEN
+                INSERT INTO crm_sync.hubspot_line (due_at, key) VALUES (NEW.hubspot_due_at, line_key);
+            END IF;
+        END;
+        
+    RETURN NULL;
 END;
 $$;
 
@@ -728,8 +934,85 @@ BEGIN
 END;
 $$;
 
-CREATE FUNCTION crm_sync.mautic_flip() RETURNS trigger
+CREATE FUNCTION crm_sync.let_line_up(crm_name text, function_name text) RETURNS void
     LANGUAGE plpgsql
+    AS $$
+DECLARE
+    line text := crm_sync.line(crm_name);
+    owner name;
+BEGIN
+    EXECUTE format('REVOKE ALL ON FUNCTION crm_sync.%I() FROM PUBLIC', function_name);
+    SELECT pg_get_userbyid(p.proowner) INTO STRICT owner
+    FROM pg_proc AS p
+    WHERE p.pronamespace = 'crm_sync'::regnamespace AND p.proname = function_name;
+    IF NOT (has_table_privilege(owner, line, 'SELECT') AND has_table_privilege(owner, line, 'INSERT')) THEN
+        EXECUTE format('GRANT SELECT, INSERT ON %s TO %I', line, owner);
+    END IF;
+END;
+$$;
+
+CREATE FUNCTION crm_sync.line(crm_name text) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    AS $$
+    SELECT format('crm_sync.%I', crm_name || '_line')
+$$;
+
+CREATE FUNCTION crm_sync.line_type(relation regclass, column_name text) RETURNS text
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT
+        CASE
+            WHEN t.oid IN ('int2'::regtype, 'int4'::regtype) THEN 'pg_catalog.int8'
+            WHEN t.oid = 'varchar'::regtype THEN 'pg_catalog.text'
+            ELSE format('%I.%I', n.nspname, t.typname)
+        END
+        || CASE WHEN a.attcollation <> t.typcollation THEN format(' COLLATE %I.%I', m.nspname, c.collname) ELSE '' END
+    FROM pg_attribute AS a
+    JOIN pg_type AS t ON a.atttypid = t.oid
+    JOIN pg_namespace AS n ON t.typnamespace = n.oid
+    LEFT JOIN pg_collation AS c ON a.attcollation = c.oid
+    LEFT JOIN pg_namespace AS m ON c.collnamespace = m.oid
+    WHERE a.attrelid = relation AND a.attname = column_name AND a.attnum > 0 AND NOT a.attisdropped
+$$;
+
+CREATE FUNCTION crm_sync.lining_up(crm_name text, is_arrival boolean) RETURNS text
+    LANGUAGE sql STABLE
+    AS $_$
+    SELECT format(
+        $template$
+        DECLARE
+            line_key %1$s.key%%TYPE;
+        BEGIN
+            -- Nothing is refused to the application because its key has been renamed, or is of another type now: without a line,
+            -- a contact waits for the full look.
+            BEGIN
+                line_key := NEW.%2$I;
+            EXCEPTION
+                WHEN OTHERS THEN NULL;
+            END;
+            IF line_key IS NOT NULL%4$s THEN
+                INSERT INTO %1$s (due_at, key) VALUES (NEW.%3$I, line_key);
+            END IF;
+        END;
+        $template$,
+        crm_sync.line(crm_name),
+        a.key_column,
+        crm_name || '_due_at',
+        CASE
+            WHEN is_arrival THEN format(
+                ' AND NOT EXISTS ('
+                'SELECT FROM %1$s AS l WHERE l.due_at OPERATOR(pg_catalog.=) NEW.%2$I '
+                'AND pg_catalog.record_image_eq(ROW(l.key), ROW(line_key)))',
+                crm_sync.line(crm_name), crm_name || '_due_at'
+            )
+            ELSE ''
+        END
+    )
+    FROM crm_sync.adopted AS a
+$_$;
+
+CREATE FUNCTION crm_sync.mautic_flip() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
     AS $$
 BEGIN
     IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' AND (
@@ -791,11 +1074,35 @@ BEGIN
 
     IF NEW.mautic_sync_status OPERATOR(pg_catalog.=) 'Queued'::public.crm_sync_status THEN
         NEW.mautic_flipped_at := pg_catalog.clock_timestamp();
-        -- A place in line is kept, a wait for a retry ends.
-        NEW.mautic_due_at := LEAST(OLD.mautic_due_at, NEW.mautic_flipped_at);
         NEW.mautic_processing_status := 'Queued'::public.crm_processing_status;
         NEW.mautic_processing_error := NULL;
         NEW.mautic_attempts := 0;
+        IF OLD.mautic_due_at OPERATOR(pg_catalog.<=) NEW.mautic_flipped_at THEN
+            -- A place in line is kept.
+            NEW.mautic_due_at := OLD.mautic_due_at;
+        ELSE
+            -- A wait for a retry ends.
+            NEW.mautic_due_at := NEW.mautic_flipped_at;
+            -- Of a new row the key is known for sure, and the row there, only after it was inserted.
+            IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
+
+        DECLARE
+            line_key crm_sync.mautic_line.key%TYPE;
+        BEGIN
+            -- Nothing is refused to the application because its key has been renamed, or is of another type now: without a line,
+            -- a contact waits for the full look.
+            BEGIN
+                line_key := NEW.id;
+            EXCEPTION
+                WHEN OTHERS THEN NULL;
+            END;
+            IF line_key IS NOT NULL THEN
+                INSERT INTO crm_sync.mautic_line (due_at, key) VALUES (NEW.mautic_due_at, line_key);
+            END IF;
+        END;
+        
+            END IF;
+        END IF;
         -- Granted: a worker is awake and will look again after this transaction. Refused: all sleep, so ring.
         IF NOT pg_catalog.pg_try_advisory_xact_lock_shared(1668443497, 3)
             AND coalesce(pg_catalog.current_setting('crm_sync.ring', TRUE), 'on') OPERATOR(pg_catalog.<>) 'off'
@@ -816,6 +1123,30 @@ BEGIN
         END IF;
     END IF;
     RETURN NEW;
+END;
+$$;
+
+CREATE FUNCTION crm_sync.mautic_placed() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    AS $$
+BEGIN
+
+        DECLARE
+            line_key crm_sync.mautic_line.key%TYPE;
+        BEGIN
+            -- Nothing is refused to the application because its key has been renamed, or is of another type now: without a line,
+            -- a contact waits for the full look.
+            BEGIN
+                line_key := NEW.id;
+            EXCEPTION
+                WHEN OTHERS THEN NULL;
+            END;
+            IF line_key IS NOT NULL THEN
+                INSERT INTO crm_sync.mautic_line (due_at, key) VALUES (NEW.mautic_due_at, line_key);
+            END IF;
+        END;
+        
+    RETURN NULL;
 END;
 $$;
 
@@ -864,15 +1195,27 @@ BEGIN
     WHERE NOT crm_sync.has_column(w.name)
     HAVING count(*) > 0;
 
-    -- Room in each page, so that a claim stays in it: a heap-only update, which touches no index. Somebody's own choice is kept.
+    -- Room in each page, so that a claim stays in it: a heap-only update, which touches no index. A backfill is claimed in the order of
+    -- the table, some hundred contacts at a time, so that for a moment each row of a page is there twice. That is no waste: with less room, rows
+    -- move until there is as much, and the table ends up larger. Somebody's own choice is kept; an older version left less.
     RETURN QUERY
     SELECT (crm_sync.step(
         NULL, 'fillfactor', 'SHARE UPDATE EXCLUSIVE',
-        format('ALTER TABLE %s SET (fillfactor = 80)', crm_sync.full_name(p.relation)), ARRAY[c.relname::text]
+        format('ALTER TABLE %s SET (fillfactor = 50)', crm_sync.full_name(p.relation)), ARRAY[c.relname::text]
     )).*
     FROM crm_sync.parts() AS p
     JOIN pg_class AS c ON p.relation = c.oid
-    WHERE p.is_leaf AND NOT EXISTS (SELECT FROM unnest(c.reloptions) AS o WHERE o LIKE 'fillfactor=%');
+    WHERE
+        p.is_leaf
+        AND NOT EXISTS (
+            SELECT FROM unnest(c.reloptions) AS o
+            WHERE
+                o LIKE 'fillfactor=%'
+                AND NOT (
+                    o = 'fillfactor=80'
+                    AND EXISTS (SELECT FROM crm_sync.added AS a WHERE a.kind = 'fillfactor' AND a.name = c.relname)
+                )
+        );
 
     -- For reports: what is retried next. A claim changes no column of it.
     RETURN QUERY SELECT * FROM crm_sync.index_steps(NULL, 'next_retry_at', 'next_retry_at', online);
@@ -891,11 +1234,8 @@ BEGIN
         WHERE NOT crm_sync.has_column(w.name)
         HAVING count(*) > 0;
 
-        -- No index has a column that a claim changes, neither as key nor in its predicate: a claim touches none.
-        -- The claim: what is due, in order of service. A row in flight stays in it until it is finished.
-        RETURN QUERY SELECT * FROM crm_sync.index_steps(
-            crm_name, crm_name || '_due_at', quote_ident(crm_name || '_due_at'), online
-        );
+        -- No index has a column that a flip or a claim changes, neither as key nor in its predicate, so they touch none. Nor does a
+        -- finish, but with the first id in the CRM and the reason of a failure.
         -- People: what failed, by the code of the reason. Cut, because an index entry has a limit and the text has none.
         RETURN QUERY SELECT * FROM crm_sync.index_steps(
             crm_name, crm_name || '_processing_error',
@@ -904,31 +1244,50 @@ BEGIN
         -- The application: which contact is this record of the CRM.
         RETURN QUERY SELECT * FROM crm_sync.index_steps(crm_name, remote_id, quote_ident(remote_id), online);
 
-        IF to_regprocedure(format('crm_sync.%s_flip()', crm_name)) IS NULL THEN
+        -- Of an older version it runs as whoever flips.
+        IF NOT (
+            coalesce(crm_sync.has_line(crm_name), FALSE)
+            AND EXISTS (
+                SELECT FROM pg_proc AS p
+                WHERE p.pronamespace = 'crm_sync'::regnamespace AND p.proname = crm_name || '_flip' AND p.prosecdef
+            )
+        ) THEN
             RETURN NEXT crm_sync.step(
                 crm_name, 'function', 'none', format('SELECT crm_sync.create_flip_function(%L)', crm_name)
             );
         END IF;
 
-        -- The worker's own transitions never call the function. A claim sets claimed_by and keeps the due time, a finish clears it
-        -- and makes the due time later or none, and neither changes when the contact was flipped. A stale row saved with all its
-        -- columns does not look like that.
+        -- The worker's own transitions never call the function. All of them change the claim, so a flip is told by one comparison: the
+        -- condition is parsed anew in every statement of the application, and has a price by its length.
+        --
+        -- A claim sets claimed_by and keeps the due time, a finish clears it and makes the due time later or none, and neither
+        -- changes when the contact was flipped. A stale row saved with all its columns, the claim among them, does not look like
+        -- that; it is told by a condition that no statement pays for which does not name the claim. Triggers run in the order of
+        -- their names, so after this one the first has nothing more to say.
         RETURN QUERY
         SELECT (crm_sync.step(crm_name, 'trigger', 'SHARE ROW EXCLUSIVE', t.definition)).*
         FROM (
             VALUES (
                 format('crm_sync_%s_update', crm_name),
                 format(
-                    'CREATE TRIGGER crm_sync_%1$s_update '
+                    'CREATE OR REPLACE TRIGGER crm_sync_%1$s_update '
                     'BEFORE UPDATE OF %1$s_sync_status, %1$s_processing_status, %1$s_processing_error, %2$I ON %3$s '
-                    'FOR EACH ROW WHEN ('
-                    'NEW.%1$s_claimed_by IS NOT DISTINCT FROM OLD.%1$s_claimed_by '
-                    'OR (NEW.%1$s_claimed_by IS NULL) = (NEW.%1$s_due_at IS NOT DISTINCT FROM OLD.%1$s_due_at) '
-                    'OR NEW.%1$s_due_at < OLD.%1$s_due_at '
-                    'OR NEW.%1$s_flipped_at IS DISTINCT FROM OLD.%1$s_flipped_at '
-                    'OR OLD.%1$s_due_at IS NULL) '
+                    'FOR EACH ROW WHEN (NEW.%1$s_claimed_by IS NOT DISTINCT FROM OLD.%1$s_claimed_by) '
                     'EXECUTE FUNCTION crm_sync.%1$s_flip()',
                     crm_name, remote_id, contacts
+                )
+            ), (
+                format('crm_sync_%s_update_stale', crm_name),
+                format(
+                    'CREATE TRIGGER crm_sync_%1$s_update_stale BEFORE UPDATE OF %1$s_claimed_by ON %2$s '
+                    'FOR EACH ROW WHEN ('
+                    'NEW.%1$s_claimed_by IS DISTINCT FROM OLD.%1$s_claimed_by AND ('
+                    '(NEW.%1$s_claimed_by IS NULL) = (NEW.%1$s_due_at IS NOT DISTINCT FROM OLD.%1$s_due_at) '
+                    'OR NEW.%1$s_due_at < OLD.%1$s_due_at '
+                    'OR NEW.%1$s_flipped_at IS DISTINCT FROM OLD.%1$s_flipped_at '
+                    'OR OLD.%1$s_due_at IS NULL)) '
+                    'EXECUTE FUNCTION crm_sync.%1$s_flip()',
+                    crm_name, contacts
                 )
             ), (
                 format('crm_sync_%s_insert', crm_name),
@@ -937,6 +1296,22 @@ BEGIN
                     'WHEN (NEW.%1$s_sync_status = ''Queued'' OR NEW.%1$s_claimed_by IS NOT NULL OR NEW.%1$s_due_at IS NOT NULL) '
                     'EXECUTE FUNCTION crm_sync.%1$s_flip()',
                     crm_name, contacts
+                )
+            ), (
+                format('crm_sync_%s_placed', crm_name),
+                format(
+                    'CREATE TRIGGER crm_sync_%1$s_placed AFTER INSERT ON %2$s FOR EACH ROW '
+                    'WHEN (NEW.%1$s_due_at IS NOT NULL) EXECUTE FUNCTION crm_sync.%1$s_placed()',
+                    crm_name, contacts
+                )
+            ), (
+                -- Only what names the key pays for it. The line of the former one stands for nobody now.
+                format('crm_sync_%s_key', crm_name),
+                format(
+                    'CREATE TRIGGER crm_sync_%1$s_key AFTER UPDATE OF %2$I ON %3$s FOR EACH ROW '
+                    'WHEN (NEW.%1$s_due_at IS NOT NULL AND pg_catalog.record_image_ne(ROW(OLD.%2$I), ROW(NEW.%2$I))) '
+                    'EXECUTE FUNCTION crm_sync.%1$s_placed()',
+                    crm_name, (SELECT a.key_column FROM crm_sync.adopted AS a), contacts
                 )
             ), (
                 -- Of a partitioned table only: a row in line or in flight that moves to another partition stays so.
@@ -950,7 +1325,37 @@ BEGIN
         ) AS t (name, definition)
         WHERE
             (is_partitioned OR t.name NOT LIKE '%\_moved')
-            AND NOT EXISTS (SELECT FROM pg_trigger AS g WHERE g.tgrelid = crm_sync.contacts() AND g.tgname = t.name);
+            AND NOT EXISTS (
+                SELECT FROM pg_trigger AS g
+                WHERE
+                    g.tgrelid = crm_sync.contacts()
+                    AND g.tgname = t.name
+                    -- That of an older version has the condition of both.
+                    AND (t.name NOT LIKE '%\_update' OR pg_get_triggerdef(g.oid) NOT LIKE '%flipped\_at%')
+            );
+
+        -- Of an older version: the contacts in line are in an index on their due time. It goes when all of them have lines. No flip
+        -- of before is still to be committed: the trigger was replaced since, which waits for whoever writes.
+        IF EXISTS (SELECT FROM crm_sync.due_index_notes(crm_name)) THEN
+            RETURN NEXT crm_sync.step(crm_name, 'line', 'none', format('SELECT crm_sync.fill_line(%L)', crm_name));
+            RETURN QUERY
+            SELECT (crm_sync.step(
+                crm_name,
+                'index',
+                CASE WHEN online AND c.relkind = 'i' THEN 'SHARE UPDATE EXCLUSIVE' ELSE 'ACCESS EXCLUSIVE' END,
+                format(
+                    'DROP INDEX %s%s',
+                    CASE WHEN online AND c.relkind = 'i' THEN 'CONCURRENTLY ' ELSE '' END,
+                    crm_sync.full_name(c.oid)
+                )
+            )).*
+            FROM crm_sync.due_index_notes(crm_name) AS d
+            JOIN pg_class AS c ON d.name = c.relname
+            JOIN pg_index AS i ON c.oid = i.indexrelid
+            JOIN crm_sync.parts() AS p ON i.indrelid = p.relation
+            WHERE NOT EXISTS (SELECT FROM pg_inherits AS h WHERE h.inhrelid = c.oid);
+            RETURN NEXT crm_sync.step(crm_name, 'index', 'none', format('SELECT crm_sync.forget_due_index(%L)', crm_name));
+        END IF;
 
         IF lane.installed IS NOT TRUE THEN
             RETURN NEXT crm_sync.step(crm_name, 'lane', 'none', format('SELECT crm_sync.set_installed(%L, TRUE)', crm_name));
@@ -960,7 +1365,7 @@ END;
 $_$;
 
 CREATE FUNCTION crm_sync.n8n_flip() RETURNS trigger
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SECURITY DEFINER
     AS $$
 BEGIN
     IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' AND (
@@ -1022,11 +1427,35 @@ BEGIN
 
     IF NEW.n8n_sync_status OPERATOR(pg_catalog.=) 'Queued'::public.crm_sync_status THEN
         NEW.n8n_flipped_at := pg_catalog.clock_timestamp();
-        -- A place in line is kept, a wait for a retry ends.
-        NEW.n8n_due_at := LEAST(OLD.n8n_due_at, NEW.n8n_flipped_at);
         NEW.n8n_processing_status := 'Queued'::public.crm_processing_status;
         NEW.n8n_processing_error := NULL;
         NEW.n8n_attempts := 0;
+        IF OLD.n8n_due_at OPERATOR(pg_catalog.<=) NEW.n8n_flipped_at THEN
+            -- A place in line is kept.
+            NEW.n8n_due_at := OLD.n8n_due_at;
+        ELSE
+            -- A wait for a retry ends.
+            NEW.n8n_due_at := NEW.n8n_flipped_at;
+            -- Of a new row the key is known for sure, and the row there, only after it was inserted.
+            IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
+
+        DECLARE
+            line_key crm_sync.n8n_line.key%TYPE;
+        BEGIN
+            -- Nothing is refused to the application because its key has been renamed, or is of another type now: without a line,
+            -- a contact waits for the full look.
+            BEGIN
+                line_key := NEW.id;
+            EXCEPTION
+                WHEN OTHERS THEN NULL;
+            END;
+            IF line_key IS NOT NULL THEN
+                INSERT INTO crm_sync.n8n_line (due_at, key) VALUES (NEW.n8n_due_at, line_key);
+            END IF;
+        END;
+        
+            END IF;
+        END IF;
         -- Granted: a worker is awake and will look again after this transaction. Refused: all sleep, so ring.
         IF NOT pg_catalog.pg_try_advisory_xact_lock_shared(1668443497, 4)
             AND coalesce(pg_catalog.current_setting('crm_sync.ring', TRUE), 'on') OPERATOR(pg_catalog.<>) 'off'
@@ -1047,6 +1476,30 @@ BEGIN
         END IF;
     END IF;
     RETURN NEW;
+END;
+$$;
+
+CREATE FUNCTION crm_sync.n8n_placed() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    AS $$
+BEGIN
+
+        DECLARE
+            line_key crm_sync.n8n_line.key%TYPE;
+        BEGIN
+            -- Nothing is refused to the application because its key has been renamed, or is of another type now: without a line,
+            -- a contact waits for the full look.
+            BEGIN
+                line_key := NEW.id;
+            EXCEPTION
+                WHEN OTHERS THEN NULL;
+            END;
+            IF line_key IS NOT NULL THEN
+                INSERT INTO crm_sync.n8n_line (due_at, key) VALUES (NEW.n8n_due_at, line_key);
+            END IF;
+        END;
+        
+    RETURN NULL;
 END;
 $$;
 
@@ -1325,6 +1778,7 @@ DECLARE
     contacts text := crm_sync.full_name(crm_sync.contacts());
     lane crm_sync.lanes;
     processing_type text;
+    key_column text := (SELECT a.key_column FROM crm_sync.adopted AS a);
     made_and_empty boolean := FALSE;
 BEGIN
     FOR lane IN SELECT l.* FROM crm_sync.lanes AS l WHERE l.crm = ANY (crm_names) ORDER BY l.id DESC LOOP
@@ -1338,14 +1792,14 @@ BEGIN
         WHERE
             g.tgrelid = crm_sync.contacts()
             AND g.tgname = ANY (
-                ARRAY(SELECT format('crm_sync_%s_%s', lane.crm, e) FROM unnest('{watch,deleted,moved,insert,update}'::text[]) AS e)
+                ARRAY(SELECT format('crm_sync_%s_%s', lane.crm, e) FROM unnest('{watch,deleted,moved,placed,key,insert,update,update_stale}'::text[]) AS e)
             );
         RETURN QUERY
         SELECT (crm_sync.step(lane.crm, 'function', 'none', format('DROP FUNCTION crm_sync.%s()', p.proname))).*
         FROM pg_proc AS p
         WHERE
             p.pronamespace = 'crm_sync'::regnamespace
-            AND p.proname = ANY (ARRAY(SELECT format('%s_%s', lane.crm, e) FROM unnest('{watch,deleted,moved,flip}'::text[]) AS e));
+            AND p.proname = ANY (ARRAY(SELECT format('%s_%s', lane.crm, e) FROM unnest('{watch,deleted,moved,placed,flip}'::text[]) AS e));
 
         -- Whoever was in flight when the last worker died: it is as if it had not been sent. Its status may stay behind, and would
         -- say for ever that it is. Some at a time, again and again, for whoever writes to one of them waits for all of these.
@@ -1355,7 +1809,9 @@ BEGIN
             JOIN pg_type AS t ON a.atttypid = t.oid
             JOIN pg_namespace AS n ON t.typnamespace = n.oid
             WHERE a.attrelid = crm_sync.contacts() AND a.attname = lane.crm || '_processing_status';
-            RETURN NEXT crm_sync.step(
+            -- First by the line. No index has the claim, so that for those without one the table is read as a whole.
+            RETURN QUERY
+            SELECT (crm_sync.step(
                 lane.crm, 'contacts', 'ROW EXCLUSIVE',
                 format(
                     'UPDATE %2$s SET '
@@ -1364,13 +1820,21 @@ BEGIN
                     '(CASE WHEN %1$s_sync_status IN (''Processing'', ''Queued'') THEN ''Queued'' END)::%3$s, '
                     '%1$s_claimed_by = NULL '
                     'WHERE %4$I IN '
-                    '(SELECT %4$I FROM %2$s WHERE %1$s_due_at IS NOT NULL AND %1$s_claimed_by IS NOT NULL%5$s)',
-                    lane.crm, contacts, processing_type, (SELECT a.key_column FROM crm_sync.adopted AS a),
-                    CASE WHEN online THEN ' LIMIT 200' ELSE '' END
+                    '(SELECT c.%4$I FROM %5$s WHERE c.%1$s_due_at IS NOT NULL AND c.%1$s_claimed_by IS NOT NULL%6$s)',
+                    lane.crm, contacts, processing_type, key_column, w.source, CASE WHEN online THEN ' LIMIT 200' ELSE '' END
                 )
-            );
+            )).*
+            FROM (
+                VALUES
+                (format('%s AS l JOIN %s AS c ON c.%I = l.key', crm_sync.line(lane.crm), contacts, key_column), TRUE),
+                (format('%s AS c', contacts), FALSE)
+            ) AS w (source, by_line)
+            WHERE NOT w.by_line OR crm_sync.has_line(lane.crm);
         END IF;
 
+        IF to_regclass(crm_sync.line(lane.crm)) IS NOT NULL THEN
+            RETURN NEXT crm_sync.step(lane.crm, 'line', 'none', format('DROP TABLE %s', crm_sync.line(lane.crm)));
+        END IF;
         RETURN QUERY SELECT * FROM crm_sync.dropping_steps(lane.crm, online);
         RETURN NEXT crm_sync.step(lane.crm, 'lane', 'none', format('DELETE FROM crm_sync.lanes WHERE crm = %L', lane.crm));
     END LOOP;
@@ -1479,10 +1943,26 @@ CREATE TABLE crm_sync.adopted (
     CONSTRAINT adopted_one_check CHECK (one)
 );
 
+CREATE TABLE crm_sync.brevo_line (
+    due_at timestamp with time zone NOT NULL,
+    key uuid NOT NULL
+)
+WITH (autovacuum_vacuum_threshold='500', autovacuum_vacuum_scale_factor='0.05');
+
+ALTER TABLE ONLY crm_sync.brevo_line REPLICA IDENTITY FULL;
+
 CREATE TABLE crm_sync.budgets (
     crm text NOT NULL,
     budget jsonb NOT NULL
 );
+
+CREATE TABLE crm_sync.hubspot_line (
+    due_at timestamp with time zone NOT NULL,
+    key uuid NOT NULL
+)
+WITH (autovacuum_vacuum_threshold='500', autovacuum_vacuum_scale_factor='0.05');
+
+ALTER TABLE ONLY crm_sync.hubspot_line REPLICA IDENTITY FULL;
 
 CREATE TABLE crm_sync.lanes (
     id integer NOT NULL,
@@ -1546,6 +2026,22 @@ CREATE TABLE crm_sync.permits (
     number integer NOT NULL,
     worker integer NOT NULL
 );
+
+CREATE TABLE crm_sync.mautic_line (
+    due_at timestamp with time zone NOT NULL,
+    key uuid NOT NULL
+)
+WITH (autovacuum_vacuum_threshold='500', autovacuum_vacuum_scale_factor='0.05');
+
+ALTER TABLE ONLY crm_sync.mautic_line REPLICA IDENTITY FULL;
+
+CREATE TABLE crm_sync.n8n_line (
+    due_at timestamp with time zone NOT NULL,
+    key uuid NOT NULL
+)
+WITH (autovacuum_vacuum_threshold='500', autovacuum_vacuum_scale_factor='0.05');
+
+ALTER TABLE ONLY crm_sync.n8n_line REPLICA IDENTITY FULL;
 
 CREATE TABLE crm_sync.tombstones (
     id bigint NOT NULL,
@@ -1638,7 +2134,7 @@ CREATE TABLE public.contacts (
     n8n_synced_at timestamp with time zone,
     n8n_flipped_at timestamp with time zone
 )
-WITH (fillfactor='80');
+WITH (fillfactor='50');
 
 ALTER TABLE ONLY crm_sync.added
     ADD CONSTRAINT added_pkey PRIMARY KEY (kind, name);
@@ -1667,27 +2163,27 @@ ALTER TABLE ONLY crm_sync.workers
 ALTER TABLE ONLY public.contacts
     ADD CONSTRAINT contacts_pkey PRIMARY KEY (id);
 
+CREATE INDEX brevo_line_due_at ON crm_sync.brevo_line USING btree (due_at);
+
+CREATE INDEX hubspot_line_due_at ON crm_sync.hubspot_line USING btree (due_at);
+
 CREATE INDEX idx_tombstones_due_at ON crm_sync.tombstones USING btree (crm, due_at);
 
-CREATE INDEX idx_contacts_brevo_contact_id ON public.contacts USING btree (brevo_contact_id) WHERE (brevo_contact_id IS NOT NULL);
+CREATE INDEX mautic_line_due_at ON crm_sync.mautic_line USING btree (due_at);
 
-CREATE INDEX idx_contacts_brevo_due_at ON public.contacts USING btree (brevo_due_at) WHERE (brevo_due_at IS NOT NULL);
+CREATE INDEX n8n_line_due_at ON crm_sync.n8n_line USING btree (due_at);
+
+CREATE INDEX idx_contacts_brevo_contact_id ON public.contacts USING btree (brevo_contact_id) WHERE (brevo_contact_id IS NOT NULL);
 
 CREATE INDEX idx_contacts_brevo_processing_error ON public.contacts USING btree (split_part("left"(brevo_processing_error, 40), ':'::text, 1)) WHERE (brevo_processing_error IS NOT NULL);
 
 CREATE INDEX idx_contacts_hubspot_contact_id ON public.contacts USING btree (hubspot_contact_id) WHERE (hubspot_contact_id IS NOT NULL);
 
-CREATE INDEX idx_contacts_hubspot_due_at ON public.contacts USING btree (hubspot_due_at) WHERE (hubspot_due_at IS NOT NULL);
-
 CREATE INDEX idx_contacts_hubspot_processing_error ON public.contacts USING btree (split_part("left"(hubspot_processing_error, 40), ':'::text, 1)) WHERE (hubspot_processing_error IS NOT NULL);
 
 CREATE INDEX idx_contacts_mautic_contact_id ON public.contacts USING btree (mautic_contact_id) WHERE (mautic_contact_id IS NOT NULL);
 
-CREATE INDEX idx_contacts_mautic_due_at ON public.contacts USING btree (mautic_due_at) WHERE (mautic_due_at IS NOT NULL);
-
 CREATE INDEX idx_contacts_mautic_processing_error ON public.contacts USING btree (split_part("left"(mautic_processing_error, 40), ':'::text, 1)) WHERE (mautic_processing_error IS NOT NULL);
-
-CREATE INDEX idx_contacts_n8n_due_at ON public.contacts USING btree (n8n_due_at) WHERE (n8n_due_at IS NOT NULL);
 
 CREATE INDEX idx_contacts_n8n_processing_error ON public.contacts USING btree (split_part("left"(n8n_processing_error, 40), ':'::text, 1)) WHERE (n8n_processing_error IS NOT NULL);
 
@@ -1701,19 +2197,43 @@ CREATE TRIGGER take_free_id BEFORE INSERT ON crm_sync.tombstones FOR EACH ROW EX
 
 CREATE TRIGGER crm_sync_brevo_insert BEFORE INSERT ON public.contacts FOR EACH ROW WHEN (((new.brevo_sync_status = 'Queued'::public.crm_sync_status) OR (new.brevo_claimed_by IS NOT NULL) OR (new.brevo_due_at IS NOT NULL))) EXECUTE FUNCTION crm_sync.brevo_flip();
 
-CREATE TRIGGER crm_sync_brevo_update BEFORE UPDATE OF brevo_sync_status, brevo_processing_status, brevo_processing_error, brevo_contact_id ON public.contacts FOR EACH ROW WHEN (((NOT (new.brevo_claimed_by IS DISTINCT FROM old.brevo_claimed_by)) OR ((new.brevo_claimed_by IS NULL) = (NOT (new.brevo_due_at IS DISTINCT FROM old.brevo_due_at))) OR (new.brevo_due_at < old.brevo_due_at) OR (new.brevo_flipped_at IS DISTINCT FROM old.brevo_flipped_at) OR (old.brevo_due_at IS NULL))) EXECUTE FUNCTION crm_sync.brevo_flip();
+CREATE TRIGGER crm_sync_brevo_key AFTER UPDATE OF id ON public.contacts FOR EACH ROW WHEN (((new.brevo_due_at IS NOT NULL) AND record_image_ne(ROW(old.id), ROW(new.id)))) EXECUTE FUNCTION crm_sync.brevo_placed();
+
+CREATE TRIGGER crm_sync_brevo_placed AFTER INSERT ON public.contacts FOR EACH ROW WHEN ((new.brevo_due_at IS NOT NULL)) EXECUTE FUNCTION crm_sync.brevo_placed();
+
+CREATE TRIGGER crm_sync_brevo_update BEFORE UPDATE OF brevo_sync_status, brevo_processing_status, brevo_processing_error, brevo_contact_id ON public.contacts FOR EACH ROW WHEN ((NOT (new.brevo_claimed_by IS DISTINCT FROM old.brevo_claimed_by))) EXECUTE FUNCTION crm_sync.brevo_flip();
+
+CREATE TRIGGER crm_sync_brevo_update_stale BEFORE UPDATE OF brevo_claimed_by ON public.contacts FOR EACH ROW WHEN (((new.brevo_claimed_by IS DISTINCT FROM old.brevo_claimed_by) AND (((new.brevo_claimed_by IS NULL) = (NOT (new.brevo_due_at IS DISTINCT FROM old.brevo_due_at))) OR (new.brevo_due_at < old.brevo_due_at) OR (new.brevo_flipped_at IS DISTINCT FROM old.brevo_flipped_at) OR (old.brevo_due_at IS NULL)))) EXECUTE FUNCTION crm_sync.brevo_flip();
 
 CREATE TRIGGER crm_sync_hubspot_insert BEFORE INSERT ON public.contacts FOR EACH ROW WHEN (((new.hubspot_sync_status = 'Queued'::public.hubspot_sync_status) OR (new.hubspot_claimed_by IS NOT NULL) OR (new.hubspot_due_at IS NOT NULL))) EXECUTE FUNCTION crm_sync.hubspot_flip();
 
-CREATE TRIGGER crm_sync_hubspot_update BEFORE UPDATE OF hubspot_sync_status, hubspot_processing_status, hubspot_processing_error, hubspot_contact_id ON public.contacts FOR EACH ROW WHEN (((NOT (new.hubspot_claimed_by IS DISTINCT FROM old.hubspot_claimed_by)) OR ((new.hubspot_claimed_by IS NULL) = (NOT (new.hubspot_due_at IS DISTINCT FROM old.hubspot_due_at))) OR (new.hubspot_due_at < old.hubspot_due_at) OR (new.hubspot_flipped_at IS DISTINCT FROM old.hubspot_flipped_at) OR (old.hubspot_due_at IS NULL))) EXECUTE FUNCTION crm_sync.hubspot_flip();
+CREATE TRIGGER crm_sync_hubspot_key AFTER UPDATE OF id ON public.contacts FOR EACH ROW WHEN (((new.hubspot_due_at IS NOT NULL) AND record_image_ne(ROW(old.id), ROW(new.id)))) EXECUTE FUNCTION crm_sync.hubspot_placed();
+
+CREATE TRIGGER crm_sync_hubspot_placed AFTER INSERT ON public.contacts FOR EACH ROW WHEN ((new.hubspot_due_at IS NOT NULL)) EXECUTE FUNCTION crm_sync.hubspot_placed();
+
+CREATE TRIGGER crm_sync_hubspot_update BEFORE UPDATE OF hubspot_sync_status, hubspot_processing_status, hubspot_processing_error, hubspot_contact_id ON public.contacts FOR EACH ROW WHEN ((NOT (new.hubspot_claimed_by IS DISTINCT FROM old.hubspot_claimed_by))) EXECUTE FUNCTION crm_sync.hubspot_flip();
+
+CREATE TRIGGER crm_sync_hubspot_update_stale BEFORE UPDATE OF hubspot_claimed_by ON public.contacts FOR EACH ROW WHEN (((new.hubspot_claimed_by IS DISTINCT FROM old.hubspot_claimed_by) AND (((new.hubspot_claimed_by IS NULL) = (NOT (new.hubspot_due_at IS DISTINCT FROM old.hubspot_due_at))) OR (new.hubspot_due_at < old.hubspot_due_at) OR (new.hubspot_flipped_at IS DISTINCT FROM old.hubspot_flipped_at) OR (old.hubspot_due_at IS NULL)))) EXECUTE FUNCTION crm_sync.hubspot_flip();
 
 CREATE TRIGGER crm_sync_mautic_insert BEFORE INSERT ON public.contacts FOR EACH ROW WHEN (((new.mautic_sync_status = 'Queued'::public.crm_sync_status) OR (new.mautic_claimed_by IS NOT NULL) OR (new.mautic_due_at IS NOT NULL))) EXECUTE FUNCTION crm_sync.mautic_flip();
 
-CREATE TRIGGER crm_sync_mautic_update BEFORE UPDATE OF mautic_sync_status, mautic_processing_status, mautic_processing_error, mautic_contact_id ON public.contacts FOR EACH ROW WHEN (((NOT (new.mautic_claimed_by IS DISTINCT FROM old.mautic_claimed_by)) OR ((new.mautic_claimed_by IS NULL) = (NOT (new.mautic_due_at IS DISTINCT FROM old.mautic_due_at))) OR (new.mautic_due_at < old.mautic_due_at) OR (new.mautic_flipped_at IS DISTINCT FROM old.mautic_flipped_at) OR (old.mautic_due_at IS NULL))) EXECUTE FUNCTION crm_sync.mautic_flip();
+CREATE TRIGGER crm_sync_mautic_key AFTER UPDATE OF id ON public.contacts FOR EACH ROW WHEN (((new.mautic_due_at IS NOT NULL) AND record_image_ne(ROW(old.id), ROW(new.id)))) EXECUTE FUNCTION crm_sync.mautic_placed();
+
+CREATE TRIGGER crm_sync_mautic_placed AFTER INSERT ON public.contacts FOR EACH ROW WHEN ((new.mautic_due_at IS NOT NULL)) EXECUTE FUNCTION crm_sync.mautic_placed();
+
+CREATE TRIGGER crm_sync_mautic_update BEFORE UPDATE OF mautic_sync_status, mautic_processing_status, mautic_processing_error, mautic_contact_id ON public.contacts FOR EACH ROW WHEN ((NOT (new.mautic_claimed_by IS DISTINCT FROM old.mautic_claimed_by))) EXECUTE FUNCTION crm_sync.mautic_flip();
+
+CREATE TRIGGER crm_sync_mautic_update_stale BEFORE UPDATE OF mautic_claimed_by ON public.contacts FOR EACH ROW WHEN (((new.mautic_claimed_by IS DISTINCT FROM old.mautic_claimed_by) AND (((new.mautic_claimed_by IS NULL) = (NOT (new.mautic_due_at IS DISTINCT FROM old.mautic_due_at))) OR (new.mautic_due_at < old.mautic_due_at) OR (new.mautic_flipped_at IS DISTINCT FROM old.mautic_flipped_at) OR (old.mautic_due_at IS NULL)))) EXECUTE FUNCTION crm_sync.mautic_flip();
 
 CREATE TRIGGER crm_sync_n8n_insert BEFORE INSERT ON public.contacts FOR EACH ROW WHEN (((new.n8n_sync_status = 'Queued'::public.crm_sync_status) OR (new.n8n_claimed_by IS NOT NULL) OR (new.n8n_due_at IS NOT NULL))) EXECUTE FUNCTION crm_sync.n8n_flip();
 
-CREATE TRIGGER crm_sync_n8n_update BEFORE UPDATE OF n8n_sync_status, n8n_processing_status, n8n_processing_error, n8n_workflow_id ON public.contacts FOR EACH ROW WHEN (((NOT (new.n8n_claimed_by IS DISTINCT FROM old.n8n_claimed_by)) OR ((new.n8n_claimed_by IS NULL) = (NOT (new.n8n_due_at IS DISTINCT FROM old.n8n_due_at))) OR (new.n8n_due_at < old.n8n_due_at) OR (new.n8n_flipped_at IS DISTINCT FROM old.n8n_flipped_at) OR (old.n8n_due_at IS NULL))) EXECUTE FUNCTION crm_sync.n8n_flip();
+CREATE TRIGGER crm_sync_n8n_key AFTER UPDATE OF id ON public.contacts FOR EACH ROW WHEN (((new.n8n_due_at IS NOT NULL) AND record_image_ne(ROW(old.id), ROW(new.id)))) EXECUTE FUNCTION crm_sync.n8n_placed();
+
+CREATE TRIGGER crm_sync_n8n_placed AFTER INSERT ON public.contacts FOR EACH ROW WHEN ((new.n8n_due_at IS NOT NULL)) EXECUTE FUNCTION crm_sync.n8n_placed();
+
+CREATE TRIGGER crm_sync_n8n_update BEFORE UPDATE OF n8n_sync_status, n8n_processing_status, n8n_processing_error, n8n_workflow_id ON public.contacts FOR EACH ROW WHEN ((NOT (new.n8n_claimed_by IS DISTINCT FROM old.n8n_claimed_by))) EXECUTE FUNCTION crm_sync.n8n_flip();
+
+CREATE TRIGGER crm_sync_n8n_update_stale BEFORE UPDATE OF n8n_claimed_by ON public.contacts FOR EACH ROW WHEN (((new.n8n_claimed_by IS DISTINCT FROM old.n8n_claimed_by) AND (((new.n8n_claimed_by IS NULL) = (NOT (new.n8n_due_at IS DISTINCT FROM old.n8n_due_at))) OR (new.n8n_due_at < old.n8n_due_at) OR (new.n8n_flipped_at IS DISTINCT FROM old.n8n_flipped_at) OR (old.n8n_due_at IS NULL)))) EXECUTE FUNCTION crm_sync.n8n_flip();
 
 ALTER TABLE ONLY crm_sync.budgets
     ADD CONSTRAINT budgets_crm_fkey FOREIGN KEY (crm) REFERENCES crm_sync.lanes(crm) ON DELETE CASCADE;

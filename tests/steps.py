@@ -26,6 +26,7 @@ class Worker:
     def __init__(self, database: Database, contacts: Contacts, number: int) -> None:
         self.database = database
         self.contacts = contacts
+        self.number = number
         self._token = number << 32
 
     async def claim(self, limit: int = 100, *, probe: bool = False) -> list[Contact]:

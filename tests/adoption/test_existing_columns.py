@@ -145,7 +145,7 @@ async def test_an_index_that_does_the_same_already_is_used_and_kept(owner, empty
     built = [statement.split(" ON ")[0].split()[-1] for statement in done if statement.startswith("CREATE INDEX")]
     assert "idx_people_brevo_contact_id" not in built
     assert "idx_people_brevo_processing_error" in built, "the other one is no index by the code"
-    assert len(built) == 12
+    assert len(built) == 8
     await undo(empty_url)
     assert photograph() == before
 

@@ -5,9 +5,11 @@ import time
 
 import pytest
 
+from crm_sync.adoption.table import AdoptionRequest
 from crm_sync.postgres import locks
 from tests.adoption import field
 from tests.adoption.conftest import Field, new_name
+from tests.adoption.older import LINE, adopt_before
 from tests.adoption.stops import stops
 from tests.adoption.test_live import INVALID, held
 from tests.harness import TIMEOUT_S
@@ -94,6 +96,23 @@ def test_killed_at_each_step_adoption_and_undoing_end_as_if_they_had_not_been(pe
     assert take(people.server, people.name) == before
 
 
+@slow
+def test_killed_at_each_step_the_takeover_from_an_older_version_ends_as_if_it_had_not_been(people, crm_sync):
+    arguments = (*ADOPT, "--crm", "hubspot", "--crm", "brevo")
+    before, adopted = pictures_of(people.server, crm_sync, *arguments)
+    adopt_before(people.url, LINE, AdoptionRequest(table=field.TABLE, crms=("hubspot", "brevo")))
+    with people.admin() as application:
+        application.execute("UPDATE crm.people SET brevo_sync_status = 'Queued' WHERE substr(id, 3)::integer <= 300")
+        assert kill_at_each_step(people, crm_sync, ADOPT) > 10
+        line = "SELECT count(*), count(DISTINCT key) FROM crm_sync.brevo_line"
+        assert application.execute(line).fetchone() == (300, 300)
+        application.execute("UPDATE crm.people SET brevo_sync_status = 'New' WHERE brevo_sync_status = 'Queued'")
+        application.execute("TRUNCATE crm_sync.brevo_line")
+    assert looks(people) == adopted
+    assert kill_at_each_step(people, crm_sync, UNDO) > 15
+    assert take(people.server, people.name) == before
+
+
 @pytest.mark.parametrize("way", ["killed", "session"])
 @slow
 def test_killed_among_the_migrations_nothing_of_them_stays_and_the_next_one_makes_them(people, crm_sync, pictures, way):
@@ -148,7 +167,7 @@ PHASES = {"row lock": "waiting for writers before build", "snapshot elsewhere": 
 def test_killed_in_the_middle_of_an_index_the_next_one_takes_off_what_is_half_built(people, crm_sync, pictures, holder, way):
     _, adopted = pictures
     with stops(people.server, people.name) as stop:
-        stop.at(words="idx_people_brevo_due_at")
+        stop.at(words="idx_people_brevo_contact_id")
         command = crm_sync.start(people.url, *ADOPT)
         pid = stop.stopped(command)
         with held(people, holder):
@@ -173,7 +192,7 @@ def test_killed_in_the_middle_of_an_index_the_next_one_takes_off_what_is_half_bu
         if way != "killed":
             again = crm_sync.start(people.url, *ADOPT)
         assert again.ended() == 0, again.said
-        assert "DROP INDEX CONCURRENTLY crm.idx_people_brevo_due_at" in again.said
+        assert "DROP INDEX CONCURRENTLY crm.idx_people_brevo_contact_id" in again.said
     assert looks(people) == adopted
 
 
@@ -181,7 +200,7 @@ def test_killed_in_the_middle_of_an_index_the_next_one_takes_off_what_is_half_bu
 def test_killed_in_the_middle_of_an_index_it_can_be_undone(people, crm_sync, pictures):
     before, _ = pictures
     with stops(people.server, people.name) as stop:
-        stop.at(words="idx_people_brevo_due_at")
+        stop.at(words="idx_people_brevo_contact_id")
         command = crm_sync.start(people.url, *ADOPT)
         pid = stop.stopped(command)
         with held(people, "snapshot elsewhere"):

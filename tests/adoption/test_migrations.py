@@ -71,11 +71,11 @@ async def test_a_table_that_was_there_keeps_its_rows_and_columns(empty_url):
     await app.close()
 
 
-async def test_there_are_thirteen_indexes_and_none_mentions_a_column_that_a_claim_changes(app):
+async def test_there_are_nine_indexes_and_none_mentions_a_column_that_a_flip_or_a_claim_changes(app):
     rows = await app.fetch("SELECT indexdef FROM pg_indexes WHERE tablename = 'contacts' AND indexname LIKE 'idx_%'")
-    assert len(rows) == 13
+    assert len(rows) == 9
     for (definition,) in rows:
-        for column in ("sync_status", "processing_status", "attempts", "claimed_by"):
+        for column in ("sync_status", "processing_status", "attempts", "due_at", "claimed_by", "flipped_at", "synced_at"):
             assert column not in definition
 
 
@@ -92,6 +92,10 @@ def test_an_unreachable_database_is_said_plainly():
         ("ALTER TABLE contacts DROP COLUMN n8n_workflow_id CASCADE", "n8n_workflow_id"),
         ("DROP TRIGGER crm_sync_brevo_update ON contacts", "crm_sync_brevo_update"),
         ("ALTER TABLE contacts DISABLE TRIGGER crm_sync_brevo_insert", "crm_sync_brevo_insert"),
+        ("DROP TRIGGER crm_sync_brevo_update_stale ON contacts", "crm_sync_brevo_update_stale"),
+        ("DROP TRIGGER crm_sync_brevo_placed ON contacts", "crm_sync_brevo_placed"),
+        ("DROP TRIGGER crm_sync_brevo_key ON contacts", "crm_sync_brevo_key"),
+        ("DROP TABLE crm_sync.brevo_line", "there is no table crm_sync.brevo_line: run `crm-sync migrate`"),
         ("DROP TYPE crm_processing_status CASCADE", "brevo_processing_status"),
         ("DROP SCHEMA crm_sync CASCADE", "run `crm-sync migrate`"),
         ("DROP TABLE contacts", "the adopted table is gone"),

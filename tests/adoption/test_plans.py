@@ -1,4 +1,4 @@
-"""What the statements of a worker read of a partitioned table of 80,000 rows: entries of an index, in order, and no more."""
+"""What the statements of a worker read of a partitioned table of 80,000 rows: entries of the line, in order, and their rows."""
 
 import json
 
@@ -29,7 +29,7 @@ async def worker(owner, empty_url, request):
     await adopt(empty_url, "people", key="id")
     await owner.execute("UPDATE people SET brevo_sync_status = 'Queued' WHERE id <= 20000")
     if request.param:
-        await owner.execute("ANALYZE people")
+        await owner.execute("ANALYZE")
     async with open_worker(empty_url, 1) as worker:
         yield worker
 
@@ -60,40 +60,42 @@ def sorted_rows(plan):
     return sum(node["Actual Rows"] for node in plan if node["Node Type"] in ("Sort", "Incremental Sort"))
 
 
-DUE = {f"idx_people_{n}_brevo_due_at" for n in range(PARTS)}
+LINE = {"brevo_line_due_at"}
+KEYS = {f"people_{n}_pkey" for n in range(PARTS)}
 
 
-async def test_a_claim_reads_the_due_index_of_each_partition_in_order_and_then_its_rows_by_their_key(worker):
+async def test_a_claim_reads_the_line_in_order_and_then_its_rows_by_their_key(worker):
     plan, blocks = await explained(worker, worker.contacts._claim, 100, 1 << 32, BEGINNING, [], 10, BEGINNING, False)
-    assert scans(plan, "due_at") == DUE
-    assert {node["Node Type"] for node in plan} >= {"Merge Append"}
+    assert scans(plan, "due_at") == LINE
+    assert scans(plan, "pkey") >= KEYS
     assert not [node for node in plan if "Seq Scan" in node["Node Type"]]
     assert sorted_rows(plan) == 0
     assert blocks < 8000, "of 100 contacts, looked for in 8 partitions each"
 
 
-async def test_what_is_due_next_and_where_the_backlog_ends_are_read_from_the_ends_of_the_indexes(worker):
+async def test_what_is_due_next_and_where_the_backlog_ends_are_read_from_the_ends_of_the_line(worker):
     for statement, arguments in (
         (worker.contacts._next_due, ([], BEGINNING)),
         (worker.contacts._newest_due, ([], BEGINNING, 100)),
     ):
         plan, blocks = await explained(worker, statement, *arguments)
-        assert scans(plan, "due_at") == DUE
+        assert scans(plan, "due_at") == LINE
         assert not [node for node in plan if "Seq Scan" in node["Node Type"]]
         assert sorted_rows(plan) < 200
-        assert blocks < 500
+        assert blocks < 4000
 
 
-async def test_a_finish_finds_its_rows_by_their_key(worker):
+async def test_a_finish_finds_its_rows_by_their_key_and_its_lines_by_their_time(worker):
     claimed = await worker.claim(100)
     arguments = zip(*((one.id, one.token, "delivered", None, "7", 0.0) for one in claimed), strict=True)
     plan, blocks = await explained(worker, worker.contacts._finish, *arguments)
-    assert scans(plan, "pkey") == {f"people_{n}_pkey" for n in range(PARTS)}
+    assert scans(plan, "pkey") >= KEYS
+    assert scans(plan, "due_at") == LINE
     assert not [node for node in plan if "Seq Scan" in node["Node Type"]]
     assert blocks < 12000, "of 100 contacts, looked for in 8 partitions each, twice"
 
 
 async def test_orphans_are_looked_for_among_those_in_line_only(worker):
     plan, _ = await explained(worker, worker.contacts._orphans, [7])
-    assert scans(plan, "due_at") == DUE
-    assert not [node for node in plan if "Seq Scan" in node["Node Type"]]
+    assert scans(plan, "pkey") >= KEYS
+    assert not [node for node in plan if "Seq Scan" in node["Node Type"] and node["Relation Name"].startswith("people")]

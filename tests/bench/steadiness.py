@@ -50,7 +50,7 @@ async def pages_per_claimed_row(database_url: str, waiting: int) -> float:
     await ours.fill_and_flip(database_url, waiting)
     touched = []
     async with Database(database_url, size=1) as database:
-        await database.fetch("VACUUM ANALYZE contacts")
+        await database.fetch("VACUUM ANALYZE")
         contacts = Contacts(database, (await read_schema(database)).lanes["brevo"], "email", ours.FIELDS)
         first = await ours.register(database)
         for token in range(first, first + CLAIMS):

@@ -197,6 +197,7 @@ async def test_a_twin_that_is_retried_after_a_later_flip_is_sent_over(app, url, 
         await until(app, "count(*) FILTER (WHERE brevo_sync_status = 'Complete') = 1 FROM contacts")
         await app.execute("SET session_replication_role = replica")  # the trigger would make a flip of it
         await app.execute("UPDATE contacts SET brevo_due_at = clock_timestamp() WHERE id = $1", first)
+        await app.execute("INSERT INTO crm_sync.brevo_line SELECT brevo_due_at, id FROM contacts WHERE id = $1", first)
         await app.execute("SELECT pg_notify('crm_sync', 'brevo')")
         await said(log, events.CONTACTS_OVERWRITTEN)
         await until(app, ALL_COMPLETE)

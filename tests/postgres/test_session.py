@@ -125,6 +125,7 @@ CLAIMED_BY_IT = (
     "INSERT INTO contacts (email, brevo_sync_status, brevo_processing_status, brevo_attempts, brevo_due_at, brevo_claimed_by) "
     "VALUES ('a@example.com', 'Processing', 'Processing', 1, now(), (7777::bigint << 32) | 1)"
 )
+ITS_LINE = "INSERT INTO crm_sync.brevo_line (due_at, key) SELECT brevo_due_at, id FROM contacts"
 
 
 async def test_contacts_of_a_dead_worker_are_taken_over_at_the_tick(app, url, crm):
@@ -132,6 +133,7 @@ async def test_contacts_of_a_dead_worker_are_taken_over_at_the_tick(app, url, cr
         await until_asleep(app)
         await app.execute("SET session_replication_role = replica")
         await app.execute(CLAIMED_BY_IT)
+        await app.execute(ITS_LINE)
         await app.execute(REGISTER)
         await until(app, ALL_COMPLETE)
 
@@ -156,6 +158,7 @@ async def test_a_claim_that_a_dead_worker_had_on_its_way_is_found_before_the_wor
                 await asyncio.sleep(0.01)
         await app.execute("SET session_replication_role = replica")
         await app.execute(CLAIMED_BY_IT)
+        await app.execute(ITS_LINE)
         await until(app, ALL_COMPLETE)
         await until(app, "count(*) = 1 FROM crm_sync.workers")
 
@@ -265,6 +268,7 @@ async def test_a_finish_that_a_crash_of_the_database_took_back_is_made_good(app,
             "brevo_claimed_by = ($1::bigint << 32) | 1",
             worker,
         )
+        await app.execute(ITS_LINE)
         await app.execute(f"SELECT pg_terminate_backend(pid) {SESSIONS}")
         await until(app, ALL_COMPLETE)
     assert [request[0].id for request in crm.requests] == [contact, contact], "an upsert is repeated, and that is all"

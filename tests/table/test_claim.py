@@ -2,11 +2,12 @@
 
 import asyncio
 import json
+import re
 
 import pytest
 
 from crm_sync.core.outcome import Kind
-from crm_sync.postgres.statements import query
+from crm_sync.postgres.statements import query, render
 from crm_sync.table.contacts import BEGINNING
 from tests.steps import insert, open_worker, read
 
@@ -118,15 +119,16 @@ async def explain(worker, statement: str, *arguments: object) -> str:
     return json.dumps(json.loads(rows[0][0])[0]["Plan"])
 
 
-async def test_the_claim_uses_its_index_on_50000_rows_and_touches_none(app, worker):
+async def test_the_claim_uses_the_line_on_50000_rows_and_touches_no_index(app, worker):
     await app.execute(MANY, "New", 50_000)
     await app.execute("UPDATE contacts SET brevo_sync_status = 'Queued' WHERE email LIKE '%7@%'")
     contacts = worker.contacts
     for analyzed in (False, True):
         if analyzed:
-            await app.execute("ANALYZE contacts")
+            await app.execute("ANALYZE")
         plan = await explain(worker, contacts._claim, 100, 1 << 32, contacts._cursor, [], 0, None, False)
-        assert "idx_contacts_brevo_due_at" in plan
+        assert "brevo_line_due_at" in plan
+        assert "contacts_pkey" in plan
         assert "Seq Scan" not in plan
 
     counts = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'contacts'"
@@ -151,7 +153,25 @@ async def test_the_finish_looks_contacts_up_by_their_key(app, worker):
     assert "Seq Scan" not in plan
 
 
-async def test_the_look_for_what_is_due_uses_the_index(app, worker):
+async def test_the_look_for_what_is_due_uses_the_line(app, worker):
     await app.execute(MANY, "Queued", 20_000)
-    await app.execute("ANALYZE contacts")
-    assert "idx_contacts_brevo_due_at" in await explain(worker, worker.contacts._next_due, [], BEGINNING)
+    await app.execute("ANALYZE")
+    assert "brevo_line_due_at" in await explain(worker, worker.contacts._next_due, [], BEGINNING)
+
+
+async def test_the_look_for_who_is_ready_beside_refused_rows_uses_the_line(app, worker):
+    await app.execute(MANY, "Queued", 20_000)
+    await app.execute("ANALYZE")
+    plan = await explain(worker, worker.contacts._ready, [], BEGINNING, 100)
+    assert "brevo_line_due_at" in plan
+    assert "contacts_pkey" in plan
+    assert "Seq Scan" not in plan
+
+
+@pytest.mark.parametrize(("statement", "arguments"), [("release_claims", ([7], 3, "A: b")), ("flip_early", ())])
+async def test_a_full_look_finds_the_lines_that_it_ends_by_their_due_times(app, worker, statement, arguments):
+    await app.execute(MANY, "Queued", 20_000)
+    await app.execute("ANALYZE")
+    plan = await explain(worker, render(statement, worker.contacts.table.variables), 0, 1024, *arguments)
+    assert "brevo_line_due_at" in plan
+    assert not re.search(r'"Seq Scan"[^{}]*"Relation Name": "brevo_line"', plan)

@@ -202,6 +202,11 @@ class Walk(RuleBasedStateMachine):
     def finished(self, finish: Finish) -> bool:
         return bool(self.world.run(self.world.contacts.finish([finish])).written)
 
+    @rule()
+    def sweep(self) -> None:
+        """Lines for nobody go, now and then. The others stay."""
+        self.world.run(self.world.contacts.sweep())
+
     @rule(target=late)
     def die(self) -> Any:
         """The worker dies with all it has in flight, another takes over, and the first may still speak."""
@@ -235,6 +240,9 @@ class Walk(RuleBasedStateMachine):
         columns = "id, brevo_sync_status AS sync, brevo_claimed_by AS claim, brevo_due_at AS due_at"
         table = {row["id"]: row for row in self.world.run(self.world.app.fetch(f"SELECT {columns} FROM contacts"))}
         assert table.keys() == self.rows.keys()
+        line = {tuple(row) for row in self.world.run(self.world.app.fetch("SELECT key, due_at FROM crm_sync.brevo_line"))}
+        in_line = {(contact, found["due_at"]) for contact, found in table.items() if found["due_at"] is not None}
+        assert in_line <= line, "in line or in flight, and nobody would find them"
         for contact, row in self.rows.items():
             found = table[contact]
             if row.held_by is not None:

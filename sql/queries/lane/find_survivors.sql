@@ -4,12 +4,27 @@
 -- row with the same address is in line or in flight and has no id yet, so that it may become this very record at any moment.
 --
 -- No index has the address, so those in line are read one by one, which may be a million: all of them once for many tombstones,
--- and before each request only those that have come since.
+-- and before each request only those that have come since. Nobody who is not in the line is about to be sent.
 --
 -- $1  bigint[]     tombstones
 -- $2  text[]       the id in the CRM of each, or NULL
 -- $3  text[]       its address as its row had it, or NULL
 -- $4  timestamptz  of those in line, only such as are due since
+WITH in_line AS MATERIALIZED (
+    SELECT c.email
+    FROM :line AS l
+    CROSS JOIN LATERAL (
+        SELECT :email AS email
+        FROM :contacts
+        WHERE
+            :id :is l.key
+            AND :due_at = l.due_at
+            AND :remote_id IS NULL
+        LIMIT 1
+    ) AS c
+    WHERE l.due_at >= $4::timestamptz
+)
+
 SELECT
     t.id,
     'shared' AS survivor
@@ -20,7 +35,4 @@ SELECT
     t.id,
     'wanted' AS survivor
 FROM unnest($1::bigint[], $3::text[]) AS t (id, email)
-JOIN :contacts AS c ON lower(btrim(c.:email)) = lower(btrim(t.email))
-WHERE
-    c.:due_at >= $4::timestamptz
-    AND c.:remote_id IS NULL
+JOIN in_line AS c ON lower(btrim(c.email)) = lower(btrim(t.email))

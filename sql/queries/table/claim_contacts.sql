@@ -1,5 +1,8 @@
 -- Claims ready contacts of one CRM and returns what is to be sent: some fresh ones, if any are wanted, and else the oldest.
 --
+-- The line says where to look, the row whether it is so. A line is left as it is: it stands for its row in flight, too, until a finish
+-- takes it away. Lateral, so that no plan but a lookup of each row by its key can come of it.
+--
 -- The weaker row lock, because the strong one skips a contact that merely has an open foreign-key insert pointing at it.
 -- By their locator, which is the ctid: the rows are locked by this very statement, and no plan but a TID scan can come of it. In a
 -- partitioned table a ctid is one row's of each partition, so there the key stands for it.
@@ -30,35 +33,49 @@ open_lane AS MATERIALIZED (
 
 -- In order of service among themselves. Where none are wanted the limit is zero, and nothing is looked at.
 fresh AS MATERIALIZED (
-    SELECT :locator AS locator
-    FROM :contacts
+    SELECT c.locator
+    FROM :line AS l
+    CROSS JOIN LATERAL (
+        SELECT :locator AS locator
+        FROM :contacts
+        WHERE
+            :id :is l.key
+            AND :due_at = l.due_at
+            AND :claimed_by IS NULL
+            AND :sync_status = 'Queued'
+            AND :id :is_not ALL ($4:::id_type[])
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) AS c
     WHERE
-        :due_at > $6::timestamptz
-        AND :due_at <= statement_timestamp()
+        l.due_at > $6::timestamptz
+        AND l.due_at <= statement_timestamp()
         AND EXISTS (SELECT FROM open_lane)
-        AND :claimed_by IS NULL
-        AND :sync_status = 'Queued'
-        AND :id :is_not ALL ($4:::id_type[])
-    ORDER BY :due_at
+    ORDER BY l.due_at
     LIMIT $5::integer
-    FOR NO KEY UPDATE SKIP LOCKED
 ),
 
 -- What room they leave. A row that this transaction has locked is not skipped as locked, so it is left out by name.
 oldest AS MATERIALIZED (
-    SELECT :locator AS locator
-    FROM :contacts
+    SELECT c.locator
+    FROM :line AS l
+    CROSS JOIN LATERAL (
+        SELECT :locator AS locator
+        FROM :contacts
+        WHERE
+            :id :is l.key
+            AND :due_at = l.due_at
+            AND :claimed_by IS NULL
+            AND :sync_status = 'Queued'
+            AND :id :is_not ALL ($4:::id_type[])
+            AND :locator :locator_is_not ALL (ARRAY(SELECT f.locator FROM fresh AS f))
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) AS c
     WHERE
-        :due_at >= $3::timestamptz
-        AND :due_at <= statement_timestamp()
+        l.due_at >= $3::timestamptz
+        AND l.due_at <= statement_timestamp()
         AND EXISTS (SELECT FROM open_lane)
-        AND :claimed_by IS NULL
-        AND :sync_status = 'Queued'
-        AND :id :is_not ALL ($4:::id_type[])
-        AND :locator :locator_is_not ALL (ARRAY(SELECT f.locator FROM fresh AS f))
-    ORDER BY :due_at
+    ORDER BY l.due_at
     LIMIT $1::integer - (SELECT count(*) FROM fresh)
-    FOR NO KEY UPDATE SKIP LOCKED
 )
 
 UPDATE :contacts

@@ -7,15 +7,23 @@
 -- $3  integer      count at most one more than this
 WITH
 newest AS (
-    SELECT :due_at AS due_at
-    FROM :contacts
+    SELECT l.due_at
+    FROM :line AS l
+    CROSS JOIN LATERAL (
+        SELECT
+        FROM :contacts
+        WHERE
+            :id :is l.key
+            AND :due_at = l.due_at
+            AND :claimed_by IS NULL
+            AND :sync_status = 'Queued'
+            AND :id :is_not ALL ($1:::id_type[])
+        LIMIT 1
+    ) AS c
     WHERE
-        :due_at > coalesce($2::timestamptz, '-infinity'::timestamptz)
-        AND :due_at <= statement_timestamp()
-        AND :claimed_by IS NULL
-        AND :sync_status = 'Queued'
-        AND :id :is_not ALL ($1:::id_type[])
-    ORDER BY :due_at DESC
+        l.due_at > coalesce($2::timestamptz, '-infinity'::timestamptz)
+        AND l.due_at <= statement_timestamp()
+    ORDER BY l.due_at DESC
     LIMIT $3::integer + 1
 ),
 
@@ -34,15 +42,23 @@ SELECT
     -- A statement over many rows flips one every ten to a hundred microseconds; between two statements lies a commit.
     max(f.due_at) FILTER (WHERE f.gap < interval '0.25 ms') AS bulk_end,
     (
-        SELECT :due_at
-        FROM :contacts
+        SELECT l.due_at
+        FROM :line AS l
+        CROSS JOIN LATERAL (
+            SELECT
+            FROM :contacts
+            WHERE
+                :id :is l.key
+                AND :due_at = l.due_at
+                AND :claimed_by IS NULL
+                AND :sync_status = 'Queued'
+                AND :id :is_not ALL ($1:::id_type[])
+            LIMIT 1
+        ) AS c
         WHERE
-            :due_at > $2::timestamptz
-            AND :due_at <= statement_timestamp()
-            AND :claimed_by IS NULL
-            AND :sync_status = 'Queued'
-            AND :id :is_not ALL ($1:::id_type[])
-        ORDER BY :due_at
+            l.due_at > $2::timestamptz
+            AND l.due_at <= statement_timestamp()
+        ORDER BY l.due_at
         LIMIT 1
     ) AS first
 FROM flip AS f

@@ -1,6 +1,8 @@
 -- The earliest contact of one CRM, and the seconds until it is due: zero or less when it is ready, NULL when none waits. Always one
 -- row. After an empty claim, "ready" means that the application holds its row.
 --
+-- steps_over: lines stand before it, of contacts in flight or of nobody.
+--
 -- Whether the CRM may be called is another matter, but with the revision of its breaker a worker sees that it has missed news.
 --
 -- $1  id[]         not these: the table refused to have them claimed
@@ -8,19 +10,34 @@
 SELECT
     l.revision,
     f.due_in_s,
-    f.id
+    f.id,
+    EXISTS (
+        SELECT
+        FROM :line AS o
+        WHERE
+            o.due_at <= statement_timestamp()
+            AND (f.due_at IS NULL OR o.due_at < f.due_at)
+    ) AS steps_over
 FROM crm_sync.lanes AS l
 LEFT JOIN LATERAL (
     SELECT
-        extract(EPOCH FROM :due_at - statement_timestamp())::float8 AS due_in_s,
-        :id AS id
-    FROM :contacts
-    WHERE
-        :due_at > $2::timestamptz
-        AND :claimed_by IS NULL
-        AND :sync_status = 'Queued'
-        AND :id :is_not ALL ($1:::id_type[])
-    ORDER BY :due_at
+        n.due_at,
+        extract(EPOCH FROM n.due_at - statement_timestamp())::float8 AS due_in_s,
+        c.id
+    FROM :line AS n
+    CROSS JOIN LATERAL (
+        SELECT :id AS id
+        FROM :contacts
+        WHERE
+            :id :is n.key
+            AND :due_at = n.due_at
+            AND :claimed_by IS NULL
+            AND :sync_status = 'Queued'
+            AND :id :is_not ALL ($1:::id_type[])
+        LIMIT 1
+    ) AS c
+    WHERE n.due_at > $2::timestamptz
+    ORDER BY n.due_at
     LIMIT 1
 ) AS f ON TRUE
 WHERE l.crm = :'crm'

@@ -1,11 +1,22 @@
--- Contacts of one CRM that dead workers had in flight. Such a contact still has its due time, so the index finds it.
+-- Contacts of one CRM that dead workers had in flight. In flight too, a contact has a line. Those of workers that nobody knows are found
+-- by the full look (inspect_stretch.sql), which needs no line.
 --
 -- $1  integer[]  ids of the dead workers
 SELECT
-    :id,
-    :claimed_by AS claimed_by,
-    :attempts AS attempts
-FROM :contacts
-WHERE
-    :due_at IS NOT NULL
-    AND (:claimed_by >> 32)::integer = ANY ($1::integer[])
+    c.id,
+    c.claimed_by,
+    c.attempts
+FROM :line AS l
+CROSS JOIN LATERAL (
+    SELECT
+        :id AS id,
+        :claimed_by AS claimed_by,
+        :attempts AS attempts
+    FROM :contacts
+    WHERE
+        :id :is l.key
+        AND :due_at = l.due_at
+        AND :claimed_by IS NOT NULL
+    LIMIT 1
+) AS c
+WHERE (c.claimed_by >> 32)::integer = ANY ($1::integer[])

@@ -1,17 +1,25 @@
 -- The keys of contacts of one CRM that are ready, in the order of service. For a claim of which the table refuses some: each is then
--- claimed by its key.
+-- claimed by its key. As in claim_contacts.sql, the line says where to look, and the row whether it is so.
 --
 -- $1  id[]         not these: the table refused to have them claimed
 -- $2  timestamptz  due after this
 -- $3  integer      at most so many
-SELECT :id AS id
-FROM :contacts
+SELECT c.id
+FROM :line AS l
+CROSS JOIN LATERAL (
+    SELECT :id AS id
+    FROM :contacts
+    WHERE
+        :id :is l.key
+        AND :due_at = l.due_at
+        AND :claimed_by IS NULL
+        AND :sync_status = 'Queued'
+        -- A subquery, for that is hashed, however many they are.
+        AND NOT :id :is ANY (SELECT unnest($1:::id_type[]))
+    LIMIT 1
+) AS c
 WHERE
-    :due_at > $2::timestamptz
-    AND :due_at <= statement_timestamp()
-    AND :claimed_by IS NULL
-    AND :sync_status = 'Queued'
-    -- A subquery, for that is hashed, however many they are.
-    AND NOT :id :is ANY (SELECT unnest($1:::id_type[]))
-ORDER BY :due_at
+    l.due_at > $2::timestamptz
+    AND l.due_at <= statement_timestamp()
+ORDER BY l.due_at
 LIMIT $3::integer

@@ -1,6 +1,8 @@
 -- Writes what came of claimed contacts back to their rows, and ends their claims. Repeatable: what was finished no longer
 -- carries the claim, so neither a lost answer nor a worker that was taken for dead changes anything.
 --
+-- With it go the lines of the due times that it ends, and come those of new ones.
+--
 -- Contacts locked by the application are left out: the worker waits for no row lock while it holds another. Those come again. The
 -- lock is as strong as the write (:finish_lock): the strong one where a unique index has a column that is written here. What may make
 -- it wait all the same, a trigger of the table's own or such an index that is new, makes it give up before the application's
@@ -86,6 +88,7 @@ finished AS (
         h.locator,
         h.kind,
         h.remote_id,
+        h.due_at AS was_due_at,
         t.sync,
         t.processing,
         CASE t.attempts WHEN 'kept' THEN h.attempts WHEN 'given back' THEN h.attempts - 1 ELSE 0 END AS attempts,
@@ -94,36 +97,73 @@ finished AS (
         CASE WHEN t.due THEN GREATEST(clock_timestamp() + h.delay, h.due_at + interval '1 microsecond') END AS due_at
     FROM held AS h
     JOIN transition AS t ON h.kind = t.kind AND h.found = t.found
+),
+
+written AS (
+    UPDATE :contacts AS c
+    SET
+        :sync_status = coalesce(f.sync:::sync_type, c.:sync_status),
+        :processing_status = f.processing:::processing_type,
+        :processing_error = f.error:::error_type,
+        :remote_id = coalesce(f.remote_id:::remote_type, c.:remote_id),
+        :attempts = f.attempts,
+        :due_at = f.due_at,
+        :claimed_by = NULL,
+        :synced_at = CASE WHEN f.kind = 'delivered' THEN clock_timestamp() ELSE c.:synced_at END,
+        retry_count = CASE
+            WHEN f.kind = 'retry' THEN c.:attempts
+            WHEN f.kind = 'rejected' THEN c.:attempts - 1
+            WHEN f.kind = 'delivered' AND c.last_failed_crm = :'crm' THEN 0
+            ELSE c.retry_count
+        END,
+        last_retry_at = CASE WHEN f.kind IN ('retry', 'rejected') THEN clock_timestamp() ELSE c.last_retry_at END,
+        next_retry_at = CASE
+            WHEN f.kind = 'retry' OR c.next_retry_at IS NOT NULL
+                THEN LEAST(CASE WHEN f.error IS NOT NULL THEN f.due_at END, :other_retries)
+        END,
+        last_failed_crm = CASE
+            WHEN f.kind IN ('retry', 'rejected') THEN :'crm'
+            WHEN f.kind = 'delivered' AND c.last_failed_crm = :'crm' THEN NULL
+            ELSE c.last_failed_crm
+        END
+    FROM finished AS f
+    WHERE c.:locator :locator_is f.locator
+    RETURNING
+        c.:id AS id,
+        c.:due_at AS due_at,
+        f.was_due_at
+),
+
+-- Lateral, so that each line is looked up by its due time.
+ended AS (
+    DELETE FROM :line
+    WHERE
+        ctid = ANY (
+            ARRAY(
+                SELECT l.locator
+                FROM written AS w
+                CROSS JOIN LATERAL (
+                    SELECT ctid AS locator
+                    FROM :line
+                    WHERE
+                        due_at = w.was_due_at
+                        AND key :is w.id
+                    OFFSET 0
+                ) AS l
+            )
+        )
+),
+
+joined AS (
+    INSERT INTO :line (due_at, key)
+    SELECT
+        w.due_at,
+        w.id
+    FROM written AS w
+    WHERE w.due_at IS NOT NULL
 )
 
-UPDATE :contacts AS c
-SET
-    :sync_status = coalesce(f.sync:::sync_type, c.:sync_status),
-    :processing_status = f.processing:::processing_type,
-    :processing_error = f.error:::error_type,
-    :remote_id = coalesce(f.remote_id:::remote_type, c.:remote_id),
-    :attempts = f.attempts,
-    :due_at = f.due_at,
-    :claimed_by = NULL,
-    :synced_at = CASE WHEN f.kind = 'delivered' THEN clock_timestamp() ELSE c.:synced_at END,
-    retry_count = CASE
-        WHEN f.kind = 'retry' THEN c.:attempts
-        WHEN f.kind = 'rejected' THEN c.:attempts - 1
-        WHEN f.kind = 'delivered' AND c.last_failed_crm = :'crm' THEN 0
-        ELSE c.retry_count
-    END,
-    last_retry_at = CASE WHEN f.kind IN ('retry', 'rejected') THEN clock_timestamp() ELSE c.last_retry_at END,
-    next_retry_at = CASE
-        WHEN f.kind = 'retry' OR c.next_retry_at IS NOT NULL
-            THEN LEAST(CASE WHEN f.error IS NOT NULL THEN f.due_at END, :other_retries)
-    END,
-    last_failed_crm = CASE
-        WHEN f.kind IN ('retry', 'rejected') THEN :'crm'
-        WHEN f.kind = 'delivered' AND c.last_failed_crm = :'crm' THEN NULL
-        ELSE c.last_failed_crm
-    END
-FROM finished AS f
-WHERE c.:locator :locator_is f.locator
-RETURNING
-    c.:id,
-    extract(EPOCH FROM c.:due_at - clock_timestamp())::float8 AS due_in_s
+SELECT
+    w.id,
+    extract(EPOCH FROM w.due_at - clock_timestamp())::float8 AS due_in_s
+FROM written AS w

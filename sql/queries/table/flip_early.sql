@@ -1,10 +1,14 @@
 -- Flips contacts again that were flipped in what is now the future, for the clock was set back since: so they are due now. In one
--- stretch of the table. Those that wait for a retry after a failure wait on: their time was chosen.
+-- stretch of the table. Those that wait for a retry after a failure wait on: their time was chosen. The trigger adds their lines; those
+-- of before go with this.
 --
 -- $1  bigint  first page
 -- $2  bigint  the page after the last
-WITH early AS MATERIALIZED (
-    SELECT :locator AS locator
+WITH
+early AS MATERIALIZED (
+    SELECT
+        :locator AS locator,
+        :due_at AS was_due_at
     FROM :contacts
     WHERE
         ctid >= format('(%s,0)', $1::bigint)::tid
@@ -16,9 +20,39 @@ WITH early AS MATERIALIZED (
         AND :due_at > clock_timestamp()
         AND :flipped_at > clock_timestamp() + interval '1 s'
     FOR NO KEY UPDATE SKIP LOCKED
+),
+
+flipped AS (
+    UPDATE :contacts AS c
+    SET :sync_status = 'Queued'
+    FROM early AS e
+    WHERE c.:locator :locator_is e.locator
+    RETURNING
+        c.:id AS id,
+        c.:due_at AS due_at,
+        e.was_due_at
+),
+
+-- As in finish_contacts.sql. Where no trigger saw the flip, the due time is as it was.
+ended AS (
+    DELETE FROM :line
+    WHERE
+        ctid = ANY (
+            ARRAY(
+                SELECT l.locator
+                FROM flipped AS f
+                CROSS JOIN LATERAL (
+                    SELECT ctid AS locator
+                    FROM :line
+                    WHERE
+                        due_at = f.was_due_at
+                        AND key :is f.id
+                    OFFSET 0
+                ) AS l
+                WHERE f.due_at IS DISTINCT FROM f.was_due_at
+            )
+        )
 )
 
-UPDATE :contacts
-SET :sync_status = 'Queued'
-WHERE :locator :locator_is ANY (ARRAY(SELECT e.locator FROM early AS e))
-RETURNING 1 AS flipped
+SELECT 1 AS flipped
+FROM flipped

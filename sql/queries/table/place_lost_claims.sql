@@ -1,15 +1,35 @@
--- Gives contacts in flight that have no due time one, as a claim leaves them: a copied row may lack it. Apart from their release, for
--- which the trigger would take what it finds there else for an old row's.
+-- Gives contacts in flight that have no due time one, and its line, as a claim leaves them: a copied row may lack it. Apart from their
+-- release, for which the trigger would take what it finds there else for an old row's. What the application has locked is left as it is.
 --
 -- $1  bigint    first page
 -- $2  bigint    the page after the last
 -- $3  bigint[]  claims of no living worker
-UPDATE :contacts
-SET :due_at = clock_timestamp()
-WHERE
-    ctid >= format('(%s,0)', $1::bigint)::tid
-    AND ctid < format('(%s,0)', $2::bigint)::tid
-    -- As in claim_contacts.sql, for triggers of the table's own.
-    AND (SELECT set_config('search_path', :'own_path', TRUE)) IS NOT NULL
-    AND :claimed_by = ANY ($3::bigint[])
-    AND :due_at IS NULL
+WITH
+held AS MATERIALIZED (
+    SELECT :locator AS locator
+    FROM :contacts
+    WHERE
+        ctid >= format('(%s,0)', $1::bigint)::tid
+        AND ctid < format('(%s,0)', $2::bigint)::tid
+        -- As in claim_contacts.sql, for triggers of the table's own.
+        AND (SELECT set_config('search_path', :'own_path', TRUE)) IS NOT NULL
+        AND :claimed_by = ANY ($3::bigint[])
+        AND :due_at IS NULL
+    FOR NO KEY UPDATE SKIP LOCKED
+),
+
+placed AS (
+    UPDATE :contacts
+    SET :due_at = clock_timestamp()
+    WHERE :locator :locator_is ANY (ARRAY(SELECT h.locator FROM held AS h))
+    RETURNING
+        :id AS id,
+        :due_at AS due_at
+)
+
+INSERT INTO :line (due_at, key)
+SELECT
+    p.due_at,
+    p.id
+FROM placed AS p
+WHERE p.due_at IS NOT NULL

@@ -1,6 +1,6 @@
 -- Ends claims that no living worker has in hand, in one stretch of the contacts table: what finish_contacts.sql does of the orphans of
--- a worker, without a key going over the wire, for what cannot be read is why some are here. Returns how many, and how many the
--- application has locked.
+-- a worker, with their lines, and without a key going over the wire, for what cannot be read is why some are here. Returns how many,
+-- and how many the application has locked.
 --
 -- $1  bigint    first page
 -- $2  bigint    the page after the last
@@ -22,6 +22,7 @@ lost AS MATERIALIZED (
 held AS MATERIALIZED (
     SELECT
         :locator AS locator,
+        :due_at AS was_due_at,
         CASE :sync_status
             WHEN 'Processing'
                 THEN CASE WHEN :attempts > $4::integer THEN 'parked' ELSE 'in flight' END
@@ -56,7 +57,39 @@ released AS (
         last_failed_crm = CASE h.found WHEN 'parked' THEN :'crm' ELSE c.last_failed_crm END
     FROM held AS h
     WHERE c.:locator :locator_is h.locator
-    RETURNING 1
+    RETURNING
+        c.:id AS id,
+        c.:due_at AS due_at,
+        h.was_due_at
+),
+
+-- As in finish_contacts.sql.
+ended AS (
+    DELETE FROM :line
+    WHERE
+        ctid = ANY (
+            ARRAY(
+                SELECT l.locator
+                FROM released AS r
+                CROSS JOIN LATERAL (
+                    SELECT ctid AS locator
+                    FROM :line
+                    WHERE
+                        due_at = r.was_due_at
+                        AND key :is r.id
+                    OFFSET 0
+                ) AS l
+            )
+        )
+),
+
+joined AS (
+    INSERT INTO :line (due_at, key)
+    SELECT
+        r.due_at,
+        r.id
+    FROM released AS r
+    WHERE r.due_at IS NOT NULL
 )
 
 SELECT

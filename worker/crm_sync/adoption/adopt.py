@@ -15,6 +15,7 @@ from crm_sync.errors import ConfigurationError, DatabaseTroubleError
 from crm_sync.postgres.statements import quote
 
 _CRM = re.compile(r"[a-z][a-z0-9_]{0,19}")  # as crm_sync.lanes has it
+NO_WORKER_BESIDE = ("0007.line",)  # migrations that change what workers rest on
 ROUNDS = 5  # a plan that is carried out and still lacks something: somebody works against it
 
 
@@ -59,6 +60,7 @@ def plan(url: str, request: AdoptionRequest, tell: Tell = quietly) -> Plan:
         with _tried(connection):
             restored = restore(connection, request)
             todo = migrations.pending(url) if restored is None else restored.pending
+            _refuse_older_workers(connection, todo)
             table, crms, notes = _enter(connection, request if restored is None else restored.request, todo)
             if restored is not None:
                 notes.append(WRITTEN_ANEW)
@@ -82,6 +84,7 @@ def adopt(url: str, request: AdoptionRequest, tell: Tell = quietly, patience_s: 
             done.append("restored  what the tables of crm-sync had")
             tell(done[0])
         if todo := migrations.pending(url):
+            _refuse_older_workers(connection, todo)
             with _tried(connection):
                 # Who is refused is so before anything is there.
                 _enter(connection, request, todo)
@@ -151,7 +154,7 @@ def _undo_plan(connection: Connection) -> Undoing | None:
     if not value(connection, "detect_notes"):
         raise ConfigurationError(f"{migrations.WITHOUT_ROWS}: {migrations.ADVICE}, and undo then")
     adopted = run(connection, "read_adoption").fetchone()
-    workers = [f"{row['host']} (pid {row['pid']})" for row in run(connection, "list_living")]
+    workers = _living_workers(connection)
     if adopted is None:
         return Undoing("", created=False, steps=[], lost=[], workers=workers)
     if value(connection, "detect_hidden_rows"):
@@ -192,6 +195,20 @@ def _check_schema(connection: Connection) -> None:
         raise ConfigurationError(
             f"the schema crm_sync belongs to {owner}, who could have SQL run as {role} by what is in it: run this as {owner}"
         )
+
+
+def _refuse_older_workers(connection: Connection, todo: Sequence[str]) -> None:
+    """Raises ConfigurationError where a worker lives that does not know what is about to be changed."""
+    if not set(todo).intersection(NO_WORKER_BESIDE) or not value(connection, "detect_adoption"):
+        return
+    if workers := _living_workers(connection):
+        raise ConfigurationError(
+            f"these workers are of an older version, and would not see what is in line: {', '.join(workers)}. Stop them first"
+        )
+
+
+def _living_workers(connection: Connection) -> list[str]:
+    return [f"{row['host']} (pid {row['pid']})" for row in run(connection, "list_living")]
 
 
 def _installed(connection: Connection) -> list[str]:

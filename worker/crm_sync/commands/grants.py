@@ -82,6 +82,8 @@ def _for_worker(schema: Schema, target: Mapping[str, Any], role: str, mapped: Se
         *(f"GRANT SELECT{_columns(columns)} ON TABLE {relation} {to}" for relation, columns in read.items()),
         *(f"GRANT EXECUTE ON FUNCTION {function} {to}" for function in functions),
         f"GRANT UPDATE{_columns(own)} ON TABLE {contacts} {to}",
+        "-- Who is in line.",
+        *(f"GRANT SELECT, INSERT, DELETE ON TABLE {lane.variables['line']} {to}" for lane in schema.lanes.values()),
         *_policy(schema, target, role),
         "-- Which table it is.",
         f"GRANT SELECT ON TABLE crm_sync.adopted {to}",

@@ -1,6 +1,6 @@
 """A look at the whole contacts table, in stretches: what no trigger saw, and what nobody answers for.
 
-    strays       contacts whose place in line does not match what is wanted: a bulk load, a disabled trigger
+    strays       contacts whose place in line does not match what is wanted, or has no line: a bulk load, a disabled trigger
     lost claims  contacts in flight with no living worker, whatever made them so: a restore, logical replication, a partition that
                  was attached, a registry that was emptied, an answer that could not be read. They go back in line
     early flips  contacts that are due in the future for the clock was set back since: they are flipped again

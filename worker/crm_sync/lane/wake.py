@@ -50,6 +50,7 @@ class Wake:
         may_keep = not self._bell.kept and self._channel.permits.limit
         if await self.anything_is_due() or (may_keep and await self._bell.keep()):
             self.asked.set()
+        await self._contacts.tidy()
 
     async def rest(self, claimed: int, limit: int) -> None:
         """After a claim of at most `limit` contacts: goes on at once where more wait, else sleeps where that is right."""

@@ -28,6 +28,7 @@ MOST_SLOW = 32
 NO_LIMIT = 1 << 20
 MOST_WAITS = 12  # for locks, in one call of finish: so one row of some hundred is found, and the others are written
 MOST_ROUNDS = 10  # of a claim that meets refused rows only
+SWEEP = 5_000  # lines that are looked at in one short statement
 # Of each CRM, after its name; beside them the id in the CRM, whose column is named for each.
 OWN_COLUMNS = (
     "sync_status",
@@ -87,6 +88,7 @@ class LaneTable:
                 "crm": crm,
                 "contacts": table.name,
                 "own_path": table.own_path,
+                "line": f"crm_sync.{quote(f'{crm}_line')}",
                 "id": quote(table.key),
                 "locator": quote(table.key) if table.is_partitioned else "ctid",
                 "email": quote(table.email),
@@ -115,12 +117,13 @@ def _comparing(prefix: str, schema: str) -> dict[str, str]:
 class NextDue(NamedTuple):
     """in_s: seconds until the earliest contact is due, zero or less if one is ready; None if none waits.
 
-    revision: the breaker's.
+    revision: the breaker's. steps_over: lines stand before it, of contacts in flight or of nobody.
     """
 
     revision: int
     in_s: float | None
     id: Any
+    steps_over: bool
 
 
 class Strays(NamedTuple):
@@ -165,6 +168,8 @@ class Contacts:
         self._still_claimed = render("find_still_claimed", variables)
         self._orphans = render("find_orphans", variables)
         self._strays = render("line_up_strays", variables)
+        self._missing_lines = render("add_missing_lines", variables)
+        self._stale_lines = render("drop_stale_lines", variables)
         self._pages = render("count_pages", variables)
         self._ready = render("find_ready", table.variables)
         self._claim_named = render("claim_named", table.variables)
@@ -174,6 +179,7 @@ class Contacts:
         self._full_look_s = waits.full_look_s
         self._cursor = BEGINNING
         self._full_look_at = 0.0
+        self._steps_over = False  # the latest look stepped over lines
         self._careful = False  # the next claim first claims, then reads
         self._most = NO_LIMIT  # contacts in a claim: fewer while the mapping is slow
         self._left_out: list[Any] = []  # of the claim that is under way
@@ -222,12 +228,15 @@ class Contacts:
         return claimed
 
     async def next_due(self) -> NextDue:
-        return await self._first(BEGINNING)
+        due = await self._first(BEGINNING)
+        self._steps_over = due.steps_over
+        return due
 
     async def _next(self, statement: str, limit: int, token: int, share: int, probe: bool) -> list[asyncpg.Record]:
         """share: of fresh contacts at most so many. Raises RowRefusedError."""
         now = time.monotonic()
         if now >= self._full_look_at:
+            await self.sweep()
             self._cursor = BEGINNING
         if self._cursor == BEGINNING:
             self._full_look_at = now + self._full_look_s
@@ -311,7 +320,7 @@ class Contacts:
 
     async def _first(self, after: datetime) -> NextDue:
         rows = await self._database.fetch(self._next_due, self._avoided.ids(), after)
-        return NextDue(*rows[0]) if rows else NextDue(0, None, None)  # a lane that is being removed
+        return NextDue(*rows[0]) if rows else NextDue(0, None, None, False)  # a lane that is being removed
 
     # Finish.
 
@@ -357,7 +366,7 @@ class Contacts:
             parts = [await self.finish(half) for half in (finishes[:middle], finishes[middle:])]
         return _together(parts)
 
-    # FreshLine.
+    # Look.
 
     async def still_claimed(self, finishes: Sequence[Finish]) -> set[Any]:
         """Which of them are claimed as they were: their rows are locked by the application."""
@@ -369,13 +378,28 @@ class Contacts:
         """(id, token, attempts) of the contacts that these workers have in flight."""
         return [tuple(row) for row in await self._database.fetch(self._orphans, list(workers))]
 
+    async def tidy(self) -> None:
+        """Sweeps, if the latest look stepped over lines."""
+        if self._steps_over:
+            await self.sweep()
+
+    async def sweep(self) -> None:
+        """Drops lines that stand for nobody from the beginning of the line: each look would step over them."""
+        while True:
+            looked_at, dropped = (await self._database.fetch(self._stale_lines, SWEEP))[0]
+            if looked_at < SWEEP or not dropped:
+                return
+
     async def pages(self) -> int:
         """Length of the table in pages."""
         return int(await self._database.value(self._pages))
 
     async def line_up_strays(self, first_page: int, end_page: int) -> Strays:
         """Of a stretch of the table. Raises RowRefusedError."""
-        return Strays(*(await self._database.fetch(self._strays, first_page, end_page))[0])
+        strays = Strays(*(await self._database.fetch(self._strays, first_page, end_page))[0])
+        # Where no trigger saw the repair either, those that were just repaired are among them.
+        added = (await self._database.fetch(self._missing_lines, first_page, end_page))[0][0]
+        return strays._replace(repaired=max(strays.repaired, added))
 
 
 def _together(parts: Sequence[Finished]) -> Finished:

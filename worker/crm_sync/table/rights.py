@@ -34,7 +34,9 @@ async def require_rights(database: Database, table: AdoptedTable, lane: LaneTabl
 
 def _needed(table: AdoptedTable, lane: LaneTable) -> Sequence[Right]:
     own = [*ROLL_UP, *(f"{lane.crm}_{column}" for column in OWN_COLUMNS), lane.remote_id_column]
+    line = lane.variables["line"]
     return [
+        *(right for privilege in ("SELECT", "INSERT", "DELETE") for right in _on(line, ("",), privilege)),
         *_on(table.name, ("ctid", table.key, table.email, *own), "SELECT"),
         *_on(table.name, own, "UPDATE"),
         *_on("crm_sync.lanes", LANES_READ, "SELECT"),

@@ -9,7 +9,7 @@ from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
 from crm_sync.table.contacts import OWN_COLUMNS, ROLL_UP, AdoptedTable, LaneTable
 
-TRIGGERS = ("update", "insert")
+TRIGGERS = ("update", "update_stale", "insert", "placed", "key")
 MOVED = "moved"  # of a partitioned table
 DELETED = "deleted"  # where deleted contacts are deleted in the CRM too
 ADVICE = "run `crm-sync migrate`"
@@ -85,6 +85,8 @@ def _of_a_lane(table: AdoptedTable, lane: Mapping[str, Any], triggers: Mapping[s
     missing = _missing_column(table, _columns(lane))
     if missing is not None:
         return missing
+    if not lane["has_line"]:
+        return f"there is no table crm_sync.{crm}_line: {ADVICE}"
     deleted = () if lane["on_delete"] == "keep" else (DELETED,)
     moved = (MOVED,) if table.is_partitioned else ()
     for case in (*TRIGGERS, *moved, *deleted):

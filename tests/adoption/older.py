@@ -1,0 +1,19 @@
+"""Adoption as an older version made it: by the migrations before a given one."""
+
+from unittest import mock
+
+from yoyo.migrations import MigrationList
+
+from crm_sync.adoption import migrations
+from crm_sync.adoption.table import AdoptionRequest
+from tests.roles import adopt
+
+LINE = "0007.line"
+
+
+def adopt_before(url: str, name: str, request: AdoptionRequest | None = None) -> None:
+    """name: the first migration that the older version did not have."""
+    everything = migrations._migrations()
+    before = [migration for migration in everything if migration.id < name]
+    with mock.patch.object(migrations, "_migrations", return_value=MigrationList(before, everything.post_apply)):
+        adopt(url, request)
