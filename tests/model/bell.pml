@@ -7,7 +7,6 @@
  *   APPLICATIONS       and FLIPS: transactions of each
  *   WITHDRAWALS=1      an application may also withdraw
  *   ONE_ADDRESS=1      both rows have one address, and so one record in the CRM
- *   LINE=1             claims go by lines, which are hints; else by the rows themselves
  *   TICK=1             there is a tick
  *   LOSSES             how often a session is cut
  *   DEATH=1            worker 0 is killed once
@@ -41,9 +40,6 @@
 #ifndef ONE_ADDRESS
 #define ONE_ADDRESS 0
 #endif
-#ifndef LINE
-#define LINE 0
-#endif
 #define SESSIONS_END (LOSSES + DEATH > 0)
 #define NONE 255
 #define FREE 0
@@ -66,16 +62,13 @@ bool company[WORKERS];         /* shared: what each needs before it claims */
 /* The rows, as committed. */
 mtype sync[ROWS] = New;
 bool due[ROWS];                /* due_at is set: the row has a place in line */
+bool lined[ROWS];              /* there is a line with its due time. Lines with another one are stepped over, and left out here */
 byte claim_by[ROWS] = NONE;    /* claimed_by: worker */
 byte claim_no[ROWS];           /* claimed_by: number of the claim */
 byte version[ROWS];            /* of what is to be sent: each committed flip makes a new one */
 byte row_lock[ROWS] = FREE;    /* 1 + application whose transaction has written it */
 
 byte flips = 0;                /* the last version of all */
-#if LINE
-byte lines[ROWS];              /* hints that the row is in line: a set, a bit each */
-byte next_line[ROWS];
-#endif
 #if ONE_ADDRESS
 bool put_back[ROWS];           /* due_at is later than flipped_at: others may have overtaken it */
 #endif
@@ -101,6 +94,7 @@ byte hand_version[WORKERS];    /* as the claim returned it */
 byte hand_no[WORKERS];
 bool held[WORKERS];            /* the session in which it was claimed is still there */
 bool dead[WORKERS];
+bool seen[WORKERS * ROWS];     /* its claim has seen the row in line, and the due time is still that of the line */
 #if ONE_ADDRESS
 bool believes[WORKERS];        /* that it is alone */
 bool busy[WORKERS];            /* another worker has the address of the contact in its hand */
@@ -114,28 +108,31 @@ bool late[WORKERS];            /* the contact in its hand had been put back */
 #undef orphaned
 #define orphaned(r) false
 #endif
-#if LINE
-#define in_line(r) (lines[r] > 0)
-#define add_line(r) lines[r] = lines[r] | (1 << next_line[r]); next_line[r] = (next_line[r] + 1) % 8
+#define in_line(r) (ready(r) && lined[r])
+#define sees(r) seen[me * ROWS + r]
+/* A line that a claim has seen leads to the row no more. */
+#if WORKERS == 1
+#define new_due(r) due[r] = true; seen[r] = false
 #else
-#define in_line(r) ready(r)
-#define add_line(r) skip
+#define new_due(r) due[r] = true; seen[r] = false; seen[ROWS + r] = false
 #endif
+/* Its line goes with it, or stands for nobody. */
+#define no_due(r) due[r] = false; lined[r] = false
 #if ONE_ADDRESS
 #define note_put_back(r, what) put_back[r] = what
 /* In the order of due_at: whoever was put back comes after the others, and those in any order. */
-#define in_turn(r) !(ready(1 - r) && !put_back[1 - r] && (put_back[r] || version[1 - r] < version[r]))
+#define in_turn(r) !(in_line(1 - r) && !put_back[1 - r] && (put_back[r] || version[1 - r] < version[r]))
 #else
 #define in_turn(r) true
 #define note_put_back(r, what) skip
 #endif
 #if ROWS == 1
-#define any_unlined (ready(0) && !in_line(0))
+#define any_unlined (due[0] && !lined[0])
 #define any_in_line in_line(0)
 #define any_orphaned orphaned(0)
 #define any_claimable (in_line(0) && row_lock[0] == FREE)
 #else
-#define any_unlined (ready(0) && !in_line(0) || ready(1) && !in_line(1))
+#define any_unlined (due[0] && !lined[0] || due[1] && !lined[1])
 #define any_in_line (in_line(0) || in_line(1))
 #define any_orphaned (orphaned(0) || orphaned(1))
 #define any_claimable (in_line(0) && row_lock[0] == FREE || in_line(1) && row_lock[1] == FREE)
@@ -145,7 +142,7 @@ bool late[WORKERS];            /* the contact in its hand had been put back */
 #ifdef BROKEN_NO_LINE_OF_A_FLIP
 #define flip_line(r) skip
 #else
-#define flip_line(r) add_line(r)
+#define flip_line(r) lined[r] = true
 #endif
 inline make_visible(r, word, in_flight) {
     sync[r] = word; row_lock[r] = FREE;
@@ -153,8 +150,8 @@ inline make_visible(r, word, in_flight) {
     :: in_flight
     :: !in_flight && word == Queued ->
         note_put_back(r, false);
-        if :: !due[r] -> due[r] = true; flip_line(r) :: else fi
-    :: !in_flight && word != Queued -> due[r] = false
+        if :: !due[r] -> new_due(r); flip_line(r) :: else fi
+    :: !in_flight && word != Queued -> no_due(r)
     fi
 }
 
@@ -222,21 +219,17 @@ proctype Application(byte me) {
     od
 }
 
-/* In line once more, after the others. */
+/* In line once more, after the others, with a line of the new due time in place of the former one. */
 #ifdef BROKEN_NO_LINE_OF_A_FINISH
-#define line_up(r) due[r] = true; note_put_back(r, true)
+#define line_up(r) new_due(r); note_put_back(r, true); lined[r] = false
 #else
-#define line_up(r) due[r] = true; note_put_back(r, true); add_line(r)
+#define line_up(r) new_due(r); note_put_back(r, true); lined[r] = true
 #endif
-#define drop_lines(r) lines[r] = lines[r] & ~seen_lines[r]; seen_lines[r] = 0
 
 /* The lane of one worker, and its session. */
 proctype Lane(byte me) {
     byte row, number = 0;
-    bool claimed, napped = false, seen[ROWS];
-#if LINE
-    byte seen_lines[ROWS];
-#endif
+    bool claimed, napped = false;
 #if SESSIONS_END && WORKERS > 1
     bool gone, orphan;
     byte orphan_no;
@@ -272,7 +265,7 @@ recovery:
         row = 0;
         do
         :: gone && row < ROWS ->
-            atomic { orphan = (claim_by[row] == 1 - me); orphan_no = claim_no[row] }
+            atomic { orphan = (claim_by[row] == 1 - me && lined[row]); orphan_no = claim_no[row] }
             atomic {
                 if
                 :: orphan && claim_by[row] == 1 - me && claim_no[row] == orphan_no && row_lock[row] == FREE ->
@@ -280,7 +273,7 @@ recovery:
                     if
                     :: sync[row] == Processing -> sync[row] = Queued; line_up(row)
                     :: sync[row] == Queued -> line_up(row)
-                    :: else -> due[row] = false
+                    :: else -> no_due(row)
                     fi
                 :: else
                 fi;
@@ -290,14 +283,15 @@ recovery:
         od;
         gone = false;
 #endif
-#if LINE && TICK
-        /* line_up_strays: the full look finds rows that lack their line. */
-        row = 0;
-        do
-        :: row < ROWS ->
-            atomic { if :: ready(row) && !in_line(row) && row_lock[row] == FREE -> add_line(row) :: else fi; row++ }
-        :: else -> break
-        od;
+#if TICK
+        /* add_missing_lines: the full look finds rows in line and in flight that lack theirs. */
+        atomic {
+            row = 0;
+            do
+            :: row < ROWS -> if :: due[row] && !lined[row] -> lined[row] = true :: else fi; row++
+            :: else -> row = 0; break
+            od
+        }
 #endif
         asked[me] = true;
 room:
@@ -315,18 +309,12 @@ room:
             asked[me] = false;
             claimed = false; row = 0;
 #ifdef BROKEN_CLAIMED_AGAIN
-            seen[0] = (sync[0] != New && due[0]);
+            sees(0) = (sync[0] != New && due[0]);
 #else
-            seen[0] = ready(0);
+            sees(0) = in_line(0);
 #endif
 #if ROWS > 1
-            seen[1] = ready(1);
-#endif
-#if LINE
-            seen_lines[0] = lines[0];
-#if ROWS > 1
-            seen_lines[1] = lines[1];
-#endif
+            sees(1) = in_line(1)
 #endif
         }
         do
@@ -334,12 +322,9 @@ room:
             atomic {
                 if
 #if defined(BROKEN_CLAIMED_AGAIN) || defined(BROKEN_NO_SECOND_LOOK)
-                :: seen[row] && row_lock[row] == FREE ->
-#elif LINE
-                :: seen_lines[row] > 0 && seen[row] && row_lock[row] == FREE && ready(row) ->
-                    drop_lines(row);
+                :: sees(row) && row_lock[row] == FREE ->
 #else
-                :: seen[row] && row_lock[row] == FREE && ready(row) && in_turn(row) ->
+                :: sees(row) && row_lock[row] == FREE && ready(row) && in_turn(row) ->
 #endif
                     number = (number + 1) % 4;
                     claim_by[row] = me; claim_no[row] = number; sync[row] = Processing;
@@ -359,14 +344,8 @@ room:
 #endif
                     fi
 #endif
-#if LINE
-                /* Lines that were seen, of a row that was seen not to be claimable. */
 #ifdef BROKEN_LINE_OF_A_LOCKED_ROW
-                :: seen_lines[row] > 0 && !ready(row) -> drop_lines(row); row++
-                :: seen_lines[row] > 0 && ready(row) && row_lock[row] != FREE -> drop_lines(row); row++
-#else
-                :: seen_lines[row] > 0 && !seen[row] && !ready(row) && row_lock[row] == FREE -> drop_lines(row); row++
-#endif
+                :: sees(row) && row_lock[row] != FREE -> lined[row] = false; row++
 #endif
                 :: else -> row++
                 fi
@@ -374,15 +353,9 @@ room:
         :: else -> break
         od;
         atomic {
-            row = 0; seen[0] = false;
+            row = 0; sees(0) = false;
 #if ROWS > 1
-            seen[1] = false;
-#endif
-#if LINE
-            seen_lines[0] = 0;
-#if ROWS > 1
-            seen_lines[1] = 0;
-#endif
+            sees(1) = false
 #endif
         }
         /* Wake.rest */
@@ -513,13 +486,13 @@ finish:
                 claim_by[row] = NONE; other = row;
                 if
 #ifdef BROKEN_FLIP_FORGOTTEN
-                :: sent && sync[row] != Skipped -> sync[row] = Complete; due[row] = false
+                :: sent && sync[row] != Skipped -> sync[row] = Complete; no_due(row)
 #else
-                :: sync[row] == Processing && sent -> sync[row] = Complete; due[row] = false      /* delivered */
+                :: sync[row] == Processing && sent -> sync[row] = Complete; no_due(row)      /* delivered */
 #endif
                 :: sync[row] == Processing && !sent -> sync[row] = Queued; line_up(row); ask = true      /* deferred */
                 :: sync[row] == Queued -> line_up(row); ask = true      /* flipped again */
-                :: sync[row] != Processing && sync[row] != Queued -> due[row] = false      /* withdrawn */
+                :: sync[row] != Processing && sync[row] != Queued -> no_due(row)      /* withdrawn */
                 fi
 #ifndef BROKEN_NO_FENCE
             :: else -> doubt = sent; other = NONE      /* taken over */

@@ -33,32 +33,29 @@ class Configuration:
     large: bool = False
 
 
+IN_TURN = "APPLICATIONS=1 FLIPS=2"
 LOST_SESSION = "APPLICATIONS=1 TICK=1 LOSSES=1"
 DEAD_WORKER = "APPLICATIONS=1 TICK=1 DEATH=1"
 BOTH = "APPLICATIONS=1 TICK=1 LOSSES=1 DEATH=1"
 ONE_ADDRESS = "APPLICATIONS=1 FLIPS=2 ROWS=2 ONE_ADDRESS=1"
-LINE = "LINE=1 APPLICATIONS=1 FLIPS=2"
 
 CONFIGURATIONS = (
     Configuration("two workers, two flips at once"),
-    Configuration("two workers, two flips in turn", "APPLICATIONS=1 FLIPS=2"),
+    Configuration("two workers, two flips in turn", IN_TURN),
     Configuration("one worker, flips and withdrawals", "WORKERS=1 FLIPS=2 WITHDRAWALS=1"),
     Configuration("a session is cut, no tick", "APPLICATIONS=1 LOSSES=1"),
     Configuration("a worker is killed", DEAD_WORKER),
-    Configuration("lines, two flips in turn", LINE),
-    Configuration("lines, one worker, flips and withdrawals", "LINE=1 WORKERS=1 FLIPS=2 WITHDRAWALS=1"),
+    Configuration("lines: a flip adds none, and the full look finds the contact", f"{IN_TURN} TICK=1 BROKEN_NO_LINE_OF_A_FLIP"),
+    Configuration("lines: nor does a finish, nor a recovery", f"{DEAD_WORKER} FLIPS=2 BROKEN_NO_LINE_OF_A_FINISH"),
     Configuration("large: two workers, two contacts", "ROWS=2", large=True),
     Configuration("large: two workers, four flips in turn", "APPLICATIONS=1 FLIPS=4", large=True),
     Configuration("large: one worker, three flips at once", "WORKERS=1 APPLICATIONS=3 ROWS=2", large=True),
     Configuration("large: a session is cut", LOST_SESSION, large=True),
-    Configuration("large: lines, a session is cut", f"{LOST_SESSION} LINE=1", large=True),
     Configuration("large: two flips, a session is cut", f"{LOST_SESSION} FLIPS=2", large=True),
     Configuration("large: a session is cut twice, no tick", "APPLICATIONS=1 LOSSES=2", large=True),
     Configuration("large: a session is cut and a worker is killed", BOTH, large=True),
     Configuration("large: two contacts of one address", ONE_ADDRESS, large=True),
     Configuration("large: one address, a session is cut", f"{ONE_ADDRESS} TICK=1 LOSSES=1", large=True),
-    Configuration("large: lines, two flips at once", "LINE=1", large=True),
-    Configuration("large: lines, two flips, a session is cut", f"{LOST_SESSION} FLIPS=2 LINE=1", large=True),
     # Each without one rule of ours.
     Configuration("no look after arming", "BROKEN_NO_LOOK", STRANDED),
     Configuration("the bell is armed in spite of a flip", "BROKEN_ARMS_ALWAYS", STRANDED),
@@ -74,9 +71,9 @@ CONFIGURATIONS = (
     Configuration("one address: no lock on it", f"{ONE_ADDRESS} BROKEN_NO_ADDRESS_LOCK", TWICE),
     Configuration("large: one address: who is alone is not asked", f"{ONE_ADDRESS} BROKEN_NO_COMPANY", TWICE, large=True),
     Configuration("one address: who was alone locks nothing", f"{ONE_ADDRESS} BROKEN_NO_GUARD", TWICE),
-    Configuration("lines: a flip adds none", f"{LINE} BROKEN_NO_LINE_OF_A_FLIP", STRANDED),
-    Configuration("lines: a finish adds none", f"{LINE} BROKEN_NO_LINE_OF_A_FINISH", STRANDED),
-    Configuration("lines: that of a locked row is dropped", f"{LINE} BROKEN_LINE_OF_A_LOCKED_ROW", STRANDED),
+    Configuration("lines: a flip adds none", f"{IN_TURN} BROKEN_NO_LINE_OF_A_FLIP", STRANDED),
+    Configuration("lines: a finish adds none", f"{IN_TURN} BROKEN_NO_LINE_OF_A_FINISH", STRANDED),
+    Configuration("lines: that of a locked row is dropped", f"{IN_TURN} BROKEN_LINE_OF_A_LOCKED_ROW", STRANDED),
     # Each without one rule of Postgres that ours rest on.
     Configuration("advisory locks end before a commit is visible", "BROKEN_LOCKS_END_FIRST", STRANDED),
     Configuration("a locked row is not looked at again", "BROKEN_NO_SECOND_LOOK", TWICE),
