@@ -180,6 +180,9 @@ async def test_a_flip_that_ends_a_wait_leaves_the_line_of_the_wait_and_is_claime
     assert await lines(app) == [contact, contact]
     assert await claimed(worker) == [contact]
     assert await claimed(worker) == []
+    await worker.contacts.next_due()
+    await worker.contacts.tidy()
+    assert await lines(app) == [contact], "each look would step over the other one until its time has come"
 
 
 async def test_a_flip_that_a_trigger_of_the_application_undoes_takes_nobody_out_of_line(app, worker):

@@ -14,9 +14,7 @@ SELECT
     EXISTS (
         SELECT
         FROM :line AS o
-        WHERE
-            o.due_at <= statement_timestamp()
-            AND (f.due_at IS NULL OR o.due_at < f.due_at)
+        WHERE f.due_at IS NULL OR o.due_at < f.due_at
     ) AS steps_over
 FROM crm_sync.lanes AS l
 LEFT JOIN LATERAL (
