@@ -18,7 +18,7 @@ from crm_sync.reports.failure_options import ago, meant_codes, named_codes, name
 from crm_sync.reports.installed import installed
 from crm_sync.reports.layout import wrapped
 from crm_sync.settings import Settings
-from crm_sync.table.contacts import LaneTable
+from crm_sync.table.adopted_table import LaneTable
 from crm_sync.table.failed_contacts import FailedContacts
 from crm_sync.table.one_contact import read_key
 from crm_sync.table.schema import read_schema

@@ -13,7 +13,7 @@ import click
 from crm_sync.configuration import Configuration, load
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query, quote, render
-from crm_sync.table.contacts import OWN_COLUMNS, ROLL_UP
+from crm_sync.table.adopted_table import OWN_COLUMNS, ROLL_UP
 from crm_sync.table.mapping import prepare_for
 from crm_sync.table.rights import BUDGETS, FAULTS_WRITTEN, LANES_READ, LANES_WRITTEN, PERMITS, TOMBSTONES_WRITTEN
 from crm_sync.table.schema import Schema, read_schema

@@ -25,7 +25,7 @@ from crm_sync.reports.lane_state import LaneState, read_lane_states
 from crm_sync.reports.layout import labelled
 from crm_sync.reports.named_contact import NamedContact, named_contact
 from crm_sync.reports.watched_columns import lane_of
-from crm_sync.table.contacts import LaneTable
+from crm_sync.table.adopted_table import LaneTable
 from crm_sync.table.mapping import FieldMapping, prepare_for
 from crm_sync.table.one_contact import Match, Standing, read, show
 from crm_sync.table.schema import Schema, read_schema

@@ -20,7 +20,8 @@ from crm_sync.core.retry import RetryPolicy
 from crm_sync.errors import RowRefusedError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query, render
-from crm_sync.table.contacts import Contacts, LaneTable
+from crm_sync.table.adopted_table import LaneTable
+from crm_sync.table.contacts import Contacts
 
 STRETCH_PAGES = 1024  # 8 MiB of table in one short statement
 DIED = f"{Code.WORKER_DIED}: no worker that lives has this contact in flight, as often as it may be tried"

@@ -8,7 +8,7 @@ from crm_sync.crm.account import Account
 from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.pool import Database
 from crm_sync.settings import LaneSettings
-from crm_sync.table.contacts import LaneTable
+from crm_sync.table.adopted_table import LaneTable
 from crm_sync.table.mapping import FieldMapping, prepare_for
 from crm_sync.table.rights import require_rights
 from crm_sync.table.schema import Schema, not_installed

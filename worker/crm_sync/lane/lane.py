@@ -26,8 +26,9 @@ from crm_sync.limits.concurrency_limit import ConcurrencyLimit
 from crm_sync.limits.rate_limit import RateLimit
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.session import Session
+from crm_sync.table.adopted_table import LaneTable
 from crm_sync.table.claim_by_key import ClaimByKey
-from crm_sync.table.contacts import UNREADABLE, Contacts, LaneTable
+from crm_sync.table.contacts import UNREADABLE, Contacts
 from crm_sync.table.overwritten import Overwritten
 from crm_sync.table.shared_records import SharedRecords
 from crm_sync.table.unreadable_rows import Claimed

@@ -26,7 +26,7 @@ from crm_sync.lane.delivery import Deliveries
 from crm_sync.log import Trouble
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import render
-from crm_sync.table.contacts import LaneTable
+from crm_sync.table.adopted_table import LaneTable
 
 MOST = 500  # in one claim
 

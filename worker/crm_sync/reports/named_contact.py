@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from crm_sync.postgres.pool import Database
-from crm_sync.table.contacts import LaneTable
+from crm_sync.table.adopted_table import LaneTable
 from crm_sync.table.one_contact import find, find_key
 
 Function = TypeVar("Function", bound=Callable[..., Any])

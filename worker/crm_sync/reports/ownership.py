@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from crm_sync.core.text import clean
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query, render
-from crm_sync.table.contacts import LaneTable
+from crm_sync.table.adopted_table import LaneTable
 
 _LOST = (
     "in flight with no living worker: a running worker puts them back in line with its next full look, and a worker that starts "

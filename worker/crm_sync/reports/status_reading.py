@@ -10,7 +10,7 @@ from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query, render
 from crm_sync.reports.lane_state import LaneState, read_lane_states
 from crm_sync.settings import Settings
-from crm_sync.table.contacts import LaneTable
+from crm_sync.table.adopted_table import LaneTable
 from crm_sync.table.schema import inspect_schema, not_installed
 
 PATIENCE_S = 300.0  # counting a table of many millions takes a while

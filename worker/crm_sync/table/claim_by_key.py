@@ -9,7 +9,7 @@ from typing import Any
 from crm_sync.core.outcome import Contact
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import render
-from crm_sync.table.contacts import LaneTable
+from crm_sync.table.adopted_table import LaneTable
 from crm_sync.table.mapping import FieldMapping
 from crm_sync.table.unreadable_rows import Claimed, Reader
 

@@ -22,7 +22,7 @@ from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.pool import Database, reason
 from crm_sync.postgres.sqlstates import Fault, fault_of
 from crm_sync.postgres.statements import query, quote, render
-from crm_sync.table.contacts import AdoptedTable, LaneTable
+from crm_sync.table.adopted_table import AdoptedTable, LaneTable
 from crm_sync.table.kinds import Type
 from crm_sync.table.schema import Schema
 

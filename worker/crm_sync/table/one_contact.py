@@ -11,7 +11,7 @@ from crm_sync.core.text import printable
 from crm_sync.errors import DeclinedError, RowRefusedError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import render
-from crm_sync.table.contacts import LaneTable
+from crm_sync.table.adopted_table import LaneTable
 from crm_sync.table.mapping import FieldMapping
 from crm_sync.table.unreadable_rows import Claimed, Reader, joined
 

@@ -22,7 +22,7 @@ from crm_sync.core.text import name_of
 from crm_sync.errors import RowRefusedError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import render
-from crm_sync.table.contacts import LaneTable
+from crm_sync.table.adopted_table import LaneTable
 
 MOST = 500  # in one statement
 

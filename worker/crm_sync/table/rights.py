@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
-from crm_sync.table.contacts import OWN_COLUMNS, ROLL_UP, AdoptedTable, LaneTable
+from crm_sync.table.adopted_table import OWN_COLUMNS, ROLL_UP, AdoptedTable, LaneTable
 
 # What the statements of sql/queries read and write in the schema crm_sync.
 LANES_WRITTEN = ("breaker", "breaker_since", "breaker_reason", "next_probe_at", "openings", "revision", "keeper")

@@ -7,7 +7,7 @@ from typing import Any
 from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
-from crm_sync.table.contacts import OWN_COLUMNS, ROLL_UP, AdoptedTable, LaneTable
+from crm_sync.table.adopted_table import OWN_COLUMNS, ROLL_UP, AdoptedTable, LaneTable
 
 TRIGGERS = ("update", "update_stale", "insert", "placed", "key")
 MOVED = "moved"  # of a partitioned table

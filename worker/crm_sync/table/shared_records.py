@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Sequence
 from crm_sync.core.outcome import Contact
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import render
-from crm_sync.table.contacts import LaneTable
+from crm_sync.table.adopted_table import LaneTable
 
 
 class SharedRecords:

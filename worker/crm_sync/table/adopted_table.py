@@ -1,0 +1,91 @@
+"""The contacts table as the schema describes it, and what statements have to know of it for one CRM."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from crm_sync.postgres.statements import quote
+
+# Of each CRM, after its name; beside them the id in the CRM, whose column is named for each.
+OWN_COLUMNS = (
+    "sync_status",
+    "processing_status",
+    "processing_error",
+    "attempts",
+    "due_at",
+    "claimed_by",
+    "synced_at",
+    "flipped_at",
+)
+# Shared by the CRMs.
+ROLL_UP = ("retry_count", "last_retry_at", "next_retry_at", "last_failed_crm")
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptedTable:
+    """The contacts table. name: as SQL writes it; key: the column that finds a row, alone; email: the one with the address.
+
+    types and declared: of its columns, without and with what is said of their length. operators: the schema of those that
+    compare a column's values by its indexes. own_path: the search_path of the role, for what is run in its name. unique: the
+    columns that a unique index has.
+    """
+
+    name: str
+    is_partitioned: bool
+    key: str
+    email: str
+    types: Mapping[str, str]
+    declared: Mapping[str, str]
+    operators: Mapping[str, str]
+    own_path: str
+    unique: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class LaneTable:
+    """What the schema says of one CRM. id: second key of its advisory locks."""
+
+    id: int
+    crm: str
+    remote_id_column: str
+    variables: Mapping[str, str]
+
+    @classmethod
+    def describe(cls, lane: Mapping[str, Any], table: "AdoptedTable") -> "LaneTable":
+        """lane: a row of list_lanes.sql."""
+        crm, remote_id = lane["crm"], lane["remote_id_column"]
+        of_key = table.operators[table.key]
+        finished = {*(f"{crm}_{column}" for column in OWN_COLUMNS), remote_id, *ROLL_UP}
+        return cls(
+            lane["id"],
+            crm,
+            remote_id,
+            {
+                **{column: quote(f"{crm}_{column}") for column in OWN_COLUMNS},
+                "crm": crm,
+                "contacts": table.name,
+                "own_path": table.own_path,
+                "line": f"crm_sync.{quote(f'{crm}_line')}",
+                "id": quote(table.key),
+                "locator": quote(table.key) if table.is_partitioned else "ctid",
+                "email": quote(table.email),
+                "id_type": table.types[table.key],
+                **_comparing("", of_key),
+                **_comparing("locator_", of_key if table.is_partitioned else "pg_catalog"),
+                "remote_id": quote(remote_id),
+                "remote_type": table.types[remote_id],
+                **_comparing("remote_", table.operators[remote_id]),
+                "sync_type": table.types[f"{crm}_sync_status"],
+                "processing_type": table.types[f"{crm}_processing_status"],
+                # A text that is too long for the column is cut by the cast.
+                "error_type": table.declared[f"{crm}_processing_error"],
+                "other_retries": lane["other_retries"],
+                "finish_lock": "NO KEY UPDATE" if table.unique.isdisjoint(finished) else "UPDATE",
+            },
+        )
+
+
+def _comparing(prefix: str, schema: str) -> dict[str, str]:
+    """Not by the search_path, which is Postgres's own: a key of an extension's type would be compared as text, by no index."""
+    operators = {"is": "=", "is_not": "<>", "is_after": ">"}
+    return {f"{prefix}{name}": f"OPERATOR({schema}.{operator})" for name, operator in operators.items()}
