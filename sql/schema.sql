@@ -2021,12 +2021,6 @@ CREATE VIEW crm_sync.living_workers AS
             ELSE has_any_column_privilege(s.usesysid, ('crm_sync.workers'::regclass)::oid, 'INSERT'::text)
         END);
 
-CREATE TABLE crm_sync.permits (
-    lane integer NOT NULL,
-    number integer NOT NULL,
-    worker integer NOT NULL
-);
-
 CREATE TABLE crm_sync.mautic_line (
     due_at timestamp with time zone NOT NULL,
     key uuid NOT NULL
@@ -2042,6 +2036,12 @@ CREATE TABLE crm_sync.n8n_line (
 WITH (autovacuum_vacuum_threshold='500', autovacuum_vacuum_scale_factor='0.05');
 
 ALTER TABLE ONLY crm_sync.n8n_line REPLICA IDENTITY FULL;
+
+CREATE TABLE crm_sync.permits (
+    lane integer NOT NULL,
+    number integer NOT NULL,
+    worker integer NOT NULL
+);
 
 CREATE TABLE crm_sync.tombstones (
     id bigint NOT NULL,
