@@ -57,6 +57,14 @@ async def write(app: asyncpg.Connection, row_id: Any, /, **columns: Any) -> None
     await app.execute(f"UPDATE contacts SET {changes} WHERE id = $1", row_id, *columns.values())
 
 
+async def make_due(app: asyncpg.Connection) -> None:
+    """What waits at Brevo waits no longer: the rows and their places in line, as a finish writes both."""
+    await app.execute(
+        "WITH due AS (UPDATE contacts SET brevo_due_at = now() WHERE brevo_due_at IS NOT NULL RETURNING id, brevo_due_at) "
+        "INSERT INTO crm_sync.brevo_line SELECT brevo_due_at, id FROM due"
+    )
+
+
 async def read(app: asyncpg.Connection, contact_id: Any) -> dict[str, Any]:
     """Brevo's columns of one contact, without the prefix."""
     row = await app.fetchrow("SELECT * FROM contacts WHERE id = $1", contact_id)

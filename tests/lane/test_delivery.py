@@ -13,7 +13,7 @@ from crm_sync.core.waits import Waits
 from crm_sync.errors import BatchRefusedError, OutageError, RefusedError, ThrottledError
 from crm_sync.postgres import locks
 from tests.harness import ALL_COMPLETE, ScriptedCrm, running, until
-from tests.steps import insert, read
+from tests.steps import insert, make_due, read
 
 MANY = (
     "INSERT INTO contacts (email, first_name, brevo_sync_status) "
@@ -143,7 +143,7 @@ async def test_a_contact_with_which_the_client_always_fails_ends_in_error(app, u
     async with running(url, crm):
         for attempt in range(1, 5):
             await until(app, "bool_and(brevo_attempts = $1 AND brevo_claimed_by IS NULL) FROM contacts", attempt)
-            await app.execute("UPDATE contacts SET brevo_due_at = now() WHERE brevo_due_at IS NOT NULL")
+            await make_due(app)
             await app.execute("SELECT pg_notify('crm_sync', 'brevo')")
         await until(app, "bool_and(brevo_sync_status = 'Error' AND brevo_processing_error LIKE 'CLIENT_FAILED: %') FROM contacts")
 

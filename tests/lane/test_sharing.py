@@ -34,14 +34,18 @@ async def test_a_flip_finds_the_worker_with_room_while_the_hands_of_the_keeper_a
     """Without a tick: nothing but the bell can tell the other one."""
     waits = replace(NO_TICK, help_interval_s=0.05)
     keeper, other = ScriptedCrm(concurrency=4), ScriptedCrm(concurrency=4)
-    keeper.gate.clear()
+    for crm in (keeper, other):
+        crm.gate.clear()
     async with running(url, keeper, waits=waits) as first:
         await until_asleep(app)
         async with running(url, other, waits=waits):
             await until(app, BOTH_SHARE)
             first._wiring.session._look.alive = 2  # as the tick would tell
-            await app.execute(LINE_UP, 2)
-            await until(app, "count(*) = 2 FROM contacts WHERE brevo_claimed_by IS NOT NULL OR brevo_sync_status = 'Complete'")
+            await app.execute(LINE_UP, 4)
+            await keeper.reached(2)
+            await other.reached(2)
+            other.gate.set()
+            await until(app, "count(*) = 2 FROM contacts WHERE brevo_sync_status = 'Complete'")
             for name in "abc":
                 contact = await insert(app, "Queued", f"{name}@example.com")
                 await until(app, "brevo_sync_status = 'Complete' FROM contacts WHERE id = $1", contact)
