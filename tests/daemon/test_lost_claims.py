@@ -7,10 +7,11 @@ import asyncpg
 import pytest
 
 from crm_sync.core.waits import Waits
+from crm_sync.daemon.full_look import FullLook
 from crm_sync.postgres import locks
 from crm_sync.table.contacts import Contacts
 from tests.commands.test_check import checked
-from tests.harness import ALL_COMPLETE, ScriptedCrm, running, until, until_asleep
+from tests.harness import ALL_COMPLETE, TIMEOUT_S, ScriptedCrm, running, until, until_asleep
 from tests.process import environment
 from tests.roles import adopt, let_in
 from tests.steps import insert, read
@@ -85,27 +86,30 @@ async def test_at_the_full_look(app, url, crm, monkeypatch):
         await until(app, ALL_COMPLETE)
 
 
-async def test_of_another_worker_that_lives_it_is_left_alone(app, url, crm):
+async def test_of_another_worker_that_lives_it_is_left_alone(app, url, crm, monkeypatch):
+    look, looked = FullLook.look, asyncio.Event()
+
+    async def watch(self, worker):
+        found = await look(self, worker)
+        looked.set()
+        return found
+
+    monkeypatch.setattr(FullLook, "look", watch)
     other = ScriptedCrm()
     other.gate.clear()
     async with running(url, other, waits=NO_TICK):
         contact = await insert(app, "Queued")
         await other.reached(1)
         claimed_by = (await read(app, contact))["claimed_by"]
+        async with asyncio.timeout(TIMEOUT_S):
+            await looked.wait()  # so that it is the second worker that finds the other claim
+        await restore(app, "x@example.com")
         async with running(url, crm, waits=NO_TICK):
-            await restore(app, "x@example.com")
-            await app.execute(
-                f"SELECT pg_terminate_backend(pid) {SESSIONS} AND pid <> $1::integer", await session_of(app, claimed_by)
-            )
             await until(app, "brevo_sync_status = 'Complete' FROM contacts WHERE email = 'x@example.com'")
             assert (await read(app, contact))["claimed_by"] == claimed_by
             other.gate.set()
             await until(app, ALL_COMPLETE)
     assert contact not in crm.store
-
-
-async def session_of(app, claimed_by):
-    return await app.fetchval("SELECT pid FROM crm_sync.living_workers WHERE id = $1", claimed_by >> 32)
 
 
 async def test_in_a_partition_that_left_in_flight_and_comes_back(empty_url, owner, crm):
