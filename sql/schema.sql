@@ -1570,6 +1570,30 @@ CREATE FUNCTION crm_sync.parts() RETURNS TABLE(relation regclass, parent regclas
     WHERE oid = crm_sync.contacts() AND relkind = 'r' AND NOT relispartition
 $$;
 
+CREATE FUNCTION crm_sync.refuse_older_worker() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+    IF NEW.backend_pid IS NULL AND EXISTS (
+        SELECT FROM pg_locks AS l
+        WHERE
+            l.locktype = 'advisory'
+            AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
+            AND l.classid = 1668443499
+            AND l.objid = NEW.id::oid
+            AND l.objsubid = 2
+            AND l.granted
+            AND l.pid = pg_backend_pid()
+    ) THEN
+        RAISE EXCEPTION 'this worker is of an older version of crm-sync (%) than its database: install the one that migrated it',
+            NEW.version
+            USING ERRCODE = 'undefined_object';
+    END IF;
+    RETURN NEW;
+END;
+$$;
+
 CREATE FUNCTION crm_sync.refuse_unwatchable(columns text[]) RETURNS void
     LANGUAGE plpgsql
     AS $$
@@ -2192,6 +2216,8 @@ CREATE INDEX idx_contacts_n8n_workflow_id ON public.contacts USING btree (n8n_wo
 CREATE INDEX idx_contacts_next_retry_at ON public.contacts USING btree (next_retry_at) WHERE (next_retry_at IS NOT NULL);
 
 CREATE TRIGGER forget_deletions AFTER DELETE ON crm_sync.lanes FOR EACH ROW EXECUTE FUNCTION crm_sync.forget_deletions();
+
+CREATE TRIGGER refuse_older_worker BEFORE INSERT ON crm_sync.workers FOR EACH ROW EXECUTE FUNCTION crm_sync.refuse_older_worker();
 
 CREATE TRIGGER take_free_id BEFORE INSERT ON crm_sync.tombstones FOR EACH ROW EXECUTE FUNCTION crm_sync.take_free_tombstone_id();
 

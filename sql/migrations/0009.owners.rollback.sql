@@ -7,6 +7,10 @@ DROP TABLE crm_sync.permits;
 
 ALTER TABLE crm_sync.lanes DROP COLUMN keeper;
 
+DROP TRIGGER refuse_older_worker ON crm_sync.workers;
+
+DROP FUNCTION crm_sync.refuse_older_worker();
+
 DROP VIEW crm_sync.living_workers;
 
 ALTER TABLE crm_sync.workers

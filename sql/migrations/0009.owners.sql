@@ -29,6 +29,36 @@ WHERE
         ELSE has_any_column_privilege(s.usesysid, 'crm_sync.workers'::regclass, 'INSERT')
     END;
 
+-- A worker of an older version does not say which session it is. It knows neither permits nor keepers, and would leave lines behind:
+-- it is refused as it registers, in words that its log repeats. What a person or a restore writes is no worker's, who has its lock.
+CREATE FUNCTION crm_sync.refuse_older_worker()
+RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF NEW.backend_pid IS NULL AND EXISTS (
+        SELECT FROM pg_locks AS l
+        WHERE
+            l.locktype = 'advisory'
+            AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
+            AND l.classid = 1668443499
+            AND l.objid = NEW.id::oid
+            AND l.objsubid = 2
+            AND l.granted
+            AND l.pid = pg_backend_pid()
+    ) THEN
+        RAISE EXCEPTION 'this worker is of an older version of crm-sync (%) than its database: install the one that migrated it',
+            NEW.version
+            USING ERRCODE = 'undefined_object';
+    END IF;
+    RETURN NEW;
+END;
+$$;
+
+CREATE TRIGGER refuse_older_worker BEFORE INSERT ON crm_sync.workers
+FOR EACH ROW EXECUTE FUNCTION crm_sync.refuse_older_worker();
+
 -- The keeper of a lane answers for its bell, as long as it lives.
 ALTER TABLE crm_sync.lanes ADD COLUMN keeper integer;
 

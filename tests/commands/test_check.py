@@ -79,3 +79,37 @@ async def test_who_holds_locks_of_crm_sync_and_is_no_worker_is_named(url, brevo)
         code, lines = await checked(environment(url, brevo))
     assert code == 0
     assert any(line.startswith("warning locks") and f"pid {pid} (role {STRANGER}," in line for line in lines), lines
+
+
+# The rights of before a migration: what is new needs some of its own.
+
+OF_BEFORE = f"""
+REVOKE ALL ON crm_sync.permits, crm_sync.living_workers, crm_sync.brevo_line FROM {WORKER};
+REVOKE SELECT (backend_pid), INSERT (backend_pid), UPDATE (backend_pid) ON crm_sync.workers FROM {WORKER}
+"""
+NAMED = f"the role {WORKER} lacks SELECT on crm_sync.workers backend_pid, INSERT on crm_sync.workers backend_pid, "
+ADVICE = f"let the owner of the table run what `crm-sync grants {WORKER}` prints"
+
+
+async def test_it_and_a_worker_with_the_rights_of_before_say_which_are_missing_and_who_gives_them(app, url, brevo):
+    await app.execute(OF_BEFORE)
+    env = environment(url, brevo)
+    code, lines = await checked(env)
+    assert code == 1
+    assert lines[-1].startswith(f"wrong rights {NAMED}")
+    assert lines[-1].endswith(ADVICE)
+    async with process(env) as worker:
+        code, _, err = await ended(worker)
+    assert code == 78
+    assert NAMED in err
+    assert ADVICE in err
+
+
+async def test_migrate_names_the_roles_that_need_their_rights_again(app, url):
+    await app.execute("DROP TRIGGER crm_sync_brevo_key ON contacts")
+    said = []
+    for _ in range(2):
+        async with process(environment(url, owner=True), "migrate") as command:
+            said.append((await ended(command))[1])
+    assert f"run what `crm-sync grants {WORKER}` prints" in said[0]
+    assert "grants" not in said[1], "nothing was done"

@@ -7,8 +7,11 @@ from structlog.testing import capture_logs
 
 from crm_sync import events
 from crm_sync.core.waits import Waits
+from crm_sync.errors import ConfigurationError
 from crm_sync.postgres import locks
+from crm_sync.postgres.pool import connect, translated
 from tests.harness import ALL_COMPLETE, TIMEOUT_S, ScriptedCrm, running, until, until_asleep
+from tests.roles import as_worker
 from tests.steps import insert, orphan, read
 from tests.strangers import stranger
 
@@ -18,6 +21,8 @@ BEHIND = "SELECT setval('crm_sync.workers_id_seq', 1, false)"
 IDS = "array_agg(id ORDER BY id) FROM crm_sync.workers"
 SESSIONS = "FROM pg_stat_activity WHERE application_name = 'crm-sync session' AND datname = current_database()"
 HOLD = f"SELECT pg_advisory_lock({locks.WORKER}, n) FROM generate_series($1::integer, $2::integer) AS n"
+
+OLDER = "INSERT INTO crm_sync.workers (id, host, pid, version) VALUES ($1, $2, $3, $4) ON CONFLICT (id) DO NOTHING"
 
 
 @pytest.fixture
@@ -123,3 +128,21 @@ async def test_a_row_of_the_registry_that_names_another_session_is_put_right(app
         await until(app, f"backend_pid IN (SELECT pid {SESSIONS}) FROM crm_sync.workers")
         await insert(app, "Queued")
         await until(app, ALL_COMPLETE)
+
+
+async def test_a_worker_of_an_older_version_is_refused_by_a_sentence_that_says_so(app, url):
+    """It has the lock of its id and registers as version 0.1.0 did before. Where it ends, is up to that version."""
+    session = await connect(as_worker(url))
+    try:
+        await session.execute("SELECT pg_advisory_lock($1, 7)", locks.WORKER)
+        with pytest.raises(ConfigurationError, match=r"older version of crm-sync \(0\.0\.9\) than its database: install"):
+            async with translated():
+                await session.execute(OLDER, 7, "a-host", 4711, "0.0.9")
+    finally:
+        await session.close()
+    assert await app.fetchval("SELECT count(*) FROM crm_sync.workers") == 0
+
+
+async def test_what_a_restore_writes_into_the_registry_is_taken(app):
+    await app.execute(OLDER, 7, "a-host", 4711, "0.0.9")
+    assert await app.fetchval("SELECT count(*) FROM crm_sync.workers") == 1

@@ -29,6 +29,7 @@ from crm_sync.reports.session_report import connection_notes, path_notes, pooler
 from crm_sync.reports.twins import twin_notes
 from crm_sync.reports.watched_columns import read_watches
 from crm_sync.settings import Settings
+from crm_sync.table.rights import require_worker_rights
 from crm_sync.table.schema import Schema, inspect_schema
 
 _NAME = re.compile(r"[A-Z0-9]+(?:_[A-Z0-9]+)+")
@@ -98,6 +99,7 @@ async def findings() -> AsyncIterator[Finding]:
             ("database", partial(_writable, database)),
             ("migrations", partial(_migrated, settings)),
             ("schema and triggers", partial(_schema, settings, database)),
+            ("rights", partial(_rights, database)),
             ("watched columns", partial(_watched, database)),
             ("notifications", partial(_ear, settings, database)),
         ]
@@ -179,6 +181,11 @@ async def _migrated(settings: Settings) -> str:
 async def _schema(settings: Settings, database: Database) -> str:
     schema = await inspect_schema(database, settings.contacts_table)
     return f"columns and triggers of {schema.table.name} in place for {', '.join(schema.lanes) or 'no CRM'}"
+
+
+async def _rights(database: Database) -> str:
+    await require_worker_rights(database)
+    return "this role may run a worker"
 
 
 async def _watched(database: Database) -> str:

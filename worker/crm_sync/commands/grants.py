@@ -15,14 +15,20 @@ from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query, quote, render
 from crm_sync.table.adopted_table import OWN_COLUMNS, ROLL_UP
 from crm_sync.table.mapping import prepare_for
-from crm_sync.table.rights import BUDGETS, FAULTS_WRITTEN, LANES_READ, LANES_WRITTEN, PERMITS, TOMBSTONES_WRITTEN
+from crm_sync.table.rights import (
+    BUDGETS,
+    FAULTS_WRITTEN,
+    LANES_READ,
+    LANES_WRITTEN,
+    PERMITS,
+    TOMBSTONES_WRITTEN,
+    WORKERS_CHANGED,
+    WORKERS_READ,
+    WORKERS_WRITTEN,
+)
 from crm_sync.table.schema import Schema, read_schema
 
 VIEW = "pg_temp.crm_sync_mapping"  # that of create_view.sql
-
-WORKERS_CHANGED = ("backend_pid", "backend_start")
-WORKERS_WRITTEN = ("id", "host", "pid", "version", *WORKERS_CHANGED)
-WORKERS_READ = (*WORKERS_WRITTEN, "started_at")
 
 MIGRATION_TABLES = ("_crm_sync_migration", "_yoyo_version")
 
@@ -37,7 +43,7 @@ def grants(*, role: str, application: bool) -> None:
     """Prints the GRANTs, for psql, that ROLE needs to run a worker on this database. Changes nothing.
 
     Column by column: a worker reads its key, what the mapping sends and its own columns, and writes its own only. Run it as the
-    owner of the table, and again after a change of the mapping or a new CRM.
+    owner of the table, and again after `crm-sync migrate`, a change of the mapping or a new CRM.
     """
     statements, notes = asyncio.run(_read(load(), role, application=application))
     click.echo("\n".join(statements))

@@ -11,6 +11,7 @@ from crm_sync.adoption.adopt import adopt
 from crm_sync.commands.adopt import request_of, say
 from crm_sync.environment import read
 from crm_sync.postgres.pool import Database
+from crm_sync.postgres.statements import query
 from crm_sync.settings import Settings
 from crm_sync.table.schema import read_schema
 
@@ -36,7 +37,17 @@ def migrate(*, only_check: bool, create: bool) -> None:
         click.echo("Nothing is missing.")
         return
     done = adopt(settings.session_url, replace(request_of(settings), create=create), say)
-    click.echo(f"Done: {len(done)} changes." if done else "Nothing to do: the schema is up to date.")
+    if not done:
+        click.echo("Nothing to do: the schema is up to date.")
+        return
+    click.echo(f"Done: {len(done)} changes.")
+    for role in asyncio.run(_worker_roles(settings)):
+        click.echo(f"Next, run what `crm-sync grants {role}` prints: a worker of this role needs rights on what is new.")
+
+
+async def _worker_roles(settings: Settings) -> list[str]:
+    async with Database(settings.session_url, size=1) as database:
+        return [row["role"] for row in await database.fetch(query("list_worker_roles"))]
 
 
 async def _check_table(settings: Settings) -> None:

@@ -33,6 +33,7 @@ from crm_sync.postgres.backoff import Backoff
 from crm_sync.postgres.listen_check import check_listening
 from crm_sync.postgres.pool import Database
 from crm_sync.reports.rights import with_advice
+from crm_sync.table.rights import require_worker_rights
 from crm_sync.table.schema import Schema, inspect_schema
 
 COLLECT_EVERY = 50_000  # more objects made than freed
@@ -76,7 +77,7 @@ class Daemon:
         Raises ConfigurationError for what no lane can do without, or DatabaseTroubleError where that cannot be told now.
         """
         async with self._database(size=2) as database:
-            schema = await inspect_schema(database, self._settings.contacts_table)
+            schema = await self._look(database)
             await check_listening(self._settings.session_url, database, self._waits.listen_timeout_s)
             good = {} if self._former is None else self._former.good
             for crm, configuration in good.items():
@@ -100,8 +101,7 @@ class Daemon:
         # A claim, a finish, a look, the breaker and the tombstones at a time for each lane, and one for recovery.
         async with self._database(size=5 * len(readers) + 1) as database:
             with suppress(_StoppedError):
-                look = partial(inspect_schema, database, self._settings.contacts_table)
-                schema = await self._once_reachable(look)
+                schema = await self._once_reachable(partial(self._look, database))
                 self._wiring = self._wired(database, schema)
                 self.lanes = {crm: self._lane(crm, read, self._wiring) for crm, read in readers.items()}
                 self._say_started(schema)
@@ -137,6 +137,12 @@ class Daemon:
 
     def _database(self, *, size: int) -> Database:
         return Database.of(self._settings, size=size, timeout_s=self._waits.statement_timeout_s)
+
+    async def _look(self, database: Database) -> Schema:
+        """What is there, once it is known that a worker of this role may run on it. Raises as Database.fetch does."""
+        schema = await inspect_schema(database, self._settings.contacts_table)
+        await require_worker_rights(database)
+        return schema
 
     async def _once_reachable(self, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
         """Waits for a database that is away, and says so once for each reason. Raises _StoppedError when stopped meanwhile."""

@@ -1,8 +1,10 @@
-"""The rights that a worker needs: what `crm-sync grants` gives, and what a lane looks for before it is opened."""
+"""The rights that a worker needs: what `crm-sync grants` gives, and what a worker and its lanes look for before they open."""
 
 from collections.abc import Iterable, Sequence
 
-from crm_sync.errors import ConfigurationError
+import asyncpg
+
+from crm_sync.errors import ConfigurationError, StatementRefusedError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
 from crm_sync.table.adopted_table import OWN_COLUMNS, ROLL_UP, AdoptedTable, LaneTable
@@ -14,13 +16,43 @@ LANES_READ = ("id", "crm", "remote_id_column", "installed", *LANES_WRITTEN, "hel
 BUDGETS = ("crm", "budget")
 TOMBSTONES_WRITTEN = ("due_at", "attempts", "error", "claimed_by")
 PERMITS = ("lane", "number", "worker")
+WORKERS_CHANGED = ("backend_pid", "backend_start")
+WORKERS_WRITTEN = ("id", "host", "pid", "version", *WORKERS_CHANGED)
+WORKERS_READ = (*WORKERS_WRITTEN, "started_at")
 
 Right = tuple[str, str, str]  # a relation, a column of it or "" for the whole, and what may be done
 
 
+async def require_worker_rights(database: Database) -> None:
+    """Raises ConfigurationError naming the rights that the worker's role lacks whatever it delivers to, and who gives them; and
+    where the schema is of an older version.
+    """
+    try:
+        await _require(
+            database,
+            [
+                *_on("crm_sync.workers", WORKERS_READ, "SELECT"),
+                *_on("crm_sync.workers", WORKERS_WRITTEN, "INSERT"),
+                *_on("crm_sync.workers", WORKERS_CHANGED, "UPDATE"),
+                *_on("crm_sync.workers", ("",), "DELETE"),
+                *_on("crm_sync.living_workers", ("",), "SELECT"),
+                *(right for privilege in ("SELECT", "INSERT", "UPDATE") for right in _on("crm_sync.permits", PERMITS, privilege)),
+                *_on("crm_sync.permits", ("",), "DELETE"),
+            ],
+        )
+    except StatementRefusedError as error:
+        if not isinstance(error.__cause__, asyncpg.UndefinedTableError | asyncpg.UndefinedColumnError):
+            raise
+        raise ConfigurationError("the schema crm_sync is of an older version than this worker: run `crm-sync migrate`") from error
+
+
 async def require_rights(database: Database, table: AdoptedTable, lane: LaneTable) -> None:
     """Raises ConfigurationError naming the rights that the worker's role lacks to deliver to this CRM, and who gives them."""
-    relations, columns, privileges = zip(*_needed(table, lane), strict=True)
+    await _require(database, _needed(table, lane))
+
+
+async def _require(database: Database, needed: Sequence[Right]) -> None:
+    relations, columns, privileges = zip(*needed, strict=True)
     missing = await database.fetch(query("list_missing_rights"), relations, columns, privileges)
     if not missing:
         return
@@ -45,9 +77,6 @@ def _needed(table: AdoptedTable, lane: LaneTable) -> Sequence[Right]:
         *_on("crm_sync.tombstones", ("",), "SELECT"),
         *_on("crm_sync.tombstones", TOMBSTONES_WRITTEN, "UPDATE"),
         *_on("crm_sync.tombstones", ("",), "DELETE"),
-        *_on("crm_sync.living_workers", ("",), "SELECT"),
-        *(right for privilege in ("SELECT", "INSERT", "UPDATE") for right in _on("crm_sync.permits", PERMITS, privilege)),
-        *_on("crm_sync.permits", ("",), "DELETE"),
     ]
 
 
