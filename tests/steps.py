@@ -57,11 +57,14 @@ async def write(app: asyncpg.Connection, row_id: Any, /, **columns: Any) -> None
     await app.execute(f"UPDATE contacts SET {changes} WHERE id = $1", row_id, *columns.values())
 
 
-async def make_due(app: asyncpg.Connection) -> None:
-    """What waits at Brevo waits no longer: the rows and their places in line, as a finish writes both."""
-    await app.execute(
-        "WITH due AS (UPDATE contacts SET brevo_due_at = now() WHERE brevo_due_at IS NOT NULL RETURNING id, brevo_due_at) "
-        "INSERT INTO crm_sync.brevo_line SELECT brevo_due_at, id FROM due"
+async def make_due(app: asyncpg.Connection, contact_id: Any = None, *, in_s: float = 0) -> Any:
+    """What waits at Brevo, or one contact, is due then: the row and its place in line, as a finish writes both. When that is."""
+    return await app.fetchval(
+        "WITH due AS (UPDATE contacts SET brevo_due_at = clock_timestamp() + make_interval(secs => $2) "
+        "WHERE brevo_due_at IS NOT NULL AND id = coalesce($1, id) RETURNING id, brevo_due_at) "
+        "INSERT INTO crm_sync.brevo_line (due_at, key) SELECT brevo_due_at, id FROM due RETURNING due_at",
+        contact_id,
+        in_s,
     )
 
 

@@ -13,7 +13,7 @@ from tests.faults.real_crms import complete
 from tests.faults.real_worker import assert_kept, working
 from tests.harness import ScriptedCrm, running, until, until_asleep
 from tests.process import environment
-from tests.steps import insert
+from tests.steps import insert, make_due
 from tests.tiers import slow
 
 LIBRARY = next(iter(sorted(Path("/usr/lib").glob("**/faketime/libfaketimeMT.so.1"))), None)
@@ -64,16 +64,13 @@ OFFSETS = pytest.mark.parametrize("offset", ["-1d", "+1d"])
 async def test_a_jump_while_it_runs_makes_nothing_early_and_nothing_late(app, url, brevo, clock, offset):
     """The time of the log shows that the jump took place."""
     later = await insert(app, "Queued", "later@example.com")
-    await app.execute("UPDATE contacts SET brevo_due_at = clock_timestamp() + interval '1 hour' WHERE id = $1", later)
+    await make_due(app, later, in_s=3600)
     async with working(environment(url, brevo, **clock.settings)) as worker:
         await worker.opened()
         await until_asleep(app)
         async with app.transaction():
             retried = await insert(app, "Queued", "retried@example.com")
-            due = await app.fetchval(
-                "UPDATE contacts SET brevo_due_at = clock_timestamp() + interval '2 s' WHERE id = $1 RETURNING brevo_due_at",
-                retried,
-            )
+            due = await make_due(app, retried, in_s=2)
         clock.jump(offset)
         stopwatch = Stopwatch()
         await insert(app, "Queued", "fresh@example.com")
