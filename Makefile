@@ -18,7 +18,7 @@ LIMIT ?= 2
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-slow durations check format photograph bench chaos model dist release-tools lock
+.PHONY: help setup demo test test-all test-slow durations check format photograph bench chaos model dist deb release-tools lock
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,6 +81,11 @@ dist: setup $(RELEASE_READY) ## Make wheel, sdist and the list of what is in the
 	@$(INTO_INSTALLED) --no-deps dist/*.whl
 	@$(BIN)/python deploy/sbom.py dist/installed/bin/python dist/sbom.cdx.json
 	@rm -rf dist/installed
+
+deb: setup ## Make the Debian package in dist/, for the Debian or Ubuntu that this is (needs debhelper and python3-venv)
+	@mkdir -p dist && rm -f dist/*.whl dist/*.deb
+	@$(BIN)/hatchling build --target wheel
+	@deploy/build-deb dist/*.whl dist
 
 release-tools: $(RELEASE_READY) ## Install what a release is made and checked with
 
