@@ -30,8 +30,8 @@ def of_all() -> Iterator[str]:
     yield from _head("crm-sync", "keeps CRMs in step with a contacts table")
     yield from (".SH SYNOPSIS", r".B crm\-sync", r"\fICOMMAND\fR [\fIOPTIONS\fR] [\fIARGUMENTS\fR]")
     yield from (".SH DESCRIPTION", roff((program.help or "").partition("\n")[0]))
-    yield "An application flips a status column of its own table in SQL; a worker delivers the contact, and writes back what became"
-    yield "of it."
+    yield "An application flips a status column of its own table in SQL; a worker delivers the contact, and writes back what"
+    yield "became of it."
     for heading, commands in SECTIONS.items():
         yield f".SS {roff(heading)}"
         for name, summary in commands.items():

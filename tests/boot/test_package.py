@@ -82,7 +82,7 @@ async def test_its_life_on_a_machine(app, url, brevo, machine, deb):
     # An upgrade: the worker is another one, and nothing of the configuration is.
     await service.install(deb)
     await service.shows("StatusText", "delivering to brevo")
-    assert await service.process() != first
+    assert (await service.show("ActiveState"), await service.process() != first) == ("active", True)
     assert KEY in settings.read_text()
     await app.execute("UPDATE contacts SET brevo_sync_status = 'Queued'")
     await until(app, ALL_COMPLETE)

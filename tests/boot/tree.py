@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-# procps: the unit reloads with /bin/kill, which is on every Debian but the smallest. A container is made of the tree, too, which is
-# what python3-venv and ca-certificates are for.
+# procps: the unit reloads with /bin/kill, which is on every Debian but the smallest. A container is made of the tree, too: for
+# it are python3-venv and ca-certificates.
 PACKAGES = "systemd,systemd-sysv,dbus,procps,python3,python3-venv,ca-certificates"
 NEEDED = {"systemd-nspawn": "systemd-container", "debootstrap": "debootstrap", "nsenter": "util-linux"}
 CAP_SYS_ADMIN = 1 << 21

@@ -1,7 +1,9 @@
 """The wheel: what is in it, and that it works where nothing else is, as pip, pipx and uv install it."""
 
+import json
 import sys
 import zipfile
+from importlib.util import find_spec
 
 import pytest
 
@@ -75,7 +77,20 @@ def test_it_works_in_an_environment_with_nothing_else(wheel, tmp_path):
     works(command, tmp_path)
     modules = [f"crm_sync.commands.{name.replace('-', '_')}" for name in COMMANDS]
     ran(into, "-c", f"import {', '.join(modules)}", cwd=tmp_path)
+    lists_itself(into, tmp_path)
     assert "All 200 contacts ended as they should" in ran(command, "demo", "--contacts", "200", cwd=tmp_path)
+
+
+def lists_itself(interpreter, folder):
+    """As CycloneDX: what is installed there."""
+    if find_spec("cyclonedx_py") is None:
+        return  # the tests of twine and pipx say what is missing
+    ran(sys.executable, ROOT / "deploy" / "sbom.py", interpreter, folder / "sbom.json", cwd=folder)
+    listed = json.loads((folder / "sbom.json").read_text())
+    described = listed["metadata"]["component"]
+    assert (listed["bomFormat"], described["name"], described["version"]) == ("CycloneDX", "crm-sync-worker", __version__)
+    assert {"asyncpg", "aiohttp", "click"} <= {component["name"] for component in listed["components"]}
+    assert not {"pip", "pytest"} & {component["name"] for component in listed["components"]}
 
 
 def test_pipx_installs_it(wheel, tmp_path):
