@@ -5,6 +5,8 @@ PG ?= 18
 BIN = .venv/bin
 READY = .venv/ready
 BENCH_READY = .venv/bench-ready
+RELEASE_READY = .venv/release-ready
+INTO_INSTALLED = $(BIN)/pip --python dist/installed/bin/python install --quiet --disable-pip-version-check
 
 # Tests wait more than they work, so there are more of them than cores. Neighbours in a file stay together, for they share servers.
 JOBS ?= 4
@@ -16,7 +18,7 @@ LIMIT ?= 2
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-slow durations check format photograph bench chaos model lock
+.PHONY: help setup demo test test-all test-slow durations check format photograph bench chaos model dist deb release-tools lock
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,7 +34,7 @@ $(READY): .requirements/dev.txt pyproject.toml
 	@touch $@
 
 demo: setup ## Watch the real thing: 10,000 contacts, an embedded PostgreSQL, a sandbox CRM
-	@$(BIN)/crm-sync demo
+	@$(BIN)/crm-sync demo $(if $(CONTACTS),--contacts $(CONTACTS))
 
 test: setup ## Run the quick tests, beside each other (PG=15 or PG=16 for another server, TEST_DATABASE_URL=... for one of yours)
 	@PG=$(PG) HYPOTHESIS_PROFILE=dev $(BIN)/pytest $(BESIDE) -m "$(QUICK)" $(REPORT)
@@ -70,6 +72,27 @@ $(BENCH_READY): .requirements/bench.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r .requirements/bench.txt
 	@touch $@
 
+dist: setup $(RELEASE_READY) ## Make wheel, sdist and the list of what is in them (SBOM) in dist/, and check them
+	@rm -rf dist
+	@$(BIN)/hatchling build
+	@$(BIN)/twine check --strict dist/*
+	@$(BIN)/python -m venv --without-pip dist/installed
+	@$(INTO_INSTALLED) --require-hashes -r .requirements/run.txt
+	@$(INTO_INSTALLED) --no-deps dist/*.whl
+	@$(BIN)/python deploy/sbom.py dist/installed/bin/python dist/sbom.cdx.json
+	@rm -rf dist/installed
+
+deb: setup ## Make the Debian package in dist/, for the Debian or Ubuntu that this is (needs debhelper and python3-venv)
+	@mkdir -p dist && rm -f dist/*.whl dist/*.deb
+	@$(BIN)/hatchling build --target wheel
+	@deploy/build-deb dist/*.whl dist
+
+release-tools: $(RELEASE_READY) ## Install what a release is made and checked with
+
+$(RELEASE_READY): $(READY) .requirements/release.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r .requirements/release.txt
+	@touch $@
+
 chaos: setup ## Break everything in random order for MINUTES=2, then check the promise (SEED=... for a run again)
 	@$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),2) $(if $(SEED),--seed $(SEED))
 
@@ -82,3 +105,7 @@ lock: setup ## Resolve the newest allowed packages into .requirements, with hash
 		--extra demo --group dev pyproject.toml -o .requirements/dev.txt
 	@.venv/lock/bin/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --python-version 3.11 \
 		--constraint .requirements/dev.txt --group bench pyproject.toml -o .requirements/bench.txt
+	@.venv/lock/bin/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --python-version 3.11 \
+		--constraint .requirements/dev.txt --group release pyproject.toml -o .requirements/release.txt
+	@.venv/lock/bin/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --python-version 3.11 \
+		--constraint .requirements/dev.txt pyproject.toml -o .requirements/run.txt

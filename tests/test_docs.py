@@ -22,7 +22,7 @@ SETTINGS = [
     *(f"BREVO_{name.upper()}" for name in LaneSettings.model_fields),
 ]
 SETTINGS_PAGE = page("settings.md")
-DOCUMENTS = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *PAGES]
+DOCUMENTS = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "SECURITY.md", *PAGES]
 EVENTS = [value for name, value in vars(events).items() if name.isupper()]
 
 

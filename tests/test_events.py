@@ -2,6 +2,7 @@
 
 import ast
 import json
+import logging
 import sys
 from pathlib import Path
 
@@ -125,3 +126,23 @@ def test_lines_that_were_lost_are_counted_once_the_log_can_be_written_again(monk
         structlog.configure(**before)
     said = [json.loads(line) for line in out.text.splitlines()]
     assert [(line["event"], line.get("lines_lost")) for line in said] == [("first", None), ("fourth", 2), ("fifth", None)]
+
+
+def test_what_is_below_the_level_is_not_written_and_still_counted(monkeypatch):
+    out, seen = Narrow(), []
+    monkeypatch.setattr(sys, "stderr", out)
+    monkeypatch.setattr(log, "_taps", [seen.append])
+    before = structlog.get_config()
+    log.configure()
+    logger = structlog.get_logger()
+    try:
+        for level in (logging.WARNING, logging.ERROR, logging.INFO):
+            log.set_level(level)
+            for method in (logger.info, logger.warning, logger.error):
+                method(events.WORKER_STARTED)
+    finally:
+        log.set_level(logging.INFO)
+        structlog.configure(**before)
+    levels = [json.loads(line)["level"] for line in out.text.splitlines()]
+    assert levels == ["warning", "error", "error", "info", "warning", "error"]
+    assert len(seen) == 9

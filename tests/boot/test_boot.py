@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from crm_sync.sandbox.server import Fault, Hold
-from tests.boot.machine import booted
 from tests.boot.service import FOLDER, MAPPING, OTHER, WRONG, Service
-from tests.boot.tree import INSIDE, NotHereError, tree
+from tests.boot.tree import INSIDE
 from tests.faults.promise import Stopwatch
 from tests.harness import ALL_COMPLETE, TIMEOUT_S, until
 from tests.process import KEY
@@ -22,23 +21,6 @@ from tests.steps import insert
 from tests.tiers import root, slow
 
 pytestmark = [slow, root]
-
-
-@pytest.fixture(scope="module")
-def system(tmp_path_factory):
-    try:
-        with tree(tmp_path_factory.mktemp("boot")) as made:
-            yield made
-    except NotHereError as reason:
-        pytest.skip(str(reason))
-
-
-@pytest.fixture
-def machine(system, tmp_path):
-    stopwatch = Stopwatch()
-    with booted(system, tmp_path) as machine:
-        stopwatch.tell("booted")
-        yield machine
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ BOOT_TREE names a folder that keeps the tree between runs: making it takes about
 is made, for each machine boots with a layer of its own on top.
 """
 
+import fcntl
 import os
 import platform
 import shutil
@@ -17,8 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-# procps: the unit reloads with /bin/kill, which is on every Debian but the smallest.
-PACKAGES = "systemd,systemd-sysv,dbus,procps,python3"
+# procps: the unit reloads with /bin/kill, which is on every Debian but the smallest. A container is made of the tree, too: for
+# it are python3-venv and ca-certificates.
+PACKAGES = "systemd,systemd-sysv,dbus,procps,python3,python3-venv,ca-certificates"
 NEEDED = {"systemd-nspawn": "systemd-container", "debootstrap": "debootstrap", "nsenter": "util-linux"}
 CAP_SYS_ADMIN = 1 << 21
 MIRROR_TIMEOUT_S = 20
@@ -48,8 +50,9 @@ def tree(work: Path) -> Iterator[Tree]:
     folder = Path(kept) if kept else work / "tree"
     installation = work / "crm-sync"
     try:
-        if not (folder / "made").exists():
-            _make(folder)
+        with _alone(folder):
+            if not (folder / "made").exists():
+                _make(folder)
         _install(installation)
         shown = {INSIDE: installation, PACKAGES_INSIDE: Path(sysconfig.get_path("purelib"))}
         if not _distributed():
@@ -59,6 +62,15 @@ def tree(work: Path) -> Iterator[Tree]:
         shutil.rmtree(installation, ignore_errors=True)
         if not kept:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Where a tree is kept, others may be about to make it, too."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _look_for_tools() -> None:

@@ -31,16 +31,19 @@ ANSWERS = {
     "on-delete": (("brevo", "keep"), 0, "brevo"),
     "check": ((), 0, "key accepted"),
     "errors": ((), 0, "REJECTED"),
+    "settings": ((), 0, "HUBSPOT_PLAN"),
+    "completion": (("bash",), 0, "complete"),
     "grants": ((WORKER,), 0, "GRANT"),
     "n8n-workflow": ((), 0, '"nodes"'),
     "systemd": ((), 0, "[Service]"),
 }
-NEED_NOTHING = ("check", "errors", "n8n-workflow", "systemd")  # the first tells what is wrong in its answer
+# The first two tell what is wrong in their answer.
+NEED_NOTHING = ("check", "settings", "errors", "n8n-workflow", "systemd", "completion")
 OF_THE_OWNER = ("adopt", "migrate", "pause", "resume", "watch", "unwatch", "on-delete", "grants")
 
 
 def test_all_commands_are_here():
-    assert {*ANSWERS, "run", "demo"} == {*COMMANDS}
+    assert {*ANSWERS, "run", "demo", "init"} == {*COMMANDS}
 
 
 @pytest.mark.parametrize("command", one_quick(ANSWERS))

@@ -2,9 +2,11 @@
 
 import os
 import sys
+from collections.abc import Mapping
 from importlib import import_module
 
 import click
+from click.shell_completion import CompletionItem
 
 from crm_sync import __version__
 from crm_sync.errors import ConfigurationError, CrmSyncError
@@ -12,24 +14,40 @@ from crm_sync.errors import ConfigurationError, CrmSyncError
 EXIT_FAILED = 1
 EXIT_CONFIGURATION = 78  # EX_CONFIG of sysexits.h: systemd is told not to restart on it
 
-COMMANDS = (
-    *(
-        "run",
-        "adopt",
-        "migrate",
-        "status",
-        "failed",
-        "retry",
-        "preview",
-        "sync",
-        "pause",
-        "resume",
-        "watch",
-        "unwatch",
-        "on-delete",
-    ),
-    *("check", "errors", "grants", "n8n-workflow", "systemd", "demo"),
-)
+# Each with what it does, in words that fit beside it at 80 columns: the list needs none of their modules.
+SECTIONS: Mapping[str, Mapping[str, str]] = {
+    "Run": {
+        "run": "Run the worker until it is stopped.",
+        "demo": "Watch it work: an embedded PostgreSQL and sandbox CRMs.",
+    },
+    "Look": {
+        "status": "Show what each CRM is doing, and why contacts failed.",
+        "check": "Check settings, database, rights, mapping and credentials.",
+        "settings": "List every setting, its value and where it comes from.",
+        "failed": "List failed contacts, a page at a time.",
+        "preview": "Show the request a contact would cause, without sending.",
+        "errors": "Explain a failure code, and what to do about it.",
+    },
+    "Repair": {
+        "retry": "Send failed contacts again.",
+        "sync": "Send one contact now, and show request and answer.",
+        "pause": "Stop calling a CRM, for all workers.",
+        "resume": "End a pause.",
+    },
+    "Set up": {
+        "init": "Write a .env and a mapping for your table, then check.",
+        "adopt": "Put crm-sync on a table in use, or take it off again.",
+        "migrate": "Bring the database to what this version needs.",
+        "grants": "Print the GRANTs of a worker or an application.",
+        "watch": "Send contacts again whenever certain columns change.",
+        "unwatch": "End a watch.",
+        "on-delete": "Set what becomes of the record when a row is deleted.",
+        "n8n-workflow": "Print a workflow to import into n8n.",
+        "systemd": "Print a hardened systemd unit.",
+        "completion": "Print the completion script of a shell.",
+    },
+}
+COMMANDS = tuple(name for section in SECTIONS.values() for name in section)
 
 
 class _Commands(click.Group):
@@ -45,11 +63,25 @@ class _Commands(click.Group):
         command: click.Command = getattr(import_module(f"crm_sync.commands.{name}"), name)
         return command
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        longest = max(map(len, COMMANDS))
+        for heading, commands in SECTIONS.items():
+            with formatter.section(heading):
+                formatter.write_dl([(f"{name:{longest}}", summary) for name, summary in commands.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        summaries = {name: summary for section in SECTIONS.values() for name, summary in section.items()}
+        found = [CompletionItem(name, help=summary) for name, summary in summaries.items() if name.startswith(incomplete)]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
+
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="crm-sync")
 def crm_sync() -> None:
-    """Keeps CRMs in step with your contacts table."""
+    """Keeps CRMs in step with your contacts table.
+
+    `crm-sync COMMAND --help` explains a command, with an example.
+    """
 
 
 def _open_closed_streams() -> None:

@@ -17,6 +17,7 @@ from crm_sync.errors import ConfigurationError
 from crm_sync.settings import LaneSettings, SettingsModel
 
 ENV_FILE = ".env"  # of the folder that one stands in
+ENVIRONMENT, CREDENTIAL = "environment", "credential"  # with ENV_FILE, where a value may come from
 
 Model = TypeVar("Model", bound=SettingsModel)
 
@@ -26,10 +27,12 @@ class Environment:
     """All that was set when it was captured. Each file is read once, so that what is read of it is of one version.
 
     values: by name, in small letters. unreadable: credentials that cannot be read, and why; no matter, unless they are asked for.
+    origins: by name, where its value comes from.
     """
 
     values: Mapping[str, str]
     unreadable: Mapping[str, str] = field(default_factory=dict)
+    origins: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def capture(cls) -> "Environment":
@@ -39,10 +42,16 @@ class Environment:
             credentials, unreadable = _credentials()
             # HTTPS_PROXY is https_proxy too. Where both are set, the small letters count, as other programs have it.
             small = {name: value for name, value in os.environ.items() if name.islower() and value}
-            outside = {**DotEnvSettingsSource(_Outside).env_vars, **EnvSettingsSource(_Outside).env_vars, **small}
+            written = DotEnvSettingsSource(_Outside).env_vars
+            variables = {**EnvSettingsSource(_Outside).env_vars, **small}
         except OSError as error:
             raise ConfigurationError(_cannot_be_read(error.strerror)) from error
-        return cls(_filled(credentials) | _filled(outside), unreadable)
+        held, outside = _filled(credentials), _filled({**written, **variables})
+        origins = {
+            **dict.fromkeys(held, CREDENTIAL),
+            **{name: ENVIRONMENT if name in variables else ENV_FILE for name in outside},
+        }
+        return cls(held | outside, unreadable, origins)
 
     def read(self, model: type[Model]) -> Model:
         """Raises ConfigurationError with the names of what is wrong and what is expected, never with a value."""

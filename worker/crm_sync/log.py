@@ -16,6 +16,7 @@ from crm_sync import events
 Tap = Callable[[Mapping[str, Any]], None]
 
 _taps: list[Tap] = []
+_level = logging.INFO  # of what is written
 
 
 def tap(listener: Tap) -> None:
@@ -34,6 +35,19 @@ def hand_to_taps(_logger: object, _method: str, event: structlog.types.EventDict
             listener(event)
         except Exception as error:  # noqa: BLE001 (told in the line itself)
             event["tap_failed"] = type(error).__name__
+    return event
+
+
+def set_level(level: int) -> None:
+    """From now on events below it are not written. Taps are handed them all the same: what is counted is no matter of the log."""
+    global _level  # noqa: PLW0603 (the log is the process's)
+    _level = level
+
+
+def drop_quieter(_logger: object, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+    """The processor that keeps what is below the level from being written."""
+    if logging.getLevelNamesMapping()[event["level"].upper()] < _level:
+        raise structlog.DropEvent
     return event
 
 
@@ -78,6 +92,7 @@ class _Output:
 
 def configure(level: int = logging.INFO) -> None:
     """To standard error, which systemd's journal keeps; what a command answers goes to standard output."""
+    set_level(level)
     out = sys.stderr
     output = _Output(out)
     processors: list[structlog.types.Processor] = [
@@ -85,6 +100,7 @@ def configure(level: int = logging.INFO) -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         hand_to_taps,
+        drop_quieter,
         output.tell_lost,
     ]
     if out.isatty():
@@ -94,7 +110,7 @@ def configure(level: int = logging.INFO) -> None:
         processors += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     structlog.configure(
         processors=processors,
-        wrapper_class=structlog.make_filtering_bound_logger(level),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
         logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", output)),
         cache_logger_on_first_use=True,
     )

@@ -1,13 +1,14 @@
 """What can be set, but for the account of each CRM: that stands with its client. `crm_sync.environment` reads it."""
 
+import logging
 import re
 from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 from crm_sync.core.connection_string import ConnectionString
 from crm_sync.core.postgres_url import parameters_of
@@ -104,10 +105,19 @@ class Settings(SettingsModel):
         le=600,
         description="seconds that requests under way get to end when the worker is stopped",
     )
+    # Applications that share the environment say debug, for which there is nothing here.
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(str.lower)] = Field(
+        "info", description="the least that is logged: info, warning or error"
+    )
 
     @property
     def session_url(self) -> str:
         return self.listen_database_url or self.database_url
+
+    @property
+    def log_number(self) -> int:
+        """LOG_LEVEL as `logging` counts."""
+        return logging.getLevelNamesMapping()[self.log_level.upper()]
 
     @property
     def mapping_path(self) -> tuple[str, ...]:

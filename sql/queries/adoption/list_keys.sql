@@ -5,6 +5,7 @@ SELECT
     a.attname::text AS name,
     format_type(a.atttypid, a.atttypmod) AS type,
     a.attnotnull AS is_never_null,
+    t.typcategory = 'S' AS is_text,
     -- The name says that it is an address, and the type that it can be one.
     t.typcategory = 'S' AND a.attname ILIKE '%mail%' AS may_be_email,
     EXISTS (

@@ -17,6 +17,7 @@ from crm_sync.crm.registry import OWN, known
 from crm_sync.environment import read
 from crm_sync.postgres.lock_patience import LOCK_TIMEOUT_MS
 from crm_sync.postgres.statements import folder
+from crm_sync.reports.completing import crm_names
 from crm_sync.reports.layout import shortened, width, wrapped
 from crm_sync.settings import Settings
 
@@ -40,7 +41,13 @@ UNDO_HINT = "To take it off again: crm-sync adopt --undo"
 @click.command()
 @click.option("--plan", is_flag=True, help="Say what was found and what would be run, and change nothing.")
 @click.option("--undo", is_flag=True, help="Take off what was added, and nothing else. With --plan: say what that would be.")
-@click.option("--crm", "crms", multiple=True, help="Only this one, beside those installed already; several times for several.")
+@click.option(
+    "--crm",
+    "crms",
+    multiple=True,
+    shell_complete=crm_names,
+    help="Only this one, beside those installed already; several times for several.",
+)
 @click.option("--yes", is_flag=True, help="Do not ask before it is undone.")
 def adopt(*, plan: bool, undo: bool, crms: tuple[str, ...], yes: bool) -> None:
     """Puts crm-sync on the table that CONTACTS_TABLE names (contacts), while it is in use.
@@ -48,6 +55,10 @@ def adopt(*, plan: bool, undo: bool, crms: tuple[str, ...], yes: bool) -> None:
     Nobody who writes waits longer than a moment: what needs the table for itself asks for it for 0.1 s, again and again, and
     indexes are built beside the writers. It can be broken off anywhere, and run again. CONTACTS_KEY and CONTACTS_EMAIL name the
     columns that find a row and hold its address, where they are not the primary key and email.
+
+    \b
+    Example:
+      crm-sync adopt --plan
     """
     settings = read(Settings)
     url = settings.session_url

@@ -59,21 +59,26 @@ def check() -> None:
     with what to do.
 
     Exits 1 if anything is wrong. Changes nothing.
+
+    \b
+    Example:
+      crm-sync check
     """
-    if not asyncio.run(_check()):
+    if any(finding.verdict is Verdict.WRONG for finding in asyncio.run(tell_findings())):
         sys.exit(1)
 
 
-async def _check() -> bool:
+async def tell_findings() -> list[Finding]:
+    """Each as it is found."""
     terminal = console()
-    well = True
+    told = []
     async for finding in findings():
         word, style = finding.verdict.value
         line = Table.grid(Column(width=8), Column(width=24), prose(""), padding=(0, 1))
         line.add_row(Text(word, style), finding.subject, finding.note)
         terminal.print(line)
-        well = well and finding.verdict is not Verdict.WRONG
-    return well
+        told.append(finding)
+    return told
 
 
 async def findings() -> AsyncIterator[Finding]:

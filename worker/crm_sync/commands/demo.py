@@ -49,12 +49,16 @@ class Result:
 
 
 @click.command()
-@click.option("--contacts", default=10_000, show_default=True, type=click.IntRange(200, 1_000_000))
+@click.option("--contacts", default=10_000, show_default=True, type=click.IntRange(200, 1_000_000), help="How many.")
 def demo(*, contacts: int) -> None:
     """Delivers sample contacts to four sandbox CRMs, from an embedded PostgreSQL, with a real worker process.
 
     It is a bad day: each CRM answers one request with "too many requests", fails on one, loses one answer, and refuses some
     contacts for good. Exits 1 unless every contact ended as it should at every CRM, compared one by one with what they hold.
+
+    \b
+    Example:
+      crm-sync demo --contacts 1000
     """
     console = Console()
     try:

@@ -4,15 +4,20 @@ import click
 from rich.table import Table
 
 from crm_sync.core.codes import Code
+from crm_sync.reports.completing import code_names
 from crm_sync.reports.layout import console, labelled, name, prose
 
 
 @click.command()
-@click.argument("code", required=False)
+@click.argument("code", required=False, shell_complete=code_names)
 def errors(code: str | None) -> None:
     """Explains CODE, or all codes: what they mean, what to do, and whether crm-sync tries again by itself.
 
     A code begins the text in processing_error, and stands in the log.
+
+    \b
+    Example:
+      crm-sync errors DUPLICATE
     """
     if code is None:
         console().print(_table())

@@ -13,6 +13,7 @@ from crm_sync.core.codes import Code
 from crm_sync.environment import read
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query, render
+from crm_sync.reports.completing import code_names, crm_names
 from crm_sync.reports.failed_report import FailedContact
 from crm_sync.reports.failure_options import ago, meant_codes, named_codes, named_crms
 from crm_sync.reports.installed import installed
@@ -48,8 +49,22 @@ class Page:
 
 
 @click.command()
-@click.option("--crm", "crms", multiple=True, metavar="CRM", help="Of this CRM, or of several; all where it is left out.")
-@click.option("--code", "codes", multiple=True, metavar="CODE", help="With this code, or with several; else whatever the reason.")
+@click.option(
+    "--crm",
+    "crms",
+    multiple=True,
+    metavar="CRM",
+    shell_complete=crm_names,
+    help="Of this CRM, or of several; all where it is left out.",
+)
+@click.option(
+    "--code",
+    "codes",
+    multiple=True,
+    metavar="CODE",
+    shell_complete=code_names,
+    help="With this code, or with several; else whatever the reason.",
+)
 @click.option("--since", metavar="TIME", help="Those that failed within this time: 90s, 30m, 2h, 3d.")
 @click.option("--limit", default=PAGE, show_default=True, type=click.IntRange(1, LARGEST_PAGE), help="Contacts on a page.")
 @click.option("--after", metavar="CRM:KEY", help="The page after this contact, as the previous page says.")
@@ -59,6 +74,10 @@ def failed(*, crms: Sequence[str], codes: Sequence[str], since: str | None, limi
 
     These are contacts in Error and those that wait for a retry; with --code FIELD_NOT_SENT, delivered ones that lack a field.
     `crm-sync retry` sends them again.
+
+    \b
+    Example:
+      crm-sync failed --crm brevo --code DUPLICATE --since 2d
     """
     asked = Asked(named_crms(crms), named_codes(codes), ago(since), limit, after)
     page = asyncio.run(_failed(read(Settings), asked))

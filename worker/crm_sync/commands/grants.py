@@ -44,6 +44,10 @@ def grants(*, role: str, application: bool) -> None:
 
     Column by column: a worker reads its key, what the mapping sends and its own columns, and writes its own only. Run it as the
     owner of the table, and again after `crm-sync migrate`, a change of the mapping or a new CRM.
+
+    \b
+    Example:
+      crm-sync grants crm_worker | psql "$DATABASE_URL"
     """
     statements, notes = asyncio.run(_read(load(), role, application=application))
     click.echo("\n".join(statements))

@@ -24,6 +24,10 @@ def migrate(*, only_check: bool, create: bool) -> None:
 
     The same as `crm-sync adopt`, in few words, for a deployment. It makes no contacts table unasked. To see it before, or to undo
     it: crm-sync adopt --help.
+
+    \b
+    Example:
+      crm-sync migrate --check
     """
     settings = read(Settings)
     if only_check:

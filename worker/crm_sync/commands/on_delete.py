@@ -9,6 +9,7 @@ from crm_sync.core.waits import Waits
 from crm_sync.environment import read
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query, render
+from crm_sync.reports.completing import crm_names
 from crm_sync.reports.lane_state import read_lane_state
 from crm_sync.reports.rights import Needs, explained
 from crm_sync.reports.table_changes import change
@@ -33,7 +34,7 @@ class Policy(NamedTuple):
 
 
 @click.command()
-@click.argument("crm")
+@click.argument("crm", shell_complete=crm_names)
 @click.argument("policy", required=False, type=click.Choice(POLICIES))
 @click.make_pass_decorator(Waits, ensure=True)
 def on_delete(waits: Waits, *, crm: str, policy: str | None) -> None:
@@ -41,6 +42,10 @@ def on_delete(waits: Waits, *, crm: str, policy: str | None) -> None:
 
     keep: nothing. delete: it is deleted, where HubSpot can restore it for 90 days. erase: for good. Run it as the owner of the
     table: it adds a trigger to it, or takes it off, and waits for no writer longer than a moment.
+
+    \b
+    Example:
+      crm-sync on-delete hubspot erase
     """
     name, before, after = asyncio.run(_set(read(Settings), waits, crm, policy))
     if policy is None:

@@ -8,18 +8,23 @@ from crm_sync.core.durations import clock
 from crm_sync.core.text import clean
 from crm_sync.environment import read
 from crm_sync.postgres.statements import query
+from crm_sync.reports.completing import crm_names
 from crm_sync.reports.lane_state import TO_PAUSE, LaneState, read_lane_state
 from crm_sync.reports.rights import database_for
 from crm_sync.settings import Settings
 
 
 @click.command()
-@click.argument("crm")
+@click.argument("crm", shell_complete=crm_names)
 @click.option("--reason", required=True, help="Why, for whoever looks at `crm-sync status` next.")
 def pause(*, crm: str, reason: str) -> None:
     """Pauses deliveries to CRM, for all workers, until `crm-sync resume CRM`. Restarts do not end it.
 
     Requests under way end. Contacts keep their place in line, and flips are still taken.
+
+    \b
+    Example:
+      crm-sync pause brevo --reason "key rotation"
     """
     reason = clean(reason)
     if not reason:

@@ -19,6 +19,7 @@ from crm_sync.crm.rehearsal import Rehearsal, rehearse
 from crm_sync.errors import ConfigurationError, DeclinedError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
+from crm_sync.reports.completing import crm_names
 from crm_sync.reports.contact_report import Workers, prospect, rows, state
 from crm_sync.reports.http_report import harmless, request_lines
 from crm_sync.reports.lane_state import LaneState, read_lane_states
@@ -36,12 +37,16 @@ PATIENCE_S = 60.0  # the address may have no index, and the table many millions 
 
 @click.command()
 @named_contact
-@click.option("--crm", help="At this CRM only.")
+@click.option("--crm", shell_complete=crm_names, help="At this CRM only.")
 def preview(*, contact: NamedContact, crm: str | None) -> None:
     """Shows the exact request that would be sent of a contact, and what would happen. Sends nothing and changes nothing.
 
     Credentials are masked; what is sent of the person is not. Where the CRM is asked something first, what follows is shown for
     each answer it may give. Exits 1 if there is no such contact, or a CRM cannot be previewed.
+
+    \b
+    Example:
+      crm-sync preview --email ada@example.com --crm brevo
     """
     if not asyncio.run(_preview(load(), contact, crm)):
         sys.exit(1)

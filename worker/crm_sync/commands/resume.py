@@ -7,15 +7,21 @@ import click
 from crm_sync.core.durations import span
 from crm_sync.environment import read
 from crm_sync.postgres.statements import query
+from crm_sync.reports.completing import crm_names
 from crm_sync.reports.lane_state import TO_PAUSE, LaneState, read_lane_state
 from crm_sync.reports.rights import database_for
 from crm_sync.settings import Settings
 
 
 @click.command()
-@click.argument("crm")
+@click.argument("crm", shell_complete=crm_names)
 def resume(*, crm: str) -> None:
-    """Ends the pause of CRM, for all workers: contacts go out again, in the order of their flips."""
+    """Ends the pause of CRM, for all workers: contacts go out again, in the order of their flips.
+
+    \b
+    Example:
+      crm-sync resume brevo
+    """
     before, after = asyncio.run(_resume(read(Settings), crm))
     if before.held_since is None:
         click.echo(f"{after.crm} is not paused by hand: nothing to do.")

@@ -14,6 +14,7 @@ from crm_sync.environment import read
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
+from crm_sync.reports.completing import code_names, crm_names
 from crm_sync.reports.failure_options import ago, meant_codes, named_codes, named_crms
 from crm_sync.reports.installed import installed
 from crm_sync.reports.lane_state import read_lane_states
@@ -59,8 +60,22 @@ class Retry:
 
 
 @click.command()
-@click.option("--crm", "crms", multiple=True, metavar="CRM", help="Of this CRM, or of several; all where it is left out.")
-@click.option("--code", "codes", multiple=True, metavar="CODE", help="With this code, or with several; else whatever the reason.")
+@click.option(
+    "--crm",
+    "crms",
+    multiple=True,
+    metavar="CRM",
+    shell_complete=crm_names,
+    help="Of this CRM, or of several; all where it is left out.",
+)
+@click.option(
+    "--code",
+    "codes",
+    multiple=True,
+    metavar="CODE",
+    shell_complete=code_names,
+    help="With this code, or with several; else whatever the reason.",
+)
 @click.option("--since", metavar="TIME", help="Those that failed within this time: 90s, 30m, 2h, 3d.")
 @click.option("--key", "keys", multiple=True, metavar="KEY", help="The contact with this key, or several.")
 @click.option("--preview", is_flag=True, help="Only counts.")
@@ -82,6 +97,10 @@ def retry(
     Delivered ones that lack a field are meant where FIELD_NOT_SENT is named. NO_CODE names reasons that begin with no code.
 
     It can be interrupted at any moment, and the same again goes on.
+
+    \b
+    Example:
+      crm-sync retry --crm hubspot --code TIMEOUT --since 2h --preview
     """
     asked = Retry(named_crms(crms), named_codes(codes), since and since.strip(), ago(since), keys, preview, yes)
     try:

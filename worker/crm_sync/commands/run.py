@@ -18,6 +18,10 @@ def run() -> None:
     SIGTERM or SIGINT drains it: requests under way get SHUTDOWN_GRACE_S seconds to end, what was not sent goes back
     in line. A second signal ends it at once; nothing is lost by that either. SIGHUP reads .env, credentials and MAPPING_FILE
     again. What is wrong with one CRM is told, and that lane goes on as before; what is wrong for all is refused as a whole.
+
+    \b
+    Example:
+      crm-sync run
     """
     log.configure()
     configuration = load_for_worker()

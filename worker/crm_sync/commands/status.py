@@ -33,6 +33,10 @@ def status(*, watch: bool, as_json: bool) -> None:
 
     Exits 0 if all is well, 1 if something needs a person (a CRM is down, a lane is faulty, or contacts are ready and no worker
     runs), and 69 if the database cannot be asked.
+
+    \b
+    Example:
+      crm-sync status --watch
     """
     if watch and as_json:
         raise click.UsageError("--watch and --json exclude each other")

@@ -22,6 +22,7 @@ from crm_sync.daemon.short_worker import ShortWorker
 from crm_sync.errors import DeclinedError, LaneError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
+from crm_sync.reports.completing import crm_names
 from crm_sync.reports.contact_report import Workers, rows, state, who
 from crm_sync.reports.http_report import answer_lines, harmless, request_lines
 from crm_sync.reports.lane_state import LaneState, read_lane_states
@@ -50,13 +51,17 @@ COLUMNS = (
 
 @click.command()
 @named_contact
-@click.option("--crm", help="To this CRM only, whether the contact is wanted there or not.")
+@click.option("--crm", shell_complete=crm_names, help="To this CRM only, whether the contact is wanted there or not.")
 @click.make_pass_decorator(Waits, ensure=True)
 def sync(waits: Waits, *, contact: NamedContact, crm: str | None) -> None:
     """Sends one contact now, as a worker does, and shows each request, its answer, and the row afterwards.
 
     One that is not in line is flipped. Without --crm it goes to the CRMs where it is wanted (not New, Selected or Skipped). A CRM
     that is paused or down is not called. Credentials are masked; what is sent of the person is not. Exits 0 if it was delivered.
+
+    \b
+    Example:
+      crm-sync sync --email ada@example.com --crm brevo
     """
     # What goes wrong is said in words, or by the log of the workers.
     log.configure(logging.ERROR)

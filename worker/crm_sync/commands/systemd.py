@@ -12,7 +12,12 @@ HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108 (a co
 
 @click.command()
 def systemd() -> None:
-    """Prints a hardened systemd unit that runs this very installation. Where it goes and what to fill in stands in it."""
+    """Prints a hardened systemd unit that runs this very installation. Where it goes and what to fill in stands in it.
+
+    \b
+    Example:
+      crm-sync systemd > /etc/systemd/system/crm-sync.service
+    """
     template = files("crm_sync.daemon").joinpath("crm-sync.service").read_text(encoding="utf-8")
     for folder in sorted({str(Path(prefix).resolve()) for prefix in (sys.prefix, sys.base_prefix)}):
         if any(Path(folder).is_relative_to(hidden) for hidden in HIDDEN):

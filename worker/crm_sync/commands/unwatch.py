@@ -6,6 +6,7 @@ import click
 
 from crm_sync.core.waits import Waits
 from crm_sync.environment import read
+from crm_sync.reports.completing import crm_names
 from crm_sync.reports.rights import database_for
 from crm_sync.reports.table_changes import change
 from crm_sync.reports.watched_columns import TO_WATCH, Watch, lane_of, read_watches
@@ -14,10 +15,15 @@ from crm_sync.table.schema import read_schema
 
 
 @click.command()
-@click.argument("crm")
+@click.argument("crm", shell_complete=crm_names)
 @click.make_pass_decorator(Waits, ensure=True)
 def unwatch(waits: Waits, *, crm: str) -> None:
-    """Ends the watch of CRM: its contacts go out again only when they are flipped. Only the owner of the table may do this."""
+    """Ends the watch of CRM: its contacts go out again only when they are flipped. Only the owner of the table may do this.
+
+    \b
+    Example:
+      crm-sync unwatch brevo
+    """
     name, before = asyncio.run(_unwatch(read(Settings), waits, crm))
     if before is None:
         click.echo(f"{name} watches no column: nothing to do.")

@@ -11,6 +11,7 @@ from crm_sync.configuration import Configuration, load
 from crm_sync.core.waits import Waits
 from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.pool import Database, reason
+from crm_sync.reports.completing import crm_names
 from crm_sync.reports.rights import database_for
 from crm_sync.reports.table_changes import change
 from crm_sync.reports.watched_columns import TO_WATCH, lane_of, read_watches
@@ -24,7 +25,7 @@ claimed are one delivery; one while it is in flight is delivered after it. What 
 
 
 @click.command()
-@click.argument("crm")
+@click.argument("crm", shell_complete=crm_names)
 @click.option("--columns", required=True, help="Those whose changes CRM should know of, with commas between them: email,name")
 @click.make_pass_decorator(Waits, ensure=True)
 def watch(waits: Waits, *, crm: str, columns: str) -> None:
@@ -32,6 +33,10 @@ def watch(waits: Waits, *, crm: str, columns: str) -> None:
 
     The database itself flips them, in the UPDATE that changes them. Contacts that were never wanted in CRM, were withdrawn or are
     in Error stay as they are. Named again, the columns replace those before. Only the owner of the table may do this.
+
+    \b
+    Example:
+      crm-sync watch brevo --columns email,first_name
     """
     wanted = list(dict.fromkeys(name for part in columns.split(",") if (name := part.strip())))
     for line in asyncio.run(_watch(load(), waits, crm, wanted)):

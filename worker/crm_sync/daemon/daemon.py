@@ -28,7 +28,7 @@ from crm_sync.daemon.supervision import supervise
 from crm_sync.daemon.systemd import Notifier
 from crm_sync.daemon.wiring import Wiring
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
-from crm_sync.log import Trouble
+from crm_sync.log import Trouble, set_level
 from crm_sync.postgres.backoff import Backoff
 from crm_sync.postgres.listen_check import check_listening
 from crm_sync.postgres.pool import Database
@@ -97,6 +97,7 @@ class Daemon:
 
     async def run(self) -> None:
         """Raises ConfigurationError where only a person can help, and no lane could run."""
+        set_level(self._settings.log_number)
         readers = self._readers()
         # A claim, a finish, a look, the breaker and the tombstones at a time for each lane, and one for recovery.
         async with self._database(size=5 * len(readers) + 1) as database:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 import click
 import uvloop
 
+from crm_sync import __version__
 from crm_sync.sandbox.brevo.sandbox import BrevoSandbox
 from crm_sync.sandbox.hubspot.sandbox import HubSpotSandbox
 from crm_sync.sandbox.mautic.sandbox import MauticSandbox
@@ -44,6 +45,7 @@ async def _serve_until_stopped(sandbox: Sandbox) -> None:
 
 
 @click.command()
+@click.version_option(__version__, prog_name="crm-sync sandbox")
 @click.argument("crm", type=click.Choice(list(UNLIMITED)))
 @click.option("--port", default=0, help="0 takes a free one.", show_default=True)
 @click.option("--limits", is_flag=True, help="With the vendor's own limits, of an account that pays nothing.")

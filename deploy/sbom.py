@@ -1,0 +1,27 @@
+"""Writes what an installation of crm-sync consists of, as CycloneDX: python deploy/sbom.py INTERPRETER FILE. Part of `make dist`.
+
+The version is not in pyproject.toml, where the tool looks for it, so it is added to what the tool has made.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from crm_sync import __version__
+
+ROOT = Path(__file__).parents[1]
+NAME = "crm-sync-worker"
+
+
+def main(interpreter: str, file: str) -> None:
+    tool = [sys.executable, "-m", "cyclonedx_py", "environment", "--pyproject", ROOT / "pyproject.toml"]
+    subprocess.run([*tool, "--mc-type", "application", "--output-reproducible", "--output-file", file, interpreter], check=True)
+    path = Path(file)
+    described = json.loads(path.read_text(encoding="utf-8"))
+    described["metadata"]["component"] |= {"version": __version__, "purl": f"pkg:pypi/{NAME}@{__version__}"}
+    path.write_text(json.dumps(described, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,63 @@
+"""Wheel and sdist, made once for the tests of a process, and the tools that a release is checked with."""
+
+import os
+import subprocess
+import sys
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LOCKED = ROOT / ".requirements"
+PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
+TIMEOUT_S = 300
+
+
+@cache
+def built(folder: Path) -> tuple[Path, Path]:
+    """(wheel, sdist)"""
+    make = [sys.executable, "-m", "hatchling", "build", "--directory", folder]
+    subprocess.run(make, cwd=ROOT, check=True, capture_output=True, timeout=TIMEOUT_S)
+    [wheel], [sdist] = folder.glob("*.whl"), folder.glob("*.tar.gz")
+    return wheel, sdist
+
+
+def constraints(folder: Path) -> Path:
+    """The locked versions without their hashes, which a wheel of ours has none of."""
+    path = folder / "constraints.txt"
+    lines = (LOCKED / "dev.txt").read_text().splitlines()
+    path.write_text("\n".join(line.removesuffix(" \\") for line in lines if line[:1].isalnum()) + "\n")
+    return path
+
+
+def tool(name: str) -> str:
+    """The command of a tool that `make release-tools` installs; the test is skipped where it did not."""
+    path = Path(sys.executable).with_name(name)
+    if not path.exists():
+        pytest.skip(f"there is no {name} in .venv: make release-tools")
+    return str(path)
+
+
+def module(name: str) -> None:
+    """Skips the test where `make release-tools` has not installed it."""
+    if find_spec(name) is None:
+        pytest.skip(f"there is no {name} in .venv: make release-tools")
+
+
+def ran(*command: object, cwd: Path, **env: str) -> str:
+    """What it prints. Nothing of this checkout is on its way."""
+    bare = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(cwd), "LANG": "C.UTF-8", **_network()}
+    done = subprocess.run(
+        [*map(str, command)], cwd=cwd, env={**bare, **env}, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+    )
+    assert done.returncode == 0, f"{' '.join(map(str, command))}: {(done.stdout + done.stderr)[-3000:]}"
+    return done.stdout.strip()
+
+
+def _network() -> dict[str, str]:
+    """How this machine reaches a package index."""
+    names = ("PIP_", "UV_", "SSL_", "REQUESTS_")
+    proxies = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+    return {name: value for name, value in os.environ.items() if name.startswith(names) or name.upper() in proxies}

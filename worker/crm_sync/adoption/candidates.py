@@ -1,0 +1,78 @@
+"""Which tables of a database may be the contacts of an application, for somebody who sets crm-sync up."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from crm_sync.adoption.connection import Connection, connected, run, value
+from crm_sync.adoption.table import DEFAULT_EMAIL, find_table
+from crm_sync.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """may_be_key: it finds a row alone. may_be_email: by its name and its type."""
+
+    name: str
+    type: str
+    is_text: bool
+    may_be_key: bool
+    may_be_email: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """name: as SQL writes it. key, email: the columns that are taken where a person names none; None where it is not clear."""
+
+    name: str
+    rows: int
+    columns: Sequence[Column]
+    key: str | None
+    email: str | None
+
+    @property
+    def keys(self) -> list[str]:
+        return [column.name for column in self.columns if column.may_be_key]
+
+    @property
+    def emails(self) -> list[str]:
+        return [column.name for column in self.columns if column.may_be_email]
+
+
+def candidates(url: str, named: str | None = None) -> list[Candidate]:
+    """The likeliest first. Only the adopted one where one is adopted, else only the one that a person names, where they do.
+
+    Raises ConfigurationError where that one is not there, or DatabaseTroubleError.
+    """
+    with connected(url) as connection, connection.transaction():
+        if value(connection, "detect_adoption"):
+            adopted = run(connection, "read_adoption").fetchone()
+            if adopted is not None and adopted["name"] is not None:
+                columns = _columns(connection, adopted["relation"])
+                return [Candidate(adopted["name"], 0, columns, adopted["key_column"], adopted["email_column"])]
+        if named is None:
+            found = run(connection, "list_candidates").fetchall()
+        else:
+            table = find_table(connection, named)
+            if table is None:
+                raise ConfigurationError(f"CONTACTS_TABLE: there is no table {named}, or it is not on the search_path")
+            found = [table]
+        return [_candidate(connection, row) for row in found]
+
+
+def _candidate(connection: Connection, row: dict[str, Any]) -> Candidate:
+    described = run(connection, "list_keys", row["relation"]).fetchall()
+    primary = [column["name"] for column in described if column["is_in_primary_key"]]
+    columns = [_column(column) for column in described]
+    emails = [column.name for column in columns if column.may_be_email]
+    email = DEFAULT_EMAIL if DEFAULT_EMAIL in emails else emails[0] if len(emails) == 1 else None
+    return Candidate(row["name"], row["rows"], columns, primary[0] if len(primary) == 1 else None, email)
+
+
+def _columns(connection: Connection, relation: int) -> list[Column]:
+    return [_column(column) for column in run(connection, "list_keys", relation).fetchall()]
+
+
+def _column(row: dict[str, Any]) -> Column:
+    may_be_key = row["is_never_null"] and row["is_unique"]
+    return Column(row["name"], row["type"], row["is_text"], may_be_key, row["may_be_email"])

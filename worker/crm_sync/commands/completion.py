@@ -1,0 +1,27 @@
+"""crm-sync completion: for the shells that people type in."""
+
+import click
+from click.shell_completion import get_completion_class
+
+SHELLS = ("bash", "zsh", "fish")
+VARIABLE = "_CRM_SYNC_COMPLETE"  # as click calls it for a command of this name
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(SHELLS))
+def completion(*, shell: str) -> None:
+    """Prints the completion of crm-sync for SHELL: commands, options, CRMs and codes.
+
+    bash reads it from ~/.local/share/bash-completion/completions/crm-sync, zsh from _crm-sync in a folder of $fpath, fish from
+    ~/.config/fish/completions/crm-sync.fish.
+
+    \b
+    Example:
+      crm-sync completion fish > ~/.config/fish/completions/crm-sync.fish
+    """
+    kind = get_completion_class(shell)
+    if kind is None:
+        raise click.UsageError(f"no completion for {shell}")
+    script = kind(click.Group(), {}, "crm-sync", VARIABLE)
+    # Not kind.source(): that of bash starts a bash, to look at its version.
+    click.echo(script.source_template % script.source_vars())

@@ -1,0 +1,91 @@
+"""A first MAPPING_FILE for a table: each field of a CRM with the column that is most likely meant."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from crm_sync.core.text import printable
+from crm_sync.postgres.statements import quote
+from crm_sync.table.adopted_table import OWN_COLUMNS, ROLL_UP
+
+LINE = 100
+# What applications call what crm-sync calls first_name, without case and signs.
+SYNONYMS: Mapping[str, Sequence[str]] = {
+    "first_name": ("givenname", "forename"),
+    "last_name": ("surname", "familyname"),
+    "phone": ("phonenumber", "telephone", "mobile", "mobilephone"),
+    "company": ("companyname", "organization", "organisation"),
+    "job_title": ("position",),
+    "website": ("websiteurl", "homepage"),
+    "address": ("street", "streetaddress", "addressline1"),
+    "city": ("town",),
+    "state": ("region", "province"),
+    "zip": ("zipcode", "postcode", "postalcode"),
+}
+# Where the table has one column for both names.
+WHOLE_NAME = ("name", "fullname")
+PARTS: Mapping[str, str] = {
+    "first_name": "split_part({name}, ' ', 1)",
+    "last_name": "NULLIF(split_part({name}, ' ', -1), {name})",
+}
+
+
+def starting_mapping(table: str, email: str, columns: Mapping[str, bool], crms: Mapping[str, Mapping[str, str]]) -> str:
+    """The text of the file.
+
+    email: the column with the address. columns: by name, whether it is a text; crms: by name, each field with the column that
+    crm-sync's own mapping takes.
+    """
+    named = {crm: {field: _expression(usual, columns) for field, usual in fields.items()} for crm, fields in crms.items()}
+    lines = [
+        f"# What is sent of {printable(table, LINE)}: for each CRM its fields, each with an SQL expression over a row.",
+        "# `crm-sync check` says whether they are right. A running worker takes a change with SIGHUP (systemctl reload).",
+    ]
+    for crm, fields in named.items():
+        lines += ["", f"[{crm}]", f"email = {_toml(quote(email))}"]
+        lines += [f"{field} = {_toml(expression)}" for field, expression in fields.items() if expression is not None]
+    used = "".join(expression or "" for fields in named.values() for expression in fields.values()) + quote(email)
+    unused = [name for name in columns if quote(name) not in used and not _is_ours(name, crms)]
+    if unused:
+        lines += ["", "# Not sent:", *_listed(unused)]
+    return "\n".join([*lines, ""])
+
+
+def _expression(usual: str, columns: Mapping[str, bool]) -> str | None:
+    """None where no column is likely."""
+    if usual in columns:
+        return quote(usual)
+    folded: dict[str, str] = {}
+    for name, is_text in columns.items():
+        if is_text:
+            folded.setdefault(_folded(name), name)
+    for likely in (_folded(usual), *SYNONYMS.get(usual, ())):
+        if likely in folded:
+            return quote(folded[likely])
+    whole = next((folded[name] for name in WHOLE_NAME if name in folded), None)
+    return None if whole is None or usual not in PARTS else PARTS[usual].format(name=quote(whole))
+
+
+def _folded(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name).lower()
+
+
+def _is_ours(name: str, crms: Mapping[str, Mapping[str, str]]) -> bool:
+    suffixes = "|".join((*OWN_COLUMNS, "contact_id", "workflow_id"))
+    return name in ROLL_UP or re.fullmatch(rf"[a-z0-9_]+_(?:{suffixes})", name) is not None
+
+
+def _toml(text: str) -> str:
+    """A basic string of TOML is written as one of JSON; where nothing needs that, as TOML's literal one, which reads better."""
+    return f"'{text}'" if re.fullmatch(r"[^'\x00-\x1f\x7f]+", text) else json.dumps(text, ensure_ascii=False)
+
+
+def _listed(names: Sequence[str]) -> Iterator[str]:
+    line = "#"
+    for number, name in enumerate(names, 1):
+        word = printable(name, LINE) + ("," if number < len(names) else "")
+        if len(line) + len(word) > LINE:
+            yield line
+            line = "#"
+        line += f" {word}"
+    yield line
