@@ -99,6 +99,31 @@ REFUSED = {
         AdoptionRequest("t", key="id"),
         "no index begins with id, so that looking up a row would read the whole table: CREATE INDEX ON public.t",
     ),
+    "a key that is an array": (
+        "CREATE TABLE t (id int[] PRIMARY KEY, email text)",
+        AdoptionRequest("t"),
+        "the key id of public.t is of the type integer[], and a key has to be one simple value: name another column",
+    ),
+    "a key that is a domain over an array": (
+        "CREATE DOMAIN steps AS text[]; CREATE TABLE t (id steps PRIMARY KEY, email text)",
+        AdoptionRequest("t"),
+        "and a key has to be one simple value",
+    ),
+    "a key of several fields": (
+        "CREATE TYPE pair AS (a int, b int); CREATE TABLE t (id pair PRIMARY KEY, email text)",
+        AdoptionRequest("t"),
+        "the key id of public.t is of the type public.pair, and a key has to be one simple value",
+    ),
+    "a rule on its UPDATEs": (
+        TABLE + "CREATE RULE audit AS ON UPDATE TO t DO ALSO NOTIFY audit",
+        AdoptionRequest("t"),
+        "has the rule audit on its UPDATEs, with which Postgres lets no worker claim: write it as a trigger, and DROP RULE audit",
+    ),
+    "a rule instead of its UPDATEs": (
+        TABLE + 'CREATE RULE "No more" AS ON UPDATE TO t WHERE OLD.id = 1 DO INSTEAD NOTHING',
+        AdoptionRequest("t"),
+        'DROP RULE "No more" ON public.t',
+    ),
     "no address": (
         "CREATE TABLE t (id int PRIMARY KEY, name text)",
         AdoptionRequest("t"),

@@ -28,6 +28,12 @@ SHAPES = {
         """("Person Id", "E-Mail") VALUES (1, 'ada@example.com')""",
         email="E-Mail",
     ),
+    "in a schema, with apostrophes": Shape(
+        """"S's"."it's\"""",
+        """CREATE SCHEMA "S's"; CREATE TABLE "S's"."it's" ("who's" bigint PRIMARY KEY, "e'mail" text, "first'name" text)""",
+        """("who's", "e'mail") VALUES (1, 'ada@example.com')""",
+        email="e'mail",
+    ),
     "a name of 63 characters": Shape(
         LONG, f"CREATE TABLE {LONG} (id uuid PRIMARY KEY, email text)", "VALUES (gen_random_uuid(), 'ada@example.com')"
     ),
@@ -115,6 +121,7 @@ async def test_it_is_adopted_delivered_from_and_left_as_it_was(owner, empty_url,
         await owner.execute(f"UPDATE {shape.table} SET brevo_sync_status = 'Queued'")
         await crm.reached(2)
         await until(owner, shape.table, complete())
+    await owner.execute("SELECT crm_sync.set_on_delete('n8n', 'delete')")
     await owner.execute("ANALYZE crm_sync.added")  # its rows are filtered in another order then
     await undo(empty_url)
     assert photograph() == before

@@ -63,13 +63,40 @@ async def test_a_crm_without_columns_is_wrong_with_the_command_that_adds_them(ap
     assert any(line.startswith("wrong brevo") and "crm-sync adopt --crm brevo" in line for line in lines), lines
 
 
-async def test_a_table_that_was_swapped_for_the_adopted_one_is_told(app, url, brevo):
-    await app.execute("CREATE TABLE contacts_new (LIKE contacts INCLUDING ALL); INSERT INTO contacts_new SELECT * FROM contacts")
-    await app.execute("ALTER TABLE contacts RENAME TO contacts_old; ALTER TABLE contacts_new RENAME TO contacts")
-    _, lines = await checked(environment(url, brevo))
-    told = [line for line in lines if line.startswith("warning contacts table")]
+SWAP = (
+    "CREATE TABLE contacts_new (LIKE contacts INCLUDING ALL); INSERT INTO contacts_new SELECT * FROM contacts;"
+    "ALTER TABLE contacts RENAME TO contacts_old; ALTER TABLE contacts_new RENAME TO contacts"
+)
+
+
+async def test_a_table_that_was_swapped_for_the_adopted_one_is_wrong(app, url, brevo):
+    await app.execute(SWAP)
+    code, lines = await checked(environment(url, brevo))
+    assert code == 1
+    told = [line for line in lines if line.startswith("wrong")]
     assert len(told) == 1
-    assert "public.contacts has columns of crm-sync too, but what is adopted is public.contacts_old" in told[0]
+    assert "is called public.contacts_old now, and public.contacts is another one" in told[0]
+    assert "Run `crm-sync adopt`" in told[0]
+
+
+async def test_a_copy_that_is_not_in_its_place_is_told(app, url, brevo):
+    await app.execute("CREATE TABLE contacts_new (LIKE contacts INCLUDING ALL)")
+    code, lines = await checked(environment(url, brevo))
+    assert code == 0
+    (told,) = [line for line in lines if line.startswith("warning contacts table")]
+    assert "public.contacts_new has columns of crm-sync too, but what is adopted is public.contacts" in told
+
+
+async def test_a_rule_by_which_nothing_is_deleted_is_told_where_deletions_are_to_be_followed(app, url, brevo):
+    await app.execute(
+        "CREATE RULE soft AS ON DELETE TO contacts DO INSTEAD UPDATE contacts SET first_name = 'gone' WHERE id = OLD.id"
+    )
+    _, lines = await checked(environment(url, brevo))
+    assert not [line for line in lines if line.startswith("warning")]
+    await app.execute("SELECT crm_sync.set_on_delete('brevo', 'delete')")
+    _, lines = await checked(environment(url, brevo))
+    (told,) = [line for line in lines if line.startswith("warning contacts table")]
+    assert "by the rule soft a DELETE deletes no row, so that no record is deleted in brevo" in told
 
 
 async def test_who_holds_locks_of_crm_sync_and_is_no_worker_is_named(url, brevo):

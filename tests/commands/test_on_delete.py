@@ -37,6 +37,16 @@ async def test_it_tells_of_deletions_that_the_crm_is_still_to_hear_of(app, url):
     assert "Of 2 contacts that were deleted before, brevo is still to hear" in done(url, "on-delete", "brevo", "keep")
 
 
+async def test_it_says_that_a_rule_lets_nothing_be_deleted(app, url):
+    await app.execute(
+        'CREATE RULE "Soft" AS ON DELETE TO contacts DO INSTEAD UPDATE contacts SET first_name = NULL WHERE id = OLD.id'
+    )
+    said = " ".join(done(url, "on-delete", "brevo", "delete").split())
+    assert 'But by the rule "Soft" a DELETE deletes no row, so that no record is deleted in brevo either' in said
+    await app.execute('DROP RULE "Soft" ON contacts; CREATE RULE also AS ON DELETE TO contacts DO ALSO NOTIFY gone')
+    assert "But" not in done(url, "on-delete", "brevo", "delete")
+
+
 @pytest.mark.parametrize(("arguments", "words"), [(("nope", "delete"), "these are: hubspot"), (("brevo", "shred"), "'shred'")])
 def test_what_is_not_known_is_named_with_what_is(url, arguments, words):
     answer = run(url, "on-delete", *arguments)

@@ -493,3 +493,13 @@ async def test_a_contact_that_is_named_by_its_key_is_shown_alone(app, url):
     assert answer.exit_code == 0, (answer.output, answer.exception)
     assert "grace@example.com" in answer.output
     assert ADDRESS not in answer.output
+
+
+@pytest.mark.parametrize("column", ["flipped_at", "synced_at", "due_at"])
+@pytest.mark.parametrize("time", ["0044-03-15 BC", "infinity", "-infinity", "294276-12-31"])
+async def test_a_time_that_nobody_can_mean_is_no_traceback(app, url, column, time):
+    """An application that may insert can write one."""
+    async with app.transaction():
+        await app.execute("SET LOCAL session_replication_role = replica")
+        await app.execute(f"INSERT INTO contacts (email, first_name, brevo_{column}) VALUES ($1, 'Ada', '{time}')", ADDRESS)
+    assert "BREVO" in told(url).upper()

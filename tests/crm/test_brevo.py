@@ -205,12 +205,6 @@ async def test_of_whom_nothing_but_his_address_is_known_is_only_looked_at(crm, b
     assert asked(crm)[1:] == [("GET", "/v3/contacts/1", 200)]
 
 
-async def test_an_id_that_is_none_of_brevos_is_a_refusal(crm, brevo):
-    outcome = await deliver(brevo, "ada@example.com", "x/7?")
-    assert (outcome.verdict, outcome.code) == (Verdict.REJECTED, "REJECTED")
-    assert asked(crm) == [("GET", "/v3/contacts/x/7?", 400)]
-
-
 async def test_an_empty_id_is_none(crm, brevo):
     assert await deliver(brevo, "ada@example.com", "") == Outcome.delivered("1")
     assert asked(crm) == [("POST", "/v3/contacts", 201)]
@@ -226,6 +220,12 @@ async def test_an_update_that_is_answered_with_the_id_is_not_followed_by_a_look(
 async def test_names_are_sent_in_capitals_for_brevo_ignores_others_without_a_word(crm, brevo):
     await deliver(brevo, Firstname="Ada", lastname="Lovelace")
     assert crm.contacts[1].attributes == {"FIRSTNAME": "Ada", "LASTNAME": "Lovelace"}
+
+
+@pytest.mark.parametrize("odd", [".", "..", "../lists", "5?x=1", "%2e%2e", "x/7?", "0"])
+async def test_what_is_no_id_of_brevo_is_none_and_leads_nowhere_else(crm, brevo, odd):
+    assert await deliver(brevo, "ada@example.com", odd, FIRSTNAME="Ada") == Outcome.delivered("1")
+    assert {request.path for request in crm.requests} == {"/v3/contacts"}
 
 
 @pytest.mark.parametrize("remote_id", [None, "1"])

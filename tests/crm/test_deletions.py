@@ -187,6 +187,14 @@ async def test_brevo_an_outage_is_no_contacts(brevo_crm, brevo):
         await brevo.delete([deletion("7")])
 
 
+@pytest.mark.parametrize("odd", [".", "..", "../lists", "5?x=1", "0", ""])
+async def test_brevo_is_asked_nothing_of_an_id_that_it_never_gave(brevo_crm, brevo, odd):
+    brevo_crm.requests.clear()
+    [said] = await brevo.delete([deletion(odd)])
+    assert (said.verdict, said.code) == (Verdict.REJECTED, "REJECTED")
+    assert not brevo_crm.requests
+
+
 # Mautic.
 
 

@@ -153,14 +153,18 @@ async def test_an_answer_that_the_driver_cannot_read_stops_nobody(app, url, crm,
     assert len(crm.requests) == 1
 
 
-async def test_a_key_that_the_driver_cannot_read_is_parked_and_the_others_are_delivered(empty_url, owner, crm):
+@pytest.mark.parametrize("odd", ["0044-03-15 BC", "9999-12-31 23:59:59.999999"])
+async def test_a_key_that_the_driver_cannot_name_is_parked_and_the_others_are_delivered(empty_url, owner, crm, odd, monkeypatch):
+    """One of them it cannot read, the other it takes for infinity, so that nobody but a full look finds it."""
+    if "BC" not in odd:
+        monkeypatch.setenv("BREVO_SYNC_SCHEDULER_INTERVAL_MINUTES", "0.005")
     await owner.execute("CREATE TABLE contacts (id timestamptz PRIMARY KEY, email text)")
     await asyncio.to_thread(adopt, empty_url)
     await asyncio.to_thread(let_in, empty_url)
     await owner.execute(
         "INSERT INTO contacts (id, email) SELECT now() - n * interval '1 h', n || '@example.com' FROM generate_series(1, 5) AS n"
     )
-    await owner.execute("INSERT INTO contacts (id, email) VALUES ('0044-03-15 BC', 'old@example.com')")
+    await owner.execute(f"INSERT INTO contacts (id, email) VALUES ('{odd}+00', 'old@example.com')".replace(" BC+00", "+00 BC"))
     await owner.execute("UPDATE contacts SET brevo_sync_status = 'Queued'")
     async with running(empty_url, crm, waits=replace(QUICK_TICK, first_reconnect_s=0.01, longest_reconnect_s=0.01)):
         await until(owner, f"{ALL_COMPLETE} WHERE email <> 'old@example.com'")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.met import OF_ATTACKS, OF_REPORTS
 from tests.faults.table import PROMISE, TABLE
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +29,10 @@ def exists(test):
     return name in names_in(path) if name else bool(names_in(path))
 
 
-@pytest.mark.parametrize("row", TABLE, ids=[row.fault for row in TABLE])
+ALL = (*TABLE, *OF_ATTACKS, *OF_REPORTS)
+
+
+@pytest.mark.parametrize("row", ALL, ids=[row.fault for row in ALL])
 def test_each_fault_is_shown_by_tests_that_exist(row):
     assert row.tests
     assert row.expected
@@ -40,6 +44,6 @@ def test_what_shows_the_promise_exists():
 
 
 def test_each_file_of_faults_is_in_the_table():
-    named = {test.partition("::")[0] for row in TABLE for test in row.tests}
+    named = {test.partition("::")[0] for row in ALL for test in row.tests}
     here = {str(file.relative_to(ROOT)) for file in Path(__file__).parent.glob("test_*.py")} - {"tests/faults/test_table.py"}
     assert here - named == set()

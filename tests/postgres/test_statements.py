@@ -31,6 +31,9 @@ PUT_IN = {
     "column": "brevo_sync_status",
     "check": "brevo_sync_status <> ''",
     "note_table": "yoyo_lock",
+    "lowest": "00000000-0000-0000-0000-000000000000",
+    "highest": "00000000-0000-0000-0000-000000000000",
+    "is_finite": "TRUE",
 }
 
 

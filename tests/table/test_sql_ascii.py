@@ -1,4 +1,7 @@
-"""A database in SQL_ASCII, which takes any bytes for text: crm-sync is put on it, and a byte that is no UTF-8 is its row's."""
+"""A database in SQL_ASCII, which takes any bytes for text: crm-sync is put on it, and a byte that is no UTF-8 is its row's.
+
+And one in LATIN1.
+"""
 
 import os
 
@@ -7,20 +10,29 @@ import psycopg
 import pytest
 
 from crm_sync.adoption.adopt import undo
+from crm_sync.core.outcome import Outcome
 from tests import roles
 from tests.harness import ScriptedCrm, running, until
 
 
 @pytest.fixture
-def ascii_url(server):
-    name = f"crm_sync_ascii_{os.getpid()}"
-    with psycopg.connect(server.url(), autocommit=True) as owner:
-        owner.execute(f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")
-    yield server.url(name)
-    server.drop_database(name)
+def encoded(server):
+    """Makes a database in an encoding."""
+    names = []
+
+    def make(encoding):
+        names.append(f"crm_sync_{encoding.lower()}_{os.getpid()}")
+        with psycopg.connect(server.url(), autocommit=True) as owner:
+            owner.execute(f"CREATE DATABASE {names[-1]} ENCODING '{encoding}' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")
+        return server.url(names[-1])
+
+    yield make
+    for name in names:
+        server.drop_database(name)
 
 
-async def test_crm_sync_is_put_on_it_and_a_byte_that_is_no_utf8_is_its_rows(ascii_url):
+async def test_crm_sync_is_put_on_it_and_a_byte_that_is_no_utf8_is_its_rows(encoded):
+    ascii_url = encoded("SQL_ASCII")
     roles.migrate(ascii_url)
     app = await asyncpg.connect(ascii_url)
     await app.execute(
@@ -37,3 +49,17 @@ async def test_crm_sync_is_put_on_it_and_a_byte_that_is_no_utf8_is_its_rows(asci
     assert failed[0]["brevo_processing_error"].startswith("MAPPING_FAILED: FIRSTNAME: CharacterNotInRepertoireError")
     await app.close()
     undo(ascii_url)
+
+
+async def test_from_one_in_latin1_accents_arrive(encoded):
+    url = encoded("LATIN1")
+    roles.migrate(url)
+    app = await asyncpg.connect(url)
+    await app.execute("INSERT INTO contacts (email, first_name, brevo_sync_status) VALUES ('zoe@example.com', 'Zoë', 'Queued')")
+    crm = ScriptedCrm()
+    crm.answer = lambda _: Outcome.rejected("REJECTED", "ï 木")
+    async with running(url, crm):
+        await until(app, "bool_and(brevo_sync_status = 'Error') FROM contacts")
+    assert [fields["FIRSTNAME"] for fields in crm.store.values()] == ["Zoë"]
+    await app.close()
+    undo(url)

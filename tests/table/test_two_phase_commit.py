@@ -99,6 +99,8 @@ async def test_a_flip_can_be_prepared_while_the_worker_sleeps():
             await app.execute("BEGIN; SET LOCAL crm_sync.ring = off")
             await app.execute("INSERT INTO contacts (email, brevo_sync_status) VALUES ('a@example.com', 'Queued')")
             await app.execute("PREPARE TRANSACTION 'two'; ")
+            await app.execute("INSERT INTO contacts (email, brevo_sync_status) VALUES ('b@example.com', 'Queued')")
+            await until(app, ALL_COMPLETE)  # one that nobody ends keeps no other waiting
             await app.execute("COMMIT PREPARED 'two'")
-            await until(app, ALL_COMPLETE)
+            await until(app, f"count(*) = 2 AND {ALL_COMPLETE}")
         await app.close()

@@ -4,5 +4,14 @@
 -- $2  name     the column that finds a row alone
 -- $3  name     the column with the address
 -- $4  boolean  crm-sync has made the table
-INSERT INTO crm_sync.adopted (contacts, key_column, email_column, created)
-VALUES ($1::oid, $2, $3, $4)
+INSERT INTO crm_sync.adopted (contacts, key_column, email_column, created, schema_name, table_name)
+SELECT
+    c.oid,
+    $2::name,
+    $3::name,
+    $4::boolean,
+    n.nspname,
+    c.relname
+FROM pg_class AS c
+JOIN pg_namespace AS n ON c.relnamespace = n.oid
+WHERE c.oid = $1::oid

@@ -1,6 +1,7 @@
 -- The tick: one look at who lives, and at how many. Registered workers that do not live are dead, and what they had in flight is orphaned.
 -- A standby grants advisory locks too, so it is told apart here. The share of the NOTIFY queue in use is a warning, and asking for
--- it has Postgres clear away what everybody has read. And whether contacts were deleted whose records are to be deleted too.
+-- it has Postgres clear away what everybody has read. And whether contacts were deleted whose records are to be deleted too, and what
+-- the contacts table is like, in short: who sees that change reads it anew.
 --
 -- $1  integer  id of this worker
 WITH living AS MATERIALIZED (
@@ -40,4 +41,51 @@ SELECT
                     t.crm = l.crm
                     AND t.due_at <= statement_timestamp()
             )
-    ) AS with_deletions
+    ) AS with_deletions,
+    (
+        SELECT
+            md5(
+                concat_ws(
+                    ' ',
+                    -- With the names that it had, and has.
+                    a,
+                    c.relnamespace,
+                    c.relname,
+                    c.relrowsecurity,
+                    c.relforcerowsecurity,
+                    c.relacl,
+                    (
+                        SELECT o.oid
+                        FROM pg_class AS o
+                        JOIN pg_namespace AS n ON o.relnamespace = n.oid
+                        WHERE o.relname = to_jsonb(a) ->> 'table_name' AND n.nspname = to_jsonb(a) ->> 'schema_name'
+                    ),
+                    ARRAY(
+                        SELECT (k.attname, k.atttypid, k.atttypmod, k.attacl)::text
+                        FROM pg_attribute AS k
+                        WHERE k.attrelid = c.oid AND k.attnum > 0 AND NOT k.attisdropped
+                        ORDER BY k.attnum
+                    ),
+                    ARRAY(
+                        SELECT (g.tgname, g.tgenabled)::text
+                        FROM pg_trigger AS g
+                        WHERE g.tgrelid = c.oid AND g.tgname LIKE 'crm\_sync\_%'
+                        ORDER BY g.tgname
+                    ),
+                    ARRAY(
+                        SELECT (r.rulename, r.ev_enabled)::text
+                        FROM pg_rewrite AS r
+                        WHERE r.ev_class = c.oid AND r.ev_type = '2'
+                        ORDER BY r.rulename
+                    ),
+                    ARRAY(
+                        SELECT i.indexrelid
+                        FROM pg_index AS i
+                        WHERE i.indrelid = c.oid AND i.indisunique
+                        ORDER BY i.indexrelid
+                    )
+                )
+            )
+        FROM crm_sync.adopted AS a
+        LEFT JOIN pg_class AS c ON a.contacts = c.oid
+    ) AS table_now

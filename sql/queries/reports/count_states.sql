@@ -28,5 +28,6 @@ SELECT
             WHERE :synced_at > statement_timestamp() - interval '1 minute'
         )
     )::float8 AS delivering_s,
-    max(:synced_at) AS last_delivered_at
+    -- One that nobody can mean, no driver can read.
+    max(:synced_at) FILTER (WHERE :synced_at BETWEEN '1970-01-01' AND '9000-01-01') AS last_delivered_at
 FROM :contacts

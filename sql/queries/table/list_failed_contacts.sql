@@ -55,8 +55,9 @@ SELECT
     f.error,
     f.attempts,
     f.remote_id,
-    f.failed_at,
-    f.due_at
+    -- One that nobody can mean, no driver can read.
+    CASE WHEN f.failed_at BETWEEN '1970-01-01' AND '9000-01-01' THEN f.failed_at END AS failed_at,
+    CASE WHEN f.due_at BETWEEN '1970-01-01' AND '9000-01-01' THEN f.due_at END AS due_at
 FROM failed AS f
 ORDER BY f.id
 LIMIT $4::integer

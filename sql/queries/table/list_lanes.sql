@@ -11,6 +11,19 @@ SELECT
             k.attrelid = to_regclass(format('crm_sync.%I', crm || '_line'))
             AND k.attname = 'key'
     ) AS has_line,
+    -- As crm_sync.line_type has it. One that was renamed is told of by its name.
+    NOT EXISTS (
+        SELECT
+        FROM crm_sync.adopted AS d
+        JOIN pg_attribute AS c ON d.contacts = c.attrelid AND d.key_column = c.attname
+        JOIN pg_attribute AS k ON k.attrelid = to_regclass(format('crm_sync.%I', crm || '_line')) AND k.attname = 'key'
+        WHERE
+            k.atttypid <> CASE
+                WHEN c.atttypid IN ('int2'::regtype, 'int4'::regtype) THEN 'int8'::regtype
+                WHEN c.atttypid = 'varchar'::regtype THEN 'text'::regtype
+                ELSE c.atttypid
+            END
+    ) AS takes_keys,
     crm_sync.other_retries(crm, 'c') AS other_retries
 FROM crm_sync.lanes
 WHERE installed

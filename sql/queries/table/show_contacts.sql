@@ -1,4 +1,5 @@
--- Some contacts as they stand at one CRM.
+-- Some contacts as they stand at one CRM. A time that nobody can mean (infinity, before Christ), and no driver can read, is none: an
+-- application that may insert can write one.
 --
 -- $1  id[]  the contacts
 SELECT
@@ -8,10 +9,10 @@ SELECT
     :processing_error AS processing_error,
     :remote_id::text AS remote_id,
     :attempts AS attempts,
-    :due_at AS due_at,
+    CASE WHEN :due_at BETWEEN '1970-01-01' AND '9000-01-01' THEN :due_at END AS due_at,
     :claimed_by AS claimed_by,
-    :synced_at AS synced_at,
-    :flipped_at AS flipped_at,
+    CASE WHEN :synced_at BETWEEN '1970-01-01' AND '9000-01-01' THEN :synced_at END AS synced_at,
+    CASE WHEN :flipped_at BETWEEN '1970-01-01' AND '9000-01-01' THEN :flipped_at END AS flipped_at,
     clock_timestamp() AS now
 FROM :contacts
 WHERE :id :is ANY ($1:::id_type[])

@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 
 from crm_sync.adoption.connection import Connection, run, value
+from crm_sync.core.table_words import obstacle
 from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.session_settings import search_path
 from crm_sync.postgres.statements import folder, quote, set_to
@@ -85,10 +86,13 @@ def enter(connection: Connection, request: AdoptionRequest) -> Table:
     key = _key(connection, found, columns, request.key)
     email = _email(found["name"], columns, request.email)
     run(connection, "enter_table", found["relation"], key, email, created)
+    _refuse_obstacles(connection, found["name"], key)
     return _table(found, columns, key, email, created=created)
 
 
 def _again(connection: Connection, request: AdoptionRequest, adopted: dict[str, Any]) -> Table:
+    if (copy := _copy_in_its_place(connection, request)) is not None:
+        return _go_over(connection, adopted, copy)
     name = adopted["name"]
     if name is None:
         raise ConfigurationError("the adopted table is gone: run `crm-sync adopt --undo`, then adopt another one")
@@ -119,7 +123,56 @@ def _again(connection: Connection, request: AdoptionRequest, adopted: dict[str, 
                 f"CONTACTS_{setting}: {name} is adopted with {column}, not {requested}. To change that, undo the adoption first: "
                 "`crm-sync adopt --undo`"
             )
+    run(connection, "note_name")
+    _refuse_obstacles(connection, name, key)
     return _table(found, columns, key, email, created=adopted["created"])
+
+
+def _copy_in_its_place(connection: Connection, request: AdoptionRequest) -> dict[str, Any] | None:
+    """The table that has the name of the adopted one now, if a person does not name another one himself; a row of find_table.sql,
+    with the CRMs that watch columns.
+    """
+    copy = run(connection, "find_copy").fetchone()
+    if copy is None:
+        return None
+    if request.table is not None:
+        meant = find_table(connection, request.table)
+        if meant is None or meant["relation"] != copy["relation"]:
+            return None
+    found = find_table(connection, copy["name"])
+    return None if found is None else {**found, "watched": copy["watched"]}
+
+
+def _go_over(connection: Connection, adopted: dict[str, Any], copy: dict[str, Any]) -> Table:
+    """A tool that changes tables by a copy has swapped the two: from now on it is the copy. What is missing on it are steps."""
+    former, name, key, email = adopted["name"], copy["name"], adopted["key_column"], adopted["email_column"]
+    other = f"is another table than the one that was adopted, which is {f'called {former}' if former else 'gone'} now"
+    _refuse(copy)
+    columns = run(connection, "list_keys", copy["relation"]).fetchall()
+    names = {column["name"] for column in columns}
+    for column in (key, email):
+        if column not in names:
+            stay = f", or, to stay with {former}, say so in CONTACTS_TABLE" if former else ""
+            raise ConfigurationError(f"{name} {other}, and has no column {column}: give it one{stay}")
+    _key(connection, copy, columns, key)
+    run(connection, "follow_copy", copy["relation"])
+    run(connection, "create_flip_functions")
+    _refuse_obstacles(connection, name, key)
+    table = _table(copy, columns, key, email, created=adopted["created"])
+    table.notes.append(
+        f"{name} {other}. Crm-sync goes over to it{f', and takes its triggers off {former}' if former else ''}. Run `crm-sync "
+        "grants` for the worker's role afterwards"
+    )
+    if copy["watched"] and not former:
+        table.notes.append(
+            f"Which columns {' and '.join(copy['watched'])} watched is not known any more: run `crm-sync watch` again"
+        )
+    return table
+
+
+def _refuse_obstacles(connection: Connection, name: str, key: str) -> None:
+    for row in run(connection, "list_obstacles").fetchall():
+        raise ConfigurationError(obstacle(row["kind"], row["name"], name, key))
 
 
 def _table(found: dict[str, Any], columns: Sequence[dict[str, Any]], key: str, email: str, *, created: bool) -> Table:

@@ -26,6 +26,7 @@ from crm_sync.reports.layout import console, prose
 from crm_sync.reports.ownership import lost_notes, stranger_notes
 from crm_sync.reports.rights import with_advice
 from crm_sync.reports.session_report import connection_notes, path_notes, pooler_notes
+from crm_sync.reports.table_notes import table_notes
 from crm_sync.reports.twins import twin_notes
 from crm_sync.reports.watched_columns import read_watches
 from crm_sync.settings import Settings
@@ -135,7 +136,7 @@ async def _warnings(settings: Settings, database: Database, schema: Schema) -> A
         yield "sessions", note
     for note in await stranger_notes(database):
         yield "locks", note
-    for note in await twin_notes(database, schema.table.name):
+    for note in [*await twin_notes(database, schema.table.name), *await table_notes(database, schema.table)]:
         yield "contacts table", note
     for crm, note in await lost_notes(database, schema.lanes.values()):
         yield f"{crm} contacts", note
@@ -185,6 +186,8 @@ async def _migrated(settings: Settings) -> str:
 
 async def _schema(settings: Settings, database: Database) -> str:
     schema = await inspect_schema(database, settings.contacts_table)
+    if schema.obstacle is not None:
+        raise ConfigurationError(schema.obstacle)
     return f"columns and triggers of {schema.table.name} in place for {', '.join(schema.lanes) or 'no CRM'}"
 
 

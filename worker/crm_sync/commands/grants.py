@@ -30,6 +30,7 @@ from crm_sync.table.schema import Schema, read_schema
 
 VIEW = "pg_temp.crm_sync_mapping"  # that of create_view.sql
 
+LOOKED_UP = ("contacts()", "parts()", "flipping_triggers()", "flipped_crms(text[])", "caught_crms(text[])")
 MIGRATION_TABLES = ("_crm_sync_migration", "_yoyo_version")
 
 _LITERAL = re.compile(r"'(?:[^']|'')*'")
@@ -101,6 +102,8 @@ def _for_worker(schema: Schema, target: Mapping[str, Any], role: str, mapped: Se
         f"GRANT SELECT{_columns(lanes_read)}, UPDATE{_columns(lanes_written)} ON TABLE crm_sync.lanes {to}",
         f"GRANT {_three(BUDGETS, BUDGETS, BUDGETS)} ON TABLE crm_sync.budgets {to}",
         f"GRANT EXECUTE ON FUNCTION crm_sync.other_retries(text, text) {to}",
+        "-- Which triggers of the table set a status themselves.",
+        *(f"GRANT EXECUTE ON FUNCTION crm_sync.{name} {to}" for name in LOOKED_UP),
         "-- Deleted contacts that a CRM is still to hear of.",
         f"GRANT SELECT, UPDATE{_columns(TOMBSTONES_WRITTEN)}, DELETE ON TABLE crm_sync.tombstones {to}",
         "-- How many requests at a time each worker has.",

@@ -1,6 +1,7 @@
 """crm-sync on-delete: what becomes of a deleted contact's record in a CRM."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import click
@@ -13,6 +14,7 @@ from crm_sync.reports.completing import crm_names
 from crm_sync.reports.lane_state import read_lane_state
 from crm_sync.reports.rights import Needs, explained
 from crm_sync.reports.table_changes import change
+from crm_sync.reports.table_notes import delete_rule_notes
 from crm_sync.settings import Settings
 
 POLICIES = ("keep", "delete", "erase")
@@ -27,10 +29,14 @@ TO_SET = Needs("only the owner of the contacts table can set this: its role in D
 
 
 class Policy(NamedTuple):
-    """tombstones: deletions that the CRM is still to hear of, those given up among them, whatever is set now."""
+    """tombstones: deletions that the CRM is still to hear of, those given up among them, whatever is set now.
+
+    notes: why it may not come to any.
+    """
 
     on_delete: str
     tombstones: int
+    notes: Sequence[str]
 
 
 @click.command()
@@ -52,6 +58,8 @@ def on_delete(waits: Waits, *, crm: str, policy: str | None) -> None:
         click.echo(f"{name}: {after.on_delete}")
     else:
         click.echo(MEANINGS[policy].format(crm=name) + (" As before." if before.on_delete == policy else ""))
+    for note in after.notes:
+        click.echo(f"But {note}.")
     if after.tombstones:
         click.echo(f"Of {after.tombstones:,} contacts that were deleted before, {name} is still to hear: `crm-sync status`.")
 
@@ -71,4 +79,5 @@ async def _set(settings: Settings, waits: Waits, crm: str, policy: str | None) -
 
 async def _read(database: Database, crm: str) -> Policy:
     row = (await database.fetch(render("count_tombstones", {"crm": crm})))[0]
-    return Policy(row["on_delete"], row["deletions_waiting"] + row["deletions_failed"])
+    notes = [] if row["on_delete"] == "keep" else await delete_rule_notes(database)
+    return Policy(row["on_delete"], row["deletions_waiting"] + row["deletions_failed"], notes)

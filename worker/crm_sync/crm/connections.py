@@ -7,6 +7,7 @@ aiohttp's own repetition knows neither POST nor PATCH, and looks at none of that
 """
 
 import asyncio
+import re
 from contextvars import ContextVar
 from functools import partial
 from typing import Any, cast
@@ -28,6 +29,7 @@ CONNECT_TIMEOUT_S = 5.0
 KEEP_ALIVE_S = 4.0
 # That a connection was closed shows after a round trip, or some more where packets are lost.
 STALE_S = 2.0
+MOST_EARLY = 100  # answers before the answer. Servers send one or two
 CODINGS = "gzip, deflate"  # what `crm_sync.crm.content` undoes
 
 
@@ -132,12 +134,21 @@ class _StaleError(Exception):
     """To be sent on a new connection."""
 
 
+_EARLY = b"HTTP/1.1 1"  # how one begins
+_FINAL = re.compile(rb"HTTP/1\.[01] [2-5]")
+
+
 class _Line(ResponseHandler):
-    """A connection. requests: that were begun on it. is_heard: whether a byte came since the last of them was, at begun_at."""
+    """A connection. requests: that were begun on it. is_heard: whether a byte came since the last of them was, at begun_at.
+
+    early: answers before the answer (100 Continue, 103 Early Hints), since then. is_answered: whether that has begun.
+    """
 
     requests = 0
     is_heard = False
     begun_at = 0.0
+    early = 0
+    is_answered = False
 
     def is_stale(self, within_s: float) -> bool:
         return self.requests > 1 and not self.is_heard and self._loop.time() < self.begun_at + within_s
@@ -146,10 +157,20 @@ class _Line(ResponseHandler):
         self.requests += 1
         self.is_heard = False
         self.begun_at = self._loop.time()
+        self.early = 0
+        self.is_answered = False
 
     def data_received(self, data: bytes) -> None:
         self.is_heard = True
-        super().data_received(data)
+        if not self.is_answered:
+            final = _FINAL.search(data)
+            self.is_answered = final is not None
+            self.early += data.count(_EARLY, 0, final.start() if final else len(data))
+        if self.early <= MOST_EARLY:
+            super().data_received(data)
+        elif self.transport is not None:
+            # A server that sends them without end keeps the event loop, and with it every other CRM, busy.
+            self.transport.abort()
 
 
 _line: ContextVar[_Line | None] = ContextVar("line", default=None)  # of the request that this task has under way

@@ -187,9 +187,14 @@ class Daemon:
             in_turn=True,
             contacts_table=self._settings.contacts_table,
             on_refused=lambda crm, error: self.lanes[crm].refuse(error),
+            on_outdated=self._open_anew,
         )
         wiring.learn(schema)
         return wiring
+
+    def _open_anew(self, crm: str) -> None:
+        if lane := self.lanes.get(crm):
+            lane.renew()
 
     def _lane(self, crm: str, read: Read, wiring: Wiring) -> SupervisedLane:
         return SupervisedLane(crm, read, wiring, self._settings.shutdown_grace_s, self._waits)

@@ -27,8 +27,9 @@ class Installation:
 
 @dataclass(frozen=True, slots=True)
 class LanePlan:
-    """What one lane is made of."""
+    """What one lane is made of. schema: in which all of it was proved."""
 
+    schema: Schema
     table: LaneTable
     settings: LaneSettings
     mapping: FieldMapping
@@ -48,4 +49,4 @@ async def plan_lane(database: Database, schema: Schema, configuration: LaneConfi
     await require_rights(database, schema.table, table)
     account = configuration.account
     mapping = await prepare_for(database, crm, configuration.sections, account.default_fields, schema, forms=account.forms)
-    return LanePlan(table, configuration.settings, mapping, account)
+    return LanePlan(schema, table, configuration.settings, mapping, account)

@@ -14,6 +14,7 @@ from crm_sync.core.outcome import Finish, Kind
 from crm_sync.core.retry import RetryPolicy
 from crm_sync.core.waits import USUAL, Waits
 from crm_sync.daemon.full_look import FullLook
+from crm_sync.daemon.unseen_flips import UnseenFlips
 from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
@@ -58,6 +59,7 @@ class Recovery:
         self._charges = charges
         self._on_found = on_found
         self._forget_s = waits.forget_worker_s
+        self._unseen = UnseenFlips(database)
         self._settled: dict[int, float] = {}  # dead workers: when all that was found of them was back in line
 
     async def recover(self, dead: Sequence[int]) -> None:
@@ -154,4 +156,6 @@ class Recovery:
             log.warning(events.ORPHANS_RECOVERED, crm=crm, contacts=found.claims)
         if found.strays or found.claims or found.flips:
             self._on_found(crm)
+        if found.strays:
+            await self._unseen.look()
         return any(found)

@@ -56,7 +56,7 @@ class ShortWorker:
         """As `Lane.deliver_one`."""
         table, mapping = self._installation.schema.lanes[crm], self._installation.mappings[crm]
         named = ClaimByKey(self._database, table, mapping)
-        plan = LanePlan(table, self._installation.lanes[crm], mapping, account)
+        plan = LanePlan(self._installation.schema, table, self._installation.lanes[crm], mapping, account)
         async with self._wiring.lane(plan) as lane, _served(lane, self._waits):
             try:
                 return await lane.deliver_one(named, meant, twins, flip=flip)

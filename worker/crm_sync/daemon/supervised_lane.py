@@ -46,6 +46,7 @@ class SupervisedLane:
         self._waits = waits
         self._lane: Lane | None = None
         self._failure: asyncio.Future[None] | None = None  # of the lane that is open
+        self._renewed = asyncio.Event()
         self._left: Outcomes = []  # that a lane before could not write
         self._unsure = False
         self.well = False  # it is open, and was refused nothing for a moment
@@ -81,6 +82,12 @@ class SupervisedLane:
         if self._failure is not None and not self._failure.done():
             self._failure.set_exception(error)
 
+    def renew(self) -> None:
+        """It is to be opened anew, for the table is another than it was: at once also where it stands."""
+        self._renewed.set()
+        if self._failure is not None and not self._failure.done():
+            self._failure.set_result(None)
+
     async def run(self) -> None:
         """For as long as the worker runs."""
         while not self._stopping:
@@ -109,6 +116,7 @@ class SupervisedLane:
 
     @asynccontextmanager
     async def _opened(self) -> AsyncIterator[tuple[Lane, LanePlan]]:
+        self._renewed.clear()
         configuration = self._read()
         if configuration is None:
             raise ConfigurationError(f"{self.crm} has no credentials any more")
@@ -129,13 +137,19 @@ class SupervisedLane:
     # Delivering.
 
     async def _deliver(self, lane: Lane, plan: LanePlan) -> None:
-        """Until the database refuses something of it. Raises ConfigurationError where it was opened again for that already."""
+        """Until the database refuses something of it, or it is to be opened anew.
+
+        Raises ConfigurationError where it was opened again for that already.
+        """
         self._trouble.over()
         self._trouble_pause.reset()
         self._failure = asyncio.get_running_loop().create_future()
+        if self._renewed.is_set():  # while it was opened
+            self._failure.set_result(None)
         loops = [asyncio.create_task(self._loop(name, loop)) for name, loop in self._loops(lane, plan)]
         try:
             await self._failure
+            await self._close(lane)
         except ConfigurationError as error:
             self.well = False
             await self._close(lane)
@@ -199,4 +213,4 @@ class SupervisedLane:
             async with asyncio.timeout(self._fault_pause.pause_s()):
                 await self._wiring.session.opened.wait()
                 await self._fault.note()
-                await asyncio.get_running_loop().create_future()
+                await self._renewed.wait()

@@ -6,6 +6,7 @@
             ──(opened, ticked)────▶ recovery: contacts of dead workers go back in line; then every lane looks
             ──(another came)──────▶ every lane locks the addresses of its requests
             ──(lost)──────────────▶ every lane gives back what waits for its turn
+            ──(the table changed)─▶ it is read anew; lanes that it concerns are opened anew
     recovery ─(found contacts)────▶ the lane looks for them
 
 Nothing runs here: the daemon runs all loops, and `crm_sync.daemon.short_worker` those that a single delivery needs. Lanes come
@@ -15,6 +16,9 @@ and go while the session lives. What the database refuses of one of them (`on_re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
+import structlog
+
+from crm_sync import events
 from crm_sync.core.waits import Waits
 from crm_sync.daemon.installation import NOTHING, LanePlan
 from crm_sync.daemon.recovery import Charge, Recovery
@@ -29,16 +33,24 @@ from crm_sync.table.contacts import UNREADABLE, Contacts
 from crm_sync.table.schema import Schema, inspect_schema
 
 Refused = Callable[[str, ConfigurationError], None]
+Outdated = Callable[[str], None]
+
+log = structlog.get_logger()
 
 
 def _raise(_crm: str, error: ConfigurationError) -> None:
     raise error
 
 
+def _keep(_crm: str) -> None:
+    """A short worker is done before a change of the table matters."""
+
+
 class Wiring:
     """The parts of one worker. in_turn: its lanes claim what is in line; else they deliver only what a person names.
 
-    contacts_table: the one that a person expects. on_refused: is called with a CRM and why its lane cannot go on.
+    contacts_table: the one that a person expects. on_refused: is called with a CRM and why its lane cannot go on; on_outdated
+    with one whose lane has to be opened anew, or can be.
     """
 
     def __init__(
@@ -50,6 +62,7 @@ class Wiring:
         in_turn: bool,
         contacts_table: str | None = None,
         on_refused: Refused = _raise,
+        on_outdated: Outdated = _keep,
     ) -> None:
         self.lanes: dict[str, Lane] = {}
         self.ticking = Progress(waits)
@@ -58,6 +71,9 @@ class Wiring:
         self._in_turn = in_turn
         self._contacts_table = contacts_table
         self._on_refused = on_refused
+        self._on_outdated = on_outdated
+        self._opened_with: dict[str, Schema] = {}  # each lane
+        self._table_then: str | None = None  # what the contacts table was like, in short, when it was last read anew
         self._charges: dict[str, Charge | None] = {}
         self.recovery = Recovery(
             database, self._charges, on_found=self._ask, knows=self._knows, has=self._has, worker=self._worker, waits=waits
@@ -123,10 +139,11 @@ class Wiring:
             )
             self._charges[crm] = Charge(contacts, settings.policy)
             self.lanes[crm] = lane
+            self._opened_with[crm] = plan.schema
             try:
                 yield lane
             finally:
-                del self.lanes[crm]
+                del self.lanes[crm], self._opened_with[crm]
 
     async def greet(self, crm: str) -> None:
         """A lane that has come while the session was open: it has heard nothing, and one before it may have left claims behind.
@@ -138,8 +155,27 @@ class Wiring:
         self._ask(crm)
         self._hear(crm)
 
+    async def _follow_table(self) -> None:
+        """Reads the contacts table anew where it is another than it was. Raises DatabaseTroubleError."""
+        table_now = self.session.table_now
+        if table_now == self._table_then or not self._in_turn:
+            return
+        try:
+            schema = await self.look()
+        except ConfigurationError as error:  # it is gone
+            for crm in [*self.lanes]:
+                self._on_refused(crm, error)
+        else:
+            outdated = [crm for crm, former in self._opened_with.items() if former.is_outdated(crm, schema)]
+            if outdated:
+                log.warning(events.TABLE_CHANGED, table=schema.table.name, lanes=sorted(outdated), note="they are opened anew")
+            for crm in [*outdated, *(schema.lanes.keys() - self.lanes.keys())]:
+                self._on_outdated(crm)
+        self._table_then = table_now
+
     async def _open(self, dead: Sequence[int]) -> None:
         """A new session has heard nothing of what happened before it: every lane looks."""
+        await self._follow_table()
         await self._recover(dead)
         # Claims of no living worker, wherever they come from.
         self.recovery.ask()
@@ -157,6 +193,7 @@ class Wiring:
 
     async def _tick(self, dead: Sequence[int]) -> None:
         self.ticking.moved()
+        await self._follow_table()
         await self._recover(dead)
         for crm, lane in [*self.lanes.items()]:
             self.ticking.moved()

@@ -34,6 +34,7 @@ class SafetyLook:
     ) -> None:
         self.alive = 1  # workers, at the last look
         self.with_deletions: frozenset[str] = frozenset()  # CRMs with tombstones that were due, at the last look
+        self.table_now: str | None = None  # what the contacts table was like, in short, at the last look
         self._fetch = fetch
         self._registration = registration
         self._on_clock_back = on_clock_back
@@ -58,6 +59,7 @@ class SafetyLook:
         self._compare_clocks(look["now"])
         self.alive = max(look["alive"], 1)
         self.with_deletions = frozenset(look["with_deletions"])
+        self.table_now = look["table_now"]
         return [one for one in look["dead"] if one != worker]
 
     def _compare_clocks(self, now: float) -> None:

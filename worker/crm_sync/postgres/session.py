@@ -137,6 +137,11 @@ class Session:
         return self._look.with_deletions
 
     @property
+    def table_now(self) -> str | None:
+        """What the contacts table was like, in short, at the last tick."""
+        return self._look.table_now
+
+    @property
     def alone(self) -> bool:
         """Whether no other worker sends anything."""
         return self._company.alone

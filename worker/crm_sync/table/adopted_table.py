@@ -1,7 +1,7 @@
 """The contacts table as the schema describes it, and what statements have to know of it for one CRM."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from crm_sync.postgres.statements import quote
@@ -39,6 +39,20 @@ class AdoptedTable:
     operators: Mapping[str, str]
     own_path: str
     unique: frozenset[str] = frozenset()
+
+    def without_new(self, former: "AdoptedTable") -> "AdoptedTable":
+        """With those columns only that it had formerly."""
+        return replace(
+            self,
+            types=_only(self.types, former.types),
+            declared=_only(self.declared, former.types),
+            operators=_only(self.operators, former.types),
+            unique=self.unique & former.types.keys(),
+        )
+
+
+def _only(columns: Mapping[str, str], names: Collection[str]) -> dict[str, str]:
+    return {name: value for name, value in columns.items() if name in names}
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from crm_sync.core.table_words import obstacle
 from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
@@ -19,13 +20,23 @@ ADVICE = "run `crm-sync migrate`"
 class Schema:
     """lanes: by CRM, of those whose columns and triggers are whole. faults: by CRM, what is wrong with the others.
 
-    countable: those of the others whose columns are there, so that their contacts can be counted.
+    countable: those of the others whose columns are there, so that their contacts can be counted. obstacle: what is wrong with
+    the table itself, and so with all of them.
     """
 
     table: AdoptedTable
     lanes: Mapping[str, LaneTable]
     faults: Mapping[str, str] = field(default_factory=dict)
     countable: Mapping[str, LaneTable] = field(default_factory=dict)
+    obstacle: str | None = None
+
+    def is_outdated(self, crm: str, later: "Schema") -> bool:
+        """Whether a lane that was opened with this has to be opened anew, and can be.
+
+        Columns that were added, and nobody reads yet, do not count.
+        """
+        changed = self.table != later.table.without_new(self.table) or self.lanes.get(crm) != later.lanes.get(crm)
+        return changed and crm in later.lanes
 
 
 def not_installed(crm: str) -> str:
@@ -54,8 +65,9 @@ async def inspect_schema(database: Database, table: str | None = None) -> Schema
     adopted = await _read_table(database, table)
     lanes = [dict(lane) for lane in await database.fetch(query("list_lanes"))]
     triggers = {row["name"]: row["enabled"] for row in await database.fetch(query("list_triggers"))}
+    in_the_way = await _obstacle(database, adopted)
     of_all = _of_the_table(adopted) or await _hidden_rows(database, adopted)
-    faults = {lane["crm"]: _of_a_lane(adopted, lane, triggers) or of_all for lane in lanes}
+    faults = {lane["crm"]: in_the_way or _of_a_lane(adopted, lane, triggers) or of_all for lane in lanes}
     readable = {
         lane["crm"]: LaneTable.describe(lane, adopted)
         for lane in lanes
@@ -66,7 +78,14 @@ async def inspect_schema(database: Database, table: str | None = None) -> Schema
         {crm: table for crm, table in readable.items() if faults[crm] is None},
         {crm: fault for crm, fault in faults.items() if fault is not None},
         {crm: table for crm, table in readable.items() if faults[crm] is not None},
+        in_the_way,
     )
+
+
+async def _obstacle(database: Database, table: AdoptedTable) -> str | None:
+    for row in await database.fetch(query("list_obstacles")):
+        return obstacle(row["kind"], row["name"], table.name, table.key)
+    return None
 
 
 def _of_the_table(table: AdoptedTable) -> str | None:
@@ -87,6 +106,8 @@ def _of_a_lane(table: AdoptedTable, lane: Mapping[str, Any], triggers: Mapping[s
         return missing
     if not lane["has_line"]:
         return f"there is no table crm_sync.{crm}_line: {ADVICE}"
+    if not lane["takes_keys"]:
+        return f"the table crm_sync.{crm}_line takes no keys of the type that {table.key} has now: {ADVICE}"
     deleted = () if lane["on_delete"] == "keep" else (DELETED,)
     moved = (MOVED,) if table.is_partitioned else ()
     for case in (*TRIGGERS, *moved, *deleted):
@@ -128,6 +149,8 @@ async def _read_table(database: Database, wanted: str | None) -> AdoptedTable:
         raise ConfigurationError(f"no table is adopted in this database yet: {ADVICE}")
     adopted = rows[0]
     if adopted["name"] is None:
+        for row in await database.fetch(query("list_obstacles")):
+            raise ConfigurationError(obstacle(row["kind"], row["name"], None, adopted["key_column"]))
         raise ConfigurationError("the adopted table is gone: run `crm-sync adopt --undo`, then adopt another one")
     if wanted is not None and adopted["relation"] != await _relation(database, wanted):
         raise ConfigurationError(f"CONTACTS_TABLE: {wanted} is not the table that is adopted here, which is {adopted['name']}")

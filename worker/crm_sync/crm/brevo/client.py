@@ -124,7 +124,9 @@ class Brevo(Client):
         return record
 
     async def _delete(self, deletion: Deletion) -> Outcome:
-        path = f"/contacts/{quote(deletion.remote_id or '', safe='')}"
+        if not _is_id(deletion.remote_id):
+            return Outcome.rejected(Code.REJECTED, "the id of the contact is none that Brevo gives")
+        path = f"/contacts/{deletion.remote_id}"
         answer = await self._request("DELETE", path, identifierType="contact_id")
         if answer.status != 204 and not is_missing(answer):
             return refusal(answer)
@@ -135,7 +137,8 @@ class Brevo(Client):
         email = (contact.email or "").strip()
         fields = _sent(contact.filled)
         there: _There | None = None
-        if contact.remote_id:
+        # What is no id leads to another path: one of two dots is taken for the folder above.
+        if contact.remote_id and _is_id(contact.remote_id):
             answer = await self._get_contact(contact.remote_id, "contact_id")
             # With 404 it was deleted in Brevo since, and is made anew.
             if answer.status != 404 and (there := _there(answer)) is None:
@@ -250,4 +253,9 @@ def _there(answer: Answer) -> _There | None:
 def _id(answer: Answer) -> str | None:
     """The id in a success. Anything else that has such a status is a login page, a proxy or half an answer."""
     value = answer.get("id") if answer.status in (200, 201) else None
-    return str(value) if isinstance(value, int | str) and _ID.fullmatch(str(value)) else None
+    return str(value) if isinstance(value, int | str) and _is_id(str(value)) else None
+
+
+def _is_id(value: str | None) -> bool:
+    """Whether Brevo can have given it to a contact."""
+    return _ID.fullmatch(value or "") is not None

@@ -1,0 +1,5 @@
+-- Another table has taken the place of the adopted one: it is the contacts table from now on.
+--
+-- $1  oid  the table
+UPDATE crm_sync.adopted
+SET contacts = $1::oid

@@ -1,0 +1,93 @@
+"""An application flips in whatever way SQL has: savepoints, exception blocks, upserts, MERGE, COPY, views."""
+
+import io
+
+import pytest
+
+from crm_sync.core.waits import Waits
+from tests.harness import ALL_COMPLETE, ScriptedCrm, running, until, until_asleep
+from tests.steps import insert, pair, read
+
+NO_TICK = Waits(tick_s=3600.0)
+FLIP = "UPDATE contacts SET brevo_sync_status = 'Queued'"
+BLOCKS = (
+    f"DO $$ BEGIN FOR n IN 1..100 LOOP BEGIN {FLIP}; RAISE division_by_zero; EXCEPTION WHEN division_by_zero THEN NULL; END; "
+    f"END LOOP; {FLIP}; END $$"
+)
+
+TRANSACTIONS = {
+    "after a savepoint that was rolled back": ["SAVEPOINT a", FLIP, "ROLLBACK TO a", FLIP],
+    "in a savepoint that was released": ["SAVEPOINT a", FLIP, "RELEASE a"],
+    "before a savepoint that was rolled back": [FLIP, "SAVEPOINT a", FLIP, "ROLLBACK TO a"],
+    "in one within another": ["SAVEPOINT a", "SAVEPOINT b", FLIP, "ROLLBACK TO b", FLIP, "RELEASE a"],
+    "taken back and made again": [FLIP, "UPDATE contacts SET brevo_sync_status = 'Skipped'", FLIP],
+    "in a hundred exception blocks": [BLOCKS],
+}
+
+
+@pytest.mark.parametrize("statements", TRANSACTIONS.values(), ids=TRANSACTIONS)
+async def test_a_flip_is_delivered_when_its_transaction_commits_without_a_tick(app, url, statements):
+    crm = ScriptedCrm()
+    await insert(app)
+    async with running(url, crm, waits=NO_TICK):
+        for number in (1, 2):
+            await until_asleep(app)
+            async with app.transaction():
+                for statement in statements:
+                    await app.execute(statement)
+                assert len(crm.requests) == number - 1, "nothing uncommitted is sent"
+            await crm.reached(number)
+            await until(app, ALL_COMPLETE)
+
+
+async def test_an_upsert_keeps_the_id_that_is_known_and_flips(app, worker):
+    contact = await insert(app, "Queued")
+    await app.execute("UPDATE contacts SET brevo_contact_id = '7' WHERE id = $1", contact)
+    (claimed,) = await worker.claim()
+    columns = "email, first_name, brevo_sync_status, brevo_processing_status, brevo_claimed_by, brevo_due_at, brevo_attempts"
+    names = columns.split(", ")
+    await app.execute(
+        f"INSERT INTO contacts (id, {columns}) VALUES ($1, 'ada@example.com', 'Grace', 'Queued', NULL, NULL, NULL, 0) "
+        f"ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = EXCLUDED.{name}' for name in names)}",
+        contact,
+    )
+    row = await read(app, contact)
+    assert (row["sync_status"], row["processing_status"]) == ("Queued", "Processing")
+    assert (row["claimed_by"], row["contact_id"]) == (claimed.token, "7")
+
+
+async def test_merge_flips(app):
+    there = await insert(app)
+    await app.execute(
+        "MERGE INTO contacts AS c USING (VALUES ('ada@example.com'), ('new@example.com')) AS s (email) ON c.email = s.email "
+        "WHEN MATCHED THEN UPDATE SET brevo_sync_status = 'Queued' "
+        "WHEN NOT MATCHED THEN INSERT (email, brevo_sync_status) VALUES (s.email, 'Queued')"
+    )
+    assert await pair(app, there) == ("Queued", "Queued")
+    assert await app.fetchval("SELECT count(*) FROM crm_sync.brevo_line") == 2
+
+
+async def test_copy_flips(app):
+    rows = io.BytesIO(b"a@example.com\tQueued\nb@example.com\tNew\n")
+    await app.copy_to_table("contacts", source=rows, columns=["email", "brevo_sync_status"])
+    assert await app.fetchval("SELECT count(*) FROM crm_sync.brevo_line") == 1
+
+
+VIEWS = {
+    "that updates by itself": "CREATE VIEW people AS SELECT * FROM contacts WHERE email LIKE '%@example.com' WITH CHECK OPTION",
+    "with a trigger instead": (
+        "CREATE VIEW people AS SELECT id, brevo_sync_status FROM contacts LIMIT 10;"
+        "CREATE FUNCTION through() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        "UPDATE contacts SET brevo_sync_status = NEW.brevo_sync_status WHERE id = OLD.id; RETURN NEW; END $$;"
+        "CREATE TRIGGER through INSTEAD OF UPDATE ON people FOR EACH ROW EXECUTE FUNCTION through()"
+    ),
+}
+
+
+@pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
+async def test_a_view_flips(app, view):
+    contact = await insert(app)
+    await app.execute(view)
+    await app.execute("UPDATE people SET brevo_sync_status = 'Queued'")
+    assert await pair(app, contact) == ("Queued", "Queued")
+    assert await app.fetchval("SELECT count(*) FROM crm_sync.brevo_line") == 1

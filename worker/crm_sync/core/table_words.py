@@ -1,0 +1,82 @@
+"""What of the contacts table a person should know, in words: told where it is adopted, by `check`, and where it changes later."""
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class Keys(NamedTuple):
+    """Of a type, those that a worker can name, infinity among them: the driver has no objects for others, or takes them for it.
+
+    lowest, highest: as SQL writes them. finite: a condition over the key.
+    """
+
+    lowest: str
+    highest: str
+    finite: str = "isfinite({key})"
+
+
+_NAMED = {
+    "date": Keys("0001-01-02", "9999-12-30"),
+    "timestamp without time zone": Keys("0001-01-01 00:00:00.000001", "9999-12-31 23:59:59.999998"),
+    "timestamp with time zone": Keys("0001-01-01 00:00:00.000001+00", "9999-12-31 23:59:59.999998+00"),
+    "time without time zone": Keys("00:00", "23:59:59.999999", "TRUE"),
+    "interval": Keys("-2000000 years", "2000000 years"),
+}
+
+
+def odd_keys(declared: str, key: str) -> dict[str, str] | None:
+    """The variables of find_odd_keys.sql; None where the type of the key has none.
+
+    declared: that type, with its length. key: quoted.
+    """
+    keys = _NAMED.get(re.sub(r"\(\d+\)", "", declared))
+    if keys is None:
+        return None
+    return {"id": key, "lowest": keys.lowest, "highest": keys.highest, "is_finite": keys.finite.format(key=key)}
+
+
+def odd_keys_note(table: str, key: str) -> str:
+    return (
+        f"{table} has rows with a {key} that a worker cannot name (before the year 1, from the last day of the year 9999 on, or "
+        "24:00). They are sent again and again, and end in Error: give them another one"
+    )
+
+
+def flips_note(triggers: Sequence[str]) -> str:
+    """triggers: the application's own that set a status, and that crm_sync_catch does not see."""
+    several = len(triggers) > 1
+    return (
+        f"The trigger{'s' if several else ''} {', '.join(triggers)} set{'' if several else 's'} a status before the row is "
+        "written, which only a full look sees, by default every 15 minutes"
+    )
+
+
+def rule_note(rule: str, crms: Sequence[str]) -> str:
+    """rule: on DELETE, DO INSTEAD. crms: where deleted contacts are to be deleted."""
+    return (
+        f"by the rule {rule} a DELETE deletes no row, so that no record is deleted in {' and '.join(crms)} either: flip the "
+        "contact in the rule, so that the CRM hears of it"
+    )
+
+
+def obstacle(kind: str, name: str, table: str | None, key: str) -> str:
+    """kind and name: a row of list_obstacles.sql. table: the adopted one, as SQL writes it; None where it is gone, and only a
+    copy is there. key: the column that finds a row.
+    """
+    match kind:
+        case "copy":
+            return (
+                f"the table that was adopted is {f'called {table}' if table else 'gone'} now, and {name} is another one: a tool "
+                "that changes tables by a copy has swapped them, and flips in the copy are not seen. Run `crm-sync adopt`, which "
+                "goes over to it, and `crm-sync grants` for the worker's role"
+            )
+        case "rule":
+            return (
+                f"the table {table} has the rule {name} on its UPDATEs, with which Postgres lets no worker claim: write it as a "
+                f"trigger, and DROP RULE {name} ON {table}"
+            )
+    return (
+        f"the key {key} of {table} is of the type {name}, and a key has to be one simple value: name another column that finds a "
+        "row alone with CONTACTS_KEY"
+    )

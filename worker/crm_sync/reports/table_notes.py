@@ -1,0 +1,24 @@
+"""What is on the contacts table and works otherwise than a person may think: the application's triggers and rules, odd keys."""
+
+from crm_sync.core.table_words import flips_note, odd_keys, odd_keys_note, rule_note
+from crm_sync.postgres.pool import Database
+from crm_sync.postgres.statements import query, quote, render
+from crm_sync.table.adopted_table import AdoptedTable
+
+
+async def table_notes(database: Database, table: AdoptedTable) -> list[str]:
+    """A sentence for each. Raises as Database.fetch does."""
+    notes = []
+    flips = (await database.fetch(query("find_unseen_flips")))[0]
+    if flips["triggers"] and not flips["are_seen"]:
+        notes.append(f"{flips_note(flips['triggers'])}: run `crm-sync migrate`")
+    notes += await delete_rule_notes(database)
+    variables = odd_keys(table.declared[table.key], quote(table.key))
+    if variables and await database.value(render("find_odd_keys", {**variables, "contacts": table.name})):
+        notes.append(odd_keys_note(table.name, table.key))
+    return notes
+
+
+async def delete_rule_notes(database: Database) -> list[str]:
+    """Of rules by which no row is deleted, where deletions are to be followed."""
+    return [rule_note(row["name"], row["crms"]) for row in await database.fetch(query("list_delete_rules")) if row["crms"]]
