@@ -65,6 +65,16 @@ SENT = {
         *({"a": [1.5, "12345678901234567891"]}, {"a": [1.5, "12345678901234567891"]}),
     ),
     "'\"Ada\"'::jsonb": "Ada",
+    "to_jsonb(' Ada '::text)": ("Ada", "Ada", "Ada", " Ada "),
+    "to_jsonb(7)": ("7", 7, 7, 7),
+    "to_json(1.50)": ("1.50", 1.5, 1.5, 1.5),
+    "to_jsonb(9007199254740993)": "9007199254740993",
+    "'1e2'::json": ("100", 100, 100, 100),
+    "' -0.0 '::json": ("0.0", 0, 0, 0),
+    "to_jsonb(true)": ("true", True, 1, True),
+    "to_json(false)": ("false", False, 0, False),
+    "ARRAY[to_jsonb(true), to_jsonb(7), to_jsonb('x'::text)]": ("true;7;x", ["true", "7", "x"], [1, 7, "x"], [True, 7, "x"]),
+    "chr(65279) || 'Ada'": "Ada",
     "1234.5::float8::numeric::money": "$1,234.50",
     "'1 day 02:00'::interval": "P1DT2H",
     f"tstzrange({MOMENT}, NULL)": '["2026-01-02 03:04:05.678901+00",)',
@@ -95,6 +105,7 @@ UNSENDABLE = (
     *("'NaN'::real", "'Infinity'::float8", "'NaN'::numeric", "'-Infinity'::numeric", "ARRAY['NaN']::float8[]"),
     *("ARRAY['NaN']::numeric[]", "'NaN'::price", "'infinity'::date", "'-infinity'::timestamptz", "'0044-03-15 BC'::date"),
     *("'0044-03-15 BC'::timestamptz", "'10000-01-01'::date", "ARRAY['infinity']::timestamptz[]", "ARRAY['infinity']::date[]"),
+    """'"\\ud83d"'::json""",
 )
 
 
