@@ -1,6 +1,7 @@
 """Connections to Postgres, and its errors in our words."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Self
@@ -31,6 +32,7 @@ IDLE_S = 60.0  # before an idle connection is closed: firewalls forget them afte
 
 # asyncpg 0.32 asks these of nobody when a connection is terminated between preparing a statement and running it.
 _OF_A_CLOSED_CONNECTION = ("bind_execute", "prepare", "query")
+_WORD = re.compile(r"[A-Z][a-z]*")  # of the name of a class
 
 
 def reason(error: BaseException) -> str:
@@ -43,7 +45,14 @@ def _kind(error: asyncpg.PostgresError) -> str:
     """What went wrong, where the message itself can quote a row: by its kind, and the constraint or column that names it."""
     constraint, column = getattr(error, "constraint_name", None), getattr(error, "column_name", None)
     where = f", constraint {constraint}" if constraint else f", column {column}" if column else ""
-    return f"{type(error).__name__}{where}; Postgres's own log has its words"
+    return f"{_named(type(error))}{where}; Postgres's own log has its words"
+
+
+def _named(kind: type[asyncpg.PostgresError]) -> str:
+    """As Postgres names the condition, which the driver's classes are called after: division by zero."""
+    if kind is asyncpg.RaiseError:
+        return "a function or trigger refused it"
+    return _WORD.sub(lambda word: f" {word[0].lower()}", kind.__name__.removesuffix("Error")).strip()
 
 
 def translate(error: Exception) -> Exception:

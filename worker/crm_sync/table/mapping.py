@@ -8,6 +8,7 @@
 replaces the defaults of its CRM.
 """
 
+import re
 import tomllib
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -32,6 +33,7 @@ _AT_TIME_ZONE = "say which one is meant: (...) AT TIME ZONE 'Europe/Berlin'"
 _CLAIM_NOTHING: tuple[object, ...] = (0, 0, datetime(1, 1, 1, tzinfo=UTC), [], 0, None, False)
 _READ_NOTHING: tuple[object, ...] = ([], 0)
 _OURS = (Fault.PERSON, Fault.ROW)
+_WORD = re.compile(r"\w+")
 _LOOKED_UP = (asyncpg.UndefinedFunctionError, asyncpg.UndefinedObjectError, asyncpg.UndefinedTableError)
 _PATH = "What is not Postgres's own is written with its schema, or that stands in MAPPING_SEARCH_PATH"
 _PARAMETER = "it has a parameter, such as $1, for which there is no value"
@@ -63,7 +65,9 @@ def read_file(path: Path | None) -> dict[str, dict[str, str]]:
         content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigurationError(f"MAPPING_FILE: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"MAPPING_FILE: {path} is not UTF-8: save it as UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"MAPPING_FILE: {path} is not valid TOML: {error}") from error
     for name, section in content.items():
         if not isinstance(section, dict):
@@ -193,8 +197,18 @@ class _Door:
             await self._planned("try_mapping", [f"({expression})"])
             await self._planned("read_contacts", [f"({expression})"], *_READ_NOTHING)
         except _RefusedError as error:
+            if isinstance(error.__cause__, asyncpg.InsufficientPrivilegeError) and (named := await self._unread(expression)):
+                return f"the role may not read {named} of {self.lane.variables['contacts']}. {_GRANTS}"
             return str(error)
         return None
+
+    async def _unread(self, expression: str) -> str:
+        """The columns that stand in it and that the role may not read, for Postgres names the table only. Empty where it is not
+        for them.
+        """
+        rows = await self.database.fetch(query("list_unreadable_columns"), self.lane.variables["contacts"])
+        words = set(_WORD.findall(expression.lower()))
+        return ", ".join(row["name"] for row in rows if row["name"].lower() in words)
 
     async def _returned(self, expressions: Collection[str]) -> list[int]:
         """The oids of their types, one for each. Raises _RefusedError."""
