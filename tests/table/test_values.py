@@ -187,3 +187,21 @@ async def test_what_is_beside_one_that_the_mapping_fails_for_is_written_the_same
         await until(app, "bool_and(brevo_sync_status IN ('Complete', 'Error')) FROM contacts")
     assert {fields["SHARE"] for fields in crm.store.values()} == {1.5, 0.75}
     assert {fields["NOW"][-1] for fields in crm.store.values()} == {"Z"}
+
+
+@pytest.mark.parametrize(("sql", "sent"), [("first_name::numeric", {"1" + "0" * 400}), ("first_name::float8", set())])
+async def test_a_number_that_no_double_holds_keeps_its_digits_or_is_its_contacts_error(app, url, tmp_path, sql, sent):
+    file = tmp_path / "mapping.toml"
+    file.write_text(f'[brevo]\nSHARE = "{sql}"\n')
+    crm = ScriptedCrm(batch_limit=100)
+    await app.execute(
+        "INSERT INTO contacts (email, first_name, brevo_sync_status) SELECT n || '@example.com', "
+        "CASE n WHEN 7 THEN '1e400' ELSE '5' END, 'Queued' FROM generate_series(1, 20) AS n"
+    )
+    async with running(url, crm, mapping_file=file):
+        await until(app, "bool_and(brevo_sync_status IN ('Complete', 'Error')) FROM contacts")
+    assert {fields["SHARE"] for fields in crm.store.values()} == {5, *sent}
+    assert len(crm.store) == 19 + len(sent)
+    if not sent:
+        [error] = await app.fetch("SELECT brevo_processing_error AS said FROM contacts WHERE brevo_sync_status = 'Error'")
+        assert error["said"].startswith("MAPPING_FAILED: SHARE: numeric value out of range; ")
