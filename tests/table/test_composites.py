@@ -18,7 +18,7 @@ from tests.steps import insert
 FORMS = {"hubspot": HUBSPOT, "brevo": BREVO, "mautic": MAUTIC, "n8n": N8N}
 TYPES = (
     "CREATE TYPE price AS (currency text, amount money); CREATE TYPE range_of AS (size numrange, price price); "
-    "CREATE DOMAIN dear AS price; CREATE TYPE acl AS (entry aclitem)"
+    "CREATE DOMAIN dear AS price"
 )
 AS_TEXT = {
     "ROW('USD', 7)::public.price": "(USD,$7.00)",
