@@ -145,6 +145,15 @@ async def test_what_no_crm_takes_is_told_with_its_field(database, crm):
         assert (claimed.contacts, reason.startswith("SHARE: ")) == ([], True)
 
 
+@pytest.mark.parametrize("crm", FORMS)
+async def test_an_interval_without_end_is_told_with_its_field(app, database, crm):
+    if app.get_server_version().major < 17:
+        pytest.skip("PostgreSQL has had them since 17")
+    for sql in ("'infinity'::interval", "'-infinity'::interval", "ARRAY['1 day', '-infinity']::interval[]"):
+        [(_, reason)] = (await read_all(database, crm, {"SHARE": sql})).unreadable
+        assert reason == "SHARE: an infinite interval is none that a CRM takes"
+
+
 async def test_a_time_without_a_zone_is_taken_as_it_is_by_two(database):
     for crm, sent in (("mautic", "2026-01-02 03:04:05"), ("n8n", "2026-01-02T03:04:05.678")):
         section = {"AT": "'2026-01-02 03:04:05.678'::timestamp", "NEVER": "NULL::timestamp"}
