@@ -127,3 +127,18 @@ def test_a_link_of_another_user_is_no_better_than_his_file(outside):
     os.chown(outside / ".env", 4243, -1, follow_symlinks=False)
     with pytest.raises(ConfigurationError, match=r"\.env belongs to another user \(4243\)"):
         list_id()
+
+
+def test_a_byte_order_mark_is_no_part_of_a_file(outside):
+    (outside / ".env").write_text("\ufeffBREVO_LIST_ID=2\nDATABASE_URL=postgresql://one/two\n")
+    (outside / "credentials" / "BREVO_API_KEY").write_text("\ufeffxkeysib-one\n")
+    environment = Environment.capture()
+    settings = environment.read(BrevoSettings)
+    assert settings.brevo_list_id == 2
+    assert settings.brevo_api_key.get_secret_value() == "xkeysib-one"
+
+
+def test_an_env_that_is_not_utf_8_is_named_without_what_stands_in_it(outside):
+    (outside / ".env").write_text("BREVO_API_KEY=xkeysib-one\n", encoding="utf-16")
+    with pytest.raises(ConfigurationError, match=rf"^{outside}/.env is not UTF-8: save it as UTF-8$"):
+        Environment.capture()

@@ -155,7 +155,7 @@ async def test_a_wrong_configuration_is_not_restarted_and_the_reason_is_shown(se
     assert await service.show("ExecMainStatus") == "78"
     status = await service.systemctl("status", "--full", code=3)
     assert "status=78/CONFIG" in status
-    assert "MAPPING_FILE: is no TOML" in status
+    assert "is not valid TOML" in status
 
 
 async def test_a_reload_takes_what_is_right_and_refuses_what_is_wrong(app, brevo, started):

@@ -375,7 +375,7 @@ async def test_a_row_that_the_table_refuses_holds_up_no_other_and_is_told_of_by_
     text = said(url, code=1)
     assert "brevo: flipped 1,498 contacts." in text
     assert "2 refused by the contacts table itself, key " in text
-    assert "RaiseError" in text
+    assert "a function or trigger refused it" in text
     assert "must stay" not in text
     refused = await app.fetch("SELECT id FROM contacts WHERE brevo_sync_status = 'Error'")
     assert len(refused) == 2

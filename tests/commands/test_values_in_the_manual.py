@@ -44,22 +44,37 @@ VALUES = {
     "mood[]": "{sad,happy}",
     "timestamptz[]": '{"2026-01-02 03:04:05+00"}',
     "jsonb": '{"a": [1.50, null]}',
+    "jsonb, a number": "1.50",
+    "jsonb, a boolean": "true",
+    "jsonb, a text": '" Ada "',
     "money": "1234.5",
     "interval": "1 day 02:00",
     "int4range": "[1,3)",
     "bytea": r"\xde00",
     "inet": "192.0.2.1",
     "pair": "(1,a)",
+    "priced": "(1,7.00)",
 }
-NAMES = {"mood": "an enum", "mood[]": "a list of an enum", "pair": "a composite type", LOCAL: "timestamp without time zone"}
+TYPES = {name: "jsonb" for name in VALUES if name.startswith("jsonb")}  # the others are called as they are
+NAMES = {
+    "mood": "an enum",
+    "mood[]": "a list of an enum",
+    "pair": "a composite type",
+    "priced": "another, with `money` in it",
+    LOCAL: "timestamp without time zone",
+} | {name: name.replace("jsonb", "`jsonb`") for name in TYPES}
 CASES = {"mautic": "If no record of Mautic has this address"}
 
 
 async def sent(app, url, tmp_path):
     """By CRM and type: what stands in the request, None where nothing does."""
-    await app.execute("CREATE TYPE mood AS ENUM ('sad', 'happy'); CREATE TYPE pair AS (number integer, name text)")
+    await app.execute(
+        "CREATE TYPE mood AS ENUM ('sad', 'happy'); CREATE TYPE pair AS (number integer, name text); "
+        "CREATE TYPE priced AS (number integer, price money)"
+    )
     columns = {kind: f"v{number}" for number, kind in enumerate(VALUES)}
-    await app.execute("ALTER TABLE contacts " + ", ".join(f"ADD COLUMN {name} {kind}" for kind, name in columns.items()))
+    added = [f"ADD COLUMN {name} {TYPES.get(kind, kind)}" for kind, name in columns.items()]
+    await app.execute(f"ALTER TABLE contacts {', '.join(added)}")
     literals = ", ".join("'" + value.replace("'", "''") + "'" for value in VALUES.values())
     await app.execute(f"INSERT INTO contacts (email, {', '.join(columns.values())}) VALUES ('ada@example.com', {literals})")
     mapping = tmp_path / "mapping.toml"

@@ -828,3 +828,17 @@ async def test_of_300_lifelike_people_each_becomes_what_he_should(crm, brevo):
             assert (there["FIRSTNAME"], there["LASTNAME"]) == (person.first_name, person.last_name)
             assert there.get("SMS") == (None if left_out or not person.phone else person.phone.lstrip("+")), person
     assert {str(there.id): there.email for there in crm.contacts.values()} == {number: email for email, number in ids.items()}
+
+
+SCRIPTS = ("ada@straße.de", "ada@bücher.example", "ada@उदाहरण.example", "ada@xn--bcher-kva.example", "ada@пример.рф")
+
+
+@pytest.mark.parametrize("address", SCRIPTS)
+async def test_an_address_with_a_domain_in_any_script_is_sent_as_it_is_and_found_again(crm, brevo, address):
+    first = await deliver(brevo, address)
+    assert first.verdict is Verdict.DELIVERED
+    assert [held.email for held in crm.contacts.values()] == [address]
+    assert (await deliver(brevo, address.upper().replace("SS", "ß"))).remote_id == first.remote_id
+    assert (await deliver(brevo, address, first.remote_id)).remote_id == first.remote_id
+    assert await brevo.find([address]) == [first.remote_id]
+    assert len(crm.contacts) == 1

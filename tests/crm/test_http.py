@@ -143,6 +143,13 @@ async def told(prepared, status, body=b"", **headers):
         return await http.request("POST", "/contacts", PERSON)
 
 
+@pytest.mark.parametrize("marks", ["\ufeff", "\ufeff\ufeff"])
+async def test_a_byte_order_mark_before_an_answer_is_no_part_of_it(prepared, marks):
+    """PHP sends that of each of its files."""
+    answer = await told(prepared, 200, f'{marks}{{"id": 7}}'.encode())
+    assert (answer.json, answer.text) == ({"id": 7}, '{"id": 7}')
+
+
 async def trouble(prepared, status, body=b"", **headers):
     with pytest.raises(LaneError) as caught:
         await told(prepared, status, body, **headers)

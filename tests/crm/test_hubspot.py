@@ -815,3 +815,17 @@ def test_a_wrong_setting_is_named(settings, name, value):
     settings.setenv(name, value)
     with pytest.raises(ConfigurationError, match=name):
         module.account()
+
+
+SCRIPTS = ("ada@straße.de", "ada@bücher.example", "ada@उदाहरण.example", "ada@xn--bcher-kva.example", "ada@пример.рф")
+
+
+@pytest.mark.parametrize("address", SCRIPTS)
+async def test_an_address_with_a_domain_in_any_script_is_sent_as_it_is_and_found_again(crm, hubspot, address):
+    first = await deliver(hubspot, address)
+    assert first.verdict is Verdict.DELIVERED
+    assert [held.properties["email"] for held in crm.contacts.values()] == [address]
+    assert (await deliver(hubspot, address.upper().replace("SS", "ß"))).remote_id == first.remote_id
+    assert (await deliver(hubspot, address, first.remote_id)).remote_id == first.remote_id
+    assert await hubspot.find([address]) == [first.remote_id]
+    assert len(crm.contacts) == 1

@@ -166,15 +166,19 @@ async def test_what_others_have_in_flight_is_written_when_a_column_that_their_ro
     app, url, brevo_crm, hubspot_crm, column
 ):
     hubspot_crm.gate.clear()
-    async with working(of_both(url, brevo_crm, hubspot_crm)):
-        await line_up(app, "hubspot")
-        await hubspot_crm.reached(1)
-        await app.execute(f"ALTER TABLE contacts DROP COLUMN {column} CASCADE")
-        hubspot_crm.gate.set()
-        await all_complete(app, "hubspot")
-        await until(app, FAULTY)
-        assert column in await app.fetchval("SELECT fault FROM crm_sync.lanes WHERE crm = 'brevo'")
+    with structlog.testing.capture_logs() as logged:
+        async with working(of_both(url, brevo_crm, hubspot_crm)):
+            await line_up(app, "hubspot")
+            await hubspot_crm.reached(1)
+            await app.execute(f"ALTER TABLE contacts DROP COLUMN {column} CASCADE")
+            hubspot_crm.gate.set()
+            await all_complete(app, "hubspot")
+            await until(app, FAULTY)
+            assert column in await app.fetchval("SELECT fault FROM crm_sync.lanes WHERE crm = 'brevo'")
     assert len(hubspot_crm.requests) == 1
+    of_hubspot = [entry for entry in logged if entry.get("crm") == "hubspot"]
+    assert told(of_hubspot, events.DATABASE_TROUBLE)
+    assert "brevo" not in str(of_hubspot)
 
 
 async def test_an_outcome_that_could_not_be_written_is_written_once_it_can_be_and_nothing_is_sent_twice(

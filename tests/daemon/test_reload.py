@@ -52,7 +52,8 @@ async def test_a_good_reload_takes_effect_and_costs_no_contact_an_attempt(app, u
     [
         ("[brevo]\nFIRSTNAME = 1\n", "brevo.FIRSTNAME"),
         ('[brevo]\nFIRSTNAME = "nothing"\n', "nothing"),
-        ("[brevo", "no TOML"),
+        ("[brevo", "is not valid TOML"),
+        ('[brevo]\nFIRSTNAME = "contacts"\n', "mapping of brevo.FIRSTNAME: it is the whole row of a table"),
     ],
 )
 async def test_a_wrong_mapping_is_refused_and_the_old_one_stays(app, url, brevo, systemd, tmp_path, wrong, reason):  # noqa: PLR0917

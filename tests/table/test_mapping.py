@@ -6,7 +6,7 @@ from crm_sync.core.values import PLAIN
 from crm_sync.crm.values import BREVO, HUBSPOT, MAUTIC, N8N
 from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.pool import Database
-from crm_sync.table.mapping import prepare_for
+from crm_sync.table.mapping import prepare_for, read_file
 from crm_sync.table.schema import read_schema
 from tests.harness import ScriptedCrm, running, until
 from tests.process import ended, environment, process
@@ -96,7 +96,9 @@ async def test_of_several_wrong_ones_the_first_is_named(url):
 
 
 RIGHTS = {
-    "phone": "permission denied for table contacts",  # the tests' own mapping reads other columns
+    "phone": "the role may not read phone of public.contacts",  # the tests' own mapping reads other columns
+    "coalesce(first_name, phone, 'x')": "the role may not read phone of public.contacts",
+    "row_to_json(contacts)::text": "permission denied for table contacts",
     "(SELECT code FROM public.countries)": "permission denied for table countries",
     "public.secret(first_name)": "permission denied for function secret",
 }
@@ -163,6 +165,18 @@ async def test_what_may_not_be_meant_is_noted(url):
         "id::text",
     ):
         assert (await prepared(url, expression)).notes == []
+
+
+def test_a_file_of_windows_is_read_and_one_that_is_none_is_named(tmp_path):
+    file = tmp_path / "mapping.toml"
+    file.write_text('\ufeff[brevo]\nFNAME = "first_name"\n')
+    assert read_file(file) == {"brevo": {"FNAME": "first_name"}}
+    file.write_text('[brevo]\nFNAME = "first_name"\n', encoding="utf-16")
+    with pytest.raises(ConfigurationError, match=rf"^MAPPING_FILE: {file} is not UTF-8: save it as UTF-8$"):
+        read_file(file)
+    file.write_text("[brevo\n")
+    with pytest.raises(ConfigurationError, match=rf"^MAPPING_FILE: {file} is not valid TOML: .*line 1"):
+        read_file(file)
 
 
 async def test_it_stops_its_lane_with_its_name(app, url, tmp_path):

@@ -46,7 +46,7 @@ async def test_crm_sync_is_put_on_it_and_a_byte_that_is_no_utf8_is_its_rows(enco
     assert {fields["FIRSTNAME"] for fields in crm.store.values()} == {"Zoë"}
     failed = await app.fetch("SELECT email, brevo_processing_error FROM contacts WHERE brevo_sync_status = 'Error'")
     assert [row["email"] for row in failed] == ["7@example.com"]
-    assert failed[0]["brevo_processing_error"].startswith("MAPPING_FAILED: FIRSTNAME: CharacterNotInRepertoireError")
+    assert failed[0]["brevo_processing_error"].startswith("MAPPING_FAILED: FIRSTNAME: character not in repertoire; ")
     await app.close()
     undo(ascii_url)
 

@@ -65,6 +65,16 @@ SENT = {
         *({"a": [1.5, "12345678901234567891"]}, {"a": [1.5, "12345678901234567891"]}),
     ),
     "'\"Ada\"'::jsonb": "Ada",
+    "to_jsonb(' Ada '::text)": ("Ada", "Ada", "Ada", " Ada "),
+    "to_jsonb(7)": ("7", 7, 7, 7),
+    "to_json(1.50)": ("1.50", 1.5, 1.5, 1.5),
+    "to_jsonb(9007199254740993)": "9007199254740993",
+    "'1e2'::json": ("100", 100, 100, 100),
+    "' -0.0 '::json": ("0.0", 0, 0, 0),
+    "to_jsonb(true)": ("true", True, 1, True),
+    "to_json(false)": ("false", False, 0, False),
+    "ARRAY[to_jsonb(true), to_jsonb(7), to_jsonb('x'::text)]": ("true;7;x", ["true", "7", "x"], [1, 7, "x"], [True, 7, "x"]),
+    "chr(65279) || 'Ada'": "Ada",
     "1234.5::float8::numeric::money": "$1,234.50",
     "'1 day 02:00'::interval": "P1DT2H",
     f"tstzrange({MOMENT}, NULL)": '["2026-01-02 03:04:05.678901+00",)',
@@ -95,6 +105,7 @@ UNSENDABLE = (
     *("'NaN'::real", "'Infinity'::float8", "'NaN'::numeric", "'-Infinity'::numeric", "ARRAY['NaN']::float8[]"),
     *("ARRAY['NaN']::numeric[]", "'NaN'::price", "'infinity'::date", "'-infinity'::timestamptz", "'0044-03-15 BC'::date"),
     *("'0044-03-15 BC'::timestamptz", "'10000-01-01'::date", "ARRAY['infinity']::timestamptz[]", "ARRAY['infinity']::date[]"),
+    """'"\\ud83d"'::json""",
 )
 
 
@@ -132,6 +143,15 @@ async def test_what_no_crm_takes_is_told_with_its_field(database, crm):
         claimed = await read_all(database, crm, {"GOOD": "first_name", "SHARE": sql})
         [(_, reason)] = claimed.unreadable
         assert (claimed.contacts, reason.startswith("SHARE: ")) == ([], True)
+
+
+@pytest.mark.parametrize("crm", FORMS)
+async def test_an_interval_without_end_is_told_with_its_field(app, database, crm):
+    if app.get_server_version().major < 17:
+        pytest.skip("PostgreSQL has had them since 17")
+    for sql in ("'infinity'::interval", "'-infinity'::interval", "ARRAY['1 day', '-infinity']::interval[]"):
+        [(_, reason)] = (await read_all(database, crm, {"SHARE": sql})).unreadable
+        assert reason == "SHARE: an infinite interval is none that a CRM takes"
 
 
 async def test_a_time_without_a_zone_is_taken_as_it_is_by_two(database):
@@ -176,3 +196,21 @@ async def test_what_is_beside_one_that_the_mapping_fails_for_is_written_the_same
         await until(app, "bool_and(brevo_sync_status IN ('Complete', 'Error')) FROM contacts")
     assert {fields["SHARE"] for fields in crm.store.values()} == {1.5, 0.75}
     assert {fields["NOW"][-1] for fields in crm.store.values()} == {"Z"}
+
+
+@pytest.mark.parametrize(("sql", "sent"), [("first_name::numeric", {"1" + "0" * 400}), ("first_name::float8", set())])
+async def test_a_number_that_no_double_holds_keeps_its_digits_or_is_its_contacts_error(app, url, tmp_path, sql, sent):
+    file = tmp_path / "mapping.toml"
+    file.write_text(f'[brevo]\nSHARE = "{sql}"\n')
+    crm = ScriptedCrm(batch_limit=100)
+    await app.execute(
+        "INSERT INTO contacts (email, first_name, brevo_sync_status) SELECT n || '@example.com', "
+        "CASE n WHEN 7 THEN '1e400' ELSE '5' END, 'Queued' FROM generate_series(1, 20) AS n"
+    )
+    async with running(url, crm, mapping_file=file):
+        await until(app, "bool_and(brevo_sync_status IN ('Complete', 'Error')) FROM contacts")
+    assert {fields["SHARE"] for fields in crm.store.values()} == {5, *sent}
+    assert len(crm.store) == 19 + len(sent)
+    if not sent:
+        [error] = await app.fetch("SELECT brevo_processing_error AS said FROM contacts WHERE brevo_sync_status = 'Error'")
+        assert error["said"].startswith("MAPPING_FAILED: SHARE: numeric value out of range; ")

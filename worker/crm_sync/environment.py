@@ -18,6 +18,7 @@ from crm_sync.settings import LaneSettings, SettingsModel
 
 ENV_FILE = ".env"  # of the folder that one stands in
 ENVIRONMENT, CREDENTIAL = "environment", "credential"  # with ENV_FILE, where a value may come from
+UTF_8 = "utf-8-sig"  # with or without the byte order mark that editors on Windows write
 
 Model = TypeVar("Model", bound=SettingsModel)
 
@@ -46,6 +47,8 @@ class Environment:
             variables = {**EnvSettingsSource(_Outside).env_vars, **small}
         except OSError as error:
             raise ConfigurationError(_cannot_be_read(error.strerror)) from error
+        except UnicodeDecodeError:
+            raise ConfigurationError(f"{Path(ENV_FILE).absolute()} is not UTF-8: save it as UTF-8") from None
         held, outside = _filled(credentials), _filled({**written, **variables})
         origins = {
             **dict.fromkeys(held, CREDENTIAL),
@@ -106,7 +109,7 @@ def _current() -> Environment:
 class _Outside(BaseSettings):
     """How it is read."""
 
-    model_config = SettingsConfigDict(env_ignore_empty=True, env_file=ENV_FILE)
+    model_config = SettingsConfigDict(env_ignore_empty=True, env_file=ENV_FILE, env_file_encoding=UTF_8)
 
 
 def _refuse_foreign(file: Path) -> None:
@@ -151,7 +154,7 @@ def _credentials() -> tuple[dict[str, str], dict[str, str]]:
             continue
         try:
             # One that is no text may be there for others.
-            held[file.name.lower()] = file.read_text(encoding="utf-8", errors="surrogateescape").strip()
+            held[file.name.lower()] = file.read_text(encoding=UTF_8, errors="surrogateescape").strip()
         except OSError as error:
             unreadable[file.name.lower()] = error.strerror or type(error).__name__
     return held, unreadable

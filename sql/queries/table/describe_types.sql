@@ -33,7 +33,10 @@ SELECT
     CASE WHEN t.typnamespace = 'pg_catalog'::regnamespace THEN t.typname::text END AS builtin,
     t.typtype::text AS form,
     t.typcategory::text AS category,
+    -- Of a table, view or the like, whose columns are its members.
+    coalesce(r.relkind <> 'c', FALSE) AS is_row,
     format_type(b.given, NULL) AS name
 FROM bases AS b
 JOIN pg_type AS t ON b.oid = t.oid
+LEFT JOIN pg_class AS r ON t.typrelid = r.oid
 WHERE t.typtype <> 'd'

@@ -2,12 +2,36 @@
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
-from crm_sync.core.numbers import exact, number_text
+from crm_sync.core.numbers import exact, number_text, plain_digits
 from crm_sync.errors import UnsendableError
 
+# What stands before and after a value, and what nothing but an object or an array begins with [RFC 8259, 2].
+_BLANK = " \t\n\r"
+_OPENING = ("{", "[")
 DEEPEST = 200  # levels of a document; PHP reads 512, Python itself some hundreds
+
+
+class Number(NamedTuple):
+    """A number in JSON, as Postgres writes a numeric."""
+
+    text: str
+
+
+def single(text: str) -> bool | Number | str | None:
+    """What a JSON text says that is neither an object nor an array; None where it is one of them, or null."""
+    bare = text.strip(_BLANK)
+    if bare.startswith(_OPENING):
+        return None
+    value: bool | Number | str | None = json.loads(bare, parse_int=_number, parse_float=_number)
+    if isinstance(value, str) and "\\u" in text:
+        _refuse_half_characters(value)
+    return value
+
+
+def _number(text: str) -> Number:
+    return Number(plain_digits(text))
 
 
 def document(text: str) -> Any:
@@ -59,9 +83,6 @@ def plain_text(value: Any) -> str:
 
 
 def document_text(text: str) -> str:
-    """A JSON object or array as Postgres writes it; of a single value its text. Empty for an empty array, and for null."""
-    bare = text.strip()
-    if bare[0] == "{" or (bare[0] == "[" and bare[1:-1].strip()):
-        return bare
-    value = json.loads(bare, parse_int=str, parse_float=str)
-    return plain_text(value) if value != [] else ""
+    """A JSON object or array as Postgres writes it. Empty for an empty array, and for null."""
+    bare = text.strip(_BLANK)
+    return "" if bare == "null" or (bare.startswith("[") and not bare[1:-1].strip(_BLANK)) else bare

@@ -7,6 +7,7 @@ from decimal import Decimal
 from crm_sync.errors import UnsendableError
 
 MOST_EXACT = 2**53  # whole numbers up to here are exact as doubles
+MOST_WRITTEN_OUT = 1000  # digits of a number that came with an exponent
 MOST_DIGITS = 15  # so many decimal digits are, whichever they are
 
 _NO_NUMBER = "NaN and infinity are no numbers that a CRM takes"
@@ -37,6 +38,14 @@ def digits(text: str) -> str:
     if not text[-1].isdecimal():
         raise UnsendableError(_NO_NUMBER)
     return text
+
+
+def plain_digits(text: str) -> str:
+    """A number as JSON has it, as Postgres writes a numeric: no exponent, no negative zero. One of thousands of digits stays."""
+    number = Decimal(text)
+    if not number:
+        number = abs(number)
+    return f"{number:f}" if abs(number.adjusted()) <= MOST_WRITTEN_OUT else text
 
 
 def exact_whole(number: int) -> int | str:

@@ -16,13 +16,14 @@ from datetime import UTC, datetime
 from enum import Enum, auto
 from typing import Any, NamedTuple
 
-from crm_sync.core.documents import document
+from crm_sync.core.documents import Number, document, single
 from crm_sync.core.numbers import digits, exact, exact_whole, finite, real
 from crm_sync.errors import UnsendableError
 
 Form = Callable[[Any], Any]
 
 _NO_DATE = "infinite dates, and those before the year 1 or after 9999, are none that a CRM takes"
+_NO_INTERVAL = "an infinite interval is none that a CRM takes"
 
 
 class Kind(Enum):
@@ -39,6 +40,7 @@ class Kind(Enum):
     MOMENT = auto()
     LOCAL_MOMENT = auto()  # without a time zone
     JSON = auto()
+    INTERVAL = auto()  # as Postgres writes it, but for those without end
     OTHER = auto()  # as Postgres writes it
 
 
@@ -112,6 +114,13 @@ def _milliseconds(match: re.Match[str]) -> str:
     return (match[2] or "")[:3].ljust(3, "0")
 
 
+def interval(text: str) -> str:
+    """As Postgres writes it."""
+    if text.lstrip("-").lower() == "infinity":
+        raise UnsendableError(_NO_INTERVAL)
+    return text
+
+
 # What becomes of what.
 
 
@@ -130,6 +139,8 @@ def writer(shape: Shape, forms: Forms) -> Form | None:
 
 
 def _writer(kind: Kind, forms: Forms) -> Form | None:
+    if kind is Kind.JSON:
+        return _json_writer(forms)
     read, form = {
         Kind.TEXT: (None, forms.text),
         Kind.BOOLEAN: (None, forms.boolean),
@@ -141,12 +152,30 @@ def _writer(kind: Kind, forms: Forms) -> Form | None:
         Kind.DATE: (date, forms.date),
         Kind.MOMENT: (moment, forms.moment),
         Kind.LOCAL_MOMENT: (local_moment, forms.local_moment),
-        Kind.JSON: (None, forms.document),
+        Kind.INTERVAL: (interval, forms.text),
         Kind.OTHER: (None, forms.text),
     }[kind]
     if read is None or form is None:
         return read or form
     return lambda value: form(read(value))
+
+
+def _json_writer(forms: Forms) -> Form:
+    """A single text, number or boolean in JSON is what the same value of SQL is."""
+    number = _writer(Kind.NUMERIC, forms)
+
+    def write(text: str) -> Any:
+        value = single(text)
+        match value:
+            case None:
+                return forms.document(text) if forms.document else text
+            case bool():
+                return forms.boolean(value) if forms.boolean else value
+            case Number():
+                return number(value.text) if number else value.text
+        return forms.text(value) if forms.text else value
+
+    return write
 
 
 def _written(parts: list[Any], element: Form | None) -> list[Any]:

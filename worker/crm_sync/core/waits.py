@@ -20,6 +20,8 @@ class Waits:
 
     # The database.
     statement_timeout_s: float = 10.0  # of one statement; ours take milliseconds
+    claim_patience_s: float = 1.0  # of a claim that computes the mapping: it has rows locked that others may want to write
+    slow_mapping_s: float = 0.1  # what takes longer is computed outside of the locks the next time
     first_reconnect_s: float = 0.1  # before the second try; doubled with each, less up to half of it by chance
     longest_reconnect_s: float = 2.0
 

@@ -25,6 +25,7 @@ DEFAULT_PAUSE_S = 10.0  # HubSpot's own SDK waits so long where a 429 says nothi
 # By these a CRM's support finds a request. HubSpot puts its own into the body too.
 REQUEST_ID_HEADERS = ("x-hubspot-correlation-id", "sib-request-id", "x-request-id", "x-correlation-id", "cf-ray")
 LONGEST_REQUEST_ID = 64
+BYTE_ORDER_MARK = "\ufeff"
 # Of 4xx these are no refusal: they may pass, and say when.
 PASSING = frozenset({408, 429})
 
@@ -69,8 +70,9 @@ class Answer:
         return " ".join(str(value)[:LONGEST_SAID] for value in members) or self.text[:LONGEST_SAID] or "no text"
 
 
-def usable(answer: Answer, body: object = None) -> Answer:
-    """The answer to this body, if it speaks about the contacts.
+def usable(answer: Answer, body: object = None, *, check: str = "check its base URL", keys: str = "") -> Answer:
+    """The answer to this body, if it speaks about the contacts. check: what to look at where something else answers, and keys
+    where the credentials are refused, by the names of the settings.
 
     Raises OutageError (5xx, 408), RefusedError (401, 402, 403, 407), StatusRefusedError (3xx; 401, 402 and 403 without a JSON
     object), ThrottledError (429), and the flaw of the answer.
@@ -80,11 +82,12 @@ def usable(answer: Answer, body: object = None) -> Answer:
         pause_s = retry_after_s(answer.headers, "Retry-After", "x-sib-ratelimit-reset")
         raise ThrottledError(Code.RATE_LIMITED, f"too many requests ({answer.label}: {quoted(answer, body)})", pause_s)
     if status in (401, 402, 403) and isinstance(answer.json, dict):
-        raise RefusedError(Code.REFUSED, f"the CRM refuses everybody ({answer.label}: {quoted(answer, body)})")
+        hint = f": {keys}" if keys and status != 402 else ""
+        raise RefusedError(Code.REFUSED, f"the CRM refuses everybody ({answer.label}: {quoted(answer, body)}){hint}")
     if status in (401, 402, 403, 407):
-        raise foreign(answer, body, whose="the CRM's", check="check its base URL")
+        raise foreign(answer, body, whose="the CRM's", check=check)
     if 300 <= status < 400:
-        raise _redirected(answer, body)
+        raise _redirected(answer, body, check)
     if status >= 500 or status == 408:
         raise OutageError(Code.CRM_ERROR, f"the CRM failed ({answer.label}: {quoted(answer, body)})")
     if answer.flaw is not None:
@@ -124,10 +127,10 @@ def page_words(answer: Answer, body: object = None) -> str:
     return quoted(replace(answer, text=text), body)
 
 
-def _redirected(answer: Answer, body: object) -> StatusRefusedError:
+def _redirected(answer: Answer, body: object, check: str) -> StatusRefusedError:
     """Some firewalls answer so too: away to a page that says why."""
     said = f"{answer.status} to {where}" if (where := _target(answer, body)) else str(answer.status)
-    reason = f"the CRM answered with a redirect ({said}), which is not followed: check its base URL"
+    reason = f"the CRM answered with a redirect ({said}), which is not followed: {check}"
     return StatusRefusedError(Code.REDIRECTED, reason, said=f"a redirect, {said}", operation=answer.operation)
 
 
@@ -197,9 +200,12 @@ def _timestamp(value: str) -> float:
 
 
 def parse(body: bytes) -> Any:
-    """Its JSON, or None where it is none, is not all UTF-8, or is nested as no CRM does."""
+    """Its JSON, or None where it is none, is not all UTF-8, or is nested as no CRM does.
+
+    What stands before it and nobody sees is forgiven: PHP sends the byte order mark of each of its files.
+    """
     try:
-        return _JSON.decode(body.decode("utf-8"))
+        return _JSON.decode(body.decode("utf-8").lstrip(BYTE_ORDER_MARK))
     except (ValueError, RecursionError):
         return None
 

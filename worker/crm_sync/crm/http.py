@@ -13,7 +13,7 @@ from crm_sync import __version__
 from crm_sync.core.codes import Code
 from crm_sync.core.rate import Remaining
 from crm_sync.core.text import MASK
-from crm_sync.crm.answer import Answer, parse, usable
+from crm_sync.crm.answer import BYTE_ORDER_MARK, Answer, parse, usable
 from crm_sync.crm.connections import Connections
 from crm_sync.crm.exchange import Request, Wire, Witness, shown
 from crm_sync.crm.limiter import UNLIMITED, Limiter
@@ -132,7 +132,7 @@ class Http:
         response = await self._wire(request)
         keys = [*self._keys, *self._tokens]
         content = _masked(response.body, keys)
-        text = content.decode("utf-8", errors="replace")
+        text = content.decode("utf-8", errors="replace").lstrip(BYTE_ORDER_MARK)
         await self._limiter.correct(self._remaining(response.headers))
         said = None if response.flaw else parse(content)
         operation = self._operations.of(request.method, request.url.raw_path)

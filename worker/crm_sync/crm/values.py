@@ -1,5 +1,6 @@
 """How each CRM takes each kind of value: the table of docs/mapping.md, as functions."""
 
+from dataclasses import replace
 from typing import Any
 
 from crm_sync.core.documents import document, document_text, plain_text
@@ -7,12 +8,19 @@ from crm_sync.core.numbers import exact, exact_whole, number_text
 from crm_sync.core.values import PLAIN, Forms, flat
 from crm_sync.errors import UnsendableError
 
+_BYTE_ORDER_MARK = "\ufeff"  # what is imported from a file of Windows can begin with it
 # White space and invisible characters, neither of which HubSpot takes at the ends of what is no string.
-_BLANK = "".join(map(chr, [*filter(lambda code: chr(code).isspace(), range(0x3001)), 0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF]))
+_BLANK = "".join(
+    map(chr, [*filter(lambda code: chr(code).isspace(), range(0x3001)), 0x200B, 0x200C, 0x200D, 0x2060, ord(_BYTE_ORDER_MARK)])
+)
 
 
 def _bare(text: str) -> str:
     return text.strip(_BLANK)
+
+
+def _unmarked(text: str) -> str:
+    return text.removeprefix(_BYTE_ORDER_MARK)
 
 
 def _truth(value: bool) -> str:
@@ -56,7 +64,7 @@ HUBSPOT = Forms(
 
 # Attributes are number, string, boolean, or an array of strings [Brevo's OpenAPI, "Create a contact"].
 BREVO = Forms(
-    text=str.strip,
+    text=_bare,
     big=exact_whole,
     numeric=exact,
     takes_local_moments=False,
@@ -67,7 +75,7 @@ BREVO = Forms(
 
 # Moments as its API documents them, in UTC. It is PHP, which writes true as 1 and false as nothing.
 MAUTIC = Forms(
-    text=str.strip,
+    text=_bare,
     boolean=int,
     big=exact_whole,
     numeric=exact,
@@ -78,4 +86,5 @@ MAUTIC = Forms(
     longest=_LONGEST,
 )
 
-N8N = PLAIN
+# All as it is.
+N8N = replace(PLAIN, text=_unmarked)

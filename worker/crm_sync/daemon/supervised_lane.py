@@ -31,6 +31,8 @@ from crm_sync.postgres.backoff import Backoff
 
 log = structlog.get_logger()
 
+_REOPENED = ConfigurationError("the database refused a statement: columns, rights and mapping are read anew")
+
 Read = Callable[[], LaneConfiguration | None]
 Outcomes = list[Finish]
 
@@ -150,14 +152,15 @@ class SupervisedLane:
         try:
             await self._failure
             await self._close(lane)
-        except ConfigurationError as error:
+        except ConfigurationError:
             self.well = False
             await self._close(lane)
             if self._tried_again:
                 raise
-            # Opening says what is wrong better than the server does, and reads anew what was only renamed.
+            # Opening says what is wrong better than the server does, and reads anew what was only renamed. The server's words can
+            # be about a column of another CRM, of which the roll-up knows.
             self._tried_again = True
-            self._trouble.tell(error)
+            self._trouble.tell(_REOPENED)
         finally:
             self._failure = None
             for loop in loops:

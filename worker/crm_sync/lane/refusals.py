@@ -48,8 +48,9 @@ class Doubt:
         """What is to be added to what was said, where it is not certain."""
         if self.is_certain:
             return ""
-        those = "one contact" if len(self.contacts) == 1 else f"{len(self.contacts)} contacts"
-        return f". Seen with {those} only, and no other was there to compare: a firewall may mind what is in it"
+        if len(self.contacts) == 1:
+            return ". Seen with one contact only, and no other was there to compare: a firewall may mind what is in it"
+        return f". Seen with {len(self.contacts)} contacts only: a firewall may mind what is in them"
 
 
 class Refusals:

@@ -1,7 +1,7 @@
 """The contacts table as the queue of one CRM: claim, finish, look."""
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -29,6 +29,8 @@ NO_LIMIT = 1 << 20
 MOST_WAITS = 12  # for locks, in one call of finish: so one row of some hundred is found, and the others are written
 MOST_ROUNDS = 10  # of a claim that meets refused rows only
 SWEEP = 5_000  # lines that are looked at in one short statement
+
+_Claim = Callable[..., Awaitable[list[asyncpg.Record]]]
 
 
 class NextDue(NamedTuple):
@@ -94,10 +96,14 @@ class Contacts:
         self._avoided = Avoided(table.crm, waits.avoid_row_s)
         self._fairness = Fairness(look_s=waits.fresh_look_s)
         self._full_look_s = waits.full_look_s
+        self._claim_patience_s = waits.claim_patience_s
+        self._slow_mapping_s = waits.slow_mapping_s
         self._cursor = BEGINNING
         self._full_look_at = 0.0
         self._steps_over = False  # the latest look stepped over lines
-        self._careful = False  # the next claim first claims, then reads
+        # The next claim first claims, then reads: else it would compute the mapping with its rows locked, and what other CRMs and
+        # the application write to them would wait.
+        self._careful = False
         self._most = NO_LIMIT  # contacts in a claim: fewer while the mapping is slow
         self._left_out: list[Any] = []  # of the claim that is under way
 
@@ -120,20 +126,17 @@ class Contacts:
         careful, self._careful = self._careful, False
         if not careful:
             try:
-                rows = await self._next(self._claim, limit, token, share, probe)
+                rows = await self._next(self._claim_and_map, limit, token, share, probe)
             except RowRefusedError:
                 careful = True
+                self._cursor = BEGINNING
             except TooSlowError:
                 careful = True
                 self._most = limit = min(limit, MOST_SLOW)
+                self._cursor = BEGINNING
             except UNREADABLE:
                 # One at a time, so that what cannot be read has few others with it when it comes again.
                 self._most = 1
-                raise
-            except DatabaseTroubleError as error:
-                if isinstance(error.__cause__, TimeoutError):
-                    # Behind a pooler nobody says whether the mapping took too long: the next claim finds out.
-                    self._careful, self._most = True, min(limit, MOST_SLOW)
                 raise
         if careful:
             return await self._claim_with_care(limit, token, min(share, limit), probe)
@@ -149,7 +152,17 @@ class Contacts:
         self._steps_over = due.steps_over
         return due
 
-    async def _next(self, statement: str, limit: int, token: int, share: int, probe: bool) -> list[asyncpg.Record]:
+    async def _claim_and_map(self, *arguments: object) -> list[asyncpg.Record]:
+        """In one statement. Raises TooSlowError, too."""
+        began = time.monotonic()
+        rows = await self._database.fetch_briefly(self._claim_patience_s, self._claim, *arguments)
+        self._careful = time.monotonic() - began > self._slow_mapping_s
+        return rows
+
+    async def _claim_only(self, *arguments: object) -> list[asyncpg.Record]:
+        return await self._database.fetch(self._claim_unread, *arguments)
+
+    async def _next(self, claim: _Claim, limit: int, token: int, share: int, probe: bool) -> list[asyncpg.Record]:
         """share: of fresh contacts at most so many. Raises RowRefusedError."""
         now = time.monotonic()
         if now >= self._full_look_at:
@@ -158,10 +171,10 @@ class Contacts:
         if self._cursor == BEGINNING:
             self._full_look_at = now + self._full_look_s
         rest = ([*self._avoided.ids(), *self._left_out], share, self._fairness.fresh_from, probe)
-        rows = await self._database.fetch(statement, limit, token, self._cursor, *rest)
+        rows = await claim(limit, token, self._cursor, *rest)
         if not rows and self._cursor != BEGINNING:
             # What the application had locked, or committed late, lies behind the cursor.
-            rows = await self._database.fetch(statement, limit, token, BEGINNING, *rest)
+            rows = await claim(limit, token, BEGINNING, *rest)
         # A fresh contact says nothing of how far the backlog is served.
         backlog = self._fairness.of_backlog([row[1] for row in rows])
         self._cursor = max(backlog, default=self._cursor if rows else BEGINNING)
@@ -178,13 +191,17 @@ class Contacts:
 
     async def _claim_with_care(self, limit: int, token: int, share: int, probe: bool) -> Claimed:
         """First claims, then reads. Where the table refuses to have a row claimed, each is claimed by its key."""
-        self._cursor = BEGINNING
         try:
-            rows = await self._next(self._claim_unread, limit, token, share, probe)
+            rows = await self._next(self._claim_only, limit, token, share, probe)
         except RowRefusedError as error:
+            self._cursor = BEGINNING
             return await (self._probe_past(token, error) if probe else self._claim_by_keys(limit, token, share))
-        claimed = await self._reader.read([self._contact(row, token) for row in rows], token) if rows else Claimed([], [])
-        self._careful = claimed.slow  # and so may the next ones be
+        if not rows:
+            return Claimed([], [])
+        began = time.monotonic()
+        claimed = await self._reader.read([self._contact(row, token) for row in rows], token)
+        # And so may the next ones be.
+        self._careful = claimed.slow or time.monotonic() - began > self._slow_mapping_s
         return claimed
 
     async def _claim_by_keys(self, limit: int, token: int, share: int) -> Claimed:

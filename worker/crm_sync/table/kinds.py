@@ -30,8 +30,10 @@ _KINDS = {
     "timestamp": Kind.LOCAL_MOMENT,
     "json": Kind.JSON,
     "jsonb": Kind.JSON,
+    "interval": Kind.INTERVAL,
 }
 _AS_THEY_ARE = {"text", "varchar", "bool", "int2", "int4", "int8", "float4", "float8", "json", "jsonb"}
+_AS_POSTGRES_WRITES = (Kind.INTERVAL, Kind.OTHER)
 _DATES = (Kind.DATE, Kind.MOMENT, Kind.LOCAL_MOMENT)
 
 # Until the transaction ends, which is the statement. Each gives back a text, and none is known when the statement is planned.
@@ -49,10 +51,11 @@ class Type:
     builtin: str | None
     form: str
     category: str
+    is_row: bool  # the whole row of a table, or a list of such
 
     @classmethod
     def describe(cls, row: Mapping[str, Any]) -> "Type":
-        return cls(row["name"], row["is_list"], row["builtin"], row["form"], row["category"])
+        return cls(row["name"], row["is_list"], row["builtin"], row["form"], row["category"], row["is_row"])
 
     @property
     def is_record(self) -> bool:
@@ -70,7 +73,7 @@ class Type:
             return f"({expression})::text"
         if self.builtin in _AS_THEY_ARE and not (self.is_list and kind is Kind.JSON):
             return f"({expression})"
-        if kind is Kind.OTHER:
+        if kind in _AS_POSTGRES_WRITES:
             return f"CASE WHEN {_PINS} <> '' THEN {self._written(expression)} END"
         if kind in _DATES:
             if self.is_list:
@@ -82,7 +85,7 @@ class Type:
     @property
     def is_text(self) -> bool:
         """Whether what is read is a text that can be of any length."""
-        return not self.is_list and self._kind in (Kind.TEXT, Kind.JSON, Kind.OTHER, Kind.NUMERIC)
+        return not self.is_list and self._kind in (Kind.TEXT, Kind.JSON, Kind.NUMERIC, *_AS_POSTGRES_WRITES)
 
     def bounded(self, expression: str, longest: int) -> str:
         """As read has it. A list of which the text is longer than so many bytes fails, as a whole: it cannot be cut."""
@@ -101,7 +104,7 @@ class Type:
     @property
     def _is_foreign(self) -> bool:
         """Written as Postgres writes it, through JSON: a cast to text makes 192.0.2.1 the network 192.0.2.1/32."""
-        return self._kind is Kind.OTHER and self.builtin is not None
+        return self._kind in _AS_POSTGRES_WRITES and self.builtin is not None
 
     def _written(self, expression: str) -> str:
         if not self.is_list:

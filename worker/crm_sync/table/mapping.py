@@ -8,6 +8,7 @@
 replaces the defaults of its CRM.
 """
 
+import re
 import tomllib
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -32,8 +33,11 @@ _AT_TIME_ZONE = "say which one is meant: (...) AT TIME ZONE 'Europe/Berlin'"
 _CLAIM_NOTHING: tuple[object, ...] = (0, 0, datetime(1, 1, 1, tzinfo=UTC), [], 0, None, False)
 _READ_NOTHING: tuple[object, ...] = ([], 0)
 _OURS = (Fault.PERSON, Fault.ROW)
+_WORD = re.compile(r"\w+")
 _LOOKED_UP = (asyncpg.UndefinedFunctionError, asyncpg.UndefinedObjectError, asyncpg.UndefinedTableError)
 _PATH = "What is not Postgres's own is written with its schema, or that stands in MAPPING_SEARCH_PATH"
+_PARAMETER = "it has a parameter, such as $1, for which there is no value"
+_ROW = "it is the whole row of a table ({}): name the column that is meant"
 _GRANTS = "Let the owner of the table run what `crm-sync grants` prints for the role of the worker"
 
 
@@ -57,11 +61,14 @@ def read_file(path: Path | None) -> dict[str, dict[str, str]]:
     if path is None:
         return {}
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        # As editors on Windows write it, too: with a byte order mark, which TOML does not know.
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigurationError(f"MAPPING_FILE: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"MAPPING_FILE: is no TOML: {error}") from error
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"MAPPING_FILE: {path} is not UTF-8: save it as UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"MAPPING_FILE: {path} is not valid TOML: {error}") from error
     for name, section in content.items():
         if not isinstance(section, dict):
             raise ConfigurationError(f"MAPPING_FILE: {name} stands outside of a section such as [brevo]")
@@ -108,6 +115,8 @@ async def prepare(database: Database, lane: LaneTable, expressions: Mapping[str,
     for name, its in types.items():
         if its.is_record:
             raise _wrong(lane, name, f"it is a {its.name}, not one value")
+        if its.is_row:
+            raise _wrong(lane, name, _ROW.format(its.name))
         if its.shape.kind is Kind.LOCAL_MOMENT and not forms.takes_local_moments and name != "email":
             raise _wrong(lane, name, f"{its.name} is no moment: {_AT_TIME_ZONE}")
     fields = {name: types[name].bounded(expression, forms.longest) for name, expression in expressions.items() if name != "email"}
@@ -123,7 +132,7 @@ async def prepare(database: Database, lane: LaneTable, expressions: Mapping[str,
 def _note(name: str, its: Type, forms: Forms) -> str | None:
     """What is sent all the same, though it may not be meant."""
     match its.shape.kind:
-        case Kind.OTHER:
+        case Kind.OTHER | Kind.INTERVAL:
             return f"{name} is sent as Postgres writes {its.name}: cast it if that is not meant"
         case Kind.LOCAL_MOMENT if forms.local_moment is not None:
             return f"{name} is sent as it is, a {its.name}, which the CRM takes for UTC: {_AT_TIME_ZONE}"
@@ -135,6 +144,10 @@ def _wrong(lane: LaneTable, name: str, why: str) -> ConfigurationError:
     return ConfigurationError(
         f"mapping of {lane.crm}.{name}: {why}. It must be one SQL expression, for one value, over the columns of {contacts}"
     )
+
+
+class _UnreadableTypeError(Exception):
+    """The driver has no object for it: a composite type that has a member which it reads as a text only."""
 
 
 class _RefusedError(Exception):
@@ -184,20 +197,54 @@ class _Door:
             await self._planned("try_mapping", [f"({expression})"])
             await self._planned("read_contacts", [f"({expression})"], *_READ_NOTHING)
         except _RefusedError as error:
+            if isinstance(error.__cause__, asyncpg.InsufficientPrivilegeError) and (named := await self._unread(expression)):
+                return f"the role may not read {named} of {self.lane.variables['contacts']}. {_GRANTS}"
             return str(error)
         return None
 
+    async def _unread(self, expression: str) -> str:
+        """The columns that stand in it and that the role may not read, for Postgres names the table only. Empty where it is not
+        for them.
+        """
+        rows = await self.database.fetch(query("list_unreadable_columns"), self.lane.variables["contacts"])
+        words = set(_WORD.findall(expression.lower()))
+        return ", ".join(row["name"] for row in rows if row["name"].lower() in words)
+
     async def _returned(self, expressions: Collection[str]) -> list[int]:
         """The oids of their types, one for each. Raises _RefusedError."""
-        async with self._asking() as connection:
-            mapped = ",\n    ".join(f"({expression})" for expression in expressions)
-            statement = await connection.prepare(render("try_mapping", {**self.lane.variables, "mapped": mapped}))
-            parameters, columns = statement.get_parameters(), statement.get_attributes()
+        mapped = ",\n    ".join(f"({expression})" for expression in expressions)
+        try:
+            async with self._asking() as connection:
+                statement = await connection.prepare(render("try_mapping", {**self.lane.variables, "mapped": mapped}))
+                parameters, columns = statement.get_parameters(), statement.get_attributes()
+        except _UnreadableTypeError:
+            return [await self._found(expression) for expression in expressions]
         if parameters:
-            raise _RefusedError("it has a parameter, such as $1, for which there is no value")
+            raise _RefusedError(_PARAMETER)
         if len(columns) != len(expressions):
             raise _RefusedError("it is more than one expression")
         return [column.type.oid for column in columns]
+
+    async def _found(self, expression: str) -> int:
+        """The oid of its type, which the driver need not know. Raises _RefusedError."""
+        if await self._is_whole_row(expression):
+            raise _RefusedError(_ROW.format(self.lane.variables["contacts"]))
+        async with self._asking() as connection:
+            statement = await connection.prepare(render("find_type", {**self.lane.variables, "mapped": f"({expression})"}))
+            if statement.get_parameters():
+                raise _RefusedError(_PARAMETER)
+            oid: int = await statement.fetchval()
+        return oid
+
+    async def _is_whole_row(self, expression: str) -> bool:
+        """Of the contacts table, which the role need not be able to read as a whole."""
+        alike = f"(CASE WHEN false THEN ({expression}) ELSE NULL::{self.lane.variables['contacts']} END) IS NULL"
+        try:
+            async with self._asking() as connection:
+                await connection.prepare(render("try_mapping", {**self.lane.variables, "mapped": alike}))
+        except _RefusedError:
+            return False
+        return True
 
     async def _planned(self, name: str, mapped: Sequence[str], *arguments: object) -> None:
         """Raises _RefusedError."""
@@ -207,10 +254,14 @@ class _Door:
 
     @asynccontextmanager
     async def _asking(self) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy]:
-        """A connection of its own, for in a transaction nothing could be asked after a refusal. Raises _RefusedError."""
+        """A connection of its own, for in a transaction nothing could be asked after a refusal. Raises _RefusedError, and
+        _UnreadableTypeError.
+        """
         async with self.database.connection() as connection:
             try:
                 yield connection
+            except asyncpg.UnsupportedClientFeatureError as error:
+                raise _UnreadableTypeError from error
             except asyncpg.PostgresError as error:
                 if isinstance(error, asyncpg.FeatureNotSupportedError) or fault_of(error.sqlstate, str(error)) in _OURS:
                     raise _RefusedError(_said(error)) from error

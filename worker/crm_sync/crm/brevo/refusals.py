@@ -7,6 +7,7 @@ from crm_sync.core.outcome import Outcome
 from crm_sync.crm.answer import Answer, foreign, is_foreign, page_words, quoted, usable
 from crm_sync.errors import OutageError, RefusedError
 
+CHECK = "check BREVO_BASE_URL"
 # Attributes that Brevo holds unique over the account, beside email and ext_id: families and companies share them.
 SHARED = frozenset({"SMS", "WHATSAPP", "LANDLINE_NUMBER"})
 
@@ -25,8 +26,8 @@ def judged(answer: Answer, body: object) -> Answer:
             f" settings, or turn the blocking of unknown ones off ({answer.label}: {quoted(answer, body)})",
         )
     if is_foreign(answer, own=_is_own(answer)):
-        raise foreign(answer, body, whose="Brevo's", check="check BREVO_BASE_URL")
-    return usable(answer, body)
+        raise foreign(answer, body, whose="Brevo's", check=CHECK)
+    return usable(answer, body, check=CHECK, keys="check BREVO_API_KEY")
 
 
 def refused_attributes(answer: Answer) -> set[str]:
@@ -75,7 +76,7 @@ def unknown_list(list_id: int, answer: Answer) -> RefusedError:
 
 def not_brevo(answer: Answer) -> RefusedError:
     # Without what was said: it can quote the contact.
-    return RefusedError(Code.NOT_FOUND, f"what answered {answer.status} is not Brevo's API: check BREVO_BASE_URL")
+    return RefusedError(Code.NOT_FOUND, f"what answered {answer.status} is not Brevo's API: {CHECK}")
 
 
 def _is_own(answer: Answer) -> bool:

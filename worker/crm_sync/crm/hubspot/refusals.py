@@ -54,7 +54,7 @@ def judged(answer: Answer, body: object = None) -> Answer:
     # That a record is locked is known by the status, whatever is said with it.
     if answer.status != 423 and is_foreign(answer, own=_is_own(answer)):
         raise foreign(answer, body, whose="HubSpot's", check=CHECK)
-    return usable(answer, body)
+    return usable(answer, body, check=CHECK, keys="check HUBSPOT_ACCESS_TOKEN")
 
 
 def batch_refused(answer: Answer, body: object) -> LaneError:

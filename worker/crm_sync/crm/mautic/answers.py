@@ -28,6 +28,9 @@ from crm_sync.crm.mautic.matching import New, record_id
 from crm_sync.crm.mautic.storage import not_stored
 from crm_sync.errors import OutageError, RefusedError, ThrottledError
 
+CHECK = "check MAUTIC_BASE_URL, the address of Mautic without /api"
+_KEYS = "check MAUTIC_USERNAME and MAUTIC_PASSWORD, or MAUTIC_CLIENT_ID and MAUTIC_CLIENT_SECRET"
+
 
 def written(answer: Answer, bodies: Sequence[Mapping[str, Any]], addresses: Sequence[str]) -> list[Outcome | New | RefusedError]:
     """What became of each of these items: its outcome, New where the record to be edited is gone, or everybody's refusal.
@@ -132,25 +135,25 @@ def judged(answer: Answer, body: object = None) -> Answer:
     """The answer to this body, if it speaks about what is in it. Raises LaneError as usable does, in Mautic's terms."""
     told = plain(answer)
     if (answer.status < 300 and _is_page(answer)) or is_foreign(answer, own=is_own(answer)):
-        raise foreign(answer, body, whose="Mautic's", check="check MAUTIC_BASE_URL, the address of Mautic without /api")
+        raise foreign(answer, body, whose="Mautic's", check=CHECK)
     said = told.said("message").lower()
     if answer.status == 403 and (told.get("type") == "api_disabled" or "disabled" in said):
         raise RefusedError(Code.API_DISABLED, f"Mautic lets nobody in this way ({answer.label}: {quoted(told, body)})")
     if answer.status == 401:
         raise RefusedError(
             Code.REFUSED,
-            f"Mautic refuses the credentials ({answer.label}: {quoted(told, body)}); if they are right, the web server"
-            " before Mautic may strip the Authorization header, as some hosts do",
+            f"Mautic refuses the credentials ({answer.label}: {quoted(told, body)}): {_KEYS}. If they are right, the web"
+            " server before Mautic may strip the Authorization header, as some hosts do",
         )
     if answer.status in (404, 405):
         # Without what was said: it can quote the contact.
         raise RefusedError(
             Code.NOT_FOUND,
-            f"what answered {answer.status} is not Mautic's API: check MAUTIC_BASE_URL, the address of Mautic without /api",
+            f"what answered {answer.status} is not Mautic's API: {CHECK}",
         )
     if answer.status == 429 and (pause_s := _until_reset_s(answer)) is not None:
         raise ThrottledError(Code.RATE_LIMITED, f"too many requests ({answer.label}: {quoted(told, body)})", pause_s)
-    usable(told, body)
+    usable(told, body, check=CHECK)
     return answer
 
 

@@ -29,6 +29,7 @@ NO_CREDENTIAL = "No authentication data defined on node!"
 NOT_CONFIGURED = ("Workflow could not be started!", "Respond to Webhook node found in the workflow")
 WRONG_ADDRESS = "IP is not allowed to access the webhook!"
 
+CHECK = "check N8N_WEBHOOK_URL"
 _CHECK_HEADER = "check N8N_HEADER_NAME and N8N_HEADER_VALUE, and that the webhook's option Ignore Bots is off"
 _CHECK_USER = "check N8N_USERNAME and N8N_PASSWORD"
 _CHECK_JWT = "check N8N_JWT_SECRET, that the credential says HS256, and both clocks"
@@ -64,8 +65,8 @@ def judged(answer: Answer, contacts: Sequence[Contact], keys: Sequence[str], bod
         and (answer.status == 407 or not (isinstance(answer.json, dict) or answer.flaw))
     ):
         # Neither n8n nor a workflow speaks so.
-        raise foreign(answer, body, whose="n8n's", check="check N8N_WEBHOOK_URL")
-    usable(answer, body)
+        raise foreign(answer, body, whose="n8n's", check=CHECK)
+    usable(answer, body, check=CHECK)
     return _all(len(contacts), Code.REJECTED, f"n8n or the workflow refused it ({answer.label}: {_words(answer, body)})")
 
 
@@ -86,7 +87,7 @@ def unknown_webhook(answer: Answer, body: object = None) -> LaneError:
         said = f"{answer.label}, and no JSON: {page_words(answer, body)}"
         reason = f"n8n is starting, or N8N_WEBHOOK_URL is no webhook of n8n ({said})"
         return StatusRefusedError(Code.NOT_READY, reason, said=said, operation=answer.operation)
-    return foreign(answer, body, whose="n8n's", check="check N8N_WEBHOOK_URL")
+    return foreign(answer, body, whose="n8n's", check=CHECK)
 
 
 # 2xx.
@@ -189,7 +190,7 @@ def _refused(answer: Answer, body: object) -> RefusedError:
     if spoken or text in HINTS:
         hint = "" if spoken else f": {HINTS[text]}"
         return RefusedError(Code.REFUSED, f"n8n refuses everybody ({answer.label}: {_words(answer, body)}){hint}")
-    return foreign(answer, body, whose="n8n's", check=f"check N8N_WEBHOOK_URL, {OTHER_HINT}")
+    return foreign(answer, body, whose="n8n's", check=f"{CHECK}, {OTHER_HINT}")
 
 
 def _failed(answer: Answer, count: int, body: object, size: int) -> Sequence[Entry]:

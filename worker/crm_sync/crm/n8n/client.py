@@ -26,7 +26,7 @@ from crm_sync.crm.account import Account, over_http, require_none
 from crm_sync.crm.answer import Answer, usable
 from crm_sync.crm.client import Client, Entry
 from crm_sync.crm.http import Http
-from crm_sync.crm.n8n.answers import judged, not_ready, unknown_webhook
+from crm_sync.crm.n8n.answers import CHECK, judged, not_ready, unknown_webhook
 from crm_sync.crm.n8n.login import Login, read_login, signature
 from crm_sync.crm.n8n.settings import N8nSettings
 from crm_sync.crm.values import N8N
@@ -125,7 +125,7 @@ class N8n(Client):
         answer = await self._http.send("OPTIONS", self._target, headers={"Origin": self._origin})
         if answer.status == 404:
             raise unknown_webhook(answer)
-        methods = usable(answer).headers.get("Access-Control-Allow-Methods")
+        methods = usable(answer, check=CHECK).headers.get("Access-Control-Allow-Methods")
         if methods is None:
             return _unanswered(answer)
         if "POST" not in methods:
@@ -189,6 +189,4 @@ def _unanswered(answer: Answer) -> str:
         return (
             f"reached, but whether a workflow listens is not told (OPTIONS was answered {answer.status}): the first contact shows"
         )
-    raise OutageError(
-        Code.BROKEN_ANSWER, f"what answered OPTIONS with {answer.status} and a page is not n8n: check N8N_WEBHOOK_URL"
-    )
+    raise OutageError(Code.BROKEN_ANSWER, f"what answered OPTIONS with {answer.status} and a page is not n8n: {CHECK}")

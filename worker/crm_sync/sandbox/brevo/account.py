@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from crm_sync.sandbox.addresses import is_email
+
 AttributeKind = Literal["text", "float", "boolean", "date", "multiple-choice"]
 AttributeValue = str | float | bool | list[str]
 
@@ -37,8 +39,6 @@ IDENTIFIER_TYPES = {
     "landline_number_id": "LANDLINE_NUMBER",
 }
 
-_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-_EMAIL = re.compile(rf"[\w!#$%&'*+/=?^`{{|}}~-]+(?:\.[\w!#$%&'*+/=?^`{{|}}~-]+)*@(?:{_LABEL}\.)+[a-z]{{2,63}}", re.ASCII)
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")  # whether a time after it is taken, or cut off, is not known
 # 6 to 19 digits, the country's first (Brevo's "accepted number formats"); no country code begins with 0.
 _PHONE = re.compile(r"(?:\+|00)?([1-9][0-9]{5,18})")
@@ -213,7 +213,7 @@ def _invalid(message: str) -> BrevoError:
 
 
 def _email(value: Any) -> str:
-    if not isinstance(value, str) or not _EMAIL.fullmatch(value.lower()):
+    if not isinstance(value, str) or not (value.rpartition("@")[0].isascii() and is_email(value.lower())):
         raise _invalid("Invalid email address")
     return value.lower()
 

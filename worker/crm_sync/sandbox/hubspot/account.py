@@ -5,12 +5,12 @@ changes is planned for all its inputs before any of it is done, so that a refuse
 """
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from crm_sync.sandbox.addresses import is_email
 from crm_sync.sandbox.hubspot.values import Property, Type
 
 STAGE = "lifecyclestage"
@@ -26,9 +26,6 @@ WRITABLE = (
 READ_ONLY = ("hs_object_id", "createdate", "lastmodifieddate", "hs_additional_emails")
 STRING = Property()
 FIRST_ID = 101
-
-_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-_EMAIL = re.compile(rf"[\w!#$%&'*+/=?^`{{|}}~-]+(?:\.[\w!#$%&'*+/=?^`{{|}}~-]+)*@(?:{_LABEL}\.)+[a-z]{{2,63}}")
 
 
 @dataclass(slots=True)
@@ -208,7 +205,7 @@ class HubSpotAccount:
                 problem = f'"{name}" is a read only property; its value cannot be set.', "READ_ONLY_VALUE"
             elif name not in self.writable:
                 problem = f'Property "{name}" does not exist', "PROPERTY_DOESNT_EXIST"
-            elif name == "email" and value and not is_email(value):
+            elif name == "email" and value and not is_email(value.strip().lower()):
                 problem = f"Email address {value} is invalid", "INVALID_EMAIL"
             elif found_wrong := self.types.get(name, STRING).problem(value):
                 problem = found_wrong
@@ -216,11 +213,6 @@ class HubSpotAccount:
                 continue
             found.append({"isValid": False, "message": problem[0], "error": problem[1], "name": name})
         return found
-
-
-def is_email(text: str) -> bool:
-    """HubSpot's own rule is not known; it refuses endings that are no top-level domain too."""
-    return _EMAIL.fullmatch(text.strip().lower()) is not None
 
 
 def _taken(portal: int, email: str, contact: Contact | None, owner: Contact | None) -> HubSpotError:
