@@ -31,6 +31,10 @@ PUT_IN = {
     "column": "brevo_sync_status",
     "check": "brevo_sync_status <> ''",
     "note_table": "yoyo_lock",
+    "history": "on",
+    "history_of_all": "TRUE",
+    "history_lines": "TRUE",
+    "operation": "upsert",
 }
 
 

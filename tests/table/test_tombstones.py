@@ -251,7 +251,7 @@ class Gravedigger:
         return [(row["id"], self._token) for row in rows]
 
     async def finish(self, stone, kind, error=None, delay_s=0.0):
-        columns = [[one] for one in (*stone, kind, error, delay_s)]
+        columns = [[one] for one in (*stone, kind, error, delay_s, None, None, None)]
         return bool(await self._database.fetch(self._finish, *columns))
 
     async def survivors(self, remote_id, email):
@@ -366,7 +366,9 @@ async def test_no_statement_scans_a_table(app, url, deletes, analyzed):
         variables = (await read_schema(database)).lanes["brevo"].variables
         claim = await plan(database, render("claim_tombstones", variables), 500, 1 << 32, False)
         look = await plan(database, render("find_survivors", variables), [1], ["7"], ["ada@example.com"], BEGINNING)
-        finish = await plan(database, render("finish_tombstones", variables), [1], [1], ["delivered"], [None], [0.0])
+        finish = await plan(
+            database, render("finish_tombstones", variables), [1], [1], ["delivered"], [None], [0.0], *[[None]] * 3
+        )
         tick = await plan(database, query("find_dead_workers"), 1)
     assert "idx_tombstones_due_at" in claim
     assert "idx_contacts_brevo_contact_id" in look

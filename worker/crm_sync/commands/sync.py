@@ -82,7 +82,7 @@ async def _sync(configuration: Configuration, waits: Waits, contact: NamedContac
             for name, account in accounts.items()
         }
         installation = Installation(schema, {name: configuration.lane(name) for name in accounts}, mappings)
-        async with ShortWorker(installation, database, settings.session_url, waits) as worker:
+        async with ShortWorker(installation, database, settings.session_url, waits, history=settings.history) as worker:
             told = [
                 await _Visit(database, worker, schema.lanes[name], accounts.get(name), named=crm is not None).make(
                     ids, first=not number

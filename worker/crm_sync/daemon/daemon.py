@@ -185,6 +185,7 @@ class Daemon:
             self._waits,
             in_turn=True,
             contacts_table=self._settings.contacts_table,
+            history=self._settings.history,
             on_refused=lambda crm, error: self.lanes[crm].refuse(error),
         )
         wiring.learn(schema)
