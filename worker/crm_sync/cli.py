@@ -19,6 +19,7 @@ COMMANDS = (
         "migrate",
         "status",
         "failed",
+        "history",
         "retry",
         "preview",
         "sync",
@@ -27,6 +28,7 @@ COMMANDS = (
         "watch",
         "unwatch",
         "on-delete",
+        "forget",
     ),
     *("check", "errors", "grants", "n8n-workflow", "systemd", "demo"),
 )

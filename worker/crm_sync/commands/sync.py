@@ -32,6 +32,7 @@ from crm_sync.table.adopted_table import LaneTable
 from crm_sync.table.mapping import prepare_for
 from crm_sync.table.one_contact import Match, Standing, show
 from crm_sync.table.schema import read_schema
+from crm_sync.telling import deeds
 
 LOOK_PATIENCE_S = 60.0  # the address may have no index, and the table many millions of rows
 POOL_SIZE = 4
@@ -149,6 +150,8 @@ class _Visit:
         except DeclinedError as error:
             return self._not_sent(str(error))
         click.echo()
+        if finish is not None:
+            deeds.tell(await deeds.note(self.database, deeds.CONTACT_SENT, self.table.crm, outcome=finish.kind.value))
         if finish is None:
             self._not_sent(await self._closed() or await self._taken(meant))
         else:
