@@ -6,6 +6,7 @@ CRM, is written with how many times it came, so that a lane that flutters fills 
 
 import asyncio
 import json
+import math
 import socket
 import time
 from collections import deque
@@ -104,9 +105,9 @@ class EventsLog:
         if event["event"] == events.WORKER_STARTED:
             details["host"] = socket.gethostname()
         happened = Happened(self._clock(), event["event"], event.get("crm"), details)
-        if happened.at - self._last.get(happened.key, -AGAIN_S) < AGAIN_S:
-            before = self._held.get(happened.key)
-            happened.times += before.times if before else 0
+        if before := self._held.pop(happened.key, None):
+            happened.times += before.times
+        if happened.at - self._last.get(happened.key, -math.inf) < AGAIN_S:
             self._held[happened.key] = happened
         else:
             self._put(happened)
@@ -124,7 +125,7 @@ class EventsLog:
     async def write(self, *, all_of_them: bool = False) -> None:
         """What waits, and at the end what came again too soon, too. Raises nothing: what cannot be written comes again."""
         if all_of_them:
-            self._release(float("inf"))
+            self._release(math.inf)
         rows = sorted(self._waiting, key=lambda one: one.at)
         if not rows:
             return
