@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from uuid import uuid4
 
 import pytest
 import structlog
@@ -12,6 +13,7 @@ from crm_sync.core.history import History
 from crm_sync.core.outcome import Finish, Kind, Receipt
 from crm_sync.core.text import name_of
 from crm_sync.core.waits import USUAL
+from crm_sync.table.contacts import MOST_UNRECORDED
 from tests.harness import until
 from tests.roles import WORKER, let_in, migrate
 from tests.steps import insert, open_worker, read, write
@@ -251,14 +253,29 @@ async def test_history_is_written_again_when_it_can_be(app, url, logged):
     assert [event.get("lacks") for event in logged if event["event"].startswith("history")] == [None, 1]
 
 
-async def test_a_slot_that_somebody_has_locked_holds_up_no_delivery(app, other_app, url):
+async def test_a_slot_that_somebody_has_locked_holds_up_no_delivery_and_its_lines_come_later(app, other_app, url):
+    async with open_worker(url, 1, replace(USUAL, history_again_s=0.0)) as worker:
+        for number in range(2):
+            await insert(app, "Queued", f"{number}@example.com")
+        first, second = await worker.claim()
+        async with other_app.transaction():
+            await other_app.execute(f"LOCK TABLE {await slot(app)}")
+            finished = await worker.contacts.finish([Finish(first.id, first.token, Kind.DELIVERED)])
+            assert (len(finished.written), finished.unrecorded) == (1, 0)
+            assert await app.fetchval("SELECT brevo_sync_status FROM contacts WHERE id = $1", first.id) == "Complete"
+        await worker.finish(second, Kind.DELIVERED)
+    assert {line["key"] for line in await lines(app)} == {str(first.id), str(second.id)}
+
+
+async def test_lines_that_wait_are_bounded(app, other_app, url):
     async with open_worker(url, 1) as worker:
         await insert(app, "Queued")
         (claimed,) = await worker.claim()
+        sent = [Finish(uuid4(), claimed.token, Kind.DELIVERED, sent=True) for _ in range(MOST_UNRECORDED)]
         async with other_app.transaction():
-            await other_app.execute(f"LOCK TABLE {await slot(app)}")
-            finished = await worker.contacts.finish([Finish(claimed.id, claimed.token, Kind.DELIVERED)])
-    assert (len(finished.written), finished.unrecorded) == (1, 1)
+            await other_app.execute("LOCK TABLE crm_sync.history")
+            assert await worker.contacts.record_lost(sent) == 0
+            assert await worker.contacts.record_lost(sent[:10]) == 10
 
 
 async def test_a_row_that_is_locked_for_a_while_loses_no_line(app, other_app, url):

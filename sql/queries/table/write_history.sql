@@ -1,5 +1,5 @@
 -- Writes lines of history by themselves: of contacts that are finished without, for their claim was lost or their row takes nothing,
--- or because history could not be written together with them. A line that is there already is not written again: the statement that
+-- or because history could not be written together with them. Nobody is lost who has a line of this request: the statement that
 -- finished was applied, and only its answer was lost.
 --
 -- $1   id[]       the contacts
@@ -44,7 +44,8 @@ FROM
         $10::integer[]
     ) AS o (id, claimed_by, kind, error, remote_id, took_ms, status, request_id, waited_ms, attempt)
 WHERE
-    NOT EXISTS (
+    o.kind <> 'lost'
+    OR NOT EXISTS (
         SELECT
         FROM crm_sync.history AS h
         WHERE

@@ -31,6 +31,7 @@ MOST_SLOW = 32
 NO_LIMIT = 1 << 20
 MOST_WAITS = 12  # for locks, in one call of finish: so one row of some hundred is found, and the others are written
 MOST_ROUNDS = 10  # of a claim that meets refused rows only
+MOST_UNRECORDED = 5_000
 LOST = "lost"  # as history has it
 SWEEP = 5_000  # lines that are looked at in one short statement
 
@@ -91,6 +92,7 @@ class Contacts:
         self._claim_unread = render("claim_contacts", {**variables, "mapped": "NULL::text"})
         self.recording = Recording(table.crm, history, waits.history_again_s)
         self._finish = self.recording.render("finish_contacts", variables)
+        self._unrecorded: list[tuple[Any, ...]] = []  # lines that wait for the database
         self._write_history = render("write_history", {**variables, "operation": "upsert"})
         self._next_due = render("find_next_due", variables)
         self._newest_due = render("find_newest_due", variables)
@@ -282,7 +284,7 @@ class Contacts:
         if self._avoided.remembers:
             for row in rows:
                 self._avoided.discard(row[0])
-        unrecorded = 0
+        unrecorded = await self._write_lines() if self._unrecorded and fetched.recorded else 0
         if not fetched.recorded:
             waited_ms = {row[0]: row[2] for row in rows}
             unrecorded = await self._record(written, waited_ms=waited_ms, suspect=fetched.suspect)
@@ -320,15 +322,25 @@ class Contacts:
     ) -> int:
         """outcome: instead of their own. How many of them history lacks."""
         told = [finish for finish in finishes if self.recording.wants(finish)]
-        if not told:
+        if told:
+            ids, tokens, kinds, errors, remote_ids, _, *requests = columns(told)
+            more = ([waited_ms.get(finish.id) for finish in told], [finish.attempts for finish in told])
+            lines = (ids, tokens, [outcome] * len(told) if outcome else kinds, errors, remote_ids, *requests, *more)
+            self._unrecorded += zip(*lines, strict=True)
+        return await self._write_lines(suspect)
+
+    async def _write_lines(self, suspect: CrmSyncError | None = None) -> int:
+        """Those that wait. How many history lacks for good."""
+        lines, self._unrecorded = self._unrecorded, []
+        if not lines:
             return 0
-        ids, tokens, kinds, errors, remote_ids, _, *requests = columns(told)
-        lines = (ids, tokens, [outcome] * len(told) if outcome else kinds, errors, remote_ids, *requests)
-        more = ([waited_ms.get(finish.id) for finish in told], [finish.attempts for finish in told])
-        if await self.recording.write(self._database, self._write_history, *lines, *more, suspect=suspect):
-            return 0
-        self.recording.dropped += len(told)
-        return len(told)
+        arguments = zip(*lines, strict=True)
+        is_written = await self.recording.write(self._database, self._write_history, *arguments, suspect=suspect)
+        if is_written is None:
+            self._unrecorded = [*lines, *self._unrecorded][-MOST_UNRECORDED:]
+        lacking = 0 if is_written else len(lines) - len(self._unrecorded)
+        self.recording.dropped += lacking
+        return lacking
 
     # Look.
 

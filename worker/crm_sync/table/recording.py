@@ -14,12 +14,14 @@ import structlog
 from crm_sync import events
 from crm_sync.core.history import History
 from crm_sync.core.outcome import Finish, Kind
-from crm_sync.errors import CrmSyncError
+from crm_sync.errors import CrmSyncError, LockedError, TooSlowError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import OFF, ON, render
 
 # Of these states the statement without history would not fare better: connections, conflicts, a server that goes or is read-only.
 _OF_THE_SERVER = ("08", "25", "40", "57P")
+
+WRITE_S = 1.0  # that lines by themselves may take: what is finished waits for them
 
 log = structlog.get_logger()
 
@@ -47,6 +49,7 @@ class Recording:
         self._history = history
         self._again_s = again_s
         self._again_at = 0.0
+        self._passes = False  # it is left alone for what passes by itself
         self._told = ""
         self._dropped_before = 0
         self._log = log.bind(crm=crm)
@@ -88,18 +91,22 @@ class Recording:
             self._resumed()
         return Fetched(rows)
 
-    async def write(self, database: Database, statement: str, *arguments: object, suspect: CrmSyncError | None = None) -> bool:
-        """Lines by themselves. Whether they are there. Raises nothing.
+    async def write(
+        self, database: Database, statement: str, *arguments: object, suspect: CrmSyncError | None = None
+    ) -> bool | None:
+        """Lines by themselves. Whether they are there; None: not now, the database being away or history locked. Raises nothing.
 
         suspect: why they could not be written together with what was finished. What has passed meanwhile was something else.
         """
-        if not self.on or time.monotonic() < self._again_at:
-            return not self.on
+        if time.monotonic() < self._again_at:
+            return None if self._passes else False
         try:
-            await database.fetch(statement, *arguments)
+            await database.fetch_within(WRITE_S, statement, *arguments)
         except CrmSyncError as error:
+            if not _may_be_history(error):
+                return None
             self._failed(suspect or error)
-            return False
+            return None if self._passes else False
         return True
 
     def lacks(self, finishes: Sequence[Finish], fetched: Fetched) -> int:
@@ -115,6 +122,7 @@ class Recording:
         return lines
 
     def _failed(self, error: CrmSyncError) -> None:
+        self._passes = isinstance(error, LockedError | TooSlowError)
         self._again_at = time.monotonic() + self._again_s
         if str(error) != self._told:
             self._told = str(error)
