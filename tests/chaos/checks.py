@@ -260,6 +260,8 @@ def _of_history(evidence: Evidence) -> Iterator[Violation]:
     for key in evidence.claims.keys() | evidence.lines.keys():
         crm, contact = key
         claims, lines = evidence.claims.get(key, []), evidence.lines.get(key, [])
+        # What a crash took back was claimed and sent all the same.
+        lines = [line for line in lines if line.outcome != "lost" or not _after_a_crash(line.at, evidence.crashes)]
         for at, text in _told(claims, lines, sent[key], last_claims):
             yield Violation("I9", text, numbers.get(contact), crm, at)
 

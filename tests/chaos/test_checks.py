@@ -210,6 +210,12 @@ def test_a_line_of_history_that_is_missing_or_never_was_is_found(world, lines):
     assert set(world.broken()) == {"I9"}
 
 
+def test_a_claim_that_a_crash_of_the_server_took_back_may_be_lost(world):
+    world.lines.append(Line(FLIPPED_AT + 3, "lost", 2))
+    world.crashes = [FLIPPED_AT + 2.9]
+    assert world.broken() == []
+
+
 def test_a_claim_that_was_not_sent_needs_no_line(world):
     world.claims.insert(0, Claim(1 << 32, FLIPPED_AT, FLIPPED_AT + 0.5, End.UNDELIVERED))
     assert world.broken() == []

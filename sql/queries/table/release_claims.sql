@@ -120,10 +120,11 @@ joined AS (
         :'crm',
         'upsert',
         CASE r.found WHEN 'parked' THEN 'rejected' ELSE 'orphaned' END,
-        CASE r.found WHEN 'parked' THEN split_part($5::text, ':', 1) END,
-        CASE r.found WHEN 'parked' THEN ltrim(substr($5::text, strpos($5::text, ':') + 1)) END,
+        split_part(p.reason, ':', 1),
+        ltrim(substr(p.reason, strpos(p.reason, ':') + 1)),
         crm_sync.key_name(r.remote_id::text)
     FROM released AS r
+    LEFT JOIN (SELECT $5::text AS reason) AS p ON r.found = 'parked'
 )
 \endif
 
