@@ -16,4 +16,6 @@ DROP TABLE crm_sync.minutes;
 
 DROP TABLE crm_sync.history;
 
+DROP FUNCTION crm_sync.history_slot(timestamptz);
+
 DROP FUNCTION crm_sync.key_name(text);

@@ -20,10 +20,19 @@ RETURN CASE
     ELSE key
 END;
 
+-- The slot of a day.
+CREATE FUNCTION crm_sync.history_slot(at timestamptz)
+RETURNS smallint
+LANGUAGE sql
+IMMUTABLE
+PARALLEL SAFE
+RETURN mod((at AT TIME ZONE 'UTC')::date - DATE '1970-01-01', 32)::smallint;
+
 -- A ring of 32 slots, one for each day (the number of the day, by UTC, modulo 32), so that old lines go by emptying a slot: nothing is
 -- deleted line by line, and no table is made or dropped at run time. At most 31 slots are kept, so the next day's is always empty.
 --
--- Narrow columns stand first, so that none is padded.
+-- The slot is a column, for a statement needs to compute it once only. Narrow columns stand first, so that none is padded. Keys are
+-- found, never sorted, so they are compared by their bytes.
 CREATE TABLE crm_sync.history (
     at timestamptz NOT NULL,
     waited_ms integer,         -- from the flip until now
@@ -31,7 +40,8 @@ CREATE TABLE crm_sync.history (
     worker integer,            -- who had it in flight
     attempt smallint,          -- claims since the flip, this one among them
     status smallint,           -- HTTP, of the last answer; NULL: there was none
-    key text,                  -- the contact's, as crm_sync.key_name has it; NULL: forgotten
+    slot smallint NOT NULL DEFAULT crm_sync.history_slot(clock_timestamp()),
+    key text COLLATE "C",      -- the contact's, as crm_sync.key_name has it; NULL: forgotten
     crm text NOT NULL,
     operation text NOT NULL,   -- upsert, delete
     outcome text NOT NULL,     -- delivered, retry, rejected, deferred, orphaned, lost
@@ -40,7 +50,7 @@ CREATE TABLE crm_sync.history (
     request_id text,           -- by which the CRM's support finds the last request
     remote_id text,            -- the contact's id in the CRM
     trace text                 -- trace id of the request (W3C), where traces are on
-) PARTITION BY LIST (mod((at AT TIME ZONE 'UTC')::date - DATE '1970-01-01', 32));
+) PARTITION BY LIST (slot);
 
 -- All lines of one contact.
 CREATE INDEX idx_history_key ON crm_sync.history (key);

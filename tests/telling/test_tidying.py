@@ -13,7 +13,10 @@ from crm_sync.telling.tidying import Tidying
 from tests.roles import as_worker
 from tests.steps import open_worker
 
-LINE = "INSERT INTO crm_sync.history (at, key, crm, operation, outcome) VALUES ($1, $2, 'brevo', 'upsert', 'delivered')"
+LINE = (
+    "INSERT INTO crm_sync.history (at, slot, key, crm, operation, outcome) "
+    "VALUES ($1, crm_sync.history_slot($1), $2, 'brevo', 'upsert', 'delivered')"
+)
 SLOT = "crm_sync.history_{:02}"
 
 

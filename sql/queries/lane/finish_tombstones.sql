@@ -76,10 +76,11 @@ finished AS (
 \if :history
 , recorded AS (
     INSERT INTO crm_sync.history (
-        at, waited_ms, took_ms, worker, attempt, status, key, crm, operation, outcome, code, reason, request_id, remote_id
+        at, slot, waited_ms, took_ms, worker, attempt, status, key, crm, operation, outcome, code, reason, request_id, remote_id
     )
     SELECT
-        clock_timestamp(),
+        m.at,
+        crm_sync.history_slot(m.at),
         LEAST(GREATEST(date_part('epoch', clock_timestamp() - f.deleted_at) * 1000, 0), 2147483647),
         NULLIF(o.took_ms, -1),
         o.claimed_by >> 32,
@@ -95,6 +96,7 @@ finished AS (
         CASE WHEN NOT f.is_erased THEN crm_sync.key_name(f.remote_id) END
     FROM finished AS f
     JOIN outcome AS o ON f.id = o.id
+    CROSS JOIN (SELECT clock_timestamp() AS at OFFSET 0) AS m
     WHERE
         :history_lines
         AND (o.kind <> 'deferred' OR o.took_ms IS NOT NULL OR o.error IS NOT NULL)

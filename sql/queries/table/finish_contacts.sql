@@ -40,6 +40,11 @@ WITH outcome AS (
         AND (SELECT set_config('lock_timeout', '300ms', TRUE)) IS NOT NULL
 ),
 
+-- Once for all, and with it the day of history that it is in.
+moment AS MATERIALIZED (
+    SELECT clock_timestamp() AS at
+),
+
 -- All transitions out of "in flight". found: what the application has written into the sync status meanwhile.
 -- sync: NULL leaves it. due: in line again. attempts: kept, reset, or given back. error: whose text stays.
 transition (kind, found, sync, processing, due, attempts, error) AS (
@@ -109,7 +114,7 @@ finished AS (
         h.took_ms,
         h.status,
         h.request_id,
-        clock_timestamp() AS at,
+        m.at,
         t.sync,
         t.processing,
         CASE t.attempts WHEN 'kept' THEN h.attempts WHEN 'given back' THEN h.attempts - 1 ELSE 0 END AS attempts,
@@ -117,6 +122,7 @@ finished AS (
         -- Later than it was, should the clock have been set back: by this the trigger knows a finish from a stale row.
         CASE WHEN t.due THEN GREATEST(clock_timestamp() + h.delay, h.due_at + interval '1 microsecond') END AS due_at
     FROM held AS h
+    CROSS JOIN moment AS m
     JOIN transition AS t ON h.kind = t.kind AND h.found = t.found
 ),
 
@@ -161,7 +167,6 @@ written AS (
         f.took_ms,
         f.status,
         f.request_id,
-        f.at,
         -- date_part, for extract is a numeric.
         LEAST(GREATEST(date_part('epoch', f.at - f.flipped_at) * 1000, 0), 2147483647)::integer AS waited_ms
 ),
@@ -198,10 +203,11 @@ joined AS (
 \if :history
 , recorded AS (
     INSERT INTO crm_sync.history (
-        at, waited_ms, took_ms, worker, attempt, status, key, crm, operation, outcome, code, reason, request_id, remote_id
+        at, slot, waited_ms, took_ms, worker, attempt, status, key, crm, operation, outcome, code, reason, request_id, remote_id
     )
     SELECT
-        w.at,
+        (SELECT m.at FROM moment AS m),
+        (SELECT crm_sync.history_slot(m.at) FROM moment AS m),
         w.waited_ms,
         NULLIF(w.took_ms, -1),
         w.claimed_by >> 32,

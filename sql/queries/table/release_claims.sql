@@ -102,9 +102,10 @@ joined AS (
 
 \if :history
 , recorded AS (
-    INSERT INTO crm_sync.history (at, waited_ms, worker, attempt, key, crm, operation, outcome, code, reason, remote_id)
+    INSERT INTO crm_sync.history (at, slot, waited_ms, worker, attempt, key, crm, operation, outcome, code, reason, remote_id)
     SELECT
-        clock_timestamp(),
+        m.at,
+        crm_sync.history_slot(m.at),
         LEAST(
             GREATEST(
                 date_part(
@@ -124,6 +125,7 @@ joined AS (
         ltrim(substr(p.reason, strpos(p.reason, ':') + 1)),
         crm_sync.key_name(r.remote_id::text)
     FROM released AS r
+    CROSS JOIN (SELECT clock_timestamp() AS at OFFSET 0) AS m
     LEFT JOIN (SELECT $5::text AS reason) AS p ON r.found = 'parked'
 )
 \endif

@@ -13,10 +13,11 @@
 -- $9   integer[]  milliseconds since its flip, or NULL
 -- $10  integer[]  claims since the flip, or NULL
 INSERT INTO crm_sync.history (
-    at, waited_ms, took_ms, worker, attempt, status, key, crm, operation, outcome, code, reason, request_id, remote_id
+    at, slot, waited_ms, took_ms, worker, attempt, status, key, crm, operation, outcome, code, reason, request_id, remote_id
 )
 SELECT
-    clock_timestamp(),
+    m.at,
+    crm_sync.history_slot(m.at),
     o.waited_ms,
     NULLIF(o.took_ms, -1),
     o.claimed_by >> 32,
@@ -43,6 +44,7 @@ FROM
         $9::integer[],
         $10::integer[]
     ) AS o (id, claimed_by, kind, error, remote_id, took_ms, status, request_id, waited_ms, attempt)
+CROSS JOIN (SELECT clock_timestamp() AS at OFFSET 0) AS m
 WHERE
     o.kind <> 'lost'
     OR NOT EXISTS (

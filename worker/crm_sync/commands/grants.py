@@ -31,7 +31,12 @@ from crm_sync.table.schema import Schema, read_schema
 
 VIEW = "pg_temp.crm_sync_mapping"  # that of create_view.sql
 VIEWS = ("crm_sync.deliveries", "crm_sync.throughput", "crm_sync.errors_by_code")
-FUNCTIONS = ("crm_sync.key_name(text)", "crm_sync.latency_bounds()", "crm_sync.tidy_history(integer)")
+FUNCTIONS = (
+    "crm_sync.history_slot(timestamptz)",
+    "crm_sync.key_name(text)",
+    "crm_sync.latency_bounds()",
+    "crm_sync.tidy_history(integer)",
+)
 
 MIGRATION_TABLES = ("_crm_sync_migration", "_yoyo_version")
 
