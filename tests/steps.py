@@ -6,6 +6,7 @@ from typing import Any
 
 import asyncpg
 
+from crm_sync.core.history import History
 from crm_sync.core.outcome import Contact, Finish, Kind
 from crm_sync.core.waits import USUAL, Waits
 from crm_sync.postgres.pool import Database
@@ -38,11 +39,11 @@ class Worker:
 
 
 @asynccontextmanager
-async def open_worker(url: str, number: int, waits: Waits = USUAL) -> AsyncIterator[Worker]:
+async def open_worker(url: str, number: int, waits: Waits = USUAL, *, history: History = History.ALL) -> AsyncIterator[Worker]:
     async with Database(as_worker(url), size=2) as database:
         table = (await read_schema(database)).lanes["brevo"]
         await database.fetch(query("register_worker"), number, "test", 1, "0")
-        yield Worker(database, Contacts(database, table, "email", {"FIRSTNAME": "first_name"}, waits), number)
+        yield Worker(database, Contacts(database, table, "email", {"FIRSTNAME": "first_name"}, waits, history=history), number)
 
 
 async def insert(app: asyncpg.Connection, status: str = "New", email: str = "ada@example.com") -> Any:

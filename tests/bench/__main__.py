@@ -16,9 +16,23 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
+from crm_sync.core.history import History
 from crm_sync.sandbox.postgres import Postgres, running_postgres
 from tests.adoption.load import WRITES_A_SECOND
-from tests.bench import adoption, application, bare_listener, crms, fairness, limits, ours, outage, small, steadiness, written
+from tests.bench import (
+    adoption,
+    application,
+    bare_listener,
+    crms,
+    fairness,
+    history,
+    limits,
+    ours,
+    outage,
+    small,
+    steadiness,
+    written,
+)
 from tests.bench.figures import p50, p99, shown
 from tests.bench.peers import peer_graphile
 from tests.bench.peers.roster import PEERS
@@ -31,6 +45,7 @@ SCENARIOS = (
     "latency",
     "crms",
     "written",
+    "history",
     "application",
     "snapshot",
     "growth",
@@ -124,6 +139,23 @@ class Bench:
                     rows.setdefault(what, []).append(figure)
         columns = [f"{further or 'no'} further indexes" for further in written.CASES]
         self._show(f"written by {written.CONTACTS:,} contacts, a uuid key", columns, rows)
+
+    def history(self) -> None:
+        """What a line of every outcome costs."""
+        drains: dict[History, list[float]] = {mode: [] for mode in (History.OFF, History.ALL, History.FAILURES)}
+        latencies: dict[History, list[list[float]]] = {mode: [] for mode in (History.OFF, History.ALL)}
+        for number in range(history.ROUNDS):
+            # Each comes first in some rounds.
+            for mode in [*drains][number % len(drains) :] + [*drains][: number % len(drains)]:
+                drains[mode].append(self._in_fresh_database(lambda url, mode=mode: ours.drain(url, HISTORY=mode)))
+        for _ in range(self._repeats):
+            for mode, samples in latencies.items():
+                samples.append(
+                    self._in_fresh_database(
+                        lambda url, mode=mode: _with_sink(lambda url, sink: ours.latency(url, sink, HISTORY=mode), url)
+                    )
+                )
+        self._show_promises("what history costs", history.Figures(drains, latencies).promises())
 
     def application(self) -> None:
         """What the application pays for a flip, and would pay for something else instead."""

@@ -68,10 +68,10 @@ async def register(database: Database) -> int:
     return (worker << 32) + 1
 
 
-async def drain(database_url: str, jobs: int = 20_000) -> float:
+async def drain(database_url: str, jobs: int = 20_000, **settings: str) -> float:
     """Contacts a second through the real daemon, with a client that does nothing."""
     await fill_and_flip(database_url, jobs)
-    with environment(DATABASE_URL=database_url):
+    with environment(DATABASE_URL=database_url, **settings):
         return await drain_rate([*NOOP, str(jobs)], database_url, jobs, UNFINISHED)
 
 
@@ -96,7 +96,7 @@ def email_of(_path: str, body: bytes) -> Iterable[str]:
     return (json.loads(body)["email"],)
 
 
-async def latency(database_url: str, sink: Sink, samples: int = 200) -> list[float]:
+async def latency(database_url: str, sink: Sink, samples: int = 200, **further: str) -> list[float]:
     """Milliseconds from the COMMIT of a flip to the first byte of Brevo's request."""
     await fill(database_url, 1)
     connection = await asyncpg.connect(database_url)
@@ -111,7 +111,7 @@ async def latency(database_url: str, sink: Sink, samples: int = 200) -> list[flo
 
     sink.keys_of = lambda path, body: (email.partition("@")[0] for email in email_of(path, body))
     run = (sys.executable, "-m", "tests.bench.run_telling")  # the real command; its log says when it is ready
-    settings = {"BREVO_API_KEY": "bench", "BREVO_BASE_URL": sink.url, "BREVO_LIMITS": "none"}
+    settings = {"BREVO_API_KEY": "bench", "BREVO_BASE_URL": sink.url, "BREVO_LIMITS": "none", **further}
     with environment(DATABASE_URL=database_url, **settings):
         try:
             return await latency_samples(run, sink, enqueue, samples)

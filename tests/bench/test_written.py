@@ -49,6 +49,11 @@ def test_a_claim_and_a_finish_write_no_more_than_they_did(counted):
     assert found.delivery_bytes <= {0: 525, 7: 585}[further]
 
 
+def test_a_line_of_history_writes_no_more_than_it_did_however_many_indexes_there_are(counted):
+    _, found = counted
+    assert found.history_bytes <= 360
+
+
 def test_nearly_all_updates_are_heap_only(counted):
     """A claim takes all contacts of a page at once, and a page that has become full in a first delivery has no room for that."""
     _, found = counted

@@ -11,7 +11,8 @@ from typing import Any
 
 import asyncpg
 
-from crm_sync.core.outcome import Contact, Finish, Kind
+from crm_sync.core.history import History
+from crm_sync.core.outcome import Contact, Finish, Kind, Receipt
 from crm_sync.postgres.pool import Database
 from crm_sync.sandbox.postgres import Postgres
 from crm_sync.table.contacts import Contacts
@@ -23,6 +24,7 @@ from tests.bench.wal import UPDATES, Wal, recorded
 FURTHER = ("email", "first_name", "last_name", "phone", "company", "city", "created_at")
 CASES = (0, len(FURTHER))
 CONTACTS = 10_000
+RECEIPT = Receipt(87, 201, "4f0c7d1e-9b1a-4c55-8f4e-0d9b2f6a1c3e")  # as of a CRM that names its requests
 BATCH = 500  # contacts of a claim and of a finish, as in a backlog
 FLIP_ONE = "UPDATE contacts SET brevo_sync_status = 'Queued' WHERE id = $1"
 EDIT_ONE = "UPDATE contacts SET job_title = $2 WHERE id = $1"
@@ -48,15 +50,22 @@ class Step:
 @dataclass(frozen=True, slots=True)
 class Written:
     """new_flip: of a contact that was never delivered, in a transaction of its own. flip, claim, finish: from the second delivery
-    on. edit: an UPDATE that names no column of ours; edit_calls: how often one calls a function of ours.
+    on, HISTORY=off. told_finish: the finish of the next, with a line of history each. edit: an UPDATE that names no column of
+    ours; edit_calls: how often one calls a function of ours.
     """
 
     new_flip: Step
     flip: Step
     claim: Step
     finish: Step
+    told_finish: Step
     edit: Step
     edit_calls: int
+
+    @property
+    def history_bytes(self) -> float:
+        """What a line of history adds."""
+        return self.told_finish.bytes - self.finish.bytes
 
     @property
     def delivery_bytes(self) -> float:
@@ -72,6 +81,7 @@ class Written:
             ("WAL of a flip: a new contact's", f"{self.new_flip.bytes:,.0f} B"),
             ("WAL of a flip: from the second on", f"{self.flip.bytes:,.0f} B"),
             ("WAL of a second delivery: claim and finish", f"{self.delivery_bytes:,.0f} B"),
+            ("WAL of its line of history", f"{self.history_bytes:,.0f} B"),
             ("heap-only: flips", f"{self.flip.heap_only:.2f}"),
             ("heap-only: claims", f"{self.claim.heap_only:.2f}"),
             ("heap-only: finishes", f"{self.finish.heap_only:.2f}"),
@@ -104,7 +114,8 @@ async def _measure(server: Postgres, application: asyncpg.Connection, database: 
     await add_further(application, further)
     await application.execute("VACUUM (ANALYZE) contacts")
     ids = [row[0] for row in await application.fetch("SELECT id FROM contacts ORDER BY id")]
-    worker = _Worker(database, await ours.register(database), await _contacts(database))
+    token = await ours.register(database)
+    worker = _Worker(database, token, await _contacts(database, History.OFF))
 
     async with recorded(server, application) as new_flip:
         await _each(application, FLIP_ONE, ids)
@@ -117,12 +128,18 @@ async def _measure(server: Postgres, application: asyncpg.Connection, database: 
         claimed = await worker.claim()
     async with recorded(server, application) as finish:
         await worker.finish(claimed)
+    await application.execute("VACUUM (ANALYZE) contacts")
+    await _each(application, FLIP_ONE, ids)
+    teller = _Worker(database, token + 2**20, await _contacts(database, History.ALL))
+    claimed = await teller.claim()
+    async with recorded(server, application) as told_finish:
+        await teller.finish(claimed)
     async with recorded(server, application) as edit:
         await _each(application, EDIT_ONE, ids, "Countess")
 
     table = await application.fetchval("SELECT pg_relation_filenode('contacts')::bigint")
     indexes = [row[0] for row in await application.fetch(FILES_OF_INDEXES)]
-    steps = [_step(wal, table, indexes, len(ids)) for wal in (new_flip, flip, claim, finish, edit)]
+    steps = [_step(wal, table, indexes, len(ids)) for wal in (new_flip, flip, claim, finish, told_finish, edit)]
     return Written(*steps, edit_calls=await _calls_of_an_edit(application, ids[0]))
 
 
@@ -133,8 +150,8 @@ def _step(wal: Wal, table: int, indexes: Sequence[int], contacts: int) -> Step:
     return Step(wal.bytes / contacts, wal.heap_only(table), sum(wal.entries[index] for index in indexes) / contacts)
 
 
-async def _contacts(database: Database) -> Contacts:
-    return Contacts(database, (await read_schema(database)).lanes["brevo"], "email", ours.FIELDS)
+async def _contacts(database: Database, history: History) -> Contacts:
+    return Contacts(database, (await read_schema(database)).lanes["brevo"], "email", ours.FIELDS, history=history)
 
 
 async def _each(application: asyncpg.Connection, statement: str, ids: Sequence[Any], *values: object) -> None:
@@ -181,7 +198,8 @@ class _Worker:
         for first in range(0, len(claimed), BATCH):
             # The CRM's id is the same each time.
             finishes = [
-                Finish(one.id, one.token, Kind.DELIVERED, None, f"crm-{one.email}") for one in claimed[first : first + BATCH]
+                Finish(one.id, one.token, Kind.DELIVERED, None, f"crm-{one.email}", sent=True, receipt=RECEIPT)
+                for one in claimed[first : first + BATCH]
             ]
             written = (await self._contacts.finish(finishes)).written
             if len(written) != len(finishes):

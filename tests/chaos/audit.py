@@ -58,6 +58,10 @@ TRIGGERS = """
     WHEN (OLD.{crm}_claimed_by IS NOT NULL) EXECUTE FUNCTION chaos.note_{crm}();
 """
 READ_FLIPS = "SELECT crm, contact, count(*) FROM chaos.flips GROUP BY crm, contact"
+READ_LINES = """
+    SELECT crm, key::uuid AS contact, extract(EPOCH FROM at)::float8 AS at, outcome, worker FROM crm_sync.history
+    WHERE operation = 'upsert' ORDER BY at
+"""
 READ = "SELECT extract(EPOCH FROM at)::float8 AS at, crm, contact, token, kind FROM chaos.claims ORDER BY number"
 
 
@@ -102,6 +106,26 @@ async def read(app: asyncpg.Connection) -> Claims:
             elif those and those[-1].token == row["token"]:
                 those[-1].ended, those[-1].end = row["at"], End(row["kind"])
     return claims
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Of history. at: seconds since 1970."""
+
+    at: float
+    outcome: str
+    worker: int
+
+
+Lines = dict[tuple[str, uuid.UUID], list[Line]]
+
+
+async def read_lines(app: asyncpg.Connection) -> Lines:
+    """Of history, by CRM and contact, in their order."""
+    lines: Lines = {}
+    for row in await app.fetch(READ_LINES):
+        lines.setdefault((row["crm"], row["contact"]), []).append(Line(row["at"], row["outcome"], row["worker"]))
+    return lines
 
 
 async def read_flips(app: asyncpg.Connection) -> Flips:

@@ -16,6 +16,8 @@ I8  a contact is not sent more often than it was flipped, by a worker too where 
     got lost. Counted for each contact at each CRM, that is what `(crashes + unknown answers) x batch` bounds. Where a
     delivery is a look and a write, a write that comes late cannot be told from one of the next claim: there, claims that were
     not sent count too
+I9  history tells of each claim that was sent what the table saw of it, once, and of nothing else. A claim whose row was deleted
+    is told of as lost, if its worker lived on
 
 A crash of the server takes the claims of its last moments back, for the worker does not wait for the disk. What those sends
 belong to is not known: sends without a claim are let pass for CRASH_S after one, and counted.
@@ -32,10 +34,11 @@ from crm_sync.core.codes import Code
 from crm_sync.core.identity import fold
 from crm_sync.sandbox import credentials
 from crm_sync.sandbox.process import CRMS
-from tests.chaos.audit import Claim, Claims, End, Flips
+from tests.chaos.audit import Claim, Claims, End, Flips, Line, Lines
 from tests.chaos.crms import Send
 from tests.chaos.ledger import COLUMNS, MARK, NAME, REMOTE_ID, Contact
 
+TOLD_S = 5.0  # longest between the end of a claim and its line, where that is written by itself
 IN_HAND_S = 60.0  # longest a claim of a deleted row waits for its turn, with the slowest CRM there is here
 LATE_S = 2.0  # a request may wait in a socket while its sender dies and its claim is taken over
 CRASH_S = 15.0
@@ -58,7 +61,9 @@ class Violation:
 
 @dataclass
 class Evidence:
-    """rows: by id, as the table has them in the end. records: (address, first name) by CRM. crashes: of the server.
+    """rows: by id, as the table has them in the end. lines: of history, by CRM and contact.
+
+    records: (address, first name) by CRM. crashes: of the server.
 
     worker_flips: how often workers flipped a contact. lag_s: longest that whoever noted the sends was late, which makes them
     look late.
@@ -72,6 +77,7 @@ class Evidence:
     crashes: Sequence[float] = ()
     lag_s: float = 0.0
     worker_flips: Flips = field(default_factory=dict)
+    lines: Lines = field(default_factory=dict)
 
 
 @dataclass
@@ -86,7 +92,7 @@ class Sums:
 
 
 def violations(evidence: Evidence, sums: Sums | None = None) -> list[Violation]:
-    found = [*_of_rows(evidence), *_of_records(evidence), *_of_sends(evidence, sums or Sums())]
+    found = [*_of_rows(evidence), *_of_records(evidence), *_of_sends(evidence, sums or Sums()), *_of_history(evidence)]
     return sorted(found, key=lambda one: (one.promise, one.contact or 0))
 
 
@@ -233,6 +239,63 @@ def _without(send: Send, claims: Sequence[Claim]) -> str:
 
 def _after_a_crash(at: float, crashes: Iterable[float]) -> bool:
     return any(crash - EARLY_S <= at <= crash + CRASH_S for crash in crashes)
+
+
+# History: I9.
+
+
+def _of_history(evidence: Evidence) -> Iterator[Violation]:
+    numbers = {contact.id: contact.number for contact in evidence.contacts.values()}
+    sent: dict[tuple[str, uuid.UUID], set[int]] = defaultdict(set)
+    ids = {number: contact for contact, number in numbers.items()}
+    for send in evidence.sends:
+        contact = ids.get(send.number)
+        if contact is not None and not _after_a_crash(send.at, evidence.crashes):
+            place = _claim_of(send, evidence.claims.get((send.crm, contact), []), LATE_S + evidence.lag_s)
+            sent[send.crm, contact].update([] if place is None else [place])
+    last_claims: dict[int, float] = {}
+    for claims in evidence.claims.values():
+        for claim in claims:
+            last_claims[claim.worker] = max(claim.began, last_claims.get(claim.worker, 0.0))
+    for key in evidence.claims.keys() | evidence.lines.keys():
+        crm, contact = key
+        claims, lines = evidence.claims.get(key, []), evidence.lines.get(key, [])
+        # What a crash took back was claimed and sent all the same.
+        lines = [line for line in lines if line.outcome != "lost" or not _after_a_crash(line.at, evidence.crashes)]
+        for at, text in _told(claims, lines, sent[key], last_claims):
+            yield Violation("I9", text, numbers.get(contact), crm, at)
+
+
+def _told(
+    claims: Sequence[Claim], lines: Sequence[Line], sent: Iterable[int], last_claims: Mapping[int, float]
+) -> Iterator[tuple[float, str]]:
+    """What is wrong with the lines of one contact: when, and what."""
+    ended = {place: claim for place, claim in enumerate(claims) if claim.end in (End.DELIVERED, End.UNDELIVERED)}
+    lost = [line for line in lines if line.outcome == "lost"]
+    for line in lines:
+        if line.outcome == "lost":
+            if not any(claim.worker == line.worker and claim.began <= line.at for claim in claims):
+                yield line.at, "is lost in history, and its worker never had it"
+            continue
+        end = End.DELIVERED if line.outcome == "delivered" else End.UNDELIVERED
+        of_worker = [place for place, claim in ended.items() if (claim.worker, claim.end) == (line.worker, end)]
+        fits = [place for place in of_worker if _apart(claims[place], line) <= TOLD_S]
+        if fits:
+            del ended[min(fits, key=lambda place: _apart(claims[place], line))]
+        else:
+            yield line.at, f"is {line.outcome} in history, and no claim ended so"
+    for place in sent:
+        claim = claims[place]
+        if place in ended:
+            yield claim.began, "was sent, and its claim's end is not in history"
+        lived_on = last_claims[claim.worker] > (claim.ended or claim.began) + IN_HAND_S
+        if claim.end is End.DELETED and lived_on and claim.worker not in [line.worker for line in lost]:
+            yield claim.began, "was sent and deleted in flight, and history does not tell of it"
+
+
+def _apart(claim: Claim, line: Line) -> float:
+    """Seconds between the end of a claim and a line."""
+    return abs((claim.ended or claim.began) - line.at)
 
 
 # Texts: I7.

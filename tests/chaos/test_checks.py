@@ -7,7 +7,7 @@ import pytest
 
 from crm_sync.sandbox import credentials
 from crm_sync.sandbox.process import CRMS
-from tests.chaos.audit import Claim, End
+from tests.chaos.audit import Claim, End, Line
 from tests.chaos.checks import CRASH_S, IN_HAND_S, LATE_S, Evidence, Sums, leaks, violations
 from tests.chaos.crms import Send
 from tests.chaos.ledger import REMOTE_ID, Change, Ledger, name
@@ -23,6 +23,7 @@ class World:
 
     def __init__(self):
         self.worker_flips = {}
+        self.other_claims = {}
         self.ledger = Ledger()
         self.contact = Kept(1, uuid.UUID(int=1), {"email": "ada@example.com", "first_name": name(1, 1)}, version=0)
         self.commit(columns={"last_name": "Canary", "company": "step 1"}, words={"hubspot": "Queued"}, new_version=True)
@@ -35,6 +36,7 @@ class World:
         self.claims = [Claim(1 << 32 | 1, FLIPPED_AT + 1, FLIPPED_AT + 2, End.DELIVERED)]
         self.sends = [self.send(FLIPPED_AT + 1.5)]
         self.crashes = []
+        self.lines = [Line(FLIPPED_AT + 2, "delivered", 1)]
 
     def commit(self, **change):
         self.ledger.commit("step", [Change(self.contact, **change)])
@@ -44,9 +46,16 @@ class World:
 
     def broken(self, sums=None):
         rows = {} if self.row is None else {self.row["id"]: self.row}
-        claims = {("hubspot", self.contact.id): self.claims}
+        claims = {("hubspot", self.contact.id): self.claims, **self.other_claims}
         evidence = Evidence(
-            self.ledger.contacts, rows, self.sends, claims, self.records, self.crashes, worker_flips=self.worker_flips
+            self.ledger.contacts,
+            rows,
+            self.sends,
+            claims,
+            self.records,
+            self.crashes,
+            worker_flips=self.worker_flips,
+            lines={("hubspot", self.contact.id): self.lines},
         )
         return [found.promise for found in violations(evidence, sums)]
 
@@ -132,6 +141,7 @@ def test_a_send_before_any_claim_is_found(world):
 def test_a_write_whose_delivery_began_in_time_is_none(world):
     world.claims.append(Claim(1 << 32 | 2, FLIPPED_AT + 3, FLIPPED_AT + 4, End.UNDELIVERED))
     world.sends.append(world.send(FLIPPED_AT + 9, began=FLIPPED_AT + 3.5))
+    world.lines.append(Line(FLIPPED_AT + 4, "retry", 1))
     assert world.broken() == []
 
 
@@ -179,6 +189,48 @@ def test_a_duplicate_after_a_failed_answer_or_a_dead_worker_is_none(world):
     world.sends.append(world.send(FLIPPED_AT + 1.6))
     world.claims.append(Claim(2 << 32 | 1, FLIPPED_AT + 3, FLIPPED_AT + 4, End.UNDELIVERED))
     world.sends.append(world.send(FLIPPED_AT + 3.5))
+    world.lines.append(Line(FLIPPED_AT + 4, "orphaned", 2))
+    assert world.broken() == []
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [],
+        [Line(FLIPPED_AT + 2, "retry", 1)],
+        [Line(FLIPPED_AT + 2, "delivered", 2)],
+        [Line(FLIPPED_AT + 2, "delivered", 1)] * 2,
+        [Line(FLIPPED_AT + 2, "delivered", 1), Line(FLIPPED_AT + 3, "lost", 2)],
+        [Line(FLIPPED_AT + 99, "delivered", 1)],
+    ],
+    ids=["none", "another outcome", "another worker", "twice", "lost by who never had it", "at another time"],
+)
+def test_a_line_of_history_that_is_missing_or_never_was_is_found(world, lines):
+    world.lines = lines
+    assert set(world.broken()) == {"I9"}
+
+
+def test_a_claim_that_a_crash_of_the_server_took_back_may_be_lost(world):
+    world.lines.append(Line(FLIPPED_AT + 3, "lost", 2))
+    world.crashes = [FLIPPED_AT + 2.9]
+    assert world.broken() == []
+
+
+def test_a_claim_that_was_not_sent_needs_no_line(world):
+    world.claims.insert(0, Claim(1 << 32, FLIPPED_AT, FLIPPED_AT + 0.5, End.UNDELIVERED))
+    assert world.broken() == []
+
+
+def test_what_was_deleted_in_flight_is_told_of_if_its_worker_lived_on(world):
+    world.row = None
+    world.commit(deletes=True)
+    world.claims[0].end = End.DELETED
+    world.lines = []
+    assert world.broken() == []
+    others = {("brevo", world.contact.id): [Claim(1 << 32 | 2, FLIPPED_AT + 3 + IN_HAND_S)]}
+    world.other_claims = others
+    assert "I9" in world.broken()
+    world.lines = [Line(FLIPPED_AT + 3, "lost", 1)]
     assert world.broken() == []
 
 

@@ -136,6 +136,11 @@ async def told(
     errors = await app.fetch("SELECT to_jsonb(contacts) AS row FROM contacts")
     rows = [json.loads(row["row"]) for row in errors]
     texts["the rows"] = " ".join(str(row[f"{crm}_processing_error"]) for row in rows for crm in CRMS)
+    for table in ("history", "minutes", "events"):
+        texts[table] = "\n".join(row[0] for row in await app.fetch(f"SELECT to_jsonb(t)::text FROM crm_sync.{table} AS t"))
+    if crms:
+        assert texts["history"]
+        assert texts["events"]
     return texts
 
 

@@ -390,3 +390,15 @@ class Crowded(Burying):
         said = await super().delete(deletions)
         self.now -= 1
         return said
+
+
+async def test_who_is_erased_is_on_no_line_of_history(app, url, crm):
+    await set_policy(app, "erase")
+    async with running(url, crm, waits=QUICK_TICKS):
+        await app.execute("INSERT INTO contacts (email, brevo_sync_status) VALUES ($1, 'Queued')", ADA)
+        await until(app, "bool_and(brevo_sync_status = 'Complete') FROM contacts")
+        await app.execute("DELETE FROM contacts")
+        await until(app, NONE_LEFT)
+    assert len(crm.erased) == 1
+    found = await app.fetch("SELECT operation, outcome, key, remote_id FROM crm_sync.deliveries ORDER BY at")
+    assert [tuple(row) for row in found] == [("upsert", "delivered", None, None), ("delete", "delivered", None, None)]

@@ -34,6 +34,10 @@ PUT_IN = {
     "lowest": "00000000-0000-0000-0000-000000000000",
     "highest": "00000000-0000-0000-0000-000000000000",
     "is_finite": "TRUE",
+    "history": "on",
+    "history_of_all": "TRUE",
+    "history_lines": "TRUE",
+    "operation": "upsert",
 }
 
 

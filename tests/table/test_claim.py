@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from crm_sync.core.outcome import Kind
+from crm_sync.core.outcome import Finish, Kind, columns
 from crm_sync.postgres.statements import query, render
 from crm_sync.table.contacts import BEGINNING
 from tests.steps import insert, open_worker, read
@@ -142,15 +142,14 @@ async def test_the_claim_uses_the_line_on_50000_rows_and_touches_no_index(app, w
     assert hot_after - hot >= 0.9 * 500, "a claim must be a heap-only update wherever the page has room"
 
 
-async def test_the_finish_looks_contacts_up_by_their_key(app, worker):
+@pytest.mark.parametrize("part", ["told", "untold"])
+async def test_the_finish_looks_contacts_up_by_their_key(app, worker, part):
     await app.execute(MANY, "Queued", 5_000)
-    claimed = await worker.claim(500)
-    ids, tokens = [c.id for c in claimed], [c.token for c in claimed]
-    nothing = [None] * 500
-    kinds = [Kind.DELIVERED.value] * 500
-    plan = await explain(worker, worker.contacts._finish, ids, tokens, kinds, nothing, nothing, [0.0] * 500)
+    finishes = [Finish(one.id, one.token, Kind.DELIVERED, sent=True) for one in await worker.claim(500)]
+    plan = await explain(worker, getattr(worker.contacts._finish, part), *columns(finishes))
     assert "contacts_pkey" in plan
     assert "Seq Scan" not in plan
+    assert ("history" in plan) == (part == "told")
 
 
 async def test_the_look_for_what_is_due_uses_the_line(app, worker):

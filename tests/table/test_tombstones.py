@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -241,7 +242,7 @@ class Gravedigger:
     def __init__(self, database, variables, number):
         self._database = database
         self._claim = render("claim_tombstones", variables)
-        self._finish = render("finish_tombstones", variables)
+        self._variables = variables
         self._survivors = render("find_survivors", variables)
         self._token = number << 32
 
@@ -250,9 +251,10 @@ class Gravedigger:
         rows = await self._database.fetch(self._claim, limit, self._token, probe)
         return [(row["id"], self._token) for row in rows]
 
-    async def finish(self, stone, kind, error=None, delay_s=0.0):
-        columns = [[one] for one in (*stone, kind, error, delay_s)]
-        return bool(await self._database.fetch(self._finish, *columns))
+    async def finish(self, stone, kind, error=None, delay_s=0.0, *, receipt=(None, None, None), lines="TRUE"):
+        columns = [[one] for one in (*stone, kind, error, delay_s, *receipt)]
+        wanted = {"history": "on", "history_lines": lines, "history_of_all": "TRUE"}
+        return bool(await self._database.fetch(render("finish_tombstones", {**self._variables, **wanted}), *columns))
 
     async def survivors(self, remote_id, email):
         rows = await self._database.fetch(self._survivors, [1], [remote_id], [email], BEGINNING)
@@ -366,7 +368,9 @@ async def test_no_statement_scans_a_table(app, url, deletes, analyzed):
         variables = (await read_schema(database)).lanes["brevo"].variables
         claim = await plan(database, render("claim_tombstones", variables), 500, 1 << 32, False)
         look = await plan(database, render("find_survivors", variables), [1], ["7"], ["ada@example.com"], BEGINNING)
-        finish = await plan(database, render("finish_tombstones", variables), [1], [1], ["delivered"], [None], [0.0])
+        finish = await plan(
+            database, render("finish_tombstones", variables), [1], [1], ["delivered"], [None], [0.0], *[[None]] * 3
+        )
         tick = await plan(database, query("find_dead_workers"), 1)
     assert "idx_tombstones_due_at" in claim
     assert "idx_contacts_brevo_contact_id" in look
@@ -385,3 +389,58 @@ async def test_a_tick_where_nothing_was_deleted_names_no_crm_and_is_one_statemen
     await app.execute("DELETE FROM contacts")
     look = await app.fetchrow(query("find_dead_workers"), 1)
     assert look["with_deletions"] == ["brevo"]
+
+
+# History.
+
+
+async def stone(app, two_workers, policy, crm="brevo"):
+    """A tombstone of a contact that was delivered before, claimed by the first worker. The contact's key."""
+    key = str(uuid4())
+    line = "INSERT INTO crm_sync.history (at, key, crm, operation, outcome, code, reason, request_id, remote_id) VALUES "
+    await app.execute(line + "(now(), $1, 'n8n', 'upsert', 'rejected', 'REJECTED', 'no', 'r', '7')", key)
+    await app.execute(
+        "INSERT INTO crm_sync.tombstones (crm, contact_id, remote_id, policy, due_at) VALUES ($1, $2, '7', $3, now())",
+        crm,
+        key,
+        policy,
+    )
+    [claimed] = await two_workers[0].claim()
+    return key, claimed
+
+
+async def lines(app):
+    found = await app.fetch(
+        "SELECT crm, key, operation, outcome, reason, request_id, remote_id FROM crm_sync.deliveries ORDER BY at"
+    )
+    return [tuple(row) for row in found]
+
+
+async def test_a_deletion_is_a_line(app, two_workers):
+    key, claimed = await stone(app, two_workers, "delete")
+    assert await two_workers[0].finish(claimed, "delivered", receipt=(12, 204, "req"))
+    assert await lines(app) == [
+        ("n8n", key, "upsert", "rejected", "no", "r", "7"),
+        ("brevo", key, "delete", "delivered", None, "req", "7"),
+    ]
+
+
+async def test_an_erasure_takes_the_name_off_every_line_and_leaves_it_on_none(app, two_workers):
+    _, claimed = await stone(app, two_workers, "erase")
+    assert await two_workers[0].finish(claimed, "delivered", receipt=(12, 204, "req"))
+    assert await lines(app) == [
+        ("n8n", None, "upsert", "rejected", None, None, None),
+        ("brevo", None, "delete", "delivered", None, None, None),
+    ]
+
+
+async def test_an_erasure_that_fails_forgets_nobody_yet(app, two_workers):
+    key, claimed = await stone(app, two_workers, "erase")
+    assert await two_workers[0].finish(claimed, "retry", "TIMEOUT: slow", receipt=(12, None, None))
+    assert [line[1] for line in await lines(app)] == [key, key]
+
+
+async def test_an_erasure_forgets_where_no_lines_are_written_too(app, two_workers):
+    _, claimed = await stone(app, two_workers, "erase")
+    assert await two_workers[0].finish(claimed, "delivered", lines="FALSE")
+    assert [line[1] for line in await lines(app)] == [None]

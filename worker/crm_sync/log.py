@@ -6,7 +6,8 @@ Whatever else wants to know what happens, such as metrics, taps the same events 
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TextIO, cast
 
 import structlog
@@ -26,6 +27,16 @@ def tap(listener: Tap) -> None:
     costs no line: the line says so, under "tap_failed".
     """
     _taps.append(listener)
+
+
+@contextmanager
+def tapped(listener: Tap) -> Iterator[None]:
+    """The same for as long as this lasts."""
+    tap(listener)
+    try:
+        yield
+    finally:
+        _taps.remove(listener)
 
 
 def hand_to_taps(_logger: object, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:

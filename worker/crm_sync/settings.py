@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 from crm_sync.core.connection_string import ConnectionString
+from crm_sync.core.history import LONGEST_DAYS, SHORTEST_DAYS, History
 from crm_sync.core.postgres_url import parameters_of
 from crm_sync.core.rate import parse
 from crm_sync.core.retry import RetryPolicy
@@ -99,6 +100,10 @@ class Settings(SettingsModel):
         "",
         description="schemas in which the expressions of the mapping find functions, types and operators, beside Postgres's own",
     )
+    history: History = Field(
+        History.ALL, description="which outcomes get a line of history: all, failures (what was not delivered whole) or off"
+    )
+    history_days: int = Field(14, ge=SHORTEST_DAYS, le=LONGEST_DAYS, description="days that history is kept, 1 to 30")
     shutdown_grace_s: float = Field(
         20.0,
         ge=0,

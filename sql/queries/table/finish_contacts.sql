@@ -1,7 +1,8 @@
 -- Writes what came of claimed contacts back to their rows, and ends their claims. Repeatable: what was finished no longer
 -- carries the claim, so neither a lost answer nor a worker that was taken for dead changes anything.
 --
--- With it go the lines of the due times that it ends, and come those of new ones.
+-- With it go the lines of the due times that it ends, and come those of new ones. And with it comes a line of history for each contact
+-- (:history): so what history says is what was written, and costs no round trip. Of what was only put back, unsent, there is none.
 --
 -- Contacts locked by the application are left out: the worker waits for no row lock while it holds another. Those come again. The
 -- lock is as strong as the write (:finish_lock): the strong one where a unique index has a column that is written here. What may make
@@ -14,6 +15,9 @@
 -- $4  text[]     CODE: reason, or NULL
 -- $5  text[]     its id in the CRM, or NULL
 -- $6  float8[]   seconds to wait before it is claimed again
+-- $7  integer[]  milliseconds that its request took; -1: it may have been sent, and that is not known; NULL: it was not sent
+-- $8  integer[]  the HTTP status of the answer, or NULL
+-- $9  text[]     the CRM's id of that request, or NULL
 WITH outcome AS (
     SELECT
         id,
@@ -21,16 +25,24 @@ WITH outcome AS (
         kind,
         error,
         remote_id,
-        make_interval(secs => delay_s) AS delay
+        make_interval(secs => delay_s) AS delay,
+        took_ms,
+        status,
+        request_id
     FROM
         unnest(
-            $1:::id_type[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::float8[]
-        ) AS o (id, claimed_by, kind, error, remote_id, delay_s)
+            $1:::id_type[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::float8[], $7::integer[], $8::integer[], $9::text[]
+        ) AS o (id, claimed_by, kind, error, remote_id, delay_s, took_ms, status, request_id)
     -- As in claim_contacts.sql, for triggers of the table's own. The timeout is of the statement, which is a transaction. Table locks
     -- are held by now: they are waited for.
     WHERE
         (SELECT set_config('search_path', :'own_path', TRUE)) IS NOT NULL
         AND (SELECT set_config('lock_timeout', '300ms', TRUE)) IS NOT NULL
+),
+
+-- Once for all, and with it the day of history that it is in.
+moment AS MATERIALIZED (
+    SELECT clock_timestamp() AS at
 ),
 
 -- All transitions out of "in flight". found: what the application has written into the sync status meanwhile.
@@ -58,16 +70,21 @@ transition (kind, found, sync, processing, due, attempts, error) AS (
 held AS (
     SELECT
         c.*,
+        o.claimed_by,
         o.kind,
         o.error,
         o.remote_id,
-        o.delay
+        o.delay,
+        o.took_ms,
+        o.status,
+        o.request_id
     FROM outcome AS o
     CROSS JOIN LATERAL (
         SELECT
             :locator AS locator,
             :attempts AS attempts,
             :due_at AS due_at,
+            :flipped_at AS flipped_at,
             :processing_error AS old_error,
             CASE :sync_status
                 WHEN 'Processing' THEN 'in flight'
@@ -86,9 +103,18 @@ held AS (
 finished AS (
     SELECT
         h.locator,
+        h.claimed_by,
         h.kind,
+        h.error AS said,
         h.remote_id,
         h.due_at AS was_due_at,
+        h.attempts AS attempt,
+        -- That of a flip made meanwhile is another one's: this claim's began no later than it was due.
+        CASE WHEN h.found = 'flipped again' THEN h.due_at ELSE h.flipped_at END AS flipped_at,
+        h.took_ms,
+        h.status,
+        h.request_id,
+        m.at,
         t.sync,
         t.processing,
         CASE t.attempts WHEN 'kept' THEN h.attempts WHEN 'given back' THEN h.attempts - 1 ELSE 0 END AS attempts,
@@ -96,6 +122,7 @@ finished AS (
         -- Later than it was, should the clock have been set back: by this the trigger knows a finish from a stale row.
         CASE WHEN t.due THEN GREATEST(clock_timestamp() + h.delay, h.due_at + interval '1 microsecond') END AS due_at
     FROM held AS h
+    CROSS JOIN moment AS m
     JOIN transition AS t ON h.kind = t.kind AND h.found = t.found
 ),
 
@@ -131,7 +158,17 @@ written AS (
     RETURNING
         c.:id AS id,
         c.:due_at AS due_at,
-        f.was_due_at
+        c.:remote_id AS remote_id,
+        f.was_due_at,
+        f.claimed_by,
+        f.kind,
+        f.said,
+        f.attempt,
+        f.took_ms,
+        f.status,
+        f.request_id,
+        -- date_part, for extract is a numeric.
+        LEAST(GREATEST(date_part('epoch', f.at - f.flipped_at) * 1000, 0), 2147483647)::integer AS waited_ms
 ),
 
 -- Lateral, so that each line is looked up by its due time.
@@ -163,7 +200,36 @@ joined AS (
     WHERE w.due_at IS NOT NULL
 )
 
+\if :history
+, recorded AS (
+    INSERT INTO crm_sync.history (
+        at, slot, waited_ms, took_ms, worker, attempt, status, key, crm, operation, outcome, code, reason, request_id, remote_id
+    )
+    SELECT
+        (SELECT m.at FROM moment AS m),
+        (SELECT crm_sync.history_slot(m.at) FROM moment AS m),
+        w.waited_ms,
+        NULLIF(w.took_ms, -1),
+        w.claimed_by >> 32,
+        LEAST(w.attempt, 32767),
+        w.status,
+        :key_name (w.id::text),
+        :'crm',
+        'upsert',
+        w.kind,
+        split_part(w.said, ':', 1),
+        ltrim(substr(w.said, strpos(w.said, ':') + 1)),
+        w.request_id,
+        crm_sync.key_name(w.remote_id::text)
+    FROM written AS w
+    WHERE
+        (w.kind <> 'deferred' OR w.took_ms IS NOT NULL OR w.said IS NOT NULL)
+        AND (:history_of_all OR w.kind <> 'delivered' OR w.said IS NOT NULL)
+)
+\endif
+
 SELECT
     w.id,
-    extract(EPOCH FROM w.due_at - clock_timestamp())::float8 AS due_in_s
+    extract(EPOCH FROM w.due_at - clock_timestamp())::float8 AS due_in_s,
+    w.waited_ms
 FROM written AS w

@@ -1,6 +1,6 @@
 -- Ends claims that no living worker has in hand, in one stretch of the contacts table: what finish_contacts.sql does of the orphans of
 -- a worker, with their lines, and without a key going over the wire, for what cannot be read is why some are here. Returns how many,
--- and how many the application has locked.
+-- and how many the application has locked. History has a line of each (:history): its request may have landed.
 --
 -- $1  bigint    first page
 -- $2  bigint    the page after the last
@@ -23,6 +23,9 @@ held AS MATERIALIZED (
     SELECT
         :locator AS locator,
         :due_at AS was_due_at,
+        :flipped_at AS flipped_at,
+        :claimed_by AS claimed_by,
+        :attempts AS attempts,
         CASE :sync_status
             WHEN 'Processing'
                 THEN CASE WHEN :attempts > $4::integer THEN 'parked' ELSE 'in flight' END
@@ -60,7 +63,12 @@ released AS (
     RETURNING
         c.:id AS id,
         c.:due_at AS due_at,
-        h.was_due_at
+        c.:remote_id AS remote_id,
+        h.was_due_at,
+        h.flipped_at,
+        h.claimed_by,
+        h.attempts,
+        h.found
 ),
 
 -- As in finish_contacts.sql.
@@ -91,6 +99,36 @@ joined AS (
     FROM released AS r
     WHERE r.due_at IS NOT NULL
 )
+
+\if :history
+, recorded AS (
+    INSERT INTO crm_sync.history (at, slot, waited_ms, worker, attempt, key, crm, operation, outcome, code, reason, remote_id)
+    SELECT
+        m.at,
+        crm_sync.history_slot(m.at),
+        LEAST(
+            GREATEST(
+                date_part(
+                    'epoch', clock_timestamp() - CASE r.found WHEN 'flipped again' THEN r.was_due_at ELSE r.flipped_at END
+                ) * 1000,
+                0
+            ),
+            2147483647
+        ),
+        r.claimed_by >> 32,
+        LEAST(r.attempts, 32767),
+        :key_name (r.id::text),
+        :'crm',
+        'upsert',
+        CASE r.found WHEN 'parked' THEN 'rejected' ELSE 'orphaned' END,
+        split_part(p.reason, ':', 1),
+        ltrim(substr(p.reason, strpos(p.reason, ':') + 1)),
+        crm_sync.key_name(r.remote_id::text)
+    FROM released AS r
+    CROSS JOIN (SELECT clock_timestamp() AS at OFFSET 0) AS m
+    LEFT JOIN (SELECT $5::text AS reason) AS p ON r.found = 'parked'
+)
+\endif
 
 SELECT
     (SELECT count(*) FROM released) AS released,

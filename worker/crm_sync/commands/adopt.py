@@ -5,7 +5,10 @@ import time
 from collections.abc import Iterator, Sequence
 
 import click
+import psycopg
 
+from crm_sync import __version__
+from crm_sync.adoption import migrations
 from crm_sync.adoption.adopt import Plan, Undoing, undo_plan
 from crm_sync.adoption.adopt import adopt as put_on
 from crm_sync.adoption.adopt import plan as make_plan
@@ -15,11 +18,13 @@ from crm_sync.adoption.table import AdoptionRequest
 from crm_sync.core.durations import span
 from crm_sync.crm.registry import OWN, known
 from crm_sync.environment import read
+from crm_sync.errors import CrmSyncError
 from crm_sync.postgres.lock_patience import LOCK_TIMEOUT_MS
-from crm_sync.postgres.statements import folder
+from crm_sync.postgres.statements import folder, query
 from crm_sync.reports.completing import crm_names
 from crm_sync.reports.layout import shortened, width, wrapped
 from crm_sync.settings import Settings
+from crm_sync.telling import deeds
 
 MOMENT_S = 0.1
 
@@ -85,10 +90,21 @@ def adopt(*, plan: bool, undo: bool, crms: tuple[str, ...], yes: bool) -> None:
     if not done:
         click.echo("Nothing to do: all is in place.")
         return
+    note_adoption(url, planned.table.name, len(done))
     click.echo(
         f"\nDone, in {span(time.monotonic() - started)}. Next: crm-sync grants ROLE for the worker's role, check, and run."
     )
     click.echo(UNDO_HINT)
+
+
+def note_adoption(url: str, table: str | None, changes: int) -> None:
+    """Who has changed what is on the table. Raises nothing."""
+    arguments = deeds.arguments(deeds.TABLE_ADOPTED, table=table, changes=changes, version=__version__)
+    try:
+        with migrations.translated(), migrations.connect(url) as connection:
+            psycopg.RawCursor(connection).execute(query("write_events").encode(), arguments)
+    except CrmSyncError as error:
+        deeds.tell(deeds.problem(error))
 
 
 def request_of(settings: Settings, crms: Sequence[str] = ()) -> AdoptionRequest:

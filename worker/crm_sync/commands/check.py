@@ -21,6 +21,7 @@ from crm_sync.limits.rate_limit import RateLimit
 from crm_sync.postgres.listen_check import check_listening
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
+from crm_sync.reports.history_notes import history_notes
 from crm_sync.reports.lane_state import read_lane_states
 from crm_sync.reports.layout import console, prose
 from crm_sync.reports.ownership import lost_notes, stranger_notes
@@ -138,6 +139,8 @@ async def _warnings(settings: Settings, database: Database, schema: Schema) -> A
         yield "locks", note
     for note in [*await twin_notes(database, schema.table.name), *await table_notes(database, schema.table)]:
         yield "contacts table", note
+    for note in await history_notes(database, settings):
+        yield "history", note
     for crm, note in await lost_notes(database, schema.lanes.values()):
         yield f"{crm} contacts", note
 

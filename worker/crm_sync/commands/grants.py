@@ -18,6 +18,7 @@ from crm_sync.table.mapping import prepare_for
 from crm_sync.table.rights import (
     BUDGETS,
     FAULTS_WRITTEN,
+    HISTORY_FORGOTTEN,
     LANES_READ,
     LANES_WRITTEN,
     PERMITS,
@@ -29,6 +30,13 @@ from crm_sync.table.rights import (
 from crm_sync.table.schema import Schema, read_schema
 
 VIEW = "pg_temp.crm_sync_mapping"  # that of create_view.sql
+VIEWS = ("crm_sync.deliveries", "crm_sync.throughput", "crm_sync.errors_by_code")
+FUNCTIONS = (
+    "crm_sync.history_slot(timestamptz)",
+    "crm_sync.key_name(text)",
+    "crm_sync.latency_bounds()",
+    "crm_sync.tidy_history(integer)",
+)
 
 LOOKED_UP = ("contacts()", "parts()", "flipping_triggers()", "flipped_crms(text[])", "caught_crms(text[])")
 MIGRATION_TABLES = ("_crm_sync_migration", "_yoyo_version")
@@ -112,6 +120,12 @@ def _for_worker(schema: Schema, target: Mapping[str, Any], role: str, mapped: Se
         f"GRANT {_three(WORKERS_READ, WORKERS_WRITTEN, WORKERS_CHANGED)}, DELETE ON TABLE crm_sync.workers {to}",
         f"GRANT SELECT ON TABLE crm_sync.living_workers {to}",
         f"GRANT USAGE ON SEQUENCE crm_sync.workers_id_seq {to}",
+        "-- What became of each contact, and what happened to lanes and workers.",
+        f"GRANT SELECT, INSERT, UPDATE{_columns(HISTORY_FORGOTTEN)} ON TABLE crm_sync.history {to}",
+        f"GRANT SELECT, INSERT, UPDATE ON TABLE crm_sync.minutes {to}",
+        f"GRANT SELECT, INSERT ON TABLE crm_sync.events {to}",
+        f"GRANT SELECT ON TABLE {', '.join(VIEWS)} {to}",
+        f"GRANT EXECUTE ON FUNCTION {', '.join(FUNCTIONS)} {to}",
     ]
     tables = ", ".join(f"crm_sync.{table}" for table in MIGRATION_TABLES)
     return [

@@ -8,7 +8,7 @@ import click
 
 from crm_sync.adoption import migrations
 from crm_sync.adoption.adopt import adopt
-from crm_sync.commands.adopt import request_of, say
+from crm_sync.commands.adopt import note_adoption, request_of, say
 from crm_sync.environment import read
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
@@ -44,6 +44,7 @@ def migrate(*, only_check: bool, create: bool) -> None:
     if not done:
         click.echo("Nothing to do: the schema is up to date.")
         return
+    note_adoption(settings.session_url, None, len(done))
     click.echo(f"Done: {len(done)} changes.")
     for role in asyncio.run(_worker_roles(settings)):
         click.echo(f"Next, run what `crm-sync grants {role}` prints: a worker of this role needs rights on what is new.")

@@ -16,6 +16,7 @@ from crm_sync.reports.rights import Needs, explained
 from crm_sync.reports.table_changes import change
 from crm_sync.reports.table_notes import delete_rule_notes
 from crm_sync.settings import Settings
+from crm_sync.telling import deeds
 
 POLICIES = ("keep", "delete", "erase")
 MEANINGS = {
@@ -74,6 +75,7 @@ async def _set(settings: Settings, waits: Waits, crm: str, policy: str | None) -
         adopted = (await database.fetch(query("read_adoption")))[0]
         async with explained(database, TO_SET):
             await change(database, adopted["name"], "set_on_delete", name, policy, alone=False, patience_s=waits.table_patience_s)
+        deeds.tell(await deeds.note(database, deeds.ON_DELETE_SET, name, policy=policy, before=before.on_delete))
         return name, before, await _read(database, name)
 
 

@@ -12,6 +12,7 @@ from crm_sync.reports.completing import crm_names
 from crm_sync.reports.lane_state import TO_PAUSE, LaneState, read_lane_state
 from crm_sync.reports.rights import database_for
 from crm_sync.settings import Settings
+from crm_sync.telling import deeds
 
 
 @click.command()
@@ -29,7 +30,7 @@ def pause(*, crm: str, reason: str) -> None:
     reason = clean(reason)
     if not reason:
         raise click.BadParameter("say why: somebody will want to know at 3 a.m.", param_hint="--reason")
-    before, after = asyncio.run(_pause(read(Settings), crm, reason))
+    before, after, problem = asyncio.run(_pause(read(Settings), crm, reason))
     if before.held_since is None:
         click.echo(f"{after.crm} is paused for all workers: {reason}")
     else:
@@ -41,11 +42,13 @@ def pause(*, crm: str, reason: str) -> None:
         "Contacts keep their place in line, and flips are still taken.\n"
         f"To go on: crm-sync resume {after.crm}"
     )
+    deeds.tell(problem)
 
 
-async def _pause(settings: Settings, crm: str, reason: str) -> tuple[LaneState, LaneState]:
-    """The lane_state before and after."""
+async def _pause(settings: Settings, crm: str, reason: str) -> tuple[LaneState, LaneState, str | None]:
+    """The lane_state before and after; and where it could not be noted down, a sentence."""
     async with database_for(settings, TO_PAUSE) as database:
         before = await read_lane_state(database, crm)
         await database.fetch(query("hold_lane"), before.crm, reason)
-        return before, await read_lane_state(database, before.crm)
+        problem = await deeds.note(database, deeds.LANE_HELD, before.crm, reason=reason)
+        return before, await read_lane_state(database, before.crm), problem

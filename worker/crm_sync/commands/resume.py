@@ -11,6 +11,7 @@ from crm_sync.reports.completing import crm_names
 from crm_sync.reports.lane_state import TO_PAUSE, LaneState, read_lane_state
 from crm_sync.reports.rights import database_for
 from crm_sync.settings import Settings
+from crm_sync.telling import deeds
 
 
 @click.command()
@@ -22,7 +23,7 @@ def resume(*, crm: str) -> None:
     Example:
       crm-sync resume brevo
     """
-    before, after = asyncio.run(_resume(read(Settings), crm))
+    before, after, problem = asyncio.run(_resume(read(Settings), crm))
     if before.held_since is None:
         click.echo(f"{after.crm} is not paused by hand: nothing to do.")
     else:
@@ -30,11 +31,15 @@ def resume(*, crm: str) -> None:
         click.echo(f"{after.crm} is resumed for all workers. It was paused for {lasted}: {before.held_reason}")
     if not after.open:
         click.echo(f"It is not delivering yet: {after.sentence}")
+    deeds.tell(problem)
 
 
-async def _resume(settings: Settings, crm: str) -> tuple[LaneState, LaneState]:
-    """The lane_state before and after."""
+async def _resume(settings: Settings, crm: str) -> tuple[LaneState, LaneState, str | None]:
+    """The lane_state before and after; and where it could not be noted down, a sentence."""
     async with database_for(settings, TO_PAUSE) as database:
         before = await read_lane_state(database, crm)
         await database.fetch(query("resume_lane"), before.crm)
-        return before, await read_lane_state(database, before.crm)
+        problem = None
+        if before.held_since is not None:
+            problem = await deeds.note(database, deeds.LANE_RESUMED, before.crm, was=before.held_reason)
+        return before, await read_lane_state(database, before.crm), problem

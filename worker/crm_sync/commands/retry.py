@@ -25,6 +25,7 @@ from crm_sync.settings import Settings
 from crm_sync.table.failed_contacts import NO_CODE, Bounds, FailedContacts, Failures, Flipped
 from crm_sync.table.one_contact import read_key
 from crm_sync.table.schema import read_schema
+from crm_sync.telling import deeds
 
 PATIENCE_S = 300.0  # counting a table of many millions takes a while
 PROGRESS_S = 10.0  # between two lines that tell how far it is
@@ -146,9 +147,20 @@ async def _retry(settings: Settings, asked: Retry, bounds: Bounds) -> None:
         if not asked.yes:
             _ask(counted)
         click.echo()
-        await _flip(failed, {crm: failures for crm, failures in chosen.items() if failures}, asked)
+        try:
+            await _flip(failed, {crm: failures for crm, failures in chosen.items() if failures}, asked)
+        finally:
+            await _note(database, asked)
         click.echo(f"\nTo follow {'it' if asked.flipped == 1 else 'them'}: crm-sync status --watch")
         await _tell_lane_states(database, asked)
+
+
+async def _note(database: Database, asked: Retry) -> None:
+    """How many were flipped, and which were meant; of single keys how many, for a key is not noted down."""
+    for crm, done in asked.done.items():
+        if done.flipped:
+            meant = {"codes": [*asked.codes], "since": asked.since, "keys": len(asked.keys) or None}
+            deeds.tell(await deeds.note(database, deeds.CONTACTS_RETRIED, crm, contacts=done.flipped, **meant))
 
 
 def _ask(counted: int) -> None:

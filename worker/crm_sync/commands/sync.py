@@ -33,6 +33,7 @@ from crm_sync.table.adopted_table import LaneTable
 from crm_sync.table.mapping import prepare_for
 from crm_sync.table.one_contact import Match, Standing, show
 from crm_sync.table.schema import read_schema
+from crm_sync.telling import deeds
 
 LOOK_PATIENCE_S = 60.0  # the address may have no index, and the table many millions of rows
 POOL_SIZE = 4
@@ -87,7 +88,7 @@ async def _sync(configuration: Configuration, waits: Waits, contact: NamedContac
             for name, account in accounts.items()
         }
         installation = Installation(schema, {name: configuration.lane(name) for name in accounts}, mappings)
-        async with ShortWorker(installation, database, settings.session_url, waits) as worker:
+        async with ShortWorker(installation, database, settings.session_url, waits, history=settings.history) as worker:
             told = [
                 await _Visit(database, worker, schema.lanes[name], accounts.get(name), named=crm is not None).make(
                     ids, first=not number
@@ -154,6 +155,8 @@ class _Visit:
         except DeclinedError as error:
             return self._not_sent(str(error))
         click.echo()
+        if finish is not None:
+            deeds.tell(await deeds.note(self.database, deeds.CONTACT_SENT, self.table.crm, outcome=finish.kind.value))
         if finish is None:
             self._not_sent(await self._closed() or await self._taken(meant))
         else:

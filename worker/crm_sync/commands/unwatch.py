@@ -12,6 +12,7 @@ from crm_sync.reports.table_changes import change
 from crm_sync.reports.watched_columns import TO_WATCH, Watch, lane_of, read_watches
 from crm_sync.settings import Settings
 from crm_sync.table.schema import read_schema
+from crm_sync.telling import deeds
 
 
 @click.command()
@@ -43,4 +44,5 @@ async def _unwatch(settings: Settings, waits: Waits, crm: str) -> tuple[str, Wat
         before = (await read_watches(database, schema)).get(name)
         if before is not None:
             await change(database, schema.table.name, "unwatch_columns", name, alone=True, patience_s=waits.table_patience_s)
+            deeds.tell(await deeds.note(database, deeds.COLUMNS_UNWATCHED, name, columns=[*before.columns]))
         return name, before

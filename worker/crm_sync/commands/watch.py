@@ -16,6 +16,7 @@ from crm_sync.reports.rights import database_for
 from crm_sync.reports.table_changes import change
 from crm_sync.reports.watched_columns import TO_WATCH, lane_of, read_watches
 from crm_sync.table.schema import Schema, read_schema
+from crm_sync.telling import deeds
 
 _WRONG_COLUMN = (asyncpg.UndefinedColumnError, asyncpg.InvalidColumnReferenceError)
 
@@ -52,6 +53,7 @@ async def _watch(configuration: Configuration, waits: Waits, crm: str, columns: 
         sent = await columns_read(database, schema, configuration, name)
         before = (await read_watches(database, schema)).get(name)
         await _change(database, schema, name, columns, waits.table_patience_s)
+        deeds.tell(await deeds.note(database, deeds.COLUMNS_WATCHED, name, columns=[*columns]))
     formerly = f" Before, it watched {', '.join(before.columns)}." if before else ""
     return [
         f"{name} watches {', '.join(columns)}.{formerly}",

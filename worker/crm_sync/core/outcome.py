@@ -3,7 +3,7 @@
 Named tuples, because these three are made for every contact, and a frozen dataclass takes four times as long to make.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -96,11 +96,22 @@ class Kind(StrEnum):
     ORPHANED = "orphaned"  # its worker died: back in line, the attempt counts
 
 
+class Receipt(NamedTuple):
+    """What is kept of the request that a contact was in, or of the last one, where it needed several.
+
+    took_ms: all of them together. status: HTTP, None where there was no answer. request_id: as the CRM's support knows it.
+    """
+
+    took_ms: int
+    status: int | None = None
+    request_id: str | None = None
+
+
 class Finish(NamedTuple):
     """One row to be written. token: the claim it ends. delay_s: seconds until a retry.
 
     sent: it may have reached the CRM. late: what it says may lie there over what another contact of its address has said since.
-    attempts and flipped_at: as the claim returned them, where it was sent.
+    attempts and flipped_at: as the claim returned them, where it was sent. receipt: None too where a request was cut short.
     """
 
     id: Any
@@ -113,12 +124,27 @@ class Finish(NamedTuple):
     late: bool = False
     attempts: int | None = None
     flipped_at: datetime | None = None
+    receipt: Receipt | None = None
 
     @property
     def code(self) -> str | None:
         return None if self.error is None else self.error.partition(":")[0]
 
+    @property
+    def told(self) -> bool:
+        """Whether history has a line of it: not where it was only put back, unsent."""
+        return self.kind is not Kind.DEFERRED or self.sent or self.receipt is not None or self.error is not None
 
-def columns(finishes: Iterable[Finish]) -> list[tuple[Any, ...]]:
-    """What is written of finishes, one at least: their ids, tokens, kinds, errors, remote ids and delays."""
-    return [*zip(*finishes, strict=True)][:6]
+
+TOOK_UNKNOWN = -1
+_NOT_SENT = (None, None, None)
+_CUT_SHORT = (TOOK_UNKNOWN, None, None)
+
+
+def columns(finishes: Iterable[Finish]) -> list[Sequence[Any]]:
+    """What is written of finishes, one at least: their ids, tokens, kinds, errors, remote ids, delays; and of their requests how
+    long they took, status and id.
+    """
+    whole = [*zip(*finishes, strict=True)]
+    receipts = [receipt or (_CUT_SHORT if sent else _NOT_SENT) for sent, receipt in zip(whole[6], whole[-1], strict=True)]
+    return [*whole[:6], *zip(*receipts, strict=True)]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from crm_sync.core.codes import Code
-from crm_sync.core.outcome import Contact, Finish, Kind, Outcome, Unsent, Verdict
+from crm_sync.core.outcome import Contact, Finish, Kind, Outcome, Receipt, Unsent, Verdict
 from crm_sync.core.text import clean, printable
 
 LONGEST_DELAY_S = 24 * 3600.0
@@ -23,10 +23,10 @@ class RetryPolicy:
         # The exponent is bounded because 2.0 ** 1024 overflows.
         return float(min(self.delay_s * 2 ** min(retry - 1, 60), LONGEST_DELAY_S) * (1 + JITTER * (2 * chance - 1)))
 
-    def finish(self, contact: Contact, outcome: Outcome, chance: float) -> Finish:
+    def finish(self, contact: Contact, outcome: Outcome, chance: float, receipt: Receipt | None = None) -> Finish:
         """The finish of a contact the CRM has spoken about."""
         error = describe(contact, outcome)
-        sent = True, contact.late, contact.attempts, contact.flipped_at
+        sent = True, contact.late, contact.attempts, contact.flipped_at, receipt
         match outcome.verdict:
             case Verdict.DELIVERED:
                 remote_id = None if outcome.remote_id is None else printable(outcome.remote_id, LONGEST_REMOTE_ID)
@@ -45,17 +45,17 @@ class RetryPolicy:
         return Finish(contact_id, token, Kind.REJECTED, error)
 
 
-def deferred(contact: Contact, delay_s: float = 0.0, *, sent: bool = False) -> Finish:
+def deferred(contact: Contact, delay_s: float = 0.0, *, sent: bool = False, receipt: Receipt | None = None) -> Finish:
     """The finish of a contact of which nothing was said: back in line, in so many seconds. sent: it may have been applied."""
-    finish = Finish(contact.id, contact.token, Kind.DEFERRED, delay_s=delay_s)
+    finish = Finish(contact.id, contact.token, Kind.DEFERRED, delay_s=delay_s, receipt=receipt)
     return finish._replace(sent=True, attempts=contact.attempts, flipped_at=contact.flipped_at) if sent else finish
 
 
-def set_aside(contact: Contact, unsent: Unsent) -> Finish:
-    """The finish of a contact that the CRM was not asked about."""
+def set_aside(contact: Contact, unsent: Unsent, receipt: Receipt | None = None) -> Finish:
+    """The finish of a contact that the CRM was not asked about, or in vain."""
     kind = Kind.DELIVERED if unsent.done else Kind.DEFERRED
     error = None if unsent.reason is None else clean(unsent.reason, hide=[contact.email])
-    return Finish(contact.id, contact.token, kind, error, delay_s=unsent.delay_s)
+    return Finish(contact.id, contact.token, kind, error, delay_s=unsent.delay_s, receipt=receipt)
 
 
 def describe(contact: Contact, outcome: Outcome) -> str | None:

@@ -44,6 +44,12 @@ class Waits:
     first_write_again_s: float = 0.005  # before rows that the application has locked are tried again; doubled each time
     longest_write_again_s: float = 0.5
 
+    # What is told of deliveries.
+    history_again_s: float = 60.0  # before history is tried again, after it could not be written
+    minute_s: float = 60.0  # that a line of `crm_sync.minutes` is about
+    tidy_s: float = 600.0  # between two looks for what is kept no longer
+    tell_events_s: float = 1.0  # for more events to come: they are written together
+
     # A CRM that is not to be called.
     first_probe_s: float = 1.0  # before the first probe; doubled with each that fails
     longest_probe_s: float = 8.0  # so that a CRM that is well again is back at full speed within 10 s

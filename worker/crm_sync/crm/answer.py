@@ -60,9 +60,13 @@ class Answer:
     @property
     def label(self) -> str:
         """What it was, for people and the CRM's support: `400`, or `400, request 4f0c...`."""
+        return f"{self.status}, request {self.request_id}" if self.request_id else str(self.status)
+
+    @property
+    def request_id(self) -> str:
+        """By which the CRM's support finds it, empty where there is none."""
         named = [self.headers.get(name) for name in REQUEST_ID_HEADERS] + [self.get("correlationId")]
-        request_id = next((printable(value, LONGEST_REQUEST_ID) for value in named if isinstance(value, str) and value), "")
-        return f"{self.status}, request {request_id}" if request_id else str(self.status)
+        return next((printable(value, LONGEST_REQUEST_ID) for value in named if isinstance(value, str) and value), "")
 
     def said(self, *keys: str) -> str:
         """What it says for people: those of these members that are plain, else how the body begins. Cut, not cleaned."""

@@ -19,6 +19,7 @@ from crm_sync.crm.exchange import Request, Wire, Witness, shown
 from crm_sync.crm.limiter import UNLIMITED, Limiter
 from crm_sync.crm.operations import Operations
 from crm_sync.crm.proxy import Proxy
+from crm_sync.crm.trail import current
 from crm_sync.errors import ConfigurationError, LaneError, NotSentError
 
 REQUEST_TIMEOUT_S = 20.0
@@ -129,6 +130,8 @@ class Http:
 
     async def _ask(self, request: Request) -> Answer:
         began = time.monotonic()
+        trail = current()
+        trail.begin()
         response = await self._wire(request)
         keys = [*self._keys, *self._tokens]
         content = _masked(response.body, keys)
@@ -136,7 +139,9 @@ class Http:
         await self._limiter.correct(self._remaining(response.headers))
         said = None if response.flaw else parse(content)
         operation = self._operations.of(request.method, request.url.raw_path)
-        return Answer(response.status, _masked_headers(response.headers, keys), text, said, response.flaw, operation, began)
+        answer = Answer(response.status, _masked_headers(response.headers, keys), text, said, response.flaw, operation, began)
+        trail.answered(answer)
+        return answer
 
 
 def require_https(name: str, url: str, allowed: Collection[str] = ()) -> str:

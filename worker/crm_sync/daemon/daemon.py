@@ -35,6 +35,7 @@ from crm_sync.postgres.pool import Database
 from crm_sync.reports.rights import with_advice
 from crm_sync.table.rights import require_worker_rights
 from crm_sync.table.schema import Schema, inspect_schema
+from crm_sync.telling.telling import Telling
 
 COLLECT_EVERY = 50_000  # more objects made than freed
 
@@ -99,14 +100,16 @@ class Daemon:
         """Raises ConfigurationError where only a person can help, and no lane could run."""
         set_level(self._settings.log_number)
         readers = self._readers()
-        # A claim, a finish, a look, the breaker and the tombstones at a time for each lane, and one for recovery.
-        async with self._database(size=5 * len(readers) + 1) as database:
+        # A claim, a finish, a look, the breaker and the tombstones at a time for each lane; recovery; what is told.
+        async with self._database(size=5 * len(readers) + 2) as database:
             with suppress(_StoppedError):
                 schema = await self._once_reachable(partial(self._look, database))
                 self._wiring = self._wired(database, schema)
                 self.lanes = {crm: self._lane(crm, read, self._wiring) for crm, read in readers.items()}
-                self._say_started(schema)
-                await self._run_loops(self._wiring)
+                telling = self._telling(self._wiring)
+                with telling.listening():
+                    self._say_started(schema)
+                    await self._run_loops(self._wiring, telling)
 
     @property
     def moving(self) -> bool:
@@ -186,6 +189,7 @@ class Daemon:
             self._waits,
             in_turn=True,
             contacts_table=self._settings.contacts_table,
+            history=self._settings.history,
             on_refused=lambda crm, error: self.lanes[crm].refuse(error),
             on_outdated=self._open_anew,
         )
@@ -199,14 +203,21 @@ class Daemon:
     def _lane(self, crm: str, read: Read, wiring: Wiring) -> SupervisedLane:
         return SupervisedLane(crm, read, wiring, self._settings.shutdown_grace_s, self._waits)
 
-    async def _run_loops(self, wiring: Wiring) -> None:
+    def _telling(self, wiring: Wiring) -> Telling:
+        session = wiring.session
+        days = self._settings.history_days
+        return Telling(wiring.database, wiring.tallies, lambda: session.worker_id, session.opened, days=days, waits=self._waits)
+
+    async def _run_loops(self, wiring: Wiring, telling: Telling) -> None:
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(supervise("session", partial(self._keep_session, wiring), self._waits))]
                 tasks += [group.create_task(lane.run()) for lane in self.lanes.values()]
+                tasks += [group.create_task(supervise(name, loop, self._waits)) for name, loop in telling.loops]
                 self._notifier.ready()
                 await self.stop.wait()
                 await self._drain(wiring)
+                await telling.end()
                 for task in tasks:
                     task.cancel()
         except* ConfigurationError as errors:

@@ -51,7 +51,7 @@ class FullLook:
         self._has = has
         self._inspect = render("inspect_stretch", table.variables)
         self._place = render("place_lost_claims", table.variables)
-        self._release = render("release_claims", table.variables)
+        self._release = contacts.recording.render("release_claims", table.variables)
         self._flip = render("flip_early", table.variables)
 
     async def look(self, worker: int) -> Repaired:
@@ -86,8 +86,10 @@ class FullLook:
         if seen["claims"] and (lost := await self._lost(worker, seen["claims"])):
             if seen["without_due_time"]:
                 await self._database.fetch(self._place, *stretch, lost)
-            row = (await self._database.fetch(self._release, *stretch, lost, self._max_retries, DIED))[0]
-            claims, locked = row["released"], row["locked"]
+            recording, arguments = self._contacts.recording, (*stretch, lost, self._max_retries, DIED)
+            fetched = await recording.fetch(self._database, self._release, *arguments)
+            claims, locked = fetched.rows[0]["released"], fetched.rows[0]["locked"]
+            recording.lacks_lines(claims, fetched)
         if seen["early"]:
             flips = len(await self._database.fetch(self._flip, *stretch))
         return Repaired(claims=claims, flips=flips, locked=locked)

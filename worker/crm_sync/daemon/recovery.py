@@ -4,7 +4,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import structlog
@@ -12,6 +12,7 @@ import structlog
 from crm_sync import events
 from crm_sync.core.outcome import Finish, Kind
 from crm_sync.core.retry import RetryPolicy
+from crm_sync.core.tally import Tally
 from crm_sync.core.waits import USUAL, Waits
 from crm_sync.daemon.full_look import FullLook
 from crm_sync.daemon.unseen_flips import UnseenFlips
@@ -31,6 +32,7 @@ class Charge:
 
     contacts: Contacts
     policy: RetryPolicy
+    tally: Tally = field(default_factory=Tally)
 
 
 class Recovery:
@@ -118,7 +120,9 @@ class Recovery:
     async def _finish(self, crm: str, finishes: Sequence[Finish]) -> int:
         written = 0
         for first in range(0, len(finishes), WRITE_BATCH):
-            finished = await self._charge(crm).contacts.finish(finishes[first : first + WRITE_BATCH])
+            charge = self._charge(crm)
+            finished = await charge.contacts.finish(finishes[first : first + WRITE_BATCH])
+            charge.tally.finished(finished.written, unrecorded=finished.unrecorded)
             written += len(finished.written)
         if written:
             log.warning(events.ORPHANS_RECOVERED, crm=crm, contacts=written)

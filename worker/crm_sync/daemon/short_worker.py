@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+from crm_sync.core.history import History
 from crm_sync.core.outcome import Finish
 from crm_sync.core.waits import USUAL, Waits
 from crm_sync.crm.account import Account
@@ -24,11 +25,19 @@ from crm_sync.table.claim_by_key import ClaimByKey
 class ShortWorker:
     """A context. installation: of the CRMs that it may deliver to. It raises DatabaseTroubleError and ConfigurationError."""
 
-    def __init__(self, installation: Installation, database: Database, session_url: str, waits: Waits = USUAL) -> None:
+    def __init__(
+        self,
+        installation: Installation,
+        database: Database,
+        session_url: str,
+        waits: Waits = USUAL,
+        *,
+        history: History = History.ALL,
+    ) -> None:
         self._installation = installation
         self._database = database
         self._waits = waits
-        self._wiring = Wiring(database, session_url, waits, in_turn=False)
+        self._wiring = Wiring(database, session_url, waits, in_turn=False, history=history)
         self._wiring.learn(installation.schema)
         self._unsure = False  # whether something may be claimed whose outcome is not written
 

@@ -19,6 +19,8 @@ from contextlib import asynccontextmanager
 import structlog
 
 from crm_sync import events
+from crm_sync.core.history import History
+from crm_sync.core.tally import Tally
 from crm_sync.core.waits import Waits
 from crm_sync.daemon.installation import NOTHING, LanePlan
 from crm_sync.daemon.recovery import Charge, Recovery
@@ -49,8 +51,8 @@ def _keep(_crm: str) -> None:
 class Wiring:
     """The parts of one worker. in_turn: its lanes claim what is in line; else they deliver only what a person names.
 
-    contacts_table: the one that a person expects. on_refused: is called with a CRM and why its lane cannot go on; on_outdated
-    with one whose lane has to be opened anew, or can be.
+    contacts_table: the one that a person expects. history: which outcomes have a line there. on_refused: is called with a CRM and
+    why its lane cannot go on; on_outdated with one whose lane has to be opened anew, or can be.
     """
 
     def __init__(
@@ -61,9 +63,12 @@ class Wiring:
         *,
         in_turn: bool,
         contacts_table: str | None = None,
+        history: History = History.ALL,
         on_refused: Refused = _raise,
         on_outdated: Outdated = _keep,
     ) -> None:
+        self.tallies: dict[str, Tally] = {}  # by CRM
+        self._history = history
         self.lanes: dict[str, Lane] = {}
         self.ticking = Progress(waits)
         self.database = database
@@ -104,8 +109,8 @@ class Wiring:
         """Contacts of dead workers are looked after in every CRM that is installed, whether it has a lane here or not."""
         installed: dict[str, Charge | None] = dict.fromkeys(schema.faults)
         for crm, table in schema.lanes.items():
-            contacts = Contacts(self.database, table, NOTHING.email, NOTHING.fields, self._waits)
-            installed[crm] = Charge(contacts, LaneSettings().policy)
+            contacts = Contacts(self.database, table, NOTHING.email, NOTHING.fields, self._waits, history=self._history)
+            installed[crm] = Charge(contacts, LaneSettings().policy, self._tally(crm))
         ours = {crm: self._charges[crm] for crm in self.lanes}
         self._charges.clear()
         self._charges.update(installed | ours)
@@ -124,6 +129,7 @@ class Wiring:
             self._waits,
             writers=mapping.writers,
             longest=mapping.longest,
+            history=self._history,
         )
         async with plan.account.open(rate_limit) as client:
             lane = Lane(
@@ -135,15 +141,20 @@ class Wiring:
                 rate_limit=rate_limit,
                 policy=settings.policy,
                 batch_size=settings.sync_scheduler_batch_size,
+                tally=self._tally(crm),
                 waits=self._waits,
             )
-            self._charges[crm] = Charge(contacts, settings.policy)
+            self._charges[crm] = Charge(contacts, settings.policy, self._tally(crm))
             self.lanes[crm] = lane
             self._opened_with[crm] = plan.schema
             try:
                 yield lane
             finally:
                 del self.lanes[crm], self._opened_with[crm]
+
+    def _tally(self, crm: str) -> Tally:
+        """It outlives the lane, which may be opened again."""
+        return self.tallies.setdefault(crm, Tally())
 
     async def greet(self, crm: str) -> None:
         """A lane that has come while the session was open: it has heard nothing, and one before it may have left claims behind.

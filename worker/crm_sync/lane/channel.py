@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from crm_sync.core.retry import RetryPolicy
+from crm_sync.core.tally import Tally
 from crm_sync.core.waits import Waits
 from crm_sync.crm.client import Client
 from crm_sync.lane.address_locks import AddressLocks
@@ -14,7 +15,10 @@ from crm_sync.postgres.session import Session
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """The client of one CRM, and whatever may hold a request back: the session, the breaker, the two limits, an address."""
+    """The client of one CRM, and whatever may hold a request back: the session, the breaker, the two limits, an address.
+
+    tally: counts what is done.
+    """
 
     crm: str
     client: Client
@@ -25,3 +29,4 @@ class Channel:
     addresses: AddressLocks
     policy: RetryPolicy
     waits: Waits
+    tally: Tally

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from crm_sync.core.codes import Code
 from crm_sync.core.identity import Addressee
-from crm_sync.core.outcome import Contact, Finish, Outcome, Unsent, Verdict
+from crm_sync.core.outcome import Contact, Finish, Outcome, Receipt, Unsent, Verdict
 from crm_sync.core.retry import deferred, set_aside
 from crm_sync.errors import RefusedError
 from crm_sync.lane.channel import Channel
@@ -100,27 +100,31 @@ class Deliveries:
 
     async def _send(self, batch: Sequence[Addressee]) -> list[Finish]:
         opening = self._session.openings
-        outcomes = await self._judge.outcomes([addressee.contact for addressee in batch])
+        contacts = [addressee.contact for addressee in batch]
+        try:
+            outcomes = await self._judge.outcomes(contacts)
+        finally:
+            receipts = self._judge.receipts(contacts)
         # Others may have had these addresses since our locks went.
         unlocked = self._session.openings != opening or not self._session.opened.is_set()
         finishes = []
-        for addressee, outcome in zip(batch, outcomes, strict=True):
-            finish = self._finish(addressee.contact, outcome)
+        for addressee, outcome, receipt in zip(batch, outcomes, receipts, strict=True):
+            finish = self._finish(addressee.contact, outcome, receipt)
             finishes.append(finish._replace(late=True) if unlocked else finish)
             if addressee.twins:
                 # They share a delivery. What is said against the one that was sent is not said of them: they come again.
                 delivered = isinstance(outcome, Outcome) and outcome.verdict is Verdict.DELIVERED
-                shared = [self._finish(twin, outcome) if delivered else deferred(twin) for twin in addressee.twins]
+                shared = [self._finish(twin, outcome, receipt) if delivered else deferred(twin) for twin in addressee.twins]
                 finishes += [finish._replace(late=False) for finish in shared]
         return finishes
 
-    def _finish(self, contact: Contact, outcome: Settled) -> Finish:
+    def _finish(self, contact: Contact, outcome: Settled, receipt: Receipt | None) -> Finish:
         if outcome is None:
-            return deferred(contact, sent=True)
+            return deferred(contact, sent=True, receipt=receipt)
         if isinstance(outcome, Unsent):
-            return set_aside(contact, outcome)
+            return set_aside(contact, outcome, receipt)
         self._judge.settled(contact)
-        return self._policy.finish(contact, outcome, random.random())  # noqa: S311 (jitter is no secret)
+        return self._policy.finish(contact, outcome, random.random(), receipt)  # noqa: S311 (jitter is no secret)
 
     def _may_send(self, contacts: Sequence[Contact]) -> bool:
         return (

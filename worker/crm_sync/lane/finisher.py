@@ -14,6 +14,7 @@ import structlog
 
 from crm_sync import events
 from crm_sync.core.outcome import Finish, Kind
+from crm_sync.core.tally import Tally
 from crm_sync.core.text import name_of
 from crm_sync.core.waits import USUAL, Waits
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
@@ -45,8 +46,10 @@ class Finisher:
         in_hand: Callable[[], int],
         on_written: Callable[[int, Sequence[Finish], bool], None],
         on_lost: Callable[[], None],
+        tally: Tally,
         waits: Waits = USUAL,
     ) -> None:
+        self._tally = tally
         self._contacts = contacts
         self._in_hand = in_hand
         self._on_written = on_written
@@ -148,8 +151,11 @@ class Finisher:
         self._locked += [finish for finish in left_out if finish.id in locked]
         done = [finish for finish in batch if finish.id not in locked] if locked else batch
         lost = [finish for finish in left_out if finish.id not in locked] if left_out else []
+        unrecorded = finished.unrecorded
         if lost:
             self._on_lost()
+            unrecorded += await self._contacts.record_lost(lost)
+        self._tally.finished(finished.written, waited_ms=finished.waited_ms, lost=len(lost), unrecorded=unrecorded)
         self._overwritten.add(lost, finished.written)
         self._on_written(len(fresh), done, finished.due_again)
         self._tell(finished.written, len(lost), started)

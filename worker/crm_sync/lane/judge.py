@@ -28,10 +28,11 @@ from crm_sync import events
 from crm_sync.core.breaker import FAILURES
 from crm_sync.core.codes import Code
 from crm_sync.core.operation import Operation
-from crm_sync.core.outcome import Contact, Outcome, Unsent, Verdict
+from crm_sync.core.outcome import Contact, Outcome, Receipt, Unsent, Verdict
 from crm_sync.core.text import clean
 from crm_sync.core.throughput import Throughput
 from crm_sync.crm.client import Entry
+from crm_sync.crm.trail import Trail, followed
 from crm_sync.errors import (
     BatchRefusedError,
     CrmSyncError,
@@ -93,12 +94,18 @@ class Judge:
         self._turn = asyncio.Lock()  # of a request while there is doubt
         self._accused: dict[object, None] = {}
         self._faults = ClientFaults(channel.crm)
+        self._tally = channel.tally
+        self._receipts: dict[object, Receipt] = {}  # by id, of contacts that were in a request and are not settled yet
         self._log = structlog.get_logger().bind(crm=channel.crm)
 
     @property
     def accused(self) -> Collection[object]:
         """The contacts, by id, for which the lane was held of late."""
         return self._accused
+
+    def receipts(self, contacts: Sequence[Contact]) -> list[Receipt | None]:
+        """Of the requests that each was in. They are told once."""
+        return [self._receipts.pop(contact.id, None) for contact in contacts]
 
     def settled(self, contact: Contact) -> None:
         """Something was said of it."""
@@ -149,16 +156,33 @@ class Judge:
         began = time.monotonic()
         if not self._may_send(contacts):
             return Said(began, [HeldBackError("the lane was paused or stopped before this request started")] * len(contacts))
+        with followed() as trail:
+            said, is_fault = await self._asked(contacts, began)
+        now = time.monotonic()
+        self._note(trail, said, contacts, now)
+        if not is_fault:
+            await self._learn(said, contacts, now)
+        return said
+
+    async def _asked(self, contacts: Sequence[Contact], began: float) -> tuple[Said, bool]:
+        """What was answered, and whether that is the client's own fault."""
         try:
-            said = Said(began, checked(await self._client.deliver(contacts), len(contacts)))
+            return Said(began, checked(await self._client.deliver(contacts), len(contacts))), False
         except LaneError as error:
-            said = Said(began, [error] * len(contacts))
+            return Said(began, [error] * len(contacts)), False
         except CrmSyncError:
             raise
         except Exception as error:  # noqa: BLE001 (told with its traceback; it is some contact's)
-            return Said(began, [self._faults.refusal(error)] * len(contacts))
-        await self._learn(said, contacts, time.monotonic())
-        return said
+            return Said(began, [self._faults.refusal(error)] * len(contacts)), True
+
+    def _note(self, trail: Trail, said: Said, contacts: Sequence[Contact], now: float) -> None:
+        self._tally.requested(trail.requests, trail.throttled)
+        if not trail.requests and isinstance(said.entries[0], HeldBackError):
+            return  # before any request
+        receipt = Receipt(round((now - said.began) * 1000), trail.status, trail.request_id)
+        for contact in contacts:
+            before = self._receipts.get(contact.id)
+            self._receipts[contact.id] = receipt if before is None else receipt._replace(took_ms=receipt.took_ms + before.took_ms)
 
     async def _learn(self, said: Said, contacts: Sequence[Contact], now: float) -> None:
         """What an answer tells of the CRM, whomever it is about."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from crm_sync.core.outcome import Finish
 from crm_sync.core.retry import RetryPolicy
+from crm_sync.core.tally import Tally
 from crm_sync.core.waits import USUAL, Waits
 from crm_sync.crm.client import Client
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
@@ -54,9 +55,11 @@ class Lane:
         rate_limit: RateLimit,
         policy: RetryPolicy,
         batch_size: int,
+        tally: Tally | None = None,
         waits: Waits = USUAL,
     ) -> None:
-        """batch_size: contacts in one claim at most."""
+        """batch_size: contacts in one claim at most. tally: counts what the lane does."""
+        tally = tally or Tally()
         self.crm = table.crm
         self._session = session
         self._contacts = contacts
@@ -85,7 +88,8 @@ class Lane:
             waits=waits,
         )
         self._addresses = AddressLocks(self.crm, session)
-        channel = Channel(self.crm, client, session, self._breaker, rate_limit, self._permits, self._addresses, policy, waits)
+        limits = self._breaker, rate_limit, self._permits
+        channel = Channel(self.crm, client, session, *limits, self._addresses, policy, waits, tally)
         self._in_hand = InHand()
         self._wake = Wake(table.id, channel, contacts)
         self._finisher = Finisher(
@@ -95,6 +99,7 @@ class Lane:
             in_hand=lambda: self._in_hand.count,
             on_written=self._when_written,
             on_lost=self.doubt,
+            tally=tally,
             waits=waits,
         )
         self._deliveries = Deliveries(channel)
@@ -103,7 +108,7 @@ class Lane:
         self._single = SingleDelivery(
             channel, self._deliveries, shared, self._in_hand, self._finisher, permit_free=self._room_made
         )
-        self._tombstones = Tombstones(table, database, channel)
+        self._tombstones = Tombstones(table, database, channel, contacts.recording)
 
     # The loops.
 

@@ -27,6 +27,7 @@ from crm_sync.log import Trouble
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import render
 from crm_sync.table.adopted_table import LaneTable
+from crm_sync.table.recording import Recording
 
 MOST = 500  # in one claim
 
@@ -36,8 +37,10 @@ log = structlog.get_logger()
 class Tombstones:
     """Runs beside the lane, through whose channel it sends."""
 
-    def __init__(self, table: LaneTable, database: Database, channel: Channel) -> None:
+    def __init__(self, table: LaneTable, database: Database, channel: Channel, recording: Recording) -> None:
         self._crm = table.crm
+        self._recording = recording
+        self._tally = channel.tally
         self._database = database
         self._session = channel.session
         self._breaker = channel.breaker
@@ -45,7 +48,7 @@ class Tombstones:
         self._deleter = Deleter(table.crm, channel.client, database, table.variables)
         self._deliveries = Deliveries(replace(channel, client=self._deleter), refused=put_off)
         self._claim = render("claim_tombstones", table.variables)
-        self._finish = render("finish_tombstones", table.variables)
+        self._finish = recording.render("finish_tombstones", table.variables)
         self._due = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -126,9 +129,12 @@ class Tombstones:
         return finishes
 
     async def _write(self, finishes: Sequence[Finish]) -> None:
-        ids, tokens, kinds, errors, _, delays = columns(finishes)
-        written = {row["id"] for row in await self._database.fetch(self._finish, ids, tokens, kinds, errors, delays)}
+        ids, tokens, kinds, errors, _, *rest = columns(finishes)
+        arguments = (ids, tokens, kinds, errors, *rest)
+        fetched = await self._recording.fetch(self._database, self._finish, *arguments, forgets=True)
+        written = {row["id"] for row in fetched.rows}
         done = [finish for finish in finishes if finish.id in written]
+        self._tally.deleted(done, unrecorded=self._recording.lacks(done, fetched))
         if done:
             self._log.info(events.TOMBSTONES_FINISHED, **Counter(finish.kind.value for finish in done))
         for finish in done:

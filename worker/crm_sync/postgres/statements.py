@@ -2,6 +2,7 @@
 
 The files are written for psql, whose variables stand for what differs between CRMs: `:due_at` is brevo_due_at or
 hubspot_due_at, `:'crm'` a literal. The same substitution is made here. The numbers of locks are variables of every statement.
+What stands between `\\if :name` and `\\endif`, on lines of their own, is there where that variable is on, as in psql.
 """
 
 import re
@@ -12,6 +13,8 @@ from pathlib import Path
 from crm_sync.postgres import locks
 
 _VARIABLE = re.compile(r"::|:'(\w+)'|:([a-z_]+)")
+_CHOICE = re.compile(r"^\\if :(\w+)\n(.*?)^\\endif\n", re.MULTILINE | re.DOTALL)
+ON, OFF = "on", "off"  # of a variable that a part of a statement hangs on
 
 
 def folder() -> Path:
@@ -49,9 +52,10 @@ def render(name: str, variables: Mapping[str, str]) -> str:
         return match.group() if identifier is None else known[identifier]
 
     known = {**locks.VARIABLES, **variables}
+    text = _CHOICE.sub(lambda match: match[2] if known.get(match[1]) == ON else "", read(name))
 
     # Comments are for readers of the file; the wire and the server's views need not carry them.
-    statement = "\n".join(line for line in read(name).splitlines() if not line.lstrip().startswith("--"))
+    statement = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("--"))
     return _VARIABLE.sub(value, statement).strip()
 
 

@@ -13,7 +13,8 @@ TO_PAUSE = Needs(
     lacking="the role {role} of DATABASE_URL may not pause and resume. Use the owner's, or let the owner run: "
     "GRANT USAGE ON SCHEMA crm_sync TO {role}; "
     "GRANT SELECT, UPDATE (held_since, held_reason, revision) ON TABLE crm_sync.lanes TO {role}; "
-    "GRANT SELECT ON TABLE crm_sync.living_workers TO {role};",
+    "GRANT SELECT ON TABLE crm_sync.living_workers TO {role}; "
+    "GRANT INSERT ON TABLE crm_sync.events TO {role};",
     absent="there is no table crm_sync.lanes, or an old one: run `crm-sync migrate`",
 )
 

@@ -17,6 +17,8 @@ OWN_COLUMNS = (
     "synced_at",
     "flipped_at",
 )
+# Types of a key that can hold no address: it stands in history as it is.
+_PLAIN_KEYS = ("pg_catalog.uuid", "pg_catalog.int2", "pg_catalog.int4", "pg_catalog.int8")
 # Shared by the CRMs.
 ROLL_UP = ("retry_count", "last_retry_at", "next_retry_at", "last_failed_crm")
 
@@ -84,6 +86,7 @@ class LaneTable:
                 "locator": quote(table.key) if table.is_partitioned else "ctid",
                 "email": quote(table.email),
                 "id_type": table.types[table.key],
+                "key_name": "" if table.types[table.key] in _PLAIN_KEYS else "crm_sync.key_name",
                 **_comparing("", of_key),
                 **_comparing("locator_", of_key if table.is_partitioned else "pg_catalog"),
                 "remote_id": quote(remote_id),

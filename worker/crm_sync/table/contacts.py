@@ -1,6 +1,7 @@
 """The contacts table as the queue of one CRM: claim, finish, look."""
 
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -11,14 +12,16 @@ import asyncpg
 
 from crm_sync.core.codes import Code
 from crm_sync.core.fairness import MOST_FRESH, Fairness, FreshLine
+from crm_sync.core.history import History
 from crm_sync.core.outcome import Contact, Finish, Kind, columns
 from crm_sync.core.values import Form
 from crm_sync.core.waits import USUAL, Waits
-from crm_sync.errors import ConfigurationError, DatabaseTroubleError, LockedError, RowRefusedError, TooSlowError
+from crm_sync.errors import ConfigurationError, CrmSyncError, DatabaseTroubleError, LockedError, RowRefusedError, TooSlowError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import render
 from crm_sync.table.adopted_table import LaneTable
 from crm_sync.table.avoided import Avoided
+from crm_sync.table.recording import Recording
 from crm_sync.table.unreadable_rows import SHORT, Claimed, Reader, cut
 
 UNREADABLE = (ValueError, OverflowError)  # the driver's, of a value that it has no object for
@@ -28,6 +31,8 @@ MOST_SLOW = 32
 NO_LIMIT = 1 << 20
 MOST_WAITS = 12  # for locks, in one call of finish: so one row of some hundred is found, and the others are written
 MOST_ROUNDS = 10  # of a claim that meets refused rows only
+MOST_UNRECORDED = 5_000
+LOST = "lost"  # as history has it
 SWEEP = 5_000  # lines that are looked at in one short statement
 
 _Claim = Callable[..., Awaitable[list[asyncpg.Record]]]
@@ -53,11 +58,16 @@ class Strays(NamedTuple):
 
 
 class Finished(NamedTuple):
-    """written: as they were written. refused: the table lets nobody write to their rows. The others were not to be finished."""
+    """written: as they were written. refused: the table lets nobody write to their rows. The others were not to be finished.
+
+    waited_ms: how many were delivered so many milliseconds after their flip. unrecorded: of them all, those that history lacks.
+    """
 
     written: Sequence[Finish]
     refused: Sequence[Finish]
     due_again: bool
+    waited_ms: Mapping[int, int] = MappingProxyType({})
+    unrecorded: int = 0
 
 
 class Contacts:
@@ -73,6 +83,7 @@ class Contacts:
         *,
         writers: Mapping[str, Form] = MappingProxyType({}),
         longest: Mapping[str, int] = MappingProxyType({}),
+        history: History = History.ALL,
     ) -> None:
         """email and fields: SQL expressions over a row; fields by the CRM's own names. writers, longest: as in FieldMapping."""
         self.table = table
@@ -81,7 +92,10 @@ class Contacts:
         variables = {**table.variables, "mapped": cut(email, fields, longest, SHORT)}
         self._claim = render("claim_contacts", variables)
         self._claim_unread = render("claim_contacts", {**variables, "mapped": "NULL::text"})
-        self._finish = render("finish_contacts", variables)
+        self.recording = Recording(table.crm, history, waits.history_again_s)
+        self._finish = self.recording.render("finish_contacts", variables)
+        self._unrecorded: list[tuple[Any, ...]] = []  # lines that wait for the database
+        self._write_history = render("write_history", {**variables, "operation": "upsert"})
         self._next_due = render("find_next_due", variables)
         self._newest_due = render("find_newest_due", variables)
         self._still_claimed = render("find_still_claimed", variables)
@@ -258,26 +272,27 @@ class Contacts:
 
     # Finish.
 
-    async def finish(self, finishes: Sequence[Finish]) -> Finished:
+    async def finish(self, finishes: Sequence[Finish], *, apart: bool = False) -> Finished:
         """Ends claims. A row that refuses what is to be written is in Error with that reason, if it takes that. One whose write
-        would wait for a lock of the application's is left out.
+        would wait for a lock of the application's is left out. apart: their lines of history are written by themselves.
         """
         parts, rest, waits = [], [finishes], 0
         while rest and waits < MOST_WAITS:
             batch = rest.pop()
             try:
-                parts.append(await self._finish_at_once(batch))
+                parts.append(await self._finish_at_once(batch, apart=apart))
             except LockedError:
                 waits += 1
                 middle = len(batch) // 2
                 rest += [half for half in (batch[middle:], batch[:middle]) if half] if middle else []
         return parts[0] if len(parts) == 1 else _together(parts)
 
-    async def _finish_at_once(self, finishes: Sequence[Finish]) -> Finished:
+    async def _finish_at_once(self, finishes: Sequence[Finish], *, apart: bool) -> Finished:
         try:
-            rows = await self._database.fetch(self._finish, *columns(finishes))
+            fetched = await self.recording.fetch(self._database, self._finish, *columns(finishes), apart=apart)
         except RowRefusedError as error:
             return await self._finish_with_care(finishes, error)
+        rows = fetched.rows
         if len(rows) == len(finishes):
             written = finishes
         else:
@@ -286,19 +301,63 @@ class Contacts:
         if self._avoided.remembers:
             for row in rows:
                 self._avoided.discard(row[0])
-        return Finished(written, [], any(row[1] is not None for row in rows))
+        unrecorded = await self._write_lines() if self._unrecorded and fetched.recorded else 0
+        if not fetched.recorded:
+            waited_ms = {row[0]: row[2] for row in rows}
+            unrecorded = await self._record(written, waited_ms=waited_ms, suspect=fetched.suspect)
+        return Finished(written, [], any(row[1] is not None for row in rows), _waits_of(written, rows), unrecorded)
 
     async def _finish_with_care(self, finishes: Sequence[Finish], error: RowRefusedError) -> Finished:
         if len(finishes) == 1:
             finish = finishes[0]
             if finish.code == Code.ROW_REFUSED:
                 self._avoided.add(finish.id, error, claimed=True)
-                return Finished([], [finish], False)
-            parts = [await self.finish([Finish(finish.id, finish.token, Kind.REJECTED, f"{Code.ROW_REFUSED}: {error}")])]
+                # Its request has landed all the same.
+                return Finished([], [finish], False, unrecorded=await self.record_lost([finish]))
+            refused = finish._replace(kind=Kind.REJECTED, error=f"{Code.ROW_REFUSED}: {error}", remote_id=None, delay_s=0.0)
+            parts = [await self.finish([refused], apart=True)]
         else:
             middle = len(finishes) // 2
-            parts = [await self.finish(half) for half in (finishes[:middle], finishes[middle:])]
+            # It is not history that makes them fail, so what writes none tells whose fault it is as well.
+            parts = [await self.finish(half, apart=True) for half in (finishes[:middle], finishes[middle:])]
         return _together(parts)
+
+    # History.
+
+    async def record_lost(self, finishes: Sequence[Finish]) -> int:
+        """Tells history of what was sent and has no row to be written to: it was deleted, or is another claim's by now. How many
+        of them it lacks. Raises nothing.
+        """
+        return await self._record([finish for finish in finishes if finish.sent or finish.receipt is not None], LOST)
+
+    async def _record(
+        self,
+        finishes: Sequence[Finish],
+        outcome: str | None = None,
+        waited_ms: Mapping[Any, int | None] = MappingProxyType({}),
+        suspect: CrmSyncError | None = None,
+    ) -> int:
+        """outcome: instead of their own. How many of them history lacks."""
+        told = [finish for finish in finishes if self.recording.wants(finish)]
+        if told:
+            ids, tokens, kinds, errors, remote_ids, _, *requests = columns(told)
+            more = ([waited_ms.get(finish.id) for finish in told], [finish.attempts for finish in told])
+            lines = (ids, tokens, [outcome] * len(told) if outcome else kinds, errors, remote_ids, *requests, *more)
+            self._unrecorded += zip(*lines, strict=True)
+        return await self._write_lines(suspect)
+
+    async def _write_lines(self, suspect: CrmSyncError | None = None) -> int:
+        """Those that wait. How many history lacks for good."""
+        lines, self._unrecorded = self._unrecorded, []
+        if not lines:
+            return 0
+        arguments = zip(*lines, strict=True)
+        is_written = await self.recording.write(self._database, self._write_history, *arguments, suspect=suspect)
+        if is_written is None:
+            self._unrecorded = [*lines, *self._unrecorded][-MOST_UNRECORDED:]
+        lacking = 0 if is_written else len(lines) - len(self._unrecorded)
+        self.recording.dropped += lacking
+        return lacking
 
     # Look.
 
@@ -336,9 +395,20 @@ class Contacts:
         return strays._replace(repaired=max(strays.repaired, added))
 
 
+def _waits_of(written: Sequence[Finish], rows: Sequence[asyncpg.Record]) -> Mapping[int, int]:
+    """Of those that were delivered. Counted as a whole where that is all of them, for it is done for every contact."""
+    delivered = [finish.id for finish in written if finish.kind is Kind.DELIVERED]
+    if len(delivered) == len(rows):
+        return Counter([row[2] for row in rows])
+    ids = set(delivered)
+    return Counter([row[2] for row in rows if row[0] in ids])
+
+
 def _together(parts: Sequence[Finished]) -> Finished:
     return Finished(
         [one for part in parts for one in part.written],
         [one for part in parts for one in part.refused],
         any(part.due_again for part in parts),
+        sum((Counter(part.waited_ms) for part in parts), Counter()),
+        sum(part.unrecorded for part in parts),
     )

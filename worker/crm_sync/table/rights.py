@@ -19,6 +19,8 @@ PERMITS = ("lane", "number", "worker")
 WORKERS_CHANGED = ("backend_pid", "backend_start")
 WORKERS_WRITTEN = ("id", "host", "pid", "version", *WORKERS_CHANGED)
 WORKERS_READ = (*WORKERS_WRITTEN, "started_at")
+# What is told of deliveries. Without these rights contacts are delivered all the same.
+HISTORY_FORGOTTEN = ("key", "reason", "request_id", "remote_id", "trace")
 
 Right = tuple[str, str, str]  # a relation, a column of it or "" for the whole, and what may be done
 

@@ -1,0 +1,27 @@
+-- The lines of some contacts, the latest first.
+--
+-- $1  id[]     the contacts
+-- $2  text     at this CRM; NULL: at all
+-- $3  integer  at most so many
+SELECT
+    at,
+    crm,
+    key,
+    operation,
+    outcome,
+    code,
+    reason,
+    attempt,
+    waited_ms,
+    took_ms,
+    status,
+    request_id,
+    remote_id,
+    worker,
+    trace
+FROM crm_sync.deliveries
+WHERE
+    key = ANY (ARRAY(SELECT :key_name (c.id::text) FROM unnest($1:::id_type[]) AS c (id)))
+    AND ($2::text IS NULL OR crm = $2::text)
+ORDER BY at DESC
+LIMIT $3::integer

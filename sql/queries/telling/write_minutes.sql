@@ -1,0 +1,88 @@
+-- Adds what one worker has counted to the minute that it is about. There is a row already where the worker stopped within it.
+--
+-- $1  integer  the worker
+-- $2  float8   seconds that were counted, until now
+-- $3  jsonb    by CRM, objects with the columns of crm_sync.minutes
+INSERT INTO crm_sync.minutes AS m (
+    minute,
+    worker,
+    crm,
+    delivered,
+    retried,
+    rejected,
+    deferred,
+    orphaned,
+    lost,
+    deleted,
+    requests,
+    throttled,
+    unrecorded,
+    latency,
+    codes
+)
+SELECT
+    -- That in whose middle most was counted.
+    date_trunc('minute', clock_timestamp() - make_interval(secs => $2::float8 / 2)),
+    $1::integer,
+    c.crm,
+    c.delivered,
+    c.retried,
+    c.rejected,
+    c.deferred,
+    c.orphaned,
+    c.lost,
+    c.deleted,
+    c.requests,
+    c.throttled,
+    c.unrecorded,
+    c.latency,
+    c.codes
+FROM
+    jsonb_to_recordset($3::jsonb) AS c (
+        crm text,
+        delivered integer,
+        retried integer,
+        rejected integer,
+        deferred integer,
+        orphaned integer,
+        lost integer,
+        deleted integer,
+        requests integer,
+        throttled integer,
+        unrecorded integer,
+        latency integer[],
+        codes jsonb
+    )
+ON CONFLICT (minute, crm, worker) DO UPDATE
+    SET
+        delivered = m.delivered + excluded.delivered,
+        retried = m.retried + excluded.retried,
+        rejected = m.rejected + excluded.rejected,
+        deferred = m.deferred + excluded.deferred,
+        orphaned = m.orphaned + excluded.orphaned,
+        lost = m.lost + excluded.lost,
+        deleted = m.deleted + excluded.deleted,
+        requests = m.requests + excluded.requests,
+        throttled = m.throttled + excluded.throttled,
+        unrecorded = m.unrecorded + excluded.unrecorded,
+        latency = ARRAY(
+            SELECT coalesce(b.before, 0) + coalesce(b.now, 0)
+            FROM unnest(m.latency, excluded.latency) WITH ORDINALITY AS b (before, now, place)
+            ORDER BY b.place
+        ),
+        codes = (
+            SELECT coalesce(jsonb_object_agg(s.code, s.contacts), '{}')
+            FROM (
+                SELECT
+                    b.key AS code,
+                    sum(b.value::integer) AS contacts
+                FROM (
+                    SELECT *
+                    FROM jsonb_each_text(m.codes)
+                    UNION ALL
+                    SELECT *
+                    FROM jsonb_each_text(excluded.codes)
+                ) AS b
+                GROUP BY b.key
+            ) AS s
+        )

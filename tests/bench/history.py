@@ -1,0 +1,37 @@
+"""What history costs: the drain and the latency with it, beside the same without, in turn.
+
+The machine is not the same from one minute to the next, so a round's figures are compared with those of the same round.
+"""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from crm_sync.core.history import History
+from tests.bench.figures import p99
+from tests.bench.promises import Promise, at_least, told
+
+ROUNDS = 9
+DRAIN_SHARE = 0.93  # at least so much of the drain without
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """drains: contacts a second of each round. latencies: milliseconds from COMMIT to the request, of each round."""
+
+    drains: Mapping[History, Sequence[float]]
+    latencies: Mapping[History, Sequence[Sequence[float]]]
+
+    def promises(self) -> list[Promise]:
+        return [
+            *(told(f"drain, HISTORY={mode}", statistics.median(self.drains[mode]), "a second") for mode in self.drains),
+            at_least("drain with history, of that without", self._share(History.ALL), DRAIN_SHARE, digits=2),
+            told("drain with failures alone, of that without", self._share(History.FAILURES), digits=2),
+            *(
+                told(f"commit to request, p99, HISTORY={mode}", statistics.median(map(p99, rounds)), "ms", digits=1)
+                for mode, rounds in self.latencies.items()
+            ),
+        ]
+
+    def _share(self, mode: History) -> float:
+        return statistics.median(a / b for a, b in zip(self.drains[mode], self.drains[History.OFF], strict=True))

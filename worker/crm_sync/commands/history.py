@@ -1,0 +1,63 @@
+"""crm-sync history: what became of one contact, each time."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from datetime import datetime
+
+import click
+
+from crm_sync.environment import read
+from crm_sync.postgres.statements import query, render
+from crm_sync.reports.history_report import Attempt
+from crm_sync.reports.http_report import harmless
+from crm_sync.reports.installed import installed
+from crm_sync.reports.layout import wrapped
+from crm_sync.reports.named_contact import NamedContact, named_contact
+from crm_sync.reports.rights import Needs, database_for
+from crm_sync.settings import Settings
+from crm_sync.table.one_contact import read_key
+from crm_sync.table.schema import read_schema
+
+PATIENCE_S = 60.0  # the address may have no index, and the table many millions of rows
+PAGE, LARGEST_PAGE = 50, 10_000
+TO_READ = Needs(
+    "the role {role} of DATABASE_URL may not read the history ({refusal}). It needs the rights of a worker: let the owner run "
+    "what `crm-sync grants {role}` prints",
+    absent="there is no history in this database yet: run `crm-sync migrate`",
+)
+
+
+@click.command()
+@named_contact
+@click.option("--crm", help="At this CRM only.")
+@click.option("--limit", default=PAGE, show_default=True, type=click.IntRange(1, LARGEST_PAGE), help="The latest so many.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
+def history(*, contact: NamedContact, crm: str | None, limit: int, as_json: bool) -> None:
+    """Lists what became of one contact, the latest first: outcome, reason, how long it took, and the CRM's id of the request.
+
+    A contact that is deleted is found by its key. How long lines are kept is set by HISTORY_DAYS.
+    """
+    attempts, now = asyncio.run(_history(read(Settings), contact, crm, limit))
+    if as_json:
+        click.echo(json.dumps({"history": [attempt.as_object() for attempt in attempts]}, indent=2))
+        return
+    for attempt in attempts:
+        for line in attempt.lines(now):
+            click.echo(line)
+    if not attempts:
+        click.echo(wrapped("History has nothing of this contact: it was not sent in the days that are kept, or is forgotten."))
+
+
+async def _history(settings: Settings, contact: NamedContact, crm: str | None, limit: int) -> tuple[Sequence[Attempt], datetime]:
+    async with database_for(settings, TO_READ, timeout_s=PATIENCE_S) as database:
+        tables = (await read_schema(database, crms=[crm] if crm else [])).lanes
+        name = installed(crm, tables, "--crm") if crm else None
+        # A key means the same at every CRM.
+        table = tables[name] if name else next(iter(tables.values()))
+        keys = [await read_key(database, table, contact.key)] if contact.key is not None else await contact.find(database, table)
+        if not keys:
+            raise click.ClickException(harmless(contact.absent))
+        rows = await database.fetch(render("list_history", table.variables), keys, name, limit)
+        now: datetime = await database.value(query("read_clock"))
+        return [Attempt(dict(row)) for row in rows], now

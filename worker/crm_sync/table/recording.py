@@ -1,0 +1,146 @@
+"""Lines of history: written by the very statement that finishes, and left out where that is what makes it fail.
+
+What history lacks a right, a slot or room for is finished all the same. Then it is left alone for a while, what it lacks is
+counted, and the log says so once, and once more when it is written again.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import asyncpg
+import structlog
+
+from crm_sync import events
+from crm_sync.core.history import History
+from crm_sync.core.outcome import Finish, Kind
+from crm_sync.errors import CrmSyncError, LockedError, TooSlowError
+from crm_sync.postgres.pool import Database
+from crm_sync.postgres.statements import OFF, ON, render
+
+# Of these states the statement without history would not fare better: connections, conflicts, a server that goes or is read-only.
+_OF_THE_SERVER = ("08", "25", "40", "57P")
+
+WRITE_S = 1.0  # that lines by themselves may take: what is finished waits for them
+
+log = structlog.get_logger()
+
+
+class Recorded(NamedTuple):
+    """A statement with its lines of history, and without."""
+
+    told: str
+    untold: str
+
+
+class Fetched(NamedTuple):
+    """recorded: whether history has its lines, or is to have none. suspect: what the statement failed with that had lines."""
+
+    rows: list[asyncpg.Record]
+    recorded: bool = True
+    suspect: CrmSyncError | None = None
+
+
+class Recording:
+    """Of one CRM. again_s: for so long history is left alone after it could not be written. dropped: outcomes that it lacks."""
+
+    def __init__(self, crm: str, history: History, again_s: float) -> None:
+        self.dropped = 0
+        self._history = history
+        self._again_s = again_s
+        self._again_at = 0.0
+        self._passes = False  # it is left alone for what passes by itself
+        self._told = ""
+        self._dropped_before = 0
+        self._log = log.bind(crm=crm)
+
+    @property
+    def on(self) -> bool:
+        """Whether lines are to be written."""
+        return self._history is not History.OFF
+
+    def wants(self, finish: Finish) -> bool:
+        """Whether history is to have a line of it, as the statements say too."""
+        all_of_them = self._history is History.ALL
+        return self.on and finish.told and (all_of_them or finish.kind is not Kind.DELIVERED or finish.error is not None)
+
+    def render(self, name: str, variables: Mapping[str, str]) -> Recorded:
+        """A statement of sql/queries that has a part for history."""
+        wanted = {"history_lines": _boolean(self.on), "history_of_all": _boolean(self._history is History.ALL)}
+        return Recorded(*(render(name, {**variables, **wanted, "history": part}) for part in (ON, OFF)))
+
+    async def fetch(
+        self, database: Database, statement: Recorded, *arguments: object, apart: bool = False, forgets: bool = False
+    ) -> Fetched:
+        """apart: the lines are written afterwards. forgets: the statement takes names off lines that there are, so its part for
+        history is not left out where no new ones are written.
+
+        Raises as Database.fetch does, and only what has nothing to do with history.
+        """
+        if not self.on and not forgets:
+            return Fetched(await database.fetch(statement.untold, *arguments))
+        if apart or time.monotonic() < self._again_at:
+            return Fetched(await database.fetch(statement.untold, *arguments), recorded=False)
+        try:
+            rows = await database.fetch(statement.told, *arguments)
+        except CrmSyncError as error:
+            if not _may_be_history(error):
+                raise
+            return Fetched(await database.fetch(statement.untold, *arguments), recorded=False, suspect=error)
+        if self._told:
+            self._resumed()
+        return Fetched(rows)
+
+    async def write(
+        self, database: Database, statement: str, *arguments: object, suspect: CrmSyncError | None = None
+    ) -> bool | None:
+        """Lines by themselves. Whether they are there; None: not now, the database being away or history locked. Raises nothing.
+
+        suspect: why they could not be written together with what was finished. What has passed meanwhile was something else.
+        """
+        if time.monotonic() < self._again_at:
+            return None if self._passes else False
+        try:
+            await database.fetch_within(WRITE_S, statement, *arguments)
+        except CrmSyncError as error:
+            if not _may_be_history(error):
+                return None
+            self._failed(suspect or error)
+            return None if self._passes else False
+        return True
+
+    def lacks(self, finishes: Sequence[Finish], fetched: Fetched) -> int:
+        """How many of these history lacks, where their lines are not written by themselves."""
+        return self.lacks_lines(sum(map(self.wants, finishes)), fetched)
+
+    def lacks_lines(self, lines: int, fetched: Fetched) -> int:
+        """The same of so many lines."""
+        lines = 0 if fetched.recorded else lines
+        self.dropped += lines
+        if fetched.suspect is not None:
+            self._failed(fetched.suspect)
+        return lines
+
+    def _failed(self, error: CrmSyncError) -> None:
+        self._passes = isinstance(error, LockedError | TooSlowError)
+        self._again_at = time.monotonic() + self._again_s
+        if str(error) != self._told:
+            self._told = str(error)
+            lacks_right = isinstance(error.__cause__, asyncpg.InsufficientPrivilegeError)
+            command = "let the owner of the table run what `crm-sync grants` prints" if lacks_right else "see `crm-sync check`"
+            note = f"contacts are delivered all the same, and history lacks them: {command}"
+            self._log.error(events.HISTORY_NOT_WRITTEN, reason=self._told, note=note)
+
+    def _resumed(self) -> None:
+        self._told = ""
+        self._log.info(events.HISTORY_WRITTEN_AGAIN, lacks=self.dropped - self._dropped_before)
+        self._dropped_before = self.dropped
+
+
+def _boolean(value: bool) -> str:
+    return "TRUE" if value else "FALSE"
+
+
+def _may_be_history(error: CrmSyncError) -> bool:
+    cause = error.__cause__
+    return isinstance(cause, asyncpg.PostgresError) and not str(getattr(cause, "sqlstate", "")).startswith(_OF_THE_SERVER)

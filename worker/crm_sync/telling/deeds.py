@@ -1,0 +1,59 @@
+"""What people do with commands, as `crm_sync.events` has it. The names are one of our doors, as those of log events are."""
+
+import getpass
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from crm_sync.core.text import printable
+from crm_sync.errors import CrmSyncError
+from crm_sync.postgres.pool import Database
+from crm_sync.postgres.statements import query
+
+LANE_HELD = "lane_held"
+LANE_RESUMED = "lane_resumed"
+CONTACTS_RETRIED = "contacts_retried"
+CONTACT_SENT = "contact_sent"
+CONTACT_FORGOTTEN = "contact_forgotten"
+TABLE_ADOPTED = "table_adopted"
+COLUMNS_WATCHED = "columns_watched"
+COLUMNS_UNWATCHED = "columns_unwatched"
+ON_DELETE_SET = "on_delete_set"
+
+COMMAND, WORKER = "command", "worker"
+LONGEST_ACTOR = 100
+
+
+async def note(database: Database, event: str, crm: str | None = None, **details: Any) -> str | None:
+    """Writes down what a command has done. A sentence where that could not be; what was done is done all the same."""
+    try:
+        await database.fetch(query("write_events"), *arguments(event, crm, **details))
+    except CrmSyncError as error:
+        return problem(error)
+    return None
+
+
+def arguments(event: str, crm: str | None = None, **details: Any) -> Sequence[Any]:
+    """Of write_events.sql. Details that are empty are left out."""
+    written = json.dumps({name: value for name, value in details.items() if value not in (None, [], ())})
+    return [0.0], [event], [crm], login(), COMMAND, None, [written]
+
+
+def problem(error: CrmSyncError) -> str:
+    return f"Note: it is not written down in crm_sync.events who did this ({error})."
+
+
+def tell(problem: str | None) -> None:
+    """What `note` says, to standard error."""
+    if problem is not None:
+        click.echo(problem, err=True)
+
+
+def login() -> str:
+    """Of the person, on the machine where the command runs."""
+    try:
+        return printable(getpass.getuser(), LONGEST_ACTOR) or "unknown"
+    except (KeyError, OSError, ImportError):  # no such user, as in a container with a number alone
+        return "unknown"

@@ -1,0 +1,59 @@
+"""All that a worker tells the database of what it does, beside its lanes and never in their way."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import partial
+
+from crm_sync import log
+from crm_sync.core.tally import Tally
+from crm_sync.core.waits import USUAL, Waits
+from crm_sync.postgres.pool import Database
+from crm_sync.telling.events_log import EventsLog
+from crm_sync.telling.minutes import Minutes
+from crm_sync.telling.tidying import Tidying
+
+LAST_WORDS_S = 2.0  # that a worker takes at its end
+
+Loop = tuple[str, Callable[[], Coroutine[None, None, None]]]
+
+
+class Telling:
+    """days: that history is kept. opened: whether there is a session. The others are as in its parts."""
+
+    def __init__(
+        self,
+        database: Database,
+        tallies: Mapping[str, Tally],
+        worker: Callable[[], int | None],
+        opened: asyncio.Event,
+        *,
+        days: int,
+        waits: Waits = USUAL,
+    ) -> None:
+        self._minutes = Minutes(tallies, database, worker, waits)
+        self._events = EventsLog(database, worker, waits)
+        self._tidying = Tidying(days, database, worker, waits)
+        self._opened = opened
+
+    @property
+    def loops(self) -> list[Loop]:
+        """To be run side by side, by name."""
+        return [
+            ("minutes", self._minutes.run),
+            ("events", self._events.run),
+            ("tidying", partial(self._tidying.run, self._opened)),
+        ]
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """To the log, in this process."""
+        with log.tapped(self._events.hear):
+            yield
+
+    async def end(self) -> None:
+        """Writes what there is still. Raises nothing."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WORDS_S):
+                await self._minutes.write()
+                await self._events.write(all_of_them=True)
