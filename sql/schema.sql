@@ -906,6 +906,10 @@ CREATE FUNCTION crm_sync.has_line(crm_name text) RETURNS boolean
     FROM crm_sync.adopted AS a
 $$;
 
+CREATE FUNCTION crm_sync.history_slot(at timestamp with time zone) RETURNS smallint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (mod((((at AT TIME ZONE 'UTC'::text))::date - '1970-01-01'::date), 32))::smallint;
+
 CREATE FUNCTION crm_sync.hubspot_flip() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     AS $$
@@ -1132,6 +1136,14 @@ BEGIN
     RETURN QUERY SELECT (crm_sync.step(crm_name, 'attachment', 'ACCESS SHARE', a)).* FROM unnest(attachments) AS a;
 END;
 $$;
+
+CREATE FUNCTION crm_sync.key_name(key text) RETURNS text
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN CASE WHEN ((strpos(key, '@'::text) = 0) AND (strpos(key, '%40'::text) = 0)) THEN key WHEN (key ~ '[^\s@<>"''(),;:\[\]]+(@|%40)[^\s@<>"''(),;:\[\]]+'::text) THEN ('sha256:'::text || "left"(encode(sha256(convert_to(key, 'UTF8'::name)), 'hex'::text), 16)) ELSE key END;
+
+CREATE FUNCTION crm_sync.latency_bounds() RETURNS double precision[]
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ARRAY[(0.005)::double precision, (0.01)::double precision, (0.025)::double precision, (0.05)::double precision, (0.1)::double precision, (0.25)::double precision, (0.5)::double precision, (1)::double precision, (2.5)::double precision, (5)::double precision, (10)::double precision, (30)::double precision, (60)::double precision, (300)::double precision, (900)::double precision, (3600)::double precision, (21600)::double precision, (86400)::double precision];
 
 CREATE FUNCTION crm_sync.let_line_up(crm_name text, function_name text) RETURNS void
     LANGUAGE plpgsql
@@ -1761,6 +1773,21 @@ BEGIN
 END;
 $$;
 
+CREATE FUNCTION crm_sync.newest_line(slot regclass) RETURNS timestamp with time zone
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+    newest timestamptz;
+BEGIN
+    EXECUTE format(
+        'SELECT coalesce(max(at), ''-infinity'') FROM %s WHERE ctid >= ''(%s,0)''',
+        slot, greatest(pg_relation_size(slot) / current_setting('block_size')::bigint - 8, 0)
+    ) INTO newest;
+    RETURN newest;
+END;
+$$;
+
 CREATE FUNCTION crm_sync.note_added(crm_name text, step_kind text, step_names text[]) RETURNS void
     LANGUAGE sql
     AS $$
@@ -2090,6 +2117,76 @@ BEGIN
 END;
 $$;
 
+CREATE FUNCTION crm_sync.tidy_history(days integer, OUT emptied integer, OUT busy integer, OUT full_slots integer, OUT missing integer) RETURNS record
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET lock_timeout TO '100ms'
+    AS $$
+DECLARE
+    cutoff timestamptz;
+    slot regclass;
+    oldest timestamptz;
+BEGIN
+    IF days NOT BETWEEN 1 AND 30 THEN
+        RAISE EXCEPTION 'history is kept for 1 to 30 days, not for %', days USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    cutoff := (((clock_timestamp() AT TIME ZONE 'UTC')::date - days)::timestamp) AT TIME ZONE 'UTC';
+    emptied := 0;
+    busy := 0;
+    full_slots := 0;
+    missing := 0;
+
+    FOR number IN 0..31 LOOP
+        slot := to_regclass('crm_sync.history_' || lpad(number::text, 2, '0'));
+        IF slot IS NULL OR NOT EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhrelid = slot) THEN
+            missing := missing + 1;
+            CONTINUE;
+        END IF;
+        IF pg_relation_size(slot) = 0 THEN
+            CONTINUE;
+        END IF;
+        BEGIN
+            IF crm_sync.newest_line(slot) >= cutoff THEN
+                EXECUTE format('SELECT at FROM %s LIMIT 1', slot) INTO oldest;
+                full_slots := full_slots + coalesce(oldest < cutoff, FALSE)::integer;
+                CONTINUE;
+            END IF;
+            EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', slot);
+            -- Midnight may have come while it waited.
+            IF crm_sync.newest_line(slot) < cutoff THEN
+                EXECUTE format('TRUNCATE %s', slot);
+                emptied := emptied + 1;
+            END IF;
+        EXCEPTION
+            WHEN lock_not_available THEN
+                busy := busy + 1;
+        END;
+    END LOOP;
+
+    -- Some at a time: the rest goes with the next call.
+    DELETE FROM crm_sync.minutes AS m
+    WHERE
+        m.ctid = ANY (
+            ARRAY(
+                SELECT o.ctid
+                FROM crm_sync.minutes AS o
+                WHERE o.minute < clock_timestamp() - interval '90 days'
+                LIMIT 10000
+            )
+        );
+    DELETE FROM crm_sync.events AS e
+    WHERE
+        e.ctid = ANY (
+            ARRAY(
+                SELECT o.ctid
+                FROM crm_sync.events AS o
+                WHERE o.at < clock_timestamp() - interval '90 days'
+                LIMIT 10000
+            )
+        );
+END;
+$$;
+
 CREATE FUNCTION crm_sync.uncatch_steps() RETURNS SETOF crm_sync.step
     LANGUAGE sql STABLE
     AS $$
@@ -2304,6 +2401,755 @@ CREATE TABLE crm_sync.budgets (
     budget jsonb NOT NULL
 );
 
+CREATE TABLE crm_sync.history (
+    at timestamp with time zone NOT NULL,
+    waited_ms integer,
+    took_ms integer,
+    worker integer,
+    attempt smallint,
+    status smallint,
+    slot smallint DEFAULT crm_sync.history_slot(clock_timestamp()) NOT NULL,
+    key text COLLATE pg_catalog."C",
+    crm text NOT NULL,
+    operation text NOT NULL,
+    outcome text NOT NULL,
+    code text,
+    reason text,
+    request_id text,
+    remote_id text,
+    trace text
+)
+PARTITION BY LIST (slot);
+
+CREATE VIEW crm_sync.deliveries AS
+ SELECT at,
+    crm,
+    key,
+    operation,
+    outcome,
+    code,
+    reason,
+    attempt,
+    waited_ms,
+    took_ms,
+    status,
+    request_id,
+    remote_id,
+    worker,
+    trace
+   FROM crm_sync.history h;
+
+CREATE TABLE crm_sync.minutes (
+    minute timestamp with time zone NOT NULL,
+    crm text NOT NULL,
+    worker integer NOT NULL,
+    delivered integer DEFAULT 0 NOT NULL,
+    retried integer DEFAULT 0 NOT NULL,
+    rejected integer DEFAULT 0 NOT NULL,
+    deferred integer DEFAULT 0 NOT NULL,
+    orphaned integer DEFAULT 0 NOT NULL,
+    lost integer DEFAULT 0 NOT NULL,
+    deleted integer DEFAULT 0 NOT NULL,
+    requests integer DEFAULT 0 NOT NULL,
+    throttled integer DEFAULT 0 NOT NULL,
+    unrecorded integer DEFAULT 0 NOT NULL,
+    latency integer[] NOT NULL,
+    codes jsonb DEFAULT '{}'::jsonb NOT NULL
+);
+
+CREATE VIEW crm_sync.errors_by_code AS
+ SELECT m.minute,
+    m.crm,
+    c.key AS code,
+    sum((c.value)::integer) AS contacts
+   FROM (crm_sync.minutes m
+     CROSS JOIN LATERAL jsonb_each_text(m.codes) c(key, value))
+  GROUP BY m.minute, m.crm, c.key;
+
+CREATE TABLE crm_sync.events (
+    at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    event text NOT NULL,
+    crm text,
+    actor text NOT NULL,
+    via text NOT NULL,
+    role name DEFAULT SESSION_USER NOT NULL,
+    worker integer,
+    details jsonb DEFAULT '{}'::jsonb NOT NULL
+);
+
+CREATE TABLE crm_sync.history_00 (
+    at timestamp with time zone CONSTRAINT history_at_not_null NOT NULL,
+    waited_ms integer,
+    took_ms integer,
+    worker integer,
+    attempt smallint,
+    status smallint,
+    slot smallint DEFAULT crm_sync.history_slot(clock_timestamp()) CONSTRAINT history_slot_not_null NOT NULL,
+    key text COLLATE pg_catalog."C",
+    crm text CONSTRAINT history_crm_not_null NOT NULL,
+    operation text CONSTRAINT history_operation_not_null NOT NULL,
+    outcome text CONSTRAINT history_outcome_not_null NOT NULL,
+    code text,
+    reason text,
+    request_id text,
+    remote_id text,
+    trace text
+);
+
+ALTER TABLE ONLY crm_sync.history_00 REPLICA IDENTITY FULL;
+
+CREATE TABLE crm_sync.history_01 (
+    at timestamp with time zone CONSTRAINT history_at_not_null NOT NULL,
+    waited_ms integer,
+    took_ms integer,
+    worker integer,
+    attempt smallint,
+    status smallint,
+    slot smallint DEFAULT crm_sync.history_slot(clock_timestamp()) CONSTRAINT history_slot_not_null NOT NULL,
+    key text COLLATE pg_catalog."C",
+    crm text CONSTRAINT history_crm_not_null NOT NULL,
+    operation text CONSTRAINT history_operation_not_null NOT NULL,
+    outcome text CONSTRAINT history_outcome_not_null NOT NULL,
+    code text,
+    reason text,
+    request_id text,
+    remote_id text,
+    trace text
+);
+
+ALTER TABLE ONLY crm_sync.history_01 REPLICA IDENTITY FULL;
+
+CREATE TABLE crm_sync.history_02 (
+    at timestamp with time zone CONSTRAINT history_at_not_null NOT NULL,
+    waited_ms integer,
+    took_ms integer,
+    worker integer,
+    attempt smallint,
+    status smallint,
+    slot smallint DEFAULT crm_sync.history_slot(clock_timestamp()) CONSTRAINT history_slot_not_null NOT NULL,
+    key text COLLATE pg_catalog."C",
+    crm text CONSTRAINT history_crm_not_null NOT NULL,
+    operation text CONSTRAINT history_operation_not_null NOT NULL,
+    outcome text CONSTRAINT history_outcome_not_null NOT NULL,
+    code text,
+    reason text,
+    request_id text,
+    remote_id text,
+    trace text
+);
+
+ALTER TABLE ONLY crm_sync.history_02 REPLICA IDENTITY FULL;
+
+CREATE TABLE crm_sync.history_03 (
+    at timestamp with time zone CONSTRAINT history_at_not_null NOT NULL,
+    waited_ms integer,
+    took_ms integer,
+    worker integer,
+    attempt smallint,
+    status smallint,
+    slot smallint DEFAULT crm_sync.history_slot(clock_timestamp()) CONSTRAINT history_slot_not_null NOT NULL,
+    key text COLLATE pg_catalog."C",
+    crm text CONSTRAINT history_crm_not_null NOT NULL,
+    operation text CONSTRAINT history_operation_not_null NOT NULL,
+    outcome text CONSTRAINT history_outcome_not_null NOT NULL,
+    code text,
+    reason text,
+    request_id text,
+    remote_id text,
+    trace text
+);
+
+ALTER TABLE ONLY crm_sync.history_03 REPLICA IDENTITY FULL;
+
+CREATE TABLE crm_sync.history_04 (
+    at timestamp with time zone CONSTRAINT history_at_not_null NOT NULL,
+    waited_ms integer,
+    took_ms integer,
+    worker integer,
+    attempt smallint,
+    status smallint,
+    slot smallint DEFAULT crm_sync.history_slot(clock_timestamp()) CONSTRAINT history_slot_not_null NOT NULL,
+    key text COLLATE pg_catalog."C",
+    crm text CONSTRAINT history_crm_not_null NOT NULL,
+    operation text CONSTRAINT history_operation_not_null NOT NULL,
+    outcome text CONSTRAINT history_outcome_not_null NOT NULL,
+    code text,
+    reason text,
+    request_id text,
+    remote_id text,
+    trace text
+);
+
+ALTER TABLE ONLY crm_sync.history_04 REPLICA IDENTITY FULL;
+
+CREATE TABLE crm_sync.history_05 (
+    at timestamp with time zone CONSTRAINT history_at_not_null NOT NULL,
+    waited_ms integer,
+    took_ms integer,
+    worker integer,
+    attempt smallint,
+    status smallint,
+    slot smallint DEFAULT crm_sync.history_slot(clock_timestamp()) CONSTRAINT history_slot_not_null NOT NULL,
+    key text COLLATE pg_catalog."C",
+    crm text CONSTRAINT history_crm_not_null NOT NULL,
+    operation text CONSTRAINT history_operation_not_null NOT NULL,
+    outcome text CONSTRAINT history_outcome_not_null NOT NULL,
+    code text,
+    reason text,
+    request_id text,
+    remote_id text,
+    trace text
+);
+
+ALTER TABLE ONLY crm_sync.history_05 REPLICA IDENTITY FULL;
+
+CREATE TABLE crm_sync.history_06 (
+    at timestamp with time zone CONSTRAINT history_at_not_null NOT NULL,
+    waited_ms integer,
+    took_ms integer,
+    worker integer,
+    attempt smallint,
+    status smallint,
+    slot smallint DEFAULT crm_sync.history_slot(clock_timestamp()) CONSTRAINT history_slot_not_null NOT NULL,
+    key text COLLATE pg_catalog."C",
+    crm text CONSTRAINT history_crm_not_null NOT NULL,
+    operation text CONSTRAINT history_operation_not_null NOT NULL,
+    outcome text CONSTRAINT history_outcome_not_null NOT NULL,
+    code text,
+    reason text,
+    request_id text,
+    remote_id text,
+    trace text
+);
+
+ALTER TABLE ONLY crm_sync.history_06 REPLICA IDENTITY FULL;
+
+CREATE TABLE crm_sync.history_07 (
+    at timestamp with time zone CONSTRAINT history_at_not_null NOT NULL,
+    waited_ms integer,
+    took_ms integer,
+    worker integer,
+    attempt smallint,
+    status smallint,
+    slot smallint DEFAULT crm_sync.history_slot(clock_timestamp()) CONSTRAINT history_slot_not_null NOT NULL,
+    key text COLLATE pg_catalog."C",
+    crm text CONSTRAINT history_crm_not_null NOT NULL,
+    operation text CONSTRAINT history_operation_not_null NOT NULL,
+    outcome text CONSTRAINT history_outcome_not_null NOT NULL,
+    code text,
+    reason text,
+    request_id text,
+    remote_id text,
+    trace text
+);
+
+ALTER TABLE ONLY crm_sync.history_07 REPLICA IDENTITY FULL;
+
+CREATE TABLE crm_sync.history_08 (
+    at timestamp with time zone CONSTRAINT history_at_not_null NOT NULL,
+    waited_ms integer,
+    took_ms integer,
+    worker integer,
+    attempt smallint,
+    status smallint,
+    slot smallint DEFAULT crm_sync.history_slot(clock_timestamp()) CONSTRAINT history_slot_not_null NOT NULL,
+    key text COLLATE pg_catalog."C",
+    crm text CONSTRAINT history_crm_not_null NOT NULL,
+    operation text CONSTRAINT history_operation_not_null NOT NULL,
+    outcome text CONSTRAINT history_outcome_not_null NOT NULL,
+    code text,
+    reason text,
+    request_id text,
+    remote_id text,
+    trace text
+);
+
+ALTER TABLE ONLY crm_sync.history_08 REPLICA IDENTITY FULL;
+
+CREATE TABLE crm_sync.history_09 (
+    at timestamp with time zone CONSTRAINT history_at_not_null NOT NULL,
+    waited_ms integer,
+    took_ms integer,
+    worker integer,
+    attempt smallint,
+    status smallint,
+    slot smallint DEFAULT crm_sync.history_slot(clock_timestamp()) CONSTRAINT history_slot_not_null NOT NULL,
+    key text COLLATE pg_catalog."C",
+    crm text CONSTRAINT history_crm_not_null NOT NULL,
+    operation text CONSTRAINT history_operation_not_null NOT NULL,
+    outcome text CONSTRAINT history_outcome_not_null NOT NULL,
+    code text,
+    reason text,
+    request_id text,
+    remote_id text,
+    trace text
+);
+
+ALTER TABLE ONLY crm_sync.history_09 REPLICA IDENTITY FULL;
+
+CREATE TABLE crm_sync.history_10 (
+    at timestamp with time zone CONSTRAINT history_at_not_null NOT NULL,
+    waited_ms integer,
+    took_ms integer,
+    worker integer,
+    attempt smallint,
+    status smallint,
+    slot smallint DEFAULT crm_sync.history_slot(clock_timestamp()) CONSTRAINT history_slot_not_null NOT NULL,
+    key text COLLATE pg_catalog."C",
+    crm text CONSTRAINT history_crm_not_null NOT NULL,
+    operation text CONSTRAINT history_operation_not_null NOT NULL,
+    outcome text CONSTRAINT history_outcome_not_null NOT NULL,
+    code text,
+    reason text,
+    request_id text,
+    remote_id text,
+    trace text
+);
+
+ALTER TABLE ONLY crm_sync.history_10 REPLICA IDENTITY FULL;
+
+CREATE TABLE crm_sync.history_11 (
+    at timestamp with time zone CONSTRAINT history_at_not_null NOT NULL,
+    waited_ms integer,
+    took_ms integer,
+    worker integer,
+    attempt smallint,
+    status smallint,
+    slot smallint DEFAULT crm_sync.history_slot(clock_timestamp()) CONSTRAINT history_slot_not_null NOT NULL,
+    key text COLLATE pg_catalog."C",
+    crm text CONSTRAINT history_crm_not_null NOT NULL,
+    operation text CONSTRAINT history_operation_not_null NOT NULL,
+    outcome text CONSTRAINT history_outcome_not_null NOT NULL,
+    code text,
+    reason text,
+    request_id text,
+    remote_id text,
+    trace text
+);
+
+ALTER TABLE ONLY crm_sync.history_11 REPLICA IDENTITY FULL;
+
+CREATE TABLE crm_sync.history_12 (
+    at timestamp with time zone CONSTRAINT history_at_not_null NOT NULL,
+    waited_ms integer,
+    took_ms integer,
+    worker integer,
+    attempt smallint,
+    status smallint,
+    slot smallint DEFAULT crm_sync.history_slot(clock_timestamp()) CONSTRAINT history_slot_not_null NOT NULL,
+    key text COLLATE pg_catalog."C",
+    crm text CONSTRAINT history_crm_not_null NOT NULL,
+    operation text CONSTRAINT history_operation_not_null NOT NULL,
+    outcome text CONSTRAINT history_outcome_not_null NOT NULL,
+    code text,
+    reason text,
+    request_id text,
+    remote_id text,
+    trace text
+);
+
+ALTER TABLE ONLY crm_sync.history_12 REPLICA IDENTITY FULL;
+
+CREATE TABLE crm_sync.history_13 (
+    at timestamp with time zone CONSTRAINT history_at_not_null NOT NULL,
+    waited_ms integer,
+    took_ms integer,
+    worker integer,
+    attempt smallint,
+    status smallint,
+    slot smallint DEFAULT crm_sync.history_slot(clock_timestamp()) CONSTRAINT history_slot_not_null NOT NULL,
+    key text COLLATE pg_catalog."C",
+    crm text CONSTRAINT history_crm_not_null NOT NULL,
+    operation text CONSTRAINT history_operation_not_null NOT NULL,
+    outcome text CONSTRAINT history_outcome_not_null NOT NULL,
+    code text,
+    reason text,
+    request_id text,
+    remote_id text,
+    trace text
+);
+
+ALTER TABLE ONLY crm_sync.history_13 REPLICA IDENTITY FULL;
+
+CREATE TABLE crm_sync.history_14 (
+    at timestamp with time zone CONSTRAINT history_at_not_null NOT NULL,
+    waited_ms integer,
+    took_ms integer,
+    worker integer,
+    attempt smallint,
+    status smallint,
+    slot smallint DEFAULT crm_sync.history_slot(clock_timestamp()) CONSTRAINT history_slot_not_null NOT NULL,
+    key text COLLATE pg_catalog."C",
+    crm text CONSTRAINT history_crm_not_null NOT NULL,
+    operation text CONSTRAINT history_operation_not_null NOT NULL,
+    outcome text CONSTRAINT history_outcome_not_null NOT NULL,
+    code text,
+    reason text,
+    request_id text,
+    remote_id text,
+    trace text
+);
+
+ALTER TABLE ONLY crm_sync.history_14 REPLICA IDENTITY FULL;
+
+CREATE TABLE crm_sync.history_15 (
+    at timestamp with time zone CONSTRAINT history_at_not_null NOT NULL,
+    waited_ms integer,
+    took_ms integer,
+    worker integer,
+    attempt smallint,
+    status smallint,
+    slot smallint DEFAULT crm_sync.history_slot(clock_timestamp()) CONSTRAINT history_slot_not_null NOT NULL,
+    key text COLLATE pg_catalog."C",
+    crm text CONSTRAINT history_crm_not_null NOT NULL,
+    operation text CONSTRAINT history_operation_not_null NOT NULL,
+    outcome text CONSTRAINT history_outcome_not_null NOT NULL,
+    code text,
+    reason text,
+    request_id text,
+    remote_id text,
+    trace text
+);
+
+ALTER TABLE ONLY crm_sync.history_15 REPLICA IDENTITY FULL;
+
+CREATE TABLE crm_sync.history_16 (
+    at timestamp with time zone CONSTRAINT history_at_not_null NOT NULL,
+    waited_ms integer,
+    took_ms integer,
+    worker integer,
+    attempt smallint,
+    status smallint,
+    slot smallint DEFAULT crm_sync.history_slot(clock_timestamp()) CONSTRAINT history_slot_not_null NOT NULL,
+    key text COLLATE pg_catalog."C",
+    crm text CONSTRAINT history_crm_not_null NOT NULL,
+    operation text CONSTRAINT history_operation_not_null NOT NULL,
+    outcome text CONSTRAINT history_outcome_not_null NOT NULL,
+    code text,
+    reason text,
+    request_id text,
+    remote_id text,
+    trace text
+);
+
+ALTER TABLE ONLY crm_sync.history_16 REPLICA IDENTITY FULL;
+
+CREATE TABLE crm_sync.history_17 (
+    at timestamp with time zone CONSTRAINT history_at_not_null NOT NULL,
+    waited_ms integer,
+    took_ms integer,
+    worker integer,
+    attempt smallint,
+    status smallint,
+    slot smallint DEFAULT crm_sync.history_slot(clock_timestamp()) CONSTRAINT history_slot_not_null NOT NULL,
+    key text COLLATE pg_catalog."C",
+    crm text CONSTRAINT history_crm_not_null NOT NULL,
+    operation text CONSTRAINT history_operation_not_null NOT NULL,
+    outcome text CONSTRAINT history_outcome_not_null NOT NULL,
+    code text,
+    reason text,
+    request_id text,
+    remote_id text,
+    trace text
+);
+
+ALTER TABLE ONLY crm_sync.history_17 REPLICA IDENTITY FULL;
+
+CREATE TABLE crm_sync.history_18 (
+    at timestamp with time zone CONSTRAINT history_at_not_null NOT NULL,
+    waited_ms integer,
+    took_ms integer,
+    worker integer,
+    attempt smallint,
+    status smallint,
+    slot smallint DEFAULT crm_sync.history_slot(clock_timestamp()) CONSTRAINT history_slot_not_null NOT NULL,
+    key text COLLATE pg_catalog."C",
+    crm text CONSTRAINT history_crm_not_null NOT NULL,
+    operation text CONSTRAINT history_operation_not_null NOT NULL,
+    outcome text CONSTRAINT history_outcome_not_null NOT NULL,
+    code text,
+    reason text,
+    request_id text,
+    remote_id text,
+    trace text
+);
+
+ALTER TABLE ONLY crm_sync.history_18 REPLICA IDENTITY FULL;
+
+CREATE TABLE crm_sync.history_19 (
+    at timestamp with time zone CONSTRAINT history_at_not_null NOT NULL,
+    waited_ms integer,
+    took_ms integer,
+    worker integer,
+    attempt smallint,
+    status smallint,
+    slot smallint DEFAULT crm_sync.history_slot(clock_timestamp()) CONSTRAINT history_slot_not_null NOT NULL,
+    key text COLLATE pg_catalog."C",
+    crm text CONSTRAINT history_crm_not_null NOT NULL,
+    operation text CONSTRAINT history_operation_not_null NOT NULL,
+    outcome text CONSTRAINT history_outcome_not_null NOT NULL,
+    code text,
+    reason text,
+    request_id text,
+    remote_id text,
+    trace text
+);
+
+ALTER TABLE ONLY crm_sync.history_19 REPLICA IDENTITY FULL;
+
+CREATE TABLE crm_sync.history_20 (
+    at timestamp with time zone CONSTRAINT history_at_not_null NOT NULL,
+    waited_ms integer,
+    took_ms integer,
+    worker integer,
+    attempt smallint,
+    status smallint,
+    slot smallint DEFAULT crm_sync.history_slot(clock_timestamp()) CONSTRAINT history_slot_not_null NOT NULL,
+    key text COLLATE pg_catalog."C",
+    crm text CONSTRAINT history_crm_not_null NOT NULL,
+    operation text CONSTRAINT history_operation_not_null NOT NULL,
+    outcome text CONSTRAINT history_outcome_not_null NOT NULL,
+    code text,
+    reason text,
+    request_id text,
+    remote_id text,
+    trace text
+);
+
+ALTER TABLE ONLY crm_sync.history_20 REPLICA IDENTITY FULL;
+
+CREATE TABLE crm_sync.history_21 (
+    at timestamp with time zone CONSTRAINT history_at_not_null NOT NULL,
+    waited_ms integer,
+    took_ms integer,
+    worker integer,
+    attempt smallint,
+    status smallint,
+    slot smallint DEFAULT crm_sync.history_slot(clock_timestamp()) CONSTRAINT history_slot_not_null NOT NULL,
+    key text COLLATE pg_catalog."C",
+    crm text CONSTRAINT history_crm_not_null NOT NULL,
+    operation text CONSTRAINT history_operation_not_null NOT NULL,
+    outcome text CONSTRAINT history_outcome_not_null NOT NULL,
+    code text,
+    reason text,
+    request_id text,
+    remote_id text,
+    trace text
+);
+
+ALTER TABLE ONLY crm_sync.history_21 REPLICA IDENTITY FULL;
+
+CREATE TABLE crm_sync.history_22 (
+    at timestamp with time zone CONSTRAINT history_at_not_null NOT NULL,
+    waited_ms integer,
+    took_ms integer,
+    worker integer,
+    attempt smallint,
+    status smallint,
+    slot smallint DEFAULT crm_sync.history_slot(clock_timestamp()) CONSTRAINT history_slot_not_null NOT NULL,
+    key text COLLATE pg_catalog."C",
+    crm text CONSTRAINT history_crm_not_null NOT NULL,
+    operation text CONSTRAINT history_operation_not_null NOT NULL,
+    outcome text CONSTRAINT history_outcome_not_null NOT NULL,
+    code text,
+    reason text,
+    request_id text,
+    remote_id text,
+    trace text
+);
+
+ALTER TABLE ONLY crm_sync.history_22 REPLICA IDENTITY FULL;
+
+CREATE TABLE crm_sync.history_23 (
+    at timestamp with time zone CONSTRAINT history_at_not_null NOT NULL,
+    waited_ms integer,
+    took_ms integer,
+    worker integer,
+    attempt smallint,
+    status smallint,
+    slot smallint DEFAULT crm_sync.history_slot(clock_timestamp()) CONSTRAINT history_slot_not_null NOT NULL,
+    key text COLLATE pg_catalog."C",
+    crm text CONSTRAINT history_crm_not_null NOT NULL,
+    operation text CONSTRAINT history_operation_not_null NOT NULL,
+    outcome text CONSTRAINT history_outcome_not_null NOT NULL,
+    code text,
+    reason text,
+    request_id text,
+    remote_id text,
+    trace text
+);
+
+ALTER TABLE ONLY crm_sync.history_23 REPLICA IDENTITY FULL;
+
+CREATE TABLE crm_sync.history_24 (
+    at timestamp with time zone CONSTRAINT history_at_not_null NOT NULL,
+    waited_ms integer,
+    took_ms integer,
+    worker integer,
+    attempt smallint,
+    status smallint,
+    slot smallint DEFAULT crm_sync.history_slot(clock_timestamp()) CONSTRAINT history_slot_not_null NOT NULL,
+    key text COLLATE pg_catalog."C",
+    crm text CONSTRAINT history_crm_not_null NOT NULL,
+    operation text CONSTRAINT history_operation_not_null NOT NULL,
+    outcome text CONSTRAINT history_outcome_not_null NOT NULL,
+    code text,
+    reason text,
+    request_id text,
+    remote_id text,
+    trace text
+);
+
+ALTER TABLE ONLY crm_sync.history_24 REPLICA IDENTITY FULL;
+
+CREATE TABLE crm_sync.history_25 (
+    at timestamp with time zone CONSTRAINT history_at_not_null NOT NULL,
+    waited_ms integer,
+    took_ms integer,
+    worker integer,
+    attempt smallint,
+    status smallint,
+    slot smallint DEFAULT crm_sync.history_slot(clock_timestamp()) CONSTRAINT history_slot_not_null NOT NULL,
+    key text COLLATE pg_catalog."C",
+    crm text CONSTRAINT history_crm_not_null NOT NULL,
+    operation text CONSTRAINT history_operation_not_null NOT NULL,
+    outcome text CONSTRAINT history_outcome_not_null NOT NULL,
+    code text,
+    reason text,
+    request_id text,
+    remote_id text,
+    trace text
+);
+
+ALTER TABLE ONLY crm_sync.history_25 REPLICA IDENTITY FULL;
+
+CREATE TABLE crm_sync.history_26 (
+    at timestamp with time zone CONSTRAINT history_at_not_null NOT NULL,
+    waited_ms integer,
+    took_ms integer,
+    worker integer,
+    attempt smallint,
+    status smallint,
+    slot smallint DEFAULT crm_sync.history_slot(clock_timestamp()) CONSTRAINT history_slot_not_null NOT NULL,
+    key text COLLATE pg_catalog."C",
+    crm text CONSTRAINT history_crm_not_null NOT NULL,
+    operation text CONSTRAINT history_operation_not_null NOT NULL,
+    outcome text CONSTRAINT history_outcome_not_null NOT NULL,
+    code text,
+    reason text,
+    request_id text,
+    remote_id text,
+    trace text
+);
+
+ALTER TABLE ONLY crm_sync.history_26 REPLICA IDENTITY FULL;
+
+CREATE TABLE crm_sync.history_27 (
+    at timestamp with time zone CONSTRAINT history_at_not_null NOT NULL,
+    waited_ms integer,
+    took_ms integer,
+    worker integer,
+    attempt smallint,
+    status smallint,
+    slot smallint DEFAULT crm_sync.history_slot(clock_timestamp()) CONSTRAINT history_slot_not_null NOT NULL,
+    key text COLLATE pg_catalog."C",
+    crm text CONSTRAINT history_crm_not_null NOT NULL,
+    operation text CONSTRAINT history_operation_not_null NOT NULL,
+    outcome text CONSTRAINT history_outcome_not_null NOT NULL,
+    code text,
+    reason text,
+    request_id text,
+    remote_id text,
+    trace text
+);
+
+ALTER TABLE ONLY crm_sync.history_27 REPLICA IDENTITY FULL;
+
+CREATE TABLE crm_sync.history_28 (
+    at timestamp with time zone CONSTRAINT history_at_not_null NOT NULL,
+    waited_ms integer,
+    took_ms integer,
+    worker integer,
+    attempt smallint,
+    status smallint,
+    slot smallint DEFAULT crm_sync.history_slot(clock_timestamp()) CONSTRAINT history_slot_not_null NOT NULL,
+    key text COLLATE pg_catalog."C",
+    crm text CONSTRAINT history_crm_not_null NOT NULL,
+    operation text CONSTRAINT history_operation_not_null NOT NULL,
+    outcome text CONSTRAINT history_outcome_not_null NOT NULL,
+    code text,
+    reason text,
+    request_id text,
+    remote_id text,
+    trace text
+);
+
+ALTER TABLE ONLY crm_sync.history_28 REPLICA IDENTITY FULL;
+
+CREATE TABLE crm_sync.history_29 (
+    at timestamp with time zone CONSTRAINT history_at_not_null NOT NULL,
+    waited_ms integer,
+    took_ms integer,
+    worker integer,
+    attempt smallint,
+    status smallint,
+    slot smallint DEFAULT crm_sync.history_slot(clock_timestamp()) CONSTRAINT history_slot_not_null NOT NULL,
+    key text COLLATE pg_catalog."C",
+    crm text CONSTRAINT history_crm_not_null NOT NULL,
+    operation text CONSTRAINT history_operation_not_null NOT NULL,
+    outcome text CONSTRAINT history_outcome_not_null NOT NULL,
+    code text,
+    reason text,
+    request_id text,
+    remote_id text,
+    trace text
+);
+
+ALTER TABLE ONLY crm_sync.history_29 REPLICA IDENTITY FULL;
+
+CREATE TABLE crm_sync.history_30 (
+    at timestamp with time zone CONSTRAINT history_at_not_null NOT NULL,
+    waited_ms integer,
+    took_ms integer,
+    worker integer,
+    attempt smallint,
+    status smallint,
+    slot smallint DEFAULT crm_sync.history_slot(clock_timestamp()) CONSTRAINT history_slot_not_null NOT NULL,
+    key text COLLATE pg_catalog."C",
+    crm text CONSTRAINT history_crm_not_null NOT NULL,
+    operation text CONSTRAINT history_operation_not_null NOT NULL,
+    outcome text CONSTRAINT history_outcome_not_null NOT NULL,
+    code text,
+    reason text,
+    request_id text,
+    remote_id text,
+    trace text
+);
+
+ALTER TABLE ONLY crm_sync.history_30 REPLICA IDENTITY FULL;
+
+CREATE TABLE crm_sync.history_31 (
+    at timestamp with time zone CONSTRAINT history_at_not_null NOT NULL,
+    waited_ms integer,
+    took_ms integer,
+    worker integer,
+    attempt smallint,
+    status smallint,
+    slot smallint DEFAULT crm_sync.history_slot(clock_timestamp()) CONSTRAINT history_slot_not_null NOT NULL,
+    key text COLLATE pg_catalog."C",
+    crm text CONSTRAINT history_crm_not_null NOT NULL,
+    operation text CONSTRAINT history_operation_not_null NOT NULL,
+    outcome text CONSTRAINT history_outcome_not_null NOT NULL,
+    code text,
+    reason text,
+    request_id text,
+    remote_id text,
+    trace text
+);
+
+ALTER TABLE ONLY crm_sync.history_31 REPLICA IDENTITY FULL;
+
 CREATE TABLE crm_sync.hubspot_line (
     due_at timestamp with time zone NOT NULL,
     key uuid NOT NULL
@@ -2390,6 +3236,21 @@ CREATE TABLE crm_sync.permits (
     number integer NOT NULL,
     worker integer NOT NULL
 );
+
+CREATE VIEW crm_sync.throughput AS
+ SELECT minute,
+    crm,
+    sum(delivered) AS delivered,
+    sum(retried) AS retried,
+    sum(rejected) AS rejected,
+    sum(deferred) AS deferred,
+    sum(orphaned) AS orphaned,
+    sum(lost) AS lost,
+    sum(deleted) AS deleted,
+    sum(requests) AS requests,
+    sum(throttled) AS throttled
+   FROM crm_sync.minutes m
+  GROUP BY minute, crm;
 
 CREATE TABLE crm_sync.tombstones (
     id bigint NOT NULL,
@@ -2484,6 +3345,70 @@ CREATE TABLE public.contacts (
 )
 WITH (fillfactor='50');
 
+ALTER TABLE ONLY crm_sync.history ATTACH PARTITION crm_sync.history_00 FOR VALUES IN ('0');
+
+ALTER TABLE ONLY crm_sync.history ATTACH PARTITION crm_sync.history_01 FOR VALUES IN ('1');
+
+ALTER TABLE ONLY crm_sync.history ATTACH PARTITION crm_sync.history_02 FOR VALUES IN ('2');
+
+ALTER TABLE ONLY crm_sync.history ATTACH PARTITION crm_sync.history_03 FOR VALUES IN ('3');
+
+ALTER TABLE ONLY crm_sync.history ATTACH PARTITION crm_sync.history_04 FOR VALUES IN ('4');
+
+ALTER TABLE ONLY crm_sync.history ATTACH PARTITION crm_sync.history_05 FOR VALUES IN ('5');
+
+ALTER TABLE ONLY crm_sync.history ATTACH PARTITION crm_sync.history_06 FOR VALUES IN ('6');
+
+ALTER TABLE ONLY crm_sync.history ATTACH PARTITION crm_sync.history_07 FOR VALUES IN ('7');
+
+ALTER TABLE ONLY crm_sync.history ATTACH PARTITION crm_sync.history_08 FOR VALUES IN ('8');
+
+ALTER TABLE ONLY crm_sync.history ATTACH PARTITION crm_sync.history_09 FOR VALUES IN ('9');
+
+ALTER TABLE ONLY crm_sync.history ATTACH PARTITION crm_sync.history_10 FOR VALUES IN ('10');
+
+ALTER TABLE ONLY crm_sync.history ATTACH PARTITION crm_sync.history_11 FOR VALUES IN ('11');
+
+ALTER TABLE ONLY crm_sync.history ATTACH PARTITION crm_sync.history_12 FOR VALUES IN ('12');
+
+ALTER TABLE ONLY crm_sync.history ATTACH PARTITION crm_sync.history_13 FOR VALUES IN ('13');
+
+ALTER TABLE ONLY crm_sync.history ATTACH PARTITION crm_sync.history_14 FOR VALUES IN ('14');
+
+ALTER TABLE ONLY crm_sync.history ATTACH PARTITION crm_sync.history_15 FOR VALUES IN ('15');
+
+ALTER TABLE ONLY crm_sync.history ATTACH PARTITION crm_sync.history_16 FOR VALUES IN ('16');
+
+ALTER TABLE ONLY crm_sync.history ATTACH PARTITION crm_sync.history_17 FOR VALUES IN ('17');
+
+ALTER TABLE ONLY crm_sync.history ATTACH PARTITION crm_sync.history_18 FOR VALUES IN ('18');
+
+ALTER TABLE ONLY crm_sync.history ATTACH PARTITION crm_sync.history_19 FOR VALUES IN ('19');
+
+ALTER TABLE ONLY crm_sync.history ATTACH PARTITION crm_sync.history_20 FOR VALUES IN ('20');
+
+ALTER TABLE ONLY crm_sync.history ATTACH PARTITION crm_sync.history_21 FOR VALUES IN ('21');
+
+ALTER TABLE ONLY crm_sync.history ATTACH PARTITION crm_sync.history_22 FOR VALUES IN ('22');
+
+ALTER TABLE ONLY crm_sync.history ATTACH PARTITION crm_sync.history_23 FOR VALUES IN ('23');
+
+ALTER TABLE ONLY crm_sync.history ATTACH PARTITION crm_sync.history_24 FOR VALUES IN ('24');
+
+ALTER TABLE ONLY crm_sync.history ATTACH PARTITION crm_sync.history_25 FOR VALUES IN ('25');
+
+ALTER TABLE ONLY crm_sync.history ATTACH PARTITION crm_sync.history_26 FOR VALUES IN ('26');
+
+ALTER TABLE ONLY crm_sync.history ATTACH PARTITION crm_sync.history_27 FOR VALUES IN ('27');
+
+ALTER TABLE ONLY crm_sync.history ATTACH PARTITION crm_sync.history_28 FOR VALUES IN ('28');
+
+ALTER TABLE ONLY crm_sync.history ATTACH PARTITION crm_sync.history_29 FOR VALUES IN ('29');
+
+ALTER TABLE ONLY crm_sync.history ATTACH PARTITION crm_sync.history_30 FOR VALUES IN ('30');
+
+ALTER TABLE ONLY crm_sync.history ATTACH PARTITION crm_sync.history_31 FOR VALUES IN ('31');
+
 ALTER TABLE ONLY crm_sync.added
     ADD CONSTRAINT added_pkey PRIMARY KEY (kind, name);
 
@@ -2493,11 +3418,17 @@ ALTER TABLE ONLY crm_sync.adopted
 ALTER TABLE ONLY crm_sync.budgets
     ADD CONSTRAINT budgets_pkey PRIMARY KEY (crm);
 
+ALTER TABLE ONLY crm_sync.events
+    ADD CONSTRAINT events_pkey PRIMARY KEY (at, id);
+
 ALTER TABLE ONLY crm_sync.lanes
     ADD CONSTRAINT lanes_id_key UNIQUE (id);
 
 ALTER TABLE ONLY crm_sync.lanes
     ADD CONSTRAINT lanes_pkey PRIMARY KEY (crm);
+
+ALTER TABLE ONLY crm_sync.minutes
+    ADD CONSTRAINT minutes_pkey PRIMARY KEY (minute, crm, worker);
 
 ALTER TABLE ONLY crm_sync.permits
     ADD CONSTRAINT permits_pkey PRIMARY KEY (lane, number);
@@ -2512,6 +3443,72 @@ ALTER TABLE ONLY public.contacts
     ADD CONSTRAINT contacts_pkey PRIMARY KEY (id);
 
 CREATE INDEX brevo_line_due_at ON crm_sync.brevo_line USING btree (due_at);
+
+CREATE INDEX idx_history_key ON ONLY crm_sync.history USING btree (key);
+
+CREATE INDEX history_00_key_idx ON crm_sync.history_00 USING btree (key);
+
+CREATE INDEX history_01_key_idx ON crm_sync.history_01 USING btree (key);
+
+CREATE INDEX history_02_key_idx ON crm_sync.history_02 USING btree (key);
+
+CREATE INDEX history_03_key_idx ON crm_sync.history_03 USING btree (key);
+
+CREATE INDEX history_04_key_idx ON crm_sync.history_04 USING btree (key);
+
+CREATE INDEX history_05_key_idx ON crm_sync.history_05 USING btree (key);
+
+CREATE INDEX history_06_key_idx ON crm_sync.history_06 USING btree (key);
+
+CREATE INDEX history_07_key_idx ON crm_sync.history_07 USING btree (key);
+
+CREATE INDEX history_08_key_idx ON crm_sync.history_08 USING btree (key);
+
+CREATE INDEX history_09_key_idx ON crm_sync.history_09 USING btree (key);
+
+CREATE INDEX history_10_key_idx ON crm_sync.history_10 USING btree (key);
+
+CREATE INDEX history_11_key_idx ON crm_sync.history_11 USING btree (key);
+
+CREATE INDEX history_12_key_idx ON crm_sync.history_12 USING btree (key);
+
+CREATE INDEX history_13_key_idx ON crm_sync.history_13 USING btree (key);
+
+CREATE INDEX history_14_key_idx ON crm_sync.history_14 USING btree (key);
+
+CREATE INDEX history_15_key_idx ON crm_sync.history_15 USING btree (key);
+
+CREATE INDEX history_16_key_idx ON crm_sync.history_16 USING btree (key);
+
+CREATE INDEX history_17_key_idx ON crm_sync.history_17 USING btree (key);
+
+CREATE INDEX history_18_key_idx ON crm_sync.history_18 USING btree (key);
+
+CREATE INDEX history_19_key_idx ON crm_sync.history_19 USING btree (key);
+
+CREATE INDEX history_20_key_idx ON crm_sync.history_20 USING btree (key);
+
+CREATE INDEX history_21_key_idx ON crm_sync.history_21 USING btree (key);
+
+CREATE INDEX history_22_key_idx ON crm_sync.history_22 USING btree (key);
+
+CREATE INDEX history_23_key_idx ON crm_sync.history_23 USING btree (key);
+
+CREATE INDEX history_24_key_idx ON crm_sync.history_24 USING btree (key);
+
+CREATE INDEX history_25_key_idx ON crm_sync.history_25 USING btree (key);
+
+CREATE INDEX history_26_key_idx ON crm_sync.history_26 USING btree (key);
+
+CREATE INDEX history_27_key_idx ON crm_sync.history_27 USING btree (key);
+
+CREATE INDEX history_28_key_idx ON crm_sync.history_28 USING btree (key);
+
+CREATE INDEX history_29_key_idx ON crm_sync.history_29 USING btree (key);
+
+CREATE INDEX history_30_key_idx ON crm_sync.history_30 USING btree (key);
+
+CREATE INDEX history_31_key_idx ON crm_sync.history_31 USING btree (key);
 
 CREATE INDEX hubspot_line_due_at ON crm_sync.hubspot_line USING btree (due_at);
 
@@ -2538,6 +3535,70 @@ CREATE INDEX idx_contacts_n8n_processing_error ON public.contacts USING btree (s
 CREATE INDEX idx_contacts_n8n_workflow_id ON public.contacts USING btree (n8n_workflow_id) WHERE (n8n_workflow_id IS NOT NULL);
 
 CREATE INDEX idx_contacts_next_retry_at ON public.contacts USING btree (next_retry_at) WHERE (next_retry_at IS NOT NULL);
+
+ALTER INDEX crm_sync.idx_history_key ATTACH PARTITION crm_sync.history_00_key_idx;
+
+ALTER INDEX crm_sync.idx_history_key ATTACH PARTITION crm_sync.history_01_key_idx;
+
+ALTER INDEX crm_sync.idx_history_key ATTACH PARTITION crm_sync.history_02_key_idx;
+
+ALTER INDEX crm_sync.idx_history_key ATTACH PARTITION crm_sync.history_03_key_idx;
+
+ALTER INDEX crm_sync.idx_history_key ATTACH PARTITION crm_sync.history_04_key_idx;
+
+ALTER INDEX crm_sync.idx_history_key ATTACH PARTITION crm_sync.history_05_key_idx;
+
+ALTER INDEX crm_sync.idx_history_key ATTACH PARTITION crm_sync.history_06_key_idx;
+
+ALTER INDEX crm_sync.idx_history_key ATTACH PARTITION crm_sync.history_07_key_idx;
+
+ALTER INDEX crm_sync.idx_history_key ATTACH PARTITION crm_sync.history_08_key_idx;
+
+ALTER INDEX crm_sync.idx_history_key ATTACH PARTITION crm_sync.history_09_key_idx;
+
+ALTER INDEX crm_sync.idx_history_key ATTACH PARTITION crm_sync.history_10_key_idx;
+
+ALTER INDEX crm_sync.idx_history_key ATTACH PARTITION crm_sync.history_11_key_idx;
+
+ALTER INDEX crm_sync.idx_history_key ATTACH PARTITION crm_sync.history_12_key_idx;
+
+ALTER INDEX crm_sync.idx_history_key ATTACH PARTITION crm_sync.history_13_key_idx;
+
+ALTER INDEX crm_sync.idx_history_key ATTACH PARTITION crm_sync.history_14_key_idx;
+
+ALTER INDEX crm_sync.idx_history_key ATTACH PARTITION crm_sync.history_15_key_idx;
+
+ALTER INDEX crm_sync.idx_history_key ATTACH PARTITION crm_sync.history_16_key_idx;
+
+ALTER INDEX crm_sync.idx_history_key ATTACH PARTITION crm_sync.history_17_key_idx;
+
+ALTER INDEX crm_sync.idx_history_key ATTACH PARTITION crm_sync.history_18_key_idx;
+
+ALTER INDEX crm_sync.idx_history_key ATTACH PARTITION crm_sync.history_19_key_idx;
+
+ALTER INDEX crm_sync.idx_history_key ATTACH PARTITION crm_sync.history_20_key_idx;
+
+ALTER INDEX crm_sync.idx_history_key ATTACH PARTITION crm_sync.history_21_key_idx;
+
+ALTER INDEX crm_sync.idx_history_key ATTACH PARTITION crm_sync.history_22_key_idx;
+
+ALTER INDEX crm_sync.idx_history_key ATTACH PARTITION crm_sync.history_23_key_idx;
+
+ALTER INDEX crm_sync.idx_history_key ATTACH PARTITION crm_sync.history_24_key_idx;
+
+ALTER INDEX crm_sync.idx_history_key ATTACH PARTITION crm_sync.history_25_key_idx;
+
+ALTER INDEX crm_sync.idx_history_key ATTACH PARTITION crm_sync.history_26_key_idx;
+
+ALTER INDEX crm_sync.idx_history_key ATTACH PARTITION crm_sync.history_27_key_idx;
+
+ALTER INDEX crm_sync.idx_history_key ATTACH PARTITION crm_sync.history_28_key_idx;
+
+ALTER INDEX crm_sync.idx_history_key ATTACH PARTITION crm_sync.history_29_key_idx;
+
+ALTER INDEX crm_sync.idx_history_key ATTACH PARTITION crm_sync.history_30_key_idx;
+
+ALTER INDEX crm_sync.idx_history_key ATTACH PARTITION crm_sync.history_31_key_idx;
 
 CREATE TRIGGER forget_deletions AFTER DELETE ON crm_sync.lanes FOR EACH ROW EXECUTE FUNCTION crm_sync.forget_deletions();
 

@@ -8,7 +8,6 @@ from tests.existing import ROOT, missing
 from tests.faults.met import OF_ATTACKS, OF_REPORTS
 from tests.faults.table import PROMISE, TABLE
 
-
 ALL = (*TABLE, *OF_ATTACKS, *OF_REPORTS)
 
 
