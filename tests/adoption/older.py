@@ -6,14 +6,25 @@ from yoyo.migrations import MigrationList
 
 from crm_sync.adoption import migrations
 from crm_sync.adoption.table import AdoptionRequest
+from crm_sync.postgres import statements
 from tests.roles import adopt
 
 LINE = "0007.line"
+# Before 0011.table-changes, the name of the table was not noted down, and flips of the application's triggers were not caught.
+BEFORE_CHANGES = {
+    "enter_table": "INSERT INTO crm_sync.adopted (contacts, key_column, email_column, created) VALUES ($1::oid, $2, $3, $4)",
+    "note_name": "SELECT",
+    "find_unseen_flips": "SELECT '{}'::text[] AS triggers, TRUE AS are_seen, FALSE AS may_catch",
+}
+read = statements.read
 
 
 def adopt_before(url: str, name: str, request: AdoptionRequest | None = None) -> None:
     """name: the first migration that the older version did not have."""
     everything = migrations._migrations()
     before = [migration for migration in everything if migration.id < name]
-    with mock.patch.object(migrations, "_migrations", return_value=MigrationList(before, everything.post_apply)):
+    with (
+        mock.patch.object(migrations, "_migrations", return_value=MigrationList(before, everything.post_apply)),
+        mock.patch.object(statements, "read", lambda query: BEFORE_CHANGES.get(query) or read(query)),
+    ):
         adopt(url, request)

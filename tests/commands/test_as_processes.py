@@ -29,6 +29,8 @@ ANSWERS = {
     "watch": (("brevo", "--columns", "email"), 0, "brevo watches email."),
     "unwatch": (("brevo",), 0, "brevo"),
     "on-delete": (("brevo", "keep"), 0, "brevo"),
+    "history": (PERSON, 0, "History has nothing of this contact"),
+    "forget": (("00000000-0000-0000-0000-000000000000",), 0, "Nothing to forget"),
     "check": ((), 0, "key accepted"),
     "errors": ((), 0, "REJECTED"),
     "settings": ((), 0, "HUBSPOT_PLAN"),

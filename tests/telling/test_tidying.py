@@ -7,6 +7,7 @@ import pytest
 import structlog
 
 from crm_sync import events
+from crm_sync.postgres import locks
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
 from crm_sync.telling.tidying import Tidying
@@ -122,7 +123,7 @@ async def test_one_worker_of_all_does_it(app, url):
     async with open_worker(url, 4) as worker:
         session = await asyncpg.connect(as_worker(url))
         await session.execute("UPDATE crm_sync.workers SET backend_pid = pg_backend_pid(), backend_start = NULL WHERE id = 4")
-        await session.execute("SELECT pg_advisory_lock(1668443499, 4)")
+        await session.execute("SELECT pg_advisory_lock($1, 4)", locks.WORKER)
         assert await Tidying(14, worker.database, lambda: 9).tidy()
         assert await kept(app) == [20]
         assert await Tidying(14, worker.database, lambda: 4).tidy()
@@ -136,7 +137,7 @@ async def test_what_is_untidy_is_told_once(app, url):
     async with open_worker(url, 4) as worker:
         session = await asyncpg.connect(as_worker(url))
         await session.execute("UPDATE crm_sync.workers SET backend_pid = pg_backend_pid(), backend_start = NULL WHERE id = 4")
-        await session.execute("SELECT pg_advisory_lock(1668443499, 4)")
+        await session.execute("SELECT pg_advisory_lock($1, 4)", locks.WORKER)
         tidying = Tidying(14, worker.database, lambda: 4)
         with structlog.testing.capture_logs() as logged:
             await tidying.tidy()

@@ -30,6 +30,10 @@ def forget(*, key: str) -> None:
 
     The lines stay, and tell of nobody. The row of the contact and its records in the CRMs stay as they are, too, and what is sent
     from now on has lines again. Where contacts are erased (`crm-sync on-delete CRM erase`), this is done with the deletion.
+
+    \b
+    Example:
+      crm-sync forget 4711
     """
     lines, problem = asyncio.run(_forget(read(Settings), key))
     if not lines:

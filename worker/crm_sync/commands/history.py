@@ -37,6 +37,10 @@ def history(*, contact: NamedContact, crm: str | None, limit: int, as_json: bool
     """Lists what became of one contact, the latest first: outcome, reason, how long it took, and the CRM's id of the request.
 
     A contact that is deleted is found by its key. How long lines are kept is set by HISTORY_DAYS.
+
+    \b
+    Example:
+      crm-sync history --email ada@example.com --crm brevo
     """
     attempts, now = asyncio.run(_history(read(Settings), contact, crm, limit))
     if as_json:

@@ -23,13 +23,6 @@ from crm_sync.table.starting_mapping import starting_mapping
 
 MAPPING = "mapping.toml"
 PUBLIC = 0o644
-# What is asked of somebody who wants contacts in a CRM; all else of it has a default, or is for few.
-ASKED: Mapping[str, Sequence[str]] = {
-    "hubspot": ("hubspot_access_token",),
-    "brevo": ("brevo_api_key",),
-    "mautic": ("mautic_base_url", "mautic_username", "mautic_password"),
-    "n8n": ("n8n_webhook_url", "n8n_header_name", "n8n_header_value"),
-}
 # Wrong as long as crm-sync is not on the table, which is the next step.
 NOT_YET = ("migrations", "schema and triggers")
 
@@ -126,7 +119,7 @@ class _Answers:
 
     def wants(self, crm: Crm) -> bool:
         """Whether contacts are to go there. Asks for what is missing, until it is right."""
-        names = ASKED[crm.name]
+        names = crm.asked
         known = [*(crm.settings.model_fields if crm.settings else ())]
         known += [f"{crm.name}_{name}" for name in LaneSettings.model_fields]
         is_set = any(name in self.environment.values for name in names)

@@ -4,7 +4,7 @@
 pipedrive = "my_package.pipedrive:crm"
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -30,23 +30,30 @@ class Crm:
 
     read_account: reads its settings; None where it has no credentials, so no lane. Raises ConfigurationError naming a wrong one.
     default_fields and settings: what is known of it without credentials. Without settings no name that begins like its own is
-    told as unknown.
+    told as unknown. asked: settings that `crm-sync init` asks for; all else has a default, or is for few.
     """
 
     name: str
     read_account: Callable[[], Account | None]
     default_fields: Mapping[str, str] | None = None
     settings: type[SettingsModel] | None = None
+    asked: Sequence[str] = ()
 
 
 # Where none is asked for by name, these are installed, in this order.
 OWN: Mapping[str, Crm] = {
     crm.name: crm
     for crm in (
-        Crm("hubspot", hubspot.account, hubspot.DEFAULT_FIELDS, HubSpotSettings),
-        Crm("brevo", brevo.account, brevo.DEFAULT_FIELDS, BrevoSettings),
-        Crm("mautic", mautic.account, mautic.DEFAULT_FIELDS, MauticSettings),
-        Crm("n8n", n8n.account, n8n.DEFAULT_FIELDS, N8nSettings),
+        Crm("hubspot", hubspot.account, hubspot.DEFAULT_FIELDS, HubSpotSettings, ("hubspot_access_token",)),
+        Crm("brevo", brevo.account, brevo.DEFAULT_FIELDS, BrevoSettings, ("brevo_api_key",)),
+        Crm(
+            "mautic",
+            mautic.account,
+            mautic.DEFAULT_FIELDS,
+            MauticSettings,
+            ("mautic_base_url", "mautic_username", "mautic_password"),
+        ),
+        Crm("n8n", n8n.account, n8n.DEFAULT_FIELDS, N8nSettings, ("n8n_webhook_url", "n8n_header_name", "n8n_header_value")),
     )
 }
 
