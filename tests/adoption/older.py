@@ -10,9 +10,8 @@ from crm_sync.postgres import statements
 from tests.roles import adopt
 
 LINE = "0007.line"
-# Before 0011.table-changes, the name of the table was not noted down, and flips of the application's triggers were not caught.
+# Before 0011.table-changes, flips of the application's triggers were not caught.
 BEFORE_CHANGES = {
-    "enter_table": "INSERT INTO crm_sync.adopted (contacts, key_column, email_column, created) VALUES ($1::oid, $2, $3, $4)",
     "note_name": "SELECT",
     "find_unseen_flips": "SELECT '{}'::text[] AS triggers, TRUE AS are_seen, FALSE AS may_catch",
 }

@@ -86,6 +86,8 @@ def enter(connection: Connection, request: AdoptionRequest) -> Table:
     key = _key(connection, found, columns, request.key)
     email = _email(found["name"], columns, request.email)
     run(connection, "enter_table", found["relation"], key, email, created)
+    if value(connection, "detect_names"):
+        run(connection, "note_name")
     _refuse_obstacles(connection, found["name"], key)
     return _table(found, columns, key, email, created=created)
 
