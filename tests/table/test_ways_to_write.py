@@ -44,10 +44,11 @@ async def test_an_upsert_keeps_the_id_that_is_known_and_flips(app, worker):
     contact = await insert(app, "Queued")
     await app.execute("UPDATE contacts SET brevo_contact_id = '7' WHERE id = $1", contact)
     (claimed,) = await worker.claim()
-    columns = "email, first_name, brevo_sync_status, brevo_processing_status, brevo_claimed_by, brevo_due_at, brevo_attempts"
+    of_brevo = "brevo_processing_status, brevo_claimed_by, brevo_due_at, brevo_attempts, brevo_flipped_at"
+    columns = f"email, first_name, brevo_sync_status, {of_brevo}"
     names = columns.split(", ")
     await app.execute(
-        f"INSERT INTO contacts (id, {columns}) VALUES ($1, 'ada@example.com', 'Grace', 'Queued', NULL, NULL, NULL, 0) "
+        f"INSERT INTO contacts (id, {columns}) VALUES ($1, 'ada@example.com', 'Grace', 'Queued', NULL, NULL, NULL, 0, NULL) "
         f"ON CONFLICT (id) DO UPDATE SET {', '.join(f'{name} = EXCLUDED.{name}' for name in names)}",
         contact,
     )
