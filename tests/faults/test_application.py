@@ -232,6 +232,9 @@ class Explained:
         self.pages.append(top["Shared Hit Blocks"] + top["Shared Read Blocks"])
         return []
 
+    async def fetch_briefly(self, _patience_s: float, statement: str, *arguments: object) -> list[asyncpg.Record]:
+        return await self.fetch(statement, *arguments)
+
 
 @slow
 async def test_a_snapshot_held_open_leaves_the_cost_of_a_claim_flat(app, other_app, url):

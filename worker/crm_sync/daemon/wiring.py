@@ -180,7 +180,9 @@ class Wiring:
             outdated = [crm for crm, former in self._opened_with.items() if former.is_outdated(crm, schema)]
             if outdated:
                 log.warning(events.TABLE_CHANGED, table=schema.table.name, lanes=sorted(outdated), note="they are opened anew")
-            for crm in [*outdated, *(schema.lanes.keys() - self.lanes.keys())]:
+            # At the first look those that are not open are being opened, with this very table.
+            standing = schema.lanes.keys() - self.lanes.keys() if self._table_then is not None else ()
+            for crm in [*outdated, *standing]:
                 self._on_outdated(crm)
         self._table_then = table_now
 
