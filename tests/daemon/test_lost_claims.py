@@ -15,6 +15,7 @@ from tests.harness import ALL_COMPLETE, TIMEOUT_S, ScriptedCrm, running, until, 
 from tests.process import environment
 from tests.roles import adopt, let_in
 from tests.steps import insert, read
+from tests.tiers import slow
 
 NO_TICK = Waits(tick_s=3600.0)
 QUICK_TICK = Waits(tick_s=0.1)
@@ -153,6 +154,7 @@ async def test_an_answer_that_the_driver_cannot_read_stops_nobody(app, url, crm,
     assert len(crm.requests) == 1
 
 
+@slow
 @pytest.mark.parametrize("odd", ["0044-03-15 BC", "9999-12-31 23:59:59.999999"])
 async def test_a_key_that_the_driver_cannot_name_is_parked_and_the_others_are_delivered(empty_url, owner, crm, odd, monkeypatch):
     """One of them it cannot read, the other it takes for infinity, so that nobody but a full look finds it."""

@@ -109,6 +109,7 @@ def test_the_base_is_named_once_and_from_outside():
     assert len(re.findall(r"^ARG BASE=", text, re.MULTILINE)) == 1
 
 
+@slow
 def test_compose_would_read_its_file(tmp_path):
     module("check_jsonschema")
     check = (sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec")
