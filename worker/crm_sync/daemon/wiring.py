@@ -79,6 +79,7 @@ class Wiring:
         self._on_outdated = on_outdated
         self._opened_with: dict[str, Schema] = {}  # each lane
         self._table_then: str | None = None  # what the contacts table was like, in short, when it was last read anew
+        self._barred: frozenset[str] = frozenset()  # CRMs that the table has kept from being delivered to since
         self._charges: dict[str, Charge | None] = {}
         self.recovery = Recovery(
             database, self._charges, on_found=self._ask, knows=self._knows, has=self._has, worker=self._worker, waits=waits
@@ -100,6 +101,7 @@ class Wiring:
     async def look(self) -> Schema:
         """What the database has now. A lane that cannot go on with it is told. Raises as inspect_schema does."""
         schema = await inspect_schema(self.database, self._contacts_table)
+        self._barred |= schema.faults.keys()
         self.learn(schema)
         for crm in schema.faults.keys() & self.lanes.keys():
             self._on_refused(crm, ConfigurationError(schema.faults[crm]))
@@ -168,8 +170,9 @@ class Wiring:
 
     async def _follow_table(self) -> None:
         """Reads the contacts table anew where it is another than it was. Raises DatabaseTroubleError."""
-        table_now = self.session.table_now
-        if table_now == self._table_then or not self._in_turn:
+        table_now, barred = self.session.table_now, self._barred
+        # What was in the way between two looks has left the table as it was, and a lane that stands.
+        if (table_now == self._table_then and not barred) or not self._in_turn:
             return
         try:
             schema = await self.look()
@@ -181,7 +184,9 @@ class Wiring:
             if outdated:
                 log.warning(events.TABLE_CHANGED, table=schema.table.name, lanes=sorted(outdated), note="they are opened anew")
             # At the first look those that are not open are being opened, with this very table.
-            standing = schema.lanes.keys() - self.lanes.keys() if self._table_then is not None else ()
+            changed = table_now != self._table_then and self._table_then is not None
+            standing = (schema.lanes.keys() if changed else barred & schema.lanes.keys()) - self.lanes.keys()
+            self._barred = frozenset(schema.faults)
             for crm in [*outdated, *standing]:
                 self._on_outdated(crm)
         self._table_then = table_now
