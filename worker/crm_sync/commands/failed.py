@@ -13,9 +13,8 @@ from crm_sync.core.codes import Code
 from crm_sync.environment import read
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query, render
-from crm_sync.reports.completing import code_names, crm_names
 from crm_sync.reports.failed_report import FailedContact
-from crm_sync.reports.failure_options import ago, meant_codes, named_codes, named_crms
+from crm_sync.reports.failure_options import ago, failure_options, meant_codes, named_codes, named_crms
 from crm_sync.reports.installed import installed
 from crm_sync.reports.layout import wrapped
 from crm_sync.settings import Settings
@@ -49,23 +48,7 @@ class Page:
 
 
 @click.command()
-@click.option(
-    "--crm",
-    "crms",
-    multiple=True,
-    metavar="CRM",
-    shell_complete=crm_names,
-    help="Of this CRM, or of several; all where it is left out.",
-)
-@click.option(
-    "--code",
-    "codes",
-    multiple=True,
-    metavar="CODE",
-    shell_complete=code_names,
-    help="With this code, or with several; else whatever the reason.",
-)
-@click.option("--since", metavar="TIME", help="Those that failed within this time: 90s, 30m, 2h, 3d.")
+@failure_options
 @click.option("--limit", default=PAGE, show_default=True, type=click.IntRange(1, LARGEST_PAGE), help="Contacts on a page.")
 @click.option("--after", metavar="CRM:KEY", help="The page after this contact, as the previous page says.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")

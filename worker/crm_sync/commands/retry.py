@@ -14,8 +14,7 @@ from crm_sync.environment import read
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
-from crm_sync.reports.completing import code_names, crm_names
-from crm_sync.reports.failure_options import ago, meant_codes, named_codes, named_crms
+from crm_sync.reports.failure_options import ago, failure_options, meant_codes, named_codes, named_crms
 from crm_sync.reports.installed import installed
 from crm_sync.reports.lane_state import read_lane_states
 from crm_sync.reports.layout import console, wrapped
@@ -61,23 +60,7 @@ class Retry:
 
 
 @click.command()
-@click.option(
-    "--crm",
-    "crms",
-    multiple=True,
-    metavar="CRM",
-    shell_complete=crm_names,
-    help="Of this CRM, or of several; all where it is left out.",
-)
-@click.option(
-    "--code",
-    "codes",
-    multiple=True,
-    metavar="CODE",
-    shell_complete=code_names,
-    help="With this code, or with several; else whatever the reason.",
-)
-@click.option("--since", metavar="TIME", help="Those that failed within this time: 90s, 30m, 2h, 3d.")
+@failure_options
 @click.option("--key", "keys", multiple=True, metavar="KEY", help="The contact with this key, or several.")
 @click.option("--preview", is_flag=True, help="Only counts.")
 @click.option("--yes", is_flag=True, help="Do not ask before contacts are flipped.")

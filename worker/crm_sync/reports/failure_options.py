@@ -1,16 +1,46 @@
 """Which failed contacts a person means: the options --crm, --code and --since. All raise click.BadParameter."""
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 from difflib import get_close_matches
 from itertools import groupby
+from typing import Any, TypeVar
 
 import click
 
 from crm_sync.core.codes import Code
 from crm_sync.core.durations import parse
+from crm_sync.reports.completing import code_names, crm_names
 from crm_sync.table.failed_contacts import NO_CODE
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def failure_options(function: Function) -> Function:
+    """The options. The command gets them as `crms`, `codes` and `since`, as they were typed."""
+    options = (
+        click.option(
+            "--crm",
+            "crms",
+            multiple=True,
+            metavar="CRM",
+            shell_complete=crm_names,
+            help="Of this CRM, or of several; all where it is left out.",
+        ),
+        click.option(
+            "--code",
+            "codes",
+            multiple=True,
+            metavar="CODE",
+            shell_complete=code_names,
+            help="With this code, or with several; else whatever the reason.",
+        ),
+        click.option("--since", metavar="TIME", help="Those that failed within this time: 90s, 30m, 2h, 3d."),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
 
 
 def named_crms(arguments: Sequence[str]) -> list[str]:
