@@ -30,6 +30,7 @@ from tests.bench import (
     ours,
     outage,
     small,
+    status,
     steadiness,
     written,
 )
@@ -56,6 +57,7 @@ SCENARIOS = (
     "outage",
     "fairness",
     "adoption",
+    "status",
 )
 WAITING = (10_000, 1_000_000)
 
@@ -230,6 +232,10 @@ class Bench:
         figures = adoption.measure(self._server)
         title = f"{adoption.ROWS:,} rows, {WRITES_A_SECOND} writes a second"
         self._show_promises(title, figures.promises())
+
+    def status(self) -> None:
+        """What `crm-sync status` costs, however large the table is. Once."""
+        self._show_promises(f"crm-sync status, {status.READY:,} in line", status.measure(self._server).promises())
 
     def _in_fresh_database(self, measure: Callable[[str], Awaitable[Result]]) -> Result:
         url = self._server.create_database("bench")

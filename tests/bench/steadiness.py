@@ -121,7 +121,8 @@ async def backfill(database_url: str, contacts: int = 1_000_000) -> Backfill:
 
 
 async def _foretold_s() -> float:
-    [brevo] = [lane for lane in (await read_status(read(Settings))).lanes if lane.crm == "brevo"]
+    async with Database.of(read(Settings), size=1) as database:
+        [brevo] = [lane for lane in (await read_status(database)).lanes if lane.crm == "brevo"]
     if brevo.ends_in_s is None:
         raise RuntimeError("`crm-sync status` foretells nothing in the middle of a drain")
     return brevo.ends_in_s

@@ -33,12 +33,19 @@ def run(url: str, *arguments: str, code: int | None = None) -> str:
     return answer.output
 
 
-def as_json(url: str, crm: str = "brevo") -> Mapping[str, Any]:
-    return next(entry for entry in json.loads(run(url, "--json"))["lanes"] if entry["crm"] == crm)
+def as_json(url: str, crm: str = "brevo", *arguments: str) -> Mapping[str, Any]:
+    return next(entry for entry in json.loads(run(url, "--json", *arguments))["lanes"] if entry["crm"] == crm)
 
 
 async def deliver(app, count: int, *, seconds_ago: float) -> None:
-    """Contacts as a worker leaves them that delivered them evenly since then."""
+    """Contacts as the worker leaves them, and says so, that delivered them evenly since then."""
+    await app.execute(
+        "INSERT INTO crm_sync.progress (crm, worker, at, delivered, delivered_at, limits, claims, refused) "
+        "SELECT 'brevo', 7, clock_timestamp(), array_agg(CASE WHEN n <= $2 THEN $1 / $2 ELSE 0 END ORDER BY n), "
+        "clock_timestamp(), 'none', '{}', '{}' FROM generate_series(1, 60) AS n",
+        count,
+        int(seconds_ago),
+    )
     await app.execute(
         "INSERT INTO contacts (email, brevo_sync_status, brevo_processing_status, brevo_synced_at) "
         "SELECT 'done-' || n || '@example.com', 'Complete', 'Complete', clock_timestamp() - make_interval(secs => n * $2 / $1) "
@@ -71,7 +78,7 @@ async def test_a_backfill_says_how_far_it_is_and_when_it_will_end_at_its_pace(ap
     await deliver(app, 100, seconds_ago=10.0)
     await line_up(app, 300)
     await app.execute("INSERT INTO contacts (email, brevo_sync_status) VALUES ('a', 'New'), ('b', 'Skipped'), ('c', 'Selected')")
-    told = as_json(url)
+    told = as_json(url, "brevo", "--exact")
     assert (told["wanted"], told["done_share"]) == (400, 0.25)
     # Ten seconds ago it began: a hundred in them, and what it took to get here.
     assert 5 < told["pace_per_s"] <= 10
@@ -86,20 +93,20 @@ async def test_what_was_delivered_before_the_last_minute_is_no_pace(app, url):
         "VALUES ('ada@example.com', 'Complete', now() - interval '61 seconds')"
     )
     await line_up(app, 3)
-    told = as_json(url)
+    told = as_json(url, "brevo", "--exact")
     assert (told["pace_per_s"], told["ends_in_s"], told["ends_at"], told["done_share"]) == (None, None, None, 0.25)
 
 
 async def test_a_rejected_contact_is_done_too(app, url):
     await app.execute("INSERT INTO contacts (email, brevo_sync_status) VALUES ('a', 'Error'), ('b', 'Queued')")
-    assert as_json(url)["done_share"] == 0.5
+    assert as_json(url, "brevo", "--exact")["done_share"] == 0.5
 
 
 async def test_without_a_worker_there_is_no_pace_and_no_end(app, url):
     await deliver(app, 100, seconds_ago=10.0)
     await line_up(app, 300)
     told = as_json(url)
-    assert (told["delivered_last_minute"], told["pace_per_s"], told["ends_in_s"], told["ends_at"]) == (100, None, None, None)
+    assert (told["delivered_last_minute"], told["pace_per_s"], told["ends_in_s"], told["ends_at"]) == (0, None, None, None)
 
 
 @pytest.mark.usefixtures("worker")
@@ -136,7 +143,8 @@ async def test_scripts_get_the_columns_of_the_gate_as_they_are(app, url):
 
 
 async def test_the_role_of_a_worker_may_look(url):
-    assert cells(run(as_worker(url)), "state") == ["no worker"] * 4
+    for arguments in ((), ("--exact",)):
+        assert cells(run(as_worker(url), *arguments), "state") == ["no worker"] * 4
 
 
 async def test_status_shows_a_crm_that_is_down_and_one_that_is_paused(app, url):
@@ -151,6 +159,73 @@ async def test_status_shows_a_crm_that_is_down_and_one_that_is_paused(app, url):
     assert cells(text, "state") == ["no worker", "paused", "down", "no worker"]
     assert re.search(r"brevo +paused by hand since .* \(2 h\): key rotation", text)
     assert re.search(r"mautic +down since .* \(4 min\): UNREACHABLE: refused; next", text)
+
+
+# What is live, and what is the snapshot's.
+
+
+async def test_what_is_in_line_is_live_and_the_rest_is_of_the_snapshot_with_its_age(app, url):
+    await app.execute(
+        "INSERT INTO contacts (email, brevo_sync_status) "
+        "VALUES ('a', 'New'), ('b', 'Skipped'), ('c', 'Selected'), ('d', 'Complete')"
+    )
+    told = as_json(url)
+    of_snapshot = ("new", "selected", "skipped", "complete", "wanted", "done_share", "counted_at", "counted_s")
+    assert [told[name] for name in of_snapshot] == [None] * 8
+    assert "are not counted yet" in " ".join(run(url).split())
+    counted = as_json(url, "brevo", "--exact")
+    assert [counted[name] for name in ("new", "selected", "skipped", "complete", "wanted")] == [1, 1, 1, 1, 1]
+    await line_up(app, 2)
+    told = as_json(url)
+    assert (told["ready"], told["new"], told["counted_at"]) == (2, 1, counted["counted_at"])
+    await app.execute("UPDATE crm_sync.snapshot SET at = at - interval '7 min'")
+    assert "counted 7 min ago" in " ".join(run(url).split())
+
+
+async def test_a_count_beyond_the_most_is_the_least_and_about(app, url):
+    await line_up(app, 10_200)
+    await app.execute("UPDATE contacts SET brevo_sync_status = 'Skipped' WHERE email = 'ready-5@example.com'")
+    told = as_json(url)
+    assert (told["ready"], told["least"]) == (10_000, ["ready", "in_flight"]), "a line stands for nobody"
+    assert 10_000 <= told["about"]["ready"] <= 10_300
+    exact = as_json(url, "brevo", "--exact")
+    assert (exact["ready"], exact["skipped"], exact["least"], exact["about"]) == (10_199, 1, [], {})
+
+
+async def test_waiting_in_flight_and_lost_are_told_by_the_rows_of_the_lines(app, url):
+    await line_up(app, 4)
+    claim = "UPDATE contacts SET brevo_claimed_by = ($1::bigint << 32) + 1, brevo_sync_status = 'Processing' WHERE email = $2"
+    for number in (1, 2, 3):
+        await app.execute(claim, number, f"ready-{number}@example.com")
+    await app.execute(
+        "WITH retry AS (UPDATE contacts SET brevo_claimed_by = NULL, brevo_due_at = now() + interval '1 h', "
+        "brevo_sync_status = 'Queued', brevo_processing_error = 'TIMEOUT: slow' "
+        "WHERE email = 'ready-3@example.com' RETURNING *) "
+        "INSERT INTO crm_sync.brevo_line (due_at, key) SELECT brevo_due_at, id FROM retry"
+    )
+    told = as_json(url)
+    assert [told[name] for name in ("ready", "waiting", "in_flight", "lost", "error")] == [1, 1, 2, 2, 0]
+    assert told["failures"] == [{"code": "TIMEOUT", "contacts": 1, "sample": "TIMEOUT: slow", "is_least": False}]
+
+
+async def test_errors_are_counted_by_their_code_with_a_bound_over_all_codes(app, url):
+    await app.execute(
+        "INSERT INTO contacts (email, brevo_sync_status, brevo_processing_status, brevo_processing_error, last_failed_crm, "
+        "last_retry_at) SELECT n || '@example.com', 'Error', 'Error', "
+        "(CASE n % 3 WHEN 0 THEN 'DUPLICATE' ELSE 'REJECTED' END) || ': ' || n, "
+        "'brevo', now() - make_interval(secs => n) FROM generate_series(1, 30) AS n"
+    )
+    await app.execute("INSERT INTO contacts (email, brevo_sync_status) VALUES ('silent', 'Error')")
+    told = as_json(url)
+    assert (told["error"], told["last_error"]) == (30, "REJECTED: 1")
+    assert [(one["code"], one["contacts"]) for one in told["failures"]] == [("REJECTED", 20), ("DUPLICATE", 10)]
+    assert as_json(url, "brevo", "--exact")["error"] == 31
+    assert as_json(url)["error"] == 31, "those without a reason are the snapshot's"
+    await app.execute(
+        "UPDATE contacts SET brevo_processing_error = 'CODE_' || split_part(email, '@', 1) || ': x' WHERE email <> 'silent'"
+    )
+    told = as_json(url)
+    assert (len(told["failures"]), told["least"]) == (20, ["error"])
 
 
 # What it exits with.
@@ -186,6 +261,11 @@ async def test_a_crm_that_is_down_needs_a_person_and_one_that_pauses_does_not(ap
 async def test_it_exits_with_69_where_the_database_cannot_be_asked():
     text = run("postgresql://x@127.0.0.1:1/x", code=69)
     assert "the database cannot be asked" in text
+
+
+@pytest.mark.parametrize("arguments", [("--watch", "--json"), ("--watch", "--exact"), ("--nope",)])
+def test_wrong_usage_is_2(arguments):
+    run("postgresql://x@127.0.0.1:1/x", *arguments, code=2)
 
 
 @pytest.mark.slow

@@ -49,6 +49,7 @@ async def test_the_schema_says_of_each_number_what_it_locks(app: asyncpg.Connect
         (locks.BELL, " the bell of a lane"),
         (locks.WORKER, " a living worker"),
         (locks.ADDRESS_SEED, ": an address in a request"),
+        (locks.COUNT, " who counts all contacts"),
     ):
         assert f"{number}{what}" in said
     assert set(NUMBER.findall(said)) == set(locks.VARIABLES.values())

@@ -34,9 +34,20 @@ def lane(crm: str, its_state: LaneState | None = None, **changes: Any) -> LaneSt
             "deletion_error",
         )
     )
-    rest |= {"delivered_last_minute": 0, "failures": [], "on_delete": "keep", "deletions_waiting": 0, "deletions_failed": 0}
+    rest |= {
+        "counted_s": 3.0,
+        "delivered_last_minute": 0,
+        "failures": [],
+        "on_delete": "keep",
+        "deletions_waiting": 0,
+        "deletions_failed": 0,
+    }
     empty = LaneStatus(crm=crm, state=its_state or lane_state(crm), **counts, **rest)
     return replace(empty, **changes)
+
+
+def failure(code: str, contacts: int, sample: str, *, is_least: bool = False) -> dict[str, Any]:
+    return {"code": code, "contacts": contacts, "sample": sample, "is_least": is_least}
 
 
 def drawn(*lanes: LaneStatus, width: int = 80, workers: list[dict[str, Any]] = ALIVE) -> str:
@@ -67,7 +78,7 @@ def test_four_crms_with_millions_fit_without_a_broken_cell(width):
         lane_state("mautic", **{**DOWN, "breaker_reason": LONG}),
         lane_state("n8n", **THROTTLED),
     ]
-    failures = [{"code": "REJECTED", "contacts": 1_234_567, "sample": "REJECTED: " + "no " * 150}]
+    failures = [failure("REJECTED", 1_234_567, "REJECTED: " + "no " * 150)]
     text = drawn(*(lane(its.crm, its, **BUSY, failures=failures, last_error="REJECTED: no") for its in lane_states), width=width)
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= width
@@ -102,9 +113,13 @@ def test_progress_is_told_as_people_say_it():
     [
         ({"ready": 5, "pace_per_s": None}, "pace", "-"),
         ({"ready": 5, "ends_in_s": None}, "ends in", "-"),
-        ({"complete": 56, "error": 1, "wanted": 100}, "done", "57.0 %"),
-        ({"complete": 9_999_999, "wanted": 10_000_000}, "done", "99.9 %"),
-        ({"complete": 10_000_000, "wanted": 10_000_000}, "done", "100 %"),
+        ({"done_share": 0.57, "wanted": 100}, "done", "57.0 %"),
+        ({"done_share": 9_999_999 / 10_000_000, "wanted": 10_000_000}, "done", "99.9 %"),
+        ({"done_share": 1.0, "wanted": 10_000_000}, "done", "100 %"),
+        ({"wanted": None}, "done", "?"),
+        ({"new": None}, "New", "?"),
+        ({"ready": 1_234}, "Queued, ready", "1,234"),
+        ({"error": 10_001, "least": ["error"]}, "Error", ">10,000"),
         ({"wanted": 0}, "done", ""),
         ({"pace_per_s": 0.05}, "pace", "3/min"),
         ({"pace_per_s": 9.82}, "pace", "9.8/s"),
@@ -119,6 +134,29 @@ def test_progress_is_told_as_people_say_it():
 )
 def test_a_cell(changes, row, cell):
     assert cells(drawn(lane("brevo", **changes)), row) == [cell]
+
+
+def test_what_was_not_counted_to_the_end_is_the_least_and_about_how_many():
+    text = drawn(lane("brevo", ready=9_998, least=["ready", "in_flight"], about={"ready": 980_000}))
+    [first, second] = [line for line in text.splitlines() if "9,997" in line or "980,000" in line]
+    assert first.split()[3:] == ["│", ">9,997", "│"]
+    assert second.split() == ["│", "│", "~980,000", "│"]
+    failures = [failure("REJECTED", 10_001, "REJECTED: no", is_least=True)]
+    assert ">10,000 │ REJECTED: no" in drawn(lane("brevo", failures=failures))
+
+
+@pytest.mark.parametrize(
+    ("age_s", "said"),
+    [
+        (0.5, "counted just now."),
+        (400.0, "counted 7 min ago, and moved on by what was delivered since."),
+        (None, "are not counted yet: a worker does when it starts, crm-sync status --exact does now."),
+    ],
+)
+def test_the_age_of_what_is_not_live_stands_below_it(age_s, said):
+    assert said in " ".join(drawn(lane("brevo", counted_s=age_s), lane("mautic", counted_s=0.5)).split())
+    one_line = on_a_screen(Status(ALIVE, [lane("brevo", counted_s=age_s)]), width=120)
+    assert sum("counted" in line for line in one_line) == 1
 
 
 def test_the_end_within_a_minute_needs_no_clock():
@@ -153,7 +191,7 @@ def on_a_screen(current: Status | None, said: str | None = None, *, width: int =
 
 
 def test_the_worst_day_fits_a_screen_and_says_that_there_is_more():
-    failures = [{"code": f"CODE_{number}", "contacts": 9, "sample": "REJECTED: " + "no " * 150} for number in range(10)]
+    failures = [failure(f"CODE_{number}", 9, "REJECTED: " + "no " * 150) for number in range(10)]
     lanes = [
         lane(crm, lane_state(crm, **{**DOWN, "breaker_reason": LONG}), **BUSY, skipped=1, selected=2, failures=failures)
         for crm in CRMS
@@ -180,7 +218,7 @@ def test_before_the_database_was_asked_for_the_first_time_the_screen_says_why():
 
 def test_nothing_that_a_terminal_obeys_is_printed():
     escape = "\x1b]0;pwned\x07\x1b[2J"
-    failures = [{"code": "REJECTED", "contacts": 1, "sample": f"REJECTED: {escape}"}]
+    failures = [failure("REJECTED", 1, f"REJECTED: {escape}")]
     held = lane_state("brevo", **{**HELD, "held_reason": escape})
     lanes = [lane("brevo", held, failures=failures, last_error=escape, deletion_error=escape)]
     for text in (drawn(*lanes), "\n".join(on_a_screen(Status(ALIVE, lanes), escape))):

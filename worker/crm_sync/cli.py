@@ -24,6 +24,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "status": "Show what each CRM is doing, and why contacts failed.",
         "check": "Check settings, database, rights, mapping and credentials.",
         "settings": "List every setting, its value and where it comes from.",
+        "why": "Say why a contact is, or is not, in each CRM.",
         "failed": "List failed contacts, a page at a time.",
         "history": "List what became of a contact's deliveries.",
         "preview": "Show the request a contact would cause, without sending.",

@@ -1,11 +1,27 @@
 -- What becomes of deleted contacts at one CRM, and those whose record there is still to be deleted: in line or in flight, and
--- given up. The reason is that of the one deleted last.
+-- given up. Counted as far as 10,001 of each. The reason is that of the one deleted last among them.
 SELECT
     l.on_delete,
-    count(t.id) FILTER (WHERE t.due_at IS NOT NULL) AS deletions_waiting,
-    count(t.id) FILTER (WHERE t.id IS NOT NULL AND t.due_at IS NULL) AS deletions_failed,
-    (array_agg(t.error ORDER BY t.deleted_at DESC) FILTER (WHERE t.error IS NOT NULL))[1] AS deletion_error
+    w.contacts AS deletions_waiting,
+    f.contacts AS deletions_failed,
+    CASE WHEN w.deleted_at > f.deleted_at THEN coalesce(w.error, f.error) ELSE coalesce(f.error, w.error) END AS deletion_error
 FROM crm_sync.lanes AS l
-LEFT JOIN crm_sync.tombstones AS t ON l.crm = t.crm
+CROSS JOIN LATERAL (
+    SELECT
+        count(*) AS contacts,
+        (array_agg(t.error ORDER BY t.deleted_at DESC) FILTER (WHERE t.error IS NOT NULL))[1] AS error,
+        max(t.deleted_at) FILTER (WHERE t.error IS NOT NULL) AS deleted_at
+    FROM (
+        SELECT t.error, t.deleted_at FROM crm_sync.tombstones AS t WHERE t.crm = l.crm AND t.due_at IS NOT NULL LIMIT 10001
+    ) AS t
+) AS w
+CROSS JOIN LATERAL (
+    SELECT
+        count(*) AS contacts,
+        (array_agg(t.error ORDER BY t.deleted_at DESC) FILTER (WHERE t.error IS NOT NULL))[1] AS error,
+        max(t.deleted_at) FILTER (WHERE t.error IS NOT NULL) AS deleted_at
+    FROM (
+        SELECT t.error, t.deleted_at FROM crm_sync.tombstones AS t WHERE t.crm = l.crm AND t.due_at IS NULL LIMIT 10001
+    ) AS t
+) AS f
 WHERE l.crm = :'crm'
-GROUP BY l.on_delete

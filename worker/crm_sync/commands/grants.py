@@ -22,6 +22,8 @@ from crm_sync.table.rights import (
     LANES_READ,
     LANES_WRITTEN,
     PERMITS,
+    TELLING,
+    TELLING_FUNCTIONS,
     TOMBSTONES_WRITTEN,
     WORKERS_CHANGED,
     WORKERS_READ,
@@ -88,8 +90,8 @@ def _for_worker(schema: Schema, target: Mapping[str, Any], role: str, mapped: Se
     lanes_read, lanes_written = [*LANES_READ, *FAULTS_WRITTEN], [*LANES_WRITTEN, *FAULTS_WRITTEN]
     emails = [lane.variables["email"] for lane in schema.lanes.values()]
     namespaces = {"crm_sync", target["namespace"], *target["type_namespaces"], *(row["namespace"] for row in mapped)}
-    # By ctid the statements find again what they have locked.
-    read: dict[str, list[str]] = {contacts: ["ctid", *_keys(schema), *emails, *own]}
+    # By ctid the statements find again what they have locked; by xmax it is seen who has locked a row.
+    read: dict[str, list[str]] = {contacts: ["ctid", "xmax", *_keys(schema), *emails, *own]}
     for row in mapped:
         if row["relation"] is not None:
             columns = read.setdefault(_relation(row, target, contacts), [])
@@ -126,6 +128,10 @@ def _for_worker(schema: Schema, target: Mapping[str, Any], role: str, mapped: Se
         f"GRANT SELECT, INSERT ON TABLE crm_sync.events {to}",
         f"GRANT SELECT ON TABLE {', '.join(VIEWS)} {to}",
         f"GRANT EXECUTE ON FUNCTION {', '.join(FUNCTIONS)} {to}",
+        "-- How many contacts are in which state, how far a worker is, and why a contact is where it is.",
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE {', '.join(TELLING)} {to}",
+        f"GRANT SELECT ON TABLE crm_sync.pace {to}",
+        *(f"GRANT EXECUTE ON FUNCTION crm_sync.{function} {to}" for function in TELLING_FUNCTIONS),
     ]
     tables = ", ".join(f"crm_sync.{table}" for table in MIGRATION_TABLES)
     return [

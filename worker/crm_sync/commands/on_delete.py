@@ -18,6 +18,7 @@ from crm_sync.reports.table_notes import delete_rule_notes
 from crm_sync.settings import Settings
 from crm_sync.telling import deeds
 
+COUNTED_TO = 10_000  # by count_tombstones.sql
 POLICIES = ("keep", "delete", "erase")
 MEANINGS = {
     "keep": "The record of a deleted contact stays in {crm}.",
@@ -62,7 +63,8 @@ def on_delete(waits: Waits, *, crm: str, policy: str | None) -> None:
     for note in after.notes:
         click.echo(f"But {note}.")
     if after.tombstones:
-        click.echo(f"Of {after.tombstones:,} contacts that were deleted before, {name} is still to hear: `crm-sync status`.")
+        many = f"more than {COUNTED_TO:,}" if after.tombstones > COUNTED_TO else f"{after.tombstones:,}"
+        click.echo(f"Of {many} contacts that were deleted before, {name} is still to hear: `crm-sync status`.")
 
 
 async def _set(settings: Settings, waits: Waits, crm: str, policy: str | None) -> tuple[str, Policy, Policy]:

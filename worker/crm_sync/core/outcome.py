@@ -111,7 +111,8 @@ class Finish(NamedTuple):
     """One row to be written. token: the claim it ends. delay_s: seconds until a retry.
 
     sent: it may have reached the CRM. late: what it says may lie there over what another contact of its address has said since.
-    attempts and flipped_at: as the claim returned them, where it was sent. receipt: None too where a request was cut short.
+    attempts, flipped_at and known (it had an id in the CRM): as the claim returned them, where it was sent. receipt: None too
+    where a request was cut short.
     """
 
     id: Any
@@ -124,7 +125,8 @@ class Finish(NamedTuple):
     late: bool = False
     attempts: int | None = None
     flipped_at: datetime | None = None
-    receipt: Receipt | None = None
+    known: bool = False
+    receipt: Receipt | None = None  # the last, as columns() has it
 
     @property
     def code(self) -> str | None:

@@ -90,6 +90,11 @@ def parse(text: str) -> tuple[Window, ...]:
     return tuple(windows.values())
 
 
+def written(windows: Sequence[Window]) -> str:
+    """As `parse` reads them."""
+    return " ".join(f"{window.limit}/{window.seconds:g}s" for window in windows) or "none"
+
+
 @dataclass(frozen=True, slots=True)
 class Budget:
     """What all workers together used."""

@@ -26,7 +26,7 @@ class RetryPolicy:
     def finish(self, contact: Contact, outcome: Outcome, chance: float, receipt: Receipt | None = None) -> Finish:
         """The finish of a contact the CRM has spoken about."""
         error = describe(contact, outcome)
-        sent = True, contact.late, contact.attempts, contact.flipped_at, receipt
+        sent = True, contact.late, contact.attempts, contact.flipped_at, contact.remote_id is not None, receipt
         match outcome.verdict:
             case Verdict.DELIVERED:
                 remote_id = None if outcome.remote_id is None else printable(outcome.remote_id, LONGEST_REMOTE_ID)

@@ -68,6 +68,11 @@ class Waits:
     forget_worker_s: float = 30.0  # longer than a statement takes whose worker is gone
     strays_again_s: float = 5.0  # before the next full look, after one that found something; doubled each time
 
+    # What people are told.
+    report_s: float = 2.0  # between two reports of a lane that is at work
+    count_s: float = 60.0  # between two counts of all contacts, at least; and between two looks at whose turn it is
+    count_patience_s: float = 600.0  # of one count: some hundred million contacts
+
     # The process.
     stuck_s: float = 120.0  # without movement: each step is at most two statements, of 40 s with their connection
     finish_grace_s: float = 5.0  # when stopping, after the requests: for the outcomes to be written

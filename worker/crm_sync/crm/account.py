@@ -27,7 +27,8 @@ class Account:
     start when the limiter lets them. windows: the account's limits; none for no limit. forms: how it takes each kind of value.
 
     witnessed: the same before somebody who sees every request. With a wire nothing reaches the CRM. None where that cannot be
-    promised. proxy: through which it is reached, for people.
+    promised. proxy: through which it is reached, for people. record_url: the page of a record in the CRM, with {id} in it; None
+    where nobody knows it.
     """
 
     default_fields: Mapping[str, str]
@@ -36,6 +37,7 @@ class Account:
     witnessed: Witnessed | None = None
     proxy: str | None = None
     forms: Forms = PLAIN
+    record_url: str | None = None
 
 
 def over_http(
@@ -50,6 +52,7 @@ def over_http(
     remaining: Callable[[Mapping[str, str]], Sequence[Remaining]] = lambda _: (),
     timeout_s: float = REQUEST_TIMEOUT_S,
     forms: Forms = PLAIN,
+    record_url: str | None = None,
 ) -> Account:
     """An account that is reached over HTTP. headers: of every request, the credentials among them.
 
@@ -86,7 +89,7 @@ def over_http(
         return open_client
 
     windows = parse(lane.limits or limits)
-    return Account(default_fields, opening(None, None), windows, opening, str(proxy) if proxy else None, forms)
+    return Account(default_fields, opening(None, None), windows, opening, str(proxy) if proxy else None, forms, record_url)
 
 
 def require_none(url_setting: str, settings: SettingsModel) -> None:

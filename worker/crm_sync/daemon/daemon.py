@@ -100,7 +100,7 @@ class Daemon:
         """Raises ConfigurationError where only a person can help, and no lane could run."""
         set_level(self._settings.log_number)
         readers = self._readers()
-        # A claim, a finish, a look, the breaker and the tombstones at a time for each lane; recovery; what is told.
+        # A claim, a finish, a look, the breaker and the tombstones at a time for each lane; recovery; what is told and counted.
         async with self._database(size=5 * len(readers) + 2) as database:
             with suppress(_StoppedError):
                 schema = await self._once_reachable(partial(self._look, database))
@@ -204,9 +204,7 @@ class Daemon:
         return SupervisedLane(crm, read, wiring, self._settings.shutdown_grace_s, self._waits)
 
     def _telling(self, wiring: Wiring) -> Telling:
-        session = wiring.session
-        days = self._settings.history_days
-        return Telling(wiring.database, wiring.tallies, lambda: session.worker_id, session.opened, days=days, waits=self._waits)
+        return Telling(wiring.database, wiring.session, wiring.tallies, days=self._settings.history_days, waits=self._waits)
 
     async def _run_loops(self, wiring: Wiring, telling: Telling) -> None:
         try:

@@ -24,10 +24,11 @@ from crm_sync.daemon.faults import Fault
 from crm_sync.daemon.installation import LanePlan, plan_lane
 from crm_sync.daemon.supervision import every, supervise
 from crm_sync.daemon.wiring import Wiring
-from crm_sync.errors import ConfigurationError, DatabaseTroubleError
+from crm_sync.errors import ConfigurationError, CrmSyncError, DatabaseTroubleError
 from crm_sync.lane.lane import Lane
 from crm_sync.log import Trouble
 from crm_sync.postgres.backoff import Backoff
+from crm_sync.telling.lane_progress import LaneProgress
 
 log = structlog.get_logger()
 
@@ -47,6 +48,7 @@ class SupervisedLane:
         self._grace_s = grace_s
         self._waits = waits
         self._lane: Lane | None = None
+        self._progress: LaneProgress | None = None
         self._failure: asyncio.Future[None] | None = None  # of the lane that is open
         self._renewed = asyncio.Event()
         self._left: Outcomes = []  # that a lane before could not write
@@ -94,8 +96,8 @@ class SupervisedLane:
         """For as long as the worker runs."""
         while not self._stopping:
             try:
-                async with self._opened() as (lane, plan):
-                    await self._deliver(lane, plan)
+                async with self._opened() as (lane, plan, progress):
+                    await self._deliver(lane, plan, progress)
             except ConfigurationError as error:
                 await self._stand(error)
             except DatabaseTroubleError as error:
@@ -111,13 +113,16 @@ class SupervisedLane:
         if self._lane is not None:
             with suppress(ConfigurationError):  # whoever looks after orphans writes what it cannot
                 await self._lane.stop(self._grace_s)
+        if self._progress is not None:
+            with suppress(CrmSyncError):
+                await self._progress.say()
         if self.fault is not None:
             await self._fault.withdraw()
 
     # Opening.
 
     @asynccontextmanager
-    async def _opened(self) -> AsyncIterator[tuple[Lane, LanePlan]]:
+    async def _opened(self) -> AsyncIterator[tuple[Lane, LanePlan, LaneProgress]]:
         self._renewed.clear()
         configuration = self._read()
         if configuration is None:
@@ -131,14 +136,17 @@ class SupervisedLane:
                 await self._wiring.greet(self.crm)
                 self._unsure = False
                 self._lane = lane
-                yield lane, plan
+                self._progress = LaneProgress(
+                    lane, self._wiring.database, self._wiring.session, plan.account.windows, self._waits
+                )
+                yield lane, plan, self._progress
             finally:
-                self._lane = None
+                self._lane = self._progress = None
                 self._left = lane.unwritten
 
     # Delivering.
 
-    async def _deliver(self, lane: Lane, plan: LanePlan) -> None:
+    async def _deliver(self, lane: Lane, plan: LanePlan, progress: LaneProgress) -> None:
         """Until the database refuses something of it, or it is to be opened anew.
 
         Raises ConfigurationError where it was opened again for that already.
@@ -148,7 +156,7 @@ class SupervisedLane:
         self._failure = asyncio.get_running_loop().create_future()
         if self._renewed.is_set():  # while it was opened
             self._failure.set_result(None)
-        loops = [asyncio.create_task(self._loop(name, loop)) for name, loop in self._loops(lane, plan)]
+        loops = [asyncio.create_task(self._loop(name, loop)) for name, loop in self._loops(lane, plan, progress)]
         try:
             await self._failure
             await self._close(lane)
@@ -167,7 +175,7 @@ class SupervisedLane:
                 loop.cancel()
             await asyncio.wait(loops)
 
-    def _loops(self, lane: Lane, plan: LanePlan) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
+    def _loops(self, lane: Lane, plan: LanePlan, progress: LaneProgress) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
         recovery, session = self._wiring.recovery, self._wiring.session
         interval_s = plan.settings.sync_scheduler_interval_minutes * 60
         look = partial(recovery.look_over, self.crm)
@@ -178,6 +186,7 @@ class SupervisedLane:
             ("tombstones", lane.delete),
             ("full look", partial(every, interval_s, session, look, recovery.asked(self.crm), self._waits)),
             ("proof", self._prove),
+            ("progress", progress.run),
         ]
 
     async def _loop(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 import structlog
 
 from crm_sync import events
+from crm_sync.core.moves import Moves
 from crm_sync.core.outcome import Finish, Kind
 from crm_sync.core.tally import Tally
 from crm_sync.core.text import name_of
@@ -47,10 +48,12 @@ class Finisher:
         on_written: Callable[[int, Sequence[Finish], bool], None],
         on_lost: Callable[[], None],
         tally: Tally,
+        moves: Moves,
         waits: Waits = USUAL,
     ) -> None:
         self._tally = tally
         self._contacts = contacts
+        self._moves = moves
         self._in_hand = in_hand
         self._on_written = on_written
         self._on_lost = on_lost
@@ -157,7 +160,9 @@ class Finisher:
             unrecorded += await self._contacts.record_lost(lost)
         self._tally.finished(finished.written, waited_ms=finished.waited_ms, lost=len(lost), unrecorded=unrecorded)
         self._overwritten.add(lost, finished.written)
-        self._on_written(len(fresh), done, finished.due_again)
+        self._on_written(len(fresh), done, bool(finished.in_line))
+        if finished.written:
+            self._moves.add(finished.written, finished.in_line, time.monotonic())
         self._tell(finished.written, len(lost), started)
 
     async def _look_after(self) -> None:

@@ -1,5 +1,6 @@
 """The ledger of a lane: the contacts that it has claimed, and whose outcomes are not written yet."""
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -14,6 +15,7 @@ class InHand:
         self._sizes: dict[int, int] = {}  # by token, of claims with large contacts: characters
         self._contacts: set[tuple[object, int]] = set()  # (id, token), as a Contact and a Finish begin
         self._claiming = 0
+        self._since: dict[int, float] = {}  # by token: when it was claimed
 
     def __bool__(self) -> bool:
         """Whether anything is in hand, locked rows included."""
@@ -23,6 +25,7 @@ class InHand:
     def claiming(self, token: int) -> Iterator[None]:
         """Around a claim: what it brings is known before it is here."""
         self._claiming = token
+        self._since[token] = time.monotonic()
         try:
             yield
         finally:
@@ -50,6 +53,12 @@ class InHand:
         if self._sizes:
             left = {token for _, token in self._contacts}
             self._sizes = {token: size for token, size in self._sizes.items() if token in left}
+
+    def ages(self, most: int) -> dict[int, float]:
+        """Seconds since the oldest claims were made of which contacts are in hand, by token: of so many claims at most."""
+        now, tokens = time.monotonic(), {token for _, token in self._contacts}
+        self._since = {token: since for token, since in self._since.items() if token in tokens or token == self._claiming}
+        return {token: now - since for token, since in [*self._since.items()][:most]}
 
     def has(self, token: int) -> bool:
         """Whether any contact claimed with this token is in hand, or may be in a moment."""

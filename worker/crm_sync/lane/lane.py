@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+from crm_sync.core.moves import Moves
 from crm_sync.core.outcome import Finish
 from crm_sync.core.retry import RetryPolicy
 from crm_sync.core.tally import Tally
@@ -75,6 +76,8 @@ class Lane:
         self._refusal: ConfigurationError | None = None
         self._turned_away = False  # waits because the CRM may not be called
         self._progress = Progress(waits)
+        self.changed = asyncio.Event()  # there is something to tell people
+        self.moves = Moves(self.changed.set)
 
         self._breaker = LaneBreaker(self.crm, database, on_open=self._when_open, on_shut=self._when_shut, waits=waits)
         self._permits = ConcurrencyLimit(
@@ -100,6 +103,7 @@ class Lane:
             on_written=self._when_written,
             on_lost=self.doubt,
             tally=tally,
+            moves=self.moves,
             waits=waits,
         )
         self._deliveries = Deliveries(channel)
@@ -154,6 +158,8 @@ class Lane:
     async def tick(self) -> None:
         """The tick."""
         self._tombstones.tick()
+        if self._contacts.refused(1):
+            self.changed.set()
         await self._permits.share(self._session.alive)
         await self._wake.tick()
 
@@ -212,6 +218,14 @@ class Lane:
     def has(self, token: int) -> bool:
         """Whether any contact claimed with this token is in hand, or may be in a moment."""
         return self._in_hand.has(token)
+
+    def in_hand_s(self, most: int) -> dict[int, float]:
+        """Seconds that the oldest claims are in hand, by token, of so many claims at most."""
+        return self._in_hand.ages(most)
+
+    def refused(self, most: int) -> dict[str, str]:
+        """As `Contacts.refused`."""
+        return self._contacts.refused(most)
 
     @property
     def busy(self) -> bool:
@@ -310,6 +324,8 @@ class Lane:
                 unsent = [*(contact for contact, _ in claimed.unreadable), *claimed.returned]
                 self._in_hand.take([*claimed.contacts, *unsent])
                 self._in_hand.weigh(token, claimed.size)
+            if claimed.contacts:
+                self.changed.set()
             if not self._dispatch.start(claimed) and probe:
                 await self._breaker.give_back()
         return len(claimed.contacts) + len(unsent)

@@ -12,10 +12,12 @@ WORKER = 1668443499  # a worker that lives; second key: id of the worker
 # An address in a request; one key of 64 bits: a hash of CRM and address, with this seed. And as two keys, the second 0: that
 # addresses are to be locked. Every worker has it shared; one that is alone can have it exclusively, and then locks none.
 ADDRESS_SEED = 1668443500
+COUNT = 1668443513  # the worker that counts all contacts; second key 0
 
 VARIABLES = {
     "adoption_lock": str(ADOPTION),
     "bell_lock": str(BELL),
     "worker_lock": str(WORKER),
     "address_seed": str(ADDRESS_SEED),
+    "count_lock": str(COUNT),
 }

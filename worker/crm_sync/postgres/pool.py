@@ -255,7 +255,7 @@ class Database:
         async def run(connection: asyncpg.pool.PoolConnectionProxy) -> list[asyncpg.Record]:
             async with connection.transaction():
                 await connection.execute(set_to({"statement_timeout": _milliseconds(patience_s)}, local=True))
-                return await connection.fetch(statement, *arguments)
+                return await connection.fetch(statement, *arguments, timeout=patience_s / SERVERS_SHARE)
 
         async with self.connection() as connection:
             return await _despite_moves(lambda: run(connection))

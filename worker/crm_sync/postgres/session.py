@@ -209,6 +209,15 @@ class Session:
         """Raises DatabaseTroubleError when the session, and every lock with it, is lost."""
         await self._fetch("unlock_addresses", crm, addresses)
 
+    async def may_count(self) -> bool:
+        """Whether this is the worker that counts all contacts. Raises as try_lock does."""
+        return bool((await self._fetch("take_count_turn", self.worker_id))[0][0])
+
+    async def leave_count(self) -> None:
+        """Another worker may."""
+        with suppress(DatabaseTroubleError):
+            await self._fetch("end_count_turn")
+
     async def count_alive(self) -> int:
         """Workers. Raises DatabaseTroubleError when the session is lost."""
         return int((await self._fetch("count_alive"))[0][0])

@@ -1,44 +1,54 @@
-"""What `crm-sync status` shows, as it is read from the database."""
+"""What `crm-sync status` shows, as it is read from the database: at a cost that does not grow with the table.
 
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+ready, waiting, in flight, in Error    live, from the lines and the index of failures, each as far as MOST; beyond, the least
+                                       that it can be, and about how many
+New, Selected, Skipped, Complete       from the snapshot that a worker makes, with its age
+the pace                               of what living workers say
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from crm_sync.core import forecast
+from crm_sync.errors import StatementRefusedError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query, render
 from crm_sync.reports.lane_state import LaneState, read_lane_states
-from crm_sync.settings import Settings
 from crm_sync.table.adopted_table import LaneTable
 from crm_sync.table.schema import inspect_schema, not_installed
 
-PATIENCE_S = 300.0  # counting a table of many millions takes a while
+MOST = 10_000  # that a number is counted to
+NEWEST = 1_000  # lines at the end of a backlog that are looked at for what is in flight
+CODES = 20  # of failures that are told apart; of all of them 2 * MOST contacts are looked at
 
 
 @dataclass(frozen=True, slots=True)
 class LaneStatus:
-    """One CRM. Ages in seconds; delivered_last_minute counts contacts, a contact delivered twice once.
+    """One CRM. Ages in seconds; None where a number is not known. delivered_last_minute counts deliveries.
 
-    lost: of those in flight, the ones that no living worker has. counted: whether its contacts could be counted; else all counts
-    are 0.
+    least: of the counts, those that are the least there can be; about: of those, about how many there are. counted: whether its
+    contacts could be counted; else there are none. counted_at and counted_s: when the snapshot was made, and its age: new,
+    selected, skipped, complete, wanted and done_share are of then, moved on by what was delivered since. lost: of those in
+    flight, the ones that no living worker has.
 
     deletions_waiting counts deleted contacts whose record is still to be deleted, deletions_failed those given up.
-    pace_per_s, done_share and ends_in_s are those of `crm_sync.core.forecast`; None where it cannot be known. Without a worker
-    there is neither a pace nor an end.
+    pace_per_s, done_share and ends_in_s are those of `crm_sync.core.forecast`. Without a worker there is neither a pace nor an
+    end.
     """
 
     crm: str
     state: LaneState
-    new: int
-    selected: int
-    skipped: int
+    new: int | None
+    selected: int | None
+    skipped: int | None
     ready: int
     waiting: int
     in_flight: int
-    complete: int
+    complete: int | None
     error: int
-    wanted: int
+    wanted: int | None
     oldest_ready_s: float | None
     delivered_last_minute: int
     last_delivered_at: datetime | None
@@ -55,21 +65,24 @@ class LaneStatus:
     deletion_error: str | None
     lost: int = 0
     counted: bool = True
+    counted_at: datetime | None = None
+    counted_s: float | None = None
+    least: list[str] = field(default_factory=list)
+    about: dict[str, int] = field(default_factory=dict)
 
 
-# What is counted over the contacts of one CRM.
-COUNTS = (
-    *("new", "selected", "skipped", "ready", "waiting", "in_flight", "complete", "error", "wanted"),
-    *("delivered_last_minute", "deletions_waiting", "deletions_failed", "lost"),
-)
+# What is counted over the contacts of one CRM: live, and in the snapshot.
+LIVE = (*("ready", "waiting", "in_flight", "error", "delivered_last_minute", "deletions_waiting", "deletions_failed", "lost"),)
+OF_SNAPSHOT = ("new", "selected", "skipped", "complete")
+COUNTS = (*LIVE, *OF_SNAPSHOT, "wanted")
 _NOT_COUNTED = (
     *("oldest_ready_s", "last_delivered_at", "pace_per_s", "done_share", "ends_in_s", "ends_at"),
-    *("last_error", "last_failed_at", "deletion_error"),
+    *("last_error", "last_failed_at", "deletion_error", *OF_SNAPSHOT, "wanted"),
 )
 
 
 def _uncounted(lane_state: LaneState) -> LaneStatus:
-    fields: dict[str, Any] = {**dict.fromkeys(COUNTS, 0), **dict.fromkeys(_NOT_COUNTED), "failures": [], "on_delete": "keep"}
+    fields: dict[str, Any] = {**dict.fromkeys(LIVE, 0), **dict.fromkeys(_NOT_COUNTED), "failures": [], "on_delete": "keep"}
     return LaneStatus(crm=lane_state.crm, state=lane_state, counted=False, **fields)
 
 
@@ -92,19 +105,22 @@ class Status:
         return not any(lane.state.down or lane.state.fault is not None or (lane.ready and not self.alive) for lane in self.lanes)
 
 
-async def read_status(settings: Settings, with_credentials: Collection[str] = ()) -> Status:
-    """with_credentials: the CRMs that a worker with the settings of this command would deliver to.
+async def read_status(database: Database, with_credentials: Collection[str] = (), *, exact: bool = False) -> Status:
+    """with_credentials: the CRMs that a worker with the settings of this command would deliver to. exact: all numbers are the
+    snapshot's, which was made just now.
 
     What is wrong with one CRM is its fault, and the others are counted all the same. Raises ConfigurationError where it is wrong
     with all, or DatabaseTroubleError.
     """
-    async with Database.of(settings, size=1, timeout_s=PATIENCE_S) as database:
-        schema = await inspect_schema(database)
-        read = {crm: await _read_lane(database, table) for crm, table in {**schema.lanes, **schema.countable}.items()}
-        workers = await database.fetch(query("list_workers"))
-        # Last, because the counting takes a while, and these change by the second.
-        lane_states = await read_lane_states(database)
-        now = await database.value(query("read_clock"))
+    schema = await inspect_schema(database)
+    tables = {**schema.lanes, **schema.countable}
+    snapshot = await _snapshots(database)
+    paces = await _paces(database)
+    read = {crm: await _read_lane(database, table) for crm, table in tables.items()}
+    workers = await database.fetch(query("list_workers"))
+    # Last, for these change by the second.
+    lane_states = await read_lane_states(database)
+    now = await database.value(query("read_clock"))
     alive = any(row["alive"] for row in workers)
     for crm, fault in schema.faults.items():
         if lane_states[crm].fault is None:
@@ -112,7 +128,15 @@ async def read_status(settings: Settings, with_credentials: Collection[str] = ()
     for crm in with_credentials:
         if crm not in lane_states:
             lane_states[crm] = _not_installed(crm, now)
-    lanes = [_lane(state, read.get(crm), alive=alive) for crm, state in lane_states.items()]
+    lanes = []
+    for crm, state in lane_states.items():
+        fields = read.get(crm)
+        if fields is None:
+            lanes.append(_uncounted(state))
+            continue
+        counted = snapshot.get(crm)
+        fields = _with_snapshot(fields, counted, exact=exact)
+        lanes.append(_lane(state, fields, paces.get(crm, _NO_PACE), alive=alive))
     return Status([dict(row) for row in workers], lanes)
 
 
@@ -120,42 +144,130 @@ def _not_installed(crm: str, now: datetime) -> LaneState:
     return LaneState(crm, "closed", now, None, None, 0, None, None, now, not_installed(crm))
 
 
-async def _read_lane(database: Database, table: LaneTable) -> dict[str, Any]:
-    counts = (await database.fetch(render("count_states", table.variables)))[0]
-    failures = await database.fetch(render("count_failures", table.variables))
-    last = await database.fetch(render("find_last_error", table.variables))
-    error, failed_at = last[0] if last else (None, None)
-    lost = await database.value(render("count_lost_claims", table.variables)) if counts["in_flight"] else 0
-    deletions = (await database.fetch(render("count_tombstones", table.variables)))[0]
+# The snapshot and the pace.
+
+_NO_PACE: Mapping[str, Any] = {"delivered_last_minute": 0, "delivering_s": None, "last_delivered_at": None}
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """The snapshot of one CRM, by state."""
+
+    contacts: Mapping[str, int]
+    latest: datetime | None
+    at: datetime
+    age_s: float
+
+
+async def _snapshots(database: Database) -> dict[str, _Counted]:
+    """By CRM. None where this role may not read it: what is live is told all the same."""
+    try:
+        rows = await database.fetch(query("read_snapshot"))
+    except StatementRefusedError:
+        return {}
+    of_crms: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        of_crms.setdefault(row["crm"], []).append(dict(row))
     return {
-        **counts,
-        **deletions,
-        "lost": lost,
-        "failures": [dict(row) for row in failures],
-        "last_error": error,
-        "last_failed_at": failed_at,
+        crm: _Counted(
+            {row["state"]: row["contacts"] for row in states},
+            max((row["latest"] for row in states if row["latest"] is not None), default=None),
+            states[0]["at"],
+            states[0]["age_s"],
+        )
+        for crm, states in of_crms.items()
     }
 
 
-def _lane(lane_state: LaneState, fields: dict[str, Any] | None, *, alive: bool) -> LaneStatus:
-    """fields: as read; None where its columns are not whole."""
-    if fields is None:
-        return _uncounted(lane_state)
-    delivering_s = fields.pop("delivering_s")
+async def _paces(database: Database) -> dict[str, Mapping[str, Any]]:
+    try:
+        return {row["crm"]: dict(row) for row in await database.fetch(query("read_pace"))}
+    except StatementRefusedError:
+        return {}
+
+
+def _with_snapshot(fields: dict[str, Any], counted: _Counted | None, *, exact: bool) -> dict[str, Any]:
+    if counted is None:
+        return {**fields, **dict.fromkeys((*OF_SNAPSHOT, "wanted", "done_share", "counted_at", "counted_s", "latest"))}
+    contacts = counted.contacts
+    fields = {
+        **fields,
+        **{state: contacts.get(state, 0) for state in OF_SNAPSHOT},
+        "counted_at": counted.at,
+        "counted_s": counted.age_s,
+        "latest": counted.latest,
+    }
+    if exact:
+        fields |= {
+            **{state: contacts.get(state.replace("_", " "), 0) for state in ("ready", "waiting", "in_flight")},
+            "error": contacts.get("error", 0) + contacts.get("silent", 0),
+            "least": [],
+            "about": {},
+        }
+    else:
+        fields["error"] += contacts.get("silent", 0)  # those are in no index
+    silent = contacts.get("silent", 0)
+    if "error" in fields["least"]:
+        fields["about"]["error"] = max(fields["error"], contacts.get("error", 0) + silent)
+    not_done = contacts.get("unseen", 0) + sum(_about(fields, state) for state in ("ready", "waiting", "in_flight"))
+    # What was flipped since the count was something else then.
+    most_done = max(0, sum(contacts.values()) - not_done)
+    done = min(fields["complete"] + _about(fields, "error"), most_done)
+    return {**fields, "wanted": done + not_done, "done_share": forecast.done_share(done, done + not_done)}
+
+
+def _about(fields: Mapping[str, Any], state: str) -> int:
+    return int(fields["about"].get(state, fields[state]))
+
+
+# What is live.
+
+
+async def _read_lane(database: Database, table: LaneTable) -> dict[str, Any]:
+    line = dict((await database.fetch(render("count_line", table.variables), MOST + 1, NEWEST))[0])
+    least = [state for state in ("ready", "waiting") if line.pop(f"{state}_is_least")]
+    about: dict[str, int] = {}
+    if least:
+        estimate = (await database.fetch(render("estimate_line", table.variables)))[0]
+        about = {state: max(line[state], estimate[state]) for state in least}
+        if "ready" in least:
+            least.append("in_flight")
+    codes = [dict(row) for row in await database.fetch(render("count_codes", table.variables), 2 * MOST, CODES)]
+    if any(code["is_least"] for code in codes) or len(codes) == CODES:
+        least.append("error")
+    latest = max((code for code in codes if code["failed_at"] is not None), key=lambda code: code["failed_at"], default=None)
+    deletions = dict((await database.fetch(render("count_tombstones", table.variables)))[0])
+    return {
+        **line,
+        **deletions,
+        "error": sum(code["in_error"] for code in codes),
+        "failures": [{name: code[name] for name in ("code", "contacts", "sample", "is_least")} for code in codes],
+        # Among more than were looked at, nobody knows which is the latest.
+        "last_error": None if latest is None or "error" in least else latest["last_error"],
+        "last_failed_at": None if latest is None or "error" in least else latest["failed_at"],
+        "least": least + [name for name in ("deletions_waiting", "deletions_failed") if deletions[name] > MOST],
+        "about": about,
+    }
+
+
+def _lane(lane_state: LaneState, fields: dict[str, Any], pace_of: Mapping[str, Any], *, alive: bool) -> LaneStatus:
+    latest = [moment for moment in (fields.pop("latest"), pace_of["last_delivered_at"]) if moment is not None]
+    delivered = pace_of["delivered_last_minute"]
     # What the last minute was like says nothing of a worker that is gone.
-    pace = forecast.pace_per_s(fields["delivered_last_minute"], delivering_s) if alive else None
+    pace = forecast.pace_per_s(delivered, pace_of["delivering_s"]) if alive else None
     ends_in_s = forecast.ends_in_s(
-        ready=fields["ready"],
+        ready=_about(fields, "ready"),
         in_flight=fields["in_flight"],
-        waiting=fields["waiting"],
+        waiting=_about(fields, "waiting"),
         # Nor of a CRM that is not called now.
         pace=None if lane_state.held or lane_state.down else pace,
     )
     return LaneStatus(
         crm=lane_state.crm,
         state=lane_state,
+        delivered_last_minute=delivered,
+        last_delivered_at=max(latest, default=None),
         pace_per_s=pace,
-        done_share=forecast.done_share(fields["complete"] + fields["error"], fields["wanted"]),
         ends_in_s=ends_in_s,
         ends_at=None if ends_in_s is None else lane_state.now + timedelta(seconds=ends_in_s),
         **fields,

@@ -3,7 +3,8 @@
 States are named as the table's own columns have them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.padding import Padding
@@ -28,6 +29,8 @@ STATES = {
 }
 UNIMPORTANT = ("waiting", "skipped", "selected", "new")  # where a screen is small and there are none
 LANES_A_TABLE = 4  # as many fit into 80 columns
+OF_COUNT = "Complete, Skipped, Selected, New and done"
+JUST_NOW_S = 2.0
 STALLED_S = 60.0  # a contact is ready for so long, and none was delivered
 
 STYLES = {"delivering": "green", "idle": "", "paused": "yellow", "throttled": "yellow", "probing": "yellow"}
@@ -44,6 +47,8 @@ def draw(current: Status) -> Group:
     alive = current.alive
     starts = range(0, len(current.lanes), LANES_A_TABLE)
     parts: list[RenderableType] = [_counts(current.lanes[start : start + LANES_A_TABLE], alive) for start in starts]
+    if any(lane.counted for lane in current.lanes):
+        parts.append(Padding(Text(_age_of_counts(current.lanes)), (0, 1), expand=False))
     sentences = Table.grid(name(""), prose(""), padding=(0, 1))
     for lane in current.lanes:
         if (sentence := _sentence(lane, alive)) is not None:
@@ -79,13 +84,11 @@ def _short(current: Status) -> Group:
     alive = current.alive
     starts = range(0, len(current.lanes), LANES_A_TABLE)
     parts: list[RenderableType] = [_counts(current.lanes[start : start + LANES_A_TABLE], alive, short=True) for start in starts]
-    parts.append(_workers(current, alive))
+    parts.append(_workers(current, alive, counted=_counted(current.lanes)))
     sentences = ((lane.crm, _sentence(lane, alive)) for lane in current.lanes)
     parts += [_one_line(f"{crm}  {sentence.splitlines()[0]}") for crm, sentence in sentences if sentence]
     parts += [
-        _one_line(f"{lane.crm}  {failure['contacts']:,}  {failure['sample']}")
-        for lane in current.lanes
-        for failure in lane.failures
+        _one_line(f"{lane.crm}  {_of_code(failure)}  {failure['sample']}") for lane in current.lanes for failure in lane.failures
     ]
     return Group(*parts)
 
@@ -106,7 +109,7 @@ def _counts(lanes: Sequence[LaneStatus], alive: int, *, short: bool = False) -> 
         table.add_section()
     for title, state in STATES.items():
         if not short or state not in UNIMPORTANT or any(getattr(lane, state) for lane in lanes):
-            row(title, lambda lane, state=state: f"{getattr(lane, state):,}")  # type: ignore[misc]
+            row(title, lambda lane, state=state: _count(lane, state))  # type: ignore[misc]
     if any(lane.lost for lane in lanes):
         row("of no worker", lambda lane: f"{lane.lost:,}")
     if not short:
@@ -120,9 +123,40 @@ def _counts(lanes: Sequence[LaneStatus], alive: int, *, short: bool = False) -> 
         row("ends at", _ends_at)
     if not short and any(lane.on_delete != "keep" or lane.deletions_waiting or lane.deletions_failed for lane in lanes):
         table.add_section()
-        row("deleted, to tell", lambda lane: f"{lane.deletions_waiting:,}")
-        row("deleted, in error", lambda lane: f"{lane.deletions_failed:,}")
+        row("deleted, to tell", lambda lane: _count(lane, "deletions_waiting"))
+        row("deleted, in error", lambda lane: _count(lane, "deletions_failed"))
     return table
+
+
+def _count(lane: LaneStatus, state: str) -> str:
+    """A number; below it about how many there are, where that was not counted to the end."""
+    found: int | None = getattr(lane, state)
+    if found is None:
+        return "?"
+    if state not in lane.least:
+        return f"{found:,}"
+    about = lane.about.get(state)
+    more = f">{max(0, found - 1):,}"
+    return more if about is None else f"{more}\n~{about:,}"
+
+
+def _counted(lanes: Sequence[LaneStatus]) -> str:
+    """When what is not live was counted, last for one of them."""
+    ages = [lane.counted_s for lane in lanes if lane.counted]
+    known = [age_s for age_s in ages if age_s is not None]
+    if len(known) < len(ages):
+        return "not counted yet"
+    return "counted just now" if max(known, default=0.0) < JUST_NOW_S else f"counted {span(max(known))} ago"
+
+
+def _age_of_counts(lanes: Sequence[LaneStatus]) -> str:
+    match _counted(lanes):
+        case "not counted yet":
+            return f"{OF_COUNT} are not counted yet: a worker does when it starts, crm-sync status --exact does now."
+        case "counted just now" as counted:
+            return f"{OF_COUNT}: {counted}."
+        case counted:
+            return f"{OF_COUNT}: {counted}, and moved on by what was delivered since. crm-sync status --exact counts now."
 
 
 def _label(lane: LaneStatus, alive: int) -> str:
@@ -161,9 +195,11 @@ def _pace(per_s: float) -> str:
 
 def _percent(lane: LaneStatus) -> str:
     """Cut, not rounded: 100 % means that all are done."""
+    if lane.wanted is None:
+        return "?"
     if not lane.wanted:
         return ""
-    tenths = min(1000, 1000 * (lane.complete + lane.error) // lane.wanted)
+    tenths = min(1000, 1000 * round((lane.done_share or 0.0) * lane.wanted) // lane.wanted)
     return "100 %" if tenths == 1000 else f"{tenths / 10} %"
 
 
@@ -180,11 +216,16 @@ def _ends_at(lane: LaneStatus) -> str:
     return end(lane.ends_at, lane.state.now)
 
 
+def _of_code(failure: Mapping[str, Any]) -> str:
+    contacts = failure["contacts"]
+    return f">{contacts - 1:,}" if failure["is_least"] else f"{contacts:,}"
+
+
 def _failures(lanes: Sequence[LaneStatus]) -> Table:
     table = Table(name("CRM"), number("contacts"), prose("failed, for example"))
     for lane in lanes:
         for failure in lane.failures:
-            table.add_row(lane.crm, f"{failure['contacts']:,}", Text(harmless(failure["sample"])))
+            table.add_row(lane.crm, _of_code(failure), Text(harmless(failure["sample"])))
     for lane in lanes:
         if lane.deletion_error is not None:
             table.add_row(lane.crm, "deleted", Text(harmless(lane.deletion_error)))
@@ -196,7 +237,8 @@ def _failures(lanes: Sequence[LaneStatus]) -> Table:
     return table
 
 
-def _workers(current: Status, alive: int) -> Text:
+def _workers(current: Status, alive: int, *, counted: str | None = None) -> Text:
     dead = len(current.workers) - alive
     line = f"Workers alive: {alive}" + (f", dead and not yet cleaned up: {dead}" if dead else "")
-    return Text(line if alive else f"{line}  (start one with `crm-sync run`)")
+    line = line if alive else f"{line}  (start one with `crm-sync run`)"
+    return Text(line if counted is None else f"{line}; {counted}")

@@ -85,6 +85,8 @@ class LaneTable:
                 "id": quote(table.key),
                 "locator": quote(table.key) if table.is_partitioned else "ctid",
                 "email": quote(table.email),
+                "email_type": table.types[table.email],
+                **_comparing("email_", table.operators[table.email]),
                 "id_type": table.types[table.key],
                 "key_name": "" if table.types[table.key] in _PLAIN_KEYS else "crm_sync.key_name",
                 **_comparing("", of_key),

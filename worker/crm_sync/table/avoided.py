@@ -25,6 +25,7 @@ class Avoided:
         self._until: dict[Any, float] = {}  # by id; those that are over stay, for their number of refusals
         self._refusals: dict[Any, int] = {}
         self._claimed: set[Any] = set()
+        self._reasons: dict[Any, str] = {}
 
     def __bool__(self) -> bool:
         """Whether one of them is claimed, and in nobody's hand."""
@@ -48,9 +49,10 @@ class Avoided:
             for contact in [contact for contact, until in self._until.items() if until <= now]:
                 self.discard(contact)
         new = {contact: error for contact, error in errors.items() if self._until.get(contact, 0.0) <= now}
-        for contact in new:
+        for contact, error in new.items():
             refusals = self._refusals[contact] = self._refusals.get(contact, 0) + 1
             self._until[contact] = now + min(self._avoid_s * 2 ** min(refusals - 1, 60), LONGEST_S)
+            self._reasons[contact] = str(error)
         return new
 
     def tell(self, errors: Mapping[Any, RowRefusedError]) -> None:
@@ -66,7 +68,12 @@ class Avoided:
         """It was written."""
         self._until.pop(contact_id, None)
         self._refusals.pop(contact_id, None)
+        self._reasons.pop(contact_id, None)
         self._claimed.discard(contact_id)
+
+    def reasons(self, most: int) -> dict[str, str]:
+        """Why, by the name of the contact as a log may have it: of the latest, at most so many."""
+        return {name_of(contact): reason for contact, reason in [*self._reasons.items()][-most:]}
 
     def ids(self) -> list[Any]:
         """Those that are to be left alone now."""

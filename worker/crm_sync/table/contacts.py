@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence, Set
 from contextlib import suppress
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -60,12 +60,13 @@ class Strays(NamedTuple):
 class Finished(NamedTuple):
     """written: as they were written. refused: the table lets nobody write to their rows. The others were not to be finished.
 
-    waited_ms: how many were delivered so many milliseconds after their flip. unrecorded: of them all, those that history lacks.
+    in_line: the ids of those that are due again. waited_ms: how many were delivered so many milliseconds after their flip.
+    unrecorded: of them all, those that history lacks.
     """
 
     written: Sequence[Finish]
     refused: Sequence[Finish]
-    due_again: bool
+    in_line: Set[Any]
     waited_ms: Mapping[int, int] = MappingProxyType({})
     unrecorded: int = 0
 
@@ -125,6 +126,10 @@ class Contacts:
     def avoiding(self) -> bool:
         """Whether a row is left alone because the table refuses it."""
         return bool(self._avoided)
+
+    def refused(self, most: int) -> dict[str, str]:
+        """Why the table refuses to have rows written, by the name of the contact: of the latest, at most so many."""
+        return self._avoided.reasons(most)
 
     # Claim.
 
@@ -305,7 +310,8 @@ class Contacts:
         if not fetched.recorded:
             waited_ms = {row[0]: row[2] for row in rows}
             unrecorded = await self._record(written, waited_ms=waited_ms, suspect=fetched.suspect)
-        return Finished(written, [], any(row[1] is not None for row in rows), _waits_of(written, rows), unrecorded)
+        in_line = {row[0] for row in rows if row[1] is not None}
+        return Finished(written, [], in_line, _waits_of(written, rows), unrecorded)
 
     async def _finish_with_care(self, finishes: Sequence[Finish], error: RowRefusedError) -> Finished:
         if len(finishes) == 1:
@@ -313,7 +319,7 @@ class Contacts:
             if finish.code == Code.ROW_REFUSED:
                 self._avoided.add(finish.id, error, claimed=True)
                 # Its request has landed all the same.
-                return Finished([], [finish], False, unrecorded=await self.record_lost([finish]))
+                return Finished([], [finish], frozenset(), unrecorded=await self.record_lost([finish]))
             refused = finish._replace(kind=Kind.REJECTED, error=f"{Code.ROW_REFUSED}: {error}", remote_id=None, delay_s=0.0)
             parts = [await self.finish([refused], apart=True)]
         else:
@@ -408,7 +414,7 @@ def _together(parts: Sequence[Finished]) -> Finished:
     return Finished(
         [one for part in parts for one in part.written],
         [one for part in parts for one in part.refused],
-        any(part.due_again for part in parts),
+        frozenset().union(*(part.in_line for part in parts)),
         sum((Counter(part.waited_ms) for part in parts), Counter()),
         sum(part.unrecorded for part in parts),
     )

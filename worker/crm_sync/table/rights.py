@@ -21,6 +21,22 @@ WORKERS_WRITTEN = ("id", "host", "pid", "version", *WORKERS_CHANGED)
 WORKERS_READ = (*WORKERS_WRITTEN, "started_at")
 # What is told of deliveries. Without these rights contacts are delivered all the same.
 HISTORY_FORGOTTEN = ("key", "reason", "request_id", "remote_id", "trace")
+# What people are told by: no lane needs it.
+TELLING = ("crm_sync.snapshot", "crm_sync.progress")
+TELLING_FUNCTIONS = (
+    "contacts()",
+    "full_name(regclass)",
+    "line(text)",
+    "unreadable_column(text)",
+    "operators_of(regclass, text)",
+    "count_contacts()",
+    "lane_facts(text)",
+    "line_facts(text, text, timestamptz)",
+    "row_facts(text, text)",
+    "lock_facts(xid)",
+    "attempt_facts(text, text)",
+    "why(text)",
+)
 
 Right = tuple[str, str, str]  # a relation, a column of it or "" for the whole, and what may be done
 

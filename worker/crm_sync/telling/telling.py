@@ -9,8 +9,10 @@ from crm_sync import log
 from crm_sync.core.tally import Tally
 from crm_sync.core.waits import USUAL, Waits
 from crm_sync.postgres.pool import Database
+from crm_sync.postgres.session import Session
 from crm_sync.telling.events_log import EventsLog
 from crm_sync.telling.minutes import Minutes
+from crm_sync.telling.snapshot import Snapshot
 from crm_sync.telling.tidying import Tidying
 
 LAST_WORDS_S = 2.0  # that a worker takes at its end
@@ -19,22 +21,16 @@ Loop = tuple[str, Callable[[], Coroutine[None, None, None]]]
 
 
 class Telling:
-    """days: that history is kept. opened: whether there is a session. The others are as in its parts."""
+    """tallies: as in Minutes. days: that history is kept."""
 
     def __init__(
-        self,
-        database: Database,
-        tallies: Mapping[str, Tally],
-        worker: Callable[[], int | None],
-        opened: asyncio.Event,
-        *,
-        days: int,
-        waits: Waits = USUAL,
+        self, database: Database, session: Session, tallies: Mapping[str, Tally], *, days: int, waits: Waits = USUAL
     ) -> None:
-        self._minutes = Minutes(tallies, database, worker, waits)
-        self._events = EventsLog(database, worker, waits)
-        self._tidying = Tidying(days, database, worker, waits)
-        self._opened = opened
+        self._minutes = Minutes(tallies, database, lambda: session.worker_id, waits)
+        self._events = EventsLog(database, lambda: session.worker_id, waits)
+        self._tidying = Tidying(days, database, lambda: session.worker_id, waits)
+        self._snapshot = Snapshot(database, session, waits)
+        self._opened = session.opened
 
     @property
     def loops(self) -> list[Loop]:
@@ -43,6 +39,7 @@ class Telling:
             ("minutes", self._minutes.run),
             ("events", self._events.run),
             ("tidying", partial(self._tidying.run, self._opened)),
+            ("snapshot", self._snapshot.run),
         ]
 
     @contextmanager

@@ -72,6 +72,7 @@ def account() -> Account | None:
         forms=BREVO,
         limits=LIMITS[settings.brevo_plan],
         remaining=_remaining,
+        record_url="https://app.brevo.com/contact/index/{id}",  # as its own app and integrations link to a contact
     )
 
 

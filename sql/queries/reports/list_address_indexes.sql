@@ -1,0 +1,27 @@
+-- By what the indexes of the contacts table find an address: the column as it is, or in small letters. One of a part of the rows
+-- does not find all.
+--
+-- $1  text  the column
+SELECT DISTINCT
+    CASE
+        WHEN i.indkey[0] = a.attnum THEN 'as it is'
+        ELSE 'in small letters'
+    END AS kind
+FROM crm_sync.adopted AS d
+JOIN pg_attribute AS a ON a.attrelid = d.contacts AND a.attname = $1::text
+JOIN pg_index AS i ON i.indrelid = d.contacts
+JOIN pg_class AS c ON c.oid = i.indexrelid
+JOIN pg_am AS m ON m.oid = c.relam
+WHERE
+    i.indisvalid
+    AND i.indpred IS NULL
+    AND m.amname IN ('btree', 'hash')
+    AND (
+        i.indkey[0] = a.attnum
+        OR (
+            i.indkey[0] = 0
+            AND pg_get_indexdef(i.indexrelid, 1, TRUE) IN (
+                format('lower(%I)', a.attname), format('lower(%I::text)', a.attname), format('lower((%I)::text)', a.attname)
+            )
+        )
+    )

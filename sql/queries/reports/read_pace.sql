@@ -1,0 +1,7 @@
+-- What the living workers have delivered in the last minute.
+SELECT
+    p.crm,
+    p.delivered_last_minute,
+    p.delivering_s,
+    p.last_delivered_at
+FROM crm_sync.pace AS p

@@ -1,0 +1,11 @@
+-- The keys of deleted contacts with an address, case and blanks aside, that a CRM is still to hear of: the latest of them.
+--
+-- $1  text  the address
+SELECT
+    t.contact_id AS id,
+    max(t.deleted_at) AS deleted_at
+FROM crm_sync.tombstones AS t
+WHERE lower(btrim(t.email, E' \t\n\r\f\x0b')) = lower(btrim($1::text, E' \t\n\r\f\x0b'))
+GROUP BY t.contact_id
+ORDER BY 2 DESC
+LIMIT 10

@@ -1,0 +1,8 @@
+-- One pass over the contacts table for all CRMs: contacts by CRM and state, the latest delivery of them, and when the pass began.
+SELECT
+    c.crm,
+    c.state,
+    c.contacts,
+    c.latest,
+    c.at
+FROM crm_sync.count_contacts() AS c

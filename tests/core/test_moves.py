@@ -1,0 +1,82 @@
+"""What a lane has finished moves the counts on, and makes its pace."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from crm_sync.core.moves import Moves
+from crm_sync.core.outcome import Finish, Kind
+
+COUNTED = datetime(2026, 11, 24, 12, tzinfo=UTC)
+BEFORE, SINCE = COUNTED - timedelta(seconds=1), COUNTED + timedelta(seconds=1)
+
+
+def finish(kind: Kind, flipped_at: datetime | None = BEFORE, attempts: int = 1, *, known: bool = False) -> Finish:
+    return Finish("a", 1, kind, attempts=attempts, flipped_at=flipped_at, known=known)
+
+
+@pytest.fixture
+def tally() -> Moves:
+    counting = Moves(lambda: None)
+    counting.told({}, COUNTED)
+    return counting
+
+
+@pytest.mark.parametrize(
+    ("one", "again", "moves"),
+    [
+        (finish(Kind.DELIVERED), False, {"ready": -1, "complete": 1}),
+        (finish(Kind.DELIVERED), True, {}),
+        (finish(Kind.REJECTED), False, {"ready": -1, "error": 1}),
+        (finish(Kind.RETRY), True, {"ready": -1, "waiting": 1}),
+        (finish(Kind.DELIVERED, attempts=2), False, {"waiting": -1, "complete": 1}),
+        (finish(Kind.RETRY, attempts=2), True, {}),
+        (finish(Kind.DELIVERED, SINCE, known=True), False, {}),
+        (finish(Kind.DELIVERED, SINCE), False, {"new": -1, "complete": 1}),
+        (finish(Kind.REJECTED, SINCE, known=True), False, {"complete": -1, "error": 1}),
+        (finish(Kind.DEFERRED), True, {}),
+        (finish(Kind.ORPHANED), True, {}),
+        (finish(Kind.REJECTED, None), False, {}),
+    ],
+)
+def test_a_finish_moves_a_contact_from_where_it_was_counted(tally, one, again, moves):
+    tally.add([one], {"a"} if again else set(), 0.0)
+    assert tally.untold() == moves
+
+
+def test_what_was_told_is_not_told_again(tally):
+    tally.add([finish(Kind.DELIVERED)], set(), 0.0)
+    tally.told({"complete": 1}, COUNTED)
+    assert tally.untold() == {"ready": -1}, "that number was locked"
+    tally.add([finish(Kind.DELIVERED)], set(), 0.0)
+    assert tally.untold() == {"ready": -2, "complete": 1}
+
+
+def test_without_a_snapshot_nothing_is_moved():
+    tally = Moves(lambda: None)
+    tally.add([finish(Kind.DELIVERED)], set(), 0.0)
+    assert tally.untold() == {}
+    assert sum(tally.deliveries(0.0)) == 1
+
+
+def test_deliveries_are_told_by_the_second_the_newest_first(tally):
+    for now in (100.2, 100.9, 101.0, 103.5):
+        tally.add([finish(Kind.DELIVERED), finish(Kind.RETRY)], set(), now)
+    assert tally.deliveries(103.9)[:5] == [1, 0, 1, 2, 0]
+    assert tally.delivered_at == 103.5
+    assert sum(tally.deliveries(162.9)) == 1
+    assert sum(tally.deliveries(500.0)) == 0
+    assert len(tally.deliveries(500.0)) == 60
+
+
+def test_it_forgets_what_is_over(tally):
+    for second in range(10_000):
+        tally.add([finish(Kind.DELIVERED)], set(), float(second))
+    assert len(tally._delivered) < 200
+
+
+def test_each_finish_is_worth_telling():
+    told = []
+    tally = Moves(lambda: told.append(1))
+    tally.add([finish(Kind.REJECTED)], set(), 0.0)
+    assert told == [1]
