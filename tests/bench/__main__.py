@@ -37,12 +37,13 @@ from tests.bench import (
 from tests.bench.figures import p50, p99, shown
 from tests.bench.peers import peer_graphile
 from tests.bench.peers.roster import PEERS
-from tests.bench.promises import Promise, broken
+from tests.bench.promises import Promise, at_least, broken, told
 from tests.bench.sink import running_sink
 
 BARE = "the same statements in a bare loop"
 SCENARIOS = (
     "drain",
+    "metrics",
     "latency",
     "crms",
     "written",
@@ -59,6 +60,7 @@ SCENARIOS = (
     "adoption",
     "status",
 )
+LEAST_WITH_METRICS = 0.97
 WAITING = (10_000, 1_000_000)
 
 Result = TypeVar("Result")
@@ -90,6 +92,19 @@ class Bench:
         rows = {name: (f"{shown(m)}", f"{own / m:.2f}") for name, values in rates.items() for m in [statistics.median(values)]}
         self._show("drain of 20,000, no-op CRM", ("a second", "crm-sync is x times"), rows)
         self._tell_absent()
+
+    def metrics(self) -> None:
+        """The same drain with metrics and without, in turn, so that both meet the same machine."""
+        cases = {"without": ours.drain, "with": ours.drain_with_metrics}
+        rates: dict[str, list[float]] = {name: [] for name in cases}
+        for _ in range(2 * self._repeats):
+            for name, measure in cases.items():
+                rates[name].append(self._in_fresh_database(measure))
+        share = statistics.median(rates["with"]) / statistics.median(rates["without"])
+        figures = [told(f"contacts a second, {name}", statistics.median(values)) for name, values in rates.items()]
+        self._show_promises(
+            "drain of 20,000 with metrics", [*figures, at_least("of without", share, LEAST_WITH_METRICS, digits=2)]
+        )
 
     def latency(self) -> None:
         """From COMMIT to the request at the CRM's socket, on an idle system."""

@@ -1,12 +1,14 @@
 """crm-sync, measured as its peers are."""
 
+import asyncio
 import json
 import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
+import aiohttp
 import asyncpg
 
 from crm_sync import __version__
@@ -17,6 +19,7 @@ from crm_sync.table.schema import read_schema
 from tests.bench.peers.measuring import drain_rate, latency_samples
 from tests.bench.sink import Sink
 from tests.roles import adopt
+from tests.telling.scrape import free_port, get
 
 NAME = f"crm-sync {__version__}"
 NOOP = (sys.executable, "-m", "tests.bench.worker_ours", "noop")
@@ -73,6 +76,24 @@ async def drain(database_url: str, jobs: int = 20_000, **settings: str) -> float
     await fill_and_flip(database_url, jobs)
     with environment(DATABASE_URL=database_url, **settings):
         return await drain_rate([*NOOP, str(jobs)], database_url, jobs, UNFINISHED)
+
+
+async def drain_with_metrics(database_url: str, jobs: int = 20_000) -> float:
+    """The same, while the worker counts, and is scraped every second: a Prometheus asks every 15."""
+    address = f"127.0.0.1:{free_port()}"
+    scraping = asyncio.create_task(_scrape(address))
+    try:
+        with environment(METRICS_LISTEN=address):
+            return await drain(database_url, jobs)
+    finally:
+        scraping.cancel()
+
+
+async def _scrape(address: str) -> None:
+    while True:
+        with suppress(aiohttp.ClientError, OSError):
+            await get(address, "/metrics")
+        await asyncio.sleep(1)
 
 
 async def drain_bare(database_url: str, jobs: int = 20_000) -> float:

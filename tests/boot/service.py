@@ -37,6 +37,11 @@ class Service:
         names = ("DATABASE_URL", "BREVO_API_KEY")
         await self.edit("keys", *(f"LoadCredential={name}:{FOLDER}/keys/{name.lower()}" for name in names))
 
+    async def set(self, name: str, value: str) -> None:
+        """One more setting in .env."""
+        path = f"{FOLDER}/.env"
+        self.machine.write(path, await self.machine.run("cat", path) + f"{name}={value}\n")
+
     async def edit(self, name: str, *lines: str) -> None:
         self.machine.write(f"{UNIT}.d/{name}.conf", "\n".join(["[Service]", *lines, ""]))
         await self.systemctl("daemon-reload")

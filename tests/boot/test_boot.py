@@ -18,6 +18,7 @@ from tests.harness import ALL_COMPLETE, TIMEOUT_S, until
 from tests.process import KEY
 from tests.roles import PASSWORD, as_worker
 from tests.steps import insert
+from tests.telling.scrape import free_port
 from tests.tiers import root, slow
 
 pytestmark = [slow, root]
@@ -180,6 +181,30 @@ async def test_a_reload_takes_what_is_right_and_refuses_what_is_wrong(app, brevo
 
 def names(brevo) -> set[object]:
     return {contact.attributes.get("FIRSTNAME") for contact in brevo.contacts.values()}
+
+
+ASK = """
+import socket, sys
+where = sys.argv[1]
+asked = socket.socket(socket.AF_UNIX) if where.startswith("/") else socket.socket()
+asked.connect(where if where.startswith("/") else ("127.0.0.1", int(where.rpartition(":")[2])))
+asked.sendall(b"GET /readyz HTTP/1.0\\r\\n\\r\\n")
+print(asked.recv(65536).decode())
+"""
+
+
+@pytest.mark.parametrize("where", ["/run/crm-sync/metrics.sock", f"127.0.0.1:{free_port()}"], ids=["a socket", "loopback"])
+async def test_metrics_are_served_to_others_of_the_machine(service, where):
+    """By a user that is nobody: the folder of the socket is the unit's."""
+    service.machine.write("/opt/ask.py", ASK)
+    await service.set("METRICS_LISTEN", where)
+    await service.systemctl("start")
+    await service.said("metrics_served")
+    nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+    answer = await service.machine.run(*nobody, f"{INSIDE}/bin/python", "/opt/ask.py", where)
+    assert "200 OK" in answer
+    await service.systemctl("stop")
+    assert await service.show("Result") == "success"
 
 
 async def test_the_worker_can_do_nothing_but_its_work(service):

@@ -1,4 +1,4 @@
-"""No key and nothing of a person stands in the log, the rows or what the commands say, whatever a CRM or Postgres quotes."""
+"""No key and nothing of a person stands in the log, the rows, the metrics or what commands say, whatever is quoted."""
 
 import asyncio
 import json
@@ -18,6 +18,7 @@ from crm_sync.sandbox.server import Answer, Call, Fault, Sandbox
 from tests.harness import TIMEOUT_S, until
 from tests.process import Process, ended, environment, process
 from tests.roles import PASSWORD
+from tests.telling.scrape import answered, free_port, get
 from tests.tiers import one_quick, slow
 
 SIGNING_SECRET = "canary-of-the-signature"
@@ -82,7 +83,7 @@ async def sandboxes():
 
 
 def worker_environment(url: str, sandboxes: Mapping[str, Sandbox], **more: str) -> dict[str, str]:
-    env = environment(url, N8N_SIGNING_SECRET=SIGNING_SECRET)
+    env = environment(url, N8N_SIGNING_SECRET=SIGNING_SECRET, METRICS_LISTEN=f"127.0.0.1:{free_port()}")
     for crm, sandbox in sandboxes.items():
         env |= settings(crm, sandbox.url)
     return env | more
@@ -126,6 +127,10 @@ async def told(
 ) -> dict[str, str]:
     """All that can be read from outside, by where."""
     texts = {"the log": await log_until(running, crms)}
+    texts["/metrics"] = await answered(env["METRICS_LISTEN"], "/metrics")
+    for path in ("/livez", "/readyz"):
+        texts[path] = (await get(env["METRICS_LISTEN"], path))[1]
+    assert "crm_sync_contacts_finished_total" in texts["/metrics"]
     texts["the process list"] = _command_line(running.pid)
     said = await asyncio.gather(*(_said(env, *arguments) for arguments in commands))
     texts |= {f"crm-sync {' '.join(arguments)}": text for arguments, text in zip(commands, said, strict=True)}

@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TextIO, cast
 
 import structlog
@@ -29,19 +29,25 @@ def tap(listener: Tap) -> None:
     _taps.append(listener)
 
 
+def untap(listener: Tap) -> None:
+    """It is called no more."""
+    with suppress(ValueError):
+        _taps.remove(listener)
+
+
 @contextmanager
 def tapped(listener: Tap) -> Iterator[None]:
-    """The same for as long as this lasts."""
+    """As tap, for as long as this lasts."""
     tap(listener)
     try:
         yield
     finally:
-        _taps.remove(listener)
+        untap(listener)
 
 
 def hand_to_taps(_logger: object, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
     """The processor that every event goes through."""
-    for listener in _taps:
+    for listener in tuple(_taps):
         try:
             listener(event)
         except Exception as error:  # noqa: BLE001 (told in the line itself)

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from crm_sync.core.connection_string import ConnectionString
 from crm_sync.core.history import LONGEST_DAYS, SHORTEST_DAYS, History
+from crm_sync.core.listen_address import ListenAddress
 from crm_sync.core.postgres_url import parameters_of
 from crm_sync.core.rate import parse
 from crm_sync.core.retry import RetryPolicy
@@ -44,6 +45,12 @@ def schemas(text: str) -> tuple[str, ...]:
     return names
 
 
+def _listen(text: str) -> str:
+    ListenAddress.parse(text)  # raises ValueError
+    return text
+
+
+ListenText = Annotated[str, AfterValidator(_listen)]
 PostgresUrl = Annotated[str, AfterValidator(_postgres_url)]
 
 
@@ -110,6 +117,9 @@ class Settings(SettingsModel):
         le=600,
         description="seconds that requests under way get to end when the worker is stopped",
     )
+    metrics_listen: ListenText | None = Field(
+        None, description="where a worker serves its metrics: 127.0.0.1:9464, or the path of a Unix socket; nowhere without it"
+    )
     # Applications that share the environment say debug, for which there is nothing here.
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(str.lower)] = Field(
         "info", description="the least that is logged: info, warning or error"
@@ -118,6 +128,10 @@ class Settings(SettingsModel):
     @property
     def session_url(self) -> str:
         return self.listen_database_url or self.database_url
+
+    @property
+    def metrics_address(self) -> ListenAddress | None:
+        return None if self.metrics_listen is None else ListenAddress.parse(self.metrics_listen)
 
     @property
     def log_number(self) -> int:

@@ -11,7 +11,7 @@ WHERE
     l.locktype = 'advisory'
     AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
     AND l.objsubid = 2
-    AND (l.classid = :worker_lock OR (l.classid IN (:bell_lock, :address_seed) AND l.mode = 'ExclusiveLock'))
+    AND (l.classid = :worker_lock OR (l.classid IN (:bell_lock, :address_seed, :count_lock) AND l.mode = 'ExclusiveLock'))
     AND l.granted
     AND l.pid NOT IN (SELECT w.pid FROM crm_sync.living_workers AS w)
 ORDER BY l.pid

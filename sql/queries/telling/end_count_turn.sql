@@ -1,2 +1,4 @@
 -- This worker cannot count: another one may.
-SELECT pg_advisory_unlock(:count_lock, 0)
+--
+-- $1  integer  what, as in take_count_turn.sql
+SELECT pg_advisory_unlock(:count_lock, $1::integer)

@@ -73,6 +73,10 @@ class Waits:
     count_s: float = 60.0  # between two counts of all contacts, at least; and between two looks at whose turn it is
     count_patience_s: float = 600.0  # of one count: some hundred million contacts
 
+    # Metrics.
+    tell_s: float = 15.0  # between two readings of what is told of all workers
+    pulse_s: float = 0.5  # between two looks at the process's own event loop
+
     # The process.
     stuck_s: float = 120.0  # without movement: each step is at most two statements, of 40 s with their connection
     finish_grace_s: float = 5.0  # when stopping, after the requests: for the outcomes to be written

@@ -132,7 +132,12 @@ class Http:
         began = time.monotonic()
         trail = current()
         trail.begin()
-        response = await self._wire(request)
+        try:
+            response = await self._wire(request)
+        except LaneError as error:
+            trail.ended(0, error, began, login=request.login)
+            raise
+        trail.ended(response.status, response.flaw, began, login=request.login)
         keys = [*self._keys, *self._tokens]
         content = _masked(response.body, keys)
         text = content.decode("utf-8", errors="replace").lstrip(BYTE_ORDER_MARK)

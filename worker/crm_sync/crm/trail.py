@@ -5,12 +5,15 @@ that speaks otherwise than by that shell leaves no trail.
 """
 
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
 from crm_sync.crm.answer import Answer
+from crm_sync.errors import LaneError
+from crm_sync.measurements import Exchange, Operation, measure
 
 LARGEST_STATUS = 999
 _NO_ID = re.compile(r"[^\w.:=/+-]")  # a foreign text: what is no id may be anything, an address too
@@ -18,8 +21,13 @@ _NO_ID = re.compile(r"[^\w.:=/+-]")  # a foreign text: what is no id may be anyt
 
 @dataclass(slots=True)
 class Trail:
-    """requests: that were begun. throttled: of them, answered with 429. status, request_id: of the last answer, None without."""
+    """requests: that were begun. throttled: of them, answered with 429. status, request_id: of the last answer, None without.
 
+    crm, operation: what they are made for; empty where nobody follows.
+    """
+
+    crm: str = ""
+    operation: str = ""
     requests: int = 0
     throttled: int = 0
     status: int | None = None
@@ -28,6 +36,13 @@ class Trail:
     def begin(self) -> None:
         self.requests += 1
         self.status = self.request_id = None
+
+    def ended(self, status: int, error: LaneError | None, began: float, *, login: bool) -> None:
+        """A request that began then has. status: 0 where there is no answer. error: why there is none, or not the whole of it."""
+        if self.crm:
+            code = None if error is None else error.code
+            operation = Operation.LOGIN if login else self.operation
+            measure(Exchange(self.crm, operation, status, code, time.monotonic() - began))
 
     def answered(self, answer: Answer) -> None:
         self.throttled += answer.status == 429
@@ -40,9 +55,9 @@ _current: ContextVar[Trail | None] = ContextVar("trail", default=None)
 
 
 @contextmanager
-def followed() -> Iterator[Trail]:
+def followed(crm: str, operation: str) -> Iterator[Trail]:
     """The requests that are made in here, and in tasks that are started in here."""
-    trail = Trail()
+    trail = Trail(crm, operation)
     token = _current.set(trail)
     try:
         yield trail

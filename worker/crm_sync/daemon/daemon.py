@@ -21,7 +21,9 @@ import structlog
 from crm_sync import __version__, events
 from crm_sync.configuration import Configuration, LaneConfiguration
 from crm_sync.core.waits import USUAL, Waits
+from crm_sync.daemon.fleet_counts import FleetCounts
 from crm_sync.daemon.installation import plan_lane
+from crm_sync.daemon.metrics import Metrics
 from crm_sync.daemon.signals import Service
 from crm_sync.daemon.supervised_lane import Read, SupervisedLane
 from crm_sync.daemon.supervision import supervise
@@ -35,6 +37,7 @@ from crm_sync.postgres.pool import Database
 from crm_sync.reports.rights import with_advice
 from crm_sync.table.rights import require_worker_rights
 from crm_sync.table.schema import Schema, inspect_schema
+from crm_sync.telling.counts import Teller, Told
 from crm_sync.telling.telling import Telling
 
 COLLECT_EVERY = 50_000  # more objects made than freed
@@ -59,6 +62,7 @@ class Daemon:
         notifier: Notifier | None = None,
         waits: Waits = USUAL,
         former: "Daemon | None" = None,
+        metrics: Metrics | None = None,
     ) -> None:
         self._configuration = configuration
         self._settings = configuration.settings
@@ -66,6 +70,8 @@ class Daemon:
         self._waits = waits
         self._former = former
         self._follows = former is not None
+        self._metrics = metrics or Metrics()
+        self._teller: Teller | None = None
         self._kept: dict[str, LaneConfiguration] = {}  # of the former worker
         self._wiring: Wiring | None = None
         self.lanes: dict[str, SupervisedLane] = {}
@@ -99,9 +105,14 @@ class Daemon:
     async def run(self) -> None:
         """Raises ConfigurationError where only a person can help, and no lane could run."""
         set_level(self._settings.log_number)
+        async with self._metrics.shown(self, self._settings.metrics_address, self._waits):
+            await self._run()
+
+    async def _run(self) -> None:
         readers = self._readers()
-        # A claim, a finish, a look, the breaker and the tombstones at a time for each lane; recovery; what is told and counted.
-        async with self._database(size=5 * len(readers) + 2) as database:
+        # A claim, a finish, a look, the breaker and the tombstones at a time for each lane; recovery; what is counted; what
+        # is told.
+        async with self._database(size=5 * len(readers) + 3) as database:
             with suppress(_StoppedError):
                 schema = await self._once_reachable(partial(self._look, database))
                 self._wiring = self._wired(database, schema)
@@ -121,6 +132,26 @@ class Daemon:
         stuck = [wiring.ticking.stuck(waiting=not wiring.session.opened.is_set())]
         stuck += [lane.stuck for lane in wiring.lanes.values()]
         return not any(stuck)
+
+    @property
+    def session_up(self) -> bool:
+        """Whether it has its session."""
+        return self._wiring is not None and self._wiring.session.opened.is_set()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it was told to."""
+        return self.stop.is_set()
+
+    @property
+    def in_flight(self) -> Mapping[str, int]:
+        """Contacts that it has claimed and not finished, by CRM."""
+        return {} if self._wiring is None else {crm: lane.in_flight for crm, lane in self._wiring.lanes.items()}
+
+    @property
+    def told(self) -> Told | None:
+        """What it has counted of all workers, if it is the one to count."""
+        return None if self._teller is None else self._teller.told
 
     @property
     def sentence(self) -> str:
@@ -212,6 +243,9 @@ class Daemon:
                 tasks = [group.create_task(supervise("session", partial(self._keep_session, wiring), self._waits))]
                 tasks += [group.create_task(lane.run()) for lane in self.lanes.values()]
                 tasks += [group.create_task(supervise(name, loop, self._waits)) for name, loop in telling.loops]
+                if self._settings.metrics_address is not None:
+                    self._teller = Teller(wiring.session, FleetCounts(wiring), self._waits)
+                    tasks.append(group.create_task(supervise("metrics", self._teller.run, self._waits)))
                 self._notifier.ready()
                 await self.stop.wait()
                 await self._drain(wiring)
@@ -256,5 +290,5 @@ async def serve(configuration: Configuration, read_again: Callable[[], Configura
     gc.set_threshold(COLLECT_EVERY, 10, 10)
     again = read_again or (lambda: configuration)
     with closing(Notifier.from_environment()) as notifier:
-        first = Daemon(configuration, notifier)
-        await Service(first, lambda current: Daemon(again(), notifier, former=current), notifier).run()
+        first = Daemon(configuration, notifier, metrics=(metrics := Metrics()))
+        await Service(first, lambda current: Daemon(again(), notifier, former=current, metrics=metrics), notifier).run()

@@ -28,6 +28,7 @@ from crm_sync.errors import ConfigurationError
 from crm_sync.lane.lane import Lane
 from crm_sync.lane.watchdog import Progress
 from crm_sync.limits.rate_limit import RateLimit
+from crm_sync.measurements import Cause
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.session import Session
 from crm_sync.settings import LaneSettings
@@ -87,7 +88,7 @@ class Wiring:
         self.session = Session(
             session_url,
             database,
-            on_bell=self._ask,
+            on_bell=self._ring,
             on_news=self._hear,
             on_open=self._open,
             on_tick=self._tick,
@@ -261,6 +262,10 @@ class Wiring:
         """No bell is heard: who sleeps by it must not."""
         for lane in self.lanes.values():
             lane.ask()
+
+    def _ring(self, crm: str) -> None:
+        if lane := self.lanes.get(crm):
+            lane.ask(Cause.BELL)
 
     def _ask(self, crm: str) -> None:
         if lane := self.lanes.get(crm):

@@ -10,6 +10,7 @@ from crm_sync.lane.address_locks import AddressLocks
 from crm_sync.limits.breaker import LaneBreaker
 from crm_sync.limits.concurrency_limit import ConcurrencyLimit
 from crm_sync.limits.rate_limit import RateLimit
+from crm_sync.measurements import Operation
 from crm_sync.postgres.session import Session
 
 
@@ -30,3 +31,4 @@ class Channel:
     policy: RetryPolicy
     waits: Waits
     tally: Tally
+    operation: Operation = Operation.UPSERT

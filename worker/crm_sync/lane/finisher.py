@@ -20,6 +20,7 @@ from crm_sync.core.text import name_of
 from crm_sync.core.waits import USUAL, Waits
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
 from crm_sync.log import Trouble
+from crm_sync.measurements import Delivered, measure
 from crm_sync.table.contacts import Contacts
 from crm_sync.table.overwritten import Overwritten
 
@@ -60,6 +61,7 @@ class Finisher:
         self._overwritten = overwritten
         self._waits = waits
         self._written_at = 0.0
+        self._crm = crm
         self._log = log.bind(crm=crm)
         self._trouble = Trouble(crm=crm, loop="writer")
         self._fresh: list[Finish] = []
@@ -159,6 +161,8 @@ class Finisher:
             self._on_lost()
             unrecorded += await self._contacts.record_lost(lost)
         self._tally.finished(finished.written, waited_ms=finished.waited_ms, lost=len(lost), unrecorded=unrecorded)
+        if finished.waited_ms:
+            measure(Delivered(self._crm, finished.waited_ms))
         self._overwritten.add(lost, finished.written)
         self._on_written(len(fresh), done, bool(finished.in_line))
         if finished.written:

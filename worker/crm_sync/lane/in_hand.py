@@ -21,6 +21,10 @@ class InHand:
         """Whether anything is in hand, locked rows included."""
         return bool(self._contacts)
 
+    def __len__(self) -> int:
+        """All of them."""
+        return len(self._contacts)
+
     @contextmanager
     def claiming(self, token: int) -> Iterator[None]:
         """Around a claim: what it brings is known before it is here."""

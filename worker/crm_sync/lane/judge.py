@@ -48,6 +48,7 @@ from crm_sync.lane.client_faults import ClientFaults, checked
 from crm_sync.lane.refusals import ROUNDS, Doubt, Refusals
 from crm_sync.lane.search import Found, Search
 from crm_sync.lane.side_by_side import side_by_side
+from crm_sync.measurements import Delivery, measure
 
 MOST_SUSPECTS = 10_000
 MOST_ACCUSED = 500  # of whom a probe is made with another
@@ -80,6 +81,8 @@ class Judge:
         refused: Callable[[RefusedError], Unsent] | None,
     ) -> None:
         self.throughput = Throughput()
+        self._crm = channel.crm
+        self._operation = channel.operation
         self._client = channel.client
         self._breaker = channel.breaker
         self._permits = channel.permits
@@ -156,7 +159,8 @@ class Judge:
         began = time.monotonic()
         if not self._may_send(contacts):
             return Said(began, [HeldBackError("the lane was paused or stopped before this request started")] * len(contacts))
-        with followed() as trail:
+        measure(Delivery(self._crm, len(contacts)))
+        with followed(self._crm, self._operation) as trail:
             said, is_fault = await self._asked(contacts, began)
         now = time.monotonic()
         self._note(trail, said, contacts, now)

@@ -26,6 +26,7 @@ from crm_sync.lane.watchdog import Progress
 from crm_sync.limits.breaker import LaneBreaker
 from crm_sync.limits.concurrency_limit import ConcurrencyLimit
 from crm_sync.limits.rate_limit import RateLimit
+from crm_sync.measurements import Cause, Limited, measure
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.session import Session
 from crm_sync.table.adopted_table import LaneTable
@@ -63,6 +64,7 @@ class Lane:
         tally = tally or Tally()
         self.crm = table.crm
         self._session = session
+        self._rate_limit = rate_limit
         self._contacts = contacts
         self._batch_size = batch_size
         self._unsure_s = waits.statement_timeout_s + ANSWER_LOST_S
@@ -147,9 +149,9 @@ class Lane:
 
     # What it is told.
 
-    def ask(self) -> None:
+    def ask(self, cause: Cause = Cause.RECOVERY) -> None:
         """To look for contacts: the bell rang, or there may be some."""
-        self._wake.asked.set()
+        self._wake.ask(cause)
 
     def hear(self) -> None:
         """There is news of the breaker or the permits, or the session is new."""
@@ -233,6 +235,16 @@ class Lane:
         return bool(self._in_hand)
 
     @property
+    def in_flight(self) -> int:
+        """Contacts in hand."""
+        return len(self._in_hand)
+
+    @property
+    def rate_limit(self) -> RateLimit:
+        """Of its account."""
+        return self._rate_limit
+
+    @property
     def unwritten(self) -> list[Finish]:
         """Outcomes that are not written yet."""
         return self._finisher.unwritten
@@ -279,10 +291,17 @@ class Lane:
             if contacts:
                 return min(contacts, capacity - self._in_hand.count, sendable, self._batch_size)
             await self._wake.stay_awake()
-            self._turned_away = True
-            await wait(self._room_made, wait_s)
-            self._turned_away = False
+            await self._turn_away(wait_s)
         return 0
+
+    async def _turn_away(self, wait_s: float) -> None:
+        """The CRM may not be called for so many seconds, or until there is news."""
+        limited, began = self._breaker.open, time.monotonic()
+        self._turned_away = True
+        await wait(self._room_made, wait_s)
+        self._turned_away = False
+        if limited:
+            measure(Limited(self.crm, time.monotonic() - began))
 
     async def _with_full_hands(self) -> None:
         """Until there is room. Where that takes a while, another worker may have some: it answers for the bell meanwhile."""
@@ -357,4 +376,4 @@ class Lane:
         self._in_hand.written(tried, done)
         self._room_made.set()
         if due_again:
-            self.ask()
+            self.ask(Cause.AGAIN)

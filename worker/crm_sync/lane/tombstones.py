@@ -24,6 +24,7 @@ from crm_sync.lane.channel import Channel
 from crm_sync.lane.deletions import Deleter, put_off
 from crm_sync.lane.delivery import Deliveries
 from crm_sync.log import Trouble
+from crm_sync.measurements import Operation
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import render
 from crm_sync.table.adopted_table import LaneTable
@@ -46,7 +47,7 @@ class Tombstones:
         self._breaker = channel.breaker
         self._permits = channel.permits
         self._deleter = Deleter(table.crm, channel.client, database, table.variables)
-        self._deliveries = Deliveries(replace(channel, client=self._deleter), refused=put_off)
+        self._deliveries = Deliveries(replace(channel, client=self._deleter, operation=Operation.DELETE), refused=put_off)
         self._claim = render("claim_tombstones", table.variables)
         self._finish = recording.render("finish_tombstones", table.variables)
         self._due = asyncio.Event()

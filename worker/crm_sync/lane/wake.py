@@ -13,6 +13,7 @@ import asyncio
 import time
 
 from crm_sync.lane.channel import Channel
+from crm_sync.measurements import Cause, Woken, measure
 from crm_sync.postgres.bell import Bell
 from crm_sync.table.contacts import Contacts
 
@@ -22,11 +23,12 @@ LATE_S = 0.002  # a timer that fires a moment early would find nothing
 class Wake:
     """The sleep of one lane. Every method that is awaited raises DatabaseTroubleError.
 
-    asked: set by whoever wants the lane to look: the bell, the tick, a row that is due again.
+    asked: set while somebody wants the lane to look: the bell, the tick, a row that is due again.
     """
 
     def __init__(self, lane_id: int, channel: Channel, contacts: Contacts) -> None:
         self.asked = asyncio.Event()
+        self._cause = Cause.RECOVERY
         self._channel = channel
         self._contacts = contacts
         self._bell = Bell(channel.session, lane_id)
@@ -34,6 +36,11 @@ class Wake:
         self._nap_s = 0.0
         self._help_after = 0.0
         self._claimed_at = 0.0
+
+    def ask(self, cause: Cause) -> None:
+        """To look, be it that it sleeps."""
+        self._cause = cause
+        self.asked.set()
 
     async def stay_awake(self) -> None:
         """Flips ring no more, for somebody looks again in any case."""
@@ -49,7 +56,7 @@ class Wake:
         # A keeper without a permit would have no other worker look.
         may_keep = not self._bell.kept and self._channel.permits.limit
         if await self.anything_is_due() or (may_keep and await self._bell.keep()):
-            self.asked.set()
+            self.ask(Cause.TICK)
         await self._contacts.tidy()
 
     async def rest(self, claimed: int, limit: int) -> None:
@@ -80,12 +87,17 @@ class Wake:
             await self._nap()  # it was committed before the bell was armed, or its row is locked by the application
             return
         self._nap_s = 0.0
-        await wait(self.asked, None if due_in_s is None else due_in_s + LATE_S)
+        await self._wait(None if due_in_s is None else due_in_s + LATE_S, Cause.DUE)
 
     async def _nap(self) -> None:
         nap_s = self._nap_s
         self._nap_s = min(max(nap_s * 2, self._waits.first_nap_s), self._waits.longest_nap_s)
-        await wait(self.asked, nap_s)
+        await self._wait(nap_s, Cause.NAP)
+
+    async def _wait(self, seconds: float | None, cause: Cause) -> None:
+        """cause: of waking, where nobody asks before that."""
+        await wait(self.asked, seconds)
+        measure(Woken(self._channel.crm, self._cause if self.asked.is_set() else cause))
 
     async def _next_due_s(self) -> float | None:
         """Every look at the line shows whether news of the breaker was missed, too."""

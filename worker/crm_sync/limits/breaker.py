@@ -17,6 +17,7 @@ from crm_sync import events
 from crm_sync.core.breaker import Breaker, State
 from crm_sync.core.waits import USUAL, Waits
 from crm_sync.errors import ConfigurationError
+from crm_sync.measurements import Throttled, measure
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
 
@@ -116,6 +117,7 @@ class LaneBreaker:
 
     async def throttled(self, code: str, reason: str, pause_s: float) -> None:
         """The CRM said "too many requests"."""
+        measure(Throttled(self._crm))
         before = await self._change(lambda breaker, now: breaker.throttled(now, pause_s, f"{code}: {reason}"))
         if before is not None and before.closed:
             self._log.warning(events.LANE_PAUSED, code=code, reason=reason, pause_s=round(pause_s, 1))

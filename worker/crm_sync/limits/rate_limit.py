@@ -14,6 +14,7 @@ from contextlib import suppress
 from crm_sync.core.rate import Budget, Remaining, Window, correct, take
 from crm_sync.errors import DatabaseTroubleError, HeldBackError
 from crm_sync.log import Trouble
+from crm_sync.measurements import Limited, measure
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
 
@@ -48,6 +49,16 @@ class RateLimit:
     def limited(self) -> bool:
         return bool(self._windows)
 
+    async def used(self) -> list[tuple[Window, int]]:
+        """Each window of the account's limits, and the requests of all workers that count for it now.
+
+        Raises as Database.fetch does.
+        """
+        if not self._windows:
+            return []
+        _, budget, now = await self._read()
+        return [(window, budget.used(window, now)) for window in self._windows]
+
     async def ahead(self, most: int) -> tuple[int, float]:
         """How many requests, of at most so many, may start about now, beside those that wait already; else seconds until one may.
 
@@ -77,7 +88,7 @@ class RateLimit:
         """
         if not self._windows:
             return
-        released = self._released
+        released, asked = self._released, asyncio.get_running_loop().time()
         while True:
             start = await self._next(released)
             with suppress(TimeoutError):
@@ -85,7 +96,8 @@ class RateLimit:
                     await released.wait()
             if released.is_set():
                 raise HeldBackError("the lane was paused or stopped before this request started")
-            if asyncio.get_running_loop().time() <= start + LATE_S:
+            if (now := asyncio.get_running_loop().time()) <= start + LATE_S:
+                measure(Limited(self._crm, now - asked))
                 return
 
     def release(self) -> None:

@@ -12,7 +12,9 @@ WORKER = 1668443499  # a worker that lives; second key: id of the worker
 # An address in a request; one key of 64 bits: a hash of CRM and address, with this seed. And as two keys, the second 0: that
 # addresses are to be locked. Every worker has it shared; one that is alone can have it exclusively, and then locks none.
 ADDRESS_SEED = 1668443500
-COUNT = 1668443513  # the worker that counts all contacts; second key 0
+COUNT = 1668443513  # the worker that counts; second key: what, one of these
+CONTACTS = 0  # all contacts, for `crm_sync.snapshot`
+METRICS = 1  # what metrics tell of all workers
 
 VARIABLES = {
     "adoption_lock": str(ADOPTION),

@@ -2,8 +2,9 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Self
 
 import asyncpg
@@ -18,11 +19,12 @@ from crm_sync.errors import (
     StatementRefusedError,
     TooSlowError,
 )
+from crm_sync.measurements import Statement, measure
 from crm_sync.postgres.driver_arguments import CONNECT_TIMEOUT_S, SETTING, asyncpg_arguments
 from crm_sync.postgres.pooler import LEADS_THROUGH
 from crm_sync.postgres.session_settings import OF_POOL, PINNED, SINCE_17, search_path
 from crm_sync.postgres.sqlstates import QUOTES_NO_VALUES, Fault, fault_of
-from crm_sync.postgres.statements import query, set_to
+from crm_sync.postgres.statements import name_of, query, set_to
 from crm_sync.settings import Settings
 
 MOVED_TRIES = 10  # of a statement that meets rows on the move
@@ -246,8 +248,9 @@ class Database:
 
     async def fetch(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
         """Raises ConfigurationError or DatabaseTroubleError: RowRefusedError, TooSlowError, or another."""
-        async with self.connection() as connection:
-            return await _despite_moves(lambda: connection.fetch(statement, *arguments))
+        with _measured(statement):
+            async with self.connection() as connection:
+                return await _despite_moves(lambda: connection.fetch(statement, *arguments))
 
     async def fetch_within(self, patience_s: float, statement: str, *arguments: object) -> list[asyncpg.Record]:
         """Behind a pooler too, the server cancels it after so many seconds. Raises as fetch does."""
@@ -257,8 +260,9 @@ class Database:
                 await connection.execute(set_to({"statement_timeout": _milliseconds(patience_s)}, local=True))
                 return await connection.fetch(statement, *arguments, timeout=patience_s / SERVERS_SHARE)
 
-        async with self.connection() as connection:
-            return await _despite_moves(lambda: run(connection))
+        with _measured(statement):
+            async with self.connection() as connection:
+                return await _despite_moves(lambda: run(connection))
 
     async def fetch_briefly(self, patience_s: float, statement: str, *arguments: object) -> list[asyncpg.Record]:
         """As fetch_within, but costs no more than fetch: what takes longer is cancelled from a connection beside it.
@@ -267,8 +271,9 @@ class Database:
         """
         if self.behind_pooler:
             return await self.fetch_within(patience_s, statement, *arguments)
-        async with self.connection() as connection, self._cancelled_after(patience_s, connection.get_server_pid()):
-            return await _despite_moves(lambda: connection.fetch(statement, *arguments))
+        with _measured(statement):
+            async with self.connection() as connection, self._cancelled_after(patience_s, connection.get_server_pid()):
+                return await _despite_moves(lambda: connection.fetch(statement, *arguments))
 
     @asynccontextmanager
     async def _cancelled_after(self, patience_s: float, pid: int) -> AsyncIterator[None]:
@@ -300,6 +305,14 @@ class Database:
         """The first column of the first row, None if there is none. Raises as fetch does."""
         rows = await self.fetch(statement, *arguments)
         return rows[0][0] if rows else None
+
+
+@contextmanager
+def _measured(statement: str) -> Iterator[None]:
+    """One that succeeds, with the wait for a connection."""
+    began = time.monotonic()
+    yield
+    measure(Statement(name_of(statement), time.monotonic() - began))
 
 
 async def _despite_moves(run: Callable[[], Awaitable[list[asyncpg.Record]]]) -> list[asyncpg.Record]:

@@ -25,6 +25,7 @@ nobody took it over: claims carry a fencing token.
 import asyncio
 import secrets
 import select
+import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from functools import partial
@@ -37,6 +38,7 @@ from crm_sync import events
 from crm_sync.core.waits import USUAL, Waits
 from crm_sync.errors import DatabaseTroubleError
 from crm_sync.log import Trouble
+from crm_sync.measurements import Statement, measure
 from crm_sync.postgres.backoff import Backoff
 from crm_sync.postgres.company import Company
 from crm_sync.postgres.ear import Ear
@@ -209,14 +211,14 @@ class Session:
         """Raises DatabaseTroubleError when the session, and every lock with it, is lost."""
         await self._fetch("unlock_addresses", crm, addresses)
 
-    async def may_count(self) -> bool:
-        """Whether this is the worker that counts all contacts. Raises as try_lock does."""
-        return bool((await self._fetch("take_count_turn", self.worker_id))[0][0])
+    async def may_count(self, what: int) -> bool:
+        """Whether this is the worker that counts: `locks.CONTACTS` or `locks.METRICS`. Raises as try_lock does."""
+        return bool((await self._fetch("take_count_turn", self.worker_id, what))[0][0])
 
-    async def leave_count(self) -> None:
+    async def leave_count(self, what: int) -> None:
         """Another worker may."""
         with suppress(DatabaseTroubleError):
-            await self._fetch("end_count_turn")
+            await self._fetch("end_count_turn", what)
 
     async def count_alive(self) -> int:
         """Workers. Raises DatabaseTroubleError when the session is lost."""
@@ -274,7 +276,9 @@ class Session:
 
     async def _fetch(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
         text = query(statement)
+        began = time.monotonic()
         rows: list[asyncpg.Record] = await self._run(lambda connection: connection.fetch(text, *arguments))
+        measure(Statement(statement, time.monotonic() - began))
         return rows
 
     async def _run(self, work: Callable[[asyncpg.Connection], Awaitable[Any]]) -> Any:

@@ -12,6 +12,9 @@ from pathlib import Path
 
 from crm_sync.postgres import locks
 
+OTHER = ""  # the name of a statement that is in no file
+
+_names: dict[str, str] = {}  # of statements, by their text
 _VARIABLE = re.compile(r"::|:'(\w+)'|:([a-z_]+)")
 _CHOICE = re.compile(r"^\\if :(\w+)\n(.*?)^\\endif\n", re.MULTILINE | re.DOTALL)
 ON, OFF = "on", "off"  # of a variable that a part of a statement hangs on
@@ -56,7 +59,14 @@ def render(name: str, variables: Mapping[str, str]) -> str:
 
     # Comments are for readers of the file; the wire and the server's views need not carry them.
     statement = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("--"))
-    return _VARIABLE.sub(value, statement).strip()
+    rendered = _VARIABLE.sub(value, statement).strip()
+    _names[rendered] = name
+    return rendered
+
+
+def name_of(statement: str) -> str:
+    """The file that it was rendered from, OTHER where it is from none."""
+    return _names.get(statement, OTHER)
 
 
 def set_to(settings: Mapping[str, str | int], *, local: bool) -> str:

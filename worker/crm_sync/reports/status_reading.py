@@ -6,13 +6,13 @@ New, Selected, Skipped, Complete       from the snapshot that a worker makes, wi
 the pace                               of what living workers say
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from crm_sync.core import forecast
-from crm_sync.errors import StatementRefusedError
+from crm_sync.errors import ConfigurationError, StatementRefusedError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query, render
 from crm_sync.reports.lane_state import LaneState, read_lane_states
@@ -105,9 +105,16 @@ class Status:
         return not any(lane.state.down or lane.state.fault is not None or (lane.ready and not self.alive) for lane in self.lanes)
 
 
-async def read_status(database: Database, with_credentials: Collection[str] = (), *, exact: bool = False) -> Status:
+async def read_status(
+    database: Database,
+    with_credentials: Collection[str] = (),
+    *,
+    exact: bool = False,
+    refused: MutableMapping[str, ConfigurationError] | None = None,
+) -> Status:
     """with_credentials: the CRMs that a worker with the settings of this command would deliver to. exact: all numbers are the
-    snapshot's, which was made just now.
+    snapshot's, which was made just now. refused: is given the CRMs whose contacts this role may not count, and why; without it,
+    one is enough to raise that.
 
     What is wrong with one CRM is its fault, and the others are counted all the same. Raises ConfigurationError where it is wrong
     with all, or DatabaseTroubleError.
@@ -116,7 +123,14 @@ async def read_status(database: Database, with_credentials: Collection[str] = ()
     tables = {**schema.lanes, **schema.countable}
     snapshot = await _snapshots(database)
     paces = await _paces(database)
-    read = {crm: await _read_lane(database, table) for crm, table in tables.items()}
+    read = {}
+    for crm, table in tables.items():
+        try:
+            read[crm] = await _read_lane(database, table)
+        except ConfigurationError as error:
+            if refused is None:
+                raise
+            refused[crm] = error
     workers = await database.fetch(query("list_workers"))
     # Last, for these change by the second.
     lane_states = await read_lane_states(database)

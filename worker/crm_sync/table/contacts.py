@@ -362,7 +362,7 @@ class Contacts:
         if is_written is None:
             self._unrecorded = [*lines, *self._unrecorded][-MOST_UNRECORDED:]
         lacking = 0 if is_written else len(lines) - len(self._unrecorded)
-        self.recording.dropped += lacking
+        self.recording.drop(lacking)
         return lacking
 
     # Look.

@@ -15,6 +15,7 @@ from crm_sync import events
 from crm_sync.core.history import History
 from crm_sync.core.outcome import Finish, Kind
 from crm_sync.errors import CrmSyncError, LockedError, TooSlowError
+from crm_sync.measurements import Unrecorded, measure
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import OFF, ON, render
 
@@ -46,6 +47,7 @@ class Recording:
 
     def __init__(self, crm: str, history: History, again_s: float) -> None:
         self.dropped = 0
+        self._crm = crm
         self._history = history
         self._again_s = again_s
         self._again_at = 0.0
@@ -116,10 +118,16 @@ class Recording:
     def lacks_lines(self, lines: int, fetched: Fetched) -> int:
         """The same of so many lines."""
         lines = 0 if fetched.recorded else lines
-        self.dropped += lines
+        self.drop(lines)
         if fetched.suspect is not None:
             self._failed(fetched.suspect)
         return lines
+
+    def drop(self, lines: int) -> None:
+        """So many outcomes history lacks for good."""
+        if lines:
+            self.dropped += lines
+            measure(Unrecorded(self._crm, lines))
 
     def _failed(self, error: CrmSyncError) -> None:
         self._passes = isinstance(error, LockedError | TooSlowError)

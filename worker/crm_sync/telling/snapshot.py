@@ -14,6 +14,7 @@ from typing import Any
 from crm_sync.core.waits import USUAL, Waits
 from crm_sync.errors import ConfigurationError, CrmSyncError, TooSlowError
 from crm_sync.log import Trouble
+from crm_sync.postgres.locks import CONTACTS
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.session import Session
 from crm_sync.postgres.statements import query
@@ -45,7 +46,7 @@ class Snapshot:
             except ConfigurationError as error:
                 # A right that the role has not been given yet. Another worker's may have it.
                 self._trouble.tell(error)
-                await self._session.leave_count()
+                await self._session.leave_count(CONTACTS)
                 pause_s = self._waits.count_s
             except TooSlowError as error:
                 self._trouble.tell(error)
@@ -57,7 +58,7 @@ class Snapshot:
 
     async def _count_in_turn(self) -> float:
         """Seconds until it is to be looked at again."""
-        if not await self._session.may_count():
+        if not await self._session.may_count(CONTACTS):
             return self._waits.count_s
         age_s, took_s = (await self._database.fetch(query("age_snapshot")))[0]
         if age_s is not None:

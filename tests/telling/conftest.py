@@ -1,0 +1,26 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+from structlog.testing import LogCapture
+
+from crm_sync import log
+from tests.daemon.systemd import Systemd
+
+
+@pytest.fixture
+def systemd(tmp_path: Path) -> Iterator[Systemd]:
+    listening = Systemd(tmp_path)
+    yield listening
+    listening.close()
+
+
+@pytest.fixture(autouse=True)
+def lines() -> Iterator[list[dict[str, object]]]:
+    """The lines that would be written, with the taps before them, as a worker's log has it."""
+    before = structlog.get_config()["processors"]
+    captured = LogCapture()
+    structlog.configure(processors=[structlog.contextvars.merge_contextvars, log.hand_to_taps, captured])
+    yield captured.entries
+    structlog.configure(processors=before)

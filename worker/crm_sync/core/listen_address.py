@@ -1,0 +1,41 @@
+"""Where something is served: an address of this machine with a port, or a Unix socket."""
+
+import re
+from ipaddress import ip_address
+from typing import NamedTuple
+
+EXPECTED = "expected an address and a port, such as 127.0.0.1:9464 or [::1]:9464, or the path of a Unix socket that begins with /"
+LONGEST_PATH = 107  # bytes; what Linux has room for, with the zero at the end
+_TCP = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)|(localhost)):([0-9]{1,5})")
+
+
+class ListenAddress(NamedTuple):
+    """host and port, or path."""
+
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+    def __str__(self) -> str:
+        if self.path:
+            return self.path
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @classmethod
+    def parse(cls, text: str) -> "ListenAddress":
+        """Names of hosts but localhost are none: what they lead to changes. Raises ValueError with the right form."""
+        if text.startswith("/"):
+            if len(text.encode()) > LONGEST_PATH or "\0" in text or text.endswith("/"):
+                raise ValueError(f"{EXPECTED}; a path has {LONGEST_PATH} bytes at most")
+            return cls(path=text)
+        found = _TCP.fullmatch(text)
+        if found is None or not 0 < int(found[4]) < 65536:
+            raise ValueError(EXPECTED)
+        host = found[1] or found[2] or "127.0.0.1"
+        try:
+            version = ip_address(host).version
+        except ValueError:
+            raise ValueError(EXPECTED) from None
+        if (version == 6) != bool(found[1]):
+            raise ValueError(EXPECTED)
+        return cls(host, int(found[4]))

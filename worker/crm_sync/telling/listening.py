@@ -1,0 +1,70 @@
+"""The address that metrics are served at, held for as long as the worker runs.
+
+That it cannot be had now (the port is another program's, most often the worker's before this one) delays no delivery: it is told
+in the log, once for each reason, and tried again.
+"""
+
+import asyncio
+import errno
+import os
+import socket
+from contextlib import suppress
+from pathlib import Path
+
+import structlog
+from aiohttp import web
+
+from crm_sync import events
+from crm_sync.core.listen_address import ListenAddress
+from crm_sync.core.waits import USUAL, Waits
+from crm_sync.postgres.backoff import Backoff
+
+CLOSE_S = 1.0  # for answers under way when the worker ends
+EVERYBODY = 0o666  # who may ask a socket: as with a port, everybody on this machine; its folder can say less
+
+log = structlog.get_logger()
+
+
+async def serve(app: web.Application, address: ListenAddress, waits: Waits = USUAL) -> None:
+    """For as long as it runs. Raises nothing of its own."""
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_S)
+    await runner.setup()
+    backoff = Backoff.of_a_person(waits)
+    told, served = "", False
+    try:
+        while True:
+            try:
+                await _site(runner, address).start()
+                break
+            except OSError as error:
+                reason = os.strerror(error.errno) if error.errno else type(error).__name__
+                if reason != told:
+                    told = reason
+                    note = "contacts are delivered all the same; it is tried again, and METRICS_LISTEN says where"
+                    log.error(events.METRICS_UNAVAILABLE, address=str(address), reason=reason, note=note)  # noqa: TRY400 (no fault of ours)
+                await asyncio.sleep(backoff.pause_s())
+        if address.path:
+            Path(address.path).chmod(EVERYBODY)  # noqa: ASYNC240 (of a socket in memory)
+        served = True
+        log.info(events.METRICS_SERVED, address=str(address))
+        await asyncio.get_running_loop().create_future()
+    finally:
+        if served and address.path:
+            with suppress(OSError):  # while it is ours: who waits for it takes it as soon as nobody answers there
+                Path(address.path).unlink()  # noqa: ASYNC240
+        await runner.cleanup()
+
+
+def _site(runner: web.AppRunner, address: ListenAddress) -> web.BaseSite:
+    """Raises OSError where a socket has somebody who answers: it would be taken from him without a word."""
+    if not address.path:
+        return web.TCPSite(runner, address.host, address.port)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(address.path)
+        except BlockingIOError:
+            pass
+        except OSError:
+            return web.UnixSite(runner, address.path)
+    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))

@@ -1,0 +1,103 @@
+"""GET /metrics, /livez and /readyz of one worker. A request asks nothing of the database: what is answered is known already.
+
+/metrics    for Prometheus, in its text format or in OpenMetrics
+/livez      200 while the loops move; 503 asks whoever watches to start the worker again
+/readyz     200 while the worker has its session with the database, and is not stopping. A lane that only a person can mend
+            fails neither: the others deliver
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+from prometheus_client.aiohttp import make_aiohttp_handler
+
+from crm_sync.core.listen_address import ListenAddress
+from crm_sync.core.waits import USUAL, Waits
+from crm_sync.telling.counts import Told
+from crm_sync.telling.listening import serve
+from crm_sync.telling.metrics import Metrics
+from crm_sync.telling.pulse import Pulse
+from crm_sync.telling.shared_metrics import SharedMetrics
+
+
+class View(Protocol):
+    """What a worker shows of itself. Asking costs nothing."""
+
+    @property
+    def moving(self) -> bool: ...
+
+    @property
+    def session_up(self) -> bool: ...
+
+    @property
+    def stopping(self) -> bool: ...
+
+    @property
+    def in_flight(self) -> Mapping[str, int]: ...
+
+    @property
+    def told(self) -> Told | None: ...
+
+
+class MetricsServer:
+    """Of a process: it shows whichever worker runs, and counts over all of them."""
+
+    def __init__(self) -> None:
+        self._view: View | None = None
+        self._pulse: Pulse | None = None
+        self._registry = CollectorRegistry()
+        self._metrics = Metrics(self._registry)
+        self._registry.register(SharedMetrics(lambda: None if self._view is None else self._view.told))
+
+    @asynccontextmanager
+    async def showing(self, view: View, address: ListenAddress, waits: Waits = USUAL) -> AsyncIterator[None]:
+        """Serves this worker while it runs."""
+        pulse = Pulse(lambda: view.moving, waits)
+        self._view, self._pulse = view, pulse
+        self._metrics.listen()
+        tasks = [asyncio.create_task(pulse.run()), asyncio.create_task(serve(self._application(), address, waits))]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            self._metrics.cease()
+            self._view = self._pulse = None
+
+    def _application(self) -> web.Application:
+        scraped = make_aiohttp_handler(self._registry)
+
+        async def metrics(request: web.Request) -> web.StreamResponse:
+            self._refresh()
+            return await scraped(request)
+
+        app = web.Application()
+        app.router.add_get("/metrics", metrics)
+        app.router.add_get("/livez", self._livez)
+        app.router.add_get("/readyz", self._readyz)
+        return app
+
+    def _refresh(self) -> None:
+        view, pulse = self._view, self._pulse
+        if view is not None and pulse is not None:
+            self._metrics.show(session_up=view.session_up, lag_s=pulse.lag_s, in_flight=view.in_flight)
+
+    async def _livez(self, _request: web.Request) -> web.Response:
+        alive = self._pulse is not None and self._pulse.alive
+        return _said(alive, "the loops move" if alive else "a loop has not moved for too long")
+
+    async def _readyz(self, _request: web.Request) -> web.Response:
+        view = self._view
+        ready = view is not None and view.session_up and not view.stopping
+        return _said(
+            ready, "there is a session with the database" if ready else "stopping, or without a session with the database"
+        )
+
+
+def _said(well: bool, sentence: str) -> web.Response:
+    return web.Response(status=200 if well else 503, text=f"{sentence}\n")
