@@ -102,7 +102,7 @@ model: setup ## Check the model of the protocol in all its configurations (half 
 lock: setup ## Resolve the newest allowed packages into .requirements, with hashes
 	@$(PYTHON) -m venv .venv/lock && .venv/lock/bin/pip install --quiet uv
 	@.venv/lock/bin/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --python-version 3.11 \
-		--extra demo --group dev pyproject.toml -o .requirements/dev.txt
+		--extra demo --extra otel --group dev pyproject.toml -o .requirements/dev.txt
 	@.venv/lock/bin/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --python-version 3.11 \
 		--constraint .requirements/dev.txt --group bench pyproject.toml -o .requirements/bench.txt
 	@.venv/lock/bin/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --python-version 3.11 \

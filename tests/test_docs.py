@@ -10,13 +10,14 @@ from click.testing import CliRunner
 
 from crm_sync import events
 from crm_sync.cli import COMMANDS, crm_sync
+from crm_sync.core.alert import Condition
 from crm_sync.core.codes import Code
 from crm_sync.core.connection_string import PARAMETERS
 from crm_sync.crm.registry import OWN
-from crm_sync.settings import LaneSettings, ProxySettings, Settings, TransportSettings
+from crm_sync.settings import AlertSettings, LaneSettings, ProxySettings, Settings, TraceSettings, TransportSettings
 from tests.manual import INDEX, MANUAL, PAGES, README, ROOT, fenced, page
 
-MODELS = [Settings, TransportSettings, ProxySettings, *(crm.settings for crm in OWN.values())]
+MODELS = [Settings, TransportSettings, ProxySettings, AlertSettings, TraceSettings, *(crm.settings for crm in OWN.values())]
 SETTINGS = [
     *(name.upper() for model in MODELS for name in model.model_fields),
     *(f"BREVO_{name.upper()}" for name in LaneSettings.model_fields),
@@ -63,6 +64,11 @@ def test_a_command_and_its_options_are_in_the_manual(command):
 @pytest.mark.parametrize("event", EVENTS)
 def test_an_event_is_in_the_manual(event):
     assert f"`{event}`" in page("log-events.md")
+
+
+def test_the_manual_has_every_alert_and_no_other():
+    table = page("alerts.md").partition("| alert | when |")[2].partition("\n\n")[0]
+    assert re.findall(r"^\| `([A-Z_]+)` \|", table, re.MULTILINE) == list(Condition)
 
 
 @pytest.mark.parametrize("code", Code)

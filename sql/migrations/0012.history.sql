@@ -49,7 +49,7 @@ CREATE TABLE crm_sync.history (
     reason text,               -- CODE: reason
     request_id text,           -- by which the CRM's support finds the last request
     remote_id text,            -- the contact's id in the CRM
-    trace text                 -- trace id of the request (W3C), where traces are on
+    trace text                 -- trace id of the flip (W3C), as the application said it, where traces are on
 ) PARTITION BY LIST (slot);
 
 -- All lines of one contact.

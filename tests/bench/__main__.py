@@ -212,7 +212,7 @@ class Bench:
         with running_postgres(options={"log_statement": "all", "log_line_prefix": "%a|"}) as server:
             url = server.create_database("idle")
             count = uvloop.run(steadiness.statements_while_idle(url, server.folder / "log"))
-        self._show("an idle worker for 30 s, five ticks", ("statements",), {"all of them the ticks'": (str(count),)})
+        self._show("an idle worker for 30 s, five ticks", ("statements",), {"the ticks', and those of alerts": (str(count),)})
 
     def backfill(self) -> None:
         """A million contacts by one UPDATE. Once."""

@@ -31,6 +31,8 @@ ANSWERS = {
     "on-delete": (("brevo", "keep"), 0, "brevo"),
     "history": (PERSON, 0, "History has nothing of this contact"),
     "forget": (("00000000-0000-0000-0000-000000000000",), 0, "Nothing to forget"),
+    "alerts": ((), 0, "Nothing is wrong"),
+    "trace": ((), 0, "off"),
     "check": ((), 0, "key accepted"),
     "errors": ((), 0, "REJECTED"),
     "settings": ((), 0, "HUBSPOT_PLAN"),

@@ -140,3 +140,22 @@ async def test_migrate_names_the_roles_that_need_their_rights_again(app, url):
             said.append((await ended(command))[1])
     assert f"run what `crm-sync grants {WORKER}` prints" in said[0]
     assert "grants" not in said[1], "nothing was done"
+
+
+async def test_it_says_whether_anybody_is_told_of_alerts(url, brevo):
+    _, lines = await checked(environment(url, brevo))
+    assert any(line.startswith("skipped alerts no channel is set") for line in lines), lines
+    _, lines = await checked(environment(url, brevo, ALERT_COMMAND="notify", ALERT_PING_URL="https://hc.example.com/uuid"))
+    assert any(line.startswith("ok alerts ALERT_COMMAND, ALERT_PING_URL") for line in lines), lines
+    code, lines = await checked(environment(url, brevo, ALERT_WEBHOOK_URL="http://example.com/hook"))
+    assert code == 1
+    assert any(line.startswith("wrong alerts ALERT_WEBHOOK_URL: expected https") for line in lines), lines
+    assert any(line.startswith("ok brevo mapping") for line in lines), lines
+
+
+async def test_rights_that_only_alerts_need_stop_nothing_and_are_named(app, url, brevo):
+    await app.execute(f"REVOKE INSERT ON crm_sync.alert_codes FROM {WORKER}")
+    code, lines = await checked(environment(url, brevo))
+    assert code == 0
+    named = f"warning alerts there are none, for the role {WORKER} lacks INSERT on crm_sync.alert_codes"
+    assert any(line.startswith(named) for line in lines), lines

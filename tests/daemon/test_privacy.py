@@ -10,15 +10,26 @@ from pathlib import Path
 from urllib.parse import quote_plus
 
 import pytest
+import structlog
+from structlog.testing import LogCapture
 
+from crm_sync import log
+from crm_sync.configuration import Configuration
+from crm_sync.daemon.daemon import Daemon
+from crm_sync.environment import Environment
 from crm_sync.sandbox import credentials
 from crm_sync.sandbox.__main__ import UNLIMITED
 from crm_sync.sandbox.process import CRMS, settings
 from crm_sync.sandbox.server import Answer, Call, Fault, Sandbox
+from crm_sync.settings import Settings
+from tests.daemon.test_lane_faults import working
 from tests.harness import TIMEOUT_S, until
 from tests.process import Process, ended, environment, process
-from tests.roles import PASSWORD
+from tests.roles import PASSWORD, as_worker
+from tests.telling.collector import collecting
+from tests.telling.receiver import receiving
 from tests.telling.scrape import answered, free_port, get
+from tests.telling.test_alert_conditions import QUICK
 from tests.tiers import one_quick, slow
 
 SIGNING_SECRET = "canary-of-the-signature"
@@ -80,6 +91,28 @@ COMMANDS = (("status",), ("status", "--json"), ("retry", "--preview"), ("check",
 async def sandboxes():
     async with AsyncExitStack() as stack:
         yield {crm: await stack.enter_async_context(UNLIMITED[crm](0)) for crm in CRMS}
+
+
+@pytest.fixture
+async def alerted(monkeypatch):
+    """Who is told of alerts."""
+    before = structlog.get_config()["processors"]
+    structlog.configure(processors=[log.hand_to_taps, LogCapture()])
+    async with receiving() as receiver:
+        monkeypatch.setenv("ALERT_WEBHOOK_URL", f"{receiver.url}/hook")
+        monkeypatch.setenv("ALERT_WEBHOOK_SECRET", "canary-of-the-webhook")
+        monkeypatch.setenv("ALERT_PING_URL", f"{receiver.url}/ping")
+        yield receiver
+    structlog.configure(processors=before)
+
+
+@pytest.fixture
+async def collected(monkeypatch):
+    """Who gets traces."""
+    async with collecting() as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+        monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "20")
+        yield collector
 
 
 def worker_environment(url: str, sandboxes: Mapping[str, Sandbox], **more: str) -> dict[str, str]:
@@ -177,6 +210,30 @@ async def test_what_crms_quote_back_stands_nowhere(app, url, sandboxes, answer):
     await flip(app)
     async with process(env, fresh=True) as running:
         assert leaks(await told(app, env, running)) == []
+
+
+@pytest.mark.parametrize("answer", one_quick(ANSWERS.values()), ids=ANSWERS.keys())
+async def test_nor_in_an_alert_or_a_trace(app, url, sandboxes, answer, alerted, collected, monkeypatch):  # noqa: PLR0917
+    for crm, sandbox in sandboxes.items():
+        quote_back(crm, sandbox, answer)
+        for name, value in settings(crm, sandbox.url).items():
+            monkeypatch.setenv(name, value)
+    monkeypatch.setenv("N8N_SIGNING_SECRET", SIGNING_SECRET)
+    await app.execute("SELECT crm_sync.set_tracing(TRUE)")
+    async with app.transaction():
+        await app.execute(f"SET LOCAL crm_sync.traceparent = '{PERSON['email']}'")
+        await flip(app)
+    configuration = Configuration(Settings(database_url=as_worker(url)), Environment.capture())
+    async with working(Daemon(configuration, waits=QUICK)):
+        await alerted.until(lambda heard: len(heard) >= 2)  # the webhook, and the dead man's switch
+        await collected.until(lambda spans: {span.name for span in spans} >= {f"upsert {crm}" for crm in CRMS})
+    texts = {f"alert {number}": f"{told.target} {told.body.decode()}" for number, told in enumerate(alerted.heard)}
+    texts |= {f"trace {number}": body.decode("latin-1") for number, body in enumerate(collected.bodies)}
+    texts["the table of alerts"] = str(await app.fetch("SELECT to_jsonb(a) FROM crm_sync.alerts AS a"))
+    texts["the table of codes"] = str(await app.fetch("SELECT to_jsonb(a) FROM crm_sync.alert_codes AS a"))
+    texts["crm-sync alerts"] = await _said(environment(url), "alerts", "--json")
+    assert json.loads(texts["crm-sync alerts"])["alerts"]
+    assert leaks(texts) == []
 
 
 @slow

@@ -16,7 +16,7 @@ CONTACTS = 200
 SEED = 20_261_123
 
 
-NO_NET = Waits(tick_s=3600.0, full_look_s=3600.0)
+NO_NET = Waits(tick_s=3600.0, full_look_s=3600.0, alert_look_s=3600.0)
 
 
 async def flip_like_an_application(url: str, number: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -7,6 +7,7 @@ from structlog.testing import LogCapture
 
 from crm_sync import log
 from tests.daemon.systemd import Systemd
+from tests.telling.receiver import Receiver, receiving
 
 
 @pytest.fixture
@@ -24,3 +25,21 @@ def lines() -> Iterator[list[dict[str, object]]]:
     structlog.configure(processors=[structlog.contextvars.merge_contextvars, log.hand_to_taps, captured])
     yield captured.entries
     structlog.configure(processors=before)
+
+
+@pytest.fixture
+def logged(lines: list[dict[str, object]]) -> list[dict[str, object]]:
+    return lines
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    async with receiving() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def webhook(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> Receiver:
+    """The receiver is told of alerts."""
+    monkeypatch.setenv("ALERT_WEBHOOK_URL", f"{receiver.url}/hook")
+    return receiver

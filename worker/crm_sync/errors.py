@@ -7,6 +7,7 @@ CrmSyncError
 ├── DatabaseTroubleError    waited for: unreachable, restarting, standby, locks
 │   ├── RowRefusedError     the data of one row is why a statement failed
 │   └── TooSlowError        the server cancelled a statement, which took too long, and undid it
+├── ChannelError            an alert could not be handed to a channel
 ├── UnsendableError         a value that no CRM takes, or not this one
 └── LaneError               a delivery that says nothing about its contacts
     ├── BatchRefusedError   one of the contacts is why all were refused
@@ -52,6 +53,10 @@ class TooSlowError(DatabaseTroubleError):
 
 class LockedError(DatabaseTroubleError):
     """A statement gave up, and was undone, for somebody else has locked what it needs."""
+
+
+class ChannelError(CrmSyncError):
+    """Somebody could not be told of an alert. The message says why, without keys."""
 
 
 class UnsendableError(CrmSyncError):

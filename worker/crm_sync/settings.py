@@ -2,6 +2,7 @@
 
 import logging
 import re
+import shlex
 from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
@@ -212,6 +213,38 @@ class TransportSettings(SettingsModel):
         """Those that may be spoken to at this port."""
         allowed = map(_host, _listed(self.http_allowed_hosts))
         return frozenset(host for host, only in allowed if only in (None, port))
+
+
+def _command(text: str) -> str:
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise ValueError(f"expected a program and its arguments, as a shell takes them: {error}") from None
+    if not words:
+        raise ValueError("expected a program and its arguments")
+    return text
+
+
+class AlertSettings(SettingsModel):
+    """Who is told when something is wrong."""
+
+    alert_webhook_url: Key | None = Field(None, description="where alerts are sent by HTTP POST")
+    alert_webhook_secret: Password | None = Field(None, description="signs their bodies, as N8N_SIGNING_SECRET does")
+    alert_webhook_format: Literal["json", "slack"] = Field("json", description="json, or slack for what takes a text")
+    alert_ping_url: Key | None = Field(
+        None, description="a dead man's switch, pinged every minute while a worker lives; with /fail while an alert is open"
+    )
+    alert_command: Annotated[str, AfterValidator(_command)] | None = Field(
+        None, description="a program that gets each alert as JSON on its standard input; without a shell, 10 s at most"
+    )
+
+
+class TraceSettings(SettingsModel):
+    """Where traces are sent. The names are those that OpenTelemetry has."""
+
+    otel_exporter_otlp_endpoint: str | None = Field(None, description="the collector that traces are sent to, by OTLP over HTTP")
+    otel_exporter_otlp_headers: Password | None = Field(None, description="headers for it: name=value, with commas between them")
+    otel_service_name: str = Field("crm-sync", description="what the worker is called in traces")
 
 
 class ProxySettings(SettingsModel):

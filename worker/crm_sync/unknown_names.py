@@ -4,7 +4,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from crm_sync.settings import LaneSettings, ProxySettings, Settings, SettingsModel, TransportSettings
+from crm_sync.settings import (
+    AlertSettings,
+    LaneSettings,
+    ProxySettings,
+    Settings,
+    SettingsModel,
+    TraceSettings,
+    TransportSettings,
+)
 
 NEAR = 0.9  # of a name that does not begin like a CRM's: a letter or two are different
 
@@ -27,7 +35,11 @@ def unknown_settings(names: Iterable[str], crms: Mapping[str, type[SettingsModel
 
     crms: by name, with their settings. What those of a CRM are called that declares none is not known, so none of its is told.
     """
-    shared = [name for model in (Settings, TransportSettings, ProxySettings) for name in model.model_fields]
+    shared = [
+        name
+        for model in (Settings, TransportSettings, ProxySettings, AlertSettings, TraceSettings)
+        for name in model.model_fields
+    ]
     of_crms = {
         crm: [*(settings.model_fields if settings else ()), *(f"{crm}_{name}" for name in LaneSettings.model_fields)]
         for crm, settings in crms.items()

@@ -92,4 +92,5 @@ RETURNING
     :remote_id::text AS remote_id,
     -- A flip that no trigger saw has none.
     coalesce(:flipped_at, :due_at) AS flipped_at,
-    :mapped
+    :mapped,
+    :trace AS trace

@@ -44,4 +44,5 @@ RETURNING
     c.:remote_id::text AS remote_id,
     coalesce(c.:flipped_at, c.:due_at) AS flipped_at,
     -- It was put back in line since.
-    coalesce(c.:due_at > c.:flipped_at, FALSE) AS is_late
+    coalesce(c.:due_at > c.:flipped_at, FALSE) AS is_late,
+    :trace AS trace

@@ -9,15 +9,16 @@
 -- it wait all the same, a trigger of the table's own or such an index that is new, makes it give up before the application's
 -- deadlock_timeout, so that no transaction of the application's is ever the victim.
 --
--- $1  id[]       the contacts
--- $2  bigint[]   the fencing token of the claim of each
--- $3  text[]     its outcome: delivered, retry, rejected, deferred, orphaned
--- $4  text[]     CODE: reason, or NULL
--- $5  text[]     its id in the CRM, or NULL
--- $6  float8[]   seconds to wait before it is claimed again
--- $7  integer[]  milliseconds that its request took; -1: it may have been sent, and that is not known; NULL: it was not sent
--- $8  integer[]  the HTTP status of the answer, or NULL
--- $9  text[]     the CRM's id of that request, or NULL
+-- $1   id[]       the contacts
+-- $2   bigint[]   the fencing token of the claim of each
+-- $3   text[]     its outcome: delivered, retry, rejected, deferred, orphaned
+-- $4   text[]     CODE: reason, or NULL
+-- $5   text[]     its id in the CRM, or NULL
+-- $6   float8[]   seconds to wait before it is claimed again
+-- $7   integer[]  milliseconds that its request took; -1: it may have been sent, and that is not known; NULL: it was not sent
+-- $8   integer[]  the HTTP status of the answer, or NULL
+-- $9   text[]     the CRM's id of that request, or NULL
+-- $10  text[]     the trace id of its flip, or NULL
 WITH outcome AS (
     SELECT
         id,
@@ -28,11 +29,21 @@ WITH outcome AS (
         make_interval(secs => delay_s) AS delay,
         took_ms,
         status,
-        request_id
+        request_id,
+        trace
     FROM
         unnest(
-            $1:::id_type[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::float8[], $7::integer[], $8::integer[], $9::text[]
-        ) AS o (id, claimed_by, kind, error, remote_id, delay_s, took_ms, status, request_id)
+            $1:::id_type[],
+            $2::bigint[],
+            $3::text[],
+            $4::text[],
+            $5::text[],
+            $6::float8[],
+            $7::integer[],
+            $8::integer[],
+            $9::text[],
+            $10::text[]
+        ) AS o (id, claimed_by, kind, error, remote_id, delay_s, took_ms, status, request_id, trace)
     -- As in claim_contacts.sql, for triggers of the table's own. The timeout is of the statement, which is a transaction. Table locks
     -- are held by now: they are waited for.
     WHERE
@@ -77,7 +88,8 @@ held AS (
         o.delay,
         o.took_ms,
         o.status,
-        o.request_id
+        o.request_id,
+        o.trace
     FROM outcome AS o
     CROSS JOIN LATERAL (
         SELECT
@@ -114,6 +126,7 @@ finished AS (
         h.took_ms,
         h.status,
         h.request_id,
+        h.trace,
         m.at,
         t.sync,
         t.processing,
@@ -167,6 +180,7 @@ written AS (
         f.took_ms,
         f.status,
         f.request_id,
+        f.trace,
         -- date_part, for extract is a numeric.
         LEAST(GREATEST(date_part('epoch', f.at - f.flipped_at) * 1000, 0), 2147483647)::integer AS waited_ms
 ),
@@ -203,7 +217,7 @@ joined AS (
 \if :history
 , recorded AS (
     INSERT INTO crm_sync.history (
-        at, slot, waited_ms, took_ms, worker, attempt, status, key, crm, operation, outcome, code, reason, request_id, remote_id
+        at, slot, waited_ms, took_ms, worker, attempt, status, key, crm, operation, outcome, code, reason, request_id, remote_id, trace
     )
     SELECT
         (SELECT m.at FROM moment AS m),
@@ -220,7 +234,8 @@ joined AS (
         split_part(w.said, ':', 1),
         ltrim(substr(w.said, strpos(w.said, ':') + 1)),
         w.request_id,
-        crm_sync.key_name(w.remote_id::text)
+        crm_sync.key_name(w.remote_id::text),
+        w.trace
     FROM written AS w
     WHERE
         (w.kind <> 'deferred' OR w.took_ms IS NOT NULL OR w.said IS NOT NULL)

@@ -1,9 +1,10 @@
 -- Columns of the contacts table with their types, by name and as they were declared, and the schema of the operators that their
--- indexes know: those of an extension's type are in its own.
+-- indexes know: those of an extension's type are in its own. may_read: whether this role may.
 SELECT
     a.attname AS name,
     format('%I.%I', n.nspname, t.typname) AS type,
     format_type(a.atttypid, a.atttypmod) AS declared,
+    has_column_privilege(a.attrelid, a.attnum, 'SELECT') AS may_read,
     coalesce(
         (
             SELECT quote_ident(os.nspname)

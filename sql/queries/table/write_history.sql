@@ -10,10 +10,11 @@
 -- $6   integer[]  milliseconds that its request took, -1 or NULL, as in finish_contacts.sql
 -- $7   integer[]  the HTTP status of the answer, or NULL
 -- $8   text[]     the CRM's id of that request, or NULL
--- $9   integer[]  milliseconds since its flip, or NULL
--- $10  integer[]  claims since the flip, or NULL
+-- $9   text[]     the trace id of its flip, or NULL
+-- $10  integer[]  milliseconds since its flip, or NULL
+-- $11  integer[]  claims since the flip, or NULL
 INSERT INTO crm_sync.history (
-    at, slot, waited_ms, took_ms, worker, attempt, status, key, crm, operation, outcome, code, reason, request_id, remote_id
+    at, slot, waited_ms, took_ms, worker, attempt, status, key, crm, operation, outcome, code, reason, request_id, remote_id, trace
 )
 SELECT
     m.at,
@@ -30,7 +31,8 @@ SELECT
     split_part(o.error, ':', 1),
     ltrim(substr(o.error, strpos(o.error, ':') + 1)),
     o.request_id,
-    crm_sync.key_name(o.remote_id)
+    crm_sync.key_name(o.remote_id),
+    o.trace
 FROM
     unnest(
         $1:::id_type[],
@@ -41,9 +43,10 @@ FROM
         $6::integer[],
         $7::integer[],
         $8::text[],
-        $9::integer[],
-        $10::integer[]
-    ) AS o (id, claimed_by, kind, error, remote_id, took_ms, status, request_id, waited_ms, attempt)
+        $9::text[],
+        $10::integer[],
+        $11::integer[]
+    ) AS o (id, claimed_by, kind, error, remote_id, took_ms, status, request_id, trace, waited_ms, attempt)
 CROSS JOIN (SELECT clock_timestamp() AS at OFFSET 0) AS m
 WHERE
     o.kind <> 'lost'

@@ -31,8 +31,9 @@ from crm_sync.reports.table_notes import table_notes
 from crm_sync.reports.twins import twin_notes
 from crm_sync.reports.watched_columns import read_watches
 from crm_sync.settings import Settings
-from crm_sync.table.rights import require_worker_rights
+from crm_sync.table.rights import require_alert_rights, require_worker_rights
 from crm_sync.table.schema import Schema, inspect_schema
+from crm_sync.telling.channels import require_channels
 
 _NAME = re.compile(r"[A-Z0-9]+(?:_[A-Z0-9]+)+")
 
@@ -96,6 +97,7 @@ async def findings() -> AsyncIterator[Finding]:
     yield Finding("settings", Verdict.OK, "those of all CRMs are complete")
     for name in unknown:
         yield Finding("settings", Verdict.WARNING, name.sentence)
+    yield _of_alerts(configuration)
     settings = configuration.settings
     for setting, note in connection_notes(settings):
         yield Finding(setting, Verdict.WARNING, note)
@@ -131,10 +133,27 @@ async def findings() -> AsyncIterator[Finding]:
                 yield Finding(f"{crm} at a worker", Verdict.WRONG, note)
 
 
+def _of_alerts(configuration: Configuration) -> Finding:
+    try:
+        settings = require_channels(configuration.environment)
+    except ConfigurationError as error:
+        return Finding("alerts", Verdict.WRONG, str(error))
+    set_ = [
+        name.upper() for name in ("alert_webhook_url", "alert_command", "alert_ping_url") if getattr(settings, name) is not None
+    ]
+    if not set_:
+        return Finding("alerts", Verdict.SKIPPED, "no channel is set, so they are in the log and in `crm-sync alerts` only")
+    return Finding("alerts", Verdict.OK, f"{', '.join(set_)}; `crm-sync alerts test` tries them")
+
+
 async def _warnings(settings: Settings, database: Database, schema: Schema) -> AsyncIterator[tuple[str, str]]:
     """(subject, note)."""
     for note in [*await path_notes(database, settings), *(await pooler_notes(database) if settings.behind_pooler else [])]:
         yield "sessions", note
+    try:
+        await require_alert_rights(database)
+    except ConfigurationError as error:
+        yield "alerts", f"there are none, for {error}"
     for note in await stranger_notes(database):
         yield "locks", note
     for note in [*await twin_notes(database, schema.table.name), *await table_notes(database, schema.table)]:

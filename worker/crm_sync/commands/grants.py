@@ -11,11 +11,13 @@ from typing import Any
 import click
 
 from crm_sync.configuration import Configuration, load
+from crm_sync.core.traceparent import COLUMN
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query, quote, render
 from crm_sync.table.adopted_table import OWN_COLUMNS, ROLL_UP
 from crm_sync.table.mapping import prepare_for
 from crm_sync.table.rights import (
+    ALERT_TABLES,
     BUDGETS,
     FAULTS_WRITTEN,
     HISTORY_FORGOTTEN,
@@ -91,7 +93,8 @@ def _for_worker(schema: Schema, target: Mapping[str, Any], role: str, mapped: Se
     emails = [lane.variables["email"] for lane in schema.lanes.values()]
     namespaces = {"crm_sync", target["namespace"], *target["type_namespaces"], *(row["namespace"] for row in mapped)}
     # By ctid the statements find again what they have locked; by xmax it is seen who has locked a row.
-    read: dict[str, list[str]] = {contacts: ["ctid", "xmax", *_keys(schema), *emails, *own]}
+    traced = [quote(COLUMN)] if COLUMN in schema.table.types else []
+    read: dict[str, list[str]] = {contacts: ["ctid", "xmax", *_keys(schema), *emails, *own, *traced]}
     for row in mapped:
         if row["relation"] is not None:
             columns = read.setdefault(_relation(row, target, contacts), [])
@@ -118,6 +121,9 @@ def _for_worker(schema: Schema, target: Mapping[str, Any], role: str, mapped: Se
         f"GRANT SELECT, UPDATE{_columns(TOMBSTONES_WRITTEN)}, DELETE ON TABLE crm_sync.tombstones {to}",
         "-- How many requests at a time each worker has.",
         f"GRANT {_three(PERMITS, PERMITS, PERMITS)}, DELETE ON TABLE crm_sync.permits {to}",
+        "-- What is wrong, and who was told.",
+        *(f"GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE {table} {to}" for table in ALERT_TABLES),
+        f"GRANT SELECT, INSERT, UPDATE (worker) ON TABLE crm_sync.alert_duty {to}",
         "-- Which workers live.",
         f"GRANT {_three(WORKERS_READ, WORKERS_WRITTEN, WORKERS_CHANGED)}, DELETE ON TABLE crm_sync.workers {to}",
         f"GRANT SELECT ON TABLE crm_sync.living_workers {to}",

@@ -8,11 +8,14 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from crm_sync.core.traceparent import trace_of
+
 
 class Contact(NamedTuple):
     """One claimed contact. fields: what is sent, by the CRM's own names. flipped_at: names the flip, over all its retries.
 
-    late: it was put back in line since, so that others of its address may have overtaken it.
+    late: it was put back in line since, so that others of its address may have overtaken it. trace: what the application said of
+    the trace that the flip belongs to, as it said it.
     """
 
     id: Any
@@ -23,6 +26,7 @@ class Contact(NamedTuple):
     flipped_at: datetime
     fields: dict[str, Any]
     late: bool = False
+    trace: str | None = None
 
     @property
     def filled(self) -> dict[str, Any]:
@@ -111,8 +115,8 @@ class Finish(NamedTuple):
     """One row to be written. token: the claim it ends. delay_s: seconds until a retry.
 
     sent: it may have reached the CRM. late: what it says may lie there over what another contact of its address has said since.
-    attempts, flipped_at and known (it had an id in the CRM): as the claim returned them, where it was sent. receipt: None too
-    where a request was cut short.
+    attempts, flipped_at, known (it had an id in the CRM) and trace: as the claim returned them, where it was sent. receipt: None
+    too where a request was cut short.
     """
 
     id: Any
@@ -126,7 +130,8 @@ class Finish(NamedTuple):
     attempts: int | None = None
     flipped_at: datetime | None = None
     known: bool = False
-    receipt: Receipt | None = None  # the last, as columns() has it
+    trace: str | None = None
+    receipt: Receipt | None = None
 
     @property
     def code(self) -> str | None:
@@ -144,9 +149,9 @@ _CUT_SHORT = (TOOK_UNKNOWN, None, None)
 
 
 def columns(finishes: Iterable[Finish]) -> list[Sequence[Any]]:
-    """What is written of finishes, one at least: their ids, tokens, kinds, errors, remote ids, delays; and of their requests how
-    long they took, status and id.
+    """What is written of finishes, one at least: their ids, tokens, kinds, errors, remote ids, delays; of their requests how long
+    they took, status and id; and the trace id of their flips.
     """
     whole = [*zip(*finishes, strict=True)]
     receipts = [receipt or (_CUT_SHORT if sent else _NOT_SENT) for sent, receipt in zip(whole[6], whole[-1], strict=True)]
-    return [*whole[:6], *zip(*receipts, strict=True)]
+    return [*whole[:6], *zip(*receipts, strict=True), [trace and trace_of(trace) for trace in whole[-2]]]

@@ -26,7 +26,8 @@ class RetryPolicy:
     def finish(self, contact: Contact, outcome: Outcome, chance: float, receipt: Receipt | None = None) -> Finish:
         """The finish of a contact the CRM has spoken about."""
         error = describe(contact, outcome)
-        sent = True, contact.late, contact.attempts, contact.flipped_at, contact.remote_id is not None, receipt
+        claimed = contact.attempts, contact.flipped_at, contact.remote_id is not None, contact.trace
+        sent = True, contact.late, *claimed, receipt
         match outcome.verdict:
             case Verdict.DELIVERED:
                 remote_id = None if outcome.remote_id is None else printable(outcome.remote_id, LONGEST_REMOTE_ID)
@@ -48,14 +49,16 @@ class RetryPolicy:
 def deferred(contact: Contact, delay_s: float = 0.0, *, sent: bool = False, receipt: Receipt | None = None) -> Finish:
     """The finish of a contact of which nothing was said: back in line, in so many seconds. sent: it may have been applied."""
     finish = Finish(contact.id, contact.token, Kind.DEFERRED, delay_s=delay_s, receipt=receipt)
-    return finish._replace(sent=True, attempts=contact.attempts, flipped_at=contact.flipped_at) if sent else finish
+    if not sent:
+        return finish
+    return finish._replace(sent=True, attempts=contact.attempts, flipped_at=contact.flipped_at, trace=contact.trace)
 
 
 def set_aside(contact: Contact, unsent: Unsent, receipt: Receipt | None = None) -> Finish:
     """The finish of a contact that the CRM was not asked about, or in vain."""
     kind = Kind.DELIVERED if unsent.done else Kind.DEFERRED
     error = None if unsent.reason is None else clean(unsent.reason, hide=[contact.email])
-    return Finish(contact.id, contact.token, kind, error, delay_s=unsent.delay_s, receipt=receipt)
+    return Finish(contact.id, contact.token, kind, error, delay_s=unsent.delay_s, trace=contact.trace, receipt=receipt)
 
 
 def describe(contact: Contact, outcome: Outcome) -> str | None:

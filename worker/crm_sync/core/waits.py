@@ -76,9 +76,31 @@ class Waits:
     # Metrics.
     tell_s: float = 15.0  # between two readings of what is told of all workers
     pulse_s: float = 0.5  # between two looks at the process's own event loop
+    # Alerts.
+    alert_look_s: float = 15.0  # between two looks of the worker whose turn it is
+    alert_gap_s: float = 120.0  # without a look: what was seen before it may have passed since
+    alert_hold_s: float = 60.0  # that something must be seen for, where it passes by itself right after a start
+    alert_over_s: float = 120.0  # that all must be well for, before an alert is over: a CRM that comes and goes is one alert
+    alert_repeat_s: float = 4 * 3600.0  # before an alert that lasts is told again
+    alert_ping_s: float = 60.0  # between two pings of the dead man's switch
+    first_telling_again_s: float = 15.0  # before a channel that failed is tried again; doubled each time
+    longest_telling_again_s: float = 300.0
+    telling_lease_s: float = 30.0  # longer than all channels may take; then another worker may tell the same
+    telling_patience_s: float = 3600.0  # after which it is no longer told that something has ended
+    lane_down_s: float = 300.0
+    oldest_waiting_s: float = 900.0
+    silence_s: float = 300.0
+    errors_s: float = 900.0  # that outcomes are counted for
+    strays_s: float = 3600.0  # the same of flips that no trigger saw
+    code_forgotten_s: float = 7 * 86400.0  # without a failure code, before it counts as new
+    code_new_s: float = 86400.0  # that it counts as new for, at most
+    code_gone_s: float = 3600.0  # without it, before it comes no more
+    deletions_stuck_s: float = 86400.0
+    paused_long_s: float = 86400.0
 
     # The process.
     stuck_s: float = 120.0  # without movement: each step is at most two statements, of 40 s with their connection
+    traces_grace_s: float = 2.0  # when stopping: for the last spans to be sent
     finish_grace_s: float = 5.0  # when stopping, after the requests: for the outcomes to be written
 
     # Commands.

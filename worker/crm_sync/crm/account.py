@@ -60,13 +60,7 @@ def over_http(
     what the headers of an answer say is left of them. Raises ConfigurationError naming url_setting where keys and personal data
     must not be sent to such a URL, or a proxy that cannot be used.
     """
-    transport = read(TransportSettings)
-    try:
-        require_https(url_setting, base_url, allowed=transport.hosts(_port(base_url)))
-    except ConfigurationError as error:
-        if transport.http_allowed_hosts and base_url.startswith("http:"):
-            raise ConfigurationError(f"{error}, which allows {transport.http_allowed_hosts}") from None
-        raise
+    require_reachable(url_setting, base_url, read(TransportSettings))
     _require_sendable(crm, headers)
     proxy = proxy_for(base_url, read(ProxySettings))
     lane = read_lane(crm)
@@ -90,6 +84,16 @@ def over_http(
 
     windows = parse(lane.limits or limits)
     return Account(default_fields, opening(None, None), windows, opening, str(proxy) if proxy else None, forms, record_url)
+
+
+def require_reachable(url_setting: str, base_url: str, transport: TransportSettings) -> None:
+    """Raises ConfigurationError naming url_setting where keys and personal data must not be sent to such a URL."""
+    try:
+        require_https(url_setting, base_url, allowed=transport.hosts(_port(base_url)))
+    except ConfigurationError as error:
+        if transport.http_allowed_hosts and base_url.startswith("http:"):
+            raise ConfigurationError(f"{error}, which allows {transport.http_allowed_hosts}") from None
+        raise
 
 
 def require_none(url_setting: str, settings: SettingsModel) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import urlencode, urlsplit
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from crm_sync import __version__
+from crm_sync import __version__, spans
 from crm_sync.core.codes import Code
 from crm_sync.core.rate import Remaining
 from crm_sync.core.text import MASK
@@ -90,21 +90,22 @@ class Http:
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         form: Mapping[str, str] | None = None,
+        traced: bool = False,
     ) -> Answer:
         """One request, when the limiter lets it start. Whatever is answered comes back.
 
         body: bytes are sent as they are, anything else as JSON. headers: of this request, beside those of all. form: a login,
-        sent instead of a body, as HTML forms are.
+        sent instead of a body, as HTML forms are. traced: it says which trace it belongs to, to a receiver who goes on with it.
 
         Raises HeldBackError, NotSentError, and OutageError where there is no answer.
         """
         await self._limiter.slot()
         request = self._request(method, path, query, headers, _content(body, form))
         if self._witness is None:
-            return await self._ask(request)
+            return await self._ask(request, traced=traced)
         self._witness.asked(shown(request, lambda text: _masked(text, [*self._keys, *self._tokens])))
         try:
-            answer = await self._ask(request)
+            answer = await self._ask(request, traced=traced)
         except LaneError as error:
             self._witness.answered(error)
             raise
@@ -128,16 +129,21 @@ class Http:
         login = kind == FORM
         return Request(method, url.extend_query(query) if query else url, {**self._headers, **its_own}, body, login)
 
-    async def _ask(self, request: Request) -> Answer:
+    async def _ask(self, request: Request, *, traced: bool) -> Answer:
         began = time.monotonic()
         trail = current()
         trail.begin()
-        try:
-            response = await self._wire(request)
-        except LaneError as error:
-            trail.ended(0, error, began, login=request.login)
-            raise
-        trail.ended(response.status, response.flaw, began, login=request.login)
+        with spans.request(request.method, request.url.host, request.url.port) as span:
+            if traced and span.headers:
+                request = request._replace(headers={**request.headers, **span.headers})
+            try:
+                response = await self._wire(request)
+            except LaneError as error:
+                trail.ended(0, error, began, login=request.login)
+                span.failed(error)
+                raise
+            trail.ended(response.status, response.flaw, began, login=request.login)
+            span.answered(response.status)
         keys = [*self._keys, *self._tokens]
         content = _masked(response.body, keys)
         text = content.decode("utf-8", errors="replace").lstrip(BYTE_ORDER_MARK)

@@ -37,8 +37,11 @@ from crm_sync.postgres.pool import Database
 from crm_sync.reports.rights import with_advice
 from crm_sync.table.rights import require_worker_rights
 from crm_sync.table.schema import Schema, inspect_schema
+from crm_sync.telling.alerts import Alerts
+from crm_sync.telling.channels import Channels, require_channels
 from crm_sync.telling.counts import Teller, Told
 from crm_sync.telling.telling import Telling
+from crm_sync.telling.traces import traces
 
 COLLECT_EVERY = 50_000  # more objects made than freed
 
@@ -83,6 +86,7 @@ class Daemon:
 
         Raises ConfigurationError for what no lane can do without, or DatabaseTroubleError where that cannot be told now.
         """
+        require_channels(self._configuration.environment)
         async with self._database(size=2) as database:
             schema = await self._look(database)
             await check_listening(self._settings.session_url, database, self._waits.listen_timeout_s)
@@ -110,14 +114,19 @@ class Daemon:
 
     async def _run(self) -> None:
         readers = self._readers()
+        environment = self._configuration.environment
         # A claim, a finish, a look, the breaker and the tombstones at a time for each lane; recovery; what is counted; what
         # is told.
-        async with self._database(size=5 * len(readers) + 3) as database:
+        async with (
+            traces(environment, self._waits),
+            Channels.opened(environment) as channels,
+            self._database(size=5 * len(readers) + 3) as database,
+        ):
             with suppress(_StoppedError):
                 schema = await self._once_reachable(partial(self._look, database))
                 self._wiring = self._wired(database, schema)
                 self.lanes = {crm: self._lane(crm, read, self._wiring) for crm, read in readers.items()}
-                telling = self._telling(self._wiring)
+                telling = self._telling(self._wiring, channels)
                 with telling.listening():
                     self._say_started(schema)
                     await self._run_loops(self._wiring, telling)
@@ -234,8 +243,15 @@ class Daemon:
     def _lane(self, crm: str, read: Read, wiring: Wiring) -> SupervisedLane:
         return SupervisedLane(crm, read, wiring, self._settings.shutdown_grace_s, self._waits)
 
-    def _telling(self, wiring: Wiring) -> Telling:
-        return Telling(wiring.database, wiring.session, wiring.tallies, days=self._settings.history_days, waits=self._waits)
+    def _telling(self, wiring: Wiring, channels: Channels) -> Telling:
+        windows = {}
+        for crm in self.lanes:
+            with suppress(ConfigurationError):  # the lane says so
+                if account := self._configuration.account(crm):
+                    windows[crm] = account.windows
+        database, session, waits = wiring.database, wiring.session, self._waits
+        alerts = Alerts(database, session, channels, tables=wiring.tables, windows=windows, advised=with_advice, waits=waits)
+        return Telling(database, session, wiring.tallies, alerts, days=self._settings.history_days, waits=waits)
 
     async def _run_loops(self, wiring: Wiring, telling: Telling) -> None:
         try:

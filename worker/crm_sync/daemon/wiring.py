@@ -32,6 +32,7 @@ from crm_sync.measurements import Cause
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.session import Session
 from crm_sync.settings import LaneSettings
+from crm_sync.table.adopted_table import LaneTable
 from crm_sync.table.contacts import UNREADABLE, Contacts
 from crm_sync.table.schema import Schema, inspect_schema
 
@@ -117,6 +118,10 @@ class Wiring:
         ours = {crm: self._charges[crm] for crm in self.lanes}
         self._charges.clear()
         self._charges.update(installed | ours)
+
+    def tables(self) -> dict[str, LaneTable]:
+        """Of the CRMs that are installed and whole, whether they have a lane here or not."""
+        return {crm: charge.contacts.table for crm, charge in self._charges.items() if charge is not None}
 
     @asynccontextmanager
     async def lane(self, plan: LanePlan) -> AsyncIterator[Lane]:

@@ -17,6 +17,7 @@ from crm_sync.core.moves import Moves
 from crm_sync.core.outcome import Finish, Kind
 from crm_sync.core.tally import Tally
 from crm_sync.core.text import name_of
+from crm_sync.core.traceparent import trace_of
 from crm_sync.core.waits import USUAL, Waits
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
 from crm_sync.log import Trouble
@@ -196,6 +197,7 @@ class Finisher:
                     outcome=finish.kind.value,
                     error=finish.error,
                     retry_in_s=retry_in_s,
+                    **({"trace_id": trace} if (trace := trace_of(finish.trace)) else {}),
                 )
 
 

@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import structlog
 
-from crm_sync import events
+from crm_sync import events, spans
 from crm_sync.core.breaker import FAILURES
 from crm_sync.core.codes import Code
 from crm_sync.core.operation import Operation
@@ -171,7 +171,7 @@ class Judge:
     async def _asked(self, contacts: Sequence[Contact], began: float) -> tuple[Said, bool]:
         """What was answered, and whether that is the client's own fault."""
         try:
-            return Said(began, checked(await self._client.deliver(contacts), len(contacts))), False
+            return Said(began, await self._deliver(contacts)), False
         except LaneError as error:
             return Said(began, [error] * len(contacts)), False
         except CrmSyncError:
@@ -187,6 +187,19 @@ class Judge:
         for contact in contacts:
             before = self._receipts.get(contact.id)
             self._receipts[contact.id] = receipt if before is None else receipt._replace(took_ms=receipt.took_ms + before.took_ms)
+
+    async def _deliver(self, contacts: Sequence[Contact]) -> Sequence[Entry]:
+        """Raises whatever the client raises."""
+        with spans.delivery(self._crm, self._operation, contacts) as span:
+            try:
+                entries = checked(await self._client.deliver(contacts), len(contacts))
+            except LaneError as error:
+                span.ended(0, 0, error)
+                raise
+            outcomes = [entry for entry in entries if isinstance(entry, Outcome)]
+            delivered = sum(outcome.verdict is Verdict.DELIVERED for outcome in outcomes)
+            span.ended(delivered, len(outcomes) - delivered, next((one for one in entries if isinstance(one, LaneError)), None))
+            return entries
 
     async def _learn(self, said: Said, contacts: Sequence[Contact], now: float) -> None:
         """What an answer tells of the CRM, whomever it is about."""

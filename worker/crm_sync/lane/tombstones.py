@@ -130,7 +130,7 @@ class Tombstones:
         return finishes
 
     async def _write(self, finishes: Sequence[Finish]) -> None:
-        ids, tokens, kinds, errors, _, *rest = columns(finishes)
+        ids, tokens, kinds, errors, _, *rest, _ = columns(finishes)
         arguments = (ids, tokens, kinds, errors, *rest)
         fetched = await self._recording.fetch(self._database, self._finish, *arguments, forgets=True)
         written = {row["id"] for row in fetched.rows}

@@ -9,14 +9,22 @@ from crm_sync.core.shown_values import shown
 from crm_sync.crm.registry import Crm
 from crm_sync.environment import Environment
 from crm_sync.errors import ConfigurationError
-from crm_sync.settings import LaneSettings, ProxySettings, Settings, SettingsModel, TransportSettings
+from crm_sync.settings import (
+    AlertSettings,
+    LaneSettings,
+    ProxySettings,
+    Settings,
+    SettingsModel,
+    TraceSettings,
+    TransportSettings,
+)
 from crm_sync.unknown_names import UnknownName, unknown_settings
 
 DEFAULT = "default"
 NONE = "none"
 # Of a lane, where nothing is set: `crm_sync.crm` knows them.
 OF_THE_CRM = {"limits": "those of the plan", "concurrency": "the CRM's own", "batch_size": "the CRM's own"}
-SHARED: tuple[type[SettingsModel], ...] = (Settings, TransportSettings, ProxySettings)
+SHARED: tuple[type[SettingsModel], ...] = (Settings, TransportSettings, ProxySettings, AlertSettings, TraceSettings)
 
 
 @dataclass(frozen=True, slots=True)

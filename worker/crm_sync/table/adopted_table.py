@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from crm_sync.core.traceparent import COLUMN
 from crm_sync.postgres.statements import quote
 
 # Of each CRM, after its name; beside them the id in the CRM, whose column is named for each.
@@ -29,7 +30,7 @@ class AdoptedTable:
 
     types and declared: of its columns, without and with what is said of their length. operators: the schema of those that
     compare a column's values by its indexes. own_path: the search_path of the role, for what is run in its name. unique: the
-    columns that a unique index has.
+    columns that a unique index has. traced: flips say which trace they belong to, and this role may read it.
     """
 
     name: str
@@ -41,6 +42,7 @@ class AdoptedTable:
     operators: Mapping[str, str]
     own_path: str
     unique: frozenset[str] = frozenset()
+    traced: bool = False
 
     def without_new(self, former: "AdoptedTable") -> "AdoptedTable":
         """With those columns only that it had formerly."""
@@ -87,6 +89,7 @@ class LaneTable:
                 "email": quote(table.email),
                 "email_type": table.types[table.email],
                 **_comparing("email_", table.operators[table.email]),
+                "trace": quote(COLUMN) if table.traced else "NULL::text",
                 "id_type": table.types[table.key],
                 "key_name": "" if table.types[table.key] in _PLAIN_KEYS else "crm_sync.key_name",
                 **_comparing("", of_key),

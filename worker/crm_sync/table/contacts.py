@@ -257,7 +257,7 @@ class Contacts:
             middle = len(ids) // 2
             halves = [await self._claim_these(half, token, refused) for half in (ids[:middle], ids[middle:])]
             return [contact for half in halves for contact in half]
-        return [Contact(row[0], token, row[1], row[2], None, row[3], {}, row[4]) for row in rows]
+        return [Contact(row[0], token, row[1], row[2], None, row[3], {}, row[4], row[5]) for row in rows]
 
     async def _probe_past(self, token: int, error: RowRefusedError) -> Claimed:
         """The one contact that a probe has is refused: the next probe has another one."""
@@ -269,7 +269,9 @@ class Contacts:
     def _contact(self, row: asyncpg.Record, token: int) -> Contact:
         """Without fields where none were read."""
         late = row[1] > row[4]
-        return Contact(row[0], token, row[2], row[3], row[5], row[4], dict(zip(self._names, row[6:], strict=False)), late)
+        return Contact(
+            row[0], token, row[2], row[3], row[5], row[4], dict(zip(self._names, row[6:-1], strict=False)), late, row[-1]
+        )
 
     async def _first(self, after: datetime) -> NextDue:
         rows = await self._database.fetch(self._next_due, self._avoided.ids(), after)

@@ -15,6 +15,7 @@ FAULTS_WRITTEN = ("fault", "fault_since", "fault_worker")
 LANES_READ = ("id", "crm", "remote_id_column", "installed", *LANES_WRITTEN, "held_since", "held_reason", "on_delete")
 BUDGETS = ("crm", "budget")
 TOMBSTONES_WRITTEN = ("due_at", "attempts", "error", "claimed_by")
+ALERT_TABLES = ("crm_sync.alerts", "crm_sync.alert_minutes", "crm_sync.alert_codes")
 PERMITS = ("lane", "number", "worker")
 WORKERS_CHANGED = ("backend_pid", "backend_start")
 WORKERS_WRITTEN = ("id", "host", "pid", "version", *WORKERS_CHANGED)
@@ -67,6 +68,19 @@ async def require_worker_rights(database: Database) -> None:
 async def require_rights(database: Database, table: AdoptedTable, lane: LaneTable) -> None:
     """Raises ConfigurationError naming the rights that the worker's role lacks to deliver to this CRM, and who gives them."""
     await _require(database, _needed(table, lane))
+
+
+async def require_alert_rights(database: Database) -> None:
+    """Raises ConfigurationError naming the rights that the worker's role lacks to look after alerts: no contact needs one."""
+    written = ("SELECT", "INSERT", "UPDATE")
+    await _require(
+        database,
+        [
+            *_on("crm_sync.alert_duty", ("worker",), "UPDATE"),
+            *(right for privilege in ("SELECT", "INSERT") for right in _on("crm_sync.alert_duty", ("",), privilege)),
+            *(right for table in ALERT_TABLES for privilege in (*written, "DELETE") for right in _on(table, ("",), privilege)),
+        ],
+    )
 
 
 async def _require(database: Database, needed: Sequence[Right]) -> None:

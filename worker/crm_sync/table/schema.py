@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from crm_sync.core.table_words import obstacle
+from crm_sync.core.traceparent import COLUMN as TRACE
 from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
@@ -165,6 +166,7 @@ async def _read_table(database: Database, wanted: str | None) -> AdoptedTable:
         {row["name"]: row["operators"] for row in columns},
         await database.own_path(),
         frozenset(row["name"] for row in await database.fetch(query("list_unique_columns"))),
+        any(row["name"] == TRACE and row["may_read"] for row in columns),
     )
 
 

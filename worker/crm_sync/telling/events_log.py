@@ -51,6 +51,11 @@ KEPT = frozenset(
         events.HISTORY_NOT_WRITTEN,
         events.HISTORY_WRITTEN_AGAIN,
         events.HISTORY_UNTIDY,
+        events.METRICS_UNAVAILABLE,
+        events.ALERT_RAISED,
+        events.ALERT_OVER,
+        events.ALERT_NOT_TOLD,
+        events.TRACES_LOST,
     }
 )
 MOST_WAITING = 1_000  # while the database is away; the oldest go first

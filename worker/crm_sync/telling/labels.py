@@ -30,7 +30,7 @@ STATEMENTS = (
 # Loops of the worker; those of a lane are named without its CRM.
 LOOPS = (
     *("session", "lane", "writer", "breaker", "tombstones", "full_look", "proof", "delivery"),
-    *("minutes", "events", "tidying", "snapshot", "progress", "reload", "metrics", OTHER),
+    *("minutes", "events", "tidying", "snapshot", "progress", "alerts", "reload", "metrics", OTHER),
 )
 
 CONTACT_STATES = ("new", "selected", "skipped", "ready", "waiting", "in_flight", "complete", "error")

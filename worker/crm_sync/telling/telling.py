@@ -10,6 +10,7 @@ from crm_sync.core.tally import Tally
 from crm_sync.core.waits import USUAL, Waits
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.session import Session
+from crm_sync.telling.alerts import Alerts
 from crm_sync.telling.events_log import EventsLog
 from crm_sync.telling.minutes import Minutes
 from crm_sync.telling.snapshot import Snapshot
@@ -24,12 +25,20 @@ class Telling:
     """tallies: as in Minutes. days: that history is kept."""
 
     def __init__(
-        self, database: Database, session: Session, tallies: Mapping[str, Tally], *, days: int, waits: Waits = USUAL
+        self,
+        database: Database,
+        session: Session,
+        tallies: Mapping[str, Tally],
+        alerts: Alerts,
+        *,
+        days: int,
+        waits: Waits = USUAL,
     ) -> None:
         self._minutes = Minutes(tallies, database, lambda: session.worker_id, waits)
         self._events = EventsLog(database, lambda: session.worker_id, waits)
         self._tidying = Tidying(days, database, lambda: session.worker_id, waits)
         self._snapshot = Snapshot(database, session, waits)
+        self._alerts = alerts
         self._opened = session.opened
 
     @property
@@ -40,6 +49,7 @@ class Telling:
             ("events", self._events.run),
             ("tidying", partial(self._tidying.run, self._opened)),
             ("snapshot", self._snapshot.run),
+            ("alerts", self._alerts.run),
         ]
 
     @contextmanager
@@ -53,4 +63,5 @@ class Telling:
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_WORDS_S):
                 await self._minutes.write()
+                await self._alerts.end()
                 await self._events.write(all_of_them=True)

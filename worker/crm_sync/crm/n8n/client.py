@@ -110,7 +110,7 @@ class N8n(Client):
             headers["Authorization"] = f"Bearer {token}"
         if self._login.signing_secret is not None:
             headers["X-Crm-Sync-Signature"] = signature(payload, self._login.signing_secret)
-        answer = await self._http.send("POST", self._target, payload, headers=headers)
+        answer = await self._http.send("POST", self._target, payload, headers=headers, traced=True)
         return judged(answer, contacts, keys, body, len(payload))
 
     async def check(self) -> str:

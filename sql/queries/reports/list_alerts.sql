@@ -1,0 +1,25 @@
+-- Alerts that were raised: those that are open, and those that ended of late, the latest first. At most a thousand.
+--
+-- $1  float8  seconds for which those are listed that have ended
+SELECT
+    id,
+    condition,
+    crm,
+    code,
+    since,
+    raised_at,
+    well_since,
+    ended_at,
+    contacts,
+    reason,
+    untold,
+    told,
+    clock_timestamp() AS now
+FROM crm_sync.alerts
+WHERE
+    raised_at IS NOT NULL
+    AND (ended_at IS NULL OR ended_at > clock_timestamp() - make_interval(secs => $1::float8))
+ORDER BY
+    ended_at DESC NULLS FIRST,
+    since DESC
+LIMIT 1000

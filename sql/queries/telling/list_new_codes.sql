@@ -1,0 +1,18 @@
+-- Failure codes that are new, and still come.
+--
+-- $1  float8  seconds for which a code is new
+-- $2  float8  seconds without it after which it comes no more
+SELECT
+    crm,
+    code,
+    new_since,
+    contacts
+FROM crm_sync.alert_codes
+WHERE
+    new_since > clock_timestamp() - make_interval(secs => $1::float8)
+    AND seen_at > clock_timestamp() - make_interval(secs => $2::float8)
+ORDER BY
+    new_since,
+    crm,
+    code
+LIMIT 100

@@ -1,0 +1,89 @@
+"""Spans of what a worker does, for whoever traces it: `crm_sync.telling.traces`, where that is set; else nobody, at no cost.
+
+    delivery   one call of a client for some contacts: linked to the traces of their flips
+    request    one HTTP request of a client, below it
+
+Whatever runs within `traced` has that tracer: it goes with the task, and with all tasks that it starts.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
+from typing import Protocol
+
+from crm_sync.core.outcome import Contact
+from crm_sync.errors import LaneError
+
+
+class Delivery(Protocol):
+    """A span, while it is open."""
+
+    def ended(self, delivered: int, failed: int, error: LaneError | None = None) -> None:
+        """What came of the contacts. error: what is wrong with all others."""
+
+
+class Exchange(Protocol):
+    """headers: that hand the trace on, to a receiver who is meant to go on with it."""
+
+    headers: Mapping[str, str]
+
+    def answered(self, status: int) -> None: ...
+
+    def failed(self, error: LaneError) -> None: ...
+
+
+class Tracer(Protocol):
+    def delivery(self, crm: str, operation: str, contacts: Sequence[Contact]) -> AbstractContextManager[Delivery]: ...
+
+    def request(self, method: str, host: str | None, port: int | None) -> AbstractContextManager[Exchange]: ...
+
+
+class _Nothing:
+    """No tracer, and each span of it."""
+
+    headers: Mapping[str, str] = {}
+
+    def delivery(self, _crm: str, _operation: str, _contacts: Sequence[Contact]) -> "_Nothing":
+        return self
+
+    def request(self, _method: str, _host: str | None, _port: int | None) -> "_Nothing":
+        return self
+
+    def ended(self, delivered: int, failed: int, error: LaneError | None = None) -> None:
+        pass
+
+    def answered(self, status: int) -> None:
+        pass
+
+    def failed(self, error: LaneError) -> None:
+        pass
+
+    def __enter__(self) -> "_Nothing":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+NOTHING = _Nothing()
+_tracer: ContextVar[Tracer] = ContextVar("tracer", default=NOTHING)
+
+
+@contextmanager
+def traced(tracer: Tracer) -> Iterator[None]:
+    """Within, this tracer has the spans."""
+    token = _tracer.set(tracer)
+    try:
+        yield
+    finally:
+        _tracer.reset(token)
+
+
+def delivery(crm: str, operation: str, contacts: Sequence[Contact]) -> AbstractContextManager[Delivery]:
+    """Around one call of a client. operation: upsert or delete."""
+    return _tracer.get().delivery(crm, operation, contacts)
+
+
+def request(method: str, host: str | None, port: int | None) -> AbstractContextManager[Exchange]:
+    """Around one HTTP request. Outside of a delivery there is no span."""
+    return _tracer.get().request(method, host, port)
