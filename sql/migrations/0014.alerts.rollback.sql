@@ -1,6 +1,6 @@
 DROP TABLE crm_sync.alert_codes;
 
-DROP TABLE crm_sync.alert_minutes;
+ALTER TABLE crm_sync.minutes DROP COLUMN strays;
 
 DROP TABLE crm_sync.alerts;
 

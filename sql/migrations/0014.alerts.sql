@@ -40,15 +40,8 @@ CREATE TABLE crm_sync.alerts (
 
 CREATE UNIQUE INDEX idx_alerts_open ON crm_sync.alerts (condition, crm, code) WHERE ended_at IS NULL;
 
--- What became of contacts, by the minute, for an hour: shares of errors, silence, flips that no trigger saw.
-CREATE TABLE crm_sync.alert_minutes (
-    crm text NOT NULL,
-    minute timestamptz NOT NULL,
-    finished bigint NOT NULL,      -- contacts whose outcome was written: delivered, failed or rejected
-    failed bigint NOT NULL,        -- of these, failed or rejected
-    strays bigint NOT NULL,        -- contacts whose flip no trigger saw
-    PRIMARY KEY (crm, minute)
-);
+-- Shares of errors, silence and flips that no trigger saw are told by what is counted in each minute.
+ALTER TABLE crm_sync.minutes ADD COLUMN strays integer NOT NULL DEFAULT 0;  -- contacts whose flip no trigger saw
 
 -- When each failure code was last seen, to tell one that is new.
 CREATE TABLE crm_sync.alert_codes (

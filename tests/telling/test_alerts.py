@@ -149,7 +149,7 @@ async def test_no_delivery_waits_for_a_channel_that_does_not_answer(app, url, we
 
 
 async def test_without_the_rights_for_it_there_are_no_alerts_and_all_else_goes_on(app, url, webhook, logged):
-    await app.execute(f"REVOKE ALL ON crm_sync.alert_duty, crm_sync.alert_minutes FROM {WORKER}")
+    await app.execute(f"REVOKE ALL ON crm_sync.alert_duty, crm_sync.alert_codes FROM {WORKER}")
     await app.execute(f"REVOKE SELECT (worker), UPDATE (worker) ON crm_sync.alert_duty FROM {WORKER}")
     async with alerting(url, ScriptedCrm()):
         await insert(app, "Queued")
@@ -177,15 +177,14 @@ async def test_the_dead_mans_switch_is_pinged_while_all_is_well_and_fails_while_
 async def test_counts_that_could_not_be_written_are_written_later(app, url, webhook, logged):
     crm = ScriptedCrm()
     async with alerting(url, crm, replace(QUICK, alert_look_s=0.02)):
-        await app.execute("ALTER TABLE crm_sync.alert_minutes RENAME TO away")
+        await app.execute("ALTER TABLE crm_sync.alert_codes RENAME TO away")
         crm.answer = lambda _: Outcome.rejected("DUPLICATE", "there is one")
         await insert(app, "Queued")
         await until(app, "brevo_sync_status = 'Error' FROM contacts")
         async with asyncio.timeout(30):
             while not any(entry.get("loop") == "alerts" for entry in logged):  # noqa: ASYNC110 (a worker tells people, not tests)
                 await asyncio.sleep(0.01)
-        await app.execute("ALTER TABLE crm_sync.away RENAME TO alert_minutes")
-        await until(app, "coalesce(sum(failed), 0) = 1 FROM crm_sync.alert_minutes")
+        await app.execute("ALTER TABLE crm_sync.away RENAME TO alert_codes")
         await until(app, "coalesce(sum(contacts), 0) = 1 FROM crm_sync.alert_codes")
 
 
@@ -222,10 +221,13 @@ async def test_alerts_go_to_the_log_where_nobody_else_is_told(app, url, logged):
 
 
 async def test_what_was_counted_since_the_last_look_is_written_when_the_worker_ends(app, url, logged):
-    async with alerting(url, ScriptedCrm(), replace(QUICK, alert_look_s=3600.0)):
+    crm = ScriptedCrm()
+    crm.answer = lambda _: Outcome.rejected("DUPLICATE", "there is one")
+    async with alerting(url, crm, replace(QUICK, alert_look_s=3600.0, minute_s=3600.0)):
         await insert(app, "Queued")
-        await until(app, "bool_and(brevo_sync_status = 'Complete') FROM contacts")
-    assert await app.fetchval("SELECT sum(finished) FROM crm_sync.alert_minutes") == 1
+        await until(app, "bool_and(brevo_sync_status = 'Error') FROM contacts")
+    assert await app.fetchval("SELECT sum(contacts) FROM crm_sync.alert_codes") == 1
+    assert await app.fetchval("SELECT sum(rejected) FROM crm_sync.minutes") == 1
 
 
 async def test_in_a_database_that_was_restored_without_rows_somebody_takes_the_turn(app, url, webhook):

@@ -28,6 +28,7 @@ def counted():
     written += [finish(Kind.RETRY, "TIMEOUT: c"), finish(Kind.DEFERRED, "CRM_ERROR: d")]
     tally.finished(written, waited_ms={4: 1, 6: 1}, lost=2)
     tally.requested(3, 1)
+    tally.strayed(4)
     tally.deleted([finish(Kind.DELIVERED)], unrecorded=1)
     return tally
 
@@ -54,6 +55,7 @@ async def test_a_minute_has_a_row_of_each_crm_where_something_was_done(app, data
         "requests": 3,
         "throttled": 1,
         "unrecorded": 1,
+        "strays": 4,
     }
     assert await app.fetch("SELECT code, contacts FROM crm_sync.errors_by_code ORDER BY code") == [
         ("FIELD_NOT_SENT", 1),

@@ -1,9 +1,5 @@
 -- What alerts are no longer made of, and those that ended long ago.
 WITH
-old_minutes AS (
-    DELETE FROM crm_sync.alert_minutes WHERE minute < clock_timestamp() - interval '2 hours'
-),
-
 old_codes AS (
     DELETE FROM crm_sync.alert_codes WHERE seen_at < clock_timestamp() - interval '30 days'
 )

@@ -1,4 +1,4 @@
--- What alerts are made of, one row a CRM. Bounded: an hour of minutes, and of the deletions the oldest ten thousand.
+-- What alerts are made of, one row a CRM. Bounded: two hours of minutes, and of the deletions the oldest ten thousand.
 --
 -- $1  float8  seconds that outcomes are counted for
 -- $2  float8  seconds that flips which no trigger saw are counted for
@@ -46,8 +46,15 @@ CROSS JOIN LATERAL (
             WHERE o.strays > 0 AND o.minute > clock_timestamp() - make_interval(secs => $2::float8)
         ) AS strays_since,
         max(o.minute) FILTER (WHERE o.finished > 0) AS last_minute
-    FROM crm_sync.alert_minutes AS o
-    WHERE o.crm = l.crm
+    FROM (
+        SELECT
+            i.minute,
+            i.strays,
+            i.retried + i.rejected AS failed,
+            i.delivered + i.retried + i.rejected AS finished
+        FROM crm_sync.minutes AS i
+        WHERE i.crm = l.crm AND i.minute > clock_timestamp() - interval '2 hours'
+    ) AS o
 ) AS m
 CROSS JOIN LATERAL (
     SELECT

@@ -18,7 +18,8 @@ INSERT INTO crm_sync.minutes AS m (
     throttled,
     unrecorded,
     latency,
-    codes
+    codes,
+    strays
 )
 SELECT
     -- That in whose middle most was counted.
@@ -36,7 +37,8 @@ SELECT
     c.throttled,
     c.unrecorded,
     c.latency,
-    c.codes
+    c.codes,
+    c.strays
 FROM
     jsonb_to_recordset($3::jsonb) AS c (
         crm text,
@@ -51,7 +53,8 @@ FROM
         throttled integer,
         unrecorded integer,
         latency integer[],
-        codes jsonb
+        codes jsonb,
+        strays integer
     )
 ON CONFLICT (minute, crm, worker) DO UPDATE
     SET
@@ -65,6 +68,7 @@ ON CONFLICT (minute, crm, worker) DO UPDATE
         requests = m.requests + excluded.requests,
         throttled = m.throttled + excluded.throttled,
         unrecorded = m.unrecorded + excluded.unrecorded,
+        strays = m.strays + excluded.strays,
         latency = ARRAY(
             SELECT coalesce(b.before, 0) + coalesce(b.now, 0)
             FROM unnest(m.latency, excluded.latency) WITH ORDINALITY AS b (before, now, place)

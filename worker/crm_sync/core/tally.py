@@ -20,7 +20,7 @@ class Counts:
     """outcomes: by kind, and "lost". codes: contacts by what was wrong. unrecorded: outcomes that history lacks.
 
     latency: delivered contacts by their time from the flip, in the buckets of `crm_sync.core.latency`. deleted: records of
-    deleted contacts. throttled: requests answered with 429.
+    deleted contacts. throttled: requests answered with 429. strays: contacts whose flip no trigger saw.
     """
 
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -30,9 +30,10 @@ class Counts:
     requests: int = 0
     throttled: int = 0
     unrecorded: int = 0
+    strays: int = 0
 
     def __bool__(self) -> bool:
-        return bool(self.outcomes or self.codes or self.deleted or self.requests or self.unrecorded)
+        return bool(self.outcomes or self.codes or self.deleted or self.requests or self.unrecorded or self.strays)
 
 
 class Tally:
@@ -69,6 +70,10 @@ class Tally:
         self._counts.requests += requests
         self._counts.throttled += throttled
 
+    def strayed(self, contacts: int) -> None:
+        """The full look found so many flips that no trigger saw."""
+        self._counts.strays += contacts
+
     def take(self) -> Counts:
         """What was counted since it was taken last."""
         counts, self._counts = self._counts, Counts()
@@ -84,6 +89,7 @@ class Tally:
         now.requests += counts.requests
         now.throttled += counts.throttled
         now.unrecorded += counts.unrecorded
+        now.strays += counts.strays
 
     def _wrong(self, finishes: Sequence[Finish]) -> None:
         codes = self._counts.codes

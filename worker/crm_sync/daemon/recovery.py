@@ -155,6 +155,7 @@ class Recovery:
         look = FullLook(self._database, charge.contacts.table, charge.contacts, charge.policy, partial(self._has, crm))
         found = await look.look(self._worker())
         if found.strays:
+            charge.tally.strayed(found.strays)
             log.warning(events.STRAYS_LINED_UP, crm=crm, contacts=found.strays)
         if found.claims:
             log.warning(events.ORPHANS_RECOVERED, crm=crm, contacts=found.claims)

@@ -15,7 +15,7 @@ FAULTS_WRITTEN = ("fault", "fault_since", "fault_worker")
 LANES_READ = ("id", "crm", "remote_id_column", "installed", *LANES_WRITTEN, "held_since", "held_reason", "on_delete")
 BUDGETS = ("crm", "budget")
 TOMBSTONES_WRITTEN = ("due_at", "attempts", "error", "claimed_by")
-ALERT_TABLES = ("crm_sync.alerts", "crm_sync.alert_minutes", "crm_sync.alert_codes")
+ALERT_TABLES = ("crm_sync.alerts", "crm_sync.alert_codes")
 PERMITS = ("lane", "number", "worker")
 WORKERS_CHANGED = ("backend_pid", "backend_start")
 WORKERS_WRITTEN = ("id", "host", "pid", "version", *WORKERS_CHANGED)
@@ -77,6 +77,7 @@ async def require_alert_rights(database: Database) -> None:
         database,
         [
             *_on("crm_sync.alert_duty", ("worker",), "UPDATE"),
+            *_on("crm_sync.minutes", ("",), "SELECT"),
             *(right for privilege in ("SELECT", "INSERT") for right in _on("crm_sync.alert_duty", ("",), privilege)),
             *(right for table in ALERT_TABLES for privilege in (*written, "DELETE") for right in _on(table, ("",), privilege)),
         ],

@@ -27,8 +27,8 @@ from crm_sync.postgres.pool import Database
 from crm_sync.postgres.session import Session
 from crm_sync.postgres.statements import query, render
 from crm_sync.table.adopted_table import LaneTable
+from crm_sync.telling.alert_codes import AlertCodes
 from crm_sync.telling.alert_conditions import Facts, conditions, new_codes
-from crm_sync.telling.alert_counts import AlertCounts
 from crm_sync.telling.alert_message import message
 from crm_sync.telling.channels import Channels
 
@@ -62,7 +62,7 @@ class Alerts:
         self._advised = advised
         self._waits = waits
         self._rules = Rules(waits, channels.names)
-        self._counts = AlertCounts()
+        self._codes = AlertCodes()
         self._trouble = Trouble(loop="alerts")
         self._failures: dict[str, str] = {}  # channels that fail, and why
         self._tidied_at = -TIDY_S
@@ -71,7 +71,7 @@ class Alerts:
 
     async def run(self) -> None:
         """For as long as the worker runs."""
-        with self._counts.counting():
+        with self._codes.counting():
             while True:
                 await self._session.opened.wait()
                 try:
@@ -88,11 +88,11 @@ class Alerts:
     async def end(self) -> None:
         """What was counted since the last look, before the worker ends. Raises nothing, for it is some seconds' only."""
         with suppress(DatabaseTroubleError, ConfigurationError):
-            await self._counts.write(self._database, self._waits)
+            await self._codes.write(self._database, self._waits)
 
     async def look(self) -> bool:
         """Once. Whether it was this worker's turn. Raises as Database.fetch does."""
-        await self._counts.write(self._database, self._waits)
+        await self._codes.write(self._database, self._waits)
         if not await self._database.value(query("take_alert_duty"), self._session.known_id):
             return False
         facts = await self._facts()

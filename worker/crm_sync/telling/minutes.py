@@ -73,6 +73,7 @@ def _row(crm: str, counts: Counts) -> dict[str, Any]:
         "requests": counts.requests,
         "throttled": counts.throttled,
         "unrecorded": counts.unrecorded,
+        "strays": counts.strays,
         "latency": counts.latency,
         "codes": counts.codes,
     }

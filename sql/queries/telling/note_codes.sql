@@ -1,0 +1,27 @@
+-- Notes when failure codes were seen, and in how many contacts. In one order, so that no two workers wait for each other.
+--
+-- $1  text[]    CRMs, one for each code
+-- $2  text[]    codes
+-- $3  bigint[]  contacts with each code
+-- $4  float8    seconds without it after which a code is new
+INSERT INTO crm_sync.alert_codes AS c (crm, code, new_since, seen_at, contacts)
+SELECT
+    n.crm,
+    n.code,
+    statement_timestamp(),
+    statement_timestamp(),
+    n.contacts
+FROM unnest($1::text[], $2::text[], $3::bigint[]) AS n (crm, code, contacts)
+ORDER BY
+    n.crm,
+    n.code
+ON CONFLICT (crm, code) DO UPDATE SET
+    new_since = CASE
+        WHEN c.seen_at < statement_timestamp() - make_interval(secs => $4::float8) THEN excluded.new_since
+        ELSE c.new_since
+    END,
+    contacts = excluded.contacts + CASE
+        WHEN c.seen_at < statement_timestamp() - make_interval(secs => $4::float8) THEN 0
+        ELSE c.contacts
+    END,
+    seen_at = excluded.seen_at

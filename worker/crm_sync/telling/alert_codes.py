@@ -1,0 +1,53 @@
+"""Which failure codes a worker has seen, to tell one that is new: counted from the events that it logs, written some at a time.
+
+What cannot be written stays here, and is added to. It is numbers by CRM and code, so it does not grow with contacts. How many
+contacts were finished, and how many failed, says `crm_sync.minutes`.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from crm_sync import events, log
+from crm_sync.core.text import printable
+from crm_sync.core.waits import Waits
+from crm_sync.postgres.pool import Database
+from crm_sync.postgres.statements import query
+
+MOST_CODES = 200  # of all CRMs together, between two writes: those of clients of other packages are not known
+LONGEST_CODE = 40
+
+
+class AlertCodes:
+    """A tap of the log."""
+
+    def __init__(self) -> None:
+        self._codes: Counter[tuple[str, str]] = Counter()
+
+    @contextmanager
+    def counting(self) -> Iterator[None]:
+        """Within, what is logged is counted."""
+        with log.tapped(self._count):
+            yield
+
+    async def write(self, database: Database, waits: Waits) -> None:
+        """Raises as Database.fetch does."""
+        if not self._codes:
+            return
+        codes, self._codes = self._codes, Counter()
+        keys = sorted(codes)
+        crms, names = [crm for crm, _ in keys], [code for _, code in keys]
+        try:
+            await database.fetch(query("note_codes"), crms, names, [codes[key] for key in keys], waits.code_forgotten_s)
+        except BaseException:
+            self._codes.update(codes)
+            raise
+
+    def _count(self, event: Mapping[str, Any]) -> None:
+        crm = event.get("crm")
+        if event["event"] != events.CONTACT_FAILED or not isinstance(crm, str):
+            return
+        code = printable(str(event.get("error", "")).partition(":")[0], LONGEST_CODE)
+        if (crm, code) in self._codes or len(self._codes) < MOST_CODES:
+            self._codes[crm, code] += 1
