@@ -20,6 +20,7 @@ ANSWERS = {
     "adopt": (("--plan",), 0, "Nothing to do: all is in place."),
     "migrate": (("--check",), 0, "Nothing is missing"),
     "status": (("--json",), 0, '"crm": "brevo"'),
+    "why": (PERSON, 0, "REJECTED"),
     "failed": ((), 0, "REJECTED: no"),
     "retry": (("--yes",), 0, "REJECTED"),
     "preview": (PERSON, 0, "Nothing was sent, and nothing was changed."),

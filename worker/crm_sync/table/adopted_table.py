@@ -52,6 +52,7 @@ class AdoptedTable:
             declared=_only(self.declared, former.types),
             operators=_only(self.operators, former.types),
             unique=self.unique & former.types.keys(),
+            traced=self.traced and former.traced,
         )
 
 
