@@ -100,7 +100,7 @@ async def test_a_strangers_lock_has_one_of_two_workers_count(app):
     await app.execute("INSERT INTO crm_sync.workers (id, host, pid, version) VALUES (3, 'a', 1, '0'), (4, 'a', 2, '0')")
     await app.execute(f"SELECT pg_advisory_lock({locks.WORKER}, n) FROM generate_series(3, 4) AS n")
     await app.execute(f"SELECT pg_advisory_unlock({locks.COUNT}, 0)")
-    assert await app.fetchval(query("take_count_turn"), 3)
+    assert await app.fetchval(query("take_count_turn"), 3, locks.CONTACTS)
 
 
 async def test_what_is_delivered_moves_the_numbers_on(app, url):
