@@ -2,7 +2,7 @@
 
 CREATE SCHEMA crm_sync;
 
-COMMENT ON SCHEMA crm_sync IS 'Machinery of crm-sync. Advisory locks, all by (key, id): 1668443496 who migrates or adopts, 1668443497 the bell of a lane, 1668443499 a living worker. By one key, a hash seeded with 1668443500: an address in a request.';
+COMMENT ON SCHEMA crm_sync IS 'Machinery of crm-sync. Advisory locks, all by (key, id): 1668443496 who migrates or adopts, 1668443497 the bell of a lane, 1668443499 a living worker. By one key, a hash seeded with 1668443500: an address in a request. And 1668443513 who counts all contacts.';
 
 CREATE TYPE crm_sync.step AS (
 	crm text,
@@ -67,6 +67,37 @@ BEGIN
     );
 END;
 $_$;
+
+CREATE FUNCTION crm_sync.attempt_facts(crm_name text, contact_name text) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+    IF NOT has_table_privilege('crm_sync.deliveries', 'SELECT') THEN
+        RETURN '[]'::jsonb;
+    END IF;
+    RETURN (
+        SELECT coalesce(jsonb_agg(to_jsonb(d) ORDER BY d.at DESC), '[]'::jsonb)
+        FROM (
+            SELECT
+                h.at,
+                h.operation,
+                h.outcome,
+                h.code,
+                h.reason,
+                h.attempt,
+                h.took_ms,
+                h.status,
+                h.request_id,
+                h.worker
+            FROM crm_sync.deliveries AS h
+            WHERE h.key = contact_name AND h.crm = crm_name
+            ORDER BY h.at DESC
+            LIMIT 5
+        ) AS d
+    );
+END;
+$$;
 
 CREATE FUNCTION crm_sync.brevo_flip() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
@@ -272,6 +303,63 @@ CREATE FUNCTION crm_sync.contacts() RETURNS regclass
     AS $$
     SELECT contacts FROM crm_sync.adopted
 $$;
+
+CREATE FUNCTION crm_sync.count_contacts() RETURNS TABLE(crm text, state text, contacts bigint, latest timestamp with time zone, at timestamp with time zone)
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET max_parallel_workers_per_gather TO '0'
+    AS $_$
+DECLARE
+    statement text;
+BEGIN
+    SELECT
+        format(
+            'SELECT s.crm, s.state, sum(g.contacts)::bigint, max(s.latest), statement_timestamp() '
+            'FROM (SELECT %s, count(*) AS contacts FROM %s AS c GROUP BY %s) AS g '
+            'CROSS JOIN LATERAL (VALUES %s) AS s (crm, state, latest) '
+            'GROUP BY s.crm, s.state',
+            string_agg(
+                format(
+                    'c.%1$I AS sync_%2$s, CASE WHEN c.%3$I IS NOT NULL THEN 3 WHEN c.%4$I IS NULL THEN 0 '
+                    'WHEN c.%4$I <= statement_timestamp() THEN 1 ELSE 2 END AS place_%2$s, '
+                    'c.%5$I IS NULL AS silent_%2$s, '
+                    -- One that nobody can mean, no driver can read.
+                    'max(c.%6$I) FILTER (WHERE c.%6$I BETWEEN ''1970-01-01'' AND ''9000-01-01'') AS latest_%2$s',
+                    l.crm || '_sync_status', l.id, l.crm || '_claimed_by', l.crm || '_due_at', l.crm || '_processing_error',
+                    l.crm || '_synced_at'
+                ),
+                ', '
+            ),
+            crm_sync.full_name(crm_sync.contacts()),
+            string_agg(format('sync_%1$s, place_%1$s, silent_%1$s', l.id), ', '),
+            string_agg(
+                format(
+                    '(%1$L, CASE WHEN g.place_%2$s = 3 THEN ''in flight'' ELSE CASE g.sync_%2$s::text '
+                    'WHEN ''Queued'' THEN (''{unseen,ready,waiting}''::text[])[g.place_%2$s + 1] '
+                    'WHEN ''Error'' THEN CASE WHEN g.silent_%2$s THEN ''silent'' ELSE ''error'' END '
+                    'WHEN ''New'' THEN ''new'' WHEN ''Selected'' THEN ''selected'' WHEN ''Skipped'' THEN ''skipped'' '
+                    'WHEN ''Complete'' THEN ''complete'' ELSE ''other'' END END, g.latest_%2$s)',
+                    l.crm, l.id
+                ),
+                ', '
+            )
+        )
+    INTO statement
+    FROM crm_sync.lanes AS l
+    WHERE l.installed AND NOT EXISTS (SELECT FROM crm_sync.unreadable_column(l.crm));
+    IF statement IS NULL THEN
+        RETURN;
+    END IF;
+    RETURN QUERY EXECUTE statement;
+    -- An empty table is counted, too.
+    IF NOT FOUND THEN
+        RETURN QUERY
+        SELECT l.crm, 'new', 0::bigint, NULL::timestamptz, statement_timestamp()
+        FROM crm_sync.lanes AS l
+        WHERE l.installed AND NOT EXISTS (SELECT FROM crm_sync.unreadable_column(l.crm));
+    END IF;
+END;
+$_$;
 
 CREATE FUNCTION crm_sync.create_catch() RETURNS void
     LANGUAGE plpgsql
@@ -488,7 +576,7 @@ BEGIN
         NEW.%1$s_flipped_at := CASE
             WHEN NEW.%1$s_sync_status OPERATOR(pg_catalog.=) 'Queued'::%4$s THEN pg_catalog.clock_timestamp()
             ELSE OLD.%1$s_flipped_at
-        END;
+        END;%10$s
         RETURN NEW;
     END IF;
 
@@ -508,7 +596,7 @@ BEGIN
     END IF;
 
     IF NEW.%1$s_sync_status OPERATOR(pg_catalog.=) 'Queued'::%4$s THEN
-        NEW.%1$s_flipped_at := pg_catalog.clock_timestamp();
+        NEW.%1$s_flipped_at := pg_catalog.clock_timestamp();%9$s
         NEW.%1$s_processing_status := 'Queued'::%5$s;
         NEW.%1$s_processing_error := NULL;
         NEW.%1$s_attempts := 0;
@@ -553,7 +641,9 @@ $function$
         processing_type,                         -- 5
         crm_sync.other_retries(crm_name, 'NEW'), -- 6
         arrival,                                 -- 7
-        crm_sync.lining_up(crm_name, FALSE)      -- 8
+        crm_sync.lining_up(crm_name, FALSE),     -- 8
+        crm_sync.tracing('TRUE'),                -- 9
+        crm_sync.tracing(format('NEW.%I OPERATOR(pg_catalog.=) ''Queued''::%s', crm_name || '_sync_status', sync_type)) -- 10
     );
     PERFORM crm_sync.let_line_up(crm_name, crm_name || '_flip');
 
@@ -636,7 +726,7 @@ AS $function$
 BEGIN
     NEW.%1$s_sync_status := 'Queued'::%4$s;
     -- Also of a contact in line, whose present values are sent anyway: what was tried before had other values.
-    NEW.%1$s_flipped_at := pg_catalog.clock_timestamp();
+    NEW.%1$s_flipped_at := pg_catalog.clock_timestamp();%7$s
 
     IF OLD.%1$s_due_at IS NOT NULL THEN
         -- In flight: it goes out once more. In line: it keeps its place, and its wait for a retry. A stale row, which an ORM has
@@ -672,7 +762,8 @@ $function$
         lane.remote_id_column,               -- 3
         sync_type,                           -- 4
         processing_type,                     -- 5
-        crm_sync.lining_up(crm_name, FALSE)  -- 6
+        crm_sync.lining_up(crm_name, FALSE), -- 6
+        crm_sync.tracing('TRUE')             -- 7
     );
     PERFORM crm_sync.let_line_up(crm_name, crm_name || '_watch');
 END;
@@ -1141,6 +1232,42 @@ CREATE FUNCTION crm_sync.key_name(key text) RETURNS text
     LANGUAGE sql STABLE PARALLEL SAFE
     RETURN CASE WHEN ((strpos(key, '@'::text) = 0) AND (strpos(key, '%40'::text) = 0)) THEN key WHEN (key ~ '[^\s@<>"''(),;:\[\]]+(@|%40)[^\s@<>"''(),;:\[\]]+'::text) THEN ('sha256:'::text || "left"(encode(sha256(convert_to(key, 'UTF8'::name)), 'hex'::text), 16)) ELSE key END;
 
+CREATE FUNCTION crm_sync.lane_facts(crm_name text) RETURNS jsonb
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+    WITH living AS MATERIALIZED (
+        SELECT w.id FROM crm_sync.living_workers AS w
+    )
+
+    SELECT jsonb_build_object(
+        'breaker', l.breaker,
+        'breaker_since', l.breaker_since,
+        'breaker_reason', l.breaker_reason,
+        'next_probe_at', l.next_probe_at,
+        'openings', l.openings,
+        'held_since', l.held_since,
+        'held_reason', l.held_reason,
+        'fault', CASE WHEN l.fault_worker IN (SELECT v.id FROM living AS v) THEN l.fault END,
+        'fault_since', CASE WHEN l.fault_worker IN (SELECT v.id FROM living AS v) THEN l.fault_since END,
+        'trigger_is_on', (
+            SELECT bool_and(coalesce(g.tgenabled IN ('O', 'A'), FALSE))
+            FROM unnest(ARRAY['update', 'insert']) AS t (case_name)
+            LEFT JOIN pg_trigger AS g
+                ON g.tgrelid = crm_sync.contacts() AND g.tgname = format('crm_sync_%s_%s', l.crm, t.case_name)
+        ),
+        'workers', (SELECT count(*) FROM living),
+        'workers_with_lane', coalesce(p.workers, 0),
+        'delivered_last_minute', coalesce(p.delivered_last_minute, 0),
+        'delivering_s', p.delivering_s,
+        'limits', (SELECT max(r.limits) FROM crm_sync.progress AS r WHERE r.crm = l.crm AND r.worker IN (SELECT v.id FROM living AS v)),
+        'budget', (SELECT b.budget FROM crm_sync.budgets AS b WHERE b.crm = l.crm)
+    )
+    FROM crm_sync.lanes AS l
+    LEFT JOIN crm_sync.pace AS p ON p.crm = l.crm
+    WHERE l.crm = crm_name
+$$;
+
 CREATE FUNCTION crm_sync.latency_bounds() RETURNS double precision[]
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN ARRAY[(0.005)::double precision, (0.01)::double precision, (0.025)::double precision, (0.05)::double precision, (0.1)::double precision, (0.25)::double precision, (0.5)::double precision, (1)::double precision, (2.5)::double precision, (5)::double precision, (10)::double precision, (30)::double precision, (60)::double precision, (300)::double precision, (900)::double precision, (3600)::double precision, (21600)::double precision, (86400)::double precision];
@@ -1167,6 +1294,66 @@ CREATE FUNCTION crm_sync.line(crm_name text) RETURNS text
     AS $$
     SELECT format('crm_sync.%I', crm_name || '_line')
 $$;
+
+CREATE FUNCTION crm_sync.line_facts(crm_name text, contact_key text, due timestamp with time zone) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $_$
+DECLARE
+    line text := crm_sync.line(crm_name);
+    statement text;
+    facts jsonb;
+    about bigint;
+BEGIN
+    IF to_regclass(line) IS NULL THEN
+        RETURN jsonb_build_object('has_line', FALSE);
+    END IF;
+    SELECT
+        format(
+            $look$
+            SELECT jsonb_build_object(
+                'has_line', EXISTS (SELECT FROM %1$s AS o WHERE o.due_at = $1 AND o.key::text = $2),
+                'before', count(*) FILTER (WHERE c.waits),
+                'before_is_all', count(*) <= 10000,
+                'behind', (
+                    SELECT count(*)
+                    FROM (SELECT FROM %1$s AS o WHERE o.due_at > $1 AND o.due_at <= statement_timestamp() LIMIT 51) AS n
+                )
+            )
+            FROM (SELECT o.due_at, o.key FROM %1$s AS o WHERE o.due_at < $1 ORDER BY o.due_at LIMIT 10001) AS l
+            LEFT JOIN LATERAL (
+                SELECT c.%3$I IS NULL AND c.%4$I::text = 'Queued' AS waits
+                FROM %2$s AS c
+                WHERE c.%5$I OPERATOR(%6$s.=) l.key AND c.%7$I = l.due_at
+                LIMIT 1
+            ) AS c ON TRUE
+            $look$,
+            line,                                            -- 1
+            crm_sync.full_name(a.contacts),                  -- 2
+            crm_name || '_claimed_by',                       -- 3
+            crm_name || '_sync_status',                      -- 4
+            a.key_column,                                    -- 5
+            crm_sync.operators_of(a.contacts, a.key_column), -- 6
+            crm_name || '_due_at'                            -- 7
+        )
+    INTO STRICT statement
+    FROM crm_sync.adopted AS a;
+    EXECUTE statement INTO facts USING due, contact_key;
+    IF NOT (facts ->> 'before_is_all')::boolean THEN
+        EXECUTE format(
+            'SELECT (count(*) FILTER (WHERE o.due_at < $1) / s.share)::bigint '
+            'FROM (SELECT LEAST(1, 200 * current_setting(''block_size'')::float8 / pg_relation_size(%1$L))) AS s (share) '
+            'CROSS JOIN %1$s AS o TABLESAMPLE SYSTEM (100 * LEAST(1, 200 * current_setting(''block_size'')::float8 / pg_relation_size(%1$L))) '
+            'GROUP BY s.share',
+            line
+        )
+        INTO about
+        USING due;
+        facts := facts || jsonb_build_object('before_about', GREATEST(coalesce(about, 0), 10001));
+    END IF;
+    RETURN facts;
+END;
+$_$;
 
 CREATE FUNCTION crm_sync.line_type(relation regclass, column_name text) RETURNS text
     LANGUAGE sql STABLE
@@ -1221,6 +1408,42 @@ CREATE FUNCTION crm_sync.lining_up(crm_name text, is_arrival boolean) RETURNS te
     )
     FROM crm_sync.adopted AS a
 $_$;
+
+CREATE FUNCTION crm_sync.lock_facts(row_xmax xid) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+    holders xid[] := ARRAY[row_xmax];
+BEGIN
+    IF row_xmax IS NULL OR row_xmax = '0'::xid THEN
+        RETURN NULL;
+    END IF;
+    -- A row that several lock has a number of all of them, which is no transaction's.
+    BEGIN
+        IF NOT EXISTS (SELECT FROM pg_locks AS l WHERE l.transactionid = row_xmax AND l.granted) THEN
+            holders := ARRAY(SELECT m.xid FROM pg_get_multixact_members(row_xmax) AS m WHERE m.mode <> 'keysh');
+        END IF;
+    EXCEPTION
+        WHEN OTHERS THEN
+            RETURN NULL;  -- a transaction that has ended
+    END;
+    RETURN (
+        SELECT
+            jsonb_build_object(
+                'pid', l.pid,
+                'since', coalesce(s.xact_start, p.prepared),
+                'application', s.application_name,
+                'prepared', p.gid
+            )
+        FROM pg_locks AS l
+        LEFT JOIN LATERAL pg_stat_get_activity(l.pid) AS s ON l.pid IS NOT NULL
+        LEFT JOIN pg_prepared_xacts AS p ON l.pid IS NULL AND p.transaction = l.transactionid
+        WHERE l.locktype = 'transactionid' AND l.granted AND l.transactionid = ANY (holders)
+        LIMIT 1
+    );
+END;
+$$;
 
 CREATE FUNCTION crm_sync.mautic_flip() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1798,6 +2021,28 @@ CREATE FUNCTION crm_sync.note_added(crm_name text, step_kind text, step_names te
     ON CONFLICT DO NOTHING
 $$;
 
+CREATE FUNCTION crm_sync.operators_of(relation regclass, column_name text) RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+    SELECT coalesce(
+        (
+            SELECT quote_ident(n.nspname)
+            FROM pg_opclass AS c
+            JOIN pg_am AS m ON c.opcmethod = m.oid
+            JOIN pg_amop AS e
+                ON c.opcfamily = e.amopfamily AND c.opcintype = e.amoplefttype AND c.opcintype = e.amoprighttype AND e.amopstrategy = 3
+            JOIN pg_operator AS o ON e.amopopr = o.oid
+            JOIN pg_namespace AS n ON o.oprnamespace = n.oid
+            WHERE m.amname = 'btree' AND c.opcdefault AND c.opcintype = coalesce(nullif(t.typbasetype, 0), t.oid)
+        ),
+        'pg_catalog'
+    )
+    FROM pg_attribute AS a
+    JOIN pg_type AS t ON a.atttypid = t.oid
+    WHERE a.attrelid = relation AND a.attname = column_name AND NOT a.attisdropped
+$$;
+
 CREATE FUNCTION crm_sync.other_retries(crm_name text, contact text) RETURNS text
     LANGUAGE sql STABLE
     AS $_$
@@ -1957,6 +2202,14 @@ BEGIN
 END;
 $$;
 
+CREATE FUNCTION crm_sync.renew_flip_functions() RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    PERFORM crm_sync.create_flip_function(l.crm) FROM crm_sync.lanes AS l WHERE l.installed ORDER BY l.id;
+END;
+$$;
+
 CREATE FUNCTION crm_sync.retyping_steps(crm_names text[]) RETURNS SETOF crm_sync.step
     LANGUAGE sql STABLE
     AS $$
@@ -1984,6 +2237,87 @@ CREATE FUNCTION crm_sync.retyping_steps(crm_names text[]) RETURNS SETOF crm_sync
                 AND strpos(f.prosrc, format('%I := ''Queued''::%I.%I;', a.attname, n.nspname, t.typname)) = 0
         )
 $$;
+
+CREATE FUNCTION crm_sync.row_facts(crm_name text, contact_key text) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $_$
+DECLARE
+    statement text;
+    facts jsonb;
+BEGIN
+    SELECT
+        format(
+            $look$
+            SELECT jsonb_build_object(
+                'key', c.%2$I::text,
+                'sync_status', c.%3$I::text,
+                'processing_status', c.%4$I::text,
+                'error', c.%5$I::text,
+                'attempts', c.%6$I,
+                'due_at', c.%7$I,
+                'claimed_by', c.%8$I,
+                'synced_at', c.%9$I,
+                'flipped_at', c.%10$I,
+                'remote_id', c.%11$I::text,
+                'failed_at', CASE WHEN c.last_failed_crm = %12$L THEN c.last_retry_at END,
+                'xmax', %16$s,
+                'others', (
+                    SELECT coalesce(
+                        jsonb_agg(
+                            jsonb_build_object(
+                                'key', o.%2$I::text, 'sync_status', o.%3$I::text, 'flipped_at', o.%10$I, 'synced_at', o.%9$I
+                            )
+                            ORDER BY o.%9$I DESC NULLS LAST
+                        ),
+                        '[]'::jsonb
+                    )
+                    FROM (
+                        SELECT t.%2$I, t.%3$I, t.%10$I, t.%9$I
+                        FROM %1$s AS t
+                        WHERE t.%11$I OPERATOR(%14$s.=) c.%11$I AND t.%11$I IS NOT NULL AND t.%2$I OPERATOR(%13$s.<>) c.%2$I
+                        LIMIT 10
+                    ) AS o
+                )
+            )
+            FROM %1$s AS c
+            WHERE c.%2$I OPERATOR(%13$s.=) $1::%15$s
+            LIMIT 1
+            $look$,
+            crm_sync.full_name(a.contacts),                          -- 1
+            a.key_column,                                            -- 2
+            crm_name || '_sync_status',                              -- 3
+            crm_name || '_processing_status',                        -- 4
+            crm_name || '_processing_error',                         -- 5
+            crm_name || '_attempts',                                 -- 6
+            crm_name || '_due_at',                                   -- 7
+            crm_name || '_claimed_by',                               -- 8
+            crm_name || '_synced_at',                                -- 9
+            crm_name || '_flipped_at',                               -- 10
+            l.remote_id_column,                                      -- 11
+            crm_name,                                                -- 12
+            crm_sync.operators_of(a.contacts, a.key_column),         -- 13
+            crm_sync.operators_of(a.contacts, l.remote_id_column),   -- 14
+            (
+                SELECT format('%I.%I', n.nspname, t.typname)
+                FROM pg_attribute AS k
+                JOIN pg_type AS t ON k.atttypid = t.oid
+                JOIN pg_namespace AS n ON t.typnamespace = n.oid
+                WHERE k.attrelid = a.contacts AND k.attname = a.key_column
+            ),                                                       -- 15
+            CASE WHEN has_column_privilege(a.contacts, 'xmax', 'SELECT') THEN 'c.xmax::text' ELSE 'NULL' END  -- 16
+        )
+    INTO STRICT statement
+    FROM crm_sync.adopted AS a
+    CROSS JOIN crm_sync.lanes AS l
+    WHERE l.crm = crm_name;
+    EXECUTE statement INTO facts USING contact_key;
+    RETURN facts;
+EXCEPTION
+    WHEN data_exception THEN
+        RETURN NULL;  -- such a text is no key of this table
+END;
+$_$;
 
 CREATE FUNCTION crm_sync.set_installed(crm_name text, is_installed boolean) RETURNS void
     LANGUAGE plpgsql
@@ -2099,6 +2433,35 @@ $function$
 END;
 $_$;
 
+CREATE FUNCTION crm_sync.set_tracing(is_on boolean) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    contacts text := crm_sync.full_name(crm_sync.contacts());
+    reader name;
+BEGIN
+    IF is_on THEN
+        EXECUTE format('ALTER TABLE %s ADD COLUMN IF NOT EXISTS %I text', contacts, crm_sync.trace_column());
+        INSERT INTO crm_sync.added (kind, name) VALUES ('column', crm_sync.trace_column()) ON CONFLICT DO NOTHING;
+        -- The roles of workers have rights column by column: those that may claim may read it.
+        FOR reader IN
+            SELECT DISTINCT pg_get_userbyid(g.grantee)
+            FROM crm_sync.lanes AS l
+            JOIN pg_attribute AS a ON a.attrelid = crm_sync.contacts() AND a.attname = l.crm || '_claimed_by'
+            CROSS JOIN LATERAL aclexplode(a.attacl) AS g
+            WHERE g.privilege_type = 'UPDATE' AND g.grantee <> 0 AND NOT a.attisdropped
+        LOOP
+            EXECUTE format('GRANT SELECT (%I) ON TABLE %s TO %I', crm_sync.trace_column(), contacts, reader);
+        END LOOP;
+        PERFORM crm_sync.renew_flip_functions();
+    ELSE
+        EXECUTE format('ALTER TABLE %s DROP COLUMN IF EXISTS %I', contacts, crm_sync.trace_column());
+        DELETE FROM crm_sync.added WHERE kind = 'column' AND name = crm_sync.trace_column();
+        PERFORM crm_sync.renew_flip_functions();
+    END IF;
+END;
+$$;
+
 CREATE FUNCTION crm_sync.step(crm text, kind text, lock text, statement text, names text[] DEFAULT '{}'::text[], reads bigint DEFAULT 0) RETURNS crm_sync.step
     LANGUAGE sql IMMUTABLE
     AS $$
@@ -2186,6 +2549,34 @@ BEGIN
         );
 END;
 $$;
+
+CREATE FUNCTION crm_sync.trace_column() RETURNS text
+    LANGUAGE sql IMMUTABLE
+    AS $$
+    SELECT 'crm_sync_traceparent'
+$$;
+
+CREATE FUNCTION crm_sync.tracing(condition text) RETURNS text
+    LANGUAGE sql STABLE
+    AS $_$
+    SELECT CASE
+        WHEN crm_sync.has_column(crm_sync.trace_column()) THEN format(
+            $template$
+        BEGIN
+            IF %s THEN
+                NEW.%I := pg_catalog.left(pg_catalog.current_setting('crm_sync.traceparent', TRUE), 128);
+            END IF;
+        EXCEPTION
+            -- Nothing is refused to the application because somebody has dropped the column.
+            WHEN OTHERS THEN NULL;
+        END;
+            $template$,
+            condition,
+            crm_sync.trace_column()
+        )
+        ELSE ''
+    END
+$_$;
 
 CREATE FUNCTION crm_sync.uncatch_steps() RETURNS SETOF crm_sync.step
     LANGUAGE sql STABLE
@@ -2308,6 +2699,30 @@ BEGIN
 END;
 $$;
 
+CREATE FUNCTION crm_sync.unreadable_column(crm_name text) RETURNS TABLE(name text, is_there boolean)
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+    SELECT
+        c.name,
+        a.attnum IS NOT NULL
+    FROM crm_sync.lanes AS l
+    CROSS JOIN crm_sync.adopted AS d
+    CROSS JOIN LATERAL unnest(
+        ARRAY[d.key_column::text, l.remote_id_column, 'last_retry_at', 'last_failed_crm'] || ARRAY(
+            SELECT l.crm || '_' || o.name
+            FROM unnest(
+                '{sync_status,processing_status,processing_error,attempts,due_at,claimed_by,synced_at,flipped_at}'::text[]
+            ) AS o (name)
+        )
+    ) AS c (name)
+    LEFT JOIN pg_attribute AS a ON a.attrelid = d.contacts AND a.attname = c.name AND NOT a.attisdropped
+    WHERE
+        l.crm = crm_name
+        AND (a.attnum IS NULL OR NOT has_column_privilege(a.attrelid, a.attnum, 'SELECT'))
+    LIMIT 1
+$$;
+
 CREATE FUNCTION crm_sync.unwatch(crm_name text) RETURNS boolean
     LANGUAGE plpgsql
     AS $$
@@ -2370,6 +2785,125 @@ BEGIN
 END;
 $_$;
 
+CREATE FUNCTION crm_sync.why(contact_key text) RETURNS TABLE(crm text, verdict text, facts jsonb)
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+    lane record;
+    missing record;
+    tombstone crm_sync.tombstones;
+    row_facts jsonb;
+    line jsonb;
+    contact_name text;  -- as the log, history and `crm_sync.progress` have it
+    worker_id integer;
+    synced timestamptz;
+    flipped timestamptz;
+    word text;
+BEGIN
+    FOR lane IN SELECT l.crm FROM crm_sync.lanes AS l WHERE l.installed ORDER BY l.id LOOP
+        crm := lane.crm;
+        facts := jsonb_build_object('crm', crm, 'key', contact_key, 'now', clock_timestamp(), 'lane', crm_sync.lane_facts(crm));
+        SELECT * INTO missing FROM crm_sync.unreadable_column(crm);
+        IF FOUND THEN
+            verdict := 'misconfigured';
+            facts := facts || jsonb_build_object('unreadable', jsonb_build_object('column', missing.name, 'is_there', missing.is_there));
+            RETURN NEXT;
+            CONTINUE;
+        END IF;
+
+        row_facts := crm_sync.row_facts(crm, contact_key);
+        IF row_facts IS NULL THEN
+            SELECT * INTO tombstone
+            FROM crm_sync.tombstones AS t
+            WHERE t.contact_id = why.contact_key AND t.crm = why.crm
+            ORDER BY t.deleted_at DESC
+            LIMIT 1;
+            verdict := CASE WHEN FOUND THEN 'deleted' ELSE 'not found' END;
+            IF FOUND THEN
+                facts := facts || jsonb_build_object(
+                    'tombstone',
+                    jsonb_build_object(
+                        'deleted_at', tombstone.deleted_at,
+                        'policy', tombstone.policy,
+                        'remote_id', tombstone.remote_id,
+                        'due_at', tombstone.due_at,
+                        'attempts', tombstone.attempts,
+                        'error', tombstone.error,
+                        'claimed_by', tombstone.claimed_by
+                    )
+                );
+            END IF;
+            RETURN NEXT;
+            CONTINUE;
+        END IF;
+
+        contact_name := crm_sync.key_name(row_facts ->> 'key');
+        facts := facts || jsonb_build_object(
+            'attempts', crm_sync.attempt_facts(crm, contact_name),
+            'row', row_facts - 'xmax' - 'others',
+            'others', row_facts -> 'others',
+            'lock', crm_sync.lock_facts((row_facts ->> 'xmax')::xid)
+        );
+        IF row_facts ->> 'claimed_by' IS NOT NULL THEN
+            worker_id := ((row_facts ->> 'claimed_by')::bigint >> 32)::integer;
+            facts := facts || jsonb_build_object(
+                'worker',
+                (
+                    SELECT jsonb_build_object(
+                        'id', worker_id,
+                        'host', w.host,
+                        'pid', w.pid,
+                        'is_known', w.id IS NOT NULL,
+                        'lives', EXISTS (SELECT FROM crm_sync.living_workers AS v WHERE v.id = worker_id),
+                        'since', p.at - make_interval(secs => (p.claims ->> (row_facts ->> 'claimed_by'))::float8),
+                        'not_before', GREATEST((row_facts ->> 'due_at')::timestamptz, w.started_at)
+                    )
+                    FROM (VALUES (worker_id)) AS i (id)
+                    LEFT JOIN crm_sync.workers AS w ON i.id = w.id
+                    LEFT JOIN crm_sync.progress AS p ON p.worker = i.id AND p.crm = why.crm
+                )
+            );
+        END IF;
+        word := row_facts ->> 'sync_status';
+        IF word = 'Queued' AND row_facts ->> 'due_at' IS NOT NULL AND row_facts ->> 'claimed_by' IS NULL THEN
+            facts := facts || jsonb_build_object(
+                'line', crm_sync.line_facts(crm, row_facts ->> 'key', (row_facts ->> 'due_at')::timestamptz),
+                'refused', (
+                    SELECT p.refused ->> contact_name
+                    FROM crm_sync.progress AS p
+                    JOIN crm_sync.living_workers AS w ON p.worker = w.id
+                    WHERE p.crm = why.crm AND p.refused ? contact_name
+                    LIMIT 1
+                )
+            );
+        END IF;
+
+        synced := (row_facts ->> 'synced_at')::timestamptz;
+        flipped := (row_facts ->> 'flipped_at')::timestamptz;
+        verdict := CASE
+            WHEN row_facts ->> 'claimed_by' IS NOT NULL THEN 'in flight'
+            WHEN word = 'Queued' AND row_facts ->> 'due_at' IS NULL THEN 'unseen'
+            WHEN word = 'Queued' AND (row_facts ->> 'due_at')::timestamptz > clock_timestamp() THEN 'waiting'
+            WHEN word = 'Queued' THEN 'in line'
+            WHEN word = 'Error' THEN 'refused'
+            WHEN word IN ('New', 'Selected', 'Skipped') AND flipped > coalesce(synced, '-infinity') THEN 'withdrawn'
+            WHEN word IN ('New', 'Selected', 'Skipped') AND synced IS NULL THEN 'never asked for'
+            WHEN synced IS NULL THEN 'other'
+            WHEN EXISTS (
+                SELECT
+                FROM jsonb_array_elements(row_facts -> 'others') AS o (other)
+                WHERE
+                    (o.other ->> 'synced_at')::timestamptz >= synced - interval '1 second'
+                    AND (o.other ->> 'flipped_at')::timestamptz > flipped
+            ) THEN 'overtaken'
+            ELSE 'delivered'
+        END;
+        RETURN NEXT;
+    END LOOP;
+END;
+$$;
+
 CREATE TABLE crm_sync.added (
     kind text NOT NULL,
     name text NOT NULL,
@@ -2386,6 +2920,42 @@ CREATE TABLE crm_sync.adopted (
     schema_name name,
     table_name name,
     CONSTRAINT adopted_one_check CHECK (one)
+);
+
+CREATE TABLE crm_sync.alert_codes (
+    crm text NOT NULL,
+    code text NOT NULL,
+    new_since timestamp with time zone NOT NULL,
+    seen_at timestamp with time zone NOT NULL,
+    contacts bigint NOT NULL
+);
+
+CREATE TABLE crm_sync.alert_duty (
+    one boolean DEFAULT true NOT NULL,
+    worker integer,
+    CONSTRAINT alert_duty_one_check CHECK (one)
+);
+
+CREATE TABLE crm_sync.alerts (
+    id bigint NOT NULL,
+    condition text NOT NULL,
+    crm text NOT NULL,
+    code text DEFAULT ''::text NOT NULL,
+    since timestamp with time zone NOT NULL,
+    first_seen_at timestamp with time zone NOT NULL,
+    seen_at timestamp with time zone NOT NULL,
+    well_since timestamp with time zone,
+    raised_at timestamp with time zone,
+    ended_at timestamp with time zone,
+    contacts bigint NOT NULL,
+    reason text NOT NULL,
+    message text,
+    message_at timestamp with time zone,
+    untold text[] DEFAULT '{}'::text[] NOT NULL,
+    told text[] DEFAULT '{}'::text[] NOT NULL,
+    tries integer DEFAULT 0 NOT NULL,
+    next_try_at timestamp with time zone,
+    CONSTRAINT alerts_message_check CHECK ((message = ANY (ARRAY['raised'::text, 'still'::text, 'over'::text])))
 );
 
 CREATE TABLE crm_sync.brevo_line (
@@ -2454,7 +3024,8 @@ CREATE TABLE crm_sync.minutes (
     throttled integer DEFAULT 0 NOT NULL,
     unrecorded integer DEFAULT 0 NOT NULL,
     latency integer[] NOT NULL,
-    codes jsonb DEFAULT '{}'::jsonb NOT NULL
+    codes jsonb DEFAULT '{}'::jsonb NOT NULL,
+    strays integer DEFAULT 0 NOT NULL
 );
 
 CREATE VIEW crm_sync.errors_by_code AS
@@ -3231,11 +3802,47 @@ WITH (autovacuum_vacuum_threshold='500', autovacuum_vacuum_scale_factor='0.05');
 
 ALTER TABLE ONLY crm_sync.n8n_line REPLICA IDENTITY FULL;
 
+CREATE TABLE crm_sync.progress (
+    crm text NOT NULL,
+    worker integer NOT NULL,
+    at timestamp with time zone NOT NULL,
+    delivered integer[] NOT NULL,
+    delivered_at timestamp with time zone,
+    limits text NOT NULL,
+    claims jsonb NOT NULL,
+    refused jsonb NOT NULL
+)
+WITH (fillfactor='50');
+
+CREATE VIEW crm_sync.pace AS
+ SELECT p.crm,
+    count(DISTINCT p.worker) AS workers,
+    COALESCE(sum(s.deliveries) FILTER (WHERE (s.age_s <= (60)::numeric)), (0)::bigint) AS delivered_last_minute,
+    (max(s.age_s) FILTER (WHERE ((s.age_s <= (60)::numeric) AND (s.deliveries > 0))))::double precision AS delivering_s,
+    max(p.delivered_at) AS last_delivered_at
+   FROM ((crm_sync.progress p
+     JOIN crm_sync.living_workers w ON ((p.worker = w.id)))
+     LEFT JOIN LATERAL ( SELECT d.deliveries,
+            (EXTRACT(epoch FROM (statement_timestamp() - p.at)) + (d.second)::numeric) AS age_s
+           FROM unnest(p.delivered) WITH ORDINALITY d(deliveries, second)) s ON (true))
+  GROUP BY p.crm;
+
 CREATE TABLE crm_sync.permits (
     lane integer NOT NULL,
     number integer NOT NULL,
     worker integer NOT NULL
 );
+
+CREATE TABLE crm_sync.snapshot (
+    crm text NOT NULL,
+    state text NOT NULL,
+    contacts bigint NOT NULL,
+    latest timestamp with time zone,
+    at timestamp with time zone NOT NULL,
+    took_s double precision NOT NULL,
+    CONSTRAINT snapshot_state_check CHECK ((state = ANY (ARRAY['new'::text, 'selected'::text, 'skipped'::text, 'ready'::text, 'waiting'::text, 'unseen'::text, 'in flight'::text, 'complete'::text, 'error'::text, 'silent'::text, 'other'::text])))
+)
+WITH (fillfactor='50');
 
 CREATE VIEW crm_sync.throughput AS
  SELECT minute,
@@ -3415,6 +4022,15 @@ ALTER TABLE ONLY crm_sync.added
 ALTER TABLE ONLY crm_sync.adopted
     ADD CONSTRAINT adopted_pkey PRIMARY KEY (one);
 
+ALTER TABLE ONLY crm_sync.alert_codes
+    ADD CONSTRAINT alert_codes_pkey PRIMARY KEY (crm, code);
+
+ALTER TABLE ONLY crm_sync.alert_duty
+    ADD CONSTRAINT alert_duty_pkey PRIMARY KEY (one);
+
+ALTER TABLE ONLY crm_sync.alerts
+    ADD CONSTRAINT alerts_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY crm_sync.budgets
     ADD CONSTRAINT budgets_pkey PRIMARY KEY (crm);
 
@@ -3432,6 +4048,12 @@ ALTER TABLE ONLY crm_sync.minutes
 
 ALTER TABLE ONLY crm_sync.permits
     ADD CONSTRAINT permits_pkey PRIMARY KEY (lane, number);
+
+ALTER TABLE ONLY crm_sync.progress
+    ADD CONSTRAINT progress_pkey PRIMARY KEY (crm, worker);
+
+ALTER TABLE ONLY crm_sync.snapshot
+    ADD CONSTRAINT snapshot_pkey PRIMARY KEY (crm, state);
 
 ALTER TABLE ONLY crm_sync.tombstones
     ADD CONSTRAINT tombstones_pkey PRIMARY KEY (id);
@@ -3511,6 +4133,10 @@ CREATE INDEX history_30_key_idx ON crm_sync.history_30 USING btree (key);
 CREATE INDEX history_31_key_idx ON crm_sync.history_31 USING btree (key);
 
 CREATE INDEX hubspot_line_due_at ON crm_sync.hubspot_line USING btree (due_at);
+
+CREATE UNIQUE INDEX idx_alerts_open ON crm_sync.alerts USING btree (condition, crm, code) WHERE (ended_at IS NULL);
+
+CREATE INDEX idx_tombstones_contact_id ON crm_sync.tombstones USING btree (contact_id);
 
 CREATE INDEX idx_tombstones_due_at ON crm_sync.tombstones USING btree (crm, due_at);
 
