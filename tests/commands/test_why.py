@@ -66,6 +66,8 @@ def as_printed(text: str) -> str:
         (r"\(\d+ s ago\)", "(4 s ago)"),
         (r"\(in \d[^)]*\)", "(in 5 min)"),
         (r"probe in \d+ (?:s|min)", "probe in 30 s"),
+        (r"\b\d+ ms", "31 ms"),
+        (r"(?m)^(  attempt  .*\n)\1+", r"\1"),  # probes, as many as there were by then
         (r"pid \d+", "pid 4242"),
         (r"process \d+ on [\w.-]+", "process 812 on app-1"),
         (r"open since 12:03:10 \(\d+ s\)", "open since 12:03:10 (4 s)"),
