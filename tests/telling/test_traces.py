@@ -173,6 +173,14 @@ async def test_a_delivery_that_fails_says_by_which_code_and_the_log_has_the_trac
     assert (span.attributes["crm_sync.delivered"], span.attributes["crm_sync.failed"]) == (0, 1)
     [failed] = [entry for entry in logged if entry["event"] == "contact_failed"]
     assert failed["trace_id"] == TRACE
+    assert await app.fetch("SELECT outcome, trace FROM crm_sync.deliveries") == [("rejected", TRACE)]
+
+
+async def test_history_has_no_trace_of_a_flip_that_names_none(app, url, on):
+    async with running(url, ScriptedCrm()):
+        await flip(app, "bob@example.com", "no traceparent")
+        await until(app, ALL_COMPLETE)
+    assert await app.fetch("SELECT outcome, trace FROM crm_sync.deliveries") == [("delivered", None)]
 
 
 async def test_so_does_one_of_which_nothing_is_known_and_no_word_of_the_crm_is_in_it(app, url, on, collector):
