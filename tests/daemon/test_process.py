@@ -184,13 +184,15 @@ async def test_migrate_check_status_and_undo_from_nothing(empty_url, brevo):
         assert text in answer[1].replace("\n", " "), answer
 
 
+@pytest.mark.slow
 async def test_status_as_json_tells_states_rate_and_reasons(app, url, brevo):
     await insert(app, "Queued")
     await insert(app, "Queued", "no address")
     await insert(app, "Skipped", "bob@example.com")
     async with process(environment(url, brevo)):
         await until(app, "bool_and(brevo_sync_status IN ('Complete', 'Error', 'Skipped')) FROM contacts")
-        async with process(environment(url, brevo), "status", "--json") as running:
+        await until(app, "EXISTS (SELECT FROM crm_sync.progress WHERE crm = 'brevo' AND delivered_at IS NOT NULL)")
+        async with process(environment(url, brevo), "status", "--json", "--exact") as running:
             _, out, _ = await ended(running)
     status = json.loads(out)
     lane = next(lane for lane in status["lanes"] if lane["crm"] == "brevo")

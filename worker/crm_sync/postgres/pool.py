@@ -258,7 +258,9 @@ class Database:
         async def run(connection: asyncpg.pool.PoolConnectionProxy) -> list[asyncpg.Record]:
             async with connection.transaction():
                 await connection.execute(set_to({"statement_timeout": _milliseconds(patience_s)}, local=True))
-                return await connection.fetch(statement, *arguments, timeout=patience_s / SERVERS_SHARE)
+                # Ours is only for a server that says nothing: what it cancels is TooSlowError.
+                own_s = max(self._timeout_s, patience_s / SERVERS_SHARE)
+                return await connection.fetch(statement, *arguments, timeout=own_s)
 
         with _measured(statement):
             async with self.connection() as connection:
