@@ -82,7 +82,7 @@ async def test_states_of_the_tables_own_are_left_alone_and_counted_as_nothing(ow
         await until(owner, "people", "count(*) FILTER (WHERE brevo_sync_status = 'Complete') = 2")
     assert await owner.fetch(theirs) == before
 
-    async with process(environment(empty_url), "status", "--json") as status:
+    async with process(environment(empty_url), "status", "--json", "--exact") as status:
         code, out, err = await ended(status)
     assert code == 0, err
     (brevo,) = [lane for lane in json.loads(out)["lanes"] if lane["crm"] == "brevo"]

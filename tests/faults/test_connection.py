@@ -19,7 +19,7 @@ from tests.steps import insert, read
 from tests.tiers import one_quick, slow
 
 CLAIM = "FOR NO KEY UPDATE SKIP LOCKED\n    )"
-FINISH = "unnest("
+FINISH = "WITH outcome AS ("
 SESSIONS = "FROM pg_stat_activity WHERE application_name = 'crm-sync session' AND datname = current_database()"
 SEED = 20_261_124
 CUTS = 40
