@@ -200,6 +200,7 @@ async def test_metrics_are_served_to_others_of_the_machine(service, where):
     await service.set("METRICS_LISTEN", where)
     await service.systemctl("start")
     await service.said("metrics_served")
+    await service.said("session_opened")
     nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
     answer = await service.machine.run(*nobody, f"{INSIDE}/bin/python", "/opt/ask.py", where)
     assert "200 OK" in answer

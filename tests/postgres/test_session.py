@@ -40,6 +40,18 @@ async def test_a_killed_session_is_opened_again_and_a_flip_made_in_the_gap_is_de
     assert await app.fetchval("SELECT count(*) FROM crm_sync.workers") == 0
 
 
+async def test_a_session_that_has_ended_is_opened_no_more(app, url, crm):
+    """It would register its worker once more, and nothing would take that back."""
+    async with running(url, crm, waits=QUICK_TICK) as worker:
+        await until_asleep(app)
+        session = worker._wiring.session
+        await session.end(unsure=False)
+        await until(app, f"count(*) = 0 {SESSIONS}")
+        await asyncio.wait_for(session.run(), TIMEOUT_S)
+        assert session.openings == 1
+        assert await app.fetchval("SELECT count(*) FROM crm_sync.workers") == 0
+
+
 async def test_what_is_in_flight_when_the_session_is_lost_is_finished_once_and_not_sent_again(app, url, crm):
     crm.gate.clear()
     async with running(url, crm, waits=NO_TICK):

@@ -95,6 +95,7 @@ class Session:
         self._line = select.poll()  # shows whether the server has hung up
         self._turn = asyncio.Lock()
         self._lost = asyncio.Event()
+        self._ended = asyncio.Event()
         self._ear = Ear(url, database, on_word=self._when_told, on_deaf=self._when_deaf, waits=waits)
         # Anywhere, so that no claim of an earlier worker with this id is taken for one of ours.
         self._claims = secrets.randbelow(2**32 - 1)
@@ -163,13 +164,15 @@ class Session:
         """Opens the session, ticks, and opens it again whenever it is lost. Raises ConfigurationError."""
         backoff = Backoff(self._waits)
         trouble = Trouble(loop="session")
-        while True:
+        while not self._ended.is_set():
             try:
                 await self._open()
                 trouble.over()
                 backoff.reset()
                 await self._tick_until_lost()
             except DatabaseTroubleError as error:
+                if self._ended.is_set():
+                    return
                 if self.opened.is_set():
                     log.warning(events.SESSION_LOST, reason=str(error))
                 else:
@@ -183,8 +186,9 @@ class Session:
     async def end(self, *, unsure: bool) -> None:
         """Says goodbye: what this worker had in flight is finished, nobody needs to look for orphans of it.
 
-        unsure: that is not certain, so somebody does.
+        unsure: that is not certain, so somebody does. It is not opened again: that would register this worker once more.
         """
+        self._ended.set()
         if self.opened.is_set() and not unsure:
             with suppress(DatabaseTroubleError):
                 await self._fetch("forget_workers", [self.worker_id])

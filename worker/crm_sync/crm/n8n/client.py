@@ -5,9 +5,9 @@ contact counts as delivered although its run fails later; only "When Last Node F
 of failures. [measured, n8n 2.41]
 
 n8n starts a run for every call. So that a workflow can tell the same flip sent twice, an answer having been lost, each contact
-carries an idempotency key, the same over retries and workers. The body is signed, and says when it was sent, because the key
-alone protects from copies of the latest call only: an older one, sent again by somebody who has it from a log, would put old
-values back. The workflow that `crm-sync n8n-workflow` prints checks all three.
+carries an idempotency key, the same over retries and workers while its values are. The body is signed, and says when it was sent,
+because the key alone protects from copies of the latest call only: an older one, sent again by somebody who has it from a log,
+would put old values back. The workflow that `crm-sync n8n-workflow` prints checks all three.
 """
 
 import hashlib
@@ -175,8 +175,14 @@ def _deleted(deletion: Deletion) -> dict[str, Any]:
 
 
 def idempotency_key(contact: Contact) -> str:
-    """Of this contact and this flip, whoever sends it and how often."""
-    return _hash(f"{contact.id}\n{contact.flipped_at.astimezone(UTC).isoformat(timespec='microseconds')}")
+    """Of this contact, this flip and what is sent of it, whoever sends it and how often.
+
+    The values are part of it because a flip that no trigger saw leaves the time of the one before it in the row: a workflow would
+    take new values for the old ones that it has handled.
+    """
+    flipped_at = contact.flipped_at.astimezone(UTC).isoformat(timespec="microseconds")
+    values = json.dumps([(contact.email or "").strip(), contact.filled], sort_keys=True, default=str)
+    return _hash(f"{contact.id}\n{flipped_at}\n{values}")
 
 
 def _hash(text: str) -> str:
