@@ -9,12 +9,14 @@
 -- it wait all the same, a trigger of the table's own or such an index that is new, makes it give up before the application's
 -- deadlock_timeout, so that no transaction of the application's is ever the victim.
 --
+-- An array that is shorter than the others, or empty, has NULL for the rest.
+--
 -- $1   id[]       the contacts
 -- $2   bigint[]   the fencing token of the claim of each
 -- $3   text[]     its outcome: delivered, retry, rejected, deferred, orphaned
 -- $4   text[]     CODE: reason, or NULL
 -- $5   text[]     its id in the CRM, or NULL
--- $6   float8[]   seconds to wait before it is claimed again
+-- $6   float8[]   seconds to wait before it is claimed again; NULL: none
 -- $7   integer[]  milliseconds that its request took; -1: it may have been sent, and that is not known; NULL: it was not sent
 -- $8   integer[]  the HTTP status of the answer, or NULL
 -- $9   text[]     the CRM's id of that request, or NULL
@@ -26,7 +28,7 @@ WITH outcome AS (
         kind,
         error,
         remote_id,
-        make_interval(secs => delay_s) AS delay,
+        make_interval(secs => coalesce(delay_s, 0)) AS delay,
         took_ms,
         status,
         request_id,

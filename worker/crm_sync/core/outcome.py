@@ -155,3 +155,16 @@ def columns(finishes: Iterable[Finish]) -> list[Sequence[Any]]:
     whole = [*zip(*finishes, strict=True)]
     receipts = [receipt or (_CUT_SHORT if sent else _NOT_SENT) for sent, receipt in zip(whole[6], whole[-1], strict=True)]
     return [*whole[:6], *zip(*receipts, strict=True), [trace and trace_of(trace) for trace in whole[-2]]]
+
+
+def sparse(written: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
+    """The same columns for a statement, which takes what an array lacks for NULL, and no delay for 0.
+
+    Of most batches half of them are empty. The driver looks at each element of each array: a sixteenth of a worker's time.
+    """
+    ids, tokens, kinds, errors, remote_ids, delays, *rest = written
+    return [ids, tokens, kinds, *map(_unless_null, (errors, remote_ids)), delays if any(delays) else [], *map(_unless_null, rest)]
+
+
+def _unless_null(column: Sequence[Any]) -> Sequence[Any]:
+    return [] if column[0] is None and column.count(None) == len(column) else column

@@ -25,18 +25,19 @@ class RetryPolicy:
 
     def finish(self, contact: Contact, outcome: Outcome, chance: float, receipt: Receipt | None = None) -> Finish:
         """The finish of a contact the CRM has spoken about."""
-        error = describe(contact, outcome)
-        claimed = contact.attempts, contact.flipped_at, contact.remote_id is not None, contact.trace
-        sent = True, contact.late, *claimed, receipt
-        match outcome.verdict:
-            case Verdict.DELIVERED:
-                remote_id = None if outcome.remote_id is None else printable(outcome.remote_id, LONGEST_REMOTE_ID)
-                return Finish(contact.id, contact.token, Kind.DELIVERED, error, remote_id or None, 0.0, *sent)
-            case Verdict.FAILED if contact.attempts <= self.max_retries:
-                delay_s = self.delay_before_retry(contact.attempts, chance)
-                return Finish(contact.id, contact.token, Kind.RETRY, error, None, delay_s, *sent)
-            case _:
-                return Finish(contact.id, contact.token, Kind.REJECTED, error, None, 0.0, *sent)
+        id_, token, attempts, known_id, _, flipped_at, _, late, trace = contact
+        verdict, code, _, remote_id = outcome
+        error = None if code is None else describe(contact, outcome)
+        kind, delay_s = Kind.REJECTED, 0.0
+        if verdict is Verdict.DELIVERED:
+            kind = Kind.DELIVERED
+        elif verdict is Verdict.FAILED and attempts <= self.max_retries:
+            kind, delay_s = Kind.RETRY, self.delay_before_retry(attempts, chance)
+        stored_id = printable(remote_id, LONGEST_REMOTE_ID) or None if remote_id and kind is Kind.DELIVERED else None
+        # In the order of its fields, as all of this: it is done for every contact.
+        return Finish(
+            id_, token, kind, error, stored_id, delay_s, True, late, attempts, flipped_at, known_id is not None, trace, receipt
+        )
 
     def orphan(self, contact_id: object, token: int, attempts: int) -> Finish:
         """The finish of a contact whose worker died. One that outlived no worker is parked: it may be what kills them."""

@@ -13,7 +13,7 @@ import asyncpg
 from crm_sync.core.codes import Code
 from crm_sync.core.fairness import MOST_FRESH, Fairness, FreshLine
 from crm_sync.core.history import History
-from crm_sync.core.outcome import Contact, Finish, Kind, columns
+from crm_sync.core.outcome import Contact, Finish, Kind, columns, sparse
 from crm_sync.core.values import Form
 from crm_sync.core.waits import USUAL, Waits
 from crm_sync.errors import ConfigurationError, CrmSyncError, DatabaseTroubleError, LockedError, RowRefusedError, TooSlowError
@@ -296,7 +296,7 @@ class Contacts:
 
     async def _finish_at_once(self, finishes: Sequence[Finish], *, apart: bool) -> Finished:
         try:
-            fetched = await self.recording.fetch(self._database, self._finish, *columns(finishes), apart=apart)
+            fetched = await self.recording.fetch(self._database, self._finish, *sparse(columns(finishes)), apart=apart)
         except RowRefusedError as error:
             return await self._finish_with_care(finishes, error)
         rows = fetched.rows
