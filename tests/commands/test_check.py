@@ -3,6 +3,7 @@
 import re
 
 from crm_sync.postgres import locks
+from crm_sync.sandbox.server import Answer, Fault, asks_for_fields
 from tests.process import KEY, ended, environment, process
 from tests.roles import WORKER
 from tests.strangers import STRANGER, stranger
@@ -159,3 +160,51 @@ async def test_rights_that_only_alerts_need_stop_nothing_and_are_named(app, url,
     assert code == 0
     named = f"warning alerts there are none, for the role {WORKER} lacks INSERT on crm_sync.alert_codes"
     assert any(line.startswith(named) for line in lines), lines
+
+
+# The fields of each CRM.
+
+
+async def test_each_field_that_can_never_arrive_has_a_line_and_the_command_fails(app, url, brevo, tmp_path):
+    await app.execute("ALTER TABLE contacts ADD COLUMN seen_at timestamptz, ADD COLUMN score integer")
+    await app.execute(f"GRANT SELECT ON contacts TO {WORKER}")
+    mapping = tmp_path / "mapping.toml"
+    mapping.write_text('[brevo]\nFIRSTNAME = "first_name"\nPLAN = "first_name"\nSEEN = "seen_at"\nLASTNAME = "score"\n')
+    brevo.account.attributes["SEEN"] = "date"
+    code, lines = await checked(environment(url, brevo, MAPPING_FILE=str(mapping)))
+    assert code == 1
+    plan, seen, lastname = [line for line in lines if "brevo field" in line]
+    assert plan == "wrong brevo field PLAN Brevo has no attribute PLAN: create it there, or take it out of the mapping"
+    assert "SEEN is a timestamp with time zone in the mapping, and a date in Brevo, which takes no such value" in seen
+    assert "say which day is meant, ((...) AT TIME ZONE 'Europe/Berlin')::date" in seen
+    assert (
+        "LASTNAME is an integer in the mapping, and a text in Brevo, which takes no such value: cast it in the mapping"
+        in lastname
+    )
+
+
+async def test_a_label_of_an_enum_that_is_no_option_is_told_with_the_options(app, url, brevo, tmp_path):
+    await app.execute(
+        "CREATE TYPE mood AS ENUM ('sad', 'angry'); ALTER TABLE contacts ADD COLUMN mood mood, ADD COLUMN moods mood[]"
+    )
+    await app.execute(f"GRANT SELECT ON contacts TO {WORKER}")
+    mapping = tmp_path / "mapping.toml"
+    mapping.write_text('[brevo]\nMOOD = "mood"\nMOODS = "moods"\n')
+    brevo.account.attributes |= {"MOOD": "category", "MOODS": "multiple-choice"}
+    brevo.account.options |= {"MOOD": ["sad"], "MOODS": ["sad", "angry"]}
+    code, lines = await checked(environment(url, brevo, MAPPING_FILE=str(mapping)))
+    assert code == 1
+    (told,) = [line for line in lines if "brevo field" in line]
+    assert "MOOD (public.mood) can be angry, which is no option of the attribute in Brevo. It has sad, 1:" in told
+
+
+async def test_fields_that_all_fit_and_fields_that_cannot_be_asked_for_fail_nothing(url, brevo):
+    code, lines = await checked(environment(url, brevo))
+    assert code == 0
+    assert any(re.match(r"ok brevo fields the account has all \d+, and takes what is sent to them", line) for line in lines), (
+        lines
+    )
+    brevo.standing_faults.append(Fault(matches=asks_for_fields, answer=Answer(403, b"<html>no")))
+    code, lines = await checked(environment(url, brevo))
+    assert code == 0
+    assert any(line.startswith("warning brevo fields they cannot be compared with the mapping") for line in lines), lines

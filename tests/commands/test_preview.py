@@ -13,6 +13,7 @@ from crm_sync.crm.rehearsal import rehearse
 from crm_sync.sandbox.__main__ import UNLIMITED
 from crm_sync.sandbox.credentials import BREVO_KEY
 from crm_sync.sandbox.process import CRMS, settings
+from crm_sync.sandbox.server import FIELDS
 from tests.commands.printed import requests, tapped
 from tests.harness import ScriptedCrm, account, running, until
 from tests.process import ended, environment, process
@@ -173,6 +174,8 @@ async def check_same(app, url, taps, change, cases):
         await until(app, complete)
     for crm in CRMS:
         assert chains[crm], crm
+        # Before the first delivery a worker asks which fields there are.
+        heard[crm][:] = [one for one in heard[crm] if not (one.method == "GET" and FIELDS.search(one.target.partition("?")[0]))]
         assert len(chains[crm]) <= len(heard[crm])
         for expected, came in zip(chains[crm], heard[crm], strict=False):
             same(crm, expected, came)

@@ -159,7 +159,7 @@ async def test_the_path_of_another_version_of_the_api_is_a_setting(path):
     async with HubSpotSandbox(token=TOKEN, path=path, **NO_LIMITS) as crm, client(crm.url, path=path) as hubspot:
         assert await deliver(hubspot) == Outcome.delivered("101")
         assert await deliver(hubspot, BEN, "101") == Outcome.delivered("101")
-        assert await hubspot.check() == "portal 123, STANDARD"
+        assert (await hubspot.check()).startswith("portal 123, STANDARD; API ")
 
 
 # Whom an id no longer leads to.
@@ -754,20 +754,20 @@ async def test_a_wrong_path_is_found_by_the_check_and_by_a_delivery(crm):
 
 
 async def test_the_check_names_the_account_and_changes_nothing(crm, hubspot):
-    assert await hubspot.check() == "portal 123, STANDARD"
+    assert await hubspot.check() == "portal 123, STANDARD; API v3, which HubSpot supports until September 2027"
     assert not crm.contacts
 
 
 async def test_the_check_needs_no_right_to_see_the_account(crm, hubspot):
     crm.scopes.remove("oauth")
-    assert await hubspot.check() == "token accepted"
+    assert await hubspot.check() == "token accepted; API v3, which HubSpot supports until September 2027"
 
 
 @pytest.mark.parametrize("answer", [Answer(200), Answer(200, {"portalId": "x"}), Answer(404, b"<html>"), Answer(500)])
 async def test_the_check_does_not_depend_on_what_the_account_answers(prepared, alone, answer):
     prepared.answer(FIRST_PAGE, 200, {"results": []})
-    prepared.answer(("GET", module.ACCOUNT_PATH), answer.status, answer.body)
-    assert await alone.check() == "token accepted"
+    prepared.answer(("GET", "/account-info/v3/details"), answer.status, answer.body)
+    assert (await alone.check()).startswith("token accepted; API v3")
 
 
 async def test_the_check_refuses_a_wrong_token_and_one_that_may_not_see_contacts(crm, hubspot):

@@ -188,6 +188,7 @@ async def test_it_stops_its_lane_with_its_name(app, url, tmp_path):
 
 async def test_check_tells_both_what_is_refused_and_what_may_not_be_meant(app, url, brevo, tmp_path):
     file = tmp_path / "mapping.toml"
+    brevo.account.attributes["FNAME"] = "text"
     env = environment(url, brevo, MAPPING_FILE=str(file))
     for expression, code, words in (
         ("'1 day'::interval", 0, "FNAME is sent as Postgres writes interval: cast it if that is not meant"),

@@ -32,6 +32,7 @@ class Operation(StrEnum):
     UPSERT = "upsert"
     DELETE = "delete"
     LOGIN = "login"  # for a token
+    FIELDS = "fields"  # which fields the CRM has
 
 
 class Delivery(NamedTuple):

@@ -1,4 +1,4 @@
--- What stands behind types: of an array its elements, of a domain its base.
+-- What stands behind types: of an array its elements, of a domain its base; of an enum its labels.
 --
 -- $1  oid[]  the types
 WITH RECURSIVE
@@ -35,7 +35,12 @@ SELECT
     t.typcategory::text AS category,
     -- Of a table, view or the like, whose columns are its members.
     coalesce(r.relkind <> 'c', FALSE) AS is_row,
-    format_type(b.given, NULL) AS name
+    format_type(b.given, NULL) AS name,
+    (
+        SELECT array_agg(e.enumlabel::text ORDER BY e.enumsortorder)
+        FROM pg_enum AS e
+        WHERE e.enumtypid = t.oid
+    ) AS labels
 FROM bases AS b
 JOIN pg_type AS t ON b.oid = t.oid
 LEFT JOIN pg_class AS r ON t.typrelid = r.oid

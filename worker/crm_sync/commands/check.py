@@ -25,12 +25,14 @@ from crm_sync.reports.history_notes import history_notes
 from crm_sync.reports.lane_state import read_lane_states
 from crm_sync.reports.layout import console, prose
 from crm_sync.reports.ownership import lost_notes, stranger_notes
+from crm_sync.reports.remote_fields import compare_fields
 from crm_sync.reports.rights import with_advice
 from crm_sync.reports.session_report import connection_notes, path_notes, pooler_notes
 from crm_sync.reports.table_notes import table_notes
 from crm_sync.reports.twins import twin_notes
 from crm_sync.reports.watched_columns import read_watches
 from crm_sync.settings import Settings
+from crm_sync.table.mapping import FieldMapping
 from crm_sync.table.rights import require_alert_rights, require_worker_rights
 from crm_sync.table.schema import Schema, inspect_schema
 from crm_sync.telling.channels import require_channels
@@ -179,9 +181,35 @@ async def _of_a_crm(configuration: Configuration, database: Database, schema: Sc
         yield Finding(f"{crm} columns", Verdict.WRONG, fault)
     if wanted is None:
         return
+    mapping: FieldMapping | None = None
     if not fault:
-        yield await _finding(f"{crm} mapping", partial(_mapping, database, schema, wanted))
-    yield await _finding(f"{crm} credentials", partial(_credentials, database, wanted, configuration.keys(crm)))
+        try:
+            mapping = (await plan_lane(database, schema, wanted)).mapping
+        except ConfigurationError as error:
+            yield Finding(f"{crm} mapping", Verdict.WRONG, with_advice(error))
+        except CrmSyncError as error:
+            yield Finding(f"{crm} mapping", Verdict.WRONG, str(error))
+        else:
+            yield Finding(f"{crm} mapping", Verdict.OK, _told(mapping))
+    credentials = await _finding(f"{crm} credentials", partial(_credentials, database, wanted, configuration.keys(crm)))
+    yield credentials
+    if mapping is not None and credentials.verdict is Verdict.OK:
+        async for finding in _fields(database, wanted, mapping):
+            yield finding
+
+
+async def _fields(database: Database, wanted: LaneConfiguration, mapping: FieldMapping) -> AsyncIterator[Finding]:
+    """A line for each field that can never arrive."""
+    crm, account = wanted.crm, wanted.account
+    async with account.open(RateLimit(database, crm, account.windows)) as client:
+        compared = await compare_fields(client, mapping)
+    if compared.unknown is not None:
+        note = f"they cannot be compared with the mapping, for the CRM does not say which it has: {compared.unknown}"
+        yield Finding(f"{crm} fields", Verdict.WARNING, note)
+    elif compared.known is not None and not compared.misfits:
+        yield Finding(f"{crm} fields", Verdict.OK, f"the account has all {compared.known}, and takes what is sent to them")
+    for misfit in compared.misfits:
+        yield Finding(f"{crm} field {misfit.name}", Verdict.WRONG, misfit.words)
 
 
 async def _finding(subject: str, step: Callable[[], Awaitable[str]]) -> Finding:
@@ -235,8 +263,7 @@ async def _ear(settings: Settings, database: Database) -> str:
     return "a notification sent through the pool arrived"
 
 
-async def _mapping(database: Database, schema: Schema, wanted: LaneConfiguration) -> str:
-    mapping = (await plan_lane(database, schema, wanted)).mapping
+def _told(mapping: FieldMapping) -> str:
     return ". ".join([f"email and {len(mapping.fields)} fields: {', '.join(mapping.fields)}", *mapping.notes])
 
 

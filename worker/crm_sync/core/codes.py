@@ -130,6 +130,20 @@ class Code(StrEnum):
         True,
         True,
     )
+    FIELD_MISFIT = (
+        "FIELD_MISFIT",
+        "the mapping sends a field what the CRM's own field never takes; nothing was sent",
+        "correct the mapping, or the field in the CRM; `crm-sync check` names all of them",
+        True,
+        True,
+    )
+    FIELD_REQUIRED = (
+        "FIELD_REQUIRED",
+        "the CRM requires a field of every new contact that the mapping does not send",
+        "send it, or let the CRM not require it",
+        True,
+        True,
+    )
     NOT_FOUND = "NOT_FOUND", "what answers is not the CRM's API", "check the base URL", True, True
     REDIRECTED = "REDIRECTED", "the CRM answered with a redirect, which is not followed", "check the base URL", True, True
     NOT_READY = "NOT_READY", "the CRM is starting, or being moved", "nothing, unless it lasts", True, True

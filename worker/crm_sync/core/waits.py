@@ -50,6 +50,10 @@ class Waits:
     tidy_s: float = 600.0  # between two looks for what is kept no longer
     tell_events_s: float = 1.0  # for more events to come: they are written together
 
+    # The fields that a CRM has.
+    fields_again_s: float = 3600.0  # before they are compared with the mapping again, by a lane that delivers
+    fields_unknown_s: float = 60.0  # the same, where the CRM would not say them
+
     # A CRM that is not to be called.
     first_probe_s: float = 1.0  # before the first probe; doubled with each that fails
     longest_probe_s: float = 8.0  # so that a CRM that is well again is back at full speed within 10 s

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from crm_sync.core.codes import Code
 from crm_sync.core.outcome import Contact, Deletion, Outcome, Unsent
+from crm_sync.core.remote_schema import RemoteSchema
 from crm_sync.crm.exchange import Assumption
 from crm_sync.errors import LaneError
 
@@ -53,6 +54,10 @@ class Client(ABC):
         All have a remote_id where the CRM keeps records.
         """
         return [_cannot_delete()] * len(deletions)
+
+    async def schema(self) -> RemoteSchema | None:
+        """The fields that the account has, by what it takes; None where that cannot be asked. Raises LaneError."""
+        return None
 
     @abstractmethod
     async def check(self) -> str:

@@ -65,6 +65,17 @@ def followed(crm: str, operation: str) -> Iterator[Trail]:
         _current.reset(token)
 
 
+@contextmanager
+def as_operation(operation: str) -> Iterator[None]:
+    """The requests that are made in here are measured as these; they belong to the same trail."""
+    trail = current()
+    before, trail.operation = trail.operation, operation
+    try:
+        yield
+    finally:
+        trail.operation = before
+
+
 def current() -> Trail:
     """One that nobody reads where nobody follows."""
     return _current.get() or Trail()

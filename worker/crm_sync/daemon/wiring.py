@@ -150,6 +150,7 @@ class Wiring:
                 policy=settings.policy,
                 batch_size=settings.sync_scheduler_batch_size,
                 tally=self._tally(crm),
+                mapping=mapping,
                 waits=self._waits,
             )
             self._charges[crm] = Charge(contacts, settings.policy, self._tally(crm))

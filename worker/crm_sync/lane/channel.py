@@ -7,6 +7,7 @@ from crm_sync.core.tally import Tally
 from crm_sync.core.waits import Waits
 from crm_sync.crm.client import Client
 from crm_sync.lane.address_locks import AddressLocks
+from crm_sync.lane.remote_fields import RemoteFields
 from crm_sync.limits.breaker import LaneBreaker
 from crm_sync.limits.concurrency_limit import ConcurrencyLimit
 from crm_sync.limits.rate_limit import RateLimit
@@ -18,7 +19,7 @@ from crm_sync.postgres.session import Session
 class Channel:
     """The client of one CRM, and whatever may hold a request back: the session, the breaker, the two limits, an address.
 
-    tally: counts what is done.
+    tally: counts what is done. fields: what an upsert has to fit.
     """
 
     crm: str
@@ -31,4 +32,5 @@ class Channel:
     policy: RetryPolicy
     waits: Waits
     tally: Tally
+    fields: RemoteFields | None = None
     operation: Operation = Operation.UPSERT

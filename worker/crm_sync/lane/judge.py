@@ -84,6 +84,7 @@ class Judge:
         self._crm = channel.crm
         self._operation = channel.operation
         self._client = channel.client
+        self._fields = channel.fields
         self._breaker = channel.breaker
         self._permits = channel.permits
         self._waits = channel.waits
@@ -192,6 +193,8 @@ class Judge:
         """Raises whatever the client raises."""
         with spans.delivery(self._crm, self._operation, contacts) as span:
             try:
+                if self._fields is not None:
+                    await self._fields.prove()
                 entries = checked(await self._client.deliver(contacts), len(contacts))
             except LaneError as error:
                 span.ended(0, 0, error)

@@ -19,6 +19,7 @@ from crm_sync.lane.delivery import Deliveries
 from crm_sync.lane.dispatch import Dispatch
 from crm_sync.lane.finisher import Finisher
 from crm_sync.lane.in_hand import InHand
+from crm_sync.lane.remote_fields import RemoteFields
 from crm_sync.lane.single_delivery import SingleDelivery
 from crm_sync.lane.tombstones import Tombstones
 from crm_sync.lane.wake import Wake, wait
@@ -32,6 +33,7 @@ from crm_sync.postgres.session import Session
 from crm_sync.table.adopted_table import LaneTable
 from crm_sync.table.claim_by_key import ClaimByKey
 from crm_sync.table.contacts import UNREADABLE, Contacts
+from crm_sync.table.mapping import FieldMapping
 from crm_sync.table.overwritten import Overwritten
 from crm_sync.table.shared_records import SharedRecords
 from crm_sync.table.unreadable_rows import Claimed
@@ -58,9 +60,10 @@ class Lane:
         policy: RetryPolicy,
         batch_size: int,
         tally: Tally | None = None,
+        mapping: FieldMapping | None = None,
         waits: Waits = USUAL,
     ) -> None:
-        """batch_size: contacts in one claim at most. tally: counts what the lane does."""
+        """batch_size: contacts in one claim at most. tally: counts what the lane does. mapping: held against the CRM's fields."""
         tally = tally or Tally()
         self.crm = table.crm
         self._session = session
@@ -94,7 +97,8 @@ class Lane:
         )
         self._addresses = AddressLocks(self.crm, session)
         limits = self._breaker, rate_limit, self._permits
-        channel = Channel(self.crm, client, session, *limits, self._addresses, policy, waits, tally)
+        fields = None if mapping is None else RemoteFields(self.crm, client, mapping, waits)
+        channel = Channel(self.crm, client, session, *limits, self._addresses, policy, waits, tally, fields)
         self._in_hand = InHand()
         self._wake = Wake(table.id, channel, contacts)
         self._finisher = Finisher(

@@ -47,7 +47,9 @@ class Tombstones:
         self._breaker = channel.breaker
         self._permits = channel.permits
         self._deleter = Deleter(table.crm, channel.client, database, table.variables)
-        self._deliveries = Deliveries(replace(channel, client=self._deleter, operation=Operation.DELETE), refused=put_off)
+        self._deliveries = Deliveries(
+            replace(channel, client=self._deleter, fields=None, operation=Operation.DELETE), refused=put_off
+        )
         self._claim = render("claim_tombstones", table.variables)
         self._finish = recording.render("finish_tombstones", table.variables)
         self._due = asyncio.Event()

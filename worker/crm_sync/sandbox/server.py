@@ -8,6 +8,7 @@ faults.
 
 import asyncio
 import json
+import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +23,8 @@ HOST = "127.0.0.1"
 CONTROL = "/_sandbox/"
 CONNECTION_BACKLOG = 1024
 ROWS_PER_CHUNK = 500
+# HubSpot's, Brevo's, Mautic's.
+FIELDS = re.compile(r"/properties/(?:[0-9-]+/)?contacts$|/contacts/attributes$|/fields/contact$")
 # A CRM that stops waits for nobody, but 0 would mean for ever to aiohttp.
 SHUTDOWN_TIMEOUT_S = 0.05
 
@@ -46,6 +49,11 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+def asks_for_fields(call: "Call | LoggedRequest") -> bool:
+    """At any of the vendors."""
+    return call.method == "GET" and FIELDS.search(call.path) is not None
+
+
 class Hold:
     """A gate where requests wait until it is released. `reached` is set once a request waits there."""
 
@@ -63,7 +71,8 @@ class Hold:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fault:
-    """What goes wrong with the requests it matches, in the order of its fields.
+    """What goes wrong with the requests it matches, in the order of its fields: unless said otherwise with all but those that ask
+    which fields the CRM has, for these come when a worker likes.
 
     applies: the request takes effect before anything goes wrong, so that only its answer suffers. places: so many
     delays at a time, other requests queue, as at a small server. drop: the connection is closed instead of
@@ -71,7 +80,7 @@ class Fault:
     answered after the delay and the hold.
     """
 
-    matches: Callable[[Call], bool] = lambda _: True
+    matches: Callable[[Call], bool] = lambda call: not asks_for_fields(call)
     applies: bool = False
     delay_s: float = 0
     places: asyncio.Semaphore | None = None

@@ -43,7 +43,7 @@ _PINS = " || ".join(f"set_config('{name}', '{value}', true)" for name, value in 
 @dataclass(frozen=True, slots=True)
 class Type:
     """A row of describe_types.sql. name: as a person knows it. builtin: of its elements' or its base's type the name, where that
-    is Postgres's own.
+    is Postgres's own. labels: of an enum.
     """
 
     name: str
@@ -52,10 +52,12 @@ class Type:
     form: str
     category: str
     is_row: bool  # the whole row of a table, or a list of such
+    labels: tuple[str, ...] | None = None
 
     @classmethod
     def describe(cls, row: Mapping[str, Any]) -> "Type":
-        return cls(row["name"], row["is_list"], row["builtin"], row["form"], row["category"], row["is_row"])
+        labels = None if row["labels"] is None else tuple(row["labels"])
+        return cls(row["name"], row["is_list"], row["builtin"], row["form"], row["category"], row["is_row"], labels)
 
     @property
     def is_record(self) -> bool:

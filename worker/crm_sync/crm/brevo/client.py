@@ -24,6 +24,7 @@ from crm_sync.core.codes import Code
 from crm_sync.core.identity import fold
 from crm_sync.core.outcome import Contact, Deletion, Outcome
 from crm_sync.core.rate import Remaining, parse
+from crm_sync.core.remote_schema import RemoteField, RemoteSchema
 from crm_sync.crm.account import Account, over_http
 from crm_sync.crm.answer import Answer
 from crm_sync.crm.brevo.assumptions import assumptions
@@ -37,6 +38,7 @@ from crm_sync.crm.brevo.refusals import (
     speaks_of_a_list,
     unknown_list,
 )
+from crm_sync.crm.brevo.schema import fits, schema
 from crm_sync.crm.brevo.settings import BrevoSettings
 from crm_sync.crm.client import Client, Found
 from crm_sync.crm.exchange import Assumption
@@ -93,6 +95,7 @@ class Brevo(Client):
         """list_id: the list that delivered contacts are put on."""
         self._http = http
         self._list_id = list_id
+        self._attributes: Mapping[str, RemoteField] = {}  # once it has been asked for them
 
     async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Outcome]:
         return [await self._upsert(contact) for contact in contacts]
@@ -116,6 +119,16 @@ class Brevo(Client):
             return "key accepted"
         await self._find_list(self._list_id)
         return f"key accepted, list {self._list_id} found"
+
+    async def schema(self) -> RemoteSchema:
+        """From the contacts' bucket too."""
+        answer = await self._request("GET", "/contacts/attributes")
+        found = schema(answer)
+        if found is None:
+            raise not_brevo(answer)
+        answer.confirm()
+        self._attributes = found.fields
+        return found
 
     async def _find(self, email: str) -> Found:
         answer = await self._get_contact(email, "email_id")
@@ -148,7 +161,8 @@ class Brevo(Client):
                 answer.confirm()
 
         remote_id = there and there.id
-        notes: list[str] = []
+        notes = [f"{name} was left out: Brevo has it as {self._attributes[name].type}" for name in self._unfit(fields)]
+        fields = {name: value for name, value in fields.items() if fits(self._attributes.get(name), value)}
         while body := self._body(there, email, fields):
             answer = await self._write(there, body)
             if shared := refused_attributes(answer) & fields.keys():
@@ -168,6 +182,10 @@ class Brevo(Client):
                 answer.confirm()
                 break
         return Outcome.delivered(remote_id, Code.FIELD_NOT_SENT if notes else None, "; ".join(notes) or None)
+
+    def _unfit(self, fields: Mapping[str, Any]) -> list[str]:
+        """Those whose value Brevo would ignore."""
+        return sorted(name for name, value in fields.items() if not fits(self._attributes.get(name), value))
 
     def _body(self, there: "_There | None", email: str, fields: Mapping[str, Any]) -> dict[str, Any]:
         """What is to be written: nothing where the contact is there and nothing is known of it but its address."""

@@ -4,7 +4,7 @@ Results come in any order, under the primary address of their record, and captur
 with. Errors name their contact by trace id, by what it was sent under, or not at all.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from crm_sync.core.codes import Code
@@ -53,8 +53,8 @@ class Batch:
 
     entries: list[Entry | None]
 
-    def __init__(self, answer: Answer, inputs: Sequence[Input], *, by_id: bool) -> None:
-        """by_id: the keys are record ids."""
+    def __init__(self, answer: Answer, inputs: Sequence[Input], mapped: Collection[str] = (), *, by_id: bool) -> None:
+        """mapped: the properties that the mapping has. by_id: the keys are record ids."""
         errors = [error for error in answer.get("errors") or [] if isinstance(error, dict)]
         self.inputs = inputs
         self.entries = [None] * len(inputs)
@@ -62,7 +62,8 @@ class Batch:
         self._results = results(answer)
         self._label = answer.label
         self._by_id = by_id
-        self._fault = mapping_fault(errors, answer.label)
+        self._mapped = mapped
+        self._fault = mapping_fault(errors, answer.label, mapped)
         self._traces = {trace(place): place for place in range(len(inputs))}
         self._keys = {fold(item.key): place for place, item in enumerate(inputs)}
         self._missing: set[int] = set()
@@ -119,7 +120,7 @@ class Batch:
         if self._by_id and is_not_found(error):
             self.entries[place] = None
             self._missing.add(place)
-        elif mapping_fault([error], self._label):
+        elif mapping_fault([error], self._label, self._mapped):
             self.entries[place] = self._fault
         else:
             self.entries[place] = refusal(error, self._label, by_id=self._by_id)

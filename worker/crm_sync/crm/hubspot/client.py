@@ -7,7 +7,7 @@ and error handling page, 2026-09]
 """
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from crm_sync.core.codes import Code
 from crm_sync.core.identity import fold
 from crm_sync.core.outcome import Contact, Deletion, Outcome
 from crm_sync.core.rate import Remaining
+from crm_sync.core.remote_schema import RemoteSchema
 from crm_sync.core.text import printable
 from crm_sync.crm.account import Account, over_http
 from crm_sync.crm.answer import Answer
@@ -24,13 +25,14 @@ from crm_sync.crm.http import Http
 from crm_sync.crm.hubspot.assumptions import assumptions
 from crm_sync.crm.hubspot.batch import Batch, Input, is_batch, results, trace
 from crm_sync.crm.hubspot.refusals import LONGEST_NAME, batch_refused, context, is_id, is_missing, judged, not_hubspot
+from crm_sync.crm.hubspot.schema import schema
 from crm_sync.crm.hubspot.settings import HubSpotSettings
+from crm_sync.crm.hubspot.versions import version_of
 from crm_sync.crm.values import HUBSPOT
 from crm_sync.environment import read
 from crm_sync.errors import BatchRefusedError, LaneError
 
 CONTACTS_PATH = "/crm/v3/objects/contacts"
-ACCOUNT_PATH = "/account-info/v3/details"
 
 DEFAULT_FIELDS = {
     "firstname": "first_name",
@@ -95,8 +97,11 @@ class HubSpot(Client):
         """path: of the contacts, in which the versions of HubSpot's API differ."""
         self._http = http
         self._path = path
+        self._version = version_of(path)
+        self._mapped: Collection[str] = ()  # the properties that the mapping has, filled or not
 
     async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Entry]:
+        self._mapped = contacts[0].fields.keys()
         entries: dict[int, Entry] = {}
         await _settle(entries, self._update, contacts, _known_by_id(contacts))
         await _settle(entries, self._upsert, contacts, [place for place in range(len(contacts)) if place not in entries])
@@ -144,11 +149,26 @@ class HubSpot(Client):
         answer = judged(await self._http.send("GET", self._path, query={"limit": "1"}))
         if answer.status != 200 or not isinstance(answer.get("results"), list):
             raise not_hubspot(answer)
-        details = await self._http.send("GET", ACCOUNT_PATH)
+        version = self._version
+        if version is None:
+            return "token accepted; of HUBSPOT_CONTACTS_PATH it is not known which version of HubSpot's API it is"
+        until = f"API {version.name}, which HubSpot supports until {version.ends}"
+        details = await self._http.send("GET", version.account)
         portal, kind = details.get("portalId"), details.get("accountType")
         if details.status != 200 or not isinstance(portal, int):
-            return "token accepted"
-        return f"portal {portal}, {printable(str(kind), LONGEST_NAME)}"
+            return f"token accepted; {until}"
+        return f"portal {portal}, {printable(str(kind), LONGEST_NAME)}; {until}"
+
+    async def schema(self) -> RemoteSchema | None:
+        """The scope to read contacts is enough. [HubSpot's OpenAPI, CRM properties]"""
+        if self._version is None:
+            return None
+        answer = judged(await self._http.send("GET", self._version.properties))
+        found = schema(answer)
+        if found is None:
+            raise not_hubspot(answer)
+        answer.confirm()
+        return found
 
     async def _update(self, contacts: Sequence[Contact]) -> list[Entry | None]:
         """By record id. None for whom HubSpot does not have under it: deleted, or merged into another record."""
@@ -156,14 +176,14 @@ class HubSpot(Client):
         answer = await self._write("update", inputs)
         if is_missing(answer):
             return _without_missing(answer, inputs)
-        return Batch(answer, inputs, by_id=True).entries
+        return Batch(answer, inputs, self._mapped, by_id=True).entries
 
     async def _upsert(self, contacts: Sequence[Contact]) -> list[Entry]:
         """By address."""
         properties = [_properties(contact) for contact in contacts]
         inputs = [Input(each["email"], each) for each in properties]
         answer = await self._write("upsert", inputs, idProperty="email")
-        batch = Batch(answer, inputs, by_id=False)
+        batch = Batch(answer, inputs, self._mapped, by_id=False)
         if batch.is_empty:
             # Seen for malformed contacts: perhaps only one of them is.
             said = f"HubSpot answered with success, but for none of the contacts ({answer.label})"
@@ -187,7 +207,7 @@ class HubSpot(Client):
         }
         answer = judged(await self._http.send("POST", f"{self._path}/batch/{operation}", body), body)
         if not is_batch(answer) and not (operation == "update" and is_missing(answer)):
-            raise batch_refused(answer, body)
+            raise batch_refused(answer, body, self._mapped)
         if is_batch(answer):
             answer.confirm()
         return answer

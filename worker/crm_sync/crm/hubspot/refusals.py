@@ -5,7 +5,7 @@ Read leniently, for every member of an error may be missing [HubSpot, error hand
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from crm_sync.core.codes import Code
@@ -37,6 +37,12 @@ _SCOPE = re.compile(r"[A-Za-z0-9._-]{1,80}")
 _NOT_VALID = "Property values were not valid: "
 _OTHER = re.compile(r"Existing ID: ([0-9]+)|([0-9]+) already has that value")
 _PROPERTY = re.compile(r"propertyName=([A-Za-z0-9_]+)")
+# From 2026-09 on, of what the account requires of who makes a contact. A property that is required only where another one has
+# some value has another code, and is the contact's. [HubSpot, changelog "CRM API write validation enforcement", with these words]
+REQUIRED = "MISSING_REQUIRED_PROPERTY"
+_REQUIREMENTS = (REQUIRED, "MISSING_CONDITIONAL_REQUIRED_PROPERTY")
+_MISSING = re.compile(r"A value for ([A-Za-z0-9_]+) must be provided")
+_REQUIRED_HELP = "send it, or let HubSpot not require it (Settings, Objects, Contacts, Create Record)"
 
 Error = Mapping[str, Any]
 
@@ -57,8 +63,8 @@ def judged(answer: Answer, body: object = None) -> Answer:
     return usable(answer, body, check=CHECK, keys="check HUBSPOT_ACCESS_TOKEN")
 
 
-def batch_refused(answer: Answer, body: object) -> LaneError:
-    """Why nobody of a batch was taken."""
+def batch_refused(answer: Answer, body: object, mapped: Collection[str] = ()) -> LaneError:
+    """Why nobody of a batch was taken. mapped: the properties that the mapping has."""
     if answer.status < 400:
         said = f"{answer.label}: {page_words(answer, body)}"
         return OutageError(Code.BROKEN_ANSWER, f"HubSpot answered without what it documents for this status ({said})")
@@ -68,10 +74,12 @@ def batch_refused(answer: Answer, body: object) -> LaneError:
     error = answer.json if isinstance(answer.json, dict) else {}
     if answer.status in (404, 405, 406, 415):
         return not_hubspot(answer)
-    if fault := mapping_fault([error], answer.label):
+    if fault := mapping_fault([error], answer.label, mapped):
         return fault
     if answer.status == 409 or _conflict(error):
         return BatchRefusedError(Code.DUPLICATE, f"another contact in HubSpot has the same email or unique value ({said})")
+    if missing := ", ".join(_properties([error], *_REQUIREMENTS)):
+        said = f"it requires {missing}; {said}"
     return BatchRefusedError(Code.REJECTED, f"HubSpot refused the contact ({said})")
 
 
@@ -80,14 +88,21 @@ def not_hubspot(answer: Answer) -> RefusedError:
     return RefusedError(Code.NOT_FOUND, f"what answered {answer.status} is not HubSpot's API: {CHECK}")
 
 
-def mapping_fault(errors: Sequence[Error], label: str) -> RefusedError | None:
-    """For all whom it concerns together: what only a change of the mapping, or of HubSpot's properties, can put right."""
+def mapping_fault(errors: Sequence[Error], label: str, mapped: Collection[str] = ()) -> RefusedError | None:
+    """For all whom it concerns together: what only a change of the mapping, or of HubSpot's properties, can put right.
+
+    mapped: the properties that the mapping has. Where it has one that is required, what is missing is the contact's value.
+    """
     unknown = ", ".join(_properties(errors, "PROPERTY_DOESNT_EXIST"))
     if unknown:
         return RefusedError(Code.UNKNOWN_FIELD, f"HubSpot has no property {unknown} ({label}): create it, or correct the mapping")
     fixed = ", ".join(_properties(errors, "READ_ONLY_VALUE"))
     if fixed:
         return RefusedError(Code.MISCONFIGURED, f"HubSpot's property {fixed} is read-only ({label}): take it out of the mapping")
+    required = ", ".join(name for name in _properties(errors, REQUIRED) if name not in mapped)
+    if required:
+        reason = f"HubSpot requires {required} of every new contact, and the mapping does not send it ({label}): {_REQUIRED_HELP}"
+        return RefusedError(Code.FIELD_REQUIRED, reason)
     return None
 
 
@@ -144,15 +159,20 @@ def _problems(error: Error) -> Iterator[_Problem]:
     if not details:
         _, found, text = _text(error, "message").partition(_NOT_VALID)
         details = _list(_json(text)) if found else []
-    for detail in details:
+    # Of errors in a 207 captured ones have no details.
+    for detail in details or [error]:
         if isinstance(detail, dict):
             name = next(iter(context(detail, "propertyName")), _text(detail, "name"))
-            yield _Problem(_text(detail, "code") or _text(detail, "error"), name, _text(detail, "message"))
+            code, message = _text(detail, "code") or _text(detail, "error"), _text(detail, "message")
+            if not code and (missing := _MISSING.search(message)):
+                code, name = REQUIRED, missing[1]
+            if details or code:
+                yield _Problem(code, name, message)
 
 
-def _properties(errors: Sequence[Error], code: str) -> list[str]:
-    """Those that have this problem."""
-    names = {problem.name for error in errors for problem in _problems(error) if problem.code == code}
+def _properties(errors: Sequence[Error], *codes: str) -> list[str]:
+    """Those that have one of these problems."""
+    names = {problem.name for error in errors for problem in _problems(error) if problem.code in codes}
     return sorted(printable(name, LONGEST_NAME) or "without a name" for name in names)
 
 

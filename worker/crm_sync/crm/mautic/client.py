@@ -19,6 +19,7 @@ from pydantic import SecretStr
 from crm_sync.core.codes import Code
 from crm_sync.core.identity import fold, with_ascii_domain
 from crm_sync.core.outcome import Contact, Deletion, Outcome
+from crm_sync.core.remote_schema import RemoteSchema
 from crm_sync.core.text import printable
 from crm_sync.crm.account import Account, over_http, require_none
 from crm_sync.crm.answer import Answer, quoted
@@ -29,6 +30,7 @@ from crm_sync.crm.mautic.answers import email, is_gone, judged, plain, records, 
 from crm_sync.crm.mautic.assumptions import assumptions
 from crm_sync.crm.mautic.login import Login, PasswordLogin, TokenLogin
 from crm_sync.crm.mautic.matching import Edit, New, Step, address, disputed, holds, is_holdable, plan, record_id
+from crm_sync.crm.mautic.schema import FIELDS, PAGE_OF_FIELDS, schema, shown
 from crm_sync.crm.mautic.settings import MauticSettings
 from crm_sync.crm.values import MAUTIC
 from crm_sync.environment import read
@@ -157,6 +159,17 @@ class Mautic(Client):
         records(answer)
         version = printable(answer.headers.get("Mautic-Version", ""), 32)
         return f"credentials accepted by Mautic {version}" if version else "credentials accepted"
+
+    async def schema(self) -> RemoteSchema:
+        """Page by page: by itself Mautic shows thirty. [mautic/mautic: default_pagelimit]"""
+        fields: list[Mapping[str, Any]] = []
+        page: Sequence[Mapping[str, Any]] = ()
+        while not fields or len(page) == PAGE_OF_FIELDS:
+            query = {"start": str(len(fields)), "limit": str(PAGE_OF_FIELDS), "orderBy": "id"}
+            answer = judged(await self._login.send("GET", FIELDS, query=query))
+            page = shown(answer, after=bool(fields))
+            fields += page
+        return schema(fields)
 
     # Look.
 

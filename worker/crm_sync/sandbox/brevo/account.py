@@ -5,14 +5,14 @@ nothing.
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 from crm_sync.sandbox.addresses import is_email
 
-AttributeKind = Literal["text", "float", "boolean", "date", "multiple-choice"]
+AttributeKind = Literal["text", "float", "boolean", "date", "multiple-choice", "category"]
 AttributeValue = str | float | bool | list[str]
 
 DEFAULT_ATTRIBUTES = (
@@ -81,7 +81,7 @@ class Change:
 
 
 class BrevoAccount:
-    """attributes, list_ids: those the account has.
+    """attributes, list_ids: those the account has. options: of those that have some. calculated: attributes that Brevo computes.
 
     Guesses: the words for a list that is not there; that POST and PUT ignore an attribute the account does not have, as the
     import does; that listIds adds to a contact's lists, as is documented: in 2018 they were reported to replace them.
@@ -91,6 +91,8 @@ class BrevoAccount:
 
     def __init__(self, list_ids: Collection[int] = ()) -> None:
         self.attributes: dict[str, AttributeKind] = dict.fromkeys(DEFAULT_ATTRIBUTES, "text")
+        self.options: dict[str, list[str]] = {}
+        self.calculated = {"BLACKLIST": "global", "READERS": "global", "CLICKERS": "global"}  # by their category
         self.list_ids = set(list_ids)
         self.duplicate_code = "duplicate_parameter"
         self.contacts: dict[int, Contact] = {}
@@ -127,6 +129,21 @@ class BrevoAccount:
         self._refuse_duplicates(change, contact)
         self._apply(contact, change)
 
+    def shown_attributes(self) -> list[dict[str, Any]]:
+        """As `GET /contacts/attributes` lists them."""
+        shown: list[dict[str, Any]] = [
+            {"name": name, "category": category, "calculatedValue": "COUNT[X]"} for name, category in self.calculated.items()
+        ]
+        for name, kind in self.attributes.items():
+            options = self.options.get(name, [])
+            if kind == "category":
+                values = [{"value": n, "valueStr": str(n), "label": label} for n, label in enumerate(options, 1)]
+                shown.append({"name": name, "category": "category", "enumeration": values})
+            else:
+                choices = {"multiCategoryOptions": options} if kind == "multiple-choice" else {}
+                shown.append({"name": name, "category": "normal", "type": kind, **choices})
+        return shown
+
     def find(self, identifier: str, identifier_type: str | None) -> Contact:
         """Without a type, only email addresses and ids are understood."""
         if identifier_type is None:
@@ -158,7 +175,7 @@ class BrevoAccount:
         for name, value in attributes.items():
             if value is None or isinstance(value, dict):
                 raise _invalid(f"attributes/{name} should be type number, string, boolean or array")
-            if _fits(value, self.attributes.get(name)):
+            if _fits(value, self.attributes.get(name), self.options.get(name, ())):
                 change.attributes[name] = value
         if "ext_id" in body:
             if not isinstance(body["ext_id"], str):
@@ -236,18 +253,17 @@ def _held(contact: Contact, name: str) -> object:
     return contact.email if name == "email" else contact.attributes.get(name)
 
 
-def _fits(value: Any, kind: AttributeKind | None) -> bool:
-    """Whether the account takes the value. kind: None for an attribute it does not have."""
-    match kind:
-        case "text":
-            return isinstance(value, str)
-        case "float":
-            return isinstance(value, int | float) and not isinstance(value, bool)
-        case "boolean":
-            return isinstance(value, bool)
-        case "date":
-            return isinstance(value, str) and _DATE.fullmatch(value) is not None
-        case "multiple-choice":
-            return isinstance(value, list) and all(isinstance(choice, str) for choice in value)
-        case None:
-            return False
+def _fits(value: Any, kind: AttributeKind | None, options: Sequence[str]) -> bool:
+    """Whether the account takes the value. kind: None for an attribute it does not have.
+
+    Guesses: that an option of a category is taken by its label or its number, and that other texts are ignored.
+    """
+    fits: dict[AttributeKind | None, bool] = {
+        "text": isinstance(value, str),
+        "float": isinstance(value, int | float) and not isinstance(value, bool),
+        "boolean": isinstance(value, bool),
+        "date": isinstance(value, str) and _DATE.fullmatch(value) is not None,
+        "multiple-choice": isinstance(value, list) and all(isinstance(choice, str) for choice in value),
+        "category": value in options or value in range(1, len(options) + 1),
+    }
+    return fits.get(kind, False)

@@ -105,6 +105,8 @@ class BrevoSandbox(Sandbox):
             )
 
     def _route(self, call: Call) -> tuple[int, Any]:
+        if call.method == "GET" and call.path == f"{CONTACTS}/attributes":
+            return 200, {"attributes": self.account.shown_attributes()}
         if call.path.startswith(f"{LISTS}/"):
             return self._list(call, call.path.removeprefix(f"{LISTS}/"))
         if call.path.startswith(f"{CONTACTS}/"):

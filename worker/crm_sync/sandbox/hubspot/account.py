@@ -100,15 +100,33 @@ class InvalidError(HubSpotError):
         self.problems = problems
 
 
+class RequiredError(HubSpotError):
+    """Properties that the account's own rules require. That a 207 has these details too is a guess."""
+
+    def __init__(self, missing: Mapping[str, str | None]) -> None:
+        """By name: the property whose value is why, None of what every new contact needs."""
+        details = [_missing(name, why) for name, why in missing.items()]
+        super().__init__(400, "VALIDATION_ERROR", "The property values provided are invalid", errors=details)
+
+    def listed(self, trace: str | None = None) -> dict[str, Any]:
+        return {**super().listed(trace), "errors": self.body["errors"]}
+
+
 class HubSpotAccount:
     """writable: the properties that can be set; add to it what HubSpot calls custom properties. types: of those that are no
     strings.
+
+    required: of every contact that is made; conditional: by a property and its value, what is required then. Both count where
+    enforces is set, which the version of the API decides.
     """
 
     def __init__(self, portal: int = 123) -> None:
         self.portal = portal
         self.writable = set(WRITABLE)
         self.types = {STAGE: Property("enumeration", STAGES)}
+        self.required: set[str] = set()
+        self.conditional: dict[tuple[str, str], str] = {}
+        self.enforces = False
         self.contacts: dict[str, Contact] = {}
         self.archived: dict[str, Contact] = {}  # found by nothing any more, but to be restored
         self.blocked: set[str] = set()  # addresses that no contact may have again
@@ -134,6 +152,8 @@ class HubSpotAccount:
         values = {**values}
         if problems := self._problems(values):
             raise InvalidError(problems)
+        if self.enforces and (missing := self._missing(contact, values)):
+            raise RequiredError(missing)
         if email := values.get("email", "").strip().lower():
             values["email"] = email
             if email in self.blocked:  # the words are guessed
@@ -198,6 +218,13 @@ class HubSpotAccount:
         if email:
             self._owners[email] = contact.id
 
+    def _missing(self, contact: Contact | None, values: Mapping[str, str]) -> dict[str, str | None]:
+        """That a rule looks at what the contact has already, too, is a guess."""
+        now_ = {**(contact.properties if contact else {}), **values}
+        wanted = dict.fromkeys(sorted(self.required) if contact is None else ())
+        wanted |= {name: why for (why, value), name in self.conditional.items() if now_.get(why) == value}
+        return {name: why for name, why in wanted.items() if not now_.get(name)}
+
     def _problems(self, values: Mapping[str, str]) -> list[dict[str, Any]]:
         found = []
         for name, value in values.items():
@@ -213,6 +240,16 @@ class HubSpotAccount:
                 continue
             found.append({"isValid": False, "message": problem[0], "error": problem[1], "name": name})
         return found
+
+
+def _missing(name: str, why: str | None) -> dict[str, Any]:
+    """In the words of the changelog."""
+    if why is None:
+        code, message = "MISSING_REQUIRED_PROPERTY", f"A value for {name} must be provided"
+    else:
+        code = "MISSING_CONDITIONAL_REQUIRED_PROPERTY"
+        message = f"{name} is required because of a conditional property rule based on [{why}]"
+    return {"code": code, "message": message, "context": {"propertyName": [name]}}
 
 
 def _taken(portal: int, email: str, contact: Contact | None, owner: Contact | None) -> HubSpotError:

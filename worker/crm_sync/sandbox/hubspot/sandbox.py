@@ -5,6 +5,7 @@ Verified by HubSpot's OpenAPI: routes, statuses, and what bodies must have. Capt
 """
 
 import itertools
+import re
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,11 +14,12 @@ from crm_sync.sandbox.credentials import HUBSPOT_TOKEN
 from crm_sync.sandbox.hubspot.account import Contact, HubSpotAccount, HubSpotError, now
 from crm_sync.sandbox.hubspot.batches import SHOWN_BY_DEFAULT, Batches, record, texts
 from crm_sync.sandbox.hubspot.limits import Limits
+from crm_sync.sandbox.hubspot.properties import properties
 from crm_sync.sandbox.server import Answer, Call, Sandbox
 
 CONTACTS = "/crm/v3/objects/contacts"
-DETAILS = "/account-info/v3/details"
-USAGE = "/account-info/v3/api-usage/daily/private-apps"
+DATED = re.compile(r"/crm/objects/([0-9]{4}-[0-9]{2})/contacts")
+ENFORCES_FROM = "2026-09"
 READ_SCOPE, WRITE_SCOPE, ACCOUNT_SCOPE = "crm.objects.contacts.read", "crm.objects.contacts.write", "oauth"
 LARGEST_PAGE = 100
 DEFAULT_PAGE = 10
@@ -47,6 +49,13 @@ class HubSpotSandbox(Sandbox):
         self.path = path
         self.scopes = {READ_SCOPE, WRITE_SCOPE, ACCOUNT_SCOPE}
         self.account = HubSpotAccount()
+        date = match[1] if (match := DATED.fullmatch(path)) else None
+        version = date or "v3"
+        # HubSpot answers under each version; here under that of the path only, so that one who mixes them is found out.
+        self.properties_path = f"/crm/properties/{date}/contacts" if date else "/crm/v3/properties/contacts"
+        self.details_path = f"/account-info/{version}/details"
+        self.usage_path = f"/account-info/{version}/api-usage/daily/private-apps"
+        self.account.enforces = date is not None and date >= ENFORCES_FROM
         self.batches = Batches(self.account, seed)
         self.limits = Limits(requests_per_ten_seconds, requests_per_day)
         self._correlations = itertools.count(1)
@@ -116,15 +125,17 @@ class HubSpotSandbox(Sandbox):
             )
             raise HubSpotError(401, "INVALID_AUTHENTICATION", message)
         reads = call.method == "GET" or call.path.endswith("/batch/read")
-        needed = ACCOUNT_SCOPE if call.path in (DETAILS, USAGE) else READ_SCOPE if reads else WRITE_SCOPE
+        needed = ACCOUNT_SCOPE if call.path in (self.details_path, self.usage_path) else READ_SCOPE if reads else WRITE_SCOPE
         if needed not in self.scopes:
             message = "One or more of the following scopes are required."
             context = {"requiredGranularScopes": [needed], "links": ["https://developers.hubspot.com/scopes"]}
             raise HubSpotError(403, "MISSING_SCOPES", message, context=context)
 
     def _route(self, call: Call) -> tuple[int, Any]:
-        if call.method == "GET" and call.path in (DETAILS, USAGE):
-            return 200, self._details() if call.path == DETAILS else self._usage()
+        if call.method == "GET" and call.path in (self.details_path, self.usage_path):
+            return 200, self._details() if call.path == self.details_path else self._usage()
+        if call.method == "GET" and call.path == self.properties_path:
+            return 200, properties(self.account)
         if call.path == self.path:
             return self._all(call)
         if call.path == f"{self.path}/gdpr-delete":

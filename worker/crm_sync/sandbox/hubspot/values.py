@@ -22,10 +22,11 @@ _INVISIBLE = "\u200b\u200c\u200d\u2060\ufeff"  # no white space to Python, but i
 
 @dataclass(frozen=True, slots=True)
 class Property:
-    """options: of an enumeration. Several values are separated by semicolons."""
+    """options: of an enumeration. Several values are separated by semicolons. is_unique: no two contacts have the same."""
 
     type: Type = "string"
     options: Sequence[str] = ()
+    is_unique: bool = False
 
     def problem(self, value: str) -> tuple[str, str] | None:
         """(words, error) for what it does not take. Empty it can always be."""

@@ -50,7 +50,8 @@ class ItemError(Exception):
 
 
 class MauticAccount:
-    """fields: alias and type of those it has; more can be added. denied_ids: records that the API's user may not edit.
+    """fields: alias and type of those it has; more can be added. options: of those that have some. unpublished: fields that are
+    shown, and that nothing is written to. denied_ids: records that the API's user may not edit.
 
     refuses_taken: an edit of a record whose address another has is refused with 422 (5.0 and later), not merged with it (4.x).
     hidden: records that are not committed yet for the request that is being answered.
@@ -58,6 +59,8 @@ class MauticAccount:
 
     def __init__(self) -> None:
         self.fields = dict(CORE_FIELDS)
+        self.options: dict[str, list[str]] = {}
+        self.unpublished: set[str] = set()
         self.contacts: dict[int, Contact] = {}
         self.denied_ids: set[int] = set()
         self.refuses_taken = False
@@ -152,7 +155,12 @@ class MauticAccount:
         values = {}
         for alias, kind in self.fields.items():
             value = _stored(kind, item.get(alias))
-            if alias in item and (value or blank or (zeros and value == 0)) and (zeros or not _is_zero(value)):
+            if (
+                alias in item
+                and alias not in self.unpublished
+                and (value or blank or (zeros and value == 0))
+                and (zeros or not _is_zero(value))
+            ):
                 values[alias] = value
         self._set(contact, values)
 
@@ -162,6 +170,28 @@ class MauticAccount:
         self._by_address[_address(contact)].add(contact.id)
         self._writes += 1
         contact.written = self._writes
+
+
+def shown_fields(account: MauticAccount) -> list[dict[str, Any]]:
+    """As the API shows them [LeadField, loadApiMetadata]."""
+    return [
+        {
+            "isPublished": alias not in account.unpublished,
+            "id": number,
+            "label": alias.capitalize(),
+            "alias": alias,
+            "type": kind,
+            "group": "core",
+            "order": number,
+            "object": "lead",
+            "defaultValue": None,
+            "isRequired": False,
+            "isPubliclyUpdatable": False,
+            "isUniqueIdentifier": alias == "email",
+            "properties": {"list": [{"label": one.capitalize(), "value": one} for one in account.options.get(alias, ())]},
+        }
+        for number, (alias, kind) in enumerate(account.fields.items(), 1)
+    ]
 
 
 def cleaned(value: object) -> str:

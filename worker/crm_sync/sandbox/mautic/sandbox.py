@@ -21,7 +21,7 @@ from aiohttp import web
 
 from crm_sync.sandbox.brevo.limits import HOUR_S, Window
 from crm_sync.sandbox.credentials import MAUTIC_PASSWORD, MAUTIC_USERNAME
-from crm_sync.sandbox.mautic.account import Contact, ItemError, MauticAccount, details
+from crm_sync.sandbox.mautic.account import Contact, ItemError, MauticAccount, details, shown_fields
 from crm_sync.sandbox.mautic.login import TOKEN_PATH, Logins, MauticError
 from crm_sync.sandbox.server import Answer, Call, Sandbox
 
@@ -152,8 +152,8 @@ class MauticSandbox(Sandbox):
         match call.method, call.path:
             case "GET", "/api/users/self":
                 return Answer(200, {"id": 1, "username": self.logins.username, "firstName": "Ada", "lastName": "Example"})
-            case "GET", "/api/contacts":
-                return self._list(call.query)
+            case "GET", ("/api/contacts" | "/api/fields/contact"):
+                return self._list(call.query) if call.path == CONTACTS else self._fields(call.query)
             case "POST", "/api/contacts/new":
                 return self._new(_item(call.body))
             case ("POST", "/api/contacts/batch/new") | (("PATCH" | "PUT"), "/api/contacts/batch/edit"):
@@ -171,6 +171,11 @@ class MauticSandbox(Sandbox):
         page = {str(one.id): self._details(one) for one in found[start : start + limit if limit else None]}
         # The total comes from the database as text; the contacts are an object even when there are none.
         return Answer(200, {"total": str(len(found)), "contacts": page})
+
+    def _fields(self, query: Mapping[str, str]) -> Answer:
+        fields = shown_fields(self.account)
+        start, limit = (int(query.get(name, usual)) for name, usual in (("start", 0), ("limit", DEFAULT_PAGE)))
+        return Answer(200, {"total": len(fields), "fields": fields[start : start + limit]})
 
     def _new(self, item: Mapping[str, Any]) -> Answer:
         contact, is_new = self._add(item)

@@ -1,0 +1,56 @@
+"""Which version of HubSpot's API is called, and what hangs on it: other paths, the end of its support, and what it enforces.
+
+v3 is unsupported from September 2027 on [HubSpot, changelog on legacy APIs]. Versions that are named by a date come each March
+and September and are supported for 18 months [HubSpot, "API versioning"]. 2026-03 writes as v3 does; from 2026-09 on the rules
+of the account hold for API writes too [HubSpot, changelog "CRM API write validation enforcement", 2026-08-11].
+"""
+
+import re
+from dataclasses import dataclass
+
+V3 = "v3"
+ENFORCING = "2026-09"  # the first that does
+SUPPORTED_MONTHS = 18
+
+_OBJECTS = r"/objects/{}(?:contacts|0-1)"  # 0-1 is the id of their type
+_V3 = re.compile(rf"(.*)/crm/v3{_OBJECTS.format('')}")
+_DATED = re.compile(rf"(.*)/crm{_OBJECTS.format('(20[0-9]{2}-(?:0[1-9]|1[0-2]))/')}")
+_MONTHS = (
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """name: v3, or a date. properties, account: the paths where it says which properties there are, and whose the account is.
+
+    ends: the month from which it is unsupported.
+    """
+
+    name: str
+    properties: str
+    account: str
+    ends: str
+
+    @property
+    def enforces(self) -> bool:
+        """Whether a write needs what the account requires of people who make a contact by hand."""
+        return self.name != V3 and self.name >= ENFORCING
+
+
+def version_of(path: str) -> Version | None:
+    """By the path of the contacts; None where something else than HubSpot has named it, as a proxy may."""
+    if match := _V3.fullmatch(path):
+        before = match[1]
+        return Version(V3, f"{before}/crm/v3/properties/contacts", f"{before}/account-info/v3/details", "September 2027")
+    if match := _DATED.fullmatch(path):
+        before, date = match.groups()
+        return Version(date, f"{before}/crm/properties/{date}/contacts", f"{before}/account-info/{date}/details", _end(date))
+    return None
+
+
+def _end(date: str) -> str:
+    year, month = map(int, date.split("-"))
+    months = year * 12 + month - 1 + SUPPORTED_MONTHS
+    return f"{_MONTHS[months % 12]} {months // 12}"

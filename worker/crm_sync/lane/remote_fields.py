@@ -1,0 +1,82 @@
+"""Whether what a lane sends fits the fields that the CRM has: asked before its first request, and each hour that it delivers.
+
+A misfit holds the lane as a refusal of the CRM does, and each probe asks anew, so that it goes on once either is mended.
+What cannot be asked holds nothing: the CRM may keep its fields to itself, and a delivery tells more of an outage than this does.
+"""
+
+import asyncio
+import math
+import time
+
+import structlog
+
+from crm_sync import events
+from crm_sync.core.codes import Code
+from crm_sync.core.remote_schema import told
+from crm_sync.core.text import clean
+from crm_sync.core.waits import Waits
+from crm_sync.crm.client import Client
+from crm_sync.crm.trail import as_operation
+from crm_sync.errors import HeldBackError, LaneError, NotSentError, RefusedError, ThrottledError
+from crm_sync.measurements import Operation
+from crm_sync.table.mapping import FieldMapping
+
+# These are said of whatever would be asked next, too.
+_OF_ALL = (HeldBackError, NotSentError, ThrottledError)
+
+
+class RemoteFields:
+    """Of one lane. What it asks is asked within a delivery: with a permit, in the limits, while the CRM may be called."""
+
+    def __init__(self, crm: str, client: Client, mapping: FieldMapping, waits: Waits) -> None:
+        self._client = client
+        self._sent = mapping.sent
+        self._known_s = waits.fields_again_s
+        self._unknown_s = waits.fields_unknown_s
+        self._asked_at = -math.inf
+        self._good_until = -math.inf
+        self._refusal: RefusedError | None = None
+        self._turn = asyncio.Lock()
+        self._told: set[str] = set()
+        self._log = structlog.get_logger().bind(crm=crm)
+
+    async def prove(self) -> None:
+        """Raises RefusedError where something can never arrive, and what says that the CRM is not to be asked now."""
+        began = time.monotonic()
+        if began < self._good_until:
+            return
+        async with self._turn:
+            if self._asked_at < began:  # else somebody else has asked meanwhile
+                await self._ask()
+            if self._refusal is not None:
+                raise self._refusal
+
+    async def _ask(self) -> None:
+        self._refusal = None
+        try:
+            with as_operation(Operation.FIELDS):
+                schema = await self._client.schema()
+        except _OF_ALL:
+            raise
+        except LaneError as error:
+            self._unknown(error.code, str(error))
+            return
+        except Exception as error:  # noqa: BLE001 (of a plug-in, which need not fail with its deliveries)
+            self._unknown(type(error).__name__, f"the client of this CRM failed: {type(error).__name__}")
+            return
+        misfits = [] if schema is None else schema.misfits(self._sent)
+        self._asked(self._known_s if not misfits else 0.0)
+        if misfits:
+            code = Code.UNKNOWN_FIELD if any(misfit.missing for misfit in misfits) else Code.FIELD_MISFIT
+            self._refusal = RefusedError(code, told(misfits))
+
+    def _asked(self, good_for_s: float) -> None:
+        self._asked_at = time.monotonic()
+        self._good_until = self._asked_at + good_for_s
+
+    def _unknown(self, code: str, reason: str) -> None:
+        """Told once for each code."""
+        self._asked(self._unknown_s)
+        if code not in self._told:
+            self._told.add(code)
+            self._log.warning(events.FIELDS_UNKNOWN, reason=clean(reason), note="contacts are delivered all the same")
