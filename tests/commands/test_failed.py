@@ -79,6 +79,7 @@ async def test_a_page_that_is_full_to_the_last_contact_has_no_next(app, url):
         (["--code", "timeout"], {"TIMEOUT"}),
         (["--crm", "hubspot"], set()),
         (["--code", "FIELD_NOT_SENT"], {"FIELD_NOT_SENT"}),
+        (["--code", "ALREADY_THERE"], {"ALREADY_THERE"}),
         (["--code", "legacy-7"], {"legacy_7"}),
     ],
 )
@@ -86,6 +87,7 @@ async def test_what_is_asked_for_is_listed_and_nothing_else(app, url, arguments,
     await fails(app, error="REJECTED: no")
     await fails(app, error="TIMEOUT: slow")
     await fails(app, error="FIELD_NOT_SENT: SMS", sync="Complete")
+    await fails(app, error="ALREADY_THERE: brevo", sync="Complete")
     await fails(app, error="REJECTED: withdrawn", sync="Skipped")
     if "legacy-7" in arguments:
         await fails(app, error="legacy_7: old")

@@ -188,15 +188,19 @@ async def test_each_crm_and_each_code_can_be_meant_alone(app, url):
     assert await app.fetchval("SELECT count(*) FROM contacts WHERE hubspot_sync_status = 'Queued'") == 3
 
 
-async def test_a_delivered_contact_that_lacks_a_field_goes_out_again_only_if_that_is_named(app, url):
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [("FIELD_NOT_SENT", "delivered without a field"), ("ALREADY_THERE", "that the CRM had already")],
+)
+async def test_a_complete_contact_with_a_code_goes_out_again_only_if_that_is_named(app, url, code, words):
     await fail(app, 1)
-    await fails(app, error="FIELD_NOT_SENT: SMS", sync="Complete")
+    await fails(app, error=f"{code}: SMS", sync="Complete")
     text = said(url)
     assert "brevo: flipped 1 contact." in text
-    assert "Not meant: 1 contact of brevo delivered without a field; --code FIELD_NOT_SENT sends it again" in text
+    assert f"Not meant: 1 contact of brevo {words}; --code {code} sends it again" in text
     assert await app.fetchval("SELECT count(*) FROM contacts WHERE brevo_sync_status = 'Complete'") == 1
-    text = said(url, "--code", "FIELD_NOT_SENT")
-    assert "contacts in Error waiting Complete brevo FIELD_NOT_SENT 1 0 0 1" in text
+    text = said(url, "--code", code)
+    assert f"contacts in Error waiting Complete brevo {code} 1 0 0 1" in text
     assert "brevo: flipped 1 contact." in text
 
 

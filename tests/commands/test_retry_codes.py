@@ -46,5 +46,5 @@ def test_an_unknown_one_names_those_that_there_are_and_the_nearest_first():
 
 
 def test_what_is_like_no_code_has_no_nearest():
-    with pytest.raises(click.BadParameter, match=r"^xyz is no code of crm-sync, and no contact has it\. Known: AMBIGUOUS, "):
+    with pytest.raises(click.BadParameter, match=r"^xyz is no code of crm-sync, and no contact has it\. Known: ALREADY_THERE, "):
         meant_codes(["xyz"], [])

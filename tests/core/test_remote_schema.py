@@ -2,7 +2,7 @@
 
 import pytest
 
-from crm_sync.core.remote_schema import MOST_SHOWN, RemoteField, RemoteSchema, Sent, told
+from crm_sync.core.remote_schema import MOST_SHOWN, RemoteField, RemoteSchema, SentField, told
 from crm_sync.core.values import Kind, Shape
 
 FIELDS = (
@@ -16,7 +16,7 @@ SCHEMA = RemoteSchema("HubSpot", "property", {field.name: field for field in FIE
 
 
 def sent(name, kind=Kind.TEXT, type_="text", labels=None, *, is_list=False):
-    return Sent(name, type_, Shape(kind, is_list), labels)
+    return SentField(name, type_, Shape(kind, is_list), labels)
 
 
 def misfits(*all_sent, schema=SCHEMA):

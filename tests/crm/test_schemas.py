@@ -9,7 +9,7 @@ from brevo.contacts import GetAttributesResponse
 
 from crm_sync.core.codes import Code
 from crm_sync.core.outcome import Contact, Outcome
-from crm_sync.core.remote_schema import Sent
+from crm_sync.core.remote_schema import SentField
 from crm_sync.core.values import Kind, Shape
 from crm_sync.crm.brevo.client import Brevo
 from crm_sync.crm.client import Client
@@ -64,7 +64,7 @@ OPENED = {"hubspot": hubspot, "brevo": brevo, "mautic": mautic}
 
 
 def sent(name, kind=Kind.TEXT, labels=None, *, is_list=False):
-    return Sent(name, kind.name.lower(), Shape(kind, is_list), labels)
+    return SentField(name, kind.name.lower(), Shape(kind, is_list), labels)
 
 
 async def unfit(client, *names_and_kinds):

@@ -8,7 +8,7 @@ import structlog
 
 from crm_sync import events
 from crm_sync.core.codes import Code
-from crm_sync.core.remote_schema import RemoteField, RemoteSchema, Sent
+from crm_sync.core.remote_schema import RemoteField, RemoteSchema, SentField
 from crm_sync.core.values import Kind, Shape
 from crm_sync.core.waits import USUAL
 from crm_sync.errors import HeldBackError, NotSentError, OutageError, RefusedError, StatusRefusedError, ThrottledError
@@ -23,7 +23,7 @@ FITTING = RemoteSchema("Pipedrive", "field", {"FIRSTNAME": RemoteField("FIRSTNAM
 LACKING = RemoteSchema("Pipedrive", "field", {"name": RemoteField("name", "text")})
 NUMBERS = RemoteSchema("Pipedrive", "field", {"FIRSTNAME": RemoteField("FIRSTNAME", "number", frozenset({Kind.SMALL}))})
 QUICK = replace(USUAL, first_probe_s=0.02, longest_probe_s=0.05, longest_refused_probe_s=0.05)
-MAPPING = FieldMapping("email", {"FIRSTNAME": "first_name"}, sent=[Sent("FIRSTNAME", "text", Shape(Kind.TEXT))])
+MAPPING = FieldMapping("email", {"FIRSTNAME": "first_name"}, shapes=[SentField("FIRSTNAME", "text", Shape(Kind.TEXT))])
 
 
 class Schemed(ScriptedCrm):

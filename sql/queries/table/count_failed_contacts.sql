@@ -3,7 +3,7 @@
 -- Nobody notes when a contact failed at which CRM: last_retry_at is when it failed last at any, and last_failed_crm where that was.
 -- So the time is known where it failed here last; else it lies between two others. A flip clears the reason, so what is in Error
 -- failed after it, and after its last delivery (a contact that waits for a retry can have been flipped since, by a watch). And it
--- failed before the last failure of all, and before the end of its wait. A contact that is Complete lacks a field since its delivery.
+-- failed before the last failure of all, and before the end of its wait. A contact that is Complete lacks a field, or was left as it is, since its delivery.
 --
 -- in_error, waiting, complete: those that failed since $1. uncertain: of in_error and waiting those that may have failed before.
 -- undated: besides them those of whose time nothing is known. prefixes: what stands in the index for these reasons.
@@ -20,7 +20,7 @@ failed AS (
             WHEN :claimed_by IS NOT NULL THEN NULL
             WHEN :sync_status = 'Error' THEN 'error'
             WHEN :sync_status = 'Queued' THEN 'waiting'
-            WHEN :sync_status = 'Complete' AND :processing_error LIKE 'FIELD\_NOT\_SENT:%' THEN 'complete'
+            WHEN :sync_status = 'Complete' AND split_part(left(:processing_error, 40), ':', 1) IN ('FIELD_NOT_SENT', 'ALREADY_THERE') THEN 'complete'
         END AS state,
         CASE
             WHEN :sync_status = 'Complete' THEN :synced_at

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from crm_sync.core.codes import Code
+from crm_sync.core.codes import OF_DELIVERED
 from crm_sync.environment import read
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query, render
@@ -121,6 +121,6 @@ async def _page(
     database: Database, table: LaneTable, codes: Sequence[str], since: datetime | None, *where: Any
 ) -> list[FailedContact]:
     """where: after which key, and how many at most."""
-    arguments = (codes or None, since, *where, Code.FIELD_NOT_SENT in codes)
+    arguments = (codes or None, since, *where, not OF_DELIVERED.isdisjoint(codes))
     rows = await database.fetch(render("list_failed_contacts", table.variables), *arguments)
     return [FailedContact(table.crm, str(row[0]), *row[1:]) for row in (tuple(row) for row in rows)]

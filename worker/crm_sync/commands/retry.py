@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 
 import click
 
-from crm_sync.core.codes import Code
 from crm_sync.core.durations import clock
 from crm_sync.environment import read
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
@@ -175,7 +174,7 @@ def _tell_counts(present: Mapping[str, Sequence[Failures]], codes: Sequence[str]
 
 
 def _meant(entry: Failures, codes: Sequence[str]) -> Failures:
-    return entry if Code.FIELD_NOT_SENT in codes else replace(entry, complete=0)
+    return entry if entry.code in codes else replace(entry, complete=0)
 
 
 async def _flip(failed: Mapping[str, FailedContacts], chosen: Mapping[str, Sequence[Failures]], asked: Retry) -> None:

@@ -38,6 +38,16 @@ class Code(StrEnum):
         "the CRM has several contacts that match, and crm-sync does not guess which one is meant",
         "merge them in the CRM, and flip",
     )
+    NOT_THERE = (
+        "NOT_THERE",
+        "the CRM does not have this contact, and the mode of this CRM is update; nothing was sent",
+        "make it in the CRM, or set the mode to upsert, and flip; or let it be",
+    )
+    ALREADY_THERE = (
+        "ALREADY_THERE",
+        "the CRM has this contact already, and the mode of this CRM is create: it was left as it is, and its id is in the row",
+        "nothing; to have it changed set the mode to upsert, and flip",
+    )
     FIELD_NOT_SENT = (
         "FIELD_NOT_SENT",
         "delivered, but without the field that is named: another contact has it, it is none, or the CRM keeps its own",
@@ -156,3 +166,7 @@ class Code(StrEnum):
         True,
     )
     INTERNAL = "INTERNAL", "an unexpected error of crm-sync", "see the log for its traceback, and report it", True, True
+
+
+# Of contacts that are delivered all the same.
+OF_DELIVERED = frozenset({Code.FIELD_NOT_SENT, Code.ALREADY_THERE})

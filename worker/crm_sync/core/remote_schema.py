@@ -20,7 +20,7 @@ DATES = frozenset({Kind.DATE, Kind.MOMENT, Kind.LOCAL_MOMENT})
 ANY = frozenset(Kind)
 
 
-class Sent(NamedTuple):
+class SentField(NamedTuple):
     """What the mapping sends to one field. type: as Postgres calls it. labels: all that an enum, or an element of it, can be."""
 
     name: str
@@ -67,7 +67,7 @@ class RemoteSchema:
     beside: frozenset[str] = frozenset()
     spelled: Callable[[str], str] = str
 
-    def misfits(self, sent: Iterable[Sent]) -> list[Misfit]:
+    def misfits(self, sent: Iterable[SentField]) -> list[Misfit]:
         """In the order of the mapping."""
         found = []
         for one in sent:
@@ -88,7 +88,7 @@ class RemoteSchema:
             words = f"{self.crm} has no {self.noun} {_shown(name)}: create it there, or take it out of the mapping"
         return Misfit(name, words, missing=True)
 
-    def _misfit(self, sent: Sent, field: RemoteField) -> Misfit | None:
+    def _misfit(self, sent: SentField, field: RemoteField) -> Misfit | None:
         name = _shown(sent.name)
         if field.obstacle is not None:
             words = f"{self.crm}'s {self.noun} {name} {field.obstacle}: take it out of the mapping"
@@ -106,7 +106,7 @@ class RemoteSchema:
             return None
         return Misfit(sent.name, words)
 
-    def _advice(self, sent: Sent, field: RemoteField) -> str:
+    def _advice(self, sent: SentField, field: RemoteField) -> str:
         match sent.shape:
             case Shape(Kind.MOMENT | Kind.LOCAL_MOMENT, False) if Kind.DATE in field.takes:
                 return "say which day is meant, ((...) AT TIME ZONE 'Europe/Berlin')::date"
@@ -122,7 +122,7 @@ def told(misfits: Iterable[Misfit]) -> str:
     return "; ".join(misfit.words for misfit in misfits)
 
 
-def _no_options(sent: Sent, field: RemoteField) -> list[str]:
+def _no_options(sent: SentField, field: RemoteField) -> list[str]:
     if field.options is None:
         return []
     labels: Iterable[str] = sent.labels or ()

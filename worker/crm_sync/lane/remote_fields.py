@@ -30,7 +30,7 @@ class RemoteFields:
 
     def __init__(self, crm: str, client: Client, mapping: FieldMapping, waits: Waits) -> None:
         self._client = client
-        self._sent = mapping.sent
+        self._sent = mapping.shapes
         self._known_s = waits.fields_again_s
         self._unknown_s = waits.fields_unknown_s
         self._asked_at = -math.inf

@@ -29,4 +29,4 @@ async def compare_fields(client: Client, mapping: FieldMapping) -> FieldComparis
         return FieldComparison(None, unknown=str(error))
     if schema is None:
         return FieldComparison(None)
-    return FieldComparison(len(mapping.sent), schema.misfits(mapping.sent))
+    return FieldComparison(len(mapping.shapes), schema.misfits(mapping.shapes))

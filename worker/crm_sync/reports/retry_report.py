@@ -86,13 +86,14 @@ def lacking(by_crm: Mapping[str, Sequence[Failures]], code: str, *, in_rows: boo
 
 
 def beside(by_crm: Mapping[str, Sequence[Failures]]) -> list[str]:
-    """What was delivered and lacks a field, where nobody asked for it."""
-    complete = {crm: sum(entry.complete for entry in failures) for crm, failures in by_crm.items()}
+    """What is Complete and has a code, where nobody asked for it."""
+    words: dict[str, str] = {Code.FIELD_NOT_SENT: "delivered without a field", Code.ALREADY_THERE: "that the CRM had already"}
     return [
-        f"Not meant: {contacts(count)} of {crm} delivered without a field; --code {Code.FIELD_NOT_SENT} sends "
-        f"{'it' if count == 1 else 'them'} again."
-        for crm, count in complete.items()
-        if count
+        f"Not meant: {contacts(entry.complete)} of {crm} {words[entry.code]}; --code {entry.code} sends "
+        f"{'it' if entry.complete == 1 else 'them'} again."
+        for crm, failures in by_crm.items()
+        for entry in failures
+        if entry.complete
     ]
 
 

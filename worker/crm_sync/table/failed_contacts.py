@@ -17,7 +17,7 @@ from typing import Any
 
 import asyncpg
 
-from crm_sync.core.codes import Code
+from crm_sync.core.codes import OF_DELIVERED
 from crm_sync.errors import DatabaseTroubleError, RowRefusedError
 from crm_sync.postgres.brief_transaction import brief_transaction, lock_refused
 from crm_sync.postgres.pool import Database
@@ -119,7 +119,7 @@ class FailedContacts:
         with_reason = sum(entry.contacts for entry in chosen if entry.prefixes)
         silent = sum(entry.contacts for entry in chosen if not entry.prefixes)
         prefixes = [prefix for entry in chosen for prefix in entry.prefixes]
-        complete = any(entry.code == Code.FIELD_NOT_SENT and entry.complete for entry in chosen)
+        complete = any(entry.code in OF_DELIVERED and entry.complete for entry in chosen)
         await self._flip_found(with_reason, progress, self._find, prefixes, self._since, self._counted_at, complete, self._keys)
         await self._flip_found(silent, progress, self._find_silent, self._counted_at, self._keys)
         for _ in range(self._bounds.rounds):

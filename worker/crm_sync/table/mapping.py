@@ -18,7 +18,7 @@ from pathlib import Path
 
 import asyncpg
 
-from crm_sync.core.remote_schema import Sent
+from crm_sync.core.remote_schema import SentField
 from crm_sync.core.values import PLAIN, Form, Forms, Kind, writer
 from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.pool import Database, reason
@@ -47,7 +47,7 @@ class FieldMapping:
     """SQL expressions over a row of the contacts table.
 
     writers: of the fields whose values are not sent as they are read. longest: characters of one value, of the fields that are
-    texts of any length. notes: what a person should know of a field. sent: of each field what it is, for the CRM's own schema.
+    texts of any length. notes: what a person should know of a field. shapes: of each field what it is, for the CRM's own schema.
     """
 
     email: str
@@ -55,7 +55,7 @@ class FieldMapping:
     writers: Mapping[str, Form] = field(default_factory=dict)
     longest: Mapping[str, int] = field(default_factory=dict)
     notes: Sequence[str] = ()
-    sent: Sequence[Sent] = ()
+    shapes: Sequence[SentField] = ()
 
 
 def read_file(path: Path | None) -> dict[str, dict[str, str]]:
@@ -128,8 +128,8 @@ async def prepare(database: Database, lane: LaneTable, expressions: Mapping[str,
     notes = [note for name in fields if (note := _note(name, types[name], forms))]
     writers = {name: form for name, form in found.items() if form is not None}
     longest = {name: forms.longest for name in fields if types[name].is_text}
-    sent = [Sent(name, types[name].name, types[name].shape, types[name].labels) for name in fields]
-    return FieldMapping(email, fields, writers, longest, notes, sent)
+    shapes = [SentField(name, types[name].name, types[name].shape, types[name].labels) for name in fields]
+    return FieldMapping(email, fields, writers, longest, notes, shapes)
 
 
 def _note(name: str, its: Type, forms: Forms) -> str | None:

@@ -22,6 +22,7 @@ from urllib.parse import quote
 
 from crm_sync.core.codes import Code
 from crm_sync.core.identity import fold
+from crm_sync.core.mode import Mode, already_there, not_there
 from crm_sync.core.outcome import Contact, Deletion, Outcome
 from crm_sync.core.rate import Remaining, parse
 from crm_sync.core.remote_schema import RemoteField, RemoteSchema
@@ -30,6 +31,7 @@ from crm_sync.crm.answer import Answer
 from crm_sync.crm.brevo.assumptions import assumptions
 from crm_sync.crm.brevo.refusals import (
     is_missing,
+    is_taken,
     judged,
     not_brevo,
     refusal,
@@ -66,7 +68,7 @@ def account() -> Account | None:
         return None
     return over_http(
         "brevo",
-        partial(Brevo, list_id=settings.brevo_list_id),
+        partial(Brevo, list_id=settings.brevo_list_id, mode=settings.brevo_mode),
         url_setting="BREVO_BASE_URL",
         base_url=settings.brevo_base_url,
         headers={"api-key": key.get_secret_value()},
@@ -91,10 +93,11 @@ class Brevo(Client):
     batch_limit = 1
     concurrency = 16
 
-    def __init__(self, http: Http, *, list_id: int | None = None) -> None:
+    def __init__(self, http: Http, *, list_id: int | None = None, mode: Mode = Mode.UPSERT) -> None:
         """list_id: the list that delivered contacts are put on."""
         self._http = http
         self._list_id = list_id
+        self._mode = mode
         self._attributes: Mapping[str, RemoteField] = {}  # once it has been asked for them
 
     async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Outcome]:
@@ -151,14 +154,16 @@ class Brevo(Client):
         email = (contact.email or "").strip()
         fields = _sent(contact.filled)
         there: _There | None = None
-        # What is no id leads to another path: one of two dots is taken for the folder above.
-        if contact.remote_id and _is_id(contact.remote_id):
-            answer = await self._get_contact(contact.remote_id, "contact_id")
+        for identifier, kind in self._looks(contact, email):
+            answer = await self._get_contact(identifier, kind)
             # With 404 it was deleted in Brevo since, and is made anew.
             if answer.status != 404 and (there := _there(answer)) is None:
                 return refusal(answer)
             if there is not None:
                 answer.confirm()
+                break
+        if there is None and self._mode is Mode.UPDATE:
+            return not_there("Brevo")
 
         remote_id = there and there.id
         notes = [f"{name} was left out: Brevo has it as {self._attributes[name].type}" for name in self._unfit(fields)]
@@ -169,7 +174,11 @@ class Brevo(Client):
                 notes.append(f"{', '.join(sorted(shared))} was left out: {said(answer)}")
                 fields = {name: value for name, value in fields.items() if name not in shared}
             elif answer.status == 404 and there is not None:
+                if self._mode is Mode.UPDATE:
+                    return not_there("Brevo")
                 there = None  # deleted since the look
+            elif self._mode is Mode.CREATE and is_taken(answer):
+                return already_there("Brevo", await self._find_id(email))
             elif answer.status == 204:
                 answer.confirm()
                 remote_id = there.id if there else await self._find_id(email)
@@ -183,6 +192,14 @@ class Brevo(Client):
                 break
         return Outcome.delivered(remote_id, Code.FIELD_NOT_SENT if notes else None, "; ".join(notes) or None)
 
+    def _looks(self, contact: Contact, email: str) -> list[tuple[str, str]]:
+        """By what the contact is looked for before it is written, one after the other until it is there."""
+        if self._mode is Mode.CREATE:
+            return []
+        # What is no id leads to another path: one of two dots is taken for the folder above.
+        by_id = [(contact.remote_id, "contact_id")] if contact.remote_id and _is_id(contact.remote_id) else []
+        return [*by_id, (email, "email_id")] if self._mode is Mode.UPDATE else by_id
+
     def _unfit(self, fields: Mapping[str, Any]) -> list[str]:
         """Those whose value Brevo would ignore."""
         return sorted(name for name, value in fields.items() if not fits(self._attributes.get(name), value))
@@ -195,7 +212,7 @@ class Brevo(Client):
             body["ext_id"] = str(ext_id)
         if there is None:
             # Whether getId spares the look for the id, or is for merges only, is not documented; it does no harm.
-            body |= {"email": email, "updateEnabled": True, "getId": True}
+            body |= {"email": email, "updateEnabled": self._mode is not Mode.CREATE, "getId": True}
         elif there.email != fold(email):
             attributes["EMAIL"] = email
             if there.is_blocklisted:

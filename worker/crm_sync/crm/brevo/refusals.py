@@ -64,6 +64,11 @@ def is_missing(answer: Answer) -> bool:
     return answer.status == 404 and answer.get("code") == "document_not_found"
 
 
+def is_taken(answer: Answer) -> bool:
+    """Whether a new contact was refused because there is one with its address."""
+    return answer.status == 400 and "email" in _duplicates(answer)
+
+
 def speaks_of_a_list(answer: Answer) -> bool:
     return answer.status in (400, 404) and _LIST.search(said(answer)) is not None
 

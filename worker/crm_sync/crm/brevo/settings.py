@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from crm_sync.core.mode import Mode
 from crm_sync.settings import Key, SettingsModel
 
 
@@ -14,3 +15,4 @@ class BrevoSettings(SettingsModel):
     brevo_plan: Literal["general", "advanced", "extended"] = Field(
         "general", description="the account's plan, which its limits depend on: general, advanced or extended"
     )
+    brevo_mode: Mode = Field(Mode.UPSERT, description="upsert, update (makes no contacts) or create (changes none)")

@@ -13,7 +13,7 @@ from crm_sync.core.outcome import Outcome
 from crm_sync.core.text import printable
 from crm_sync.crm.answer import Answer
 from crm_sync.crm.client import Entry
-from crm_sync.crm.hubspot.refusals import LONGEST_NAME, Error, context, is_id, is_not_found, mapping_fault, refusal
+from crm_sync.crm.hubspot.refusals import LONGEST_NAME, Error, conflict_of, context, is_id, is_not_found, mapping_fault, refusal
 from crm_sync.errors import BatchRefusedError, LaneError
 
 STAGE = "lifecyclestage"
@@ -139,6 +139,13 @@ def is_batch(answer: Answer) -> bool:
     """Whether it is what HubSpot documents for a batch that it took, at least in part."""
     lists = isinstance(answer.get("results"), list) and isinstance(answer.get("errors"), list | None)
     return answer.status in (200, 201, 207) and lists
+
+
+def taken_by(answer: Answer) -> dict[str, str | None]:
+    """By trace id: the record that has the address already of whom was to be made; None where HubSpot does not say which."""
+    errors = [error for error in answer.get("errors") or [] if isinstance(error, dict)]
+    found = [(name, conflict_of(error)) for error in errors for name in context(error, "objectWriteTraceId")]
+    return {name: record or None for name, record in found if record is not None}
 
 
 def trace(place: int) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from crm_sync.core.codes import Code
 from crm_sync.core.identity import fold
+from crm_sync.core.mode import Mode, already_there, not_there
 from crm_sync.core.outcome import Contact, Deletion, Outcome
 from crm_sync.core.rate import Remaining
 from crm_sync.core.remote_schema import RemoteSchema
@@ -23,8 +24,17 @@ from crm_sync.crm.client import Client, Entry, Found
 from crm_sync.crm.exchange import Assumption
 from crm_sync.crm.http import Http
 from crm_sync.crm.hubspot.assumptions import assumptions
-from crm_sync.crm.hubspot.batch import Batch, Input, is_batch, results, trace
-from crm_sync.crm.hubspot.refusals import LONGEST_NAME, batch_refused, context, is_id, is_missing, judged, not_hubspot
+from crm_sync.crm.hubspot.batch import Batch, Input, Result, is_batch, results, taken_by, trace
+from crm_sync.crm.hubspot.refusals import (
+    LONGEST_NAME,
+    batch_refused,
+    conflict_of,
+    context,
+    is_id,
+    is_missing,
+    judged,
+    not_hubspot,
+)
 from crm_sync.crm.hubspot.schema import schema
 from crm_sync.crm.hubspot.settings import HubSpotSettings
 from crm_sync.crm.hubspot.versions import version_of
@@ -65,7 +75,7 @@ def account() -> Account | None:
         return None
     return over_http(
         "hubspot",
-        partial(HubSpot, path=settings.hubspot_contacts_path),
+        partial(HubSpot, path=settings.hubspot_contacts_path, mode=settings.hubspot_mode),
         url_setting="HUBSPOT_BASE_URL",
         base_url=settings.hubspot_base_url,
         headers={"Authorization": f"Bearer {token.get_secret_value()}"},
@@ -93,18 +103,21 @@ class HubSpot(Client):
     concurrency = 4
     delete_limit = 100
 
-    def __init__(self, http: Http, *, path: str = CONTACTS_PATH) -> None:
+    def __init__(self, http: Http, *, path: str = CONTACTS_PATH, mode: Mode = Mode.UPSERT) -> None:
         """path: of the contacts, in which the versions of HubSpot's API differ."""
         self._http = http
         self._path = path
         self._version = version_of(path)
+        self._mode = mode
         self._mapped: Collection[str] = ()  # the properties that the mapping has, filled or not
 
     async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Entry]:
         self._mapped = contacts[0].fields.keys()
         entries: dict[int, Entry] = {}
-        await _settle(entries, self._update, contacts, _known_by_id(contacts))
-        await _settle(entries, self._upsert, contacts, [place for place in range(len(contacts)) if place not in entries])
+        if self._mode is not Mode.CREATE:
+            await _settle(entries, self._update, contacts, _known_by_id(contacts))
+        rest = {Mode.UPSERT: self._upsert, Mode.UPDATE: self._update_found, Mode.CREATE: self._create}[self._mode]
+        await _settle(entries, rest, contacts, [place for place in range(len(contacts)) if place not in entries])
         return [entries[place] for place in range(len(contacts))]
 
     def assumptions(self, contact: Contact) -> Sequence[Assumption]:
@@ -197,6 +210,55 @@ class HubSpot(Client):
         )
         return [entry or unaccounted for entry in batch.entries]
 
+    async def _update_found(self, contacts: Sequence[Contact]) -> list[Entry]:
+        """Looked for by all addresses of their records, and updated by the ids of these; their addresses stay as they are."""
+        addresses = [(contact.email or "").strip().lower() for contact in contacts]
+        found = {email: record.id for record in await self._read(addresses) for email in record.emails}
+        entries: list[Entry | None] = [None if fold(address) in found else not_there("HubSpot") for address in addresses]
+        # Twice in one request a record is refused: who shares one with another comes again.
+        places = {found[fold(address)]: place for place, address in enumerate(addresses) if entries[place] is None}
+        inputs = [
+            Input(record, {name: value for name, value in _properties(contacts[place]).items() if name != "email"})
+            for record, place in places.items()
+        ]
+        if inputs:
+            answer = await self._write("update", inputs)
+            said = (
+                _without_missing(answer, inputs)
+                if is_missing(answer)
+                else Batch(answer, inputs, self._mapped, by_id=True).entries
+            )
+            for place, entry in zip(places.values(), said, strict=True):
+                entries[place] = entry or not_there("HubSpot")
+        shared = Outcome.failed(Code.LOCKED, "its record in HubSpot is just being updated for another contact that has it too")
+        return [entry or shared for entry in entries]
+
+    async def _create(self, contacts: Sequence[Contact]) -> list[Entry]:
+        properties = [_properties(contact) for contact in contacts]
+        inputs = [Input(each["email"], each) for each in properties]
+        body = {
+            "inputs": [
+                {"properties": each, "associations": [], "objectWriteTraceId": trace(place)}
+                for place, each in enumerate(properties)
+            ]
+        }
+        answer = judged(await self._http.send("POST", f"{self._path}/batch/create", body), body)
+        alone = answer.status in (400, 409) and len(contacts) == 1 and isinstance(answer.json, dict)
+        if alone and (record := conflict_of(answer.json)) is not None:
+            return [already_there("HubSpot", record or None)]
+        if not is_batch(answer):
+            raise batch_refused(answer, body, self._mapped)
+        answer.confirm()
+        taken = taken_by(answer)
+        unaccounted = Outcome.failed(
+            Code.NOT_ACCOUNTED, f"HubSpot answered with success, but not for this contact ({answer.label})"
+        )
+        entries = Batch(answer, inputs, self._mapped, by_id=False).entries
+        return [
+            already_there("HubSpot", taken[trace(place)]) if trace(place) in taken else entry or unaccounted
+            for place, entry in enumerate(entries)
+        ]
+
     async def _write(self, operation: str, inputs: Sequence[Input], **each: str) -> Answer:
         """each: what every input says beside its own. The answer speaks about single contacts."""
         body = {
@@ -228,18 +290,22 @@ class HubSpot(Client):
 
     async def _find(self, batch: Batch) -> None:
         """Addresses that are no record's primary one: HubSpot answers under that, and once where two are of one record."""
-        body = {
-            "idProperty": "email",
-            "inputs": [{"id": batch.inputs[place].key} for place in batch.open],
-            "properties": ["email", "hs_additional_emails"],
-            "propertiesWithHistory": [],
-        }
         try:
-            answer = judged(await self._http.send("POST", f"{self._path}/batch/read", body), body)
+            found = await self._read([batch.inputs[place].key for place in batch.open])
         except LaneError as error:
             batch.leave(error)
         else:
-            batch.recognise(results(answer))
+            batch.recognise(found)
+
+    async def _read(self, addresses: Sequence[str]) -> list[Result]:
+        """The records that have these, among others or not."""
+        body = {
+            "idProperty": "email",
+            "inputs": [{"id": address} for address in addresses],
+            "properties": ["email", "hs_additional_emails"],
+            "propertiesWithHistory": [],
+        }
+        return results(judged(await self._http.send("POST", f"{self._path}/batch/read", body), body))
 
 
 async def _settle(entries: dict[int, Entry], send: Send, contacts: Sequence[Contact], places: Sequence[int]) -> None:

@@ -117,6 +117,12 @@ def refusal(error: Error, label: str, *, by_id: bool) -> Outcome:
     return Outcome.rejected(Code.REJECTED, f"HubSpot refused the contact ({label}: {said})")
 
 
+def conflict_of(error: Error) -> str | None:
+    """Whether a contact was not made because there is one with its address: the id of that, or an empty text. None if not so."""
+    conflict = _conflict(error)
+    return conflict[1] if conflict and conflict[0] == "email" else None
+
+
 def is_missing(answer: Answer) -> bool:
     """Whether all of a batch were refused because of records that are not there, which is not what HubSpot is known to do."""
     return answer.status in (400, 404) and isinstance(answer.json, dict) and is_not_found(answer.json)

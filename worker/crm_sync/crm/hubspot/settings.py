@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from crm_sync.core.mode import Mode
 from crm_sync.settings import Key, SettingsModel
 
 
@@ -19,3 +20,4 @@ class HubSpotSettings(SettingsModel):
     hubspot_plan: Literal["free", "starter", "professional", "enterprise"] = Field(
         "starter", description="the account's plan, which its limits depend on: free, starter, professional or enterprise"
     )
+    hubspot_mode: Mode = Field(Mode.UPSERT, description="upsert, update (makes no contacts) or create (changes none)")

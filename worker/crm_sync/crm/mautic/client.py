@@ -18,6 +18,7 @@ from pydantic import SecretStr
 
 from crm_sync.core.codes import Code
 from crm_sync.core.identity import fold, with_ascii_domain
+from crm_sync.core.mode import Mode, already_there, not_there
 from crm_sync.core.outcome import Contact, Deletion, Outcome
 from crm_sync.core.remote_schema import RemoteSchema
 from crm_sync.core.text import printable
@@ -95,7 +96,7 @@ def _client(settings: MauticSettings) -> Callable[[Http], "Mautic"]:
         raise ConfigurationError(f"{missing[0]}: not set; {' and '.join(given[0])} go together")
     name, key = (value or "" for value in given[0].values())
     login = PasswordLogin if given[0] is by_password else TokenLogin
-    return lambda http: Mautic(login(http, name, key))
+    return lambda http: Mautic(login(http, name, key), settings.mautic_mode)
 
 
 def _secret(value: SecretStr | None) -> str | None:
@@ -110,14 +111,16 @@ class Mautic(Client):
     adaptive = True
     delete_limit = 25
 
-    def __init__(self, login: Login) -> None:
+    def __init__(self, login: Login, mode: Mode = Mode.UPSERT) -> None:
         self._login = login
+        self._mode = mode
         self._most = self.batch_limit  # an installation can be set to less than we send, which its first answer tells
 
     async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Entry]:
         entries: list[Planned] = [*await self._plan(contacts)]
         # Edits first: one whose record is gone becomes a new contact.
         for stage in (Edit, New):
+            entries = [self._within_mode(entry) for entry in entries]
             steps = {place: entry for place, entry in enumerate(entries) if isinstance(entry, stage)}
             trouble = next((entry for entry in entries if _is_trouble(entry)), None)
             writes = [(contacts[place], step) for place, step in steps.items()]
@@ -224,6 +227,13 @@ class Mautic(Client):
         return OutageError(Code.BROKEN_ANSWER, f"Mautic answered {answer.label} and nothing about the contact")
 
     # Write.
+
+    def _within_mode(self, entry: Planned) -> Planned:
+        if isinstance(entry, New) and self._mode is Mode.UPDATE:
+            return not_there("Mautic")
+        if isinstance(entry, Edit) and self._mode is Mode.CREATE:
+            return already_there("Mautic", str(entry.record))
+        return entry
 
     async def _write(self, stage: type[Edit | New], writes: Sequence[tuple[Contact, Edit | New]]) -> list[Planned]:
         """An entry for each: what became of it, or the next step."""

@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from crm_sync.core.mode import Mode
 from crm_sync.settings import Password, SettingsModel
 
 
@@ -11,3 +12,4 @@ class MauticSettings(SettingsModel):
     mautic_password: Password | None = Field(None, description="the user's password")
     mautic_client_id: str | None = Field(None, description="an OAuth2 client of Mautic, for client credentials")
     mautic_client_secret: Password | None = Field(None, description="the client's secret")
+    mautic_mode: Mode = Field(Mode.UPSERT, description="upsert, update (makes no contacts) or create (changes none)")
