@@ -3786,6 +3786,19 @@ CREATE VIEW crm_sync.living_workers AS
             ELSE has_any_column_privilege(s.usesysid, ('crm_sync.workers'::regclass)::oid, 'INSERT'::text)
         END);
 
+CREATE TABLE crm_sync.matching (
+    crm text NOT NULL,
+    after_key text,
+    began_at timestamp with time zone DEFAULT now() NOT NULL,
+    ended_at timestamp with time zone,
+    looked_for bigint DEFAULT 0 NOT NULL,
+    found bigint DEFAULT 0 NOT NULL,
+    unknown bigint DEFAULT 0 NOT NULL,
+    ambiguous bigint DEFAULT 0 NOT NULL,
+    left_alone bigint DEFAULT 0 NOT NULL,
+    unaddressed bigint DEFAULT 0 NOT NULL
+);
+
 CREATE TABLE crm_sync.mautic_line (
     due_at timestamp with time zone NOT NULL,
     key uuid NOT NULL
@@ -4043,6 +4056,9 @@ ALTER TABLE ONLY crm_sync.lanes
 ALTER TABLE ONLY crm_sync.lanes
     ADD CONSTRAINT lanes_pkey PRIMARY KEY (crm);
 
+ALTER TABLE ONLY crm_sync.matching
+    ADD CONSTRAINT matching_pkey PRIMARY KEY (crm);
+
 ALTER TABLE ONLY crm_sync.minutes
     ADD CONSTRAINT minutes_pkey PRIMARY KEY (minute, crm, worker);
 
@@ -4274,6 +4290,9 @@ CREATE TRIGGER crm_sync_n8n_update_stale BEFORE UPDATE OF n8n_claimed_by ON publ
 
 ALTER TABLE ONLY crm_sync.budgets
     ADD CONSTRAINT budgets_crm_fkey FOREIGN KEY (crm) REFERENCES crm_sync.lanes(crm) ON DELETE CASCADE;
+
+ALTER TABLE ONLY crm_sync.matching
+    ADD CONSTRAINT matching_crm_fkey FOREIGN KEY (crm) REFERENCES crm_sync.lanes(crm) ON DELETE CASCADE;
 
 ALTER TABLE ONLY crm_sync.permits
     ADD CONSTRAINT permits_lane_fkey FOREIGN KEY (lane) REFERENCES crm_sync.lanes(id) ON DELETE CASCADE;

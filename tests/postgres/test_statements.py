@@ -38,6 +38,7 @@ PUT_IN = {
     "history_of_all": "TRUE",
     "history_lines": "TRUE",
     "operation": "upsert",
+    "begins": "on",
 }
 
 

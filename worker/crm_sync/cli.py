@@ -42,6 +42,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "adopt": "Put crm-sync on a table in use, or take it off again.",
         "migrate": "Bring the database to what this version needs.",
         "grants": "Print the GRANTs of a worker or an application.",
+        "match": "Fill the ids of contacts that a CRM has already.",
         "watch": "Send contacts again whenever certain columns change.",
         "unwatch": "End a watch.",
         "forget": "Take a contact's key off the history.",

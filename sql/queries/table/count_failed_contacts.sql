@@ -20,7 +20,7 @@ failed AS (
             WHEN :claimed_by IS NOT NULL THEN NULL
             WHEN :sync_status = 'Error' THEN 'error'
             WHEN :sync_status = 'Queued' THEN 'waiting'
-            WHEN :sync_status = 'Complete' AND split_part(left(:processing_error, 40), ':', 1) IN ('FIELD_NOT_SENT', 'ALREADY_THERE') THEN 'complete'
+            WHEN :sync_status = 'Complete' AND :processing_error ~ '^(FIELD_NOT_SENT|ALREADY_THERE):' THEN 'complete'
         END AS state,
         CASE
             WHEN :sync_status = 'Complete' THEN :synced_at

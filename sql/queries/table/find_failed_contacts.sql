@@ -26,7 +26,7 @@ WHERE
     AND :claimed_by IS NULL
     AND (
         :sync_status IN ('Error', 'Queued')
-        OR ($4::boolean AND :sync_status = 'Complete' AND split_part(left(:processing_error, 40), ':', 1) IN ('FIELD_NOT_SENT', 'ALREADY_THERE'))
+        OR ($4::boolean AND :sync_status = 'Complete' AND :processing_error ~ '^(FIELD_NOT_SENT|ALREADY_THERE):')
     )
     AND (
         $2::timestamptz IS NULL

@@ -17,7 +17,7 @@ failed AS MATERIALIZED (
             AND :claimed_by IS NULL
             AND :sync_status IN ('Error', 'Queued', 'Complete')
             AND (:processing_error IS NOT NULL OR :processing_status = 'Error')
-            AND (:sync_status <> 'Complete' OR split_part(left(:processing_error, 40), ':', 1) IN ('FIELD_NOT_SENT', 'ALREADY_THERE'))
+            AND (:sync_status <> 'Complete' OR :processing_error ~ '^(FIELD_NOT_SENT|ALREADY_THERE):')
             AND (GREATEST(:flipped_at, :synced_at) > $2::timestamptz) IS NOT TRUE
             AND (last_failed_crm = :'crm' AND last_retry_at > $2::timestamptz) IS NOT TRUE
     ) AS c
@@ -38,7 +38,7 @@ held AS MATERIALIZED (
             AND :claimed_by IS NULL
             AND :sync_status IN ('Error', 'Queued', 'Complete')
             AND (:processing_error IS NOT NULL OR :processing_status = 'Error')
-            AND (:sync_status <> 'Complete' OR split_part(left(:processing_error, 40), ':', 1) IN ('FIELD_NOT_SENT', 'ALREADY_THERE'))
+            AND (:sync_status <> 'Complete' OR :processing_error ~ '^(FIELD_NOT_SENT|ALREADY_THERE):')
             AND (GREATEST(:flipped_at, :synced_at) > $2::timestamptz) IS NOT TRUE
             AND (last_failed_crm = :'crm' AND last_retry_at > $2::timestamptz) IS NOT TRUE
         FOR NO KEY UPDATE SKIP LOCKED

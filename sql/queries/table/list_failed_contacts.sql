@@ -39,7 +39,7 @@ failed AS MATERIALIZED (
         AND :claimed_by IS NULL
         AND (
             :sync_status IN ('Error', 'Queued')
-            OR ($5::boolean AND :sync_status = 'Complete' AND split_part(left(:processing_error, 40), ':', 1) IN ('FIELD_NOT_SENT', 'ALREADY_THERE'))
+            OR ($5::boolean AND :sync_status = 'Complete' AND :processing_error ~ '^(FIELD_NOT_SENT|ALREADY_THERE):')
         )
         AND (
             $2::timestamptz IS NULL

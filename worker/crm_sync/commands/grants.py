@@ -124,6 +124,8 @@ def _for_worker(schema: Schema, target: Mapping[str, Any], role: str, mapped: Se
         "-- What is wrong, and who was told.",
         *(f"GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE {table} {to}" for table in ALERT_TABLES),
         f"GRANT SELECT, INSERT, UPDATE (worker) ON TABLE crm_sync.alert_duty {to}",
+        "-- How far `crm-sync match` is.",
+        f"GRANT SELECT, INSERT, UPDATE ON TABLE crm_sync.matching {to}",
         "-- Which workers live.",
         f"GRANT {_three(WORKERS_READ, WORKERS_WRITTEN, WORKERS_CHANGED)}, DELETE ON TABLE crm_sync.workers {to}",
         f"GRANT SELECT ON TABLE crm_sync.living_workers {to}",

@@ -1,0 +1,23 @@
+-- One page of contacts in the order of their keys, with the addresses that they are known by in the CRM.
+--
+-- is_open: it has no id there, and no delivery is to give it one.
+--
+-- $1  text     after the contact with this key; NULL where it begins
+-- $2  integer  at most so many
+SELECT
+    :id AS id,
+    :id::text AS key,
+    :mapped AS email,
+    :remote_id IS NULL AND :claimed_by IS NULL AND :due_at IS NULL AS is_open
+FROM :contacts
+WHERE
+    -- As in claim_contacts.sql, for functions that the mapping calls.
+    (SELECT set_config('search_path', :'own_path', TRUE)) IS NOT NULL
+\if :begins
+    AND $1::text IS NULL
+\endif
+\if :goes_on
+    AND :id :is_after $1::text:::id_type
+\endif
+ORDER BY :id
+LIMIT $2::integer

@@ -1,0 +1,24 @@
+-- Gives contacts the ids that the CRM has for them: those that have none still and are not in line, for a delivery gives them theirs.
+-- Who is locked by somebody else is left alone.
+--
+-- $1  id[]    the contacts
+-- $2  text[]  the id of each in the CRM
+WITH
+found AS (
+    SELECT
+        c.:id AS id,
+        f.remote_id
+    FROM unnest($1:::id_type[], $2::text[]) AS f (id, remote_id)
+    JOIN :contacts AS c ON c.:id :is f.id
+    WHERE
+        c.:remote_id IS NULL
+        AND c.:claimed_by IS NULL
+        AND c.:due_at IS NULL
+    FOR :finish_lock OF c SKIP LOCKED
+)
+
+UPDATE :contacts AS c
+SET :remote_id = f.remote_id:::remote_type
+FROM found AS f
+WHERE c.:id :is f.id
+RETURNING c.:id AS id

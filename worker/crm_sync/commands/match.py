@@ -1,0 +1,79 @@
+"""crm-sync match: the ids of records that a CRM has already."""
+
+import asyncio
+import sys
+
+import click
+
+from crm_sync.configuration import Configuration, load
+from crm_sync.core.waits import Waits
+from crm_sync.daemon.installation import plan_lane
+from crm_sync.errors import ConfigurationError, DeclinedError, LaneError
+from crm_sync.lane.matching import Matcher
+from crm_sync.limits.rate_limit import RateLimit
+from crm_sync.postgres.pool import Database
+from crm_sync.reports.completing import crm_names
+from crm_sync.reports.lane_state import read_lane_state
+from crm_sync.reports.match_report import broken_off, ended, on_the_way
+from crm_sync.reports.rights import Needs, explained
+from crm_sync.reports.watched_columns import lane_of
+from crm_sync.table.matching import Matching
+from crm_sync.table.schema import read_schema
+
+POOL_SIZE = 2
+TO_MATCH = Needs(
+    lacking="the role {role} of DATABASE_URL may not match: let the owner of the table run what `crm-sync grants {role}` prints",
+    absent="there is no table crm_sync.matching: run `crm-sync migrate`",
+)
+
+
+@click.command()
+@click.argument("crm", shell_complete=crm_names)
+@click.option("--again", is_flag=True, help="From the first contact, also where it was broken off.")
+@click.make_pass_decorator(Waits, ensure=True)
+def match(waits: Waits, *, crm: str, again: bool) -> None:
+    """Fills the ids of contacts that CRM has already, by their addresses. In CRM nothing is changed.
+
+    For a table that is adopted beside a CRM that has been in use: then a changed address changes the record and makes no second
+    one. It stays within the account's limits, beside working lanes, and says how many contacts the CRM does not have and how many
+    are ambiguous. Broken off, it goes on where it was. Contacts in line are left alone: a delivery gives them their ids.
+
+    \b
+    Example:
+      crm-sync match hubspot
+    """
+    if not asyncio.run(_match(load(), waits, crm, anew=again)):
+        sys.exit(1)
+
+
+async def _match(configuration: Configuration, waits: Waits, crm: str, *, anew: bool) -> bool:
+    """Whether it came to the end."""
+    settings = configuration.settings
+    async with Database.of(settings, size=POOL_SIZE) as database, explained(database, TO_MATCH):
+        schema = await read_schema(database, settings.contacts_table, [crm])
+        name = lane_of(schema, crm)
+        wanted = configuration.of_lane(name)
+        if wanted is None:
+            raise ConfigurationError(f"{name} has no credentials: set them, and see `crm-sync check`")
+        plan = await plan_lane(database, schema, wanted)
+        matching = Matching(database, plan.table, plan.mapping.email)
+
+        async def may_ask() -> None:
+            state = await read_lane_state(database, name)
+            if state.held or state.down:
+                raise DeclinedError(f"{name} is not to be called now: {state.sentence}")
+
+        async with plan.account.open(RateLimit(database, name, plan.account.windows)) as client:
+            if not client.keeps_records:
+                raise DeclinedError(f"{name} keeps no records that could be found by an address")
+            await may_ask()
+            if await matching.begin(anew=anew):
+                click.echo(on_the_way(name, matching.counts, goes_on=True))
+            matcher = Matcher(client, matching, waits, may_ask=may_ask, tell=lambda counts: click.echo(on_the_way(name, counts)))
+            try:
+                counts = await matcher.run()
+            except (LaneError, DeclinedError) as error:
+                click.echo(broken_off(name, matching.counts, error))
+                return False
+    click.echo(ended(name, counts))
+    return True

@@ -1,0 +1,115 @@
+"""Looks up the records that a CRM has of contacts whose rows have no id yet: by reading only, within the account's limits.
+
+Beside working lanes, and behind them: their requests and these share the limits, and one that finds no room soon tries again.
+Contacts in line are left to their deliveries, which find the ids by themselves.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from crm_sync.core.codes import Code
+from crm_sync.core.identity import check_email, fold
+from crm_sync.core.outcome import Outcome
+from crm_sync.core.waits import Waits
+from crm_sync.crm.client import Client, Found
+from crm_sync.errors import BatchRefusedError, DeclinedError, HeldBackError, LaneError, OutageError, ThrottledError
+from crm_sync.table.matching import MatchCounts, Matching
+
+PAGE = 1000  # contacts that are read at once
+MOST_REQUESTS = 4  # at a time, beside those of the lanes
+TRIES = 5  # of one request, while the CRM fails
+
+MayAsk = Callable[[], Awaitable[None]]  # raises DeclinedError where the CRM is not to be called now
+Tell = Callable[[MatchCounts], None]
+
+
+class Matcher:
+    """may_ask: is asked before each page; tell: is called with the counts now and then."""
+
+    def __init__(self, client: Client, matching: Matching, waits: Waits, *, may_ask: MayAsk, tell: Tell) -> None:
+        self._client = client
+        self._matching = matching
+        self._waits = waits
+        self._may_ask = may_ask
+        self._tell = tell
+        self._turns = asyncio.Semaphore(min(MOST_REQUESTS, client.concurrency))
+
+    async def run(self) -> MatchCounts:
+        """To the end. Raises LaneError and DeclinedError, after which it can be run again; else as Database.fetch does."""
+        told_at = time.monotonic()
+        while True:
+            await self._may_ask()
+            page = await self._matching.page(PAGE)
+            if page is None:
+                await self._matching.note(ended=True)
+                return self._matching.counts
+            by_address: dict[str, list[Any]] = {}
+            for contact in page:
+                if check_email(contact.email) is None:
+                    by_address.setdefault(fold(contact.email or ""), []).append(contact.id)
+                else:
+                    self._matching.counts.unaddressed += 1
+            await self._match(by_address)
+            await self._matching.note(ended=False)
+            if time.monotonic() - told_at >= self._waits.report_s:
+                told_at = time.monotonic()
+                self._tell(self._matching.counts)
+
+    async def _match(self, by_address: dict[str, list[Any]]) -> None:
+        addresses, size = [*by_address], self._client.delete_limit
+        chunks = [addresses[start : start + size] for start in range(0, len(addresses), size)]
+        said = await asyncio.gather(*[self._found(chunk) for chunk in chunks])
+        ids: list[Any] = []
+        remote_ids: list[str] = []
+        counts = self._matching.counts
+        for address, found in zip(addresses, [one for part in said for one in part], strict=True):
+            rows = by_address[address]
+            counts.looked_for += len(rows)
+            if isinstance(found, str):
+                ids += rows
+                remote_ids += [found] * len(rows)
+            elif found is None:
+                counts.unknown += len(rows)
+            else:
+                counts.ambiguous += len(rows)
+        written = await self._matching.write(ids, remote_ids)
+        counts.found += written
+        counts.left_alone += len(ids) - written
+
+    async def _found(self, addresses: Sequence[str]) -> list[str | Outcome | None]:
+        """Of each its id, None where there is none, or that there are several."""
+        async with self._turns:
+            said = await self._asked(addresses)
+        found: list[str | Outcome | None] = []
+        for one in said:
+            if isinstance(one, LaneError):
+                raise one
+            if isinstance(one, Outcome) and one.code == Code.CANNOT_DELETE:
+                raise DeclinedError(f"the client of {self._matching.crm} does not know how to look contacts up")
+            if isinstance(one, Outcome) and one.code != Code.AMBIGUOUS:
+                raise LaneError(one.code or Code.REJECTED, one.reason or "no reason is given")
+            found.append(one)
+        return found
+
+    async def _asked(self, addresses: Sequence[str]) -> Sequence[Found]:
+        tries = 0
+        while True:
+            try:
+                return await self._client.find(addresses)
+            except ThrottledError as error:
+                await asyncio.sleep(error.pause_s)
+            except HeldBackError as error:
+                await asyncio.sleep(error.pause_s or self._waits.suspect_s)
+            except BatchRefusedError as error:
+                # Several records of one address can be why.
+                if len(addresses) == 1:
+                    return [Outcome.rejected(Code.AMBIGUOUS, error.reason)]
+                middle = len(addresses) // 2
+                return [*await self._asked(addresses[:middle]), *await self._asked(addresses[middle:])]
+            except OutageError:
+                tries += 1
+                if tries == TRIES:
+                    raise
+                await asyncio.sleep(min(self._waits.first_probe_s * 2**tries, self._waits.longest_probe_s))

@@ -1,0 +1,35 @@
+"""What `crm-sync match` says of how far it is."""
+
+from crm_sync.core.text import clean
+from crm_sync.errors import CrmSyncError
+from crm_sync.table.matching import MatchCounts
+
+
+def on_the_way(crm: str, counts: MatchCounts, *, goes_on: bool = False) -> str:
+    beginning = f"{crm}: goes on where it was broken off" if goes_on else f"{crm}: on its way"
+    return f"{beginning}; {_counted(crm, counts)}"
+
+
+def broken_off(crm: str, counts: MatchCounts, error: CrmSyncError) -> str:
+    return f"{crm}: broken off. {clean(str(error))}\n{_counted(crm, counts)}. `crm-sync match {crm}` goes on from there."
+
+
+def ended(crm: str, counts: MatchCounts) -> str:
+    lines = [f"{crm}: {_counted(crm, counts)}."]
+    if counts.ambiguous:
+        lines.append(f"Several records of {crm} have the address of an ambiguous contact: merge them there, and run this again.")
+    if counts.left_alone:
+        lines.append("Contacts that were locked or flipped meanwhile were left alone: run this again.")
+    return "\n".join(lines)
+
+
+def _counted(crm: str, counts: MatchCounts) -> str:
+    parts = [
+        f"{counts.looked_for:,} looked up",
+        f"{counts.found:,} have their id now",
+        f"{counts.unknown:,} are unknown to {crm}",
+        f"{counts.ambiguous:,} ambiguous",
+        *([f"{counts.left_alone:,} left alone"] if counts.left_alone else []),
+        *([f"{counts.unaddressed:,} besides without a valid address"] if counts.unaddressed else []),
+    ]
+    return ", ".join(parts)

@@ -1,0 +1,72 @@
+"""The contacts of one CRM that have no id in it yet, page by page, and how far they were looked up.
+
+How far is written after the ids of a page: who is killed in between looks up that page once more.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass
+from typing import Any, NamedTuple
+
+from crm_sync.postgres.pool import Database
+from crm_sync.postgres.statements import OFF, ON, query, render
+from crm_sync.table.adopted_table import LaneTable
+
+
+class Unmatched(NamedTuple):
+    """A contact. email: as the mapping has it."""
+
+    id: Any
+    email: str | None
+
+
+@dataclass(slots=True)
+class MatchCounts:
+    """Contacts. looked_for: that the CRM was asked about; the next four are parts of it. left_alone: that were locked, or flipped
+    meanwhile. unaddressed: besides, without a valid address.
+    """
+
+    looked_for: int = 0
+    found: int = 0
+    unknown: int = 0
+    ambiguous: int = 0
+    left_alone: int = 0
+    unaddressed: int = 0
+
+
+class Matching:
+    """Of one CRM. Every method raises as Database.fetch does."""
+
+    def __init__(self, database: Database, table: LaneTable, email: str) -> None:
+        """email: the expression of the address."""
+        self.crm = table.crm
+        self.counts = MatchCounts()
+        self._database = database
+        self._after: str | None = None
+        variables: Mapping[str, str] = {**table.variables, "mapped": email}
+        self._first = render("list_for_matching", {**variables, "begins": ON, "goes_on": OFF})
+        self._next = render("list_for_matching", {**variables, "begins": OFF, "goes_on": ON})
+        self._write = render("write_matches", variables)
+
+    async def begin(self, *, anew: bool) -> bool:
+        """Whether it goes on with one that was broken off."""
+        (row,) = await self._database.fetch(query("begin_matching"), self.crm, anew)
+        self._after, *counts = row
+        self.counts = MatchCounts(*counts)
+        return self._after is not None
+
+    async def page(self, most: int) -> list[Unmatched] | None:
+        """Those of the next so many contacts that are to be looked up; None where there are no more."""
+        statement = self._first if self._after is None else self._next
+        rows = await self._database.fetch(statement, self._after, most)
+        if not rows:
+            return None
+        self._after = rows[-1]["key"]
+        return [Unmatched(row["id"], row["email"]) for row in rows if row["is_open"]]
+
+    async def write(self, ids: Sequence[Any], remote_ids: Sequence[str]) -> int:
+        """How many have theirs now."""
+        return len(await self._database.fetch(self._write, ids, remote_ids)) if ids else 0
+
+    async def note(self, *, ended: bool) -> None:
+        """How far it is."""
+        await self._database.fetch(query("note_matching"), self.crm, self._after, ended, *astuple(self.counts))
