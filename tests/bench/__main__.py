@@ -27,6 +27,7 @@ from tests.bench import (
     fairness,
     history,
     limits,
+    matching,
     ours,
     outage,
     small,
@@ -58,6 +59,7 @@ SCENARIOS = (
     "outage",
     "fairness",
     "adoption",
+    "match",
     "status",
 )
 LEAST_WITH_METRICS = 0.97
@@ -247,6 +249,10 @@ class Bench:
         figures = adoption.measure(self._server)
         title = f"{adoption.ROWS:,} rows, {WRITES_A_SECOND} writes a second"
         self._show_promises(title, figures.promises())
+
+    def match(self) -> None:
+        """What it takes to know the records of a large table. Once."""
+        self._show_promises(f"crm-sync match, {matching.ROWS:,} rows", self._in_fresh_database(matching.measure).promises())
 
     def status(self) -> None:
         """What `crm-sync status` costs, however large the table is. Once."""

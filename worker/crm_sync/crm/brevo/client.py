@@ -68,7 +68,7 @@ def account() -> Account | None:
         return None
     return over_http(
         "brevo",
-        partial(Brevo, list_id=settings.brevo_list_id, mode=settings.brevo_mode),
+        partial(Brevo, list_id=settings.brevo_list_id, mode=settings.brevo_mode, match=settings.brevo_match),
         url_setting="BREVO_BASE_URL",
         base_url=settings.brevo_base_url,
         headers={"api-key": key.get_secret_value()},
@@ -93,11 +93,12 @@ class Brevo(Client):
     batch_limit = 1
     concurrency = 16
 
-    def __init__(self, http: Http, *, list_id: int | None = None, mode: Mode = Mode.UPSERT) -> None:
-        """list_id: the list that delivered contacts are put on."""
+    def __init__(self, http: Http, *, list_id: int | None = None, mode: Mode = Mode.UPSERT, match: str = "email") -> None:
+        """list_id: the list that delivered contacts are put on. match: ext_id, for those that have one."""
         self._http = http
         self._list_id = list_id
         self._mode = mode
+        self._by_ext_id = match == "ext_id"
         self._attributes: Mapping[str, RemoteField] = {}  # once it has been asked for them
 
     async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Outcome]:
@@ -154,7 +155,7 @@ class Brevo(Client):
         email = (contact.email or "").strip()
         fields = _sent(contact.filled)
         there: _There | None = None
-        for identifier, kind in self._looks(contact, email):
+        for identifier, kind in self._looks(contact, email, fields.get("EXT_ID") if self._by_ext_id else None):
             answer = await self._get_contact(identifier, kind)
             # With 404 it was deleted in Brevo since, and is made anew.
             if answer.status != 404 and (there := _there(answer)) is None:
@@ -192,12 +193,13 @@ class Brevo(Client):
                 break
         return Outcome.delivered(remote_id, Code.FIELD_NOT_SENT if notes else None, "; ".join(notes) or None)
 
-    def _looks(self, contact: Contact, email: str) -> list[tuple[str, str]]:
+    def _looks(self, contact: Contact, email: str, ext_id: Any) -> list[tuple[str, str]]:
         """By what the contact is looked for before it is written, one after the other until it is there."""
         if self._mode is Mode.CREATE:
             return []
         # What is no id leads to another path: one of two dots is taken for the folder above.
         by_id = [(contact.remote_id, "contact_id")] if contact.remote_id and _is_id(contact.remote_id) else []
+        by_id += [(str(ext_id), "ext_id")] if ext_id is not None and str(ext_id) not in (".", "..") else []
         return [*by_id, (email, "email_id")] if self._mode is Mode.UPDATE else by_id
 
     def _unfit(self, fields: Mapping[str, Any]) -> list[str]:

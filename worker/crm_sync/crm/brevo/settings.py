@@ -15,4 +15,7 @@ class BrevoSettings(SettingsModel):
     brevo_plan: Literal["general", "advanced", "extended"] = Field(
         "general", description="the account's plan, which its limits depend on: general, advanced or extended"
     )
+    brevo_match: Literal["email", "ext_id"] = Field(
+        "email", description="what a contact without an id is looked for by: email, or ext_id, which the mapping sends as EXT_ID"
+    )
     brevo_mode: Mode = Field(Mode.UPSERT, description="upsert, update (makes no contacts) or create (changes none)")

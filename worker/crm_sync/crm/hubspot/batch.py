@@ -53,8 +53,10 @@ class Batch:
 
     entries: list[Entry | None]
 
-    def __init__(self, answer: Answer, inputs: Sequence[Input], mapped: Collection[str] = (), *, by_id: bool) -> None:
-        """mapped: the properties that the mapping has. by_id: the keys are record ids."""
+    def __init__(
+        self, answer: Answer, inputs: Sequence[Input], mapped: Collection[str] = (), *, by_id: bool, match: str = "email"
+    ) -> None:
+        """mapped: the properties that the mapping has. by_id: the keys are record ids; else values of the property match."""
         errors = [error for error in answer.get("errors") or [] if isinstance(error, dict)]
         self.inputs = inputs
         self.entries = [None] * len(inputs)
@@ -62,6 +64,7 @@ class Batch:
         self._results = results(answer)
         self._label = answer.label
         self._by_id = by_id
+        self._match = match
         self._mapped = mapped
         self._fault = mapping_fault(errors, answer.label, mapped)
         self._traces = {trace(place): place for place in range(len(inputs))}
@@ -100,11 +103,16 @@ class Batch:
 
     def _take_result(self, result: Result) -> bool:
         """Whether it is somebody's."""
-        place = self._traces.get(result.trace, self._keys.get(result.id if self._by_id else result.email))
+        place = self._traces.get(result.trace, self._keys.get(self._key(result)))
         if place is None or self.entries[place] is not None:
             return False
         self.deliver(place, result)
         return True
+
+    def _key(self, result: Result) -> str:
+        if self._by_id:
+            return result.id
+        return result.email if self._match == "email" else fold(str(result.properties.get(self._match) or ""))
 
     def _take_error(self, error: Error) -> bool:
         """Whether it names somebody. It outweighs a result."""
@@ -123,7 +131,7 @@ class Batch:
         elif mapping_fault([error], self._label, self._mapped):
             self.entries[place] = self._fault
         else:
-            self.entries[place] = refusal(error, self._label, by_id=self._by_id)
+            self.entries[place] = refusal(error, self._label, by_id=self._by_id or self._match != "email")
 
     def _blame(self, nameless: Sequence[Error]) -> None:
         """Errors that name nobody are about those of whom nothing is known."""

@@ -40,7 +40,7 @@ from crm_sync.crm.hubspot.settings import HubSpotSettings
 from crm_sync.crm.hubspot.versions import version_of
 from crm_sync.crm.values import HUBSPOT
 from crm_sync.environment import read
-from crm_sync.errors import BatchRefusedError, LaneError
+from crm_sync.errors import BatchRefusedError, LaneError, RefusedError
 
 CONTACTS_PATH = "/crm/v3/objects/contacts"
 
@@ -75,7 +75,7 @@ def account() -> Account | None:
         return None
     return over_http(
         "hubspot",
-        partial(HubSpot, path=settings.hubspot_contacts_path, mode=settings.hubspot_mode),
+        partial(HubSpot, path=settings.hubspot_contacts_path, mode=settings.hubspot_mode, match=settings.hubspot_match),
         url_setting="HUBSPOT_BASE_URL",
         base_url=settings.hubspot_base_url,
         headers={"Authorization": f"Bearer {token.get_secret_value()}"},
@@ -103,19 +103,26 @@ class HubSpot(Client):
     concurrency = 4
     delete_limit = 100
 
-    def __init__(self, http: Http, *, path: str = CONTACTS_PATH, mode: Mode = Mode.UPSERT) -> None:
-        """path: of the contacts, in which the versions of HubSpot's API differ."""
+    def __init__(self, http: Http, *, path: str = CONTACTS_PATH, mode: Mode = Mode.UPSERT, match: str = "email") -> None:
+        """path: of the contacts, in which the versions of HubSpot's API differ. match: the property that finds a contact in an
+        upsert, for those that have a value.
+        """
         self._http = http
         self._path = path
         self._version = version_of(path)
         self._mode = mode
+        self._match = match
         self._mapped: Collection[str] = ()  # the properties that the mapping has, filled or not
 
     async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Entry]:
         self._mapped = contacts[0].fields.keys()
         entries: dict[int, Entry] = {}
+        if self._match != "email" and self._match not in self._mapped:
+            raise RefusedError(Code.MISCONFIGURED, f"HUBSPOT_MATCH names {self._match}, which the mapping does not send")
         if self._mode is not Mode.CREATE:
             await _settle(entries, self._update, contacts, _known_by_id(contacts))
+        if self._match != "email" and self._mode is Mode.UPSERT:
+            await _settle(entries, self._upsert_matched, contacts, _distinct(contacts, self._match, entries))
         rest = {Mode.UPSERT: self._upsert, Mode.UPDATE: self._update_found, Mode.CREATE: self._create}[self._mode]
         await _settle(entries, rest, contacts, [place for place in range(len(contacts)) if place not in entries])
         return [entries[place] for place in range(len(contacts))]
@@ -162,6 +169,8 @@ class HubSpot(Client):
         answer = judged(await self._http.send("GET", self._path, query={"limit": "1"}))
         if answer.status != 200 or not isinstance(answer.get("results"), list):
             raise not_hubspot(answer)
+        if self._match != "email":
+            await self._require_unique(self._match)
         version = self._version
         if version is None:
             return "token accepted; of HUBSPOT_CONTACTS_PATH it is not known which version of HubSpot's API it is"
@@ -171,6 +180,18 @@ class HubSpot(Client):
         if details.status != 200 or not isinstance(portal, int):
             return f"token accepted; {until}"
         return f"portal {portal}, {printable(str(kind), LONGEST_NAME)}; {until}"
+
+    async def _require_unique(self, name: str) -> None:
+        """Raises RefusedError where the account cannot match by this property."""
+        if self._version is None:
+            return
+        answer = judged(await self._http.send("GET", f"{self._version.properties}/{name}"))
+        if answer.status != 200 or answer.get("hasUniqueValue") is not True:
+            raise RefusedError(
+                Code.MISCONFIGURED,
+                f"HUBSPOT_MATCH names {name}, of which HubSpot does not keep the values unique: make it a property that requires"
+                " unique values, or match by another",
+            )
 
     async def schema(self) -> RemoteSchema | None:
         """The scope to read contacts is enough. [HubSpot's OpenAPI, CRM properties]"""
@@ -209,6 +230,15 @@ class HubSpot(Client):
             Code.NOT_ACCOUNTED, f"HubSpot answered with success, but not for this contact ({answer.label})"
         )
         return [entry or unaccounted for entry in batch.entries]
+
+    async def _upsert_matched(self, contacts: Sequence[Contact]) -> list[Entry]:
+        """By the property of HUBSPOT_MATCH. The address is a property like others."""
+        inputs = [Input(str(contact.fields[self._match]).strip(), _properties(contact)) for contact in contacts]
+        answer = await self._write("upsert", inputs, idProperty=self._match)
+        unaccounted = Outcome.failed(
+            Code.NOT_ACCOUNTED, f"HubSpot answered with success, but not for this contact ({answer.label})"
+        )
+        return [entry or unaccounted for entry in Batch(answer, inputs, self._mapped, by_id=False, match=self._match).entries]
 
     async def _update_found(self, contacts: Sequence[Contact]) -> list[Entry]:
         """Looked for by all addresses of their records, and updated by the ids of these; their addresses stay as they are."""
@@ -333,6 +363,17 @@ def _known_by_id(contacts: Sequence[Contact]) -> list[int]:
         for place, contact in enumerate(contacts)
         if contact.remote_id and is_id(contact.remote_id) and shared[contact.remote_id] == 1
     ]
+
+
+def _distinct(contacts: Sequence[Contact], match: str, settled: Collection[int]) -> list[int]:
+    """The places of those that have a value of their own of this property, and are not settled. Of several with one value the
+    first: twice in a request HubSpot refuses it, and they are one contact.
+    """
+    places: dict[str, int] = {}
+    for place, contact in enumerate(contacts):
+        if place not in settled and match in contact.filled:
+            places.setdefault(fold(str(contact.filled[match])), place)
+    return [*places.values()]
 
 
 def _without_missing(answer: Answer, inputs: Sequence[Input]) -> list[Entry | None]:

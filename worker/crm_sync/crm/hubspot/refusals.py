@@ -93,6 +93,9 @@ def mapping_fault(errors: Sequence[Error], label: str, mapped: Collection[str] =
 
     mapped: the properties that the mapping has. Where it has one that is required, what is missing is the contact's value.
     """
+    if any("by non-unique" in _text(error, "message") for error in errors):
+        reason = f"HUBSPOT_MATCH names a property whose values are not unique in HubSpot ({label}): match by another"
+        return RefusedError(Code.MISCONFIGURED, reason)
     unknown = ", ".join(_properties(errors, "PROPERTY_DOESNT_EXIST"))
     if unknown:
         return RefusedError(Code.UNKNOWN_FIELD, f"HubSpot has no property {unknown} ({label}): create it, or correct the mapping")

@@ -20,4 +20,9 @@ class HubSpotSettings(SettingsModel):
     hubspot_plan: Literal["free", "starter", "professional", "enterprise"] = Field(
         "starter", description="the account's plan, which its limits depend on: free, starter, professional or enterprise"
     )
+    hubspot_match: str = Field(
+        "email",
+        pattern="^[a-z][a-z0-9_]*$",
+        description="what a contact without an id is matched by: email, or a property of unique values that the mapping sends",
+    )
     hubspot_mode: Mode = Field(Mode.UPSERT, description="upsert, update (makes no contacts) or create (changes none)")

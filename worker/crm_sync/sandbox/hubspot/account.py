@@ -134,14 +134,18 @@ class HubSpotAccount:
         self._owners: dict[str, str] = {}
         self._last_id = FIRST_ID - 1
 
-    def define(self, name: str, type_: Type, options: Sequence[str] = ()) -> None:
+    def define(self, name: str, type_: Type, options: Sequence[str] = (), *, is_unique: bool = False) -> None:
         """A custom property."""
         self.writable.add(name)
-        self.types[name] = Property(type_, options)
+        self.types[name] = Property(type_, options, is_unique)
 
     def by_email(self, email: str) -> Contact | None:
         """By its primary or one of its additional addresses."""
         return self.contacts.get(self._owners.get(email.strip().lower(), ""))
+
+    def by_value(self, name: str, value: str) -> Contact | None:
+        """By a property of unique values."""
+        return next((one for one in self.contacts.values() if one.properties.get(name) == value), None)
 
     def by_id(self, record_id: str) -> Contact | None:
         """Of a merged record, the one that it was merged into: a guess where it is read, and not so where it is updated."""
@@ -164,7 +168,11 @@ class HubSpotAccount:
             if email in claimed and (contact is None or claimed[email] is not contact):
                 raise _taken(self.portal, email, contact, claimed[email])
             claimed[email] = contact
-        elif contact is None and not (values.get("firstname") or values.get("lastname")):
+        for name in [name for name in values if name in self.types and self.types[name].is_unique and values[name]]:
+            owner = self.by_value(name, values[name])
+            if owner is not None and owner is not contact:
+                raise _taken(self.portal, values[name], contact or owner, owner, name)
+        if not email and contact is None and not (values.get("firstname") or values.get("lastname")):
             raise HubSpotError(400, "VALIDATION_ERROR", "At least one of email, firstname or lastname is needed")  # words guessed
         return Write(contact, values)
 
@@ -252,13 +260,13 @@ def _missing(name: str, why: str | None) -> dict[str, Any]:
     return {"code": code, "message": message, "context": {"propertyName": [name]}}
 
 
-def _taken(portal: int, email: str, contact: Contact | None, owner: Contact | None) -> HubSpotError:
+def _taken(portal: int, value: str, contact: Contact | None, owner: Contact | None, name: str = "email") -> HubSpotError:
     """As captured of creates, and of writes of a unique property; that a changed address is refused as the latter is a guess."""
     other = owner.id if owner else "0"
     if contact is None:
         context = {"existingId": [other]}
         return HubSpotError(409, "CONFLICT", f"Contact already exists. Existing ID: {other}", context=context)
-    where = f"portalId={portal}, objectTypeId=ObjectTypeId{{legacyObjectType=CONTACT}}, propertyName=email, value={email}"
+    where = f"portalId={portal}, objectTypeId=ObjectTypeId{{legacyObjectType=CONTACT}}, propertyName={name}, value={value}"
     message = f"Cannot set PropertyValueCoordinates{{{where}}} on {contact.id}. {other} already has that value."
     return HubSpotError(400, "VALIDATION_ERROR", message)
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from crm_sync.sandbox.hubspot.account import Contact, HubSpotAccount, HubSpotError, InvalidError, Write, now
+from crm_sync.sandbox.hubspot.account import STRING, Contact, HubSpotAccount, HubSpotError, InvalidError, Write, now
 
 LARGEST_BATCH = 100
 NOT_FOUND = "OBJECT_NOT_FOUND"
@@ -35,7 +35,7 @@ class Batches:
         inputs = _inputs(body)
         for item in inputs:
             name = item.get("idProperty")
-            if name != "email":
+            if name != "email" and not self._account.types.get(str(name), STRING).is_unique:
                 raise _non_unique(name)
         _refuse_duplicates([_id(item).lower() for item in inputs])
         return self._write(inputs, self._plan_upsert, 200, shown=("email",), says_new=True)
@@ -69,6 +69,9 @@ class Batches:
 
     def _plan_upsert(self, item: Input, claimed: dict[str, Contact | None]) -> Write:
         """Found by an additional address, a contact keeps its primary one: so others report, who send both as we do."""
+        if (name := str(item["idProperty"])) != "email":
+            values = {name: _id(item), **texts(item)}
+            return self._account.plan(self._account.by_value(name, _id(item)), values, claimed)
         email = _id(item)
         contact, values = self._account.by_email(email), {"email": email, **texts(item)}
         if contact is not None and values["email"].strip().lower() == email.strip().lower():

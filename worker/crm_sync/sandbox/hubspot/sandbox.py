@@ -134,8 +134,8 @@ class HubSpotSandbox(Sandbox):
     def _route(self, call: Call) -> tuple[int, Any]:
         if call.method == "GET" and call.path in (self.details_path, self.usage_path):
             return 200, self._details() if call.path == self.details_path else self._usage()
-        if call.method == "GET" and call.path == self.properties_path:
-            return 200, properties(self.account)
+        if call.method == "GET" and call.path.startswith(self.properties_path):
+            return self._properties(call.path.removeprefix(self.properties_path).lstrip("/"))
         if call.path == self.path:
             return self._all(call)
         if call.path == f"{self.path}/gdpr-delete":
@@ -144,6 +144,16 @@ class HubSpotSandbox(Sandbox):
         if not call.path.startswith(f"{self.path}/") or collection not in ("", "batch"):
             return 404, NO_ROUTE
         return self._batch(call, name) if collection else self._one(call, name)
+
+    def _properties(self, name: str) -> tuple[int, Any]:
+        """All, or one. The words for one that is not there are a guess."""
+        shown = properties(self.account)
+        if not name:
+            return 200, shown
+        for one in shown["results"]:
+            if one["name"] == name:
+                return 200, one
+        raise HubSpotError(404, "OBJECT_NOT_FOUND", f"No property exists with name: {name}")
 
     def _batch(self, call: Call, name: str) -> tuple[int, Any]:
         operations = {

@@ -1,0 +1,132 @@
+"""What a contact without an id is matched by: a property of unique values at HubSpot, ext_id at Brevo."""
+
+from contextlib import asynccontextmanager
+
+import pytest
+
+from crm_sync.core.codes import Code
+from crm_sync.core.mode import Mode
+from crm_sync.core.outcome import Contact, Verdict
+from crm_sync.crm.brevo.client import Brevo
+from crm_sync.crm.http import Http
+from crm_sync.crm.hubspot.client import HubSpot
+from crm_sync.errors import RefusedError
+from crm_sync.sandbox.brevo.sandbox import BrevoSandbox
+from crm_sync.sandbox.hubspot.sandbox import HubSpotSandbox
+
+KEY, TOKEN = "xkeysib-0123456789abcdef", "pat-eu1-0123456789abcdef"
+ANA, BEN, CLEO = "ana@example.com", "ben@example.com", "cleo@example.com"
+
+
+def contact(email, remote_id=None, **fields):
+    return Contact(email, 1, 1, remote_id, email, None, fields)
+
+
+@asynccontextmanager
+async def hubspot(match="app_id", **options):
+    async with (
+        HubSpotSandbox(token=TOKEN, requests_per_ten_seconds=None) as crm,
+        Http(crm.url, {"Authorization": f"Bearer {TOKEN}"}) as http,
+    ):
+        crm.account.define("app_id", "string", is_unique=True)
+        yield crm, HubSpot(http, match=match, **options)
+
+
+@asynccontextmanager
+async def brevo(**options):
+    async with (
+        BrevoSandbox(key=KEY, contacts_per_second=None, contacts_per_hour=None) as crm,
+        Http(f"{crm.url}/v3", {"api-key": KEY}) as http,
+    ):
+        yield crm, Brevo(http, match="ext_id", **options)
+
+
+def emails(crm):
+    return {one.id: one.properties["email"] for one in crm.contacts.values()}
+
+
+# HubSpot.
+
+
+async def test_a_changed_address_reaches_the_record_that_has_the_property_though_the_row_knows_no_id():
+    async with hubspot() as (crm, client):
+        await client.deliver([contact(ANA, app_id="7"), contact(BEN, app_id="8")])
+        made, other = await client.deliver([contact(CLEO, app_id="7"), contact(BEN, app_id="8")])
+        assert (made.verdict, other.verdict) == (Verdict.DELIVERED, Verdict.DELIVERED)
+        assert emails(crm) == {made.remote_id: CLEO, other.remote_id: BEN}
+        assert {request.path.rpartition("/")[2] for request in crm.requests} == {"upsert"}
+
+
+async def test_who_has_no_value_of_it_is_matched_by_the_address():
+    async with hubspot() as (crm, client):
+        entries = await client.deliver([contact(ANA, app_id=None), contact(BEN, app_id="8")])
+        assert [entry.verdict for entry in entries] == [Verdict.DELIVERED] * 2
+        assert [crm.contacts[entry.remote_id].properties["email"] for entry in entries] == [ANA, BEN]
+        assert [request.body["inputs"][0]["idProperty"] for request in crm.requests] == ["app_id", "email"]
+
+
+async def test_an_address_that_another_record_has_is_a_duplicate_and_not_tried_again():
+    async with hubspot() as (crm, client):
+        await client.deliver([contact(ANA, app_id="7")])
+        [entry] = await client.deliver([contact(ANA, app_id="8")])
+        assert (entry.verdict, entry.code) == (Verdict.REJECTED, Code.DUPLICATE)
+        assert len(crm.contacts) == 1
+
+
+async def test_an_id_in_the_row_goes_before_it():
+    async with hubspot() as (crm, client):
+        [made] = await client.deliver([contact(ANA, app_id="7")])
+        await client.deliver([contact(CLEO, made.remote_id, app_id="9")])
+        assert crm.contacts[made.remote_id].properties["app_id"] == "9"
+
+
+async def test_a_match_that_the_mapping_does_not_send_holds_the_lane():
+    async with hubspot() as (crm, client):
+        with pytest.raises(RefusedError, match="HUBSPOT_MATCH names app_id, which the mapping does not send"):
+            await client.deliver([contact(ANA, firstname="Ana")])
+        assert not crm.requests
+
+
+@pytest.mark.parametrize("name", ["firstname", "nothing"])
+async def test_one_that_is_not_unique_is_told_by_check_and_holds_the_lane(name):
+    async with hubspot(match=name) as (crm, client):
+        with pytest.raises(RefusedError, match=f"MISCONFIGURED: HUBSPOT_MATCH names {name}, of which HubSpot does not keep"):
+            await client.check()
+        [entry] = await client.deliver([contact(ANA, **{name: "Ana"})])
+        assert (type(entry), entry.code) == (RefusedError, Code.MISCONFIGURED)
+        assert not crm.contacts
+
+
+async def test_check_is_content_with_one_that_is():
+    async with hubspot() as (_, client):
+        assert "portal 123" in await client.check()
+
+
+# Brevo.
+
+
+async def test_brevo_finds_a_contact_by_its_ext_id_whatever_its_address_is_by_now():
+    async with brevo() as (crm, client):
+        await client.deliver([contact(ANA, EXT_ID="x/7")])
+        [entry] = await client.deliver([contact(CLEO, EXT_ID="x/7")])
+        assert (entry.verdict, entry.remote_id) == (Verdict.DELIVERED, "1")
+        assert [one.email for one in crm.contacts.values()] == [CLEO]
+
+
+@pytest.mark.parametrize("ext_id", [None, "new", "..", 7])
+async def test_without_one_that_brevo_knows_the_address_counts(ext_id):
+    async with brevo() as (crm, client):
+        await client.deliver([contact(ANA)])
+        [entry] = await client.deliver([contact(ANA, EXT_ID=ext_id, FIRSTNAME="Ana")])
+        assert entry.remote_id == "1"
+        assert crm.contacts[1].attributes["FIRSTNAME"] == "Ana"
+
+
+async def test_in_update_mode_it_is_looked_for_by_both():
+    async with brevo(mode=Mode.UPDATE) as (crm, client):
+        crm.account.save({"email": ANA, "ext_id": "x/7"})
+        crm.account.save({"email": BEN})
+        entries = [(await client.deliver([one]))[0] for one in (contact(CLEO, EXT_ID="x/7"), contact(BEN, EXT_ID="x/8"))]
+        assert [entry.remote_id for entry in entries] == ["1", "2"]
+        [missing] = await client.deliver([contact("dan@example.com", EXT_ID="x/9")])
+        assert missing.code == Code.NOT_THERE
