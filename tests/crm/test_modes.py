@@ -120,6 +120,14 @@ async def test_create_again_as_after_a_lost_answer_makes_no_second_record(crm):
     assert len(sandbox.contacts) == 1
 
 
+@pytest.mark.parametrize("crm_name", ["hubspot", "brevo"])
+async def test_a_rehearsal_of_create_assumes_no_look_that_is_not_made(crm_name):
+    async with opened(crm_name) as (_, client):
+        known = contact(crm_name, ANA, "Ana", "101")
+        assert client(Mode.UPSERT).assumptions(known)
+        assert not client(Mode.CREATE).assumptions(known)
+
+
 # Each CRM's own.
 
 

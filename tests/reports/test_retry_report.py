@@ -93,7 +93,9 @@ def test_why_a_code_has_no_contact():
     assert "did not fail within 2h, are withdrawn, Complete or in flight" in lacking(none, "X", in_rows=True, since="2h")
 
 
-def test_who_was_delivered_without_a_field_is_told_of():
-    assert beside({"brevo": [replace(REJECTED, complete=1)], "n8n": [REJECTED]}) == [
-        "Not meant: 1 contact of brevo delivered without a field; --code FIELD_NOT_SENT sends it again."
+def test_who_is_complete_with_a_code_is_told_of():
+    partly, there = replace(REJECTED, code="FIELD_NOT_SENT", complete=1), replace(REJECTED, code="ALREADY_THERE", complete=2)
+    assert beside({"brevo": [partly, there], "n8n": [REJECTED]}) == [
+        "Not meant: 1 contact of brevo delivered without a field; --code FIELD_NOT_SENT sends it again.",
+        "Not meant: 2 contacts of brevo that the CRM had already; --code ALREADY_THERE sends them again.",
     ]

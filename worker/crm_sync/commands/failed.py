@@ -55,7 +55,8 @@ class Page:
 def failed(*, crms: Sequence[str], codes: Sequence[str], since: str | None, limit: int, after: str | None, as_json: bool) -> None:
     """Lists failed contacts in the order of their keys: their state, since when, and why.
 
-    These are contacts in Error and those that wait for a retry; with --code FIELD_NOT_SENT, delivered ones that lack a field.
+    These are contacts in Error and those that wait for a retry; with --code FIELD_NOT_SENT or
+    ALREADY_THERE, those that are Complete.
     `crm-sync retry` sends them again.
 
     \b

@@ -77,7 +77,7 @@ def retry(
     """Sends failed contacts again: counts them by CRM and code, asks, then flips them.
 
     Meant are contacts in Error, and those that wait for a retry, which go now. What is withdrawn or in flight stays as it is.
-    Delivered ones that lack a field are meant where FIELD_NOT_SENT is named. NO_CODE names reasons that begin with no code.
+    Complete ones are meant where FIELD_NOT_SENT or ALREADY_THERE is named. NO_CODE names reasons that begin with no code.
 
     It can be interrupted at any moment, and the same again goes on.
 

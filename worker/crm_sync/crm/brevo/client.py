@@ -105,7 +105,7 @@ class Brevo(Client):
         return [await self._upsert(contact) for contact in contacts]
 
     def assumptions(self, contact: Contact) -> Sequence[Assumption]:
-        return assumptions(contact)
+        return () if self._mode is Mode.CREATE else assumptions(contact)
 
     async def find(self, emails: Sequence[str]) -> Sequence[Found]:
         return [await self._find(email) for email in emails]

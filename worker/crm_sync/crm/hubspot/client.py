@@ -128,7 +128,7 @@ class HubSpot(Client):
         return [entries[place] for place in range(len(contacts))]
 
     def assumptions(self, contact: Contact) -> Sequence[Assumption]:
-        return assumptions(contact)
+        return () if self._mode is Mode.CREATE else assumptions(contact)
 
     async def find(self, emails: Sequence[str]) -> Sequence[Found]:
         """By primary address only: who has it among others may be somebody else."""
