@@ -193,3 +193,13 @@ async def test_many_that_are_cancelled_at_once_leave_their_places(locks):
     ended = await asyncio.gather(*(task for task, _ in worker.tasks), return_exceptions=True)
     assert all(isinstance(one, asyncio.CancelledError) for one in ended)
     assert worker.permits.running == 0
+
+
+async def test_who_has_left_takes_none_again_whoever_asks_for_his_share(locks):
+    one, two = Worker(locks, 4), Worker(locks, 4)
+    await one.permits.share(1)
+    await one.permits.leave()
+    await one.permits.share(2)
+    assert one.permits.limit == 0
+    await two.permits.share(2)
+    assert (two.permits.limit, len(locks)) == (2, 2)

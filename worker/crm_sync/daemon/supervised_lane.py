@@ -28,6 +28,7 @@ from crm_sync.errors import ConfigurationError, CrmSyncError, DatabaseTroubleErr
 from crm_sync.lane.lane import Lane
 from crm_sync.log import Trouble
 from crm_sync.postgres.backoff import Backoff
+from crm_sync.table.contacts import UNREADABLE
 from crm_sync.telling.lane_progress import LaneProgress
 
 log = structlog.get_logger()
@@ -213,6 +214,10 @@ class SupervisedLane:
         with suppress(ConfigurationError, TimeoutError):
             async with asyncio.timeout(self._grace_s + self._waits.finish_grace_s):
                 await lane.stop(self._grace_s)
+        # Claimed, and in no hand: other workers deliver it, however long this lane stands.
+        if self._wiring.session.opened.is_set():
+            with suppress(CrmSyncError, *UNREADABLE):
+                await self._wiring.recovery.recover_unknown(self._wiring.session.known_id, self.crm)
         await lane.leave()
         self._unsure = True
 

@@ -196,9 +196,12 @@ class Lane:
         await self._finisher.drained()
 
     async def leave(self) -> None:
-        """After stop, where the worker goes on without this lane: what its session holds of it is for other workers."""
+        """After stop, where the worker goes on without this lane: what its session holds of it is for other workers.
+
+        For good: a tick, or news of other workers that ask for their share, may still come to it.
+        """
         with suppress(DatabaseTroubleError):  # then the session, and all that it held, is lost
-            await self._wake.leave()
+            await self._wake.leave(for_good=True)
             await self._permits.leave()
 
     def carry(self, finishes: Sequence[Finish]) -> None:

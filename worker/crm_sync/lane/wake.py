@@ -46,9 +46,9 @@ class Wake:
         """Flips ring no more, for somebody looks again in any case."""
         await self._bell.disarm()
 
-    async def leave(self) -> None:
-        """Another worker answers for the bell from now on, and is called to do so."""
-        if await self._bell.leave():
+    async def leave(self, *, for_good: bool = False) -> None:
+        """Another worker answers for the bell from now on, and is called to do so. for_good: as `Bell.leave` says."""
+        if await self._bell.leave(for_good=for_good) or for_good:
             await self._channel.session.notify(self._channel.crm)
 
     async def tick(self) -> None:

@@ -52,6 +52,7 @@ class ConcurrencyLimit:
         self._on_surplus = on_surplus
         self._patience_s = waits.permit_patience_s
         self._sharing = asyncio.Lock()
+        self._left = False
         self._share = most
         self._held: list[int] = []  # in order; those above `most` are spare
         self._held_in = 0  # the opening of the session in which they were taken
@@ -78,11 +79,13 @@ class ConcurrencyLimit:
             self.adaptive.failed(took_s, time.time())
 
     async def share(self, alive: int) -> None:
-        """Takes what is missing to our share, gives back what is too much, where so many workers live.
+        """Takes what is missing to our share, gives back what is too much, where so many workers live. Nothing after `leave`.
 
         Raises DatabaseTroubleError when the session is lost.
         """
         async with self._sharing:
+            if self._left:
+                return
             newcomer = self._held_in != self._session.openings
             if newcomer:
                 self._held, self._held_in, self._empty_since = [], self._session.openings, time.monotonic()
@@ -101,7 +104,11 @@ class ConcurrencyLimit:
         self._let_in()
 
     async def leave(self) -> None:
-        """Gives all of them back. Raises as share does."""
+        """Gives all of them back, for good: a worker that asks for its share would have them taken again.
+
+        Raises as share does.
+        """
+        self._left = True
         async with self._sharing:
             held, self._held = self._held, []
             if held and self._held_in == self._session.openings:

@@ -19,6 +19,8 @@ What strangers can do to it, for an advisory lock is anybody's: whoever holds th
 not, but somebody looks in either case.
 """
 
+import asyncio
+
 from crm_sync.postgres.session import Session
 
 
@@ -30,6 +32,8 @@ class Bell:
         self._lane_id = lane_id
         self._kept_in = 0  # the opening of the session in which we became the keeper
         self._armed_in = 0
+        self._left = False
+        self._turn = asyncio.Lock()  # what is under way is known before it is taken back
 
     @property
     def kept(self) -> bool:
@@ -41,30 +45,38 @@ class Bell:
         return self._armed_in == self._session.openings > 0
 
     async def keep(self) -> bool:
-        """Becomes the keeper, if nobody is."""
-        if not self.kept and await self._session.become_keeper(self._lane_id):
-            self._kept_in = self._session.openings
-        return self.kept
+        """Becomes the keeper, if there is none, and this lane has not left for good."""
+        async with self._turn:
+            if not (self._left or self.kept) and await self._session.become_keeper(self._lane_id):
+                self._kept_in = self._session.openings
+            return self.kept
 
-    async def leave(self) -> bool:
-        """Is the keeper no longer. Whether it was."""
-        await self.disarm()
-        was = self.kept
-        if was:
-            self._kept_in = 0
-            await self._session.leave_keeper(self._lane_id)
-        return was
+    async def leave(self, *, for_good: bool = False) -> bool:
+        """Is the keeper no longer. Whether it was. for_good: nor will it be, whatever still runs of this lane."""
+        self._left = self._left or for_good
+        async with self._turn:
+            await self._disarm()
+            was = self.kept
+            if was:
+                self._kept_in = 0
+                await self._session.leave_keeper(self._lane_id)
+            return was
 
     async def arm(self) -> bool:
-        """Refused while a flip is uncommitted, and while nobody would hear it."""
-        if not self._session.hears:
-            await self.disarm()
-            return False
-        if not self.armed and await self._session.try_lock("arm_bell", self._lane_id):
-            self._armed_in = self._session.openings
-        return self.armed
+        """Refused while a flip is uncommitted, while no worker would hear it, and once this lane has left for good."""
+        async with self._turn:
+            if self._left or not self._session.hears:
+                await self._disarm()
+                return False
+            if not self.armed and await self._session.try_lock("arm_bell", self._lane_id):
+                self._armed_in = self._session.openings
+            return self.armed
 
     async def disarm(self) -> None:
+        async with self._turn:
+            await self._disarm()
+
+    async def _disarm(self) -> None:
         if self.armed:
             self._armed_in = 0
             await self._session.try_lock("disarm_bell", self._lane_id)

@@ -218,7 +218,7 @@ class Contacts:
         if not rows:
             return Claimed([], [])
         began = time.monotonic()
-        claimed = await self._reader.read([self._contact(row, token) for row in rows], token)
+        claimed = await self._read([self._contact(row, token) for row in rows], token)
         # And so may the next ones be.
         self._careful = claimed.slow or time.monotonic() - began > self._slow_mapping_s
         return claimed
@@ -236,7 +236,16 @@ class Contacts:
                 break
         self._avoided.tell(new)
         self._careful = bool(new)  # more of them may follow
-        return await self._reader.read(contacts, token) if contacts else Claimed([], [])
+        return await self._read(contacts, token) if contacts else Claimed([], [])
+
+    async def _read(self, contacts: Sequence[Contact], token: int) -> Claimed:
+        """Where the mapping is refused as a whole, they go back in line: another worker's may be right."""
+        try:
+            return await self._reader.read(contacts, token)
+        except ConfigurationError:
+            with suppress(CrmSyncError):  # then they are known as claimed by the row, and recovered
+                await self.finish([Finish(contact.id, token, Kind.DEFERRED) for contact in contacts])
+            raise
 
     async def _ready_ids(self, limit: int, share: int) -> list[Any]:
         """In the order of service, and so many of them fresh."""
