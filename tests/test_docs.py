@@ -22,7 +22,7 @@ SETTINGS = [
     *(name.upper() for model in MODELS for name in model.model_fields),
     *(f"BREVO_{name.upper()}" for name in LaneSettings.model_fields),
 ]
-SETTINGS_PAGE = page("settings.md")
+SETTINGS_PAGE = page("reference/settings.md")
 DOCUMENTS = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "SECURITY.md", *PAGES]
 EVENTS = [value for name, value in vars(events).items() if name.isupper()]
 
@@ -53,7 +53,7 @@ def test_a_default_in_the_manual_is_the_real_one(model):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_and_its_options_are_in_the_manual(command):
-    assert f"| `crm-sync {command}` |" in page("commands.md")
+    assert f"| `crm-sync {command}` |" in page("reference/commands.md")
     found = crm_sync.get_command(click.Context(crm_sync), command)
     assert found is not None
     for parameter in found.params:
@@ -63,21 +63,21 @@ def test_a_command_and_its_options_are_in_the_manual(command):
 
 @pytest.mark.parametrize("event", EVENTS)
 def test_an_event_is_in_the_manual(event):
-    assert f"`{event}`" in page("log-events.md")
+    assert f"`{event}`" in page("reference/log-events.md")
 
 
 def test_the_manual_has_every_alert_and_no_other():
-    table = page("alerts.md").partition("| alert | when |")[2].partition("\n\n")[0]
+    table = page("how-to/alert.md").partition("| alert | when |")[2].partition("\n\n")[0]
     assert re.findall(r"^\| `([A-Z_]+)` \|", table, re.MULTILINE) == list(Condition)
 
 
 @pytest.mark.parametrize("code", Code)
 def test_a_code_is_in_the_manual_with_what_it_means_and_what_to_do(code):
     if code.lane:
-        assert f"`{code}`" in page("failure-codes.md")
+        assert f"`{code}`" in page("reference/failure-codes.md")
     else:
         retried = "yes" if code.retried else "no"
-        assert f"| `{code}` | {code.meaning} | {code.remedy} | {retried} |" in page("failure-codes.md")
+        assert f"| `{code}` | {code.meaning} | {code.remedy} | {retried} |" in page("reference/failure-codes.md")
 
 
 def test_every_code_in_the_sources_is_in_the_catalogue():
@@ -156,7 +156,7 @@ def test_the_readme_has_the_figures_of_the_benchmarks():
     _, _, promises = README.read_text().partition("## What it promises\n")
     figures = re.findall(r"\d[\d.,]*\d", promises)
     assert len(figures) > 10
-    assert [figure for figure in figures if figure not in page("benchmarks.md")] == []
+    assert [figure for figure in figures if figure not in page("explanation/benchmarks.md")] == []
 
 
 def test_python_is_on_pages_whose_code_is_run():
@@ -167,7 +167,7 @@ def test_python_is_on_pages_whose_code_is_run():
 
 
 def test_the_mapping_of_the_manual_is_sql(migrated):
-    [mapping] = fenced(page("mapping.md"), "toml")
+    [mapping] = fenced(page("reference/mapping.md"), "toml")
     migrated.execute("ALTER TABLE contacts ADD name text, ADD paid boolean")
     for fields in tomllib.loads(mapping).values():
         for expression in fields.values():
@@ -184,7 +184,7 @@ def test_the_order_of_the_layers_is_the_one_that_is_checked():
 
 
 def test_every_parameter_of_a_url_is_in_the_manual_and_no_other():
-    _, _, table = page("database.md").partition("<!-- parameters -->")
+    _, _, table = page("reference/database.md").partition("<!-- parameters -->")
     rows = [row for row in table.partition("\n\n")[0].splitlines() if row.startswith("| `")]
     named = [name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])]
     assert sorted(named) == sorted(PARAMETERS)

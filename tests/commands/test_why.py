@@ -19,7 +19,7 @@ from tests.commands.situations import ADDRESS, KEY, SITUATIONS, Situation, Stage
 from tests.manual import ROOT
 from tests.roles import as_worker
 
-PAGE = ROOT / "docs" / "why-not-in-the-crm.md"
+PAGE = ROOT / "docs" / "reference" / "why.md"
 BEGIN, END = "<!-- situations -->\n", "<!-- end of situations -->\n"
 
 

@@ -1,4 +1,6 @@
-"""Every metric: its name, what it tells, its labels. docs/metrics.md is held against it, and so are the rules and the dashboard.
+"""Every metric: its name, what it tells, its labels. The tables of docs/reference/metrics.md are generated from it.
+
+Rules and dashboard are compared with it.
 
 Names and units are those of Prometheus's naming page: base units, `_total` for what only grows, no label without a bound.
 """
