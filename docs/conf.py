@@ -3,6 +3,10 @@
 import re
 from pathlib import Path
 
+from pygments.lexers.configs import IniLexer
+from pygments.lexers.sql import PostgresLexer
+from sphinx.application import Sphinx
+
 ROOT = Path(__file__).parents[1]
 [VERSION] = re.findall(r'__version__ = "(.+)"', (ROOT / "worker" / "crm_sync" / "__init__.py").read_text(encoding="utf-8"))
 
@@ -29,3 +33,9 @@ html_theme_options = {
     "source_directory": "docs/",
 }
 copybutton_exclude = ".linenos, .gp, .go"
+
+
+def setup(app: Sphinx) -> None:
+    """SQL is PostgreSQL's here, with its quotes and parameters; a .env is coloured as the files it resembles."""
+    app.add_lexer("sql", PostgresLexer)
+    app.add_lexer("dotenv", IniLexer)
