@@ -16,7 +16,7 @@ from crm_sync.cli import crm_sync as program
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 COLUMNS = 100
-PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", ROOT / "CHANGELOG.md", *sorted(DOCS.glob("**/*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted(DOCS.glob("**/*.md"))]
 _HIDDEN = re.compile(r"^(`{3,}).*?^\1|<!--.*?-->", re.MULTILINE | re.DOTALL)
 _SHOWN_AS_IT_IS = re.compile(r"`[^`]*`|\]\([^)]*\)|https?://\S+")
 

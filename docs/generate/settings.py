@@ -17,7 +17,7 @@ _SEE = {
     "LISTEN_DATABASE_URL": "[Behind a pooler](../how-to/pooler.md)",
     "CONTACTS_TABLE": "[Adopt your table](../how-to/adopt.md)",
     "MAPPING_FILE": "[Mapping](mapping.md)",
-    "MAPPING_SEARCH_PATH": "[The search_path](database.md#the-search-path)",
+    "MAPPING_SEARCH_PATH": "[The search_path](database.md#the-search_path)",
     "HISTORY": "[History](history.md)",
     "METRICS_LISTEN": "[Metrics](metrics.md)",
     "HTTPS_PROXY": "[Proxies](crms.md#proxies-and-certificates)",

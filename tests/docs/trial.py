@@ -12,8 +12,8 @@ from pathlib import Path
 import asyncpg
 
 from crm_sync.sandbox import credentials
-from crm_sync.sandbox.postgres import binaries
 from crm_sync.sandbox.__main__ import UNLIMITED
+from crm_sync.sandbox.postgres import binaries
 from crm_sync.sandbox.process import CRMS, settings
 from tests.docs.blocks import Block
 from tests.harness import TIMEOUT_S, until
