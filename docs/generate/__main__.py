@@ -22,7 +22,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     **settings.PARTS,
     **sql.PARTS,
 }
-_PART = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end of \2 -->)", re.DOTALL)
+_PART = re.compile(r"(<!-- generated: ([a-z0-9-]+) -->\n).*?(<!-- end of \2 -->)", re.DOTALL)
 
 
 def generated() -> dict[Path, str | None]:

@@ -59,7 +59,7 @@ def _retried(code: Code) -> str:
 
 def _index() -> str:
     listed = "".join(f"{code}\n" for code in Code)
-    text = (Path(__file__).parent / "codes.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parent / "codes_index.txt").read_text(encoding="utf-8")
     for name, made in PARTS.items():
         text = text.replace(f"<!-- {name} -->\n", made())
     return f"{text}\n```{{toctree}}\n:hidden:\n\n{listed}```\n"

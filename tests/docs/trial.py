@@ -84,12 +84,12 @@ class Trial:
         await app.execute(code.replace("'...'", "gen_random_uuid()"))
 
     async def _shell(self, code: str, block: Block) -> None:
-        resumed = f"if [ -e {self._state} ]; then . {self._state}; fi"
-        script = f"set -eo pipefail\n{resumed}\n{code}\nexport -p > {self._state}\n"
+        resumed = self._state.exists()  # with what the blocks before have exported, and without what they have unset
+        script = f"set -eo pipefail\n{f'. {self._state}' if resumed else ''}\n{code}\nexport -p > {self._state}\n"
         said = self._folder / ".said"
         with said.open("wb") as stream:  # a file, for what goes on in the background keeps it open
             shell = await asyncio.create_subprocess_exec(
-                "bash", "-c", script, cwd=self._folder, env=self._environment,
+                "bash", "-c", script, cwd=self._folder, env={} if resumed else self._environment,
                 stdin=asyncio.subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True,
             )  # fmt: skip
             self._groups.append(shell.pid)
