@@ -58,6 +58,7 @@ check: setup ## Format, lint, spelling, prose, types, imports, schema photograph
 	@contracts=$$($(BIN)/lint-imports --no-cache) || { echo "$$contracts"; exit 1; }; echo "$$contracts" | tail -n 2
 	@$(BIN)/python -m tests.photograph --check
 	@$(BIN)/python -m docs.generate --check
+	@$(BIN)/python -m docs.prose
 	@$(BIN)/python -m tests.unit
 
 format: setup ## Format the code

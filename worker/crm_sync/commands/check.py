@@ -58,8 +58,8 @@ class Finding:
 
 @click.command()
 def check() -> None:
-    """Checks settings, database, schema, triggers, notifications, and of each CRM rights, mapping and credentials: a line each,
-    with what to do.
+    """Checks settings, database, schema, triggers and notifications, and for each CRM rights, mapping and credentials. Prints one
+    line each, with what to do.
 
     Exits 1 if anything is wrong. Changes nothing.
 

@@ -13,7 +13,7 @@ from crm_sync.reports.layout import console, labelled, name, prose
 def errors(code: str | None) -> None:
     """Explains CODE, or all codes: what they mean, what to do, and whether crm-sync tries again by itself.
 
-    A code begins the text in processing_error, and stands in the log.
+    A code begins the text in processing_error, and is in the log.
 
     \b
     Example:

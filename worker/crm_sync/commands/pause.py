@@ -17,11 +17,11 @@ from crm_sync.telling import deeds
 
 @click.command()
 @click.argument("crm", shell_complete=crm_names)
-@click.option("--reason", required=True, help="Why, for whoever looks at `crm-sync status` next.")
+@click.option("--reason", required=True, help="Why, for the next person who looks at `crm-sync status`.")
 def pause(*, crm: str, reason: str) -> None:
     """Pauses deliveries to CRM, for all workers, until `crm-sync resume CRM`. Restarts do not end it.
 
-    Requests under way end. Contacts keep their place in line, and flips are still taken.
+    Requests in flight end. Contacts keep their place in line, and flips are still accepted.
 
     \b
     Example:
