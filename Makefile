@@ -100,6 +100,7 @@ $(RELEASE_READY): $(READY) .requirements/release.txt
 	@touch $@
 
 docs: $(DOCS_READY) ## Build the site of docs/ in dist/docs; a warning, a link or a heading that leads nowhere fails
+	@rm -rf dist/docs
 	@.venv/docs/bin/sphinx-build --quiet --fail-on-warning --keep-going -b html -d .venv/docs/doctrees docs dist/docs
 	@echo "Built dist/docs/index.html"
 
