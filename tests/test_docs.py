@@ -13,13 +13,13 @@ from crm_sync.core.alert import Condition
 from crm_sync.core.codes import Code
 from crm_sync.core.connection_string import PARAMETERS
 from crm_sync.crm.registry import OWN
-from crm_sync.settings import AlertSettings, LaneSettings, ProxySettings, Settings, TraceSettings, TransportSettings
+from crm_sync.settings import LaneSettings
 from docs.generate.__main__ import generated
+from docs.generate.settings import models
 from tests.manual import MANUAL, PAGES, README, ROOT, fenced, page
 
-MODELS = [Settings, TransportSettings, ProxySettings, AlertSettings, TraceSettings, *(crm.settings for crm in OWN.values())]
 SETTINGS = [
-    *(name.upper() for model in MODELS for name in model.model_fields),
+    *(name.upper() for model in models().values() for name in model.model_fields),
     *(f"BREVO_{name.upper()}" for name in LaneSettings.model_fields),
 ]
 SETTINGS_PAGE = page("reference/settings.md")
@@ -100,7 +100,7 @@ def test_a_code_is_explained_on_the_command_line():
     assert all(code in everything for code in Code)
     unknown = runner.invoke(crm_sync, ["errors", "NOPE"])
     assert unknown.exit_code == 2
-    assert "NOPE is no code" in unknown.output
+    assert "NOPE is not a code" in unknown.output
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

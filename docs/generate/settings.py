@@ -7,8 +7,17 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
+import crm_sync.settings
 from crm_sync.crm.registry import OWN
-from crm_sync.settings import AlertSettings, LaneSettings, ProxySettings, Settings, TraceSettings, TransportSettings
+from crm_sync.settings import (
+    AlertSettings,
+    LaneSettings,
+    ProxySettings,
+    Settings,
+    SettingsModel,
+    TraceSettings,
+    TransportSettings,
+)
 from docs.generate.tables import code, sentence, table
 
 # Where a setting has more to it than a sentence.
@@ -95,8 +104,16 @@ def _is_secret(annotation: Any) -> bool:
     return annotation is SecretStr or any(_is_secret(part) for part in get_args(annotation))
 
 
+def models() -> dict[str, type[BaseModel]]:
+    """All of them but LaneSettings, by the name of their part. Raises ValueError where one is not listed here."""
+    listed = {**_MODELS, **{f"settings-{name}": crm.settings for name, crm in OWN.items() if crm.settings}}
+    there = {value for value in vars(crm_sync.settings).values() if isinstance(value, type) and issubclass(value, SettingsModel)}
+    if missing := there - {SettingsModel, LaneSettings, *listed.values()}:
+        raise ValueError(f"docs/generate/settings.py lists no {', '.join(model.__name__ for model in missing)}")
+    return listed
+
+
 PARTS: Mapping[str, Callable[[], str]] = {
-    **{name: partial(_table, model) for name, model in _MODELS.items()},
-    **{f"settings-{name}": partial(_table, crm.settings) for name, crm in OWN.items() if crm.settings},
+    **{name: partial(_table, model) for name, model in models().items()},
     "settings-lane": partial(_table, LaneSettings, "brevo_"),
 }

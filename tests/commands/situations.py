@@ -490,7 +490,7 @@ async def row_refused_its_id(stage: Stage) -> AsyncIterator[str]:
         yield key
 
 
-@situation("refused", None, r"It is in Error, and whoever wrote that gave no reason\.")
+@situation("refused", None, r"It is in Error, and no reason was given\.")
 async def silent(stage: Stage) -> AsyncIterator[str]:
     yield await stage.contact("Error")
 

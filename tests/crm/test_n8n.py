@@ -795,7 +795,7 @@ async def test_the_check_waits_for_an_n8n_that_is_starting(crm, n8n, phase):
 
 async def test_the_check_of_a_path_without_webhooks_says_that_it_may_be_none(crm):
     async with client(crm.url, target="/elsewhere") as n8n:
-        with pytest.raises(StatusRefusedError, match=r"NOT_READY: .*is no webhook of n8n"):
+        with pytest.raises(StatusRefusedError, match=r"NOT_READY: .*is not a webhook of n8n"):
             await n8n.check()
 
 

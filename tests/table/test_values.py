@@ -177,7 +177,7 @@ async def test_a_value_that_cannot_be_sent_is_its_contacts_and_spoils_no_batch(a
     async with running(url, crm, mapping_file=file):
         await until(app, "bool_and(brevo_sync_status IN ('Complete', 'Error')) FROM contacts")
         assert len(crm.store) == 90
-        failed = "MAPPING_FAILED: SHARE: NaN and infinity are no numbers that a CRM takes"
+        failed = "MAPPING_FAILED: SHARE: no CRM takes NaN or infinity"
         assert await app.fetchval("SELECT count(*) FROM contacts WHERE brevo_processing_error = $1", failed) == 10
         await app.execute("UPDATE contacts SET first_name = '0', brevo_sync_status = 'Queued' WHERE first_name = 'NaN'")
         await until(app, "bool_and(brevo_sync_status = 'Complete') FROM contacts")

@@ -39,7 +39,7 @@ def schemas(text: str) -> tuple[str, ...]:
     if not text:
         return ()
     if not re.fullmatch(rf"\s*{_SCHEMA}(?:\s*,\s*{_SCHEMA})*\s*", text):
-        raise ValueError('expected schemas with commas between them, such as public, "My Schema"')
+        raise ValueError('expected comma-separated schemas, such as public, "My Schema"')
     names = tuple(name[1:-1].replace('""', '"') if name.startswith('"') else name.lower() for name in re.findall(_SCHEMA, text))
     if "$user" in names:
         raise ValueError("expected schemas by their names: a mapping is the same for every role")
@@ -66,7 +66,7 @@ Limits = Annotated[str, AfterValidator(_limits)]
 def _key(secret: SecretStr) -> SecretStr:
     if not re.fullmatch(r"[!-~]+", secret.get_secret_value()):
         raise ValueError(
-            "expected letters, digits and signs of ASCII only: no blanks, typographic quotes or dashes, control characters"
+            "expected letters, digits and signs of ASCII only: no whitespace, typographic quotes or dashes, control characters"
         )
     return secret
 
@@ -202,7 +202,7 @@ class LaneSettings(SettingsModel):
 
 def _host(text: str) -> tuple[str, int | None]:
     """(host, port), None for any port. Raises ValueError with the right form."""
-    right = "expected hosts with commas between them, such as n8n, n8n:5678 or [fd00::1]:5678: no URLs"
+    right = "expected comma-separated hosts, such as n8n, n8n:5678 or [fd00::1]:5678: no URLs"
     with suppress(ValueError):
         return str(ip_address(text)), None  # IPv6 without brackets has no port
     try:

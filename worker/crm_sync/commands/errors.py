@@ -25,7 +25,7 @@ def errors(code: str | None) -> None:
     wanted = code.strip().partition(":")[0].upper()
     if wanted not in Code.__members__:
         raise click.BadParameter(
-            f"{wanted} is no code of crm-sync; without a code, `crm-sync errors` lists all", param_hint="CODE"
+            f"{wanted} is not a code of crm-sync; without a code, `crm-sync errors` lists all", param_hint="CODE"
         )
     entry = Code[wanted]
     click.echo(entry)

@@ -38,7 +38,7 @@ def pause(*, crm: str, reason: str) -> None:
         click.echo(f"{after.crm} was paused already, since {since}: {before.held_reason}")
         click.echo(f"The reason is now: {reason}")
     click.echo(
-        "Requests under way end, and none is started, nor after a restart. "
+        "Requests in flight end, and no new one is started, even after a restart. "
         "Contacts keep their place in line, and flips are still taken.\n"
         f"To go on: crm-sync resume {after.crm}"
     )

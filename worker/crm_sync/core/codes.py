@@ -40,8 +40,8 @@ class Code(StrEnum):
     )
     FIELD_NOT_SENT = (
         "FIELD_NOT_SENT",
-        "delivered, but without the field that is named: another contact has it, it is none, or the CRM keeps its own",
-        "correct it and flip, or let it be",
+        "delivered, but without the field that is named: another contact has it, it is not valid, or the CRM keeps its own",
+        "correct it and flip, or leave it",
     )
     MAPPING_FAILED = (
         "MAPPING_FAILED",

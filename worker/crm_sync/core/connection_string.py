@@ -282,7 +282,7 @@ def _check_numbers(parameters: Mapping[str, str]) -> None:
     if len(ports) not in (1, len(hosts.split(","))):
         raise ValueError("there are other numbers of hosts and of ports")
     if not re.fullmatch(r"[0-9]{0,6}", parameters.get("connect_timeout", "")):
-        raise ValueError("connect_timeout is no number of seconds")
+        raise ValueError("connect_timeout is not a number of seconds")
 
 
 def _check_tls(parameters: dict[str, str]) -> None:

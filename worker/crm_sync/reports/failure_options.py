@@ -85,7 +85,7 @@ def meant_codes(named: Sequence[str], present: Collection[str]) -> list[str]:
             others = sorted(code for codes in known.values() for code in codes if code not in near)
             nearest = f"; near it: {', '.join(near)}" if near else ""
             raise click.BadParameter(
-                f"{name} is no code of crm-sync, and no contact has it{nearest}. Known: {', '.join([*near, *others])}",
+                f"{name} is not a code of crm-sync, and no contact has it{nearest}. Known: {', '.join([*near, *others])}",
                 param_hint="--code",
             )
         meant += known[_folded(name)]

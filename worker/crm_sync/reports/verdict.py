@@ -112,7 +112,7 @@ class _Telling:
         what = "erased" if tombstone["policy"] == "erase" else "deleted"
         gone = f"Its row was deleted {self._at(tombstone['deleted_at'])}, and its record in {self._crm} is to be {what}"
         if tombstone["claimed_by"] is not None:
-            return f"{gone}: that is under way.", None, None
+            return f"{gone}: that is in progress.", None, None
         if tombstone["due_at"] is None:
             code, remedy = _remedy(tombstone["error"])
             return f"{gone}, but that was given up: {clean(tombstone['error'] or 'no reason given')}.", code, remedy
@@ -190,7 +190,7 @@ class _Telling:
     def _refused(self) -> Told:
         error = self._row["error"]
         if not error:
-            return "It is in Error, and whoever wrote that gave no reason.", None, self._send()
+            return "It is in Error, and no reason was given.", None, self._send()
         code, separator, reason = error.partition(":")
         failed_at = f" {self._at(self._row['failed_at'])}" if self._row["failed_at"] else ""
         tries = f", in attempt {self._row['attempts']}" if self._row["attempts"] > 1 else ""
