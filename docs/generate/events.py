@@ -8,6 +8,7 @@ from pathlib import Path
 
 import crm_sync
 from crm_sync import events
+from crm_sync.telling.events_log import KEPT
 from docs.generate.tables import code, table
 
 _LEVELS = {"info": "info", "warning": "warning", "error": "error", "exception": "error"}
@@ -22,10 +23,16 @@ def event_table() -> str:
         raise ValueError(f"docs/generate/events.toml lacks: {', '.join(sorted(missing))}")
     logged = _calls()
     rows = [
-        [code(event), ", ".join(sorted(logged[name][0])), ", ".join(map(code, sorted(logged[name][1]))), meanings[event]]
+        [
+            code(event),
+            ", ".join(sorted(logged[name][0])),
+            "yes" if event in KEPT else "no",
+            ", ".join(map(code, sorted(logged[name][1]))),
+            meanings[event],
+        ]
         for name, event in sorted(EVENTS.items(), key=lambda item: item[1])
     ]
-    return table(["event", "level", "fields", "meaning"], rows)
+    return table(["event", "level", "kept", "fields", "meaning"], rows)
 
 
 def _calls() -> Mapping[str, tuple[set[str], set[str]]]:
