@@ -95,6 +95,8 @@ def test_a_code_is_explained_on_the_command_line():
         said = " ".join(answer.output.split())
         assert f"meaning {code.meaning}" in said
         assert f"to do {code.remedy}" in said
+        assert (ROOT / code.page.removeprefix(REPOSITORY)).is_file()
+        assert code.page in said
     assert runner.invoke(crm_sync, ["errors", "REJECTED: as it stands in the row"]).exit_code == 0
     everything = runner.invoke(crm_sync, ["errors"], env={"COLUMNS": "200"}).output
     assert all(code in everything for code in Code)

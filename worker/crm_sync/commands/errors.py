@@ -29,7 +29,7 @@ def errors(code: str | None) -> None:
         )
     entry = Code[wanted]
     click.echo(entry)
-    for label, text in (("meaning", entry.meaning), ("to do", entry.remedy), ("retried", _when(entry))):
+    for label, text in (("meaning", entry.meaning), ("to do", entry.remedy), ("retried", _when(entry)), ("more", entry.page)):
         click.echo(labelled(label, text))
 
 

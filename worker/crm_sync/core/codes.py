@@ -6,6 +6,8 @@ A code begins the text in `processing_error` (`CODE: reason`) and stands in the 
 from enum import StrEnum
 from typing import Self
 
+_PAGES = "https://github.com/crm-sync/crm-sync/blob/main/docs/reference/codes"
+
 
 class Code(StrEnum):
     """retried: it is tried again without anybody's doing. lane: it holds up the whole lane, and marks no contact."""
@@ -20,6 +22,11 @@ class Code(StrEnum):
         code._value_ = value
         code.meaning, code.remedy, code.retried, code.lane = meaning, remedy, retried, lane
         return code
+
+    @property
+    def page(self) -> str:
+        """The address of the page that explains it."""
+        return f"{_PAGES}/{self.value}.md"
 
     # Of a contact, until somebody changes something.
     INVALID_EMAIL = (
