@@ -444,7 +444,7 @@ async def test_it_does_not_wait_for_ever_and_leaves_the_row_alone(app, url):
     before = await app.fetchrow(ROW)
     await take_the_only_permit(app)
     async with short_worker(url, crm, Waits(turn_patience_s=0.2)) as deliver:
-        with pytest.raises(DeclinedError, match="other workers have all the requests under way"):
+        with pytest.raises(DeclinedError, match="other workers have as many requests in flight as are allowed"):
             await deliver(contact)
     assert await app.fetchrow(ROW) == before
     assert crm.requests == []

@@ -64,7 +64,7 @@ PASSWORD = "hunter2"
         (f"postgresql://ada:/{PASSWORD}@one/shop", "after the first /"),
         (f"postgresql://ada:{PASSWORD}%@one/shop", "a % is not followed by two digits"),
         (f"postgresql://ada:%00{PASSWORD}@one/shop", "a character 0"),
-        (f"postgresql://ada:%ff{PASSWORD}@one/shop", "no UTF-8"),
+        (f"postgresql://ada:%ff{PASSWORD}@one/shop", "not valid UTF-8"),
         (f"postgresql://ada:{PASSWORD}@one:port/shop", "a port is no number"),
         (f"postgresql://ada:{PASSWORD}@one:99999/shop", "a port is no number"),
         (f"postgresql://ada:{PASSWORD}@one:1,two:2,three:3/shop?host=four", "other numbers of hosts"),
@@ -72,7 +72,7 @@ PASSWORD = "hunter2"
         (f"postgresql://ada:{PASSWORD}@one,,two/shop", "one of several hosts is empty"),
         (f"postgresql://ada:{PASSWORD}@one/shop?sslmode", "name=value"),
         (f"postgresql://ada:{PASSWORD}@one/shop?sslmode={PASSWORD}", "sslmode can be disable or"),
-        (f"postgresql://ada:{PASSWORD}@one/shop?connect_timeout={PASSWORD}", "connect_timeout is no number"),
+        (f"postgresql://ada:{PASSWORD}@one/shop?connect_timeout={PASSWORD}", "connect_timeout is not a number"),
         (f"postgresql://ada:1/2?{PASSWORD}=3@one/shop", "is none that Postgres knows; in a password"),
     ],
 )
