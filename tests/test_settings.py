@@ -79,7 +79,7 @@ def test_hosts_may_have_ports(allowed, port, hosts):
     ["http://n8n", "n8n/webhook", "http://n8n:5678", "n8n:port", "n8n:0", "n8n:99999", "user@n8n", "[fd00::1", "*", "a b"],
 )
 def test_what_is_no_host_is_refused_by_name(wrong):
-    with pytest.raises(ConfigurationError, match=r"^HTTP_ALLOWED_HOSTS: expected comma-separated hosts .*n8n:5678"):
+    with pytest.raises(ConfigurationError, match=r"^HTTP_ALLOWED_HOSTS: expected comma-separated hosts, .*n8n:5678"):
         of(HTTP_ALLOWED_HOSTS=wrong).read(TransportSettings)
 
 
