@@ -128,7 +128,7 @@ def test_without_credentials_there_is_no_account():
 @pytest.mark.parametrize("name", ["DATABASE_URL", "LISTEN_DATABASE_URL"])
 @pytest.mark.parametrize(
     ("query", "why"),
-    [("gssencmode=require", "gssencmode can be disable or prefer"), ("pool_size=3", "the parameter pool_size is none")],
+    [("gssencmode=require", "gssencmode can be disable or prefer"), ("pool_size=3", "the parameter pool_size is not one")],
 )
 def test_a_url_that_cannot_be_met_is_refused_by_the_names_of_setting_and_parameter(name, query, why):
     urls = {"DATABASE_URL": "postgresql://one/shop", name: f"postgresql://ada:secret@one/shop?{query}"}

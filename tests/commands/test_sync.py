@@ -523,7 +523,7 @@ async def test_a_crm_that_fails_marks_no_contact(app, url, brevo):
     brevo.standing_faults.append(Fault(answer=Answer(503, b"down")))
     code, out = await synced(environment(url, brevo))
     assert code == 1
-    assert "answered 503 down outcome not delivered, for nothing was said of this contact. It is back in line" in words(out)
+    assert "answered 503 down outcome not delivered: the CRM said nothing about this contact. It is back in line" in words(out)
     row = await read(app, contact)
     assert (row["sync_status"], row["attempts"], row["processing_error"]) == ("Queued", 0, None)
 

@@ -172,7 +172,7 @@ async def test_hubspot_takes_each_type_for_a_property_of_that_type(app, url, hub
     [
         ("ARRAY['a;b']", "an element of the list has a semicolon, which to HubSpot ends an option"),
         ("'NaN'::float8", "no CRM takes NaN or infinity"),
-        ("'infinity'::date", "infinite dates, and those before the year 1 or after 9999, are none that a CRM takes"),
+        ("'infinity'::date", "infinite dates, and those before the year 1 or after 9999, are not accepted by any CRM"),
     ],
 )
 async def test_a_value_that_cannot_be_sent_is_told_and_nothing_is_sent(app, url, hubspot, tmp_path, sql, reason):  # noqa: PLR0917

@@ -73,7 +73,7 @@ PASSWORD = "hunter2"
         (f"postgresql://ada:{PASSWORD}@one/shop?sslmode", "name=value"),
         (f"postgresql://ada:{PASSWORD}@one/shop?sslmode={PASSWORD}", "sslmode can be disable or"),
         (f"postgresql://ada:{PASSWORD}@one/shop?connect_timeout={PASSWORD}", "connect_timeout is not a number"),
-        (f"postgresql://ada:1/2?{PASSWORD}=3@one/shop", "is none that Postgres knows; in a password"),
+        (f"postgresql://ada:1/2?{PASSWORD}=3@one/shop", "is not one that Postgres knows; in a password"),
     ],
 )
 def test_what_is_wrong_is_said_without_anything_of_the_url(url, why):
@@ -133,9 +133,9 @@ def test_what_vendors_print_is_taken_and_what_is_not_met_is_told(query, told):
         ("sslaccept=strict", "sslaccept can be accept_invalid_certs: it is Prisma's: say it with sslmode=verify-full"),
         ("replication=database", "replication can be false"),
         ("client_encoding=latin1", "client_encoding can be"),
-        ("pool_size=3", "the parameter pool_size is none that Postgres knows"),
+        ("pool_size=3", "the parameter pool_size is not one that Postgres knows"),
         ("statement_timeout=5s", "options=-c%20statement_timeout%3D5s"),
-        ("Sslmode=require", "the parameter Sslmode is none that Postgres knows"),
+        ("Sslmode=require", "the parameter Sslmode is not one that Postgres knows"),
         ("service=shop", "service cannot be met"),
     ],
 )

@@ -768,7 +768,7 @@ async def test_no_n8n_at_all_is_not_sent():
 
 
 async def test_the_check_finds_the_workflow_and_starts_no_run(crm, n8n):
-    assert (await n8n.check()).startswith("an active workflow listens; the credentials are proved by the first contact")
+    assert (await n8n.check()).startswith("an active workflow listens; the first contact proves the credentials")
     assert crm.workflow.executions == []
     assert [request.method for request in crm.requests] == ["GET", "OPTIONS"]
 

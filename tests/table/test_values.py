@@ -151,7 +151,7 @@ async def test_an_interval_without_end_is_told_with_its_field(app, database, crm
         pytest.skip("PostgreSQL has had them since 17")
     for sql in ("'infinity'::interval", "'-infinity'::interval", "ARRAY['1 day', '-infinity']::interval[]"):
         [(_, reason)] = (await read_all(database, crm, {"SHARE": sql})).unreadable
-        assert reason == "SHARE: an infinite interval is none that a CRM takes"
+        assert reason == "SHARE: an infinite interval is not accepted by any CRM"
 
 
 async def test_a_time_without_a_zone_is_taken_as_it_is_by_two(database):

@@ -30,12 +30,12 @@ MOMENT_S = 0.1
 
 LOCKS = {
     "none": "No lock on the table",
-    "ACCESS SHARE": "ACCESS SHARE holds up nobody",
+    "ACCESS SHARE": "ACCESS SHARE blocks no one",
     "ROW EXCLUSIVE": "ROW EXCLUSIVE, as any UPDATE",
-    "SHARE UPDATE EXCLUSIVE": "SHARE UPDATE EXCLUSIVE holds up nobody who reads or writes",
+    "SHARE UPDATE EXCLUSIVE": "SHARE UPDATE EXCLUSIVE blocks neither readers nor writers",
     "SHARE": "SHARE holds up writers",
-    "SHARE ROW EXCLUSIVE": "SHARE ROW EXCLUSIVE holds up writers",
-    "ACCESS EXCLUSIVE": "ACCESS EXCLUSIVE holds up everybody",
+    "SHARE ROW EXCLUSIVE": "SHARE ROW EXCLUSIVE blocks writers",
+    "ACCESS EXCLUSIVE": "ACCESS EXCLUSIVE blocks everybody",
 }
 
 _WORD = re.compile(r"""(?:"(?:[^"]|"")*"|'(?:[^']|'')*'|[^\s"'])+""")

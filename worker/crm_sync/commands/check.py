@@ -153,7 +153,7 @@ async def _warnings(settings: Settings, database: Database, schema: Schema) -> A
     try:
         await require_alert_rights(database)
     except ConfigurationError as error:
-        yield "alerts", f"there are none, for {error}"
+        yield "alerts", f"there are none: {error}"
     for note in await stranger_notes(database):
         yield "locks", note
     for note in [*await twin_notes(database, schema.table.name), *await table_notes(database, schema.table)]:

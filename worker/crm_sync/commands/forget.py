@@ -40,7 +40,7 @@ def forget(*, key: str) -> None:
         click.echo("Nothing to forget: no line of history has this key.")
         return
     counts = ", ".join(f"{count:,} of {crm}" for crm, count in sorted(lines.items()))
-    click.echo(wrapped(f"Forgotten: {counts}. These lines tell of nobody now."))
+    click.echo(wrapped(f"Forgotten: {counts}. These lines name nobody now."))
     deeds.tell(problem)
 
 

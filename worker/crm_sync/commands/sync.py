@@ -209,7 +209,7 @@ class _Visit:
         closed = await self._closed()
         if finish.error is not None and not closed:
             return f"not delivered: {finish.error}. It is back in line"
-        return "not delivered, for nothing was said of this contact. It is back in line" + (f"; {closed}" if closed else "")
+        return "not delivered: the CRM said nothing about this contact. It is back in line" + (f"; {closed}" if closed else "")
 
     async def _tell_row(self, match: Match) -> None:
         now = await show(self.database, self.table, [match.id])

@@ -56,7 +56,7 @@ def judged(answer: Answer, contacts: Sequence[Contact], keys: Sequence[str], bod
         case 404:
             raise unknown_webhook(answer, body)
         case 504 | 524:
-            raise OutageError(Code.TIMEOUT, f"what stands before n8n gave up waiting ({answer.label}); the run may go on")
+            raise OutageError(Code.TIMEOUT, f"what is in front of n8n gave up waiting ({answer.label}); the run may go on")
         case status if status >= 500:
             return _failed(answer, len(contacts), body, size)
     if (
