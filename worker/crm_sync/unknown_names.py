@@ -27,7 +27,7 @@ class UnknownName:
     @property
     def sentence(self) -> str:
         hint = f": {self.nearest} may be meant" if self.nearest else ""
-        return f"{self.name} is set, but is no setting of crm-sync{hint}"
+        return f"{self.name} is set, but is not a setting of crm-sync{hint}"
 
 
 def unknown_settings(names: Iterable[str], crms: Mapping[str, type[SettingsModel] | None]) -> list[UnknownName]:

@@ -49,7 +49,7 @@ class Result:
 
 
 @click.command()
-@click.option("--contacts", default=10_000, show_default=True, type=click.IntRange(200, 1_000_000), help="How many.")
+@click.option("--contacts", default=10_000, show_default=True, type=click.IntRange(200, 1_000_000), help="How many contacts.")
 def demo(*, contacts: int) -> None:
     """Delivers sample contacts to four sandbox CRMs, from an embedded PostgreSQL, with a real worker process.
 

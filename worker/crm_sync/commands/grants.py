@@ -55,8 +55,8 @@ _WHOLE_ROW = re.compile(r"[\w\"]\.\*")
 def grants(*, role: str, application: bool) -> None:
     """Prints the GRANTs, for psql, that ROLE needs to run a worker on this database. Changes nothing.
 
-    Column by column: a worker reads its key, what the mapping sends and its own columns, and writes its own only. Run it as the
-    owner of the table, and again after `crm-sync migrate`, a change of the mapping or a new CRM.
+    They go column by column: a worker reads its key, what the mapping sends and its own columns, and writes its own only. Run it
+    as the owner of the table, and again after `crm-sync migrate`, a change of the mapping or a new CRM.
 
     \b
     Example:

@@ -37,11 +37,11 @@ PATIENCE_S = 60.0  # the address may have no index, and the table many millions 
 
 @click.command()
 @named_contact
-@click.option("--crm", shell_complete=crm_names, help="At this CRM only.")
+@click.option("--crm", shell_complete=crm_names, help="For this CRM only.")
 def preview(*, contact: NamedContact, crm: str | None) -> None:
-    """Shows the exact request that would be sent of a contact, and what would happen. Sends nothing and changes nothing.
+    """Shows the exact request that would be sent for a contact, and what would happen. Sends nothing and changes nothing.
 
-    Credentials are masked; what is sent of the person is not. Where the CRM is asked something first, what follows is shown for
+    Credentials are masked; what is sent about the person is not. If the CRM is asked something first, what follows is shown for
     each answer it may give. Exits 1 if there is no such contact, or a CRM cannot be previewed.
 
     \b

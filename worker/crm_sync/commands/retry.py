@@ -60,8 +60,8 @@ class Retry:
 
 @click.command()
 @failure_options
-@click.option("--key", "keys", multiple=True, metavar="KEY", help="The contact with this key, or several.")
-@click.option("--preview", is_flag=True, help="Only counts.")
+@click.option("--key", "keys", multiple=True, metavar="KEY", help="The contact with this key; repeat it for several.")
+@click.option("--preview", is_flag=True, help="Only count.")
 @click.option("--yes", is_flag=True, help="Do not ask before contacts are flipped.")
 @click.make_pass_decorator(Bounds, ensure=True)
 def retry(
@@ -76,10 +76,11 @@ def retry(
 ) -> None:
     """Sends failed contacts again: counts them by CRM and code, asks, then flips them.
 
-    Meant are contacts in Error, and those that wait for a retry, which go now. What is withdrawn or in flight stays as it is.
-    Complete ones are meant where FIELD_NOT_SENT or ALREADY_THERE is named. NO_CODE names reasons that begin with no code.
+    It sends contacts in Error, and contacts that wait for a retry, which go now. Contacts that are withdrawn or in flight stay as
+    they are. Complete contacts are included with --code FIELD_NOT_SENT (delivered without a field) or --code ALREADY_THERE (left
+    as the CRM has them). --code NO_CODE means reasons that begin with no code.
 
-    It can be interrupted at any moment, and the same again goes on.
+    You can interrupt it at any point and run it again: it continues.
 
     \b
     Example:

@@ -12,7 +12,7 @@ HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108 (a co
 
 @click.command()
 def systemd() -> None:
-    """Prints a hardened systemd unit that runs this very installation. Where it goes and what to fill in stands in it.
+    """Prints a hardened systemd unit that runs this installation. Comments in it say where it goes and what to fill in.
 
     \b
     Example:

@@ -45,12 +45,12 @@ class Answer:
 
 @click.command()
 @named_contact
-@click.option("--crm", shell_complete=crm_names, help="At this CRM only.")
+@click.option("--crm", shell_complete=crm_names, help="For this CRM only.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, with all facts, for scripts.")
 def why(*, contact: NamedContact, crm: str | None, as_json: bool) -> None:
     """Says why a contact is, or is not, in each CRM: one sentence, what to do, and the proof.
 
-    Changes nothing, and asks no CRM. By --key it takes milliseconds; --email reads the whole table where the address has no
+    Changes nothing, and calls no CRM. With --key it takes milliseconds; --email reads the whole table if the address has no
     index. Exits 1 if there is no such contact.
 
     \b

@@ -34,7 +34,7 @@ async def find_contacts(database: Database, tables: Mapping[str, LaneTable], ask
     if asked.key is not None:
         return await _by_key(database, tables, asked.key)
     if not tables:
-        raise DeclinedError("no CRM's columns are whole, so that nobody can be found by an address: run `crm-sync check`")
+        raise DeclinedError("no CRM's columns are whole, so no contact can be found by its address: run `crm-sync check`")
     return await _by_address(database, next(iter(tables.values())), (asked.email or "").strip())
 
 

@@ -56,7 +56,7 @@ def notes(by_crm: Mapping[str, Sequence[Failures]], since: str | None) -> list[s
     if uncertain:
         said.append(
             f"{_of_them(uncertain)} may have failed earlier than {since} ago: another CRM failed after, and only the last "
-            "failure of a contact is dated. They are included, for a repeat is harmless."
+            "failure of a contact is dated. They are included, because a repeat is harmless."
         )
     if undated:
         said.append(

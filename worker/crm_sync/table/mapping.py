@@ -36,7 +36,7 @@ _READ_NOTHING: tuple[object, ...] = ([], 0)
 _OURS = (Fault.PERSON, Fault.ROW)
 _WORD = re.compile(r"\w+")
 _LOOKED_UP = (asyncpg.UndefinedFunctionError, asyncpg.UndefinedObjectError, asyncpg.UndefinedTableError)
-_PATH = "What is not Postgres's own is written with its schema, or that stands in MAPPING_SEARCH_PATH"
+_PATH = "What is not Postgres's own is written with its schema, or the schema is named in MAPPING_SEARCH_PATH"
 _PARAMETER = "it has a parameter, such as $1, for which there is no value"
 _ROW = "it is the whole row of a table ({}): name the column that is meant"
 _GRANTS = "Let the owner of the table run what `crm-sync grants` prints for the role of the worker"
@@ -120,7 +120,7 @@ async def prepare(database: Database, lane: LaneTable, expressions: Mapping[str,
         if its.is_row:
             raise _wrong(lane, name, _ROW.format(its.name))
         if its.shape.kind is Kind.LOCAL_MOMENT and not forms.takes_local_moments and name != "email":
-            raise _wrong(lane, name, f"{its.name} is no moment: {_AT_TIME_ZONE}")
+            raise _wrong(lane, name, f"{its.name} does not name a moment: {_AT_TIME_ZONE}")
     fields = {name: types[name].bounded(expression, forms.longest) for name, expression in expressions.items() if name != "email"}
     email = f"({expressions['email']})::text"
     await door.prove(expressions, [email, *fields.values()])
