@@ -32,8 +32,6 @@ SERVERS_SHARE = 0.9  # of a statement's time, before the server cancels it: so i
 CANCEL_PATIENCE_S = 2.0  # until a statement that is cancelled has ended
 IDLE_S = 60.0  # before an idle connection is closed: firewalls forget them after some minutes, without a word
 
-# asyncpg 0.32 asks these of nobody when a connection is terminated between preparing a statement and running it.
-_OF_A_CLOSED_CONNECTION = ("bind_execute", "prepare", "query")
 _WORD = re.compile(r"[A-Z][a-z]*")  # of the name of a class
 
 
@@ -69,9 +67,17 @@ def translate(error: Exception) -> Exception:
     if isinstance(error, (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)):
         is_asked_wrongly = isinstance(error, asyncpg.exceptions.ClientConfigurationError)
         return ConfigurationError(f"{SETTING}: {reason(error)}") if is_asked_wrongly else DatabaseTroubleError(reason(error))
-    if isinstance(error, AttributeError) and error.obj is None and error.name in _OF_A_CLOSED_CONNECTION:
+    if isinstance(error, AttributeError) and error.obj is None and _is_of_the_driver(error):
         return DatabaseTroubleError("the connection was closed between two messages of one statement")
     return error
+
+
+def _is_of_the_driver(error: Exception) -> bool:
+    """asyncpg 0.32 forgets its protocol when a connection is terminated, and asks things of None in the statement under way."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    return last is not None and str(last.tb_frame.f_globals.get("__name__", "")).startswith("asyncpg.")
 
 
 def _of_the_server(error: asyncpg.PostgresError, state: str) -> Exception:

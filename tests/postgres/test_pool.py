@@ -1,0 +1,29 @@
+"""Connections of the pool that are broken off."""
+
+import pytest
+
+from crm_sync.errors import DatabaseTroubleError
+from crm_sync.postgres.pool import Database, translate
+from tests.roles import as_worker
+
+
+async def on_a_terminated_connection(database, patience_s):
+    async with database.connection() as connection:
+        driver = connection._con
+        driver.terminate()
+        await driver._execute("SELECT 1", (), 0, patience_s)
+
+
+@pytest.mark.parametrize("patience_s", [None, 5.0])
+async def test_a_statement_on_a_connection_that_was_broken_off_is_trouble_with_the_database(app, url, patience_s):
+    """At any moment of it: asyncpg then asks one thing or another of the protocol that it has forgotten."""
+    async with Database(as_worker(url), size=1) as database:
+        with pytest.raises(DatabaseTroubleError, match="closed between two messages") as raised:
+            await on_a_terminated_connection(database, patience_s)
+        assert isinstance(raised.value.__cause__, AttributeError)
+
+
+def test_what_our_own_code_asks_of_none_is_a_fault_of_ours():
+    with pytest.raises(AttributeError) as raised:
+        None.query  # noqa: B018 (it is asked)
+    assert translate(raised.value) is raised.value
