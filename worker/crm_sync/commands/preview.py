@@ -2,11 +2,9 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import asyncpg
 import click
 
 from crm_sync.configuration import Configuration, load
@@ -19,6 +17,7 @@ from crm_sync.crm.rehearsal import Rehearsal, rehearse
 from crm_sync.errors import ConfigurationError, DeclinedError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
+from crm_sync.postgres.visiting import ReadOnly
 from crm_sync.reports.completing import crm_names
 from crm_sync.reports.contact_report import Workers, prospect, rows, state
 from crm_sync.reports.http_report import harmless, request_lines
@@ -52,19 +51,10 @@ def preview(*, contact: NamedContact, crm: str | None) -> None:
         sys.exit(1)
 
 
-class _ReadOnly(Database):
-    """Nothing that a mapping calls can write either."""
-
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy]:
-        async with super().connection() as connection, connection.transaction(readonly=True):
-            yield connection
-
-
 async def _preview(configuration: Configuration, contact: NamedContact, crm: str | None) -> bool:
     """Whether all could be told."""
     settings = configuration.settings
-    async with _ReadOnly.of(settings, size=1, timeout_s=PATIENCE_S) as database:
+    async with ReadOnly.of(settings, size=1, timeout_s=PATIENCE_S) as database:
         schema = await read_schema(database, settings.contacts_table, [crm] if crm else [])
         lanes = [lane_of(schema, crm)] if crm else [*schema.lanes]
         ids = await contact.find(database, schema.lanes[lanes[0]])

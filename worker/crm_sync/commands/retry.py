@@ -20,9 +20,10 @@ from crm_sync.reports.layout import console, wrapped
 from crm_sync.reports.retry_report import beside, closing, contacts, counts, lacking, notes
 from crm_sync.reports.rights import Needs, database_for
 from crm_sync.settings import Settings
-from crm_sync.table.failed_contacts import NO_CODE, Bounds, FailedContacts, Failures, Flipped
+from crm_sync.table.failed_contacts import NO_CODE, FailedContacts, Failures
 from crm_sync.table.one_contact import read_key
 from crm_sync.table.schema import read_schema
+from crm_sync.table.short_flips import Bounds, Flipped
 from crm_sync.telling import deeds
 
 PATIENCE_S = 300.0  # counting a table of many millions takes a while
