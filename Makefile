@@ -33,8 +33,8 @@ $(READY): .requirements/dev.txt pyproject.toml
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: setup ## Watch the real thing: 10,000 contacts, an embedded PostgreSQL, a sandbox CRM
-	@$(BIN)/crm-sync demo $(if $(CONTACTS),--contacts $(CONTACTS))
+demo: setup ## Watch the real thing: 10,000 contacts, an embedded PostgreSQL, sandbox CRMs (KEEP=1: with the console, until Ctrl-C)
+	@$(BIN)/crm-sync demo $(if $(CONTACTS),--contacts $(CONTACTS)) $(if $(KEEP),--keep)
 
 test: setup ## Run the quick tests, beside each other (PG=15 or PG=16 for another server, TEST_DATABASE_URL=... for one of yours)
 	@PG=$(PG) HYPOTHESIS_PROFILE=dev $(BIN)/pytest $(BESIDE) -m "$(QUICK)" $(REPORT)
@@ -102,9 +102,11 @@ model: setup ## Check the model of the protocol in all its configurations (half 
 lock: setup ## Resolve the newest allowed packages into .requirements, with hashes
 	@$(PYTHON) -m venv .venv/lock && .venv/lock/bin/pip install --quiet uv
 	@.venv/lock/bin/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --python-version 3.11 \
-		--extra demo --extra otel --group dev pyproject.toml -o .requirements/dev.txt
+		--extra demo --extra fastapi --extra otel --group dev pyproject.toml -o .requirements/dev.txt
 	@.venv/lock/bin/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --python-version 3.11 \
 		--constraint .requirements/dev.txt --group bench pyproject.toml -o .requirements/bench.txt
+	@.venv/lock/bin/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --python-version 3.11 \
+		--constraint .requirements/dev.txt --group browser pyproject.toml -o .requirements/browser.txt
 	@.venv/lock/bin/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --python-version 3.11 \
 		--constraint .requirements/dev.txt --group release pyproject.toml -o .requirements/release.txt
 	@.venv/lock/bin/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --python-version 3.11 \

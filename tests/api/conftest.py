@@ -1,0 +1,3 @@
+from tests.console.conftest import console_url
+
+__all__ = ["console_url"]
