@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from crm_sync import events
 from crm_sync.cli import COMMANDS, crm_sync
+from crm_sync.console_settings import ConsoleSettings
 from crm_sync.core.alert import Condition
 from crm_sync.core.codes import Code
 from crm_sync.core.connection_string import PARAMETERS
@@ -17,7 +18,10 @@ from crm_sync.crm.registry import OWN
 from crm_sync.settings import AlertSettings, LaneSettings, ProxySettings, Settings, TraceSettings, TransportSettings
 from tests.manual import INDEX, MANUAL, PAGES, README, ROOT, fenced, page
 
-MODELS = [Settings, TransportSettings, ProxySettings, AlertSettings, TraceSettings, *(crm.settings for crm in OWN.values())]
+MODELS = [
+    *(Settings, TransportSettings, ProxySettings, AlertSettings, TraceSettings, ConsoleSettings),
+    *(crm.settings for crm in OWN.values()),
+]
 SETTINGS = [
     *(name.upper() for model in MODELS for name in model.model_fields),
     *(f"BREVO_{name.upper()}" for name in LaneSettings.model_fields),

@@ -1,0 +1,68 @@
+"""The API as the console serves it."""
+
+import json
+
+from aiohttp import web
+
+from crm_sync.api.handling import JSON, Answer, Request, handle, problem, too_large
+from crm_sync.api.idempotency import Idempotency
+from crm_sync.api.openapi import describe
+from crm_sync.api.routes import PREFIX, ROUTES, Route
+from crm_sync.api.service import Service
+from crm_sync.console.guard import VISITOR, Handler
+from crm_sync.postgres.visiting import rights_of
+
+
+def add_api(app: web.Application, service: Service, idempotency: Idempotency, base: str) -> None:
+    """Below the base path. What no route has is answered as a problem, too."""
+    described = json.dumps(describe(ROUTES, base)).encode()
+
+    async def document(_request: web.Request) -> web.Response:
+        return web.Response(body=described, content_type=JSON)
+
+    app.router.add_get(f"{base}{PREFIX}/openapi.json", document)
+    for route in sorted(ROUTES, key=lambda route: "{" in route.path):
+        app.router.add_route(route.method, f"{base}{PREFIX}{route.path}", _handler(service, idempotency, route))
+    app.router.add_route("*", f"{base}{PREFIX}/{{rest:.*}}", _unknown)
+
+
+def _handler(service: Service, idempotency: Idempotency, route: Route) -> Handler:
+    async def handler(request: web.Request) -> web.Response:
+        visitor = request[VISITOR]
+        try:
+            body = await request.read() if route.body is not None else b""
+        except web.HTTPRequestEntityTooLarge:
+            return _response(too_large())
+        asked = Request(
+            names=dict(request.match_info),
+            query=[(name, value) for name, value in request.query.items()],
+            content_type=request.content_type if request.headers.get("Content-Type") else "",
+            body=body,
+            idempotency_key=request.headers.get("Idempotency-Key"),
+            caller=visitor.name,
+            scopes=visitor.scopes,
+        )
+        with rights_of(visitor.role):
+            return _response(await handle(service, idempotency, route, asked))
+
+    return handler
+
+
+async def _unknown(request: web.Request) -> web.Response:
+    allowed = sorted(route.method for route in ROUTES if _fits(route.path, request.match_info["rest"]))
+    if allowed:
+        answer = problem(405, "This method is not allowed here", headers={"Allow": ", ".join(allowed)})
+    else:
+        answer = problem(404, "Not found", f"see {PREFIX}/openapi.json for what there is")
+    return _response(answer)
+
+
+def _fits(path: str, rest: str) -> bool:
+    parts, given = path.strip("/").split("/"), rest.strip("/").split("/")
+    return len(parts) == len(given) and all(part.startswith("{") or part == one for part, one in zip(parts, given, strict=True))
+
+
+def _response(answer: Answer) -> web.Response:
+    return web.Response(
+        status=answer.status, body=answer.body, content_type=answer.content_type, headers=dict(answer.headers) or None
+    )

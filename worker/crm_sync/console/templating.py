@@ -1,0 +1,115 @@
+"""Pages from templates. Whatever is put into one is text: it is escaped, and no template says otherwise."""
+
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import jinja2
+
+from crm_sync import __version__
+from crm_sync.core.durations import span
+
+FOLDER = Path(__file__).parent
+NONE = "\N{EN DASH}"
+LONGEST_SHOWN = 60  # characters of a key in a table
+
+
+class Pages:
+    """base: the path under which a proxy serves us."""
+
+    def __init__(self, base: str) -> None:
+        self._base = base
+        self._environment = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(FOLDER / "templates"),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._environment.globals.update(url=self.url, static=self.static, version=__version__)
+        self._environment.filters.update(
+            count=_count, span=_span, ago=_ago, moment=_moment, machine=_machine, short=_short, glyph=_glyph, tone=_tone
+        )
+
+    def url(self, path: str, **parameters: object) -> str:
+        """Within the console. Parameters that are None are left out."""
+        given = {name: str(value) for name, value in parameters.items() if value is not None}
+        return f"{self._base}{quote(path, safe='/')}{'?' + urlencode(given) if given else ''}"
+
+    def static(self, name: str) -> str:
+        """With its digest, so that browsers may keep it for good."""
+        return f"{self._base}/static/{name}?v={_digest(name)}"
+
+    def render(self, template: str, values: Mapping[str, Any]) -> str:
+        return self._environment.get_template(template).render(values)
+
+
+@cache
+def _digest(name: str) -> str:
+    return hashlib.sha256((FOLDER / "static" / name).read_bytes()).hexdigest()[:12]
+
+
+def _count(value: int | None) -> str:
+    return "unknown" if value is None else f"{value:,}"
+
+
+def _span(seconds: float | None) -> str:
+    return NONE if seconds is None else span(seconds)
+
+
+def _ago(moment: datetime | None, now: datetime) -> str:
+    return "never" if moment is None else f"{span(max(0.0, (now - moment).total_seconds()))} ago"
+
+
+def _moment(moment: datetime | None) -> str:
+    """For people. The browser's time zone is not known without script, so it is said."""
+    return NONE if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _machine(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="seconds")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 1]}…"
+
+
+# A state is told by its word and a shape; the colour only helps.
+_GLYPHS = {
+    "delivering": "●",
+    "throttled": "◐",
+    "probing": "◔",
+    "paused": "❚❚",
+    "faulty": "▲",
+    "down": "■",
+    "Complete": "●",
+    "Error": "■",
+    "Queued": "◔",
+    "Processing": "◐",
+    "New": "○",
+    "Selected": "◇",
+    "Skipped": "□",
+}
+_TONES = {
+    "delivering": "good",
+    "throttled": "wait",
+    "probing": "wait",
+    "faulty": "bad",
+    "down": "bad",
+    "Complete": "good",
+    "Error": "bad",
+    "Queued": "wait",
+    "Processing": "wait",
+}
+
+
+def _glyph(state: str) -> str:
+    return _GLYPHS.get(state, "○")
+
+
+def _tone(state: str) -> str:
+    return _TONES.get(state, "still")
