@@ -32,7 +32,7 @@ async def test_select_queue_and_read_back(app, api):
         assert (status, said["changed"]) == (200, 1)
     status, _, said = await api("GET", f"/contacts/{contact}")
     [at_brevo] = [one for one in said["crms"] if one["crm"] == "brevo"]
-    assert (status, at_brevo["status"], at_brevo["standing"]) == (200, "Queued", "in line")
+    assert (status, at_brevo["status"], at_brevo["verdict"]) == (200, "Queued", "in line")
     assert said["email"] == "a***@example.com"
     _, _, said = await api("GET", f"/contacts/{contact}?reveal=true")
     assert said["email"] == "ada@example.com"
@@ -83,7 +83,7 @@ async def test_pause_and_resume(api):
         ("GET", "/nothing", None, 404, "openapi.json"),
         ("DELETE", "/crms", None, 405, None),
         ("GET", "/crms/nothing", None, 404, "installed: "),
-        ("GET", "/contacts/nothing", None, 404, "not valid"),
+        ("GET", "/contacts/nothing", None, 404, "no contact has the key nothing"),
         ("GET", "/contacts/00000000-0000-0000-0000-000000000000", None, 404, "no contact has the key"),
         ("GET", "/contacts", None, 422, "crm: Field required"),
         ("GET", "/contacts?crm=brevo&state=x", None, 422, "state: Input should be"),

@@ -24,7 +24,7 @@ async def test_the_overview_says_how_each_crm_is(app, signed_in):
     assert status == 200
     assert "No worker is running" in said
     assert re.search(r"brevo ● delivering Ready 1 Waiting 0 In flight 0 In Error 0", said)
-    assert re.search(r"mautic ❚❚ paused paused by hand since .*: a new key", said)
+    assert re.search(r"mautic ❚❚ paused Paused by hand since .*: a new key", said)
 
 
 async def test_one_reading_serves_all_that_look(app, signed_in):
@@ -60,8 +60,8 @@ async def test_a_contact_says_where_it_stands_at_each_crm_and_what_to_do(app, si
     contact = await fails(app, error="REJECTED: the phone number is not valid")
     _, page = await signed_in.get(f"contacts/{contact}")
     said = text_of(page)
-    assert "Error: REJECTED: the phone number is not valid." in said
-    assert "correct what its words name, and flip" in said
+    assert "It was refused with REJECTED, the CRM refused this contact: the phone number is not valid." in said
+    assert "To do: correct what its words name, and flip" in said
     assert f"UPDATE public.contacts SET \"brevo_sync_status\" = 'Queued' WHERE \"id\" = '{contact}';" in said
     assert f"crm-sync retry --crm brevo --key {contact}" in said
 

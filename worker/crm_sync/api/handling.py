@@ -1,25 +1,28 @@
 """A request of the API, whatever server took it: checked, done, answered. Errors are problem+json (RFC 9457)."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pydantic import BaseModel, ValidationError
 
 from crm_sync.api.idempotency import Idempotency, KeyConflictError
+from crm_sync.api.looking import NotFoundError
 from crm_sync.api.models import Problem
-from crm_sync.api.routes import Call, ContactQuery, Route, Scope
-from crm_sync.api.service import NotFoundError, Service
+from crm_sync.api.requests import ContactQuery
+from crm_sync.api.routes import Call, Route, Scope
+from crm_sync.api.service import Service
 from crm_sync.errors import CrmSyncError, DatabaseTroubleError, DeclinedError
 
 JSON = "application/json"
 PROBLEM = "application/problem+json"
+STREAM = "text/event-stream"
 LARGEST_BODY = 1_000_000  # bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """As a server has it. query: each parameter, also one that comes twice. caller: whose Idempotency-Key it is."""
+    """As a server has it. query: each parameter, also one that comes twice. caller: who asks."""
 
     names: Mapping[str, str]
     query: Iterable[tuple[str, str]]
@@ -28,14 +31,19 @@ class Request:
     idempotency_key: str | None
     caller: str
     scopes: frozenset[Scope]
+    accept: str = ""
+    last_event_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
+    """stream: what follows the headers, as long as somebody takes it, instead of the body."""
+
     status: int
     body: bytes
     content_type: str = JSON
     headers: Mapping[str, str] = field(default_factory=dict)
+    stream: AsyncIterator[bytes] | None = None
 
 
 # By kind of error, the nearest first.
@@ -69,6 +77,10 @@ async def handle(service: Service, idempotency: Idempotency, route: Route, reque
 
 async def _handled(service: Service, idempotency: Idempotency, route: Route, request: Request) -> Answer:
     call = _checked(route, request)
+    if route.stream is not None and request.accept.partition(";")[0].strip().lower() == STREAM:
+        # A proxy is to hand on each event when it comes.
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return Answer(200, b"", STREAM, headers, route.stream(service, call, request.last_event_id))
     if request.idempotency_key is None or route.method != "POST":
         return Answer(200, _json(await route.handle(service, call)))
     what = f"{route.method} {route.path} {json.dumps(dict(request.names), sort_keys=True)}".encode() + request.body
@@ -102,7 +114,7 @@ def _checked(route: Route, request: Request) -> Call:
     for name, value in request.names.items():
         if "\0" in value:
             raise RefusedRequestError(404, "Not found", f"the {name} has a NUL in it, which no {name} has")
-    return Call(dict(request.names), query, _body(route, request), request.scopes)
+    return Call(dict(request.names), query, _body(route, request), request.caller)
 
 
 def _query(route: Route, request: Request) -> BaseModel:

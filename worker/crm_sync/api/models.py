@@ -1,15 +1,12 @@
-"""What the API takes and gives, and what the console's pages show: one shape for both."""
+"""What the API gives, and what the console's pages show: one shape for both."""
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from crm_sync.core.codes import known_code
-
-LARGEST_PAGE = 500
-MOST_KEYS = 10_000
 
 Key = Annotated[str, Field(description="The contact's key, as text.", min_length=1, max_length=1000)]
 
@@ -35,12 +32,6 @@ class State(StrEnum):
     SKIPPED = "Skipped"
 
 
-class Taken(BaseModel):
-    """What a caller sends. What is not known is refused, so that a misspelt filter never means all."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
 class Given(BaseModel):
     model_config = ConfigDict(frozen=True, from_attributes=True)
 
@@ -50,12 +41,29 @@ class FailureCount(Given):
 
     crm: str
     code: str = Field(description="NO_CODE where the reason begins with none.")
-    in_error: int
-    waiting: int = Field(description="For their next attempt.")
-    delivered: int = Field(description="Delivered, but without a field: only with FIELD_NOT_SENT.")
+    contacts: int
+    in_error: int = Field(description="Of them, those that are not tried again by themselves.")
+    is_least: bool = Field(description="There are more: so many were looked at.")
     sample: str | None = Field(description="One of the reasons, without personal data.")
+    last_failed_at: datetime | None = Field(description="The latest of those that were looked at, where it is known.")
     meaning: str | None
     remedy: str | None
+
+
+class LimitUse(Given):
+    """A limit of the account: requests in any so many seconds, and those that count for it now."""
+
+    seconds: float
+    requests: int
+    used: int
+
+
+class MinuteCount(Given):
+    """What was done in a minute."""
+
+    minutes_ago: int
+    delivered: int
+    failed: int
 
 
 class CrmState(Given):
@@ -80,6 +88,11 @@ class CrmState(Given):
     paused_since: datetime | None
     deletions_waiting: int | None
     deletions_failed: int | None
+    least: list[str] = Field(description="Of these counts there are more: so far they were counted.")
+    about: dict[str, int] = Field(description="Of those, about how many there are.")
+    counted_seconds: float | None = Field(description="How long ago new, selected, skipped and complete were counted.")
+    last_hour: list[MinuteCount] = Field(description="A minute without anything is left out.")
+    limits: list[LimitUse] = Field(description="As the workers say. None where no worker is at work.")
 
 
 class Worker(Given):
@@ -91,6 +104,20 @@ class Worker(Given):
     alive: bool
 
 
+class Event(Given):
+    """Something that happened, or that somebody did."""
+
+    id: str = Field(description="For `after`, and for Last-Event-ID.")
+    at: datetime
+    event: str
+    crm: str | None = Field(description="null: it concerns all.")
+    actor: str
+    via: str = Field(description="command, console, api or worker.")
+    role: str = Field(description="Of the database.")
+    words: str = Field(description="What it means.")
+    details: dict[str, Any]
+
+
 class Overview(Given):
     """read_at: when it was read. It is shared by all that look, and up to some seconds old."""
 
@@ -98,24 +125,113 @@ class Overview(Given):
     crms: list[CrmState]
     workers: list[Worker]
     notices: list[str] = Field(description="Versions that differ: of this process, the schema and the workers.")
+    events: list[Event] = Field(description="The latest.")
+
+
+class Alert(Given):
+    """Something that is wrong, as `crm-sync alerts` has it."""
+
+    alert: str
+    crm: str
+    code: str | None
+    what: str
+    reason: str
+    since: datetime
+    ended_at: datetime | None
+    count: int
+    counted: str
+    to_do: str
+    command: str
+    told: list[str]
+
+
+class EventPage(Given):
+    events: list[Event]
+    next: str | None
+
+
+class Stretch(Given):
+    """What was done in a stretch of time. Latency is from flip to delivery, the upper bound of the bucket."""
+
+    at: datetime
+    delivered: int
+    retried: int
+    rejected: int
+    requests: int
+    throttled: int
+    median_seconds: float | None
+    p95_seconds: float | None
+
+
+class Throughput(Given):
+    """stretches: those without anything are left out."""
+
+    crm: str
+    read_at: datetime
+    seconds: int = Field(description="Of a stretch.")
+    count: int = Field(description="Stretches, the last of which is now.")
+    stretches: list[Stretch]
+
+
+class MappedField(Given):
+    """A field of the CRM, and the SQL expression that it gets."""
+
+    name: str
+    expression: str
+
+
+class Fact(Given):
+    label: str
+    text: str
+
+
+class Attempt(Given):
+    """What became of a contact once, as history has it."""
+
+    at: datetime
+    crm: str
+    operation: str
+    outcome: str
+    code: str | None
+    reason: str | None
+    attempt: int | None
+    waited_ms: int | None
+    took_ms: int | None
+    status: int | None
+    request_id: str | None
+    remote_id: str | None
+    worker: int | None
+    trace: str | None
+
+
+class Preview(Given):
+    """The request that would be sent now, without credentials, but with what it says of the person."""
+
+    heading: str
+    text: str
+    empty: list[str] = Field(description="Fields that are empty here, and so stay as they are in the CRM.")
 
 
 class ContactAt(Given):
-    """A contact at one CRM."""
+    """A contact at one CRM: the verdict of `crm-sync why`, and the row's columns."""
 
     crm: str
-    status: str
-    state: str = Field(description="Where it stands, in a sentence.")
-    prospect: str = Field(description="What happens next.")
-    standing: str = Field(description="in flight, in line, waiting, unseen, not asked for or settled.")
+    verdict: str = Field(description="delivered, refused, in line, waiting, in flight, never asked for, withdrawn and others.")
+    because: str | None = Field(description="What a contact in line waits for, or the code of a refusal.")
+    sentence: str
+    advice: str | None
+    link: str | None = Field(description="The record's page in the CRM.")
+    status: str | None = Field(description="null where the row is gone.")
     code: str | None
     reason: str | None
-    remedy: str | None
     remote_id: str | None
     attempts: int
     due_at: datetime | None
     synced_at: datetime | None
     flipped_at: datetime | None
+    same_record: list[Key] = Field(description="Keys of other contacts with this id in the CRM.")
+    proof: list[Fact] = Field(description="What the verdict rests on.")
+    preview: Preview | None = Field(None, description="Where it was asked for.")
 
 
 class ContactView(Given):
@@ -123,8 +239,10 @@ class ContactView(Given):
 
     key: Key
     email: str | None
+    exists: bool = Field(description="false: its row was deleted.")
     crms: list[ContactAt]
-    same_address: list[Key] = Field(description="Keys of other contacts with this address.")
+    same_address: list[Key] | None = Field(description="Keys of other contacts with this address; null: no index finds them.")
+    history: list[Attempt] = Field(description="The latest first.")
 
 
 class ContactLine(Given):
@@ -152,44 +270,24 @@ class ContactPage(Given):
 
 
 class Found(Given):
-    """Keys of contacts."""
+    """Keys of contacts. by: what they were found by. note: what the look has cost, where an index would spare that."""
 
     keys: list[Key]
+    by: str | None
+    looked_for: list[str]
+    note: str | None
 
 
 class FailurePage(Given):
     failures: list[FailureCount]
 
 
-class StatusChange(Taken):
-    status: Wish
-
-
-class Filter(Taken):
-    """Which contacts: all conditions count together."""
-
-    state: State | None = None
-    code: str | None = Field(None, max_length=40)
-
-
-class Selection(Taken):
-    """Contacts of one CRM, and what their status becomes: those that match `where`, or those with `keys`."""
-
-    crm: str
-    status: Wish
-    where: Filter | None = Field(None, description="An empty object means all contacts.")
-    keys: list[Key] | None = Field(None, max_length=MOST_KEYS)
-    dry_run: bool = Field(True, description="Only count.")
-
-    @model_validator(mode="after")
-    def _one_of_both(self) -> Self:
-        if (self.where is None) == (self.keys is None):
-            raise ValueError("expected either where or keys")
-        return self
-
-
 class SelectionResult(Given):
-    """counted: contacts that are meant, up to a number; more: there are more than that. changed: how many were."""
+    """counted: contacts that are meant, up to a number; more: there are more than that. changed: how many were.
+
+    next: what `after` has to be to go on, for one request changes contacts for some seconds only; null: that was all. note: that
+    it is not written down who did this.
+    """
 
     crm: str
     status: Wish
@@ -200,15 +298,8 @@ class SelectionResult(Given):
     refused: int = Field(description="Refused by the contacts table itself.")
     refusal: str | None
     dry_run: bool
-
-
-class RetryRequest(Taken):
-    """Failed contacts that go out again. Nothing set means all."""
-
-    crm: str | None = None
-    codes: list[str] = Field(default_factory=list, max_length=50)
-    since_seconds: int | None = Field(None, ge=1, le=315_360_000)
-    dry_run: bool = True
+    next: Key | None = None
+    note: str | None = None
 
 
 class RetryResult(Given):
@@ -218,10 +309,7 @@ class RetryResult(Given):
     refused: int
     refusal: str | None
     dry_run: bool
-
-
-class Pause(Taken):
-    reason: str = Field(min_length=1, max_length=500)
+    note: str | None = Field(description="That it is not written down who did this.")
 
 
 class Problem(BaseModel):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic.json_schema import models_json_schema
 
 from crm_sync import __version__
-from crm_sync.api.handling import PROBLEM
+from crm_sync.api.handling import PROBLEM, STREAM
 from crm_sync.api.models import Problem
 from crm_sync.api.routes import PREFIX, Route
 
@@ -73,7 +73,10 @@ def _operation(route: Route, references: Any) -> dict[str, Any]:
         "responses": {
             "200": {
                 "description": "As asked",
-                "content": {"application/json": {"schema": references[route.answer, "serialization"]}},
+                "content": {
+                    "application/json": {"schema": references[route.answer, "serialization"]},
+                    **({STREAM: {"schema": {"type": "string"}}} if route.stream is not None else {}),
+                },
             },
             **{status: {"$ref": f"#/components/responses/{status}"} for status in _PROBLEMS},
         },

@@ -13,7 +13,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request as HttpRequest
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route as HttpRoute
 
 from crm_sync.api.handling import LARGEST_BODY, Answer, Request, handle, of_error, problem, too_large
@@ -61,6 +61,8 @@ def router(authenticate: Authenticate) -> Starlette:
                 idempotency_key=request.headers.get("idempotency-key"),
                 caller=caller.name,
                 scopes=caller.scopes,
+                accept=request.headers.get("accept", ""),
+                last_event_id=request.headers.get("last-event-id"),
             )
             try:
                 service, idempotency = await backend.opened()
@@ -110,4 +112,6 @@ class _Backend:
 
 
 def _response(answer: Answer) -> Response:
+    if answer.stream is not None:
+        return StreamingResponse(answer.stream, answer.status, dict(answer.headers), answer.content_type)
     return Response(answer.body, answer.status, dict(answer.headers), answer.content_type)

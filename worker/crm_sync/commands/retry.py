@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import click
 
@@ -142,7 +143,7 @@ async def _note(database: Database, asked: Retry) -> None:
     """How many were flipped, and which were meant; of single keys how many, for a key is not noted down."""
     for crm, done in asked.done.items():
         if done.flipped:
-            meant = {"codes": [*asked.codes], "since": asked.since, "keys": len(asked.keys) or None}
+            meant: dict[str, Any] = {"codes": [*asked.codes], "since": asked.since, "keys": len(asked.keys) or None}
             deeds.tell(await deeds.note(database, deeds.CONTACTS_RETRIED, crm, contacts=done.flipped, **meant))
 
 

@@ -1,6 +1,8 @@
 """The API as the console serves it."""
 
 import json
+from collections.abc import AsyncIterator
+from contextlib import suppress
 
 from aiohttp import web
 
@@ -9,7 +11,7 @@ from crm_sync.api.idempotency import Idempotency
 from crm_sync.api.openapi import describe
 from crm_sync.api.routes import PREFIX, ROUTES, Route
 from crm_sync.api.service import Service
-from crm_sync.console.guard import VISITOR, Handler
+from crm_sync.console.guard import HEADERS, VISITOR, Handler
 from crm_sync.postgres.visiting import rights_of
 
 
@@ -27,7 +29,7 @@ def add_api(app: web.Application, service: Service, idempotency: Idempotency, ba
 
 
 def _handler(service: Service, idempotency: Idempotency, route: Route) -> Handler:
-    async def handler(request: web.Request) -> web.Response:
+    async def handler(request: web.Request) -> web.StreamResponse:
         visitor = request[VISITOR]
         try:
             body = await request.read() if route.body is not None else b""
@@ -41,9 +43,12 @@ def _handler(service: Service, idempotency: Idempotency, route: Route) -> Handle
             idempotency_key=request.headers.get("Idempotency-Key"),
             caller=visitor.name,
             scopes=visitor.scopes,
+            accept=request.headers.get("Accept", ""),
+            last_event_id=request.headers.get("Last-Event-ID"),
         )
         with rights_of(visitor.role):
-            return _response(await handle(service, idempotency, route, asked))
+            answer = await handle(service, idempotency, route, asked)
+            return _response(answer) if answer.stream is None else await _streamed(request, answer, answer.stream)
 
     return handler
 
@@ -60,6 +65,17 @@ async def _unknown(request: web.Request) -> web.Response:
 def _fits(path: str, rest: str) -> bool:
     parts, given = path.strip("/").split("/"), rest.strip("/").split("/")
     return len(parts) == len(given) and all(part.startswith("{") or part == one for part, one in zip(parts, given, strict=True))
+
+
+async def _streamed(request: web.Request, answer: Answer, stream: AsyncIterator[bytes]) -> web.StreamResponse:
+    """Until whoever follows has gone, or the server stops."""
+    response = web.StreamResponse(status=answer.status, headers={**HEADERS, **answer.headers})
+    response.content_type = answer.content_type
+    await response.prepare(request)
+    with suppress(ConnectionError):
+        async for chunk in stream:
+            await response.write(chunk)
+    return response
 
 
 def _response(answer: Answer) -> web.Response:

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from urllib.parse import quote, urlsplit
 
 from aiohttp import web
+from aiohttp.log import server_logger
 
 from crm_sync.api.handling import problem
 from crm_sync.api.routes import Scope
@@ -72,6 +73,9 @@ class Guard:
             error.headers.update(HEADERS)
             error.headers.setdefault("Cache-Control", "no-store")
             raise
+        except Exception:  # noqa: BLE001 (a fault of ours shows nothing of itself, and has the headers too)
+            server_logger.exception("a page of the console failed")
+            response = web.Response(status=500, text="Something went wrong here. The log of the console says what.\n")
         if not response.prepared:
             response.headers.update(HEADERS)
             response.headers.setdefault("Cache-Control", "no-store")

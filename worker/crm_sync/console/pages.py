@@ -8,18 +8,25 @@ from typing import Any
 
 from aiohttp import web
 
-from crm_sync.api.models import Filter, RetryRequest, Selection, State, Wish
+from crm_sync.api.looking import NotFoundError
+from crm_sync.api.models import ContactView, State, Wish
+from crm_sync.api.requests import Filter, RetryRequest, Selection, Span
 from crm_sync.api.routes import Scope
-from crm_sync.api.service import NotFoundError, Service
-from crm_sync.console.commands import of_change, of_retry, of_selection
+from crm_sync.api.service import Service
+from crm_sync.console.charts import latency_chart, sparkline, throughput_chart
+from crm_sync.console.commands import of_change, of_pause, of_resume, of_retry, of_reveal, of_selection
 from crm_sync.console.guard import COOKIE, VISITOR, Guard
 from crm_sync.console.templating import Pages
+from crm_sync.console.timeline import Moment, of_attempt, of_event
 from crm_sync.console.tokens import SESSION_S, Visitor
 from crm_sync.core.codes import Code
 from crm_sync.errors import ConfigurationError, CrmSyncError, DatabaseTroubleError, DeclinedError
 from crm_sync.postgres.visiting import rights_of
+from crm_sync.reports.event_words import WORDS
+from crm_sync.telling.deeds import CONSOLE, Doer
 
-PAGE = 50  # contacts on one
+PAGE = 50  # contacts or events on one
+LONGEST_TIMELINE = 60
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 LABELS = {Wish.QUEUED: "Queue", Wish.SELECTED: "Select", Wish.SKIPPED: "Skip", Wish.NEW: "Withdraw"}
@@ -53,7 +60,8 @@ class Console:
     """All pages of one console. signs_out: whether people sign in by a token."""
 
     def __init__(self, service: Service, pages: Pages, guard: Guard, *, signs_out: bool) -> None:
-        self._service = service
+        self._looking = service.looking
+        self._changing = service.changing
         self._pages = pages
         self._guard = guard
         self._signs_out = signs_out
@@ -69,10 +77,12 @@ class Console:
             web.get(f"{base}/contacts", self._page(self._contacts)),
             web.get(f"{base}/contacts/{{key:.+}}", self._page(self._contact)),
             web.post(f"{base}/contacts/{{key:.+}}/{{crm}}", self._page(self._change, Scope.FLIP)),
+            web.post(f"{base}/reveal/{{key:.+}}", self._page(self._reveal, Scope.FLIP)),
             web.post(f"{base}/selections", self._page(self._select, Scope.FLIP)),
             web.get(f"{base}/find", self._page(self._find)),
             web.get(f"{base}/failures", self._page(self._failures)),
             web.post(f"{base}/failures", self._page(self._retry, Scope.OPERATE)),
+            web.get(f"{base}/events", self._page(self._events)),
             web.get(f"{base}/login", self._login),
             web.post(f"{base}/login", self._sign_in),
             web.post(f"{base}/logout", self._sign_out),
@@ -97,24 +107,39 @@ class Console:
     # Looking.
 
     async def _overview(self, request: web.Request) -> web.Response:
-        return self._show(request, "overview.html", here="/", overview=await self._service.overview())
+        return self._show(request, "overview.html", here="/", **await self._of_overview())
 
     async def _overview_part(self, request: web.Request) -> web.Response:
-        return self._show(request, "overview_part.html", overview=await self._service.overview())
+        return self._show(request, "overview_part.html", **await self._of_overview())
+
+    async def _of_overview(self) -> dict[str, Any]:
+        overview = await self._looking.overview()
+        return {"overview": overview, "sparklines": {one.crm: sparkline(one.last_hour, one.crm) for one in overview.crms}}
 
     async def _crm(self, request: web.Request) -> web.Response:
-        crm = await self._service.crm(request.match_info["crm"])
-        failures = [one for one in await self._service.failures() if one.crm == crm.crm]
-        return self._show(request, "crm.html", crm=crm, failures=failures)
+        crm = await self._looking.crm(request.match_info["crm"])
+        span = _span(request.query.get("span"))
+        throughput = await self._looking.throughput(crm.crm, span)
+        failures = [one for one in await self._looking.failures() if one.crm == crm.crm]
+        story = await self._looking.story(crm.crm)
+        try:
+            mapping, unmapped = await self._looking.mapping(crm.crm), None
+        except (ConfigurationError, DeclinedError) as error:
+            mapping, unmapped = [], _sentence(error)
+        return self._show(
+            request, "crm.html", crm=crm, failures=failures, span=span.value, spans=[one.value for one in Span],
+            throughput=throughput, chart=throughput_chart(throughput), latency=latency_chart(throughput), story=story,
+            mapping=mapping, unmapped=unmapped, action=of_resume(crm.crm) if crm.paused_since else of_pause(crm.crm),
+        )  # fmt: skip
 
     async def _contacts(self, request: web.Request) -> web.Response:
-        crms = [one.crm for one in (await self._service.overview()).crms]
+        crms = [one.crm for one in (await self._looking.overview()).crms]
         if not crms:
             raise DeclinedError("no CRM is installed on the contacts table: run `crm-sync adopt`")
         crm = request.query.get("crm") or crms[0]
         wanted = _filter(request.query)
         after = request.query.get("after") or None
-        page = await self._service.contacts(crm, wanted, after=after, limit=PAGE)
+        page = await self._looking.contacts(crm, wanted, after=after, limit=PAGE)
         return self._show(
             request, "contacts.html", here="/contacts", crm=crm, crms=crms, state=wanted.state, code=wanted.code, after=after,
             page=page, states=[state.value for state in State], codes=[code.value for code in Code],
@@ -124,38 +149,71 @@ class Console:
     async def _contact(self, request: web.Request) -> web.Response:
         return await self._show_contact(request, request.match_info["key"])
 
-    async def _show_contact(self, request: web.Request, key: str, *, notice: Notice | None = None) -> web.Response:
-        contact = await self._service.contact(key)
-        tables = await self._service.tables()
+    async def _show_contact(
+        self, request: web.Request, key: str, *, notice: Notice | None = None, revealed: ContactView | None = None
+    ) -> web.Response:
+        contact = revealed or await self._looking.contact(key)
+        tables = await self._looking.tables()
         actions = {
             at.crm: [
                 {
                     "wish": wish.value,
                     "label": LABELS[wish],
-                    **_same(of_change(tables[at.crm], at.crm, contact.key, wish, failed=at.status == State.ERROR)),
+                    "same": of_change(tables[at.crm].variables, at.crm, contact.key, wish, failed=at.status == State.ERROR),
                 }
                 for wish in _wishes(at.status)
             ]
             for at in contact.crms
+            if at.status is not None and at.crm in tables
         }
-        return self._show(request, "contact.html", contact=contact, actions=actions, revealed=False, notice=notice)
+        first = next(iter(tables.values()), None)
+        return self._show(
+            request, "contact.html", contact=contact, actions=actions, revealed=revealed is not None, notice=notice,
+            timeline=await self._timeline(contact),
+            reveal=None if first is None else of_reveal(first.variables, contact.key),
+        )  # fmt: skip
+
+    async def _timeline(self, contact: ContactView) -> list[Moment]:
+        """What became of it each time, and what happened to the lanes in between."""
+        moments = [of_attempt(one) for one in contact.history]
+        began = [at.flipped_at for at in contact.crms if at.flipped_at is not None] + [one.at for one in contact.history]
+        if not began:
+            return moments
+        asked_for = [at.crm for at in contact.crms if at.flipped_at is not None]
+        events = await self._looking.between(asked_for, min(began))
+        return sorted([*moments, *map(of_event, events)], key=lambda moment: moment.at, reverse=True)[:LONGEST_TIMELINE]
+
+    async def _reveal(self, request: web.Request) -> web.Response:
+        contact = await self._changing.reveal(request.match_info["key"], _by(request))
+        return await self._show_contact(request, contact.key, revealed=contact)
 
     async def _find(self, request: web.Request) -> web.StreamResponse:
         text = request.query.get("q", "").strip()
-        keys = await self._service.find(text)
-        if len(keys) == 1:
-            raise web.HTTPSeeOther(self._pages.url(f"/contacts/{keys[0]}"))
-        return self._show(request, "found.html", q=text, keys=keys)
+        found = await self._looking.find(text)
+        if len(found.keys) == 1:
+            raise web.HTTPSeeOther(self._pages.url(f"/contacts/{found.keys[0]}"))
+        return self._show(request, "found.html", q=text, found=found)
 
     async def _failures(self, request: web.Request) -> web.Response:
-        return self._show(request, "failures.html", here="/failures", failures=await self._service.failures())
+        return self._show(request, "failures.html", here="/failures", failures=await self._looking.failures())
+
+    async def _events(self, request: web.Request) -> web.Response:
+        crm, event, after = (request.query.get(name) or None for name in ("crm", "event", "after"))
+        page = await self._looking.events(crm, event, after=after, limit=PAGE)
+        crms = [one.crm for one in (await self._looking.overview()).crms]
+        kinds = [(name, _capital(words)) for name, words in WORDS.items()]
+        alerts = await self._looking.alerts()
+        return self._show(
+            request, "events.html", here="/events", page=page, crms=crms, kinds=kinds, alerts=alerts, crm=crm, event=event,
+            after=after,
+        )  # fmt: skip
 
     # Changing.
 
     async def _change(self, request: web.Request) -> web.StreamResponse:
         key, crm = request.match_info["key"], request.match_info["crm"]
         wish = _wish((await request.post()).get("status"))
-        done = await self._service.change(key, crm, wish)
+        done = await self._changing.change(key, crm, wish, _by(request))
         if done.changed:
             notice = Notice(f"{crm}: the status is now {wish.value}.", "good")
         elif done.locked:
@@ -164,44 +222,46 @@ class Console:
             notice = Notice(f"{crm}: the contacts table refused the change: {done.refusal}", "bad")
         else:
             notice = Notice(f"{crm}: nothing to change, the contact is {wish.value} already.")
-        return await self._show_contact(request, key, notice=notice)
+        return await self._show_contact(request, key, notice=_with(notice, done.note))
 
     async def _select(self, request: web.Request) -> web.StreamResponse:
         form = await request.post()
         wanted, wish, crm = _filter(form), _wish(form.get("status")), str(form.get("crm", ""))
-        selection = Selection(crm=crm, status=wish, where=wanted, dry_run=form.get("confirm") != "yes")
-        result = await self._service.select(selection)
+        confirmed, after = form.get("confirm") == "yes", str(form.get("after") or "") or None
+        selection = Selection(crm=crm, status=wish, where=wanted, dry_run=not confirmed, after=after)
+        result = await self._changing.select(selection, _by(request))
+        asked = {"crm": crm, "state": wanted.state, "code": wanted.code}
         if not result.dry_run:
             notice = Notice(_became(result.changed, result.locked, result.refused, result.refusal), "good")
-            return self._show(
-                request,
-                "done.html",
-                notice=notice,
-                back=self._pages.url("/contacts", crm=crm, state=wanted.state, code=wanted.code),
-            )
-        tables = await self._service.tables()
+            back = self._pages.url("/contacts", **asked)
+            more = {**asked, "status": wish.value, "after": result.next} if result.next else None
+            return self._show(request, "done.html", notice=_with(notice, result.note), back=back, more=more)
+        tables = await self._looking.tables()
         return self._show(
             request, "selection.html", preview=result, crm=crm, state=wanted.state, code=wanted.code, label=LABELS[wish],
-            consequence=CONSEQUENCES[wish], action=of_selection(tables[crm], wish, wanted),
+            consequence=CONSEQUENCES[wish], same_as=of_selection(tables[crm].variables, wish, wanted),
         )  # fmt: skip
 
     async def _retry(self, request: web.Request) -> web.StreamResponse:
         form = await request.post()
         crm, code, confirmed = str(form.get("crm", "")), str(form.get("code", "")), form.get("confirm") == "yes"
-        result = await self._service.retry(RetryRequest(crm=crm, codes=[code], dry_run=not confirmed))
+        result = await self._changing.retry(RetryRequest(crm=crm, codes=[code], dry_run=not confirmed), _by(request))
         if confirmed:
             notice = Notice(_became(result.flipped, result.locked, result.refused, result.refusal), "good")
-            return self._show(request, "done.html", notice=notice, back=self._pages.url("/failures"))
-        return self._show(request, "retry.html", counted=result.counted, crm=crm, code=code, command=of_retry(crm, code))
+            back = self._pages.url("/failures")
+            return self._show(request, "done.html", notice=_with(notice, result.note), back=back, more=None)
+        variables = (await self._looking.tables())[crm].variables
+        same_as = of_retry(variables, crm, code)
+        return self._show(request, "retry.html", counted=result.counted, crm=crm, code=code, same_as=same_as)
 
     async def _pause(self, request: web.Request) -> web.StreamResponse:
         form = await request.post()
         crm = request.match_info["crm"]
         match form.get("act"):
             case "pause":
-                await self._service.pause(crm, str(form.get("reason", "")))
+                await self._changing.pause(crm, str(form.get("reason", "")), _by(request))
             case "resume":
-                await self._service.resume(crm)
+                await self._changing.resume(crm, _by(request))
             case _:
                 raise DeclinedError("the form says neither pause nor resume")
         raise web.HTTPSeeOther(self._pages.url(f"/crms/{crm}"))
@@ -254,7 +314,11 @@ class Console:
 
 def _sentence(error: Exception) -> str:
     text = str(error)
-    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"
+    return f"{_capital(text)}{'' if text.endswith('.') else '.'}"
+
+
+def _capital(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}"
 
 
 def _filter(form: Mapping[str, Any]) -> Filter:
@@ -278,8 +342,18 @@ def _wishes(status: str) -> list[Wish]:
     return [wish for wish in (Wish.QUEUED, Wish.SKIPPED, Wish.SELECTED, Wish.NEW) if wish.value != status]
 
 
-def _same(same: Any) -> dict[str, Any]:
-    return {"sql": same.sql, "command": same.command}
+def _by(request: web.Request) -> Doer:
+    return Doer(request[VISITOR].name, CONSOLE)
+
+
+def _with(notice: Notice, note: str | None) -> Notice:
+    return notice if note is None else Notice(f"{notice.text} {note}", "wait")
+
+
+def _span(text: str | None) -> Span:
+    if text is not None and text not in list(Span):
+        raise DeclinedError(f"the span must be one of {', '.join(Span)}")
+    return Span(text or Span.HOUR)
 
 
 def _became(changed: int, locked: int, refused: int, refusal: str | None) -> str:

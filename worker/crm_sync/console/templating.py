@@ -32,7 +32,17 @@ class Pages:
         )
         self._environment.globals.update(url=self.url, static=self.static, version=__version__)
         self._environment.filters.update(
-            count=_count, span=_span, ago=_ago, moment=_moment, machine=_machine, short=_short, glyph=_glyph, tone=_tone
+            count=_count,
+            span=_span,
+            ago=_ago,
+            moment=_moment,
+            machine=_machine,
+            short=_short,
+            glyph=_glyph,
+            tone=_tone,
+            capital=_capital,
+            quick=_quick,
+            details=_details,
         )
 
     def url(self, path: str, **parameters: object) -> str:
@@ -74,6 +84,28 @@ def _machine(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="seconds")
 
 
+def _capital(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}"
+
+
+def _quick(seconds: float | None) -> str:
+    """Of what may take milliseconds."""
+    if seconds is None:
+        return NONE
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else span(seconds)
+
+
+def _details(details: Mapping[str, Any]) -> str:
+    """Of an event, in a line."""
+    return ", ".join(f"{name.replace('_', ' ')} {_plain(value)}" for name, value in details.items())
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_plain, value))
+    return f"({_details(value)})" if isinstance(value, dict) else str(value)
+
+
 def _short(text: str) -> str:
     return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 1]}…"
 
@@ -93,6 +125,17 @@ _GLYPHS = {
     "New": "○",
     "Selected": "◇",
     "Skipped": "□",
+    # Of a contact at one CRM.
+    "delivered": "●",
+    "overtaken": "●",
+    "refused": "■",
+    "misconfigured": "▲",
+    "in line": "◔",
+    "waiting": "◔",
+    "unseen": "◔",
+    "in flight": "◐",
+    "deleted": "✕",
+    "withdrawn": "□",
 }
 _TONES = {
     "delivering": "good",
@@ -104,6 +147,14 @@ _TONES = {
     "Error": "bad",
     "Queued": "wait",
     "Processing": "wait",
+    "delivered": "good",
+    "overtaken": "good",
+    "refused": "bad",
+    "misconfigured": "bad",
+    "in line": "wait",
+    "waiting": "wait",
+    "unseen": "wait",
+    "in flight": "wait",
 }
 
 

@@ -22,6 +22,11 @@ def rights_of(role: str | None) -> Iterator[None]:
         _role.reset(token)
 
 
+def role_in_force() -> str | None:
+    """That of the innermost rights_of."""
+    return _role.get()
+
+
 class Visiting(Database):
     """Behind a transaction pooler too: what is set ends with the transaction."""
 
