@@ -1,6 +1,6 @@
 """A console on a test's database, and who visits it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -46,10 +46,10 @@ class Visit:
 
 
 @asynccontextmanager
-async def visiting(url: str, **settings: object) -> AsyncIterator[Visit]:
-    """A console that takes TOKEN, and a browser with cookies that is not signed in."""
-    environment = Environment({"database_url": url})
-    configuration = Configuration(environment.read(Settings), environment)
+async def visiting(url: str, *, environment: Mapping[str, str] | None = None, **settings: object) -> AsyncIterator[Visit]:
+    """A console that takes TOKEN, and a browser with cookies that is not signed in. environment: settings of CRMs."""
+    captured = Environment({"database_url": url, **(environment or {})})
+    configuration = Configuration(captured.read(Settings), captured)
     given = {"console_listen": "127.0.0.1:0", "console_token": TOKEN, **settings}
     asked = ConsoleSettings(**{name: value for name, value in given.items() if value is not None})
     async with running_console(configuration, asked) as listening:

@@ -23,7 +23,7 @@ class Following:
     def __init__(self, read: Read, *, look_s: float = LOOK_S, silence_s: float = SILENCE_S) -> None:
         self._read = read
         self._look_s = look_s
-        self._looks_in_silence = max(1, round(silence_s / look_s))
+        self._silence_s = silence_s
 
     def stream(self, last_id: str | None, crm: str | None = None, kind: str | None = None) -> AsyncIterator[bytes]:
         """From now on, or from after the event that was the last one: as far back as `read` goes. Ends when nobody takes more.
@@ -35,7 +35,7 @@ class Following:
     async def _stream(self, role: str | None, last_id: str | None, crm: str | None, kind: str | None) -> AsyncIterator[bytes]:
         yield f"retry: {RETRY_MS}\n\n".encode()
         seen = self._seen(await self._latest(role), last_id)
-        silent = 0
+        silent_s = 0.0
         while True:
             latest = await self._latest(role)
             new = [one for one in reversed(latest) if one.id not in seen]
@@ -44,10 +44,10 @@ class Following:
             told = [one for one in new if crm in (None, one.crm) and kind in (None, one.event)]
             for one in told:
                 yield f"id: {one.id}\nevent: {one.event}\ndata: {one.model_dump_json()}\n\n".encode()
-            silent = 0 if told else silent + 1
-            if silent >= self._looks_in_silence:
+            silent_s = 0.0 if told else silent_s + self._look_s
+            if not told and silent_s >= self._silence_s:
                 yield b": nothing new\n\n"
-                silent = 0
+                silent_s = 0.0
             await asyncio.sleep(self._look_s)
 
     async def _latest(self, role: str | None) -> Sequence[Event]:

@@ -37,7 +37,6 @@ from crm_sync.errors import ConfigurationError, DeclinedError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query, render
 from crm_sync.reports.alert_report import alert_objects
-from crm_sync.reports.event_words import OF_LANES
 from crm_sync.reports.found_contacts import BY_INDEX, find_contacts
 from crm_sync.reports.named_contact import NamedContact
 from crm_sync.reports.request_preview import RequestPreview
@@ -45,9 +44,10 @@ from crm_sync.reports.status_reading import CODES, MOST, read_status
 from crm_sync.reports.verdicts import tell_verdicts
 from crm_sync.table.adopted_table import LaneTable
 from crm_sync.table.contact_list import ContactList, Wanted
-from crm_sync.table.mapping import prepare_for
+from crm_sync.table.mapping import expressions_for
 from crm_sync.table.one_contact import find_key, read_key, show
 from crm_sync.table.schema import Schema, inspect_schema
+from crm_sync.telling.event_words import OF_LANES
 
 LOOK_S = 1.8  # that the whole table is read for an address which no index finds: less than a statement may take
 LATEST = 8  # events on the overview
@@ -103,12 +103,11 @@ class Looking:
         return await shared.value()
 
     async def mapping(self, crm: str) -> list[MappedField]:
-        """What is sent, field by field. Raises ConfigurationError where it cannot be told."""
+        """What is sent, field by field, as it is written. Raises ConfigurationError where it cannot be told."""
         schema = await self._schema.value()
         known = self._configuration.default_fields(crm)
-        mapping = await prepare_for(self._database, crm, self._configuration.mapping, known, schema)
-        fields = {"email": mapping.email, **mapping.fields}
-        return [MappedField(name=name, expression=expression) for name, expression in fields.items()]
+        expressions = expressions_for(crm, self._configuration.mapping, known, schema.table)
+        return [MappedField(name=name, expression=expression) for name, expression in expressions.items()]
 
     async def failures(self) -> list[FailureCount]:
         """By CRM and code, those that failed last first."""
@@ -152,7 +151,7 @@ class Looking:
         if all(verdict.verdict in ("not found", "misconfigured") for verdict in verdicts):
             raise NotFoundError(f"no contact has the key {printable(key, LONGEST_KEY)}")
         crms = [showing.contact_at(verdict) for verdict in verdicts]
-        if all(verdict.verdict == "deleted" for verdict in verdicts if verdict.verdict != "misconfigured"):
+        if not any(verdict.facts.get("row") for verdict in verdicts):
             return ContactView(key=key, email=None, exists=False, crms=crms, same_address=None, history=[])
         ids = await self.found(first, key)
         rows = await self._database.fetch(render("read_addresses", first.variables), ids)
@@ -319,7 +318,8 @@ class Looking:
             if account is None:
                 return Preview(heading="not shown: there are no credentials for it in these settings", text="", empty=[])
             matches = await show(self._database, table, ids)
-            told = await RequestPreview(self._database, schema, self._configuration.mapping, table).of(account, matches)
+            preview = RequestPreview(self._database, schema, self._configuration.mapping, table, claims=False)
+            told = await preview.of(account, matches)
         except (ConfigurationError, DeclinedError) as error:
             return Preview(heading=f"not shown: {clean(str(error))}", text="", empty=[])
         return Preview(heading=told.heading, text="\n".join(told.lines), empty=list(told.empty))

@@ -22,8 +22,8 @@ from crm_sync.console.tokens import SESSION_S, Visitor
 from crm_sync.core.codes import Code
 from crm_sync.errors import ConfigurationError, CrmSyncError, DatabaseTroubleError, DeclinedError
 from crm_sync.postgres.visiting import rights_of
-from crm_sync.reports.event_words import WORDS
 from crm_sync.telling.deeds import CONSOLE, Doer
+from crm_sync.telling.event_words import WORDS
 
 PAGE = 50  # contacts or events on one
 LONGEST_TIMELINE = 60

@@ -34,19 +34,21 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class RequestPreview:
-    """At one CRM. sections: of MAPPING_FILE."""
+    """At one CRM. sections: of MAPPING_FILE. claims: the role is a worker's, and not one that only reads."""
 
     database: Database
     schema: Schema
     sections: Mapping[str, Mapping[str, str]]
     table: LaneTable
+    claims: bool = True
 
     async def of(self, account: Account, matches: Sequence[Match]) -> Told:
         """matches: the contact that is meant, and others with its address. Raises ConfigurationError, and DeclinedError where the
         client would really send.
         """
         crm, schema = self.table.crm, self.schema
-        mapping = await prepare_for(self.database, crm, self.sections, account.default_fields, schema, forms=account.forms)
+        known = account.default_fields
+        mapping = await prepare_for(self.database, crm, self.sections, known, schema, forms=account.forms, claims=self.claims)
         contact = await self._contact(mapping, matches)
         if isinstance(contact, str):
             return Told(f"none: it would be rejected. {contact}")

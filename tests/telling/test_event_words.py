@@ -1,7 +1,7 @@
 """Each event has words, and what it says is fit to be shown."""
 
-from crm_sync.reports.event_words import OF_LANES, WORDS, shown, words
 from crm_sync.telling import deeds
+from crm_sync.telling.event_words import OF_LANES, WORDS, shown, words
 from crm_sync.telling.events_log import KEPT
 
 VIAS = {deeds.COMMAND, deeds.WORKER, deeds.CONSOLE, deeds.API}
