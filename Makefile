@@ -6,6 +6,7 @@ BIN = .venv/bin
 READY = .venv/ready
 BENCH_READY = .venv/bench-ready
 RELEASE_READY = .venv/release-ready
+BROWSER_READY = .venv/browser-ready
 INTO_INSTALLED = $(BIN)/pip --python dist/installed/bin/python install --quiet --disable-pip-version-check
 
 # Tests wait more than they work, so there are more of them than cores. Neighbours in a file stay together, for they share servers.
@@ -18,7 +19,7 @@ LIMIT ?= 2
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-slow durations check format photograph bench chaos model dist deb release-tools lock
+.PHONY: help setup demo test test-all test-slow durations check format photograph pictures bench chaos model dist deb release-tools browser-tools lock
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -92,6 +93,15 @@ release-tools: $(RELEASE_READY) ## Install what a release is made and checked wi
 $(RELEASE_READY): $(READY) .requirements/release.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r .requirements/release.txt
 	@touch $@
+
+browser-tools: $(BROWSER_READY) ## Install what the console is tried with in a browser, and the API against its document (needs Chromium too)
+
+$(BROWSER_READY): $(READY) .requirements/browser.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r .requirements/browser.txt
+	@touch $@
+
+pictures: setup $(BROWSER_READY) ## Take the pictures of docs/pictures anew
+	@SCREENSHOTS=docs/pictures $(BIN)/pytest -q tests/console/test_browser.py -k "everybody or telephone"
 
 chaos: setup ## Break everything in random order for MINUTES=2, then check the promise (SEED=... for a run again)
 	@$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),2) $(if $(SEED),--seed $(SEED))

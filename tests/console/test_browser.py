@@ -63,7 +63,9 @@ async def page_of(browser, visit, *, token: str | None = TOKEN, viewport=WIDE, *
 
 @pytest.fixture
 async def filled(app):
-    """Contacts in many states. The key of one that failed, with words that are as hostile as they come."""
+    """Contacts in many states, lanes with a story, and two weeks of minutes. The key of a contact that failed; others have words
+    that are as hostile, and as long, as they come.
+    """
     for number, state in enumerate(("New", "Selected", "Queued", "Skipped", "Queued")):
         await insert(app, state, f"person{number}@example.com")
     failed = await fails(app, email="failed@example.com", error="REJECTED: the phone number is not valid")
@@ -74,28 +76,105 @@ async def filled(app):
         "UPDATE crm_sync.lanes SET breaker = 'open', openings = 2, breaker_since = now() - interval '7 min', "
         "breaker_reason = 'CRM_ERROR: 503', next_probe_at = now() + interval '30 s' WHERE crm = 'hubspot'"
     )
+    for statement in (MINUTES, STORY, ALERT):
+        await app.execute(statement)
+    await app.execute(ATTEMPTS, str(failed))
     return failed
+
+
+# As many as a working day has: more by day, some failures, an outage an hour ago.
+MINUTES = """
+    INSERT INTO crm_sync.minutes (minute, crm, worker, delivered, rejected, retried, requests, latency)
+    SELECT
+        date_trunc('minute', now()) - make_interval(mins => m),
+        c.crm,
+        1,
+        CASE WHEN m BETWEEN 31 AND 38 THEN 0 ELSE 40 + (30 * sin(m / 229.0))::integer + m * 7 % 23 END,
+        CASE WHEN m % 11 = 0 THEN 3 ELSE 0 END,
+        CASE WHEN m BETWEEN 29 AND 31 THEN 25 ELSE 0 END,
+        12,
+        ARRAY[
+            0, 1, 5, 20, 30, 20 + m % 9, 8, 4, 2, m % 3, 0, CASE WHEN m BETWEEN 28 AND 30 THEN 60 ELSE 0 END,
+            0, 0, 0, 0, 0, 0, 0
+        ]
+    FROM generate_series(0, 14 * 1440) AS m
+    CROSS JOIN (VALUES ('hubspot'), ('brevo'), ('n8n')) AS c (crm)
+"""
+STORY = """
+    INSERT INTO crm_sync.events (at, event, crm, actor, via, details)
+    SELECT now() - make_interval(mins => s.ago), s.event, s.crm, s.actor, s.via, s.details::jsonb
+    FROM (
+        VALUES
+        (3, 'lane_held', 'mautic', 'ada', 'command', '{"reason": "a new key"}'),
+        (7, 'breaker_opened', 'hubspot', 'worker 1', 'worker', '{"reason": "CRM_ERROR: 503"}'),
+        (31, 'breaker_closed', 'brevo', 'worker 1', 'worker', '{"down_s": 420}'),
+        (38, 'breaker_opened', 'brevo', 'worker 1', 'worker', '{"reason": "TIMEOUT: no answer in time"}'),
+        (95, 'contacts_retried', 'brevo', 'grace', 'console', '{"contacts": 120, "codes": ["TIMEOUT"]}'),
+        (96, 'contact_revealed', NULL, 'grace', 'console', '{"contact": "9f86d081884c7d65"}'),
+        (300, 'worker_started', NULL, 'worker 1', 'worker', '{"host": "app-1"}'),
+        (301, 'worker_stopped', NULL, 'worker 0', 'worker', '{"in_flight": 0}')
+    ) AS s (ago, event, crm, actor, via, details)
+"""
+ALERT = """
+    INSERT INTO crm_sync.alerts (id, condition, crm, since, first_seen_at, seen_at, raised_at, contacts, reason)
+    VALUES (1, 'LANE_DOWN', 'hubspot', now() - interval '7 min', now(), now(), now(), 1204, 'CRM_ERROR: 503')
+"""
+ATTEMPTS = """
+    INSERT INTO crm_sync.history (
+        at, key, crm, operation, outcome, code, reason, attempt, waited_ms, took_ms, status, request_id
+    )
+    SELECT
+        now() - make_interval(mins => a.ago), $1::text, 'brevo', 'upsert', a.outcome, a.code, a.reason, a.attempt,
+        a.ago * 60000, 180, a.status, a.request_id
+    FROM (
+        VALUES
+        (40, 'retry', 'TIMEOUT', 'no answer in time', 1, NULL, NULL),
+        (2, 'rejected', 'REJECTED', 'the phone number is not valid', 2, 400, '01J9XV7Z')
+    ) AS a (ago, outcome, code, reason, attempt, status, request_id)
+"""
 
 
 def pages(key: object) -> dict[str, str]:
     return {
         "overview": "",
-        "crm": "crms/mautic",
+        "crm": "crms/brevo",
+        "crm-14-days": "crms/brevo?span=fortnight",
+        "crm-paused": "crms/mautic",
         "contacts": "contacts?crm=brevo",
         "contacts-error": "contacts?crm=brevo&state=Error",
         "contacts-none": "contacts?crm=n8n&state=Error",
         "contact": f"contacts/{key}",
         "failures": "failures",
+        "events": "events",
+        "events-none": "events?event=on_delete_set",
         "found-none": "find?q=nothing",
         "not-found": "contacts/nothing",
     }
 
 
+# Reached by a button: the page it is on, and its name.
+REACHED = {
+    "contact-revealed": ("contacts/{key}", "Reveal the address and what would be sent"),
+    "selection": ("contacts?crm=brevo&state=Error", "Queue…"),
+    "retry": ("failures", "Retry brevo, REJECTED"),
+}
+
+
+async def visited(page, visit, key):
+    """Each page in turn. Yields its name."""
+    for name, path in pages(key).items():
+        await page.goto(visit.where + path)
+        yield name
+    for name, (path, button) in REACHED.items():
+        await page.goto(visit.where + path.format(key=key))
+        await page.get_by_role("button", name=button).first.click()
+        yield name
+
+
 @pytest.mark.parametrize("scheme", SCHEMES)
 async def test_every_page_can_be_used_by_everybody(browser, signed_in, filled, scheme):
     async with page_of(browser, signed_in, color_scheme=scheme) as page:
-        for name, path in pages(filled).items():
-            await page.goto(signed_in.where + path)
+        async for name in visited(page, signed_in, filled):
             found = await axe.Axe().run(page)
             assert found.violations_count == 0, f"{name}: {found.generate_report()}"
             assert await page.title() != "taken"
@@ -113,8 +192,7 @@ async def test_the_door_can_be_used_by_everybody(browser, visit, scheme):
 
 async def test_no_page_is_wider_than_a_telephone(browser, signed_in, filled):
     async with page_of(browser, signed_in, viewport=NARROW) as page:
-        for name, path in pages(filled).items():
-            await page.goto(signed_in.where + path)
+        async for name in visited(page, signed_in, filled):
             assert await page.evaluate("document.scrollingElement.scrollWidth") <= NARROW["width"], name
             await picture(page, f"{name}-narrow")
 
@@ -134,7 +212,7 @@ async def test_somebody_finds_a_contact_reads_why_and_puts_it_right(app, browser
             await page.get_by_role("searchbox").fill("failed@example.com")
             await page.get_by_role("searchbox").press("Enter")
         at_brevo = page.get_by_role("region", name="brevo")
-        await at_brevo.get_by_text("Error: REJECTED: the phone number is not valid.").wait_for()
+        await at_brevo.get_by_text("It was refused with REJECTED").wait_for()
         await at_brevo.get_by_role("button", name="Queue").click()
         await page.get_by_role("status").get_by_text("brevo: the status is now Queued.").wait_for()
     assert (await read(app, filled))["sync_status"] == "Queued"
@@ -159,7 +237,7 @@ async def test_the_overview_follows_while_somebody_looks(browser, signed_in):
         await page.get_by_text("delivering").first.wait_for()
         # By the same console, which therefore reads anew.
         assert (await signed_in.call("PUT", "/crms/brevo/pause", {"reason": "a new key"}))[0] == 200
-        await page.get_by_text("paused by hand").wait_for()
+        await page.get_by_text("paused by hand").first.wait_for()
 
 
 async def test_the_keyboard_reaches_everything(browser, signed_in, filled):
@@ -171,7 +249,13 @@ async def test_the_keyboard_reaches_everything(browser, signed_in, filled):
         for _ in range(60):
             await page.keyboard.press("Tab")
             reached.add(await page.evaluate("document.activeElement.tagName + ' ' + document.activeElement.textContent.trim()"))
-        assert {"BUTTON Queue", "BUTTON Skip", "A Overview", "SUMMARY The same in SQL"} <= reached
+        assert {
+            "BUTTON Queue",
+            "BUTTON Skip",
+            "A Overview",
+            "SUMMARY The same in SQL",
+            "BUTTON Reveal the address and what would be sent",
+        } <= reached
 
 
 async def picture(page, name: str) -> None:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from crm_sync.api.looking import Looking, meant
-from crm_sync.api.models import ContactView, CrmState, RetryResult, SelectionResult, Wish
+from crm_sync.api.models import ContactView, CrmState, RetryResult, SelectionResult, State, Wish
 from crm_sync.api.requests import Filter, RetryRequest, Selection
 from crm_sync.core.codes import Code
 from crm_sync.core.text import clean
@@ -66,11 +66,11 @@ class Changing:
         table = await self._looking.table(selection.crm)
         if selection.keys is not None:
             return _result(selection.crm, selection.status, len(set(selection.keys)), Flipped(), dry_run=True)
-        wanted = meant(selection.where or Filter())
+        wanted = selection.where or Filter()
         try:
-            counted = await ContactList(self._reading, table).count(wanted, MOST_COUNTED + 1)
+            counted = await ContactList(self._reading, table).count(meant(wanted), MOST_COUNTED + 1)
         except TooSlowError:
-            counted = MOST_COUNTED + 1
+            return await self._about(selection, wanted)
         return _result(selection.crm, selection.status, counted, Flipped(), dry_run=True)
 
     async def select(self, selection: Selection, by: Doer) -> SelectionResult:
@@ -140,6 +140,20 @@ class Changing:
         return await self._looking.crm(crm)
 
     # Within.
+
+    async def _about(self, selection: Selection, wanted: Filter) -> SelectionResult:
+        """As last counted, where counting now takes longer than a moment."""
+        known = await self._looking.crm(selection.crm)
+        of_states = {
+            State.NEW: known.new,
+            State.SELECTED: known.selected,
+            State.SKIPPED: known.skipped,
+            State.COMPLETE: known.complete,
+            State.ERROR: known.error,
+        }
+        about = of_states.get(wanted.state) if wanted.state is not None and wanted.code is None else None
+        result = _result(selection.crm, selection.status, about or 0, Flipped(), dry_run=True)
+        return result.model_copy(update={"counted": about or 0, "more": about is None, "is_about": True})
 
     async def _walk(self, table: LaneTable, selection: Selection, wanted: Wanted, done: Flipped) -> tuple[int, Any | None]:
         """How many were meant, and the key to go on after."""

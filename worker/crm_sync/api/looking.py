@@ -40,7 +40,7 @@ from crm_sync.reports.alert_report import alert_objects
 from crm_sync.reports.found_contacts import BY_INDEX, find_contacts
 from crm_sync.reports.named_contact import NamedContact
 from crm_sync.reports.request_preview import RequestPreview
-from crm_sync.reports.status_reading import CODES, MOST, read_status
+from crm_sync.reports.status_reading import CODES, read_status
 from crm_sync.reports.verdicts import tell_verdicts
 from crm_sync.table.adopted_table import LaneTable
 from crm_sync.table.contact_list import ContactList, Wanted
@@ -50,6 +50,8 @@ from crm_sync.table.schema import Schema, inspect_schema
 from crm_sync.telling.event_words import OF_LANES
 
 LOOK_S = 1.8  # that the whole table is read for an address which no index finds: less than a statement may take
+MOST = 1_000  # that a number is counted to, for a page is to take a moment; beyond, about how many there are is shown
+MOST_FAILED = 4_000  # contacts of a CRM that are looked at for all codes together
 LATEST = 8  # events on the overview
 STORY = 12  # events of a CRM
 ALERTS_S = 86_400.0  # that ended since
@@ -96,9 +98,15 @@ class Looking:
             raise _no_crm(crm, crms)
         return crms[crm]
 
+    async def names(self) -> list[str]:
+        """Of the CRMs whose columns are whole."""
+        return [*(await self._schema.value()).lanes]
+
     async def throughput(self, crm: str, span: Span) -> Throughput:
         """Raises NotFoundError."""
-        await self.crm(crm)
+        schema = await self._schema.value()
+        if crm not in (installed := {**schema.lanes, **schema.countable, **schema.faults}):
+            raise _no_crm(crm, installed)
         shared = self._throughput.setdefault((crm, span), SharedReading(lambda: self._read_throughput(crm, span)))
         return await shared.value()
 
@@ -225,7 +233,7 @@ class Looking:
     async def _read_overview(self) -> Overview:
         refused: dict[str, ConfigurationError] = {}
         status, now, hours, limits, latest, applied = await asyncio.gather(
-            read_status(self._database, refused=refused),
+            read_status(self._database, refused=refused, most=MOST),
             self._database.value(query("read_clock")),
             _if_allowed(self._hours, dict[str, list[MinuteCount]]()),
             _if_allowed(self._limits, dict[str, list[LimitUse]]()),
@@ -263,7 +271,7 @@ class Looking:
     async def _read_failures(self) -> list[FailureCount]:
         found = []
         for crm, table in (await self._schema.value()).lanes.items():
-            rows = await self._database.fetch(render("count_codes", table.variables), 2 * MOST, CODES)
+            rows = await self._database.fetch(render("count_codes", table.variables), MOST_FAILED, CODES)
             found += [showing.failure(crm, dict(row)) for row in rows]
         return sorted(found, key=lambda one: (one.last_failed_at is not None, one.last_failed_at, one.contacts), reverse=True)
 

@@ -293,6 +293,7 @@ class SelectionResult(Given):
     status: Wish
     counted: int
     more: bool
+    is_about: bool = Field(False, description="It was counted some time ago, for counting now takes too long.")
     changed: int
     locked: int = Field(description="Locked by a transaction all the time, and left as they are.")
     refused: int = Field(description="Refused by the contacts table itself.")

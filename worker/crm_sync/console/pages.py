@@ -133,7 +133,7 @@ class Console:
         )  # fmt: skip
 
     async def _contacts(self, request: web.Request) -> web.Response:
-        crms = [one.crm for one in (await self._looking.overview()).crms]
+        crms = await self._looking.names()
         if not crms:
             raise DeclinedError("no CRM is installed on the contacts table: run `crm-sync adopt`")
         crm = request.query.get("crm") or crms[0]
@@ -200,7 +200,7 @@ class Console:
     async def _events(self, request: web.Request) -> web.Response:
         crm, event, after = (request.query.get(name) or None for name in ("crm", "event", "after"))
         page = await self._looking.events(crm, event, after=after, limit=PAGE)
-        crms = [one.crm for one in (await self._looking.overview()).crms]
+        crms = await self._looking.names()
         kinds = [(name, _capital(words)) for name, words in WORDS.items()]
         alerts = await self._looking.alerts()
         return self._show(

@@ -70,8 +70,8 @@ async def _by_address(database: Database, table: LaneTable, address: str, look_s
         rows = await database.fetch_within(look_s, render("find_by_address", variables), text)
     except TooSlowError as error:
         raise DeclinedError(
-            f"{variables['contacts']} cannot be read for an address within {look_s:.0f} s, and no index finds it: name the "
-            f"contact by --key, or CREATE INDEX CONCURRENTLY ON {variables['contacts']} (lower({variables['email']}))"
+            f"the table {variables['contacts']} cannot be read for an address within {look_s:.0f} s, and no index finds it: name "
+            f"the contact by its key, or CREATE INDEX CONCURRENTLY ON {variables['contacts']} (lower({variables['email']}))"
         ) from error
     note = (
         f"The whole table was read for the address, in {time.monotonic() - started:.1f} s: no index found it. --key takes "
