@@ -101,7 +101,9 @@ $(BROWSER_READY): $(READY) .requirements/browser.txt
 	@touch $@
 
 pictures: setup $(BROWSER_READY) ## Take the pictures of docs/pictures anew
+	@mkdir -p docs/pictures
 	@SCREENSHOTS=docs/pictures $(BIN)/pytest -q tests/console/test_browser.py -k "everybody or telephone"
+	@! command -v mogrify >/dev/null || mogrify -strip -colors 64 -define png:compression-level=9 docs/pictures/*.png
 
 chaos: setup ## Break everything in random order for MINUTES=2, then check the promise (SEED=... for a run again)
 	@$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),2) $(if $(SEED),--seed $(SEED))
@@ -120,4 +122,4 @@ lock: setup ## Resolve the newest allowed packages into .requirements, with hash
 	@.venv/lock/bin/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --python-version 3.11 \
 		--constraint .requirements/dev.txt --group release pyproject.toml -o .requirements/release.txt
 	@.venv/lock/bin/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --python-version 3.11 \
-		--constraint .requirements/dev.txt pyproject.toml -o .requirements/run.txt
+		--constraint .requirements/dev.txt --extra console pyproject.toml -o .requirements/run.txt

@@ -215,8 +215,9 @@ def main() -> int:
     with running_postgres() as server:
         of_sizes = [asyncio.run(_measured(server.create_database(f"costs_{size}"), size)) for size in SIZES]
     print(f"| page | statements | {' | '.join(f'ms, {size:,} contacts' for size in SIZES)} |\n|---|---|{'---|' * len(SIZES)}")
-    for name, first in of_sizes[0].items():
-        print(f"| {name} | {len(first.statements)} | {' | '.join(f'{one[name].ms:.0f}' for one in of_sizes)} |")
+    for name in of_sizes[0]:
+        most = max(len(one[name].statements) for one in of_sizes)
+        print(f"| {name} | {most} | {' | '.join(f'{one[name].ms:.0f}' for one in of_sizes)} |")
     return 0
 
 

@@ -22,12 +22,11 @@ def test_every_page_is_in_the_table():
 
 
 @slow
-async def test_a_page_sends_as_many_statements_as_the_manual_says(url):
+async def test_a_page_sends_no_more_statements_than_the_manual_says(url):
     await fill(url, SMALL)
     found = await costs(url, [*PAGES, WITHOUT_INDEX], times=1)
-    assert {name: len(one.statements) for name, one in found.items()} == {
-        name: count for name, count in table().items() if name != BY_ADDRESS.name
-    }
+    most = table()
+    assert {name: len(one.statements) for name, one in found.items() if len(one.statements) > most[name]} == {}
 
 
 @slow

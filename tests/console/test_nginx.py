@@ -69,6 +69,10 @@ async def test_under_a_path_of_a_proxy_people_sign_in_look_and_flip(app, console
             flip = {"status": "Queued"}
             async with http.post(f"{proxy}/crm-sync/contacts/{contact}/brevo", data=flip, headers=signed) as answer:
                 assert answer.status == 200
+            # Events come through it when they happen, not when its buffer is full.
+            following = {**host, "Authorization": f"Bearer {TOKEN}", "Accept": "text/event-stream"}
+            async with asyncio.timeout(10), http.get(f"{proxy}/crm-sync/v1/events", headers=following) as answer:
+                assert await answer.content.readline() == b"retry: 5000\n"
             async with http.get(f"{proxy}/crm-sync/", headers={"Host": "evil.example"}) as answer:
                 assert answer.status == 421
     assert (await read(app, contact))["sync_status"] == "Queued"

@@ -23,7 +23,7 @@ async def test_the_overview_says_how_each_crm_is(app, signed_in):
     said = text_of(page)
     assert status == 200
     assert "No worker is running" in said
-    assert re.search(r"brevo ● delivering Ready 1 Waiting 0 In flight 0 In Error 0", said)
+    assert re.search(r"brevo ▲ no worker Ready 1 Waiting 0 In flight 0 In Error 0", said)
     assert re.search(r"mautic ❚❚ paused Paused by hand since .*: a new key", said)
 
 

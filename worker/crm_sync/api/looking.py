@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from json import loads
+from textwrap import dedent
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -330,7 +331,7 @@ class Looking:
             told = await preview.of(account, matches)
         except (ConfigurationError, DeclinedError) as error:
             return Preview(heading=f"not shown: {clean(str(error))}", text="", empty=[])
-        return Preview(heading=told.heading, text="\n".join(told.lines), empty=list(told.empty))
+        return Preview(heading=told.heading, text=dedent("\n".join(told.lines)).strip("\n"), empty=list(told.empty))
 
 
 async def _if_allowed(read: Callable[[], Awaitable[Value]], otherwise: Value) -> Value:

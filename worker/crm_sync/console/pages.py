@@ -122,6 +122,7 @@ class Console:
         throughput = await self._looking.throughput(crm.crm, span)
         failures = [one for one in await self._looking.failures() if one.crm == crm.crm]
         story = await self._looking.story(crm.crm)
+        alive = any(worker.alive for worker in (await self._looking.overview()).workers)
         try:
             mapping, unmapped = await self._looking.mapping(crm.crm), None
         except (ConfigurationError, DeclinedError) as error:
@@ -129,7 +130,7 @@ class Console:
         return self._show(
             request, "crm.html", crm=crm, failures=failures, span=span.value, spans=[one.value for one in Span],
             throughput=throughput, chart=throughput_chart(throughput), latency=latency_chart(throughput), story=story,
-            mapping=mapping, unmapped=unmapped, action=of_resume(crm.crm) if crm.paused_since else of_pause(crm.crm),
+            mapping=mapping, unmapped=unmapped, alive=alive, action=of_resume(crm.crm) if crm.paused_since else of_pause(crm.crm),
         )  # fmt: skip
 
     async def _contacts(self, request: web.Request) -> web.Response:
@@ -245,14 +246,15 @@ class Console:
     async def _retry(self, request: web.Request) -> web.StreamResponse:
         form = await request.post()
         crm, code, confirmed = str(form.get("crm", "")), str(form.get("code", "")), form.get("confirm") == "yes"
-        result = await self._changing.retry(RetryRequest(crm=crm, codes=[code], dry_run=not confirmed), _by(request))
         if confirmed:
+            result = await self._changing.retry(RetryRequest(crm=crm, codes=[code], dry_run=False), _by(request))
             notice = Notice(_became(result.flipped, result.locked, result.refused, result.refusal), "good")
             back = self._pages.url("/failures")
             return self._show(request, "done.html", notice=_with(notice, result.note), back=back, more=None)
-        variables = (await self._looking.tables())[crm].variables
+        variables = (await self._looking.table(crm)).variables
+        failed = next((one for one in await self._looking.failures() if (one.crm, one.code) == (crm, code)), None)
         same_as = of_retry(variables, crm, code)
-        return self._show(request, "retry.html", counted=result.counted, crm=crm, code=code, same_as=same_as)
+        return self._show(request, "retry.html", failed=failed, crm=crm, code=code, same_as=same_as)
 
     async def _pause(self, request: web.Request) -> web.StreamResponse:
         form = await request.post()

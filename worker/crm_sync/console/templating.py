@@ -15,6 +15,7 @@ from crm_sync.core.durations import span
 
 FOLDER = Path(__file__).parent
 NONE = "\N{EN DASH}"
+UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 LONGEST_SHOWN = 60  # characters of a key in a table
 
 
@@ -64,15 +65,20 @@ def _digest(name: str) -> str:
 
 
 def _count(value: int | None) -> str:
-    return "unknown" if value is None else f"{value:,}"
+    return NONE if value is None else f"{value:,}"
 
 
 def _span(seconds: float | None) -> str:
-    return NONE if seconds is None else span(seconds)
+    return NONE if seconds is None else span(max(0.0, seconds))
 
 
 def _ago(moment: datetime | None, now: datetime) -> str:
-    return "never" if moment is None else f"{span(max(0.0, (now - moment).total_seconds()))} ago"
+    """In the largest unit; the page has the moment itself beside it."""
+    if moment is None:
+        return "never"
+    seconds = max(0.0, (now - moment).total_seconds())
+    unit, name = next(((unit, name) for unit, name in UNITS if seconds >= unit), UNITS[-1])
+    return f"{seconds // unit:.0f} {name} ago"
 
 
 def _moment(moment: datetime | None) -> str:
@@ -97,7 +103,13 @@ def _quick(seconds: float | None) -> str:
 
 def _details(details: Mapping[str, Any]) -> str:
     """Of an event, in a line."""
-    return ", ".join(f"{name.replace('_', ' ')} {_plain(value)}" for name, value in details.items())
+    return ", ".join(_detail(name, value) for name, value in details.items())
+
+
+def _detail(name: str, value: Any) -> str:
+    if name.endswith("_s") and isinstance(value, int | float):
+        return f"{name.removesuffix('_s').replace('_', ' ')} {span(value)}"
+    return _plain(value) if name == "reason" else f"{name.replace('_', ' ')} {_plain(value)}"
 
 
 def _plain(value: Any) -> str:
@@ -118,6 +130,7 @@ _GLYPHS = {
     "paused": "❚❚",
     "faulty": "▲",
     "down": "■",
+    "no worker": "▲",
     "Complete": "●",
     "Error": "■",
     "Queued": "◔",
@@ -143,6 +156,7 @@ _TONES = {
     "probing": "wait",
     "faulty": "bad",
     "down": "bad",
+    "no worker": "wait",
     "Complete": "good",
     "Error": "bad",
     "Queued": "wait",
