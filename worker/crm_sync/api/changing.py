@@ -7,9 +7,11 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from crm_sync.api.looking import Looking, meant
+from crm_sync.api.contacts import Contacts, meant
+from crm_sync.api.lanes import Lanes
 from crm_sync.api.models import ContactView, CrmState, RetryResult, SelectionResult, State, Wish
 from crm_sync.api.requests import Filter, RetryRequest, Selection
+from crm_sync.api.tables import Tables
 from crm_sync.core.codes import Code
 from crm_sync.core.text import clean
 from crm_sync.errors import DeclinedError, TooSlowError
@@ -35,14 +37,18 @@ class Changing:
 
     def __init__(
         self,
-        looking: Looking,
+        tables: Tables,
+        lanes: Lanes,
+        contacts: Contacts,
         reading: Database,
         writing: Database,
         *,
         longest_s: float = LONGEST_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._looking = looking
+        self._tables = tables
+        self._lanes = lanes
+        self._contacts = contacts
         self._reading = reading
         self._writing = writing
         self._longest_s = longest_s
@@ -50,20 +56,20 @@ class Changing:
 
     async def reveal(self, key: str, by: Doer) -> ContactView:
         """The contact with its address, and what would be sent. Raises where that cannot be written down first."""
-        contact = await self._looking.contact(key, in_full=True)
+        contact = await self._contacts.one(key, in_full=True)
         name = hashlib.sha256(contact.key.encode()).hexdigest()[:16]
         await self._writing.fetch(query("write_events"), *deeds.arguments(deeds.CONTACT_REVEALED, by=by, contact=name))
         return contact
 
     async def change(self, key: str, crm: str, wish: Wish, by: Doer) -> SelectionResult:
         """One contact."""
-        table = await self._looking.table(crm)
-        ids = await self._looking.found(table, key)
+        table = await self._tables.table(crm)
+        ids = await self._tables.found(table, key)
         return await self._change(table, ids, wish, by)
 
     async def count(self, selection: Selection) -> SelectionResult:
         """How many are meant; nothing is changed."""
-        table = await self._looking.table(selection.crm)
+        table = await self._tables.table(selection.crm)
         if selection.keys is not None:
             return _result(selection.crm, selection.status, len(set(selection.keys)), Flipped(), dry_run=True)
         wanted = selection.where or Filter()
@@ -77,7 +83,7 @@ class Changing:
         """All that are meant, in short transactions, for some seconds. What was changed before an error stays changed."""
         if selection.dry_run:
             return await self.count(selection)
-        table = await self._looking.table(selection.crm)
+        table = await self._tables.table(selection.crm)
         if selection.keys is not None:
             ids = [await read_key(self._reading, table, key) for key in dict.fromkeys(selection.keys)]
             return await self._change(table, ids, selection.status, by)
@@ -91,8 +97,8 @@ class Changing:
 
     async def retry(self, asked: RetryRequest, by: Doer) -> RetryResult:
         """As `crm-sync retry`."""
-        tables = await self._looking.tables()
-        lanes = [await self._looking.table(asked.crm)] if asked.crm else list(tables.values())
+        tables = await self._tables.whole()
+        lanes = [await self._tables.table(asked.crm)] if asked.crm else list(tables.values())
         now = await self._writing.value(query("read_clock"))
         since = None if asked.since_seconds is None else now - timedelta(seconds=asked.since_seconds)
         total, counted, notes = Flipped(), 0, []
@@ -110,7 +116,7 @@ class Changing:
                     meant_by = {"contacts": done.flipped, "codes": asked.codes, "since_seconds": asked.since_seconds}
                     notes.append(await self._note(deeds.CONTACTS_RETRIED, table.crm, by, **meant_by))
             _add(total, done)
-        self._looking.forget()
+        self._lanes.forget()
         return RetryResult(
             counted=counted,
             flipped=total.flipped,
@@ -123,27 +129,27 @@ class Changing:
 
     async def pause(self, crm: str, reason: str, by: Doer) -> CrmState:
         """Raises DeclinedError without a reason."""
-        table = await self._looking.table(crm)
+        table = await self._tables.table(crm)
         if not (reason := clean(reason)):
             raise DeclinedError("say why: somebody will want to know")
         await self._writing.fetch(query("hold_lane"), table.crm, reason)
         await self._note(deeds.LANE_HELD, table.crm, by, reason=reason)
-        self._looking.forget()
-        return await self._looking.crm(crm)
+        self._lanes.forget()
+        return await self._lanes.crm(crm)
 
     async def resume(self, crm: str, by: Doer) -> CrmState:
         """Where it is not paused nothing happens."""
-        table = await self._looking.table(crm)
+        table = await self._tables.table(crm)
         if await self._writing.fetch(query("resume_lane"), table.crm):
             await self._note(deeds.LANE_RESUMED, table.crm, by)
-        self._looking.forget()
-        return await self._looking.crm(crm)
+        self._lanes.forget()
+        return await self._lanes.crm(crm)
 
     # Within.
 
     async def _about(self, selection: Selection, wanted: Filter) -> SelectionResult:
         """As last counted, where counting now takes longer than a moment."""
-        known = await self._looking.crm(selection.crm)
+        known = await self._lanes.crm(selection.crm)
         of_states = {
             State.NEW: known.new,
             State.SELECTED: known.selected,
@@ -195,7 +201,7 @@ class Changing:
         return _result(table.crm, wish, len(ids), done, dry_run=False).model_copy(update={"note": note})
 
     async def _note_change(self, crm: str, wish: Wish, done: Flipped, by: Doer, where: Filter | None) -> str | None:
-        self._looking.forget()
+        self._lanes.forget()
         if not done.flipped:
             return None
         wanted = {} if where is None else where.model_dump(mode="json", exclude_none=True)

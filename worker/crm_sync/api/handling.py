@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pydantic import BaseModel, ValidationError
 
 from crm_sync.api.idempotency import Idempotency, KeyConflictError
-from crm_sync.api.looking import NotFoundError
 from crm_sync.api.models import Problem
 from crm_sync.api.requests import ContactQuery
 from crm_sync.api.routes import Call, Route, Scope
 from crm_sync.api.service import Service
+from crm_sync.api.tables import NotFoundError
 from crm_sync.errors import CrmSyncError, DatabaseTroubleError, DeclinedError
 
 JSON = "application/json"

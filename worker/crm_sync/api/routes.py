@@ -80,11 +80,11 @@ class Route:
 
 
 async def _list_crms(service: Service, _call: Call) -> Overview:
-    return await service.looking.overview()
+    return await service.lanes.overview()
 
 
 async def _show_crm(service: Service, call: Call) -> CrmState:
-    return await service.looking.crm(call.names["crm"])
+    return await service.lanes.crm(call.names["crm"])
 
 
 async def _pause_crm(service: Service, call: Call) -> CrmState:
@@ -100,19 +100,19 @@ async def _list_contacts(service: Service, call: Call) -> ContactPage:
     query = call.query
     assert isinstance(query, ContactsQuery)  # noqa: S101
     wanted = Filter(state=query.state, code=query.code)
-    return await service.looking.contacts(query.crm, wanted, after=query.after, limit=query.limit)
+    return await service.contacts.page(query.crm, wanted, after=query.after, limit=query.limit)
 
 
 async def _find_contacts(service: Service, call: Call) -> Found:
     assert isinstance(call.query, FindQuery)  # noqa: S101
-    return await service.looking.find(call.query.q)
+    return await service.contacts.find(call.query.q)
 
 
 async def _show_contact(service: Service, call: Call) -> ContactView:
     assert isinstance(call.query, ContactQuery)  # noqa: S101
     if call.query.reveal:
         return await service.changing.reveal(call.names["key"], call.by)
-    return await service.looking.contact(call.names["key"])
+    return await service.contacts.one(call.names["key"])
 
 
 async def _change_contact(service: Service, call: Call) -> SelectionResult:
@@ -131,13 +131,13 @@ async def _retry_contacts(service: Service, call: Call) -> RetryResult:
 
 
 async def _list_failures(service: Service, _call: Call) -> FailurePage:
-    return FailurePage(failures=await service.looking.failures())
+    return FailurePage(failures=await service.lanes.failures())
 
 
 async def _list_events(service: Service, call: Call) -> EventPage:
     query = call.query
     assert isinstance(query, EventsQuery)  # noqa: S101
-    return await service.looking.events(query.crm, query.event, after=query.after, limit=query.limit)
+    return await service.events.page(query.crm, query.event, after=query.after, limit=query.limit)
 
 
 def _follow_events(service: Service, call: Call, last_id: str | None) -> AsyncIterator[bytes]:
@@ -147,7 +147,7 @@ def _follow_events(service: Service, call: Call, last_id: str | None) -> AsyncIt
 
 async def _show_throughput(service: Service, call: Call) -> Throughput:
     assert isinstance(call.query, ThroughputQuery)  # noqa: S101
-    return await service.looking.throughput(call.names["crm"], call.query.span)
+    return await service.lanes.throughput(call.names["crm"], call.query.span)
 
 
 ROUTES = (

@@ -1,8 +1,11 @@
 """What people and applications can ask for and do, whatever way they come: the API's routes and the console's pages call this."""
 
 from crm_sync.api.changing import Changing
+from crm_sync.api.contacts import Contacts
+from crm_sync.api.events import Events
 from crm_sync.api.following import Following
-from crm_sync.api.looking import Looking
+from crm_sync.api.lanes import Lanes
+from crm_sync.api.tables import Tables
 from crm_sync.configuration import Configuration
 from crm_sync.postgres.visiting import ReadOnly, Visiting
 
@@ -15,6 +18,9 @@ class Service:
     """reading: never writes. writing: for what is changed."""
 
     def __init__(self, configuration: Configuration, reading: ReadOnly, writing: Visiting) -> None:
-        self.looking = Looking(configuration, reading)
-        self.changing = Changing(self.looking, reading, writing)
-        self.following = Following(self.looking.latest_events)
+        self.tables = Tables(reading)
+        self.events = Events(reading)
+        self.lanes = Lanes(configuration, reading, self.tables, self.events)
+        self.contacts = Contacts(configuration, reading, self.tables)
+        self.changing = Changing(self.tables, self.lanes, self.contacts, reading, writing)
+        self.following = Following(self.events.followed)

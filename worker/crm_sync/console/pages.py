@@ -8,11 +8,11 @@ from typing import Any
 
 from aiohttp import web
 
-from crm_sync.api.looking import NotFoundError
 from crm_sync.api.models import ContactView, State, Wish
 from crm_sync.api.requests import Filter, RetryRequest, Selection, Span
 from crm_sync.api.routes import Scope
 from crm_sync.api.service import Service
+from crm_sync.api.tables import NotFoundError
 from crm_sync.console.charts import latency_chart, sparkline, throughput_chart
 from crm_sync.console.commands import of_change, of_pause, of_resume, of_retry, of_reveal, of_selection
 from crm_sync.console.guard import COOKIE, VISITOR, Guard
@@ -60,7 +60,10 @@ class Console:
     """All pages of one console. signs_out: whether people sign in by a token."""
 
     def __init__(self, service: Service, pages: Pages, guard: Guard, *, signs_out: bool) -> None:
-        self._looking = service.looking
+        self._tables = service.tables
+        self._lanes = service.lanes
+        self._contacts = service.contacts
+        self._events = service.events
         self._changing = service.changing
         self._pages = pages
         self._guard = guard
@@ -74,7 +77,7 @@ class Console:
             web.get(f"{base}/parts/overview", self._page(self._overview_part)),
             web.get(f"{base}/crms/{{crm}}", self._page(self._crm)),
             web.post(f"{base}/crms/{{crm}}", self._page(self._pause, Scope.OPERATE)),
-            web.get(f"{base}/contacts", self._page(self._contacts)),
+            web.get(f"{base}/contacts", self._page(self._list)),
             web.get(f"{base}/contacts/{{key:.+}}", self._page(self._contact)),
             web.post(f"{base}/contacts/{{key:.+}}/{{crm}}", self._page(self._change, Scope.FLIP)),
             web.post(f"{base}/reveal/{{key:.+}}", self._page(self._reveal, Scope.FLIP)),
@@ -82,7 +85,7 @@ class Console:
             web.get(f"{base}/find", self._page(self._find)),
             web.get(f"{base}/failures", self._page(self._failures)),
             web.post(f"{base}/failures", self._page(self._retry, Scope.OPERATE)),
-            web.get(f"{base}/events", self._page(self._events)),
+            web.get(f"{base}/events", self._page(self._happened)),
             web.get(f"{base}/login", self._login),
             web.post(f"{base}/login", self._sign_in),
             web.post(f"{base}/logout", self._sign_out),
@@ -113,18 +116,18 @@ class Console:
         return self._show(request, "overview_part.html", **await self._of_overview())
 
     async def _of_overview(self) -> dict[str, Any]:
-        overview = await self._looking.overview()
+        overview = await self._lanes.overview()
         return {"overview": overview, "sparklines": {one.crm: sparkline(one.last_hour, one.crm) for one in overview.crms}}
 
     async def _crm(self, request: web.Request) -> web.Response:
-        crm = await self._looking.crm(request.match_info["crm"])
+        crm = await self._lanes.crm(request.match_info["crm"])
         span = _span(request.query.get("span"))
-        throughput = await self._looking.throughput(crm.crm, span)
-        failures = [one for one in await self._looking.failures() if one.crm == crm.crm]
-        story = await self._looking.story(crm.crm)
-        alive = any(worker.alive for worker in (await self._looking.overview()).workers)
+        throughput = await self._lanes.throughput(crm.crm, span)
+        failures = [one for one in await self._lanes.failures() if one.crm == crm.crm]
+        story = await self._events.story(crm.crm)
+        alive = any(worker.alive for worker in (await self._lanes.overview()).workers)
         try:
-            mapping, unmapped = await self._looking.mapping(crm.crm), None
+            mapping, unmapped = await self._lanes.mapping(crm.crm), None
         except (ConfigurationError, DeclinedError) as error:
             mapping, unmapped = [], _sentence(error)
         return self._show(
@@ -133,14 +136,14 @@ class Console:
             mapping=mapping, unmapped=unmapped, alive=alive, action=of_resume(crm.crm) if crm.paused_since else of_pause(crm.crm),
         )  # fmt: skip
 
-    async def _contacts(self, request: web.Request) -> web.Response:
-        crms = await self._looking.names()
+    async def _list(self, request: web.Request) -> web.Response:
+        crms = await self._tables.names()
         if not crms:
             raise DeclinedError("no CRM is installed on the contacts table: run `crm-sync adopt`")
         crm = request.query.get("crm") or crms[0]
         wanted = _filter(request.query)
         after = request.query.get("after") or None
-        page = await self._looking.contacts(crm, wanted, after=after, limit=PAGE)
+        page = await self._contacts.page(crm, wanted, after=after, limit=PAGE)
         return self._show(
             request, "contacts.html", here="/contacts", crm=crm, crms=crms, state=wanted.state, code=wanted.code, after=after,
             page=page, states=[state.value for state in State], codes=[code.value for code in Code],
@@ -153,8 +156,8 @@ class Console:
     async def _show_contact(
         self, request: web.Request, key: str, *, notice: Notice | None = None, revealed: ContactView | None = None
     ) -> web.Response:
-        contact = revealed or await self._looking.contact(key)
-        tables = await self._looking.tables()
+        contact = revealed or await self._contacts.one(key)
+        tables = await self._tables.whole()
         actions = {
             at.crm: [
                 {
@@ -181,7 +184,7 @@ class Console:
         if not began:
             return moments
         asked_for = [at.crm for at in contact.crms if at.flipped_at is not None]
-        events = await self._looking.between(asked_for, min(began))
+        events = await self._events.between(asked_for, min(began))
         return sorted([*moments, *map(of_event, events)], key=lambda moment: moment.at, reverse=True)[:LONGEST_TIMELINE]
 
     async def _reveal(self, request: web.Request) -> web.Response:
@@ -190,20 +193,20 @@ class Console:
 
     async def _find(self, request: web.Request) -> web.StreamResponse:
         text = request.query.get("q", "").strip()
-        found = await self._looking.find(text)
+        found = await self._contacts.find(text)
         if len(found.keys) == 1:
             raise web.HTTPSeeOther(self._pages.url(f"/contacts/{found.keys[0]}"))
         return self._show(request, "found.html", q=text, found=found)
 
     async def _failures(self, request: web.Request) -> web.Response:
-        return self._show(request, "failures.html", here="/failures", failures=await self._looking.failures())
+        return self._show(request, "failures.html", here="/failures", failures=await self._lanes.failures())
 
-    async def _events(self, request: web.Request) -> web.Response:
+    async def _happened(self, request: web.Request) -> web.Response:
         crm, event, after = (request.query.get(name) or None for name in ("crm", "event", "after"))
-        page = await self._looking.events(crm, event, after=after, limit=PAGE)
-        crms = await self._looking.names()
+        page = await self._events.page(crm, event, after=after, limit=PAGE)
+        crms = await self._tables.names()
         kinds = [(name, _capital(words)) for name, words in WORDS.items()]
-        alerts = await self._looking.alerts()
+        alerts = await self._events.alerts()
         return self._show(
             request, "events.html", here="/events", page=page, crms=crms, kinds=kinds, alerts=alerts, crm=crm, event=event,
             after=after,
@@ -237,7 +240,7 @@ class Console:
             back = self._pages.url("/contacts", **asked)
             more = {**asked, "status": wish.value, "after": result.next} if result.next else None
             return self._show(request, "done.html", notice=_with(notice, result.note), back=back, more=more)
-        tables = await self._looking.tables()
+        tables = await self._tables.whole()
         return self._show(
             request, "selection.html", preview=result, crm=crm, state=wanted.state, code=wanted.code, label=LABELS[wish],
             consequence=CONSEQUENCES[wish], same_as=of_selection(tables[crm].variables, wish, wanted),
@@ -251,8 +254,8 @@ class Console:
             notice = Notice(_became(result.flipped, result.locked, result.refused, result.refusal), "good")
             back = self._pages.url("/failures")
             return self._show(request, "done.html", notice=_with(notice, result.note), back=back, more=None)
-        variables = (await self._looking.table(crm)).variables
-        failed = next((one for one in await self._looking.failures() if (one.crm, one.code) == (crm, code)), None)
+        variables = (await self._tables.table(crm)).variables
+        failed = next((one for one in await self._lanes.failures() if (one.crm, one.code) == (crm, code)), None)
         same_as = of_retry(variables, crm, code)
         return self._show(request, "retry.html", failed=failed, crm=crm, code=code, same_as=same_as)
 
