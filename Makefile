@@ -103,7 +103,6 @@ $(BROWSER_READY): $(READY) .requirements/browser.txt
 pictures: setup $(BROWSER_READY) ## Take the pictures of docs/pictures anew
 	@mkdir -p docs/pictures
 	@SCREENSHOTS=docs/pictures $(BIN)/pytest -q tests/console/test_browser.py -k "everybody or telephone"
-	@! command -v mogrify >/dev/null || mogrify -strip -colors 64 -define png:compression-level=9 docs/pictures/*.png
 
 chaos: setup ## Break everything in random order for MINUTES=2, then check the promise (SEED=... for a run again)
 	@$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),2) $(if $(SEED),--seed $(SEED))

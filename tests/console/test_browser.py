@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from tests.tiers import slow
 
 NEEDED = "is not installed: pip install -r .requirements/browser.txt"
 playwright = pytest.importorskip("playwright.async_api", reason=f"playwright {NEEDED}")
+Image = pytest.importorskip("PIL.Image", reason=f"pillow {NEEDED}")
 axe = pytest.importorskip("axe_playwright_python.async_playwright", reason=f"axe-playwright-python {NEEDED}")
 CHROMIUM = shutil.which("chromium")
 pytestmark = [slow, pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")]
@@ -32,7 +34,8 @@ QUIET = [
 SCHEMES = ("light", "dark")
 NARROW = {"width": 360, "height": 780}
 WIDE = {"width": 1200, "height": 860}
-HIGHEST = 1_600  # pixels of a picture
+HIGHEST = 1_400  # pixels of a picture
+COLOURS = 48
 PICTURES = os.environ.get("SCREENSHOTS")
 VIOLATIONS = "window.violations = []; addEventListener('securitypolicyviolation', e => violations.push(e.violatedDirective))"
 
@@ -291,7 +294,9 @@ async def test_the_keyboard_reaches_everything(browser, signed_in, filled):
 
 
 async def picture(page, name: str) -> None:
+    """In few colours, for it is kept in the repository."""
     if PICTURES:
         size = await page.evaluate("[document.scrollingElement.scrollWidth, document.scrollingElement.scrollHeight]")
         clip = {"x": 0, "y": 0, "width": size[0], "height": min(size[1], HIGHEST)}
-        await page.screenshot(path=Path(PICTURES) / f"{name}.png", full_page=True, clip=clip)
+        taken = Image.open(BytesIO(await page.screenshot(full_page=True, clip=clip))).convert("RGB")
+        taken.quantize(COLOURS, dither=Image.Dither.NONE).save(Path(PICTURES) / f"{name}.png", optimize=True)
