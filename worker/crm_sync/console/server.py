@@ -14,8 +14,11 @@ from crm_sync.api.idempotency import Idempotency
 from crm_sync.api.service import READERS, STATEMENT_S, WRITERS, Service
 from crm_sync.configuration import Configuration
 from crm_sync.console.api_server import add_api
+from crm_sync.console.door import Door
+from crm_sync.console.drawing import Drawing
+from crm_sync.console.forms import Forms
 from crm_sync.console.guard import HEADERS, LOOPBACK, Guard
-from crm_sync.console.pages import Console
+from crm_sync.console.pages import LookingPages
 from crm_sync.console.templating import FOLDER, Pages
 from crm_sync.console.tokens import Tokens, of_setting, read_tokens
 from crm_sync.console_settings import ConsoleSettings, listed
@@ -86,7 +89,13 @@ def guard_for(settings: ConsoleSettings, address: ListenAddress, made_token: str
 def application(service: Service, writing: Database, guard: Guard) -> web.Application:
     """The pages, what they are drawn with, and a sign of life."""
     app = web.Application(middlewares=[guard.middleware], client_max_size=LARGEST_BODY)
-    app.add_routes(Console(service, Pages(guard.base), guard, signs_out=bool(guard.tokens)).routes())
+    drawing = Drawing(Pages(guard.base), signs_out=bool(guard.tokens))
+    pages = LookingPages(service, drawing)
+    app.add_routes([
+        *pages.routes(guard.base),
+        *Forms(service, drawing, pages).routes(guard.base),
+        *Door(drawing, guard).routes(),
+    ])  # fmt: skip
     add_api(app, service, Idempotency(writing), guard.base)
     app.router.add_get(f"{guard.base}/static/{{name}}", _static)
     app.router.add_get(f"{guard.base}/livez", _live)
