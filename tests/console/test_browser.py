@@ -275,6 +275,14 @@ async def test_the_overview_follows_while_somebody_looks(browser, signed_in):
         await page.get_by_text("paused by hand").first.wait_for()
 
 
+async def test_what_has_the_focus_keeps_it_when_the_overview_is_drawn_anew(browser, signed_in, filled):
+    async with page_of(browser, signed_in) as page:
+        await page.get_by_role("link", name="brevo", exact=True).first.focus()
+        assert (await signed_in.call("PUT", "/crms/n8n/pause", {"reason": "a new key"}))[0] == 200
+        await page.get_by_role("article", name="n8n").get_by_text("paused").first.wait_for()
+        assert await page.evaluate("document.activeElement.textContent") == "brevo"
+
+
 async def test_the_keyboard_reaches_everything(browser, signed_in, filled):
     async with page_of(browser, signed_in) as page:
         await page.goto(f"{signed_in.where}contacts/{filled}")

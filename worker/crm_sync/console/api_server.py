@@ -1,5 +1,6 @@
 """The API as the console serves it."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -14,6 +15,8 @@ from crm_sync.api.service import Service
 from crm_sync.console.guard import HEADERS, VISITOR, Handler
 from crm_sync.postgres.visiting import rights_of
 
+STREAMS = web.AppKey("streams", set[asyncio.Task[None]])
+
 
 def add_api(app: web.Application, service: Service, idempotency: Idempotency, base: str) -> None:
     """Below the base path. What no route has is answered as a problem, too."""
@@ -22,6 +25,8 @@ def add_api(app: web.Application, service: Service, idempotency: Idempotency, ba
     async def document(_request: web.Request) -> web.Response:
         return web.Response(body=described, content_type=JSON)
 
+    app[STREAMS] = set()
+    app.on_shutdown.append(_end_streams)
     app.router.add_get(f"{base}{PREFIX}/openapi.json", document)
     for route in sorted(ROUTES, key=lambda route: "{" in route.path):
         app.router.add_route(route.method, f"{base}{PREFIX}{route.path}", _handler(service, idempotency, route))
@@ -72,10 +77,22 @@ async def _streamed(request: web.Request, answer: Answer, stream: AsyncIterator[
     response = web.StreamResponse(status=answer.status, headers={**HEADERS, **answer.headers})
     response.content_type = answer.content_type
     await response.prepare(request)
-    with suppress(ConnectionError):
-        async for chunk in stream:
-            await response.write(chunk)
+    streams, task = request.app[STREAMS], asyncio.current_task()
+    assert task is not None  # noqa: S101 (a handler runs in one)
+    streams.add(task)
+    try:
+        with suppress(ConnectionError):
+            async for chunk in stream:
+                await response.write(chunk)
+    finally:
+        streams.discard(task)
     return response
+
+
+async def _end_streams(app: web.Application) -> None:
+    """They would end by themselves never, and keep the console from stopping."""
+    for task in app[STREAMS]:
+        task.cancel()
 
 
 def _response(answer: Answer) -> web.Response:
