@@ -1,12 +1,18 @@
 """The API over HTTP, as an application calls it."""
 
 import asyncio
+import re
+from pathlib import Path
 
 import pytest
 
+import crm_sync
 from tests.console.running import TOKEN, visiting
+from tests.manual import page
 from tests.steps import insert, read
 from tests.table.test_failed_contacts import fails
+
+PACKAGE = Path(crm_sync.__path__[0])
 
 
 @pytest.fixture
@@ -103,7 +109,18 @@ async def test_what_is_wrong_is_a_problem_that_names_it(api, method, path, body,
     found, headers, said = await api(method, path, body)
     assert (found, headers["Content-Type"].split(";")[0]) == (status, "application/problem+json")
     assert said["status"] == status
+    assert f"### {said['title']}\n" in page("api.md")
+    assert said["type"].endswith(f"docs/api.md#{said['title'].lower().replace(' ', '-')}")
     assert words is None or words in said["detail"]
+
+
+def test_every_problem_stands_in_the_manual():
+    sources = [*(PACKAGE / "api").glob("*.py"), *(PACKAGE / "console").glob("*.py")]
+    text = "".join(source.read_text() for source in sources)
+    titles = re.findall(r'''(?:problem|RefusedRequestError)\((?:error\.status|\d+), "([^"]+)"''', text)
+    titles += re.findall(r"""Error: \(\d+, "([^"]+)"\),""", text)
+    assert len(titles) > 10
+    assert {title for title in titles if f"### {title}\n" not in page("api.md")} == set()
 
 
 async def test_a_misspelt_filter_flips_nobody(app, api):

@@ -17,6 +17,7 @@ from crm_sync.errors import CrmSyncError, DatabaseTroubleError, DeclinedError
 JSON = "application/json"
 PROBLEM = "application/problem+json"
 STREAM = "text/event-stream"
+MANUAL = "https://github.com/crm-sync/crm-sync/blob/main/docs/api.md"
 LARGEST_BODY = 1_000_000  # bytes
 
 
@@ -70,7 +71,7 @@ async def handle(service: Service, idempotency: Idempotency, route: Route, reque
     except RefusedRequestError as error:
         return problem(error.status, error.title, str(error))
     except KeyConflictError as error:
-        return problem(error.status, "This Idempotency-Key cannot be used", str(error))
+        return problem(error.status, "This key cannot be used", str(error))
     except CrmSyncError as error:
         return of_error(error)
 
@@ -102,7 +103,9 @@ def too_large() -> Answer:
 
 
 def problem(status: int, title: str, detail: str | None = None, headers: Mapping[str, str] | None = None) -> Answer:
-    return Answer(status, _json(Problem(title=title, status=status, detail=detail)), PROBLEM, headers or {})
+    """type: where the manual says what to do."""
+    type_ = f"{MANUAL}#{title.lower().replace('-', '').replace(' ', '-')}"
+    return Answer(status, _json(Problem(type=type_, title=title, status=status, detail=detail)), PROBLEM, headers or {})
 
 
 def _checked(route: Route, request: Request) -> Call:

@@ -314,9 +314,9 @@ class RetryResult(Given):
 
 
 class Problem(BaseModel):
-    """RFC 9457."""
+    """RFC 9457. type: the place in the manual that says what to do."""
 
-    type: str = "about:blank"
+    type: str
     title: str
     status: int
     detail: str | None = None
