@@ -99,6 +99,24 @@ async def test_who_may_do_what(app, console_url, readonly_url, tokens, column):
             assert may[name] or await state(app) == before, f"{name}: nothing is changed"
 
 
+async def test_a_token_with_a_role_has_the_rights_of_that_role_and_no_others(app, url, readonly_url, tmp_path):
+    """Of a console whose own role may do everything."""
+    role_name = f"crm_sync_readonly_{os.getpid()}"
+    digest = hashlib.sha256(b"limited").hexdigest()
+    file = tmp_path / "tokens.toml"
+    file.write_text(f'[limited]\nsha256 = "{digest}"\nscopes = ["read", "flip", "operate"]\nrole = "{role_name}"\n')
+    contact = await insert(app, "New")
+    async with visiting(url, console_tokens_file=file) as visit:
+        before = await state(app)
+        for method, path, body in [call for _, call in ROWS.values()]:
+            found, _, said = await visit.call(method, path.format(key=contact), body, token="limited")
+            assert (found == 200) == (method == "GET" and "reveal" not in path) or said.get("counted") == 0, (path, found, said)
+        assert await state(app) == before
+        await app.execute(f"REVOKE SELECT ON crm_sync.events FROM {role_name}")
+        assert (await visit.call("GET", "/events", token=TOKEN))[0] == 200
+        assert (await visit.call("GET", "/events", token="limited"))[0] == 500, "it is not shown what others may read"
+
+
 async def state(app):
     """What could have been changed: contacts, lanes, events."""
     return [
