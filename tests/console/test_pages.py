@@ -116,6 +116,16 @@ async def test_failures_go_out_again_after_a_preview(app, signed_in):
     assert (await read(app, kept))["sync_status"] == "Error"
 
 
+async def test_a_reason_that_begins_with_no_code_goes_out_again_by_how_it_begins(app, signed_in):
+    contact = await fails(app, error="it did not work: somehow")
+    kept = await fails(app, email="b@example.com", error="nor did this")
+    _, page = await signed_in.post("failures", {"crm": "brevo", "code": "it did not work"})
+    assert "Retry 1 contact" in text_of(page)
+    _, page = await signed_in.post("failures", {"crm": "brevo", "code": "it did not work", "confirm": "yes"})
+    assert "1 contact changed." in text_of(page)
+    assert [(await read(app, one))["sync_status"] for one in (contact, kept)] == ["Queued", "Error"]
+
+
 async def test_a_crm_is_paused_with_a_reason_and_resumed(app, signed_in):
     assert (await signed_in.post("crms/brevo", {"act": "pause", "reason": "  "}))[0] == 409
     assert (await signed_in.post("crms/brevo", {"act": "pause", "reason": "a new key"}))[0] == 303

@@ -186,7 +186,7 @@ class Changing:
         # What was delivered but lacks a field is meant where its code is named.
         with_delivered = Code.FIELD_NOT_SENT in asked.codes
         counts = [entry if with_delivered else replace(entry, complete=0) for entry in counts]
-        return [entry for entry in counts if entry.contacts and (not asked.codes or entry.code in asked.codes)]
+        return [entry for entry in (_meant(entry, asked.codes) for entry in counts) if entry is not None and entry.contacts]
 
     def _flips(self, table: LaneTable, wanted: Wanted, wish: Wish) -> ShortFlips:
         return ShortFlips(self._writing, render("change_contacts", table.variables), wanted.states, wanted.codes, wish.value)
@@ -209,6 +209,14 @@ class Changing:
 
     async def _note(self, event: str, crm: str, by: Doer, **details: Any) -> str | None:
         return await deeds.note(self._writing, event, crm, by=by, **details)
+
+
+def _meant(entry: Failures, codes: Sequence[str]) -> Failures | None:
+    """As much of it as has one of these codes; of reasons that begin with none, as is shown, by how they begin."""
+    if not codes or entry.code in codes:
+        return entry
+    prefixes = [prefix for prefix in entry.prefixes if prefix in codes]
+    return replace(entry, prefixes=prefixes) if prefixes else None
 
 
 def _add(total: Flipped, done: Flipped) -> None:
