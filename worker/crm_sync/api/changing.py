@@ -12,7 +12,6 @@ from crm_sync.api.lanes import Lanes
 from crm_sync.api.models import ContactView, CrmState, RetryResult, SelectionResult, State, Wish
 from crm_sync.api.requests import Filter, RetryRequest, Selection
 from crm_sync.api.tables import Tables
-from crm_sync.core.codes import Code
 from crm_sync.core.text import clean
 from crm_sync.errors import DeclinedError, TooSlowError
 from crm_sync.postgres.pool import Database
@@ -184,8 +183,7 @@ class Changing:
                 f"{crm} has too many failed contacts to count them in a moment: run `crm-sync retry --crm {crm}` instead"
             ) from error
         # What was delivered but lacks a field is meant where its code is named.
-        with_delivered = Code.FIELD_NOT_SENT in asked.codes
-        counts = [entry if with_delivered else replace(entry, complete=0) for entry in counts]
+        counts = [entry if entry.code in asked.codes else replace(entry, complete=0) for entry in counts]
         return [entry for entry in (_meant(entry, asked.codes) for entry in counts) if entry is not None and entry.contacts]
 
     def _flips(self, table: LaneTable, wanted: Wanted, wish: Wish) -> ShortFlips:
