@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from crm_sync import __version__
 from crm_sync.cli import SECTIONS
 from crm_sync.cli import crm_sync as program
+from crm_sync.console_settings import ConsoleSettings
 from crm_sync.crm.registry import OWN
 from crm_sync.exit_codes import EXIT_CODES
 from crm_sync.settings import AlertSettings, LaneSettings, ProxySettings, Settings, TraceSettings, TransportSettings
@@ -94,7 +95,7 @@ def of_settings() -> Iterator[str]:
 
 def _models() -> Iterator[tuple[str, str, type[BaseModel]]]:
     yield from (("worker", "", Settings), ("hosts without TLS", "", TransportSettings), ("proxies", "", ProxySettings))
-    yield from (("alerts", "", AlertSettings), ("traces", "", TraceSettings))
+    yield from (("alerts", "", AlertSettings), ("traces", "", TraceSettings), ("console", "", ConsoleSettings))
     yield from ((name, "", crm.settings) for name, crm in OWN.items() if crm.settings)
     yield ("every CRM, here Brevo", "brevo_", LaneSettings)
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 import crm_sync.settings
+from crm_sync.console_settings import ConsoleSettings
 from crm_sync.crm.registry import OWN
 from crm_sync.settings import (
     AlertSettings,
@@ -30,6 +31,8 @@ _SEE = {
     "HISTORY": "[History](history.md)",
     "METRICS_LISTEN": "[Metrics](metrics.md)",
     "HTTPS_PROXY": "[Proxies](crms.md#proxies-and-certificates)",
+    "CONSOLE_LISTEN": "[The console](../how-to/console.md)",
+    "CONSOLE_TOKENS_FILE": "[Who gets in](../how-to/console.md#who-gets-in)",
     "ALERT_WEBHOOK_URL": "[Alerts](../how-to/alert.md)",
     "OTEL_EXPORTER_OTLP_ENDPOINT": "[Traces](../how-to/trace.md)",
     "N8N_WEBHOOK_URL": "[n8n](../how-to/n8n.md)",
@@ -42,6 +45,7 @@ _SEE = {
 }
 _DEFAULTS = {
     "LISTEN_DATABASE_URL": "`DATABASE_URL`",
+    "CONSOLE_DATABASE_URL": "`DATABASE_URL`",
     "MAPPING_FILE": "built in",
     "BREVO_LIMITS": "of the plan",
     "BREVO_CONCURRENCY": "of the CRM",
@@ -53,6 +57,7 @@ _MODELS: Mapping[str, type[BaseModel]] = {
     "settings-proxy": ProxySettings,
     "settings-alerts": AlertSettings,
     "settings-traces": TraceSettings,
+    "settings-console": ConsoleSettings,
 }
 
 

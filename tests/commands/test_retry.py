@@ -15,7 +15,7 @@ from psycopg import sql
 
 from crm_sync.cli import crm_sync
 from crm_sync.core.outcome import Outcome
-from crm_sync.table.failed_contacts import Bounds
+from crm_sync.table.short_flips import Bounds
 from tests.commands.test_grants import role, signed_in
 from tests.harness import TIMEOUT_S, ScriptedCrm, running, until, until_asleep
 from tests.process import ended, environment, process

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+from crm_sync.console_settings import ConsoleSettings
 from crm_sync.settings import (
     AlertSettings,
     LaneSettings,
@@ -35,11 +36,8 @@ def unknown_settings(names: Iterable[str], crms: Mapping[str, type[SettingsModel
 
     crms: by name, with their settings. What those of a CRM are called that declares none is not known, so none of its is told.
     """
-    shared = [
-        name
-        for model in (Settings, TransportSettings, ProxySettings, AlertSettings, TraceSettings)
-        for name in model.model_fields
-    ]
+    models = (Settings, TransportSettings, ProxySettings, AlertSettings, TraceSettings, ConsoleSettings)
+    shared = [name for model in models for name in model.model_fields]
     of_crms = {
         crm: [*(settings.model_fields if settings else ()), *(f"{crm}_{name}" for name in LaneSettings.model_fields)]
         for crm, settings in crms.items()

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import click
 
@@ -20,9 +21,10 @@ from crm_sync.reports.layout import console, wrapped
 from crm_sync.reports.retry_report import beside, closing, contacts, counts, lacking, notes
 from crm_sync.reports.rights import Needs, database_for
 from crm_sync.settings import Settings
-from crm_sync.table.failed_contacts import NO_CODE, Bounds, FailedContacts, Failures, Flipped
+from crm_sync.table.failed_contacts import NO_CODE, FailedContacts, Failures
 from crm_sync.table.one_contact import read_key
 from crm_sync.table.schema import read_schema
+from crm_sync.table.short_flips import Bounds, Flipped
 from crm_sync.telling import deeds
 
 PATIENCE_S = 300.0  # counting a table of many millions takes a while
@@ -142,7 +144,7 @@ async def _note(database: Database, asked: Retry) -> None:
     """How many were flipped, and which were meant; of single keys how many, for a key is not noted down."""
     for crm, done in asked.done.items():
         if done.flipped:
-            meant = {"codes": [*asked.codes], "since": asked.since, "keys": len(asked.keys) or None}
+            meant: dict[str, Any] = {"codes": [*asked.codes], "since": asked.since, "keys": len(asked.keys) or None}
             deeds.tell(await deeds.note(database, deeds.CONTACTS_RETRIED, crm, contacts=done.flipped, **meant))
 
 

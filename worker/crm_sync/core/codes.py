@@ -177,3 +177,8 @@ class Code(StrEnum):
 
 # Of contacts that are delivered all the same.
 OF_DELIVERED = frozenset({Code.FIELD_NOT_SENT, Code.ALREADY_THERE})
+
+
+def known_code(text: str) -> Code | None:
+    """None for one that another program has written."""
+    return next((code for code in Code if code.value == text), None)
