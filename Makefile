@@ -6,6 +6,8 @@ BIN = .venv/bin
 READY = .venv/ready
 BENCH_READY = .venv/bench-ready
 RELEASE_READY = .venv/release-ready
+DOCS_READY = .venv/docs/ready
+BROWSER_READY = .venv/browser-ready
 INTO_INSTALLED = $(BIN)/pip --python dist/installed/bin/python install --quiet --disable-pip-version-check
 
 # Tests wait more than they work, so there are more of them than cores. Neighbours in a file stay together, for they share servers.
@@ -18,7 +20,7 @@ LIMIT ?= 2
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-slow durations check format photograph bench chaos model dist deb release-tools lock
+.PHONY: help setup demo test test-all test-slow durations check format photograph pictures bench chaos model dist deb release-tools browser-tools docs reference lock
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,8 +35,8 @@ $(READY): .requirements/dev.txt pyproject.toml
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: setup ## Watch the real thing: 10,000 contacts, an embedded PostgreSQL, a sandbox CRM
-	@$(BIN)/crm-sync demo $(if $(CONTACTS),--contacts $(CONTACTS))
+demo: setup ## Watch the real thing: 10,000 contacts, an embedded PostgreSQL, sandbox CRMs (KEEP=1: with the console, until Ctrl-C)
+	@$(BIN)/crm-sync demo $(if $(CONTACTS),--contacts $(CONTACTS)) $(if $(KEEP),--keep)
 
 test: setup ## Run the quick tests, beside each other (PG=15 or PG=16 for another server, TEST_DATABASE_URL=... for one of yours)
 	@PG=$(PG) HYPOTHESIS_PROFILE=dev $(BIN)/pytest $(BESIDE) -m "$(QUICK)" $(REPORT)
@@ -49,13 +51,15 @@ test-slow: setup ## Run what `make test` leaves out: slow tests, those of system
 durations: ## Run the quick tests, and fail on one that takes over LIMIT=2 seconds and is not marked slow
 	@$(MAKE) --no-print-directory test JOBS=2 REPORT="--durations-limit $(LIMIT) --durations 20"
 
-check: setup ## Format, lint, spelling, types, imports, schema photograph, systemd unit
+check: setup ## Format, lint, spelling, prose, types, imports, schema photograph, reference pages, systemd unit
 	@$(BIN)/ruff format --check --quiet . || { echo "Run: make format"; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/codespell
 	@$(BIN)/mypy
 	@contracts=$$($(BIN)/lint-imports --no-cache) || { echo "$$contracts"; exit 1; }; echo "$$contracts" | tail -n 2
 	@$(BIN)/python -m tests.photograph --check
+	@$(BIN)/python -m docs.generate --check
+	@$(BIN)/python -m docs.prose
 	@$(BIN)/python -m tests.unit
 
 format: setup ## Format the code
@@ -64,6 +68,9 @@ format: setup ## Format the code
 
 photograph: setup ## Generate sql/schema.sql from the migrations
 	@$(BIN)/python -m tests.photograph
+
+reference: setup ## Generate the parts of docs/reference/ that follow from the code
+	@$(BIN)/python -m docs.generate
 
 bench: setup $(BENCH_READY) ## Measure, side by side with other queues (about half an hour)
 	@$(BIN)/python -m tests.bench
@@ -93,6 +100,27 @@ $(RELEASE_READY): $(READY) .requirements/release.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r .requirements/release.txt
 	@touch $@
 
+docs: $(DOCS_READY) ## Build the site of docs/ in dist/docs; a warning, a link or a heading that leads nowhere fails
+	@rm -rf dist/docs
+	@.venv/docs/bin/sphinx-build --quiet --fail-on-warning --keep-going -b html -d .venv/docs/doctrees docs dist/docs
+	@echo "Built dist/docs/index.html"
+
+# An environment of its own: the site needs other versions of docutils than the tools of a release.
+$(DOCS_READY): .requirements/docs.txt
+	@$(PYTHON) -m venv .venv/docs
+	@.venv/docs/bin/pip install --quiet --disable-pip-version-check --require-hashes -r .requirements/docs.txt
+	@touch $@
+
+browser-tools: $(BROWSER_READY) ## Install what the console is tried with in a browser, and the API against its document (needs Chromium too)
+
+$(BROWSER_READY): $(READY) .requirements/browser.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r .requirements/browser.txt
+	@touch $@
+
+pictures: setup $(BROWSER_READY) ## Take the pictures of docs/pictures anew
+	@mkdir -p docs/pictures
+	@SCREENSHOTS=docs/pictures $(BIN)/pytest -q tests/console/test_browser.py -k "everybody or telephone"
+
 chaos: setup ## Break everything in random order for MINUTES=2, then check the promise (SEED=... for a run again)
 	@$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),2) $(if $(SEED),--seed $(SEED))
 
@@ -102,10 +130,14 @@ model: setup ## Check the model of the protocol in all its configurations (half 
 lock: setup ## Resolve the newest allowed packages into .requirements, with hashes
 	@$(PYTHON) -m venv .venv/lock && .venv/lock/bin/pip install --quiet uv
 	@.venv/lock/bin/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --python-version 3.11 \
-		--extra demo --extra otel --group dev pyproject.toml -o .requirements/dev.txt
+		--extra demo --extra fastapi --extra otel --group dev pyproject.toml -o .requirements/dev.txt
 	@.venv/lock/bin/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --python-version 3.11 \
 		--constraint .requirements/dev.txt --group bench pyproject.toml -o .requirements/bench.txt
 	@.venv/lock/bin/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --python-version 3.11 \
+		--constraint .requirements/dev.txt --group browser pyproject.toml -o .requirements/browser.txt
+	@.venv/lock/bin/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --python-version 3.11 \
 		--constraint .requirements/dev.txt --group release pyproject.toml -o .requirements/release.txt
 	@.venv/lock/bin/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --python-version 3.11 \
-		--constraint .requirements/dev.txt pyproject.toml -o .requirements/run.txt
+		--constraint .requirements/dev.txt --extra console pyproject.toml -o .requirements/run.txt
+	@.venv/lock/bin/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --python-version 3.11 \
+		--group docs -o .requirements/docs.txt

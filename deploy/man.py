@@ -1,14 +1,22 @@
-"""Writes the manual pages of crm-sync and of its commands: python deploy/man.py FOLDER. What they say is what --help says."""
+"""Writes the manual pages of crm-sync, its commands and its settings: python deploy/man.py FOLDER.
+
+What they say is what --help and docs/reference say: all are made of the same texts in the code.
+"""
 
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
+from pydantic import BaseModel
 
 from crm_sync import __version__
 from crm_sync.cli import SECTIONS
 from crm_sync.cli import crm_sync as program
+from crm_sync.console_settings import ConsoleSettings
+from crm_sync.crm.registry import OWN
+from crm_sync.exit_codes import EXIT_CODES
+from crm_sync.settings import AlertSettings, LaneSettings, ProxySettings, Settings, TraceSettings, TransportSettings
 
 EXAMPLE = "\b"  # what click keeps as it is begins with it
 
@@ -18,6 +26,7 @@ def main(folder: str) -> None:
     place.mkdir(parents=True, exist_ok=True)
     context = click.Context(program, info_name="crm-sync")
     (place / "crm-sync.1").write_text("\n".join(of_all()) + "\n", encoding="utf-8")
+    (place / "crm-sync.env.5").write_text("\n".join(of_settings()) + "\n", encoding="utf-8")
     for section in SECTIONS.values():
         for name, summary in section.items():
             command = program.get_command(context, name)
@@ -38,8 +47,16 @@ def of_all() -> Iterator[str]:
             yield from (".TP", rf"\fBcrm\-sync {roff(name)}\fR", roff(summary))
     yield from (".SH FILES", ".TP", r"\fI/etc/crm\-sync/.env\fR", "The settings of the worker that systemd runs.")
     yield from (".TP", r"\fI.env\fR", "Those of a command, in the folder that it is started in.")
-    yield from (".SH EXIT STATUS", "0 if all is well, 1 if something is not, 2 for wrong options, 78 for a wrong setting.")
-    yield from (".SH SEE ALSO", ",\n".join(rf"\fBcrm\-sync\-{roff(name)}\fR(1)" for part in SECTIONS.values() for name in part))
+    yield ".SH EXIT STATUS"
+    for code, names, meaning in EXIT_CODES:
+        of = f" ({', '.join(names)})" if names else ""
+        yield from (".TP", rf"\fB{code}\fR{roff(of)}", roff(meaning))
+    yield from (
+        ".SH SEE ALSO",
+        ",\n".join(
+            [r"\fBcrm\-sync.env\fR(5)", *(rf"\fBcrm\-sync\-{roff(name)}\fR(1)" for part in SECTIONS.values() for name in part)]
+        ),
+    )
 
 
 def of_one(command: click.Command, context: click.Context, summary: str) -> Iterator[str]:
@@ -60,14 +77,37 @@ def of_one(command: click.Command, context: click.Context, summary: str) -> Iter
     yield from (".SH SEE ALSO", r"\fBcrm\-sync\fR(1)")
 
 
+def of_settings() -> Iterator[str]:
+    """Every setting with its default, in section 5."""
+    yield from _head("crm-sync.env", "settings of crm-sync", 5)
+    yield ".SH DESCRIPTION"
+    yield roff("Settings are read from the environment, from .env in the folder that crm-sync is started in, and from")
+    yield roff(
+        "credentials of systemd. In .env there is one a line: NAME=value. `crm-sync settings` lists them with their values."
+    )
+    for heading, prefix, model in _models():
+        yield f".SH {roff(heading.upper())}"
+        for name, setting in model.model_fields.items():
+            default = "" if setting.is_required() or setting.default in (None, "") else f" (default: {setting.default})"
+            yield from (".TP", rf"\fB{roff((prefix + name).upper())}\fR", roff(f"{setting.description}{default}"))
+    yield from (".SH SEE ALSO", r"\fBcrm\-sync\fR(1)")
+
+
+def _models() -> Iterator[tuple[str, str, type[BaseModel]]]:
+    yield from (("worker", "", Settings), ("hosts without TLS", "", TransportSettings), ("proxies", "", ProxySettings))
+    yield from (("alerts", "", AlertSettings), ("traces", "", TraceSettings), ("console", "", ConsoleSettings))
+    yield from ((name, "", crm.settings) for name, crm in OWN.items() if crm.settings)
+    yield ("every CRM, here Brevo", "brevo_", LaneSettings)
+
+
 def roff(text: str) -> str:
     """As troff shows it: no line is a request of it, and no hyphen becomes a dash."""
     escaped = text.replace("\\", r"\e").replace("-", r"\-").replace("'", r"\(aq")
     return rf"\&{escaped}" if escaped.startswith((".", "'")) else escaped
 
 
-def _head(name: str, summary: str) -> Iterator[str]:
-    yield f'.TH "{roff(name.upper())}" 1 "" "crm\\-sync {__version__}" "crm\\-sync"'
+def _head(name: str, summary: str, section: int = 1) -> Iterator[str]:
+    yield f'.TH "{roff(name.upper())}" {section} "" "crm\\-sync {__version__}" "crm\\-sync"'
     yield from (".SH NAME", rf"{roff(name)} \- {roff(summary[:1].lower() + summary[1:])}")
 
 

@@ -3846,6 +3846,13 @@ CREATE TABLE crm_sync.permits (
     worker integer NOT NULL
 );
 
+CREATE TABLE crm_sync.requests (
+    name bytea NOT NULL,
+    request bytea NOT NULL,
+    begun_at timestamp with time zone NOT NULL,
+    answer bytea
+);
+
 CREATE TABLE crm_sync.snapshot (
     crm text NOT NULL,
     state text NOT NULL,
@@ -4068,6 +4075,9 @@ ALTER TABLE ONLY crm_sync.permits
 ALTER TABLE ONLY crm_sync.progress
     ADD CONSTRAINT progress_pkey PRIMARY KEY (crm, worker);
 
+ALTER TABLE ONLY crm_sync.requests
+    ADD CONSTRAINT requests_pkey PRIMARY KEY (name);
+
 ALTER TABLE ONLY crm_sync.snapshot
     ADD CONSTRAINT snapshot_pkey PRIMARY KEY (crm, state);
 
@@ -4151,6 +4161,8 @@ CREATE INDEX history_31_key_idx ON crm_sync.history_31 USING btree (key);
 CREATE INDEX hubspot_line_due_at ON crm_sync.hubspot_line USING btree (due_at);
 
 CREATE UNIQUE INDEX idx_alerts_open ON crm_sync.alerts USING btree (condition, crm, code) WHERE (ended_at IS NULL);
+
+CREATE INDEX idx_requests_begun_at ON crm_sync.requests USING btree (begun_at);
 
 CREATE INDEX idx_tombstones_contact_id ON crm_sync.tombstones USING btree (contact_id);
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-INDEX = ROOT / "docs" / "README.md"
 PAGES = sorted(ROOT.glob("docs/**/*.md"))
 MANUAL = "".join(path.read_text() for path in PAGES)
 

@@ -61,7 +61,7 @@ def test_its_help_has_examples_that_it_takes(name):
     examples = re.findall(r"^    (?:[A-Z_]+=\S+ )*crm-sync (.+)$", helped(name).partition("\n  Example:\n")[2], re.MULTILINE)
     assert examples
     for example in examples:
-        first, *arguments = shlex.split(re.split(r" [|>] ", example)[0])
+        first, *arguments = shlex.split(re.split(r" (?:[|>]|>>) ", example)[0])
         assert first == name
         command(name).make_context(name, arguments)  # raises UsageError
 

@@ -48,4 +48,4 @@ def test_a_section_of_no_crm_is_told_with_the_nearest_right_one():
         ("[Hubspot] of MAPPING_FILE", "[hubspot]"),
         ("[salesforce_xyz] of MAPPING_FILE", None),
     ]
-    assert told[0].sentence == "[brvo] of MAPPING_FILE is set, but is no setting of crm-sync: [brevo] may be meant"
+    assert told[0].sentence == "[brvo] of MAPPING_FILE is set, but is not a setting of crm-sync: [brevo] may be meant"

@@ -1,4 +1,4 @@
-"""The unit that `crm-sync systemd` prints, before the eyes of systemd-analyze. Part of `make check`."""
+"""The units that `crm-sync systemd` prints, before the eyes of systemd-analyze. Part of `make check`."""
 
 import shutil
 import subprocess
@@ -16,17 +16,19 @@ def main() -> int:
         print("Unit: not looked at, for there is no systemd-analyze here.")
         return 0
     with tempfile.TemporaryDirectory() as folder:
-        unit = write(Path(folder))
-        complaints = verify(unit) or exposure(unit)
-    print(complaints or "Unit: systemd-analyze has nothing to say against it.")
+        units = [write(Path(folder)), write(Path(folder), "crm-sync-console", "--console")]
+        complaints = "".join(verify(unit) or exposure(unit) for unit in units)
+    print(complaints or "Units: systemd-analyze has nothing to say against them.")
     return 1 if complaints else 0
 
 
-def write(folder: Path) -> Path:
-    """The unit as it is printed, as a file under the name that systemd wants."""
+def write(folder: Path, name: str = "crm-sync", *options: str) -> Path:
+    """A unit as it is printed, as a file under the name that systemd wants."""
     command = Path(sys.executable).with_name("crm-sync")
-    path = folder / "crm-sync.service"
-    path.write_text(subprocess.run([command, "systemd"], capture_output=True, text=True, check=True, timeout=TIMEOUT_S).stdout)
+    path = folder / f"{name}.service"
+    path.write_text(
+        subprocess.run([command, "systemd", *options], capture_output=True, text=True, check=True, timeout=TIMEOUT_S).stdout
+    )
     return path
 
 

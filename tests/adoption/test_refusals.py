@@ -34,7 +34,7 @@ BY_STATUS = (
 
 REFUSED = {
     "there is no such table": (TABLE, AdoptionRequest("people"), "CONTACTS_TABLE: there is no table people"),
-    "that is no name of a table": (
+    "that is not the name of a table": (
         TABLE,
         AdoptionRequest("no such name"),
         "no such name",

@@ -52,6 +52,7 @@ def test_it_has_the_version_of_crm_sync_and_a_page_for_each_command(deb):
     listed = ran("dpkg-deb", "--contents", deb, cwd=deb.parent)
     for name in ("crm-sync", *(f"crm-sync-{name}" for name in COMMANDS)):
         assert f"./usr/share/man/man1/{name}.1.gz" in listed
+    assert "./usr/share/man/man5/crm-sync.env.5.gz" in listed
     assert (ROOT / "deploy" / "debian" / "changelog").read_text().startswith(f"crm-sync ({__version__}-1) ")
 
 

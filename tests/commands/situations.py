@@ -236,7 +236,7 @@ async def no_lane(stage: Stage) -> AsyncIterator[str]:
         yield key
 
 
-@situation("misconfigured", "misconfigured", r"nor is anybody, for the contacts table has no column brevo_attempts\.")
+@situation("misconfigured", "misconfigured", r"nor is any contact, because the contacts table has no column brevo_attempts\.")
 async def column_gone(stage: Stage) -> AsyncIterator[str]:
     key = await stage.contact()
     await stage.app.execute("ALTER TABLE contacts RENAME COLUMN brevo_attempts TO tries")
@@ -406,7 +406,7 @@ async def dead_worker(stage: Stage) -> AsyncIterator[str]:
     yield key
 
 
-@situation("in flight", "lost", r"worker 5, which nobody knows any more: a worker that runs puts it back in line\.")
+@situation("in flight", "lost", r"worker 5, which is not known any more: a worker that runs puts it back in line\.")
 async def unknown_worker(stage: Stage) -> AsyncIterator[str]:
     key = await stage.contact()
     await stage.app.execute("UPDATE contacts SET brevo_claimed_by = 5::bigint << 32, brevo_sync_status = 'Processing'")
@@ -490,7 +490,7 @@ async def row_refused_its_id(stage: Stage) -> AsyncIterator[str]:
         yield key
 
 
-@situation("refused", None, r"It is in Error, and whoever wrote that gave no reason\.")
+@situation("refused", None, r"It is in Error, and no reason was given\.")
 async def silent(stage: Stage) -> AsyncIterator[str]:
     yield await stage.contact("Error")
 

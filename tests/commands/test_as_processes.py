@@ -49,7 +49,7 @@ OF_THE_OWNER = ("adopt", "migrate", "pause", "resume", "watch", "unwatch", "on-d
 
 
 def test_all_commands_are_here():
-    assert {*ANSWERS, "run", "demo", "init"} == {*COMMANDS}
+    assert {*ANSWERS, "run", "demo", "init", "console", "token", "sandbox"} == {*COMMANDS}
 
 
 @pytest.mark.parametrize("command", one_quick(ANSWERS))

@@ -158,7 +158,7 @@ async def test_rights_that_only_alerts_need_stop_nothing_and_are_named(app, url,
     await app.execute(f"REVOKE INSERT ON crm_sync.alert_codes FROM {WORKER}")
     code, lines = await checked(environment(url, brevo))
     assert code == 0
-    named = f"warning alerts there are none, for the role {WORKER} lacks INSERT on crm_sync.alert_codes"
+    named = f"warning alerts there are none: the role {WORKER} lacks INSERT on crm_sync.alert_codes"
     assert any(line.startswith(named) for line in lines), lines
 
 

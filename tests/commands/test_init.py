@@ -167,7 +167,7 @@ async def test_a_value_that_such_a_file_would_change_is_refused(folder, url):
     said = await run(
         "--yes", code=1, DATABASE_URL=url, MAUTIC_BASE_URL="https://x", MAUTIC_USERNAME="ada", MAUTIC_PASSWORD="a${HOME}"
     )
-    assert said.startswith("MAUTIC_PASSWORD: what stands in .env between ${ and } is replaced")
+    assert said.startswith("MAUTIC_PASSWORD: what is in .env between ${ and } is replaced")
     assert [*folder.iterdir()] == []
 
 

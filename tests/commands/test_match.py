@@ -163,14 +163,14 @@ async def test_broken_off_it_says_why_and_goes_on_where_it_was(app, url):
         sandbox.standing_faults.append(gone)
         code, said = await matched(env, "hubspot")
         assert code == 1
-        assert "hubspot: broken off. REFUSED:" in said
+        assert "hubspot: interrupted. REFUSED:" in said
         assert f"{module.PAGE:,} looked up" in said
-        assert "`crm-sync match hubspot` goes on from there." in said
+        assert "`crm-sync match hubspot` continues from there." in said
         sandbox.standing_faults.clear()
         sandbox.requests.clear()
         code, said = await matched(env, "hubspot")
         assert code == 0
-        assert "goes on where it was broken off" in said
+        assert "continues where it was interrupted" in said
         assert f"{module.PAGE + 10:,} looked up, 10 have their id now" in said
         assert [len(request.body["inputs"]) for request in sandbox.requests] == [10]
         # Once it has ended, the next begins anew, and so it does where that is asked for.
@@ -182,7 +182,7 @@ async def test_again_begins_with_the_first(app, url, brevo):
     await app.execute(
         "INSERT INTO crm_sync.matching (crm, after_key, looked_for) SELECT 'brevo', max(id::text)::text, 7 FROM contacts"
     )
-    assert "goes on where it was broken off; 7 looked up" in (await matched(environment(url, brevo)))[1]
+    assert "continues where it was interrupted; 7 looked up" in (await matched(environment(url, brevo)))[1]
     await app.execute("UPDATE crm_sync.matching SET ended_at = NULL")
     assert "brevo: 3 looked up" in (await matched(environment(url, brevo), "brevo", "--again"))[1]
 
@@ -195,7 +195,7 @@ async def test_a_paused_crm_is_not_called(app, url, brevo):
     await app.execute("UPDATE crm_sync.lanes SET held_since = now(), held_reason = 'rotation' WHERE crm = 'brevo'")
     code, said = await matched(environment(url, brevo))
     assert code != 0
-    assert "not to be called now: paused by hand" in said
+    assert "must not be called now: paused by hand" in said
     assert brevo.request_count == 0
 
 

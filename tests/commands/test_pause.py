@@ -41,7 +41,7 @@ async def test_a_pause_stands_in_the_table_with_its_reason_by_the_clock_of_the_d
 async def test_a_pause_tells_a_new_user_what_happens_now_and_how_to_go_on(url):
     said = done(url, "pause", "brevo", "--reason", "key rotation")
     assert "brevo is paused for all workers: key rotation" in said
-    assert "Requests under way end" in said
+    assert "Requests in flight end" in said
     assert "keep their place in line" in said
     assert "flips are still taken" in said
     assert "crm-sync resume brevo" in said

@@ -15,7 +15,7 @@ from psycopg import sql
 
 from crm_sync.cli import crm_sync
 from crm_sync.core.outcome import Outcome
-from crm_sync.table.failed_contacts import Bounds
+from crm_sync.table.short_flips import Bounds
 from tests.commands.test_grants import role, signed_in
 from tests.harness import TIMEOUT_S, ScriptedCrm, running, until, until_asleep
 from tests.process import ended, environment, process
@@ -236,7 +236,7 @@ async def test_a_code_that_rows_have_is_taken_whoever_wrote_it(app, url):
 async def test_an_unknown_code_is_wrong_input_and_the_known_ones_are_named_the_nearest_first(app, url):
     await fail(app, 1, "LEGACY: x")
     text = said(url, "--code", "RATELIMITED", code=2)
-    assert "RATELIMITED is no code of crm-sync, and no contact has it; near it: RATE_LIMITED. Known: RATE_LIMITED, " in text
+    assert "RATELIMITED is not a code of crm-sync, and no contact has it; near it: RATE_LIMITED. Known: RATE_LIMITED, " in text
     assert "LEGACY" in text
     assert await app.fetchval(f"SELECT {QUEUED}") == 0
 

@@ -39,12 +39,14 @@ def test_an_unknown_one_names_those_that_there_are_and_the_nearest_first():
         meant_codes(["RATELIMITED"], ["LEGACY_9"])
     said, _, rest = caught.value.message.partition(" Known: ")
     known = rest.split(", ")
-    assert said == "RATELIMITED is no code of crm-sync, and no contact has it; near it: RATE_LIMITED."
+    assert said == "RATELIMITED is not a code of crm-sync, and no contact has it; near it: RATE_LIMITED."
     assert known[0] == "RATE_LIMITED"
     assert set(known) == {*Code, NO_CODE, "LEGACY_9"}
     assert len(known) == len(set(known))
 
 
 def test_what_is_like_no_code_has_no_nearest():
-    with pytest.raises(click.BadParameter, match=r"^xyz is no code of crm-sync, and no contact has it\. Known: ALREADY_THERE, "):
+    with pytest.raises(
+        click.BadParameter, match=r"^xyz is not a code of crm-sync, and no contact has it\. Known: ALREADY_THERE, "
+    ):
         meant_codes(["xyz"], [])

@@ -79,7 +79,7 @@ def test_no_secret_is_shown(said):
     assert "s3cret" not in text
     assert row(text, "DATABASE_URL") == ("postgresql://ada:***@host/db", "environment")
     assert row(text, "N8N_WEBHOOK_URL") == ("https://n8n.example.com/***", "environment")
-    assert "BREVO_APIKEY is set, but is no setting of crm-sync: BREVO_API_KEY may be meant" in text
+    assert "BREVO_APIKEY is set, but is not a setting of crm-sync: BREVO_API_KEY may be meant" in text
     assert code == 1, "Mautic has two logins"
 
 

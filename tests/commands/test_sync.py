@@ -449,7 +449,7 @@ async def test_it_does_not_wait_for_ever_and_leaves_the_row_alone(app, url):
     before = await app.fetchrow(ROW)
     await take_the_only_permit(app)
     async with short_worker(url, crm, Waits(turn_patience_s=0.2)) as deliver:
-        with pytest.raises(DeclinedError, match="other workers have all the requests under way"):
+        with pytest.raises(DeclinedError, match="other workers have as many requests in flight as are allowed"):
             await deliver(contact)
     assert await app.fetchrow(ROW) == before
     assert crm.requests == []
@@ -528,7 +528,7 @@ async def test_a_crm_that_fails_marks_no_contact(app, url, brevo):
     brevo.standing_faults.append(Fault(answer=Answer(503, b"down")))
     code, out = await synced(environment(url, brevo))
     assert code == 1
-    assert "answered 503 down outcome not delivered, for nothing was said of this contact. It is back in line" in words(out)
+    assert "answered 503 down outcome not delivered: the CRM said nothing about this contact. It is back in line" in words(out)
     row = await read(app, contact)
     assert (row["sync_status"], row["attempts"], row["processing_error"]) == ("Queued", 0, None)
 

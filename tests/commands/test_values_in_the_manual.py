@@ -1,4 +1,4 @@
-"""The table of types in docs/mapping.md is what `crm-sync preview` prints of one row that has them all.
+"""The table of types in docs/reference/mapping.md is what `crm-sync preview` prints of one row that has them all.
 
 After a change it is written anew by: WRITE_MANUAL=1 .venv/bin/pytest tests/commands/test_values_in_the_manual.py
 """
@@ -16,7 +16,7 @@ from tests.manual import ROOT, page
 from tests.process import ended, environment, process
 from tests.roles import let_in
 
-PAGE = ROOT / "docs" / "mapping.md"
+PAGE = ROOT / "docs" / "reference" / "mapping.md"
 BEGIN, END = "<!-- types -->\n", "<!-- end of types -->\n"
 HEAD = "| type | in the row | HubSpot | Brevo | Mautic | n8n |\n|---|---|---|---|---|---|\n"
 NOWHERE = "http://127.0.0.1:9"
@@ -118,7 +118,7 @@ async def test_the_table_of_types_is_what_a_preview_prints(app, url, tmp_path):
     table = HEAD + "".join(row(kind, found) for kind in VALUES)
     if os.environ.get("WRITE_MANUAL"):
         PAGE.write_text(re.sub(f"{BEGIN}.*{END}", lambda _: BEGIN + table + END, PAGE.read_text(), flags=re.DOTALL))
-    assert page("mapping.md").partition(BEGIN)[2].partition(END)[0] == table
+    assert page("reference/mapping.md").partition(BEGIN)[2].partition(END)[0] == table
 
 
 # HubSpot says the same, where its properties have types.
@@ -171,8 +171,8 @@ async def test_hubspot_takes_each_type_for_a_property_of_that_type(app, url, hub
     ("sql", "reason"),
     [
         ("ARRAY['a;b']", "an element of the list has a semicolon, which to HubSpot ends an option"),
-        ("'NaN'::float8", "NaN and infinity are no numbers that a CRM takes"),
-        ("'infinity'::date", "infinite dates, and those before the year 1 or after 9999, are none that a CRM takes"),
+        ("'NaN'::float8", "no CRM takes NaN or infinity"),
+        ("'infinity'::date", "infinite dates, and those before the year 1 or after 9999, are not accepted by any CRM"),
     ],
 )
 async def test_a_value_that_cannot_be_sent_is_told_and_nothing_is_sent(app, url, hubspot, tmp_path, sql, reason):  # noqa: PLR0917

@@ -19,7 +19,7 @@ from tests.commands.situations import ADDRESS, KEY, SITUATIONS, Situation, Stage
 from tests.manual import ROOT
 from tests.roles import as_worker
 
-PAGE = ROOT / "docs" / "why-not-in-the-crm.md"
+PAGE = ROOT / "docs" / "reference" / "why.md"
 BEGIN, END = "<!-- situations -->\n", "<!-- end of situations -->\n"
 
 
@@ -107,11 +107,11 @@ def _situations() -> str:
 
 
 def _sections() -> dict[str | None, str]:
-    return dict(re.findall(r"^## (.*?)\n\n```\n(.*?)\n```$", _situations(), re.MULTILINE | re.DOTALL))
+    return dict(re.findall(r"^## (.*?)\n\n```text\n(.*?)\n```$", _situations(), re.MULTILINE | re.DOTALL))
 
 
 def _write(its: Situation, text: str) -> None:
     sections = _sections() | {its.in_manual: text}
-    written = "\n".join(f"## {one.in_manual}\n\n```\n{sections.get(one.in_manual, '')}\n```\n" for one in MANUAL)
+    written = "\n".join(f"## {one.in_manual}\n\n```text\n{sections.get(one.in_manual, '')}\n```\n" for one in MANUAL)
     before, _, rest = PAGE.read_text().partition(BEGIN)
     PAGE.write_text(f"{before}{BEGIN}\n{written}\n{END}{rest.partition(END)[2]}")

@@ -64,7 +64,7 @@ PASSWORD = "hunter2"
         (f"postgresql://ada:/{PASSWORD}@one/shop", "after the first /"),
         (f"postgresql://ada:{PASSWORD}%@one/shop", "a % is not followed by two digits"),
         (f"postgresql://ada:%00{PASSWORD}@one/shop", "a character 0"),
-        (f"postgresql://ada:%ff{PASSWORD}@one/shop", "no UTF-8"),
+        (f"postgresql://ada:%ff{PASSWORD}@one/shop", "not valid UTF-8"),
         (f"postgresql://ada:{PASSWORD}@one:port/shop", "a port is no number"),
         (f"postgresql://ada:{PASSWORD}@one:99999/shop", "a port is no number"),
         (f"postgresql://ada:{PASSWORD}@one:1,two:2,three:3/shop?host=four", "other numbers of hosts"),
@@ -72,8 +72,8 @@ PASSWORD = "hunter2"
         (f"postgresql://ada:{PASSWORD}@one,,two/shop", "one of several hosts is empty"),
         (f"postgresql://ada:{PASSWORD}@one/shop?sslmode", "name=value"),
         (f"postgresql://ada:{PASSWORD}@one/shop?sslmode={PASSWORD}", "sslmode can be disable or"),
-        (f"postgresql://ada:{PASSWORD}@one/shop?connect_timeout={PASSWORD}", "connect_timeout is no number"),
-        (f"postgresql://ada:1/2?{PASSWORD}=3@one/shop", "is none that Postgres knows; in a password"),
+        (f"postgresql://ada:{PASSWORD}@one/shop?connect_timeout={PASSWORD}", "connect_timeout is not a number"),
+        (f"postgresql://ada:1/2?{PASSWORD}=3@one/shop", "is not one that Postgres knows; in a password"),
     ],
 )
 def test_what_is_wrong_is_said_without_anything_of_the_url(url, why):
@@ -133,9 +133,9 @@ def test_what_vendors_print_is_taken_and_what_is_not_met_is_told(query, told):
         ("sslaccept=strict", "sslaccept can be accept_invalid_certs: it is Prisma's: say it with sslmode=verify-full"),
         ("replication=database", "replication can be false"),
         ("client_encoding=latin1", "client_encoding can be"),
-        ("pool_size=3", "the parameter pool_size is none that Postgres knows"),
+        ("pool_size=3", "the parameter pool_size is not one that Postgres knows"),
         ("statement_timeout=5s", "options=-c%20statement_timeout%3D5s"),
-        ("Sslmode=require", "the parameter Sslmode is none that Postgres knows"),
+        ("Sslmode=require", "the parameter Sslmode is not one that Postgres knows"),
         ("service=shop", "service cannot be met"),
     ],
 )

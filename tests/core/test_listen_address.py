@@ -1,4 +1,4 @@
-"""METRICS_LISTEN: an address with a port, or a Unix socket; anything else is refused by what is expected."""
+"""METRICS_LISTEN, CONSOLE_LISTEN: an address with a port, or a Unix socket; anything else is refused by what is expected."""
 
 import pytest
 
@@ -52,3 +52,17 @@ def test_what_is_none_is_refused_by_what_is_expected(text):
     with pytest.raises(ValueError, match="expected an address and a port, such as") as refused:
         ListenAddress.parse(text)
     assert str(refused.value).startswith(EXPECTED)
+
+
+def test_any_free_port_is_taken_where_that_is_meant():
+    assert ListenAddress.parse("127.0.0.1:0", free_port=True).port == 0
+
+
+@pytest.mark.parametrize("text", ["127.0.0.1:1", "[::1]:1", "localhost:1", "127.9.0.1:1", "/run/a.sock"])
+def test_what_only_this_machine_reaches_is_known(text):
+    assert ListenAddress.parse(text).is_loopback
+
+
+@pytest.mark.parametrize("text", ["0.0.0.0:1", "[::]:1", "10.0.0.5:1"])
+def test_what_others_reach_is_known(text):
+    assert not ListenAddress.parse(text).is_loopback

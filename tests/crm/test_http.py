@@ -339,7 +339,7 @@ async def test_a_redirect_is_refused_and_neither_key_nor_body_reach_the_other_or
         ("/blocked/Ada/now", "302 to /blocked/***/now"),
         ("/blocked?for=ada%40example.com", "302 to /blocked"),
         ("/blocked/ada%40example.com", "302 to ***"),
-        ("http://[half", "302 to what is no URL"),
+        ("http://[half", "302 to something that is not a URL"),
         ("?only=query", "302"),
         (None, "302"),
     ],

@@ -84,7 +84,7 @@ async def test_update_changes_who_is_there_and_makes_nobody(crm):
     await delivered(client(Mode.UPSERT), name, (ANA, "Ana"))
     entries = await delivered(client(Mode.UPDATE), name, (ANA, "Eva"), (BEN, "Ben"))
     assert codes(entries) == [DELIVERED, NOT_THERE]
-    assert "_MODE=update makes none" in entries[1].reason
+    assert "_MODE=update creates none" in entries[1].reason
     assert first_names(name, sandbox) == {ANA: "Eva"}
 
 

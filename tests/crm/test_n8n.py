@@ -768,7 +768,7 @@ async def test_no_n8n_at_all_is_not_sent():
 
 
 async def test_the_check_finds_the_workflow_and_starts_no_run(crm, n8n):
-    assert (await n8n.check()).startswith("an active workflow listens; the credentials are proved by the first contact")
+    assert (await n8n.check()).startswith("an active workflow listens; the first contact proves the credentials")
     assert crm.workflow.executions == []
     assert [request.method for request in crm.requests] == ["GET", "OPTIONS"]
 
@@ -795,7 +795,7 @@ async def test_the_check_waits_for_an_n8n_that_is_starting(crm, n8n, phase):
 
 async def test_the_check_of_a_path_without_webhooks_says_that_it_may_be_none(crm):
     async with client(crm.url, target="/elsewhere") as n8n:
-        with pytest.raises(StatusRefusedError, match=r"NOT_READY: .*is no webhook of n8n"):
+        with pytest.raises(StatusRefusedError, match=r"NOT_READY: .*is not a webhook of n8n"):
             await n8n.check()
 
 

@@ -58,8 +58,8 @@ class PipedriveSandbox(Sandbox):
 @pytest.fixture
 def package(tmp_path):
     """The manual's module, installed as a package is: beside the metadata that names its entry point."""
-    [code] = blocks("adding-a-crm.md")
-    [entry_point] = tomllib.loads(*blocks("adding-a-crm.md", "toml"))["project"]["entry-points"]["crm_sync.crms"].items()
+    [code] = blocks("how-to/add-a-crm.md")
+    [entry_point] = tomllib.loads(*blocks("how-to/add-a-crm.md", "toml"))["project"]["entry-points"]["crm_sync.crms"].items()
     (tmp_path / "my_package").mkdir()
     (tmp_path / "my_package" / "__init__.py").touch()
     (tmp_path / "my_package" / "pipedrive.py").write_text(code)

@@ -19,7 +19,7 @@ from tests.orms.steps import COMPLETE, STATES, land, status, take_off
 from tests.process import environment, process
 from tests.steps import insert
 
-MODEL, USE = blocks("django.md")
+MODEL, USE = blocks("how-to/django.md")
 
 # The app is this folder, which is all that Django asks of a model.
 DATABASE = {"ENGINE": "django.db.backends.postgresql", "NAME": "set by each test"}

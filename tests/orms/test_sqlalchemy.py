@@ -22,7 +22,7 @@ from tests.orms.steps import COMPLETE, STATES, land, status, take_off
 from tests.process import environment, process
 from tests.steps import insert
 
-MODEL, USE = blocks("sqlalchemy.md")
+MODEL, USE = blocks("how-to/sqlalchemy.md")
 
 
 class Base(DeclarativeBase):

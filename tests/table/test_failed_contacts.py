@@ -9,8 +9,9 @@ import pytest
 from crm_sync.core.outcome import Kind
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import render
-from crm_sync.table.failed_contacts import NO_CODE, FailedContacts, Flipped
+from crm_sync.table.failed_contacts import NO_CODE, FailedContacts
 from crm_sync.table.schema import read_schema
+from crm_sync.table.short_flips import Flipped
 from tests.roles import as_worker
 from tests.steps import insert, read, write
 
@@ -75,7 +76,7 @@ async def test_it_means_what_is_in_error_and_what_waits_for_a_retry(app, failed,
     assert entry.contacts == int(meant)
     # Also where it changed into this state since the count.
     contacts = await failed()
-    rows = await contacts._commit([contact])
+    rows = await contacts._flips._commit([contact])
     assert [row["became"] for row in rows] == ["flipped"] * meant
     after = await read(app, contact)
     assert after["sync_status"] == "Queued" if meant else after == before
@@ -230,7 +231,7 @@ async def test_what_a_worker_has_tried_again_since_the_count_is_left_as_it_is(ap
     done = Flipped()
     await contacts.flip(counts, done)
     assert done.flipped == 0
-    assert await contacts._commit([contact]) == [], "nor if it was found just before"
+    assert await contacts._flips._commit([contact]) == [], "nor if it was found just before"
     assert (await read(app, contact))["sync_status"] == "Error"
 
 
@@ -240,7 +241,7 @@ async def test_what_was_flipped_since_the_count_and_failed_again_is_neither_foun
     now = await app.fetchval("SELECT clock_timestamp()")
     for column in ("brevo_flipped_at", "brevo_synced_at"):
         contact = await fails(app, last_failed_crm="mautic", last_retry_at=now, **{column: now})
-        assert await contacts._commit([contact]) == []
+        assert await contacts._flips._commit([contact]) == []
     assert await contacts._database.fetch(contacts._find, ["REJECTED"], None, contacts._counted_at, False, None, [], 10) == []
     assert len(await contacts._database.fetch(contacts._find, ["REJECTED"], None, now, False, None, [], 10)) == 2
 
@@ -263,7 +264,7 @@ async def test_a_lock_is_stepped_over_and_said_to_be_one(app, other_app, failed)
     contacts = await failed()
     async with other_app.transaction():
         await other_app.execute("SELECT FROM contacts WHERE id = $1 FOR UPDATE", held)
-        rows = await contacts._commit([held, free])
+        rows = await contacts._flips._commit([held, free])
     assert {row["id"]: row["became"] for row in rows} == {held: "locked", free: "flipped"}
 
 
@@ -273,7 +274,7 @@ async def test_an_open_insert_that_merely_references_a_contact_locks_nothing(app
     contacts = await failed()
     async with other_app.transaction():
         await other_app.execute("INSERT INTO orders VALUES ($1)", contact)
-        assert [row["became"] for row in await contacts._commit([contact])] == ["flipped"]
+        assert [row["became"] for row in await contacts._flips._commit([contact])] == ["flipped"]
 
 
 # At what cost.
@@ -316,6 +317,8 @@ async def test_a_flip_looks_contacts_up_by_their_key(app, failed):
     await app.execute("INSERT INTO contacts (email) SELECT n::text FROM generate_series(1, 5000) AS n")
     ids = [row[0] for row in await app.fetch("SELECT id FROM contacts LIMIT 500")]
     contacts = await failed()
-    scans = [node for node in await explain(contacts, contacts._flip, ids, contacts._counted_at) if "Index Name" in node]
+    scans = [
+        node for node in await explain(contacts, contacts._flips._statement, ids, contacts._counted_at) if "Index Name" in node
+    ]
     assert [scan["Index Name"] for scan in scans] == ["contacts_pkey"] * 3
     assert "Seq Scan" not in str(scans)

@@ -151,7 +151,7 @@ async def test_an_interval_without_end_is_told_with_its_field(app, database, crm
         pytest.skip("PostgreSQL has had them since 17")
     for sql in ("'infinity'::interval", "'-infinity'::interval", "ARRAY['1 day', '-infinity']::interval[]"):
         [(_, reason)] = (await read_all(database, crm, {"SHARE": sql})).unreadable
-        assert reason == "SHARE: an infinite interval is none that a CRM takes"
+        assert reason == "SHARE: an infinite interval is not accepted by any CRM"
 
 
 async def test_a_time_without_a_zone_is_taken_as_it_is_by_two(database):
@@ -177,7 +177,7 @@ async def test_a_value_that_cannot_be_sent_is_its_contacts_and_spoils_no_batch(a
     async with running(url, crm, mapping_file=file):
         await until(app, "bool_and(brevo_sync_status IN ('Complete', 'Error')) FROM contacts")
         assert len(crm.store) == 90
-        failed = "MAPPING_FAILED: SHARE: NaN and infinity are no numbers that a CRM takes"
+        failed = "MAPPING_FAILED: SHARE: no CRM takes NaN or infinity"
         assert await app.fetchval("SELECT count(*) FROM contacts WHERE brevo_processing_error = $1", failed) == 10
         await app.execute("UPDATE contacts SET first_name = '0', brevo_sync_status = 'Queued' WHERE first_name = 'NaN'")
         await until(app, "bool_and(brevo_sync_status = 'Complete') FROM contacts")

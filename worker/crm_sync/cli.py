@@ -18,7 +18,9 @@ EXIT_CONFIGURATION = 78  # EX_CONFIG of sysexits.h: systemd is told not to resta
 SECTIONS: Mapping[str, Mapping[str, str]] = {
     "Run": {
         "run": "Run the worker until it is stopped.",
+        "console": "Open the page for people, and the API.",
         "demo": "Watch it work: an embedded PostgreSQL and sandbox CRMs.",
+        "sandbox": "Run a fake CRM, to try a real table with.",
     },
     "Look": {
         "status": "Show what each CRM is doing, and why contacts failed.",
@@ -41,7 +43,8 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "init": "Write a .env and a mapping for your table, then check.",
         "adopt": "Put crm-sync on a table in use, or take it off again.",
         "migrate": "Bring the database to what this version needs.",
-        "grants": "Print the GRANTs of a worker or an application.",
+        "grants": "Print the GRANTs of a worker, an application or a console.",
+        "token": "Make a token for the console or the API.",
         "match": "Fill the ids of contacts that a CRM has already.",
         "watch": "Send contacts again whenever certain columns change.",
         "unwatch": "End a watch.",

@@ -16,7 +16,7 @@ def text_of(values: Mapping[str, str]) -> str:
 
 def _quoted(name: str, value: str) -> str:
     if "${" in value:
-        raise ConfigurationError(f"{name}: what stands in .env between ${{ and }} is replaced, so set it in the environment")
+        raise ConfigurationError(f"{name}: what is in .env between ${{ and }} is replaced, so set it in the environment")
     escaped = value.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
 

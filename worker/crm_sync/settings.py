@@ -39,7 +39,7 @@ def schemas(text: str) -> tuple[str, ...]:
     if not text:
         return ()
     if not re.fullmatch(rf"\s*{_SCHEMA}(?:\s*,\s*{_SCHEMA})*\s*", text):
-        raise ValueError('expected schemas with commas between them, such as public, "My Schema"')
+        raise ValueError('expected comma-separated schemas, such as public, "My Schema"')
     names = tuple(name[1:-1].replace('""', '"') if name.startswith('"') else name.lower() for name in re.findall(_SCHEMA, text))
     if "$user" in names:
         raise ValueError("expected schemas by their names: a mapping is the same for every role")
@@ -66,7 +66,7 @@ Limits = Annotated[str, AfterValidator(_limits)]
 def _key(secret: SecretStr) -> SecretStr:
     if not re.fullmatch(r"[!-~]+", secret.get_secret_value()):
         raise ValueError(
-            "expected letters, digits and signs of ASCII only: no blanks, typographic quotes or dashes, control characters"
+            "expected letters, digits and signs of ASCII only: no whitespace, typographic quotes or dashes, control characters"
         )
     return secret
 
@@ -92,38 +92,46 @@ class SettingsModel(BaseModel):
 class Settings(SettingsModel):
     """What the worker as a whole needs."""
 
-    database_url: PostgresUrl = Field(description="the database with the contacts table")
+    database_url: PostgresUrl = Field(description="the database with the contacts table, as a URL that libpq takes")
     listen_database_url: PostgresUrl | None = Field(
         None,
-        description="a direct connection to the same database, where DATABASE_URL goes through a transaction pooler",
+        description="a direct connection to the same database, if DATABASE_URL goes through a transaction pooler",
     )
-    database_behind_pooler: bool = Field(default=False, description="DATABASE_URL goes through a transaction pooler (pgbouncer)")
+    database_behind_pooler: bool = Field(
+        default=False, description="whether DATABASE_URL goes through a transaction pooler (pgbouncer)"
+    )
     contacts_table: str | None = Field(
-        None, description="the table to adopt, such as crm.people; later a worker that finds another one adopted does not start"
+        None,
+        description=(
+            "the table to adopt, such as crm.people; contacts if not set. A worker that finds another table "
+            "adopted does not start"
+        ),
     )
-    contacts_key: str | None = Field(None, description="its column that finds a row alone; the primary key without it")
-    contacts_email: str | None = Field(None, description="its column with the address; email without it")
-    mapping_file: Path | None = Field(None, description="TOML file of what is sent to each CRM; built-in defaults without it")
+    contacts_key: str | None = Field(None, description="the column that identifies a row; the primary key if not set")
+    contacts_email: str | None = Field(None, description="the column with the email address; email if not set")
+    mapping_file: Path | None = Field(
+        None, description="TOML file that says what is sent to each CRM; built-in defaults if not set"
+    )
     mapping_search_path: Annotated[str, AfterValidator(_schemas)] = Field(
         "",
-        description="schemas in which the expressions of the mapping find functions, types and operators, beside Postgres's own",
+        description="comma-separated schemas where the expressions of the mapping find functions, types and operators",
     )
     history: History = Field(
-        History.ALL, description="which outcomes get a line of history: all, failures (what was not delivered whole) or off"
+        History.ALL, description="which outcomes history keeps: all, failures (not delivered, or not completely) or off"
     )
-    history_days: int = Field(14, ge=SHORTEST_DAYS, le=LONGEST_DAYS, description="days that history is kept, 1 to 30")
+    history_days: int = Field(14, ge=SHORTEST_DAYS, le=LONGEST_DAYS, description="days that history is kept")
     shutdown_grace_s: float = Field(
         20.0,
         ge=0,
         le=600,
-        description="seconds that requests under way get to end when the worker is stopped",
+        description="seconds that requests in flight get to end when the worker is stopped",
     )
     metrics_listen: ListenText | None = Field(
-        None, description="where a worker serves its metrics: 127.0.0.1:9464, or the path of a Unix socket; nowhere without it"
+        None, description="where a worker serves metrics: 127.0.0.1:9464, or the path of a Unix socket; nowhere if not set"
     )
     # Applications that share the environment say debug, for which there is nothing here.
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(str.lower)] = Field(
-        "info", description="the least that is logged: info, warning or error"
+        "info", description="the least severe level that is logged: info, warning or error"
     )
 
     @property
@@ -158,18 +166,34 @@ class LaneSettings(SettingsModel):
         15.0,
         gt=0,
         le=1440,
-        description="minutes between two full looks at the table, for flips that no trigger saw",
+        description="minutes between two full looks at the table, which find flips that no trigger saw",
     )
-    sync_scheduler_batch_size: int = Field(100, ge=1, le=5000, description="contacts claimed at once, at most")
+    sync_scheduler_batch_size: int = Field(100, ge=1, le=5000, description="contacts claimed in one statement")
     sync_max_retries: int = Field(3, ge=0, le=100, description="retries of a contact after its first attempt")
     sync_retry_delay_minutes: float = Field(
-        5.0, gt=0, le=1440, description="minutes before the first retry, doubled for each further one"
+        5.0, gt=0, le=1440, description="minutes before the first retry; doubled for each further one, give or take a quarter"
     )
     limits: Limits | None = Field(
-        None, description="requests of the whole account, over all workers: 100/10s 250000/day, or none; the vendor's without it"
+        None,
+        description=(
+            "requests of the whole account, over all workers: 100/10s 250000/day, or none; those of the plan if "
+            "not set. Mautic and n8n have none"
+        ),
     )
-    concurrency: int | None = Field(None, ge=1, le=500, description="requests at a time, of all workers together, at most")
-    batch_size: int | None = Field(None, ge=1, le=500, description="contacts in one request, where the CRM takes as many")
+    concurrency: int | None = Field(
+        None,
+        ge=1,
+        le=500,
+        description="requests at a time, of all workers together; if not set, HubSpot 4, Brevo 16, Mautic 8, n8n 16",
+    )
+    batch_size: int | None = Field(
+        None,
+        ge=1,
+        le=500,
+        description=(
+            "contacts in one request, up to what the CRM takes; n8n: 1, which sends a contact as the body, more send a list"
+        ),
+    )
 
     @property
     def policy(self) -> RetryPolicy:
@@ -178,7 +202,7 @@ class LaneSettings(SettingsModel):
 
 def _host(text: str) -> tuple[str, int | None]:
     """(host, port), None for any port. Raises ValueError with the right form."""
-    right = "expected hosts with commas between them, such as n8n, n8n:5678 or [fd00::1]:5678: no URLs"
+    right = "expected comma-separated hosts, such as n8n, n8n:5678 or [fd00::1]:5678: no URLs"
     with suppress(ValueError):
         return str(ip_address(text)), None  # IPv6 without brackets has no port
     try:
@@ -206,7 +230,7 @@ class TransportSettings(SettingsModel):
 
     http_allowed_hosts: Annotated[str, AfterValidator(_hosts)] = Field(
         "",
-        description="hosts that may be spoken to in plain http beside loopback, with commas between them: n8n, n8n:5678",
+        description="comma-separated hosts, besides loopback, that may be called without TLS: n8n, n8n:5678, [fd00::1]. No URLs",
     )
 
     def hosts(self, port: int) -> frozenset[str]:
@@ -229,28 +253,39 @@ class AlertSettings(SettingsModel):
     """Who is told when something is wrong."""
 
     alert_webhook_url: Key | None = Field(None, description="where alerts are sent by HTTP POST")
-    alert_webhook_secret: Password | None = Field(None, description="signs their bodies, as N8N_SIGNING_SECRET does")
-    alert_webhook_format: Literal["json", "slack"] = Field("json", description="json, or slack for what takes a text")
+    alert_webhook_secret: Password | None = Field(None, description="signs the bodies of alerts, as N8N_SIGNING_SECRET does")
+    alert_webhook_format: Literal["json", "slack"] = Field(
+        "json", description='json, or slack for services that take {"text": "..."}'
+    )
     alert_ping_url: Key | None = Field(
-        None, description="a dead man's switch, pinged every minute while a worker lives; with /fail while an alert is open"
+        None,
+        description=(
+            "a dead man's switch, requested every minute while a worker lives; with /fail appended while an alert is open"
+        ),
     )
     alert_command: Annotated[str, AfterValidator(_command)] | None = Field(
-        None, description="a program that gets each alert as JSON on its standard input; without a shell, 10 s at most"
+        None, description="a program that gets each alert as JSON on standard input; run without a shell, for 10 s at most"
     )
 
 
 class TraceSettings(SettingsModel):
     """Where traces are sent. The names are those that OpenTelemetry has."""
 
-    otel_exporter_otlp_endpoint: str | None = Field(None, description="the collector that traces are sent to, by OTLP over HTTP")
-    otel_exporter_otlp_headers: Password | None = Field(None, description="headers for it: name=value, with commas between them")
-    otel_service_name: str = Field("crm-sync", description="what the worker is called in traces")
+    otel_exporter_otlp_endpoint: str | None = Field(None, description="the collector that traces are sent to, as OTLP over HTTP")
+    otel_exporter_otlp_headers: Password | None = Field(
+        None, description="comma-separated headers for the collector, such as its key: name=value"
+    )
+    otel_service_name: str = Field("crm-sync", description="the name of the worker in traces")
 
 
 class ProxySettings(SettingsModel):
     """Through what CRMs are reached. The names are those that other programs know too."""
 
-    https_proxy: SecretStr | None = Field(None, description="the HTTP proxy to CRMs with https")
+    https_proxy: SecretStr | None = Field(
+        None, description="the HTTP proxy to CRMs with https, such as http://user:password@proxy.example.com:3128"
+    )
     http_proxy: SecretStr | None = Field(None, description="the HTTP proxy to CRMs with plain http")
-    all_proxy: SecretStr | None = Field(None, description="the HTTP proxy where neither is set")
-    no_proxy: str = Field("", description="hosts and networks that are reached directly, with commas between them; * for all")
+    all_proxy: SecretStr | None = Field(None, description="the HTTP proxy if neither of the two is set")
+    no_proxy: str = Field(
+        "", description="comma-separated hosts and networks that are reached directly: n8n, .example.com, 10.0.0.0/8; * for all"
+    )

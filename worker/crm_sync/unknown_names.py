@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+from crm_sync.console_settings import ConsoleSettings
 from crm_sync.settings import (
     AlertSettings,
     LaneSettings,
@@ -27,7 +28,7 @@ class UnknownName:
     @property
     def sentence(self) -> str:
         hint = f": {self.nearest} may be meant" if self.nearest else ""
-        return f"{self.name} is set, but is no setting of crm-sync{hint}"
+        return f"{self.name} is set, but is not a setting of crm-sync{hint}"
 
 
 def unknown_settings(names: Iterable[str], crms: Mapping[str, type[SettingsModel] | None]) -> list[UnknownName]:
@@ -35,11 +36,8 @@ def unknown_settings(names: Iterable[str], crms: Mapping[str, type[SettingsModel
 
     crms: by name, with their settings. What those of a CRM are called that declares none is not known, so none of its is told.
     """
-    shared = [
-        name
-        for model in (Settings, TransportSettings, ProxySettings, AlertSettings, TraceSettings)
-        for name in model.model_fields
-    ]
+    models = (Settings, TransportSettings, ProxySettings, AlertSettings, TraceSettings, ConsoleSettings)
+    shared = [name for model in models for name in model.model_fields]
     of_crms = {
         crm: [*(settings.model_fields if settings else ()), *(f"{crm}_{name}" for name in LaneSettings.model_fields)]
         for crm, settings in crms.items()

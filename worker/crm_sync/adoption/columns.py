@@ -35,7 +35,7 @@ def refuse_foreign_types(connection: Connection) -> None:
     """Raises ConfigurationError where a type that would be taken for ours is of somebody who has no say over the table."""
     for row in run(connection, "find_foreign_types"):
         raise ConfigurationError(
-            f"there is a type {row['name']} already, made by {row['owner']}, who could have SQL of his own run by whoever writes "
+            f"there is a type {row['name']} already, made by {row['owner']}, who could have SQL run by anyone who writes "
             f"to the table: DROP TYPE {row['name']}, or let an enum of that name belong to the owner of the table"
         )
 

@@ -20,7 +20,7 @@ from crm_sync.postgres.sqlstates import Fault, fault_of
 from crm_sync.postgres.statements import folder, query, quote, render, set_to
 
 WITHOUT_ROWS = "the tables of crm-sync came without their rows, as in a dump of definitions alone"
-ADVICE = "run `crm-sync migrate`, which writes them anew"
+ADVICE = "run `crm-sync migrate`, which writes them again"
 SCHEMA = "crm_sync"
 TABLE = "_crm_sync_migration"
 # A path of yoyo's own: its tables are created in, and looked for, in the first schema of it.

@@ -210,7 +210,7 @@ def find_table(connection: Connection, name: str) -> dict[str, Any] | None:
                 relation = value(connection, "resolve_table", name)
         return run(connection, "find_table", relation).fetchone()
     except (psycopg.errors.InvalidName, psycopg.errors.SyntaxError, psycopg.errors.FeatureNotSupported) as error:
-        raise ConfigurationError(f"CONTACTS_TABLE: {name} is no name of a table; expected one such as crm.people") from error
+        raise ConfigurationError(f"CONTACTS_TABLE: {name} is not the name of a table; expected one such as crm.people") from error
 
 
 @contextmanager

@@ -30,12 +30,12 @@ MOMENT_S = 0.1
 
 LOCKS = {
     "none": "No lock on the table",
-    "ACCESS SHARE": "ACCESS SHARE holds up nobody",
+    "ACCESS SHARE": "ACCESS SHARE blocks no one",
     "ROW EXCLUSIVE": "ROW EXCLUSIVE, as any UPDATE",
-    "SHARE UPDATE EXCLUSIVE": "SHARE UPDATE EXCLUSIVE holds up nobody who reads or writes",
+    "SHARE UPDATE EXCLUSIVE": "SHARE UPDATE EXCLUSIVE blocks neither readers nor writers",
     "SHARE": "SHARE holds up writers",
-    "SHARE ROW EXCLUSIVE": "SHARE ROW EXCLUSIVE holds up writers",
-    "ACCESS EXCLUSIVE": "ACCESS EXCLUSIVE holds up everybody",
+    "SHARE ROW EXCLUSIVE": "SHARE ROW EXCLUSIVE blocks writers",
+    "ACCESS EXCLUSIVE": "ACCESS EXCLUSIVE blocks everybody",
 }
 
 _WORD = re.compile(r"""(?:"(?:[^"]|"")*"|'(?:[^']|'')*'|[^\s"'])+""")
@@ -44,22 +44,23 @@ UNDO_HINT = "To take it off again: crm-sync adopt --undo"
 
 
 @click.command()
-@click.option("--plan", is_flag=True, help="Say what was found and what would be run, and change nothing.")
-@click.option("--undo", is_flag=True, help="Take off what was added, and nothing else. With --plan: say what that would be.")
+@click.option("--plan", is_flag=True, help="Print what was found and what would be run, and change nothing.")
+@click.option("--undo", is_flag=True, help="Remove what was added, and nothing else. With --plan, print what that is.")
 @click.option(
     "--crm",
     "crms",
     multiple=True,
     shell_complete=crm_names,
-    help="Only this one, beside those installed already; several times for several.",
+    help="Add this CRM only; repeat it for several.",
 )
-@click.option("--yes", is_flag=True, help="Do not ask before it is undone.")
+@click.option("--yes", is_flag=True, help="Do not ask before undoing.")
 def adopt(*, plan: bool, undo: bool, crms: tuple[str, ...], yes: bool) -> None:
     """Puts crm-sync on the table that CONTACTS_TABLE names (contacts), while it is in use.
 
-    Nobody who writes waits longer than a moment: what needs the table for itself asks for it for 0.1 s, again and again, and
-    indexes are built beside the writers. It can be broken off anywhere, and run again. CONTACTS_KEY and CONTACTS_EMAIL name the
-    columns that find a row and hold its address, where they are not the primary key and email.
+    No writer waits longer than a moment: a step that needs the table for itself asks for the lock for 0.1 s at a time, and
+    indexes are built concurrently. You can interrupt it at any point and run it again. CONTACTS_KEY and CONTACTS_EMAIL name the
+    columns that identify a row and hold its address, if they are not the primary key and email. Existing columns, types and
+    equivalent indexes are kept, and --undo leaves them in place.
 
     \b
     Example:

@@ -30,11 +30,13 @@ USUAL_SINCE = "1d"
 
 
 @click.group(invoke_without_command=True)
-@click.option("--since", default=USUAL_SINCE, show_default=True, metavar="TIME", help="With those that ended within this time.")
+@click.option(
+    "--since", default=USUAL_SINCE, show_default=True, metavar="TIME", help="Include alerts that ended within this time."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
 @click.pass_context
 def alerts(context: click.Context, *, since: str, as_json: bool) -> None:
-    """Lists what is wrong now, and what has ended of late: since when, how many, what to do, and who was told.
+    """Lists what is wrong now, and what ended recently: since when, how many, what to do, and who was told.
 
     \b
     Example:

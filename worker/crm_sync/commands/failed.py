@@ -49,15 +49,14 @@ class Page:
 
 @click.command()
 @failure_options
-@click.option("--limit", default=PAGE, show_default=True, type=click.IntRange(1, LARGEST_PAGE), help="Contacts on a page.")
-@click.option("--after", metavar="CRM:KEY", help="The page after this contact, as the previous page says.")
+@click.option("--limit", default=PAGE, show_default=True, type=click.IntRange(1, LARGEST_PAGE), help="Contacts per page.")
+@click.option("--after", metavar="CRM:KEY", help="The page after this contact, as the previous page prints it.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
 def failed(*, crms: Sequence[str], codes: Sequence[str], since: str | None, limit: int, after: str | None, as_json: bool) -> None:
     """Lists failed contacts in the order of their keys: their state, since when, and why.
 
-    These are contacts in Error and those that wait for a retry; with --code FIELD_NOT_SENT or
-    ALREADY_THERE, those that are Complete.
-    `crm-sync retry` sends them again.
+    These are contacts in Error and contacts that wait for a retry; with --code FIELD_NOT_SENT or ALREADY_THERE, contacts that are
+    Complete. `crm-sync retry` sends them again.
 
     \b
     Example:

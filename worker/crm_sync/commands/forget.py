@@ -26,10 +26,10 @@ TO_FORGET = Needs(
 @click.command()
 @click.argument("key")
 def forget(*, key: str) -> None:
-    """Takes the key KEY off every line of history, and the reasons and ids that may lead to the contact.
+    """Removes the key KEY from every line of history, with the reasons and ids that may lead to the contact.
 
-    The lines stay, and tell of nobody. The row of the contact and its records in the CRMs stay as they are, too, and what is sent
-    from now on has lines again. Where contacts are erased (`crm-sync on-delete CRM erase`), this is done with the deletion.
+    The lines stay, and name nobody. The contact's row and its records in the CRMs stay too, and what is sent from now on has
+    lines again. If contacts are erased (`crm-sync on-delete CRM erase`), the deletion does this.
 
     \b
     Example:
@@ -40,7 +40,7 @@ def forget(*, key: str) -> None:
         click.echo("Nothing to forget: no line of history has this key.")
         return
     counts = ", ".join(f"{count:,} of {crm}" for crm, count in sorted(lines.items()))
-    click.echo(wrapped(f"Forgotten: {counts}. These lines tell of nobody now."))
+    click.echo(wrapped(f"Forgotten: {counts}. These lines name nobody now."))
     deeds.tell(problem)
 
 

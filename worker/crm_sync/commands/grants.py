@@ -43,7 +43,13 @@ FUNCTIONS = (
 )
 
 LOOKED_UP = ("contacts()", "parts()", "flipping_triggers()", "flipped_crms(text[])", "caught_crms(text[])")
+PAUSED = ("held_since", "held_reason", "revision")
 MIGRATION_TABLES = ("_crm_sync_migration", "_yoyo_version")
+CONSOLE_READ = (
+    *("adopted", "lanes", "tombstones", "workers", "living_workers", MIGRATION_TABLES[0]),
+    *("events", "minutes", "budgets", "pace", "snapshot", "progress", "deliveries", "alerts"),
+)
+NOT_FOR_CONSOLE = ("count_contacts()",)  # a pass over the table, for the snapshot
 
 _LITERAL = re.compile(r"'(?:[^']|'')*'")
 _WHOLE_ROW = re.compile(r"[\w\"]\.\*")
@@ -52,33 +58,42 @@ _WHOLE_ROW = re.compile(r"[\w\"]\.\*")
 @click.command()
 @click.argument("role")
 @click.option("--application", is_flag=True, help="The rights of an application that flips, instead of a worker's.")
-def grants(*, role: str, application: bool) -> None:
+@click.option("--console", is_flag=True, help="The rights of the console and the API, instead of a worker's.")
+@click.option("--console-readonly", is_flag=True, help="The rights of a console that changes nothing, instead of a worker's.")
+def grants(*, role: str, application: bool, console: bool, console_readonly: bool) -> None:
     """Prints the GRANTs, for psql, that ROLE needs to run a worker on this database. Changes nothing.
 
-    Column by column: a worker reads its key, what the mapping sends and its own columns, and writes its own only. Run it as the
-    owner of the table, and again after `crm-sync migrate`, a change of the mapping or a new CRM.
+    They go column by column: a worker reads its key, what the mapping sends and its own columns, and writes its own only. Run it
+    as the owner of the table, and again after `crm-sync migrate`, a change of the mapping or a new CRM.
 
     \b
     Example:
       crm-sync grants crm_worker | psql "$DATABASE_URL"
     """
-    statements, notes = asyncio.run(_read(load(), role, application=application))
+    named = {"application": application, "console": console, "console-readonly": console_readonly}
+    chosen = [name for name, is_chosen in named.items() if is_chosen]
+    if len(chosen) > 1:
+        raise click.UsageError(f"--{chosen[0]} and --{chosen[1]} exclude each other")
+    statements, notes = asyncio.run(_read(load(), role, chosen[0] if chosen else "worker"))
     click.echo("\n".join(statements))
     for note in notes:
         click.echo(note, err=True)
 
 
-async def _read(configuration: Configuration, role: str, *, application: bool) -> tuple[list[str], list[str]]:
+async def _read(configuration: Configuration, role: str, whose: str) -> tuple[list[str], list[str]]:
     """(statements, what a person should know beside them). Raises ConfigurationError or DatabaseTroubleError."""
     settings = configuration.settings
     async with Database.of(settings, size=1) as database:
         schema = await read_schema(database)
         target = dict((await database.fetch(query("describe_role"), role))[0])
-        if application:
+        if whose == "application":
             statements = _for_application(schema, target, role)
+        elif whose == "console-readonly":
+            statements = _for_console(schema, target, role, None)
         else:
             mapped = await _mapped(database, schema, configuration, target, schema.lanes)
-            statements = _for_worker(schema, target, role, mapped)
+            grant = _for_console if whose == "console" else _for_worker
+            statements = grant(schema, target, role, mapped)
     notes = []
     if not target["role_exists"]:
         notes.append(f"There is no role {role} yet: CREATE ROLE {quote(role)} LOGIN;")
@@ -178,6 +193,56 @@ def _for_application(schema: Schema, target: Mapping[str, Any], role: str) -> li
         f"GRANT USAGE ON SCHEMA {_quoted([target['namespace'], *target['type_namespaces']])} {to}",
         f"GRANT SELECT{_columns([*_keys(schema), *_own_columns(schema)])} ON TABLE {contacts} {to}",
         f"GRANT UPDATE{_columns(statuses)} ON TABLE {contacts} {to}",
+    ]
+
+
+def _for_console(schema: Schema, target: Mapping[str, Any], role: str, mapped: Sequence[Mapping[str, Any]] | None) -> list[str]:
+    """mapped: what is shown of a contact that is revealed; None: it only reads, and reveals nobody."""
+    to = f"TO {quote(role)};"
+    contacts = schema.table.name
+    emails = [lane.variables["email"] for lane in schema.lanes.values()]
+    statuses = [lane.variables["sync_status"] for lane in schema.lanes.values()]
+    looked_at = (*(f"crm_sync.{table}" for table in CONSOLE_READ), *(lane.variables["line"] for lane in schema.lanes.values()))
+    functions = [function for function in TELLING_FUNCTIONS if function not in NOT_FOR_CONSOLE]
+    statements = [
+        "-- To look.",
+        f"GRANT CONNECT ON DATABASE {quote(target['database'])} {to}",
+        f"GRANT USAGE ON SCHEMA {_quoted({'crm_sync', target['namespace'], *target['type_namespaces']})} {to}",
+        f"GRANT SELECT{_columns(['ctid', 'xmax', *_keys(schema), *emails, *_own_columns(schema)])} ON TABLE {contacts} {to}",
+        f"GRANT SELECT ON TABLE {', '.join(looked_at)} {to}",
+        f"GRANT EXECUTE ON FUNCTION crm_sync.other_retries(text, text) {to}",
+        *(f"GRANT EXECUTE ON FUNCTION crm_sync.{function} {to}" for function in functions),
+        f"GRANT EXECUTE ON FUNCTION crm_sync.key_name(text) {to}",
+    ]
+    if mapped is None:
+        return statements
+    return [
+        *statements,
+        "-- To flip, and to pause.",
+        f"GRANT UPDATE{_columns(statuses)} ON TABLE {contacts} {to}",
+        f"GRANT UPDATE{_columns(PAUSED)} ON TABLE crm_sync.lanes {to}",
+        "-- Who did what.",
+        f"GRANT INSERT ON TABLE crm_sync.events {to}",
+        "-- What was asked for with an Idempotency-Key.",
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE crm_sync.requests {to}",
+        "-- What would be sent of a contact that is revealed.",
+        *_read_by_mapping(target, contacts, mapped, to),
+        *_policy(schema, target, role),
+    ]
+
+
+def _read_by_mapping(target: Mapping[str, Any], contacts: str, mapped: Sequence[Mapping[str, Any]], to: str) -> list[str]:
+    read: dict[str, list[str]] = {}
+    for row in mapped:
+        if row["relation"] is not None:
+            columns = read.setdefault(_relation(row, target, contacts), [])
+            columns += [quote(row["attribute"])] if row["attribute"] is not None else []
+    namespaces = {row["namespace"] for row in mapped} - {target["namespace"]}
+    functions = sorted(row["function"] for row in mapped if row["function"] is not None)
+    return [
+        *([f"GRANT USAGE ON SCHEMA {_quoted(namespaces)} {to}"] if namespaces else []),
+        *(f"GRANT SELECT{_columns(columns)} ON TABLE {relation} {to}" for relation, columns in read.items()),
+        *(f"GRANT EXECUTE ON FUNCTION {function} {to}" for function in functions),
     ]
 
 

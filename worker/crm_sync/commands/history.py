@@ -30,13 +30,15 @@ TO_READ = Needs(
 
 @click.command()
 @named_contact
-@click.option("--crm", help="At this CRM only.")
-@click.option("--limit", default=PAGE, show_default=True, type=click.IntRange(1, LARGEST_PAGE), help="The latest so many.")
+@click.option("--crm", help="For this CRM only.")
+@click.option(
+    "--limit", default=PAGE, show_default=True, type=click.IntRange(1, LARGEST_PAGE), help="How many lines, the latest first."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
 def history(*, contact: NamedContact, crm: str | None, limit: int, as_json: bool) -> None:
     """Lists what became of one contact, the latest first: outcome, reason, how long it took, and the CRM's id of the request.
 
-    A contact that is deleted is found by its key. How long lines are kept is set by HISTORY_DAYS.
+    A deleted contact is found by its key. HISTORY_DAYS says how long lines are kept.
 
     \b
     Example:

@@ -30,13 +30,13 @@ Result = TypeVar("Result")
 
 
 @click.command()
-@click.option("--yes", is_flag=True, help="Ask nothing: take what is set in the environment, and the likeliest table.")
+@click.option("--yes", is_flag=True, help="Ask nothing: use what is set in the environment, and the likeliest table.")
 def init(*, yes: bool) -> None:
     """Writes a first configuration into this folder, and checks it: .env, which only you can read, and mapping.toml, with a field
     for each column that a CRM knows.
 
-    It asks for the database, the table and the CRMs. What is set in the environment already is not asked for. Files that are
-    there are not overwritten, and the database is not changed.
+    It asks for the database, the table and the CRMs, unless they are set in the environment. It overwrites no file, and does not
+    change the database.
 
     \b
     Example:

@@ -29,14 +29,16 @@ TO_MATCH = Needs(
 
 @click.command()
 @click.argument("crm", shell_complete=crm_names)
-@click.option("--again", is_flag=True, help="From the first contact, also where it was broken off.")
+@click.option("--again", is_flag=True, help="Begin at the first contact, even if an earlier run was interrupted.")
 @click.make_pass_decorator(Waits, ensure=True)
 def match(waits: Waits, *, crm: str, again: bool) -> None:
-    """Fills the ids of contacts that CRM has already, by their addresses. In CRM nothing is changed.
+    """Fills the ids of contacts that a CRM already has, by their addresses. Changes nothing in the CRM.
 
-    For a table that is adopted beside a CRM that has been in use: then a changed address changes the record and makes no second
-    one. It stays within the account's limits, beside working lanes, and says how many contacts the CRM does not have and how many
-    are ambiguous. Broken off, it goes on where it was. Contacts in line are left alone: a delivery gives them their ids.
+    Use it when you adopt a table and the CRM has been in use: a changed address then changes the record, and creates no second
+    one. It stays within the account's limits while workers run, and says how many contacts the CRM does not have and how many are
+    ambiguous. Contacts in line are left alone: a delivery fills their ids.
+
+    You can interrupt it at any point and run it again: it continues.
 
     \b
     Example:
@@ -61,11 +63,11 @@ async def _match(configuration: Configuration, waits: Waits, crm: str, *, anew: 
         async def may_ask() -> None:
             state = await read_lane_state(database, name)
             if state.held or state.down:
-                raise DeclinedError(f"{name} is not to be called now: {state.sentence}")
+                raise DeclinedError(f"{name} must not be called now: {state.sentence}")
 
         async with plan.account.open(RateLimit(database, name, plan.account.windows)) as client:
             if not client.keeps_records:
-                raise DeclinedError(f"{name} keeps no records that could be found by an address")
+                raise DeclinedError(f"{name} keeps no records that can be found by an address")
             await may_ask()
             if await matching.begin(anew=anew):
                 click.echo(on_the_way(name, matching.counts, goes_on=True))

@@ -17,12 +17,12 @@ from crm_sync.table.schema import read_schema
 
 
 @click.command()
-@click.option("--create", is_flag=True, help="Make the table contacts where there is none and CONTACTS_TABLE names none.")
-@click.option("--check", "only_check", is_flag=True, help="Say what is missing, change nothing; exit 1 if anything is.")
+@click.option("--create", is_flag=True, help="Create the table contacts if there is none and CONTACTS_TABLE is not set.")
+@click.option("--check", "only_check", is_flag=True, help="Print what is missing and change nothing; exit 1 if anything is.")
 def migrate(*, only_check: bool, create: bool) -> None:
-    """Brings the database to what this version wants: the schema crm_sync, and what is on the contacts table.
+    """Brings the database to what this version needs: the schema crm_sync, and what is on the contacts table.
 
-    The same as `crm-sync adopt`, in few words, for a deployment. It makes no contacts table unasked. To see it before, or to undo
+    It is `crm-sync adopt` in few words, for a deployment. It creates no contacts table unless asked. To see it before, or to undo
     it: crm-sync adopt --help.
 
     \b

@@ -7,9 +7,10 @@ import click
 
 @click.command("n8n-workflow")
 def n8n_workflow() -> None:
-    """Prints a ready n8n workflow: it checks the signature, handles a flip once, and answers for each contact.
+    """Prints a complete n8n workflow: it checks the signature, handles a flip once, and answers for each contact.
 
-    Import it in n8n (or with `n8n import:workflow`), choose its two credentials, put your nodes where it says so, and publish it.
+    Import it in n8n (or with `n8n import:workflow`), choose its two credentials, add your nodes where its notes say, and publish
+    it.
 
     \b
     Example:

@@ -48,8 +48,8 @@ class Policy(NamedTuple):
 def on_delete(waits: Waits, *, crm: str, policy: str | None) -> None:
     """Sets what becomes of the record in CRM when a contact's row is deleted; without POLICY, says what is set.
 
-    keep: nothing. delete: it is deleted, where HubSpot can restore it for 90 days. erase: for good. Run it as the owner of the
-    table: it adds a trigger to it, or takes it off, and waits for no writer longer than a moment.
+    keep: nothing. delete: it is deleted; HubSpot can restore it for 90 days. erase: for good. Run it as the owner of the table:
+    it adds a trigger or drops it, and no writer waits longer than a moment.
 
     \b
     Example:

@@ -17,11 +17,11 @@ from crm_sync.telling import deeds
 
 @click.command()
 @click.argument("crm", shell_complete=crm_names)
-@click.option("--reason", required=True, help="Why, for whoever looks at `crm-sync status` next.")
+@click.option("--reason", required=True, help="Why, for the next person who looks at `crm-sync status`.")
 def pause(*, crm: str, reason: str) -> None:
     """Pauses deliveries to CRM, for all workers, until `crm-sync resume CRM`. Restarts do not end it.
 
-    Requests under way end. Contacts keep their place in line, and flips are still taken.
+    Requests in flight end. Contacts keep their place in line, and flips are still accepted.
 
     \b
     Example:
@@ -38,7 +38,7 @@ def pause(*, crm: str, reason: str) -> None:
         click.echo(f"{after.crm} was paused already, since {since}: {before.held_reason}")
         click.echo(f"The reason is now: {reason}")
     click.echo(
-        "Requests under way end, and none is started, nor after a restart. "
+        "Requests in flight end, and no new one is started, even after a restart. "
         "Contacts keep their place in line, and flips are still taken.\n"
         f"To go on: crm-sync resume {after.crm}"
     )

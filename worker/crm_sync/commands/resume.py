@@ -17,7 +17,7 @@ from crm_sync.telling import deeds
 @click.command()
 @click.argument("crm", shell_complete=crm_names)
 def resume(*, crm: str) -> None:
-    """Ends the pause of CRM, for all workers: contacts go out again, in the order of their flips.
+    """Ends the pause of CRM, for all workers: contacts are sent again, in the order of their flips.
 
     \b
     Example:

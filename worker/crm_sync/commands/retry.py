@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import click
 
@@ -20,9 +21,10 @@ from crm_sync.reports.layout import console, wrapped
 from crm_sync.reports.retry_report import beside, closing, contacts, counts, lacking, notes
 from crm_sync.reports.rights import Needs, database_for
 from crm_sync.settings import Settings
-from crm_sync.table.failed_contacts import NO_CODE, Bounds, FailedContacts, Failures, Flipped
+from crm_sync.table.failed_contacts import NO_CODE, FailedContacts, Failures
 from crm_sync.table.one_contact import read_key
 from crm_sync.table.schema import read_schema
+from crm_sync.table.short_flips import Bounds, Flipped
 from crm_sync.telling import deeds
 
 PATIENCE_S = 300.0  # counting a table of many millions takes a while
@@ -60,8 +62,8 @@ class Retry:
 
 @click.command()
 @failure_options
-@click.option("--key", "keys", multiple=True, metavar="KEY", help="The contact with this key, or several.")
-@click.option("--preview", is_flag=True, help="Only counts.")
+@click.option("--key", "keys", multiple=True, metavar="KEY", help="The contact with this key; repeat it for several.")
+@click.option("--preview", is_flag=True, help="Only count.")
 @click.option("--yes", is_flag=True, help="Do not ask before contacts are flipped.")
 @click.make_pass_decorator(Bounds, ensure=True)
 def retry(
@@ -76,10 +78,11 @@ def retry(
 ) -> None:
     """Sends failed contacts again: counts them by CRM and code, asks, then flips them.
 
-    Meant are contacts in Error, and those that wait for a retry, which go now. What is withdrawn or in flight stays as it is.
-    Complete ones are meant where FIELD_NOT_SENT or ALREADY_THERE is named. NO_CODE names reasons that begin with no code.
+    It sends contacts in Error, and contacts that wait for a retry, which go now. Contacts that are withdrawn or in flight stay as
+    they are. Complete contacts are included with --code FIELD_NOT_SENT (delivered without a field) or --code ALREADY_THERE (left
+    as the CRM has them). --code NO_CODE means reasons that begin with no code.
 
-    It can be interrupted at any moment, and the same again goes on.
+    You can interrupt it at any point and run it again: it continues.
 
     \b
     Example:
@@ -141,7 +144,7 @@ async def _note(database: Database, asked: Retry) -> None:
     """How many were flipped, and which were meant; of single keys how many, for a key is not noted down."""
     for crm, done in asked.done.items():
         if done.flipped:
-            meant = {"codes": [*asked.codes], "since": asked.since, "keys": len(asked.keys) or None}
+            meant: dict[str, Any] = {"codes": [*asked.codes], "since": asked.since, "keys": len(asked.keys) or None}
             deeds.tell(await deeds.note(database, deeds.CONTACTS_RETRIED, crm, contacts=done.flipped, **meant))
 
 

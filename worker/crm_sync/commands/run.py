@@ -15,9 +15,9 @@ from crm_sync.daemon.daemon import serve
 def run() -> None:
     """Runs the worker until it is stopped.
 
-    SIGTERM or SIGINT drains it: requests under way get SHUTDOWN_GRACE_S seconds to end, what was not sent goes back
-    in line. A second signal ends it at once; nothing is lost by that either. SIGHUP reads .env, credentials and MAPPING_FILE
-    again. What is wrong with one CRM is told, and that lane goes on as before; what is wrong for all is refused as a whole.
+    SIGTERM or SIGINT drains it: requests in flight get SHUTDOWN_GRACE_S seconds to end, and what was not sent goes back in line.
+    A second signal ends it at once, and loses nothing either. SIGHUP reads .env, credentials and MAPPING_FILE again. If the
+    configuration of one CRM is not valid, that lane keeps its former one; if what all CRMs share is not valid, nothing changes.
 
     \b
     Example:

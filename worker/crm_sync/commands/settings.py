@@ -14,11 +14,10 @@ from crm_sync.reports.setting_values import DEFAULT, Group, groups, unknown
 
 @click.command()
 def settings() -> None:
-    """Lists every setting, the value that has effect, and where it comes from: the environment, .env, a credential of systemd, or
-    the default.
+    """Lists every setting, its value, and where it comes from: the environment, .env, a credential of systemd, or the default.
 
-    Keys, tokens, passwords and the paths of webhooks are masked. What is wrong stands below its group, and what is set without
-    effect at the end. Exits 1 if anything is wrong. It needs no database.
+    Keys, tokens, passwords and the paths of webhooks are masked. Errors are below their group, and variables without effect at
+    the end. Exits 1 if anything is wrong. It needs no database.
 
     \b
     Example:

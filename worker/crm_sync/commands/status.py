@@ -37,15 +37,15 @@ TO_COUNT = Needs(
 
 
 @click.command()
-@click.option("--watch", is_flag=True, help=f"Show it again every {WATCH_INTERVAL_S:.0f} s, or seldomer, until Ctrl-C.")
+@click.option("--watch", is_flag=True, help=f"Repeat every {WATCH_INTERVAL_S:.0f} s or less often, until Ctrl-C.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
-@click.option("--exact", is_flag=True, help="Count all contacts now, which takes a pass over the table.")
+@click.option("--exact", is_flag=True, help="Count all contacts now, in one pass over the table.")
 def status(*, watch: bool, as_json: bool, exact: bool) -> None:
-    """Shows each CRM's contacts by state, whether it is delivered to, how far it is, when it ends, and why contacts failed.
+    """Shows for each CRM whether it is delivered to, its contacts by state, how far it is, when it ends, and why contacts failed.
 
-    What is in line, in flight and in Error is counted live, as far as 10,000; the rest a worker counts from time to time, and the
-    age of its numbers is shown. Exits 0 if all is well, 1 if something needs a person (a CRM is down, a lane is faulty, or
-    contacts are ready and no worker runs), and 69 if the database cannot be asked.
+    Contacts in line, in flight and in Error are counted live, up to 10,000. The rest is counted by a worker from time to time,
+    and the age of its numbers is shown. Exits 0 if all is well, 1 if something needs a person (a CRM is down, a lane is faulty,
+    or contacts are ready and no worker runs), and 69 if the database cannot be reached.
 
     \b
     Example:

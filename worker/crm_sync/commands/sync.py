@@ -52,13 +52,14 @@ COLUMNS = (
 
 @click.command()
 @named_contact
-@click.option("--crm", shell_complete=crm_names, help="To this CRM only, whether the contact is wanted there or not.")
+@click.option("--crm", shell_complete=crm_names, help="To this CRM only, even if the contact is not wanted there.")
 @click.make_pass_decorator(Waits, ensure=True)
 def sync(waits: Waits, *, contact: NamedContact, crm: str | None) -> None:
     """Sends one contact now, as a worker does, and shows each request, its answer, and the row afterwards.
 
-    One that is not in line is flipped. Without --crm it goes to the CRMs where it is wanted (not New, Selected or Skipped). A CRM
-    that is paused or down is not called. Credentials are masked; what is sent of the person is not. Exits 0 if it was delivered.
+    A contact that is not in line is flipped. Without --crm it goes to the CRMs where it is wanted (not New, Selected or Skipped).
+    A CRM that is paused or down is not called. Credentials are masked; what is sent about the person is not. Exits 0 if it was
+    delivered.
 
     \b
     Example:
@@ -208,7 +209,7 @@ class _Visit:
         closed = await self._closed()
         if finish.error is not None and not closed:
             return f"not delivered: {finish.error}. It is back in line"
-        return "not delivered, for nothing was said of this contact. It is back in line" + (f"; {closed}" if closed else "")
+        return "not delivered: the CRM said nothing about this contact. It is back in line" + (f"; {closed}" if closed else "")
 
     async def _tell_row(self, match: Match) -> None:
         now = await show(self.database, self.table, [match.id])

@@ -11,14 +11,16 @@ HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108 (a co
 
 
 @click.command()
-def systemd() -> None:
-    """Prints a hardened systemd unit that runs this very installation. Where it goes and what to fill in stands in it.
+@click.option("--console", is_flag=True, help="The unit of the console instead of the worker's.")
+def systemd(*, console: bool) -> None:
+    """Prints a hardened systemd unit that runs this installation. Comments in it say where it goes and what to fill in.
 
     \b
     Example:
       crm-sync systemd > /etc/systemd/system/crm-sync.service
     """
-    template = files("crm_sync.daemon").joinpath("crm-sync.service").read_text(encoding="utf-8")
+    package, unit = ("crm_sync.console", "crm-sync-console.service") if console else ("crm_sync.daemon", "crm-sync.service")
+    template = files(package).joinpath(unit).read_text(encoding="utf-8")
     for folder in sorted({str(Path(prefix).resolve()) for prefix in (sys.prefix, sys.base_prefix)}):
         if any(Path(folder).is_relative_to(hidden) for hidden in HIDDEN):
             click.echo(f"crm-sync: the unit cannot look into {folder}: install crm-sync elsewhere, such as in /opt", err=True)

@@ -25,9 +25,9 @@ TO_SET = Needs(
 def trace(waits: Waits, *, state: str | None) -> None:
     """Turns traces on or off; without STATE, says what is set.
 
-    On: the contacts table gets a column, and each flip fills it with what its transaction has said:
-    SET LOCAL crm_sync.traceparent = '...'. Off: the column goes, and a flip pays nothing. Run it as the owner of the table: it
-    needs it for itself for a moment, and waits for no writer longer than that.
+    On: the contacts table gets a column, and each flip writes to it what its transaction has said: SET LOCAL crm_sync.traceparent
+    = '...'. Off: the column is dropped, and a flip pays nothing. Run it as the owner of the table. It locks the table for a
+    moment, and no writer waits longer than that.
 
     \b
     Example:

@@ -19,7 +19,7 @@ from crm_sync.telling import deeds
 @click.argument("crm", shell_complete=crm_names)
 @click.make_pass_decorator(Waits, ensure=True)
 def unwatch(waits: Waits, *, crm: str) -> None:
-    """Ends the watch of CRM: its contacts go out again only when they are flipped. Only the owner of the table may do this.
+    """Ends the watch of CRM: its contacts are sent again only when they are flipped. Only the owner of the table may do this.
 
     \b
     Example:

@@ -27,13 +27,13 @@ claimed are one delivery; one while it is in flight is delivered after it. What 
 
 @click.command()
 @click.argument("crm", shell_complete=crm_names)
-@click.option("--columns", required=True, help="Those whose changes CRM should know of, with commas between them: email,name")
+@click.option("--columns", required=True, help="Comma-separated columns whose changes are sent to CRM: email,name")
 @click.make_pass_decorator(Waits, ensure=True)
 def watch(waits: Waits, *, crm: str, columns: str) -> None:
     """Sends contacts to CRM again whenever one of these columns changes, until `crm-sync unwatch CRM`.
 
     The database itself flips them, in the UPDATE that changes them. Contacts that were never wanted in CRM, were withdrawn or are
-    in Error stay as they are. Named again, the columns replace those before. Only the owner of the table may do this.
+    in Error stay as they are. Running it again replaces the watched columns. Only the owner of the table may do this.
 
     \b
     Example:

@@ -10,9 +10,8 @@ from typing import Any
 import click
 
 from crm_sync.configuration import Configuration, load
-from crm_sync.errors import ConfigurationError, DatabaseTroubleError
+from crm_sync.errors import DatabaseTroubleError
 from crm_sync.postgres.pool import Database
-from crm_sync.postgres.statements import query
 from crm_sync.reports.completing import crm_names
 from crm_sync.reports.found_contacts import Found, find_contacts
 from crm_sync.reports.http_report import harmless
@@ -20,9 +19,10 @@ from crm_sync.reports.installed import installed
 from crm_sync.reports.layout import labelled, wrapped
 from crm_sync.reports.named_contact import NamedContact, named_contact
 from crm_sync.reports.rights import Needs, explained
-from crm_sync.reports.verdict import Known, Verdict, judge
+from crm_sync.reports.verdict import Verdict
 from crm_sync.reports.verdict_proof import proof
-from crm_sync.table.schema import Schema, inspect_schema
+from crm_sync.reports.verdicts import tell_verdicts
+from crm_sync.table.schema import inspect_schema
 
 PATIENCE_S = 15.0
 EXIT_NOT_FOUND = 1
@@ -45,12 +45,12 @@ class Answer:
 
 @click.command()
 @named_contact
-@click.option("--crm", shell_complete=crm_names, help="At this CRM only.")
+@click.option("--crm", shell_complete=crm_names, help="For this CRM only.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, with all facts, for scripts.")
 def why(*, contact: NamedContact, crm: str | None, as_json: bool) -> None:
     """Says why a contact is, or is not, in each CRM: one sentence, what to do, and the proof.
 
-    Changes nothing, and asks no CRM. By --key it takes milliseconds; --email reads the whole table where the address has no
+    Changes nothing, and calls no CRM. With --key it takes milliseconds; --email reads the whole table if the address has no
     index. Exits 1 if there is no such contact.
 
     \b
@@ -79,27 +79,8 @@ async def _why(configuration: Configuration, asked: NamedContact, crm: str | Non
         only = None if crm is None else installed(crm, [*schema.lanes, *schema.faults], "--crm")
         async with explained(database, TO_ASK):
             found = await find_contacts(database, tables, asked)
-            verdicts = {key: await _verdicts(database, configuration, schema, key, only) for key in found.keys}
+            verdicts = {key: await tell_verdicts(database, configuration, schema, key, only) for key in found.keys}
     return Answer(found, verdicts)
-
-
-async def _verdicts(
-    database: Database, configuration: Configuration, schema: Schema, key: str, only: str | None
-) -> list[Verdict]:
-    rows = await database.fetch(query("tell_verdicts"), key)
-    return [
-        judge(row["crm"], row["verdict"], json.loads(row["facts"]), _known(configuration, schema, row["crm"]))
-        for row in rows
-        if only is None or row["crm"] == only
-    ]
-
-
-def _known(configuration: Configuration, schema: Schema, crm: str) -> Known:
-    try:
-        account = configuration.account(crm)
-    except ConfigurationError:  # that is a worker's matter
-        account = None
-    return Known(schema.faults.get(crm), None if account is None else account.record_url)
 
 
 def as_object(answer: Answer) -> dict[str, Any]:

@@ -47,28 +47,28 @@ class Condition(StrEnum):
     )
     LANE_MISCONFIGURED = (
         "LANE_MISCONFIGURED",
-        "has a lane that stands until a person helps",
+        "has a lane that has stopped until a person helps",
         "do what the reason names; crm-sync tries by itself at least every minute",
         "crm-sync check",
     )
     ERRORS = (
         "ERRORS",
         "has many contacts that fail",
-        "look at which they are and why; crm-sync errors CODE says what to do, crm-sync retry sends them again",
+        "look at which fail and why; crm-sync errors CODE says what to do, crm-sync retry sends them again",
         "crm-sync failed --crm {crm} --since 15m",
         "contacts failed in 15 minutes",
     )
     NEW_CODE = (
         "NEW_CODE",
-        "has contacts that fail for a reason that was not seen for a week",
+        "has contacts that fail for a reason not seen for a week",
         "crm-sync errors {code} says what it means and what to do",
         "crm-sync failed --crm {crm} --code {code}",
         "contacts failed with it",
     )
     OLDEST_WAITING = (
         "OLDEST_WAITING",
-        "has a contact that is ready and has waited for long",
-        "a backfill takes its time: then nothing; else look at the pace, the limits, and whether enough workers run",
+        "has a contact that is ready and has waited for a long time",
+        "during a backfill, nothing; else look at the pace, the limits, and whether enough workers run",
         "crm-sync status",
     )
     LIMIT_NEARLY_USED = (
@@ -100,7 +100,7 @@ class Condition(StrEnum):
     )
     LANE_PAUSED_LONG = (
         "LANE_PAUSED_LONG",
-        "has been paused by hand for long",
+        "has been paused by hand for a long time",
         "crm-sync resume {crm}, if the reason has passed",
         "crm-sync status",
     )

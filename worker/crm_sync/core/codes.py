@@ -6,6 +6,8 @@ A code begins the text in `processing_error` (`CODE: reason`) and stands in the 
 from enum import StrEnum
 from typing import Self
 
+_PAGES = "https://github.com/crm-sync/crm-sync/blob/main/docs/reference/codes"
+
 
 class Code(StrEnum):
     """retried: it is tried again without anybody's doing. lane: it holds up the whole lane, and marks no contact."""
@@ -20,6 +22,11 @@ class Code(StrEnum):
         code._value_ = value
         code.meaning, code.remedy, code.retried, code.lane = meaning, remedy, retried, lane
         return code
+
+    @property
+    def page(self) -> str:
+        """The address of the page that explains it."""
+        return f"{_PAGES}/{self.value}.md"
 
     # Of a contact, until somebody changes something.
     INVALID_EMAIL = (
@@ -41,17 +48,17 @@ class Code(StrEnum):
     NOT_THERE = (
         "NOT_THERE",
         "the CRM does not have this contact, and the mode of this CRM is update; nothing was sent",
-        "make it in the CRM, or set the mode to upsert, and flip; or let it be",
+        "create it in the CRM, or set the mode to upsert, and flip; or leave it",
     )
     ALREADY_THERE = (
         "ALREADY_THERE",
         "the CRM has this contact already, and the mode of this CRM is create: it was left as it is, and its id is in the row",
-        "nothing; to have it changed set the mode to upsert, and flip",
+        "nothing; to have it changed, set the mode to upsert, and flip",
     )
     FIELD_NOT_SENT = (
         "FIELD_NOT_SENT",
-        "delivered, but without the field that is named: another contact has it, it is none, or the CRM keeps its own",
-        "correct it and flip, or let it be",
+        "delivered, but without the field that is named: another contact has it, it is not valid, or the CRM keeps its own",
+        "correct it and flip, or leave it",
     )
     MAPPING_FAILED = (
         "MAPPING_FAILED",
@@ -142,15 +149,15 @@ class Code(StrEnum):
     )
     FIELD_MISFIT = (
         "FIELD_MISFIT",
-        "the mapping sends a field what the CRM's own field never takes; nothing was sent",
+        "a field of the CRM can take nothing of what the mapping sends to it; nothing was sent",
         "correct the mapping, or the field in the CRM; `crm-sync check` names all of them",
         True,
         True,
     )
     FIELD_REQUIRED = (
         "FIELD_REQUIRED",
-        "the CRM requires a field of every new contact that the mapping does not send",
-        "send it, or let the CRM not require it",
+        "the CRM requires of every new contact a field that the mapping does not send",
+        "add it to the mapping, or make it optional in the CRM",
         True,
         True,
     )
@@ -170,3 +177,8 @@ class Code(StrEnum):
 
 # Of contacts that are delivered all the same.
 OF_DELIVERED = frozenset({Code.FIELD_NOT_SENT, Code.ALREADY_THERE})
+
+
+def known_code(text: str) -> Code | None:
+    """None for one that another program has written."""
+    return next((code for code in Code if code.value == text), None)

@@ -257,9 +257,9 @@ def _unknown(name: str, url: str) -> str:
     _, _, query = url.partition("?")
     if "@" in query or not re.fullmatch(r"\w{1,40}", name, re.ASCII):
         # It may be a piece of a password.
-        return "a parameter after the ? is none that Postgres knows; in a password ? is written %3F, and / %2F"
+        return "a parameter after the ? is not one that Postgres knows; in a password ? is written %3F, and / %2F"
     return (
-        f"the parameter {name} is none that Postgres knows. A setting of the server goes into options: "
+        f"the parameter {name} is not one that Postgres knows. A setting of the server goes into options: "
         "options=-c%20statement_timeout%3D5s"
     )
 
@@ -282,7 +282,7 @@ def _check_numbers(parameters: Mapping[str, str]) -> None:
     if len(ports) not in (1, len(hosts.split(","))):
         raise ValueError("there are other numbers of hosts and of ports")
     if not re.fullmatch(r"[0-9]{0,6}", parameters.get("connect_timeout", "")):
-        raise ValueError("connect_timeout is no number of seconds")
+        raise ValueError("connect_timeout is not a number of seconds")
 
 
 def _check_tls(parameters: dict[str, str]) -> None:

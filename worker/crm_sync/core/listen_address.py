@@ -16,20 +16,28 @@ class ListenAddress(NamedTuple):
     port: int = 0
     path: str = ""
 
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        return bool(self.path) or ip_address(self.host).is_loopback
+
     def __str__(self) -> str:
         if self.path:
             return self.path
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @classmethod
-    def parse(cls, text: str) -> "ListenAddress":
-        """Names of hosts but localhost are none: what they lead to changes. Raises ValueError with the right form."""
+    def parse(cls, text: str, *, free_port: bool = False) -> "ListenAddress":
+        """Names of hosts but localhost are none: what they lead to changes. free_port: 0 is any that is free.
+
+        Raises ValueError with the right form.
+        """
         if text.startswith("/"):
             if len(text.encode()) > LONGEST_PATH or "\0" in text or text.endswith("/"):
                 raise ValueError(f"{EXPECTED}; a path has {LONGEST_PATH} bytes at most")
             return cls(path=text)
         found = _TCP.fullmatch(text)
-        if found is None or not 0 < int(found[4]) < 65536:
+        if found is None or not (0 if free_port else 1) <= int(found[4]) < 65536:
             raise ValueError(EXPECTED)
         host = found[1] or found[2] or "127.0.0.1"
         try:

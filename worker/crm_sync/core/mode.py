@@ -15,7 +15,7 @@ class Mode(StrEnum):
 
 
 def not_there(crm: str) -> Outcome:
-    return Outcome.rejected(Code.NOT_THERE, f"{crm} has no such contact, and {crm.upper()}_MODE=update makes none")
+    return Outcome.rejected(Code.NOT_THERE, f"{crm} has no such contact, and {crm.upper()}_MODE=update creates none")
 
 
 def already_there(crm: str, remote_id: str | None) -> Outcome:

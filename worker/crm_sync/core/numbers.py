@@ -10,7 +10,7 @@ MOST_EXACT = 2**53  # whole numbers up to here are exact as doubles
 MOST_WRITTEN_OUT = 1000  # digits of a number that came with an exponent
 MOST_DIGITS = 15  # so many decimal digits are, whichever they are
 
-_NO_NUMBER = "NaN and infinity are no numbers that a CRM takes"
+_NO_NUMBER = "no CRM takes NaN or infinity"
 
 
 def finite(value: float) -> float:

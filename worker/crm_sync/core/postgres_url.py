@@ -52,7 +52,7 @@ def _hosts(text: str) -> dict[str, str]:
     for one in text.split(","):
         match = _HOST.fullmatch(one)
         if match is None:
-            raise ValueError(f"a host cannot be read. An IPv6 address stands in brackets: [::1]; in a password {_ESCAPES}")
+            raise ValueError(f"a host cannot be read. An IPv6 address is written in brackets: [::1]; in a password {_ESCAPES}")
         address, name, port = match.groups()
         hosts.append(_decoded(address if address is not None else name))
         ports.append(_decoded(port or ""))
@@ -79,7 +79,7 @@ def _decoded(text: str) -> str:
     try:
         decoded = unquote_to_bytes(text).decode()
     except UnicodeDecodeError:
-        raise ValueError("what is written with % is no UTF-8") from None
+        raise ValueError("what is written with % is not valid UTF-8") from None
     if "\0" in decoded:
         raise ValueError("it has a character 0")
     return decoded

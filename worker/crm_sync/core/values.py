@@ -22,8 +22,8 @@ from crm_sync.errors import UnsendableError
 
 Form = Callable[[Any], Any]
 
-_NO_DATE = "infinite dates, and those before the year 1 or after 9999, are none that a CRM takes"
-_NO_INTERVAL = "an infinite interval is none that a CRM takes"
+_NO_DATE = "infinite dates, and those before the year 1 or after 9999, are not accepted by any CRM"
+_NO_INTERVAL = "an infinite interval is not accepted by any CRM"
 
 
 class Kind(Enum):

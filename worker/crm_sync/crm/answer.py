@@ -144,7 +144,7 @@ def _target(answer: Answer, body: object) -> str:
         parts = urlsplit(answer.headers.get("Location", "").strip())
         host = f"{parts.hostname or ''}:{parts.port}" if parts.port else parts.hostname or ""
     except ValueError:
-        return "what is no URL"
+        return "something that is not a URL"
     return quoted(replace(answer, text=host + parts.path, json=None), body) if host or parts.path else ""
 
 
@@ -215,7 +215,7 @@ def parse(body: bytes) -> Any:
 
 
 def _no_json(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not valid JSON")
 
 
 _JSON = json.JSONDecoder(parse_constant=_no_json)

@@ -16,7 +16,7 @@ Found = str | None | Outcome | LaneError
 
 
 class Client(ABC):
-    """One CRM account. A fifth CRM is a class like this one, registered by an entry point; see docs/adding-a-crm.md.
+    """One CRM account. A fifth CRM is a class like this one, registered by an entry point; see docs/how-to/add-a-crm.md.
 
     batch_limit: contacts in one request; concurrency: requests at a time, of all workers together. adaptive: fewer, as long as
     more only make its answers slower (`crm_sync.core.concurrency`).

@@ -78,7 +78,7 @@ class Connections:
         try:
             return await self._exchange(session, request, ends_at)
         except aiohttp.InvalidURL as error:
-            raise NotSentError(Code.UNREACHABLE, "no connection: its base URL is no URL") from error
+            raise NotSentError(Code.UNREACHABLE, "no connection: its base URL is not a URL") from error
         except aiohttp.ClientHttpProxyError as error:
             # Without its cause, which carries the headers that were sent to the proxy.
             raise self._refused(error.status, error.message) from None

@@ -123,7 +123,7 @@ class Http:
         try:
             url = URL(self._base_url + path)
         except ValueError as error:
-            raise NotSentError(Code.UNREACHABLE, "no connection: its base URL is no URL") from error
+            raise NotSentError(Code.UNREACHABLE, "no connection: its base URL is not a URL") from error
         body, kind = content or (None, None)
         its_own = {**({"Content-Type": kind} if kind else {}), **(headers or {})}
         login = kind == FORM

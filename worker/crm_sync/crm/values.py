@@ -1,4 +1,4 @@
-"""How each CRM takes each kind of value: the table of docs/mapping.md, as functions."""
+"""How each CRM takes each kind of value: the table of docs/reference/mapping.md, as functions."""
 
 from dataclasses import replace
 from typing import Any

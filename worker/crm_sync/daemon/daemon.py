@@ -166,7 +166,7 @@ class Daemon:
     def sentence(self) -> str:
         """What it is doing, for people."""
         if self.stop.is_set():
-            return "stopping: requests under way get to end"
+            return "stopping: requests in flight get to end"
         if self._waiting_for:
             return f"waiting for the database: {self._waiting_for}"
         if self._wiring is None or not (self._wiring.session.opened.is_set() or self._wiring.session.openings):

@@ -33,7 +33,7 @@ from crm_sync.telling.lane_progress import LaneProgress
 
 log = structlog.get_logger()
 
-_REOPENED = ConfigurationError("the database refused a statement: columns, rights and mapping are read anew")
+_REOPENED = ConfigurationError("the database refused a statement: columns, rights and mapping are read again")
 
 Read = Callable[[], LaneConfiguration | None]
 Outcomes = list[Finish]

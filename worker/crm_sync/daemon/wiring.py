@@ -189,7 +189,7 @@ class Wiring:
         else:
             outdated = [crm for crm, former in self._opened_with.items() if former.is_outdated(crm, schema)]
             if outdated:
-                log.warning(events.TABLE_CHANGED, table=schema.table.name, lanes=sorted(outdated), note="they are opened anew")
+                log.warning(events.TABLE_CHANGED, table=schema.table.name, lanes=sorted(outdated), note="they start again")
             # At the first look those that are not open are being opened, with this very table.
             changed = table_now != self._table_then and self._table_then is not None
             standing = (schema.lanes.keys() if changed else barred & schema.lanes.keys()) - self.lanes.keys()

@@ -54,7 +54,7 @@ class SingleDelivery:
     async def _turn(self) -> None:
         """Returns when a request may start. Raises DeclinedError where that is not soon, and as Database.fetch does."""
         patience_s = self._channel.waits.turn_patience_s
-        waits_for = "other workers have all the requests under way that may be at a time"
+        waits_for = "other workers have as many requests in flight as are allowed"
         try:
             async with asyncio.timeout(patience_s):
                 await self._permit()

@@ -6,7 +6,7 @@ import structlog
 
 from crm_sync import events
 
-NOTE = "sessions that are no workers hold locks of crm-sync; they count for nothing. `crm-sync check` names them"
+NOTE = "sessions that are not workers hold locks of crm-sync, which have no effect. `crm-sync check` names them"
 
 log = structlog.get_logger()
 

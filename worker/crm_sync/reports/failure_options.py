@@ -26,7 +26,7 @@ def failure_options(function: Function) -> Function:
             multiple=True,
             metavar="CRM",
             shell_complete=crm_names,
-            help="Of this CRM, or of several; all where it is left out.",
+            help="Of this CRM, or of several, comma-separated; all if left out.",
         ),
         click.option(
             "--code",
@@ -34,9 +34,9 @@ def failure_options(function: Function) -> Function:
             multiple=True,
             metavar="CODE",
             shell_complete=code_names,
-            help="With this code, or with several; else whatever the reason.",
+            help="With this code, or with several, comma-separated.",
         ),
-        click.option("--since", metavar="TIME", help="Those that failed within this time: 90s, 30m, 2h, 3d."),
+        click.option("--since", metavar="TIME", help="That failed within this time: 90s, 30m, 2h, 3d."),
     )
     for option in reversed(options):
         function = option(function)
@@ -85,7 +85,7 @@ def meant_codes(named: Sequence[str], present: Collection[str]) -> list[str]:
             others = sorted(code for codes in known.values() for code in codes if code not in near)
             nearest = f"; near it: {', '.join(near)}" if near else ""
             raise click.BadParameter(
-                f"{name} is no code of crm-sync, and no contact has it{nearest}. Known: {', '.join([*near, *others])}",
+                f"{name} is not a code of crm-sync, and no contact has it{nearest}. Known: {', '.join([*near, *others])}",
                 param_hint="--code",
             )
         meant += known[_folded(name)]

@@ -29,13 +29,17 @@ class Found:
     note: str | None = None
 
 
-async def find_contacts(database: Database, tables: Mapping[str, LaneTable], asked: NamedContact) -> Found:
-    """Raises DeclinedError where the table is too large to be read for an address, else as Database.fetch does."""
+async def find_contacts(
+    database: Database, tables: Mapping[str, LaneTable], asked: NamedContact, *, look_s: float = LOOK_S
+) -> Found:
+    """look_s: seconds that the whole table is read for an address. Raises DeclinedError where it is too large for that, else as
+    Database.fetch does.
+    """
     if asked.key is not None:
         return await _by_key(database, tables, asked.key)
     if not tables:
-        raise DeclinedError("no CRM's columns are whole, so that nobody can be found by an address: run `crm-sync check`")
-    return await _by_address(database, next(iter(tables.values())), (asked.email or "").strip())
+        raise DeclinedError("no CRM's columns are whole, so no contact can be found by its address: run `crm-sync check`")
+    return await _by_address(database, next(iter(tables.values())), (asked.email or "").strip(), look_s)
 
 
 async def _by_key(database: Database, tables: Mapping[str, LaneTable], key: str) -> Found:
@@ -55,7 +59,7 @@ async def _by_key(database: Database, tables: Mapping[str, LaneTable], key: str)
     return Found([], None, looked_for)
 
 
-async def _by_address(database: Database, table: LaneTable, address: str) -> Found:
+async def _by_address(database: Database, table: LaneTable, address: str, look_s: float) -> Found:
     text, variables = _text(address), table.variables
     kinds = [row["kind"] for row in await database.fetch(query("list_address_indexes"), variables["email"].strip('"'))]
     for kind in sorted(kinds, reverse=True):  # small letters first: they find more
@@ -63,11 +67,11 @@ async def _by_address(database: Database, table: LaneTable, address: str) -> Fou
             return Found([str(row["id"]) for row in rows[:MOST]], "address")
     started = time.monotonic()
     try:
-        rows = await database.fetch_within(LOOK_S, render("find_by_address", variables), text)
+        rows = await database.fetch_within(look_s, render("find_by_address", variables), text)
     except TooSlowError as error:
         raise DeclinedError(
-            f"{variables['contacts']} cannot be read for an address within {LOOK_S:.0f} s, and no index finds it: name the "
-            f"contact by --key, or CREATE INDEX CONCURRENTLY ON {variables['contacts']} (lower({variables['email']}))"
+            f"the table {variables['contacts']} cannot be read for an address within {look_s:.0f} s, and no index finds it: name "
+            f"the contact by its key, or CREATE INDEX CONCURRENTLY ON {variables['contacts']} (lower({variables['email']}))"
         ) from error
     note = (
         f"The whole table was read for the address, in {time.monotonic() - started:.1f} s: no index found it. --key takes "

@@ -6,12 +6,12 @@ from crm_sync.table.matching import MatchCounts
 
 
 def on_the_way(crm: str, counts: MatchCounts, *, goes_on: bool = False) -> str:
-    beginning = f"{crm}: goes on where it was broken off" if goes_on else f"{crm}: on its way"
+    beginning = f"{crm}: continues where it was interrupted" if goes_on else f"{crm}: in progress"
     return f"{beginning}; {_counted(crm, counts)}"
 
 
 def broken_off(crm: str, counts: MatchCounts, error: CrmSyncError) -> str:
-    return f"{crm}: broken off. {clean(str(error))}\n{_counted(crm, counts)}. `crm-sync match {crm}` goes on from there."
+    return f"{crm}: interrupted. {clean(str(error))}\n{_counted(crm, counts)}. `crm-sync match {crm}` continues from there."
 
 
 def ended(crm: str, counts: MatchCounts) -> str:
@@ -19,7 +19,7 @@ def ended(crm: str, counts: MatchCounts) -> str:
     if counts.ambiguous:
         lines.append(f"Several records of {crm} have the address of an ambiguous contact: merge them there, and run this again.")
     if counts.left_alone:
-        lines.append("Contacts that were locked or flipped meanwhile were left alone: run this again.")
+        lines.append("Contacts that were locked or flipped in the meantime were left alone: run this again.")
     return "\n".join(lines)
 
 

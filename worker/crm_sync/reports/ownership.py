@@ -19,7 +19,7 @@ async def stranger_notes(database: Database) -> list[str]:
     for row in await database.fetch(query("list_strangers")):
         who = f"role {row['role']}, {row['application_name'] or 'no application_name'}, {row['address'] or 'on the server'}"
         notes.append(
-            f"a session that is no worker holds a lock of crm-sync: pid {row['pid']} ({clean(who)}). It counts for nothing; "
+            f"a session that is not a worker holds a lock of crm-sync: pid {row['pid']} ({clean(who)}). It counts for nothing; "
             f"`SELECT pg_terminate_backend({row['pid']})` ends it"
         )
     return notes

@@ -10,7 +10,8 @@ from rich.text import Text
 from crm_sync.core.codes import Code
 from crm_sync.core.text import clean
 from crm_sync.reports.layout import name, number, prose, shortened
-from crm_sync.table.failed_contacts import NO_CODE, Failures, Flipped
+from crm_sync.table.failed_contacts import NO_CODE, Failures
+from crm_sync.table.short_flips import Flipped
 
 MOST_CODES = 20  # of a CRM; the rest is one line
 SAMPLE_CHARACTERS = 120  # on a terminal
@@ -56,7 +57,7 @@ def notes(by_crm: Mapping[str, Sequence[Failures]], since: str | None) -> list[s
     if uncertain:
         said.append(
             f"{_of_them(uncertain)} may have failed earlier than {since} ago: another CRM failed after, and only the last "
-            "failure of a contact is dated. They are included, for a repeat is harmless."
+            "failure of a contact is dated. They are included, because a repeat is harmless."
         )
     if undated:
         said.append(

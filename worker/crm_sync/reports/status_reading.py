@@ -111,10 +111,11 @@ async def read_status(
     *,
     exact: bool = False,
     refused: MutableMapping[str, ConfigurationError] | None = None,
+    most: int = MOST,
 ) -> Status:
     """with_credentials: the CRMs that a worker with the settings of this command would deliver to. exact: all numbers are the
     snapshot's, which was made just now. refused: is given the CRMs whose contacts this role may not count, and why; without it,
-    one is enough to raise that.
+    one is enough to raise that. most: that each number is counted to.
 
     What is wrong with one CRM is its fault, and the others are counted all the same. Raises ConfigurationError where it is wrong
     with all, or DatabaseTroubleError.
@@ -126,7 +127,7 @@ async def read_status(
     read = {}
     for crm, table in tables.items():
         try:
-            read[crm] = await _read_lane(database, table)
+            read[crm] = await _read_lane(database, table, most)
         except ConfigurationError as error:
             if refused is None:
                 raise
@@ -237,8 +238,8 @@ def _about(fields: Mapping[str, Any], state: str) -> int:
 # What is live.
 
 
-async def _read_lane(database: Database, table: LaneTable) -> dict[str, Any]:
-    line = dict((await database.fetch(render("count_line", table.variables), MOST + 1, NEWEST))[0])
+async def _read_lane(database: Database, table: LaneTable, most: int) -> dict[str, Any]:
+    line = dict((await database.fetch(render("count_line", table.variables), most + 1, NEWEST))[0])
     least = [state for state in ("ready", "waiting") if line.pop(f"{state}_is_least")]
     about: dict[str, int] = {}
     if least:
@@ -246,7 +247,7 @@ async def _read_lane(database: Database, table: LaneTable) -> dict[str, Any]:
         about = {state: max(line[state], estimate[state]) for state in least}
         if "ready" in least:
             least.append("in_flight")
-    codes = [dict(row) for row in await database.fetch(render("count_codes", table.variables), 2 * MOST, CODES)]
+    codes = [dict(row) for row in await database.fetch(render("count_codes", table.variables), 2 * most, CODES)]
     if any(code["is_least"] for code in codes) or len(codes) == CODES:
         least.append("error")
     latest = max((code for code in codes if code["failed_at"] is not None), key=lambda code: code["failed_at"], default=None)

@@ -112,7 +112,7 @@ class _Telling:
         what = "erased" if tombstone["policy"] == "erase" else "deleted"
         gone = f"Its row was deleted {self._at(tombstone['deleted_at'])}, and its record in {self._crm} is to be {what}"
         if tombstone["claimed_by"] is not None:
-            return f"{gone}: that is under way.", None, None
+            return f"{gone}: that is in progress.", None, None
         if tombstone["due_at"] is None:
             code, remedy = _remedy(tombstone["error"])
             return f"{gone}, but that was given up: {clean(tombstone['error'] or 'no reason given')}.", code, remedy
@@ -126,7 +126,7 @@ class _Telling:
         if self._facts["unreadable"]["is_there"]:
             return f"Nobody can say: this role may not read the column {column}.", "rights", "crm-sync grants"
         return (
-            f"It is not delivered, nor is anybody, for the contacts table has no column {column}.",
+            f"It is not delivered, nor is any contact, because the contacts table has no column {column}.",
             "misconfigured",
             "crm-sync migrate",
         )
@@ -151,12 +151,12 @@ class _Telling:
     def _unseen(self) -> Told:
         if self._facts["lane"]["trigger_is_on"] is False:
             return (
-                "It is Queued, but not in line, for the triggers on the contacts table are off or missing: no flip is seen.",
+                "It is Queued, but not in line, because the triggers on the contacts table are off or missing: no flip is seen.",
                 "trigger",
                 "crm-sync check",
             )
         return (
-            "It is Queued, but not in line, for no trigger saw the flip: the next full look of a worker puts it there.",
+            "It is Queued, but not in line, because no trigger saw the flip: the next full look of a worker puts it there.",
             "full look",
             None if self._facts["lane"]["workers"] else "crm-sync run",
         )
@@ -177,7 +177,7 @@ class _Telling:
         name = f"worker {worker['id']}"
         if not worker["is_known"]:
             after = "a worker that runs puts it back in line"
-            return f"It is in flight with {name}, which nobody knows any more: {after}.{meanwhile}", "lost", self._run()
+            return f"It is in flight with {name}, which is not known any more: {after}.{meanwhile}", "lost", self._run()
         name = f"{name} (process {worker['pid']} on {worker['host']})"
         if not worker["lives"]:
             after = "another one puts it back in line within seconds" if self._facts["lane"]["workers"] else "no other one runs"
@@ -190,7 +190,7 @@ class _Telling:
     def _refused(self) -> Told:
         error = self._row["error"]
         if not error:
-            return "It is in Error, and whoever wrote that gave no reason.", None, self._send()
+            return "It is in Error, and no reason was given.", None, self._send()
         code, separator, reason = error.partition(":")
         failed_at = f" {self._at(self._row['failed_at'])}" if self._row["failed_at"] else ""
         tries = f", in attempt {self._row['attempts']}" if self._row["attempts"] > 1 else ""

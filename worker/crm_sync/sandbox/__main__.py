@@ -35,13 +35,19 @@ LIMITED: Mapping[str, Callable[[int], Sandbox]] = {
 }
 
 
-async def _serve_until_stopped(sandbox: Sandbox) -> None:
+async def until_stopped() -> None:
+    """Until Ctrl-C or SIGTERM."""
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    await stopped.wait()
+
+
+async def _serve_until_stopped(sandbox: Sandbox) -> None:
+    stopped = asyncio.ensure_future(until_stopped())
     async with sandbox:
         click.echo(json.dumps({"url": sandbox.url}))
-        await stopped.wait()
+        await stopped
 
 
 @click.command()

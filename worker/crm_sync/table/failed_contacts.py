@@ -1,42 +1,20 @@
-"""The failed contacts of one CRM: how many there are and why, and flipping them, in nobody's way.
-
-Flipped in short transactions, for the application waits for a row until the one that has it ends. No row lock is waited for, so
-no transaction of the application can be the victim of a deadlock. Each commit stands for itself: whatever ends this, nothing is
-lost.
+"""The failed contacts of one CRM: how many there are and why, and flipping them (`crm_sync.table.short_flips`).
 
 A worker delivers meanwhile, and what is refused again at once is a failed contact again. Only what has not been touched since the
 count is flipped, and no more than was counted, so this ends.
 """
 
-import asyncio
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import asyncpg
-
 from crm_sync.core.codes import OF_DELIVERED
-from crm_sync.errors import DatabaseTroubleError, RowRefusedError
-from crm_sync.postgres.brief_transaction import brief_transaction, lock_refused
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import render
+from crm_sync.table.short_flips import Bounds, Flipped, ShortFlips
 
 NO_CODE = "NO_CODE"  # of reasons that begin with none, and of contacts in Error without any
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """What flipping may take, of the application and of this process."""
-
-    first_batch: int = 100  # contacts: what triggers of the table's owner take is not known yet; the next have twice as many
-    batch: int = 1_000  # contacts flipped in one transaction, at most
-    longest_s: float = 0.5  # of one transaction; after a longer one the next has half as many
-    keys: int = 100_000  # in memory, at most
-    rounds: int = 5  # in which locked rows are tried again at the end
-    pause_s: float = 0.5  # before each round
-    refused: int = 1_000  # contacts that the table refuses, and it has taken fewer: it is the table, not the contacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +37,6 @@ class Failures:
     @property
     def contacts(self) -> int:
         return self.in_error + self.waiting + self.complete
-
-
-@dataclass(slots=True)
-class Flipped:
-    """What became of the contacts of one CRM, while it does. locked and refused: their keys."""
-
-    flipped: int = 0
-    locked: list[Any] = field(default_factory=list)
-    refused: list[Any] = field(default_factory=list)
-    refusal: str | None = None
 
 
 class FailedContacts:
@@ -95,9 +63,7 @@ class FailedContacts:
         self._find = render("find_failed_contacts", variables)
         self._count_silent = render("count_silent_contacts", variables)
         self._find_silent = render("find_silent_contacts", variables)
-        self._flip = render("flip_failed_contacts", variables)
-        self._bounds = bounds or Bounds()
-        self._batch = min(self._bounds.first_batch, self._bounds.batch)
+        self._flips = ShortFlips(database, render("flip_failed_contacts", variables), counted_at, bounds=bounds)
 
     async def count(self) -> list[Failures]:
         """Those with a reason, by its code."""
@@ -112,7 +78,7 @@ class FailedContacts:
 
     async def may_flip(self) -> None:
         """Raises ConfigurationError if the role has no right to."""
-        await self._database.fetch(self._flip, [], self._counted_at)
+        await self._flips.may()
 
     async def flip(self, chosen: Sequence[Failures], progress: Flipped) -> None:
         """Flips what was counted. progress tells at any moment, also when this raises."""
@@ -122,61 +88,14 @@ class FailedContacts:
         complete = any(entry.code in OF_DELIVERED and entry.complete for entry in chosen)
         await self._flip_found(with_reason, progress, self._find, prefixes, self._since, self._counted_at, complete, self._keys)
         await self._flip_found(silent, progress, self._find_silent, self._counted_at, self._keys)
-        for _ in range(self._bounds.rounds):
-            if not progress.locked:
-                break
-            await asyncio.sleep(self._bounds.pause_s)
-            locked, progress.locked = progress.locked, []
-            await self._flip_all(locked, progress)
+        await self._flips.flip_locked(progress)
 
     async def _flip_found(self, counted: int, progress: Flipped, statement: str, *arguments: object) -> None:
         left = counted
         while left > 0:
             tried = [*progress.locked, *progress.refused]
-            rows = await self._database.fetch(statement, *arguments, tried, min(left, self._bounds.keys))
+            rows = await self._database.fetch(statement, *arguments, tried, min(left, self._flips.bounds.keys))
             if not rows:
                 return
             left -= len(rows)
-            await self._flip_all([row[0] for row in rows], progress)
-
-    async def _flip_all(self, ids: Sequence[Any], progress: Flipped) -> None:
-        start = 0
-        while start < len(ids):
-            batch = ids[start : start + self._batch]
-            began = time.monotonic()
-            await self._flip_batch(batch, progress)
-            start += len(batch)
-            slow = time.monotonic() - began > self._bounds.longest_s
-            self._batch = max(1, len(batch) // 2) if slow else min(self._bounds.batch, 2 * self._batch)
-
-    async def _flip_batch(self, ids: Sequence[Any], progress: Flipped) -> None:
-        """Halved where the table refuses one, until it stands alone."""
-        try:
-            rows = await self._commit(ids)
-        except RowRefusedError as error:
-            if len(ids) > 1:
-                middle = len(ids) // 2
-                await self._flip_batch(ids[:middle], progress)
-                await self._flip_batch(ids[middle:], progress)
-                return
-            self._refused(ids, str(error), progress)
-        except DatabaseTroubleError as error:
-            if not lock_refused(error):
-                raise
-            progress.locked += ids
-        else:
-            progress.flipped += sum(row["became"] == "flipped" for row in rows)
-            progress.locked += [row["id"] for row in rows if row["became"] == "locked"]
-            self._refused([row["id"] for row in rows if row["became"] == "kept"], "a trigger of it undoes the flip", progress)
-
-    def _refused(self, ids: Sequence[Any], why: str, progress: Flipped) -> None:
-        progress.refused += ids
-        if ids:
-            progress.refusal = progress.refusal or why
-        if len(progress.refused) >= max(self._bounds.refused, progress.flipped):
-            raise DatabaseTroubleError(f"the contacts table refuses one contact after the other: {progress.refusal}")
-
-    async def _commit(self, ids: Sequence[Any]) -> list[asyncpg.Record]:
-        # What a trigger of the owner or a change of the table's definition waits for is tried again.
-        async with brief_transaction(self._database) as connection:
-            return await connection.fetch(self._flip, ids, self._counted_at)
+            await self._flips.flip([row[0] for row in rows], progress)

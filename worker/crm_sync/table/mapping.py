@@ -36,7 +36,7 @@ _READ_NOTHING: tuple[object, ...] = ([], 0)
 _OURS = (Fault.PERSON, Fault.ROW)
 _WORD = re.compile(r"\w+")
 _LOOKED_UP = (asyncpg.UndefinedFunctionError, asyncpg.UndefinedObjectError, asyncpg.UndefinedTableError)
-_PATH = "What is not Postgres's own is written with its schema, or that stands in MAPPING_SEARCH_PATH"
+_PATH = "What is not Postgres's own is written with its schema, or the schema is named in MAPPING_SEARCH_PATH"
 _PARAMETER = "it has a parameter, such as $1, for which there is no value"
 _ROW = "it is the whole row of a table ({}): name the column that is meant"
 _GRANTS = "Let the owner of the table run what `crm-sync grants` prints for the role of the worker"
@@ -100,19 +100,30 @@ async def prepare_for(
     schema: Schema,
     *,
     forms: Forms = PLAIN,
+    claims: bool = True,
 ) -> FieldMapping:
     """What is sent to a CRM: its section of the file, or else the defaults. Raises as prepare does."""
+    expressions = expressions_for(crm, sections, default_fields, schema.table)
+    return await prepare(database, schema.lanes[crm], expressions, forms, claims=claims)
+
+
+def expressions_for(
+    crm: str, sections: Mapping[str, Mapping[str, str]], default_fields: Mapping[str, str], table: AdoptedTable
+) -> dict[str, str]:
+    """The same as it is written: nothing is known of it. Raises ConfigurationError naming what is no expression."""
     check_section(crm, sections.get(crm) or {})
-    section = sections.get(crm) or defaults(default_fields, schema.table)
-    return await prepare(database, schema.lanes[crm], {"email": quote(schema.table.email), **section}, forms)
+    return {"email": quote(table.email), **(sections.get(crm) or defaults(default_fields, table))}
 
 
-async def prepare(database: Database, lane: LaneTable, expressions: Mapping[str, str], forms: Forms) -> FieldMapping:
+async def prepare(
+    database: Database, lane: LaneTable, expressions: Mapping[str, str], forms: Forms, *, claims: bool = True
+) -> FieldMapping:
     """Has Postgres parse and plan the claim that has these expressions, as the role that will run it.
 
-    forms: what the CRM takes. Raises ConfigurationError naming the first wrong expression, with the CRM.
+    forms: what the CRM takes. claims: the role is a worker's; one that only reads may not claim. Raises ConfigurationError naming
+    the first wrong expression, with the CRM.
     """
-    door = _Door(database, lane)
+    door = _Door(database, lane, claims=claims)
     types = await door.types(expressions)
     for name, its in types.items():
         if its.is_record:
@@ -120,7 +131,7 @@ async def prepare(database: Database, lane: LaneTable, expressions: Mapping[str,
         if its.is_row:
             raise _wrong(lane, name, _ROW.format(its.name))
         if its.shape.kind is Kind.LOCAL_MOMENT and not forms.takes_local_moments and name != "email":
-            raise _wrong(lane, name, f"{its.name} is no moment: {_AT_TIME_ZONE}")
+            raise _wrong(lane, name, f"{its.name} does not name a moment: {_AT_TIME_ZONE}")
     fields = {name: types[name].bounded(expression, forms.longest) for name, expression in expressions.items() if name != "email"}
     email = f"({expressions['email']})::text"
     await door.prove(expressions, [email, *fields.values()])
@@ -163,6 +174,7 @@ class _Door:
 
     database: Database
     lane: LaneTable
+    claims: bool = True
 
     async def types(self, expressions: Mapping[str, str]) -> dict[str, Type]:
         """Of each. Raises ConfigurationError naming the first that is no single value, or has parameters."""
@@ -180,7 +192,8 @@ class _Door:
         mapped: what is made of the expressions.
         """
         try:
-            await self._planned("claim_contacts", mapped, *_CLAIM_NOTHING)
+            if self.claims:
+                await self._planned("claim_contacts", mapped, *_CLAIM_NOTHING)
             await self._planned("read_contacts", mapped, *_READ_NOTHING)
         except _RefusedError as error:
             raise await self._blamed(expressions, str(error)) from error

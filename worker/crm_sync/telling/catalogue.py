@@ -1,4 +1,6 @@
-"""Every metric: its name, what it tells, its labels. docs/metrics.md is held against it, and so are the rules and the dashboard.
+"""Every metric: its name, what it tells, its labels. The tables of docs/reference/metrics.md are generated from it.
+
+Rules and dashboard are compared with it.
 
 Names and units are those of Prometheus's naming page: base units, `_total` for what only grows, no label without a bound.
 """
@@ -102,7 +104,7 @@ _OF_THE_WORKER = (
     Metric("session_losses_total", Kind.COUNTER, "times the session was lost"),
     Metric("loop_failures_total", Kind.COUNTER, "faults of crm-sync itself, each with a traceback in the log", ("loop",)),
     Metric("event_loop_lag_seconds", Kind.GAUGE, "by how much the event loop was late at most, within the last minute"),
-    Metric("history_dropped_total", Kind.COUNTER, "outcomes that history lacks, for it could not be written", ("crm",)),
+    Metric("history_dropped_total", Kind.COUNTER, "outcomes that history lacks because it could not be written", ("crm",)),
     Metric("build_info", Kind.INFO, "always 1; the version of crm-sync", ("version",)),
 )
 
@@ -120,7 +122,7 @@ _OF_ALL = (
     Metric(
         "backlog_ends_timestamp_seconds",
         Kind.GAUGE,
-        "when the backlog is delivered at the pace of now, since 1970; absent where nobody can say",
+        "when the backlog is delivered at the pace of now, since 1970; absent if it is not known",
         ("crm",),
         shared=True,
     ),

@@ -1,8 +1,12 @@
-"""What people do with commands, as `crm_sync.events` has it. The names are one of our doors, as those of log events are."""
+"""What people do, with commands or by the console and the API, as `crm_sync.events` has it.
+
+The names are one of our doors, as those of log events are.
+"""
 
 import getpass
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import click
@@ -21,24 +25,35 @@ TABLE_ADOPTED = "table_adopted"
 COLUMNS_WATCHED = "columns_watched"
 COLUMNS_UNWATCHED = "columns_unwatched"
 ON_DELETE_SET = "on_delete_set"
+CONTACTS_CHANGED = "contacts_changed"
+CONTACT_REVEALED = "contact_revealed"
 
-COMMAND, WORKER = "command", "worker"
+COMMAND, WORKER, CONSOLE, API = "command", "worker", "console", "api"
 LONGEST_ACTOR = 100
 
 
-async def note(database: Database, event: str, crm: str | None = None, **details: Any) -> str | None:
-    """Writes down what a command has done. A sentence where that could not be; what was done is done all the same."""
+@dataclass(frozen=True, slots=True)
+class Doer:
+    """Who does something, and by what. actor: a login on the machine of a command, or whom a console or an API let in."""
+
+    actor: str
+    via: str
+
+
+async def note(database: Database, event: str, crm: str | None = None, *, by: Doer | None = None, **details: Any) -> str | None:
+    """Writes down what was done, by: None is a command. A sentence where that could not be; it is done all the same."""
     try:
-        await database.fetch(query("write_events"), *arguments(event, crm, **details))
+        await database.fetch(query("write_events"), *arguments(event, crm, by=by, **details))
     except CrmSyncError as error:
         return problem(error)
     return None
 
 
-def arguments(event: str, crm: str | None = None, **details: Any) -> Sequence[Any]:
+def arguments(event: str, crm: str | None = None, *, by: Doer | None = None, **details: Any) -> Sequence[Any]:
     """Of write_events.sql. Details that are empty are left out."""
+    doer = by or Doer(login(), COMMAND)
     written = json.dumps({name: value for name, value in details.items() if value not in (None, [], ())})
-    return [0.0], [event], [crm], login(), COMMAND, None, [written]
+    return [0.0], [event], [crm], printable(doer.actor, LONGEST_ACTOR) or "unknown", doer.via, None, [written]
 
 
 def problem(error: CrmSyncError) -> str:

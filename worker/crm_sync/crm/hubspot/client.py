@@ -152,7 +152,7 @@ class HubSpot(Client):
         "Permanently delete a contact (GDPR-compliant)"]
         """
         entries: dict[int, Entry] = {}
-        unknown = Outcome.rejected(Code.REJECTED, "the id of the record is none that HubSpot gives")
+        unknown = Outcome.rejected(Code.REJECTED, "the id of the record is not one that HubSpot gives")
         known = [place for place, one in enumerate(deletions) if is_id(one.remote_id or "")]
         entries.update((place, unknown) for place in range(len(deletions)) if place not in known)
         if archived := [place for place in known if not deletions[place].erase]:

@@ -138,7 +138,9 @@ def judged(answer: Answer, body: object = None) -> Answer:
         raise foreign(answer, body, whose="Mautic's", check=CHECK)
     said = told.said("message").lower()
     if answer.status == 403 and (told.get("type") == "api_disabled" or "disabled" in said):
-        raise RefusedError(Code.API_DISABLED, f"Mautic lets nobody in this way ({answer.label}: {quoted(told, body)})")
+        raise RefusedError(
+            Code.API_DISABLED, f"Mautic does not allow this way of logging in ({answer.label}: {quoted(told, body)})"
+        )
     if answer.status == 401:
         raise RefusedError(
             Code.REFUSED,

@@ -146,7 +146,7 @@ class Mautic(Client):
         """
         ids = [record_id(deletion.remote_id) for deletion in deletions]
         wanted = list(dict.fromkeys(record for record in ids if record is not None))
-        said: dict[int | None, Entry] = {None: Outcome.rejected(Code.REJECTED, "the id is none that Mautic gives")}
+        said: dict[int | None, Entry] = {None: Outcome.rejected(Code.REJECTED, "the id is not one that Mautic gives")}
         if len(wanted) > 1:
             answer = judged(await self._login.send("DELETE", DELETE_BATCH, query={"ids": ",".join(map(str, wanted))}))
             if answer.status == 200 and isinstance(answer.get("contacts"), list | dict) and not answer.get("errors"):

@@ -56,7 +56,7 @@ def judged(answer: Answer, contacts: Sequence[Contact], keys: Sequence[str], bod
         case 404:
             raise unknown_webhook(answer, body)
         case 504 | 524:
-            raise OutageError(Code.TIMEOUT, f"what stands before n8n gave up waiting ({answer.label}); the run may go on")
+            raise OutageError(Code.TIMEOUT, f"what is in front of n8n gave up waiting ({answer.label}); the run may go on")
         case status if status >= 500:
             return _failed(answer, len(contacts), body, size)
     if (
@@ -85,7 +85,7 @@ def unknown_webhook(answer: Answer, body: object = None) -> LaneError:
     if answer.json is None:
         # For some seconds of its start n8n's web server runs without webhooks.
         said = f"{answer.label}, and no JSON: {page_words(answer, body)}"
-        reason = f"n8n is starting, or N8N_WEBHOOK_URL is no webhook of n8n ({said})"
+        reason = f"n8n is starting, or N8N_WEBHOOK_URL is not a webhook of n8n ({said})"
         return StatusRefusedError(Code.NOT_READY, reason, said=said, operation=answer.operation)
     return foreign(answer, body, whose="n8n's", check=CHECK)
 

@@ -130,9 +130,7 @@ class N8n(Client):
             return _unanswered(answer)
         if "POST" not in methods:
             raise RefusedError(Code.INACTIVE, f"n8n has no active workflow for POST at N8N_WEBHOOK_URL, only for {methods}")
-        return (
-            "an active workflow listens; the credentials are proved by the first contact, for n8n cannot be asked without a run"
-        )
+        return "an active workflow listens; the first contact proves the credentials, because n8n cannot be asked without a run"
 
 
 def _parts(url: str) -> tuple[str, str]:

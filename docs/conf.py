@@ -1,0 +1,41 @@
+"""How Sphinx builds the site: `make docs`. Pages are Markdown that also reads well in the repository."""
+
+import re
+from pathlib import Path
+
+from pygments.lexers.configs import IniLexer
+from pygments.lexers.sql import PostgresLexer
+from sphinx.application import Sphinx
+
+ROOT = Path(__file__).parents[1]
+[VERSION] = re.findall(r'__version__ = "(.+)"', (ROOT / "worker" / "crm_sync" / "__init__.py").read_text(encoding="utf-8"))
+
+project = "crm-sync"
+author = "The crm-sync authors"
+project_copyright = author
+version = release = VERSION
+
+extensions = ["myst_parser", "sphinx_copybutton"]
+exclude_patterns = ["_build", "generate"]
+myst_enable_extensions = ["attrs_block", "deflist"]
+myst_heading_anchors = 4
+nitpicky = True
+
+html_theme = "furo"
+html_title = f"crm-sync {VERSION}"
+html_static_path = ["_static"]
+html_css_files = ["crm-sync.css"]
+html_copy_source = False
+html_show_sphinx = False
+html_theme_options = {
+    "source_repository": "https://github.com/crm-sync/crm-sync",
+    "source_branch": "main",
+    "source_directory": "docs/",
+}
+copybutton_exclude = ".linenos, .gp, .go"
+
+
+def setup(app: Sphinx) -> None:
+    """SQL is PostgreSQL's here, with its quotes and parameters; a .env is coloured as the files it resembles."""
+    app.add_lexer("sql", PostgresLexer)
+    app.add_lexer("dotenv", IniLexer)

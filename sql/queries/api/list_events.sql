@@ -1,0 +1,28 @@
+-- What happened, and who did what: the latest first.
+--
+-- $1  text         at this CRM, or at all of them; NULL: any
+-- $2  text[]       of these kinds; NULL: of any
+-- $3  timestamptz  before this one; NULL: from the latest
+-- $4  uuid         its id
+-- $5  integer      at most so many
+-- $6  timestamptz  not before; NULL: whenever
+SELECT
+    e.at,
+    e.id,
+    e.event,
+    e.crm,
+    e.actor,
+    e.via,
+    e.role,
+    e.worker,
+    e.details::text AS details
+FROM crm_sync.events AS e
+WHERE
+    ($1::text IS NULL OR e.crm = $1::text OR e.crm IS NULL)
+    AND ($2::text[] IS NULL OR e.event = ANY ($2::text[]))
+    AND ($3::timestamptz IS NULL OR (e.at, e.id) < ($3::timestamptz, $4::uuid))
+    AND ($6::timestamptz IS NULL OR e.at >= $6::timestamptz)
+ORDER BY
+    e.at DESC,
+    e.id DESC
+LIMIT $5::integer

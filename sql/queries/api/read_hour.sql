@@ -1,0 +1,13 @@
+-- What was delivered and what failed in each of the last 60 minutes, at every CRM. A minute without anything has no row.
+SELECT
+    m.crm,
+    (extract(EPOCH FROM date_trunc('minute', statement_timestamp()) - m.minute) / 60)::integer AS minutes_ago,
+    sum(m.delivered)::integer AS delivered,
+    sum(m.retried + m.rejected)::integer AS failed
+FROM crm_sync.minutes AS m
+WHERE
+    m.minute > date_trunc('minute', statement_timestamp()) - interval '60 minutes'
+    AND m.minute <= statement_timestamp()
+GROUP BY
+    m.crm,
+    m.minute

@@ -1,0 +1,12 @@
+-- The limits of each account, as its living workers say, and what is used of them.
+SELECT
+    p.crm,
+    max(p.limits) AS limits,
+    (
+        SELECT b.budget::text
+        FROM crm_sync.budgets AS b
+        WHERE b.crm = p.crm
+    ) AS budget
+FROM crm_sync.progress AS p
+JOIN crm_sync.living_workers AS w ON p.worker = w.id
+GROUP BY p.crm

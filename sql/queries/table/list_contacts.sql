@@ -1,0 +1,74 @@
+-- A page of the contacts of one CRM, in the order of their keys: of a stretch of the table that is read in that order, those that are
+-- asked for. However few they are, no more is read than the stretch. A page that ends with it goes on where it ended.
+--
+-- One row at least, without a contact where none was found: looked counts the stretch's, last is its last key.
+--
+-- :beyond  which contacts follow; $1 is in it
+-- $1  id       after this one; NULL: from the first
+-- $2  text[]   with these words in the sync status; NULL: with any
+-- $3  text[]   failed with these codes; NULL: whatever the reason
+-- $4  integer  contacts read, at most
+-- $5  integer  contacts on the page, at most
+WITH stretch AS MATERIALIZED (
+    SELECT
+        :id AS id,
+        :email::text AS email,
+        :sync_status::text AS sync_status,
+        :processing_error AS error,
+        :remote_id::text AS remote_id,
+        :attempts AS attempts,
+        :due_at AS due_at,
+        :claimed_by AS claimed_by,
+        :synced_at AS synced_at,
+        :flipped_at AS flipped_at,
+        row_number() OVER (ORDER BY :id) AS place
+    FROM :contacts
+    WHERE :beyond
+    ORDER BY :id
+    LIMIT $4::integer
+),
+
+found AS (
+    SELECT
+        s.id,
+        s.email,
+        s.sync_status,
+        s.error,
+        s.remote_id,
+        s.attempts,
+        s.due_at,
+        s.claimed_by,
+        s.synced_at,
+        s.flipped_at,
+        s.place
+    FROM stretch AS s
+    WHERE
+        ($2::text[] IS NULL OR s.sync_status = ANY ($2::text[]))
+        AND ($3::text[] IS NULL OR split_part(left(s.error, 40), ':', 1) = ANY ($3::text[]))
+    ORDER BY s.place
+    LIMIT $5::integer
+),
+
+looked AS (
+    SELECT max(s.place) AS looked
+    FROM stretch AS s
+)
+
+SELECT
+    l.looked,
+    e.id AS last,
+    f.id,
+    f.email,
+    f.sync_status,
+    f.error,
+    f.remote_id,
+    f.attempts,
+    f.due_at,
+    f.claimed_by,
+    f.synced_at,
+    f.flipped_at,
+    clock_timestamp() AS now
+FROM looked AS l
+LEFT JOIN stretch AS e ON l.looked = e.place
+LEFT JOIN found AS f ON TRUE
+ORDER BY f.place

@@ -1,0 +1,8 @@
+-- The addresses of some contacts, as they stand in the table.
+--
+-- $1  id[]  the contacts
+SELECT
+    :id AS id,
+    :email::text AS email
+FROM :contacts
+WHERE :id :is ANY ($1:::id_type[])

@@ -1,0 +1,94 @@
+"""The API's routes in an application of Starlette."""
+
+import asyncio
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from crm_sync.api.router import Caller, Scope, router
+from tests.manual import blocks
+from tests.steps import insert, read
+
+[MANUAL] = blocks("reference/api.md")
+
+
+async def authenticate(request):
+    """By a header of the application's own."""
+    name = request.headers.get("x-user")
+    if name is None:
+        return None
+    return Caller(name, frozenset(Scope) if name == "admin" else frozenset({Scope.READ}))
+
+
+@pytest.fixture
+async def client(console_url, monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", console_url)
+    mounted = router(authenticate)
+    app = Starlette(routes=[Mount("/crm", mounted)])
+    async with (
+        mounted.router.lifespan_context(mounted),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://app.example/crm/v1") as client,
+    ):
+        yield client
+
+
+async def test_an_application_selects_queues_and_reads_back(app, client):
+    contact = await insert(app, "New")
+    answer = await client.post(f"/contacts/{contact}/brevo", json={"status": "Queued"}, headers={"X-User": "admin"})
+    assert (answer.status_code, answer.json()["changed"]) == (200, 1)
+    answer = await client.get(f"/contacts/{contact}", headers={"X-User": "reader"})
+    assert {one["crm"]: one["status"] for one in answer.json()["crms"]}["brevo"] == "Queued"
+    assert (await read(app, contact))["sync_status"] == "Queued"
+
+
+async def test_who_may_do_what_is_the_applications_word(app, client):
+    contact = await insert(app, "New")
+    assert (await client.get("/crms")).status_code == 401
+    answer = await client.post(f"/contacts/{contact}/brevo", json={"status": "Queued"}, headers={"X-User": "reader"})
+    assert (answer.status_code, answer.headers["content-type"]) == (403, "application/problem+json")
+    assert (await read(app, contact))["sync_status"] == "New"
+
+
+async def test_the_document_says_where_it_is_mounted(client):
+    document = (await client.get("/openapi.json")).json()
+    assert document["servers"] == [{"url": "/crm"}]
+
+
+async def test_a_body_without_end_is_not_read_to_its_end(client):
+    async def endless():
+        while True:
+            yield b"x" * 100_000
+
+    headers = {"X-User": "admin", "Content-Type": "application/json"}
+    answer = await client.post("/selections", content=endless(), headers=headers)
+    assert answer.status_code == 413
+
+
+async def test_the_code_of_the_manual_mounts_it(app, console_url, monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", console_url)
+    its: dict = {}
+    exec(MANUAL, its)  # noqa: S102 (ours)
+    contact = await insert(app, "New")
+    [mount] = its["app"].routes
+    async with (
+        mount.app.router.lifespan_context(mount.app),  # closes at the end; a mounted application's is run by no server
+        httpx.AsyncClient(transport=httpx.ASGITransport(its["app"]), base_url="http://app.example") as client,
+    ):
+        assert (await client.get("/crm/v1/crms")).status_code == 401
+        answer = await client.post(f"/crm/v1/contacts/{contact}/brevo", json={"status": "Queued"}, headers={"X-User": "ada"})
+        assert answer.json()["changed"] == 1
+
+
+async def test_wrong_settings_are_a_problem_and_no_traceback(client, monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", "nonsense")
+    answer = await client.get("/crms", headers={"X-User": "admin"})
+    assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
+    assert "DATABASE_URL" in answer.json()["detail"]
+
+
+async def test_requests_that_come_together_open_one_pool(app, client):
+    answers = await asyncio.gather(*(client.get("/crms", headers={"X-User": "admin"}) for _ in range(8)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert await app.fetchval("SELECT count(*) FROM pg_stat_activity WHERE usename LIKE 'crm_sync_console%'") <= 4

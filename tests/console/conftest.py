@@ -1,0 +1,28 @@
+import os
+
+import pytest
+
+from tests.commands.test_grants import role
+from tests.console.running import visiting
+
+CONSOLE = f"crm_sync_console_{os.getpid()}"
+
+
+@pytest.fixture
+def console_url(url):
+    """With the rights that `crm-sync grants --console` prints, and no others."""
+    with role(url, CONSOLE, "--console") as its_url:
+        yield its_url
+
+
+@pytest.fixture
+async def visit(console_url):
+    """Of somebody who is not signed in."""
+    async with visiting(console_url) as visit:
+        yield visit
+
+
+@pytest.fixture
+async def signed_in(visit):
+    assert await visit.sign_in() == 303
+    return visit

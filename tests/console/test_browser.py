@@ -1,0 +1,310 @@
+"""The console as people use it: a real browser, with and without script, in both schemes, wide and narrow.
+
+Needs Chromium and the packages of .requirements/browser.txt; skipped with that reason where they are missing. SCREENSHOTS=FOLDER
+keeps a picture of every page.
+"""
+
+import os
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+
+from crm_sync import __version__
+from crm_sync.postgres import locks
+from tests.console.running import TOKEN, visiting
+from tests.steps import insert, read
+from tests.table.test_failed_contacts import fails
+from tests.tiers import slow
+
+NEEDED = "is not installed: pip install -r .requirements/browser.txt"
+playwright = pytest.importorskip("playwright.async_api", reason=f"playwright {NEEDED}")
+Image = pytest.importorskip("PIL.Image", reason=f"pillow {NEEDED}")
+axe = pytest.importorskip("axe_playwright_python.async_playwright", reason=f"axe-playwright-python {NEEDED}")
+CHROMIUM = shutil.which("chromium")
+pytestmark = [slow, pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")]
+
+QUIET = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
+SCHEMES = ("light", "dark")
+NARROW = {"width": 360, "height": 780}
+WIDE = {"width": 1200, "height": 860}
+HIGHEST = 1_400  # pixels of a picture
+COLOURS = 48
+PICTURES = os.environ.get("SCREENSHOTS")
+VIOLATIONS = "window.violations = []; addEventListener('securitypolicyviolation', e => violations.push(e.violatedDirective))"
+
+
+@pytest.fixture
+async def browser():
+    async with playwright.async_playwright() as started:
+        browser = await started.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture
+async def signed_in(app, console_url):
+    """With credentials of one CRM, so that it can be said what would be sent to it."""
+    credentials = {"brevo_api_key": "xkeysib-of-the-tests", "brevo_base_url": "http://127.0.0.1:1"}
+    async with visiting(console_url, environment=credentials) as visit:
+        await visit.sign_in()
+        yield visit
+
+
+@asynccontextmanager
+async def page_of(browser, visit, *, token: str | None = TOKEN, viewport=WIDE, **options: object) -> AsyncIterator:
+    """A page in a context of its own, signed in. Fails for what leaves the console, breaks its policy, or fails in script."""
+    context = await browser.new_context(viewport=viewport, **options)
+    page = await context.new_page()
+    wrong: list[str] = []
+    page.on("pageerror", lambda error: wrong.append(f"script: {error}"))
+    page.on("request", lambda request: None if request.url.startswith(visit.where) else wrong.append(f"elsewhere: {request.url}"))
+    if options.get("java_script_enabled", True):
+        await page.add_init_script(VIOLATIONS)
+    if token is not None:
+        await page.goto(f"{visit.where}login?token={token}")
+    yield page
+    if options.get("java_script_enabled", True):
+        wrong += [f"policy: {one}" for one in await page.evaluate("window.violations")]
+    await context.close()
+    assert wrong == []
+
+
+@pytest.fixture
+async def filled(app):
+    """Contacts in many states, lanes with a story, and two weeks of minutes. The key of a contact that failed; others have words
+    that are as hostile, and as long, as they come.
+    """
+    for number, state in enumerate(("New", "Selected", "Queued", "Skipped", "Queued")):
+        await insert(app, state, f"person{number}@example.com")
+    failed = await fails(app, email="failed@example.com", error="REJECTED: the phone number is not valid")
+    await fails(app, email="long@example.com", error=f"{'W' * 200}: {'long ' * 90}")
+    await fails(app, email="hostile@example.com", error="<script>document.title = 'taken'</script>: <img src=x onerror=alert(1)>")
+    await app.execute("UPDATE crm_sync.lanes SET held_since = now(), held_reason = 'a new key' WHERE crm = 'mautic'")
+    await app.execute(
+        "UPDATE crm_sync.lanes SET breaker = 'open', openings = 2, breaker_since = now() - interval '7 min', "
+        "breaker_reason = 'CRM_ERROR: 503', next_probe_at = now() + interval '30 s' WHERE crm = 'hubspot'"
+    )
+    for number in range(40):
+        await insert(app, "Complete" if number % 4 else "New", f"customer{number}@example.com")
+    for statement in (MINUTES, STORY, ALERT, SNAPSHOT, PROGRESS):
+        await app.execute(statement)
+    await app.execute(WORKER, __version__)
+    await app.execute("SELECT pg_advisory_lock($1, 1)", locks.WORKER)
+    await app.execute(ATTEMPTS, str(failed))
+    return failed
+
+
+# As many as a working day has: more by day, some failures, an outage an hour ago.
+MINUTES = """
+    INSERT INTO crm_sync.minutes (minute, crm, worker, delivered, rejected, retried, requests, latency)
+    SELECT
+        date_trunc('minute', now()) - make_interval(mins => m),
+        c.crm,
+        1,
+        CASE WHEN m BETWEEN 31 AND 38 THEN 0 ELSE 40 + (30 * sin(m / 229.0))::integer + m * 7 % 23 END,
+        CASE WHEN m % 11 = 0 THEN 3 ELSE 0 END,
+        CASE WHEN m BETWEEN 29 AND 31 THEN 25 ELSE 0 END,
+        12,
+        ARRAY[
+            0, 1, 5, 20, 30, 20 + m % 9, 8, 4, 2, m % 3, 0, CASE WHEN m BETWEEN 28 AND 30 THEN 60 ELSE 0 END,
+            0, 0, 0, 0, 0, 0, 0
+        ]
+    FROM generate_series(0, 14 * 1440) AS m
+    CROSS JOIN (VALUES ('hubspot'), ('brevo'), ('n8n')) AS c (crm)
+"""
+STORY = """
+    INSERT INTO crm_sync.events (at, event, crm, actor, via, details)
+    SELECT now() - make_interval(mins => s.ago), s.event, s.crm, s.actor, s.via, s.details::jsonb
+    FROM (
+        VALUES
+        (3, 'lane_held', 'mautic', 'ada', 'command', '{"reason": "a new key"}'),
+        (7, 'breaker_opened', 'hubspot', 'worker 1', 'worker', '{"reason": "CRM_ERROR: 503"}'),
+        (31, 'breaker_closed', 'brevo', 'worker 1', 'worker', '{"down_s": 420}'),
+        (38, 'breaker_opened', 'brevo', 'worker 1', 'worker', '{"reason": "TIMEOUT: no answer in time"}'),
+        (95, 'contacts_retried', 'brevo', 'grace', 'console', '{"contacts": 120, "codes": ["TIMEOUT"]}'),
+        (96, 'contact_revealed', NULL, 'grace', 'console', '{"contact": "9f86d081884c7d65"}'),
+        (300, 'worker_started', NULL, 'worker 1', 'worker', '{"host": "app-1"}'),
+        (301, 'worker_stopped', NULL, 'worker 0', 'worker', '{"in_flight": 0}')
+    ) AS s (ago, event, crm, actor, via, details)
+"""
+ALERT = """
+    INSERT INTO crm_sync.alerts (id, condition, crm, since, first_seen_at, seen_at, raised_at, contacts, reason)
+    VALUES (1, 'LANE_DOWN', 'hubspot', now() - interval '7 min', now(), now(), now(), 1204, 'CRM_ERROR: 503')
+"""
+# A worker that lives, as this session does.
+WORKER = """
+    INSERT INTO crm_sync.workers (id, host, pid, version, started_at, backend_pid)
+    VALUES (1, 'app-1', 4711, $1, now() - interval '5 hours', pg_backend_pid())
+"""
+SNAPSHOT = """
+    INSERT INTO crm_sync.snapshot (crm, state, contacts, latest, at, took_s)
+    SELECT c.crm, s.state, s.contacts, now() - interval '2 s', now() - interval '40 s', 0.4
+    FROM crm_sync.lanes AS c
+    CROSS JOIN (VALUES ('new', 10422), ('selected', 310), ('skipped', 2044), ('complete', 981120)) AS s (state, contacts)
+"""
+PROGRESS = """
+    INSERT INTO crm_sync.progress (crm, worker, at, delivered, delivered_at, limits, claims, refused)
+    SELECT c.crm, 1, now(), array_fill(12, ARRAY[60]), now(), '100/10s, 300000/day', '{}', '{}'
+    FROM (VALUES ('brevo'), ('n8n')) AS c (crm)
+"""
+ATTEMPTS = """
+    INSERT INTO crm_sync.history (
+        at, key, crm, operation, outcome, code, reason, attempt, waited_ms, took_ms, status, request_id
+    )
+    SELECT
+        now() - make_interval(mins => a.ago), $1::text, 'brevo', 'upsert', a.outcome, a.code, a.reason, a.attempt,
+        a.ago * 60000, 180, a.status, a.request_id
+    FROM (
+        VALUES
+        (40, 'retry', 'TIMEOUT', 'no answer in time', 1, NULL, NULL),
+        (2, 'rejected', 'REJECTED', 'the phone number is not valid', 2, 400, '01J9XV7Z')
+    ) AS a (ago, outcome, code, reason, attempt, status, request_id)
+"""
+
+
+def pages(key: object) -> dict[str, str]:
+    return {
+        "overview": "",
+        "crm": "crms/brevo",
+        "crm-14-days": "crms/brevo?span=fortnight",
+        "crm-paused": "crms/mautic",
+        "contacts": "contacts?crm=brevo",
+        "contacts-error": "contacts?crm=brevo&state=Error",
+        "contacts-none": "contacts?crm=n8n&state=Error",
+        "contact": f"contacts/{key}",
+        "failures": "failures",
+        "events": "events",
+        "events-none": "events?event=on_delete_set",
+        "found-none": "find?q=nothing",
+        "not-found": "contacts/nothing",
+    }
+
+
+# Reached by a button: the page it is on, and its name.
+REACHED = {
+    "contact-revealed": ("contacts/{key}", "Reveal the address and what would be sent"),
+    "selection": ("contacts?crm=brevo&state=Error", "Queue…"),
+    "retry": ("failures", "Retry brevo, REJECTED"),
+}
+
+
+async def visited(page, visit, key):
+    """Each page in turn. Yields its name."""
+    for name, path in pages(key).items():
+        await page.goto(visit.where + path)
+        yield name
+    for name, (path, button) in REACHED.items():
+        await page.goto(visit.where + path.format(key=key))
+        await page.get_by_role("button", name=button).first.click()
+        yield name
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+async def test_every_page_can_be_used_by_everybody(browser, signed_in, filled, scheme):
+    async with page_of(browser, signed_in, color_scheme=scheme) as page:
+        async for name in visited(page, signed_in, filled):
+            found = await axe.Axe().run(page)
+            assert found.violations_count == 0, f"{name}: {found.generate_report()}"
+            assert await page.title() != "taken"
+            await picture(page, f"{name}-{scheme}")
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+async def test_the_door_can_be_used_by_everybody(browser, visit, scheme):
+    async with page_of(browser, visit, token=None, color_scheme=scheme) as page:
+        await page.goto(visit.where)
+        found = await axe.Axe().run(page)
+        assert found.violations_count == 0, found.generate_report()
+        await picture(page, f"login-{scheme}")
+
+
+async def test_no_page_is_wider_than_a_telephone(browser, signed_in, filled):
+    async with page_of(browser, signed_in, viewport=NARROW) as page:
+        async for name in visited(page, signed_in, filled):
+            assert await page.evaluate("document.scrollingElement.scrollWidth") <= NARROW["width"], name
+            await picture(page, f"{name}-narrow")
+
+
+@pytest.mark.parametrize("script", [True, False])
+async def test_somebody_finds_a_contact_reads_why_and_puts_it_right(app, browser, visit, filled, script):
+    async with page_of(browser, visit, token=None, java_script_enabled=script) as page:
+        await page.goto(visit.where)
+        await page.get_by_label("Token").fill(TOKEN)
+        await page.get_by_role("button", name="Sign in").click()
+        await page.get_by_role("heading", name="Overview").wait_for()
+        if script:
+            await page.keyboard.press("/")
+            await page.keyboard.type("failed@example.com")
+            await page.keyboard.press("Enter")
+        else:
+            await page.get_by_role("searchbox").fill("failed@example.com")
+            await page.get_by_role("searchbox").press("Enter")
+        at_brevo = page.get_by_role("region", name="brevo")
+        await at_brevo.get_by_text("It was refused with REJECTED").wait_for()
+        await at_brevo.get_by_role("button", name="Queue").click()
+        await page.get_by_role("status").get_by_text("brevo: the status is now Queued.").wait_for()
+    assert (await read(app, filled))["sync_status"] == "Queued"
+
+
+@pytest.mark.parametrize("script", [True, False])
+async def test_all_that_match_are_changed_after_a_preview(app, browser, signed_in, filled, script):
+    async with page_of(browser, signed_in, java_script_enabled=script) as page:
+        await page.get_by_role("link", name="Contacts").click()
+        await page.get_by_label("CRM", exact=True).select_option("brevo")
+        await page.get_by_label("State").select_option("Queued")
+        await page.get_by_role("button", name="Show").click()
+        await page.get_by_role("button", name="Skip…").click()
+        await page.get_by_role("heading", name="Skip: 2 contacts").wait_for()
+        await page.get_by_role("button", name="Skip 2 contacts").click()
+        await page.get_by_role("status").get_by_text("2 contacts changed.").wait_for()
+    assert await app.fetchval("SELECT count(*) FROM contacts WHERE brevo_sync_status = 'Skipped'") == 3
+
+
+async def test_the_overview_follows_while_somebody_looks(browser, signed_in):
+    async with page_of(browser, signed_in) as page:
+        await page.get_by_text("no worker").first.wait_for()
+        # By the same console, which therefore reads anew.
+        assert (await signed_in.call("PUT", "/crms/brevo/pause", {"reason": "a new key"}))[0] == 200
+        await page.get_by_text("paused by hand").first.wait_for()
+
+
+async def test_what_has_the_focus_keeps_it_when_the_overview_is_drawn_anew(browser, signed_in, filled):
+    async with page_of(browser, signed_in) as page:
+        await page.get_by_role("link", name="brevo", exact=True).first.focus()
+        assert (await signed_in.call("PUT", "/crms/n8n/pause", {"reason": "a new key"}))[0] == 200
+        await page.get_by_role("article", name="n8n").get_by_text("paused").first.wait_for()
+        assert await page.evaluate("document.activeElement.textContent") == "brevo"
+
+
+async def test_the_keyboard_reaches_everything(browser, signed_in, filled):
+    async with page_of(browser, signed_in) as page:
+        await page.goto(f"{signed_in.where}contacts/{filled}")
+        await page.keyboard.press("Tab")
+        assert await page.evaluate("document.activeElement.textContent") == "Skip to content"
+        reached = set()
+        for _ in range(60):
+            await page.keyboard.press("Tab")
+            reached.add(await page.evaluate("document.activeElement.tagName + ' ' + document.activeElement.textContent.trim()"))
+        assert {
+            "BUTTON Queue",
+            "BUTTON Skip",
+            "A Overview",
+            "SUMMARY The same in SQL",
+            "BUTTON Reveal the address and what would be sent",
+        } <= reached
+
+
+async def picture(page, name: str) -> None:
+    """In few colours, for it is kept in the repository."""
+    if PICTURES:
+        size = await page.evaluate("[document.scrollingElement.scrollWidth, document.scrollingElement.scrollHeight]")
+        clip = {"x": 0, "y": 0, "width": size[0], "height": min(size[1], HIGHEST)}
+        taken = Image.open(BytesIO(await page.screenshot(full_page=True, clip=clip))).convert("RGB")
+        taken.quantize(COLOURS, dither=Image.Dither.NONE).save(Path(PICTURES) / f"{name}.png", optimize=True)

@@ -1,0 +1,78 @@
+"""Behind a real nginx, under a path, as the manual has it."""
+
+import asyncio
+import re
+import shutil
+import socket
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+import aiohttp
+import pytest
+
+from tests.console.running import OURS, TOKEN, visiting
+from tests.manual import page
+from tests.steps import insert, read
+from tests.tiers import slow
+
+NGINX = shutil.which("nginx") or ("/usr/sbin/nginx" if shutil.which("/usr/sbin/nginx") else None)
+pytestmark = [slow, pytest.mark.skipif(NGINX is None, reason="there is no nginx here")]
+
+
+@asynccontextmanager
+async def nginx(folder, upstream: str):
+    """Yields its address. What it passes on is the block of the manual."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    [block] = re.findall(r"```text\n(location .*?)```", page("how-to/console.md"), re.DOTALL)
+    (folder / "nginx.conf").write_text(
+        f"daemon off; pid {folder}/pid; error_log stderr; user root;\n"
+        "events {}\n"
+        f"http {{ access_log off; client_body_temp_path {folder}/b; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f; "
+        f"uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;\n"
+        f"server {{ listen 127.0.0.1:{port}; server_name crm.example.com;\n"
+        f"{block.replace('http://127.0.0.1:8080', upstream)} }} }}\n"
+    )
+    process = await asyncio.create_subprocess_exec(NGINX, "-p", str(folder), "-c", str(folder / "nginx.conf"))
+    try:
+        async with asyncio.timeout(10):
+            while True:
+                try:
+                    _, writer = await asyncio.open_connection("127.0.0.1", port)
+                except ConnectionRefusedError:
+                    await asyncio.sleep(0.02)
+                else:
+                    writer.close()
+                    break
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def test_under_a_path_of_a_proxy_people_sign_in_look_and_flip(app, console_url, tmp_path):
+    contact = await insert(app, "New")
+    async with visiting(console_url, console_base_path="/crm-sync", console_hosts="crm.example.com") as visit:
+        upstream = "http://" + urlsplit(visit.where).netloc
+        async with nginx(tmp_path, upstream) as proxy, aiohttp.ClientSession() as http:
+            host = {"Host": "crm.example.com"}
+            sent = {**host, **OURS}
+            async with http.post(f"{proxy}/crm-sync/login", data={"token": TOKEN}, headers=sent, allow_redirects=False) as answer:
+                assert (answer.status, answer.headers["Location"]) == (303, "/crm-sync/")
+                cookie = answer.headers["Set-Cookie"].partition(";")[0]
+            signed = {**sent, "Cookie": cookie}
+            async with http.get(f"{proxy}/crm-sync/contacts/{contact}", headers=signed) as answer:
+                said = await answer.text()
+                assert answer.status == 200
+                assert f'action="/crm-sync/contacts/{contact}/brevo"' in said
+            flip = {"status": "Queued"}
+            async with http.post(f"{proxy}/crm-sync/contacts/{contact}/brevo", data=flip, headers=signed) as answer:
+                assert answer.status == 200
+            # Events come through it when they happen, not when its buffer is full.
+            following = {**host, "Authorization": f"Bearer {TOKEN}", "Accept": "text/event-stream"}
+            async with asyncio.timeout(10), http.get(f"{proxy}/crm-sync/v1/events", headers=following) as answer:
+                assert await answer.content.readline() == b"retry: 5000\n"
+            async with http.get(f"{proxy}/crm-sync/", headers={"Host": "evil.example"}) as answer:
+                assert answer.status == 421
+    assert (await read(app, contact))["sync_status"] == "Queued"

@@ -1,0 +1,170 @@
+"""What the pages show, and what their buttons do."""
+
+import html
+import re
+
+import pytest
+
+from tests.console.running import visiting
+from tests.steps import insert, read
+from tests.table.test_failed_contacts import fails
+
+HOSTILE = "<script>alert(1)</script>"
+
+
+def text_of(page: str) -> str:
+    return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page)))
+
+
+async def test_the_overview_says_how_each_crm_is(app, signed_in):
+    await insert(app, "Queued")
+    await app.execute("UPDATE crm_sync.lanes SET held_since = now(), held_reason = 'a new key' WHERE crm = 'mautic'")
+    status, page = await signed_in.get("")
+    said = text_of(page)
+    assert status == 200
+    assert "No worker is running" in said
+    assert re.search(r"brevo ▲ no worker Ready 1 Waiting 0 In flight 0 In Error 0", said)
+    assert re.search(r"mautic ❚❚ paused Paused by hand since .*: a new key", said)
+
+
+async def test_one_reading_serves_all_that_look(app, signed_in):
+    await signed_in.get("")
+    before = await app.fetchval("SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()")
+    for _ in range(20):
+        await signed_in.get("parts/overview")
+    await app.execute("SELECT pg_stat_clear_snapshot()")
+    after = await app.fetchval("SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()")
+    assert after - before < 10
+
+
+async def test_a_contact_is_found_by_address_key_and_id(app, signed_in):
+    contact = await insert(app, "New", "Ada@Example.com")
+    await app.execute("SET session_replication_role = replica")
+    await app.execute("UPDATE contacts SET brevo_contact_id = '4711', brevo_sync_status = 'Complete' WHERE id = $1", contact)
+    for asked in (" ada@example.com", str(contact), "4711"):
+        async with signed_in.http.get(signed_in.where + "find", params={"q": asked}, allow_redirects=False) as response:
+            assert (response.status, response.headers.get("Location")) == (303, f"/contacts/{contact}"), asked
+    status, page = await signed_in.get("find?q=nobody@example.com")
+    assert (status, "No contacts for" in text_of(page)) == (200, True)
+
+
+async def test_an_address_is_masked_wherever_a_contact_stands(app, signed_in):
+    contact = await insert(app, "New", "lovelace@example.com")
+    for path in (f"contacts/{contact}", "contacts?crm=brevo"):
+        _, page = await signed_in.get(path)
+        assert "l***@example.com" in page
+        assert "lovelace" not in page
+
+
+async def test_a_contact_says_where_it_stands_at_each_crm_and_what_to_do(app, signed_in):
+    contact = await fails(app, error="REJECTED: the phone number is not valid")
+    _, page = await signed_in.get(f"contacts/{contact}")
+    said = text_of(page)
+    assert "It was refused with REJECTED, the CRM refused this contact: the phone number is not valid." in said
+    assert "To do: correct what its words name, and flip" in said
+    assert f"UPDATE public.contacts SET \"brevo_sync_status\" = 'Queued' WHERE \"id\" = '{contact}';" in said
+    assert f"crm-sync retry --crm brevo --key {contact}" in said
+
+
+@pytest.mark.parametrize("wish", ["Queued", "Selected", "Skipped"])
+async def test_a_button_does_what_it_says_and_its_sql_does_the_same(app, signed_in, wish):
+    contact, other = await insert(app, "New"), await insert(app, "New", "b@example.com")
+    status, page = await signed_in.post(f"contacts/{contact}/brevo", {"status": wish})
+    assert (status, f"brevo: the status is now {wish}." in text_of(page)) == (200, True)
+    assert (await read(app, contact))["sync_status"] == wish
+    _, page = await signed_in.get(f"contacts/{other}")
+    [statement] = [
+        one for one in re.findall(r"<code>(UPDATE.*?)</code>", page, re.DOTALL) if f"brevo_sync_status&#34; = &#39;{wish}" in one
+    ]
+    await app.execute(html.unescape(statement))
+    assert (await read(app, other))["sync_status"] == wish
+
+
+async def test_a_contact_that_is_locked_is_not_waited_for(app, other_app, signed_in):
+    contact = await insert(app, "New")
+    async with other_app.transaction():
+        await other_app.execute("SELECT FROM contacts WHERE id = $1 FOR UPDATE", contact)
+        _, page = await signed_in.post(f"contacts/{contact}/brevo", {"status": "Queued"})
+    assert "another transaction has locked the contact" in text_of(page)
+
+
+async def test_all_that_match_change_after_a_preview_that_counts_them(app, signed_in):
+    for number in range(7):
+        await insert(app, "Selected" if number < 5 else "New", f"{number}@example.com")
+    asked = {"crm": "brevo", "state": "Selected", "status": "Queued"}
+    _, page = await signed_in.post("selections", asked)
+    assert "Queue: 5 contacts" in text_of(page)
+    assert "WHERE \"brevo_sync_status\" = 'Selected'" in text_of(page)
+    assert await app.fetchval("SELECT count(*) FROM contacts WHERE brevo_sync_status = 'Queued'") == 0
+    _, page = await signed_in.post("selections", {**asked, "confirm": "yes"})
+    assert "5 contacts changed." in text_of(page)
+    counts = await app.fetch("SELECT brevo_sync_status::text, count(*) FROM contacts GROUP BY 1 ORDER BY 1")
+    assert [tuple(row) for row in counts] == [("New", 2), ("Queued", 5)]
+
+
+async def test_failures_go_out_again_after_a_preview(app, signed_in):
+    contact = await fails(app, error="REJECTED: no")
+    kept = await fails(app, email="b@example.com", error="AMBIGUOUS: two")
+    _, page = await signed_in.get("failures")
+    assert "the CRM refused this contact" in html.unescape(page).lower().replace("the crm", "the CRM")
+    _, page = await signed_in.post("failures", {"crm": "brevo", "code": "REJECTED"})
+    assert "Retry 1 contact" in text_of(page)
+    assert (await read(app, contact))["sync_status"] == "Error"
+    _, page = await signed_in.post("failures", {"crm": "brevo", "code": "REJECTED", "confirm": "yes"})
+    assert "1 contact changed." in text_of(page)
+    assert (await read(app, contact))["sync_status"] == "Queued"
+    assert (await read(app, kept))["sync_status"] == "Error"
+
+
+async def test_a_reason_that_begins_with_no_code_goes_out_again_by_how_it_begins(app, signed_in):
+    contact = await fails(app, error="it did not work: somehow")
+    kept = await fails(app, email="b@example.com", error="nor did this")
+    _, page = await signed_in.post("failures", {"crm": "brevo", "code": "it did not work"})
+    assert "Retry 1 contact" in text_of(page)
+    _, page = await signed_in.post("failures", {"crm": "brevo", "code": "it did not work", "confirm": "yes"})
+    assert "1 contact changed." in text_of(page)
+    assert [(await read(app, one))["sync_status"] for one in (contact, kept)] == ["Queued", "Error"]
+
+
+async def test_a_crm_is_paused_with_a_reason_and_resumed(app, signed_in):
+    assert (await signed_in.post("crms/brevo", {"act": "pause", "reason": "  "}))[0] == 409
+    assert (await signed_in.post("crms/brevo", {"act": "pause", "reason": "a new key"}))[0] == 303
+    assert "a new key" in text_of((await signed_in.get("crms/brevo"))[1])
+    assert (await signed_in.post("crms/brevo", {"act": "resume"}))[0] == 303
+    assert await app.fetchval("SELECT held_since IS NULL FROM crm_sync.lanes WHERE crm = 'brevo'")
+
+
+@pytest.mark.parametrize("path", ["contacts/{key}", "contacts?crm=brevo", "failures", "crms/brevo", ""])
+async def test_what_a_row_or_a_crm_says_is_text(app, signed_in, path):
+    contact = await fails(app, email=f"{HOSTILE}@example.com", error=f"{HOSTILE}: {HOSTILE}")
+    await app.execute("UPDATE crm_sync.lanes SET held_since = now(), held_reason = $1 WHERE crm = 'brevo'", HOSTILE)
+    status, page = await signed_in.get(path.format(key=contact))
+    assert status == 200
+    assert HOSTILE not in page
+    assert "&lt;script&gt;" in page or path == "contacts?crm=brevo"
+
+
+@pytest.mark.parametrize("query", ["<script>", "'; DROP TABLE contacts; --", "%00", "a" * 5000, "@", "\u202e@x", "🙂"])
+async def test_whatever_is_looked_for_is_text(app, signed_in, query):
+    contact = await insert(app, "New")
+    async with signed_in.http.get(signed_in.where + "find", params={"q": query}) as response:
+        assert response.status == 200
+        assert "<script>" not in (await response.text()).replace("<script src", "")
+    assert await app.fetchval("SELECT count(*) FROM contacts WHERE id = $1", contact) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("contacts/nothing", 404), ("crms/nothing", 404), ("contacts?crm=nothing", 404), ("contacts?state=x", 409), ("x", 404)],
+)
+async def test_what_is_not_there_is_said(signed_in, path, status):
+    assert (await signed_in.get(path))[0] == status
+
+
+async def test_a_database_that_is_away_is_a_page_that_says_so(app, url):
+    async with visiting(url) as visit:
+        await visit.sign_in()
+        await app.execute("ALTER TABLE crm_sync.lanes RENAME TO lanes_away")
+        status, page = await visit.get("")
+        assert status in (500, 503)
+        assert "Something has to be put right first" in page or "does not answer" in page

@@ -1,0 +1,110 @@
+"""Pages of contacts: each contact once, in order, and at a bounded price."""
+
+import pytest
+
+from crm_sync.postgres.pool import Database
+from crm_sync.postgres.statements import render
+from crm_sync.table.contact_list import ContactList, Wanted
+from crm_sync.table.schema import read_schema
+from crm_sync.table.short_flips import Flipped, ShortFlips
+from tests.roles import as_worker
+from tests.steps import insert, read
+from tests.table.test_failed_contacts import fails
+
+
+@pytest.fixture
+async def database(url):
+    async with Database(as_worker(url), size=1) as database:
+        yield database
+
+
+@pytest.fixture
+async def table(database):
+    return (await read_schema(database)).lanes["brevo"]
+
+
+async def walk(contacts: ContactList, wanted: Wanted, limit: int) -> list:
+    """All pages."""
+    found, after = [], None
+    while True:
+        page = await contacts.page(wanted, after=after, limit=limit)
+        assert len(page.contacts) <= limit
+        found += page.contacts
+        if page.following is None:
+            return found
+        after = page.following
+
+
+@pytest.mark.parametrize("stretch", [1, 3, 7, 1000])
+@pytest.mark.parametrize("patience_s", [0.0, 10.0])
+async def test_every_contact_is_on_one_page_whatever_the_stretch(app, database, table, stretch, patience_s):
+    for number in range(20):
+        await insert(app, "Selected" if number % 3 else "New", f"{number}@example.com")
+    contacts = ContactList(database, table, stretch=stretch, patience_s=patience_s)
+    found = await walk(contacts, Wanted(states=["Selected"]), limit=4)
+    there = await app.fetch("SELECT id FROM contacts WHERE brevo_sync_status = 'Selected' ORDER BY id")
+    assert [one.id for one in found] == [row["id"] for row in there]
+
+
+async def test_a_page_of_few_among_many_ends_when_its_time_is_over_and_says_how_far_it_got(app, database, table):
+    for number in range(10):
+        await insert(app, "New", f"{number}@example.com")
+    page = await ContactList(database, table, stretch=2, patience_s=0.0).page(Wanted(states=["Skipped"]), limit=5)
+    assert (page.contacts, page.looked) == ([], 2)
+    assert page.following == await app.fetchval("SELECT id FROM contacts ORDER BY id OFFSET 1 LIMIT 1")
+
+
+async def test_contacts_are_listed_by_the_code_of_their_failure(app, database, table):
+    wanted = await fails(app, error="REJECTED: no")
+    await fails(app, email="b@example.com", error="AMBIGUOUS: two")
+    contacts = ContactList(database, table)
+    page = await contacts.page(Wanted(codes=["REJECTED"]), limit=5)
+    assert [one.id for one in page.contacts] == [wanted]
+    assert page.contacts[0].error == "REJECTED: no"
+    assert await contacts.count(Wanted(codes=["REJECTED"]), 100) == 1
+
+
+async def test_an_empty_table_is_one_empty_page(app, database, table):
+    page = await ContactList(database, table).page(Wanted(), limit=5)
+    assert (page.contacts, page.looked, page.following) == ([], 0, None)
+
+
+@pytest.fixture
+def change(database, table):
+    statement = render("change_contacts", table.variables)
+
+    async def change(contact, to: str, states=None, codes=None) -> Flipped:
+        done = Flipped()
+        await ShortFlips(database, statement, states, codes, to).flip([contact], done)
+        return done
+
+    return change
+
+
+@pytest.mark.parametrize("to", ["New", "Selected", "Queued", "Skipped"])
+async def test_a_contact_is_changed_as_an_application_would(app, change, to):
+    contact = await insert(app, "Queued" if to == "New" else "New")
+    assert (await change(contact, to)).flipped == 1
+    assert (await read(app, contact))["sync_status"] == to
+
+
+async def test_what_is_in_line_already_keeps_its_place(app, change):
+    contact = await insert(app, "Queued")
+    before = await read(app, contact)
+    assert (await change(contact, "Queued")).flipped == 0
+    assert await read(app, contact) == before
+
+
+async def test_what_has_left_the_state_that_was_meant_is_left_as_it_is(app, change):
+    contact = await insert(app, "Skipped")
+    assert (await change(contact, "Queued", states=["New"])).flipped == 0
+    failed = await fails(app, email="b@example.com", error="REJECTED: no")
+    assert (await change(failed, "Queued", codes=["AMBIGUOUS"])).flipped == 0
+    assert (await change(failed, "Queued", codes=["REJECTED"])).flipped == 1
+
+
+async def test_a_locked_contact_is_not_waited_for(app, other_app, change):
+    contact = await insert(app, "New")
+    async with other_app.transaction():
+        await other_app.execute("SELECT FROM contacts WHERE id = $1 FOR UPDATE", contact)
+        assert (await change(contact, "Queued")).locked == [contact]

@@ -1,0 +1,1 @@
+"""The HTTP API, as an application mounts it or the console serves it."""

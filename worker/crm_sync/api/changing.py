@@ -1,0 +1,238 @@
+"""What people and applications can do. Each is an event, with who did it."""
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from crm_sync.api.contacts import Contacts, meant
+from crm_sync.api.lanes import Lanes
+from crm_sync.api.models import ContactView, CrmState, RetryResult, SelectionResult, State, Wish
+from crm_sync.api.requests import Filter, RetryRequest, Selection
+from crm_sync.api.tables import Tables
+from crm_sync.core.text import clean
+from crm_sync.errors import DeclinedError, TooSlowError
+from crm_sync.postgres.pool import Database
+from crm_sync.postgres.statements import query, render
+from crm_sync.table.adopted_table import LaneTable
+from crm_sync.table.contact_list import ContactList, Wanted
+from crm_sync.table.failed_contacts import FailedContacts, Failures
+from crm_sync.table.one_contact import read_key
+from crm_sync.table.short_flips import Flipped, ShortFlips
+from crm_sync.telling import deeds
+from crm_sync.telling.deeds import Doer
+
+MOST_COUNTED = 10_000
+LONGEST_S = 10.0  # that one request changes contacts, before it says how far it is: proxies and people wait for no minute
+
+
+class Changing:
+    """reading: never writes. Every method raises as Database.fetch does, and NotFoundError for what there is not.
+
+    by: who it is, and by what.
+    """
+
+    def __init__(
+        self,
+        tables: Tables,
+        lanes: Lanes,
+        contacts: Contacts,
+        reading: Database,
+        writing: Database,
+        *,
+        longest_s: float = LONGEST_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._tables = tables
+        self._lanes = lanes
+        self._contacts = contacts
+        self._reading = reading
+        self._writing = writing
+        self._longest_s = longest_s
+        self._clock = clock
+
+    async def reveal(self, key: str, by: Doer) -> ContactView:
+        """The contact with its address, and what would be sent. Raises where that cannot be written down first."""
+        contact = await self._contacts.one(key, in_full=True)
+        name = hashlib.sha256(contact.key.encode()).hexdigest()[:16]
+        await self._writing.fetch(query("write_events"), *deeds.arguments(deeds.CONTACT_REVEALED, by=by, contact=name))
+        return contact
+
+    async def change(self, key: str, crm: str, wish: Wish, by: Doer) -> SelectionResult:
+        """One contact."""
+        table = await self._tables.table(crm)
+        ids = await self._tables.found(table, key)
+        return await self._change(table, ids, wish, by)
+
+    async def count(self, selection: Selection) -> SelectionResult:
+        """How many are meant; nothing is changed."""
+        table = await self._tables.table(selection.crm)
+        if selection.keys is not None:
+            return _result(selection.crm, selection.status, len(set(selection.keys)), Flipped(), dry_run=True)
+        wanted = selection.where or Filter()
+        try:
+            counted = await ContactList(self._reading, table).count(meant(wanted), MOST_COUNTED + 1)
+        except TooSlowError:
+            return await self._about(selection, wanted)
+        return _result(selection.crm, selection.status, counted, Flipped(), dry_run=True)
+
+    async def select(self, selection: Selection, by: Doer) -> SelectionResult:
+        """All that are meant, in short transactions, for some seconds. What was changed before an error stays changed."""
+        if selection.dry_run:
+            return await self.count(selection)
+        table = await self._tables.table(selection.crm)
+        if selection.keys is not None:
+            ids = [await read_key(self._reading, table, key) for key in dict.fromkeys(selection.keys)]
+            return await self._change(table, ids, selection.status, by)
+        wanted, done = meant(selection.where or Filter()), Flipped()
+        try:
+            counted, following = await self._walk(table, selection, wanted, done)
+        finally:
+            note = await self._note_change(selection.crm, selection.status, done, by, selection.where)
+        result = _result(selection.crm, selection.status, counted, done, dry_run=False)
+        return result.model_copy(update={"next": None if following is None else str(following), "note": note})
+
+    async def retry(self, asked: RetryRequest, by: Doer) -> RetryResult:
+        """As `crm-sync retry`."""
+        tables = await self._tables.whole()
+        lanes = [await self._tables.table(asked.crm)] if asked.crm else list(tables.values())
+        now = await self._writing.value(query("read_clock"))
+        since = None if asked.since_seconds is None else now - timedelta(seconds=asked.since_seconds)
+        total, counted, notes = Flipped(), 0, []
+        for table in lanes:
+            failed = FailedContacts(self._writing, table.variables, now, since)
+            chosen = await self._chosen(failed, asked, table.crm)
+            counted += sum(entry.contacts for entry in chosen)
+            if asked.dry_run or not chosen:
+                continue
+            done = Flipped()
+            try:
+                await failed.flip(chosen, done)
+            finally:
+                if done.flipped:
+                    meant_by = {"contacts": done.flipped, "codes": asked.codes, "since_seconds": asked.since_seconds}
+                    notes.append(await self._note(deeds.CONTACTS_RETRIED, table.crm, by, **meant_by))
+            _add(total, done)
+        self._lanes.forget()
+        return RetryResult(
+            counted=counted,
+            flipped=total.flipped,
+            locked=len(total.locked),
+            refused=len(total.refused),
+            refusal=total.refusal,
+            dry_run=asked.dry_run,
+            note=next(filter(None, notes), None),
+        )
+
+    async def pause(self, crm: str, reason: str, by: Doer) -> CrmState:
+        """Raises DeclinedError without a reason."""
+        table = await self._tables.table(crm)
+        if not (reason := clean(reason)):
+            raise DeclinedError("say why: somebody will want to know")
+        await self._writing.fetch(query("hold_lane"), table.crm, reason)
+        await self._note(deeds.LANE_HELD, table.crm, by, reason=reason)
+        self._lanes.forget()
+        return await self._lanes.crm(crm)
+
+    async def resume(self, crm: str, by: Doer) -> CrmState:
+        """Where it is not paused nothing happens."""
+        table = await self._tables.table(crm)
+        if await self._writing.fetch(query("resume_lane"), table.crm):
+            await self._note(deeds.LANE_RESUMED, table.crm, by)
+        self._lanes.forget()
+        return await self._lanes.crm(crm)
+
+    # Within.
+
+    async def _about(self, selection: Selection, wanted: Filter) -> SelectionResult:
+        """As last counted, where counting now takes longer than a moment."""
+        known = await self._lanes.crm(selection.crm)
+        of_states = {
+            State.NEW: known.new,
+            State.SELECTED: known.selected,
+            State.SKIPPED: known.skipped,
+            State.COMPLETE: known.complete,
+            State.ERROR: known.error,
+        }
+        about = of_states.get(wanted.state) if wanted.state is not None and wanted.code is None else None
+        result = _result(selection.crm, selection.status, about or 0, Flipped(), dry_run=True)
+        return result.model_copy(update={"counted": about or 0, "more": about is None, "is_about": True})
+
+    async def _walk(self, table: LaneTable, selection: Selection, wanted: Wanted, done: Flipped) -> tuple[int, Any | None]:
+        """How many were meant, and the key to go on after."""
+        contacts, counted, until = ContactList(self._reading, table), 0, self._clock() + self._longest_s
+        flips = self._flips(table, wanted, selection.status)
+        after = None if selection.after is None else await read_key(self._reading, table, selection.after)
+        while True:
+            page = await contacts.page(wanted, after=after, limit=flips.bounds.batch)
+            counted += len(page.contacts)
+            await flips.flip([one.id for one in page.contacts], done)
+            after = page.following
+            if after is None or self._clock() > until:
+                break
+        await flips.flip_locked(done)
+        return counted, after
+
+    async def _chosen(self, failed: FailedContacts, asked: RetryRequest, crm: str) -> list[Failures]:
+        try:
+            counts = await failed.count()
+        except TooSlowError as error:
+            raise DeclinedError(
+                f"{crm} has too many failed contacts to count them in a moment: run `crm-sync retry --crm {crm}` instead"
+            ) from error
+        # What was delivered but lacks a field is meant where its code is named.
+        counts = [entry if entry.code in asked.codes else replace(entry, complete=0) for entry in counts]
+        return [entry for entry in (_meant(entry, asked.codes) for entry in counts) if entry is not None and entry.contacts]
+
+    def _flips(self, table: LaneTable, wanted: Wanted, wish: Wish) -> ShortFlips:
+        return ShortFlips(self._writing, render("change_contacts", table.variables), wanted.states, wanted.codes, wish.value)
+
+    async def _change(self, table: LaneTable, ids: Sequence[Any], wish: Wish, by: Doer) -> SelectionResult:
+        done, flips = Flipped(), self._flips(table, Wanted(), wish)
+        try:
+            await flips.flip(ids, done)
+            await flips.flip_locked(done)
+        finally:
+            note = await self._note_change(table.crm, wish, done, by, None)
+        return _result(table.crm, wish, len(ids), done, dry_run=False).model_copy(update={"note": note})
+
+    async def _note_change(self, crm: str, wish: Wish, done: Flipped, by: Doer, where: Filter | None) -> str | None:
+        self._lanes.forget()
+        if not done.flipped:
+            return None
+        wanted = {} if where is None else where.model_dump(mode="json", exclude_none=True)
+        return await self._note(deeds.CONTACTS_CHANGED, crm, by, contacts=done.flipped, status=wish.value, where=wanted or None)
+
+    async def _note(self, event: str, crm: str, by: Doer, **details: Any) -> str | None:
+        return await deeds.note(self._writing, event, crm, by=by, **details)
+
+
+def _meant(entry: Failures, codes: Sequence[str]) -> Failures | None:
+    """As much of it as has one of these codes; of reasons that begin with none, as is shown, by how they begin."""
+    if not codes or entry.code in codes:
+        return entry
+    prefixes = [prefix for prefix in entry.prefixes if prefix in codes]
+    return replace(entry, prefixes=prefixes) if prefixes else None
+
+
+def _add(total: Flipped, done: Flipped) -> None:
+    total.flipped += done.flipped
+    total.locked += done.locked
+    total.refused += done.refused
+    total.refusal = total.refusal or done.refusal
+
+
+def _result(crm: str, wish: Wish, counted: int, done: Flipped, *, dry_run: bool) -> SelectionResult:
+    return SelectionResult(
+        crm=crm,
+        status=wish,
+        counted=min(counted, MOST_COUNTED) if dry_run else counted,
+        more=dry_run and counted > MOST_COUNTED,
+        changed=done.flipped,
+        locked=len(done.locked),
+        refused=len(done.refused),
+        refusal=done.refusal,
+        dry_run=dry_run,
+    )

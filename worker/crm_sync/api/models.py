@@ -1,0 +1,333 @@
+"""What the API gives, and what the console's pages show: one shape for both."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from crm_sync.core.codes import known_code
+
+Key = Annotated[str, Field(description="The contact's key, as text.", min_length=1, max_length=1000)]
+
+
+class Wish(StrEnum):
+    """What an application may write into a sync status."""
+
+    NEW = "New"
+    SELECTED = "Selected"
+    QUEUED = "Queued"
+    SKIPPED = "Skipped"
+
+
+class State(StrEnum):
+    """The words of a sync status."""
+
+    NEW = "New"
+    SELECTED = "Selected"
+    QUEUED = "Queued"
+    PROCESSING = "Processing"
+    COMPLETE = "Complete"
+    ERROR = "Error"
+    SKIPPED = "Skipped"
+
+
+class Given(BaseModel):
+    model_config = ConfigDict(frozen=True, from_attributes=True)
+
+
+class FailureCount(Given):
+    """Failed contacts of one CRM with one code."""
+
+    crm: str
+    code: str = Field(description="NO_CODE where the reason begins with none.")
+    contacts: int
+    in_error: int = Field(description="Of them, those that are not tried again by themselves.")
+    is_least: bool = Field(description="There are more: so many were looked at.")
+    sample: str | None = Field(description="One of the reasons, without personal data.")
+    last_failed_at: datetime | None = Field(description="The latest of those that were looked at, where it is known.")
+    meaning: str | None
+    remedy: str | None
+
+
+class LimitUse(Given):
+    """A limit of the account: requests in any so many seconds, and those that count for it now."""
+
+    seconds: float
+    requests: int
+    used: int
+
+
+class MinuteCount(Given):
+    """What was done in a minute."""
+
+    minutes_ago: int
+    delivered: int
+    failed: int
+
+
+class CrmState(Given):
+    """One CRM and its lane. Times are the database's. Counts are null where the contacts cannot be counted."""
+
+    crm: str
+    state: str = Field(description="delivering, throttled, probing, down, paused or faulty.")
+    sentence: str = Field(description="The whole story of the state.")
+    new: int | None
+    selected: int | None
+    skipped: int | None
+    ready: int | None
+    waiting: int | None
+    in_flight: int | None
+    complete: int | None
+    error: int | None
+    oldest_ready_seconds: float | None
+    delivered_last_minute: int | None
+    last_delivered_at: datetime | None
+    contacts_per_second: float | None
+    ends_at: datetime | None
+    paused_since: datetime | None
+    deletions_waiting: int | None
+    deletions_failed: int | None
+    least: list[str] = Field(description="Of these counts there are more: so far they were counted.")
+    about: dict[str, int] = Field(description="Of those, about how many there are.")
+    counted_seconds: float | None = Field(description="How long ago new, selected, skipped and complete were counted.")
+    last_hour: list[MinuteCount] = Field(description="A minute without anything is left out.")
+    limits: list[LimitUse] = Field(description="As the workers say. None where no worker is at work.")
+
+
+class Worker(Given):
+    id: int
+    host: str
+    pid: int
+    version: str
+    started_at: datetime
+    alive: bool
+
+
+class Event(Given):
+    """Something that happened, or that somebody did."""
+
+    id: str = Field(description="For `after`, and for Last-Event-ID.")
+    at: datetime
+    event: str
+    crm: str | None = Field(description="null: it concerns all.")
+    actor: str
+    via: str = Field(description="command, console, api or worker.")
+    role: str = Field(description="Of the database.")
+    words: str = Field(description="What it means.")
+    details: dict[str, Any]
+
+
+class Overview(Given):
+    """read_at: when it was read. It is shared by all that look, and up to some seconds old."""
+
+    read_at: datetime
+    crms: list[CrmState]
+    workers: list[Worker]
+    notices: list[str] = Field(description="Versions that differ: of this process, the schema and the workers.")
+    events: list[Event] = Field(description="The latest.")
+
+
+class Alert(Given):
+    """Something that is wrong, as `crm-sync alerts` has it."""
+
+    alert: str
+    crm: str
+    code: str | None
+    what: str
+    reason: str
+    since: datetime
+    ended_at: datetime | None
+    count: int
+    counted: str
+    to_do: str
+    command: str
+    told: list[str]
+
+
+class EventPage(Given):
+    events: list[Event]
+    next: str | None
+
+
+class Stretch(Given):
+    """What was done in a stretch of time. Latency is from flip to delivery, the upper bound of the bucket."""
+
+    at: datetime
+    delivered: int
+    retried: int
+    rejected: int
+    requests: int
+    throttled: int
+    median_seconds: float | None
+    p95_seconds: float | None
+
+
+class Throughput(Given):
+    """stretches: those without anything are left out."""
+
+    crm: str
+    read_at: datetime
+    seconds: int = Field(description="Of a stretch.")
+    count: int = Field(description="Stretches, the last of which is now.")
+    stretches: list[Stretch]
+
+
+class MappedField(Given):
+    """A field of the CRM, and the SQL expression that it gets."""
+
+    name: str
+    expression: str
+
+
+class Fact(Given):
+    label: str
+    text: str
+
+
+class Attempt(Given):
+    """What became of a contact once, as history has it."""
+
+    at: datetime
+    crm: str
+    operation: str
+    outcome: str
+    code: str | None
+    reason: str | None
+    attempt: int | None
+    waited_ms: int | None
+    took_ms: int | None
+    status: int | None
+    request_id: str | None
+    remote_id: str | None
+    worker: int | None
+    trace: str | None
+
+
+class Preview(Given):
+    """The request that would be sent now, without credentials, but with what it says of the person."""
+
+    heading: str
+    text: str
+    empty: list[str] = Field(description="Fields that are empty here, and so stay as they are in the CRM.")
+
+
+class ContactAt(Given):
+    """A contact at one CRM: the verdict of `crm-sync why`, and the row's columns."""
+
+    crm: str
+    verdict: str = Field(description="delivered, refused, in line, waiting, in flight, never asked for, withdrawn and others.")
+    because: str | None = Field(description="What a contact in line waits for, or the code of a refusal.")
+    sentence: str
+    advice: str | None
+    link: str | None = Field(description="The record's page in the CRM.")
+    status: str | None = Field(description="null where the row is gone.")
+    code: str | None
+    reason: str | None
+    remote_id: str | None
+    attempts: int
+    due_at: datetime | None
+    synced_at: datetime | None
+    flipped_at: datetime | None
+    same_record: list[Key] = Field(description="Keys of other contacts with this id in the CRM.")
+    proof: list[Fact] = Field(description="What the verdict rests on.")
+    preview: Preview | None = Field(None, description="Where it was asked for.")
+
+
+class ContactView(Given):
+    """One contact. email: masked, unless it was asked for to be revealed."""
+
+    key: Key
+    email: str | None
+    exists: bool = Field(description="false: its row was deleted.")
+    crms: list[ContactAt]
+    same_address: list[Key] | None = Field(description="Keys of other contacts with this address; null: no index finds them.")
+    history: list[Attempt] = Field(description="The latest first.")
+
+
+class ContactLine(Given):
+    """A contact in a list, at the CRM that was asked for."""
+
+    key: Key
+    email: str | None = Field(description="Masked.")
+    status: str
+    code: str | None
+    reason: str | None
+    remote_id: str | None
+    attempts: int
+    due_at: datetime | None
+    synced_at: datetime | None
+    flipped_at: datetime | None
+
+
+class ContactPage(Given):
+    """next: what `after` has to be for the next page; null: there is none. looked: contacts that were read for this one."""
+
+    crm: str
+    contacts: list[ContactLine]
+    looked: int
+    next: str | None
+
+
+class Found(Given):
+    """Keys of contacts. by: what they were found by. note: what the look has cost, where an index would spare that."""
+
+    keys: list[Key]
+    by: str | None
+    looked_for: list[str]
+    note: str | None
+
+
+class FailurePage(Given):
+    failures: list[FailureCount]
+
+
+class SelectionResult(Given):
+    """counted: contacts that are meant, up to a number; more: there are more than that. changed: how many were.
+
+    next: what `after` has to be to go on, for one request changes contacts for some seconds only; null: that was all. note: that
+    it is not written down who did this.
+    """
+
+    crm: str
+    status: Wish
+    counted: int
+    more: bool
+    is_about: bool = Field(False, description="It was counted some time ago, for counting now takes too long.")
+    changed: int
+    locked: int = Field(description="Locked by a transaction all the time, and left as they are.")
+    refused: int = Field(description="Refused by the contacts table itself.")
+    refusal: str | None
+    dry_run: bool
+    next: Key | None = None
+    note: str | None = None
+
+
+class RetryResult(Given):
+    counted: int
+    flipped: int
+    locked: int
+    refused: int
+    refusal: str | None
+    dry_run: bool
+    note: str | None = Field(description="That it is not written down who did this.")
+
+
+class Problem(BaseModel):
+    """RFC 9457. type: the place in the manual that says what to do."""
+
+    type: str
+    title: str
+    status: int
+    detail: str | None = None
+
+
+def code_of(error: str | None) -> tuple[str | None, str | None, str | None]:
+    """(code, reason, remedy) of what stands in a row."""
+    if error is None:
+        return None, None, None
+    code, separator, reason = error.partition(":")
+    if not separator:
+        return None, error, None
+    known = known_code(code)
+    return code, reason.strip(), known.remedy if known is not None else None

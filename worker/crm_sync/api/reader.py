@@ -1,0 +1,59 @@
+"""One reading for all who look: however many tabs are open, the database is asked by one, and only while somebody looks.
+
+Who looks with the rights of a role of the database shares with those of the same role only.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from crm_sync.postgres.visiting import role_in_force
+
+Value = TypeVar("Value")
+
+SHORTEST_S = 2.0
+SHARE = 0.01  # of the time, at most, that the database is busy with it
+
+
+@dataclass(slots=True)
+class _Last(Generic[Value]):
+    """next: when it may be read again."""
+
+    value: Value | None = None
+    next: float = 0.0
+    reading: asyncio.Task[Value] | None = None
+
+
+class SharedReading(Generic[Value]):
+    """What read returns, at most every SHORTEST_S and every hundred times of what it took. Raises as read does."""
+
+    def __init__(self, read: Callable[[], Awaitable[Value]], *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._read = read
+        self._clock = clock
+        self._of_roles: dict[str | None, _Last[Value]] = {}
+
+    async def value(self) -> Value:
+        """The last one, or a new one where that is too old. Those who come while it is being read wait for the same."""
+        last = self._of_roles.setdefault(role_in_force(), _Last())
+        if last.value is not None and self._clock() < last.next:
+            return last.value
+        if last.reading is None or last.reading.done():
+            last.reading = asyncio.ensure_future(self._refresh(last))  # with the role in force
+        # Whoever goes away meanwhile does not end it for the others.
+        return await asyncio.shield(last.reading)
+
+    def forget(self) -> None:
+        """Somebody has changed what is read, and wants to see it."""
+        for last in self._of_roles.values():
+            last.next = 0.0
+
+    async def _refresh(self, last: _Last[Value]) -> Value:
+        began = self._clock()
+        try:
+            last.value = await self._read()
+            return last.value
+        finally:
+            took = self._clock() - began
+            last.next = self._clock() + max(SHORTEST_S, took / SHARE)

@@ -1,0 +1,104 @@
+"""What the API takes: parameters and bodies, checked."""
+
+from enum import StrEnum
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from crm_sync.api.models import Key, State, Wish
+
+LARGEST_PAGE = 500
+MOST_KEYS = 10_000
+
+
+class Span(StrEnum):
+    """How far back a chart goes."""
+
+    HOUR = "hour"
+    DAY = "day"
+    FORTNIGHT = "fortnight"
+
+
+class Taken(BaseModel):
+    """What a caller sends. What is not known is refused, so that a misspelt filter never means all."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class StatusChange(Taken):
+    status: Wish
+
+
+class Filter(Taken):
+    """Which contacts: all conditions count together."""
+
+    state: State | None = None
+    code: str | None = Field(None, max_length=40)
+
+
+class Selection(Taken):
+    """Contacts of one CRM, and what their status becomes: those that match `where`, or those with `keys`."""
+
+    crm: str
+    status: Wish
+    where: Filter | None = Field(None, description="An empty object means all contacts.")
+    keys: list[Key] | None = Field(None, max_length=MOST_KEYS)
+    dry_run: bool = Field(True, description="Only count.")
+    after: Key | None = Field(None, description="With where: `next` of the answer before, to go on.")
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.where is None) == (self.keys is None):
+            raise ValueError("expected either where or keys")
+        return self
+
+
+class RetryRequest(Taken):
+    """Failed contacts that go out again. Nothing set means all."""
+
+    crm: str | None = None
+    codes: list[str] = Field(default_factory=list, max_length=50)
+    since_seconds: int | None = Field(None, ge=1, le=315_360_000)
+    dry_run: bool = True
+
+
+class Pause(Taken):
+    reason: str = Field(min_length=1, max_length=500)
+
+
+class NoQuery(Taken):
+    """No parameters."""
+
+
+class ContactsQuery(Taken):
+    """Which contacts are listed, and which page of them."""
+
+    crm: str = Field(description="The CRM at which they are looked at.")
+    state: State | None = None
+    code: str | None = Field(None, max_length=40, description="The code that the reason of their failure begins with.")
+    after: str | None = Field(None, max_length=1000, description="`next` of the page before.")
+    limit: int = Field(50, ge=1, le=LARGEST_PAGE)
+
+
+class FindQuery(Taken):
+    q: str = Field(min_length=1, max_length=1000, description="A whole address, a key, or an id in one of the CRMs.")
+
+
+class ContactQuery(Taken):
+    reveal: bool = Field(
+        False,
+        description="Show the address as it is, and the request that would be sent now. Needs the scope flip, and is an event.",
+    )
+
+
+class EventsQuery(Taken):
+    """Which events are listed, and which page of them."""
+
+    crm: str | None = Field(None, description="At this CRM, or at all of them.")
+    event: str | None = Field(None, max_length=100, description="Of this kind.")
+    after: str | None = Field(None, max_length=200, description="`next` of the page before.")
+    limit: int = Field(50, ge=1, le=LARGEST_PAGE)
+
+
+class ThroughputQuery(Taken):
+    span: Span = Field(Span.HOUR, description="hour: by the minute. day: by 15 minutes. fortnight: by 3 hours.")

@@ -1,0 +1,26 @@
+"""What people and applications can ask for and do, whatever way they come: the API's routes and the console's pages call this."""
+
+from crm_sync.api.changing import Changing
+from crm_sync.api.contacts import Contacts
+from crm_sync.api.events import Events
+from crm_sync.api.following import Following
+from crm_sync.api.lanes import Lanes
+from crm_sync.api.tables import Tables
+from crm_sync.configuration import Configuration
+from crm_sync.postgres.visiting import ReadOnly, Visiting
+
+READERS = 4  # connections to Postgres that only read
+WRITERS = 2
+STATEMENT_S = 2.0 / 0.9  # what takes longer is given up: the server cancels it after two seconds
+
+
+class Service:
+    """reading: never writes. writing: for what is changed."""
+
+    def __init__(self, configuration: Configuration, reading: ReadOnly, writing: Visiting) -> None:
+        self.tables = Tables(reading)
+        self.events = Events(reading)
+        self.lanes = Lanes(configuration, reading, self.tables, self.events)
+        self.contacts = Contacts(configuration, reading, self.tables)
+        self.changing = Changing(self.tables, self.lanes, self.contacts, reading, writing)
+        self.following = Following(self.events.followed)

@@ -1,0 +1,85 @@
+"""Which CRMs there are, and how the table of contacts is asked about them."""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+from crm_sync.api.reader import SharedReading
+from crm_sync.core.text import printable
+from crm_sync.errors import ConfigurationError, DeclinedError
+from crm_sync.postgres.pool import Database
+from crm_sync.table.adopted_table import LaneTable
+from crm_sync.table.one_contact import find_key
+from crm_sync.table.schema import Schema, inspect_schema
+
+LONGEST_KEY = 200  # characters of one that is named in an error
+
+Value = TypeVar("Value")
+
+
+class NotFoundError(DeclinedError):
+    """There is no such CRM or contact."""
+
+
+class Tables:
+    """Every method raises as Database.fetch does."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._schema = SharedReading(lambda: inspect_schema(database))
+
+    async def schema(self) -> Schema:
+        """As it was some seconds ago."""
+        return await self._schema.value()
+
+    async def names(self) -> list[str]:
+        """Of the CRMs whose columns are whole."""
+        return [*await self.whole()]
+
+    async def whole(self) -> Mapping[str, LaneTable]:
+        """Those CRMs."""
+        return (await self.schema()).lanes
+
+    async def countable(self) -> Mapping[str, LaneTable]:
+        """And those that cannot be delivered to. Raises DeclinedError where there is none."""
+        schema = await self.schema()
+        if not (tables := {**schema.lanes, **schema.countable}):
+            raise DeclinedError("no CRM is installed on the contacts table: run `crm-sync adopt`")
+        return tables
+
+    async def installed(self, crm: str) -> None:
+        """Raises NotFoundError where this CRM is not."""
+        schema = await self.schema()
+        if crm not in (names := {**schema.lanes, **schema.countable, **schema.faults}):
+            raise no_crm(crm, names)
+
+    async def table(self, crm: str) -> LaneTable:
+        """Raises NotFoundError, and DeclinedError where its columns are not whole."""
+        schema = await self.schema()
+        if crm in schema.faults:
+            raise DeclinedError(f"{crm}: {schema.faults[crm]}")
+        if crm not in schema.lanes:
+            raise no_crm(crm, schema.lanes)
+        return schema.lanes[crm]
+
+    async def found(self, table: LaneTable, key: str) -> list[Any]:
+        """Raises NotFoundError, also for what cannot be a key of this table."""
+        try:
+            ids = await find_key(self._database, table, key)
+        except DeclinedError as error:
+            raise NotFoundError(str(error)) from error
+        if not ids:
+            raise NotFoundError(f"no contact has the key {printable(key, LONGEST_KEY)}")
+        return ids
+
+
+async def if_allowed(read: Callable[[], Awaitable[Value]], otherwise: Value) -> Value:
+    """What a page can do without, where a role need not have the right."""
+    try:
+        return await read()
+    except ConfigurationError:
+        return otherwise
+
+
+def no_crm(crm: str, installed: Iterable[str]) -> NotFoundError:
+    """Named, with those that there are."""
+    return NotFoundError(f"there is no CRM {printable(crm, LONGEST_KEY)} here; installed: {', '.join(installed) or 'none'}")

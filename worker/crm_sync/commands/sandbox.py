@@ -1,0 +1,46 @@
+"""crm-sync sandbox: a fake CRM to try a real table with."""
+
+import asyncio
+
+import click
+import uvloop
+
+from crm_sync.sandbox.__main__ import LIMITED, UNLIMITED, until_stopped
+from crm_sync.sandbox.process import settings
+from crm_sync.sandbox.server import Sandbox
+
+
+@click.command()
+@click.argument("crm", type=click.Choice(list(UNLIMITED)))
+@click.option(
+    "--port", default=0, show_default=True, type=click.IntRange(0, 65_535), help="The port to listen on; 0 takes a free one."
+)
+@click.option("--limits", is_flag=True, help="With the vendor's own limits for a free account.")
+@click.option("--misbehave", is_flag=True, help="Answer some requests with 429, with an error, or not at all.")
+def sandbox(*, crm: str, port: int, limits: bool, misbehave: bool) -> None:
+    """Serves a fake CRM on this machine until Ctrl-C, and prints the settings a worker needs to reach it.
+
+    It has the vendor's state, limits and quirks, and refuses what the vendor refuses. It keeps contacts in memory only.
+
+    \b
+    Example:
+      crm-sync sandbox brevo --port 9201
+    """
+    fake = (LIMITED if limits else UNLIMITED)[crm](port)
+    if misbehave:
+        fake.misbehave()
+    uvloop.run(_serve(crm, fake, limits=limits))
+
+
+async def _serve(crm: str, fake: Sandbox, *, limits: bool) -> None:
+    stopped = asyncio.ensure_future(until_stopped())
+    async with fake:
+        named = settings(crm, fake.url)
+        lines = [f"{name}={value}" for name, value in named.items() if not (limits and name.endswith("_LIMITS"))]
+        click.echo(
+            f"A sandbox of {crm} listens at {fake.url} until Ctrl-C. It keeps what it is sent in memory only.\n"
+            f"In .env, or in the environment of a worker:\n\n"
+            + "\n".join(lines)
+            + f"\n\nWhat it holds: {fake.url}/_sandbox/contacts"
+        )
+        await stopped

@@ -1,0 +1,45 @@
+"""What forms and addresses of pages ask for, checked."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from crm_sync.api.models import State, Wish
+from crm_sync.api.requests import Filter, Span
+from crm_sync.errors import DeclinedError
+
+LABELS = {Wish.QUEUED: "Queue", Wish.SELECTED: "Select", Wish.SKIPPED: "Skip", Wish.NEW: "Withdraw"}
+CONSEQUENCES = {
+    Wish.QUEUED: "They are sent to the CRM.",
+    Wish.SELECTED: "Nothing is sent: Selected is a mark of your application's.",
+    Wish.SKIPPED: "Nothing is sent, and those in line leave it.",
+    Wish.NEW: "Nothing is sent, and those in line leave it.",
+}
+
+
+def filter_of(form: Mapping[str, Any]) -> Filter:
+    """Raises DeclinedError for a state that there is not."""
+    state, code = str(form.get("state") or ""), str(form.get("code") or "").strip()
+    if state and state not in list(State):
+        raise DeclinedError(f"the state must be one of {', '.join(State)}")
+    if len(code) > 40:
+        raise DeclinedError("a code has at most 40 characters")
+    return Filter(state=State(state) if state else None, code=code or None)
+
+
+def wish_of(status: Any) -> Wish:
+    """Raises DeclinedError for a status that nobody may write."""
+    if status not in list(Wish):
+        raise DeclinedError(f"the status must be one of {', '.join(Wish)}")
+    return Wish(status)
+
+
+def wishes(status: str) -> list[Wish]:
+    """What may become of it, the likeliest first."""
+    return [wish for wish in (Wish.QUEUED, Wish.SKIPPED, Wish.SELECTED, Wish.NEW) if wish.value != status]
+
+
+def span_of(text: str | None) -> Span:
+    """An hour where none is named. Raises DeclinedError for one that there is not."""
+    if text is not None and text not in list(Span):
+        raise DeclinedError(f"the span must be one of {', '.join(Span)}")
+    return Span(text or Span.HOUR)

@@ -1,0 +1,63 @@
+"""Signing in and out: by the form, or by the link that a terminal shows."""
+
+import time
+
+from aiohttp import web
+
+from crm_sync.console.drawing import Drawing
+from crm_sync.console.guard import COOKIE, Guard
+from crm_sync.console.tokens import SESSION_S
+
+
+class Door:
+    """For those who come with a token."""
+
+    def __init__(self, drawing: Drawing, guard: Guard) -> None:
+        self._drawing = drawing
+        self._guard = guard
+
+    def routes(self) -> list[web.RouteDef]:
+        """Below the base path."""
+        base = self._guard.base
+        return [
+            web.get(f"{base}/login", self._login),
+            web.post(f"{base}/login", self._sign_in),
+            web.post(f"{base}/logout", self._sign_out),
+        ]
+
+    async def _login(self, request: web.Request) -> web.Response:
+        """By the form, or by the link that a terminal shows."""
+        token = request.query.get("token")
+        if token is not None:
+            return self._enter(request, token, "/")
+        return self._drawing.show(request, "login.html", next=_inner(request.query.get("next", "/")), wrong=False)
+
+    async def _sign_in(self, request: web.Request) -> web.Response:
+        form = await request.post()
+        return self._enter(request, str(form.get("token", "")), _inner(str(form.get("next", "/"))))
+
+    def _enter(self, request: web.Request, token: str, following: str) -> web.Response:
+        visitor = self._guard.tokens.visitor(token.strip())
+        if visitor is None:
+            return self._drawing.show(request, "login.html", status=401, next=following, wrong=True)
+        response = web.HTTPSeeOther(f"{self._guard.base}{following}")
+        response.set_cookie(
+            COOKIE,
+            self._guard.tokens.cookie(visitor, time.time()),
+            path=f"{self._guard.base}/",
+            max_age=SESSION_S,
+            httponly=True,
+            samesite="Strict",
+            secure=request.secure or request.headers.get("X-Forwarded-Proto") == "https",
+        )
+        raise response
+
+    async def _sign_out(self, _request: web.Request) -> web.StreamResponse:
+        response = web.HTTPSeeOther(self._drawing.url("/login"))
+        response.del_cookie(COOKIE, path=f"{self._guard.base}/")
+        raise response
+
+
+def _inner(path: str) -> str:
+    """A path of ours, and never another host's."""
+    return path if path.startswith("/") and not path.startswith(("//", "/\\")) else "/"

@@ -1,0 +1,88 @@
+"""How a page is drawn: with what all of them have, and with the rights of whoever asks."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from crm_sync.api.routes import Scope
+from crm_sync.api.tables import NotFoundError
+from crm_sync.console.guard import VISITOR
+from crm_sync.console.templating import Pages
+from crm_sync.errors import ConfigurationError, CrmSyncError, DatabaseTroubleError, DeclinedError
+from crm_sync.postgres.visiting import rights_of
+
+if TYPE_CHECKING:
+    from crm_sync.console.tokens import Visitor
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+# By kind of error, the nearest first: status, title, and what is said beside the error.
+_TROUBLE: dict[type[CrmSyncError], tuple[int, str, str]] = {
+    NotFoundError: (404, "Not found", ""),
+    DeclinedError: (409, "Not done", ""),
+    ConfigurationError: (500, "Something has to be put right first", ""),
+    DatabaseTroubleError: (503, "The database does not answer", " Try again in a moment."),
+    CrmSyncError: (500, "Something went wrong", ""),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A line on top of a page. tone: good, bad, wait or still."""
+
+    text: str
+    tone: str = "still"
+
+    def with_note(self, note: str | None) -> "Notice":
+        """And something that a person should know beside it."""
+        return self if note is None else Notice(f"{self.text} {note}", "wait")
+
+
+class Drawing:
+    """signs_out: whether people sign in by a token."""
+
+    def __init__(self, pages: Pages, *, signs_out: bool) -> None:
+        self._pages = pages
+        self._signs_out = signs_out
+        self.url = pages.url
+
+    def guarded(self, handler: Handler, scope: Scope = Scope.READ) -> Handler:
+        """With the rights of whoever asks. What goes wrong is a page that says what, and what to do."""
+
+        async def page(request: web.Request) -> web.StreamResponse:
+            visitor = request[VISITOR]
+            if not visitor.may(scope):
+                return self.trouble(request, 403, "Not allowed", f"This token lacks the scope {scope.value}.")
+            try:
+                with rights_of(visitor.role):
+                    return await handler(request)
+            except CrmSyncError as error:
+                status, title, more = next(told for kind, told in _TROUBLE.items() if isinstance(error, kind))
+                return self.trouble(request, status, title, f"{sentence(error)}{more}")
+
+        return page
+
+    def show(self, request: web.Request, template: str, *, status: int = 200, **values: Any) -> web.Response:
+        """A page. values: of its template."""
+        visitor: Visitor | None = request.get(VISITOR)
+        common = {"visitor": visitor, "here": "", "notice": None, "signs_out": self._signs_out, "now": datetime.now(UTC)}
+        text = self._pages.render(template, {**common, **values})
+        return web.Response(text=text, content_type="text/html", charset="utf-8", status=status)
+
+    def trouble(self, request: web.Request, status: int, title: str, detail: str) -> web.Response:
+        """A page that says what is wrong."""
+        return self.show(request, "trouble.html", status=status, title=title, detail=detail)
+
+
+def sentence(error: Exception) -> str:
+    """What an error says, as one."""
+    text = str(error)
+    return f"{capital(text)}{'' if text.endswith('.') else '.'}"
+
+
+def capital(text: str) -> str:
+    """With a capital letter."""
+    return f"{text[:1].upper()}{text[1:]}"

@@ -1,0 +1,159 @@
+"""What each request has to pass before anything is read for it, and the headers of each answer.
+
+A page on the internet can have a browser on this machine send requests here. So a request must name a host that is ours (against
+DNS rebinding), must carry a cookie that browsers send from our own pages only, and one that changes something must say that it
+comes from one of them.
+"""
+
+import ipaddress
+import time
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from urllib.parse import quote, urlsplit
+
+from aiohttp import web
+from aiohttp.log import server_logger
+
+from crm_sync.api.handling import problem
+from crm_sync.api.routes import Scope
+from crm_sync.console.tokens import ALL, Tokens, Visitor
+
+COOKIE = "crm_sync_console"
+VISITOR = web.RequestKey("visitor", Visitor)
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+LONGEST_NAME = 100  # characters of what a proxy says
+SAFE = ("GET", "HEAD")
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+# Nothing from elsewhere, nothing inline; forms lead here only, and no other page has ours in a frame.
+CONTENT_SECURITY_POLICY = "; ".join((
+    "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self'", "connect-src 'self'", "form-action 'self'",
+    "base-uri 'none'", "frame-ancestors 'none'",
+))  # fmt: skip
+HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+
+
+class Guard:
+    """hosts: names under which we are reached; none: any, for a socket that only a proxy opens.
+
+    user_header: of a proxy that has authenticated somebody; proxies: whose header counts, beside a Unix socket's. is_open: a
+    Unix socket without tokens, whose file says who may come.
+    """
+
+    def __init__(
+        self,
+        tokens: Tokens,
+        *,
+        base: str,
+        hosts: Collection[str],
+        user_header: str | None = None,
+        proxies: Sequence[str] = (),
+        is_open: bool = False,
+    ) -> None:
+        self.tokens = tokens
+        self.base = base
+        self._hosts = hosts
+        self._user_header = user_header
+        self._proxies = [ipaddress.ip_network(proxy) for proxy in proxies]
+        self._is_open = is_open
+
+    @web.middleware
+    async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Answers what may not pass. Every answer gets the headers."""
+        try:
+            response = await self._pass(request, handler)
+        except web.HTTPException as error:
+            error.headers.update(HEADERS)
+            error.headers.setdefault("Cache-Control", "no-store")
+            raise
+        except Exception:  # noqa: BLE001 (a fault of ours shows nothing of itself, and has the headers too)
+            server_logger.exception("a page of the console failed")
+            response = web.Response(status=500, text="Something went wrong here. The log of the console says what.\n")
+        if not response.prepared:
+            response.headers.update(HEADERS)
+            response.headers.setdefault("Cache-Control", "no-store")
+        return response
+
+    async def _pass(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if not self._is_our_host(request):
+            raise web.HTTPMisdirectedRequest(
+                text="This host name is not one of the console's. Add it to CONSOLE_HOSTS if it is meant.\n"
+            )
+        path = request.path.removeprefix(self.base)
+        if path.startswith(("/static/", "/livez")):
+            return await handler(request)
+        is_api = path.startswith("/v1/")
+        visitor = self._bearer(request) if is_api else self._of_browser(request)
+        if request.method not in SAFE and not self._is_our_page(request, is_api=is_api):
+            raise web.HTTPForbidden(text="This request does not come from a page of the console.\n")
+        if path == "/login":
+            return await handler(request)
+        if visitor is None and is_api:
+            answer = problem(401, "No valid token", "expected Authorization: Bearer TOKEN")
+            headers = {"WWW-Authenticate": "Bearer"}
+            return web.Response(status=answer.status, body=answer.body, content_type=answer.content_type, headers=headers)
+        if visitor is None:
+            raise self._refusal(request)
+        if not visitor.may(Scope.READ):
+            raise web.HTTPForbidden(text="This token does not allow reading: it lacks the scope read.\n")
+        request[VISITOR] = visitor
+        return await handler(request)
+
+    def _is_our_host(self, request: web.Request) -> bool:
+        if not self._hosts:
+            return True
+        try:
+            name = urlsplit(f"//{request.host}").hostname or ""
+        except ValueError:
+            return False
+        return (f"[{name}]" if ":" in name else name) in self._hosts
+
+    def _bearer(self, request: web.Request) -> Visitor | None:
+        """Never by a cookie: then a page elsewhere could not make a browser use the API, whatever it sends."""
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            return self.tokens.visitor(token.strip())
+        return self._of_proxy(request) or self._of_socket()
+
+    def _of_browser(self, request: web.Request) -> Visitor | None:
+        cookie = request.cookies.get(COOKIE)
+        signed_in = self.tokens.of_cookie(cookie, time.time()) if cookie else None
+        return self._of_proxy(request) or signed_in or self._of_socket()
+
+    def _of_socket(self) -> Visitor | None:
+        return Visitor("socket", ALL) if self._is_open else None
+
+    def _of_proxy(self, request: web.Request) -> Visitor | None:
+        if self._user_header is None or not self._is_proxy(request):
+            return None
+        name = request.headers.get(self._user_header, "").strip()
+        return Visitor(name[:LONGEST_NAME], ALL) if name else None
+
+    def _is_proxy(self, request: web.Request) -> bool:
+        peer = request.transport.get_extra_info("peername") if request.transport else None
+        if not isinstance(peer, tuple):
+            return True  # a Unix socket has no address
+        address = ipaddress.ip_address(peer[0])
+        return any(address in network for network in self._proxies)
+
+    @staticmethod
+    def _is_our_page(request: web.Request, *, is_api: bool) -> bool:
+        """What is no browser sends neither header, and may use the API."""
+        site = request.headers.get("Sec-Fetch-Site")
+        if site is not None:
+            return site == "same-origin"
+        # A browser that is older than this header sends Origin with each form.
+        origin = request.headers.get("Origin")
+        return is_api if origin is None else urlsplit(origin).netloc == request.host
+
+    def _refusal(self, request: web.Request) -> web.HTTPException:
+        if request.method not in SAFE or "HX-Request" in request.headers:
+            return web.HTTPUnauthorized(text="The session has ended. Reload the page to log in again.\n")
+        return web.HTTPSeeOther(f"{self.base}/login?next={quote(request.path_qs.removeprefix(self.base), safe='/')}")

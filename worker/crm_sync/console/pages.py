@@ -1,0 +1,145 @@
+"""The pages that show something."""
+
+from typing import Any
+
+from aiohttp import web
+
+from crm_sync.api.models import ContactView, State
+from crm_sync.api.requests import Span
+from crm_sync.api.service import Service
+from crm_sync.console.asked import LABELS, filter_of, span_of, wishes
+from crm_sync.console.charts import latency_chart, sparkline, throughput_chart
+from crm_sync.console.commands import of_change, of_pause, of_resume, of_reveal
+from crm_sync.console.drawing import Drawing, Notice, capital, sentence
+from crm_sync.console.timeline import Moment, of_attempt, of_event
+from crm_sync.core.codes import Code
+from crm_sync.errors import ConfigurationError, DeclinedError
+from crm_sync.telling.event_words import WORDS
+
+PAGE = 50  # contacts or events on one
+LONGEST_TIMELINE = 60
+
+
+class LookingPages:
+    """Nothing here changes anything."""
+
+    def __init__(self, service: Service, drawing: Drawing) -> None:
+        self._tables = service.tables
+        self._lanes = service.lanes
+        self._contacts = service.contacts
+        self._events = service.events
+        self._drawing = drawing
+
+    def routes(self, base: str) -> list[web.RouteDef]:
+        """base: the path before each."""
+        shown = {
+            "/": self._overview,
+            "/parts/overview": self._overview_part,
+            "/crms/{crm}": self._crm,
+            "/contacts": self._list,
+            "/contacts/{key:.+}": self._contact,
+            "/find": self._find,
+            "/failures": self._failures,
+            "/events": self._happened,
+        }
+        return [web.get(f"{base}{path}", self._drawing.guarded(handler)) for path, handler in shown.items()]
+
+    async def _overview(self, request: web.Request) -> web.Response:
+        return self._drawing.show(request, "overview.html", here="/", **await self._of_overview())
+
+    async def _overview_part(self, request: web.Request) -> web.Response:
+        return self._drawing.show(request, "overview_part.html", **await self._of_overview())
+
+    async def _of_overview(self) -> dict[str, Any]:
+        overview = await self._lanes.overview()
+        return {"overview": overview, "sparklines": {one.crm: sparkline(one.last_hour, one.crm) for one in overview.crms}}
+
+    async def _crm(self, request: web.Request) -> web.Response:
+        crm = await self._lanes.crm(request.match_info["crm"])
+        span = span_of(request.query.get("span"))
+        throughput = await self._lanes.throughput(crm.crm, span)
+        failures = [one for one in await self._lanes.failures() if one.crm == crm.crm]
+        story = await self._events.story(crm.crm)
+        alive = any(worker.alive for worker in (await self._lanes.overview()).workers)
+        try:
+            mapping, unmapped = await self._lanes.mapping(crm.crm), None
+        except (ConfigurationError, DeclinedError) as error:
+            mapping, unmapped = [], sentence(error)
+        return self._drawing.show(
+            request, "crm.html", crm=crm, failures=failures, span=span.value, spans=[one.value for one in Span],
+            throughput=throughput, chart=throughput_chart(throughput), latency=latency_chart(throughput), story=story,
+            mapping=mapping, unmapped=unmapped, alive=alive, action=of_resume(crm.crm) if crm.paused_since else of_pause(crm.crm),
+        )  # fmt: skip
+
+    async def _list(self, request: web.Request) -> web.Response:
+        crms = await self._tables.names()
+        if not crms:
+            raise DeclinedError("no CRM is installed on the contacts table: run `crm-sync adopt`")
+        crm = request.query.get("crm") or crms[0]
+        wanted = filter_of(request.query)
+        after = request.query.get("after") or None
+        page = await self._contacts.page(crm, wanted, after=after, limit=PAGE)
+        return self._drawing.show(
+            request, "contacts.html", here="/contacts", crm=crm, crms=crms, state=wanted.state, code=wanted.code, after=after,
+            page=page, states=[state.value for state in State], codes=[code.value for code in Code],
+            wishes=[(wish.value, label) for wish, label in LABELS.items()],
+        )  # fmt: skip
+
+    async def _contact(self, request: web.Request) -> web.Response:
+        return await self.show_contact(request, request.match_info["key"])
+
+    async def show_contact(
+        self, request: web.Request, key: str, *, notice: Notice | None = None, revealed: ContactView | None = None
+    ) -> web.Response:
+        """revealed: with its address, and what would be sent."""
+        contact = revealed or await self._contacts.one(key)
+        tables = await self._tables.whole()
+        actions = {
+            at.crm: [
+                {
+                    "wish": wish.value,
+                    "label": LABELS[wish],
+                    "same": of_change(tables[at.crm].variables, at.crm, contact.key, wish, failed=at.status == State.ERROR),
+                }
+                for wish in wishes(at.status)
+            ]
+            for at in contact.crms
+            if at.status is not None and at.crm in tables
+        }
+        first = next(iter(tables.values()), None)
+        return self._drawing.show(
+            request, "contact.html", contact=contact, actions=actions, revealed=revealed is not None, notice=notice,
+            timeline=await self._timeline(contact),
+            reveal=None if first is None else of_reveal(first.variables, contact.key),
+        )  # fmt: skip
+
+    async def _timeline(self, contact: ContactView) -> list[Moment]:
+        """What became of it each time, and what happened to the lanes in between."""
+        moments = [of_attempt(one) for one in contact.history]
+        began = [at.flipped_at for at in contact.crms if at.flipped_at is not None] + [one.at for one in contact.history]
+        if not began:
+            return moments
+        asked_for = [at.crm for at in contact.crms if at.flipped_at is not None]
+        events = await self._events.between(asked_for, min(began))
+        return sorted([*moments, *map(of_event, events)], key=lambda moment: moment.at, reverse=True)[:LONGEST_TIMELINE]
+
+    async def _find(self, request: web.Request) -> web.StreamResponse:
+        text = request.query.get("q", "").strip()
+        found = await self._contacts.find(text)
+        if len(found.keys) == 1:
+            raise web.HTTPSeeOther(self._drawing.url(f"/contacts/{found.keys[0]}"))
+        return self._drawing.show(request, "found.html", q=text, found=found)
+
+    async def _failures(self, request: web.Request) -> web.Response:
+        return self._drawing.show(request, "failures.html", here="/failures", failures=await self._lanes.failures())
+
+    async def _happened(self, request: web.Request) -> web.Response:
+        crm, event, after = (request.query.get(name) or None for name in ("crm", "event", "after"))
+        page = await self._events.page(crm, event, after=after, limit=PAGE)
+        crms = await self._tables.names()
+        kinds = [(name, capital(words)) for name, words in WORDS.items()]
+        alerts = await self._events.alerts()
+        return self._drawing.show(
+            request, "events.html", here="/events", page=page, crms=crms, kinds=kinds, alerts=alerts, crm=crm, event=event,
+            after=after,
+        )  # fmt: skip

@@ -1,0 +1,157 @@
+"""The console's process: who may reach it, and what it serves."""
+
+import secrets
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from crm_sync.api.handling import LARGEST_BODY
+from crm_sync.api.idempotency import Idempotency
+from crm_sync.api.service import READERS, STATEMENT_S, WRITERS, Service
+from crm_sync.configuration import Configuration
+from crm_sync.console.api_server import add_api
+from crm_sync.console.door import Door
+from crm_sync.console.drawing import Drawing
+from crm_sync.console.forms import Forms
+from crm_sync.console.guard import HEADERS, LOOPBACK, Guard
+from crm_sync.console.pages import LookingPages
+from crm_sync.console.templating import FOLDER, Pages
+from crm_sync.console.tokens import Tokens, of_setting, read_tokens
+from crm_sync.console_settings import ConsoleSettings, listed
+from crm_sync.core.listen_address import ListenAddress
+from crm_sync.errors import ConfigurationError
+from crm_sync.postgres.pool import Database
+from crm_sync.postgres.visiting import ReadOnly, Visiting
+
+LONGEST_LINE = 65_536  # bytes of its first line: two keys of 1,000 characters, each up to 12 bytes as a URL writes it
+STATIC_CACHE = "public, max-age=31536000, immutable"  # the address has the digest
+
+
+@asynccontextmanager
+async def running_console(
+    configuration: Configuration, settings: ConsoleSettings, *, made_token: str | None = None
+) -> AsyncIterator[str]:
+    """Yields where it is reached. made_token: one for this start, where none is set.
+
+    Raises ConfigurationError where it would be open to others than it should be, or cannot listen there.
+    """
+    address = settings.address
+    guard = guard_for(settings, address, made_token)
+    url = settings.console_database_url or configuration.settings.database_url
+    behind_pooler = settings.console_database_url is None and configuration.settings.behind_pooler
+    path = configuration.settings.mapping_path
+    async with AsyncExitStack() as stack:
+        common: dict[str, Any] = {"behind_pooler": behind_pooler, "timeout_s": STATEMENT_S, "mapping_path": path}
+        reading = ReadOnly(url, size=READERS, **common)
+        writing = Visiting(url, size=WRITERS, **common)
+        await stack.enter_async_context(reading)
+        await stack.enter_async_context(writing)
+        service = Service(configuration, reading, writing)
+        runner = web.AppRunner(
+            application(service, writing, guard), access_log=None, shutdown_timeout=5.0, max_line_size=LONGEST_LINE
+        )
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        yield await _listen(runner, address, guard.base, stack)
+
+
+def guard_for(settings: ConsoleSettings, address: ListenAddress, made_token: str | None) -> Guard:
+    """Raises ConfigurationError where the console would be open to others than it should be."""
+    tokens = [of_setting(settings.console_token)] if settings.console_token is not None else []
+    if settings.console_tokens_file is not None:
+        tokens += read_tokens(settings.console_tokens_file)
+    if made_token is not None:
+        tokens.append(of_setting(made_token))
+    header, proxies = settings.console_user_header, listed(settings.console_proxies)
+    if header is not None and not proxies and not address.path:
+        raise ConfigurationError(
+            "CONSOLE_USER_HEADER: set CONSOLE_PROXIES to the address of the proxy too, or listen on a Unix socket: anybody who "
+            "reaches the console could send this header"
+        )
+    if not tokens and header is None and not address.path:
+        raise ConfigurationError(
+            "the console would be open to everybody who reaches it: set CONSOLE_TOKEN (`openssl rand -base64 24` makes one), or "
+            "listen on a Unix socket, CONSOLE_LISTEN=/run/crm-sync/console.sock"
+        )
+    hosts = {*listed(settings.console_hosts), *(() if address.path else LOOPBACK)}
+    if not address.is_loopback:
+        hosts.add(address.host)
+    return Guard(
+        Tokens(tokens), base=settings.console_base_path, hosts=hosts, user_header=header, proxies=proxies,
+        is_open=bool(address.path) and not tokens and header is None,
+    )  # fmt: skip
+
+
+def application(service: Service, writing: Database, guard: Guard) -> web.Application:
+    """The pages, what they are drawn with, and a sign of life."""
+    app = web.Application(middlewares=[guard.middleware], client_max_size=LARGEST_BODY)
+    drawing = Drawing(Pages(guard.base), signs_out=bool(guard.tokens))
+    pages = LookingPages(service, drawing)
+    app.add_routes([
+        *pages.routes(guard.base),
+        *Forms(service, drawing, pages).routes(guard.base),
+        *Door(drawing, guard).routes(),
+    ])  # fmt: skip
+    add_api(app, service, Idempotency(writing), guard.base)
+    app.router.add_get(f"{guard.base}/static/{{name}}", _static)
+    app.router.add_get(f"{guard.base}/livez", _live)
+    if guard.base:
+        app.router.add_get(guard.base, _to_base)
+    return app
+
+
+async def _static(request: web.Request) -> web.StreamResponse:
+    """Files that are listed, so that no name leads anywhere else."""
+    found = {file.name: file for file in (FOLDER / "static").iterdir() if file.suffix in (".css", ".js", ".svg")}
+    file = found.get(request.match_info["name"])
+    if file is None:
+        raise web.HTTPNotFound(text="There is no such file.\n")
+    return web.FileResponse(file, headers={**HEADERS, "Cache-Control": STATIC_CACHE})
+
+
+async def _live(_request: web.Request) -> web.Response:
+    return web.Response(text="ok\n")
+
+
+async def _to_base(request: web.Request) -> web.StreamResponse:
+    raise web.HTTPSeeOther(f"{request.path}/")
+
+
+async def _listen(runner: web.AppRunner, address: ListenAddress, base: str, stack: AsyncExitStack) -> str:
+    """Raises ConfigurationError where somebody else listens there, or the address is not ours."""
+    try:
+        if address.path:
+            await web.SockSite(runner, _unix_socket(address.path)).start()
+            stack.callback(Path(address.path).unlink, missing_ok=True)
+            return f"unix:{address}"
+        await web.TCPSite(runner, address.host, address.port).start()
+    except OSError as error:
+        raise ConfigurationError(f"CONSOLE_LISTEN: cannot listen at {address}: {error.strerror or error}") from None
+    host, port = runner.addresses[0][:2]
+    return f"http://{ListenAddress(host, port)}{base}/"
+
+
+def _unix_socket(path: str) -> socket.socket:
+    """For its owner and group. One that a console has left which was killed is replaced.
+
+    Raises ConfigurationError where somebody listens there, or another file is there; else OSError.
+    """
+    if Path(path).exists():
+        if not Path(path).is_socket():
+            raise ConfigurationError(f"CONSOLE_LISTEN: {path} is there already, and is not a socket")
+        with socket.socket(socket.AF_UNIX) as probe:
+            if probe.connect_ex(path) == 0:
+                raise ConfigurationError(f"CONSOLE_LISTEN: another process listens at {path}")
+        Path(path).unlink()
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    Path(path).chmod(0o660)  # before anybody can connect: nobody listens yet
+    return listener
+
+
+def make_token() -> str:
+    return secrets.token_urlsafe(24)

@@ -1,0 +1,180 @@
+"""Pages from templates. Whatever is put into one is text: it is escaped, and no template says otherwise."""
+
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import jinja2
+
+from crm_sync import __version__
+from crm_sync.core.durations import span
+
+FOLDER = Path(__file__).parent
+NONE = "\N{EN DASH}"
+UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+LONGEST_SHOWN = 60  # characters of a key in a table
+
+
+class Pages:
+    """base: the path under which a proxy serves us."""
+
+    def __init__(self, base: str) -> None:
+        self._base = base
+        self._environment = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(FOLDER / "templates"),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._environment.globals.update(url=self.url, static=self.static, version=__version__)
+        self._environment.filters.update(
+            count=_count,
+            span=_span,
+            ago=_ago,
+            moment=_moment,
+            machine=_machine,
+            short=_short,
+            glyph=_glyph,
+            tone=_tone,
+            capital=_capital,
+            quick=_quick,
+            details=_details,
+        )
+
+    def url(self, path: str, **parameters: object) -> str:
+        """Within the console. Parameters that are None are left out."""
+        given = {name: str(value) for name, value in parameters.items() if value is not None}
+        return f"{self._base}{quote(path, safe='/')}{'?' + urlencode(given) if given else ''}"
+
+    def static(self, name: str) -> str:
+        """With its digest, so that browsers may keep it for good."""
+        return f"{self._base}/static/{name}?v={_digest(name)}"
+
+    def render(self, template: str, values: Mapping[str, Any]) -> str:
+        return self._environment.get_template(template).render(values)
+
+
+@cache
+def _digest(name: str) -> str:
+    return hashlib.sha256((FOLDER / "static" / name).read_bytes()).hexdigest()[:12]
+
+
+def _count(value: int | None) -> str:
+    return NONE if value is None else f"{value:,}"
+
+
+def _span(seconds: float | None) -> str:
+    return NONE if seconds is None else span(max(0.0, seconds))
+
+
+def _ago(moment: datetime | None, now: datetime) -> str:
+    """In the largest unit; the page has the moment itself beside it."""
+    if moment is None:
+        return "never"
+    seconds = max(0.0, (now - moment).total_seconds())
+    unit, name = next(((unit, name) for unit, name in UNITS if seconds >= unit), UNITS[-1])
+    return f"{seconds // unit:.0f} {name} ago"
+
+
+def _moment(moment: datetime | None) -> str:
+    """For people. The browser's time zone is not known without script, so it is said."""
+    return NONE if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _machine(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="seconds")
+
+
+def _capital(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}"
+
+
+def _quick(seconds: float | None) -> str:
+    """Of what may take milliseconds."""
+    if seconds is None:
+        return NONE
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else span(seconds)
+
+
+def _details(details: Mapping[str, Any]) -> str:
+    """Of an event, in a line."""
+    return ", ".join(_detail(name, value) for name, value in details.items())
+
+
+def _detail(name: str, value: Any) -> str:
+    if name.endswith("_s") and isinstance(value, int | float):
+        return f"{name.removesuffix('_s').replace('_', ' ')} {span(value)}"
+    return _plain(value) if name == "reason" else f"{name.replace('_', ' ')} {_plain(value)}"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_plain, value))
+    return f"({_details(value)})" if isinstance(value, dict) else str(value)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 1]}…"
+
+
+# A state is told by its word and a shape; the colour only helps.
+_GLYPHS = {
+    "delivering": "●",
+    "throttled": "◐",
+    "probing": "◔",
+    "paused": "❚❚",
+    "faulty": "▲",
+    "down": "■",
+    "no worker": "▲",
+    "Complete": "●",
+    "Error": "■",
+    "Queued": "◔",
+    "Processing": "◐",
+    "New": "○",
+    "Selected": "◇",
+    "Skipped": "□",
+    # Of a contact at one CRM.
+    "delivered": "●",
+    "overtaken": "●",
+    "refused": "■",
+    "misconfigured": "▲",
+    "in line": "◔",
+    "waiting": "◔",
+    "unseen": "◔",
+    "in flight": "◐",
+    "deleted": "✕",
+    "withdrawn": "□",
+}
+_TONES = {
+    "delivering": "good",
+    "throttled": "wait",
+    "probing": "wait",
+    "faulty": "bad",
+    "down": "bad",
+    "no worker": "wait",
+    "Complete": "good",
+    "Error": "bad",
+    "Queued": "wait",
+    "Processing": "wait",
+    "delivered": "good",
+    "overtaken": "good",
+    "refused": "bad",
+    "misconfigured": "bad",
+    "in line": "wait",
+    "waiting": "wait",
+    "unseen": "wait",
+    "in flight": "wait",
+}
+
+
+def _glyph(state: str) -> str:
+    return _GLYPHS.get(state, "○")
+
+
+def _tone(state: str) -> str:
+    return _TONES.get(state, "still")

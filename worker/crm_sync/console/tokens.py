@@ -1,0 +1,128 @@
+"""Who may do what: tokens, their scopes, and the cookie of somebody who has shown one."""
+
+import hashlib
+import hmac
+import re
+import secrets
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from crm_sync.api.routes import Scope
+from crm_sync.errors import ConfigurationError
+
+SESSION_S = 12 * 3600  # of a browser, before the token is asked for again
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+ALL = frozenset(Scope)
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Who asks. name: of the token, or what a trusted proxy says. role: of the database, taken for what is asked; None: the
+    console's own.
+    """
+
+    name: str
+    scopes: frozenset[Scope]
+    role: str | None = None
+
+    def may(self, scope: Scope) -> bool:
+        return scope in self.scopes
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """digest: SHA-256 of the token, so that a file that leaks opens nothing."""
+
+    digest: bytes
+    visitor: Visitor
+
+
+class Tokens:
+    """All that open this console. Its cookies are good as long as it runs and their token is one of these."""
+
+    def __init__(self, tokens: Sequence[Token]) -> None:
+        self._tokens = {token.visitor.name: token for token in tokens}
+        self._key = secrets.token_bytes(32)
+
+    def __bool__(self) -> bool:
+        return bool(self._tokens)
+
+    def visitor(self, token: str) -> Visitor | None:
+        """Whose token it is. All are compared, in constant time."""
+        digest = digest_of(token)
+        found = None
+        for candidate in self._tokens.values():
+            if hmac.compare_digest(candidate.digest, digest):
+                found = candidate.visitor
+        return found
+
+    def cookie(self, visitor: Visitor, now: float) -> str:
+        """For a browser whose user has shown a token. It says neither the token nor what it allows."""
+        until = f"{visitor.name}.{int(now) + SESSION_S}"
+        return f"{until}.{self._signature(until)}"
+
+    def of_cookie(self, cookie: str, now: float) -> Visitor | None:
+        """None where it is not ours, or too old."""
+        until, _, signature = cookie.rpartition(".")
+        name, _, end = until.rpartition(".")
+        if (
+            not hmac.compare_digest(self._signature(until).encode(), signature.encode(errors="replace"))
+            or name not in self._tokens
+        ):
+            return None
+        return self._tokens[name].visitor if now < int(end) else None
+
+    def _signature(self, text: str) -> str:
+        return hmac.new(self._key, text.encode(errors="replace"), hashlib.sha256).hexdigest()
+
+
+def digest_of(token: str) -> bytes:
+    """What is kept of a token. Not slow on purpose: a token is random, and long enough."""
+    return hashlib.sha256(token.encode(errors="replace")).digest()
+
+
+def of_setting(token: SecretStr | str) -> Token:
+    """CONSOLE_TOKEN's, or one made for this start: it allows everything."""
+    text = token if isinstance(token, str) else token.get_secret_value()
+    return Token(digest_of(text), Visitor("console", ALL))
+
+
+def read_tokens(file: Path) -> list[Token]:
+    """CONSOLE_TOKENS_FILE: a section for each token, with sha256, scopes and, if wanted, role.
+
+    Raises ConfigurationError that names the section and what is expected.
+    """
+    try:
+        sections = tomllib.loads(file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"CONSOLE_TOKENS_FILE: {file} cannot be read: {error}") from None
+    return [_token(file, name, section) for name, section in sections.items()]
+
+
+def _token(file: Path, name: str, section: Any) -> Token:
+    def wrong(what: str) -> ConfigurationError:
+        return ConfigurationError(f"CONSOLE_TOKENS_FILE: {file}, [{name}]: {what}. `crm-sync token NAME` prints a section")
+
+    if not _NAME.fullmatch(name) or name == "console":
+        raise wrong("expected a name of letters, digits, - and _, other than console")
+    if not isinstance(section, dict):
+        raise wrong("expected a section")
+    unknown = section.keys() - {"sha256", "scopes", "role"}
+    if unknown:
+        raise wrong(f"{', '.join(sorted(unknown))} is not known; expected sha256, scopes and role")
+    digest, scopes, role = section.get("sha256"), section.get("scopes"), section.get("role")
+    if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
+        raise wrong("sha256 is expected, of 64 hexadecimal digits")
+    if not isinstance(scopes, list) or not scopes or not set(map(str, scopes)) <= set(Scope):
+        raise wrong(f"scopes is expected, a list of {', '.join(Scope)}")
+    if role is not None and (not isinstance(role, str) or not role):
+        raise wrong("role is expected to be the name of a role of the database")
+    return Token(bytes.fromhex(digest), Visitor(name, frozenset(map(Scope, scopes)), role))

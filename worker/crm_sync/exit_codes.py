@@ -1,0 +1,21 @@
+"""What the exit codes of the commands mean: for the manual and the man pages. Scripts and service managers go by them."""
+
+# (exit code, commands, meaning); no commands: all of them.
+EXIT_CODES: tuple[tuple[int, tuple[str, ...], str], ...] = (
+    (0, (), "It did what it was asked to do, and nothing is wrong."),
+    (1, (), "It failed or was declined. Standard error says why in one sentence."),
+    (1, ("check", "settings", "init", "alerts test"), "At least one line is marked wrong, or one channel failed."),
+    (1, ("migrate --check",), "Something is missing."),
+    (1, ("sync",), "The contact was not delivered to every CRM it was sent to."),
+    (1, ("status",), "A CRM is down, a lane is faulty, or contacts are ready and no worker runs."),
+    (1, ("why", "preview", "sync"), "There is no such contact."),
+    (1, ("retry",), "Some contacts could not be flipped: they are locked, or the table refused them."),
+    (2, (), "An option or an argument is not valid."),
+    (69, ("status", "why"), "The database cannot be reached (EX_UNAVAILABLE)."),
+    (
+        78,
+        (),
+        "A setting is not valid, or the database is not what this version needs (EX_CONFIG).",
+    ),
+    (130, ("retry",), "Interrupted with Ctrl-C. Running it again continues."),
+)

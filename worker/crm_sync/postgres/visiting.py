@@ -1,0 +1,53 @@
+"""The pool as a person's request uses it: to read only, or with the rights of another role."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
+
+import asyncpg
+
+from crm_sync.postgres.pool import Database
+from crm_sync.postgres.statements import quote
+
+_role: ContextVar[str | None] = ContextVar("role", default=None)
+
+
+@contextmanager
+def rights_of(role: str | None) -> Iterator[None]:
+    """Within, statements of a Visiting run with the rights of this role, of which its own must be a member. None: its own."""
+    token = _role.set(role)
+    try:
+        yield
+    finally:
+        _role.reset(token)
+
+
+def role_in_force() -> str | None:
+    """That of the innermost rights_of."""
+    return _role.get()
+
+
+class Visiting(Database):
+    """Behind a transaction pooler too: what is set ends with the transaction."""
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy]:
+        async with super().connection() as connection:
+            role = _role.get()
+            if role is None:
+                yield connection
+                return
+            async with connection.transaction():
+                await connection.execute(f"SET LOCAL ROLE {quote(role)}")
+                yield connection
+
+
+class ReadOnly(Visiting):
+    """Nothing can write, not even what a mapping calls."""
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy]:
+        async with Database.connection(self) as connection, connection.transaction(readonly=True):
+            if (role := _role.get()) is not None:
+                await connection.execute(f"SET LOCAL ROLE {quote(role)}")
+            yield connection

@@ -1,0 +1,100 @@
+"""The contacts of one CRM as a person looks through them: a page at a time, each at a bounded price.
+
+The table belongs to the application, and no index need have the state. So a page is read in the order of the keys, one stretch of
+the table after the other, until it is full or its time is over. Then it says how far it got, and the next page goes on there.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from crm_sync.postgres.pool import Database
+from crm_sync.postgres.statements import render
+from crm_sync.table.adopted_table import LaneTable
+
+STRETCH = 20_000  # contacts read by one statement: some 20 ms where they are in memory
+FIRST, GROWTH = 4, 5  # times the contacts of a page, and times the stretch before
+COUNT_S = 0.15  # that a count takes
+PATIENCE_S = 0.2  # before a page that is not full is shown as it is
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """states: words of the sync status; codes: of failures. None means any."""
+
+    states: Sequence[str] | None = None
+    codes: Sequence[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A contact as it stands at one CRM."""
+
+    id: Any
+    email: str | None
+    sync_status: str
+    error: str | None
+    remote_id: str | None
+    attempts: int
+    due_at: datetime | None
+    claimed_by: int | None
+    synced_at: datetime | None
+    flipped_at: datetime | None
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """looked: contacts that were read for it. following: the key after which the next page begins; None: there are no more."""
+
+    contacts: Sequence[Listed]
+    looked: int
+    following: Any | None
+
+
+class ContactList:
+    """Of one CRM. Every method raises as Database.fetch does."""
+
+    def __init__(self, database: Database, table: LaneTable, *, stretch: int = STRETCH, patience_s: float = PATIENCE_S) -> None:
+        self._database = database
+        self._stretch = stretch
+        self._patience_s = patience_s
+        # Two statements, for one that fits both would be planned as if it had to read from the first.
+        self._first = render("list_contacts", {**table.variables, "beyond": f"$1::{table.variables['id_type']} IS NULL"})
+        beyond = f"{table.variables['id']} {table.variables['is_after']} $1::{table.variables['id_type']}"
+        self._next = render("list_contacts", {**table.variables, "beyond": beyond})
+        by_code = "split_part(left({processing_error}, 40), ':', 1) = ANY ($2::text[])".format_map(table.variables)
+        failed = f"{table.variables['processing_error']} IS NOT NULL AND {by_code}"  # as its index has it
+        self._count_any = render("count_wanted_contacts", {**table.variables, "failed": "$2::text[] IS NULL"})
+        self._count_failed = render("count_wanted_contacts", {**table.variables, "failed": failed})
+
+    async def page(self, wanted: Wanted, *, after: Any | None = None, limit: int) -> Page:
+        """At most limit contacts, from the first after a key. The first stretch is short, for mostly that is enough."""
+        found: list[Listed] = []
+        looked, deadline = 0, time.monotonic() + self._patience_s
+        stretch = min(self._stretch, FIRST * limit)
+        while True:
+            room = limit + 1 - len(found)
+            statement = self._first if after is None else self._next
+            rows = await self._database.fetch(statement, after, wanted.states, wanted.codes, stretch, room)
+            read = rows[0]["looked"] or 0
+            found += [Listed(*(row[name] for name in Listed.__slots__)) for row in rows if row["id"] is not None]
+            looked += read
+            if len(found) > limit:
+                return Page(found[:limit], looked, found[limit - 1].id)
+            if read < stretch:
+                return Page(found, looked, None)
+            after = rows[0]["last"]
+            stretch = min(self._stretch, GROWTH * stretch)
+            if time.monotonic() > deadline:
+                return Page(found, looked, after)
+
+    async def count(self, wanted: Wanted, most: int) -> int:
+        """How many there are, up to a number. Those with a code are found by an index; for others the whole table may be read.
+        Raises TooSlowError after COUNT_S.
+        """
+        statement = self._count_any if wanted.codes is None else self._count_failed
+        rows = await self._database.fetch_within(COUNT_S, statement, wanted.states, wanted.codes, most)
+        return int(rows[0][0])
