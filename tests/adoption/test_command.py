@@ -115,6 +115,7 @@ PARTITIONED = PEOPLE.replace("hubspot_sync_status crm.status)", "hubspot_sync_st
 
 
 @pytest.mark.parametrize("table", [PEOPLE, PARTITIONED], ids=["plain", "partitioned"])
+@pytest.mark.slow
 async def test_the_statements_that_run_are_those_that_were_planned_and_no_others(logging_server, table):
     """As the server itself has written them down, of the adoption and of its undoing."""
     log, url = logging_server.folder / "log", logging_server.url()
@@ -241,6 +242,7 @@ async def test_where_the_table_is_gone_all_the_rest_goes(owner, empty_url, photo
     assert photograph() == before
 
 
+@pytest.mark.slow
 async def test_crms_come_one_by_one_and_a_fifth_too(owner, empty_url, photograph):
     await owner.execute(PEOPLE)
     before = photograph()
@@ -267,6 +269,7 @@ async def test_crms_come_one_by_one_and_a_fifth_too(owner, empty_url, photograph
     assert photograph() == before
 
 
+@pytest.mark.slow
 async def test_a_table_is_made_where_there_is_none_and_goes_again_while_it_is_empty(owner, empty_url, photograph):
     before = photograph()
     none = {"CONTACTS_TABLE": "", "CONTACTS_EMAIL": ""}

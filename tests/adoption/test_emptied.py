@@ -121,6 +121,7 @@ async def test_the_numbers_of_the_lanes_are_those_that_their_functions_ring_for(
             assert f"({locks.BELL}, {number})" in source, name
 
 
+@pytest.mark.slow
 async def test_of_an_older_version_the_rest_is_applied(owner, empty_url):
     await owner.execute(TABLE)
     names = migrations.names()

@@ -279,6 +279,7 @@ def test_undoing_is_refused_while_a_worker_runs_and_says_where(people, crm_sync)
     assert crm_sync.run(people.url, *UNDO)[0] == 0
 
 
+@pytest.mark.slow
 def test_no_contact_of_a_dead_worker_is_left_in_flight(people, crm_sync):
     """In columns that were there before, and stay."""
     assert crm_sync.run(people.url, *ADOPT)[0] == 0

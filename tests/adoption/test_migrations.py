@@ -16,6 +16,7 @@ from tests.photograph import PATH, take
 from tests.roles import adopt
 
 
+@pytest.mark.slow
 def test_adopted_undone_and_adopted_again_it_looks_like_its_photograph(server, empty_url):
     if not isinstance(server, Postgres) or server.binaries.parent.name != "pginstall18":
         pytest.skip("the photograph is taken with the pg_dump of the embedded PostgreSQL 18")

@@ -187,6 +187,7 @@ async def test_other_tables_have_no_trigger_for_it_and_pay_nothing(owner, empty_
     assert "moved" not in await owner.fetchval("SELECT prosrc FROM pg_proc WHERE proname = 'brevo_flip'")
 
 
+@pytest.mark.slow
 async def test_rows_that_move_all_the_time_under_two_workers_are_never_in_flight_twice_and_end_as_they_were_last(
     owner, empty_url
 ):

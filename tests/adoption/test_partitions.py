@@ -53,6 +53,7 @@ OURS = (
 
 
 @pytest.mark.parametrize(("setup", "rows"), TABLES.values(), ids=TABLES)
+@pytest.mark.slow
 async def test_all_of_its_rows_are_delivered_and_it_is_left_as_it_was(owner, empty_url, photograph, setup, rows):
     await owner.execute(setup)
     await owner.execute(f"INSERT INTO people {rows} FROM generate_series(1, 60) AS n")

@@ -67,6 +67,7 @@ HIDING = {
 
 
 @pytest.mark.parametrize("change", HIDING.values(), ids=HIDING)
+@pytest.mark.slow
 async def test_a_worker_that_may_not_see_every_row_delivers_none_and_says_what_to_do(owner, empty_url, brevo, change):
     await owner.execute(PEOPLE + ";" + SECURED)
     await adopt(empty_url, "people")

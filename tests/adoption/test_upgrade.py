@@ -25,6 +25,7 @@ async def older(url, **request):
     await asyncio.to_thread(adopt_before, url, LINE, AdoptionRequest(**request) if request else None)
 
 
+@pytest.mark.slow
 async def test_taken_over_it_looks_as_if_this_version_had_adopted_it(server, owner, empty_url):
     name = empty_url.rpartition("/")[2]
     await adopt_only(empty_url)
@@ -40,6 +41,7 @@ async def test_taken_over_it_looks_as_if_this_version_had_adopted_it(server, own
     assert await adopt_only(empty_url) == []
 
 
+@pytest.mark.slow
 async def test_who_was_in_line_waiting_or_in_flight_is_so_afterwards(owner, empty_url):
     await older(empty_url)
     in_line = await insert(owner, "Queued")
@@ -61,6 +63,7 @@ async def test_who_was_in_line_waiting_or_in_flight_is_so_afterwards(owner, empt
     assert {request[0].id for request in crm.requests} == {in_line, in_flight}
 
 
+@pytest.mark.slow
 async def test_a_flip_that_began_before_and_is_committed_after_it_is_delivered(owner, empty_url):
     await older(empty_url)
     contact = await insert(owner)
@@ -89,6 +92,7 @@ async def test_an_index_on_the_due_time_that_was_the_application_s_own_stays(own
     assert await owner.fetchval(DUE_INDEXES) == 1
 
 
+@pytest.mark.slow
 async def test_a_partitioned_table_is_taken_over_and_left_as_it_was(owner, empty_url, photograph):
     await owner.execute(HASH)
     await owner.execute("INSERT INTO people (id, email) SELECT n, n || '@example.com' FROM generate_series(1, 30) AS n")

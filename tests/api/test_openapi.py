@@ -42,6 +42,7 @@ def test_no_reference_leads_nowhere():
             found = found[name]
 
 
+@pytest.mark.slow
 def test_a_validator_takes_it():
     validator = pytest.importorskip("openapi_spec_validator", reason=f"openapi-spec-validator {NEEDED}")
     validator.validate(describe(ROUTES))

@@ -111,6 +111,7 @@ async def test_a_text_of_any_length_is_cut_and_refuses_nothing(app, url):
 
 
 @pytest.mark.parametrize("setup", [HASH, LIST], ids=["by hash", "by list"])
+@pytest.mark.slow
 async def test_partitioned_tables_have_it_too_and_lose_it_with_the_adoption(owner, empty_url, photograph, setup):
     await owner.execute(setup)
     before = photograph()

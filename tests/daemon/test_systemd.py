@@ -68,6 +68,7 @@ def test_the_unit_runs_the_executable_that_printed_it_and_leaves_time_to_drain(p
 # What it tells.
 
 
+@pytest.mark.slow
 async def test_it_is_ready_says_what_it_does_and_asks_for_time_to_drain(app, url, brevo, systemd):
     hold = Hold()
     brevo.next_faults.append(Fault(lambda call: True, applies=True, hold=hold))
@@ -137,13 +138,17 @@ QUICK = Waits(tick_s=0.05, stuck_s=0.5)
 
 
 async def test_a_lane_that_lost_its_way_in_our_own_code_stops_the_pings(app, url, systemd, monkeypatch):
+    asleep = asyncio.Event()
+
     async def never(self):
+        asleep.set()
         await asyncio.get_running_loop().create_future()
 
     monkeypatch.setattr(Wake, "sleep", never)
     async with running(url, ScriptedCrm(), waits=QUICK) as daemon, watched(daemon, systemd):
         await systemd.told("STATUS=delivering to brevo")
         await systemd.told("WATCHDOG=1")
+        await asyncio.wait_for(asleep.wait(), TIMEOUT_S)
         await insert(app, "Queued")
         async with asyncio.timeout(TIMEOUT_S):
             while not await systemd.silent(0.5):

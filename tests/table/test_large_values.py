@@ -120,7 +120,9 @@ async def test_a_preview_and_a_contact_that_a_person_names_are_read_as_a_whole(a
 @slow
 @pytest.mark.parametrize(("count", "length", "state"), [(100, 8_000_000, "Error"), (400, 65_000, "Complete")])
 async def test_a_worker_stays_below_two_hundred_megabytes(app, url, brevo, mapping, count, length, state):  # noqa: PLR0917
-    fields = "\n".join(f'FIELD{number} = "company"' for number in range(8))
+    names = [f"FIELD{number}" for number in range(8)]
+    brevo.account.attributes |= dict.fromkeys(names, "text")
+    fields = "\n".join(f'{name} = "company"' for name in names)
     mapping.write_text(f"[brevo]\n{fields}\n")
     await line_up(app, count, length)
     await line_up(app, 20, 10, "small")
