@@ -168,6 +168,14 @@ async def test_a_key_of_any_type_is_found_and_stands_in_line(owner: asyncpg.Conn
     assert told(empty_url, "--email", "ada@example.com")["contacts"]
 
 
+async def test_a_command_to_run_has_the_key_as_a_shell_needs_it(owner, empty_url):
+    await owner.execute("CREATE TABLE people (id text PRIMARY KEY, email text)")
+    adopt(empty_url, AdoptionRequest(table="people", crms=("brevo",)))
+    await owner.execute("INSERT INTO people (id, email) VALUES ('$(id) & `id`', 'ada@example.com')")
+    [verdict] = told(empty_url, "--key", "$(id) & `id`")["contacts"][0]["verdicts"]
+    assert verdict["advice"] == "crm-sync sync --key '$(id) & `id`' --crm brevo"
+
+
 async def test_a_key_that_is_too_long_for_its_type_is_not_cut(owner, empty_url):
     await owner.execute("CREATE TABLE people (id varchar(2) PRIMARY KEY, email text)")
     adopt(empty_url, AdoptionRequest(table="people", crms=("brevo",)))

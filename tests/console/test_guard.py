@@ -4,6 +4,8 @@ import hashlib
 
 import pytest
 
+from crm_sync.console.door import _inner
+from crm_sync.console.templating import Pages
 from crm_sync.errors import ConfigurationError
 from tests.console.running import OURS, TOKEN, port_of, visiting
 from tests.steps import insert, read
@@ -239,3 +241,21 @@ async def test_the_door_leads_nowhere_else(visit, following):
         visit.where + "login", data={"token": TOKEN, "next": following}, headers=OURS, allow_redirects=False
     ) as response:
         assert response.headers["Location"] == "/"
+
+
+@pytest.mark.parametrize(
+    "path", ["//evil.com", "/\\evil.com", "/\t/evil.com", "/\n/evil.com", "https://evil.com", "evil.com", ""]
+)
+def test_nobody_is_led_to_another_host_by_signing_in(path):
+    assert _inner(path) == "/"
+
+
+def test_a_page_of_ours_is_where_it_goes_on():
+    assert _inner("/contacts?crm=brevo") == "/contacts?crm=brevo"
+
+
+def test_a_key_is_one_part_of_a_path():
+    """A browser makes the page of `b` of `a/../b`, and its buttons would change another contact."""
+    pages = Pages("/crm")
+    assert pages.page_of("a/../b", "brevo") == "/crm/contacts/a%2F..%2Fb/brevo"
+    assert pages.page_of("50% ?#", page="reveal") == "/crm/reveal/50%25%20%3F%23"

@@ -60,4 +60,5 @@ class Door:
 
 def _inner(path: str) -> str:
     """A path of ours, and never another host's."""
-    return path if path.startswith("/") and not path.startswith(("//", "/\\")) else "/"
+    ours = path.startswith("/") and path.isprintable() and not path.startswith(("//", "/\\"))  # a browser drops a tab from it
+    return path if ours else "/"

@@ -47,7 +47,7 @@ class Drawing:
     def __init__(self, pages: Pages, *, signs_out: bool) -> None:
         self._pages = pages
         self._signs_out = signs_out
-        self.url = pages.url
+        self.url, self.page_of = pages.url, pages.page_of
 
     def guarded(self, handler: Handler, scope: Scope = Scope.READ) -> Handler:
         """With the rights of whoever asks. What goes wrong is a page that says what, and what to do."""

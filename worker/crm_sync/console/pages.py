@@ -127,7 +127,7 @@ class LookingPages:
         text = request.query.get("q", "").strip()
         found = await self._contacts.find(text)
         if len(found.keys) == 1:
-            raise web.HTTPSeeOther(self._drawing.url(f"/contacts/{found.keys[0]}"))
+            raise web.HTTPSeeOther(self._drawing.page_of(found.keys[0]))
         return self._drawing.show(request, "found.html", q=text, found=found)
 
     async def _failures(self, request: web.Request) -> web.Response:

@@ -31,7 +31,7 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.globals.update(url=self.url, static=self.static, version=__version__)
+        self._environment.globals.update(url=self.url, page_of=self.page_of, static=self.static, version=__version__)
         self._environment.filters.update(
             count=_count,
             span=_span,
@@ -50,6 +50,10 @@ class Pages:
         """Within the console. Parameters that are None are left out."""
         given = {name: str(value) for name, value in parameters.items() if value is not None}
         return f"{self._base}{quote(path, safe='/')}{'?' + urlencode(given) if given else ''}"
+
+    def page_of(self, key: str, *rest: str, page: str = "contacts") -> str:
+        """Of one contact. A key is one part of the path, whatever is in it: of `a/../b` a browser would make the page of `b`."""
+        return "/".join((f"{self._base}/{page}", quote(key, safe=""), *(quote(part, safe="") for part in rest)))
 
     def static(self, name: str) -> str:
         """With its digest, so that browsers may keep it for good."""

@@ -5,6 +5,7 @@ comes from the configuration: whether there are credentials here, and the page o
 """
 
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -238,7 +239,7 @@ class _Telling:
         return f"{said}."
 
     def _send(self) -> str:
-        return f"crm-sync sync --key {self._row['key']} --crm {self._crm}"
+        return f"crm-sync sync --key {shlex.quote(self._row['key'])} --crm {self._crm}"
 
     def _run(self) -> str | None:
         return None if self._facts["lane"]["workers"] else "crm-sync run"
