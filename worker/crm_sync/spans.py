@@ -11,15 +11,18 @@ from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Protocol
 
-from crm_sync.core.outcome import Contact
+from crm_sync.core.outcome import Contact, Outcome, Unsent
 from crm_sync.errors import LaneError
 
 
 class Delivery(Protocol):
     """A span, while it is open."""
 
-    def ended(self, delivered: int, failed: int, error: LaneError | None = None) -> None:
-        """What came of the contacts. error: what is wrong with all others."""
+    def said(self, entries: Sequence[Outcome | Unsent | LaneError]) -> None:
+        """What became of each contact."""
+
+    def failed(self, error: LaneError) -> None:
+        """Of none of them anything."""
 
 
 class Exchange(Protocol):
@@ -49,7 +52,7 @@ class _Nothing:
     def request(self, _method: str, _host: str | None, _port: int | None) -> "_Nothing":
         return self
 
-    def ended(self, delivered: int, failed: int, error: LaneError | None = None) -> None:
+    def said(self, entries: Sequence[Outcome | Unsent | LaneError]) -> None:
         pass
 
     def answered(self, status: int) -> None:

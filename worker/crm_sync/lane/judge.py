@@ -197,11 +197,9 @@ class Judge:
                     await self._fields.prove()
                 entries = checked(await self._client.deliver(contacts), len(contacts))
             except LaneError as error:
-                span.ended(0, 0, error)
+                span.failed(error)
                 raise
-            outcomes = [entry for entry in entries if isinstance(entry, Outcome)]
-            delivered = sum(outcome.verdict is Verdict.DELIVERED for outcome in outcomes)
-            span.ended(delivered, len(outcomes) - delivered, next((one for one in entries if isinstance(one, LaneError)), None))
+            span.said(entries)
             return entries
 
     async def _learn(self, said: Said, contacts: Sequence[Contact], now: float) -> None:

@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 import structlog
 
 from crm_sync import __version__, events, spans
-from crm_sync.core.outcome import Contact
+from crm_sync.core.outcome import Contact, Outcome, Unsent, Verdict
 from crm_sync.core.text import clean
 from crm_sync.core.traceparent import parse
 from crm_sync.core.waits import Waits
@@ -176,10 +176,19 @@ class _Delivery:
         self._span = span
         self._api = api
 
-    def ended(self, delivered: int, failed: int, error: LaneError | None = None) -> None:
-        self._span.set_attributes({"crm_sync.delivered": delivered, "crm_sync.failed": failed})
+    def said(self, entries: Sequence[Outcome | Unsent | LaneError]) -> None:
+        outcomes = [entry for entry in entries if isinstance(entry, Outcome)]
+        self._count(sum(outcome.verdict is Verdict.DELIVERED for outcome in outcomes), len(outcomes))
+        error = next((entry for entry in entries if isinstance(entry, LaneError)), None)
         if error is not None:
             _fail(self._span, self._api, error)
+
+    def failed(self, error: LaneError) -> None:
+        self._count(0, 0)
+        _fail(self._span, self._api, error)
+
+    def _count(self, delivered: int, outcomes: int) -> None:
+        self._span.set_attributes({"crm_sync.delivered": delivered, "crm_sync.failed": outcomes - delivered})
 
 
 class _Exchange:
