@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 import crm_sync.settings
 from crm_sync.console_settings import ConsoleSettings
 from crm_sync.crm.registry import OWN
+from crm_sync.reports.setting_values import is_secret
 from crm_sync.settings import (
     AlertSettings,
     LaneSettings,
@@ -70,7 +71,7 @@ def _row(name: str, field: FieldInfo) -> list[str]:
     if not field.description:
         raise ValueError(f"{name} has no description in its model")
     notes = [sentence(field.description)]
-    if "secret" not in field.description.lower() and _is_secret(field.annotation):
+    if "secret" not in field.description.lower() and is_secret(field):
         notes.append("Secret: masked wherever it is shown.")
     if limits := _limits(field):
         notes.append(limits)
@@ -104,12 +105,6 @@ def _limits(field: FieldInfo) -> str:
     if least and most and "ge" in bounds:
         return f"{bounds['ge']:,} to {bounds['le']:,}."
     return sentence(", ".join(filter(None, (least, most)))) if least or most else ""
-
-
-def _is_secret(annotation: Any) -> bool:
-    if get_origin(annotation) is Literal:
-        return False
-    return annotation is SecretStr or any(_is_secret(part) for part in get_args(annotation))
 
 
 def models() -> dict[str, type[BaseModel]]:

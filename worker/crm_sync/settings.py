@@ -289,3 +289,7 @@ class ProxySettings(SettingsModel):
     no_proxy: str = Field(
         "", description="comma-separated hosts and networks that are reached directly: n8n, .example.com, 10.0.0.0/8; * for all"
     )
+
+
+# What all lanes share.
+SHARED: tuple[type[SettingsModel], ...] = (Settings, TransportSettings, ProxySettings, AlertSettings, TraceSettings)

@@ -5,15 +5,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from crm_sync.console_settings import ConsoleSettings
-from crm_sync.settings import (
-    AlertSettings,
-    LaneSettings,
-    ProxySettings,
-    Settings,
-    SettingsModel,
-    TraceSettings,
-    TransportSettings,
-)
+from crm_sync.settings import SHARED, LaneSettings, SettingsModel
 
 NEAR = 0.9  # of a name that does not begin like a CRM's: a letter or two are different
 
@@ -36,7 +28,7 @@ def unknown_settings(names: Iterable[str], crms: Mapping[str, type[SettingsModel
 
     crms: by name, with their settings. What those of a CRM are called that declares none is not known, so none of its is told.
     """
-    models = (Settings, TransportSettings, ProxySettings, AlertSettings, TraceSettings, ConsoleSettings)
+    models: tuple[type[SettingsModel], ...] = (*SHARED, ConsoleSettings)
     shared = [name for model in models for name in model.model_fields]
     of_crms = {
         crm: [*(settings.model_fields if settings else ()), *(f"{crm}_{name}" for name in LaneSettings.model_fields)]

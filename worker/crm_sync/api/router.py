@@ -19,7 +19,7 @@ from starlette.routing import Route as HttpRoute
 from crm_sync.api.handling import LARGEST_BODY, Answer, Request, handle, of_error, problem, too_large
 from crm_sync.api.idempotency import Idempotency
 from crm_sync.api.openapi import describe
-from crm_sync.api.routes import PREFIX, ROUTES, Route, Scope
+from crm_sync.api.routes import PREFIX, ROUTES, TO_MATCH, Route, Scope
 from crm_sync.api.service import READERS, STATEMENT_S, WRITERS, Service
 from crm_sync.configuration import load
 from crm_sync.errors import CrmSyncError
@@ -76,8 +76,7 @@ def router(authenticate: Authenticate) -> Starlette:
     async def document(request: HttpRequest) -> Response:
         return JSONResponse(describe(ROUTES, request.scope.get("root_path", "")))
 
-    ordered = sorted(ROUTES, key=lambda route: "{" in route.path)
-    routes = [HttpRoute(f"{PREFIX}{route.path}", endpoint(route), methods=[route.method]) for route in ordered]
+    routes = [HttpRoute(f"{PREFIX}{route.path}", endpoint(route), methods=[route.method]) for route in TO_MATCH]
 
     @asynccontextmanager
     async def lifespan(_app: Any) -> Any:

@@ -171,3 +171,6 @@ ROUTES = (
         stream=_follow_events,
     ),
 )  # fmt: skip
+
+# As a router is to try them: what is named in full before what any key fits.
+TO_MATCH = sorted(ROUTES, key=lambda route: "{" in route.path)

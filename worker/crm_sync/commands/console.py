@@ -7,6 +7,7 @@ import sys
 import click
 
 from crm_sync.configuration import load
+from crm_sync.console_settings import ConsoleSettings
 from crm_sync.core.listen_address import EXPECTED
 from crm_sync.errors import ConfigurationError
 
@@ -24,7 +25,6 @@ def console(*, listen: str | None) -> None:
     """
     try:
         from crm_sync.console.server import make_token, running_console  # noqa: PLC0415 (an extra)
-        from crm_sync.console_settings import ConsoleSettings  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise ConfigurationError(
             f"the console needs {error.name}, which is not installed: pip install 'crm-sync-worker[console]'"

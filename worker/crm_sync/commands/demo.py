@@ -23,6 +23,7 @@ from rich.table import Table
 from crm_sync.adoption.adopt import adopt
 from crm_sync.adoption.table import AdoptionRequest
 from crm_sync.configuration import Configuration
+from crm_sync.console_settings import ConsoleSettings
 from crm_sync.environment import Environment
 from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.statements import query
@@ -118,7 +119,6 @@ async def _show(console: Console, url: str, everybody: list[Person], folder: Pat
 async def _console(url: str) -> AsyncIterator[str]:
     """A link that signs in."""
     from crm_sync.console.server import make_token, running_console  # noqa: PLC0415 (an extra, and of no use to the others)
-    from crm_sync.console_settings import ConsoleSettings  # noqa: PLC0415
 
     environment = Environment({"database_url": url})
     configuration = Configuration(environment.read(Settings), environment)

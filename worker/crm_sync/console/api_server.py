@@ -10,7 +10,7 @@ from aiohttp import web
 from crm_sync.api.handling import JSON, Answer, Request, handle, problem, too_large
 from crm_sync.api.idempotency import Idempotency
 from crm_sync.api.openapi import describe
-from crm_sync.api.routes import PREFIX, ROUTES, Route
+from crm_sync.api.routes import PREFIX, ROUTES, TO_MATCH, Route
 from crm_sync.api.service import Service
 from crm_sync.console.guard import HEADERS, VISITOR, Handler
 from crm_sync.postgres.visiting import rights_of
@@ -28,7 +28,7 @@ def add_api(app: web.Application, service: Service, idempotency: Idempotency, ba
     app[STREAMS] = set()
     app.on_shutdown.append(_end_streams)
     app.router.add_get(f"{base}{PREFIX}/openapi.json", document)
-    for route in sorted(ROUTES, key=lambda route: "{" in route.path):
+    for route in TO_MATCH:
         app.router.add_route(route.method, f"{base}{PREFIX}{route.path}", _handler(service, idempotency, route))
     app.router.add_route("*", f"{base}{PREFIX}/{{rest:.*}}", _unknown)
 

@@ -9,22 +9,13 @@ from crm_sync.core.shown_values import shown
 from crm_sync.crm.registry import Crm
 from crm_sync.environment import Environment
 from crm_sync.errors import ConfigurationError
-from crm_sync.settings import (
-    AlertSettings,
-    LaneSettings,
-    ProxySettings,
-    Settings,
-    SettingsModel,
-    TraceSettings,
-    TransportSettings,
-)
+from crm_sync.settings import SHARED, LaneSettings, SettingsModel
 from crm_sync.unknown_names import UnknownName, unknown_settings
 
 DEFAULT = "default"
 NONE = "none"
 # Of a lane, where nothing is set: `crm_sync.crm` knows them.
 OF_THE_CRM = {"limits": "those of the plan", "concurrency": "the CRM's own", "batch_size": "the CRM's own"}
-SHARED: tuple[type[SettingsModel], ...] = (Settings, TransportSettings, ProxySettings, AlertSettings, TraceSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +69,17 @@ def _read(environment: Environment, models: list[tuple[type[SettingsModel], str]
     return values, wrong
 
 
+def is_secret(field: FieldInfo) -> bool:
+    """Whether its value is to be masked."""
+    return "Secret" in str(field.annotation)
+
+
 def _value(environment: Environment, name: str, field: FieldInfo) -> SettingValue:
     value = environment.values.get(name)
     if value is None:
         default = field.get_default(call_default_factory=True) if not field.is_required() else None
         return SettingValue(name.upper(), NONE if default in (None, "") else _default(default), DEFAULT)
-    is_secret = "Secret" in str(field.annotation)
-    return SettingValue(name.upper(), shown(name, value, is_secret=is_secret), environment.origins.get(name, ""))
+    return SettingValue(name.upper(), shown(name, value, is_secret=is_secret(field)), environment.origins.get(name, ""))
 
 
 def _default(value: object) -> str:
