@@ -86,16 +86,31 @@ def daemon_for(url: str, crm: Client, *, lane: str = "brevo", waits: Waits = USU
 
 
 @asynccontextmanager
-async def running(url: str, crm: Client, **settings: Any) -> AsyncIterator[Daemon]:
-    """A daemon with one lane, Brevo's unless said otherwise, that runs, drains at the end, and whose failure is the test's."""
-    daemon = daemon_for(url, crm, **settings)
+async def driven(daemon: Daemon) -> AsyncIterator[asyncio.Task[None]]:
+    """It runs, and drains at the end; its failure is the test's."""
     task = asyncio.create_task(daemon.run())
     try:
-        yield daemon
+        yield task
     finally:
         daemon.stop.set()
         async with asyncio.timeout(TIMEOUT_S):
             await task
+
+
+@asynccontextmanager
+async def working(daemon: Daemon) -> AsyncIterator[Daemon]:
+    """As `driven`, and it has not ended by itself."""
+    async with driven(daemon) as task:
+        yield daemon
+        assert not task.done(), task.exception()
+
+
+@asynccontextmanager
+async def running(url: str, crm: Client, **settings: Any) -> AsyncIterator[Daemon]:
+    """A daemon with one lane, Brevo's unless said otherwise, that runs, drains at the end, and whose failure is the test's."""
+    daemon = daemon_for(url, crm, **settings)
+    async with driven(daemon):
+        yield daemon
 
 
 async def until(app: asyncpg.Connection, condition: str, *arguments: Any) -> None:

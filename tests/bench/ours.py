@@ -14,12 +14,13 @@ import asyncpg
 from crm_sync import __version__
 from crm_sync.core.outcome import Finish, Kind
 from crm_sync.postgres.pool import Database
+from crm_sync.sandbox.postgres import free_port
 from crm_sync.table.contacts import Contacts
 from crm_sync.table.schema import read_schema
 from tests.bench.peers.measuring import drain_rate, latency_samples
 from tests.bench.sink import Sink
 from tests.roles import adopt
-from tests.telling.scrape import free_port, get
+from tests.telling.scrape import get
 
 NAME = f"crm-sync {__version__}"
 NOOP = (sys.executable, "-m", "tests.bench.worker_ours", "noop")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from crm_sync.sandbox.postgres import free_port
 from crm_sync.sandbox.server import Fault, Hold
 from tests.boot.service import FOLDER, MAPPING, OTHER, WRONG, Service
 from tests.boot.tree import INSIDE
@@ -18,7 +19,6 @@ from tests.harness import ALL_COMPLETE, TIMEOUT_S, until
 from tests.process import KEY
 from tests.roles import PASSWORD, as_worker
 from tests.steps import insert
-from tests.telling.scrape import free_port
 from tests.tiers import root, slow
 
 pytestmark = [slow, root]

@@ -5,11 +5,12 @@ import asyncio
 import aiohttp
 import pytest
 
+from crm_sync.sandbox.postgres import free_port
 from tests.boot.service import COMMAND, FOLDER, Service
 from tests.boot.test_boot import service  # noqa: F401 (a fixture)
 from tests.console.running import OURS, TOKEN
 from tests.harness import TIMEOUT_S
-from tests.telling.scrape import free_port
+from tests.loopback import reached
 from tests.tiers import root, slow
 
 pytestmark = [slow, root]
@@ -25,19 +26,6 @@ async def console(service: Service) -> Service:  # noqa: F811
     machine.write(UNIT, await machine.run(COMMAND, "systemd", "--console"))
     machine.write(f"{UNIT}.d/keys.conf", f"[Service]\nLoadCredential=DATABASE_URL:{FOLDER}/keys/database_url\n")
     return service
-
-
-async def reached(port: int) -> None:
-    """Returns when somebody listens there."""
-    async with asyncio.timeout(TIMEOUT_S):
-        while True:
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except ConnectionRefusedError:
-                await asyncio.sleep(0.05)
-            else:
-                writer.close()
-                return
 
 
 async def test_it_opens_to_the_token_of_its_credential_and_tells_it_to_nobody(console):

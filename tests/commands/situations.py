@@ -1,6 +1,5 @@
 """Every answer to "why is this person not in the CRM", brought about for real: by applications, workers and a scripted CRM."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ from crm_sync.core.rate import parse
 from crm_sync.core.waits import Waits
 from crm_sync.daemon.daemon import Daemon
 from crm_sync.errors import NotSentError, ThrottledError
-from tests.harness import TIMEOUT_S, ScriptedCrm, account, configured, running, until
+from tests.harness import ScriptedCrm, account, configured, driven, running, until
 from tests.roles import as_worker
 from tests.steps import orphan
 
@@ -203,14 +202,8 @@ async def configured_worker(
 ) -> AsyncIterator[ScriptedCrm]:
     scripted = ScriptedCrm()
     of_crm = replace(account(scripted), windows=parse(limits))
-    daemon = Daemon(configured({crm: of_crm}, database_url=as_worker(stage.url), **settings), waits=QUICK)
-    task = asyncio.create_task(daemon.run())
-    try:
+    async with driven(Daemon(configured({crm: of_crm}, database_url=as_worker(stage.url), **settings), waits=QUICK)):
         yield scripted
-    finally:
-        daemon.stop.set()
-        async with asyncio.timeout(TIMEOUT_S):
-            await task
 
 
 @situation(

@@ -3,14 +3,15 @@
 import asyncio
 import re
 import shutil
-import socket
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
 
+from crm_sync.sandbox.postgres import free_port
 from tests.console.running import OURS, TOKEN, visiting
+from tests.loopback import reached
 from tests.manual import page
 from tests.steps import insert, read
 from tests.tiers import slow
@@ -22,9 +23,7 @@ pytestmark = [slow, pytest.mark.skipif(NGINX is None, reason="there is no nginx 
 @asynccontextmanager
 async def nginx(folder, upstream: str):
     """Yields its address. What it passes on is the block of the manual."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     [block] = re.findall(r"```text\n(location .*?)```", page("how-to/console.md"), re.DOTALL)
     (folder / "nginx.conf").write_text(
         f"daemon off; pid {folder}/pid; error_log stderr; user root;\n"
@@ -36,15 +35,7 @@ async def nginx(folder, upstream: str):
     )
     process = await asyncio.create_subprocess_exec(NGINX, "-p", str(folder), "-c", str(folder / "nginx.conf"))
     try:
-        async with asyncio.timeout(10):
-            while True:
-                try:
-                    _, writer = await asyncio.open_connection("127.0.0.1", port)
-                except ConnectionRefusedError:
-                    await asyncio.sleep(0.02)
-                else:
-                    writer.close()
-                    break
+        await reached(port)
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()

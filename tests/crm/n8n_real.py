@@ -10,7 +10,6 @@ import copy
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -30,6 +29,7 @@ from crm_sync.crm.n8n.client import N8n
 from crm_sync.crm.n8n.login import read_login
 from crm_sync.crm.n8n.settings import N8nSettings
 from crm_sync.errors import BatchRefusedError, LaneError
+from crm_sync.sandbox.postgres import free_port
 
 N8N_VERSION = "2.41.1"
 NODE_VERSION = 24  # n8n 2.41 wants no older one
@@ -143,12 +143,6 @@ class RealN8n:
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()
-
-
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 # The workflows: the one that comes along, with different nodes in the place for them.

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
@@ -14,7 +13,7 @@ from crm_sync.crm.registry import Crm
 from crm_sync.daemon.daemon import Daemon
 from crm_sync.postgres.pool import Database
 from crm_sync.reports.lane_state import read_lane_states
-from tests.harness import TIMEOUT_S, ScriptedCrm, account, configured, until, until_asleep
+from tests.harness import TIMEOUT_S, ScriptedCrm, account, configured, until, until_asleep, working
 from tests.roles import WORKER, as_worker
 
 QUICK = replace(USUAL, tick_s=0.05, first_mending_look_s=0.02, longest_mending_look_s=0.1, proof_s=0.05)
@@ -30,18 +29,6 @@ def brevo_crm():
 @pytest.fixture
 def hubspot_crm():
     return ScriptedCrm()
-
-
-@asynccontextmanager
-async def working(daemon):
-    task = asyncio.create_task(daemon.run())
-    try:
-        yield daemon
-        assert not task.done(), task.exception()
-    finally:
-        daemon.stop.set()
-        async with asyncio.timeout(TIMEOUT_S):
-            await task
 
 
 def of_both(url, brevo_crm, hubspot_crm, waits=QUICK, **settings):

@@ -19,16 +19,16 @@ from crm_sync.daemon.daemon import Daemon
 from crm_sync.environment import Environment
 from crm_sync.sandbox import credentials
 from crm_sync.sandbox.__main__ import UNLIMITED
+from crm_sync.sandbox.postgres import free_port
 from crm_sync.sandbox.process import CRMS, settings
 from crm_sync.sandbox.server import Answer, Call, Fault, Sandbox
 from crm_sync.settings import Settings
-from tests.daemon.test_lane_faults import working
-from tests.harness import TIMEOUT_S, until
+from tests.harness import TIMEOUT_S, until, working
 from tests.process import Process, ended, environment, process
 from tests.roles import PASSWORD, as_worker
 from tests.telling.collector import collecting
 from tests.telling.receiver import receiving
-from tests.telling.scrape import answered, free_port, get
+from tests.telling.scrape import answered, get
 from tests.telling.test_alert_conditions import QUICK
 from tests.tiers import one_quick, slow
 

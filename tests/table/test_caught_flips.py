@@ -14,7 +14,7 @@ from crm_sync.core.waits import Waits
 from crm_sync.daemon.daemon import Daemon
 from tests.adoption.steps import adopt_only, undo
 from tests.commands.test_check import checked
-from tests.harness import ALL_COMPLETE, TIMEOUT_S, ScriptedCrm, account, configured, running, until, until_asleep
+from tests.harness import ALL_COMPLETE, ScriptedCrm, account, configured, driven, running, until, until_asleep
 from tests.process import environment
 from tests.roles import for_all
 from tests.steps import insert, pair, read
@@ -73,14 +73,8 @@ FIRST, LAST = "aa_touch", "zz_touch"
 @asynccontextmanager
 async def as_owner(url, crm):
     """A worker that owns the table."""
-    daemon = Daemon(configured({"brevo": account(crm)}, database_url=url), waits=NO_TICK)
-    task = asyncio.create_task(daemon.run())
-    try:
+    async with driven(Daemon(configured({"brevo": account(crm)}, database_url=url), waits=NO_TICK)):
         yield
-    finally:
-        daemon.stop.set()
-        async with asyncio.timeout(TIMEOUT_S):
-            await task
 
 
 async def rename(app, contact, name="Grace"):

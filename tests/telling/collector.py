@@ -11,6 +11,7 @@ from aiohttp import web
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tests.harness import TIMEOUT_S
+from tests.loopback import serving
 
 CLIENT, CONSUMER = 3, 5  # SpanKind
 ERROR = 2  # StatusCode
@@ -81,12 +82,8 @@ def _values(attributes: Any) -> dict[str, Any]:
 async def collecting() -> AsyncIterator[Collector]:
     collector = Collector()
     collector.gate.set()
-    runner = web.ServerRunner(web.Server(collector.serve), shutdown_timeout=0.05)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    collector.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    try:
-        yield collector
-    finally:
-        collector.gate.set()
-        await runner.cleanup()
+    async with serving(collector.serve) as collector.url:
+        try:
+            yield collector
+        finally:
+            collector.gate.set()

@@ -12,7 +12,8 @@ from typing import Any
 
 import aiohttp
 
-from tests.telling.scrape import answered, free_port
+from crm_sync.sandbox.postgres import free_port
+from tests.telling.scrape import answered
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "deploy" / "prometheus" / "rules.yml"

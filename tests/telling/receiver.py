@@ -10,6 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from tests.harness import TIMEOUT_S
+from tests.loopback import serving
 
 
 @dataclass(frozen=True)
@@ -66,13 +67,8 @@ class Receiver:
 async def receiving() -> AsyncIterator[Receiver]:
     receiver = Receiver()
     receiver.gate.set()
-    runner = web.ServerRunner(web.Server(receiver.serve), shutdown_timeout=0.05)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    try:
-        yield receiver
-    finally:
-        receiver.gate.set()
-        await runner.cleanup()
+    async with serving(receiver.serve) as receiver.url:
+        try:
+            yield receiver
+        finally:
+            receiver.gate.set()

@@ -1,7 +1,6 @@
 """What a worker says at its METRICS_LISTEN, asked as Prometheus asks."""
 
 import asyncio
-import socket
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -45,13 +44,6 @@ class Scrape(dict[Sample, float]):
     def values_of(self, label: str) -> set[str]:
         """What a label says anywhere."""
         return {value for sample in self for name, value in sample.labels if name == label}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 async def get(address: str, path: str, headers: Mapping[str, str] | None = None) -> tuple[int, str]:

@@ -13,8 +13,7 @@ from crm_sync.core.rate import Window
 from crm_sync.core.waits import USUAL
 from crm_sync.daemon.daemon import Daemon
 from crm_sync.errors import OutageError, RefusedError
-from tests.daemon.test_lane_faults import working
-from tests.harness import ScriptedCrm, account, configured, until
+from tests.harness import ScriptedCrm, account, configured, until, working
 from tests.roles import WORKER, as_worker
 from tests.steps import insert
 

@@ -9,11 +9,12 @@ from crm_sync import events
 from crm_sync.core.outcome import Outcome
 from crm_sync.core.waits import Waits
 from crm_sync.postgres import locks
+from crm_sync.sandbox.postgres import free_port
 from tests.harness import ScriptedCrm, running, until
 from tests.process import environment, process
 from tests.roles import WORKER
 from tests.steps import insert
-from tests.telling.scrape import Scrape, free_port, get, scraped
+from tests.telling.scrape import Scrape, get, scraped
 from tests.tiers import slow
 
 BACKLOG = "INSERT INTO contacts (email, brevo_sync_status) SELECT n || '@example.com', 'Queued' FROM generate_series(1, $1) AS n"

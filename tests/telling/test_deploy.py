@@ -9,11 +9,12 @@ import subprocess
 import pytest
 
 from crm_sync.cli import COMMANDS
+from crm_sync.sandbox.postgres import free_port
 from crm_sync.telling import labels
 from crm_sync.telling.catalogue import CATALOGUE, VALUES
 from tests.harness import ScriptedCrm, running
 from tests.telling.prometheus import DASHBOARD, MISSING, RULES, RULES_TEST, shortened
-from tests.telling.scrape import free_port, scraped
+from tests.telling.scrape import scraped
 
 RULES_TEXT = RULES.read_text()
 BOARD = json.loads(DASHBOARD.read_text())

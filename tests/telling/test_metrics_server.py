@@ -13,6 +13,7 @@ from crm_sync.core.outcome import Outcome
 from crm_sync.core.waits import Waits
 from crm_sync.environment import Environment
 from crm_sync.errors import ConfigurationError, RefusedError
+from crm_sync.sandbox.postgres import free_port
 from crm_sync.settings import Settings
 from tests.daemon.systemd import Systemd
 from tests.harness import ALL_COMPLETE, TIMEOUT_S, ScriptedCrm, daemon_for, running, until, until_asleep
@@ -20,7 +21,7 @@ from tests.process import environment, process, said
 from tests.roles import WORKER
 from tests.steps import insert
 from tests.telling.away import away
-from tests.telling.scrape import answered, free_port, get, scraped
+from tests.telling.scrape import answered, get, scraped
 from tests.tiers import slow
 
 QUICK = Waits(count_s=0.05, tell_s=0.05, tick_s=0.2, pulse_s=0.05, first_mending_look_s=0.05, longest_mending_look_s=0.1)

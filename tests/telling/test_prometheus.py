@@ -19,6 +19,7 @@ import pytest
 
 from crm_sync.core.rate import Budget, parse
 from crm_sync.sandbox.__main__ import UNLIMITED
+from crm_sync.sandbox.postgres import free_port
 from crm_sync.sandbox.process import CRMS, settings
 from crm_sync.sandbox.server import Answer, Call, Fault, Sandbox
 from crm_sync.telling.catalogue import CATALOGUE
@@ -27,7 +28,7 @@ from tests.process import ended, environment, process
 from tests.roles import WORKER
 from tests.telling.away import away
 from tests.telling.prometheus import DASHBOARD, MISSING, RULES, Labels, Prometheus, matches, running_prometheus
-from tests.telling.scrape import answered, free_port, scraped
+from tests.telling.scrape import answered, scraped
 from tests.tiers import alone, slow
 
 pytestmark = [slow, alone, pytest.mark.skipif(bool(MISSING), reason=MISSING)]

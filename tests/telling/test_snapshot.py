@@ -1,6 +1,5 @@
 """The snapshot: one worker counts all contacts, seldom, and what is finished in between moves the numbers on."""
 
-import asyncio
 from contextlib import asynccontextmanager
 
 import asyncpg
@@ -14,7 +13,7 @@ from crm_sync.postgres import locks
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
 from crm_sync.telling.snapshot import STATES, count
-from tests.harness import ALL_COMPLETE, ScriptedCrm, daemon_for, running, until, until_asleep
+from tests.harness import ALL_COMPLETE, ScriptedCrm, running, until, until_asleep
 from tests.roles import WORKER, as_worker
 
 MANY = (
@@ -159,13 +158,8 @@ async def test_a_number_that_is_locked_is_moved_the_next_time(app, other_app, ur
 @asynccontextmanager
 async def logged(url, waits):
     with capture_logs() as log:
-        daemon = daemon_for(url, ScriptedCrm(), waits=waits)
-        task = asyncio.create_task(daemon.run())
-        try:
+        async with running(url, ScriptedCrm(), waits=waits):
             yield log
-        finally:
-            daemon.stop.set()
-            await task
 
 
 async def test_without_the_rights_for_it_contacts_are_delivered_all_the_same(app, url):

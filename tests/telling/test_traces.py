@@ -21,8 +21,7 @@ from crm_sync.sandbox.process import settings
 from crm_sync.settings import Settings
 from crm_sync.telling.traces import traces
 from tests.commands.printed import tapped
-from tests.daemon.test_lane_faults import working
-from tests.harness import ALL_COMPLETE, ScriptedCrm, running, until
+from tests.harness import ALL_COMPLETE, ScriptedCrm, running, until, working
 from tests.roles import as_worker
 from tests.steps import insert
 from tests.telling.collector import CLIENT, CONSUMER, ERROR, collecting
