@@ -12,7 +12,7 @@ from crm_sync.core.outcome import Contact, Outcome
 from crm_sync.core.waits import USUAL, Waits
 from crm_sync.crm.account import Account
 from crm_sync.crm.client import Client
-from crm_sync.crm.limiter import Limiter
+from crm_sync.crm.limiter import UNLIMITED, Limiter
 from crm_sync.crm.registry import Crm
 from crm_sync.daemon.daemon import Daemon
 from crm_sync.environment import Environment
@@ -37,8 +37,10 @@ class ScriptedCrm(Client):
         self.gate = asyncio.Event()
         self.gate.set()
         self.arrived = asyncio.Condition()
+        self.limiter: Limiter = UNLIMITED
 
     async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Outcome]:
+        await self.limiter.slot()
         self.requests.append(list(contacts))
         self.twice_in_flight += [contact.id for contact in contacts if contact.id in self.in_flight]
         self.in_flight |= {contact.id for contact in contacts}
@@ -64,7 +66,9 @@ class ScriptedCrm(Client):
 
 def account(crm: Client) -> Account:
     @asynccontextmanager
-    async def open_client(_limiter: Limiter) -> AsyncIterator[Client]:
+    async def open_client(limiter: Limiter) -> AsyncIterator[Client]:
+        if isinstance(crm, ScriptedCrm):
+            crm.limiter = limiter
         yield crm
 
     return Account({"FIRSTNAME": "first_name"}, open_client)
