@@ -1,6 +1,7 @@
-"""How long a test may take: one over --durations-limit that is marked neither slow nor root fails.
+"""How long a test may take: so many times as long as the mean of its run, unless it is marked slow or root.
 
-What a session, a package or a module shares is not charged to the test that comes first.
+A ratio within one run, for a busy machine slows all tests down. What a session, a package or a module shares is not charged to
+the test that comes first.
 """
 
 import time
@@ -11,13 +12,23 @@ import pytest
 
 OPTION = "--durations-limit"
 MARKS = ("slow", "root")
+SPENT = "spent_s"
 _spent_s = pytest.StashKey[float]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        OPTION, type=float, metavar="S", help="Fail a test that takes more seconds and is marked neither slow nor root."
+        OPTION,
+        type=float,
+        metavar="N",
+        help="Fail if a test that is marked neither slow nor root takes more than N times as long as the mean test of the run.",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # In a worker of xdist nothing is judged: it has run only a part of the tests.
+    if config.getoption(OPTION) and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Judge(config))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -34,9 +45,39 @@ def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: pytest.Fix
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
     report: pytest.TestReport = yield
-    limit_s = item.config.getoption(OPTION)
     spent_s = item.stash[_spent_s] = item.stash.get(_spent_s, 0.0) + call.duration
-    if limit_s and call.when == "call" and report.passed and spent_s > limit_s and not any(map(item.get_closest_marker, MARKS)):
-        report.outcome = "failed"
-        report.longrepr = f"It took {spent_s:.1f} s, of {limit_s:g} s: make it quicker, or mark it slow."
+    if call.when == "call" and report.passed and not any(map(item.get_closest_marker, MARKS)):
+        report.user_properties.append((SPENT, spent_s))
     return report
+
+
+class Judge:
+    def __init__(self, config: pytest.Config) -> None:
+        self._times: float = config.getoption(OPTION)
+        self._spent_s: dict[str, float] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call":
+            for spent_s in (value for name, value in report.user_properties if name == SPENT):
+                self._spent_s[report.nodeid] = spent_s
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self._too_long() and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        for test, spent_s in sorted(self._too_long().items()):
+            terminalreporter.write_line(
+                f"TOO LONG {test} - It took {spent_s:.1f} s. The limit is {self._times * self._mean_s():.1f} s, "
+                f"{self._times:g} times the mean of this run: make it quicker, or mark it slow."
+            )
+
+    def _mean_s(self) -> float:
+        return sum(self._spent_s.values()) / len(self._spent_s)
+
+    def _too_long(self) -> dict[str, float]:
+        if not self._spent_s:
+            return {}
+        limit_s = self._times * self._mean_s()
+        return {test: spent_s for test, spent_s in self._spent_s.items() if spent_s > limit_s}
