@@ -6,6 +6,7 @@ from typing import Any
 
 from crm_sync.core.connection_string import FILES, SYSTEM, ConnectionString
 from crm_sync.errors import ConfigurationError
+from crm_sync.postgres.driver_connection import Connection
 
 CONNECT_TIMEOUT_S = 10.0
 SETTING = "DATABASE_URL (or LISTEN_DATABASE_URL)"
@@ -18,7 +19,12 @@ def asyncpg_arguments(url: str, *, behind_pooler: bool = False) -> dict[str, Any
     """
     connection = _parsed(url)
     of_url = connection.for_asyncpg(behind_pooler=behind_pooler)
-    arguments = {"timeout": of_url.timeout_s or CONNECT_TIMEOUT_S, "server_settings": {}, **of_url.arguments}
+    arguments = {
+        "connection_class": Connection,
+        "timeout": of_url.timeout_s or CONNECT_TIMEOUT_S,
+        "server_settings": {},
+        **of_url.arguments,
+    }
     context = _context(of_url.tls)
     if of_url.trusts_system:
         arguments["ssl"] = context
