@@ -1,13 +1,16 @@
 """The API's routes in an application of Starlette."""
 
 import asyncio
+from urllib.parse import quote
 
 import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
+from crm_sync.api.references import References
 from crm_sync.api.router import Caller, Scope, router
+from crm_sync.core.addresses import without_addresses
 from tests.manual import blocks
 from tests.steps import insert, read
 
@@ -49,6 +52,29 @@ async def test_who_may_do_what_is_the_applications_word(app, client):
     answer = await client.post(f"/contacts/{contact}/brevo", json={"status": "Queued"}, headers={"X-User": "reader"})
     assert (answer.status_code, answer.headers["content-type"]) == (403, "application/problem+json")
     assert (await read(app, contact))["sync_status"] == "New"
+
+
+@pytest.mark.parametrize("key", ["a/b", "{braces}", "ada@example.com"])
+async def test_whatever_is_in_a_key_it_leads_to_its_contact(app, client, key):
+    await app.execute("ALTER TABLE contacts ALTER id DROP DEFAULT")
+    answer = await client.get(f"/contacts/{quote(key, safe='')}", headers={"X-User": "admin"})
+    assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
+    assert answer.json()["detail"] == f"no contact has the key {without_addresses(key)}"
+    answer = await client.post(f"/contacts/{quote(key, safe='')}/brevo", json={"status": "New"}, headers={"X-User": "admin"})
+    assert "not valid: the table's key is of type uuid" in answer.json()["detail"]
+
+
+async def test_processes_with_one_secret_take_each_others_references(console_url, monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", console_url)
+    reference = References(b"shared").sealed("nothing")
+    for secret, words in ((b"shared", "no contact has the key nothing"), (None, "find the contact again")):
+        mounted = router(authenticate, secret=secret)
+        async with (
+            mounted.router.lifespan_context(mounted),
+            httpx.AsyncClient(transport=httpx.ASGITransport(mounted), base_url="http://app.example/v1") as client,
+        ):
+            answer = await client.get(f"/contacts/{reference}", headers={"X-User": "admin"})
+            assert words in answer.json()["detail"]
 
 
 async def test_the_document_says_where_it_is_mounted(client):

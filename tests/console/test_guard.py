@@ -4,6 +4,7 @@ import hashlib
 
 import pytest
 
+from crm_sync.api.references import References
 from crm_sync.console.door import _inner
 from crm_sync.console.templating import Pages
 from crm_sync.errors import ConfigurationError
@@ -256,6 +257,6 @@ def test_a_page_of_ours_is_where_it_goes_on():
 
 def test_a_key_is_one_part_of_a_path():
     """A browser makes the page of `b` of `a/../b`, and its buttons would change another contact."""
-    pages = Pages("/crm")
+    pages = Pages("/crm", References())
     assert pages.page_of("a/../b", "brevo") == "/crm/contacts/a%2F..%2Fb/brevo"
     assert pages.page_of("50% ?#", page="reveal") == "/crm/reveal/50%25%20%3F%23"

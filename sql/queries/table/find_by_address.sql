@@ -2,7 +2,9 @@
 -- have the address, and not in order, for which an index on the key would be read beside it.
 --
 -- $1  text  the address
-SELECT :id AS id
+SELECT
+    :id AS id,
+    :id::text AS key
 FROM :contacts
 WHERE
     lower(btrim(:email, E' \t\n\r\f\x0b'))

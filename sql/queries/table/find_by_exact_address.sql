@@ -1,6 +1,8 @@
 -- The contacts with an address as it is written, blanks around it aside. Where an index has the address.
 --
 -- $1  text  the address
-SELECT :id AS id
+SELECT
+    :id AS id,
+    :id::text AS key
 FROM :contacts
 WHERE :email :email_is btrim($1::text, E' \t\n\r\f\x0b')::text:::email_type

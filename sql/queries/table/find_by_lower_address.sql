@@ -1,6 +1,8 @@
 -- The contacts with an address in small or capital letters, blanks around it aside. Where an index has it in small letters.
 --
 -- $1  text  the address
-SELECT :id AS id
+SELECT
+    :id AS id,
+    :id::text AS key
 FROM :contacts
 WHERE lower(:email::text) = lower(btrim($1::text, E' \t\n\r\f\x0b'))

@@ -1,7 +1,9 @@
 -- The contacts that have an id in the CRM: its index finds them. Some of them, for an id that stands in every row is none.
 --
 -- $1  text  the id
-SELECT :id AS id
+SELECT
+    :id AS id,
+    :id::text AS key
 FROM :contacts
 WHERE
     :remote_id :remote_is $1::text:::remote_type

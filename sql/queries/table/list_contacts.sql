@@ -1,7 +1,8 @@
 -- A page of the contacts of one CRM, in the order of their keys: of a stretch of the table that is read in that order, those that are
 -- asked for. However few they are, no more is read than the stretch. A page that ends with it goes on where it ended.
 --
--- One row at least, without a contact where none was found: looked counts the stretch's, last is its last key.
+-- One row at least, without a contact where none was found: looked counts the stretch's, last is its last key. A time that nobody can
+-- mean (infinity, before Christ), and no driver can read, is none.
 --
 -- :beyond  which contacts follow; $1 is in it
 -- $1  id       after this one; NULL: from the first
@@ -17,10 +18,10 @@ WITH stretch AS MATERIALIZED (
         :processing_error AS error,
         :remote_id::text AS remote_id,
         :attempts AS attempts,
-        :due_at AS due_at,
+        CASE WHEN :due_at BETWEEN '1970-01-01' AND '9000-01-01' THEN :due_at END AS due_at,
         :claimed_by AS claimed_by,
-        :synced_at AS synced_at,
-        :flipped_at AS flipped_at,
+        CASE WHEN :synced_at BETWEEN '1970-01-01' AND '9000-01-01' THEN :synced_at END AS synced_at,
+        CASE WHEN :flipped_at BETWEEN '1970-01-01' AND '9000-01-01' THEN :flipped_at END AS flipped_at,
         row_number() OVER (ORDER BY :id) AS place
     FROM :contacts
     WHERE :beyond
@@ -57,7 +58,9 @@ looked AS (
 SELECT
     l.looked,
     e.id AS last,
+    e.id::text AS last_key,
     f.id,
+    f.id::text AS key,
     f.email,
     f.sync_status,
     f.error,

@@ -3,6 +3,7 @@
 -- $1  id[]  the contacts
 SELECT
     :id AS id,
+    :id::text AS key,
     :email::text AS email
 FROM :contacts
 WHERE :id :is ANY ($1:::id_type[])

@@ -7,9 +7,10 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from crm_sync.api.contacts import Contacts, meant
+from crm_sync.api.contacts import Contacts, meant, next_of, place_of
 from crm_sync.api.lanes import Lanes
 from crm_sync.api.models import ContactView, CrmState, RetryResult, SelectionResult, State, Wish
+from crm_sync.api.references import References
 from crm_sync.api.requests import Filter, RetryRequest, Selection
 from crm_sync.api.tables import Tables
 from crm_sync.core.text import clean
@@ -39,15 +40,17 @@ class Changing:
         tables: Tables,
         lanes: Lanes,
         contacts: Contacts,
+        *,
+        references: References,
         reading: Database,
         writing: Database,
-        *,
         longest_s: float = LONGEST_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._tables = tables
         self._lanes = lanes
         self._contacts = contacts
+        self._references = references
         self._reading = reading
         self._writing = writing
         self._longest_s = longest_s
@@ -61,9 +64,9 @@ class Changing:
         return contact
 
     async def change(self, key: str, crm: str, wish: Wish, by: Doer) -> SelectionResult:
-        """One contact."""
+        """One contact. key: or a reference."""
         table = await self._tables.table(crm)
-        ids = await self._tables.found(table, key)
+        ids = await self._tables.found(table, self._references.key(key))
         return await self._change(table, ids, wish, by)
 
     async def count(self, selection: Selection) -> SelectionResult:
@@ -84,7 +87,8 @@ class Changing:
             return await self.count(selection)
         table = await self._tables.table(selection.crm)
         if selection.keys is not None:
-            ids = [await read_key(self._reading, table, key) for key in dict.fromkeys(selection.keys)]
+            keys = dict.fromkeys(map(self._references.key, selection.keys))
+            ids = [await read_key(self._reading, table, key) for key in keys]
             return await self._change(table, ids, selection.status, by)
         wanted, done = meant(selection.where or Filter()), Flipped()
         try:
@@ -92,7 +96,8 @@ class Changing:
         finally:
             note = await self._note_change(selection.crm, selection.status, done, by, selection.where)
         result = _result(selection.crm, selection.status, counted, done, dry_run=False)
-        return result.model_copy(update={"next": None if following is None else str(following), "note": note})
+        to_go_on = None if following is None else next_of(self._references, table, following)
+        return result.model_copy(update={"next": to_go_on, "note": note})
 
     async def retry(self, asked: RetryRequest, by: Doer) -> RetryResult:
         """As `crm-sync retry`."""
@@ -160,11 +165,13 @@ class Changing:
         result = _result(selection.crm, selection.status, about or 0, Flipped(), dry_run=True)
         return result.model_copy(update={"counted": about or 0, "more": about is None, "is_about": True})
 
-    async def _walk(self, table: LaneTable, selection: Selection, wanted: Wanted, done: Flipped) -> tuple[int, Any | None]:
+    async def _walk(self, table: LaneTable, selection: Selection, wanted: Wanted, done: Flipped) -> tuple[int, str | None]:
         """How many were meant, and the key to go on after."""
         contacts, counted, until = ContactList(self._reading, table), 0, self._clock() + self._longest_s
         flips = self._flips(table, wanted, selection.status)
-        after = None if selection.after is None else await read_key(self._reading, table, selection.after)
+        after = None
+        if selection.after is not None:
+            after = await read_key(self._reading, table, place_of(self._references, table, selection.after))
         while True:
             page = await contacts.page(wanted, after=after, limit=flips.bounds.batch)
             counted += len(page.contacts)
@@ -173,7 +180,7 @@ class Changing:
             if after is None or self._clock() > until:
                 break
         await flips.flip_locked(done)
-        return counted, after
+        return counted, page.following_key
 
     async def _chosen(self, failed: FailedContacts, asked: RetryRequest, crm: str) -> list[Failures]:
         try:

@@ -5,11 +5,12 @@ from typing import Any
 
 from crm_sync.api import showing
 from crm_sync.api.models import Attempt, ContactPage, ContactView, Found, Preview
+from crm_sync.api.references import PREFIX, References
 from crm_sync.api.requests import Filter
-from crm_sync.api.tables import LONGEST_KEY, NotFoundError, Tables, if_allowed
+from crm_sync.api.tables import Tables, if_allowed, no_contact
 from crm_sync.configuration import Configuration
 from crm_sync.core.addresses import masked
-from crm_sync.core.text import clean, printable
+from crm_sync.core.text import clean
 from crm_sync.errors import ConfigurationError, DeclinedError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query, render
@@ -30,59 +31,68 @@ MOST_SAME = 10  # other contacts with an address
 class Contacts:
     """Every method raises as Database.fetch does."""
 
-    def __init__(self, configuration: Configuration, database: Database, tables: Tables) -> None:
+    def __init__(self, configuration: Configuration, database: Database, tables: Tables, references: References) -> None:
         self._configuration = configuration
         self._database = database
         self._tables = tables
+        self._references = references
 
     async def page(self, crm: str, wanted: Filter, *, after: str | None, limit: int) -> ContactPage:
-        """A page in the order of the keys. after: the last key of the page before."""
+        """A page in the order of the keys. after: `next` of the page before."""
         table = await self._tables.table(crm)
-        key = None if after is None else await read_key(self._database, table, after)
+        key = None if after is None else await read_key(self._database, table, place_of(self._references, table, after))
         page = await ContactList(self._database, table).page(meant(wanted), after=key, limit=limit)
-        following = None if page.following is None else str(page.following)
-        contacts = [showing.line(one) for one in page.contacts]
+        following = None if page.following_key is None else next_of(self._references, table, page.following_key)
+        contacts = [showing.line(one, self._references) for one in page.contacts]
         return ContactPage(crm=crm, contacts=contacts, looked=page.looked, next=following)
 
     async def find(self, text: str) -> Found:
         """By what a person pastes: a key, an address, or an id in a CRM."""
-        text = text.strip()
         tables = await self._tables.whole()
         if not text or not tables:
             return Found(keys=[], by=None, looked_for=[], note=None)
         looked_for, note = [], None
-        asked = [NamedContact(None, text)]
+        # As it is first: a key may begin or end with a blank.
+        asked = [NamedContact(None, key) for key in dict.fromkeys((self._references.key(text), text.strip())) if key]
         if "@" in text:  # a key may have one, too
-            asked.insert(0, NamedContact(text, None))
+            asked.insert(0, NamedContact(text.strip(), None))
         for one in asked:
             found = await find_contacts(self._database, tables, one, look_s=LOOK_S)
             looked_for += found.looked_for
             note = note or found.note
             if found.keys:
-                return Found(keys=list(found.keys), by=found.by, looked_for=looked_for, note=note)
-        return Found(keys=[], by=None, looked_for=looked_for, note=note)
+                keys = [*map(self._references.of, found.keys)]
+                return Found(keys=keys, by=found.by, looked_for=looked_for, note=note)
+        return Found(keys=[], by=None, looked_for=[*dict.fromkeys(looked_for)], note=note)
 
-    async def one(self, key: str, *, in_full: bool = False) -> ContactView:
-        """in_full: with the address as it is, and with what would be sent. Raises NotFoundError."""
+    async def one(self, named: str, *, in_full: bool = False) -> ContactView:
+        """named: by its key or a reference. in_full: with key and address as they are, and with what would be sent.
+
+        Raises NotFoundError.
+        """
+        key = self._references.key(named)
         schema = await self._tables.schema()
         first = next(iter((await self._tables.countable()).values()))
         verdicts = await tell_verdicts(self._database, self._configuration, schema, key.encode(errors="replace").decode())
         if all(verdict.verdict in ("not found", "misconfigured") for verdict in verdicts):
-            raise NotFoundError(f"no contact has the key {printable(key, LONGEST_KEY)}")
-        crms = [showing.contact_at(verdict) for verdict in verdicts]
+            raise no_contact(key)
+        crms = [showing.contact_at(verdict, key, self._references, in_full=in_full) for verdict in verdicts]
         if not any(verdict.facts.get("row") for verdict in verdicts):
-            return ContactView(key=key, email=None, exists=False, crms=crms, same_address=None, history=[])
+            told = key if in_full else self._references.of(key)
+            return ContactView(key=told, email=None, exists=False, crms=crms, same_address=None, history=[])
         ids = await self._tables.found(first, key)
         rows = await self._database.fetch(render("read_addresses", first.variables), ids)
-        email = rows[0]["email"] if rows else None
+        if not rows:  # deleted meanwhile
+            raise no_contact(key)
+        email, key = rows[0]["email"], rows[0]["key"]
         if in_full:
             crms = [one.model_copy(update={"preview": await self._preview(schema, one.crm, ids)}) for one in crms]
         return ContactView(
-            key=str(ids[0]),
+            key=key if in_full else self._references.of(key),
             email=email if in_full else masked(email),
             exists=True,
             crms=crms,
-            same_address=await self._same_address(first, email, str(ids[0])),
+            same_address=await self._same_address(first, email, key),
             history=await self._history(first, ids),
         )
 
@@ -102,7 +112,7 @@ class Contacts:
         if not kinds:
             return None
         found = await self._database.fetch(render(BY_INDEX[kinds[0]], table.variables), email.strip())
-        return [str(row["id"]) for row in found if str(row["id"]) != key][:MOST_SAME]
+        return [self._references.of(row["key"]) for row in found if row["key"] != key][:MOST_SAME]
 
     async def _preview(self, schema: Schema, crm: str, ids: list[Any]) -> Preview | None:
         """None where there are no credentials here. What is wrong is what it says."""
@@ -119,6 +129,20 @@ class Contacts:
         except (ConfigurationError, DeclinedError) as error:
             return Preview(heading=f"not shown: {clean(str(error))}", text="", empty=[])
         return Preview(heading=told.heading, text=dedent("\n".join(told.lines)).strip("\n"), empty=list(told.empty))
+
+
+def next_of(references: References, table: LaneTable, key: str) -> str:
+    """What `after` has to be to go on after this key."""
+    return references.sealed(key) if table.has_texts_as_keys else references.of(key)
+
+
+def place_of(references: References, table: LaneTable, after: str) -> str:
+    """The key to go on after. Raises DeclinedError for what was no `next`, where keys may be addresses: guesses find them out
+    letter by letter.
+    """
+    if table.has_texts_as_keys and not after.startswith(PREFIX):
+        raise DeclinedError("after: expected `next` of the page before")
+    return references.key(after)
 
 
 def meant(wanted: Filter) -> Wanted:

@@ -8,7 +8,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from crm_sync.core.codes import known_code
 
-Key = Annotated[str, Field(description="The contact's key, as text.", min_length=1, max_length=1000)]
+# No bounds: what a row says never fails an answer.
+Key = Annotated[
+    str,
+    Field(
+        description="The contact's key as text, or a reference that stands for it where it has an address in it, or no path can "
+        "carry it. Both are taken wherever a key is."
+    ),
+]
 
 
 class Wish(StrEnum):
@@ -33,7 +40,8 @@ class State(StrEnum):
 
 
 class Given(BaseModel):
-    model_config = ConfigDict(frozen=True, from_attributes=True)
+    # A log has no values of a row.
+    model_config = ConfigDict(frozen=True, from_attributes=True, hide_input_in_errors=True)
 
 
 class FailureCount(Given):
@@ -235,7 +243,7 @@ class ContactAt(Given):
 
 
 class ContactView(Given):
-    """One contact. email: masked, unless it was asked for to be revealed."""
+    """One contact. email: masked, unless it was asked for to be revealed; then key is the key itself, too."""
 
     key: Key
     email: str | None
@@ -250,7 +258,7 @@ class ContactLine(Given):
 
     key: Key
     email: str | None = Field(description="Masked.")
-    status: str
+    status: str | None = Field(description="null where the row has none.")
     code: str | None
     reason: str | None
     remote_id: str | None
@@ -299,7 +307,7 @@ class SelectionResult(Given):
     refused: int = Field(description="Refused by the contacts table itself.")
     refusal: str | None
     dry_run: bool
-    next: Key | None = None
+    next: str | None = None
     note: str | None = None
 
 

@@ -9,11 +9,13 @@ from pydantic.json_schema import models_json_schema
 from crm_sync import __version__
 from crm_sync.api.handling import PROBLEM, STREAM
 from crm_sync.api.models import Problem
+from crm_sync.api.references import LONGEST_TAKEN
 from crm_sync.api.routes import PREFIX, Route
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+_LONGEST = {"key": LONGEST_TAKEN, "crm": 1_000}  # characters of a name in a path
 _REFERENCE = "#/components/schemas/{model}"
 _PROBLEMS = {
     "401": "No valid token",
@@ -95,7 +97,7 @@ def _operation(route: Route, references: Any) -> dict[str, Any]:
 
 def _names(route: Route) -> list[dict[str, Any]]:
     return [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1, "maxLength": 1000}}
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1, "maxLength": _LONGEST[name]}}
         for name in re.findall(r"{(\w+)}", route.path)
     ]
 

@@ -1,11 +1,12 @@
 """What the API takes: parameters and bodies, checked."""
 
 from enum import StrEnum
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from crm_sync.api.models import Key, State, Wish
+from crm_sync.api.models import State, Wish
+from crm_sync.api.references import LONGEST_TAKEN
 
 LARGEST_PAGE = 500
 MOST_KEYS = 10_000
@@ -19,10 +20,21 @@ class Span(StrEnum):
     FORTNIGHT = "fortnight"
 
 
+def _without_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("it has a NUL in it, which no text in the database has")
+    return text
+
+
+# No text of a caller's goes to the database with what it cannot hold.
+Text = Annotated[str, AfterValidator(_without_nul)]
+Key = Annotated[Text, Field(description="A contact's key, or a reference to it, as the API gives it.", max_length=LONGEST_TAKEN)]
+
+
 class Taken(BaseModel):
     """What a caller sends. What is not known is refused, so that a misspelt filter never means all."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
 
 class StatusChange(Taken):
@@ -33,13 +45,13 @@ class Filter(Taken):
     """Which contacts: all conditions count together."""
 
     state: State | None = None
-    code: str | None = Field(None, max_length=40)
+    code: Text | None = Field(None, max_length=40)
 
 
 class Selection(Taken):
     """Contacts of one CRM, and what their status becomes: those that match `where`, or those with `keys`."""
 
-    crm: str
+    crm: Text
     status: Wish
     where: Filter | None = Field(None, description="An empty object means all contacts.")
     keys: list[Key] | None = Field(None, max_length=MOST_KEYS)
@@ -56,14 +68,14 @@ class Selection(Taken):
 class RetryRequest(Taken):
     """Failed contacts that go out again. Nothing set means all."""
 
-    crm: str | None = None
-    codes: list[str] = Field(default_factory=list, max_length=50)
+    crm: Text | None = None
+    codes: list[Text] = Field(default_factory=list, max_length=50)
     since_seconds: int | None = Field(None, ge=1, le=315_360_000)
     dry_run: bool = True
 
 
 class Pause(Taken):
-    reason: str = Field(min_length=1, max_length=500)
+    reason: Text = Field(min_length=1, max_length=500)
 
 
 class NoQuery(Taken):
@@ -73,15 +85,15 @@ class NoQuery(Taken):
 class ContactsQuery(Taken):
     """Which contacts are listed, and which page of them."""
 
-    crm: str = Field(description="The CRM at which they are looked at.")
+    crm: Text = Field(description="The CRM at which they are looked at.")
     state: State | None = None
-    code: str | None = Field(None, max_length=40, description="The code that the reason of their failure begins with.")
-    after: str | None = Field(None, max_length=1000, description="`next` of the page before.")
+    code: Text | None = Field(None, max_length=40, description="The code that the reason of their failure begins with.")
+    after: Text | None = Field(None, max_length=LONGEST_TAKEN, description="`next` of the page before.")
     limit: int = Field(50, ge=1, le=LARGEST_PAGE)
 
 
 class FindQuery(Taken):
-    q: str = Field(min_length=1, max_length=1000, description="A whole address, a key, or an id in one of the CRMs.")
+    q: Text = Field(min_length=1, max_length=LONGEST_TAKEN, description="A whole address, a key, or an id in one of the CRMs.")
 
 
 class ContactQuery(Taken):
@@ -94,9 +106,9 @@ class ContactQuery(Taken):
 class EventsQuery(Taken):
     """Which events are listed, and which page of them."""
 
-    crm: str | None = Field(None, description="At this CRM, or at all of them.")
-    event: str | None = Field(None, max_length=100, description="Of this kind.")
-    after: str | None = Field(None, max_length=200, description="`next` of the page before.")
+    crm: Text | None = Field(None, description="At this CRM, or at all of them.")
+    event: Text | None = Field(None, max_length=100, description="Of this kind.")
+    after: Text | None = Field(None, max_length=200, description="`next` of the page before.")
     limit: int = Field(50, ge=1, le=LARGEST_PAGE)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route as HttpRoute
@@ -38,9 +39,12 @@ class Caller:
 Authenticate = Callable[[HttpRequest], Awaitable[Caller | None]]
 
 
-def router(authenticate: Authenticate) -> Starlette:
-    """The application to mount. The settings are read, and Postgres connected, when the first request comes."""
-    backend = _Backend()
+def router(authenticate: Authenticate, *, secret: bytes | None = None) -> Starlette:
+    """The application to mount. The settings are read, and Postgres connected, when the first request comes.
+
+    secret: the same in all processes that serve it, so that each takes the others' references to contacts. None: only its own.
+    """
+    backend = _Backend(secret)
 
     def endpoint(route: Route) -> Callable[[HttpRequest], Awaitable[Response]]:
         async def answer(request: HttpRequest) -> Response:
@@ -76,7 +80,7 @@ def router(authenticate: Authenticate) -> Starlette:
     async def document(request: HttpRequest) -> Response:
         return JSONResponse(describe(ROUTES, request.scope.get("root_path", "")))
 
-    routes = [HttpRoute(f"{PREFIX}{route.path}", endpoint(route), methods=[route.method]) for route in TO_MATCH]
+    routes = [HttpRoute(f"{PREFIX}{_path(route)}", endpoint(route), methods=[route.method]) for route in TO_MATCH]
 
     @asynccontextmanager
     async def lifespan(_app: Any) -> Any:
@@ -86,10 +90,30 @@ def router(authenticate: Authenticate) -> Starlette:
     return Starlette(routes=[HttpRoute(f"{PREFIX}/openapi.json", document), *routes], lifespan=lifespan)
 
 
+class _Anything(Convertor[str]):
+    """A name in a path, whatever is in it: this framework has decoded the path, so slashes and line breaks are part of it."""
+
+    regex = r"(?s:.+)"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("anything", _Anything())
+
+
+def _path(route: Route) -> str:
+    return route.path.replace("{key}", "{key:anything}")
+
+
 class _Backend:
     """The pools of one router. A mounted application's lifespan is not run by every framework, so they open by themselves."""
 
-    def __init__(self) -> None:
+    def __init__(self, secret: bytes | None) -> None:
+        self._secret = secret
         self._stack = AsyncExitStack()
         self._opened: tuple[Service, Idempotency] | None = None
         self._opening = asyncio.Lock()
@@ -102,7 +126,7 @@ class _Backend:
                 settings = configuration.settings
                 reading = await self._stack.enter_async_context(ReadOnly.of(settings, size=READERS, timeout_s=STATEMENT_S))
                 writing = await self._stack.enter_async_context(Visiting.of(settings, size=WRITERS, timeout_s=STATEMENT_S))
-                self._opened = Service(configuration, reading, writing), Idempotency(writing)
+                self._opened = Service(configuration, reading, writing, secret=self._secret), Idempotency(writing)
             return self._opened
 
     async def close(self) -> None:

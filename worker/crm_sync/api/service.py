@@ -5,6 +5,7 @@ from crm_sync.api.contacts import Contacts
 from crm_sync.api.events import Events
 from crm_sync.api.following import Following
 from crm_sync.api.lanes import Lanes
+from crm_sync.api.references import References
 from crm_sync.api.tables import Tables
 from crm_sync.configuration import Configuration
 from crm_sync.postgres.visiting import ReadOnly, Visiting
@@ -15,12 +16,17 @@ STATEMENT_S = 2.0 / 0.9  # what takes longer is given up: the server cancels it 
 
 
 class Service:
-    """reading: never writes. writing: for what is changed."""
+    """reading: never writes. writing: for what is changed. secret: of all processes that take each other's references."""
 
-    def __init__(self, configuration: Configuration, reading: ReadOnly, writing: Visiting) -> None:
+    def __init__(
+        self, configuration: Configuration, reading: ReadOnly, writing: Visiting, *, secret: bytes | None = None
+    ) -> None:
+        self.references = References(secret)
         self.tables = Tables(reading)
         self.events = Events(reading)
         self.lanes = Lanes(configuration, reading, self.tables, self.events)
-        self.contacts = Contacts(configuration, reading, self.tables)
-        self.changing = Changing(self.tables, self.lanes, self.contacts, reading, writing)
+        self.contacts = Contacts(configuration, reading, self.tables, self.references)
+        self.changing = Changing(
+            self.tables, self.lanes, self.contacts, references=self.references, reading=reading, writing=writing
+        )  # fmt: skip
         self.following = Following(self.events.followed)

@@ -17,7 +17,8 @@ from crm_sync.api.models import (
     Stretch,
     code_of,
 )
-from crm_sync.core.addresses import masked
+from crm_sync.api.references import References, label
+from crm_sync.core.addresses import has_address, masked, without_addresses
 from crm_sync.core.codes import known_code
 from crm_sync.core.latency import BOUNDS_S
 from crm_sync.core.text import clean
@@ -31,45 +32,58 @@ from crm_sync.telling.event_words import shown, words
 Row = Mapping[str, Any]
 
 
-def line(one: Listed) -> ContactLine:
+def line(one: Listed, references: References) -> ContactLine:
     """A contact in a list."""
     code, reason, _ = code_of(one.error)
     return ContactLine(
-        key=str(one.id),
+        key=references.of(one.key),
         email=masked(one.email),
         status=one.sync_status,
         code=code and clean(code),
         reason=reason and clean(reason),
-        remote_id=one.remote_id,
-        attempts=one.attempts,
+        remote_id=_masked(one.remote_id),
+        attempts=one.attempts or 0,
         due_at=one.due_at,
         synced_at=one.synced_at,
         flipped_at=one.flipped_at,
     )
 
 
-def contact_at(verdict: Verdict) -> ContactAt:
-    """A contact at one CRM."""
+def contact_at(verdict: Verdict, key: str, references: References, *, in_full: bool) -> ContactAt:
+    """A contact at one CRM. in_full: with what its own key says, and its id there."""
     row: Row = verdict.facts.get("row") or {}
     code, reason, _ = code_of(row.get("error"))
+    remote_id = row.get("remote_id")
+    others = [other["key"] for other in verdict.facts.get("others") or ()]
+
+    def told(text: str) -> str:
+        """Nobody has asked to see the keys of others."""
+        for one in filter(has_address, others if in_full else (key, *others)):
+            text = text.replace(one, label(one))
+        return text if in_full else without_addresses(text)
+
     return ContactAt(
         crm=verdict.crm,
         verdict=verdict.verdict,
         because=verdict.because,
-        sentence=verdict.sentence,
-        advice=verdict.advice,
-        link=verdict.link,
+        sentence=told(verdict.sentence),
+        advice=verdict.advice and told(verdict.advice),
+        link=verdict.link if in_full or _masked(remote_id) == remote_id else None,
         status=row.get("sync_status"),
         code=code and clean(code),
         reason=reason and clean(reason),
-        remote_id=row.get("remote_id"),
+        remote_id=remote_id if in_full else _masked(remote_id),
         attempts=row.get("attempts") or 0,
         due_at=moment(row.get("due_at")),
         synced_at=moment(row.get("synced_at")),
         flipped_at=moment(row.get("flipped_at")),
-        same_record=[other["key"] for other in verdict.facts.get("others") or ()],
-        proof=[Fact(label=label, text=clean(text)) for label, text in proof(verdict) if label != "attempt"],
+        same_record=[*map(references.of, others)],
+        proof=[Fact(label=name, text=clean(text)) for name, text in proof(verdict) if name != "attempt"],
     )
+
+
+def _masked(text: str | None) -> str | None:
+    return text and without_addresses(text)
 
 
 def attempt(row: Row) -> Attempt:

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from crm_sync.api.reader import SharedReading
+from crm_sync.core.addresses import without_addresses
 from crm_sync.core.text import printable
 from crm_sync.errors import ConfigurationError, DeclinedError
 from crm_sync.postgres.pool import Database
@@ -68,7 +69,7 @@ class Tables:
         except DeclinedError as error:
             raise NotFoundError(str(error)) from error
         if not ids:
-            raise NotFoundError(f"no contact has the key {printable(key, LONGEST_KEY)}")
+            raise no_contact(key)
         return ids
 
 
@@ -78,6 +79,11 @@ async def if_allowed(read: Callable[[], Awaitable[Value]], otherwise: Value) -> 
         return await read()
     except ConfigurationError:
         return otherwise
+
+
+def no_contact(key: str) -> NotFoundError:
+    """With as much of the key as fits; a reference does not say it."""
+    return NotFoundError(f"no contact has the key {printable(without_addresses(key), LONGEST_KEY)}")
 
 
 def no_crm(crm: str, installed: Iterable[str]) -> NotFoundError:

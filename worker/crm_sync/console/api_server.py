@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
@@ -29,8 +30,10 @@ def add_api(app: web.Application, service: Service, idempotency: Idempotency, ba
     app.on_shutdown.append(_end_streams)
     app.router.add_get(f"{base}{PREFIX}/openapi.json", document)
     for route in TO_MATCH:
-        app.router.add_route(route.method, f"{base}{PREFIX}{route.path}", _handler(service, idempotency, route))
-    app.router.add_route("*", f"{base}{PREFIX}/{{rest:.*}}", _unknown)
+        # Whatever is in a name: braces, a line break. What is before a slash is another name.
+        path = re.sub(r"{(\w+)}", r"{\1:[^/]+}", route.path)
+        app.router.add_route(route.method, f"{base}{PREFIX}{path}", _handler(service, idempotency, route))
+    app.router.add_route("*", f"{base}{PREFIX}{{rest:(?s:/.*)?}}", _unknown)
 
 
 def _handler(service: Service, idempotency: Idempotency, route: Route) -> Handler:

@@ -47,13 +47,17 @@ class Drawing:
     def __init__(self, pages: Pages, *, signs_out: bool) -> None:
         self._pages = pages
         self._signs_out = signs_out
-        self.url, self.page_of = pages.url, pages.page_of
+        self.url, self.page_of, self.shown = pages.url, pages.page_of, pages.shown
 
     def guarded(self, handler: Handler, scope: Scope = Scope.READ) -> Handler:
         """With the rights of whoever asks. What goes wrong is a page that says what, and what to do."""
 
         async def page(request: web.Request) -> web.StreamResponse:
             visitor = request[VISITOR]
+            if wrong := await _unstorable(request):
+                return self.trouble(
+                    request, 400, "Not a valid request", f"The {wrong} has a NUL in it, which no text in the database has."
+                )
             if not visitor.may(scope):
                 return self.trouble(request, 403, "Not allowed", f"This token lacks the scope {scope.value}.")
             try:
@@ -75,6 +79,13 @@ class Drawing:
     def trouble(self, request: web.Request, status: int, title: str, detail: str) -> web.Response:
         """A page that says what is wrong."""
         return self.show(request, "trouble.html", status=status, title=title, detail=detail)
+
+
+async def _unstorable(request: web.Request) -> str | None:
+    """The name of what the database cannot hold, and so cannot be asked for."""
+    form = await request.post() if request.method == "POST" else {}
+    given = (*request.match_info.items(), *request.query.items(), *form.items())
+    return next((name for name, value in given if isinstance(value, str) and "\0" in value), None)
 
 
 def sentence(error: Exception) -> str:

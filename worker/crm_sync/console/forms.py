@@ -9,7 +9,7 @@ from crm_sync.console.asked import CONSEQUENCES, LABELS, filter_of, wish_of
 from crm_sync.console.commands import of_retry, of_selection
 from crm_sync.console.drawing import Drawing, Notice
 from crm_sync.console.guard import VISITOR
-from crm_sync.console.pages import LookingPages
+from crm_sync.console.pages import KEY, LookingPages
 from crm_sync.errors import DeclinedError
 from crm_sync.telling.deeds import CONSOLE, Doer
 
@@ -27,8 +27,8 @@ class Forms:
     def routes(self, base: str) -> list[web.RouteDef]:
         """base: the path before each."""
         done = {
-            "/contacts/{key:.+}/{crm}": (self._change, Scope.FLIP),
-            "/reveal/{key:.+}": (self._reveal, Scope.FLIP),
+            f"/contacts/{KEY}/{{crm}}": (self._change, Scope.FLIP),
+            f"/reveal/{KEY}": (self._reveal, Scope.FLIP),
             "/selections": (self._select, Scope.FLIP),
             "/failures": (self._retry, Scope.OPERATE),
             "/crms/{crm}": (self._pause, Scope.OPERATE),

@@ -16,6 +16,7 @@ from crm_sync.core.codes import Code
 from crm_sync.errors import ConfigurationError, DeclinedError
 from crm_sync.telling.event_words import WORDS
 
+KEY = "{key:(?s:.+)}"  # in a path: slashes and line breaks are part of it
 PAGE = 50  # contacts or events on one
 LONGEST_TIMELINE = 60
 
@@ -37,7 +38,7 @@ class LookingPages:
             "/parts/overview": self._overview_part,
             "/crms/{crm}": self._crm,
             "/contacts": self._list,
-            "/contacts/{key:.+}": self._contact,
+            f"/contacts/{KEY}": self._contact,
             "/find": self._find,
             "/failures": self._failures,
             "/events": self._happened,
@@ -94,12 +95,13 @@ class LookingPages:
         """revealed: with its address, and what would be sent."""
         contact = revealed or await self._contacts.one(key)
         tables = await self._tables.whole()
+        told = contact.key if revealed else self._drawing.shown(contact.key)
         actions = {
             at.crm: [
                 {
                     "wish": wish.value,
                     "label": LABELS[wish],
-                    "same": of_change(tables[at.crm].variables, at.crm, contact.key, wish, failed=at.status == State.ERROR),
+                    "same": of_change(tables[at.crm].variables, at.crm, told, wish, failed=at.status == State.ERROR),
                 }
                 for wish in wishes(at.status)
             ]
@@ -110,7 +112,7 @@ class LookingPages:
         return self._drawing.show(
             request, "contact.html", contact=contact, actions=actions, revealed=revealed is not None, notice=notice,
             timeline=await self._timeline(contact),
-            reveal=None if first is None else of_reveal(first.variables, contact.key),
+            reveal=None if first is None else of_reveal(first.variables, told),
         )  # fmt: skip
 
     async def _timeline(self, contact: ContactView) -> list[Moment]:
@@ -124,7 +126,7 @@ class LookingPages:
         return sorted([*moments, *map(of_event, events)], key=lambda moment: moment.at, reverse=True)[:LONGEST_TIMELINE]
 
     async def _find(self, request: web.Request) -> web.StreamResponse:
-        text = request.query.get("q", "").strip()
+        text = request.query.get("q", "")
         found = await self._contacts.find(text)
         if len(found.keys) == 1:
             raise web.HTTPSeeOther(self._drawing.page_of(found.keys[0]))

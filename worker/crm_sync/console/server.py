@@ -27,7 +27,7 @@ from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.visiting import ReadOnly, Visiting
 
-LONGEST_LINE = 65_536  # bytes of its first line: two keys of 1,000 characters, each up to 12 bytes as a URL writes it
+LONGEST_LINE = 65_536  # bytes of its first line: 5,000 characters of names, each up to 12 bytes as a URL writes it
 STATIC_CACHE = "public, max-age=31536000, immutable"  # the address has the digest
 
 
@@ -89,7 +89,7 @@ def guard_for(settings: ConsoleSettings, address: ListenAddress, made_token: str
 def application(service: Service, writing: Database, guard: Guard) -> web.Application:
     """The pages, what they are drawn with, and a sign of life."""
     app = web.Application(middlewares=[guard.middleware], client_max_size=LARGEST_BODY)
-    drawing = Drawing(Pages(guard.base), signs_out=bool(guard.tokens))
+    drawing = Drawing(Pages(guard.base, service.references), signs_out=bool(guard.tokens))
     pages = LookingPages(service, drawing)
     app.add_routes([
         *pages.routes(guard.base),

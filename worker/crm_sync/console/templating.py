@@ -11,6 +11,7 @@ from urllib.parse import quote, urlencode
 import jinja2
 
 from crm_sync import __version__
+from crm_sync.api.references import References
 from crm_sync.core.durations import span
 
 FOLDER = Path(__file__).parent
@@ -20,10 +21,12 @@ LONGEST_SHOWN = 60  # characters of a key in a table
 
 
 class Pages:
-    """base: the path under which a proxy serves us."""
+    """base: the path under which a proxy serves us. references: that stand for contacts in links."""
 
-    def __init__(self, base: str) -> None:
+    def __init__(self, base: str, references: References) -> None:
         self._base = base
+        self._references = references
+        self.shown = references.shown
         self._environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader(FOLDER / "templates"),
             autoescape=True,
@@ -33,6 +36,7 @@ class Pages:
         )
         self._environment.globals.update(url=self.url, page_of=self.page_of, static=self.static, version=__version__)
         self._environment.filters.update(
+            shown=references.shown,
             count=_count,
             span=_span,
             ago=_ago,
@@ -52,8 +56,12 @@ class Pages:
         return f"{self._base}{quote(path, safe='/')}{'?' + urlencode(given) if given else ''}"
 
     def page_of(self, key: str, *rest: str, page: str = "contacts") -> str:
-        """Of one contact. A key is one part of the path, whatever is in it: of `a/../b` a browser would make the page of `b`."""
-        return "/".join((f"{self._base}/{page}", quote(key, safe=""), *(quote(part, safe="") for part in rest)))
+        """Of one contact, by its key or a reference: no address stands in a path, for those are kept by browsers and proxies.
+
+        It is one part of the path, whatever is in it: of `a/../b` a browser would make the page of `b`.
+        """
+        named = self._references.again(key)
+        return "/".join((f"{self._base}/{page}", quote(named, safe=""), *(quote(part, safe="") for part in rest)))
 
     def static(self, name: str) -> str:
         """With its digest, so that browsers may keep it for good."""

@@ -14,7 +14,7 @@ SHORTEST_MASKED = 3  # shorter values would mask half of every sentence
 
 # Control characters (Postgres refuses NUL), and lone surrogates, which are no text at all.
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\s]+")
-_EMAIL = re.compile(r"[^\s@<>\"'(),;:\[\]]+(?:@|%40)[^\s@<>\"'(),;:\[\]]+")
+EMAIL = re.compile(r"[^\s@<>\"'(),;:\[\]]+(?:@|%40)[^\s@<>\"'(),;:\[\]]+")
 _PHONE = re.compile(r"[\d\s().+/-]+")
 SHORTEST_PHONE = 7  # digits: fewer are a house number or a year
 
@@ -29,7 +29,7 @@ def printable(text: str, longest: int) -> str:
 def name_of(key: object) -> str:
     """A contact's primary key, as a log may have it: one with an address in it by the beginning of its SHA-256."""
     name = str(key)
-    return f"sha256:{hashlib.sha256(name.encode()).hexdigest()[:16]}" if _EMAIL.search(name) else name
+    return f"sha256:{hashlib.sha256(name.encode()).hexdigest()[:16]}" if EMAIL.search(name) else name
 
 
 def clean(text: str, hide: Iterable[object] = ()) -> str:
@@ -39,7 +39,7 @@ def clean(text: str, hide: Iterable[object] = ()) -> str:
     """
     # Cut first: what follows takes time with the square of the length, and a CRM may answer with megabytes.
     line = printable(text, LONGEST_LINE)
-    line = _EMAIL.sub(MASK, _masked(line, hide))
+    line = EMAIL.sub(MASK, _masked(line, hide))
     return line if len(line) <= MAX_REASON_CHARACTERS else line[: MAX_REASON_CHARACTERS - 1] + "…"
 
 

@@ -55,7 +55,7 @@ async def _by_key(database: Database, tables: Mapping[str, LaneTable], key: str)
         except RowRefusedError:  # such a text is no id there
             continue
         if found:
-            return Found([str(row["id"]) for row in found], f"id in {crm}")
+            return Found([row["key"] for row in found], f"id in {crm}")
     return Found([], None, looked_for)
 
 
@@ -64,7 +64,7 @@ async def _by_address(database: Database, table: LaneTable, address: str, look_s
     kinds = [row["kind"] for row in await database.fetch(query("list_address_indexes"), variables["email"].strip('"'))]
     for kind in sorted(kinds, reverse=True):  # small letters first: they find more
         if rows := await database.fetch(render(BY_INDEX[kind], variables), text):
-            return Found([str(row["id"]) for row in rows[:MOST]], "address")
+            return Found([row["key"] for row in rows[:MOST]], "address")
     started = time.monotonic()
     try:
         rows = await database.fetch_within(look_s, render("find_by_address", variables), text)
@@ -78,7 +78,7 @@ async def _by_address(database: Database, table: LaneTable, address: str, look_s
         f"milliseconds, and so does an index on lower({variables['email']})."
     )
     if rows:
-        return Found([str(row["id"]) for row in rows[:MOST]], "address", note=note)
+        return Found([row["key"] for row in rows[:MOST]], "address", note=note)
     deleted = await database.fetch(render("find_deleted_by_address", variables), text)
     if deleted:
         return Found([row["id"] for row in deleted], "address of a deleted contact", note=note)

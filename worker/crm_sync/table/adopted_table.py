@@ -69,6 +69,11 @@ class LaneTable:
     remote_id_column: str
     variables: Mapping[str, str]
 
+    @property
+    def has_texts_as_keys(self) -> bool:
+        """Keys may be, or have, an address."""
+        return bool(self.variables["key_name"])
+
     @classmethod
     def describe(cls, lane: Mapping[str, Any], table: "AdoptedTable") -> "LaneTable":
         """lane: a row of list_lanes.sql."""

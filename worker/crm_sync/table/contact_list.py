@@ -30,14 +30,15 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A contact as it stands at one CRM."""
+    """A contact as it stands at one CRM. key: the id as text; what is written by others may be missing."""
 
     id: Any
+    key: str
     email: str | None
-    sync_status: str
+    sync_status: str | None
     error: str | None
     remote_id: str | None
-    attempts: int
+    attempts: int | None
     due_at: datetime | None
     claimed_by: int | None
     synced_at: datetime | None
@@ -47,11 +48,14 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """looked: contacts that were read for it. following: the key after which the next page begins; None: there are no more."""
+    """looked: contacts that were read for it. following: the id after which the next page begins, and following_key it as text;
+    None: there are no more.
+    """
 
     contacts: Sequence[Listed]
     looked: int
     following: Any | None
+    following_key: str | None
 
 
 class ContactList:
@@ -83,13 +87,13 @@ class ContactList:
             found += [Listed(*(row[name] for name in Listed.__slots__)) for row in rows if row["id"] is not None]
             looked += read
             if len(found) > limit:
-                return Page(found[:limit], looked, found[limit - 1].id)
+                return Page(found[:limit], looked, found[limit - 1].id, found[limit - 1].key)
             if read < stretch:
-                return Page(found, looked, None)
-            after = rows[0]["last"]
+                return Page(found, looked, None, None)
+            after, after_key = rows[0]["last"], rows[0]["last_key"]
             stretch = min(self._stretch, GROWTH * stretch)
             if time.monotonic() > deadline:
-                return Page(found, looked, after)
+                return Page(found, looked, after, after_key)
 
     async def count(self, wanted: Wanted, most: int) -> int:
         """How many there are, up to a number. Those with a code are found by an index; for others the whole table may be read.
