@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route as HttpRoute
@@ -90,23 +89,9 @@ def router(authenticate: Authenticate, *, secret: bytes | None = None) -> Starle
     return Starlette(routes=[HttpRoute(f"{PREFIX}/openapi.json", document), *routes], lifespan=lifespan)
 
 
-class _Anything(Convertor[str]):
-    """A name in a path, whatever is in it: this framework has decoded the path, so slashes and line breaks are part of it."""
-
-    regex = r"(?s:.+)"
-
-    def convert(self, value: str) -> str:
-        return value
-
-    def to_string(self, value: str) -> str:
-        return value
-
-
-register_url_convertor("anything", _Anything())
-
-
 def _path(route: Route) -> str:
-    return route.path.replace("{key}", "{key:anything}")
+    """As this framework writes it, which has decoded a path before: slashes are part of a key."""
+    return route.path.replace("{key}", "{key:path}")
 
 
 class _Backend:
