@@ -3,6 +3,7 @@
 CrmSyncError
 ├── ConfigurationError      a person must change something: exit 78
 │   └── StatementRefusedError  what a statement names is not there, or the role may not use it
+│       └── ForbiddenError  the role lacks a right
 ├── DeclinedError           a person asked for what is not done now
 ├── DatabaseTroubleError    waited for: unreachable, restarting, standby, locks
 │   ├── RowRefusedError     the data of one row is why a statement failed
@@ -33,6 +34,10 @@ class ConfigurationError(CrmSyncError):
 
 class StatementRefusedError(ConfigurationError):
     """The server refuses a statement of ours: what it names is not there, or forbidden to the role. Its cause is the driver's."""
+
+
+class ForbiddenError(StatementRefusedError):
+    """The role lacks a right for what a statement does."""
 
 
 class DeclinedError(CrmSyncError):

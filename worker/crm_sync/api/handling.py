@@ -12,7 +12,7 @@ from crm_sync.api.requests import ContactQuery
 from crm_sync.api.routes import Call, Route, Scope
 from crm_sync.api.service import Service
 from crm_sync.api.tables import NotFoundError
-from crm_sync.errors import CrmSyncError, DatabaseTroubleError, DeclinedError
+from crm_sync.errors import CrmSyncError, DatabaseTroubleError, DeclinedError, ForbiddenError
 
 JSON = "application/json"
 PROBLEM = "application/problem+json"
@@ -72,6 +72,10 @@ async def handle(service: Service, idempotency: Idempotency, route: Route, reque
         return problem(error.status, error.title, str(error))
     except KeyConflictError as error:
         return problem(error.status, "This key cannot be used", str(error))
+    except ForbiddenError as error:
+        return problem(
+            403, "Not allowed", await service.rights.explained(error, writes=route.scope is not Scope.READ or _reveals(request))
+        )
     except CrmSyncError as error:
         return of_error(error)
 
@@ -89,6 +93,10 @@ async def _handled(service: Service, idempotency: Idempotency, route: Route, req
         if once.answer is None:
             once.answer = _json(await route.handle(service, call))
         return Answer(200, once.answer, headers={"Idempotent-Replayed": "true"} if once.replayed else {})
+
+
+def _reveals(request: Request) -> bool:
+    return any(name == "reveal" for name, _ in request.query)
 
 
 def of_error(error: CrmSyncError) -> Answer:

@@ -6,6 +6,7 @@ from crm_sync.api.events import Events
 from crm_sync.api.following import Following
 from crm_sync.api.lanes import Lanes
 from crm_sync.api.references import References
+from crm_sync.api.rights import Rights
 from crm_sync.api.tables import Tables
 from crm_sync.configuration import Configuration
 from crm_sync.postgres.visiting import ReadOnly, Visiting
@@ -23,6 +24,7 @@ class Service:
     ) -> None:
         self.references = References(secret)
         self.tables = Tables(reading)
+        self.rights = Rights(reading, self.tables)
         self.events = Events(reading)
         self.lanes = Lanes(configuration, reading, self.tables, self.events)
         self.contacts = Contacts(configuration, reading, self.tables, self.references)

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from crm_sync.api.rights import Rights
 from crm_sync.api.routes import Scope
 from crm_sync.api.tables import NotFoundError
 from crm_sync.console.guard import VISITOR
 from crm_sync.console.templating import Pages
-from crm_sync.errors import ConfigurationError, CrmSyncError, DatabaseTroubleError, DeclinedError
+from crm_sync.errors import ConfigurationError, CrmSyncError, DatabaseTroubleError, DeclinedError, ForbiddenError
 from crm_sync.postgres.visiting import rights_of
 
 if TYPE_CHECKING:
@@ -44,8 +45,9 @@ class Notice:
 class Drawing:
     """signs_out: whether people sign in by a token."""
 
-    def __init__(self, pages: Pages, *, signs_out: bool) -> None:
+    def __init__(self, pages: Pages, rights: Rights, *, signs_out: bool) -> None:
         self._pages = pages
+        self._rights = rights
         self._signs_out = signs_out
         self.url, self.page_of, self.shown = pages.url, pages.page_of, pages.shown
 
@@ -62,7 +64,11 @@ class Drawing:
                 return self.trouble(request, 403, "Not allowed", f"This token lacks the scope {scope.value}.")
             try:
                 with rights_of(visitor.role):
-                    return await handler(request)
+                    try:
+                        return await handler(request)
+                    except ForbiddenError as error:
+                        said = await self._rights.explained(error, writes=request.method == "POST")
+                        return self.trouble(request, 403, "Not allowed", f"{capital(said)}.")
             except CrmSyncError as error:
                 status, title, more = next(told for kind, told in _TROUBLE.items() if isinstance(error, kind))
                 return self.trouble(request, status, title, f"{sentence(error)}{more}")

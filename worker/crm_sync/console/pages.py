@@ -29,6 +29,7 @@ class LookingPages:
         self._lanes = service.lanes
         self._contacts = service.contacts
         self._events = service.events
+        self._rights = service.rights
         self._drawing = drawing
 
     def routes(self, base: str) -> list[web.RouteDef]:
@@ -69,7 +70,8 @@ class LookingPages:
         return self._drawing.show(
             request, "crm.html", crm=crm, failures=failures, span=span.value, spans=[one.value for one in Span],
             throughput=throughput, chart=throughput_chart(throughput), latency=latency_chart(throughput), story=story,
-            mapping=mapping, unmapped=unmapped, alive=alive, action=of_resume(crm.crm) if crm.paused_since else of_pause(crm.crm),
+            mapping=mapping, unmapped=unmapped, alive=alive, lacking=await self._rights.lacking(),
+            action=of_resume(crm.crm) if crm.paused_since else of_pause(crm.crm),
         )  # fmt: skip
 
     async def _list(self, request: web.Request) -> web.Response:
@@ -83,7 +85,7 @@ class LookingPages:
         return self._drawing.show(
             request, "contacts.html", here="/contacts", crm=crm, crms=crms, state=wanted.state, code=wanted.code, after=after,
             page=page, states=[state.value for state in State], codes=[code.value for code in Code],
-            wishes=[(wish.value, label) for wish, label in LABELS.items()],
+            lacking=await self._rights.lacking(), wishes=[(wish.value, label) for wish, label in LABELS.items()],
         )  # fmt: skip
 
     async def _contact(self, request: web.Request) -> web.Response:
@@ -111,7 +113,7 @@ class LookingPages:
         first = next(iter(tables.values()), None)
         return self._drawing.show(
             request, "contact.html", contact=contact, actions=actions, revealed=revealed is not None, notice=notice,
-            timeline=await self._timeline(contact),
+            timeline=await self._timeline(contact), lacking=await self._rights.lacking(),
             reveal=None if first is None else of_reveal(first.variables, told),
         )  # fmt: skip
 
@@ -133,7 +135,10 @@ class LookingPages:
         return self._drawing.show(request, "found.html", q=text, found=found)
 
     async def _failures(self, request: web.Request) -> web.Response:
-        return self._drawing.show(request, "failures.html", here="/failures", failures=await self._lanes.failures())
+        return self._drawing.show(
+            request, "failures.html", here="/failures", failures=await self._lanes.failures(),
+            lacking=await self._rights.lacking(),
+        )  # fmt: skip
 
     async def _happened(self, request: web.Request) -> web.Response:
         crm, event, after = (request.query.get(name) or None for name in ("crm", "event", "after"))

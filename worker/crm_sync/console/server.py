@@ -89,7 +89,7 @@ def guard_for(settings: ConsoleSettings, address: ListenAddress, made_token: str
 def application(service: Service, writing: Database, guard: Guard) -> web.Application:
     """The pages, what they are drawn with, and a sign of life."""
     app = web.Application(middlewares=[guard.middleware], client_max_size=LARGEST_BODY)
-    drawing = Drawing(Pages(guard.base, service.references), signs_out=bool(guard.tokens))
+    drawing = Drawing(Pages(guard.base, service.references), service.rights, signs_out=bool(guard.tokens))
     pages = LookingPages(service, drawing)
     app.add_routes([
         *pages.routes(guard.base),

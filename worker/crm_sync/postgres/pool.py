@@ -14,6 +14,7 @@ from crm_sync.core.waits import USUAL
 from crm_sync.errors import (
     ConfigurationError,
     DatabaseTroubleError,
+    ForbiddenError,
     LockedError,
     RowRefusedError,
     StatementRefusedError,
@@ -87,7 +88,8 @@ def _of_the_server(error: asyncpg.PostgresError, state: str) -> Exception:
         case Fault.ROW:
             return RowRefusedError(f"{reason(error) if state.startswith(QUOTES_NO_VALUES) else _kind(error)} (SQLSTATE {state})")
         case Fault.PERSON:
-            return StatementRefusedError(f"the database refused a statement: {reason(error)} (SQLSTATE {state})")
+            kind = ForbiddenError if isinstance(error, asyncpg.InsufficientPrivilegeError) else StatementRefusedError
+            return kind(f"the database refused a statement: {reason(error)} (SQLSTATE {state})")
     return DatabaseTroubleError(f"{reason(error)} (SQLSTATE {state})")
 
 
