@@ -9,10 +9,10 @@ from types import SimpleNamespace
 import pytest
 
 from crm_sync.core.outcome import Contact, Outcome, Verdict
+from crm_sync.crm import token_login
 from crm_sync.crm.http import Http
 from crm_sync.crm.limiter import UNLIMITED
 from crm_sync.crm.mautic import client as module
-from crm_sync.crm.mautic import login as mautic_login
 from crm_sync.crm.mautic.client import DEFAULT_FIELDS, Mautic, account
 from crm_sync.crm.mautic.login import PasswordLogin, TokenLogin
 from crm_sync.errors import (
@@ -778,7 +778,7 @@ async def test_a_token_that_ended_is_renewed(crm, by_token, clock):
 )
 async def test_a_token_is_renewed_before_it_ends(crm, by_token, life_s, good_until_s, monkeypatch):
     now_s = 1000.0
-    monkeypatch.setattr(mautic_login, "time", SimpleNamespace(monotonic=lambda: now_s))
+    monkeypatch.setattr(token_login, "time", SimpleNamespace(monotonic=lambda: now_s))
     token = crm.logins.grant(crm.clock())
     answers(crm, 200, {"access_token": token, "expires_in": life_s, "token_type": "bearer"}, TOKEN)
     await by_token.check()

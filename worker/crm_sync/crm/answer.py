@@ -179,6 +179,15 @@ def retry_after_s(headers: Mapping[str, str], *names: str) -> float:
     return DEFAULT_PAUSE_S
 
 
+def number(value: object) -> float:
+    """What a CRM says as a number, or as its text. Infinity for what is none, or below 0: of a time, that it has no end."""
+    try:
+        found = float(value) if isinstance(value, int | float | str) else math.inf
+    except (ValueError, OverflowError):
+        return math.inf
+    return found if found >= 0 else math.inf
+
+
 def crm_time(headers: Mapping[str, str]) -> float:
     """When the CRM answered by its own clock, in seconds since 1970: this machine's may be wrong."""
     date = _timestamp(headers.get("Date", ""))

@@ -92,8 +92,9 @@ def shown(request: Request, masked: Callable[[bytes], bytes]) -> Shown:
     if body is None:
         shown_body = None
     elif request.login:
-        fields = parse_qsl(body.decode(), keep_blank_values=True)
-        shown_body = "&".join(f"{name}={value if name in HARMLESS_OF_A_LOGIN else MASK}" for name, value in fields)
+        # JSON has no such pairs, and is masked as a whole.
+        fields = parse_qsl(body.decode(errors="replace"), keep_blank_values=True)
+        shown_body = "&".join(f"{name}={value if name in HARMLESS_OF_A_LOGIN else MASK}" for name, value in fields) or MASK
     else:
         shown_body = masked(body).decode("utf-8", errors="replace")
     headers = {name: text(value) if name.lower() in HARMLESS else _credential(value) for name, value in request.headers.items()}

@@ -90,17 +90,19 @@ class Http:
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         form: Mapping[str, str] | None = None,
+        login: bool = False,
         traced: bool = False,
     ) -> Answer:
         """One request, when the limiter lets it start. Whatever is answered comes back.
 
         body: bytes are sent as they are, anything else as JSON. headers: of this request, beside those of all. form: a login,
-        sent instead of a body, as HTML forms are. traced: it says which trace it belongs to, to a receiver who goes on with it.
+        sent instead of a body, as HTML forms are. login: the body is one, too, so that nobody is shown it. traced: it says which
+        trace it belongs to, to a receiver who goes on with it.
 
         Raises HeldBackError, NotSentError, and OutageError where there is no answer.
         """
         await self._limiter.slot()
-        request = self._request(method, path, query, headers, _content(body, form))
+        request = self._request(method, path, query, headers, _content(body, form), login=login or form is not None)
         if self._witness is None:
             return await self._ask(request, traced=traced)
         self._witness.asked(shown(request, lambda text: _masked(text, [*self._keys, *self._tokens])))
@@ -119,6 +121,8 @@ class Http:
         query: Mapping[str, str] | None,
         headers: Mapping[str, str] | None,
         content: tuple[bytes, str] | None,
+        *,
+        login: bool,
     ) -> Request:
         try:
             url = URL(self._base_url + path)
@@ -126,7 +130,6 @@ class Http:
             raise NotSentError(Code.UNREACHABLE, "no connection: its base URL is not a URL") from error
         body, kind = content or (None, None)
         its_own = {**({"Content-Type": kind} if kind else {}), **(headers or {})}
-        login = kind == FORM
         return Request(method, url.extend_query(query) if query else url, {**self._headers, **its_own}, body, login)
 
     async def _ask(self, request: Request, *, traced: bool) -> Answer:

@@ -20,6 +20,7 @@ from crm_sync.crm.answer import (
     crm_time,
     foreign,
     is_foreign,
+    number,
     page_words,
     quoted,
     usable,
@@ -182,15 +183,6 @@ def _until_reset_s(answer: Answer) -> float | None:
     if "Retry-After" in answer.headers or not 0 < pause_s < math.inf:
         return None
     return min(max(pause_s, SHORTEST_PAUSE_S), LONGEST_PAUSE_S)
-
-
-def number(value: object) -> float:
-    """Infinity for what is none: a token without an end is used until Mautic refuses it."""
-    try:
-        number = float(value) if isinstance(value, int | float | str) else math.inf
-    except (ValueError, OverflowError):
-        return math.inf
-    return number if number >= 0 else math.inf
 
 
 def _member(container: object, index: int) -> Any:

@@ -1,0 +1,149 @@
+"""A login that fetches a token, for clients whose CRM wants one: OAuth2 client credentials, or a user's name and password.
+
+One token for all requests, and one renewal for all that need it: before the token ends, or once the CRM refuses it. Whoever
+waits while somebody else logs in takes what comes of that, a refusal too: an account that is tried too often gets locked.
+Neither token nor secret is in an answer, an error or a log.
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import Mapping
+from typing import NamedTuple, Self
+
+from crm_sync.core.codes import Code
+from crm_sync.core.text import clean
+from crm_sync.crm.answer import Answer, number, quoted, usable
+from crm_sync.crm.http import Http
+from crm_sync.errors import BatchRefusedError, LaneError, OutageError, RefusedError, StatusRefusedError
+
+MARGIN_S = 60.0  # a token is renewed so long before it ends; halfway where its life is shorter than twice that
+
+_SENDABLE = re.compile(r"[!-~]+")  # in a header
+
+
+class Token(NamedTuple):
+    """renew_at: by the monotonic clock; infinity where the CRM does not say how long it is good for."""
+
+    value: str
+    renew_at: float
+
+
+class TokenLogin:
+    """Sends requests with a token: `request` and `send` are as those of Http.
+
+    A CRM that answers otherwise than RFC 6749 has it gets a class of its own that overrides `refuses_token` or `judge_login`.
+    """
+
+    def __init__(
+        self,
+        http: Http,
+        path: str,
+        *,
+        form: Mapping[str, str] | None = None,
+        body: Mapping[str, str] | None = None,
+        keys: str,
+        member: str = "access_token",
+    ) -> None:
+        """form or body: what is sent to path, as an HTML form or as JSON. All of its values but grant_type and scope are secrets.
+
+        keys: what to look at where the login is refused, by the names of the settings: `check X and Y`. member: of the answer,
+        where the token is.
+        """
+        self._http = http
+        self._path = path
+        self._form = form
+        self._body = body
+        self.keys = keys
+        self._member = member
+        self._turn = asyncio.Lock()
+        self._logins = 0  # that have ended
+        self._token: Token | None = None
+        self._failure: LaneError | None = None  # of the last login
+        http.hide(*(value for name, value in (form or body or {}).items() if name not in ("grant_type", "scope")))
+
+    @classmethod
+    def client_credentials(
+        cls, http: Http, path: str, client_id: str, client_secret: str, *, keys: str, scope: str | None = None
+    ) -> Self:
+        """OAuth2's grant of that name, with the credentials in the form [RFC 6749, 2.3.1 and 4.4]."""
+        form = {"grant_type": "client_credentials", "client_id": client_id, "client_secret": client_secret}
+        return cls(http, path, form=form | ({"scope": scope} if scope else {}), keys=keys)
+
+    async def request(self, method: str, path: str, body: object = None, **query: str) -> Answer:
+        """As Http.request. Raises RefusedError too where the CRM gives no token."""
+        return usable(await self.send(method, path, body, query), body, keys=self.keys)
+
+    async def send(self, method: str, path: str, body: object = None, query: Mapping[str, str] | None = None) -> Answer:
+        """As Http.send. A request whose token is refused is sent once more, with a new one."""
+        token = await self._current()
+        answer = await self._send(token, method, path, body, query)
+        if self.refuses_token(answer):
+            token = await self._current(instead_of=token)
+            answer = await self._send(token, method, path, body, query)
+        return answer
+
+    def refuses_token(self, answer: Answer) -> bool:
+        """Whether another token may help."""
+        return answer.status == 401
+
+    def judge_login(self, answer: Answer) -> Answer:
+        """The answer to a login, if it grants a token. Raises LaneError."""
+        if answer.status in (400, 401, 403) and isinstance(answer.json, dict):
+            raise RefusedError(Code.REFUSED, f"the CRM gives no token ({answer.label}: {_said(answer)}): {self.keys}")
+        return usable(answer, keys=self.keys)
+
+    async def _send(self, token: str, method: str, path: str, body: object, query: Mapping[str, str] | None) -> Answer:
+        return await self._http.send(method, path, body, query=query, headers={"Authorization": f"Bearer {token}"})
+
+    async def _current(self, instead_of: str | None = None) -> str:
+        """A token that is good for a while. instead_of: one that the CRM does not take any more."""
+        ended = self._logins
+        async with self._turn:
+            if self._logins > ended and self._failure is not None:
+                raise self._failure  # of the login that this one has waited for
+            # What that login gave is used, however short its life, and be it the same as before.
+            if (token := self._token) is not None and (self._logins > ended or _is_good(token, instead_of)):
+                return token.value
+            token = await self._renewed()
+            return token.value
+
+    async def _renewed(self) -> Token:
+        self._token = self._failure = None  # a login that is cancelled leaves none behind
+        try:
+            self._token = await self._fetch()
+        except LaneError as error:
+            self._failure = _of_everybody(error)
+            raise self._failure from None
+        finally:
+            self._logins += 1
+        return self._token
+
+    async def _fetch(self) -> Token:
+        asked_at = time.monotonic()
+        answer = await self._http.send("POST", self._path, self._body, form=self._form, login=True)
+        token = self.judge_login(answer).get(self._member)
+        if not isinstance(token, str) or not _SENDABLE.fullmatch(token):
+            raise OutageError(Code.BROKEN_ANSWER, f"the CRM answered {answer.label} to a login, without a token")
+        self._http.hide_token(token)
+        life_s = number(answer.get("expires_in"))
+        return Token(token, asked_at + life_s - min(MARGIN_S, life_s / 2))
+
+
+def _is_good(token: Token, instead_of: str | None) -> bool:
+    return token.value != instead_of and time.monotonic() < token.renew_at
+
+
+def _said(answer: Answer) -> str:
+    """Of an error as RFC 6749, 5.2, has it, or of one with a message."""
+    words = [value for name in ("error", "error_description") if isinstance(value := answer.get(name), str)]
+    return quoted(answer) if answer.get("message") or not words else clean(": ".join(words))
+
+
+def _of_everybody(error: LaneError) -> LaneError:
+    """No contact is in the request for a token, so that none is why it failed."""
+    if isinstance(error, StatusRefusedError):
+        return RefusedError(error.code, error.reason)
+    if isinstance(error, BatchRefusedError):
+        return OutageError(Code.BROKEN_ANSWER, f"a login failed: {error.reason}")
+    return error
