@@ -58,7 +58,8 @@ class RemoteSchema:
     """crm, noun: what people call it and its fields, `HubSpot` and `property`.
 
     fields: by their names as they are sent. beside: names that the client sends as something else than a field. spelled: how the
-    client spells a name that the mapping has.
+    client spells a name that the mapping has. others: what any other name is, at a CRM that takes fields of all names; None at
+    those that have the fields above only.
     """
 
     crm: str
@@ -66,6 +67,7 @@ class RemoteSchema:
     fields: Mapping[str, RemoteField]
     beside: frozenset[str] = frozenset()
     spelled: Callable[[str], str] = str
+    others: RemoteField | None = None
 
     def misfits(self, sent: Iterable[SentField]) -> list[Misfit]:
         """In the order of the mapping."""
@@ -74,7 +76,7 @@ class RemoteSchema:
             name = self.spelled(one.name)
             if name in self.beside:
                 continue
-            field = self.fields.get(name)
+            field = self.fields.get(name, self.others)
             misfit = self._missing(one.name) if field is None else self._misfit(one, field)
             if misfit is not None:
                 found.append(misfit)

@@ -77,7 +77,7 @@ class Fault:
     applies: the request takes effect before anything goes wrong, so that only its answer suffers. places: so many
     delays at a time, other requests queue, as at a small server. drop: the connection is closed instead of
     answered. answer: given instead of the CRM's own; without it and without `drop`, the request takes effect and is
-    answered after the delay and the hold.
+    answered after the delay and the hold. mangles: what becomes of the CRM's own answer on its way.
     """
 
     matches: Callable[[Call], bool] = lambda call: not asks_for_fields(call)
@@ -87,6 +87,7 @@ class Fault:
     hold: Hold | None = None
     drop: bool = False
     answer: Answer | None = None
+    mangles: Callable[[Answer], Answer] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +171,12 @@ class Sandbox(ABC):
     def url(self) -> str:
         return f"http://{HOST}:{self.port}"
 
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        server = self._runner and self._runner.server
+        return len(server.connections) if isinstance(server, web.Server) else 0
+
     async def start(self) -> None:
         server = web.Server(self.serve, access_log=None)
         self._runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN_TIMEOUT_S)
@@ -226,7 +233,8 @@ class Sandbox(ABC):
             await fault.hold.wait()
         if fault.drop:
             return None
-        return fault.answer or own or self._respond(call)
+        answer = fault.answer or own or self._respond(call)
+        return fault.mangles(answer) if fault.mangles else answer
 
     async def _show(self, request: web.BaseRequest) -> web.StreamResponse:
         """A table as a JSON array with one row per line, from row `since` on; or the stats."""

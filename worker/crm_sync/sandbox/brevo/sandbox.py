@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from crm_sync.sandbox.brevo.account import BrevoAccount, BrevoError, Contact
-from crm_sync.sandbox.brevo.limits import HOUR_S, Limit, Window
+from crm_sync.sandbox.brevo.limits import Limit
 from crm_sync.sandbox.credentials import BREVO_KEY
+from crm_sync.sandbox.limits import HOUR_S, Window
 from crm_sync.sandbox.server import HOST, Answer, Call, Sandbox
 
 CONTACTS = "/v3/contacts"

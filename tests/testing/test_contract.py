@@ -1,0 +1,7 @@
+"""The kit: a client that keeps the contract passes."""
+
+from tests.testing.ledger import LedgerContract
+
+
+class TestLedger(LedgerContract):
+    """Each check, on a client that is as it should be."""
