@@ -1,4 +1,4 @@
-"""A CRM of a plug-in, and its client: batches, a token login, deletions, a schema. The kit is tried on it, and on what is broken of it."""
+"""A CRM of a plug-in, and its client: batches, a token login, deletions, a schema. The kit is tried on it."""
 
 from crm_sync.core.codes import Code
 from crm_sync.core.outcome import Outcome
@@ -21,7 +21,9 @@ class LedgerSandbox(RoutedSandbox):
 
     def __init__(self, **options):
         super().__init__(**options)
-        self.desk = TokenDesk({"grant_type": "client_credentials", "client_id": CLIENT, "client_secret": SECRET}, clock=self.clock)
+        self.desk = TokenDesk(
+            {"grant_type": "client_credentials", "client_id": CLIENT, "client_secret": SECRET}, clock=self.clock
+        )
         self.people = {}
         self.last = 0
 
@@ -115,7 +117,9 @@ class Ledger(Client):
     async def delete(self, deletions):
         [deletion] = deletions
         answer = await self.login.request("DELETE", f"/people/{deletion.remote_id}")
-        if (answer.status == 200 and answer.get("deleted") == deletion.remote_id) or (answer.status == 404 and answer.get("message")):
+        if (answer.status == 200 and answer.get("deleted") == deletion.remote_id) or (
+            answer.status == 404 and answer.get("message")
+        ):
             return [Outcome.delivered(None)]
         raise OutageError(Code.BROKEN_ANSWER, f"Ledger answered {answer.label} to a deletion")
 

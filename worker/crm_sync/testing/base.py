@@ -11,7 +11,6 @@ from pydantic import SecretStr
 
 from crm_sync.core.outcome import Contact, Deletion, Outcome, Unsent, Verdict
 from crm_sync.core.retry import describe
-from crm_sync.core.text import clean
 from crm_sync.crm.account import Account
 from crm_sync.crm.client import Client, Entry, Found
 from crm_sync.crm.connections import Connections
@@ -25,7 +24,6 @@ from crm_sync.sandbox.server import Sandbox
 
 MOST_AT_ONCE = 10  # contacts in the batch of a check, where the client takes so many
 FLIPPED_AT = datetime(2026, 1, 31, 12, tzinfo=UTC)
-SECRET_WORD = "Lovelace-Byron"  # noqa: S105 (stands in a field: no error may quote it)
 
 
 class Record(NamedTuple):
@@ -110,10 +108,10 @@ class Bench:
             for text in _texts(entry):
                 leaked = [secret for secret in self.secrets if secret in text]
                 require(not leaked, "what the client says has a key in it: hide it by Http.hide, or leave the answer out")
-            told = _told(one, entry)
-            others = [other.email for other in contacts if other.email]
-            quoted = [word for word in (*others, SECRET_WORD) if word.lower() in told.lower()]
-            require(not quoted, f"what is told of a contact quotes a person: {told}")
+            # Of an outcome the lane masks what its own contact says, of a LaneError nothing need be masked.
+            told = describe(one, entry) or "" if isinstance(entry, Outcome) else _texts(entry)[0]
+            quoted = [word for word in _words(contacts) if word.lower() in told.lower()]
+            require(not quoted, f"what is told of a contact quotes {quoted[:1]}: {told}")
             if isinstance(entry, Outcome):
                 require(entry.verdict in Verdict, f"{entry} has no verdict")
                 require(entry.verdict is Verdict.DELIVERED or entry.code, f"{entry} has no code")
@@ -130,14 +128,10 @@ def _texts(entry: Entry) -> list[str]:
     return [str(entry), repr(entry.__cause__ or "")]
 
 
-def _told(one: Contact, entry: Entry) -> str:
-    """As a row or the log has it."""
-    match entry:
-        case Outcome():
-            return describe(one, entry) or ""
-        case Unsent():
-            return clean(entry.reason or "", hide=[one.email])
-    return clean(entry.reason, hide=[one.email, *one.fields.values()])
+def _words(contacts: Sequence[Contact]) -> list[str]:
+    """By which a person is known."""
+    values = [value for one in contacts for value in (one.email, *one.fields.values()) if isinstance(value, str)]
+    return [value.strip() for value in values if len(value.strip()) >= SHORTEST_KEY]
 
 
 class ContractBase:
@@ -174,7 +168,7 @@ class ContractBase:
         return contact(email, {**self.fields, self.text_field: text}, remote_id=remote_id, number=number)
 
     def people(self, count: int) -> list[Contact]:
-        return [self.person(f"person{number}@example.com", f"Ada {number}", number=number) for number in range(1, count + 1)]
+        return [self.person(f"person{number}@example.com", f"Lovelace {number}", number=number) for number in range(1, count + 1)]
 
     def of(self, sandbox: Sandbox, email: str) -> list[Record]:
         return [record for record in self.records(sandbox) if (record.email or "").lower() == email.lower()]

@@ -108,7 +108,8 @@ class FailureChecks(DeliveryChecks):
             for status in (400, 403, 404, 409, 422, 500):
                 nth = Nth(place)
                 bench.sandbox.next_faults[:] = [Fault(matches=nth, answer=Answer(status), mangles=partial(quoted, nth))]
-                await bench.deliver([one])
+                others = self.people(min(bench.client.batch_limit, 3) - 1)
+                await bench.deliver([one, *(other._replace(id=other.id + 1) for other in others)])
 
         self.each_request(strike)
 

@@ -1,0 +1,51 @@
+"""The clients of this project keep the contract that a plug-in's has to keep."""
+
+from crm_sync.crm.registry import OWN
+from crm_sync.sandbox import credentials
+from crm_sync.sandbox.brevo.sandbox import BrevoSandbox
+from crm_sync.sandbox.hubspot.sandbox import HubSpotSandbox
+from crm_sync.sandbox.mautic.sandbox import MauticSandbox
+from crm_sync.sandbox.process import settings
+from crm_sync.testing import ClientContract, Record
+
+
+class BuiltInContract(ClientContract):
+    name = ""
+
+    def settings(self, url):
+        return settings(self.name, url)
+
+
+class TestHubSpot(BuiltInContract):
+    name, crm = "hubspot", OWN["hubspot"]
+    fields = {"firstname": "Ada", "city": "London"}  # noqa: RUF012 (not changed)
+
+    def sandbox(self):
+        return HubSpotSandbox(requests_per_ten_seconds=None, requests_per_day=None)
+
+    def records(self, sandbox):
+        return [Record(str(number), one.properties.get("email"), one.properties) for number, one in sandbox.contacts.items()]
+
+
+class TestBrevo(BuiltInContract):
+    name, crm = "brevo", OWN["brevo"]
+    fields = {"FIRSTNAME": "Ada", "LASTNAME": "King"}  # noqa: RUF012
+
+    def sandbox(self):
+        return BrevoSandbox(
+            key=credentials.BREVO_KEY, list_ids={1}, contacts_per_second=None, contacts_per_hour=None, others_per_hour=None
+        )
+
+    def records(self, sandbox):
+        return [Record(str(number), one.email, one.attributes) for number, one in sandbox.contacts.items()]
+
+
+class TestMautic(BuiltInContract):
+    name, crm = "mautic", OWN["mautic"]
+    fields = {"firstname": "Ada", "city": "London"}  # noqa: RUF012
+
+    def sandbox(self):
+        return MauticSandbox()
+
+    def records(self, sandbox):
+        return [Record(str(number), one.values.get("email"), one.values) for number, one in sandbox.contacts.items()]
