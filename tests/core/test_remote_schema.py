@@ -35,6 +35,12 @@ def test_what_fits_is_not_told():
     assert SCHEMA.misfits(fitting) == []
 
 
+def test_a_crm_that_takes_fields_of_all_names_has_each():
+    schema = RemoteSchema("listmonk", "attribute", {"name": FIELDS[0]}, others=RemoteField("", "JSON value"))
+    assert schema.misfits([sent("plan", Kind.JSON, "jsonb"), sent("Name")]) == []
+    assert [misfit.name for misfit in schema.misfits([sent("name", Kind.DATE, "date")])] == ["name"]
+
+
 def test_a_field_that_is_not_there_is_missing_and_one_in_other_letters_is_shown():
     [gone, other] = SCHEMA.misfits([sent("plan"), sent("Score")])
     assert gone.missing

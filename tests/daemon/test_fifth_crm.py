@@ -4,13 +4,16 @@ import asyncio
 import re
 import signal
 import tomllib
+from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import asyncpg
 import pytest
 
 from crm_sync.adoption.adopt import undo
 from crm_sync.sandbox.server import Answer, Sandbox
+from crm_sync.testing import ClientContract, Record
 from tests.harness import until
 from tests.manual import blocks
 from tests.process import ended, environment, process, said
@@ -33,12 +36,18 @@ class PipedriveSandbox(Sandbox):
             case "GET", ["users", "me"]:
                 return Answer(200, {"success": True, "data": {"id": 1}})
             case "GET", ["persons", "search"]:
-                found = [{"item": {"id": n}} for n, person in self.persons.items() if self._has(person, call.query["term"])]
-                return Answer(200, {"success": True, "data": {"items": found}})
+                items = [
+                    {"item": {"id": number, "emails": [email["value"] for email in person["emails"]]}}
+                    for number, person in self.persons.items()
+                    if self._has(person, call.query["term"])
+                ]
+                return Answer(200, {"success": True, "data": {"items": items}})
             case "POST", ["persons"]:
-                return self._keep(len(self.persons) + 1, call.body, 201)
+                return self._keep(max(self.persons, default=0) + 1, call.body, 201)
             case "PATCH", ["persons", number] if int(number) in self.persons:
                 return self._keep(int(number), call.body, 200)
+            case "DELETE", ["persons", number] if self.persons.pop(int(number), None):
+                return Answer(200, {"success": True, "data": {"id": int(number)}})
         return Answer(404, {"success": False, "error": "not found"})
 
     def _has(self, person, address):
@@ -53,6 +62,31 @@ class PipedriveSandbox(Sandbox):
 
     def refused(self):
         return Answer(400, {"success": False, "error": "Bad request"})
+
+
+@cache
+def module():
+    """The manual's, in this process."""
+    [code] = blocks("how-to/add-a-crm.md")
+    names = {"__name__": "pipedrive"}
+    exec(compile(code, "pipedrive.py", "exec"), names)
+    return SimpleNamespace(**names)
+
+
+class TestTheManualsClient(ClientContract):
+    """It keeps the contract, odd answers and all."""
+
+    crm = property(lambda _: module().crm)
+    fields = {"name": "Ada"}  # noqa: RUF012 (not changed)
+
+    def sandbox(self):
+        return PipedriveSandbox()
+
+    def settings(self, url):
+        return {"PIPEDRIVE_API_TOKEN": TOKEN, "PIPEDRIVE_URL": url}
+
+    def records(self, sandbox):
+        return [Record(str(number), one["emails"][0]["value"], one) for number, one in sandbox.persons.items()]
 
 
 @pytest.fixture
@@ -187,3 +221,18 @@ async def test_its_key_is_named_when_it_is_refused(app, url, package, pipedrive)
         code, out, _ = await ended(check)
     assert code == 1
     assert "check PIPEDRIVE_API_TOKEN" in " ".join(out.split())
+
+
+async def test_what_its_check_raises_fails_that_line_alone(app, url, package, pipedrive):
+    await app.execute("SELECT crm_sync.add_crm('pipedrive')")
+    let_in(url)
+    module_file = package / "my_package" / "pipedrive.py"
+    module_file.write_text(
+        module_file.read_text().replace("    async def check(self):", "    async def check(self):\n        {}['x']")
+    )
+    async with process(settings(url, package, pipedrive), "check") as check:
+        code, out, err = await ended(check)
+    assert code == 1
+    said = " ".join(out.split())
+    assert "CLIENT_FAILED: the client of this CRM failed: KeyError in pipedrive.py, line" in said
+    assert "Traceback" not in out + err

@@ -92,9 +92,12 @@ async def test_those_that_wait_for_one_answer_are_refused_by_it():
         StatusRefusedError(Code.NOT_FOUND, "a page"),
         OutageError(Code.CRM_ERROR, "500"),
         ValueError("of a plug-in"),
+        {"name": "no RemoteSchema"},
+        RemoteSchema("Pipedrive", "field", ["no mapping"]),
     ],
 )
 async def test_what_cannot_be_asked_holds_nothing_and_is_told_once(error):
+    """Nor what a plug-in answers that is no schema."""
     client = Schemed(error)
     proved = fields(client, replace(USUAL, fields_unknown_s=0.0))
     with structlog.testing.capture_logs() as logged:

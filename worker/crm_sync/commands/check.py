@@ -15,6 +15,7 @@ from rich.text import Text
 
 from crm_sync.adoption import migrations
 from crm_sync.configuration import Configuration, LaneConfiguration, load_for_worker
+from crm_sync.crm.plug_in_errors import told_as_lane_errors
 from crm_sync.daemon.installation import plan_lane
 from crm_sync.errors import ConfigurationError, CrmSyncError, DatabaseTroubleError, RefusedError
 from crm_sync.limits.rate_limit import RateLimit
@@ -270,11 +271,12 @@ def _told(mapping: FieldMapping) -> str:
 async def _credentials(database: Database, wanted: LaneConfiguration, keys: Sequence[str]) -> str:
     """keys: the names of the settings that a refusal is about."""
     crm, account = wanted.crm, wanted.account
-    async with account.open(RateLimit(database, crm, account.windows)) as client:
-        try:
-            said = await client.check()
-        except RefusedError as error:
-            if not keys or any(name.lower().startswith(f"{crm}_") for name in _NAME.findall(error.reason)):
-                raise
-            raise ConfigurationError(f"{error}: check {' and '.join(keys)}") from error
+    with told_as_lane_errors():
+        async with account.open(RateLimit(database, crm, account.windows)) as client:
+            try:
+                said = await client.check()
+            except RefusedError as error:
+                if not keys or any(name.lower().startswith(f"{crm}_") for name in _NAME.findall(error.reason)):
+                    raise
+                raise ConfigurationError(f"{error}: check {' and '.join(keys)}") from error
     return f"{said}; through {account.proxy}" if account.proxy else said

@@ -18,6 +18,7 @@ from crm_sync.errors import LaneError
 
 # Headers that are no credentials, whoever sends them. A key can have any name, so all others are masked.
 HARMLESS = frozenset({"accept", "accept-encoding", "content-type", "idempotency-key", "origin", "user-agent"})
+FORM = "application/x-www-form-urlencoded"
 SCHEMES = ("basic", "bearer")
 HARMLESS_OF_A_LOGIN = frozenset({"grant_type"})
 
@@ -91,10 +92,11 @@ def shown(request: Request, masked: Callable[[bytes], bytes]) -> Shown:
     body = request.body
     if body is None:
         shown_body = None
+    elif request.login and request.headers.get("Content-Type") != FORM:
+        shown_body = MASK
     elif request.login:
-        # JSON has no such pairs, and is masked as a whole.
-        fields = parse_qsl(body.decode(errors="replace"), keep_blank_values=True)
-        shown_body = "&".join(f"{name}={value if name in HARMLESS_OF_A_LOGIN else MASK}" for name, value in fields) or MASK
+        fields = parse_qsl(body.decode(), keep_blank_values=True)
+        shown_body = "&".join(f"{name}={value if name in HARMLESS_OF_A_LOGIN else MASK}" for name, value in fields)
     else:
         shown_body = masked(body).decode("utf-8", errors="replace")
     headers = {name: text(value) if name.lower() in HARMLESS else _credential(value) for name, value in request.headers.items()}

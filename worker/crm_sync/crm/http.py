@@ -15,7 +15,7 @@ from crm_sync.core.rate import Remaining
 from crm_sync.core.text import MASK
 from crm_sync.crm.answer import BYTE_ORDER_MARK, Answer, parse, usable
 from crm_sync.crm.connections import Connections
-from crm_sync.crm.exchange import Request, Wire, Witness, shown
+from crm_sync.crm.exchange import FORM, Request, Wire, Witness, shown
 from crm_sync.crm.limiter import UNLIMITED, Limiter
 from crm_sync.crm.operations import Operations
 from crm_sync.crm.proxy import Proxy
@@ -25,7 +25,6 @@ from crm_sync.errors import ConfigurationError, LaneError, NotSentError
 REQUEST_TIMEOUT_S = 20.0
 SHORTEST_KEY = 8  # shorter header values are no keys, and would mask parts of other words
 MOST_TOKENS = 16
-FORM = "application/x-www-form-urlencoded"  # by which a client asks for a token
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 

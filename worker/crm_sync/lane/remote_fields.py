@@ -16,6 +16,7 @@ from crm_sync.core.remote_schema import told
 from crm_sync.core.text import clean
 from crm_sync.core.waits import Waits
 from crm_sync.crm.client import Client
+from crm_sync.crm.plug_in_errors import ask_misfits
 from crm_sync.crm.trail import as_operation
 from crm_sync.errors import HeldBackError, LaneError, NotSentError, RefusedError, ThrottledError
 from crm_sync.measurements import Operation
@@ -55,16 +56,12 @@ class RemoteFields:
         self._refusal = None
         try:
             with as_operation(Operation.FIELDS):
-                schema = await self._client.schema()
+                misfits = await ask_misfits(self._client, self._sent)
         except _OF_ALL:
             raise
         except LaneError as error:
             self._unknown(error.code, str(error))
             return
-        except Exception as error:  # noqa: BLE001 (of a plug-in, which need not fail with its deliveries)
-            self._unknown(type(error).__name__, f"the client of this CRM failed: {type(error).__name__}")
-            return
-        misfits = [] if schema is None else schema.misfits(self._sent)
         self._asked(self._known_s if not misfits else 0.0)
         if misfits:
             code = Code.UNKNOWN_FIELD if any(misfit.missing for misfit in misfits) else Code.FIELD_MISFIT

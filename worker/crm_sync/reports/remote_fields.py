@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from crm_sync.core.remote_schema import Misfit
 from crm_sync.crm.client import Client
+from crm_sync.crm.plug_in_errors import ask_misfits
 from crm_sync.errors import LaneError
 from crm_sync.table.mapping import FieldMapping
 
@@ -22,11 +23,9 @@ class FieldComparison:
 
 
 async def compare_fields(client: Client, mapping: FieldMapping) -> FieldComparison:
-    """Asks the CRM, and nothing else. Raises nothing that a CRM says."""
+    """Asks the CRM, and nothing else. Raises nothing that a CRM says, or a client does."""
     try:
-        schema = await client.schema()
+        misfits = await ask_misfits(client, mapping.shapes)
     except LaneError as error:
         return FieldComparison(None, unknown=str(error))
-    if schema is None:
-        return FieldComparison(None)
-    return FieldComparison(len(mapping.shapes), schema.misfits(mapping.shapes))
+    return FieldComparison(None) if misfits is None else FieldComparison(len(mapping.shapes), misfits)
