@@ -43,6 +43,19 @@ async def test_what_dies_on_a_used_connection_goes_out_once_more_on_a_new_one(me
 
 
 @pytest.mark.parametrize("break_off", [end, reset])
+async def test_what_would_make_a_second_record_has_a_new_connection_and_is_not_repeated(break_off):
+    def says(connection, _):
+        return GOOD if connection == 1 else break_off
+
+    async with KeepingServer(says) as server, Http(server.url, {}) as http:
+        await http.request("GET", "/people")
+        with pytest.raises(OutageError, match="BROKEN_ANSWER"):
+            await http.request("POST", "/people", {}, once=True)
+        await http.request("GET", "/people")
+    assert server.heard == [(1, 1), (2, 1), (1, 2)]
+
+
+@pytest.mark.parametrize("break_off", [end, reset])
 @pytest.mark.parametrize("method", METHODS)
 async def test_on_a_new_connection_nothing_is_repeated(method, break_off):
     async with KeepingServer(lambda *_: break_off) as server, Http(server.url, {}) as http:

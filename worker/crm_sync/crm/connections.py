@@ -2,7 +2,8 @@
 
 A connection that is used again may be one that the server, or something on the way, has just closed. A request that dies on such
 a one before a byte of its answer is sent once more, on a new connection: the CRM has not failed, and every write here may be
-repeated. On a new connection nothing is repeated, nor what dies after STALE_S: that had been received, and may still be at work.
+repeated. One that may not be, because a CRM makes a second record of it, gets a new connection at once. On a new connection
+nothing is repeated, nor what dies after STALE_S: that had been received, and may still be at work.
 aiohttp's own repetition knows neither POST nor PATCH, and looks at none of that, so it is off.
 """
 
@@ -67,6 +68,8 @@ class Connections:
         if self._kept is None or self._new is None:
             raise RuntimeError("the HTTP session is not open")
         ends_at = asyncio.get_running_loop().time() + self._timeout_s
+        if request.once:
+            return await self._try(self._new, request, ends_at)
         try:
             return await self._try(self._kept, request, ends_at)
         except _StaleError:

@@ -24,13 +24,17 @@ HARMLESS_OF_A_LOGIN = frozenset({"grant_type"})
 
 
 class Request(NamedTuple):
-    """What is sent. body: the very bytes. login: it asks for a token, so that its body and the answer to it are secrets."""
+    """What is sent. body: the very bytes. login: it asks for a token, so that its body and the answer to it are secrets.
+
+    once: it is no upsert, so that it must not be repeated before somebody has looked whether it took effect.
+    """
 
     method: str
     url: URL
     headers: Mapping[str, str]
     body: bytes | None = None
     login: bool = False
+    once: bool = False
 
 
 class Response(NamedTuple):

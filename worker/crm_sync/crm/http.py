@@ -76,9 +76,9 @@ class Http:
         """The same for one that is good for a while: the latest MOST_TOKENS are remembered."""
         self._tokens += _forms([token])
 
-    async def request(self, method: str, path: str, body: object = None, **query: str) -> Answer:
+    async def request(self, method: str, path: str, body: object = None, *, once: bool = False, **query: str) -> Answer:
         """Sends, and returns any answer that speaks about the contacts, whatever its status. Raises as send and usable do."""
-        return usable(await self.send(method, path, body, query=query), body)
+        return usable(await self.send(method, path, body, query=query, once=once), body)
 
     async def send(
         self,
@@ -90,18 +90,20 @@ class Http:
         headers: Mapping[str, str] | None = None,
         form: Mapping[str, str] | None = None,
         login: bool = False,
+        once: bool = False,
         traced: bool = False,
     ) -> Answer:
         """One request, when the limiter lets it start. Whatever is answered comes back.
 
         body: bytes are sent as they are, anything else as JSON. headers: of this request, beside those of all. form: a login,
-        sent instead of a body, as HTML forms are. login: the body is one, too, so that nobody is shown it. traced: it says which
-        trace it belongs to, to a receiver who goes on with it.
+        sent instead of a body, as HTML forms are. login: the body is one, too, so that nobody is shown it. once: sent twice, it
+        would make two records. traced: it says which trace it belongs to, to a receiver who goes on with it.
 
         Raises HeldBackError, NotSentError, and OutageError where there is no answer.
         """
         await self._limiter.slot()
-        request = self._request(method, path, query, headers, _content(body, form), login=login or form is not None)
+        request = self._request(method, path, query, headers, _content(body, form))
+        request = request._replace(login=login or form is not None, once=once)
         if self._witness is None:
             return await self._ask(request, traced=traced)
         self._witness.asked(shown(request, lambda text: _masked(text, [*self._keys, *self._tokens])))
@@ -120,8 +122,6 @@ class Http:
         query: Mapping[str, str] | None,
         headers: Mapping[str, str] | None,
         content: tuple[bytes, str] | None,
-        *,
-        login: bool,
     ) -> Request:
         try:
             url = URL(self._base_url + path)
@@ -129,7 +129,7 @@ class Http:
             raise NotSentError(Code.UNREACHABLE, "no connection: its base URL is not a URL") from error
         body, kind = content or (None, None)
         its_own = {**({"Content-Type": kind} if kind else {}), **(headers or {})}
-        return Request(method, url.extend_query(query) if query else url, {**self._headers, **its_own}, body, login)
+        return Request(method, url.extend_query(query) if query else url, {**self._headers, **its_own}, body)
 
     async def _ask(self, request: Request, *, traced: bool) -> Answer:
         began = time.monotonic()

@@ -9,6 +9,7 @@ import asyncio
 import re
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import NamedTuple, Self
 
 from crm_sync.core.codes import Code
@@ -70,17 +71,20 @@ class TokenLogin:
         form = {"grant_type": "client_credentials", "client_id": client_id, "client_secret": client_secret}
         return cls(http, path, form=form | ({"scope": scope} if scope else {}), keys=keys)
 
-    async def request(self, method: str, path: str, body: object = None, **query: str) -> Answer:
+    async def request(self, method: str, path: str, body: object = None, *, once: bool = False, **query: str) -> Answer:
         """As Http.request. Raises RefusedError too where the CRM gives no token."""
-        return usable(await self.send(method, path, body, query), body, keys=self.keys)
+        return usable(await self.send(method, path, body, query, once=once), body, keys=self.keys)
 
-    async def send(self, method: str, path: str, body: object = None, query: Mapping[str, str] | None = None) -> Answer:
+    async def send(
+        self, method: str, path: str, body: object = None, query: Mapping[str, str] | None = None, *, once: bool = False
+    ) -> Answer:
         """As Http.send. A request whose token is refused is sent once more, with a new one."""
+        send = partial(self._http.send, method, path, body, query=query, once=once)
         token = await self._current()
-        answer = await self._send(token, method, path, body, query)
+        answer = await send(headers=_bearer(token))
         if self.refuses_token(answer):
             token = await self._current(instead_of=token)
-            answer = await self._send(token, method, path, body, query)
+            answer = await send(headers=_bearer(token))
         return answer
 
     def refuses_token(self, answer: Answer) -> bool:
@@ -92,9 +96,6 @@ class TokenLogin:
         if answer.status in (400, 401, 403) and isinstance(answer.json, dict):
             raise RefusedError(Code.REFUSED, f"the CRM gives no token ({answer.label}: {_said(answer)}): {self.keys}")
         return usable(answer, keys=self.keys)
-
-    async def _send(self, token: str, method: str, path: str, body: object, query: Mapping[str, str] | None) -> Answer:
-        return await self._http.send(method, path, body, query=query, headers={"Authorization": f"Bearer {token}"})
 
     async def _current(self, instead_of: str | None = None) -> str:
         """A token that is good for a while. instead_of: one that the CRM does not take any more."""
@@ -128,6 +129,10 @@ class TokenLogin:
         self._http.hide_token(token)
         life_s = number(answer.get("expires_in"))
         return Token(token, asked_at + life_s - min(MARGIN_S, life_s / 2))
+
+
+def _bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
 
 
 def _is_good(token: Token, instead_of: str | None) -> bool:
