@@ -64,6 +64,27 @@ async def test_whatever_is_in_a_key_it_leads_to_its_contact(app, client, key):
     assert "not valid: the table's key is of type uuid" in answer.json()["detail"]
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/nothing", 404), ("PATCH", "/crms", 405), ("POST", "/openapi.json", 405), ("PUT", "/contacts/a", 405)],
+)
+async def test_no_answer_is_the_frameworks_own(client, method, path, status):
+    answer = await client.request(method, path, headers={"X-User": "admin"})
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+    assert ("allow" in answer.headers) == (status == 405)
+
+
+async def test_a_fault_of_ours_is_a_problem_that_shows_nothing_of_itself():
+    async def fails(_request):
+        raise ValueError("what nobody is to see")
+
+    transport = httpx.ASGITransport(router(fails), raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://app.example") as client:
+        answer = await client.get("/v1/crms")
+    assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
+    assert "nobody is to see" not in answer.text
+
+
 async def test_processes_with_one_secret_take_each_others_references(console_url, monkeypatch):
     monkeypatch.setenv("DATABASE_URL", console_url)
     reference = References(b"shared").sealed("nothing")

@@ -110,6 +110,16 @@ def too_large() -> Answer:
     return problem(413, "The body is too large", f"at most {LARGEST_BODY:,} bytes; send several requests")
 
 
+def misdirected(said: str) -> Answer:
+    """By a name that is not ours."""
+    return problem(421, "This host name is not one of the console's", said)
+
+
+def went_wrong() -> Answer:
+    """A fault of ours."""
+    return problem(500, "Something went wrong here", "the log of the process says what")
+
+
 def problem(status: int, title: str, detail: str | None = None, headers: Mapping[str, str] | None = None) -> Answer:
     """type: where the manual says what to do."""
     type_ = f"{MANUAL}#{title.lower().replace('-', '').replace(' ', '-')}"

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route as HttpRoute
 
-from crm_sync.api.handling import LARGEST_BODY, Answer, Request, handle, of_error, problem, too_large
+from crm_sync.api.handling import LARGEST_BODY, Answer, Request, handle, of_error, problem, too_large, went_wrong
 from crm_sync.api.idempotency import Idempotency
 from crm_sync.api.openapi import describe
 from crm_sync.api.routes import PREFIX, ROUTES, TO_MATCH, Route, Scope
@@ -86,7 +87,24 @@ def router(authenticate: Authenticate, *, secret: bytes | None = None) -> Starle
         yield
         await backend.close()
 
-    return Starlette(routes=[HttpRoute(f"{PREFIX}/openapi.json", document), *routes], lifespan=lifespan)
+    return Starlette(
+        routes=[HttpRoute(f"{PREFIX}/openapi.json", document), *routes],
+        exception_handlers={HTTPException: _no_route, Exception: _fault},
+        lifespan=lifespan,
+    )
+
+
+async def _no_route(_request: HttpRequest, error: Exception) -> Response:
+    """No answer is the framework's own."""
+    assert isinstance(error, HTTPException)  # noqa: S101 (it is registered for them)
+    if error.status_code == 405:
+        return _response(problem(405, "This method is not allowed here", headers=error.headers))
+    return _response(problem(404, "Not found", f"see {PREFIX}/openapi.json for what there is"))
+
+
+async def _fault(_request: HttpRequest, _error: Exception) -> Response:
+    """The server logs it."""
+    return _response(went_wrong())
 
 
 def _path(route: Route) -> str:

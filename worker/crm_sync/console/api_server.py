@@ -63,6 +63,8 @@ def _handler(service: Service, idempotency: Idempotency, route: Route) -> Handle
 
 async def _unknown(request: web.Request) -> web.Response:
     allowed = sorted(route.method for route in ROUTES if _fits(route.path, request.match_info["rest"]))
+    if request.match_info["rest"] == "/openapi.json":
+        allowed = ["GET"]
     if allowed:
         answer = problem(405, "This method is not allowed here", headers={"Allow": ", ".join(allowed)})
     else:
@@ -71,8 +73,10 @@ async def _unknown(request: web.Request) -> web.Response:
 
 
 def _fits(path: str, rest: str) -> bool:
-    parts, given = path.strip("/").split("/"), rest.strip("/").split("/")
-    return len(parts) == len(given) and all(part.startswith("{") or part == one for part, one in zip(parts, given, strict=True))
+    parts, given = path.split("/"), rest.split("/")
+    return len(parts) == len(given) and all(
+        bool(one) if part.startswith("{") else part == one for part, one in zip(parts, given, strict=True)
+    )
 
 
 async def _streamed(request: web.Request, answer: Answer, stream: AsyncIterator[bytes]) -> web.StreamResponse:

@@ -11,10 +11,9 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from urllib.parse import quote, urlsplit
 
 from aiohttp import web
-from aiohttp.log import server_logger
 
 from crm_sync.api.handling import problem
-from crm_sync.api.routes import Scope
+from crm_sync.api.routes import PREFIX, Scope
 from crm_sync.console.tokens import ALL, Tokens, Visitor
 
 COOKIE = "crm_sync_console"
@@ -66,22 +65,7 @@ class Guard:
 
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Answers what may not pass. Every answer gets the headers."""
-        try:
-            response = await self._pass(request, handler)
-        except web.HTTPException as error:
-            error.headers.update(HEADERS)
-            error.headers.setdefault("Cache-Control", "no-store")
-            raise
-        except Exception:  # noqa: BLE001 (a fault of ours shows nothing of itself, and has the headers too)
-            server_logger.exception("a page of the console failed")
-            response = web.Response(status=500, text="Something went wrong here. The log of the console says what.\n")
-        if not response.prepared:
-            response.headers.update(HEADERS)
-            response.headers.setdefault("Cache-Control", "no-store")
-        return response
-
-    async def _pass(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Raises HTTPException for what may not pass."""
         if not self._is_our_host(request):
             raise web.HTTPMisdirectedRequest(
                 text="This host name is not one of the console's. Add it to CONSOLE_HOSTS if it is meant.\n"
@@ -89,7 +73,7 @@ class Guard:
         path = request.path.removeprefix(self.base)
         if path.startswith(("/static/", "/livez")):
             return await handler(request)
-        is_api = path.startswith("/v1/")
+        is_api = path == PREFIX or path.startswith(f"{PREFIX}/")
         visitor = self._bearer(request) if is_api else self._of_browser(request)
         if request.method not in SAFE and not self._is_our_page(request, is_api=is_api):
             raise web.HTTPForbidden(text="This request does not come from a page of the console.\n")

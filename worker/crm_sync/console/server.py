@@ -13,6 +13,7 @@ from crm_sync.api.handling import LARGEST_BODY
 from crm_sync.api.idempotency import Idempotency
 from crm_sync.api.service import READERS, STATEMENT_S, WRITERS, Service
 from crm_sync.configuration import Configuration
+from crm_sync.console.answers import Answers
 from crm_sync.console.api_server import add_api
 from crm_sync.console.door import Door
 from crm_sync.console.drawing import Drawing
@@ -88,8 +89,9 @@ def guard_for(settings: ConsoleSettings, address: ListenAddress, made_token: str
 
 def application(service: Service, writing: Database, guard: Guard) -> web.Application:
     """The pages, what they are drawn with, and a sign of life."""
-    app = web.Application(middlewares=[guard.middleware], client_max_size=LARGEST_BODY)
     drawing = Drawing(Pages(guard.base, service.references), service.rights, signs_out=bool(guard.tokens))
+    answers = Answers(drawing, guard.base)
+    app = web.Application(middlewares=[answers.middleware, guard.middleware], client_max_size=LARGEST_BODY)
     pages = LookingPages(service, drawing)
     app.add_routes([
         *pages.routes(guard.base),
