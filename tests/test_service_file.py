@@ -43,12 +43,12 @@ def test_a_url_with_one_is_read_whole_and_one_that_is_nowhere_is_refused(folder)
     (folder / "home" / ".pg_service.conf").write_text("[shop]\nhost=one\nuser=ada\npassword=p@ss/word\n")
     settings = Environment({"database_url": "postgresql:///shop?service=shop"}).read(Settings)
     assert settings.database_url == "postgresql://?host=one&user=ada&password=p%40ss%2Fword&dbname=shop"
-    with pytest.raises(ConfigurationError, match=r"^DATABASE_URL: service: it is in no file"):
+    with pytest.raises(ConfigurationError, match=r"^DATABASE_URL: service: not found in the file"):
         Environment({"database_url": "postgresql:///shop?service=nowhere"}).read(Settings)
 
 
 def test_what_a_service_asks_for_is_held_to_the_same_table(folder):
     (folder / "home" / ".pg_service.conf").write_text("[shop]\nhost=one\ngssencmode=require\n[ldap]\nldap://x\n")
-    for name, why in (("shop", "gssencmode can be"), ("ldap", "LDAP cannot be asked")):
+    for name, why in (("shop", "gssencmode can be"), ("ldap", "LDAP is not supported")):
         with pytest.raises(ConfigurationError, match=rf"^DATABASE_URL: .*{why}"):
             Environment({"database_url": f"postgresql://?service={name}"}).read(Settings)

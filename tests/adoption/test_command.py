@@ -66,7 +66,7 @@ async def test_a_plan_changes_nothing_and_says_what_it_found_and_of_each_stateme
     assert await owner.fetchval("SELECT to_regnamespace('crm_sync')") is None
     assert lines[0].startswith("Found crm.people: about 1,000 rows, ")
     assert lines[1] == "A row is found by id (bigint), its address is E-Mail (text)."
-    assert "The column hubspot_sync_status is there already and stays as it is (crm.status" in " ".join(lines)
+    assert "The column hubspot_sync_status exists already and is kept as it is (crm.status" in " ".join(lines)
     assert max(map(len, lines)) <= 100, max(lines, key=len)
     for name in migrations.pending(empty_url):
         assert any(line.endswith(f"{name}.sql") for line in lines)
@@ -195,8 +195,8 @@ async def test_an_undoing_says_what_is_lost_and_keeps_what_was_there(owner, empt
     code, lines = await run(empty_url, "adopt", "--undo", "--plan", CONTACTS_TABLE="people")
     text = " ".join(" ".join(lines).split())
     assert code == 0
-    assert "brevo: 1 contacts in line or in flight: nobody will send them" in text
-    assert "brevo: 2 contacts Complete: that they are delivered is forgotten" in text
+    assert "brevo: 1 contacts in line or in flight: no worker will send them" in text
+    assert "brevo: 2 contacts Complete: the note of their delivery is lost" in text
     assert "by their id in brevo" not in text, "that column is the table's own, and stays"
     assert max(map(len, lines)) <= 100
     await run(empty_url, "adopt", "--undo", "--yes")

@@ -182,7 +182,7 @@ def test_killed_in_the_middle_of_an_index_the_next_one_takes_off_what_is_half_bu
             elif way == "killed":
                 # It comes before the kill: the server looks whether a client lives, and may end the session at once.
                 again = crm_sync.start(people.url, *ADOPT)
-                again.says("Waiting: somebody else")
+                again.says("Waiting: another session")
                 command.kill()
                 until_building(people, again, None)
             else:

@@ -308,7 +308,7 @@ def test_two_at_once_and_migrate_beside_them_one_works_and_the_others_say_that_t
         others = [crm_sync.start(people.url, command) for command in ("adopt", "migrate")]
         undoing = crm_sync.start(people.url, "adopt", "--undo", "--plan")
         for other in (*others, undoing):
-            other.says("Waiting: somebody else migrates or adopts here.")
+            other.says("Waiting: another session is migrating or adopting here.")
         stop.release()
         assert first.ended() == 0, first.said
         assert undoing.ended() == 0, undoing.said
@@ -330,7 +330,7 @@ def test_two_do_not_wait_for_each_other_while_an_index_waits_for_an_old_snapshot
         first = crm_sync.start(people.url, "adopt")
         first.says(f"pid {holder})")
         second = crm_sync.start(people.url, "adopt")
-        second.says("Waiting: somebody else")
+        second.says("Waiting: another session")
     assert first.ended() == 0, first.said
     assert second.ended() == 0, second.said
     assert "Nothing to do" in second.said

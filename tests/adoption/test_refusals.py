@@ -59,7 +59,7 @@ REFUSED = {
         FOREIGN
         + "CREATE TABLE u (id int, email text) PARTITION BY LIST (id); CREATE FOREIGN TABLE u_1 PARTITION OF u DEFAULT SERVER s",
         AdoptionRequest("u", key="id"),
-        "has partitions that are foreign tables, which take no triggers of ours: detach them first",
+        "has partitions that are foreign tables, which cannot have crm-sync's triggers: detach them first",
     ),
     "a partition": (PARTS, AdoptionRequest("t_1", key="id"), "public.t_1 is a partition: adopt the table that it belongs to"),
     "a table with heirs": (TABLE + "CREATE TABLE u () INHERITS (t)", AdoptionRequest("t"), "make them partitions, or adopt one"),
@@ -92,12 +92,12 @@ REFUSED = {
     "a key that two partitions have": (
         PARTS + "INSERT INTO t VALUES (1, '2026-01-01', 'a'), (1, '2026-01-02', 'b')",
         AdoptionRequest("t", key="id"),
-        "CONTACTS_KEY: several rows of public.t have the same id, so it finds none alone",
+        "CONTACTS_KEY: several rows of public.t have the same id, so it does not identify a row",
     ),
     "a key without an index": (
         "CREATE TABLE t (id int NOT NULL, email text) PARTITION BY LIST (id); CREATE TABLE t_1 PARTITION OF t DEFAULT",
         AdoptionRequest("t", key="id"),
-        "no index begins with id, so that looking up a row would read the whole table: CREATE INDEX ON public.t",
+        "no index begins with id, so looking up a row would read the whole table: CREATE INDEX ON public.t",
     ),
     "a key that is an array": (
         "CREATE TABLE t (id int[] PRIMARY KEY, email text)",
@@ -117,7 +117,7 @@ REFUSED = {
     "a rule on its UPDATEs": (
         TABLE + "CREATE RULE audit AS ON UPDATE TO t DO ALSO NOTIFY audit",
         AdoptionRequest("t"),
-        "has the rule audit on its UPDATEs, with which Postgres lets no worker claim: write it as a trigger, and DROP RULE audit",
+        "has the rule audit on its UPDATEs, so Postgres lets no worker claim: write it as a trigger, and DROP RULE audit",
     ),
     "a rule instead of its UPDATEs": (
         TABLE + 'CREATE RULE "No more" AS ON UPDATE TO t WHERE OLD.id = 1 DO INSTEAD NOTHING',
@@ -139,7 +139,7 @@ REFUSED = {
         AdoptionRequest("t", email="address"),
         "CONTACTS_EMAIL: public.t has no column address",
     ),
-    "a name that no CRM can have": (TABLE, AdoptionRequest("t", crms=("Pipe Drive",)), "Pipe Drive can be no CRM's name"),
+    "a name that no CRM can have": (TABLE, AdoptionRequest("t", crms=("Pipe Drive",)), "Pipe Drive is not a valid CRM name"),
     "a status that decides on the partition": (
         BY_STATUS,
         AdoptionRequest("t", key="id"),
@@ -182,7 +182,7 @@ async def test_a_role_without_the_rights_is_told_each_of_them_in_turn(owner, emp
     with somebody(empty_url) as (name, its_url):
         await owner.execute(f"GRANT USAGE ON SCHEMA crm TO {name}")
         said = await refused(its_url, "crm.people")
-        assert f'GRANT CREATE ON DATABASE "{database}" TO "{name}"; it can be taken back after this' in said
+        assert f'GRANT CREATE ON DATABASE "{database}" TO "{name}"; it can be revoked afterwards' in said
         await owner.execute(f'GRANT CREATE ON DATABASE "{database}" TO "{name}"')
         assert f"crm.people belongs to postgres, and the role {name} may not change it" in await refused(its_url, "crm.people")
         await owner.execute(f"ALTER TABLE crm.people OWNER TO {name}")
@@ -217,7 +217,7 @@ async def test_another_table_is_refused_while_one_is_adopted(owner, empty_url, p
     await adopt_only(empty_url, "people")
     before = photograph()
     said = await refused(empty_url, "t")
-    assert "t is not the table that is adopted here, which is public.people" in said
+    assert "t is not the adopted table, which is public.people" in said
     assert "crm-sync adopt --undo" in said
     for request in (AdoptionRequest("people", key="uid"), AdoptionRequest("people", email="other")):
         with pytest.raises(ConfigurationError, match=r"people is adopted with (id|email), not (uid|other)"):
@@ -238,4 +238,4 @@ async def test_a_command_that_expects_another_table_ends_with_78_or_says_what_is
     arguments = [sys.executable, "-m", "crm_sync", command]
     ended = await asyncio.to_thread(subprocess.run, arguments, env=env, cwd="/", capture_output=True, text=True, timeout=30)
     assert ended.returncode == (1 if command == "check" else 78)
-    assert "t is not the table that is adopted here, which is public.people" in " ".join((ended.stdout + ended.stderr).split())
+    assert "t is not the adopted table, which is public.people" in " ".join((ended.stdout + ended.stderr).split())

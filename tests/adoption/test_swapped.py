@@ -48,7 +48,7 @@ async def test_adopted_again_it_has_all_that_the_former_had(owner, empty_url, se
     await owner.execute(COPY + swap)
     plan = await asked(empty_url)
     former = "old.people" if swap == MOVES else "public.people_old"
-    assert any(f"which is called {former} now. Crm-sync goes over to it" in note for note in plan.notes), plan.notes
+    assert any(f"which is called {former} now. crm-sync switches to it" in note for note in plan.notes), plan.notes
     await owner.execute("UPDATE people SET brevo_sync_status = 'Queued', n8n_sync_status = 'Queued'")
     await adopt(empty_url, "people")
     after = [name for name in before if not name.endswith("_moved")]  # the copy has no partitions
@@ -81,8 +81,8 @@ async def test_one_whose_original_is_gone_says_that_what_was_watched_is_forgotte
     await owner.execute("SELECT crm_sync.watch('brevo', '{email}')")
     await owner.execute(f"{COPY}{RENAMES} DROP TABLE people_old CASCADE")
     plan = await asked(empty_url)
-    assert any("people is another table than the one that was adopted, which is gone now" in note for note in plan.notes)
-    assert any("Which columns brevo watched is not known any more: run `crm-sync watch` again" in note for note in plan.notes)
+    assert any("people is not the table that was adopted, which is gone now" in note for note in plan.notes)
+    assert any("Which columns brevo watched is no longer known: run `crm-sync watch` again" in note for note in plan.notes)
     await adopt(empty_url)
     assert list(await triggers(owner)) == ["people"]
 

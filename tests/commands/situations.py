@@ -209,7 +209,7 @@ async def configured_worker(
 @situation(
     "in line",
     "misconfigured",
-    r"brevo is not delivered to, for .*nothing_like_it.*\.",
+    r"brevo gets no deliveries, because of this: .*nothing_like_it.*\.",
     "The mapping is wrong",
 )
 async def misconfigured(stage: Stage) -> AsyncIterator[str]:
@@ -287,7 +287,7 @@ async def row_refused(stage: Stage) -> AsyncIterator[str]:
         yield key
 
 
-@situation("in line", "full look", r"it has no line, so that the next full look of a worker finds it\.")
+@situation("in line", "full look", r"it has no entry in the line, so the next full look of a worker finds it\.")
 async def no_line(stage: Stage) -> AsyncIterator[str]:
     async with running(stage.url, ScriptedCrm(), waits=QUICK):
         await stage.lane_is_told()
@@ -362,7 +362,7 @@ async def in_the_backlog(stage: Stage) -> AsyncIterator[str]:
 @situation(
     "in line",
     "backfill share",
-    r"39\d others are before it, of which it waits for a few only: a quarter of what is sent is for flips after a backlog\.",
+    r"39\d others are before it, but it waits for only a few of them: a quarter of the requests is for flips after a backlog\.",
 )
 async def after_the_backlog(stage: Stage) -> AsyncIterator[str]:
     async with backlog(stage, pace=True):
@@ -416,7 +416,7 @@ async def dead_worker(stage: Stage) -> AsyncIterator[str]:
     yield key
 
 
-@situation("in flight", "lost", r"worker 5, which is not known any more: a worker that runs puts it back in line\.")
+@situation("in flight", "lost", r"worker 5, which is no longer known: a worker that runs puts it back in line\.")
 async def unknown_worker(stage: Stage) -> AsyncIterator[str]:
     key = await stage.contact()
     await stage.app.execute("UPDATE contacts SET brevo_claimed_by = 5::bigint << 32, brevo_sync_status = 'Processing'")
@@ -435,7 +435,7 @@ async def delivered(stage: Stage) -> AsyncIterator[str]:
 
 
 @situation(
-    "delivered", None, r"as 4711, but not whole: FIELD_NOT_SENT: SMS: another contact has it\.", "A field is missing there"
+    "delivered", None, r"as 4711, but incomplete: FIELD_NOT_SENT: SMS: another contact has it\.", "A field is missing there"
 )
 async def not_whole(stage: Stage) -> AsyncIterator[str]:
     key = await stage.contact()
@@ -491,7 +491,7 @@ async def no_address(stage: Stage) -> AsyncIterator[str]:
         yield key
 
 
-@situation("refused", "ROW_REFUSED", r"with ROW_REFUSED, the contacts table refused what was to be written: .*short_id")
+@situation("refused", "ROW_REFUSED", r"with ROW_REFUSED, the contacts table refused the update: .*short_id")
 async def row_refused_its_id(stage: Stage) -> AsyncIterator[str]:
     await stage.app.execute("ALTER TABLE contacts ADD CONSTRAINT short_id CHECK (length(brevo_contact_id) < 3)")
     key = await stage.contact()

@@ -85,7 +85,7 @@ async def test_a_copy_that_is_not_in_its_place_is_told(app, url, brevo):
     code, lines = await checked(environment(url, brevo))
     assert code == 0
     (told,) = [line for line in lines if line.startswith("warning contacts table")]
-    assert "public.contacts_new has columns of crm-sync too, but what is adopted is public.contacts" in told
+    assert "public.contacts_new has columns of crm-sync too, but the adopted table is public.contacts" in told
 
 
 async def test_a_rule_by_which_nothing_is_deleted_is_told_where_deletions_are_to_be_followed(app, url, brevo):
@@ -97,7 +97,7 @@ async def test_a_rule_by_which_nothing_is_deleted_is_told_where_deletions_are_to
     await app.execute("SELECT crm_sync.set_on_delete('brevo', 'delete')")
     _, lines = await checked(environment(url, brevo))
     (told,) = [line for line in lines if line.startswith("warning contacts table")]
-    assert "by the rule soft a DELETE deletes no row, so that no record is deleted in brevo" in told
+    assert "because of the rule soft, a DELETE deletes no row, so no record is deleted in brevo" in told
 
 
 async def test_who_holds_locks_of_crm_sync_and_is_no_worker_is_named(url, brevo):
@@ -174,12 +174,11 @@ async def test_each_field_that_can_never_arrive_has_a_line_and_the_command_fails
     code, lines = await checked(environment(url, brevo, MAPPING_FILE=str(mapping)))
     assert code == 1
     plan, seen, lastname = [line for line in lines if "brevo field" in line]
-    assert plan == "wrong brevo field PLAN Brevo has no attribute PLAN: create it there, or take it out of the mapping"
+    assert plan == "wrong brevo field PLAN Brevo has no attribute PLAN: create it there, or remove it from the mapping"
     assert "SEEN is a timestamp with time zone in the mapping, and a date in Brevo, which takes no such value" in seen
     assert "say which day is meant, ((...) AT TIME ZONE 'Europe/Berlin')::date" in seen
     assert (
-        "LASTNAME is an integer in the mapping, and a text in Brevo, which takes no such value: cast it in the mapping"
-        in lastname
+        "LASTNAME is an integer in the mapping, and a text in Brevo, which does not accept it: cast it in the mapping" in lastname
     )
 
 
@@ -195,7 +194,7 @@ async def test_a_label_of_an_enum_that_is_no_option_is_told_with_the_options(app
     code, lines = await checked(environment(url, brevo, MAPPING_FILE=str(mapping)))
     assert code == 1
     (told,) = [line for line in lines if "brevo field" in line]
-    assert "MOOD (public.mood) can be angry, which is no option of the attribute in Brevo. It has sad, 1:" in told
+    assert "MOOD (public.mood) can be angry, which is not an option of the attribute in Brevo. It has sad, 1:" in told
 
 
 async def test_fields_that_all_fit_and_fields_that_cannot_be_asked_for_fail_nothing(url, brevo):

@@ -45,15 +45,18 @@ async def test_check_tells_what_is_met_in_part(url, brevo):
     ) as asked:
         _, out, _ = await ended(asked)
     told = " ".join(out.split())
-    assert "warning DATABASE_URL channel_binding is enforced by adopt and migrate; the worker's driver binds no channels" in told
+    assert (
+        "warning DATABASE_URL channel_binding is enforced by adopt and migrate only: the worker's driver has no channel binding"
+        in told
+    )
     assert "warning DATABASE_URL connection_limit is Prisma's" in told
-    assert "warning LISTEN_DATABASE_URL keepalives is for adopt and migrate only" in told
+    assert "warning LISTEN_DATABASE_URL keepalives applies to adopt and migrate only" in told
 
 
 @pytest.mark.parametrize("name", ["sslrootcert", "sslcert", "sslcrl"])
 async def test_a_file_that_is_none_is_told_and_not_waited_for(url, brevo, tmp_path, name):
     (tmp_path / "file.pem").write_text("no certificate")
-    for file, why in (("file.pem", "its content is not what it should be"), ("none.pem", "No such file")):
+    for file, why in (("file.pem", "its content is not valid"), ("none.pem", "No such file")):
         query = f"sslmode=require&{name}={tmp_path / file}" + ("&sslkey=x" if name == "sslcert" else "")
         async with process(environment(f"{url}?{query}", brevo, owner=True)) as worker:
             code, _, err = await ended(worker)
@@ -76,4 +79,4 @@ async def test_a_service_is_looked_up(url, brevo, tmp_path):
     async with process(service | {"DATABASE_URL": f"postgresql:///{name}?service=none"}, "migrate") as asked:
         code, _, err = await ended(asked)
     assert code == 78
-    assert "DATABASE_URL: service: it is in no file" in err
+    assert "DATABASE_URL: service: not found in the file" in err

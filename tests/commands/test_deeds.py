@@ -80,5 +80,5 @@ async def test_an_adoption_is_an_event(owner, empty_url):
 
 async def test_where_it_cannot_be_noted_down_the_command_does_what_it_is_for_and_says_so(app, url):
     await app.execute("DROP TABLE crm_sync.events")
-    assert "not written down" in run(url, "pause", "brevo", "--reason", "key rotation")
+    assert "does not record who did this" in run(url, "pause", "brevo", "--reason", "key rotation")
     assert await app.fetchval("SELECT held_reason FROM crm_sync.lanes WHERE crm = 'brevo'") == "key rotation"

@@ -42,7 +42,7 @@ async def test_it_says_that_a_rule_lets_nothing_be_deleted(app, url):
         'CREATE RULE "Soft" AS ON DELETE TO contacts DO INSTEAD UPDATE contacts SET first_name = NULL WHERE id = OLD.id'
     )
     said = " ".join(done(url, "on-delete", "brevo", "delete").split())
-    assert 'But by the rule "Soft" a DELETE deletes no row, so that no record is deleted in brevo either' in said
+    assert 'But because of the rule "Soft", a DELETE deletes no row, so no record is deleted in brevo either' in said
     await app.execute('DROP RULE "Soft" ON contacts; CREATE RULE also AS ON DELETE TO contacts DO ALSO NOTIFY gone')
     assert "But" not in done(url, "on-delete", "brevo", "delete")
 

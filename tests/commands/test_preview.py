@@ -368,7 +368,7 @@ async def test_in_flight_it_names_the_worker_and_whether_it_lives(app, url):
         await until(app, "bool_and(brevo_claimed_by IS NULL) FROM contacts")
     await app.execute(IN_LINE)
     await orphan(app)
-    assert "which has died: a worker that runs puts it back in line" in told(url)
+    assert "which has died: a running worker puts it back in line" in told(url)
 
 
 async def test_several_rows_of_one_address_are_named_and_the_one_flipped_last_is_meant(app, url):

@@ -221,8 +221,8 @@ async def test_reasons_without_a_code_have_a_name_and_contacts_without_a_reason_
 async def test_a_code_that_only_holds_up_the_lane_is_an_honest_question(app, url):
     await fail(app, 1)
     text = said(url, "--crm", "brevo", "--code", "RATE_LIMITED", "--since", "2h")
-    assert "RATE_LIMITED (too many requests): no contact has it, nor can have it. It holds up the whole CRM" in text
-    assert "goes out by itself" in text
+    assert "RATE_LIMITED (too many requests): no contact can have it. It stops the whole CRM" in text
+    assert "are sent by themselves" in text
     assert await app.fetchval(f"SELECT {QUEUED}") == 0
 
 
@@ -321,7 +321,7 @@ async def test_a_contact_that_the_application_has_locked_is_waited_for_by_no_loc
         await other_app.execute("SELECT FROM contacts WHERE email = '1@example.com' FOR UPDATE")
         text = said(url, bounds=bounds, code=1)
     assert "brevo: flipped 1,999 contacts." in text
-    assert "1 locked by another transaction all the time: run the same again to flip it." in text
+    assert "1 locked by another transaction throughout: run the same command again to flip it." in text
     assert "brevo: flipped 1 contact." in said(url, bounds=bounds)
 
 
@@ -391,7 +391,7 @@ async def test_a_trigger_that_undoes_the_flip_is_not_said_to_be_a_lock(app, url)
     await app.execute(TRIGGER.format(body="RETURN NULL;", when="OLD.email = '2@example.com'"))
     text = said(url, code=1)
     assert "brevo: flipped 2 contacts." in text
-    assert "a trigger of it undoes the flip" in text
+    assert "one of its triggers undoes the flip" in text
 
 
 @slow

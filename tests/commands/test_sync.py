@@ -197,7 +197,7 @@ async def test_an_answer_is_cut_to_what_a_person_reads(app, url, brevo):
     _, out = await synced(environment(url, brevo))
     _, _, delivery = out.partition("POST ")
     assert len(delivery.splitlines()) < 90
-    assert re.search(r"\.\.\. \(cut; \d,\d{3},\d{3} characters in all\)", out)
+    assert re.search(r"\.\.\. \(truncated; \d,\d{3},\d{3} characters in all\)", out)
 
 
 # What it does not.
@@ -710,7 +710,7 @@ async def test_a_contact_that_is_named_by_its_key_is_delivered_and_no_other(app,
     [
         (("--key", "00000000-0000-0000-0000-000000000000"), 1, "No contact has the key 00000000-0000-0000-0000-000000000000."),
         (("--key", "seven"), 1, "the key seven is not valid: the table's key is of type uuid"),
-        ((), 2, "Name the contact by --email ADDRESS or by --key KEY"),
+        ((), 2, "Name the contact with either --email ADDRESS or --key KEY"),
         (("--key", "1", "--email", ADDRESS), 2, "and not by both"),
     ],
 )

@@ -199,7 +199,7 @@ async def test_a_table_that_is_never_free_is_given_up_with_who_holds_it_and_noth
     async with app.transaction():
         await insert(app)
         answer = await asyncio.to_thread(run, url, "watch", "brevo", "--columns", "email", waits=IMPATIENT)
-    assert "nothing was changed, for the contacts table was not free" in str(answer.exception)
+    assert "nothing was changed: the contacts table could not be locked" in str(answer.exception)
     assert f"(pid {app.get_server_pid()})" in str(answer.exception)
     assert await watched(app) is None
 

@@ -45,22 +45,25 @@ def test_a_field_that_is_not_there_is_missing_and_one_in_other_letters_is_shown(
     [gone, other] = SCHEMA.misfits([sent("plan"), sent("Score")])
     assert gone.missing
     assert other.missing
-    assert gone.words == "HubSpot has no property plan: create it there, or take it out of the mapping"
-    assert other.words == "HubSpot has no property Score, but score: write it so in the mapping"
+    assert gone.words == "HubSpot has no property plan: create it there, or remove it from the mapping"
+    assert other.words == "HubSpot has no property Score, but score: use that name in the mapping"
 
 
 @pytest.mark.parametrize(
     ("one", "words"),
     [
-        (sent("owner"), "HubSpot's property owner is read-only: take it out of the mapping"),
+        (sent("owner"), "HubSpot's property owner is read-only: remove it from the mapping"),
         (sent("score", Kind.DATE, "date"), "score is a date in the mapping, and a number in HubSpot, which takes no such value"),
         (sent("score", Kind.DATE, "date"), r"cast it in the mapping, (...)::text, or change the property in HubSpot"),
         (sent("score", Kind.SMALL, "integer[]", is_list=True), "score is an integer[] in the mapping, and a number in HubSpot"),
         (sent("since", Kind.MOMENT, "timestamp with time zone"), "say which day is meant, ((...) AT TIME ZONE 'Europe/Berlin')"),
         (sent("seen", Kind.DATE, "date"), "say which moment is meant"),
-        (sent("mood", type_="mood", labels=("happy", "angry")), "mood (mood) can be angry, which is no option of the property"),
+        (
+            sent("mood", type_="mood", labels=("happy", "angry")),
+            "mood (mood) can be angry, which is not an option of the property",
+        ),
         (sent("mood", type_="mood[]", labels=("angry",), is_list=True), "It has happy, sad: add what is missing there"),
-        (sent("mood", Kind.BOOLEAN, "boolean"), "can be true, false, which is no option"),
+        (sent("mood", Kind.BOOLEAN, "boolean"), "can be true, false, which is not an option"),
     ],
 )
 def test_what_can_never_arrive_is_told_with_its_type_what_the_crm_has_and_what_to_do(one, words):

@@ -167,7 +167,9 @@ async def test_a_key_of_another_kind_is_told_until_its_line_takes_it(owner, empt
         await owner.execute("ALTER TABLE contacts RENAME first_name TO called; ALTER TABLE contacts RENAME called TO first_name")
         async with Database(as_worker(empty_url), size=1) as database:
             schema = await inspect_schema(database)
-    assert "crm_sync.brevo_line takes no keys of the type that id has now: run `crm-sync migrate`" in schema.faults["brevo"]
+    assert (
+        "crm_sync.brevo_line does not accept keys of the type that id has now: run `crm-sync migrate`" in schema.faults["brevo"]
+    )
 
 
 async def test_a_column_that_is_sent_and_becomes_another_type_is_sent_as_that(app, url, crm):

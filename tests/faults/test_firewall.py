@@ -126,7 +126,7 @@ async def test_five_of_1500_that_a_firewall_minds_are_named_and_hold_up_nobody(a
     assert waits <= LONGEST_WAIT
     reasons = await app.fetch(f"SELECT DISTINCT {crm}_processing_error FROM contacts WHERE {crm}_sync_status = 'Error'")
     page = f"{status}{', and no JSON' if crm == 'n8n' and status == 404 else ''}: Blocked Not acceptable by rule 942100"
-    blame = f"REJECTED: a firewall or something else before the CRM refuses this contact, while others are served ({page})"
+    blame = f"REJECTED: a firewall or something else in front of the CRM refuses this contact, while others are served ({page})"
     assert [reason[0] for reason in reasons] == [blame]
     assert len(again) <= 5 * (2 * math.log2(client.batch_limit) + 1)
     assert not [entry for entry in log if entry["event"] in {events.BREAKER_OPENED, events.REQUESTS_REFUSED}]
@@ -195,7 +195,7 @@ async def test_single_flips_beside_one_that_is_minded_are_sent_once_and_open_no_
                 await until(app, other, f"{number}.person@example.com")
         reason = await app.fetchval(f"SELECT {crm}_processing_error FROM contacts WHERE {crm}_sync_status = 'Error'")
         minded_id = await app.fetchval("SELECT id FROM contacts WHERE email = '1.person@example.com'")
-    assert reason.startswith("REJECTED: a firewall or something else before the CRM refuses this contact")
+    assert reason.startswith("REJECTED: a firewall or something else in front of the CRM refuses this contact")
     assert {"gateway": "Forbidden", "redirect": "302 to blocked.example.com/why"}.get(refusal, f"{refusal}") in reason
     assert "incident" not in reason
     sent = client.sent
@@ -217,7 +217,7 @@ async def test_one_that_is_alone_holds_the_lane_which_says_so_until_another_is_s
     async with sandboxes(crm) as there:
         there[crm].standing_faults.append(firewall(403, words))
         async with delivering_to(url, monkeypatch, there, crm, waits=QUICK) as (client, log):
-            await said(log, events.BREAKER_OPENED, "Seen with one contact only, and no other was there to compare")
+            await said(log, events.BREAKER_OPENED, "Seen with one contact only, with no other to compare")
             await client.called(len(client.requests) + 3)
             await assert_unharmed(app, crm)
             # The probe is made with it, and it is served.
@@ -255,7 +255,7 @@ async def test_a_page_that_everybody_gets_marks_nobody_and_the_lane_names_the_se
     opened = [entry for entry in log if entry["event"] == events.BREAKER_OPENED]
     assert str(status) in opened[0]["reason"]
     assert ("proxy" in opened[0]["reason"] and "credentials" in opened[0]["reason"]) or status != 407
-    assert "firewall may mind" not in opened[0]["reason"]
+    assert "firewall may object" not in opened[0]["reason"]
 
 
 @slow

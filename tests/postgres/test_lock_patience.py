@@ -11,7 +11,7 @@ REFUSED = RuntimeError("canceling statement due to lock timeout")
 
 
 def patience(patience_s=60.0):
-    return LockPatience("the contacts table", patience_s, now=100.0, refusal="nothing was changed, for {why}. Try again")
+    return LockPatience("the contacts table", patience_s, now=100.0, refusal="nothing was changed: {why}. Try again")
 
 
 def test_a_person_is_told_once_on_whom_it_waits():
@@ -32,9 +32,7 @@ def test_at_the_end_of_patience_it_is_given_up_with_who_holds_the_table():
     asking.refused(REFUSED, HOLDERS, now=160.0, chance=0.5)
     with pytest.raises(DatabaseTroubleError) as caught:
         asking.refused(REFUSED, HOLDERS, now=160.1, chance=0.5)
-    assert str(caught.value) == (
-        f"nothing was changed, for the contacts table was not free for a moment in 1 min. {WHO}. Try again"
-    )
+    assert str(caught.value) == (f"nothing was changed: the contacts table could not be locked within 1 min. {WHO}. Try again")
     assert caught.value.__cause__ is REFUSED
 
 

@@ -169,7 +169,7 @@ async def test_an_adoption_by_a_superuser_runs_nothing_of_who_may_create_in_publ
 async def test_a_type_of_who_may_create_in_public_is_not_taken_for_ours(owner, empty_url, admin, made):
     await owner.execute("CREATE TABLE public.contacts (id int PRIMARY KEY, email varchar)")
     await lay(owner, made)
-    with pytest.raises(ConfigurationError, match=rf"there is a type public\.crm_\w+ already, made by {EVE}"):
+    with pytest.raises(ConfigurationError, match=rf"the type public\.crm_\w+ exists already and belongs to {EVE}"):
         await asyncio.to_thread(adopt, empty_url)
     assert await owner.fetchval("SELECT to_regnamespace('crm_sync')") is None
 
@@ -339,7 +339,7 @@ async def test_what_the_mapping_needs_is_named_or_told_and_who_may_create_there_
 
     code, said = await checked()
     assert code == 1
-    assert "function shout(character varying) does not exist. What is not Postgres's own is written with its schema" in said
+    assert "function shout(character varying) does not exist. Qualify what is not Postgres's own with its schema" in said
     assert "MAPPING_SEARCH_PATH" in said
     code, said = await checked(MAPPING_SEARCH_PATH="public")
     assert code == 0, said

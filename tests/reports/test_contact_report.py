@@ -46,7 +46,7 @@ def test_a_state_is_told_in_words(match, words):
 
 def test_who_has_it_in_flight_may_be_gone():
     assert who(IN_FLIGHT, DEAD).startswith("worker 3 (process 77 on app-1), which has died")
-    assert who(IN_FLIGHT, {}) == "worker 3, which is not known any more"
+    assert who(IN_FLIGHT, {}) == "worker 3, which is no longer known"
 
 
 @pytest.mark.parametrize(

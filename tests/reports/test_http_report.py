@@ -59,7 +59,7 @@ def test_what_is_no_json_stays_as_it_is():
 def test_a_long_answer_is_cut_and_says_so():
     lines = list(answer_lines(answered("line\n" * 1_000, 500)))
     assert lines[0] == "answered 500"
-    assert lines[-1] == "  ... (cut; 5,000 characters in all)"
+    assert lines[-1] == "  ... (truncated; 5,000 characters in all)"
     assert len(lines) == MOST_LINES + 2
 
 

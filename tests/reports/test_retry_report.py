@@ -73,7 +73,7 @@ def test_what_another_program_wrote_is_no_markup(capsys):
             Flipped(flipped=2, locked=[7]),
             [
                 "brevo: flipped 2 contacts.",
-                "  1 locked by another transaction all the time: run the same again to flip it.",
+                "  1 locked by another transaction throughout: run the same command again to flip it.",
             ],
         ),
         (

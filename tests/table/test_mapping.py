@@ -75,7 +75,7 @@ async def test_so_it_is_behind_a_pooler(url, expression):
 async def test_names_are_looked_up_by_the_path_of_the_mapping(app, url):
     await app.execute("CREATE FUNCTION shout(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT upper($1)'")
     said = await refusal(url, "shout(first_name)")
-    assert "What is not Postgres's own is written with its schema, or the schema is named in MAPPING_SEARCH_PATH" in said
+    assert "Qualify what is not Postgres's own with its schema, or name the schema in MAPPING_SEARCH_PATH" in said
     for expression, how in (("public.shout(first_name)", {}), ("shout(first_name)", {"mapping_path": ("public",)})):
         assert "FNAME" in (await prepared(url, expression, **how)).fields
 
@@ -191,7 +191,7 @@ async def test_check_tells_both_what_is_refused_and_what_may_not_be_meant(app, u
     brevo.account.attributes["FNAME"] = "text"
     env = environment(url, brevo, MAPPING_FILE=str(file))
     for expression, code, words in (
-        ("'1 day'::interval", 0, "FNAME is sent as Postgres writes interval: cast it if that is not meant"),
+        ("'1 day'::interval", 0, "FNAME is sent as Postgres writes interval: cast it to send another form"),
         ("row_number() OVER ()", 1, "mapping of brevo.FNAME: window functions are not allowed in RETURNING"),
         (LOCAL, 1, "mapping of brevo.FNAME: timestamp without time zone does not name a moment: say which one is meant"),
     ):

@@ -141,7 +141,7 @@ async def test_many_contacts_that_fail_and_a_code_that_is_new_are_told_of(app, u
         said = await webhook.message("ERRORS")
         await until(app, "sum(delivered + retried + rejected) = 80 FROM crm_sync.minutes")
     assert (new["crm"], new["code"]) == ("brevo", "DUPLICATE")
-    assert new["reason"] == "DUPLICATE: another contact of the CRM has the same identifier"
+    assert new["reason"] == "DUPLICATE: another contact in the CRM has the same identifier"
     assert new["command"] == "crm-sync failed --crm brevo --code DUPLICATE"
     assert said["count"] >= 20
     assert said["counted"] == "contacts failed in 15 minutes"
@@ -188,7 +188,7 @@ async def test_contacts_in_line_of_whom_none_is_finished_are_told_of(app, url, c
     async with alerting(url, crm):
         said = await webhook.message("SILENCE")
     assert said["crm"] == "hubspot"
-    assert "nothing was finished since" in said["reason"]
+    assert "nothing has been finished since" in said["reason"]
     assert [body["alert"] for body in webhook.messages()] == ["SILENCE"]
 
 

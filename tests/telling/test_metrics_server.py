@@ -160,7 +160,7 @@ class TestLivezAndReadyz:
             await answered(address, "/livez")
             with monkeypatch.context() as patched:
                 patched.setattr(type(daemon), "moving", False)
-                assert await answered(address, "/livez", 503) == "a loop has not moved for too long\n"
+                assert await answered(address, "/livez", 503) == "a loop has not run for too long\n"
             await answered(address, "/livez")
 
 

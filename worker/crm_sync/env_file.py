@@ -34,4 +34,4 @@ def write_new(path: Path, text: str, mode: int) -> None:
 
 
 def already_there(path: Path) -> DeclinedError:
-    return DeclinedError(f"{path} is there already, and nothing is overwritten: move it away, or stand in another folder")
+    return DeclinedError(f"{path} exists already, and is not overwritten: move it away, or change to another directory")

@@ -125,8 +125,8 @@ def _refuse_foreign(file: Path) -> None:
     for status in found:
         if status.st_uid not in (os.geteuid(), 0):
             raise ConfigurationError(
-                f"{where} belongs to another user ({_user(status.st_uid)}), who could have keys sent anywhere. Stand in another "
-                f"folder, or if it is meant: chown {os.geteuid()} {where}"
+                f"{where} belongs to another user ({_user(status.st_uid)}), who could have keys sent anywhere. Change to "
+                f"another directory, or if this is intended: chown {os.geteuid()} {where}"
             )
     if found[-1].st_mode & stat.S_IWOTH:
         raise ConfigurationError(f"everybody may write to {where}, and could have keys sent anywhere: chmod o-w {where}")

@@ -19,7 +19,7 @@ def read_service(name: str) -> dict[str, str]:
             raise ValueError(f"service: the file {file} cannot be read: {type(error).__name__}") from error
         if (found := _section(text, name)) is not None:
             return found
-    raise ValueError("service: it is in no file: neither in the one of PGSERVICEFILE or ~/.pg_service.conf, nor in PGSYSCONFDIR")
+    raise ValueError("service: not found in the file that PGSERVICEFILE names or ~/.pg_service.conf, nor in PGSYSCONFDIR")
 
 
 def _files() -> Iterator[Path]:
@@ -41,7 +41,7 @@ def _section(text: str, name: str) -> dict[str, str] | None:
         elif within and found is not None and line and not line.startswith("#"):
             parameter, separator, value = line.partition("=")
             if not separator:
-                raise ValueError("service: a line in its file is not name=value; LDAP cannot be asked")
+                raise ValueError("service: a line in its file is not name=value; LDAP is not supported")
             # The first one counts, as in libpq.
             found.setdefault(parameter.strip(), value.strip())
     return found

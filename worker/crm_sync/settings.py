@@ -42,7 +42,7 @@ def schemas(text: str) -> tuple[str, ...]:
         raise ValueError('expected comma-separated schemas, such as public, "My Schema"')
     names = tuple(name[1:-1].replace('""', '"') if name.startswith('"') else name.lower() for name in re.findall(_SCHEMA, text))
     if "$user" in names:
-        raise ValueError("expected schemas by their names: a mapping is the same for every role")
+        raise ValueError("expected schema names: a mapping is the same for every role")
     return names
 
 
@@ -65,9 +65,7 @@ Limits = Annotated[str, AfterValidator(_limits)]
 
 def _key(secret: SecretStr) -> SecretStr:
     if not re.fullmatch(r"[!-~]+", secret.get_secret_value()):
-        raise ValueError(
-            "expected letters, digits and signs of ASCII only: no whitespace, typographic quotes or dashes, control characters"
-        )
+        raise ValueError("expected printable ASCII only: no whitespace, typographic quotes or dashes, control characters")
     return secret
 
 
@@ -124,7 +122,7 @@ class Settings(SettingsModel):
         20.0,
         ge=0,
         le=600,
-        description="seconds that requests in flight get to end when the worker is stopped",
+        description="seconds that requests in flight have to finish when the worker is stopped",
     )
     metrics_listen: ListenText | None = Field(
         None, description="where a worker serves metrics: 127.0.0.1:9464, or the path of a Unix socket; nowhere if not set"

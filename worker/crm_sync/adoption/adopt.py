@@ -82,7 +82,7 @@ def adopt(url: str, request: AdoptionRequest, tell: Tell = quietly, patience_s: 
                 request = restored.request
         done: list[str] = []
         if restored is not None:
-            done.append("restored  what the tables of crm-sync had")
+            done.append("restored  the contents of crm-sync's tables")
             tell(done[0])
         if todo := migrations.pending(url):
             _refuse_older_workers(connection, todo)
@@ -103,7 +103,7 @@ def adopt(url: str, request: AdoptionRequest, tell: Tell = quietly, patience_s: 
                 runner.run(step)
                 tell(step.statement)
                 done.append(step.statement)
-        raise DatabaseTroubleError(f"what was added to {table.name} does not stay: something takes it off again")
+        raise DatabaseTroubleError(f"what was added to {table.name} disappears: something removes it again")
 
 
 def undo_plan(url: str, tell: Tell = quietly) -> Undoing | None:
@@ -166,14 +166,14 @@ def _undo_plan(connection: Connection) -> Undoing | None:
         # An adoption was broken off before it began.
         return Undoing("", created=False, steps=[], lost=[], workers=[])
     if not value(connection, "detect_notes"):
-        raise ConfigurationError(f"{migrations.WITHOUT_ROWS}: {migrations.ADVICE}, and undo then")
+        raise ConfigurationError(f"{migrations.WITHOUT_ROWS}: {migrations.ADVICE}, then undo")
     adopted = run(connection, "read_adoption").fetchone()
     workers = _living_workers(connection)
     if adopted is None:
         return Undoing("", created=False, steps=[], lost=[], workers=workers)
     if value(connection, "detect_hidden_rows"):
         raise ConfigurationError(
-            f"row level security is forced on the owner of {adopted['name']} too, so that what is lost cannot be seen: "
+            f"row level security is forced on the owner of {adopted['name']} too, so what would be lost cannot be seen: "
             f"ALTER TABLE {adopted['name']} NO FORCE ROW LEVEL SECURITY, undo, and force it again"
         )
     crms = _installed(connection)
@@ -207,7 +207,7 @@ def _check_schema(connection: Connection) -> None:
     if schema is not None and schema["is_foreign"]:
         owner, role = schema["owner"], schema["role"]
         raise ConfigurationError(
-            f"the schema crm_sync belongs to {owner}, who could have SQL run as {role} by what is in it: run this as {owner}"
+            f"the schema crm_sync belongs to {owner}, who could use it to run SQL as {role}: run this as {owner}"
         )
 
 
@@ -236,7 +236,7 @@ def _crms(connection: Connection, request: AdoptionRequest) -> list[str]:
     """
     for crm in request.crms:
         if not _CRM.fullmatch(crm):
-            raise ConfigurationError(f"{crm} can be no CRM's name: expected small letters, digits and _, 20 at most")
+            raise ConfigurationError(f"{crm} is not a valid CRM name: expected lower-case letters, digits and _, 20 at most")
     entered = _installed(connection)
     crms = list(dict.fromkeys([*entered, *request.crms])) or list(request.default_crms)
     for crm in crms:
@@ -254,20 +254,20 @@ def _losses(connection: Connection, name: str) -> list[str]:
         lost += _lost(row["crm"], row["remote_id_column"], counts, added)
     tombstones = value(connection, "count_untold_deletions")
     if tombstones:
-        lost.append(f"{tombstones:,} deleted contacts that a CRM does not know of yet: their records stay there")
+        lost.append(f"{tombstones:,} deletions that a CRM has not been told of yet: the records stay there")
     return lost
 
 
 def _lost(crm: str, remote_id: str, counts: Mapping[str, int], added: set[str]) -> list[str]:
     told = [
-        (f"{crm}_due_at", counts["in_line"], "in line or in flight: nobody will send them"),
+        (f"{crm}_due_at", counts["in_line"], "in line or in flight: no worker will send them"),
         (
             remote_id,
             counts["known"],
-            f"known by their id in {crm}: {remote_id} is dropped, and with it what they are called there",
+            f"known by their id in {crm}: {remote_id} is dropped, and with it the link to their records",
         ),
-        (f"{crm}_sync_status", counts["complete"], "Complete: that they are delivered is forgotten"),
-        (f"{crm}_processing_error", counts["with_reason"], "with the reason of a failure"),
+        (f"{crm}_sync_status", counts["complete"], "Complete: the note of their delivery is lost"),
+        (f"{crm}_processing_error", counts["with_reason"], "with a failure reason"),
     ]
     return [f"{crm}: {count:,} contacts {what}" for column, count, what in told if count and column in added]
 

@@ -27,7 +27,7 @@ def inspect_columns(connection: Connection, crms: Sequence[str], name: str) -> l
         lacks = "Selected" not in row["labels"] if row["labels"] and row["name"].endswith("_sync_status") else False
         # A value can be added to an enum, but never be taken off again.
         also = f", without Selected: ALTER TYPE {row['type']} ADD VALUE 'Selected' if you want to mark contacts" if lacks else ""
-        notes.append(f"The column {row['name']} is there already and stays as it is ({row['type']}{also})")
+        notes.append(f"The column {row['name']} exists already and is kept as it is ({row['type']}{also})")
     return notes
 
 
@@ -35,8 +35,8 @@ def refuse_foreign_types(connection: Connection) -> None:
     """Raises ConfigurationError where a type that would be taken for ours is of somebody who has no say over the table."""
     for row in run(connection, "find_foreign_types"):
         raise ConfigurationError(
-            f"there is a type {row['name']} already, made by {row['owner']}, who could have SQL run by anyone who writes "
-            f"to the table: DROP TYPE {row['name']}, or let an enum of that name belong to the owner of the table"
+            f"the type {row['name']} exists already and belongs to {row['owner']}, who could use it to run SQL as anyone who "
+            f"writes to the table: DROP TYPE {row['name']}, or make the owner of the table its owner"
         )
 
 
@@ -50,5 +50,6 @@ def _inspect_checks(connection: Connection, name: str, columns: set[str]) -> Non
         if refused:
             raise ConfigurationError(
                 f"the constraint {check['name']} of {name} refuses {', '.join(refused)} in {check['column']}, "
-                f"which workers write: ALTER TABLE {name} DROP CONSTRAINT {quote(check['name'])}, or make one that takes them"
+                f"which workers write: ALTER TABLE {name} DROP CONSTRAINT {quote(check['name'])}, or replace it with one that "
+                f"allows them"
             )

@@ -37,7 +37,7 @@ def alone(connection: Connection, tell: Callable[[str], None]) -> Iterator[None]
     while not value(connection, "take_turn"):
         if not told:
             told = True
-            tell("Waiting: somebody else migrates or adopts here.")
+            tell("Waiting: another session is migrating or adopting here.")
         time.sleep(POLL_S)
     try:
         yield

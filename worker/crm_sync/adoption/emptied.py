@@ -18,8 +18,8 @@ from crm_sync.adoption.table import AdoptionRequest, enter, find_table
 from crm_sync.errors import ConfigurationError
 
 WRITTEN_ANEW = (
-    "The tables of crm-sync came without their rows, as in a dump of definitions alone: what was in them is written again. "
-    "Which columns it had added is not known any more, so an undo leaves them"
+    "The tables of crm-sync are empty, as after restoring a schema-only dump: their contents are written again. "
+    "Which columns it had added is no longer known, so an undo leaves them"
 )
 _THERE_ALREADY = (
     psycopg.errors.DuplicateTable,

@@ -19,8 +19,8 @@ from crm_sync.postgres.session_settings import OF_ADOPTION, SINCE_17, search_pat
 from crm_sync.postgres.sqlstates import Fault, fault_of
 from crm_sync.postgres.statements import folder, query, quote, render, set_to
 
-WITHOUT_ROWS = "the tables of crm-sync came without their rows, as in a dump of definitions alone"
-ADVICE = "run `crm-sync migrate`, which writes them again"
+WITHOUT_ROWS = "the tables of crm-sync are empty, as after restoring a schema-only dump"
+ADVICE = "run `crm-sync migrate`, which fills them again"
 SCHEMA = "crm_sync"
 TABLE = "_crm_sync_migration"
 # A path of yoyo's own: its tables are created in, and looked for, in the first schema of it.
@@ -80,7 +80,7 @@ def make_schema(connection: psycopg.Connection[Any]) -> None:
         role, database = quote(connection.info.user), quote(connection.info.dbname)
         raise ConfigurationError(
             f"the role {connection.info.user} may not create the schema crm_sync. Let the owner of the database run: "
-            f"GRANT CREATE ON DATABASE {database} TO {role}; it can be taken back after this"
+            f"GRANT CREATE ON DATABASE {database} TO {role}; it can be revoked afterwards"
         ) from error
 
 

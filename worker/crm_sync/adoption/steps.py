@@ -31,7 +31,7 @@ SAMPLE_PAGES = 4096  # read to know how fast this server reads
 _PASSING: tuple[type[psycopg.Error], ...] = (*map(psycopg.errors.lookup, REFUSED), psycopg.errors.QueryCanceled)
 
 CONTACTS = "contacts"  # the kind of a step that is run until there is nothing left to change
-_AGAIN = "What is done so far stays, and does no harm: run this again when that has ended"
+_AGAIN = "What is done so far stays, and does no harm: run this again afterwards"
 
 _BESIDE_AUTOVACUUM = ("none", "ACCESS SHARE", "ROW EXCLUSIVE")
 _BESIDE_WRITERS = (*_BESIDE_AUTOVACUUM, "SHARE UPDATE EXCLUSIVE")
@@ -107,7 +107,7 @@ class Runner:
                 if observer.gave_up is None:
                     raise
                 raise DatabaseTroubleError(
-                    f"older transactions did not end in {span(self._patience_s)}, and an index waits for all of them. "
+                    f"older transactions did not end within {span(self._patience_s)}, and an index waits for all of them. "
                     f"{observer.gave_up}. {_AGAIN}"
                 ) from error
             except psycopg.errors.DeadlockDetected:

@@ -72,7 +72,7 @@ def enter(connection: Connection, request: AdoptionRequest) -> Table:
     created = found is None and request.table is None
     if created and not request.create:
         raise ConfigurationError(
-            f"there is no table {DEFAULT_TABLE}, or it is not on the search_path. Is it another one: set CONTACTS_TABLE. "
+            f"there is no table {DEFAULT_TABLE}, or it is not on the search_path. If yours has another name, set CONTACTS_TABLE. "
             "`crm-sync migrate --create` makes one"
         )
     if created:
@@ -105,7 +105,7 @@ def _again(connection: Connection, request: AdoptionRequest, adopted: dict[str, 
         other = find_table(connection, request.table)
         if other is None or other["relation"] != adopted["relation"]:
             raise ConfigurationError(
-                f"CONTACTS_TABLE: {request.table} is not the table that is adopted here, which is {name}. A database has one: "
+                f"CONTACTS_TABLE: {request.table} is not the adopted table, which is {name}. A database has only one: "
                 "run `crm-sync adopt --undo` first"
             )
     _refuse(found)
@@ -148,13 +148,13 @@ def _copy_in_its_place(connection: Connection, request: AdoptionRequest) -> dict
 def _go_over(connection: Connection, adopted: dict[str, Any], copy: dict[str, Any]) -> Table:
     """A tool that changes tables by a copy has swapped the two: from now on it is the copy. What is missing on it are steps."""
     former, name, key, email = adopted["name"], copy["name"], adopted["key_column"], adopted["email_column"]
-    other = f"is another table than the one that was adopted, which is {f'called {former}' if former else 'gone'} now"
+    other = f"is not the table that was adopted, which is {f'called {former}' if former else 'gone'} now"
     _refuse(copy)
     columns = run(connection, "list_keys", copy["relation"]).fetchall()
     names = {column["name"] for column in columns}
     for column in (key, email):
         if column not in names:
-            stay = f", or, to stay with {former}, say so in CONTACTS_TABLE" if former else ""
+            stay = f", or, to keep {former}, set CONTACTS_TABLE to it" if former else ""
             raise ConfigurationError(f"{name} {other}, and has no column {column}: give it one{stay}")
     _key(connection, copy, columns, key)
     run(connection, "follow_copy", copy["relation"])
@@ -162,12 +162,12 @@ def _go_over(connection: Connection, adopted: dict[str, Any], copy: dict[str, An
     _refuse_obstacles(connection, name, key)
     table = _table(copy, columns, key, email, created=adopted["created"])
     table.notes.append(
-        f"{name} {other}. Crm-sync goes over to it{f', and takes its triggers off {former}' if former else ''}. Run `crm-sync "
+        f"{name} {other}. crm-sync switches to it{f', and removes its triggers from {former}' if former else ''}. Run `crm-sync "
         "grants` for the worker's role afterwards"
     )
     if copy["watched"] and not former:
         table.notes.append(
-            f"Which columns {' and '.join(copy['watched'])} watched is not known any more: run `crm-sync watch` again"
+            f"Which columns {' and '.join(copy['watched'])} watched is no longer known: run `crm-sync watch` again"
         )
     return table
 
@@ -229,11 +229,12 @@ def _refuse(found: dict[str, Any]) -> None:
         raise ConfigurationError(f"{name} is a partition: adopt the table that it belongs to")
     if found["has_foreign_partitions"]:
         raise ConfigurationError(
-            f"{name} has partitions that are foreign tables, which take no triggers of ours: detach them first"
+            f"{name} has partitions that are foreign tables, which cannot have crm-sync's triggers: detach them first"
         )
     if found["has_heirs"]:
         raise ConfigurationError(
-            f"{name} has tables that inherit from it, and no trigger of ours sees their rows: make them partitions, or adopt one"
+            f"{name} has tables that inherit from it, and crm-sync's triggers do not see their rows: make them partitions, or "
+            f"adopt one"
         )
     if not found["is_owner"]:
         raise ConfigurationError(
@@ -255,7 +256,7 @@ def _key(connection: Connection, found: dict[str, Any], columns: Sequence[dict[s
         if len(primary) == 1:
             return str(primary[0])
         has = f"has a primary key of several columns ({', '.join(primary)})" if primary else "has no primary key"
-        raise ConfigurationError(f"{name} {has}: name the column that finds a row alone with CONTACTS_KEY")
+        raise ConfigurationError(f"{name} {has}: name the column that identifies a row in CONTACTS_KEY")
     column = _column(name, columns, requested, "CONTACTS_KEY")
     if not column["is_never_null"]:
         raise ConfigurationError(
@@ -270,13 +271,13 @@ def _key(connection: Connection, found: dict[str, Any], columns: Sequence[dict[s
         )
     if not column["begins_an_index"]:
         raise ConfigurationError(
-            f"CONTACTS_KEY: no index begins with {requested}, so that looking up a row would read the whole table: "
+            f"CONTACTS_KEY: no index begins with {requested}, so looking up a row would read the whole table: "
             f"CREATE INDEX ON {name} ({quote(requested)})"
         )
     # On a partitioned table no index can say that it is unique over all partitions.
     variables = {"contacts": name, "id": quote(requested)}
     if run(connection, "find_duplicate_key", variables=variables).fetchone() is not None:
-        raise ConfigurationError(f"CONTACTS_KEY: several rows of {name} have the same {requested}, so it finds none alone")
+        raise ConfigurationError(f"CONTACTS_KEY: several rows of {name} have the same {requested}, so it does not identify a row")
     return requested
 
 

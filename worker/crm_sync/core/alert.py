@@ -36,25 +36,25 @@ class Condition(StrEnum):
     LANE_DOWN = (
         "LANE_DOWN",
         "is down, so its contacts wait",
-        "see the CRM's status page, and the network between; nothing is lost, and crm-sync goes on by itself",
+        "check the CRM's status page and the network; nothing is lost, and crm-sync resumes by itself",
         "crm-sync status",
     )
     CREDENTIALS_REFUSED = (
         "CREDENTIALS_REFUSED",
         "refuses the credentials, so its contacts wait",
-        "correct the key or its rights, then systemctl reload; crm-sync tries by itself at least every minute",
+        "correct the key or its rights, then systemctl reload; crm-sync retries by itself at least every minute",
         "crm-sync check",
     )
     LANE_MISCONFIGURED = (
         "LANE_MISCONFIGURED",
-        "has a lane that has stopped until a person helps",
-        "do what the reason names; crm-sync tries by itself at least every minute",
+        "has a lane that is stopped and needs a person",
+        "do what the reason says; crm-sync retries by itself at least every minute",
         "crm-sync check",
     )
     ERRORS = (
         "ERRORS",
-        "has many contacts that fail",
-        "look at which fail and why; crm-sync errors CODE says what to do, crm-sync retry sends them again",
+        "has many failing contacts",
+        "see which contacts fail and why; crm-sync errors CODE says what to do, crm-sync retry sends them again",
         "crm-sync failed --crm {crm} --since 15m",
         "contacts failed in 15 minutes",
     )
@@ -67,34 +67,34 @@ class Condition(StrEnum):
     )
     OLDEST_WAITING = (
         "OLDEST_WAITING",
-        "has a contact that is ready and has waited for a long time",
-        "during a backfill, nothing; else look at the pace, the limits, and whether enough workers run",
+        "has a contact that has been ready for a long time",
+        "during a backfill, nothing; otherwise check the pace, the limits, and whether enough workers run",
         "crm-sync status",
     )
     LIMIT_NEARLY_USED = (
         "LIMIT_NEARLY_USED",
-        "has nearly used up its requests of a day",
-        "put off backfills, or raise the plan and its limit in settings; once it is used up, contacts wait",
+        "has nearly used up its daily requests",
+        "postpone backfills, or raise the plan and its limit in settings; once it is used up, contacts wait",
         "crm-sync status",
         "requests used",
     )
     SILENCE = (
         "SILENCE",
-        "has contacts in line, and none is finished",
-        "see whether a worker has its credentials, and what the log says",
+        "has contacts in line, but finishes none",
+        "check whether a worker has its credentials, and read the log",
         "crm-sync check",
     )
     STRAYS = (
         "STRAYS",
         "has flips that no trigger saw; they are delivered late",
-        "find what writes to the table past its triggers: a bulk load, session_replication_role, a disabled trigger",
+        "find what bypasses the table's triggers: a bulk load, session_replication_role, a disabled trigger",
         "crm-sync check",
         "contacts lined up in an hour",
     )
     DELETIONS_STUCK = (
         "DELETIONS_STUCK",
         "still has records of contacts that were deleted long ago",
-        "see why; the CRM may refuse this key to delete",
+        "find out why; the CRM may not let this key delete",
         "crm-sync status",
         "deletions",
     )

@@ -31,13 +31,13 @@ class Code(StrEnum):
     # Of a contact, until somebody changes something.
     INVALID_EMAIL = (
         "INVALID_EMAIL",
-        "the contact has no email address, or no valid one; nothing was sent",
+        "the contact has no email address, or the address is not valid; nothing was sent",
         "correct the address and flip",
     )
-    REJECTED = "REJECTED", "the CRM refused this contact", "correct what its words name, and flip"
+    REJECTED = "REJECTED", "the CRM refused this contact", "correct what its message names, and flip"
     DUPLICATE = (
         "DUPLICATE",
-        "another contact of the CRM has the same identifier",
+        "another contact in the CRM has the same identifier",
         "merge the two in the CRM or correct one of them, and flip",
     )
     AMBIGUOUS = (
@@ -57,7 +57,7 @@ class Code(StrEnum):
     )
     FIELD_NOT_SENT = (
         "FIELD_NOT_SENT",
-        "delivered, but without the field that is named: another contact has it, it is not valid, or the CRM keeps its own",
+        "delivered without the named field: another contact has its value, it is not valid, or the CRM keeps its own",
         "correct it and flip, or leave it",
     )
     MAPPING_FAILED = (
@@ -67,8 +67,8 @@ class Code(StrEnum):
     )
     ROW_REFUSED = (
         "ROW_REFUSED",
-        "the contacts table refused what was to be written: a constraint, a trigger, or a column that is too short",
-        "see the constraint that is named or Postgres's log, change it or the contact, and flip",
+        "the contacts table refused the update: a constraint, a trigger, or a column that is too short",
+        "look at the named constraint or at Postgres's log, change it or the contact, and flip",
     )
     WORKER_DIED = (
         "WORKER_DIED",
@@ -78,7 +78,7 @@ class Code(StrEnum):
 
     CANNOT_DELETE = (
         "CANNOT_DELETE",
-        "contacts are deleted at this CRM, but its client does not know how to",
+        "contacts are to be deleted at this CRM, but its client cannot delete",
         "delete the record there by hand, and run `crm-sync on-delete CRM keep`",
     )
 
@@ -88,7 +88,7 @@ class Code(StrEnum):
     NOT_ACCOUNTED = (
         "NOT_ACCOUNTED",
         "the CRM answered with success, but not for this contact",
-        "nothing; in Error once the retries are used up, and then a matter for the CRM's support",
+        "nothing; in Error once the retries are used up; then ask the CRM's support",
         True,
     )
     WORKFLOW_FAILED = (
@@ -100,7 +100,7 @@ class Code(StrEnum):
 
     CLIENT_FAILED = (
         "CLIENT_FAILED",
-        "the client of this CRM failed with this contact: a fault of the plug-in, or of crm-sync",
+        "the client of this CRM failed with this contact: a bug in the plug-in, or in crm-sync",
         "see the log for its traceback, and report it; in Error once the retries are used up",
         True,
     )
@@ -111,7 +111,7 @@ class Code(StrEnum):
     BROKEN_ANSWER = (
         "BROKEN_ANSWER",
         "the connection broke or the answer made no sense; the CRM may have applied the request",
-        "nothing; if it lasts, look at what stands between crm-sync and the CRM",
+        "nothing; if it lasts, look at what is between crm-sync and the CRM",
         True,
     )
 
@@ -122,7 +122,7 @@ class Code(StrEnum):
     REFUSED = (
         "REFUSED",
         "the CRM refuses everybody: the key, its rights, or the account",
-        "correct the credentials; crm-sync tries by itself, at least every minute",
+        "correct the credentials; crm-sync retries by itself, at least every minute",
         True,
         True,
     )
@@ -149,26 +149,26 @@ class Code(StrEnum):
     )
     FIELD_MISFIT = (
         "FIELD_MISFIT",
-        "a field of the CRM can take nothing of what the mapping sends to it; nothing was sent",
+        "a field of the CRM does not accept what the mapping sends; nothing was sent",
         "correct the mapping, or the field in the CRM; `crm-sync check` names all of them",
         True,
         True,
     )
     FIELD_REQUIRED = (
         "FIELD_REQUIRED",
-        "the CRM requires of every new contact a field that the mapping does not send",
+        "the CRM requires, for every new contact, a field that the mapping does not send",
         "add it to the mapping, or make it optional in the CRM",
         True,
         True,
     )
-    NOT_FOUND = "NOT_FOUND", "what answers is not the CRM's API", "check the base URL", True, True
+    NOT_FOUND = "NOT_FOUND", "the answer does not come from the CRM's API", "check the base URL", True, True
     REDIRECTED = "REDIRECTED", "the CRM answered with a redirect, which is not followed", "check the base URL", True, True
-    NOT_READY = "NOT_READY", "the CRM is starting, or being moved", "nothing, unless it lasts", True, True
+    NOT_READY = "NOT_READY", "the CRM is starting up, or being moved", "nothing, unless it lasts", True, True
     INACTIVE = "INACTIVE", "n8n has no active workflow at this URL", "publish the workflow, or check N8N_WEBHOOK_URL", True, True
     MISCONFIGURED = (
         "MISCONFIGURED",
-        "the CRM refuses every request for a reason that only a person can put right",
-        "as its words say; crm-sync tries by itself, at least every minute",
+        "the CRM refuses every request for a reason that only a person can fix",
+        "do what its message says; crm-sync retries by itself, at least every minute",
         True,
         True,
     )

@@ -66,8 +66,8 @@ def _refused(why: str) -> Parameter:
     return Parameter(For.NEITHER, ("",), why)
 
 
-_BY_TLS_ONLY = "the worker's driver encrypts by TLS only: sslmode=require"
-_KEEPALIVES = "is for adopt and migrate only: a worker looks every few seconds whether the server is still there"
+_BY_TLS_ONLY = "the worker's driver encrypts with TLS only: sslmode=require"
+_KEEPALIVES = "applies to adopt and migrate only: a worker checks every few seconds that the server is still there"
 _POOLS = "is Prisma's, and is ignored: the pool of a worker is as large as its lanes need"
 _TLS_VERSIONS = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
 
@@ -82,7 +82,7 @@ PARAMETERS: Mapping[str, Parameter] = {
     "passfile": Parameter(),
     "target_session_attrs": Parameter(only=("any", "read-write", "primary"), why="crm-sync writes"),
     "load_balance_hosts": Parameter(
-        For.LIBPQ, ("disable", "random"), "", {"random": "is for adopt and migrate only: a worker tries the hosts in their order"}
+        For.LIBPQ, ("disable", "random"), "", {"random": "applies to adopt and migrate only: a worker tries the hosts in order"}
     ),
     # TLS.
     "sslmode": Parameter(only=("disable", "allow", "prefer", "require", "verify-ca", "verify-full")),
@@ -94,25 +94,27 @@ PARAMETERS: Mapping[str, Parameter] = {
         ("disable", "prefer", "require"),
         "",
         {
-            "require": "is enforced by adopt and migrate; the worker's driver binds no channels. With sslmode=verify-full the "
-            "server is proved all the same"
+            "require": "is enforced by adopt and migrate only: the worker's driver has no channel binding. With "
+            "sslmode=verify-full the server is verified anyway"
         },
     ),
-    "sslcertmode": Parameter(For.LIBPQ, ("allow",), "the worker's driver sends a certificate where there is one"),
+    "sslcertmode": Parameter(For.LIBPQ, ("allow",), "the worker's driver sends a certificate if there is one"),
     "sslcompression": Parameter(For.NEITHER, ("0", "1")),
-    "sslsni": Parameter(For.LIBPQ, ("0", "1"), "", {"0": "is for adopt and migrate only: a worker names the host"}),
+    "sslsni": Parameter(For.LIBPQ, ("0", "1"), "", {"0": "applies to adopt and migrate only: a worker always names the host"}),
     "sslcrldir": _refused("the worker's driver takes one file: sslcrl"),
     "sslkeylogfile": _refused("crm-sync writes no keys to files"),
     # How the server lets one in.
-    "require_auth": _refused("the worker's driver answers as the server asks. sslmode=verify-full proves the server"),
-    "requirepeer": _refused("the worker's driver does not ask who runs the server"),
+    "require_auth": _refused(
+        "the worker's driver uses the method that the server asks for. sslmode=verify-full verifies the server"
+    ),
+    "requirepeer": _refused("the worker's driver does not check who runs the server"),
     **dict.fromkeys(("scram_client_key", "scram_server_key"), _refused("the worker's driver takes a password only")),
     **dict.fromkeys(
         ("oauth_issuer", "oauth_client_id", "oauth_client_secret", "oauth_scope"),
         _refused("the worker's driver takes a password or a certificate"),
     ),
     "gssencmode": _libpq("", "disable", "prefer", why=_BY_TLS_ONLY),
-    "gssdelegation": _libpq("", "0", why="the worker's driver hands no credentials on"),
+    "gssdelegation": _libpq("", "0", why="the worker's driver does not delegate credentials"),
     **dict.fromkeys(("krbsrvname", "gsslib"), Parameter()),
     # The connection.
     "connect_timeout": Parameter(),
@@ -120,13 +122,13 @@ PARAMETERS: Mapping[str, Parameter] = {
     **dict.fromkeys(
         ("keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout"), _libpq(_KEEPALIVES)
     ),
-    "min_protocol_version": _libpq("", "3.0", why="the worker's driver speaks 3.0"),
+    "min_protocol_version": _libpq("", "3.0", why="the worker's driver supports 3.0 only"),
     "max_protocol_version": _libpq("", "3.0", "3.2", "latest"),
     "replication": Parameter(For.NEITHER, ("false", "off", "no", "0"), "crm-sync runs statements"),
-    "client_encoding": Parameter(For.NEITHER, ("auto", "utf8", "UTF8", "utf-8", "UTF-8", "unicode"), "crm-sync talks UTF-8"),
+    "client_encoding": Parameter(For.NEITHER, ("auto", "utf8", "UTF8", "utf-8", "UTF-8", "unicode"), "crm-sync uses UTF-8"),
     "application_name": _ignored("is ignored: sessions of crm-sync are called crm-sync"),
     "fallback_application_name": Parameter(For.NEITHER),
-    "service": _refused("there can be no service within a service"),
+    "service": _refused("a service cannot name another service"),
     "servicefile": _refused("the file is named by PGSERVICEFILE"),
     # Of vendors and other programs.
     "schema": Parameter(For.NEITHER),
@@ -139,9 +141,9 @@ PARAMETERS: Mapping[str, Parameter] = {
         _ignored(_POOLS),
     ),
     "sslaccept": Parameter(
-        For.NEITHER, ("accept_invalid_certs",), "it is Prisma's: say it with sslmode=verify-full and sslrootcert"
+        For.NEITHER, ("accept_invalid_certs",), "it is Prisma's: instead, use sslmode=verify-full and sslrootcert"
     ),
-    "sslidentity": _refused("it is Prisma's: say it with sslcert and sslkey"),
+    "sslidentity": _refused("it is Prisma's: instead, use sslcert and sslkey"),
     "supa": _ignored("is Supabase's, and is ignored"),
     "uselibpqcompat": Parameter(For.NEITHER),
     "ssl": Parameter(For.NEITHER, ("true", "false", "require", "no-verify")),
@@ -191,7 +193,7 @@ class ConnectionString:
             if note := told.get(value) or told.get("*"):
                 notes.append(f"{name} {note}")
         if said.get("sslmode") == "no-verify":
-            notes.append("sslmode=no-verify is node-postgres's, and taken for require: the server is not proved")
+            notes.append("sslmode=no-verify is node-postgres's, and is treated as require: the server is not verified")
         parameters = {name: value for name, value in given.items() if PARAMETERS[name].of is not For.NEITHER}
         _check_numbers(parameters)
         _check_tls(parameters)
@@ -257,18 +259,15 @@ def _unknown(name: str, url: str) -> str:
     _, _, query = url.partition("?")
     if "@" in query or not re.fullmatch(r"\w{1,40}", name, re.ASCII):
         # It may be a piece of a password.
-        return "a parameter after the ? is not one that Postgres knows; in a password ? is written %3F, and / %2F"
-    return (
-        f"the parameter {name} is not one that Postgres knows. A setting of the server goes into options: "
-        "options=-c%20statement_timeout%3D5s"
-    )
+        return "a parameter after the ? is unknown to Postgres; in a password, write ? as %3F and / as %2F"
+    return f"the parameter {name} is unknown to Postgres. Put a server setting into options: options=-c%20statement_timeout%3D5s"
 
 
 def _require(name: str, value: str, parameter: Parameter) -> None:
     if not parameter.only or value in parameter.only:
         return
     if parameter.only == ("",):
-        raise ValueError(f"{name} cannot be met: {parameter.why}")
+        raise ValueError(f"{name} cannot be used: {parameter.why}")
     why = f": {parameter.why}" if parameter.why else ""
     raise ValueError(f"{name} can be {' or '.join(parameter.only)}{why}")
 
@@ -277,10 +276,12 @@ def _check_numbers(parameters: Mapping[str, str]) -> None:
     """Of the values only the names are told: where a password is written wrongly, a part of it stands in the place of a port."""
     ports = parameters.get("port", "").split(",")
     if any(port and not (re.fullmatch(r"[0-9]{1,5}", port) and 0 < int(port) < 65536) for port in ports):
-        raise ValueError("a port is no number from 1 to 65535. In a password : is written %3A, / %2F, @ %40, # %23 and ? %3F")
+        raise ValueError(
+            "a port is not a number from 1 to 65535. In a password, write : as %3A, / as %2F, @ as %40, # as %23 and ? as %3F"
+        )
     hosts = parameters.get("hostaddr") or parameters.get("host", "")
     if len(ports) not in (1, len(hosts.split(","))):
-        raise ValueError("there are other numbers of hosts and of ports")
+        raise ValueError("the numbers of hosts and ports differ")
     if not re.fullmatch(r"[0-9]{0,6}", parameters.get("connect_timeout", "")):
         raise ValueError("connect_timeout is not a number of seconds")
 
@@ -288,10 +289,10 @@ def _check_numbers(parameters: Mapping[str, str]) -> None:
 def _check_tls(parameters: dict[str, str]) -> None:
     """As libpq has it."""
     if parameters.get("sslrootcert") == SYSTEM and parameters.setdefault("sslmode", "verify-full") != "verify-full":
-        raise ValueError("sslrootcert=system can be met with sslmode=verify-full only: any certificate would do for another host")
+        raise ValueError("sslrootcert=system needs sslmode=verify-full: otherwise any host's certificate would be accepted")
     if parameters.get("sslnegotiation") == "direct" and parameters.get("sslmode") not in ("require", "verify-ca", "verify-full"):
-        raise ValueError("sslnegotiation=direct can be met with sslmode=require, verify-ca or verify-full only")
+        raise ValueError("sslnegotiation=direct needs sslmode=require, verify-ca or verify-full")
     if "hostaddr" in parameters and parameters.get("sslmode") == "verify-full":
         raise ValueError(
-            "hostaddr cannot be met with sslmode=verify-full: the worker's driver proves the host that it connects to"
+            "hostaddr cannot be used with sslmode=verify-full: the worker's driver verifies the host that it connects to"
         )

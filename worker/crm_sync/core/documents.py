@@ -63,7 +63,7 @@ def _refuse_half_characters(value: Any) -> None:
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        raise UnsendableError("the JSON has half a character (a lone surrogate)") from None
+        raise UnsendableError("the JSON has a lone surrogate (half a character)") from None
 
 
 def plain_text(value: Any) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from urllib.parse import quote, unquote_to_bytes
 
 FORM = "expected a URL such as postgresql://user@host:5432/database"
-_ESCAPES = "a sign with a meaning of its own is written as %2F for /, %40 for @, %3A for :, %23 for #, %3F for ? and %25 for %"
+_ESCAPES = "a reserved character is written as %2F for /, %40 for @, %3A for :, %23 for #, %3F for ? and %25 for %"
 _HOST = re.compile(r"(?:\[([^\]]*)\]|([^:\[\]]*))(?::([^:]*))?", re.DOTALL)
 
 
@@ -32,7 +32,7 @@ def parameters_of(url: str) -> dict[str, str]:
     rest = hosts_and_more[len(hosts) :]
     database, _, query = rest[1:].partition("?") if rest.startswith("/") else ("", "", rest[1:])
     if "@" in database:
-        raise ValueError(f"an @ stands after the first /, which may be one of the password: {_ESCAPES}")
+        raise ValueError(f"an @ comes after the first /, so it may be part of the password: {_ESCAPES}")
     found = {
         **_hosts(hosts),
         "user": _decoded(user),
@@ -52,7 +52,7 @@ def _hosts(text: str) -> dict[str, str]:
     for one in text.split(","):
         match = _HOST.fullmatch(one)
         if match is None:
-            raise ValueError(f"a host cannot be read. An IPv6 address is written in brackets: [::1]; in a password {_ESCAPES}")
+            raise ValueError(f"a host is not valid. An IPv6 address is written in brackets: [::1]; in a password {_ESCAPES}")
         address, name, port = match.groups()
         hosts.append(_decoded(address if address is not None else name))
         ports.append(_decoded(port or ""))
@@ -67,7 +67,7 @@ def _of_query(query: str) -> dict[str, str]:
     for part in query.split("&") if query else ():
         name, separator, value = part.partition("=")
         if not separator or not name:
-            raise ValueError(f"what stands after the ? is written name=value, with & between; {_ESCAPES}")
+            raise ValueError(f"parameters after the ? are written name=value, separated by &; {_ESCAPES}")
         found[_decoded(name)] = _decoded(value)
     return found
 
@@ -79,7 +79,7 @@ def _decoded(text: str) -> str:
     try:
         decoded = unquote_to_bytes(text).decode()
     except UnicodeDecodeError:
-        raise ValueError("what is written with % is not valid UTF-8") from None
+        raise ValueError("the percent-encoded text is not valid UTF-8") from None
     if "\0" in decoded:
-        raise ValueError("it has a character 0")
+        raise ValueError("it has a NUL character")
     return decoded

@@ -85,15 +85,15 @@ class RemoteSchema:
     def _missing(self, name: str) -> Misfit:
         alike = next((known for known in self.fields if known.lower() == name.lower()), None)
         if alike is not None:
-            words = f"{self.crm} has no {self.noun} {_shown(name)}, but {_shown(alike)}: write it so in the mapping"
+            words = f"{self.crm} has no {self.noun} {_shown(name)}, but {_shown(alike)}: use that name in the mapping"
         else:
-            words = f"{self.crm} has no {self.noun} {_shown(name)}: create it there, or take it out of the mapping"
+            words = f"{self.crm} has no {self.noun} {_shown(name)}: create it there, or remove it from the mapping"
         return Misfit(name, words, missing=True)
 
     def _misfit(self, sent: SentField, field: RemoteField) -> Misfit | None:
         name = _shown(sent.name)
         if field.obstacle is not None:
-            words = f"{self.crm}'s {self.noun} {name} {field.obstacle}: take it out of the mapping"
+            words = f"{self.crm}'s {self.noun} {name} {field.obstacle}: remove it from the mapping"
         elif sent.shape.kind not in (field.lists if sent.shape.is_list else field.takes):
             words = (
                 f"{name} is {_with_article(sent.type)} in the mapping, and {_with_article(field.type)} in {self.crm}, "
@@ -101,7 +101,7 @@ class RemoteSchema:
             )
         elif others := _no_options(sent, field):
             words = (
-                f"{name} ({sent.type}) can be {_listed(others)}, which is no option of the {self.noun} in {self.crm}. "
+                f"{name} ({sent.type}) can be {_listed(others)}, which is not an option of the {self.noun} in {self.crm}. "
                 f"It has {_listed(field.options or ()) or 'none'}: add what is missing there, or write the option in the mapping"
             )
         else:

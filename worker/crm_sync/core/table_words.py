@@ -39,7 +39,7 @@ def odd_keys(declared: str, key: str) -> dict[str, str] | None:
 def odd_keys_note(table: str, key: str) -> str:
     return (
         f"{table} has rows with a {key} that a worker cannot name (before the year 1, from the last day of the year 9999 on, or "
-        "24:00). They are sent again and again, and end in Error: give them another one"
+        "24:00). They are sent again and again, and end in Error: give them another key"
     )
 
 
@@ -55,8 +55,8 @@ def flips_note(triggers: Sequence[str]) -> str:
 def rule_note(rule: str, crms: Sequence[str]) -> str:
     """rule: on DELETE, DO INSTEAD. crms: where deleted contacts are to be deleted."""
     return (
-        f"by the rule {rule} a DELETE deletes no row, so that no record is deleted in {' and '.join(crms)} either: flip the "
-        "contact in the rule, so that the CRM hears of it"
+        f"because of the rule {rule}, a DELETE deletes no row, so no record is deleted in {' and '.join(crms)} either: flip the "
+        "contact in the rule, so that the CRM is told"
     )
 
 
@@ -68,15 +68,16 @@ def obstacle(kind: str, name: str, table: str | None, key: str) -> str:
         case "copy":
             return (
                 f"the table that was adopted is {f'called {table}' if table else 'gone'} now, and {name} is another one: a tool "
-                "that changes tables by a copy has swapped them, and flips in the copy are not seen. Run `crm-sync adopt`, which "
-                "goes over to it, and `crm-sync grants` for the worker's role"
+                f"that changes tables through a copy has swapped them, and flips in the copy are not seen. Run `crm-sync adopt`, "
+                f"which "
+                "switches to it, and `crm-sync grants` for the worker's role"
             )
         case "rule":
             return (
-                f"the table {table} has the rule {name} on its UPDATEs, with which Postgres lets no worker claim: write it as a "
+                f"the table {table} has the rule {name} on its UPDATEs, so Postgres lets no worker claim: write it as a "
                 f"trigger, and DROP RULE {name} ON {table}"
             )
     return (
-        f"the key {key} of {table} is of the type {name}, and a key has to be one simple value: name another column that finds a "
-        "row alone with CONTACTS_KEY"
+        f"the key {key} of {table} is of the type {name}, and a key has to be one simple value: name another column that "
+        f"identifies a row in CONTACTS_KEY"
     )

@@ -97,7 +97,7 @@ class Daemon:
                         await plan_lane(database, schema, wanted)
                 except ConfigurationError as error:
                     self._kept[crm] = configuration
-                    note = "this lane goes on with the configuration it has; the others have their new one"
+                    note = "this lane keeps its former configuration; the others have the new one"
                     log.error(events.CONFIGURATION_REFUSED, crm=crm, reason=with_advice(error), note=note)  # noqa: TRY400
         self._former = None
 
@@ -166,13 +166,13 @@ class Daemon:
     def sentence(self) -> str:
         """What it is doing, for people."""
         if self.stop.is_set():
-            return "stopping: requests in flight get to end"
+            return "stopping: waiting for requests in flight"
         if self._waiting_for:
             return f"waiting for the database: {self._waiting_for}"
         if self._wiring is None or not (self._wiring.session.opened.is_set() or self._wiring.session.openings):
             return "connecting to the database"
         if not self._wiring.session.opened.is_set():
-            return "waiting for the database: the session was lost, the log tells why"
+            return "waiting for the database: the session was lost, see the log"
         if not self.lanes:
             return "no CRM has credentials, so contacts wait"
         delivering = ", ".join(sorted(crm for crm, lane in self.lanes.items() if lane.fault is None))

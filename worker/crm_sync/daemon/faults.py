@@ -33,7 +33,7 @@ class Fault:
         reason = clean(with_advice(error))[:LONGEST_FAULT]
         if reason != self.reason:
             self.reason = reason
-            log.error(events.LANE_FAULTY, crm=self._crm, reason=reason, note="its contacts wait; other CRMs are delivered to")
+            log.error(events.LANE_FAULTY, crm=self._crm, reason=reason, note="its contacts wait; other CRMs are not affected")
 
     async def note(self) -> None:
         """In the database. The session must have been opened once."""

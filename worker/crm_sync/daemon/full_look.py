@@ -24,7 +24,7 @@ from crm_sync.table.adopted_table import LaneTable
 from crm_sync.table.contacts import Contacts
 
 STRETCH_PAGES = 1024  # 8 MiB of table in one short statement
-DIED = f"{Code.WORKER_DIED}: no worker that lives has this contact in flight, as often as it may be tried"
+DIED = f"{Code.WORKER_DIED}: no living worker has this contact in flight, and its attempts are used up"
 
 log = structlog.get_logger()
 

@@ -133,7 +133,7 @@ class Recovery:
         """Raises ConfigurationError where there is none now."""
         charge = self._charges.get(crm)
         if charge is None:
-            raise ConfigurationError(f"the columns of {crm} on the contacts table are not whole: run `crm-sync check`")
+            raise ConfigurationError(f"the columns of {crm} on the contacts table are incomplete: run `crm-sync check`")
         return charge
 
     def ask(self) -> None:

@@ -101,5 +101,5 @@ class Service(Generic[CurrentWorker]):
                 self._worker.stop.set()
 
     def _refuse(self, reason: str) -> None:
-        log.error(events.CONFIGURATION_REFUSED, reason=reason, note="the worker goes on with the configuration it has")
+        log.error(events.CONFIGURATION_REFUSED, reason=reason, note="the worker keeps its former configuration")
         self._notifier.ready()

@@ -127,7 +127,7 @@ class SupervisedLane:
         self._renewed.clear()
         configuration = self._read()
         if configuration is None:
-            raise ConfigurationError(f"{self.crm} has no credentials any more")
+            raise ConfigurationError(f"{self.crm} no longer has credentials")
         plan = await plan_lane(self._wiring.database, await self._wiring.look(), configuration)
         async with self._wiring.lane(plan) as lane:
             if self._left:

@@ -42,5 +42,5 @@ class ClientFaults:
 def checked(answers: Sequence[Entry], count: int) -> Sequence[Entry]:
     """What a client answered for so many contacts. Raises TypeError where it is not an entry for each."""
     if len(answers) != count or not all(isinstance(answer, Entry) for answer in answers):
-        raise TypeError("the client did not answer with an entry for each contact")
+        raise TypeError("the client did not return an outcome for each contact")
     return answers

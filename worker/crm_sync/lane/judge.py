@@ -413,7 +413,8 @@ def _is_refused(entry: Entry) -> bool:
 def _to_blame(error: StatusRefusedError) -> Outcome:
     """It alone is refused, while others are served."""
     return Outcome.rejected(
-        Code.REJECTED, f"a firewall or something else before the CRM refuses this contact, while others are served ({error.said})"
+        Code.REJECTED,
+        f"a firewall or something else in front of the CRM refuses this contact, while others are served ({error.said})",
     )
 
 

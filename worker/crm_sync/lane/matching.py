@@ -87,7 +87,7 @@ class Matcher:
             if isinstance(one, LaneError):
                 raise one
             if isinstance(one, Outcome) and one.code == Code.CANNOT_DELETE:
-                raise DeclinedError(f"the client of {self._matching.crm} does not know how to look contacts up")
+                raise DeclinedError(f"the client of {self._matching.crm} cannot look contacts up")
             if isinstance(one, Outcome) and one.code != Code.AMBIGUOUS:
                 raise LaneError(one.code or Code.REJECTED, one.reason or "no reason is given")
             found.append(one)

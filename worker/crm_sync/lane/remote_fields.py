@@ -76,4 +76,4 @@ class RemoteFields:
         self._asked(self._unknown_s)
         if code not in self._told:
             self._told.add(code)
-            self._log.warning(events.FIELDS_UNKNOWN, reason=clean(reason), note="contacts are delivered all the same")
+            self._log.warning(events.FIELDS_UNKNOWN, reason=clean(reason), note="contacts are still delivered")

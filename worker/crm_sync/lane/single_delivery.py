@@ -116,6 +116,6 @@ class SingleDelivery:
                 await self._finisher.drained()
         except TimeoutError:
             raise DatabaseTroubleError(
-                f"what came of it could not be written within {patience_s:.0f} s: the database is away, or a transaction "
+                f"the outcome could not be written within {patience_s:.0f} s: the database is away, or a transaction "
                 "of the application has the row locked. A worker puts the contact back in line"
             ) from None

@@ -74,7 +74,7 @@ def _context(tls: Mapping[str, str]) -> ssl.SSLContext | None:
             context.load_cert_chain(tls["sslcert"], tls["sslkey"], lambda: tls.get("sslpassword", ""))
     except OSError as error:
         # An SSLError has an errno, too, which is none of the operating system's.
-        why = "its content is not what it should be" if isinstance(error, ssl.SSLError) else error.strerror
+        why = "its content is not valid" if isinstance(error, ssl.SSLError) else error.strerror
         raise ConfigurationError(f"{SETTING}: {name}: the file cannot be used: {why}") from error
     for name, attribute in (("ssl_min_protocol_version", "minimum_version"), ("ssl_max_protocol_version", "maximum_version")):
         if name in tls:

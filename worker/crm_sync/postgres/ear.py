@@ -86,7 +86,7 @@ class Ear:
             else:
                 await self.open()
         except (DatabaseTroubleError, ConfigurationError) as error:
-            self._trouble.tell(error, note="no notification arrives meanwhile: contacts are polled for instead")
+            self._trouble.tell(error, note="no notifications arrive meanwhile: the worker polls instead")
             self._deafen()
         else:
             self._trouble.over()

@@ -50,7 +50,7 @@ class LockPatience:
         """
         in_use = holders(rows)
         if now > self._deadline:
-            why = f"{self._table} was not free for a moment in {span(self._patience_s)}. {in_use}"
+            why = f"{self._table} could not be locked within {span(self._patience_s)}. {in_use}"
             raise DatabaseTroubleError(self._refusal.format(why=why)) from error
         told = None if self._told else f"Waiting until {self._table} is free, for {span(self._patience_s)} at most. {in_use}."
         self._told = True

@@ -46,7 +46,7 @@ def _kind(error: asyncpg.PostgresError) -> str:
     """What went wrong, where the message itself can quote a row: by its kind, and the constraint or column that names it."""
     constraint, column = getattr(error, "constraint_name", None), getattr(error, "column_name", None)
     where = f", constraint {constraint}" if constraint else f", column {column}" if column else ""
-    return f"{_named(type(error))}{where}; Postgres's own log has its words"
+    return f"{_named(type(error))}{where}; Postgres's own log has the message"
 
 
 def _named(kind: type[asyncpg.PostgresError]) -> str:

@@ -16,7 +16,7 @@ CLOCK_BACK_S = 1.0  # less is an answer that was slow
 FULL_QUEUE = 0.5  # share of the NOTIFY queue in use that somebody should know of
 QUEUE_FILLS = (
     "the server's NOTIFY queue is more than half full, and once it is full, commits that notify fail: "
-    "some session that listens has been in one transaction for long, see pg_stat_activity"
+    "a session that listens has been in one transaction for a long time, see pg_stat_activity"
 )
 
 log = structlog.get_logger()
@@ -53,7 +53,7 @@ class SafetyLook:
         else:
             self._queue_trouble.over()
         if not look["is_registered"]:
-            log.warning(events.REGISTERED_AGAIN, worker=worker, note="its row in crm_sync.workers was gone")
+            log.warning(events.REGISTERED_AGAIN, worker=worker, note="its row in crm_sync.workers was missing")
             await self._registration.register()
         self._strangers.tell(look["strangers"])
         self._compare_clocks(look["now"])
@@ -66,5 +66,7 @@ class SafetyLook:
         ahead_s, before_s = now - time.monotonic(), self._ahead_s
         self._ahead_s = ahead_s
         if before_s is not None and ahead_s < before_s - CLOCK_BACK_S:
-            log.warning(events.CLOCK_SET_BACK, seconds=round(before_s - ahead_s, 1), note="what was flipped before it is due now")
+            log.warning(
+                events.CLOCK_SET_BACK, seconds=round(before_s - ahead_s, 1), note="contacts flipped before that are due now"
+            )
             self._on_clock_back()

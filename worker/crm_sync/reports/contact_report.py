@@ -36,9 +36,9 @@ def who(match: Match, workers: Workers) -> str:
     """The worker that has a contact in flight."""
     worker = workers.get(match.worker or 0)
     if worker is None:
-        return f"worker {match.worker}, which is not known any more"
+        return f"worker {match.worker}, which is no longer known"
     place = f"worker {match.worker} (process {worker['pid']} on {worker['host']})"
-    return place if worker["alive"] else f"{place}, which has died: a worker that runs puts it back in line within seconds"
+    return place if worker["alive"] else f"{place}, which has died: a running worker puts it back in line within seconds"
 
 
 def prospect(match: Match, lane_state: LaneState, *, reachable: bool, workers: Workers) -> str:

@@ -83,7 +83,7 @@ def meant_codes(named: Sequence[str], present: Collection[str]) -> list[str]:
         if _folded(name) not in known:
             near = [code for folded in get_close_matches(_folded(name), known) for code in known[folded]]
             others = sorted(code for codes in known.values() for code in codes if code not in near)
-            nearest = f"; near it: {', '.join(near)}" if near else ""
+            nearest = f"; similar: {', '.join(near)}" if near else ""
             raise click.BadParameter(
                 f"{name} is not a code of crm-sync, and no contact has it{nearest}. Known: {', '.join([*near, *others])}",
                 param_hint="--code",

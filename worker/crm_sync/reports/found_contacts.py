@@ -16,7 +16,7 @@ from crm_sync.table.adopted_table import LaneTable
 
 LOOK_S = 10.0  # that the whole table is read for an address
 MOST = 10  # contacts that are told of
-BY_INDEX = {"as it is": "find_by_exact_address", "in small letters": "find_by_lower_address"}
+BY_INDEX = {"as it is": "find_by_exact_address", "in lower case": "find_by_lower_address"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ async def find_contacts(
     if asked.key is not None:
         return await _by_key(database, tables, asked.key)
     if not tables:
-        raise DeclinedError("no CRM's columns are whole, so no contact can be found by its address: run `crm-sync check`")
+        raise DeclinedError("no CRM's columns are complete, so no contact can be found by its address: run `crm-sync check`")
     return await _by_address(database, next(iter(tables.values())), (asked.email or "").strip(), look_s)
 
 
@@ -70,7 +70,8 @@ async def _by_address(database: Database, table: LaneTable, address: str, look_s
         rows = await database.fetch_within(look_s, render("find_by_address", variables), text)
     except TooSlowError as error:
         raise DeclinedError(
-            f"the table {variables['contacts']} cannot be read for an address within {look_s:.0f} s, and no index finds it: name "
+            f"the table {variables['contacts']} cannot be searched for an address within {look_s:.0f} s, and no index finds it: "
+            f"name "
             f"the contact by its key, or CREATE INDEX CONCURRENTLY ON {variables['contacts']} (lower({variables['email']}))"
         ) from error
     note = (

@@ -5,7 +5,7 @@ from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
 from crm_sync.settings import Settings
 
-_ALL_THE_SAME = "contacts are delivered all the same, and history lacks them"
+_ALL_THE_SAME = "contacts are still delivered, and history lacks them"
 
 
 async def history_notes(database: Database, settings: Settings) -> list[str]:

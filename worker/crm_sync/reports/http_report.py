@@ -55,4 +55,4 @@ def _cut(text: str) -> Iterator[str]:
     lines = text[:MOST_CHARACTERS].splitlines()
     yield from lines[:MOST_LINES]
     if len(lines) > MOST_LINES or len(text) > MOST_CHARACTERS:
-        yield f"... (cut; {len(text):,} characters in all)"
+        yield f"... (truncated; {len(text):,} characters in all)"

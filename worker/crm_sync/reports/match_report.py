@@ -30,6 +30,6 @@ def _counted(crm: str, counts: MatchCounts) -> str:
         f"{counts.unknown:,} are unknown to {crm}",
         f"{counts.ambiguous:,} ambiguous",
         *([f"{counts.left_alone:,} left alone"] if counts.left_alone else []),
-        *([f"{counts.unaddressed:,} besides without a valid address"] if counts.unaddressed else []),
+        *([f"{counts.unaddressed:,} more without a valid address"] if counts.unaddressed else []),
     ]
     return ", ".join(parts)

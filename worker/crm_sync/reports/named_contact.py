@@ -43,7 +43,7 @@ def named_contact(function: Function) -> Function:
     @wraps(function)
     def with_contact(*arguments: Any, email: str | None, key: str | None, **options: Any) -> Any:
         if (email is None) == (key is None):
-            raise click.UsageError("Name the contact by --email ADDRESS or by --key KEY, and not by both.")
+            raise click.UsageError("Name the contact with either --email ADDRESS or --key KEY.")
         return function(*arguments, contact=NamedContact(email, key), **options)
 
     return with_contact  # type: ignore[return-value]

@@ -8,8 +8,8 @@ from crm_sync.postgres.statements import query, render
 from crm_sync.table.adopted_table import LaneTable
 
 _LOST = (
-    "in flight with no living worker: a running worker puts them back in line with its next full look, and a worker that starts "
-    "does so at once"
+    "in flight with no living worker: a running worker puts them back in line with its next full look, and a starting worker "
+    "does so immediately"
 )
 
 
@@ -19,7 +19,7 @@ async def stranger_notes(database: Database) -> list[str]:
     for row in await database.fetch(query("list_strangers")):
         who = f"role {row['role']}, {row['application_name'] or 'no application_name'}, {row['address'] or 'on the server'}"
         notes.append(
-            f"a session that is not a worker holds a lock of crm-sync: pid {row['pid']} ({clean(who)}). It counts for nothing; "
+            f"a session that is not a worker holds a lock of crm-sync: pid {row['pid']} ({clean(who)}). It has no effect; "
             f"`SELECT pg_terminate_backend({row['pid']})` ends it"
         )
     return notes

@@ -56,7 +56,7 @@ def notes(by_crm: Mapping[str, Sequence[Failures]], since: str | None) -> list[s
     said = []
     if uncertain:
         said.append(
-            f"{_of_them(uncertain)} may have failed earlier than {since} ago: another CRM failed after, and only the last "
+            f"{_of_them(uncertain)} may have failed earlier than {since} ago: another CRM failed later, and only the last "
             "failure of a contact is dated. They are included, because a repeat is harmless."
         )
     if undated:
@@ -78,8 +78,8 @@ def lacking(by_crm: Mapping[str, Sequence[Failures]], code: str, *, in_rows: boo
     known = Code[code]
     if known.lane:
         return (
-            f"{code} ({known.meaning}): no contact has it, nor can have it. It holds up the whole CRM, and what was to be sent "
-            "stays in line and goes out by itself when the CRM takes it again. See `crm-sync status`."
+            f"{code} ({known.meaning}): no contact can have it. It stops the whole CRM: contacts stay in line, and are sent by "
+            f"themselves when the CRM accepts requests again. See `crm-sync status`."
         )
     if known is Code.CANNOT_DELETE:
         return f"{code}: only deleted contacts have it, which have no row to flip. See `crm-sync errors {code}`."
@@ -90,7 +90,7 @@ def beside(by_crm: Mapping[str, Sequence[Failures]]) -> list[str]:
     """What is Complete and has a code, where nobody asked for it."""
     words: dict[str, str] = {Code.FIELD_NOT_SENT: "delivered without a field", Code.ALREADY_THERE: "that the CRM had already"}
     return [
-        f"Not meant: {contacts(entry.complete)} of {crm} {words[entry.code]}; --code {entry.code} sends "
+        f"Not included: {contacts(entry.complete)} of {crm} {words[entry.code]}; --code {entry.code} sends "
         f"{'it' if entry.complete == 1 else 'them'} again."
         for crm, failures in by_crm.items()
         for entry in failures
@@ -108,7 +108,8 @@ def closing(crm: str, counted: int, done: Flipped) -> list[str]:
         )
     if done.locked:
         said.append(
-            f"  {len(done.locked):,} locked by another transaction all the time: run the same again to flip {_them(done.locked)}."
+            f"  {len(done.locked):,} locked by another transaction throughout: run the same command again to flip "
+            f"{_them(done.locked)}."
         )
     if done.refused:
         named = ", ".join(str(key) for key in done.refused[:NAMED_KEYS])

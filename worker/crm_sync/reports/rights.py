@@ -27,7 +27,7 @@ def with_advice(error: ConfigurationError) -> str:
         return str(error)
     if isinstance(refusal, asyncpg.InsufficientPrivilegeError):
         return f"{error}: let the owner of the table run what `crm-sync grants` prints for the worker's role"
-    return f"{error}: `crm-sync check` says what is missing, `crm-sync migrate` puts it back"
+    return f"{error}: `crm-sync check` says what is missing, `crm-sync migrate` restores it"
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,8 +37,8 @@ async def path_notes(database: Database, settings: Settings) -> list[str]:
         elif (who := _creators(row)) and settings.behind_pooler:
             path = search_path(settings.mapping_path)["search_path"]
             notes.append(
-                f"{who} may create in {row['name']}, and so have SQL run as {row['role']}, for through a pooler a worker cannot "
-                f"set its search_path: ALTER ROLE {row['role']} SET search_path = {path}"
+                f"{who} may create in {row['name']}, and so run SQL as {row['role']}, because a worker cannot set its "
+                f"search_path through a pooler: ALTER ROLE {row['role']} SET search_path = {path}"
             )
         elif who:
             notes.append(

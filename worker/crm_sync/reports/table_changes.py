@@ -20,7 +20,7 @@ async def change(database: Database, table: str, statement: str, *arguments: obj
     alone: nobody may even read the table in that moment; else nobody may write.
     Raises DatabaseTroubleError with who holds the table, and as Database.fetch does.
     """
-    refusal = "nothing was changed, for {why}. Try again when that has ended"
+    refusal = "nothing was changed: {why}. Try again afterwards"
     patience = LockPatience("the contacts table", patience_s, now=time.monotonic(), refusal=refusal)
     while True:
         try:

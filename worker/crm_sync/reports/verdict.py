@@ -125,7 +125,7 @@ class _Telling:
     def _unreadable(self) -> Told:
         column = self._facts["unreadable"]["column"]
         if self._facts["unreadable"]["is_there"]:
-            return f"Nobody can say: this role may not read the column {column}.", "rights", "crm-sync grants"
+            return f"This cannot be said: this role may not read the column {column}.", "rights", "crm-sync grants"
         return (
             f"It is not delivered, nor is any contact, because the contacts table has no column {column}.",
             "misconfigured",
@@ -178,7 +178,7 @@ class _Telling:
         name = f"worker {worker['id']}"
         if not worker["is_known"]:
             after = "a worker that runs puts it back in line"
-            return f"It is in flight with {name}, which is not known any more: {after}.{meanwhile}", "lost", self._run()
+            return f"It is in flight with {name}, which is no longer known: {after}.{meanwhile}", "lost", self._run()
         name = f"{name} (process {worker['pid']} on {worker['host']})"
         if not worker["lives"]:
             after = "another one puts it back in line within seconds" if self._facts["lane"]["workers"] else "no other one runs"
@@ -217,7 +217,7 @@ class _Telling:
         said += f", as {row['remote_id']}" if row["remote_id"] else ""
         advice = None
         if row["error"]:
-            said += f", but not whole: {clean(row['error'])}"
+            said += f", but incomplete: {clean(row['error'])}"
             advice = _remedy(row["error"])[1]
         said += rest
         if row["sync_status"] != "Complete":

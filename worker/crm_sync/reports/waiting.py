@@ -41,7 +41,7 @@ def _reasons(crm: str, facts: Mapping[str, Any], state: LaneState) -> Iterator[B
     if not lane["workers"]:
         yield Because("no worker", "no worker is running", "crm-sync run")
     if state.fault is not None and (lane["fault"] is None or not lane["workers_with_lane"]):
-        yield Because("misconfigured", f"{crm} is not delivered to, for {state.fault}", "crm-sync check")
+        yield Because("misconfigured", f"{crm} gets no deliveries, because of this: {state.fault}", "crm-sync check")
     if not lane["workers_with_lane"]:
         without = f"no worker that runs delivers to {crm}: it has no credentials there, or has not said so yet"
         yield Because("no lane", without, "crm-sync check")
@@ -64,7 +64,7 @@ def _of_the_contact(facts: Mapping[str, Any]) -> Iterator[Because]:
     now, row, line = datetime.fromisoformat(facts["now"]), facts["row"], facts["line"]
     due = datetime.fromisoformat(row["due_at"])
     if not line["has_line"]:
-        yield Because("full look", "it has no line, so that the next full look of a worker finds it")
+        yield Because("full look", "it has no entry in the line, so the next full look of a worker finds it")
     if facts["refused"]:
         yield Because(
             "row refused", f"the contacts table refuses to have its row written: {clean(facts['refused'])}", "crm-sync check"
@@ -120,7 +120,7 @@ def _of_the_line(facts: Mapping[str, Any]) -> Because:
     if before >= BACKLOG and line["behind"] <= MOST_FRESH:
         return Because(
             "backfill share",
-            f"{others} before it, of which it waits for a few only: a quarter of what is sent is for flips after a backlog",
+            f"{others} before it, but it waits for only a few of them: a quarter of the requests is for flips after a backlog",
         )
     if pace is None:
         return Because("turn", f"{others} before it{at_most}, and nothing was delivered in the last minute", "crm-sync status")

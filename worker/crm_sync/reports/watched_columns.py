@@ -9,8 +9,8 @@ from crm_sync.reports.rights import Needs
 from crm_sync.table.schema import Schema
 
 TO_WATCH = Needs(
-    lacking="the role {role} of DATABASE_URL may not change what is watched, for that is a trigger of the contacts table. "
-    "Run this with the DATABASE_URL of the role that ran `crm-sync migrate`, which owns the table",
+    lacking="the role {role} of DATABASE_URL may not change what is watched, because that changes a trigger of the contacts "
+    "table. Run this with the DATABASE_URL of the role that ran `crm-sync migrate`, which owns the table",
     absent="this database has no crm_sync.watch yet: run `crm-sync migrate`",
 )
 

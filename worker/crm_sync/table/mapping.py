@@ -36,7 +36,7 @@ _READ_NOTHING: tuple[object, ...] = ([], 0)
 _OURS = (Fault.PERSON, Fault.ROW)
 _WORD = re.compile(r"\w+")
 _LOOKED_UP = (asyncpg.UndefinedFunctionError, asyncpg.UndefinedObjectError, asyncpg.UndefinedTableError)
-_PATH = "What is not Postgres's own is written with its schema, or the schema is named in MAPPING_SEARCH_PATH"
+_PATH = "Qualify what is not Postgres's own with its schema, or name the schema in MAPPING_SEARCH_PATH"
 _PARAMETER = "it has a parameter, such as $1, for which there is no value"
 _ROW = "it is the whole row of a table ({}): name the column that is meant"
 _GRANTS = "Let the owner of the table run what `crm-sync grants` prints for the role of the worker"
@@ -73,7 +73,7 @@ def read_file(path: Path | None) -> dict[str, dict[str, str]]:
         raise ConfigurationError(f"MAPPING_FILE: {path} is not valid TOML: {error}") from error
     for name, section in content.items():
         if not isinstance(section, dict):
-            raise ConfigurationError(f"MAPPING_FILE: {name} stands outside of a section such as [brevo]")
+            raise ConfigurationError(f"MAPPING_FILE: {name} is outside a section such as [brevo]")
     return content
 
 
@@ -147,7 +147,7 @@ def _note(name: str, its: Type, forms: Forms) -> str | None:
     """What is sent all the same, though it may not be meant."""
     match its.shape.kind:
         case Kind.OTHER | Kind.INTERVAL:
-            return f"{name} is sent as Postgres writes {its.name}: cast it if that is not meant"
+            return f"{name} is sent as Postgres writes {its.name}: cast it to send another form"
         case Kind.LOCAL_MOMENT if forms.local_moment is not None:
             return f"{name} is sent as it is, a {its.name}, which the CRM takes for UTC: {_AT_TIME_ZONE}"
     return None

@@ -136,7 +136,7 @@ class Recording:
             self._told = str(error)
             lacks_right = isinstance(error.__cause__, asyncpg.InsufficientPrivilegeError)
             command = "let the owner of the table run what `crm-sync grants` prints" if lacks_right else "see `crm-sync check`"
-            note = f"contacts are delivered all the same, and history lacks them: {command}"
+            note = f"contacts are still delivered, and history lacks them: {command}"
             self._log.error(events.HISTORY_NOT_WRITTEN, reason=self._told, note=note)
 
     def _resumed(self) -> None:

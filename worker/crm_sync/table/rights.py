@@ -20,7 +20,7 @@ PERMITS = ("lane", "number", "worker")
 WORKERS_CHANGED = ("backend_pid", "backend_start")
 WORKERS_WRITTEN = ("id", "host", "pid", "version", *WORKERS_CHANGED)
 WORKERS_READ = (*WORKERS_WRITTEN, "started_at")
-# What is told of deliveries. Without these rights contacts are delivered all the same.
+# What is told of deliveries. Without these rights contacts are still delivered.
 HISTORY_FORGOTTEN = ("key", "reason", "request_id", "remote_id", "trace")
 # What people are told by: no lane needs it.
 TELLING = ("crm_sync.snapshot", "crm_sync.progress")

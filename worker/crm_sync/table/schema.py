@@ -94,8 +94,8 @@ def _of_the_table(table: AdoptedTable) -> str | None:
     for column in (table.key, table.email):
         if column not in table.types:
             return (
-                f"the table {table.name} has no column {column} any more. If it was renamed: run `crm-sync adopt`, with "
-                "its name in CONTACTS_KEY or CONTACTS_EMAIL"
+                f"the table {table.name} no longer has a column {column}. If it was renamed: run `crm-sync adopt`, with its new "
+                f"name in CONTACTS_KEY or CONTACTS_EMAIL"
             )
     return _missing_column(table, ROLL_UP)
 
@@ -108,7 +108,7 @@ def _of_a_lane(table: AdoptedTable, lane: Mapping[str, Any], triggers: Mapping[s
     if not lane["has_line"]:
         return f"there is no table crm_sync.{crm}_line: {ADVICE}"
     if not lane["takes_keys"]:
-        return f"the table crm_sync.{crm}_line takes no keys of the type that {table.key} has now: {ADVICE}"
+        return f"the table crm_sync.{crm}_line does not accept keys of the type that {table.key} has now: {ADVICE}"
     deleted = () if lane["on_delete"] == "keep" else (DELETED,)
     moved = (MOVED,) if table.is_partitioned else ()
     for case in (*TRIGGERS, *moved, *deleted):
@@ -154,7 +154,7 @@ async def _read_table(database: Database, wanted: str | None) -> AdoptedTable:
             raise ConfigurationError(obstacle(row["kind"], row["name"], None, adopted["key_column"]))
         raise ConfigurationError("the adopted table is gone: run `crm-sync adopt --undo`, then adopt another one")
     if wanted is not None and adopted["relation"] != await _relation(database, wanted):
-        raise ConfigurationError(f"CONTACTS_TABLE: {wanted} is not the table that is adopted here, which is {adopted['name']}")
+        raise ConfigurationError(f"CONTACTS_TABLE: {wanted} is not the adopted table, which is {adopted['name']}")
     columns = await database.fetch(query("list_columns"))
     return AdoptedTable(
         adopted["name"],

@@ -97,7 +97,7 @@ class ShortFlips:
         else:
             progress.flipped += sum(row["became"] == "flipped" for row in rows)
             progress.locked += [row["id"] for row in rows if row["became"] == "locked"]
-            self._refused([row["id"] for row in rows if row["became"] == "kept"], "a trigger of it undoes the flip", progress)
+            self._refused([row["id"] for row in rows if row["became"] == "kept"], "one of its triggers undoes the flip", progress)
 
     def _refused(self, ids: Sequence[Any], why: str, progress: Flipped) -> None:
         progress.refused += ids

@@ -38,8 +38,8 @@ def starting_mapping(table: str, email: str, columns: Mapping[str, bool], crms: 
     """
     named = {crm: {field: _expression(usual, columns) for field, usual in fields.items()} for crm, fields in crms.items()}
     lines = [
-        f"# What is sent of {printable(table, LINE)}: for each CRM its fields, each with an SQL expression over a row.",
-        "# `crm-sync check` says whether they are right. A running worker takes a change with SIGHUP (systemctl reload).",
+        f"# What is sent from {printable(table, LINE)}: the fields of each CRM, each with an SQL expression over a row.",
+        "# `crm-sync check` says whether they are right. A running worker reads changes at SIGHUP (systemctl reload).",
     ]
     for crm, fields in named.items():
         lines += ["", f"[{crm}]", f"email = {_toml(quote(email))}"]

@@ -66,7 +66,7 @@ def new_codes(rows: Sequence[Mapping[str, Any]]) -> Iterator[Seen]:
     """rows: of list_new_codes.sql."""
     for row in rows:
         code = row["code"]
-        reason = f"{code}: {Code[code].meaning}" if code in Code.__members__ else f"{code}: of the client of another package"
+        reason = f"{code}: {Code[code].meaning}" if code in Code.__members__ else f"{code}: a code of another package's client"
         yield Seen(Condition.NEW_CODE, row["crm"], row["new_since"], row["contacts"], reason, code)
 
 
@@ -105,7 +105,7 @@ def _of_the_line(facts: Facts, waits: Waits) -> Iterator[Seen]:
     idle_since = facts.oldest if last is None else max(facts.oldest, last + MINUTE)
     if idle_since <= facts.ago(waits.silence_s):
         said = facts.lane["breaker_reason"]
-        why = f"nothing was finished since; the CRM said: {said}" if said else "nothing was finished since"
+        why = f"nothing has been finished since; the CRM said: {said}" if said else "nothing has been finished since"
         yield facts.seen(Condition.SILENCE, idle_since, facts.due, why)
     elif facts.oldest <= facts.ago(waits.oldest_waiting_s):
         waited = span((facts.now - facts.oldest).total_seconds())

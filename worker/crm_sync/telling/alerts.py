@@ -77,7 +77,7 @@ class Alerts:
                 try:
                     await self.look()
                 except ConfigurationError as error:
-                    # A right that is missing, or a table: contacts are delivered all the same.
+                    # A right that is missing, or a table: contacts are still delivered.
                     self._trouble.tell(ConfigurationError(self._advised(error)), note="no alerts; contacts are delivered")
                 except DatabaseTroubleError as error:
                     self._trouble.tell(error)

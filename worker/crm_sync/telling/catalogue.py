@@ -86,7 +86,7 @@ _OF_THE_WORKER = (
     Metric(
         "rate_limit_wait_seconds_total",
         Kind.COUNTER,
-        "what claims and requests waited for the account's limits, added up",
+        "how long claims and requests waited for the account's limits, in total",
         ("crm",),
     ),
     Metric("throttled_total", Kind.COUNTER, 'times the CRM said "too many requests"', ("crm",)),
@@ -103,32 +103,34 @@ _OF_THE_WORKER = (
     Metric("session_up", Kind.GAUGE, "1 while the worker has its session with the database, else 0"),
     Metric("session_losses_total", Kind.COUNTER, "times the session was lost"),
     Metric("loop_failures_total", Kind.COUNTER, "faults of crm-sync itself, each with a traceback in the log", ("loop",)),
-    Metric("event_loop_lag_seconds", Kind.GAUGE, "by how much the event loop was late at most, within the last minute"),
+    Metric("event_loop_lag_seconds", Kind.GAUGE, "the largest delay of the event loop within the last minute"),
     Metric("history_dropped_total", Kind.COUNTER, "outcomes that history lacks because it could not be written", ("crm",)),
     Metric("build_info", Kind.INFO, "always 1; the version of crm-sync", ("version",)),
 )
 
 _OF_ALL = (
     Metric("contacts", Kind.GAUGE, "contacts by state, as far as they are counted", ("crm", "state"), shared=True),
-    Metric("oldest_ready_seconds", Kind.GAUGE, "how long the oldest contact is due; 0 where none is", ("crm",), shared=True),
+    Metric("oldest_ready_seconds", Kind.GAUGE, "how long the oldest contact has been due; 0 if none is", ("crm",), shared=True),
     Metric("lane_state", Kind.GAUGE, "1 for the state that the lane is in, 0 for the others", ("crm", "state"), shared=True),
     Metric(
         "lane_down_reason",
         Kind.GAUGE,
-        "1 for the failure code for which the CRM is not called now, 0 for the others",
+        "1 for the failure code because of which the CRM is not called now, 0 for the others",
         ("crm", "code"),
         shared=True,
     ),
     Metric(
         "backlog_ends_timestamp_seconds",
         Kind.GAUGE,
-        "when the backlog is delivered at the pace of now, since 1970; absent if it is not known",
+        "when the backlog will be delivered at the current pace, since 1970; absent if it is not known",
         ("crm",),
         shared=True,
     ),
     Metric("limit_requests", Kind.GAUGE, "the account's limit of requests in a window", ("crm", "window"), shared=True),
     Metric("limit_used_requests", Kind.GAUGE, "requests that count for it now", ("crm", "window"), shared=True),
-    Metric("tombstones", Kind.GAUGE, "deletions that the CRM is still to hear of, or that failed", ("crm", "state"), shared=True),
+    Metric(
+        "tombstones", Kind.GAUGE, "deletions that the CRM has not been told of yet, or that failed", ("crm", "state"), shared=True
+    ),
     Metric("workers", Kind.GAUGE, "workers that live, with those of `crm-sync sync`", shared=True),
     Metric("snapshot_age_seconds", Kind.GAUGE, "how long ago these numbers were read", shared=True),
 )

@@ -57,7 +57,7 @@ def arguments(event: str, crm: str | None = None, *, by: Doer | None = None, **d
 
 
 def problem(error: CrmSyncError) -> str:
-    return f"Note: it is not written down in crm_sync.events who did this ({error})."
+    return f"Note: crm_sync.events does not record who did this ({error})."
 
 
 def tell(problem: str | None) -> None:

@@ -40,7 +40,7 @@ async def serve(app: web.Application, address: ListenAddress, waits: Waits = USU
                 reason = os.strerror(error.errno) if error.errno else type(error).__name__
                 if reason != told:
                     told = reason
-                    note = "contacts are delivered all the same; it is tried again, and METRICS_LISTEN says where"
+                    note = "contacts are still delivered; it is tried again, and METRICS_LISTEN says where"
                     log.error(events.METRICS_UNAVAILABLE, address=str(address), reason=reason, note=note)  # noqa: TRY400 (no fault of ours)
                 await asyncio.sleep(backoff.pause_s())
         if address.path:

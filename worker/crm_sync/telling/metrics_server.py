@@ -89,7 +89,7 @@ class MetricsServer:
 
     async def _livez(self, _request: web.Request) -> web.Response:
         alive = self._pulse is not None and self._pulse.alive
-        return _said(alive, "the loops move" if alive else "a loop has not moved for too long")
+        return _said(alive, "all loops run" if alive else "a loop has not run for too long")
 
     async def _readyz(self, _request: web.Request) -> web.Response:
         view = self._view

@@ -45,7 +45,7 @@ class Tidying:
         self._trouble.over()
         untidy = (row["full_slots"], row["missing"])
         if untidy not in (self._told, (0, 0)):
-            note = "contacts are delivered all the same"
+            note = "contacts are still delivered"
             log.warning(events.HISTORY_UNTIDY, full_slots=row["full_slots"], missing_slots=row["missing"], note=note)
         self._told = untidy
         return not row["busy"]

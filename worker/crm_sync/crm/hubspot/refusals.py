@@ -101,7 +101,7 @@ def mapping_fault(errors: Sequence[Error], label: str, mapped: Collection[str] =
         return RefusedError(Code.UNKNOWN_FIELD, f"HubSpot has no property {unknown} ({label}): create it, or correct the mapping")
     fixed = ", ".join(_properties(errors, "READ_ONLY_VALUE"))
     if fixed:
-        return RefusedError(Code.MISCONFIGURED, f"HubSpot's property {fixed} is read-only ({label}): take it out of the mapping")
+        return RefusedError(Code.MISCONFIGURED, f"HubSpot's property {fixed} is read-only ({label}): remove it from the mapping")
     required = ", ".join(name for name in _properties(errors, REQUIRED) if name not in mapped)
     if required:
         reason = f"HubSpot requires {required} of every new contact, and the mapping does not send it ({label}): {_REQUIRED_HELP}"

@@ -81,7 +81,7 @@ def _header(name: str, value: str) -> dict[str, str]:
     if not _NAME.fullmatch(name) or name.lower() in _TAKEN:
         raise ConfigurationError("N8N_HEADER_NAME: expected the name of a header of its own, such as X-Crm-Sync-Key")
     if not _VALUE.fullmatch(value):
-        raise ConfigurationError("N8N_HEADER_VALUE: expected letters, digits and signs of ASCII, without surrounding whitespace")
+        raise ConfigurationError("N8N_HEADER_VALUE: expected printable ASCII, without surrounding whitespace")
     return {name: value}
 
 
