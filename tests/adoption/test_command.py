@@ -170,7 +170,7 @@ async def test_the_console_script_adopts_checks_and_undoes(owner, empty_url, pho
     assert adopted.returncode == 0, adopted.stderr
     assert "To take it off again: crm-sync adopt --undo" in adopted.stdout
     again = await asyncio.to_thread(script, "adopt")
-    assert again.stdout.splitlines()[-1] == "Nothing to do: all is in place."
+    assert again.stdout.splitlines()[-1] == "Nothing to do: everything is in place."
     checked = await asyncio.to_thread(script, "check")
     assert "columns and triggers of crm.people in place for hubspot, brevo, mautic, n8n" in " ".join(checked.stdout.split())
     refused = await asyncio.to_thread(script, "adopt", "--undo", typed="n\n")
@@ -238,7 +238,7 @@ async def test_where_the_table_is_gone_all_the_rest_goes(owner, empty_url, photo
     with pytest.raises(ConfigurationError, match="the adopted table is gone: run `crm-sync adopt --undo`"):
         await run(empty_url, "adopt", CONTACTS_TABLE="people")
     _, lines = await run(empty_url, "adopt", "--undo", "--yes")
-    assert lines[0] == "The table that was adopted is gone. What is left of crm-sync goes too."
+    assert lines[0] == "The adopted table is gone. What is left of crm-sync is removed too."
     assert photograph() == before
 
 

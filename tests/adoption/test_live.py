@@ -280,7 +280,7 @@ def test_it_goes_on_once_the_holder_has_ended(people, crm_sync, kind):
         adopting = crm_sync.start(people.url, "adopt")
         adopting.says(f"pid {holder})")
     assert adopting.ended() == 0, adopting.said
-    assert crm_sync.run(people.url, "adopt", "--plan")[1].strip().endswith("Nothing to do: all is in place.")
+    assert crm_sync.run(people.url, "adopt", "--plan")[1].strip().endswith("Nothing to do: everything is in place.")
 
 
 def test_an_autovacuum_is_ended_not_waited_for(people):

@@ -66,7 +66,7 @@ REFUSED = {
     "no primary key": (
         "CREATE TABLE t (id int, email text)",
         AdoptionRequest("t"),
-        "has no primary key: name the column that finds a row alone",
+        "has no primary key: name the column that identifies a row",
     ),
     "a key of two columns": (
         COMPOSITE,

@@ -53,7 +53,7 @@ async def test_a_renamed_key_and_a_renamed_address_are_named_and_then_adopted_ag
     await owner.execute("SELECT crm_sync.set_on_delete('brevo', 'delete')")
     await owner.execute("ALTER TABLE people RENAME id TO uid; ALTER TABLE people RENAME email TO mail")
     async with Database(empty_url, size=1) as database:
-        with pytest.raises(ConfigurationError, match=r"has no column id any more\. If it was renamed: run `crm-sync adopt`"):
+        with pytest.raises(ConfigurationError, match=r"no longer has a column id\. If it was renamed: run `crm-sync adopt`"):
             await read_schema(database)
     # Flips go on meanwhile.
     await owner.execute("INSERT INTO people (uid, mail, region, brevo_sync_status) VALUES (1, 'a@example.com', 'eu', 'Queued')")

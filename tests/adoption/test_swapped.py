@@ -108,7 +108,7 @@ async def test_one_without_the_key_or_without_its_index_is_refused(owner, empty_
         await adopt_only(empty_url)
     await owner.execute("ALTER TABLE people RENAME id TO uid")
     with pytest.raises(
-        ConfigurationError, match=r"is called public\.people_old now, and has no column id: give it one, or, to stay"
+        ConfigurationError, match=r"is called public\.people_old now, and has no column id: give it one, or, to keep"
     ):
         await adopt_only(empty_url)
     assert list(await triggers(owner)) == ["people_old"]

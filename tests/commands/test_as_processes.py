@@ -17,7 +17,7 @@ from tests.tiers import one_quick, slow
 PERSON = ("--email", "ada@example.com", "--crm", "brevo")
 # Arguments, exit code, and what is said to standard output.
 ANSWERS = {
-    "adopt": (("--plan",), 0, "Nothing to do: all is in place."),
+    "adopt": (("--plan",), 0, "Nothing to do: everything is in place."),
     "migrate": (("--check",), 0, "Nothing is missing"),
     "status": (("--json",), 0, '"crm": "brevo"'),
     "why": (PERSON, 0, "REJECTED"),

@@ -113,7 +113,7 @@ async def test_a_wrong_answer_is_told_and_asked_again(folder, url, brevo):
     typed = ["mysql://x", url, "n", "y", "a key", KEY, "n", "n"]
     said = await run(typed=typed, BREVO_BASE_URL=f"{brevo.url}/v3")
     assert "That does not work: DATABASE_URL: expected a URL such as postgresql://" in said
-    assert "That does not work: BREVO_API_KEY: expected letters" in said
+    assert "That does not work: BREVO_API_KEY: expected printable ASCII" in said
     assert Environment.capture().values["brevo_api_key"] == KEY
 
 

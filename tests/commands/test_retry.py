@@ -429,7 +429,7 @@ async def test_whatever_interrupts_it_nothing_is_lost_and_the_same_again_goes_on
     flipped = await app.fetchval(f"SELECT {QUEUED}")
     assert 1_000 <= flipped < 2_000
     if blow is signal.SIGINT:
-        assert f"Interrupted: {flipped:,} contacts flipped so far. The same command goes on." in err
+        assert f"Interrupted: {flipped:,} contacts flipped so far. The same command continues." in err
         assert "Traceback" not in err
     assert f"brevo: flipped {3_000 - flipped:,} contacts." in said(url)
     assert await app.fetchval(f"SELECT {QUEUED}") == 3_000
@@ -532,7 +532,10 @@ async def test_where_there_is_no_terminal_to_ask_on_it_flips_nothing_and_says_ho
         env = {"DATABASE_URL": as_worker(url), "COLUMNS": "80"}
         answer = thread.submit(click.testing.CliRunner().invoke, crm_sync, ["retry"], env=env).result()
     assert answer.exit_code == 2
-    assert "Nothing was flipped: there is no terminal to ask on. To flip 3 contacts, run the same with --yes." in answer.output
+    assert (
+        "Nothing was flipped: there is no terminal to ask on. To flip 3 contacts, run the same command with --yes."
+        in answer.output
+    )
     assert await app.fetchval(f"SELECT {QUEUED}") == 0
 
 

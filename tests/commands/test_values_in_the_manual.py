@@ -170,7 +170,7 @@ async def test_hubspot_takes_each_type_for_a_property_of_that_type(app, url, hub
 @pytest.mark.parametrize(
     ("sql", "reason"),
     [
-        ("ARRAY['a;b']", "an element of the list has a semicolon, which to HubSpot ends an option"),
+        ("ARRAY['a;b']", "an element of the list has a semicolon, which HubSpot takes for the end of an option"),
         ("'NaN'::float8", "no CRM takes NaN or infinity"),
         ("'infinity'::date", "infinite dates, and those before the year 1 or after 9999, are not accepted by any CRM"),
     ],

@@ -638,7 +638,7 @@ async def test_too_many_requests_pause_as_long_as_the_broken_limit_lasts(prepare
     entry = await deliver(alone)
     assert isinstance(entry, ThrottledError)
     assert (entry.code, entry.pause_s) == (Code.RATE_LIMITED, pause_s)
-    assert ("the account's requests of the day are used up" in entry.reason) == (
+    assert ("the account's requests for the day are used up" in entry.reason) == (
         isinstance(body, dict) and body["policyName"] == "DAILY"
     )
 

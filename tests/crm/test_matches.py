@@ -90,7 +90,7 @@ async def test_a_match_that_the_mapping_does_not_send_holds_the_lane():
 @pytest.mark.parametrize("name", ["firstname", "nothing"])
 async def test_one_that_is_not_unique_is_told_by_check_and_holds_the_lane(name):
     async with hubspot(match=name) as (crm, client):
-        with pytest.raises(RefusedError, match=f"MISCONFIGURED: HUBSPOT_MATCH names {name}, of which HubSpot does not keep"):
+        with pytest.raises(RefusedError, match=f"MISCONFIGURED: HUBSPOT_MATCH names {name}, whose values HubSpot does not keep"):
             await client.check()
         [entry] = await client.deliver([contact(ANA, **{name: "Ana"})])
         assert (type(entry), entry.code) == (RefusedError, Code.MISCONFIGURED)

@@ -292,7 +292,7 @@ async def test_an_address_that_mautic_would_make_somebody_elses_is_not_sent(crm,
     there(crm, victim, firstname="Victim")
     entry, other = await mautic.deliver([contact(email, firstname="Me"), contact("cy@example.com")])
     assert verdicts([entry]) == [(REJECTED, "INVALID_EMAIL", None)]
-    assert "email: Mautic would take characters out of this address" in entry.reason
+    assert "email: Mautic would remove characters from this address" in entry.reason
     assert other == Outcome.delivered("2")
     assert held(crm)[1] == (victim, "Victim")
 

@@ -125,7 +125,7 @@ async def test_five_of_1500_that_a_firewall_minds_are_named_and_hold_up_nobody(a
     print(f"{crm}: no other waits longer than {waits} requests more, one after the other")
     assert waits <= LONGEST_WAIT
     reasons = await app.fetch(f"SELECT DISTINCT {crm}_processing_error FROM contacts WHERE {crm}_sync_status = 'Error'")
-    page = f"{status}{', and no JSON' if crm == 'n8n' and status == 404 else ''}: Blocked Not acceptable by rule 942100"
+    page = f"{status}{', not JSON' if crm == 'n8n' and status == 404 else ''}: Blocked Not acceptable by rule 942100"
     blame = f"REJECTED: a firewall or something else in front of the CRM refuses this contact, while others are served ({page})"
     assert [reason[0] for reason in reasons] == [blame]
     assert len(again) <= 5 * (2 * math.log2(client.batch_limit) + 1)

@@ -88,7 +88,7 @@ def test_what_became_of_those_that_were_counted(done, said):
 
 def test_why_a_code_has_no_contact():
     none = {"brevo": []}
-    assert "holds up the whole CRM" in lacking(none, Code.UNREACHABLE, in_rows=False, since=None)
+    assert "stops the whole CRM" in lacking(none, Code.UNREACHABLE, in_rows=False, since=None)
     assert "only deleted contacts have it" in lacking(none, Code.CANNOT_DELETE, in_rows=False, since=None)
     assert lacking(none, Code.TIMEOUT, in_rows=False, since=None) == "TIMEOUT: no contact of brevo has it."
     assert "did not fail within 2h, are withdrawn, Complete or in flight" in lacking(none, "X", in_rows=True, since="2h")
@@ -97,6 +97,6 @@ def test_why_a_code_has_no_contact():
 def test_who_is_complete_with_a_code_is_told_of():
     partly, there = replace(REJECTED, code="FIELD_NOT_SENT", complete=1), replace(REJECTED, code="ALREADY_THERE", complete=2)
     assert beside({"brevo": [partly, there], "n8n": [REJECTED]}) == [
-        "Not meant: 1 contact of brevo delivered without a field; --code FIELD_NOT_SENT sends it again.",
-        "Not meant: 2 contacts of brevo that the CRM had already; --code ALREADY_THERE sends them again.",
+        "Not included: 1 contact of brevo delivered without a field; --code FIELD_NOT_SENT sends it again.",
+        "Not included: 2 contacts of brevo that the CRM had already; --code ALREADY_THERE sends them again.",
     ]

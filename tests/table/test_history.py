@@ -237,7 +237,7 @@ async def test_contacts_are_delivered_all_the_same_and_the_loss_is_counted_and_t
     assert await app.fetchval("SELECT bool_and(brevo_sync_status = 'Complete') FROM contacts")
     [told] = [event for event in logged if event["event"] == events.HISTORY_NOT_WRITTEN]
     assert told["crm"] == "brevo"
-    assert "all the same" in told["note"]
+    assert "still delivered" in told["note"]
 
 
 async def test_history_is_written_again_when_it_can_be(app, url, logged):

@@ -249,7 +249,7 @@ def _refuse(found: dict[str, Any]) -> None:
 
 
 def _key(connection: Connection, found: dict[str, Any], columns: Sequence[dict[str, Any]], requested: str | None) -> str:
-    """The column that finds a row alone."""
+    """The column that identifies a row."""
     name = found["name"]
     primary = [column["name"] for column in columns if column["is_in_primary_key"]]
     if requested is None:

@@ -77,7 +77,7 @@ def adopt(*, plan: bool, undo: bool, crms: tuple[str, ...], yes: bool) -> None:
         return
     for crm in crms:
         if crm.strip().lower() not in known():
-            click.echo(f"No client for {crm} is installed here, so that no worker of this installation will send to it.")
+            click.echo(f"No client for {crm} is installed here, so no worker of this installation will send to it.")
     request = request_of(settings, [crm.strip().lower() for crm in crms])
     planned = make_plan(url, request, say)
     if plan:
@@ -89,7 +89,7 @@ def adopt(*, plan: bool, undo: bool, crms: tuple[str, ...], yes: bool) -> None:
     started = time.monotonic()
     done = put_on(url, request, say)
     if not done:
-        click.echo("Nothing to do: all is in place.")
+        click.echo("Nothing to do: everything is in place.")
         return
     note_adoption(url, planned.table.name, len(done))
     click.echo(
@@ -115,7 +115,7 @@ def request_of(settings: Settings, crms: Sequence[str] = ()) -> AdoptionRequest:
 def _plan(planned: Plan) -> Iterator[str]:
     yield from _found(planned)
     if not planned.migrations and not planned.steps:
-        yield "\nNothing to do: all is in place."
+        yield "\nNothing to do: everything is in place."
         return
     if planned.migrations:
         yield "\n-- First the schema crm_sync, with tables and functions of its own. No lock on the table."
@@ -125,7 +125,7 @@ def _plan(planned: Plan) -> Iterator[str]:
     yield from _statements(planned.steps, planned.pace)
     total_s = sum(_seconds(step, planned.pace) for step in planned.steps)
     yield f"\n{len(planned.steps)} steps, {_lasts(total_s)} in all. An index waits for the transactions that are open."
-    yield f"A lock that holds up others is asked for {LOCK_TIMEOUT_MS} ms at a time until it is had, and kept for a moment."
+    yield f"A lock that holds up others is requested for {LOCK_TIMEOUT_MS} ms at a time until it is granted, and held briefly."
     yield "Nothing was changed. To do it: crm-sync adopt"
 
 
@@ -137,7 +137,7 @@ def _found(planned: Plan) -> Iterator[str]:
         if table.created and planned.migrations
         else f"Found {table.name}: about {table.rows:,} rows{parts}, {_size(table.bytes)}, PostgreSQL {table.server}."
     )
-    yield f"A row is found by {table.key} ({table.key_type}), its address is {table.email} ({table.email_type})."
+    yield f"A row is identified by {table.key} ({table.key_type}), its address is {table.email} ({table.email_type})."
     for note in planned.notes:
         yield wrapped(f"{note}.", further="    ")
 
@@ -193,11 +193,11 @@ def _undo(url: str, *, only_plan: bool, yes: bool) -> None:
 
 def _losses(planned: Undoing) -> Iterator[str]:
     if not planned.table:
-        yield "The table that was adopted is gone. What is left of crm-sync goes too."
+        yield "The adopted table is gone. What is left of crm-sync is removed too."
     if planned.workers:
         yield f"These workers run, and have to be stopped first: {', '.join(planned.workers)}."
     if planned.table:
-        yield f"Off {planned.table} come the columns, indexes and triggers that crm-sync added; what was there before stays."
+        yield f"The columns, indexes and triggers that crm-sync added to {planned.table} are removed; existing ones stay."
     if planned.created and planned.table:
         drops = any(step.kind == "table" for step in planned.steps)
         yield (

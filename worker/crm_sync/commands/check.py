@@ -132,7 +132,7 @@ async def findings() -> AsyncIterator[Finding]:
             async for finding in _of_a_crm(configuration, database, schema, crm):
                 yield finding
             if crm in lane_states and lane_states[crm].fault is not None:
-                note = f"{lane_states[crm].fault}. Where settings were changed since: systemctl reload, or SIGHUP"
+                note = f"{lane_states[crm].fault}. If settings were changed since: systemctl reload, or SIGHUP"
                 yield Finding(f"{crm} at a worker", Verdict.WRONG, note)
 
 

@@ -45,7 +45,7 @@ def console(*, listen: str | None) -> None:
             if token is None:
                 click.echo(f"The console listens at {where}")
             else:
-                click.echo(f"The console: {where}login?token={token}\nThe link is good for this start only. Ctrl-C ends it.")
+                click.echo(f"The console: {where}login?token={token}\nThe link is valid for this start only. Ctrl-C ends it.")
             await _until_stopped()
 
     asyncio.run(serve())

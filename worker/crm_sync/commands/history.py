@@ -52,7 +52,7 @@ def history(*, contact: NamedContact, crm: str | None, limit: int, as_json: bool
         for line in attempt.lines(now):
             click.echo(line)
     if not attempts:
-        click.echo(wrapped("History has nothing of this contact: it was not sent in the days that are kept, or is forgotten."))
+        click.echo(wrapped("History has nothing on this contact: it was not sent in the days that are kept, or was forgotten."))
 
 
 async def _history(settings: Settings, contact: NamedContact, crm: str | None, limit: int) -> tuple[Sequence[Attempt], datetime]:

@@ -108,13 +108,13 @@ class _Answers:
         if not found:
             return None
         table = found[0] if len(found) == 1 else self._chosen(found)
-        key = table.key or self._column("contacts_key", "The column that finds a row alone", table.keys, table.name)
+        key = table.key or self._column("contacts_key", "The column that identifies a row", table.keys, table.name)
         email = table.email or self._column("contacts_email", "The column with the address", table.emails, table.name)
         if table.name != f"public.{DEFAULT_TABLE}":
             self.values.setdefault("contacts_table", table.name)
         if email != DEFAULT_EMAIL:
             self.values.setdefault("contacts_email", email)
-        click.echo(f"The table is {table.name}: a row is found by {key}, its address is {email}.")
+        click.echo(f"The table is {table.name}: a row is identified by {key}, its address is {email}.")
         return Candidate(table.name, table.rows, table.columns, key, email)
 
     def wants(self, crm: Crm) -> bool:

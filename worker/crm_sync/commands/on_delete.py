@@ -64,7 +64,7 @@ def on_delete(waits: Waits, *, crm: str, policy: str | None) -> None:
         click.echo(f"But {note}.")
     if after.tombstones:
         many = f"more than {COUNTED_TO:,}" if after.tombstones > COUNTED_TO else f"{after.tombstones:,}"
-        click.echo(f"Of {many} contacts that were deleted before, {name} is still to hear: `crm-sync status`.")
+        click.echo(f"{name} has not been told yet of {many} contacts that were deleted before: `crm-sync status`.")
 
 
 async def _set(settings: Settings, waits: Waits, crm: str, policy: str | None) -> tuple[str, Policy, Policy]:

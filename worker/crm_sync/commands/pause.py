@@ -29,7 +29,7 @@ def pause(*, crm: str, reason: str) -> None:
     """
     reason = clean(reason)
     if not reason:
-        raise click.BadParameter("say why: somebody will want to know at 3 a.m.", param_hint="--reason")
+        raise click.BadParameter("say why: `crm-sync status` shows the reason", param_hint="--reason")
     before, after, problem = asyncio.run(_pause(read(Settings), crm, reason))
     if before.held_since is None:
         click.echo(f"{after.crm} is paused for all workers: {reason}")
@@ -39,7 +39,7 @@ def pause(*, crm: str, reason: str) -> None:
         click.echo(f"The reason is now: {reason}")
     click.echo(
         "Requests in flight end, and no new one is started, even after a restart. "
-        "Contacts keep their place in line, and flips are still taken.\n"
+        "Contacts keep their place in line, and flips are still accepted.\n"
         f"To go on: crm-sync resume {after.crm}"
     )
     deeds.tell(problem)

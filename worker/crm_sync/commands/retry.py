@@ -93,12 +93,12 @@ def retry(
         asyncio.run(_retry(read(Settings), asked, bounds))
     except KeyboardInterrupt:
         flipped = f"{contacts(asked.flipped)} flipped so far" if asked.flipped else "nothing was flipped"
-        click.echo(f"\nInterrupted: {flipped}. The same command goes on.", err=True)
+        click.echo(f"\nInterrupted: {flipped}. The same command continues.", err=True)
         sys.exit(EXIT_INTERRUPTED)
     except DatabaseTroubleError as error:
         if not asked.flipped:
             raise
-        raise DatabaseTroubleError(f"{error}. Before, {contacts(asked.flipped)} flipped; the same command goes on") from error
+        raise DatabaseTroubleError(f"{error}. Before, {contacts(asked.flipped)} flipped; the same command continues") from error
     if asked.left:
         sys.exit(EXIT_LEFT)
 
@@ -152,7 +152,7 @@ def _ask(counted: int) -> None:
     """Raises click.Abort, and click.UsageError where there is no terminal to ask on."""
     if not sys.stdin.isatty():
         raise click.UsageError(
-            f"Nothing was flipped: there is no terminal to ask on. To flip {contacts(counted)}, run the same with --yes."
+            f"Nothing was flipped: there is no terminal to ask on. To flip {contacts(counted)}, run the same command with --yes."
         )
     click.confirm(f"\nFlip {contacts(counted)}?", abort=True)
 

@@ -137,7 +137,7 @@ class _Visit:
         workers = await self._workers()
         click.echo(harmless("\n".join([*rows(matches), labelled("state", state(matches[0], workers))])))
         if not self.named and matches[0].standing is Standing.NOT_ASKED_FOR:
-            click.echo(labelled("skipped", f"to send it all the same: --crm {self.table.crm}"))
+            click.echo(labelled("skipped", f"to send it anyway: --crm {self.table.crm}"))
             return None
         if self.account is None:
             return self._not_sent("there are no credentials in these settings")

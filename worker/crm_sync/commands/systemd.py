@@ -23,7 +23,7 @@ def systemd(*, console: bool) -> None:
     template = files(package).joinpath(unit).read_text(encoding="utf-8")
     for folder in sorted({str(Path(prefix).resolve()) for prefix in (sys.prefix, sys.base_prefix)}):
         if any(Path(folder).is_relative_to(hidden) for hidden in HIDDEN):
-            click.echo(f"crm-sync: the unit cannot look into {folder}: install crm-sync elsewhere, such as in /opt", err=True)
+            click.echo(f"crm-sync: the unit cannot read {folder}: install crm-sync elsewhere, such as in /opt", err=True)
     click.echo(template.replace("@EXECUTABLE@", executable()), nl=False)
 
 

@@ -21,8 +21,9 @@ from crm_sync.telling import deeds
 _WRONG_COLUMN = (asyncpg.UndefinedColumnError, asyncpg.InvalidColumnReferenceError)
 
 HAPPENS_NOW = """\
-From now on a contact that is Complete goes out again when one of these changes, whoever changes it. Many changes before it is
-claimed are one delivery; one while it is in flight is delivered after it. What changed before now is not sent: flip those."""
+From now on a contact that is Complete goes out again when one of these changes, no matter who changes it. Many changes
+before it is claimed are one delivery; one while it is in flight is delivered after it. What changed before now is not sent:
+flip those."""
 
 
 @click.command()

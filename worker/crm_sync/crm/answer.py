@@ -115,11 +115,11 @@ def foreign(answer: Answer, body: object, *, whose: str, check: str) -> RefusedE
     if answer.status == 407:
         # Whom it lets through is no question of contacts.
         return RefusedError(
-            Code.NOT_FOUND, f"a proxy before {whose} API wants credentials of its own ({said}): {check}, and the proxy"
+            Code.NOT_FOUND, f"a proxy in front of {whose} API requires credentials of its own ({said}): {check}, and the proxy"
         )
     if answer.status in (401, 402, 403):
-        code, reason = Code.REFUSED, f"refused by something that does not speak as {whose} API does ({said}): {check}, and"
-        reason += " whether a firewall or proxy stands before it"
+        code, reason = Code.REFUSED, f"refused by something that does not answer as {whose} API does ({said}): {check}, and"
+        reason += " whether a firewall or proxy is in front of it"
     else:
         code, reason = Code.NOT_FOUND, f"what answered {answer.status} is not {whose} API ({said}): {check}"
     return StatusRefusedError(code, reason, said=said, operation=answer.operation)

@@ -35,7 +35,7 @@ async def read(response: aiohttp.ClientResponse, timeout_s: float) -> tuple[byte
     except TimeoutError:
         flaw = OutageError(Code.TIMEOUT, f"no whole answer within {timeout_s:g} s")
     except (aiohttp.ClientError, OSError) as error:
-        flaw = OutageError(Code.BROKEN_ANSWER, f"the answer ({response.status}) broke off: {type(error).__name__}")
+        flaw = OutageError(Code.BROKEN_ANSWER, f"the answer ({response.status}) was interrupted: {type(error).__name__}")
     except ValueError as error:
         flaw = OutageError(Code.BROKEN_ANSWER, f"the answer ({response.status}) {error}")
     return bytes(body[:KEPT_BYTES]), flaw
@@ -59,7 +59,7 @@ def _decoded(body: bytes, codings: str) -> bytes:
             case "gzip" | "x-gzip" | "deflate":
                 body = _inflated(body, coding)
             case _:
-                raise ValueError("is coded in a way that was not asked for")
+                raise ValueError("has an encoding that was not asked for")
     return body
 
 
@@ -73,9 +73,9 @@ def _inflated(body: bytes, coding: str) -> bytes:
         try:
             found += inflater.decompress(rest, LARGEST_BODY_BYTES + 1 - len(found))
         except zlib.error as error:
-            raise ValueError(f"is not the {coding} that it says it is") from error
+            raise ValueError(f"is not valid {coding}") from error
         _measure(found)
         if not inflater.eof:
-            raise ValueError(f"is {coding} that breaks off")
+            raise ValueError(f"is truncated {coding}")
         rest = inflater.unused_data.lstrip(b"\0")  # which some pad it with
     return bytes(found)

@@ -36,7 +36,7 @@ def _joined(parts: list[Any]) -> str:
     """As HubSpot takes several options."""
     texts = [text for part in flat(parts) if (text := _bare(plain_text(part)))]
     if any(";" in text for text in texts):
-        raise UnsendableError("an element of the list has a semicolon, which to HubSpot ends an option")
+        raise UnsendableError("an element of the list has a semicolon, which HubSpot takes for the end of an option")
     return ";".join(texts)
 
 

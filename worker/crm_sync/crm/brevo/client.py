@@ -143,7 +143,7 @@ class Brevo(Client):
 
     async def _delete(self, deletion: Deletion) -> Outcome:
         if not _is_id(deletion.remote_id):
-            return Outcome.rejected(Code.REJECTED, "the id of the contact is not one that Brevo gives")
+            return Outcome.rejected(Code.REJECTED, "the id of the contact is not a valid id of Brevo")
         path = f"/contacts/{deletion.remote_id}"
         answer = await self._request("DELETE", path, identifierType="contact_id")
         if answer.status != 204 and not is_missing(answer):

@@ -23,7 +23,7 @@ def judged(answer: Answer, body: object) -> Answer:
         raise RefusedError(
             Code.IP_REFUSED,
             "the key is right, but Brevo does not accept this machine's address: add it to the authorised IPs in Brevo's security"
-            f" settings, or turn the blocking of unknown ones off ({answer.label}: {quoted(answer, body)})",
+            f" settings, or turn off the blocking of unknown ones ({answer.label}: {quoted(answer, body)})",
         )
     if is_foreign(answer, own=_is_own(answer)):
         raise foreign(answer, body, whose="Brevo's", check=CHECK)
@@ -55,7 +55,7 @@ def refusal(answer: Answer, body: object = None) -> Outcome:
         return Outcome.rejected(Code.REJECTED, f"Brevo refused the contact ({words})")
     raise OutageError(
         Code.BROKEN_ANSWER,
-        f"Brevo answered without what it documents for this status ({answer.label}: {page_words(answer, body)})",
+        f"Brevo's answer lacks what it documents for this status ({answer.label}: {page_words(answer, body)})",
     )
 
 

@@ -152,7 +152,7 @@ class HubSpot(Client):
         "Permanently delete a contact (GDPR-compliant)"]
         """
         entries: dict[int, Entry] = {}
-        unknown = Outcome.rejected(Code.REJECTED, "the id of the record is not one that HubSpot gives")
+        unknown = Outcome.rejected(Code.REJECTED, "the id of the record is not a valid id of HubSpot")
         known = [place for place, one in enumerate(deletions) if is_id(one.remote_id or "")]
         entries.update((place, unknown) for place in range(len(deletions)) if place not in known)
         if archived := [place for place in known if not deletions[place].erase]:
@@ -173,7 +173,7 @@ class HubSpot(Client):
             await self._require_unique(self._match)
         version = self._version
         if version is None:
-            return "token accepted; of HUBSPOT_CONTACTS_PATH it is not known which version of HubSpot's API it is"
+            return "token accepted; which version of HubSpot's API HUBSPOT_CONTACTS_PATH means is not known"
         until = f"API {version.name}, which HubSpot supports until {version.ends}"
         details = await self._http.send("GET", version.account)
         portal, kind = details.get("portalId"), details.get("accountType")
@@ -189,7 +189,7 @@ class HubSpot(Client):
         if answer.status != 200 or answer.get("hasUniqueValue") is not True:
             raise RefusedError(
                 Code.MISCONFIGURED,
-                f"HUBSPOT_MATCH names {name}, of which HubSpot does not keep the values unique: make it a property that requires"
+                f"HUBSPOT_MATCH names {name}, whose values HubSpot does not keep unique: make it a property that requires"
                 " unique values, or match by another",
             )
 
@@ -260,7 +260,9 @@ class HubSpot(Client):
             )
             for place, entry in zip(places.values(), said, strict=True):
                 entries[place] = entry or not_there("HubSpot")
-        shared = Outcome.failed(Code.LOCKED, "its record in HubSpot is just being updated for another contact that has it too")
+        shared = Outcome.failed(
+            Code.LOCKED, "its record in HubSpot is being updated for another contact that has the same record"
+        )
         return [entry or shared for entry in entries]
 
     async def _create(self, contacts: Sequence[Contact]) -> list[Entry]:

@@ -42,7 +42,7 @@ _PROPERTY = re.compile(r"propertyName=([A-Za-z0-9_]+)")
 REQUIRED = "MISSING_REQUIRED_PROPERTY"
 _REQUIREMENTS = (REQUIRED, "MISSING_CONDITIONAL_REQUIRED_PROPERTY")
 _MISSING = re.compile(r"A value for ([A-Za-z0-9_]+) must be provided")
-_REQUIRED_HELP = "send it, or let HubSpot not require it (Settings, Objects, Contacts, Create Record)"
+_REQUIRED_HELP = "send it, or make it optional in HubSpot (Settings, Objects, Contacts, Create Record)"
 
 Error = Mapping[str, Any]
 
@@ -67,7 +67,7 @@ def batch_refused(answer: Answer, body: object, mapped: Collection[str] = ()) ->
     """Why nobody of a batch was taken. mapped: the properties that the mapping has."""
     if answer.status < 400:
         said = f"{answer.label}: {page_words(answer, body)}"
-        return OutageError(Code.BROKEN_ANSWER, f"HubSpot answered without what it documents for this status ({said})")
+        return OutageError(Code.BROKEN_ANSWER, f"HubSpot's answer lacks what it documents for this status ({said})")
     said = f"{answer.label}: {quoted(answer, body)}"
     if answer.status == 423:
         return BatchRefusedError(Code.LOCKED, f"HubSpot has locked these contacts for a moment ({said})", retried=True)
@@ -104,7 +104,9 @@ def mapping_fault(errors: Sequence[Error], label: str, mapped: Collection[str] =
         return RefusedError(Code.MISCONFIGURED, f"HubSpot's property {fixed} is read-only ({label}): remove it from the mapping")
     required = ", ".join(name for name in _properties(errors, REQUIRED) if name not in mapped)
     if required:
-        reason = f"HubSpot requires {required} of every new contact, and the mapping does not send it ({label}): {_REQUIRED_HELP}"
+        reason = (
+            f"HubSpot requires {required} for every new contact, and the mapping does not send it ({label}): {_REQUIRED_HELP}"
+        )
         return RefusedError(Code.FIELD_REQUIRED, reason)
     return None
 
@@ -210,7 +212,7 @@ def _throttled(answer: Answer, body: object) -> ThrottledError:
     pause_s = PAUSES_S.get(policy, DEFAULT_PAUSE_S)
     if "Retry-After" in answer.headers:
         pause_s = retry_after_s(answer.headers, "Retry-After")
-    what = "the account's requests of the day are used up" if policy == "DAILY" else "too many requests"
+    what = "the account's requests for the day are used up" if policy == "DAILY" else "too many requests"
     return ThrottledError(Code.RATE_LIMITED, f"{what} ({answer.label}: {quoted(answer, body)})", pause_s)
 
 

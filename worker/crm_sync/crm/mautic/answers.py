@@ -41,7 +41,7 @@ def written(answer: Answer, bodies: Sequence[Mapping[str, Any]], addresses: Sequ
     codes = answer.get("statusCodes")
     if not isinstance(codes, list | dict):
         said = page_words(plain(answer), bodies)
-        raise OutageError(Code.BROKEN_ANSWER, f"Mautic answered {answer.label} and nothing about the contacts: {said}")
+        raise OutageError(Code.BROKEN_ANSWER, f"Mautic answered {answer.label} but nothing about the contacts: {said}")
     answer.confirm()
     items = [_Item(answer, index) for index in range(len(bodies))]
     # An item is denied where the user may edit no contact, or not this one because of its owner.
@@ -75,7 +75,7 @@ class _Item:
         if code == 404 and "id" in body:
             return New()
         if code == 403:
-            return Outcome.rejected(Code.REJECTED, f"the user of the API may not edit this contact, but others ({said})")
+            return Outcome.rejected(Code.REJECTED, f"the user of the API may edit other contacts, but not this one ({said})")
         if code == 422:
             fields = self._error.get("details")
             names = ", ".join(map(str, fields)) if isinstance(fields, dict) and fields else "identifier"
@@ -87,7 +87,7 @@ class _Item:
     def _success(self, address: str, body: Mapping[str, Any]) -> Outcome:
         record = record_id(self._contact.get("id"))
         if self.code is None or record is None or email(self._contact) not in (address, None):
-            return Outcome.failed(Code.NOT_ACCOUNTED, f"Mautic answered {self._label} and nothing about this contact")
+            return Outcome.failed(Code.NOT_ACCOUNTED, f"Mautic answered {self._label} but nothing about this contact")
         missed = not_stored(body, self._contact)
         return Outcome.delivered(str(record), Code.FIELD_NOT_SENT if missed else None, missed)
 
@@ -105,9 +105,7 @@ def records(answer: Answer, looked_for: object = None) -> list[Mapping[str, Any]
     members = list(contacts.values()) if isinstance(contacts, dict) else contacts
     if not isinstance(members, list) or not all(isinstance(one, dict) and record_id(one.get("id")) for one in members):
         said = page_words(answer, looked_for)
-        raise OutageError(
-            Code.BROKEN_ANSWER, f"Mautic answered {answer.label} to a search without saying what it found, but: {said}"
-        )
+        raise OutageError(Code.BROKEN_ANSWER, f"Mautic answered {answer.label} to a search without saying what it found: {said}")
     answer.confirm()
     return members
 
@@ -145,8 +143,8 @@ def judged(answer: Answer, body: object = None) -> Answer:
     if answer.status == 401:
         raise RefusedError(
             Code.REFUSED,
-            f"Mautic refuses the credentials ({answer.label}: {quoted(told, body)}): {_KEYS}. If they are right, the web"
-            " server before Mautic may strip the Authorization header, as some hosts do",
+            f"Mautic refuses the credentials ({answer.label}: {quoted(told, body)}): {_KEYS}. If they are right, the web server "
+            f"in front of Mautic may strip the Authorization header, as some hosts do",
         )
     if answer.status in (404, 405):
         # Without what was said: it can quote the contact.

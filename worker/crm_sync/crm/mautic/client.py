@@ -146,7 +146,7 @@ class Mautic(Client):
         """
         ids = [record_id(deletion.remote_id) for deletion in deletions]
         wanted = list(dict.fromkeys(record for record in ids if record is not None))
-        said: dict[int | None, Entry] = {None: Outcome.rejected(Code.REJECTED, "the id is not one that Mautic gives")}
+        said: dict[int | None, Entry] = {None: Outcome.rejected(Code.REJECTED, "the id is not a valid id of Mautic")}
         if len(wanted) > 1:
             answer = judged(await self._login.send("DELETE", DELETE_BATCH, query={"ids": ",".join(map(str, wanted))}))
             if answer.status == 200 and isinstance(answer.get("contacts"), list | dict) and not answer.get("errors"):
@@ -224,7 +224,7 @@ class Mautic(Client):
             return error
         if answer.status >= 400:
             return Outcome.rejected(Code.REJECTED, f"Mautic did not delete the contact ({said})")
-        return OutageError(Code.BROKEN_ANSWER, f"Mautic answered {answer.label} and nothing about the contact")
+        return OutageError(Code.BROKEN_ANSWER, f"Mautic answered {answer.label} but nothing about the contact")
 
     # Write.
 

@@ -81,7 +81,7 @@ def _owners(contacts: Sequence[Contact], holders: Mapping[str, Sequence[int]]) -
 
 def _step(contact: Contact, held: Sequence[int], owners: Mapping[int, str], existing: Collection[int]) -> Step:
     if not is_holdable(contact):
-        reason = "email: Mautic would take characters out of this address, and so make it another one"
+        reason = "email: Mautic would remove characters from this address, and so change it"
         return Outcome.rejected(Code.INVALID_EMAIL, reason)
     mine = record_id(contact.remote_id)
     if mine is not None and owners.get(mine, address(contact)) != address(contact):
@@ -99,7 +99,7 @@ def _by_address(
     """Of a contact whose address is held by records that are not known to be its own."""
     ids = ", ".join(map(str, held))
     if any(owners.get(record, address(contact)) != address(contact) for record in held):
-        return Outcome.failed(Code.LOCKED, f"email: record {ids} of Mautic still has this address, and is just getting another")
+        return Outcome.failed(Code.LOCKED, f"email: record {ids} of Mautic still has this address, and is being given another")
     if mine in existing:
         return Outcome.rejected(Code.DUPLICATE, f"email: record {ids} of Mautic has this address, this contact is record {mine}")
     if len(held) > 1:

@@ -78,13 +78,13 @@ def unknown_webhook(answer: Answer, body: object = None) -> LaneError:
     """Of a 404 to this body. The path is left out: where a webhook asks for no credentials, it is the secret."""
     message, hint = _text(answer.get("message")), _text(answer.get("hint"))
     if "not registered for" in message:
-        return RefusedError(Code.INACTIVE, f"the webhook takes another method ({answer.label}: {clean(message)})")
+        return RefusedError(Code.INACTIVE, f"the webhook expects another method ({answer.label}: {clean(message)})")
     if "is not registered" in message:
         said = clean(hint.partition(". ")[0])
         return RefusedError(Code.INACTIVE, f"n8n knows no active workflow at N8N_WEBHOOK_URL ({answer.label}: {said})")
     if answer.json is None:
         # For some seconds of its start n8n's web server runs without webhooks.
-        said = f"{answer.label}, and no JSON: {page_words(answer, body)}"
+        said = f"{answer.label}, not JSON: {page_words(answer, body)}"
         reason = f"n8n is starting, or N8N_WEBHOOK_URL is not a webhook of n8n ({said})"
         return StatusRefusedError(Code.NOT_READY, reason, said=said, operation=answer.operation)
     return foreign(answer, body, whose="n8n's", check=CHECK)
@@ -99,7 +99,7 @@ def _accepted(answer: Answer, contacts: Sequence[Contact], keys: Sequence[str], 
         raise not_ready(answer)  # with 200, while the database is migrated
     if answer.json is None and text.startswith("<"):
         said = f"{answer.label}: {page_words(answer, body)}"
-        raise OutageError(Code.BROKEN_ANSWER, f"n8n answered with a page, which a workflow's answer must not be ({said})")
+        raise OutageError(Code.BROKEN_ANSWER, f"n8n answered with a page instead of a workflow's answer ({said})")
     answer.confirm()
     if answer.flaw is not None:
         # The workflow ran, whatever it wanted to say of that. Sent again it would run again.
@@ -212,7 +212,7 @@ def _failed(answer: Answer, count: int, body: object, size: int) -> Sequence[Ent
         if count == 1 and size > SMALLEST_LIMIT_BYTES:
             return _all(count, Code.REJECTED, f"{reason}: probably over N8N_PAYLOAD_SIZE_MAX")
         return _all(count, Code.WORKFLOW_FAILED, reason, True)
-    raise OutageError(Code.CRM_ERROR, f"n8n failed, or what stands before it ({answer.label}: {_words(answer, body)})")
+    raise OutageError(Code.CRM_ERROR, f"n8n failed, or what is in front of it ({answer.label}: {_words(answer, body)})")
 
 
 def _all(count: int, code: Code, reason: str, retried: bool = False) -> Sequence[Entry]:

@@ -191,6 +191,7 @@ def _unanswered(answer: Answer) -> str:
     """The check of a webhook behind a proxy that keeps OPTIONS to itself."""
     if answer.status >= 400 or not answer.text.startswith("<"):
         return (
-            f"reached, but whether a workflow listens is not told (OPTIONS was answered {answer.status}): the first contact shows"
+            f"reached, but whether a workflow listens is not known (OPTIONS was answered {answer.status}): the first contact "
+            f"will show"
         )
     raise OutageError(Code.BROKEN_ANSWER, f"what answered OPTIONS with {answer.status} and a page is not n8n: {CHECK}")
