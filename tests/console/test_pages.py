@@ -167,4 +167,4 @@ async def test_a_database_that_is_away_is_a_page_that_says_so(app, url):
         await app.execute("ALTER TABLE crm_sync.lanes RENAME TO lanes_away")
         status, page = await visit.get("")
         assert status in (500, 503)
-        assert "Something has to be put right first" in page or "does not answer" in page
+        assert "Something has to be fixed first" in page or "does not answer" in page

@@ -52,7 +52,7 @@ _PROBLEMS: dict[type[CrmSyncError], tuple[int, str]] = {
     NotFoundError: (404, "Not found"),
     DeclinedError: (409, "Not done"),
     DatabaseTroubleError: (503, "The database does not answer now"),
-    CrmSyncError: (500, "Something has to be put right first"),
+    CrmSyncError: (500, "Something has to be fixed first"),
 }
 
 

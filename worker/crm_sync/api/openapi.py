@@ -25,7 +25,7 @@ _PROBLEMS = {
     "413": "The body is too large",
     "415": "The body is not JSON",
     "422": "A parameter or the body is wrong",
-    "500": "Something has to be put right first",
+    "500": "Something has to be fixed first",
     "503": "The database does not answer now",
 }
 

@@ -24,7 +24,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _TROUBLE: dict[type[CrmSyncError], tuple[int, str, str]] = {
     NotFoundError: (404, "Not found", ""),
     DeclinedError: (409, "Not done", ""),
-    ConfigurationError: (500, "Something has to be put right first", ""),
+    ConfigurationError: (500, "Something has to be fixed first", ""),
     DatabaseTroubleError: (503, "The database does not answer", " Try again in a moment."),
     CrmSyncError: (500, "Something went wrong", ""),
 }
