@@ -60,7 +60,7 @@ async def test_a_contact_that_is_deleted_is_found_by_its_key(app, contact, url):
 
 
 async def test_one_without_lines_is_told_as_such(app, url):
-    assert "nothing of this contact" in run(url, "history", "--key", str(await insert(app)))
+    assert "nothing on this contact" in run(url, "history", "--key", str(await insert(app)))
 
 
 async def test_a_key_that_is_none_and_a_crm_that_is_not_there_are_refused(url):

@@ -86,7 +86,7 @@ async def test_it_asks_for_the_database_the_table_and_each_crm(folder, empty_url
     typed = ('"My CRM"."People"', "n", "y", KEY, "n", "n")
     said = await run(typed=[empty_url, *typed], BREVO_BASE_URL=f"{brevo.url}/v3")
     assert KEY not in said
-    assert 'The table is "My CRM"."People": a row is found by personId, its address is E-Mail.' in said
+    assert 'The table is "My CRM"."People": a row is identified by personId, its address is E-Mail.' in said
     assert "crm-sync adopt --plan" in said
     written = Environment.capture().values
     assert written["contacts_table"] == '"My CRM"."People"'
@@ -120,14 +120,14 @@ async def test_a_wrong_answer_is_told_and_asked_again(folder, url, brevo):
 @pytest.mark.parametrize("name", [".env", "mapping.toml"])
 async def test_nothing_is_overwritten_and_nothing_is_asked(folder, name):
     (folder / name).write_text("mine")
-    assert f"{name} is there already" in await run(code=1)
+    assert f"{name} exists already" in await run(code=1)
     assert [path.name for path in folder.iterdir()] == [name]
     assert (folder / name).read_text() == "mine"
 
 
 async def test_a_link_that_leads_nowhere_is_there_too(folder):
     (folder / ".env").symlink_to(folder / "elsewhere")
-    assert ".env is there already" in await run("--yes", code=1)
+    assert ".env exists already" in await run("--yes", code=1)
     assert not (folder / "elsewhere").exists()
 
 

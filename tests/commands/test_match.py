@@ -135,7 +135,7 @@ async def test_who_has_an_id_is_in_line_or_has_no_address_is_not_asked_for(app, 
     )
     code, said = await matched(environment(url, brevo))
     assert code == 0
-    assert "0 looked up, 0 have their id now, 0 are unknown to brevo, 0 ambiguous, 2 besides without a valid address." in said
+    assert "0 looked up, 0 have their id now, 0 are unknown to brevo, 0 ambiguous, 2 more without a valid address." in said
     assert brevo.request_count == 0
     assert await ids(app) == {"0@example.com": "77"}
 

@@ -34,7 +34,7 @@ async def test_it_tells_of_deletions_that_the_crm_is_still_to_hear_of(app, url):
     done(url, "on-delete", "brevo", "delete")
     await app.execute("INSERT INTO contacts (email, brevo_contact_id) VALUES ('a', '1'), ('b', '2')")
     await app.execute("DELETE FROM contacts")
-    assert "Of 2 contacts that were deleted before, brevo is still to hear" in done(url, "on-delete", "brevo", "keep")
+    assert "brevo has not been told yet of 2 contacts that were deleted before" in done(url, "on-delete", "brevo", "keep")
 
 
 async def test_it_says_that_a_rule_lets_nothing_be_deleted(app, url):

@@ -43,7 +43,7 @@ async def test_a_pause_tells_a_new_user_what_happens_now_and_how_to_go_on(url):
     assert "brevo is paused for all workers: key rotation" in said
     assert "Requests in flight end" in said
     assert "keep their place in line" in said
-    assert "flips are still taken" in said
+    assert "flips are still accepted" in said
     assert "crm-sync resume brevo" in said
 
 

@@ -402,7 +402,7 @@ async def test_an_address_that_mautic_cannot_hold_would_be_rejected_without_a_re
     await insert(app, "New", "josé@example.com")
     env = {"MAUTIC_BASE_URL": "https://mautic.example.com", "MAUTIC_USERNAME": "ada", "MAUTIC_PASSWORD": "secret-1"}
     said = " ".join(run(url, "--email", "JOSÉ@example.com", "--crm", "mautic", **env).output.split())
-    assert "request none: it would be rejected. INVALID_EMAIL: email: Mautic would take characters out" in said
+    assert "request none: it would be rejected. INVALID_EMAIL: email: Mautic would remove characters" in said
     assert "https://" not in said
 
 

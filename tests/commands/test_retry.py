@@ -197,7 +197,7 @@ async def test_a_complete_contact_with_a_code_goes_out_again_only_if_that_is_nam
     await fails(app, error=f"{code}: SMS", sync="Complete")
     text = said(url)
     assert "brevo: flipped 1 contact." in text
-    assert f"Not meant: 1 contact of brevo {words}; --code {code} sends it again" in text
+    assert fNot included: 1 contact of brevo {words}; --code {code} sends it again" in text
     assert await app.fetchval("SELECT count(*) FROM contacts WHERE brevo_sync_status = 'Complete'") == 1
     text = said(url, "--code", code)
     assert f"contacts in Error waiting Complete brevo {code} 1 0 0 1" in text
@@ -236,7 +236,7 @@ async def test_a_code_that_rows_have_is_taken_whoever_wrote_it(app, url):
 async def test_an_unknown_code_is_wrong_input_and_the_known_ones_are_named_the_nearest_first(app, url):
     await fail(app, 1, "LEGACY: x")
     text = said(url, "--code", "RATELIMITED", code=2)
-    assert "RATELIMITED is not a code of crm-sync, and no contact has it; near it: RATE_LIMITED. Known: RATE_LIMITED, " in text
+    assert "RATELIMITED is not a code of crm-sync, and no contact has it; similar: RATE_LIMITED. Known: RATE_LIMITED, " in text
     assert "LEGACY" in text
     assert await app.fetchval(f"SELECT {QUEUED}") == 0
 

@@ -39,7 +39,7 @@ def test_an_unknown_one_names_those_that_there_are_and_the_nearest_first():
         meant_codes(["RATELIMITED"], ["LEGACY_9"])
     said, _, rest = caught.value.message.partition(" Known: ")
     known = rest.split(", ")
-    assert said == "RATELIMITED is not a code of crm-sync, and no contact has it; near it: RATE_LIMITED."
+    assert said == "RATELIMITED is not a code of crm-sync, and no contact has it; similar: RATE_LIMITED."
     assert known[0] == "RATE_LIMITED"
     assert set(known) == {*Code, NO_CODE, "LEGACY_9"}
     assert len(known) == len(set(known))

@@ -102,7 +102,7 @@ async def test_a_required_property_that_the_mapping_lacks_is_everybodys_and_name
         entries = await client.deliver([contact(f"{number}@example.com", firstname="Ana") for number in range(count)])
         assert {type(entry) for entry in entries} == {RefusedError}
         assert {entry.code for entry in entries} == {Code.FIELD_REQUIRED}
-        assert "HubSpot requires plan of every new contact, and the mapping does not send it" in entries[0].reason
+        assert "HubSpot requires plan for every new contact, and the mapping does not send it" in entries[0].reason
         assert not crm.contacts
 
 

@@ -518,7 +518,7 @@ async def test_a_contact_that_is_somebody_elses_is_rejected_where_the_user_may_e
     there(crm, "b@example.com")
     entries = await mautic.deliver([contact("a@example.com"), contact("b@example.com")])
     assert verdicts(entries) == [(REJECTED, "REJECTED", None), (DELIVERED, None, "2")]
-    assert "may not edit this contact, but others (403" in entries[0].reason
+    assert "may edit other contacts, but not this one (403" in entries[0].reason
 
 
 async def test_a_user_who_may_not_create_refuses_only_what_is_new(crm, mautic):
@@ -602,7 +602,7 @@ async def test_a_token_refused_in_words_that_are_not_mautics_is_no_contacts(crm,
 async def test_an_answer_to_a_search_that_makes_no_sense_is_quoted_by_how_it_begins(prepared, alone):
     notice = b'<br /><b>Deprecated</b>: strlen() of ada@example.com {"total": "0", "contacts": {}}'
     prepared.answer(search("ada@example.com"), 200, notice)
-    with pytest.raises(OutageError, match=r"without saying what it found, but: Deprecated : strlen\(\) of \*\*\* \{"):
+    with pytest.raises(OutageError, match=r"without saying what it found: Deprecated : strlen\(\) of \*\*\* \{"):
         await deliver(alone)
 
 

@@ -634,7 +634,7 @@ async def test_a_gateways_json_is_not_n8ns(prepared, alone):
 
 async def test_a_407_is_the_proxys_even_in_json(prepared, alone):
     prepared.answer(WEBHOOK, 407, {"error": "proxy authentication required"})
-    with pytest.raises(RefusedError, match=r"a proxy before n8n's API wants credentials.*check N8N_WEBHOOK_URL") as caught:
+    with pytest.raises(RefusedError, match=r"a proxy in front of n8n's API requires credentials.*check N8N_WEBHOOK_URL") as caught:
         await deliver(alone)
     assert type(caught.value) is RefusedError
 
@@ -802,7 +802,7 @@ async def test_the_check_of_a_path_without_webhooks_says_that_it_may_be_none(crm
 @pytest.mark.parametrize("answer", [Answer(405), Answer(204), Answer(200, b"ok")], ids=lambda answer: answer.status)
 async def test_a_proxy_that_keeps_the_check_to_itself_is_said_to(crm, n8n, answer):
     crm.standing_faults.append(Fault(lambda call: call.method in ("GET", "OPTIONS"), answer=answer))
-    assert "not told" in await n8n.check()
+    assert "is not known" in await n8n.check()
 
 
 async def test_the_check_does_not_take_a_page_for_n8n(crm, n8n):

@@ -111,7 +111,7 @@ class TestLivezAndReadyz:
     async def test_are_both_well_while_it_delivers(self, url, address):
         async with running(url, ScriptedCrm(), metrics_listen=address):
             assert await answered(address, "/readyz") == "there is a session with the database\n"
-            assert await answered(address, "/livez") == "the loops move\n"
+            assert await answered(address, "/livez") == "all loops run\n"
 
     @slow
     async def test_a_lost_session_is_not_ready_but_alive(self, app, url, address):

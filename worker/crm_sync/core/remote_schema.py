@@ -97,7 +97,7 @@ class RemoteSchema:
         elif sent.shape.kind not in (field.lists if sent.shape.is_list else field.takes):
             words = (
                 f"{name} is {_with_article(sent.type)} in the mapping, and {_with_article(field.type)} in {self.crm}, "
-                f"which takes no such value: {self._advice(sent, field)}"
+                f"which does not accept it: {self._advice(sent, field)}"
             )
         elif others := _no_options(sent, field):
             words = (

@@ -16,7 +16,7 @@ from crm_sync.table.adopted_table import LaneTable
 
 LOOK_S = 10.0  # that the whole table is read for an address
 MOST = 10  # contacts that are told of
-BY_INDEX = {"as it is": "find_by_exact_address", "in lower case": "find_by_lower_address"}
+BY_INDEX = {"as it is": "find_by_exact_address", "in small letters": "find_by_lower_address"}
 
 
 @dataclass(frozen=True, slots=True)
