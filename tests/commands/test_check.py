@@ -175,7 +175,7 @@ async def test_each_field_that_can_never_arrive_has_a_line_and_the_command_fails
     assert code == 1
     plan, seen, lastname = [line for line in lines if "brevo field" in line]
     assert plan == "wrong brevo field PLAN Brevo has no attribute PLAN: create it there, or remove it from the mapping"
-    assert "SEEN is a timestamp with time zone in the mapping, and a date in Brevo, which takes no such value" in seen
+    assert "SEEN is a timestamp with time zone in the mapping, and a date in Brevo, which does not accept it" in seen
     assert "say which day is meant, ((...) AT TIME ZONE 'Europe/Berlin')::date" in seen
     assert (
         "LASTNAME is an integer in the mapping, and a text in Brevo, which does not accept it: cast it in the mapping" in lastname

@@ -197,7 +197,7 @@ async def test_a_complete_contact_with_a_code_goes_out_again_only_if_that_is_nam
     await fails(app, error=f"{code}: SMS", sync="Complete")
     text = said(url)
     assert "brevo: flipped 1 contact." in text
-    assert fNot included: 1 contact of brevo {words}; --code {code} sends it again" in text
+    assert f"Not included: 1 contact of brevo {words}; --code {code} sends it again" in text
     assert await app.fetchval("SELECT count(*) FROM contacts WHERE brevo_sync_status = 'Complete'") == 1
     text = said(url, "--code", code)
     assert f"contacts in Error waiting Complete brevo {code} 1 0 0 1" in text

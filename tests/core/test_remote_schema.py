@@ -53,7 +53,7 @@ def test_a_field_that_is_not_there_is_missing_and_one_in_other_letters_is_shown(
     ("one", "words"),
     [
         (sent("owner"), "HubSpot's property owner is read-only: remove it from the mapping"),
-        (sent("score", Kind.DATE, "date"), "score is a date in the mapping, and a number in HubSpot, which takes no such value"),
+        (sent("score", Kind.DATE, "date"), "score is a date in the mapping, and a number in HubSpot, which does not accept it"),
         (sent("score", Kind.DATE, "date"), r"cast it in the mapping, (...)::text, or change the property in HubSpot"),
         (sent("score", Kind.SMALL, "integer[]", is_list=True), "score is an integer[] in the mapping, and a number in HubSpot"),
         (sent("since", Kind.MOMENT, "timestamp with time zone"), "say which day is meant, ((...) AT TIME ZONE 'Europe/Berlin')"),
