@@ -90,7 +90,9 @@ async def test_a_table_that_is_too_large_to_be_read_is_told_with_what_to_do(app,
         tables = (await read_schema(database)).lanes
         await app.execute("DROP INDEX IF EXISTS idx_contacts_email")
         await app.execute("ALTER TABLE contacts DROP CONSTRAINT IF EXISTS contacts_email_key")
-        with pytest.raises(DeclinedError, match=r"cannot be searched .* within 10 s.*by its key, or CREATE INDEX CONCURRENTLY ON"):
+        with pytest.raises(
+            DeclinedError, match=r"cannot be searched .* within 10 s.*by its key, or CREATE INDEX CONCURRENTLY ON"
+        ):
             await find_contacts(database, tables, NamedContact(ADDRESS, None))
     assert found_contacts.LOOK_S == 10.0
 

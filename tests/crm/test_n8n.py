@@ -634,7 +634,9 @@ async def test_a_gateways_json_is_not_n8ns(prepared, alone):
 
 async def test_a_407_is_the_proxys_even_in_json(prepared, alone):
     prepared.answer(WEBHOOK, 407, {"error": "proxy authentication required"})
-    with pytest.raises(RefusedError, match=r"a proxy in front of n8n's API requires credentials.*check N8N_WEBHOOK_URL") as caught:
+    with pytest.raises(
+        RefusedError, match=r"a proxy in front of n8n's API requires credentials.*check N8N_WEBHOOK_URL"
+    ) as caught:
         await deliver(alone)
     assert type(caught.value) is RefusedError
 

@@ -14,7 +14,7 @@ from crm_sync.errors import ConfigurationError, CrmSyncError
 EXIT_FAILED = 1
 EXIT_CONFIGURATION = 78  # EX_CONFIG of sysexits.h: systemd is told not to restart on it
 
-# Each with what it does, in words that fit beside it at 80 columns: the list needs none of their modules.
+# Each with what it does, in words that fit next to it at 80 columns: the list needs none of their modules.
 SECTIONS: Mapping[str, Mapping[str, str]] = {
     "Run": {
         "run": "Run the worker until it is stopped.",
@@ -94,7 +94,7 @@ def crm_sync() -> None:
 
 
 def _open_closed_streams() -> None:
-    """A standard stream that whoever started us has closed leads nowhere. Else the first file or socket would get its number."""
+    """A standard stream that our parent process has closed leads nowhere. Else the first file or socket would get its number."""
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         try:
             os.fstat(number)

@@ -88,13 +88,13 @@ class Configuration:
 
 
 def load(known: Known = registry.known) -> Configuration:
-    """What a command needs, when it needs it. Raises ConfigurationError where the worker's own settings are wrong."""
+    """What a command needs, when it needs it. Raises ConfigurationError if the worker's own settings are wrong."""
     environment = Environment.capture()
     return Configuration(environment.read(Settings), environment, known)
 
 
 def load_for_worker(known: Known = registry.known) -> Configuration:
-    """With what all lanes share read. Raises ConfigurationError where that is wrong; what is wrong with one CRM is its lane's."""
+    """With what all lanes share read. Raises ConfigurationError if that is wrong; what is wrong with one CRM is its lane's."""
     configuration = load(known)
     _ = configuration.mapping  # at once, as near to .env as can be: they are edited together
     configuration.environment.read(TransportSettings)

@@ -55,7 +55,7 @@ def _networks(text: str) -> str:
 
 
 def listed(text: str) -> list[str]:
-    """The parts of a comma-separated list, in small letters."""
+    """The parts of a comma-separated list, in lower case."""
     return [part.strip().lower() for part in text.split(",") if part.strip()]
 
 

@@ -27,7 +27,7 @@ Model = TypeVar("Model", bound=SettingsModel)
 class Environment:
     """All that was set when it was captured. Each file is read once, so that what is read of it is of one version.
 
-    values: by name, in small letters. unreadable: credentials that cannot be read, and why; no matter, unless they are asked for.
+    values: by name, in lower case. unreadable: credentials that cannot be read, and why; no matter, unless they are asked for.
     origins: by name, where its value comes from.
     """
 
@@ -37,11 +37,11 @@ class Environment:
 
     @classmethod
     def capture(cls) -> "Environment":
-        """The environment outweighs .env, and that the credentials. Raises ConfigurationError where they cannot be read."""
+        """The environment outweighs .env, and that the credentials. Raises ConfigurationError if they cannot be read."""
         _refuse_foreign(Path(ENV_FILE))
         try:
             credentials, unreadable = _credentials()
-            # HTTPS_PROXY is https_proxy too. Where both are set, the small letters count, as other programs have it.
+            # HTTPS_PROXY is https_proxy too. Where both are set, the lower-case letters count, as other programs have it.
             small = {name: value for name, value in os.environ.items() if name.islower() and value}
             written = DotEnvSettingsSource(_Outside).env_vars
             variables = {**EnvSettingsSource(_Outside).env_vars, **small}
@@ -113,14 +113,14 @@ class _Outside(BaseSettings):
 
 
 def _refuse_foreign(file: Path) -> None:
-    """What stands in it decides where keys and contacts go, and it is that of whatever folder one stands in.
+    """What is in it decides where keys and contacts go, and it is that of whatever folder one stands in.
 
     Raises ConfigurationError for one that somebody else than this user or root has made, or that everybody may write to.
     """
     try:
         found = (file.lstat(), file.stat())  # a link is somebody's, too
     except OSError:
-        return  # there is none, or it cannot be read, which is told by whoever reads it
+        return  # there is none, or it cannot be read, which is told by anyone who reads it
     where = file.absolute()
     for status in found:
         if status.st_uid not in (os.geteuid(), 0):
@@ -140,8 +140,8 @@ def _user(number: int) -> str:
 
 
 def _credentials() -> tuple[dict[str, str], dict[str, str]]:
-    """systemd's LoadCredential puts one file for each key there. By name in small letters: what each holds, or why it cannot be
-    read. Raises OSError where none can.
+    """systemd's LoadCredential puts one file for each key there. By name in lower case: what each holds, or why it cannot be
+    read. Raises OSError if none can.
     """
     named = os.environ.get("CREDENTIALS_DIRECTORY")
     folder = Path(named).resolve() if named else None
@@ -161,7 +161,7 @@ def _credentials() -> tuple[dict[str, str], dict[str, str]]:
 
 
 def _filled(values: Mapping[str, str | None]) -> dict[str, str]:
-    """Without the blanks around each; what is empty counts as not set."""
+    """Without the whitespace around each; what is empty counts as not set."""
     return {name: stripped for name, value in values.items() if value is not None and (stripped := value.strip())}
 
 

@@ -112,7 +112,7 @@ class StatusRefusedError(RefusedError):
     """Refused by status, in words that are not the CRM's own: a page of a firewall, of a proxy, of something else.
 
     That can be meant for everybody, or for what one contact says. The lane finds out by what others are answered, so code and
-    reason are those of everybody. said: the answer, for the one that is to blame. operation: the kind of request; None where the
+    reason are those of everybody. said: the answer, for the one that is to blame. operation: the kind of request; None if the
     client does not know: then any delivery counts as the same.
     """
 

@@ -1,4 +1,4 @@
-"""What is measured and not logged: too much of it for a line each. Whoever wants it taps it, as with the log.
+"""What is measured and not logged: too much of it for a line each. Anyone who wants it taps it, as with the log.
 
 No place that measures knows who listens. Where nobody does, as in a worker without metrics, it costs a call that does nothing.
 """
@@ -60,7 +60,7 @@ class Statement(NamedTuple):
 
 
 class Delivered(NamedTuple):
-    """Contacts that were just delivered. waited_ms: how many so many milliseconds after their flip."""
+    """Contacts that were just delivered. waited_ms: how many this many milliseconds after their flip."""
 
     crm: str
     waited_ms: Mapping[int, int]

@@ -9,7 +9,7 @@ SHARED = "pg_service.conf"  # in the folder that PGSYSCONFDIR names
 
 
 def read_service(name: str) -> dict[str, str]:
-    """The parameters of a service, by libpq's names. Raises ValueError where it is in no file, or cannot be read."""
+    """The parameters of a service, by libpq's names. Raises ValueError if it is in no file, or cannot be read."""
     for file in _files():
         try:
             text = file.read_text(encoding="utf-8")

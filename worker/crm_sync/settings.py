@@ -82,7 +82,7 @@ Password = Annotated[SecretStr, AfterValidator(_password)]
 
 
 class SettingsModel(BaseModel):
-    """Settings that belong together. They are named as its fields, in capitals. Blanks around a value do not count."""
+    """Settings that belong together. They are named as its fields, in capitals. Whitespace around a value does not count."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 

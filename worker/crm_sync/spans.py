@@ -1,4 +1,4 @@
-"""Spans of what a worker does, for whoever traces it: `crm_sync.telling.traces`, where that is set; else nobody, at no cost.
+"""Spans of what a worker does, for anyone who traces it: `crm_sync.telling.traces`, where that is set; else nobody, at no cost.
 
     delivery   one call of a client for some contacts: linked to the traces of their flips
     request    one HTTP request of a client, below it

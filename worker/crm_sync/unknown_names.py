@@ -58,7 +58,7 @@ def unknown_sections(sections: Iterable[str], crms: Iterable[str]) -> list[Unkno
 
 
 def _unknown(name: str, known: list[str], cutoff: float) -> UnknownName:
-    """Those that have a word in common, beside the first, come before those that only look alike."""
+    """Those that have a word in common, besides the first, come before those that only look alike."""
     words = {*name.split("_")[1:]}
     related = [other for other in known if words & {*other.split("_")[1:]}]
     nearest = get_close_matches(name, related, 1, cutoff) or get_close_matches(name, known, 1, cutoff)

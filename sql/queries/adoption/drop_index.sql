@@ -1,2 +1,2 @@
--- Takes off an index that was broken off while it was built. In a transaction: not beside the writers, but at once.
+-- Takes off an index whose build was interrupted. In a transaction: it blocks writers, but is quick.
 DROP INDEX :index

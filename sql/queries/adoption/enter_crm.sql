@@ -1,4 +1,4 @@
--- Enters a CRM that is to be on the contacts table, before any step: run again after it was broken off, it is wanted still.
+-- Enters a CRM that is to be on the contacts table, before any step: run again after it was interrupted, it is wanted still.
 --
 -- $1  text  crm
 INSERT INTO crm_sync.lanes (crm, remote_id_column)

@@ -1,4 +1,4 @@
--- The CRMs whose triggers are on a table, in the order in which they were installed, by what stands in the triggers themselves: for
+-- The CRMs whose triggers are on a table, in the order in which they were installed, by what is in the triggers themselves: for
 -- a database whose tables came without their rows.
 SELECT
     format('%I.%I', n.nspname, c.relname) AS contacts,

@@ -1,4 +1,4 @@
--- Columns of these CRMs that the contacts table has already, what stands in each, and what is wrong with it, if anything.
+-- Columns of these CRMs that the contacts table has already, what is in each, and what is wrong with it, if anything.
 --
 -- States are text, or an enum of any values that has those which workers write. NOT NULL: a worker empties all but those three.
 --

@@ -1,4 +1,4 @@
--- The name that the adopted table has now: whoever adopts it again means it, whatever else has its former one.
+-- The name that the adopted table has now: anyone who adopts it again means it, whatever else has its former one.
 UPDATE crm_sync.adopted AS a
 SET
     schema_name = n.nspname,

@@ -1,7 +1,7 @@
--- Begins a request that has an Idempotency-Key, or says what became of the first one with it. Keys older than a day are forgotten, some
--- at a time.
+-- Begins a request that has an Idempotency-Key, or says what became of the first one with it. Keys older than a day are
+-- forgotten, some at a time.
 --
--- One that was begun a minute ago and never ended was its process's last: whoever asks now does it.
+-- One that was begun a minute ago and never ended was its process's last: anyone who asks now does it.
 --
 -- $1  bytea  the caller and the key, hashed
 -- $2  bytea  what is asked for, hashed

@@ -4,7 +4,7 @@
 -- $2  text[]       of these kinds; NULL: of any
 -- $3  timestamptz  before this one; NULL: from the latest
 -- $4  uuid         its id
--- $5  integer      at most so many
+-- $5  integer      at most this many
 -- $6  timestamptz  not before; NULL: whenever
 SELECT
     e.at,

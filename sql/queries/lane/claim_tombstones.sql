@@ -2,7 +2,7 @@
 --
 -- A claim of a worker that does not live is nobody's. Nor is one of this worker's own: it has none in hand when it claims.
 --
--- $1  integer  at most so many
+-- $1  integer  at most this many
 -- $2  bigint   the claim's fencing token
 -- $3  boolean  this claim is the probe
 WITH ready AS MATERIALIZED (

@@ -1,2 +1,2 @@
--- Gives up the lock of the only worker. Whoever waits for it to claim may do so.
+-- Gives up the lock of the only worker. Anyone who waits for it to claim may do so.
 SELECT pg_advisory_unlock(:address_seed, 0)

@@ -1,7 +1,7 @@
--- The tick: one look at who lives, and at how many. Registered workers that do not live are dead, and what they had in flight is orphaned.
--- A standby grants advisory locks too, so it is told apart here. The share of the NOTIFY queue in use is a warning, and asking for
--- it has Postgres clear away what everybody has read. And whether contacts were deleted whose records are to be deleted too, and what
--- the contacts table is like, in short: who sees that change reads it anew.
+-- The tick: one look at who lives, and at how many. Registered workers that do not live are dead, and what they had in flight is
+-- orphaned. A standby grants advisory locks too, so it is told apart here. The share of the NOTIFY queue in use is a warning, and
+-- asking for it has Postgres clear away what everybody has read. And whether contacts were deleted whose records are to be
+-- deleted too, and what the contacts table is like, in short: who sees that change reads it again.
 --
 -- $1  integer  id of this worker
 WITH living AS MATERIALIZED (

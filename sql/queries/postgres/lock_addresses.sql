@@ -1,4 +1,4 @@
--- Takes the addresses for a request that is about to start, and returns those that another worker has under way. For CRMs that
+-- Takes the addresses for a request that is about to start, and returns those that another worker has in flight. For CRMs that
 -- make two records of one address in two requests at once. Held by the session: a worker that dies frees them. What a session of
 -- no worker holds counts for nothing.
 --

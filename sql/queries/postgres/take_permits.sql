@@ -1,10 +1,10 @@
--- Takes permits for requests at a time: the numbers of those taken. All workers together have so many of a lane, and a worker that
--- dies frees its own.
+-- Takes permits for requests at a time: the numbers of those taken. All workers together have so many of a lane, and a worker
+-- that dies frees its own.
 --
 -- $1  integer    id of the lane
 -- $2  integer    permits of the lane
 -- $3  integer[]  those that this worker holds already
--- $4  integer    take so many at most
+-- $4  integer    take this many at most
 -- $5  integer    id of the worker
 WITH
 others AS MATERIALIZED (

@@ -1,4 +1,4 @@
--- By what the indexes of the contacts table find an address: the column as it is, or in small letters. One of a part of the rows
+-- By what the indexes of the contacts table find an address: the column as it is, or in lower case. One of a part of the rows
 -- does not find all.
 --
 -- $1  text  the column

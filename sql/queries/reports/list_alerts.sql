@@ -1,4 +1,4 @@
--- Alerts that were raised: those that are open, and those that ended of late, the latest first. At most a thousand.
+-- Alerts that were raised: those that are open, and those that ended recently, the latest first. At most a thousand.
 --
 -- $1  float8  seconds for which those are listed that have ended
 SELECT

@@ -1,5 +1,7 @@
--- Who may create in a schema, and so have SQL of his own run by whoever has it on the search_path. Not those who can do so without
--- it: superusers, who can become this role, and who owns the contacts table, whose triggers run with the rights of whoever writes.
+-- Who may create in a schema, and so have SQL of his own run by anyone who has it on the search_path. Not those who can do so
+-- without
+-- it: superusers, who can become this role, and who owns the contacts table, whose triggers run with the rights of the one who
+-- writes.
 --
 -- $1  text[]  schemas; NULL: those on the search_path of this connection, but for Postgres's own
 SELECT

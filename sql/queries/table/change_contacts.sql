@@ -25,8 +25,8 @@ meant AS MATERIALIZED (
     WHERE (SELECT set_config('search_path', :'own_path', TRUE)) IS NOT NULL
 ),
 
--- Asked again of what is locked, for it may have changed in this very moment. The weaker lock, as in a claim: it steps over no
--- contact that merely has an open foreign-key insert pointing at it.
+-- Asked again of what is locked, because it may have changed in this very moment. The weaker lock, as in a claim: it steps over
+-- no contact that merely has an open foreign-key insert pointing at it.
 held AS MATERIALIZED (
     SELECT c.id
     FROM meant AS m

@@ -1,23 +1,23 @@
 -- Claims ready contacts of one CRM and returns what is to be sent: some fresh ones, if any are wanted, and else the oldest.
 --
--- The line says where to look, the row whether it is so. A line is left as it is: it stands for its row in flight, too, until a finish
--- takes it away. Lateral, so that no plan but a lookup of each row by its key can come of it.
+-- The line says where to look, the row whether it is so. A line is left as it is: it stands for its row in flight, too, until a
+-- finish takes it away. Lateral, so that no plan but a lookup of each row by its key can come of it.
 --
--- The weaker row lock, because the strong one skips a contact that merely has an open foreign-key insert pointing at it.
--- By their locator, which is the ctid: the rows are locked by this very statement, and no plan but a TID scan can come of it. In a
+-- The weaker row lock, because the strong one skips a contact that merely has an open foreign-key insert pointing at it. By their
+-- locator, which is the ctid: the rows are locked by this very statement, and no plan but a TID scan can come of it. In a
 -- partitioned table a ctid is one row's of each partition, so there the key stands for it.
 --
--- $1  integer      at most so many
+-- $1  integer      at most this many
 -- $2  bigint       the claim's fencing token
 -- $3  timestamptz  start here in the order of service: what lies before was claimed, and its dead entries cost time
 -- $4  id[]         not these: the table refused to have them claimed
--- $5  integer      at most so many of them fresh
+-- $5  integer      at most this many of them fresh
 -- $6  timestamptz  fresh is what is due since; NULL: nothing is
 -- $7  boolean      this claim is the probe
 WITH
--- Nobody calls a CRM that is paused by hand; while its breaker is not closed, only the probe does. That is everybody's: what one
--- worker gave back, no other sends. And a claim that arrives when its worker is dead and forgotten would make orphans that nobody
--- looks for.
+-- No worker calls a CRM that is paused by hand; while its breaker is not closed, only the probe does. That is everybody's: what
+-- one worker gave back, no other sends. And a claim that arrives when its worker is dead and forgotten would make orphans that
+-- nobody looks for.
 open_lane AS MATERIALIZED (
     SELECT
     FROM crm_sync.lanes AS l

@@ -4,8 +4,8 @@
 -- $1  id[]    the contacts
 -- $2  bigint  the claim's fencing token
 WITH
--- As in claim_contacts.sql: nobody calls a CRM that is paused or down, and a claim without a worker would make orphans that
--- nobody looks for.
+-- As in claim_contacts.sql: no worker calls a CRM that is paused or down, and a claim without a worker would make orphans that
+-- no worker looks for.
 open_lane AS MATERIALIZED (
     SELECT
     FROM crm_sync.lanes AS l

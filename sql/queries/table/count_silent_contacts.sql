@@ -1,4 +1,4 @@
--- How many contacts of one CRM are in Error without a word of why: other programs left them, for a worker gives a reason. No index
+-- How many contacts of one CRM are in Error without a reason: other programs left them, for a worker gives a reason. No index
 -- has them. Not those that were withdrawn by writing Error: of them nothing failed.
 --
 -- $1  id[]  of these contacts; NULL: of all

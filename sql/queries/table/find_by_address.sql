@@ -1,5 +1,5 @@
--- The contacts with an address, case and blanks aside: for a person who names one. The whole table is read, for no index need
--- have the address, and not in order, for which an index on the key would be read beside it.
+-- The contacts with an address, case and whitespace aside: for a person who names one. The whole table is read, for no index need
+-- have the address, and not in order, for which an index on the key would be read in addition.
 --
 -- $1  text  the address
 SELECT

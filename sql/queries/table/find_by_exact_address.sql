@@ -1,4 +1,4 @@
--- The contacts with an address as it is written, blanks around it aside. Where an index has the address.
+-- The contacts with an address as it is written, whitespace around it aside. Where an index has the address.
 --
 -- $1  text  the address
 SELECT

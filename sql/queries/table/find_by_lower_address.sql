@@ -1,4 +1,4 @@
--- The contacts with an address in small or capital letters, blanks around it aside. Where an index has it in small letters.
+-- The contacts with an address in any case, whitespace around it aside. Where an index has it in lower case.
 --
 -- $1  text  the address
 SELECT

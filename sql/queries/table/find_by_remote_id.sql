@@ -1,4 +1,4 @@
--- The contacts that have an id in the CRM: its index finds them. Some of them, for an id that stands in every row is none.
+-- The contacts that have an id in the CRM: its index finds them. Some of them, for an id that is in every row is none.
 --
 -- $1  text  the id
 SELECT

@@ -1,4 +1,4 @@
--- The keys of deleted contacts with an address, case and blanks aside, that a CRM is still to hear of: the latest of them.
+-- The keys of deleted contacts with an address, case and whitespace aside, that a CRM is still to hear of: the latest of them.
 --
 -- $1  text  the address
 SELECT

@@ -2,13 +2,13 @@
 --
 -- Not those that somebody has flipped, or a worker claimed, since they were counted.
 --
--- $1  text[]       what stands in the index for their reasons
+-- $1  text[]       what is in the index for their reasons
 -- $2  timestamptz  failed since; NULL: ever
 -- $3  timestamptz  when they were counted
 -- $4  boolean      contacts that are Complete but lack a field, too
 -- $5  id[]         of these contacts; NULL: of all
 -- $6  id[]         not these: they were tried
--- $7  integer      at most so many
+-- $7  integer      at most this many
 SELECT :id AS id
 FROM :contacts
 CROSS JOIN LATERAL (

@@ -1,9 +1,9 @@
--- The keys of contacts of one CRM that are ready, in the order of service. For a claim of which the table refuses some: each is then
--- claimed by its key. As in claim_contacts.sql, the line says where to look, and the row whether it is so.
+-- The keys of contacts of one CRM that are ready, in the order of service. For a claim of which the table refuses some: each is
+-- then claimed by its key. As in claim_contacts.sql, the line says where to look, and the row whether it is so.
 --
 -- $1  id[]         not these: the table refused to have them claimed
 -- $2  timestamptz  due after this
--- $3  integer      at most so many
+-- $3  integer      at most this many
 SELECT c.id
 FROM :line AS l
 CROSS JOIN LATERAL (

@@ -1,6 +1,6 @@
--- Which of these records of the CRM several contacts have that differ in their address, case and blanks aside.
+-- Which of these records of the CRM several contacts have that differ in their address, case and whitespace aside.
 --
--- A hundred contacts of each are looked at, for an id that stands in every row is none.
+-- A hundred contacts of each are looked at, for an id that is in every row is none.
 --
 -- $1  text[]  ids in the CRM
 SELECT asked.remote_id

@@ -1,9 +1,9 @@
--- Contacts of one CRM in Error without a word of why, as counted by count_silent_contacts.sql; some of them, in no order.
+-- Contacts of one CRM in Error without a reason, as counted by count_silent_contacts.sql; some of them, in no order.
 --
 -- $1  timestamptz  when they were counted
 -- $2  id[]         of these contacts; NULL: of all
 -- $3  id[]         not these: they were tried
--- $4  integer      at most so many
+-- $4  integer      at most this many
 SELECT :id AS id
 FROM :contacts
 WHERE

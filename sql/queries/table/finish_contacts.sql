@@ -1,12 +1,13 @@
 -- Writes what came of claimed contacts back to their rows, and ends their claims. Repeatable: what was finished no longer
 -- carries the claim, so neither a lost answer nor a worker that was taken for dead changes anything.
 --
--- With it go the lines of the due times that it ends, and come those of new ones. And with it comes a line of history for each contact
--- (:history): so what history says is what was written, and costs no round trip. Of what was only put back, unsent, there is none.
+-- With it go the lines of the due times that it ends, and come those of new ones. And with it comes a line of history for each
+-- contact (:history): so what history says is what was written, and costs no round trip. Of what was only put back, unsent, there
+-- is none.
 --
 -- Contacts locked by the application are left out: the worker waits for no row lock while it holds another. Those come again. The
--- lock is as strong as the write (:finish_lock): the strong one where a unique index has a column that is written here. What may make
--- it wait all the same, a trigger of the table's own or such an index that is new, makes it give up before the application's
+-- lock is as strong as the write (:finish_lock): the strong one where a unique index has a column that is written here. What may
+-- make it wait anyway, a trigger of the table's own or such an index that is new, makes it give up before the application's
 -- deadlock_timeout, so that no transaction of the application's is ever the victim.
 --
 -- An array that is shorter than the others, or empty, has NULL for the rest.

@@ -1,8 +1,8 @@
 -- Flips contacts of one CRM whose record may have got an older state after theirs, and says what became of each that was sent so.
 --
--- Meant is whoever has this record and this address, case and blanks aside, and was flipped last. It is looked for by the key of
--- the contact that was sent, and by the record. One that is in line is sent in any case, one that was withdrawn or failed is left. In
--- flight, it is flipped too, and goes once more: its request may have come first.
+-- Meant is the contact that has this record and this address, case and whitespace aside, and was flipped last. It is looked for
+-- by the key of the contact that was sent, and by the record. One that is in line is sent in any case, one that was withdrawn or
+-- failed is left. In flight, it is flipped too, and goes once more: its request may have come first.
 --
 -- Returned are those for whom somebody is to be flipped. flipped; locked: not yet, for the application has the row, and is not
 -- waited for.
@@ -36,7 +36,7 @@ sent AS (
     WHERE (SELECT set_config('search_path', :'own_path', TRUE)) IS NOT NULL
 ),
 
--- A hundred contacts of each record are looked at, for an id that stands in every row is none.
+-- A hundred contacts of each record are looked at, for an id that is in every row is none.
 holder AS (
     SELECT
         s.number,

@@ -6,7 +6,7 @@
 -- $1  text[]       with these codes; NULL: with any
 -- $2  timestamptz  failed since; NULL: ever
 -- $3  id           after this one in order; NULL: from the first
--- $4  integer      at most so many
+-- $4  integer      at most this many
 -- $5  boolean      contacts that are Complete but lack a field, too
 WITH
 -- By itself first, or the table would be read in the order of its key.

@@ -3,7 +3,7 @@
 -- is_open: it has no id there, and no delivery is to give it one.
 --
 -- $1  text     after the contact with this key; NULL where it begins
--- $2  integer  at most so many
+-- $2  integer  at most this many
 SELECT
     :id AS id,
     :id::text AS key,

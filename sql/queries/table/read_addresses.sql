@@ -1,4 +1,4 @@
--- The addresses of some contacts, as they stand in the table.
+-- The addresses of some contacts, as they are in the table.
 --
 -- $1  id[]  the contacts
 SELECT

@@ -2,7 +2,7 @@
 --
 -- $1  id[]     the contacts
 -- $2  text     at this CRM; NULL: at all
--- $3  integer  at most so many
+-- $3  integer  at most this many
 SELECT
     at,
     crm,

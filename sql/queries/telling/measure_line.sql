@@ -1,5 +1,5 @@
--- How many contacts of one CRM stand in line and are due, and since when the first of them. Bounded: ten thousand lines are counted,
--- and of the first thousand it is looked up whether they stand for a contact that waits. One in flight does not.
+-- How many contacts of one CRM are in line and are due, and since when the first of them. Bounded: ten thousand lines are
+-- counted, and of the first thousand it is looked up whether they stand for a contact that waits. One in flight does not.
 SELECT
     (
         SELECT count(*)

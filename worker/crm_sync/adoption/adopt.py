@@ -107,7 +107,7 @@ def adopt(url: str, request: AdoptionRequest, tell: Tell = quietly, patience_s: 
 
 
 def undo_plan(url: str, tell: Tell = quietly) -> Undoing | None:
-    """What undo would do now; None where there is nothing of crm-sync. tell, and what it raises: as of plan."""
+    """What undo would do now; None if there is nothing of crm-sync. tell, and what it raises: as of plan."""
     with connected(url) as connection, alone(connection, tell):
         return _undo_plan(connection)
 
@@ -163,7 +163,7 @@ def _undo_plan(connection: Connection) -> Undoing | None:
     if run(connection, "find_schema").fetchone() is None:
         return None
     if not value(connection, "detect_adoption"):
-        # An adoption was broken off before it began.
+        # An adoption was interrupted before it began.
         return Undoing("", created=False, steps=[], lost=[], workers=[])
     if not value(connection, "detect_notes"):
         raise ConfigurationError(f"{migrations.WITHOUT_ROWS}: {migrations.ADVICE}, then undo")
@@ -202,7 +202,7 @@ def _check_server(connection: Connection) -> None:
 
 
 def _check_schema(connection: Connection) -> None:
-    """Before anything in it is called. Raises ConfigurationError where who owns it could run SQL as this role."""
+    """Before anything in it is called. Raises ConfigurationError if who owns it could run SQL as this role."""
     schema = run(connection, "find_schema").fetchone()
     if schema is not None and schema["is_foreign"]:
         owner, role = schema["owner"], schema["role"]
@@ -212,7 +212,7 @@ def _check_schema(connection: Connection) -> None:
 
 
 def _refuse_older_workers(connection: Connection, todo: Sequence[str]) -> None:
-    """Raises ConfigurationError where a worker lives that does not know what is about to be changed."""
+    """Raises ConfigurationError if a worker lives that does not know what is about to be changed."""
     if not set(todo).intersection(NO_WORKER_BESIDE) or not value(connection, "detect_adoption"):
         return
     if workers := _living_workers(connection):
@@ -232,7 +232,7 @@ def _installed(connection: Connection) -> list[str]:
 def _crms(connection: Connection, request: AdoptionRequest) -> list[str]:
     """Those that are to be there: the installed ones and the named, or where there is neither, what the request says.
 
-    Each is entered at once: run again after it was broken off, all of them are wanted still.
+    Each is entered at once: run again after it was interrupted, all of them are wanted still.
     """
     for crm in request.crms:
         if not _CRM.fullmatch(crm):

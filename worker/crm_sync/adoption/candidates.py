@@ -22,7 +22,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """name: as SQL writes it. key, email: the columns that are taken where a person names none; None where it is not clear."""
+    """name: as SQL writes it. key, email: the columns that are taken where a person names none; None if it is not clear."""
 
     name: str
     rows: int
@@ -42,7 +42,7 @@ class Candidate:
 def candidates(url: str, named: str | None = None) -> list[Candidate]:
     """The likeliest first. Only the adopted one where one is adopted, else only the one that a person names, where they do.
 
-    Raises ConfigurationError where that one is not there, or DatabaseTroubleError.
+    Raises ConfigurationError if that one is not there, or DatabaseTroubleError.
     """
     with connected(url) as connection, connection.transaction():
         if value(connection, "detect_adoption"):

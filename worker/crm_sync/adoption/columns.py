@@ -10,7 +10,7 @@ STATES = ("Queued", "Processing", "Complete", "Error")  # those that workers wri
 
 
 def inspect_columns(connection: Connection, crms: Sequence[str], name: str) -> list[str]:
-    """A sentence for each column that is there already and is kept. Raises ConfigurationError where one cannot serve."""
+    """A sentence for each column that is there already and is kept. Raises ConfigurationError if one cannot serve."""
     kept = []
     for row in run(connection, "list_present_columns", list(crms)):
         if row["problem"] is not None:
@@ -32,7 +32,7 @@ def inspect_columns(connection: Connection, crms: Sequence[str], name: str) -> l
 
 
 def refuse_foreign_types(connection: Connection) -> None:
-    """Raises ConfigurationError where a type that would be taken for ours is of somebody who has no say over the table."""
+    """Raises ConfigurationError if a type that would be taken for ours is of somebody who has no say over the table."""
     for row in run(connection, "find_foreign_types"):
         raise ConfigurationError(
             f"the type {row['name']} exists already and belongs to {row['owner']}, who could use it to run SQL as anyone who "
@@ -41,7 +41,7 @@ def refuse_foreign_types(connection: Connection) -> None:
 
 
 def _inspect_checks(connection: Connection, name: str, columns: set[str]) -> None:
-    """Raises ConfigurationError where a constraint lets no worker write its states: not one contact could be claimed."""
+    """Raises ConfigurationError if a constraint lets no worker write its states: not one contact could be claimed."""
     for check in run(connection, "list_checks").fetchall():
         if check["column"] not in columns:
             continue

@@ -1,7 +1,7 @@
 """The one connection that an adoption works through, and the lock that says who does.
 
-One connection, because the lock must outlive whoever is killed for as long as the server is still at a statement of his: an index
-that is built by nobody else has to be told from one that was broken off.
+One connection, because the lock must outlive a killed process for as long as the server is still at a statement of its: an index
+that is built by nobody else has to be told from one that was interrupted.
 """
 
 import time
@@ -30,10 +30,10 @@ def connected(url: str) -> Iterator[Connection]:
 
 @contextmanager
 def alone(connection: Connection, tell: Callable[[str], None]) -> Iterator[None]:
-    """Waits for whoever migrates or adopts already."""
+    """Waits for the one who migrates or adopts already."""
     told = False
-    # Asked for again and again, not waited for: an index that is built beside the writers waits for every statement that is open,
-    # and so each of the two would wait for the other.
+    # Asked for again and again, not waited for: an index that is built next to the writers waits for every statement that is
+    # open, and so each of the two would wait for the other.
     while not value(connection, "take_turn"):
         if not told:
             told = True

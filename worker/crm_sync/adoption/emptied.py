@@ -39,9 +39,9 @@ class Restored:
 
 
 def restore(connection: Connection, request: AdoptionRequest) -> Restored | None:
-    """Writes anew what the tables had; None where they have it. In a transaction.
+    """Writes again what the tables had; None if they have it. In a transaction.
 
-    Raises ConfigurationError where the request names another table than the one with the triggers.
+    Raises ConfigurationError if the request names another table than the one with the triggers.
     """
     if not value(connection, "detect_migrations") or value(connection, "detect_notes"):
         return None

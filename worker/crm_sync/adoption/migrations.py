@@ -25,7 +25,7 @@ SCHEMA = "crm_sync"
 TABLE = "_crm_sync_migration"
 # A path of yoyo's own: its tables are created in, and looked for, in the first schema of it.
 _NOTES_PATH = {"search_path": f"{SCHEMA}, pg_temp"}
-# A statement ends with whoever waits for it: an index of a killed process would keep its lock until it is built.
+# A statement ends with the process that waits for it: an index of a killed process would keep its lock until it is built.
 _WHERE_IT_CAN_BE = {"client_connection_check_interval": "1s"}
 
 
@@ -161,7 +161,7 @@ class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]
 
     @contextmanager
     def lock(self, timeout: float = 0) -> Iterator[None]:
-        """None: yoyo's is a row, which a killed process leaves behind for ever. See `crm_sync.adoption` for ours."""
+        """None: yoyo's is a row, which a killed process leaves behind forever. See `crm_sync.adoption` for ours."""
         yield
 
 

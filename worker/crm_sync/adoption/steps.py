@@ -2,7 +2,7 @@
 
 What needs the table for a moment asks for it as `crm_sync.postgres.lock_patience` says. All of it is sent to the server at
 once, so that nothing is held while a network or this process is slow, and it is not waited for the disk. What takes long is
-built beside the writers, outside a transaction; broken off it leaves an invalid index, which the next plan begins with.
+built next to the writers, outside a transaction; interrupted it leaves an invalid index, which the next plan begins with.
 """
 
 import threading
@@ -63,7 +63,7 @@ def undoing(connection: Connection, crms: Sequence[str]) -> list[Step]:
 
 
 def bytes_a_second(connection: Connection, table: str) -> float | None:
-    """How fast this server reads this very table, by its first pages; None where they are too few to tell."""
+    """How fast this server reads this very table, by its first pages; None if they are too few to tell."""
     started = time.monotonic()
     part = value(connection, "find_largest_part")
     size = run(connection, "measure_part", part or table).fetchone()

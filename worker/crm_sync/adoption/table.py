@@ -30,7 +30,7 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class AdoptionRequest:
-    """What a person asks for; None where nothing is said. crms: those to install, beside those that are. default_crms: those to
+    """What a person asks for; None if nothing is said. crms: those to install, besides those that are. default_crms: those to
     install where there are neither. create: make the table where none is named and there is none.
     """
 

@@ -149,7 +149,7 @@ def _statements(steps: Sequence[Step], pace: float | None) -> Iterator[str]:
 
 
 def _sql_lines(statement: str) -> Iterator[str]:
-    """In lines that a terminal holds, and still SQL: what stands in quotes is not broken."""
+    """In lines that a terminal holds, and still SQL: what is in quotes is not broken."""
     line, most = "", width()
     for word in _WORD.findall(statement):
         if line and len(line) + 1 + len(word) > most:

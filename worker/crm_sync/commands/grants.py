@@ -1,6 +1,6 @@
 """crm-sync grants: the rights that a role needs, and no others.
 
-The GRANTs are composed here and stand in no file: they are printed for a person, not run, and are made of names.
+The GRANTs are composed here and are in no file: they are printed for a person, not run, and are made of names.
 """
 
 import asyncio
@@ -81,7 +81,7 @@ def grants(*, role: str, application: bool, console: bool, console_readonly: boo
 
 
 async def _read(configuration: Configuration, role: str, whose: str) -> tuple[list[str], list[str]]:
-    """(statements, what a person should know beside them). Raises ConfigurationError or DatabaseTroubleError."""
+    """(statements, what a person should know besides them). Raises ConfigurationError or DatabaseTroubleError."""
     settings = configuration.settings
     async with Database.of(settings, size=1) as database:
         schema = await read_schema(database)

@@ -90,7 +90,7 @@ def _next(table: Candidate | None, wrong: Sequence[str]) -> str:
 
 @dataclass(slots=True)
 class _Answers:
-    """What is to be written, by the names of settings in small letters. yes: nobody is asked."""
+    """What is to be written, by the names of settings in lower case. yes: nobody is asked."""
 
     environment: Environment
     yes: bool
@@ -101,7 +101,7 @@ class _Answers:
         self.values.pop("mapping_file", None)
 
     def database(self) -> Candidate | None:
-        """The table; None where there is none that could be it. Raises ConfigurationError or DatabaseTroubleError."""
+        """The table; None if there is none that could be it. Raises ConfigurationError or DatabaseTroubleError."""
         found = self._until_right(
             self._found, ["database_url"], {"database_url": "The database, postgresql://user@host/database"}
         )

@@ -1,4 +1,4 @@
-"""crm-sync pause: nobody calls a CRM until it is resumed."""
+"""crm-sync pause: no worker calls a CRM until it is resumed."""
 
 import asyncio
 

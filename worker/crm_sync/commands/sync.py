@@ -129,7 +129,7 @@ class _Visit:
     named: bool
 
     async def make(self, ids: Sequence[Any], *, first: bool) -> bool | None:
-        """Whether it was delivered; None where it was not to be."""
+        """Whether it was delivered; None if it was not to be."""
         click.echo(("" if first else "\n") + click.style(self.table.crm, bold=True))
         matches = await show(self.database, self.table, ids)
         if not matches:

@@ -54,14 +54,14 @@ class Breaker:
         return Breaker(State.OPEN, now if self.closed else self.since, reason, now + wait_s, self.openings + 1)
 
     def throttled(self, now: float, pause_s: float, reason: str) -> "Breaker":
-        """Nobody calls for so many seconds. A longer pause that stands is kept."""
+        """No worker calls for this many seconds. A longer pause that stands is kept."""
         until = now + pause_s
         if self.state in (State.OPEN, State.THROTTLED) and self.next_probe is not None:
             return self if until <= self.next_probe else replace(self, next_probe=until)
         return Breaker(State.THROTTLED, now if self.closed else self.since, reason, until, self.openings)
 
     def probed(self, now: float, waits: Waits = USUAL) -> "Breaker | None":
-        """Somebody starts the probe; None where it is not time for one."""
+        """Somebody starts the probe; None if it is not time for one."""
         if self.next_probe is None or now < self.next_probe:
             return None
         return replace(self, state=State.HALF_OPEN, next_probe=now + waits.probe_lease_s)
@@ -91,5 +91,5 @@ class Ramp:
             self.allowed = self.allowed * 2 if self.allowed < LAST_STEP else None
 
     def limit(self, most: int) -> int:
-        """Of at most so many."""
+        """Of at most this many."""
         return most if self.allowed is None else min(most, self.allowed)

@@ -1,6 +1,6 @@
 """Every failure by its stable code: what it means, what to do, and whether it passes by itself.
 
-A code begins the text in `processing_error` (`CODE: reason`) and stands in the log; people count, search and alert by it.
+A code begins the text in `processing_error` (`CODE: reason`) and is in the log; people count, search and alert by it.
 """
 
 from enum import StrEnum
@@ -175,7 +175,7 @@ class Code(StrEnum):
     INTERNAL = "INTERNAL", "an unexpected error of crm-sync", "see the log for its traceback, and report it", True, True
 
 
-# Of contacts that are delivered all the same.
+# Of contacts that are delivered anyway.
 OF_DELIVERED = frozenset({Code.FIELD_NOT_SENT, Code.ALREADY_THERE})
 
 

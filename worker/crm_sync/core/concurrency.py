@@ -9,7 +9,7 @@ L x alone / took of them; the others wait:
 
 Why not another one: AIMD learns nothing before the first timeout, and by then a small server lies flat. Gradient2 compares with
 a long average of answers it has itself delayed, so a queue that lasts becomes normal. Vegas has the same trap once its minimum is
-renewed under load: the limit creeps up for ever (issue 165 of concurrency-limits). So `alone` is measured as by BBR (ProbeRTT)
+renewed under load: the limit creeps up forever (issue 165 of concurrency-limits). So `alone` is measured as by BBR (ProbeRTT)
 and Envoy's adaptive concurrency: now and then the limit is 1 for a few answers. Only such a probe can raise `alone`; any round
 may lower it. Probes begin at multiples of the clock: workers that share a clock probe together, not under each other's load.
 
@@ -53,7 +53,7 @@ class AdaptiveConcurrency:
         return 1 if self.probing else self.sustained
 
     def answered(self, contacts: int, took_s: float, in_flight: int, now: float) -> None:
-        """A request of so many contacts was answered at `now`, `took_s` after it was sent. Not for refusals: they are quick.
+        """A request of this many contacts was answered at `now`, `took_s` after it was sent. Not for refusals: they are quick.
 
         in_flight: requests on their way when the answer came, this one included.
         """

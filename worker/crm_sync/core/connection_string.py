@@ -152,7 +152,7 @@ PARAMETERS: Mapping[str, Parameter] = {
 
 @dataclass(frozen=True, slots=True)
 class ForAsyncpg:
-    """arguments: of asyncpg.connect. timeout_s: of connecting, None where nothing is said. tls: what is said of it, by libpq's
+    """arguments: of asyncpg.connect. timeout_s: of connecting, None if nothing is said. tls: what is said of it, by libpq's
     names. trusts_system: the server is proved by an authority that the operating system trusts, which the arguments cannot say.
     """
 
@@ -237,7 +237,7 @@ class ConnectionString:
     def _options(self, *, behind_pooler: bool) -> dict[str, str]:
         options = [self.parameters["options"]] if "options" in self.parameters else []
         if self.schema is not None and not behind_pooler:
-            # As the server takes it apart again: at blanks, but for those after a backslash.
+            # As the server takes it apart again: at whitespace, but for those after a backslash.
             path = '"' + self.schema.replace('"', '""') + '"'
             options.append("-c search_path=" + re.sub(r"([\\\s])", r"\\\1", path))
         return {"options": " ".join(options)} if options else {}
@@ -273,7 +273,7 @@ def _require(name: str, value: str, parameter: Parameter) -> None:
 
 
 def _check_numbers(parameters: Mapping[str, str]) -> None:
-    """Of the values only the names are told: where a password is written wrongly, a part of it stands in the place of a port."""
+    """Of the values only the names are told: where a password is written wrongly, a part of it is in the place of a port."""
     ports = parameters.get("port", "").split(",")
     if any(port and not (re.fullmatch(r"[0-9]{1,5}", port) and 0 < int(port) < 65536) for port in ports):
         raise ValueError(

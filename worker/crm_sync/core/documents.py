@@ -20,7 +20,7 @@ class Number(NamedTuple):
 
 
 def single(text: str) -> bool | Number | str | None:
-    """What a JSON text says that is neither an object nor an array; None where it is one of them, or null."""
+    """What a JSON text says that is neither an object nor an array; None if it is one of them, or null."""
     bare = text.strip(_BLANK)
     if bare.startswith(_OPENING):
         return None

@@ -40,7 +40,7 @@ def _two(large: int, unit: str, small: int, small_unit: str) -> str:
 
 
 def clock(moment: datetime, now: datetime) -> str:
-    """In the time zone of whoever reads it: 12:03:10 today, 23 Nov 12:03 on another day, with the year in another year."""
+    """In the time zone of the one who reads it: 12:03:10 today, 23 Nov 12:03 on another day, with the year in another year."""
     local, today = moment.astimezone(), now.astimezone()
     if local.date() == today.date():
         return f"{local:%H:%M:%S}"

@@ -44,7 +44,7 @@ class Fairness:
     look_s: float = USUAL.fresh_look_s
 
     def share(self, limit: int) -> int:
-        """How many contacts of the next claim, of at most so many, may be fresh. What is not used is not saved up."""
+        """How many contacts of the next claim, of at most this many, may be fresh. What is not used is not saved up."""
         if self.fresh_from is None:
             return 0
         self.credit += limit * SHARE
@@ -58,7 +58,7 @@ class Fairness:
         return due if fresh_from is None else [one for one in due if one <= fresh_from]
 
     def claimed(self, limit: int, share: int, backlog: int, fresh: int, now: float) -> bool:
-        """A claim of at most so many, and such a share, came back with so many of each. True if a look is wanted."""
+        """A claim of at most this many, and such a share, came back with this many of each. True if a look is wanted."""
         if fresh + backlog < limit:
             if fresh + backlog > 0:  # nobody at all may mean that the CRM must not be called just now
                 self.fresh_from, self.credit = None, 0.0

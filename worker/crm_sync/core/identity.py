@@ -12,7 +12,7 @@ LONGEST_EMAIL = 254  # RFC 5321, 4.5.3.1.3, less the angle brackets
 LONGEST_LOCAL_PART = 64  # RFC 5321, 4.5.3.1.1
 
 # The pattern browsers use (WHATWG HTML, "valid e-mail address"), with a dot in the domain: a CRM sends to the internet, not to a
-# host beside it. Before the @ letters of all scripts, with the marks that Indic scripts and others write vowels with.
+# host next to it. Before the @ letters of all scripts, with the marks that Indic scripts and others write vowels with.
 _LABEL = r"[A-Za-z0-9](?:[\w-]{0,61}[A-Za-z0-9])?"
 _DOMAIN = re.compile(rf"(?:{_LABEL}\.)+{_LABEL}", re.ASCII)
 _LOCAL_PART = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]+")
@@ -31,7 +31,7 @@ class Addressee(NamedTuple):
 
 
 def check_email(email: str | None) -> str | None:
-    """Why this is no email address, in plain words, or None if it is one. Surrounding blanks are forgiven."""
+    """Why this is no email address, in plain words, or None if it is one. Surrounding whitespace is allowed."""
     address = (email or "").strip()
     if not address:
         return "the contact has no email address"
@@ -41,7 +41,7 @@ def check_email(email: str | None) -> str | None:
     if _PLAIN.fullmatch(address) is not None:
         return None if len(local_part) <= LONGEST_LOCAL_PART else _TOO_LONG
     if not (address.isascii() and address.isprintable()) and (invisible := find_invisible(address)):
-        place = invisible[0] + (email or "").index(address)  # as the database counts, blanks too
+        place = invisible[0] + (email or "").index(address)  # as the database counts, whitespace too
         return f"the email address has an invisible character, U+{ord(invisible[1]):04X}, at position {place}"
     if not _is_local_part(local_part) or _DOMAIN.fullmatch(ascii_domain(domain) or "") is None:
         return "the email address is malformed"
@@ -54,14 +54,14 @@ def _is_local_part(text: str) -> bool:
 
 
 def fold(email: str) -> str:
-    """How addresses are compared: CRMs know no difference by case or surrounding blanks, and DNS none between bücher.example and
-    xn--bcher-kva.example.
+    """How addresses are compared: CRMs know no difference by case or surrounding whitespace, and DNS none between bücher.example
+    and xn--bcher-kva.example.
     """
     return with_ascii_domain(email).lower()
 
 
 def with_ascii_domain(email: str) -> str:
-    """The address without blanks around it, its domain as DNS has it. What is no domain stays as it is."""
+    """The address without whitespace around it, its domain as DNS has it. What is no domain stays as it is."""
     address = email.strip()
     if address.isascii():
         return address

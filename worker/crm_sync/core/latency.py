@@ -9,7 +9,7 @@ _BOUNDS_MS = tuple(bound * 1000 for bound in BOUNDS_S)
 
 
 def buckets(waited_ms: Mapping[int, int]) -> list[int]:
-    """How many are in each, and beyond the last. waited_ms: how many took so many milliseconds."""
+    """How many are in each, and beyond the last. waited_ms: how many took this many milliseconds."""
     counts = [0] * (len(BOUNDS_S) + 1)
     for ms, contacts in waited_ms.items():
         counts[bisect_left(_BOUNDS_MS, ms)] += contacts

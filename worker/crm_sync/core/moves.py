@@ -1,4 +1,4 @@
-"""What one lane has finished of late: how it moves the counts on, and at which pace.
+"""What one lane has finished recently: how it moves the counts on, and at which pace.
 
 The snapshot (`crm_sync.snapshot`) says how many contacts were in which state when all of them were counted. A finish moves a
 contact from the state that it was counted in to the one it has now:
@@ -24,7 +24,7 @@ _UNSENT = (Kind.DEFERRED, Kind.ORPHANED)  # in line before, and after
 
 
 class Moves:
-    """on_change is called when there is something to tell. delivered_at: the latest delivery, None where there was none.
+    """on_change is called when there is something to tell. delivered_at: the latest delivery, None if there was none.
 
     All times in seconds are of one clock of the caller's.
     """
@@ -76,7 +76,7 @@ class Moves:
         return {state: change for state, change in self._moves.items() if change}
 
     def told(self, moves: Mapping[str, int], counted_at: datetime | None) -> None:
-        """These were, and are not to be told again. counted_at: when the snapshot was made, None where there is none."""
+        """These were, and are not to be told again. counted_at: when the snapshot was made, None if there is none."""
         self._moves.subtract(moves)
         self._counted_at = counted_at
 

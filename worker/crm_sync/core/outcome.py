@@ -103,7 +103,7 @@ class Kind(StrEnum):
 class Receipt(NamedTuple):
     """What is kept of the request that a contact was in, or of the last one, where it needed several.
 
-    took_ms: all of them together. status: HTTP, None where there was no answer. request_id: as the CRM's support knows it.
+    took_ms: all of them together. status: HTTP, None if there was no answer. request_id: as the CRM's support knows it.
     """
 
     took_ms: int
@@ -116,7 +116,7 @@ class Finish(NamedTuple):
 
     sent: it may have reached the CRM. late: what it says may lie there over what another contact of its address has said since.
     attempts, flipped_at, known (it had an id in the CRM) and trace: as the claim returned them, where it was sent. receipt: None
-    too where a request was cut short.
+    too where a request was interrupted.
     """
 
     id: Any

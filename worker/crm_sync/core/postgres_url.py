@@ -1,10 +1,10 @@
-"""The grammar of a Postgres URL, as libpq has it: what stands in one, parameter by parameter.
+"""The grammar of a Postgres URL, as libpq has it: what is in one, parameter by parameter.
 
 Both drivers have a parser of their own. asyncpg's takes a `#` in a password for the end of the URL, `+` for a blank, and what it
 cannot read for a port, which it then prints; libpq's prints the whole URL, password included, where it finds an error in it. So
 neither is given the URL.
 
-No message has anything of the URL in it: where it is written wrongly, what stands in the place of a host or of a parameter may be
+No message has anything of the URL in it: where it is written wrongly, what is in the place of a host or of a parameter may be
 a part of the password.
 """
 

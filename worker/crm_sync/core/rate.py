@@ -1,6 +1,6 @@
 """The request limits of an account, shared by all workers: who may send a request when.
 
-What was used is one small Budget. Whoever wants to send takes slots from it and writes it back; a slot is the time at which
+What was used is one small Budget. Anyone who wants to send takes slots from it and writes it back; a slot is the time at which
 one request may leave.
 
 Short windows (at most SPACED_S) are kept by spacing: the generic cell rate algorithm without tolerance for bursts (GCRA, ATM
@@ -37,7 +37,9 @@ UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """At most so many requests in any so many seconds. Requests may reach the CRM up to the slack apart from their slots."""
+    """At most this many requests in any window of this many seconds. Requests may reach the CRM up to the slack apart from their
+    slots.
+    """
 
     limit: int
     seconds: float
@@ -161,7 +163,7 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """Slots for so many requests, from `first` on, interval_s apart. 0: nothing to store, ask again in wait_s seconds."""
+    """Slots for this many requests, from `first` on, interval_s apart. 0: nothing to store, ask again in wait_s seconds."""
 
     budget: Budget
     first: float
@@ -195,7 +197,8 @@ def take(windows: Sequence[Window], budget: Budget, now: float, wanted: int, ahe
 
 
 def correct(windows: Sequence[Window], budget: Budget, now: float, seconds: float, remaining: int) -> Budget:
-    """The CRM says how many requests are left in its window of so many seconds. Fewer than we count: others use the account too.
+    """The CRM says how many requests are left in its window of this many seconds. Fewer than we count: others use the account
+    too.
 
     Theirs are charged, and delay the next slot as long as ours would, up to one whole window from now. More than we count changes
     nothing: some of ours are still on their way.

@@ -48,7 +48,7 @@ class RetryPolicy:
 
 
 def deferred(contact: Contact, delay_s: float = 0.0, *, sent: bool = False, receipt: Receipt | None = None) -> Finish:
-    """The finish of a contact of which nothing was said: back in line, in so many seconds. sent: it may have been applied."""
+    """The finish of a contact of which nothing was said: back in line, in this many seconds. sent: it may have been applied."""
     finish = Finish(contact.id, contact.token, Kind.DEFERRED, delay_s=delay_s, receipt=receipt)
     if not sent:
         return finish

@@ -12,7 +12,7 @@ _POSTGRES = ("postgres", "postgresql")
 
 
 def shown(name: str, value: str, *, is_secret: bool) -> str:
-    """One line. name: of the setting. is_secret: by its type; by its name too many are, and in a URL what stands before the host.
+    """One line. name: of the setting. is_secret: by its type; by its name too many are, and in a URL what comes before the host.
 
     The path of a webhook is what lets a caller in, so nothing of it is shown.
     """

@@ -26,7 +26,7 @@ _NAMED = {
 
 
 def odd_keys(declared: str, key: str) -> dict[str, str] | None:
-    """The variables of find_odd_keys.sql; None where the type of the key has none.
+    """The variables of find_odd_keys.sql; None if the type of the key has none.
 
     declared: that type, with its length. key: quoted.
     """
@@ -61,7 +61,7 @@ def rule_note(rule: str, crms: Sequence[str]) -> str:
 
 
 def obstacle(kind: str, name: str, table: str | None, key: str) -> str:
-    """kind and name: a row of list_obstacles.sql. table: the adopted one, as SQL writes it; None where it is gone, and only a
+    """kind and name: a row of list_obstacles.sql. table: the adopted one, as SQL writes it; None if it is gone, and only a
     copy is there. key: the column that finds a row.
     """
     match kind:

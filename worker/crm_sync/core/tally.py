@@ -1,4 +1,4 @@
-"""What one lane has done of late, counted."""
+"""What one lane has done recently, counted."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -50,7 +50,7 @@ class Tally:
         lost: int = 0,
         unrecorded: int = 0,
     ) -> None:
-        """Outcomes that were written. waited_ms: how many were delivered so many milliseconds after their flip."""
+        """Outcomes that were written. waited_ms: how many were delivered this many milliseconds after their flip."""
         counts = self._counts
         counts.outcomes.update(map(_kind_of, written))
         if lost:

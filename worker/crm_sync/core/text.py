@@ -20,7 +20,7 @@ SHORTEST_PHONE = 7  # digits: fewer are a house number or a year
 
 
 def printable(text: str, longest: int) -> str:
-    """One line without what Postgres refuses or a terminal obeys, of at most so many characters."""
+    """One line without what Postgres refuses or a terminal obeys, of at most this many characters."""
     if text.isalnum() and len(text) <= longest:
         return text  # as most ids are
     return _UNPRINTABLE.sub(" ", text[: 4 * longest]).strip()[:longest]
@@ -49,7 +49,7 @@ def _masked(line: str, hide: Iterable[object]) -> str:
     for value in hide:
         if value is None:
             continue
-        beginning = str(value).strip()[:LONGEST_LINE]  # what follows cannot stand in the line
+        beginning = str(value).strip()[:LONGEST_LINE]  # what follows cannot be in the line
         if len(beginning) >= SHORTEST_MASKED:
             spans += _places(folded, beginning)
     masked, start = [], 0
@@ -81,6 +81,6 @@ def _places(line: str, value: str) -> Iterator[tuple[int, int]]:
 
 
 def _folded(text: str) -> str:
-    """In small letters, each of them where it stood."""
+    """In lower-case letters, each of them where it stood."""
     small = text.lower()
     return small if len(small) == len(text) else "".join(min(letter.lower(), letter, key=len) for letter in text)

@@ -1,4 +1,4 @@
-"""How many a second, of late."""
+"""How many a second, recently."""
 
 from dataclasses import dataclass
 

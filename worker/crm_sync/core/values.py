@@ -57,8 +57,8 @@ class Forms:
     """How one CRM takes each kind, after its reader. None: as it is read.
 
     listed: makes the form of a list of its elements' forms, which are neither None nor blank; an element can be such a list.
-    takes_local_moments: else they are refused, for there is no telling which moment is meant. longest: characters of one value,
-    at most; what is longer is not sent. Of n8n and others that name no limit our own, for what is in flight is in memory.
+    takes_local_moments: else they are refused, because there is no telling which moment is meant. longest: characters of one
+    value, at most; what is longer is not sent. Of n8n and others that name no limit our own, for what is in flight is in memory.
     """
 
     text: Form | None = None
@@ -125,7 +125,7 @@ def interval(text: str) -> str:
 
 
 def writer(shape: Shape, forms: Forms) -> Form | None:
-    """What makes the form of a value as it was read, not None; None where that is the same. The form raises UnsendableError."""
+    """What makes the form of a value as it was read, not None; None if that is the same. The form raises UnsendableError."""
     if not shape.is_list:
         return _writer(shape.kind, forms)
     element, listed = _writer(shape.kind, forms), forms.listed

@@ -57,13 +57,13 @@ class Waits:
     # A CRM that is not to be called.
     first_probe_s: float = 1.0  # before the first probe; doubled with each that fails
     longest_probe_s: float = 8.0  # so that a CRM that is well again is back at full speed within 10 s
-    # Each request with refused credentials may be counted somewhere. Whoever puts that right is not quicker.
+    # Each request with refused credentials may be counted somewhere. Anyone who puts that right is not quicker.
     longest_refused_probe_s: float = 60.0
     probe_lease_s: float = 30.0  # a probe takes no longer, or its worker is dead: another one may try
     paused_look_s: float = 60.0  # between two looks at a lane that is paused by hand
-    permit_patience_s: float = 30.0  # longer than a request may last: whoever is awake has given back what is ours
+    permit_patience_s: float = 30.0  # longer than a request may last: anyone who is awake has given back what is ours
 
-    # A lane that only a person can mend.
+    # A lane that only a person can fix.
     first_mending_look_s: float = 1.0  # before it is tried again; doubled each time, less up to half of it by chance
     longest_mending_look_s: float = 60.0
     proof_s: float = 1.0  # without a refusal, before a lane that is open again counts as mended

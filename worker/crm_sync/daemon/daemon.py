@@ -5,7 +5,7 @@
     └─ lanes      one per CRM with credentials, each with its client: `crm_sync.daemon.supervised_lane`
 
 What is wrong with one CRM is its lane's, which stands while the others deliver. Only what all of them share ends the worker: the
-database, the contacts table, a file that cannot be read. Loops beside each other restart on their own, so that one that fails
+database, the contacts table, a file that cannot be read. Loops in parallel restart on their own, so that one that fails
 never cancels a request in flight.
 """
 
@@ -107,7 +107,7 @@ class Daemon:
         return {crm: good for crm, lane in self.lanes.items() if (good := lane.good) is not None}
 
     async def run(self) -> None:
-        """Raises ConfigurationError where only a person can help, and no lane could run."""
+        """Raises ConfigurationError if only a person can help, and no lane could run."""
         set_level(self._settings.log_number)
         async with self._metrics.shown(self, self._settings.metrics_address, self._waits):
             await self._run()

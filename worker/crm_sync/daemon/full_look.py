@@ -82,7 +82,7 @@ class FullLook:
         stretch = first_page, end_page
         seen = (await self._database.fetch(self._inspect, *stretch))[0]
         claims = flips = locked = 0
-        # Who lives is asked after the claims were read: whoever claims lives.
+        # Who lives is asked after the claims were read: anyone who claims lives.
         if seen["claims"] and (lost := await self._lost(worker, seen["claims"])):
             if seen["without_due_time"]:
                 await self._database.fetch(self._place, *stretch, lost)

@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """One installed CRM, whether it has a lane here or not: its orphans are looked after all the same."""
+    """One installed CRM, whether it has a lane here or not: its orphans are looked after anyway."""
 
     contacts: Contacts
     policy: RetryPolicy
@@ -36,7 +36,7 @@ class Charge:
 
 
 class Recovery:
-    """charges: by CRM; None where its columns are not whole, so that nothing can be done for now. on_found is called with the
+    """charges: by CRM; None if its columns are not whole, so that nothing can be done for now. on_found is called with the
     name of a CRM that has contacts back in line. knows: whether a contact with the token of its claim is in this worker's hands,
     or may be in a moment; has: whether any with this token is. worker: the id of this one.
     """
@@ -130,7 +130,7 @@ class Recovery:
         return written
 
     def _charge(self, crm: str) -> Charge:
-        """Raises ConfigurationError where there is none now."""
+        """Raises ConfigurationError if there is none now."""
         charge = self._charges.get(crm)
         if charge is None:
             raise ConfigurationError(f"the columns of {crm} on the contacts table are incomplete: run `crm-sync check`")

@@ -3,7 +3,7 @@
     opening     settings, credentials, columns, triggers, rights and mapping are read and proved; then the lane's loops run
     delivering  until the worker stops, or the database refuses a statement of the lane: then it is opened again at once
     standing    its reason is in the log, once, and in `crm_sync.lanes`. It is opened again after a growing pause, by itself:
-                what was wrong may be mended, and what was renamed is read anew
+                what was wrong may be fixed, and what was renamed is read again
 
 Nothing of it concerns another CRM, so nothing is raised. What it could not write while it was closed, the next one writes. While
 it stands, its contacts of dead workers are looked after by `crm_sync.daemon.recovery`, where its columns are whole.
@@ -69,7 +69,7 @@ class SupervisedLane:
 
     @property
     def good(self) -> LaneConfiguration | None:
-        """The configuration that it delivers with, or is about to; None where it stands."""
+        """The configuration that it delivers with, or is about to; None if it stands."""
         if self.fault is not None:
             return None
         try:
@@ -88,7 +88,7 @@ class SupervisedLane:
             self._failure.set_exception(error)
 
     def renew(self) -> None:
-        """It is to be opened anew, for the table is another than it was: at once also where it stands."""
+        """It is to be opened again, for the table is another than it was: at once also where it stands."""
         self._renewed.set()
         if self._failure is not None and not self._failure.done():
             self._failure.set_result(None)
@@ -112,7 +112,7 @@ class SupervisedLane:
         """Claims nothing more, and lets requests end and outcomes be written."""
         self._stopping = True
         if self._lane is not None:
-            with suppress(ConfigurationError):  # whoever looks after orphans writes what it cannot
+            with suppress(ConfigurationError):  # anyone who looks after orphans writes what it cannot
                 await self._lane.stop(self._grace_s)
         if self._progress is not None:
             with suppress(CrmSyncError):
@@ -148,9 +148,9 @@ class SupervisedLane:
     # Delivering.
 
     async def _deliver(self, lane: Lane, plan: LanePlan, progress: LaneProgress) -> None:
-        """Until the database refuses something of it, or it is to be opened anew.
+        """Until the database refuses something of it, or it is to be opened again.
 
-        Raises ConfigurationError where it was opened again for that already.
+        Raises ConfigurationError if it was opened again for that already.
         """
         self._trouble.over()
         self._trouble_pause.reset()
@@ -166,8 +166,8 @@ class SupervisedLane:
             await self._close(lane)
             if self._tried_again:
                 raise
-            # Opening says what is wrong better than the server does, and reads anew what was only renamed. The server's words can
-            # be about a column of another CRM, of which the roll-up knows.
+            # Opening says what is wrong better than the server does, and reads again what was only renamed. The server's words
+            # can be about a column of another CRM, of which the roll-up knows.
             self._tried_again = True
             self._trouble.tell(_REOPENED)
         finally:
@@ -210,7 +210,7 @@ class SupervisedLane:
             await asyncio.sleep(self._fault_pause.pause_s())
 
     async def _close(self, lane: Lane) -> None:
-        """While the worker goes on: requests under way end, and what is claimed goes back, or is kept to be written later."""
+        """While the worker goes on: requests in flight end, and what is claimed goes back, or is kept to be written later."""
         with suppress(ConfigurationError, TimeoutError):
             async with asyncio.timeout(self._grace_s + self._waits.finish_grace_s):
                 await lane.stop(self._grace_s)

@@ -1,4 +1,4 @@
-"""How the daemon's loops run beside each other: each on its own, so that one that fails cancels no other's request."""
+"""How the daemon's loops run in parallel: each on its own, so that one that fails cancels no other's request."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -17,7 +17,7 @@ log = structlog.get_logger()
 
 
 async def supervise(name: str, loop: Callable[[], Awaitable[None]], waits: Waits = USUAL) -> None:
-    """Runs a loop for ever. One that fails is run again after a growing, jittered pause; only a person's matter ends it."""
+    """Runs a loop forever. One that fails is run again after a growing, jittered pause; only a person's matter ends it."""
     backoff = Backoff(waits)
     trouble = Trouble(loop=name)
     while True:

@@ -2,7 +2,7 @@
 
 sd_notify(3) is a datagram of lines to the socket that NOTIFY_SOCKET names. Without it nothing is told, and nothing runs for it.
 
-READY=1      the configuration is valid, and the loops run, be it that they wait for the database
+READY=1      the configuration is valid, and the loops run, even while they wait for the database
 WATCHDOG=1   every half of WATCHDOG_USEC, from the event loop: a blocked one is silent. And only while what
              `crm_sync.lane.watchdog` watches moves. systemd kills a worker that was silent for WatchdogSec, and starts it again
 """
@@ -82,7 +82,7 @@ class Notifier:
                 if moving() and time.monotonic() >= next_ping:
                     self._tell("WATCHDOG=1")
                     next_ping = time.monotonic() + ping_interval_s
-                # Not moving: asked again soon, for it may just have been late.
+                # Not moving: asked again soon, because it may just have been late.
                 wait_s = min(wait_s, ping_interval_s, max(next_ping - time.monotonic(), ping_interval_s / 10))
             await asyncio.sleep(wait_s)
 

@@ -6,7 +6,7 @@
             ──(opened, ticked)────▶ recovery: contacts of dead workers go back in line; then every lane looks
             ──(another came)──────▶ every lane locks the addresses of its requests
             ──(lost)──────────────▶ every lane gives back what waits for its turn
-            ──(the table changed)─▶ it is read anew; lanes that it concerns are opened anew
+            ──(the table changed)─▶ it is read again; lanes that it concerns are opened again
     recovery ─(found contacts)────▶ the lane looks for them
 
 Nothing runs here: the daemon runs all loops, and `crm_sync.daemon.short_worker` those that a single delivery needs. Lanes come
@@ -54,7 +54,7 @@ class Wiring:
     """The parts of one worker. in_turn: its lanes claim what is in line; else they deliver only what a person names.
 
     contacts_table: the one that a person expects. history: which outcomes have a line there. on_refused: is called with a CRM and
-    why its lane cannot go on; on_outdated with one whose lane has to be opened anew, or can be.
+    why its lane cannot go on; on_outdated with one whose lane has to be opened again, or can be.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Wiring:
         self._on_refused = on_refused
         self._on_outdated = on_outdated
         self._opened_with: dict[str, Schema] = {}  # each lane
-        self._table_then: str | None = None  # what the contacts table was like, in short, when it was last read anew
+        self._table_then: str | None = None  # what the contacts table was like, in short, when it was last read again
         self._barred: frozenset[str] = frozenset()  # CRMs that the table has kept from being delivered to since
         self._charges: dict[str, Charge | None] = {}
         self.recovery = Recovery(
@@ -176,7 +176,7 @@ class Wiring:
         self._hear(crm)
 
     async def _follow_table(self) -> None:
-        """Reads the contacts table anew where it is another than it was. Raises DatabaseTroubleError."""
+        """Reads the contacts table again where it is another than it was. Raises DatabaseTroubleError."""
         table_now, barred = self.session.table_now, self._barred
         # What was in the way between two looks has left the table as it was, and a lane that stands.
         if (table_now == self._table_then and not barred) or not self._in_turn:
@@ -234,7 +234,7 @@ class Wiring:
                     lane.hear()
             except ConfigurationError as error:
                 self._on_refused(crm, error)
-            except UNREADABLE:  # the key of whoever is first in line: a claim finds a way
+            except UNREADABLE:  # the key of the first in line: a claim finds a way
                 lane.ask()
 
     async def _make_company(self) -> None:

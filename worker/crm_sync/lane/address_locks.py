@@ -5,7 +5,7 @@ makes two records. So a request holds its addresses by advisory locks of the ses
 first is sent first. Several requests share a statement, as those of one claim do.
 
 A worker that is alone needs no locks, and they would cost it a statement or two a request. Who comes asks for company, and claims
-nothing until whoever was alone has locked the addresses of its requests: `crm_sync.postgres.session` says when.
+nothing until the one who was alone has locked the addresses of its requests: `crm_sync.postgres.session` says when.
 """
 
 import asyncio
@@ -62,14 +62,14 @@ class AddressLocks:
             self._release([request])
 
     async def make_company(self) -> None:
-        """We are alone no more: what is under way is locked from here on."""
+        """We are alone no more: what is in flight is locked from here on."""
         await self._lock([request for request in {*self._under_way.values()} if not request.locks])
 
     async def _lock(self, requests: Iterable[_Request]) -> None:
         for request in requests:
             request.locks = True
             self._wanted.append(request)
-        # Whoever is cancelled meanwhile has its locks all the same, and gives them back.
+        # Anyone who is cancelled meanwhile has its locks anyway, and gives them back.
         await asyncio.shield(self._begin(self._take()))
 
     async def _take(self) -> None:

@@ -1,4 +1,4 @@
-"""What every request of a lane goes through, be it an upsert, a deletion or a contact that a person has named."""
+"""What every request of a lane goes through, whether an upsert, a deletion or a contact that a person has named."""
 
 from dataclasses import dataclass
 

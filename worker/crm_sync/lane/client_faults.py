@@ -40,7 +40,7 @@ class ClientFaults:
 
 
 def checked(answers: Sequence[Entry], count: int) -> Sequence[Entry]:
-    """What a client answered for so many contacts. Raises TypeError where it is not an entry for each."""
+    """What a client answered for this many contacts. Raises TypeError if it is not an entry for each."""
     if len(answers) != count or not all(isinstance(answer, Entry) for answer in answers):
         raise TypeError("the client did not return an outcome for each contact")
     return answers

@@ -42,8 +42,9 @@ class Deliveries:
         return contacts * 2 + self._ahead
 
     def sendable(self, under_way: int, batch_size: int) -> int:
-        """How many contacts may be sent about now, beside so many requests: more than that, and they wait here for what another
-        worker may have free. 0 where it is worth waiting for more, as claims of batch_size contacts at most cost one statement.
+        """How many contacts may be sent about now, besides this many requests: more than that, and they wait here for what
+        another worker may have free. 0 where it is worth waiting for more, as claims of batch_size contacts at most cost one
+        statement.
         """
         if self._breaker.probing:
             return max(0, 1 - under_way)
@@ -60,11 +61,11 @@ class Deliveries:
 
     @property
     def accused(self) -> Collection[object]:
-        """The contacts, by id, for which the lane was held of late: a probe with another tells more."""
+        """The contacts, by id, for which the lane was held recently: a probe with another tells more."""
         return self._judge.accused
 
     async def room(self, in_hand: int) -> tuple[int, float]:
-        """How many contacts may be claimed for requests that may start now, beside those in hand; else seconds until one may.
+        """How many contacts may be claimed for requests that may start now, besides those in hand; else seconds until one may.
 
         Raises as Database.fetch does.
         """

@@ -24,7 +24,7 @@ Look = asyncio.Task[frozenset[str]]
 
 
 class Dispatch:
-    """The deliveries of one lane that are under way. put: takes the finishes that come of them. on_refused: is called where the
+    """The deliveries of one lane that are in flight. put: takes the finishes that come of them. on_refused: is called where the
     database refuses what a delivery asks of it.
     """
 
@@ -48,7 +48,7 @@ class Dispatch:
         self._trouble = Trouble(crm=channel.crm, loop="delivery")
 
     def __bool__(self) -> bool:
-        """Whether any delivery is under way."""
+        """Whether any delivery is in flight."""
         return bool(self._tasks)
 
     @property
@@ -93,7 +93,7 @@ class Dispatch:
         return asyncio.create_task(self._shared.find(contacts))
 
     def _start(self, batch: Sequence[Addressee], looked: Look | None) -> None:
-        """One address is never in two requests at once: a contact whose address is under way comes after that delivery."""
+        """One address is never in two requests at once: a contact whose address is in flight comes after that delivery."""
         earlier = {self._under_way[one.address] for one in batch if one.address in self._under_way}
         delivery = asyncio.create_task(self._deliver(batch, earlier, looked))
         self._under_way.update(dict.fromkeys((one.address for one in batch), delivery))

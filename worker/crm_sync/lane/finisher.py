@@ -90,7 +90,7 @@ class Finisher:
         return [*self._fresh, *self._locked, *self._overwritten.unseen]
 
     async def drained(self) -> None:
-        """Returns when everything put so far is written. Raises ConfigurationError where only a person can have it written."""
+        """Returns when everything put so far is written. Raises ConfigurationError if only a person can have it written."""
         await self._idle.wait()
         if self._failure is not None:
             raise self._failure
@@ -125,7 +125,7 @@ class Finisher:
             await asyncio.sleep(max(0.0, self._written_at + self._waits.gather_s - time.monotonic()))
 
     async def _wait(self, wait_s: float | None) -> float:
-        """Until outcomes arrive, or so many seconds. How long to wait next time."""
+        """Until outcomes arrive, or this many seconds. How long to wait next time."""
         try:
             async with asyncio.timeout(wait_s):
                 await self._arrived.wait()

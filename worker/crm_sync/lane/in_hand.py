@@ -41,7 +41,7 @@ class InHand:
         return sum(self._sizes.values())
 
     def weigh(self, token: int, size: int) -> None:
-        """Of the contacts of this claim, which are in hand, the large ones have so many characters."""
+        """Of the contacts of this claim, which are in hand, the large ones have this many characters."""
         if size:
             self._sizes[token] = size
 
@@ -59,7 +59,7 @@ class InHand:
             self._sizes = {token: size for token, size in self._sizes.items() if token in left}
 
     def ages(self, most: int) -> dict[int, float]:
-        """Seconds since the oldest claims were made of which contacts are in hand, by token: of so many claims at most."""
+        """Seconds since the oldest claims were made of which contacts are in hand, by token: of this many claims at most."""
         now, tokens = time.monotonic(), {token for _, token in self._contacts}
         self._since = {token: since for token, since in self._since.items() if token in tokens or token == self._claiming}
         return {token: now - since for token, since in [*self._since.items()][:most]}

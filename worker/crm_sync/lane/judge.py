@@ -104,7 +104,7 @@ class Judge:
 
     @property
     def accused(self) -> Collection[object]:
-        """The contacts, by id, for which the lane was held of late."""
+        """The contacts, by id, for which the lane was held recently."""
         return self._accused
 
     def receipts(self, contacts: Sequence[Contact]) -> list[Receipt | None]:
@@ -400,7 +400,7 @@ def _put(settled: dict[object, Settled], contacts: Sequence[Contact], outcomes: 
 
 
 def _spread(contacts: Sequence[Contact], most: int) -> list[Contact]:
-    """At most so many of them, from all over."""
+    """At most this many of them, from all over."""
     count = min(most, len(contacts))
     return [contacts[(2 * number + 1) * len(contacts) // (2 * count)] for number in range(count)]
 
@@ -424,5 +424,5 @@ def _not_yet(error: StatusRefusedError, contact: Contact, delay_s: float) -> Uns
 
 
 def _reason(error: LaneError, contacts: Sequence[Contact]) -> str:
-    """For the log: without what a CRM quotes of these contacts, be it of a record of its own."""
+    """For the log: without what a CRM quotes of these contacts, even of its own record."""
     return clean(error.reason, hide=[value for contact in contacts for value in (contact.email, *contact.fields.values())])

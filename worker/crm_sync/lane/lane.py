@@ -183,7 +183,7 @@ class Lane:
         self._deliveries.release()
 
     async def stop(self, grace_s: float) -> None:
-        """Claims nothing more, gives back what no request was started for, and lets requests end for so many seconds."""
+        """Claims nothing more, gives back what no request was started for, and lets requests end for this many seconds."""
         self._stopping.set()
         self.ask()
         self._room_made.set()
@@ -212,7 +212,7 @@ class Lane:
     async def deliver_one(self, named: ClaimByKey, meant: Any, twins: Sequence[Any], *, flip: bool) -> Finish | None:
         """Delivers a contact that a person has named, out of turn, while `write` and `listen` run.
 
-        How the contact that is meant was finished; None where it was not to be had, or the CRM may not be called: then nothing
+        How the contact that is meant was finished; None if it was not to be had, or the CRM may not be called: then nothing
         was changed. twins: contacts in line with the same address. flip: as `crm_sync.table.claim_by_key` says. Raises
         DeclinedError where it has to wait too long, DatabaseTroubleError and ConfigurationError.
         """
@@ -229,7 +229,7 @@ class Lane:
         return self._in_hand.has(token)
 
     def in_hand_s(self, most: int) -> dict[int, float]:
-        """Seconds that the oldest claims are in hand, by token, of so many claims at most."""
+        """Seconds that the oldest claims are in hand, by token, of this many claims at most."""
         return self._in_hand.ages(most)
 
     def refused(self, most: int) -> dict[str, str]:
@@ -302,7 +302,7 @@ class Lane:
         return 0
 
     async def _turn_away(self, wait_s: float) -> None:
-        """The CRM may not be called for so many seconds, or until there is news."""
+        """The CRM may not be called for this many seconds, or until there is news."""
         limited, began = self._breaker.open, time.monotonic()
         self._turned_away = True
         await wait(self._room_made, wait_s)
@@ -319,7 +319,9 @@ class Lane:
         await self._room_made.wait()
 
     async def _probe(self) -> tuple[int, float]:
-        """The CRM is not to be called. 1 if this worker is to probe it, for there is something to probe with; else seconds."""
+        """The CRM is not to be called. 1 if this worker is to probe it, because there is something to probe with; else
+        seconds.
+        """
         if self._breaker.wait_s > 0:
             return 0, self._breaker.wait_s
         if not await self._wake.anything_is_due():

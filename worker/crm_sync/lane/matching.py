@@ -1,6 +1,6 @@
 """Looks up the records that a CRM has of contacts whose rows have no id yet: by reading only, within the account's limits.
 
-Beside working lanes, and behind them: their requests and these share the limits, and one that finds no room soon tries again.
+Next to working lanes, and behind them: their requests and these share the limits, and one that finds no room soon tries again.
 Contacts in line are left to their deliveries, which find the ids by themselves.
 """
 
@@ -18,7 +18,7 @@ from crm_sync.errors import BatchRefusedError, DeclinedError, HeldBackError, Lan
 from crm_sync.table.matching import MatchCounts, Matching
 
 PAGE = 1000  # contacts that are read at once
-MOST_REQUESTS = 4  # at a time, beside those of the lanes
+MOST_REQUESTS = 4  # at a time, besides those of the lanes
 TRIES = 5  # of one request, while the CRM fails
 
 MayAsk = Callable[[], Awaitable[None]]  # raises DeclinedError where the CRM is not to be called now
@@ -79,7 +79,7 @@ class Matcher:
         counts.left_alone += len(ids) - written
 
     async def _found(self, addresses: Sequence[str]) -> list[str | Outcome | None]:
-        """Of each its id, None where there is none, or that there are several."""
+        """Of each its id, None if there is none, or that there are several."""
         async with self._turns:
             said = await self._asked(addresses)
         found: list[str | Outcome | None] = []

@@ -81,7 +81,7 @@ class Refusals:
                 self._first.clear()
                 self._doubts.clear()
             doubt = self._doubts[operation] = Doubt(since=now)
-        # What was under way at the same time is one piece of evidence.
+        # What was in flight at the same time is one piece of evidence.
         if began > doubt.last:
             doubt.rounds += 1
             doubt.last = now

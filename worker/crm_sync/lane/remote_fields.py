@@ -1,6 +1,6 @@
 """Whether what a lane sends fits the fields that the CRM has: asked before its first request, and each hour that it delivers.
 
-A misfit holds the lane as a refusal of the CRM does, and each probe asks anew, so that it goes on once either is mended.
+A misfit holds the lane as a refusal of the CRM does, and each probe asks again, so that it goes on once either is fixed.
 What cannot be asked holds nothing: the CRM may keep its fields to itself, and a delivery tells more of an outage than this does.
 """
 
@@ -42,7 +42,7 @@ class RemoteFields:
         self._log = structlog.get_logger().bind(crm=crm)
 
     async def prove(self) -> None:
-        """Raises RefusedError where something can never arrive, and what says that the CRM is not to be asked now."""
+        """Raises RefusedError if something can never arrive, and what says that the CRM is not to be asked now."""
         began = time.monotonic()
         if began < self._good_until:
             return

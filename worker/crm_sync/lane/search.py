@@ -7,9 +7,9 @@ That a contact is to blame is proven by another that is served after it was refu
 of the batch: neighbours that a firewall minds cannot be both.
 
 In a batch of n, one that is to blame costs at most 2 log2(n) further requests, rounded up, and no other waits for more than
-log3(n) + 1 rounds, rounded up. Beside five neighbours of a hundred none waits for more than eight.
+log3(n) + 1 rounds, rounded up. Besides five neighbours of a hundred none waits for more than eight.
 
-While nothing is served, everybody may be refused. Then one part only is followed, by one request at a time, and not for ever.
+While nothing is served, everybody may be refused. Then one part only is followed, by one request at a time, and not forever.
 """
 
 from collections.abc import Sequence

@@ -52,7 +52,7 @@ class SingleDelivery:
         return next((finish for finish in finishes if finish.id == meant), None)
 
     async def _turn(self) -> None:
-        """Returns when a request may start. Raises DeclinedError where that is not soon, and as Database.fetch does."""
+        """Returns when a request may start. Raises DeclinedError if that is not soon, and as Database.fetch does."""
         patience_s = self._channel.waits.turn_patience_s
         waits_for = "other workers have as many requests in flight as are allowed"
         try:

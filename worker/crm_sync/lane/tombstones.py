@@ -36,7 +36,7 @@ log = structlog.get_logger()
 
 
 class Tombstones:
-    """Runs beside the lane, through whose channel it sends."""
+    """Runs next to the lane, through whose channel it sends."""
 
     def __init__(self, table: LaneTable, database: Database, channel: Channel, recording: Recording) -> None:
         self._crm = table.crm
@@ -77,7 +77,9 @@ class Tombstones:
                 self._idle.set()
 
     async def stop(self, grace_s: float) -> None:
-        """Starts no further request, and lets those under way end for so many seconds. What is left is free with our session."""
+        """Starts no further request, and lets those in flight end for this many seconds. What is left is free with our
+        session.
+        """
         self._stopping = True
         self._deliveries.stop()
         with suppress(TimeoutError):
@@ -109,7 +111,7 @@ class Tombstones:
         await self._deleter.begin({row["id"]: _deletion(row) for row in rows}, rows[0]["claimed_at"])
         addressees = [_addressee(row, token) for row in rows]
         size = self._deleter.batch_limit
-        # No more at a time than there are permits: the contacts that wait for one stand in the same line.
+        # No more at a time than there are permits: the contacts that wait for one are in the same line.
         turns = asyncio.Semaphore(max(1, self._permits.limit))
         try:
             async with asyncio.TaskGroup() as group:
@@ -158,6 +160,6 @@ def _deletion(row: asyncpg.Record) -> Deletion:
 
 
 def _addressee(row: asyncpg.Record, token: int) -> Addressee:
-    """By its address, so that it is in no request beside an upsert of the same one; each stands for itself."""
+    """By its address, so that it is in no request next to an upsert of the same one; each stands for itself."""
     contact = Contact(row["id"], token, row["attempts"], row["remote_id"], row["email"], row["deleted_at"], {})
     return Addressee(fold(row["email"] or "") or f"tombstone {row['id']}", contact)

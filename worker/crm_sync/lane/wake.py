@@ -6,7 +6,7 @@ The theory of the bell stands in `crm_sync.postgres.bell`. Here it is rung, arme
     flips come closely              disarm: a notification for each would cost more than a look
     an empty claim                  arm, look once more, then sleep until the bell rings or a contact is due
     refused to arm, or a row held   nap, for growing times, and look again
-    no claim is possible            disarm: whoever waits for a CRM is awake
+    no claim is possible            disarm: anyone who waits for a CRM is awake
 """
 
 import asyncio
@@ -38,7 +38,7 @@ class Wake:
         self._claimed_at = 0.0
 
     def ask(self, cause: Cause) -> None:
-        """To look, be it that it sleeps."""
+        """To look, even if it sleeps."""
         self._cause = cause
         self.asked.set()
 

@@ -1,4 +1,4 @@
-"""Whether the loops move. What the watchdog rests on, beside the event loop itself.
+"""Whether the loops move. What the watchdog rests on, besides the event loop itself.
 
 watched        moves when                                   may wait, for any time
 session        a step of its tick ends                      while no session is open: Postgres

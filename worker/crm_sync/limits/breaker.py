@@ -2,7 +2,7 @@
 
 It is closed to calls by the breaker (`crm_sync.core.breaker`) or by a person (`crm-sync pause`). Every change is made upon the
 row as it was read, or not at all, and tells all workers by a notification, so that what others have in hand goes back too.
-Whoever missed that sees it when it looks at the line; and a claim obeys the row itself.
+Anyone who missed that sees it when it looks at the line; and a claim obeys the row itself.
 """
 
 import math

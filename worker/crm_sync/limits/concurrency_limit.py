@@ -1,9 +1,9 @@
-"""How many requests a lane has under way at a time.
+"""How many requests a lane has in flight at a time.
 
 The CRM's concurrency is for all workers together. Each of its permits is a row of `crm_sync.permits`, which names the worker that
 holds it: so there are never more, a dead worker's are free at once, and a request costs no statement. A worker holds its fair
-share, one at least, for it may be the keeper of the bell. Workers that come ask the others to share anew, by the news of the
-breaker; whoever missed that shares at the next tick, and gives back what is too much as its requests end.
+share, one at least, because it may be the keeper of the bell. Workers that come ask the others to share again, by the news of the
+breaker; anyone who missed that shares at the next tick, and gives back what is too much as its requests end.
 
 A worker that stands still gives nothing back. Who has waited for longer than any request lasts takes a spare one, for the
 requests of those permits are over.
@@ -66,7 +66,9 @@ class ConcurrencyLimit:
         return min(self.ramp.limit(held), held if self.adaptive is None else self.adaptive.limit)
 
     def answered(self, contacts: int, took_s: float, *, told: bool) -> None:
-        """A request of so many contacts was answered after so many seconds. told: of all of them, for a refusal is no work."""
+        """A request of this many contacts was answered after this many seconds. told: of all of them, for a refusal is no
+        work.
+        """
         self.ramp.answered()
         if self.adaptive is not None and told:
             self.adaptive.answered(contacts, took_s, self.running, time.time())
@@ -79,7 +81,7 @@ class ConcurrencyLimit:
             self.adaptive.failed(took_s, time.time())
 
     async def share(self, alive: int) -> None:
-        """Takes what is missing to our share, gives back what is too much, where so many workers live. Nothing after `leave`.
+        """Takes what is missing to our share, gives back what is too much, where this many workers live. Nothing after `leave`.
 
         Raises DatabaseTroubleError when the session is lost.
         """

@@ -1,6 +1,6 @@
 """The pace of one CRM account: when its requests may start, shared by all workers through the database.
 
-What is used of the account's limits stands in one row. A worker reads it, reckons what it may take (`crm_sync.core.rate`), and
+What is used of the account's limits is in one row. A worker reads it, reckons what it may take (`crm_sync.core.rate`), and
 writes it back if nobody else has meanwhile: some slots at a time, so that a request costs a fraction of a statement. The lane
 asks for them before it claims, so that a contact in hand does not wait for its turn.
 """
@@ -60,7 +60,8 @@ class RateLimit:
         return [(window, budget.used(window, now)) for window in self._windows]
 
     async def ahead(self, most: int) -> tuple[int, float]:
-        """How many requests, of at most so many, may start about now, beside those that wait already; else seconds until one may.
+        """How many requests, of at most this many, may start about now, besides those that wait already; else seconds until one
+        may.
 
         Raises as Database.fetch does.
         """
@@ -173,12 +174,12 @@ class RateLimit:
         return row["budget"], Budget.from_json(json.loads(row["budget"] or "null"), self._windows), row["now"]
 
     async def _write(self, before: str | None, after: Budget) -> bool:
-        """False where another worker has written meanwhile."""
+        """False if another worker has written meanwhile."""
         return await self._database.value(query("write_budget"), self._crm, before, json.dumps(after.to_json())) is not None
 
 
 class _DatabaseClock:
-    """The database's clock on the loop's: from the quickest of the last answers, for it was least on its way."""
+    """The database's clock on the loop's: from the quickest of the last answers, because it was least on its way."""
 
     def __init__(self) -> None:
         self._samples: deque[tuple[float, float]] = deque(maxlen=MOST_SAMPLES)  # (seconds on the way, ahead of the loop's)

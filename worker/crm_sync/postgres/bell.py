@@ -15,8 +15,8 @@ Of several workers one is the keeper, whom the lane's row names; the others slee
 calls for help because its claim came back full. If the keeper dies, Postgres frees the bell, and the next worker to look, at its
 tick at the latest, becomes the keeper. A keeper that hears nothing (`crm_sync.postgres.ear`) does not arm: it stays awake.
 
-What strangers can do to it, for an advisory lock is anybody's: whoever holds the bell keeps the keeper awake, and flips ring or
-not, but somebody looks in either case.
+What strangers can do to it, for an advisory lock is anybody's: anyone who holds the bell keeps the keeper awake, and flips ring
+or not, but somebody looks in either case.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ class Bell:
         self._kept_in = 0  # the opening of the session in which we became the keeper
         self._armed_in = 0
         self._left = False
-        self._turn = asyncio.Lock()  # what is under way is known before it is taken back
+        self._turn = asyncio.Lock()  # what is in flight is known before it is taken back
 
     @property
     def kept(self) -> bool:

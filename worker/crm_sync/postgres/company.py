@@ -1,11 +1,11 @@
 """Whether a worker is alone: then it locks no addresses for its requests (`crm_sync.lane.address_locks`).
 
-An advisory lock says so, which every worker has shared, and one beside which there is no other worker can have exclusively. Who
-comes asks whoever is alone for company, and is open once that lock is given up. By then the addresses under way are locked.
+An advisory lock says so, which every worker has shared, and one next to which there is no other worker can have exclusively. Who
+comes asks the one who is alone for company, and is open once that lock is given up. By then the addresses in flight are locked.
 
-Anybody can take that lock. Of a session that is no worker nobody is waited for, and nobody is alone beside it: who is kept from
-the shared lock by it has the registry say that it is here. A worker that hears nothing is not alone either, for it could not be
-asked.
+Anybody can take that lock. Of a session that is no worker nobody is waited for, and nobody is alone next to it: who is kept from
+the shared lock by it has the registry say that it is here. A worker that hears nothing is not alone either, because it could not
+be asked.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ class Company:
         self._hears = hears
         self._on_company = on_company
         self._patience_s = waits.company_patience_s
-        self._joined = False  # whoever comes later sees that we are here
+        self._joined = False  # anyone who comes later sees that we are here
         self._letting_in: asyncio.Task[None] | None = None
 
     async def open(self) -> None:

@@ -1,4 +1,4 @@
-"""What each driver is given of a URL. What stands in one is told in `crm_sync.core.connection_string`; here are its files."""
+"""What each driver is given of a URL. What is in one is told in `crm_sync.core.connection_string`; here are its files."""
 
 import ssl
 from collections.abc import Mapping
@@ -51,9 +51,9 @@ def _parsed(url: str) -> ConnectionString:
 
 
 def _context(tls: Mapping[str, str]) -> ssl.SSLContext | None:
-    """One that proves the server as sslmode=verify-full does, made of the files that are named; None where none is.
+    """One that proves the server as sslmode=verify-full does, made of the files that are named; None if none is.
 
-    Raises ConfigurationError for one that is not there or not what it should be: a worker would ask its driver for ever.
+    Raises ConfigurationError for one that is not there or not what it should be: a worker would ask its driver forever.
     """
     if not any(name in tls for name in FILES):
         return None

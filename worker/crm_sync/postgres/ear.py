@@ -1,4 +1,4 @@
-"""The connection that listens: beside the session, so that what stands behind many notifications is no statement of ours.
+"""The connection that listens: next to the session, so that what stands behind many notifications is no statement of ours.
 
 Any role that may connect can send notifications, as many as it likes. A worker that gets more of them than it could use stops
 listening for a while. It is deaf then, as one is whose connection broke. The bell is not armed while nobody would hear it: the
@@ -21,7 +21,7 @@ from crm_sync.postgres.pool import Database, connect, translated
 from crm_sync.postgres.session_settings import OF_EAR
 from crm_sync.postgres.statements import query
 
-# In a second. All workers and flips together make some dozens, for whoever is awake is not rung for.
+# In a second. All workers and flips together make some dozens, for anyone who is awake is not rung for.
 FLOOD = 3000
 
 log = structlog.get_logger()
@@ -60,7 +60,7 @@ class Ear:
     async def open(self) -> None:
         """Listens, and proves that what is said is heard. While it rests from a flood it does not, and that is well.
 
-        Raises ConfigurationError where nothing is heard, as through a transaction pooler, and DatabaseTroubleError.
+        Raises ConfigurationError if nothing is heard, as through a transaction pooler, and DatabaseTroubleError.
         """
         self.close()
         if self._now() < self._rests_until:

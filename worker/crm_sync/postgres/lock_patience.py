@@ -1,8 +1,8 @@
 """One way to change a table under load.
 
-A statement that needs the table for itself waits for whoever uses it, and everybody who comes later waits behind that statement.
-So it asks for its lock for LOCK_TIMEOUT_MS only, and no application waits longer. Refused, it lets those who waited go on for
-about PAUSE_S, and asks again, until it is had or a person's patience is at an end. He is told once on whom it waits.
+A statement that needs the table for itself waits for anyone who uses it, and everybody who comes later waits behind that
+statement. So it asks for its lock for LOCK_TIMEOUT_MS only, and no application waits longer. Refused, it lets those who waited go
+on for about PAUSE_S, and asks again, until it is had or a person's patience is at an end. He is told once on whom it waits.
 
     try, in one transaction        changed               done
       with lock_timeout            refused, in time      tell on whom it waits, once; pause; try again
@@ -19,14 +19,14 @@ from typing import Any, NamedTuple
 from crm_sync.core.durations import span
 from crm_sync.errors import DatabaseTroubleError
 
-LOCK_TIMEOUT_MS = 100  # whoever writes waits behind us for so long
+LOCK_TIMEOUT_MS = 100  # anyone who writes waits behind us for so long
 PAUSE_S = 0.5  # between two tries, give or take half of it: time for those who waited
 
 REFUSED = ("55P03", "40P01")  # SQLSTATEs of a lock that was not had: not in time, or two waited for each other
 
 
 class Pause(NamedTuple):
-    """Before the next try. told: a sentence for a person, None where there is nothing new."""
+    """Before the next try. told: a sentence for a person, None if there is nothing new."""
 
     pause_s: float
     told: str | None

@@ -6,7 +6,7 @@ Statements name them by psql variables (`:bell_lock`), which are put in by `crm_
 edited, so they hold numbers; tests/postgres/test_locks.py compares.
 """
 
-ADOPTION = 1668443496  # whoever migrates or adopts; second key 0
+ADOPTION = 1668443496  # the one who migrates or adopts; second key 0
 BELL = 1668443497  # the bell of a lane, armed: flips ring; second key: id of the lane
 WORKER = 1668443499  # a worker that lives; second key: id of the worker
 # An address in a request; one key of 64 bits: a hash of CRM and address, with this seed. And as two keys, the second 0: that

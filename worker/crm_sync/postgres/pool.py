@@ -74,7 +74,7 @@ def translate(error: Exception) -> Exception:
 
 
 def _is_of_the_driver(error: Exception) -> bool:
-    """asyncpg 0.32 forgets its protocol when a connection is terminated, and asks things of None in the statement under way."""
+    """asyncpg 0.32 forgets its protocol when a connection is terminated, and asks things of None in the statement in flight."""
     last = error.__traceback__
     while last is not None and last.tb_next is not None:
         last = last.tb_next
@@ -191,7 +191,7 @@ class Database:
         return self
 
     async def renew(self) -> None:
-        """Breaks off every connection, also those in use. Statements under way raise DatabaseTroubleError."""
+        """Breaks off every connection, also those in use. Statements in flight raise DatabaseTroubleError."""
         former, self._pool = self._pool, await asyncpg.create_pool(**self._arguments)
         if former is not None:
             former.terminate()
@@ -222,7 +222,7 @@ class Database:
     @staticmethod
     async def _have_cancelled(pool: asyncpg.Pool, connection: asyncpg.pool.PoolConnectionProxy) -> None:
         """A statement that took too long holds its locks until it ends. The driver has asked the server to cancel it, and gets
-        time for that. Without a pooler the server has a limit of its own, and whoever is silent then is away.
+        time for that. Without a pooler the server has a limit of its own, and anyone who is silent then is away.
         """
         with suppress(TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
             await pool.release(connection, timeout=CANCEL_PATIENCE_S)
@@ -261,7 +261,7 @@ class Database:
                 return await _despite_moves(lambda: connection.fetch(statement, *arguments))
 
     async def fetch_within(self, patience_s: float, statement: str, *arguments: object) -> list[asyncpg.Record]:
-        """Behind a pooler too, the server cancels it after so many seconds. Raises as fetch does."""
+        """Behind a pooler too, the server cancels it after this many seconds. Raises as fetch does."""
 
         async def run(connection: asyncpg.pool.PoolConnectionProxy) -> list[asyncpg.Record]:
             async with connection.transaction():
@@ -275,7 +275,7 @@ class Database:
                 return await _despite_moves(lambda: run(connection))
 
     async def fetch_briefly(self, patience_s: float, statement: str, *arguments: object) -> list[asyncpg.Record]:
-        """As fetch_within, but costs no more than fetch: what takes longer is cancelled from a connection beside it.
+        """As fetch_within, but costs no more than fetch: what takes longer is cancelled from a connection next to it.
 
         For a statement of which nearly none does. Behind a pooler, where no session can be named, it is fetch_within.
         """

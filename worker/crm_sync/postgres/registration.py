@@ -2,7 +2,7 @@
 
 A new worker takes an id that no session has the lock of, and no row of the registry. After a reconnect it keeps its id, for what
 is in flight is claimed with it; a former session of ours that still has the lock is ended. Where the lock is another's, or may
-not be taken from it, the worker takes a new id: what it has in flight, it finishes all the same.
+not be taken from it, the worker takes a new id: what it has in flight, it finishes anyway.
 """
 
 import asyncio
@@ -64,7 +64,7 @@ class Registration:
         )
 
     async def _lock_again(self, worker: int) -> bool:
-        """False where the lock of our id is another's, or cannot be had."""
+        """False if the lock of our id is another's, or cannot be had."""
         deadline = asyncio.get_running_loop().time() + self._former_session_s
         while not (await self._fetch("show_alive", worker))[0][0]:
             # The server has not noticed yet that our former session is gone; or somebody was quicker.

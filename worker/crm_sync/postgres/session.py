@@ -1,4 +1,4 @@
-"""The direct connection of a worker. It says: alive, awake. Beside it another one listens: `crm_sync.postgres.ear`.
+"""The direct connection of a worker. It says: alive, awake. Next to it another one listens: `crm_sync.postgres.ear`.
 
     alive      an advisory lock on the worker's id. When the process dies, the kernel closes the socket and Postgres frees the
                lock: others see at once that what it had in flight is orphaned. No heartbeat, no lease to guess.
@@ -6,7 +6,7 @@
     alone      an advisory lock that one worker can have where there is no other, as told in `crm_sync.postgres.company`.
 
 Whose id it is tells `crm_sync.postgres.registration`. Anybody who may connect can take any advisory lock. So the lock counts only
-together with the session that the registry names (`crm_sync.living_workers`), and what else workers share stands in tables: the
+together with the session that the registry names (`crm_sync.living_workers`), and what else workers share is in tables: the
 permits, and the keeper of each lane.
 
 Whose clock: the database's, for all that is due; the worker's own monotonic one for the tick and for backing off.

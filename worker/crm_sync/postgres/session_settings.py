@@ -4,12 +4,12 @@ One list, for the pool, the session of a worker, the commands, migrations and ad
 arrives: there the statements are right by themselves as far as they can be, and `crm-sync check` asks for an ALTER ROLE for the
 rest.
 
-default_transaction_read_only is not among them, for it is how an administrator, or a host whose disk is full, says that nothing
-may be written: it is waited for. session_replication_role is not, for it takes a right of its own to say.
+default_transaction_read_only is not among them, because it is how an administrator, or a host whose disk is full, says that
+nothing may be written: it is waited for. session_replication_role is not, because it takes a right of its own to say.
 """
 
 # Operators and functions are looked up there, and nowhere else: of equal ones an exact match in any schema of the path wins over
-# one in pg_catalog, so that who may create one there could have his own run by whoever has it on the path (CVE-2018-1058).
+# one in pg_catalog, so that who may create one there could have his own run by anyone who has it on the path (CVE-2018-1058).
 SAFE_PATH = ("pg_catalog", "pg_temp")
 
 # How values are written as text.
@@ -27,7 +27,7 @@ RESTED_ON = {
     "default_transaction_isolation": "read committed",
     "standard_conforming_strings": "on",
     "quote_all_identifiers": "off",
-    "row_security": "on",  # off: what a policy lets through is refused all the same
+    "row_security": "on",  # off: what a policy lets through is refused anyway
     "lock_timeout": "0",
     "exit_on_error": "off",
 }

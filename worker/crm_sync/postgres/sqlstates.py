@@ -49,7 +49,7 @@ QUOTES_NO_VALUES = "54"  # of the classes of a row, the one whose messages do no
 
 
 def fault_of(state: str | None, message: str) -> Fault:
-    """state: None where the server gave none."""
+    """state: None if the server gave none."""
     if state == _PROTOCOL and _SETTING in message:
         return Fault.POOLER
     found = (_FAULTS.get((state or "")[:length]) for length in range(_LONGEST, 0, -1))

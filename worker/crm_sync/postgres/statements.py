@@ -21,7 +21,7 @@ ON, OFF = "on", "off"  # of a variable that a part of a statement hangs on
 
 
 def folder() -> Path:
-    """Where the SQL lives: inside an installed package, beside it in a checkout."""
+    """Where the SQL lives: inside an installed package, next to it in a checkout."""
     package = Path(__file__).parents[1]
     packaged = package / "sql"
     return packaged if packaged.is_dir() else package.parents[1] / "sql"

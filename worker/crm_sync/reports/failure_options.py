@@ -65,13 +65,13 @@ def ago(since: str | None) -> timedelta | None:
 
 
 def split_codes(arguments: Sequence[str]) -> list[str]:
-    """Codes with commas between them, or as they stand before their reason in a row."""
+    """Codes comma-separated, or as they stand before their reason in a row."""
     parts = (part.strip() for argument in arguments for part in argument.partition(":")[0].split(","))
     return [part for part in parts if part]
 
 
 def meant_codes(named: Sequence[str], present: Collection[str]) -> list[str]:
-    """The codes that are meant, each once: as rows have them, else as crm-sync does. Case, blanks, - and _ do not matter.
+    """The codes that are meant, each once: as rows have them, else as crm-sync does. Case, whitespace, - and _ do not matter.
 
     present: the codes of rows. Other programs write codes of their own into the same columns.
     Raises click.BadParameter with the codes that there are, the nearest first.

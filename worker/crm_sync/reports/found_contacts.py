@@ -32,7 +32,7 @@ class Found:
 async def find_contacts(
     database: Database, tables: Mapping[str, LaneTable], asked: NamedContact, *, look_s: float = LOOK_S
 ) -> Found:
-    """look_s: seconds that the whole table is read for an address. Raises DeclinedError where it is too large for that, else as
+    """look_s: seconds that the whole table is read for an address. Raises DeclinedError if it is too large for that, else as
     Database.fetch does.
     """
     if asked.key is not None:
@@ -62,7 +62,7 @@ async def _by_key(database: Database, tables: Mapping[str, LaneTable], key: str)
 async def _by_address(database: Database, table: LaneTable, address: str, look_s: float) -> Found:
     text, variables = _text(address), table.variables
     kinds = [row["kind"] for row in await database.fetch(query("list_address_indexes"), variables["email"].strip('"'))]
-    for kind in sorted(kinds, reverse=True):  # small letters first: they find more
+    for kind in sorted(kinds, reverse=True):  # lower-case letters first: they find more
         if rows := await database.fetch(render(BY_INDEX[kind], variables), text):
             return Found([row["key"] for row in rows[:MOST]], "address")
     started = time.monotonic()

@@ -6,7 +6,7 @@ import click
 
 
 def installed(crm: str, crms: Collection[str], hint: str = "CRM") -> str:
-    """Its name, whatever case and blanks it was written with. Raises click.BadParameter with those that there are."""
+    """Its name, whatever case and whitespace it was written with. Raises click.BadParameter with those that there are."""
     name = crm.strip().lower()
     if name not in crms:
         raise click.BadParameter(

@@ -23,7 +23,7 @@ TO_PAUSE = Needs(
 class LaneState:
     """A row of list_lane_states.sql. breaker: closed, throttled, open or half-open; openings: in a row, of a CRM that is down.
 
-    fault: what keeps a worker from delivering until a person helps. Others may deliver all the same. fault_since: None where no
+    fault: what keeps a worker from delivering until a person helps. Others may deliver anyway. fault_since: None if no
     worker has told of it.
     """
 

@@ -46,13 +46,13 @@ def wrapped(text: str, *, first: str = "", further: str | None = None) -> str:
 
 
 def labelled(label: str, text: str, *, indent: int = 2, label_width: int = LABEL) -> str:
-    """A paragraph beside its label. indent, label_width: columns before the label, and of it."""
+    """A paragraph next to its label. indent, label_width: columns before the label, and of it."""
     first = f"{' ' * indent}{label:<{label_width}}"
     return wrapped(text, first=first, further=" " * len(first)) or first.rstrip()
 
 
 def shortened(text: str, most: int) -> str:
-    """At most so many characters at a terminal; whole elsewhere."""
+    """At most this many characters at a terminal; whole elsewhere."""
     return text if not sys.stdout.isatty() or len(text) <= most else f"{text[: most - 1]}…"
 
 

@@ -1,4 +1,4 @@
-"""The mapping of one CRM held against the fields that its account has, for people: `crm-sync check`, and whoever else asks."""
+"""The mapping of one CRM held against the fields that its account has, for people: `crm-sync check`, and others who ask."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from crm_sync.table.mapping import FieldMapping
 
 @dataclass(frozen=True, slots=True)
 class FieldComparison:
-    """known: what was compared, None where the CRM names no fields. misfits: what can never arrive.
+    """known: what was compared, None if the CRM names no fields. misfits: what can never arrive.
 
     unknown: why the CRM would not say which fields it has.
     """

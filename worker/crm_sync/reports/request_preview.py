@@ -43,7 +43,7 @@ class RequestPreview:
     claims: bool = True
 
     async def of(self, account: Account, matches: Sequence[Match]) -> Told:
-        """matches: the contact that is meant, and others with its address. Raises ConfigurationError, and DeclinedError where the
+        """matches: the contact that is meant, and others with its address. Raises ConfigurationError, and DeclinedError if the
         client would really send.
         """
         crm, schema = self.table.crm, self.schema

@@ -55,7 +55,7 @@ def unknown(environment: Environment, crms: Mapping[str, Crm]) -> list[UnknownNa
 
 
 def _read(environment: Environment, models: list[tuple[type[SettingsModel], str]]) -> tuple[list[SettingValue], list[str]]:
-    """models: each with what stands before its names."""
+    """models: each with what comes before its names."""
     values, wrong = [], []
     for model, prefix in models:
         for name, field in model.model_fields.items():

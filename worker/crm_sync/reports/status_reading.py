@@ -26,7 +26,7 @@ CODES = 20  # of failures that are told apart; of all of them 2 * MOST contacts 
 
 @dataclass(frozen=True, slots=True)
 class LaneStatus:
-    """One CRM. Ages in seconds; None where a number is not known. delivered_last_minute counts deliveries.
+    """One CRM. Ages in seconds; None if a number is not known. delivered_last_minute counts deliveries.
 
     least: of the counts, those that are the least there can be; about: of those, about how many there are. counted: whether its
     contacts could be counted; else there are none. counted_at and counted_s: when the snapshot was made, and its age: new,
@@ -117,7 +117,7 @@ async def read_status(
     snapshot's, which was made just now. refused: is given the CRMs whose contacts this role may not count, and why; without it,
     one is enough to raise that. most: that each number is counted to.
 
-    What is wrong with one CRM is its fault, and the others are counted all the same. Raises ConfigurationError where it is wrong
+    What is wrong with one CRM is its fault, and the others are counted anyway. Raises ConfigurationError if it is wrong
     with all, or DatabaseTroubleError.
     """
     schema = await inspect_schema(database)
@@ -175,7 +175,7 @@ class _Counted:
 
 
 async def _snapshots(database: Database) -> dict[str, _Counted]:
-    """By CRM. None where this role may not read it: what is live is told all the same."""
+    """By CRM. None if this role may not read it: what is live is told anyway."""
     try:
         rows = await database.fetch(query("read_snapshot"))
     except StatementRefusedError:

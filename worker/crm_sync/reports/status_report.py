@@ -170,7 +170,7 @@ def _label(lane: LaneStatus, alive: int) -> str:
 
 
 def _sentence(lane: LaneStatus, alive: int) -> str | None:
-    """What a person should know beside the numbers. None: nothing."""
+    """What a person should know besides the numbers. None: nothing."""
     if not lane.state.open:
         advice = f"\nTo go on: crm-sync resume {lane.crm}" if lane.state.held else ""
         return lane.state.sentence + advice

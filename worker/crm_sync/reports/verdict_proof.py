@@ -38,7 +38,7 @@ def _name(crm: str, column: str) -> str:
 
 
 def _written(value: object) -> str:
-    """A moment by the clock of whoever reads it."""
+    """A moment by the clock of the one who reads it."""
     if isinstance(value, str) and _MOMENT.fullmatch(value):
         return f"{datetime.fromisoformat(value).astimezone():%Y-%m-%d %H:%M:%S}"
     return str(value)

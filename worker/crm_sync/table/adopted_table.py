@@ -7,7 +7,7 @@ from typing import Any
 from crm_sync.core.traceparent import COLUMN
 from crm_sync.postgres.statements import quote
 
-# Of each CRM, after its name; beside them the id in the CRM, whose column is named for each.
+# Of each CRM, after its name; besides them the id in the CRM, whose column is named for each.
 OWN_COLUMNS = (
     "sync_status",
     "processing_status",
@@ -18,7 +18,7 @@ OWN_COLUMNS = (
     "synced_at",
     "flipped_at",
 )
-# Types of a key that can hold no address: it stands in history as it is.
+# Types of a key that can hold no address: it is in history as it is.
 _PLAIN_KEYS = ("pg_catalog.uuid", "pg_catalog.int2", "pg_catalog.int4", "pg_catalog.int8")
 # Shared by the CRMs.
 ROLL_UP = ("retry_count", "last_retry_at", "next_retry_at", "last_failed_crm")

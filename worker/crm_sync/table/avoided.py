@@ -72,7 +72,7 @@ class Avoided:
         self._claimed.discard(contact_id)
 
     def reasons(self, most: int) -> dict[str, str]:
-        """Why, by the name of the contact as a log may have it: of the latest, at most so many."""
+        """Why, by the name of the contact as a log may have it: of the latest, at most this many."""
         return {name_of(contact): reason for contact, reason in [*self._reasons.items()][-most:]}
 
     def ids(self) -> list[Any]:

@@ -60,7 +60,7 @@ class Strays(NamedTuple):
 class Finished(NamedTuple):
     """written: as they were written. refused: the table lets nobody write to their rows. The others were not to be finished.
 
-    in_line: the ids of those that are due again. waited_ms: how many were delivered so many milliseconds after their flip.
+    in_line: the ids of those that are due again. waited_ms: how many were delivered this many milliseconds after their flip.
     unrecorded: of them all, those that history lacks.
     """
 
@@ -120,7 +120,7 @@ class Contacts:
         # the application write to them would wait.
         self._careful = False
         self._most = NO_LIMIT  # contacts in a claim: fewer while the mapping is slow
-        self._left_out: list[Any] = []  # of the claim that is under way
+        self._left_out: list[Any] = []  # of the claim that is in flight
 
     @property
     def avoiding(self) -> bool:
@@ -128,13 +128,13 @@ class Contacts:
         return bool(self._avoided)
 
     def refused(self, most: int) -> dict[str, str]:
-        """Why the table refuses to have rows written, by the name of the contact: of the latest, at most so many."""
+        """Why the table refuses to have rows written, by the name of the contact: of the latest, at most this many."""
         return self._avoided.reasons(most)
 
     # Claim.
 
     async def claim(self, limit: int, token: int, *, probe: bool = False, without: Collection[Any] = ()) -> Claimed:
-        """At most so many ready contacts, in the order they became due; in a backlog a share of them are fresh ones.
+        """At most this many ready contacts, in the order they became due; in a backlog a share of them are fresh ones.
 
         None while the lane is held, while its breaker is not closed, unless this is the probe, and without a registered worker.
         without: not these, by their key.
@@ -182,7 +182,7 @@ class Contacts:
         return await self._database.fetch(self._claim_unread, *arguments)
 
     async def _next(self, claim: _Claim, limit: int, token: int, share: int, probe: bool) -> list[asyncpg.Record]:
-        """share: of fresh contacts at most so many. Raises RowRefusedError."""
+        """share: of fresh contacts at most this many. Raises RowRefusedError."""
         now = time.monotonic()
         if now >= self._full_look_at:
             await self.sweep()
@@ -329,7 +329,7 @@ class Contacts:
             finish = finishes[0]
             if finish.code == Code.ROW_REFUSED:
                 self._avoided.add(finish.id, error, claimed=True)
-                # Its request has landed all the same.
+                # Its request has landed anyway.
                 return Finished([], [finish], frozenset(), unrecorded=await self.record_lost([finish]))
             refused = finish._replace(kind=Kind.REJECTED, error=f"{Code.ROW_REFUSED}: {error}", remote_id=None, delay_s=0.0)
             parts = [await self.finish([refused], apart=True)]
@@ -413,7 +413,7 @@ class Contacts:
 
 
 def _waits_of(written: Sequence[Finish], rows: Sequence[asyncpg.Record]) -> Mapping[int, int]:
-    """Of those that were delivered. Counted as a whole where that is all of them, for it is done for every contact."""
+    """Of those that were delivered. Counted as a whole where that is all of them, because it is done for every contact."""
     delivered = [finish.id for finish in written if finish.kind is Kind.DELIVERED]
     if len(delivered) == len(rows):
         return Counter([row[2] for row in rows])

@@ -19,7 +19,7 @@ NO_CODE = "NO_CODE"  # of reasons that begin with none, and of contacts in Error
 
 @dataclass(frozen=True, slots=True)
 class Failures:
-    """The failed contacts with one code, or those without a word of why: they have no prefixes.
+    """The failed contacts with one code, or those without a reason: they have no prefixes.
 
     uncertain: of them those that may have failed before the time asked for; undated: besides them those of whose time nothing is
     known. prefixes: how the reasons begin. sample: one of these.

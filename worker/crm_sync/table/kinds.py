@@ -90,7 +90,7 @@ class Type:
         return not self.is_list and self._kind in (Kind.TEXT, Kind.JSON, Kind.NUMERIC, *_AS_POSTGRES_WRITES)
 
     def bounded(self, expression: str, longest: int) -> str:
-        """As read has it. A list of which the text is longer than so many bytes fails, as a whole: it cannot be cut."""
+        """As read has it. A list of which the text is longer than this many bytes fails, as a whole: it cannot be cut."""
         if not self.is_list:
             return self.read(expression)
         size = f"octet_length(({expression})::text)"

@@ -144,7 +144,7 @@ async def prepare(
 
 
 def _note(name: str, its: Type, forms: Forms) -> str | None:
-    """What is sent all the same, though it may not be meant."""
+    """What is sent anyway, though it may not be meant."""
     match its.shape.kind:
         case Kind.OTHER | Kind.INTERVAL:
             return f"{name} is sent as Postgres writes {its.name}: cast it to send another form"
@@ -219,7 +219,7 @@ class _Door:
         return None
 
     async def _unread(self, expression: str) -> str:
-        """The columns that stand in it and that the role may not read, for Postgres names the table only. Empty where it is not
+        """The columns that are in it and that the role may not read, for Postgres names the table only. Empty where it is not
         for them.
         """
         rows = await self.database.fetch(query("list_unreadable_columns"), self.lane.variables["contacts"])

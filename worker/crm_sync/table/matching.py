@@ -48,14 +48,14 @@ class Matching:
         self._write = render("write_matches", variables)
 
     async def begin(self, *, anew: bool) -> bool:
-        """Whether it goes on with one that was broken off."""
+        """Whether it goes on with one that was interrupted."""
         (row,) = await self._database.fetch(query("begin_matching"), self.crm, anew)
         self._after, *counts = row
         self.counts = MatchCounts(*counts)
         return self._after is not None
 
     async def page(self, most: int) -> list[Unmatched] | None:
-        """Those of the next so many contacts that are to be looked up; None where there are no more."""
+        """Those of the next batch of this many contacts that are to be looked up; None if there are no more."""
         statement = self._first if self._after is None else self._next
         rows = await self._database.fetch(statement, self._after, most)
         if not rows:

@@ -65,13 +65,13 @@ class Match:
 
 
 async def find(database: Database, table: LaneTable, address: str) -> list[Any]:
-    """The keys of the contacts with this address, case and blanks aside. Raises as Database.fetch does."""
+    """The keys of the contacts with this address, case and whitespace aside. Raises as Database.fetch does."""
     text = address.encode(errors="replace").decode()  # what a shell hands on need not be text
     return [row["id"] for row in await database.fetch(render("find_by_address", table.variables), text)]
 
 
 async def read_key(database: Database, table: LaneTable, key: str) -> Any:
-    """A key as the driver has it. Raises DeclinedError where the text is not one, else as Database.fetch does."""
+    """A key as the driver has it. Raises DeclinedError if the text is not one, else as Database.fetch does."""
     try:
         return await database.value(render("read_key", table.variables), key.encode(errors="replace").decode())
     except RowRefusedError as error:
@@ -86,8 +86,8 @@ async def find_key(database: Database, table: LaneTable, key: str) -> list[Any]:
 
 
 async def show(database: Database, table: LaneTable, ids: Sequence[Any]) -> list[Match]:
-    """The contact that is meant first, for it is the one that is sent: of those in line, or else in flight, or else of those that
-    were ever asked for, the one flipped last.
+    """The contact that is meant first, because it is the one that is sent: of those in line, or else in flight, or else of those
+    that were ever asked for, the one flipped last.
     """
     rows = [Match(**dict(row)) for row in await database.fetch(render("show_contacts", table.variables), list(ids))]
     return sorted(rows, key=_rank, reverse=True)

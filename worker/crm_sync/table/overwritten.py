@@ -7,8 +7,8 @@
 
 Not lost is what was finished by a statement whose answer was lost: its row was neither claimed nor flipped since.
 
-An upsert heals it: whoever of that record and address was flipped last is flipped once more. A worker that is killed with a
-request under way cannot do so. Contacts that have no record yet are found by their key alone, and so are those of a CRM without
+An upsert heals it: the contact of that record and address was flipped last is flipped once more. A worker that is killed with a
+request in flight cannot do so. Contacts that have no record yet are found by their key alone, and so are those of a CRM without
 records.
 """
 

@@ -1,6 +1,6 @@
 """Lines of history: written by the very statement that finishes, and left out where that is what makes it fail.
 
-What history lacks a right, a slot or room for is finished all the same. Then it is left alone for a while, what it lacks is
+What history lacks a right, a slot or room for is finished anyway. Then it is left alone for a while, what it lacks is
 counted, and the log says so once, and once more when it is written again.
 """
 
@@ -116,7 +116,7 @@ class Recording:
         return self.lacks_lines(sum(map(self.wants, finishes)), fetched)
 
     def lacks_lines(self, lines: int, fetched: Fetched) -> int:
-        """The same of so many lines."""
+        """The same of this many lines."""
         lines = 0 if fetched.recorded else lines
         self.drop(lines)
         if fetched.suspect is not None:
@@ -124,7 +124,7 @@ class Recording:
         return lines
 
     def drop(self, lines: int) -> None:
-        """So many outcomes history lacks for good."""
+        """This many outcomes history lacks for good."""
         if lines:
             self.dropped += lines
             measure(Unrecorded(self._crm, lines))

@@ -32,7 +32,7 @@ class Schema:
     obstacle: str | None = None
 
     def is_outdated(self, crm: str, later: "Schema") -> bool:
-        """Whether a lane that was opened with this has to be opened anew, and can be.
+        """Whether a lane that was opened with this has to be opened again, and can be.
 
         Columns that were added, and nobody reads yet, do not count.
         """
@@ -61,7 +61,7 @@ async def read_schema(database: Database, table: str | None = None, crms: Collec
 async def inspect_schema(database: Database, table: str | None = None) -> Schema:
     """As read_schema, but what keeps single CRMs from being delivered to is told in faults.
 
-    Raises ConfigurationError where it is the table itself: none is adopted, it is gone, or it is not the one that is expected.
+    Raises ConfigurationError if it is the table itself: none is adopted, it is gone, or it is not the one that is expected.
     """
     adopted = await _read_table(database, table)
     lanes = [dict(lane) for lane in await database.fetch(query("list_lanes"))]

@@ -52,7 +52,7 @@ def starting_mapping(table: str, email: str, columns: Mapping[str, bool], crms: 
 
 
 def _expression(usual: str, columns: Mapping[str, bool]) -> str | None:
-    """None where no column is likely."""
+    """None if no column is likely."""
     if usual in columns:
         return quote(usual)
     folded: dict[str, str] = {}

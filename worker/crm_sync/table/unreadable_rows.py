@@ -1,6 +1,6 @@
 """Contacts that are poison to a statement that has a hundred: found, told of, and in nobody's way.
 
-The mapping divides by what is zero there, or takes for ever, or makes more of one row than fits into memory a hundred times. So
+The mapping divides by what is zero there, or takes forever, or makes more of one row than fits into memory a hundred times. So
 a statement that reads many cuts each value short. Who has a longer one is read alone, as a whole, and only so much at a time.
 """
 
@@ -27,8 +27,8 @@ _SIZE = re.compile(r'"(\d+) bytes"')  # as the mapping has Postgres say it of a 
 
 class Claimed(NamedTuple):
     """unreadable: claimed too, but the mapping failed for them; with the reason of each. returned: claimed too, but too large to
-    be had beside the others now, or behind one that took too long. size: characters of those that were read as a whole. slow: the
-    mapping takes too long for one of them.
+    be had next to the others now, or behind one that took too long. size: characters of those that were read as a whole. slow:
+    the mapping takes too long for one of them.
     """
 
     contacts: list[Contact]

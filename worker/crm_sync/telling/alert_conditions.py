@@ -71,7 +71,7 @@ def new_codes(rows: Sequence[Mapping[str, Any]]) -> Iterator[Seen]:
 
 
 def _is_held_up(facts: Facts) -> bool:
-    """Known to whoever wants to know, be it for a moment or by somebody's will."""
+    """Known to anyone who wants to know, even if only for a moment or on purpose."""
     lane = facts.lane
     return lane["held_since"] is not None or lane["fault"] is not None or (lane["breaker"] != "closed" and lane["openings"] > 0)
 

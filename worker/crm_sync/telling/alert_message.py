@@ -1,6 +1,6 @@
 """What is said of an alert: one object for programs, one paragraph for people. No keys, and nothing of a person.
 
-It has the name of the CRM, counts, times, and reasons as they stand in the log; cleaned once more, because
+It has the name of the CRM, counts, times, and reasons as they are in the log; cleaned once more, because
 some were typed by hand.
 """
 

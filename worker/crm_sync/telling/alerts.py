@@ -86,7 +86,7 @@ class Alerts:
                 await asyncio.sleep(self._waits.alert_look_s)
 
     async def end(self) -> None:
-        """What was counted since the last look, before the worker ends. Raises nothing, for it is some seconds' only."""
+        """What was counted since the last look, before the worker ends. Raises nothing, because it is some seconds' only."""
         with suppress(DatabaseTroubleError, ConfigurationError):
             await self._codes.write(self._database, self._waits)
 

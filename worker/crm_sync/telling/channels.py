@@ -1,7 +1,7 @@
 """Who is told of alerts: a webhook, a command, and a dead man's switch that is pinged while all is well.
 
 A channel that fails raises ChannelError, and nothing else waits for it longer than PATIENCE_S. The addresses of webhooks and
-pings are secrets: whoever has one can tell anything. So they stand in no error.
+pings are secrets: anyone who has one can tell anything. So they are in no error.
 """
 
 import asyncio
@@ -123,7 +123,7 @@ class Ping:
 
 
 class Command:
-    """A program that gets the message as JSON on its standard input. What it says goes nowhere, for it may say anything."""
+    """A program that gets the message as JSON on its standard input. What it says goes nowhere, because it may say anything."""
 
     name = "command"
 
@@ -147,7 +147,7 @@ class Command:
             raise ChannelError(f"ALERT_COMMAND cannot be started: {clean(error.strerror or type(error).__name__)}") from error
         try:
             async with asyncio.timeout(self._patience_s):
-                # One that reads nothing may end well all the same.
+                # One that reads nothing may end well anyway.
                 with suppress(BrokenPipeError, ConnectionResetError):
                     await process.communicate(json.dumps(body).encode())
                 status = await process.wait()

@@ -17,7 +17,7 @@ from crm_sync.log import Trouble
 from crm_sync.postgres.locks import METRICS
 from crm_sync.postgres.session import Session
 
-LONG_S = 0.15  # a count that takes longer is made as much more seldom: a hundredth of the time goes into it, at most
+LONG_S = 0.15  # a count that takes longer is made as much less often: a hundredth of the time goes into it, at most
 
 
 class LimitUse(NamedTuple):
@@ -32,8 +32,8 @@ class LimitUse(NamedTuple):
 class LaneCounts:
     """One CRM. contacts and tombstones: by the states of `crm_sync.telling.labels`; those that nobody has counted are left out.
 
-    oldest_ready_s: seconds; 0 where none is ready, None where that is not known. down_code: why the CRM is not called now.
-    backlog_ends_in_s: None where nobody can say.
+    oldest_ready_s: seconds; 0 where none is ready, None if that is not known. down_code: why the CRM is not called now.
+    backlog_ends_in_s: None if nobody can say.
     """
 
     state: str

@@ -41,7 +41,7 @@ class Doer:
 
 
 async def note(database: Database, event: str, crm: str | None = None, *, by: Doer | None = None, **details: Any) -> str | None:
-    """Writes down what was done, by: None is a command. A sentence where that could not be; it is done all the same."""
+    """Writes down what was done, by: None is a command. A sentence where that could not be; it is done anyway."""
     try:
         await database.fetch(query("write_events"), *arguments(event, crm, by=by, **details))
     except CrmSyncError as error:

@@ -1,6 +1,6 @@
 """The values of every label. There are no others: what is not among them is counted under one that is.
 
-A label whose values come from outside would grow with them, and one day bring down whoever keeps the series.
+A label whose values come from outside would grow with them, and one day bring down anyone who keeps the series.
 """
 
 from crm_sync.core.codes import Code

@@ -26,13 +26,13 @@ class Latency(Collector):
         self._sums.setdefault(crm, 0.0)
 
     def observe(self, crm: str, waited_ms: Mapping[int, int]) -> None:
-        """So many contacts are Complete so many milliseconds after their flip."""
+        """This many contacts are Complete this many milliseconds after their flip."""
         self.begin(crm)
         self._counts[crm] = [a + b for a, b in zip(self._counts[crm], buckets(waited_ms), strict=True)]
         self._sums[crm] += sum(ms * contacts for ms, contacts in waited_ms.items()) / 1000
 
     def describe(self) -> Iterable[HistogramMetricFamily]:
-        """Whoever registers it asks for the name."""
+        """Anyone who registers it asks for the name."""
         return [self._family()]
 
     def collect(self) -> Iterator[HistogramMetricFamily]:

@@ -19,7 +19,7 @@ from crm_sync.core.listen_address import ListenAddress
 from crm_sync.core.waits import USUAL, Waits
 from crm_sync.postgres.backoff import Backoff
 
-CLOSE_S = 1.0  # for answers under way when the worker ends
+CLOSE_S = 1.0  # for answers in flight when the worker ends
 EVERYBODY = 0o666  # who may ask a socket: as with a port, everybody on this machine; its folder can say less
 
 log = structlog.get_logger()
@@ -56,7 +56,7 @@ async def serve(app: web.Application, address: ListenAddress, waits: Waits = USU
 
 
 def _site(runner: web.AppRunner, address: ListenAddress) -> web.BaseSite:
-    """Raises OSError where a socket has somebody who answers: it would be taken from him without a word."""
+    """Raises OSError if a socket has somebody who answers: it would be taken from him without a word."""
     if not address.path:
         return web.TCPSite(runner, address.host, address.port)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:

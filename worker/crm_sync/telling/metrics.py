@@ -75,7 +75,7 @@ class Metrics:
                 self._begin(crm)
 
     def _has_no_lane(self, event: Event) -> None:
-        """Contacts of dead workers are looked after all the same."""
+        """Contacts of dead workers are looked after anyway."""
         self._count("orphans_recovered_total", 0, event["crm"])
 
     def _finished(self, event: Event) -> None:

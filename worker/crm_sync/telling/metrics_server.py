@@ -1,8 +1,8 @@
 """GET /metrics, /livez and /readyz of one worker. A request asks nothing of the database: what is answered is known already.
 
 /metrics    for Prometheus, in its text format or in OpenMetrics
-/livez      200 while the loops move; 503 asks whoever watches to start the worker again
-/readyz     200 while the worker has its session with the database, and is not stopping. A lane that only a person can mend
+/livez      200 while the loops move; 503 asks anyone who watches to start the worker again
+/readyz     200 while the worker has its session with the database, and is not stopping. A lane that only a person can fix
             fails neither: the others deliver
 """
 

@@ -20,7 +20,7 @@ class SharedMetrics(Collector):
         self._told = told
 
     def describe(self) -> Iterable[GaugeMetricFamily]:
-        """Whoever registers it asks for the names."""
+        """Anyone who registers it asks for the names."""
         return [_family(name, ()) for name, metric in CATALOGUE.items() if metric.shared]
 
     def collect(self) -> Iterator[GaugeMetricFamily]:

@@ -1,4 +1,4 @@
-"""All that a worker tells the database of what it does, beside its lanes and never in their way."""
+"""All that a worker tells the database of what it does, next to its lanes and never in their way."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Mapping

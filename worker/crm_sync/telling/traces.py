@@ -61,7 +61,7 @@ async def traces(environment: Environment, waits: Waits) -> AsyncIterator[None]:
 
 
 def _provider(settings: TraceSettings, transport: TransportSettings) -> "TracerProvider":
-    """Raises ImportError where it is not installed, and ConfigurationError for what cannot be used."""
+    """Raises ImportError if it is not installed, and ConfigurationError for what cannot be used."""
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 (an extra)
     from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
     from opentelemetry.sdk.trace import SpanLimits, TracerProvider  # noqa: PLC0415
@@ -82,7 +82,7 @@ def _provider(settings: TraceSettings, transport: TransportSettings) -> "TracerP
 
 
 def _headers(settings: TraceSettings) -> dict[str, str]:
-    """name=value, with commas between them; values are encoded as in a URL. [OpenTelemetry, OTLP exporter configuration]"""
+    """name=value, comma-separated; values are encoded as in a URL. [OpenTelemetry, OTLP exporter configuration]"""
     secret = settings.otel_exporter_otlp_headers
     pairs = (part.partition("=") for part in (secret.get_secret_value() if secret else "").split(",") if part.strip())
     return {name.strip(): unquote(value.strip()) for name, _, value in pairs}
@@ -97,7 +97,7 @@ def _host(endpoint: str) -> list[str]:
 
 
 async def _stop(provider: "TracerProvider", grace_s: float) -> None:
-    """What is left is sent, for so many seconds. The thread that does so outlives nobody."""
+    """What is left is sent, for this many seconds. The thread that does so outlives nobody."""
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
 
     def stop() -> None:
