@@ -3,9 +3,11 @@
 import re
 from pathlib import Path
 
+from docutils import nodes
 from pygments.lexers.configs import IniLexer
 from pygments.lexers.sql import PostgresLexer
 from sphinx.application import Sphinx
+from sphinx.transforms import SphinxTransform
 
 ROOT = Path(__file__).parents[1]
 [VERSION] = re.findall(r'__version__ = "(.+)"', (ROOT / "worker" / "crm_sync" / "__init__.py").read_text(encoding="utf-8"))
@@ -35,7 +37,23 @@ html_theme_options = {
 copybutton_exclude = ".linenos, .gp, .go"
 
 
+class BothThemes(SphinxTransform):
+    """A picture that was taken in both themes is shown in the reader's. The page names the light one, as the repository shows it."""
+
+    default_priority = 400  # before images are collected
+
+    def apply(self) -> None:
+        for light in list(self.document.findall(nodes.image)):
+            if light["uri"].endswith("-light.png"):
+                dark = light.deepcopy()
+                dark["uri"] = light["uri"].replace("-light.png", "-dark.png")
+                light["classes"].append("only-light")
+                dark["classes"].append("only-dark")
+                light.parent.insert(light.parent.index(light) + 1, dark)
+
+
 def setup(app: Sphinx) -> None:
     """SQL is PostgreSQL's here, with its quotes and parameters; a .env is coloured as the files it resembles."""
+    app.add_transform(BothThemes)
     app.add_lexer("sql", PostgresLexer)
     app.add_lexer("dotenv", IniLexer)

@@ -1,10 +1,13 @@
-"""Checks the language of README and docs/, and of what --help says: `python -m docs.prose`.
+"""Checks the language of README and docs/, of what --help says, and of what the sources say: `python -m docs.prose`.
 
-Prose is wrapped at 100 columns. Words of docs/words.txt are not used: each line has one, `=`, and what to write instead.
+Prose is wrapped at 100 columns. Words of docs/words.txt are not used: each line has one, `=`, and what to write instead. In the
+sources they are looked for in comments, docstrings and messages.
 """
 
+import io
 import re
 import sys
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,11 +20,22 @@ DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 COLUMNS = 100
 PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted(DOCS.glob("**/*.md"))]
+WIDE_PAGES = [ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+SOURCES = [
+    *sorted(ROOT.glob("worker/**/*.py")),
+    *sorted(ROOT.glob("worker/**/*.html")),
+    *sorted(ROOT.glob("sql/queries/**/*.sql")),
+    *sorted(ROOT.glob("deploy/**/*.yml")),
+    *sorted(ROOT.glob("docs/generate/*.toml")),
+]
+Words = list[tuple[re.Pattern[str], str]]
+
 _HIDDEN = re.compile(r"^(`{3,}).*?^\1|<!--.*?-->", re.MULTILINE | re.DOTALL)
 _SHOWN_AS_IT_IS = re.compile(r"`[^`]*`|\]\([^)]*\)|https?://\S+")
+_SPOKEN = {tokenize.COMMENT, tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", tokenize.STRING)}  # the last since Python 3.12
 
 
-def words(text: str) -> list[tuple[re.Pattern[str], str]]:
+def words(text: str) -> Words:
     """Each word that is not used, and what is used instead."""
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     pairs = [line.partition("=")[::2] for line in lines]
@@ -33,20 +47,38 @@ def prose(text: str) -> str:
     return _HIDDEN.sub(lambda hidden: "\n" * hidden[0].count("\n"), text)
 
 
-def complaints(text: str, used: list[tuple[re.Pattern[str], str]]) -> Iterator[tuple[int, str]]:
+def complaints(text: str, used: Words, columns: int = COLUMNS) -> Iterator[tuple[int, str]]:
     """The line, and what is wrong with it."""
     lines = prose(text).splitlines()
     for number, line in enumerate(lines, 1):
-        if len(line) > COLUMNS and not line.startswith("|") and " " in line.strip()[:COLUMNS]:
-            yield number, f"longer than {COLUMNS} columns"
-        sentence = _SHOWN_AS_IT_IS.sub("", line)
-        for pattern, instead in used:
-            if found := pattern.search(sentence):
-                yield number, f"{found[0]!r}: write {instead}"
+        if len(line) > columns and not line.startswith("|") and " " in line.strip()[:columns]:
+            yield number, f"longer than {columns} columns"
+        for wrong in unwanted(line, used):
+            yield number, wrong
+
+
+def unwanted(line: str, used: Words) -> Iterator[str]:
+    """The words of a line that are not used, each with what to write instead."""
+    sentence = _SHOWN_AS_IT_IS.sub("", line)
+    for pattern, instead in used:
+        if found := pattern.search(sentence):
+            yield f"{found[0]!r}: write {instead}"
+
+
+def said(path: Path) -> Iterator[tuple[int, str]]:
+    """What a source says to people, by lines: all of a template or a document, else comments, docstrings and messages."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".py":
+        for token in tokenize.generate_tokens(io.StringIO(text).readline):
+            if token.type in _SPOKEN:
+                yield from enumerate(token.string.splitlines(), token.start[0])
+    else:
+        for number, line in enumerate(text.splitlines(), 1):
+            yield number, line.partition("--")[2] if path.suffix == ".sql" else line
 
 
 def helps() -> Iterator[tuple[str, str]]:
-    """What --help says of each command, as it stands in the code."""
+    """What --help says of each command, as it is in the code."""
     context = click.Context(program)
     for name in COMMANDS:
         command = program.get_command(context, name)
@@ -63,9 +95,16 @@ def main() -> int:
         for path in PAGES
         for number, wrong in complaints(path.read_text(encoding="utf-8"), used)
     ]
+    for path in WIDE_PAGES:
+        for number, wrong in complaints(path.read_text(encoding="utf-8"), used, columns=sys.maxsize):
+            found.append(f"{path.relative_to(ROOT)}:{number}: {wrong}")
     for place, text in helps():
-        found += [f"{place}: {wrong}" for _, wrong in complaints(text, used) if not wrong.startswith("longer")]
-    print("\n".join(found) if found else f"Prose: {len(PAGES)} pages and the help of {len(COMMANDS)} commands.")
+        found += [f"{place}: {wrong}" for _, wrong in complaints(text, used, columns=sys.maxsize)]
+    for path in SOURCES:
+        for number, line in said(path):
+            found += [f"{path.relative_to(ROOT)}:{number}: {wrong}" for wrong in unwanted(line, used)]
+    pages = len(PAGES) + len(WIDE_PAGES)
+    print("\n".join(found) if found else f"Prose: {pages} pages, the help of {len(COMMANDS)} commands, {len(SOURCES)} sources.")
     return 1 if found else 0
 
 

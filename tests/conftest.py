@@ -118,7 +118,7 @@ async def brevo() -> AsyncIterator[BrevoSandbox]:
 
 @pytest.fixture
 def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Times are said in the time zone of whoever reads them."""
+    """Times are said in the time zone of the one who reads them."""
     with monkeypatch.context() as patched:
         patched.setenv("TZ", "UTC")
         time.tzset()

@@ -4,7 +4,7 @@ import os
 
 from hypothesis import settings
 
-# Beside other tests a single example may take long, and says nothing.
+# Next to other tests a single example may take long, and says nothing.
 settings.register_profile("dev", max_examples=20, deadline=None)
 settings.register_profile("ci", max_examples=100, deadline=None, print_blob=True)
 PROFILE = os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev")

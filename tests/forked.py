@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 
 class Forked:
-    """A command under way. Its files are those of an `asyncio.subprocess.Process`."""
+    """A command in flight. Its files are those of an `asyncio.subprocess.Process`."""
 
     def __init__(self, pid: int, stdout: asyncio.StreamReader, stderr: asyncio.StreamReader, told: asyncio.StreamReader) -> None:
         self.pid = pid

@@ -59,7 +59,7 @@ class ScriptedCrm(Client):
         return "scripted"
 
     async def reached(self, requests: int) -> None:
-        """Returns when so many requests have arrived."""
+        """Returns when this many requests have arrived."""
         async with asyncio.timeout(TIMEOUT_S), self.arrived:
             await self.arrived.wait_for(lambda: len(self.requests) >= requests)
 

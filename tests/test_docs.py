@@ -220,7 +220,7 @@ def links(path):
 
 
 def anchors(path):
-    """What the headings of a document are called in a link: small letters, hyphens for blanks, no punctuation."""
+    """What the headings of a document are called in a link: lower-case letters, hyphens for whitespace, no punctuation."""
     headings = re.findall(r"^#+ (.+)$", without_code(path.read_text()), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 

@@ -12,7 +12,7 @@ from crm_sync.settings import LaneSettings, Settings
 
 @pytest.fixture
 def outside(monkeypatch, tmp_path):
-    """Nothing is set yet. A folder for credentials is beside the one with .env."""
+    """Nothing is set yet. A folder for credentials is next to the one with .env."""
     for name in ("DATABASE_URL", "BREVO_LIST_ID", "BREVO_LIMITS", "BREVO_API_KEY", "SHUTDOWN_GRACE_S"):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "credentials").mkdir()

@@ -1,4 +1,4 @@
-"""Log events: each has a name in one place, and whoever taps them sees what is logged."""
+"""Log events: each has a name in one place, and anyone who taps them sees what is logged."""
 
 import ast
 import json
@@ -22,7 +22,7 @@ NAMES = {name for name in vars(events) if name.isupper()}
 
 
 def logged(path):
-    """The first argument of each call that logs, as it stands in the file."""
+    """The first argument of each call that logs, as it is in the file."""
     for node in ast.walk(ast.parse(path.read_text())):
         match node:
             case ast.Call(func=ast.Attribute(value=receiver, attr=method), args=[name, *_]) if method in METHODS:

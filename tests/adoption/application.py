@@ -1,4 +1,4 @@
-"""The process of load.py, and a look at the locks that whoever writes waits for."""
+"""The process of load.py, and a look at the locks that anyone who writes waits for."""
 
 import json
 import subprocess

@@ -3,7 +3,7 @@
     python -m tests.adoption.commands
 
 takes a line of JSON for each: arguments, environment, and the file that it writes to. It answers with the process id, and
-leaves the exit code beside that file.
+leaves the exit code next to that file.
 """
 
 import json
@@ -21,7 +21,7 @@ TIMEOUT_S = 30.0
 
 
 class Command:
-    """A process under way."""
+    """A process in flight."""
 
     def __init__(self, pid: int, output: Path) -> None:
         self.pid = pid

@@ -88,7 +88,7 @@ def logging_server():
 
 
 def kept(log):
-    """The statements of whoever had the lock of an adoption that changed anything, and were not rolled back, a line each."""
+    """The statements of the one who had the lock of an adoption that changed anything, and were not rolled back, a line each."""
     found = re.findall(r"^(\d+)\|LOG:  (?:statement|execute [^:]*): (.*(?:\n\t.*)*)", log, re.MULTILINE)
     adopting = {process for process, text in found if "pg_advisory_unlock" in text}
     committed, open_ones = [], None
@@ -142,7 +142,7 @@ async def test_the_statements_that_run_are_those_that_were_planned_and_no_others
 
 
 async def test_what_is_shown_can_be_run_as_it_stands(owner, empty_url):
-    """Broken into lines, it is still SQL: also where names have blanks."""
+    """Broken into lines, it is still SQL: also where names have whitespace."""
     await owner.execute('CREATE SCHEMA "The App"; CREATE TABLE "The App"."Contact  People" (id int PRIMARY KEY, email text)')
     wanted = {"CONTACTS_TABLE": '"The App"."Contact  People"', "CONTACTS_EMAIL": "email"}
     _, lines = await run(empty_url, "adopt", "--plan", **wanted)

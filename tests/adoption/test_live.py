@@ -85,7 +85,7 @@ def measured(people, load, part, run):
 
 
 async def deliver_what_was_flipped(people, load):
-    """A worker with a worker's rights, beside the application."""
+    """A worker with a worker's rights, next to the application."""
     load.begin("delivering")
     with people.admin() as admin:
         if not admin.execute("SELECT FROM pg_roles WHERE rolname = %s", [WORKER]).fetchone():
@@ -160,7 +160,7 @@ async def test_adopted_twice_and_undone_under_load_no_writer_waits_and_all_is_as
 
 
 def assert_gentle(log):
-    """Indexes beside the writers; no statement that rewrites the table or reads it under a lock."""
+    """Indexes next to the writers; no statement that rewrites the table or reads it under a lock."""
     built = [line for line in log if re.search(r"statement: (CREATE|DROP) INDEX", line)]
     assert len([line for line in built if "CREATE INDEX CONCURRENTLY" in line]) == 8  # one of nine is there
     # On tables of crm-sync's own no application waits.
@@ -284,7 +284,7 @@ def test_it_goes_on_once_the_holder_has_ended(people, crm_sync, kind):
 
 
 def test_an_autovacuum_is_ended_not_waited_for(people):
-    """It holds what a change of the definition needs, and goes away only for whoever waits for a second."""
+    """It holds what a change of the definition needs, and goes away only for anyone who waits for a second."""
     with people.admin() as admin:
         admin.execute(
             "ALTER TABLE crm.people SET (autovacuum_vacuum_threshold = 0, autovacuum_vacuum_scale_factor = 0, "

@@ -190,7 +190,7 @@ async def test_a_role_without_the_rights_is_told_each_of_them_in_turn(owner, emp
         assert photograph() == before
         await owner.execute(f"GRANT CREATE ON SCHEMA crm TO {name}")
         await adopt_only(its_url, "crm.people")
-        # What was lent can be taken back: whoever adopts again needs it no more.
+        # What was lent can be taken back: anyone who adopts again needs it no more.
         await owner.execute(f'REVOKE CREATE ON DATABASE "{database}" FROM "{name}"')
         assert await adopt_only(its_url, "crm.people") == []
 

@@ -65,7 +65,7 @@ def happened(number, event="lane_held", crm="brevo"):
 
 
 class Events:
-    """What stands in the database, as one look after the other sees it; an error where it is away."""
+    """What is in the database, as one look after the other sees it; an error where it is away."""
 
     def __init__(self, *looks):
         self._looks = [*looks]

@@ -1,1 +1,1 @@
-"""Measurements: crm-sync beside other Postgres queues, each drained and each timed one job at a time."""
+"""Measurements: crm-sync next to other Postgres queues, each drained and each timed one job at a time."""

@@ -130,7 +130,7 @@ class Bench:
         self._tell_absent()
 
     def crms(self) -> None:
-        """From a flip to each sandbox, beside a plain loop over the vendor's SDK."""
+        """From a flip to each sandbox, next to a plain loop over the vendor's SDK."""
         for delay_ms in crms.WITH_SDK:
             own: dict[str, list[float]] = {crm: [] for crm in crms.CONTACTS}
             loops: dict[str, list[float]] = {crm: [] for crm in crms.SDKS}
@@ -227,7 +227,7 @@ class Bench:
             self._show_promises(f"{limits.WORKERS} workers for {case.seconds:g} s, {case.name}", figures.promises())
 
     def small(self) -> None:
-        """What a small server without limits gets, beside what it would get without adaptive concurrency. Once each."""
+        """What a small server without limits gets, next to what it would get without adaptive concurrency. Once each."""
         for case in small.CASES:
             figures = self._in_fresh_database(lambda url, case=case: small.measure(url, case))
             server = f"n8n that does {small.PLACES} things at a time in {small.SERVICE_MS} ms each"
@@ -309,7 +309,7 @@ async def _with_sink(measure: Latency, url: str) -> list[float]:
 @click.option("--seconds", default=application.SECONDS, show_default=True, help="Length of such a round.")
 @click.option("--only", type=click.Choice(SCENARIOS), multiple=True, help="Measure this alone.")
 def main(*, repeats: int, rounds: int, seconds: int, only: tuple[str, ...]) -> None:
-    """Measures crm-sync beside other Postgres queues, on an embedded PostgreSQL with fsync on. 1 if a promise is not held."""
+    """Measures crm-sync next to other Postgres queues, on an embedded PostgreSQL with fsync on. 1 if a promise is not held."""
     console = Console(width=110)
     started = time.monotonic()
     with running_postgres() as server:

@@ -68,7 +68,7 @@ ADD_JOB = TRIGGER.format(when="AFTER", what="graphile_worker.add_job('deliver', 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """change: of the table that ours is on; peer: Graphile Worker is installed beside it."""
+    """change: of the table that ours is on; peer: Graphile Worker is installed next to it."""
 
     name: str
     change: str

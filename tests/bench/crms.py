@@ -1,4 +1,4 @@
-"""From a flip to the CRM, contacts a second: the real worker against each sandbox, beside a plain loop over the vendor's SDK."""
+"""From a flip to the CRM, contacts a second: the real worker against each sandbox, next to a plain loop over the vendor's SDK."""
 
 import asyncio
 import sys

@@ -63,7 +63,7 @@ class Fleet:
 
 @asynccontextmanager
 async def running_fleet(workers: int, database_url: str, **settings: str) -> AsyncIterator[Fleet]:
-    """So many workers with these settings, all with an open session."""
+    """This many workers with these settings, all with an open session."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="crm-sync-fleet-")))
         stack.enter_context(environment(DATABASE_URL=database_url, SHUTDOWN_GRACE_S="2", **settings))

@@ -1,4 +1,4 @@
-"""What history costs: the drain and the latency with it, beside the same without, in turn.
+"""What history costs: the drain and the latency with it, next to the same without, in turn.
 
 The machine is not the same from one minute to the next, so a round's figures are compared with those of the same round.
 """

@@ -67,7 +67,7 @@ CASES = (
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """Of one limit. percent: of it, in the mean; None where the run was shorter than the window."""
+    """Of one limit. percent: of it, in the mean; None if the run was shorter than the window."""
 
     window: Window
     most: int

@@ -1,7 +1,7 @@
-"""A million rows beside a HubSpot that has a tenth of them: how many requests it takes to know, and where the time goes.
+"""A million rows next to a HubSpot that has a tenth of them: how many requests it takes to know, and where the time goes.
 
 The account has no limits here, and its sandbox runs in the same process: the time is an upper bound of our own share. It is
-broken off halfway, and goes on.
+interrupted halfway, and goes on.
 """
 
 import time
@@ -69,7 +69,7 @@ async def measure(database_url: str) -> Figures:
 
 
 class _BrokenOffError(Exception):
-    """After so many pages."""
+    """After this many pages."""
 
 
 async def _match(database_url: str, sandbox: HubSpotSandbox, pages: int = ROWS) -> MatchCounts:

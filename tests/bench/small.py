@@ -1,7 +1,7 @@
 """A small server without a published limit: busy, and never with a long queue.
 
 It works on PLACES requests at a time, and on each for SERVICE_MS; the others wait there. What it would get with as many at a time
-as n8n's concurrency allows is measured beside it: a limit so large that it never binds turns the adaption off.
+as n8n's concurrency allows is measured next to it: a limit so large that it never binds turns the adaption off.
 """
 
 import asyncio

@@ -129,7 +129,7 @@ async def _foretold_s() -> float:
 
 
 async def statements_while_idle(database_url: str, log: Path, seconds: float = 30.0) -> int:
-    """How many statements an idle worker sends in so many seconds. log: of a server that logs every statement."""
+    """How many statements an idle worker sends in this many seconds. log: of a server that logs every statement."""
     await ours.fill(database_url, 1000)
     with ours.environment(DATABASE_URL=database_url, BREVO_API_KEY="bench", BREVO_BASE_URL="http://127.0.0.1:9"):
         async with running_worker((sys.executable, "-m", "tests.bench.run_telling")) as worker:

@@ -20,7 +20,7 @@ from crm_sync.table.schema import read_schema
 from tests.bench import ours
 from tests.bench.wal import UPDATES, Wal, recorded
 
-# An application's own, beside its key.
+# An application's own, next to its key.
 FURTHER = ("email", "first_name", "last_name", "phone", "company", "city", "created_at")
 CASES = (0, len(FURTHER))
 CONTACTS = 10_000

@@ -17,7 +17,7 @@ WRONG = '[brevo]\nFIRSTNAME = "no_such_column"\n'
 
 
 class Service:
-    """What the tests add to the printed unit stands in drop-ins, as `systemctl edit` makes them."""
+    """What the tests add to the printed unit is in drop-ins, as `systemctl edit` makes them."""
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
@@ -70,7 +70,7 @@ class Service:
         return await self.machine.run("journalctl", "--unit=crm-sync", "--output=cat", "--no-pager")
 
     async def said(self, event: str) -> None:
-        """Returns when it stands in the journal."""
+        """Returns when it is in the journal."""
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 while event not in (journal := await self.journal()):

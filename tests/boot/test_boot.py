@@ -1,6 +1,6 @@
 """The unit as `crm-sync systemd` prints it, on a real systemd: a machine boots for each test.
 
-What the tests add stands in drop-ins: where the keys are, and times that a test can wait for.
+What the tests add is in drop-ins: where the keys are, and times that a test can wait for.
 """
 
 import asyncio

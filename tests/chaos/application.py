@@ -28,7 +28,7 @@ WORKERS_COLUMNS = [
 ]
 STALE_S = 0.3
 
-# What asyncpg raises while the server goes: beside the usual, an error of its own state, and one of what is None by then.
+# What asyncpg raises while the server goes: besides the usual, an error of its own state, and one of what is None by then.
 AWAY = (
     OSError,
     TimeoutError,

@@ -65,7 +65,7 @@ class Evidence:
 
     records: (address, first name) by CRM. crashes: of the server.
 
-    worker_flips: how often workers flipped a contact. lag_s: longest that whoever noted the sends was late, which makes them
+    worker_flips: how often workers flipped a contact. lag_s: longest that anyone who noted the sends was late, which makes them
     look late.
     """
 
@@ -260,7 +260,7 @@ def _of_history(evidence: Evidence) -> Iterator[Violation]:
     for key in evidence.claims.keys() | evidence.lines.keys():
         crm, contact = key
         claims, lines = evidence.claims.get(key, []), evidence.lines.get(key, [])
-        # What a crash took back was claimed and sent all the same.
+        # What a crash took back was claimed and sent anyway.
         lines = [line for line in lines if line.outcome != "lost" or not _after_a_crash(line.at, evidence.crashes)]
         for at, text in _told(claims, lines, sent[key], last_claims):
             yield Violation("I9", text, numbers.get(contact), crm, at)

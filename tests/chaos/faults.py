@@ -21,7 +21,7 @@ from tests.chaos.workers import Worker
 from tests.faults.proxy import Proxy
 
 CLAIM, FINISH = 'claimed_by" = $2::bigint', "WITH outcome AS"  # texts that only these statements have
-LONGEST_CALL_S = 8.0  # a request under way when its CRM goes is not older
+LONGEST_CALL_S = 8.0  # a request in flight when its CRM goes is not older
 
 Fault = Callable[[Stage, Random], AbstractAsyncContextManager[str]]
 
@@ -213,7 +213,7 @@ async def long_snapshot(stage: Stage, _chance: Random) -> AsyncIterator[str]:
 TERM = signal.SIGTERM
 COLUMN = ("ALTER TABLE contacts ADD COLUMN {name} integer", "ALTER TABLE contacts DROP COLUMN {name}")
 INDEX = ("CREATE INDEX CONCURRENTLY {name} ON contacts (last_name)", "DROP INDEX CONCURRENTLY IF EXISTS {name}")
-# By kind: how often beside the others, shortest and longest time in seconds, and what it is.
+# By kind: how often next to the others, shortest and longest time in seconds, and what it is.
 FAULTS: dict[str, tuple[int, tuple[float, float], Fault]] = {
     "worker killed": (8, (0, 3), kill),
     "worker stopped and continued": (5, (0.5, 8), pause),

@@ -55,7 +55,7 @@ def breaks_its_answers(_crm: Watched, chance: Random) -> Mood:
 
 
 def shows_a_page(_crm: Watched, _chance: Random) -> Mood:
-    """A 200 of something that stands before the CRM and is not it."""
+    """A 200 of something that is in front of the CRM and is not it."""
     return lambda _: Fault(answer=Answer(200, b"<!DOCTYPE html><html>Please sign in</html>", HTML))
 
 

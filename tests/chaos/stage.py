@@ -44,7 +44,7 @@ class Stage:
 
     @asynccontextmanager
     async def application(self) -> AsyncIterator[asyncpg.Connection]:
-        """A connection beside the workers' proxies. Raises as asyncpg does."""
+        """A connection next to the workers' proxies. Raises as asyncpg does."""
         connection = await asyncpg.connect(self.url, timeout=10)
         try:
             yield connection

@@ -10,7 +10,7 @@ from crm_sync.cli import crm_sync
 from tests.steps import insert
 from tests.table.test_failed_contacts import fails
 
-# As whoever owns the table.
+# As anyone who owns the table.
 DEEDS = {
     ("pause", "brevo", "--reason", "key rotation"): ("lane_held", "brevo", {"reason": "key rotation"}),
     ("watch", "brevo", "--columns", "first_name"): ("columns_watched", "brevo", {"columns": ["first_name"]}),

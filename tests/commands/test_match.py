@@ -1,4 +1,4 @@
-"""crm-sync match: the rows of a table that is adopted beside a CRM get the ids of its records, and nothing else happens."""
+"""crm-sync match: the rows of a table that is adopted next to a CRM get the ids of its records, and nothing else happens."""
 
 import asyncio
 from contextlib import asynccontextmanager
@@ -29,7 +29,7 @@ STATE = (
 
 @asynccontextmanager
 async def sandbox_of(crm, count):
-    """With the records of so many people, n@example.com."""
+    """With the records of this many people, n@example.com."""
     async with UNLIMITED[crm](0) as sandbox:
         for number in range(count):
             put(crm, sandbox, f"{number}@example.com")
@@ -152,7 +152,7 @@ async def test_a_row_that_somebody_holds_is_left_alone_and_found_the_next_time(a
     assert "1 looked up, 1 have their id now" in (await matched(environment(url, brevo)))[1]
 
 
-# Broken off, and going on.
+# Interrupted, and going on.
 
 
 async def test_broken_off_it_says_why_and_goes_on_where_it_was(app, url):
@@ -173,7 +173,7 @@ async def test_broken_off_it_says_why_and_goes_on_where_it_was(app, url):
         assert "continues where it was interrupted" in said
         assert f"{module.PAGE + 10:,} looked up, 10 have their id now" in said
         assert [len(request.body["inputs"]) for request in sandbox.requests] == [10]
-        # Once it has ended, the next begins anew, and so it does where that is asked for.
+        # Once it has ended, the next begins again, and so it does where that is asked for.
         assert f"{module.PAGE:,} looked up, 0 have" in (await matched(env, "hubspot"))[1]
 
 

@@ -356,7 +356,7 @@ async def test_a_trigger_of_the_owner_that_waits_for_the_application_is_not_wait
     """Else it could be a deadlock, with the rows that are flipped already."""
     bounds = Bounds(pause_s=0.01)
     await app.execute("CREATE TABLE companies AS SELECT 1 AS id")
-    # Postgres runs it with the rights of whoever flips.
+    # Postgres runs it with the rights of the one who flips.
     await app.execute("GRANT ALL ON companies TO PUBLIC; GRANT USAGE ON SCHEMA public TO PUBLIC")
     await app.execute(TRIGGER.format(body="UPDATE companies SET id = 1; RETURN NEW;", when="TRUE"))
     await fail(app, 3)

@@ -279,7 +279,7 @@ async def test_an_unknown_crm_is_a_usage_error_that_names_those_there_are(url, b
     assert "hubspot, brevo, mautic, n8n" in err
 
 
-# Beside workers.
+# Next to workers.
 
 
 async def test_no_worker_sees_the_flip_before_it_is_in_flight(app, other_app, url, brevo):
@@ -456,7 +456,7 @@ async def test_it_does_not_wait_for_ever_and_leaves_the_row_alone(app, url):
 
 
 async def test_a_claim_that_is_interrupted_leaves_its_contact_to_other_workers(app, url, monkeypatch):
-    """It may have been carried out. So the worker stays registered, and whoever runs looks for what it had."""
+    """It may have been carried out. So the worker stays registered, and anyone who runs looks for what it had."""
     claim, claimed = ClaimByKey.claim, asyncio.Event()
 
     async def never_answered(self, ids, token, *, flip):

@@ -1,6 +1,6 @@
 """crm-sync why: what became of one contact, in a sentence for each CRM.
 
-The situations of the manual are printed as they come about. After a change they are written anew by:
+The situations of the manual are printed as they come about. After a change they are written again by:
 WRITE_MANUAL=1 .venv/bin/pytest tests/commands/test_why.py -k manual
 """
 

@@ -119,7 +119,7 @@ class Cost:
 
 
 async def fill(url: str, contacts: int) -> None:
-    """A table of so many contacts, four lanes with a line each, two weeks of minutes, events and history."""
+    """A table of this many contacts, four lanes with a line each, two weeks of minutes, events and history."""
     app = await asyncpg.connect(url)
     try:
         crms = [row["crm"] for row in await app.fetch("SELECT crm FROM crm_sync.lanes ORDER BY id")]
@@ -165,7 +165,7 @@ async def statements() -> AsyncIterator[list[Statement]]:
 
 
 async def cost(visit: Visit, page: Page, key: str) -> list[str]:
-    """The statements of one visit. Raises AssertionError where it is no page."""
+    """The statements of one visit. Raises AssertionError if it is no page."""
     path = page.path.format(key=key)
     async with statements() as run:
         status, said = await (visit.get(path) if page.body is None else visit.post(path, page.body))

@@ -270,7 +270,7 @@ async def test_all_that_match_are_changed_after_a_preview(app, browser, signed_i
 async def test_the_overview_follows_while_somebody_looks(browser, signed_in):
     async with page_of(browser, signed_in) as page:
         await page.get_by_text("no worker").first.wait_for()
-        # By the same console, which therefore reads anew.
+        # By the same console, which therefore reads again.
         assert (await signed_in.call("PUT", "/crms/brevo/pause", {"reason": "a new key"}))[0] == 200
         await page.get_by_text("paused by hand").first.wait_for()
 
@@ -302,7 +302,7 @@ async def test_the_keyboard_reaches_everything(browser, signed_in, filled):
 
 
 async def picture(page, name: str) -> None:
-    """In few colours, for it is kept in the repository."""
+    """In few colours, because it is kept in the repository."""
     if PICTURES:
         size = await page.evaluate("[document.scrollingElement.scrollWidth, document.scrollingElement.scrollHeight]")
         clip = {"x": 0, "y": 0, "width": size[0], "height": min(size[1], HIGHEST)}

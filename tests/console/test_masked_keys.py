@@ -1,4 +1,4 @@
-"""Keys that are addresses: who may only read never sees one, wherever a contact stands, and every link works all the same."""
+"""Keys that are addresses: who may only read never sees one, wherever a contact stands, and every link works anyway."""
 
 import asyncio
 import hashlib

@@ -1,4 +1,4 @@
-"""What may stand in DATABASE_URL: read as libpq reads it, and what each driver gets of it."""
+"""What may be in DATABASE_URL: read as libpq reads it, and what each driver gets of it."""
 
 import pytest
 from hypothesis import given

@@ -36,7 +36,7 @@ several_windows = st.lists(short_windows | long_windows, min_size=1, max_size=4)
 quickly_renewed = st.lists(
     short_windows | st.builds(Window, st.integers(1, 200), st.sampled_from([10.5, 20.0, 30.0])), min_size=1, max_size=3
 ).map(each_length_once)
-unhurried = settings(deadline=None)  # other tests may be running beside these
+unhurried = settings(deadline=None)  # other tests may be running next to these
 aheads = st.floats(0, LONGEST_AHEAD_S)
 passing = st.just(0.0) | st.floats(0, 0.5) | st.floats(0, 120)
 takes = st.lists(st.tuples(passing, st.integers(1, 300), aheads), max_size=60)
@@ -54,7 +54,7 @@ def reach(slots, window, share):
 
 
 def most_at_once(times, seconds):
-    """The most of these sorted times in any half-open window of so many seconds."""
+    """The most of these sorted times in any half-open window of this many seconds."""
     return max((bisect_left(times, start + seconds) - index for index, start in enumerate(times)), default=0)
 
 
@@ -81,7 +81,7 @@ def since_start(*times):
 
 
 def work_through(windows, seconds, chunk, ahead_s):
-    """The slots of one that wants as many as it can get for so many seconds, and asks when a chunk of them is near enough."""
+    """The slots of one that wants as many as it can get for this many seconds, and asks when a chunk of them is near enough."""
     budget, now, slots = Budget(), START, []
     while now < START + seconds:
         taken = take(windows, budget, now, chunk, ahead_s)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Case(NamedTuple):
-    """tests: `path::name`; a name without what stands in brackets means all of its cases."""
+    """tests: `path::name`; a name without what is in brackets means all of its cases."""
 
     number: int
     situation: str

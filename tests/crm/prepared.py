@@ -36,7 +36,7 @@ class Sent(NamedTuple):
 
     @property
     def body(self) -> Any:
-        """What its JSON says, None where there is no body."""
+        """What its JSON says, None if there is no body."""
         return None if self.content is None else json.loads(self.content)
 
 
@@ -59,7 +59,7 @@ class PreparedAnswers:
             self._expect(Sent(method, str(url), CIMultiDict(options["headers"]), options["data"]))
             return await self._mock._request_mock(session, method, url, **options)
 
-        # The patcher of aioresponses specs a mock anew each time, which takes longer than a server on loopback.
+        # The patcher of aioresponses specs a mock again each time, which takes longer than a server on loopback.
         self._mock.patcher = patch.object(ClientSession, "_request", request)
 
     def answer(self, request: tuple[str, str], status: int = 200, body: Any = None, **headers: str) -> None:

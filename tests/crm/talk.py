@@ -11,7 +11,7 @@ class Clock:
 
 
 class Reply(NamedTuple):
-    """body: parsed where it is JSON, else the text; None where there is none."""
+    """body: parsed where it is JSON, else the text; None if there is none."""
 
     status: int
     body: Any

@@ -25,7 +25,7 @@ class Witness:
 
 
 class Wire:
-    """Keeps what was sent, and answers all the same."""
+    """Keeps what was sent, and answers anyway."""
 
     def __init__(self, body=b"{}", error=None):
         self.sent = []

@@ -170,7 +170,7 @@ async def test_a_request_carries_the_key_the_body_and_our_name():
 
 
 async def test_bytes_are_sent_as_they_are_and_called_json_unless_a_header_says_otherwise():
-    signed = b'{ "email":"ada@example.com" }'  # spaces that writing it anew would lose, and a signature with them
+    signed = b'{ "email":"ada@example.com" }'  # spaces that writing it again would lose, and a signature with them
     async with RawServer(whole(200, b"{}")) as server, opened(server.url) as http:
         await http.send("POST", "/webhook/crm", signed)
         await http.send("POST", "/webhook/crm", b"<a/>", headers={"Content-Type": "text/xml"})

@@ -422,7 +422,7 @@ async def test_the_id_of_a_contact_goes_before_that_of_the_execution(prepared, a
 
 
 def entries(**more):
-    """An entry for each of the crowd, by either name, and what is said of the second beside."""
+    """An entry for each of the crowd, by either name, and what is said of the second in addition."""
     return [
         {"contact_id": 1, "id": 11},
         {"idempotency_key": idempotency_key(CROWD[1]), "remote_id": "12", **more},

@@ -1,4 +1,4 @@
-"""Where a CRM stands in the sources: adding one takes a folder and a line of the registry."""
+"""Where a CRM is in the sources: adding one takes a folder and a line of the registry."""
 
 import ast
 from pathlib import Path

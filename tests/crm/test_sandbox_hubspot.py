@@ -575,7 +575,7 @@ def test_a_batch_of_a_hundred_takes_a_few_milliseconds():
 
 @pytest.fixture
 def official(hubspot):
-    """Calls a method of the SDK, which is synchronous, beside the sandbox's loop."""
+    """Calls a method of the SDK, which is synchronous, next to the sandbox's loop."""
     configuration = sdk.Configuration()
     configuration.host = hubspot.url
     configuration.access_token = TOKEN

@@ -44,7 +44,7 @@ async def session(crm):
 
 
 async def statuses(session, requests):
-    """What so many requests were answered; None for a connection that was closed."""
+    """What this many requests were answered; None for a connection that was closed."""
     answers = []
     for number in range(requests):
         try:

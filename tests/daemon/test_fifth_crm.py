@@ -91,7 +91,7 @@ class TestTheManualsClient(ClientContract):
 
 @pytest.fixture
 def package(tmp_path):
-    """The manual's module, installed as a package is: beside the metadata that names its entry point."""
+    """The manual's module, installed as a package is: next to the metadata that names its entry point."""
     [code] = blocks("how-to/add-a-crm.md")
     [entry_point] = tomllib.loads(*blocks("how-to/add-a-crm.md", "toml"))["project"]["entry-points"]["crm_sync.crms"].items()
     (tmp_path / "my_package").mkdir()

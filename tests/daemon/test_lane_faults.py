@@ -1,4 +1,4 @@
-"""A lane can be misconfigured, a worker cannot: what is wrong with one CRM stops its lane, until it is mended, and no other."""
+"""A lane can be misconfigured, a worker cannot: what is wrong with one CRM stops its lane, until it is fixed, and no other."""
 
 import asyncio
 import re
@@ -121,7 +121,7 @@ async def test_wrong_at_the_start_it_stands_with_its_reason_while_others_deliver
     faulty = told(logged, events.LANE_FAULTY)
     reasons = [entry["reason"] for entry in faulty]
     assert re.search(reason, reasons[0]), reasons
-    # It may be mended just while it is looked at, which is another reason.
+    # It may be fixed just while it is looked at, which is another reason.
     assert len(reasons) == len(set(reasons)) <= 2
     assert {entry["crm"] for entry in faulty} == {"brevo"}
     assert len(brevo_crm.requests) == 1

@@ -1,4 +1,4 @@
-"""No key and nothing of a person stands in the log, the rows, the metrics or what commands say, whatever is quoted."""
+"""No key and nothing of a person is in the log, the rows, the metrics or what commands say, whatever is quoted."""
 
 import asyncio
 import json

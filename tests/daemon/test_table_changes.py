@@ -174,7 +174,7 @@ async def test_a_key_of_another_kind_is_told_until_its_line_takes_it(owner, empt
 
 async def test_a_column_that_is_sent_and_becomes_another_type_is_sent_as_that(app, url, crm):
     def sent_as():
-        former = daemon._wiring._opened_with.get("brevo")  # none while it is opened anew
+        former = daemon._wiring._opened_with.get("brevo")  # none while it is opened again
         return former and former.table.types["first_name"]
 
     async with running(url, crm, waits=QUICK) as daemon:

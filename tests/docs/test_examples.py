@@ -89,7 +89,7 @@ def test_its_own_tests_pass(example):
 
 @slow
 async def test_a_worker_delivers_to_listmonk(app, url, listmonk, tmp_path):
-    """Installed as a package is: its sources beside the metadata that names its entry point."""
+    """Installed as a package is: its sources next to the metadata that names its entry point."""
     from crm_sync_listmonk.sandbox import TOKEN, USERNAME, ListmonkSandbox  # noqa: PLC0415 (its path is the fixture's)
 
     entries = tomllib.loads((LISTMONK / "pyproject.toml").read_text())["project"]["entry-points"]["crm_sync.crms"]

@@ -39,6 +39,36 @@ def test_a_long_line_is_found_but_not_a_long_word():
     assert [*prose.complaints("https://example.com/" + "a" * 100, USED)] == []
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.py", "beside = 1  # made anew"),
+        ("a.py", 'def made():\n    """Made anew."""'),
+        ("a.py", "raise ValueError(f'{crm}: made anew')"),
+        ("a.sql", "-- Made anew.\nSELECT 1"),
+        ("a.html", "<p>Made anew.</p>"),
+    ],
+)
+def test_a_source_is_read_where_it_speaks_to_people(tmp_path, name, text):
+    path = tmp_path / name
+    path.write_text(text)
+    [wrong] = [wrong for _, line in prose.said(path) for wrong in prose.unwanted(line, USED)]
+    assert wrong == "'anew': write again"
+
+
+@pytest.mark.parametrize(("name", "text"), [("a.py", "anew = begin(anew=True)"), ("a.sql", "SELECT anew FROM contacts")])
+def test_names_in_a_source_are_left_alone(tmp_path, name, text):
+    path = tmp_path / name
+    path.write_text(text)
+    assert [wrong for _, line in prose.said(path) for wrong in prose.unwanted(line, USED)] == []
+
+
+def test_all_packages_and_queries_are_read():
+    read = {str(path.relative_to(prose.ROOT)) for path in prose.SOURCES}
+    assert {"worker/crm_sync/daemon/daemon.py", "sql/queries/table/claim_contacts.sql", "deploy/prometheus/rules.yml"} <= read
+    assert "worker/crm_sync/console/templates/contact.html" in read
+
+
 def test_the_help_of_every_command_is_read():
     places = dict(prose.helps())
     assert len(places) > 25

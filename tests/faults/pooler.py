@@ -1,4 +1,6 @@
-"""pgbouncer in transaction mode before a server: it hands a connection to whoever has a statement, and takes it back after it."""
+"""pgbouncer in transaction mode before a server: it hands a connection to a client that has a statement, and takes it back after
+it.
+"""
 
 import asyncio
 import os

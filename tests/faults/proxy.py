@@ -188,7 +188,7 @@ class Proxy:
             link.silent = True
 
     def refuse(self) -> None:
-        """Nothing listens there any more: what is connected is reset, and so is whoever comes."""
+        """Nothing listens there any more: what is connected is reset, and so is anyone who comes."""
         self._refusing = True
         self.reset()
 

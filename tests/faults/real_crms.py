@@ -158,7 +158,7 @@ async def assert_unharmed(app: asyncpg.Connection, *crms: str) -> None:
 
 
 async def assert_delivered(app: asyncpg.Connection, crm: str, sandbox: Sandbox, *, attempts: int = 1) -> None:
-    """Every contact is Complete after so many attempts, and held once and as it is now by the CRM, whose id its row has."""
+    """Every contact is Complete after this many attempts, and held once and as it is now by the CRM, whose id its row has."""
     rows = await app.fetch(
         f"SELECT email, first_name, {crm}_sync_status AS sync, {crm}_processing_status AS processing, {crm}_claimed_by AS token, "
         f"{crm}_due_at AS due, {crm}_processing_error AS error, {crm}_attempts AS attempts, {remote_id(crm)} AS id FROM contacts"

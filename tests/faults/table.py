@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 
 class Row(NamedTuple):
-    """tests: `path::name`; a name without what stands in brackets means all of its cases."""
+    """tests: `path::name`; a name without what is in brackets means all of its cases."""
 
     fault: str
     expected: str

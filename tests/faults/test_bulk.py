@@ -58,7 +58,7 @@ async def test_a_million_rows_flipped_in_one_statement_are_one_notification_and_
 
 # Answers that are too much, for the memory of the real process.
 
-MOST_MB = 1024  # MemoryMax of the systemd unit, for the 28 requests that four lanes have under way at most
+MOST_MB = 1024  # MemoryMax of the systemd unit, for the 28 requests that four lanes have in flight at most
 
 
 async def pour(writer):
@@ -70,7 +70,7 @@ async def pour(writer):
 
 
 def bomb(megabytes):
-    """Gzip of so many megabytes of zeros, a thousandth as long."""
+    """Gzip of this many megabytes of zeros, a thousandth as long."""
     deflater = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     block = deflater.compress(bytes(MEGABYTE)) + deflater.flush(zlib.Z_FULL_FLUSH)
     return answer(200, b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff" + block * megabytes, "Content-Encoding: gzip")
@@ -152,7 +152,7 @@ CALLS_AT_ONCE = Waits(help_interval_s=0.0)
 
 
 async def test_while_the_queue_is_full_a_flip_that_would_ring_is_refused_by_postgres_and_works_afterwards(narrow_url):
-    """Nobody's fault here: whoever notifies then is refused. The worker itself never holds the queue up."""
+    """Nobody's fault here: anyone who notifies then is refused. The worker itself never holds the queue up."""
     crm = RecordingCrm()
     app = await asyncpg.connect(narrow_url)
     try:

@@ -24,7 +24,7 @@ with_faketime = pytest.mark.skipif(LIBRARY is None, reason="faketime is not inst
 
 
 class Clock:
-    """The wall clock of a machine, beside the right one. Its monotonic clock goes on as ever, as in reality."""
+    """The wall clock of a machine, next to the right one. Its monotonic clock goes on as ever, as in reality."""
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / "clock"

@@ -141,7 +141,7 @@ async def test_a_silent_drop_is_noticed_within_ten_seconds_and_heals(app, proxy,
 
 @slow
 async def test_a_silent_drop_in_the_middle_of_much_work_heals(app, proxy, log):
-    """Claims, finishes and looks are under way on every connection, and none of them ever gets an answer."""
+    """Claims, finishes and looks are in flight on every connection, and none of them ever gets an answer."""
     crm = RecordingCrm(batch_limit=5, concurrency=4)
     async with running(proxy.url, crm):
         await until_asleep(app)

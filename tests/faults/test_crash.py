@@ -101,7 +101,9 @@ async def before_the_finish_is_carried_out(scene: Scene) -> None:
 
 
 async def while_the_finish_is_carried_out(scene: Scene) -> None:
-    """It waits in the server, which carries it out although the worker is gone, perhaps beside the one that was started again."""
+    """It waits in the server, which carries it out although the worker is gone, perhaps next to the one that was started
+    again.
+    """
     hold = await scene.hold_the_request()
     async with scene.other.transaction():
         await scene.other.execute("LOCK TABLE contacts")

@@ -118,7 +118,7 @@ async def test_a_crm_that_is_only_slow_is_waited_for(app, url, monkeypatch, crm)
 @pytest.mark.parametrize("crm", one_quick(CRMS))
 @slow
 async def test_a_crm_that_flaps_leaves_nobody_in_error(app, url, monkeypatch, crm, up):
-    """So many requests are served, the next three are not, 300 in all: in earnest some minutes, and so is the first delay of a
+    """This many requests are served, the next three are not, 300 in all: in earnest some minutes, and so is the first delay of a
     retry, here 0.5 s. Who fails again and again while others are served is taken for the reason, and uses up attempts.
     """
     await app.execute(PEOPLE.format(crm=crm), 2000 if crm in ("hubspot", "mautic") else 200)
@@ -193,7 +193,8 @@ def wall_time(said):
         return 0.0
 
 
-# What Retry-After says, and how long nobody calls. Garbage and nothing are the default, a billion the longest pause: both scaled.
+# What Retry-After says, and how long no worker calls. Garbage and nothing are the default, a billion the longest pause: both
+# scaled.
 SAID = {
     "seconds": (lambda: "2", 2.0),
     "a date": (lambda: http_date(3), 2.0),

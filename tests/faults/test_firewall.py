@@ -85,7 +85,7 @@ async def delivering_to(url, monkeypatch, there, crm, **options):
             yield clients[crm], log
 
 
-LONGEST_WAIT = 8  # requests one after the other, beside any that are minded
+LONGEST_WAIT = 8  # requests one after the other, next to any that are minded
 FIVE = {
     "apart": (7, 400, 750, 1100, 1300),
     "neighbours": (701, 702, 703, 704, 705),
@@ -168,7 +168,7 @@ async def test_without_any_that_a_firewall_minds_no_request_is_made_twice(app, u
         assert repeats(client.requests) == []
 
 
-# Beside one that is minded.
+# Next to one that is minded.
 
 GATEWAY = Answer(403, {"message": "Forbidden"})
 AWAY = Answer(302, PAGE, {"Location": "https://blocked.example.com/why?incident=7"})
@@ -250,7 +250,7 @@ async def test_a_page_that_everybody_gets_marks_nobody_and_the_lane_names_the_se
             await until(app, complete(crm))
         print(f"{crm}, {status}: the lane is held after {before} requests")
         await assert_delivered(app, crm, there[crm])
-    # Each request that is under way is halved down to one contact before the lane knows.
+    # Each request that is in flight is halved down to one contact before the lane knows.
     assert before <= client.concurrency * (math.ceil(math.log2(client.batch_limit)) + 2) + ROUNDS
     opened = [entry for entry in log if entry["event"] == events.BREAKER_OPENED]
     assert str(status) in opened[0]["reason"]

@@ -1,4 +1,4 @@
-"""Two versions of the worker on one database, as in a rolling upgrade: the one before beside the one of today."""
+"""Two versions of the worker on one database, as in a rolling upgrade: the one before next to the one of today."""
 
 import shutil
 import subprocess

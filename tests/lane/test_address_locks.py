@@ -99,7 +99,7 @@ async def test_what_another_worker_has_is_told_and_not_given_back():
 
 @pytest.mark.parametrize("alone", [True, False])
 async def test_what_another_request_of_this_worker_has_is_told(alone):
-    """A deletion beside an upsert: a session gets its own lock twice."""
+    """A deletion next to an upsert: a session gets its own lock twice."""
     session = FakeSession(alone=alone)
     requests = Requests(AddressLocks("brevo", session))
     await requests.start(["a", "b"])

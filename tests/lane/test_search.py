@@ -1,4 +1,4 @@
-"""The search for those to blame, without I/O: every contact is told apart, at the promised price, whoever is to blame."""
+"""The search for those to blame, without I/O: every contact is told apart, at the promised price, no matter which is to blame."""
 
 import math
 from datetime import UTC, datetime

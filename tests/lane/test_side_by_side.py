@@ -10,7 +10,7 @@ from crm_sync.lane.side_by_side import side_by_side
 
 
 class Permits:
-    """So many beside the caller's."""
+    """This many, besides the caller's."""
 
     def __init__(self, free):
         self._free = asyncio.Semaphore(free)

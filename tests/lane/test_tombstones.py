@@ -82,7 +82,7 @@ async def insert(app, count=1, status="Queued"):
 
 
 async def delivered(app, count=1):
-    """So many contacts, in the CRM."""
+    """This many contacts, in the CRM."""
     await insert(app, count)
     await until(app, "bool_and(brevo_sync_status = 'Complete') FROM contacts")
 
@@ -374,7 +374,7 @@ async def test_of_a_thousand_deletions_no_more_are_under_way_than_are_permitted(
 
 
 class Crowded(Burying):
-    """Answers when four requests are under way, and counts how many are at most."""
+    """Answers when four requests are in flight, and counts how many are at most."""
 
     delete_limit = 5
     now = most = 0

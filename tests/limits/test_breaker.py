@@ -58,7 +58,7 @@ def breaker(database, said=None):
 
 
 async def workers(stack, url, count, **options):
-    """So many workers, each with a CRM of its own that shows what it sends."""
+    """This many workers, each with a CRM of its own that shows what it sends."""
     crms = [Fickle(**options) for _ in range(count)]
     for crm in crms:
         await stack.enter_async_context(running(url, crm))

@@ -79,7 +79,7 @@ def check(configuration: Configuration, *, timeout_s: float | None = None) -> Re
 
 
 def read(output: str) -> Result:
-    """What a verifier has printed. Raises ModelError where that is no result."""
+    """What a verifier has printed. Raises ModelError if that is no result."""
     found = {
         name: re.search(pattern, output)
         for name, pattern in {

@@ -1,4 +1,4 @@
-"""A worker whose CRM the test scripts, beside an application with an ORM."""
+"""A worker whose CRM the test scripts, next to an application with an ORM."""
 
 from collections.abc import AsyncIterator
 

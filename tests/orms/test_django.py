@@ -1,4 +1,4 @@
-"""Django on the contacts table: the manual's model, and what whole-row saves of it do beside a worker."""
+"""Django on the contacts table: the manual's model, and what whole-row saves of it do next to a worker."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

@@ -1,4 +1,4 @@
-"""SQLAlchemy on the contacts table, over psycopg and asyncpg: the manual's model, and old objects beside a worker."""
+"""SQLAlchemy on the contacts table, over psycopg and asyncpg: the manual's model, and old objects next to a worker."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

@@ -9,14 +9,14 @@ import pytest
 
 from tests.packages.built import ROOT, built
 
-# It downloads, compiles and packs, beside other tests.
+# It downloads, compiles and packs, next to other tests.
 BUILD_TIMEOUT_S = 600
 NEEDED = {"dh": "debhelper", "dpkg-buildpackage": "dpkg-dev", "apt-get": "apt"}
 
 
 @cache
 def package(folder: Path) -> Path:
-    """The .deb; what else was made lies beside it. Skips the test where it cannot be made."""
+    """The .deb; what else was made lies next to it. Skips the test where it cannot be made."""
     for tool, name in NEEDED.items():
         if shutil.which(tool) is None:
             pytest.skip(f"there is no {tool} here (it comes with the package {name})")

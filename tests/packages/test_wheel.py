@@ -22,7 +22,7 @@ def wheel(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def beside(wheel, tmp_path_factory):
-    """A folder with the wheel and an application beside it. Its dependencies are those that the tests run with."""
+    """A folder with the wheel and an application next to it. Its dependencies are those that the tests run with."""
     folder = tmp_path_factory.mktemp("site")
     ran(*PIP, "install", "--no-deps", "--no-index", "--target", folder, wheel, cwd=folder)
     application = folder / "worker"

@@ -1,4 +1,4 @@
-"""The numbers of the advisory locks stand in one place, and the migrations, which cannot be edited, say the same."""
+"""The numbers of the advisory locks are in one place, and the migrations, which cannot be edited, say the same."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Connections of the pool that are broken off."""
+"""Connections of the pool that are interrupted."""
 
 import pytest
 

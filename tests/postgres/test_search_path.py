@@ -1,4 +1,4 @@
-"""Whoever may create in a schema must not have SQL run by those who merely have it on their search_path."""
+"""Anyone who may create in a schema must not have SQL run by those who merely have it on their search_path."""
 
 import asyncio
 import os

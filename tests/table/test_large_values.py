@@ -92,7 +92,7 @@ async def test_each_crm_has_its_limit(url, name, forms):
 
 
 async def test_of_many_large_ones_only_so_much_is_in_hand(app, url, mapping, monkeypatch):
-    """However many may be under way, a hundred in one claim."""
+    """However many may be in flight, a hundred in one claim."""
     crm = ScriptedCrm(concurrency=100)
     crm.gate.clear()
     await line_up(app, 60, 900_000)

@@ -17,7 +17,7 @@ LOCAL = "'2026-01-02 03:04:05'::timestamp"
 
 
 async def prepared(url, expression, *, crm="brevo", forms=PLAIN, **how):
-    """With a field beside it that is right."""
+    """With a field next to it that is right."""
     async with Database(as_worker(url), size=1, **how) as database:
         section = {"FIRSTNAME": "first_name", "FNAME": expression}
         return await prepare_for(database, crm, {crm: section}, {}, await read_schema(database), forms=forms)

@@ -1,4 +1,4 @@
-"""Who is flipped again where an older state may lie on top: of one record and address whoever was flipped last."""
+"""Who is flipped again where an older state may lie on top: of one record and address, the one that was flipped last."""
 
 import pytest
 

@@ -199,7 +199,7 @@ async def test_the_bell_cannot_be_armed_while_a_change_is_uncommitted(app, other
     assert await other_app.fetchval(f"SELECT pg_try_advisory_lock({BELL}, ({BREVO}))")
 
 
-# Whoever updates.
+# Anyone who updates.
 
 
 async def test_the_function_looks_nothing_up_by_the_search_path_of_whoever_updates(app, other_app, complete):

@@ -84,7 +84,7 @@ class Field:
         )
 
     async def use_up(self, crm: str, requests: int) -> None:
-        """So many requests of the day, as workers note what they and others have used of an account."""
+        """This many requests of the day, as workers note what they and others have used of an account."""
         [window] = parse(LIMITS)
         now = (await self.app.fetchval("SELECT clock_timestamp()")).timestamp()
         budget = json.dumps(Budget().charged(window, {window.part(now): requests}).to_json())
@@ -254,7 +254,7 @@ async def nobody_counts(field: Field) -> Sequence[Labels]:
 
 async def the_database_is_away(field: Field) -> Sequence[Labels]:
     expected = [alert("CrmSyncNoWorker"), *(alert("CrmSyncSessionLost", instance=address) for address in field.addresses)]
-    # The application's second session has done its part, and would be broken off.
+    # The application's second session has done its part, and would be interrupted.
     await field.other.close()
     async with away(field.url, field.app):
         await field.fires(*expected)

@@ -1,4 +1,4 @@
-"""The pulse: how late the event loop was, and whether the loops move, whoever asks and however seldom."""
+"""The pulse: how late the event loop was, and whether the loops move, no matter who asks, and how seldom."""
 
 import asyncio
 import time

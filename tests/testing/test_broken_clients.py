@@ -166,7 +166,7 @@ class Everyone(TokenLogin):
 
 
 class Tries(TokenLogin):
-    """Whoever waited for a login that was refused tries again."""
+    """Anyone who waited for a login that was refused tries again."""
 
     async def send(self, *request, **options):
         try:

@@ -16,7 +16,7 @@ from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSou
 from crm_sync.errors import ConfigurationError
 from crm_sync.settings import LaneSettings, SettingsModel
 
-ENV_FILE = ".env"  # of the folder that one stands in
+ENV_FILE = ".env"  # of the current directory
 ENVIRONMENT, CREDENTIAL = "environment", "credential"  # with ENV_FILE, where a value may come from
 UTF_8 = "utf-8-sig"  # with or without the byte order mark that editors on Windows write
 
@@ -113,7 +113,7 @@ class _Outside(BaseSettings):
 
 
 def _refuse_foreign(file: Path) -> None:
-    """What is in it decides where keys and contacts go, and it is that of whatever folder one stands in.
+    """What is in it decides where keys and contacts go, and it comes from whatever directory the command is run in.
 
     Raises ConfigurationError for one that somebody else than this user or root has made, or that everybody may write to.
     """

@@ -2,7 +2,7 @@
 -- where the schema is an older one, whose rows a dump has lost, there is no place for that yet.
 --
 -- $1  oid      the table
--- $2  name     the column that finds a row alone
+-- $2  name     the column that identifies a row
 -- $3  name     the column with the address
 -- $4  boolean  crm-sync has made the table
 INSERT INTO crm_sync.adopted (contacts, key_column, email_column, created)

@@ -1,6 +1,6 @@
 -- The columns of the adopted table were renamed since.
 --
--- $1  name  the column that finds a row alone
+-- $1  name  the column that identifies a row
 -- $2  name  the column with the address
 UPDATE crm_sync.adopted
 SET

@@ -1,4 +1,4 @@
--- Takes permits for requests at a time: the numbers of those taken. All workers together have so many of a lane, and a worker
+-- Takes permits for requests at a time: the numbers of those taken. All workers together have a fixed number for a lane, and a worker
 -- that dies frees its own.
 --
 -- $1  integer    id of the lane

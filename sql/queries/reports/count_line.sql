@@ -1,4 +1,4 @@
--- Who is in line at one CRM, or in flight: by its lines, as far as so many of those that are due, and of those that are not. What a
+-- Who is in line at one CRM, or in flight: by its lines, up to a limit of those that are due, and of those that are not. What a
 -- line stands for says its row. Beyond, each number is the least that it can be.
 --
 -- In a backlog, fresh contacts in flight are among the newest that are due: some of those are looked at, too.

@@ -17,7 +17,7 @@
 WITH
 -- No worker calls a CRM that is paused by hand; while its breaker is not closed, only the probe does. That is everybody's: what
 -- one worker gave back, no other sends. And a claim that arrives when its worker is dead and forgotten would make orphans that
--- nobody looks for.
+-- no worker looks for.
 open_lane AS MATERIALIZED (
     SELECT
     FROM crm_sync.lanes AS l

@@ -4,7 +4,7 @@
 --
 -- By their locators, which are taken in their order: so two workers at this never wait for each other in turn.
 --
--- $1  integer  look at so many
+-- $1  integer  look at this many
 WITH
 oldest AS MATERIALIZED (
     SELECT

@@ -59,7 +59,7 @@ class Installation:
 
 @functools.cache
 def installation() -> Installation:
-    """Installs it once for the process. The worker's program lies beside it, where Node looks for packages."""
+    """Installs it once for the process. The worker's program lies next to it, where Node looks for packages."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         raise UnavailableError("needs node and npm")

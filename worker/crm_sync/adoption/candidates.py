@@ -11,7 +11,7 @@ from crm_sync.errors import ConfigurationError
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """may_be_key: it finds a row alone. may_be_email: by its name and its type."""
+    """may_be_key: it identifies a row. may_be_email: by its name and its type."""
 
     name: str
     type: str

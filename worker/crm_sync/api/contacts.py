@@ -115,7 +115,7 @@ class Contacts:
         return [self._references.of(row["key"]) for row in found if row["key"] != key][:MOST_SAME]
 
     async def _preview(self, schema: Schema, crm: str, ids: list[Any]) -> Preview | None:
-        """None where there are no credentials here. What is wrong is what it says."""
+        """None if there are no credentials here. What is wrong is what it says."""
         if crm not in schema.lanes:
             return None
         table = schema.lanes[crm]
@@ -138,7 +138,7 @@ def next_of(references: References, table: LaneTable, key: str) -> str:
 
 def place_of(references: References, table: LaneTable, after: str) -> str:
     """The key to go on after. Raises DeclinedError for what was no `next`, where keys may be addresses: guesses find them out
-    letter by letter.
+    exactly.
     """
     if table.has_texts_as_keys and not after.startswith(PREFIX):
         raise DeclinedError("after: expected `next` of the page before")

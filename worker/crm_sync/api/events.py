@@ -35,7 +35,7 @@ class Events:
         self._latest.forget()
 
     async def page(self, crm: str | None, kind: str | None, *, after: str | None, limit: int) -> EventPage:
-        """A page, the latest first. after: the last event of the page before. Raises DeclinedError where that is none."""
+        """A page, the latest first. after: the last event of the page before. Raises DeclinedError if that is none."""
         return await self._read(crm, [kind] if kind else None, after=after, limit=limit)
 
     async def followed(self) -> list[Event]:
@@ -47,7 +47,7 @@ class Events:
         return (await if_allowed(lambda: self._read(limit=most), NONE)).events
 
     async def story(self, crm: str) -> list[Event]:
-        """What happened to a CRM's lane of late, the latest first."""
+        """What happened to a CRM's lane recently, the latest first."""
         return (await if_allowed(lambda: self._read(crm, OF_LANES, limit=STORY), NONE)).events
 
     async def between(self, crms: Iterable[str], since: datetime) -> list[Event]:

@@ -11,7 +11,7 @@ from crm_sync.errors import CrmSyncError
 from crm_sync.postgres.visiting import rights_of, role_in_force
 
 LOOK_S = 2.0  # between two looks
-SILENCE_S = 15.0  # before something is said, so that whoever has gone is noticed, and no proxy takes it for dead
+SILENCE_S = 15.0  # before something is said, so that anyone who has gone is noticed, and no proxy takes it for dead
 RETRY_MS = 5_000  # before a browser comes again
 
 Read = Callable[[], Awaitable[Sequence[Event]]]
@@ -52,7 +52,7 @@ class Following:
 
     async def _latest(self, role: str | None) -> Sequence[Event]:
         try:
-            with rights_of(role):  # whoever follows is asked for by a server in a context of its own
+            with rights_of(role):  # the follower is asked for by a server in a context of its own
                 return await self._read()
         except CrmSyncError:
             return []

@@ -44,7 +44,7 @@ class Idempotency:
     async def once(self, caller: str, key: str, what: bytes) -> AsyncIterator[Once]:
         """what: all that the request says. Raises KeyConflictError. Where what is done within raises, the key is free again."""
         if not _KEY.fullmatch(key):
-            raise KeyConflictError(422, "Idempotency-Key: expected 1 to 255 printable characters of ASCII, without blanks")
+            raise KeyConflictError(422, "Idempotency-Key: expected 1 to 255 printable ASCII characters, without whitespace")
         # Neither what was asked nor by whom can be read from it.
         name = hashlib.sha256(f"{caller}\n{key}".encode()).digest()
         request = hashlib.sha256(what).digest()
@@ -55,7 +55,7 @@ class Idempotency:
             yield Once(row["answer"], replayed=True)
             return
         if not row["is_ours"]:
-            raise KeyConflictError(409, "the first request with this Idempotency-Key is still under way: try again in a moment")
+            raise KeyConflictError(409, "the first request with this Idempotency-Key is still in progress: try again in a moment")
         once = Once(None, replayed=False)
         try:
             yield once

@@ -64,7 +64,7 @@ class Lanes:
         return await shared.value()
 
     async def mapping(self, crm: str) -> list[MappedField]:
-        """What is sent, field by field, as it is written. Raises ConfigurationError where it cannot be told."""
+        """What is sent, field by field, as it is written. Raises ConfigurationError if it cannot be told."""
         schema = await self._tables.schema()
         known = self._configuration.default_fields(crm)
         expressions = expressions_for(crm, self._configuration.mapping, known, schema.table)

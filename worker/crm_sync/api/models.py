@@ -51,7 +51,7 @@ class FailureCount(Given):
     code: str = Field(description="NO_CODE where the reason begins with none.")
     contacts: int
     in_error: int = Field(description="Of them, those that are not tried again by themselves.")
-    is_least: bool = Field(description="There are more: so many were looked at.")
+    is_least: bool = Field(description="There are more: this many were looked at.")
     sample: str | None = Field(description="One of the reasons, without personal data.")
     last_failed_at: datetime | None = Field(description="The latest of those that were looked at, where it is known.")
     meaning: str | None
@@ -59,7 +59,7 @@ class FailureCount(Given):
 
 
 class LimitUse(Given):
-    """A limit of the account: requests in any so many seconds, and those that count for it now."""
+    """A limit of the account: requests in any window of this many seconds, and those that count for it now."""
 
     seconds: float
     requests: int
@@ -331,7 +331,7 @@ class Problem(BaseModel):
 
 
 def code_of(error: str | None) -> tuple[str | None, str | None, str | None]:
-    """(code, reason, remedy) of what stands in a row."""
+    """(code, reason, remedy) of what is in a row."""
     if error is None:
         return None, None, None
     code, separator, reason = error.partition(":")

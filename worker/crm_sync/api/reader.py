@@ -41,7 +41,7 @@ class SharedReading(Generic[Value]):
             return last.value
         if last.reading is None or last.reading.done():
             last.reading = asyncio.ensure_future(self._refresh(last))  # with the role in force
-        # Whoever goes away meanwhile does not end it for the others.
+        # Anyone who goes away meanwhile does not end it for the others.
         return await asyncio.shield(last.reading)
 
     def forget(self) -> None:

@@ -22,7 +22,7 @@ EMPTY = "(empty)"
 _TAG = 16  # bytes
 _BLOCK = 32
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # no proxy and no framework hands each of them on
-_NO_PART = ("", ".", "..")  # of a path: whoever sends it leaves these out
+_NO_PART = ("", ".", "..")  # of a path: anyone who sends it leaves these out
 
 
 class References:
@@ -63,7 +63,7 @@ class References:
         return (text if key is None else label(key)) or EMPTY
 
     def _opened(self, text: str) -> str | None:
-        """None where it is no reference of ours."""
+        """None if it is no reference of ours."""
         if not text.startswith(PREFIX):
             return None
         try:

@@ -122,7 +122,7 @@ class _Backend:
         self._opening = asyncio.Lock()
 
     async def opened(self) -> tuple[Service, Idempotency]:
-        """Raises ConfigurationError where the settings are wrong."""
+        """Raises ConfigurationError if the settings are wrong."""
         async with self._opening:  # requests that come together open one
             if self._opened is None:
                 configuration = load()

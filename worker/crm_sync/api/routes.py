@@ -61,7 +61,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """handle: raises CrmSyncError. stream: the same as server-sent events, for whoever accepts those only."""
+    """handle: raises CrmSyncError. stream: the same as server-sent events, for anyone who accepts those only."""
 
     method: str
     path: str

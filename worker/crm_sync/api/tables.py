@@ -41,20 +41,20 @@ class Tables:
         return (await self.schema()).lanes
 
     async def countable(self) -> Mapping[str, LaneTable]:
-        """And those that cannot be delivered to. Raises DeclinedError where there is none."""
+        """And those that cannot be delivered to. Raises DeclinedError if there is none."""
         schema = await self.schema()
         if not (tables := {**schema.lanes, **schema.countable}):
             raise DeclinedError("no CRM is installed on the contacts table: run `crm-sync adopt`")
         return tables
 
     async def installed(self, crm: str) -> None:
-        """Raises NotFoundError where this CRM is not."""
+        """Raises NotFoundError if this CRM is not."""
         schema = await self.schema()
         if crm not in (names := {**schema.lanes, **schema.countable, **schema.faults}):
             raise no_crm(crm, names)
 
     async def table(self, crm: str) -> LaneTable:
-        """Raises NotFoundError, and DeclinedError where its columns are not whole."""
+        """Raises NotFoundError, and DeclinedError if its columns are not whole."""
         schema = await self.schema()
         if crm in schema.faults:
             raise DeclinedError(f"{crm}: {schema.faults[crm]}")

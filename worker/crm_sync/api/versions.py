@@ -1,4 +1,4 @@
-"""Whether this process, the schema and the workers are of one version, in sentences for whoever looks."""
+"""Whether this process, the schema and the workers are of one version, in sentences for people."""
 
 from collections.abc import Collection, Iterable
 from functools import cache

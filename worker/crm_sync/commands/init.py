@@ -101,7 +101,7 @@ class _Answers:
         self.values.pop("mapping_file", None)
 
     def database(self) -> Candidate | None:
-        """The table; None if there is none that could be it. Raises ConfigurationError or DatabaseTroubleError."""
+        """The table; None if no table fits. Raises ConfigurationError or DatabaseTroubleError."""
         found = self._until_right(
             self._found, ["database_url"], {"database_url": "The database, postgresql://user@host/database"}
         )

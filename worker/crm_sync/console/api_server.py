@@ -80,7 +80,7 @@ def _fits(path: str, rest: str) -> bool:
 
 
 async def _streamed(request: web.Request, answer: Answer, stream: AsyncIterator[bytes]) -> web.StreamResponse:
-    """Until whoever follows has gone, or the server stops."""
+    """Until the follower has gone, or the server stops."""
     response = web.StreamResponse(status=answer.status, headers={**HEADERS, **answer.headers})
     response.content_type = answer.content_type
     await response.prepare(request)

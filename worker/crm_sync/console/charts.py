@@ -1,6 +1,6 @@
 """Charts as SVG, drawn here: no script, no style attributes, and whatever is put into one is escaped.
 
-They stretch to the width of the page, so what is written beside them is HTML, and lines keep their thickness.
+They stretch to the width of the page, so what is written next to them is HTML, and lines keep their thickness.
 """
 
 import math
@@ -26,7 +26,7 @@ _LINE = Markup('<polyline class="{kind}" points="{points}" vector-effect="non-sc
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """svg, and what is written beside it. top: what the upper edge stands for; first, last: when it begins and ends."""
+    """svg, and what is written next to it. top: what the upper edge stands for; first, last: when it begins and ends."""
 
     svg: Markup
     top: str
@@ -70,7 +70,7 @@ def throughput_chart(read: Throughput) -> Chart:
 
 
 def latency_chart(read: Throughput) -> Chart | None:
-    """From flip to delivery: the median, and what 95 of 100 were faster than. None where nothing was delivered."""
+    """From flip to delivery: the median, and what 95 of 100 were faster than. None if nothing was delivered."""
     known = [one for one in read.stretches if one.median_seconds is not None]
     if not known:
         return None

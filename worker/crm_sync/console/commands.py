@@ -10,7 +10,7 @@ from crm_sync.api.requests import Filter
 
 @dataclass(frozen=True, slots=True)
 class Same:
-    """sql: as an application writes it. command: None where there is none."""
+    """sql: as an application writes it. command: None if there is none."""
 
     sql: str
     command: str | None
@@ -55,7 +55,7 @@ def of_reveal(variables: Mapping[str, str], key: str) -> Same:
 
 
 def of_pause(crm: str) -> Same:
-    """Nobody calls the CRM. The reason is for whoever does it to say."""
+    """No worker calls the CRM. The reason is for the person who does it to say."""
     held = "held_since = coalesce(held_since, now()), held_reason = 'why', revision = revision + 1"
     return Same(_of_lane(crm, held), f"crm-sync pause {crm} --reason 'why'")
 

@@ -1,4 +1,4 @@
-"""How a page is drawn: with what all of them have, and with the rights of whoever asks."""
+"""How a page is drawn: with what all of them have, and with the rights of the caller."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-# By kind of error, the nearest first: status, title, and what is said beside the error.
+# By kind of error, the nearest first: status, title, and what is said besides the error.
 _TROUBLE: dict[type[CrmSyncError], tuple[int, str, str]] = {
     NotFoundError: (404, "Not found", ""),
     DeclinedError: (409, "Not done", ""),
@@ -38,7 +38,7 @@ class Notice:
     tone: str = "still"
 
     def with_note(self, note: str | None) -> "Notice":
-        """And something that a person should know beside it."""
+        """And something that a person should know in addition."""
         return self if note is None else Notice(f"{self.text} {note}", "wait")
 
 
@@ -52,7 +52,7 @@ class Drawing:
         self.url, self.page_of, self.shown = pages.url, pages.page_of, pages.shown
 
     def guarded(self, handler: Handler, scope: Scope = Scope.READ) -> Handler:
-        """With the rights of whoever asks. What goes wrong is a page that says what, and what to do."""
+        """With the rights of the caller. What goes wrong is a page that says what, and what to do."""
 
         async def page(request: web.Request) -> web.StreamResponse:
             visitor = request[VISITOR]

@@ -42,7 +42,7 @@ HEADERS = {
 class Guard:
     """hosts: names under which we are reached; none: any, for a socket that only a proxy opens.
 
-    user_header: of a proxy that has authenticated somebody; proxies: whose header counts, beside a Unix socket's. is_open: a
+    user_header: of a proxy that has authenticated somebody; proxies: whose header counts, besides a Unix socket's. is_open: a
     Unix socket without tokens, whose file says who may come.
     """
 

@@ -38,7 +38,7 @@ async def running_console(
 ) -> AsyncIterator[str]:
     """Yields where it is reached. made_token: one for this start, where none is set.
 
-    Raises ConfigurationError where it would be open to others than it should be, or cannot listen there.
+    Raises ConfigurationError if it would be open to others than it should be, or cannot listen there.
     """
     address = settings.address
     guard = guard_for(settings, address, made_token)
@@ -61,7 +61,7 @@ async def running_console(
 
 
 def guard_for(settings: ConsoleSettings, address: ListenAddress, made_token: str | None) -> Guard:
-    """Raises ConfigurationError where the console would be open to others than it should be."""
+    """Raises ConfigurationError if the console would be open to others than it should be."""
     tokens = [of_setting(settings.console_token)] if settings.console_token is not None else []
     if settings.console_tokens_file is not None:
         tokens += read_tokens(settings.console_tokens_file)
@@ -124,7 +124,7 @@ async def _to_base(request: web.Request) -> web.StreamResponse:
 
 
 async def _listen(runner: web.AppRunner, address: ListenAddress, base: str, stack: AsyncExitStack) -> str:
-    """Raises ConfigurationError where somebody else listens there, or the address is not ours."""
+    """Raises ConfigurationError if somebody else listens there, or the address is not ours."""
     try:
         if address.path:
             await web.SockSite(runner, _unix_socket(address.path)).start()
@@ -140,7 +140,7 @@ async def _listen(runner: web.AppRunner, address: ListenAddress, base: str, stac
 def _unix_socket(path: str) -> socket.socket:
     """For its owner and group. One that a console has left which was killed is replaced.
 
-    Raises ConfigurationError where somebody listens there, or another file is there; else OSError.
+    Raises ConfigurationError if somebody listens there, or another file is there; else OSError.
     """
     if Path(path).exists():
         if not Path(path).is_socket():

@@ -56,7 +56,7 @@ class Pages:
         return f"{self._base}{quote(path, safe='/')}{'?' + urlencode(given) if given else ''}"
 
     def page_of(self, key: str, *rest: str, page: str = "contacts") -> str:
-        """Of one contact, by its key or a reference: no address stands in a path, for those are kept by browsers and proxies.
+        """Of one contact, by its key or a reference: no address is in a path, for those are kept by browsers and proxies.
 
         It is one part of the path, whatever is in it: of `a/../b` a browser would make the page of `b`.
         """
@@ -85,7 +85,7 @@ def _span(seconds: float | None) -> str:
 
 
 def _ago(moment: datetime | None, now: datetime) -> str:
-    """In the largest unit; the page has the moment itself beside it."""
+    """In the largest unit; the page has the moment itself next to it."""
     if moment is None:
         return "never"
     seconds = max(0.0, (now - moment).total_seconds())

@@ -70,7 +70,7 @@ class Tokens:
         return f"{until}.{self._signature(until)}"
 
     def of_cookie(self, cookie: str, now: float) -> Visitor | None:
-        """None where it is not ours, or too old."""
+        """None if it is not ours, or too old."""
         until, _, signature = cookie.rpartition(".")
         name, _, end = until.rpartition(".")
         if (

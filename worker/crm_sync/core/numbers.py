@@ -8,7 +8,7 @@ from crm_sync.errors import UnsendableError
 
 MOST_EXACT = 2**53  # whole numbers up to here are exact as doubles
 MOST_WRITTEN_OUT = 1000  # digits of a number that came with an exponent
-MOST_DIGITS = 15  # so many decimal digits are, whichever they are
+MOST_DIGITS = 15  # this many decimal digits are exact, whichever they are
 
 _NO_NUMBER = "no CRM takes NaN or infinity"
 

@@ -121,7 +121,7 @@ class Budget:
         return time
 
     def charged(self, window: Window, requests: Mapping[int, int]) -> "Budget":
-        """With so many more requests, by part."""
+        """With this many more requests, by part."""
         parts = Counter(self.counts.get(window.seconds, {}))
         parts.update(requests)
         return replace(self, counts={**self.counts, window.seconds: parts})

@@ -57,9 +57,9 @@ class Misfit(NamedTuple):
 class RemoteSchema:
     """crm, noun: what people call it and its fields, `HubSpot` and `property`.
 
-    fields: by their names as they are sent. beside: names that the client sends as something else than a field. spelled: how the
-    client spells a name that the mapping has. others: what any other name is, at a CRM that takes fields of all names; None at
-    those that have the fields above only.
+    fields: by their names as they are sent. `beside`: names that the client sends as something other than a field. spelled: how
+    the client spells a name that the mapping has. others: what any other name is, at a CRM that takes fields of all names; None
+    at those that have the fields above only.
     """
 
     crm: str

@@ -71,7 +71,7 @@ class Tally:
         self._counts.throttled += throttled
 
     def strayed(self, contacts: int) -> None:
-        """The full look found so many flips that no trigger saw."""
+        """The full look found this many flips that no trigger saw."""
         self._counts.strays += contacts
 
     def take(self) -> Counts:

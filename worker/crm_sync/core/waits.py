@@ -66,7 +66,7 @@ class Waits:
     # A lane that only a person can fix.
     first_mending_look_s: float = 1.0  # before it is tried again; doubled each time, less up to half of it by chance
     longest_mending_look_s: float = 60.0
-    proof_s: float = 1.0  # without a refusal, before a lane that is open again counts as mended
+    proof_s: float = 1.0  # without a refusal, before a lane that is open again counts as fixed
 
     # What others left behind.
     forget_worker_s: float = 30.0  # longer than a statement takes whose worker is gone

@@ -26,7 +26,7 @@ class Account:
     """default_fields: CRM field -> column, for tables that have it. open: its client, for as long as the lane lives; its requests
     start when the limiter lets them. windows: the account's limits; none for no limit. forms: how it takes each kind of value.
 
-    witnessed: the same before somebody who sees every request. With a wire nothing reaches the CRM. None where that cannot be
+    witnessed: the same before somebody who sees every request. With a wire nothing reaches the CRM. None if that cannot be
     promised. proxy: through which it is reached, for people. record_url: the page of a record in the CRM, with {id} in it; None
     where nobody knows it.
     """
@@ -103,7 +103,7 @@ def require_none(url_setting: str, settings: SettingsModel) -> None:
 
 
 def _port(url: str) -> int:
-    """0 where it is no URL."""
+    """0 if it is not a URL."""
     try:
         return urlsplit(url).port or 80
     except ValueError:

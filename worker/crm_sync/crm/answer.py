@@ -35,7 +35,7 @@ _MARKUP = re.compile(r"<!--.*?(?:-->|$)|<(script|style)\b.*?(?:</\1>|$)|<[^>]*(?
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a CRM answered. json: None where the body is empty or no JSON.
+    """What a CRM answered. json: None if the body is empty or no JSON.
 
     flaw: why the body is not whole. text is its beginning then, and json None.
     operation: the kind of request it answers; began: when that request did, by the monotonic clock.
@@ -213,7 +213,7 @@ def _timestamp(value: str) -> float:
 
 
 def parse(body: bytes) -> Any:
-    """Its JSON, or None where it is none, is not all UTF-8, or is nested as no CRM does.
+    """Its JSON, or None if it is none, is not all UTF-8, or is nested as no CRM does.
 
     What stands before it and nobody sees is forgiven: PHP sends the byte order mark of each of its files.
     """

@@ -11,7 +11,7 @@ from crm_sync.errors import LaneError
 
 # What is said of one contact; a LaneError says nothing of it, and Unsent that the CRM was not asked.
 Entry = Outcome | Unsent | LaneError
-# The id of a record that was looked for, None where there is none, or why that cannot be said.
+# The id of a record that was looked for, None if there is none, or why that cannot be said.
 Found = str | None | Outcome | LaneError
 
 
@@ -42,7 +42,7 @@ class Client(ABC):
         return ()
 
     async def find(self, emails: Sequence[str]) -> Sequence[Found]:
-        """The id of the record that has each of these addresses as its own, None where there is none; at most delete_limit.
+        """The id of the record that has each of these addresses as its own, None if there is none; at most delete_limit.
 
         Else why that cannot be said: of one an outcome, or a LaneError, which may be raised when that is all of them.
         """
@@ -56,7 +56,7 @@ class Client(ABC):
         return [_cannot_delete()] * len(deletions)
 
     async def schema(self) -> RemoteSchema | None:
-        """The fields that the account has, by what it takes; None where that cannot be asked. Raises LaneError."""
+        """The fields that the account has, by what it takes; None if that cannot be asked. Raises LaneError."""
         return None
 
     @abstractmethod

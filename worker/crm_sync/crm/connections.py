@@ -64,7 +64,7 @@ class Connections:
                 await session.close()
 
     async def send(self, request: Request) -> Response:
-        """Raises NotSentError, and OutageError where there is no answer."""
+        """Raises NotSentError, and OutageError if there is no answer."""
         if self._kept is None or self._new is None:
             raise RuntimeError("the HTTP session is not open")
         ends_at = asyncio.get_running_loop().time() + self._timeout_s
@@ -76,7 +76,7 @@ class Connections:
             return await self._try(self._new, request, ends_at)
 
     async def _try(self, session: aiohttp.ClientSession, request: Request, ends_at: float) -> Response:
-        """Raises _StaleError where it died on a connection that had been used before, without a byte of an answer."""
+        """Raises _StaleError if it died on a connection that had been used before, without a byte of an answer."""
         _line.set(None)
         try:
             return await self._exchange(session, request, ends_at)
@@ -176,14 +176,14 @@ class _Line(ResponseHandler):
             self.transport.abort()
 
 
-_line: ContextVar[_Line | None] = ContextVar("line", default=None)  # of the request that this task has under way
+_line: ContextVar[_Line | None] = ContextVar("line", default=None)  # of the request that this task has in flight
 
 
 class _Connector(aiohttp.TCPConnector):
     """Tells which connection a request got."""
 
     def __init__(self, **options: Any) -> None:
-        # The lane bounds what is under way. A pool here would time out in its own queue, which is not the CRM's fault.
+        # The lane bounds what is in flight. A pool here would time out in its own queue, which is not the CRM's fault.
         super().__init__(limit=0, **options)
         # Private, and the only way to a protocol of our own: aiohttp has no event for a byte that came.
         self._factory = cast("partial[ResponseHandler]", partial(_Line, loop=self._loop))

@@ -16,7 +16,7 @@ from crm_sync.core.text import MASK
 from crm_sync.crm.answer import Answer
 from crm_sync.errors import LaneError
 
-# Headers that are no credentials, whoever sends them. A key can have any name, so all others are masked.
+# Headers that are no credentials, no matter who sends them. A key can have any name, so all others are masked.
 HARMLESS = frozenset({"accept", "accept-encoding", "content-type", "idempotency-key", "origin", "user-agent"})
 FORM = "application/x-www-form-urlencoded"
 SCHEMES = ("basic", "bearer")
@@ -51,7 +51,7 @@ Wire = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A request as a person may see it: no keys. body: None where there is none."""
+    """A request as a person may see it: no keys. body: None if there is none."""
 
     method: str
     url: str

@@ -95,7 +95,7 @@ class Http:
     ) -> Answer:
         """One request, when the limiter lets it start. Whatever is answered comes back.
 
-        body: bytes are sent as they are, anything else as JSON. headers: of this request, beside those of all. form: a login,
+        body: bytes are sent as they are, anything else as JSON. headers: of this request, besides those of all. form: a login,
         sent instead of a body, as HTML forms are. login: the body is one, too, so that nobody is shown it. once: sent twice, it
         would make two records. traced: it says which trace it belongs to, to a receiver who goes on with it.
 
@@ -160,7 +160,7 @@ class Http:
 def require_https(name: str, url: str, allowed: Collection[str] = ()) -> str:
     """The URL, if it is one that keys and personal data may be sent to. Raises ConfigurationError naming the setting.
 
-    allowed: hosts that may be spoken to in plain http, beside loopback.
+    allowed: hosts that may be spoken to in plain http, besides loopback.
     """
     try:
         parts = urlsplit(url)
@@ -188,7 +188,7 @@ def _content(body: object, form: Mapping[str, str] | None) -> tuple[bytes, str] 
 
 
 def _forms(keys: Iterable[str]) -> list[bytes]:
-    """How these can stand in an answer. PHP writes a slash into JSON with another before it."""
+    """How these can be in an answer. PHP writes a slash into JSON with another before it."""
     forms = [form for key in keys if len(key) >= SHORTEST_KEY for form in (key, key.replace("/", "\\/"))]
     return [form.encode() for form in dict.fromkeys(forms)]
 

@@ -6,7 +6,7 @@ from crm_sync.core.operation import Operation
 
 MOST = 1000  # kinds that are told apart; a client has a dozen
 
-# Ids, and addresses as they stand in a path. That versions are dropped too does no harm.
+# Ids, and addresses as they are in a path. That versions are dropped too does no harm.
 _PARTICULAR = re.compile(r"[^/]*[0-9@%][^/]*")
 
 
@@ -17,7 +17,7 @@ class Operations:
         self._known: dict[str, Operation] = {}
 
     def of(self, method: str, path: str) -> Operation:
-        """path: as it stands in the request, encoded, without a query."""
+        """path: as it is in the request, encoded, without a query."""
         kind = f"{method} {_PARTICULAR.sub('*', path)}"
         operation = self._known.get(kind)
         if operation is None:

@@ -28,7 +28,7 @@ def told_as_lane_errors() -> Iterator[None]:
 
 
 async def ask_misfits(client: Client, sent: Iterable[SentField]) -> list[Misfit] | None:
-    """What of the mapping can never arrive; None where the CRM names no fields. Raises LaneError, whatever the client does."""
+    """What of the mapping can never arrive; None if the CRM names no fields. Raises LaneError, whatever the client does."""
     with told_as_lane_errors():
         schema = await client.schema()
         if schema is None:

@@ -1,6 +1,6 @@
 """The proxy between this machine and a CRM: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY.
 
-They are settings like all others, so that they may stand in .env or in a credential of systemd, whose place a password is, and
+They are settings like all others, so that they may be in .env or in a credential of systemd, whose place a password is, and
 are read again on a reload. aiohttp's own reader knows the environment only, no ALL_PROXY, and takes keys out of ~/.netrc.
 """
 
@@ -33,7 +33,7 @@ class Proxy(NamedTuple):
 
 
 def proxy_for(base_url: str, settings: ProxySettings) -> Proxy | None:
-    """None where this URL is reached directly. Raises ConfigurationError, with the name of a setting that cannot be used."""
+    """None if this URL is reached directly. Raises ConfigurationError, with the name of a setting that cannot be used."""
     try:
         target = urlsplit(base_url)
         scheme, host, port = target.scheme, target.hostname or "", target.port

@@ -28,7 +28,7 @@ GROUP = "crm_sync.crms"
 class Crm:
     """A CRM that this worker can talk to.
 
-    read_account: reads its settings; None where it has no credentials, so no lane. Raises ConfigurationError naming a wrong one.
+    read_account: reads its settings; None if it has no credentials, so no lane. Raises ConfigurationError naming a wrong one.
     default_fields and settings: what is known of it without credentials. Without settings no name that begins like its own is
     told as unknown. asked: settings that `crm-sync init` asks for; all else has a default, or is for few.
     """

@@ -24,7 +24,7 @@ NOTHING_ASSUMED = Assumption("", ())
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One way it may go. words: what is assumed. outcome: None where the last request stays without an answer."""
+    """One way it may go. words: what is assumed. outcome: None if the last request stays without an answer."""
 
     words: str
     requests: Sequence[Shown]
@@ -43,7 +43,7 @@ class Rehearsal:
 
 
 async def rehearse(account: Account, contact: Contact, *, shared: bool = False) -> Rehearsal | None:
-    """None where the client does not go through our HTTP shell, so that it would really send. Raises DeclinedError.
+    """None if the client does not go through our HTTP shell, so that it would really send. Raises DeclinedError.
 
     shared: the record that it has is one that it must not be matched by, as `crm_sync.table.shared_records` says.
     """

@@ -1,6 +1,6 @@
 """A login that fetches a token, for clients whose CRM wants one: OAuth2 client credentials, or a user's name and password.
 
-One token for all requests, and one renewal for all that need it: before the token ends, or once the CRM refuses it. Whoever
+One token for all requests, and one renewal for all that need it: before the token ends, or once the CRM refuses it. Anyone who
 waits while somebody else logs in takes what comes of that, a refusal too: an account that is tried too often gets locked.
 Neither token nor secret is in an answer, an error or a log.
 """
@@ -103,7 +103,7 @@ class TokenLogin:
         async with self._turn:
             if self._logins > ended and self._failure is not None:
                 raise self._failure  # of the login that this one has waited for
-            # What that login gave is used, however short its life, and be it the same as before.
+            # What that login gave is used, however short its life, even if it is the same as before.
             if (token := self._token) is not None and (self._logins > ended or _is_good(token, instead_of)):
                 return token.value
             token = await self._renewed()

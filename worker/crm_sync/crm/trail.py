@@ -1,6 +1,6 @@
 """What became of the requests that one delivery needed: how many, and of the last one the answer.
 
-Whoever asks a client to deliver follows it; the HTTP shell notes each request, in whichever task the client makes it. A client
+Anyone who asks a client to deliver follows it; the HTTP shell notes each request, in whichever task the client makes it. A client
 that speaks otherwise than by that shell leaves no trail.
 """
 

@@ -141,6 +141,6 @@ class Search:
 
 
 def _parts(contacts: Sequence[Contact], count: int) -> list[Sequence[Contact]]:
-    """So many of about the same size, and none of one contact only but the last."""
+    """This many parts of about the same size; only the last may have one contact."""
     size = max(2, -(-len(contacts) // count))
     return [contacts[place : place + size] for place in range(0, len(contacts), size)]

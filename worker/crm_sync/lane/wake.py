@@ -1,6 +1,6 @@
 """When a lane looks for contacts, and how it sleeps in between.
 
-The theory of the bell stands in `crm_sync.postgres.bell`. Here it is rung, armed and disarmed:
+The theory of the bell is in `crm_sync.postgres.bell`. Here it is rung, armed and disarmed:
 
     a claim came back full          disarm: flips ring no more; call the other workers for help
     flips come closely              disarm: a notification for each would cost more than a look

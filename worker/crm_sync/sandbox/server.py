@@ -25,7 +25,7 @@ CONNECTION_BACKLOG = 1024
 ROWS_PER_CHUNK = 500
 # HubSpot's, Brevo's, Mautic's.
 FIELDS = re.compile(r"/properties/(?:[0-9-]+/)?contacts$|/contacts/attributes$|/fields/contact$")
-# A CRM that stops waits for nobody, but 0 would mean for ever to aiohttp.
+# A CRM that stops waits for nobody, but 0 would mean forever to aiohttp.
 SHUTDOWN_TIMEOUT_S = 0.05
 
 
@@ -74,7 +74,7 @@ class Fault:
     """What goes wrong with the requests it matches, in the order of its fields: unless said otherwise with all but those that ask
     which fields the CRM has, for these come when a worker likes.
 
-    applies: the request takes effect before anything goes wrong, so that only its answer suffers. places: so many
+    applies: the request takes effect before anything goes wrong, so that only its answer suffers. places: this many
     delays at a time, other requests queue, as at a small server. drop: the connection is closed instead of
     answered. answer: given instead of the CRM's own; without it and without `drop`, the request takes effect and is
     answered after the delay and the hold. mangles: what becomes of the CRM's own answer on its way.

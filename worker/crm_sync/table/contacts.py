@@ -248,7 +248,7 @@ class Contacts:
             raise
 
     async def _ready_ids(self, limit: int, share: int) -> list[Any]:
-        """In the order of service, and so many of them fresh."""
+        """In the order of service, and this many of them fresh."""
         fresh_from = self._fairness.fresh_from
         avoided = self._avoided.ids()
         fresh = await self._database.fetch(self._ready, avoided, fresh_from, share) if share and fresh_from else []

@@ -1,6 +1,6 @@
 """Alerts: one worker looks what is wrong, and tells it once.
 
-Its turn stands in `crm_sync.alert_duty`, and counts for as long as it lives; all that it knows stands in `crm_sync.alerts`, so
+Its turn is in `crm_sync.alert_duty`, and counts for as long as it lives; all that it knows is in `crm_sync.alerts`, so
 that the next one goes on where it was. Every write asks whether it is still its turn, so that one that was frozen tells nothing
 that another has told. A message whose teller dies in between is told again, with the same id.
 

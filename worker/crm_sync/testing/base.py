@@ -22,7 +22,7 @@ from crm_sync.environment import Environment, read
 from crm_sync.errors import BatchRefusedError, LaneError
 from crm_sync.sandbox.server import Sandbox
 
-MOST_AT_ONCE = 10  # contacts in the batch of a check, where the client takes so many
+MOST_AT_ONCE = 10  # contacts in the batch of a check, if the client takes that many
 FLIPPED_AT = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
@@ -138,7 +138,7 @@ class ContractBase:
     """What the author fills in.
 
     crm: what the package registers. fields: of a contact, by the CRM's names; at least one text. sent: to the CRM. refused: what
-    the fake CRM refuses in one contact as the vendor does, `email` or names of fields; None where a text of its own is refused.
+    the fake CRM refuses in one contact as the vendor does, `email` or names of fields; None if a text of its own is refused.
     """
 
     crm: Crm

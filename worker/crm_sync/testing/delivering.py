@@ -101,7 +101,7 @@ class DeliveryChecks(ContractBase):
             for one in people:
                 entry = (settled := await bench.settle(people))[one.id] if one is people[0] else settled[one.id]
                 if one is not bad:
-                    require(is_delivered(entry), f"a good contact beside a bad one was not delivered: {entry}")
+                    require(is_delivered(entry), f"a good contact next to a bad one was not delivered: {entry}")
             blamed = settled[bad.id]
             require(not is_delivered(blamed), "what the CRM refuses is told as delivered")
             # A BatchRefusedError of one contact is that contact's, as a lane takes it.

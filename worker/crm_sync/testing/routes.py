@@ -76,7 +76,7 @@ class RoutedSandbox(Sandbox):
         return self.error(405 if found else 404, "Method Not Allowed" if found else "Not Found")
 
     def admits(self, call: Call) -> Answer | None:
-        """What is answered to a request whose credentials are not good; None where they are. Comes before the limit."""
+        """What is answered to a request whose credentials are not good; None if they are. Comes before the limit."""
         return None
 
     def error(self, status: int, message: str, **headers: str) -> Answer:

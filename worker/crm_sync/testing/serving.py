@@ -1,4 +1,4 @@
-"""A fake CRM as a process of its own, for `crm-sync check`, `sync` and whoever wants to watch."""
+"""A fake CRM as a process of its own, for `crm-sync check`, `sync` and anyone who wants to watch."""
 
 import asyncio
 import signal

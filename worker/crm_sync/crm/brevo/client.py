@@ -157,7 +157,7 @@ class Brevo(Client):
         there: _There | None = None
         for identifier, kind in self._looks(contact, email, fields.get("EXT_ID") if self._by_ext_id else None):
             answer = await self._get_contact(identifier, kind)
-            # With 404 it was deleted in Brevo since, and is made anew.
+            # With 404 it was deleted in Brevo since, and is made again.
             if answer.status != 404 and (there := _there(answer)) is None:
                 return refusal(answer)
             if there is not None:
@@ -262,7 +262,7 @@ class Brevo(Client):
 
 
 class _There(NamedTuple):
-    """A contact in Brevo. email: as addresses are compared; None where it has none."""
+    """A contact in Brevo. email: as addresses are compared; None if it has none."""
 
     id: str
     email: str | None

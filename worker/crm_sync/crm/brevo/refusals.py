@@ -8,7 +8,7 @@ from crm_sync.crm.answer import Answer, foreign, is_foreign, page_words, quoted,
 from crm_sync.errors import OutageError, RefusedError
 
 CHECK = "check BREVO_BASE_URL"
-# Attributes that Brevo holds unique over the account, beside email and ext_id: families and companies share them.
+# Attributes that Brevo holds unique over the account, besides email and ext_id: families and companies share them.
 SHARED = frozenset({"SMS", "WHATSAPP", "LANDLINE_NUMBER"})
 
 # A 401 is a wrong key, or "...you are using an unrecognised IP address ... https://app.brevo.com/security/authorised_ips".
@@ -40,7 +40,7 @@ def refused_attributes(answer: Answer) -> set[str]:
 
 
 def refusal(answer: Answer, body: object = None) -> Outcome:
-    """What becomes of the contact. body: what was answered. Raises LaneError where the answer is not about it."""
+    """What becomes of the contact. body: what was answered. Raises LaneError if the answer is not about it."""
     words = f"{answer.label}: {said(answer)}"
     duplicates = _duplicates(answer)
     if duplicates or answer.get("code") == "duplicate_parameter":

@@ -31,7 +31,7 @@ _OBSTACLES = {"calculated": "is calculated by Brevo", "global": "is calculated b
 
 
 def schema(answer: Answer) -> RemoteSchema | None:
-    """None where the answer is not what Brevo documents."""
+    """None if the answer is not what Brevo documents."""
     values = answer.get("attributes") if answer.status == 200 else None
     if not isinstance(values, list):
         return None
@@ -41,7 +41,7 @@ def schema(answer: Answer) -> RemoteSchema | None:
 
 
 def fits(field: RemoteField | None, value: Any) -> bool:
-    """Whether Brevo takes this value. field: None where it is not known."""
+    """Whether Brevo takes this value. field: None if it is not known."""
     match None if field is None else field.type:
         case "text":
             return isinstance(value, str)

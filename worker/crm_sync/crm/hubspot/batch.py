@@ -46,7 +46,7 @@ class Result(NamedTuple):
 
 
 class Batch:
-    """entries: of each input, in their order; None where nothing is known of it, or by its id there is nobody.
+    """entries: of each input, in their order; None if nothing is known of it, or by its id there is nobody.
 
     strangers: results that are nobody's.
     """
@@ -121,7 +121,7 @@ class Batch:
         places = places or [self._keys[name] for name in map(fold, ids) if name in self._keys]
         for place in places:
             self._put_error(place, error)
-        # By its id, whoever is neither in the results nor in an error is not there either.
+        # By its id, anyone who is neither in the results nor in an error is not there either.
         return bool(places) or (self._by_id and is_not_found(error))
 
     def _put_error(self, place: int, error: Error) -> None:
@@ -150,7 +150,7 @@ def is_batch(answer: Answer) -> bool:
 
 
 def taken_by(answer: Answer) -> dict[str, str | None]:
-    """By trace id: the record that has the address already of whom was to be made; None where HubSpot does not say which."""
+    """By trace id: the record that has the address already of whom was to be made; None if HubSpot does not say which."""
     errors = [error for error in answer.get("errors") or [] if isinstance(error, dict)]
     found = [(name, conflict_of(error)) for error in errors for name in context(error, "objectWriteTraceId")]
     return {name: record or None for name, record in found if record is not None}

@@ -182,7 +182,7 @@ class HubSpot(Client):
         return f"portal {portal}, {printable(str(kind), LONGEST_NAME)}; {until}"
 
     async def _require_unique(self, name: str) -> None:
-        """Raises RefusedError where the account cannot match by this property."""
+        """Raises RefusedError if the account cannot match by this property."""
         if self._version is None:
             return
         answer = judged(await self._http.send("GET", f"{self._version.properties}/{name}"))
@@ -292,7 +292,7 @@ class HubSpot(Client):
         ]
 
     async def _write(self, operation: str, inputs: Sequence[Input], **each: str) -> Answer:
-        """each: what every input says beside its own. The answer speaks about single contacts."""
+        """each: what every input says in addition to its own. The answer speaks about single contacts."""
         body = {
             "inputs": [
                 {"id": item.key, **each, "properties": item.properties, "objectWriteTraceId": trace(place)}
@@ -307,7 +307,7 @@ class HubSpot(Client):
         return answer
 
     async def _delete(self, operation: str, body: Mapping[str, Any], count: int) -> Entry:
-        """Of so many records. Those that are not there are deleted already."""
+        """Of this many records. Those that are not there are deleted already."""
         try:
             answer = judged(await self._http.send("POST", f"{self._path}/{operation}", body), body)
         except LaneError as error:

@@ -26,7 +26,7 @@ _LISTS: Mapping[str, frozenset[Kind]] = {"number": frozenset(), "date": frozense
 
 
 def schema(answer: Answer) -> RemoteSchema | None:
-    """None where the answer is not what HubSpot documents."""
+    """None if the answer is not what HubSpot documents."""
     values = answer.get("results") if answer.status == 200 else None
     if not isinstance(values, list):
         return None

@@ -40,7 +40,7 @@ class Version:
 
 
 def version_of(path: str) -> Version | None:
-    """By the path of the contacts; None where something else than HubSpot has named it, as a proxy may."""
+    """By the path of the contacts; None if something else than HubSpot has named it, as a proxy may."""
     if match := _V3.fullmatch(path):
         before = match[1]
         return Version(V3, f"{before}/crm/v3/properties/contacts", f"{before}/account-info/v3/details", "September 2027")

@@ -36,7 +36,7 @@ _KEYS = "check MAUTIC_USERNAME and MAUTIC_PASSWORD, or MAUTIC_CLIENT_ID and MAUT
 def written(answer: Answer, bodies: Sequence[Mapping[str, Any]], addresses: Sequence[str]) -> list[Outcome | New | RefusedError]:
     """What became of each of these items: its outcome, New where the record to be edited is gone, or everybody's refusal.
 
-    addresses: of each item's contact. Raises OutageError where the answer speaks of no item.
+    addresses: of each item's contact. Raises OutageError if the answer speaks of no item.
     """
     codes = answer.get("statusCodes")
     if not isinstance(codes, list | dict):
@@ -99,7 +99,7 @@ class _Item:
 def records(answer: Answer, looked_for: object = None) -> list[Mapping[str, Any]]:
     """The contacts in the answer to a search for these: a list, or an object by id.
 
-    Raises OutageError where it is no such answer.
+    Raises OutageError if it is no such answer.
     """
     contacts = answer.get("contacts")
     members = list(contacts.values()) if isinstance(contacts, dict) else contacts
@@ -111,7 +111,7 @@ def records(answer: Answer, looked_for: object = None) -> list[Mapping[str, Any]
 
 
 def email(record: Mapping[str, Any]) -> str | None:
-    """The address of a record, as addresses are compared; None where the answer does not say it.
+    """The address of a record, as addresses are compared; None if the answer does not say it.
 
     `{"fields": {"all": {"email": "..."}, "core": {"email": {"value": "..."}}}}`: flat, and in the group that the field is in.
     """

@@ -3,7 +3,7 @@
 Mautic matches contacts by itself, and silently: of several with one address the newest is written, an edit whose address
 belongs to another contact merges the two (4.x) or is refused (5.x), and its database holds no address unique. So this client
 looks before it writes: one search for the addresses of a call, then edits by id, then new contacts. An edit carries the address
-only where it changes it, so that there is nothing to match or to merge. PUT is never used: it blanks what it is not sent.
+only where it changes it, so that there is nothing to match or to merge. PUT is never used: it empties what it is not sent.
 
 Mautic drops on POST and PATCH what is 0 or false, and any number between -1 and 1: it takes them for empty. Its answer shows it,
 and the row says so (`crm_sync.crm.mautic.storage`).
@@ -63,7 +63,7 @@ Planned = Step | LaneError
 
 
 def account() -> Account | None:
-    """None where nothing is set that a login needs. Raises ConfigurationError naming a wrong setting."""
+    """None if nothing is set that a login needs. Raises ConfigurationError naming a wrong setting."""
     settings = read(MauticSettings)
     if settings.mautic_base_url is None:
         require_none("MAUTIC_BASE_URL", settings)
@@ -83,7 +83,7 @@ def account() -> Account | None:
 
 
 def _client(settings: MauticSettings) -> Callable[[Http], "Mautic"]:
-    """One of the two ways to log in. Raises ConfigurationError where it is both, half of one, or none."""
+    """One of the two ways to log in. Raises ConfigurationError if it is both, half of one, or none."""
     by_password = {"MAUTIC_USERNAME": settings.mautic_username, "MAUTIC_PASSWORD": _secret(settings.mautic_password)}
     by_token = {"MAUTIC_CLIENT_ID": settings.mautic_client_id, "MAUTIC_CLIENT_SECRET": _secret(settings.mautic_client_secret)}
     given = [way for way in (by_password, by_token) if any(way.values())]

@@ -36,7 +36,7 @@ _TAKES: Mapping[str, frozenset[Kind]] = {
 
 
 def shown(answer: Answer, *, after: bool) -> list[Mapping[str, Any]]:
-    """The fields in an answer. after: others came before them. Raises OutageError where there are none: every Mautic has some."""
+    """The fields in an answer. after: others came before them. Raises OutageError if there are none: every Mautic has some."""
     values = answer.get("fields") if answer.status == 200 else None
     # PHP's one array, in JSON.
     listed = [*values.values()] if isinstance(values, dict) else values

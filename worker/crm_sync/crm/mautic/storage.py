@@ -11,7 +11,7 @@ one that is empty after all, and a number that is still another where it was sen
 from collections.abc import Mapping
 from typing import Any
 
-# No fields: members of a contact that the API takes beside them, and fields that Mautic keeps elsewhere or in its own way.
+# No fields: members of a contact that the API takes besides them, and fields that Mautic keeps elsewhere or in its own way.
 OTHER_MEMBERS = frozenset(
     {
         *("id", "email", "owner", "stage", "tags", "utmTags", "doNotContact", "ipAddress", "lastActive", "overwriteWithBlank"),
@@ -21,7 +21,7 @@ OTHER_MEMBERS = frozenset(
 
 
 def not_stored(sent: Mapping[str, Any], record: Mapping[str, Any]) -> str | None:
-    """In words for people, without a value; None where there is nothing to say, or the answer does not show the fields."""
+    """In words for people, without a value; None if there is nothing to say, or the answer does not show the fields."""
     groups = record.get("fields")
     stored = groups.get("all") if isinstance(groups, dict) else None
     if not isinstance(stored, dict) or "email" not in stored:

@@ -1,8 +1,8 @@
 """What n8n means by an answer. Its texts are those of n8n 2.41, measured and read in its sources.
 
 A 2xx is a workflow's own answer, which can look like anything: what n8n accepted counts as delivered, unless the answer says
-otherwise. That holds too where the answer is too large, breaks off, or is no JSON. Errors of n8n are told from those of what
-stands before it by their words, for a proxy knows the same statuses.
+otherwise. That holds too where the answer is too large, is truncated, or is not JSON. Errors of n8n are told from those of what
+is in front of it by their words, for a proxy knows the same statuses.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -47,7 +47,7 @@ OTHER_HINT = "what the webhook asks for, that its option Ignore Bots is off"
 
 
 def judged(answer: Answer, contacts: Sequence[Contact], keys: Sequence[str], body: object, size: int) -> Sequence[Entry]:
-    """An entry for each contact. keys: theirs; body: what was sent, in so many bytes. Raises LaneError."""
+    """An entry for each contact. keys: theirs; body: what was sent, in this many bytes. Raises LaneError."""
     match answer.status:
         case status if 200 <= status < 300:
             return _accepted(answer, contacts, keys, body)

@@ -49,7 +49,7 @@ _URL = re.compile(r"(?P<origin>[^:]*://[^/?#]*)(?P<target>[^#]*)")
 
 
 def account() -> Account | None:
-    """None where nothing is set that a call needs. Raises ConfigurationError naming a wrong setting."""
+    """None if nothing is set that a call needs. Raises ConfigurationError naming a wrong setting."""
     settings = read(N8nSettings)
     if settings.n8n_webhook_url is None:
         require_none("N8N_WEBHOOK_URL", settings)
@@ -76,14 +76,16 @@ class N8n(Client):
     keeps_records = False
 
     def __init__(self, http: Http, *, target: str, origin: str, login: Login, batch_limit: int = 1) -> None:
-        """target: path and query of the webhook's URL; origin: what stands before. batch_limit: with 1 a contact is the body."""
+        """target: path and query of the webhook's URL; origin: what comes before it. batch_limit: with 1 a contact is the
+        body.
+        """
         self.batch_limit = self.delete_limit = batch_limit
         self._http = http
         self._target = target
         self._prefix = target[: max(target.find("/webhook/"), 0)]  # of an n8n that does not have the host for itself
         self._origin = origin
         self._login = login
-        # Where a webhook asks for no credentials, its path is the secret: as it was set, and as it stands in a request.
+        # Where a webhook asks for no credentials, its path is the secret: as it was set, and as it is in a request.
         http.hide(target[1:], URL(origin + target).raw_path_qs[1:], *login.secrets)
 
     async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Entry]:
@@ -173,7 +175,7 @@ def _deleted(deletion: Deletion) -> dict[str, Any]:
 
 
 def idempotency_key(contact: Contact) -> str:
-    """Of this contact, this flip and what is sent of it, whoever sends it and how often.
+    """Of this contact, this flip and what is sent of it, no matter who sends it and how often.
 
     The values are part of it because a flip that no trigger saw leaves the time of the one before it in the row: a workflow would
     take new values for the old ones that it has handled.

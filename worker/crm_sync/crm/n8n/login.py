@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from crm_sync.crm.n8n.settings import N8nSettings
 from crm_sync.errors import ConfigurationError
 
-TOKEN_LIFE_S = 300  # made anew for each request, so this is what the two clocks may differ by
+TOKEN_LIFE_S = 300  # made again for each request, so this is what the two clocks may differ by
 SHORTEST_PASSPHRASE_BYTES = 32  # RFC 7518, 3.2: as long as the hash of HS256 at least
 
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, 5.6.2

@@ -70,7 +70,7 @@ class BrevoError(Exception):
 class Change:
     """What a request asks for, checked. unique: the values of UNIQUE, which are among the attributes too.
 
-    is_blocklisted: None where the request does not say.
+    is_blocklisted: None if the request does not say.
     """
 
     unique: dict[str, str] = field(default_factory=dict)

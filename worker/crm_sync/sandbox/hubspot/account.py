@@ -90,11 +90,11 @@ class InvalidError(HubSpotError):
     """Values that were not valid, of one record or of several."""
 
     def __init__(self, problems: list[dict[str, Any]]) -> None:
-        """problems: as they stand in the message."""
+        """problems: as they are in the message."""
         details = [
             {"message": each["message"], "code": each["error"], "context": {"propertyName": [each["name"]]}} for each in problems
         ]
-        # Separated without blanks, as captured.
+        # Separated without whitespace, as captured.
         listed = json.dumps(problems, separators=(",", ":"), ensure_ascii=False)
         super().__init__(400, "VALIDATION_ERROR", f"Property values were not valid: {listed}", errors=details)
         self.problems = problems

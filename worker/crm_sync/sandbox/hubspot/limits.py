@@ -1,4 +1,4 @@
-"""HubSpot's request limits: so many in any ten seconds, and so many a day.
+"""HubSpot's request limits: in any ten seconds, and a day.
 
 100 and 250,000 are those of a private app on Free and Starter [HubSpot, usage guidelines]. The day begins at midnight of the
 account's time zone; here with a multiple of 24 hours of the sandbox's clock.

@@ -40,7 +40,7 @@ class Contact:
 
 
 class ItemError(Exception):
-    """Why a contact is not written. details: the problems of each field, as the form finds them; None where no form was asked."""
+    """Why a contact is not written. details: the problems of each field, as the form finds them; None if no form was asked."""
 
     def __init__(self, code: int, message: str, details: dict[str, list[str]] | None = None) -> None:
         super().__init__(message)
@@ -107,7 +107,7 @@ class MauticAccount:
         return self.create(item), True
 
     def create(self, item: Mapping[str, Any]) -> Contact:
-        """A new record, whoever else has the address: what PUT does with an id that is not there."""
+        """A new record, even if others have the address: what PUT does with an id that is not there."""
         self._check(item)
         self.last_id += 1
         contact = Contact(self.last_id, dict.fromkeys(self.fields), datetime.now(UTC))

@@ -41,7 +41,7 @@ class Logins:
         self.tokens.clear()
 
     def admit(self, call: Call, now_s: float) -> None:
-        """Raises MauticError for whoever is not let in."""
+        """Raises MauticError for anyone who is not let in."""
         if not self.api_enabled:
             text = "API disabled. You need to enable the API in the API settings of Mautic's Configuration."
             raise MauticError(403, text, "api_disabled")

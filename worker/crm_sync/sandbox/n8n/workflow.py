@@ -79,7 +79,7 @@ class Workflow:
 
 
 def contacts_in(body: Any) -> Sequence[Mapping[str, Any]] | None:
-    """One or several; None where the body has another shape, which no node of the workflow can work with."""
+    """One or several; None if the body has another shape, which no node of the workflow can work with."""
     if not isinstance(body, dict):
         return None
     contacts = body.get("contacts", [body])
