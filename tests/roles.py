@@ -53,7 +53,7 @@ def forget_worker(url: str) -> None:
 
 
 def as_worker(url: str) -> str:
-    """The same database for the worker's role. The URL of anybody but the owner stays as it is."""
+    """The same database for the worker's role. The URL of anyone but the owner stays as it is."""
     parts = urlsplit(url)
     owners = (None, "postgres", urlsplit(os.environ.get("TEST_DATABASE_URL", "")).username)
     if parts.username not in owners:

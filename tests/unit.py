@@ -33,7 +33,7 @@ def write(folder: Path, name: str = "crm-sync", *options: str) -> Path:
 
 
 def verify(unit: Path) -> str:
-    """What is wrong in it; empty where nothing is. For a key that it does not know, systemd-analyze says so and exits with 0."""
+    """What is wrong in it; empty if nothing is. For a key that it does not know, systemd-analyze says so and exits with 0."""
     answer = _analyze("verify", "--man=no", unit)
     return answer.stderr or (f"systemd-analyze verify: {answer.returncode}" if answer.returncode else "")
 

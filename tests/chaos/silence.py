@@ -79,7 +79,7 @@ def recoveries(
 ) -> dict[str, list[float]]:
     """By kind of fault: seconds from when each was healed to the next sign of life of what it struck.
 
-    Of a CRM that is the next request to it, of a worker its next claim, of the server or the table the next claim of anybody for
+    Of a CRM that is the next request to it, of a worker its next claim, of the server or the table the next claim of anyone for
     each CRM, the latest of them. crms: when requests arrived. workers: the ids of each.
     """
     began: dict[str, list[float]] = defaultdict(list)

@@ -31,7 +31,7 @@ ANSWERS = {
     "watch": (("brevo", "--columns", "email"), 0, "brevo watches email."),
     "unwatch": (("brevo",), 0, "brevo"),
     "on-delete": (("brevo", "keep"), 0, "brevo"),
-    "history": (PERSON, 0, "History has nothing of this contact"),
+    "history": (PERSON, 0, "History has nothing on this contact"),
     "forget": (("00000000-0000-0000-0000-000000000000",), 0, "Nothing to forget"),
     "alerts": ((), 0, "Nothing is wrong"),
     "trace": ((), 0, "off"),

@@ -282,7 +282,7 @@ async def test_since_takes_what_may_have_failed_then_and_says_of_how_many_that_i
     text = said(url, "--since", "30m")
     assert "Failed within 30m, so since " in text
     assert "1 of them may have failed earlier than 30m ago" in text
-    assert "Left out: 3 contacts of which nobody knows when they failed" in text
+    assert "Left out: 3 contacts, because it is not known when they failed" in text
     assert "brevo: flipped 2 contacts." in text
     assert await app.fetchval("SELECT array_agg(last_retry_at) FROM contacts WHERE brevo_sync_status = 'Error'") == [
         hour_ago, None, None, None

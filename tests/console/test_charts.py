@@ -1,4 +1,4 @@
-"""Charts: in numbers that fit, and never anybody's markup."""
+"""Charts: in numbers that fit, and never anyone's markup."""
 
 import re
 from datetime import UTC, datetime, timedelta

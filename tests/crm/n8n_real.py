@@ -69,7 +69,7 @@ def installed(folder):
         _npm(npm, folder / "node", "install", f"node@{NODE_VERSION}")
     script = folder / "n8n" / "node_modules" / "n8n" / "bin" / "n8n"
     if not script.exists():
-        # Its native packages for Kafka and the like are not needed, and not to be had everywhere.
+        # Its native packages for Kafka and the like are not needed, and not available everywhere.
         _npm(npm, folder / "n8n", "install", "--omit=dev", "--ignore-scripts", f"n8n@{N8N_VERSION}", node=node)
         _npm(npm, folder / "n8n", "rebuild", "sqlite3", node=node)
     return node, script

@@ -20,7 +20,7 @@ _PARTS = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """language: `then` for what is waited for. not_run: why it is only parsed; empty where it is run."""
+    """language: `then` for what is waited for. not_run: why it is only parsed; empty if it is run."""
 
     language: str
     code: str

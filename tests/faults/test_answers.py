@@ -1,4 +1,4 @@
-"""Answers that are none, half of one, or point elsewhere: at none of the four CRMs anybody is Complete by them."""
+"""Answers that are none, half of one, or point elsewhere: at none of the four CRMs anyone is Complete by them."""
 
 import asyncio
 import gzip

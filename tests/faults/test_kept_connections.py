@@ -1,4 +1,4 @@
-"""A CRM that closes connections which the worker has kept: nobody waits for it, and it is no outage."""
+"""A CRM that closes connections which the worker has kept: no worker waits for it, and it is no outage."""
 
 import pytest
 from structlog.testing import capture_logs

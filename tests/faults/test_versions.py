@@ -26,7 +26,7 @@ def git(*arguments: str) -> bytes:
 def version_before(tmp_path) -> Path:
     """The tree of the newest release, or where there is none that of the last change but one to the worker.
 
-    Until there is a release, migrations may change in place: then what came before them is no version that anybody has.
+    Until there is a release, migrations may change in place: then what came before them is no version that anyone has.
     """
     tag = git("describe", "--tags", "--abbrev=0", "HEAD^").decode().strip()
     changes = git("log", "--format=%H", "-2", "--", "worker", "sql").decode().split()

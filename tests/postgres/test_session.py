@@ -152,7 +152,7 @@ async def test_contacts_of_a_dead_worker_are_taken_over_at_the_tick(app, url, cr
 
 @slow
 async def test_a_claim_that_a_dead_worker_had_on_its_way_is_found_before_the_worker_is_forgotten(app, url, crm, monkeypatch):
-    """The server carries it out when nobody waits for it any more, and after the first look for orphans."""
+    """The server carries it out when no worker waits for it any more, and after the first look for orphans."""
     looks = []
     look = Contacts.orphans
 

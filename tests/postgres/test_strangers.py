@@ -1,4 +1,4 @@
-"""Advisory locks and notifications are anybody's who may connect. They take nothing from a worker."""
+"""Advisory locks and notifications are anyone's who may connect. They take nothing from a worker."""
 
 import asyncio
 from dataclasses import replace

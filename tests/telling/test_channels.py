@@ -1,4 +1,4 @@
-"""What channels get, and what becomes of one that fails: none is an answer to anybody else."""
+"""What channels get, and what becomes of one that fails: none is an answer to anyone else."""
 
 import asyncio
 import hashlib

@@ -1,4 +1,4 @@
-"""What happens to lanes and workers, and who did what, is in crm_sync.events; nothing of it holds anybody up."""
+"""What happens to lanes and workers, and who did what, is in crm_sync.events; nothing of it holds anyone up."""
 
 import json
 import re

@@ -43,7 +43,7 @@ class Delivery(NamedTuple):
 
 
 class Exchange(NamedTuple):
-    """One HTTP request. status: the answer's; 0 where there was none, and then code says why."""
+    """One HTTP request. status: the answer's; 0 if there was none, and then code says why."""
 
     crm: str
     operation: str
@@ -53,7 +53,7 @@ class Exchange(NamedTuple):
 
 
 class Statement(NamedTuple):
-    """One SQL statement. name: of its file; empty where it has none. took_s: with the wait for a connection."""
+    """One SQL statement. name: of its file; empty if it has none. took_s: with the wait for a connection."""
 
     name: str
     took_s: float

@@ -1,5 +1,5 @@
 -- Types with the names of ours in the schema of the contacts table that somebody else has made there. Who owns a type can have a
--- function of his own run by anyone who casts it; so can who has put a check on a domain.
+-- function of their own run by anyone who casts it; so can who has put a check on a domain.
 SELECT
     format('%I.%I', n.nspname, t.typname) AS name,
     r.rolname::text AS owner

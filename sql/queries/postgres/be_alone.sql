@@ -1,5 +1,5 @@
 -- Takes the lock of the only worker, besides the shared one that it has. Refused: another worker has that, too. Given back where
--- another one lives anyway: a session that is no worker has kept it from the shared one.
+-- another one lives anyway: a session that is not a worker has kept it from the shared one.
 SELECT
     CASE
         WHEN NOT pg_try_advisory_lock(:address_seed, 0) THEN FALSE

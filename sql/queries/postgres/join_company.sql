@@ -1,5 +1,5 @@
 -- Takes the lock of a worker that is not alone, and says whether another one is, which may have requests whose addresses are not
--- locked. Refused without that: a session that is no worker holds it, which counts for nothing.
+-- locked. Refused without that: a session that is not a worker holds it, which counts for nothing.
 SELECT
     j.is_joined,
     NOT j.is_joined

@@ -1,4 +1,4 @@
--- Who may create in a schema, and so have SQL of his own run by anyone who has it on the search_path. Not those who can do so
+-- Who may create in a schema, and so have SQL of their own run by anyone who has it on the search_path. Not those who can do so
 -- without
 -- it: superusers, who can become this role, and who owns the contacts table, whose triggers run with the rights of the one who
 -- writes.

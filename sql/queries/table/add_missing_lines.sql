@@ -1,7 +1,7 @@
 -- Lines for contacts of a stretch of the table that are in line or in flight and have none: no trigger saw what was written, or
 -- the lines were lost. Returns how many.
 --
--- One that is delivered in this very moment gets a line for nobody, which does no harm.
+-- One that is delivered in this very moment gets a line without a contact, which does no harm.
 --
 -- $1  bigint  first page
 -- $2  bigint  the page after the last

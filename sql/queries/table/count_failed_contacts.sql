@@ -1,10 +1,10 @@
 -- The failed contacts of one CRM by their code, NULL where the reason has none. The index of failures finds them.
 --
--- Nobody notes when a contact failed at which CRM: last_retry_at is when it failed last at any, and last_failed_crm where that
--- was. So the time is known where it failed here last; else it lies between two others. A flip clears the reason, so what is in
--- Error failed after it, and after its last delivery (a contact that waits for a retry can have been flipped since, by a watch).
--- And it failed before the last failure of all, and before the end of its wait. A contact that is Complete lacks a field, or was
--- left as it is, since its delivery.
+-- It is not recorded when a contact failed at which CRM: last_retry_at is when it failed last at any, and last_failed_crm where
+-- that was. So the time is known where it failed here last; else it lies between two others. A flip clears the reason, so what is
+-- in Error failed after it, and after its last delivery (a contact that waits for a retry can have been flipped since, by a
+-- watch). And it failed before the last failure of all, and before the end of its wait. A contact that is Complete lacks a field,
+-- or was left as it is, since its delivery.
 --
 -- in_error, waiting, complete: those that failed since $1. uncertain: of in_error and waiting those that may have failed before.
 -- undated: besides them those of whose time nothing is known. prefixes: what is in the index for these reasons.

@@ -1,7 +1,7 @@
--- The earliest contact of one CRM, and the seconds until it is due: zero or less when it is ready, NULL when none waits. Always one
--- row. After an empty claim, "ready" means that the application holds its row.
+-- The earliest contact of one CRM, and the seconds until it is due: zero or less when it is ready, NULL when none waits. Always
+-- one row. After an empty claim, "ready" means that the application holds its row.
 --
--- steps_over: lines stand before it, of contacts in flight or of nobody.
+-- steps_over: lines stand before it, of contacts in flight or of no contact.
 --
 -- Whether the CRM may be called is another matter, but with the revision of its breaker a worker sees that it has missed news.
 --

@@ -1,4 +1,4 @@
--- Contacts of one CRM that dead workers had in flight. In flight too, a contact has a line. Those of workers that nobody knows are found
+-- Contacts of one CRM that dead workers had in flight. In flight too, a contact has a line. Those of unknown workers are found
 -- by the full look (inspect_stretch.sql), which needs no line.
 --
 -- $1  integer[]  ids of the dead workers

@@ -1,5 +1,5 @@
 -- Flips a contact that a person has named, as an application would: the trigger does the rest. Not one that is in line already,
--- whose place and attempts stay, nor one in flight. One whose row the application has locked is left out: nobody waits for it.
+-- whose place and attempts stay, nor one in flight. One whose row the application has locked is left out: no worker waits for it.
 --
 -- $1  id  the contact
 WITH free AS MATERIALIZED (

@@ -11,7 +11,7 @@
 -- $2  text[]         the record of each, or NULL
 -- $3  boolean[]      whether its claim was lost; else it has only come late, so that it is not to be sent again itself
 -- $4  integer[]      its attempts, as the claim returned them
--- $5  timestamptz[]  when it was flipped, alike. Where both are still so and it is free, nobody has claimed it since: its finish was
+-- $5  timestamptz[]  when it was flipped, alike. Where both are still so and it is free, no worker has claimed it since: its finish was
 --                    written, and only the answer to that was lost
 WITH
 sent AS (
@@ -68,7 +68,7 @@ holder AS (
             LIMIT 100
         )
     ) AS c
-    -- Where the contact that was sent is gone, nobody knows its address any more.
+    -- Where the contact that was sent is gone, its address is no longer known.
     WHERE c.id :is s.id OR c.address = s.address OR (s.address IS NULL AND s.is_lost)
 ),
 

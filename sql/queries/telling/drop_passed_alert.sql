@@ -1,4 +1,4 @@
--- What might have been wrong has passed before anybody was told.
+-- What might have been wrong has passed before anyone was told.
 --
 -- $1  integer  id of the worker whose turn it is
 -- $2  bigint   id of the alert

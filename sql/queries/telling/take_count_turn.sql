@@ -1,7 +1,7 @@
 -- Whether this worker counts: the one that has the lock, for as long as its session lives.
 --
--- Anybody who may connect can take any advisory lock. So it counts only with a worker that lives: where a stranger has it, the living
--- worker with the lowest id counts.
+-- Anyone who may connect can take any advisory lock. So it counts only with a worker that lives: where a stranger has it, the
+-- living worker with the lowest id counts.
 --
 -- $1  integer  id of this worker
 -- $2  integer  what is counted: 0 all contacts, 1 what metrics tell of all workers

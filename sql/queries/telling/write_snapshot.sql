@@ -5,7 +5,7 @@
 -- $2  text[]         the state in each
 -- $3  bigint[]       contacts
 -- $4  timestamptz[]  the latest delivery of them
--- $5  bigint[]       contacts as the snapshot had them when the pass began, 0 where it had none
+-- $5  bigint[]       contacts as the snapshot had them when the pass began, 0 if it had none
 -- $6  timestamptz    when the pass began
 -- $7  float8         seconds that it took
 WITH

@@ -33,7 +33,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Undoing:
-    """table: empty where it is gone. lost: a sentence for each thing that is lost.
+    """table: empty if it is gone. lost: a sentence for each thing that is lost.
 
     workers: those that still run, which have to be stopped first.
     """
@@ -50,7 +50,7 @@ def quietly(_sentence: str) -> None:
 
 
 def plan(url: str, request: AdoptionRequest, tell: Tell = quietly) -> Plan:
-    """What adopt would do now. All is tried in a transaction that is rolled back, and locks no table of anybody's.
+    """What adopt would do now. All is tried in a transaction that is rolled back, and locks no table of anyone's.
 
     tell: is called with a sentence when it has to wait. Raises ConfigurationError naming what is in the way, or
     DatabaseTroubleError.

@@ -119,14 +119,14 @@ def connect(url: str, **options: Any) -> psycopg.Connection[Any]:
 
 
 def _refuse_pooler(url: str, connection: psycopg.Connection[Any]) -> None:
-    """A transaction pooler gives each statement to another session: a lock would be anybody's, and so would the settings.
+    """A transaction pooler gives each statement to another session: a lock would be anyone's, and so would the settings.
 
     To a pooler a connection has another number than to the server. One that keeps a session for each connection is fine.
     """
     number = _server_process(connection)
     if number == connection.info.backend_pid:
         return
-    # Somebody else takes the session that it had, if he can, and keeps it.
+    # Another session takes the session that it had, if possible, and keeps it.
     with psycopg.connect(**libpq_arguments(url), prepare_threshold=None) as other:
         _server_process(other)
         if _server_process(connection) == number:

@@ -27,7 +27,7 @@ TELL_AFTER_S = 5.0  # that an index waits for somebody's transaction
 LOOK_S = 0.5  # between two looks at that
 SAMPLE_PAGES = 4096  # read to know how fast this server reads
 
-# The last of these: it was had of some partitions in time, but not of all.
+# The last of these: it was taken on some partitions in time, but not of all.
 _PASSING: tuple[type[psycopg.Error], ...] = (*map(psycopg.errors.lookup, REFUSED), psycopg.errors.QueryCanceled)
 
 CONTACTS = "contacts"  # the kind of a step that is run until there is nothing left to change
@@ -157,7 +157,7 @@ class Runner:
         # Composed here, for what belongs to a step depends on its lock, and all of it is one message.
         yield "BEGIN"
         if step.lock not in _BESIDE_AUTOVACUUM:
-            # Nobody who reads or writes waits behind this one. Asked for in short only, an autovacuum would never be ended.
+            # Nobody who reads or writes waits behind this one. Asked for only briefly, an autovacuum would never be ended.
             yield set_to({"lock_timeout": VACUUM_TIMEOUT_MS}, local=True)
             yield self._lock("SHARE UPDATE EXCLUSIVE")
         yield set_to({"lock_timeout": LOCK_TIMEOUT_MS}, local=True)

@@ -131,7 +131,7 @@ def _again(connection: Connection, request: AdoptionRequest, adopted: dict[str, 
 
 
 def _copy_in_its_place(connection: Connection, request: AdoptionRequest) -> dict[str, Any] | None:
-    """The table that has the name of the adopted one now, if a person does not name another one himself; a row of find_table.sql,
+    """The table that has the name of the adopted one now, if a person does not name another one; a row of find_table.sql,
     with the CRMs that watch columns.
     """
     copy = run(connection, "find_copy").fetchone()

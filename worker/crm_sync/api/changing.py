@@ -135,7 +135,7 @@ class Changing:
         """Raises DeclinedError without a reason."""
         table = await self._tables.table(crm)
         if not (reason := clean(reason)):
-            raise DeclinedError("say why: somebody will want to know")
+            raise DeclinedError("say why: the reason is shown for as long as the CRM is paused")
         await self._writing.fetch(query("hold_lane"), table.crm, reason)
         await self._note(deeds.LANE_HELD, table.crm, by, reason=reason)
         self._lanes.forget()

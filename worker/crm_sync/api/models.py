@@ -75,7 +75,7 @@ class MinuteCount(Given):
 
 
 class CrmState(Given):
-    """One CRM and its lane. Times are the database's. Counts are null where the contacts cannot be counted."""
+    """One CRM and its lane. Times are the database's. Counts are null if the contacts cannot be counted."""
 
     crm: str
     state: str = Field(description="delivering, throttled, probing, down, paused or faulty.")
@@ -96,8 +96,8 @@ class CrmState(Given):
     paused_since: datetime | None
     deletions_waiting: int | None
     deletions_failed: int | None
-    least: list[str] = Field(description="Of these counts there are more: so far they were counted.")
-    about: dict[str, int] = Field(description="Of those, about how many there are.")
+    least: list[str] = Field(description="These counts are lower bounds.")
+    about: dict[str, int] = Field(description="Estimates of those counts.")
     counted_seconds: float | None = Field(description="How long ago new, selected, skipped and complete were counted.")
     last_hour: list[MinuteCount] = Field(description="A minute without anything is left out.")
     limits: list[LimitUse] = Field(description="As the workers say. None where no worker is at work.")
@@ -294,16 +294,16 @@ class SelectionResult(Given):
     """counted: contacts that are meant, up to a number; more: there are more than that. changed: how many were.
 
     next: what `after` has to be to go on, for one request changes contacts for some seconds only; null: that was all. note: that
-    it is not written down who did this.
+    it could not be recorded who did this.
     """
 
     crm: str
     status: Wish
     counted: int
     more: bool
-    is_about: bool = Field(False, description="It was counted some time ago, for counting now takes too long.")
+    is_about: bool = Field(False, description="It was counted some time ago, because counting now takes too long.")
     changed: int
-    locked: int = Field(description="Locked by a transaction all the time, and left as they are.")
+    locked: int = Field(description="Locked by a transaction throughout, and left as they are.")
     refused: int = Field(description="Refused by the contacts table itself.")
     refusal: str | None
     dry_run: bool
@@ -318,7 +318,7 @@ class RetryResult(Given):
     refused: int
     refusal: str | None
     dry_run: bool
-    note: str | None = Field(description="That it is not written down who did this.")
+    note: str | None = Field(description="Set if it could not be recorded who did this.")
 
 
 class Problem(BaseModel):

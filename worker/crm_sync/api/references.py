@@ -2,7 +2,7 @@
 
 A key is sealed where it would say an address to somebody who may only read, or where no path can carry it. A reference is taken
 wherever a key is. It is the key encrypted under a secret of this process (SIV: a tag of the key, which also makes the key stream,
-so equal keys have equal references), so it says nothing and cannot be made by anybody else.
+so equal keys have equal references), so it says nothing and cannot be made by anyone else.
 """
 
 import hmac

@@ -264,7 +264,7 @@ async def _mapped(
         expressions += [mapping.email, *mapping.fields.values()]
     columns = ",\n    ".join(f"{expression} AS c{number}" for number, expression in enumerate(expressions))
     async with database.connection() as connection:
-        # Postgres knows best what an expression reads, and notes it down for views. This one is never there for anybody.
+        # Postgres knows best what an expression reads, and notes it down for views. This one is never there for anyone.
         transaction = connection.transaction()
         await transaction.start()
         try:

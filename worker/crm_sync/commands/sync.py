@@ -187,7 +187,7 @@ class _Visit:
         return "" if any(worker["alive"] for worker in others) else ". A worker probes it, and none runs: crm-sync run"
 
     async def _taken(self, before: Match) -> str:
-        """Why the contact was not to be had."""
+        """Why the contact was not available."""
         now = await show(self.database, self.table, [before.id])
         if not now:
             return "the row was deleted meanwhile"

@@ -104,7 +104,7 @@ def _by(request: web.Request) -> Doer:
 def _became(changed: int, locked: int, refused: int, refusal: str | None) -> str:
     said = [f"{changed:,} contact{'' if changed == 1 else 's'} changed."]
     if locked:
-        said.append(f"{locked:,} locked by another transaction all the time, and left as they are.")
+        said.append(f"{locked:,} locked by another transaction throughout, and left as they are.")
     if refused:
         said.append(f"{refused:,} refused by the contacts table itself: {refusal}.")
     return " ".join(said)

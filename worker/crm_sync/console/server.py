@@ -70,12 +70,12 @@ def guard_for(settings: ConsoleSettings, address: ListenAddress, made_token: str
     header, proxies = settings.console_user_header, listed(settings.console_proxies)
     if header is not None and not proxies and not address.path:
         raise ConfigurationError(
-            "CONSOLE_USER_HEADER: set CONSOLE_PROXIES to the address of the proxy too, or listen on a Unix socket: anybody who "
+            "CONSOLE_USER_HEADER: set CONSOLE_PROXIES to the address of the proxy too, or listen on a Unix socket: anyone who "
             "reaches the console could send this header"
         )
     if not tokens and header is None and not address.path:
         raise ConfigurationError(
-            "the console would be open to everybody who reaches it: set CONSOLE_TOKEN (`openssl rand -base64 24` makes one), or "
+            "the console would be open to anyone who reaches it: set CONSOLE_TOKEN (`openssl rand -base64 24` makes one), or "
             "listen on a Unix socket, CONSOLE_LISTEN=/run/crm-sync/console.sock"
         )
     hosts = {*listed(settings.console_hosts), *(() if address.path else LOOPBACK)}
@@ -144,14 +144,14 @@ def _unix_socket(path: str) -> socket.socket:
     """
     if Path(path).exists():
         if not Path(path).is_socket():
-            raise ConfigurationError(f"CONSOLE_LISTEN: {path} is there already, and is not a socket")
+            raise ConfigurationError(f"CONSOLE_LISTEN: {path} exists already, and is not a socket")
         with socket.socket(socket.AF_UNIX) as probe:
             if probe.connect_ex(path) == 0:
                 raise ConfigurationError(f"CONSOLE_LISTEN: another process listens at {path}")
         Path(path).unlink()
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
-    Path(path).chmod(0o660)  # before anybody can connect: nobody listens yet
+    Path(path).chmod(0o660)  # before anyone can connect: nobody listens yet
     return listener
 
 

@@ -188,8 +188,8 @@ class Rules:
     channels: Sequence[str]
 
     def is_raised(self, condition: Condition, first_seen: datetime, now: datetime) -> bool:
-        """Whether it was seen for as long as it may be before anybody is told."""
-        # After an outage of all workers the oldest has waited for long, and is sent at once.
+        """Whether it was seen for as long as it may be before anyone is told."""
+        # After an outage of all workers the oldest has waited for a long time, and is sent at once.
         held = condition in (Condition.OLDEST_WAITING, Condition.SILENCE)
         return not held or _seconds(first_seen, now) >= self.waits.alert_hold_s
 

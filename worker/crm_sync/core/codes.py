@@ -10,7 +10,7 @@ _PAGES = "https://github.com/crm-sync/crm-sync/blob/main/docs/reference/codes"
 
 
 class Code(StrEnum):
-    """retried: it is tried again without anybody's doing. lane: it stops the whole lane, and marks no contact."""
+    """retried: it is tried again without anyone's doing. lane: it stops the whole lane, and marks no contact."""
 
     meaning: str
     remedy: str

@@ -2,7 +2,7 @@
 
 asyncpg, which the worker and most commands talk through, knows a part of libpq's parameters only; psycopg, which migrates and
 adopts, is libpq. Vendors print URLs for others, too: for Prisma, for node-postgres. One table says of each parameter who gets it,
-which values can be met, and what a person should know: `crm-sync check` tells him. What cannot be met is refused, and so is what
+which values can be met, and what a person should know: `crm-sync check` says it. What cannot be met is refused, and so is what
 nobody knows.
 """
 
@@ -178,7 +178,7 @@ class ConnectionString:
     def parse(cls, url: str, service: Mapping[str, str] | None = None) -> "ConnectionString":
         """service: the parameters that a service file has for the one that the URL names. Those of the URL outweigh them.
 
-        Raises ValueError naming the parameter that nobody knows, or whose value cannot be met.
+        Raises ValueError naming a parameter that is unknown, or whose value cannot be used.
         """
         said = parameters_of(url)
         if service is not None:

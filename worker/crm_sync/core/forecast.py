@@ -1,4 +1,4 @@
-"""How far a CRM is, and when it will be done, as far as anybody can say: at the pace of the last minute.
+"""How far a CRM is, and when it will be done, as far as anyone can say: at the pace of the last minute.
 
 All arguments are numbers of contacts, or seconds.
 """
@@ -23,7 +23,7 @@ def done_share(done: int, wanted: int) -> float | None:
 
 
 def ends_in_s(*, ready: int, in_flight: int, waiting: int, pace: float | None) -> float | None:
-    """Seconds until they are delivered, at this pace. None: nobody can say.
+    """Seconds until they are delivered, at this pace. None if it is not known.
 
     Where only contacts that wait for a retry are left, their time decides, not the pace.
     """

@@ -31,7 +31,7 @@ class Addressee(NamedTuple):
 
 
 def check_email(email: str | None) -> str | None:
-    """Why this is no email address, in plain words, or None if it is one. Surrounding whitespace is allowed."""
+    """Why this is not an email address, in plain words, or None if it is one. Surrounding whitespace is allowed."""
     address = (email or "").strip()
     if not address:
         return "the contact has no email address"
@@ -61,7 +61,7 @@ def fold(email: str) -> str:
 
 
 def with_ascii_domain(email: str) -> str:
-    """The address without whitespace around it, its domain as DNS has it. What is no domain stays as it is."""
+    """The address without whitespace around it, its domain as DNS has it. What is not a domain stays as it is."""
     address = email.strip()
     if address.isascii():
         return address

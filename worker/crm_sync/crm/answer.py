@@ -64,7 +64,7 @@ class Answer:
 
     @property
     def request_id(self) -> str:
-        """By which the CRM's support finds it, empty where there is none."""
+        """By which the CRM's support finds it, empty if there is none."""
         named = [self.headers.get(name) for name in REQUEST_ID_HEADERS] + [self.get("correlationId")]
         return next((printable(value, LONGEST_REQUEST_ID) for value in named if isinstance(value, str) and value), "")
 

@@ -23,7 +23,7 @@ _NO_ID = re.compile(r"[^\w.:=/+-]")  # a foreign text: what is no id may be anyt
 class Trail:
     """requests: that were begun. throttled: of them, answered with 429. status, request_id: of the last answer, None without.
 
-    crm, operation: what they are made for; empty where nobody follows.
+    crm, operation: what they are made for; empty if nobody follows.
     """
 
     crm: str = ""
@@ -38,7 +38,7 @@ class Trail:
         self.status = self.request_id = None
 
     def ended(self, status: int, error: LaneError | None, began: float, *, login: bool) -> None:
-        """A request that began then has. status: 0 where there is no answer. error: why there is none, or not the whole of it."""
+        """A request that began then has. status: 0 if there is no answer. error: why there is none, or not the whole of it."""
         if self.crm:
             code = None if error is None else error.code
             operation = Operation.LOGIN if login else self.operation

@@ -1,4 +1,4 @@
-"""A look at the whole contacts table, in stretches: what no trigger saw, and what nobody answers for.
+"""A look at the whole contacts table, in stretches: what no trigger saw, and what no worker answers for.
 
     strays       contacts whose place in line does not match what is wanted, or has no line: a bulk load, a disabled trigger
     lost claims  contacts in flight with no living worker, whatever made them so: a restore, logical replication, a partition that

@@ -1,4 +1,6 @@
-"""What was left behind: contacts of dead workers, and claims nobody knows of. The whole table is gone through by `full_look`."""
+"""What was left behind: contacts of dead workers, and claims of unknown workers. The whole table is gone through by
+`full_look`.
+"""
 
 import asyncio
 import math

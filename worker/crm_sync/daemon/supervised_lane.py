@@ -79,7 +79,7 @@ class SupervisedLane:
 
     @property
     def unsure(self) -> bool:
-        """Whether contacts may be claimed whose outcome nobody writes any more."""
+        """Whether contacts may be claimed whose outcome no worker writes any more."""
         return self._unsure or bool(self._left) or (self._lane is not None and (self._lane.unsure or self._lane.busy))
 
     def refuse(self, error: ConfigurationError) -> None:

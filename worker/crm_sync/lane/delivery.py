@@ -43,7 +43,7 @@ class Deliveries:
 
     def sendable(self, under_way: int, batch_size: int) -> int:
         """How many contacts may be sent about now, besides this many requests: more than that, and they wait here for what
-        another worker may have free. 0 where it is worth waiting for more, as claims of batch_size contacts at most cost one
+        another worker may have free. 0 if it is worth waiting for more, as claims of batch_size contacts at most cost one
         statement.
         """
         if self._breaker.probing:

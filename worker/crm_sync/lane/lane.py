@@ -212,7 +212,7 @@ class Lane:
     async def deliver_one(self, named: ClaimByKey, meant: Any, twins: Sequence[Any], *, flip: bool) -> Finish | None:
         """Delivers a contact that a person has named, out of turn, while `write` and `listen` run.
 
-        How the contact that is meant was finished; None if it was not to be had, or the CRM may not be called: then nothing
+        How the contact that is meant was finished; None if it was not available, or the CRM may not be called: then nothing
         was changed. twins: contacts in line with the same address. flip: as `crm_sync.table.claim_by_key` says. Raises
         DeclinedError where it has to wait too long, DatabaseTroubleError and ConfigurationError.
         """

@@ -61,7 +61,7 @@ class ConcurrencyLimit:
 
     @property
     def limit(self) -> int:
-        """0 where other workers have all permits."""
+        """0 if other workers have all permits."""
         held = min(len(self._held), self._share) if self._held_in == self._session.openings else 0
         return min(self.ramp.limit(held), held if self.adaptive is None else self.adaptive.limit)
 

@@ -1,7 +1,7 @@
 """The pace of one CRM account: when its requests may start, shared by all workers through the database.
 
 What is used of the account's limits is in one row. A worker reads it, reckons what it may take (`crm_sync.core.rate`), and
-writes it back if nobody else has meanwhile: some slots at a time, so that a request costs a fraction of a statement. The lane
+writes it back if no other worker has meanwhile: some slots at a time, so that a request costs a fraction of a statement. The lane
 asks for them before it claims, so that a contact in hand does not wait for its turn.
 """
 

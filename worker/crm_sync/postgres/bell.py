@@ -1,4 +1,4 @@
-"""The doorbell of a lane: NOTIFY is paid for only when nobody is awake.
+"""The doorbell of a lane: NOTIFY is paid for only when no worker is awake.
 
 A NOTIFY in the application's transaction serialises the commits of the whole cluster. So the trigger asks an advisory lock
 first, which is subject to no snapshot and so is right in REPEATABLE READ too:
@@ -15,7 +15,7 @@ Of several workers one is the keeper, whom the lane's row names; the others slee
 calls for help because its claim came back full. If the keeper dies, Postgres frees the bell, and the next worker to look, at its
 tick at the latest, becomes the keeper. A keeper that hears nothing (`crm_sync.postgres.ear`) does not arm: it stays awake.
 
-What strangers can do to it, for an advisory lock is anybody's: anyone who holds the bell keeps the keeper awake, and flips ring
+What strangers can do to it, for an advisory lock is anyone's: anyone who holds the bell keeps the keeper awake, and flips ring
 or not, but somebody looks in either case.
 """
 

@@ -18,7 +18,9 @@ _SETTINGS: dict[str, str | int] = {
 
 @asynccontextmanager
 async def brief_transaction(database: Database) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy]:
-    """Raises as Database.fetch does; a lock that is not had in LOCK_TIMEOUT_MS is a DatabaseTroubleError, see lock_refused."""
+    """Raises as Database.fetch does; a lock that is not granted in LOCK_TIMEOUT_MS is a DatabaseTroubleError, see
+    lock_refused.
+    """
     async with database.connection() as connection, connection.transaction():
         await connection.execute(set_to(_SETTINGS, local=True))
         yield connection

@@ -3,9 +3,9 @@
 An advisory lock says so, which every worker has shared, and one next to which there is no other worker can have exclusively. Who
 comes asks the one who is alone for company, and is open once that lock is given up. By then the addresses in flight are locked.
 
-Anybody can take that lock. Of a session that is no worker nobody is waited for, and nobody is alone next to it: who is kept from
-the shared lock by it has the registry say that it is here. A worker that hears nothing is not alone either, because it could not
-be asked.
+Anyone can take that lock. Of a session that is not a worker nobody is waited for, and nobody is alone next to it: who is kept
+from the shared lock by it has the registry say that it is here. A worker that hears nothing is not alone either, because it could
+not be asked.
 """
 
 import asyncio

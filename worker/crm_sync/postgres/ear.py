@@ -1,7 +1,7 @@
 """The connection that listens: next to the session, so that what stands behind many notifications is no statement of ours.
 
 Any role that may connect can send notifications, as many as it likes. A worker that gets more of them than it could use stops
-listening for a while. It is deaf then, as one is whose connection broke. The bell is not armed while nobody would hear it: the
+listening for a while. It is deaf then, as one is whose connection broke. The bell is not armed while no worker would hear it: the
 lanes stay awake and look for themselves (`crm_sync.postgres.bell`). The tick listens again.
 """
 

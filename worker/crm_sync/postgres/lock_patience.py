@@ -2,7 +2,8 @@
 
 A statement that needs the table for itself waits for anyone who uses it, and everybody who comes later waits behind that
 statement. So it asks for its lock for LOCK_TIMEOUT_MS only, and no application waits longer. Refused, it lets those who waited go
-on for about PAUSE_S, and asks again, until it is had or a person's patience is at an end. He is told once on whom it waits.
+on for about PAUSE_S, and asks again, until it is granted or a person's patience is at an end. The person is told once what it
+waits for.
 
     try, in one transaction        changed               done
       with lock_timeout            refused, in time      tell on whom it waits, once; pause; try again

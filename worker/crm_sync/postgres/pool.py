@@ -164,7 +164,7 @@ class Database:
         if behind_pooler:
             self._arguments["statement_cache_size"] = 0
         else:
-            # A statement that nobody waits for any more ends in the server too, and a little earlier.
+            # A statement that is no longer waited for ends in the server too, and a little earlier.
             self._arguments["server_settings"] = {
                 **self._of_url["server_settings"],
                 **OF_POOL,

@@ -2,7 +2,7 @@
 
 prepared statements, settings   are refused, with an SQLSTATE of `crm_sync.postgres.sqlstates`
 LISTEN                          succeeds, and never delivers: `crm_sync.postgres.listen_check`
-advisory locks                  would be anybody's: an adoption compares process ids, in `crm_sync.adoption.migrations`
+advisory locks                  would be anyone's: an adoption compares process ids, in `crm_sync.adoption.migrations`
 """
 
 _DIRECT = "a direct connection to the same database"

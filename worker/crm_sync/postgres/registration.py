@@ -36,7 +36,7 @@ class Registration:
         self._backend: Sequence[Any] = (None, None)  # of the session: process id in the server, and when it began
 
     async def open(self) -> None:
-        """With a new session. Raises DatabaseTroubleError too where no id is to be had."""
+        """With a new session. Raises DatabaseTroubleError too where no id is available."""
         if self.worker_id is None or not await self._lock_again(self.worker_id):
             self.worker_id = await self._lock_new()
         await self.register()
@@ -64,7 +64,7 @@ class Registration:
         )
 
     async def _lock_again(self, worker: int) -> bool:
-        """False if the lock of our id is another's, or cannot be had."""
+        """False if the lock of our id is another's, or is not available."""
         deadline = asyncio.get_running_loop().time() + self._former_session_s
         while not (await self._fetch("show_alive", worker))[0][0]:
             # The server has not noticed yet that our former session is gone; or somebody was quicker.

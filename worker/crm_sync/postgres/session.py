@@ -5,7 +5,7 @@
     awake      the bell of each lane, as told in `crm_sync.postgres.bell`.
     alone      an advisory lock that one worker can have where there is no other, as told in `crm_sync.postgres.company`.
 
-Whose id it is tells `crm_sync.postgres.registration`. Anybody who may connect can take any advisory lock. So the lock counts only
+Whose id it is tells `crm_sync.postgres.registration`. Anyone who may connect can take any advisory lock. So the lock counts only
 together with the session that the registry names (`crm_sync.living_workers`), and what else workers share is in tables: the
 permits, and the keeper of each lane.
 
@@ -19,7 +19,7 @@ What happens when a part fails:
     failover                a standby grants locks too: only a writable primary is accepted
     who is alone is frozen  nobody waits for it for longer than 3 s; what it has in a request is as old as that
 While there is no session, nothing is claimed and no delivery starts. What is in flight may still land, and is finished if
-nobody took it over: claims carry a fencing token.
+no worker took it over: claims carry a fencing token.
 """
 
 import asyncio
@@ -64,7 +64,7 @@ class Session:
     on_bell is called with the name of a CRM whose bell rang, on_news with one whose breaker has changed, on_company when we are
     alone no more, on_lost when others may take over what is claimed, on_deaf when no bell is heard for a while, on_clock_back
     when the database's clock was set back. on_open and on_tick are called with the ids of dead workers; what on_open does is done
-    before anybody is told that the session is open.
+    before anyone is told that the session is open.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class Session:
         return (self.known_id << 32) | self._claims
 
     def holds(self, token: int) -> bool:
-        """Whether nobody can have taken this claim over: it was made in the session that is open now."""
+        """Whether no other worker can have taken this claim over: it was made in the session that is open now."""
         return self.opened.is_set() and 0 < (token - self._former_claims) % 2**32 < 2**31
 
     @property
@@ -184,7 +184,7 @@ class Session:
             await asyncio.sleep(backoff.pause_s())
 
     async def end(self, *, unsure: bool) -> None:
-        """Says goodbye: what this worker had in flight is finished, nobody needs to look for orphans of it.
+        """Says goodbye: what this worker had in flight is finished, no worker needs to look for orphans of it.
 
         unsure: that is not certain, so somebody does. It is not opened again: that would register this worker once more.
         """

@@ -9,7 +9,7 @@ nothing may be written: it is waited for. session_replication_role is not, becau
 """
 
 # Operators and functions are looked up there, and nowhere else: of equal ones an exact match in any schema of the path wins over
-# one in pg_catalog, so that who may create one there could have his own run by anyone who has it on the path (CVE-2018-1058).
+# one in pg_catalog, so that who may create one there could have it run by anyone who has it on the path (CVE-2018-1058).
 SAFE_PATH = ("pg_catalog", "pg_temp")
 
 # How values are written as text.

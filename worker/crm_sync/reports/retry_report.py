@@ -43,7 +43,7 @@ def _numbers(entries: Sequence[Failures], shown: Iterable[str]) -> Iterator[str]
 
 
 def _sample(entry: Failures) -> str:
-    """Of another program's texts nobody knows whether they are masked."""
+    """Of another program's texts it is not known whether they are masked."""
     if entry.sample is None:
         return "(no reason is given)"
     return shortened(clean(entry.sample.removeprefix(f"{entry.code}:")), SAMPLE_CHARACTERS)
@@ -61,7 +61,7 @@ def notes(by_crm: Mapping[str, Sequence[Failures]], since: str | None) -> list[s
         )
     if undated:
         said.append(
-            f"Left out: {contacts(undated)} of which nobody knows when {_it(undated)} failed. Without --since "
+            f"Left out: {contacts(undated)}, because it is not known when {_it(undated)} failed. Without --since "
             f"{_it(undated)} {'is' if undated == 1 else 'are'} included."
         )
     return said

@@ -35,7 +35,7 @@ class Needs:
     """What a command needs of the database.
 
     lacking: what a person is told whose role may not do it; {role} is that role as SQL writes it, {refusal} the server's words.
-    absent: what he is told where a table, column, function or schema is not there. None: as the server says it.
+    absent: what the person is told if a table, column, function or schema is not there. None: as the server says it.
     """
 
     lacking: str

@@ -1,4 +1,4 @@
-"""What a person should know of the sessions of a worker: what his URL asks for, who may run SQL as the worker, and what a pooler
+"""What a person should know of the sessions of a worker: what the URL asks for, who may run SQL as the worker, and what a pooler
 keeps from arriving.
 """
 

@@ -20,7 +20,7 @@ OF_THE_CRM = {"limits": "those of the plan", "concurrency": "the CRM's own", "ba
 
 @dataclass(frozen=True, slots=True)
 class SettingValue:
-    """value: masked where it is a secret; empty where none has effect. origin: environment, .env, credential or default."""
+    """value: masked where it is a secret; empty if none has effect. origin: environment, .env, credential or default."""
 
     name: str
     value: str
@@ -29,7 +29,7 @@ class SettingValue:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Settings that belong together. wrong: what is wrong in them, and what is expected; empty where nothing is."""
+    """Settings that belong together. wrong: what is wrong in them, and what is expected; empty if nothing is."""
 
     title: str
     values: list[SettingValue]

@@ -257,7 +257,7 @@ async def _read_lane(database: Database, table: LaneTable, most: int) -> dict[st
         **deletions,
         "error": sum(code["in_error"] for code in codes),
         "failures": [{name: code[name] for name in ("code", "contacts", "sample", "is_least")} for code in codes],
-        # Among more than were looked at, nobody knows which is the latest.
+        # Among more than were looked at, it is not known which is the latest.
         "last_error": None if latest is None or "error" in least else latest["last_error"],
         "last_failed_at": None if latest is None or "error" in least else latest["failed_at"],
         "least": least + [name for name in ("deletions_waiting", "deletions_failed") if deletions[name] > MOST],

@@ -1,4 +1,4 @@
-"""Rows that the table refuses to have written: left alone, each for longer the more often it was tried, and in nobody's way."""
+"""Rows that the table refuses to have written: left alone, each for longer the more often it was tried, and never in the way."""
 
 import time
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ class Avoided:
         self._reasons: dict[Any, str] = {}
 
     def __bool__(self) -> bool:
-        """Whether one of them is claimed, and in nobody's hand."""
+        """Whether one of them is claimed, and in no hand."""
         return bool(self._claimed)
 
     @property

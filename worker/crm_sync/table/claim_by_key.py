@@ -1,6 +1,6 @@
 """A contact that a person has named, claimed out of turn: flipped where nobody has, and in flight in the same transaction.
 
-So no other worker takes it in between, and where it cannot be had nothing is changed.
+So no other worker takes it in between, and where it is not available nothing is changed.
 """
 
 from collections.abc import Sequence
@@ -31,8 +31,8 @@ class ClaimByKey:
 
     async def claim(self, ids: Sequence[Any], token: int, *, flip: bool) -> list[Contact]:
         """The contact that is meant, which is the first, and those of its twins that are in line; without fields. None at all
-        where the meant one cannot be had: somebody else was quicker, its row is locked by the application, or nobody may call the
-        CRM now. flip: it was not in line when it was looked at. One that was, and is no longer, has been delivered.
+        where the meant one is not available: somebody else was quicker, its row is locked by the application, or no worker may
+        call the CRM now. flip: it was not in line when it was looked at. One that was, and is no longer, has been delivered.
         """
         try:
             async with self._database.connection() as connection, connection.transaction():

@@ -41,7 +41,7 @@ _Claim = Callable[..., Awaitable[list[asyncpg.Record]]]
 class NextDue(NamedTuple):
     """in_s: seconds until the earliest contact is due, zero or less if one is ready; None if none waits.
 
-    revision: the breaker's. steps_over: lines stand before it, of contacts in flight or of nobody.
+    revision: the breaker's. steps_over: lines stand before it, of contacts in flight or of no contact.
     """
 
     revision: int
@@ -394,7 +394,7 @@ class Contacts:
             await self.sweep()
 
     async def sweep(self) -> None:
-        """Drops lines that stand for nobody from the beginning of the line: each look would step over them."""
+        """Drops lines that stand for no contact from the beginning of the line: each look would step over them."""
         while True:
             looked_at, dropped = (await self._database.fetch(self._stale_lines, SWEEP))[0]
             if looked_at < SWEEP or not dropped:

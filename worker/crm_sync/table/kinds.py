@@ -3,7 +3,7 @@
 What asyncpg reads exactly is read as it is. Of the others SQL makes a text. Of numeric, which is exact then. Of dates and times
 through JSON, which has them in ISO 8601 whatever DateStyle says, and in which infinity and BC can be seen, as they cannot in the
 dates of asyncpg. Of what is left as Postgres writes it, with the settings pinned in the expression itself, because behind a
-transaction pooler those of the session are anybody's.
+transaction pooler those of the session are anyone's.
 """
 
 from collections.abc import Mapping

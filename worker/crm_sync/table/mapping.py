@@ -219,7 +219,7 @@ class _Door:
         return None
 
     async def _unread(self, expression: str) -> str:
-        """The columns that are in it and that the role may not read, for Postgres names the table only. Empty where it is not
+        """The columns that are in it and that the role may not read, for Postgres names the table only. Empty if it is not
         for them.
         """
         rows = await self.database.fetch(query("list_unreadable_columns"), self.lane.variables["contacts"])

@@ -171,7 +171,9 @@ async def _read_table(database: Database, wanted: str | None) -> AdoptedTable:
 
 
 async def _relation(database: Database, name: str) -> int | None:
-    """The table that a person means. One without a schema's name is looked for as he would find it: by his role's own path."""
+    """The table that a person means. One without a schema's name is looked for as the person's role would find it: by its own
+    path.
+    """
     resolve = query("resolve_table")
     relation: int | None = await database.value(resolve, name)
     return relation if relation is not None else (await database.fetch_by_own_path(resolve, name))[0][0]

@@ -1,4 +1,4 @@
-"""Changing the status of many contacts of one CRM, in nobody's way.
+"""Changing the status of many contacts of one CRM, without getting in the way.
 
 In short transactions, for the application waits for a row until the one that has it ends. No row lock is waited for, so no
 transaction of the application can be the victim of a deadlock. Each commit stands for itself, so whatever ends this,

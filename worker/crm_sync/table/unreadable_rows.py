@@ -1,4 +1,4 @@
-"""Contacts that are poison to a statement that has a hundred: found, told of, and in nobody's way.
+"""Contacts that are poison to a statement that has a hundred: found, told of, and never in the way.
 
 The mapping divides by what is zero there, or takes forever, or makes more of one row than fits into memory a hundred times. So
 a statement that reads many cuts each value short. Who has a longer one is read alone, as a whole, and only so much at a time.

@@ -32,8 +32,8 @@ class LimitUse(NamedTuple):
 class LaneCounts:
     """One CRM. contacts and tombstones: by the states of `crm_sync.telling.labels`; those that nobody has counted are left out.
 
-    oldest_ready_s: seconds; 0 where none is ready, None if that is not known. down_code: why the CRM is not called now.
-    backlog_ends_in_s: None if nobody can say.
+    oldest_ready_s: seconds; 0 if none is ready, None if that is not known. down_code: why the CRM is not called now.
+    backlog_ends_in_s: None if it is not known.
     """
 
     state: str

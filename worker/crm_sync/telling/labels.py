@@ -46,7 +46,7 @@ def code_of(error: str) -> str:
 
 
 def status_of(status: int, code: str | None) -> str:
-    """status: 0 where there was no answer, for the reason that code names; with a code the answer was not whole."""
+    """status: 0 if there was no answer, for the reason that code names; with a code the answer was not whole."""
     if code is not None:
         return _WITHOUT_ANSWER.get(code, OTHER)  # type: ignore[call-overload,no-any-return]  # a Code is the text that it is
     return _OF_THEIR_OWN.get(status) or known(f"{status // 100}xx", STATUSES)

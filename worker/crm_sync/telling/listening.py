@@ -1,7 +1,7 @@
 """The address that metrics are served at, held for as long as the worker runs.
 
-That it cannot be had now (the port is another program's, most often the worker's before this one) delays no delivery: it is told
-in the log, once for each reason, and tried again.
+That it is not available now (the port is another program's, most often the worker's before this one) delays no delivery: it is
+told in the log, once for each reason, and tried again.
 """
 
 import asyncio
@@ -56,7 +56,7 @@ async def serve(app: web.Application, address: ListenAddress, waits: Waits = USU
 
 
 def _site(runner: web.AppRunner, address: ListenAddress) -> web.BaseSite:
-    """Raises OSError if a socket has somebody who answers: it would be taken from him without a word."""
+    """Raises OSError if a socket has somebody who answers: it would be taken away silently."""
     if not address.path:
         return web.TCPSite(runner, address.host, address.port)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:

@@ -149,7 +149,7 @@ class OpenTelemetry:
 
     @contextmanager
     def _span(self, name: str, kind: Any, attributes: Mapping[str, Any], links: Sequence[Any] = ()) -> Iterator[Any]:
-        """An exception is not recorded: its words may be anybody's."""
+        """An exception is not recorded: its words may be anyone's."""
         with self._tracer.start_as_current_span(
             name,
             kind=kind,

@@ -2,7 +2,7 @@
 
 A contact is an upsert of its own: POST with updateEnabled; or, where the row has Brevo's id, a look at the contact and a PUT by
 that id, so that a changed email address makes no second record. The look costs a request and is why nobody is subscribed against
-his will: Brevo takes a contact off its blocklist when its address is updated [Brevo, "Update a contact"], so an address is sent
+their will: Brevo takes a contact off its blocklist when its address is updated [Brevo, "Update a contact"], so an address is sent
 only where it changed, and then with the blocklisting that was there.
 
 Why no batches. POST /contacts/batch never creates, fails as a whole for one contact it does not know, and is deprecated from
