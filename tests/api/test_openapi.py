@@ -33,6 +33,17 @@ def test_what_changes_something_needs_more_than_to_read():
     assert all(route.scope is not Scope.READ for route in ROUTES if route.method != "GET")
 
 
+def test_what_is_sent_has_an_example_that_is_taken():
+    document = describe(ROUTES)
+    for route in ROUTES:
+        operation = document["paths"][f"/v1{route.path}"][route.method.lower()]
+        assert all("example" in one for one in operation["parameters"] if one["in"] == "path")
+        if route.body is not None:
+            schema = document["components"]["schemas"][route.body.__name__]
+            for example in schema["examples"]:
+                route.body.model_validate(example)
+
+
 def test_no_reference_leads_nowhere():
     text = json.dumps(describe(ROUTES))
     document = json.loads(text)

@@ -7,6 +7,7 @@ else the machine does. A reading that all who look share counts whole. No index 
 import asyncio
 import statistics
 import sys
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from tests.console.running import Visit, visiting
 from tests.roles import adopt
 
 SIZES = (10_000, 1_000_000)
+ASKS_S = 2.0  # as console.js does
+TAB_S = 60.0
 TIMES = 3  # each page; told is the median
 PATIENCE_S = 600.0
 BACKENDS = (
@@ -194,6 +197,21 @@ async def costs(url: str, pages: Sequence[Page], times: int = TIMES) -> dict[str
     return found
 
 
+async def open_tab(url: str, seconds: float) -> float:
+    """The share of the time that the backends run for a tab with the overview, which asks every two seconds."""
+    app = await asyncpg.connect(url)
+    async with visiting(url) as visit:
+        await visit.sign_in()
+        await visit.get("")  # opens the connections
+        before, began = await _ran_ms(app), time.monotonic()
+        while time.monotonic() - began < seconds:
+            await asyncio.sleep(ASKS_S)
+            assert (await visit.get("parts/overview"))[0] == 200
+        share = (await _ran_ms(app) - before) / 1000 / (time.monotonic() - began)
+    await app.close()
+    return share
+
+
 async def _ran_ms(app: asyncpg.Connection) -> float:
     """How long all other backends of this database have been on a processor."""
     rows = await app.fetch(BACKENDS)
@@ -204,6 +222,7 @@ async def _ran_ms(app: asyncpg.Connection) -> float:
 async def _measured(url: str, contacts: int) -> dict[str, Cost]:
     await asyncio.to_thread(adopt, url)
     await fill(url, contacts)
+    print(f"An open tab, {contacts:,} contacts: {await open_tab(url, TAB_S):.2%} of one backend", flush=True)
     found = await costs(url, [*PAGES, WITHOUT_INDEX])
     app = await asyncpg.connect(url)
     await app.execute("CREATE INDEX ON contacts (lower(email))", timeout=PATIENCE_S)

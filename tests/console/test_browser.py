@@ -37,6 +37,7 @@ WIDE = {"width": 1200, "height": 860}
 HIGHEST = 1_400  # pixels of a picture
 COLOURS = 48
 PICTURES = os.environ.get("SCREENSHOTS")
+SEEN = "state => Object.defineProperty(document, 'visibilityState', {configurable: true, get: () => state})"
 VIOLATIONS = "window.violations = []; addEventListener('securitypolicyviolation', e => violations.push(e.violatedDirective))"
 
 
@@ -273,6 +274,20 @@ async def test_the_overview_follows_while_somebody_looks(browser, signed_in):
         # By the same console, which therefore reads again.
         assert (await signed_in.call("PUT", "/crms/brevo/pause", {"reason": "a new key"}))[0] == 200
         await page.get_by_text("paused by hand").first.wait_for()
+
+
+async def test_a_hidden_tab_asks_for_nothing_until_it_is_seen_again(browser, signed_in):
+    async with page_of(browser, signed_in) as page:
+        await page.clock.install()
+        await page.goto(signed_in.where)
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url) if "/parts/" in request.url else None)
+        await page.evaluate(SEEN, "hidden")
+        await page.clock.run_for(60_000)
+        assert asked == []
+        await page.evaluate(SEEN, "visible")
+        async with page.expect_request("**/parts/overview"):
+            await page.clock.run_for(4_000)
 
 
 async def test_what_has_the_focus_keeps_it_when_the_overview_is_drawn_anew(browser, signed_in, filled):

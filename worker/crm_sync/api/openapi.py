@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 _LONGEST = {"key": LONGEST_TAKEN, "crm": 1_000}  # characters of a name in a path
+_EXAMPLES = {"key": "4711", "crm": "brevo"}
 _REFERENCE = "#/components/schemas/{model}"
 _PROBLEMS = {
     "401": "No valid token",
@@ -97,7 +98,13 @@ def _operation(route: Route, references: Any) -> dict[str, Any]:
 
 def _names(route: Route) -> list[dict[str, Any]]:
     return [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1, "maxLength": _LONGEST[name]}}
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "example": _EXAMPLES[name],
+            "schema": {"type": "string", "minLength": 1, "maxLength": _LONGEST[name]},
+        }
         for name in re.findall(r"{(\w+)}", route.path)
     ]
 

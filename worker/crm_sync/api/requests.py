@@ -38,6 +38,8 @@ class Taken(BaseModel):
 
 
 class StatusChange(Taken):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "Queued"}]})
+
     status: Wish
 
 
@@ -50,6 +52,10 @@ class Filter(Taken):
 
 class Selection(Taken):
     """Contacts of one CRM, and what their status becomes: those that match `where`, or those with `keys`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"crm": "brevo", "status": "Queued", "where": {"state": "Selected"}, "dry_run": True}]}
+    )
 
     crm: Text
     status: Wish
@@ -68,6 +74,8 @@ class Selection(Taken):
 class RetryRequest(Taken):
     """Failed contacts that go out again. Nothing set means all."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"crm": "brevo", "codes": ["TIMEOUT"], "dry_run": True}]})
+
     crm: Text | None = None
     codes: list[Text] = Field(default_factory=list, max_length=50)
     since_seconds: int | None = Field(None, ge=1, le=315_360_000)
@@ -75,6 +83,8 @@ class RetryRequest(Taken):
 
 
 class Pause(Taken):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"reason": "a new key"}]})
+
     reason: Text = Field(min_length=1, max_length=500)
 
 
