@@ -21,12 +21,13 @@ from crm_sync.table.adopted_table import LaneTable
 from crm_sync.table.contact_list import ContactList, Wanted
 from crm_sync.table.failed_contacts import FailedContacts, Failures
 from crm_sync.table.one_contact import read_key
-from crm_sync.table.short_flips import Flipped, ShortFlips
+from crm_sync.table.short_flips import Bounds, Flipped, ShortFlips
 from crm_sync.telling import deeds
 from crm_sync.telling.deeds import Doer
 
 MOST_COUNTED = 10_000
 LONGEST_S = 10.0  # that one request changes contacts, before it says how far it is: proxies and people wait for no minute
+RETRIED = Bounds(keys=1_000)  # so many are looked up, and flipped, before it is seen how late it is
 
 
 class Changing:
@@ -100,29 +101,32 @@ class Changing:
         return result.model_copy(update={"next": to_go_on, "note": note})
 
     async def retry(self, asked: RetryRequest, by: Doer) -> RetryResult:
-        """As `crm-sync retry`."""
+        """As `crm-sync retry`, for some seconds: then it says that there are more, and the same request goes on."""
+        until = self._clock() + self._longest_s
         tables = await self._tables.whole()
         lanes = [await self._tables.table(asked.crm)] if asked.crm else list(tables.values())
         now = await self._writing.value(query("read_clock"))
         since = None if asked.since_seconds is None else now - timedelta(seconds=asked.since_seconds)
         total, counted, notes = Flipped(), 0, []
         for table in lanes:
-            failed = FailedContacts(self._writing, table.variables, now, since)
+            failed = FailedContacts(self._writing, table.variables, now, since, RETRIED)
             chosen = await self._chosen(failed, asked, table.crm)
             counted += sum(entry.contacts for entry in chosen)
             if asked.dry_run or not chosen:
                 continue
             done = Flipped()
             try:
-                await failed.flip(chosen, done)
+                await failed.flip(chosen, done, lambda: self._clock() < until)
             finally:
                 if done.flipped:
                     meant_by = {"contacts": done.flipped, "codes": asked.codes, "since_seconds": asked.since_seconds}
                     notes.append(await self._note(deeds.CONTACTS_RETRIED, table.crm, by, **meant_by))
             _add(total, done)
         self._lanes.forget()
+        left = counted - total.flipped - len(total.locked) - len(total.refused)
         return RetryResult(
             counted=counted,
+            more=not asked.dry_run and left > 0 and self._clock() >= until,
             flipped=total.flipped,
             locked=len(total.locked),
             refused=len(total.refused),

@@ -57,7 +57,11 @@ class Contacts:
         if "@" in text:  # a key may have one, too
             asked.insert(0, NamedContact(text.strip(), None))
         for one in asked:
-            found = await find_contacts(self._database, tables, one, look_s=LOOK_S)
+            try:
+                found = await find_contacts(self._database, tables, one, look_s=LOOK_S)
+            except DeclinedError as error:  # too many for an address, but a key is found all the same
+                note = f"{error}."
+                continue
             looked_for += found.looked_for
             note = note or found.note
             if found.keys:

@@ -188,6 +188,24 @@ class MappedField(Given):
     expression: str
 
 
+class SaidField(Given):
+    """A mapped field, and what the CRM says of it. fits: null where it does not say."""
+
+    name: str
+    expression: str
+    fits: bool | None
+    says: str
+
+
+class FieldsSaid(Given):
+    """unknown: why the CRM does not say. note: that it is not written down who asked."""
+
+    crm: str
+    unknown: str | None
+    fields: list[SaidField]
+    note: str | None
+
+
 class Fact(Given):
     label: str
     text: str
@@ -313,6 +331,7 @@ class SelectionResult(Given):
 
 class RetryResult(Given):
     counted: int
+    more: bool = Field(False, description="One request changes contacts for some seconds only: the same again goes on.")
     flipped: int
     locked: int
     refused: int

@@ -21,6 +21,7 @@ class Action(StrEnum):
     RETRY = "retry"
     REVEAL = "reveal"
     PAUSE = "pause"
+    ASK = "ask"
 
 
 _OF_LANES = [("crm_sync.lanes", column, "UPDATE") for column in ("held_since", "held_reason", "revision")]
@@ -54,6 +55,7 @@ class Rights:
             Action.RETRY: flips,
             Action.REVEAL: [("crm_sync.events", "", "INSERT")],
             Action.PAUSE: _OF_LANES,
+            Action.ASK: [("crm_sync.budgets", "", privilege) for privilege in ("INSERT", "UPDATE")],
         }
         every = [*dict.fromkeys(right for rights in needed.values() for right in rights)]
         try:

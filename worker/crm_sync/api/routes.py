@@ -12,6 +12,7 @@ from crm_sync.api.models import (
     CrmState,
     EventPage,
     FailurePage,
+    FieldsSaid,
     Found,
     Overview,
     RetryResult,
@@ -96,6 +97,10 @@ async def _resume_crm(service: Service, call: Call) -> CrmState:
     return await service.changing.resume(call.names["crm"], call.by)
 
 
+async def _ask_fields(service: Service, call: Call) -> FieldsSaid:
+    return await service.fields.ask(call.names["crm"], call.by)
+
+
 async def _list_contacts(service: Service, call: Call) -> ContactPage:
     query = call.query
     assert isinstance(query, ContactsQuery)  # noqa: S101
@@ -156,6 +161,7 @@ ROUTES = (
     Route("GET", "/crms/{crm}/throughput", Scope.READ, "What was done at a CRM", _show_throughput, Throughput, ThroughputQuery),
     Route("PUT", "/crms/{crm}/pause", Scope.OPERATE, "Pause a CRM for all workers", _pause_crm, CrmState, body=Pause),
     Route("DELETE", "/crms/{crm}/pause", Scope.OPERATE, "Resume a CRM", _resume_crm, CrmState),
+    Route("POST", "/crms/{crm}/fields", Scope.FLIP, "Ask a CRM about the fields that are sent", _ask_fields, FieldsSaid),
     Route("GET", "/contacts", Scope.READ, "A page of contacts at one CRM", _list_contacts, ContactPage, ContactsQuery),
     Route("GET", "/find", Scope.READ, "Contacts by address, key or id", _find_contacts, Found, FindQuery),
     Route("GET", "/contacts/{key}", Scope.READ, "One contact at every CRM", _show_contact, ContactView, ContactQuery),

@@ -3,6 +3,7 @@
 from crm_sync.api.changing import Changing
 from crm_sync.api.contacts import Contacts
 from crm_sync.api.events import Events
+from crm_sync.api.fields import Fields
 from crm_sync.api.following import Following
 from crm_sync.api.lanes import Lanes
 from crm_sync.api.references import References
@@ -31,4 +32,5 @@ class Service:
         self.changing = Changing(
             self.tables, self.lanes, self.contacts, references=self.references, reading=reading, writing=writing
         )  # fmt: skip
+        self.fields = Fields(configuration, self.tables, self.lanes, reading, writing)
         self.following = Following(self.events.followed)

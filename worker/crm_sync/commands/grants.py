@@ -223,6 +223,8 @@ def _for_console(schema: Schema, target: Mapping[str, Any], role: str, mapped: S
         f"GRANT UPDATE{_columns(PAUSED)} ON TABLE crm_sync.lanes {to}",
         "-- Who did what.",
         f"GRANT INSERT ON TABLE crm_sync.events {to}",
+        "-- To ask a CRM about its fields, within its limits.",
+        f"GRANT INSERT, UPDATE ON TABLE crm_sync.budgets {to}",
         "-- What was asked for with an Idempotency-Key.",
         f"GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE crm_sync.requests {to}",
         "-- What would be sent of a contact that is revealed.",

@@ -49,7 +49,7 @@ class Drawing:
         self._pages = pages
         self._rights = rights
         self._signs_out = signs_out
-        self.url, self.page_of, self.shown = pages.url, pages.page_of, pages.shown
+        self.url, self.page_of, self.shown, self.reference = pages.url, pages.page_of, pages.shown, pages.reference
 
     def guarded(self, handler: Handler, scope: Scope = Scope.READ) -> Handler:
         """With the rights of the caller. What goes wrong is a page that says what, and what to do."""

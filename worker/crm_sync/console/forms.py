@@ -1,5 +1,7 @@
 """What the forms of the pages do."""
 
+from collections.abc import Mapping
+
 from aiohttp import web
 
 from crm_sync.api.requests import RetryRequest, Selection
@@ -20,6 +22,7 @@ class Forms:
     def __init__(self, service: Service, drawing: Drawing, pages: LookingPages) -> None:
         self._tables = service.tables
         self._lanes = service.lanes
+        self._fields = service.fields
         self._changing = service.changing
         self._drawing = drawing
         self._shown = pages
@@ -28,6 +31,7 @@ class Forms:
         """base: the path before each."""
         done = {
             f"/contacts/{KEY}/{{crm}}": (self._change, Scope.FLIP),
+            "/fields/{crm}": (self._ask, Scope.FLIP),
             f"/reveal/{KEY}": (self._reveal, Scope.FLIP),
             "/selections": (self._select, Scope.FLIP),
             "/failures": (self._retry, Scope.OPERATE),
@@ -38,6 +42,14 @@ class Forms:
     async def _reveal(self, request: web.Request) -> web.Response:
         contact = await self._changing.reveal(request.match_info["key"], _by(request))
         return await self._shown.show_contact(request, contact.key, revealed=contact)
+
+    async def _ask(self, request: web.Request) -> web.Response:
+        """Shown where the button is: on the page of a contact, or of the CRM."""
+        said = await self._fields.ask(request.match_info["crm"], _by(request))
+        key = str((await request.post()).get("key", ""))
+        if key:
+            return await self._shown.show_contact(request, key, said=said)
+        return await self._shown.show_crm(request, said.crm, said=said)
 
     async def _change(self, request: web.Request) -> web.StreamResponse:
         key, crm = request.match_info["key"], request.match_info["crm"]
@@ -64,7 +76,7 @@ class Forms:
             notice = Notice(_became(result.changed, result.locked, result.refused, result.refusal), "good")
             back = self._drawing.url("/contacts", **asked)
             more = {**asked, "status": wish.value, "after": result.next} if result.next else None
-            return self._drawing.show(request, "done.html", notice=notice.with_note(result.note), back=back, more=more)
+            return self._done(request, notice.with_note(result.note), "/selections", back, more)
         tables = await self._tables.whole()
         return self._drawing.show(
             request, "selection.html", preview=result, crm=crm, state=wanted.state, code=wanted.code, label=LABELS[wish],
@@ -77,12 +89,18 @@ class Forms:
         if confirmed:
             result = await self._changing.retry(RetryRequest(crm=crm, codes=[code], dry_run=False), _by(request))
             notice = Notice(_became(result.flipped, result.locked, result.refused, result.refusal), "good")
-            back = self._drawing.url("/failures")
-            return self._drawing.show(request, "done.html", notice=notice.with_note(result.note), back=back, more=None)
+            more = {"crm": crm, "code": code} if result.more else None
+            return self._done(request, notice.with_note(result.note), "/failures", self._drawing.url("/failures"), more)
         variables = (await self._tables.table(crm)).variables
         failed = next((one for one in await self._lanes.failures() if (one.crm, one.code) == (crm, code)), None)
         same_as = of_retry(variables, crm, code)
         return self._drawing.show(request, "retry.html", failed=failed, crm=crm, code=code, same_as=same_as)
+
+    def _done(
+        self, request: web.Request, notice: Notice, form: str, back: str, more: Mapping[str, str | None] | None
+    ) -> web.StreamResponse:
+        """more: what the same form says to go on."""
+        return self._drawing.show(request, "done.html", notice=notice, form=form, back=back, more=more)
 
     async def _pause(self, request: web.Request) -> web.StreamResponse:
         form = await request.post()

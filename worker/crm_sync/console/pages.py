@@ -4,7 +4,7 @@ from typing import Any
 
 from aiohttp import web
 
-from crm_sync.api.models import ContactView, State
+from crm_sync.api.models import ContactView, FieldsSaid, State
 from crm_sync.api.requests import Span
 from crm_sync.api.service import Service
 from crm_sync.console.asked import LABELS, filter_of, span_of, wishes
@@ -57,7 +57,11 @@ class LookingPages:
         return {"overview": overview, "sparklines": {one.crm: sparkline(one.last_hour, one.crm) for one in overview.crms}}
 
     async def _crm(self, request: web.Request) -> web.Response:
-        crm = await self._lanes.crm(request.match_info["crm"])
+        return await self.show_crm(request, request.match_info["crm"])
+
+    async def show_crm(self, request: web.Request, name: str, *, said: FieldsSaid | None = None) -> web.Response:
+        """said: what the CRM says of its fields, where it was asked."""
+        crm = await self._lanes.crm(name)
         span = span_of(request.query.get("span"))
         throughput = await self._lanes.throughput(crm.crm, span)
         failures = [one for one in await self._lanes.failures() if one.crm == crm.crm]
@@ -70,7 +74,7 @@ class LookingPages:
         return self._drawing.show(
             request, "crm.html", crm=crm, failures=failures, span=span.value, spans=[one.value for one in Span],
             throughput=throughput, chart=throughput_chart(throughput), latency=latency_chart(throughput), story=story,
-            mapping=mapping, unmapped=unmapped, alive=alive, lacking=await self._rights.lacking(),
+            mapping=mapping, said=said, unmapped=unmapped, alive=alive, lacking=await self._rights.lacking(),
             action=of_resume(crm.crm) if crm.paused_since else of_pause(crm.crm),
         )  # fmt: skip
 
@@ -92,9 +96,15 @@ class LookingPages:
         return await self.show_contact(request, request.match_info["key"])
 
     async def show_contact(
-        self, request: web.Request, key: str, *, notice: Notice | None = None, revealed: ContactView | None = None
+        self,
+        request: web.Request,
+        key: str,
+        *,
+        notice: Notice | None = None,
+        revealed: ContactView | None = None,
+        said: FieldsSaid | None = None,
     ) -> web.Response:
-        """revealed: with its address, and what would be sent."""
+        """revealed: with its address, and what would be sent. said: what a CRM says of its fields, where it was asked."""
         contact = revealed or await self._contacts.one(key)
         tables = await self._tables.whole()
         told = contact.key if revealed else self._drawing.shown(contact.key)
@@ -112,8 +122,10 @@ class LookingPages:
         }
         first = next(iter(tables.values()), None)
         return self._drawing.show(
-            request, "contact.html", contact=contact, actions=actions, revealed=revealed is not None, notice=notice,
+            request, "contact.html", contact=contact, actions=actions, revealed=revealed is not None, said=said,
+            notice=notice,
             timeline=await self._timeline(contact), lacking=await self._rights.lacking(),
+            reference=self._drawing.reference(contact.key),
             reveal=None if first is None else of_reveal(first.variables, told),
         )  # fmt: skip
 

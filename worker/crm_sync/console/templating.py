@@ -26,7 +26,7 @@ class Pages:
     def __init__(self, base: str, references: References) -> None:
         self._base = base
         self._references = references
-        self.shown = references.shown
+        self.shown, self.reference = references.shown, references.again
         self._environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader(FOLDER / "templates"),
             autoescape=True,

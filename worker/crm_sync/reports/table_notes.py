@@ -5,6 +5,8 @@ from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query, quote, render
 from crm_sync.table.adopted_table import AdoptedTable
 
+MANY = 100_000  # contacts: some 50 ms of reading
+
 
 async def table_notes(database: Database, table: AdoptedTable) -> list[str]:
     """A sentence for each. Raises as Database.fetch does."""
@@ -13,10 +15,20 @@ async def table_notes(database: Database, table: AdoptedTable) -> list[str]:
     if flips["triggers"] and not flips["are_seen"]:
         notes.append(f"{flips_note(flips['triggers'])}: run `crm-sync migrate`")
     notes += await delete_rule_notes(database)
+    notes += await address_notes(database, table)
     variables = odd_keys(table.declared[table.key], quote(table.key))
     if variables and await database.value(render("find_odd_keys", {**variables, "contacts": table.name})):
         notes.append(odd_keys_note(table.name, table.key))
     return notes
+
+
+async def address_notes(database: Database, table: AdoptedTable) -> list[str]:
+    """That an address is found by no index, where that takes long."""
+    contacts = int(await database.value(query("estimate_contacts")))
+    if contacts < MANY or await database.fetch(query("list_address_indexes"), table.email):
+        return []
+    index = f"CREATE INDEX CONCURRENTLY ON {table.name} (lower({quote(table.email)}))"
+    return [f"no index finds an address among about {contacts:,} contacts: to look for one, the whole table is read: {index}"]
 
 
 async def delete_rule_notes(database: Database) -> list[str]:

@@ -4,7 +4,7 @@ A worker delivers meanwhile, and what is refused again at once is a failed conta
 count is flipped, and no more than was counted, so this ends.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -59,6 +59,7 @@ class FailedContacts:
         self._counted_at = counted_at
         self._since = since
         self._keys = keys
+        self._may_go_on: Callable[[], bool] = lambda: True
         self._count = render("count_failed_contacts", variables)
         self._find = render("find_failed_contacts", variables)
         self._count_silent = render("count_silent_contacts", variables)
@@ -80,8 +81,12 @@ class FailedContacts:
         """Raises ConfigurationError if the role has no right to."""
         await self._flips.may()
 
-    async def flip(self, chosen: Sequence[Failures], progress: Flipped) -> None:
-        """Flips what was counted. progress tells at any moment, also when this raises."""
+    async def flip(self, chosen: Sequence[Failures], progress: Flipped, may_go_on: Callable[[], bool] = lambda: True) -> None:
+        """Flips what was counted, as long as may_go_on says so: it is asked after so many contacts as the bounds have for keys.
+
+        progress tells at any moment, also when this raises.
+        """
+        self._may_go_on = may_go_on
         with_reason = sum(entry.contacts for entry in chosen if entry.prefixes)
         silent = sum(entry.contacts for entry in chosen if not entry.prefixes)
         prefixes = [prefix for entry in chosen for prefix in entry.prefixes]
@@ -92,7 +97,7 @@ class FailedContacts:
 
     async def _flip_found(self, counted: int, progress: Flipped, statement: str, *arguments: object) -> None:
         left = counted
-        while left > 0:
+        while left > 0 and self._may_go_on():
             tried = [*progress.locked, *progress.refused]
             rows = await self._database.fetch(statement, *arguments, tried, min(left, self._flips.bounds.keys))
             if not rows:

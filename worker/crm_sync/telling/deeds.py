@@ -27,6 +27,7 @@ COLUMNS_UNWATCHED = "columns_unwatched"
 ON_DELETE_SET = "on_delete_set"
 CONTACTS_CHANGED = "contacts_changed"
 CONTACT_REVEALED = "contact_revealed"
+FIELDS_ASKED = "fields_asked"
 
 COMMAND, WORKER, CONSOLE, API = "command", "worker", "console", "api"
 LONGEST_ACTOR = 100

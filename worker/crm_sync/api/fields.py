@@ -1,0 +1,82 @@
+"""What a CRM says of the fields that are sent to it: asked when a person asks, never when a page is looked at.
+
+It is one or two requests of the account, so they count for its limits, and are not made while the lane may not call the CRM.
+"""
+
+import asyncio
+from collections import defaultdict
+
+from crm_sync.api.lanes import Lanes
+from crm_sync.api.models import FieldsSaid, SaidField
+from crm_sync.api.tables import Tables
+from crm_sync.configuration import Configuration
+from crm_sync.core.text import clean
+from crm_sync.errors import CrmSyncError, DeclinedError
+from crm_sync.limits.rate_limit import RateLimit
+from crm_sync.postgres.pool import Database
+from crm_sync.reports.remote_fields import compare_fields
+from crm_sync.table.mapping import prepare_for
+from crm_sync.telling import deeds
+from crm_sync.telling.deeds import Doer
+
+LONGEST_S = 10.0  # that a CRM is waited for: a person waits, too
+FITS, NOT_KNOWN = "takes it", "not known"
+
+
+class Fields:
+    """longest_s: seconds that a CRM is waited for."""
+
+    def __init__(
+        self, configuration: Configuration, tables: Tables, lanes: Lanes, reading: Database, writing: Database,
+        *, longest_s: float = LONGEST_S,
+    ) -> None:  # fmt: skip
+        self._configuration = configuration
+        self._tables = tables
+        self._lanes = lanes
+        self._reading = reading
+        self._writing = writing
+        self._longest_s = longest_s
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def ask(self, crm: str, by: Doer) -> FieldsSaid:
+        """Each mapped field, and what the CRM says of it. That it was asked is an event.
+
+        Raises NotFoundError; DeclinedError where it is not to be asked now, or does not answer; else as Database.fetch does.
+        """
+        await self._tables.table(crm)
+        state = await self._lanes.crm(crm)
+        if state.state != "delivering":
+            raise DeclinedError(f"{crm} is not asked now: {state.sentence}")
+        account = self._configuration.account(crm)
+        if account is None:
+            raise DeclinedError(f"{crm} cannot be asked: there are no credentials for it in these settings")
+        schema, sections = await self._tables.schema(), self._configuration.mapping
+        known = account.default_fields
+        mapping = await prepare_for(self._reading, crm, sections, known, schema, forms=account.forms, claims=False)
+        if self._turns[crm].locked():
+            raise DeclinedError(f"{crm} is being asked already: try again in a moment")
+        async with self._turns[crm]:
+            note = await deeds.note(self._writing, deeds.FIELDS_ASKED, crm, by=by)
+            try:
+                async with (
+                    asyncio.timeout(self._longest_s),
+                    account.open(RateLimit(self._writing, crm, account.windows)) as client,
+                ):
+                    compared = await compare_fields(client, mapping)
+            except TimeoutError:
+                raise DeclinedError(f"{crm} has not answered within {self._longest_s:.0f} s") from None
+            except CrmSyncError:
+                raise
+            except Exception as error:  # of a plug-in
+                raise DeclinedError(f"the client of {crm} failed: {type(error).__name__}") from error
+        unknown = "it does not name its fields" if compared.known is None else None
+        if compared.unknown is not None:
+            unknown = clean(compared.unknown)
+        misfits = {misfit.name: misfit.words for misfit in compared.misfits}
+        says = {name: NOT_KNOWN if unknown else misfits.get(name, FITS) for name in mapping.fields}
+        written = {one.name: one.expression for one in await self._lanes.mapping(crm)}
+        fields = [
+            SaidField(name=name, expression=written[name], fits=None if unknown else name not in misfits, says=says[name])
+            for name in mapping.fields
+        ]
+        return FieldsSaid(crm=crm, unknown=unknown, fields=fields, note=note)
