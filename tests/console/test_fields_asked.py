@@ -56,7 +56,7 @@ async def test_the_api_says_it_and_that_it_was_asked_is_an_event(app, visit):
     status, _, said = await visit.call("POST", "/crms/brevo/fields")
     assert (status, said["unknown"]) == (200, None)
     assert {one["name"]: one["fits"] for one in said["fields"]} == {"FIRSTNAME": True, "SHOE_SIZE": False}
-    [event] = await app.fetch("SELECT event, crm, actor, via FROM crm_sync.events")
+    [event] = await app.fetch("SELECT event, crm, actor, via FROM crm_sync.events WHERE event <> 'token_used'")
     assert tuple(event) == ("fields_asked", "brevo", "console", "api")
 
 

@@ -122,5 +122,5 @@ async def state(app):
     return [
         await app.fetchval("SELECT jsonb_agg(to_jsonb(c) ORDER BY c.id)::text FROM contacts AS c"),
         await app.fetchval("SELECT jsonb_agg(to_jsonb(l) ORDER BY l.id)::text FROM crm_sync.lanes AS l"),
-        await app.fetchval("SELECT count(*) FROM crm_sync.events"),
+        await app.fetchval("SELECT count(*) FROM crm_sync.events WHERE event <> 'token_used'"),
     ]

@@ -27,7 +27,7 @@ from crm_sync.telling.deeds import Doer
 
 MOST_COUNTED = 10_000
 LONGEST_S = 10.0  # that one request changes contacts, before it says how far it is: proxies and people wait for no minute
-RETRIED = Bounds(keys=1_000)  # so many are looked up, and flipped, before it is seen how late it is
+RETRIED = Bounds(keys=1_000)  # looked up, and flipped, between two looks at the clock
 
 
 class Changing:

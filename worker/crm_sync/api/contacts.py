@@ -59,7 +59,7 @@ class Contacts:
         for one in asked:
             try:
                 found = await find_contacts(self._database, tables, one, look_s=LOOK_S)
-            except DeclinedError as error:  # too many for an address, but a key is found all the same
+            except DeclinedError as error:  # too many for an address, but a key is still found
                 note = f"{error}."
                 continue
             looked_for += found.looked_for

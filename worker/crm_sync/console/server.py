@@ -22,6 +22,7 @@ from crm_sync.console.guard import HEADERS, LOOPBACK, Guard
 from crm_sync.console.pages import LookingPages
 from crm_sync.console.templating import FOLDER, Pages
 from crm_sync.console.tokens import Tokens, of_setting, read_tokens
+from crm_sync.console.uses import Uses
 from crm_sync.console_settings import ConsoleSettings, listed
 from crm_sync.core.listen_address import ListenAddress
 from crm_sync.errors import ConfigurationError
@@ -91,7 +92,8 @@ def application(service: Service, writing: Database, guard: Guard) -> web.Applic
     """The pages, what they are drawn with, and a sign of life."""
     drawing = Drawing(Pages(guard.base, service.references), service.rights, signs_out=bool(guard.tokens))
     answers = Answers(drawing, guard.base)
-    app = web.Application(middlewares=[answers.middleware, guard.middleware], client_max_size=LARGEST_BODY)
+    uses = Uses(guard.tokens, writing, guard.base)
+    app = web.Application(middlewares=[answers.middleware, guard.middleware, uses.middleware], client_max_size=LARGEST_BODY)
     pages = LookingPages(service, drawing)
     app.add_routes([
         *pages.routes(guard.base),

@@ -64,6 +64,10 @@ class Tokens:
                 found = candidate.visitor
         return found
 
+    def has(self, visitor: Visitor) -> bool:
+        """Whether that is somebody who has shown a token."""
+        return any(token.visitor is visitor for token in self._tokens.values())
+
     def cookie(self, visitor: Visitor, now: float) -> str:
         """For a browser whose user has shown a token. It says neither the token nor what it allows."""
         until = f"{visitor.name}.{int(now) + SESSION_S}"

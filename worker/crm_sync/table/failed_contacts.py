@@ -82,7 +82,7 @@ class FailedContacts:
         await self._flips.may()
 
     async def flip(self, chosen: Sequence[Failures], progress: Flipped, may_go_on: Callable[[], bool] = lambda: True) -> None:
-        """Flips what was counted, as long as may_go_on says so: it is asked after so many contacts as the bounds have for keys.
+        """Flips what was counted, as long as may_go_on says so: it is asked after as many contacts as the bounds have for keys.
 
         progress tells at any moment, also when this raises.
         """

@@ -28,6 +28,7 @@ ON_DELETE_SET = "on_delete_set"
 CONTACTS_CHANGED = "contacts_changed"
 CONTACT_REVEALED = "contact_revealed"
 FIELDS_ASKED = "fields_asked"
+TOKEN_USED = "token_used"  # noqa: S105 (a name)
 
 COMMAND, WORKER, CONSOLE, API = "command", "worker", "console", "api"
 LONGEST_ACTOR = 100

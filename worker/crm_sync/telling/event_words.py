@@ -51,6 +51,7 @@ WORDS: Mapping[str, str] = {
     deeds.ON_DELETE_SET: "what becomes of deleted contacts was set",
     deeds.CONTACTS_CHANGED: "the status of contacts was changed",
     deeds.CONTACT_REVEALED: "an address was shown in full",
+    deeds.TOKEN_USED: "a token was used",
     deeds.FIELDS_ASKED: "it was asked about its fields",
 }
 # Of a lane: what a contact that waits meets between two attempts.
