@@ -18,7 +18,7 @@ project_copyright = author
 version = release = VERSION
 
 extensions = ["myst_parser", "sphinx_copybutton"]
-exclude_patterns = ["_build", "generate"]
+exclude_patterns = ["_build", "generate", "examples"]
 myst_enable_extensions = ["attrs_block", "deflist"]
 myst_heading_anchors = 4
 nitpicky = True

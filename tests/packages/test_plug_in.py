@@ -24,7 +24,7 @@ def test_a_plug_in_is_found_beside_the_wheel_and_keeps_the_contract(tmp_path):
 
     # Without pytest: the kit needs none to be imported.
     assert ran(into, "-c", REGISTERED, cwd=tmp_path) == "hubspot brevo mautic n8n listmonk listmonk_url"
-    said = ran(into.with_name("crm-sync"), "settings", cwd=tmp_path)
+    said = ran(into.with_name("crm-sync"), "settings", cwd=tmp_path, DATABASE_URL="postgresql://crm_worker@localhost/app")
     assert "LISTMONK_URL" in said
 
     ran(*install, "pytest", cwd=tmp_path)
