@@ -30,6 +30,7 @@ class Waits:
     longest_nap_s: float = 0.1
     frequent_flips_s: float = 0.05  # flips that come closer together than this are not worth a notification each
     help_interval_s: float = 0.5  # between two calls of the keeper for the help of other workers
+    give_way_s: float = 1.0  # of a look at the whole table, to contacts that are being delivered
     full_look_s: float = 5.0  # a contact behind the cursor waits no longer, however busy the lane
     fresh_look_s: float = 1.0  # between two looks at the fresh flips of a backlog
 
@@ -74,6 +75,7 @@ class Waits:
 
     # What people are told.
     report_s: float = 2.0  # between two reports of a lane that is at work
+    first_count_s: float = 2.0  # before the first count of a worker, or count_s if that is less: what waits is delivered first
     count_s: float = 60.0  # between two counts of all contacts, at least; and between two looks at whose turn it is
     count_patience_s: float = 600.0  # of one count: some hundred million contacts
 
