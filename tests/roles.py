@@ -33,8 +33,6 @@ def migrate(url: str, request: AdoptionRequest | None = None) -> None:
     """Migrates a database, and lets workers in. Its copies let them in too."""
     adopt(url, request)
     with psycopg.connect(url, autocommit=True) as owner:
-        if not owner.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [WORKER]).fetchone():
-            owner.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(WORKER), PASSWORD))
         owner.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
     let_in(url)
 
@@ -42,6 +40,8 @@ def migrate(url: str, request: AdoptionRequest | None = None) -> None:
 def let_in(url: str, **settings: str) -> None:
     """What is to be done again after a new CRM, or for another MAPPING_FILE. Nothing comes by what everybody may."""
     with psycopg.connect(url, autocommit=True) as owner:
+        if not owner.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [WORKER]).fetchone():
+            owner.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(WORKER), PASSWORD))
         owner.execute("REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA crm_sync FROM PUBLIC")
         owner.execute(printed(url, WORKER, **settings)[0].encode())
 

@@ -97,6 +97,7 @@ async def _watch(settings: Settings, with_credentials: Sequence[str]) -> None:
         async with _database(settings) as database:
             while True:
                 said = None
+                is_first = current is None  # it connects and has statements planned, which is no measure of the next
                 started = time.monotonic()
                 try:
                     current = await read_status(database, with_credentials)
@@ -104,7 +105,7 @@ async def _watch(settings: Settings, with_credentials: Sequence[str]) -> None:
                     said = f"{datetime.now().astimezone():%H:%M:%S}  The database cannot be asked, trying again: {error}"
                 took_s = time.monotonic() - started
                 live.update(Screen(current, said), refresh=True)
-                await asyncio.sleep(WATCH_INTERVAL_S if said else max(WATCH_INTERVAL_S, SHARE * took_s))
+                await asyncio.sleep(WATCH_INTERVAL_S if said or is_first else max(WATCH_INTERVAL_S, SHARE * took_s))
 
 
 def _database(settings: Settings) -> Database:
