@@ -66,7 +66,7 @@ async def every(
 
 
 async def _give_way(busy: Callable[[], bool], longest_s: float) -> None:
-    """Until the lane has looked for contacts and has none in hand, but no longer than so many seconds."""
+    """Returns when the lane has looked for contacts and has none in hand, or after longest_s seconds."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     while True:
