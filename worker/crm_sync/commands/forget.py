@@ -28,7 +28,7 @@ TO_FORGET = Needs(
 def forget(*, key: str) -> None:
     """Removes the key KEY from every line of history, with the reasons and ids that may lead to the contact.
 
-    The lines stay, and name nobody. The contact's row and its records in the CRMs stay too, and what is sent from now on has
+    The lines stay, without a name. The contact's row and its records in the CRMs stay too, and what is sent from now on has
     lines again. If contacts are erased (`crm-sync on-delete CRM erase`), the deletion does this.
 
     \b
@@ -40,7 +40,7 @@ def forget(*, key: str) -> None:
         click.echo("Nothing to forget: no line of history has this key.")
         return
     counts = ", ".join(f"{count:,} of {crm}" for crm, count in sorted(lines.items()))
-    click.echo(wrapped(f"Forgotten: {counts}. These lines name nobody now."))
+    click.echo(wrapped(f"Forgotten: {counts}. These lines no longer name anyone."))
     deeds.tell(problem)
 
 

@@ -34,9 +34,9 @@ TO_MATCH = Needs(
 def match(waits: Waits, *, crm: str, again: bool) -> None:
     """Fills the ids of contacts that a CRM already has, by their addresses. Changes nothing in the CRM.
 
-    Use it when you adopt a table and the CRM has been in use: a changed address then changes the record, and creates no second
-    one. It stays within the account's limits while workers run, and says how many contacts the CRM does not have and how many are
-    ambiguous. Contacts in line are left alone: a delivery fills their ids.
+    Use it when you adopt a table and the CRM has been in use: a changed address then changes the record instead of creating a
+    second one. It stays within the account's limits while workers run, and says how many contacts the CRM does not have and how
+    many are ambiguous. Contacts in line are left alone: a delivery fills their ids.
 
     You can interrupt it at any point and run it again: it continues.
 

@@ -20,10 +20,10 @@ from crm_sync.table.schema import read_schema
 @click.option("--create", is_flag=True, help="Create the table contacts if there is none and CONTACTS_TABLE is not set.")
 @click.option("--check", "only_check", is_flag=True, help="Print what is missing and change nothing; exit 1 if anything is.")
 def migrate(*, only_check: bool, create: bool) -> None:
-    """Brings the database to what this version needs: the schema crm_sync, and what is on the contacts table.
+    """Brings the database up to date with this version: the schema crm_sync, and what is on the contacts table.
 
-    It is `crm-sync adopt` in few words, for a deployment. It creates no contacts table unless asked. To see it before, or to undo
-    it: crm-sync adopt --help.
+    It is `crm-sync adopt` with less output, for a deployment. It creates no contacts table unless asked. For a plan, or to
+    undo it: crm-sync adopt --help.
 
     \b
     Example:

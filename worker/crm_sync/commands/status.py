@@ -41,7 +41,7 @@ TO_COUNT = Needs(
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
 @click.option("--exact", is_flag=True, help="Count all contacts now, in one pass over the table.")
 def status(*, watch: bool, as_json: bool, exact: bool) -> None:
-    """Shows for each CRM whether it is delivered to, its contacts by state, how far it is, when it ends, and why contacts failed.
+    """Shows for each CRM its state, its contacts by state, its progress, when it will be done, and why contacts failed.
 
     Contacts in line, in flight and in Error are counted live, up to 10,000. The rest is counted by a worker from time to time,
     and the age of its numbers is shown. Exits 0 if all is well, 1 if something needs a person (a CRM is down, a lane is faulty,

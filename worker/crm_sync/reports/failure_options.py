@@ -26,7 +26,7 @@ def failure_options(function: Function) -> Function:
             multiple=True,
             metavar="CRM",
             shell_complete=crm_names,
-            help="Of this CRM, or of several, comma-separated; all if left out.",
+            help="Only this CRM, or several, comma-separated; all if left out.",
         ),
         click.option(
             "--code",
@@ -34,9 +34,9 @@ def failure_options(function: Function) -> Function:
             multiple=True,
             metavar="CODE",
             shell_complete=code_names,
-            help="With this code, or with several, comma-separated.",
+            help="Only this code, or several, comma-separated.",
         ),
-        click.option("--since", metavar="TIME", help="That failed within this time: 90s, 30m, 2h, 3d."),
+        click.option("--since", metavar="TIME", help="Only failures within this time: 90s, 30m, 2h, 3d."),
     )
     for option in reversed(options):
         function = option(function)
