@@ -95,7 +95,7 @@ def url(server: Server, template: str) -> Iterator[str]:
 
 @pytest.fixture
 async def app(url: str) -> AsyncIterator[asyncpg.Connection]:
-    """The application: an ordinary connection that knows nothing of us."""
+    """The application: an ordinary connection that knows nothing about us."""
     connection = await asyncpg.connect(url)
     yield connection
     await connection.close()

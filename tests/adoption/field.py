@@ -1,6 +1,6 @@
 """A table as those in the field: older than crm-sync, in use, and not made for it.
 
-Its owner is no superuser and has a statement_timeout; the application that writes is a third role, which knows nothing of us.
+Its owner is no superuser and has a statement_timeout; the application that writes is a third role, which knows nothing about us.
 HubSpot's columns are there, with enums that lack Selected and have values of the table's own.
 """
 

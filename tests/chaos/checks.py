@@ -198,7 +198,7 @@ def _of_contact(contact: Contact, crm: str, sends: Sequence[Send], evidence: Evi
     let_pass = stray = 0
     for send in sends:
         after_a_crash = _after_a_crash(send.at, evidence.crashes)
-        # A claim that a crash took back is not to be mistaken for the one before it.
+        # A claim that a crash took back is not to be mistaken for the previous one.
         place = _claim_of(send, claims, 0.0 if after_a_crash else LATE_S + evidence.lag_s)
         if place is not None:
             under.add(place)

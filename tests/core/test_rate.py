@@ -64,7 +64,7 @@ def most_that_can_meet(slots, window):
 
 
 def slots_of(windows, steps, budget=None):
-    """What takers get, one after another, each reading what the one before it stored."""
+    """What takers get, one after another, each reading what the previous one stored."""
     budget, now, slots = budget or Budget(), START, []
     for passed, wanted, ahead_s in steps:
         now += passed

@@ -98,7 +98,7 @@ async def test_a_silent_session_of_ours_is_ended_when_it_blocks_our_own_lock(app
 
 
 def forget_the_connection(daemon):
-    """The session's: it is lost to the worker, and the server knows nothing of it."""
+    """The session's: it is lost to the worker, and the server knows nothing about it."""
     session = daemon._wiring.session
     former, session._connection = session._connection, None
     session._lost.set()

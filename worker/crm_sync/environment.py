@@ -153,7 +153,7 @@ def _credentials() -> tuple[dict[str, str], dict[str, str]]:
         if not file.is_file() or folder not in file.resolve().parents:
             continue
         try:
-            # One that is no text may be there for others.
+            # One that is not a text may be there for others.
             held[file.name.lower()] = file.read_text(encoding=UTF_8, errors="surrogateescape").strip()
         except OSError as error:
             unreadable[file.name.lower()] = error.strerror or type(error).__name__

@@ -56,7 +56,7 @@ def hand_to_taps(_logger: object, _method: str, event: structlog.types.EventDict
 
 
 def set_level(level: int) -> None:
-    """From now on events below it are not written. Taps are handed them anyway: what is counted is no matter of the log."""
+    """From now on events below it are not written. Taps are handed them anyway: what is counted does not depend on the log."""
     global _level  # noqa: PLW0603 (the log is the process's)
     _level = level
 

@@ -1,5 +1,5 @@
 -- The contacts of one CRM with a reason of failure, by its code, a sample of each, and the latest that is known. The index of
--- failures finds each code by a step from the one before it; of all codes together this many contacts are looked at. Contacts in
+-- failures finds each code by a step from the previous one; of all codes together this many contacts are looked at. Contacts in
 -- Error without a reason are in no index.
 --
 -- is_least: there are more. failed_at is known of contacts that failed at no other CRM since.

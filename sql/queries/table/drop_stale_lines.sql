@@ -1,5 +1,5 @@
 -- Drops those of the oldest lines of one CRM that stand for no contact: the contact was withdrawn or deleted, has another key or
--- another due time by now, as after a flip that ended a wait, or the statement that lined it up came to nothing. No due time is
+-- another due time by now, as after a flip that ended a wait, or the statement that lined it up failed. No due time is
 -- given twice, so a line that no row has now stays so. Returns how many were looked at, and how many were dropped.
 --
 -- By their locators, which are taken in their order: so two workers at this never wait for each other in turn.

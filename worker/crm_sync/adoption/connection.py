@@ -1,7 +1,7 @@
 """The one connection that an adoption works through, and the lock that says who does.
 
 One connection, because the lock must outlive a killed process for as long as the server is still at a statement of its: an index
-that is built by nobody else has to be told from one that was interrupted.
+that is built by nobody else has to be distinguished from one that was interrupted.
 """
 
 import time

@@ -201,7 +201,7 @@ def _table(found: dict[str, Any], columns: Sequence[dict[str, Any]], key: str, e
 
 def find_table(connection: Connection, name: str) -> dict[str, Any] | None:
     """A row of find_table.sql, in a transaction. A name without a schema's is looked for as a person would find it: by the path
-    of the role, or of the URL. Raises ConfigurationError for what is no name.
+    of the role, or of the URL. Raises ConfigurationError for what is not a name.
     """
     try:
         relation = value(connection, "resolve_table", name)

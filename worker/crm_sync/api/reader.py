@@ -35,7 +35,7 @@ class SharedReading(Generic[Value]):
         self._of_roles: dict[str | None, _Last[Value]] = {}
 
     async def value(self) -> Value:
-        """The last one, or a new one where that is too old. Those who come while it is being read wait for the same."""
+        """The last one, or a new one where that is too old. People who come while it is being read wait for the same."""
         last = self._of_roles.setdefault(role_in_force(), _Last())
         if last.value is not None and self._clock() < last.next:
             return last.value

@@ -4,7 +4,9 @@ from crm_sync.core.text import EMAIL, MASK
 
 
 def masked(address: str | None) -> str | None:
-    """a***@example.com. What is no address is masked as a whole; the first letter of a part that has no other is not shown."""
+    """a***@example.com. What is not an address is masked as a whole; the first letter of a part that has no other is not
+    shown.
+    """
     if not address or not address.strip():
         return address
     local, at, domain = address.strip().rpartition("@")

@@ -100,7 +100,7 @@ class AdaptiveConcurrency:
     def _adjust(self, slowdown: float) -> None:
         """slowdown: how many times as long as alone the answers of this round took."""
         if slowdown < 1:
-            # A little quicker may be luck, and the luckiest round ever is no measure: it counts by how much it is quicker.
+            # A little quicker may be luck, and the luckiest round ever is not a measure: it counts by how much it is quicker.
             for size in {size for size, _ in self.answers} & self.alone_s.keys():
                 self.alone_s[size] *= slowdown * (2 - slowdown)
         if slowdown < CHANGED:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 from crm_sync.core.waits import USUAL
 
 SHARE = 0.25
-MOST_FRESH = 50  # more at a time are no fresh flips, but a backlog
+MOST_FRESH = 50  # more at a time are not fresh flips, but a backlog
 LATE_COMMIT = timedelta(seconds=10)  # a flip is due when it is made, and seen when it is committed: within this, as a rule
 
 

@@ -78,7 +78,7 @@ class Remaining(NamedTuple):
 
 
 def parse(text: str) -> tuple[Window, ...]:
-    """ "100/10s 250000/day", also with commas. "none" and "0" are no limits at all. A ValueError says what is expected."""
+    """ "100/10s 250000/day", also with commas. "none" and "0" mean no limits. A ValueError says what is expected."""
     text = text.strip().lower()
     if text in {"none", "0"}:
         return ()

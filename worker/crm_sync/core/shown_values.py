@@ -43,7 +43,7 @@ def masked_url(url: str) -> str:
 
 
 def _masked(parameter: str, *, is_postgres: bool) -> str:
-    """Of Postgres's parameters most are no secret, and help to see what is wrong."""
+    """Of Postgres's parameters most are not secret, and help to see what is wrong."""
     name, equals, _ = parameter.partition("=")
     return parameter if is_postgres and equals and not is_secret_name(name) else f"{name}{equals}{MASK if equals else ''}"
 

@@ -113,7 +113,7 @@ def foreign(answer: Answer, body: object, *, whose: str, check: str) -> RefusedE
     """
     said = f"{answer.label}: {page_words(answer, body)}"
     if answer.status == 407:
-        # Whom it lets through is no question of contacts.
+        # Whom it lets through does not depend on the contact.
         return RefusedError(
             Code.NOT_FOUND, f"a proxy in front of {whose} API requires credentials of its own ({said}): {check}, and the proxy"
         )

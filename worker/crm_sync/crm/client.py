@@ -9,7 +9,7 @@ from crm_sync.core.remote_schema import RemoteSchema
 from crm_sync.crm.exchange import Assumption
 from crm_sync.errors import LaneError
 
-# What is said of one contact; a LaneError says nothing of it, and Unsent that the CRM was not asked.
+# What is said of one contact; a LaneError says nothing about it, and Unsent that the CRM was not asked.
 Entry = Outcome | Unsent | LaneError
 # The id of a record that was looked for, None if there is none, or why that cannot be said.
 Found = str | None | Outcome | LaneError

@@ -23,7 +23,7 @@ from crm_sync.crm.trail import current
 from crm_sync.errors import ConfigurationError, LaneError, NotSentError
 
 REQUEST_TIMEOUT_S = 20.0
-SHORTEST_KEY = 8  # shorter header values are no keys, and would mask parts of other words
+SHORTEST_KEY = 8  # shorter header values are not keys, and would mask parts of other words
 MOST_TOKENS = 16
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 

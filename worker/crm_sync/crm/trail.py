@@ -16,7 +16,7 @@ from crm_sync.errors import LaneError
 from crm_sync.measurements import Exchange, Operation, measure
 
 LARGEST_STATUS = 999
-_NO_ID = re.compile(r"[^\w.:=/+-]")  # a foreign text: what is no id may be anything, an address too
+_NO_ID = re.compile(r"[^\w.:=/+-]")  # a foreign text: what is not an id may be anything, an address too
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from crm_sync.core.values import PLAIN, Forms, flat
 from crm_sync.errors import UnsendableError
 
 _BYTE_ORDER_MARK = "\ufeff"  # what is imported from a file of Windows can begin with it
-# White space and invisible characters, neither of which HubSpot takes at the ends of what is no string.
+# White space and invisible characters, neither of which HubSpot takes at the ends of what is not a string.
 _BLANK = "".join(
     map(chr, [*filter(lambda code: chr(code).isspace(), range(0x3001)), 0x200B, 0x200C, 0x200D, 0x2060, ord(_BYTE_ORDER_MARK)])
 )
@@ -49,7 +49,7 @@ def _texts(parts: list[Any]) -> list[str]:
 _LONGEST = 65_536
 
 # All is text [HubSpot's OpenAPI]; datetime is ISO 8601 with T and a zone, several options are joined by semicolons [HubSpot, CRM
-# properties]. Since April 2025 white space around the value of a property that is no string is refused [changelog].
+# properties]. Since April 2025 white space around the value of a property that is not a string is refused [changelog].
 HUBSPOT = Forms(
     text=_bare,
     boolean=_truth,

@@ -109,7 +109,7 @@ class Recovery:
         return left, found
 
     async def recover_unknown(self, worker: int, crm: str) -> bool:
-        """Puts contacts back in line that this worker has claimed and knows nothing of. False: the rows of some are locked.
+        """Puts contacts back in line that this worker has claimed and knows nothing about. False: the rows of some are locked.
 
         The answer to a claim was lost, the key of a contact was changed in flight, or a crash or failover of the database took a
         finish back that it had confirmed: it does not wait for the disk. A contact finished while we look is no matter, for its

@@ -10,7 +10,7 @@
     recovery ─(found contacts)────▶ the lane looks for them
 
 Nothing runs here: the daemon runs all loops, and `crm_sync.daemon.short_worker` those that a single delivery needs. Lanes come
-and go while the session lives. What the database refuses of one of them (`on_refused`) is no matter for the others.
+and go while the session lives. What the database refuses of one of them (`on_refused`) does not matter to the others.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence

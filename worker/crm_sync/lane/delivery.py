@@ -12,7 +12,7 @@ from crm_sync.errors import RefusedError
 from crm_sync.lane.channel import Channel
 from crm_sync.lane.judge import Judge, Settled
 
-AHEAD_S = 0.02  # so much work is claimed ahead: quick CRMs get some dozens at once, slow ones no more than they take
+AHEAD_S = 0.02  # so much work is claimed ahead: quick CRMs get a few dozen at once, slow ones no more than they take
 
 
 class Deliveries:

@@ -123,7 +123,7 @@ class Judge:
             return []
         settled = await self._outcomes(contacts)
         if self._breaker.is_probe(contacts[0].token):
-            # Whatever became of it says nothing of the CRM.
+            # Whatever became of it says nothing about the CRM.
             await self._breaker.give_back()
         return settled
 
@@ -300,7 +300,7 @@ class Judge:
                 if len(refused) < len(asked):
                     _put(settled, *await self._settle_others(one, asked))
                     if not one.is_answer:
-                        search.stop()  # paused, stopped, down: nothing is known of those that are left
+                        search.stop()  # paused, stopped, down: nothing is known about those that are left
         for found in search.found:
             settled[found.contact.id] = await self._found(error, found, began)
         if search.left and not search.stopped:

@@ -6,7 +6,7 @@ contact is to blame if it was refused alone (or is what was left of a refused re
 out everybody for a while makes no contact look so. Everybody is refused if different contacts are, one after the other, and none
 of that kind is served in between.
 
-Until either is known there is doubt, and requests go out one at a time: a CRM that refuses everybody sees some dozens, not
+Until either is known there is doubt, and requests go out one at a time: a CRM that refuses everybody sees a few dozen, not
 hundreds, and the first that is served ends the doubt.
 """
 

@@ -139,7 +139,7 @@ class RateLimit:
             self._waiting -= 1
 
     async def _reserve_or_hold_back(self) -> float:
-        """For those that wait. A database that is away says nothing of the CRM nor of a contact."""
+        """For those that wait. A database that is away says nothing about the CRM nor of a contact."""
         try:
             return await self._reserve(self._waiting)
         except DatabaseTroubleError as error:

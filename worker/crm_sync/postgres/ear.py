@@ -21,7 +21,7 @@ from crm_sync.postgres.pool import Database, connect, translated
 from crm_sync.postgres.session_settings import OF_EAR
 from crm_sync.postgres.statements import query
 
-# In a second. All workers and flips together make some dozens, for anyone who is awake is not rung for.
+# In a second. All workers and flips together make a few dozen, for anyone who is awake is not rung for.
 FLOOD = 3000
 
 log = structlog.get_logger()

@@ -2,7 +2,7 @@
 
 A statement that needs the table for itself waits for anyone who uses it, and everybody who comes later waits behind that
 statement. So it asks for its lock for LOCK_TIMEOUT_MS only, and no application waits longer. Refused, it lets those who waited go
-on for about PAUSE_S, and asks again, until it is granted or a person's patience is at an end. The person is told once what it
+on for about PAUSE_S, and asks again, until it is granted or a person's patience is over. The person is told once what it
 waits for.
 
     try, in one transaction        changed               done
@@ -47,7 +47,7 @@ class LockPatience:
     def refused(self, error: Exception, rows: Sequence[Mapping[str, Any]], *, now: float, chance: float) -> Pause:
         """The lock was not had. rows: of find_holders.sql. chance: a random number from 0 to 1.
 
-        Raises DatabaseTroubleError with who holds the table when patience is at an end.
+        Raises DatabaseTroubleError with who holds the table when patience is over.
         """
         in_use = holders(rows)
         if now > self._deadline:

@@ -77,6 +77,6 @@ class Registration:
         """Whether the lock was our former session's, or is free by now."""
         try:
             return all(row[0] for row in await self._fetch("end_own_session", worker, *self._backend))
-        except StatementRefusedError as error:  # it is no right that a worker must have
+        except StatementRefusedError as error:  # it is not a right that a worker must have
             log.warning(events.DATABASE_TROUBLE, loop="session", reason=str(error), note="this worker takes a new id")
             return False

@@ -1,4 +1,4 @@
-"""Who holds locks of crm-sync and is no worker, and which contacts are in flight with no worker."""
+"""Who holds locks of crm-sync and is not a worker, and which contacts are in flight with no worker."""
 
 from collections.abc import Iterable
 

@@ -268,7 +268,7 @@ async def _read_lane(database: Database, table: LaneTable, most: int) -> dict[st
 def _lane(lane_state: LaneState, fields: dict[str, Any], pace_of: Mapping[str, Any], *, alive: bool) -> LaneStatus:
     latest = [moment for moment in (fields.pop("latest"), pace_of["last_delivered_at"]) if moment is not None]
     delivered = pace_of["delivered_last_minute"]
-    # What the last minute was like says nothing of a worker that is gone.
+    # What the last minute was like says nothing about a worker that is gone.
     pace = forecast.pace_per_s(delivered, pace_of["delivering_s"]) if alive else None
     ends_in_s = forecast.ends_in_s(
         ready=_about(fields, "ready"),

@@ -66,8 +66,8 @@ def differences(crm: str, rows: Sequence[Row], records: Iterable[Record]) -> lis
     """Everything that did not end as it should, a sentence each.
 
     An address, however often it is in the table, is one record, and all its rows know that record's id; at n8n, where an id is a
-    run of the workflow, one of them does. What is no address, or is refused by the CRM, is in no record. In Brevo a number that
-    several people share is held by one record; the others say that it was not sent.
+    run of the workflow, one of them does. What is not an address, or is refused by the CRM, is in no record. In Brevo a number
+    that several people share is held by one record; the others say that it was not sent.
     """
     by_address: dict[str, Record] = {}
     problems = []

@@ -251,7 +251,7 @@ class Sandbox(ABC):
         for start in range(0, len(rows), ROWS_PER_CHUNK):
             lines = ",\n".join(json.dumps(row, default=_plain) for row in rows[start : start + ROWS_PER_CHUNK])
             await response.write((",\n" if start else "\n").encode() + lines.encode())
-            # Those who use the CRM come first: a long table must not make them wait.
+            # People who use the CRM come first: a long table must not make them wait.
             await asyncio.sleep(0)
         await response.write(b"\n]\n")
         return response

@@ -194,7 +194,7 @@ class Contacts:
         if not rows and self._cursor != BEGINNING:
             # What the application had locked, or committed late, lies behind the cursor.
             rows = await claim(limit, token, BEGINNING, *rest)
-        # A fresh contact says nothing of how far the backlog is served.
+        # A fresh contact says nothing about how far the backlog is served.
         backlog = self._fairness.of_backlog([row[1] for row in rows])
         self._cursor = max(backlog, default=self._cursor if rows else BEGINNING)
         if self._fairness.claimed(limit, share, len(backlog), len(rows) - len(backlog), now):

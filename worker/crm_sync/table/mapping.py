@@ -78,7 +78,7 @@ def read_file(path: Path | None) -> dict[str, dict[str, str]]:
 
 
 def check_section(crm: str, section: Mapping[str, object]) -> None:
-    """Raises ConfigurationError naming what is no expression. A wrong section is no matter for other CRMs."""
+    """Raises ConfigurationError naming what is not an expression. A wrong section does not matter to other CRMs."""
     for name, expression in section.items():
         if not isinstance(expression, str) or not expression.strip():
             raise ConfigurationError(f"MAPPING_FILE: {crm}.{name}: expected an SQL expression in quotes")
@@ -110,7 +110,7 @@ async def prepare_for(
 def expressions_for(
     crm: str, sections: Mapping[str, Mapping[str, str]], default_fields: Mapping[str, str], table: AdoptedTable
 ) -> dict[str, str]:
-    """The same as it is written: nothing is known of it. Raises ConfigurationError naming what is no expression."""
+    """The same as it is written: nothing is known about it. Raises ConfigurationError naming what is not an expression."""
     check_section(crm, sections.get(crm) or {})
     return {"email": quote(table.email), **(sections.get(crm) or defaults(default_fields, table))}
 
@@ -177,7 +177,7 @@ class _Door:
     claims: bool = True
 
     async def types(self, expressions: Mapping[str, str]) -> dict[str, Type]:
-        """Of each. Raises ConfigurationError naming the first that is no single value, or has parameters."""
+        """Of each. Raises ConfigurationError naming the first that is not a single value, or has parameters."""
         try:
             oids = await self._returned(expressions.values())
         except _RefusedError as error:

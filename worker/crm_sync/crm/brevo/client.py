@@ -197,7 +197,7 @@ class Brevo(Client):
         """By what the contact is looked for before it is written, one after the other until it is there."""
         if self._mode is Mode.CREATE:
             return []
-        # What is no id leads to another path: one of two dots is taken for the folder above.
+        # What is not an id leads to another path: one of two dots is taken for the folder above.
         by_id = [(contact.remote_id, "contact_id")] if contact.remote_id and _is_id(contact.remote_id) else []
         by_id += [(str(ext_id), "ext_id")] if ext_id is not None and str(ext_id) not in (".", "..") else []
         return [*by_id, (email, "email_id")] if self._mode is Mode.UPDATE else by_id
@@ -207,7 +207,7 @@ class Brevo(Client):
         return sorted(name for name, value in fields.items() if not fits(self._attributes.get(name), value))
 
     def _body(self, there: "_There | None", email: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """What is to be written: nothing where the contact is there and nothing is known of it but its address."""
+        """What is to be written: nothing where the contact is there and nothing is known about it but its address."""
         attributes = dict(fields)
         body: dict[str, Any] = {}
         if (ext_id := attributes.pop("EXT_ID", None)) is not None:

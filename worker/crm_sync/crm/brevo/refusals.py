@@ -1,4 +1,4 @@
-"""What Brevo means by an answer that is no success: whom it is about, and what to do."""
+"""What Brevo means by an answer that is not a success: whom it is about, and what to do."""
 
 import re
 

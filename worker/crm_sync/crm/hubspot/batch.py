@@ -46,7 +46,7 @@ class Result(NamedTuple):
 
 
 class Batch:
-    """entries: of each input, in their order; None if nothing is known of it, or by its id there is nobody.
+    """entries: of each input, in their order; None if nothing is known about it, or by its id there is nobody.
 
     strangers: results that are nobody's.
     """

@@ -177,7 +177,7 @@ def _deleted(deletion: Deletion) -> dict[str, Any]:
 def idempotency_key(contact: Contact) -> str:
     """Of this contact, this flip and what is sent of it, no matter who sends it and how often.
 
-    The values are part of it because a flip that no trigger saw leaves the time of the one before it in the row: a workflow would
+    The values are part of it because a flip that no trigger saw leaves the time of the previous one in the row: a workflow would
     take new values for the old ones that it has handled.
     """
     flipped_at = contact.flipped_at.astimezone(UTC).isoformat(timespec="microseconds")
