@@ -68,7 +68,7 @@ CHANGES = {
     "the key is renamed": (
         "ALTER TABLE contacts RENAME id TO uid",
         "ALTER TABLE contacts RENAME uid TO id",
-        "has no column id any more. If it was renamed: run `crm-sync adopt`",
+        "no longer has a column id. If it was renamed: run `crm-sync adopt`",
     ),
     "row level security hides rows": (
         "ALTER TABLE contacts ENABLE ROW LEVEL SECURITY",
