@@ -179,6 +179,16 @@ def test_the_mapping_of_the_manual_is_sql(migrated):
             migrated.execute(f"SELECT {expression} FROM contacts")
 
 
+def test_the_manual_says_what_each_index_on_the_contacts_table_is_for():
+    schema = (ROOT / "sql" / "schema.sql").read_text()
+    made = re.findall(r"^CREATE INDEX \w+ ON public\.contacts USING btree \((.*)\) WHERE", schema, re.MULTILINE)
+    table = page("reference/columns.md").partition("| index on |")[2].partition("\n\n")[0]
+    explained = {name: line for line in table.splitlines() for name in re.findall(r"^\| [^|`]*`(\w+)`", line)}
+    of_one_crm = {columns for name in made if (columns := "".join(re.findall(r"brevo_\w+|\bnext_retry_at\b", name)))}
+    assert (len(made), explained.keys()) == (9, of_one_crm), "one row for each kind"
+    assert all(len(cell.strip()) > 3 for line in explained.values() for cell in line.strip("|").split("|"))
+
+
 def test_the_order_of_the_layers_is_the_one_that_is_checked():
     [layers] = [
         contract["layers"]

@@ -154,6 +154,18 @@ CASES = (
         ),
     ),
     Case(
+        16,
+        "a field that the CRM does not have, or spells in other letters, holds the lane before a contact is sent, and is named",
+        (
+            f"{HERE}schemas.py::test_a_field_that_the_account_lacks_is_missing",
+            f"{HERE}schemas.py::test_a_name_in_other_letters_is_missing_with_the_one_that_is_meant",
+            f"{LANE}remote_fields.py::test_the_lane_is_held_before_anything_is_sent_and_goes_on_once_the_field_is_there",
+            f"{LANE}remote_fields.py::test_a_real_worker_and_brevo_nothing_is_dropped_without_a_word",
+            f"{COMMANDS}check.py::test_each_field_that_can_never_arrive_has_a_line_and_the_command_fails",
+            f"{HERE}mautic.py::test_a_field_that_mautic_does_not_have_is_told_and_the_others_are_delivered",
+        ),
+    ),
+    Case(
         17,
         "rows whose records were merged in the CRM do not take its primary address from each other",
         (

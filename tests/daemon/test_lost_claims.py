@@ -87,6 +87,15 @@ async def test_at_the_full_look(app, url, crm, monkeypatch):
         await until(app, ALL_COMPLETE)
 
 
+async def test_with_the_id_of_the_worker_that_looks(app, url, crm, monkeypatch):
+    """It lives, and has no such claim in hand: the rows were copied or restored while it ran."""
+    monkeypatch.setenv("BREVO_SYNC_SCHEDULER_INTERVAL_MINUTES", "0.001")
+    async with running(url, crm, waits=NO_TICK) as worker:
+        await until_asleep(app)
+        await restore(app, worker=worker._wiring.session.known_id)
+        await until(app, ALL_COMPLETE)
+
+
 async def test_of_another_worker_that_lives_it_is_left_alone(app, url, crm, monkeypatch):
     look, looked = FullLook.look, asyncio.Event()
 
@@ -154,19 +163,34 @@ async def test_an_answer_that_the_driver_cannot_read_stops_nobody(app, url, crm,
     assert len(crm.requests) == 1
 
 
+ODD_KEYS = {
+    "timestamptz": ("0044-03-15 00:00:00+00 BC", "9999-12-31 23:59:59.999999+00"),
+    "date": ("0044-03-15 BC", "9999-12-31"),
+    "time": ("24:00",),
+    "interval": ("178000000 years",),
+}
+SOME_KEYS = {
+    "timestamptz": "now() - n * interval '1 h'",
+    "date": "current_date - n",
+    "time": "time '12:00' + n * interval '1 min'",
+    "interval": "n * interval '1 h'",
+}
+
+
 @slow
-@pytest.mark.parametrize("odd", ["0044-03-15 BC", "9999-12-31 23:59:59.999999"])
-async def test_a_key_that_the_driver_cannot_name_is_parked_and_the_others_are_delivered(empty_url, owner, crm, odd, monkeypatch):
-    """One of them it cannot read, the other it takes for infinity, so that nobody but a full look finds it."""
-    if "BC" not in odd:
-        monkeypatch.setenv("BREVO_SYNC_SCHEDULER_INTERVAL_MINUTES", "0.005")
-    await owner.execute("CREATE TABLE contacts (id timestamptz PRIMARY KEY, email text)")
+@pytest.mark.parametrize(("key", "odd"), [(key, odd) for key, odds in ODD_KEYS.items() for odd in odds])
+async def test_a_key_that_the_driver_cannot_name_is_parked_and_the_others_are_delivered(  # noqa: PLR0917
+    empty_url, owner, crm, key, odd, monkeypatch
+):
+    """Some it cannot read, others it takes for infinity, so that nobody but a full look finds them."""
+    monkeypatch.setenv("BREVO_SYNC_SCHEDULER_INTERVAL_MINUTES", "0.005")
+    await owner.execute(f"CREATE TABLE contacts (id {key} PRIMARY KEY, email text)")
     await asyncio.to_thread(adopt, empty_url)
     await asyncio.to_thread(let_in, empty_url)
     await owner.execute(
-        "INSERT INTO contacts (id, email) SELECT now() - n * interval '1 h', n || '@example.com' FROM generate_series(1, 5) AS n"
+        f"INSERT INTO contacts (id, email) SELECT {SOME_KEYS[key]}, n || '@example.com' FROM generate_series(1, 5) AS n"
     )
-    await owner.execute(f"INSERT INTO contacts (id, email) VALUES ('{odd}+00', 'old@example.com')".replace(" BC+00", "+00 BC"))
+    await owner.execute(f"INSERT INTO contacts (id, email) VALUES ('{odd}', 'old@example.com')")
     await owner.execute("UPDATE contacts SET brevo_sync_status = 'Queued'")
     async with running(empty_url, crm, waits=replace(QUICK_TICK, first_reconnect_s=0.01, longest_reconnect_s=0.01)):
         await until(owner, f"{ALL_COMPLETE} WHERE email <> 'old@example.com'")

@@ -74,6 +74,13 @@ async def test_the_pool_a_connection_and_the_session_of_a_worker_have_their_own(
         await connection.close()
 
 
+async def test_a_money_has_as_many_digits_as_its_database_says(app, url):
+    """A yen has no hundredths, and the value alone does not tell."""
+    await make_hostile(app, url)
+    async with Database(as_worker(url), size=1) as database:
+        assert await database.value("SHOW lc_monetary") == HOSTILE["lc_monetary"]
+
+
 async def test_migrations_and_adoptions_have_their_own(app, url, since_17):
     await make_hostile(app, url, **TO_BE_REACHED)
     pinned = {**settings.PINNED, **since_17, "search_path": "pg_catalog, pg_temp"}

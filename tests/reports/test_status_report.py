@@ -169,6 +169,12 @@ def test_nobody_delivers_without_a_worker():
     assert "start one with `crm-sync run`" in text
 
 
+def test_contacts_in_flight_that_no_living_worker_has_are_counted_where_there_are_any():
+    assert "of no worker" not in drawn(lane("brevo", in_flight=3))
+    text = drawn(lane("brevo", in_flight=1_234, lost=1_230), lane("mautic", in_flight=1))
+    assert cells(text, "of no worker") == ["1,230", "0"]
+
+
 def test_a_reason_is_no_markup():
     held = lane_state(held_since=NOW, held_reason="[bold]see[/nothing] [/]")
     assert "[bold]see[/nothing] [/]" in drawn(lane("brevo", held))

@@ -19,9 +19,10 @@ UNUSUAL = (
     "IntervalStyle = 'sql_standard'",
     "extra_float_digits = -5",
     "bytea_output = 'escape'",
+    "lc_monetary = 'C.UTF-8'",
 )
 TYPES = (
-    "CREATE TYPE mood AS ENUM ('sad', 'happy'); CREATE DOMAIN price AS numeric(10, 2); CREATE DOMAIN dear AS price; "
+    "CREATE TYPE mood AS ENUM ('sad', 'happy'); CREATE DOMAIN price AS numeric(10, 2); CREATE DOMAIN dear AS price; CREATE DOMAIN cash AS money; "
     "CREATE TYPE pair AS (number integer, at timestamptz)"
 )
 MOMENT = "'2026-01-02 03:04:05.678901+00'::timestamptz"
@@ -75,7 +76,11 @@ SENT = {
     "to_json(false)": ("false", False, 0, False),
     "ARRAY[to_jsonb(true), to_jsonb(7), to_jsonb('x'::text)]": ("true;7;x", ["true", "7", "x"], [1, 7, "x"], [True, 7, "x"]),
     "chr(65279) || 'Ada'": "Ada",
-    "1234.5::float8::numeric::money": "$1,234.50",
+    "1234.5::float8::numeric::money": ("1234.50", 1234.5, 1234.5, 1234.5),
+    "'-92233720368547758.08'::money": "-92233720368547758.08",
+    "'0.5'::money::cash": ("0.50", 0.5, 0.5, 0.5),
+    "ARRAY['1234.5', NULL]::money[]": ("1234.50", ["1234.5"], [1234.5], [1234.5]),
+    "NULL::money": NOT_SENT,
     "'1 day 02:00'::interval": "P1DT2H",
     f"tstzrange({MOMENT}, NULL)": '["2026-01-02 03:04:05.678901+00",)',
     r"'\xde00'::bytea": r"\xde00",

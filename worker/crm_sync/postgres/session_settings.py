@@ -12,14 +12,13 @@ nothing may be written: it is waited for. session_replication_role is not, becau
 # one in pg_catalog, so that who may create one there could have it run by anyone who has it on the path (CVE-2018-1058).
 SAFE_PATH = ("pg_catalog", "pg_temp")
 
-# How values are written as text.
+# How values are written as text. Not lc_monetary: without it there is no telling how many of the digits of a money are cents.
 STYLES = {
     "DateStyle": "ISO",
     "IntervalStyle": "iso_8601",
     "TimeZone": "UTC",
     "extra_float_digits": "1",
     "bytea_output": "hex",
-    "lc_monetary": "C",
 }
 
 # What our statements rest on: how they are read, what they see, and that they may take their time.

@@ -2,8 +2,8 @@
 
 What asyncpg reads exactly is read as it is. Of the others SQL makes a text. Of numeric, which is exact then. Of dates and times
 through JSON, which has them in ISO 8601 whatever DateStyle says, and in which infinity and BC can be seen, as they cannot in the
-dates of asyncpg. Of what is left as Postgres writes it, with the settings pinned in the expression itself, because behind a
-transaction pooler those of the session are anyone's.
+dates of asyncpg. Of money by way of numeric, for its text has signs and commas. Of what is left as Postgres writes it, with the
+settings pinned in the expression itself, because behind a transaction pooler those of the session are anyone's.
 """
 
 from collections.abc import Mapping
@@ -23,6 +23,7 @@ _KINDS = {
     "int4": Kind.SMALL,
     "int8": Kind.BIG,
     "numeric": Kind.NUMERIC,
+    "money": Kind.NUMERIC,
     "float4": Kind.REAL,
     "float8": Kind.DOUBLE,
     "date": Kind.DATE,
@@ -82,7 +83,9 @@ class Type:
                 return f"to_json({expression})"
             in_utc = f"({expression}) AT TIME ZONE 'UTC'" if kind is Kind.MOMENT else expression
             return f"to_json({in_utc}) #>> '{{}}'"
-        return f"({expression})::text{'[]' if self.is_list else ''}"
+        dimension = "[]" if self.is_list else ""
+        number = f"({expression})::numeric{dimension}" if self.builtin == "money" else f"({expression})"
+        return f"{number}::text{dimension}"
 
     @property
     def is_text(self) -> bool:
