@@ -14,7 +14,10 @@ OF_ATTACKS = (
     Row(
         "a request lands late: after a takeover, after its contact was deleted and inserted again, beside a twin's",
         "the last state is sent over it",
-        (f"{FAULTS}order.py", f"{TABLE_ROOM}overwritten.py", f"{LANE}address_locks.py"),
+        (
+            *(f"{FAULTS}order.py", f"{TABLE_ROOM}overwritten.py", f"{LANE}address_locks.py"),
+            f"{LANE}tombstones.py::test_who_comes_back_while_another_worker_deletes_his_record_is_sent_after_that",
+        ),
     ),
     Row(
         "a rejected contact has a value of megabytes",
@@ -23,6 +26,7 @@ OF_ATTACKS = (
             f"{CORE}text.py::test_megabytes_without_a_blank_are_cut_before_they_are_looked_at",
             f"{CORE}text.py::test_of_a_long_value_no_part_is_left",
             f"{CORE}text.py::test_only_so_many_patterns_are_kept_as_stand_in_a_text",
+            f"{TABLE_ROOM}large_values.py::test_nor_do_hundreds_of_addresses_that_are_none_and_have_no_end",
         ),
     ),
     Row(
@@ -44,6 +48,7 @@ OF_ATTACKS = (
         (
             f"{TABLE_ROOM}unreadable_rows.py::test_many_rows_that_take_no_claim_starve_nobody_behind_them",
             f"{TABLE_ROOM}unreadable_rows.py::test_a_row_that_is_refused_again_is_left_alone_for_twice_as_long",
+            f"{FAULTS}refused_rows.py",
         ),
     ),
     Row(
@@ -90,6 +95,7 @@ OF_ATTACKS = (
         (
             f"{DAEMON}lost_claims.py::test_an_answer_that_the_driver_cannot_read_stops_nobody",
             f"{DAEMON}lost_claims.py::test_a_key_that_the_driver_cannot_name_is_parked_and_the_others_are_delivered",
+            f"{LANE}tombstones.py::test_of_a_contact_whose_key_the_driver_cannot_name_the_record_is_deleted",
             f"{ADOPTION}swapped.py::test_keys_that_no_worker_can_name_are_told",
             f"{ADOPTION}refusals.py::test_it_is_refused_and_nothing_is_changed",
         ),
@@ -100,6 +106,7 @@ OF_ATTACKS = (
         (
             f"{POSTGRES}strangers.py::test_a_flood_of_notifications_ends_no_session_and_delays_no_flip",
             f"{POSTGRES}strangers.py::test_after_the_flood_it_listens_again_and_sleeps",
+            f"{POSTGRES}strangers.py::test_a_flood_that_does_not_end_keeps_no_lane_from_its_flips",
         ),
     ),
     Row(

@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -17,6 +18,7 @@ from tests.faults.promise import said
 from tests.faults.real_crms import assert_delivered
 from tests.process import KEY, Process, environment, process
 
+MOST_KB = 200 * 1024  # of the memory of a worker, whatever is in the table
 WRITES = ("/v3/contacts", "/batch/upsert", "/batch/update")
 LINE_UP = (
     "INSERT INTO contacts (email, first_name, {crm}_sync_status) "
@@ -63,6 +65,12 @@ async def working(env: dict[str, str], *, fresh: bool = False) -> AsyncIterator[
             with suppress(ProcessLookupError):
                 running.kill()
             await listening
+
+
+def peak_kb(pid: int) -> int:
+    """The most memory that a process has had at a time."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
 
 
 def environment_for(url: str, crm: str, sandbox: Sandbox, **more: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -10,18 +11,23 @@ from crm_sync.core.outcome import Outcome
 from crm_sync.core.waits import Waits
 from crm_sync.errors import NotSentError, RefusedError
 from crm_sync.sandbox.server import Fault, Hold
+from tests import roles
 from tests.commands.test_pause import done
 from tests.harness import ScriptedCrm, running, until
 from tests.process import environment, process
 from tests.tiers import slow
 
 NONE_LEFT = "count(*) = 0 FROM crm_sync.tombstones"
+PUT_BACK = "bool_or(brevo_sync_status = 'Queued' AND brevo_claimed_by IS NULL AND brevo_due_at > brevo_flipped_at) FROM contacts"
 DUE_NOW = "UPDATE crm_sync.tombstones SET due_at = clock_timestamp()"
 ADA = "ada.1@example.com"
 
 
 class Burying(ScriptedCrm):
-    """Keeps records by id, and what it was asked to delete; raises or answers what it is told."""
+    """Keeps records by id, and what it was asked to delete; raises or answers what it is told.
+
+    deletes: set while deletions may end.
+    """
 
     delete_limit = 10
     trouble: Exception | None = None
@@ -33,6 +39,8 @@ class Burying(ScriptedCrm):
         self.deleted: list[str | None] = []
         self.erased: list[str | None] = []
         self.tried = 0
+        self.deletes = asyncio.Event()
+        self.deletes.set()
 
     async def deliver(self, contacts):
         outcomes = await super().deliver(contacts)
@@ -45,6 +53,7 @@ class Burying(ScriptedCrm):
 
     async def delete(self, deletions):
         self.tried += 1
+        await self.deletes.wait()
         if self.trouble is not None:
             raise self.trouble
         if self.verdict is not None:
@@ -266,6 +275,42 @@ async def test_a_person_who_comes_back_keeps_the_record(app, url, crm, deletes):
         await app.execute(DUE_NOW)
         await until(app, NONE_LEFT)
     assert crm.tried == 0
+
+
+async def test_who_comes_back_while_another_worker_deletes_his_record_is_sent_after_that(app, url, crm, deletes):
+    """Else the deletion might land last. The worker that deletes was alone when it began, and is stopping."""
+    other = ScriptedCrm()
+    async with running(url, crm, waits=QUICK_TICKS) as first:
+        await delivered(app)
+        [record] = crm.records
+        crm.deletes.clear()
+        await delete_all(app)
+        await until(app, "count(*) = 1 FROM crm_sync.tombstones WHERE claimed_by IS NOT NULL")
+        async with running(url, other, waits=replace(QUICK_TICKS, address_busy_s=0.05)):
+            await until(app, "count(*) = 2 FROM crm_sync.living_workers")
+            first.stop.set()
+            await insert(app)
+            await until(app, PUT_BACK)
+            assert other.requests == []
+            crm.deletes.set()
+            await until(app, "bool_and(brevo_sync_status = 'Complete') FROM contacts")
+            await until(app, NONE_LEFT)
+    assert crm.deleted == [record]
+    assert len(other.requests) == 1
+
+
+@pytest.mark.parametrize(("key", "odd"), [("date", "0044-03-15 BC"), ("timestamptz", "9999-12-31 23:59:59+00")])
+async def test_of_a_contact_whose_key_the_driver_cannot_name_the_record_is_deleted(empty_url, owner, crm, key, odd):
+    await owner.execute(f"CREATE TABLE contacts (id {key} PRIMARY KEY, email text)")
+    await asyncio.to_thread(roles.migrate, empty_url)
+    await set_policy(owner, "delete")
+    await owner.execute(
+        f"INSERT INTO contacts (id, email, brevo_sync_status, brevo_contact_id) VALUES ('{odd}', $1, 'Complete', '7')", ADA
+    )
+    async with running(empty_url, crm, waits=QUICK_TICKS):
+        await delete_all(owner)
+        await until(owner, NONE_LEFT)
+    assert crm.deleted == ["7"]
 
 
 # Trouble.

@@ -1,6 +1,7 @@
 """Advisory locks and notifications are anyone's who may connect. They take nothing from a worker."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from dataclasses import replace
 
 import pytest
@@ -8,11 +9,15 @@ from structlog.testing import capture_logs
 
 from crm_sync import events
 from crm_sync.core.waits import Waits
+from crm_sync.daemon.daemon import Daemon
 from crm_sync.postgres import locks
 from crm_sync.postgres.ear import FLOOD
-from tests.harness import ALL_COMPLETE, TIMEOUT_S, ScriptedCrm, running, until, until_asleep
+from tests.faults.promise import Stopwatch
+from tests.harness import ALL_COMPLETE, TIMEOUT_S, ScriptedCrm, account, configured, running, until, until_asleep, working
+from tests.roles import as_worker
 from tests.steps import insert, orphan
 from tests.strangers import stranger
+from tests.tiers import slow
 
 NO_TICK = Waits(tick_s=3600.0)
 QUICK_TICK = Waits(tick_s=0.1)
@@ -133,6 +138,44 @@ async def test_a_flood_of_notifications_ends_no_session_and_delays_no_flip(app, 
             assert worker._wiring.session.openings == 1
             pid = eve.get_server_pid()
     assert [entry["pid"] for entry in log if entry["event"] == events.TOO_MANY_NOTIFICATIONS] == [pid]
+
+
+WORDS = ("gate brevo", "brevo", "news brevo", "n8n", "x" * 7900)
+
+
+async def shout(eve, word):
+    """As often as Postgres takes it, in one transaction each and in many of many."""
+    number = 0
+    while True:
+        number += 1
+        await eve.execute("SELECT pg_notify('crm_sync', $1)", word)
+        await eve.execute("SELECT pg_notify('crm_sync', left($1, 7000) || n) FROM generate_series(1, 500) AS n", word)
+
+
+@slow
+async def test_a_flood_that_does_not_end_keeps_no_lane_from_its_flips(app, url, crm):
+    other = ScriptedCrm()
+    waits = replace(QUICK_TICK, ear_rest_s=0.5)
+    daemon = Daemon(configured({"brevo": account(crm), "n8n": account(other)}, database_url=as_worker(url)), waits=waits)
+    with capture_logs() as log:
+        async with working(daemon), AsyncExitStack() as crowd, asyncio.TaskGroup() as group:
+            await until_asleep(app)
+            shouting = [group.create_task(shout(await crowd.enter_async_context(stranger(url)), word)) for word in WORDS]
+            await said(log, events.TOO_MANY_NOTIFICATIONS)
+            longest_s = 0.0
+            for number in range(20):
+                stopwatch = Stopwatch()
+                for lane in ("brevo", "n8n"):
+                    await app.execute(
+                        f"INSERT INTO contacts (email, {lane}_sync_status) VALUES ($1, 'Queued')", f"{lane}{number}@example.com"
+                    )
+                await until(app, "bool_and('Queued' NOT IN (brevo_sync_status, n8n_sync_status)) FROM contacts")
+                longest_s = max(longest_s, stopwatch.tell("a flip of each lane"))
+            print(f"the longest of 20: {longest_s:.2f} s")
+            for task in shouting:
+                task.cancel()
+            assert daemon._wiring.session.openings == 1
+    assert (len(crm.requests), len(other.requests)) == (20, 20)
 
 
 async def test_after_the_flood_it_listens_again_and_sleeps(app, url, crm):

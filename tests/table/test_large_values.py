@@ -12,7 +12,7 @@ from crm_sync.table import unreadable_rows
 from crm_sync.table.mapping import prepare_for
 from crm_sync.table.schema import read_schema
 from crm_sync.table.unreadable_rows import MOST_READ, SHORT
-from tests.faults.real_worker import working
+from tests.faults.real_worker import MOST_KB, peak_kb, working
 from tests.harness import ScriptedCrm, running, until
 from tests.process import environment
 from tests.roles import as_worker
@@ -128,9 +128,25 @@ async def test_a_worker_stays_below_two_hundred_megabytes(app, url, brevo, mappi
     await line_up(app, 20, 10, "small")
     async with working(environment(url, brevo, MAPPING_FILE=str(mapping))) as worker:
         await until(app, "bool_and(brevo_sync_status IN ('Complete', 'Error')) FROM contacts")
-        status = await asyncio.to_thread(open, f"/proc/{worker.running.pid}/status")
-        with status:
-            peak_kb = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
-    print(f"{count} contacts with 8 fields of {length:,} characters: {peak_kb / 1024:.0f} MiB at most")
-    assert peak_kb < 200 * 1024
+        peak = peak_kb(worker.running.pid)
+    print(f"{count} contacts with 8 fields of {length:,} characters: {peak / 1024:.0f} MiB at most")
+    assert peak < MOST_KB
     assert await app.fetchval("SELECT count(*) FROM contacts WHERE brevo_sync_status::text = $1", state) >= count
+
+
+@slow
+async def test_nor_do_hundreds_of_addresses_that_are_none_and_have_no_end(app, url, brevo):
+    """As a form without a limit lets them in. Each is refused by a sentence that quotes nothing."""
+    await app.execute(
+        "INSERT INTO contacts (email, brevo_sync_status) "
+        "SELECT n || repeat(md5(n::text), 6250), 'Queued' FROM generate_series(1, 300) AS n"
+    )
+    await line_up(app, 20, 10, "small")
+    async with working(environment(url, brevo)) as worker:
+        await until(app, "bool_and(brevo_sync_status IN ('Complete', 'Error')) FROM contacts")
+        peak = peak_kb(worker.running.pid)
+    print(f"300 addresses of 200,000 characters: {peak / 1024:.0f} MiB at most")
+    assert peak < MOST_KB
+    reasons = await app.fetch("SELECT DISTINCT brevo_processing_error FROM contacts WHERE brevo_sync_status = 'Error'")
+    assert [reason[0] for reason in reasons] == ["INVALID_EMAIL: the email address is longer than 254 characters"]
+    assert len(brevo.contacts) == 20

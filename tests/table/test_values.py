@@ -22,8 +22,8 @@ UNUSUAL = (
     "lc_monetary = 'C.UTF-8'",
 )
 TYPES = (
-    "CREATE TYPE mood AS ENUM ('sad', 'happy'); CREATE DOMAIN price AS numeric(10, 2); CREATE DOMAIN dear AS price; CREATE DOMAIN cash AS money; "
-    "CREATE TYPE pair AS (number integer, at timestamptz)"
+    "CREATE TYPE mood AS ENUM ('sad', 'happy'); CREATE DOMAIN price AS numeric(10, 2); CREATE DOMAIN dear AS price; "
+    "CREATE DOMAIN cash AS money; CREATE TYPE pair AS (number integer, at timestamptz)"
 )
 MOMENT = "'2026-01-02 03:04:05.678901+00'::timestamptz"
 NOT_SENT = object()
