@@ -10,7 +10,8 @@ from crm_sync.core.outcome import Outcome
 from crm_sync.core.waits import USUAL
 from crm_sync.errors import BatchRefusedError, HeldBackError, OutageError, ThrottledError
 from crm_sync.lane import matching as module
-from crm_sync.lane.matching import TRIES, Matcher
+from crm_sync.lane.matching import Matcher
+from crm_sync.lane.patience import TRIES
 from crm_sync.postgres.pool import Database
 from crm_sync.sandbox.__main__ import UNLIMITED
 from crm_sync.sandbox.process import settings

@@ -30,6 +30,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "alerts": "List what is wrong, since when, and who was told.",
         "failed": "List failed contacts, a page at a time.",
         "history": "List the deliveries of a contact, with their outcomes.",
+        "compare": "Say which delivered contacts differ in a CRM.",
         "preview": "Show the request a contact would cause, without sending.",
         "errors": "Explain a failure code, and what to do about it.",
     },

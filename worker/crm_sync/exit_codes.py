@@ -8,6 +8,7 @@ EXIT_CODES: tuple[tuple[int, tuple[str, ...], str], ...] = (
     (1, ("migrate --check",), "Something is missing."),
     (1, ("sync",), "The contact was not delivered to every CRM it was sent to."),
     (1, ("status",), "A CRM is down, a lane is faulty, or contacts are ready and no worker runs."),
+    (1, ("compare",), "Contacts differ, or the CRM does not have them, or it was interrupted."),
     (1, ("why", "preview", "sync"), "There is no such contact."),
     (1, ("retry",), "Some contacts could not be flipped: they are locked, or the table refused them."),
     (2, (), "An option or an argument is not valid."),
@@ -18,4 +19,5 @@ EXIT_CODES: tuple[tuple[int, tuple[str, ...], str], ...] = (
         "A setting is not valid, or the database is not what this version needs (EX_CONFIG).",
     ),
     (130, ("retry",), "Interrupted with Ctrl-C. Running it again continues."),
+    (130, ("compare",), "Interrupted with Ctrl-C. It says how to continue."),
 )

@@ -5,8 +5,8 @@ value; a label of an enum that is none of the CRM's options. What depends on the
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from crm_sync.core.text import printable
 from crm_sync.core.values import Kind, Shape
@@ -34,7 +34,7 @@ class RemoteField:
     """A field of a CRM. type: as the CRM calls it.
 
     takes: the kinds of which it takes at least some values; lists: of lists, those that their elements may have. options: the
-    only texts that it takes, as they are sent; None for any. obstacle: why nobody can write to it.
+    only texts that it takes, as they are sent; None for any. obstacle: why nobody can write to it. shown: as the CRM shows it.
     """
 
     name: str
@@ -43,6 +43,7 @@ class RemoteField:
     lists: frozenset[Kind] = frozenset()
     options: tuple[str, ...] | None = None
     obstacle: str | None = None
+    shown: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Misfit(NamedTuple):

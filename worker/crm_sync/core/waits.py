@@ -110,6 +110,7 @@ class Waits:
     finish_grace_s: float = 5.0  # when stopping, after the requests: for the outcomes to be written
 
     # Commands.
+    courtesy_s: float = 1.0  # before a command looks again whether it is in the way of a lane
     open_patience_s: float = 20.0  # until there is a session
     turn_patience_s: float = 45.0  # for a permit, which others give back as their requests end, and for the account's limits
     finish_patience_s: float = 20.0  # until the outcome of one contact is written

@@ -14,12 +14,12 @@ from crm_sync.core.identity import check_email, fold
 from crm_sync.core.outcome import Outcome
 from crm_sync.core.waits import Waits
 from crm_sync.crm.client import Client, Found
-from crm_sync.errors import BatchRefusedError, DeclinedError, HeldBackError, LaneError, OutageError, ThrottledError
+from crm_sync.errors import DeclinedError, LaneError
+from crm_sync.lane.patience import asked
 from crm_sync.table.matching import MatchCounts, Matching
 
 PAGE = 1000  # contacts that are read at once
 MOST_REQUESTS = 4  # at a time, besides those of the lanes
-TRIES = 5  # of one request, while the CRM fails
 
 MayAsk = Callable[[], Awaitable[None]]  # raises DeclinedError where the CRM is not to be called now
 Tell = Callable[[MatchCounts], None]
@@ -81,7 +81,7 @@ class Matcher:
     async def _found(self, addresses: Sequence[str]) -> list[str | Outcome | None]:
         """Of each its id, None if there is none, or that there are several."""
         async with self._turns:
-            said = await self._asked(addresses)
+            said: Sequence[Found] = await asked(self._client.find, addresses, self._waits)
         found: list[str | Outcome | None] = []
         for one in said:
             if isinstance(one, LaneError):
@@ -92,24 +92,3 @@ class Matcher:
                 raise LaneError(one.code or Code.REJECTED, one.reason or "no reason is given")
             found.append(one)
         return found
-
-    async def _asked(self, addresses: Sequence[str]) -> Sequence[Found]:
-        tries = 0
-        while True:
-            try:
-                return await self._client.find(addresses)
-            except ThrottledError as error:
-                await asyncio.sleep(error.pause_s)
-            except HeldBackError as error:
-                await asyncio.sleep(error.pause_s or self._waits.suspect_s)
-            except BatchRefusedError as error:
-                # Several records of one address can be why.
-                if len(addresses) == 1:
-                    return [Outcome.rejected(Code.AMBIGUOUS, error.reason)]
-                middle = len(addresses) // 2
-                return [*await self._asked(addresses[:middle]), *await self._asked(addresses[middle:])]
-            except OutageError:
-                tries += 1
-                if tries == TRIES:
-                    raise
-                await asyncio.sleep(min(self._waits.first_probe_s * 2**tries, self._waits.longest_probe_s))

@@ -19,6 +19,7 @@ from crm_sync.postgres.statements import query
 LANE_HELD = "lane_held"
 LANE_RESUMED = "lane_resumed"
 CONTACTS_RETRIED = "contacts_retried"
+DRIFT_QUEUED = "drift_queued"
 CONTACT_SENT = "contact_sent"
 CONTACT_FORGOTTEN = "contact_forgotten"
 TABLE_ADOPTED = "table_adopted"

@@ -43,6 +43,7 @@ WORDS: Mapping[str, str] = {
     deeds.LANE_HELD: "paused by hand",
     deeds.LANE_RESUMED: "resumed by hand",
     deeds.CONTACTS_RETRIED: "failed contacts were sent again",
+    deeds.DRIFT_QUEUED: "contacts that differed in the CRM were sent again",
     deeds.CONTACT_SENT: "a contact was sent by hand",
     deeds.CONTACT_FORGOTTEN: "a contact's key was taken off the history",
     deeds.TABLE_ADOPTED: "the contacts table was adopted, or migrated to this version",
@@ -59,6 +60,7 @@ OF_LANES = (
     *(events.LANE_FAULTY, events.LANE_MENDED, events.LANE_PAUSED, events.BREAKER_OPENED, events.BREAKER_CLOSED),
     *(events.CLIENT_FAILED, events.REQUESTS_REFUSED, events.ORPHANS_RECOVERED, events.STRAYS_LINED_UP),
     *(events.WORKER_STARTED, events.WORKER_STOPPED, deeds.LANE_HELD, deeds.LANE_RESUMED, deeds.CONTACTS_RETRIED),
+    deeds.DRIFT_QUEUED,
 )
 
 

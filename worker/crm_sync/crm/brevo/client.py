@@ -28,6 +28,7 @@ from crm_sync.core.rate import Remaining, parse
 from crm_sync.core.remote_schema import RemoteField, RemoteSchema
 from crm_sync.crm.account import Account, over_http
 from crm_sync.crm.answer import Answer
+from crm_sync.crm.brevo import likeness
 from crm_sync.crm.brevo.assumptions import assumptions
 from crm_sync.crm.brevo.refusals import (
     is_missing,
@@ -42,7 +43,7 @@ from crm_sync.crm.brevo.refusals import (
 )
 from crm_sync.crm.brevo.schema import fits, schema
 from crm_sync.crm.brevo.settings import BrevoSettings
-from crm_sync.crm.client import Client, Found
+from crm_sync.crm.client import Client, Found, Held, Record
 from crm_sync.crm.exchange import Assumption
 from crm_sync.crm.http import Http
 from crm_sync.crm.values import BREVO
@@ -110,6 +111,13 @@ class Brevo(Client):
     async def find(self, emails: Sequence[str]) -> Sequence[Found]:
         return [await self._find(email) for email in emails]
 
+    async def read(self, contacts: Sequence[Contact], names: Sequence[str]) -> Sequence[Held]:
+        """A request each; two where the id is gone."""
+        return [await self._read(contact, names) for contact in contacts]
+
+    def same(self, field: RemoteField | None, name: str, sent: Any, held: Any) -> bool | None:
+        return likeness.same(field, name.upper(), sent, held)
+
     async def delete(self, deletions: Sequence[Deletion]) -> Sequence[Outcome]:
         """For good in any case: Brevo restores nothing. [Brevo, "Delete a contact"]"""
         return [await self._delete(deletion) for deletion in deletions]
@@ -140,6 +148,21 @@ class Brevo(Client):
             return None if is_missing(answer) else refusal(answer)
         answer.confirm()
         return record
+
+    async def _read(self, contact: Contact, names: Sequence[str]) -> Held:
+        looks = [(contact.remote_id, "contact_id")] if contact.remote_id and _is_id(contact.remote_id) else []
+        looks += [(address, "email_id")] if (address := (contact.email or "").strip()) else []
+        for identifier, kind in looks:
+            answer = await self._get_contact(identifier, kind)
+            if is_missing(answer):
+                continue
+            there, attributes = _there(answer), answer.get("attributes")
+            if there is None or not isinstance(attributes, dict):
+                return refusal(answer)
+            answer.confirm()
+            addresses = frozenset({there.email} if there.email else ())
+            return Record(addresses, {name: attributes.get(name.upper()) for name in names})
+        return None
 
     async def _delete(self, deletion: Deletion) -> Outcome:
         if not _is_id(deletion.remote_id):

@@ -66,6 +66,7 @@ def _field(members: Mapping[str, Any]) -> RemoteField:
         ANY if kind in (CHOICES, "") or kind not in _TAKES else frozenset(),
         _options(members, kind),
         _OBSTACLES.get(category),
+        members,
     )
 
 

@@ -7,7 +7,7 @@ and error handling page, 2026-09]
 """
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,13 +16,14 @@ from crm_sync.core.identity import fold
 from crm_sync.core.mode import Mode, already_there, not_there
 from crm_sync.core.outcome import Contact, Deletion, Outcome
 from crm_sync.core.rate import Remaining
-from crm_sync.core.remote_schema import RemoteSchema
+from crm_sync.core.remote_schema import RemoteField, RemoteSchema
 from crm_sync.core.text import printable
 from crm_sync.crm.account import Account, over_http
 from crm_sync.crm.answer import Answer
-from crm_sync.crm.client import Client, Entry, Found
+from crm_sync.crm.client import Client, Entry, Found, Held, Record
 from crm_sync.crm.exchange import Assumption
 from crm_sync.crm.http import Http
+from crm_sync.crm.hubspot import likeness
 from crm_sync.crm.hubspot.assumptions import assumptions
 from crm_sync.crm.hubspot.batch import Batch, Input, Result, is_batch, results, taken_by, trace
 from crm_sync.crm.hubspot.refusals import (
@@ -102,6 +103,7 @@ class HubSpot(Client):
     batch_limit = 100
     concurrency = 4
     delete_limit = 100
+    read_limit = 100
 
     def __init__(self, http: Http, *, path: str = CONTACTS_PATH, mode: Mode = Mode.UPSERT, match: str = "email") -> None:
         """path: of the contacts, in which the versions of HubSpot's API differ. match: the property that finds a contact in an
@@ -132,18 +134,36 @@ class HubSpot(Client):
 
     async def find(self, emails: Sequence[str]) -> Sequence[Found]:
         """By primary address only: who has it among others may be somebody else."""
-        body = {
-            "idProperty": "email",
-            "inputs": [{"id": email.lower()} for email in emails],
-            "properties": ["email"],
-            "propertiesWithHistory": [],
-        }
+        found = await self._records([email.lower() for email in emails], ["email"], idProperty="email")
+        ids = {result.email: result.id for result in found}
+        return [ids.get(fold(email)) for email in emails]
+
+    async def read(self, contacts: Sequence[Contact], names: Sequence[str]) -> Sequence[Held]:
+        """Two requests at most. A record that was merged is found by its address, as a delivery finds it."""
+        asked = [*dict.fromkeys([*(name for name in names if name != "email"), "email", "hs_additional_emails"])]
+        ids = [contact.remote_id if is_id(contact.remote_id or "") else None for contact in contacts]
+        by_id = {record.id: record for record in await self._records(filter(None, ids), asked)}
+        addresses = [(contact.email or "").strip().lower() for contact in contacts]
+        lost = [address for record, address in zip(ids, addresses, strict=True) if record not in by_id and address]
+        found = await self._records(lost, asked, idProperty="email")
+        by_address = {email: record for record in found for email in record.emails}
+        held = [by_id.get(record or "") or by_address.get(fold(address)) for record, address in zip(ids, addresses, strict=True)]
+        return [record and Record(frozenset(record.emails), record.properties) for record in held]
+
+    def same(self, field: RemoteField | None, name: str, sent: Any, held: Any) -> bool | None:
+        return likeness.same(field, name, sent, held)
+
+    async def _records(self, keys: Iterable[str], names: Sequence[str], **each: str) -> list[Result]:
+        """Those that are there. each: what the request says beside the keys."""
+        inputs = [{"id": key} for key in dict.fromkeys(keys)]
+        if not inputs:
+            return []
+        body = {**each, "inputs": inputs, "properties": names, "propertiesWithHistory": []}
         answer = judged(await self._http.send("POST", f"{self._path}/batch/read", body), body)
         if not is_batch(answer) and not is_missing(answer):
             raise batch_refused(answer, body)
         answer.confirm()
-        ids = {result.email: result.id for result in results(answer)}
-        return [ids.get(fold(email)) for email in emails]
+        return results(answer)
 
     async def delete(self, deletions: Sequence[Deletion]) -> Sequence[Entry]:
         """To be archived, from where HubSpot restores them for 90 days, in one request; to be erased, one by one.

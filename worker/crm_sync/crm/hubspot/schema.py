@@ -43,6 +43,7 @@ def _field(members: Mapping[str, Any]) -> RemoteField:
         _LISTS.get(kind, ANY),
         _options(members, kind),
         "is read-only" if _is_read_only(members) else None,
+        members,
     )
 
 

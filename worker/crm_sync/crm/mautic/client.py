@@ -20,19 +20,21 @@ from crm_sync.core.codes import Code
 from crm_sync.core.identity import fold, with_ascii_domain
 from crm_sync.core.mode import Mode, already_there, not_there
 from crm_sync.core.outcome import Contact, Deletion, Outcome
-from crm_sync.core.remote_schema import RemoteSchema
+from crm_sync.core.remote_schema import RemoteField, RemoteSchema
 from crm_sync.core.text import printable
 from crm_sync.crm.account import Account, over_http, require_none
 from crm_sync.crm.answer import Answer, quoted
-from crm_sync.crm.client import Client, Entry, Found
+from crm_sync.crm.client import Client, Entry, Found, Held, Record
 from crm_sync.crm.exchange import Assumption
 from crm_sync.crm.http import Http
+from crm_sync.crm.mautic import likeness
 from crm_sync.crm.mautic.answers import email, is_gone, judged, plain, records, written
 from crm_sync.crm.mautic.assumptions import assumptions
 from crm_sync.crm.mautic.login import Login, PasswordLogin, TokenLogin
 from crm_sync.crm.mautic.matching import Edit, New, Step, address, disputed, holds, is_holdable, plan, record_id
 from crm_sync.crm.mautic.schema import FIELDS, PAGE_OF_FIELDS, schema, shown
 from crm_sync.crm.mautic.settings import MauticSettings
+from crm_sync.crm.mautic.storage import OTHER_MEMBERS
 from crm_sync.crm.values import MAUTIC
 from crm_sync.environment import read
 from crm_sync.errors import BatchRefusedError, ConfigurationError, LaneError, OutageError
@@ -110,6 +112,8 @@ class Mautic(Client):
     concurrency = 8
     adaptive = True
     delete_limit = 25
+    read_limit = 25
+    unread = OTHER_MEMBERS
 
     def __init__(self, login: Login, mode: Mode = Mode.UPSERT) -> None:
         self._login = login
@@ -136,6 +140,26 @@ class Mautic(Client):
         """Of an address that Mautic cannot hold there is no record."""
         holders = await self._holders([fold(email) for email in emails if holds(fold(email))])
         return [_only(holders.get(fold(email), ())) for email in emails]
+
+    async def read(self, contacts: Sequence[Contact], names: Sequence[str]) -> Sequence[Held]:
+        """A search by id, and one by address for those whose id is gone."""
+        ids = [record_id(contact.remote_id) for contact in contacts]
+        found = await self._search("id", [str(record) for record in dict.fromkeys(ids) if record], whole=True)
+        by_id = {int(record["id"]): record for record in found}
+        places = [place for place, record in enumerate(ids) if record not in by_id and is_holdable(contacts[place])]
+        by_address: dict[str, list[Mapping[str, Any]]] = {}
+        found = await self._search("email", [address(contacts[place]) for place in places], whole=True)
+        if len(found) >= PAGE:
+            raise BatchRefusedError(Code.AMBIGUOUS, f"email: {PAGE} records of Mautic or more have such an address")
+        for record in found:
+            by_address.setdefault(email(record) or "", []).append(record)
+        return [
+            _record(by_id[record], names) if record in by_id else _only_record(by_address.get(address(contact), ()), names)
+            for record, contact in zip(ids, contacts, strict=True)
+        ]
+
+    def same(self, field: RemoteField | None, name: str, sent: Any, held: Any) -> bool | None:
+        return likeness.same(field, sent, held)
 
     async def delete(self, deletions: Sequence[Deletion]) -> Sequence[Entry]:
         """For good in any case: Mautic restores nothing.
@@ -195,12 +219,14 @@ class Mautic(Client):
             raise BatchRefusedError(Code.AMBIGUOUS, f"email: {PAGE} records of Mautic or more have such an address")
         return holders
 
-    async def _search(self, column: str, values: Collection[str]) -> Sequence[Mapping[str, Any]]:
+    async def _search(self, column: str, values: Collection[str], *, whole: bool = False) -> Sequence[Mapping[str, Any]]:
+        """whole: with all that Mautic shows of a contact."""
         if not values:
             return []
         # Commas separate the values; no address that is looked for has one.
         where = {"where[0][col]": column, "where[0][expr]": "in", "where[0][val]": ",".join(values)}
-        return records(await self._ask(where | {"limit": str(PAGE), "minimal": "1"}), list(values))
+        shown = {"limit": str(PAGE), **({} if whole else {"minimal": "1"})}
+        return records(await self._ask(where | shown), list(values))
 
     async def _ask(self, query: Mapping[str, str]) -> Answer:
         # A page can quote all of the query, or one of the addresses in it.
@@ -288,6 +314,20 @@ def _only(held: Sequence[int]) -> Found:
         records = ", ".join(map(str, held))
         return Outcome.rejected(Code.AMBIGUOUS, f"email: several records of Mautic have this address: {records}")
     return str(held[0]) if held else None
+
+
+def _record(record: Mapping[str, Any], names: Sequence[str]) -> Held:
+    groups = record.get("fields")
+    values = groups.get("all") if isinstance(groups, dict) else None
+    if not isinstance(values, dict):
+        return OutageError(Code.BROKEN_ANSWER, "Mautic answered a search with a contact without its fields")
+    known_by = email(record)
+    return Record(frozenset({known_by} if known_by else ()), {name: values.get(name) for name in names})
+
+
+def _only_record(held: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Held:
+    several = _only([int(record["id"]) for record in held])
+    return several if isinstance(several, Outcome) else _record(held[0], names) if held else None
 
 
 def _is_trouble(entry: Planned) -> bool:

@@ -62,6 +62,7 @@ def _field(members: Mapping[str, Any]) -> RemoteField:
         ANY if kind == "multiselect" else frozenset(),
         _options(members, kind),
         "is not published" if members.get("isPublished") is False else None,
+        members,
     )
 
 

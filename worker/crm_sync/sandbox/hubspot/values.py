@@ -59,13 +59,20 @@ def _date(_: Property, value: str) -> tuple[str, str] | None:
         return None
     moment = _parsed(value) if _ISO.fullmatch(value) else None
     if _MILLISECONDS.fullmatch(value):
-        moment = datetime.fromtimestamp(int(value) / 1000, UTC)
+        moment = _since_1970(int(value))
     if moment is None:
         return f"{value} was not a valid long.", "INVALID_LONG"
     time = moment.astimezone(UTC).time()
     if time == datetime.min.time():
         return None
     return f"{value} is at {time.hour}:{time.minute}:{time.second}.{time.microsecond // 1000} UTC, not midnight!", "INVALID_DATE"
+
+
+def _since_1970(milliseconds: int) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(milliseconds / 1000, UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 def _parsed(value: str) -> datetime | None:

@@ -1,0 +1,58 @@
+-- Flips contacts whose record in the CRM differs, as an application would, and says what became of each that is still as it was
+-- compared.
+--
+-- flipped; locked: by somebody else, who is not waited for; kept: a trigger of the table's owner let the row be as it was. A
+-- contact that was flipped, claimed, delivered or withdrawn since it was read is left as it is, and no row is returned for it.
+--
+-- $1  id[]         the contacts
+-- $2  timestamptz  when they were read
+WITH
+drifted AS MATERIALIZED (
+    SELECT c.id
+    FROM unnest($1:::id_type[]) AS w (id)
+    CROSS JOIN LATERAL (
+        SELECT :id AS id
+        FROM :contacts
+        WHERE
+            :id :is w.id
+            AND :claimed_by IS NULL
+            AND :due_at IS NULL
+            AND :sync_status = 'Complete'
+            AND (GREATEST(:flipped_at, :synced_at) > $2::timestamptz) IS NOT TRUE
+    ) AS c
+    -- As in claim_contacts.sql, for triggers of the table's own.
+    WHERE (SELECT set_config('search_path', :'own_path', TRUE)) IS NOT NULL
+),
+
+-- Asked again of what is locked, for it may have changed in this very moment. The weaker lock, as in a claim.
+held AS MATERIALIZED (
+    SELECT c.id
+    FROM drifted AS d
+    CROSS JOIN LATERAL (
+        SELECT :id AS id
+        FROM :contacts
+        WHERE
+            :id :is d.id
+            AND :claimed_by IS NULL
+            AND :due_at IS NULL
+            AND :sync_status = 'Complete'
+            AND (GREATEST(:flipped_at, :synced_at) > $2::timestamptz) IS NOT TRUE
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) AS c
+),
+
+flipped AS (
+    UPDATE :contacts
+    SET :sync_status = 'Queued'
+    WHERE :id :is ANY (ARRAY(SELECT h.id FROM held AS h))
+    RETURNING :id AS id
+)
+
+SELECT
+    d.id,
+    CASE
+        WHEN d.id IN (SELECT f.id FROM flipped AS f) THEN 'flipped'
+        WHEN d.id IN (SELECT h.id FROM held AS h) THEN 'kept'
+        ELSE 'locked'
+    END AS became
+FROM drifted AS d

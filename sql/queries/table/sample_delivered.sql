@@ -1,0 +1,12 @@
+-- The keys of some delivered contacts of one CRM, from pages of the table that chance has picked.
+--
+-- $1  real     percent of the pages that are read
+-- $2  integer  at most so many
+SELECT c.:id AS id
+FROM :contacts AS c TABLESAMPLE SYSTEM ($1::real)
+WHERE
+    c.:sync_status = 'Complete'
+    AND c.:claimed_by IS NULL
+    AND c.:due_at IS NULL
+ORDER BY random()
+LIMIT $2::integer

@@ -1,0 +1,407 @@
+"""Comparing contacts with what a CRM has of them: what counts as drift, what does not, and what is queued."""
+
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+
+from crm_sync.core.drift import EXAMPLES, Drift
+from crm_sync.core.identity import fold
+from crm_sync.core.outcome import Outcome
+from crm_sync.core.remote_schema import RemoteField, RemoteSchema
+from crm_sync.core.values import PLAIN
+from crm_sync.core.waits import USUAL
+from crm_sync.crm.client import Record
+from crm_sync.errors import BatchRefusedError, ConfigurationError, DeclinedError, HeldBackError, LaneError, OutageError
+from crm_sync.lane import comparing as module
+from crm_sync.lane.comparing import Comparer, Wanted
+from crm_sync.lane.patience import TRIES
+from crm_sync.postgres.pool import Database
+from crm_sync.table.comparing import Comparing
+from crm_sync.table.mapping import prepare_for
+from crm_sync.table.schema import read_schema
+from tests.harness import ScriptedCrm
+from tests.roles import as_worker
+
+QUICK = replace(USUAL, suspect_s=0.0, first_probe_s=0.0, longest_probe_s=0.0, report_s=0.0)
+SECTION = {"FIRSTNAME": "first_name", "CITY": "city"}
+DELIVERED = (
+    "INSERT INTO contacts "
+    "(email, first_name, city, brevo_sync_status, brevo_processing_status, brevo_contact_id, brevo_synced_at) "
+    "SELECT n || '@example.com', 'Ada', 'Rome', 'Complete', 'Complete', n, now() FROM generate_series({}, {}) AS n"
+)
+
+
+class Held(ScriptedCrm):
+    """What the CRM has, by id: a change of a field, None for a record that is gone. Else it has what was sent."""
+
+    read_limit = 10
+
+    def __init__(self, changes=None, *answers):
+        super().__init__()
+        self.changes = changes or {}
+        self.answers = [*answers]
+        self.read_of = []
+        self.meanwhile = None
+
+    async def read(self, contacts, names):
+        self.read_of.append([contact.remote_id for contact in contacts])
+        if self.meanwhile is not None:
+            await self.meanwhile()
+        if self.answers and isinstance(self.answers[0], Exception):
+            raise self.answers.pop(0)
+        return [self._record(contact, names) for contact in contacts]
+
+    def _record(self, contact, names):
+        change = self.changes.get(contact.remote_id, {})
+        if change is None or isinstance(change, Outcome):
+            return change
+        values = {**contact.fields, **change}
+        addresses = frozenset({fold(change.get("email", contact.email or ""))})
+        return Record(addresses, {name: values.get(name) for name in names})
+
+
+async def delivered(app, count, first=1):
+    await app.execute(DELIVERED.format(first, first + count - 1))
+
+
+@asynccontextmanager
+async def comparer(url, client, section=None, tell=lambda drift: None, may_ask=None, **wanted):
+    async def always():
+        """Nothing speaks against it."""
+
+    queued = []
+
+    async def note(contacts):
+        queued.append(contacts)
+
+    async with Database(as_worker(url), size=2) as database:
+        schema = await read_schema(database)
+        table = schema.lanes["brevo"]
+        mapping = await prepare_for(database, "brevo", {"brevo": section or SECTION}, {}, schema, forms=PLAIN)
+        run = Comparer(
+            client,
+            Comparing(database, table, mapping),
+            mapping,
+            QUICK,
+            drift=Drift(),
+            wanted=Wanted(**wanted),
+            may_ask=may_ask or always,
+            tell=tell,
+            queued=note,
+        )
+        yield run, queued
+
+
+async def compared(url, client, section=None, **wanted):
+    async with comparer(url, client, section, **wanted) as (run, queued):
+        await run.run()
+        return run.drift, queued
+
+
+def differing(drift):
+    return {name: found.contacts for name, found in drift.fields.items()}
+
+
+@asynccontextmanager
+async def past_the_triggers(app):
+    """The columns that are a worker's are written as they are meant."""
+    await app.execute("SET session_replication_role = replica")
+    yield
+    await app.execute("SET session_replication_role = DEFAULT")
+
+
+async def status(app, number):
+    return await app.fetchval("SELECT brevo_sync_status FROM contacts WHERE brevo_contact_id = $1", str(number))
+
+
+# What drift is.
+
+
+async def test_contacts_that_are_in_the_crm_as_they_were_sent_are_no_drift(app, url):
+    await delivered(app, 30)
+    client = Held()
+    drift, _ = await compared(url, client)
+    assert (drift.compared, drift.differing, drift.unknown, drift.found, drift.fields) == (30, 0, 0, False, {})
+    assert [len(one) for one in client.read_of] == [10, 10, 10]
+
+
+async def test_drift_is_counted_by_contact_and_by_field_with_a_few_keys_and_no_values(app, url):
+    await delivered(app, 30)
+    changes = {str(n): {"FIRSTNAME": "Eve"} for n in range(1, 11)} | {"1": {"FIRSTNAME": "Eve", "CITY": "Oslo"}, "20": None}
+    drift, _ = await compared(url, Held(changes))
+    assert (drift.compared, drift.differing, drift.unknown, drift.found) == (29, 10, 1, True)
+    assert differing(drift) == {"FIRSTNAME": 10, "CITY": 1}
+    assert len(drift.fields["FIRSTNAME"].examples) == EXAMPLES
+    keys = {str(row["id"]) for row in await app.fetch("SELECT id FROM contacts WHERE brevo_contact_id::int <= 10")}
+    assert {example.key for example in drift.fields["FIRSTNAME"].examples} <= keys
+    assert not [one for one in drift.fields["FIRSTNAME"].examples if one.row or one.crm]
+    assert "Eve" not in str(drift.as_object())
+    assert drift.unknown_examples == [str(await app.fetchval("SELECT id FROM contacts WHERE brevo_contact_id = '20'"))]
+
+
+async def test_values_are_in_the_examples_only_where_they_are_asked_for(app, url):
+    await delivered(app, 1)
+    drift, _ = await compared(url, Held({"1": {"CITY": "Oslo"}}), values=True)
+    [example] = drift.fields["CITY"].examples
+    assert (example.row, example.crm) == ("Rome", "Oslo")
+
+
+async def test_an_address_differs_as_a_field_does_and_its_case_does_not(app, url):
+    await delivered(app, 2)
+    await app.execute("UPDATE contacts SET email = ' 1@EXAMPLE.com ' WHERE brevo_contact_id = '1'")
+    drift, _ = await compared(url, Held({"1": {"email": "1@example.com"}, "2": {"email": "other@example.com"}}))
+    assert differing(drift) == {"email": 1}
+
+
+async def test_what_is_empty_in_the_row_is_not_compared_for_it_is_not_sent(app, url):
+    await delivered(app, 1)
+    await app.execute("UPDATE contacts SET city = ' '")
+    drift, _ = await compared(url, Held({"1": {"CITY": "Oslo"}}))
+    assert drift.differing == 0
+
+
+async def test_only_the_fields_that_are_asked_for_are_compared(app, url):
+    await delivered(app, 2)
+    drift, _ = await compared(url, Held({"1": {"CITY": "Oslo"}, "2": {"FIRSTNAME": "Eve"}}), fields=["CITY"])
+    assert differing(drift) == {"CITY": 1}
+
+
+async def test_in_line_in_flight_withdrawn_failed_or_never_sent_is_not_compared(app, url):
+    await delivered(app, 5)
+    for number, change in enumerate(("sync_status = 'Queued'", "sync_status = 'Skipped'", "sync_status = 'New'"), 1):
+        await app.execute(f"UPDATE contacts SET brevo_{change} WHERE brevo_contact_id = '{number}'")
+    async with past_the_triggers(app):
+        await app.execute(
+            "UPDATE contacts SET brevo_sync_status = 'Processing', brevo_processing_status = 'Processing', "
+            "brevo_claimed_by = 4294967297, brevo_due_at = now() WHERE brevo_contact_id = '4'"
+        )
+    changes = {str(n): {"CITY": "Oslo"} for n in range(1, 5)}
+    drift, _ = await compared(url, Held(changes))
+    assert (drift.compared, drift.differing, drift.in_line, drift.undelivered) == (1, 0, 2, 2)
+
+
+async def test_what_the_crm_did_not_take_and_the_row_says_so_is_no_drift(app, url):
+    await delivered(app, 2)
+    reason = "FIELD_NOT_SENT: CITY was left out: another contact has it"
+    await app.execute("UPDATE contacts SET brevo_processing_error = $1", reason)
+    client = Held({"1": {"CITY": None}, "2": {"CITY": None, "FIRSTNAME": "Eve"}})
+    drift, queued = await compared(url, client, flips=True)
+    assert (drift.compared, drift.differing, drift.not_stored, differing(drift)) == (2, 1, {"CITY": 2}, {"FIRSTNAME": 1})
+    assert queued == [1]
+
+
+async def test_what_was_left_as_the_crm_has_it_is_not_compared(app, url):
+    await delivered(app, 1)
+    await app.execute("UPDATE contacts SET brevo_processing_error = 'ALREADY_THERE: Brevo has it'")
+    drift, _ = await compared(url, Held({"1": {"CITY": "Oslo"}}))
+    assert (drift.compared, drift.left) == (0, 1)
+
+
+async def test_of_rows_that_share_a_record_only_the_one_flipped_last_is_compared(app, url):
+    await delivered(app, 2)
+    async with past_the_triggers(app):
+        await app.execute("UPDATE contacts SET brevo_contact_id = '1', city = email, brevo_flipped_at = now()")
+        await app.execute("UPDATE contacts SET brevo_flipped_at = now() + interval '1 s' WHERE email = '2@example.com'")
+    drift, _ = await compared(url, Held({"1": {"CITY": "2@example.com"}}))
+    assert (drift.compared, drift.differing, drift.shared) == (1, 0, 1)
+    # One that failed was not sent.
+    async with past_the_triggers(app):
+        await app.execute("UPDATE contacts SET brevo_sync_status = 'Error' WHERE email = '2@example.com'")
+    drift, _ = await compared(url, Held({"1": {"CITY": "1@example.com"}}))
+    assert (drift.compared, drift.differing, drift.undelivered) == (1, 0, 1)
+    # Flipped together, nobody knows which of them was sent last.
+    async with past_the_triggers(app):
+        await app.execute("UPDATE contacts SET brevo_flipped_at = now(), brevo_sync_status = 'Complete'")
+    drift, _ = await compared(url, Held({"1": {"CITY": "2@example.com"}}))
+    assert (drift.compared, drift.shared) == (0, 2)
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["city = 'Oslo'", "brevo_sync_status = 'Queued'", "brevo_synced_at = clock_timestamp()", "brevo_contact_id = '7'", None],
+)
+async def test_what_changes_while_it_is_compared_is_no_drift(app, url, change):
+    await delivered(app, 1)
+    client = Held({"1": {"CITY": "Oslo"}})
+
+    async def meanwhile():
+        await app.execute("DELETE FROM contacts" if change is None else f"UPDATE contacts SET {change}")
+
+    client.meanwhile = meanwhile
+    drift, queued = await compared(url, client, flips=True)
+    assert (drift.compared, drift.differing, drift.changed, queued) == (0, 0, 1, [])
+
+
+async def test_another_crm_that_writes_the_row_meanwhile_is_no_change(app, url):
+    await delivered(app, 1)
+    client = Held({"1": {"CITY": "Oslo"}})
+
+    async def meanwhile():
+        await app.execute("UPDATE contacts SET hubspot_sync_status = 'Queued'")
+
+    client.meanwhile = meanwhile
+    drift, _ = await compared(url, client)
+    assert (drift.differing, drift.changed) == (1, 0)
+
+
+async def test_a_contact_that_the_mapping_fails_for_is_told_and_spoils_no_page(app, url):
+    await delivered(app, 20)
+    await app.execute("UPDATE contacts SET city = '0' WHERE brevo_contact_id = '7'")
+    section = {"SHARE": "1.5 / (length(city) - 1)"}
+    drift, _ = await compared(url, Held(), section)
+    assert (drift.compared, drift.unreadable, drift.differing) == (19, 1, 0)
+
+
+async def test_several_records_are_ambiguous(app, url):
+    await delivered(app, 3)
+    drift, _ = await compared(url, Held({"2": Outcome.rejected("AMBIGUOUS", "two")}))
+    assert (drift.compared, drift.ambiguous, drift.found) == (2, 1, True)
+
+
+# What is queued.
+
+
+async def test_flip_queues_what_differs_in_batches_and_leaves_alone_what_is_unknown(app, url):
+    await delivered(app, 250)
+    changes = {str(n): {"CITY": "Oslo"} for n in range(1, 241, 2)} | {"242": None}
+    drift, queued = await compared(url, Held(changes), flips=True)
+    assert (drift.differing, drift.flipped, drift.unknown) == (120, 120, 1)
+    assert (len(queued), sum(queued), max(queued) <= module.SMALLEST_PAGE) == (3, 120, True)
+    assert await app.fetchval("SELECT count(*) FROM contacts WHERE brevo_sync_status = 'Queued'") == 120
+    assert await status(app, 242) == "Complete"
+    # In line they are no drift.
+    drift, _ = await compared(url, Held(changes))
+    assert (drift.differing, drift.in_line) == (0, 120)
+
+
+async def test_without_flip_nothing_is_written(app, url):
+    await delivered(app, 3)
+    before = await app.fetch("SELECT *, xmin::text FROM contacts")
+    await compared(url, Held({"1": {"CITY": "Oslo"}}))
+    assert await app.fetch("SELECT *, xmin::text FROM contacts") == before
+
+
+async def test_a_row_that_somebody_has_locked_is_left_and_told(app, other_app, url):
+    await delivered(app, 2)
+    async with other_app.transaction():
+        await other_app.execute("SELECT FROM contacts WHERE brevo_contact_id = '1' FOR UPDATE")
+        drift, queued = await compared(url, Held({"1": {"CITY": "Oslo"}, "2": {"CITY": "Oslo"}}), flips=True)
+    assert (drift.flipped, drift.locked, queued) == (1, 1, [1])
+
+
+# Which contacts.
+
+
+async def test_after_and_limit_take_a_part_and_pages_are_bounded(app, url):
+    await delivered(app, 230)
+    client = Held()
+    drift, _ = await compared(url, client, most=120)
+    assert drift.compared == 120
+    rest, _ = await compared(url, client, after=drift.last_key)
+    assert rest.compared == 110
+    assert sorted(int(one) for part in client.read_of for one in part) == [*range(1, 231)]
+    assert max(map(len, client.read_of)) == Held.read_limit
+
+
+async def test_a_sample_is_of_delivered_contacts_only(app, url):
+    await delivered(app, 300)
+    await app.execute("INSERT INTO contacts (email) SELECT n || '@example.org' FROM generate_series(1, 300) AS n")
+    client = Held()
+    drift, _ = await compared(url, client, sample=40)
+    read = [one for part in client.read_of for one in part]
+    assert (drift.compared, drift.undelivered, len(set(read))) == (40, 0, 40)
+    drift, _ = await compared(url, Held(), sample=1000)
+    assert drift.compared == 300
+
+
+async def test_it_goes_on_where_it_was_broken_off(app, url):
+    await delivered(app, 150)
+    client = Held()
+    fails = LaneError("REFUSED", "401")
+    async with comparer(url, client, tell=lambda _: client.answers.append(fails)) as (run, _):
+        with pytest.raises(LaneError):
+            await run.run()
+        assert (run.drift.compared, run.drift.last_key is None) == (100, False)
+    rest, _ = await compared(url, Held(), after=run.drift.last_key)
+    assert rest.compared == 50
+
+
+# What a CRM may answer.
+
+
+@pytest.mark.parametrize("error", [HeldBackError("no room"), OutageError("CRM_ERROR", "500")])
+async def test_what_passes_is_waited_for(app, url, error):
+    await delivered(app, 3)
+    drift, _ = await compared(url, Held(None, error, error))
+    assert drift.compared == 3
+
+
+async def test_an_outage_that_lasts_breaks_it_off(app, url):
+    await delivered(app, 3)
+    with pytest.raises(OutageError):
+        await compared(url, Held(None, *[OutageError("CRM_ERROR", "500")] * TRIES))
+
+
+async def test_an_answer_that_is_too_large_is_asked_for_by_halves(app, url):
+    await delivered(app, 10)
+    client = Held(None, BatchRefusedError("BROKEN_ANSWER", "over 4 MiB", retried=True))
+    drift, _ = await compared(url, client)
+    assert (drift.compared, [len(one) for one in client.read_of]) == (10, [10, 5, 5])
+
+
+async def test_a_plug_in_that_cannot_read_says_so(app, url):
+    await delivered(app, 1)
+    with pytest.raises(DeclinedError, match="does not know how to read contacts"):
+        await compared(url, ScriptedCrm())
+
+
+async def test_a_mapping_that_does_not_fit_is_told_before_anything_is_read(app, url):
+    await delivered(app, 1)
+
+    class Other(Held):
+        async def schema(self):
+            return RemoteSchema("Brevo", "attribute", {"FIRSTNAME": RemoteField("FIRSTNAME", "text")})
+
+    client = Other()
+    with pytest.raises(DeclinedError, match="Brevo has no attribute CITY"):
+        await compared(url, client)
+    assert client.read_of == []
+
+
+async def test_what_the_crm_does_not_show_among_its_fields_is_not_compared(app, url):
+    await delivered(app, 1)
+
+    class Beside(Held):
+        unread = frozenset({"CITY"})
+
+    drift, _ = await compared(url, Beside({"1": {"CITY": "Oslo"}}))
+    assert (drift.differing, drift.unread) == (0, ["CITY"])
+
+
+async def test_it_asks_before_each_page_whether_it_may(app, url):
+    await delivered(app, 150)
+    asked = []
+
+    async def may_ask():
+        asked.append(1)
+        if len(asked) == 3:
+            raise DeclinedError("paused by hand")
+
+    async with comparer(url, Held(), may_ask=may_ask) as (run, _):
+        with pytest.raises(DeclinedError):
+            await run.run()
+    assert run.drift.compared == module.SMALLEST_PAGE
+
+
+async def test_a_role_that_may_not_flip_is_told_before_anything_is_read(app, url):
+    await delivered(app, 1)
+    client = Held()
+    async with comparer(url, client, flips=True) as (run, _):
+        role = await app.fetchval(
+            "SELECT grantee FROM information_schema.role_column_grants WHERE grantee LIKE '%worker%' LIMIT 1"
+        )
+        await app.execute(f'REVOKE UPDATE (brevo_sync_status) ON contacts FROM "{role}"')
+        with pytest.raises(ConfigurationError, match="permission denied"):
+            await run.run()
+    assert client.read_of == []

@@ -1,0 +1,86 @@
+"""What a comparison of contacts with the records of a CRM has found: counts, and a few examples. It never holds more."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
+
+EXAMPLES = 5  # of each field, and of the contacts that the CRM does not have
+
+
+class Example(NamedTuple):
+    """key: of the contact. row, crm: the values; None where they are not to be shown."""
+
+    key: str
+    row: Any = None
+    crm: Any = None
+
+
+@dataclass(slots=True)
+class FieldDrift:
+    """contacts: in which it differs."""
+
+    contacts: int = 0
+    examples: list[Example] = field(default_factory=list)
+
+    def add(self, example: Example) -> None:
+        self.contacts += 1
+        if len(self.examples) < EXAMPLES:
+            self.examples.append(example)
+
+
+@dataclass(slots=True)
+class Drift:
+    """Contacts. compared: with a record; differing are among them, unknown and ambiguous are not.
+
+    changed: delivered, flipped or edited while they were compared. in_line: in line or in flight. shared: their record is that of
+    another row, which may have been sent last. left: as the CRM has them (ALREADY_THERE). unreadable: the mapping fails for them.
+    undelivered: never delivered, withdrawn or in Error. flipped, locked, refused: of differing ones.
+
+    fields: by name. not_stored: by name, contacts of which the CRM does not keep the field as it is sent, which the row says
+    (FIELD_NOT_SENT). unread: the fields that cannot be read there. last_key: of the contact that was looked at last, where it
+    goes by keys.
+    """
+
+    compared: int = 0
+    differing: int = 0
+    unknown: int = 0
+    ambiguous: int = 0
+    changed: int = 0
+    in_line: int = 0
+    shared: int = 0
+    left: int = 0
+    unreadable: int = 0
+    undelivered: int = 0
+    fields: dict[str, FieldDrift] = field(default_factory=dict)
+    not_stored: dict[str, int] = field(default_factory=dict)
+    unread: list[str] = field(default_factory=list)
+    unknown_examples: list[str] = field(default_factory=list)
+    flipped: int = 0
+    locked: int = 0
+    refused: int = 0
+    last_key: str | None = None
+
+    @property
+    def looked_up(self) -> int:
+        return self.compared + self.unknown + self.ambiguous
+
+    @property
+    def found(self) -> bool:
+        """Whether there is any."""
+        return bool(self.differing or self.unknown or self.ambiguous)
+
+    def differs(self, name: str, example: Example) -> None:
+        self.fields.setdefault(name, FieldDrift()).add(example)
+
+    def is_unknown(self, key: str) -> None:
+        self.unknown += 1
+        if len(self.unknown_examples) < EXAMPLES:
+            self.unknown_examples.append(key)
+
+    def as_object(self) -> Mapping[str, Any]:
+        """For scripts: keys, and no values."""
+        fields = {
+            name: {"differing": one.contacts, "keys": [example.key for example in one.examples]}
+            for name, one in sorted(self.fields.items())
+        }
+        return {**{name: value for name, value in asdict(self).items() if name != "fields"}, "fields": fields}

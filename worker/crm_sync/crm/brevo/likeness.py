@@ -1,0 +1,47 @@
+"""Whether what Brevo holds of an attribute is what it was sent, by the attribute's type."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from crm_sync.core.likeness import (
+    same_day,
+    same_number,
+    same_options,
+    same_phone,
+    same_plain,
+    same_text,
+    same_truth,
+)
+from crm_sync.core.remote_schema import RemoteField
+from crm_sync.crm.brevo.schema import CATEGORY, CHOICES, fits
+
+# Kept as digits, with the country's first. [Brevo, "accepted number formats"]
+PHONES = frozenset({"SMS", "WHATSAPP", "LANDLINE_NUMBER"})
+
+_BY_TYPE: Mapping[str, Callable[[Any, Any], bool]] = {
+    "text": same_text,
+    "float": same_number,
+    "boolean": same_truth,
+    "date": same_day,
+    CHOICES: same_options,
+}
+
+
+def same(field: RemoteField | None, name: str, sent: Any, held: Any) -> bool | None:
+    """None of a value that Brevo would ignore, and that is not sent for that reason."""
+    if not fits(field, sent):
+        return None
+    if name in PHONES:
+        return same_phone(sent, held)
+    if field is not None and field.type == CATEGORY:
+        return same_text(sent, held) or same_text(_number(field, sent), _number(field, held))
+    return same_plain(sent, held) or _BY_TYPE.get("" if field is None else field.type, same_plain)(sent, held)
+
+
+def _number(field: RemoteField, value: Any) -> Any:
+    """Of an option that is named by its label: either stands for it."""
+    options = field.shown.get("enumeration")
+    for one in options if isinstance(options, list) else ():
+        if isinstance(one, dict) and one.get("label") == value:
+            return one.get("value")
+    return value

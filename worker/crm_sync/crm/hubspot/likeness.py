@@ -1,0 +1,28 @@
+"""Whether what HubSpot holds of a property is what it was sent, by the property's type.
+
+All are texts there. Options come in the order of the property, and a phone number formatted. [HubSpot, CRM properties]
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from crm_sync.core.likeness import same_day, same_moment, same_number, same_options, same_phone, same_text, same_truth
+from crm_sync.core.remote_schema import RemoteField
+
+# Formatted by HubSpot, as is a property that people see as a phone number.
+PHONES = frozenset({"phone", "mobilephone", "fax"})
+PHONE_FIELD = "phonenumber"
+
+_BY_TYPE: Mapping[str, Callable[[Any, Any], bool]] = {
+    "number": same_number,
+    "date": same_day,
+    "datetime": same_moment,
+    "bool": same_truth,
+    "enumeration": lambda sent, held: same_options(sent, held, ";"),
+}
+
+
+def same(field: RemoteField | None, name: str, sent: Any, held: Any) -> bool:
+    if name in PHONES or (field is not None and field.shown.get("fieldType") == PHONE_FIELD):
+        return same_phone(sent, held)
+    return same_text(sent, held) or _BY_TYPE.get("" if field is None else field.type, same_text)(sent, held)

@@ -1,0 +1,64 @@
+"""Whether what Mautic holds of a field is what it was sent, by the field's type.
+
+[mautic/mautic: LeadField, CustomFieldEntityTrait]
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from crm_sync.core.likeness import (
+    same_day,
+    same_link,
+    same_moment,
+    same_number,
+    same_options,
+    same_phone,
+    same_plain,
+    same_text,
+    same_time,
+    same_truth,
+)
+from crm_sync.core.remote_schema import RemoteField
+
+SEPARATOR = "|"  # between the options of a field that takes several
+
+_BY_TYPE: Mapping[str, Callable[[Any, Any], bool]] = {
+    "boolean": same_truth,
+    "date": same_day,
+    "datetime": same_moment,
+    "time": same_time,
+    "multiselect": lambda sent, held: same_options(sent, held, SEPARATOR),
+    "tel": same_phone,
+    "url": same_link,
+}
+
+
+def same(field: RemoteField | None, sent: Any, held: Any) -> bool | None:
+    """None of a document, which no field keeps as it is."""
+    kind = "" if field is None else field.type
+    if isinstance(sent, dict) or (isinstance(sent, list) and not (kind == "multiselect" and all(map(_is_option, sent)))):
+        return None
+    if kind == "number":
+        return _same_rounded(sent, held, _decimals(field))
+    return same_plain(sent, held) or _BY_TYPE.get(kind, same_text)(sent, held)
+
+
+def _is_option(part: Any) -> bool:
+    return isinstance(part, str | int | float) and not isinstance(part, bool)
+
+
+def _decimals(field: RemoteField | None) -> int | None:
+    """That Mautic rounds a number to; None where it does not say."""
+    properties = None if field is None else field.shown.get("properties")
+    scale = properties.get("scale") if isinstance(properties, dict) else None
+    return int(scale) if isinstance(scale, int | str) and str(scale).isdecimal() else None
+
+
+def _same_rounded(sent: Any, held: Any, decimals: int | None) -> bool:
+    """It rounds up, down or to the nearest, as the field is set."""
+    if same_number(sent, held) or decimals is None:
+        return same_number(sent, held)
+    try:
+        return abs(float(sent) - float(held)) < 10.0**-decimals
+    except (TypeError, ValueError):
+        return False

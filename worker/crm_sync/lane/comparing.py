@@ -1,0 +1,250 @@
+"""Compares delivered contacts with the records that a CRM has of them: by reading only, within the account's limits.
+
+A contact is read, its record is read, and where they differ the contact is read once more: what a worker delivered or an
+application edited in between is no drift. Values are compared as the client would send them, by what the CRM says of its fields
+(`Client.same`).
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from crm_sync.core.codes import Code
+from crm_sync.core.drift import Drift, Example
+from crm_sync.core.identity import check_email
+from crm_sync.core.likeness import same_address
+from crm_sync.core.outcome import Contact, Outcome
+from crm_sync.core.remote_schema import RemoteField, RemoteSchema, told
+from crm_sync.core.waits import Waits
+from crm_sync.crm.client import Client, Held, Record
+from crm_sync.errors import DeclinedError, LaneError
+from crm_sync.lane.patience import asked
+from crm_sync.table.comparing import DELIVERED, IN_LINE, SHARED, Comparing, Row, chunks
+from crm_sync.table.mapping import FieldMapping
+
+EMAIL = "email"
+SMALLEST_PAGE = 100  # contacts that are read at once,
+REQUESTS_A_PAGE = 5  # or as many as are in so many requests
+MOST_REQUESTS = 2  # at a time, beside those of the lanes
+
+MayAsk = Callable[[], Awaitable[None]]  # raises DeclinedError where the CRM is not to be called now
+Tell = Callable[[Drift], None]
+Queued = Callable[[int], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is compared. fields: only these; none means all. after: from the contact after this key on. most: contacts, at most.
+
+    sample: so many that chance picks, instead of all. flips: what differs is queued. values: examples have them.
+    """
+
+    fields: Collection[str] = ()
+    after: str | None = None
+    most: int | None = None
+    sample: int | None = None
+    flips: bool = False
+    values: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Difference:
+    """A contact that is not as its record. record: None where there is none. fields: that differ, with what the CRM has."""
+
+    row: Row
+    contact: Contact
+    record: Record | None
+    fields: Mapping[str, Any]
+
+
+class Comparer:
+    """may_ask: is asked before each page; tell: is called with the counts now and then; queued: with how many were flipped, after
+    each batch. drift: where what it finds is put.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        comparing: Comparing,
+        mapping: FieldMapping,
+        waits: Waits,
+        *,
+        drift: Drift,
+        wanted: Wanted,
+        may_ask: MayAsk,
+        tell: Tell,
+        queued: Queued,
+    ) -> None:
+        self.drift = drift
+        self._client = client
+        self._comparing = comparing
+        self._mapping = mapping
+        self._waits = waits
+        self._wanted = wanted
+        self._may_ask = may_ask
+        self._tell = tell
+        self._queued = queued
+        self._names: Sequence[str] = ()
+        self._schema: RemoteSchema | None = None
+        self._turns = asyncio.Semaphore(min(MOST_REQUESTS, client.concurrency))
+
+    async def run(self) -> None:
+        """To the end. Raises LaneError and DeclinedError, after which it goes on from drift.last_key; else as Database.fetch."""
+        await self._may_ask()
+        await self._look_at_fields()
+        if self._wanted.flips:
+            await self._comparing.may_flip()
+        told_at = time.monotonic()
+        self.drift.last_key = self._wanted.after
+        sampled = None if self._wanted.sample is None else await self._comparing.sample(self._wanted.sample)
+        while rows := await self._page(sampled):
+            await self._may_ask()
+            await self._compare(rows)
+            if sampled is None:
+                self.drift.last_key = rows[-1].key
+            if time.monotonic() - told_at >= self._waits.report_s:
+                told_at = time.monotonic()
+                self._tell(self.drift)
+
+    async def _look_at_fields(self) -> None:
+        """Raises DeclinedError where what is sent could not be there anyway."""
+        self._schema = await self._client.schema()
+        if self._schema is not None and (misfits := self._schema.misfits(self._mapping.shapes)):
+            raise DeclinedError(f"the mapping does not fit the fields of {self._comparing.crm}: {told(misfits)}")
+        names = [EMAIL, *(shape.name for shape in self._mapping.shapes if shape.name != EMAIL)]
+        names = [name for name in names if not self._wanted.fields or name in self._wanted.fields]
+        self.drift.unread = [name for name in names if name in self._client.unread and self._field(name) is None]
+        self._names = [name for name in names if name not in self.drift.unread]
+
+    def _field(self, name: str) -> RemoteField | None:
+        return None if self._schema is None else self._schema.fields.get(self._schema.spelled(name))
+
+    async def _page(self, sampled: list[Any] | None) -> list[Row]:
+        size = max(SMALLEST_PAGE, REQUESTS_A_PAGE * self._client.read_limit)
+        if self._wanted.most is not None:
+            size = min(size, self._wanted.most - self.drift.looked_up)
+        if size <= 0:
+            return []
+        if sampled is None:
+            return await self._comparing.page(self.drift.last_key, size)
+        ids, sampled[:size] = sampled[:size], []
+        return await self._comparing.named(ids) if ids else []
+
+    async def _compare(self, rows: Sequence[Row]) -> None:
+        open_ = [row for row in rows if self._is_compared(row)]
+        contacts = await self._comparing.contacts(open_)
+        self.drift.unreadable += sum(row.id not in contacts for row in open_)
+        read = [row for row in open_ if row.id in contacts]
+        said = await asyncio.gather(
+            *[self._held([contacts[row.id] for row in chunk]) for chunk in chunks(read, self._client.read_limit)]
+        )
+        found = []
+        for row, held in zip(read, [one for part in said for one in part], strict=True):
+            if isinstance(held, Outcome):
+                self.drift.ambiguous += 1
+            elif difference := self._difference(row, contacts[row.id], held):
+                found.append(difference)
+            else:
+                self.drift.compared += 1
+        await self._settle(found)
+
+    def _is_compared(self, row: Row) -> bool:
+        match row.state:
+            case state if state == DELIVERED and row.code != Code.ALREADY_THERE:
+                return True
+            case state if state == DELIVERED:
+                self.drift.left += 1
+            case state if state == IN_LINE:
+                self.drift.in_line += 1
+            case state if state == SHARED:
+                self.drift.shared += 1
+            case _:
+                self.drift.undelivered += 1
+        return False
+
+    async def _held(self, contacts: Sequence[Contact]) -> list[Record | Outcome | None]:
+        """Of each its record, None where there is none, or that there are several."""
+        async with self._turns:
+            said: Sequence[Held] = await asked(lambda some: self._client.read(some, self._names), contacts, self._waits)
+        held: list[Record | Outcome | None] = []
+        for one in said:
+            if isinstance(one, LaneError):
+                raise one
+            if isinstance(one, Outcome) and one.code == Code.CLIENT_FAILED:
+                raise DeclinedError(f"the client of {self._comparing.crm} does not know how to read contacts")
+            if isinstance(one, Outcome) and one.code != Code.AMBIGUOUS:
+                raise LaneError(one.code or Code.REJECTED, one.reason or "no reason is given")
+            held.append(one)
+        return held
+
+    def _difference(self, row: Row, contact: Contact, record: Record | None) -> _Difference | None:
+        if record is None:
+            return _Difference(row, contact, None, {})
+        filled = contact.filled
+        fields: dict[str, Any] = {}
+        for name in self._names:
+            if name == EMAIL:
+                address = contact.email or ""
+                if check_email(address) is None and not same_address(address, record.addresses):
+                    fields[EMAIL] = ", ".join(sorted(record.addresses))
+            elif name in filled:
+                held = record.values.get(name)
+                same = self._client.same(self._field(name), name, filled[name], held)
+                if same is None:
+                    self._not_stored(name)
+                elif not same:
+                    fields[name] = held
+        return _Difference(row, contact, record, fields) if fields else None
+
+    async def _settle(self, found: Sequence[_Difference]) -> None:
+        """Counts those that are still as they were read, and queues them."""
+        if not found:
+            return
+        rows = {row.id: row for row in await self._comparing.named([one.row.id for one in found])}
+        contacts = await self._comparing.contacts(rows.values())
+        queued: list[Row] = []
+        for one in found:
+            now = rows.get(one.row.id)
+            if now is None or now._replace(read_at=one.row.read_at) != one.row or contacts.get(now.id) != one.contact:
+                self.drift.changed += 1
+            elif one.record is None:
+                self.drift.is_unknown(one.row.key)
+            elif self._count(one):
+                queued.append(one.row)
+        if self._wanted.flips:
+            await self._flip(queued)
+
+    def _count(self, one: _Difference) -> bool:
+        """Whether it differs in a field of which the row does not say that the CRM did not take it."""
+        self.drift.compared += 1
+        refused = _named_in(one.row.error or "", one.fields) if one.row.code == Code.FIELD_NOT_SENT else set()
+        sent: Mapping[str, Any] = {**one.contact.filled, EMAIL: one.contact.email}
+        for name, held in one.fields.items():
+            if name in refused:
+                self._not_stored(name)
+                continue
+            example = Example(one.row.key, sent[name], held) if self._wanted.values else Example(one.row.key)
+            self.drift.differs(name, example)
+        differs = len(refused) < len(one.fields)
+        self.drift.differing += differs
+        return differs
+
+    def _not_stored(self, name: str) -> None:
+        self.drift.not_stored[name] = self.drift.not_stored.get(name, 0) + 1
+
+    async def _flip(self, rows: Sequence[Row]) -> None:
+        done = await self._comparing.flip(rows)
+        self.drift.flipped += done.flipped
+        self.drift.locked += len(done.locked)
+        self.drift.refused += len(done.refused)
+        if done.flipped:
+            await self._queued(done.flipped)
+
+
+def _named_in(reason: str, names: Iterable[str]) -> set[str]:
+    """Those of these fields that the reason names."""
+    words = {word.lower() for word in re.findall(r"[\w.-]+", reason)}
+    return {name for name in names if name.lower() in words}

@@ -1,0 +1,39 @@
+"""Asking a CRM about many contacts with patience: what passes is waited for, and a batch that is refused is halved."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from crm_sync.core.codes import Code
+from crm_sync.core.outcome import Outcome
+from crm_sync.core.waits import Waits
+from crm_sync.errors import BatchRefusedError, HeldBackError, OutageError, ThrottledError
+
+TRIES = 5  # of one request, while the CRM fails
+
+Ask = Callable[[Sequence[Any]], Awaitable[Sequence[Any]]]
+
+
+async def asked(ask: Ask, items: Sequence[Any], waits: Waits) -> Sequence[Any]:
+    """What is answered of each. Several records of one contact can be why it is refused alone: an Outcome, AMBIGUOUS.
+
+    Raises the LaneError that does not pass.
+    """
+    tries = 0
+    while True:
+        try:
+            return await ask(items)
+        except ThrottledError as error:
+            await asyncio.sleep(error.pause_s)
+        except HeldBackError as error:
+            await asyncio.sleep(error.pause_s or waits.suspect_s)
+        except BatchRefusedError as error:
+            if len(items) == 1:
+                return [Outcome.rejected(Code.AMBIGUOUS, error.reason)]
+            middle = len(items) // 2
+            return [*await asked(ask, items[:middle], waits), *await asked(ask, items[middle:], waits)]
+        except OutageError:
+            tries += 1
+            if tries == TRIES:
+                raise
+            await asyncio.sleep(min(waits.first_probe_s * 2**tries, waits.longest_probe_s))

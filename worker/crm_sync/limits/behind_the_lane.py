@@ -1,0 +1,40 @@
+"""The limits of an account for who reads beside a working lane: the same budget, and the lane first.
+
+A request waits as long as contacts are ready in line, and while more than a share of any window is used, so that what is flipped
+meanwhile finds room at once. It does not wait for ever: a backlog can last for days.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+
+from crm_sync.core.rate import Remaining
+from crm_sync.core.waits import Waits
+from crm_sync.limits.rate_limit import RateLimit
+
+SHARE = 0.75  # of each window, that of the lane included
+MOST_LOOKS = 30  # before a request goes all the same
+
+
+class BehindTheLane:
+    """A limiter (`crm_sync.crm.limiter`). is_awaited: whether contacts are ready in line, and a worker is there for them."""
+
+    def __init__(self, rate: RateLimit, is_awaited: Callable[[], Awaitable[bool]], waits: Waits) -> None:
+        self._rate = rate
+        self._is_awaited = is_awaited
+        self._waits = waits
+
+    async def slot(self) -> None:
+        """Waits until the next request may start. Raises as RateLimit.slot does, and as Database.fetch does."""
+        for _ in range(MOST_LOOKS):
+            if not await self._is_in_the_way():
+                break
+            await asyncio.sleep(self._waits.courtesy_s)
+        await self._rate.slot()
+
+    async def correct(self, remaining: Iterable[Remaining]) -> None:
+        await self._rate.correct(remaining)
+
+    async def _is_in_the_way(self) -> bool:
+        if await self._is_awaited():
+            return True
+        return any(used >= window.limit * SHARE for window, used in await self._rate.used())
