@@ -1,4 +1,4 @@
-"""What a contact without an id is matched by: a property of unique values at HubSpot, ext_id at Brevo."""
+"""What a contact without an id is matched by: a unique property at HubSpot, ext_id at Brevo, an identifier at Mautic."""
 
 from contextlib import asynccontextmanager
 
@@ -10,9 +10,12 @@ from crm_sync.core.outcome import Contact, Verdict
 from crm_sync.crm.brevo.client import Brevo
 from crm_sync.crm.http import Http
 from crm_sync.crm.hubspot.client import HubSpot
+from crm_sync.crm.mautic.client import Mautic
+from crm_sync.crm.mautic.login import PasswordLogin
 from crm_sync.errors import RefusedError
 from crm_sync.sandbox.brevo.sandbox import BrevoSandbox
 from crm_sync.sandbox.hubspot.sandbox import HubSpotSandbox
+from crm_sync.sandbox.mautic.sandbox import MauticSandbox
 
 KEY, TOKEN = "xkeysib-0123456789abcdef", "pat-eu1-0123456789abcdef"
 ANA, BEN, CLEO = "ana@example.com", "ben@example.com", "cleo@example.com"
@@ -39,6 +42,14 @@ async def brevo(**options):
         Http(f"{crm.url}/v3", {"api-key": KEY}) as http,
     ):
         yield crm, Brevo(http, match="ext_id", **options)
+
+
+@asynccontextmanager
+async def mautic(match="app_id", **options):
+    async with MauticSandbox(username="user", password="password") as crm, Http(crm.url, {}) as http:
+        crm.account.fields["app_id"] = "text"
+        crm.account.identifiers.add("app_id")
+        yield crm, Mautic(PasswordLogin(http, "user", "password"), match=match, **options)
 
 
 def emails(crm):
@@ -130,3 +141,74 @@ async def test_in_update_mode_it_is_looked_for_by_both():
         assert [entry.remote_id for entry in entries] == ["1", "2"]
         [missing] = await client.deliver([contact("dan@example.com", EXT_ID="x/9")])
         assert missing.code == Code.NOT_THERE
+
+
+# Mautic.
+
+
+async def test_mautic_finds_a_contact_by_its_identifier_whatever_its_address_is_by_now():
+    async with mautic() as (crm, client):
+        made = await client.deliver([contact(ANA, app_id="X,7"), contact(BEN, app_id='say "8"')])
+        again = await client.deliver([contact(CLEO, app_id="x,7"), contact(BEN, app_id='say "8"')])
+        assert [entry.verdict for entry in again] == [Verdict.DELIVERED] * 2
+        assert [entry.remote_id for entry in again] == [entry.remote_id for entry in made]
+        assert [one.values["email"] for one in crm.contacts.values()] == [CLEO, BEN]
+
+
+@pytest.mark.parametrize("value", [None, "9"])
+async def test_without_one_that_a_record_has_the_address_counts(value):
+    async with mautic() as (crm, client):
+        crm.account.create({"email": ANA})
+        [entry] = await client.deliver([contact(ANA, app_id=value)])
+        assert (entry.verdict, entry.remote_id, len(crm.contacts)) == (Verdict.DELIVERED, "1", 1)
+
+
+async def test_an_id_in_the_row_spares_the_search():
+    async with mautic() as (crm, client):
+        [made] = await client.deliver([contact(ANA, app_id="7")])
+        crm.requests.clear()
+        await client.deliver([contact(ANA, made.remote_id, app_id="9")])
+        assert [request.query.get("where[0][col]") for request in crm.requests if request.method == "GET"] == ["email"]
+        assert crm.contacts[int(made.remote_id)].values["app_id"] == "9"
+
+
+async def test_a_value_that_several_records_have_is_ambiguous_and_its_batch_goes_on():
+    async with mautic() as (crm, client):
+        crm.account.create({"email": ANA, "app_id": "7"})
+        crm.account.create({"email": BEN, "app_id": "7"})
+        twice, well = await client.deliver([contact("dan@example.com", app_id="7"), contact(CLEO, app_id="8")])
+        assert (twice.verdict, twice.code) == (Verdict.REJECTED, Code.AMBIGUOUS)
+        assert twice.reason == "app_id: several records of Mautic have this value: 1, 2"
+        assert well.verdict == Verdict.DELIVERED
+
+
+async def test_an_address_that_another_record_has_is_a_duplicate_at_mautic_too():
+    async with mautic() as (crm, client):
+        crm.account.create({"email": ANA, "app_id": "7"})
+        crm.account.create({"email": BEN})
+        [entry] = await client.deliver([contact(BEN, app_id="7")])
+        assert (entry.verdict, entry.code) == (Verdict.REJECTED, Code.DUPLICATE)
+
+
+async def test_a_match_that_the_mapping_does_not_send_holds_mautics_lane():
+    async with mautic() as (crm, client):
+        with pytest.raises(RefusedError, match="MAUTIC_MATCH names app_id, which the mapping does not send"):
+            await client.deliver([contact(ANA, firstname="Ana")])
+        assert not crm.requests
+
+
+@pytest.mark.parametrize("name", ["firstname", "nothing"])
+async def test_one_that_is_no_identifier_is_told_by_mautics_check(name):
+    async with mautic(match=name) as (_, client):
+        with pytest.raises(RefusedError, match=f"MISCONFIGURED: MAUTIC_MATCH names {name}, which is no unique identifier"):
+            await client.check()
+    async with mautic() as (_, client):
+        assert "credentials accepted" in await client.check()
+
+
+async def test_a_preview_looks_for_the_identifier_first():
+    async with mautic() as (_, client):
+        found = client.assumptions(contact(ANA, app_id="7"))
+        assert [len(one.answers) for one in found] == [2, 2]
+        assert found[1].words == "if no record of Mautic has this address, and none has its app_id"
+        assert [len(one.answers) for one in client.assumptions(contact(ANA, "7", app_id="7"))] == [1, 1]

@@ -1,4 +1,4 @@
-"""Who reads beside a lane waits for it: as long as contacts are ready, and while more than its share is used."""
+"""Who reads next to a lane waits for it: as long as contacts are ready, and while more than its share is used."""
 
 from dataclasses import replace
 
@@ -61,7 +61,7 @@ async def test_a_share_of_each_window_is_left_to_the_lane(used, looks):
     assert (rate.slots, line.looks) == (1, looks)
 
 
-async def test_a_backlog_without_end_does_not_stop_it_for_ever():
+async def test_a_backlog_without_end_does_not_stop_it_forever():
     rate, line = Rate(), Line(*[True] * (MOST_LOOKS + 10))
     await BehindTheLane(rate, line.is_awaited, QUICK).slot()
     assert (rate.slots, line.looks) == (1, MOST_LOOKS)

@@ -2,11 +2,11 @@
 -- its records.
 --
 -- state: `delivered`, or why it is not compared: `in line` (or in flight), `shared`, or `undelivered`. Shared: another row has its
--- record, and may have been the one that was sent last. A hundred of such rows are looked at, for an id that stands in every row is none.
+-- record, and may have been the one that was sent last. A hundred of such rows are looked at, for an id that every row has is none.
 --
 -- $1  text     after the contact with this key; NULL where it begins
 -- $2  id[]     these contacts
--- $3  integer  at most so many
+-- $3  integer  at most this many
 SELECT
     c.:id AS id,
     c.:id::text AS key,

@@ -1,7 +1,7 @@
--- The keys of some delivered contacts of one CRM, from pages of the table that chance has picked.
+-- The keys of some delivered contacts of one CRM, from pages of the table that are picked at random.
 --
 -- $1  real     percent of the pages that are read
--- $2  integer  at most so many
+-- $2  integer  at most this many
 SELECT c.:id AS id
 FROM :contacts AS c TABLESAMPLE SYSTEM ($1::real)
 WHERE

@@ -8,7 +8,7 @@ EXAMPLES = 5  # of each field, and of the contacts that the CRM does not have
 
 
 class Example(NamedTuple):
-    """key: of the contact. row, crm: the values; None where they are not to be shown."""
+    """key: of the contact. row, crm: the values; None if they are not to be shown."""
 
     key: str
     row: Any = None

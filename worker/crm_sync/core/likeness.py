@@ -1,6 +1,6 @@
 """Whether what a CRM holds is what was sent, though it keeps it in its own way.
 
-CRMs trim texts, write a number or a moment differently, sort options and take the blanks out of a phone number. What was just
+CRMs trim texts, write a number or a moment differently, sort options and take the spaces out of a phone number. What was just
 delivered must not look different, and what a person changed in the CRM must. A function for each kind of field; sent is never
 empty, held is None where the CRM has nothing.
 """
@@ -126,7 +126,7 @@ def _day(value: Any) -> str | None:
 
 
 def _moment(value: Any) -> datetime | None:
-    """Milliseconds since 1970, or ISO 8601 with T or a blank."""
+    """Milliseconds since 1970, or ISO 8601 with T or a space."""
     text = _text(value)
     try:
         if _MILLISECONDS.fullmatch(text):

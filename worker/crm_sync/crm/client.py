@@ -24,7 +24,7 @@ class Record(NamedTuple):
     values: Mapping[str, Any]
 
 
-# None where there is no record, or why that cannot be said.
+# None if there is no record, or why that cannot be said.
 Held = Record | None | Outcome | LaneError
 
 
@@ -75,7 +75,7 @@ class Client(ABC):
     def same(self, field: RemoteField | None, name: str, sent: Any, held: Any) -> bool | None:
         """Whether a value that is held is the one that is sent, which is not empty. None if the CRM keeps no such value.
 
-        field: as the schema has it, None where it does not.
+        field: as the schema has it, None if it does not.
         """
         return same_plain(sent, held)
 

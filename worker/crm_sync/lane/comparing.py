@@ -27,8 +27,8 @@ from crm_sync.table.mapping import FieldMapping
 
 EMAIL = "email"
 SMALLEST_PAGE = 100  # contacts that are read at once,
-REQUESTS_A_PAGE = 5  # or as many as are in so many requests
-MOST_REQUESTS = 2  # at a time, beside those of the lanes
+REQUESTS_A_PAGE = 5  # or as many as fit into this many requests
+MOST_REQUESTS = 2  # at a time, besides those of the lanes
 
 MayAsk = Callable[[], Awaitable[None]]  # raises DeclinedError where the CRM is not to be called now
 Tell = Callable[[Drift], None]
@@ -39,7 +39,7 @@ Queued = Callable[[int], Awaitable[None]]
 class Wanted:
     """What is compared. fields: only these; none means all. after: from the contact after this key on. most: contacts, at most.
 
-    sample: so many that chance picks, instead of all. flips: what differs is queued. values: examples have them.
+    sample: this many, picked at random, instead of all. flips: what differs is queued. values: examples have them.
     """
 
     fields: Collection[str] = ()
@@ -52,7 +52,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class _Difference:
-    """A contact that is not as its record. record: None where there is none. fields: that differ, with what the CRM has."""
+    """A contact that is not as its record. record: None if there is none. fields: that differ, with what the CRM has."""
 
     row: Row
     contact: Contact
@@ -166,7 +166,7 @@ class Comparer:
         return False
 
     async def _held(self, contacts: Sequence[Contact]) -> list[Record | Outcome | None]:
-        """Of each its record, None where there is none, or that there are several."""
+        """Of each its record, None if there is none, or that there are several."""
         async with self._turns:
             said: Sequence[Held] = await asked(lambda some: self._client.read(some, self._names), contacts, self._waits)
         held: list[Record | Outcome | None] = []

@@ -1,7 +1,7 @@
-"""The limits of an account for who reads beside a working lane: the same budget, and the lane first.
+"""The limits of an account for who reads next to a working lane: the same budget, and the lane first.
 
 A request waits as long as contacts are ready in line, and while more than a share of any window is used, so that what is flipped
-meanwhile finds room at once. It does not wait for ever: a backlog can last for days.
+meanwhile finds room at once. It does not wait forever: a backlog can last for days.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from crm_sync.core.waits import Waits
 from crm_sync.limits.rate_limit import RateLimit
 
 SHARE = 0.75  # of each window, that of the lane included
-MOST_LOOKS = 30  # before a request goes all the same
+MOST_LOOKS = 30  # before a request is sent anyway
 
 
 class BehindTheLane:

@@ -26,7 +26,7 @@ def broken_off(crm: str, drift: Drift, why: CrmSyncError | str, command: str) ->
         return f"{crm}: interrupted. {clean(str(why))}"
     return (
         f"{crm}: interrupted. {clean(str(why))}\nThe counts are of the contacts up to key {harmless(drift.last_key)}: "
-        f"`{command} --after {harmless(drift.last_key)}` continues from there, and counts anew."
+        f"`{command} --after {harmless(drift.last_key)}` continues from there, and starts its counts again."
     )
 
 
@@ -52,7 +52,7 @@ def remarks(crm: str, drift: Drift, *, flips: bool) -> Iterator[str]:
         keys = ", ".join(map(harmless, drift.unknown_examples))
         yield (
             f"Unknown to {crm}, by key: {keys}{' and others' if drift.unknown > len(drift.unknown_examples) else ''}. "
-            "Their records were deleted there. A flip creates them anew, so --flip leaves them alone: somebody may have asked "
+            "Their records were deleted there. A flip creates them again, so --flip leaves them alone: somebody may have asked "
             "for the deletion."
         )
     if drift.ambiguous:

@@ -56,7 +56,7 @@ class Comparing:
         )
 
     async def page(self, after: str | None, most: int) -> list[Row]:
-        """The next so many contacts after this key, whatever their state."""
+        """The next contacts after this key, whatever their state."""
         return await self._rows(self._first if after is None else self._next, after, None, most)
 
     async def named(self, ids: Sequence[Any]) -> list[Row]:
@@ -64,7 +64,7 @@ class Comparing:
         return await self._rows(self._named, None, ids, len(ids))
 
     async def sample(self, most: int) -> list[Any]:
-        """The keys of at most so many delivered contacts, from pages that chance picks. Fewer where few are delivered."""
+        """The keys of delivered contacts, at most this many, from pages picked at random. Fewer where few are delivered."""
         whole = max(1, int(await self._database.value(self._count_pages)))
         pages = max(FEWEST_PAGES, most)
         while True:
@@ -81,7 +81,7 @@ class Comparing:
         while asked:
             claimed = await self._reader.read(asked, NO_CLAIM)
             found |= {contact.id: contact for contact in claimed.contacts}
-            # Too large, or too slow, to be read beside the others.
+            # Too large, or too slow, to be read with the others.
             if len(claimed.returned) == len(asked):
                 break
             asked = [contact._replace(email=None) for contact in claimed.returned]

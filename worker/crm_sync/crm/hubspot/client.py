@@ -154,7 +154,7 @@ class HubSpot(Client):
         return likeness.same(field, name, sent, held)
 
     async def _records(self, keys: Iterable[str], names: Sequence[str], **each: str) -> list[Result]:
-        """Those that are there. each: what the request says beside the keys."""
+        """Those that are there. each: what the request says besides the keys."""
         inputs = [{"id": key} for key in dict.fromkeys(keys)]
         if not inputs:
             return []

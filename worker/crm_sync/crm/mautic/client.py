@@ -30,6 +30,7 @@ from crm_sync.crm.http import Http
 from crm_sync.crm.mautic import likeness
 from crm_sync.crm.mautic.answers import email, is_gone, judged, plain, records, written
 from crm_sync.crm.mautic.assumptions import assumptions
+from crm_sync.crm.mautic.field_match import FieldMatch
 from crm_sync.crm.mautic.login import Login, PasswordLogin, TokenLogin
 from crm_sync.crm.mautic.matching import Edit, New, Step, address, disputed, holds, is_holdable, plan, record_id
 from crm_sync.crm.mautic.schema import FIELDS, PAGE_OF_FIELDS, schema, shown
@@ -98,7 +99,7 @@ def _client(settings: MauticSettings) -> Callable[[Http], "Mautic"]:
         raise ConfigurationError(f"{missing[0]}: not set; {' and '.join(given[0])} go together")
     name, key = (value or "" for value in given[0].values())
     login = PasswordLogin if given[0] is by_password else TokenLogin
-    return lambda http: Mautic(login(http, name, key), settings.mautic_mode)
+    return lambda http: Mautic(login(http, name, key), settings.mautic_mode, match=settings.mautic_match)
 
 
 def _secret(value: SecretStr | None) -> str | None:
@@ -115,9 +116,11 @@ class Mautic(Client):
     read_limit = 25
     unread = OTHER_MEMBERS
 
-    def __init__(self, login: Login, mode: Mode = Mode.UPSERT) -> None:
+    def __init__(self, login: Login, mode: Mode = Mode.UPSERT, *, match: str = "email") -> None:
+        """match: the field that finds a contact whose row knows no id, before its address does."""
         self._login = login
         self._mode = mode
+        self._match = None if match == "email" else FieldMatch(match, self._found_by)
         self._most = self.batch_limit  # an installation can be set to less than we send, which its first answer tells
 
     async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Entry]:
@@ -134,7 +137,8 @@ class Mautic(Client):
         return [entry for entry in entries if isinstance(entry, Entry)]
 
     def assumptions(self, contact: Contact) -> Sequence[Assumption]:
-        return assumptions(contact)
+        found = assumptions(contact)
+        return found if self._match is None else self._match.assumptions(contact, found)
 
     async def find(self, emails: Sequence[str]) -> Sequence[Found]:
         """Of an address that Mautic cannot hold there is no record."""
@@ -184,6 +188,8 @@ class Mautic(Client):
     async def check(self) -> str:
         answer = await self._ask({"limit": "1", "minimal": "1"})
         records(answer)
+        if self._match is not None:
+            self._match.require_unique(await self.schema())
         version = printable(answer.headers.get("Mautic-Version", ""), 32)
         return f"credentials accepted by Mautic {version}" if version else "credentials accepted"
 
@@ -201,10 +207,17 @@ class Mautic(Client):
     # Look.
 
     async def _plan(self, contacts: Sequence[Contact]) -> list[Step]:
+        contacts, ambiguous = (contacts, {}) if self._match is None else await self._match.identified(contacts)
         holders = await self._holders([address(contact) for contact in contacts if is_holdable(contact)])
         disputes = [str(record) for record in disputed(contacts, holders)]
         existing = {int(record["id"]) for record in await self._search("id", disputes)}
-        return plan(contacts, holders, existing)
+        return [ambiguous.get(place, step) for place, step in enumerate(plan(contacts, holders, existing))]
+
+    async def _found_by(self, column: str, values: Collection[str]) -> Sequence[Mapping[str, Any]]:
+        found = await self._search(column, values)
+        if len(found) >= PAGE:
+            raise BatchRefusedError(Code.AMBIGUOUS, f"{column}: {PAGE} records of Mautic or more have such a value")
+        return found
 
     async def _holders(self, addresses: Collection[str]) -> dict[str, list[int]]:
         """The records that have these addresses."""
@@ -223,7 +236,7 @@ class Mautic(Client):
         """whole: with all that Mautic shows of a contact."""
         if not values:
             return []
-        # Commas separate the values; no address that is looked for has one.
+        # Commas separate the values; no address that is looked for has one, and other values are quoted.
         where = {"where[0][col]": column, "where[0][expr]": "in", "where[0][val]": ",".join(values)}
         shown = {"limit": str(PAGE), **({} if whole else {"minimal": "1"})}
         return records(await self._ask(where | shown), list(values))

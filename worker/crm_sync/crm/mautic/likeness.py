@@ -48,7 +48,7 @@ def _is_option(part: Any) -> bool:
 
 
 def _decimals(field: RemoteField | None) -> int | None:
-    """That Mautic rounds a number to; None where it does not say."""
+    """That Mautic rounds a number to; None if it does not say."""
     properties = None if field is None else field.shown.get("properties")
     scale = properties.get("scale") if isinstance(properties, dict) else None
     return int(scale) if isinstance(scale, int | str) and str(scale).isdecimal() else None

@@ -51,7 +51,8 @@ class ItemError(Exception):
 
 class MauticAccount:
     """fields: alias and type of those it has; more can be added. options: of those that have some. unpublished: fields that are
-    shown, and that nothing is written to. denied_ids: records that the API's user may not edit.
+    shown, and that nothing is written to. identifiers: what Mautic itself would match by; here only the address does. denied_ids:
+    records that the API's user may not edit.
 
     refuses_taken: an edit of a record whose address another has is refused with 422 (5.0 and later), not merged with it (4.x).
     hidden: records that are not committed yet for the request that is being answered.
@@ -61,6 +62,7 @@ class MauticAccount:
         self.fields = dict(CORE_FIELDS)
         self.options: dict[str, list[str]] = {}
         self.unpublished: set[str] = set()
+        self.identifiers = {"email"}
         self.contacts: dict[int, Contact] = {}
         self.denied_ids: set[int] = set()
         self.refuses_taken = False
@@ -187,7 +189,7 @@ def shown_fields(account: MauticAccount) -> list[dict[str, Any]]:
             "defaultValue": None,
             "isRequired": False,
             "isPubliclyUpdatable": False,
-            "isUniqueIdentifier": alias == "email",
+            "isUniqueIdentifier": alias in account.identifiers,
             "properties": {"list": [{"label": one.capitalize(), "value": one} for one in account.options.get(alias, ())]},
         }
         for number, (alias, kind) in enumerate(account.fields.items(), 1)
