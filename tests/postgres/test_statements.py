@@ -102,7 +102,7 @@ def _statements(source):
 
 
 def _text(value):
-    return value.decode() if isinstance(value, bytes) else value
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 def test_a_statement_in_python_would_be_found():
