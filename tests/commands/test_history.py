@@ -63,15 +63,53 @@ async def test_one_without_lines_is_told_as_such(app, url):
     assert "nothing on this contact" in run(url, "history", "--key", str(await insert(app)))
 
 
-async def test_a_key_that_is_none_and_a_crm_that_is_not_there_are_refused(url):
-    assert "not valid" in str(run_error(url, "history", "--key", "nonsense"))
+@pytest.mark.parametrize("key", ["0b5d1b1c-0000-4000-8000-000000000000", "nonsense", "4711"])
+async def test_a_key_that_no_row_and_no_line_has_is_told_as_such(app, contact, url, key):
+    said = " ".join(run(url, "history", "--key", key, code=1).split())
+    assert f"No contact has the key {key}." in said
+    assert "an id in brevo" in said
+    assert "a line of history" in said
+
+
+async def test_an_id_in_a_crm_names_its_contact(contact, url):
+    assert "brevo  delivered, attempt 2" in run(url, "history", "--key", "7")
+
+
+async def test_a_deletion_that_is_to_be_delivered_names_its_contact_by_the_address_too(app, contact, url):
+    await app.execute("SELECT crm_sync.set_on_delete('brevo', 'delete')")
+    await app.execute("DELETE FROM contacts")
+    assert "brevo  delivered, attempt 2" in run(url, "history", "--email", "ada@example.com")
+
+
+async def test_a_delivered_deletion_is_pointed_to_by_why(app, contact, url):
+    await app.execute("DELETE FROM contacts")
+    await app.execute(
+        "INSERT INTO crm_sync.history (at, slot, key, crm, operation, outcome) "
+        "VALUES (now(), crm_sync.history_slot(now()), $1, 'brevo', 'delete', 'delivered')",
+        str(contact),
+    )
+    said = " ".join(run(url, "why", "--key", str(contact), code=1).split())
+    assert "Its record was deleted in brevo at " in said
+    assert f"crm-sync history --key {contact}" in said
+    assert "brevo  delivered (deletion)" in run(url, "history", "--key", str(contact))
+    # One CRM is still to hear of it.
+    await app.execute("INSERT INTO crm_sync.tombstones (crm, contact_id, policy) VALUES ('hubspot', $1, 'delete')", str(contact))
+    said = " ".join(run(url, "why", "--key", str(contact)).split())
+    assert f"crm-sync history --key {contact}" in said
+    # Whom history forgot, nothing points to.
+    run(url, "forget", str(contact))
+    await app.execute("DELETE FROM crm_sync.tombstones")
+    assert "crm-sync history" not in run(url, "why", "--key", str(contact), code=1)
+    run(url, "history", "--key", str(contact), code=1)
+
+
+async def test_a_deletion_without_a_line_of_the_named_crm_is_a_contact_all_the_same(app, contact, url):
+    await app.execute("DELETE FROM contacts")
+    assert "nothing of this contact" in run(url, "history", "--key", str(contact), "--crm", "n8n")
+
+
+async def test_a_crm_that_is_not_there_is_refused(url):
     run(url, "history", "--key", "0b5d1b1c-0000-4000-8000-000000000000", "--crm", "nope", code=2)
-
-
-def run_error(url, *arguments):
-    with ThreadPoolExecutor(1) as thread:
-        invoke = click.testing.CliRunner().invoke
-        return thread.submit(invoke, crm_sync, arguments, env={"DATABASE_URL": as_worker(url)}).result().exception
 
 
 async def test_who_is_forgotten_is_on_no_line_and_the_lines_are_still_there(app, contact, url):

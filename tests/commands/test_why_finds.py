@@ -42,6 +42,20 @@ def test_wrong_usage_is_2(arguments):
     why("postgresql://x@127.0.0.1:1/x", *arguments, code=2)
 
 
+NAMING = (("why",), ("history",), ("preview",), ("sync",))
+
+
+@pytest.mark.parametrize("blank", ["", "   ", "\t\n"])
+@pytest.mark.parametrize(
+    "arguments", [*((*command, option) for command in NAMING for option in ("--email", "--key")), ("retry", "--key"), ("forget",)]
+)
+def test_a_blank_name_is_wrong_usage_and_asks_nothing(arguments, blank):
+    env = {"DATABASE_URL": "postgresql://x@127.0.0.1:1/x"}  # nobody is there
+    answer = CliRunner().invoke(crm_sync, [*arguments, blank], env=env)
+    assert answer.exit_code == 2
+    assert "it is empty: name a" in answer.output
+
+
 def test_a_database_that_cannot_be_asked_is_69():
     assert "the database cannot be asked" in why("postgresql://x@127.0.0.1:1/x", "--key", "1", code=69)
 

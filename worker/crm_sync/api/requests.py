@@ -28,6 +28,16 @@ def _without_nul(text: str) -> str:
 
 # No text of a caller's goes to the database with what it cannot hold.
 Text = Annotated[str, AfterValidator(_without_nul)]
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("it is empty: leave it out, or name what is meant")
+    return text
+
+
+# An empty one would mean all, or have the whole table read for nobody.
+Named = Annotated[Text, AfterValidator(_not_blank)]
 Key = Annotated[Text, Field(description="A contact's key, or a reference to it, as the API gives it.", max_length=LONGEST_TAKEN)]
 
 
@@ -47,7 +57,7 @@ class Filter(Taken):
     """Which contacts: all conditions count together."""
 
     state: State | None = None
-    code: Text | None = Field(None, max_length=40)
+    code: Named | None = Field(None, max_length=40)
 
 
 class Selection(Taken):
@@ -57,7 +67,7 @@ class Selection(Taken):
         json_schema_extra={"examples": [{"crm": "brevo", "status": "Queued", "where": {"state": "Selected"}, "dry_run": True}]}
     )
 
-    crm: Text
+    crm: Named
     status: Wish
     where: Filter | None = Field(None, description="An empty object means all contacts.")
     keys: list[Key] | None = Field(None, max_length=MOST_KEYS)
@@ -76,8 +86,8 @@ class RetryRequest(Taken):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"crm": "brevo", "codes": ["TIMEOUT"], "dry_run": True}]})
 
-    crm: Text | None = None
-    codes: list[Text] = Field(default_factory=list, max_length=50)
+    crm: Named | None = None
+    codes: list[Named] = Field(default_factory=list, max_length=50)
     since_seconds: int | None = Field(None, ge=1, le=315_360_000)
     dry_run: bool = True
 
@@ -95,15 +105,15 @@ class NoQuery(Taken):
 class ContactsQuery(Taken):
     """Which contacts are listed, and which page of them."""
 
-    crm: Text = Field(description="The CRM at which they are looked at.")
+    crm: Named = Field(description="The CRM at which they are looked at.")
     state: State | None = None
-    code: Text | None = Field(None, max_length=40, description="The code that the reason of their failure begins with.")
+    code: Named | None = Field(None, max_length=40, description="The code that the reason of their failure begins with.")
     after: Text | None = Field(None, max_length=LONGEST_TAKEN, description="`next` of the page before.")
     limit: int = Field(50, ge=1, le=LARGEST_PAGE)
 
 
 class FindQuery(Taken):
-    q: Text = Field(min_length=1, max_length=LONGEST_TAKEN, description="A whole address, a key, or an id in one of the CRMs.")
+    q: Named = Field(min_length=1, max_length=LONGEST_TAKEN, description="A whole address, a key, or an id in one of the CRMs.")
 
 
 class ContactQuery(Taken):
@@ -116,8 +126,8 @@ class ContactQuery(Taken):
 class EventsQuery(Taken):
     """Which events are listed, and which page of them."""
 
-    crm: Text | None = Field(None, description="At this CRM, or at all of them.")
-    event: Text | None = Field(None, max_length=100, description="Of this kind.")
+    crm: Named | None = Field(None, description="At this CRM, or at all of them.")
+    event: Named | None = Field(None, max_length=100, description="Of this kind.")
     after: Text | None = Field(None, max_length=200, description="`next` of the page before.")
     limit: int = Field(50, ge=1, le=LARGEST_PAGE)
 

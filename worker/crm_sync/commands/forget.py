@@ -9,6 +9,7 @@ import click
 from crm_sync.environment import read
 from crm_sync.postgres.statements import render
 from crm_sync.reports.layout import wrapped
+from crm_sync.reports.named_contact import not_blank
 from crm_sync.reports.rights import Needs, database_for
 from crm_sync.settings import Settings
 from crm_sync.table.one_contact import read_key
@@ -35,6 +36,7 @@ def forget(*, key: str) -> None:
     Example:
       crm-sync forget 4711
     """
+    not_blank(key, "KEY", "a key")
     lines, problem = asyncio.run(_forget(read(Settings), key))
     if not lines:
         click.echo("Nothing to forget: no line of history has this key.")

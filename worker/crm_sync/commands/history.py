@@ -8,7 +8,9 @@ from datetime import datetime
 import click
 
 from crm_sync.environment import read
+from crm_sync.errors import DeclinedError
 from crm_sync.postgres.statements import query, render
+from crm_sync.reports.found_contacts import find_contacts
 from crm_sync.reports.history_report import Attempt
 from crm_sync.reports.http_report import harmless
 from crm_sync.reports.installed import installed
@@ -17,7 +19,7 @@ from crm_sync.reports.named_contact import NamedContact, named_contact
 from crm_sync.reports.rights import Needs, database_for
 from crm_sync.settings import Settings
 from crm_sync.table.one_contact import read_key
-from crm_sync.table.schema import read_schema
+from crm_sync.table.schema import inspect_schema
 
 PATIENCE_S = 60.0  # the address may have no index, and the table many millions of rows
 PAGE, LARGEST_PAGE = 50, 10_000
@@ -38,7 +40,8 @@ TO_READ = Needs(
 def history(*, contact: NamedContact, crm: str | None, limit: int, as_json: bool) -> None:
     """Lists what became of one contact, the latest first: outcome, reason, how long it took, and the CRM's id of the request.
 
-    A deleted contact is found by its key. HISTORY_DAYS says how long lines are kept.
+    --key takes an id in a CRM too, and the key of a contact that is deleted. HISTORY_DAYS says how long lines are kept. Exits 1
+    if there is no such contact, and history has nothing of the key either.
 
     \b
     Example:
@@ -57,13 +60,24 @@ def history(*, contact: NamedContact, crm: str | None, limit: int, as_json: bool
 
 async def _history(settings: Settings, contact: NamedContact, crm: str | None, limit: int) -> tuple[Sequence[Attempt], datetime]:
     async with database_for(settings, TO_READ, timeout_s=PATIENCE_S) as database:
-        tables = (await read_schema(database, crms=[crm] if crm else [])).lanes
-        name = installed(crm, tables, "--crm") if crm else None
-        # A key means the same at every CRM.
-        table = tables[name] if name else next(iter(tables.values()))
-        keys = [await read_key(database, table, contact.key)] if contact.key is not None else await contact.find(database, table)
-        if not keys:
-            raise click.ClickException(harmless(contact.absent))
-        rows = await database.fetch(render("list_history", table.variables), keys, name, limit)
+        schema = await inspect_schema(database, settings.contacts_table)
+        tables = {**schema.lanes, **schema.countable}
+        name = installed(crm, [*schema.lanes, *schema.faults], "--crm") if crm else None
+        if not tables:
+            raise DeclinedError("no CRM's columns are whole, so no contact can be found: run `crm-sync check`")
+        found = await find_contacts(database, tables, contact, look_s=PATIENCE_S)
+        # A key means the same at every CRM. One that no row has any more may have a history all the same.
+        table, keys = next(iter(tables.values())), list(found.keys)
+        if not keys and contact.key is not None:
+            keys = [contact.key]
+        try:
+            ids = [await read_key(database, table, key) for key in keys]
+        except DeclinedError:  # no row of the table can have it
+            ids = []
+        rows = await database.fetch(render("list_history", table.variables), ids, name, limit) if ids else []
+        is_in_history = rows or (contact.key is not None and found.note is not None)
+        if not found.keys and not is_in_history:
+            looked_for = ", ".join([*found.looked_for, "a line of history"] if contact.key is not None else found.looked_for)
+            raise click.ClickException(harmless(f"{contact.absent} Looked for: {looked_for}."))
         now: datetime = await database.value(query("read_clock"))
         return [Attempt(dict(row)) for row in rows], now

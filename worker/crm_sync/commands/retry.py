@@ -18,6 +18,7 @@ from crm_sync.reports.failure_options import ago, failure_options, meant_codes, 
 from crm_sync.reports.installed import installed
 from crm_sync.reports.lane_state import read_lane_states
 from crm_sync.reports.layout import console, wrapped
+from crm_sync.reports.named_contact import not_blank
 from crm_sync.reports.retry_report import beside, closing, contacts, counts, lacking, notes
 from crm_sync.reports.rights import Needs, database_for
 from crm_sync.settings import Settings
@@ -88,6 +89,8 @@ def retry(
     Example:
       crm-sync retry --crm hubspot --code TIMEOUT --since 2h --preview
     """
+    for key in keys:
+        not_blank(key, "--key", "a key")
     asked = Retry(named_crms(crms), named_codes(codes), since and since.strip(), ago(since), keys, preview, yes)
     try:
         asyncio.run(_retry(read(Settings), asked, bounds))

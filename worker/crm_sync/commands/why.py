@@ -113,4 +113,4 @@ def _lines(answer: Answer, asked: NamedContact) -> Iterator[str]:
         yield wrapped(harmless(f"{asked.absent} Looked for: {', '.join(answer.found.looked_for)}."))
     if answer.found.note:
         yield ""
-        yield wrapped(answer.found.note)
+        yield wrapped(harmless(answer.found.note))

@@ -86,6 +86,8 @@ class Forms:
     async def _retry(self, request: web.Request) -> web.StreamResponse:
         form = await request.post()
         crm, code, confirmed = str(form.get("crm", "")), str(form.get("code", "")), form.get("confirm") == "yes"
+        if not crm.strip() or not code.strip():
+            raise DeclinedError("the form names no CRM, or no code")
         if confirmed:
             result = await self._changing.retry(RetryRequest(crm=crm, codes=[code], dry_run=False), _by(request))
             notice = Notice(_became(result.flipped, result.locked, result.refused, result.refusal), "good")

@@ -1,27 +1,36 @@
 """The contacts that a person asks about: found by key, address or id in a CRM, in the table or among what was deleted.
 
-By its key a contact is found by an index, always, and by its id in a CRM too. The address need not have one: then the whole table
-is read, for LOOK_S at most, and what that cost is said.
+By its key a contact is found by an index, always, and by its id in a CRM too. When its deletion has been delivered, only the
+history still has its key. The address need not have an index: then the whole table is read, for LOOK_S at most, and what that
+cost is said.
 """
 
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from crm_sync.errors import DeclinedError, RowRefusedError, TooSlowError
+from crm_sync.core.durations import clock
+from crm_sync.errors import ConfigurationError, DeclinedError, RowRefusedError, TooSlowError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query, render
 from crm_sync.reports.named_contact import NamedContact
 from crm_sync.table.adopted_table import LaneTable
+from crm_sync.table.one_contact import read_key
 
 LOOK_S = 10.0  # that the whole table is read for an address
 MOST = 10  # contacts that are told of
+LINES = 20  # of a contact's history that are looked at
 BY_INDEX = {"as it is": "find_by_exact_address", "in small letters": "find_by_lower_address"}
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """keys: as text; at most MOST. by: what they were found by. looked_for: by what nothing was found. note: what it cost."""
+    """keys: as text; at most MOST. by: what they were found by. looked_for: by what nothing was found.
+
+    note: what it cost; of a key that no row has, what the history says.
+    """
 
     keys: Sequence[str]
     by: str | None = None
@@ -45,8 +54,10 @@ async def find_contacts(
 async def _by_key(database: Database, tables: Mapping[str, LaneTable], key: str) -> Found:
     text = _text(key)
     rows = await database.fetch(query("tell_verdicts"), text)
-    if any(row["verdict"] != "not found" for row in rows):
-        return Found([text], "key")
+    told = {row["verdict"] for row in rows} - {"misconfigured"}  # which says nothing of a contact
+    if told - {"not found"} or (rows and not told):
+        is_gone = "deleted" in told and told <= {"not found", "deleted"}
+        return Found([text], "key", note=await _told_by_history(database, tables, text, deletions_only=True) if is_gone else None)
     looked_for = ["a key", "a deleted contact"]
     for crm, table in tables.items():
         looked_for.append(f"an id in {crm}")
@@ -56,7 +67,33 @@ async def _by_key(database: Database, tables: Mapping[str, LaneTable], key: str)
             continue
         if found:
             return Found([row["key"] for row in found], f"id in {crm}")
-    return Found([], None, looked_for)
+    return Found([], None, looked_for, note=await _told_by_history(database, tables, text))
+
+
+async def _told_by_history(
+    database: Database, tables: Mapping[str, LaneTable], key: str, *, deletions_only: bool = False
+) -> str | None:
+    """Of a key that no row has: what the history says of it, and how to read that. deletions_only: if one was delivered."""
+    if not tables:
+        return None
+    table = next(iter(tables.values()))
+    try:
+        ids = [await read_key(database, table, key)]
+        rows = [dict(row) for row in await database.fetch(render("list_history", table.variables), ids, None, LINES)]
+    except (ConfigurationError, DeclinedError):  # a right that a role need not have; or such a text is no key here
+        return None
+    if not rows or (deletions_only and not any(_is_delivered_deletion(row) for row in rows)):
+        return None
+    now = await database.value(query("read_clock"))
+    gone = {row["crm"]: row["at"] for row in reversed(rows) if _is_delivered_deletion(row)}
+    said = "History has what became of it"
+    if gone:
+        said = f"Its record was deleted in {', '.join(f'{crm} at {clock(at, now)}' for crm, at in sorted(gone.items()))}"
+    return f"{said}: crm-sync history --key {shlex.quote(key)}"
+
+
+def _is_delivered_deletion(row: Mapping[str, Any]) -> bool:
+    return (row["operation"], row["outcome"]) == ("delete", "delivered")
 
 
 async def _by_address(database: Database, table: LaneTable, address: str, look_s: float) -> Found:

@@ -35,6 +35,12 @@ class NamedContact:
         return f"No contact has the address {(self.email or '').strip()}."
 
 
+def not_blank(text: str, hint: str, what: str) -> None:
+    """A script whose variable is empty means nobody, and not the whole table. Raises click.BadParameter."""
+    if not text.replace("\0", "").strip():
+        raise click.BadParameter(f"it is empty: name {what}", param_hint=hint)
+
+
 def named_contact(function: Function) -> Function:
     """The options --email and --key. The command gets a NamedContact as `contact`."""
 
@@ -44,6 +50,10 @@ def named_contact(function: Function) -> Function:
     def with_contact(*arguments: Any, email: str | None, key: str | None, **options: Any) -> Any:
         if (email is None) == (key is None):
             raise click.UsageError("Name the contact with either --email ADDRESS or --key KEY.")
+        if email is not None:
+            not_blank(email, "--email", "an address")
+        if key is not None:
+            not_blank(key, "--key", "a key")
         return function(*arguments, contact=NamedContact(email, key), **options)
 
     return with_contact  # type: ignore[return-value]
