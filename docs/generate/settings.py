@@ -30,7 +30,7 @@ _SEE = {
     "MAPPING_FILE": "[Mapping](mapping.md)",
     "MAPPING_SEARCH_PATH": "[The search_path](database.md#the-search_path)",
     "HISTORY": "[History](history.md)",
-    "METRICS_LISTEN": "[Metrics](metrics.md)",
+    **dict.fromkeys(("METRICS_LISTEN", "METRICS_HOSTS"), "[Metrics](metrics.md)"),
     "HTTPS_PROXY": "[Proxies](crms.md#proxies-and-certificates)",
     "CONSOLE_LISTEN": "[The console](../how-to/console.md)",
     "CONSOLE_TOKENS_FILE": "[Who gets in](../how-to/console.md#who-gets-in)",

@@ -83,6 +83,17 @@ async def test_pause_and_resume(api):
     assert (status, said["state"], said["paused_since"]) == (200, "delivering", None)
 
 
+async def test_of_two_who_pause_the_second_is_told_of_the_first(app, api):
+    assert (await api("PUT", "/crms/brevo/pause", {"reason": "key rotation"}))[2]["note"] is None
+    await app.execute("UPDATE crm_sync.events SET actor = 'ada'")
+    said = (await api("PUT", "/crms/brevo/pause", {"reason": "an \u202eincident"}))[2]
+    assert said["note"].startswith("brevo was paused already, since ")
+    assert said["note"].endswith("Z, by ada: key rotation. This reason replaces it.")
+    assert said["sentence"].endswith("): an incident")
+    assert (await api("DELETE", "/crms/brevo/pause"))[0] == 200
+    assert (await api("PUT", "/crms/brevo/pause", {"reason": "another"}))[2]["note"] is None
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "words"),
     [
@@ -103,7 +114,7 @@ async def test_pause_and_resume(api):
         ("GET", "/events?event=", None, 422, "event: it is empty"),
         ("POST", "/retries", {"crm": "", "dry_run": False}, 422, "crm: it is empty"),
         ("POST", "/retries", {"codes": [" "], "dry_run": False}, 422, "codes.0: it is empty"),
-        ("POST", "/selections", {"crm": "brevo", "status": "Queued", "keys": [" "]}, 422, "keys.0: it is empty"),
+        ("POST", "/selections", {"crm": " ", "status": "Queued", "where": {}}, 422, "crm: it is empty"),
         ("POST", "/selections", {"crm": "brevo", "status": "Queued"}, 422, "either where or keys"),
         ("POST", "/selections", {"crm": "brevo", "status": "Complete", "where": {}}, 422, "status"),
         ("POST", "/selections", {"crm": "brevo", "status": "Queued", "where": {"stat": "New"}}, 422, "where.stat"),

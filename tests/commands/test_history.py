@@ -105,7 +105,7 @@ async def test_a_delivered_deletion_is_pointed_to_by_why(app, contact, url):
 
 async def test_a_deletion_without_a_line_of_the_named_crm_is_a_contact_all_the_same(app, contact, url):
     await app.execute("DELETE FROM contacts")
-    assert "nothing of this contact" in run(url, "history", "--key", str(contact), "--crm", "n8n")
+    assert "nothing on this contact" in run(url, "history", "--key", str(contact), "--crm", "n8n")
 
 
 async def test_a_crm_that_is_not_there_is_refused(url):

@@ -1,6 +1,7 @@
 """Pausing a CRM by hand, as the person on call does it. Workers obey the row: their side is in the tests of the lane."""
 
 import asyncio
+import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 
@@ -78,12 +79,26 @@ async def test_every_change_counts_the_revision_up_so_that_no_worker_writes_over
 async def test_pausing_what_is_paused_keeps_since_when_and_takes_the_new_reason(app, url):
     done(url, "pause", "brevo", "--reason", "first")
     since = (await app.fetchrow(LANE))["held_since"]
+    await app.execute("UPDATE crm_sync.events SET actor = 'ada'")
     said = done(url, "pause", "brevo", "--reason", "second")
     lane_state = await app.fetchrow(LANE)
     assert (lane_state["held_since"], lane_state["held_reason"]) == (since, "second")
     assert "was paused already, since" in said
-    assert "first" in said
+    assert "), by ada: first" in said
     assert "The reason is now: second" in said
+    deeds = await app.fetch("SELECT details FROM crm_sync.events WHERE event = 'lane_held' ORDER BY at")
+    assert [json.loads(row["details"]) for row in deeds] == [
+        {"reason": "first"},
+        {"reason": "second", "was": "first", "was_by": "ada"},
+    ]
+
+
+async def test_a_pause_of_which_nothing_is_written_down_has_a_reason_all_the_same(app, url):
+    done(url, "pause", "brevo", "--reason", "long ago")
+    done(url, "resume", "brevo")
+    await app.execute("UPDATE crm_sync.lanes SET held_since = clock_timestamp(), held_reason = 'by hand' WHERE crm = 'brevo'")
+    said = done(url, "pause", "brevo", "--reason", "second")
+    assert "), by hand" in said  # and not by whoever paused it before
 
 
 async def test_resuming_ends_the_pause_and_tells_what_it_was_for(app, url):
@@ -139,6 +154,24 @@ async def test_a_reason_is_one_line_without_addresses_and_of_a_length_that_can_b
     reason = (await app.fetchrow(LANE))["held_reason"]
     assert reason.startswith("ask *** [31mxxx")
     assert len(reason) == MAX_REASON_CHARACTERS
+
+
+TURNED = "safe \u202egnp.exe\u202c \u2066x\u2069\u200e\u061c \x1b[31m\ufeff\u200bend"
+
+
+async def test_a_reason_turns_no_text_around_wherever_it_is_stored_and_shown(app, url):
+    done(url, "pause", "brevo", "--reason", TURNED)
+    clean_reason = (await app.fetchrow(LANE))["held_reason"]
+    assert clean_reason == "safe gnp.exe x [31m end"
+    assert json.loads(await app.fetchval("SELECT details FROM crm_sync.events"))["reason"] == clean_reason
+    # As somebody has written it who does not come by our doors.
+    await app.execute("UPDATE crm_sync.lanes SET held_reason = $1 WHERE crm = 'brevo'", TURNED)
+    for command in (("status",), ("status", "--json"), ("pause", "brevo", "--reason", "again"), ("resume", "brevo")):
+        said = done(url, *command)
+        assert not set(said) & set("\u202e\u202c\u2066\u2069\u200e\u061c\ufeff\u200b"), command
+        assert "\\u202e" not in said, command
+        if "pause" not in command:
+            await app.execute("UPDATE crm_sync.lanes SET held_reason = $1 WHERE crm = 'brevo'", TURNED)
 
 
 async def test_a_pause_is_on_disk_before_it_is_said_to_be_one(app, url):

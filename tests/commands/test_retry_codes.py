@@ -4,8 +4,7 @@ import click
 import pytest
 
 from crm_sync.commands.retry import meant_codes, named_codes
-from crm_sync.core.codes import Code
-from crm_sync.table.failed_contacts import NO_CODE
+from crm_sync.core.codes import NO_CODE, Code
 
 
 def test_codes_come_one_by_one_or_with_commas_or_with_the_reason_as_in_a_row():

@@ -1,9 +1,10 @@
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crm_sync.core.outcome import Contact, Kind, Outcome
+from crm_sync.core.outcome import Contact, Kind, Outcome, Verdict
 from crm_sync.core.retry import JITTER, LONGEST_DELAY_S, LONGEST_REMOTE_ID, RetryPolicy
 
 POLICY = RetryPolicy(max_retries=3, delay_s=300)
@@ -39,6 +40,29 @@ def test_a_rejected_contact_is_not_tried_again():
 def test_a_delivered_contact_says_what_could_not_be_sent():
     finish = POLICY.finish(contact(1), Outcome.delivered("9", "FIELD_NOT_SENT", "SMS"), 0.5)
     assert (finish.kind, finish.remote_id, finish.error) == (Kind.DELIVERED, "9", "FIELD_NOT_SENT: SMS")
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "error"),
+    [
+        (None, None, "NO_CODE: no reason given"),
+        (None, "it is closed", "NO_CODE: it is closed"),
+        ("", "it is closed", "NO_CODE: it is closed"),
+        ("Bad request", "email", "NO_CODE: Bad request: email"),
+        ("A:B", None, "NO_CODE: A:B"),
+        ("ada@example.com", None, "NO_CODE: ***"),
+        ("MINE", None, "MINE: no reason given"),
+        ("404", "gone", "404: gone"),
+    ],
+)
+@pytest.mark.parametrize("verdict", [Verdict.FAILED, Verdict.REJECTED])
+def test_a_failure_has_a_code_whatever_its_client_names(verdict, code, reason, error):
+    finish = POLICY.finish(contact(1), Outcome(verdict, code, reason), 0.5)
+    assert (finish.error, finish.code) == (error, error.partition(":")[0])
+
+
+def test_a_delivery_without_a_code_has_no_error():
+    assert POLICY.finish(contact(1), Outcome.delivered("9"), 0.5).error is None
 
 
 def test_values_of_the_contact_are_masked_in_the_reason():

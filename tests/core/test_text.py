@@ -30,6 +30,15 @@ def test_nul_surrogates_and_line_ends_become_blanks():
     assert clean("a\x00b\ud800c\r\n d") == "a b c d"
 
 
+@pytest.mark.parametrize("mark", [*"\u202a\u202e\u2066\u2069\u200e\u200f\u061c\u200b\ufeff\u2060\ufffb\U000e0041"])
+def test_what_turns_text_around_or_is_seen_by_nobody_becomes_a_blank(mark):
+    assert clean(f"a{mark}b") == "a b"
+
+
+def test_joiners_that_belong_to_a_script_or_an_emoji_stay():
+    assert clean("\u0645\u06cc\u200c\u062e \U0001f469\u200d\U0001f4bb") == "\u0645\u06cc\u200c\u062e \U0001f469\u200d\U0001f4bb"
+
+
 @given(st.text("abcdefgh", min_size=3, max_size=20), st.text("xyz. ", max_size=20))
 def test_a_value_is_masked_wherever_it_stands(value, around):
     assert value not in clean(f"{around}{value}{around}{value.upper()}", hide=[value, None, 5])

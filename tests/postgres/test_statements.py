@@ -83,7 +83,7 @@ def test_its_name_is_unique_over_the_rooms():
 
 # SQL at the beginning of a string: what is run is in a file. A kind of step is told by how its statement begins.
 WORDS = "SELECT|INSERT INTO|UPDATE|DELETE FROM|WITH|LOCK TABLE|CREATE|DROP|ALTER|GRANT|REVOKE|SHOW|TRUNCATE|CALL|DO"
-SQL = re.compile(rf"\s*({WORDS})\s(?!INDEX CONCURRENTLY$)")
+SQL = re.compile(rf"\s*({WORDS})\s(?!INDEX CONCURRENTLY( ON )?$)")
 PRINTED = {"commands/grants.py", "console/commands.py"}  # for a person, who runs it
 
 

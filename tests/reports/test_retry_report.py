@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from crm_sync.core.codes import Code
+from crm_sync.core.codes import NO_CODE, Code
 from crm_sync.reports.layout import console
 from crm_sync.reports.retry_report import beside, closing, counts, lacking
-from crm_sync.table.failed_contacts import NO_CODE, Failures
+from crm_sync.table.failed_contacts import Failures
 from crm_sync.table.short_flips import Flipped
 
 REJECTED = Failures(Code.REJECTED, 1_204_567, 1_204_567, 0, 0, 0, ("REJECTED",), "REJECTED: HubSpot refused it")

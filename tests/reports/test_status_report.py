@@ -9,7 +9,9 @@ from rich.console import Console
 
 from crm_sync.reports.lane_state import LaneState
 from crm_sync.reports.status_reading import LaneStatus, Status
-from crm_sync.reports.status_report import Screen, draw
+from crm_sync.reports.status_report import STATE_STYLES, Screen, _label, draw
+from crm_sync.telling.labels import LANE_STATES
+from tests.manual import page
 from tests.reports.test_lane_state import DOWN, HELD, NOW, THROTTLED, lane_state, within
 
 pytestmark = pytest.mark.usefixtures("utc")
@@ -231,3 +233,23 @@ def test_nothing_that_a_terminal_obeys_is_printed():
         assert "\x1b" not in text
         assert "\x07" not in text
         assert "pwned" in text
+
+
+def test_every_state_that_is_shown_is_explained_and_no_other():
+    section = page("reference/status.md").partition("## The states of a lane")[2].partition("\n## ")[0]
+    assert set(re.findall(r"^\| ([a-z ]+) \|", section, re.MULTILINE)) - {"state"} == set(STATE_STYLES)
+
+
+BROKEN = [{}, *({"breaker": word, "openings": count} for word in ("throttled", "open", "half-open") for count in (0, 2))]
+LANES = [
+    {**broken, **more} for broken in BROKEN for more in ({}, {"held_since": NOW, "held_reason": "x"}, {"fault": "no column"})
+]
+
+
+@pytest.mark.parametrize("state", LANES)
+@pytest.mark.parametrize("counts", [{}, {"ready": 5}, {"ready": 5, "oldest_ready_s": 300.0}, {"in_flight": 1}])
+@pytest.mark.parametrize("alive", [0, 1])
+def test_a_state_that_is_shown_is_one_of_those(state, counts, alive):
+    shown = _label(lane("brevo", lane_state("brevo", **state), **counts), alive)
+    assert shown in STATE_STYLES
+    assert STATE_STYLES.keys() >= {*LANE_STATES}

@@ -6,10 +6,11 @@ from datetime import timedelta
 
 import pytest
 
+from crm_sync.core.codes import NO_CODE
 from crm_sync.core.outcome import Kind
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import render
-from crm_sync.table.failed_contacts import NO_CODE, FailedContacts
+from crm_sync.table.failed_contacts import FailedContacts
 from crm_sync.table.schema import read_schema
 from crm_sync.table.short_flips import Flipped
 from tests.roles import as_worker

@@ -144,7 +144,7 @@ async def test_many_contacts_that_fail_and_a_code_that_is_new_are_told_of(app, u
     assert new["reason"] == "DUPLICATE: another contact in the CRM has the same identifier"
     assert new["command"] == "crm-sync failed --crm brevo --code DUPLICATE"
     assert said["count"] >= 20
-    assert said["counted"] == "contacts failed in 15 minutes"
+    assert said["counted"] == "failures in 15 minutes"
     assert [body["alert"] for body in webhook.messages("raised")].count("NEW_CODE") == 1
 
 

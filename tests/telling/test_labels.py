@@ -19,9 +19,14 @@ def test_a_code_is_counted_as_itself(code):
     assert labels.code_of(code) == code
 
 
-@pytest.mark.parametrize("error", ["PLUGIN_CODE: of a package of somebody else's", "ada@example.com", "", ":", "rejected: small"])
-def test_what_is_no_code_is_other(error):
+@pytest.mark.parametrize("error", ["PLUGIN_CODE: of a package of somebody else's", "rejected: small", "404: not there"])
+def test_a_code_of_somebody_elses_is_other(error):
     assert labels.code_of(error) == "other"
+
+
+@pytest.mark.parametrize("error", ["ada@example.com", "", ":", "Something went wrong", "NO_CODE: none given", "Bad request: x"])
+def test_a_reason_that_begins_with_no_code_is_counted_as_such(error):
+    assert labels.code_of(error) == "NO_CODE"
 
 
 def test_every_status_is_one_of_a_few():

@@ -305,3 +305,30 @@ async def test_a_lane_that_is_down_and_why_are_told(app, url, address):
         scrape = await scraped(address, lambda scrape: scrape.value("lane_down_reason", crm="brevo", code="REFUSED"))
         assert scrape.value("lane_state", crm="brevo", state="delivering") == 0
         assert sum(scrape.value("lane_state", crm="brevo", state=state) for state in ("down", "probing")) == 1
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/livez", "/readyz"])
+async def test_only_who_names_a_host_of_ours_is_answered(url, address, path):
+    """A page on the internet can have its own name lead to loopback, and a browser there ask."""
+    async with running(url, ScriptedCrm(), metrics_listen=address, metrics_hosts="worker.example.com"):
+        await answered(address, "/readyz")
+        async with aiohttp.ClientSession() as http:
+            for host, status in (
+                (address, 200),
+                ("localhost:9464", 200),
+                ("worker.example.com", 200),
+                ("evil.example", 421),
+                (f"evil.example:{address.rpartition(':')[2]}", 421),
+                ("worker", 421),
+            ):
+                async with http.get(f"http://{address}{path}", headers={"Host": host}) as response:
+                    assert (host, response.status) == (host, status)
+                    assert status == 200 or "METRICS_HOSTS" in await response.text()
+
+
+async def test_a_unix_socket_takes_any_name(url, tmp_path):
+    async with running(url, ScriptedCrm(), metrics_listen=str(tmp_path / "metrics.sock")):
+        await answered(str(tmp_path / "metrics.sock"), "/readyz")
+        connector = aiohttp.UnixConnector(path=str(tmp_path / "metrics.sock"))
+        async with aiohttp.ClientSession(connector=connector) as http, http.get("http://any.example/livez") as response:
+            assert response.status == 200

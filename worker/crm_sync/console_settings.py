@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, SecretStr
 
 from crm_sync.core.listen_address import ListenAddress
-from crm_sync.settings import Key, PostgresUrl, SettingsModel
+from crm_sync.settings import HostNames, Key, PostgresUrl, SettingsModel, listed
 
 SHORTEST_TOKEN = 20  # characters: of base64, 120 bits
 
@@ -32,13 +32,6 @@ def _path(text: str) -> str:
     return text.rstrip("/")
 
 
-def _names(text: str) -> str:
-    for name in listed(text):
-        if not re.fullmatch(r"[a-z0-9.-]+|\[[0-9a-f:.]+\]", name):
-            raise ValueError("expected host names separated by commas, without ports: crm.example.com")
-    return text
-
-
 def _header(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9-]+", text):
         raise ValueError("expected the name of a header, such as X-Forwarded-User")
@@ -52,11 +45,6 @@ def _networks(text: str) -> str:
         except ValueError:
             raise ValueError("expected addresses or networks separated by commas: 10.0.0.5, 10.1.0.0/24") from None
     return text
-
-
-def listed(text: str) -> list[str]:
-    """The parts of a comma-separated list, in lower case."""
-    return [part.strip().lower() for part in text.split(",") if part.strip()]
 
 
 class ConsoleSettings(SettingsModel):
@@ -74,7 +62,7 @@ class ConsoleSettings(SettingsModel):
     console_base_path: Annotated[str, AfterValidator(_path)] = Field(
         "", description="the path under which a reverse proxy serves the console, such as /crm-sync"
     )
-    console_hosts: Annotated[str, AfterValidator(_names)] = Field(
+    console_hosts: HostNames = Field(
         "", description="comma-separated host names under which the console is reached, besides those of loopback"
     )
     console_user_header: Annotated[str, AfterValidator(_header)] | None = Field(

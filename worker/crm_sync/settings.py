@@ -81,6 +81,22 @@ Key = Annotated[SecretStr, AfterValidator(_key)]
 Password = Annotated[SecretStr, AfterValidator(_password)]
 
 
+def listed(text: str) -> list[str]:
+    """The parts of a comma-separated list, in lower case."""
+    return [part.strip().lower() for part in text.split(",") if part.strip()]
+
+
+def _names(text: str) -> str:
+    for name in listed(text):
+        if not re.fullmatch(r"[a-z0-9.-]+|\[[0-9a-f:.]+\]", name):
+            raise ValueError("expected host names separated by commas, without ports: crm.example.com")
+    return text
+
+
+# Under which a server of ours is reached.
+HostNames = Annotated[str, AfterValidator(_names)]
+
+
 class SettingsModel(BaseModel):
     """Settings that belong together. They are named as its fields, in capitals. Whitespace around a value does not count."""
 
@@ -126,6 +142,13 @@ class Settings(SettingsModel):
     )
     metrics_listen: ListenText | None = Field(
         None, description="where a worker serves metrics: 127.0.0.1:9464, or the path of a Unix socket; nowhere if not set"
+    )
+    metrics_hosts: HostNames = Field(
+        "",
+        description=(
+            "comma-separated host names by which METRICS_LISTEN may be asked, besides addresses, localhost and, unless it is on "
+            "loopback, names of a private network"
+        ),
     )
     # Applications that share the environment say debug, for which there is nothing here.
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(str.lower)] = Field(
@@ -214,13 +237,9 @@ def _host(text: str) -> tuple[str, int | None]:
 
 
 def _hosts(text: str) -> str:
-    for host in _listed(text):
+    for host in listed(text):
         _host(host)
     return text
-
-
-def _listed(text: str) -> list[str]:
-    return [part.strip().lower() for part in text.split(",") if part.strip()]
 
 
 class TransportSettings(SettingsModel):
@@ -233,7 +252,7 @@ class TransportSettings(SettingsModel):
 
     def hosts(self, port: int) -> frozenset[str]:
         """Those that may be spoken to at this port."""
-        allowed = map(_host, _listed(self.http_allowed_hosts))
+        allowed = map(_host, listed(self.http_allowed_hosts))
         return frozenset(host for host, only in allowed if only in (None, port))
 
 

@@ -5,9 +5,19 @@
 --
 -- lost: of those in flight, the ones that no living worker has.
 --
+-- oldest_ready_s: how long the oldest has waited. That is since its flip; after a failure of its own, since its retry was due. A due
+-- time alone would not tell: it is moved on when a contact is put back unsent, as one is with each probe of a CRM that is down. While
+-- that is not called freely, a contact in flight is a probe, and still waits; and a retry that has been put back counts since then.
+--
 -- $1  integer  lines of each
 -- $2  integer  of the newest
 WITH
+lane AS MATERIALIZED (
+    SELECT CASE WHEN n.breaker <> 'closed' THEN n.breaker_since END AS shut_since
+    FROM crm_sync.lanes AS n
+    WHERE n.crm = :'crm'
+),
+
 oldest AS (
     SELECT
         l.due_at,
@@ -54,11 +64,22 @@ contact AS (
         l.part,
         l.due_at,
         c.claimed_by,
-        c.claimed_by IS NULL AND c.is_queued AS is_in_line
+        c.claimed_by IS NULL AND c.is_queued AS is_in_line,
+        l.part <> 'later' AND (
+            (c.claimed_by IS NULL AND c.is_queued)
+            OR (c.claimed_by IS NOT NULL AND EXISTS (SELECT FROM lane AS n WHERE n.shut_since IS NOT NULL))
+        ) AS is_kept_waiting,
+        -- LEAST and GREATEST leave out what is NULL.
+        CASE
+            WHEN c.error IS NULL THEN LEAST(l.due_at, c.flipped_at)
+            ELSE LEAST(l.due_at, (SELECT GREATEST(n.shut_since, c.flipped_at) FROM lane AS n WHERE n.shut_since IS NOT NULL))
+        END AS waits_since
     FROM line AS l
     CROSS JOIN LATERAL (
         SELECT
             :claimed_by AS claimed_by,
+            :flipped_at AS flipped_at,
+            :processing_error AS error,
             :sync_status = 'Queued' AS is_queued
         FROM :contacts
         WHERE
@@ -77,7 +98,7 @@ SELECT
             claimed_by IS NOT NULL
             AND (claimed_by >> 32)::integer NOT IN (SELECT w.id FROM crm_sync.living_workers AS w)
     ) AS lost,
-    extract(EPOCH FROM statement_timestamp() - min(due_at) FILTER (WHERE part = 'oldest' AND is_in_line))::float8 AS oldest_ready_s,
+    extract(EPOCH FROM statement_timestamp() - min(waits_since) FILTER (WHERE is_kept_waiting))::float8 AS oldest_ready_s,
     (SELECT count(*) >= $1::integer FROM oldest) AS ready_is_least,
     (SELECT count(*) >= $1::integer FROM later) AS waiting_is_least
 FROM contact

@@ -38,7 +38,8 @@ failed AS (
 judged AS (
     SELECT
         f.*,
-        CASE WHEN f.prefix ~ '^([A-Za-z][A-Za-z0-9_-]{0,38}|[0-9]{3})$' THEN f.prefix END AS code,
+        -- NO_CODE is what a worker writes where a client has named none.
+        CASE WHEN f.prefix ~ '^([A-Za-z][A-Za-z0-9_-]{0,38}|[0-9]{3})$' AND f.prefix <> 'NO_CODE' THEN f.prefix END AS code,
         CASE
             WHEN $1::timestamptz IS NULL THEN 'since'
             WHEN GREATEST(f.failed_at, f.failed_after) >= $1::timestamptz THEN 'since'

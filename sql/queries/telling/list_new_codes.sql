@@ -6,7 +6,7 @@ SELECT
     crm,
     code,
     new_since,
-    contacts
+    contacts AS failures
 FROM crm_sync.alert_codes
 WHERE
     new_since > clock_timestamp() - make_interval(secs => $1::float8)

@@ -1,28 +1,48 @@
--- How many contacts of one CRM are in line and are due, and since when the first of them. Bounded: ten thousand lines are
--- counted, and of the first thousand it is looked up whether they stand for a contact that waits. One in flight does not.
+-- How many contacts of one CRM are in line and due, and since when the first of them waits. Bounded: ten thousand lines are
+-- counted, and of the first thousand, and the last hundred, where those are that were put back unsent, it is looked up whether they
+-- are of a contact that waits. One in flight does not.
+--
+-- It waits since its flip, and after a failure of its own since its retry was due, as count_line.sql has it. This one is of use where
+-- the CRM may be called.
+WITH
+due AS (
+    (
+        SELECT
+            b.key,
+            b.due_at
+        FROM :line AS b
+        WHERE b.due_at <= clock_timestamp()
+        ORDER BY b.due_at
+        LIMIT 1000
+    )
+    UNION ALL
+    (
+        SELECT
+            e.key,
+            e.due_at
+        FROM :line AS e
+        WHERE e.due_at <= clock_timestamp()
+        ORDER BY e.due_at DESC
+        LIMIT 100
+    )
+)
+
 SELECT
     (
         SELECT count(*)
-        FROM (SELECT FROM :line AS n WHERE n.due_at <= clock_timestamp() LIMIT 10001) AS due
+        FROM (SELECT FROM :line AS n WHERE n.due_at <= clock_timestamp() LIMIT 10001) AS n
     ) AS due,
     (
-        SELECT min(n.due_at)
-        FROM (
-            SELECT
-                b.key,
-                b.due_at
-            FROM :line AS b
-            WHERE b.due_at <= clock_timestamp()
-            ORDER BY b.due_at
-            LIMIT 1000
-        ) AS n
-        WHERE EXISTS (
-            SELECT
+        SELECT min(c.waits_since)
+        FROM due AS d
+        CROSS JOIN LATERAL (
+            SELECT CASE WHEN :processing_error IS NULL THEN LEAST(:due_at, :flipped_at) ELSE :due_at END AS waits_since
             FROM :contacts
             WHERE
-                :id :is n.key
-                AND :due_at = n.due_at
+                :id :is d.key
+                AND :due_at = d.due_at
                 AND :claimed_by IS NULL
                 AND :sync_status = 'Queued'
-        )
+            LIMIT 1
+        ) AS c
     ) AS oldest

@@ -1,8 +1,8 @@
--- Notes when failure codes were seen, and in how many contacts. In one order, so that no two workers wait for each other.
+-- Notes when failure codes were seen, and how often: a contact that is retried fails several times. In one order, so that no two workers wait for each other.
 --
 -- $1  text[]    CRMs, one for each code
 -- $2  text[]    codes
--- $3  bigint[]  contacts with each code
+-- $3  bigint[]  failures with each code
 -- $4  float8    seconds without it after which a code is new
 INSERT INTO crm_sync.alert_codes AS c (crm, code, new_since, seen_at, contacts)
 SELECT

@@ -4,12 +4,12 @@ import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import Any
 
 from crm_sync.api.contacts import Contacts, meant, next_of, place_of
 from crm_sync.api.lanes import Lanes
-from crm_sync.api.models import ContactView, CrmState, RetryResult, SelectionResult, State, Wish
+from crm_sync.api.models import ContactView, CrmState, PauseResult, RetryResult, SelectionResult, State, Wish
 from crm_sync.api.references import References
 from crm_sync.api.requests import Filter, RetryRequest, Selection
 from crm_sync.api.tables import Tables
@@ -24,6 +24,7 @@ from crm_sync.table.one_contact import read_key
 from crm_sync.table.short_flips import Bounds, Flipped, ShortFlips
 from crm_sync.telling import deeds
 from crm_sync.telling.deeds import Doer
+from crm_sync.telling.pausing import hold
 
 MOST_COUNTED = 10_000
 LONGEST_S = 10.0  # that one request changes contacts, before it says how far it is: proxies and people wait for no minute
@@ -135,15 +136,19 @@ class Changing:
             note=next(filter(None, notes), None),
         )
 
-    async def pause(self, crm: str, reason: str, by: Doer) -> CrmState:
-        """Raises DeclinedError without a reason."""
+    async def pause(self, crm: str, reason: str, by: Doer) -> PauseResult:
+        """If it is paused already, the reason is replaced, and whose it was is said. Raises DeclinedError without a reason."""
         table = await self._tables.table(crm)
         if not (reason := clean(reason)):
             raise DeclinedError("say why: the reason is shown for as long as the CRM is paused")
-        await self._writing.fetch(query("hold_lane"), table.crm, reason)
-        await self._note(deeds.LANE_HELD, table.crm, by, reason=reason)
+        before, problem = await hold(self._writing, table.crm, reason, by)
         self._lanes.forget()
-        return await self._lanes.crm(crm)
+        replaced = None
+        if before is not None:
+            since = before.since.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+            replaced = f"{table.crm} was paused already, since {since}, {before.words}. This reason replaces it."
+        note = " ".join(filter(None, (replaced, problem))) or None
+        return PauseResult(**dict(await self._lanes.crm(crm)), note=note)
 
     async def resume(self, crm: str, by: Doer) -> CrmState:
         """Where it is not paused nothing happens."""

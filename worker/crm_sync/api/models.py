@@ -103,6 +103,12 @@ class CrmState(Given):
     limits: list[LimitUse] = Field(description="As the workers say. None where no worker is at work.")
 
 
+class PauseResult(CrmState):
+    """The CRM, paused."""
+
+    note: str | None = Field(description="If it was paused already: since when, by whom and why; and what else is to be known.")
+
+
 class Worker(Given):
     id: int
     host: str

@@ -15,6 +15,7 @@ from crm_sync.api.models import (
     FieldsSaid,
     Found,
     Overview,
+    PauseResult,
     RetryResult,
     SelectionResult,
     Throughput,
@@ -88,7 +89,7 @@ async def _show_crm(service: Service, call: Call) -> CrmState:
     return await service.lanes.crm(call.names["crm"])
 
 
-async def _pause_crm(service: Service, call: Call) -> CrmState:
+async def _pause_crm(service: Service, call: Call) -> PauseResult:
     assert isinstance(call.body, Pause)  # noqa: S101 (the route says so)
     return await service.changing.pause(call.names["crm"], call.body.reason, call.by)
 
@@ -159,7 +160,7 @@ ROUTES = (
     Route("GET", "/crms", Scope.READ, "All CRMs and workers", _list_crms, Overview),
     Route("GET", "/crms/{crm}", Scope.READ, "One CRM", _show_crm, CrmState),
     Route("GET", "/crms/{crm}/throughput", Scope.READ, "What was done at a CRM", _show_throughput, Throughput, ThroughputQuery),
-    Route("PUT", "/crms/{crm}/pause", Scope.OPERATE, "Pause a CRM for all workers", _pause_crm, CrmState, body=Pause),
+    Route("PUT", "/crms/{crm}/pause", Scope.OPERATE, "Pause a CRM for all workers", _pause_crm, PauseResult, body=Pause),
     Route("DELETE", "/crms/{crm}/pause", Scope.OPERATE, "Resume a CRM", _resume_crm, CrmState),
     Route("POST", "/crms/{crm}/fields", Scope.FLIP, "Ask a CRM about the fields that are sent", _ask_fields, FieldsSaid),
     Route("GET", "/contacts", Scope.READ, "A page of contacts at one CRM", _list_contacts, ContactPage, ContactsQuery),

@@ -19,14 +19,13 @@ from crm_sync.api.models import (
 )
 from crm_sync.api.references import References, label
 from crm_sync.core.addresses import has_address, masked, without_addresses
-from crm_sync.core.codes import known_code
+from crm_sync.core.codes import NO_CODE, known_code
 from crm_sync.core.latency import BOUNDS_S
 from crm_sync.core.text import clean
 from crm_sync.reports.status_reading import LaneStatus
 from crm_sync.reports.verdict import Verdict, moment
 from crm_sync.reports.verdict_proof import proof
 from crm_sync.table.contact_list import Listed
-from crm_sync.table.failed_contacts import NO_CODE
 from crm_sync.telling.event_words import shown, words
 
 Row = Mapping[str, Any]

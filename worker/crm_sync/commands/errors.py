@@ -3,7 +3,7 @@
 import click
 from rich.table import Table
 
-from crm_sync.core.codes import Code
+from crm_sync.core.codes import NO_CODE, NO_CODE_MEANING, NO_CODE_REMEDY, Code
 from crm_sync.reports.completing import code_names
 from crm_sync.reports.layout import console, labelled, name, prose
 
@@ -23,6 +23,11 @@ def errors(code: str | None) -> None:
         console().print(_table())
         return
     wanted = code.strip().partition(":")[0].upper()
+    if wanted == NO_CODE:
+        click.echo(NO_CODE)
+        for label, text in (("meaning", NO_CODE_MEANING), ("to do", NO_CODE_REMEDY)):
+            click.echo(labelled(label, text))
+        return
     if wanted not in Code.__members__:
         raise click.BadParameter(
             f"{wanted} is not a code of crm-sync; without a code, `crm-sync errors` lists all", param_hint="CODE"

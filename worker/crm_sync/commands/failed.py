@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from crm_sync.core.codes import OF_DELIVERED
+from crm_sync.core.codes import NO_CODE, OF_DELIVERED
 from crm_sync.environment import read
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query, render
@@ -109,12 +109,21 @@ async def _start(database: Database, lanes: Mapping[str, LaneTable], after: str 
 
 
 async def _meant(database: Database, lanes: Mapping[str, LaneTable], codes: Sequence[str], now: datetime) -> list[str]:
-    """Other programs write codes of their own, so those of the rows count too; they are looked for only where one is needed."""
+    """Other programs write codes of their own, so those of the rows count too; they are looked for only where one is needed.
+    Reasons that begin with no code are meant by how they begin.
+    """
+    meant: list[str] = []
     try:
-        return meant_codes(codes, ())
+        meant = meant_codes(codes, ())
     except click.BadParameter:
-        counts = [await FailedContacts(database, table.variables, now).count() for table in lanes.values()]
-        return meant_codes(codes, {entry.code for failures in counts for entry in failures})
+        pass
+    else:
+        if NO_CODE not in meant:
+            return meant
+    counts = [await FailedContacts(database, table.variables, now).count() for table in lanes.values()]
+    entries = [entry for failures in counts for entry in failures]
+    meant = meant_codes(codes, {entry.code for entry in entries})
+    return [*meant, *(prefix for entry in entries if entry.code == NO_CODE and NO_CODE in meant for prefix in entry.prefixes)]
 
 
 async def _page(

@@ -66,7 +66,7 @@ async def _history(settings: Settings, contact: NamedContact, crm: str | None, l
         if not tables:
             raise DeclinedError("no CRM's columns are whole, so no contact can be found: run `crm-sync check`")
         found = await find_contacts(database, tables, contact, look_s=PATIENCE_S)
-        # A key means the same at every CRM. One that no row has any more may have a history all the same.
+        # A key means the same at every CRM. One that no row has any more may still have a history.
         table, keys = next(iter(tables.values())), list(found.keys)
         if not keys and contact.key is not None:
             keys = [contact.key]

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from crm_sync.core.codes import NO_CODE
 from crm_sync.core.durations import clock
 from crm_sync.environment import read
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
@@ -22,7 +23,7 @@ from crm_sync.reports.named_contact import not_blank
 from crm_sync.reports.retry_report import beside, closing, contacts, counts, lacking, notes
 from crm_sync.reports.rights import Needs, database_for
 from crm_sync.settings import Settings
-from crm_sync.table.failed_contacts import NO_CODE, FailedContacts, Failures
+from crm_sync.table.failed_contacts import FailedContacts, Failures
 from crm_sync.table.one_contact import read_key
 from crm_sync.table.schema import read_schema
 from crm_sync.table.short_flips import Bounds, Flipped

@@ -109,7 +109,10 @@ class Forms:
         crm = request.match_info["crm"]
         match form.get("act"):
             case "pause":
-                await self._changing.pause(crm, str(form.get("reason", "")), _by(request))
+                paused = await self._changing.pause(crm, str(form.get("reason", "")), _by(request))
+                if paused.note is not None:
+                    notice, back = Notice(paused.note, "wait"), self._drawing.url(f"/crms/{crm}")
+                    return self._drawing.show(request, "done.html", notice=notice, back=back, more=None)
             case "resume":
                 await self._changing.resume(crm, _by(request))
             case _:

@@ -15,6 +15,7 @@ from aiohttp import web
 from crm_sync.api.handling import problem
 from crm_sync.api.routes import PREFIX, Scope
 from crm_sync.console.tokens import ALL, Tokens, Visitor
+from crm_sync.core.host_names import host_name
 
 COOKIE = "crm_sync_console"
 VISITOR = web.RequestKey("visitor", Visitor)
@@ -93,10 +94,7 @@ class Guard:
     def _is_our_host(self, request: web.Request) -> bool:
         if not self._hosts:
             return True
-        try:
-            name = urlsplit(f"//{request.host}").hostname or ""
-        except ValueError:
-            return False
+        name = host_name(request.host) or ""
         return (f"[{name}]" if ":" in name else name) in self._hosts
 
     def _bearer(self, request: web.Request) -> Visitor | None:

@@ -23,11 +23,12 @@ from crm_sync.console.pages import LookingPages
 from crm_sync.console.templating import FOLDER, Pages
 from crm_sync.console.tokens import Tokens, of_setting, read_tokens
 from crm_sync.console.uses import Uses
-from crm_sync.console_settings import ConsoleSettings, listed
+from crm_sync.console_settings import ConsoleSettings
 from crm_sync.core.listen_address import ListenAddress
 from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.visiting import ReadOnly, Visiting
+from crm_sync.settings import listed
 
 LONGEST_LINE = 65_536  # bytes of its first line: 5,000 characters of names, each up to 12 bytes as a URL writes it
 STATIC_CACHE = "public, max-age=31536000, immutable"  # the address has the digest

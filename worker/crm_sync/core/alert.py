@@ -19,7 +19,8 @@ from crm_sync.core.waits import Waits
 class Condition(StrEnum):
     """what: in words, after the name of the CRM. remedy: what to do. command: that shows it; both may have {crm} and {code}.
 
-    counted: what the number of an alert counts.
+    counted: what the number of an alert counts, the noun first. A contact that is retried fails several times: those are
+    failures, and not contacts.
     """
 
     what: str
@@ -53,17 +54,17 @@ class Condition(StrEnum):
     )
     ERRORS = (
         "ERRORS",
-        "has many failing contacts",
+        "has many failing attempts",
         "see which contacts fail and why; crm-sync errors CODE says what to do, crm-sync retry sends them again",
         "crm-sync failed --crm {crm} --since 15m",
-        "contacts failed in 15 minutes",
+        "failures in 15 minutes",
     )
     NEW_CODE = (
         "NEW_CODE",
-        "has contacts that fail for a reason not seen for a week",
+        "fails contacts for a reason not seen for a week",
         "crm-sync errors {code} says what it means and what to do",
         "crm-sync failed --crm {crm} --code {code}",
-        "contacts failed with it",
+        "failures with it",
     )
     OLDEST_WAITING = (
         "OLDEST_WAITING",
@@ -89,7 +90,7 @@ class Condition(StrEnum):
         "has flips that no trigger saw; they are delivered late",
         "find what bypasses the table's triggers: a bulk load, session_replication_role, a disabled trigger",
         "crm-sync check",
-        "contacts lined up in an hour",
+        "flips lined up in an hour",
     )
     DELETIONS_STUCK = (
         "DELETIONS_STUCK",
@@ -110,11 +111,12 @@ LARGEST_COUNT = 10_000  # contacts in line, and deletions: more are not counted
 
 
 def how_many(condition: Condition, count: int) -> str:
-    """12 contacts in line; more than 10,000 contacts in line."""
+    """12 contacts in line; 1 failure with it; more than 10,000 contacts in line."""
     is_capped = condition is Condition.DELETIONS_STUCK or condition.counted == Condition.LANE_DOWN.counted
     if is_capped and count > LARGEST_COUNT:
         return f"more than {LARGEST_COUNT:,} {condition.counted}"
-    return f"{count:,} {condition.counted}"
+    noun, blank, rest = condition.counted.partition(" ")
+    return f"{count:,} {noun.removesuffix('s') if count == 1 else noun}{blank}{rest}"
 
 
 class Message(StrEnum):

@@ -3,8 +3,14 @@
 A code begins the text in `processing_error` (`CODE: reason`) and is in the log; people count, search and alert by it.
 """
 
+import re
 from enum import StrEnum
 from typing import Self
+
+NO_CODE = "NO_CODE"  # of reasons that begin with none, and of contacts in Error without any
+NO_CODE_MEANING = "it failed, and nobody has said with which code"
+NO_CODE_REMEDY = "see its reason; a client of another package is to name a code"
+_FORM = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,38}|[0-9]{3}")  # as count_failed_contacts.sql knows one
 
 _PAGES = "https://github.com/crm-sync/crm-sync/blob/main/docs/reference/codes"
 
@@ -177,6 +183,17 @@ class Code(StrEnum):
 
 # Of contacts that are delivered anyway.
 OF_DELIVERED = frozenset({Code.FIELD_NOT_SENT, Code.ALREADY_THERE})
+
+
+def is_code(text: str | None) -> bool:
+    """Whether it can begin a reason, so that it is counted as one everywhere."""
+    return text is not None and _FORM.fullmatch(text) is not None
+
+
+def code_in(error: str) -> str:
+    """The code of `CODE: reason`; NO_CODE where it begins with none."""
+    code, separator, _ = error.partition(":")
+    return code if code in Code.__members__ or (separator and is_code(code)) else NO_CODE
 
 
 def known_code(text: str) -> Code | None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from crm_sync.core.codes import Code
+from crm_sync.core.codes import NO_CODE, Code, is_code
 from crm_sync.core.outcome import Contact, Finish, Kind, Outcome, Receipt, Unsent, Verdict
 from crm_sync.core.text import clean, printable
 
@@ -27,7 +27,7 @@ class RetryPolicy:
         """The finish of a contact the CRM has spoken about."""
         id_, token, attempts, known_id, _, flipped_at, _, late, trace = contact
         verdict, code, _, remote_id = outcome
-        error = None if code is None else describe(contact, outcome)
+        error = None if code is None and verdict is Verdict.DELIVERED else describe(contact, outcome)
         kind, delay_s = Kind.REJECTED, 0.0
         if verdict is Verdict.DELIVERED:
             kind = Kind.DELIVERED
@@ -62,9 +62,14 @@ def set_aside(contact: Contact, unsent: Unsent, receipt: Receipt | None = None) 
     return Finish(contact.id, contact.token, kind, error, delay_s=unsent.delay_s, trace=contact.trace, receipt=receipt)
 
 
-def describe(contact: Contact, outcome: Outcome) -> str | None:
-    """`CODE: reason`, fit to be stored and shown: cleaned, cut, the contact's own values masked."""
-    if outcome.code is None:
-        return None
+def describe(contact: Contact, outcome: Outcome) -> str:
+    """`CODE: reason`, fit to be stored and shown: cleaned, cut, the contact's own values masked.
+
+    A client of another package may name no code, or what is none: then it is NO_CODE, so that row, history, log and metrics count
+    the same failure.
+    """
+    code, reason = outcome.code, outcome.reason
+    if not is_code(code):
+        code, reason = NO_CODE, ": ".join(filter(None, (code, reason)))
     values = [contact.email, *contact.fields.values()]
-    return f"{outcome.code}: {clean(outcome.reason or 'no reason given', hide=values)}"
+    return f"{code}: {clean(reason or 'no reason given', hide=values)}"

@@ -5,19 +5,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 
+from crm_sync.core.codes import code_in
 from crm_sync.core.latency import BOUNDS_S, buckets
 from crm_sync.core.outcome import Finish, Kind
 
 MOST_CODES = 50  # that are told apart in a minute: a plug-in may have codes of its own
 OTHER = "OTHER"
-LONGEST_CODE = 40
 
 _kind_of = attrgetter("kind")
 
 
 @dataclass(slots=True)
 class Counts:
-    """outcomes: by kind, and "lost". codes: contacts by what was wrong. unrecorded: outcomes that history lacks.
+    """outcomes: by kind, and "lost". codes: failures by what was wrong. unrecorded: outcomes that history lacks.
 
     latency: delivered contacts by their time from the flip, in the buckets of `crm_sync.core.latency`. deleted: records of
     deleted contacts. throttled: requests answered with 429. strays: contacts whose flip no trigger saw.
@@ -94,5 +94,5 @@ class Tally:
     def _wrong(self, finishes: Sequence[Finish]) -> None:
         codes = self._counts.codes
         for finish in finishes:
-            code = (finish.code or OTHER)[:LONGEST_CODE]
+            code = code_in(finish.error or "")
             codes[code if code in codes or len(codes) < MOST_CODES else OTHER] += 1

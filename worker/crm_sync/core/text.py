@@ -12,8 +12,14 @@ LONGEST_LINE = 4 * MAX_REASON_CHARACTERS  # of a foreign text, before it is clea
 MASK = "***"
 SHORTEST_MASKED = 3  # shorter values would mask half of every sentence
 
+# What nobody sees, and what turns the text around it: marks and overrides of direction, spaces without width, tags. Not the
+# joiners of scripts and emoji, nor the soft hyphen.
+INVISIBLE = (
+    r"\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    r"\U0001d173-\U0001d17a\U000e0000-\U000e007f"
+)
 # Control characters (Postgres refuses NUL), and lone surrogates, which are no text at all.
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\s]+")
+_UNPRINTABLE = re.compile(rf"[\x00-\x1f\x7f-\x9f\ud800-\udfff\s{INVISIBLE}]+")
 EMAIL = re.compile(r"[^\s@<>\"'(),;:\[\]]+(?:@|%40)[^\s@<>\"'(),;:\[\]]+")
 _PHONE = re.compile(r"[\d\s().+/-]+")
 SHORTEST_PHONE = 7  # digits: fewer are a house number or a year

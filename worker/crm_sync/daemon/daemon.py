@@ -35,6 +35,7 @@ from crm_sync.postgres.backoff import Backoff
 from crm_sync.postgres.listen_check import check_listening
 from crm_sync.postgres.pool import Database
 from crm_sync.reports.rights import with_advice
+from crm_sync.settings import listed
 from crm_sync.table.rights import require_worker_rights
 from crm_sync.table.schema import Schema, inspect_schema
 from crm_sync.telling.alerts import Alerts
@@ -109,7 +110,9 @@ class Daemon:
     async def run(self) -> None:
         """Raises ConfigurationError if only a person can help, and no lane could run."""
         set_level(self._settings.log_number)
-        async with self._metrics.shown(self, self._settings.metrics_address, self._waits):
+        async with self._metrics.shown(
+            self, self._settings.metrics_address, self._waits, hosts=listed(self._settings.metrics_hosts)
+        ):
             await self._run()
 
     async def _run(self) -> None:

@@ -9,10 +9,9 @@ from typing import Any, TypeVar
 
 import click
 
-from crm_sync.core.codes import Code
+from crm_sync.core.codes import NO_CODE, Code
 from crm_sync.core.durations import parse
 from crm_sync.reports.completing import code_names, crm_names
-from crm_sync.table.failed_contacts import NO_CODE
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

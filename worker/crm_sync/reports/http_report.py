@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 
+from crm_sync.core.text import INVISIBLE
 from crm_sync.crm.answer import Answer
 from crm_sync.crm.exchange import Shown
 from crm_sync.errors import LaneError
@@ -12,11 +13,16 @@ MOST_LINES = 24  # of an answer
 MOST_CHARACTERS = 3000
 
 # All but the newline, which is ours. As JSON writes them, so that a body stays one.
-_OBEYED = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_OBEYED = re.compile(rf"[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff{INVISIBLE}]")
 
 
 def harmless(text: str) -> str:
-    return _OBEYED.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
+    return _OBEYED.sub(_escaped, text)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    number = ord(match.group())
+    return f"\\u{number:04x}" if number < 0x10000 else json.dumps(match.group())[1:-1]
 
 
 def request_lines(request: Shown, before: Mapping[str, str] | None = None) -> Iterator[str]:

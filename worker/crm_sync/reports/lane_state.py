@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from crm_sync.core.durations import clock, span
+from crm_sync.core.text import clean
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
 from crm_sync.reports.installed import installed
@@ -14,7 +15,7 @@ TO_PAUSE = Needs(
     "GRANT USAGE ON SCHEMA crm_sync TO {role}; "
     "GRANT SELECT, UPDATE (held_since, held_reason, revision) ON TABLE crm_sync.lanes TO {role}; "
     "GRANT SELECT ON TABLE crm_sync.living_workers TO {role}; "
-    "GRANT INSERT ON TABLE crm_sync.events TO {role};",
+    "GRANT SELECT, INSERT ON TABLE crm_sync.events TO {role};",
     absent="there is no table crm_sync.lanes, or an old one: run `crm-sync migrate`",
 )
 
@@ -38,6 +39,12 @@ class LaneState:
     now: datetime
     fault: str | None = None
     fault_since: datetime | None = None
+
+    def __post_init__(self) -> None:
+        """Reasons are of people and CRMs, and the table may have been written to by hand: they are clean wherever they go."""
+        for name in ("held_reason", "breaker_reason"):
+            if (reason := getattr(self, name)) is not None:
+                object.__setattr__(self, name, clean(reason))
 
     @property
     def held(self) -> bool:

@@ -7,10 +7,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from crm_sync.core.codes import Code
+from crm_sync.core.codes import NO_CODE, Code
 from crm_sync.core.text import clean
 from crm_sync.reports.layout import name, number, prose, shortened
-from crm_sync.table.failed_contacts import NO_CODE, Failures
+from crm_sync.table.failed_contacts import Failures
 from crm_sync.table.short_flips import Flipped
 
 MOST_CODES = 20  # of a CRM; the rest is one line

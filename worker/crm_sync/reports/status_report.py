@@ -33,8 +33,13 @@ OF_COUNT = "Complete, Skipped, Selected, New and done"
 JUST_NOW_S = 2.0
 STALLED_S = 60.0  # a contact is ready for so long, and none was delivered
 
-STYLES = {"delivering": "green", "idle": "", "paused": "yellow", "throttled": "yellow", "probing": "yellow"}
-OTHER_STYLE = "red"
+# Of every state that is shown. docs/reference/status.md explains each.
+STATE_STYLES = {
+    "delivering": "green",
+    "idle": "",
+    **dict.fromkeys(("paused", "throttled", "probing"), "yellow"),
+    **dict.fromkeys(("no worker", "stalled", "faulty", "down"), "red"),
+}
 
 STALLED = (
     "contacts are ready, but none was delivered in the last minute, and the CRM is not down: it has no credentials where the "
@@ -104,7 +109,7 @@ def _counts(lanes: Sequence[LaneStatus], alive: int, *, short: bool = False) -> 
         table.add_row(title, *(cell(lane) if lane.counted else "?" for lane in lanes))
 
     labels = [_label(lane, alive) for lane in lanes]
-    table.add_row("state", *(Text(label, style=STYLES.get(label, OTHER_STYLE)) for label in labels))
+    table.add_row("state", *(Text(label, style=STATE_STYLES[label]) for label in labels))
     if not short:
         table.add_section()
     for title, state in STATES.items():

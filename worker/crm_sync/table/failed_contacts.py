@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from crm_sync.core.codes import OF_DELIVERED
+from crm_sync.core.codes import NO_CODE, OF_DELIVERED
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import render
 from crm_sync.table.short_flips import Bounds, Flipped, ShortFlips
-
-NO_CODE = "NO_CODE"  # of reasons that begin with none, and of contacts in Error without any
 
 
 @dataclass(frozen=True, slots=True)

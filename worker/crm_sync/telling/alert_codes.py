@@ -10,13 +10,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from crm_sync import events, log
-from crm_sync.core.text import printable
+from crm_sync.core.codes import code_in
 from crm_sync.core.waits import Waits
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
 
 MOST_CODES = 200  # of all CRMs together, between two writes: those of clients of other packages are not known
-LONGEST_CODE = 40
 
 
 class AlertCodes:
@@ -48,6 +47,6 @@ class AlertCodes:
         crm = event.get("crm")
         if event["event"] != events.CONTACT_FAILED or not isinstance(crm, str):
             return
-        code = printable(str(event.get("error", "")).partition(":")[0], LONGEST_CODE)
+        code = code_in(str(event.get("error", "")))
         if (crm, code) in self._codes or len(self._codes) < MOST_CODES:
             self._codes[crm, code] += 1

@@ -9,7 +9,7 @@ from json import loads
 from typing import Any
 
 from crm_sync.core.alert import Condition, Seen
-from crm_sync.core.codes import Code
+from crm_sync.core.codes import NO_CODE, NO_CODE_MEANING, Code
 from crm_sync.core.durations import span
 from crm_sync.core.rate import Budget, Window
 from crm_sync.core.waits import Waits
@@ -66,8 +66,13 @@ def new_codes(rows: Sequence[Mapping[str, Any]]) -> Iterator[Seen]:
     """rows: of list_new_codes.sql."""
     for row in rows:
         code = row["code"]
-        reason = f"{code}: {Code[code].meaning}" if code in Code.__members__ else f"{code}: a code of another package's client"
-        yield Seen(Condition.NEW_CODE, row["crm"], row["new_since"], row["contacts"], reason, code)
+        yield Seen(Condition.NEW_CODE, row["crm"], row["new_since"], row["failures"], f"{code}: {_meaning(code)}", code)
+
+
+def _meaning(code: str) -> str:
+    if code == NO_CODE:
+        return NO_CODE_MEANING
+    return Code[code].meaning if code in Code.__members__ else "a code of another package's client"
 
 
 def _is_held_up(facts: Facts) -> bool:
@@ -117,10 +122,10 @@ def _of_outcomes(facts: Facts) -> Iterator[Seen]:
     lane = facts.lane
     finished, failed = lane["finished"], lane["failed"]
     if failed >= MANY_ERRORS and failed > SHARE_OF_ERRORS * finished:
-        reason = f"{failed:,} of {finished:,} contacts, {failed / finished:.0%}"
+        reason = f"{failed:,} of {finished:,} attempts, {failed / finished:.0%}"
         yield facts.seen(Condition.ERRORS, None, failed, reason)
     if lane["strays"]:
-        yield facts.seen(Condition.STRAYS, lane["strays_since"], lane["strays"], f"{lane['strays']:,} contacts within an hour")
+        yield facts.seen(Condition.STRAYS, lane["strays_since"], lane["strays"], f"{lane['strays']:,} flips within an hour")
     if lane["stuck"]:
         age = span((facts.now - lane["stuck_since"]).total_seconds())
         yield facts.seen(Condition.DELETIONS_STUCK, lane["stuck_since"], lane["stuck"], f"the oldest for {age}")

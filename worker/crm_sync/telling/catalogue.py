@@ -46,8 +46,13 @@ _STATEMENT_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.0, 10.0)  #
 _CONTACTS = (1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0)  # nor more contacts in a request
 
 _OF_THE_WORKER = (
-    Metric("contacts_finished_total", Kind.COUNTER, "contacts whose outcome was written", ("crm", "outcome")),
-    Metric("contact_errors_total", Kind.COUNTER, "failures of contacts, retries among them, by failure code", ("crm", "code")),
+    Metric("contacts_finished_total", Kind.COUNTER, "outcomes that were written, one for each attempt", ("crm", "outcome")),
+    Metric(
+        "contact_errors_total",
+        Kind.COUNTER,
+        "failures of contacts, retries among them, by failure code; NO_CODE where a client names none",
+        ("crm", "code"),
+    ),
     Metric("deletions_finished_total", Kind.COUNTER, "deleted contacts whose outcome was written", ("crm", "outcome")),
     Metric(
         "delivery_latency_seconds",
@@ -110,7 +115,13 @@ _OF_THE_WORKER = (
 
 _OF_ALL = (
     Metric("contacts", Kind.GAUGE, "contacts by state, as far as they are counted", ("crm", "state"), shared=True),
-    Metric("oldest_ready_seconds", Kind.GAUGE, "how long the oldest contact has been due; 0 if none is", ("crm",), shared=True),
+    Metric(
+        "oldest_ready_seconds",
+        Kind.GAUGE,
+        "how long the oldest contact that is due has waited since its flip, or since its retry was due; 0 where none is",
+        ("crm",),
+        shared=True,
+    ),
     Metric("lane_state", Kind.GAUGE, "1 for the state that the lane is in, 0 for the others", ("crm", "state"), shared=True),
     Metric(
         "lane_down_reason",

@@ -3,7 +3,7 @@
 A label whose values come from outside would grow with them, and one day bring down anyone who keeps the series.
 """
 
-from crm_sync.core.codes import Code
+from crm_sync.core.codes import NO_CODE, Code, code_in
 from crm_sync.core.outcome import Kind
 from crm_sync.measurements import Cause, Operation
 
@@ -12,7 +12,7 @@ OTHER = "other"
 OUTCOMES = (Kind.DELIVERED, Kind.RETRY, Kind.REJECTED, Kind.DEFERRED)
 OPERATIONS = tuple(Operation)
 CAUSES = tuple(Cause)
-CODES = (*Code, OTHER)  # a client of somebody else's can have codes of its own
+CODES = (*Code, NO_CODE, OTHER)  # a client of somebody else's can have codes of its own
 
 # What came of a request: the class of the answer's status, or why there was none.
 STATUSES = ("2xx", "3xx", "4xx", "401", "429", "5xx", "timeout", "unreachable", "broken", OTHER)
@@ -42,7 +42,7 @@ _UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
 def code_of(error: str) -> str:
     """The code that an error begins with: `CODE: reason`."""
-    return known(error.partition(":")[0], CODES)
+    return known(code_in(error), CODES)
 
 
 def status_of(status: int, code: str | None) -> str:

@@ -4,17 +4,22 @@
 /livez      200 while the loops move; 503 asks anyone who watches to start the worker again
 /readyz     200 while the worker has its session with the database, and is not stopping. A lane that only a person can fix
             fails neither: the others deliver
+
+A request must name a host that is ours, against DNS rebinding (`crm_sync.core.host_names`): by an address, by localhost, and in a
+network by a name that nobody on the internet can have. Other names are set by METRICS_HOSTS. A Unix socket takes any.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from typing import Protocol
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 from prometheus_client import CollectorRegistry
 from prometheus_client.aiohttp import make_aiohttp_handler
 
+from crm_sync.core.host_names import is_ours
 from crm_sync.core.listen_address import ListenAddress
 from crm_sync.core.waits import USUAL, Waits
 from crm_sync.telling.counts import Told
@@ -22,6 +27,10 @@ from crm_sync.telling.listening import serve
 from crm_sync.telling.metrics import Metrics
 from crm_sync.telling.pulse import Pulse
 from crm_sync.telling.shared_metrics import SharedMetrics
+
+NOT_OURS = "This host name is not one of the worker's. Add it to METRICS_HOSTS if it is meant.\n"
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class View(Protocol):
@@ -54,12 +63,14 @@ class MetricsServer:
         self._registry.register(SharedMetrics(lambda: None if self._view is None else self._view.told))
 
     @asynccontextmanager
-    async def showing(self, view: View, address: ListenAddress, waits: Waits = USUAL) -> AsyncIterator[None]:
-        """Serves this worker while it runs."""
+    async def showing(
+        self, view: View, address: ListenAddress, waits: Waits = USUAL, *, hosts: Collection[str] = ()
+    ) -> AsyncIterator[None]:
+        """Serves this worker while it runs. hosts: further names by which it may be asked."""
         pulse = Pulse(lambda: view.moving, waits)
         self._view, self._pulse = view, pulse
         self._metrics.listen()
-        tasks = [asyncio.create_task(pulse.run()), asyncio.create_task(serve(self._application(), address, waits))]
+        tasks = [asyncio.create_task(pulse.run()), asyncio.create_task(serve(self._application(address, hosts), address, waits))]
         try:
             yield
         finally:
@@ -69,14 +80,14 @@ class MetricsServer:
             self._metrics.cease()
             self._view = self._pulse = None
 
-    def _application(self) -> web.Application:
+    def _application(self, address: ListenAddress, hosts: Collection[str]) -> web.Application:
         scraped = make_aiohttp_handler(self._registry)
 
         async def metrics(request: web.Request) -> web.StreamResponse:
             self._refresh()
             return await scraped(request)
 
-        app = web.Application()
+        app = web.Application(middlewares=[] if address.path else [_for(hosts, is_loopback=address.is_loopback)])
         app.router.add_get("/metrics", metrics)
         app.router.add_get("/livez", self._livez)
         app.router.add_get("/readyz", self._readyz)
@@ -97,6 +108,18 @@ class MetricsServer:
         return _said(
             ready, "there is a session with the database" if ready else "stopping, or without a session with the database"
         )
+
+
+def _for(hosts: Collection[str], *, is_loopback: bool) -> Middleware:
+    @web.middleware
+    async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
+        # HTTP/1.0 need not send one; a browser always does.
+        named = request.headers.get("Host")
+        if named is not None and not is_ours(named, hosts, is_loopback=is_loopback):
+            raise web.HTTPMisdirectedRequest(text=NOT_OURS)
+        return await handler(request)
+
+    return guarded
 
 
 def _said(well: bool, sentence: str) -> web.Response:

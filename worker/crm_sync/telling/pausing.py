@@ -1,0 +1,51 @@
+"""A pause by hand, and the one that was there before: a person who pauses what is paused is told of it, and so is history.
+
+The new reason is what is shown from then on, for the person who pauses last knows most; since when it is paused stays. What the
+reason was before, and whose, is in the event of the new one.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from crm_sync.core.text import clean
+from crm_sync.errors import ConfigurationError
+from crm_sync.postgres.pool import Database
+from crm_sync.postgres.statements import query
+from crm_sync.telling import deeds
+from crm_sync.telling.deeds import Doer
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """actor: who gave the reason; None where nothing is written down of that, or this role may not read it."""
+
+    since: datetime
+    reason: str
+    actor: str | None
+
+    @property
+    def words(self) -> str:
+        """Who, and why."""
+        return f"by {self.actor}: {self.reason}" if self.actor else self.reason
+
+
+async def hold(database: Database, crm: str, reason: str, by: Doer | None = None) -> tuple[Pause | None, str | None]:
+    """Pauses the CRM. Returns the pause that was there, and a sentence where this could not be noted down. by: None is a command.
+
+    Raises as Database.fetch does.
+    """
+    rows = await database.fetch(query("hold_lane"), crm, reason)
+    before = None
+    if rows and rows[0]["was_since"] is not None:
+        since = rows[0]["was_since"]
+        before = Pause(since, clean(rows[0]["was_reason"] or "") or "no reason given", await _actor(database, crm, since))
+    was = {} if before is None else {"was": before.reason, "was_by": before.actor}
+    return before, await deeds.note(database, deeds.LANE_HELD, crm, by=by, reason=reason, **was)
+
+
+async def _actor(database: Database, crm: str, since: datetime) -> str | None:
+    try:
+        rows = await database.fetch(query("find_pauser"), crm, since)
+    except ConfigurationError:  # a right that a role which pauses need not have
+        return None
+    return clean(rows[0]["actor"]) if rows else None
