@@ -32,8 +32,6 @@ QUICK = replace(
     alert_hold_s=0.1,
     alert_over_s=0.1,
     lane_down_s=0.2,
-    oldest_waiting_s=0.2,
-    silence_s=0.3,
 )
 
 
@@ -176,7 +174,7 @@ async def test_a_contact_that_waits_while_others_are_finished_is_told_of(app, ur
     stuck = await insert(app, "Queued", "stuck@x.org")
     async with app.transaction():
         await app.execute("SELECT FROM contacts WHERE id = $1 FOR UPDATE", stuck)
-        async with alerting(url, crm, replace(QUICK, silence_s=3600.0)):
+        async with alerting(url, crm, replace(QUICK, oldest_waiting_s=0.2)):
             said = await webhook.message("OLDEST_WAITING")
     assert "it has waited for" in said["reason"]
     assert said["count"] == 1
@@ -185,7 +183,7 @@ async def test_a_contact_that_waits_while_others_are_finished_is_told_of(app, ur
 async def test_contacts_in_line_of_whom_none_is_finished_are_told_of(app, url, crm, webhook):
     """No worker has credentials for HubSpot, and somebody flips for it."""
     await app.execute("INSERT INTO contacts (email, hubspot_sync_status) VALUES ('ada@x.org', 'Queued')")
-    async with alerting(url, crm):
+    async with alerting(url, crm, replace(QUICK, silence_s=0.3)):
         said = await webhook.message("SILENCE")
     assert said["crm"] == "hubspot"
     assert "nothing has been finished since" in said["reason"]
