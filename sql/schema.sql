@@ -2021,6 +2021,25 @@ CREATE FUNCTION crm_sync.note_added(crm_name text, step_kind text, step_names te
     ON CONFLICT DO NOTHING
 $$;
 
+CREATE FUNCTION crm_sync.number_fields(crm_name text, field_names text[]) RETURNS TABLE(name text, place smallint)
+    LANGUAGE plpgsql
+    AS $$
+#variable_conflict use_column
+DECLARE
+    field_name text;
+    next_place smallint;
+BEGIN
+    FOR field_name IN SELECT DISTINCT n.name FROM unnest(field_names) AS n (name) ORDER BY n.name LOOP
+        WHILE NOT EXISTS (SELECT FROM crm_sync.fields AS f WHERE f.crm = crm_name AND f.name = field_name) LOOP
+            SELECT coalesce(max(f.place) + 1, 0) INTO next_place FROM crm_sync.fields AS f WHERE f.crm = crm_name;
+            EXIT WHEN next_place > 62;
+            INSERT INTO crm_sync.fields (crm, name, place) VALUES (crm_name, field_name, next_place) ON CONFLICT DO NOTHING;
+        END LOOP;
+    END LOOP;
+    RETURN QUERY SELECT f.name, f.place FROM crm_sync.fields AS f WHERE f.crm = crm_name AND f.name = ANY (field_names);
+END;
+$$;
+
 CREATE FUNCTION crm_sync.operators_of(relation regclass, column_name text) RETURNS text
     LANGUAGE sql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -2316,6 +2335,41 @@ BEGIN
 EXCEPTION
     WHEN data_exception THEN
         RETURN NULL;  -- such a text is no key of this table
+END;
+$_$;
+
+CREATE FUNCTION crm_sync.set_clearing(crm_name text, is_on boolean) RETURNS void
+    LANGUAGE plpgsql
+    AS $_$
+DECLARE
+    contacts text := crm_sync.full_name(crm_sync.contacts());
+    sent text := crm_name || '_sent_fields';
+    worker name;
+BEGIN
+    IF is_on THEN
+        EXECUTE format('ALTER TABLE %s ADD COLUMN IF NOT EXISTS %I bigint', contacts, sent);
+        INSERT INTO crm_sync.added (kind, name, crm) VALUES ('column', sent, crm_name) ON CONFLICT DO NOTHING;
+        -- The roles of workers have rights column by column: those that may claim may read and write it.
+        FOR worker IN
+            SELECT DISTINCT pg_get_userbyid(g.grantee)
+            FROM pg_attribute AS a
+            CROSS JOIN LATERAL aclexplode(a.attacl) AS g
+            WHERE
+                a.attrelid = crm_sync.contacts()
+                AND a.attname = crm_name || '_claimed_by'
+                AND g.privilege_type = 'UPDATE'
+                AND g.grantee <> 0
+                AND NOT a.attisdropped
+        LOOP
+            EXECUTE format('GRANT SELECT (%1$I), UPDATE (%1$I) ON TABLE %2$s TO %3$I', sent, contacts, worker);
+            EXECUTE format('GRANT SELECT, INSERT ON TABLE crm_sync.fields TO %I', worker);
+            EXECUTE format('GRANT EXECUTE ON FUNCTION crm_sync.number_fields(text, text[]) TO %I', worker);
+        END LOOP;
+    ELSE
+        EXECUTE format('ALTER TABLE %s DROP COLUMN IF EXISTS %I', contacts, sent);
+        DELETE FROM crm_sync.added WHERE kind = 'column' AND name = sent;
+        DELETE FROM crm_sync.fields WHERE crm = crm_name;
+    END IF;
 END;
 $_$;
 
@@ -3047,6 +3101,13 @@ CREATE TABLE crm_sync.events (
     role name DEFAULT SESSION_USER NOT NULL,
     worker integer,
     details jsonb DEFAULT '{}'::jsonb NOT NULL
+);
+
+CREATE TABLE crm_sync.fields (
+    crm text NOT NULL,
+    name text NOT NULL,
+    place smallint NOT NULL,
+    CONSTRAINT fields_place_check CHECK (((place >= 0) AND (place <= 62)))
 );
 
 CREATE TABLE crm_sync.history_00 (
@@ -4057,6 +4118,12 @@ ALTER TABLE ONLY crm_sync.budgets
 ALTER TABLE ONLY crm_sync.events
     ADD CONSTRAINT events_pkey PRIMARY KEY (at, id);
 
+ALTER TABLE ONLY crm_sync.fields
+    ADD CONSTRAINT fields_crm_place_key UNIQUE (crm, place);
+
+ALTER TABLE ONLY crm_sync.fields
+    ADD CONSTRAINT fields_pkey PRIMARY KEY (crm, name);
+
 ALTER TABLE ONLY crm_sync.lanes
     ADD CONSTRAINT lanes_id_key UNIQUE (id);
 
@@ -4302,6 +4369,9 @@ CREATE TRIGGER crm_sync_n8n_update_stale BEFORE UPDATE OF n8n_claimed_by ON publ
 
 ALTER TABLE ONLY crm_sync.budgets
     ADD CONSTRAINT budgets_crm_fkey FOREIGN KEY (crm) REFERENCES crm_sync.lanes(crm) ON DELETE CASCADE;
+
+ALTER TABLE ONLY crm_sync.fields
+    ADD CONSTRAINT fields_crm_fkey FOREIGN KEY (crm) REFERENCES crm_sync.lanes(crm) ON DELETE CASCADE;
 
 ALTER TABLE ONLY crm_sync.matching
     ADD CONSTRAINT matching_crm_fkey FOREIGN KEY (crm) REFERENCES crm_sync.lanes(crm) ON DELETE CASCADE;

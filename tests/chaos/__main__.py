@@ -105,7 +105,8 @@ async def _evidence(stage: Stage, lag_s: float) -> Evidence:
         lines = await audit.read_lines(app)
     records = {crm: sandbox.records() for crm, sandbox in stage.crms.items()}
     sends = [send for sandbox in stage.crms.values() for send in sandbox.sends]
-    return Evidence(stage.ledger.contacts, rows, sends, claims, records, stage.crashes, lag_s, worker_flips, lines)
+    last_names = {crm: sandbox.last_names() for crm, sandbox in stage.crms.items()}
+    return Evidence(stage.ledger.contacts, rows, sends, claims, records, stage.crashes, lag_s, worker_flips, lines, last_names)
 
 
 async def _send_errors_again(stage: Stage) -> tuple[int, float | None]:
@@ -150,7 +151,7 @@ def _cancel(task: asyncio.Task[bool] | None):
 @click.option("--seed", type=int, help="Of the faults and of the applications' steps. Without one it is drawn, and shown.")
 @click.option("--minutes", default=2.0, show_default=True, type=click.FloatRange(0.1, 600), help="Before everything is healed.")
 def main(*, seed: int | None, minutes: float) -> None:
-    """Several workers, four CRMs, eight applications, and faults in a seeded random order; then I1 to I9 are checked.
+    """Several workers, four CRMs, eight applications, and faults in a seeded random order; then I1 to I10 are checked.
 
     The same seed makes the same faults and steps in the same order. When exactly each of them strikes is up to the machine.
     """

@@ -18,6 +18,8 @@ I8  a contact is not sent more often than it was flipped, by a worker too where 
     not sent count too
 I9  history tells of each claim that was sent what the table saw of it, once, and of nothing else. A claim whose row was deleted
     is told of as lost, if its worker lived on
+I10 a field that the row has nothing for is in no record, though it was there once: the last name of a record is that of the
+    version that its first name tells
 
 A crash of the server takes the claims of its last moments back, for the worker does not wait for the disk. What those sends
 belong to is not known: sends without a claim are let pass for CRASH_S after one, and counted.
@@ -36,7 +38,7 @@ from crm_sync.sandbox import credentials
 from crm_sync.sandbox.process import CRMS
 from tests.chaos.audit import Claim, Claims, End, Flips, Line, Lines
 from tests.chaos.crms import Send
-from tests.chaos.ledger import COLUMNS, MARK, NAME, REMOTE_ID, Contact
+from tests.chaos.ledger import COLUMNS, MARK, NAME, REMOTE_ID, Contact, last_name
 
 TOLD_S = 5.0  # longest between the end of a claim and its line, where that is written by itself
 IN_HAND_S = 60.0  # longest a claim of a deleted row waits for its turn, with the slowest CRM there is here
@@ -63,7 +65,7 @@ class Violation:
 class Evidence:
     """rows: by id, as the table has them in the end. lines: of history, by CRM and contact.
 
-    records: (address, first name) by CRM. crashes: of the server.
+    records: (address, first name) by CRM. last_names: by CRM and address. crashes: of the server.
 
     worker_flips: how often workers flipped a contact. lag_s: longest that anyone who noted the sends was late, which makes them
     look late.
@@ -78,6 +80,7 @@ class Evidence:
     lag_s: float = 0.0
     worker_flips: Flips = field(default_factory=dict)
     lines: Lines = field(default_factory=dict)
+    last_names: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
 
 
 @dataclass
@@ -145,6 +148,7 @@ def _of_records(evidence: Evidence) -> Iterator[Violation]:
         sharing[contact.address].append(contact)
     for crm, records in evidence.records.items():
         held: dict[str, str] = {}
+        last_names = {fold(address): last for address, last in evidence.last_names.get(crm, {}).items()}
         for email, first_name in records:
             address = fold(email)
             if address in held:
@@ -156,6 +160,7 @@ def _of_records(evidence: Evidence) -> Iterator[Violation]:
         for contact in evidence.contacts.values():
             if not contact.deleted and contact.deliverable and contact.words[crm] == "Queued":
                 yield from _of_record(contact, held.get(contact.address), sharing[contact.address], crm)
+                yield from _of_last_name(contact, held.get(contact.address), last_names, crm)
 
 
 def _of_record(contact: Contact, first_name: str | None, sharing: Sequence[Contact], crm: str) -> Iterator[Violation]:
@@ -172,6 +177,15 @@ def _of_record(contact: Contact, first_name: str | None, sharing: Sequence[Conta
     if not fits:
         wanted = f"version {contact.flipped[crm]} or newer of {contact.version}"
         yield Violation("I1", f"its record is {first_name}, not {wanted}", contact.number, crm)
+
+
+def _of_last_name(contact: Contact, first_name: str | None, there: Mapping[str, str | None], crm: str) -> Iterator[Violation]:
+    """Of several rows with one address each empties only what it has put there itself."""
+    found = NAME.fullmatch(first_name or "")
+    if found is None or contact.shares or contact.address not in there:
+        return
+    if there[contact.address] != last_name(int(found[2])):
+        yield Violation("I10", f"{first_name} has the last name {there[contact.address]}", contact.number, crm)
 
 
 # Sends and claims: I5, I8.

@@ -88,10 +88,17 @@ class Watched(Sandbox):
         """(address, first name) of each."""
         raise NotImplementedError
 
+    def last_names(self) -> dict[str, str | None]:
+        """By address."""
+        return {}
+
 
 class WatchedHubSpot(Watched, HubSpotSandbox):
     def records(self) -> list[tuple[str, str]]:
         return [(one.properties.get("email", ""), one.properties.get("firstname", "")) for one in self.contacts.values()]
+
+    def last_names(self) -> dict[str, str | None]:
+        return {one.properties.get("email", ""): one.properties.get("lastname") or None for one in self.contacts.values()}
 
 
 class WatchedBrevo(Watched, BrevoSandbox):
@@ -103,6 +110,9 @@ class WatchedBrevo(Watched, BrevoSandbox):
 
     def records(self) -> list[tuple[str, str]]:
         return [(one.email or "", str(one.attributes.get("FIRSTNAME", ""))) for one in self.contacts.values()]
+
+    def last_names(self) -> dict[str, str | None]:
+        return {one.email or "": str(one.attributes.get("LASTNAME", "")) or None for one in self.contacts.values()}
 
 
 class WatchedMautic(Watched, MauticSandbox):
@@ -116,6 +126,9 @@ class WatchedMautic(Watched, MauticSandbox):
 
     def records(self) -> list[tuple[str, str]]:
         return [(str(one.values["email"]).lower(), str(one.values["firstname"])) for one in self.contacts.values()]
+
+    def last_names(self) -> dict[str, str | None]:
+        return {str(one.values["email"]).lower(): one.values["lastname"] or None for one in self.contacts.values()}
 
 
 class WatchedN8n(Watched, N8nSandbox):

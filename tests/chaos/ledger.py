@@ -25,6 +25,11 @@ def name(number: int, version: int) -> str:
     return f"Canary{number}v{version}x"
 
 
+def last_name(version: int) -> str | None:
+    """Each third version has none, so that the CRMs have to be told."""
+    return "Canary" if version % 3 else None
+
+
 @dataclass(slots=True)
 class Contact:
     """words: what the application wrote last into each sync status. flips: how often it wrote Queued there; flipped: the version
@@ -67,7 +72,9 @@ class Change:
     @property
     def values(self) -> dict[str, Any]:
         """The columns that the statement writes."""
-        named = {"first_name": name(self.contact.number, self.version)} if self.new_version else {}
+        named = {}
+        if self.new_version:
+            named = {"first_name": name(self.contact.number, self.version), "last_name": last_name(self.version)}
         return {**self.columns, **named, **{f"{crm}_sync_status": word for crm, word in self.words.items()}}
 
     def commit(self) -> None:

@@ -118,7 +118,7 @@ def _tell(run: Run, console: Console) -> None:
         console.print(f"[yellow]This machine was short of time: this program itself was up to {run.lag_s:.1f} s late.[/]")
     console.print(f"Again: make chaos SEED={run.seed} MINUTES={run.minutes:g}", highlight=False)
     if not run.violations:
-        console.print("[green]I1 to I9 hold.[/]")
+        console.print("[green]I1 to I10 hold.[/]")
         return
     by_promise = Counter(violation.promise for violation in run.violations)
     console.print(f"[red]Broken: {', '.join(f'{promise} {count} times' for promise, count in sorted(by_promise.items()))}[/]")

@@ -12,6 +12,7 @@ from pathlib import Path
 import asyncpg
 
 from crm_sync.sandbox.postgres import Postgres
+from crm_sync.sandbox.process import CRMS
 from tests.chaos import audit
 from tests.chaos.application import AWAY, Application
 from tests.chaos.crms import Watched, sandboxes
@@ -90,6 +91,8 @@ async def staged(seed: int) -> AsyncIterator[Stage]:
         stack.callback(lambda: None if stage.keeps_logs else shutil.rmtree(folder, ignore_errors=True))
         async with stage.application() as app:
             await audit.install(app)
+            for crm in CRMS:
+                await app.execute("SELECT crm_sync.set_clearing($1, true)", crm)
         for number in range(1, WORKERS + 1):
             stage.workers.append(await stack.enter_async_context(Worker(number, url, urls, folder)))
         await _up(stage)

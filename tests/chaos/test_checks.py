@@ -37,6 +37,7 @@ class World:
         self.sends = [self.send(FLIPPED_AT + 1.5)]
         self.crashes = []
         self.lines = [Line(FLIPPED_AT + 2, "delivered", 1)]
+        self.last_names = {"hubspot": {"ada@example.com": "Canary"}}
 
     def commit(self, **change):
         self.ledger.commit("step", [Change(self.contact, **change)])
@@ -56,6 +57,7 @@ class World:
             self.crashes,
             worker_flips=self.worker_flips,
             lines={("hubspot", self.contact.id): self.lines},
+            last_names=self.last_names,
         )
         return [found.promise for found in violations(evidence, sums)]
 
@@ -66,6 +68,13 @@ def world():
 
 
 def test_a_delivered_flip_breaks_nothing(world):
+    assert world.broken() == []
+
+
+def test_a_field_that_was_not_emptied_or_that_somebody_emptied_is_found(world):
+    world.last_names["hubspot"]["ada@example.com"] = None
+    assert world.broken() == ["I10"]
+    world.contact.shares = True
     assert world.broken() == []
 
 

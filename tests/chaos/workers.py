@@ -20,6 +20,7 @@ LANE = {
     "SYNC_RETRY_DELAY_MINUTES": "0.01",
     "SYNC_MAX_RETRIES": "100",
     "SYNC_SCHEDULER_INTERVAL_MINUTES": "0.2",
+    "EMPTY": "clear",
 }
 PACE = {"HUBSPOT_LIMITS": "40/s", "BREVO_LIMITS": "200/s"}  # of all workers, through the database
 

@@ -31,6 +31,7 @@ ANSWERS = {
     "watch": (("brevo", "--columns", "email"), 0, "brevo watches email."),
     "unwatch": (("brevo",), 0, "brevo"),
     "on-delete": (("brevo", "keep"), 0, "brevo"),
+    "clearing": (("brevo",), 0, "off"),
     "history": (PERSON, 0, "History has nothing on this contact"),
     "forget": (("00000000-0000-0000-0000-000000000000",), 0, "Nothing to forget"),
     "alerts": ((), 0, "Nothing is wrong"),

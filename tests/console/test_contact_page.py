@@ -2,6 +2,9 @@
 
 import pytest
 
+from tests.commands.test_grants import role
+from tests.commands.test_pause import done
+from tests.console.conftest import CONSOLE
 from tests.console.running import visiting
 from tests.console.test_pages import text_of
 from tests.steps import insert
@@ -86,6 +89,21 @@ async def test_what_would_be_sent_is_shown_to_whoever_reveals_and_without_creden
         [at_brevo] = [one for one in said["crms"] if one["crm"] == "brevo"]
         assert "POST" in at_brevo["preview"]["text"]
         assert "LASTNAME" in at_brevo["preview"]["empty"]
+
+
+async def test_what_a_delivery_would_empty_is_shown_apart_from_what_stays(app, url, settings):
+    done(url, "clearing", "brevo", "on")
+    contact = await insert(app, "New", "lovelace@example.com")
+    await app.execute("INSERT INTO crm_sync.fields (crm, name, place) VALUES ('brevo', 'SMS', 0)")
+    await app.execute("UPDATE contacts SET brevo_contact_id = '7', brevo_sent_fields = 1, phone = NULL")
+    with role(url, CONSOLE, "--console") as console_url:
+        async with visiting(console_url, environment={**settings, "brevo_empty": "clear"}) as visit:
+            await visit.sign_in()
+            assert "Empty here, so cleared in brevo: SMS." in text_of((await visit.post(f"reveal/{contact}"))[1])
+            _, _, said = await visit.call("GET", f"/contacts/{contact}?reveal=true")
+    [at_brevo] = [one for one in said["crms"] if one["crm"] == "brevo"]
+    assert at_brevo["preview"]["emptied"] == ["SMS"]
+    assert "SMS" not in at_brevo["preview"]["empty"]
 
 
 async def test_a_deleted_contact_says_what_becomes_of_its_record_and_has_no_button(app, signed_in):

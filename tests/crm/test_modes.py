@@ -4,6 +4,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from crm_sync.core.clearing import Sent
 from crm_sync.core.codes import Code
 from crm_sync.core.mode import Mode
 from crm_sync.core.outcome import Contact, Outcome, Verdict
@@ -110,6 +111,18 @@ async def test_create_makes_who_is_not_there_leaves_the_others_as_they_are_and_s
     assert codes(entries) == [ALREADY_THERE, DELIVERED]
     assert entries[0].remote_id == made.remote_id
     assert first_names(name, sandbox) == {ANA: "Ana", BEN: "Ben"}
+    assert [entry.left for entry in entries] == [{NAMES[name]}, set()], "nothing of it counts as sent"
+
+
+@pytest.mark.parametrize("mode", [Mode.UPSERT, Mode.UPDATE])
+@pytest.mark.parametrize("is_ours", [True, False])
+async def test_only_the_record_that_the_row_names_is_emptied(crm, mode, is_ours):
+    name, sandbox, client = crm
+    [made] = await delivered(client(Mode.UPSERT), name, (ANA, "Ana"))
+    field = NAMES[name]
+    cleared = contact(name, ANA, None, made.remote_id if is_ours else "777")._replace(sent=Sent(1, 0, {field: 1}, (field,)))
+    assert codes(await client(mode).deliver([cleared])) == [DELIVERED]
+    assert (first_names(name, sandbox)[ANA] or None) == (None if is_ours else "Ana")
 
 
 async def test_create_again_as_after_a_lost_answer_makes_no_second_record(crm):

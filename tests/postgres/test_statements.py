@@ -9,7 +9,7 @@ import pytest
 
 import crm_sync
 from crm_sync.postgres.pool import Database
-from crm_sync.postgres.statements import files, folder, read, render, set_to
+from crm_sync.postgres.statements import files, folder, query, read, render, set_to
 from crm_sync.table.schema import read_schema
 from tests.roles import as_worker
 
@@ -35,6 +35,8 @@ PUT_IN = {
     "highest": "00000000-0000-0000-0000-000000000000",
     "is_finite": "TRUE",
     "history": "on",
+    "clears": "on",
+    "emptied": "1",
     "history_of_all": "TRUE",
     "history_lines": "TRUE",
     "operation": "upsert",
@@ -47,6 +49,8 @@ PUT_IN = {
 @pytest.mark.parametrize("crm", ["hubspot", "brevo", "mautic", "n8n"])
 async def test_postgres_accepts_every_one_for_a_worker(url, crm):
     refused = {}
+    async with Database(url, size=1) as owner:
+        await owner.fetch(query("set_clearing"), crm, True)
     async with Database(as_worker(url), size=1) as database:
         table = (await read_schema(database)).lanes[crm]
         async with database.connection() as connection:

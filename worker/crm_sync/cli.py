@@ -52,6 +52,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "forget": "Remove a contact's key from the history.",
         "on-delete": "Set what happens to the record when a row is deleted.",
         "trace": "Turn the trace ids of flips on or off.",
+        "clearing": "Empty fields in a CRM once they are empty in the row.",
         "n8n-workflow": "Print a workflow to import into n8n.",
         "systemd": "Print a hardened systemd unit.",
         "completion": "Print the completion script of a shell.",

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from crm_sync.crm import registry
 from crm_sync.crm.account import Account
@@ -23,7 +24,7 @@ class LaneConfiguration:
     crm: str
     settings: LaneSettings
     account: Account
-    sections: Mapping[str, Mapping[str, str]]
+    sections: Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Configuration:
         return self.known()
 
     @cached_property
-    def mapping(self) -> Mapping[str, Mapping[str, str]]:
+    def mapping(self) -> Mapping[str, Mapping[str, Any]]:
         """The sections of MAPPING_FILE."""
         return read_file(self.settings.mapping_file)
 

@@ -215,6 +215,9 @@ class LaneSettings(SettingsModel):
             "contacts in one request, up to what the CRM takes; n8n: 1, which sends a contact as the body, more send a list"
         ),
     )
+    empty: Literal["keep", "clear"] = Field(
+        "keep", description="what happens to a field that becomes empty in the row: keep what the CRM has, or clear it"
+    )
 
     @property
     def policy(self) -> RetryPolicy:

@@ -22,6 +22,7 @@
 -- $8   integer[]  the HTTP status of the answer, or NULL
 -- $9   text[]     the CRM's id of that request, or NULL
 -- $10  text[]     the trace id of its flip, or NULL
+-- $11  bigint[]   which fields that were sent of it are not in the CRM any more, a bit for each. Where fields are emptied (:clears)
 WITH outcome AS (
     SELECT
         id,
@@ -34,6 +35,9 @@ WITH outcome AS (
         status,
         request_id,
         trace
+\if :clears
+        , gone
+\endif
     FROM
         unnest(
             $1:::id_type[],
@@ -46,7 +50,15 @@ WITH outcome AS (
             $8::integer[],
             $9::text[],
             $10::text[]
-        ) AS o (id, claimed_by, kind, error, remote_id, delay_s, took_ms, status, request_id, trace)
+\if :clears
+            , $11::bigint[]
+\endif
+        ) AS o (
+            id, claimed_by, kind, error, remote_id, delay_s, took_ms, status, request_id, trace
+\if :clears
+            , gone
+\endif
+        )
     -- As in claim_contacts.sql, for triggers of the table's own. The timeout is of the statement, which is a transaction. Table locks
     -- are held by now: they are waited for.
     WHERE
@@ -93,6 +105,9 @@ held AS (
         o.status,
         o.request_id,
         o.trace
+\if :clears
+        , o.gone
+\endif
     FROM outcome AS o
     CROSS JOIN LATERAL (
         SELECT
@@ -130,6 +145,10 @@ finished AS (
         h.status,
         h.request_id,
         h.trace,
+\if :clears
+        -- Flipped again, perhaps because an earlier request has landed after this one: it is emptied once more.
+        CASE WHEN h.kind = 'delivered' AND h.found = 'flipped again' THEN 0 ELSE h.gone END AS gone,
+\endif
         m.at,
         t.sync,
         t.processing,
@@ -152,6 +171,9 @@ written AS (
         :attempts = f.attempts,
         :due_at = f.due_at,
         :claimed_by = NULL,
+\if :clears
+        :sent_fields = c.:sent_fields & ~f.gone,
+\endif
         :synced_at = CASE WHEN f.kind = 'delivered' THEN clock_timestamp() ELSE c.:synced_at END,
         retry_count = CASE
             WHEN f.kind = 'retry' THEN c.:attempts

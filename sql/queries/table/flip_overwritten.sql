@@ -13,6 +13,7 @@
 -- $4  integer[]      its attempts, as the claim returned them
 -- $5  timestamptz[]  when it was flipped, alike. Where both are still so and it is free, no worker has claimed it since: its finish was
 --                    written, and only the answer to that was lost
+-- $6  bigint[]       which fields have landed, perhaps, a bit for each. Where fields are emptied (:clears)
 WITH
 sent AS (
     SELECT
@@ -20,11 +21,23 @@ sent AS (
         s.id,
         s.record,
         s.is_lost AND c.is_untouched IS NOT TRUE AS is_lost,
+\if :clears
+        s.landed,
+\endif
         c.address
     FROM
         unnest(
             $1:::id_type[], $2::text[], $3::boolean[], $4::integer[], $5::timestamptz[]
-        ) WITH ORDINALITY AS s (id, record, is_lost, attempts, flipped_at, number)
+\if :clears
+            , $6::bigint[]
+\endif
+        ) WITH ORDINALITY AS s (
+            id, record, is_lost, attempts, flipped_at
+\if :clears
+            , landed
+\endif
+            , number
+        )
     LEFT JOIN LATERAL (
         SELECT
             lower(btrim(:email::text, E' \t\n\r\f\x0b')) AS address,
@@ -114,10 +127,22 @@ held AS MATERIALIZED (
 ),
 
 flipped AS (
-    UPDATE :contacts
-    SET :sync_status = 'Queued'
-    WHERE :id :is ANY (ARRAY(SELECT h.id FROM held AS h))
-    RETURNING :id AS id
+    UPDATE :contacts AS c
+    SET
+        :sync_status = 'Queued'
+\if :clears
+        , :sent_fields = coalesce(c.:sent_fields, 0) | coalesce(
+            (
+                SELECT bit_or(s.landed)
+                FROM overwritten AS o
+                JOIN sent AS s ON o.number = s.number AND o.id :is s.id
+                WHERE o.id :is c.:id
+            ),
+            0
+        )
+\endif
+    WHERE c.:id :is ANY (ARRAY(SELECT h.id FROM held AS h))
+    RETURNING c.:id AS id
 )
 
 SELECT

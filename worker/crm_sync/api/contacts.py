@@ -128,11 +128,13 @@ class Contacts:
             if account is None:
                 return Preview(heading="not shown: there are no credentials for it in these settings", text="", empty=[])
             matches = await show(self._database, table, ids)
-            preview = RequestPreview(self._database, schema, self._configuration.mapping, table, claims=False)
+            empty = self._configuration.lane(table.crm).empty
+            preview = RequestPreview(self._database, schema, self._configuration.mapping, table, empty, claims=False)
             told = await preview.of(account, matches)
         except (ConfigurationError, DeclinedError) as error:
             return Preview(heading=f"not shown: {clean(str(error))}", text="", empty=[])
-        return Preview(heading=told.heading, text=dedent("\n".join(told.lines)).strip("\n"), empty=list(told.empty))
+        text = dedent("\n".join(told.lines)).strip("\n")
+        return Preview(heading=told.heading, text=text, empty=list(told.empty), emptied=list(told.emptied))
 
 
 def next_of(references: References, table: LaneTable, key: str) -> str:

@@ -242,6 +242,7 @@ class Preview(Given):
     heading: str
     text: str
     empty: list[str] = Field(description="Fields that are empty here, and so stay as they are in the CRM.")
+    emptied: list[str] = Field(default=[], description="Fields that are empty here, and are cleared in the CRM.")
 
 
 class ContactAt(Given):

@@ -16,12 +16,13 @@ from rich.text import Text
 from crm_sync.adoption import migrations
 from crm_sync.configuration import Configuration, LaneConfiguration, load_for_worker
 from crm_sync.crm.plug_in_errors import told_as_lane_errors
-from crm_sync.daemon.installation import plan_lane
+from crm_sync.daemon.installation import LanePlan, plan_lane
 from crm_sync.errors import ConfigurationError, CrmSyncError, DatabaseTroubleError, RefusedError
 from crm_sync.limits.rate_limit import RateLimit
 from crm_sync.postgres.listen_check import check_listening
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
+from crm_sync.reports.clearing_note import clearing_note
 from crm_sync.reports.history_notes import history_notes
 from crm_sync.reports.lane_state import read_lane_states
 from crm_sync.reports.layout import console, prose
@@ -185,13 +186,15 @@ async def _of_a_crm(configuration: Configuration, database: Database, schema: Sc
     mapping: FieldMapping | None = None
     if not fault:
         try:
-            mapping = (await plan_lane(database, schema, wanted)).mapping
+            plan = await plan_lane(database, schema, wanted)
+            told = await _told(database, plan)
         except ConfigurationError as error:
             yield Finding(f"{crm} mapping", Verdict.WRONG, with_advice(error))
         except CrmSyncError as error:
             yield Finding(f"{crm} mapping", Verdict.WRONG, str(error))
         else:
-            yield Finding(f"{crm} mapping", Verdict.OK, _told(mapping))
+            mapping = plan.mapping
+            yield Finding(f"{crm} mapping", Verdict.OK, told)
     credentials = await _finding(f"{crm} credentials", partial(_credentials, database, wanted, configuration.keys(crm)))
     yield credentials
     if mapping is not None and credentials.verdict is Verdict.OK:
@@ -264,8 +267,10 @@ async def _ear(settings: Settings, database: Database) -> str:
     return "a notification sent through the pool arrived"
 
 
-def _told(mapping: FieldMapping) -> str:
-    return ". ".join([f"email and {len(mapping.fields)} fields: {', '.join(mapping.fields)}", *mapping.notes])
+async def _told(database: Database, plan: LanePlan) -> str:
+    mapping = plan.mapping
+    notes = [*mapping.notes, await clearing_note(database, plan.table, mapping)]
+    return ". ".join([f"email and {len(mapping.fields)} fields: {', '.join(mapping.fields)}", *filter(None, notes)])
 
 
 async def _credentials(database: Database, wanted: LaneConfiguration, keys: Sequence[str]) -> str:

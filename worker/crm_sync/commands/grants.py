@@ -15,6 +15,8 @@ from crm_sync.core.traceparent import COLUMN
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query, quote, render
 from crm_sync.table.adopted_table import OWN_COLUMNS, ROLL_UP
+from crm_sync.table.clearing import column_of
+from crm_sync.table.field_options import read_field
 from crm_sync.table.mapping import prepare_for
 from crm_sync.table.rights import (
     ALERT_TABLES,
@@ -103,7 +105,8 @@ async def _read(configuration: Configuration, role: str, whose: str) -> tuple[li
 def _for_worker(schema: Schema, target: Mapping[str, Any], role: str, mapped: Sequence[Mapping[str, Any]]) -> list[str]:
     to = f"TO {quote(role)};"
     contacts = schema.table.name
-    own = _own_columns(schema)
+    cleared = _sent_columns(schema)
+    own = [*_own_columns(schema), *cleared]
     lanes_read, lanes_written = [*LANES_READ, *FAULTS_WRITTEN], [*LANES_WRITTEN, *FAULTS_WRITTEN]
     emails = [lane.variables["email"] for lane in schema.lanes.values()]
     namespaces = {"crm_sync", target["namespace"], *target["type_namespaces"], *(row["namespace"] for row in mapped)}
@@ -124,6 +127,7 @@ def _for_worker(schema: Schema, target: Mapping[str, Any], role: str, mapped: Se
         "-- Who is in line.",
         *(f"GRANT SELECT, INSERT, DELETE ON TABLE {lane.variables['line']} {to}" for lane in schema.lanes.values()),
         *_policy(schema, target, role),
+        *_clearing(to if cleared else None),
         "-- Which table it is.",
         f"GRANT SELECT ON TABLE crm_sync.adopted {to}",
         "-- Which CRMs there are, whether they may be called, and what is used of their limits.",
@@ -229,6 +233,7 @@ def _for_console(schema: Schema, target: Mapping[str, Any], role: str, mapped: S
         f"GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE crm_sync.requests {to}",
         "-- What would be sent of a contact that is revealed.",
         *_read_by_mapping(target, contacts, mapped, to),
+        *_emptied(_sent_columns(schema), contacts, to),
         *_policy(schema, target, role),
     ]
 
@@ -262,7 +267,10 @@ async def _mapped(
     """What the expressions of the mapping of these CRMs read. Raises ConfigurationError naming a wrong one."""
     expressions: list[str] = []
     for crm in crms:
-        mapping = await prepare_for(database, crm, configuration.mapping, configuration.default_fields(crm), schema)
+        section = configuration.mapping.get(crm) or {}
+        # What is made of the values needs no right.
+        plain = {crm: {name: read_field(crm, name, value).sql for name, value in section.items()}}
+        mapping = await prepare_for(database, crm, plain, configuration.default_fields(crm), schema)
         expressions += [mapping.email, *mapping.fields.values()]
     columns = ",\n    ".join(f"{expression} AS c{number}" for number, expression in enumerate(expressions))
     async with database.connection() as connection:
@@ -280,6 +288,29 @@ async def _mapped(
         table = {"namespace": target["namespace"], "relation": target["relation"]}
         rows += [{**table, "attribute": name, "function": None} for name in schema.table.types]
     return rows
+
+
+def _clearing(to: str | None) -> list[str]:
+    """to: None where no field is emptied at any CRM."""
+    if to is None:
+        return []
+    return [
+        "-- Which fields are emptied.",
+        f"GRANT SELECT, INSERT ON TABLE crm_sync.fields {to}",
+        f"GRANT EXECUTE ON FUNCTION crm_sync.number_fields(text, text[]) {to}",
+    ]
+
+
+def _emptied(columns: Sequence[str], contacts: str, to: str) -> list[str]:
+    """What a delivery empties is shown, too."""
+    if not columns:
+        return []
+    return [f"GRANT SELECT{_columns(columns)} ON TABLE {contacts} {to}", f"GRANT SELECT ON TABLE crm_sync.fields {to}"]
+
+
+def _sent_columns(schema: Schema) -> list[str]:
+    """Of the CRMs where fields may be emptied."""
+    return [lane.variables["sent_fields"] for crm, lane in schema.lanes.items() if column_of(crm) in schema.table.types]
 
 
 def _own_columns(schema: Schema) -> list[str]:

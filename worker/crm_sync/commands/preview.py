@@ -99,7 +99,11 @@ class _Preview:
         click.echo("\n".join(map(harmless, lines)))
 
     async def _tell_requests(self, account: Account, matches: Sequence[Match]) -> bool:
-        told = await RequestPreview(self.database, self.schema, self.configuration.mapping, self.table).of(account, matches)
+        empty = self.configuration.lane(self.table.crm).empty
+        preview = RequestPreview(self.database, self.schema, self.configuration.mapping, self.table, empty=empty)
+        told = await preview.of(account, matches)
+        if told.emptied:
+            click.echo(harmless(labelled("empties", ", ".join(told.emptied))))
         click.echo(harmless(labelled("request", told.heading)))
         if told.lines:
             click.echo(harmless("\n".join(told.lines)))

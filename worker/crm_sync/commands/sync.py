@@ -85,7 +85,15 @@ async def _sync(configuration: Configuration, waits: Waits, contact: NamedContac
         accounts = {name: _shown(account) for name in lanes if (account := configuration.account(name))}
         sections = configuration.mapping
         mappings = {
-            name: await prepare_for(database, name, sections, account.default_fields, schema, forms=account.forms)
+            name: await prepare_for(
+                database,
+                name,
+                sections,
+                account.default_fields,
+                schema,
+                forms=account.forms,
+                empty=configuration.lane(name).empty,
+            )
             for name, account in accounts.items()
         }
         installation = Installation(schema, {name: configuration.lane(name) for name in accounts}, mappings)

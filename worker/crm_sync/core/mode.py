@@ -3,7 +3,7 @@
 from enum import StrEnum
 
 from crm_sync.core.codes import Code
-from crm_sync.core.outcome import Outcome
+from crm_sync.core.outcome import Contact, Outcome
 
 
 class Mode(StrEnum):
@@ -18,8 +18,7 @@ def not_there(crm: str) -> Outcome:
     return Outcome.rejected(Code.NOT_THERE, f"{crm} has no such contact, and {crm.upper()}_MODE=update creates none")
 
 
-def already_there(crm: str, remote_id: str | None) -> Outcome:
-    """Its id is kept: also where the record is our own, and the answer to its making was lost."""
-    return Outcome.delivered(
-        remote_id, Code.ALREADY_THERE, f"{crm} has the contact already, and {crm.upper()}_MODE=create leaves it as it is"
-    )
+def already_there(crm: str, contact: Contact, remote_id: str | None) -> Outcome:
+    """Its id is kept: also where the record is our own, and the answer to its making was lost. Its fields are as they were."""
+    words = f"{crm} has the contact already, and {crm.upper()}_MODE=create leaves it as it is"
+    return Outcome.delivered(remote_id, Code.ALREADY_THERE, words, frozenset(contact.fields))

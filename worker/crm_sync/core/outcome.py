@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from crm_sync.core.clearing import Ending, Sent
 from crm_sync.core.traceparent import trace_of
 
 
@@ -15,7 +16,7 @@ class Contact(NamedTuple):
     """One claimed contact. fields: what is sent, by the CRM's own names. flipped_at: names the flip, over all its retries.
 
     late: it was put back in line since, so that others of its address may have overtaken it. trace: what the application said of
-    the trace that the flip belongs to, as it said it.
+    the trace that the flip belongs to, as it said it. sent: what was put there before; None where nothing is emptied.
     """
 
     id: Any
@@ -27,6 +28,7 @@ class Contact(NamedTuple):
     fields: dict[str, Any]
     late: bool = False
     trace: str | None = None
+    sent: Sent | None = None
 
     @property
     def filled(self) -> dict[str, Any]:
@@ -36,6 +38,11 @@ class Contact(NamedTuple):
             for name, value in self.fields.items()
             if not (value is None or value == [] or (isinstance(value, str) and not value.strip()))
         }
+
+    @property
+    def emptied(self) -> tuple[str, ...]:
+        """The fields that are to be emptied in the CRM, in the record that the row names."""
+        return () if self.sent is None else self.sent.emptied
 
 
 class Deletion(NamedTuple):
@@ -59,16 +66,22 @@ class Verdict(StrEnum):
 
 
 class Outcome(NamedTuple):
-    """code and reason: why it failed or was rejected; with a delivery, what could not be sent along."""
+    """code and reason: why it failed or was rejected; with a delivery, what could not be sent along.
+
+    left: the fields that are as they were before, though they were to be written, or emptied.
+    """
 
     verdict: Verdict
     code: str | None = None
     reason: str | None = None
     remote_id: str | None = None
+    left: frozenset[str] = frozenset()
 
     @classmethod
-    def delivered(cls, remote_id: str | None, code: str | None = None, reason: str | None = None) -> "Outcome":
-        return cls(Verdict.DELIVERED, code, reason, remote_id)
+    def delivered(
+        cls, remote_id: str | None, code: str | None = None, reason: str | None = None, left: frozenset[str] = frozenset()
+    ) -> "Outcome":
+        return cls(Verdict.DELIVERED, code, reason, remote_id, left)
 
     @classmethod
     def failed(cls, code: str, reason: str) -> "Outcome":
@@ -116,7 +129,7 @@ class Finish(NamedTuple):
 
     sent: it may have reached the CRM. late: what it says may lie there over what another contact of its address has said since.
     attempts, flipped_at, known (it had an id in the CRM) and trace: as the claim returned them, where it was sent. receipt: None
-    too where a request was interrupted.
+    too where a request was interrupted. sent_fields: what of it is in the CRM; None where nothing is emptied.
     """
 
     id: Any
@@ -132,6 +145,7 @@ class Finish(NamedTuple):
     known: bool = False
     trace: str | None = None
     receipt: Receipt | None = None
+    sent_fields: Ending | None = None
 
     @property
     def code(self) -> str | None:
@@ -146,6 +160,7 @@ class Finish(NamedTuple):
 TOOK_UNKNOWN = -1
 _NOT_SENT = (None, None, None)
 _CUT_SHORT = (TOOK_UNKNOWN, None, None)
+_TRACE, _RECEIPT = (Finish._fields.index(name) for name in ("trace", "receipt"))
 
 
 def columns(finishes: Iterable[Finish]) -> list[Sequence[Any]]:
@@ -153,8 +168,8 @@ def columns(finishes: Iterable[Finish]) -> list[Sequence[Any]]:
     they took, status and id; and the trace id of their flips.
     """
     whole = [*zip(*finishes, strict=True)]
-    receipts = [receipt or (_CUT_SHORT if sent else _NOT_SENT) for sent, receipt in zip(whole[6], whole[-1], strict=True)]
-    return [*whole[:6], *zip(*receipts, strict=True), [trace and trace_of(trace) for trace in whole[-2]]]
+    receipts = [receipt or (_CUT_SHORT if sent else _NOT_SENT) for sent, receipt in zip(whole[6], whole[_RECEIPT], strict=True)]
+    return [*whole[:6], *zip(*receipts, strict=True), [trace and trace_of(trace) for trace in whole[_TRACE]]]
 
 
 def sparse(written: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from crm_sync.core.clearing import Ending, Sent
 from crm_sync.core.codes import NO_CODE, Code, is_code
 from crm_sync.core.outcome import Contact, Finish, Kind, Outcome, Receipt, Unsent, Verdict
 from crm_sync.core.text import clean, printable
@@ -25,18 +26,21 @@ class RetryPolicy:
 
     def finish(self, contact: Contact, outcome: Outcome, chance: float, receipt: Receipt | None = None) -> Finish:
         """The finish of a contact the CRM has spoken about."""
-        id_, token, attempts, known_id, _, flipped_at, _, late, trace = contact
-        verdict, code, _, remote_id = outcome
+        id_, token, attempts, known_id, _, flipped_at, _, late, trace, sent = contact
+        verdict, code, _, remote_id, left = outcome
         error = None if code is None and verdict is Verdict.DELIVERED else describe(contact, outcome)
-        kind, delay_s = Kind.REJECTED, 0.0
+        kind, delay_s, ending = Kind.REJECTED, 0.0, None
         if verdict is Verdict.DELIVERED:
             kind = Kind.DELIVERED
         elif verdict is Verdict.FAILED and attempts <= self.max_retries:
             kind, delay_s = Kind.RETRY, self.delay_before_retry(attempts, chance)
         stored_id = printable(remote_id, LONGEST_REMOTE_ID) or None if remote_id and kind is Kind.DELIVERED else None
+        if sent is not None:
+            ending = _ending(sent, verdict, left)
         # In the order of its fields, as all of this: it is done for every contact.
+        known = known_id is not None
         return Finish(
-            id_, token, kind, error, stored_id, delay_s, True, late, attempts, flipped_at, known_id is not None, trace, receipt
+            id_, token, kind, error, stored_id, delay_s, True, late, attempts, flipped_at, known, trace, receipt, ending
         )
 
     def orphan(self, contact_id: object, token: int, attempts: int) -> Finish:
@@ -51,15 +55,39 @@ def deferred(contact: Contact, delay_s: float = 0.0, *, sent: bool = False, rece
     """The finish of a contact of which nothing was said: back in line, in this many seconds. sent: it may have been applied."""
     finish = Finish(contact.id, contact.token, Kind.DEFERRED, delay_s=delay_s, receipt=receipt)
     if not sent:
-        return finish
-    return finish._replace(sent=True, attempts=contact.attempts, flipped_at=contact.flipped_at, trace=contact.trace)
+        return finish if contact.sent is None else finish._replace(sent_fields=unsent(contact))
+    return finish._replace(
+        sent=True,
+        attempts=contact.attempts,
+        flipped_at=contact.flipped_at,
+        trace=contact.trace,
+        sent_fields=unknown(contact),
+    )
 
 
-def set_aside(contact: Contact, unsent: Unsent, receipt: Receipt | None = None) -> Finish:
+def set_aside(contact: Contact, outcome: Unsent, receipt: Receipt | None = None) -> Finish:
     """The finish of a contact that the CRM was not asked about, or in vain."""
-    kind = Kind.DELIVERED if unsent.done else Kind.DEFERRED
-    error = None if unsent.reason is None else clean(unsent.reason, hide=[contact.email])
-    return Finish(contact.id, contact.token, kind, error, delay_s=unsent.delay_s, trace=contact.trace, receipt=receipt)
+    kind = Kind.DELIVERED if outcome.done else Kind.DEFERRED
+    error = None if outcome.reason is None else clean(outcome.reason, hide=[contact.email])
+    finish = Finish(contact.id, contact.token, kind, error, delay_s=outcome.delay_s, trace=contact.trace, receipt=receipt)
+    return finish if contact.sent is None else finish._replace(sent_fields=unsent(contact))
+
+
+def unsent(contact: Contact) -> Ending | None:
+    """What is in the CRM of a contact that was refused, or never sent."""
+    return None if contact.sent is None else contact.sent.unsent()
+
+
+def unknown(contact: Contact) -> Ending | None:
+    """Of one that was sent, but nothing was said of it."""
+    return None if contact.sent is None else contact.sent.unknown()
+
+
+def _ending(sent: Sent, verdict: Verdict, left: frozenset[str]) -> Ending:
+    """One that failed may have been written anyway, whether it is tried again or not."""
+    if verdict is Verdict.DELIVERED:
+        return sent.delivered(left)
+    return sent.unsent() if verdict is Verdict.REJECTED else sent.unknown()
 
 
 def describe(contact: Contact, outcome: Outcome) -> str:

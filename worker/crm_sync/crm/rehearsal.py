@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from crm_sync.core import clearing
 from crm_sync.core.outcome import Contact, Outcome
 from crm_sync.crm.account import Account, Witnessed
 from crm_sync.crm.answer import Answer
@@ -53,7 +54,7 @@ async def rehearse(account: Account, contact: Contact, *, shared: bool = False) 
     async with account.witnessed(idle, idle)(UNLIMITED) as client:
         together = client.batch_limit
         if shared and client.keeps_records:
-            contact = contact._replace(remote_id=None)
+            contact = contact._replace(remote_id=None, sent=clearing.apart(contact.sent))
         declared = client.assumptions(contact) or [NOTHING_ASSUMED]
     return _joined(together, [await _run(account.witnessed, contact, assumption) for assumption in declared])
 

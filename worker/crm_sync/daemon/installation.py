@@ -48,5 +48,13 @@ async def plan_lane(database: Database, schema: Schema, configuration: LaneConfi
         raise ConfigurationError(not_installed(crm))
     await require_rights(database, schema.table, table)
     account = configuration.account
-    mapping = await prepare_for(database, crm, configuration.sections, account.default_fields, schema, forms=account.forms)
+    mapping = await prepare_for(
+        database,
+        crm,
+        configuration.sections,
+        account.default_fields,
+        schema,
+        forms=account.forms,
+        empty=configuration.settings.empty,
+    )
     return LanePlan(schema, table, configuration.settings, mapping, account)

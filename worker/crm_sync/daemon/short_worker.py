@@ -20,6 +20,7 @@ from crm_sync.errors import DatabaseTroubleError
 from crm_sync.lane.lane import Lane
 from crm_sync.postgres.pool import Database
 from crm_sync.table.claim_by_key import ClaimByKey
+from crm_sync.table.clearing import read_clearing
 
 
 class ShortWorker:
@@ -64,7 +65,8 @@ class ShortWorker:
     async def deliver_one(self, crm: str, account: Account, meant: Any, twins: Sequence[Any], *, flip: bool) -> Finish | None:
         """As `Lane.deliver_one`."""
         table, mapping = self._installation.schema.lanes[crm], self._installation.mappings[crm]
-        named = ClaimByKey(self._database, table, mapping)
+        clearing = await read_clearing(self._database, crm, mapping.emptied, numbering=True)
+        named = ClaimByKey(self._database, table, mapping, clearing)
         plan = LanePlan(self._installation.schema, table, self._installation.lanes[crm], mapping, account)
         async with self._wiring.lane(plan) as lane, _served(lane, self._waits):
             try:

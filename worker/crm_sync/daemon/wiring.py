@@ -33,6 +33,7 @@ from crm_sync.postgres.pool import Database
 from crm_sync.postgres.session import Session
 from crm_sync.settings import LaneSettings
 from crm_sync.table.adopted_table import LaneTable
+from crm_sync.table.clearing import read_clearing
 from crm_sync.table.contacts import UNREADABLE, Contacts
 from crm_sync.table.schema import Schema, inspect_schema
 
@@ -138,6 +139,7 @@ class Wiring:
             writers=mapping.writers,
             longest=mapping.longest,
             history=self._history,
+            clearing=await read_clearing(self.database, crm, mapping.emptied, numbering=True),
         )
         async with plan.account.open(rate_limit) as client:
             lane = Lane(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from crm_sync.core.codes import Code
 from crm_sync.core.identity import Addressee
 from crm_sync.core.outcome import Contact, Finish, Outcome, Receipt, Unsent, Verdict
-from crm_sync.core.retry import deferred, set_aside
+from crm_sync.core.retry import deferred, set_aside, unsent
 from crm_sync.errors import RefusedError
 from crm_sync.lane.channel import Channel
 from crm_sync.lane.judge import Judge, Settled
@@ -116,7 +116,10 @@ class Deliveries:
                 # They share a delivery. What is said against the one that was sent is not said of them: they come again.
                 delivered = isinstance(outcome, Outcome) and outcome.verdict is Verdict.DELIVERED
                 shared = [self._finish(twin, outcome, receipt) if delivered else deferred(twin) for twin in addressee.twins]
-                finishes += [finish._replace(late=False) for finish in shared]
+                finishes += [
+                    finish._replace(late=False, sent_fields=unsent(twin))
+                    for twin, finish in zip(addressee.twins, shared, strict=True)
+                ]
         return finishes
 
     def _finish(self, contact: Contact, outcome: Settled, receipt: Receipt | None) -> Finish:

@@ -104,7 +104,7 @@ class Lane:
         self._finisher = Finisher(
             self.crm,
             contacts,
-            Overwritten(database, table, keeps_records=client.keeps_records),
+            Overwritten(database, table, keeps_records=client.keeps_records, clears=contacts.clears),
             in_hand=lambda: self._in_hand.count,
             on_written=self._when_written,
             on_lost=self.doubt,

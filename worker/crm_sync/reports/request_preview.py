@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from crm_sync.core.codes import Code
 from crm_sync.core.identity import addressees, check_email
@@ -13,6 +14,8 @@ from crm_sync.errors import DeclinedError
 from crm_sync.postgres.pool import Database
 from crm_sync.reports.http_report import request_lines
 from crm_sync.table.adopted_table import LaneTable
+from crm_sync.table.clearing import read_clearing
+from crm_sync.table.field_options import KEEP
 from crm_sync.table.mapping import FieldMapping, prepare_for
 from crm_sync.table.one_contact import Match, Standing, read
 from crm_sync.table.schema import Schema
@@ -22,7 +25,7 @@ from crm_sync.table.shared_records import SharedRecords
 @dataclass(frozen=True, slots=True)
 class Told:
     """heading: which request it is, or why there is none. lines: it, and what follows by what the CRM answers. empty: fields of
-    the mapping that are empty here, so that they stay as they are in the CRM.
+    the mapping that are empty here, so that they stay as they are in the CRM. emptied: those that are emptied there.
 
     Credentials are masked; what is sent of the person is not.
     """
@@ -30,16 +33,20 @@ class Told:
     heading: str
     lines: Sequence[str] = ()
     empty: Sequence[str] = ()
+    emptied: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class RequestPreview:
-    """At one CRM. sections: of MAPPING_FILE. claims: the role is a worker's, and not one that only reads."""
+    """At one CRM. sections: of MAPPING_FILE. empty: of fields that do not say it. claims: the role is a worker's, and not one
+    that only reads.
+    """
 
     database: Database
     schema: Schema
-    sections: Mapping[str, Mapping[str, str]]
+    sections: Mapping[str, Mapping[str, Any]]
     table: LaneTable
+    empty: str = KEEP
     claims: bool = True
 
     async def of(self, account: Account, matches: Sequence[Match]) -> Told:
@@ -47,8 +54,16 @@ class RequestPreview:
         client would really send.
         """
         crm, schema = self.table.crm, self.schema
-        known = account.default_fields
-        mapping = await prepare_for(self.database, crm, self.sections, known, schema, forms=account.forms, claims=self.claims)
+        mapping = await prepare_for(
+            self.database,
+            crm,
+            self.sections,
+            account.default_fields,
+            schema,
+            forms=account.forms,
+            claims=self.claims,
+            empty=self.empty,
+        )
         contact = await self._contact(mapping, matches)
         if isinstance(contact, str):
             return Told(f"none: it would be rejected. {contact}")
@@ -57,17 +72,19 @@ class RequestPreview:
         if rehearsal is None:
             raise DeclinedError("the client of this CRM has a transport of its own, so it would really send")
         only = rehearsal.then[0]
-        empty = [name for name in contact.fields if name not in contact.filled]
+        emptied = () if shared else contact.emptied
+        empty = [name for name in contact.fields if name not in contact.filled and name not in emptied]
         if not rehearsal.first and not only.requests and only.outcome is not None:
             return Told(f"none: {_ending(only.outcome)}", empty=empty)
-        return Told(_heading(matches[0], rehearsal.together), [*_lines(rehearsal)], empty)
+        return Told(_heading(matches[0], rehearsal.together), [*_lines(rehearsal)], empty, emptied)
 
     async def _contact(self, mapping: FieldMapping, matches: Sequence[Match]) -> Contact | str:
         """What would be sent; or why it would be rejected."""
         meant, *others = matches
         # Who is in line with the same address shares its delivery, and may know the id of the record.
         twins = [one for one in others if one.standing is Standing.IN_LINE]
-        claimed = await read(self.database, self.table, mapping, [meant, *twins])
+        clearing = await read_clearing(self.database, self.table.crm, mapping.emptied, numbering=False)
+        claimed = await read(self.database, self.table, mapping, [meant, *twins], clearing)
         for contact, reason in claimed.unreadable:
             if contact.id == meant.id:
                 return f"{Code.MAPPING_FAILED}: {reason}"

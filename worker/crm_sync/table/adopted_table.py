@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from crm_sync.core.clearing import COLUMN as SENT
 from crm_sync.core.traceparent import COLUMN
 from crm_sync.postgres.statements import quote
 
@@ -95,6 +96,7 @@ class LaneTable:
                 "email": quote(table.email),
                 "email_type": table.types[table.email],
                 **_comparing("email_", table.operators[table.email]),
+                "sent_fields": quote(f"{crm}_{SENT}"),  # which is there where fields are emptied only
                 "trace": quote(COLUMN) if table.traced else "NULL::text",
                 "id_type": table.types[table.key],
                 "key_name": "" if table.types[table.key] in _PLAIN_KEYS else "crm_sync.key_name",

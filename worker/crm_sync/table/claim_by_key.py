@@ -10,6 +10,7 @@ from crm_sync.core.outcome import Contact
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import render
 from crm_sync.table.adopted_table import LaneTable
+from crm_sync.table.clearing import Clearing, SentNotes
 from crm_sync.table.mapping import FieldMapping
 from crm_sync.table.unreadable_rows import Claimed, Reader
 
@@ -21,12 +22,21 @@ class _NotToBeHadError(Exception):
 class ClaimByKey:
     """One CRM's view of the table. Every method raises as Database.fetch does."""
 
-    def __init__(self, database: Database, table: LaneTable, mapping: FieldMapping) -> None:
+    def __init__(self, database: Database, table: LaneTable, mapping: FieldMapping, clearing: Clearing | None = None) -> None:
+        """clearing: which fields are emptied; none without it."""
+        clearing = clearing or Clearing(table.crm)
         self._database = database
+        self._notes = SentNotes(database, table, clearing)
         self._flip = render("flip_named", table.variables)
         self._claim = render("claim_named", table.variables)
         self._reader = Reader(
-            database, table.variables, mapping.email, mapping.fields, writers=mapping.writers, longest=mapping.longest
+            database,
+            table.variables,
+            mapping.email,
+            {**mapping.fields, **clearing.column},
+            writers=mapping.writers,
+            longest=mapping.longest,
+            finish=clearing.read if clearing else None,
         )
 
     async def claim(self, ids: Sequence[Any], token: int, *, flip: bool) -> list[Contact]:
@@ -48,4 +58,4 @@ class ClaimByKey:
 
     async def read(self, contacts: Sequence[Contact], token: int) -> Claimed:
         """What is to be sent of contacts that are claimed."""
-        return await self._reader.read(contacts, token)
+        return await self._notes.note(await self._reader.read(contacts, token), token)

@@ -18,9 +18,10 @@ from crm_sync.core.values import Form
 from crm_sync.core.waits import USUAL, Waits
 from crm_sync.errors import ConfigurationError, CrmSyncError, DatabaseTroubleError, LockedError, RowRefusedError, TooSlowError
 from crm_sync.postgres.pool import Database
-from crm_sync.postgres.statements import render
+from crm_sync.postgres.statements import OFF, ON, render
 from crm_sync.table.adopted_table import LaneTable
 from crm_sync.table.avoided import Avoided
+from crm_sync.table.clearing import Clearing, SentNotes
 from crm_sync.table.recording import Recording
 from crm_sync.table.unreadable_rows import SHORT, Claimed, Reader, cut
 
@@ -85,16 +86,23 @@ class Contacts:
         writers: Mapping[str, Form] = MappingProxyType({}),
         longest: Mapping[str, int] = MappingProxyType({}),
         history: History = History.ALL,
+        clearing: Clearing | None = None,
     ) -> None:
-        """email and fields: SQL expressions over a row; fields by the CRM's own names. writers, longest: as in FieldMapping."""
+        """email and fields: SQL expressions over a row; fields by the CRM's own names. writers, longest: as in FieldMapping.
+        clearing: which fields are emptied; none without it.
+        """
+        clearing = clearing or Clearing(table.crm)
+        fields = {**fields, **clearing.column}
         self.table = table
         self._database = database
+        self.clears = bool(clearing)  # whether fields are emptied
+        self._notes = SentNotes(database, table, clearing)
         self._names = tuple(fields)
         variables = {**table.variables, "mapped": cut(email, fields, longest, SHORT)}
         self._claim = render("claim_contacts", variables)
         self._claim_unread = render("claim_contacts", {**variables, "mapped": "NULL::text"})
         self.recording = Recording(table.crm, history, waits.history_again_s)
-        self._finish = self.recording.render("finish_contacts", variables)
+        self._finish = self.recording.render("finish_contacts", {**variables, "clears": ON if clearing else OFF})
         self._unrecorded: list[tuple[Any, ...]] = []  # lines that wait for the database
         self._write_history = render("write_history", {**variables, "operation": "upsert"})
         self._next_due = render("find_next_due", variables)
@@ -107,7 +115,15 @@ class Contacts:
         self._pages = render("count_pages", variables)
         self._ready = render("find_ready", table.variables)
         self._claim_named = render("claim_named", table.variables)
-        self._reader = Reader(database, table.variables, email, fields, writers=writers, longest=longest)
+        self._reader = Reader(
+            database,
+            table.variables,
+            email,
+            fields,
+            writers=writers,
+            longest=longest,
+            finish=clearing.read if clearing else None,
+        )
         self._avoided = Avoided(table.crm, waits.avoid_row_s)
         self._fairness = Fairness(look_s=waits.fresh_look_s)
         self._full_look_s = waits.full_look_s
@@ -139,6 +155,9 @@ class Contacts:
         None while the lane is held, while its breaker is not closed, unless this is the probe, and without a registered worker.
         without: not these, by their key.
         """
+        return await self._notes.note(await self._claim_some(limit, token, probe=probe, without=without), token)
+
+    async def _claim_some(self, limit: int, token: int, *, probe: bool, without: Collection[Any]) -> Claimed:
         limit = min(limit, self._most)
         self._left_out = list(without)
         share = self._fairness.share(limit)
@@ -304,8 +323,10 @@ class Contacts:
         return parts[0] if len(parts) == 1 else _together(parts)
 
     async def _finish_at_once(self, finishes: Sequence[Finish], *, apart: bool) -> Finished:
+        gone = [[finish.sent_fields.gone if finish.sent_fields else 0 for finish in finishes]] if self.clears else []
         try:
-            fetched = await self.recording.fetch(self._database, self._finish, *sparse(columns(finishes)), apart=apart)
+            arguments = (*sparse(columns(finishes)), *gone)
+            fetched = await self.recording.fetch(self._database, self._finish, *arguments, apart=apart)
         except RowRefusedError as error:
             return await self._finish_with_care(finishes, error)
         rows = fetched.rows

@@ -5,16 +5,17 @@
     FIRSTNAME = "split_part(name, ' ', 1)"
 
 `email` is the address a contact is known by, and the column that the table was adopted with unless said otherwise. A section
-replaces the defaults of its CRM.
+replaces the defaults of its CRM. What else can be said of a field is in `crm_sync.table.field_options`.
 """
 
 import re
 import tomllib
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 
@@ -25,6 +26,8 @@ from crm_sync.postgres.pool import Database, reason
 from crm_sync.postgres.sqlstates import Fault, fault_of
 from crm_sync.postgres.statements import query, quote, render
 from crm_sync.table.adopted_table import AdoptedTable, LaneTable
+from crm_sync.table.clearing import column_of
+from crm_sync.table.field_options import CLEAR, KEEP, FieldOptions, read_field
 from crm_sync.table.kinds import Type
 from crm_sync.table.schema import Schema
 
@@ -47,7 +50,8 @@ class FieldMapping:
     """SQL expressions over a row of the contacts table.
 
     writers: of the fields whose values are not sent as they are read. longest: characters of one value, of the fields that are
-    texts of any length. notes: what a person should know of a field. shapes: of each field what it is, for the CRM's own schema.
+    texts of any length. notes: what a person should know of a field. emptied: the fields that are emptied in the CRM where the
+    row has nothing for them any more. shapes: of each field what it is, for the CRM's own schema.
     """
 
     email: str
@@ -55,10 +59,11 @@ class FieldMapping:
     writers: Mapping[str, Form] = field(default_factory=dict)
     longest: Mapping[str, int] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    emptied: Collection[str] = ()
     shapes: Sequence[SentField] = ()
 
 
-def read_file(path: Path | None) -> dict[str, dict[str, str]]:
+def read_file(path: Path | None) -> dict[str, dict[str, Any]]:
     """The sections of the file. Raises ConfigurationError naming what is wrong."""
     if path is None:
         return {}
@@ -77,13 +82,6 @@ def read_file(path: Path | None) -> dict[str, dict[str, str]]:
     return content
 
 
-def check_section(crm: str, section: Mapping[str, object]) -> None:
-    """Raises ConfigurationError naming what is not an expression. A wrong section does not matter to other CRMs."""
-    for name, expression in section.items():
-        if not isinstance(expression, str) or not expression.strip():
-            raise ConfigurationError(f"MAPPING_FILE: {crm}.{name}: expected an SQL expression in quotes")
-
-
 def defaults(fields: Mapping[str, str], table: AdoptedTable) -> dict[str, str]:
     """Those default fields whose column the table has."""
     return {
@@ -95,33 +93,59 @@ def defaults(fields: Mapping[str, str], table: AdoptedTable) -> dict[str, str]:
 async def prepare_for(
     database: Database,
     crm: str,
-    sections: Mapping[str, Mapping[str, str]],
+    sections: Mapping[str, Mapping[str, Any]],
     default_fields: Mapping[str, str],
     schema: Schema,
     *,
     forms: Forms = PLAIN,
     claims: bool = True,
+    empty: str = KEEP,
 ) -> FieldMapping:
-    """What is sent to a CRM: its section of the file, or else the defaults. Raises as prepare does."""
-    expressions = expressions_for(crm, sections, default_fields, schema.table)
-    return await prepare(database, schema.lanes[crm], expressions, forms, claims=claims)
+    """What is sent to a CRM: its section of the file, or else the defaults. empty: for fields without an `empty` of their own.
+
+    Raises as prepare does, and ConfigurationError where a field is to be cleared but clearing is off.
+    """
+    asked = _asked(crm, sections, default_fields, schema.table)
+    every = expressions_for(crm, sections, default_fields, schema.table)
+    mapping = await prepare(database, schema.lanes[crm], every, forms, claims=claims)
+    # The address is never emptied.
+    emptied = [name for name in mapping.fields if (asked[name].empty or empty) == CLEAR and name.lower() != "email"]
+    if emptied and column_of(crm) not in schema.table.types:
+        raise ConfigurationError(
+            f"mapping of {crm}.{emptied[0]}: it cannot be cleared, because clearing is off for {crm}: as the owner of "
+            f"{schema.table.name}, run `crm-sync clearing {crm} on`"
+        )
+    return replace(mapping, emptied=emptied)
 
 
 def expressions_for(
-    crm: str, sections: Mapping[str, Mapping[str, str]], default_fields: Mapping[str, str], table: AdoptedTable
+    crm: str, sections: Mapping[str, Mapping[str, Any]], default_fields: Mapping[str, str], table: AdoptedTable
 ) -> dict[str, str]:
     """The same as it is written: nothing is known about it. Raises ConfigurationError naming what is not an expression."""
-    check_section(crm, sections.get(crm) or {})
-    return {"email": quote(table.email), **(sections.get(crm) or defaults(default_fields, table))}
+    asked = _asked(crm, sections, default_fields, table)
+    return {"email": quote(table.email), **{name: one.sql for name, one in asked.items()}}
+
+
+def _asked(
+    crm: str, sections: Mapping[str, Mapping[str, Any]], default_fields: Mapping[str, str], table: AdoptedTable
+) -> dict[str, FieldOptions]:
+    section = sections.get(crm) or defaults(default_fields, table)
+    return {name: read_field(crm, name, value) for name, value in section.items()}
 
 
 async def prepare(
-    database: Database, lane: LaneTable, expressions: Mapping[str, str], forms: Forms, *, claims: bool = True
+    database: Database,
+    lane: LaneTable,
+    expressions: Mapping[str, str],
+    forms: Forms,
+    *,
+    claims: bool = True,
 ) -> FieldMapping:
     """Has Postgres parse and plan the claim that has these expressions, as the role that will run it.
 
-    forms: what the CRM takes. claims: the role is a worker's; one that only reads may not claim. Raises ConfigurationError naming
-    the first wrong expression, with the CRM.
+    forms: what the CRM takes. claims: the role is a worker's; one that only reads may not claim.
+
+    Raises ConfigurationError naming the first wrong expression, with the CRM.
     """
     door = _Door(database, lane, claims=claims)
     types = await door.types(expressions)
@@ -140,7 +164,7 @@ async def prepare(
     writers = {name: form for name, form in found.items() if form is not None}
     longest = {name: forms.longest for name in fields if types[name].is_text}
     shapes = [SentField(name, types[name].name, types[name].shape, types[name].labels) for name in fields]
-    return FieldMapping(email, fields, writers, longest, notes, shapes)
+    return FieldMapping(email, fields, writers, longest, notes, shapes=shapes)
 
 
 def _note(name: str, its: Type, forms: Forms) -> str | None:

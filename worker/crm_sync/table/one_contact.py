@@ -12,6 +12,7 @@ from crm_sync.errors import DeclinedError, RowRefusedError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import render
 from crm_sync.table.adopted_table import LaneTable
+from crm_sync.table.clearing import Clearing
 from crm_sync.table.mapping import FieldMapping
 from crm_sync.table.unreadable_rows import Claimed, Reader, joined
 
@@ -93,13 +94,22 @@ async def show(database: Database, table: LaneTable, ids: Sequence[Any]) -> list
     return sorted(rows, key=_rank, reverse=True)
 
 
-async def read(database: Database, table: LaneTable, mapping: FieldMapping, matches: Sequence[Match]) -> Claimed:
-    """What would be sent of them, claimed or not. Raises as Database.fetch does."""
+async def read(
+    database: Database, table: LaneTable, mapping: FieldMapping, matches: Sequence[Match], clearing: Clearing | None = None
+) -> Claimed:
+    """What would be sent of them, claimed or not. clearing: which fields are emptied; none without it.
+
+    Raises as Database.fetch does.
+    """
+    clearing = clearing or Clearing(table.crm)
     contacts = [
         Contact(one.id, NO_CLAIM, one.attempts, one.remote_id, None, one.flipped_at or one.due_at or one.now, {})
         for one in matches
     ]
-    reader = Reader(database, table.variables, mapping.email, mapping.fields, writers=mapping.writers, longest=mapping.longest)
+    fields = {**mapping.fields, **clearing.column}
+    reader = Reader(
+        database, table.variables, mapping.email, fields, writers=mapping.writers, longest=mapping.longest, finish=clearing.read
+    )
     return joined([await reader.read([contact], NO_CLAIM) for contact in contacts])
 
 

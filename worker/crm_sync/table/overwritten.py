@@ -21,7 +21,7 @@ from crm_sync.core.outcome import Finish, Kind
 from crm_sync.core.text import name_of
 from crm_sync.errors import RowRefusedError
 from crm_sync.postgres.pool import Database
-from crm_sync.postgres.statements import render
+from crm_sync.postgres.statements import OFF, ON, render
 from crm_sync.table.adopted_table import LaneTable
 
 MOST = 500  # in one statement
@@ -32,9 +32,11 @@ log = structlog.get_logger()
 class Overwritten:
     """Of one lane. True while any is to be looked after."""
 
-    def __init__(self, database: Database, table: LaneTable, *, keeps_records: bool) -> None:
+    def __init__(self, database: Database, table: LaneTable, *, keeps_records: bool, clears: bool = False) -> None:
+        """clears: fields are emptied, so that the row has to say what has landed."""
         self._database = database
-        self._flip = render("flip_overwritten", table.variables)
+        self._flip = render("flip_overwritten", {**table.variables, "clears": ON if clears else OFF})
+        self._clears = clears
         self._keeps_records = keeps_records
         self._lost: list[Finish] = []
         self._late: list[Finish] = []
@@ -69,8 +71,9 @@ class Overwritten:
         ids = [finish.id for finish in finishes]
         records = [finish.remote_id if self._keeps_records else None for finish in finishes]
         attempts, flipped_at = [finish.attempts for finish in finishes], [finish.flipped_at for finish in finishes]
+        landed = [[one.sent_fields.landed if one.sent_fields else 0 for one in finishes]] if self._clears else []
         try:
-            rows = await self._database.fetch(self._flip, ids, records, lost, attempts, flipped_at)
+            rows = await self._database.fetch(self._flip, ids, records, lost, attempts, flipped_at, *landed)
         except RowRefusedError as error:
             if len(finishes) == 1:
                 self._log.error(events.CONTACT_REFUSED, contact=name_of(finishes[0].id), reason=str(error))

@@ -10,6 +10,7 @@ where any of the claimed contacts has an id. The CRM is not asked.
 
 from collections.abc import Collection, Iterable, Sequence
 
+from crm_sync.core import clearing
 from crm_sync.core.outcome import Contact
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import render
@@ -38,4 +39,6 @@ class SharedRecords:
 
 def apart(contact: Contact, shared: Collection[str]) -> Contact:
     """This contact, as it is to be sent."""
-    return contact._replace(remote_id=None) if contact.remote_id in shared else contact
+    if contact.remote_id not in shared:
+        return contact
+    return contact._replace(remote_id=None, sent=clearing.apart(contact.sent))

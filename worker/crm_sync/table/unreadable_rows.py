@@ -5,7 +5,7 @@ a statement that reads many cuts each value short. Who has a longer one is read 
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -100,9 +100,13 @@ class Reader:
         *,
         writers: Mapping[str, Form] = MappingProxyType({}),
         longest: Mapping[str, int] = MappingProxyType({}),
+        finish: Callable[["Claimed"], "Claimed"] | None = None,
     ) -> None:
-        """variables: those of the statements; the others as in `crm_sync.table.contacts`."""
+        """variables: those of the statements; the others as in `crm_sync.table.contacts`. finish: what is done last with what was
+        read; nothing without it.
+        """
         self._database = database
+        self._finish = finish
         self._writers = writers
         self._longest = longest
         self._names = tuple(fields)
@@ -138,9 +142,9 @@ class Reader:
     async def complete(self, contacts: list[Contact], token: int) -> Claimed:
         """Contacts as a statement that cuts values short has read them. Those that were cut are read again, one by one."""
         if not self._longest or not (cut_short := [one for one in contacts if self._is_cut(one)]):
-            return written(contacts, self._writers)
+            return self._written(contacts)
         ids = {one.id for one in cut_short}
-        parts = [written([one for one in contacts if one.id not in ids], self._writers)]
+        parts = [self._written([one for one in contacts if one.id not in ids])]
         size = 0
         for place, one in enumerate(cut_short):
             if size > MOST_READ:
@@ -186,7 +190,7 @@ class Reader:
             if value is not None and len(value) > longest:
                 return Claimed([], [(contact._replace(fields={}), await self._too_long(contact, name, longest))])
         size = sum(len(value) for value in whole.fields.values() if isinstance(value, str))
-        return written([whole], self._writers)._replace(size=size)
+        return self._written([whole])._replace(size=size)
 
     async def _too_long(self, contact: Contact, name: str, longest: int) -> str:
         try:
@@ -209,6 +213,10 @@ class Reader:
                 size = _SIZE.search(str(of_this.__cause__))
                 return f"{name}: {f'the list is {int(size[1]):,} bytes long, which is too much' if size else of_this}"
         return str(error)
+
+    def _written(self, contacts: list[Contact]) -> Claimed:
+        claimed = written(contacts, self._writers)
+        return claimed if self._finish is None else self._finish(claimed)
 
     def _filled(self, contact: Contact, values: Sequence[Any]) -> Contact:
         return contact._replace(email=values[0], fields=dict(zip(self._names, values[1:], strict=True)))

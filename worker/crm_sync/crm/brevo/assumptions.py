@@ -17,7 +17,8 @@ def assumptions(contact: Contact) -> Sequence[Assumption]:
         return ()
 
     def there(address: str) -> Said:
-        return Said(200, {"id": contact.remote_id, "email": address, "emailBlacklisted": False, "attributes": {}})
+        attributes = {name.upper(): "what was sent" for name in contact.emptied}
+        return Said(200, {"id": contact.remote_id, "email": address, "emailBlacklisted": False, "attributes": attributes})
 
     missing = Said(404, {"code": "document_not_found", "message": "Contact does not exist"})
     return (

@@ -15,7 +15,7 @@ public URL: a flip would take minutes. Who has a million to begin with imports t
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -44,6 +44,7 @@ from crm_sync.crm.brevo.refusals import (
 from crm_sync.crm.brevo.schema import fits, schema
 from crm_sync.crm.brevo.settings import BrevoSettings
 from crm_sync.crm.client import Client, Found, Held, Record
+from crm_sync.crm.emptied import still_there
 from crm_sync.crm.exchange import Assumption
 from crm_sync.crm.http import Http
 from crm_sync.crm.values import BREVO
@@ -177,32 +178,29 @@ class Brevo(Client):
     async def _upsert(self, contact: Contact) -> Outcome:
         email = (contact.email or "").strip()
         fields = _sent(contact.filled)
-        there: _There | None = None
-        for identifier, kind in self._looks(contact, email, fields.get("EXT_ID") if self._by_ext_id else None):
-            answer = await self._get_contact(identifier, kind)
-            # With 404 it was deleted in Brevo since, and is made again.
-            if answer.status != 404 and (there := _there(answer)) is None:
-                return refusal(answer)
-            if there is not None:
-                answer.confirm()
-                break
-        if there is None and self._mode is Mode.UPDATE:
-            return not_there("Brevo")
+        there = await self._look(contact, email, fields.get("EXT_ID") if self._by_ext_id else None)
+        if isinstance(there, Outcome):
+            return there
 
         remote_id = there and there.id
-        notes = [f"{name} was left out: Brevo has it as {self._attributes[name].type}" for name in self._unfit(fields)]
-        fields = {name: value for name, value in fields.items() if fits(self._attributes.get(name), value)}
-        while body := self._body(there, email, fields):
+        left = {name for name, value in fields.items() if not fits(self._attributes.get(name), value)}
+        notes = [f"{name} was left out: Brevo has it as {self._attributes[name].type}" for name in sorted(left)]
+        fields = {name: value for name, value in fields.items() if name not in left}
+        # Only the record that the row names is cleared.
+        is_ours = there is None or contact.remote_id in (there.id, None)
+        emptied = {name.upper() for name in contact.emptied} if is_ours else set()
+        while body := self._body(there, email, {**_blank(there, emptied), **fields}):
             answer = await self._write(there, body)
             if shared := refused_attributes(answer) & fields.keys():
                 notes.append(f"{', '.join(sorted(shared))} was left out: {said(answer)}")
                 fields = {name: value for name, value in fields.items() if name not in shared}
+                left |= shared
             elif answer.status == 404 and there is not None:
                 if self._mode is Mode.UPDATE:
                     return not_there("Brevo")
                 there = None  # deleted since the look
             elif self._mode is Mode.CREATE and is_taken(answer):
-                return already_there("Brevo", await self._find_id(email))
+                return already_there("Brevo", contact, await self._find_id(email))
             elif answer.status == 204:
                 answer.confirm()
                 remote_id = there.id if there else await self._find_id(email)
@@ -214,7 +212,25 @@ class Brevo(Client):
                     return refusal(answer, body)
                 answer.confirm()
                 break
-        return Outcome.delivered(remote_id, Code.FIELD_NOT_SENT if notes else None, "; ".join(notes) or None)
+        names = frozenset(name for name in contact.fields if name.upper() in left)
+        outcome = Outcome.delivered(remote_id, Code.FIELD_NOT_SENT if notes else None, "; ".join(notes) or None, names)
+        if not emptied or remote_id is None or contact.remote_id not in (remote_id, None):
+            return outcome
+        kept = await self._empty(remote_id, emptied, blanked=there is not None)
+        return still_there(outcome, "Brevo", [name for name in contact.emptied if name.upper() in kept])
+
+    async def _look(self, contact: Contact, email: str, ext_id: Any) -> "_There | Outcome | None":
+        """The contact that is to be written. None where it is to be made; an Outcome where nothing is to be."""
+        for identifier, kind in self._looks(contact, email, ext_id):
+            answer = await self._get_contact(identifier, kind)
+            there = _there(answer)
+            # With 404 it was deleted in Brevo since, and is made again.
+            if answer.status != 404 and there is None:
+                return refusal(answer)
+            if there is not None:
+                answer.confirm()
+                return there
+        return not_there("Brevo") if self._mode is Mode.UPDATE else None
 
     def _looks(self, contact: Contact, email: str, ext_id: Any) -> list[tuple[str, str]]:
         """By what the contact is looked for before it is written, one after the other until it is there."""
@@ -224,10 +240,6 @@ class Brevo(Client):
         by_id = [(contact.remote_id, "contact_id")] if contact.remote_id and _is_id(contact.remote_id) else []
         by_id += [(str(ext_id), "ext_id")] if ext_id is not None and str(ext_id) not in (".", "..") else []
         return [*by_id, (email, "email_id")] if self._mode is Mode.UPDATE else by_id
-
-    def _unfit(self, fields: Mapping[str, Any]) -> list[str]:
-        """Those whose value Brevo would ignore."""
-        return sorted(name for name, value in fields.items() if not fits(self._attributes.get(name), value))
 
     def _body(self, there: "_There | None", email: str, fields: Mapping[str, Any]) -> dict[str, Any]:
         """What is to be written: nothing where the contact is there and nothing is known about it but its address."""
@@ -247,6 +259,23 @@ class Brevo(Client):
         if self._list_id is not None:
             body["listIds"] = [self._list_id]
         return body
+
+    async def _empty(self, remote_id: str, names: Collection[str], *, blanked: bool) -> Collection[str]:
+        """Looks whether these attributes are gone, and which are not. blanked: they were to be by the write before; else by one
+        of its own, for a contact that was found by its address.
+        """
+        try:
+            there = _there(await self._get_contact(remote_id, "contact_id"))
+            if there is None:
+                return names
+            body = {"attributes": _blank(there, names)}
+            if blanked or not body["attributes"]:
+                return body["attributes"]
+            if (await self._write(there, body)).status != 204:
+                return names
+        except LaneError:
+            return names
+        return await self._empty(remote_id, names, blanked=True)
 
     async def _write(self, there: "_There | None", body: Mapping[str, Any]) -> Answer:
         if there is None:
@@ -285,11 +314,12 @@ class Brevo(Client):
 
 
 class _There(NamedTuple):
-    """A contact in Brevo. email: as addresses are compared; None if it has none."""
+    """A contact in Brevo. email: as addresses are compared; None if it has none. attributes: the names of those it has."""
 
     id: str
     email: str | None
     is_blocklisted: bool
+    attributes: frozenset[str] = frozenset()
 
 
 def _sent(filled: Mapping[str, Any]) -> dict[str, Any]:
@@ -308,7 +338,18 @@ def _there(answer: Answer) -> _There | None:
     remote_id, email = _id(answer), answer.get("email")
     if remote_id is None:
         return None
-    return _There(remote_id, fold(email) if isinstance(email, str) else None, answer.get("emailBlacklisted") is True)
+    blocklisted = answer.get("emailBlacklisted") is True
+    attributes = answer.get("attributes")
+    filled = attributes.items() if isinstance(attributes, dict) else ()
+    names = frozenset(name for name, value in filled if value not in (None, "", []))
+    return _There(remote_id, fold(email) if isinstance(email, str) else None, blocklisted, names)
+
+
+def _blank(there: _There | None, names: Collection[str]) -> dict[str, Any]:
+    """Those of these attributes that it has, each to be emptied: Brevo takes a value away for an empty text. [Brevo, "Update a
+    contact"]
+    """
+    return {} if there is None else dict.fromkeys(sorted(there.attributes & {*names}), "")
 
 
 def _id(answer: Answer) -> str | None:

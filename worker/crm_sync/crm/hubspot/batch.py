@@ -13,6 +13,7 @@ from crm_sync.core.outcome import Outcome
 from crm_sync.core.text import printable
 from crm_sync.crm.answer import Answer
 from crm_sync.crm.client import Entry
+from crm_sync.crm.emptied import still_there
 from crm_sync.crm.hubspot.refusals import LONGEST_NAME, Error, conflict_of, context, is_id, is_not_found, mapping_fault, refusal
 from crm_sync.errors import BatchRefusedError, LaneError
 
@@ -84,9 +85,11 @@ class Batch:
         sent, kept = self.inputs[place].properties.get(STAGE), result.properties.get(STAGE)
         if sent and isinstance(kept, str) and kept and kept.lower() != sent.lower():
             words = f"{STAGE} stays {printable(kept, LONGEST_NAME)}: HubSpot only moves it forward"
-            self.entries[place] = Outcome.delivered(result.id, Code.FIELD_NOT_SENT, words)
+            outcome = Outcome.delivered(result.id, Code.FIELD_NOT_SENT, words, frozenset({STAGE}))
         else:
-            self.entries[place] = Outcome.delivered(result.id)
+            outcome = Outcome.delivered(result.id)
+        emptied = [name for name, value in self.inputs[place].properties.items() if not value and result.properties.get(name)]
+        self.entries[place] = still_there(outcome, "HubSpot", emptied)
 
     def recognise(self, found: Sequence[Result]) -> None:
         """By all addresses of these records. Only such as are in the answer were written."""

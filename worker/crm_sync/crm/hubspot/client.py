@@ -21,6 +21,7 @@ from crm_sync.core.text import printable
 from crm_sync.crm.account import Account, over_http
 from crm_sync.crm.answer import Answer
 from crm_sync.crm.client import Client, Entry, Found, Held, Record
+from crm_sync.crm.emptied import not_emptied
 from crm_sync.crm.exchange import Assumption
 from crm_sync.crm.http import Http
 from crm_sync.crm.hubspot import likeness
@@ -123,11 +124,14 @@ class HubSpot(Client):
             raise RefusedError(Code.MISCONFIGURED, f"HUBSPOT_MATCH names {self._match}, which the mapping does not send")
         if self._mode is not Mode.CREATE:
             await _settle(entries, self._update, contacts, _known_by_id(contacts))
+        by_id = {*entries}
         if self._match != "email" and self._mode is Mode.UPSERT:
             await _settle(entries, self._upsert_matched, contacts, _distinct(contacts, self._match, entries))
         rest = {Mode.UPSERT: self._upsert, Mode.UPDATE: self._update_found, Mode.CREATE: self._create}[self._mode]
         await _settle(entries, rest, contacts, [place for place in range(len(contacts)) if place not in entries])
-        return [entries[place] for place in range(len(contacts))]
+        return [
+            entries[place] if place in by_id else not_emptied(contact, entries[place]) for place, contact in enumerate(contacts)
+        ]
 
     def assumptions(self, contact: Contact) -> Sequence[Assumption]:
         return () if self._mode is Mode.CREATE else assumptions(contact)
@@ -226,7 +230,7 @@ class HubSpot(Client):
 
     async def _update(self, contacts: Sequence[Contact]) -> list[Entry | None]:
         """By record id. None for whom HubSpot does not have under it: deleted, or merged into another record."""
-        inputs = [Input(contact.remote_id or "", _properties(contact)) for contact in contacts]
+        inputs = [Input(contact.remote_id or "", _properties(contact, emptied=True)) for contact in contacts]
         answer = await self._write("update", inputs)
         if is_missing(answer):
             return _without_missing(answer, inputs)
@@ -234,7 +238,7 @@ class HubSpot(Client):
 
     async def _upsert(self, contacts: Sequence[Contact]) -> list[Entry]:
         """By address."""
-        properties = [_properties(contact) for contact in contacts]
+        properties = [_properties_of_found(contact) for contact in contacts]
         inputs = [Input(each["email"], each) for each in properties]
         answer = await self._write("upsert", inputs, idProperty="email")
         batch = Batch(answer, inputs, self._mapped, by_id=False)
@@ -253,7 +257,7 @@ class HubSpot(Client):
 
     async def _upsert_matched(self, contacts: Sequence[Contact]) -> list[Entry]:
         """By the property of HUBSPOT_MATCH. The address is a property like others."""
-        inputs = [Input(str(contact.fields[self._match]).strip(), _properties(contact)) for contact in contacts]
+        inputs = [Input(str(contact.fields[self._match]).strip(), _properties_of_found(contact)) for contact in contacts]
         answer = await self._write("upsert", inputs, idProperty=self._match)
         unaccounted = Outcome.failed(
             Code.NOT_ACCOUNTED, f"HubSpot answered with success, but not for this contact ({answer.label})"
@@ -268,7 +272,7 @@ class HubSpot(Client):
         # Twice in one request a record is refused: who shares one with another comes again.
         places = {found[fold(address)]: place for place, address in enumerate(addresses) if entries[place] is None}
         inputs = [
-            Input(record, {name: value for name, value in _properties(contacts[place]).items() if name != "email"})
+            Input(record, {name: value for name, value in _properties_of_found(contacts[place]).items() if name != "email"})
             for record, place in places.items()
         ]
         if inputs:
@@ -286,7 +290,7 @@ class HubSpot(Client):
         return [entry or shared for entry in entries]
 
     async def _create(self, contacts: Sequence[Contact]) -> list[Entry]:
-        properties = [_properties(contact) for contact in contacts]
+        properties = [_properties(contact, emptied=False) for contact in contacts]
         inputs = [Input(each["email"], each) for each in properties]
         body = {
             "inputs": [
@@ -297,7 +301,7 @@ class HubSpot(Client):
         answer = judged(await self._http.send("POST", f"{self._path}/batch/create", body), body)
         alone = answer.status in (400, 409) and len(contacts) == 1 and isinstance(answer.json, dict)
         if alone and (record := conflict_of(answer.json)) is not None:
-            return [already_there("HubSpot", record or None)]
+            return [already_there("HubSpot", contacts[0], record or None)]
         if not is_batch(answer):
             raise batch_refused(answer, body, self._mapped)
         answer.confirm()
@@ -307,8 +311,8 @@ class HubSpot(Client):
         )
         entries = Batch(answer, inputs, self._mapped, by_id=False).entries
         return [
-            already_there("HubSpot", taken[trace(place)]) if trace(place) in taken else entry or unaccounted
-            for place, entry in enumerate(entries)
+            already_there("HubSpot", contact, taken[trace(place)]) if trace(place) in taken else entry or unaccounted
+            for place, (contact, entry) in enumerate(zip(contacts, entries, strict=True))
         ]
 
     async def _write(self, operation: str, inputs: Sequence[Input], **each: str) -> Answer:
@@ -407,6 +411,16 @@ def _without_missing(answer: Answer, inputs: Sequence[Input]) -> list[Entry | No
     return [None if item.key in missing else again for item in inputs]
 
 
-def _properties(contact: Contact) -> dict[str, str]:
-    """All are texts already, as HubSpot's OpenAPI wants them. What is empty here stays as it is there."""
-    return {**contact.filled, "email": (contact.email or "").strip().lower()}
+def _properties(contact: Contact, *, emptied: bool) -> dict[str, str]:
+    """All are texts already, as HubSpot's OpenAPI wants them. What is empty here stays as it is there, but for what is emptied:
+    an empty text clears a property, and null is ignored. [HubSpot, contacts guide]
+    """
+    cleared = dict.fromkeys(contact.emptied, "") if emptied else {}
+    return {**contact.filled, **cleared, "email": (contact.email or "").strip().lower()}
+
+
+def _properties_of_found(contact: Contact) -> dict[str, str]:
+    """Of a contact that is found otherwise than by the id in its row: of such a record it is not known what is in it, unless that
+    is what the first delivery left.
+    """
+    return _properties(contact, emptied=not contact.remote_id)

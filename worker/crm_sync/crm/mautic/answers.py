@@ -25,8 +25,9 @@ from crm_sync.crm.answer import (
     quoted,
     usable,
 )
+from crm_sync.crm.emptied import still_there
 from crm_sync.crm.mautic.matching import New, record_id
-from crm_sync.crm.mautic.storage import not_stored
+from crm_sync.crm.mautic.storage import dropped, not_blanked, not_stored
 from crm_sync.errors import OutageError, RefusedError, ThrottledError
 
 CHECK = "check MAUTIC_BASE_URL, the address of Mautic without /api"
@@ -89,7 +90,9 @@ class _Item:
         if self.code is None or record is None or email(self._contact) not in (address, None):
             return Outcome.failed(Code.NOT_ACCOUNTED, f"Mautic answered {self._label} but nothing about this contact")
         missed = not_stored(body, self._contact)
-        return Outcome.delivered(str(record), Code.FIELD_NOT_SENT if missed else None, missed)
+        left = dropped(body, self._contact)
+        outcome = Outcome.delivered(str(record), Code.FIELD_NOT_SENT if missed else None, missed, left)
+        return still_there(outcome, "Mautic", not_blanked(body, self._contact))
 
     def _message(self) -> str:
         message = self._error.get("message")

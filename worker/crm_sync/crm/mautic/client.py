@@ -127,7 +127,7 @@ class Mautic(Client):
         entries: list[Planned] = [*await self._plan(contacts)]
         # Edits first: one whose record is gone becomes a new contact.
         for stage in (Edit, New):
-            entries = [self._within_mode(entry) for entry in entries]
+            entries = [self._within_mode(contact, entry) for contact, entry in zip(contacts, entries, strict=True)]
             steps = {place: entry for place, entry in enumerate(entries) if isinstance(entry, stage)}
             trouble = next((entry for entry in entries if _is_trouble(entry)), None)
             writes = [(contacts[place], step) for place, step in steps.items()]
@@ -267,11 +267,11 @@ class Mautic(Client):
 
     # Write.
 
-    def _within_mode(self, entry: Planned) -> Planned:
+    def _within_mode(self, contact: Contact, entry: Planned) -> Planned:
         if isinstance(entry, New) and self._mode is Mode.UPDATE:
             return not_there("Mautic")
         if isinstance(entry, Edit) and self._mode is Mode.CREATE:
-            return already_there("Mautic", str(entry.record))
+            return already_there("Mautic", contact, str(entry.record))
         return entry
 
     async def _write(self, stage: type[Edit | New], writes: Sequence[tuple[Contact, Edit | New]]) -> list[Planned]:
@@ -310,7 +310,8 @@ class Mautic(Client):
 
 
 def _body(contact: Contact, step: Edit | New) -> dict[str, Any]:
-    """What is empty is not sent: it stays as it is there, and Mautic would ignore it anyway.
+    """What is empty is not sent: it stays as it is there, and Mautic would ignore it anyway. What is emptied is null, which
+    counts where the item says so, and in an edit only. [mautic/mautic: LeadApiController, overwriteWithBlank]
 
     The address goes with its domain as DNS has it: Mautic keeps ASCII only.
     """
@@ -319,7 +320,11 @@ def _body(contact: Contact, step: Edit | New) -> dict[str, Any]:
         return {"email": with_ascii_domain(contact.email or ""), **fields}
     # With the address that it has, Mautic would look for others to merge with.
     moved = {"email": with_ascii_domain(contact.email or "")} if step.moves else {}
-    return {"id": step.record, **moved, **fields}
+    cleared: dict[str, Any] = {}
+    # Of a record that the row does not name it is not known what is in it, unless that is what the first delivery left.
+    if contact.emptied and record_id(contact.remote_id) in (step.record, None):
+        cleared = {**dict.fromkeys(contact.emptied), "overwriteWithBlank": True}
+    return {"id": step.record, **moved, **fields, **cleared}
 
 
 def _only(held: Sequence[int]) -> Found:

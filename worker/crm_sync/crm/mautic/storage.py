@@ -22,21 +22,42 @@ OTHER_MEMBERS = frozenset(
 
 def not_stored(sent: Mapping[str, Any], record: Mapping[str, Any]) -> str | None:
     """In words for people, without a value; None if there is nothing to say, or the answer does not show the fields."""
-    groups = record.get("fields")
-    stored = groups.get("all") if isinstance(groups, dict) else None
-    if not isinstance(stored, dict) or "email" not in stored:
+    stored = _stored(record)
+    if stored is None:
         return None
     names = [name for name in sent if name not in OTHER_MEMBERS]
     unknown = [_with_hint(name, stored) for name in names if name not in stored]
-    dropped = [name for name in names if name in stored and _is_dropped(sent[name], stored[name])]
-    zeros = [name for name in dropped if _is_zero(sent[name])]
-    others = [name for name in dropped if name not in zeros]
+    lost = [name for name in names if name in stored and _is_dropped(sent[name], stored[name])]
+    zeros = [name for name in lost if _is_zero(sent[name])]
+    others = [name for name in lost if name not in zeros]
     said = {
         f"Mautic has no field {', '.join(unknown)}: create it there, or correct the mapping": unknown,
         f"Mautic did not store {', '.join(zeros)}: it takes 0 and false for empty": zeros,
         f"Mautic did not store {', '.join(others)}": others,
     }
     return "; ".join(words for words, concerned in said.items() if concerned) or None
+
+
+def dropped(sent: Mapping[str, Any], record: Mapping[str, Any]) -> frozenset[str]:
+    """The names of the same fields."""
+    stored = _stored(record)
+    if stored is None:
+        return frozenset()
+    names = [name for name in sent if name not in OTHER_MEMBERS]
+    return frozenset(name for name in names if name not in stored or _is_dropped(sent[name], stored[name]))
+
+
+def not_blanked(sent: Mapping[str, Any], record: Mapping[str, Any]) -> list[str]:
+    """The fields that were to be emptied and are not."""
+    stored = _stored(record) or {}
+    return [name for name, value in sent.items() if value is None and not _is_empty(stored.get(name))]
+
+
+def _stored(record: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """All fields of the record as they are now; None where the answer does not show them."""
+    groups = record.get("fields")
+    stored = groups.get("all") if isinstance(groups, dict) else None
+    return stored if isinstance(stored, dict) and "email" in stored else None
 
 
 def _with_hint(name: str, stored: Mapping[str, Any]) -> str:

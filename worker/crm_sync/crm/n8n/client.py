@@ -151,13 +151,15 @@ def _parts(url: str) -> tuple[str, str]:
 
 
 def _entry(contact: Contact) -> dict[str, Any]:
-    """A contact as the workflow gets it. What is empty is not sent, so that no workflow empties a field by it."""
+    """A contact as the workflow gets it. What is empty is not sent, so that no workflow empties a field by it; null is what a
+    workflow is to empty.
+    """
     return {
         "idempotency_key": idempotency_key(contact),
         "contact_id": str(contact.id),
         "n8n_workflow_id": contact.remote_id or None,
         "email": (contact.email or "").strip(),
-        "fields": contact.filled,
+        "fields": {**contact.filled, **dict.fromkeys(contact.emptied)},
     }
 
 
@@ -181,7 +183,7 @@ def idempotency_key(contact: Contact) -> str:
     take new values for the old ones that it has handled.
     """
     flipped_at = contact.flipped_at.astimezone(UTC).isoformat(timespec="microseconds")
-    values = json.dumps([(contact.email or "").strip(), contact.filled], sort_keys=True, default=str)
+    values = json.dumps([(contact.email or "").strip(), contact.filled, *contact.emptied], sort_keys=True, default=str)
     return _hash(f"{contact.id}\n{flipped_at}\n{values}")
 
 

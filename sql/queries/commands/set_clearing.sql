@@ -1,0 +1,5 @@
+-- Turns clearing on or off for a CRM: the column of the contacts table that says what was sent to it.
+--
+-- $1  text     the CRM
+-- $2  boolean  on
+SELECT crm_sync.set_clearing($1::text, $2::boolean)

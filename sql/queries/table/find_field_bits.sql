@@ -1,0 +1,11 @@
+-- The bits of fields in the numbers that say what was sent to a CRM. Those without one are left out.
+--
+-- $1  text    the CRM
+-- $2  text[]  the fields
+SELECT
+    f.name,
+    f.place
+FROM crm_sync.fields AS f
+WHERE
+    f.crm = $1::text
+    AND f.name = ANY ($2::text[])

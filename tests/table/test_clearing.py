@@ -1,0 +1,236 @@
+"""The column that says what was sent of a row: when it is written, and that nothing is where no field is emptied."""
+
+from contextlib import asynccontextmanager
+
+import pytest
+
+from crm_sync.core.outcome import Finish, Kind, Outcome
+from crm_sync.core.retry import RetryPolicy, deferred
+from crm_sync.errors import ConfigurationError
+from crm_sync.postgres.pool import Database
+from crm_sync.postgres.statements import query
+from crm_sync.table.clearing import Clearing, read_clearing
+from crm_sync.table.contacts import Contacts
+from crm_sync.table.mapping import prepare_for
+from crm_sync.table.overwritten import Overwritten
+from crm_sync.table.schema import read_schema
+from tests.roles import WORKER, as_worker
+from tests.steps import Worker, insert, write
+
+SENT = "SELECT brevo_sent_fields FROM contacts"
+POLICY = RetryPolicy(3, 60.0)
+FIELDS = {"FIRSTNAME": "first_name", "SMS": "phone"}
+
+
+@pytest.fixture
+async def on(app):
+    await app.execute("SELECT crm_sync.set_clearing('brevo', true)")
+
+
+@asynccontextmanager
+async def clearing_worker(url, number=1, names=("FIRSTNAME", "SMS")):
+    async with Database(as_worker(url), size=2) as database:
+        table = (await read_schema(database)).lanes["brevo"]
+        await database.fetch(query("register_worker"), number, "test", 1, "0")
+        clearing = await read_clearing(database, "brevo", names, numbering=True)
+        yield Worker(database, Contacts(database, table, "email", FIELDS, clearing=clearing), number)
+
+
+@pytest.fixture
+async def clearer(url, on):
+    async with clearing_worker(url) as worker:
+        yield worker
+
+
+async def finish(worker, contact, outcome):
+    return bool((await worker.contacts.finish([POLICY.finish(contact, outcome, 0.5)])).written)
+
+
+async def deliver(app, worker, contact_id):
+    await write(app, contact_id, sync_status="Queued")
+    (claimed,) = await worker.claim()
+    assert await finish(worker, claimed, Outcome.delivered("7"))
+    return claimed
+
+
+async def test_it_is_noted_down_before_a_request_and_is_exact_after_it(app, clearer):
+    contact = await insert(app, "Queued")
+    (claimed,) = await clearer.claim()
+    assert claimed.fields == {"FIRSTNAME": "Ada", "SMS": None}
+    assert (claimed.sent.before, claimed.emptied) == (0, ())
+    assert await app.fetchval(SENT) == 1
+    assert await finish(clearer, claimed, Outcome.delivered("7"))
+    await app.execute("UPDATE contacts SET phone = '+33639980001', first_name = NULL")
+    assert (await deliver(app, clearer, contact)).emptied == ("FIRSTNAME",)
+    assert await app.fetchval(SENT) == 2
+    await app.execute("UPDATE contacts SET phone = ''")
+    assert (await deliver(app, clearer, contact)).emptied == ("SMS",)
+    assert await app.fetchval(SENT) == 0
+    assert (await deliver(app, clearer, contact)).emptied == ()
+
+
+async def test_a_contact_whose_fields_were_all_sent_before_costs_no_statement_more(app, clearer):
+    contact = await insert(app)
+    await deliver(app, clearer, contact)
+    await app.execute("UPDATE contacts SET first_name = 'Bo'")
+    await write(app, contact, sync_status="Queued")
+    statements = []
+    fetch = clearer.database.fetch
+
+    async def counted(statement, *arguments):
+        statements.append(statement)
+        return await fetch(statement, *arguments)
+
+    clearer.database.fetch = counted
+    (claimed,) = await clearer.claim()
+    assert not any('brevo_sent_fields" =' in statement for statement in statements)
+    assert await finish(clearer, claimed, Outcome.delivered("7"))
+    assert await app.fetchval(SENT) == 1
+
+
+@pytest.mark.parametrize(("outcome", "after"), [(Outcome.rejected("A", "b"), 0), (Outcome.failed("A", "b"), 1)])
+async def test_refused_it_is_what_it_was_and_unknown_what_it_may_be(app, clearer, outcome, after):
+    await insert(app, "Queued")
+    (claimed,) = await clearer.claim()
+    await finish(clearer, claimed, outcome)
+    assert await app.fetchval(SENT) == after
+
+
+async def test_a_contact_that_was_put_back_unsent_is_as_it_was(app, clearer):
+    await insert(app, "Queued")
+    (claimed,) = await clearer.claim()
+    await clearer.contacts.finish([deferred(claimed)])
+    assert await app.fetchval(SENT) == 0
+
+
+async def test_what_a_dead_worker_was_sending_counts_as_sent(app, url, clearer):
+    """Else its phone would stay in the CRM for ever."""
+    await insert(app, "Queued")
+    (claimed,) = await clearer.claim()
+    await clearer.contacts.finish([Finish(claimed.id, claimed.token, Kind.ORPHANED)])
+    await app.execute("UPDATE contacts SET first_name = NULL")
+    async with clearing_worker(url, 2) as another:
+        (claimed,) = await another.claim()
+        assert claimed.emptied == ("FIRSTNAME",)
+
+
+async def test_a_row_that_the_application_locks_between_claim_and_request_goes_back_unsent(app, clearer, monkeypatch):
+    contact = await insert(app, "Queued")
+    read = clearer.contacts._notes.note
+    transaction = app.transaction()
+
+    async def lock_first(claimed, token):
+        await transaction.start()
+        await app.execute("UPDATE contacts SET first_name = 'Bo' WHERE id = $1", contact)
+        return await read(claimed, token)
+
+    monkeypatch.setattr(clearer.contacts._notes, "note", lock_first)
+    claimed = await clearer.contacts.claim(10, (1 << 32) | 77)
+    await transaction.rollback()
+    assert (claimed.contacts, [one.id for one in claimed.returned]) == ([], [contact])
+
+
+async def test_a_mapping_that_fails_for_one_leaves_the_others_noted_down(app, url, on):
+    await insert(app, "Queued")
+    await insert(app, "Queued", "bob@example.com")
+    await app.execute("UPDATE contacts SET phone = 'x' WHERE email LIKE 'bob%'")
+    async with Database(as_worker(url), size=2) as database:
+        table = (await read_schema(database)).lanes["brevo"]
+        await database.fetch(query("register_worker"), 1, "test", 1, "0")
+        clearing = await read_clearing(database, "brevo", ["FIRSTNAME"], numbering=True)
+        fields = {"FIRSTNAME": "first_name", "AGE": "(phone::integer)::text"}
+        claimed = await Contacts(database, table, "email", fields, clearing=clearing).claim(10, (1 << 32) | 1)
+    assert [one.email for one in claimed.contacts] == ["ada@example.com"]
+    assert claimed.contacts[0].fields == {"FIRSTNAME": "Ada", "AGE": None}
+    assert [one.sent for one, _ in claimed.unreadable] == [None]
+    assert [row[0] for row in await app.fetch(f"{SENT} ORDER BY email")] == [1, None]
+
+
+async def test_a_bit_belongs_to_a_name_for_good(app, url, on):
+    async with Database(as_worker(url), size=1) as database:
+        assert (await read_clearing(database, "brevo", ["B", "A"], numbering=True)).bits == {"A": 1, "B": 2}
+        assert (await read_clearing(database, "brevo", ["C", "A"], numbering=True)).bits == {"C": 4, "A": 1}
+        assert (await read_clearing(database, "brevo", ["C", "D"], numbering=False)).bits == {"C": 4}
+        with pytest.raises(ConfigurationError, match="a CRM can have 63 fields that are cleared"):
+            await read_clearing(database, "brevo", [f"F{number}" for number in range(70)], numbering=True)
+
+
+async def test_where_it_is_off_the_mapping_says_who_turns_it_on(app, url):
+    async with Database(as_worker(url), size=1) as database:
+        section = {"brevo": {"SMS": {"sql": "phone", "empty": "clear"}, "FIRSTNAME": "first_name"}}
+        with pytest.raises(ConfigurationError, match=r"brevo.SMS: .* run `crm-sync clearing brevo on`"):
+            await prepare_for(database, "brevo", section, {}, await read_schema(database))
+        await app.execute("SELECT crm_sync.set_clearing('brevo', true)")
+        assert (await prepare_for(database, "brevo", section, {}, await read_schema(database))).emptied == ["SMS"]
+        of_all = await prepare_for(database, "brevo", {}, FIELDS, await read_schema(database), empty="clear")
+        assert of_all.emptied == [name for name in FIELDS if name in of_all.fields]
+        kept = {"brevo": {"SMS": {"sql": "phone", "empty": "keep"}, "FIRSTNAME": "first_name"}}
+        assert (await prepare_for(database, "brevo", kept, {}, await read_schema(database), empty="clear")).emptied == [
+            "FIRSTNAME"
+        ]
+
+
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [
+        ({"sql": "phone", "empty": "erase"}, 'empty must be "keep" or "clear"'),
+        ({"sql": "phone", "empti": "clear"}, "unknown option empti; the options are sql, empty"),
+        ({"empty": "clear"}, "expected an SQL expression in quotes"),
+        (7, "expected an SQL expression in quotes"),
+    ],
+)
+async def test_an_option_that_there_is_not_is_told(url, field, said):
+    async with Database(as_worker(url), size=1) as database:
+        with pytest.raises(ConfigurationError, match=f"MAPPING_FILE: brevo.SMS: {said}"):
+            await prepare_for(database, "brevo", {"brevo": {"SMS": field}}, {}, await read_schema(database))
+
+
+async def test_the_address_is_never_emptied(app, url, on):
+    async with Database(as_worker(url), size=1) as database:
+        schema = await read_schema(database)
+        with pytest.raises(ConfigurationError, match="the address is never cleared"):
+            await prepare_for(database, "brevo", {"brevo": {"email": {"sql": "email", "empty": "clear"}}}, {}, schema)
+        mapping = await prepare_for(database, "brevo", {"brevo": {"email": "email", "SMS": "phone"}}, {}, schema, empty="clear")
+        assert mapping.emptied == ["SMS"]
+
+
+def test_a_lane_without_such_fields_reads_and_writes_nothing_for_it():
+    assert Clearing("brevo").column == {}
+    assert not Clearing("brevo")
+
+
+async def test_a_table_has_the_column_only_where_it_is_on_and_undoing_takes_it_off(app):
+    has = "SELECT crm_sync.has_column('brevo_sent_fields')"
+    assert not await app.fetchval(has)
+    await app.execute("SELECT crm_sync.set_clearing('brevo', true)")
+    await app.execute("SELECT crm_sync.set_clearing('brevo', true)")
+    may = "SELECT has_column_privilege($1, 'contacts', 'brevo_sent_fields', 'UPDATE')"
+    assert await app.fetchval(may, WORKER)
+    assert "brevo_sent_fields" in await app.fetchval(
+        "SELECT string_agg(s.statement, '; ') FROM crm_sync.undo_steps('{brevo}', FALSE, FALSE) AS s"
+    )
+    await app.execute("SELECT crm_sync.set_clearing('brevo', false)")
+    assert not await app.fetchval(has)
+    assert await app.fetchval("SELECT count(*) FROM crm_sync.fields") == 0
+
+
+@pytest.mark.parametrize("in_flight", [False, True])
+async def test_what_landed_after_another_worker_had_taken_over_is_emptied_too(app, url, clearer, in_flight):
+    contact = await insert(app, "Queued")
+    (stale,) = await clearer.claim()
+    await clearer.contacts.finish([Finish(stale.id, stale.token, Kind.ORPHANED)])
+    await app.execute("UPDATE contacts SET first_name = NULL")
+    async with clearing_worker(url, 2) as another:
+        (claimed,) = await another.claim()
+        late = POLICY.finish(stale, Outcome.delivered("7"), 0.5)
+        overwritten = Overwritten(clearer.database, clearer.contacts.table, keeps_records=True, clears=True)
+        if not in_flight:
+            assert await finish(another, claimed, Outcome.delivered("7"))
+            assert await app.fetchval(SENT) == 0
+        overwritten.add([late], [])
+        assert await overwritten.flip() == 1
+        if in_flight:
+            assert await finish(another, claimed, Outcome.delivered("7"))
+        (again,) = await another.claim()
+        assert again.emptied == ("FIRSTNAME",)
+    assert again.id == contact
