@@ -39,19 +39,44 @@ def contact(email, remote_id=None, **fields):
 # What a path says.
 
 
+def beside(date, before=""):
+    return f"{before}/communication-preferences/{date}/statuses", f"{before}/crm/lists/{date}"
+
+
+V3_PATHS = (beside("2026-03")[0], "/crm/v3/lists")
+
+
 @pytest.mark.parametrize(
     ("path", "version", "enforces"),
     [
-        (BEFORE[0], Version("v3", "/crm/v3/properties/contacts", "/account-info/v3/details", "September 2027"), False),
+        (BEFORE[0], Version("v3", "/crm/v3/properties/contacts", "/account-info/v3/details", "September 2027", *V3_PATHS), False),
         (
             BEFORE[1],
-            Version("2026-03", "/crm/properties/2026-03/contacts", "/account-info/2026-03/details", "September 2027"),
+            Version(
+                "2026-03",
+                "/crm/properties/2026-03/contacts",
+                "/account-info/2026-03/details",
+                "September 2027",
+                *beside("2026-03"),
+            ),
             False,
         ),
-        (ENFORCING, Version("2026-09", "/crm/properties/2026-09/contacts", "/account-info/2026-09/details", "March 2028"), True),
+        (
+            ENFORCING,
+            Version(
+                "2026-09", "/crm/properties/2026-09/contacts", "/account-info/2026-09/details", "March 2028", *beside("2026-09")
+            ),
+            True,
+        ),
         (
             "/hub/crm/objects/2027-03/0-1",
-            Version("2027-03", "/hub/crm/properties/2027-03/contacts", "/hub/account-info/2027-03/details", "September 2028"),
+            Version(
+                "2027-03",
+                "/hub/crm/properties/2027-03/contacts",
+                "/hub/account-info/2027-03/details",
+                "September 2028",
+                *beside("2027-03", "/hub"),
+            ),
             True,
         ),
     ],

@@ -114,6 +114,22 @@ async def test_create_makes_who_is_not_there_leaves_the_others_as_they_are_and_s
     assert [entry.left for entry in entries] == [{NAMES[name]}, set()], "nothing of it counts as sent"
 
 
+OPT_OUTS = {"hubspot": {"unsubscribeAll": True}, "brevo": {"emailBlacklisted": True}, "mautic": {"segmentIds": [777]}}
+
+
+async def test_create_opts_nobody_out_and_changes_no_list_of_who_is_there(crm):
+    name, sandbox, client = crm
+    await delivered(client(Mode.UPSERT), name, (ANA, "Ana"))
+    known = contact(name, ANA, "Eva")
+    before = sandbox.request_count
+    [entry] = await client(Mode.CREATE).deliver([known])
+    asked = sandbox.request_count - before
+    before = sandbox.request_count
+    [again] = await client(Mode.CREATE).deliver([known._replace(fields={**known.fields, **OPT_OUTS[name]})])
+    assert again == entry._replace(left=frozenset({*known.fields, *OPT_OUTS[name]}))
+    assert sandbox.request_count - before == asked
+
+
 @pytest.mark.parametrize("mode", [Mode.UPSERT, Mode.UPDATE])
 @pytest.mark.parametrize("is_ours", [True, False])
 async def test_only_the_record_that_the_row_names_is_emptied(crm, mode, is_ours):

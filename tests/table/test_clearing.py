@@ -174,8 +174,9 @@ async def test_where_it_is_off_the_mapping_says_who_turns_it_on(app, url):
     ("field", "said"),
     [
         ({"sql": "phone", "empty": "erase"}, 'empty must be "keep" or "clear"'),
-        ({"sql": "phone", "empti": "clear"}, "unknown option empti; the options are sql, empty"),
+        ({"sql": "phone", "empti": "clear"}, "unknown option empti; the options are sql, empty, subscribe"),
         ({"empty": "clear"}, "expected an SQL expression in quotes"),
+        ({"sql": "phone", "subscribe": "yes"}, "subscribe must be true or false"),
         (7, "expected an SQL expression in quotes"),
     ],
 )

@@ -10,8 +10,8 @@ Nothing is done per value for kinds that are sent as they are read: `writer` giv
 
 import json
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum, auto
 from typing import Any, NamedTuple
@@ -52,11 +52,24 @@ class Shape(NamedTuple):
     packed: bool = False
 
 
+class Member(NamedTuple):
+    """A name in the mapping that is not a field of the CRM's contact. form: makes what is sent of a value as any JSON client
+    gets it. opt_outs: keeps only what opts out; None for a name that is not consent. Both raise UnsendableError.
+
+    needs: what the CRM's key needs for it, for people to read; empty where any key will do.
+    """
+
+    form: Form
+    opt_outs: Form | None = None
+    needs: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Forms:
     """How one CRM takes each kind, after its reader. None: as it is read.
 
     listed: makes the form of a list of its elements' forms, which are neither None nor blank; an element can be such a list.
+    members: the names that are not fields.
     takes_local_moments: else they are refused, because there is no telling which moment is meant. longest: characters of one
     value, at most; what is longer is not sent. Of n8n and others that name no limit our own, for what is in flight is in memory.
     """
@@ -74,6 +87,11 @@ class Forms:
     listed: Form | None = None
     takes_local_moments: bool = True
     longest: int = 1_000_000
+    members: Mapping[str, Member] = field(default_factory=dict)
+
+    def member(self, name: str) -> str | None:
+        """The CRM's spelling of such a name; None for a field."""
+        return next((known for known in self.members if known.lower() == name.lower()), None)
 
 
 # Dates and times, as SQL has made texts of them.
@@ -136,6 +154,17 @@ def writer(shape: Shape, forms: Forms) -> Form | None:
         return listed(written) if listed and written else written
 
     return write_list
+
+
+def member_writer(shape: Shape, member: Member, *, subscribe: bool) -> Form:
+    """subscribe: the values may opt in again."""
+    plain = writer(shape, PLAIN)
+
+    def write(value: Any) -> Any:
+        written = member.form(plain(value) if plain else value)
+        return written if subscribe or member.opt_outs is None else member.opt_outs(written)
+
+    return write
 
 
 def _writer(kind: Kind, forms: Forms) -> Form | None:

@@ -6,6 +6,7 @@ from typing import Any
 from crm_sync.core.documents import document, document_text, plain_text
 from crm_sync.core.numbers import exact, exact_whole, number_text
 from crm_sync.core.values import PLAIN, Forms, flat
+from crm_sync.crm import members
 from crm_sync.errors import UnsendableError
 
 _BYTE_ORDER_MARK = "\ufeff"  # what is imported from a file of Windows can begin with it
@@ -51,6 +52,7 @@ _LONGEST = 65_536
 # All is text [HubSpot's OpenAPI]; datetime is ISO 8601 with T and a zone, several options are joined by semicolons [HubSpot, CRM
 # properties]. Since April 2025 white space around the value of a property that is not a string is refused [changelog].
 HUBSPOT = Forms(
+    members=members.HUBSPOT,
     text=_bare,
     boolean=_truth,
     small=str,
@@ -64,6 +66,7 @@ HUBSPOT = Forms(
 
 # Attributes are number, string, boolean, or an array of strings [Brevo's OpenAPI, "Create a contact"].
 BREVO = Forms(
+    members=members.BREVO,
     text=_bare,
     big=exact_whole,
     numeric=exact,
@@ -75,6 +78,7 @@ BREVO = Forms(
 
 # Moments as its API documents them, in UTC. It is PHP, which writes true as 1 and false as nothing.
 MAUTIC = Forms(
+    members=members.MAUTIC,
     text=_bare,
     boolean=int,
     big=exact_whole,

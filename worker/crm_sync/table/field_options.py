@@ -2,6 +2,7 @@
 
 phone = "phone"
 phone = { sql = "phone", empty = "clear" }
+emailBlacklisted = { sql = "opted_out", subscribe = true }
 """
 
 from typing import NamedTuple
@@ -12,10 +13,11 @@ KEEP, CLEAR = "keep", "clear"  # what becomes of the CRM's value when the row ha
 
 
 class FieldOptions(NamedTuple):
-    """empty: KEEP or CLEAR; None where <CRM>_EMPTY decides."""
+    """empty: KEEP or CLEAR; None where <CRM>_EMPTY decides. subscribe: the field may opt in again who has opted out."""
 
     sql: str
     empty: str | None = None
+    subscribe: bool = False
 
 
 def read_field(crm: str, name: str, value: object) -> FieldOptions:
@@ -27,9 +29,11 @@ def read_field(crm: str, name: str, value: object) -> FieldOptions:
     sql = table.get("sql")
     if not isinstance(sql, str) or not sql.strip():
         raise ConfigurationError(f"{where}: expected an SQL expression in quotes")
-    empty = table.get("empty")
+    empty, subscribe = table.get("empty"), table.get("subscribe", False)
     if empty not in (None, KEEP, CLEAR):
         raise ConfigurationError(f'{where}: empty must be "{KEEP}" or "{CLEAR}"')
     if empty == CLEAR and name.lower() == "email":
         raise ConfigurationError(f'{where}: the address is never cleared: take out empty = "{CLEAR}"')
-    return FieldOptions(sql, empty)
+    if not isinstance(subscribe, bool):
+        raise ConfigurationError(f"{where}: subscribe must be true or false")
+    return FieldOptions(sql, empty, subscribe)

@@ -10,7 +10,7 @@ replaces the defaults of its CRM. What else can be said of a field is in `crm_sy
 
 import re
 import tomllib
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ from typing import Any
 import asyncpg
 
 from crm_sync.core.remote_schema import SentField
-from crm_sync.core.values import PLAIN, Form, Forms, Kind, writer
+from crm_sync.core.values import PLAIN, Form, Forms, Kind, member_writer, writer
 from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.pool import Database, reason
 from crm_sync.postgres.sqlstates import Fault, fault_of
@@ -51,7 +51,7 @@ class FieldMapping:
 
     writers: of the fields whose values are not sent as they are read. longest: characters of one value, of the fields that are
     texts of any length. notes: what a person should know of a field. emptied: the fields that are emptied in the CRM where the
-    row has nothing for them any more. shapes: of each field what it is, for the CRM's own schema.
+    row has nothing for them any more. shapes: of each field what it is, for the CRM's own schema; not of what is no field there.
     """
 
     email: str
@@ -106,10 +106,15 @@ async def prepare_for(
     Raises as prepare does, and ConfigurationError where a field is to be cleared but clearing is off.
     """
     asked = _asked(crm, sections, default_fields, schema.table)
+    for name, one in asked.items():
+        known = forms.member(name)
+        if one.subscribe and (known is None or forms.members[known].opt_outs is None):
+            raise ConfigurationError(f"MAPPING_FILE: {crm}.{name}: subscribe is for consent only, and this field is not consent")
+    subscribing = {name for name, one in asked.items() if one.subscribe}
     every = expressions_for(crm, sections, default_fields, schema.table)
-    mapping = await prepare(database, schema.lanes[crm], every, forms, claims=claims)
+    mapping = await prepare(database, schema.lanes[crm], every, forms, subscribing=subscribing, claims=claims)
     # The address is never emptied.
-    emptied = [name for name in mapping.fields if (asked[name].empty or empty) == CLEAR and name.lower() != "email"]
+    emptied = [name for name in mapping.fields if (asked[name].empty or empty) == CLEAR and not _stays(name, forms)]
     if emptied and column_of(crm) not in schema.table.types:
         raise ConfigurationError(
             f"mapping of {crm}.{emptied[0]}: it cannot be cleared, because clearing is off for {crm}: as the owner of "
@@ -133,17 +138,24 @@ def _asked(
     return {name: read_field(crm, name, value) for name, value in section.items()}
 
 
+def _stays(name: str, forms: Forms) -> bool:
+    """Neither the address nor consent, lists and tags are ever cleared."""
+    return name.lower() == "email" or forms.member(name) is not None
+
+
 async def prepare(
     database: Database,
     lane: LaneTable,
     expressions: Mapping[str, str],
     forms: Forms,
     *,
+    subscribing: Collection[str] = (),
     claims: bool = True,
 ) -> FieldMapping:
     """Has Postgres parse and plan the claim that has these expressions, as the role that will run it.
 
-    forms: what the CRM takes. claims: the role is a worker's; one that only reads may not claim.
+    forms: what the CRM takes. subscribing: the names of those that may opt somebody in again. claims: the role is a worker's; one
+    that only reads may not claim.
 
     Raises ConfigurationError naming the first wrong expression, with the CRM.
     """
@@ -159,12 +171,28 @@ async def prepare(
     fields = {name: types[name].bounded(expression, forms.longest) for name, expression in expressions.items() if name != "email"}
     email = f"({expressions['email']})::text"
     await door.prove(expressions, [email, *fields.values()])
-    found = {name: writer(types[name].shape, forms) for name in fields}
-    notes = [note for name in fields if (note := _note(name, types[name], forms))]
+    found = {name: _writer_of(name, types[name], forms, subscribe=name in subscribing) for name in fields}
+    notes = [note for name in fields if (note := _note(name, types[name], forms))] + _needs(fields, forms)
     writers = {name: form for name, form in found.items() if form is not None}
     longest = {name: forms.longest for name in fields if types[name].is_text}
-    shapes = [SentField(name, types[name].name, types[name].shape, types[name].labels) for name in fields]
+    shapes = [
+        SentField(name, types[name].name, types[name].shape, types[name].labels) for name in fields if forms.member(name) is None
+    ]
     return FieldMapping(email, fields, writers, longest, notes, shapes=shapes)
+
+
+def _writer_of(name: str, its: Type, forms: Forms, *, subscribe: bool) -> Form | None:
+    known = forms.member(name)
+    return writer(its.shape, forms) if known is None else member_writer(its.shape, forms.members[known], subscribe=subscribe)
+
+
+def _needs(names: Iterable[str], forms: Forms) -> list[str]:
+    """What the CRM's key needs for these names, beyond what it needs for fields."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        if (known := forms.member(name)) is not None and (needs := forms.members[known].needs):
+            found.setdefault(needs, []).append(name)
+    return [f"For {', '.join(those)} the key needs {needs}" for needs, those in found.items()]
 
 
 def _note(name: str, its: Type, forms: Forms) -> str | None:

@@ -30,6 +30,7 @@ from crm_sync.crm.account import Account, over_http
 from crm_sync.crm.answer import Answer
 from crm_sync.crm.brevo import likeness
 from crm_sync.crm.brevo.assumptions import assumptions
+from crm_sync.crm.brevo.lists import JOINED, LEFT, Lists, in_words, named, without
 from crm_sync.crm.brevo.refusals import (
     is_missing,
     is_taken,
@@ -99,6 +100,7 @@ class Brevo(Client):
         """list_id: the list that delivered contacts are put on. match: ext_id, for those that have one."""
         self._http = http
         self._list_id = list_id
+        self._lists = Lists(self._look_at_list)
         self._mode = mode
         self._by_ext_id = match == "ext_id"
         self._attributes: Mapping[str, RemoteField] = {}  # once it has been asked for them
@@ -177,7 +179,7 @@ class Brevo(Client):
 
     async def _upsert(self, contact: Contact) -> Outcome:
         email = (contact.email or "").strip()
-        fields = _sent(contact.filled)
+        fields, wanted = _sent(contact.filled)
         there = await self._look(contact, email, fields.get("EXT_ID") if self._by_ext_id else None)
         if isinstance(there, Outcome):
             return there
@@ -189,9 +191,12 @@ class Brevo(Client):
         # Only the record that the row names is cleared.
         is_ours = there is None or contact.remote_id in (there.id, None)
         emptied = {name.upper() for name in contact.emptied} if is_ours else set()
-        while body := self._body(there, email, {**_blank(there, emptied), **fields}):
+        members = self._lists.there(wanted)
+        while body := self._body(there, email, {**_blank(there, emptied), **fields}, members):
             answer = await self._write(there, body)
-            if shared := refused_attributes(answer) & fields.keys():
+            if speaks_of_a_list(answer) and await self._lists.look(named(members)):
+                members = self._lists.there(wanted)
+            elif shared := refused_attributes(answer) & fields.keys():
                 notes.append(f"{', '.join(sorted(shared))} was left out: {said(answer)}")
                 fields = {name: value for name, value in fields.items() if name not in shared}
                 left |= shared
@@ -204,6 +209,8 @@ class Brevo(Client):
             elif answer.status == 204:
                 answer.confirm()
                 remote_id = there.id if there else await self._find_id(email)
+                if there is None:
+                    notes += await self._leave(remote_id, wanted)
                 break
             else:
                 remote_id = _id(answer)
@@ -212,6 +219,7 @@ class Brevo(Client):
                     return refusal(answer, body)
                 answer.confirm()
                 break
+        notes += without(self._lists.missing(wanted))
         names = frozenset(name for name in contact.fields if name.upper() in left)
         outcome = Outcome.delivered(remote_id, Code.FIELD_NOT_SENT if notes else None, "; ".join(notes) or None, names)
         if not emptied or remote_id is None or contact.remote_id not in (remote_id, None):
@@ -241,7 +249,7 @@ class Brevo(Client):
         by_id += [(str(ext_id), "ext_id")] if ext_id is not None and str(ext_id) not in (".", "..") else []
         return [*by_id, (email, "email_id")] if self._mode is Mode.UPDATE else by_id
 
-    def _body(self, there: "_There | None", email: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    def _body(self, there: "_There | None", email: str, fields: Mapping[str, Any], members: Mapping[str, Any]) -> dict[str, Any]:
         """What is to be written: nothing where the contact is there and nothing is known about it but its address."""
         attributes = dict(fields)
         body: dict[str, Any] = {}
@@ -256,9 +264,30 @@ class Brevo(Client):
                 body["emailBlacklisted"] = True
         if attributes:
             body["attributes"] = attributes
-        if self._list_id is not None:
-            body["listIds"] = [self._list_id]
+        joined = [*([self._list_id] if self._list_id is not None else []), *members.get(JOINED, ())]
+        # What the row says of consent outweighs what was there. A POST takes nobody off a list.
+        body |= {name: value for name, value in members.items() if name not in (JOINED, LEFT)}
+        if joined:
+            body[JOINED] = list(dict.fromkeys(joined))
+        if there is not None and members.get(LEFT):
+            body[LEFT] = members[LEFT]
         return body
+
+    async def _leave(self, remote_id: str | None, wanted: Mapping[str, Any]) -> list[str]:
+        """Takes a contact that a POST has updated off lists: a POST cannot. Returns what the row says where it stays on them.
+
+        Raises as a request does.
+        """
+        while lists := self._lists.there(wanted).get(LEFT):
+            if remote_id is None:
+                return [f"the contact was not taken off {in_words(lists)}: Brevo did not say its id"]
+            answer = await self._request("PUT", f"/contacts/{remote_id}", {LEFT: lists}, identifierType="contact_id")
+            if answer.status == 204:
+                answer.confirm()
+                break
+            if not (speaks_of_a_list(answer) and await self._lists.look(lists)):
+                return [f"Brevo did not take the contact off {in_words(lists)} ({answer.label}: {said(answer)})"]
+        return []
 
     async def _empty(self, remote_id: str, names: Collection[str], *, blanked: bool) -> Collection[str]:
         """Looks whether these attributes are gone, and which are not. blanked: they were to be by the write before; else by one
@@ -303,11 +332,14 @@ class Brevo(Client):
 
     async def _find_list(self, list_id: int) -> None:
         """Raises RefusedError if there is none. From the contacts' bucket too."""
-        answer = await self._request("GET", f"/contacts/lists/{list_id}")
+        answer = await self._look_at_list(list_id)
         if answer.status in (400, 404):
             raise unknown_list(list_id, answer)
         if answer.status != 200 or answer.get("id") != list_id:
             raise not_brevo(answer)
+
+    async def _look_at_list(self, list_id: int) -> Answer:
+        return await self._request("GET", f"/contacts/lists/{list_id}")
 
     async def _request(self, method: str, path: str, body: object = None, **query: str) -> Answer:
         return judged(await self._http.send(method, path, body, query=query), body)
@@ -322,15 +354,20 @@ class _There(NamedTuple):
     attributes: frozenset[str] = frozenset()
 
 
-def _sent(filled: Mapping[str, Any]) -> dict[str, Any]:
-    """What is sent of the fields.
+def _sent(filled: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What is sent of the fields: attributes, and what goes next to them.
 
     Brevo takes no null; what is empty here stays as it is there. Its names are upper-case, and others it ignores without a word.
     The address goes its own way.
     """
-    named = {name.upper(): value for name, value in filled.items()}
-    named.pop("EMAIL", None)
-    return named
+    attributes, members = {}, {}
+    for name, value in filled.items():
+        if (member := BREVO.member(name)) is not None:
+            members[member] = value
+        else:
+            attributes[name.upper()] = value
+    attributes.pop("EMAIL", None)
+    return attributes, members
 
 
 def _there(answer: Answer) -> _There | None:

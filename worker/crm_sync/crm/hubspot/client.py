@@ -27,6 +27,7 @@ from crm_sync.crm.http import Http
 from crm_sync.crm.hubspot import likeness
 from crm_sync.crm.hubspot.assumptions import assumptions
 from crm_sync.crm.hubspot.batch import Batch, Input, Result, is_batch, results, taken_by, trace
+from crm_sync.crm.hubspot.beside import Beside
 from crm_sync.crm.hubspot.refusals import (
     LONGEST_NAME,
     batch_refused,
@@ -39,7 +40,7 @@ from crm_sync.crm.hubspot.refusals import (
 )
 from crm_sync.crm.hubspot.schema import schema
 from crm_sync.crm.hubspot.settings import HubSpotSettings
-from crm_sync.crm.hubspot.versions import version_of
+from crm_sync.crm.hubspot.versions import CURRENT, version_of
 from crm_sync.crm.values import HUBSPOT
 from crm_sync.environment import read
 from crm_sync.errors import BatchRefusedError, LaneError, RefusedError
@@ -113,6 +114,7 @@ class HubSpot(Client):
         self._http = http
         self._path = path
         self._version = version_of(path)
+        self._beside = Beside(http, self._version or CURRENT)
         self._mode = mode
         self._match = match
         self._mapped: Collection[str] = ()  # the properties that the mapping has, filled or not
@@ -129,9 +131,10 @@ class HubSpot(Client):
             await _settle(entries, self._upsert_matched, contacts, _distinct(contacts, self._match, entries))
         rest = {Mode.UPSERT: self._upsert, Mode.UPDATE: self._update_found, Mode.CREATE: self._create}[self._mode]
         await _settle(entries, rest, contacts, [place for place in range(len(contacts)) if place not in entries])
-        return [
+        found = [
             entries[place] if place in by_id else not_emptied(contact, entries[place]) for place, contact in enumerate(contacts)
         ]
+        return await self._beside.apply(contacts, found)
 
     def assumptions(self, contact: Contact) -> Sequence[Assumption]:
         return () if self._mode is Mode.CREATE else assumptions(contact)
@@ -416,7 +419,8 @@ def _properties(contact: Contact, *, emptied: bool) -> dict[str, str]:
     an empty text clears a property, and null is ignored. [HubSpot, contacts guide]
     """
     cleared = dict.fromkeys(contact.emptied, "") if emptied else {}
-    return {**contact.filled, **cleared, "email": (contact.email or "").strip().lower()}
+    properties = {name: value for name, value in contact.filled.items() if HUBSPOT.member(name) is None}
+    return {**properties, **cleared, "email": (contact.email or "").strip().lower()}
 
 
 def _properties_of_found(contact: Contact) -> dict[str, str]:

@@ -54,13 +54,17 @@ def judged(answer: Answer, body: object = None) -> Answer:
     if answer.status == 477:
         pause_s = retry_after_s(answer.headers, "Retry-After")
         raise ThrottledError(Code.NOT_READY, f"HubSpot is moving the account to another data centre ({answer.label})", pause_s)
-    if answer.status == 403 and (scopes := _scopes(answer)):
-        needed = ", ".join(scopes)
+    if lacks_scope(answer):
+        needed = ", ".join(_scopes(answer))
         raise RefusedError(Code.REFUSED, f"the token lacks a scope: give it {needed} in HubSpot ({answer.label})")
     # That a record is locked is known by the status, whatever is said with it.
     if answer.status != 423 and is_foreign(answer, own=_is_own(answer)):
         raise foreign(answer, body, whose="HubSpot's", check=CHECK)
     return usable(answer, body, check=CHECK, keys="check HUBSPOT_ACCESS_TOKEN")
+
+
+def lacks_scope(answer: Answer) -> bool:
+    return answer.status == 403 and bool(_scopes(answer))
 
 
 def batch_refused(answer: Answer, body: object, mapped: Collection[str] = ()) -> LaneError:

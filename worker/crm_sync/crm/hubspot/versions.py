@@ -11,6 +11,9 @@ from dataclasses import dataclass
 V3 = "v3"
 ENFORCING = "2026-09"  # the first that does
 SUPPORTED_MONTHS = 18
+# Of the subscriptions, if the contacts' version is v3. Their v4 ends in March 2027, before v3 does. This one has the
+# same requests [HubSpot, API reference 2026-03, communication preferences].
+WITH_V3 = "2026-03"
 
 _OBJECTS = r"/objects/{}(?:contacts|0-1)"  # 0-1 is the id of their type
 _V3 = re.compile(rf"(.*)/crm/v3{_OBJECTS.format('')}")
@@ -25,13 +28,15 @@ _MONTHS = (
 class Version:
     """name: v3, or a date. properties, account: the paths where it says which properties there are, and whose the account is.
 
-    ends: the month from which it is unsupported.
+    ends: the month from which it is unsupported. statuses, lists: the paths of email subscriptions and of lists.
     """
 
     name: str
     properties: str
     account: str
     ends: str
+    statuses: str
+    lists: str
 
     @property
     def enforces(self) -> bool:
@@ -42,12 +47,32 @@ class Version:
 def version_of(path: str) -> Version | None:
     """By the path of the contacts; None if something else than HubSpot has named it, as a proxy may."""
     if match := _V3.fullmatch(path):
-        before = match[1]
-        return Version(V3, f"{before}/crm/v3/properties/contacts", f"{before}/account-info/v3/details", "September 2027")
+        return _v3(match[1])
     if match := _DATED.fullmatch(path):
         before, date = match.groups()
-        return Version(date, f"{before}/crm/properties/{date}/contacts", f"{before}/account-info/{date}/details", _end(date))
+        return Version(
+            date,
+            f"{before}/crm/properties/{date}/contacts",
+            f"{before}/account-info/{date}/details",
+            _end(date),
+            f"{before}/communication-preferences/{date}/statuses",
+            f"{before}/crm/lists/{date}",
+        )
     return None
+
+
+def _v3(before: str) -> Version:
+    return Version(
+        V3,
+        f"{before}/crm/v3/properties/contacts",
+        f"{before}/account-info/v3/details",
+        "September 2027",
+        f"{before}/communication-preferences/{WITH_V3}/statuses",
+        f"{before}/crm/v3/lists",
+    )
+
+
+CURRENT = _v3("")
 
 
 def _end(date: str) -> str:

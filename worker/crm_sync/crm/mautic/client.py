@@ -27,7 +27,7 @@ from crm_sync.crm.answer import Answer, quoted
 from crm_sync.crm.client import Client, Entry, Found, Held, Record
 from crm_sync.crm.exchange import Assumption
 from crm_sync.crm.http import Http
-from crm_sync.crm.mautic import likeness
+from crm_sync.crm.mautic import likeness, segments
 from crm_sync.crm.mautic.answers import email, is_gone, judged, plain, records, written
 from crm_sync.crm.mautic.assumptions import assumptions
 from crm_sync.crm.mautic.field_match import FieldMatch
@@ -134,7 +134,8 @@ class Mautic(Client):
             said = await self._write(stage, writes) if trouble is None else [trouble] * len(writes)
             for place, entry in zip(steps, said, strict=True):
                 entries[place] = entry
-        return [entry for entry in entries if isinstance(entry, Entry)]
+        settled: list[Entry] = [entry for entry in entries if isinstance(entry, Entry)]
+        return await segments.applied(self._login, contacts, settled)
 
     def assumptions(self, contact: Contact) -> Sequence[Assumption]:
         found = assumptions(contact)
@@ -315,7 +316,8 @@ def _body(contact: Contact, step: Edit | New) -> dict[str, Any]:
 
     The address goes with its domain as DNS has it: Mautic keeps ASCII only.
     """
-    fields = {name: value for name, value in contact.filled.items() if name not in ("id", "email")}
+    named = {MAUTIC.member(name) or name: value for name, value in contact.filled.items()}
+    fields = {name: value for name, value in named.items() if name not in ("id", "email", segments.JOINED, segments.LEFT)}
     if isinstance(step, New):
         return {"email": with_ascii_domain(contact.email or ""), **fields}
     # With the address that it has, Mautic would look for others to merge with.

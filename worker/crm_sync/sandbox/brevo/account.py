@@ -53,6 +53,7 @@ class Contact:
     created: datetime
     modified: datetime
     is_blocklisted: bool = False
+    is_sms_blocklisted: bool = False
 
 
 class BrevoError(Exception):
@@ -70,7 +71,7 @@ class BrevoError(Exception):
 class Change:
     """What a request asks for, checked. unique: the values of UNIQUE, which are among the attributes too.
 
-    is_blocklisted: None if the request does not say.
+    is_blocklisted, is_sms_blocklisted: None if the request does not say.
     """
 
     unique: dict[str, str] = field(default_factory=dict)
@@ -78,6 +79,7 @@ class Change:
     list_ids: set[int] = field(default_factory=set)
     unlink_list_ids: set[int] = field(default_factory=set)
     is_blocklisted: bool | None = None
+    is_sms_blocklisted: bool | None = None
 
 
 class BrevoAccount:
@@ -169,9 +171,8 @@ class BrevoAccount:
         attributes = body.get("attributes", {})
         if not isinstance(attributes, dict):
             raise _invalid("attributes should be type object")
-        change.is_blocklisted = body.get("emailBlacklisted")
-        if not isinstance(change.is_blocklisted, bool | None):
-            raise _invalid("emailBlacklisted should be type boolean")
+        change.is_blocklisted = _flag(body, "emailBlacklisted")
+        change.is_sms_blocklisted = _flag(body, "smsBlacklisted")
         for name, value in attributes.items():
             if value is None or isinstance(value, dict):
                 raise _invalid(f"attributes/{name} should be type number, string, boolean or array")
@@ -222,7 +223,16 @@ class BrevoAccount:
         contact.list_ids = (contact.list_ids | change.list_ids) - change.unlink_list_ids
         if change.is_blocklisted is not None:
             contact.is_blocklisted = change.is_blocklisted
+        if change.is_sms_blocklisted is not None:
+            contact.is_sms_blocklisted = change.is_sms_blocklisted
         contact.modified = datetime.now(UTC)
+
+
+def _flag(body: dict[str, Any], name: str) -> bool | None:
+    value = body.get(name)
+    if not isinstance(value, bool | None):
+        raise _invalid(f"{name} should be type boolean")
+    return value
 
 
 def _invalid(message: str) -> BrevoError:

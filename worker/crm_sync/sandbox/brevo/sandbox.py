@@ -198,7 +198,7 @@ def _details(contact: Contact) -> dict[str, Any]:
         "id": contact.id,
         "email": contact.email,
         "emailBlacklisted": contact.is_blocklisted,
-        "smsBlacklisted": False,
+        "smsBlacklisted": contact.is_sms_blocklisted,
         "whatsappBlacklisted": False,
         "createdAt": _time(contact.created),
         "modifiedAt": _time(contact.modified),

@@ -131,6 +131,12 @@ class HubSpotAccount:
         self.archived: dict[str, Contact] = {}  # found by nothing any more, but to be restored
         self.blocked: set[str] = set()  # addresses that no contact may have again
         self.merged: dict[str, str] = {}  # the id of a record that is no more -> of the one it was merged into
+        self.lists: dict[int, set[str]] = {}  # the ids of their records
+        self.dynamic_lists: set[int] = set()  # that no request changes
+        self.subscriptions: set[int] = set()  # the types that exist
+        self.needs_legal_basis = False  # the account's data privacy settings are on
+        self.out_of_all: set[str] = set()  # addresses
+        self.statuses: dict[tuple[str, int], str] = {}  # by address and type
         self._owners: dict[str, str] = {}
         self._last_id = FIRST_ID - 1
 

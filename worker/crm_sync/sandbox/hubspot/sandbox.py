@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from crm_sync.sandbox.credentials import HUBSPOT_TOKEN
+from crm_sync.sandbox.hubspot import beside
 from crm_sync.sandbox.hubspot.account import Contact, HubSpotAccount, HubSpotError, now
 from crm_sync.sandbox.hubspot.batches import SHOWN_BY_DEFAULT, Batches, record, texts
 from crm_sync.sandbox.hubspot.limits import Limits
@@ -126,16 +127,17 @@ class HubSpotSandbox(Sandbox):
             raise HubSpotError(401, "INVALID_AUTHENTICATION", message)
         reads = call.method == "GET" or call.path.endswith("/batch/read")
         needed = ACCOUNT_SCOPE if call.path in (self.details_path, self.usage_path) else READ_SCOPE if reads else WRITE_SCOPE
+        needed = beside.scope(call.path) or needed
         if needed not in self.scopes:
             message = "One or more of the following scopes are required."
             context = {"requiredGranularScopes": [needed], "links": ["https://developers.hubspot.com/scopes"]}
             raise HubSpotError(403, "MISSING_SCOPES", message, context=context)
 
     def _route(self, call: Call) -> tuple[int, Any]:
-        if call.method == "GET" and call.path in (self.details_path, self.usage_path):
-            return 200, self._details() if call.path == self.details_path else self._usage()
-        if call.method == "GET" and call.path.startswith(self.properties_path):
-            return self._properties(call.path.removeprefix(self.properties_path).lstrip("/"))
+        if call.method == "GET" and (said := self._of_account(call.path)) is not None:
+            return said
+        if beside.scope(call.path) is not None:
+            return beside.route(self.account, call.path, dict(call.query), call.body)
         if call.path == self.path:
             return self._all(call)
         if call.path == f"{self.path}/gdpr-delete":
@@ -144,6 +146,13 @@ class HubSpotSandbox(Sandbox):
         if not call.path.startswith(f"{self.path}/") or collection not in ("", "batch"):
             return 404, NO_ROUTE
         return self._batch(call, name) if collection else self._one(call, name)
+
+    def _of_account(self, path: str) -> tuple[int, Any] | None:
+        if path.startswith(self.properties_path):
+            return self._properties(path.removeprefix(self.properties_path).lstrip("/"))
+        if path == self.details_path:
+            return 200, self._details()
+        return (200, self._usage()) if path == self.usage_path else None
 
     def _properties(self, name: str) -> tuple[int, Any]:
         """All, or one. The words for one that is not there are a guess."""

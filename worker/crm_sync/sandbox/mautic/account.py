@@ -8,11 +8,12 @@ import csv
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 LONGEST_TEXT = 191
+CONTACTABLE, MANUAL = 0, 3  # reasons of doNotContact [DoNotContact]; the latter where none is said
 # Alias and type of the fields every installation has, all in the group "core" here.
 CORE_FIELDS = {
     **dict.fromkeys(("title", "firstname", "lastname", "company", "position"), "text"),
@@ -37,6 +38,8 @@ class Contact:
     values: dict[str, Any]
     added: datetime
     written: int = 0
+    tags: set[str] = field(default_factory=set)
+    closed: dict[str, int] = field(default_factory=dict)  # channels that it must not be contacted by: the reason of each
 
 
 class ItemError(Exception):
@@ -65,6 +68,7 @@ class MauticAccount:
         self.identifiers = {"email"}
         self.contacts: dict[int, Contact] = {}
         self.denied_ids: set[int] = set()
+        self.segments: dict[int, set[int]] = {}
         self.refuses_taken = False
         self.hidden = range(0)
         self.last_id = 0
@@ -165,6 +169,14 @@ class MauticAccount:
             ):
                 values[alias] = value
         self._set(contact, values)
+        for tag in item.get("tags") or []:
+            contact.tags.discard(tag[1:]) if tag.startswith("-") else contact.tags.add(tag)
+        for one in item.get("doNotContact") or []:
+            reason = int(one.get("reason", MANUAL))
+            if reason == CONTACTABLE:
+                contact.closed.pop(one.get("channel", "email"), None)
+            else:
+                contact.closed[one.get("channel", "email")] = reason
 
     def _set(self, contact: Contact, values: Mapping[str, Any]) -> None:
         self._by_address[_address(contact)].discard(contact.id)
@@ -262,7 +274,10 @@ def details(contact: Contact, fields: Mapping[str, str]) -> dict[str, Any]:
         "fields": {"core": core, "social": [], "personal": [], "professional": [], "all": {"id": contact.id, **values}},
         "owner": None,
         "ipAddresses": [],
-        "tags": [],
+        "tags": [{"id": number, "tag": tag} for number, tag in enumerate(sorted(contact.tags), 1)],
         "stage": None,
-        "doNotContact": [],
+        "doNotContact": [
+            {"id": number, "reason": reason, "comments": "", "channel": channel, "channelId": None}
+            for number, (channel, reason) in enumerate(contact.closed.items(), 1)
+        ],
     }

@@ -34,6 +34,7 @@ DENIED = "You do not have access to the requested area/action."
 ROUTES_OF_ONE = {("GET", ""), ("PATCH", "/edit"), ("PUT", "/edit"), ("DELETE", "/delete")}
 
 _ONE = re.compile(rf"{CONTACTS}/([^/]+)(/edit|/delete|)")
+_SEGMENT = re.compile(r"/api/segments/([0-9]+)/(?:contacts/add|contact/([0-9]+)/remove)")
 _newest_seen: ContextVar[int | None] = ContextVar("newest_seen", default=None)
 
 
@@ -160,10 +161,31 @@ class MauticSandbox(Sandbox):
                 return self._batch(call)
             case "DELETE", "/api/contacts/batch/delete":
                 return self._delete_batch(call.query)
+        return self._other(call)
+
+    def _other(self, call: Call) -> Answer:
+        """Routes with an id in them."""
+        if call.method == "POST" and (in_segment := _SEGMENT.fullmatch(call.path)):
+            return self._segment(call, int(in_segment[1]), in_segment[2])
         found = _ONE.fullmatch(call.path)
         if found is None or (call.method, found[2]) not in ROUTES_OF_ONE:
             raise ItemError(404, f"Requested URL not found: {call.path}")
         return self._one(call, found[1])
+
+    def _segment(self, call: Call, number: int, contact: str | None) -> Answer:
+        """contact: the one that leaves; None where those of the body join."""
+        members = self.account.segments.get(number)
+        if members is None:
+            raise ItemError(404, NOT_FOUND)
+        if contact is not None:
+            if self._found(contact) is None:
+                raise ItemError(404, NOT_FOUND)
+            members.discard(int(contact))
+            return Answer(200, {"success": 1})
+        ids = _item(call.body).get("ids", [])
+        there = {str(one): self._found(one) is not None for one in ids}
+        members |= {int(one) for one, is_there in there.items() if is_there}
+        return Answer(200, {"success": 1, "details": {one: {"success": is_there} for one, is_there in there.items()}})
 
     def _list(self, query: Mapping[str, str]) -> Answer:
         found = self.account.search(query)

@@ -1,0 +1,108 @@
+"""What Mautic takes beside the fields of a contact: consent, tags, and segments, which have requests of their own."""
+
+import pytest
+
+from crm_sync.core.outcome import Outcome, Verdict
+from crm_sync.errors import LaneError
+from crm_sync.sandbox.mautic.sandbox import MauticSandbox
+from crm_sync.sandbox.server import Answer, Fault
+from tests.crm.test_mautic import PASSWORD, USER, client, contact
+
+WEEKLY, DAILY, GONE = 7, 8, 99
+OUT = [{"channel": "email", "reason": 3}]
+
+
+@pytest.fixture
+async def crm():
+    async with MauticSandbox(username=USER, password=PASSWORD) as sandbox:
+        sandbox.account.segments |= {WEEKLY: set(), DAILY: set()}
+        yield sandbox
+
+
+@pytest.fixture
+async def mautic(crm):
+    async with client(crm.url) as opened:
+        yield opened
+
+
+async def deliver(mautic, email="ada@example.com", remote_id=None, **fields):
+    [outcome] = await mautic.deliver([contact(email, remote_id=remote_id, **fields)])
+    return outcome
+
+
+def asked(crm):
+    return [(request.method, request.path) for request in crm.requests]
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+async def test_who_opts_out_is_opted_out_new_or_known(crm, mautic, is_known):
+    if is_known:
+        await deliver(mautic, firstname="Ada")
+    assert (await deliver(mautic, doNotContact=[*OUT, {"channel": "sms", "reason": 1}])).code is None
+    assert crm.contacts[1].closed == {"email": 3, "sms": 1}
+    await deliver(mautic, firstname="Bo")
+    assert crm.contacts[1].closed == {"email": 3, "sms": 1}
+
+
+async def test_only_the_reason_0_opens_a_channel_again(crm, mautic):
+    await deliver(mautic, doNotContact=OUT)
+    await deliver(mautic, donotcontact=[{"channel": "email", "reason": 0}])
+    assert crm.contacts[1].closed == {}
+
+
+async def test_tags_come_and_go(crm, mautic):
+    assert (await deliver(mautic, tags=["customer", "berlin"])).code is None
+    assert (await deliver(mautic, tags=["-berlin", "vip"])).code is None
+    assert crm.contacts[1].tags == {"customer", "vip"}
+
+
+async def test_a_segment_is_one_request_for_all_of_a_batch(crm, mautic):
+    people = [contact(f"{number}@example.com", segmentIds=[WEEKLY, DAILY]) for number in range(5)]
+    assert await mautic.deliver(people) == [Outcome.delivered(str(number)) for number in range(1, 6)]
+    assert crm.account.segments == {WEEKLY: {1, 2, 3, 4, 5}, DAILY: {1, 2, 3, 4, 5}}
+    assert asked(crm)[2:] == [("POST", f"/api/segments/{WEEKLY}/contacts/add"), ("POST", f"/api/segments/{DAILY}/contacts/add")]
+    assert "segmentIds" not in str(crm.requests[1].body)
+
+
+async def test_a_contact_leaves_a_segment(crm, mautic):
+    await deliver(mautic, segmentIds=[WEEKLY, DAILY])
+    assert (await deliver(mautic, unlinkSegmentIds=[WEEKLY])).code is None
+    assert crm.account.segments == {WEEKLY: set(), DAILY: {1}}
+
+
+async def test_without_segments_no_request_is_made_for_them(crm, mautic):
+    await deliver(mautic, firstname="Ada")
+    assert len(crm.requests) == 2
+
+
+@pytest.mark.parametrize("fields", [{"segmentIds": [GONE, DAILY]}, {"segmentIds": [DAILY], "unlinkSegmentIds": [GONE]}])
+async def test_a_segment_that_is_not_there_is_told_and_the_others_are_joined(crm, mautic, fields):
+    outcome = await deliver(mautic, **fields)
+    assert outcome == Outcome.delivered(
+        "1", "FIELD_NOT_SENT", "Mautic has no segment 99: create it in Mautic, or correct the row"
+    )
+    assert crm.account.segments[DAILY] == {1}
+
+
+async def test_a_refused_contact_joins_nothing(crm, mautic):
+    entries = await mautic.deliver([contact("a@example.com", points="many", segmentIds=[WEEKLY]), contact("b@example.com")])
+    assert [entry.verdict for entry in entries] == [Verdict.REJECTED, Verdict.DELIVERED]
+    assert crm.account.segments[WEEKLY] == set()
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_one_of_whom_it_is_not_known_whether_it_has_joined_comes_again(crm, mautic, status):
+    crm.next_faults.append(Fault(lambda call: "/segments/" in call.path, answer=Answer(status, None, {})))
+    [entry, other] = await mautic.deliver([contact("a@example.com", segmentIds=[WEEKLY]), contact("b@example.com")])
+    assert isinstance(entry, LaneError)
+    assert other == Outcome.delivered("2")
+    assert await deliver(mautic, "a@example.com", segmentIds=[WEEKLY]) == Outcome.delivered("1")
+    assert crm.account.segments[WEEKLY] == {1}
+
+
+async def test_a_role_that_may_not_edit_segments_is_told(crm, mautic):
+    body = {"errors": [{"code": 403, "message": "You do not have access to the requested area/action.", "type": None}]}
+    crm.next_faults.append(Fault(lambda call: "/segments/" in call.path, answer=Answer(403, body, {})))
+    outcome = await deliver(mautic, segmentIds=[WEEKLY])
+    assert (outcome.verdict, outcome.code) == (Verdict.DELIVERED, "FIELD_NOT_SENT")
+    assert "check the role of the API user" in outcome.reason

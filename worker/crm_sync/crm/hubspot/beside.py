@@ -1,0 +1,184 @@
+"""What HubSpot keeps apart from the properties of a contact, behind endpoints of its own: email subscriptions and static lists.
+
+These requests follow those for the contacts of a batch. There is one for all contacts that opt out of every email, one for each
+hundred changes of single subscriptions, and one for each list. The limiter paces them like all others.
+[HubSpot, communication preferences, statuses/batch/unsubscribe-all and statuses/batch/write; lists, memberships/add-and-remove]
+
+The requests for many subscriptions at once need a scope of their own, which only Marketing Hub Enterprise can give. Without it,
+each contact and each subscription takes a request. [HubSpot, communication preferences, "Scope requirements"]
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from crm_sync.core.codes import Code
+from crm_sync.core.mode import is_written
+from crm_sync.core.outcome import Contact, Outcome
+from crm_sync.crm.answer import Answer, quoted
+from crm_sync.crm.client import Entry
+from crm_sync.crm.http import Http
+from crm_sync.crm.hubspot.refusals import judged, lacks_scope
+from crm_sync.crm.hubspot.versions import Version
+from crm_sync.crm.values import HUBSPOT
+from crm_sync.errors import LaneError, OutageError
+
+TOGETHER = 100  # statuses in one request
+CHANNEL = "EMAIL"
+OUT_OF_ALL, OUT_OF, INTO = "unsubscribeAll", "unsubscribeFrom", "subscribeTo"
+JOINED, LEFT = "listIds", "unlinkListIds"
+BASIS, EXPLANATION = "legalBasis", "legalBasisExplanation"
+
+
+class _Delivered(NamedTuple):
+    """place: in the batch. members: the names and values that are not properties."""
+
+    place: int
+    record: str
+    email: str
+    members: Mapping[str, Any]
+
+
+_Told = Callable[[Answer, Sequence[_Delivered]], None]
+
+
+class Beside:
+    """Of one account. It learns whether the token has the scope for many subscriptions at once."""
+
+    def __init__(self, http: Http, version: Version) -> None:
+        self.http = http
+        self.statuses = version.statuses
+        self.lists = version.lists
+        self.in_bulk = True
+
+    async def apply(self, contacts: Sequence[Contact], entries: Sequence[Entry]) -> list[Entry]:
+        """Returns the entries of these contacts. A contact is not delivered, and comes again, if HubSpot did not say whether it
+        was opted out or has joined a list. What HubSpot refused is FIELD_NOT_SENT.
+        """
+        work = _Work(self, [*entries], _delivered(contacts, entries))
+        if work.those:
+            await work.opt_out_of_all()
+            await work.set_statuses()
+            await work.change_lists()
+        return work.entries
+
+
+def _delivered(contacts: Sequence[Contact], entries: Sequence[Entry]) -> list[_Delivered]:
+    found = []
+    for place, (contact, entry) in enumerate(zip(contacts, entries, strict=True)):
+        if not isinstance(entry, Outcome) or not is_written(entry) or not entry.remote_id:
+            continue
+        members = {member: value for name, value in contact.filled.items() if (member := HUBSPOT.member(name)) is not None}
+        if members:
+            found.append(_Delivered(place, entry.remote_id, (contact.email or "").strip().lower(), members))
+    return found
+
+
+class _Work:
+    """For the contacts of one batch."""
+
+    def __init__(self, beside: Beside, entries: list[Entry], those: Sequence[_Delivered]) -> None:
+        self.entries = entries
+        self.those = those
+        self._beside = beside
+
+    async def opt_out_of_all(self) -> None:
+        path = self._beside.statuses
+        out = [one for one in self.those if one.members.get(OUT_OF_ALL)]
+        body = {"inputs": [one.email for one in out]}
+        if out and not await self._sent_in_bulk(f"{path}/batch/unsubscribe-all", body, out, channel=CHANNEL):
+            for one in out:
+                await self._send(
+                    "POST", f"{path}/{quote(one.email, safe='@')}/unsubscribe-all", {}, [one], self._named, channel=CHANNEL
+                )
+
+    async def set_statuses(self) -> None:
+        """Opting in first: a contact that is to be in and out of the same subscription ends up out of it."""
+        path = self._beside.statuses
+        for member, state in ((INTO, "SUBSCRIBED"), (OUT_OF, "UNSUBSCRIBED")):
+            pairs = [
+                (one, _status(one, subscription, state)) for one in self.those for subscription in one.members.get(member, ())
+            ]
+            for first in range(0, len(pairs), TOGETHER):
+                some = pairs[first : first + TOGETHER]
+                body = {"inputs": [{"subscriberIdString": one.email, **status} for one, status in some]}
+                if await self._sent_in_bulk(f"{path}/batch/write", body, [one for one, _ in some]):
+                    continue
+                for one, status in some:
+                    await self._send("POST", f"{path}/{quote(one.email, safe='@')}", status, [one], self._named)
+
+    async def change_lists(self) -> None:
+        numbers = dict.fromkeys(number for one in self.those for name in (JOINED, LEFT) for number in one.members.get(name, ()))
+        for number in numbers:
+            join = [one for one in self.those if number in one.members.get(JOINED, ())]
+            leave = [one for one in self.those if number in one.members.get(LEFT, ()) and one not in join]
+            body = {"recordIdsToAdd": [one.record for one in join], "recordIdsToRemove": [one.record for one in leave]}
+
+            def told(answer: Answer, those: Sequence[_Delivered], number: int = number) -> None:
+                if answer.status in (400, 404):
+                    self._note(those, f"HubSpot has no static list {number} ({answer.label}: {quoted(answer, None)})")
+                missing = answer.get("recordIdsMissing")
+                if isinstance(missing, list) and missing:
+                    absent = {str(one) for one in missing}
+                    self._note(
+                        [one for one in those if one.record in absent], f"HubSpot did not add the contact to list {number}"
+                    )
+
+            await self._send("PUT", f"{self._beside.lists}/{number}/memberships/add-and-remove", body, [*join, *leave], told)
+
+    def _named(self, answer: Answer, those: Sequence[_Delivered]) -> None:
+        """An error names the address that it is about, or is about all."""
+        errors = [error for error in answer.get("errors") or [] if isinstance(error, dict)]
+        if answer.status >= 400:
+            errors = errors or [{"message": quoted(answer, None)}]
+        for error in errors:
+            text = str(error).lower()
+            concerned = [one for one in those if one.email in text] or those
+            self._note(concerned, f"HubSpot refused the subscription ({answer.label}: {error.get('message') or 'no text'})")
+
+    async def _sent_in_bulk(self, path: str, body: Mapping[str, Any], those: Sequence[_Delivered], **query: str) -> bool:
+        """False where the token lacks the scope for it, so that nothing was done."""
+        if self._beside.in_bulk:
+            self._beside.in_bulk = await self._send("POST", path, body, those, self._named, needs_more=True, **query)
+        return self._beside.in_bulk
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any],
+        those: Sequence[_Delivered],
+        told: _Told,
+        *,
+        needs_more: bool = False,
+        **query: str,
+    ) -> bool:
+        """needs_more: a scope that the token may lack. False where it does."""
+        try:
+            answer = await self._beside.http.send(method, path, body, query=query)
+            if needs_more and lacks_scope(answer):
+                return False
+            answer = judged(answer, body)
+            if answer.status not in (200, 201, 202, 204, 207, 400, 404):
+                raise OutageError(
+                    Code.BROKEN_ANSWER, f"HubSpot answered with a status that it does not document here ({answer.label})"
+                )
+        except LaneError as error:
+            for one in those:
+                self.entries[one.place] = error
+            return True
+        answer.confirm()
+        told(answer, those)
+        return True
+
+    def _note(self, those: Sequence[_Delivered], words: str) -> None:
+        for one in those:
+            entry = self.entries[one.place]
+            if isinstance(entry, Outcome) and words not in (entry.reason or ""):
+                reason = "; ".join(filter(None, [entry.reason, words]))
+                self.entries[one.place] = entry._replace(code=entry.code or Code.FIELD_NOT_SENT, reason=reason)
+
+
+def _status(one: _Delivered, subscription: int, state: str) -> dict[str, Any]:
+    basis = {name: one.members[name] for name in (BASIS, EXPLANATION) if name in one.members}
+    return {"subscriptionId": subscription, "statusState": state, "channel": CHANNEL, **basis}

@@ -1,0 +1,116 @@
+"""Names in the mapping that are not fields of a contact: its consent, and the lists, segments and tags that it has.
+
+A consent field is sent when it opts out, and left out when it does not. So it never opts anybody in again, unless the mapping
+says `subscribe = true` for that field. The names are the vendors' own, and their case does not matter.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from crm_sync.core.documents import plain_text
+from crm_sync.core.values import Member, flat
+from crm_sync.errors import UnsendableError
+
+EMAIL = "email"  # Mautic's channel
+CONTACTABLE, UNSUBSCRIBED, MANUAL = 0, 1, 3  # reasons of Mautic's doNotContact [mautic/mautic: DoNotContact]
+MOST_LISTS = 100  # of one contact: our own bound
+
+
+def boolean(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise UnsendableError("it must be a boolean")
+    return value
+
+
+def only_true(value: bool) -> bool | None:
+    return value or None
+
+
+def ids(value: Any) -> list[int]:
+    """Of lists or segments, each once."""
+    found = (
+        [value] if isinstance(value, int) and not isinstance(value, bool) else flat(value) if isinstance(value, list) else None
+    )
+    if found is None or not all(isinstance(one, int) and not isinstance(one, bool) and one > 0 for one in found):
+        raise UnsendableError("it must be an array of ids (positive whole numbers)")
+    if len(found) > MOST_LISTS:
+        raise UnsendableError(f"it must not have more than {MOST_LISTS} ids")
+    return list(dict.fromkeys(found))
+
+
+def texts(value: Any) -> list[str]:
+    """Tags, each once."""
+    found = flat(value) if isinstance(value, list) else [value]
+    return list(dict.fromkeys(text for one in found if (text := plain_text(one).strip())))
+
+
+def do_not_contact(value: Any) -> list[dict[str, Any]]:
+    """A boolean means the email channel, a list of texts these channels. JSON has the form that Mautic documents."""
+    if isinstance(value, bool):
+        return [{"channel": EMAIL, "reason": MANUAL if value else CONTACTABLE}]
+    parts = value if isinstance(value, list) else [value]
+    found = []
+    for part in parts:
+        one = {"channel": part} if isinstance(part, str) else dict(part) if isinstance(part, dict) else {}
+        one.setdefault("reason", MANUAL)
+        reason = one["reason"] if isinstance(one["reason"], int) else str(one["reason"])
+        if not isinstance(one.get("channel"), str) or str(reason) not in ("0", "1", "2", "3"):
+            raise UnsendableError("it must be a boolean, channels, or objects with a channel and a reason from 0 to 3")
+        found.append({**one, "reason": int(reason)})
+    return found
+
+
+def only_opt_outs(value: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [one for one in value if one["reason"] != CONTACTABLE]
+
+
+# Next to `attributes` [Brevo's OpenAPI, "Create a contact", "Update a contact"].
+BREVO: Mapping[str, Member] = {
+    "emailBlacklisted": Member(boolean, only_true),
+    "smsBlacklisted": Member(boolean, only_true),
+    "listIds": Member(ids),
+    "unlinkListIds": Member(ids),
+}
+LEGAL_BASES = (
+    *("LEGITIMATE_INTEREST_PQL", "LEGITIMATE_INTEREST_CLIENT", "PERFORMANCE_OF_CONTRACT"),
+    *("CONSENT_WITH_NOTICE", "NON_GDPR", "PROCESS_AND_STORE", "LEGITIMATE_INTEREST_OTHER"),
+)
+
+
+def opting_out(value: Any) -> bool | None:
+    """False is never sent: HubSpot cannot opt anybody in to every email."""
+    return only_true(boolean(value))
+
+
+def nobody(_: Any) -> None:
+    """For a name that only opts in."""
+
+
+def legal_basis(value: Any) -> str:
+    if value not in LEGAL_BASES:
+        raise UnsendableError(f"it must be one of {', '.join(LEGAL_BASES)}")
+    return str(value)
+
+
+# Our names: HubSpot has requests of their own for these. [HubSpot, communication preferences; lists]
+_STATUSES = (
+    "the scope communication_preferences.write, or communication_preferences.statuses.batch.write, with which one request serves "
+    "many contacts (Marketing Hub Enterprise)"
+)
+_LISTS = "the scope crm.lists.write"
+HUBSPOT: Mapping[str, Member] = {
+    "unsubscribeAll": Member(opting_out, needs=_STATUSES),
+    "unsubscribeFrom": Member(ids, needs=_STATUSES),
+    "subscribeTo": Member(ids, nobody, needs=_STATUSES),
+    "legalBasis": Member(legal_basis),
+    "legalBasisExplanation": Member(plain_text),
+    "listIds": Member(ids, needs=_LISTS),
+    "unlinkListIds": Member(ids, needs=_LISTS),
+}
+# Next to the fields [mautic/mautic: LeadApiController]. The last two are our names: Mautic has other requests for segments.
+MAUTIC: Mapping[str, Member] = {
+    "doNotContact": Member(do_not_contact, only_opt_outs),
+    "tags": Member(texts),
+    "segmentIds": Member(ids),
+    "unlinkSegmentIds": Member(ids),
+}
