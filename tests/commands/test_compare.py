@@ -65,7 +65,7 @@ KINDS = {"str": ("string", "text", "text"), "bool": ("bool", "boolean", "boolean
 }
 
 # Sent as texts, and numbers all the same.
-LARGE = ("9007199254740993", "12345678901234567891::numeric(20, 0)")
+LARGE = ("9007199254740993", "12345678901234567891::numeric(20, 0)", "'-92233720368547758.08'::money")
 
 
 def define(crm, sandbox, name, sql, values):

@@ -9,6 +9,7 @@ from crm_sync.errors import (
     ConfigurationError,
     CrmSyncError,
     DatabaseTroubleError,
+    ForbiddenError,
     LockedError,
     RowRefusedError,
     StatementRefusedError,
@@ -48,6 +49,9 @@ TO_A_WORKER = {Fault.POOLER: ConfigurationError, Fault.PERSON: StatementRefusedE
 TO_A_CHANGE = {Fault.PASSES: DatabaseTroubleError}
 
 
+OF_ITS_OWN = {"55P03": LockedError, "42501": ForbiddenError}
+
+
 @pytest.mark.parametrize(("state", "fault"), CASES.items())
 def test_each_class_is_somebodys(state, fault):
     assert fault_of(state, "") is fault
@@ -59,7 +63,7 @@ def test_where_there_is_no_state_nothing_is_known():
 
 @pytest.mark.parametrize(("state", "fault"), CASES.items())
 def test_a_worker_waits_for_what_no_person_has_to_put_right(state, fault):
-    expected = LockedError if state == "55P03" else TO_A_WORKER.get(fault, DatabaseTroubleError)
+    expected = OF_ITS_OWN.get(state, TO_A_WORKER.get(fault, DatabaseTroubleError))
     assert type(translate(asyncpg.PostgresError.new({"C": state, "M": "said"}))) is expected
 
 
