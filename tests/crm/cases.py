@@ -175,6 +175,15 @@ CASES = (
         ),
     ),
     Case(
+        18,
+        "a column that is emptied empties the CRM's field where that is asked for, and only what crm-sync had put there",
+        (
+            "tests/daemon/test_clearing.py::test_what_was_sent_is_emptied_with_the_row",
+            "tests/daemon/test_clearing.py::test_what_sales_had_put_there_stays_though_the_row_has_nothing_for_it",
+            "tests/daemon/test_clearing.py::test_by_default_the_crm_keeps_what_it_has",
+        ),
+    ),
+    Case(
         19,
         "HTTPS_PROXY and its like are heeded, and named where they do not work",
         (f"{HERE}proxy.py", f"{FAULTS}proxy.py"),
@@ -196,6 +205,18 @@ CASES = (
             f"{HERE}n8n.py::test_a_run_whose_answer_breaks_off_was_a_run_all_the_same",
             f"{FAULTS}answers.py::test_a_success_of_n8n_that_cannot_be_read_is_a_run_and_is_not_sent_again",
             f"{HERE}http.py::test_a_body_as_large_as_may_be_is_read_and_with_a_byte_more_fewer_contacts_are_sent",
+        ),
+    ),
+    Case(
+        22,
+        "opting out, lists and tags come from columns, and no contact is opted in again unless the mapping says so",
+        (
+            f"{HERE}brevo_consent.py::test_who_opts_out_is_opted_out_new_or_known",
+            f"{HERE}brevo_consent.py::test_what_does_not_say_so_opts_nobody_in",
+            f"{HERE}brevo_consent.py::test_a_contact_joins_lists_and_leaves_them",
+            f"{HERE}mautic_consent.py::test_only_the_reason_0_opens_a_channel_again",
+            f"{HERE}mautic_consent.py::test_tags_come_and_go",
+            f"{HERE}hubspot_beside.py::test_nobody_is_opted_in_unless_the_mapping_says_so",
         ),
     ),
     Case(
