@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.manual import ROOT
+from tests.tiers import slow
 
 TESTS = """
 import time
@@ -32,6 +33,7 @@ def test_long():
 """
 
 
+@slow
 @pytest.mark.parametrize(("long_s", "code", "named"), [(0.5, 1, ["test_long"]), (0.005, 0, [])])
 def test_one_that_takes_too_many_times_the_mean_is_named_and_fails_the_run(
     tmp_path: Path, long_s: float, code: int, named: list[str]

@@ -65,7 +65,7 @@ async def test_a_plan_changes_nothing_and_says_what_it_found_and_of_each_stateme
     assert photograph() == before
     assert await owner.fetchval("SELECT to_regnamespace('crm_sync')") is None
     assert lines[0].startswith("Found crm.people: about 1,000 rows, ")
-    assert lines[1] == "A row is found by id (bigint), its address is E-Mail (text)."
+    assert lines[1] == "A row is identified by id (bigint), its address is E-Mail (text)."
     assert "The column hubspot_sync_status exists already and is kept as it is (crm.status" in " ".join(lines)
     assert max(map(len, lines)) <= 100, max(lines, key=len)
     for name in migrations.pending(empty_url):

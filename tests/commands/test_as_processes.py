@@ -50,7 +50,7 @@ OF_THE_OWNER = ("adopt", "migrate", "pause", "resume", "watch", "unwatch", "on-d
 
 
 def test_all_commands_are_here():
-    assert {*ANSWERS, "run", "demo", "init", "console", "token", "sandbox"} == {*COMMANDS}
+    assert {*ANSWERS, "run", "demo", "init", "console", "token", "sandbox", "compare"} == {*COMMANDS}
 
 
 @pytest.mark.parametrize("command", one_quick(ANSWERS))
