@@ -30,7 +30,6 @@ class Waits:
     longest_nap_s: float = 0.1
     frequent_flips_s: float = 0.05  # flips that come closer together than this are not worth a notification each
     help_interval_s: float = 0.5  # between two calls of the keeper for the help of other workers
-    give_way_s: float = 1.0  # of a look at the whole table, to contacts that are being delivered
     full_look_s: float = 5.0  # a contact behind the cursor waits no longer, however busy the lane
     fresh_look_s: float = 1.0  # between two looks at the fresh flips of a backlog
 

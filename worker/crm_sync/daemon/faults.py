@@ -1,5 +1,7 @@
 """What keeps one lane of a worker from delivering until a person helps: told once, and shown for as long as it lasts."""
 
+import asyncio
+
 import structlog
 
 from crm_sync import events
@@ -28,6 +30,8 @@ class Fault:
         self._database = database
         self._session = session
         self._trouble = Trouble(crm=crm, loop="fault")
+        self._turn = asyncio.Lock()  # what is noted while the worker ends does not outlive it
+        self._ended = False
 
     def tell(self, error: ConfigurationError) -> None:
         reason = clean(with_advice(error))[:LONGEST_FAULT]
@@ -36,8 +40,10 @@ class Fault:
             log.error(events.LANE_FAULTY, crm=self._crm, reason=reason, note="its contacts wait; other CRMs are not affected")
 
     async def note(self) -> None:
-        """In the database. The session must have been opened once."""
-        await self._write("note_fault", self._crm, self.reason, self._session.known_id)
+        """In the database, unless the worker ends. The session must have been opened once."""
+        async with self._turn:
+            if not self._ended:
+                await self._write("note_fault", self._crm, self.reason, self._session.known_id)
 
     def over(self) -> None:
         """The lane is well."""
@@ -46,9 +52,15 @@ class Fault:
             self.reason = None
 
     async def withdraw(self) -> bool:
-        """In the database: the worker has none, or ends. Whether that could be written."""
-        worker = self._session.worker_id
-        return worker is not None and await self._write("clear_fault", self._crm, worker)
+        """In the database: the worker has none. Whether that could be written."""
+        async with self._turn:
+            worker = self._session.worker_id
+            return worker is not None and await self._write("clear_fault", self._crm, worker)
+
+    async def end(self) -> None:
+        """The worker ends: what it has noted goes, and nothing more is noted."""
+        self._ended = True
+        await self.withdraw()
 
     async def _write(self, statement: str, *arguments: object) -> bool:
         try:

@@ -118,7 +118,7 @@ class SupervisedLane:
             with suppress(CrmSyncError):
                 await self._progress.say()
         if self.fault is not None:
-            await self._fault.withdraw()
+            await self._fault.end()
 
     # Opening.
 
@@ -180,13 +180,12 @@ class SupervisedLane:
         recovery, session = self._wiring.recovery, self._wiring.session
         interval_s = plan.settings.sync_scheduler_interval_minutes * 60
         look = partial(recovery.look_over, self.crm)
-        look_over = partial(every, interval_s, session, look, recovery.asked(self.crm), busy=lambda: lane.busy, waits=self._waits)
         return [
             ("lane", lane.run),
             ("writer", lane.write),
             ("breaker", lane.listen),
             ("tombstones", lane.delete),
-            ("full look", look_over),
+            ("full look", partial(every, interval_s, session, look, recovery.asked(self.crm), self._waits)),
             ("proof", self._prove),
             ("progress", progress.run),
         ]

@@ -13,8 +13,6 @@ from crm_sync.log import Trouble
 from crm_sync.postgres.backoff import Backoff
 from crm_sync.postgres.session import Session
 
-BUSY_LOOK_S = 0.05  # between two looks whether a lane is busy; a claim takes a tenth of it
-
 log = structlog.get_logger()
 
 
@@ -41,21 +39,14 @@ async def supervise(name: str, loop: Callable[[], Awaitable[None]], waits: Waits
 
 
 async def every(
-    interval_s: float,
-    session: Session,
-    work: Callable[[], Awaitable[bool]],
-    asked: asyncio.Event,
-    *,
-    busy: Callable[[], bool],
-    waits: Waits = USUAL,
+    interval_s: float, session: Session, work: Callable[[], Awaitable[bool]], asked: asyncio.Event, waits: Waits = USUAL
 ) -> None:
     """Works at this interval, while the session is open, and when it is asked to; sooner where it found something, less and less
-    so while it does. Gives way, for a moment, to a lane that is busy.
+    so while it does.
     """
     pause_s = waits.strays_again_s
     while True:
         await session.opened.wait()
-        await _give_way(busy, waits.give_way_s)
         asked.clear()
         if await work():
             await wait(asked, min(pause_s, interval_s))
@@ -63,13 +54,3 @@ async def every(
         else:
             await wait(asked, interval_s)
             pause_s = waits.strays_again_s
-
-
-async def _give_way(busy: Callable[[], bool], longest_s: float) -> None:
-    """Returns when the lane has looked for contacts and has none in hand, or after longest_s seconds."""
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    while True:
-        await asyncio.sleep(min(BUSY_LOOK_S, longest_s))
-        if not busy() or loop.time() - began >= longest_s:
-            return
