@@ -47,7 +47,7 @@ async def test_it_says_what_is_wrong_since_when_how_many_what_to_do_and_who_was_
     assert lines[0].startswith("NEW_CODE brevo DUPLICATE  since ")
     assert lines[0].endswith(", for 2 h")
     text = " ".join(" ".join(lines).split())
-    assert "10,001 failures with it" in text
+    assert "10,001 failures with this code" in text
     assert "crm-sync failed --crm brevo --code DUPLICATE" in text
     assert "told command; still to tell: webhook" in text
     assert text.count("ERRORS mautic") == 1

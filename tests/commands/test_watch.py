@@ -160,7 +160,7 @@ async def test_check_tells_what_is_watched_and_a_watch_that_does_not_fire(app, u
             code, out, _ = await ended(running)
         return code, " ".join(out.split())
 
-    assert "ok watched columns none: what is flipped is sent" in (await check())[1]
+    assert "ok watched columns none: only contacts that you flip are sent" in (await check())[1]
     done(url, "watch", "brevo", "--columns", "phone,email")
     done(url, "watch", "hubspot", "--columns", "email")
     assert "ok watched columns hubspot: email; brevo: email, phone" in (await check())[1]

@@ -44,7 +44,7 @@ async def test_one_contact_that_fails_twice_is_two_failures(app, url, crm, webho
         await until(app, "bool_and(brevo_sync_status = 'Error') FROM contacts")
         await webhook.message("NEW_CODE")
         await until(app, "contacts = 2 FROM crm_sync.alerts WHERE condition = 'NEW_CODE'")
-    assert webhook.messages()[0]["counted"] == "failures with it"
+    assert webhook.messages()[0]["counted"] == "failures with this code"
 
 
 @pytest.mark.parametrize("code", [None, "", "Bad request"])

@@ -18,9 +18,9 @@ EXIT_CONFIGURATION = 78  # EX_CONFIG of sysexits.h: systemd is told not to resta
 SECTIONS: Mapping[str, Mapping[str, str]] = {
     "Run": {
         "run": "Run the worker until it is stopped.",
-        "console": "Open the page for people, and the API.",
+        "console": "Serve the web console and the API.",
         "demo": "Watch it work: an embedded PostgreSQL and sandbox CRMs.",
-        "sandbox": "Run a fake CRM, to try a real table with.",
+        "sandbox": "Run a fake CRM to try your table with.",
     },
     "Look": {
         "status": "Show what each CRM is doing, and why contacts failed.",
@@ -46,7 +46,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "migrate": "Bring the database up to date with this version.",
         "grants": "Print the GRANTs of a worker, an application or a console.",
         "token": "Make a token for the console or the API.",
-        "match": "Fill the ids of contacts that a CRM has already.",
+        "match": "Fill in the ids of contacts that a CRM already has.",
         "watch": "Send contacts again whenever certain columns change.",
         "unwatch": "End a watch.",
         "forget": "Remove a contact's key from the history.",

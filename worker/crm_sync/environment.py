@@ -129,7 +129,7 @@ def _refuse_foreign(file: Path) -> None:
                 f"another directory, or if this is intended: chown {os.geteuid()} {where}"
             )
     if found[-1].st_mode & stat.S_IWOTH:
-        raise ConfigurationError(f"everybody may write to {where}, and could have keys sent anywhere: chmod o-w {where}")
+        raise ConfigurationError(f"anyone can write to {where} and could redirect where keys are sent: chmod o-w {where}")
 
 
 def _user(number: int) -> str:

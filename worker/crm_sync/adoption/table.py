@@ -238,7 +238,7 @@ def _refuse(found: dict[str, Any]) -> None:
         )
     if not found["is_owner"]:
         raise ConfigurationError(
-            f"{name} belongs to {found['owner']}, and the role {found['role']} may not change it: run this as {found['owner']}, "
+            f"{name} belongs to {found['owner']}, and the role {found['role']} cannot change it: run this as {found['owner']}, "
             f"or GRANT {quote(found['owner'])} TO {quote(found['role'])}"
         )
     if not found["may_create"]:

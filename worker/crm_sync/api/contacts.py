@@ -126,7 +126,7 @@ class Contacts:
         try:
             account = self._configuration.account(crm)
             if account is None:
-                return Preview(heading="not shown: there are no credentials for it in these settings", text="", empty=[])
+                return Preview(heading="not shown: the console's settings have no credentials for this CRM", text="", empty=[])
             matches = await show(self._database, table, ids)
             empty = self._configuration.lane(table.crm).empty
             preview = RequestPreview(self._database, schema, self._configuration.mapping, table, empty, claims=False)

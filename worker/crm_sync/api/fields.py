@@ -49,7 +49,7 @@ class Fields:
             raise DeclinedError(f"{crm} is not asked now: {state.sentence}")
         account = self._configuration.account(crm)
         if account is None:
-            raise DeclinedError(f"{crm} cannot be asked: there are no credentials for it in these settings")
+            raise DeclinedError(f"{crm} cannot be asked: the console's settings have no credentials for it")
         schema, sections = await self._tables.schema(), self._configuration.mapping
         known = account.default_fields
         mapping = await prepare_for(self._reading, crm, sections, known, schema, forms=account.forms, claims=False)

@@ -98,7 +98,7 @@ async def findings() -> AsyncIterator[Finding]:
     except ConfigurationError as error:
         yield Finding("settings", Verdict.WRONG, str(error))
         return
-    yield Finding("settings", Verdict.OK, "those of all CRMs are complete")
+    yield Finding("settings", Verdict.OK, "complete for every CRM")
     for name in unknown:
         yield Finding("settings", Verdict.WARNING, name.sentence)
     yield _of_alerts(configuration)
@@ -211,7 +211,7 @@ async def _fields(database: Database, wanted: LaneConfiguration, mapping: FieldM
         note = f"they cannot be compared with the mapping, because the CRM does not say which it has: {compared.unknown}"
         yield Finding(f"{crm} fields", Verdict.WARNING, note)
     elif compared.known is not None and not compared.misfits:
-        yield Finding(f"{crm} fields", Verdict.OK, f"the account has all {compared.known}, and takes what is sent to them")
+        yield Finding(f"{crm} fields", Verdict.OK, f"the account has all {compared.known}, and accepts the values sent to them")
     for misfit in compared.misfits:
         yield Finding(f"{crm} field {misfit.name}", Verdict.WRONG, misfit.words)
 
@@ -259,7 +259,9 @@ async def _watched(database: Database) -> str:
                 f"the trigger {watch.trigger} is disabled, so changes of {', '.join(watch.columns)} are not sent to {watch.crm}: "
                 f"run `ALTER TABLE {schema.table.name} ENABLE TRIGGER {watch.trigger}` or `crm-sync unwatch {watch.crm}`"
             )
-    return "; ".join(f"{watch.crm}: {', '.join(watch.columns)}" for watch in watches) or "none: what is flipped is sent"
+    return (
+        "; ".join(f"{watch.crm}: {', '.join(watch.columns)}" for watch in watches) or "none: only contacts that you flip are sent"
+    )
 
 
 async def _ear(settings: Settings, database: Database) -> str:

@@ -46,9 +46,9 @@ class Policy(NamedTuple):
 @click.argument("policy", required=False, type=click.Choice(POLICIES))
 @click.make_pass_decorator(Waits, ensure=True)
 def on_delete(waits: Waits, *, crm: str, policy: str | None) -> None:
-    """Sets what happens to the record in CRM when a contact's row is deleted; without POLICY, says what is set.
+    """Sets what happens to the record in CRM when a contact's row is deleted; without a policy, shows the current one.
 
-    keep: nothing. delete: it is deleted; HubSpot can restore it for 90 days. erase: for good. Run it as the owner of the table:
+    keep: it stays. delete: it is deleted; HubSpot can restore it for 90 days. erase: for good. Run it as the owner of the table:
     it adds a trigger or drops it, and no writer waits longer than a moment.
 
     \b

@@ -62,7 +62,7 @@ def status(*, watch: bool, as_json: bool, exact: bool) -> None:
     try:
         current = asyncio.run(_look(*asked, exact=exact))
     except DatabaseTroubleError as error:
-        click.echo(f"crm-sync: the database cannot be asked: {error}", err=True)
+        click.echo(f"crm-sync: cannot reach the database: {error}", err=True)
         sys.exit(EXIT_UNAVAILABLE)
     if as_json:
         click.echo(json.dumps(as_objects(current), indent=2, default=_text))
@@ -102,7 +102,7 @@ async def _watch(settings: Settings, with_credentials: Sequence[str]) -> None:
                 try:
                     current = await read_status(database, with_credentials)
                 except DatabaseTroubleError as error:
-                    said = f"{datetime.now().astimezone():%H:%M:%S}  The database cannot be asked, trying again: {error}"
+                    said = f"{datetime.now().astimezone():%H:%M:%S}  Cannot reach the database, trying again: {error}"
                 took_s = time.monotonic() - started
                 live.update(Screen(current, said), refresh=True)
                 await asyncio.sleep(WATCH_INTERVAL_S if said or is_first else max(WATCH_INTERVAL_S, SHARE * took_s))

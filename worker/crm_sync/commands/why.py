@@ -61,7 +61,7 @@ def why(*, contact: NamedContact, crm: str | None, as_json: bool) -> None:
     try:
         answer = asyncio.run(_why(load(), contact, crm))
     except DatabaseTroubleError as error:
-        click.echo(f"crm-sync: the database cannot be asked: {error}", err=True)
+        click.echo(f"crm-sync: cannot reach the database: {error}", err=True)
         sys.exit(EXIT_UNAVAILABLE)
     if as_json:
         click.echo(json.dumps(as_object(answer), indent=2))

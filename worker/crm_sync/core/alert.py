@@ -48,7 +48,7 @@ class Condition(StrEnum):
     )
     LANE_MISCONFIGURED = (
         "LANE_MISCONFIGURED",
-        "has a lane that is stopped and needs a person",
+        "has stopped, and needs a person to fix it",
         "do what the reason says; crm-sync retries by itself at least every minute",
         "crm-sync check",
     )
@@ -61,10 +61,10 @@ class Condition(StrEnum):
     )
     NEW_CODE = (
         "NEW_CODE",
-        "fails contacts for a reason not seen for a week",
+        "rejects contacts for a reason not seen in the past week",
         "crm-sync errors {code} says what it means and what to do",
         "crm-sync failed --crm {crm} --code {code}",
-        "failures with it",
+        "failures with this code",
     )
     OLDEST_WAITING = (
         "OLDEST_WAITING",

@@ -8,8 +8,8 @@ from enum import StrEnum
 from typing import Self
 
 NO_CODE = "NO_CODE"  # of reasons that begin with none, and of contacts in Error without any
-NO_CODE_MEANING = "it failed, and nobody has said with which code"
-NO_CODE_REMEDY = "see its reason; a client of another package is to name a code"
+NO_CODE_MEANING = "it failed without a failure code"
+NO_CODE_REMEDY = "see its reason; a plug-in's client should name a code"
 _FORM = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,38}|[0-9]{3}")  # as count_failed_contacts.sql knows one
 
 _PAGES = "https://github.com/crm-sync/crm-sync/blob/main/docs/reference/codes"
@@ -40,7 +40,7 @@ class Code(StrEnum):
         "the contact has no email address, or the address is not valid; nothing was sent",
         "correct the address and flip",
     )
-    REJECTED = "REJECTED", "the CRM refused this contact", "correct what its message names, and flip"
+    REJECTED = "REJECTED", "the CRM refused this contact", "correct what the CRM's message names, then flip"
     DUPLICATE = (
         "DUPLICATE",
         "another contact in the CRM has the same identifier",
@@ -59,11 +59,11 @@ class Code(StrEnum):
     ALREADY_THERE = (
         "ALREADY_THERE",
         "the CRM has this contact already, and the mode of this CRM is create: it was left as it is, and its id is in the row",
-        "nothing; to have it changed, set the mode to upsert, and flip",
+        "nothing; to change the record, set the mode to upsert and flip",
     )
     FIELD_NOT_SENT = (
         "FIELD_NOT_SENT",
-        "delivered without the named field: another contact has its value, it is not valid, or the CRM keeps its own",
+        "delivered without the named field: its value belongs to another contact or is not valid, or the CRM keeps its own",
         "correct it and flip, or leave it",
     )
     MAPPING_FAILED = (
@@ -94,7 +94,7 @@ class Code(StrEnum):
     NOT_ACCOUNTED = (
         "NOT_ACCOUNTED",
         "the CRM answered with success, but not for this contact",
-        "nothing; in Error once the retries are used up; then ask the CRM's support",
+        "wait; once the retries are used up it is in Error: then ask the CRM's support",
         True,
     )
     WORKFLOW_FAILED = (
@@ -117,7 +117,7 @@ class Code(StrEnum):
     BROKEN_ANSWER = (
         "BROKEN_ANSWER",
         "the connection broke or the answer made no sense; the CRM may have applied the request",
-        "nothing; if it lasts, look at what is between crm-sync and the CRM",
+        "nothing; if it lasts, check what sits between crm-sync and the CRM",
         True,
     )
 

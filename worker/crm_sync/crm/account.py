@@ -99,7 +99,7 @@ def require_reachable(url_setting: str, base_url: str, transport: TransportSetti
 def require_none(url_setting: str, settings: SettingsModel) -> None:
     """Half of what a CRM needs is a mistake, none of it means no lane. settings: without the URL. Raises ConfigurationError."""
     if half := [name.upper() for name in sorted(settings.model_fields_set)]:
-        raise ConfigurationError(f"{url_setting}: not set, but {', '.join(half)}: set it too, or none of them")
+        raise ConfigurationError(f"{url_setting}: not set, but {', '.join(half)}: set it too, or unset the others")
 
 
 def _port(url: str) -> int:
@@ -114,7 +114,9 @@ def _require_sendable(crm: str, headers: Mapping[str, str]) -> None:
     """Raises ConfigurationError. Settings that are a Key are refused by their names before they come here."""
     for name, value in headers.items():
         if not re.fullmatch(r"[ -~]*", value):
-            raise ConfigurationError(f"{crm}: the header {name} has characters that cannot be sent: check the setting of its key")
+            raise ConfigurationError(
+                f"{crm}: the header {name} contains characters that cannot be sent: check the setting that holds its key"
+            )
 
 
 def _limited(client: Client, lane: LaneSettings) -> Client:

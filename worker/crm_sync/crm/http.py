@@ -170,10 +170,11 @@ def require_https(name: str, url: str, allowed: Collection[str] = ()) -> str:
     if not understood:
         raise ConfigurationError(f"{name}: expected a URL such as https://api.example.com")
     if parts.username is not None or parts.password is not None:
-        raise ConfigurationError(f"{name}: expected a URL without user and password: those have settings of their own")
+        raise ConfigurationError(f"{name}: expected a URL without a user and password, which have their own settings")
     if parts.scheme == "http" and parts.hostname not in (*LOOPBACK, *allowed):
         raise ConfigurationError(
-            f"{name}: expected https, for keys and personal data go there; http is for loopback and for HTTP_ALLOWED_HOSTS"
+            f"{name}: expected https, because keys and personal data are sent there; "
+            "http is allowed on loopback and for HTTP_ALLOWED_HOSTS"
         )
     return url
 

@@ -33,7 +33,7 @@ from crm_sync.telling.lane_progress import LaneProgress
 
 log = structlog.get_logger()
 
-_REOPENED = ConfigurationError("the database refused a statement: columns, rights and mapping are read again")
+_REOPENED = ConfigurationError("the database refused a statement: reading columns, rights and mapping again")
 
 Read = Callable[[], LaneConfiguration | None]
 Outcomes = list[Finish]

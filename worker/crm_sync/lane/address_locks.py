@@ -62,7 +62,7 @@ class AddressLocks:
             self._release([request])
 
     async def make_company(self) -> None:
-        """We are alone no more: what is in flight is locked from here on."""
+        """Another worker has appeared: from here on, whatever is in flight is locked."""
         await self._lock([request for request in {*self._under_way.values()} if not request.locks])
 
     async def _lock(self, requests: Iterable[_Request]) -> None:

@@ -52,7 +52,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class _Difference:
-    """A contact that is not as its record. record: None if there is none. fields: that differ, with what the CRM has."""
+    """A contact that differs from its record. record: None if there is none. fields: those that differ, with the CRM's values."""
 
     row: Row
     contact: Contact
@@ -166,7 +166,7 @@ class Comparer:
         return False
 
     async def _held(self, contacts: Sequence[Contact]) -> list[Record | Outcome | None]:
-        """Of each its record, None if there is none, or that there are several."""
+        """The record of each contact: None if there is none, or a marker if there are several."""
         async with self._turns:
             said: Sequence[Held] = await asked(lambda some: self._client.read(some, self._names), contacts, self._waits)
         held: list[Record | Outcome | None] = []
@@ -200,7 +200,7 @@ class Comparer:
         return _Difference(row, contact, record, fields) if fields else None
 
     async def _settle(self, found: Sequence[_Difference]) -> None:
-        """Counts those that are still as they were read, and queues them."""
+        """Counts and queues the contacts that have not changed since they were read."""
         if not found:
             return
         rows = {row.id: row for row in await self._comparing.named([one.row.id for one in found])}
@@ -218,7 +218,7 @@ class Comparer:
             await self._flip(queued)
 
     def _count(self, one: _Difference) -> bool:
-        """Whether it differs in a field of which the row does not say that the CRM did not take it."""
+        """Whether it differs, ignoring fields that the row says the CRM did not accept."""
         self.drift.compared += 1
         refused = _named_in(one.row.error or "", one.fields) if one.row.code == Code.FIELD_NOT_SENT else set()
         sent: Mapping[str, Any] = {**one.contact.filled, EMAIL: one.contact.email}
@@ -245,6 +245,6 @@ class Comparer:
 
 
 def _named_in(reason: str, names: Iterable[str]) -> set[str]:
-    """Those of these fields that the reason names."""
+    """The given fields that the reason names."""
     words = {word.lower() for word in re.findall(r"[\w.-]+", reason)}
     return {name for name in names if name.lower() in words}

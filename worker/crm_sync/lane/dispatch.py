@@ -87,7 +87,7 @@ class Dispatch:
             await asyncio.wait(late)
 
     def _look(self, contacts: Sequence[Contact]) -> Look | None:
-        """For the records that they share with others: once for all that were claimed together."""
+        """Looks up records that they share with others, once for all contacts claimed together."""
         if not self._channel.client.keeps_records or not any(contact.remote_id for contact in contacts):
             return None
         return asyncio.create_task(self._shared.find(contacts))
@@ -149,5 +149,5 @@ def sorted_out(policy: RetryPolicy, claimed: Claimed) -> tuple[list[Contact], li
 
 
 def _rejected(policy: RetryPolicy, contact: Contact, code: Code, reason: str) -> Finish:
-    """Without a request."""
+    """The finish of a contact that is rejected without a request."""
     return policy.finish(contact, Outcome.rejected(code, reason), 0.5)._replace(sent=False)

@@ -81,12 +81,12 @@ class Finisher:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is here that is to be written."""
+        """Whether there is nothing left to write."""
         return self._idle.is_set()
 
     @property
     def unwritten(self) -> list[Finish]:
-        """What is here still."""
+        """The outcomes that are not written yet."""
         return [*self._fresh, *self._locked, *self._overwritten.unseen]
 
     async def drained(self) -> None:

@@ -72,7 +72,7 @@ class RemoteFields:
         self._good_until = self._asked_at + good_for_s
 
     def _unknown(self, code: str, reason: str) -> None:
-        """Told once for each code."""
+        """Reports each code only once."""
         self._asked(self._unknown_s)
         if code not in self._told:
             self._told.add(code)

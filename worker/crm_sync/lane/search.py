@@ -1,4 +1,4 @@
-"""Which of several contacts are to blame, that were refused together by status alone. No I/O: it says whom to ask next.
+"""Finds which of several contacts, refused together by status alone, are to blame. No I/O: it says whom to ask next.
 
 Refused contacts are asked again in parts, side by side, and so is each part that is refused. So most of those that are not to
 blame are served in the first rounds. Of a few, each is asked alone but for the last: if all others are served, it is.
@@ -40,7 +40,7 @@ class Search:
     """found: those that are to blame, or one of everybody. Times by the caller's clock."""
 
     def __init__(self, contacts: Sequence[Contact], now: float) -> None:
-        """Two at least, that were refused together, as is known now."""
+        """At least two contacts known so far to have been refused together."""
         few = len(contacts) < FEW
         self.found: list[Found] = []
         self._places = {contact.id: place for place, contact in enumerate(contacts)}
@@ -60,7 +60,7 @@ class Search:
 
     @property
     def left(self) -> list[Contact]:
-        """Those of whom it is not known."""
+        """The contacts that are still undecided."""
         groups = [group.contacts for group in self._groups]
         return [contact for contacts in (*groups, *self._unknown, self._last, self._kept) for contact in contacts]
 

@@ -43,7 +43,7 @@ class Wake:
         self.asked.set()
 
     async def stay_awake(self) -> None:
-        """Flips ring no more, for somebody looks again in any case."""
+        """Flips stop ringing, because someone will look again anyway."""
         await self._bell.disarm()
 
     async def leave(self, *, for_good: bool = False) -> None:
@@ -121,7 +121,7 @@ class Wake:
 
 
 async def wait(event: asyncio.Event, seconds: float | None) -> None:
-    """Until the event is set, at most so long."""
+    """Waits until the event is set, or until the timeout."""
     try:
         async with asyncio.timeout(seconds):
             await event.wait()

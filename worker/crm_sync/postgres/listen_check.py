@@ -15,7 +15,7 @@ CHANNEL = "crm_sync"
 async def prove(
     database: Database, word: str, heard: asyncio.Event, *, timeout_s: float, lost: asyncio.Event | None = None
 ) -> None:
-    """That what is said through the pool is heard on another connection, which sets heard when it gets this word.
+    """Checks that a notification sent through the pool reaches another connection, which sets `heard` when it arrives.
 
     lost: set when that connection ends. Raises ConfigurationError or DatabaseTroubleError.
     """

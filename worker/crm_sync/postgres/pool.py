@@ -127,7 +127,7 @@ async def _connect(arguments: dict[str, Any], settings: Mapping[str, str], timeo
 
 
 async def _set_further(connection: asyncpg.Connection) -> None:
-    """What is known of a server only once it is spoken to."""
+    """What is known about a server only after connecting to it."""
     if connection.get_server_version().major >= 17:
         await connection.execute(set_to(SINCE_17, local=False))
 
@@ -177,7 +177,7 @@ class Database:
 
     @classmethod
     def of(cls, settings: Settings, *, size: int, timeout_s: float = USUAL.statement_timeout_s) -> Self:
-        """The one that DATABASE_URL leads to. Otherwise as by itself."""
+        """A pool for DATABASE_URL. The other arguments are those of the class."""
         return cls(
             settings.database_url,
             size=size,

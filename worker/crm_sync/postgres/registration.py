@@ -47,7 +47,7 @@ class Registration:
         self._backend = tuple(rows[0])
 
     async def _lock_new(self) -> int:
-        """The id whose lock is ours now."""
+        """The id whose lock we now hold."""
         for number in range(IDS_TRIED):
             if number < IDS_IN_TURN:
                 worker = int((await self._fetch("next_worker_id"))[0][0])

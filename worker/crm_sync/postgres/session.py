@@ -220,7 +220,7 @@ class Session:
         return bool((await self._fetch("take_count_turn", self.worker_id, what))[0][0])
 
     async def leave_count(self, what: int) -> None:
-        """Another worker may."""
+        """Gives up the lock, so that another worker can take it."""
         with suppress(DatabaseTroubleError):
             await self._fetch("end_count_turn", what)
 

@@ -86,7 +86,7 @@ OF_ADOPTION = {
 
 
 def search_path(mapping_path: tuple[str, ...] = ()) -> dict[str, str]:
-    """The setting. mapping_path: schemas that a person's expressions need, too."""
+    """The search_path setting. mapping_path: additional schemas that mapping expressions need."""
     first, last = SAFE_PATH
     return {"search_path": ", ".join([first, *map(_quoted, mapping_path), last])}
 

@@ -60,7 +60,7 @@ class Comparing:
         return await self._rows(self._first if after is None else self._next, after, None, most)
 
     async def named(self, ids: Sequence[Any]) -> list[Row]:
-        """These, as they are now. Who is missing was deleted."""
+        """These contacts as they are now. Any that are missing were deleted."""
         return await self._rows(self._named, None, ids, len(ids))
 
     async def sample(self, most: int) -> list[Any]:
@@ -75,7 +75,7 @@ class Comparing:
             pages *= 8
 
     async def contacts(self, rows: Iterable[Row]) -> dict[Any, Contact]:
-        """What would be sent of them, by id. Those that the mapping fails for are missing, and those that were deleted."""
+        """What would be sent for them, by id. Contacts that were deleted, or whose mapping fails, are left out."""
         asked = [Contact(row.id, NO_CLAIM, 0, row.remote_id, None, _NEVER, {}) for row in rows]
         found: dict[Any, Contact] = {}
         while asked:
@@ -92,7 +92,7 @@ class Comparing:
         await ShortFlips(self._database, self._flip, _NEVER).may()
 
     async def flip(self, rows: Sequence[Row]) -> Flipped:
-        """Those that are still as they were read. Rows of one page."""
+        """The rows of one page that have not changed since they were read."""
         progress = Flipped()
         if rows:
             flips = ShortFlips(self._database, self._flip, min(row.read_at for row in rows))

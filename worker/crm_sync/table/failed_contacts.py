@@ -70,7 +70,7 @@ class FailedContacts:
         return [Failures(**{**dict(row), "code": row["code"] or NO_CODE}) for row in rows]
 
     async def count_silent(self) -> list[Failures]:
-        """Those without: one or none. This takes a look at the whole table. It is not known when they failed."""
+        """The failure without a code, if any. This reads the whole table, and does not know when they failed."""
         count = int(await self._database.value(self._count_silent, self._keys))
         in_error, undated = (count, 0) if self._since is None else (0, count)
         return [Failures(NO_CODE, in_error, 0, 0, 0, undated, (), None)] if count else []

@@ -13,7 +13,7 @@ KEEP, CLEAR = "keep", "clear"  # what becomes of the CRM's value when the row ha
 
 
 class FieldOptions(NamedTuple):
-    """empty: KEEP or CLEAR; None where <CRM>_EMPTY decides. subscribe: the field may opt in again who has opted out."""
+    """empty: KEEP or CLEAR; None where <CRM>_EMPTY decides. subscribe: the field may opt in someone who has opted out."""
 
     sql: str
     empty: str | None = None

@@ -109,7 +109,7 @@ async def prepare_for(
     for name, one in asked.items():
         known = forms.member(name)
         if one.subscribe and (known is None or forms.members[known].opt_outs is None):
-            raise ConfigurationError(f"MAPPING_FILE: {crm}.{name}: subscribe is for consent only, and this field is not consent")
+            raise ConfigurationError(f"MAPPING_FILE: {crm}.{name}: subscribe is only for consent fields, and this is not one")
     subscribing = {name for name, one in asked.items() if one.subscribe}
     every = expressions_for(crm, sections, default_fields, schema.table)
     mapping = await prepare(database, schema.lanes[crm], every, forms, subscribing=subscribing, claims=claims)

@@ -62,7 +62,7 @@ async def require_worker_rights(database: Database) -> None:
     except StatementRefusedError as error:
         if not isinstance(error.__cause__, asyncpg.UndefinedTableError | asyncpg.UndefinedColumnError):
             raise
-        raise ConfigurationError("the schema crm_sync is of an older version than this worker: run `crm-sync migrate`") from error
+        raise ConfigurationError("the schema crm_sync is older than this worker: run `crm-sync migrate`") from error
 
 
 async def require_rights(database: Database, table: AdoptedTable, lane: LaneTable) -> None:

@@ -144,7 +144,7 @@ async def _hidden_rows(database: Database, table: AdoptedTable) -> str | None:
 
 async def _read_table(database: Database, wanted: str | None) -> AdoptedTable:
     if not await database.value(query("detect_adoption")):
-        raise ConfigurationError(f"crm-sync is not in this database yet, or in an older version: {ADVICE}")
+        raise ConfigurationError(f"crm-sync is not installed in this database yet, or only an older version is: {ADVICE}")
     rows = await database.fetch(query("read_adoption"))
     if not rows:
         raise ConfigurationError(f"no table is adopted in this database yet: {ADVICE}")
@@ -152,7 +152,7 @@ async def _read_table(database: Database, wanted: str | None) -> AdoptedTable:
     if adopted["name"] is None:
         for row in await database.fetch(query("list_obstacles")):
             raise ConfigurationError(obstacle(row["kind"], row["name"], None, adopted["key_column"]))
-        raise ConfigurationError("the adopted table is gone: run `crm-sync adopt --undo`, then adopt another one")
+        raise ConfigurationError("the adopted table no longer exists: run `crm-sync adopt --undo`, then adopt another one")
     if wanted is not None and adopted["relation"] != await _relation(database, wanted):
         raise ConfigurationError(f"CONTACTS_TABLE: {wanted} is not the adopted table, which is {adopted['name']}")
     columns = await database.fetch(query("list_columns"))

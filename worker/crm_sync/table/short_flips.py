@@ -71,7 +71,7 @@ class ShortFlips:
             self._batch = max(1, len(batch) // 2) if slow else min(self.bounds.batch, 2 * self._batch)
 
     async def flip_locked(self, progress: Flipped) -> None:
-        """What was locked, again, in some rounds."""
+        """Tries locked contacts again, in several rounds."""
         for _ in range(self.bounds.rounds):
             if not progress.locked:
                 break
@@ -80,7 +80,7 @@ class ShortFlips:
             await self.flip(locked, progress)
 
     async def _flip_batch(self, ids: Sequence[Any], progress: Flipped) -> None:
-        """Halved where the table refuses one, until it stands alone."""
+        """Halves the batch whenever the table refuses a row, until that row is alone."""
         try:
             rows = await self._commit(ids)
         except RowRefusedError as error:

@@ -26,7 +26,7 @@ class AlertCodes:
 
     @contextmanager
     def counting(self) -> Iterator[None]:
-        """Within, what is logged is counted."""
+        """Counts what is logged while this context is open."""
         with log.tapped(self._count):
             yield
 

@@ -17,7 +17,7 @@ TEST = "test"
 
 
 def message(alert: Alert, database: str, now: datetime) -> dict[str, Any]:
-    """What its channels are told now."""
+    """What to tell its channels now."""
     kind = alert.message or Message.RAISED
     lasted_s = (alert.until if kind is Message.OVER else now) - alert.since
     condition = alert.condition

@@ -44,7 +44,7 @@ class Doer:
 
 
 async def note(database: Database, event: str, crm: str | None = None, *, by: Doer | None = None, **details: Any) -> str | None:
-    """Writes down what was done, by: None is a command. A sentence where that could not be; it is done anyway."""
+    """Records what was done. by: None for a command. Returns a sentence if it could not be recorded; the deed is done anyway."""
     try:
         await database.fetch(query("write_events"), *arguments(event, crm, by=by, **details))
     except CrmSyncError as error:

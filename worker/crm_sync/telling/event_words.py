@@ -15,7 +15,7 @@ WORDS: Mapping[str, str] = {
     events.CONFIGURATION_RELOADED: "the configuration was read again",
     events.CONFIGURATION_REFUSED: "a new configuration was refused",
     events.LANE_WITHOUT_CREDENTIALS: "there are no credentials for it",
-    events.LANE_FAULTY: "a worker cannot deliver until a person helps",
+    events.LANE_FAULTY: "a worker cannot deliver until a person fixes something",
     events.LANE_MENDED: "the worker can deliver again",
     events.SESSION_OPENED: "a worker opened its session with the database",
     events.SESSION_LOST: "a worker lost its session with the database",
@@ -45,11 +45,11 @@ WORDS: Mapping[str, str] = {
     deeds.CONTACTS_RETRIED: "failed contacts were sent again",
     deeds.DRIFT_QUEUED: "contacts that differed in the CRM were sent again",
     deeds.CONTACT_SENT: "a contact was sent by hand",
-    deeds.CONTACT_FORGOTTEN: "a contact's key was taken off the history",
+    deeds.CONTACT_FORGOTTEN: "a contact's key was removed from the history",
     deeds.TABLE_ADOPTED: "the contacts table was adopted, or migrated to this version",
     deeds.COLUMNS_WATCHED: "columns are watched",
     deeds.COLUMNS_UNWATCHED: "a watch ended",
-    deeds.ON_DELETE_SET: "what becomes of deleted contacts was set",
+    deeds.ON_DELETE_SET: "the policy for deleted contacts was set",
     deeds.CONTACTS_CHANGED: "the status of contacts was changed",
     deeds.CONTACT_REVEALED: "an address was shown in full",
     deeds.TOKEN_USED: "a token was used",
@@ -65,7 +65,7 @@ OF_LANES = (
 
 
 def words(event: str) -> str:
-    """Of one that another version has written, its name."""
+    """The words for an event, or its name if another version wrote it."""
     return WORDS.get(event) or event.replace("_", " ")
 
 

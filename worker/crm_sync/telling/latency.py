@@ -32,7 +32,7 @@ class Latency(Collector):
         self._sums[crm] += sum(ms * contacts for ms, contacts in waited_ms.items()) / 1000
 
     def describe(self) -> Iterable[HistogramMetricFamily]:
-        """Anyone who registers it asks for the name."""
+        """The registry that it is registered with calls this to learn the name."""
         return [self._family()]
 
     def collect(self) -> Iterator[HistogramMetricFamily]:

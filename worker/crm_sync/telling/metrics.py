@@ -20,7 +20,7 @@ Event = Mapping[str, Any]
 
 
 class Metrics:
-    """Of one process."""
+    """Metrics of one process."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, which nobody asks for
@@ -45,17 +45,17 @@ class Metrics:
         self._begin(None)
 
     def listen(self) -> None:
-        """From now on it counts."""
+        """Starts counting."""
         log.tap(self.hear)
         measurements.tap(self.measured)
 
     def cease(self) -> None:
-        """It counts no more, and keeps what it has."""
+        """Stops counting, and keeps the values so far."""
         log.untap(self.hear)
         measurements.untap(self.measured)
 
     def show(self, *, session_up: bool, lag_s: float, in_flight: Mapping[str, int]) -> None:
-        """What is so at the moment of a scrape."""
+        """The values at the moment of a scrape."""
         self._gauges["session_up"].set(session_up)
         self._gauges["event_loop_lag_seconds"].set(lag_s)
         for crm in self._crms | in_flight.keys():

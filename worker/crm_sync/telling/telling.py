@@ -1,4 +1,4 @@
-"""All that a worker tells the database of what it does, next to its lanes and never in their way."""
+"""Everything a worker records in the database about what it does, next to its lanes and never in their way."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Mapping
@@ -59,7 +59,7 @@ class Telling:
             yield
 
     async def end(self) -> None:
-        """Writes what there is still. Raises nothing."""
+        """Writes whatever is left. Raises nothing."""
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_WORDS_S):
                 await self._minutes.write()

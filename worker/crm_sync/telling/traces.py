@@ -97,7 +97,7 @@ def _host(endpoint: str) -> list[str]:
 
 
 async def _stop(provider: "TracerProvider", grace_s: float) -> None:
-    """What is left is sent, for this many seconds. The thread that does so outlives nobody."""
+    """Sends what is left, for at most this many seconds. Its thread does not outlive the process."""
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
 
     def stop() -> None:

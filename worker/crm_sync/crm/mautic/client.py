@@ -93,7 +93,7 @@ def _client(settings: MauticSettings) -> Callable[[Http], "Mautic"]:
     if len(given) != 1:
         names = ", ".join((*by_password, *by_token))
         problem = "contradict each other" if given else "none is set"
-        raise ConfigurationError(f"{names}: {problem}; Mautic takes a username and a password, or else an OAuth2 client")
+        raise ConfigurationError(f"{names}: {problem}; Mautic accepts either a username and password, or an OAuth2 client")
     missing = [name for name, value in given[0].items() if not value]
     if missing:
         raise ConfigurationError(f"{missing[0]}: not set; {' and '.join(given[0])} go together")

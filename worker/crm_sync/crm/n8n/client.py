@@ -132,7 +132,10 @@ class N8n(Client):
             return _unanswered(answer)
         if "POST" not in methods:
             raise RefusedError(Code.INACTIVE, f"n8n has no active workflow for POST at N8N_WEBHOOK_URL, only for {methods}")
-        return "an active workflow listens; the first contact proves the credentials, because n8n cannot be asked without a run"
+        return (
+            "an active workflow is listening; the first contact tests the credentials, "
+            "because n8n cannot check them without running the workflow"
+        )
 
 
 def _parts(url: str) -> tuple[str, str]:
@@ -145,7 +148,7 @@ def _parts(url: str) -> tuple[str, str]:
         )
     if "/webhook-test/" in target:
         raise ConfigurationError(
-            "N8N_WEBHOOK_URL: this is the test URL, which answers one call only: take the webhook's production URL"
+            "N8N_WEBHOOK_URL: this is the test URL, which answers only one call: use the webhook's production URL"
         )
     return origin, target
 

@@ -53,10 +53,10 @@ def read_login(settings: N8nSettings) -> Login:
     kinds = {"N8N_HEADER_NAME": header, "N8N_USERNAME": basic, "N8N_JWT_SECRET": passphrase}
     given = [name for name, credentials in kinds.items() if credentials is not None]
     if len(given) > 1:
-        raise ConfigurationError(f"{' and '.join(given)}: a webhook has one kind of authentication; unset what it does not have")
+        raise ConfigurationError(f"{' and '.join(given)}: a webhook uses one kind of authentication; unset the others")
     if passphrase is not None and len(passphrase.encode()) < SHORTEST_PASSPHRASE_BYTES:
         raise ConfigurationError(
-            f"N8N_JWT_SECRET: expected {SHORTEST_PASSPHRASE_BYTES} bytes at least, as HS256 asks for (RFC 7518, 3.2)"
+            f"N8N_JWT_SECRET: expected at least {SHORTEST_PASSPHRASE_BYTES} bytes, as HS256 requires (RFC 7518, 3.2)"
         )
     headers = _header(*header) if header else _basic(*basic) if basic else {}
     signing_secret = _plain(settings.n8n_signing_secret)
@@ -73,13 +73,13 @@ def _pair(first_name: str, first: str | None, second_name: str, second: str | No
         return None
     if first is None or second is None:
         missing, there = (first_name, second_name) if first is None else (second_name, first_name)
-        raise ConfigurationError(f"{missing}: not set, but {there} is; they belong together")
+        raise ConfigurationError(f"{missing}: not set, but {there} is; set both or neither")
     return first, second
 
 
 def _header(name: str, value: str) -> dict[str, str]:
     if not _NAME.fullmatch(name) or name.lower() in _TAKEN:
-        raise ConfigurationError("N8N_HEADER_NAME: expected the name of a header of its own, such as X-Crm-Sync-Key")
+        raise ConfigurationError("N8N_HEADER_NAME: expected the name of a custom header, such as X-Crm-Sync-Key")
     if not _VALUE.fullmatch(value):
         raise ConfigurationError("N8N_HEADER_VALUE: expected printable ASCII, without surrounding whitespace")
     return {name: value}
@@ -87,5 +87,5 @@ def _header(name: str, value: str) -> dict[str, str]:
 
 def _basic(username: str, password: str) -> dict[str, str]:
     if ":" in username:
-        raise ConfigurationError("N8N_USERNAME: must have no colon, which separates it from the password")
+        raise ConfigurationError("N8N_USERNAME: must not contain a colon, which separates it from the password")
     return {"Authorization": f"Basic {base64.b64encode(f'{username}:{password}'.encode()).decode()}"}
