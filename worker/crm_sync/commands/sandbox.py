@@ -29,7 +29,10 @@ def sandbox(*, crm: str, port: int, limits: bool, misbehave: bool) -> None:
     fake = (LIMITED if limits else UNLIMITED)[crm](port)
     if misbehave:
         fake.misbehave()
-    uvloop.run(_serve(crm, fake, limits=limits))
+    try:
+        uvloop.run(_serve(crm, fake, limits=limits))
+    except OSError as error:
+        raise click.ClickException(f"cannot listen on port {port}: {error.strerror or error}: choose another --port") from None
 
 
 async def _serve(crm: str, fake: Sandbox, *, limits: bool) -> None:
