@@ -184,7 +184,7 @@ async def test_a_role_without_the_rights_is_told_each_of_them_in_turn(owner, emp
         said = await refused(its_url, "crm.people")
         assert f'GRANT CREATE ON DATABASE "{database}" TO "{name}"; it can be revoked afterwards' in said
         await owner.execute(f'GRANT CREATE ON DATABASE "{database}" TO "{name}"')
-        assert f"crm.people belongs to postgres, and the role {name} may not change it" in await refused(its_url, "crm.people")
+        assert f"crm.people belongs to postgres, and the role {name} cannot change it" in await refused(its_url, "crm.people")
         await owner.execute(f"ALTER TABLE crm.people OWNER TO {name}")
         assert f'GRANT CREATE ON SCHEMA "crm" TO "{name}"' in await refused(its_url, "crm.people")
         assert photograph() == before

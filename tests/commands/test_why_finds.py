@@ -57,7 +57,7 @@ def test_a_blank_name_is_wrong_usage_and_asks_nothing(arguments, blank):
 
 
 def test_a_database_that_cannot_be_asked_is_69():
-    assert "the database cannot be asked" in why("postgresql://x@127.0.0.1:1/x", "--key", "1", code=69)
+    assert "cannot reach the database" in why("postgresql://x@127.0.0.1:1/x", "--key", "1", code=69)
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ async def test_attempts_are_a_timeline_with_what_happened_to_the_lane_between(ap
         "(now() - interval '90 min', 'breaker_closed', 'brevo', 'worker 1', 'worker')"
     )
     _, page = await signed_in.get(f"contacts/{contact}")
-    said = text_of(page.partition("What became of it")[2])
+    said = text_of(page.partition("History</h2>")[2])
     places = [
         said.index(words) for words in ("refused for good", "it is down, or refuses everybody", "failed, and is tried again")
     ]
@@ -84,7 +84,7 @@ async def test_what_would_be_sent_is_shown_to_whoever_reveals_and_without_creden
         assert "if it were flipped now, it would be this one" in said.lower()
         assert "lovelace@example.com" in said
         assert "xkeysib" not in page
-        assert "there are no credentials for it in these settings" in said, "of the other CRMs"
+        assert "the console's settings have no credentials for this CRM" in said, "of the other CRMs"
         _, _, said = await visit.call("GET", f"/contacts/{contact}?reveal=true")
         [at_brevo] = [one for one in said["crms"] if one["crm"] == "brevo"]
         assert "POST" in at_brevo["preview"]["text"]

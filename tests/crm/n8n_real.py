@@ -292,7 +292,7 @@ async def credentials(url):
             await refused("a copy of an old call", n8n, "REFUSED", "sent_at is more than five minutes off")
     async with client(url) as n8n:
         words = await n8n.check()
-        expect("the check finds the workflow", "an active workflow listens" in words, words)
+        expect("the check finds the workflow", "an active workflow is listening" in words, words)
 
 
 async def single(url, sink):

@@ -880,7 +880,7 @@ def test_who_allows_a_host_allows_no_other(url):
     ],
 )
 def test_a_url_with_a_user_or_a_password_is_refused_and_not_quoted(url):
-    with pytest.raises(ConfigurationError, match=r"^BREVO_BASE_URL: expected a URL without user and password") as caught:
+    with pytest.raises(ConfigurationError, match=r"^BREVO_BASE_URL: expected a URL without a user and password") as caught:
         require_https("BREVO_BASE_URL", url)
     assert not [word for word in ("ada", "lovelace", "127.0.0.1") if word in str(caught.value)]
 

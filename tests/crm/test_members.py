@@ -93,7 +93,7 @@ async def test_what_the_key_of_hubspot_needs_for_them_is_a_note_of_check(url):
 async def test_subscribe_of_what_is_no_consent_is_refused(url, forms):
     section = {"brevo": {"FIRSTNAME": {"sql": "first_name", "subscribe": True}}}
     async with Database(as_worker(url), size=1) as database:
-        with pytest.raises(ConfigurationError, match="subscribe is for consent only"):
+        with pytest.raises(ConfigurationError, match="subscribe is only for consent fields"):
             await prepare_for(database, "brevo", section, {}, await read_schema(database), forms=forms)
 
 

@@ -770,7 +770,7 @@ async def test_no_n8n_at_all_is_not_sent():
 
 
 async def test_the_check_finds_the_workflow_and_starts_no_run(crm, n8n):
-    assert (await n8n.check()).startswith("an active workflow listens; the first contact proves the credentials")
+    assert (await n8n.check()).startswith("an active workflow is listening; the first contact tests the credentials")
     assert crm.workflow.executions == []
     assert [request.method for request in crm.requests] == ["GET", "OPTIONS"]
 
@@ -877,12 +877,12 @@ WRONG = [
     ({"N8N_WEBHOOK_URL": "https://n8n.example.com?x=/webhook/"}, "N8N_WEBHOOK_URL: expected a webhook's production URL"),
     ({"N8N_WEBHOOK_URL": "https://n8n.example.com/webhook-test/x"}, "N8N_WEBHOOK_URL: this is the test URL"),
     ({"N8N_WEBHOOK_URL": "http://n8n.example.com/webhook/x"}, "N8N_WEBHOOK_URL: expected https"),
-    ({"N8N_WEBHOOK_URL": "https://a:secret@n8n.example.com/webhook/x"}, "N8N_WEBHOOK_URL: expected a URL without user"),
+    ({"N8N_WEBHOOK_URL": "https://a:secret@n8n.example.com/webhook/x"}, "N8N_WEBHOOK_URL: expected a URL without a user"),
     ({"N8N_HEADER_NAME": "X-Key"}, "N8N_HEADER_VALUE: not set, but N8N_HEADER_NAME is"),
     ({"N8N_HEADER_VALUE": "secret"}, "N8N_HEADER_NAME: not set, but N8N_HEADER_VALUE is"),
     ({"N8N_USERNAME": "ada"}, "N8N_PASSWORD: not set"),
     ({"N8N_PASSWORD": "secret"}, "N8N_USERNAME: not set"),
-    ({"N8N_USERNAME": "a:b", "N8N_PASSWORD": "secret"}, "N8N_USERNAME: must have no colon"),
+    ({"N8N_USERNAME": "a:b", "N8N_PASSWORD": "secret"}, "N8N_USERNAME: must not contain a colon"),
     ({"N8N_HEADER_NAME": "X Key", "N8N_HEADER_VALUE": "secret"}, "N8N_HEADER_NAME: expected"),
     ({"N8N_HEADER_NAME": "Content-Type", "N8N_HEADER_VALUE": "secret"}, "N8N_HEADER_NAME: expected"),
     ({"N8N_HEADER_NAME": "X-Key", "N8N_HEADER_VALUE": "secret\nsecret"}, "N8N_HEADER_VALUE: expected"),
@@ -892,9 +892,9 @@ WRONG = [
     ),
     (
         {"N8N_USERNAME": "ada", "N8N_PASSWORD": "secret", "N8N_JWT_SECRET": PASSPHRASE},
-        "N8N_USERNAME and N8N_JWT_SECRET: a webhook has",
+        "N8N_USERNAME and N8N_JWT_SECRET: a webhook uses",
     ),
-    ({"N8N_JWT_SECRET": "secret"}, "N8N_JWT_SECRET: expected 32 bytes"),
+    ({"N8N_JWT_SECRET": "secret"}, "N8N_JWT_SECRET: expected at least 32 bytes"),
     ({"N8N_BATCH_SIZE": "0"}, "N8N_BATCH_SIZE"),
 ]
 

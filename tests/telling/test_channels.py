@@ -144,7 +144,7 @@ async def test_one_that_is_not_there_has_failed():
         ({"alert_webhook_url": "http://alerts.example.com/hook"}, "ALERT_WEBHOOK_URL: expected https"),
         ({"alert_ping_url": "http://hc.example.com/uuid"}, "ALERT_PING_URL: expected https"),
         ({"alert_ping_url": "https://[::1"}, "ALERT_PING_URL: expected a URL"),
-        ({"alert_webhook_url": "https://me:pw@alerts.example.com/"}, "ALERT_WEBHOOK_URL: expected a URL without user"),
+        ({"alert_webhook_url": "https://me:pw@alerts.example.com/"}, "ALERT_WEBHOOK_URL: expected a URL without a user"),
         ({"alert_webhook_secret": SECRET}, "ALERT_WEBHOOK_URL: not set, but ALERT_WEBHOOK_SECRET"),
         ({"alert_webhook_url": "https://a.example.com/", "alert_webhook_format": "teams"}, "ALERT_WEBHOOK_FORMAT"),
         ({"alert_command": "notify 'unclosed"}, "ALERT_COMMAND: expected a program"),

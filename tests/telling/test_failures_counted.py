@@ -91,7 +91,7 @@ async def test_failed_lists_what_begins_with_no_code_whoever_wrote_it(app, url):
 
 
 def test_what_no_code_means_is_explained():
-    assert "nobody has said with which code" in CliRunner().invoke(crm_sync, ["errors", "no_code"]).output
+    assert "it failed without a failure code" in CliRunner().invoke(crm_sync, ["errors", "no_code"]).output
 
 
 @pytest.mark.parametrize("condition", Condition)

@@ -74,7 +74,6 @@ class Waits:
 
     # What people are told.
     report_s: float = 2.0  # between two reports of a lane that is at work
-    first_count_s: float = 2.0  # before the first count of a worker, or count_s if that is less: what waits is delivered first
     count_s: float = 60.0  # between two counts of all contacts, at least; and between two looks at whose turn it is
     count_patience_s: float = 600.0  # of one count: some hundred million contacts
 

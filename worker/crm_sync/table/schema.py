@@ -152,7 +152,7 @@ async def _read_table(database: Database, wanted: str | None) -> AdoptedTable:
     if adopted["name"] is None:
         for row in await database.fetch(query("list_obstacles")):
             raise ConfigurationError(obstacle(row["kind"], row["name"], None, adopted["key_column"]))
-        raise ConfigurationError("the adopted table no longer exists: run `crm-sync adopt --undo`, then adopt another one")
+        raise ConfigurationError("the adopted table is gone: run `crm-sync adopt --undo`, then adopt another one")
     if wanted is not None and adopted["relation"] != await _relation(database, wanted):
         raise ConfigurationError(f"CONTACTS_TABLE: {wanted} is not the adopted table, which is {adopted['name']}")
     columns = await database.fetch(query("list_columns"))

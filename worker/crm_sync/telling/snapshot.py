@@ -38,7 +38,6 @@ class Snapshot:
     async def run(self) -> None:
         """Counts for as long as it runs. That it cannot is told in the log, once, and no matter for the lanes."""
         await self._session.opened.wait()
-        await asyncio.sleep(min(self._waits.first_count_s, self._waits.count_s))
         while True:
             await self._session.opened.wait()
             started = time.monotonic()
