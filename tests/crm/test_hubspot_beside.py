@@ -1,5 +1,7 @@
 """What HubSpot keeps beside the properties of a contact: subscriptions and static lists, by requests of their own."""
 
+from urllib.parse import quote
+
 import pytest
 
 from crm_sync.core.outcome import Verdict
@@ -91,6 +93,29 @@ async def test_without_the_scope_for_many_each_takes_a_request_and_that_is_found
     assert sum("/batch/unsubscribe-all" in path for _, path in asked(crm)) == 1
     assert sum("/statuses/batch/write" in path for _, path in asked(crm)) == 0
     assert ("POST", f"/communication-preferences/2026-03/statuses/{ADA}/unsubscribe-all") in asked(crm)
+
+
+async def test_many_that_are_refused_together_are_opted_out_one_by_one(crm, hubspot):
+    """Which of them HubSpot minds, the refusal does not say. One whose address another's contains is told nothing of it."""
+
+    def refusal(message):
+        return Answer(400, {"status": "error", "category": "VALIDATION_ERROR", "message": message, "correlationId": "c0ffee"})
+
+    together = ("unsubscribe-all", "write")
+    crm.standing_faults.append(
+        Fault(
+            lambda request: request.path.endswith(together) and "/batch/" in request.path, answer=Answer(400, {"message": "no"})
+        )
+    )
+    refused = f"/{quote('a' + ADA, safe='@')}/unsubscribe-all"
+    crm.standing_faults.append(
+        Fault(lambda request: request.path.endswith(refused), answer=refusal(f"a{ADA} cannot be opted out"))
+    )
+    people = [contact(email, unsubscribeAll=True, unsubscribeFrom=[NEWS]) for email in (ADA, f"a{ADA}", BOB)]
+    entries = await hubspot.deliver(people)
+    assert [entry.code for entry in entries] == [None, "FIELD_NOT_SENT", None]
+    assert crm.account.out_of_all == {ADA, BOB}
+    assert crm.account.statuses[BOB, NEWS] == "UNSUBSCRIBED"
 
 
 async def test_an_address_with_signs_that_a_url_does_not_take_opts_out_too(crm, hubspot):

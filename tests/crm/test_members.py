@@ -23,7 +23,7 @@ from tests.roles import as_worker
         (members.texts, ["a", " b ", "a", ""], ["a", "b"]),
         (members.texts, "a", ["a"]),
         (members.do_not_contact, True, [{"channel": "email", "reason": 3}]),
-        (members.do_not_contact, ["email", "sms"], [{"channel": "email", "reason": 3}, {"channel": "sms", "reason": 3}]),
+        (members.do_not_contact, [" Email", "sms"], [{"channel": "email", "reason": 3}, {"channel": "sms", "reason": 3}]),
         (members.do_not_contact, {"channel": "email", "reason": "1"}, [{"channel": "email", "reason": 1}]),
     ],
 )
@@ -36,7 +36,10 @@ def test_what_a_value_becomes(form, value, written):
     [
         *((members.boolean, value) for value in ("true", 1, [True])),
         *((members.ids, value) for value in ("7", [7, "8"], [0], [-1], True, [True], [1.5], {"id": 7}, [*range(1, 200)])),
-        *((members.do_not_contact, value) for value in (7, {"reason": 1}, {"channel": "email", "reason": 4}, {"channel": 1})),
+        *(
+            (members.do_not_contact, value)
+            for value in ("no", "email", ["", "email"], 7, {"reason": 1}, {"channel": "email", "reason": 4}, {"channel": 1})
+        ),
     ],
 )
 def test_what_is_none_is_that_contacts_mapping_failed(form, value):

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shlex
 import sys
 from collections.abc import Collection, Sequence
 from contextlib import AsyncExitStack
@@ -53,8 +54,8 @@ class Run:
     @property
     def command(self) -> str:
         """As it was typed, but for --after."""
-        options = [*(f"--field {name}" for name in self.wanted.fields), *(["--flip"] if self.wanted.flips else [])]
-        return " ".join(["crm-sync compare", self.crm, *options])
+        options = [*(f"--field {shlex.quote(name)}" for name in self.wanted.fields), *(["--flip"] if self.wanted.flips else [])]
+        return " ".join(["crm-sync compare", shlex.quote(self.crm), *options])
 
 
 @click.command()

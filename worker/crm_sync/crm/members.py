@@ -45,17 +45,22 @@ def texts(value: Any) -> list[str]:
 
 
 def do_not_contact(value: Any) -> list[dict[str, Any]]:
-    """A boolean means the email channel, a list of texts these channels. JSON has the form that Mautic documents."""
+    """A boolean means the email channel, a list of texts these channels. JSON has the form that Mautic documents.
+
+    A text by itself is no channel: 'f' or 'no' would close one of that name, and leave the others open.
+    """
     if isinstance(value, bool):
         return [{"channel": EMAIL, "reason": MANUAL if value else CONTACTABLE}]
     parts = value if isinstance(value, list) else [value]
+    if isinstance(value, str):
+        raise UnsendableError("it must be a boolean, a list of channels, or objects with a channel and a reason from 0 to 3")
     found = []
     for part in parts:
-        one = {"channel": part} if isinstance(part, str) else dict(part) if isinstance(part, dict) else {}
+        one = {"channel": part.strip().lower()} if isinstance(part, str) else dict(part) if isinstance(part, dict) else {}
         one.setdefault("reason", MANUAL)
         reason = one["reason"] if isinstance(one["reason"], int) else str(one["reason"])
-        if not isinstance(one.get("channel"), str) or str(reason) not in ("0", "1", "2", "3"):
-            raise UnsendableError("it must be a boolean, channels, or objects with a channel and a reason from 0 to 3")
+        if not isinstance(one.get("channel"), str) or not one["channel"] or str(reason) not in ("0", "1", "2", "3"):
+            raise UnsendableError("it must be a boolean, a list of channels, or objects with a channel and a reason from 0 to 3")
         found.append({**one, "reason": int(reason)})
     return found
 

@@ -1,5 +1,6 @@
 """What `crm-sync compare` says: how many contacts differ, in which fields, and a few of their keys."""
 
+import shlex
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,7 +27,7 @@ def broken_off(crm: str, drift: Drift, why: CrmSyncError | str, command: str) ->
         return f"{crm}: interrupted. {clean(str(why))}"
     return (
         f"{crm}: interrupted. {clean(str(why))}\nThe counts are of the contacts up to key {harmless(drift.last_key)}: "
-        f"`{command} --after {harmless(drift.last_key)}` continues from there, and starts its counts again."
+        f"`{command} --after {harmless(shlex.quote(drift.last_key))}` continues from there, and starts its counts again."
     )
 
 

@@ -8,6 +8,7 @@ The requests for many subscriptions at once need a scope of their own, which onl
 each contact and each subscription takes a request. [HubSpot, communication preferences, "Scope requirements"]
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -24,6 +25,7 @@ from crm_sync.crm.values import HUBSPOT
 from crm_sync.errors import LaneError, OutageError
 
 TOGETHER = 100  # statuses in one request
+_ADDRESS = re.compile(r"""[^\s"'<>()\[\]{},;:]+@[^\s"'<>()\[\]{},;:]+""")
 CHANNEL = "EMAIL"
 OUT_OF_ALL, OUT_OF, INTO = "unsubscribeAll", "unsubscribeFrom", "subscribeTo"
 JOINED, LEFT = "listIds", "unlinkListIds"
@@ -132,15 +134,13 @@ class _Work:
         if answer.status >= 400:
             errors = errors or [{"message": quoted(answer, None)}]
         for error in errors:
-            text = str(error).lower()
-            concerned = [one for one in those if one.email in text] or those
+            named = {found.rstrip(".") for found in _ADDRESS.findall(str(error).lower())}
+            concerned = [one for one in those if one.email in named] or those
             self._note(concerned, f"HubSpot refused the subscription ({answer.label}: {error.get('message') or 'no text'})")
 
     async def _sent_in_bulk(self, path: str, body: Mapping[str, Any], those: Sequence[_Delivered], **query: str) -> bool:
-        """False where the token lacks the scope for it, so that nothing was done."""
-        if self._beside.in_bulk:
-            self._beside.in_bulk = await self._send("POST", path, body, those, self._named, needs_more=True, **query)
-        return self._beside.in_bulk
+        """False if nothing was done: the token lacks the scope for it, or all were refused for what may be one contact's."""
+        return self._beside.in_bulk and await self._send("POST", path, body, those, self._named, in_bulk=True, **query)
 
     async def _send(
         self,
@@ -150,13 +150,16 @@ class _Work:
         those: Sequence[_Delivered],
         told: _Told,
         *,
-        needs_more: bool = False,
+        in_bulk: bool = False,
         **query: str,
     ) -> bool:
-        """needs_more: a scope that the token may lack. False where it does."""
+        """in_bulk: for many contacts, with a scope that the token may lack. False if each is to be sent by itself instead."""
         try:
             answer = await self._beside.http.send(method, path, body, query=query)
-            if needs_more and lacks_scope(answer):
+            if in_bulk and lacks_scope(answer):
+                self._beside.in_bulk = False
+                return False
+            if in_bulk and answer.status == 400 and len(those) > 1:
                 return False
             answer = judged(answer, body)
             if answer.status not in (200, 201, 202, 204, 207, 400, 404):
