@@ -107,7 +107,7 @@ def test_an_env_of_another_user_or_one_that_everybody_may_write_to_is_refused_wi
     env.write_text("BREVO_LIST_ID=1\n")
     assert list_id() == 1
     env.chmod(0o666)
-    with pytest.raises(ConfigurationError, match=rf"^everybody may write to {env}.*: chmod o-w {env}$"):
+    with pytest.raises(ConfigurationError, match=rf"^anyone can write to {env}.*: chmod o-w {env}$"):
         list_id()
     env.chmod(0o660)
     assert list_id() == 1

@@ -27,6 +27,19 @@ async def test_the_overview_says_how_each_crm_is(app, signed_in):
     assert re.search(r"mautic ❚❚ paused Paused by hand since .*: a new key", said)
 
 
+async def test_the_overview_leads_to_the_alerts_that_are_open(app, signed_in):
+    assert "open alert" not in (await signed_in.get(""))[1]
+    await app.execute(
+        "INSERT INTO crm_sync.alerts "
+        "(id, condition, crm, since, first_seen_at, seen_at, raised_at, contacts, reason, well_since, ended_at) "
+        "SELECT n, c, 'brevo', now(), now(), now(), now(), 1, 'CRM_ERROR: 503', over_at, over_at "
+        "FROM (VALUES (1, 'LANE_DOWN', NULL::timestamptz), (2, 'SILENCE', NULL), (3, 'ERRORS', now())) AS a (n, c, over_at)"
+    )
+    page = (await signed_in.get(""))[1]
+    assert re.search(r"2 open alerts : brevo [^;]+; brevo [^;]+\. ", text_of(page)), text_of(page)
+    assert 'events">2 open alerts</a>' in page
+
+
 async def test_one_reading_serves_all_that_look(app, signed_in):
     await signed_in.get("")
     before = await app.fetchval("SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()")

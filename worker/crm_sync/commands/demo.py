@@ -108,7 +108,7 @@ async def _show(console: Console, url: str, everybody: list[Person], folder: Pat
         _tell_what_became(console, results)
         well = _tell_differences(console, results)
         if keep:
-            where = await stack.enter_async_context(_console(url))
+            where = await stack.enter_async_context(_console(url, sandboxes))
             console.print(f"\nEverything keeps running until Ctrl-C. The console: {where}", soft_wrap=True)
             console.print(f"The database: {url}", soft_wrap=True, markup=False)
             await until_stopped()
@@ -116,11 +116,12 @@ async def _show(console: Console, url: str, everybody: list[Person], folder: Pat
 
 
 @asynccontextmanager
-async def _console(url: str) -> AsyncIterator[str]:
-    """A link that signs in."""
+async def _console(url: str, sandboxes: Mapping[str, str]) -> AsyncIterator[str]:
+    """A link that signs in. sandboxes: the URL of each, which it may ask as the worker does."""
     from crm_sync.console.server import make_token, running_console  # noqa: PLC0415 (an extra, and of no use to the others)
 
-    environment = Environment({"database_url": url})
+    of_crms = [settings(crm, sandbox) for crm, sandbox in sandboxes.items()]
+    environment = Environment({"database_url": url} | {name.lower(): value for one in of_crms for name, value in one.items()})
     configuration = Configuration(environment.read(Settings), environment)
     token = make_token()
     async with running_console(configuration, ConsoleSettings(console_listen="127.0.0.1:0"), made_token=token) as where:

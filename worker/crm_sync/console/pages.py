@@ -47,7 +47,8 @@ class LookingPages:
         return [web.get(f"{base}{path}", self._drawing.guarded(handler)) for path, handler in shown.items()]
 
     async def _overview(self, request: web.Request) -> web.Response:
-        return self._drawing.show(request, "overview.html", here="/", **await self._of_overview())
+        open_alerts = [one for one in await self._events.alerts() if one.ended_at is None]
+        return self._drawing.show(request, "overview.html", here="/", alerts=open_alerts, **await self._of_overview())
 
     async def _overview_part(self, request: web.Request) -> web.Response:
         return self._drawing.show(request, "overview_part.html", **await self._of_overview())
