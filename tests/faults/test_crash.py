@@ -11,7 +11,7 @@ import pytest
 
 from crm_sync.core.waits import USUAL
 from crm_sync.sandbox.hubspot.sandbox import HubSpotSandbox
-from crm_sync.sandbox.server import Fault, Hold
+from crm_sync.sandbox.server import Fault, Hold, asks_for_fields
 from tests.faults.promise import Stopwatch
 from tests.faults.proxy import Proxy
 from tests.faults.real_crms import complete
@@ -195,7 +195,7 @@ async def test_sigterm_before_a_crm_that_never_answers_gives_everything_back_wit
 async def test_sigterm_while_postgres_is_silent_ends_it_in_time_and_the_next_one_delivers(app, url, brevo):
     """With answers in hand that cannot be written."""
     hold = Hold()
-    brevo.standing_faults.append(Fault(applies=True, hold=hold))
+    brevo.standing_faults.append(Fault(lambda request: not asks_for_fields(request), applies=True, hold=hold))
     async with AsyncExitStack() as stack:
         proxy = await stack.enter_async_context(Proxy(url))
         running = await stack.enter_async_context(process(environment(proxy.url, brevo, SHUTDOWN_GRACE_S="1")))
