@@ -88,10 +88,14 @@ class Forms:
     takes_local_moments: bool = True
     longest: int = 1_000_000
     members: Mapping[str, Member] = field(default_factory=dict)
+    _spelled: Mapping[str, str] = field(init=False, repr=False, compare=False)  # looked up for each field of each contact
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_spelled", {known.lower(): known for known in self.members})
 
     def member(self, name: str) -> str | None:
         """The CRM's spelling of such a name; None for a field."""
-        return next((known for known in self.members if known.lower() == name.lower()), None)
+        return self._spelled.get(name.lower())
 
 
 # Dates and times, as SQL has made texts of them.

@@ -70,8 +70,8 @@ def _delivered(contacts: Sequence[Contact], entries: Sequence[Entry]) -> list[_D
     for place, (contact, entry) in enumerate(zip(contacts, entries, strict=True)):
         if not isinstance(entry, Outcome) or not is_written(entry) or not entry.remote_id:
             continue
-        members = {member: value for name, value in contact.filled.items() if (member := HUBSPOT.member(name)) is not None}
-        if members:
+        named = {name: member for name in contact.fields if (member := HUBSPOT.member(name)) is not None}
+        if named and (members := {named[name]: value for name, value in contact.filled.items() if name in named}):
             found.append(_Delivered(place, entry.remote_id, (contact.email or "").strip().lower(), members))
     return found
 
