@@ -20,8 +20,8 @@ from crm_sync.core.outcome import Contact, Outcome
 from crm_sync.core.remote_schema import RemoteField, RemoteSchema, told
 from crm_sync.core.waits import Waits
 from crm_sync.crm.client import Client, Held, Record
-from crm_sync.errors import DeclinedError, LaneError
-from crm_sync.lane.patience import asked
+from crm_sync.errors import DeclinedError
+from crm_sync.lane.patience import asked, each_told
 from crm_sync.table.comparing import DELIVERED, IN_LINE, SHARED, Comparing, Row, chunks
 from crm_sync.table.mapping import FieldMapping
 
@@ -169,16 +169,7 @@ class Comparer:
         """The record of each contact: None if there is none, or a marker if there are several."""
         async with self._turns:
             said: Sequence[Held] = await asked(lambda some: self._client.read(some, self._names), contacts, self._waits)
-        held: list[Record | Outcome | None] = []
-        for one in said:
-            if isinstance(one, LaneError):
-                raise one
-            if isinstance(one, Outcome) and one.code == Code.CLIENT_FAILED:
-                raise DeclinedError(f"the client of {self._comparing.crm} does not know how to read contacts")
-            if isinstance(one, Outcome) and one.code != Code.AMBIGUOUS:
-                raise LaneError(one.code or Code.REJECTED, one.reason or "no reason is given")
-            held.append(one)
-        return held
+        return each_told(said, Code.CLIENT_FAILED, f"the client of {self._comparing.crm} does not know how to read contacts")
 
     def _difference(self, row: Row, contact: Contact, record: Record | None) -> _Difference | None:
         if record is None:

@@ -14,8 +14,7 @@ from crm_sync.core.identity import check_email, fold
 from crm_sync.core.outcome import Outcome
 from crm_sync.core.waits import Waits
 from crm_sync.crm.client import Client, Found
-from crm_sync.errors import DeclinedError, LaneError
-from crm_sync.lane.patience import asked
+from crm_sync.lane.patience import asked, each_told
 from crm_sync.table.matching import MatchCounts, Matching
 
 PAGE = 1000  # contacts that are read at once
@@ -82,13 +81,4 @@ class Matcher:
         """Of each its id, None if there is none, or that there are several."""
         async with self._turns:
             said: Sequence[Found] = await asked(self._client.find, addresses, self._waits)
-        found: list[str | Outcome | None] = []
-        for one in said:
-            if isinstance(one, LaneError):
-                raise one
-            if isinstance(one, Outcome) and one.code == Code.CANNOT_DELETE:
-                raise DeclinedError(f"the client of {self._matching.crm} cannot look contacts up")
-            if isinstance(one, Outcome) and one.code != Code.AMBIGUOUS:
-                raise LaneError(one.code or Code.REJECTED, one.reason or "no reason is given")
-            found.append(one)
-        return found
+        return each_told(said, Code.CANNOT_DELETE, f"the client of {self._matching.crm} cannot look contacts up")

@@ -7,7 +7,7 @@ from typing import Any
 from crm_sync.core.codes import Code
 from crm_sync.core.outcome import Outcome
 from crm_sync.core.waits import Waits
-from crm_sync.errors import BatchRefusedError, HeldBackError, OutageError, ThrottledError
+from crm_sync.errors import BatchRefusedError, DeclinedError, HeldBackError, LaneError, OutageError, ThrottledError
 
 TRIES = 5  # of one request, while the CRM fails
 
@@ -37,3 +37,19 @@ async def asked(ask: Ask, items: Sequence[Any], waits: Waits) -> Sequence[Any]:
             if tries == TRIES:
                 raise
             await asyncio.sleep(min(waits.first_probe_s * 2**tries, waits.longest_probe_s))
+
+
+def each_told(said: Sequence[Any], unable: Code, sentence: str) -> list[Any]:
+    """What is told of each: what was found, None if nothing was, or an Outcome, AMBIGUOUS.
+
+    unable: the code of a client that cannot be asked. Raises DeclinedError with the sentence then, and the LaneError of what
+    else could not be told.
+    """
+    for one in said:
+        if isinstance(one, LaneError):
+            raise one
+        if isinstance(one, Outcome) and one.code == unable:
+            raise DeclinedError(sentence)
+        if isinstance(one, Outcome) and one.code != Code.AMBIGUOUS:
+            raise LaneError(one.code or Code.REJECTED, one.reason or "no reason is given")
+    return [*said]
