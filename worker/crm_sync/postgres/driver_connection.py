@@ -1,8 +1,7 @@
 """The driver's connection, which asks about a built-in type once in a process, not once in each connection.
 
-Of each array type that a statement names, asyncpg asks the server what it is made of. Where nothing else is done, that is the
-largest part of what a connection costs: 8 to 12 ms of the server and three round trips for every connection (PostgreSQL 18,
-asyncpg 0.31 and 0.32). Built-in types are the same in every database and version, by their numbers.
+For each array type that a statement names, asyncpg asks the server what it consists of: 8 to 12 ms of the server and three round
+trips in every connection (PostgreSQL 18, asyncpg 0.32). Built-in types have the same numbers in every database and version.
 """
 
 from collections.abc import Mapping, Sequence
