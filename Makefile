@@ -14,7 +14,7 @@ INTO_INSTALLED = $(BIN)/pip --python dist/installed/bin/python install --quiet -
 JOBS ?= 4
 BESIDE = -n $(JOBS) --dist worksteal -q
 QUICK = not slow and not root and not alone
-LIMIT ?= 25
+LIMIT ?= 3
 
 # Python keeps what it has compiled, else each process of the tests would compile all of it again.
 export PYTHONDONTWRITEBYTECODE =
@@ -48,7 +48,7 @@ test-slow: setup ## Run what `make test` leaves out: slow tests, those of system
 	@PG=$(PG) $(BIN)/pytest -q -n 2 --dist loadfile -m "root and not alone"
 	@PG=$(PG) $(BIN)/pytest -q -m alone
 
-durations: ## Run the quick tests, and fail if one that is not marked slow takes LIMIT=25 times the mean
+durations: ## Run the quick tests, and fail if one that is not marked slow takes LIMIT=3 seconds
 	@$(MAKE) --no-print-directory test JOBS=2 REPORT="--durations-limit $(LIMIT) --durations 20"
 
 check: setup ## Format, lint, spelling, prose, types, imports, schema photograph, reference pages, systemd unit

@@ -1,7 +1,7 @@
-"""How long a test may take: so many times as long as the mean of its run, unless it is marked slow or root.
+"""How long a test may take, unless it is marked slow or root.
 
-A ratio within one run, for a busy machine slows all tests down. What a session, a package or a module shares is not charged to
-the test that comes first.
+The limit is in seconds. On a busy machine, which slows all tests down, it is 40 times the mean of the run where that is longer.
+What a session, a package or a module shares is not charged to the test that comes first.
 """
 
 import time
@@ -12,6 +12,7 @@ import pytest
 
 OPTION = "--durations-limit"
 MARKS = ("slow", "root")
+TIMES_THE_MEAN = 40
 SPENT = "spent_s"
 _spent_s = pytest.StashKey[float]()
 
@@ -20,8 +21,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         OPTION,
         type=float,
-        metavar="N",
-        help="Fail if a test that is marked neither slow nor root takes more than N times as long as the mean test of the run.",
+        metavar="SECONDS",
+        help="Fail if a test that is marked neither slow nor root takes longer than this, and 40 times as long as the mean test.",
     )
 
 
@@ -53,7 +54,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 class Judge:
     def __init__(self, config: pytest.Config) -> None:
-        self._times: float = config.getoption(OPTION)
+        self._least_s: float = config.getoption(OPTION)
         self._spent_s: dict[str, float] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -69,15 +70,15 @@ class Judge:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         for test, spent_s in sorted(self._too_long().items()):
             terminalreporter.write_line(
-                f"TOO LONG {test} - It took {spent_s:.1f} s. The limit is {self._times * self._mean_s():.1f} s, "
-                f"{self._times:g} times the mean of this run: make it quicker, or mark it slow."
+                f"TOO LONG {test} - It took {spent_s:.1f} s. The limit is {self._limit_s():.1f} s: "
+                "make it quicker, or mark it slow."
             )
 
-    def _mean_s(self) -> float:
-        return sum(self._spent_s.values()) / len(self._spent_s)
+    def _limit_s(self) -> float:
+        return max(self._least_s, TIMES_THE_MEAN * sum(self._spent_s.values()) / len(self._spent_s))
 
     def _too_long(self) -> dict[str, float]:
         if not self._spent_s:
             return {}
-        limit_s = self._times * self._mean_s()
+        limit_s = self._limit_s()
         return {test: spent_s for test, spent_s in self._spent_s.items() if spent_s > limit_s}
