@@ -1,12 +1,10 @@
-"""An address as it is shown to somebody who need not know it."""
+"""Email addresses, masked for readers who do not need to know them."""
 
 from crm_sync.core.text import EMAIL, MASK
 
 
 def masked(address: str | None) -> str | None:
-    """a***@example.com. What is not an address is masked as a whole; the first letter of a part that has no other is not
-    shown.
-    """
+    """a***@example.com. Text that is not an address is masked completely; a part of one character does not show it."""
     if not address or not address.strip():
         return address
     local, at, domain = address.strip().rpartition("@")
@@ -16,12 +14,12 @@ def masked(address: str | None) -> str | None:
 
 
 def has_address(text: str) -> bool:
-    """Whether something in it may be one."""
+    """Whether the text may contain an address."""
     return "@" in text or "%40" in text
 
 
 def without_addresses(text: str, hide: str = "") -> str:
-    """The whole text, each address in it masked. hide: a text that may have one, masked wherever it stands."""
+    """The whole text with each address in it masked. hide: text that may contain an address, masked wherever it occurs."""
     if hide and has_address(hide):
         text = text.replace(hide, without_addresses(hide))
     return EMAIL.sub(lambda found: masked(found[0]) or MASK, text) if has_address(text) else text

@@ -1,10 +1,10 @@
-"""Alerts: what can be wrong, and when people are told of it.
+"""Alerts: what can be wrong, and when people are notified.
 
     seen ──(again, where it can pass)──▶ raised: told ──(lasts for hours)──▶ told again
       │                                     │
-      └──(passes)──▶ forgotten              └──(well for a while)──▶ over: told once, to whom it was told before
+      └──(passes)──▶ forgotten              └──(well for a while)──▶ over: told once, where it was told before
 
-Whatever comes and goes is one alert as long as it is not well for a while. All times are by one clock, the database's.
+A problem that comes and goes stays one alert until it has been gone for a while. All times are by one clock, the database's.
 """
 
 from collections.abc import Sequence
@@ -17,10 +17,11 @@ from crm_sync.core.waits import Waits
 
 
 class Condition(StrEnum):
-    """what: in words, after the name of the CRM. remedy: what to do. command: that shows it; both may have {crm} and {code}.
+    """what: in words, after the name of the CRM. remedy: what to do. command: the one that shows the problem. remedy and command
+    may contain {crm} and {code}.
 
-    counted: what the number of an alert counts, the noun first. A contact that is retried fails several times: those are
-    failures, and not contacts.
+    counted: what the number of an alert counts, the noun first. A contact that is retried fails several times, so those are
+    counted as failures, not as contacts.
     """
 
     what: str
@@ -107,7 +108,7 @@ class Condition(StrEnum):
     )
 
 
-LARGEST_COUNT = 10_000  # contacts in line, and deletions: more are not counted
+LARGEST_COUNT = 10_000  # contacts in line and deletions; counting stops here
 
 
 def how_many(condition: Condition, count: int) -> str:
@@ -127,7 +128,7 @@ class Message(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a look found. code: of NEW_CODE, else empty. since: when it began, as far as is known."""
+    """What a look found. code: the failure code for NEW_CODE, else empty. since: when it began, as far as is known."""
 
     condition: Condition
     crm: str
@@ -170,7 +171,7 @@ class Alert:
 
     @property
     def is_open(self) -> bool:
-        """Raised, and not over."""
+        """Whether it was raised and is not over."""
         return self.raised_at is not None and self.ended_at is None
 
     @property
@@ -184,19 +185,19 @@ class Alert:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """When who is told. channels: those that are set."""
+    """When each channel is told. channels: those that are configured."""
 
     waits: Waits
     channels: Sequence[str]
 
     def is_raised(self, condition: Condition, first_seen: datetime, now: datetime) -> bool:
-        """Whether it was seen for as long as it may be before anyone is told."""
-        # After an outage of all workers the oldest has waited for a long time, and is sent at once.
+        """Whether it has been seen for as long as its condition may hold before anyone is told."""
+        # After an outage of all workers, the oldest contact has waited a long time but is sent at once.
         held = condition in (Condition.OLDEST_WAITING, Condition.SILENCE)
         return not held or _seconds(first_seen, now) >= self.waits.alert_hold_s
 
     def seen_again(self, alert: Alert, seen: Seen, now: datetime) -> Alert:
-        """An alert that is not over, and still holds."""
+        """An alert that is not over and still holds."""
         first = alert.first_seen_at
         if alert.raised_at is None and _seconds(alert.seen_at, now) > self.waits.alert_gap_s:
             first = now
@@ -217,7 +218,7 @@ class Rules:
         return alert
 
     def not_seen(self, alert: Alert, now: datetime) -> Alert | None:
-        """An alert that is not over, and holds no longer. None: it was not raised, and is forgotten."""
+        """An alert that is not over but no longer holds. None: it was never raised, and is forgotten."""
         if alert.raised_at is None:
             return None
         alert = replace(alert, well_since=alert.well_since or now)
@@ -227,20 +228,20 @@ class Rules:
         return replace(alert, ended_at=now).saying(Message.OVER, told, now)
 
     def to_tell(self, alert: Alert, now: datetime) -> Sequence[str]:
-        """The channels that are to be told of it now."""
+        """The channels to notify of it now."""
         if alert.message is None or alert.next_try_at is None or alert.next_try_at > now:
             return []
         return [channel for channel in alert.untold if channel in self.channels]
 
     def is_given_up(self, alert: Alert, now: datetime) -> bool:
-        """Whether the end of an alert is news no longer, or no channel is left that could tell it."""
+        """Whether the end of an alert is too old to be news, or no channel is left that could report it."""
         if alert.ended_at is None:
             return False
         known = any(channel in self.channels for channel in alert.untold)
         return not known or _seconds(alert.ended_at, now) > self.waits.telling_patience_s
 
     def again_s(self, tries: int) -> float:
-        """Seconds before a channel that failed so often is tried again."""
+        """Seconds before a channel that failed this many times is tried again."""
         return float(min(self.waits.first_telling_again_s * 2 ** min(tries, 20), self.waits.longest_telling_again_s))
 
 

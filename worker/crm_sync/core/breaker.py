@@ -1,12 +1,12 @@
 """The circuit breaker of a lane, which all workers share: when to leave a CRM alone, and how to come back.
 
-    closed ──(it is down, or refuses everybody)──▶ open ───────┐
+    closed ──(it is down, or refuses everyone)───▶ open ───────┐
       │                                                        ├──(next_probe is there)──▶ half-open ──(answered)──▶ closed
       └──────(it says "too many requests")───────▶ throttled ──┘                               │
                                                    open, throttled ◀──(failed, throttled)──────┘
 
-A probe is one delivery of one worker. After it every worker ramps up: twice as many deliveries with each answer, until nothing
-limits it. All times are in seconds of one clock, the database's.
+A probe is one delivery by one worker. After it, every worker ramps up: each answer doubles the number of deliveries, until
+nothing limits it. All times are in seconds of one clock, the database's.
 """
 
 from dataclasses import dataclass, replace
@@ -14,8 +14,8 @@ from enum import StrEnum
 
 from crm_sync.core.waits import USUAL, Waits
 
-FAILURES = 3  # in a row, in one worker, before it opens for what may pass by itself
-LAST_STEP = 64  # more deliveries at a time than any CRM gets: the ramp ends here
+FAILURES = 3  # in a row, in one worker, before the breaker opens for a failure that may be transient
+LAST_STEP = 64  # more concurrent deliveries than any CRM gets: the ramp ends here
 
 
 class State(StrEnum):
@@ -27,7 +27,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
-    """since: when it was last closed, or closed again. reason: why it is not closed. openings: in a row."""
+    """since: when it was last closed, or closed again. reason: why it is not closed. openings: how many in a row."""
 
     state: State = State.CLOSED
     since: float = 0.0
@@ -42,10 +42,10 @@ class Breaker:
     def failed(
         self, now: float, chance: float, reason: str, *, refused: bool = False, probe: bool = False, waits: Waits = USUAL
     ) -> "Breaker":
-        """The CRM is down, or refuses everybody. While it is not closed, only the probe changes anything: others that fail were
-        sent before, and may take long to do so.
+        """The CRM is down, or refuses every contact. While the breaker is not closed, only the probe changes anything: other
+        failing requests were sent earlier, and may take a long time to fail.
 
-        The wait doubles with each opening in a row, up to a longest one, less up to half of it by chance in [0, 1).
+        The wait doubles with each consecutive opening, up to a maximum, less up to half of it by `chance`, which is in [0, 1).
         """
         longest_s = waits.longest_refused_probe_s if refused else waits.longest_probe_s
         if not self.closed and not (probe and self.state is State.HALF_OPEN):
@@ -54,14 +54,14 @@ class Breaker:
         return Breaker(State.OPEN, now if self.closed else self.since, reason, now + wait_s, self.openings + 1)
 
     def throttled(self, now: float, pause_s: float, reason: str) -> "Breaker":
-        """No worker calls for this many seconds. A longer pause that stands is kept."""
+        """No worker calls for this many seconds. A longer pause already in effect is kept."""
         until = now + pause_s
         if self.state in (State.OPEN, State.THROTTLED) and self.next_probe is not None:
             return self if until <= self.next_probe else replace(self, next_probe=until)
         return Breaker(State.THROTTLED, now if self.closed else self.since, reason, until, self.openings)
 
     def probed(self, now: float, waits: Waits = USUAL) -> "Breaker | None":
-        """Somebody starts the probe; None if it is not time for one."""
+        """A worker starts the probe; None if it is not time for one."""
         if self.next_probe is None or now < self.next_probe:
             return None
         return replace(self, state=State.HALF_OPEN, next_probe=now + waits.probe_lease_s)
@@ -79,7 +79,7 @@ class Breaker:
 
 @dataclass(slots=True)
 class Ramp:
-    """How many deliveries one worker has in flight at a time, after the breaker has closed."""
+    """How many deliveries one worker has in flight at once after the breaker has closed."""
 
     allowed: int | None = None  # None: unlimited
 
@@ -91,5 +91,5 @@ class Ramp:
             self.allowed = self.allowed * 2 if self.allowed < LAST_STEP else None
 
     def limit(self, most: int) -> int:
-        """Of at most this many."""
+        """The current limit, at most this many."""
         return most if self.allowed is None else min(most, self.allowed)

@@ -1,35 +1,36 @@
-"""Which fields of a contact are emptied in a CRM: those that crm-sync has put there, and that are empty in the row now.
+"""Which fields of a contact are emptied in a CRM: those that crm-sync wrote, and that are now empty in the row.
 
-A number in the row (`brevo_sent_fields`) says what crm-sync has put there, a bit for each field. It is right after whatever
-happens, because bits come and go at different times:
+A number in the row (`brevo_sent_fields`) says which fields crm-sync wrote, one bit per field. It stays correct whatever happens,
+because bits are set and cleared at different times:
 
-    before a request    those of what is about to be sent come: for the worker may die in it, and the request still land
-    with the finish     delivered: those of what is not there any more go. Refused, or never sent: those that have come. Unknown:
-                        none
+    before a request    the bits of the fields to be sent are set: the worker may die, and the request still arrive
+    with the finish     delivered: the bits of emptied fields are cleared
+                        refused, or never sent: the bits set before the request are cleared
+                        unknown: none are cleared
 
-So where the request before is not known to have landed, its fields count as put there: had it landed, they would be. Before a
-request nothing is written unless a bit comes: that is, for the first delivery of a field.
+So if the outcome of a request is unknown, its fields count as written, because they would be if it had arrived. Nothing is
+written before a request unless a bit has to be set, that is, for the first delivery of a field.
 """
 
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
-COLUMN = "sent_fields"  # of the contacts table, after the CRM's name
-MOST = 63  # fields of one CRM, over all time: the number is a bigint, and its sign is left alone
-MARK = "\0sent"  # what the number is called among the fields of a contact that was just read; no field can be
+COLUMN = "sent_fields"  # in the contacts table, after the CRM's name
+MOST = 63  # fields of one CRM, ever: the number is a bigint, and its sign bit is not used
+MARK = "\0sent"  # key of the number among the fields of a contact that was just read; no field can have this name
 
 
 class Ending(NamedTuple):
-    """What becomes of the number by the end of a claim. gone: the bits that go. landed: those of what was put there, perhaps."""
+    """How the end of a claim changes the number. gone: the bits to clear. landed: bits of fields that may have been written."""
 
     gone: int
     landed: int
 
 
 class Sent(NamedTuple):
-    """Of one contact. before: what crm-sync has put there. now: the fields that have a value. bits: of the fields, by name.
+    """For one contact. before: the fields crm-sync wrote. now: the fields that have a value. bits: by field name.
 
-    emptied: the fields to be emptied.
+    emptied: the fields to empty.
     """
 
     before: int
@@ -39,11 +40,11 @@ class Sent(NamedTuple):
 
     @property
     def new(self) -> int:
-        """The bits that come before the request."""
+        """The bits to set before the request."""
         return self.now & ~self.before
 
     def delivered(self, left: Collection[str] = ()) -> Ending:
-        """left: fields that are there as they were before."""
+        """left: fields that were left unchanged."""
         kept = 0
         for name in left:
             kept |= self.bits.get(name, 0)
@@ -53,16 +54,16 @@ class Sent(NamedTuple):
         return Ending((emptied & ~kept) | (self.new & kept), self.now & ~kept)
 
     def unknown(self) -> Ending:
-        """It may have landed."""
+        """It may have arrived."""
         return Ending(0, self.now)
 
     def unsent(self) -> Ending:
-        """It was refused, or was never sent."""
+        """It was refused, or never sent."""
         return Ending(self.new, 0)
 
 
 def sent(number: int | None, fields: Mapping[str, Any], filled: Collection[str], bits: Mapping[str, int]) -> Sent:
-    """number: as the row has it. fields: all of the contact; filled: the names of those that have a value."""
+    """number: as in the row. fields: all fields of the contact. filled: the names of those that have a value."""
     before = number or 0
     now = 0
     for name in filled:
@@ -73,5 +74,5 @@ def sent(number: int | None, fields: Mapping[str, Any], filled: Collection[str],
 
 
 def apart(sent_before: Sent | None) -> Sent | None:
-    """Of a contact that is sent without the record it has: what was put into that is no matter for another."""
+    """For a contact sent without its record id: what was written to the old record does not matter for the new one."""
     return None if sent_before is None else sent_before._replace(emptied=())

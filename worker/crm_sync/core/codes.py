@@ -1,22 +1,22 @@
-"""Every failure by its stable code: what it means, what to do, and whether it passes by itself.
+"""Every failure by its stable code: what it means, what to do, and whether it is transient.
 
-A code begins the text in `processing_error` (`CODE: reason`) and is in the log; people count, search and alert by it.
+A code begins the text in `processing_error` (`CODE: reason`) and appears in the log; people count, search and alert by it.
 """
 
 import re
 from enum import StrEnum
 from typing import Self
 
-NO_CODE = "NO_CODE"  # of reasons that begin with none, and of contacts in Error without any
+NO_CODE = "NO_CODE"  # for reasons that begin with no code, and contacts in Error without a reason
 NO_CODE_MEANING = "it failed without a failure code"
 NO_CODE_REMEDY = "see its reason; a plug-in's client should name a code"
-_FORM = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,38}|[0-9]{3}")  # as count_failed_contacts.sql knows one
+_FORM = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,38}|[0-9]{3}")  # what count_failed_contacts.sql takes for a code
 
 _PAGES = "https://github.com/crm-sync/crm-sync/blob/main/docs/reference/codes"
 
 
 class Code(StrEnum):
-    """retried: it is tried again without anyone's doing. lane: it stops the whole lane, and marks no contact."""
+    """retried: it is tried again automatically. lane: it stops the whole lane, and marks no contact."""
 
     meaning: str
     remedy: str
@@ -34,7 +34,7 @@ class Code(StrEnum):
         """The address of the page that explains it."""
         return f"{_PAGES}/{self.value}.md"
 
-    # Of a contact, until somebody changes something.
+    # About one contact, until somebody changes something.
     INVALID_EMAIL = (
         "INVALID_EMAIL",
         "the contact has no email address, or the address is not valid; nothing was sent",
@@ -88,7 +88,7 @@ class Code(StrEnum):
         "delete the record there by hand, and run `crm-sync on-delete CRM keep`",
     )
 
-    # Of a contact, for now.
+    # About one contact, and transient.
     LOCKED = "LOCKED", "the CRM is changing this contact itself", "nothing; in Error once the retries are used up", True
     TOO_EARLY = "TOO_EARLY", "the CRM is still working on this contact", "nothing; in Error once the retries are used up", True
     NOT_ACCOUNTED = (
@@ -111,7 +111,7 @@ class Code(StrEnum):
         True,
     )
 
-    # Of a contact while the CRM serves others, else of the lane.
+    # About one contact while the CRM serves others, otherwise about the lane.
     CRM_ERROR = "CRM_ERROR", "the CRM failed (5xx)", "nothing, unless it lasts; then see the CRM's status page", True
     TIMEOUT = "TIMEOUT", "the CRM did not answer in time; it may have applied the request", "nothing, unless it lasts", True
     BROKEN_ANSWER = (
@@ -121,7 +121,7 @@ class Code(StrEnum):
         True,
     )
 
-    # Of the lane.
+    # About the lane.
     UNREACHABLE = "UNREACHABLE", "no connection to the CRM", "check its base URL, DNS, TLS, the proxy and the network", True, True
     RATE_LIMITED = "RATE_LIMITED", "too many requests", "nothing; the lane goes on when the CRM's pause is over", True, True
     HELD_BACK = "HELD_BACK", "the lane is pausing or stopping", "nothing", True, True
@@ -181,21 +181,21 @@ class Code(StrEnum):
     INTERNAL = "INTERNAL", "an unexpected error of crm-sync", "see the log for its traceback, and report it", True, True
 
 
-# Of contacts that are delivered anyway.
+# About contacts that are delivered anyway.
 OF_DELIVERED = frozenset({Code.FIELD_NOT_SENT, Code.ALREADY_THERE})
 
 
 def is_code(text: str | None) -> bool:
-    """Whether it can begin a reason, so that it is counted as one everywhere."""
+    """Whether it can begin a reason, so that it is counted as a code everywhere."""
     return text is not None and _FORM.fullmatch(text) is not None
 
 
 def code_in(error: str) -> str:
-    """The code of `CODE: reason`; NO_CODE where it begins with none."""
+    """The code of `CODE: reason`, or NO_CODE if it does not begin with one."""
     code, separator, _ = error.partition(":")
     return code if code in Code.__members__ or (separator and is_code(code)) else NO_CODE
 
 
 def known_code(text: str) -> Code | None:
-    """None for one that another program has written."""
+    """None for a code that another program wrote."""
     return next((code for code in Code if code.value == text), None)

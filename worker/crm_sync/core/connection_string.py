@@ -1,9 +1,9 @@
-"""What a person may say in DATABASE_URL, and what each of the two drivers gets of it.
+"""What DATABASE_URL may contain, and what each of the two drivers gets from it.
 
-asyncpg, which the worker and most commands talk through, knows a part of libpq's parameters only; psycopg, which migrates and
-adopts, is libpq. Vendors print URLs for others, too: for Prisma, for node-postgres. One table says of each parameter who gets it,
-which values can be met, and what a person should know: `crm-sync check` says it. What cannot be met is refused, and so is what
-nobody knows.
+asyncpg, which the worker and most commands use, knows only some of libpq's parameters; psycopg, used for migrations and adoption,
+is libpq. Vendors also print URLs for other programs, such as Prisma and node-postgres. One table says for each parameter which
+driver gets it, which values are supported, and what the user should know, which `crm-sync check` prints. Unsupported values and
+unknown parameters are refused.
 """
 
 import re
@@ -14,10 +14,10 @@ from typing import Any
 
 from crm_sync.core.postgres_url import parameters_of, url_of
 
-SYSTEM = "system"  # of sslrootcert: the authorities that the operating system trusts
+SYSTEM = "system"  # value of sslrootcert: the authorities that the operating system trusts
 DEFAULT_PORT = 5432
 
-# In a URL only, for asyncpg has no arguments for them.
+# Only in a URL: asyncpg has no arguments for them.
 _TLS = (
     "sslmode",
     "sslcert",
@@ -29,23 +29,23 @@ _TLS = (
     "ssl_min_protocol_version",
     "ssl_max_protocol_version",
 )
-# Of its arguments, by the same names.
+# Arguments of asyncpg with the same names.
 _AS_THEY_ARE = ("user", "password", "passfile", "target_session_attrs", "krbsrvname", "gsslib")
 FILES = ("sslcert", "sslkey", "sslrootcert", "sslcrl")
 
 
 class For(Enum):
-    """Who gets it."""
+    """Which driver gets it."""
 
     BOTH = auto()
-    LIBPQ = auto()  # asyncpg has no such thing, and what is told says what that means
-    NEITHER = auto()  # it is another program's, or ours to decide
+    LIBPQ = auto()  # asyncpg has no equivalent; the note says what that means
+    NEITHER = auto()  # it belongs to another program, or is ours to decide
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """only: the values that can be met; any without it. why: no other can. told: what a person should know, by value; under * of
-    any value.
+    """only: the supported values; without it, any. why: why no other value is supported. told: what the user should know, by
+    value; under * for any value.
     """
 
     of: For = For.BOTH
@@ -72,7 +72,7 @@ _POOLS = "is Prisma's, and is ignored: the pool of a worker is as large as its l
 _TLS_VERSIONS = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
 
 PARAMETERS: Mapping[str, Parameter] = {
-    # Where, and as whom.
+    # Where to connect, and as which role.
     "host": Parameter(),
     "hostaddr": Parameter(),
     "port": Parameter(),
@@ -103,7 +103,7 @@ PARAMETERS: Mapping[str, Parameter] = {
     "sslsni": Parameter(For.LIBPQ, ("0", "1"), "", {"0": "applies to adopt and migrate only: a worker always names the host"}),
     "sslcrldir": _refused("the worker's driver takes one file: sslcrl"),
     "sslkeylogfile": _refused("crm-sync writes no keys to files"),
-    # How the server lets one in.
+    # Authentication.
     "require_auth": _refused(
         "the worker's driver uses the method that the server asks for. sslmode=verify-full verifies the server"
     ),
@@ -152,8 +152,9 @@ PARAMETERS: Mapping[str, Parameter] = {
 
 @dataclass(frozen=True, slots=True)
 class ForAsyncpg:
-    """arguments: of asyncpg.connect. timeout_s: of connecting, None if nothing is said. tls: what is said of it, by libpq's
-    names. trusts_system: the server is proved by an authority that the operating system trusts, which the arguments cannot say.
+    """arguments: for asyncpg.connect. timeout_s: for connecting, None if not given. tls: the TLS parameters, by libpq's names.
+    trusts_system: the server's certificate must be signed by an authority the operating system trusts, which the arguments cannot
+    express.
     """
 
     arguments: Mapping[str, Any]
@@ -164,9 +165,9 @@ class ForAsyncpg:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionString:
-    """parameters: by libpq's names, those that can be met. behind_pooler: it says that it leads through a transaction pooler.
+    """parameters: the supported ones, by libpq's names. behind_pooler: the URL says that it goes through a transaction pooler.
 
-    schema: the one where a table without a schema's name is looked for, as Prisma has it. notes: what a person should know.
+    schema: where an unqualified table name is looked up, as in Prisma. notes: what the user should know.
     """
 
     parameters: Mapping[str, str]
@@ -176,9 +177,9 @@ class ConnectionString:
 
     @classmethod
     def parse(cls, url: str, service: Mapping[str, str] | None = None) -> "ConnectionString":
-        """service: the parameters that a service file has for the one that the URL names. Those of the URL outweigh them.
+        """service: the parameters that the service file gives for the service named in the URL. Those in the URL take precedence.
 
-        Raises ValueError naming a parameter that is unknown, or whose value cannot be used.
+        Raises ValueError naming a parameter that is unknown or whose value is not supported.
         """
         said = parameters_of(url)
         if service is not None:
@@ -201,13 +202,13 @@ class ConnectionString:
 
     @property
     def url(self) -> str:
-        """The same by itself, without a service."""
+        """The same string on its own, without a service."""
         extras = {"schema": self.schema or "", "pgbouncer": "true" if self.behind_pooler else ""}
         return url_of({**self.parameters, **{name: value for name, value in extras.items() if value}})
 
     @property
     def files(self) -> Mapping[str, str]:
-        """Certificates and keys, by parameter."""
+        """Paths of certificates and keys, by parameter."""
         return {name: self.parameters[name] for name in FILES if self.parameters.get(name, SYSTEM) != SYSTEM}
 
     def for_libpq(self) -> dict[str, str]:
@@ -215,7 +216,7 @@ class ConnectionString:
         return {**self.parameters, **self._options(behind_pooler=False)}
 
     def for_asyncpg(self, *, behind_pooler: bool) -> ForAsyncpg:
-        """behind_pooler: then no schema can be set, for a pooler takes no settings."""
+        """behind_pooler: no schema can be set then, because a pooler ignores settings."""
         known = {name: value for name, value in self.parameters.items() if PARAMETERS[name].of is For.BOTH}
         arguments: dict[str, Any] = {name: known[name] for name in _AS_THEY_ARE if name in known}
         if "dbname" in known:
@@ -237,14 +238,14 @@ class ConnectionString:
     def _options(self, *, behind_pooler: bool) -> dict[str, str]:
         options = [self.parameters["options"]] if "options" in self.parameters else []
         if self.schema is not None and not behind_pooler:
-            # As the server takes it apart again: at whitespace, but for those after a backslash.
+            # Split as the server does: at whitespace that is not preceded by a backslash.
             path = '"' + self.schema.replace('"', '""') + '"'
             options.append("-c search_path=" + re.sub(r"([\\\s])", r"\\\1", path))
         return {"options": " ".join(options)} if options else {}
 
 
 def _in_words_of_libpq(given: Mapping[str, str]) -> dict[str, str]:
-    """What others call otherwise."""
+    """Translates names that other programs use."""
     found = dict(given)
     if "database" in found:
         found.setdefault("dbname", found.pop("database"))
@@ -258,7 +259,7 @@ def _in_words_of_libpq(given: Mapping[str, str]) -> dict[str, str]:
 def _unknown(name: str, url: str) -> str:
     _, _, query = url.partition("?")
     if "@" in query or not re.fullmatch(r"\w{1,40}", name, re.ASCII):
-        # It may be a piece of a password.
+        # It may be part of a password.
         return "a parameter after the ? is unknown to Postgres; in a password, write ? as %3F and / as %2F"
     return f"the parameter {name} is unknown to Postgres. Put a server setting into options: options=-c%20statement_timeout%3D5s"
 
@@ -273,7 +274,9 @@ def _require(name: str, value: str, parameter: Parameter) -> None:
 
 
 def _check_numbers(parameters: Mapping[str, str]) -> None:
-    """Of the values only the names are told: where a password is written wrongly, a part of it is in the place of a port."""
+    """The message names only the parameter, not its value: if a password is not escaped, part of it ends up where the port
+    belongs.
+    """
     ports = parameters.get("port", "").split(",")
     if any(port and not (re.fullmatch(r"[0-9]{1,5}", port) and 0 < int(port) < 65536) for port in ports):
         raise ValueError(
@@ -287,7 +290,7 @@ def _check_numbers(parameters: Mapping[str, str]) -> None:
 
 
 def _check_tls(parameters: dict[str, str]) -> None:
-    """As libpq has it."""
+    """The same rules as libpq."""
     if parameters.get("sslrootcert") == SYSTEM and parameters.setdefault("sslmode", "verify-full") != "verify-full":
         raise ValueError("sslrootcert=system needs sslmode=verify-full: otherwise any host's certificate would be accepted")
     if parameters.get("sslnegotiation") == "direct" and parameters.get("sslmode") not in ("require", "verify-ca", "verify-full"):

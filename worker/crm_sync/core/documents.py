@@ -1,4 +1,4 @@
-"""JSON documents on their way to a CRM: as objects, with numbers that stay exact, and as texts."""
+"""JSON documents on their way to a CRM: as objects, with exact numbers, and as text."""
 
 import json
 from collections.abc import Iterator
@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 from crm_sync.core.numbers import exact, number_text, plain_digits
 from crm_sync.errors import UnsendableError
 
-# What stands before and after a value, and what nothing but an object or an array begins with [RFC 8259, 2].
+# Whitespace around a value, and the characters that only an object or an array begins with [RFC 8259, 2].
 _BLANK = " \t\n\r"
 _OPENING = ("{", "[")
-DEEPEST = 200  # levels of a document; PHP reads 512, Python itself some hundreds
+DEEPEST = 200  # nesting levels of a document; PHP reads 512, Python itself a few hundred
 
 
 class Number(NamedTuple):
@@ -20,7 +20,7 @@ class Number(NamedTuple):
 
 
 def single(text: str) -> bool | Number | str | None:
-    """What a JSON text says that is neither an object nor an array; None if it is one of them, or null."""
+    """The value of a JSON text that is a string, number or boolean; None for an object, an array or null."""
     bare = text.strip(_BLANK)
     if bare.startswith(_OPENING):
         return None
@@ -35,7 +35,7 @@ def _number(text: str) -> Number:
 
 
 def document(text: str) -> Any:
-    """What a JSON text says, with numbers that stay exact."""
+    """The value of a JSON text, with exact numbers."""
     try:
         value = json.loads(text, parse_int=exact, parse_float=exact)
         depth = max(_depths(value))
@@ -49,7 +49,7 @@ def document(text: str) -> Any:
 
 
 def _depths(value: Any) -> Iterator[int]:
-    """How deep each part lies."""
+    """The depth of each part."""
     open_ = [(value, 1)]
     while open_:
         part, depth = open_.pop()
@@ -59,7 +59,7 @@ def _depths(value: Any) -> Iterator[int]:
 
 
 def _refuse_half_characters(value: Any) -> None:
-    """The type json, unlike jsonb, holds halves of a character, which are no UTF-8."""
+    """The type json, unlike jsonb, accepts lone surrogates, which are not valid UTF-8."""
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
@@ -67,7 +67,7 @@ def _refuse_half_characters(value: Any) -> None:
 
 
 def plain_text(value: Any) -> str:
-    """Of one value of a JSON document or a list."""
+    """The text of one value in a JSON document or list."""
     match value:
         case None:
             return ""
@@ -83,6 +83,6 @@ def plain_text(value: Any) -> str:
 
 
 def document_text(text: str) -> str:
-    """A JSON object or array as Postgres writes it. Empty for an empty array, and for null."""
+    """A JSON object or array as Postgres writes it. Empty for an empty array and for null."""
     bare = text.strip(_BLANK)
     return "" if bare == "null" or (bare.startswith("[") and not bare[1:-1].strip(_BLANK)) else bare

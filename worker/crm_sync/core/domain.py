@@ -1,26 +1,26 @@
-"""Domains in all scripts, as DNS has them, and characters that nobody sees."""
+"""Domains in all scripts, in the form DNS uses, and invisible characters."""
 
 import unicodedata
 from functools import lru_cache
 
 import idna
 
-MOST_DOMAINS = 4096  # whose form in DNS is remembered
+MOST_DOMAINS = 4096  # whose DNS form is cached
 
-_JOINERS = "\u200c\u200d"  # Indic scripts and Persian need them, in places that the rules of IDNA 2008 say
+_JOINERS = "\u200c\u200d"  # needed in Indic scripts and Persian, where the rules of IDNA 2008 allow them
 _INVISIBLE_KINDS = ("Cc", "Cf", "Zs", "Zl", "Zp")
-# Format characters that are signs before a number.
+# Format characters that are visible signs before a number.
 _VISIBLE = frozenset(" \u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd")
-# Ignored when drawn, though they are letters or marks [Unicode, Default_Ignorable_Code_Point].
+# Not drawn, although they are letters or marks [Unicode, Default_Ignorable_Code_Point].
 _IGNORED = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u3164\uffa0")
 _SELECTORS = (range(0xFE00, 0xFE10), range(0xE0100, 0xE01F0))
 
 
 @lru_cache(maxsize=MOST_DOMAINS)
 def ascii_domain(domain: str) -> str | None:
-    """As DNS has it: bücher.example is xn--bcher-kva.example. None for what can be none. ASCII stays as it is.
+    """The DNS form: bücher.example becomes xn--bcher-kva.example. None if it cannot be a domain. ASCII is returned unchanged.
 
-    By UTS 46 as browsers do, not transitional, and the rules of IDNA 2008.
+    Follows UTS 46 (non-transitional), as browsers do, and the rules of IDNA 2008.
     """
     if domain.isascii():
         return domain
@@ -32,7 +32,7 @@ def ascii_domain(domain: str) -> str | None:
 
 
 def find_invisible(text: str) -> tuple[int, str] | None:
-    """The first character that nobody sees, and its place, from 1 on. A plain blank is no such one."""
+    """The first invisible character and its position, counted from 1. An ordinary space does not count."""
     return next(((place, one) for place, one in enumerate(text, 1) if _is_invisible(text, place - 1)), None)
 
 

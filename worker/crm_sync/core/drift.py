@@ -1,14 +1,14 @@
-"""What a comparison of contacts with the records of a CRM has found: counts, and a few examples. It never holds more."""
+"""The result of comparing contacts with the records of a CRM: counts and a few examples, so its size is bounded."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
-EXAMPLES = 5  # of each field, and of the contacts that the CRM does not have
+EXAMPLES = 5  # for each field, and for contacts missing from the CRM
 
 
 class Example(NamedTuple):
-    """key: of the contact. row, crm: the values; None if they are not to be shown."""
+    """key: of the contact. row, crm: the values; None if they must not be shown."""
 
     key: str
     row: Any = None
@@ -17,7 +17,7 @@ class Example(NamedTuple):
 
 @dataclass(slots=True)
 class FieldDrift:
-    """contacts: in which it differs."""
+    """contacts: how many differ in this field."""
 
     contacts: int = 0
     examples: list[Example] = field(default_factory=list)
@@ -30,14 +30,14 @@ class FieldDrift:
 
 @dataclass(slots=True)
 class Drift:
-    """Contacts. compared: with a record; differing are among them, unknown and ambiguous are not.
+    """Counts of contacts. compared: with a record; this includes differing, but not unknown and ambiguous.
 
-    changed: delivered, flipped or edited while they were compared. in_line: in line or in flight. shared: their record is that of
-    another row, which may have been sent last. left: as the CRM has them (ALREADY_THERE). unreadable: the mapping fails for them.
-    undelivered: never delivered, withdrawn or in Error. flipped, locked, refused: of differing ones.
+    changed: delivered, flipped or edited while they were compared. in_line: in line or in flight. shared: another row has the
+    same record, and may have been sent last. left: not overwritten in the CRM (ALREADY_THERE). unreadable: the mapping fails for
+    them. undelivered: never delivered, withdrawn or in Error. flipped, locked, refused: of the differing ones.
 
-    fields: by name. not_stored: by name, contacts of which the CRM does not keep the field as it is sent, which the row says
-    (FIELD_NOT_SENT). unread: the fields that cannot be read there. last_key: of the contact that was looked at last, where it
+    fields: by name. not_stored: by field name, contacts for which the CRM does not store the field as sent, as the row says
+    (FIELD_NOT_SENT). unread: the fields that the CRM does not return. last_key: of the contact compared last, if the comparison
     goes by keys.
     """
 
@@ -66,7 +66,7 @@ class Drift:
 
     @property
     def found(self) -> bool:
-        """Whether there is any."""
+        """Whether there is any drift."""
         return bool(self.differing or self.unknown or self.ambiguous)
 
     def differs(self, name: str, example: Example) -> None:
@@ -78,7 +78,7 @@ class Drift:
             self.unknown_examples.append(key)
 
     def as_object(self) -> Mapping[str, Any]:
-        """For scripts: keys, and no values."""
+        """For scripts: keys, no values."""
         fields = {
             name: {"differing": one.contacts, "keys": [example.key for example in one.examples]}
             for name, one in sorted(self.fields.items())

@@ -1,12 +1,12 @@
-"""Spans of time and moments, as people write and read them: 90s, 30m, 2h, 3d; 3 h 12 min; Thu 15:20."""
+"""Durations and times, as people write and read them: 90s, 30m, 2h, 3d; 3 h 12 min; Thu 15:20."""
 
 import re
 from datetime import datetime, timedelta
 
 EXPECTED = "a number and a unit: 90s, 30m, 2h or 3d"
-LONGEST = timedelta(days=3650)  # further back than any failure
+LONGEST = timedelta(days=3650)  # longer ago than any failure
 
-LONGEST_WEEKDAY = timedelta(days=6)  # further off, Thursday could be another one
+LONGEST_WEEKDAY = timedelta(days=6)  # beyond this, Thursday would be ambiguous
 
 _WRITTEN = re.compile(r"(\d{1,12})\s*([smhd])", re.IGNORECASE | re.ASCII)
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -40,7 +40,7 @@ def _two(large: int, unit: str, small: int, small_unit: str) -> str:
 
 
 def clock(moment: datetime, now: datetime) -> str:
-    """In the time zone of the one who reads it: 12:03:10 today, 23 Nov 12:03 on another day, with the year in another year."""
+    """In the reader's time zone: 12:03:10 today, 23 Nov 12:03 on another day, with the year if it is another one."""
     local, today = moment.astimezone(), now.astimezone()
     if local.date() == today.date():
         return f"{local:%H:%M:%S}"
@@ -48,7 +48,7 @@ def clock(moment: datetime, now: datetime) -> str:
 
 
 def end(moment: datetime, now: datetime) -> str:
-    """Of something that takes a while: 15:20 today, Thu 15:20 within a week, 3 Dec after it."""
+    """The end of something that takes a while: 15:20 today, Thu 15:20 within a week, 3 Dec after it."""
     local, today = moment.astimezone(), now.astimezone()
     if local.date() == today.date():
         return f"{local:%H:%M}"

@@ -1,13 +1,13 @@
-"""Which outcomes have a line in history, and for how long."""
+"""Which outcomes are recorded in history, and for how long."""
 
 from enum import StrEnum
 
-SHORTEST_DAYS, LONGEST_DAYS = 1, 30  # the ring has 32 slots: today's, tomorrow's, which is empty, and these
+SHORTEST_DAYS, LONGEST_DAYS = 1, 30  # the ring has 32 slots: these days, today's, and tomorrow's, which is empty
 
 
 class History(StrEnum):
-    """Of which outcomes there is a line."""
+    """Which outcomes are recorded."""
 
     ALL = "all"
-    FAILURES = "failures"  # what was not delivered, or not as a whole
+    FAILURES = "failures"  # what was not delivered, or not completely
     OFF = "off"

@@ -1,19 +1,19 @@
-"""The name by which a request reaches a server of ours, and whether it is one of ours.
+"""Host names: the one a request was sent to, and whether it is one of ours.
 
-A page on the internet can make its own name lead to this machine (DNS rebinding), and have a browser here ask: such a request
-names a host that is not ours.
+A page on the internet can make its own name resolve to this machine (DNS rebinding) and have a local browser send requests. Such
+a request names a host that is not ours.
 """
 
 from collections.abc import Collection
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-# Nobody can register a name below these: RFC 6761, 6762 and 8375, ICANN's .internal, and Kubernetes's own.
+# Names under these cannot be registered: RFC 6761, 6762 and 8375, ICANN's .internal, and Kubernetes's own.
 _PRIVATE = (".local", ".internal", ".home.arpa", ".lan", ".svc")
 
 
 def host_name(header: str) -> str | None:
-    """Of a Host header, without its port, in small letters; an IPv6 address without brackets. None where it is none."""
+    """The host of a Host header, without the port, in lower case; an IPv6 address without brackets. None if it is not valid."""
     try:
         return (urlsplit(f"//{header}").hostname or "").removesuffix(".") or None
     except ValueError:
@@ -21,7 +21,7 @@ def host_name(header: str) -> str | None:
 
 
 def is_address(name: str) -> bool:
-    """Whether it is an IP address: it leads where it says, so nobody can have made it lead here."""
+    """Whether it is an IP address: it cannot be made to resolve to this machine."""
     try:
         ip_address(name)
     except ValueError:
@@ -30,14 +30,15 @@ def is_address(name: str) -> bool:
 
 
 def is_private(name: str) -> bool:
-    """Whether nobody on the internet can have this name: of one label, or below what is kept for networks of one's own."""
+    """Whether the name cannot exist on the internet: a single label, or a name under a domain reserved for private networks."""
     return "." not in name or name.endswith(_PRIVATE)
 
 
 def is_ours(header: str, ours: Collection[str], *, is_loopback: bool) -> bool:
-    """Whether somebody may ask by this Host header. ours: names as they are set. is_loopback: only this machine can ask.
+    """Whether a request with this Host header is accepted. ours: the configured names. is_loopback: only this machine can
+    connect.
 
-    An address may, and localhost. In a network, a name may that nobody outside of it can have.
+    IP addresses and localhost are accepted. On a network address, private names are accepted too.
     """
     name = host_name(header)
     if name is None:

@@ -1,8 +1,8 @@
-"""Whether what a CRM holds is what was sent, though it keeps it in its own way.
+"""Whether a CRM holds what was sent, although it stores it in its own form.
 
-CRMs trim texts, write a number or a moment differently, sort options and take the spaces out of a phone number. What was just
-delivered must not look different, and what a person changed in the CRM must. A function for each kind of field; sent is never
-empty, held is None where the CRM has nothing.
+CRMs trim texts, write numbers and timestamps differently, sort options and remove spaces from phone numbers. A value just
+delivered must not count as different; a value that a person changed in the CRM must. One function per kind of field; sent is
+never empty, held is None if the CRM has no value.
 """
 
 import re
@@ -13,7 +13,7 @@ from typing import Any
 from crm_sync.core.documents import plain_text
 from crm_sync.core.identity import fold
 
-SHORTEST_NATIONAL = 7  # digits of a phone number that may lack its country
+SHORTEST_NATIONAL = 7  # digits of a phone number that may lack its country code
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECONDS = re.compile(r"-?[0-9]{5,16}")
@@ -23,12 +23,12 @@ _TRUTHS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no
 
 
 def same_text(sent: Any, held: Any) -> bool:
-    """White space around it and the kind of its line ends aside."""
+    """Ignores surrounding whitespace and the style of line ends."""
     return _text(sent) == _text(held)
 
 
 def same_plain(sent: Any, held: Any) -> bool:
-    """Of a field of which no type is known: as what was sent, a number, a boolean, a list or else a text."""
+    """For a field of unknown type: compared as what was sent, a number, a boolean, a list or else a text."""
     match sent:
         case bool():
             return same_truth(sent, held)
@@ -40,7 +40,7 @@ def same_plain(sent: Any, held: Any) -> bool:
 
 
 def same_number(sent: Any, held: Any) -> bool:
-    """As doubles, which is what CRMs keep. What is no number is compared as a text."""
+    """Compared as doubles, which is what CRMs store. Values that are not numbers are compared as text."""
     one, other = _double(sent), _double(held)
     return same_text(sent, held) if one is None or other is None else one == other
 
@@ -51,13 +51,13 @@ def same_truth(sent: Any, held: Any) -> bool:
 
 
 def same_day(sent: Any, held: Any) -> bool:
-    """Of a field that keeps a day only."""
+    """For a field that stores only a date."""
     one, other = _day(sent), _day(held)
     return same_text(sent, held) if one is None or other is None else one == other
 
 
 def same_moment(sent: Any, held: Any) -> bool:
-    """In any form, in UTC where it names no zone; to the second where one of them says no more."""
+    """In any format; UTC if no zone is given; to the second if one of them is no more precise."""
     one, other = _moment(sent), _moment(held)
     if one is None or other is None:
         return same_text(sent, held)
@@ -67,13 +67,13 @@ def same_moment(sent: Any, held: Any) -> bool:
 
 
 def same_time(sent: Any, held: Any) -> bool:
-    """Of a field that keeps a time of the day: a second that is not said is 0."""
+    """For a field that stores a time of day: missing seconds are 0."""
     one, other = ((f"{text}:00" if len(text) == len("00:00") else text) for text in (_text(sent), _text(held)))
     return one == other
 
 
 def same_options(sent: Any, held: Any, separator: str | None = None) -> bool:
-    """In any order. separator: between those of a text. Numbers among what is sent are compared as such."""
+    """In any order. separator: between the options of a text. Numbers in what was sent are compared as numbers."""
     one, other = _options(sent, separator), _options(held, separator)
     if one == other or not isinstance(sent, list) or not any(isinstance(part, int | float) for part in sent):
         return one == other
@@ -81,7 +81,7 @@ def same_options(sent: Any, held: Any, separator: str | None = None) -> bool:
 
 
 def same_phone(sent: Any, held: Any) -> bool:
-    """By its digits, with or without the country's: CRMs format them, and add the country."""
+    """Compared by digits, with or without the country code: CRMs reformat numbers and add the country code."""
     one, other = _digits(sent), _digits(held)
     if not one or not other:
         return same_text(sent, held)
@@ -92,7 +92,7 @@ def same_phone(sent: Any, held: Any) -> bool:
 
 
 def same_link(sent: Any, held: Any) -> bool:
-    """Where one of them names no scheme, that of the other is not looked at."""
+    """If one of them has no scheme, the other's scheme is ignored."""
     one, other = _text(sent), _text(held)
     if bool(_SCHEME.match(one)) != bool(_SCHEME.match(other)):
         one, other = _SCHEME.sub("", one, count=1), _SCHEME.sub("", other, count=1)
@@ -150,5 +150,5 @@ def _as_numbers(options: Iterable[str]) -> frozenset[str | float]:
 
 
 def _digits(value: Any) -> str:
-    """Without what stands before the country's or the area's: 00, and 0."""
+    """Without a leading international prefix (00) or trunk prefix (0)."""
     return re.sub(r"\D", "", _text(value)).lstrip("0")

@@ -1,11 +1,11 @@
-"""Where something is served: an address of this machine with a port, or a Unix socket."""
+"""Where a server listens: an address of this machine with a port, or a Unix socket."""
 
 import re
 from ipaddress import ip_address
 from typing import NamedTuple
 
 EXPECTED = "expected an address and a port, such as 127.0.0.1:9464 or [::1]:9464, or the path of a Unix socket that begins with /"
-LONGEST_PATH = 107  # bytes; what Linux has room for, with the zero at the end
+LONGEST_PATH = 107  # bytes: the room that Linux has, including the terminating zero
 _TCP = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)|(localhost)):([0-9]{1,5})")
 
 
@@ -28,9 +28,10 @@ class ListenAddress(NamedTuple):
 
     @classmethod
     def parse(cls, text: str, *, free_port: bool = False) -> "ListenAddress":
-        """Names of hosts but localhost are none: what they lead to changes. free_port: 0 is any that is free.
+        """Host names other than localhost are not accepted, because what they resolve to can change. free_port: 0 means any free
+        port.
 
-        Raises ValueError with the right form.
+        Raises ValueError that shows the right form.
         """
         if text.startswith("/"):
             if len(text.encode()) > LONGEST_PATH or "\0" in text or text.endswith("/"):

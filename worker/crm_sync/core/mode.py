@@ -1,4 +1,4 @@
-"""Whether a delivery may make a record, may change one, or both."""
+"""Whether a delivery may create a record, change one, or both."""
 
 from enum import StrEnum
 
@@ -7,7 +7,7 @@ from crm_sync.core.outcome import Contact, Outcome, Verdict
 
 
 class Mode(StrEnum):
-    """upsert: both. update: what the CRM does not have is left alone. create: what it has is."""
+    """upsert: both. update: contacts missing from the CRM are not created. create: existing records are not changed."""
 
     UPSERT = "upsert"
     UPDATE = "update"
@@ -19,11 +19,13 @@ def not_there(crm: str) -> Outcome:
 
 
 def already_there(crm: str, contact: Contact, remote_id: str | None) -> Outcome:
-    """Its id is kept: also where the record is our own, and the answer to its making was lost. Its fields are as they were."""
+    """The record's id is stored, even if the record is our own and the answer to its creation was lost. Its fields were not
+    changed.
+    """
     words = f"{crm} has the contact already, and {crm.upper()}_MODE=create leaves it as it is"
     return Outcome.delivered(remote_id, Code.ALREADY_THERE, words, frozenset(contact.fields))
 
 
 def is_written(outcome: Outcome) -> bool:
-    """Whether there is a record that has what was sent: not where one was there already, which is left as it is."""
+    """Whether there is a record with what was sent: not if one existed already, which is left unchanged."""
     return outcome.verdict is Verdict.DELIVERED and outcome.code != Code.ALREADY_THERE

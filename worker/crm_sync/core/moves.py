@@ -1,14 +1,14 @@
-"""What one lane has finished recently: how it moves the counts on, and at which pace.
+"""What one lane has finished recently: how that changes the counts, and at what pace.
 
-The snapshot (`crm_sync.snapshot`) says how many contacts were in which state when all of them were counted. A finish moves a
-contact from the state that it was counted in to the one it has now:
+The snapshot (`crm_sync.snapshot`) says how many contacts were in each state when they were last counted. A finish moves a contact
+from the state it was counted in to its current state:
 
-    tried before                               from waiting: the failure before has moved it there
+    tried before                               from waiting: the failure moved it there
     flipped before the count                   from ready
     flipped since, with an id in the CRM       from complete
     flipped since, without one                 from new
 
-That is as good as can be known without looking at the contact again. The next count puts it right.
+This is the best estimate without reading the contact again. The next count corrects it.
 """
 
 from collections import Counter
@@ -18,15 +18,15 @@ from typing import Any
 
 from crm_sync.core.outcome import Finish, Kind
 
-SECONDS = 60  # that a pace is told by
+SECONDS = 60  # over which a pace is measured
 
-_UNSENT = (Kind.DEFERRED, Kind.ORPHANED)  # in line before, and after
+_UNSENT = (Kind.DEFERRED, Kind.ORPHANED)  # in line before and after
 
 
 class Moves:
-    """on_change is called when there is something to tell. delivered_at: the latest delivery, None if there was none.
+    """on_change is called when there is something to report. delivered_at: the latest delivery, None if there was none.
 
-    All times in seconds are of one clock of the caller's.
+    All times in seconds are by one clock of the caller's.
     """
 
     def __init__(self, on_change: Callable[[], None]) -> None:
@@ -37,7 +37,7 @@ class Moves:
         self._delivered: Counter[int] = Counter()  # by second
 
     def add(self, written: Sequence[Finish], in_line: Collection[Any], now: float) -> None:
-        """Finishes that were written, and the ids of those that are in line again."""
+        """Finishes that were written, and the ids of contacts that are in line again."""
         counted_at, delivered, from_ready, rest = self._counted_at, 0, 0, []
         for finish in written:
             if finish.kind is not Kind.DELIVERED:
@@ -47,7 +47,7 @@ class Moves:
             flipped_at = finish.flipped_at
             if counted_at is None or flipped_at is None:
                 continue
-            # Most of a backlog, and of what is flipped again: by the shortest way, for there may be 50,000 in a second.
+            # The fast path for most of a backlog and for repeated flips: there may be 50,000 a second.
             if in_line or finish.attempts != 1:
                 rest.append(finish)
             elif flipped_at <= counted_at:
@@ -72,11 +72,11 @@ class Moves:
         return [self._delivered.get(int(now) - ago, 0) for ago in range(SECONDS)]
 
     def untold(self) -> dict[str, int]:
-        """By how much the number of contacts in each state has changed since it was last told."""
+        """By how much the number of contacts in each state has changed since it was last reported."""
         return {state: change for state, change in self._moves.items() if change}
 
     def told(self, moves: Mapping[str, int], counted_at: datetime | None) -> None:
-        """These were, and are not to be told again. counted_at: when the snapshot was made, None if there is none."""
+        """These moves were reported, and will not be again. counted_at: when the snapshot was made, None if there is none."""
         self._moves.subtract(moves)
         self._counted_at = counted_at
 
@@ -91,5 +91,5 @@ class Moves:
 def _to(finish: Finish, in_line: bool) -> str:
     if in_line:
         return "waiting" if finish.kind is Kind.RETRY else "ready"
-    # One that was withdrawn in flight has another word. It is taken for what it would have.
+    # A contact withdrawn in flight has another status; the difference is ignored here.
     return "complete" if finish.kind is Kind.DELIVERED else "error"

@@ -1,4 +1,4 @@
-"""Numbers on their way to a CRM: finite, and exact for those who read JSON numbers as doubles, as JavaScript and PHP do."""
+"""Numbers on their way to a CRM: finite, and exact for programs that read JSON numbers as doubles, as JavaScript and PHP do."""
 
 import math
 import struct
@@ -6,22 +6,22 @@ from decimal import Decimal
 
 from crm_sync.errors import UnsendableError
 
-MOST_EXACT = 2**53  # whole numbers up to here are exact as doubles
+MOST_EXACT = 2**53  # integers up to here are exact as doubles
 MOST_WRITTEN_OUT = 1000  # digits of a number that came with an exponent
-MOST_DIGITS = 15  # this many decimal digits are exact, whichever they are
+MOST_DIGITS = 15  # any number of up to this many decimal digits is exact
 
 _NO_NUMBER = "no CRM takes NaN or infinity"
 
 
 def finite(value: float) -> float:
-    """A number, and no negative zero."""
+    """The number, without negative zero."""
     if not math.isfinite(value):
         raise UnsendableError(_NO_NUMBER)
     return value + 0.0
 
 
 def real(value: float) -> float:
-    """Of 32 bits: the shortest decimal number that is read back as it."""
+    """From 32 bits: the shortest decimal number that reads back as the same value."""
     finite(value)
     for digits in range(1, 9):
         shorter = float(f"{value:.{digits}g}")
@@ -41,7 +41,7 @@ def digits(text: str) -> str:
 
 
 def plain_digits(text: str) -> str:
-    """A number as JSON has it, as Postgres writes a numeric: no exponent, no negative zero. One of thousands of digits stays."""
+    """A JSON number, from a numeric as Postgres writes it: no exponent, no negative zero. Thousands of digits are kept."""
     number = Decimal(text)
     if not number:
         number = abs(number)
@@ -49,12 +49,12 @@ def plain_digits(text: str) -> str:
 
 
 def exact_whole(number: int) -> int | str:
-    """A JSON number where a double holds it, else its text."""
+    """A JSON number if a double holds it exactly, else its text."""
     return number if -MOST_EXACT <= number <= MOST_EXACT else str(number)
 
 
 def exact(text: str) -> int | float | str:
-    """The same of any decimal number."""
+    """The same for any decimal number."""
     _, figures, exponent = Decimal(text).as_tuple()
     if not isinstance(exponent, int):
         raise UnsendableError(_NO_NUMBER)
@@ -70,5 +70,5 @@ def exact(text: str) -> int | float | str:
 
 
 def number_text(value: float) -> str:
-    """The shortest text that is read back as it."""
+    """The shortest text that reads back as the same value."""
     return str(int(value)) if value.is_integer() and abs(value) <= MOST_EXACT else repr(value)

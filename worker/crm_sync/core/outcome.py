@@ -1,6 +1,6 @@
-"""What a CRM said of one contact, and how its row is finished.
+"""What a CRM said about one contact, and how its row is finished.
 
-Named tuples, because these three are made for every contact, and a frozen dataclass takes four times as long to make.
+Named tuples, because these three are created for every contact, and creating a frozen dataclass takes four times as long.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,10 +13,10 @@ from crm_sync.core.traceparent import trace_of
 
 
 class Contact(NamedTuple):
-    """One claimed contact. fields: what is sent, by the CRM's own names. flipped_at: names the flip, over all its retries.
+    """One claimed contact. fields: what is sent, by the CRM's own names. flipped_at: identifies the flip across all its retries.
 
-    late: it was put back in line since, so that others of its address may have overtaken it. trace: what the application said of
-    the trace that the flip belongs to, as it said it. sent: what was put there before; None where nothing is emptied.
+    late: it was put back in line since, so others with the same address may have overtaken it. trace: the trace context that the
+    application set with the flip, verbatim. sent: what was written before; None if nothing is emptied.
     """
 
     id: Any
@@ -32,7 +32,7 @@ class Contact(NamedTuple):
 
     @property
     def filled(self) -> dict[str, Any]:
-        """The fields that are sent: what is empty here stays as it is in the CRM."""
+        """The fields that are sent: those that are empty here stay unchanged in the CRM."""
         return {
             name: value
             for name, value in self.fields.items()
@@ -41,15 +41,15 @@ class Contact(NamedTuple):
 
     @property
     def emptied(self) -> tuple[str, ...]:
-        """The fields that are to be emptied in the CRM, in the record that the row names."""
+        """The fields to empty in the CRM, in the record that the row names."""
         return () if self.sent is None else self.sent.emptied
 
 
 class Deletion(NamedTuple):
-    """A contact whose row was deleted, and whose record in the CRM is to be.
+    """A contact whose row was deleted, and whose record in the CRM is to be deleted.
 
-    contact_id: the row's key, as text. remote_id: None only at a CRM without records of its own. erase: for good, where the CRM
-    knows a difference. deleted_at: names the deletion, over all its retries.
+    contact_id: the row's key, as text. remote_id: None only for a CRM without its own records. erase: permanently, if the CRM
+    makes a difference. deleted_at: identifies the deletion across all its retries.
     """
 
     contact_id: str
@@ -61,14 +61,14 @@ class Deletion(NamedTuple):
 
 class Verdict(StrEnum):
     DELIVERED = "delivered"
-    FAILED = "failed"  # this contact, for now
+    FAILED = "failed"  # this contact, temporarily
     REJECTED = "rejected"  # this contact, until somebody changes it
 
 
 class Outcome(NamedTuple):
-    """code and reason: why it failed or was rejected; with a delivery, what could not be sent along.
+    """code and reason: why it failed or was rejected; with a delivery, what could not be sent.
 
-    left: the fields that are as they were before, though they were to be written, or emptied.
+    left: the fields that were to be written or emptied, but were not changed.
     """
 
     verdict: Verdict
@@ -93,7 +93,7 @@ class Outcome(NamedTuple):
 
 
 class Unsent(NamedTuple):
-    """What becomes of a contact that the CRM was not asked about: it is done, or looked at again in delay_s seconds.
+    """What happens to a contact that was not sent: it is done, or is looked at again in delay_s seconds.
 
     reason: for people.
     """
@@ -107,14 +107,14 @@ class Kind(StrEnum):
     """The transitions out of "in flight". Their table is in sql/queries/table/finish_contacts.sql."""
 
     DELIVERED = "delivered"
-    RETRY = "retry"  # waits, then again
+    RETRY = "retry"  # waits, then is tried again
     REJECTED = "rejected"
     DEFERRED = "deferred"  # not sent: back in line, the attempt given back
     ORPHANED = "orphaned"  # its worker died: back in line, the attempt counts
 
 
 class Receipt(NamedTuple):
-    """What is kept of the request that a contact was in, or of the last one, where it needed several.
+    """What is kept about the request that a contact was in, or about the last one if it took several.
 
     took_ms: all of them together. status: HTTP, None if there was no answer. request_id: as the CRM's support knows it.
     """
@@ -127,9 +127,9 @@ class Receipt(NamedTuple):
 class Finish(NamedTuple):
     """One row to be written. token: the claim it ends. delay_s: seconds until a retry.
 
-    sent: it may have reached the CRM. late: what it says may lie there over what another contact of its address has said since.
-    attempts, flipped_at, known (it had an id in the CRM) and trace: as the claim returned them, where it was sent. receipt: None
-    too where a request was interrupted. sent_fields: what of it is in the CRM; None where nothing is emptied.
+    sent: it may have reached the CRM. late: its data may have overwritten what another contact with its address sent since.
+    attempts, flipped_at, known (it had an id in the CRM) and trace: as the claim returned them, if it was sent. receipt: None
+    also if a request was interrupted. sent_fields: which of its fields are in the CRM; None if nothing is emptied.
     """
 
     id: Any
@@ -153,7 +153,7 @@ class Finish(NamedTuple):
 
     @property
     def told(self) -> bool:
-        """Whether history has a line of it: not where it was only put back, unsent."""
+        """Whether history records it: not if it was only put back, unsent."""
         return self.kind is not Kind.DEFERRED or self.sent or self.receipt is not None or self.error is not None
 
 
@@ -164,8 +164,8 @@ _TRACE, _RECEIPT = (Finish._fields.index(name) for name in ("trace", "receipt"))
 
 
 def columns(finishes: Iterable[Finish]) -> list[Sequence[Any]]:
-    """What is written of finishes, one at least: their ids, tokens, kinds, errors, remote ids, delays; of their requests how long
-    they took, status and id; and the trace id of their flips.
+    """The columns of one or more finishes: ids, tokens, kinds, errors, remote ids, delays; the duration, status and id of their
+    requests; and the trace ids of their flips.
     """
     whole = [*zip(*finishes, strict=True)]
     receipts = [receipt or (_CUT_SHORT if sent else _NOT_SENT) for sent, receipt in zip(whole[6], whole[_RECEIPT], strict=True)]
@@ -173,9 +173,9 @@ def columns(finishes: Iterable[Finish]) -> list[Sequence[Any]]:
 
 
 def sparse(written: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
-    """The same columns for a statement, which takes what an array lacks for NULL, and no delay for 0.
+    """The same columns for a statement, which reads missing array elements as NULL, and no delay as 0.
 
-    Of most batches half of them are empty. The driver looks at each element of each array: a sixteenth of a worker's time.
+    In most batches half of the columns are empty. The driver looks at each element of each array: a sixteenth of a worker's time.
     """
     ids, tokens, kinds, errors, remote_ids, delays, *rest = written
     return [ids, tokens, kinds, *map(_unless_null, (errors, remote_ids)), delays if any(delays) else [], *map(_unless_null, rest)]

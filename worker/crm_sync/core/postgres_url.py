@@ -1,11 +1,11 @@
-"""The grammar of a Postgres URL, as libpq has it: what is in one, parameter by parameter.
+"""The grammar of a Postgres URL, as libpq defines it: parses one into its parameters.
 
-Both drivers have a parser of their own. asyncpg's takes a `#` in a password for the end of the URL, `+` for a blank, and what it
-cannot read for a port, which it then prints; libpq's prints the whole URL, password included, where it finds an error in it. So
-neither is given the URL.
+Each driver has its own parser. asyncpg's ends the URL at a `#` in a password, reads `+` as a space, and takes what it cannot read
+for a port, which it then prints; libpq's prints the whole URL, including the password, if it finds an error in it. So neither is
+given the URL.
 
-No message has anything of the URL in it: where it is written wrongly, what is in the place of a host or of a parameter may be
-a part of the password.
+No message quotes any part of the URL: if it is malformed, whatever is in place of a host or a parameter may be part of the
+password.
 """
 
 import re
@@ -18,13 +18,13 @@ _HOST = re.compile(r"(?:\[([^\]]*)\]|([^:\[\]]*))(?::([^:]*))?", re.DOTALL)
 
 
 def parameters_of(url: str) -> dict[str, str]:
-    """By libpq's names. Several hosts, and their ports, have commas between them. Raises ValueError with what is wrong."""
+    """By libpq's names. Several hosts and their ports are comma-separated. Raises ValueError that says what is wrong."""
     scheme, separator, rest = url.partition("://")
     # SQLAlchemy writes the driver into the scheme: postgresql+asyncpg://
     if not separator or scheme.partition("+")[0] not in ("postgresql", "postgres"):
         raise ValueError(FORM)
     authority, slash, tail = rest.partition("/")
-    # A password may have an @ in it: the last one counts.
+    # A password may contain an @: the last one counts.
     user_and_password, _, hosts_and_more = authority.rpartition("@")
     user, _, password = user_and_password.partition(":")
     hosts_and_more += slash + tail
@@ -43,7 +43,7 @@ def parameters_of(url: str) -> dict[str, str]:
 
 
 def url_of(parameters: Mapping[str, str]) -> str:
-    """The URL that has these parameters, all of them by name."""
+    """The URL with these parameters, all of them by name."""
     return "postgresql://?" + "&".join(f"{name}={quote(value, safe='')}" for name, value in parameters.items())
 
 
@@ -62,7 +62,7 @@ def _hosts(text: str) -> dict[str, str]:
 
 
 def _of_query(query: str) -> dict[str, str]:
-    """The last one of a name counts."""
+    """If a name occurs twice, the last one counts."""
     found: dict[str, str] = {}
     for part in query.split("&") if query else ():
         name, separator, value = part.partition("=")
@@ -73,7 +73,7 @@ def _of_query(query: str) -> dict[str, str]:
 
 
 def _decoded(text: str) -> str:
-    """A + stays one: it is a blank in forms of web pages only."""
+    """A + is kept: it means a space only in web forms."""
     if re.search(r"%(?![0-9A-Fa-f]{2})", text):
         raise ValueError(f"a % is not followed by two digits: {_ESCAPES}")
     try:

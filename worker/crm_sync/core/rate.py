@@ -1,19 +1,21 @@
-"""The request limits of an account, shared by all workers: who may send a request when.
+"""The request limits of an account, shared by all workers: who may send a request, and when.
 
-What was used is one small Budget. Anyone who wants to send takes slots from it and writes it back; a slot is the time at which
+Usage is kept in one small Budget. Anyone who wants to send takes slots from it and writes it back; a slot is the time at which
 one request may leave.
 
-Short windows (at most SPACED_S) are kept by spacing: the generic cell rate algorithm without tolerance for bursts (GCRA, ATM
+Short windows (at most SPACED_S) are enforced by spacing: the generic cell rate algorithm without tolerance for bursts (GCRA, ATM
 Forum Traffic Management 4.0). Slots are at least interval_s = (seconds + slack) / limit apart. If every request reaches the CRM
-within [slot, slot + slack), the first and the last slot of n requests that meet in one half-open window are less than
-seconds + slack apart, and at least (n - 1) * interval_s: so n - 1 < limit. 96 % of the limit can be used. There are no bursts:
-a full bucket followed by a full rate is twice the limit in one window.
+within [slot, slot + slack), the first and the last slot of n requests that meet in one half-open window are less than seconds +
+slack apart, and at least (n - 1) * interval_s: so n - 1 < limit. 96 % of the limit can be used. Bursts are not allowed: a full
+bucket followed by the full rate would be twice the limit in one window.
 
 Long windows are counted (a sliding window made of sub-windows): seconds + slack is divided into PARTS. A slot belongs to the part
-of its time, and is given only if that part and the PARTS before it stay within the limit: together they hold every slot of
-the requests that can meet in one window. PARTS of PARTS + 1 can be used; with the slack, that is over 95 % of the limit.
+that contains its time, and is given only if that part and the PARTS before it stay within the limit: together they hold every
+slot of the requests that can meet in one window. PARTS out of PARTS + 1 can be used; with the slack, that is over 95 % of the
+limit.
 
-All times are seconds of one clock of the caller's (the database's). It may step: what is further ahead than can be counts as now.
+All times are seconds by one clock of the caller's (the database's). It may step: a time further ahead than possible counts as
+now.
 """
 
 import re
@@ -22,13 +24,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-SPACED_S = 10.0  # the longest window that is kept by spacing
-SLACK = 0.04  # share of a window for requests that come later or earlier than their slot,
-LONGEST_SLACK_S = 0.25  # at most this
+SPACED_S = 10.0  # the longest window that is enforced by spacing
+SLACK = 0.04  # share of a window, for requests that come later or earlier than their slot,
+LONGEST_SLACK_S = 0.25  # but at most this
 PARTS = 60
 LONGEST_AHEAD_S = 10.0
-STEPPED_S = 25.0  # further ahead than LONGEST_AHEAD_S and one interval can bring the next slot: the clock was set back
-LONGEST_WAIT_S = 60.0  # so that a budget somebody corrected or other limits are noticed
+STEPPED_S = 25.0  # the next slot cannot be further ahead than LONGEST_AHEAD_S and one interval: if it is, the clock was set back
+LONGEST_WAIT_S = 60.0  # so that a corrected budget or changed limits are noticed
 
 EXPECTED = 'requests per window, e.g. "100/10s 250000/day" (s, second, min, minute, h, hour, day), each window once, or "none"'
 WINDOW = re.compile(r"([1-9][0-9]{0,8})/([1-9][0-9]{0,5})?(s|seconds?|min|minutes?|h|hours?|days?)")
@@ -37,8 +39,8 @@ UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """At most this many requests in any window of this many seconds. Requests may reach the CRM up to the slack apart from their
-    slots.
+    """At most this many requests in any window of this many seconds. Requests may reach the CRM up to `slack` before or after
+    their slots.
     """
 
     limit: int
@@ -50,7 +52,7 @@ class Window:
 
     @property
     def span_s(self) -> float:
-        """The window and its slack: how far apart the slots of requests that meet in one window can be."""
+        """The window and its slack: the largest distance between slots of requests that can meet in one window."""
         return self.seconds + min(SLACK * self.seconds, LONGEST_SLACK_S)
 
     @property
@@ -63,7 +65,7 @@ class Window:
 
     @property
     def key(self) -> str:
-        """In JSON. Without the limit: what was used stays used when the limit changes."""
+        """As JSON. Without the limit: usage stays counted when the limit changes."""
         return f"{self.seconds:g}"
 
     def part(self, time: float) -> int:
@@ -71,14 +73,17 @@ class Window:
 
 
 class Remaining(NamedTuple):
-    """What a CRM says is left of the requests of one window."""
+    """How many requests of one window are left, according to the CRM."""
 
     seconds: float
     requests: int
 
 
 def parse(text: str) -> tuple[Window, ...]:
-    """ "100/10s 250000/day", also with commas. "none" and "0" mean no limits. A ValueError says what is expected."""
+    """Windows such as "100/10s 250000/day", commas allowed. "none" and "0" mean no limits.
+
+    Raises ValueError that says what is expected.
+    """
     text = text.strip().lower()
     if text in {"none", "0"}:
         return ()
@@ -93,31 +98,31 @@ def parse(text: str) -> tuple[Window, ...]:
 
 
 def written(windows: Sequence[Window]) -> str:
-    """As `parse` reads them."""
+    """In the form that `parse` reads."""
     return " ".join(f"{window.limit}/{window.seconds:g}s" for window in windows) or "none"
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What all workers together used."""
+    """What all workers together have used."""
 
-    next_slot: float = 0.0  # no slot is before it; by spacing
-    counts: Mapping[float, Mapping[int, int]] = field(default_factory=dict)  # requests, by part, by seconds of the window
+    next_slot: float = 0.0  # the earliest next slot, by spacing
+    counts: Mapping[float, Mapping[int, int]] = field(default_factory=dict)  # requests, by seconds of the window and by part
 
     def used(self, window: Window, time: float) -> int:
-        """Requests that count for one at that time, those further ahead included."""
+        """Requests that count towards the window at that time, including later ones."""
         oldest = window.part(time) - PARTS
         return sum(count for part, count in self.counts.get(window.seconds, {}).items() if part >= oldest)
 
     def room_at(self, window: Window, time: float) -> float:
-        """The first time, not before that one, with room for a request in this window."""
+        """The first time, not before `time`, with room for a request in this window."""
         used, oldest = self.used(window, time), window.part(time) - PARTS
         for part, count in sorted(self.counts.get(window.seconds, {}).items()):
             if used < window.limit:
                 break
             if part >= oldest:
                 used -= count
-                time = (part + PARTS + 1) * window.part_s + 0.001  # the product alone may be rounded into the part before
+                time = (part + PARTS + 1) * window.part_s + 0.001  # the product alone may be rounded down into the previous part
         return time
 
     def charged(self, window: Window, requests: Mapping[int, int]) -> "Budget":
@@ -127,7 +132,7 @@ class Budget:
         return replace(self, counts={**self.counts, window.seconds: parts})
 
     def settled(self, windows: Sequence[Window], now: float) -> "Budget":
-        """Without what no longer counts; what a stepped clock left in the future counts as now."""
+        """Without requests that no longer count; those that a stepped clock left in the future count as now."""
         next_slot = self.next_slot if self.next_slot <= now + STEPPED_S else now
         counts = {}
         for window in windows:
@@ -141,7 +146,7 @@ class Budget:
         return Budget(next_slot, counts)
 
     def to_json(self) -> dict[str, Any]:
-        """{"next": time, "counts": {seconds: [first part, requests in it, in the one after it, ...]}}"""
+        """{"next": time, "counts": {seconds: [first part, requests in it, in the next one, ...]}}"""
         counts = {}
         for seconds, parts in self.counts.items():
             first = min(parts, default=0)
@@ -150,7 +155,7 @@ class Budget:
 
     @classmethod
     def from_json(cls, value: object, windows: Sequence[Window]) -> "Budget":
-        """What is not understood, and windows that are not among these, are left out."""
+        """Entries that are not understood, and windows that are not among `windows`, are left out."""
         stored = value if isinstance(value, dict) else {}
         next_slot, lists = stored.get("next"), stored.get("counts")
         counts = {}
@@ -163,7 +168,9 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """Slots for this many requests, from `first` on, interval_s apart. 0: nothing to store, ask again in wait_s seconds."""
+    """Slots for this many requests, starting at `first`, interval_s apart. 0 requests: nothing to store, ask again in wait_s
+    seconds.
+    """
 
     budget: Budget
     first: float
@@ -177,7 +184,7 @@ class Taken:
 
 
 def take(windows: Sequence[Window], budget: Budget, now: float, wanted: int, ahead_s: float) -> Taken:
-    """Up to `wanted` (at least 1) slots, none of them more than ahead_s (at most LONGEST_AHEAD_S) from now."""
+    """Up to `wanted` (at least 1) slots, none more than ahead_s (at most LONGEST_AHEAD_S) from now."""
     budget = budget.settled(windows, now)
     spaced, counted = [w for w in windows if w.spaced], [w for w in windows if not w.spaced]
     interval_s = max((w.interval_s for w in spaced), default=0.0)
@@ -186,7 +193,7 @@ def take(windows: Sequence[Window], budget: Budget, now: float, wanted: int, ahe
     last = now + min(ahead_s, LONGEST_AHEAD_S)
     if first > last:
         return Taken(budget, first, interval_s, 0, min(first - last, LONGEST_WAIT_S))
-    # All slots are judged by the part of the first: what becomes free in a later part is for the next to ask.
+    # All slots are judged by the part of the first one: room in a later part is left to the next caller.
     count = min([wanted, *(w.limit - budget.used(w, first) for w in counted)])
     if interval_s:
         count = min(count, 1 + int((last - first) / interval_s))
@@ -197,11 +204,11 @@ def take(windows: Sequence[Window], budget: Budget, now: float, wanted: int, ahe
 
 
 def correct(windows: Sequence[Window], budget: Budget, now: float, seconds: float, remaining: int) -> Budget:
-    """The CRM says how many requests are left in its window of this many seconds. Fewer than we count: others use the account
+    """Takes in what the CRM says is left in its window of this many seconds. Fewer than we count: other programs use the account
     too.
 
-    Theirs are charged, and delay the next slot as long as ours would, up to one whole window from now. More than we count changes
-    nothing: some of ours are still on their way.
+    Their requests are charged, and delay the next slot as long as ours would, at most to one whole window from now. More than we
+    count changes nothing: some of our requests are still in flight.
     """
     current = budget.settled(windows, now)
     for window in (w for w in windows if w.seconds == seconds):

@@ -1,7 +1,7 @@
-"""The fields that a CRM has, held against what the mapping sends to them.
+"""The fields of a CRM, compared with what the mapping sends to them.
 
-Only what can never arrive is a misfit: a field that is not there, or that nobody may write; a type of which the CRM takes no
-value; a label of an enum that is none of the CRM's options. What depends on the value is the contact's, when it is sent.
+Only what can never arrive is a misfit: a field that does not exist or is read-only; a type of which the CRM accepts no value; an
+enum label that is not one of the CRM's options. Whatever depends on the value is judged per contact, when it is sent.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -12,16 +12,16 @@ from crm_sync.core.text import printable
 from crm_sync.core.values import Kind, Shape
 
 LONGEST_NAME = 100
-MOST_SHOWN = 12  # options in one sentence
+MOST_SHOWN = 12  # options listed in one sentence
 
 NUMBERS = frozenset({Kind.SMALL, Kind.BIG, Kind.NUMERIC, Kind.REAL, Kind.DOUBLE})
-WRITTEN = frozenset({Kind.TEXT, Kind.OTHER, Kind.INTERVAL})  # sent as a text, whatever it says
+WRITTEN = frozenset({Kind.TEXT, Kind.OTHER, Kind.INTERVAL})  # sent as text, whatever the value
 DATES = frozenset({Kind.DATE, Kind.MOMENT, Kind.LOCAL_MOMENT})
 ANY = frozenset(Kind)
 
 
 class SentField(NamedTuple):
-    """What the mapping sends to one field. type: as Postgres calls it. labels: all that an enum, or an element of it, can be."""
+    """What the mapping sends to one field. type: Postgres's name. labels: all values of an enum, or of an enum list."""
 
     name: str
     type: str
@@ -31,10 +31,10 @@ class SentField(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RemoteField:
-    """A field of a CRM. type: as the CRM calls it.
+    """A field of a CRM. type: the CRM's name for it.
 
-    takes: the kinds of which it takes at least some values; lists: of lists, those that their elements may have. options: the
-    only texts that it takes, as they are sent; None for any. obstacle: why nobody can write to it. shown: as the CRM shows it.
+    takes: the kinds of which it accepts at least some values. lists: the kinds that elements of a list may have. options: the
+    only texts it accepts, as sent; None for any. obstacle: why it cannot be written. shown: its name in the CRM's interface.
     """
 
     name: str
@@ -47,7 +47,7 @@ class RemoteField:
 
 
 class Misfit(NamedTuple):
-    """Why what is sent to a field cannot arrive there. missing: the CRM has no such field."""
+    """Why what is sent to a field cannot arrive. missing: the CRM has no such field."""
 
     name: str
     words: str
@@ -56,11 +56,11 @@ class Misfit(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RemoteSchema:
-    """crm, noun: what people call it and its fields, `HubSpot` and `property`.
+    """crm, noun: the names of the CRM and its fields, such as `HubSpot` and `property`.
 
     fields: by their names as they are sent. `beside`: names that the client sends as something other than a field. spelled: how
-    the client spells a name that the mapping has. others: what any other name is, at a CRM that takes fields of all names; None
-    at those that have the fields above only.
+    the client spells a name from the mapping. others: the field for any other name, if the CRM accepts fields of any name; None
+    if it has only `fields`.
     """
 
     crm: str
@@ -121,7 +121,7 @@ class RemoteSchema:
 
 
 def told(misfits: Iterable[Misfit]) -> str:
-    """All of them in one line."""
+    """All of them on one line."""
     return "; ".join(misfit.words for misfit in misfits)
 
 

@@ -1,4 +1,4 @@
-"""From an outcome to a finish: who is tried again, and when."""
+"""From an outcome to a finish: which contacts are tried again, and when."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from crm_sync.core.text import clean, printable
 
 LONGEST_DELAY_S = 24 * 3600.0
 LONGEST_REMOTE_ID = 255
-JITTER = 0.25  # share of a delay that is left to chance, so that what failed together does not come back together
+JITTER = 0.25  # random share of a delay, so that contacts that failed together do not come back together
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class RetryPolicy:
         return float(min(self.delay_s * 2 ** min(retry - 1, 60), LONGEST_DELAY_S) * (1 + JITTER * (2 * chance - 1)))
 
     def finish(self, contact: Contact, outcome: Outcome, chance: float, receipt: Receipt | None = None) -> Finish:
-        """The finish of a contact the CRM has spoken about."""
+        """The finish of a contact that the CRM gave an answer about."""
         id_, token, attempts, known_id, _, flipped_at, _, late, trace, sent = contact
         verdict, code, _, remote_id, left = outcome
         error = None if code is None and verdict is Verdict.DELIVERED else describe(contact, outcome)
@@ -37,14 +37,16 @@ class RetryPolicy:
         stored_id = printable(remote_id, LONGEST_REMOTE_ID) or None if remote_id and kind is Kind.DELIVERED else None
         if sent is not None:
             ending = _ending(sent, verdict, left)
-        # In the order of its fields, as all of this: it is done for every contact.
+        # Positional arguments, in the order of the fields: this runs for every contact, and keywords are slower.
         known = known_id is not None
         return Finish(
             id_, token, kind, error, stored_id, delay_s, True, late, attempts, flipped_at, known, trace, receipt, ending
         )
 
     def orphan(self, contact_id: object, token: int, attempts: int) -> Finish:
-        """The finish of a contact whose worker died. One that outlived no worker is parked: it may be what kills them."""
+        """The finish of a contact whose worker died. With its attempts used up it is parked in Error: it may be what kills the
+        workers.
+        """
         if attempts <= self.max_retries:
             return Finish(contact_id, token, Kind.ORPHANED)
         error = f"{Code.WORKER_DIED}: the worker died each of the {attempts} times it had this contact in flight"
@@ -52,7 +54,7 @@ class RetryPolicy:
 
 
 def deferred(contact: Contact, delay_s: float = 0.0, *, sent: bool = False, receipt: Receipt | None = None) -> Finish:
-    """The finish of a contact of which nothing was said: back in line, in this many seconds. sent: it may have been applied."""
+    """The finish of a contact without a verdict: back in line, due in this many seconds. sent: it may have been applied."""
     finish = Finish(contact.id, contact.token, Kind.DEFERRED, delay_s=delay_s, receipt=receipt)
     if not sent:
         return finish if contact.sent is None else finish._replace(sent_fields=unsent(contact))
@@ -66,7 +68,7 @@ def deferred(contact: Contact, delay_s: float = 0.0, *, sent: bool = False, rece
 
 
 def set_aside(contact: Contact, outcome: Unsent, receipt: Receipt | None = None) -> Finish:
-    """The finish of a contact that the CRM was not asked about, or in vain."""
+    """The finish of a contact that was not sent, or in vain."""
     kind = Kind.DELIVERED if outcome.done else Kind.DEFERRED
     error = None if outcome.reason is None else clean(outcome.reason, hide=[contact.email])
     finish = Finish(contact.id, contact.token, kind, error, delay_s=outcome.delay_s, trace=contact.trace, receipt=receipt)
@@ -74,27 +76,27 @@ def set_aside(contact: Contact, outcome: Unsent, receipt: Receipt | None = None)
 
 
 def unsent(contact: Contact) -> Ending | None:
-    """What is in the CRM of a contact that was refused, or never sent."""
+    """Which fields are in the CRM for a contact that was refused or never sent."""
     return None if contact.sent is None else contact.sent.unsent()
 
 
 def unknown(contact: Contact) -> Ending | None:
-    """Of one that was sent, but nothing was said of it."""
+    """The same for a contact that was sent, but got no verdict."""
     return None if contact.sent is None else contact.sent.unknown()
 
 
 def _ending(sent: Sent, verdict: Verdict, left: frozenset[str]) -> Ending:
-    """One that failed may have been written anyway, whether it is tried again or not."""
+    """A contact that failed may have been written anyway, whether it is tried again or not."""
     if verdict is Verdict.DELIVERED:
         return sent.delivered(left)
     return sent.unsent() if verdict is Verdict.REJECTED else sent.unknown()
 
 
 def describe(contact: Contact, outcome: Outcome) -> str:
-    """`CODE: reason`, fit to be stored and shown: cleaned, cut, the contact's own values masked.
+    """`CODE: reason`, safe to store and show: cleaned, truncated, with the contact's own values masked.
 
-    A client of another package may name no code, or what is none: then it is NO_CODE, so that row, history, log and metrics count
-    the same failure.
+    A plug-in client may give no code or an invalid one. NO_CODE is used then, so that row, history, log and metrics count the
+    same failure.
     """
     code, reason = outcome.code, outcome.reason
     if not is_code(code):

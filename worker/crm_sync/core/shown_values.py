@@ -1,20 +1,21 @@
-"""Values of settings as people may see them: what would let somebody in is masked."""
+"""Values of settings as people may see them: secrets are masked."""
 
 import re
 
 from crm_sync.core.text import MASK, printable
 
 LONGEST = 2000
-# What a setting or a parameter of a URL is called that holds a secret. A path is none, though it leads to one: sslkey.
+# Names of settings and URL parameters that hold a secret. A path is not a secret, even if it leads to one: sslkey.
 _SECRET = re.compile(r"key$|token|secret|passw|passphrase|credential|signature|authorization", re.IGNORECASE)
 _NO_SECRET = ("contacts_key", "sslkey")
 _POSTGRES = ("postgres", "postgresql")
 
 
 def shown(name: str, value: str, *, is_secret: bool) -> str:
-    """One line. name: of the setting. is_secret: by its type; by its name too many are, and in a URL what comes before the host.
+    """One line. name: of the setting. is_secret: according to its type. Secret names and, in a URL, everything before the host
+    are masked too.
 
-    The path of a webhook is what lets a caller in, so nothing of it is shown.
+    The path of a webhook works as a password, so none of it is shown.
     """
     if is_secret or is_secret_name(name):
         return MASK
@@ -25,12 +26,12 @@ def shown(name: str, value: str, *, is_secret: bool) -> str:
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether a setting or a parameter of this name holds a secret, as far as the name tells."""
+    """Whether a setting or a parameter with this name holds a secret, as far as the name tells."""
     return name.lower() not in _NO_SECRET and _SECRET.search(name) is not None
 
 
 def masked_url(url: str) -> str:
-    """Without passwords and tokens. Whatever stands between :// and the last @ lets somebody in; Postgres's user is shown."""
+    """Without passwords and tokens. Everything between :// and the last @ is masked; Postgres's user is shown."""
     scheme, _, rest = url.partition("://")
     is_postgres = scheme.partition("+")[0].lower() in _POSTGRES
     inside, at, rest = rest.rpartition("@")
@@ -43,7 +44,7 @@ def masked_url(url: str) -> str:
 
 
 def _masked(parameter: str, *, is_postgres: bool) -> str:
-    """Of Postgres's parameters most are not secret, and help to see what is wrong."""
+    """Most of Postgres's parameters are not secret, and help with troubleshooting."""
     name, equals, _ = parameter.partition("=")
     return parameter if is_postgres and equals and not is_secret_name(name) else f"{name}{equals}{MASK if equals else ''}"
 

@@ -1,4 +1,4 @@
-"""What of the contacts table a person should know, in words: told where it is adopted, by `check`, and where it changes later."""
+"""What users should know about the contacts table, in words: told at adoption, by `check`, and when the table changes later."""
 
 import re
 from collections.abc import Sequence
@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 
 class Keys(NamedTuple):
-    """Of a type, those that a worker can name, infinity among them: the driver has no objects for others, or takes them for it.
+    """The keys of a type that a worker can handle, including infinity. The driver has no objects for other keys, or takes them
+    for infinity.
 
-    lowest, highest: as SQL writes them. finite: a condition over the key.
+    lowest, highest: as SQL literals. finite: a condition over the key.
     """
 
     lowest: str
@@ -26,9 +27,9 @@ _NAMED = {
 
 
 def odd_keys(declared: str, key: str) -> dict[str, str] | None:
-    """The variables of find_odd_keys.sql; None if the type of the key has none.
+    """The variables of find_odd_keys.sql; None if workers can handle every key of this type.
 
-    declared: that type, with its length. key: quoted.
+    declared: the type of the key, with its length. key: quoted.
     """
     keys = _NAMED.get(re.sub(r"\(\d+\)", "", declared))
     if keys is None:
@@ -44,7 +45,7 @@ def odd_keys_note(table: str, key: str) -> str:
 
 
 def flips_note(triggers: Sequence[str]) -> str:
-    """triggers: the application's own that set a status, and that crm_sync_catch does not see."""
+    """triggers: the application's own that set a status, which crm_sync_catch does not see."""
     several = len(triggers) > 1
     return (
         f"The trigger{'s' if several else ''} {', '.join(triggers)} set{'' if several else 's'} a status before the row is "
@@ -61,8 +62,8 @@ def rule_note(rule: str, crms: Sequence[str]) -> str:
 
 
 def obstacle(kind: str, name: str, table: str | None, key: str) -> str:
-    """kind and name: a row of list_obstacles.sql. table: the adopted one, as SQL writes it; None if it is gone, and only a
-    copy is there. key: the column that finds a row.
+    """kind and name: a row of list_obstacles.sql. table: the adopted one, as SQL writes it; None if it is gone and only a copy
+    exists. key: the column that identifies a row.
     """
     match kind:
         case "copy":

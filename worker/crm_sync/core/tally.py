@@ -9,7 +9,7 @@ from crm_sync.core.codes import code_in
 from crm_sync.core.latency import BOUNDS_S, buckets
 from crm_sync.core.outcome import Finish, Kind
 
-MOST_CODES = 50  # that are told apart in a minute: a plug-in may have codes of its own
+MOST_CODES = 50  # counted separately in one minute: a plug-in may have its own codes
 OTHER = "OTHER"
 
 _kind_of = attrgetter("kind")
@@ -17,7 +17,7 @@ _kind_of = attrgetter("kind")
 
 @dataclass(slots=True)
 class Counts:
-    """outcomes: by kind, and "lost". codes: failures by what was wrong. unrecorded: outcomes that history lacks.
+    """outcomes: by kind, and "lost". codes: failures by code. unrecorded: outcomes missing from history.
 
     latency: delivered contacts by their time from the flip, in the buckets of `crm_sync.core.latency`. deleted: records of
     deleted contacts. throttled: requests answered with 429. strays: contacts whose flip no trigger saw.
@@ -37,7 +37,7 @@ class Counts:
 
 
 class Tally:
-    """Of one lane. Counts until it is taken."""
+    """For one lane. Counts until the counts are taken."""
 
     def __init__(self) -> None:
         self._counts = Counts()
@@ -50,7 +50,7 @@ class Tally:
         lost: int = 0,
         unrecorded: int = 0,
     ) -> None:
-        """Outcomes that were written. waited_ms: how many were delivered this many milliseconds after their flip."""
+        """Outcomes that were written. waited_ms: how many contacts were delivered this many milliseconds after their flip."""
         counts = self._counts
         counts.outcomes.update(map(_kind_of, written))
         if lost:
@@ -75,12 +75,12 @@ class Tally:
         self._counts.strays += contacts
 
     def take(self) -> Counts:
-        """What was counted since it was taken last."""
+        """What was counted since the last call."""
         counts, self._counts = self._counts, Counts()
         return counts
 
     def put_back(self, counts: Counts) -> None:
-        """It could not be written."""
+        """Counts that could not be written."""
         now = self._counts
         now.outcomes.update(counts.outcomes)
         now.codes.update(counts.codes)

@@ -1,4 +1,4 @@
-"""Foreign text made fit to be stored, logged and shown."""
+"""Makes foreign text safe to store, log and show."""
 
 import hashlib
 import html
@@ -12,13 +12,13 @@ LONGEST_LINE = 4 * MAX_REASON_CHARACTERS  # of a foreign text, before it is clea
 MASK = "***"
 SHORTEST_MASKED = 3  # shorter values would mask half of every sentence
 
-# What nobody sees, and what turns the text around it: marks and overrides of direction, spaces without width, tags. Not the
-# joiners of scripts and emoji, nor the soft hyphen.
+# Invisible characters, and those that change the direction of text: directional marks and overrides, zero-width spaces, tags.
+# Joiners in scripts and emoji, and the soft hyphen, are kept.
 INVISIBLE = (
     r"\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     r"\U0001d173-\U0001d17a\U000e0000-\U000e007f"
 )
-# Control characters (Postgres refuses NUL), and lone surrogates, which are no text at all.
+# Control characters (Postgres refuses NUL), and lone surrogates, which are not valid text.
 _UNPRINTABLE = re.compile(rf"[\x00-\x1f\x7f-\x9f\ud800-\udfff\s{INVISIBLE}]+")
 EMAIL = re.compile(r"[^\s@<>\"'(),;:\[\]]+(?:@|%40)[^\s@<>\"'(),;:\[\]]+")
 _PHONE = re.compile(r"[\d\s().+/-]+")
@@ -26,24 +26,24 @@ SHORTEST_PHONE = 7  # digits: fewer are a house number or a year
 
 
 def printable(text: str, longest: int) -> str:
-    """One line without what Postgres refuses or a terminal obeys, of at most this many characters."""
+    """One line of at most this many characters, without anything that Postgres refuses or a terminal interprets."""
     if text.isalnum() and len(text) <= longest:
-        return text  # as most ids are
+        return text  # true of most ids
     return _UNPRINTABLE.sub(" ", text[: 4 * longest]).strip()[:longest]
 
 
 def name_of(key: object) -> str:
-    """A contact's primary key, as a log may have it: one with an address in it by the beginning of its SHA-256."""
+    """A contact's primary key for logs: one that contains an address is replaced by the start of its SHA-256."""
     name = str(key)
     return f"sha256:{hashlib.sha256(name.encode()).hexdigest()[:16]}" if EMAIL.search(name) else name
 
 
 def clean(text: str, hide: Iterable[object] = ()) -> str:
-    """One line of at most MAX_REASON_CHARACTERS. hide: values of a contact, masked wherever they stand, as is any email.
+    """One line of at most MAX_REASON_CHARACTERS. hide: values of a contact, masked wherever they occur, as is any email address.
 
-    However long the text and the values are, only so much of each is looked at as the line can hold.
+    Only as much of the text and of each value is examined as the line can hold.
     """
-    # Cut first: what follows takes time with the square of the length, and a CRM may answer with megabytes.
+    # Truncated first: what follows takes time proportional to the square of the length, and a CRM may answer with megabytes.
     line = printable(text, LONGEST_LINE)
     line = EMAIL.sub(MASK, _masked(line, hide))
     return line if len(line) <= MAX_REASON_CHARACTERS else line[: MAX_REASON_CHARACTERS - 1] + "…"
@@ -55,7 +55,7 @@ def _masked(line: str, hide: Iterable[object]) -> str:
     for value in hide:
         if value is None:
             continue
-        beginning = str(value).strip()[:LONGEST_LINE]  # what follows cannot be in the line
+        beginning = str(value).strip()[:LONGEST_LINE]  # anything after this cannot be in the line
         if len(beginning) >= SHORTEST_MASKED:
             spans += _places(folded, beginning)
     masked, start = [], 0
@@ -67,9 +67,10 @@ def _masked(line: str, hide: Iterable[object]) -> str:
 
 
 def _places(line: str, value: str) -> Iterator[tuple[int, int]]:
-    """Where a value stands, as those write it who quote it: plain, in JSON, in a URL, on a page; a phone number in any spelling.
+    """Where a value occurs, in the forms in which programs quote it: plain, in JSON, in a URL, in HTML; a phone number in any
+    format.
 
-    At the end of the line, where it may have been cut, its beginning does.
+    At the end of the line, which may be truncated, the beginning of the value counts too.
     """
     in_json = (json.dumps(value, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False))
     in_urls = (quote(value, safe="", errors="replace"), quote_plus(value, errors="replace"))
@@ -87,6 +88,6 @@ def _places(line: str, value: str) -> Iterator[tuple[int, int]]:
 
 
 def _folded(text: str) -> str:
-    """In lower-case letters, each of them where it stood."""
+    """In lower case, each letter in its place."""
     small = text.lower()
     return small if len(small) == len(text) else "".join(min(letter.lower(), letter, key=len) for letter in text)

@@ -1,4 +1,4 @@
-"""How many a second, recently."""
+"""How many per second, recently."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ WINDOW_S = 0.1
 
 @dataclass(slots=True)
 class Throughput:
-    """Counts in windows of WINDOW_S seconds. All times in seconds of one clock of the caller's."""
+    """Counts in windows of WINDOW_S seconds. All times are in seconds by one clock of the caller's."""
 
     started: float = 0.0
     count: int = 0
@@ -18,7 +18,7 @@ class Throughput:
         self.count += count
 
     def per_s(self, now: float) -> float:
-        """Of the window before this one; 0 when nothing came for a while."""
+        """The rate in the last full window; 0 if there was nothing for a while."""
         self._turn(now)
         return self.rate
 

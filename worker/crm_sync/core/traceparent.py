@@ -1,11 +1,11 @@
-"""What an application says of the trace that a flip belongs to: the header traceparent, as W3C Trace Context has it."""
+"""The trace context that an application sets with a flip: the traceparent header of W3C Trace Context."""
 
 import re
 from typing import NamedTuple
 
-COLUMN = "crm_sync_traceparent"  # of the contacts table, where traces are on
+COLUMN = "crm_sync_traceparent"  # in the contacts table, if tracing is on
 
-# Later versions may say more after the flags. [W3C Trace Context, 3.2]
+# Later versions may append more after the flags. [W3C Trace Context, 3.2]
 _FORM = re.compile(r"(?!ff)([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 
 
@@ -16,12 +16,12 @@ class Traceparent(NamedTuple):
 
     @property
     def trace(self) -> str:
-        """The trace id, as people and logs write it."""
+        """The trace id in the form used in logs."""
         return f"{self.trace_id:032x}"
 
 
 def parse(text: str | None) -> Traceparent | None:
-    """None for what is no traceparent."""
+    """None if it is not a valid traceparent."""
     match = _FORM.fullmatch(text) if text else None
     if match is None:
         return None
@@ -31,6 +31,6 @@ def parse(text: str | None) -> Traceparent | None:
 
 
 def trace_of(text: str | None) -> str | None:
-    """The trace id in it; None for what is no traceparent."""
+    """The trace id in it; None if it is not a valid traceparent."""
     found = parse(text)
     return None if found is None else found.trace

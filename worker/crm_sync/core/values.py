@@ -1,11 +1,11 @@
-"""What a value of a row becomes on its way to a CRM: a kind, read without loss, and a form that the CRM takes.
+"""How a value of a row is converted for a CRM: read without loss as a kind, and written in a form that the CRM accepts.
 
     the row          numeric 1.50, timestamptz, int[], jsonb, ...
-    as it is read    by SQL that no setting of the database changes: `crm_sync.table.kinds`
-    as a kind        exact and finite, or that contact's MAPPING_FAILED: the readers here and in `numbers`
-    as a form        what this CRM takes for that kind: `Forms`, one table for each CRM in `crm_sync.crm.values`
+    as it is read    by SQL that does not depend on database settings: `crm_sync.table.kinds`
+    as a kind        exact and finite, else the contact fails with MAPPING_FAILED: the readers here and in `numbers`
+    as a form        what this CRM accepts for that kind: `Forms`, one table for each CRM in `crm_sync.crm.values`
 
-Nothing is done per value for kinds that are sent as they are read: `writer` gives None for them.
+Kinds that are sent as they are read need no work per value: `writer` returns None for them.
 """
 
 import json
@@ -27,25 +27,25 @@ _NO_INTERVAL = "an infinite interval is not accepted by any CRM"
 
 
 class Kind(Enum):
-    """What a type of Postgres is to a CRM."""
+    """What a Postgres type is to a CRM."""
 
     TEXT = auto()
     BOOLEAN = auto()
-    SMALL = auto()  # a whole number that is exact everywhere
-    BIG = auto()  # a whole number of 64 bits
-    NUMERIC = auto()  # read as its text
-    REAL = auto()  # of 32 bits, which Postgres's drivers widen: 4.7 comes as 4.699999809265137
+    SMALL = auto()  # an integer that is exact everywhere
+    BIG = auto()  # a 64-bit integer
+    NUMERIC = auto()  # read as text
+    REAL = auto()  # 32 bits, which Postgres's drivers widen: 4.7 becomes 4.699999809265137
     DOUBLE = auto()
     DATE = auto()
     MOMENT = auto()
     LOCAL_MOMENT = auto()  # without a time zone
     JSON = auto()
-    INTERVAL = auto()  # as Postgres writes it, but for those without end
+    INTERVAL = auto()  # as Postgres writes it, except infinite ones
     OTHER = auto()  # as Postgres writes it
 
 
 class Shape(NamedTuple):
-    """A kind, or a list of it. packed: the list is read as a JSON text."""
+    """A kind, or a list of it. packed: the list is read as JSON text."""
 
     kind: Kind
     is_list: bool = False
@@ -53,10 +53,10 @@ class Shape(NamedTuple):
 
 
 class Member(NamedTuple):
-    """A name in the mapping that is not a field of the CRM's contact. form: makes what is sent of a value as any JSON client
-    gets it. opt_outs: keeps only what opts out; None for a name that is not consent. Both raise UnsendableError.
+    """A name in the mapping that is not a field of the CRM's contact. form: converts a value, given as any JSON client would get
+    it, to what is sent. opt_outs: keeps only opt-outs; None for a name that is not about consent. Both raise UnsendableError.
 
-    needs: what the CRM's key needs for it, for people to read; empty where any key will do.
+    needs: the permission that the CRM's key needs for it, in words; empty if any key will do.
     """
 
     form: Form
@@ -66,12 +66,12 @@ class Member(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Forms:
-    """How one CRM takes each kind, after its reader. None: as it is read.
+    """How one CRM wants each kind, after its reader. None: as it is read.
 
-    listed: makes the form of a list of its elements' forms, which are neither None nor blank; an element can be such a list.
-    members: the names that are not fields.
-    takes_local_moments: else they are refused, because there is no telling which moment is meant. longest: characters of one
-    value, at most; what is longer is not sent. Of n8n and others that name no limit our own, for what is in flight is in memory.
+    listed: makes the form of a list from its elements' forms, which are neither None nor blank; an element can itself be such a
+    list. members: the names that are not fields. takes_local_moments: if false, timestamps without a time zone are refused,
+    because they are ambiguous. longest: characters of one value; longer ones are not sent. For n8n and others that publish no
+    limit it is our own, because contacts in flight are held in memory.
     """
 
     text: Form | None = None
@@ -98,7 +98,7 @@ class Forms:
         return self._spelled.get(name.lower())
 
 
-# Dates and times, as SQL has made texts of them.
+# Dates and times, which SQL has converted to text.
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?([+-]\d\d:\d\d(?::\d\d)?)?")
@@ -112,7 +112,7 @@ def date(text: str) -> str:
 
 
 def moment(text: str) -> str:
-    """ISO 8601 in UTC, with milliseconds and Z. text: in UTC, unless it says another offset."""
+    """ISO 8601 in UTC, with milliseconds and Z. text: in UTC unless it has another offset."""
     match = _TIME.fullmatch(text)
     if match is None:
         raise UnsendableError(_NO_DATE)
@@ -125,7 +125,7 @@ def moment(text: str) -> str:
 
 
 def local_moment(text: str) -> str:
-    """ISO 8601 with milliseconds and no zone."""
+    """ISO 8601 with milliseconds and without a zone."""
     match = _TIME.fullmatch(text)
     if match is None:
         raise UnsendableError(_NO_DATE)
@@ -143,11 +143,13 @@ def interval(text: str) -> str:
     return text
 
 
-# What becomes of what.
+# What is converted to what.
 
 
 def writer(shape: Shape, forms: Forms) -> Form | None:
-    """What makes the form of a value as it was read, not None; None if that is the same. The form raises UnsendableError."""
+    """A function that converts a value that is not None, as it was read, to its form; None if they are the same. The function
+    raises UnsendableError.
+    """
     if not shape.is_list:
         return _writer(shape.kind, forms)
     element, listed = _writer(shape.kind, forms), forms.listed
@@ -161,7 +163,7 @@ def writer(shape: Shape, forms: Forms) -> Form | None:
 
 
 def member_writer(shape: Shape, member: Member, *, subscribe: bool) -> Form:
-    """subscribe: the values may opt in again."""
+    """subscribe: the values may opt contacts in again."""
     plain = writer(shape, PLAIN)
 
     def write(value: Any) -> Any:
@@ -194,7 +196,7 @@ def _writer(kind: Kind, forms: Forms) -> Form | None:
 
 
 def _json_writer(forms: Forms) -> Form:
-    """A single text, number or boolean in JSON is what the same value of SQL is."""
+    """A single text, number or boolean in JSON is sent like the same value in SQL."""
     number = _writer(Kind.NUMERIC, forms)
 
     def write(text: str) -> Any:
@@ -223,9 +225,9 @@ def _written(parts: list[Any], element: Form | None) -> list[Any]:
 
 
 def flat(parts: list[Any]) -> list[Any]:
-    """A list without lists in it."""
+    """A flat list, without nested lists."""
     return [one for part in parts for one in (flat(part) if isinstance(part, list) else [part])]
 
 
-# What any client that speaks JSON can send. Those of other packages get it.
+# What any JSON client can send. Plug-in clients get it.
 PLAIN = Forms(big=exact_whole, numeric=exact, document=document)
