@@ -1,11 +1,11 @@
-"""One address is in one request at a time, over all workers and over all that a worker sends: upserts and deletions.
+"""An address is in at most one request at a time, across all workers, and across upserts and deletions.
 
-Two requests of one address can arrive in either order, whatever rows they are of: then the older state lies on top, or the CRM
-makes two records. So a request holds its addresses by advisory locks of the session, from right after its claim: what was claimed
-first is sent first. Several requests share a statement, as those of one claim do.
+Two requests with the same address can arrive in either order, even if they are for different rows: then the older state may win,
+or the CRM creates two records. So a request locks its addresses with session-level advisory locks, right after its claim: what
+was claimed first is sent first. Several requests, such as those of one claim, share a statement.
 
-A worker that is alone needs no locks, and they would cost it a statement or two a request. Who comes asks for company, and claims
-nothing until the one who was alone has locked the addresses of its requests: `crm_sync.postgres.session` says when.
+A worker that is alone needs no locks, which would cost a statement or two per request. A worker that joins asks for company, and
+claims nothing until the first one has locked the addresses of its requests: see `crm_sync.postgres.session`.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from crm_sync.postgres.session import Session
 
 @dataclass(slots=True, eq=False)
 class _Request:
-    """locks: whether it takes locks at all. opening: of the session that has them; 0 while it has none."""
+    """locks: whether it takes locks at all. opening: number of the session opening that holds them; 0 while none does."""
 
     addresses: Sequence[str]
     locks: bool = False
@@ -29,7 +29,7 @@ class _Request:
 
 
 class AddressLocks:
-    """Of one lane."""
+    """For one lane."""
 
     def __init__(self, crm: str, session: Session) -> None:
         self._crm = crm
@@ -42,7 +42,7 @@ class AddressLocks:
 
     @asynccontextmanager
     async def held(self, addresses: Sequence[str]) -> AsyncIterator[Collection[str]]:
-        """For a request. Yields those of the addresses that another request has: they are not held.
+        """Locks the addresses for a request. Yields those that another request holds; they are not locked.
 
         Raises DatabaseTroubleError when the session is lost.
         """
@@ -62,14 +62,14 @@ class AddressLocks:
             self._release([request])
 
     async def make_company(self) -> None:
-        """Another worker has appeared: from here on, whatever is in flight is locked."""
+        """Another worker has appeared: from now on, everything in flight is locked."""
         await self._lock([request for request in {*self._under_way.values()} if not request.locks])
 
     async def _lock(self, requests: Iterable[_Request]) -> None:
         for request in requests:
             request.locks = True
             self._wanted.append(request)
-        # Anyone who is cancelled meanwhile has its locks anyway, and gives them back.
+        # A request cancelled meanwhile still gets its locks, and releases them.
         await asyncio.shield(self._begin(self._take()))
 
     async def _take(self) -> None:
@@ -81,7 +81,7 @@ class AddressLocks:
             addresses = [address for request in wanted for address in request.addresses]
             try:
                 busy = await self._session.lock_addresses(self._crm, addresses)
-            except DatabaseTroubleError:  # the session is lost, and says so
+            except DatabaseTroubleError:  # the session is lost, and reports that itself
                 return
             for request in wanted:
                 request.busy = busy.intersection(request.addresses)
@@ -89,7 +89,7 @@ class AddressLocks:
             self._release(request for request in wanted if request.ended)
 
     def _release(self, requests: Iterable[_Request]) -> None:
-        """Soon. Where the session was lost, its locks are gone."""
+        """Releases the locks soon. If the session was lost, they are gone already."""
         current = self._session.openings
         over = [one for request in requests if request.opening == current for one in request.addresses if one not in request.busy]
         if over:

@@ -1,4 +1,4 @@
-"""What every request of a lane goes through, whether an upsert, a deletion or a contact that a person has named."""
+"""What every request of a lane goes through: upserts, deletions, and contacts that a person has named."""
 
 from dataclasses import dataclass
 
@@ -17,9 +17,9 @@ from crm_sync.postgres.session import Session
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """The client of one CRM, and whatever may hold a request back: the session, the breaker, the two limits, an address.
+    """The client of one CRM, and everything that may hold back a request: the session, the breaker, the two limits, an address.
 
-    tally: counts what is done. fields: what an upsert has to fit.
+    tally: counts what is done. fields: the CRM's fields, which an upsert has to fit.
     """
 
     crm: str

@@ -1,4 +1,4 @@
-"""What a client raises that is no LaneError: a fault of a plug-in, or of ours, with the contacts it was given."""
+"""Exceptions of a client that are not a LaneError: a bug in a plug-in or in crm-sync, triggered by the contacts it was given."""
 
 import traceback
 from collections.abc import Sequence
@@ -10,24 +10,26 @@ from crm_sync.core.codes import Code
 from crm_sync.crm.client import Entry
 from crm_sync.errors import BatchRefusedError
 
-MOST = 1000  # places in the code
+MOST = 1000  # places in the code that are remembered
 
 
 class ClientFaults:
-    """Tells of each place where a client fails once, with the traceback, however many contacts fail there."""
+    """Reports each place where a client fails once, with the traceback, however many contacts fail there."""
 
     def __init__(self, crm: str) -> None:
         self._log = structlog.get_logger().bind(crm=crm)
         self._told: set[tuple[str, str, int]] = set()
 
     def refusal(self, error: Exception) -> BatchRefusedError:
-        """It may be of one of the contacts, so they are halved; and it may pass, so the one that is left is retried."""
+        """One of the contacts may be the cause, so the batch is halved. The failure may be transient, so the last one left is
+        retried.
+        """
         self._tell(error)
         words = f"the client of this CRM failed ({type(error).__name__}): see the log for its traceback"
         return BatchRefusedError(Code.CLIENT_FAILED, words, retried=True)
 
     def _tell(self, error: Exception) -> None:
-        """Without the words of the error, which can quote a contact."""
+        """Without the text of the error, which can quote a contact."""
         frames = traceback.extract_tb(error.__traceback__)
         place = (frames[-1].filename, frames[-1].lineno or 0) if frames else ("", 0)
         kind = (type(error).__name__, *place)
@@ -40,7 +42,7 @@ class ClientFaults:
 
 
 def checked(answers: Sequence[Entry], count: int) -> Sequence[Entry]:
-    """What a client answered for this many contacts. Raises TypeError if it is not an entry for each."""
+    """The client's answers for this many contacts. Raises TypeError if there is not one for each."""
     if len(answers) != count or not all(isinstance(answer, Entry) for answer in answers):
         raise TypeError("the client did not return an outcome for each contact")
     return answers

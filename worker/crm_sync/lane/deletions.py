@@ -1,11 +1,11 @@
-"""Deletions as deliveries: a client that deletes where another one upserts.
+"""Deletions as deliveries: a client that deletes instead of upserting.
 
-So the breaker, the pace, the permits, the halving of batches and the retries are those of `crm_sync.lane.delivery`. What is
-different is what comes before a request: the record is found by address where its id is not known, and is left alone where a
-contact that is still there has it.
+So the breaker, the rate limit, the permits, the halving of batches and the retries are those of `crm_sync.lane.delivery`. The
+difference is what happens before a request: a record without a known id is looked up by address, and a record that belongs to an
+existing contact is left alone.
 
-A refusal stops deletions only. A key that may write contacts may lack the right to delete them, and the lane must not stand still
-for that; where everybody is refused, the next contact finds out.
+A refusal stops only deletions. A key with the right to write contacts may lack the right to delete them, which must not stop the
+lane. If the CRM refuses everything, the next contact shows it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,16 +24,16 @@ from crm_sync.postgres.statements import render
 from crm_sync.table.contacts import BEGINNING
 
 REFUSED_S = 60.0  # before another try, as with contacts
-WANTED_S = 15.0  # until a contact that may get this record has been delivered, or not
-LATE_COMMIT = timedelta(seconds=10)  # a flip can be as much older than its commit
+WANTED_S = 15.0  # until a contact that may get this record has been delivered or has failed
+LATE_COMMIT = timedelta(seconds=10)  # a flip can be this much older than its commit
 
-SHARED, WANTED = "shared", "wanted"  # as find_survivors.sql says it
+SHARED, WANTED = "shared", "wanted"  # as in find_survivors.sql
 
 log = structlog.get_logger()
 
 
 class Deleter(Client):
-    """deletions: by the id of their tombstone, which is that of the contact it stands for here."""
+    """deletions: by the id of their tombstone, which also serves as the id of the contact that represents it here."""
 
     def __init__(self, crm: str, client: Client, database: Database, variables: Mapping[str, str]) -> None:
         self.batch_limit = client.delete_limit
@@ -47,7 +47,7 @@ class Deleter(Client):
         self._log = log.bind(crm=crm)
 
     async def begin(self, deletions: dict[int, Deletion], claimed_at: datetime) -> None:
-        """With what was claimed just now, by the clock of the database. Raises as Database.fetch does."""
+        """With what was just claimed, at claimed_at by the database's clock. Raises as Database.fetch does."""
         self.deletions = deletions
         survivors = await self._find_survivors(deletions, BEGINNING)
         self._wanted = {tombstone for tombstone, survivor in survivors if survivor == WANTED}
@@ -63,7 +63,7 @@ class Deleter(Client):
         try:
             await self._find(todo, entries)
             await self._spare(todo, entries)
-            # Right after the look, so that nobody gets such a record in between but by a hair.
+            # Right after the check, so that another contact is very unlikely to get the record in between.
             if todo:
                 entries.update(zip(todo, await self._client.delete(list(todo.values())), strict=True))
         except RefusedError as error:
@@ -71,7 +71,7 @@ class Deleter(Client):
         return [entries[contact.id] for contact in contacts]
 
     async def _find(self, todo: dict[int, Deletion], entries: dict[int, Entry]) -> None:
-        """Puts in the ids that are not known. Where nobody has the address, or it is none, nothing is there."""
+        """Fills in unknown ids. If no record has the address, or it is not an address, there is nothing to delete."""
         if not self._client.keeps_records:
             return
         addresses = {tombstone: (deletion.email or "").strip() for tombstone, deletion in todo.items() if not deletion.remote_id}
@@ -89,7 +89,7 @@ class Deleter(Client):
                 entries[tombstone] = Outcome.delivered(None) if record is None else record
 
     async def _spare(self, todo: dict[int, Deletion], entries: dict[int, Entry]) -> None:
-        """Takes out what a contact that is still there has, or may get in a moment."""
+        """Removes deletions whose record belongs to an existing contact, or may soon."""
         survivors = await self._find_survivors(todo, self._since) if todo else set()
         for tombstone, survivor in sorted(survivors | {(tombstone, WANTED) for tombstone in self._wanted & todo.keys()}):
             deletion = todo.pop(tombstone, None)
@@ -104,8 +104,8 @@ class Deleter(Client):
                 entries[tombstone] = Unsent(done=False, delay_s=WANTED_S)
 
     async def _find_survivors(self, deletions: Mapping[int, Deletion], since: datetime) -> set[tuple[int, str]]:
-        """Of the contacts in line, only at those that are due since."""
-        # Where there are no records none is shared: contacts of one call of n8n have the id of one execution.
+        """Of the contacts in line, checks only those due since then."""
+        # A CRM without records has no shared ones: contacts sent to n8n in one call all have the id of one execution.
         records = [one.remote_id if self._client.keeps_records else None for one in deletions.values()]
         addresses = [one.email for one in deletions.values()]
         rows = await self._database.fetch(self._survivors, list(deletions), records, addresses, since)
@@ -113,5 +113,5 @@ class Deleter(Client):
 
 
 def put_off(error: RefusedError) -> Unsent:
-    """Everybody is refused: that holds up no contact, so it is none of the lane."""
+    """Everything is refused. That holds up only deletions, so it is not reported as a fault of the lane."""
     return Unsent(done=False, delay_s=REFUSED_S, reason=f"{error.code}: {error.reason}")

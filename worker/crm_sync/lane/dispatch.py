@@ -1,4 +1,4 @@
-"""From a claim to its deliveries: who is rejected without a request, who shares one, and who waits for an address."""
+"""From a claim to its deliveries: which contacts are rejected without a request, share one, or wait for an address."""
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
@@ -24,8 +24,8 @@ Look = asyncio.Task[frozenset[str]]
 
 
 class Dispatch:
-    """The deliveries of one lane that are in flight. put: takes the finishes that come of them. on_refused: is called where the
-    database refuses what a delivery asks of it.
+    """The deliveries of one lane in flight. put: takes the finishes they produce. on_refused: called if the database refuses what
+    a delivery asks.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Dispatch:
         self._put = put
         self._on_refused = on_refused
         self._tasks: set[asyncio.Task[None]] = set()
-        self._under_way: dict[str, asyncio.Task[None]] = {}  # by address: the last delivery that has it
+        self._under_way: dict[str, asyncio.Task[None]] = {}  # by address: the last delivery with this address
         self._log = log.bind(crm=channel.crm)
         self._trouble = Trouble(crm=channel.crm, loop="delivery")
 
@@ -53,13 +53,13 @@ class Dispatch:
 
     @property
     def under_way(self) -> int:
-        """Deliveries, those that wait for their turn among them."""
+        """Deliveries, including those waiting for their turn."""
         return len(self._tasks)
 
     def start(self, claimed: Claimed) -> int:
-        """Starts the deliveries of what was claimed, and rejects what cannot be sent. How many contacts are to be sent."""
+        """Starts the deliveries of the claimed contacts, and rejects those that cannot be sent. Returns how many will be sent."""
         if claimed.returned:
-            # Behind a slow one not at once, or they would be the fresh ones of the next claim.
+            # Contacts behind a slow one come back later, or they would be the fresh ones of the next claim.
             delay_s = self._channel.waits.slow_again_s if claimed.slow else 0.0
             self._put([deferred(contact, delay_s) for contact in claimed.returned])
         valid, rejected = sorted_out(self._channel.policy, claimed)
@@ -77,7 +77,7 @@ class Dispatch:
         return len(valid)
 
     async def ended(self, grace_s: float) -> None:
-        """Returns when every delivery has ended. Those that take longer than this are cancelled."""
+        """Returns when every delivery has ended. Those that take longer than grace_s are cancelled."""
         if not self._tasks:
             return
         _, late = await asyncio.wait(self._tasks, timeout=grace_s)
@@ -87,26 +87,26 @@ class Dispatch:
             await asyncio.wait(late)
 
     def _look(self, contacts: Sequence[Contact]) -> Look | None:
-        """Looks up records that they share with others, once for all contacts claimed together."""
+        """Looks up records shared with other contacts, once for all contacts claimed together."""
         if not self._channel.client.keeps_records or not any(contact.remote_id for contact in contacts):
             return None
         return asyncio.create_task(self._shared.find(contacts))
 
     def _start(self, batch: Sequence[Addressee], looked: Look | None) -> None:
-        """One address is never in two requests at once: a contact whose address is in flight comes after that delivery."""
+        """An address is never in two requests at once: a contact whose address is in flight waits for that delivery."""
         earlier = {self._under_way[one.address] for one in batch if one.address in self._under_way}
         delivery = asyncio.create_task(self._deliver(batch, earlier, looked))
         self._under_way.update(dict.fromkeys((one.address for one in batch), delivery))
         self._tasks.add(delivery)
 
     async def _deliver(self, batch: Sequence[Addressee], earlier: Collection[asyncio.Task[None]], looked: Look | None) -> None:
-        """One delivery, and the finishes that come of it. Whatever happens, every contact gets one."""
+        """One delivery and its finishes. Whatever happens, every contact gets one."""
         finishes = None
         try:
             if earlier:
                 await asyncio.wait(earlier)
             if looked is not None:
-                await asyncio.wait([looked])  # which others wait for too: that this one is cancelled is not its end
+                await asyncio.wait([looked])  # other deliveries wait for it too: cancelling this one must not cancel it
                 shared = looked.result()
                 batch = [one._replace(contact=apart(one.contact, shared)) for one in batch]
             finishes = await self._deliveries.deliver(batch)
@@ -116,7 +116,8 @@ class Dispatch:
         except ConfigurationError as error:
             self._on_refused(error)
         except Exception:  # noqa: BLE001 (logged with its traceback; every contact goes back)
-            # A fault of ours, not of a contact or the CRM. Loud, and the lane leaves the CRM alone before it tries again.
+            # A bug of ours, not a fault of the contact or the CRM. It is logged loudly, and the lane pauses before it tries
+            # again.
             self._log.exception(events.LOOP_FAILED)
             with suppress(DatabaseTroubleError):
                 await self._deliveries.fail()

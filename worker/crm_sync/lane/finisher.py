@@ -1,8 +1,8 @@
-"""Writes outcomes back to the rows, in batches as large as they come.
+"""Writes outcomes back to the rows, in batches of whatever has arrived.
 
-While one statement runs, the outcomes that arrive meanwhile gather for the next, and where more are to come, some milliseconds
-longer: a single contact is written at once, a flood in hundreds. Nothing is given up: what cannot be written, because the
-database is away or the application has locked the row, stays here and is tried again.
+Outcomes that arrive while one statement runs are gathered for the next, and for a few milliseconds more if others are expected: a
+single contact is written at once, a flood in hundreds. Nothing is dropped: outcomes that cannot be written, because the database
+is unreachable or the application has locked the row, stay here and are tried again.
 """
 
 import asyncio
@@ -26,18 +26,18 @@ from crm_sync.table.contacts import Contacts
 from crm_sync.table.overwritten import Overwritten
 
 LARGEST_BATCH = 500
-ENOUGH = 100  # outcomes worth a statement of their own
+ENOUGH = 100  # outcomes that justify a statement at once
 
 log = structlog.get_logger()
 
 
 class Finisher:
-    """in_hand: contacts whose outcomes are here, or to come. on_written is called after each statement: with how many contacts
-    were tried for the first time, which ones are out of hand, and whether any is due again. on_lost is called when claims were
-    found to be ours no more.
+    """in_hand: contacts whose outcomes are here or expected. on_written is called after each statement with the number of
+    contacts tried for the first time, those that are finished, and whether any is due again. on_lost is called when claims turn
+    out to be no longer ours.
 
-    A claim that was lost after its request had started has left the CRM in doubt: what was sent may lie over what others have
-    sent since. So may what comes late. Both are looked after by `crm_sync.table.overwritten`, right after the outcome.
+    If a claim was lost after its request had started, the state in the CRM is uncertain: the request may have overwritten newer
+    data. The same goes for late outcomes. `crm_sync.table.overwritten` handles both right after the outcome.
     """
 
     def __init__(
@@ -66,14 +66,14 @@ class Finisher:
         self._log = log.bind(crm=crm)
         self._trouble = Trouble(crm=crm, loop="writer")
         self._fresh: list[Finish] = []
-        self._locked: list[Finish] = []  # tried, and locked by the application
+        self._locked: list[Finish] = []  # tried, but locked by the application
         self._arrived = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
         self._failure: ConfigurationError | None = None
 
     def put(self, finishes: Iterable[Finish]) -> None:
-        """Some outcomes, at least one."""
+        """One or more outcomes."""
         self._fresh.extend(finishes)
         self._arrived.set()
         if self._failure is None:
@@ -90,13 +90,13 @@ class Finisher:
         return [*self._fresh, *self._locked, *self._overwritten.unseen]
 
     async def drained(self) -> None:
-        """Returns when everything put so far is written. Raises ConfigurationError if only a person can have it written."""
+        """Returns when everything put so far is written. Raises ConfigurationError if only a person can make that possible."""
         await self._idle.wait()
         if self._failure is not None:
             raise self._failure
 
     async def run(self) -> None:
-        """Writes for as long as it runs. Raises ConfigurationError, and then writes nothing more."""
+        """Writes outcomes forever. Raises ConfigurationError, and writes nothing after that."""
         try:
             await self._run()
         except ConfigurationError as error:
@@ -111,7 +111,7 @@ class Finisher:
                 left = bool(self._locked or self._overwritten)
                 if not left:
                     self._idle.set()
-                # With locked rows in hand it is time itself that is waited for, or fresh outcomes.
+                # With locked rows in hand, it waits for the timeout or for new outcomes.
                 wait_s = await self._wait(wait_s if left else None)
             await self._gather()
             await self._write()
@@ -120,12 +120,12 @@ class Finisher:
             self._written_at = time.monotonic()
 
     async def _gather(self) -> None:
-        """Not longer than gather_s after the statement before, and not if these are all."""
+        """Waits at most until gather_s after the previous statement, and not at all if no more outcomes are expected."""
         if len(self._fresh) < min(self._in_hand(), ENOUGH):
             await asyncio.sleep(max(0.0, self._written_at + self._waits.gather_s - time.monotonic()))
 
     async def _wait(self, wait_s: float | None) -> float:
-        """Until outcomes arrive, or this many seconds. How long to wait next time."""
+        """Waits until outcomes arrive, at most this many seconds. Returns how long to wait next time."""
         try:
             async with asyncio.timeout(wait_s):
                 await self._arrived.wait()
@@ -145,7 +145,7 @@ class Finisher:
             left_out = _without(batch, [*finished.written, *finished.refused])
             locked = await self._contacts.still_claimed(left_out) if left_out else set()
         except DatabaseTroubleError as error:
-            # Repeating is harmless, also where the statement was applied and only its answer lost.
+            # Repeating is harmless, even if the statement was applied and only its answer was lost.
             self._trouble.tell(error, contacts=len(batch))
             await asyncio.sleep(self._waits.longest_write_again_s)
             return
@@ -186,7 +186,7 @@ class Finisher:
             counts = Counter(finish.kind.value for finish in finished)
             self._log.info(events.CONTACTS_FINISHED, **counts, write_ms=duration_ms)
         if lost:
-            # Deleted meanwhile, or taken over by another worker while we had lost our session.
+            # Deleted meanwhile, or taken over by another worker after we had lost our session.
             self._log.info(events.CONTACTS_LOST, contacts=lost)
         for finish in finished:
             if finish.error is not None and finish.kind is not Kind.DEFERRED:

@@ -1,4 +1,4 @@
-"""The ledger of a lane: the contacts that it has claimed, and whose outcomes are not written yet."""
+"""The ledger of a lane: the contacts it has claimed and not yet finished."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -8,12 +8,12 @@ from crm_sync.core.outcome import Contact, Finish
 
 
 class InHand:
-    """count: the contacts in hand, less those whose rows the application has locked. They hold up no new claim."""
+    """count: the contacts in hand, without those whose rows the application has locked, which do not hold up new claims."""
 
     def __init__(self) -> None:
         self.count = 0
-        self._sizes: dict[int, int] = {}  # by token, of claims with large contacts: characters
-        self._contacts: set[tuple[object, int]] = set()  # (id, token), as a Contact and a Finish begin
+        self._sizes: dict[int, int] = {}  # by token, for claims with large contacts: characters
+        self._contacts: set[tuple[object, int]] = set()  # (id, token): the first two fields of both Contact and Finish
         self._claiming = 0
         self._since: dict[int, float] = {}  # by token: when it was claimed
 
@@ -22,12 +22,12 @@ class InHand:
         return bool(self._contacts)
 
     def __len__(self) -> int:
-        """All of them."""
+        """All contacts in hand."""
         return len(self._contacts)
 
     @contextmanager
     def claiming(self, token: int) -> Iterator[None]:
-        """Around a claim: what it brings is known before it is here."""
+        """Around a claim: its token is known before its contacts arrive."""
         self._claiming = token
         self._since[token] = time.monotonic()
         try:
@@ -37,21 +37,21 @@ class InHand:
 
     @property
     def size(self) -> int:
-        """Characters of the large contacts in hand, each counted until the last one of its claim is out of it."""
+        """Characters of the large contacts in hand. A claim counts in full until its last contact is finished."""
         return sum(self._sizes.values())
 
     def weigh(self, token: int, size: int) -> None:
-        """Of the contacts of this claim, which are in hand, the large ones have this many characters."""
+        """The large contacts of this claim, which are in hand, have this many characters."""
         if size:
             self._sizes[token] = size
 
     def take(self, contacts: Sequence[Contact | Finish]) -> None:
-        """They were claimed, or are finished already and only to be written."""
+        """These were claimed, or are already finished and only need to be written."""
         self.count += len(contacts)
         self._contacts.update(contact[:2] for contact in contacts)
 
     def written(self, tried: int, done: Sequence[Finish]) -> None:
-        """A statement has written outcomes. tried: those that were in it for the first time; done: those that are out of hand."""
+        """A statement has written outcomes. tried: those in a statement for the first time. done: those that are finished."""
         self.count -= tried
         self._contacts.difference_update(finish[:2] for finish in done)
         if self._sizes:
@@ -59,15 +59,15 @@ class InHand:
             self._sizes = {token: size for token, size in self._sizes.items() if token in left}
 
     def ages(self, most: int) -> dict[int, float]:
-        """Seconds since the oldest claims were made of which contacts are in hand, by token: of this many claims at most."""
+        """Seconds since each of the oldest claims with contacts in hand, by token; at most this many claims."""
         now, tokens = time.monotonic(), {token for _, token in self._contacts}
         self._since = {token: since for token, since in self._since.items() if token in tokens or token == self._claiming}
         return {token: now - since for token, since in [*self._since.items()][:most]}
 
     def has(self, token: int) -> bool:
-        """Whether any contact claimed with this token is in hand, or may be in a moment."""
+        """Whether any contact claimed with this token is in hand, or may be soon."""
         return token == self._claiming or any(token == one for _, one in self._contacts)
 
     def knows(self, contact_id: object, token: int) -> bool:
-        """Whether this contact, claimed with this token, is in hand, or may be in a moment."""
+        """Whether this contact, claimed with this token, is in hand, or may be soon."""
         return token == self._claiming or (contact_id, token) in self._contacts

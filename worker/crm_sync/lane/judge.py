@@ -1,18 +1,18 @@
-"""What is said of contacts that are delivered: asked, and asked again, until it is known whom it is about.
+"""Judges the answers to deliveries: the CRM is asked again until it is known which contacts an answer is about.
 
-Whatever comes back is either about a contact, and ends its claim, or about the CRM, and then no contact is marked:
+Every answer is either about a contact, and ends its claim, or about the CRM, and then no contact is marked:
 
     an outcome            delivered, failed or rejected: the contact's
-    BatchRefusedError     some of these contacts are why: halved, until each that is to blame stands alone
-    OutageError           where the CRM was well since these first failed: they are why, so the same. Else the breaker
-    StatusRefusedError    where others are served since, the contact's (`crm_sync.lane.refusals`). Else everybody's
-    RefusedError          everybody is refused: the breaker, at once
+    BatchRefusedError     some of these contacts are the cause: the batch is halved until each culprit is isolated
+    OutageError           if the CRM worked since these first failed, they are the cause: the same. Else the breaker
+    StatusRefusedError    if others were served since, about the contact (`crm_sync.lane.refusals`). Else about all
+    RefusedError          every contact is refused: the breaker, at once
     NotSentError          the breaker
     ThrottledError        a pause of the lane
     HeldBackError         our own pause or stop
-    anything else         the client failed with some of these contacts: halved too, and the one that is left retried
+    anything else         the client failed with some of these contacts: halved too, and the last one retried
 
-The breaker and the pause are of all workers: `crm_sync.limits.breaker`.
+All workers share the breaker and the pause: `crm_sync.limits.breaker`.
 """
 
 import asyncio
@@ -51,27 +51,27 @@ from crm_sync.lane.side_by_side import side_by_side
 from crm_sync.measurements import Delivery, measure
 
 MOST_SUSPECTS = 10_000
-MOST_ACCUSED = 500  # of whom a probe is made with another
+MOST_ACCUSED = 500  # contacts for which the lane was held: a probe then uses another one
 
-# What is known of a contact in the end; None: it goes back untouched, because nothing was said about it.
+# What is finally known of a contact; None: it goes back untouched, because there was no verdict.
 Settled = Outcome | Unsent | None
 NOT_ASKED = Unsent(done=False)
 
 
 class Said(NamedTuple):
-    """What was answered to a request that began then."""
+    """The answer to a request that began at `began`."""
 
     began: float
     entries: Sequence[Entry]
 
     @property
     def is_answer(self) -> bool:
-        """Whether the CRM spoke about any of these contacts."""
+        """Whether the CRM gave a verdict on any of these contacts."""
         return any(isinstance(entry, Outcome | BatchRefusedError) for entry in self.entries)
 
 
 class Judge:
-    """may_send: whether the CRM may be called with these contacts. refused: as `crm_sync.lane.delivery.Deliveries` says."""
+    """may_send: whether the CRM may be called with these contacts. refused: as for `crm_sync.lane.delivery.Deliveries`."""
 
     def __init__(
         self,
@@ -92,14 +92,14 @@ class Judge:
         self._refused = refused
         self._failures = 0  # in a row
         self._last_answer = -math.inf
-        self._suspects: dict[object, float] = {}  # contacts by id: when the CRM first failed with them
+        self._suspects: dict[object, float] = {}  # contacts by id: when a request with them first failed
         self._refusals = Refusals()
-        self._delivery = Operation()  # any, where the client does not say what a request was
-        self._turn = asyncio.Lock()  # of a request while there is doubt
+        self._delivery = Operation()  # any kind, for clients that do not say what a request was
+        self._turn = asyncio.Lock()  # to send a request while there is doubt
         self._accused: dict[object, None] = {}
         self._faults = ClientFaults(channel.crm)
         self._tally = channel.tally
-        self._receipts: dict[object, Receipt] = {}  # by id, of contacts that were in a request and are not settled yet
+        self._receipts: dict[object, Receipt] = {}  # by id, for contacts that were in a request and are not settled yet
         self._log = structlog.get_logger().bind(crm=channel.crm)
 
     @property
@@ -108,27 +108,27 @@ class Judge:
         return self._accused
 
     def receipts(self, contacts: Sequence[Contact]) -> list[Receipt | None]:
-        """Of the requests that each was in. They are told once."""
+        """The receipts of the requests that each contact was in. They are handed out once."""
         return [self._receipts.pop(contact.id, None) for contact in contacts]
 
     def settled(self, contact: Contact) -> None:
-        """Something was said of it."""
+        """There is a verdict on the contact."""
         if self._suspects:
             self._suspects.pop(contact.id, None)
         self._refusals.settled(contact)
 
     async def outcomes(self, contacts: Sequence[Contact]) -> list[Settled]:
-        """What becomes of each, after as many requests as that takes. Raises as Database.fetch does."""
+        """The outcome of each contact, after as many requests as that takes. Raises as Database.fetch does."""
         if not contacts:
             return []
         settled = await self._outcomes(contacts)
         if self._breaker.is_probe(contacts[0].token):
-            # Whatever became of it says nothing about the CRM.
+            # Whatever the result, it says nothing about the CRM.
             await self._breaker.give_back()
         return settled
 
     async def _outcomes(self, contacts: Sequence[Contact]) -> list[Settled]:
-        """Those that were refused alone are asked alone: with others they would have them halved once more."""
+        """Contacts that were refused alone are sent alone: they would get a batch with others refused and halved again."""
         alone = [place for place, contact in enumerate(contacts) if self._refusals.suspects(contact)]
         if not alone or len(contacts) == 1:
             return await self._first(contacts)
@@ -140,13 +140,14 @@ class Judge:
         return [settled[place] for place in range(len(contacts))]
 
     async def _first(self, contacts: Sequence[Contact]) -> list[Settled]:
-        # A failure is no contact's the first time: when a CRM goes down, it has just answered others.
+        # A first failure is never blamed on a contact: a CRM that goes down has just answered others.
         return await self._settle(await self._ask(contacts), contacts, math.inf)
 
-    # Asking.
+    # Asking the CRM.
 
     async def _ask(self, contacts: Sequence[Contact], *, in_doubt: bool = False) -> Said:
-        """One request, or what a client makes of it. While there is doubt, one at a time, but for those that are to end it.
+        """One delivery call of the client, which may take several requests. While there is doubt, one at a time, except for those
+        that are meant to resolve it.
 
         Raises as Database.fetch does.
         """
@@ -170,7 +171,7 @@ class Judge:
         return said
 
     async def _asked(self, contacts: Sequence[Contact], began: float) -> tuple[Said, bool]:
-        """What was answered, and whether that is the client's own fault."""
+        """The answer, and whether a failure is the client's own fault."""
         try:
             return Said(began, await self._deliver(contacts)), False
         except LaneError as error:
@@ -203,7 +204,7 @@ class Judge:
             return entries
 
     async def _learn(self, said: Said, contacts: Sequence[Contact], now: float) -> None:
-        """What an answer tells of the CRM, whomever it is about."""
+        """What an answer says about the CRM, whichever contacts it is about."""
         if said.is_answer:
             self._last_answer = now
             self.throughput.add(len(contacts), now)
@@ -217,10 +218,10 @@ class Judge:
         elif any(isinstance(entry, OutageError) for entry in said.entries):
             self._permits.failed(now - said.began)
 
-    # Judging.
+    # Judging the answers.
 
     async def _settle(self, said: Said, contacts: Sequence[Contact], since: float) -> list[Settled]:
-        """since: an answer after that shows that the CRM was well meanwhile."""
+        """since: an answer after this time shows that the CRM was working meanwhile."""
         if not any(isinstance(entry, LaneError) for entry in said.entries):
             return list(said.entries)  # type: ignore[arg-type]
         settled: list[Settled] = [None] * len(contacts)
@@ -261,31 +262,31 @@ class Judge:
         return [said] * len(contacts)
 
     async def _isolate(self, error: LaneError, contacts: Sequence[Contact]) -> Sequence[Settled]:
-        """Finds those that are to blame: one of n costs at most 2 log2(n) + 1 further requests."""
-        # What may still be at work in the CRM is not sent again at once.
+        """Finds the culprits: one among n costs at most 2 log2(n) + 1 further requests."""
+        # A request that may still be running in the CRM is not repeated at once.
         if len(contacts) == 1 or (isinstance(error, OutageError) and error.code != Code.CRM_ERROR):
             rejected = isinstance(error, BatchRefusedError) and not error.retried
             outcome = Outcome.rejected if rejected else Outcome.failed
             return [outcome(error.code, error.reason)] * len(contacts)
         since = time.monotonic()
         halves = _halves(contacts)
-        # Both are asked before either is judged: that one succeeds tells that the other's failure is its own.
+        # Both halves are sent before either is judged: the success of one shows that the failure of the other is its own.
         said = [await self._ask(half) for half in halves]
         settled = [await self._settle(one, half, since) for one, half in zip(said, halves, strict=True)]
         return [outcome for half in settled for outcome in half]
 
     def _suspect(self, contacts: Sequence[Contact]) -> None:
-        """A CRM that is down, or a contact that brings it down: the next time it fails with them will tell."""
+        """Either the CRM is down, or a contact brings it down: the next failure with these contacts will tell."""
         if len(self._suspects) > MOST_SUSPECTS:
             self._suspects.clear()
         now = time.monotonic()
         for contact in contacts:
             self._suspects.setdefault(contact.id, now)
 
-    # Refused by status alone.
+    # Refusals by status alone.
 
     async def _search(self, error: StatusRefusedError, contacts: Sequence[Contact]) -> list[Settled]:
-        """Of several: has the others served, and finds those that are to blame. Each of them is asked alone once more later."""
+        """For several contacts: gets the others served, and finds the culprits, each of which is later sent alone once more."""
         operation = error.operation or self._delivery
         settled: dict[object, Settled] = {}
         began = time.monotonic()
@@ -300,7 +301,7 @@ class Judge:
                 if len(refused) < len(asked):
                     _put(settled, *await self._settle_others(one, asked))
                     if not one.is_answer:
-                        search.stop()  # paused, stopped, down: nothing is known about those that are left
+                        search.stop()  # paused, stopped, down: nothing is known about the remaining contacts
         for found in search.found:
             settled[found.contact.id] = await self._found(error, found, began)
         if search.left and not search.stopped:
@@ -308,24 +309,24 @@ class Judge:
         return [settled.get(contact.id) for contact in contacts]
 
     async def _settle_others(self, said: Said, contacts: Sequence[Contact]) -> tuple[Sequence[Contact], Sequence[Settled]]:
-        """Those that were not refused by status, and what becomes of them."""
+        """The contacts that were not refused by status, with their outcomes."""
         others = [(contact, entry) for contact, entry in zip(contacts, said.entries, strict=True) if not _is_refused(entry)]
         asked = [contact for contact, _ in others]
         return asked, await self._settle(Said(said.began, [entry for _, entry in others]), asked, math.inf)
 
     async def _found(self, error: StatusRefusedError, found: Found, began: float) -> Settled:
-        """began: when the last requests of the search did."""
+        """began: when the last requests of the search began."""
         operation = error.operation or self._delivery
         if found.alone and operation.began <= found.refused_at:
             return await self._refused_alone(error, found.contact, began)
-        # The others were served without it. It comes again, and is asked alone.
+        # The others were served without it. It comes back, and is sent alone.
         self._refusals.remember(found.contact, operation, found.refused_at)
         return Unsent(done=False)
 
     async def _try_alone(self, operation: Operation, refused_at: float, contacts: Sequence[Contact]) -> list[Settled]:
-        """Of these and others one after the other was refused: several are to blame, or everybody is refused.
+        """One after another was refused: either several are to blame, or every contact is refused.
 
-        Some of them are asked alone, from all over, until one is served. If none is, everybody is refused.
+        A sample spread over the batch is sent one by one until a contact is served. If none is, every contact is refused.
         """
         settled: dict[object, Settled] = {}
         last: Settled = None
@@ -340,12 +341,12 @@ class Judge:
         if rest and (operation.began > refused_at or isinstance(last, Outcome)):
             _put(settled, rest, await self._first(rest))
         else:
-            # What was found out about those that were asked holds for them too.
+            # The verdict on the sampled contacts holds for the rest too.
             _put(settled, rest, [last] * len(rest))
         return [settled[contact.id] for contact in contacts]
 
     async def _refused_alone(self, error: StatusRefusedError, contact: Contact, began: float) -> Settled:
-        """began: when its request did."""
+        """began: when its request began."""
         operation = error.operation or self._delivery
         if self._refusals.proven(contact, operation):
             return _to_blame(error)
@@ -358,7 +359,7 @@ class Judge:
         if self._refused is not None:
             return self._refused(error)
         if self._delivery.served_at > doubt.since:
-            # Requests of another kind are served, so the lane goes on, and those that need this kind wait.
+            # Requests of other kinds are served, so the lane goes on; only contacts that need this kind wait.
             if not doubt.told:
                 doubt.told = True
                 self._log.warning(events.REQUESTS_REFUSED, code=error.code, reason=_reason(error, [contact]) + doubt.caution)
@@ -367,13 +368,13 @@ class Judge:
         self._accuse([contact])
         probe = self._breaker.is_probe(contact.token)
         reason = _reason(error, [contact]) + doubt.caution
-        # Where it is not certain, another contact is to be asked soon. What is starting is ready soon.
+        # While this is not certain, another contact is to be tried soon. A service that is starting up is ready soon.
         refused = doubt.is_certain and error.code != Code.NOT_READY
         await self._breaker.failed(error.code, reason, refused=refused, probe=probe)
         return None
 
     async def _trip(self, error: LaneError, contacts: Sequence[Contact]) -> None:
-        """What may pass by itself is to be seen some times in a row."""
+        """A transient failure must be seen several times in a row."""
         refused = isinstance(error, RefusedError)
         probe = self._breaker.is_probe(contacts[0].token)
         self._failures += 1
@@ -400,18 +401,18 @@ def _put(settled: dict[object, Settled], contacts: Sequence[Contact], outcomes: 
 
 
 def _spread(contacts: Sequence[Contact], most: int) -> list[Contact]:
-    """At most this many of them, from all over."""
+    """At most this many of them, spread over the batch."""
     count = min(most, len(contacts))
     return [contacts[(2 * number + 1) * len(contacts) // (2 * count)] for number in range(count)]
 
 
 def _is_refused(entry: Entry) -> bool:
-    """By status alone."""
+    """Refused by status alone."""
     return isinstance(entry, StatusRefusedError)
 
 
 def _to_blame(error: StatusRefusedError) -> Outcome:
-    """It alone is refused, while others are served."""
+    """Only this contact is refused, while others are served."""
     return Outcome.rejected(
         Code.REJECTED,
         f"a firewall or something else in front of the CRM refuses this contact, while others are served ({error.said})",
@@ -419,10 +420,10 @@ def _to_blame(error: StatusRefusedError) -> Outcome:
 
 
 def _not_yet(error: StatusRefusedError, contact: Contact, delay_s: float) -> Unsent:
-    """Whom it is about is not known."""
+    """It is not known yet which contact is to blame."""
     return Unsent(done=False, delay_s=delay_s, reason=f"{error.code}: {_reason(error, [contact])}")
 
 
 def _reason(error: LaneError, contacts: Sequence[Contact]) -> str:
-    """For the log: without what a CRM quotes of these contacts, even of its own record."""
+    """For the log: without anything that a CRM quotes from these contacts, even from its own record."""
     return clean(error.reason, hide=[value for contact in contacts for value in (contact.email, *contact.fields.values())])

@@ -38,14 +38,14 @@ from crm_sync.table.overwritten import Overwritten
 from crm_sync.table.shared_records import SharedRecords
 from crm_sync.table.unreadable_rows import Claimed
 
-MOST_IN_HAND = 16_000_000  # characters of large contacts: no claim begins while there are more
-ANSWER_LOST_S = 15.0  # after its timeout here, a claim may still be at work in the server for so long
+MOST_IN_HAND = 16_000_000  # characters of large contacts: no claim begins while more are in hand
+ANSWER_LOST_S = 15.0  # after our timeout, a claim may still be running in the server for this long
 
 
 class Lane:
-    """Four loops run side by side: `run` claims, `write` writes outcomes, `listen` hears news, `delete` sends deletions.
+    """Four loops run side by side: `run` claims, `write` writes outcomes, `listen` handles news, `delete` sends deletions.
 
-    Every contact in hand is waiting for its request, in one, or being written.
+    Every contact in hand is waiting for its request, in a request, or being written.
     """
 
     def __init__(
@@ -63,7 +63,9 @@ class Lane:
         mapping: FieldMapping | None = None,
         waits: Waits = USUAL,
     ) -> None:
-        """batch_size: contacts in one claim at most. tally: counts what the lane does. mapping: held against the CRM's fields."""
+        """batch_size: contacts in one claim at most. tally: counts what the lane does. mapping: compared with
+        the CRM's fields.
+        """
         tally = tally or Tally()
         self.crm = table.crm
         self._session = session
@@ -72,16 +74,16 @@ class Lane:
         self._batch_size = batch_size
         self._unsure_s = waits.statement_timeout_s + ANSWER_LOST_S
         self._unsure_until = 0.0
-        self.unread = False  # an answer to a claim came, and could not be read: its contacts are claimed, whichever they are
+        self.unread = False  # the answer to a claim could not be read: contacts are claimed, but we do not know which
         self._help_interval_s = waits.help_interval_s
-        self._turn = asyncio.Lock()  # of the claim: what is claimed is in hand before anything else looks
+        self._turn = asyncio.Lock()  # to claim: what is claimed is in hand before anything else looks
         self._room_made = asyncio.Event()
-        self._news = asyncio.Event()  # of the breaker and the permits
+        self._news = asyncio.Event()  # about the breaker and the permits
         self._stopping = asyncio.Event()
         self._refusal: ConfigurationError | None = None
-        self._turned_away = False  # waits because the CRM may not be called
+        self._turned_away = False  # waiting because the CRM must not be called
         self._progress = Progress(waits)
-        self.changed = asyncio.Event()  # there is something to tell people
+        self.changed = asyncio.Event()  # there is something to report to people
         self.moves = Moves(self.changed.set)
 
         self._breaker = LaneBreaker(self.crm, database, on_open=self._when_open, on_shut=self._when_shut, waits=waits)
@@ -123,7 +125,7 @@ class Lane:
     # The loops.
 
     async def run(self) -> None:
-        """Claims until stopped. Raises DatabaseTroubleError, and may be run again after it; and ConfigurationError."""
+        """Claims until stopped. Raises DatabaseTroubleError, and may be run again after that; and ConfigurationError."""
         try:
             while limit := await self._room():
                 probe = self._breaker.probing
@@ -135,11 +137,11 @@ class Lane:
             raise
 
     async def write(self) -> None:
-        """Writes outcomes back for as long as it runs."""
+        """Writes outcomes back, forever."""
         await self._finisher.run()
 
     async def listen(self) -> None:
-        """Looks at the breaker and the permits whenever there is news of them, for as long as it runs."""
+        """Checks the breaker and the permits whenever there is news of them, forever."""
         while True:
             await self._news.wait()
             await self._session.opened.wait()
@@ -148,13 +150,13 @@ class Lane:
             await self._permits.share(await self._session.count_alive())
 
     async def delete(self) -> None:
-        """Has the records of deleted contacts deleted, for as long as it runs."""
+        """Deletes the records of deleted contacts, forever."""
         await self._tombstones.run()
 
-    # What it is told.
+    # What the lane is told.
 
     def ask(self, cause: Cause = Cause.RECOVERY) -> None:
-        """To look for contacts: the bell rang, or there may be some."""
+        """Makes the lane look for contacts: the bell rang, or there may be some."""
         self._wake.ask(cause)
 
     def hear(self) -> None:
@@ -162,7 +164,7 @@ class Lane:
         self._news.set()
 
     async def tick(self) -> None:
-        """The tick."""
+        """Called at each tick."""
         self._tombstones.tick()
         if self._contacts.refused(1):
             self.changed.set()
@@ -170,70 +172,70 @@ class Lane:
         await self._wake.tick()
 
     async def make_company(self) -> None:
-        """Another worker has come: it may send nothing that this one has in a request."""
+        """Another worker has joined: it must not send anything that this one has in a request."""
         await self._addresses.make_company()
 
     def doubt(self) -> None:
-        """Something may be claimed that is not in hand: a claim whose answer is lost, or a contact whose key was changed."""
+        """A contact may be claimed without being in hand: a claim whose answer was lost, or a contact whose key was changed."""
         self._unsure_until = time.monotonic() + self._unsure_s
 
     def release(self) -> None:
-        """The session is lost: what waits for its turn at the CRM goes back."""
+        """The session is lost: contacts waiting for their turn at the CRM go back in line."""
         self._breaker.lost()
         self._deliveries.release()
 
     async def stop(self, grace_s: float) -> None:
-        """Claims nothing more, gives back what no request was started for, and lets requests end for this many seconds."""
+        """Stops claiming, gives back contacts without a started request, and lets requests run for up to this many seconds."""
         self._stopping.set()
         self.ask()
         self._room_made.set()
         self._deliveries.stop()
         async with self._turn:
-            pass  # what was just being claimed is in hand now
+            pass  # a claim that was just running is in hand now
         async with asyncio.TaskGroup() as group:
             group.create_task(self._tombstones.stop(grace_s))
             group.create_task(self._dispatch.ended(grace_s))
         await self._finisher.drained()
 
     async def leave(self) -> None:
-        """After stop, where the worker goes on without this lane: what its session holds of it is for other workers.
+        """After stop, if the worker goes on without this lane: releases what its session holds for other workers.
 
-        For good: a tick, or news of other workers that ask for their share, may still come to it.
+        This is final: a tick, or news of other workers asking for their share, may still arrive and is ignored.
         """
-        with suppress(DatabaseTroubleError):  # then the session, and all that it held, is lost
+        with suppress(DatabaseTroubleError):  # if it fails, the session is lost, with everything it held
             await self._wake.leave(for_good=True)
             await self._permits.leave()
 
     def carry(self, finishes: Sequence[Finish]) -> None:
-        """Takes over what a lane before this one could not write."""
+        """Takes over outcomes that a previous lane could not write."""
         self._in_hand.take(finishes)
         self._finisher.put(finishes)
 
     async def deliver_one(self, named: ClaimByKey, meant: Any, twins: Sequence[Any], *, flip: bool) -> Finish | None:
-        """Delivers a contact that a person has named, out of turn, while `write` and `listen` run.
+        """Delivers a contact that a person named, out of turn, while `write` and `listen` run.
 
-        How the contact that is meant was finished; None if it was not available, or the CRM may not be called: then nothing
-        was changed. twins: contacts in line with the same address. flip: as `crm_sync.table.claim_by_key` says. Raises
-        DeclinedError where it has to wait too long, DatabaseTroubleError and ConfigurationError.
+        Returns the finish of the contact; None if it was not available, or the CRM must not be called: then nothing was changed.
+        twins: contacts in line with the same address. flip: see `crm_sync.table.claim_by_key`. Raises DeclinedError if it would
+        have to wait too long, DatabaseTroubleError and ConfigurationError.
         """
         return await self._single.run(named, meant, twins, flip=flip)
 
-    # What it tells.
+    # What the lane reports.
 
     def knows(self, contact_id: object, token: int) -> bool:
-        """Whether this contact, claimed with this token, is in hand, or may be in a moment."""
+        """Whether this contact, claimed with this token, is in hand, or may be soon."""
         return self._in_hand.knows(contact_id, token)
 
     def has(self, token: int) -> bool:
-        """Whether any contact claimed with this token is in hand, or may be in a moment."""
+        """Whether any contact claimed with this token is in hand, or may be soon."""
         return self._in_hand.has(token)
 
     def in_hand_s(self, most: int) -> dict[int, float]:
-        """Seconds that the oldest claims are in hand, by token, of this many claims at most."""
+        """The age in seconds of the oldest claims in hand, by token; at most this many claims."""
         return self._in_hand.ages(most)
 
     def refused(self, most: int) -> dict[str, str]:
-        """As `Contacts.refused`."""
+        """See `Contacts.refused`."""
         return self._contacts.refused(most)
 
     @property
@@ -248,7 +250,7 @@ class Lane:
 
     @property
     def rate_limit(self) -> RateLimit:
-        """Of its account."""
+        """Of its CRM account."""
         return self._rate_limit
 
     @property
@@ -258,17 +260,17 @@ class Lane:
 
     @property
     def unsure(self) -> bool:
-        """Whether we may have claimed what is not in hand: as `doubt` says, or a row takes no outcome."""
+        """Whether we may have claimed contacts that are not in hand: see `doubt`; or a row cannot be finished."""
         return self.unread or time.monotonic() < self._unsure_until or self._single.unsure or self._contacts.avoiding
 
     @property
     def stuck(self) -> bool:
-        """As `crm_sync.lane.watchdog` tells."""
+        """See `crm_sync.lane.watchdog`."""
         return self._progress.stuck(waiting=not self._wake.asked.is_set() or self._held_up)
 
     @property
     def _held_up(self) -> bool:
-        """By Postgres or the CRM. Contacts in hand that are in no request, and whose outcome nothing writes, are no reason."""
+        """By Postgres or the CRM. Contacts in hand without a request, and with no outcome being written, are no excuse."""
         return (
             not self._session.opened.is_set()
             or self._stopping.is_set()
@@ -280,9 +282,9 @@ class Lane:
     # Room and claim.
 
     async def _room(self) -> int:
-        """How many contacts may be claimed, once any may: the session open, the CRM well, hands free. 0 when stopping.
+        """Waits until contacts may be claimed (session open, CRM well, capacity free), and returns how many. 0 when stopping.
 
-        A lane that waits here is awake, and the bell disarmed: flips during an outage or a backlog cost no notification.
+        A lane that waits here is awake and has the bell disarmed: flips during an outage or a backlog cost no notification.
         """
         while not self._stopping.is_set():
             await self._session.opened.wait()
@@ -302,7 +304,7 @@ class Lane:
         return 0
 
     async def _turn_away(self, wait_s: float) -> None:
-        """The CRM may not be called for this many seconds, or until there is news."""
+        """The CRM must not be called for this many seconds, or until there is news."""
         limited, began = self._breaker.open, time.monotonic()
         self._turned_away = True
         await wait(self._room_made, wait_s)
@@ -311,7 +313,7 @@ class Lane:
             measure(Limited(self.crm, time.monotonic() - began))
 
     async def _with_full_hands(self) -> None:
-        """Until there is room. Where that takes a while, another worker may have some: it answers for the bell meanwhile."""
+        """Waits until there is room. If that takes a while, another worker may have some: it answers for the bell meanwhile."""
         await self._wake.stay_awake()
         await wait(self._room_made, self._help_interval_s)
         if not self._room_made.is_set() and self._session.alive > 1:
@@ -319,8 +321,8 @@ class Lane:
         await self._room_made.wait()
 
     async def _probe(self) -> tuple[int, float]:
-        """The CRM is not to be called. 1 if this worker is to probe it, because there is something to probe with; else
-        seconds.
+        """The CRM must not be called. Returns 1 if this worker is to probe it, because there is something to probe with; else
+        seconds to wait.
         """
         if self._breaker.wait_s > 0:
             return 0, self._breaker.wait_s
@@ -330,7 +332,7 @@ class Lane:
         return (1, 0.0) if await self._breaker.start_probe() else (0, self._breaker.wait_s)
 
     async def _claim(self, limit: int) -> int:
-        """Claims, and starts the deliveries. How many contacts."""
+        """Claims contacts and starts their deliveries. Returns how many."""
         self._wake.asked.clear()
         self._progress.moved()
         async with self._turn:
@@ -359,14 +361,14 @@ class Lane:
         return len(claimed.contacts) + len(unsent)
 
     async def _claim_probe(self, token: int) -> Claimed:
-        """Another contact than those for which the lane is held, if another is ready: one of them may be why."""
+        """If possible, a contact other than those for which the lane is held: one of them may be the cause."""
         accused = self._deliveries.accused
         claimed = await self._contacts.claim(1, token, probe=True, without=accused)
         if accused and not claimed.contacts and not claimed.unreadable:
             claimed = await self._contacts.claim(1, token, probe=True)
         return claimed
 
-    # What happens to it.
+    # Callbacks.
 
     def _when_refused(self, error: ConfigurationError) -> None:
         self._refusal = error

@@ -1,7 +1,7 @@
-"""Looks up the records that a CRM has of contacts whose rows have no id yet: by reading only, within the account's limits.
+"""Looks up a CRM's records for contacts whose rows have no id yet: read-only, within the account's limits.
 
-Next to working lanes, and behind them: their requests and these share the limits, and one that finds no room soon tries again.
-Contacts in line are left to their deliveries, which find the ids by themselves.
+It runs next to working lanes, with lower priority: its requests share their limits, and one that finds no room soon is tried
+again. Contacts in line are left to their deliveries, which find the ids themselves.
 """
 
 import asyncio
@@ -17,15 +17,15 @@ from crm_sync.crm.client import Client, Found
 from crm_sync.lane.patience import asked, each_told
 from crm_sync.table.matching import MatchCounts, Matching
 
-PAGE = 1000  # contacts that are read at once
-MOST_REQUESTS = 4  # at a time, besides those of the lanes
+PAGE = 1000  # contacts read at once
+MOST_REQUESTS = 4  # at a time, in addition to those of the lanes
 
-MayAsk = Callable[[], Awaitable[None]]  # raises DeclinedError where the CRM is not to be called now
+MayAsk = Callable[[], Awaitable[None]]  # raises DeclinedError if the CRM must not be called now
 Tell = Callable[[MatchCounts], None]
 
 
 class Matcher:
-    """may_ask: is asked before each page; tell: is called with the counts now and then."""
+    """may_ask: called before each page. tell: called with the counts now and then."""
 
     def __init__(self, client: Client, matching: Matching, waits: Waits, *, may_ask: MayAsk, tell: Tell) -> None:
         self._client = client
@@ -36,7 +36,7 @@ class Matcher:
         self._turns = asyncio.Semaphore(min(MOST_REQUESTS, client.concurrency))
 
     async def run(self) -> MatchCounts:
-        """To the end. Raises LaneError and DeclinedError, after which it can be run again; else as Database.fetch does."""
+        """Runs to the end. Raises LaneError and DeclinedError, after which it can be run again; else as Database.fetch does."""
         told_at = time.monotonic()
         while True:
             await self._may_ask()
@@ -78,7 +78,7 @@ class Matcher:
         counts.left_alone += len(ids) - written
 
     async def _found(self, addresses: Sequence[str]) -> list[str | Outcome | None]:
-        """Of each its id, None if there is none, or that there are several."""
+        """For each address its id, None if there is no record, or that there are several."""
         async with self._turns:
             said: Sequence[Found] = await asked(self._client.find, addresses, self._waits)
         return each_told(said, Code.CANNOT_DELETE, f"the client of {self._matching.crm} cannot look contacts up")

@@ -1,4 +1,4 @@
-"""Asking a CRM about many contacts with patience: what passes is waited for, and a batch that is refused is halved."""
+"""Asks a CRM about many contacts with patience: transient failures are waited out, and a refused batch is halved."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -15,9 +15,9 @@ Ask = Callable[[Sequence[Any]], Awaitable[Sequence[Any]]]
 
 
 async def asked(ask: Ask, items: Sequence[Any], waits: Waits) -> Sequence[Any]:
-    """What is answered of each. Several records of one contact can be why it is refused alone: an Outcome, AMBIGUOUS.
+    """The answer for each item. An item refused alone may have several records: its answer is then an Outcome, AMBIGUOUS.
 
-    Raises the LaneError that does not pass.
+    Raises a LaneError that is not transient.
     """
     tries = 0
     while True:
@@ -40,10 +40,10 @@ async def asked(ask: Ask, items: Sequence[Any], waits: Waits) -> Sequence[Any]:
 
 
 def each_told(said: Sequence[Any], unable: Code, sentence: str) -> list[Any]:
-    """What is told of each: what was found, None if nothing was, or an Outcome, AMBIGUOUS.
+    """The result for each: what was found, None if nothing was, or an Outcome, AMBIGUOUS.
 
-    unable: the code of a client that cannot be asked. Raises DeclinedError with the sentence then, and the LaneError of what
-    else could not be told.
+    unable: the code that a client answers if it cannot look up records. Raises DeclinedError with the sentence in that case, and
+    LaneError for any other outcome.
     """
     for one in said:
         if isinstance(one, LaneError):

@@ -1,13 +1,13 @@
-"""Who is to blame for a refusal by status alone: one contact, or the CRM, which refuses everybody.
+"""What causes a refusal by status alone: one contact, or the CRM, which refuses every contact.
 
-Such a refusal is a page: of a firewall that minds what a contact says, of a proxy, or of whatever answers at a wrong address. A
-contact is to blame if it was refused alone (or is what was left of a refused request whose others were told apart, see
-`crm_sync.lane.search`), others are served by the same kind of request since, and it is refused alone again. A firewall that shuts
-out everybody for a while makes no contact look so. Everybody is refused if different contacts are, one after the other, and none
-of that kind is served in between.
+Such a refusal is a page from a firewall that objects to a contact's content, from a proxy, or from whatever answers at a wrong
+address. A contact is to blame if it was refused alone (or is left over from a refused request after the others were cleared, see
+`crm_sync.lane.search`), others were served by the same kind of request since, and it is refused alone again. So a firewall that
+blocks everything for a while does not make a contact look guilty. Every contact is refused if different ones are, one after
+another, and no request of that kind succeeds in between.
 
-Until either is known there is doubt, and requests go out one at a time: a CRM that refuses everybody sees a few dozen, not
-hundreds, and the first that is served ends the doubt.
+Until one of the two is known there is doubt, and requests go out one at a time: a CRM that refuses every contact sees a few dozen
+requests, not hundreds, and the first one that is served ends the doubt.
 """
 
 import math
@@ -19,13 +19,13 @@ from crm_sync.core.breaker import FAILURES
 from crm_sync.core.operation import Operation
 from crm_sync.core.outcome import Contact
 
-ROUNDS = 6  # refusals alone in a row: five neighbours that a firewall minds are not everybody
+ROUNDS = 6  # refusals alone in a row: five neighbours that a firewall objects to are not enough
 MOST = 10_000
 
 
 @dataclass(slots=True)
 class Doubt:
-    """Refusals alone of one kind of request, with no success of that kind in between. Times by the caller's clock."""
+    """Single refusals of one kind of request, with no success of that kind in between. Times are by the caller's clock."""
 
     since: float
     last: float = -math.inf
@@ -35,7 +35,7 @@ class Doubt:
 
     @property
     def everybody(self) -> bool:
-        """Whether it is time to say so. One contact alone is asked often enough, too, where there is no other."""
+        """Whether it is time to say so. A single contact refused often enough also counts, in case there is no other."""
         return self.rounds >= ROUNDS or max(self.contacts.values(), default=0) >= FAILURES
 
     @property
@@ -45,7 +45,7 @@ class Doubt:
 
     @property
     def caution(self) -> str:
-        """What is to be added to what was said, where it is not certain."""
+        """What to add to the reason while it is not certain."""
         if self.is_certain:
             return ""
         if len(self.contacts) == 1:
@@ -54,23 +54,23 @@ class Doubt:
 
 
 class Refusals:
-    """What one worker knows of one lane."""
+    """What one worker knows about one lane."""
 
     def __init__(self) -> None:
         self._doubts: dict[Operation, Doubt] = {}
-        self._first: dict[Hashable, dict[Operation, float]] = {}  # by contact: when it was refused alone first
-        self.last = -math.inf  # when there was a refusal that proves nothing yet
+        self._first: dict[Hashable, dict[Operation, float]] = {}  # by contact: when it was first refused alone
+        self.last = -math.inf  # time of the latest refusal that proves nothing yet
 
     def suspects(self, contact: Contact) -> bool:
-        """Whether it was refused alone, so that it is better asked alone again."""
+        """Whether it was refused alone, so that it should be sent alone again."""
         return bool(self._first) and _flip(contact) in self._first
 
     def proven(self, contact: Contact, operation: Operation) -> bool:
-        """Of one that has just been refused alone: whether others were served since it was refused alone before."""
+        """For a contact just refused alone: whether others were served since it was first refused alone."""
         return operation.began > self._first.get(_flip(contact), {}).get(operation, math.inf)
 
     def remember(self, contact: Contact, operation: Operation, refused_at: float) -> None:
-        """It was refused then, with others that were served without it."""
+        """It was refused then, together with others that were served without it."""
         self._first.setdefault(_flip(contact), {}).setdefault(operation, refused_at)
 
     def add(self, contact: Contact, operation: Operation, began: float, now: float) -> Doubt:
@@ -81,7 +81,7 @@ class Refusals:
                 self._first.clear()
                 self._doubts.clear()
             doubt = self._doubts[operation] = Doubt(since=now)
-        # What was in flight at the same time is one piece of evidence.
+        # Requests in flight at the same time count as one piece of evidence.
         if began > doubt.last:
             doubt.rounds += 1
             doubt.last = now
@@ -91,18 +91,18 @@ class Refusals:
         return doubt
 
     def close(self, doubt: Doubt) -> None:
-        """The lane is held for it. Where several were refused, that says nothing against any of them."""
+        """The lane is held because of it. If several contacts were refused, that says nothing against any one of them."""
         if doubt.is_certain:
             for flip in doubt.contacts:
                 self._first.pop(flip, None)
         self.last = -math.inf
 
     def settled(self, contact: Contact) -> None:
-        """Something was said of it."""
+        """There is a verdict on the contact."""
         if self._first:
             self._first.pop(_flip(contact), None)
 
 
 def _flip(contact: Contact) -> Hashable:
-    """What is known of a contact is known of what it said then: after another flip it may say something else."""
+    """Findings about a contact hold for one flip: after another flip its content may be different."""
     return contact.id, contact.flipped_at

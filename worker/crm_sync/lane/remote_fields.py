@@ -1,7 +1,8 @@
-"""Whether what a lane sends fits the fields that the CRM has: asked before its first request, and each hour that it delivers.
+"""Whether what a lane sends fits the CRM's fields: checked before its first request, and every hour while it delivers.
 
-A misfit holds the lane as a refusal of the CRM does, and each probe asks again, so that it goes on once either is fixed.
-What cannot be asked holds nothing: the CRM may keep its fields to itself, and a delivery tells more of an outage than this does.
+A misfit holds the lane like a refusal by the CRM, and each probe checks again, so that the lane goes on once either side is
+fixed. If the fields cannot be read, nothing is held: the key may lack that right, and a delivery tells more about an outage than
+this check.
 """
 
 import asyncio
@@ -22,12 +23,14 @@ from crm_sync.errors import HeldBackError, LaneError, NotSentError, RefusedError
 from crm_sync.measurements import Operation
 from crm_sync.table.mapping import FieldMapping
 
-# These are said of whatever would be asked next, too.
+# These would apply to the next request too.
 _OF_ALL = (HeldBackError, NotSentError, ThrottledError)
 
 
 class RemoteFields:
-    """Of one lane. What it asks is asked within a delivery: with a permit, in the limits, while the CRM may be called."""
+    """For one lane. It sends its requests as part of a delivery: with a permit, within the limits, while the
+    CRM may be called.
+    """
 
     def __init__(self, crm: str, client: Client, mapping: FieldMapping, waits: Waits) -> None:
         self._client = client
@@ -42,12 +45,12 @@ class RemoteFields:
         self._log = structlog.get_logger().bind(crm=crm)
 
     async def prove(self) -> None:
-        """Raises RefusedError if something can never arrive, and what says that the CRM is not to be asked now."""
+        """Raises RefusedError if something can never arrive, and any error that says the CRM must not be called now."""
         began = time.monotonic()
         if began < self._good_until:
             return
         async with self._turn:
-            if self._asked_at < began:  # else somebody else has asked meanwhile
+            if self._asked_at < began:  # otherwise another task has asked meanwhile
                 await self._ask()
             if self._refusal is not None:
                 raise self._refusal

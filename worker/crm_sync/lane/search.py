@@ -1,15 +1,15 @@
-"""Finds which of several contacts, refused together by status alone, are to blame. No I/O: it says whom to ask next.
+"""Finds which of several contacts, refused together by status alone, are to blame. No I/O: it says which to send next.
 
-Refused contacts are asked again in parts, side by side, and so is each part that is refused. So most of those that are not to
-blame are served in the first rounds. Of a few, each is asked alone but for the last: if all others are served, it is.
+Refused contacts are sent again in parts, concurrently, and so is each part that is refused. So most innocent contacts are served
+in the first rounds. In a small group, each is sent alone except the last: if all others are served, the last is to blame.
 
-That a contact is to blame is proven by another that is served after it was refused. So two are kept until the end, from both ends
-of the batch: neighbours that a firewall minds cannot be both.
+A contact is proven to be the culprit by another that is served after it was refused. So two are kept until the end, one from each
+end of the batch: if a firewall objects to a few neighbours, they cannot include both.
 
-In a batch of n, one that is to blame costs at most 2 log2(n) further requests, rounded up, and no other waits for more than
-log3(n) + 1 rounds, rounded up. Besides five neighbours of a hundred none waits for more than eight.
+In a batch of n, one culprit costs at most 2 log2(n) further requests, rounded up, and no other contact waits for more than
+log3(n) + 1 rounds, rounded up. With five neighbouring culprits in a hundred, none waits for more than eight.
 
-While nothing is served, everybody may be refused. Then one part only is followed, by one request at a time, and not forever.
+While nothing is served, every contact may be refused. Then only one part is followed, one request at a time, and only so far.
 """
 
 from collections.abc import Sequence
@@ -17,19 +17,19 @@ from typing import NamedTuple
 
 from crm_sync.core.outcome import Contact
 
-FEW = 5  # are asked one by one
-MOST_IN_A_ROW = 12  # refusals after something was served: five neighbours that a firewall minds make fewer
+FEW = 5  # are sent one by one
+MOST_IN_A_ROW = 12  # refusals after something was served: five neighbours that a firewall objects to cause fewer
 
 
 class Group(NamedTuple):
-    """Some of these are to blame, or everybody is refused. refused_at: when it was seen last."""
+    """Some of these are to blame, or every contact is refused. refused_at: when that was last seen."""
 
     contacts: Sequence[Contact]
     refused_at: float
 
 
 class Found(NamedTuple):
-    """refused_at: when it was seen last. alone: by itself; else it is what was left of a refused group."""
+    """refused_at: when it was last refused. alone: in a request of its own; otherwise it was left over from a refused group."""
 
     contact: Contact
     refused_at: float
@@ -37,26 +37,26 @@ class Found(NamedTuple):
 
 
 class Search:
-    """found: those that are to blame, or one of everybody. Times by the caller's clock."""
+    """found: the culprits, or one contact if every one is refused. Times are by the caller's clock."""
 
     def __init__(self, contacts: Sequence[Contact], now: float) -> None:
-        """At least two contacts known so far to have been refused together."""
+        """contacts: at least two, refused together."""
         few = len(contacts) < FEW
         self.found: list[Found] = []
         self._places = {contact.id: place for place, contact in enumerate(contacts)}
         self._refused_at = now
         self._groups = [Group(contacts, now)] if few else []
         self._unknown = [] if few else _parts(contacts[1:-1], 3)
-        self._few: list[Group] = []  # whose contacts are being asked one by one, but for the last
-        self._last: list[Contact] = []  # of a few, others of which were refused
+        self._few: list[Group] = []  # groups whose contacts are being sent one by one, except for the last
+        self._last: list[Contact] = []  # last contacts of small groups in which another was refused
         self._kept = [] if few else [contacts[0], contacts[-1]]
-        self._most_at_first = len(contacts).bit_length()  # refusals, until something is served
-        self._in_a_row = 0  # refusals
+        self._most_at_first = len(contacts).bit_length()  # refusals until something is served
+        self._in_a_row = 0  # consecutive refusals
         self._started = False
-        self._served = False  # anything, since they were refused
-        self._several = False  # groups, so several are to blame
+        self._served = False  # whether anything was, since the refusal
+        self._several = False  # whether several groups were refused, so that several contacts are to blame
         self._ending = False
-        self.stopped = False  # for the CRM may not be called
+        self.stopped = False  # the CRM must not be called
 
     @property
     def left(self) -> list[Contact]:
@@ -65,7 +65,7 @@ class Search:
         return [contact for contacts in (*groups, *self._unknown, self._last, self._kept) for contact in contacts]
 
     def next(self, *, served: bool) -> list[Sequence[Contact]]:
-        """Whom to ask now, in requests side by side; none at the end. served: whether any was since the last ones began."""
+        """The groups to send now, concurrently; none at the end. served: whether any was served since the last ones began."""
         self._close_few()
         if served:
             self._served, self._in_a_row = True, 0
@@ -76,7 +76,7 @@ class Search:
         return asks or self._rest()
 
     def heard(self, refused: Sequence[Contact], now: float) -> None:
-        """These, of those that were asked for together, were refused."""
+        """Of the groups that were sent together, these were refused."""
         if refused:
             self._in_a_row += 1
         if len(refused) == 1:
@@ -85,7 +85,7 @@ class Search:
             self._groups.append(Group(refused, now))
 
     def stop(self) -> None:
-        """The CRM may not be called: nothing more is asked."""
+        """The CRM must not be called: nothing more is sent."""
         self.stopped = True
 
     def _all(self) -> list[Sequence[Contact]]:
@@ -105,10 +105,10 @@ class Search:
         return [self._unknown.pop()] if self._unknown else []
 
     def _rest(self) -> list[Sequence[Contact]]:
-        """Those that were left and kept, the farthest from those found at the very end."""
+        """The contacts left over or kept, with those farthest from the culprits at the end."""
         kept = sorted(self._kept, key=self._distance)
         if len(self.found) > 1 and len(kept) > 1:
-            # More of their neighbours may be to blame. So these are not asked together with the rest.
+            # Their neighbours may be to blame too, so they are not sent together with the rest.
             near = [*self._last, *(contact for contact in kept[:1] if self._distance(contact) <= FEW)]
             self._last, self._kept = [], [contact for contact in kept if contact not in near]
             if near:
@@ -120,7 +120,7 @@ class Search:
         return [rest] if rest else []
 
     def _distance(self, contact: Contact) -> int:
-        """To the nearest of those found."""
+        """To the nearest culprit found."""
         return min((abs(self._places[contact.id] - self._places[found.contact.id]) for found in self.found), default=0)
 
     def _split(self, group: Group) -> list[Sequence[Contact]]:
@@ -141,6 +141,6 @@ class Search:
 
 
 def _parts(contacts: Sequence[Contact], count: int) -> list[Sequence[Contact]]:
-    """This many parts of about the same size; only the last may have one contact."""
+    """This many parts of about equal size; only the last may have a single contact."""
     size = max(2, -(-len(contacts) // count))
     return [contacts[place : place + size] for place in range(0, len(contacts), size)]

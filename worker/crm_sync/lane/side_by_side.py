@@ -1,4 +1,4 @@
-"""Several requests of one delivery at a time, within the permits of the lane."""
+"""Concurrent requests of one delivery, within the permits of the lane."""
 
 import asyncio
 from collections import deque
@@ -12,10 +12,10 @@ Result = TypeVar("Result")
 
 
 async def side_by_side(permits: ConcurrencyLimit, calls: Sequence[Callable[[], Awaitable[Result]]]) -> list[Result]:
-    """What these calls return, in their order. Raises the first CrmSyncError that one of them raises.
+    """The results of these calls, in order. Raises the first CrmSyncError that one of them raises.
 
-    The caller has one permit. One call after the other is made with it, so that it need not wait for another permit; each that
-    gets free meanwhile is used too.
+    The caller holds one permit, with which calls are made one after another, so nothing has to wait for a second permit. Permits
+    that become free meanwhile are used too.
     """
     results: dict[int, Result] = {}
     todo = deque(enumerate(calls))

@@ -1,6 +1,6 @@
-"""One contact that a person has named: claimed by its key, out of turn, sent and written by its lane.
+"""One contact that a person named: claimed by its key, out of turn, then sent and written by its lane.
 
-It takes its turn at the account's limits before it is claimed, so that it is not held for longer than its requests take.
+It waits for the account's limits before it is claimed, so that it is held only as long as its requests take.
 """
 
 import asyncio
@@ -40,10 +40,10 @@ class SingleDelivery:
         self._in_hand = in_hand
         self._finisher = finisher
         self._permit_free = permit_free
-        self.unsure = False  # a claim was lost or interrupted: it may be at work in the server
+        self.unsure = False  # a claim was lost or interrupted: it may still be running in the server
 
     async def run(self, named: ClaimByKey, meant: Any, twins: Sequence[Any], *, flip: bool) -> Finish | None:
-        """As `Lane.deliver_one`."""
+        """See `Lane.deliver_one`."""
         await self._channel.breaker.read()
         if not self._channel.breaker.open:
             return None
@@ -89,7 +89,7 @@ class SingleDelivery:
         try:
             finishes = await self._finishes(named, claimed, token)
         finally:
-            # Also when it is interrupted: what nothing was said about goes back in line at once.
+            # Also when interrupted: contacts without a verdict go back in line at once.
             settled = {finish.id for finish in finishes}
             finishes += [deferred(contact, sent=True) for contact in claimed if contact.id not in settled]
             await self._write(finishes)
@@ -101,7 +101,7 @@ class SingleDelivery:
         contacts, finishes = sorted_out(self._channel.policy, await named.read(claimed, token))
         if self._channel.client.keeps_records:
             contacts = await self._shared.apart(contacts)
-        # They are one, unless the mapping makes other addresses of theirs.
+        # They have one address, unless the mapping gives them different ones.
         for person in addressees(contacts):
             finishes += await self._deliveries.deliver([person])
         return finishes

@@ -1,8 +1,9 @@
-"""The tombstones of one CRM: deletions that it is still to hear of.
+"""The tombstones of one CRM: deletions that are still to be sent.
 
-Looked for at the tick, so that nobody is notified and a deletion costs the application nothing but the row it leaves. From there
-it is as with contacts: claimed with a fencing token, sent through the lane's breaker, within its limits, retried as
-they are. There is one claim at a time, so what this worker has claimed and not in hand is a tombstone whose answer was lost.
+They are looked for at the tick, so there is no notification, and a deletion costs the application only one inserted row. From
+there they are handled like contacts: claimed with a fencing token, sent through the lane's breaker within its limits, and
+retried. There is one claim at a time, so a tombstone that this worker has claimed but not in hand is from a claim whose answer
+was lost.
 """
 
 import asyncio
@@ -60,12 +61,12 @@ class Tombstones:
         self._trouble = Trouble(crm=table.crm, loop="tombstones")
 
     def tick(self) -> None:
-        """The tick has told whether any is due."""
+        """The tick has reported whether any is due."""
         if self._crm in self._session.with_deletions:
             self._due.set()
 
     async def run(self) -> None:
-        """Delivers what is due, for as long as it runs. Raises DatabaseTroubleError, and may be run again after it."""
+        """Delivers due tombstones, forever. Raises DatabaseTroubleError, and may be run again after that."""
         while True:
             await self._due.wait()
             self._due.clear()
@@ -77,7 +78,7 @@ class Tombstones:
                 self._idle.set()
 
     async def stop(self, grace_s: float) -> None:
-        """Starts no further request, and lets those in flight end for this many seconds. What is left is free with our
+        """Starts no further request, and lets those in flight run for up to this many seconds. The rest is released with our
         session.
         """
         self._stopping = True
@@ -87,7 +88,7 @@ class Tombstones:
                 await self._idle.wait()
 
     async def _deliver_some(self) -> bool:
-        """Whether it is worth going on at once: not if none was left, and not if all were put off."""
+        """Whether to go on at once: not if none was left, and not if all were put off."""
         if self._stopping or not self._session.opened.is_set():
             return False
         probe = not self._breaker.open
@@ -104,14 +105,14 @@ class Tombstones:
         finishes = await self._deliver(rows, token)
         await self._write(finishes)
         if self._breaker.is_probe(token):
-            await self._breaker.give_back()  # nothing was sent, so the CRM has not answered
+            await self._breaker.give_back()  # nothing was sent, so the CRM was not probed
         return any(finish.kind is not Kind.DEFERRED for finish in finishes)
 
     async def _deliver(self, rows: Sequence[asyncpg.Record], token: int) -> list[Finish]:
         await self._deleter.begin({row["id"]: _deletion(row) for row in rows}, rows[0]["claimed_at"])
         addressees = [_addressee(row, token) for row in rows]
         size = self._deleter.batch_limit
-        # No more at a time than there are permits: the contacts that wait for one are in the same line.
+        # Never more at a time than there are permits: contacts that wait for one queue up with them.
         turns = asyncio.Semaphore(max(1, self._permits.limit))
         try:
             async with asyncio.TaskGroup() as group:
@@ -160,6 +161,8 @@ def _deletion(row: asyncpg.Record) -> Deletion:
 
 
 def _addressee(row: asyncpg.Record, token: int) -> Addressee:
-    """By its address, so that it is in no request next to an upsert of the same one; each stands for itself."""
+    """By its address, so that it is never in a request at the same time as an upsert of the same address; each is sent on its
+    own.
+    """
     contact = Contact(row["id"], token, row["attempts"], row["remote_id"], row["email"], row["deleted_at"], {})
     return Addressee(fold(row["email"] or "") or f"tombstone {row['id']}", contact)

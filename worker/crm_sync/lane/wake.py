@@ -1,12 +1,12 @@
 """When a lane looks for contacts, and how it sleeps in between.
 
-The theory of the bell is in `crm_sync.postgres.bell`. Here it is rung, armed and disarmed:
+The theory of the bell is in `crm_sync.postgres.bell`. Here it is armed and disarmed:
 
-    a claim came back full          disarm: flips ring no more; call the other workers for help
-    flips come closely              disarm: a notification for each would cost more than a look
+    a claim came back full          disarm: flips no longer ring; call the other workers for help
+    flips come close together       disarm: a notification for each would cost more than a look
     an empty claim                  arm, look once more, then sleep until the bell rings or a contact is due
-    refused to arm, or a row held   nap, for growing times, and look again
-    no claim is possible            disarm: anyone who waits for a CRM is awake
+    refused to arm, or a row held   nap, longer each time, and look again
+    no claim is possible            disarm: a lane that waits for its CRM is awake
 """
 
 import asyncio
@@ -21,9 +21,9 @@ LATE_S = 0.002  # a timer that fires a moment early would find nothing
 
 
 class Wake:
-    """The sleep of one lane. Every method that is awaited raises DatabaseTroubleError.
+    """The sleep of one lane. Every async method raises DatabaseTroubleError.
 
-    asked: set while somebody wants the lane to look: the bell, the tick, a row that is due again.
+    asked: set while something wants the lane to look: the bell, the tick, a row that is due again.
     """
 
     def __init__(self, lane_id: int, channel: Channel, contacts: Contacts) -> None:
@@ -38,29 +38,29 @@ class Wake:
         self._claimed_at = 0.0
 
     def ask(self, cause: Cause) -> None:
-        """To look, even if it sleeps."""
+        """Makes the lane look, even if it sleeps."""
         self._cause = cause
         self.asked.set()
 
     async def stay_awake(self) -> None:
-        """Flips stop ringing, because someone will look again anyway."""
+        """Flips stop ringing, because this worker will look again anyway."""
         await self._bell.disarm()
 
     async def leave(self, *, for_good: bool = False) -> None:
-        """Another worker answers for the bell from now on, and is called to do so. for_good: as `Bell.leave` says."""
+        """Another worker answers for the bell from now on, and is called to do so. for_good: see `Bell.leave`."""
         if await self._bell.leave(for_good=for_good) or for_good:
             await self._channel.session.notify(self._channel.crm)
 
     async def tick(self) -> None:
-        """The tick: finds what no bell has told of, and takes over from a keeper that died."""
-        # A keeper without a permit would have no other worker look.
+        """Called at each tick: finds contacts that no bell announced, and takes over from a keeper that died."""
+        # A keeper without a permit would leave no worker looking.
         may_keep = not self._bell.kept and self._channel.permits.limit
         if await self.anything_is_due() or (may_keep and await self._bell.keep()):
             self.ask(Cause.TICK)
         await self._contacts.tidy()
 
     async def rest(self, claimed: int, limit: int) -> None:
-        """After a claim of at most `limit` contacts: goes on at once where more wait, else sleeps where that is right."""
+        """After a claim of at most `limit` contacts: continues at once if more are waiting, else sleeps if that is right."""
         limited = self._channel.rate_limit.limited
         if claimed:
             self._nap_s = 0.0
@@ -77,10 +77,10 @@ class Wake:
         return due_in_s is not None and due_in_s <= 0
 
     async def sleep(self) -> None:
-        """After an empty claim: until the bell rings, a contact is due, or something holds one back and is worth a look."""
+        """After an empty claim: until the bell rings, a contact is due, or something held back is worth a look."""
         keeper = await self._bell.keep()
         if keeper and not await self._bell.arm():
-            await self._nap()  # a flip is uncommitted, and its application was told that somebody is awake
+            await self._nap()  # a flip is uncommitted, and its trigger saw that a worker is awake
             return
         due_in_s = await self._next_due_s()
         if due_in_s is not None and due_in_s <= 0:
@@ -95,25 +95,27 @@ class Wake:
         await self._wait(nap_s, Cause.NAP)
 
     async def _wait(self, seconds: float | None, cause: Cause) -> None:
-        """cause: of waking, where nobody asks before that."""
+        """cause: why the lane wakes, unless something asks for it earlier."""
         await wait(self.asked, seconds)
         measure(Woken(self._channel.crm, self._cause if self.asked.is_set() else cause))
 
     async def _next_due_s(self) -> float | None:
-        """Every look at the line shows whether news of the breaker was missed, too."""
+        """Every look at the line also shows whether news of the breaker was missed."""
         due = await self._contacts.next_due()
         if due.revision > self._channel.breaker.revision:
             await self._channel.breaker.read()
         return due.in_s
 
     def _flips_are_frequent(self) -> bool:
-        """A flip now and then may ring, and be claimed without a word on the bell. The second within a moment is too many."""
+        """An occasional flip may ring, and be claimed without touching the bell. A second one within a moment is too many."""
         now = time.monotonic()
         before, self._claimed_at = self._claimed_at, now
         return now - before < self._waits.frequent_flips_s
 
     async def _call_for_help(self) -> None:
-        """There is more than one claim holds: the other workers are asleep, and the bell tells only that somebody is awake."""
+        """There is more than one claim holds: the other workers are asleep, because the bell says only that
+        some worker is awake.
+        """
         now = time.monotonic()
         if self._bell.kept and now >= self._help_after:
             self._help_after = now + self._waits.help_interval_s
@@ -121,7 +123,7 @@ class Wake:
 
 
 async def wait(event: asyncio.Event, seconds: float | None) -> None:
-    """Waits until the event is set, or until the timeout."""
+    """Waits until the event is set or the timeout passes."""
     try:
         async with asyncio.timeout(seconds):
             await event.wait()

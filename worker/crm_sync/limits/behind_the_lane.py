@@ -1,7 +1,7 @@
-"""The limits of an account for who reads next to a working lane: the same budget, and the lane first.
+"""The limits of an account for reading next to a working lane: the same budget, with priority for the lane.
 
-A request waits as long as contacts are ready in line, and while more than a share of any window is used, so that what is flipped
-meanwhile finds room at once. It does not wait forever: a backlog can last for days.
+A request waits while contacts are ready in line, and while more than SHARE of any window is used, so that new flips find room at
+once. It does not wait forever: a backlog can last for days.
 """
 
 import asyncio
@@ -11,12 +11,12 @@ from crm_sync.core.rate import Remaining
 from crm_sync.core.waits import Waits
 from crm_sync.limits.rate_limit import RateLimit
 
-SHARE = 0.75  # of each window, that of the lane included
+SHARE = 0.75  # of each window, including the lane's own requests
 MOST_LOOKS = 30  # before a request is sent anyway
 
 
 class BehindTheLane:
-    """A limiter (`crm_sync.crm.limiter`). is_awaited: whether contacts are ready in line, and a worker is there for them."""
+    """A limiter (`crm_sync.crm.limiter`). is_awaited: whether contacts are ready in line and a worker is there to send them."""
 
     def __init__(self, rate: RateLimit, is_awaited: Callable[[], Awaitable[bool]], waits: Waits) -> None:
         self._rate = rate
@@ -24,7 +24,7 @@ class BehindTheLane:
         self._waits = waits
 
     async def slot(self) -> None:
-        """Waits until the next request may start. Raises as RateLimit.slot does, and as Database.fetch does."""
+        """Waits until the next request may start. Raises as RateLimit.slot and Database.fetch do."""
         for _ in range(MOST_LOOKS):
             if not await self._is_in_the_way():
                 break

@@ -1,8 +1,8 @@
-"""The breaker of a lane: whether its CRM may be called. All workers share it, in the lane's row.
+"""The breaker of a lane: whether its CRM may be called. All workers share it through the lane's row.
 
-It is closed to calls by the breaker (`crm_sync.core.breaker`) or by a person (`crm-sync pause`). Every change is made upon the
-row as it was read, or not at all, and tells all workers by a notification, so that what others have in hand goes back too.
-Anyone who missed that sees it when it looks at the line; and a claim obeys the row itself.
+Calls are stopped by the circuit breaker (`crm_sync.core.breaker`) or by a person (`crm-sync pause`). Every change is a
+compare-and-set on the row, and notifies all workers, so that they put back what they have in hand. A worker that missed the
+notification sees the change when it looks at the line, and every claim checks the row itself.
 """
 
 import math
@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 
 class LaneBreaker:
-    """on_open is called when this worker learns that the CRM is well again, on_shut when it must not be called, for whatever new
+    """on_open is called when this worker learns that the CRM has recovered, on_shut when it must not be called, for any new
     reason.
     """
 
@@ -46,10 +46,10 @@ class LaneBreaker:
         self._log = log.bind(crm=crm)
         self._breaker = Breaker()
         self._held = False
-        self.revision = -1  # of the row as it was read last
+        self.revision = -1  # of the row as last read
         self._probe_at = 0.0  # by the monotonic clock
         self._probe_until: float | None = None
-        self._our_probe: int | None = None  # the revision that made it ours
+        self._our_probe: int | None = None  # the revision that gave us the probe
         self._probe_token: int | None = None
 
     @property
@@ -58,14 +58,14 @@ class LaneBreaker:
         return not self._held and (self._breaker.closed or self.probing)
 
     def probe_with(self, token: int) -> None:
-        """What is claimed with this token is the probe."""
+        """The contact claimed with this token is the probe."""
         self._probe_token = token
 
     def is_probe(self, token: int) -> bool:
         return self.probing and token == self._probe_token
 
     def admits(self, token: int) -> bool:
-        """Whether what was claimed with this token may be sent. What was in hand when the CRM went down is no probe."""
+        """Whether contacts claimed with this token may be sent. Contacts in hand when the CRM went down are not probes."""
         return not self._held and (self._breaker.closed or self.is_probe(token))
 
     @property
@@ -84,10 +84,10 @@ class LaneBreaker:
         row = await self._row()
         self._learn(_breaker(row), row["revision"], row["now"], held=row["held"])
         if row["revision"] == self._our_probe and self._probe_until is None:
-            await self.give_back()  # as we lost our session
+            await self.give_back()  # we lost our session
 
     def lost(self) -> None:
-        """The session is, and what we were about to probe with goes back."""
+        """The session was lost; what we were about to probe with goes back."""
         self._probe_until = None
 
     # Changes. All raise as Database.fetch does.
@@ -107,7 +107,7 @@ class LaneBreaker:
             self._log.info(events.BREAKER_CLOSED, was=before.reason)
 
     async def failed(self, code: str, reason: str, *, refused: bool, probe: bool) -> None:
-        """The CRM is down, or refuses everybody. probe: so the probe found."""
+        """The CRM is down, or refuses every contact. probe: whether the probe found that."""
         chance = random.random()  # noqa: S311 (jitter is no secret)
         before = await self._change(
             lambda breaker, now: breaker.failed(now, chance, f"{code}: {reason}", refused=refused, probe=probe, waits=self._waits)
@@ -123,7 +123,7 @@ class LaneBreaker:
             self._log.warning(events.LANE_PAUSED, code=code, reason=reason, pause_s=round(pause_s, 1))
 
     async def _change(self, transition: Callable[[Breaker, float], Breaker | None]) -> Breaker | None:
-        """Makes the transition upon what the row says. The breaker as it was before it, None if there was none to make."""
+        """Applies the transition to the row. Returns the previous breaker, or None if there was nothing to change."""
         while True:
             row = await self._row()
             before = _breaker(row)
@@ -145,7 +145,7 @@ class LaneBreaker:
 
     def _learn(self, breaker: Breaker, revision: int, now: float, *, held: bool, ours: bool = False) -> None:
         if revision < self.revision:
-            return  # what was read before is overtaken
+            return  # what was read before is stale
         # Our own change may have been read before we are told that it was made.
         changed = revision != self.revision or ours
         was_well = self._breaker.closed and not self._held

@@ -1,12 +1,12 @@
-"""How many requests a lane has in flight at a time.
+"""How many requests a lane may have in flight at once.
 
-The CRM's concurrency is for all workers together. Each of its permits is a row of `crm_sync.permits`, which names the worker that
-holds it: so there are never more, a dead worker's are free at once, and a request costs no statement. A worker holds its fair
-share, one at least, because it may be the keeper of the bell. Workers that come ask the others to share again, by the news of the
-breaker; anyone who missed that shares at the next tick, and gives back what is too much as its requests end.
+The limit applies to all workers together. Each permit is a row of `crm_sync.permits` with the worker that holds it: so there are
+never more permits than the limit, those of a dead worker are free at once, and a request costs no statement. A worker holds its
+fair share, at least one, because it may be the keeper of the bell. A worker that joins asks the others to share again, through
+the breaker's notifications; a worker that missed that shares at the next tick, and returns surplus permits as its requests end.
 
-A worker that stands still gives nothing back. Who has waited for longer than any request lasts takes a spare one, for the
-requests of those permits are over.
+A worker that hangs returns nothing. After waiting for longer than any request can last, a worker takes a spare permit, because
+the requests of the hung worker are over.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from crm_sync.postgres.session import Session
 
 
 class ConcurrencyLimit:
-    """To be entered for a request: `async with permits`. First come, first served."""
+    """Enter it for a request: `async with permits`. First come, first served."""
 
     def __init__(
         self,
@@ -38,8 +38,8 @@ class ConcurrencyLimit:
         on_surplus: Callable[[], None],
         waits: Waits = USUAL,
     ) -> None:
-        """most: of all workers together. on_more: called when this worker gets more of them; on_surplus: when it has some to
-        give back, which `share` does.
+        """most: for all workers together. on_more: called when this worker gets more permits. on_surplus: called when it has some
+        to give back, which `share` does.
         """
         self.ramp = Ramp()
         self.adaptive = AdaptiveConcurrency(most) if adaptive else None
@@ -61,13 +61,13 @@ class ConcurrencyLimit:
 
     @property
     def limit(self) -> int:
-        """0 if other workers have all permits."""
+        """0 if other workers hold all permits."""
         held = min(len(self._held), self._share) if self._held_in == self._session.openings else 0
         return min(self.ramp.limit(held), held if self.adaptive is None else self.adaptive.limit)
 
     def answered(self, contacts: int, took_s: float, *, told: bool) -> None:
-        """A request of this many contacts was answered after this many seconds. told: of all of them, for a refusal is no
-        work.
+        """A request with this many contacts was answered after this many seconds. told: the CRM gave verdicts on all of them; a
+        refusal takes no work and is not measured.
         """
         self.ramp.answered()
         if self.adaptive is not None and told:
@@ -75,13 +75,14 @@ class ConcurrencyLimit:
         self._let_in()
 
     def failed(self, took_s: float) -> None:
-        """A request was not answered, or with an error of the CRM."""
+        """A request was not answered, or answered with an error of the CRM."""
         if self.adaptive is not None:
-            # By the clock of the wall, which all workers have: they measure the CRM alone at the same time.
+            # By the wall clock, which all workers share: they measure the CRM alone at the same time.
             self.adaptive.failed(took_s, time.time())
 
     async def share(self, alive: int) -> None:
-        """Takes what is missing to our share, gives back what is too much, where this many workers live. Nothing after `leave`.
+        """Takes what is missing from our share, and returns the surplus, with this many workers alive. Does nothing after
+        `leave`.
 
         Raises DatabaseTroubleError when the session is lost.
         """
@@ -106,7 +107,7 @@ class ConcurrencyLimit:
         self._let_in()
 
     async def leave(self) -> None:
-        """Gives all of them back, for good: a worker that asks for its share would have them taken again.
+        """Returns all permits for good: otherwise another worker's request to share would make this one take them again.
 
         Raises as share does.
         """
@@ -125,13 +126,13 @@ class ConcurrencyLimit:
 
     @property
     def _surplus(self) -> int:
-        """How many can be given back now."""
+        """How many can be returned now."""
         spare = len(self._held) > 1 and self._held[-1] > self._most
         return max(0, min(len(self._held) - self.running, max(len(self._held) - self._share, int(spare))))
 
     @asynccontextmanager
     async def ahead(self) -> AsyncIterator[None]:
-        """As entering it, before all that wait: for contacts that are asked about again."""
+        """Like entering it, but ahead of all that wait: for contacts that are sent again."""
         await self._enter(first=True)
         try:
             yield
@@ -154,7 +155,7 @@ class ConcurrencyLimit:
             await turn
         except asyncio.CancelledError:
             if turn.cancelled():
-                with suppress(ValueError):  # passed over already
+                with suppress(ValueError):  # already skipped
                     self._waiting.remove(turn)
             else:
                 self._leave()
@@ -170,7 +171,7 @@ class ConcurrencyLimit:
             self._on_surplus()
 
     def _let_in(self) -> None:
-        # Who waits here when all permits are lost comes to know it only when let in.
+        # A waiter learns that all permits were lost only when it is let in.
         while self._waiting and self.running < max(self.limit, 1):
             turn = self._waiting.popleft()
             if not turn.done():

@@ -1,8 +1,8 @@
-"""The pace of one CRM account: when its requests may start, shared by all workers through the database.
+"""The rate limit of one CRM account: when its requests may start, shared by all workers through the database.
 
-What is used of the account's limits is in one row. A worker reads it, reckons what it may take (`crm_sync.core.rate`), and
-writes it back if no other worker has meanwhile: some slots at a time, so that a request costs a fraction of a statement. The lane
-asks for them before it claims, so that a contact in hand does not wait for its turn.
+One row holds the account's usage. A worker reads it, calculates how many slots it may take (`crm_sync.core.rate`), and writes it
+back unless another worker has done so meanwhile. It takes several slots at a time, so that a request costs a fraction of a
+statement. The lane asks for slots before it claims, so that contacts in hand do not wait for their turn.
 """
 
 import asyncio
@@ -19,17 +19,17 @@ from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
 
 AHEAD_S = 5.0  # a slot later than this is not taken
-CHUNK_S = 0.5  # so much work is taken at once, while all of it gets used
-SHORTEST_INTERVAL_S = 0.001  # where nothing but a long window limits: the chunk is not larger than for this
-LEAD_S = 0.01  # before a slot: a claim takes as long
-LATE_S = 0.01  # after a slot: a request that starts later than this could come too close to the next one's
+CHUNK_S = 0.5  # this much work is taken at once, while all of it gets used
+SHORTEST_INTERVAL_S = 0.001  # if only a long window limits, the chunk is not larger than for this interval
+LEAD_S = 0.01  # before a slot: a claim takes about as long
+LATE_S = 0.01  # after a slot: a request that starts later than this could come too close to the next one
 CORRECT_INTERVAL_S = 1.0
 CORRECT_BELOW = 0.5  # of a window's limit
 MOST_SAMPLES = 16
 
 
 class RateLimit:
-    """windows: the account's limits; none for no limit."""
+    """windows: the account's limits; empty for no limit."""
 
     def __init__(self, database: Database, crm: str, windows: Sequence[Window] = ()) -> None:
         self._database = database
@@ -50,7 +50,7 @@ class RateLimit:
         return bool(self._windows)
 
     async def used(self) -> list[tuple[Window, int]]:
-        """Each window of the account's limits, and the requests of all workers that count for it now.
+        """Each window of the account's limits, and the number of requests by all workers that count towards it now.
 
         Raises as Database.fetch does.
         """
@@ -60,8 +60,7 @@ class RateLimit:
         return [(window, budget.used(window, now)) for window in self._windows]
 
     async def ahead(self, most: int) -> tuple[int, float]:
-        """How many requests, of at most this many, may start about now, besides those that wait already; else seconds until one
-        may.
+        """How many requests, at most this many, may start about now, besides those already waiting; else seconds until one may.
 
         Raises as Database.fetch does.
         """
@@ -84,7 +83,7 @@ class RateLimit:
     async def slot(self) -> None:
         """Waits until the next request may start.
 
-        Raises HeldBackError if that is not soon, if released meanwhile, or if the database is away, which is told in the log;
+        Raises HeldBackError if that is not soon, if released meanwhile, or if the database is unreachable, which is logged;
         ConfigurationError as Database.fetch does.
         """
         if not self._windows:
@@ -108,14 +107,14 @@ class RateLimit:
         self._released = asyncio.Event()
 
     async def correct(self, remaining: Iterable[Remaining]) -> None:
-        """The CRM has said what is left. Where that is less than we know of, others use the account too."""
+        """The CRM has reported what is left. If that is less than we count, other programs use the account too."""
         limits = {window.seconds: window.limit for window in self._windows}
         scarce = [one for one in remaining if one.requests < limits.get(one.seconds, 0) * CORRECT_BELOW]
         now = asyncio.get_running_loop().time()
         if not scarce or now < self._corrected_at + CORRECT_INTERVAL_S:
             return
         self._corrected_at = now
-        # The answer that said so is in hand, and counts more than this.
+        # The answer that reported it has been received, and counts for more than this.
         with suppress(DatabaseTroubleError):
             text, budget, database_now = await self._read()
             corrected = budget
@@ -125,7 +124,7 @@ class RateLimit:
                 await self._write(text, corrected)
 
     async def _next(self, released: asyncio.Event) -> float:
-        """The start of the next request, on the loop's clock."""
+        """The start of the next request, by the loop's clock."""
         self._waiting += 1
         try:
             async with self._turn:
@@ -139,7 +138,7 @@ class RateLimit:
             self._waiting -= 1
 
     async def _reserve_or_hold_back(self) -> float:
-        """For those that wait. A database that is away says nothing about the CRM nor of a contact."""
+        """For waiting requests. An unreachable database says nothing about the CRM or a contact."""
         try:
             return await self._reserve(self._waiting)
         except DatabaseTroubleError as error:
@@ -153,12 +152,12 @@ class RateLimit:
             self._chunk = 1
 
     async def _reserve(self, wanted: int) -> float:
-        """Takes some slots; if there are none, seconds until it is worth asking again."""
+        """Takes some slots; if there are none, returns the seconds until it is worth asking again."""
         while True:
             text, budget, now = await self._read()
             taken = take(self._windows, budget, now, min(wanted, self._chunk), AHEAD_S)
             if not taken.count:
-                # A little later there are some at once.
+                # A little later several are available at once.
                 self._asked_again_at = asyncio.get_running_loop().time() + taken.wait_s + AHEAD_S / 2
                 return taken.wait_s
             if await self._write(text, taken.budget):
@@ -179,15 +178,17 @@ class RateLimit:
 
 
 class _DatabaseClock:
-    """The database's clock on the loop's: from the quickest of the last answers, because it was least on its way."""
+    """The database's clock in terms of the loop's: from the fastest of the recent answers,
+    because it spent the least time in transit.
+    """
 
     def __init__(self) -> None:
-        self._samples: deque[tuple[float, float]] = deque(maxlen=MOST_SAMPLES)  # (seconds on the way, ahead of the loop's)
+        self._samples: deque[tuple[float, float]] = deque(maxlen=MOST_SAMPLES)  # (seconds in transit, seconds ahead)
 
     def learn(self, asked: float, answered: float, now: float) -> None:
         took_s, ahead_s = answered - asked, now - (asked + answered) / 2
         if self._samples and abs(ahead_s - min(self._samples)[1]) > took_s + min(self._samples)[0] + LATE_S:
-            self._samples.clear()  # it was set
+            self._samples.clear()  # the clock was set
         self._samples.append((took_s, ahead_s))
 
     def local(self, at: float) -> float:
