@@ -1,12 +1,11 @@
-"""One worker with one configuration: what lives in what, and how it ends.
+"""One worker with one configuration: its parts, their lifetimes, and how it ends.
 
     database      the pool: claims, finishes, looks
-    ├─ session    one direct connection: alive, listening, awake
+    ├─ session    one direct connection: shows that the worker is alive, listening, awake
     └─ lanes      one per CRM with credentials, each with its client: `crm_sync.daemon.supervised_lane`
 
-What is wrong with one CRM is its lane's, which stands while the others deliver. Only what all of them share ends the worker: the
-database, the contacts table, a file that cannot be read. Loops in parallel restart on their own, so that one that fails
-never cancels a request in flight.
+A fault of one CRM stops only its lane, while the others deliver. Only faults in what they share end the worker: the database, the
+contacts table, an unreadable file. Parallel loops restart individually, so a failing loop never cancels a request in flight.
 """
 
 import asyncio
@@ -44,7 +43,7 @@ from crm_sync.telling.counts import Teller, Told
 from crm_sync.telling.telling import Telling
 from crm_sync.telling.traces import traces
 
-COLLECT_EVERY = 50_000  # more objects made than freed
+COLLECT_EVERY = 50_000  # more objects created than freed
 
 Result = TypeVar("Result")
 log = structlog.get_logger()
@@ -57,7 +56,7 @@ class _StoppedError(Exception):
 class Daemon:
     """One worker with one configuration. Runs until `stop` is set, then drains.
 
-    former: the worker that this one follows. What is right in its configuration it keeps where the new one is wrong.
+    former: the worker that this one replaces. Its valid lane configurations are kept where the new ones are wrong.
     """
 
     def __init__(
@@ -76,16 +75,17 @@ class Daemon:
         self._follows = former is not None
         self._metrics = metrics or Metrics()
         self._teller: Teller | None = None
-        self._kept: dict[str, LaneConfiguration] = {}  # of the former worker
+        self._kept: dict[str, LaneConfiguration] = {}  # from the former worker
         self._wiring: Wiring | None = None
         self.lanes: dict[str, SupervisedLane] = {}
         self._waiting_for = ""
         self.stop = asyncio.Event()
 
     async def check(self) -> None:
-        """Before this worker takes over. A lane whose new configuration is wrong keeps the one that it delivers with.
+        """To be called before this worker takes over. A lane whose new configuration is wrong keeps its current one.
 
-        Raises ConfigurationError for what no lane can do without, or DatabaseTroubleError where that cannot be told now.
+        Raises ConfigurationError if something is wrong that every lane needs, or DatabaseTroubleError if that cannot be
+        determined now.
         """
         require_channels(self._configuration.environment)
         async with self._database(size=2) as database:
@@ -104,11 +104,11 @@ class Daemon:
 
     @property
     def good(self) -> Mapping[str, LaneConfiguration]:
-        """What its lanes deliver with now."""
+        """The configurations its lanes deliver with now."""
         return {crm: good for crm, lane in self.lanes.items() if (good := lane.good) is not None}
 
     async def run(self) -> None:
-        """Raises ConfigurationError if only a person can help, and no lane could run."""
+        """Raises ConfigurationError if only a person can fix the problem and no lane could run."""
         set_level(self._settings.log_number)
         async with self._metrics.shown(
             self, self._settings.metrics_address, self._waits, hosts=listed(self._settings.metrics_hosts)
@@ -118,8 +118,8 @@ class Daemon:
     async def _run(self) -> None:
         readers = self._readers()
         environment = self._configuration.environment
-        # A claim, a finish, a look, the breaker and the tombstones at a time for each lane; recovery; what is counted; what
-        # is told.
+        # At the same time, for each lane: a claim, a finish, a look, the breaker and the tombstones; besides these: recovery,
+        # counting, and reporting.
         async with (
             traces(environment, self._waits),
             Channels.opened(environment) as channels,
@@ -136,11 +136,11 @@ class Daemon:
 
     @property
     def moving(self) -> bool:
-        """As `crm_sync.lane.watchdog` tells. Stopping has its own limit, and a lane that stands need not move."""
+        """See `crm_sync.lane.watchdog`. Stopping has its own limit, and a stopped lane need not move."""
         wiring = self._wiring
         if self.stop.is_set() or wiring is None:
             return True
-        # All are asked, for a wait counts as movement when it is asked for.
+        # All are asked, because waiting counts as movement only when asked about.
         stuck = [wiring.ticking.stuck(waiting=not wiring.session.opened.is_set())]
         stuck += [lane.stuck for lane in wiring.lanes.values()]
         return not any(stuck)
@@ -162,12 +162,12 @@ class Daemon:
 
     @property
     def told(self) -> Told | None:
-        """What it has counted of all workers, if it is the one to count."""
+        """What it has counted for all workers, if it is the one that counts."""
         return None if self._teller is None else self._teller.told
 
     @property
     def sentence(self) -> str:
-        """What it is doing, for people."""
+        """What it is doing, in words."""
         if self.stop.is_set():
             return "stopping: waiting for requests in flight"
         if self._waiting_for:
@@ -186,13 +186,13 @@ class Daemon:
         return Database.of(self._settings, size=size, timeout_s=self._waits.statement_timeout_s)
 
     async def _look(self, database: Database) -> Schema:
-        """What is there, once it is known that a worker of this role may run on it. Raises as Database.fetch does."""
+        """What the schema contains, after checking that a worker with this role may run on it. Raises as Database.fetch does."""
         schema = await inspect_schema(database, self._settings.contacts_table)
         await require_worker_rights(database)
         return schema
 
     async def _once_reachable(self, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
-        """Waits for a database that is away, and says so once for each reason. Raises _StoppedError when stopped meanwhile."""
+        """Waits for an unreachable database, and reports each reason once. Raises _StoppedError when stopped meanwhile."""
         backoff = Backoff(self._waits)
         trouble = Trouble(note="waiting for the database")
         while True:
@@ -212,7 +212,9 @@ class Daemon:
                 raise _StoppedError
 
     def _readers(self) -> dict[str, Read]:
-        """How the configuration of each lane is read; none of CRMs without credentials. One that is wrong is a lane, too."""
+        """How to read the configuration of each lane; CRMs without credentials have none. A CRM with a wrong
+        one has a lane, too.
+        """
         readers: dict[str, Read] = {}
         for crm in self._configuration.crms:
             read = partial(self._read, crm)
@@ -249,7 +251,7 @@ class Daemon:
     def _telling(self, wiring: Wiring, channels: Channels) -> Telling:
         windows = {}
         for crm in self.lanes:
-            with suppress(ConfigurationError):  # the lane says so
+            with suppress(ConfigurationError):  # the lane reports it
                 if account := self._configuration.account(crm):
                     windows[crm] = account.windows
         database, session, waits = wiring.database, wiring.session, self._waits
@@ -275,7 +277,7 @@ class Daemon:
             raise errors.exceptions[0] from None
 
     async def _keep_session(self, wiring: Wiring) -> None:
-        """What only a person can put right ends a worker that has just been started, never one that has worked."""
+        """A fault that only a person can fix ends a worker that has just started, but never one that has worked."""
         try:
             await wiring.session.run()
         except ConfigurationError as error:
@@ -303,8 +305,8 @@ class Daemon:
 
 
 async def serve(configuration: Configuration, read_again: Callable[[], Configuration] | None = None) -> None:
-    """Runs a worker until SIGTERM or SIGINT; a second one ends it at once. SIGHUP: what read_again reads takes effect."""
-    # Contacts come and go by the hundred thousand and hold no cycles: at its defaults the collector took a fifth of the time.
+    """Runs a worker until SIGTERM or SIGINT; a second signal ends it at once. On SIGHUP, it switches to what read_again reads."""
+    # Contacts come and go by the hundred thousand and form no cycles: with its defaults, the collector took a fifth of the time.
     gc.freeze()
     gc.set_threshold(COLLECT_EVERY, 10, 10)
     again = read_again or (lambda: configuration)

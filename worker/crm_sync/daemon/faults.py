@@ -1,4 +1,4 @@
-"""What keeps one lane of a worker from delivering until a person helps: told once, and shown for as long as it lasts."""
+"""Faults that stop one lane of a worker until a person helps: logged once, and shown for as long as they last."""
 
 import asyncio
 
@@ -19,9 +19,9 @@ log = structlog.get_logger()
 
 
 class Fault:
-    """Of one CRM. In the log each reason stands once; in `crm_sync.lanes` while this worker lives and has it.
+    """The fault of one CRM. Each reason is logged once, and is in `crm_sync.lanes` while this worker is alive and has the fault.
 
-    That it cannot be noted there is told in the log, and no matter for the lane.
+    A failure to record it there is logged, and does not affect the lane.
     """
 
     def __init__(self, crm: str, database: Database, session: Session) -> None:
@@ -30,7 +30,7 @@ class Fault:
         self._database = database
         self._session = session
         self._trouble = Trouble(crm=crm, loop="fault")
-        self._turn = asyncio.Lock()  # what is noted while the worker ends does not outlive it
+        self._turn = asyncio.Lock()  # a fault recorded while the worker ends must not outlive it
         self._ended = False
 
     def tell(self, error: ConfigurationError) -> None:
@@ -40,25 +40,25 @@ class Fault:
             log.error(events.LANE_FAULTY, crm=self._crm, reason=reason, note="its contacts wait; other CRMs are not affected")
 
     async def note(self) -> None:
-        """In the database, unless the worker ends. The session must have been opened once."""
+        """Records the fault in the database, unless the worker is ending. The session must have been opened once."""
         async with self._turn:
             if not self._ended:
                 await self._write("note_fault", self._crm, self.reason, self._session.known_id)
 
     def over(self) -> None:
-        """The lane is well."""
+        """The lane works again."""
         if self.reason is not None:
             log.info(events.LANE_MENDED, crm=self._crm, was=self.reason)
             self.reason = None
 
     async def withdraw(self) -> bool:
-        """In the database: the worker has none. Whether that could be written."""
+        """Removes the fault from the database. Returns whether that could be written."""
         async with self._turn:
             worker = self._session.worker_id
             return worker is not None and await self._write("clear_fault", self._crm, worker)
 
     async def end(self) -> None:
-        """The worker ends: what it has noted goes, and nothing more is noted."""
+        """The worker ends: its recorded faults are removed, and no more are recorded."""
         self._ended = True
         await self.withdraw()
 

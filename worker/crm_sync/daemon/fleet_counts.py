@@ -1,4 +1,4 @@
-"""What one worker tells of all of them in its metrics: as `crm-sync status` reads it, at a bounded cost."""
+"""What one worker reports for all of them in its metrics: as `crm-sync status` reads it, at a bounded cost."""
 
 from crm_sync.daemon.wiring import Wiring
 from crm_sync.errors import ConfigurationError
@@ -9,20 +9,20 @@ from crm_sync.telling.labels import CONTACT_STATES
 
 
 class FleetCounts:
-    """Of every CRM that is installed."""
+    """For every installed CRM."""
 
     def __init__(self, wiring: Wiring) -> None:
         self._wiring = wiring
         self._trouble: dict[str, Trouble] = {}
 
     async def read(self) -> Counted:
-        """As `crm_sync.telling.counts.Counts` says."""
+        """See `crm_sync.telling.counts.Counts`."""
         refused: dict[str, ConfigurationError] = {}
         status = await read_status(self._wiring.database, refused=refused)
         return Counted({lane.crm: await self._lane(lane, refused.get(lane.crm)) for lane in status.lanes})
 
     async def _lane(self, lane: LaneStatus, error: ConfigurationError | None) -> LaneCounts:
-        """Without its contacts where they cannot be counted: the lane is faulty, and its state tells."""
+        """Without its contacts if they cannot be counted: the lane is faulty then, and its state says so."""
         limits: list[LimitUse] = []
         try:
             limits = await self._limits(lane.crm)

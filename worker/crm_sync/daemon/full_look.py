@@ -1,11 +1,11 @@
-"""A look at the whole contacts table, in stretches: what no trigger saw, and what no worker answers for.
+"""Scans the whole contacts table, in stretches, for changes that no trigger saw and claims that belong to no worker.
 
-    strays       contacts whose place in line does not match what is wanted, or has no line: a bulk load, a disabled trigger
-    lost claims  contacts in flight with no living worker, whatever made them so: a restore, logical replication, a partition that
-                 was attached, a registry that was emptied, an answer that could not be read. They go back in line
-    early flips  contacts that are due in the future for the clock was set back since: they are flipped again
+    strays       contacts whose place in line is wrong or missing: a bulk load, a disabled trigger
+    lost claims  contacts in flight with no living worker, whatever the cause: a restore, logical replication, a partition that
+                 was attached, an emptied registry, an answer that could not be read. They go back in line
+    early flips  contacts due in the future because the clock was set back: they are flipped again
 
-Each stretch is a short statement or two, and nothing is written where there is nothing to repair.
+Each stretch takes one or two short statements, and nothing is written if there is nothing to repair.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ log = structlog.get_logger()
 
 
 class Repaired(NamedTuple):
-    """locked: by the application, so that they are as they were."""
+    """locked: by the application, and so not repaired."""
 
     strays: int = 0
     claims: int = 0
@@ -39,7 +39,7 @@ class Repaired(NamedTuple):
 
 
 class FullLook:
-    """At the contacts of one CRM. has: whether any contact with the token of its claim is in this worker's hands."""
+    """For the contacts of one CRM. has: whether this worker holds any contact with this claim token."""
 
     def __init__(
         self, database: Database, table: LaneTable, contacts: Contacts, policy: RetryPolicy, has: Callable[[int], bool]
@@ -55,7 +55,7 @@ class FullLook:
         self._flip = render("flip_early", table.variables)
 
     async def look(self, worker: int) -> Repaired:
-        """worker: this one. Raises as Database.fetch does, but no RowRefusedError."""
+        """worker: this one. Raises as Database.fetch does, but not RowRefusedError."""
         pages = await self._contacts.pages()
         found = Repaired()
         for first in range(0, pages, STRETCH_PAGES):
@@ -65,7 +65,9 @@ class FullLook:
         return found
 
     async def _repair(self, worker: int, first_page: int, end_page: int) -> Repaired:
-        """Halved where the table refuses to have a row of this stretch written, until that is left out with its page."""
+        """If the table refuses to have a row of this stretch written, the stretch is halved until that row's page is isolated and
+        skipped.
+        """
         try:
             strays = await self._contacts.line_up_strays(first_page, end_page)
             found = Repaired(strays=strays.repaired, locked=strays.locked)
@@ -82,7 +84,7 @@ class FullLook:
         stretch = first_page, end_page
         seen = (await self._database.fetch(self._inspect, *stretch))[0]
         claims = flips = locked = 0
-        # Who lives is asked after the claims were read: anyone who claims lives.
+        # Living workers are read after the claims: a worker that has claimed is alive.
         if seen["claims"] and (lost := await self._lost(worker, seen["claims"])):
             if seen["without_due_time"]:
                 await self._database.fetch(self._place, *stretch, lost)
@@ -96,7 +98,7 @@ class FullLook:
 
     async def _lost(self, worker: int, tokens: Sequence[int]) -> list[int]:
         living = {row[0] for row in await self._database.fetch(query("list_living_workers"))}
-        # What another living worker has in hand, that one knows.
+        # Contacts held by another living worker are that worker's business.
         others = living - {worker}
         return [token for token in tokens if token >> 32 not in others and not self._has(token)]
 

@@ -1,4 +1,4 @@
-"""What the database makes of a configuration: read and proved before anything is claimed."""
+"""What a configuration means for this database: read and checked before anything is claimed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from crm_sync.table.mapping import FieldMapping, prepare_for
 from crm_sync.table.rights import require_rights
 from crm_sync.table.schema import Schema, not_installed
 
-NOTHING = FieldMapping("NULL::text", {})  # is sent of a CRM without a lane
+NOTHING = FieldMapping("NULL::text", {})  # sent for a CRM without a lane
 
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """lanes and mappings: by CRM, of those that a person has named."""
+    """lanes and mappings: by CRM, for those that a person named."""
 
     schema: Schema
     lanes: Mapping[str, LaneSettings]
@@ -27,7 +27,7 @@ class Installation:
 
 @dataclass(frozen=True, slots=True)
 class LanePlan:
-    """What one lane is made of. schema: in which all of it was proved."""
+    """Everything a lane needs. schema: the one it was checked against."""
 
     schema: Schema
     table: LaneTable
@@ -37,9 +37,9 @@ class LanePlan:
 
 
 async def plan_lane(database: Database, schema: Schema, configuration: LaneConfiguration) -> LanePlan:
-    """Proves columns, triggers, rights and mapping of one CRM.
+    """Checks the columns, triggers, rights and mapping of one CRM.
 
-    Raises ConfigurationError naming what is wrong and what to do. Else DatabaseTroubleError.
+    Raises ConfigurationError that says what is wrong and what to do, and DatabaseTroubleError.
     """
     crm = configuration.crm
     if (fault := schema.faults.get(crm)) is not None:

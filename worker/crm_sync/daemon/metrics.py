@@ -1,4 +1,4 @@
-"""The metrics of a process, where METRICS_LISTEN asks for some. Without it nothing is counted, served, or even imported."""
+"""The metrics of a process, if METRICS_LISTEN is set. Otherwise nothing is counted, served, or even imported."""
 
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Metrics:
-    """One for all workers of a process that follow each other, so that the counts go on over a reload."""
+    """Shared by all workers of a process, so that the counts continue across a reload."""
 
     def __init__(self) -> None:
         self._server: MetricsServer | None = None
@@ -22,12 +22,12 @@ class Metrics:
     async def shown(
         self, view: "View", address: ListenAddress | None, waits: Waits, hosts: Collection[str] = ()
     ) -> AsyncIterator[None]:
-        """Those of this worker, while it runs. address: None shows them to nobody. hosts: names that METRICS_HOSTS allows."""
+        """Shows those of this worker while it runs. address: None serves nothing. hosts: names that METRICS_HOSTS allows."""
         if address is None:
             yield
             return
         if self._server is None:
-            # An HTTP server takes memory and time to import, which a worker without metrics is spared.
+            # Importing an HTTP server takes memory and time, which a worker without metrics saves.
             self._server = import_module("crm_sync.telling.metrics_server").MetricsServer()
         async with self._server.showing(view, address, waits, hosts=hosts):
             yield

@@ -1,6 +1,4 @@
-"""What was left behind: contacts of dead workers, and claims of unknown workers. The whole table is gone through by
-`full_look`.
-"""
+"""Recovery of contacts of dead workers and of unknown claims. `full_look` scans the whole table."""
 
 import asyncio
 import math
@@ -30,7 +28,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """One installed CRM, whether it has a lane here or not: its orphans are looked after anyway."""
+    """One installed CRM, whether it has a lane here or not: its orphans are recovered in either case."""
 
     contacts: Contacts
     policy: RetryPolicy
@@ -38,9 +36,9 @@ class Charge:
 
 
 class Recovery:
-    """charges: by CRM; None if its columns are not whole, so that nothing can be done for now. on_found is called with the
-    name of a CRM that has contacts back in line. knows: whether a contact with the token of its claim is in this worker's hands,
-    or may be in a moment; has: whether any with this token is. worker: the id of this one.
+    """charges: by CRM; None if its columns are incomplete, so that nothing can be done for now. on_found is called with the name
+    of a CRM that has contacts back in line. knows: whether this worker holds a contact with this claim token, or may soon; has:
+    whether it holds any contact with this token. worker: the id of this one.
     """
 
     def __init__(
@@ -54,7 +52,7 @@ class Recovery:
         worker: Callable[[], int],
         waits: Waits = USUAL,
     ) -> None:
-        self.refused: dict[str, ConfigurationError] = {}  # CRMs whose contacts could not be looked after, and why
+        self.refused: dict[str, ConfigurationError] = {}  # CRMs whose contacts could not be recovered, and why
         self._database = database
         self._knows = knows
         self._has = has
@@ -64,13 +62,14 @@ class Recovery:
         self._on_found = on_found
         self._forget_s = waits.forget_worker_s
         self._unseen = UnseenFlips(database)
-        self._settled: dict[int, float] = {}  # dead workers: when all that was found of them was back in line
+        self._settled: dict[int, float] = {}  # dead workers: when all contacts found of them were back in line
 
     async def recover(self, dead: Sequence[int]) -> None:
-        """Puts the contacts of dead workers back in line. Repeatable, and safe in several workers at once: finishes are fenced.
+        """Puts the contacts of dead workers back in line. It can be repeated, and run by several workers at once: finishes are
+        fenced.
 
-        Contacts whose row the application has locked stay for the next tick. A worker stays in the registry for a while: a claim
-        of its that was on its way when it died may still be carried out, so it is looked for once more.
+        Contacts whose row the application has locked wait for the next tick. A dead worker stays in the registry for a while, and
+        is checked once more: a claim that was in transit when it died may still be executed.
         """
         now = time.monotonic()
         self._settled = {worker: since for worker, since in self._settled.items() if worker in dead}
@@ -84,8 +83,8 @@ class Recovery:
         self._settled.update(dict.fromkeys(looked_at, now))
 
     async def _recover(self, dead: Sequence[int]) -> tuple[int, int]:
-        """How many of their contacts are still in flight, and how many were. A CRM that nothing can be done for counts as one
-        that is left: it is looked at again.
+        """How many of their contacts are still in flight, and how many were. A CRM for which nothing can be done counts as one
+        still in flight, so that it is checked again.
         """
         left = found = 0
         self.refused = {}
@@ -96,7 +95,7 @@ class Recovery:
             try:
                 orphans = await charge.contacts.orphans(dead)
                 found += len(orphans)
-                # A worker that had to take a new id finishes what it claimed with its former one.
+                # A worker that had to take a new id still finishes what it claimed with its old one.
                 left += sum(self._knows(crm, contact, token) for contact, token, _ in orphans)
                 orphans = [orphan for orphan in orphans if not self._knows(crm, *orphan[:2])]
                 left += len(orphans) - await self._finish(crm, [charge.policy.orphan(*orphan) for orphan in orphans])
@@ -109,11 +108,11 @@ class Recovery:
         return left, found
 
     async def recover_unknown(self, worker: int, crm: str) -> bool:
-        """Puts contacts back in line that this worker has claimed and knows nothing about. False: the rows of some are locked.
+        """Puts contacts back in line that are claimed by this worker but unknown to it. False: the rows of some are locked.
 
-        The answer to a claim was lost, the key of a contact was changed in flight, or a crash or failover of the database took a
-        finish back that it had confirmed: it does not wait for the disk. A contact finished while we look is no matter, for its
-        token is gone.
+        Either the answer to a claim was lost, the key of a contact was changed in flight, or a crash or failover of the database
+        undid a confirmed finish, because finishes do not wait for the disk. A contact finished during the look does no harm,
+        because its token is gone.
         """
         orphans = await self._charge(crm).contacts.orphans([worker])
         unknown = [(contact, token) for contact, token, _ in orphans if not self._knows(crm, contact, token)]
@@ -132,14 +131,14 @@ class Recovery:
         return written
 
     def _charge(self, crm: str) -> Charge:
-        """Raises ConfigurationError if there is none now."""
+        """Raises ConfigurationError if there is none at the moment."""
         charge = self._charges.get(crm)
         if charge is None:
             raise ConfigurationError(f"the columns of {crm} on the contacts table are incomplete: run `crm-sync check`")
         return charge
 
     def ask(self) -> None:
-        """For a full look at all contacts, of every lane."""
+        """Requests a full look at all contacts, for every lane."""
         for crm in self._charges:
             self.asked(crm).set()
 
@@ -148,10 +147,10 @@ class Recovery:
         return self._asked.setdefault(crm, asyncio.Event())
 
     async def look_over(self, crm: str) -> bool:
-        """A full look at the table, as `crm_sync.daemon.full_look` says.
+        """A full look at the table: see `crm_sync.daemon.full_look`.
 
-        Whether anything was found: then another look is worth while soon, for a row that is locked is left as it is, and one that
-        moves to a page behind the look is not seen.
+        Returns whether anything was found: then another look is worthwhile soon, because locked rows are skipped, and a row that
+        moves to a page already scanned is not seen.
         """
         charge = self._charge(crm)
         look = FullLook(self._database, charge.contacts.table, charge.contacts, charge.policy, partial(self._has, crm))

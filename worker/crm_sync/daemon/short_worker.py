@@ -1,7 +1,7 @@
-"""A worker for contacts that a person names: it registers, claims what is named, delivers, finishes and goes.
+"""A worker for contacts that a person names: it registers, claims the named contacts, delivers, finishes and leaves.
 
-To all others it is a worker like them: alive by its lock, with its share of the permits, its requests counted in the limits, its
-claims fenced. If it is killed, what it had in flight is an orphan that any other puts back in line.
+To all other workers it is a normal worker: its lock shows that it is alive, it has its share of the permits, its requests count
+towards the limits, and its claims are fenced. If it is killed, any other worker puts its contacts in flight back in line.
 """
 
 import asyncio
@@ -24,7 +24,9 @@ from crm_sync.table.clearing import read_clearing
 
 
 class ShortWorker:
-    """A context. installation: of the CRMs that it may deliver to. It raises DatabaseTroubleError and ConfigurationError."""
+    """A context manager. installation: for the CRMs that it may deliver to. Raises DatabaseTroubleError and
+    ConfigurationError.
+    """
 
     def __init__(
         self,
@@ -63,7 +65,7 @@ class ShortWorker:
         return self._wiring.session.known_id
 
     async def deliver_one(self, crm: str, account: Account, meant: Any, twins: Sequence[Any], *, flip: bool) -> Finish | None:
-        """As `Lane.deliver_one`."""
+        """See `Lane.deliver_one`."""
         table, mapping = self._installation.schema.lanes[crm], self._installation.mappings[crm]
         clearing = await read_clearing(self._database, crm, mapping.emptied, numbering=True)
         named = ClaimByKey(self._database, table, mapping, clearing)
@@ -77,7 +79,7 @@ class ShortWorker:
 
 @asynccontextmanager
 async def _served(lane: Lane, waits: Waits) -> AsyncIterator[None]:
-    """While the lane hears news and writes outcomes."""
+    """Lets the lane handle news and write outcomes meanwhile."""
     loops = ((f"{lane.crm} writer", lane.write), (f"{lane.crm} breaker", lane.listen))
     tasks = [asyncio.create_task(supervise(name, loop, waits)) for name, loop in loops]
     try:
@@ -91,7 +93,7 @@ async def _served(lane: Lane, waits: Waits) -> AsyncIterator[None]:
 
 
 async def _ended(task: "asyncio.Task[None]") -> None:
-    """Cancels it. Raises what it has failed with."""
+    """Cancels it. Raises the error that it failed with."""
     task.cancel()
     await asyncio.wait([task])
     if not task.cancelled():

@@ -1,10 +1,11 @@
-"""The process: its signals, and what systemd is told of them.
+"""The process: its signals, and what it reports to systemd.
 
 SIGTERM, SIGINT    drains and ends; a second one ends it at once
-SIGHUP             reads the configuration again. The new one is checked while the old one works on. Is anything wrong that no
-                   lane can do without, or cannot be told because the database is away, the old stays as a whole; what is wrong
-                   with one CRM stays as it was. Else the old drains as for a stop, what it did not send goes back in line without
-                   an attempt, and the new one starts
+SIGHUP             reads the configuration again, and checks the new one while the old worker runs. If something is wrong that
+                   every lane needs, or this cannot be determined because the database is unreachable, the old configuration
+                   stays as a whole; if something is wrong with one CRM, that CRM keeps its old configuration. Otherwise the
+                   old worker drains as for a stop, its unsent contacts go back in line without an attempt, and the new worker
+                   starts
 """
 
 import asyncio
@@ -41,7 +42,7 @@ CurrentWorker = TypeVar("CurrentWorker", bound=Worker)
 
 
 class Service(Generic[CurrentWorker]):
-    """read_again: a worker of the configuration as it is now, to follow the one that runs. Raises ConfigurationError."""
+    """read_again: returns a worker with the current configuration, to replace the running one. Raises ConfigurationError."""
 
     def __init__(self, first: CurrentWorker, read_again: Callable[[CurrentWorker], CurrentWorker], notifier: Notifier) -> None:
         self._worker = first
@@ -52,7 +53,7 @@ class Service(Generic[CurrentWorker]):
         self._asked = asyncio.Event()
 
     async def run(self) -> None:
-        """Until stopped. Raises ConfigurationError, and CancelledError when it was told twice."""
+        """Until stopped. Raises ConfigurationError, and CancelledError after a second signal."""
         loop = asyncio.get_running_loop()
         running = asyncio.current_task()
 
@@ -93,7 +94,7 @@ class Service(Generic[CurrentWorker]):
                 await candidate.check()
             except CrmSyncError as error:
                 self._refuse(str(error))
-            except Exception as error:  # packages of others read their settings too
+            except Exception as error:  # plug-ins read their settings too
                 log.exception(events.LOOP_FAILED, loop="reload")
                 self._refuse(type(error).__name__)
             else:

@@ -1,12 +1,12 @@
-"""One CRM of a worker, for as long as the worker runs: delivered to while it can be, and standing while only a person can help.
+"""One CRM of a worker, for as long as the worker runs: it delivers while it can, and is held while only a person can help.
 
-    opening     settings, credentials, columns, triggers, rights and mapping are read and proved; then the lane's loops run
-    delivering  until the worker stops, or the database refuses a statement of the lane: then it is opened again at once
-    standing    its reason is in the log, once, and in `crm_sync.lanes`. It is opened again after a growing pause, by itself:
-                what was wrong may be fixed, and what was renamed is read again
+    opening     settings, credentials, columns, triggers, rights and mapping are read and checked; then the lane's loops run
+    delivering  until the worker stops, or the database refuses a statement of the lane: then it is reopened at once
+    held        the reason is logged once, and is in `crm_sync.lanes`. The lane reopens by itself after a growing pause:
+                the fault may be fixed, and renamed columns are read again
 
-Nothing of it concerns another CRM, so nothing is raised. What it could not write while it was closed, the next one writes. While
-it stands, its contacts of dead workers are looked after by `crm_sync.daemon.recovery`, where its columns are whole.
+None of this concerns other CRMs, so nothing is raised. Outcomes that a lane could not write are written by the next one. While it
+is held, `crm_sync.daemon.recovery` recovers contacts of dead workers, if its columns are complete.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ Outcomes = list[Finish]
 
 
 class SupervisedLane:
-    """read: its configuration. Raises ConfigurationError. grace_s: seconds that its requests get to end."""
+    """read: reads its configuration. Raises ConfigurationError. grace_s: seconds that its requests get to end."""
 
     def __init__(self, crm: str, read: Read, wiring: Wiring, grace_s: float, waits: Waits) -> None:
         self.crm = crm
@@ -50,12 +50,12 @@ class SupervisedLane:
         self._waits = waits
         self._lane: Lane | None = None
         self._progress: LaneProgress | None = None
-        self._failure: asyncio.Future[None] | None = None  # of the lane that is open
+        self._failure: asyncio.Future[None] | None = None  # of the open lane
         self._renewed = asyncio.Event()
-        self._left: Outcomes = []  # that a lane before could not write
+        self._left: Outcomes = []  # that a previous lane could not write
         self._unsure = False
-        self.well = False  # it is open, and was refused nothing for a moment
-        self._tried_again = False  # since it was well
+        self.well = False  # it is open, and nothing has been refused for a moment
+        self._tried_again = False  # since it last worked
         self._stopping = False
         self._fault = Fault(crm, wiring.database, wiring.session)
         self._trouble = Trouble(crm=crm, loop="lane")
@@ -64,37 +64,37 @@ class SupervisedLane:
 
     @property
     def fault(self) -> str | None:
-        """Why it stands."""
+        """Why it is held."""
         return self._fault.reason
 
     @property
     def good(self) -> LaneConfiguration | None:
-        """The configuration that it delivers with, or is about to; None if it stands."""
+        """The configuration it delivers with, or is about to; None while it is held."""
         if self.fault is not None:
             return None
         try:
             return self._read()
-        except ConfigurationError:  # told as it is opened
+        except ConfigurationError:  # reported when it is opened
             return None
 
     @property
     def unsure(self) -> bool:
-        """Whether contacts may be claimed whose outcome no worker writes any more."""
+        """Whether there may be claimed contacts whose outcome no worker will write."""
         return self._unsure or bool(self._left) or (self._lane is not None and (self._lane.unsure or self._lane.busy))
 
     def refuse(self, error: ConfigurationError) -> None:
-        """What the worker does for this lane was refused."""
+        """Something that the worker does for this lane was refused."""
         if self._failure is not None and not self._failure.done():
             self._failure.set_exception(error)
 
     def renew(self) -> None:
-        """It is to be opened again, for the table is another than it was: at once also where it stands."""
+        """Makes it reopen, because the table has changed: at once, even if it is held."""
         self._renewed.set()
         if self._failure is not None and not self._failure.done():
             self._failure.set_result(None)
 
     async def run(self) -> None:
-        """For as long as the worker runs."""
+        """Runs for as long as the worker does."""
         while not self._stopping:
             try:
                 async with self._opened() as (lane, plan, progress):
@@ -104,15 +104,15 @@ class SupervisedLane:
             except DatabaseTroubleError as error:
                 self._trouble.tell(error)
                 await asyncio.sleep(self._trouble_pause.pause_s())
-            except Exception:  # a client may be somebody else's
+            except Exception:  # the client may be a plug-in
                 log.exception(events.LOOP_FAILED, loop=f"{self.crm} lane")
                 await asyncio.sleep(self._fault_pause.pause_s())
 
     async def stop(self) -> None:
-        """Claims nothing more, and lets requests end and outcomes be written."""
+        """Stops claiming, lets requests end and outcomes be written."""
         self._stopping = True
         if self._lane is not None:
-            with suppress(ConfigurationError):  # anyone who looks after orphans writes what it cannot
+            with suppress(ConfigurationError):  # the worker that recovers orphans writes what it cannot
                 await self._lane.stop(self._grace_s)
         if self._progress is not None:
             with suppress(CrmSyncError):
@@ -120,7 +120,7 @@ class SupervisedLane:
         if self.fault is not None:
             await self._fault.end()
 
-    # Opening.
+    # Opening the lane.
 
     @asynccontextmanager
     async def _opened(self) -> AsyncIterator[tuple[Lane, LanePlan, LaneProgress]]:
@@ -148,14 +148,14 @@ class SupervisedLane:
     # Delivering.
 
     async def _deliver(self, lane: Lane, plan: LanePlan, progress: LaneProgress) -> None:
-        """Until the database refuses something of it, or it is to be opened again.
+        """Until the database refuses a statement of the lane, or it is to be reopened.
 
-        Raises ConfigurationError if it was opened again for that already.
+        Raises ConfigurationError if it was already reopened for that.
         """
         self._trouble.over()
         self._trouble_pause.reset()
         self._failure = asyncio.get_running_loop().create_future()
-        if self._renewed.is_set():  # while it was opened
+        if self._renewed.is_set():  # while it was being opened
             self._failure.set_result(None)
         loops = [asyncio.create_task(self._loop(name, loop)) for name, loop in self._loops(lane, plan, progress)]
         try:
@@ -166,8 +166,8 @@ class SupervisedLane:
             await self._close(lane)
             if self._tried_again:
                 raise
-            # Opening says what is wrong better than the server does, and reads again what was only renamed. The server's words
-            # can be about a column of another CRM, of which the roll-up knows.
+            # Opening reports the fault better than the server does, and reads renamed columns again. The server's message can be
+            # about a column of another CRM, which is part of the roll-up.
             self._tried_again = True
             self._trouble.tell(_REOPENED)
         finally:
@@ -197,34 +197,36 @@ class SupervisedLane:
             self.refuse(error)
 
     async def _prove(self) -> None:
-        """A lane that was refused nothing for a moment is well."""
+        """A lane that was refused nothing for a moment works."""
         await self._wiring.session.opened.wait()
-        # Where there is no fault, one that was left behind goes at once: a lane that is idle is to ask for nothing.
+        # If there is no fault, a leftover one is removed at once: an idle lane should send no requests.
         noted = self.fault is not None or not await self._fault.withdraw()
         await asyncio.sleep(self._waits.proof_s)
         self._fault.over()
         self._fault_pause.reset()
         self._tried_again = False
         self.well = True
-        while noted and not await self._fault.withdraw():  # noqa: ASYNC110 (the database tells nobody when it may be written)
+        while noted and not await self._fault.withdraw():  # noqa: ASYNC110 (no event says when the database becomes writable)
             await asyncio.sleep(self._fault_pause.pause_s())
 
     async def _close(self, lane: Lane) -> None:
-        """While the worker goes on: requests in flight end, and what is claimed goes back, or is kept to be written later."""
+        """While the worker goes on: requests in flight end, and claimed contacts go back, or their outcomes are kept to be
+        written later.
+        """
         with suppress(ConfigurationError, TimeoutError):
             async with asyncio.timeout(self._grace_s + self._waits.finish_grace_s):
                 await lane.stop(self._grace_s)
-        # Claimed, and in no hand: other workers deliver it, however long this lane stands.
+        # These are claimed but held by no worker: other workers deliver them, however long this lane is held.
         if self._wiring.session.opened.is_set():
             with suppress(CrmSyncError, *UNREADABLE):
                 await self._wiring.recovery.recover_unknown(self._wiring.session.known_id, self.crm)
         await lane.leave()
         self._unsure = True
 
-    # Standing.
+    # Holding the lane.
 
     async def _stand(self, error: ConfigurationError) -> None:
-        """Until it is to be tried again."""
+        """Waits until it is to be tried again."""
         self._fault.tell(error)
         with suppress(TimeoutError):
             async with asyncio.timeout(self._fault_pause.pause_s()):

@@ -1,4 +1,4 @@
-"""How the daemon's loops run in parallel: each on its own, so that one that fails cancels no other's request."""
+"""How the daemon's loops run in parallel: independently, so that a failing loop never cancels the requests of another."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -17,7 +17,9 @@ log = structlog.get_logger()
 
 
 async def supervise(name: str, loop: Callable[[], Awaitable[None]], waits: Waits = USUAL) -> None:
-    """Runs a loop forever. One that fails is run again after a growing, jittered pause; only a person's matter ends it."""
+    """Runs a loop forever. A failed one is restarted after a growing, jittered pause; only an error that
+    needs a person ends it.
+    """
     backoff = Backoff(waits)
     trouble = Trouble(loop=name)
     while True:
@@ -41,8 +43,8 @@ async def supervise(name: str, loop: Callable[[], Awaitable[None]], waits: Waits
 async def every(
     interval_s: float, session: Session, work: Callable[[], Awaitable[bool]], asked: asyncio.Event, waits: Waits = USUAL
 ) -> None:
-    """Works at this interval, while the session is open, and when it is asked to; sooner where it found something, less and less
-    so while it does.
+    """Works at this interval while the session is open, and when asked to; sooner, at growing intervals, while it finds
+    something.
     """
     pause_s = waits.strays_again_s
     while True:

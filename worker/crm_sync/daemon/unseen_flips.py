@@ -1,7 +1,8 @@
-"""Flips that triggers of the application's own make, and no trigger of ours sees: a full look has found some of them.
+"""Flips made by the application's own triggers, which our triggers do not see: a full look has found some of them.
 
 The trigger crm_sync_catch sees them at once, but costs each UPDATE of the table a few percent. So `crm-sync adopt` and `migrate`
-put it on tables with such triggers only. Where one came later, a worker that owns the table does the same, and any other says so.
+add it only to tables with such triggers. If such a trigger is created later, a worker that owns the table adds crm_sync_catch,
+and any other worker reports it.
 """
 
 import asyncio
@@ -25,17 +26,17 @@ log = structlog.get_logger()
 
 
 class UnseenFlips:
-    """Told once for each set of triggers."""
+    """Reported once for each set of triggers."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._turn = asyncio.Lock()  # several lanes look at once
+        self._turn = asyncio.Lock()  # several lanes may look at once
         self._told: list[str] = []
         self._trouble = Trouble(loop="full look")
 
     async def look(self) -> None:
-        """After strays were found. A table that is in use is asked for again at the next look. Raises DatabaseTroubleError; what
-        only a person can put right is told, and no matter for the contacts that were found.
+        """To be called after strays were found. If the table is in use, it is tried again at the next look. Raises
+        DatabaseTroubleError; a fault that only a person can fix is logged, and does not affect the contacts that were found.
         """
         async with self._turn:
             try:

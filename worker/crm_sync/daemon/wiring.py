@@ -1,16 +1,16 @@
-"""What a worker is made of, and what calls what: the only place where session, recovery and lanes are put together.
+"""The parts of a worker, and what calls what: the only place where session, recovery and lanes are put together.
 
     session ──(a bell rang)───────▶ the lane looks for contacts
             ──(hears no bell)─────▶ every lane looks, and stays awake
             ──(news of a breaker)─▶ the lane reads it
             ──(opened, ticked)────▶ recovery: contacts of dead workers go back in line; then every lane looks
-            ──(another came)──────▶ every lane locks the addresses of its requests
-            ──(lost)──────────────▶ every lane gives back what waits for its turn
-            ──(the table changed)─▶ it is read again; lanes that it concerns are opened again
+            ──(another joined)────▶ every lane locks the addresses of its requests
+            ──(lost)──────────────▶ every lane gives back contacts waiting for their turn
+            ──(the table changed)─▶ it is read again; lanes that are affected are reopened
     recovery ─(found contacts)────▶ the lane looks for them
 
 Nothing runs here: the daemon runs all loops, and `crm_sync.daemon.short_worker` those that a single delivery needs. Lanes come
-and go while the session lives. What the database refuses of one of them (`on_refused`) does not matter to the others.
+and go while the session stays open. If the database refuses a statement of one (`on_refused`), the others are not affected.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -52,10 +52,11 @@ def _keep(_crm: str) -> None:
 
 
 class Wiring:
-    """The parts of one worker. in_turn: its lanes claim what is in line; else they deliver only what a person names.
+    """The parts of one worker. in_turn: its lanes claim contacts in line; otherwise they deliver only contacts that a person
+    names.
 
-    contacts_table: the one that a person expects. history: which outcomes have a line there. on_refused: is called with a CRM and
-    why its lane cannot go on; on_outdated with one whose lane has to be opened again, or can be.
+    contacts_table: the configured one. history: which outcomes are recorded there. on_refused: called with a CRM and why its lane
+    cannot go on. on_outdated: called with a CRM whose lane must or can be reopened.
     """
 
     def __init__(
@@ -80,9 +81,9 @@ class Wiring:
         self._contacts_table = contacts_table
         self._on_refused = on_refused
         self._on_outdated = on_outdated
-        self._opened_with: dict[str, Schema] = {}  # each lane
-        self._table_then: str | None = None  # what the contacts table was like, in short, when it was last read again
-        self._barred: frozenset[str] = frozenset()  # CRMs that the table has kept from being delivered to since
+        self._opened_with: dict[str, Schema] = {}  # by CRM, for each lane
+        self._table_then: str | None = None  # a fingerprint of the contacts table when it was last read again
+        self._barred: frozenset[str] = frozenset()  # CRMs that a change of the table has made undeliverable
         self._charges: dict[str, Charge | None] = {}
         self.recovery = Recovery(
             database, self._charges, on_found=self._ask, knows=self._knows, has=self._has, worker=self._worker, waits=waits
@@ -102,7 +103,7 @@ class Wiring:
         )
 
     async def look(self) -> Schema:
-        """What the database has now. A lane that cannot go on with it is told. Raises as inspect_schema does."""
+        """What the database contains now. A lane that cannot go on with it is reported. Raises as inspect_schema does."""
         schema = await inspect_schema(self.database, self._contacts_table)
         self._barred |= schema.faults.keys()
         self.learn(schema)
@@ -111,7 +112,7 @@ class Wiring:
         return schema
 
     def learn(self, schema: Schema) -> None:
-        """Contacts of dead workers are looked after in every CRM that is installed, whether it has a lane here or not."""
+        """Contacts of dead workers are recovered for every installed CRM, whether it has a lane here or not."""
         installed: dict[str, Charge | None] = dict.fromkeys(schema.faults)
         for crm, table in schema.lanes.items():
             contacts = Contacts(self.database, table, NOTHING.email, NOTHING.fields, self._waits, history=self._history)
@@ -121,12 +122,12 @@ class Wiring:
         self._charges.update(installed | ours)
 
     def tables(self) -> dict[str, LaneTable]:
-        """Of the CRMs that are installed and whole, whether they have a lane here or not."""
+        """For the CRMs that are installed and complete, whether they have a lane here or not."""
         return {crm: charge.contacts.table for crm, charge in self._charges.items() if charge is not None}
 
     @asynccontextmanager
     async def lane(self, plan: LanePlan) -> AsyncIterator[Lane]:
-        """A lane for as long as its client is open."""
+        """A lane, for as long as its client is open."""
         crm, settings = plan.table.crm, plan.settings
         rate_limit = RateLimit(self.database, crm, plan.account.windows)
         mapping = plan.mapping
@@ -164,11 +165,12 @@ class Wiring:
                 del self.lanes[crm], self._opened_with[crm]
 
     def _tally(self, crm: str) -> Tally:
-        """It outlives the lane, which may be opened again."""
+        """It outlives the lane, which may be reopened."""
         return self.tallies.setdefault(crm, Tally())
 
     async def greet(self, crm: str) -> None:
-        """A lane that has come while the session was open: it has heard nothing, and one before it may have left claims behind.
+        """For a lane that is added while the session is open: it has received no news, and a previous lane may have left claims
+        behind.
 
         Raises as Database.fetch does.
         """
@@ -178,21 +180,21 @@ class Wiring:
         self._hear(crm)
 
     async def _follow_table(self) -> None:
-        """Reads the contacts table again where it is another than it was. Raises DatabaseTroubleError."""
+        """Reads the contacts table again if it has changed. Raises DatabaseTroubleError."""
         table_now, barred = self.session.table_now, self._barred
-        # What was in the way between two looks has left the table as it was, and a lane that stands.
+        # An obstacle that came and went between two looks has left the table unchanged, but the lane held.
         if (table_now == self._table_then and not barred) or not self._in_turn:
             return
         try:
             schema = await self.look()
-        except ConfigurationError as error:  # it is gone
+        except ConfigurationError as error:  # the table is gone
             for crm in [*self.lanes]:
                 self._on_refused(crm, error)
         else:
             outdated = [crm for crm, former in self._opened_with.items() if former.is_outdated(crm, schema)]
             if outdated:
                 log.warning(events.TABLE_CHANGED, table=schema.table.name, lanes=sorted(outdated), note="they start again")
-            # At the first look those that are not open are being opened, with this very table.
+            # At the first look, lanes that are not open are just being opened, with this very table.
             changed = table_now != self._table_then and self._table_then is not None
             standing = (schema.lanes.keys() if changed else barred & schema.lanes.keys()) - self.lanes.keys()
             self._barred = frozenset(schema.faults)
@@ -201,7 +203,7 @@ class Wiring:
         self._table_then = table_now
 
     async def _open(self, dead: Sequence[int]) -> None:
-        """A new session has heard nothing of what happened before it: every lane looks."""
+        """A new session has received no news of what happened before it: every lane looks."""
         await self._follow_table()
         await self._recover(dead)
         # Claims of no living worker, wherever they come from.
@@ -213,7 +215,7 @@ class Wiring:
             except ConfigurationError as error:
                 self._on_refused(crm, error)
             except UNREADABLE:
-                pass  # the full look, which is asked for, needs to read none
+                pass  # the full look, which was requested, needs no keys
             lane.ask()
             lane.hear()
         self.ticking.moved()
@@ -236,7 +238,7 @@ class Wiring:
                     lane.hear()
             except ConfigurationError as error:
                 self._on_refused(crm, error)
-            except UNREADABLE:  # the key of the first in line: a claim finds a way
+            except UNREADABLE:  # the key of the first contact in line is unreadable: a claim deals with it
                 lane.ask()
 
     async def _make_company(self) -> None:
@@ -248,7 +250,7 @@ class Wiring:
         if refused := self.recovery.refused:
             for crm in refused.keys() & self.lanes.keys():
                 self._on_refused(crm, refused[crm])
-            # Of the others the columns may have other names by now.
+            # The columns of the others may have new names by now.
             await self.look()
 
     def _knows(self, crm: str, contact_id: object, token: int) -> bool:
@@ -267,7 +269,7 @@ class Wiring:
             lane.release()
 
     def _wake(self) -> None:
-        """No bell is heard: who sleeps by it must not."""
+        """No bell is heard: a lane must not rely on it to wake."""
         for lane in self.lanes.values():
             lane.ask()
 

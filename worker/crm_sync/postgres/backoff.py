@@ -1,4 +1,4 @@
-"""Pauses between two tries of something that is away."""
+"""Pauses between attempts to reach something unavailable."""
 
 import random
 
@@ -6,19 +6,19 @@ from crm_sync.core.waits import USUAL, Waits
 
 
 def chance() -> float:
-    """A random number from 0 to 1, for a pause that is not to be everybody's."""
+    """A random number from 0 to 1, so that not everyone pauses equally long."""
     return random.random()  # noqa: S311 (jitter is no secret)
 
 
 class Backoff:
-    """Each pause is twice the one before, up to a longest one, less up to half of it by chance."""
+    """Each pause is twice the previous one, up to a maximum, less up to half of it by chance."""
 
     def __init__(self, waits: Waits = USUAL) -> None:
         self._between(waits.first_reconnect_s, waits.longest_reconnect_s)
 
     @classmethod
     def of_a_person(cls, waits: Waits = USUAL) -> "Backoff":
-        """For what only a person can put right."""
+        """For problems that only a person can fix."""
         backoff = cls(waits)
         backoff._between(waits.first_mending_look_s, waits.longest_mending_look_s)
         return backoff
@@ -35,5 +35,5 @@ class Backoff:
         return pause_s
 
     def reset(self) -> None:
-        """It was reached: the next pause is a short one again."""
+        """It was reached: the next pause is short again."""
         self._next_s = self._first_s

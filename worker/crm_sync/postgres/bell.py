@@ -1,22 +1,22 @@
-"""The doorbell of a lane: NOTIFY is paid for only when no worker is awake.
+"""The doorbell of a lane: NOTIFY costs something only when no worker is awake.
 
-A NOTIFY in the application's transaction serialises the commits of the whole cluster. So the trigger asks an advisory lock
-first, which is subject to no snapshot and so is right in REPEATABLE READ too:
+A NOTIFY in the application's transaction serialises the commits of the whole cluster. So the trigger first tries an advisory
+lock, which does not depend on snapshots and so also works in REPEATABLE READ:
 
-    trigger   tries the bell in shared mode.   Granted: somebody is awake and will look again after this transaction has ended.
+    trigger   tries the bell in shared mode.   Granted: a worker is awake and will look again after this transaction has ended.
                                                Refused: the bell is armed, so ring it with NOTIFY.
     keeper    about to sleep, tries the bell   Refused: a flip is uncommitted; stay awake, look again after a short growing wait.
-              in exclusive mode (arms it).     Granted: look once more, for flips that were committed before; then sleep.
-    keeper    woken by a flip                  Flips now and then: it claims and leaves the bell armed.
-                                               Flips that come closely, a full claim, or none possible just now (hands full, CRM
-                                               down, paused): it unlocks the bell (disarms it), and flips ring no more.
+              in exclusive mode (arms it).     Granted: look once more, for flips committed before that; then sleep.
+    keeper    woken by a flip                  Occasional flips: it claims and leaves the bell armed.
+                                               Flips close together, a full claim, or no claim possible (hands full, CRM
+                                               down, paused): it unlocks the bell (disarms it), and flips stop ringing.
 
-Of several workers one is the keeper, whom the lane's row names; the others sleep until they hear the bell too, or the keeper
+One of several workers is the keeper, named in the lane's row; the others sleep until they too hear the bell, or until the keeper
 calls for help because its claim came back full. If the keeper dies, Postgres frees the bell, and the next worker to look, at its
 tick at the latest, becomes the keeper. A keeper that hears nothing (`crm_sync.postgres.ear`) does not arm: it stays awake.
 
-What strangers can do to it, for an advisory lock is anyone's: anyone who holds the bell keeps the keeper awake, and flips ring
-or not, but somebody looks in either case.
+Any role can take an advisory lock. A stranger who holds the bell keeps the keeper awake. Flips may then ring or not, but a worker
+looks in either case.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from crm_sync.postgres.session import Session
 
 
 class Bell:
-    """The bell of one lane, as this worker sees it. All methods raise DatabaseTroubleError when the session is lost."""
+    """The bell of one lane, from this worker's side. All methods raise DatabaseTroubleError when the session is lost."""
 
     def __init__(self, session: Session, lane_id: int) -> None:
         self._session = session
@@ -33,7 +33,7 @@ class Bell:
         self._kept_in = 0  # the opening of the session in which we became the keeper
         self._armed_in = 0
         self._left = False
-        self._turn = asyncio.Lock()  # what is in flight is known before it is taken back
+        self._turn = asyncio.Lock()  # a lock request in flight must be settled before it is undone
 
     @property
     def kept(self) -> bool:
@@ -45,14 +45,16 @@ class Bell:
         return self._armed_in == self._session.openings > 0
 
     async def keep(self) -> bool:
-        """Becomes the keeper, if there is none, and this lane has not left for good."""
+        """Becomes the keeper, if there is none and this lane has not left for good."""
         async with self._turn:
             if not (self._left or self.kept) and await self._session.become_keeper(self._lane_id):
                 self._kept_in = self._session.openings
             return self.kept
 
     async def leave(self, *, for_good: bool = False) -> bool:
-        """Is the keeper no longer. Whether it was. for_good: nor will it be, whatever still runs of this lane."""
+        """Stops being the keeper. Returns whether it was. for_good: it will not become the keeper again, whatever still runs of
+        this lane.
+        """
         self._left = self._left or for_good
         async with self._turn:
             await self._disarm()
@@ -63,7 +65,7 @@ class Bell:
             return was
 
     async def arm(self) -> bool:
-        """Refused while a flip is uncommitted, while no worker would hear it, and once this lane has left for good."""
+        """Refused while a flip is uncommitted, while no worker would hear it, and after this lane has left for good."""
         async with self._turn:
             if self._left or not self._session.hears:
                 await self._disarm()

@@ -1,4 +1,4 @@
-"""A transaction for what a person asks for: no application waits behind it for longer than a moment, and it outlives a crash."""
+"""A transaction for a person's request: no application waits behind it for more than a moment, and it survives a crash."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,14 +18,12 @@ _SETTINGS: dict[str, str | int] = {
 
 @asynccontextmanager
 async def brief_transaction(database: Database) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy]:
-    """Raises as Database.fetch does; a lock that is not granted in LOCK_TIMEOUT_MS is a DatabaseTroubleError, see
-    lock_refused.
-    """
+    """Raises as Database.fetch does; a lock not granted within LOCK_TIMEOUT_MS raises DatabaseTroubleError, see lock_refused."""
     async with database.connection() as connection, connection.transaction():
         await connection.execute(set_to(_SETTINGS, local=True))
         yield connection
 
 
 def lock_refused(error: DatabaseTroubleError) -> bool:
-    """Whether a lock that others hold is all that was in the way."""
+    """Whether locks held by others were the only obstacle."""
     return getattr(error.__cause__, "sqlstate", None) in REFUSED

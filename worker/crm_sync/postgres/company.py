@@ -1,11 +1,11 @@
-"""Whether a worker is alone: then it locks no addresses for its requests (`crm_sync.lane.address_locks`).
+"""Whether a worker is alone: if so, it does not lock the addresses of its requests (`crm_sync.lane.address_locks`).
 
-An advisory lock says so, which every worker has shared, and one next to which there is no other worker can have exclusively. Who
-comes asks the one who is alone for company, and is open once that lock is given up. By then the addresses in flight are locked.
+An advisory lock shows it: every worker holds it shared, and one without other workers can hold it exclusively. A worker that
+joins asks the first one for company, and is open once that lock is released. By then the addresses in flight are locked.
 
-Anyone can take that lock. Of a session that is not a worker nobody is waited for, and nobody is alone next to it: who is kept
-from the shared lock by it has the registry say that it is here. A worker that hears nothing is not alone either, because it could
-not be asked.
+Any role can take that lock. If a session that is not a worker holds it, no worker waits for it, and no worker is alone: one that
+cannot get the shared lock is recorded in the registry as present. A worker that hears no notifications is not alone either,
+because it could not be asked.
 """
 
 import asyncio
@@ -19,9 +19,9 @@ from crm_sync.errors import DatabaseTroubleError
 
 
 class Company:
-    """fetch: runs a statement on the session; ask: has all workers call `asked`. hears: whether that would be heard here.
+    """fetch: runs a statement on the session. ask: makes all workers call `asked`. hears: whether that would be heard here.
 
-    on_company is called when we are alone no more. Whatever is awaited raises as fetch does.
+    on_company is called when we are no longer alone. All async methods raise as fetch does.
     """
 
     def __init__(
@@ -39,11 +39,13 @@ class Company:
         self._hears = hears
         self._on_company = on_company
         self._patience_s = waits.company_patience_s
-        self._joined = False  # anyone who comes later sees that we are here
+        self._joined = False  # workers that come later see that we are here
         self._letting_in: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """With a new session, which is registered. Who is alone and does not answer is frozen, and the next tick asks again."""
+        """Called with a new, registered session. If a worker that is alone does not answer, it is frozen; the next tick asks
+        again.
+        """
         deadline = asyncio.get_running_loop().time() + self._patience_s
         while await self._is_to_wait():
             if asyncio.get_running_loop().time() > deadline:
@@ -52,7 +54,7 @@ class Company:
         await self._see_whether_alone()
 
     async def tick(self, alive: int) -> None:
-        """alive: workers, by the registry."""
+        """alive: number of workers, according to the registry."""
         await self._is_to_wait()
         if alive > 1 or not self._hears():
             self.asked()
@@ -60,17 +62,17 @@ class Company:
             await self._see_whether_alone()
 
     def asked(self) -> None:
-        """Another worker has come, or could come without our hearing of it."""
+        """Another worker has joined, or could join without our hearing of it."""
         if self.alone:
             self.alone = False
             self._letting_in = asyncio.ensure_future(self._let_in())
 
     def lost(self) -> None:
-        """The session, and its locks with it."""
+        """The session is lost, and its locks with it."""
         self._joined = self.alone = False
 
     async def _is_to_wait(self) -> bool:
-        """Whether another worker is alone. It is asked."""
+        """Whether another worker is alone. If so, it is asked for company."""
         if self._joined:
             return False
         row = (await self._fetch("join_company"))[0]
@@ -83,10 +85,10 @@ class Company:
         busy = self._letting_in is not None and not self._letting_in.done()
         if self._joined and not self.alone and not busy and self._hears():
             self.alone = bool((await self._fetch("be_alone"))[0][0])
-            if not self._hears():  # since
+            if not self._hears():  # since then
                 self.asked()
 
     async def _let_in(self) -> None:
-        with suppress(DatabaseTroubleError):  # the session is lost, and with it the lock
+        with suppress(DatabaseTroubleError):  # the session is lost, and the lock with it
             await self._on_company()
             await self._fetch("end_alone")

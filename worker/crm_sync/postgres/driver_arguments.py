@@ -1,4 +1,4 @@
-"""What each driver is given of a URL. What is in one is told in `crm_sync.core.connection_string`; here are its files."""
+"""What each driver gets from a URL. `crm_sync.core.connection_string` parses it; this module handles the files it names."""
 
 import ssl
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ SETTING = "DATABASE_URL (or LISTEN_DATABASE_URL)"
 
 
 def asyncpg_arguments(url: str, *, behind_pooler: bool = False) -> dict[str, Any]:
-    """Of asyncpg.connect and create_pool. server_settings are those of the URL.
+    """Arguments for asyncpg.connect and create_pool. server_settings contains only those of the URL.
 
     Raises ConfigurationError naming the file of a certificate or key that cannot be used.
     """
@@ -33,11 +33,11 @@ def asyncpg_arguments(url: str, *, behind_pooler: bool = False) -> dict[str, Any
 
 
 def libpq_arguments(url: str) -> dict[str, Any]:
-    """Of psycopg.connect. Raises as asyncpg_arguments does."""
+    """Arguments for psycopg.connect. Raises as asyncpg_arguments does."""
     connection = _parsed(url)
     arguments: dict[str, Any] = {"connect_timeout": round(CONNECT_TIMEOUT_S), **connection.for_libpq()}
     _context(connection.parameters)
-    # The libpq of psycopg's wheel looks for them where they were on the machine that it was built on.
+    # The libpq in psycopg's wheel looks for them at their path on the machine where it was built.
     if arguments.get("sslrootcert") == SYSTEM and (authorities := ssl.get_default_verify_paths().cafile):
         arguments["sslrootcert"] = authorities
     return arguments
@@ -51,9 +51,9 @@ def _parsed(url: str) -> ConnectionString:
 
 
 def _context(tls: Mapping[str, str]) -> ssl.SSLContext | None:
-    """One that proves the server as sslmode=verify-full does, made of the files that are named; None if none is.
+    """A context that verifies the server as sslmode=verify-full does, from the files that are named; None if none is.
 
-    Raises ConfigurationError for one that is not there or not what it should be: a worker would ask its driver forever.
+    Raises ConfigurationError for a missing or invalid file: otherwise a worker would retry forever.
     """
     if not any(name in tls for name in FILES):
         return None
@@ -69,11 +69,11 @@ def _context(tls: Mapping[str, str]) -> ssl.SSLContext | None:
             context.load_verify_locations(cafile=tls["sslcrl"])
             context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
         name = "sslcert"
-        # Without the name of a key the drivers look for one where libpq keeps it.
+        # Without the name of a key, the drivers look for one in libpq's default place.
         if "sslcert" in tls and "sslkey" in tls:
             context.load_cert_chain(tls["sslcert"], tls["sslkey"], lambda: tls.get("sslpassword", ""))
     except OSError as error:
-        # An SSLError has an errno, too, which is none of the operating system's.
+        # An SSLError has an errno too, but not one of the operating system's.
         why = "its content is not valid" if isinstance(error, ssl.SSLError) else error.strerror
         raise ConfigurationError(f"{SETTING}: {name}: the file cannot be used: {why}") from error
     for name, attribute in (("ssl_min_protocol_version", "minimum_version"), ("ssl_max_protocol_version", "maximum_version")):

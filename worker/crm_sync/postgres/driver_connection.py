@@ -1,7 +1,7 @@
-"""The driver's connection, which asks about a built-in type once in a process, not once in each connection.
+"""The driver's connection, changed to look up built-in types once per process instead of once per connection.
 
-For each array type that a statement names, asyncpg asks the server what it consists of: 8 to 12 ms of the server and three round
-trips in every connection (PostgreSQL 18, asyncpg 0.32). Built-in types have the same numbers in every database and version.
+For each array type in a statement, asyncpg asks the server for its element type: 8 to 12 ms of server time and three round trips
+per connection (PostgreSQL 18, asyncpg 0.32). Built-in types have the same OIDs in every database and version.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,11 +9,11 @@ from typing import Any, ClassVar, NamedTuple
 
 import asyncpg
 
-FIRST_NOT_BUILT_IN = 10_000  # FirstGenbkiObjectId of PostgreSQL's access/transam.h: numbers below it are assigned by hand
+FIRST_NOT_BUILT_IN = 10_000  # FirstGenbkiObjectId of PostgreSQL's access/transam.h: OIDs below it are assigned by hand
 
 
 class _Statement(NamedTuple):
-    """Stands for the statement that asks. A name says that it took no other's place."""
+    """Stands for the statement that asks. A name says that it displaced no other statement."""
 
     name: str = "not prepared"
 
@@ -22,7 +22,7 @@ class Connection(asyncpg.Connection):
     _built_in: ClassVar[dict[int, Any]] = {}
 
     async def _introspect_types(self, typeoids: Sequence[int], *arguments: Any) -> tuple[list[Any], Any]:
-        """The driver's own: what a statement's types are made of, and the statement that asked."""
+        """Overrides the driver's method: the types of a statement, and the statement that asked for them."""
         if all(oid in self._built_in for oid in typeoids):
             return [self._built_in[oid] for oid in typeoids], _Statement()
         types, statement = await super()._introspect_types(typeoids, *arguments)  # type: ignore[misc]  # the stubs have only what is public
@@ -32,6 +32,6 @@ class Connection(asyncpg.Connection):
 
 
 def _has_scalars(one: Mapping[str, Any], by_oid: Mapping[int, Mapping[str, Any]]) -> bool:
-    """An array whose elements the driver reads without further rows."""
+    """Whether it is an array whose elements the driver can read without further rows."""
     element = by_oid.get(one["elemtype"] or 0)
     return element is not None and element["kind"] == b"b" and not element["elemtype"]

@@ -1,8 +1,8 @@
-"""The connection that listens: next to the session, so that what stands behind many notifications is no statement of ours.
+"""The connection that listens: separate from the session, so that a flood of notifications cannot delay our statements.
 
-Any role that may connect can send notifications, as many as it likes. A worker that gets more of them than it could use stops
-listening for a while. It is deaf then, as one is whose connection broke. The bell is not armed while no worker would hear it: the
-lanes stay awake and look for themselves (`crm_sync.postgres.bell`). The tick listens again.
+Any role that may connect can send as many notifications as it likes. A worker that gets far more than could be genuine stops
+listening for a while. It is deaf then, as if its connection had broken. The bell is not armed while this worker would not hear
+it: the lanes stay awake and poll instead (`crm_sync.postgres.bell`). The tick starts listening again.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from crm_sync.postgres.pool import Database, connect, translated
 from crm_sync.postgres.session_settings import OF_EAR
 from crm_sync.postgres.statements import query
 
-# In a second. All workers and flips together make a few dozen, for anyone who is awake is not rung for.
+# Per second. All workers and flips together cause a few dozen, because flips do not ring while a worker is awake.
 FLOOD = 3000
 
 log = structlog.get_logger()
@@ -48,7 +48,7 @@ class Ear:
         self._test_word = ""
         self._tested = asyncio.Event()
         self._broken = asyncio.Event()
-        self._second = 0.0  # when the one that is counted began
+        self._second = 0.0  # start of the second that is being counted
         self._count = 0
         self._rests_until = 0.0
         self._trouble = Trouble(loop="ear")
@@ -58,7 +58,7 @@ class Ear:
         return self._connection is not None and not self._connection.is_closed()
 
     async def open(self) -> None:
-        """Listens, and proves that what is said is heard. While it rests from a flood it does not, and that is well.
+        """Listens, and checks that notifications arrive. While resting from a flood it does not listen, which is not an error.
 
         Raises ConfigurationError if nothing is heard, as through a transaction pooler, and DatabaseTroubleError.
         """
@@ -79,7 +79,7 @@ class Ear:
             raise
 
     async def tend(self) -> None:
-        """The tick: whether the connection still answers; a new one where there is none. Raises nothing."""
+        """Called at each tick: checks that the connection still answers, and makes a new one if not. Raises nothing."""
         try:
             if self.hears:
                 await self._answer()
@@ -95,7 +95,7 @@ class Ear:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.remove_termination_listener(self._when_terminated)
-            # Not close(): that waits for a server that may be gone without a word.
+            # Not close(): that waits for a server that may have vanished silently.
             connection.terminate()
 
     async def _answer(self) -> None:
@@ -114,7 +114,7 @@ class Ear:
 
     def _when_notified(self, connection: object, pid: int, _channel: str, payload: object) -> None:
         if connection is not self._connection:
-            return  # what was on its way when it was closed
+            return  # in transit when it was closed
         if payload == self._test_word:
             self._tested.set()
             return

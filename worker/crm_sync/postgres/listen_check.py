@@ -1,4 +1,4 @@
-"""Whether a notification arrives: LISTEN through a transaction pooler succeeds, and never delivers."""
+"""Whether notifications arrive: LISTEN through a transaction pooler succeeds, but never delivers."""
 
 import asyncio
 import secrets
@@ -30,9 +30,11 @@ async def prove(
 
 
 async def check_listening(url: str, database: Database, timeout_s: float = USUAL.listen_timeout_s) -> None:
-    """Hears on a connection to url what is said through the pool. Raises ConfigurationError or DatabaseTroubleError."""
+    """Listens on a connection to url for a notification sent through the pool. Raises ConfigurationError or
+    DatabaseTroubleError.
+    """
     heard = asyncio.Event()
-    # Workers take it for the bell of a CRM they do not know.
+    # Workers take it for the bell of an unknown CRM.
     word = f"ear {secrets.token_hex(8)}"
     listener = await connect(url)
     try:

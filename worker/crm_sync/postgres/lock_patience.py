@@ -1,17 +1,17 @@
-"""One way to change a table under load.
+"""How to change a table under load.
 
-A statement that needs the table for itself waits for anyone who uses it, and everybody who comes later waits behind that
-statement. So it asks for its lock for LOCK_TIMEOUT_MS only, and no application waits longer. Refused, it lets those who waited go
-on for about PAUSE_S, and asks again, until it is granted or a person's patience is over. The person is told once what it
-waits for.
+A statement that needs an exclusive lock on the table waits for every session that uses it, and all later statements wait behind
+it. So it waits for its lock for only LOCK_TIMEOUT_MS, and no application waits longer. If refused, it lets the others go on for
+about PAUSE_S and tries again, until the lock is granted or the given patience is over. The user is told once what it is waiting
+for.
 
     try, in one transaction        changed               done
-      with lock_timeout            refused, in time      tell on whom it waits, once; pause; try again
+      with lock_timeout            refused, in time      say what it waits for, once; pause; try again
                                    refused, too late     give up, with who holds the table
-                                   any other error       is the caller's
+                                   any other error       is raised to the caller
 
-Both drivers do so: psycopg in `crm_sync.adoption.steps`, asyncpg in `crm_sync.reports.table_changes`. They send, ask who holds
-the table (find_holders.sql) and sleep. When to ask, what to tell and when to give up is decided here.
+Both drivers do so: psycopg in `crm_sync.adoption.steps`, asyncpg in `crm_sync.reports.table_changes`. They send statements, ask
+which sessions hold the table (find_holders.sql), and sleep. This module decides when to ask, what to report and when to give up.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,24 +20,24 @@ from typing import Any, NamedTuple
 from crm_sync.core.durations import span
 from crm_sync.errors import DatabaseTroubleError
 
-LOCK_TIMEOUT_MS = 100  # anyone who writes waits behind us for so long
-PAUSE_S = 0.5  # between two tries, give or take half of it: time for those who waited
+LOCK_TIMEOUT_MS = 100  # writers wait behind us for at most this long
+PAUSE_S = 0.5  # between two tries, give or take half of it: time for those that waited
 
-REFUSED = ("55P03", "40P01")  # SQLSTATEs of a lock that was not had: not in time, or two waited for each other
+REFUSED = ("55P03", "40P01")  # SQLSTATEs of a lock that was not granted: timeout, or deadlock
 
 
 class Pause(NamedTuple):
-    """Before the next try. told: a sentence for a person, None if there is nothing new."""
+    """Before the next try. told: a sentence for the user, None if there is nothing new."""
 
     pause_s: float
     told: str | None
 
 
 class LockPatience:
-    """Of one change. Times in seconds, by a clock that only moves forward."""
+    """For one change. Times are in seconds by a monotonic clock."""
 
     def __init__(self, table: str, patience_s: float, *, now: float, refusal: str) -> None:
-        """table: in words. refusal: what a person is told in the end, with {why} where the reason goes."""
+        """table: in words. refusal: what the user is finally told, with {why} for the reason."""
         self._table = table
         self._patience_s = patience_s
         self._deadline = now + patience_s
@@ -45,9 +45,9 @@ class LockPatience:
         self._told = False
 
     def refused(self, error: Exception, rows: Sequence[Mapping[str, Any]], *, now: float, chance: float) -> Pause:
-        """The lock was not had. rows: of find_holders.sql. chance: a random number from 0 to 1.
+        """The lock was not granted. rows: of find_holders.sql. chance: a random number from 0 to 1.
 
-        Raises DatabaseTroubleError with who holds the table when patience is over.
+        Raises DatabaseTroubleError that says which sessions hold the table when patience is over.
         """
         in_use = holders(rows)
         if now > self._deadline:
@@ -59,7 +59,9 @@ class LockPatience:
 
 
 def holders(rows: Sequence[Mapping[str, Any]], what: str = "It is in use by") -> str:
-    """One sentence on whom somebody waits for. rows: of find_holders.sql or find_blockers.sql, as the role may see them."""
+    """One sentence that says which sessions are being waited for. rows: of find_holders.sql or find_blockers.sql, as far as the
+    role may see them.
+    """
     return f"{what} {', '.join(map(_holder, rows))}" if rows else "It was in use a moment ago"
 
 

@@ -1,4 +1,4 @@
-"""Connections to Postgres, and its errors in our words."""
+"""Connections to Postgres, and the translation of its errors."""
 
 import asyncio
 import re
@@ -28,12 +28,12 @@ from crm_sync.postgres.sqlstates import QUOTES_NO_VALUES, Fault, fault_of
 from crm_sync.postgres.statements import name_of, query, set_to
 from crm_sync.settings import Settings
 
-MOVED_TRIES = 10  # of a statement that meets rows on the move
-SERVERS_SHARE = 0.9  # of a statement's time, before the server cancels it: so it is known to be undone, not given up in doubt
-CANCEL_PATIENCE_S = 2.0  # until a statement that is cancelled has ended
-IDLE_S = 60.0  # before an idle connection is closed: firewalls forget them after some minutes, without a word
+MOVED_TRIES = 10  # tries of a statement whose rows move between partitions
+SERVERS_SHARE = 0.9  # of a statement's timeout: then the server cancels it, so that it is known to be undone
+CANCEL_PATIENCE_S = 2.0  # until a cancelled statement has ended
+IDLE_S = 60.0  # before an idle connection is closed: firewalls drop them silently after some minutes
 
-_WORD = re.compile(r"[A-Z][a-z]*")  # of the name of a class
+_WORD = re.compile(r"[A-Z][a-z]*")  # in the name of a class
 
 
 def reason(error: BaseException) -> str:
@@ -43,21 +43,21 @@ def reason(error: BaseException) -> str:
 
 
 def _kind(error: asyncpg.PostgresError) -> str:
-    """What went wrong, where the message itself can quote a row: by its kind, and the constraint or column that names it."""
+    """What went wrong, if the message itself can quote a row: its kind, and the constraint or column in question."""
     constraint, column = getattr(error, "constraint_name", None), getattr(error, "column_name", None)
     where = f", constraint {constraint}" if constraint else f", column {column}" if column else ""
     return f"{_named(type(error))}{where}; Postgres's own log has the message"
 
 
 def _named(kind: type[asyncpg.PostgresError]) -> str:
-    """As Postgres names the condition, which the driver's classes are called after: division by zero."""
+    """Postgres's name of the condition, after which the driver's classes are called: division by zero."""
     if kind is asyncpg.RaiseError:
         return "a function or trigger refused it"
     return _WORD.sub(lambda word: f" {word[0].lower()}", kind.__name__.removesuffix("Error")).strip()
 
 
 def translate(error: Exception) -> Exception:
-    """A driver's, server's or network's error in our words; anything else as it is."""
+    """The error of a driver, server or network as one of ours; anything else is returned unchanged."""
     if isinstance(error, asyncpg.QueryCanceledError | asyncpg.LockNotAvailableError):
         kind = TooSlowError if isinstance(error, asyncpg.QueryCanceledError) else LockedError
         return kind(f"{reason(error)} (SQLSTATE {error.sqlstate})")
@@ -74,7 +74,7 @@ def translate(error: Exception) -> Exception:
 
 
 def _is_of_the_driver(error: Exception) -> bool:
-    """asyncpg 0.32 forgets its protocol when a connection is terminated, and asks things of None in the statement in flight."""
+    """asyncpg 0.32 drops its protocol when a connection is terminated, and then uses None in the statement in flight."""
     last = error.__traceback__
     while last is not None and last.tb_next is not None:
         last = last.tb_next
@@ -133,7 +133,7 @@ async def _set_further(connection: asyncpg.Connection) -> None:
 
 
 class Database:
-    """The pool. One statement is one transaction, and leaves nothing behind on its connection."""
+    """The pool. One statement is one transaction, and leaves no state behind on its connection."""
 
     def __init__(
         self,
@@ -144,10 +144,10 @@ class Database:
         timeout_s: float = USUAL.statement_timeout_s,
         mapping_path: tuple[str, ...] = (),
     ) -> None:
-        """behind_pooler: a transaction pooler refuses settings of a session, and forgets its prepared statements.
+        """behind_pooler: a transaction pooler refuses session settings, and loses prepared statements.
 
-        timeout_s: of one statement. A connection that alone went silent is noticed after it. mapping_path: schemas in which
-        names of a person's expressions are looked up, too. Raises ConfigurationError for a URL that cannot be met.
+        timeout_s: of one statement. A single connection that went silent is noticed after this time. mapping_path: further
+        schemas in which names in mapping expressions are looked up. Raises ConfigurationError for an unsupported URL.
         """
         self.patience_s = timeout_s * SERVERS_SHARE
         self.behind_pooler = behind_pooler
@@ -164,7 +164,7 @@ class Database:
         if behind_pooler:
             self._arguments["statement_cache_size"] = 0
         else:
-            # A statement that is no longer waited for ends in the server too, and a little earlier.
+            # A statement that is no longer waited for ends in the server too, slightly earlier.
             self._arguments["server_settings"] = {
                 **self._of_url["server_settings"],
                 **OF_POOL,
@@ -191,14 +191,14 @@ class Database:
         return self
 
     async def renew(self) -> None:
-        """Breaks off every connection, also those in use. Statements in flight raise DatabaseTroubleError."""
+        """Closes every connection, including those in use. Statements in flight raise DatabaseTroubleError."""
         former, self._pool = self._pool, await asyncpg.create_pool(**self._arguments)
         if former is not None:
             former.terminate()
 
     async def __aexit__(self, *_: object) -> None:
         if self._pool is not None:
-            # Not close(): that waits for statements a dead network never answers.
+            # Not close(): that waits for statements that a dead network never answers.
             self._pool.terminate()
 
     @asynccontextmanager
@@ -214,15 +214,15 @@ class Database:
             except (DatabaseTroubleError, asyncio.CancelledError) as error:
                 if self.behind_pooler and isinstance(error.__cause__, TimeoutError):
                     await self._have_cancelled(self._pool, connection)
-                # It may lead to what is a standby now, or be dead without the driver knowing it.
+                # It may lead to a server that is a standby now, or be dead without the driver knowing.
                 with suppress(asyncpg.InterfaceError):  # the pool knows already
                     connection.terminate()
                 raise
 
     @staticmethod
     async def _have_cancelled(pool: asyncpg.Pool, connection: asyncpg.pool.PoolConnectionProxy) -> None:
-        """A statement that took too long holds its locks until it ends. The driver has asked the server to cancel it, and gets
-        time for that. Without a pooler the server has a limit of its own, and anyone who is silent then is away.
+        """A statement that took too long holds its locks until it ends. The driver has asked the server to cancel it, which may
+        take a moment. Without a pooler the server has its own limit, so a server that is still silent is unreachable.
         """
         with suppress(TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
             await pool.release(connection, timeout=CANCEL_PATIENCE_S)
@@ -238,13 +238,13 @@ class Database:
                 await pool.release(connection)
 
     async def own_path(self) -> str:
-        """The search_path that the role, or the URL, has by itself, asked for once. Raises as fetch does."""
+        """The role's or the URL's own search_path, asked for once. Raises as fetch does."""
         if self._own_path is None:
             self._own_path = str((await self.fetch_by_own_path(query("show_path")))[0][0])
         return self._own_path
 
     async def fetch_by_own_path(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
-        """Names are looked up by the search_path of the role, or the one that the URL has. Raises as fetch does."""
+        """Names are looked up in the role's or the URL's own search_path. Raises as fetch does."""
         if self.behind_pooler:
             return await self.fetch(statement, *arguments)
         connection = await _connect(self._of_url, PINNED, self._timeout_s)
@@ -261,12 +261,12 @@ class Database:
                 return await _despite_moves(lambda: connection.fetch(statement, *arguments))
 
     async def fetch_within(self, patience_s: float, statement: str, *arguments: object) -> list[asyncpg.Record]:
-        """Behind a pooler too, the server cancels it after this many seconds. Raises as fetch does."""
+        """The server cancels it after this many seconds, also behind a pooler. Raises as fetch does."""
 
         async def run(connection: asyncpg.pool.PoolConnectionProxy) -> list[asyncpg.Record]:
             async with connection.transaction():
                 await connection.execute(set_to({"statement_timeout": _milliseconds(patience_s)}, local=True))
-                # Ours is only for a server that says nothing: what it cancels is TooSlowError.
+                # Our timeout is only for a silent server: what the server cancels raises TooSlowError.
                 own_s = max(self._timeout_s, patience_s / SERVERS_SHARE)
                 return await connection.fetch(statement, *arguments, timeout=own_s)
 
@@ -275,9 +275,10 @@ class Database:
                 return await _despite_moves(lambda: run(connection))
 
     async def fetch_briefly(self, patience_s: float, statement: str, *arguments: object) -> list[asyncpg.Record]:
-        """As fetch_within, but costs no more than fetch: what takes longer is cancelled from a connection next to it.
+        """Like fetch_within, but costs no more than fetch: a slow statement is cancelled through a second connection.
 
-        For a statement of which nearly none does. Behind a pooler, where no session can be named, it is fetch_within.
+        For statements that almost never take that long. Behind a pooler, where sessions cannot be identified, it is the same as
+        fetch_within.
         """
         if self.behind_pooler:
             return await self.fetch_within(patience_s, statement, *arguments)
@@ -296,12 +297,12 @@ class Database:
         finally:
             timer.cancel()
             if cancelling:
-                # To its end, and before anything else runs on the connection: it would be cancelled instead.
+                # Wait until the cancel is done, before anything else runs on the connection: it would be cancelled instead.
                 await asyncio.wait(cancelling)
 
     async def _cancel(self, pid: int) -> None:
-        """Where that cannot be, the statement ends by the timeout of its connection. Not through the pool: it may be used up by
-        those who wait for this.
+        """If this fails, the statement ends by the timeout of its connection. Not through the pool, which may be exhausted by
+        those waiting for this.
         """
         with suppress(DatabaseTroubleError, ConfigurationError):
             connection = await _connect(self._of_url, {**PINNED, **search_path()}, CONNECT_TIMEOUT_S)
@@ -319,14 +320,14 @@ class Database:
 
 @contextmanager
 def _measured(statement: str) -> Iterator[None]:
-    """One that succeeds, with the wait for a connection."""
+    """A successful one, including the wait for a connection."""
     began = time.monotonic()
     yield
     measure(Statement(name_of(statement), time.monotonic() - began))
 
 
 async def _despite_moves(run: Callable[[], Awaitable[list[asyncpg.Record]]]) -> list[asyncpg.Record]:
-    """A row that it was about to lock has just moved to another partition. Nothing was done: it finds it there."""
+    """A row that it was about to lock has just moved to another partition. Nothing was done; the next try finds it there."""
     for _ in range(MOVED_TRIES - 1):
         with suppress(asyncpg.SerializationError):
             return await run()
@@ -334,9 +335,9 @@ async def _despite_moves(run: Callable[[], Awaitable[list[asyncpg.Record]]]) -> 
 
 
 def _milliseconds(seconds: float) -> str:
-    """As Postgres takes a timeout; 0 would be none."""
+    """In the form Postgres wants for a timeout; never 0, which would mean none."""
     return f"{max(1, round(seconds * 1000))}ms"
 
 
 async def _nothing_to_reset(_connection: asyncpg.Connection) -> None:
-    """Spares a round trip per statement: no statement of ours leaves state behind on its connection."""
+    """Saves a round trip per statement: none of our statements leaves state behind on its connection."""

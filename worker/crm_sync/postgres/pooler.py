@@ -1,8 +1,8 @@
-"""What a person is told of a transaction pooler, which gives each statement to whichever session is free. How it is noticed:
+"""What users are told about a transaction pooler, which gives each statement to whichever session is free. How it is noticed:
 
-prepared statements, settings   are refused, with an SQLSTATE of `crm_sync.postgres.sqlstates`
-LISTEN                          succeeds, and never delivers: `crm_sync.postgres.listen_check`
-advisory locks                  would be anyone's: an adoption compares process ids, in `crm_sync.adoption.migrations`
+prepared statements, settings   are refused, with an SQLSTATE of `crm_sync.postgres.sqlstates` LISTEN succeeds, but never
+delivers: `crm_sync.postgres.listen_check` advisory locks                  would belong to any session: an adoption compares
+process ids, in `crm_sync.adoption.migrations`
 """
 
 _DIRECT = "a direct connection to the same database"

@@ -1,4 +1,6 @@
-"""The one look of each tick at what no notification tells: who lives, and what else of the server concerns a worker."""
+"""The look at each tick at everything that no notification reports: which workers are alive, and other facts about the server
+that concern a worker.
+"""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -12,8 +14,8 @@ from crm_sync.log import Trouble
 from crm_sync.postgres.registration import Registration
 from crm_sync.postgres.strangers import Strangers
 
-CLOCK_BACK_S = 1.0  # less is an answer that was slow
-FULL_QUEUE = 0.5  # share of the NOTIFY queue in use that somebody should know of
+CLOCK_BACK_S = 1.0  # a smaller difference is a slow answer
+FULL_QUEUE = 0.5  # share of the NOTIFY queue in use above which it is reported
 QUEUE_FILLS = (
     "the server's NOTIFY queue is more than half full, and once it is full, commits that notify fail: "
     "a session that listens has been in one transaction for a long time, see pg_stat_activity"
@@ -34,16 +36,18 @@ class SafetyLook:
     ) -> None:
         self.alive = 1  # workers, at the last look
         self.with_deletions: frozenset[str] = frozenset()  # CRMs with tombstones that were due, at the last look
-        self.table_now: str | None = None  # what the contacts table was like, in short, at the last look
+        self.table_now: str | None = None  # a fingerprint of the contacts table at the last look
         self._fetch = fetch
         self._registration = registration
         self._on_clock_back = on_clock_back
-        self._ahead_s: float | None = None  # the database's clock of ours, at the last look
+        self._ahead_s: float | None = None  # the database's clock minus ours, at the last look
         self._queue_trouble = Trouble(loop="session")
         self._strangers = Strangers()
 
     async def dead_workers(self) -> list[int]:
-        """Their ids. A worker whose row is gone is registered again. Raises as fetch does, and where nothing can be written."""
+        """The ids of dead workers. If the row of this one is gone, it is registered again. Raises as fetch does, and if the
+        database is read-only.
+        """
         worker = self._registration.worker_id
         look = (await self._fetch("find_dead_workers", worker))[0]
         if look["read_only"]:

@@ -1,25 +1,26 @@
-"""The direct connection of a worker. It says: alive, awake. Next to it another one listens: `crm_sync.postgres.ear`.
+"""The direct connection of a worker. It shows that the worker is alive and awake. A separate one listens:
+`crm_sync.postgres.ear`.
 
     alive      an advisory lock on the worker's id. When the process dies, the kernel closes the socket and Postgres frees the
-               lock: others see at once that what it had in flight is orphaned. No heartbeat, no lease to guess.
-    awake      the bell of each lane, as told in `crm_sync.postgres.bell`.
-    alone      an advisory lock that one worker can have where there is no other, as told in `crm_sync.postgres.company`.
+               lock: others see at once that its contacts in flight are orphaned. No heartbeat, no lease to guess.
+    awake      the bell of each lane: see `crm_sync.postgres.bell`.
+    alone      an advisory lock that a worker can hold if there is no other: see `crm_sync.postgres.company`.
 
-Whose id it is tells `crm_sync.postgres.registration`. Anyone who may connect can take any advisory lock. So the lock counts only
-together with the session that the registry names (`crm_sync.living_workers`), and what else workers share is in tables: the
+`crm_sync.postgres.registration` handles ids. Any role that may connect can take any advisory lock. So the lock counts only
+together with the session in the registry (`crm_sync.living_workers`), and everything else that workers share is in tables: the
 permits, and the keeper of each lane.
 
-Whose clock: the database's, for all that is due; the worker's own monotonic one for the tick and for backing off.
+Clocks: the database's for due times; the worker's own monotonic clock for the tick and for backoff.
 
 What happens when a part fails:
     process dies            its locks go; the next tick of another worker, or its own restart, puts its contacts back in line
-    network drops silently  the tick gets no answer, the session is torn down here; there, keepalives set at connecting end it
+    network drops silently  the tick gets no answer, the session is closed here; keepalives end it on the server
     session is killed       noticed at once by the driver; reconnected with a growing, jittered pause
     database restarts       the same
     failover                a standby grants locks too: only a writable primary is accepted
-    who is alone is frozen  nobody waits for it for longer than 3 s; what it has in a request is as old as that
-While there is no session, nothing is claimed and no delivery starts. What is in flight may still land, and is finished if
-no worker took it over: claims carry a fencing token.
+    lone worker is frozen   other workers wait at most 3 s for it; its requests in flight are at least that old
+While there is no session, nothing is claimed and no delivery starts. Requests in flight may still arrive, and their contacts are
+finished unless another worker took them over: claims carry a fencing token.
 """
 
 import asyncio
@@ -49,11 +50,11 @@ from crm_sync.postgres.safety_look import SafetyLook
 from crm_sync.postgres.session_settings import OF_SESSION
 from crm_sync.postgres.statements import query
 
-NEWS = "news "  # before the name of a CRM: not its bell, but news of its breaker
-COMPANY = "a worker has come"  # no name of a CRM
-PERMIT_TRIES = 3  # where another worker takes the same ones in this moment
+NEWS = "news "  # prefix of a CRM's name: not its bell, but news of its breaker
+COMPANY = "a worker has come"  # not the name of a CRM
+PERMIT_TRIES = 3  # if another worker takes the same ones at that moment
 
-HUNG_UP = getattr(select, "POLLRDHUP", select.POLLHUP)  # the former is Linux's; it shows even before what was sent is read
+HUNG_UP = getattr(select, "POLLRDHUP", select.POLLHUP)  # POLLRDHUP is Linux's; it shows even before pending data is read
 
 log = structlog.get_logger()
 
@@ -62,9 +63,9 @@ class Session:
     """Keeps one session open for as long as `run` runs. All statements on it go one after the other.
 
     on_bell is called with the name of a CRM whose bell rang, on_news with one whose breaker has changed, on_company when we are
-    alone no more, on_lost when others may take over what is claimed, on_deaf when no bell is heard for a while, on_clock_back
-    when the database's clock was set back. on_open and on_tick are called with the ids of dead workers; what on_open does is done
-    before anyone is told that the session is open.
+    no longer alone, on_lost when others may take over our claims, on_deaf when no bell is heard for a while, on_clock_back when
+    the database's clock was set back. on_open and on_tick are called with the ids of dead workers; on_open finishes before
+    anything else learns that the session is open.
     """
 
     def __init__(
@@ -97,25 +98,25 @@ class Session:
         self._lost = asyncio.Event()
         self._ended = asyncio.Event()
         self._ear = Ear(url, database, on_word=self._when_told, on_deaf=self._when_deaf, waits=waits)
-        # Anywhere, so that no claim of an earlier worker with this id is taken for one of ours.
+        # Starts at random, so that no claim of an earlier worker with this id is taken for one of ours.
         self._claims = secrets.randbelow(2**32 - 1)
-        self._former_claims = self._claims  # as of the last opening
+        self._former_claims = self._claims  # at the last opening
         self._registration = Registration(self._fetch, waits)
         self._company = Company(
             self._fetch, ask=partial(self.notify, COMPANY), hears=lambda: self.hears, on_company=on_company, waits=waits
         )
         self._look = SafetyLook(self._fetch, self._registration, on_clock_back=on_clock_back)
         self.opened = asyncio.Event()
-        self.openings = 0  # counts up with every reconnect: locks held before are gone
+        self.openings = 0  # incremented with every reconnect: locks held before are gone
 
     @property
     def worker_id(self) -> int | None:
-        """None before the session was opened once."""
+        """None before the session was first opened."""
         return self._registration.worker_id
 
     @property
     def known_id(self) -> int:
-        """The worker's id. Only after the session was opened once."""
+        """The worker's id. Only valid after the session was first opened."""
         if self.worker_id is None:
             raise RuntimeError("no session has been opened yet")
         return self.worker_id
@@ -126,12 +127,12 @@ class Session:
         return (self.known_id << 32) | self._claims
 
     def holds(self, token: int) -> bool:
-        """Whether no other worker can have taken this claim over: it was made in the session that is open now."""
+        """Whether no other worker can have taken over this claim: it was made in the session that is open now."""
         return self.opened.is_set() and 0 < (token - self._former_claims) % 2**32 < 2**31
 
     @property
     def alive(self) -> int:
-        """Workers, at the last tick."""
+        """Number of workers at the last tick."""
         return self._look.alive
 
     @property
@@ -141,7 +142,7 @@ class Session:
 
     @property
     def table_now(self) -> str | None:
-        """What the contacts table was like, in short, at the last tick."""
+        """A fingerprint of the contacts table at the last tick."""
         return self._look.table_now
 
     @property
@@ -151,17 +152,17 @@ class Session:
 
     @property
     def hears(self) -> bool:
-        """Whether a bell that rings now is heard."""
+        """Whether a bell that rings now would be heard."""
         return self._ear.hears
 
     @property
     def intact(self) -> bool:
-        """Whether it is open, as the kernel knows too: who was frozen has not read yet that its session is gone."""
+        """Whether it is open according to the kernel too: a process that was frozen has not yet read that its session is gone."""
         gone = self._connection is None or self._connection.is_closed() or self._lost.is_set()
         return self.opened.is_set() and not gone and not self._line.poll(0)
 
     async def run(self) -> None:
-        """Opens the session, ticks, and opens it again whenever it is lost. Raises ConfigurationError."""
+        """Opens the session, ticks, and reopens it whenever it is lost. Raises ConfigurationError."""
         backoff = Backoff(self._waits)
         trouble = Trouble(loop="session")
         while not self._ended.is_set():
@@ -179,14 +180,14 @@ class Session:
                     trouble.tell(error)
             finally:
                 self._close()
-            # The pool's connections may be as dead as the session was, without the driver knowing it.
+            # The pool's connections may be as dead as the session was, without the driver knowing.
             await self._database.renew()
             await asyncio.sleep(backoff.pause_s())
 
     async def end(self, *, unsure: bool) -> None:
-        """Says goodbye: what this worker had in flight is finished, no worker needs to look for orphans of it.
+        """Signs off: everything this worker had in flight is finished, so no worker needs to look for its orphans.
 
-        unsure: that is not certain, so somebody does. It is not opened again: that would register this worker once more.
+        unsure: that is not certain, so another worker looks. The session is not reopened: that would register this worker again.
         """
         self._ended.set()
         if self.opened.is_set() and not unsure:
@@ -195,12 +196,12 @@ class Session:
         self._close()
 
     async def try_lock(self, statement: str, lane_id: int) -> bool:
-        """arm_bell or disarm_bell. Raises DatabaseTroubleError when the session is lost."""
+        """statement: arm_bell or disarm_bell. Raises DatabaseTroubleError when the session is lost."""
         granted = (await self._fetch(statement, lane_id))[0][0]
         return bool(granted)
 
     async def become_keeper(self, lane_id: int) -> bool:
-        """Whether this worker is the keeper of a lane now. Raises as try_lock does."""
+        """Whether this worker is now the keeper of a lane. Raises as try_lock does."""
         return bool((await self._fetch("become_keeper", lane_id, self.worker_id))[0][0])
 
     async def leave_keeper(self, lane_id: int) -> None:
@@ -208,7 +209,7 @@ class Session:
         await self._fetch("leave_keeper", lane_id, self.worker_id)
 
     async def lock_addresses(self, crm: str, addresses: Sequence[str]) -> set[str]:
-        """Takes them for a request, and returns those that another worker has. Raises DatabaseTroubleError."""
+        """Locks them for a request, and returns those that another worker holds. Raises DatabaseTroubleError."""
         return {row[0] for row in await self._fetch("lock_addresses", crm, addresses)}
 
     async def unlock_addresses(self, crm: str, addresses: Sequence[str]) -> None:
@@ -216,20 +217,20 @@ class Session:
         await self._fetch("unlock_addresses", crm, addresses)
 
     async def may_count(self, what: int) -> bool:
-        """Whether this is the worker that counts: `locks.CONTACTS` or `locks.METRICS`. Raises as try_lock does."""
+        """Whether this worker is the one that counts: `locks.CONTACTS` or `locks.METRICS`. Raises as try_lock does."""
         return bool((await self._fetch("take_count_turn", self.worker_id, what))[0][0])
 
     async def leave_count(self, what: int) -> None:
-        """Gives up the lock, so that another worker can take it."""
+        """Releases the lock, so that another worker can take it."""
         with suppress(DatabaseTroubleError):
             await self._fetch("end_count_turn", what)
 
     async def count_alive(self) -> int:
-        """Workers. Raises DatabaseTroubleError when the session is lost."""
+        """The number of workers. Raises DatabaseTroubleError when the session is lost."""
         return int((await self._fetch("count_alive"))[0][0])
 
     async def take_permits(self, lane_id: int, most: int, held: Sequence[int], wanted: int) -> list[int]:
-        """The numbers of those taken. Raises as count_alive does."""
+        """Returns the numbers of the permits taken. Raises as count_alive does."""
         taken: list[int] = []
         for _ in range(PERMIT_TRIES):
             rest = wanted - len(taken)
@@ -243,11 +244,11 @@ class Session:
         await self._fetch("give_permits", self.worker_id, lane_id, numbers)
 
     async def tell_news(self, crm: str) -> None:
-        """Tells all workers to look at a lane's breaker and permits. They do so at each tick anyway."""
+        """Tells all workers to check a lane's breaker and permits. They also do so at each tick."""
         await self.notify(NEWS + crm)
 
     async def notify(self, crm: str) -> None:
-        """Rings for a CRM, for the other workers to help: they look at each tick anyway, so a failure costs nothing."""
+        """Rings for a CRM, so that other workers help. They also look at each tick, so a failure costs nothing."""
         with suppress(DatabaseTroubleError):
             await self._database.fetch(query("send_notification"), CHANNEL, crm)
 
@@ -305,7 +306,7 @@ class Session:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.remove_termination_listener(self._when_terminated)
-            # Not close(): that waits for a server that may be gone without a word.
+            # Not close(): that waits for a server that may have vanished silently.
             connection.terminate()
 
     def _when_terminated(self, _connection: object) -> None:

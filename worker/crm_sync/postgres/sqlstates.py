@@ -1,51 +1,51 @@
-"""What an error of the server means, by its SQLSTATE: one table for both drivers.
+"""What a server error means, by its SQLSTATE: one table for both drivers.
 
-Each driver puts it in words of ours: `crm_sync.postgres.pool` for asyncpg, `crm_sync.adoption.migrations` for psycopg.
+The translation to our errors is in `crm_sync.postgres.pool` for asyncpg, and in `crm_sync.adoption.migrations` for psycopg.
 """
 
 from enum import Enum, auto
 
 
 class Fault(Enum):
-    """Whose it is."""
+    """What is at fault."""
 
-    PASSES = auto()  # restarts, limits, locks, standbys, passwords: it is waited for
-    POOLER = auto()  # a transaction pooler stands between
-    PERSON = auto()  # only a person can put it right
+    PASSES = auto()  # restarts, limits, locks, standbys, passwords: workers wait for these
+    POOLER = auto()  # there is a transaction pooler in between
+    PERSON = auto()  # only a person can fix it
     ROW = auto()  # the data of a row
-    UNEXPECTED = auto()  # a worker tries again, for a plan gone stale or a standby passes; a change of definitions is refused
+    UNEXPECTED = auto()  # a worker tries again, because a stale plan or a standby is transient; a migration gives up
 
 
-# The longest that a state begins with counts.
+# The longest matching prefix counts.
 _FAULTS = {
-    "08": Fault.PASSES,  # the connection
-    "28": Fault.PASSES,  # a password: it may be being changed
+    "08": Fault.PASSES,  # connection
+    "28": Fault.PASSES,  # authentication: the password may be about to change
     "40": Fault.PASSES,  # serialization, deadlock
     "53": Fault.PASSES,  # resources: disk, memory, connections
-    "55": Fault.PASSES,  # a lock, or somebody else's use
+    "55": Fault.PASSES,  # a lock, or an object in use
     "57": Fault.PASSES,  # shutdown, start, cancel
     "58": Fault.PASSES,  # input and output
-    # What a transaction pooler makes of prepared statements: gone, or there already.
+    # What a transaction pooler does to prepared statements: they are missing, or exist already.
     "26000": Fault.POOLER,
     "42P05": Fault.POOLER,
-    "3D": Fault.PERSON,  # no such database
-    "3F": Fault.PERSON,  # no such schema
+    "3D": Fault.PERSON,  # database does not exist
+    "3F": Fault.PERSON,  # schema does not exist
     "42": Fault.PERSON,  # undefined or forbidden
-    "21": Fault.ROW,  # several where one was to be
+    "21": Fault.ROW,  # several rows where one was expected
     "22": Fault.ROW,  # data
     "23": Fault.ROW,  # constraints
-    "38": Fault.ROW,  # what a function of the application says
+    "38": Fault.ROW,  # an error in a function of the application
     "39": Fault.ROW,
     "44": Fault.ROW,  # views
     "54": Fault.ROW,  # sizes
-    "P0": Fault.ROW,  # what a trigger says
+    "P0": Fault.ROW,  # raised by a trigger
 }
 _LONGEST = max(map(len, _FAULTS))
 
 _PROTOCOL = "08P01"
-_SETTING = "startup parameter"  # a pooler refuses the settings of a session so
+_SETTING = "startup parameter"  # a pooler refuses session settings with these words
 
-QUOTES_NO_VALUES = "54"  # of the classes of a row, the one whose messages do not quote it
+QUOTES_NO_VALUES = "54"  # of the classes about a row, the one whose messages do not quote values
 
 
 def fault_of(state: str | None, message: str) -> Fault:

@@ -1,8 +1,8 @@
-"""The statements of sql/queries, with a CRM's column names put in.
+"""The statements of sql/queries, with a CRM's column names filled in.
 
-The files are written for psql, whose variables stand for what differs between CRMs: `:due_at` is brevo_due_at or
-hubspot_due_at, `:'crm'` a literal. The same substitution is made here. The numbers of locks are variables of every statement.
-What stands between `\\if :name` and `\\endif`, on lines of their own, is there where that variable is on, as in psql.
+The files are written for psql, whose variables stand for what differs between CRMs: `:due_at` is brevo_due_at or hubspot_due_at,
+`:'crm'` a literal. The same substitution is done here. Lock numbers are variables of every statement. Text between `\\if :name`
+and `\\endif`, each on its own line, is included if that variable is on, as in psql.
 """
 
 import re
@@ -12,16 +12,16 @@ from pathlib import Path
 
 from crm_sync.postgres import locks
 
-OTHER = ""  # the name of a statement that is in no file
+OTHER = ""  # name of a statement that is in no file
 
 _names: dict[str, str] = {}  # of statements, by their text
 _VARIABLE = re.compile(r"::|:'(\w+)'|:([a-z_]+)")
 _CHOICE = re.compile(r"^\\if :(\w+)\n(.*?)^\\endif\n", re.MULTILINE | re.DOTALL)
-ON, OFF = "on", "off"  # of a variable that a part of a statement hangs on
+ON, OFF = "on", "off"  # values of a variable that switches part of a statement
 
 
 def folder() -> Path:
-    """Where the SQL lives: inside an installed package, next to it in a checkout."""
+    """Where the SQL is: inside an installed package, next to it in a checkout."""
     package = Path(__file__).parents[1]
     packaged = package / "sql"
     return packaged if packaged.is_dir() else package.parents[1] / "sql"
@@ -29,13 +29,13 @@ def folder() -> Path:
 
 @cache
 def files() -> Mapping[str, Path]:
-    """The files of sql/queries by name. A room has a folder there; names are unique over all of them."""
+    """The files of sql/queries by name. Each package has a folder there; names are unique across folders."""
     return {path.stem: path for path in sorted((folder() / "queries").glob("*/*.sql"))}
 
 
 @cache
 def read(name: str) -> str:
-    """The text of a file, as it stands there: one statement."""
+    """The text of a file, unchanged: one statement."""
     return files()[name].read_text()
 
 
@@ -46,7 +46,7 @@ def query(name: str) -> str:
 
 
 def render(name: str, variables: Mapping[str, str]) -> str:
-    """A statement with its variables put in. They are SQL already: identifiers quoted, expressions as they are."""
+    """A statement with its variables filled in. They are SQL already: quoted identifiers and expressions."""
 
     def value(match: re.Match[str]) -> str:
         literal, identifier = match.groups()
@@ -57,7 +57,7 @@ def render(name: str, variables: Mapping[str, str]) -> str:
     known = {**locks.VARIABLES, **variables}
     text = _CHOICE.sub(lambda match: match[2] if known.get(match[1]) == ON else "", read(name))
 
-    # Comments are for readers of the file; the wire and the server's views need not carry them.
+    # Comments are for readers of the file; the wire and the server's views do not need them.
     statement = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("--"))
     rendered = _VARIABLE.sub(value, statement).strip()
     _names[rendered] = name
@@ -65,18 +65,18 @@ def render(name: str, variables: Mapping[str, str]) -> str:
 
 
 def name_of(statement: str) -> str:
-    """The file that it was rendered from, OTHER where it is from none."""
+    """The file that it was rendered from, or OTHER."""
     return _names.get(statement, OTHER)
 
 
 def set_to(settings: Mapping[str, str | int], *, local: bool) -> str:
-    """Several settings in one message. Not in a file, for SET takes no parameters and each caller sets others: names and values
-    of ours.
+    """Several settings in one message. It is not in a file, because SET takes no parameters and each caller sets different ones.
+    Names and values are our own.
 
-    local: until the transaction ends, else until the session does.
+    local: until the transaction ends; otherwise until the session ends.
     """
     scope = "SET LOCAL" if local else "SET"
-    # A path is a list, and no text.
+    # A path is a list, not a text.
     values = {name: value if name == "search_path" else f"'{value}'" for name, value in settings.items()}
     return "; ".join(f"{scope} {name} = {value}" for name, value in values.items())
 

@@ -1,4 +1,4 @@
-"""Sessions of no worker that hold locks of crm-sync: they count for nothing, and somebody should know of them."""
+"""Sessions that hold locks of crm-sync but are not workers: they have no effect, but are reported."""
 
 from collections.abc import Iterable
 
@@ -12,14 +12,14 @@ log = structlog.get_logger()
 
 
 class Strangers:
-    """Told once each, and only who stays for two looks: a worker that reconnects may look like one for a moment."""
+    """Each is reported once, and only if seen in two looks: a worker that reconnects may look like one for a moment."""
 
     def __init__(self) -> None:
         self._seen: frozenset[int] = frozenset()
         self._told: frozenset[int] = frozenset()
 
     def tell(self, pids: Iterable[int]) -> None:
-        """pids: processes of the server, as of this look."""
+        """pids: server processes, as of this look."""
         found = frozenset(pids)
         stay, self._seen = found & self._seen, found
         if stay - self._told:

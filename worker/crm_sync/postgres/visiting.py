@@ -1,4 +1,4 @@
-"""The pool as a person's request uses it: to read only, or with the rights of another role."""
+"""The pool for a person's request: read-only, or with the rights of another role."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -14,7 +14,7 @@ _role: ContextVar[str | None] = ContextVar("role", default=None)
 
 @contextmanager
 def rights_of(role: str | None) -> Iterator[None]:
-    """Within, statements of a Visiting run with the rights of this role, of which its own must be a member. None: its own."""
+    """Inside, statements of a Visiting run with the rights of this role, of which its own must be a member. None: its own."""
     token = _role.set(role)
     try:
         yield
@@ -23,12 +23,12 @@ def rights_of(role: str | None) -> Iterator[None]:
 
 
 def role_in_force() -> str | None:
-    """That of the innermost rights_of."""
+    """The role of the innermost rights_of."""
     return _role.get()
 
 
 class Visiting(Database):
-    """Behind a transaction pooler too: what is set ends with the transaction."""
+    """Also works behind a transaction pooler: the setting ends with the transaction."""
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy]:
@@ -43,7 +43,7 @@ class Visiting(Database):
 
 
 class ReadOnly(Visiting):
-    """Nothing can write, not even what a mapping calls."""
+    """Nothing can write, not even a function called by the mapping."""
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy]:
