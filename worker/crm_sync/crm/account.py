@@ -1,4 +1,4 @@
-"""A CRM account, configured: what a lane is made of."""
+"""A configured CRM account: what a lane is made from."""
 
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -23,12 +23,13 @@ Witnessed = Callable[[Witness | None, Wire | None], Open]
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """default_fields: CRM field -> column, for tables that have it. open: its client, for as long as the lane lives; its requests
-    start when the limiter lets them. windows: the account's limits; none for no limit. forms: how it takes each kind of value.
+    """default_fields: CRM field -> column, for tables that have it. open: opens its client, for the lifetime of the lane; the
+    limiter decides when its requests start. windows: the account's limits; empty for no limit. forms: how it takes each kind of
+    value.
 
-    witnessed: the same before somebody who sees every request. With a wire nothing reaches the CRM. None if that cannot be
-    promised. proxy: through which it is reached, for people. record_url: the page of a record in the CRM, with {id} in it; None
-    where nobody knows it.
+    witnessed: the same with a witness who sees every request. With a wire, nothing reaches the CRM. None if that cannot be
+    guaranteed. proxy: the proxy in use, for people. record_url: the page of a record in the CRM, with {id} in it; None if
+    unknown.
     """
 
     default_fields: Mapping[str, str]
@@ -54,11 +55,11 @@ def over_http(
     forms: Forms = PLAIN,
     record_url: str | None = None,
 ) -> Account:
-    """An account that is reached over HTTP. headers: of every request, the credentials among them.
+    """An account that is reached over HTTP. headers: of every request, including the credentials.
 
-    limits: requests of the whole account, over all workers, as its <CRM>_LIMITS would say it, which outweighs this. remaining:
-    what the headers of an answer say is left of them. Raises ConfigurationError naming url_setting where keys and personal data
-    must not be sent to such a URL, or a proxy that cannot be used.
+    limits: of requests by the whole account, over all workers, in the form of its setting <CRM>_LIMITS, which takes precedence.
+    remaining: reads from an answer's headers what is left of them. Raises ConfigurationError that names url_setting if keys and
+    personal data must not be sent to this URL, or a proxy that cannot be used.
     """
     require_reachable(url_setting, base_url, read(TransportSettings))
     _require_sendable(crm, headers)
@@ -87,7 +88,7 @@ def over_http(
 
 
 def require_reachable(url_setting: str, base_url: str, transport: TransportSettings) -> None:
-    """Raises ConfigurationError naming url_setting where keys and personal data must not be sent to such a URL."""
+    """Raises ConfigurationError that names url_setting if keys and personal data must not be sent to this URL."""
     try:
         require_https(url_setting, base_url, allowed=transport.hosts(_port(base_url)))
     except ConfigurationError as error:
@@ -97,7 +98,9 @@ def require_reachable(url_setting: str, base_url: str, transport: TransportSetti
 
 
 def require_none(url_setting: str, settings: SettingsModel) -> None:
-    """Half of what a CRM needs is a mistake, none of it means no lane. settings: without the URL. Raises ConfigurationError."""
+    """An incomplete set of settings is a mistake; none at all means no lane. settings: without the URL. Raises
+    ConfigurationError.
+    """
     if half := [name.upper() for name in sorted(settings.model_fields_set)]:
         raise ConfigurationError(f"{url_setting}: not set, but {', '.join(half)}: set it too, or unset the others")
 
@@ -111,7 +114,7 @@ def _port(url: str) -> int:
 
 
 def _require_sendable(crm: str, headers: Mapping[str, str]) -> None:
-    """Raises ConfigurationError. Settings that are a Key are refused by their names before they come here."""
+    """Raises ConfigurationError. Settings of type Key are refused by name before they get here."""
     for name, value in headers.items():
         if not re.fullmatch(r"[ -~]*", value):
             raise ConfigurationError(
@@ -120,7 +123,7 @@ def _require_sendable(crm: str, headers: Mapping[str, str]) -> None:
 
 
 def _limited(client: Client, lane: LaneSettings) -> Client:
-    """What the settings allow of what the CRM does."""
+    """Reduces the client's capabilities to what the settings allow."""
     client.concurrency = lane.concurrency or client.concurrency
     client.batch_limit = min(lane.batch_size or client.batch_limit, client.batch_limit)
     return client

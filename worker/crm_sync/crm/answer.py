@@ -1,4 +1,4 @@
-"""What a CRM answered, and what is to be made of it where the CRM has no words of its own."""
+"""What a CRM answered, and how it is interpreted if the CRM has no specific meaning for it."""
 
 import json
 import math
@@ -18,27 +18,27 @@ from crm_sync.core.operation import Operation
 from crm_sync.core.text import clean, printable
 from crm_sync.errors import LaneError, OutageError, RefusedError, StatusRefusedError, ThrottledError
 
-LONGEST_SAID = 1000  # characters of what a CRM says that are looked at; fewer are kept
+LONGEST_SAID = 1000  # characters of a CRM's message that are examined; fewer are kept
 SHORTEST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 3600.0
-DEFAULT_PAUSE_S = 10.0  # HubSpot's own SDK waits so long where a 429 says nothing
-# By these a CRM's support finds a request. HubSpot puts its own into the body too.
+DEFAULT_PAUSE_S = 10.0  # HubSpot's own SDK waits this long if a 429 does not say
+# A CRM's support finds a request by these. HubSpot also puts its own into the body.
 REQUEST_ID_HEADERS = ("x-hubspot-correlation-id", "sib-request-id", "x-request-id", "x-correlation-id", "cf-ray")
 LONGEST_REQUEST_ID = 64
 BYTE_ORDER_MARK = "\ufeff"
-# Of 4xx these are no refusal: they may pass, and say when.
+# These 4xx are not refusals: they may be transient, and say when to retry.
 PASSING = frozenset({408, 429})
 
-# What of a page nobody reads.
+# Parts of a page that are not text for readers.
 _MARKUP = re.compile(r"<!--.*?(?:-->|$)|<(script|style)\b.*?(?:</\1>|$)|<[^>]*(?:>|$)", re.DOTALL | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a CRM answered. json: None if the body is empty or no JSON.
+    """What a CRM answered. json: None if the body is empty or not JSON.
 
-    flaw: why the body is not whole. text is its beginning then, and json None.
-    operation: the kind of request it answers; began: when that request did, by the monotonic clock.
+    flaw: why the body is incomplete. text is its beginning then, and json is None. operation: the kind of request it answers.
+    began: when that request began, by the monotonic clock.
     """
 
     status: int
@@ -50,33 +50,35 @@ class Answer:
     began: float = 0.0
 
     def confirm(self) -> None:
-        """It is a success of the CRM's own, so the CRM serves requests of this kind. Called by who can tell."""
+        """Marks it as a success by the CRM itself, so the CRM serves requests of this kind. Called by code that can tell."""
         self.operation.served(self.began, time.monotonic())
 
     def get(self, key: str) -> Any:
-        """A member of the answer's JSON object; None if it is none, or has none."""
+        """A member of the answer's JSON object; None if it is not an object, or has no such member."""
         return self.json.get(key) if isinstance(self.json, dict) else None
 
     @property
     def label(self) -> str:
-        """What it was, for people and the CRM's support: `400`, or `400, request 4f0c...`."""
+        """The status, for people and the CRM's support: `400`, or `400, request 4f0c...`."""
         return f"{self.status}, request {self.request_id}" if self.request_id else str(self.status)
 
     @property
     def request_id(self) -> str:
-        """By which the CRM's support finds it, empty if there is none."""
+        """The id by which the CRM's support finds it, empty if there is none."""
         named = [self.headers.get(name) for name in REQUEST_ID_HEADERS] + [self.get("correlationId")]
         return next((printable(value, LONGEST_REQUEST_ID) for value in named if isinstance(value, str) and value), "")
 
     def said(self, *keys: str) -> str:
-        """What it says for people: those of these members that are plain, else how the body begins. Cut, not cleaned."""
+        """Its message for people: those of these members that are plain values, else the beginning of the body. Truncated, not
+        cleaned.
+        """
         members = [value for key in keys if isinstance(value := self.get(key), str | int) and value]
         return " ".join(str(value)[:LONGEST_SAID] for value in members) or self.text[:LONGEST_SAID] or "no text"
 
 
 def usable(answer: Answer, body: object = None, *, check: str = "check its base URL", keys: str = "") -> Answer:
-    """The answer to this body, if it speaks about the contacts. check: what to look at where something else answers, and keys
-    where the credentials are refused, by the names of the settings.
+    """The answer to this body, if it is about the contacts. check: the settings to check if something else answers; keys: those
+    to check if the credentials are refused.
 
     Raises OutageError (5xx, 408), RefusedError (401, 402, 403, 407), StatusRefusedError (3xx; 401, 402 and 403 without a JSON
     object), ThrottledError (429), and the flaw of the answer.
@@ -100,20 +102,20 @@ def usable(answer: Answer, body: object = None, *, check: str = "check its base 
 
 
 def is_foreign(answer: Answer, *, own: bool) -> bool:
-    """Whether it refuses by status alone. own: it is in the vendor's own form, where the vendor has one.
+    """Whether it refuses by status alone. own: whether it is in the vendor's own format, if the vendor has one.
 
-    Of an answer that is not whole nobody knows.
+    For an incomplete answer this is unknown.
     """
     return not own and answer.flaw is None and 400 <= answer.status < 500 and answer.status not in PASSING
 
 
 def foreign(answer: Answer, body: object, *, whose: str, check: str) -> RefusedError:
-    """Of an answer to this body that refuses in words that are not the vendor's. whose: `Brevo's`; check: what to look at, by the
-    names of the settings.
+    """For an answer to this body that refuses in words that are not the vendor's. whose: `Brevo's`. check:
+    the settings to check.
     """
     said = f"{answer.label}: {page_words(answer, body)}"
     if answer.status == 407:
-        # Whom it lets through does not depend on the contact.
+        # What it lets through does not depend on the contact.
         return RefusedError(
             Code.NOT_FOUND, f"a proxy in front of {whose} API requires credentials of its own ({said}): {check}, and the proxy"
         )
@@ -126,20 +128,22 @@ def foreign(answer: Answer, body: object, *, whose: str, check: str) -> RefusedE
 
 
 def page_words(answer: Answer, body: object = None) -> str:
-    """What a page says, without its markup, and masked where it quotes this body."""
+    """The text of a page without its markup, masked where it quotes this body."""
     text = _MARKUP.sub(" ", answer.text[: 8 * LONGEST_SAID]).strip()
     return quoted(replace(answer, text=text), body)
 
 
 def _redirected(answer: Answer, body: object, check: str) -> StatusRefusedError:
-    """Some firewalls answer so too: away to a page that says why."""
+    """Some firewalls also answer like this: a redirect to a page with the reason."""
     said = f"{answer.status} to {where}" if (where := _target(answer, body)) else str(answer.status)
     reason = f"the CRM answered with a redirect ({said}), which is not followed: {check}"
     return StatusRefusedError(Code.REDIRECTED, reason, said=f"a redirect, {said}", operation=answer.operation)
 
 
 def _target(answer: Answer, body: object) -> str:
-    """Host and path of the Location, masked where they quote this body. No query, for that may hold anything."""
+    """Host and path of the Location, masked where they quote this body. The query is left out, because it may
+    contain anything.
+    """
     try:
         parts = urlsplit(answer.headers.get("Location", "").strip())
         host = f"{parts.hostname or ''}:{parts.port}" if parts.port else parts.hostname or ""
@@ -149,7 +153,7 @@ def _target(answer: Answer, body: object) -> str:
 
 
 def quoted(answer: Answer, body: object = None) -> str:
-    """What the CRM says, masked where it quotes this body, which it was sent."""
+    """The CRM's message, masked where it quotes the body it was sent."""
     said = answer.said("message")
     quotable = said.lower()
     return clean(said, hide=[value for value in _values(body) if value.lower() in quotable])
@@ -168,7 +172,7 @@ def _values(body: object) -> Iterator[str]:
 
 
 def retry_after_s(headers: Mapping[str, str], *names: str) -> float:
-    """Seconds to wait after a 429, from the first of these headers that says it: seconds, or an HTTP date.
+    """Seconds to wait after a 429, from the first of these headers that gives them, as a number or an HTTP date.
 
     Bounded, because headers can hold anything: garbage, the past, or a year.
     """
@@ -180,7 +184,7 @@ def retry_after_s(headers: Mapping[str, str], *names: str) -> float:
 
 
 def number(value: object) -> float:
-    """What a CRM says as a number, or as its text. Infinity for what is none, or below 0: of a time, that it has no end."""
+    """A number from a CRM, or its text. Infinity for anything else, or below 0: as a time, that means no end."""
     try:
         found = float(value) if isinstance(value, int | float | str) else math.inf
     except (ValueError, OverflowError):
@@ -189,13 +193,13 @@ def number(value: object) -> float:
 
 
 def crm_time(headers: Mapping[str, str]) -> float:
-    """When the CRM answered by its own clock, in seconds since 1970: this machine's may be wrong."""
+    """The CRM's clock at the time of the answer, in seconds since 1970: this machine's clock may be wrong."""
     date = _timestamp(headers.get("Date", ""))
     return time.time() if math.isnan(date) else date
 
 
 def _seconds(value: str, headers: Mapping[str, str]) -> float:
-    """From now on. NaN for what is neither a number nor a date."""
+    """From now. NaN if it is neither a number nor a date."""
     try:
         return float(value)
     except ValueError:
@@ -203,19 +207,19 @@ def _seconds(value: str, headers: Mapping[str, str]) -> float:
 
 
 def _timestamp(value: str) -> float:
-    """An HTTP date in seconds since 1970, NaN for what is none."""
+    """An HTTP date in seconds since 1970, NaN if it is not one."""
     try:
         date = parsedate_to_datetime(value)
     except (TypeError, ValueError, IndexError, OverflowError):
         return math.nan
-    # The oldest of the three forms of HTTP names no zone. It is UTC too.
+    # The oldest of HTTP's three date formats names no zone. It is UTC too.
     return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
 
 
 def parse(body: bytes) -> Any:
-    """Its JSON, or None if it is none, is not all UTF-8, or is nested as no CRM does.
+    """Its JSON, or None if it is not JSON, not valid UTF-8, or nested too deeply.
 
-    What stands before it and nobody sees is forgiven: PHP sends the byte order mark of each of its files.
+    Invisible characters before it are ignored: PHP sends the byte order mark of each of its source files.
     """
     try:
         return _JSON.decode(body.decode("utf-8").lstrip(BYTE_ORDER_MARK))

@@ -1,10 +1,10 @@
-"""Connections to one CRM: kept for a moment, used again, and told apart from new ones.
+"""Connections to one CRM: kept for a moment, reused, and distinguished from new ones.
 
-A connection that is used again may be one that the server, or something on the way, has just closed. A request that dies on such
-a one before a byte of its answer is sent once more, on a new connection: the CRM has not failed, and every write here may be
-repeated. One that may not be, because a CRM makes a second record of it, gets a new connection at once. On a new connection
-nothing is repeated, nor what dies after STALE_S: that had been received, and may still be at work.
-aiohttp's own repetition knows neither POST nor PATCH, and looks at none of that, so it is off.
+A reused connection may just have been closed by the server or something in between. A request that dies on one before any byte of
+the answer arrives is repeated once on a new connection: the CRM has not failed, and every write here may be repeated. A request
+that may not be repeated, because the CRM would create a second record, gets a new connection from the start. Nothing is repeated
+on a new connection, nor after STALE_S: by then the server has received the request and may still be working on it. aiohttp's own
+retries cover neither POST nor PATCH and check none of this, so they are off.
 """
 
 import asyncio
@@ -26,12 +26,13 @@ from crm_sync.crm.proxy import Proxy
 from crm_sync.errors import LaneError, NotSentError, OutageError
 
 CONNECT_TIMEOUT_S = 5.0
-# Node, and so n8n, and Apache close what has idled for 5 s [Node's http server.keepAliveTimeout, Apache's KeepAliveTimeout].
+# Node (and so n8n) and Apache close connections that were idle for 5 s [Node's http server.keepAliveTimeout, Apache's
+# KeepAliveTimeout].
 KEEP_ALIVE_S = 4.0
-# That a connection was closed shows after a round trip, or some more where packets are lost.
+# A closed connection shows after one round trip, or a few more if packets are lost.
 STALE_S = 2.0
-MOST_EARLY = 100  # answers before the answer. Servers send one or two
-CODINGS = "gzip, deflate"  # what `crm_sync.crm.content` undoes
+MOST_EARLY = 100  # interim responses before the answer. Servers send one or two
+CODINGS = "gzip, deflate"  # what `crm_sync.crm.content` decodes
 
 
 class Connections:
@@ -45,7 +46,7 @@ class Connections:
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         stale_s: float = STALE_S,
     ) -> None:
-        """timeout_s: of a request and its answer together, also where it is sent twice."""
+        """timeout_s: for a request and its answer together, even if it is sent twice."""
         self._timeout_s = timeout_s
         self._stale_s = stale_s
         self._connect_timeout_s = connect_timeout_s
@@ -76,14 +77,14 @@ class Connections:
             return await self._try(self._new, request, ends_at)
 
     async def _try(self, session: aiohttp.ClientSession, request: Request, ends_at: float) -> Response:
-        """Raises _StaleError if it died on a connection that had been used before, without a byte of an answer."""
+        """Raises _StaleError if it died on a reused connection before any byte of an answer."""
         _line.set(None)
         try:
             return await self._exchange(session, request, ends_at)
         except aiohttp.InvalidURL as error:
             raise NotSentError(Code.UNREACHABLE, "no connection: its base URL is not a URL") from error
         except aiohttp.ClientHttpProxyError as error:
-            # Without its cause, which carries the headers that were sent to the proxy.
+            # Without its cause, which carries the headers sent to the proxy.
             raise self._refused(error.status, error.message) from None
         except aiohttp.ClientConnectorError as error:
             raise self._unconnected(error) from error
@@ -99,13 +100,13 @@ class Connections:
             raise OutageError(Code.BROKEN_ANSWER, reason) from error
 
     async def _exchange(self, session: aiohttp.ClientSession, request: Request, ends_at: float) -> Response:
-        left_s = max(ends_at - asyncio.get_running_loop().time(), 0.001)  # 0 would be no limit
+        left_s = max(ends_at - asyncio.get_running_loop().time(), 0.001)  # 0 would mean no limit
         timeout = aiohttp.ClientTimeout(total=left_s, sock_connect=self._connect_timeout_s)
         headers, to_proxy = request.headers, None
         if self._proxy is not None and self._proxy.credentials is not None:
             to_proxy = {"Proxy-Authorization": self._proxy.credentials}
             if request.url.scheme == "http":
-                headers = {**headers, **to_proxy}  # there is no tunnel, so that the request itself is the proxy's
+                headers = {**headers, **to_proxy}  # without a tunnel, the request itself goes to the proxy
         async with session.request(
             request.method,
             request.url,
@@ -127,24 +128,25 @@ class Connections:
         return NotSentError(Code.UNREACHABLE, f"no connection: {self._proxy} answered {words}{hint}")
 
     def _unconnected(self, error: aiohttp.ClientConnectorError) -> LaneError:
-        # With a proxy no other name is looked up than its own.
+        # With a proxy, only the proxy's own name is resolved.
         if self._proxy and isinstance(error, aiohttp.ClientProxyConnectionError | aiohttp.ClientConnectorDNSError):
             return NotSentError(Code.UNREACHABLE, f"no connection to {self._proxy}: {_plain(error)}")
         return NotSentError(Code.UNREACHABLE, f"no connection{self._via}: {_plain(error)}")
 
 
 class _StaleError(Exception):
-    """To be sent on a new connection."""
+    """To be sent again on a new connection."""
 
 
-_EARLY = b"HTTP/1.1 1"  # how one begins
+_EARLY = b"HTTP/1.1 1"  # how an interim response begins
 _FINAL = re.compile(rb"HTTP/1\.[01] [2-5]")
 
 
 class _Line(ResponseHandler):
-    """A connection. requests: that were begun on it. is_heard: whether a byte came since the last of them was, at begun_at.
+    """A connection. requests: how many were begun on it. is_heard: whether a byte has arrived since the last one began, at
+    begun_at.
 
-    early: answers before the answer (100 Continue, 103 Early Hints), since then. is_answered: whether that has begun.
+    early: interim responses (100 Continue, 103 Early Hints) since then. is_answered: whether the answer itself has begun.
     """
 
     requests = 0
@@ -172,7 +174,7 @@ class _Line(ResponseHandler):
         if self.early <= MOST_EARLY:
             super().data_received(data)
         elif self.transport is not None:
-            # A server that sends them without end keeps the event loop, and with it every other CRM, busy.
+            # A server that sends them endlessly would keep the event loop, and so every other CRM, busy.
             self.transport.abort()
 
 
@@ -180,12 +182,12 @@ _line: ContextVar[_Line | None] = ContextVar("line", default=None)  # of the req
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Tells which connection a request got."""
+    """Records which connection a request got."""
 
     def __init__(self, **options: Any) -> None:
-        # The lane bounds what is in flight. A pool here would time out in its own queue, which is not the CRM's fault.
+        # The lane limits what is in flight. A pool here would time out in its own queue, which is not the CRM's fault.
         super().__init__(limit=0, **options)
-        # Private, and the only way to a protocol of our own: aiohttp has no event for a byte that came.
+        # Private, and the only way to install our own protocol: aiohttp has no event for received bytes.
         self._factory = cast("partial[ResponseHandler]", partial(_Line, loop=self._loop))
 
     async def connect(
@@ -215,6 +217,6 @@ def _session(connector: _Connector) -> aiohttp.ClientSession:
 
 
 def _plain(error: Exception) -> str:
-    """The cause, without the request's headers, which repr() of these errors can carry."""
+    """The cause, without the request's headers, which repr() of these errors can contain."""
     cause = getattr(error, "os_error", None) or error
     return clean(getattr(cause, "strerror", None) or str(cause) or type(error).__name__)

@@ -1,7 +1,7 @@
 """The body of an answer: read up to a limit, and decoded.
 
-What came before it, the status and the headers, has been said: a body that is too large, breaks off or is coded wrongly takes
-nothing from that. So it is no error here but a flaw, which `usable` raises where what was sent needs the body.
+The status and the headers, which came before, remain valid even if the body is too large, truncated or wrongly encoded. So that
+is not an error here but a flaw, which `usable` raises if the request needs the body.
 """
 
 import zlib
@@ -14,13 +14,13 @@ from crm_sync.errors import BatchRefusedError, LaneError, OutageError
 LARGEST_BODY_BYTES = 4 * 1024 * 1024
 KEPT_BYTES = 16 * 1024  # of a body with a flaw: enough to quote
 
-_ANY = zlib.MAX_WBITS | 32  # gzip or zlib, as its head says
+_ANY = zlib.MAX_WBITS | 32  # gzip or zlib, according to the header
 _BARE = -zlib.MAX_WBITS
-_DEFLATED = 8  # the method in a zlib head
+_DEFLATED = 8  # the method in a zlib header
 
 
 async def read(response: aiohttp.ClientResponse, timeout_s: float) -> tuple[bytes, LaneError | None]:
-    """The body, and what is wrong with it. timeout_s: to be named where it was too slow."""
+    """The body, and what is wrong with it. timeout_s: named in the reason if it was too slow."""
     body = bytearray()
     try:
         while part := await response.content.read(LARGEST_BODY_BYTES + 1 - len(body)):
@@ -28,7 +28,7 @@ async def read(response: aiohttp.ClientResponse, timeout_s: float) -> tuple[byte
             _measure(body)
         return _decoded(bytes(body), response.headers.get("Content-Encoding", "")), None
     except _TooLargeError:
-        # Of fewer contacts it will be smaller.
+        # With fewer contacts it will be smaller.
         flaw: LaneError = BatchRefusedError(
             Code.BROKEN_ANSWER, f"the answer ({response.status}) is over {LARGEST_BODY_BYTES >> 20} MiB", retried=True
         )
@@ -42,7 +42,7 @@ async def read(response: aiohttp.ClientResponse, timeout_s: float) -> tuple[byte
 
 
 class _TooLargeError(Exception):
-    """More than is read."""
+    """More than the limit."""
 
 
 def _measure(body: bytearray) -> None:
@@ -51,7 +51,7 @@ def _measure(body: bytearray) -> None:
 
 
 def _decoded(body: bytes, codings: str) -> bytes:
-    """Raises ValueError, and _TooLargeError for what would be too large."""
+    """Raises ValueError, and _TooLargeError if the result would be too large."""
     for coding in reversed([coding.strip().lower() for coding in codings.split(",")]):
         match coding:
             case "" | "identity":
@@ -64,7 +64,7 @@ def _decoded(body: bytes, codings: str) -> bytes:
 
 
 def _inflated(body: bytes, coding: str) -> bytes:
-    """All members of it: gzip may have several. Some servers send deflate without its head."""
+    """Decodes all members: gzip may have several. Some servers send deflate without its header."""
     found = bytearray()
     rest = body
     bare = coding == "deflate" and body and body[0] & 0xF != _DEFLATED
@@ -77,5 +77,5 @@ def _inflated(body: bytes, coding: str) -> bytes:
         _measure(found)
         if not inflater.eof:
             raise ValueError(f"is truncated {coding}")
-        rest = inflater.unused_data.lstrip(b"\0")  # which some pad it with
+        rest = inflater.unused_data.lstrip(b"\0")  # padding that some servers add
     return bytes(found)

@@ -1,7 +1,6 @@
-"""A request and what came of it: as they go over the wire, and as a person may see them.
+"""A request and its answer: as they go over the wire, and as people may see them.
 
-What a person sees is masked where the keys are known, in `crm_sync.crm.http`, before it leaves there. Named tuples, where one is
-made for every request.
+What people see is masked in `crm_sync.crm.http`, where the keys are known. Types created for every request are named tuples.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -16,7 +15,7 @@ from crm_sync.core.text import MASK
 from crm_sync.crm.answer import Answer
 from crm_sync.errors import LaneError
 
-# Headers that are no credentials, no matter who sends them. A key can have any name, so all others are masked.
+# Headers that are never credentials. A key can have any name, so all other headers are masked.
 HARMLESS = frozenset({"accept", "accept-encoding", "content-type", "idempotency-key", "origin", "user-agent"})
 FORM = "application/x-www-form-urlencoded"
 SCHEMES = ("basic", "bearer")
@@ -24,9 +23,9 @@ HARMLESS_OF_A_LOGIN = frozenset({"grant_type"})
 
 
 class Request(NamedTuple):
-    """What is sent. body: the very bytes. login: it asks for a token, so that its body and the answer to it are secrets.
+    """What is sent. body: the exact bytes. login: it requests a token, so its body and its answer are secret.
 
-    once: it is no upsert, so that it must not be repeated before somebody has looked whether it took effect.
+    once: it is not an upsert, so it must not be repeated before checking whether it took effect.
     """
 
     method: str
@@ -38,7 +37,7 @@ class Request(NamedTuple):
 
 
 class Response(NamedTuple):
-    """What is answered, byte by byte. flaw: why there is no whole body, of which this is the beginning."""
+    """The answer, byte for byte. flaw: why the body, of which this is the beginning, is incomplete."""
 
     status: int
     headers: CIMultiDictProxy[str]
@@ -51,7 +50,7 @@ Wire = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A request as a person may see it: no keys. body: None if there is none."""
+    """A request as people may see it: without keys. body: None if there is none."""
 
     method: str
     url: str
@@ -70,7 +69,7 @@ class Witness(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """An answer as a vendor gives it, made up. json: the body."""
+    """A made-up answer in the vendor's format. json: the body."""
 
     status: int
     json: Any
@@ -78,9 +77,10 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Assumption:
-    """What a CRM may know of a contact, and would answer then: to the first request, to the second. For `crm-sync preview`.
+    """What a CRM may know about a contact, and its answers in that case: to the first request, to the second. For `crm-sync
+    preview`.
 
-    words: begin with "if". A request that has no answer here is the last that is shown.
+    words: begin with "if". A request without an answer here is the last one shown.
     """
 
     words: str
@@ -88,7 +88,7 @@ class Assumption:
 
 
 def shown(request: Request, masked: Callable[[bytes], bytes]) -> Shown:
-    """masked: takes the keys out that a URL or a body holds. Those of headers and logins are known by where they stand."""
+    """masked: removes keys from a URL or a body. Those in headers and logins are known by their position."""
 
     def text(value: str) -> str:
         return masked(value.encode("utf-8", errors="replace")).decode("utf-8", errors="replace")
@@ -108,6 +108,6 @@ def shown(request: Request, masked: Callable[[bytes], bytes]) -> Shown:
 
 
 def _credential(value: str) -> str:
-    """Which kind it is may be seen: half the questions about a 401 are answered by it."""
+    """The kind of credential is shown: it answers half the questions about a 401."""
     scheme, _, rest = value.partition(" ")
     return f"{scheme} {MASK}" if rest and scheme.lower() in SCHEMES else MASK

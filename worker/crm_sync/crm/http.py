@@ -1,4 +1,4 @@
-"""One HTTP shell for all CRMs: within the limits, no redirects, and no key in an answer."""
+"""One HTTP layer for all CRMs: rate-limited, no redirects, and no keys in answers."""
 
 import json
 import time
@@ -43,9 +43,9 @@ class Http:
         witness: Witness | None = None,
         wire: Wire | None = None,
     ) -> None:
-        """headers: of every request, the credentials among them. remaining: what the headers of an answer say is left of the
-        account's limits. timeout_s: of a request and its answer together. proxy: through which the CRM is reached. wire:
-        answers instead of the CRM.
+        """headers: of every request, including the credentials. remaining: reads from an answer's headers what is left of the
+        account's limits. timeout_s: for a request and its answer together. proxy: the one to use. wire: answers instead of the
+        CRM.
         """
         self._base_url = base_url.rstrip("/")
         self._headers = {"User-Agent": f"crm-sync/{__version__}", "Accept": "application/json", **headers}
@@ -69,15 +69,15 @@ class Http:
         await self._connections.close()
 
     def hide(self, *keys: str) -> None:
-        """Masks these wherever an answer quotes them. Those of the headers are masked anyway."""
+        """Masks these wherever an answer quotes them. Those in the headers are masked anyway."""
         self._keys += _forms(keys)
 
     def hide_token(self, token: str) -> None:
-        """The same for one that is good for a while: the latest MOST_TOKENS are remembered."""
+        """The same for a temporary token: the latest MOST_TOKENS are remembered."""
         self._tokens += _forms([token])
 
     async def request(self, method: str, path: str, body: object = None, *, once: bool = False, **query: str) -> Answer:
-        """Sends, and returns any answer that speaks about the contacts, whatever its status. Raises as send and usable do."""
+        """Sends, and returns any answer that is about the contacts, whatever its status. Raises as send and usable do."""
         return usable(await self.send(method, path, body, query=query, once=once), body)
 
     async def send(
@@ -93,13 +93,13 @@ class Http:
         once: bool = False,
         traced: bool = False,
     ) -> Answer:
-        """One request, when the limiter lets it start. Whatever is answered comes back.
+        """Sends one request when the limiter allows it, and returns any answer.
 
-        body: bytes are sent as they are, anything else as JSON. headers: of this request, besides those of all. form: a login,
-        sent instead of a body, as HTML forms are. login: the body is one, too, so that nobody is shown it. once: sent twice, it
-        would make two records. traced: it says which trace it belongs to, to a receiver who goes on with it.
+        body: bytes are sent unchanged, anything else as JSON. headers: for this request, in addition to the common ones. form: a
+        login, sent as an HTML form instead of a body. login: the body is a login too, so it is never shown. once: sent twice, it
+        would create two records. traced: sends the trace context, for receivers that continue the trace.
 
-        Raises HeldBackError, NotSentError, and OutageError where there is no answer.
+        Raises HeldBackError, NotSentError, and OutageError if there is no answer.
         """
         await self._limiter.slot()
         request = self._request(method, path, query, headers, _content(body, form))
@@ -158,9 +158,9 @@ class Http:
 
 
 def require_https(name: str, url: str, allowed: Collection[str] = ()) -> str:
-    """The URL, if it is one that keys and personal data may be sent to. Raises ConfigurationError naming the setting.
+    """Returns the URL if keys and personal data may be sent to it. Raises ConfigurationError that names the setting.
 
-    allowed: hosts that may be spoken to in plain http, besides loopback.
+    allowed: hosts besides loopback that may be reached over plain HTTP.
     """
     try:
         parts = urlsplit(url)
@@ -180,7 +180,7 @@ def require_https(name: str, url: str, allowed: Collection[str] = ()) -> str:
 
 
 def _content(body: object, form: Mapping[str, str] | None) -> tuple[bytes, str] | None:
-    """The bytes of a body, and what they are."""
+    """The bytes of a body, and their content type."""
     if form is not None:
         return urlencode(form).encode(), FORM
     if body is None:
@@ -189,13 +189,13 @@ def _content(body: object, form: Mapping[str, str] | None) -> tuple[bytes, str] 
 
 
 def _forms(keys: Iterable[str]) -> list[bytes]:
-    """How these can be in an answer. PHP writes a slash into JSON with another before it."""
+    """How these can appear in an answer. PHP escapes slashes in JSON."""
     forms = [form for key in keys if len(key) >= SHORTEST_KEY for form in (key, key.replace("/", "\\/"))]
     return [form.encode() for form in dict.fromkeys(forms)]
 
 
 def _masked(body: bytes, keys: Sequence[bytes]) -> bytes:
-    """The body without our keys, which a debug page that quotes the request would hand on."""
+    """The body without our keys, which a debug page that quotes the request would reveal."""
     for key in keys:
         body = body.replace(key, MASK.encode())
     return body

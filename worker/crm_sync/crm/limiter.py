@@ -1,6 +1,6 @@
-"""What a client has to know of the limits of its account: that it waits, and whom it tells what is left.
+"""What a client has to know about its account's limits: how to wait, and where to report what is left.
 
-Who keeps them is not its affair: with a worker it is the database (`crm_sync.limits.rate_limit`).
+Where they are kept does not concern it: for a worker, in the database (`crm_sync.limits.rate_limit`).
 """
 
 from collections.abc import Iterable
@@ -13,18 +13,18 @@ class Limiter(Protocol):
     """The limits of one account."""
 
     async def slot(self) -> None:
-        """Waits until the next request may start. Raises HeldBackError if that is not soon, or cannot be told now."""
+        """Waits until the next request may start. Raises HeldBackError if that is not soon, or cannot be determined now."""
 
     async def correct(self, remaining: Iterable[Remaining]) -> None:
-        """The CRM has said what is left. Raises nothing: the answer that said so counts more."""
+        """The CRM has reported what is left. Raises nothing: the answer that reported it matters more."""
 
 
 class _Unlimited:
     async def slot(self) -> None:
-        """At once."""
+        """Returns at once."""
 
     async def correct(self, remaining: Iterable[Remaining]) -> None:
-        """There is nothing to correct."""
+        """Does nothing."""
 
 
 UNLIMITED: Limiter = _Unlimited()

@@ -1,7 +1,7 @@
-"""Names in the mapping that are not fields of a contact: its consent, and the lists, segments and tags that it has.
+"""Names in the mapping that are not fields of a contact: its consent, lists, segments and tags.
 
-A consent field is sent when it opts out, and left out when it does not. So it never opts anybody in again, unless the mapping
-says `subscribe = true` for that field. The names are the vendors' own, and their case does not matter.
+A consent field is sent only when it opts out. So it never opts a contact in again, unless the mapping says `subscribe = true` for
+that field. The names are the vendors' own, in any case.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from crm_sync.errors import UnsendableError
 
 EMAIL = "email"  # Mautic's channel
 CONTACTABLE, UNSUBSCRIBED, MANUAL = 0, 1, 3  # reasons of Mautic's doNotContact [mautic/mautic: DoNotContact]
-MOST_LISTS = 100  # of one contact: our own bound
+MOST_LISTS = 100  # of one contact: our own limit
 
 
 def boolean(value: Any) -> bool:
@@ -27,7 +27,7 @@ def only_true(value: bool) -> bool | None:
 
 
 def ids(value: Any) -> list[int]:
-    """Of lists or segments, each once."""
+    """List or segment ids, without duplicates."""
     found = (
         [value] if isinstance(value, int) and not isinstance(value, bool) else flat(value) if isinstance(value, list) else None
     )
@@ -39,15 +39,15 @@ def ids(value: Any) -> list[int]:
 
 
 def texts(value: Any) -> list[str]:
-    """Tags, each once."""
+    """Tags, without duplicates."""
     found = flat(value) if isinstance(value, list) else [value]
     return list(dict.fromkeys(text for one in found if (text := plain_text(one).strip())))
 
 
 def do_not_contact(value: Any) -> list[dict[str, Any]]:
-    """A boolean means the email channel, a list of texts these channels. JSON has the form that Mautic documents.
+    """A boolean means the email channel, a list of texts these channels. JSON has the form documented by Mautic.
 
-    A text by itself is no channel: 'f' or 'no' would close one of that name, and leave the others open.
+    A single text is not accepted as a channel: 'f' or 'no' would close a channel of that name and leave the others open.
     """
     if isinstance(value, bool):
         return [{"channel": EMAIL, "reason": MANUAL if value else CONTACTABLE}]
@@ -83,7 +83,7 @@ LEGAL_BASES = (
 
 
 def opting_out(value: Any) -> bool | None:
-    """False is never sent: HubSpot cannot opt anybody in to every email."""
+    """False is never sent: HubSpot has no way to opt a contact in to all email."""
     return only_true(boolean(value))
 
 
@@ -97,7 +97,7 @@ def legal_basis(value: Any) -> str:
     return str(value)
 
 
-# Our names: HubSpot has requests of their own for these. [HubSpot, communication preferences; lists]
+# Our names: HubSpot has separate requests for these. [HubSpot, communication preferences; lists]
 _STATUSES = (
     "the scope communication_preferences.write, or communication_preferences.statuses.batch.write, with which one request serves "
     "many contacts (Marketing Hub Enterprise)"
@@ -112,7 +112,7 @@ HUBSPOT: Mapping[str, Member] = {
     "listIds": Member(ids, needs=_LISTS),
     "unlinkListIds": Member(ids, needs=_LISTS),
 }
-# Next to the fields [mautic/mautic: LeadApiController]. The last two are our names: Mautic has other requests for segments.
+# Next to the fields [mautic/mautic: LeadApiController]. The last two are our names: Mautic has separate requests for segments.
 MAUTIC: Mapping[str, Member] = {
     "doNotContact": Member(do_not_contact, only_opt_outs),
     "tags": Member(texts),

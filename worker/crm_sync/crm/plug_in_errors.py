@@ -1,6 +1,6 @@
-"""What a client raises that is no LaneError, where it is asked something that is about no contact.
+"""Exceptions of a client that are not a LaneError, in calls that do not involve contacts.
 
-It is a fault of a plug-in, or of ours. With a contact, the lane finds out whose it is (`crm_sync.lane.client_faults`).
+They are bugs in a plug-in or in crm-sync. In calls with contacts, the lane handles them (`crm_sync.lane.client_faults`).
 """
 
 import traceback
@@ -16,19 +16,21 @@ from crm_sync.errors import CrmSyncError, OutageError
 
 @contextmanager
 def told_as_lane_errors() -> Iterator[None]:
-    """Raises OutageError in its place, with the kind of the error and where it was raised, without its words."""
+    """Raises OutageError instead, with the type of the error and where it was raised, without its text."""
     try:
         yield
     except CrmSyncError:
         raise
-    except Exception as error:  # noqa: BLE001 (somebody else's client can fail in any way)
+    except Exception as error:  # noqa: BLE001 (a plug-in client can fail in any way)
         frames = traceback.extract_tb(error.__traceback__)
         place = f" in {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
         raise OutageError(Code.CLIENT_FAILED, f"the client of this CRM failed: {type(error).__name__}{place}") from None
 
 
 async def ask_misfits(client: Client, sent: Iterable[SentField]) -> list[Misfit] | None:
-    """What of the mapping can never arrive; None if the CRM names no fields. Raises LaneError, whatever the client does."""
+    """What in the mapping can never arrive; None if the CRM does not list its fields. Raises LaneError, whatever the client
+    raises.
+    """
     with told_as_lane_errors():
         schema = await client.schema()
         if schema is None:

@@ -1,7 +1,7 @@
 """The proxy between this machine and a CRM: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY.
 
-They are settings like all others, so that they may be in .env or in a credential of systemd, whose place a password is, and
-are read again on a reload. aiohttp's own reader knows the environment only, no ALL_PROXY, and takes keys out of ~/.netrc.
+They are settings like all others, so they may be in .env or in a systemd credential, where a password belongs, and are read again
+on a reload. aiohttp's own support reads only the environment, ignores ALL_PROXY, and takes keys from ~/.netrc.
 """
 
 import base64
@@ -18,8 +18,8 @@ SCHEMES = ("http", "https")
 
 
 class Proxy(NamedTuple):
-    """url: without user and password. credentials: for the header Proxy-Authorization. secrets: to be masked. setting: by which
-    it was set.
+    """url: without user and password. credentials: for the header Proxy-Authorization. secrets: to be masked. setting: the one
+    that set it.
     """
 
     url: URL
@@ -33,12 +33,12 @@ class Proxy(NamedTuple):
 
 
 def proxy_for(base_url: str, settings: ProxySettings) -> Proxy | None:
-    """None if this URL is reached directly. Raises ConfigurationError, with the name of a setting that cannot be used."""
+    """None if this URL is reached directly. Raises ConfigurationError with the name of a setting that cannot be used."""
     try:
         target = urlsplit(base_url)
         scheme, host, port = target.scheme, target.hostname or "", target.port
     except ValueError:
-        return None  # no URL at all, which is told elsewhere
+        return None  # not a URL, which is reported elsewhere
     given = {
         "HTTPS_PROXY": settings.https_proxy if scheme == "https" else None,
         "HTTP_PROXY": settings.http_proxy if scheme == "http" else None,
@@ -51,7 +51,7 @@ def proxy_for(base_url: str, settings: ProxySettings) -> Proxy | None:
 
 
 def _parsed(setting: str, value: str) -> Proxy:
-    # As curl reads it, for many leave the scheme out.
+    # As curl reads it, because the scheme is often left out.
     text = value if "://" in value else f"http://{value}"
     scheme = text.partition("://")[0].lower()
     if scheme not in SCHEMES:
@@ -74,13 +74,13 @@ def _parsed(setting: str, value: str) -> Proxy:
 
 
 def _is_loopback(host: str) -> bool:
-    """No proxy leads there."""
+    """Loopback is never reached through a proxy."""
     address = _address(host)
     return host == "localhost" or host.endswith(".localhost") or (address is not None and address.is_loopback)
 
 
 def _is_excepted(host: str, port: int, no_proxy: str) -> bool:
-    """By a host, which stands for all below it too, an address, a network, each with a port or without, or `*` for all."""
+    """Matches a host (including its subdomains), an address or a network, each with or without a port, or `*` for all."""
     return any(_fits(entry.strip().lower(), host, port) for entry in no_proxy.replace(" ", ",").split(",") if entry.strip())
 
 

@@ -1,4 +1,4 @@
-"""Which CRMs this worker can talk to: four of its own, and what other packages register by an entry point.
+"""The CRMs this worker supports: four built-in ones, and those that other packages register by an entry point.
 
 [project.entry-points."crm_sync.crms"]
 pipedrive = "my_package.pipedrive:crm"
@@ -26,11 +26,11 @@ GROUP = "crm_sync.crms"
 
 @dataclass(frozen=True, slots=True)
 class Crm:
-    """A CRM that this worker can talk to.
+    """A CRM that this worker supports.
 
-    read_account: reads its settings; None if it has no credentials, so no lane. Raises ConfigurationError naming a wrong one.
-    default_fields and settings: what is known of it without credentials. Without settings no name that begins like its own is
-    told as unknown. asked: settings that `crm-sync init` asks for; all else has a default, or is for few.
+    read_account: reads its settings; None if it has no credentials, so no lane. Raises ConfigurationError that names a wrong one.
+    default_fields and settings: known without credentials. Without settings, no name with its prefix is reported as unknown.
+    asked: settings that `crm-sync init` asks for; the others have a default, or are rarely needed.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Crm:
     asked: Sequence[str] = ()
 
 
-# Where none is asked for by name, these are installed, in this order.
+# If none is asked for by name, these are installed, in this order.
 OWN: Mapping[str, Crm] = {
     crm.name: crm
     for crm in (
@@ -60,7 +60,7 @@ OWN: Mapping[str, Crm] = {
 
 @cache
 def known() -> Mapping[str, Crm]:
-    """By the CRM's name. One whose package cannot be used says so when its account is read: the others are as they are."""
+    """By the CRM's name. A broken package is reported when its account is read; other CRMs are not affected."""
     crms = dict(OWN)
     for entry in entry_points(group=GROUP):
         if entry.name in crms:

@@ -1,7 +1,7 @@
-"""What a client would send for a contact, by running it. Nothing leaves this process.
+"""Finds out what a client would send for a contact by running it. Nothing leaves this process.
 
-The client is the real one, with the real settings, over a wire that leads nowhere. Where it goes by what the CRM answers, it is
-run once for each assumption that it declares, and answered so. A request that nothing is assumed of is the last.
+The client is the real one, with the real settings, over a wire that leads nowhere. If its steps depend on the CRM's answers, it
+is run once for each assumption that it declares, with those answers. It stops at the first request without an assumed answer.
 """
 
 import json
@@ -25,7 +25,7 @@ NOTHING_ASSUMED = Assumption("", ())
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One way it may go. words: what is assumed. outcome: None if the last request stays without an answer."""
+    """One possible course. words: the assumption. outcome: None if the last request has no answer."""
 
     words: str
     requests: Sequence[Shown]
@@ -34,8 +34,8 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
-    """together: contacts in one such request, at most. first: the requests that are made in any case. then: what follows, by
-    what is assumed; one way where nothing need be.
+    """together: contacts in one such request, at most. first: the requests made in any case. then: the further courses, by
+    assumption; a single one if nothing has to be assumed.
     """
 
     together: int
@@ -44,9 +44,9 @@ class Rehearsal:
 
 
 async def rehearse(account: Account, contact: Contact, *, shared: bool = False) -> Rehearsal | None:
-    """None if the client does not go through our HTTP shell, so that it would really send. Raises DeclinedError.
+    """None if the client does not use our HTTP layer, and so would really send. Raises DeclinedError.
 
-    shared: the record that it has is one that it must not be matched by, as `crm_sync.table.shared_records` says.
+    shared: it must not be matched by its record id, see `crm_sync.table.shared_records`.
     """
     if account.witnessed is None:
         return None
@@ -60,20 +60,20 @@ async def rehearse(account: Account, contact: Contact, *, shared: bool = False) 
 
 
 async def _run(witnessed: Witnessed, contact: Contact, assumption: Assumption) -> Run:
-    """Each with a client of its own, so that none knows what was assumed before."""
+    """Each run has its own client, so that none knows earlier assumptions."""
     nowhere = _Nowhere(assumption.answers)
     async with witnessed(nowhere, nowhere)(UNLIMITED) as client:
         try:
             said = (await client.deliver([contact]))[0]
         except LaneError as error:
             said = error
-        except Exception as error:  # noqa: BLE001 (somebody else's client can fail in any way, and quote the person)
+        except Exception as error:  # noqa: BLE001 (a plug-in client can fail in any way, and quote the person)
             raise DeclinedError(f"the client of this CRM failed: {type(error).__name__}") from None
     return Run(assumption.words, nowhere.requests, said if isinstance(said, Outcome) and not nowhere.ended else None)
 
 
 class _Nowhere:
-    """The wire, and its witness."""
+    """The wire and its witness."""
 
     def __init__(self, answers: Sequence[Said]) -> None:
         self.requests: list[Shown] = []
@@ -85,7 +85,7 @@ class _Nowhere:
             self.requests.append(request)
 
     def answered(self, said: Answer | LaneError) -> None:
-        """We know: we have made it up."""
+        """The answer is known already, because it was made up here."""
 
     async def __call__(self, request: Request) -> Response:
         if request.login and not self.ended:
@@ -102,7 +102,7 @@ def _response(said: Said) -> Response:
 
 
 def _joined(together: int, runs: Sequence[Run]) -> Rehearsal:
-    """What all have in common comes first. Ways that do not differ are one."""
+    """Requests common to all runs come first. Identical courses are merged."""
     common = 0
     while all(len(run.requests) > common for run in runs) and len({_key(run.requests[common]) for run in runs}) == 1:
         common += 1

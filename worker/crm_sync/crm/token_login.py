@@ -1,8 +1,8 @@
-"""A login that fetches a token, for clients whose CRM wants one: OAuth2 client credentials, or a user's name and password.
+"""A login that fetches a token, for CRMs that require one: OAuth2 client credentials, or a user name and password.
 
-One token for all requests, and one renewal for all that need it: before the token ends, or once the CRM refuses it. Anyone who
-waits while somebody else logs in takes what comes of that, a refusal too: an account that is tried too often gets locked.
-Neither token nor secret is in an answer, an error or a log.
+All requests share one token and one renewal, which happens before the token expires or once the CRM refuses it. Requests that
+wait during a login share its result, even a refusal: too many attempts lock an account. Neither token nor secret appears in an
+answer, an error or a log.
 """
 
 import asyncio
@@ -18,22 +18,22 @@ from crm_sync.crm.answer import Answer, number, quoted, usable
 from crm_sync.crm.http import Http
 from crm_sync.errors import BatchRefusedError, LaneError, OutageError, RefusedError, StatusRefusedError
 
-MARGIN_S = 60.0  # a token is renewed so long before it ends; halfway where its life is shorter than twice that
+MARGIN_S = 60.0  # a token is renewed this long before it expires; halfway if its life is shorter than twice that
 
 _SENDABLE = re.compile(r"[!-~]+")  # in a header
 
 
 class Token(NamedTuple):
-    """renew_at: by the monotonic clock; infinity where the CRM does not say how long it is good for."""
+    """renew_at: by the monotonic clock; infinity if the CRM does not say how long it is valid."""
 
     value: str
     renew_at: float
 
 
 class TokenLogin:
-    """Sends requests with a token: `request` and `send` are as those of Http.
+    """Sends requests with a token: `request` and `send` work like those of Http.
 
-    A CRM that answers otherwise than RFC 6749 has it gets a class of its own that overrides `refuses_token` or `judge_login`.
+    A CRM that deviates from RFC 6749 gets a subclass that overrides `refuses_token` or `judge_login`.
     """
 
     def __init__(
@@ -46,10 +46,10 @@ class TokenLogin:
         keys: str,
         member: str = "access_token",
     ) -> None:
-        """form or body: what is sent to path, as an HTML form or as JSON. All of its values but grant_type and scope are secrets.
+        """form or body: sent to path, as an HTML form or as JSON. All of its values except grant_type and scope are secret.
 
-        keys: what to look at where the login is refused, by the names of the settings: `check X and Y`. member: of the answer,
-        where the token is.
+        keys: the settings to check if the login is refused: `check X and Y`. member: the member of the answer that contains the
+        token.
         """
         self._http = http
         self._path = path
@@ -58,7 +58,7 @@ class TokenLogin:
         self.keys = keys
         self._member = member
         self._turn = asyncio.Lock()
-        self._logins = 0  # that have ended
+        self._logins = 0  # number of logins that have ended
         self._token: Token | None = None
         self._failure: LaneError | None = None  # of the last login
         http.hide(*(value for name, value in (form or body or {}).items() if name not in ("grant_type", "scope")))
@@ -67,18 +67,18 @@ class TokenLogin:
     def client_credentials(
         cls, http: Http, path: str, client_id: str, client_secret: str, *, keys: str, scope: str | None = None
     ) -> Self:
-        """OAuth2's grant of that name, with the credentials in the form [RFC 6749, 2.3.1 and 4.4]."""
+        """OAuth2's client credentials grant, with the credentials in the form [RFC 6749, 2.3.1 and 4.4]."""
         form = {"grant_type": "client_credentials", "client_id": client_id, "client_secret": client_secret}
         return cls(http, path, form=form | ({"scope": scope} if scope else {}), keys=keys)
 
     async def request(self, method: str, path: str, body: object = None, *, once: bool = False, **query: str) -> Answer:
-        """As Http.request. Raises RefusedError too where the CRM gives no token."""
+        """See Http.request. Also raises RefusedError if the CRM grants no token."""
         return usable(await self.send(method, path, body, query, once=once), body, keys=self.keys)
 
     async def send(
         self, method: str, path: str, body: object = None, query: Mapping[str, str] | None = None, *, once: bool = False
     ) -> Answer:
-        """As Http.send. A request whose token is refused is sent once more, with a new one."""
+        """See Http.send. A request whose token is refused is repeated once with a new one."""
         send = partial(self._http.send, method, path, body, query=query, once=once)
         token = await self._current()
         answer = await send(headers=_bearer(token))
@@ -98,19 +98,19 @@ class TokenLogin:
         return usable(answer, keys=self.keys)
 
     async def _current(self, instead_of: str | None = None) -> str:
-        """A token that is good for a while. instead_of: one that the CRM does not take any more."""
+        """A valid token. instead_of: a token that the CRM no longer accepts."""
         ended = self._logins
         async with self._turn:
             if self._logins > ended and self._failure is not None:
-                raise self._failure  # of the login that this one has waited for
-            # What that login gave is used, however short its life, even if it is the same as before.
+                raise self._failure  # of the login that this request waited for
+            # The token of that login is used, however short its life, even if it is the same as before.
             if (token := self._token) is not None and (self._logins > ended or _is_good(token, instead_of)):
                 return token.value
             token = await self._renewed()
             return token.value
 
     async def _renewed(self) -> Token:
-        self._token = self._failure = None  # a login that is cancelled leaves none behind
+        self._token = self._failure = None  # a cancelled login leaves no failure behind
         try:
             self._token = await self._fetch()
         except LaneError as error:
@@ -140,13 +140,13 @@ def _is_good(token: Token, instead_of: str | None) -> bool:
 
 
 def _said(answer: Answer) -> str:
-    """Of an error as RFC 6749, 5.2, has it, or of one with a message."""
+    """The message of an error as in RFC 6749, 5.2, or of one with a message."""
     words = [value for name in ("error", "error_description") if isinstance(value := answer.get(name), str)]
     return quoted(answer) if answer.get("message") or not words else clean(": ".join(words))
 
 
 def _of_everybody(error: LaneError) -> LaneError:
-    """No contact is in the request for a token, so that none is why it failed."""
+    """No contact is in a token request, so none can be the cause."""
     if isinstance(error, StatusRefusedError):
         return RefusedError(error.code, error.reason)
     if isinstance(error, BatchRefusedError):

@@ -1,7 +1,7 @@
-"""What became of the requests that one delivery needed: how many, and of the last one the answer.
+"""The requests of one delivery: how many there were, and the answer to the last one.
 
-Anyone who asks a client to deliver follows it; the HTTP shell notes each request, in whichever task the client makes it. A client
-that speaks otherwise than by that shell leaves no trail.
+The caller of a client's deliver follows the trail; the HTTP layer records each request, in whichever task the client makes it. A
+client that does not use that layer leaves no trail.
 """
 
 import re
@@ -16,14 +16,15 @@ from crm_sync.errors import LaneError
 from crm_sync.measurements import Exchange, Operation, measure
 
 LARGEST_STATUS = 999
-_NO_ID = re.compile(r"[^\w.:=/+-]")  # a foreign text: what is not an id may be anything, an address too
+_NO_ID = re.compile(r"[^\w.:=/+-]")  # a foreign text: unless it looks like an id it may be anything, even an address
 
 
 @dataclass(slots=True)
 class Trail:
-    """requests: that were begun. throttled: of them, answered with 429. status, request_id: of the last answer, None without.
+    """requests: how many were begun. throttled: how many of them were answered with 429. status, request_id: of the last answer,
+    None without one.
 
-    crm, operation: what they are made for; empty if nobody follows.
+    crm, operation: what they were made for; empty if the trail is not followed.
     """
 
     crm: str = ""
@@ -38,7 +39,9 @@ class Trail:
         self.status = self.request_id = None
 
     def ended(self, status: int, error: LaneError | None, began: float, *, login: bool) -> None:
-        """A request that began then has. status: 0 if there is no answer. error: why there is none, or not the whole of it."""
+        """A request that began at `began` has ended. status: 0 if there is no answer. error: why there is none, or only part of
+        it.
+        """
         if self.crm:
             code = None if error is None else error.code
             operation = Operation.LOGIN if login else self.operation
@@ -56,7 +59,7 @@ _current: ContextVar[Trail | None] = ContextVar("trail", default=None)
 
 @contextmanager
 def followed(crm: str, operation: str) -> Iterator[Trail]:
-    """The requests that are made in here, and in tasks that are started in here."""
+    """The requests made inside this context, and in tasks started inside it."""
     trail = Trail(crm, operation)
     token = _current.set(trail)
     try:
@@ -67,7 +70,7 @@ def followed(crm: str, operation: str) -> Iterator[Trail]:
 
 @contextmanager
 def as_operation(operation: str) -> Iterator[None]:
-    """The requests that are made in here are measured as these; they belong to the same trail."""
+    """The requests made inside are measured under this name; they belong to the same trail."""
     trail = current()
     before, trail.operation = trail.operation, operation
     try:
@@ -77,5 +80,5 @@ def as_operation(operation: str) -> Iterator[None]:
 
 
 def current() -> Trail:
-    """One that nobody reads where nobody follows."""
+    """A dummy if no trail is followed."""
     return _current.get() or Trail()

@@ -9,8 +9,8 @@ from crm_sync.core.values import PLAIN, Forms, flat
 from crm_sync.crm import members
 from crm_sync.errors import UnsendableError
 
-_BYTE_ORDER_MARK = "\ufeff"  # what is imported from a file of Windows can begin with it
-# White space and invisible characters, neither of which HubSpot takes at the ends of what is not a string.
+_BYTE_ORDER_MARK = "\ufeff"  # text imported from a Windows file can begin with it
+# Whitespace and invisible characters: HubSpot accepts neither at the ends of a value that is not a string.
 _BLANK = "".join(
     map(chr, [*filter(lambda code: chr(code).isspace(), range(0x3001)), 0x200B, 0x200C, 0x200D, 0x2060, ord(_BYTE_ORDER_MARK)])
 )
@@ -34,7 +34,7 @@ def _with_blank(iso: str) -> str:
 
 
 def _joined(parts: list[Any]) -> str:
-    """As HubSpot takes several options."""
+    """The form in which HubSpot takes several options."""
     texts = [text for part in flat(parts) if (text := _bare(plain_text(part)))]
     if any(";" in text for text in texts):
         raise UnsendableError("an element of the list has a semicolon, which HubSpot takes for the end of an option")
@@ -46,11 +46,12 @@ def _texts(parts: list[Any]) -> list[str]:
 
 
 # Characters of one value. HubSpot's limit [CRM properties: 65,536]; Mautic's columns of type text hold as many bytes [MySQL
-# manual, "Data Type Storage Requirements"]; Brevo names none, so the same.
+# manual, "Data Type Storage Requirements"]; Brevo documents none, so the same is used.
 _LONGEST = 65_536
 
-# All is text [HubSpot's OpenAPI]; datetime is ISO 8601 with T and a zone, several options are joined by semicolons [HubSpot, CRM
-# properties]. Since April 2025 white space around the value of a property that is not a string is refused [changelog].
+# Everything is text [HubSpot's OpenAPI]; datetime is ISO 8601 with T and a zone, several options are joined by semicolons
+# [HubSpot, CRM properties]. Since April 2025 whitespace around the value of a property that is not a string is refused
+# [changelog].
 HUBSPOT = Forms(
     members=members.HUBSPOT,
     text=_bare,
@@ -76,7 +77,7 @@ BREVO = Forms(
     longest=_LONGEST,
 )
 
-# Moments as its API documents them, in UTC. It is PHP, which writes true as 1 and false as nothing.
+# Timestamps as its API documents them, in UTC. PHP writes true as 1 and false as an empty string.
 MAUTIC = Forms(
     members=members.MAUTIC,
     text=_bare,
@@ -90,5 +91,5 @@ MAUTIC = Forms(
     longest=_LONGEST,
 )
 
-# All as it is.
+# Everything unchanged.
 N8N = replace(PLAIN, text=_unmarked)

@@ -1,8 +1,8 @@
-"""What n8n means by an answer. Its texts are those of n8n 2.41, measured and read in its sources.
+"""How n8n's answers are interpreted. The texts are those of n8n 2.41, observed and read in its sources.
 
 A 2xx is a workflow's own answer, which can look like anything: what n8n accepted counts as delivered, unless the answer says
-otherwise. That holds too where the answer is too large, is truncated, or is not JSON. Errors of n8n are told from those of what
-is in front of it by their words, for a proxy knows the same statuses.
+otherwise. That also holds if the answer is too large, truncated, or not JSON. Errors of n8n are distinguished from those of a
+proxy in front of it by their text, because a proxy uses the same statuses.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ from crm_sync.crm.client import Entry
 from crm_sync.errors import BatchRefusedError, LaneError, OutageError, RefusedError, StatusRefusedError
 
 LONGEST_ID = 255
-# N8N_PAYLOAD_SIZE_MAX is 16 unless set, and in MiB: with a smaller body it was something else.
+# N8N_PAYLOAD_SIZE_MAX is 16 by default, in MiB: with a smaller body, something else refused it.
 SMALLEST_LIMIT_BYTES = 1024 * 1024
 
 STARTING = "n8n is starting up"
@@ -34,7 +34,7 @@ _CHECK_HEADER = "check N8N_HEADER_NAME and N8N_HEADER_VALUE, and that the webhoo
 _CHECK_USER = "check N8N_USERNAME and N8N_PASSWORD"
 _CHECK_JWT = "check N8N_JWT_SECRET, that the credential says HS256, and both clocks"
 HINTS = {
-    "Authorization data is wrong!": _CHECK_HEADER,  # both have the same words
+    "Authorization data is wrong!": _CHECK_HEADER,  # both have the same text
     "Authorization is required!": _CHECK_USER,
     "Authentication data is wrong!": _CHECK_USER,
     "No token provided": _CHECK_JWT,
@@ -47,7 +47,7 @@ OTHER_HINT = "what the webhook asks for, that its option Ignore Bots is off"
 
 
 def judged(answer: Answer, contacts: Sequence[Contact], keys: Sequence[str], body: object, size: int) -> Sequence[Entry]:
-    """An entry for each contact. keys: theirs; body: what was sent, in this many bytes. Raises LaneError."""
+    """An entry for each contact. keys: their idempotency keys. body: what was sent, in this many bytes. Raises LaneError."""
     match answer.status:
         case status if 200 <= status < 300:
             return _accepted(answer, contacts, keys, body)
@@ -64,7 +64,7 @@ def judged(answer: Answer, contacts: Sequence[Contact], keys: Sequence[str], bod
         and answer.status not in PASSING
         and (answer.status == 407 or not (isinstance(answer.json, dict) or answer.flaw))
     ):
-        # Neither n8n nor a workflow speaks so.
+        # Neither n8n nor a workflow answers like this.
         raise foreign(answer, body, whose="n8n's", check=CHECK)
     usable(answer, body, check=CHECK)
     return _all(len(contacts), Code.REJECTED, f"n8n or the workflow refused it ({answer.label}: {_words(answer, body)})")
@@ -75,7 +75,7 @@ def not_ready(answer: Answer) -> OutageError:
 
 
 def unknown_webhook(answer: Answer, body: object = None) -> LaneError:
-    """Of a 404 to this body. The path is left out: where a webhook asks for no credentials, it is the secret."""
+    """For a 404 to this body. The path is left out: if a webhook asks for no credentials, the path is the secret."""
     message, hint = _text(answer.get("message")), _text(answer.get("hint"))
     if "not registered for" in message:
         return RefusedError(Code.INACTIVE, f"the webhook expects another method ({answer.label}: {clean(message)})")
@@ -83,7 +83,7 @@ def unknown_webhook(answer: Answer, body: object = None) -> LaneError:
         said = clean(hint.partition(". ")[0])
         return RefusedError(Code.INACTIVE, f"n8n knows no active workflow at N8N_WEBHOOK_URL ({answer.label}: {said})")
     if answer.json is None:
-        # For some seconds of its start n8n's web server runs without webhooks.
+        # During the first seconds of n8n's start, its web server runs without webhooks.
         said = f"{answer.label}, not JSON: {page_words(answer, body)}"
         reason = f"n8n is starting, or N8N_WEBHOOK_URL is not a webhook of n8n ({said})"
         return StatusRefusedError(Code.NOT_READY, reason, said=said, operation=answer.operation)
@@ -96,13 +96,13 @@ def unknown_webhook(answer: Answer, body: object = None) -> LaneError:
 def _accepted(answer: Answer, contacts: Sequence[Contact], keys: Sequence[str], body: object) -> Sequence[Entry]:
     text = answer.text.lstrip()
     if text.startswith(STARTING):
-        raise not_ready(answer)  # with 200, while the database is migrated
+        raise not_ready(answer)  # n8n sends it with 200 while its database is migrated
     if answer.json is None and text.startswith("<"):
         said = f"{answer.label}: {page_words(answer, body)}"
         raise OutageError(Code.BROKEN_ANSWER, f"n8n answered with a page instead of a workflow's answer ({said})")
     answer.confirm()
     if answer.flaw is not None:
-        # The workflow ran, whatever it wanted to say of that. Sent again it would run again.
+        # The workflow ran, whatever its answer. Sent again, it would run again.
         return [Outcome.delivered(None)] * len(contacts)
     said = answer.json
     if isinstance(said, dict) and said.get("message") == NO_RUN:
@@ -119,12 +119,12 @@ def _accepted(answer: Answer, contacts: Sequence[Contact], keys: Sequence[str], 
 
 
 def _objects(said: object) -> Iterator[Mapping[str, Any]]:
-    """The answer, if it is an object; else those in it."""
+    """The answer if it is an object; otherwise the objects in it."""
     yield from (member for member in (said if isinstance(said, list) else [said]) if isinstance(member, dict))
 
 
 def _listed(said: object, contacts: Sequence[Contact], keys: Sequence[str]) -> list[Mapping[str, Any] | None] | None:
-    """The entry of each contact, where the answer has entries. An array that names none of ours is the workflow's own affair."""
+    """The entry of each contact, if the answer has entries. An array without any of our keys is the workflow's own data."""
     explicit = said.get("contacts") if isinstance(said, dict) else None
     if not isinstance(said, list) and not isinstance(explicit, list):
         return None
@@ -132,7 +132,7 @@ def _listed(said: object, contacts: Sequence[Contact], keys: Sequence[str]) -> l
     for entry in _objects(explicit if isinstance(explicit, list) else said):
         for name in ("idempotency_key", "contact_id"):
             mark = f"{name} {entry.get(name)}"
-            # Several nodes may have spoken of a contact: that one failed is what counts.
+            # Several nodes may have reported on a contact: a failure takes precedence.
             if mark not in found or not _error(found[mark]):
                 found[mark] = entry
     ours = [
@@ -143,7 +143,7 @@ def _listed(said: object, contacts: Sequence[Contact], keys: Sequence[str]) -> l
 
 
 def _outcome(entry: Mapping[str, Any] | None, run_id: str | None, answer: Answer) -> Outcome:
-    """entry: what was said of the contact, None if nothing was."""
+    """entry: the report on the contact, None if there was none."""
     if entry is None:
         return Outcome.failed(Code.NOT_ACCOUNTED, f"the workflow's answer ({answer.label}) does not list the contact")
     if error := _error(entry):
@@ -153,14 +153,14 @@ def _outcome(entry: Mapping[str, Any] | None, run_id: str | None, answer: Answer
 
 
 def _refusal(entry: Mapping[str, Any], words: str) -> tuple[Code, str, bool]:
-    """Code, reason, and whether to try again, of an entry with an error."""
+    """Code, reason, and whether to retry, for an entry with an error."""
     if entry.get("retry") is True:
         return Code.WORKFLOW_FAILED, f"the workflow failed, and asks for another try: {words}", True
     return Code.REJECTED, f"the workflow refused it: {words}", False
 
 
 def _error(entry: Mapping[str, Any]) -> str:
-    """What is wrong, in the workflow's words; nothing if nothing is. n8n's own error items have an object there."""
+    """The error in the workflow's words; empty if there is none. In n8n's own error items it is an object."""
     error = entry.get("error")
     if isinstance(error, dict):
         error = error.get("message") or error.get("description") or error
@@ -180,7 +180,7 @@ def _id(entry: Mapping[str, Any], *names: str) -> str | None:
 
 
 def _refused(answer: Answer, body: object) -> RefusedError:
-    """Of a 401 or 403. In JSON the workflow itself speaks, as ours does of a wrong signature, or n8n, with a code."""
+    """For a 401 or 403. JSON comes either from the workflow, as ours answers a wrong signature, or from n8n, with a code."""
     text = answer.text.strip()
     if text == WRONG_ADDRESS:
         return RefusedError(
@@ -207,7 +207,7 @@ def _failed(answer: Answer, count: int, body: object, size: int) -> Sequence[Ent
         reason = f"the workflow ran, but its last node returned nothing ({answer.label}): let it return an item for each contact"
         return [Outcome.failed(Code.WORKFLOW_FAILED, reason)] * count
     if said == NOT_EXECUTED:
-        # A body that is too large, a run that was cancelled, or n8n's database: it says no more.
+        # A body that is too large, a cancelled run, or n8n's database: the answer does not say which.
         reason = f"n8n could not run the workflow ({answer.label}), for a body of {size} bytes"
         if count == 1 and size > SMALLEST_LIMIT_BYTES:
             return _all(count, Code.REJECTED, f"{reason}: probably over N8N_PAYLOAD_SIZE_MAX")
@@ -216,14 +216,14 @@ def _failed(answer: Answer, count: int, body: object, size: int) -> Sequence[Ent
 
 
 def _all(count: int, code: Code, reason: str, retried: bool = False) -> Sequence[Entry]:
-    """The same for all: of a contact that was alone it is said, of several it is for the lane to find out."""
+    """The same for all: for a single contact it is an outcome; for several, the lane has to find out."""
     if count > 1:
         return [BatchRefusedError(code, reason, retried=retried)] * count
     return [Outcome.failed(code, reason) if retried else Outcome.rejected(code, reason)]
 
 
 def _words(answer: Answer, body: object) -> str:
-    """What is said for people, without what this body says."""
+    """The message for people, without anything from this body."""
     error = _error(answer.json) if isinstance(answer.json, dict) else ""
     said = f"{error or answer.said('message')} {_text(answer.get('hint'))}".strip()
     return quoted(replace(answer, text=said, json=None), body)

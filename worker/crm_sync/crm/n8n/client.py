@@ -1,13 +1,13 @@
 """n8n: a call of a webhook, for one contact or for a list of them.
 
-What a call proves depends on the webhook's "Respond". With "Immediately" n8n answers 200 before the workflow has run, so that a
-contact counts as delivered although its run fails later; only "When Last Node Finishes" and "Using Respond to Webhook Node" tell
-of failures. [measured, n8n 2.41]
+What an answer proves depends on the webhook's "Respond" option. With "Immediately", n8n answers 200 before the workflow has run,
+so a contact counts as delivered even if its run fails later; only "When Last Node Finishes" and "Using Respond to Webhook Node"
+report failures. [observed, n8n 2.41]
 
-n8n starts a run for every call. So that a workflow can tell the same flip sent twice, an answer having been lost, each contact
-carries an idempotency key, the same over retries and workers while its values are. The body is signed, and says when it was sent,
-because the key alone protects from copies of the latest call only: an older one, sent again by somebody who has it from a log,
-would put old values back. The workflow that `crm-sync n8n-workflow` prints checks all three.
+n8n starts a run for every call. So that a workflow can recognise a flip that was sent twice after a lost answer, each contact
+carries an idempotency key, which stays the same across retries and workers as long as its values do. The body is signed and says
+when it was sent, because the key alone only protects against replays of the latest call: an older one, taken from a log, would
+restore old values. The workflow that `crm-sync n8n-workflow` prints checks all three.
 """
 
 import hashlib
@@ -33,9 +33,9 @@ from crm_sync.crm.values import N8N
 from crm_sync.environment import read, read_lane
 from crm_sync.errors import ConfigurationError, OutageError, RefusedError
 
-# n8n Cloud's proxy gives up after 100 s. A run that waits for others in n8n's queue is answered late in every mode.
+# n8n Cloud's proxy gives up after 100 s. A run that waits in n8n's queue is answered late in every mode.
 TIMEOUT_S = 60.0
-KEY_LENGTH = 32  # hexadecimal digits, half of a SHA-256
+KEY_LENGTH = 32  # hexadecimal digits: half of a SHA-256
 
 DEFAULT_FIELDS = {
     name: name
@@ -49,7 +49,7 @@ _URL = re.compile(r"(?P<origin>[^:]*://[^/?#]*)(?P<target>[^#]*)")
 
 
 def account() -> Account | None:
-    """None if nothing is set that a call needs. Raises ConfigurationError naming a wrong setting."""
+    """None if none of the settings that a call needs is set. Raises ConfigurationError that names a wrong setting."""
     settings = read(N8nSettings)
     if settings.n8n_webhook_url is None:
         require_none("N8N_WEBHOOK_URL", settings)
@@ -76,23 +76,23 @@ class N8n(Client):
     keeps_records = False
 
     def __init__(self, http: Http, *, target: str, origin: str, login: Login, batch_limit: int = 1) -> None:
-        """target: path and query of the webhook's URL; origin: what comes before it. batch_limit: with 1 a contact is the
-        body.
+        """target: path and query of the webhook's URL. origin: the part before it. batch_limit: with 1, the body is the contact
+        itself.
         """
         self.batch_limit = self.delete_limit = batch_limit
         self._http = http
         self._target = target
-        self._prefix = target[: max(target.find("/webhook/"), 0)]  # of an n8n that does not have the host for itself
+        self._prefix = target[: max(target.find("/webhook/"), 0)]  # of an n8n that shares its host with other applications
         self._origin = origin
         self._login = login
-        # Where a webhook asks for no credentials, its path is the secret: as it was set, and as it is in a request.
+        # If a webhook asks for no credentials, its path is the secret: both as configured and as it is in a request.
         http.hide(target[1:], URL(origin + target).raw_path_qs[1:], *login.secrets)
 
     async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Entry]:
         return await self._call(contacts, [_entry(contact) for contact in contacts])
 
     async def delete(self, deletions: Sequence[Deletion]) -> Sequence[Entry]:
-        """Tells the workflow, with `"event": "deleted"` in each contact. What that means is the workflow's affair."""
+        """Notifies the workflow, with `"event": "deleted"` in each contact. What that means is up to the workflow."""
         entries = [_deleted(deletion) for deletion in deletions]
         contacts = [Contact(one.contact_id, 0, 0, one.remote_id, one.email, one.deleted_at, {}) for one in deletions]
         return await self._call(contacts, entries)
@@ -104,7 +104,7 @@ class N8n(Client):
             body, key = {**entries[0], "sent_at": sent_at}, keys[0]
         else:
             body, key = {"sent_at": sent_at, "contacts": entries}, _hash("\n".join(keys))
-        # Made once: the very bytes that are signed are sent.
+        # Encoded once: exactly the bytes that are signed are sent.
         payload = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
         headers = {"Idempotency-Key": key}
         if (token := self._login.token()) is not None:
@@ -116,12 +116,12 @@ class N8n(Client):
         return judged(answer, contacts, keys, body, len(payload))
 
     async def check(self) -> str:
-        """Without a run. n8n tells a browser of another site which methods a webhook has, and asks for no credentials then.
+        """Without starting a run. n8n answers a CORS preflight with the methods of a webhook, and asks for no credentials.
 
-        So the credentials are proved by the first contact only.
+        So only the first contact proves the credentials.
         """
         ready = await self._http.send("GET", f"{self._prefix}/healthz/readiness")
-        # Where a proxy hands on nothing but webhooks, this is answered with anything. The webhook itself has the last word.
+        # A proxy that passes on nothing but webhooks can answer this with anything. The webhook itself has the final say.
         if ready.status == 503:
             raise not_ready(ready)
         answer = await self._http.send("OPTIONS", self._target, headers={"Origin": self._origin})
@@ -139,7 +139,7 @@ class N8n(Client):
 
 
 def _parts(url: str) -> tuple[str, str]:
-    """What stands before the path, and the path with its query. Raises ConfigurationError for what is no production URL."""
+    """The part before the path, and the path with its query. Raises ConfigurationError if it is not a production URL."""
     match = _URL.fullmatch(url.partition("#")[0])
     origin, target = (match["origin"], match["target"]) if match else (url, "/")
     if match and target.partition("?")[0] in ("", "/"):
@@ -154,8 +154,8 @@ def _parts(url: str) -> tuple[str, str]:
 
 
 def _entry(contact: Contact) -> dict[str, Any]:
-    """A contact as the workflow gets it. What is empty is not sent, so that no workflow empties a field by it; null is what a
-    workflow is to empty.
+    """A contact as the workflow gets it. Empty fields are not sent, so that no workflow empties a field because of them; null
+    means that the workflow is to empty the field.
     """
     return {
         "idempotency_key": idempotency_key(contact),
@@ -167,7 +167,7 @@ def _entry(contact: Contact) -> dict[str, Any]:
 
 
 def _deleted(deletion: Deletion) -> dict[str, Any]:
-    """A deleted contact as the workflow gets it. erase: nothing of it may stay."""
+    """A deleted contact as the workflow gets it. erase: no data about it may stay."""
     deleted_at = deletion.deleted_at.astimezone(UTC).isoformat(timespec="microseconds")
     return {
         "event": "deleted",
@@ -180,10 +180,10 @@ def _deleted(deletion: Deletion) -> dict[str, Any]:
 
 
 def idempotency_key(contact: Contact) -> str:
-    """Of this contact, this flip and what is sent of it, no matter who sends it and how often.
+    """Identifies this contact, this flip and the values sent, whichever worker sends it and however often.
 
-    The values are part of it because a flip that no trigger saw leaves the time of the previous one in the row: a workflow would
-    take new values for the old ones that it has handled.
+    The values are part of it because a flip that no trigger saw keeps the time of the previous one: a workflow would take the new
+    values for old ones that it has already handled.
     """
     flipped_at = contact.flipped_at.astimezone(UTC).isoformat(timespec="microseconds")
     values = json.dumps([(contact.email or "").strip(), contact.filled, *contact.emptied], sort_keys=True, default=str)
@@ -195,7 +195,7 @@ def _hash(text: str) -> str:
 
 
 def _unanswered(answer: Answer) -> str:
-    """The check of a webhook behind a proxy that keeps OPTIONS to itself."""
+    """For the check of a webhook behind a proxy that handles OPTIONS itself."""
     if answer.status >= 400 or not answer.text.startswith("<"):
         return (
             f"reached, but whether a workflow listens is not known (OPTIONS was answered {answer.status}): the first contact "

@@ -1,4 +1,4 @@
-"""How a call proves itself to n8n: the webhook's authentication, one kind at most, and the signature of its body."""
+"""How a call authenticates to n8n: at most one kind of webhook authentication, and the signature of its body."""
 
 import base64
 import hashlib
@@ -14,12 +14,12 @@ from pydantic import SecretStr
 from crm_sync.crm.n8n.settings import N8nSettings
 from crm_sync.errors import ConfigurationError
 
-TOKEN_LIFE_S = 300  # made again for each request, so this is what the two clocks may differ by
-SHORTEST_PASSPHRASE_BYTES = 32  # RFC 7518, 3.2: as long as the hash of HS256 at least
+TOKEN_LIFE_S = 300  # a token is created for each request, so this is how much the two clocks may differ
+SHORTEST_PASSPHRASE_BYTES = 32  # RFC 7518, 3.2: at least as long as the hash of HS256
 
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, 5.6.2
 _VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
-# Headers that a request has anyway.
+# Headers that every request has anyway.
 _TAKEN = frozenset({"accept", "content-length", "content-type", "host", "idempotency-key", "user-agent", "x-crm-sync-signature"})
 
 
@@ -33,7 +33,7 @@ class Login:
     secrets: tuple[str, ...] = ()
 
     def token(self) -> str | None:
-        """A fresh one, if that is how the webhook is asked."""
+        """A fresh token, if the webhook uses JWT."""
         if self.passphrase is None:
             return None
         now = int(time.time())
@@ -41,12 +41,14 @@ class Login:
 
 
 def signature(payload: bytes, secret: str) -> str:
-    """HMAC-SHA256 in hexadecimal digits: what n8n's Crypto node makes of a webhook's raw body. Its Code node may not."""
+    """HMAC-SHA256 as hexadecimal digits: what n8n's Crypto node computes from a webhook's raw body. Its Code node may not be
+    allowed to.
+    """
     return hmac.new(secret.encode(), payload, hashlib.sha256).hexdigest()
 
 
 def read_login(settings: N8nSettings) -> Login:
-    """Raises ConfigurationError naming settings that are half there, contradict each other, or cannot be sent."""
+    """Raises ConfigurationError that names settings that are incomplete, contradict each other, or cannot be sent."""
     header = _pair("N8N_HEADER_NAME", settings.n8n_header_name, "N8N_HEADER_VALUE", _plain(settings.n8n_header_value))
     basic = _pair("N8N_USERNAME", settings.n8n_username, "N8N_PASSWORD", _plain(settings.n8n_password))
     passphrase = _plain(settings.n8n_jwt_secret)
