@@ -27,6 +27,21 @@ def test_a_name_that_looks_like_ours_is_told_with_the_nearest_right_one(name, ne
 
 
 @pytest.mark.parametrize(
+    ("name", "others"),
+    [
+        ("N8N_MATCH", "only HUBSPOT_MATCH, BREVO_MATCH and MAUTIC_MATCH"),
+        ("N8N_MODE", "only HUBSPOT_MODE, BREVO_MODE and MAUTIC_MODE"),
+        ("MAUTIC_PLAN", "only HUBSPOT_PLAN and BREVO_PLAN"),
+        ("HUBSPOT_LIST_ID", "only BREVO_LIST_ID"),
+    ],
+)
+def test_a_setting_that_only_other_crms_have_is_told_as_such(name, others):
+    [told] = unknown_settings([name.lower()], CRMS)
+    crm = name.partition("_")[0].lower()
+    assert told.sentence == f"{name} is set, but there is no such setting for {crm}, {others}: unset it"
+
+
+@pytest.mark.parametrize(
     "name",
     [
         *("PATH", "HOME", "LANG", "TEST_DATABASE_URL", "PGHOST", "DATABASE_USER", "FTP_PROXY", "NO_PROXY", "HTTPS_PROXY"),

@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+
 from crm_sync.postgres import locks
 from crm_sync.sandbox.server import Answer, Fault, asks_for_fields
 from tests.process import KEY, ended, environment, process
@@ -207,3 +209,35 @@ async def test_fields_that_all_fit_and_fields_that_cannot_be_asked_for_fail_noth
     code, lines = await checked(environment(url, brevo))
     assert code == 0
     assert any(line.startswith("warning brevo fields they cannot be compared with the mapping") for line in lines), lines
+
+
+@pytest.mark.parametrize(
+    ("section", "setting", "line"),
+    [
+        (
+            'FIRSTNAME = "first_name"',
+            {"BREVO_MATCH": "ext_id"},
+            "BREVO_MATCH: the mapping of brevo does not send EXT_ID, by which",
+        ),
+        (
+            'emailBlacklisted = "city"',
+            {},
+            "mapping of brevo.emailBlacklisted: it must be a boolean, and is character varying: cast it",
+        ),
+        ('LASTNAME = "last_name"\nlastname = "city"', {}, "MAPPING_FILE: brevo.LASTNAME and brevo.lastname are the same field"),
+        (
+            'listIds = { sql = "7", empty = "clear" }',
+            {},
+            "MAPPING_FILE: brevo.listIds: consent, lists and tags cannot be cleared",
+        ),
+    ],
+)
+async def test_what_the_settings_and_the_mapping_say_together_is_checked_without_asking_the_crm(
+    url, tmp_path, section, setting, line
+):
+    file = tmp_path / "mapping.toml"
+    file.write_text(f"[brevo]\n{section}\n")
+    settings = {"BREVO_API_KEY": KEY, "BREVO_BASE_URL": "http://127.0.0.1:1", "MAPPING_FILE": str(file), **setting}
+    code, lines = await checked(environment(url, **settings))
+    [found] = [one for one in lines if one.startswith("wrong brevo mapping")]
+    assert (code, found.startswith(f"wrong brevo mapping {line}")) == (1, True), found

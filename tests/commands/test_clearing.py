@@ -1,5 +1,7 @@
 """`crm-sync clearing`, as the owner of the table runs it, and what check says then."""
 
+import pytest
+
 from crm_sync.sandbox.__main__ import UNLIMITED
 from crm_sync.sandbox.process import settings
 from tests.commands.test_pause import done, run
@@ -32,6 +34,16 @@ async def test_a_worker_may_not_set_it(url):
         code, _, err = await ended(running)
     assert code == 78
     assert "only the owner of the contacts table" in err
+
+
+@pytest.mark.parametrize("arguments", [("clearing", "brevo", "on"), ("trace", "on"), ("on-delete", "brevo", "delete")])
+async def test_on_a_database_that_is_read_only_it_says_what_writing_needs(app, url, arguments):
+    await app.execute(f'ALTER DATABASE "{url.rpartition("/")[2]}" SET default_transaction_read_only = on')
+    answer = run(url, *arguments)
+    assert (answer.exit_code, "in a read-only transaction (SQLSTATE 25006): what writes needs the" in str(answer.exception)) == (
+        1,
+        True,
+    )
 
 
 async def test_grants_prints_what_a_worker_needs_for_it(app, url):

@@ -77,6 +77,15 @@ async def test_a_contact_joins_lists_and_leaves_them(crm, brevo):
     assert len(bodies(crm)) == 3  # new, the look, and the update: lists cost no request
 
 
+@pytest.mark.parametrize("remote_id", [None, "1"])
+async def test_a_row_that_leaves_the_list_of_all_outweighs_the_setting(crm, remote_id):
+    async with client(f"{crm.url}/v3", list_id=WEEKLY) as brevo:
+        await deliver(brevo, FIRSTNAME="Ada")
+        assert there(crm).list_ids == {WEEKLY}
+        await deliver(brevo, remote_id, listIds=[DAILY], unlinkListIds=[WEEKLY])
+        assert there(crm).list_ids == {DAILY}
+
+
 async def test_one_whose_id_is_not_known_leaves_them_too(crm, brevo):
     await deliver(brevo, listIds=[WEEKLY])
     assert (await deliver(brevo, unlinkListIds=[WEEKLY])).code is None

@@ -156,14 +156,14 @@ async def test_a_list_is_one_request_for_all_of_a_batch_whether_they_join_or_lea
 async def test_a_list_that_is_not_there_is_told_and_the_others_are_joined(crm, hubspot):
     outcome = await deliver(hubspot, listIds=[GONE, 8])
     assert (outcome.verdict, outcome.code, outcome.remote_id) == (Verdict.DELIVERED, "FIELD_NOT_SENT", "101")
-    assert "HubSpot has no static list 99" in outcome.reason
+    assert "HubSpot has no list 99: create a static list there, or correct the row (404, " in outcome.reason
     assert crm.account.lists[8] == {"101"}
 
 
 async def test_a_list_that_hubspot_fills_itself_is_told(crm, hubspot):
     crm.account.dynamic_lists = {7}
     outcome = await deliver(hubspot, listIds=[7])
-    assert outcome.reason.startswith("HubSpot has no static list 7 (400, ")
+    assert outcome.reason.startswith("HubSpot does not change who is on list 7: name a static list in the row, ")
     assert "List 7 is not MANUAL or SNAPSHOT." in outcome.reason
 
 

@@ -1,9 +1,11 @@
 """What a contact without an id is matched by: a unique property at HubSpot, ext_id at Brevo, an identifier at Mautic."""
 
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
+from crm_sync.configuration import Configuration
 from crm_sync.core.codes import Code
 from crm_sync.core.mode import Mode
 from crm_sync.core.outcome import Contact, Verdict
@@ -12,10 +14,17 @@ from crm_sync.crm.http import Http
 from crm_sync.crm.hubspot.client import HubSpot
 from crm_sync.crm.mautic.client import Mautic
 from crm_sync.crm.mautic.login import PasswordLogin
-from crm_sync.errors import RefusedError
+from crm_sync.crm.registry import OWN
+from crm_sync.daemon.installation import plan_lane
+from crm_sync.environment import Environment
+from crm_sync.errors import ConfigurationError, RefusedError
+from crm_sync.postgres.pool import Database
 from crm_sync.sandbox.brevo.sandbox import BrevoSandbox
 from crm_sync.sandbox.hubspot.sandbox import HubSpotSandbox
 from crm_sync.sandbox.mautic.sandbox import MauticSandbox
+from crm_sync.settings import Settings
+from crm_sync.table.schema import read_schema
+from tests.roles import as_worker
 
 KEY, TOKEN = "xkeysib-0123456789abcdef", "pat-eu1-0123456789abcdef"
 ANA, BEN, CLEO = "ana@example.com", "ben@example.com", "cleo@example.com"
@@ -89,13 +98,6 @@ async def test_an_id_in_the_row_goes_before_it():
         [made] = await client.deliver([contact(ANA, app_id="7")])
         await client.deliver([contact(CLEO, made.remote_id, app_id="9")])
         assert crm.contacts[made.remote_id].properties["app_id"] == "9"
-
-
-async def test_a_match_that_the_mapping_does_not_send_holds_the_lane():
-    async with hubspot() as (crm, client):
-        with pytest.raises(RefusedError, match="HUBSPOT_MATCH names app_id, which the mapping does not send"):
-            await client.deliver([contact(ANA, firstname="Ana")])
-        assert not crm.requests
 
 
 @pytest.mark.parametrize("name", ["firstname", "nothing"])
@@ -190,13 +192,6 @@ async def test_an_address_that_another_record_has_is_a_duplicate_at_mautic_too()
         assert (entry.verdict, entry.code) == (Verdict.REJECTED, Code.DUPLICATE)
 
 
-async def test_a_match_that_the_mapping_does_not_send_holds_mautics_lane():
-    async with mautic() as (crm, client):
-        with pytest.raises(RefusedError, match="MAUTIC_MATCH names app_id, which the mapping does not send"):
-            await client.deliver([contact(ANA, firstname="Ana")])
-        assert not crm.requests
-
-
 @pytest.mark.parametrize("name", ["firstname", "nothing"])
 async def test_one_that_is_no_identifier_is_told_by_mautics_check(name):
     async with mautic(match=name) as (_, client):
@@ -212,3 +207,57 @@ async def test_a_preview_looks_for_the_identifier_first():
         assert [len(one.answers) for one in found] == [2, 2]
         assert found[1].words == "if no record of Mautic has this address, and none has its app_id"
         assert [len(one.answers) for one in client.assumptions(contact(ANA, "7", app_id="7"))] == [1, 1]
+
+
+# What the mapping has to send for it.
+
+SETTINGS = {
+    "hubspot": {"HUBSPOT_ACCESS_TOKEN": TOKEN, "HUBSPOT_MATCH": "app_id"},
+    "brevo": {"BREVO_API_KEY": KEY, "BREVO_MATCH": "ext_id"},
+    "mautic": {
+        "MAUTIC_BASE_URL": "https://mautic.example.com",
+        "MAUTIC_USERNAME": "user",
+        "MAUTIC_PASSWORD": "password",
+        "MAUTIC_MATCH": "app_id",
+    },
+}
+
+
+async def planned(url, crm, section):
+    values = {"DATABASE_URL": as_worker(url), **SETTINGS[crm]}
+    environment = Environment({name.lower(): value for name, value in values.items()})
+    configuration = Configuration(environment.read(Settings), environment)
+    async with Database(as_worker(url), size=1) as database:
+        wanted = replace(configuration.of_lane(crm), sections={crm: section} if section else {})
+        return await plan_lane(database, await read_schema(database), wanted)
+
+
+@pytest.mark.parametrize("section", [None, {"firstname": "first_name"}, {"App_Id": "id::text"}])
+@pytest.mark.parametrize(("crm", "field"), [("hubspot", "app_id"), ("brevo", "EXT_ID"), ("mautic", "app_id")])
+async def test_a_match_that_the_mapping_does_not_send_is_told_before_a_contact_is_sent(url, crm, field, section):
+    with pytest.raises(ConfigurationError) as error:
+        await planned(url, crm, section)
+    setting = f"{crm.upper()}_MATCH"
+    assert str(error.value) == (
+        f"{setting}: the mapping of {crm} does not send {field}, by which contacts are to be matched: add {field} to [{crm}] in "
+        f"MAPPING_FILE, or unset {setting}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("crm", "field"), [("hubspot", "app_id"), ("brevo", "EXT_ID"), ("brevo", "ext_id"), ("mautic", "app_id")]
+)
+async def test_one_that_it_sends_is_planned(url, crm, field):
+    assert field in (await planned(url, crm, {field: "id::text"})).mapping.fields
+
+
+@pytest.mark.parametrize(("crm", "name"), [("hubspot", "App Id"), ("hubspot", "7"), ("mautic", "App"), ("mautic", "app-id")])
+async def test_a_name_that_no_field_can_have_is_told_with_what_is_expected(url, crm, name):
+    values = {**SETTINGS[crm], f"{crm.upper()}_MATCH": name}
+    environment = Environment({name.lower(): value for name, value in values.items()})
+    with (
+        environment.in_force(),
+        pytest.raises(ConfigurationError, match=f"{crm.upper()}_MATCH: expected email, or the ") as error,
+    ):
+        OWN[crm].read_account()
+    assert "such as app_id" in str(error.value)

@@ -131,7 +131,7 @@ def _watched(crm: str, account: Account, clients: dict[str, Watched]) -> Account
             clients[crm] = Watched(client)
             yield clients[crm]
 
-    return Account(account.default_fields, open_client, account.windows)
+    return Account(account.default_fields, open_client, account.windows, forms=account.forms)
 
 
 def records(crm: str, sandbox: Sandbox) -> list[Record]:

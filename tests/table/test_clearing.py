@@ -6,6 +6,7 @@ import pytest
 
 from crm_sync.core.outcome import Finish, Kind, Outcome
 from crm_sync.core.retry import RetryPolicy, deferred
+from crm_sync.crm.values import BREVO
 from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
@@ -159,15 +160,33 @@ async def test_where_it_is_off_the_mapping_says_who_turns_it_on(app, url):
     async with Database(as_worker(url), size=1) as database:
         section = {"brevo": {"SMS": {"sql": "phone", "empty": "clear"}, "FIRSTNAME": "first_name"}}
         with pytest.raises(ConfigurationError, match=r"brevo.SMS: .* run `crm-sync clearing brevo on`"):
-            await prepare_for(database, "brevo", section, {}, await read_schema(database))
+            await prepare_for(database, "brevo", section, {}, await read_schema(database), forms=BREVO)
         await app.execute("SELECT crm_sync.set_clearing('brevo', true)")
-        assert (await prepare_for(database, "brevo", section, {}, await read_schema(database))).emptied == ["SMS"]
-        of_all = await prepare_for(database, "brevo", {}, FIELDS, await read_schema(database), empty="clear")
+        assert (await prepare_for(database, "brevo", section, {}, await read_schema(database), forms=BREVO)).emptied == ["SMS"]
+        of_all = await prepare_for(database, "brevo", {}, FIELDS, await read_schema(database), forms=BREVO, empty="clear")
         assert of_all.emptied == [name for name in FIELDS if name in of_all.fields]
         kept = {"brevo": {"SMS": {"sql": "phone", "empty": "keep"}, "FIRSTNAME": "first_name"}}
-        assert (await prepare_for(database, "brevo", kept, {}, await read_schema(database), empty="clear")).emptied == [
-            "FIRSTNAME"
-        ]
+        assert (
+            await prepare_for(database, "brevo", kept, {}, await read_schema(database), forms=BREVO, empty="clear")
+        ).emptied == ["FIRSTNAME"]
+
+
+@pytest.mark.parametrize(
+    ("section", "empty", "said"),
+    [
+        ({"name": {"sql": "first_name", "empty": "clear"}}, "keep", 'MAPPING_FILE: brevo.name: .*: remove empty = "clear"'),
+        ({"name": "first_name"}, "clear", "BREVO_EMPTY: .*: unset it, or set it to keep"),
+        ({"name": {"sql": "first_name", "empty": "keep"}}, "clear", "BREVO_EMPTY: .*: unset it, or set it to keep"),
+    ],
+)
+@pytest.mark.usefixtures("on")
+async def test_a_client_that_cannot_clear_fields_is_not_asked_to(url, section, empty, said):
+    async with Database(as_worker(url), size=1) as database:
+        with pytest.raises(ConfigurationError, match=said) as error:
+            await prepare_for(database, "brevo", {"brevo": section}, {}, await read_schema(database), empty=empty)
+        assert "the client of brevo cannot clear fields" in str(error.value)
+        kept = {"brevo": {"name": {"sql": "first_name", "empty": "keep"}}}
+        assert (await prepare_for(database, "brevo", kept, {}, await read_schema(database))).emptied == []
 
 
 @pytest.mark.parametrize(
@@ -191,7 +210,9 @@ async def test_the_address_is_never_emptied(app, url, on):
         schema = await read_schema(database)
         with pytest.raises(ConfigurationError, match="the address is never cleared"):
             await prepare_for(database, "brevo", {"brevo": {"email": {"sql": "email", "empty": "clear"}}}, {}, schema)
-        mapping = await prepare_for(database, "brevo", {"brevo": {"email": "email", "SMS": "phone"}}, {}, schema, empty="clear")
+        mapping = await prepare_for(
+            database, "brevo", {"brevo": {"email": "email", "SMS": "phone"}}, {}, schema, forms=BREVO, empty="clear"
+        )
         assert mapping.emptied == ["SMS"]
 
 

@@ -12,13 +12,18 @@ NEAR = 0.9  # of a name that does not begin like a CRM's: a letter or two are di
 
 @dataclass(frozen=True, slots=True)
 class UnknownName:
-    """nearest: the name that may be meant."""
+    """nearest: the name that may be meant. elsewhere: the settings of other CRMs that are called like it."""
 
     name: str
     nearest: str | None
+    elsewhere: tuple[str, ...] = ()
 
     @property
     def sentence(self) -> str:
+        if self.elsewhere:
+            crm = self.name.partition("_")[0].lower()
+            named = " and ".join(filter(None, [", ".join(self.elsewhere[:-1]), self.elsewhere[-1]]))
+            return f"{self.name} is set, but there is no such setting for {crm}, only {named}: unset it"
         hint = f": {self.nearest} may be meant" if self.nearest else ""
         return f"{self.name} is set, but is not a setting of crm-sync{hint}"
 
@@ -39,7 +44,12 @@ def unknown_settings(names: Iterable[str], crms: Mapping[str, type[SettingsModel
     for name in sorted({name.lower() for name in names} - set(ours)):
         crm = next((crm for crm in crms if name.startswith(f"{crm}_")), None)
         if crm is not None and crms[crm] is not None:
-            unknown.append(_unknown(name, of_crms[crm], 0.5))
+            rest = name.removeprefix(f"{crm}_")
+            elsewhere = [f"{other}_{rest}" for other, known in of_crms.items() if f"{other}_{rest}" in known]
+            if elsewhere:
+                unknown.append(UnknownName(name.upper(), None, tuple(other.upper() for other in elsewhere)))
+            else:
+                unknown.append(_unknown(name, of_crms[crm], 0.5))
         # A name of ours with more before or after it is somebody else's: TEST_DATABASE_URL.
         elif crm is None and not any(own in name for own in ours) and get_close_matches(name, ours, 1, NEAR):
             unknown.append(_unknown(name, ours, NEAR))

@@ -93,6 +93,7 @@ async def _sync(configuration: Configuration, waits: Waits, contact: NamedContac
                 schema,
                 forms=account.forms,
                 empty=configuration.lane(name).empty,
+                required=account.required,
             )
             for name, account in accounts.items()
         }

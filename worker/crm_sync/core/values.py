@@ -10,7 +10,7 @@ Kinds that are sent as they are read need no work per value: `writer` returns No
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum, auto
@@ -54,14 +54,26 @@ class Shape(NamedTuple):
 
 class Member(NamedTuple):
     """A name in the mapping that is not a field of the CRM's contact. form: converts a value, given as any JSON client would get
-    it, to what is sent. opt_outs: keeps only opt-outs; None for a name that is not about consent. Both raise UnsendableError.
+    it, to what is sent. opt_outs: keeps only opt-outs; None for a name that opts nobody in. Both raise UnsendableError.
 
-    needs: the permission that the CRM's key needs for it, in words; empty if any key will do.
+    needs: the permission that the CRM's key needs for it, in words; empty if any key will do. takes: the kinds of which at least
+    some values can be sent; lists: the same for the elements of a list. wants: the same in words, after "must be".
     """
 
     form: Form
     opt_outs: Form | None = None
     needs: str = ""
+    takes: frozenset[Kind] = frozenset(Kind)
+    lists: frozenset[Kind] = frozenset(Kind)
+    wants: str = "a value of another type"
+
+
+class Apart(NamedTuple):
+    """Two names whose ids exclude each other in one contact: what it joins, and what it leaves. noun: what an id is of."""
+
+    joins: str
+    leaves: str
+    noun: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +81,10 @@ class Forms:
     """How one CRM wants each kind, after its reader. None: as it is read.
 
     listed: makes the form of a list from its elements' forms, which are neither None nor blank; an element can itself be such a
-    list. members: the names that are not fields. takes_local_moments: if false, timestamps without a time zone are refused,
-    because they are ambiguous. longest: characters of one value; longer ones are not sent. For n8n and others that publish no
-    limit it is our own, because contacts in flight are held in memory.
+    list. members: the names that are not fields; apart: those of them that exclude each other. spelled: how the client spells the
+    name of a field. clears: the client empties the fields in `Contact.emptied`. takes_local_moments: if false, timestamps without
+    a time zone are refused, because they are ambiguous. longest: characters of one value; longer ones are not sent. For n8n and
+    others that publish no limit it is our own, because contacts in flight are held in memory.
     """
 
     text: Form | None = None
@@ -88,6 +101,9 @@ class Forms:
     takes_local_moments: bool = True
     longest: int = 1_000_000
     members: Mapping[str, Member] = field(default_factory=dict)
+    apart: Sequence[Apart] = ()
+    spelled: Callable[[str], str] = str
+    clears: bool = False
     _spelled: Mapping[str, str] = field(init=False, repr=False, compare=False)  # looked up for each field of each contact
 
     def __post_init__(self) -> None:

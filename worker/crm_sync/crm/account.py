@@ -3,7 +3,8 @@
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from crm_sync.core.rate import Remaining, Window, parse
@@ -29,7 +30,7 @@ class Account:
 
     witnessed: the same with a witness who sees every request. With a wire, nothing reaches the CRM. None if that cannot be
     guaranteed. proxy: the proxy in use, for people. record_url: the page of a record in the CRM, with {id} in it; None if
-    unknown.
+    unknown. required: fields that the mapping must send, each with the setting that names it.
     """
 
     default_fields: Mapping[str, str]
@@ -39,6 +40,7 @@ class Account:
     proxy: str | None = None
     forms: Forms = PLAIN
     record_url: str | None = None
+    required: Mapping[str, str] = field(default_factory=dict)
 
 
 def over_http(
@@ -54,12 +56,13 @@ def over_http(
     timeout_s: float = REQUEST_TIMEOUT_S,
     forms: Forms = PLAIN,
     record_url: str | None = None,
+    required: Mapping[str, str] = MappingProxyType({}),
 ) -> Account:
     """An account that is reached over HTTP. headers: of every request, including the credentials.
 
     limits: of requests by the whole account, over all workers, in the form of its setting <CRM>_LIMITS, which takes precedence.
-    remaining: reads from an answer's headers what is left of them. Raises ConfigurationError that names url_setting if keys and
-    personal data must not be sent to this URL, or a proxy that cannot be used.
+    remaining: reads from an answer's headers what is left of them. required: as in Account. Raises ConfigurationError that names
+    url_setting if keys and personal data must not be sent to this URL, or a proxy that cannot be used.
     """
     require_reachable(url_setting, base_url, read(TransportSettings))
     _require_sendable(crm, headers)
@@ -84,7 +87,9 @@ def over_http(
         return open_client
 
     windows = parse(lane.limits or limits)
-    return Account(default_fields, opening(None, None), windows, opening, str(proxy) if proxy else None, forms, record_url)
+    return Account(
+        default_fields, opening(None, None), windows, opening, str(proxy) if proxy else None, forms, record_url, required
+    )
 
 
 def require_reachable(url_setting: str, base_url: str, transport: TransportSettings) -> None:

@@ -5,10 +5,10 @@ that field. The names are the vendors' own, in any case.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from crm_sync.core.documents import plain_text
-from crm_sync.core.values import Member, flat
+from crm_sync.core.values import Apart, Kind, Member, flat
 from crm_sync.errors import UnsendableError
 
 EMAIL = "email"  # Mautic's channel
@@ -69,13 +69,29 @@ def only_opt_outs(value: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [one for one in value if one["reason"] != CONTACTABLE]
 
 
+class _Takes(NamedTuple):
+    """What of Postgres's types a form takes: see Member."""
+
+    takes: frozenset[Kind]
+    lists: frozenset[Kind]
+    wants: str
+
+
+_NUMBERS = frozenset({Kind.SMALL, Kind.BIG, Kind.NUMERIC, Kind.JSON})
+_TEXTS = frozenset({Kind.TEXT, Kind.OTHER, Kind.JSON})
+_TRUTH = _Takes(frozenset({Kind.BOOLEAN, Kind.JSON}), frozenset(), "a boolean")._asdict()
+_IDS = _Takes(_NUMBERS, _NUMBERS, "an array of ids, as int[]")._asdict()
+_CHANNELS = _Takes(frozenset({Kind.BOOLEAN, Kind.JSON}), _TEXTS, "a boolean, or an array of channels, as text[]")._asdict()
+_TEXT = _Takes(_TEXTS, frozenset(), "a text")._asdict()
+
 # Next to `attributes` [Brevo's OpenAPI, "Create a contact", "Update a contact"].
 BREVO: Mapping[str, Member] = {
-    "emailBlacklisted": Member(boolean, only_true),
-    "smsBlacklisted": Member(boolean, only_true),
-    "listIds": Member(ids),
-    "unlinkListIds": Member(ids),
+    "emailBlacklisted": Member(boolean, only_true, **_TRUTH),
+    "smsBlacklisted": Member(boolean, only_true, **_TRUTH),
+    "listIds": Member(ids, **_IDS),
+    "unlinkListIds": Member(ids, **_IDS),
 }
+LISTS = (Apart("listIds", "unlinkListIds", "list"),)
 LEGAL_BASES = (
     *("LEGITIMATE_INTEREST_PQL", "LEGITIMATE_INTEREST_CLIENT", "PERFORMANCE_OF_CONTRACT"),
     *("CONSENT_WITH_NOTICE", "NON_GDPR", "PROCESS_AND_STORE", "LEGITIMATE_INTEREST_OTHER"),
@@ -104,18 +120,19 @@ _STATUSES = (
 )
 _LISTS = "the scope crm.lists.write"
 HUBSPOT: Mapping[str, Member] = {
-    "unsubscribeAll": Member(opting_out, needs=_STATUSES),
-    "unsubscribeFrom": Member(ids, needs=_STATUSES),
-    "subscribeTo": Member(ids, nobody, needs=_STATUSES),
-    "legalBasis": Member(legal_basis),
+    "unsubscribeAll": Member(opting_out, needs=_STATUSES, **_TRUTH),
+    "unsubscribeFrom": Member(ids, needs=_STATUSES, **_IDS),
+    "subscribeTo": Member(ids, nobody, needs=_STATUSES, **_IDS),
+    "legalBasis": Member(legal_basis, **_TEXT),
     "legalBasisExplanation": Member(plain_text),
-    "listIds": Member(ids, needs=_LISTS),
-    "unlinkListIds": Member(ids, needs=_LISTS),
+    "listIds": Member(ids, needs=_LISTS, **_IDS),
+    "unlinkListIds": Member(ids, needs=_LISTS, **_IDS),
 }
 # Next to the fields [mautic/mautic: LeadApiController]. The last two are our names: Mautic has separate requests for segments.
 MAUTIC: Mapping[str, Member] = {
-    "doNotContact": Member(do_not_contact, only_opt_outs),
+    "doNotContact": Member(do_not_contact, only_opt_outs, **_CHANNELS),
     "tags": Member(texts),
-    "segmentIds": Member(ids),
-    "unlinkSegmentIds": Member(ids),
+    "segmentIds": Member(ids, **_IDS),
+    "unlinkSegmentIds": Member(ids, **_IDS),
 }
+SEGMENTS = (Apart("segmentIds", "unlinkSegmentIds", "segment"),)

@@ -54,6 +54,8 @@ _LONGEST = 65_536
 # [changelog].
 HUBSPOT = Forms(
     members=members.HUBSPOT,
+    apart=members.LISTS,
+    clears=True,
     text=_bare,
     boolean=_truth,
     small=str,
@@ -68,6 +70,9 @@ HUBSPOT = Forms(
 # Attributes are number, string, boolean, or an array of strings [Brevo's OpenAPI, "Create a contact"].
 BREVO = Forms(
     members=members.BREVO,
+    apart=members.LISTS,
+    spelled=str.upper,
+    clears=True,
     text=_bare,
     big=exact_whole,
     numeric=exact,
@@ -80,6 +85,8 @@ BREVO = Forms(
 # Timestamps as its API documents them, in UTC. PHP writes true as 1 and false as an empty string.
 MAUTIC = Forms(
     members=members.MAUTIC,
+    apart=members.SEGMENTS,
+    clears=True,
     text=_bare,
     boolean=int,
     big=exact_whole,
@@ -92,4 +99,4 @@ MAUTIC = Forms(
 )
 
 # Everything unchanged.
-N8N = replace(PLAIN, text=_unmarked)
+N8N = replace(PLAIN, text=_unmarked, clears=True)

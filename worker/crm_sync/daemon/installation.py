@@ -56,5 +56,6 @@ async def plan_lane(database: Database, schema: Schema, configuration: LaneConfi
         schema,
         forms=account.forms,
         empty=configuration.settings.empty,
+        required=account.required,
     )
     return LanePlan(schema, table, configuration.settings, mapping, account)

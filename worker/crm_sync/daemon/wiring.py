@@ -139,6 +139,7 @@ class Wiring:
             self._waits,
             writers=mapping.writers,
             longest=mapping.longest,
+            apart=mapping.apart,
             history=self._history,
             clearing=await read_clearing(self.database, crm, mapping.emptied, numbering=True),
         )

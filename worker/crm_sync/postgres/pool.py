@@ -32,6 +32,7 @@ MOVED_TRIES = 10  # tries of a statement whose rows move between partitions
 SERVERS_SHARE = 0.9  # of a statement's timeout: then the server cancels it, so that it is known to be undone
 CANCEL_PATIENCE_S = 2.0  # until a cancelled statement has ended
 IDLE_S = 60.0  # before an idle connection is closed: firewalls drop them silently after some minutes
+WRITABLE = "what writes needs the primary in DATABASE_URL, and default_transaction_read_only off"
 
 _WORD = re.compile(r"[A-Z][a-z]*")  # in the name of a class
 
@@ -90,6 +91,9 @@ def _of_the_server(error: asyncpg.PostgresError, state: str) -> Exception:
         case Fault.PERSON:
             kind = ForbiddenError if isinstance(error, asyncpg.InsufficientPrivilegeError) else StatementRefusedError
             return kind(f"the database refused a statement: {reason(error)} (SQLSTATE {state})")
+    if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+        # Not "the database is": a preview reads in such a transaction by itself.
+        return DatabaseTroubleError(f"{reason(error)} (SQLSTATE {state}): {WRITABLE}")
     return DatabaseTroubleError(f"{reason(error)} (SQLSTATE {state})")
 
 

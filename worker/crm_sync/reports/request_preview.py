@@ -63,6 +63,7 @@ class RequestPreview:
             forms=account.forms,
             claims=self.claims,
             empty=self.empty,
+            required=account.required,
         )
         contact = await self._contact(mapping, matches)
         if isinstance(contact, str):

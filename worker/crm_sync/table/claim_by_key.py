@@ -36,6 +36,7 @@ class ClaimByKey:
             {**mapping.fields, **clearing.column},
             writers=mapping.writers,
             longest=mapping.longest,
+            apart=mapping.apart,
             finish=clearing.read if clearing else None,
         )
 

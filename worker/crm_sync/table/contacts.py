@@ -14,7 +14,7 @@ from crm_sync.core.codes import Code
 from crm_sync.core.fairness import MOST_FRESH, Fairness, FreshLine
 from crm_sync.core.history import History
 from crm_sync.core.outcome import Contact, Finish, Kind, columns, sparse
-from crm_sync.core.values import Form
+from crm_sync.core.values import Apart, Form
 from crm_sync.core.waits import USUAL, Waits
 from crm_sync.errors import ConfigurationError, CrmSyncError, DatabaseTroubleError, LockedError, RowRefusedError, TooSlowError
 from crm_sync.postgres.pool import Database
@@ -85,11 +85,12 @@ class Contacts:
         *,
         writers: Mapping[str, Form] = MappingProxyType({}),
         longest: Mapping[str, int] = MappingProxyType({}),
+        apart: Sequence[Apart] = (),
         history: History = History.ALL,
         clearing: Clearing | None = None,
     ) -> None:
-        """email and fields: SQL expressions over a row; fields by the CRM's own names. writers, longest: as in FieldMapping.
-        clearing: which fields are emptied; none without it.
+        """email and fields: SQL expressions over a row; fields by the CRM's own names. writers, longest, apart: as in
+        FieldMapping. clearing: which fields are emptied; none without it.
         """
         clearing = clearing or Clearing(table.crm)
         fields = {**fields, **clearing.column}
@@ -122,6 +123,7 @@ class Contacts:
             fields,
             writers=writers,
             longest=longest,
+            apart=apart,
             finish=clearing.read if clearing else None,
         )
         self._avoided = Avoided(table.crm, waits.avoid_row_s)

@@ -5,8 +5,10 @@ phone = { sql = "phone", empty = "clear" }
 emailBlacklisted = { sql = "opted_out", subscribe = true }
 """
 
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from crm_sync.core.values import Forms
 from crm_sync.errors import ConfigurationError
 
 KEEP, CLEAR = "keep", "clear"  # what becomes of the CRM's value when the row has none
@@ -37,3 +39,50 @@ def read_field(crm: str, name: str, value: object) -> FieldOptions:
     if not isinstance(subscribe, bool):
         raise ConfigurationError(f"{where}: subscribe must be true or false")
     return FieldOptions(sql, empty, subscribe)
+
+
+def require_possible(crm: str, asked: Mapping[str, FieldOptions], forms: Forms, empty: str, required: Mapping[str, str]) -> None:
+    """That what the mapping asks for can be done at this CRM. empty, required: as in `crm_sync.table.mapping.prepare_for`.
+
+    Raises ConfigurationError naming the first field or setting at fault.
+    """
+    _require_distinct(crm, asked, forms)
+    for name, one in asked.items():
+        where = f"MAPPING_FILE: {crm}.{name}"
+        known = forms.member(name)
+        if one.subscribe and (known is None or forms.members[known].opt_outs is None):
+            raise ConfigurationError(f"{where}: {_no_subscribe(crm, forms, is_member=known is not None)}")
+        if one.empty == CLEAR and known is not None:
+            raise ConfigurationError(f'{where}: consent, lists and tags cannot be cleared: remove empty = "{CLEAR}"')
+        if one.empty == CLEAR and not forms.clears:
+            raise ConfigurationError(f'{where}: the client of {crm} cannot clear fields: remove empty = "{CLEAR}"')
+    if empty == CLEAR and not forms.clears:
+        raise ConfigurationError(f"{crm.upper()}_EMPTY: the client of {crm} cannot clear fields: unset it, or set it to {KEEP}")
+    sent = {forms.spelled(name) for name in asked}
+    for field, setting in required.items():
+        if forms.spelled(field) not in sent:
+            raise ConfigurationError(
+                f"{setting}: the mapping of {crm} does not send {field}, by which contacts are to be matched: add {field} to "
+                f"[{crm}] in MAPPING_FILE, or unset {setting}"
+            )
+
+
+def _require_distinct(crm: str, names: Iterable[str], forms: Forms) -> None:
+    seen: dict[str, str] = {}
+    for name in names:
+        spelled = forms.member(name) or forms.spelled(name)
+        if spelled == forms.spelled("email") and name != "email":
+            raise ConfigurationError(
+                f"MAPPING_FILE: {crm}.{name}: the address is called email here: write email instead of {name}"
+            )
+        if (other := seen.setdefault(spelled, name)) != name:
+            raise ConfigurationError(
+                f"MAPPING_FILE: {crm}.{other} and {crm}.{name} are the same field of {crm}: remove one of them"
+            )
+
+
+def _no_subscribe(crm: str, forms: Forms, *, is_member: bool) -> str:
+    consent = [name for name, member in forms.members.items() if member.opt_outs is not None]
+    why = "it never opts anybody in" if is_member else "it is not consent"
+    where = f"subscribe is for {' and '.join(consent)}" if consent else f"the client of {crm} has no field for consent"
+    return f"{why}, and {where}: remove subscribe"

@@ -15,19 +15,20 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import asyncpg
 
 from crm_sync.core.remote_schema import SentField
-from crm_sync.core.values import PLAIN, Form, Forms, Kind, member_writer, writer
+from crm_sync.core.values import PLAIN, Apart, Form, Forms, Kind, member_writer, writer
 from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.pool import Database, reason
 from crm_sync.postgres.sqlstates import Fault, fault_of
 from crm_sync.postgres.statements import query, quote, render
 from crm_sync.table.adopted_table import AdoptedTable, LaneTable
 from crm_sync.table.clearing import column_of
-from crm_sync.table.field_options import CLEAR, KEEP, FieldOptions, read_field
+from crm_sync.table.field_options import CLEAR, KEEP, FieldOptions, read_field, require_possible
 from crm_sync.table.kinds import Type
 from crm_sync.table.schema import Schema
 
@@ -52,6 +53,7 @@ class FieldMapping:
     writers: of the fields whose values are not sent as they are read. longest: characters of one value, of the fields that are
     texts of any length. notes: what a person should know of a field. emptied: the fields that are emptied in the CRM where the
     row has nothing for them any more. shapes: of each field what it is, for the CRM's own schema; not of what is no field there.
+    apart: the names of which both are sent, and of which one contact must not have the same id in both.
     """
 
     email: str
@@ -61,6 +63,7 @@ class FieldMapping:
     notes: Sequence[str] = ()
     emptied: Collection[str] = ()
     shapes: Sequence[SentField] = ()
+    apart: Sequence[Apart] = ()
 
 
 def read_file(path: Path | None) -> dict[str, dict[str, Any]]:
@@ -100,16 +103,16 @@ async def prepare_for(
     forms: Forms = PLAIN,
     claims: bool = True,
     empty: str = KEEP,
+    required: Mapping[str, str] = MappingProxyType({}),
 ) -> FieldMapping:
     """What is sent to a CRM: its section of the file, or else the defaults. empty: for fields without an `empty` of their own.
+    required: fields that it must have, each with the setting that names it.
 
-    Raises as prepare does, and ConfigurationError where a field is to be cleared but clearing is off.
+    Raises as prepare does, and ConfigurationError where a field is to be cleared but clearing is off, where an option asks for
+    what the client cannot do, and where a field is there twice or lacking.
     """
     asked = _asked(crm, sections, default_fields, schema.table)
-    for name, one in asked.items():
-        known = forms.member(name)
-        if one.subscribe and (known is None or forms.members[known].opt_outs is None):
-            raise ConfigurationError(f"MAPPING_FILE: {crm}.{name}: subscribe is only for consent fields, and this is not one")
+    require_possible(crm, asked, forms, empty, required)
     subscribing = {name for name, one in asked.items() if one.subscribe}
     every = expressions_for(crm, sections, default_fields, schema.table)
     mapping = await prepare(database, schema.lanes[crm], every, forms, subscribing=subscribing, claims=claims)
@@ -167,18 +170,28 @@ async def prepare(
         if its.is_row:
             raise _wrong(lane, name, _ROW.format(its.name))
         if its.shape.kind is Kind.LOCAL_MOMENT and not forms.takes_local_moments and name != "email":
-            raise _wrong(lane, name, f"{its.name} does not name a moment: {_AT_TIME_ZONE}")
+            raise _unfit(lane, name, f"{its.name} does not name a moment: {_AT_TIME_ZONE}")
+        if (known := forms.member(name)) is not None:
+            member = forms.members[known]
+            if its.shape.kind not in (member.lists if its.shape.is_list else member.takes):
+                raise _unfit(lane, name, f"it must be {member.wants}, and is {its.name}: cast it, or name another column")
     fields = {name: types[name].bounded(expression, forms.longest) for name, expression in expressions.items() if name != "email"}
     email = f"({expressions['email']})::text"
     await door.prove(expressions, [email, *fields.values()])
     found = {name: _writer_of(name, types[name], forms, subscribe=name in subscribing) for name in fields}
+    spelled = {known: name for name in fields if (known := forms.member(name)) is not None}
     notes = [note for name in fields if (note := _note(name, types[name], forms))] + _needs(fields, forms)
     writers = {name: form for name, form in found.items() if form is not None}
     longest = {name: forms.longest for name in fields if types[name].is_text}
+    apart = [
+        Apart(spelled[pair.joins], spelled[pair.leaves], pair.noun)
+        for pair in forms.apart
+        if pair.joins in spelled and pair.leaves in spelled
+    ]
     shapes = [
         SentField(name, types[name].name, types[name].shape, types[name].labels) for name in fields if forms.member(name) is None
     ]
-    return FieldMapping(email, fields, writers, longest, notes, shapes=shapes)
+    return FieldMapping(email, fields, writers, longest, notes, shapes=shapes, apart=apart)
 
 
 def _writer_of(name: str, its: Type, forms: Forms, *, subscribe: bool) -> Form | None:
@@ -203,6 +216,10 @@ def _note(name: str, its: Type, forms: Forms) -> str | None:
         case Kind.LOCAL_MOMENT if forms.local_moment is not None:
             return f"{name} is sent as it is, a {its.name}, which the CRM takes for UTC: {_AT_TIME_ZONE}"
     return None
+
+
+def _unfit(lane: LaneTable, name: str, why: str) -> ConfigurationError:
+    return ConfigurationError(f"mapping of {lane.crm}.{name}: {why}")
 
 
 def _wrong(lane: LaneTable, name: str, why: str) -> ConfigurationError:

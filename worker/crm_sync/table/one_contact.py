@@ -108,7 +108,14 @@ async def read(
     ]
     fields = {**mapping.fields, **clearing.column}
     reader = Reader(
-        database, table.variables, mapping.email, fields, writers=mapping.writers, longest=mapping.longest, finish=clearing.read
+        database,
+        table.variables,
+        mapping.email,
+        fields,
+        writers=mapping.writers,
+        longest=mapping.longest,
+        apart=mapping.apart,
+        finish=clearing.read,
     )
     return joined([await reader.read([contact], NO_CLAIM) for contact in contacts])
 

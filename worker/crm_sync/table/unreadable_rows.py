@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from crm_sync.core.outcome import Contact
-from crm_sync.core.values import Form
+from crm_sync.core.values import Apart, Form
 from crm_sync.errors import DatabaseTroubleError, RowRefusedError, TooSlowError, UnsendableError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import render
@@ -64,8 +64,10 @@ def cut(email: str, fields: Mapping[str, str], longest: Mapping[str, int], most:
     return ",\n    ".join(parts)
 
 
-def written(contacts: list[Contact], writers: Mapping[str, Form]) -> Claimed:
-    """With their values in the form that the CRM takes, in place. One that has a value of which there is none is unreadable."""
+def written(contacts: list[Contact], writers: Mapping[str, Form], apart: Sequence[Apart] = ()) -> Claimed:
+    """With their values in the form that the CRM takes, in place. One that has a value of which there is none is unreadable, and
+    so is one that is to join and to leave the same. apart: whose names have writers.
+    """
     if not writers:
         return Claimed(contacts, [])
     taken: list[Contact] = []
@@ -78,12 +80,22 @@ def written(contacts: list[Contact], writers: Mapping[str, Form]) -> Claimed:
                 value = fields[name]
                 if value is not None:
                     fields[name] = write(value)
+            for joins, leaves, noun in apart:
+                name = f"{joins}, {leaves}"
+                _require_apart(fields[joins], fields[leaves], noun)
         except UnsendableError as error:
             # Without fields, as one that could not be read: what is said of it is hidden nowhere for being one of its values.
             unreadable.append((contact._replace(fields={}), f"{name}: {error}"))
         else:
             taken.append(contact)
     return Claimed(taken, unreadable)
+
+
+def _require_apart(joined: Sequence[int] | None, left: Sequence[int] | None, noun: str) -> None:
+    """Raises UnsendableError."""
+    if both := [one for one in joined or () if one in (left or ())]:
+        named = f"{noun} {both[0]} is" if len(both) == 1 else f"{noun}s {', '.join(map(str, both))} are"
+        raise UnsendableError(f"{named} in both, so it is not clear what is meant: remove it from one of them")
 
 
 class Reader:
@@ -100,6 +112,7 @@ class Reader:
         *,
         writers: Mapping[str, Form] = MappingProxyType({}),
         longest: Mapping[str, int] = MappingProxyType({}),
+        apart: Sequence[Apart] = (),
         finish: Callable[["Claimed"], "Claimed"] | None = None,
     ) -> None:
         """variables: those of the statements; the others as in `crm_sync.table.contacts`. finish: what is done last with what was
@@ -109,6 +122,7 @@ class Reader:
         self._finish = finish
         self._writers = writers
         self._longest = longest
+        self._apart = apart
         self._names = tuple(fields)
         self._read = render("read_contacts", {**variables, "mapped": cut(email, fields, longest, SHORT)})
         self._read_whole = render("read_contacts", {**variables, "mapped": cut(email, fields, longest)})
@@ -215,7 +229,7 @@ class Reader:
         return str(error)
 
     def _written(self, contacts: list[Contact]) -> Claimed:
-        claimed = written(contacts, self._writers)
+        claimed = written(contacts, self._writers, self._apart)
         return claimed if self._finish is None else self._finish(claimed)
 
     def _filled(self, contact: Contact, values: Sequence[Any]) -> Contact:

@@ -79,6 +79,7 @@ def account() -> Account | None:
         forms=BREVO,
         limits=LIMITS[settings.brevo_plan],
         remaining=_remaining,
+        required={"EXT_ID": "BREVO_MATCH"} if settings.brevo_match == "ext_id" else {},
         record_url="https://app.brevo.com/contact/index/{id}",  # as its own app and integrations link to a contact
     )
 
@@ -264,7 +265,9 @@ class Brevo(Client):
                 body["emailBlacklisted"] = True
         if attributes:
             body["attributes"] = attributes
-        joined = [*([self._list_id] if self._list_id is not None else []), *members.get(JOINED, ())]
+        # The row outweighs the setting.
+        of_all = [self._list_id] if self._list_id is not None and self._list_id not in members.get(LEFT, ()) else []
+        joined = [*of_all, *members.get(JOINED, ())]
         # What the row says of consent outweighs what was there. A POST takes nobody off a list.
         body |= {name: value for name, value in members.items() if name not in (JOINED, LEFT)}
         if joined:

@@ -113,12 +113,12 @@ class _Work:
         numbers = dict.fromkeys(number for one in self.those for name in (JOINED, LEFT) for number in one.members.get(name, ()))
         for number in numbers:
             join = [one for one in self.those if number in one.members.get(JOINED, ())]
-            leave = [one for one in self.those if number in one.members.get(LEFT, ()) and one not in join]
+            leave = [one for one in self.those if number in one.members.get(LEFT, ())]
             body = {"recordIdsToAdd": [one.record for one in join], "recordIdsToRemove": [one.record for one in leave]}
 
             def told(answer: Answer, those: Sequence[_Delivered], number: int = number) -> None:
                 if answer.status in (400, 404):
-                    self._note(those, f"HubSpot has no static list {number} ({answer.label}: {quoted(answer, None)})")
+                    self._note(those, _no_list(number, answer))
                 missing = answer.get("recordIdsMissing")
                 if isinstance(missing, list) and missing:
                     absent = {str(one) for one in missing}
@@ -180,6 +180,15 @@ class _Work:
             if isinstance(entry, Outcome) and words not in (entry.reason or ""):
                 reason = "; ".join(filter(None, [entry.reason, words]))
                 self.entries[one.place] = entry._replace(code=entry.code or Code.FIELD_NOT_SENT, reason=reason)
+
+
+def _no_list(number: int, answer: Answer) -> str:
+    """Why no contact can be put on it or taken off it, and what to do."""
+    if answer.status == 404:
+        words = f"HubSpot has no list {number}: create a static list there, or correct the row"
+    else:
+        words = f"HubSpot does not change who is on list {number}: name a static list in the row, whose members can change"
+    return f"{words} ({answer.label}: {quoted(answer, None)})"
 
 
 def _status(one: _Delivered, subscription: int, state: str) -> dict[str, Any]:

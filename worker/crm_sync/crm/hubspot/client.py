@@ -86,6 +86,7 @@ def account() -> Account | None:
         forms=HUBSPOT,
         limits=LIMITS[settings.hubspot_plan],
         remaining=_remaining,
+        required={} if settings.hubspot_match == "email" else {settings.hubspot_match: "HUBSPOT_MATCH"},
     )
 
 
@@ -122,8 +123,6 @@ class HubSpot(Client):
     async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Entry]:
         self._mapped = contacts[0].fields.keys()
         entries: dict[int, Entry] = {}
-        if self._match != "email" and self._match not in self._mapped:
-            raise RefusedError(Code.MISCONFIGURED, f"HUBSPOT_MATCH names {self._match}, which the mapping does not send")
         if self._mode is not Mode.CREATE:
             await _settle(entries, self._update, contacts, _known_by_id(contacts))
         by_id = {*entries}

@@ -80,6 +80,7 @@ def account() -> Account | None:
         default_fields=DEFAULT_FIELDS,
         forms=MAUTIC,
         timeout_s=TIMEOUT_S,
+        required={} if settings.mautic_match == "email" else {settings.mautic_match: "MAUTIC_MATCH"},
         # As in its routes: app/bundles/LeadBundle/Config/config.php.
         record_url=settings.mautic_base_url.rstrip("/").replace("{", "%7B").replace("}", "%7D") + "/s/contacts/view/{id}",
     )

@@ -29,10 +29,8 @@ class FieldMatch:
     async def identified(self, contacts: Sequence[Contact]) -> tuple[list[Contact], dict[int, Outcome]]:
         """The contacts, with the ids of the records that have their values; and by place those of which several have it.
 
-        Raises RefusedError where the mapping does not send the field, else as a search does.
+        Raises as a search does.
         """
-        if self._field not in contacts[0].fields:
-            raise RefusedError(Code.MISCONFIGURED, f"MAUTIC_MATCH names {self._field}, which the mapping does not send")
         keys = {place: key for place, contact in enumerate(contacts) if not contact.remote_id and (key := self._key(contact))}
         holders: dict[str, list[str]] = {}
         for record in await self._search(self._field, sorted(map(_quoted, {*keys.values()}))):

@@ -1,9 +1,21 @@
 """The settings of Mautic's account."""
 
-from pydantic import Field
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
 
 from crm_sync.core.mode import Mode
 from crm_sync.settings import Password, SettingsModel
+
+
+def _alias(text: str) -> str:
+    if not re.fullmatch("[a-z][a-z0-9_]*", text):
+        raise ValueError("expected email, or the alias of a field as Mautic lists it under Custom Fields, such as app_id")
+    return text
+
+
+Alias = Annotated[str, AfterValidator(_alias)]
 
 
 class MauticSettings(SettingsModel):
@@ -12,9 +24,8 @@ class MauticSettings(SettingsModel):
     mautic_password: Password | None = Field(None, description="the user's password")
     mautic_client_id: str | None = Field(None, description="an OAuth2 client of Mautic, for client credentials")
     mautic_client_secret: Password | None = Field(None, description="the client's secret")
-    mautic_match: str = Field(
+    mautic_match: Alias = Field(
         "email",
-        pattern="^[a-z][a-z0-9_]*$",
         description="what a contact without an id is matched by: email, or a unique identifier that the mapping sends",
     )
     mautic_mode: Mode = Field(Mode.UPSERT, description="upsert, update (creates no contacts) or create (changes none)")
