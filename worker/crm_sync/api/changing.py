@@ -1,4 +1,4 @@
-"""What people and applications can do. Each is an event, with who did it."""
+"""What people and applications can change. Every change is recorded as an event, with who made it."""
 
 import hashlib
 import time
@@ -27,14 +27,14 @@ from crm_sync.telling.deeds import Doer
 from crm_sync.telling.pausing import hold
 
 MOST_COUNTED = 10_000
-LONGEST_S = 10.0  # that one request changes contacts, before it says how far it is: proxies and people wait for no minute
-RETRIED = Bounds(keys=1_000)  # looked up, and flipped, between two looks at the clock
+LONGEST_S = 10.0  # for which one request changes contacts before it reports progress: neither proxies nor people wait a minute
+RETRIED = Bounds(keys=1_000)  # looked up and flipped between two checks of the time
 
 
 class Changing:
-    """reading: never writes. Every method raises as Database.fetch does, and NotFoundError for what there is not.
+    """reading: never writes. Every method raises as Database.fetch does, and NotFoundError for what does not exist.
 
-    by: who it is, and by what.
+    by: who makes the change, and through what.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Changing:
         self._clock = clock
 
     async def reveal(self, key: str, by: Doer) -> ContactView:
-        """The contact with its address, and what would be sent. Raises where that cannot be written down first."""
+        """The contact with its address, and what would be sent. Raises if that cannot be recorded first."""
         contact = await self._contacts.one(key, in_full=True)
         name = hashlib.sha256(contact.key.encode()).hexdigest()[:16]
         await self._writing.fetch(query("write_events"), *deeds.arguments(deeds.CONTACT_REVEALED, by=by, contact=name))
@@ -72,7 +72,7 @@ class Changing:
         return await self._change(table, ids, wish, by)
 
     async def count(self, selection: Selection) -> SelectionResult:
-        """How many are meant; nothing is changed."""
+        """How many contacts are selected; nothing is changed."""
         table = await self._tables.table(selection.crm)
         if selection.keys is not None:
             return _result(selection.crm, selection.status, len(set(selection.keys)), Flipped(), dry_run=True)
@@ -84,7 +84,7 @@ class Changing:
         return _result(selection.crm, selection.status, counted, Flipped(), dry_run=True)
 
     async def select(self, selection: Selection, by: Doer) -> SelectionResult:
-        """All that are meant, in short transactions, for some seconds. What was changed before an error stays changed."""
+        """All selected contacts, in short transactions, for some seconds. What was changed before an error stays changed."""
         if selection.dry_run:
             return await self.count(selection)
         table = await self._tables.table(selection.crm)
@@ -102,7 +102,7 @@ class Changing:
         return result.model_copy(update={"next": to_go_on, "note": note})
 
     async def retry(self, asked: RetryRequest, by: Doer) -> RetryResult:
-        """As `crm-sync retry`, for some seconds: then it says that there are more, and the same request goes on."""
+        """Like `crm-sync retry`, for some seconds; if more are left, it says so, and the same request continues."""
         until = self._clock() + self._longest_s
         tables = await self._tables.whole()
         lanes = [await self._tables.table(asked.crm)] if asked.crm else list(tables.values())
@@ -137,7 +137,9 @@ class Changing:
         )
 
     async def pause(self, crm: str, reason: str, by: Doer) -> PauseResult:
-        """If it is paused already, the reason is replaced, and whose it was is said. Raises DeclinedError without a reason."""
+        """If it is paused already, the reason is replaced, and the previous one returned. Raises
+        DeclinedError without a reason.
+        """
         table = await self._tables.table(crm)
         if not (reason := clean(reason)):
             raise DeclinedError("say why: the reason is shown for as long as the CRM is paused")
@@ -151,17 +153,17 @@ class Changing:
         return PauseResult(**dict(await self._lanes.crm(crm)), note=note)
 
     async def resume(self, crm: str, by: Doer) -> CrmState:
-        """Where it is not paused nothing happens."""
+        """Does nothing if it is not paused."""
         table = await self._tables.table(crm)
         if await self._writing.fetch(query("resume_lane"), table.crm):
             await self._note(deeds.LANE_RESUMED, table.crm, by)
         self._lanes.forget()
         return await self._lanes.crm(crm)
 
-    # Within.
+    # Helpers.
 
     async def _about(self, selection: Selection, wanted: Filter) -> SelectionResult:
-        """As last counted, where counting now takes longer than a moment."""
+        """The last count, if counting now would take more than a moment."""
         known = await self._lanes.crm(selection.crm)
         of_states = {
             State.NEW: known.new,
@@ -175,7 +177,7 @@ class Changing:
         return result.model_copy(update={"counted": about or 0, "more": about is None, "is_about": True})
 
     async def _walk(self, table: LaneTable, selection: Selection, wanted: Wanted, done: Flipped) -> tuple[int, str | None]:
-        """How many were meant, and the key to go on after."""
+        """How many were selected, and the key to continue after."""
         contacts, counted, until = ContactList(self._reading, table), 0, self._clock() + self._longest_s
         flips = self._flips(table, wanted, selection.status)
         after = None
@@ -198,7 +200,7 @@ class Changing:
             raise DeclinedError(
                 f"{crm} has too many failed contacts to count them in a moment: run `crm-sync retry --crm {crm}` instead"
             ) from error
-        # What was delivered but lacks a field is meant where its code is named.
+        # A contact that was delivered without a field is included if the code for that is selected.
         counts = [entry if entry.code in asked.codes else replace(entry, complete=0) for entry in counts]
         return [entry for entry in (_meant(entry, asked.codes) for entry in counts) if entry is not None and entry.contacts]
 
@@ -226,7 +228,7 @@ class Changing:
 
 
 def _meant(entry: Failures, codes: Sequence[str]) -> Failures | None:
-    """As much of it as has one of these codes; of reasons that begin with none, as is shown, by how they begin."""
+    """The part of the entry that has one of these codes. Reasons without a code match by their beginning, as shown."""
     if not codes or entry.code in codes:
         return entry
     prefixes = [prefix for prefix in entry.prefixes if prefix in codes]

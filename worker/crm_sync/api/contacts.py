@@ -1,4 +1,4 @@
-"""Contacts as people and applications look at them."""
+"""Contacts, as people and applications see them."""
 
 from textwrap import dedent
 from typing import Any
@@ -23,9 +23,9 @@ from crm_sync.table.contact_list import ContactList, Wanted
 from crm_sync.table.one_contact import read_key, show
 from crm_sync.table.schema import Schema
 
-LOOK_S = 1.8  # that the whole table is read for an address which no index finds: less than a statement may take
-ATTEMPTS = 50  # of a contact
-MOST_SAME = 10  # other contacts with an address
+LOOK_S = 1.8  # for which the whole table is read to find an address without an index: less than a statement may take
+ATTEMPTS = 50  # shown for a contact
+MOST_SAME = 10  # other contacts with the same address
 
 
 class Contacts:
@@ -38,7 +38,7 @@ class Contacts:
         self._references = references
 
     async def page(self, crm: str, wanted: Filter, *, after: str | None, limit: int) -> ContactPage:
-        """A page in the order of the keys. after: `next` of the page before."""
+        """A page, in key order. after: `next` of the previous page."""
         table = await self._tables.table(crm)
         key = None if after is None else await read_key(self._database, table, place_of(self._references, table, after))
         page = await ContactList(self._database, table).page(meant(wanted), after=key, limit=limit)
@@ -47,19 +47,19 @@ class Contacts:
         return ContactPage(crm=crm, contacts=contacts, looked=page.looked, next=following)
 
     async def find(self, text: str) -> Found:
-        """By what a person pastes: a key, an address, or an id in a CRM."""
+        """Finds contacts by pasted text: a key, an address, or an id in a CRM."""
         tables = await self._tables.whole()
         if not text or not tables:
             return Found(keys=[], by=None, looked_for=[], note=None)
         looked_for, note = [], None
-        # As it is first: a key may begin or end with a blank.
+        # Unchanged at first: a key may begin or end with a space.
         asked = [NamedContact(None, key) for key in dict.fromkeys((self._references.key(text), text.strip())) if key]
-        if "@" in text:  # a key may have one, too
+        if "@" in text:  # a key may contain one, too
             asked.insert(0, NamedContact(text.strip(), None))
         for one in asked:
             try:
                 found = await find_contacts(self._database, tables, one, look_s=LOOK_S)
-            except DeclinedError as error:  # too many for an address, but a key is still found
+            except DeclinedError as error:  # too long for an address, but a key is still found
                 note = f"{error}."
                 continue
             looked_for += found.looked_for
@@ -70,7 +70,7 @@ class Contacts:
         return Found(keys=[], by=None, looked_for=[*dict.fromkeys(looked_for)], note=note)
 
     async def one(self, named: str, *, in_full: bool = False) -> ContactView:
-        """named: by its key or a reference. in_full: with key and address as they are, and with what would be sent.
+        """named: a key or a reference. in_full: with key and address unmasked, and with what would be sent.
 
         Raises NotFoundError.
         """
@@ -86,7 +86,7 @@ class Contacts:
             return ContactView(key=told, email=None, exists=False, crms=crms, same_address=None, history=[])
         ids = await self._tables.found(first, key)
         rows = await self._database.fetch(render("read_addresses", first.variables), ids)
-        if not rows:  # deleted meanwhile
+        if not rows:  # deleted in the meantime
             raise no_contact(key)
         email, key = rows[0]["email"], rows[0]["key"]
         if in_full:
@@ -108,7 +108,7 @@ class Contacts:
         return await if_allowed(read, [])
 
     async def _same_address(self, table: LaneTable, email: str | None, key: str) -> list[str] | None:
-        """Other contacts, where an index finds them."""
+        """Other contacts, if an index can find them."""
         if not email:
             return []
         rows = await self._database.fetch(query("list_address_indexes"), table.variables["email"].strip('"'))
@@ -119,7 +119,7 @@ class Contacts:
         return [self._references.of(row["key"]) for row in found if row["key"] != key][:MOST_SAME]
 
     async def _preview(self, schema: Schema, crm: str, ids: list[Any]) -> Preview | None:
-        """None if there are no credentials here. What is wrong is what it says."""
+        """None if there are no credentials here. An error is its text."""
         if crm not in schema.lanes:
             return None
         table = schema.lanes[crm]
@@ -138,13 +138,13 @@ class Contacts:
 
 
 def next_of(references: References, table: LaneTable, key: str) -> str:
-    """What `after` has to be to go on after this key."""
+    """The value of `after` that continues after this key."""
     return references.sealed(key) if table.has_texts_as_keys else references.of(key)
 
 
 def place_of(references: References, table: LaneTable, after: str) -> str:
-    """The key to go on after. Raises DeclinedError for what was no `next`, where keys may be addresses: guesses find them out
-    exactly.
+    """The key to continue after. Raises DeclinedError for a value that was never `next`, if keys may be addresses: otherwise
+    guessing would reveal them exactly.
     """
     if table.has_texts_as_keys and not after.startswith(PREFIX):
         raise DeclinedError("after: expected `next` of the page before")
@@ -152,5 +152,5 @@ def place_of(references: References, table: LaneTable, after: str) -> str:
 
 
 def meant(wanted: Filter) -> Wanted:
-    """As the table is asked."""
+    """The same as variables of the table's statements."""
     return Wanted(None if wanted.state is None else [wanted.state.value], None if wanted.code is None else [wanted.code])

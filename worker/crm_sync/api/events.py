@@ -1,4 +1,4 @@
-"""What happened to lanes and workers, and who did what."""
+"""What happened to lanes and workers, and what people did."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -15,31 +15,31 @@ from crm_sync.postgres.statements import query
 from crm_sync.reports.alert_report import alert_objects
 from crm_sync.telling.event_words import OF_LANES
 
-FOLLOWED = 200  # the latest, for those who follow
+FOLLOWED = 200  # the latest, for followers
 STORY = 12  # events of a CRM
-MEANWHILE = 100  # events while a contact was tried
-ALERTS_S = 86_400.0  # that ended since
+MEANWHILE = 100  # events during the attempts of a contact
+ALERTS_S = 86_400.0  # in which they ended
 
 NONE = EventPage(events=[], next=None)
 
 
 class Events:
-    """Every method raises as Database.fetch does, but for what a page can do without."""
+    """Every method raises as Database.fetch does, except where a page can do without the data."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._latest = SharedReading(lambda: self._read(limit=FOLLOWED))
 
     def forget(self) -> None:
-        """Somebody has done something, and wants to see it."""
+        """A person has just done something, and wants to see it."""
         self._latest.forget()
 
     async def page(self, crm: str | None, kind: str | None, *, after: str | None, limit: int) -> EventPage:
-        """A page, the latest first. after: the last event of the page before. Raises DeclinedError if that is none."""
+        """A page, latest first. after: the last event of the previous page. Raises DeclinedError if it is not an event."""
         return await self._read(crm, [kind] if kind else None, after=after, limit=limit)
 
     async def followed(self) -> list[Event]:
-        """The latest, read for all that follow them together."""
+        """The latest, read once for all followers."""
         return (await self._latest.value()).events
 
     async def few(self, most: int) -> list[Event]:
@@ -47,16 +47,16 @@ class Events:
         return (await if_allowed(lambda: self._read(limit=most), NONE)).events
 
     async def story(self, crm: str) -> list[Event]:
-        """What happened to a CRM's lane recently, the latest first."""
+        """The recent events of a CRM's lane, latest first."""
         return (await if_allowed(lambda: self._read(crm, OF_LANES, limit=STORY), NONE)).events
 
     async def between(self, crms: Iterable[str], since: datetime) -> list[Event]:
-        """What happened to these CRMs' lanes since then, the latest first."""
+        """The events of these CRMs' lanes since then, latest first."""
         page = await if_allowed(lambda: self._read(kinds=OF_LANES, since=since, limit=MEANWHILE), NONE)
         return [one for one in page.events if one.crm is None or one.crm in [*crms]]
 
     async def alerts(self) -> list[Alert]:
-        """What is wrong now, and what ended within a day."""
+        """The open alerts, and those that ended within a day."""
 
         async def read() -> list[Alert]:
             rows = await self._database.fetch(query("list_alerts"), ALERTS_S)

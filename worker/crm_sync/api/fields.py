@@ -1,6 +1,6 @@
-"""What a CRM says of the fields that are sent to it: asked when a person asks, never when a page is looked at.
+"""What a CRM says about the fields that are sent to it: asked only on request, never when a page is viewed.
 
-It is one or two requests of the account, so they count for its limits, and are not made while the lane may not call the CRM.
+That takes one or two requests, which count towards the account's limits and are not sent while the lane must not call the CRM.
 """
 
 import asyncio
@@ -19,12 +19,12 @@ from crm_sync.table.mapping import prepare_for
 from crm_sync.telling import deeds
 from crm_sync.telling.deeds import Doer
 
-LONGEST_S = 10.0  # that a CRM is waited for: a person waits, too
+LONGEST_S = 10.0  # to wait for a CRM, because a person is waiting too
 FITS, NOT_KNOWN = "takes it", "not known"
 
 
 class Fields:
-    """longest_s: seconds that a CRM is waited for."""
+    """longest_s: seconds to wait for a CRM."""
 
     def __init__(
         self, configuration: Configuration, tables: Tables, lanes: Lanes, reading: Database, writing: Database,
@@ -39,9 +39,9 @@ class Fields:
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def ask(self, crm: str, by: Doer) -> FieldsSaid:
-        """Each mapped field, and what the CRM says of it. That it was asked is an event.
+        """Each mapped field, and what the CRM says about it. The request is recorded as an event.
 
-        Raises NotFoundError; DeclinedError where it is not to be asked now, or does not answer; else as Database.fetch does.
+        Raises NotFoundError; DeclinedError if the CRM must not be asked now, or does not answer; else as Database.fetch does.
         """
         await self._tables.table(crm)
         state = await self._lanes.crm(crm)

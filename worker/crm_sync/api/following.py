@@ -1,6 +1,7 @@
-"""Events as they come, for those who follow them (server-sent events). However many there are, the database is asked by one.
+"""Events as they happen, for followers (server-sent events). However many followers there are, the database is queried once for
+all.
 
-An event may be written later than one that happened after it: what is new is what was not there before, whatever its time.
+An event may be written after one that happened later. So an event is new if it was not there before, whatever its time.
 """
 
 import asyncio
@@ -10,15 +11,15 @@ from crm_sync.api.models import Event
 from crm_sync.errors import CrmSyncError
 from crm_sync.postgres.visiting import rights_of, role_in_force
 
-LOOK_S = 2.0  # between two looks
-SILENCE_S = 15.0  # before something is said, so that anyone who has gone is noticed, and no proxy takes it for dead
-RETRY_MS = 5_000  # before a browser comes again
+LOOK_S = 2.0  # between two queries
+SILENCE_S = 15.0  # after which something is sent, so that a disconnected follower is noticed, and no proxy closes the connection
+RETRY_MS = 5_000  # before a browser reconnects
 
 Read = Callable[[], Awaitable[Sequence[Event]]]
 
 
 class Following:
-    """read: the latest events, the latest first."""
+    """read: returns the latest events, latest first."""
 
     def __init__(self, read: Read, *, look_s: float = LOOK_S, silence_s: float = SILENCE_S) -> None:
         self._read = read
@@ -26,9 +27,9 @@ class Following:
         self._silence_s = silence_s
 
     def stream(self, last_id: str | None, crm: str | None = None, kind: str | None = None) -> AsyncIterator[bytes]:
-        """From now on, or from after the event that was the last one: as far back as `read` goes. Ends when nobody takes more.
+        """From now on, or from after the last event received, as far back as `read` goes. Ends when the follower disconnects.
 
-        While the database is away, it says nothing but that it is there.
+        While the database is unreachable, it sends only keep-alive comments.
         """
         return self._stream(role_in_force(), last_id, crm, kind)
 
@@ -52,7 +53,7 @@ class Following:
 
     async def _latest(self, role: str | None) -> Sequence[Event]:
         try:
-            with rights_of(role):  # the follower is asked for by a server in a context of its own
+            with rights_of(role):  # a server may read from the stream in another context
                 return await self._read()
         except CrmSyncError:
             return []

@@ -1,4 +1,4 @@
-"""A request of the API, whatever server took it: checked, done, answered. Errors are problem+json (RFC 9457)."""
+"""A request of the API, from any server: validated, executed, answered. Errors are problem+json (RFC 9457)."""
 
 import json
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -23,7 +23,7 @@ LARGEST_BODY = 1_000_000  # bytes
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """As a server has it. query: each parameter, also one that comes twice. caller: who asks."""
+    """As received from a server. query: every parameter, including repeated ones. caller: who makes the request."""
 
     names: Mapping[str, str]
     query: Iterable[tuple[str, str]]
@@ -38,7 +38,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """stream: what follows the headers, as long as somebody takes it, instead of the body."""
+    """stream: sent after the headers, instead of the body, until the client disconnects."""
 
     status: int
     body: bytes
@@ -47,7 +47,7 @@ class Answer:
     stream: AsyncIterator[bytes] | None = None
 
 
-# By kind of error, the nearest first.
+# By type of error, the most specific first.
 _PROBLEMS: dict[type[CrmSyncError], tuple[int, str]] = {
     NotFoundError: (404, "Not found"),
     DeclinedError: (409, "Not done"),
@@ -57,7 +57,7 @@ _PROBLEMS: dict[type[CrmSyncError], tuple[int, str]] = {
 
 
 class RefusedRequestError(Exception):
-    """A request that is wrong, before anything is done for it."""
+    """An invalid request, refused before anything is done."""
 
     def __init__(self, status: int, title: str, detail: str) -> None:
         super().__init__(detail)
@@ -65,7 +65,7 @@ class RefusedRequestError(Exception):
 
 
 async def handle(service: Service, idempotency: Idempotency, route: Route, request: Request) -> Answer:
-    """Never raises for what a caller has sent, nor for what the database says."""
+    """Never raises because of what a caller sent or what the database answered."""
     try:
         return await _handled(service, idempotency, route, request)
     except RefusedRequestError as error:
@@ -83,7 +83,7 @@ async def handle(service: Service, idempotency: Idempotency, route: Route, reque
 async def _handled(service: Service, idempotency: Idempotency, route: Route, request: Request) -> Answer:
     call = _checked(route, request)
     if route.stream is not None and request.accept.partition(";")[0].strip().lower() == STREAM:
-        # A proxy is to hand on each event when it comes.
+        # A proxy must pass on each event as it comes.
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return Answer(200, b"", STREAM, headers, route.stream(service, call, request.last_event_id))
     if request.idempotency_key is None or route.method != "POST":
@@ -100,23 +100,23 @@ def _reveals(request: Request) -> bool:
 
 
 def of_error(error: CrmSyncError) -> Answer:
-    """By its kind."""
+    """The answer to an error, by its type."""
     status, title = next(told for kind, told in _PROBLEMS.items() if isinstance(error, kind))
     return problem(status, title, str(error), {"Retry-After": "2"} if status == 503 else {})
 
 
 def too_large() -> Answer:
-    """A body of more than LARGEST_BODY."""
+    """A body larger than LARGEST_BODY."""
     return problem(413, "The body is too large", f"at most {LARGEST_BODY:,} bytes; send several requests")
 
 
 def misdirected(said: str) -> Answer:
-    """By a name that is not ours."""
+    """A request with a host name that is not ours."""
     return problem(421, "This host name is not one of the console's", said)
 
 
 def went_wrong() -> Answer:
-    """A fault of ours."""
+    """A bug of ours."""
     return problem(500, "Something went wrong here", "the log of the process says what")
 
 
@@ -164,7 +164,7 @@ def _body(route: Route, request: Request) -> BaseModel | None:
 
 
 def _words(error: ValidationError) -> str:
-    """What is wrong where, without what was sent."""
+    """What is wrong and where, without the values sent."""
     return "; ".join(
         f"{'.'.join(map(str, one['loc'])) or 'body'}: {one['msg'].removeprefix('Value error, ')}"
         for one in error.errors(include_input=False, include_url=False, include_context=False)

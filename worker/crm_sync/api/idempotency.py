@@ -1,8 +1,8 @@
-"""Idempotency-Key: a request that is sent again, because its answer was lost, is done once and answered as the first was.
+"""Idempotency-Key: a request repeated after a lost answer is executed once, and gets the first answer.
 
-The keys are kept in the database for a day, so that it holds over restarts and for several consoles. Who dies while it does what
-was asked leaves its key behind as begun: after a minute another may do it, which is harmless, for a flip of what is flipped does
-nothing.
+The keys are kept in the database for a day, so that this works across restarts and with several consoles. A process that dies
+during a request leaves its key as begun. After a minute the request may be executed again, which is harmless, because flipping a
+flipped contact does nothing.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ class KeyConflictError(DeclinedError):
 
 @dataclass(slots=True)
 class Once:
-    """answer: what the first was answered; None: it is to be done now, and put here."""
+    """answer: the answer to the first request; None: execute it now, and put the answer here."""
 
     answer: bytes | None
     replayed: bool
@@ -42,10 +42,10 @@ class Idempotency:
 
     @asynccontextmanager
     async def once(self, caller: str, key: str, what: bytes) -> AsyncIterator[Once]:
-        """what: all that the request says. Raises KeyConflictError. Where what is done within raises, the key is free again."""
+        """what: everything in the request. Raises KeyConflictError. If the body of the context raises, the key is free again."""
         if not _KEY.fullmatch(key):
             raise KeyConflictError(422, "Idempotency-Key: expected 1 to 255 printable ASCII characters, without whitespace")
-        # Neither what was asked nor by whom can be read from it.
+        # Neither the request nor the caller can be read from it.
         name = hashlib.sha256(f"{caller}\n{key}".encode()).digest()
         request = hashlib.sha256(what).digest()
         [row] = await self._database.fetch(query("begin_request"), name, request)

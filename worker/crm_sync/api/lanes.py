@@ -1,4 +1,4 @@
-"""How each CRM does. What many look at is read for all of them together."""
+"""The state of each CRM. Data that many people watch is read once for all of them."""
 
 from json import loads
 from typing import TYPE_CHECKING
@@ -21,10 +21,10 @@ from crm_sync.table.mapping import expressions_for
 if TYPE_CHECKING:
     from crm_sync.errors import ConfigurationError
 
-MOST = 1_000  # that a number is counted to, for a page is to take a moment; beyond, about how many there are is shown
-MOST_FAILED = 4_000  # contacts of a CRM that are looked at for all codes together
+MOST = 1_000  # limit for exact counts, because a page should take only a moment; beyond it, an estimate is shown
+MOST_FAILED = 4_000  # contacts of a CRM that are examined for all codes together
 LATEST = 8  # events on the overview
-# By span: seconds of a stretch, and how many.
+# By span: seconds per stretch, and number of stretches.
 SPANS = {Span.HOUR: (60, 60), Span.DAY: (900, 96), Span.FORTNIGHT: (10_800, 112)}
 
 
@@ -41,7 +41,7 @@ class Lanes:
         self._throughput: dict[tuple[str, Span], SharedReading[Throughput]] = {}
 
     def forget(self) -> None:
-        """Somebody has changed something, and wants to see it."""
+        """A person has just changed something, and wants to see it."""
         for shared in (self._overview, self._failures):
             shared.forget()
         self._events.forget()
@@ -64,19 +64,19 @@ class Lanes:
         return await shared.value()
 
     async def mapping(self, crm: str) -> list[MappedField]:
-        """What is sent, field by field, as it is written. Raises ConfigurationError if it cannot be told."""
+        """What is sent, field by field, as configured. Raises ConfigurationError if it cannot be determined."""
         schema = await self._tables.schema()
         known = self._configuration.default_fields(crm)
         expressions = expressions_for(crm, self._configuration.mapping, known, schema.table)
         return [MappedField(name=name, expression=expression) for name, expression in expressions.items()]
 
     async def failures(self) -> list[FailureCount]:
-        """By CRM and code, those that failed last first."""
+        """By CRM and code, the most recent failures first."""
         return await self._failures.value()
 
     async def _read_overview(self) -> Overview:
         refused: dict[str, ConfigurationError] = {}
-        # One after the other, so that how long it takes is what it costs.
+        # One after another, so that the duration is also the cost.
         status = await read_status(self._database, refused=refused, most=MOST)
         now = await self._database.value(query("read_clock"))
         hours = await if_allowed(self._hours, dict[str, list[MinuteCount]]())

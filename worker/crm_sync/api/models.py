@@ -1,4 +1,4 @@
-"""What the API gives, and what the console's pages show: one shape for both."""
+"""The data that the API returns and the console's pages show: one form for both."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from crm_sync.core.codes import known_code
 
-# No bounds: what a row says never fails an answer.
+# No bounds: the content of a row must never make an answer invalid.
 Key = Annotated[
     str,
     Field(
@@ -19,7 +19,7 @@ Key = Annotated[
 
 
 class Wish(StrEnum):
-    """What an application may write into a sync status."""
+    """What an application may write to a sync status."""
 
     NEW = "New"
     SELECTED = "Selected"
@@ -28,7 +28,7 @@ class Wish(StrEnum):
 
 
 class State(StrEnum):
-    """The words of a sync status."""
+    """The values of a sync status."""
 
     NEW = "New"
     SELECTED = "Selected"
@@ -40,7 +40,7 @@ class State(StrEnum):
 
 
 class Given(BaseModel):
-    # A log has no values of a row.
+    # A log contains no values of a row.
     model_config = ConfigDict(frozen=True, from_attributes=True, hide_input_in_errors=True)
 
 
@@ -59,7 +59,7 @@ class FailureCount(Given):
 
 
 class LimitUse(Given):
-    """A limit of the account: requests in any window of this many seconds, and those that count for it now."""
+    """A limit of the account: requests in any window of this many seconds, and those that count towards it now."""
 
     seconds: float
     requests: int
@@ -67,7 +67,7 @@ class LimitUse(Given):
 
 
 class MinuteCount(Given):
-    """What was done in a minute."""
+    """What was done in one minute."""
 
     minutes_ago: int
     delivered: int
@@ -104,7 +104,7 @@ class CrmState(Given):
 
 
 class PauseResult(CrmState):
-    """The CRM, paused."""
+    """The paused CRM."""
 
     note: str | None = Field(description="If it was paused already: since when, by whom and why; and what else is to be known.")
 
@@ -133,7 +133,7 @@ class Event(Given):
 
 
 class Overview(Given):
-    """read_at: when it was read. It is shared by all that look, and up to some seconds old."""
+    """read_at: when it was read. It is shared by all viewers, and may be a few seconds old."""
 
     read_at: datetime
     crms: list[CrmState]
@@ -143,7 +143,7 @@ class Overview(Given):
 
 
 class Alert(Given):
-    """Something that is wrong, as `crm-sync alerts` has it."""
+    """Something that is wrong, as in `crm-sync alerts`."""
 
     alert: str
     crm: str
@@ -165,7 +165,7 @@ class EventPage(Given):
 
 
 class Stretch(Given):
-    """What was done in a stretch of time. Latency is from flip to delivery, the upper bound of the bucket."""
+    """What was done in a stretch of time. Latency is from flip to delivery, as the upper bound of the bucket."""
 
     at: datetime
     delivered: int
@@ -178,7 +178,7 @@ class Stretch(Given):
 
 
 class Throughput(Given):
-    """stretches: those without anything are left out."""
+    """stretches: empty ones are left out."""
 
     crm: str
     read_at: datetime
@@ -188,14 +188,14 @@ class Throughput(Given):
 
 
 class MappedField(Given):
-    """A field of the CRM, and the SQL expression that it gets."""
+    """A field of the CRM, and the SQL expression it is filled from."""
 
     name: str
     expression: str
 
 
 class SaidField(Given):
-    """A mapped field, and what the CRM says of it. fits: null where it does not say."""
+    """A mapped field, and what the CRM says about it. fits: null if it does not say."""
 
     name: str
     expression: str
@@ -204,7 +204,7 @@ class SaidField(Given):
 
 
 class FieldsSaid(Given):
-    """unknown: why the CRM does not say. note: that it is not written down who asked."""
+    """unknown: why the CRM does not list its fields. note: that it could not be recorded who asked."""
 
     crm: str
     unknown: str | None
@@ -218,7 +218,7 @@ class Fact(Given):
 
 
 class Attempt(Given):
-    """What became of a contact once, as history has it."""
+    """One attempt to deliver a contact, from history."""
 
     at: datetime
     crm: str
@@ -237,7 +237,7 @@ class Attempt(Given):
 
 
 class Preview(Given):
-    """The request that would be sent now, without credentials, but with what it says of the person."""
+    """The request that would be sent now, without credentials, but with the person's data."""
 
     heading: str
     text: str
@@ -246,7 +246,7 @@ class Preview(Given):
 
 
 class ContactAt(Given):
-    """A contact at one CRM: the verdict of `crm-sync why`, and the row's columns."""
+    """A contact in one CRM: the verdict of `crm-sync why`, and the row's columns."""
 
     crm: str
     verdict: str = Field(description="delivered, refused, in line, waiting, in flight, never asked for, withdrawn and others.")
@@ -268,7 +268,7 @@ class ContactAt(Given):
 
 
 class ContactView(Given):
-    """One contact. email: masked, unless it was asked for to be revealed; then key is the key itself, too."""
+    """One contact. email: masked, unless revealing was requested; then key is the real key, too."""
 
     key: Key
     email: str | None
@@ -279,7 +279,7 @@ class ContactView(Given):
 
 
 class ContactLine(Given):
-    """A contact in a list, at the CRM that was asked for."""
+    """A contact in a list, for the requested CRM."""
 
     key: Key
     email: str | None = Field(description="Masked.")
@@ -294,7 +294,7 @@ class ContactLine(Given):
 
 
 class ContactPage(Given):
-    """next: what `after` has to be for the next page; null: there is none. looked: contacts that were read for this one."""
+    """next: the value of `after` for the next page; null: there is none. looked: contacts read for this page."""
 
     crm: str
     contacts: list[ContactLine]
@@ -303,7 +303,7 @@ class ContactPage(Given):
 
 
 class Found(Given):
-    """Keys of contacts. by: what they were found by. note: what the look has cost, where an index would spare that."""
+    """Keys of contacts. by: what they were found by. note: the cost of the search, if an index would avoid it."""
 
     keys: list[Key]
     by: str | None
@@ -316,10 +316,10 @@ class FailurePage(Given):
 
 
 class SelectionResult(Given):
-    """counted: contacts that are meant, up to a number; more: there are more than that. changed: how many were.
+    """counted: selected contacts, up to a limit. more: there are more than that. changed: how many were changed.
 
-    next: what `after` has to be to go on, for one request changes contacts for some seconds only; null: that was all. note: that
-    it could not be recorded who did this.
+    next: the value of `after` to continue, because one request changes contacts for only some seconds; null: that was all. note:
+    that it could not be recorded who did this.
     """
 
     crm: str
@@ -357,7 +357,7 @@ class Problem(BaseModel):
 
 
 def code_of(error: str | None) -> tuple[str | None, str | None, str | None]:
-    """(code, reason, remedy) of what is in a row."""
+    """(code, reason, remedy) of a row's error."""
     if error is None:
         return None, None, None
     code, separator, reason = error.partition(":")

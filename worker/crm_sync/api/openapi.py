@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, made from the table of routes and the models that check what is sent."""
+"""The OpenAPI 3.1 document, made from the table of routes and the models that validate requests."""
 
 import re
 from collections.abc import Iterable
@@ -124,7 +124,7 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
 
 
 def _inlined(schema: Any, definitions: Any) -> Any:
-    """Without references to definitions of its own, and without null, which no query can say."""
+    """Without references to the document's definitions, and without null, which a query cannot express."""
     if isinstance(schema, dict):
         if "$ref" in schema:
             return _inlined(definitions[schema["$ref"].rpartition("/")[2]], definitions)

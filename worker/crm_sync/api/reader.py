@@ -1,6 +1,6 @@
-"""One reading for all who look: however many tabs are open, the database is asked by one, and only while somebody looks.
+"""One query for all viewers: however many tabs are open, the database is queried once for all, and only while anyone is watching.
 
-Who looks with the rights of a role of the database shares with those of the same role only.
+Viewers with the rights of a database role share only with viewers of the same role.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ SHARE = 0.01  # of the time, at most, that the database is busy with it
 
 @dataclass(slots=True)
 class _Last(Generic[Value]):
-    """next: when it may be read again."""
+    """next: the earliest time of the next query."""
 
     value: Value | None = None
     next: float = 0.0
@@ -27,7 +27,7 @@ class _Last(Generic[Value]):
 
 
 class SharedReading(Generic[Value]):
-    """What read returns, at most every SHORTEST_S and every hundred times of what it took. Raises as read does."""
+    """The result of read, which runs at most every SHORTEST_S, and for at most SHARE of the time. Raises as read does."""
 
     def __init__(self, read: Callable[[], Awaitable[Value]], *, clock: Callable[[], float] = time.monotonic) -> None:
         self._read = read
@@ -35,17 +35,17 @@ class SharedReading(Generic[Value]):
         self._of_roles: dict[str | None, _Last[Value]] = {}
 
     async def value(self) -> Value:
-        """The last one, or a new one where that is too old. People who come while it is being read wait for the same."""
+        """The last result, or a new one if that is too old. Requests that arrive during the query wait for the same result."""
         last = self._of_roles.setdefault(role_in_force(), _Last())
         if last.value is not None and self._clock() < last.next:
             return last.value
         if last.reading is None or last.reading.done():
             last.reading = asyncio.ensure_future(self._refresh(last))  # with the role in force
-        # Anyone who goes away meanwhile does not end it for the others.
+        # A viewer that disconnects meanwhile does not end it for the others.
         return await asyncio.shield(last.reading)
 
     def forget(self) -> None:
-        """Somebody has changed what is read, and wants to see it."""
+        """A person has just changed the data, and wants to see it."""
         for last in self._of_roles.values():
             last.next = 0.0
 

@@ -1,4 +1,4 @@
-"""What the API takes: parameters and bodies, checked."""
+"""The parameters and bodies that the API accepts, validated."""
 
 from enum import StrEnum
 from typing import Annotated, Self
@@ -26,7 +26,7 @@ def _without_nul(text: str) -> str:
     return text
 
 
-# No text of a caller's goes to the database with what it cannot hold.
+# No text from a caller reaches the database if Postgres cannot store it.
 Text = Annotated[str, AfterValidator(_without_nul)]
 
 
@@ -36,13 +36,13 @@ def _not_blank(text: str) -> str:
     return text
 
 
-# An empty one would mean all, or have the whole table read for nobody.
+# An empty one would mean all contacts, or make the database read the whole table for nothing.
 Named = Annotated[Text, AfterValidator(_not_blank)]
 Key = Annotated[Text, Field(description="A contact's key, or a reference to it, as the API gives it.", max_length=LONGEST_TAKEN)]
 
 
 class Taken(BaseModel):
-    """What a caller sends. What is not known is refused, so that a misspelt filter never means all."""
+    """What a caller sends. Unknown members are refused, so that a misspelt filter never selects everything."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
@@ -54,14 +54,14 @@ class StatusChange(Taken):
 
 
 class Filter(Taken):
-    """Which contacts: all conditions count together."""
+    """Which contacts: all conditions must hold."""
 
     state: State | None = None
     code: Named | None = Field(None, max_length=40)
 
 
 class Selection(Taken):
-    """Contacts of one CRM, and what their status becomes: those that match `where`, or those with `keys`."""
+    """Contacts of one CRM, and their new status: those that match `where`, or those with `keys`."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"crm": "brevo", "status": "Queued", "where": {"state": "Selected"}, "dry_run": True}]}
@@ -82,7 +82,7 @@ class Selection(Taken):
 
 
 class RetryRequest(Taken):
-    """Failed contacts that go out again. Nothing set means all."""
+    """Failed contacts to send again. If nothing is set, all."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"crm": "brevo", "codes": ["TIMEOUT"], "dry_run": True}]})
 

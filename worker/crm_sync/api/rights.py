@@ -1,4 +1,4 @@
-"""What the role of the database lacks for what people can do: told before they try, and where a statement was refused."""
+"""The rights that the database role lacks for people's actions: reported before they try, and when a statement was refused."""
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
@@ -9,7 +9,7 @@ from crm_sync.errors import CrmSyncError, ForbiddenError, StatementRefusedError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
 
-Right = tuple[str, str, str]  # a relation, a column of it or "" for the whole, and what may be done
+Right = tuple[str, str, str]  # a relation, one of its columns or "" for all, and the privilege
 
 MOST_NAMED = 3
 
@@ -28,7 +28,7 @@ _OF_LANES = [("crm_sync.lanes", column, "UPDATE") for column in ("held_since", "
 
 
 class Rights:
-    """Those of the role in force."""
+    """For the role in force."""
 
     def __init__(self, database: Database, tables: Tables) -> None:
         self._database = database
@@ -36,14 +36,14 @@ class Rights:
         self._lacking = SharedReading(self._read)
 
     async def lacking(self) -> Mapping[Action, str]:
-        """By action that cannot be done: why, and what to do. Raises as Database.fetch does."""
+        """For each action that is not possible: why, and what to do. Raises as Database.fetch does."""
         return await self._lacking.value()
 
     async def explained(self, error: ForbiddenError, *, writes: bool) -> str:
-        """What is said of a statement that was refused. writes: while something was to be changed."""
+        """The explanation of a refused statement. writes: whether something was to be changed."""
         try:
             role = str(await self._database.value(query("name_role")))
-        except CrmSyncError:  # what was said first is what matters
+        except CrmSyncError:  # the original error is what matters
             return str(error)
         return f"the database role {role} lacks a right ({error.__cause__}). {_remedy(role, writes=writes)}"
 
@@ -60,7 +60,7 @@ class Rights:
         every = [*dict.fromkeys(right for rights in needed.values() for right in rights)]
         try:
             rows = await self._database.fetch(query("list_missing_rights"), *map(list, zip(*every, strict=True)))
-        except StatementRefusedError:  # of an older schema, or of one that is not for this role: then a statement will say so
+        except StatementRefusedError:  # an older schema, or one that this role cannot see: then the statement itself will say so
             return {}
         missing = {(row["relation"], row["column_name"], row["privilege"]) for row in rows}
         found = {action: [right for right in rights if right in missing] for action, rights in needed.items()}

@@ -1,8 +1,8 @@
-"""The API's routes in an application of FastAPI or Starlette, with the application's own authentication.
+"""The API's routes for a FastAPI or Starlette application, with the application's own authentication.
 
     app.mount("/crm", crm_sync.api.router.router(authenticate))
 
-authenticate is given the request, and returns who it is and what that one may do; None refuses.
+authenticate gets the request, and returns who the caller is and what they may do; None refuses.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from crm_sync.postgres.visiting import ReadOnly, Visiting, rights_of
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """name: for Idempotency-Key. role: of the database, whose rights count for what is asked; None: those of DATABASE_URL's."""
+    """name: for Idempotency-Key. role: the database role whose rights apply; None: the role of DATABASE_URL."""
 
     name: str
     scopes: frozenset[Scope] = field(default_factory=lambda: frozenset(Scope))
@@ -40,9 +40,9 @@ Authenticate = Callable[[HttpRequest], Awaitable[Caller | None]]
 
 
 def router(authenticate: Authenticate, *, secret: bytes | None = None) -> Starlette:
-    """The application to mount. The settings are read, and Postgres connected, when the first request comes.
+    """Returns the application to mount. It reads the settings and connects to Postgres at the first request.
 
-    secret: the same in all processes that serve it, so that each takes the others' references to contacts. None: only its own.
+    secret: the same in all processes that serve it, so that each accepts the others' references to contacts. None: only its own.
     """
     backend = _Backend(secret)
 
@@ -95,25 +95,25 @@ def router(authenticate: Authenticate, *, secret: bytes | None = None) -> Starle
 
 
 async def _no_route(_request: HttpRequest, error: Exception) -> Response:
-    """No answer is the framework's own."""
-    assert isinstance(error, HTTPException)  # noqa: S101 (it is registered for them)
+    """Never the framework's own answer."""
+    assert isinstance(error, HTTPException)  # noqa: S101 (it is registered for these)
     if error.status_code == 405:
         return _response(problem(405, "This method is not allowed here", headers=error.headers))
     return _response(problem(404, "Not found", f"see {PREFIX}/openapi.json for what there is"))
 
 
 async def _fault(_request: HttpRequest, _error: Exception) -> Response:
-    """The server logs it."""
+    """The server logs the error."""
     return _response(went_wrong())
 
 
 def _path(route: Route) -> str:
-    """As this framework writes it, which has decoded a path before: slashes are part of a key."""
+    """In this framework's syntax. It has decoded the path already, so slashes are part of a key."""
     return route.path.replace("{key}", "{key:path}")
 
 
 class _Backend:
-    """The pools of one router. A mounted application's lifespan is not run by every framework, so they open by themselves."""
+    """The pools of one router. Not every framework runs the lifespan of a mounted application, so they open on demand."""
 
     def __init__(self, secret: bytes | None) -> None:
         self._secret = secret
@@ -123,7 +123,7 @@ class _Backend:
 
     async def opened(self) -> tuple[Service, Idempotency]:
         """Raises ConfigurationError if the settings are wrong."""
-        async with self._opening:  # requests that come together open one
+        async with self._opening:  # concurrent requests open one
             if self._opened is None:
                 configuration = load()
                 settings = configuration.settings

@@ -1,4 +1,4 @@
-"""The API's routes: one table that the console's server, an application's router and the OpenAPI document are made from."""
+"""The API's routes: one table, used by the console's server, an application's router and the OpenAPI document."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ PREFIX = "/v1"
 
 
 class Scope(StrEnum):
-    """What a caller may do. READ is needed for everything; the others include nothing of each other."""
+    """What a caller may do. READ is needed for everything; the others do not include each other."""
 
     READ = "read"  # see everything, with addresses masked
     FLIP = "flip"  # change the status of contacts, and reveal an address
@@ -49,7 +49,7 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request that has passed: what its path names, and its parameters and body, both checked. caller: who asks."""
+    """A validated request: the names in its path, its parameters and its body. caller: who makes it."""
 
     names: dict[str, str]
     query: BaseModel
@@ -63,7 +63,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """handle: raises CrmSyncError. stream: the same as server-sent events, for anyone who accepts those only."""
+    """handle: raises CrmSyncError. stream: the same as server-sent events, for clients that accept only those."""
 
     method: str
     path: str
@@ -77,7 +77,7 @@ class Route:
 
     @property
     def name(self) -> str:
-        """Unique, for clients that are generated."""
+        """Unique, for generated clients."""
         return self.handle.__name__.strip("_")
 
 
@@ -179,5 +179,5 @@ ROUTES = (
     ),
 )  # fmt: skip
 
-# As a router is to try them: what is named in full before what any key fits.
+# In the order in which a router must try them: literal paths before those that match any key.
 TO_MATCH = sorted(ROUTES, key=lambda route: "{" in route.path)

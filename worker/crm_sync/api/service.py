@@ -1,4 +1,4 @@
-"""What people and applications can ask for and do, whatever way they come: the API's routes and the console's pages call this."""
+"""What people and applications can ask for and do: used by both the API's routes and the console's pages."""
 
 from crm_sync.api.changing import Changing
 from crm_sync.api.contacts import Contacts
@@ -14,11 +14,11 @@ from crm_sync.postgres.visiting import ReadOnly, Visiting
 
 READERS = 4  # connections to Postgres that only read
 WRITERS = 2
-STATEMENT_S = 2.0 / 0.9  # what takes longer is given up: the server cancels it after two seconds
+STATEMENT_S = 2.0 / 0.9  # for a slow statement: the server cancels it after two seconds
 
 
 class Service:
-    """reading: never writes. writing: for what is changed. secret: of all processes that take each other's references."""
+    """reading: never writes. writing: for changes. secret: shared by all processes that accept each other's references."""
 
     def __init__(
         self, configuration: Configuration, reading: ReadOnly, writing: Visiting, *, secret: bytes | None = None

@@ -1,4 +1,4 @@
-"""What was read, as the API gives it and the pages show it. Texts of rows and CRMs are cleaned here."""
+"""Converts what was read to what the API returns and the pages show. Texts from rows and CRMs are cleaned here."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -49,14 +49,14 @@ def line(one: Listed, references: References) -> ContactLine:
 
 
 def contact_at(verdict: Verdict, key: str, references: References, *, in_full: bool) -> ContactAt:
-    """A contact at one CRM. in_full: with what its own key says, and its id there."""
+    """A contact in one CRM. in_full: with its own key in texts unmasked, and its id there."""
     row: Row = verdict.facts.get("row") or {}
     code, reason, _ = code_of(row.get("error"))
     remote_id = row.get("remote_id")
     others = [other["key"] for other in verdict.facts.get("others") or ()]
 
     def told(text: str) -> str:
-        """Nobody has asked to see the keys of others."""
+        """The keys of other contacts stay masked, because revealing those was not requested."""
         for one in filter(has_address, others if in_full else (key, *others)):
             text = text.replace(one, label(one))
         return text if in_full else without_addresses(text)
@@ -86,7 +86,7 @@ def _masked(text: str | None) -> str | None:
 
 
 def attempt(row: Row) -> Attempt:
-    """A line of history."""
+    """A row of history."""
     read = {**row, "reason": row["reason"] and clean(row["reason"])}
     return Attempt(**{name: read[name] for name in Attempt.model_fields})
 
@@ -107,7 +107,7 @@ def event(row: Row) -> Event:
 
 
 def event_id(at: datetime, number: object) -> str:
-    """Its place in the order of events, without a blank."""
+    """Its position in the order of events, without spaces."""
     return f"{at.isoformat()}~{number}"
 
 
@@ -171,7 +171,7 @@ def stretch(row: Row) -> Stretch:
 
 
 def _quantile(buckets: Sequence[int | None], share: float) -> float | None:
-    """The upper bound of the bucket in which it is; of the last one, beyond all bounds, the largest bound."""
+    """The upper bound of the bucket that contains it; for the bucket beyond all bounds, the largest bound."""
     counts = [count or 0 for count in buckets]
     before, wanted = 0, share * sum(counts)
     for bound, count in zip([*BOUNDS_S, BOUNDS_S[-1]], counts, strict=True):

@@ -1,4 +1,4 @@
-"""Which CRMs there are, and how the table of contacts is asked about them."""
+"""Which CRMs there are, and how the contacts table is queried about them."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeVar
@@ -12,13 +12,13 @@ from crm_sync.table.adopted_table import LaneTable
 from crm_sync.table.one_contact import find_key
 from crm_sync.table.schema import Schema, inspect_schema
 
-LONGEST_KEY = 200  # characters of one that is named in an error
+LONGEST_KEY = 200  # characters of a key quoted in an error
 
 Value = TypeVar("Value")
 
 
 class NotFoundError(DeclinedError):
-    """There is no such CRM or contact."""
+    """No such CRM or contact."""
 
 
 class Tables:
@@ -29,11 +29,11 @@ class Tables:
         self._schema = SharedReading(lambda: inspect_schema(database))
 
     async def schema(self) -> Schema:
-        """As it was some seconds ago."""
+        """As of some seconds ago."""
         return await self._schema.value()
 
     async def names(self) -> list[str]:
-        """Of the CRMs whose columns are whole."""
+        """Of the CRMs whose columns are complete."""
         return [*await self.whole()]
 
     async def whole(self) -> Mapping[str, LaneTable]:
@@ -41,20 +41,20 @@ class Tables:
         return (await self.schema()).lanes
 
     async def countable(self) -> Mapping[str, LaneTable]:
-        """And those that cannot be delivered to. Raises DeclinedError if there is none."""
+        """Including those that cannot be delivered to. Raises DeclinedError if there is none."""
         schema = await self.schema()
         if not (tables := {**schema.lanes, **schema.countable}):
             raise DeclinedError("no CRM is installed on the contacts table: run `crm-sync adopt`")
         return tables
 
     async def installed(self, crm: str) -> None:
-        """Raises NotFoundError if this CRM is not."""
+        """Raises NotFoundError if this CRM is not installed."""
         schema = await self.schema()
         if crm not in (names := {**schema.lanes, **schema.countable, **schema.faults}):
             raise no_crm(crm, names)
 
     async def table(self, crm: str) -> LaneTable:
-        """Raises NotFoundError, and DeclinedError if its columns are not whole."""
+        """Raises NotFoundError, and DeclinedError if its columns are incomplete."""
         schema = await self.schema()
         if crm in schema.faults:
             raise DeclinedError(f"{crm}: {schema.faults[crm]}")
@@ -63,7 +63,7 @@ class Tables:
         return schema.lanes[crm]
 
     async def found(self, table: LaneTable, key: str) -> list[Any]:
-        """Raises NotFoundError, also for what cannot be a key of this table."""
+        """Raises NotFoundError, also for text that cannot be a key of this table."""
         try:
             ids = await find_key(self._database, table, key)
         except DeclinedError as error:
@@ -74,7 +74,7 @@ class Tables:
 
 
 async def if_allowed(read: Callable[[], Awaitable[Value]], otherwise: Value) -> Value:
-    """What a page can do without, where a role need not have the right."""
+    """For data that a page can do without, because a role need not have the right to it."""
     try:
         return await read()
     except ConfigurationError:
@@ -82,10 +82,10 @@ async def if_allowed(read: Callable[[], Awaitable[Value]], otherwise: Value) -> 
 
 
 def no_contact(key: str) -> NotFoundError:
-    """With as much of the key as fits; a reference does not say it."""
+    """Quotes as much of the key as fits; a reference does not reveal it."""
     return NotFoundError(f"no contact has the key {printable(without_addresses(key), LONGEST_KEY)}")
 
 
 def no_crm(crm: str, installed: Iterable[str]) -> NotFoundError:
-    """Named, with those that there are."""
+    """Names it, and the CRMs that exist."""
     return NotFoundError(f"there is no CRM {printable(crm, LONGEST_KEY)} here; installed: {', '.join(installed) or 'none'}")

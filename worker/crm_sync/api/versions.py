@@ -1,4 +1,4 @@
-"""Whether this process, the schema and the workers are of one version, in sentences for people."""
+"""Whether this process, the schema and the workers have the same version, in sentences for people."""
 
 from collections.abc import Collection, Iterable
 from functools import cache
@@ -9,13 +9,13 @@ from crm_sync.postgres.statements import folder
 
 @cache
 def known_migrations() -> frozenset[str]:
-    """Those that this version brings."""
+    """The migrations that this version includes."""
     files = (folder() / "migrations").glob("*.sql")
     return frozenset(path.stem for path in files if not path.stem.endswith(".rollback"))
 
 
 def differences(applied: Collection[str], workers: Iterable[str]) -> list[str]:
-    """applied: names of migrations; none where they cannot be read. workers: versions of those that live."""
+    """applied: names of migrations; empty if they cannot be read. workers: versions of the living ones."""
     said = []
     missing, unknown = known_migrations() - set(applied), set(applied) - known_migrations()
     if applied and missing:

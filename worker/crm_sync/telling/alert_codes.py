@@ -1,7 +1,7 @@
-"""Which failure codes a worker has seen, to tell one that is new: counted from the events that it logs, written some at a time.
+"""Which failure codes a worker has seen, to detect new ones: counted from its log events, and written in batches.
 
-What cannot be written stays here, and is added to. It is numbers by CRM and code, so it does not grow with contacts. How many
-contacts were finished, and how many failed, says `crm_sync.minutes`.
+Counts that cannot be written stay here and go on growing. There is one number per CRM and code, so memory does not grow with
+contacts. How many contacts were finished, and how many failed, is in `crm_sync.minutes`.
 """
 
 from collections import Counter
@@ -15,11 +15,11 @@ from crm_sync.core.waits import Waits
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
 
-MOST_CODES = 200  # of all CRMs together, between two writes: those of clients of other packages are not known
+MOST_CODES = 200  # of all CRMs together, between two writes: the codes of plug-in clients are not known
 
 
 class AlertCodes:
-    """A tap of the log."""
+    """A tap on the log."""
 
     def __init__(self) -> None:
         self._codes: Counter[tuple[str, str]] = Counter()

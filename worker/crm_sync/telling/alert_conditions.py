@@ -1,5 +1,5 @@
-"""What is wrong, by what the database says: facts in, conditions out. One cause is one alert: a CRM that is down, paused or
-misconfigured has contacts that wait, and nothing more is said of them.
+"""What is wrong, according to the database: facts in, conditions out. One cause gives one alert: if a CRM is down, paused or
+misconfigured, its waiting contacts cause no further alerts.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +25,9 @@ MINUTE = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Of one CRM. lane: a row of list_alert_facts.sql. due, oldest: of measure_line.sql. windows: the limits of its account."""
+    """About one CRM. lane: a row of list_alert_facts.sql. due, oldest: from measure_line.sql. windows: the
+    limits of its account.
+    """
 
     lane: Mapping[str, Any]
     due: int = 0
@@ -53,7 +55,7 @@ class Facts:
 
 
 def conditions(facts: Facts, waits: Waits) -> Iterator[Seen]:
-    """All that holds of one CRM, but for codes that are new."""
+    """All conditions that hold for one CRM, except new codes."""
     stands = list(_of_the_lane(facts, waits))
     yield from stands
     if not stands and not _is_held_up(facts):
@@ -76,7 +78,7 @@ def _meaning(code: str) -> str:
 
 
 def _is_held_up(facts: Facts) -> bool:
-    """Known to anyone who wants to know, even if only for a moment or on purpose."""
+    """This is shown elsewhere, even if it is short or on purpose."""
     lane = facts.lane
     return lane["held_since"] is not None or lane["fault"] is not None or (lane["breaker"] != "closed" and lane["openings"] > 0)
 
@@ -103,7 +105,7 @@ def _of_the_lane(facts: Facts, waits: Waits) -> Iterator[Seen]:
 
 
 def _of_the_line(facts: Facts, waits: Waits) -> Iterator[Seen]:
-    """Contacts are ready, and nothing is known that keeps them."""
+    """Contacts are ready, and no known reason holds them up."""
     if facts.oldest is None:
         return
     last = facts.lane["last_minute"]

@@ -1,7 +1,6 @@
-"""What is said of an alert: one object for programs, one paragraph for people. No keys, and nothing of a person.
+"""The message for an alert: one object for programs, one paragraph for people. No keys and no personal data.
 
-It has the name of the CRM, counts, times, and reasons as they are in the log; cleaned once more, because
-some were typed by hand.
+It contains the name of the CRM, counts, times, and reasons as in the log, cleaned once more because some were typed by hand.
 """
 
 from collections.abc import Mapping
@@ -17,13 +16,13 @@ TEST = "test"
 
 
 def message(alert: Alert, database: str, now: datetime) -> dict[str, Any]:
-    """What to tell its channels now."""
+    """The message to send to its channels now."""
     kind = alert.message or Message.RAISED
     lasted_s = (alert.until if kind is Message.OVER else now) - alert.since
     condition = alert.condition
     names = {"crm": alert.crm, "code": alert.code}
     body: dict[str, Any] = {
-        # The same however often it is tried, so that it can be told once.
+        # The same in every try, so that the receiver can ignore repeats.
         "id": f"{alert.id}-{kind.value}-{int(alert.message_at.timestamp()) if alert.message_at else 0}",
         "event": kind.value,
         "alert": condition.value,

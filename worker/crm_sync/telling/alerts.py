@@ -1,10 +1,10 @@
-"""Alerts: one worker looks what is wrong, and tells it once.
+"""Alerts: one worker checks for problems, and reports each once.
 
-Its turn is in `crm_sync.alert_duty`, and counts for as long as it lives; all that it knows is in `crm_sync.alerts`, so
-that the next one goes on where it was. Every write asks whether it is still its turn, so that one that was frozen tells nothing
-that another has told. A message whose teller dies in between is told again, with the same id.
+The worker on duty is recorded in `crm_sync.alert_duty`, for as long as it is alive. Everything it knows is in `crm_sync.alerts`,
+so that the next one continues from there. Every write checks that it is still on duty, so a worker that was frozen does not
+repeat what another has reported. If a worker dies while sending, the message is sent again with the same id.
 
-Nothing waits for it: the lanes do not know of it, and what goes wrong here is an event in the log, and tried again.
+Nothing waits for alerts: the lanes do not know about them, and an error here is logged and retried.
 """
 
 import asyncio
@@ -32,15 +32,15 @@ from crm_sync.telling.alert_conditions import Facts, conditions, new_codes
 from crm_sync.telling.alert_message import message
 from crm_sync.telling.channels import Channels
 
-MOST_MESSAGES = 20  # told after one look: the others after the next
+MOST_MESSAGES = 20  # sent after one look: the others wait for the next
 TIDY_S = 600.0
 
 log = structlog.get_logger()
 
 
 class Alerts:
-    """tables: of each CRM that is installed, as they are now. windows: the limits of each account that is known here.
-    advised: an error with what a person can do.
+    """tables: returns the current one of each installed CRM. windows: the limits of each account known here. advised: adds to an
+    error what a person can do.
     """
 
     def __init__(
@@ -64,20 +64,20 @@ class Alerts:
         self._rules = Rules(waits, channels.names)
         self._codes = AlertCodes()
         self._trouble = Trouble(loop="alerts")
-        self._failures: dict[str, str] = {}  # channels that fail, and why
+        self._failures: dict[str, str] = {}  # failing channels, and why
         self._tidied_at = -TIDY_S
         self._pinged_at = -waits.alert_ping_s
-        self._is_well = True  # as it was pinged last
+        self._is_well = True  # as of the last ping
 
     async def run(self) -> None:
-        """For as long as the worker runs."""
+        """Runs for as long as the worker does."""
         with self._codes.counting():
             while True:
                 await self._session.opened.wait()
                 try:
                     await self.look()
                 except ConfigurationError as error:
-                    # A right that is missing, or a table: contacts are still delivered.
+                    # A missing right or table: contacts are still delivered.
                     self._trouble.tell(ConfigurationError(self._advised(error)), note="no alerts; contacts are delivered")
                 except DatabaseTroubleError as error:
                     self._trouble.tell(error)
@@ -86,12 +86,14 @@ class Alerts:
                 await asyncio.sleep(self._waits.alert_look_s)
 
     async def end(self) -> None:
-        """What was counted since the last look, before the worker ends. Raises nothing, because it is some seconds' only."""
+        """Writes what was counted since the last look, before the worker ends. Raises nothing, because it covers only some
+        seconds.
+        """
         with suppress(DatabaseTroubleError, ConfigurationError):
             await self._codes.write(self._database, self._waits)
 
     async def look(self) -> bool:
-        """Once. Whether it was this worker's turn. Raises as Database.fetch does."""
+        """Looks once. Returns whether this worker was on duty. Raises as Database.fetch does."""
         await self._codes.write(self._database, self._waits)
         if not await self._database.value(query("take_alert_duty"), self._session.known_id):
             return False
@@ -119,7 +121,7 @@ class Alerts:
     async def _of_a_crm(self, lane: Mapping[str, Any], table: LaneTable | None) -> Facts:
         windows = self._windows.get(lane["crm"], ())
         if table is not None:
-            with suppress(ConfigurationError):  # its columns are not whole: the lane says so
+            with suppress(ConfigurationError):  # its columns are incomplete: the lane reports it
                 line = (await self._database.fetch(render("measure_line", table.variables)))[0]
                 return Facts(lane, line["due"], line["oldest"], windows)
         return Facts(lane, windows=windows)
@@ -129,7 +131,7 @@ class Alerts:
         return [*(one for of_crm in facts for one in conditions(of_crm, self._waits)), *new_codes([dict(row) for row in codes])]
 
     async def _open_alerts(self) -> list[Alert]:
-        """Those that a later version knows and this one does not are left alone."""
+        """Conditions that only a later version knows are left alone."""
         rows = await self._database.fetch(query("list_open_alerts"))
         return [_alert(dict(row)) for row in rows if row["condition"] in Condition.__members__]
 
@@ -184,10 +186,10 @@ class Alerts:
             lasted_s = round((after.until - after.since).total_seconds())
             log.info(events.ALERT_OVER, **names, lasted_s=lasted_s, count=after.contacts)
 
-    # Telling.
+    # Sending.
 
     async def _tell(self, alerts: Sequence[Alert], database: str, now: datetime) -> None:
-        """All at once, so that none waits for a channel that is slow with another; the statements one by one."""
+        """All at once, so that a slow channel does not delay the others; the statements one by one."""
         ours = [alert for alert in alerts if await self._begin(alert)]
         told = await asyncio.gather(*(self._hand_out(alert, message(alert, database, now)) for alert in ours))
         for alert, channels in zip(ours, told, strict=True):
@@ -199,13 +201,13 @@ class Alerts:
         return bool(await self._database.fetch(query("begin_telling"), *arguments))
 
     async def _hand_out(self, alert: Alert, body: Mapping[str, Any]) -> list[str]:
-        """The channels that were told."""
+        """Returns the channels that were told."""
         channels = [channel for channel in self._channels.told if channel.name in alert.untold]
         answers = await asyncio.gather(*(self._attempt(channel.name, channel.tell(body)) for channel in channels))
         return [channel.name for channel, is_told in zip(channels, answers, strict=True) if is_told]
 
     async def _attempt(self, channel: str, telling: Awaitable[None]) -> bool:
-        """Whether it was told. Why not is in the log, once for each reason."""
+        """Whether it was told. If not, the reason is logged, once for each reason."""
         try:
             await telling
         except ChannelError as error:
@@ -221,13 +223,13 @@ class Alerts:
         return False
 
     async def _give_up(self, alerts: Sequence[Alert]) -> None:
-        """What nobody could be told of for long is told to nobody."""
+        """Alerts that could not be sent to anyone for long are dropped."""
         for alert in alerts:
             if alert.untold:
                 await self._change(alert, alert.saying(Message.OVER, [], alert.ended_at or alert.seen_at))
 
     async def _ping(self, *, well: bool) -> None:
-        """At its interval, and at once when what it says changes."""
+        """At its interval, and at once when the state changes."""
         ping, now = self._channels.ping, time.monotonic()
         if ping is None or (well is self._is_well and now < self._pinged_at + self._waits.alert_ping_s):
             return

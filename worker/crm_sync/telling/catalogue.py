@@ -1,8 +1,8 @@
-"""Every metric: its name, what it tells, its labels. The tables of docs/reference/metrics.md are generated from it.
+"""Every metric: its name, meaning and labels. The tables of docs/reference/metrics.md are generated from it.
 
-Rules and dashboard are compared with it.
+Alert rules and the dashboard are compared with it.
 
-Names and units are those of Prometheus's naming page: base units, `_total` for what only grows, no label without a bound.
+Names and units follow Prometheus's naming page: base units, `_total` for counters, no unbounded labels.
 """
 
 from collections.abc import Mapping
@@ -23,9 +23,9 @@ class Kind(StrEnum):
 
 
 class Metric(NamedTuple):
-    """name: without PREFIX. buckets: of a histogram, upper bounds in its unit.
+    """name: without PREFIX. buckets: for a histogram, the upper bounds in its unit.
 
-    shared: it is of all workers together, and told by one of them.
+    shared: it covers all workers together, and one of them reports it.
     """
 
     name: str
@@ -37,13 +37,13 @@ class Metric(NamedTuple):
 
     @property
     def full_name(self) -> str:
-        """As it is scraped; a histogram has it with _bucket, _sum and _count behind it."""
+        """The name in a scrape; histograms append _bucket, _sum and _count."""
         return PREFIX + self.name
 
 
-_REQUEST_S = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0)  # the longest that a request may take is 20 s
-_STATEMENT_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.0, 10.0)  # and a statement 10 s
-_CONTACTS = (1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0)  # nor more contacts in a request
+_REQUEST_S = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0)  # a request may take 20 s at most
+_STATEMENT_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.0, 10.0)  # a statement 10 s at most
+_CONTACTS = (1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0)  # the most contacts in a request
 
 _OF_THE_WORKER = (
     Metric("contacts_finished_total", Kind.COUNTER, "outcomes that were written, one for each attempt", ("crm", "outcome")),
@@ -148,7 +148,7 @@ _OF_ALL = (
 
 CATALOGUE: Mapping[str, Metric] = {metric.name: metric for metric in (*_OF_THE_WORKER, *_OF_ALL)}
 
-# What a label can say, but for crm (each CRM that is installed), window (each of the account's limits) and version.
+# Values of labels, except crm (each installed CRM), window (each of the account's limits) and version.
 VALUES: Mapping[str, tuple[str, ...]] = {
     "outcome": labels.OUTCOMES,
     "code": labels.CODES,

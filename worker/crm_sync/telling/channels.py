@@ -1,7 +1,7 @@
-"""Who is told of alerts: a webhook, a command, and a dead man's switch that is pinged while all is well.
+"""Channels for alerts: a webhook, a command, and a dead man's switch that is pinged while all is well.
 
-A channel that fails raises ChannelError, and nothing else waits for it longer than PATIENCE_S. The addresses of webhooks and
-pings are secrets: anyone who has one can tell anything. So they are in no error.
+A failing channel raises ChannelError, and nothing waits for it longer than PATIENCE_S. The URLs of webhooks and pings are
+secrets, because anyone who has one can send messages. So they never appear in an error.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from crm_sync.settings import AlertSettings, ProxySettings, TransportSettings
 
 PATIENCE_S = 10.0
 LONGEST_SAID = 200
-# What a program needs to run, and none of our settings: keys are among them.
+# What a program needs to run, without our settings, which include keys.
 HANDED_ON = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR")
 
 
@@ -41,7 +41,7 @@ class Channel(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Channels:
-    """Those that are set. ping: the dead man's switch, or None."""
+    """The configured ones. ping: the dead man's switch, or None."""
 
     told: tuple[Channel, ...] = ()
     ping: "Ping | None" = None
@@ -53,7 +53,7 @@ class Channels:
     @classmethod
     @asynccontextmanager
     async def opened(cls, environment: Environment) -> AsyncIterator["Channels"]:
-        """Raises ConfigurationError naming a setting that is wrong."""
+        """Raises ConfigurationError that names a wrong setting."""
         settings = require_channels(environment)
         async with AsyncExitStack() as stack:
             told: list[Channel] = []
@@ -69,7 +69,7 @@ class Channels:
 
 
 def require_channels(environment: Environment) -> AlertSettings:
-    """What is set, read before anything is opened. Raises ConfigurationError naming what is wrong."""
+    """Checks the settings before anything is opened. Raises ConfigurationError that says what is wrong."""
     settings = environment.read(AlertSettings)
     for name, url in (("ALERT_WEBHOOK_URL", settings.alert_webhook_url), ("ALERT_PING_URL", settings.alert_ping_url)):
         if url is not None:
@@ -85,7 +85,7 @@ def require_channels(environment: Environment) -> AlertSettings:
 
 
 class Webhook:
-    """An HTTP POST. secret: signs the body as bodies for n8n are signed."""
+    """An HTTP POST. secret: signs the body, like bodies for n8n."""
 
     name = "webhook"
 
@@ -107,7 +107,7 @@ class Webhook:
 
 
 class Ping:
-    """GET, as healthchecks.io takes it: the URL while all is well, with /fail after its path while an alert is open."""
+    """A GET as healthchecks.io expects it: the URL while all is well, with /fail appended to its path while an alert is open."""
 
     name = "ping"
 
@@ -123,7 +123,7 @@ class Ping:
 
 
 class Command:
-    """A program that gets the message as JSON on its standard input. What it says goes nowhere, because it may say anything."""
+    """A program that gets the message as JSON on its standard input. Its output is discarded, because it may contain anything."""
 
     name = "command"
 
@@ -147,12 +147,12 @@ class Command:
             raise ChannelError(f"ALERT_COMMAND cannot be started: {clean(error.strerror or type(error).__name__)}") from error
         try:
             async with asyncio.timeout(self._patience_s):
-                # One that reads nothing may end well anyway.
+                # A program that does not read its input may still succeed.
                 with suppress(BrokenPipeError, ConnectionResetError):
                     await process.communicate(json.dumps(body).encode())
                 status = await process.wait()
         except (TimeoutError, asyncio.CancelledError) as error:
-            # With what it has started.
+            # Including the processes it started.
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
@@ -172,7 +172,7 @@ async def _http(stack: AsyncExitStack, environment: Environment, setting: str, u
 
 
 def _parts(setting: str, url: SecretStr) -> tuple[str, str]:
-    """What stands before the path, and the path with its query."""
+    """The part before the path, and the path with its query."""
     try:
         parts = urlsplit(url.get_secret_value())
     except ValueError:
@@ -194,5 +194,5 @@ async def _require_success(
 
 
 def _escaped(text: str) -> str:
-    """As Slack takes it: what it would read as a link or a mention is text."""
+    """As Slack requires, so that nothing in the text becomes a link or a mention."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,8 +1,8 @@
-"""What is told of all workers together: who counts it, and what comes of it.
+"""Metrics of all workers together: which worker counts them, and the results.
 
-One worker counts, for what it costs Postgres must not grow with the workers; the others tell nothing of it. It is the one that
-has the advisory lock of take_count_turn.sql: that goes with its session, so another one counts a moment later. Counted is at an
-interval, never when somebody scrapes.
+One worker counts, because the cost to Postgres must not grow with the number of workers; the others report none of these metrics.
+It is the one that holds the advisory lock of take_count_turn.sql, which is released with its session, so that another worker
+takes over a moment later. Counting happens at an interval, never during a scrape.
 """
 
 import asyncio
@@ -17,11 +17,11 @@ from crm_sync.log import Trouble
 from crm_sync.postgres.locks import METRICS
 from crm_sync.postgres.session import Session
 
-LONG_S = 0.15  # a count that takes longer is made as much less often: a hundredth of the time goes into it, at most
+LONG_S = 0.15  # a count that takes longer than this runs less often, so that it takes at most a hundredth of the time
 
 
 class LimitUse(NamedTuple):
-    """A window of an account's limits: its seconds, the requests that it allows, and those that count for it now."""
+    """A window of an account's limits: its seconds, the requests it allows, and those that count towards it now."""
 
     seconds: float
     requests: int
@@ -30,10 +30,10 @@ class LimitUse(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LaneCounts:
-    """One CRM. contacts and tombstones: by the states of `crm_sync.telling.labels`; those that nobody has counted are left out.
+    """One CRM. contacts and tombstones: by the states of `crm_sync.telling.labels`; uncounted states are left out.
 
-    oldest_ready_s: seconds; 0 if none is ready, None if that is not known. down_code: why the CRM is not called now.
-    backlog_ends_in_s: None if it is not known.
+    oldest_ready_s: seconds; 0 if none is ready, None if unknown. down_code: why the CRM is not called now. backlog_ends_in_s:
+    None if unknown.
     """
 
     state: str
@@ -53,14 +53,14 @@ class Counted:
 
 
 class Counts(Protocol):
-    """Where they come from."""
+    """The source of the counts."""
 
     async def read(self) -> Counted:
         """At a bounded cost, whatever the size of the table. Raises as Database.fetch does."""
 
 
 class Told(NamedTuple):
-    """at: by the monotonic clock. workers: that live."""
+    """at: by the monotonic clock. workers: number of living ones."""
 
     counted: Counted
     workers: int
@@ -73,7 +73,7 @@ class Told(NamedTuple):
 
 
 class Teller:
-    """Counts, while this worker is the one to do it."""
+    """Counts, while it is this worker's turn."""
 
     def __init__(self, session: Session, counts: Counts, waits: Waits = USUAL) -> None:
         self._session = session
@@ -84,20 +84,18 @@ class Teller:
 
     @property
     def told(self) -> Told | None:
-        """What was counted last. None in a worker that does not count, and from the moment that its session, and with it the
-        lock, is lost.
-        """
+        """The last counts. None in a worker that does not count, and as soon as its session is lost, and with it the lock."""
         told, session = self._told, self._session
         return told if told is not None and session.opened.is_set() and told.opening == session.openings else None
 
     async def run(self) -> None:
-        """For as long as it runs. What keeps it from counting is in the log, once; it tries again."""
+        """Runs forever. An error that keeps it from counting is logged once, and retried."""
         while True:
             await self._session.opened.wait()
             began = time.monotonic()
             try:
                 await self._tell()
-            except ConfigurationError as error:  # a right that it lacks: no matter for the deliveries
+            except ConfigurationError as error:  # a missing right, which does not affect deliveries
                 self._told = None
                 self._trouble.tell(error)
             except CrmSyncError as error:

@@ -1,6 +1,6 @@
-"""What people do, with commands or by the console and the API, as `crm_sync.events` has it.
+"""What people do with commands, the console or the API, as recorded in `crm_sync.events`.
 
-The names are one of our doors, as those of log events are.
+The names are a public interface, like those of log events.
 """
 
 import getpass
@@ -37,7 +37,7 @@ LONGEST_ACTOR = 100
 
 @dataclass(frozen=True, slots=True)
 class Doer:
-    """Who does something, and by what. actor: a login on the machine of a command, or whom a console or an API let in."""
+    """Who does something, and through what. actor: a login on the machine of a command, or the user of a console or an API."""
 
     actor: str
     via: str
@@ -53,7 +53,7 @@ async def note(database: Database, event: str, crm: str | None = None, *, by: Do
 
 
 def arguments(event: str, crm: str | None = None, *, by: Doer | None = None, **details: Any) -> Sequence[Any]:
-    """Of write_events.sql. Details that are empty are left out."""
+    """Arguments of write_events.sql. Empty details are left out."""
     doer = by or Doer(login(), COMMAND)
     written = json.dumps({name: value for name, value in details.items() if value not in (None, [], ())})
     return [0.0], [event], [crm], printable(doer.actor, LONGEST_ACTOR) or "unknown", doer.via, None, [written]
@@ -64,14 +64,14 @@ def problem(error: CrmSyncError) -> str:
 
 
 def tell(problem: str | None) -> None:
-    """What `note` says, to standard error."""
+    """Prints the sentence returned by `note` to standard error."""
     if problem is not None:
         click.echo(problem, err=True)
 
 
 def login() -> str:
-    """Of the person, on the machine where the command runs."""
+    """The login of the person on the machine where the command runs."""
     try:
         return printable(getpass.getuser(), LONGEST_ACTOR) or "unknown"
-    except (KeyError, OSError, ImportError):  # no such user, as in a container with a number alone
+    except (KeyError, OSError, ImportError):  # no such user, as in a container that only sets a number
         return "unknown"

@@ -1,4 +1,4 @@
-"""What an event of `crm_sync.events` means, in words for people who do not know our names."""
+"""What the events in `crm_sync.events` mean, in words for people who do not know our names."""
 
 import json
 from collections.abc import Mapping
@@ -55,7 +55,7 @@ WORDS: Mapping[str, str] = {
     deeds.TOKEN_USED: "a token was used",
     deeds.FIELDS_ASKED: "it was asked about its fields",
 }
-# Of a lane: what a contact that waits meets between two attempts.
+# About a lane: what can happen to a waiting contact between two attempts.
 OF_LANES = (
     *(events.LANE_FAULTY, events.LANE_MENDED, events.LANE_PAUSED, events.BREAKER_OPENED, events.BREAKER_CLOSED),
     *(events.CLIENT_FAILED, events.REQUESTS_REFUSED, events.ORPHANS_RECOVERED, events.STRAYS_LINED_UP),
@@ -70,7 +70,7 @@ def words(event: str) -> str:
 
 
 def shown(details: str) -> dict[str, Any]:
-    """Details as JSON has them, with texts that are fit to be shown: they may have come from a CRM."""
+    """Details as JSON, with texts made safe to show: they may come from a CRM."""
     read = json.loads(details)
     return {name: _fit(value) for name, value in read.items()} if isinstance(read, dict) else {}
 

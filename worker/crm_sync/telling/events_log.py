@@ -1,7 +1,8 @@
-"""What happens to lanes and workers, written to `crm_sync.events` as it is logged: one tap on the log, and no place knows of it.
+"""What happens to lanes and workers, written to `crm_sync.events` as it is logged: one tap on the log, unknown to the code that
+logs.
 
-Written in the background, some together; the log has them in any case. An event that comes again within a minute, at the same
-CRM, is written with how many times it came, so that a lane that flutters fills no table.
+Events are written in the background, in batches; the log has them in any case. If an event repeats within a minute for the same
+CRM, it is written once with a count, so that an unstable lane does not fill the table.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
 from crm_sync.telling.deeds import WORKER
 
-# Of the log events, those that are about a lane or a worker and not about single contacts.
+# Of the log events, those about a lane or a worker, not about single contacts.
 KEPT = frozenset(
     {
         events.WORKER_STARTED,
@@ -58,14 +59,14 @@ KEPT = frozenset(
         events.TRACES_LOST,
     }
 )
-MOST_WAITING = 1_000  # while the database is away; the oldest go first
+MOST_WAITING = 1_000  # while the database is unreachable; the oldest are dropped first
 AGAIN_S = 60.0
 _NO_DETAILS = {"event", "crm", "level", "timestamp", "exc_info", "exception", "stack_info", "tap_failed", "lines_lost"}
 
 
 @dataclass(slots=True)
 class Happened:
-    """at: by the monotonic clock. times: as often since the last one was written."""
+    """at: by the monotonic clock. times: occurrences since the last one was written."""
 
     at: float
     event: str
@@ -97,7 +98,7 @@ class EventsLog:
         self._worker = worker
         self._gather_s = waits.tell_events_s
         self._waiting: deque[Happened] = deque(maxlen=MOST_WAITING)
-        self._held: dict[tuple[str, str | None], Happened] = {}  # that came again too soon
+        self._held: dict[tuple[str, str | None], Happened] = {}  # that repeated too soon
         self._last: dict[tuple[str, str | None], float] = {}
         self._arrived = asyncio.Event()
         self._trouble = Trouble(loop="events")
@@ -119,7 +120,7 @@ class EventsLog:
         self._arrived.set()
 
     async def run(self) -> None:
-        """Writes for as long as it runs."""
+        """Writes, forever."""
         while True:
             await self._wait()
             await asyncio.sleep(self._gather_s)
@@ -128,7 +129,9 @@ class EventsLog:
             await self.write()
 
     async def write(self, *, all_of_them: bool = False) -> None:
-        """What waits, and at the end what came again too soon, too. Raises nothing: what cannot be written comes again."""
+        """Writes waiting events, and at the end also those that repeated too soon. Raises nothing: what cannot be written is
+        tried again.
+        """
         if all_of_them:
             self._release(math.inf)
         rows = sorted(self._waiting, key=lambda one: one.at)
@@ -149,7 +152,7 @@ class EventsLog:
                 self._waiting.remove(row)
 
     async def _wait(self) -> None:
-        """For an event, for those that are to come together, or to try once more."""
+        """Waits for an event, for further ones to write together, or for the next try."""
         until = [self._last[key] + AGAIN_S for key in self._held]
         if self._waiting:
             until.append(self._clock() + AGAIN_S)

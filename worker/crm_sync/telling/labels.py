@@ -1,6 +1,6 @@
-"""The values of every label. There are no others: what is not among them is counted under one that is.
+"""The values of every label. There are no others: an unknown value is counted under a known one.
 
-A label whose values come from outside would grow with them, and one day bring down anyone who keeps the series.
+A label with values from outside would create ever more series, and one day overload the server that stores them.
 """
 
 from crm_sync.core.codes import NO_CODE, Code, code_in
@@ -12,14 +12,14 @@ OTHER = "other"
 OUTCOMES = (Kind.DELIVERED, Kind.RETRY, Kind.REJECTED, Kind.DEFERRED)
 OPERATIONS = tuple(Operation)
 CAUSES = tuple(Cause)
-CODES = (*Code, NO_CODE, OTHER)  # a client of somebody else's can have codes of its own
+CODES = (*Code, NO_CODE, OTHER)  # a plug-in client can have its own codes
 
-# What came of a request: the class of the answer's status, or why there was none.
+# The result of a request: the class of the answer's status, or why there was none.
 STATUSES = ("2xx", "3xx", "4xx", "401", "429", "5xx", "timeout", "unreachable", "broken", OTHER)
 _OF_THEIR_OWN = {401: "401", 429: "429"}
 _WITHOUT_ANSWER = {Code.TIMEOUT: "timeout", Code.UNREACHABLE: "unreachable", Code.BROKEN_ANSWER: "broken"}
 
-# Those of which a worker runs many; all others together are OTHER.
+# Statements that a worker runs often; all others together are OTHER.
 STATEMENTS = (
     *("claim_contacts", "finish_contacts", "find_next_due", "drop_stale_lines"),
     *("claim_tombstones", "finish_tombstones"),
@@ -27,7 +27,7 @@ STATEMENTS = (
     *("find_dead_workers", "line_up_strays", "inspect_stretch", OTHER),
 )
 
-# Loops of the worker; those of a lane are named without its CRM.
+# Loops of the worker; those of a lane are named without their CRM.
 LOOPS = (
     *("session", "lane", "writer", "breaker", "tombstones", "full_look", "proof", "delivery"),
     *("minutes", "events", "tidying", "snapshot", "progress", "alerts", "reload", "metrics", OTHER),
@@ -46,7 +46,7 @@ def code_of(error: str) -> str:
 
 
 def status_of(status: int, code: str | None) -> str:
-    """status: 0 if there was no answer, for the reason that code names; with a code the answer was not whole."""
+    """status: 0 if there was no answer, for the reason in code; with a code, the answer was incomplete."""
     if code is not None:
         return _WITHOUT_ANSWER.get(code, OTHER)  # type: ignore[call-overload,no-any-return]  # a Code is the text that it is
     return _OF_THEIR_OWN.get(status) or known(f"{status // 100}xx", STATUSES)
@@ -59,7 +59,7 @@ def loop_of(name: str, crms: frozenset[str]) -> str:
 
 
 def window_of(seconds: float) -> str:
-    """1s, 10s, 1h, 1d: there are as many as the limits of the account name."""
+    """1s, 10s, 1h, 1d: as many as the account has limits."""
     for size, unit in _UNITS:
         if seconds >= size and seconds % size == 0:
             return f"{seconds // size:.0f}{unit}"

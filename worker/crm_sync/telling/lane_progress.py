@@ -1,7 +1,7 @@
-"""What a worker says of one lane in `crm_sync.progress`, for people who ask: `crm-sync status` and `why`.
+"""A worker's report on one lane in `crm_sync.progress`, for `crm-sync status` and `why`.
 
-One statement every report_s while the lane is at work, and none while it is idle. That it cannot be said is told in the log,
-once, and no matter for the lane.
+One statement every report_s while the lane is busy, and none while it is idle. A failure to write it is logged once, and does not
+affect the lane.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ MOST_REFUSED = 100  # contacts whose rows the table refuses
 
 
 class Lane(Protocol):
-    """As much of `crm_sync.lane.lane.Lane` as is told. changed: is set when there is something to tell."""
+    """The part of `crm_sync.lane.lane.Lane` that is reported. changed: set when there is something to report."""
 
     crm: str
     moves: Moves
@@ -49,7 +49,7 @@ class LaneProgress:
         self._said: tuple[object, ...] = ()
 
     async def run(self) -> None:
-        """For as long as the lane lives."""
+        """Runs for as long as the lane."""
         while True:
             await self._session.opened.wait()
             pause_s = self._waits.report_s
@@ -57,14 +57,14 @@ class LaneProgress:
                 await self.say()
             except CrmSyncError as error:
                 self._trouble.tell(error)
-                self._lane.changed.set()  # it is still to be said
-                if isinstance(error, ConfigurationError):  # a right that the role has not been given yet
+                self._lane.changed.set()  # still to be reported
+                if isinstance(error, ConfigurationError):  # a right that the role does not have yet
                     pause_s = self._waits.longest_mending_look_s
             await asyncio.sleep(pause_s)
             await self._lane.changed.wait()
 
     async def say(self) -> None:
-        """What has changed, if anything has. Raises as Database.fetch does."""
+        """Reports changes, if there are any. Raises as Database.fetch does."""
         lane, its, now = self._lane, self._lane.moves, time.monotonic()
         lane.changed.clear()
         worker, moves = self._session.known_id, its.untold()

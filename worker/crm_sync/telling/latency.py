@@ -1,4 +1,6 @@
-"""How long deliveries took, from the flip. A histogram of its own: the client library counts one at a time, a finish hundreds."""
+"""How long deliveries took, from the flip. It has its own histogram, because the client library counts single values, and a
+finish counts hundreds.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate
@@ -12,27 +14,27 @@ from crm_sync.telling.catalogue import Metric
 
 
 class Latency(Collector):
-    """Of each CRM."""
+    """For each CRM."""
 
     def __init__(self, metric: Metric) -> None:
         self._metric = metric
         self._bounds = [*metric.buckets, float("inf")]
-        self._counts: dict[str, list[int]] = {}  # in each bucket alone
+        self._counts: dict[str, list[int]] = {}  # in each bucket, not cumulative
         self._sums: dict[str, float] = {}
 
     def begin(self, crm: str) -> None:
-        """At zero."""
+        """Starts at zero."""
         self._counts.setdefault(crm, [0] * len(self._bounds))
         self._sums.setdefault(crm, 0.0)
 
     def observe(self, crm: str, waited_ms: Mapping[int, int]) -> None:
-        """This many contacts are Complete this many milliseconds after their flip."""
+        """This many contacts became Complete this many milliseconds after their flip."""
         self.begin(crm)
         self._counts[crm] = [a + b for a, b in zip(self._counts[crm], buckets(waited_ms), strict=True)]
         self._sums[crm] += sum(ms * contacts for ms, contacts in waited_ms.items()) / 1000
 
     def describe(self) -> Iterable[HistogramMetricFamily]:
-        """The registry that it is registered with calls this to learn the name."""
+        """The registry calls this at registration to learn the name."""
         return [self._family()]
 
     def collect(self) -> Iterator[HistogramMetricFamily]:

@@ -1,7 +1,7 @@
 """The address that metrics are served at, held for as long as the worker runs.
 
-That it is not available now (the port is another program's, most often the worker's before this one) delays no delivery: it is
-told in the log, once for each reason, and tried again.
+If it is not available (the port is taken by another program, most often the previous worker), deliveries are not delayed: each
+reason is logged once, and it is tried again.
 """
 
 import asyncio
@@ -20,13 +20,13 @@ from crm_sync.core.waits import USUAL, Waits
 from crm_sync.postgres.backoff import Backoff
 
 CLOSE_S = 1.0  # for answers in flight when the worker ends
-EVERYBODY = 0o666  # who may ask a socket: as with a port, everybody on this machine; its folder can say less
+EVERYBODY = 0o666  # permissions of the socket: like a port, open to everyone on this machine; its folder can restrict that
 
 log = structlog.get_logger()
 
 
 async def serve(app: web.Application, address: ListenAddress, waits: Waits = USUAL) -> None:
-    """For as long as it runs. Raises nothing of its own."""
+    """Runs for as long as needed. Raises nothing of its own."""
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_S)
     await runner.setup()
     backoff = Backoff.of_a_person(waits)
@@ -41,22 +41,22 @@ async def serve(app: web.Application, address: ListenAddress, waits: Waits = USU
                 if reason != told:
                     told = reason
                     note = "contacts are still delivered; it is tried again, and METRICS_LISTEN says where"
-                    log.error(events.METRICS_UNAVAILABLE, address=str(address), reason=reason, note=note)  # noqa: TRY400 (no fault of ours)
+                    log.error(events.METRICS_UNAVAILABLE, address=str(address), reason=reason, note=note)  # noqa: TRY400 (no bug)
                 await asyncio.sleep(backoff.pause_s())
         if address.path:
-            Path(address.path).chmod(EVERYBODY)  # noqa: ASYNC240 (of a socket in memory)
+            Path(address.path).chmod(EVERYBODY)  # noqa: ASYNC240 (a socket in memory)
         served = True
         log.info(events.METRICS_SERVED, address=str(address))
         await asyncio.get_running_loop().create_future()
     finally:
         if served and address.path:
-            with suppress(OSError):  # while it is ours: who waits for it takes it as soon as nobody answers there
+            with suppress(OSError):  # while it is ours: a waiting worker takes it as soon as it does not answer
                 Path(address.path).unlink()  # noqa: ASYNC240
         await runner.cleanup()
 
 
 def _site(runner: web.AppRunner, address: ListenAddress) -> web.BaseSite:
-    """Raises OSError if a socket has somebody who answers: it would be taken away silently."""
+    """Raises OSError if another process answers on the socket: otherwise it would be taken over silently."""
     if not address.path:
         return web.TCPSite(runner, address.host, address.port)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:

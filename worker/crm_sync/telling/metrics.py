@@ -1,7 +1,7 @@
-"""The metrics of one worker: counted from the events of the log and from what is measured, so that no call site knows of them.
+"""The metrics of one worker: derived from log events and measurements, so that no call site knows about them.
 
-They are the process's: they go on over a reload, and begin at zero with a new process. Every combination of labels of a lane is
-there from the moment that the worker has the lane, so that the first failure is an increase, too.
+They belong to the process: they continue across a reload, and start at zero in a new process. Every label combination of a lane
+exists from the moment the worker has the lane, so that the first failure is also an increase.
 """
 
 import time
@@ -75,7 +75,7 @@ class Metrics:
                 self._begin(crm)
 
     def _has_no_lane(self, event: Event) -> None:
-        """Contacts of dead workers are looked after anyway."""
+        """Contacts of dead workers are recovered even without a lane."""
         self._count("orphans_recovered_total", 0, event["crm"])
 
     def _finished(self, event: Event) -> None:
@@ -99,7 +99,7 @@ class Metrics:
     # Measurements.
 
     def measured(self, measurement: measurements.Measurement) -> None:
-        """Something that is not in the log."""
+        """Something that is not logged."""
         match measurement:
             case measurements.Statement(name, took_s):
                 self._histograms["statement_duration_seconds"].labels(labels.known(name, labels.STATEMENTS)).observe(took_s)
@@ -126,7 +126,7 @@ class Metrics:
         (counter.labels(*values) if values else counter).inc(by)
 
     def _begin(self, crm: str | None) -> None:
-        """At zero: what is counted of this CRM; None: what is of none."""
+        """Starts at zero: the metrics of this CRM; None: those that belong to no CRM."""
         for name, metric in {**self._counters, **self._histograms}.items():
             names = CATALOGUE[name].labels
             if names and ("crm" in names) == (crm is not None):

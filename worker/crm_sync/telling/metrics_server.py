@@ -1,12 +1,12 @@
-"""GET /metrics, /livez and /readyz of one worker. A request asks nothing of the database: what is answered is known already.
+"""GET /metrics, /livez and /readyz of one worker. A request causes no query: the answer is already known.
 
 /metrics    for Prometheus, in its text format or in OpenMetrics
-/livez      200 while the loops move; 503 asks anyone who watches to start the worker again
+/livez      200 while the loops move; 503 asks the supervisor to restart the worker
 /readyz     200 while the worker has its session with the database, and is not stopping. A lane that only a person can fix
-            fails neither: the others deliver
+            fails neither, because the others deliver
 
-A request must name a host that is ours, against DNS rebinding (`crm_sync.core.host_names`): by an address, by localhost, and in a
-network by a name that nobody on the internet can have. Other names are set by METRICS_HOSTS. A Unix socket takes any.
+Against DNS rebinding, a request must name a host that is ours (`crm_sync.core.host_names`): an IP address, localhost, or, on a
+network address, a name that cannot exist on the internet. METRICS_HOSTS allows further names. A Unix socket accepts any.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class View(Protocol):
-    """What a worker shows of itself. Asking costs nothing."""
+    """What a worker shows of itself. Reading it costs nothing."""
 
     @property
     def moving(self) -> bool: ...
@@ -53,7 +53,7 @@ class View(Protocol):
 
 
 class MetricsServer:
-    """Of a process: it shows whichever worker runs, and counts over all of them."""
+    """For a process: it shows whichever worker runs, and counts across all of them."""
 
     def __init__(self) -> None:
         self._view: View | None = None
@@ -66,7 +66,7 @@ class MetricsServer:
     async def showing(
         self, view: View, address: ListenAddress, waits: Waits = USUAL, *, hosts: Collection[str] = ()
     ) -> AsyncIterator[None]:
-        """Serves this worker while it runs. hosts: further names by which it may be asked."""
+        """Serves this worker while it runs. hosts: further names that requests may use."""
         pulse = Pulse(lambda: view.moving, waits)
         self._view, self._pulse = view, pulse
         self._metrics.listen()
@@ -113,7 +113,7 @@ class MetricsServer:
 def _for(hosts: Collection[str], *, is_loopback: bool) -> Middleware:
     @web.middleware
     async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
-        # HTTP/1.0 need not send one; a browser always does.
+        # HTTP/1.0 need not send one; browsers always do.
         named = request.headers.get("Host")
         if named is not None and not is_ours(named, hosts, is_loopback=is_loopback):
             raise web.HTTPMisdirectedRequest(text=NOT_OURS)

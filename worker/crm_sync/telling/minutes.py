@@ -1,6 +1,6 @@
-"""What a worker has counted, written to `crm_sync.minutes` once a minute. A minute in which nothing was done costs nothing.
+"""A worker's counts, written to `crm_sync.minutes` once a minute. An idle minute costs nothing.
 
-Counts are kept in memory until they are written: a worker that is killed takes those of its last minute with it.
+Counts are kept in memory until they are written: if a worker is killed, those of its last minute are lost.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ OUTCOMES = {
 
 
 class Minutes:
-    """tallies: by CRM; there may come more. worker: the id of this one, None before it has one."""
+    """tallies: by CRM; more may be added. worker: the id of this one, None before it has one."""
 
     def __init__(
         self, tallies: Mapping[str, Tally], database: Database, worker: Callable[[], int | None], waits: Waits = USUAL
@@ -41,13 +41,13 @@ class Minutes:
         self._trouble = Trouble(loop="minutes")
 
     async def run(self) -> None:
-        """Writes for as long as it runs."""
+        """Writes, forever."""
         while True:
             await asyncio.sleep(self._minute_s)
             await self.write()
 
     async def write(self) -> None:
-        """What was counted since the last time. What cannot be written is written with the next. Raises nothing."""
+        """Writes what was counted since the last time. Counts that cannot be written are added to the next. Raises nothing."""
         worker = self._worker()
         taken = {crm: counts for crm, tally in [*self._tallies.items()] if (counts := tally.take())}
         age_s, self._since = time.monotonic() - self._since, time.monotonic()

@@ -1,7 +1,7 @@
-"""A pause by hand, and the one that was there before: a person who pauses what is paused is told of it, and so is history.
+"""A manual pause, and the previous one: pausing a paused lane returns and records the earlier pause.
 
-The new reason is what is shown from then on, for the person who pauses last knows most; since when it is paused stays. What the
-reason was before, and whose, is in the event of the new one.
+The new reason is shown from then on, because the last person knows most; the start of the pause stays. The event of the new pause
+contains the previous reason and who gave it.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from crm_sync.telling.deeds import Doer
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """actor: who gave the reason; None where nothing is written down of that, or this role may not read it."""
+    """actor: who gave the reason; None if that was not recorded, or this role may not read it."""
 
     since: datetime
     reason: str
@@ -30,7 +30,7 @@ class Pause:
 
 
 async def hold(database: Database, crm: str, reason: str, by: Doer | None = None) -> tuple[Pause | None, str | None]:
-    """Pauses the CRM. Returns the pause that was there, and a sentence where this could not be noted down. by: None is a command.
+    """Pauses the CRM. Returns the previous pause, and a sentence if this could not be recorded. by: None for a command.
 
     Raises as Database.fetch does.
     """
@@ -46,6 +46,6 @@ async def hold(database: Database, crm: str, reason: str, by: Doer | None = None
 async def _actor(database: Database, crm: str, since: datetime) -> str | None:
     try:
         rows = await database.fetch(query("find_pauser"), crm, since)
-    except ConfigurationError:  # a right that a role which pauses need not have
+    except ConfigurationError:  # a right that is not needed to pause
         return None
     return clean(rows[0]["actor"]) if rows else None

@@ -1,4 +1,4 @@
-"""Whether the process is alive: looked at regularly from its own event loop, for who is asked seldom cannot say."""
+"""Whether the process is alive: measured regularly by its own event loop, because rare requests would miss delays."""
 
 import asyncio
 import time
@@ -11,13 +11,13 @@ REMEMBERED_S = 60.0  # so that a scrape once a minute sees every delay
 
 
 class Pulse:
-    """moving: whether the loops move, as `crm_sync.lane.watchdog` tells: it has to be asked regularly."""
+    """moving: whether the loops move, see `crm_sync.lane.watchdog`; it has to be asked regularly."""
 
     def __init__(self, moving: Callable[[], bool], waits: Waits = USUAL) -> None:
         self.alive = True
         self._moving = moving
         self._interval_s = waits.pulse_s
-        self._delays: deque[tuple[float, float]] = deque()  # (when, seconds), falling: only those that may still be the longest
+        self._delays: deque[tuple[float, float]] = deque()  # (when, seconds), falling: those that may still be the longest
 
     @property
     def lag_s(self) -> float:
@@ -26,7 +26,7 @@ class Pulse:
         return self._delays[0][1] if self._delays else 0.0
 
     async def run(self) -> None:
-        """For as long as it runs."""
+        """Runs forever."""
         while True:
             due = time.monotonic() + self._interval_s
             await asyncio.sleep(self._interval_s)

@@ -1,4 +1,4 @@
-"""The metrics of all workers together, made of what one of them has counted. Nothing is asked of the database here."""
+"""The metrics of all workers together, from what one of them has counted. Nothing here queries the database."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -14,13 +14,13 @@ Samples = Iterable[tuple[tuple[str, ...], float]]
 
 
 class SharedMetrics(Collector):
-    """told: what there is to tell; None in the workers that do not count: then every one of these metrics is absent."""
+    """told: the counts; None in workers that do not count: then all of these metrics are absent."""
 
     def __init__(self, told: Callable[[], Told | None]) -> None:
         self._told = told
 
     def describe(self) -> Iterable[GaugeMetricFamily]:
-        """Anyone who registers it asks for the names."""
+        """The registry calls this at registration to learn the names."""
         return [_family(name, ()) for name, metric in CATALOGUE.items() if metric.shared]
 
     def collect(self) -> Iterator[GaugeMetricFamily]:

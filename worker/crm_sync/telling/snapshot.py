@@ -1,10 +1,10 @@
 """The snapshot: how many contacts of each CRM are in which state, counted in one pass over the table for all CRMs.
 
-One worker counts: the one that has a lock of its own for that. It begins a pass when the last one is older than 60 s and than 100
-times what it took, so that counting takes at most a hundredth of one connection, however large the table is. A pass is one
+One worker counts: the one that holds the lock for counting. It starts a pass when the last one is older than 60 s and than 100
+times its duration, so that counting takes at most a hundredth of one connection, however large the table is. A pass is one
 statement; it reads the table once and writes a row for each CRM and state.
 
-Between two passes, what workers finish moves the numbers on (`crm_sync.core.moves`).
+Between two passes, finishes update the numbers (`crm_sync.core.moves`).
 """
 
 import asyncio
@@ -23,11 +23,11 @@ STATES = (
     *("new", "selected", "skipped", "ready", "waiting", "unseen"),
     *("in flight", "complete", "error", "silent", "other"),
 )
-SHARE = 100  # a pass is as much shorter than the time between two
+SHARE = 100  # the time between two passes is at least this many times the duration of one
 
 
 class Snapshot:
-    """The part of a worker that counts, if it is the one."""
+    """The part of a worker that counts, if it is its turn."""
 
     def __init__(self, database: Database, session: Session, waits: Waits = USUAL) -> None:
         self._database = database
@@ -36,7 +36,7 @@ class Snapshot:
         self._trouble = Trouble(loop="snapshot")
 
     async def run(self) -> None:
-        """Counts for as long as it runs. That it cannot is told in the log, once, and no matter for the lanes."""
+        """Counts, forever. A failure is logged once, and does not affect the lanes."""
         await self._session.opened.wait()
         while True:
             await self._session.opened.wait()
@@ -45,7 +45,7 @@ class Snapshot:
                 pause_s = await self._count_in_turn()
                 self._trouble.over()
             except ConfigurationError as error:
-                # A right that the role has not been given yet. Another worker's may have it.
+                # A right that the role does not have yet. Another worker's role may have it.
                 self._trouble.tell(error)
                 await self._session.leave_count(CONTACTS)
                 pause_s = self._waits.count_s
@@ -58,7 +58,7 @@ class Snapshot:
             await asyncio.sleep(pause_s)
 
     async def _count_in_turn(self) -> float:
-        """Seconds until it is to be looked at again."""
+        """Returns the seconds until the next check."""
         if not await self._session.may_count(CONTACTS):
             return self._waits.count_s
         age_s, took_s = (await self._database.fetch(query("age_snapshot")))[0]
@@ -71,7 +71,9 @@ class Snapshot:
 
 
 async def count(database: Database, patience_s: float) -> float:
-    """Makes a snapshot now. Seconds that the pass took. Raises as Database.fetch does, TooSlowError after patience_s seconds."""
+    """Makes a snapshot now. Returns the seconds that the pass took. Raises as Database.fetch does, TooSlowError after patience_s
+    seconds.
+    """
     before = {(row["crm"], row["state"]): row["contacts"] for row in await database.fetch(query("read_snapshot"))}
     started = time.monotonic()
     rows = await database.fetch_within(patience_s, query("count_contacts"))

@@ -1,4 +1,4 @@
-"""Everything a worker records in the database about what it does, next to its lanes and never in their way."""
+"""Everything a worker records in the database about its work, next to its lanes and never in their way."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Mapping
@@ -16,13 +16,13 @@ from crm_sync.telling.minutes import Minutes
 from crm_sync.telling.snapshot import Snapshot
 from crm_sync.telling.tidying import Tidying
 
-LAST_WORDS_S = 2.0  # that a worker takes at its end
+LAST_WORDS_S = 2.0  # that a worker may take at its end
 
 Loop = tuple[str, Callable[[], Coroutine[None, None, None]]]
 
 
 class Telling:
-    """tallies: as in Minutes. days: that history is kept."""
+    """tallies: as in Minutes. days: for which history is kept."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Telling:
 
     @property
     def loops(self) -> list[Loop]:
-        """To be run side by side, by name."""
+        """To be run in parallel, by name."""
         return [
             ("minutes", self._minutes.run),
             ("events", self._events.run),
@@ -59,7 +59,7 @@ class Telling:
             yield
 
     async def end(self) -> None:
-        """Writes whatever is left. Raises nothing."""
+        """Writes everything that is left. Raises nothing."""
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_WORDS_S):
                 await self._minutes.write()

@@ -1,4 +1,4 @@
-"""What is kept no longer goes: days of history, slot by slot, and what is older than 90 days. Of all workers, one does it."""
+"""Deletes what has expired: days of history, slot by slot, and everything older than 90 days. One of the workers does it."""
 
 import asyncio
 from collections.abc import Callable
@@ -16,7 +16,7 @@ log = structlog.get_logger()
 
 
 class Tidying:
-    """days: that history is kept. worker: the id of this one, None before it has one."""
+    """days: for which history is kept. worker: the id of this one, None before it has one."""
 
     def __init__(self, days: int, database: Database, worker: Callable[[], int | None], waits: Waits = USUAL) -> None:
         self._days = days
@@ -28,13 +28,13 @@ class Tidying:
         self._told = (0, 0)
 
     async def run(self, opened: asyncio.Event) -> None:
-        """Looks for as long as it runs. opened: whether there is a session, and so an id."""
+        """Runs forever. opened: whether there is a session, and so an id."""
         while True:
             await opened.wait()
             await asyncio.sleep(self._tidy_s if await self.tidy() else self._again_s)
 
     async def tidy(self) -> bool:
-        """Whether nothing is left to be done soon. Raises nothing."""
+        """Whether nothing is left to do soon. Raises nothing."""
         try:
             if not await self._database.value(query("detect_first_worker"), self._worker()):
                 return True

@@ -1,9 +1,9 @@
-"""Traces by OpenTelemetry, sent by OTLP over HTTP: a span for each delivery, linked to the traces of the flips that it carries,
-and one for each HTTP request below it.
+"""Traces by OpenTelemetry, sent by OTLP over HTTP: a span for each delivery, linked to the traces of its flips, and one for each
+HTTP request below it.
 
-Links, and not children: a delivery has contacts of many flips, hours after some of them. Attributes are numbers, names of CRMs
-and codes: nothing of what is sent, and no address. Whatever goes wrong is an event in the log, and no matter for deliveries:
-spans wait in a queue of the SDK, which drops what it has no room for, and are sent by a thread of its own.
+Links instead of children, because a delivery has contacts from many flips, hours after some of them. Attributes are numbers,
+names of CRMs and codes: no data that is sent, and no address. Errors are logged and do not affect deliveries: spans wait in the
+SDK's bounded queue, which drops what does not fit, and are sent by a separate thread.
 """
 
 import asyncio
@@ -30,10 +30,10 @@ from crm_sync.settings import TraceSettings, TransportSettings
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
-MOST_LINKS = 128  # of a span, as the SDK has it by itself
-MOST_REASONS = 100  # that are told of in one run
+MOST_LINKS = 128  # of a span: the SDK's default
+MOST_REASONS = 100  # that are reported in one run
 EXPORT_TIMEOUT_S = 5.0
-SDK = "opentelemetry"  # how its loggers begin
+SDK = "opentelemetry"  # prefix of its loggers
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 INSTALL = f"{ENDPOINT} is set, but OpenTelemetry is not installed: pip install 'crm-sync-worker[otel]'"
 
@@ -42,7 +42,9 @@ log = structlog.get_logger()
 
 @asynccontextmanager
 async def traces(environment: Environment, waits: Waits) -> AsyncIterator[None]:
-    """Within, deliveries are traced, if that is set and can be. Raises nothing: why they are not is in the log."""
+    """Inside, deliveries are traced, if that is configured and possible. Raises nothing: if they are not, the
+    reason is logged.
+    """
     provider = None
     try:
         if (settings := environment.read(TraceSettings)).otel_exporter_otlp_endpoint is not None:
@@ -61,7 +63,7 @@ async def traces(environment: Environment, waits: Waits) -> AsyncIterator[None]:
 
 
 def _provider(settings: TraceSettings, transport: TransportSettings) -> "TracerProvider":
-    """Raises ImportError if it is not installed, and ConfigurationError for what cannot be used."""
+    """Raises ImportError if it is not installed, and ConfigurationError for unusable settings."""
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 (an extra)
     from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
     from opentelemetry.sdk.trace import SpanLimits, TracerProvider  # noqa: PLC0415
@@ -72,7 +74,7 @@ def _provider(settings: TraceSettings, transport: TransportSettings) -> "TracerP
     if headers:
         require_reachable(ENDPOINT, endpoint, transport)
     else:
-        # A collector in the same cluster is spoken to in plain http, where no key goes along.
+        # A collector in the same cluster may be reached over plain HTTP if no key is sent.
         require_https(ENDPOINT, endpoint, allowed=_host(endpoint))
     exporter = OTLPSpanExporter(endpoint=f"{endpoint}/v1/traces", headers=headers, timeout=EXPORT_TIMEOUT_S)
     resource = Resource.create({"service.name": settings.otel_service_name, "service.version": __version__})
@@ -82,7 +84,7 @@ def _provider(settings: TraceSettings, transport: TransportSettings) -> "TracerP
 
 
 def _headers(settings: TraceSettings) -> dict[str, str]:
-    """name=value, comma-separated; values are encoded as in a URL. [OpenTelemetry, OTLP exporter configuration]"""
+    """name=value, comma-separated; values are percent-encoded. [OpenTelemetry, OTLP exporter configuration]"""
     secret = settings.otel_exporter_otlp_headers
     pairs = (part.partition("=") for part in (secret.get_secret_value() if secret else "").split(",") if part.strip())
     return {name.strip(): unquote(value.strip()) for name, _, value in pairs}
@@ -97,13 +99,13 @@ def _host(endpoint: str) -> list[str]:
 
 
 async def _stop(provider: "TracerProvider", grace_s: float) -> None:
-    """Sends what is left, for at most this many seconds. Its thread does not outlive the process."""
+    """Sends the remaining spans, for at most this many seconds. Its thread does not outlive the process."""
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
 
     def stop() -> None:
-        with suppress(Exception):  # the SDK's own, which it has logged
+        with suppress(Exception):  # the SDK's own, already logged
             provider.shutdown()
-        with suppress(RuntimeError):  # nobody waits any more
+        with suppress(RuntimeError):  # no longer awaited
             loop.call_soon_threadsafe(ended.set)
 
     threading.Thread(target=stop, name="traces-stop", daemon=True).start()
@@ -113,7 +115,7 @@ async def _stop(provider: "TracerProvider", grace_s: float) -> None:
 
 
 class OpenTelemetry:
-    """As `crm_sync.spans.Tracer` wants it."""
+    """Implements `crm_sync.spans.Tracer`."""
 
     def __init__(self, provider: "TracerProvider") -> None:
         from opentelemetry import trace  # noqa: PLC0415 (an extra)
@@ -149,7 +151,7 @@ class OpenTelemetry:
 
     @contextmanager
     def _span(self, name: str, kind: Any, attributes: Mapping[str, Any], links: Sequence[Any] = ()) -> Iterator[Any]:
-        """An exception is not recorded: its words may be anyone's."""
+        """Exceptions are not recorded: their text may contain anything."""
         with self._tracer.start_as_current_span(
             name,
             kind=kind,
@@ -161,7 +163,7 @@ class OpenTelemetry:
             yield span
 
     def _links(self, contacts: Sequence[Contact]) -> list[Any]:
-        """One for each flip that says where it belongs: those of one transaction have one together."""
+        """One for each trace among the flips: the flips of one transaction share a link."""
         api = self._api
         links = []
         for text in dict.fromkeys(contact.trace for contact in contacts):
@@ -214,7 +216,7 @@ def _fail(span: Any, api: Any, error: LaneError) -> None:
 
 @contextmanager
 def _told_in_our_log() -> Iterator[None]:
-    """What the SDK says is an event: once for each reason, without what its arguments may quote."""
+    """The SDK's messages become events: once for each reason, without arguments, which may quote data."""
     logger, handler = logging.getLogger(SDK), _Handler()
     before = logger.propagate
     logger.addHandler(handler)
@@ -232,7 +234,7 @@ class _Handler(logging.Handler):
         self._told: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        # By its form: one that is tried again says the number of the try.
+        # By its format string: the message of a retry contains the number of the try.
         if str(record.msg) in self._told or len(self._told) >= MOST_REASONS:
             return
         self._told.add(str(record.msg))
