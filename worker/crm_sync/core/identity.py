@@ -57,7 +57,7 @@ def fold(email: str) -> str:
     """How addresses are compared: CRMs know no difference by case or surrounding whitespace, and DNS none between bücher.example
     and xn--bcher-kva.example.
     """
-    return with_ascii_domain(email).lower()
+    return email.strip().lower() if email.isascii() else with_ascii_domain(email).lower()
 
 
 def with_ascii_domain(email: str) -> str:

@@ -36,7 +36,7 @@ class Contact(NamedTuple):
         return {
             name: value
             for name, value in self.fields.items()
-            if not (value is None or value == [] or (isinstance(value, str) and not value.strip()))
+            if (value.strip() if isinstance(value, str) else value is not None and value != [])
         }
 
     @property

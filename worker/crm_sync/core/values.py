@@ -10,7 +10,7 @@ Kinds that are sent as they are read need no work per value: `writer` returns No
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum, auto
@@ -112,6 +112,16 @@ class Forms:
     def member(self, name: str) -> str | None:
         """The CRM's spelling of such a name; None for a field."""
         return self._spelled.get(name.lower())
+
+    def fields_of(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of these values whose names are not such names."""
+        spelled = self._spelled
+        return {name: value for name, value in values.items() if name.lower() not in spelled}
+
+    def members_among(self, names: Iterable[str]) -> dict[str, str]:
+        """The CRM's spelling of each such name among these."""
+        spelled = self._spelled
+        return {name: spelled[lower] for name in names if (lower := name.lower()) in spelled}
 
 
 # Dates and times, which SQL has converted to text.

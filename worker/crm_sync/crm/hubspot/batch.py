@@ -106,7 +106,9 @@ class Batch:
 
     def _take_result(self, result: Result) -> bool:
         """Whether it is somebody's."""
-        place = self._traces.get(result.trace, self._keys.get(self._key(result)))
+        place = self._traces.get(result.trace)
+        if place is None:
+            place = self._keys.get(self._key(result))
         if place is None or self.entries[place] is not None:
             return False
         self.deliver(place, result)

@@ -66,12 +66,14 @@ class Beside:
 
 
 def _delivered(contacts: Sequence[Contact], entries: Sequence[Entry]) -> list[_Delivered]:
+    named = HUBSPOT.members_among(set().union(*(contact.fields for contact in contacts)))
+    if not named:
+        return []
     found = []
     for place, (contact, entry) in enumerate(zip(contacts, entries, strict=True)):
         if not isinstance(entry, Outcome) or not is_written(entry) or not entry.remote_id:
             continue
-        named = {name: member for name in contact.fields if (member := HUBSPOT.member(name)) is not None}
-        if named and (members := {named[name]: value for name, value in contact.filled.items() if name in named}):
+        if members := {named[name]: value for name, value in contact.filled.items() if name in named}:
             found.append(_Delivered(place, entry.remote_id, (contact.email or "").strip().lower(), members))
     return found
 

@@ -418,8 +418,7 @@ def _properties(contact: Contact, *, emptied: bool) -> dict[str, str]:
     an empty text clears a property, and null is ignored. [HubSpot, contacts guide]
     """
     cleared = dict.fromkeys(contact.emptied, "") if emptied else {}
-    properties = {name: value for name, value in contact.filled.items() if HUBSPOT.member(name) is None}
-    return {**properties, **cleared, "email": (contact.email or "").strip().lower()}
+    return {**HUBSPOT.fields_of(contact.filled), **cleared, "email": (contact.email or "").strip().lower()}
 
 
 def _properties_of_found(contact: Contact) -> dict[str, str]:

@@ -317,7 +317,9 @@ def _body(contact: Contact, step: Edit | New) -> dict[str, Any]:
 
     The address goes with its domain as DNS has it: Mautic keeps ASCII only.
     """
-    named = {MAUTIC.member(name) or name: value for name, value in contact.filled.items()}
+    filled = contact.filled
+    spelled = MAUTIC.members_among(filled)
+    named = {spelled.get(name, name): value for name, value in filled.items()} if spelled else filled
     fields = {name: value for name, value in named.items() if name not in ("id", "email", segments.JOINED, segments.LEFT)}
     if isinstance(step, New):
         return {"email": with_ascii_domain(contact.email or ""), **fields}

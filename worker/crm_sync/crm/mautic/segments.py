@@ -44,11 +44,15 @@ async def applied(login: Login, contacts: Sequence[Contact], entries: Sequence[E
 
 def _by_segment(contacts: Sequence[Contact], entries: Sequence[Entry], member: str) -> Mapping[int, Sequence[_Delivered]]:
     segments: dict[int, list[_Delivered]] = {}
+    spelled = MAUTIC.members_among(set().union(*(contact.fields for contact in contacts)))
+    names = {name for name, known in spelled.items() if known == member}
+    if not names:
+        return segments
     for place, (contact, entry) in enumerate(zip(contacts, entries, strict=True)):
         if not isinstance(entry, Outcome) or not is_written(entry) or not entry.remote_id:
             continue
         for name, value in contact.filled.items():
-            if MAUTIC.member(name) == member:
+            if name in names:
                 for segment in value:
                     segments.setdefault(segment, []).append(_Delivered(place, int(entry.remote_id)))
     return segments
