@@ -65,8 +65,11 @@ class Answer:
     @property
     def request_id(self) -> str:
         """The id by which the CRM's support finds it, empty if there is none."""
-        named = [self.headers.get(name) for name in REQUEST_ID_HEADERS] + [self.get("correlationId")]
-        return next((printable(value, LONGEST_REQUEST_ID) for value in named if isinstance(value, str) and value), "")
+        for name in REQUEST_ID_HEADERS:
+            if value := self.headers.get(name):
+                return printable(value, LONGEST_REQUEST_ID)
+        value = self.get("correlationId")
+        return printable(value, LONGEST_REQUEST_ID) if isinstance(value, str) else ""
 
     def said(self, *keys: str) -> str:
         """Its message for people: those of these members that are plain values, else the beginning of the body. Truncated, not

@@ -48,6 +48,7 @@ class Connections:
     ) -> None:
         """timeout_s: for a request and its answer together, even if it is sent twice."""
         self._timeout_s = timeout_s
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=connect_timeout_s)
         self._stale_s = stale_s
         self._connect_timeout_s = connect_timeout_s
         self._proxy = proxy
@@ -68,19 +69,21 @@ class Connections:
         """Raises NotSentError, and OutageError if there is no answer."""
         if self._kept is None or self._new is None:
             raise RuntimeError("the HTTP session is not open")
-        ends_at = asyncio.get_running_loop().time() + self._timeout_s
         if request.once:
-            return await self._try(self._new, request, ends_at)
+            return await self._try(self._new, request, self._timeout)
+        ends_at = asyncio.get_running_loop().time() + self._timeout_s
         try:
-            return await self._try(self._kept, request, ends_at)
+            return await self._try(self._kept, request, self._timeout)
         except _StaleError:
-            return await self._try(self._new, request, ends_at)
+            left_s = max(ends_at - asyncio.get_running_loop().time(), 0.001)  # 0 would mean no limit
+            left = aiohttp.ClientTimeout(total=left_s, sock_connect=self._connect_timeout_s)
+            return await self._try(self._new, request, left)
 
-    async def _try(self, session: aiohttp.ClientSession, request: Request, ends_at: float) -> Response:
+    async def _try(self, session: aiohttp.ClientSession, request: Request, timeout: aiohttp.ClientTimeout) -> Response:  # noqa: ASYNC109 (aiohttp's own)
         """Raises _StaleError if it died on a reused connection before any byte of an answer."""
         _line.set(None)
         try:
-            return await self._exchange(session, request, ends_at)
+            return await self._exchange(session, request, timeout)
         except aiohttp.InvalidURL as error:
             raise NotSentError(Code.UNREACHABLE, "no connection: its base URL is not a URL") from error
         except aiohttp.ClientHttpProxyError as error:
@@ -99,9 +102,7 @@ class Connections:
             reason = f"the connection or the answer broke{self._via}: {type(error).__name__}"
             raise OutageError(Code.BROKEN_ANSWER, reason) from error
 
-    async def _exchange(self, session: aiohttp.ClientSession, request: Request, ends_at: float) -> Response:
-        left_s = max(ends_at - asyncio.get_running_loop().time(), 0.001)  # 0 would mean no limit
-        timeout = aiohttp.ClientTimeout(total=left_s, sock_connect=self._connect_timeout_s)
+    async def _exchange(self, session: aiohttp.ClientSession, request: Request, timeout: aiohttp.ClientTimeout) -> Response:  # noqa: ASYNC109 (aiohttp's own)
         headers, to_proxy = request.headers, None
         if self._proxy is not None and self._proxy.credentials is not None:
             to_proxy = {"Proxy-Authorization": self._proxy.credentials}

@@ -57,15 +57,20 @@ class Trail:
 _current: ContextVar[Trail | None] = ContextVar("trail", default=None)
 
 
-@contextmanager
-def followed(crm: str, operation: str) -> Iterator[Trail]:
+class followed:  # noqa: N801 (used as `followed(...)`; a generator would cost each request more than the rest of the trail)
     """The requests made inside this context, and in tasks started inside it."""
-    trail = Trail(crm, operation)
-    token = _current.set(trail)
-    try:
-        yield trail
-    finally:
-        _current.reset(token)
+
+    __slots__ = ("_token", "_trail")
+
+    def __init__(self, crm: str, operation: str) -> None:
+        self._trail = Trail(crm, operation)
+
+    def __enter__(self) -> Trail:
+        self._token = _current.set(self._trail)
+        return self._trail
+
+    def __exit__(self, *_: object) -> None:
+        _current.reset(self._token)
 
 
 @contextmanager

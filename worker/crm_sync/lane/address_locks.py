@@ -9,8 +9,8 @@ claims nothing until the first one has locked the addresses of its requests: see
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Coroutine, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Collection, Coroutine, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from crm_sync.errors import DatabaseTroubleError
@@ -40,26 +40,35 @@ class AddressLocks:
         self._over: list[str] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
-    @asynccontextmanager
-    async def held(self, addresses: Sequence[str]) -> AsyncIterator[Collection[str]]:
+    def held(self, addresses: Sequence[str]) -> "_Held":
         """Locks the addresses for a request. Yields those that another request holds; they are not locked.
 
         Raises DatabaseTroubleError when the session is lost.
         """
+        return _Held(self, addresses)
+
+    async def begin(self, addresses: Sequence[str]) -> tuple[_Request, Collection[str]]:
+        """What `held` does first. Raises as it does."""
         ours = [address for address in addresses if address in self._under_way]
         request = _Request([address for address in addresses if address not in ours] if ours else addresses)
         self._under_way.update(dict.fromkeys(request.addresses, request))
-        try:
-            if not self._session.alone:
+        if not self._session.alone:
+            try:
                 await self._lock([request])
-                if not request.opening:
-                    raise DatabaseTroubleError("the session is lost")
-            yield {*ours, *request.busy}
-        finally:
-            request.ended = True
-            for address in request.addresses:
-                del self._under_way[address]
-            self._release([request])
+            except BaseException:
+                self.end(request)
+                raise
+            if not request.opening:
+                self.end(request)
+                raise DatabaseTroubleError("the session is lost")
+        return request, {*ours, *request.busy}
+
+    def end(self, request: _Request) -> None:
+        """What `held` does last."""
+        request.ended = True
+        for address in request.addresses:
+            del self._under_way[address]
+        self._release([request])
 
     async def make_company(self) -> None:
         """Another worker has appeared: from now on, everything in flight is locked."""
@@ -107,3 +116,20 @@ class AddressLocks:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+class _Held:
+    """No generator: that costs each request of a worker that is alone more than all the rest here."""
+
+    __slots__ = ("_addresses", "_locks", "_request")
+
+    def __init__(self, locks: AddressLocks, addresses: Sequence[str]) -> None:
+        self._locks = locks
+        self._addresses = addresses
+
+    async def __aenter__(self) -> Collection[str]:
+        self._request, busy = await self._locks.begin(self._addresses)
+        return busy
+
+    async def __aexit__(self, *_: object) -> None:
+        self._locks.end(self._request)

@@ -205,13 +205,13 @@ class Judge:
 
     async def _learn(self, said: Said, contacts: Sequence[Contact], now: float) -> None:
         """What an answer says about the CRM, whichever contacts it is about."""
-        if said.is_answer:
+        verdicts = [entry.verdict for entry in said.entries if isinstance(entry, Outcome)]
+        if verdicts or said.is_answer:
             self._last_answer = now
             self.throughput.add(len(contacts), now)
             self._failures = 0
-            told = all(isinstance(entry, Outcome) for entry in said.entries)
-            self._permits.answered(len(contacts), now - said.began, told=told)
-            if any(isinstance(entry, Outcome) and entry.verdict is Verdict.DELIVERED for entry in said.entries):
+            self._permits.answered(len(contacts), now - said.began, told=len(verdicts) == len(said.entries))
+            if Verdict.DELIVERED in verdicts:
                 self._delivery.served(said.began, now)
             if self._breaker.is_probe(contacts[0].token):
                 await self._breaker.answered()

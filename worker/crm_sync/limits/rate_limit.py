@@ -108,6 +108,8 @@ class RateLimit:
 
     async def correct(self, remaining: Iterable[Remaining]) -> None:
         """The CRM has reported what is left. If that is less than we count, other programs use the account too."""
+        if not self._windows:
+            return
         limits = {window.seconds: window.limit for window in self._windows}
         scarce = [one for one in remaining if one.requests < limits.get(one.seconds, 0) * CORRECT_BELOW]
         now = asyncio.get_running_loop().time()

@@ -61,6 +61,7 @@ LIMITS = {
     "advanced": "20/s 72000/h",
     "extended": "60/s 216000/h",
 }
+_WINDOWS = {str(window.limit): window.seconds for limits in LIMITS.values() for window in parse(limits)}  # seconds by limit
 
 
 def account() -> Account | None:
@@ -86,9 +87,8 @@ def account() -> Account | None:
 
 def _remaining(headers: Mapping[str, str]) -> list[Remaining]:
     """Brevo does not say of which window. It has a limit of its own in each plan, and the time left is no longer than it."""
-    limit, left = headers.get("x-sib-ratelimit-limit", ""), headers.get("x-sib-ratelimit-remaining", "")
-    windows = [window for limits in LIMITS.values() for window in parse(limits) if str(window.limit) == limit]
-    return [Remaining(windows[0].seconds, int(left))] if windows and left.isdecimal() else []
+    seconds, left = _WINDOWS.get(headers.get("x-sib-ratelimit-limit", "")), headers.get("x-sib-ratelimit-remaining", "")
+    return [Remaining(seconds, int(left))] if seconds is not None and left.isdecimal() else []
 
 
 class Brevo(Client):
@@ -188,7 +188,7 @@ class Brevo(Client):
         remote_id = there and there.id
         left = {name for name, value in fields.items() if not fits(self._attributes.get(name), value)}
         notes = [f"{name} was left out: Brevo has it as {self._attributes[name].type}" for name in sorted(left)]
-        fields = {name: value for name, value in fields.items() if name not in left}
+        fields = {name: value for name, value in fields.items() if name not in left} if left else fields
         # Only the record that the row names is cleared.
         is_ours = there is None or contact.remote_id in (there.id, None)
         emptied = {name.upper() for name in contact.emptied} if is_ours else set()
@@ -221,7 +221,7 @@ class Brevo(Client):
                 answer.confirm()
                 break
         notes += without(self._lists.missing(wanted))
-        names = frozenset(name for name in contact.fields if name.upper() in left)
+        names = frozenset(name for name in contact.fields if name.upper() in left) if left else frozenset()
         outcome = Outcome.delivered(remote_id, Code.FIELD_NOT_SENT if notes else None, "; ".join(notes) or None, names)
         if not emptied or remote_id is None or contact.remote_id not in (remote_id, None):
             return outcome
@@ -363,14 +363,10 @@ def _sent(filled: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     Brevo takes no null; what is empty here stays as it is there. Its names are upper-case, and others it ignores without a word.
     The address goes its own way.
     """
-    attributes, members = {}, {}
-    for name, value in filled.items():
-        if (member := BREVO.member(name)) is not None:
-            members[member] = value
-        else:
-            attributes[name.upper()] = value
+    spelled = BREVO.members_among(filled)
+    attributes = {name.upper(): value for name, value in filled.items() if name not in spelled}
     attributes.pop("EMAIL", None)
-    return attributes, members
+    return attributes, {member: filled[name] for name, member in spelled.items()}
 
 
 def _there(answer: Answer) -> _There | None:

@@ -31,6 +31,8 @@ class Lists:
 
     def missing(self, members: Mapping[str, Any]) -> list[int]:
         """Those of these members' lists that were not found lately."""
+        if not self._missing_until:
+            return []
         now = time.monotonic()
         return [one for one in dict.fromkeys(named(members)) if self._missing_until.get(one, 0.0) > now]
 

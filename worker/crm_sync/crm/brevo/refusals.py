@@ -19,6 +19,8 @@ _LIST = re.compile(r"\blists?(?:_?ids?)?\b", re.IGNORECASE)
 
 def judged(answer: Answer, body: object) -> Answer:
     """The answer to this body, if it speaks about the contact. Raises as usable does."""
+    if answer.status < 400:
+        return usable(answer, body, check=CHECK)
     if answer.status in (401, 403) and _IP_REFUSED.search(answer.text):
         raise RefusedError(
             Code.IP_REFUSED,

@@ -45,6 +45,8 @@ DEFAULT_FIELDS = {
     )
 }
 
+_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+_HASHED = json.JSONEncoder(sort_keys=True, default=str)
 _URL = re.compile(r"(?P<origin>[^:]*://[^/?#]*)(?P<target>[^#]*)")
 
 
@@ -105,7 +107,7 @@ class N8n(Client):
         else:
             body, key = {"sent_at": sent_at, "contacts": entries}, _hash("\n".join(keys))
         # Encoded once: exactly the bytes that are signed are sent.
-        payload = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+        payload = _JSON.encode(body).encode()
         headers = {"Idempotency-Key": key}
         if (token := self._login.token()) is not None:
             self._http.hide_token(token)
@@ -186,7 +188,7 @@ def idempotency_key(contact: Contact) -> str:
     values for old ones that it has already handled.
     """
     flipped_at = contact.flipped_at.astimezone(UTC).isoformat(timespec="microseconds")
-    values = json.dumps([(contact.email or "").strip(), contact.filled, *contact.emptied], sort_keys=True, default=str)
+    values = _HASHED.encode([(contact.email or "").strip(), contact.filled, *contact.emptied])
     return _hash(f"{contact.id}\n{flipped_at}\n{values}")
 
 
