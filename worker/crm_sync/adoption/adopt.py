@@ -1,4 +1,4 @@
-"""Putting crm-sync on a live table, and taking it off again. Each is safe to break off anywhere and to run again."""
+"""Putting crm-sync on a live table, and removing it. Both can safely be interrupted at any point and run again."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,14 +15,14 @@ from crm_sync.core.table_words import flips_note, odd_keys, odd_keys_note
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
 from crm_sync.postgres.statements import quote
 
-_CRM = re.compile(r"[a-z][a-z0-9_]{0,19}")  # as crm_sync.lanes has it
-NO_WORKER_BESIDE = ("0007.line",)  # migrations that change what workers rest on
-ROUNDS = 5  # a plan that is carried out and still lacks something: somebody works against it
+_CRM = re.compile(r"[a-z][a-z0-9_]{0,19}")  # as in crm_sync.lanes
+NO_WORKER_BESIDE = ("0007.line",)  # migrations that change something running workers depend on
+ROUNDS = 5  # a plan that was carried out but is still incomplete: something is working against it
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """migrations: of the schema crm_sync, to be applied first. pace: bytes a second that this server reads, None if unknown."""
+    """migrations: of the schema crm_sync, to be applied first. pace: bytes per second that this server reads, None if unknown."""
 
     migrations: Sequence[str]
     table: Table
@@ -33,9 +33,9 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Undoing:
-    """table: empty if it is gone. lost: a sentence for each thing that is lost.
+    """table: empty if it no longer exists. lost: a sentence for each thing that will be lost.
 
-    workers: those that still run, which have to be stopped first.
+    workers: those that still run, and have to be stopped first.
     """
 
     table: str
@@ -46,14 +46,14 @@ class Undoing:
 
 
 def quietly(_sentence: str) -> None:
-    """For those who have nobody to tell."""
+    """For callers without anyone to tell."""
 
 
 def plan(url: str, request: AdoptionRequest, tell: Tell = quietly) -> Plan:
-    """What adopt would do now. All is tried in a transaction that is rolled back, and locks no table of anyone's.
+    """What adopt would do now. Everything is tried in a transaction that is rolled back, and locks none of the application's
+    tables.
 
-    tell: is called with a sentence when it has to wait. Raises ConfigurationError naming what is in the way, or
-    DatabaseTroubleError.
+    tell: called with a sentence when it has to wait. Raises ConfigurationError that names the obstacle, or DatabaseTroubleError.
     """
     with connected(url) as connection, alone(connection, tell):
         _check_server(connection)
@@ -69,10 +69,10 @@ def plan(url: str, request: AdoptionRequest, tell: Tell = quietly) -> Plan:
 
 
 def adopt(url: str, request: AdoptionRequest, tell: Tell = quietly, patience_s: float = PATIENCE_S) -> list[str]:
-    """Brings schema and table to where they should be. What was done, a statement or the name of a migration each.
+    """Completes schema and table. Returns what was done, each a statement or the name of a migration.
 
-    tell: is called with each of these as it is done, and with a sentence when it has to wait. patience_s: each step
-    waits so long for others, at most. Raises as plan does.
+    tell: called with each of these as it is done, and with a sentence when it has to wait. patience_s: how long each step waits
+    for other sessions, at most. Raises as plan does.
     """
     with connected(url) as connection, alone(connection, tell):
         _check_server(connection)
@@ -87,7 +87,7 @@ def adopt(url: str, request: AdoptionRequest, tell: Tell = quietly, patience_s: 
         if todo := migrations.pending(url):
             _refuse_older_workers(connection, todo)
             with _tried(connection):
-                # Who is refused is so before anything is there.
+                # A refusal must come before anything is created.
                 _enter(connection, request, todo)
         for name in migrations.migrate(url):
             tell(f"applied  {name}")
@@ -107,13 +107,13 @@ def adopt(url: str, request: AdoptionRequest, tell: Tell = quietly, patience_s: 
 
 
 def undo_plan(url: str, tell: Tell = quietly) -> Undoing | None:
-    """What undo would do now; None if there is nothing of crm-sync. tell, and what it raises: as of plan."""
+    """What undo would do now; None if there is nothing of crm-sync. For tell and what it raises, see plan."""
     with connected(url) as connection, alone(connection, tell):
         return _undo_plan(connection)
 
 
 def undo(url: str, tell: Tell = quietly, patience_s: float = PATIENCE_S) -> list[str]:
-    """Takes off all that was added. What was done, and patience_s, as of adopt. Raises as plan does, and where a worker still
+    """Removes everything that was added. For the result and patience_s, see adopt. Raises as plan does, and if a worker still
     runs.
     """
     with connected(url) as connection, alone(connection, tell):
@@ -135,7 +135,7 @@ def undo(url: str, tell: Tell = quietly, patience_s: float = PATIENCE_S) -> list
 
 
 def _enter(connection: Connection, request: AdoptionRequest, todo: Sequence[str]) -> tuple[Table, list[str], list[str]]:
-    """The table, the CRMs that are to be on it, and what a person should know. todo: migrations that are not applied yet."""
+    """The table, the CRMs to be on it, and what the user should know. todo: migrations that are not applied yet."""
     migrations.make_schema(connection)
     for name in todo:
         connection.execute(migrations.statements(name).encode())
@@ -146,7 +146,7 @@ def _enter(connection: Connection, request: AdoptionRequest, todo: Sequence[str]
 
 
 def _notes(connection: Connection, table: Table) -> Iterator[str]:
-    """What is on the table, and a person may not think of."""
+    """What is on the table that the user may not think of."""
     flips = run(connection, "find_unseen_flips").fetchone()
     if flips and flips["triggers"] and not flips["are_seen"]:
         yield (
@@ -202,7 +202,7 @@ def _check_server(connection: Connection) -> None:
 
 
 def _check_schema(connection: Connection) -> None:
-    """Before anything in it is called. Raises ConfigurationError if who owns it could run SQL as this role."""
+    """Called before anything in the schema is used. Raises ConfigurationError if its owner could run SQL as this role."""
     schema = run(connection, "find_schema").fetchone()
     if schema is not None and schema["is_foreign"]:
         owner, role = schema["owner"], schema["role"]
@@ -212,7 +212,7 @@ def _check_schema(connection: Connection) -> None:
 
 
 def _refuse_older_workers(connection: Connection, todo: Sequence[str]) -> None:
-    """Raises ConfigurationError if a worker lives that does not know what is about to be changed."""
+    """Raises ConfigurationError if a running worker does not support what is about to change."""
     if not set(todo).intersection(NO_WORKER_BESIDE) or not value(connection, "detect_adoption"):
         return
     if workers := _living_workers(connection):
@@ -230,9 +230,9 @@ def _installed(connection: Connection) -> list[str]:
 
 
 def _crms(connection: Connection, request: AdoptionRequest) -> list[str]:
-    """Those that are to be there: the installed ones and the named, or where there is neither, what the request says.
+    """The wanted CRMs: the installed and the named ones; if there are none, the defaults of the request.
 
-    Each is entered at once: run again after it was interrupted, all of them are wanted still.
+    Each is recorded at once, so that all of them are still wanted when an interrupted adoption is run again.
     """
     for crm in request.crms:
         if not _CRM.fullmatch(crm):

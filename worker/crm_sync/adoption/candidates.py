@@ -1,4 +1,4 @@
-"""Which tables of a database may be the contacts of an application, for somebody who sets crm-sync up."""
+"""Which tables of a database may be an application's contacts, for someone who sets up crm-sync."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from crm_sync.errors import ConfigurationError
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """may_be_key: it identifies a row. may_be_email: by its name and its type."""
+    """may_be_key: it identifies a row. may_be_email: judging by its name and type."""
 
     name: str
     type: str
@@ -22,7 +22,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """name: as SQL writes it. key, email: the columns that are taken where a person names none; None if it is not clear."""
+    """name: as SQL writes it. key, email: the columns that are used if the user names none; None if it is not clear."""
 
     name: str
     rows: int
@@ -40,9 +40,9 @@ class Candidate:
 
 
 def candidates(url: str, named: str | None = None) -> list[Candidate]:
-    """The likeliest first. Only the adopted one where one is adopted, else only the one that a person names, where they do.
+    """Most likely first. If a table is adopted, only that one; otherwise, if the user names one, only that one.
 
-    Raises ConfigurationError if that one is not there, or DatabaseTroubleError.
+    Raises ConfigurationError if it does not exist, or DatabaseTroubleError.
     """
     with connected(url) as connection, connection.transaction():
         if value(connection, "detect_adoption"):

@@ -1,4 +1,4 @@
-"""Columns of ours that the table has already: whether they can serve, and what a person should know of them."""
+"""Columns with our names that the table already has: whether they can be used, and what the user should know about them."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ STATES = ("Queued", "Processing", "Complete", "Error")  # those that workers wri
 
 
 def inspect_columns(connection: Connection, crms: Sequence[str], name: str) -> list[str]:
-    """A sentence for each column that is there already and is kept. Raises ConfigurationError if one cannot serve."""
+    """A sentence for each column that exists already and is kept. Raises ConfigurationError if one cannot be used."""
     kept = []
     for row in run(connection, "list_present_columns", list(crms)):
         if row["problem"] is not None:
@@ -25,14 +25,14 @@ def inspect_columns(connection: Connection, crms: Sequence[str], name: str) -> l
         if row["name"] in added:
             continue
         lacks = "Selected" not in row["labels"] if row["labels"] and row["name"].endswith("_sync_status") else False
-        # A value can be added to an enum, but never be taken off again.
+        # A value can be added to an enum, but never be removed.
         also = f", without Selected: ALTER TYPE {row['type']} ADD VALUE 'Selected' if you want to mark contacts" if lacks else ""
         notes.append(f"The column {row['name']} exists already and is kept as it is ({row['type']}{also})")
     return notes
 
 
 def refuse_foreign_types(connection: Connection) -> None:
-    """Raises ConfigurationError if a type that would be taken for ours is of somebody who has no say over the table."""
+    """Raises ConfigurationError if a type with one of our names belongs to a role without rights over the table."""
     for row in run(connection, "find_foreign_types"):
         raise ConfigurationError(
             f"the type {row['name']} exists already and belongs to {row['owner']}, who could use it to run SQL as anyone who "
@@ -41,7 +41,7 @@ def refuse_foreign_types(connection: Connection) -> None:
 
 
 def _inspect_checks(connection: Connection, name: str, columns: set[str]) -> None:
-    """Raises ConfigurationError if a constraint lets no worker write its states: not one contact could be claimed."""
+    """Raises ConfigurationError if a constraint forbids the states that workers write: no contact could be claimed."""
     for check in run(connection, "list_checks").fetchall():
         if check["column"] not in columns:
             continue

@@ -1,7 +1,7 @@
-"""The one connection that an adoption works through, and the lock that says who does.
+"""The single connection of an adoption, and the lock that ensures there is only one adoption.
 
-One connection, because the lock must outlive a killed process for as long as the server is still at a statement of its: an index
-that is built by nobody else has to be distinguished from one that was interrupted.
+There is one connection because the lock must outlive a killed process while the server still runs one of its statements: an index
+still being built must be distinguished from one that was interrupted.
 """
 
 import time
@@ -23,17 +23,19 @@ Connection = psycopg.Connection[dict[str, Any]]
 
 @contextmanager
 def connected(url: str) -> Iterator[Connection]:
-    """Statements as in sql/queries, with $1 for parameters. Raises ConfigurationError or DatabaseTroubleError, also inside."""
+    """Statements as in sql/queries, with $1 for parameters. Raises ConfigurationError or DatabaseTroubleError, also inside the
+    context.
+    """
     with translated(), connect(url, row_factory=dict_row, cursor_factory=psycopg.RawCursor) as connection:
         yield connection
 
 
 @contextmanager
 def alone(connection: Connection, tell: Callable[[str], None]) -> Iterator[None]:
-    """Waits for the one who migrates or adopts already."""
+    """Waits for another migration or adoption to end."""
     told = False
-    # Asked for again and again, not waited for: an index that is built next to the writers waits for every statement that is
-    # open, and so each of the two would wait for the other.
+    # It polls instead of waiting for the lock: an index built concurrently waits for every open statement, so each of the two
+    # would wait for the other.
     while not value(connection, "take_turn"):
         if not told:
             told = True
@@ -49,7 +51,7 @@ def alone(connection: Connection, tell: Callable[[str], None]) -> Iterator[None]
 def run(
     connection: Connection, name: str, *arguments: object, variables: Mapping[str, str] = MappingProxyType({})
 ) -> psycopg.Cursor[dict[str, Any]]:
-    """A statement of sql/queries, with what goes in as parameters and as variables."""
+    """Runs a statement of sql/queries with these parameters and variables."""
     return connection.execute(render(name, variables).encode(), arguments)
 
 

@@ -1,8 +1,8 @@
-"""A database that was made of a dump of definitions alone: the tables of crm-sync are there, and what stood in them is not.
+"""A database restored from a schema-only dump: crm-sync's tables exist, but are empty.
 
-So come the databases of tests and branches, from structure.sql, dbmate or pg_dump -s. What stood there can be found in what is
-there: which migrations are applied, by what they refuse to make once more; which CRMs are on which table, by its triggers. Which
-columns crm-sync had added cannot: an undo leaves them.
+Test and branch databases are often made like this, from structure.sql, dbmate or pg_dump -s. Their former content can be derived:
+applied migrations refuse to create their objects again, and the triggers show which CRMs are on which table. Which columns
+crm-sync had added cannot be derived: an undo leaves them.
 """
 
 from collections.abc import Sequence
@@ -32,16 +32,16 @@ _THERE_ALREADY = (
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """pending: names of the migrations that are not applied. request: the one that was made, for the table that is meant."""
+    """pending: names of migrations that are not applied. request: the given one, for the table found."""
 
     pending: Sequence[str]
     request: AdoptionRequest
 
 
 def restore(connection: Connection, request: AdoptionRequest) -> Restored | None:
-    """Writes again what the tables had; None if they have it. In a transaction.
+    """Restores the content of the tables; None if it is there. In a transaction.
 
-    Raises ConfigurationError if the request names another table than the one with the triggers.
+    Raises ConfigurationError if the request names a table other than the one with the triggers.
     """
     if not value(connection, "detect_migrations") or value(connection, "detect_notes"):
         return None
@@ -53,7 +53,9 @@ def restore(connection: Connection, request: AdoptionRequest) -> Restored | None
 
 
 def _applied(connection: Connection) -> list[str]:
-    """Each is tried by itself and taken back. The last that finds its things there is applied, and so are those before it."""
+    """Each migration is tried on its own and rolled back. The last one whose objects exist is applied, and so are those before
+    it.
+    """
     last = 0
     for number, name in enumerate(names(), 1):
         try:
@@ -64,7 +66,7 @@ def _applied(connection: Connection) -> list[str]:
         except psycopg.Error:
             if connection.closed:
                 raise
-            # It builds on one that is not there either.
+            # It builds on one that is not applied either.
     return names()[:last]
 
 

@@ -1,4 +1,6 @@
-"""Applies sql/migrations, the machinery of crm-sync, with yoyo. All of it is in the schema crm_sync, yoyo's notes included."""
+"""Applies sql/migrations, the machinery of crm-sync, with yoyo. Everything is in the schema crm_sync, including yoyo's own
+tables.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,14 +25,15 @@ WITHOUT_ROWS = "the tables of crm-sync are empty, as after restoring a schema-on
 ADVICE = "run `crm-sync migrate`, which fills them again"
 SCHEMA = "crm_sync"
 TABLE = "_crm_sync_migration"
-# A path of yoyo's own: its tables are created in, and looked for, in the first schema of it.
+# A path for yoyo: it creates its tables, and looks for them, in the first schema of the path.
 _NOTES_PATH = {"search_path": f"{SCHEMA}, pg_temp"}
-# A statement ends with the process that waits for it: an index of a killed process would keep its lock until it is built.
+# A statement ends with the process that waits for it: otherwise an index of a killed process would keep its lock until it is
+# built.
 _WHERE_IT_CAN_BE = {"client_connection_check_interval": "1s"}
 
 
 def pending(url: str) -> list[str]:
-    """Names of the migrations that are not applied yet. Raises as migrate does, and where what is applied cannot be told."""
+    """Names of the migrations that are not applied yet. Raises as migrate does, and if that cannot be determined."""
     with translated(), connect(url) as connection:
         begun = connection.execute(query("detect_migrations").encode()).fetchone()
         noted = begun != (True,) or connection.execute(query("detect_notes").encode()).fetchone() == (True,)
@@ -43,7 +46,7 @@ def pending(url: str) -> list[str]:
 
 
 def names() -> list[str]:
-    """Of all migrations, in their order."""
+    """Of all migrations, in order."""
     return sorted(migration.id for migration in _migrations())
 
 
@@ -53,7 +56,7 @@ def statements(name: str) -> str:
 
 
 def migrate(url: str) -> list[str]:
-    """Applies what is pending, all or nothing. Names of the applied ones. Two at once fail: see `crm_sync.adoption`.
+    """Applies pending migrations, all or nothing. Returns their names. Two at the same time fail: see `crm_sync.adoption`.
 
     Raises ConfigurationError with the server's reason, DatabaseTroubleError when it cannot be reached.
     """
@@ -62,7 +65,7 @@ def migrate(url: str) -> list[str]:
     with _backend(url) as backend:
         backend.ensure_internal_schema_updated()
         todo = backend.to_apply(_migrations())
-        # yoyo by itself notes a migration down after it has committed it: killed in between, it could never go on.
+        # yoyo records a migration as done only after committing it: killed in between, it could never continue.
         with backend.transaction():
             for migration in todo:
                 migration.process_steps(backend, "apply")
@@ -71,7 +74,7 @@ def migrate(url: str) -> list[str]:
 
 
 def make_schema(connection: psycopg.Connection[Any]) -> None:
-    """Where there is none. Raises ConfigurationError with the GRANT that is missing."""
+    """If it does not exist. Raises ConfigurationError with the GRANT that is missing."""
     if connection.execute(query("find_schema").encode()).fetchone() is not None:
         return
     try:
@@ -85,7 +88,8 @@ def make_schema(connection: psycopg.Connection[Any]) -> None:
 
 
 def rollback(url: str) -> list[str]:
-    """Undoes all that is applied, the last one first, and drops the schema. Names. The contacts table must be free of it already.
+    """Rolls back all applied migrations, latest first, and drops the schema. Returns their names. crm-sync must already have been
+    removed from the contacts table.
 
     Raises as migrate does.
     """
@@ -94,7 +98,7 @@ def rollback(url: str) -> list[str]:
         with backend.transaction():
             for migration in todo:
                 migration.process_steps(backend, "rollback")
-            # What is left are yoyo's notes.
+            # Only yoyo's records are left.
             for table in (backend.migration_table, backend.log_table, backend.version_table, backend.lock_table):
                 backend.execute(render("drop_notes", {"note_table": table}))
             backend.execute(query("drop_schema"))
@@ -102,8 +106,11 @@ def rollback(url: str) -> list[str]:
 
 
 def connect(url: str, **options: Any) -> psycopg.Connection[Any]:
-    """A connection that no setting of the role or database interrupts, in autocommit. Raises ConfigurationError for a pooler."""
-    # A statement that is prepared after some tries could not be several at once. In a database in SQL_ASCII texts would be bytes.
+    """A connection that no setting of the role or database interrupts, in autocommit mode. Raises ConfigurationError for a
+    pooler.
+    """
+    # A prepared statement, as psycopg uses after some executions, cannot contain several commands. In an SQL_ASCII database,
+    # texts would be bytes.
     options = {"prepare_threshold": None, "client_encoding": "utf8"} | options
     connection = psycopg.connect(autocommit=True, **libpq_arguments(url), **options)
     try:
@@ -119,14 +126,14 @@ def connect(url: str, **options: Any) -> psycopg.Connection[Any]:
 
 
 def _refuse_pooler(url: str, connection: psycopg.Connection[Any]) -> None:
-    """A transaction pooler gives each statement to another session: a lock would be anyone's, and so would the settings.
+    """A transaction pooler gives each statement to another session: locks and settings would belong to arbitrary sessions.
 
-    To a pooler a connection has another number than to the server. One that keeps a session for each connection is fine.
+    A pooler reports another process id for the connection than the server does. A session pooler is fine.
     """
     number = _server_process(connection)
     if number == connection.info.backend_pid:
         return
-    # Another session takes the session that it had, if possible, and keeps it.
+    # This makes another connection take the current session, if possible, and keep it.
     with psycopg.connect(**libpq_arguments(url), prepare_threshold=None) as other:
         _server_process(other)
         if _server_process(connection) == number:
@@ -141,7 +148,7 @@ def _server_process(connection: psycopg.Connection[Any]) -> int:
 
 
 class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]
-    """yoyo on a connection of ours: it takes URLs apart by itself, and knows neither several hosts nor all parameters."""
+    """yoyo on our own connection: its URL parser supports neither several hosts nor all parameters."""
 
     schema = SCHEMA
 
@@ -156,12 +163,12 @@ class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]
         connection.execute(set_to(_NOTES_PATH, local=False).encode())
 
     def _check_transactional_ddl(self) -> bool:
-        """Known, without making a table."""
+        """Known, without creating a table."""
         return True
 
     @contextmanager
     def lock(self, timeout: float = 0) -> Iterator[None]:
-        """None: yoyo's is a row, which a killed process leaves behind forever. See `crm_sync.adoption` for ours."""
+        """Does nothing: yoyo's lock is a row, which a killed process leaves behind forever. See `crm_sync.adoption` for ours."""
         yield
 
 
@@ -182,7 +189,7 @@ def _migrations() -> MigrationList:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """psycopg's errors in our words."""
+    """Translates psycopg's errors to ours."""
     try:
         yield
     except psycopg.Error as error:
@@ -195,7 +202,7 @@ def _translate(error: psycopg.Error) -> Exception:
         return DatabaseTroubleError(clean(str(error)))
     if fault is Fault.POOLER:
         return ConfigurationError(f"{LEADS_THROUGH} ({clean(str(error))}, SQLSTATE {error.sqlstate})")
-    # Of what else stands upon it, only the details tell. Those of other errors quote rows.
+    # Only the details name the dependent objects. The details of other errors quote rows.
     details = error.diag.message_detail if isinstance(error, psycopg.errors.DependentObjectsStillExist) else None
     return ConfigurationError(
         f"the database refused a change, which was undone: {clean(str(error.diag.message_primary or error))}"

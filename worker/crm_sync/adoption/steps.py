@@ -1,8 +1,9 @@
 """The steps of an adoption, as the database plans them (sql/migrations/0003.adopt.sql), and how each is run on a live table.
 
-What needs the table for a moment asks for it as `crm_sync.postgres.lock_patience` says. All of it is sent to the server at
-once, so that nothing is held while a network or this process is slow, and it is not waited for the disk. What takes long is
-built next to the writers, outside a transaction; interrupted it leaves an invalid index, which the next plan begins with.
+Steps that need the table for a moment lock it as described in `crm_sync.postgres.lock_patience`. Each is sent to the server as
+one message, so that no lock is held while the network or this process is slow, and its commit does not wait for the disk. Long
+steps are built concurrently, outside a transaction; if interrupted, they leave an invalid index, which the next plan handles
+first.
 """
 
 import threading
@@ -22,15 +23,15 @@ from crm_sync.postgres.lock_patience import LOCK_TIMEOUT_MS, REFUSED, LockPatien
 from crm_sync.postgres.statements import render, set_to
 
 PATIENCE_S = 300.0
-VACUUM_TIMEOUT_MS = 5000  # the server ends an autovacuum that somebody waits for after a second
-TELL_AFTER_S = 5.0  # that an index waits for somebody's transaction
-LOOK_S = 0.5  # between two looks at that
-SAMPLE_PAGES = 4096  # read to know how fast this server reads
+VACUUM_TIMEOUT_MS = 5000  # the server cancels an autovacuum that a session has waited for after a second
+TELL_AFTER_S = 5.0  # that an index build waits for another transaction
+LOOK_S = 0.5  # between two checks of that
+SAMPLE_PAGES = 4096  # read to measure how fast this server reads
 
-# The last of these: it was taken on some partitions in time, but not of all.
+# The last of these: it was locked in time for some partitions, but not for all.
 _PASSING: tuple[type[psycopg.Error], ...] = (*map(psycopg.errors.lookup, REFUSED), psycopg.errors.QueryCanceled)
 
-CONTACTS = "contacts"  # the kind of a step that is run until there is nothing left to change
+CONTACTS = "contacts"  # the kind of step that is run until there is nothing left to change
 _AGAIN = "What is done so far stays, and does no harm: run this again afterwards"
 
 _BESIDE_AUTOVACUUM = ("none", "ACCESS SHARE", "ROW EXCLUSIVE")
@@ -63,7 +64,7 @@ def undoing(connection: Connection, crms: Sequence[str]) -> list[Step]:
 
 
 def bytes_a_second(connection: Connection, table: str) -> float | None:
-    """How fast this server reads this very table, by its first pages; None if they are too few to tell."""
+    """How fast this server reads this table, measured on its first pages; None if there are too few."""
     started = time.monotonic()
     part = value(connection, "find_largest_part")
     size = run(connection, "measure_part", part or table).fetchone()
@@ -75,7 +76,7 @@ def bytes_a_second(connection: Connection, table: str) -> float | None:
 
 
 class Runner:
-    """Runs steps. tell: is called with a sentence when it has to wait. patience_s: so long it waits for others, at most."""
+    """Runs steps. tell: called with a sentence when it has to wait. patience_s: how long it waits for other sessions, at most."""
 
     def __init__(self, url: str, connection: Connection, table: str, tell: Tell, patience_s: float = PATIENCE_S) -> None:
         self._url = url
@@ -85,15 +86,15 @@ class Runner:
         self._patience_s = patience_s
 
     def run(self, step: Step) -> None:
-        """Raises DatabaseTroubleError with who holds the table, else as `connected` does."""
+        """Raises DatabaseTroubleError that names the holders of the table; else as `connected` does."""
         if step.beside_writers:
             self._beside(step)
         else:
             while self._patiently(step) and step.kind == CONTACTS:
-                pass  # Some contacts at a time.
+                pass  # A batch of contacts at a time.
 
     def _beside(self, step: Step) -> None:
-        # First what is about to be there: killed in the middle, what is half built is ours to take off again.
+        # First record what is about to be created: then a half-built object is ours to remove after a kill.
         if step.names:
             self._connection.execute(_note(step))
         deadline = time.monotonic() + self._patience_s
@@ -111,7 +112,7 @@ class Runner:
                     f"{observer.gave_up}. {_AGAIN}"
                 ) from error
             except psycopg.errors.DeadlockDetected:
-                # Two indexes of two tables that are built at once wait for each other.
+                # Two indexes of two tables that are built at the same time wait for each other.
                 self._drop_half_built(step)
                 if time.monotonic() > deadline:
                     raise
@@ -119,14 +120,14 @@ class Runner:
                 return
 
     def _drop_half_built(self, step: Step) -> None:
-        """Where that is possible at once; else the next run does it."""
+        """If that is possible at once; otherwise the next run does it."""
         found = run(self._connection, "find_half_built", step.names).fetchall()
         with suppress(*_PASSING):
             for row in found:
                 self._at_once(Step(step.crm, "repair", "ACCESS EXCLUSIVE", render("drop_index", {"index": row["name"]}), [], 0))
 
     def _patiently(self, step: Step) -> int:
-        """How many rows were changed."""
+        """Returns how many rows were changed."""
         patience = LockPatience(f"the table {self._table}", self._patience_s, now=time.monotonic(), refusal=f"{{why}}. {_AGAIN}")
         while True:
             try:
@@ -138,7 +139,7 @@ class Runner:
             time.sleep(pause.pause_s)
 
     def _at_once(self, step: Step) -> int:
-        """In one transaction, sent as one message. How many rows were changed."""
+        """In one transaction, sent as one message. Returns how many rows were changed."""
         cursor = self._connection.cursor()
         try:
             cursor.execute("; ".join(self._transaction(step)).encode())
@@ -154,17 +155,18 @@ class Runner:
                 return changed
 
     def _transaction(self, step: Step) -> Iterator[str]:
-        # Composed here, for what belongs to a step depends on its lock, and all of it is one message.
+        # Composed here, because the parts depend on the lock of the step, and everything is one message.
         yield "BEGIN"
         if step.lock not in _BESIDE_AUTOVACUUM:
-            # Nobody who reads or writes waits behind this one. Asked for only briefly, an autovacuum would never be ended.
+            # Readers and writers do not wait behind this lock. With a shorter timeout, an autovacuum would never be cancelled.
             yield set_to({"lock_timeout": VACUUM_TIMEOUT_MS}, local=True)
             yield self._lock("SHARE UPDATE EXCLUSIVE")
         yield set_to({"lock_timeout": LOCK_TIMEOUT_MS}, local=True)
         if step.lock not in _BESIDE_WRITERS:
-            # A lock is kept until the commit is on the disk, and on a standby. Lost by a crash, it is run again.
+            # Otherwise the lock is held until the commit is on disk, and on a standby. If a crash loses the step, it is run
+            # again.
             yield set_to({"synchronous_commit": "off"}, local=True)
-            # All partitions together, where it has any.
+            # All partitions together, if there are any.
             yield set_to({"statement_timeout": LOCK_TIMEOUT_MS}, local=True)
             yield self._lock(step.lock)
             yield set_to({"statement_timeout": 0}, local=True)
@@ -182,9 +184,10 @@ class Runner:
 
 
 class _Observer:
-    """Over a statement that waits until every older transaction has ended, on whatever table: tells of it, once, and ends it.
+    """Watches a statement that waits for every older transaction to end, on any table: reports that once, and cancels the
+    statement in the end.
 
-    gave_up: on whom it waited, where it was ended.
+    gave_up: what it waited for, if it was cancelled.
     """
 
     def __init__(self, url: str, pid: int, tell: Tell, patience_s: float) -> None:
@@ -204,7 +207,7 @@ class _Observer:
         self._thread.join()
 
     def _run(self) -> None:
-        # It is a courtesy: whatever goes wrong with it, the statement itself says how it went.
+        # This is only a courtesy: if it fails, the statement itself still shows how it went.
         with suppress(CrmSyncError):
             if not self._over.wait(LOOK_S):
                 with connected(self._url) as beside:

@@ -1,4 +1,4 @@
-"""The table that is to be adopted: which one a person means, what is there already, and why it cannot be, if it cannot."""
+"""The table to be adopted: which one the user means, what it has already, and if it cannot be adopted, why."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,8 +30,8 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class AdoptionRequest:
-    """What a person asks for; None if nothing is said. crms: those to install, besides those that are. default_crms: those to
-    install where there are neither. create: make the table where none is named and there is none.
+    """What the user asks for; None if not given. crms: those to install in addition to the installed ones. default_crms: those to
+    install if there are neither. create: create the table if none is named and none exists.
     """
 
     table: str | None = None
@@ -44,7 +44,7 @@ class AdoptionRequest:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """name: as SQL writes it. created: by crm-sync. notes: what a person should know, a sentence each."""
+    """name: as SQL writes it. created: by crm-sync. notes: what the user should know, one sentence each."""
 
     name: str
     relation: int
@@ -61,9 +61,9 @@ class Table:
 
 
 def enter(connection: Connection, request: AdoptionRequest) -> Table:
-    """Finds the table, makes it where none is named and there is none, and enters it as the adopted one. In a transaction.
+    """Finds the table, or creates it if none is named and none exists, and records it as the adopted one. In a transaction.
 
-    Raises ConfigurationError naming what is in the way and what to do.
+    Raises ConfigurationError that names the obstacle and what to do.
     """
     adopted = run(connection, "read_adoption").fetchone()
     if adopted is not None:
@@ -131,8 +131,8 @@ def _again(connection: Connection, request: AdoptionRequest, adopted: dict[str, 
 
 
 def _copy_in_its_place(connection: Connection, request: AdoptionRequest) -> dict[str, Any] | None:
-    """The table that has the name of the adopted one now, if a person does not name another one; a row of find_table.sql,
-    with the CRMs that watch columns.
+    """The table that now has the name of the adopted one, unless the user names another one; a row of find_table.sql, with the
+    CRMs that watch columns.
     """
     copy = run(connection, "find_copy").fetchone()
     if copy is None:
@@ -146,7 +146,9 @@ def _copy_in_its_place(connection: Connection, request: AdoptionRequest) -> dict
 
 
 def _go_over(connection: Connection, adopted: dict[str, Any], copy: dict[str, Any]) -> Table:
-    """A tool that changes tables by a copy has swapped the two: from now on it is the copy. What is missing on it are steps."""
+    """A tool that changes tables by copying has swapped the two: from now on the copy is the adopted one. What it lacks is added
+    by steps.
+    """
     former, name, key, email = adopted["name"], copy["name"], adopted["key_column"], adopted["email_column"]
     other = f"is not the table that was adopted, which is {f'called {former}' if former else 'gone'} now"
     _refuse(copy)
@@ -200,8 +202,8 @@ def _table(found: dict[str, Any], columns: Sequence[dict[str, Any]], key: str, e
 
 
 def find_table(connection: Connection, name: str) -> dict[str, Any] | None:
-    """A row of find_table.sql, in a transaction. A name without a schema's is looked for as a person would find it: by the path
-    of the role, or of the URL. Raises ConfigurationError for what is not a name.
+    """A row of find_table.sql, in a transaction. An unqualified name is looked up as the user would expect: in the search_path of
+    the role or the URL. Raises ConfigurationError for an invalid name.
     """
     try:
         relation = value(connection, "resolve_table", name)
@@ -215,7 +217,7 @@ def find_table(connection: Connection, name: str) -> dict[str, Any] | None:
 
 @contextmanager
 def _own_path(connection: Connection) -> Iterator[None]:
-    """Within a transaction, for what looks up nothing but the names of tables and types."""
+    """Inside a transaction, to look up names of tables and types only."""
     connection.execute(set_to({"search_path": "DEFAULT"}, local=True).encode())
     yield
     connection.execute(set_to(search_path(), local=True).encode())
@@ -274,7 +276,7 @@ def _key(connection: Connection, found: dict[str, Any], columns: Sequence[dict[s
             f"CONTACTS_KEY: no index begins with {requested}, so looking up a row would read the whole table: "
             f"CREATE INDEX ON {name} ({quote(requested)})"
         )
-    # On a partitioned table no index can say that it is unique over all partitions.
+    # On a partitioned table, no index can guarantee that it is unique across partitions.
     variables = {"contacts": name, "id": quote(requested)}
     if run(connection, "find_duplicate_key", variables=variables).fetchone() is not None:
         raise ConfigurationError(f"CONTACTS_KEY: several rows of {name} have the same {requested}, so it does not identify a row")

@@ -1,4 +1,4 @@
-"""The contacts table as the schema describes it, and what statements have to know of it for one CRM."""
+"""The contacts table as the schema describes it, and what statements need to know about it for one CRM."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
@@ -8,7 +8,7 @@ from crm_sync.core.clearing import COLUMN as SENT
 from crm_sync.core.traceparent import COLUMN
 from crm_sync.postgres.statements import quote
 
-# Of each CRM, after its name; besides them the id in the CRM, whose column is named for each.
+# For each CRM, after its name; in addition the id in the CRM, whose column is named differently for each.
 OWN_COLUMNS = (
     "sync_status",
     "processing_status",
@@ -19,7 +19,7 @@ OWN_COLUMNS = (
     "synced_at",
     "flipped_at",
 )
-# Types of a key that can hold no address: it is in history as it is.
+# Types of keys that cannot contain an address: history stores them unchanged.
 _PLAIN_KEYS = ("pg_catalog.uuid", "pg_catalog.int2", "pg_catalog.int4", "pg_catalog.int8")
 # Shared by the CRMs.
 ROLL_UP = ("retry_count", "last_retry_at", "next_retry_at", "last_failed_crm")
@@ -27,11 +27,11 @@ ROLL_UP = ("retry_count", "last_retry_at", "next_retry_at", "last_failed_crm")
 
 @dataclass(frozen=True, slots=True)
 class AdoptedTable:
-    """The contacts table. name: as SQL writes it; key: the column that finds a row, alone; email: the one with the address.
+    """The contacts table. name: as SQL writes it. key: the column that identifies a row. email: the one with the address.
 
-    types and declared: of its columns, without and with what is said of their length. operators: the schema of those that
-    compare a column's values by its indexes. own_path: the search_path of the role, for what is run in its name. unique: the
-    columns that a unique index has. traced: flips say which trace they belong to, and this role may read it.
+    types and declared: of its columns, without and with length modifiers. operators: the schema of the operators that compare a
+    column's values in its indexes. own_path: the search_path of the role, for expressions that the user wrote. unique: the
+    columns with a unique index. traced: flips carry a trace context, and this role may read it.
     """
 
     name: str
@@ -46,7 +46,7 @@ class AdoptedTable:
     traced: bool = False
 
     def without_new(self, former: "AdoptedTable") -> "AdoptedTable":
-        """With those columns only that it had formerly."""
+        """With only those new columns that it had before."""
         return replace(
             self,
             types=_only(self.types, former.types),
@@ -63,7 +63,7 @@ def _only(columns: Mapping[str, str], names: Collection[str]) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class LaneTable:
-    """What the schema says of one CRM. id: second key of its advisory locks."""
+    """The part of the schema about one CRM. id: second key of its advisory locks."""
 
     id: int
     crm: str
@@ -72,7 +72,7 @@ class LaneTable:
 
     @property
     def has_texts_as_keys(self) -> bool:
-        """Keys may be, or have, an address."""
+        """Keys may be, or contain, an address."""
         return bool(self.variables["key_name"])
 
     @classmethod
@@ -96,7 +96,7 @@ class LaneTable:
                 "email": quote(table.email),
                 "email_type": table.types[table.email],
                 **_comparing("email_", table.operators[table.email]),
-                "sent_fields": quote(f"{crm}_{SENT}"),  # which is there where fields are emptied only
+                "sent_fields": quote(f"{crm}_{SENT}"),  # exists only if fields are emptied
                 "trace": quote(COLUMN) if table.traced else "NULL::text",
                 "id_type": table.types[table.key],
                 "key_name": "" if table.types[table.key] in _PLAIN_KEYS else "crm_sync.key_name",
@@ -107,7 +107,7 @@ class LaneTable:
                 **_comparing("remote_", table.operators[remote_id]),
                 "sync_type": table.types[f"{crm}_sync_status"],
                 "processing_type": table.types[f"{crm}_processing_status"],
-                # A text that is too long for the column is cut by the cast.
+                # The cast truncates a text that is too long for the column.
                 "error_type": table.declared[f"{crm}_processing_error"],
                 "other_retries": lane["other_retries"],
                 "finish_lock": "NO KEY UPDATE" if table.unique.isdisjoint(finished) else "UPDATE",
@@ -116,6 +116,8 @@ class LaneTable:
 
 
 def _comparing(prefix: str, schema: str) -> dict[str, str]:
-    """Not by the search_path, which is Postgres's own: a key of an extension's type would be compared as text, by no index."""
+    """Not by the search_path, which is only Postgres's own: a key of an extension type would be compared as text, without an
+    index.
+    """
     operators = {"is": "=", "is_not": "<>", "is_after": ">"}
     return {f"{prefix}{name}": f"OPERATOR({schema}.{operator})" for name, operator in operators.items()}

@@ -1,4 +1,4 @@
-"""Rows that the table refuses to have written: left alone, each for longer the more often it was tried, and never in the way."""
+"""Rows that the table refuses to have written: skipped, for longer after each try, and never in the way."""
 
 import time
 from collections.abc import Mapping
@@ -11,24 +11,24 @@ from crm_sync.core.text import name_of
 from crm_sync.errors import RowRefusedError
 
 LONGEST_S = 6 * 3600.0
-MOST_REMEMBERED = 100_000  # with those whose time is over
+MOST_REMEMBERED = 100_000  # including expired ones
 
 log = structlog.get_logger()
 
 
 class Avoided:
-    """avoid_s: seconds before one is touched again for the first time, doubled with each refusal, up to LONGEST_S."""
+    """avoid_s: seconds until one is tried again after the first refusal, doubled with each further one, up to LONGEST_S."""
 
     def __init__(self, crm: str, avoid_s: float) -> None:
         self._avoid_s = avoid_s
         self._log = log.bind(crm=crm)
-        self._until: dict[Any, float] = {}  # by id; those that are over stay, for their number of refusals
+        self._until: dict[Any, float] = {}  # by id; expired ones stay, for their number of refusals
         self._refusals: dict[Any, int] = {}
         self._claimed: set[Any] = set()
         self._reasons: dict[Any, str] = {}
 
     def __bool__(self) -> bool:
-        """Whether one of them is claimed, and in no hand."""
+        """Whether one of them is claimed, but no longer in hand."""
         return bool(self._claimed)
 
     @property
@@ -37,13 +37,13 @@ class Avoided:
         return bool(self._until)
 
     def add(self, contact: Any, error: RowRefusedError, *, claimed: bool = False) -> None:
-        """claimed: it takes no finish. The row can tell nobody, so the log does."""
+        """claimed: its claim could not be finished. The row itself cannot say so, so the log does."""
         self.tell(self.leave({contact: error}))
         if claimed:
             self._claimed.add(contact)
 
     def leave(self, errors: Mapping[Any, RowRefusedError]) -> dict[Any, RowRefusedError]:
-        """Alone from now on, by id. Those of them that were not until now."""
+        """Skips these from now on, by id. Returns those that were not skipped before."""
         now = time.monotonic()
         if len(self._until) > MOST_REMEMBERED:
             for contact in [contact for contact, until in self._until.items() if until <= now]:
@@ -72,11 +72,11 @@ class Avoided:
         self._claimed.discard(contact_id)
 
     def reasons(self, most: int) -> dict[str, str]:
-        """Why, by the name of the contact as a log may have it: of the latest, at most this many."""
+        """Why, by the name of the contact as logs may contain it: for the latest ones, at most this many."""
         return {name_of(contact): reason for contact, reason in [*self._reasons.items()][-most:]}
 
     def ids(self) -> list[Any]:
-        """Those that are to be left alone now."""
+        """Those to be skipped now."""
         if not self._until:
             return []
         now = time.monotonic()

@@ -1,6 +1,6 @@
-"""A contact that a person has named, claimed out of turn: flipped where nobody has, and in flight in the same transaction.
+"""A contact that a person named, claimed out of turn: flipped if necessary, and claimed in the same transaction.
 
-So no other worker takes it in between, and where it is not available nothing is changed.
+So no other worker takes it in between, and if it is not available, nothing is changed.
 """
 
 from collections.abc import Sequence
@@ -41,9 +41,9 @@ class ClaimByKey:
         )
 
     async def claim(self, ids: Sequence[Any], token: int, *, flip: bool) -> list[Contact]:
-        """The contact that is meant, which is the first, and those of its twins that are in line; without fields. None at all
-        where the meant one is not available: somebody else was quicker, its row is locked by the application, or no worker may
-        call the CRM now. flip: it was not in line when it was looked at. One that was, and is no longer, has been delivered.
+        """The named contact first, then those of its twins that are in line; without fields. Empty if the named one is not
+        available: another worker was faster, its row is locked by the application, or no worker may call the CRM now. flip: it
+        was not in line when it was read. One that was in line and no longer is has been delivered.
         """
         try:
             async with self._database.connection() as connection, connection.transaction():
@@ -58,5 +58,5 @@ class ClaimByKey:
         return contacts
 
     async def read(self, contacts: Sequence[Contact], token: int) -> Claimed:
-        """What is to be sent of contacts that are claimed."""
+        """What is to be sent for claimed contacts."""
         return await self._notes.note(await self._reader.read(contacts, token), token)

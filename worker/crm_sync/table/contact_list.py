@@ -1,7 +1,7 @@
-"""The contacts of one CRM as a person looks through them: a page at a time, each at a bounded price.
+"""The contacts of one CRM as a person browses them: page by page, each at a bounded cost.
 
-The table belongs to the application, and no index need have the state. So a page is read in the order of the keys, one stretch of
-the table after the other, until it is full or its time is over. Then it says how far it got, and the next page goes on there.
+The table belongs to the application, and there may be no index on the state. So a page is read in key order, one stretch of the
+table after another, until it is full or its time is over. Then it says how far it got, and the next page continues there.
 """
 
 import time
@@ -14,15 +14,15 @@ from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import render
 from crm_sync.table.adopted_table import LaneTable
 
-STRETCH = 20_000  # contacts read by one statement: some 20 ms where they are in memory
-FIRST, GROWTH = 4, 5  # times the contacts of a page, and times the stretch before
-COUNT_S = 0.15  # that a count takes
-PATIENCE_S = 0.2  # before a page that is not full is shown as it is
+STRETCH = 20_000  # contacts read by one statement: about 20 ms if they are in memory
+FIRST, GROWTH = 4, 5  # multiples of the contacts of a page, and of the previous stretch
+COUNT_S = 0.15  # that a count may take
+PATIENCE_S = 0.2  # before a page is shown although it is not full
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """states: words of the sync status; codes: of failures. None means any."""
+    """states: sync statuses. codes: of failures. None means any."""
 
     states: Sequence[str] | None = None
     codes: Sequence[str] | None = None
@@ -30,7 +30,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A contact as it stands at one CRM. key: the id as text; what is written by others may be missing."""
+    """A contact in one CRM. key: the id as text. Columns that other programs write may be NULL."""
 
     id: Any
     key: str
@@ -48,8 +48,8 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """looked: contacts that were read for it. following: the id after which the next page begins, and following_key it as text;
-    None: there are no more.
+    """looked: contacts read for it. following: the id after which the next page begins; following_key: the same as text. None:
+    there are no more.
     """
 
     contacts: Sequence[Listed]
@@ -59,23 +59,23 @@ class Page:
 
 
 class ContactList:
-    """Of one CRM. Every method raises as Database.fetch does."""
+    """For one CRM. Every method raises as Database.fetch does."""
 
     def __init__(self, database: Database, table: LaneTable, *, stretch: int = STRETCH, patience_s: float = PATIENCE_S) -> None:
         self._database = database
         self._stretch = stretch
         self._patience_s = patience_s
-        # Two statements, for one that fits both would be planned as if it had to read from the first.
+        # Two statements, because a single one for both cases would be planned as if it had to read from the start.
         self._first = render("list_contacts", {**table.variables, "beyond": f"$1::{table.variables['id_type']} IS NULL"})
         beyond = f"{table.variables['id']} {table.variables['is_after']} $1::{table.variables['id_type']}"
         self._next = render("list_contacts", {**table.variables, "beyond": beyond})
         by_code = "split_part(left({processing_error}, 40), ':', 1) = ANY ($2::text[])".format_map(table.variables)
-        failed = f"{table.variables['processing_error']} IS NOT NULL AND {by_code}"  # as its index has it
+        failed = f"{table.variables['processing_error']} IS NOT NULL AND {by_code}"  # the condition of its partial index
         self._count_any = render("count_wanted_contacts", {**table.variables, "failed": "$2::text[] IS NULL"})
         self._count_failed = render("count_wanted_contacts", {**table.variables, "failed": failed})
 
     async def page(self, wanted: Wanted, *, after: Any | None = None, limit: int) -> Page:
-        """At most limit contacts, from the first after a key. The first stretch is short, for mostly that is enough."""
+        """At most limit contacts, after a key. The first stretch is short, which is usually enough."""
         found: list[Listed] = []
         looked, deadline = 0, time.monotonic() + self._patience_s
         stretch = min(self._stretch, FIRST * limit)
@@ -96,7 +96,7 @@ class ContactList:
                 return Page(found, looked, after, after_key)
 
     async def count(self, wanted: Wanted, most: int) -> int:
-        """How many there are, up to a number. Those with a code are found by an index; for others the whole table may be read.
+        """How many there are, up to a limit. Those with a code are found by an index; for others the whole table may be read.
         Raises TooSlowError after COUNT_S.
         """
         statement = self._count_any if wanted.codes is None else self._count_failed

@@ -25,24 +25,24 @@ from crm_sync.table.clearing import Clearing, SentNotes
 from crm_sync.table.recording import Recording
 from crm_sync.table.unreadable_rows import SHORT, Claimed, Reader, cut
 
-UNREADABLE = (ValueError, OverflowError)  # the driver's, of a value that it has no object for
+UNREADABLE = (ValueError, OverflowError)  # raised by the driver for a value that it has no object for
 BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
-# Contacts in a claim that may have one with an expression that takes too long. The first that is found has the others put back.
+# Contacts in a claim that may include one with a slow expression. The first one found puts the others back.
 MOST_SLOW = 32
 NO_LIMIT = 1 << 20
-MOST_WAITS = 12  # for locks, in one call of finish: so one row of some hundred is found, and the others are written
-MOST_ROUNDS = 10  # of a claim that meets refused rows only
+MOST_WAITS = 12  # for locks, in one call of finish: enough to isolate one locked row among several hundred
+MOST_ROUNDS = 10  # of a claim that meets only refused rows
 MOST_UNRECORDED = 5_000
-LOST = "lost"  # as history has it
-SWEEP = 5_000  # lines that are looked at in one short statement
+LOST = "lost"  # as in history
+SWEEP = 5_000  # lines examined by one short statement
 
 _Claim = Callable[..., Awaitable[list[asyncpg.Record]]]
 
 
 class NextDue(NamedTuple):
-    """in_s: seconds until the earliest contact is due, zero or less if one is ready; None if none waits.
+    """in_s: seconds until the earliest contact is due, zero or less if one is ready; None if none is waiting.
 
-    revision: the breaker's. steps_over: lines stand before it, of contacts in flight or of no contact.
+    revision: the breaker's. steps_over: there are lines before it, of contacts in flight or of no contact.
     """
 
     revision: int
@@ -52,17 +52,18 @@ class NextDue(NamedTuple):
 
 
 class Strays(NamedTuple):
-    """Contacts whose place in line did not match what is wanted. locked: by the application, so that they are as they were."""
+    """Contacts whose place in line was wrong. locked: by the application, and so not repaired."""
 
     repaired: int
     locked: int
 
 
 class Finished(NamedTuple):
-    """written: as they were written. refused: the table lets nobody write to their rows. The others were not to be finished.
+    """written: as they were written. refused: the table does not allow writing to their rows. The others no longer had this
+    claim.
 
     in_line: the ids of those that are due again. waited_ms: how many were delivered this many milliseconds after their flip.
-    unrecorded: of them all, those that history lacks.
+    unrecorded: how many of all these are missing from history.
     """
 
     written: Sequence[Finish]
@@ -73,7 +74,7 @@ class Finished(NamedTuple):
 
 
 class Contacts:
-    """One CRM's view of the table. Every method raises as Database.fetch does, but RowRefusedError only where it says so."""
+    """One CRM's view of the table. Every method raises as Database.fetch does, but RowRefusedError only where documented."""
 
     def __init__(
         self,
@@ -104,7 +105,7 @@ class Contacts:
         self._claim_unread = render("claim_contacts", {**variables, "mapped": "NULL::text"})
         self.recording = Recording(table.crm, history, waits.history_again_s)
         self._finish = self.recording.render("finish_contacts", {**variables, "clears": ON if clearing else OFF})
-        self._unrecorded: list[tuple[Any, ...]] = []  # lines that wait for the database
+        self._unrecorded: list[tuple[Any, ...]] = []  # lines of history that wait for the database
         self._write_history = render("write_history", {**variables, "operation": "upsert"})
         self._next_due = render("find_next_due", variables)
         self._newest_due = render("find_newest_due", variables)
@@ -134,28 +135,28 @@ class Contacts:
         self._cursor = BEGINNING
         self._full_look_at = 0.0
         self._steps_over = False  # the latest look stepped over lines
-        # The next claim first claims, then reads: else it would compute the mapping with its rows locked, and what other CRMs and
-        # the application write to them would wait.
+        # The next claim claims first, then reads: otherwise it would compute the mapping with its rows locked, and writes by
+        # other CRMs and the application would wait.
         self._careful = False
         self._most = NO_LIMIT  # contacts in a claim: fewer while the mapping is slow
-        self._left_out: list[Any] = []  # of the claim that is in flight
+        self._left_out: list[Any] = []  # of the claim in flight
 
     @property
     def avoiding(self) -> bool:
-        """Whether a row is left alone because the table refuses it."""
+        """Whether a row is being skipped because the table refuses it."""
         return bool(self._avoided)
 
     def refused(self, most: int) -> dict[str, str]:
-        """Why the table refuses to have rows written, by the name of the contact: of the latest, at most this many."""
+        """Why the table refuses to have rows written, by the name of the contact: for the latest ones, at most this many."""
         return self._avoided.reasons(most)
 
     # Claim.
 
     async def claim(self, limit: int, token: int, *, probe: bool = False, without: Collection[Any] = ()) -> Claimed:
-        """At most this many ready contacts, in the order they became due; in a backlog a share of them are fresh ones.
+        """At most this many ready contacts, in the order they became due; during a backlog, a share of them are fresh.
 
-        None while the lane is held, while its breaker is not closed, unless this is the probe, and without a registered worker.
-        without: not these, by their key.
+        None while the lane is held, while its breaker is not closed (unless this is the probe), and without a registered worker.
+        without: keys to exclude.
         """
         return await self._notes.note(await self._claim_some(limit, token, probe=probe, without=without), token)
 
@@ -175,7 +176,7 @@ class Contacts:
                 self._most = limit = min(limit, MOST_SLOW)
                 self._cursor = BEGINNING
             except UNREADABLE:
-                # One at a time, so that what cannot be read has few others with it when it comes again.
+                # One at a time, so that an unreadable contact has few others with it when it comes again.
                 self._most = 1
                 raise
         if careful:
@@ -193,7 +194,7 @@ class Contacts:
         return due
 
     async def _claim_and_map(self, *arguments: object) -> list[asyncpg.Record]:
-        """In one statement. Raises TooSlowError, too."""
+        """In one statement. Also raises TooSlowError."""
         began = time.monotonic()
         rows = await self._database.fetch_briefly(self._claim_patience_s, self._claim, *arguments)
         self._careful = time.monotonic() - began > self._slow_mapping_s
@@ -203,7 +204,7 @@ class Contacts:
         return await self._database.fetch(self._claim_unread, *arguments)
 
     async def _next(self, claim: _Claim, limit: int, token: int, share: int, probe: bool) -> list[asyncpg.Record]:
-        """share: of fresh contacts at most this many. Raises RowRefusedError."""
+        """share: at most this many fresh contacts. Raises RowRefusedError."""
         now = time.monotonic()
         if now >= self._full_look_at:
             await self.sweep()
@@ -213,9 +214,9 @@ class Contacts:
         rest = ([*self._avoided.ids(), *self._left_out], share, self._fairness.fresh_from, probe)
         rows = await claim(limit, token, self._cursor, *rest)
         if not rows and self._cursor != BEGINNING:
-            # What the application had locked, or committed late, lies behind the cursor.
+            # Contacts that the application had locked, or committed late, are behind the cursor.
             rows = await claim(limit, token, BEGINNING, *rest)
-        # A fresh contact says nothing about how far the backlog is served.
+        # A fresh contact says nothing about how far the backlog has been served.
         backlog = self._fairness.of_backlog([row[1] for row in rows])
         self._cursor = max(backlog, default=self._cursor if rows else BEGINNING)
         if self._fairness.claimed(limit, share, len(backlog), len(rows) - len(backlog), now):
@@ -223,14 +224,16 @@ class Contacts:
         return rows
 
     async def _measure_fresh_line(self) -> None:
-        """Where the backlog ends. Raises nothing, for what was claimed is in hand: the next claim finds what is wrong."""
+        """Finds where the backlog ends. Raises nothing, because contacts are already claimed: the next claim finds out what is
+        wrong.
+        """
         with suppress(DatabaseTroubleError, ConfigurationError):
             arguments = (self._avoided.ids(), self._fairness.fresh_from, MOST_FRESH)
             rows = await self._database.fetch(self._newest_due, *arguments)
             self._fairness.measured(FreshLine(*rows[0]))
 
     async def _claim_with_care(self, limit: int, token: int, share: int, probe: bool) -> Claimed:
-        """First claims, then reads. Where the table refuses to have a row claimed, each is claimed by its key."""
+        """Claims first, then reads. If the table refuses to have a row claimed, each is claimed by its key."""
         try:
             rows = await self._next(self._claim_only, limit, token, share, probe)
         except RowRefusedError as error:
@@ -240,12 +243,12 @@ class Contacts:
             return Claimed([], [])
         began = time.monotonic()
         claimed = await self._read([self._contact(row, token) for row in rows], token)
-        # And so may the next ones be.
+        # And so may be the next ones.
         self._careful = claimed.slow or time.monotonic() - began > self._slow_mapping_s
         return claimed
 
     async def _claim_by_keys(self, limit: int, token: int, share: int) -> Claimed:
-        """Goes on until some are claimed: those that are refused may be many, and stand before all others."""
+        """Continues until some are claimed: refused ones may be many, and come before all others."""
         new: dict[Any, RowRefusedError] = {}
         contacts: list[Contact] = []
         for _ in range(MOST_ROUNDS):
@@ -260,16 +263,16 @@ class Contacts:
         return await self._read(contacts, token) if contacts else Claimed([], [])
 
     async def _read(self, contacts: Sequence[Contact], token: int) -> Claimed:
-        """Where the mapping is refused as a whole, they go back in line: another worker's may be right."""
+        """If the mapping is refused as a whole, they go back in line: another worker's may be right."""
         try:
             return await self._reader.read(contacts, token)
         except ConfigurationError:
-            with suppress(CrmSyncError):  # then they are known as claimed by the row, and recovered
+            with suppress(CrmSyncError):  # then they are claimed according to the row, and recovered
                 await self.finish([Finish(contact.id, token, Kind.DEFERRED) for contact in contacts])
             raise
 
     async def _ready_ids(self, limit: int, share: int) -> list[Any]:
-        """In the order of service, and this many of them fresh."""
+        """In the order of service; this many of them fresh."""
         fresh_from = self._fairness.fresh_from
         avoided = self._avoided.ids()
         fresh = await self._database.fetch(self._ready, avoided, fresh_from, share) if share and fresh_from else []
@@ -277,7 +280,7 @@ class Contacts:
         return list(dict.fromkeys(row[0] for row in (*fresh, *oldest)))
 
     async def _claim_these(self, ids: Sequence[Any], token: int, refused: dict[Any, RowRefusedError]) -> list[Contact]:
-        """Halved until each that is refused stands alone. Those come into refused."""
+        """Halved until each refused one is isolated. Those are added to `refused`."""
         try:
             rows = await self._database.fetch(self._claim_named, ids, token)
         except RowRefusedError as error:
@@ -290,14 +293,14 @@ class Contacts:
         return [Contact(row[0], token, row[1], row[2], None, row[3], {}, row[4], row[5]) for row in rows]
 
     async def _probe_past(self, token: int, error: RowRefusedError) -> Claimed:
-        """The one contact that a probe has is refused: the next probe has another one."""
+        """The only contact of a probe is refused: the next probe has another one."""
         first = await self._first(BEGINNING)
         if first.in_s is not None:
             self._avoided.add(first.id, error)
         return Claimed([], [])
 
     def _contact(self, row: asyncpg.Record, token: int) -> Contact:
-        """Without fields where none were read."""
+        """Without fields if none were read."""
         late = row[1] > row[4]
         return Contact(
             row[0], token, row[2], row[3], row[5], row[4], dict(zip(self._names, row[6:-1], strict=False)), late, row[-1]
@@ -310,8 +313,8 @@ class Contacts:
     # Finish.
 
     async def finish(self, finishes: Sequence[Finish], *, apart: bool = False) -> Finished:
-        """Ends claims. A row that refuses what is to be written is in Error with that reason, if it takes that. One whose write
-        would wait for a lock of the application's is left out. apart: their lines of history are written by themselves.
+        """Ends claims. If a row refuses the outcome, it gets Error with that reason, if it accepts that. Rows whose write would
+        wait for a lock of the application are left out. apart: their history is written separately.
         """
         parts, rest, waits = [], [finishes], 0
         while rest and waits < MOST_WAITS:
@@ -352,21 +355,21 @@ class Contacts:
             finish = finishes[0]
             if finish.code == Code.ROW_REFUSED:
                 self._avoided.add(finish.id, error, claimed=True)
-                # Its request has landed anyway.
+                # Its request has been received anyway.
                 return Finished([], [finish], frozenset(), unrecorded=await self.record_lost([finish]))
             refused = finish._replace(kind=Kind.REJECTED, error=f"{Code.ROW_REFUSED}: {error}", remote_id=None, delay_s=0.0)
             parts = [await self.finish([refused], apart=True)]
         else:
             middle = len(finishes) // 2
-            # It is not history that makes them fail, so what writes none tells whose fault it is as well.
+            # History is not the cause, so a statement without it shows the cause just as well.
             parts = [await self.finish(half, apart=True) for half in (finishes[:middle], finishes[middle:])]
         return _together(parts)
 
     # History.
 
     async def record_lost(self, finishes: Sequence[Finish]) -> int:
-        """Tells history of what was sent and has no row to be written to: it was deleted, or is another claim's by now. How many
-        of them it lacks. Raises nothing.
+        """Records in history what was sent but has no row to write to: the row was deleted, or belongs to another claim by now.
+        Returns how many could not be recorded. Raises nothing.
         """
         return await self._record([finish for finish in finishes if finish.sent or finish.receipt is not None], LOST)
 
@@ -377,7 +380,7 @@ class Contacts:
         waited_ms: Mapping[Any, int | None] = MappingProxyType({}),
         suspect: CrmSyncError | None = None,
     ) -> int:
-        """outcome: instead of their own. How many of them history lacks."""
+        """outcome: used instead of their own. Returns how many could not be recorded."""
         told = [finish for finish in finishes if self.recording.wants(finish)]
         if told:
             ids, tokens, kinds, errors, remote_ids, _, *requests = columns(told)
@@ -387,7 +390,7 @@ class Contacts:
         return await self._write_lines(suspect)
 
     async def _write_lines(self, suspect: CrmSyncError | None = None) -> int:
-        """Those that wait. How many history lacks for good."""
+        """Writes the waiting lines. Returns how many are lost for good."""
         lines, self._unrecorded = self._unrecorded, []
         if not lines:
             return 0
@@ -402,7 +405,7 @@ class Contacts:
     # Look.
 
     async def still_claimed(self, finishes: Sequence[Finish]) -> set[Any]:
-        """Which of them are claimed as they were: their rows are locked by the application."""
+        """Which of them are still claimed with the same token: their rows are locked by the application."""
         ids = [finish.id for finish in finishes]
         rows = await self._database.fetch(self._still_claimed, ids, [finish.token for finish in finishes])
         return {row[0] for row in rows}
@@ -417,7 +420,7 @@ class Contacts:
             await self.sweep()
 
     async def sweep(self) -> None:
-        """Drops lines that stand for no contact from the beginning of the line: each look would step over them."""
+        """Deletes lines that represent no contact from the beginning of the line, because every look would step over them."""
         while True:
             looked_at, dropped = (await self._database.fetch(self._stale_lines, SWEEP))[0]
             if looked_at < SWEEP or not dropped:
@@ -428,15 +431,15 @@ class Contacts:
         return int(await self._database.value(self._pages))
 
     async def line_up_strays(self, first_page: int, end_page: int) -> Strays:
-        """Of a stretch of the table. Raises RowRefusedError."""
+        """In a stretch of the table. Raises RowRefusedError."""
         strays = Strays(*(await self._database.fetch(self._strays, first_page, end_page))[0])
-        # Where no trigger saw the repair either, those that were just repaired are among them.
+        # If no trigger saw the repair either, those just repaired are among them.
         added = (await self._database.fetch(self._missing_lines, first_page, end_page))[0][0]
         return strays._replace(repaired=max(strays.repaired, added))
 
 
 def _waits_of(written: Sequence[Finish], rows: Sequence[asyncpg.Record]) -> Mapping[int, int]:
-    """Of those that were delivered. Counted as a whole where that is all of them, because it is done for every contact."""
+    """For those that were delivered. If that is all of them, they are counted as a whole, because this runs for every contact."""
     delivered = [finish.id for finish in written if finish.kind is Kind.DELIVERED]
     if len(delivered) == len(rows):
         return Counter([row[2] for row in rows])

@@ -1,7 +1,7 @@
 """The failed contacts of one CRM: how many there are and why, and flipping them (`crm_sync.table.short_flips`).
 
-A worker delivers meanwhile, and what is refused again at once is a failed contact again. Only what has not been touched since the
-count is flipped, and no more than was counted, so this ends.
+Workers deliver meanwhile, and contacts that are refused again at once are failed contacts again. Only contacts not touched since
+the count are flipped, and no more than were counted, so this terminates.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,8 +19,8 @@ from crm_sync.table.short_flips import Bounds, Flipped, ShortFlips
 class Failures:
     """The failed contacts with one code, or those without a reason: they have no prefixes.
 
-    uncertain: of them those that may have failed before the time asked for; undated: besides them those of whose time nothing is
-    known. prefixes: how the reasons begin. sample: one of these.
+    uncertain: those that may have failed before the requested time. undated: in addition, those whose time is unknown. prefixes:
+    how the reasons begin. sample: one of them.
     """
 
     code: str
@@ -38,7 +38,7 @@ class Failures:
 
 
 class FailedContacts:
-    """Every method raises as Database.fetch does, but no RowRefusedError."""
+    """Every method raises as Database.fetch does, but never RowRefusedError."""
 
     def __init__(
         self,
@@ -50,8 +50,8 @@ class FailedContacts:
         *,
         keys: Sequence[Any] | None = None,
     ) -> None:
-        """counted_at, since: by the database's clock. since: those that failed since then; None: all. keys: of these contacts
-        only.
+        """counted_at, since: by the database's clock. since: only those that failed since then; None: all. keys: only these
+        contacts.
         """
         self._database = database
         self._counted_at = counted_at
@@ -65,12 +65,12 @@ class FailedContacts:
         self._flips = ShortFlips(database, render("flip_failed_contacts", variables), counted_at, bounds=bounds)
 
     async def count(self) -> list[Failures]:
-        """Those with a reason, by its code."""
+        """Those with a reason, by code."""
         rows = await self._database.fetch(self._count, self._since, self._keys)
         return [Failures(**{**dict(row), "code": row["code"] or NO_CODE}) for row in rows]
 
     async def count_silent(self) -> list[Failures]:
-        """The failure without a code, if any. This reads the whole table, and does not know when they failed."""
+        """The failure without a code, if any. This reads the whole table, and does not know when the contacts failed."""
         count = int(await self._database.value(self._count_silent, self._keys))
         in_error, undated = (count, 0) if self._since is None else (0, count)
         return [Failures(NO_CODE, in_error, 0, 0, 0, undated, (), None)] if count else []
@@ -80,9 +80,9 @@ class FailedContacts:
         await self._flips.may()
 
     async def flip(self, chosen: Sequence[Failures], progress: Flipped, may_go_on: Callable[[], bool] = lambda: True) -> None:
-        """Flips what was counted, as long as may_go_on says so: it is asked after as many contacts as the bounds have for keys.
+        """Flips what was counted, as long as may_go_on allows it: it is called after every bounds.keys contacts.
 
-        progress tells at any moment, also when this raises.
+        progress is up to date at any moment, also when this raises.
         """
         self._may_go_on = may_go_on
         with_reason = sum(entry.contacts for entry in chosen if entry.prefixes)

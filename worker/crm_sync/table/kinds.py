@@ -1,9 +1,9 @@
-"""How each type of Postgres is read, so that no value loses anything and no setting of database, role or session shows in it.
+"""How each Postgres type is read, without loss, and independent of settings of the database, role or session.
 
-What asyncpg reads exactly is read as it is. Of the others SQL makes a text. Of numeric, which is exact then. Of dates and times
-through JSON, which has them in ISO 8601 whatever DateStyle says, and in which infinity and BC can be seen, as they cannot in the
-dates of asyncpg. Of money by way of numeric, for its text has signs and commas. Of what is left as Postgres writes it, with the
-settings pinned in the expression itself, because behind a transaction pooler those of the session are anyone's.
+Types that asyncpg reads exactly are read directly. SQL converts the others to text: numeric, which is then exact; dates and times
+through JSON, which uses ISO 8601 whatever DateStyle says and shows infinity and BC, unlike asyncpg's dates; money through
+numeric, because its text has signs and commas; all others as Postgres writes them, with the settings pinned in the expression
+itself, because behind a transaction pooler the session's settings are unreliable.
 """
 
 from collections.abc import Mapping
@@ -37,14 +37,14 @@ _AS_THEY_ARE = {"text", "varchar", "bool", "int2", "int4", "int8", "float4", "fl
 _AS_POSTGRES_WRITES = (Kind.INTERVAL, Kind.OTHER)
 _DATES = (Kind.DATE, Kind.MOMENT, Kind.LOCAL_MOMENT)
 
-# Until the transaction ends, which is the statement. Each gives back a text, and none is known when the statement is planned.
+# Until the transaction ends, which is the statement. Each returns text, and none is constant-folded during planning.
 _PINS = " || ".join(f"set_config('{name}', '{value}', true)" for name, value in STYLES.items())
 
 
 @dataclass(frozen=True, slots=True)
 class Type:
-    """A row of describe_types.sql. name: as a person knows it. builtin: of its elements' or its base's type the name, where that
-    is Postgres's own. labels: of an enum.
+    """A row of describe_types.sql. name: for people. builtin: the name of the type, of its elements or of its base type, if it is
+    Postgres's own. labels: of an enum.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Type:
     builtin: str | None
     form: str
     category: str
-    is_row: bool  # the whole row of a table, or a list of such
+    is_row: bool  # the whole row of a table, or a list of rows
     labels: tuple[str, ...] | None = None
 
     @classmethod
@@ -62,7 +62,7 @@ class Type:
 
     @property
     def is_record(self) -> bool:
-        """No value that a type of its own describes: two columns, or nothing at all."""
+        """Not a value with a type of its own: two columns, or none at all."""
         return self.form == "p"
 
     @property
@@ -89,15 +89,15 @@ class Type:
 
     @property
     def is_text(self) -> bool:
-        """Whether what is read is a text that can be of any length."""
+        """Whether the result is a text of unlimited length."""
         return not self.is_list and self._kind in (Kind.TEXT, Kind.JSON, Kind.NUMERIC, *_AS_POSTGRES_WRITES)
 
     def bounded(self, expression: str, longest: int) -> str:
-        """As read has it. A list of which the text is longer than this many bytes fails, as a whole: it cannot be cut."""
+        """As read does it. A list whose text is longer than this many bytes fails as a whole, because it cannot be truncated."""
         if not self.is_list:
             return self.read(expression)
         size = f"octet_length(({expression})::text)"
-        # The cast fails, and says what the length is.
+        # The cast fails, and its message says the length.
         return f"CASE WHEN {size} <= {longest} OR ({size} || ' bytes')::integer IS NULL THEN {self.read(expression)} END"
 
     @property
@@ -108,7 +108,7 @@ class Type:
 
     @property
     def _is_foreign(self) -> bool:
-        """Written as Postgres writes it, through JSON: a cast to text makes 192.0.2.1 the network 192.0.2.1/32."""
+        """As Postgres writes it, through JSON: a cast to text would make 192.0.2.1 the network 192.0.2.1/32."""
         return self._kind in _AS_POSTGRES_WRITES and self.builtin is not None
 
     def _written(self, expression: str) -> str:

@@ -4,8 +4,8 @@
     email = "lower(email)"
     FIRSTNAME = "split_part(name, ' ', 1)"
 
-`email` is the address a contact is known by, and the column that the table was adopted with unless said otherwise. A section
-replaces the defaults of its CRM. What else can be said of a field is in `crm_sync.table.field_options`.
+`email` is the address a contact is known by; by default, the column that the table was adopted with. A section replaces the
+defaults of its CRM. Further options of a field are in `crm_sync.table.field_options`.
 """
 
 import re
@@ -34,7 +34,7 @@ from crm_sync.table.schema import Schema
 
 NOTHING = "NULL::text"
 _AT_TIME_ZONE = "say which one is meant: (...) AT TIME ZONE 'Europe/Berlin'"
-# No claim: of no worker, of nobody, and not as a probe.
+# Variables of a claim that matches nothing: no worker, no contacts, not a probe.
 _CLAIM_NOTHING: tuple[object, ...] = (0, 0, datetime(1, 1, 1, tzinfo=UTC), [], 0, None, False)
 _READ_NOTHING: tuple[object, ...] = ([], 0)
 _OURS = (Fault.PERSON, Fault.ROW)
@@ -50,10 +50,10 @@ _GRANTS = "Let the owner of the table run what `crm-sync grants` prints for the 
 class FieldMapping:
     """SQL expressions over a row of the contacts table.
 
-    writers: of the fields whose values are not sent as they are read. longest: characters of one value, of the fields that are
-    texts of any length. notes: what a person should know of a field. emptied: the fields that are emptied in the CRM where the
-    row has nothing for them any more. shapes: of each field what it is, for the CRM's own schema; not of what is no field there.
-    apart: the names of which both are sent, and of which one contact must not have the same id in both.
+    writers: for the fields whose values are not sent as they are read. longest: characters of one value, for fields that are
+    texts of unlimited length. notes: what the user should know about a field. emptied: the fields that are emptied in the CRM if
+    the row no longer has a value for them. shapes: the shape of each field, to compare with the CRM's schema; not for names that
+    are not fields there. apart: the names of which both are sent, and of which one contact must not have the same id in both.
     """
 
     email: str
@@ -67,11 +67,11 @@ class FieldMapping:
 
 
 def read_file(path: Path | None) -> dict[str, dict[str, Any]]:
-    """The sections of the file. Raises ConfigurationError naming what is wrong."""
+    """The sections of the file. Raises ConfigurationError that says what is wrong."""
     if path is None:
         return {}
     try:
-        # As editors on Windows write it, too: with a byte order mark, which TOML does not know.
+        # Editors on Windows may write a byte order mark, which TOML does not allow.
         content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigurationError(f"MAPPING_FILE: cannot be read: {error.strerror}") from error
@@ -86,7 +86,7 @@ def read_file(path: Path | None) -> dict[str, dict[str, Any]]:
 
 
 def defaults(fields: Mapping[str, str], table: AdoptedTable) -> dict[str, str]:
-    """Those default fields whose column the table has."""
+    """The default fields whose column the table has."""
     return {
         "email": quote(table.email),
         **{field: quote(column) for field, column in fields.items() if column in table.types},
@@ -108,8 +108,8 @@ async def prepare_for(
     """What is sent to a CRM: its section of the file, or else the defaults. empty: for fields without an `empty` of their own.
     required: fields that it must have, each with the setting that names it.
 
-    Raises as prepare does, and ConfigurationError where a field is to be cleared but clearing is off, where an option asks for
-    what the client cannot do, and where a field is there twice or lacking.
+    Raises as prepare does, and ConfigurationError if a field is to be cleared but clearing is off, if an option asks for
+    something the client cannot do, and if a field occurs twice or is missing.
     """
     asked = _asked(crm, sections, default_fields, schema.table)
     require_possible(crm, asked, forms, empty, required)
@@ -129,7 +129,7 @@ async def prepare_for(
 def expressions_for(
     crm: str, sections: Mapping[str, Mapping[str, Any]], default_fields: Mapping[str, str], table: AdoptedTable
 ) -> dict[str, str]:
-    """The same as it is written: nothing is known about it. Raises ConfigurationError naming what is not an expression."""
+    """The same as written, without type information. Raises ConfigurationError that names anything that is not an expression."""
     asked = _asked(crm, sections, default_fields, table)
     return {"email": quote(table.email), **{name: one.sql for name, one in asked.items()}}
 
@@ -155,12 +155,12 @@ async def prepare(
     subscribing: Collection[str] = (),
     claims: bool = True,
 ) -> FieldMapping:
-    """Has Postgres parse and plan the claim that has these expressions, as the role that will run it.
+    """Makes Postgres parse and plan the claim with these expressions, as the role that will run it.
 
-    forms: what the CRM takes. subscribing: the names of those that may opt somebody in again. claims: the role is a worker's; one
-    that only reads may not claim.
+    forms: how the CRM takes values. subscribing: the names that may opt contacts in again. claims: the role is a worker's; a role
+    that only reads cannot claim.
 
-    Raises ConfigurationError naming the first wrong expression, with the CRM.
+    Raises ConfigurationError that names the CRM and the first wrong expression.
     """
     door = _Door(database, lane, claims=claims)
     types = await door.types(expressions)
@@ -200,7 +200,7 @@ def _writer_of(name: str, its: Type, forms: Forms, *, subscribe: bool) -> Form |
 
 
 def _needs(names: Iterable[str], forms: Forms) -> list[str]:
-    """What the CRM's key needs for these names, beyond what it needs for fields."""
+    """The permissions that the CRM's key needs for these names, beyond those for fields."""
     found: dict[str, list[str]] = {}
     for name in names:
         if (known := forms.member(name)) is not None and (needs := forms.members[known].needs):
@@ -209,7 +209,7 @@ def _needs(names: Iterable[str], forms: Forms) -> list[str]:
 
 
 def _note(name: str, its: Type, forms: Forms) -> str | None:
-    """What is sent anyway, though it may not be meant."""
+    """A value that is sent anyway, but may not be what was intended."""
     match its.shape.kind:
         case Kind.OTHER | Kind.INTERVAL:
             return f"{name} is sent as Postgres writes {its.name}: cast it to send another form"
@@ -230,23 +230,23 @@ def _wrong(lane: LaneTable, name: str, why: str) -> ConfigurationError:
 
 
 class _UnreadableTypeError(Exception):
-    """The driver has no object for it: a composite type that has a member which it reads as a text only."""
+    """The driver has no object for it: a composite type with a member that it can read only as text."""
 
 
 class _RefusedError(Exception):
-    """What Postgres says against it."""
+    """Postgres's objection to it."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Door:
-    """What Postgres says of expressions where the claim of one CRM has them. Where it refuses, each is asked about alone."""
+    """What Postgres says about expressions in the claim of one CRM. If it refuses several, each is tried alone."""
 
     database: Database
     lane: LaneTable
     claims: bool = True
 
     async def types(self, expressions: Mapping[str, str]) -> dict[str, Type]:
-        """Of each. Raises ConfigurationError naming the first that is not a single value, or has parameters."""
+        """The type of each. Raises ConfigurationError that names the first one that is not a single value, or has parameters."""
         try:
             oids = await self._returned(expressions.values())
         except _RefusedError as error:
@@ -256,9 +256,10 @@ class _Door:
         return {name: described[oid] for name, oid in zip(expressions, oids, strict=True)}
 
     async def prove(self, expressions: Mapping[str, str], mapped: Sequence[str]) -> None:
-        """That the claim can be planned and may be run, and so what reads claimed contacts. Raises ConfigurationError.
+        """Checks that the claim, and the statements that read claimed contacts, can be planned and may be run. Raises
+        ConfigurationError.
 
-        mapped: what is made of the expressions.
+        mapped: the columns made from the expressions.
         """
         try:
             if self.claims:
@@ -268,7 +269,7 @@ class _Door:
             raise await self._blamed(expressions, str(error)) from error
 
     async def _blamed(self, expressions: Mapping[str, str], said: str) -> ConfigurationError:
-        """Which of them is why. said: of all of them."""
+        """Which of them is the cause. said: the error for all of them."""
         if await self._fault(NOTHING) is None:
             for name, expression in expressions.items():
                 if (fault := await self._fault(expression)) is not None:
@@ -288,8 +289,8 @@ class _Door:
         return None
 
     async def _unread(self, expression: str) -> str:
-        """The columns that are in it and that the role may not read, for Postgres names the table only. Empty if it is not
-        for them.
+        """The columns in it that the role may not read, because Postgres names only the table. Empty if they
+        are not the reason.
         """
         rows = await self.database.fetch(query("list_unreadable_columns"), self.lane.variables["contacts"])
         words = set(_WORD.findall(expression.lower()))
@@ -339,7 +340,7 @@ class _Door:
 
     @asynccontextmanager
     async def _asking(self) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy]:
-        """A connection of its own, for in a transaction nothing could be asked after a refusal. Raises _RefusedError, and
+        """A separate connection, because inside a transaction nothing could be asked after a refusal. Raises _RefusedError, and
         _UnreadableTypeError.
         """
         async with self.database.connection() as connection:

@@ -1,6 +1,6 @@
-"""The contacts of one CRM that have no id in it yet, page by page, and how far they were looked up.
+"""The contacts of one CRM without an id there, page by page, and the progress of looking them up.
 
-How far is written after the ids of a page: who is killed in between looks up that page once more.
+The progress is written after the ids of a page: if the process is killed in between, that page is looked up once more.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from crm_sync.table.adopted_table import LaneTable
 
 
 class Unmatched(NamedTuple):
-    """A contact. email: as the mapping has it."""
+    """A contact. email: according to the mapping."""
 
     id: Any
     email: str | None
@@ -21,8 +21,8 @@ class Unmatched(NamedTuple):
 
 @dataclass(slots=True)
 class MatchCounts:
-    """Contacts. looked_for: that the CRM was asked about; the next four are parts of it. left_alone: that were locked, or flipped
-    meanwhile. unaddressed: besides, without a valid address.
+    """Counts of contacts. looked_for: looked up in the CRM; the next four are parts of it. left_alone: locked, or flipped
+    meanwhile. unaddressed: in addition, without a valid address.
     """
 
     looked_for: int = 0
@@ -34,10 +34,10 @@ class MatchCounts:
 
 
 class Matching:
-    """Of one CRM. Every method raises as Database.fetch does."""
+    """For one CRM. Every method raises as Database.fetch does."""
 
     def __init__(self, database: Database, table: LaneTable, email: str) -> None:
-        """email: the expression of the address."""
+        """email: the expression for the address."""
         self.crm = table.crm
         self.counts = MatchCounts()
         self._database = database
@@ -48,7 +48,7 @@ class Matching:
         self._write = render("write_matches", variables)
 
     async def begin(self, *, anew: bool) -> bool:
-        """Whether it goes on with one that was interrupted."""
+        """Whether it continues an interrupted run."""
         (row,) = await self._database.fetch(query("begin_matching"), self.crm, anew)
         self._after, *counts = row
         self.counts = MatchCounts(*counts)
@@ -64,9 +64,9 @@ class Matching:
         return [Unmatched(row["id"], row["email"]) for row in rows if row["is_open"]]
 
     async def write(self, ids: Sequence[Any], remote_ids: Sequence[str]) -> int:
-        """How many have theirs now."""
+        """Returns how many have their id now."""
         return len(await self._database.fetch(self._write, ids, remote_ids)) if ids else 0
 
     async def note(self, *, ended: bool) -> None:
-        """How far it is."""
+        """Records the progress."""
         await self._database.fetch(query("note_matching"), self.crm, self._after, ended, *astuple(self.counts))

@@ -1,4 +1,4 @@
-"""The contacts that a person names by an address or a key: found, as they stand at one CRM, and which of them is meant."""
+"""The contacts that a person names by an address or a key: found, with their state in one CRM, and which of them is meant."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,21 +16,21 @@ from crm_sync.table.clearing import Clearing
 from crm_sync.table.mapping import FieldMapping
 from crm_sync.table.unreadable_rows import Claimed, Reader, joined
 
-NO_CLAIM = 0  # a token that no claim has
+NO_CLAIM = 0  # a token of no claim
 LONGEST_KEY = 100  # characters of one that are shown
 NOT_ASKED_FOR = ("New", "Selected", "Skipped")
 _NEVER = datetime(1, 1, 1, tzinfo=UTC)
 
 
 class Standing(StrEnum):
-    """Where a contact stands: its row's columns, in one word."""
+    """The state of a contact, from its row's columns, in one word."""
 
     IN_FLIGHT = "in flight"
     IN_LINE = "in line"
     WAITING = "waiting"  # until it is due
     UNSEEN = "unseen"  # Queued, but no trigger saw the flip
     NOT_ASKED_FOR = "not asked for"
-    SETTLED = "settled"  # Complete or Error, or what older code has written
+    SETTLED = "settled"  # Complete or Error, or a state written by older code
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +61,18 @@ class Match:
 
     @property
     def worker(self) -> int | None:
-        """Who has it in flight."""
+        """The worker that has it in flight."""
         return None if self.claimed_by is None else self.claimed_by >> 32
 
 
 async def find(database: Database, table: LaneTable, address: str) -> list[Any]:
-    """The keys of the contacts with this address, case and whitespace aside. Raises as Database.fetch does."""
-    text = address.encode(errors="replace").decode()  # what a shell hands on need not be text
+    """The keys of the contacts with this address, ignoring case and surrounding whitespace. Raises as Database.fetch does."""
+    text = address.encode(errors="replace").decode()  # arguments from a shell need not be valid text
     return [row["id"] for row in await database.fetch(render("find_by_address", table.variables), text)]
 
 
 async def read_key(database: Database, table: LaneTable, key: str) -> Any:
-    """A key as the driver has it. Raises DeclinedError if the text is not one, else as Database.fetch does."""
+    """A key as the driver needs it. Raises DeclinedError if the text is not a key, else as Database.fetch does."""
     try:
         return await database.value(render("read_key", table.variables), key.encode(errors="replace").decode())
     except RowRefusedError as error:
@@ -87,8 +87,8 @@ async def find_key(database: Database, table: LaneTable, key: str) -> list[Any]:
 
 
 async def show(database: Database, table: LaneTable, ids: Sequence[Any]) -> list[Match]:
-    """The contact that is meant first, because it is the one that is sent: of those in line, or else in flight, or else of those
-    that were ever asked for, the one flipped last.
+    """The contact that is meant comes first, because it is the one that is sent: the one flipped last among those in line; if
+    none is, among those in flight; if none is, among those ever flipped.
     """
     rows = [Match(**dict(row)) for row in await database.fetch(render("show_contacts", table.variables), list(ids))]
     return sorted(rows, key=_rank, reverse=True)
@@ -97,7 +97,7 @@ async def show(database: Database, table: LaneTable, ids: Sequence[Any]) -> list
 async def read(
     database: Database, table: LaneTable, mapping: FieldMapping, matches: Sequence[Match], clearing: Clearing | None = None
 ) -> Claimed:
-    """What would be sent of them, claimed or not. clearing: which fields are emptied; none without it.
+    """What would be sent for them, claimed or not. clearing: which fields are emptied; none without it.
 
     Raises as Database.fetch does.
     """

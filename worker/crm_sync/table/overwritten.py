@@ -1,15 +1,15 @@
-"""Contacts whose record at a CRM may hold an older state than their row: something that was sent earlier has landed late.
+"""Contacts whose record in a CRM may be older than their row, because an earlier request arrived late.
 
-    lost    the claim was ours no more when its request ended: the session was lost and another worker has taken the contact over,
+    lost    the claim was no longer ours when its request ended: the session was lost and another worker took the contact over,
             or it was deleted, and perhaps inserted again, or its key was changed
-    late    a contact of the same address may have been sent meanwhile: this one was put back in line after its flip, or our
+    late    a contact with the same address may have been sent meanwhile: this one was put back in line after its flip, or our
             session, and with it the lock on the address, was lost
 
-Not lost is what was finished by a statement whose answer was lost: its row was neither claimed nor flipped since.
+A contact is not lost if only the answer to its finish was lost: its row was neither claimed nor flipped since.
 
-An upsert heals it: the contact of that record and address was flipped last is flipped once more. A worker that is killed with a
-request in flight cannot do so. Contacts that have no record yet are found by their key alone, and so are those of a CRM without
-records.
+An upsert repairs it: of the contacts with that record and address, the one flipped last is flipped once more. A worker that is
+killed with a request in flight cannot do so. Contacts without a record, and those of a CRM without records, are found by their
+key alone.
 """
 
 from collections.abc import Iterable, Sequence
@@ -30,10 +30,10 @@ log = structlog.get_logger()
 
 
 class Overwritten:
-    """Of one lane. True while any is to be looked after."""
+    """For one lane. True while any are left to handle."""
 
     def __init__(self, database: Database, table: LaneTable, *, keeps_records: bool, clears: bool = False) -> None:
-        """clears: fields are emptied, so that the row has to say what has landed."""
+        """clears: whether fields are emptied, so that the row must record what may have been written."""
         self._database = database
         self._flip = render("flip_overwritten", {**table.variables, "clears": ON if clears else OFF})
         self._clears = clears
@@ -50,13 +50,13 @@ class Overwritten:
         return [*self._lost, *self._late]
 
     def add(self, lost: Iterable[Finish], written: Iterable[Finish]) -> None:
-        """Outcomes that could not be written, for their claims were lost; and those that were."""
+        """Outcomes that could not be written because their claims were lost, and those that were written."""
         self._lost += [finish for finish in lost if finish.sent]
         if self._keeps_records:
             self._late += [finish for finish in written if finish.late and finish.kind is Kind.DELIVERED]
 
     async def flip(self) -> int:
-        """How many contacts were flipped. Those whose rows the application has locked come again.
+        """Returns how many contacts were flipped. Those whose rows the application has locked are tried again.
 
         Raises as Database.fetch does.
         """

@@ -1,7 +1,7 @@
-"""Lines of history: written by the very statement that finishes, and left out where that is what makes it fail.
+"""Lines of history: written by the same statement that finishes, and left out if they make it fail.
 
-What history lacks a right, a slot or room for is finished anyway. Then it is left alone for a while, what it lacks is
-counted, and the log says so once, and once more when it is written again.
+If a right, a slot or disk space for history is missing, contacts are finished anyway. History is then paused for a while, the
+missing lines are counted, and the log says so once, and once more when history is written again.
 """
 
 import time
@@ -19,10 +19,11 @@ from crm_sync.measurements import Unrecorded, measure
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import OFF, ON, render
 
-# Of these states the statement without history would not fare better: connections, conflicts, a server that goes or is read-only.
+# In these states the statement without history would not fare better: connections, conflicts, a server that stops or is
+# read-only.
 _OF_THE_SERVER = ("08", "25", "40", "57P")
 
-WRITE_S = 1.0  # that lines by themselves may take: what is finished waits for them
+WRITE_S = 1.0  # that separate lines may take, because finishing waits for them
 
 log = structlog.get_logger()
 
@@ -35,7 +36,7 @@ class Recorded(NamedTuple):
 
 
 class Fetched(NamedTuple):
-    """recorded: whether history has its lines, or is to have none. suspect: what the statement failed with that had lines."""
+    """recorded: whether history has its lines, or is to have none. suspect: the error of the statement with lines."""
 
     rows: list[asyncpg.Record]
     recorded: bool = True
@@ -43,7 +44,7 @@ class Fetched(NamedTuple):
 
 
 class Recording:
-    """Of one CRM. again_s: for so long history is left alone after it could not be written. dropped: outcomes that it lacks."""
+    """For one CRM. again_s: how long history is paused after it could not be written. dropped: outcomes that it lacks."""
 
     def __init__(self, crm: str, history: History, again_s: float) -> None:
         self.dropped = 0
@@ -51,7 +52,7 @@ class Recording:
         self._history = history
         self._again_s = again_s
         self._again_at = 0.0
-        self._passes = False  # it is left alone for what passes by itself
+        self._passes = False  # it is paused because of a transient error
         self._told = ""
         self._dropped_before = 0
         self._log = log.bind(crm=crm)
@@ -62,7 +63,7 @@ class Recording:
         return self._history is not History.OFF
 
     def wants(self, finish: Finish) -> bool:
-        """Whether history is to have a line of it, as the statements say too."""
+        """Whether history records it; the same condition as in the statements."""
         all_of_them = self._history is History.ALL
         return self.on and finish.told and (all_of_them or finish.kind is not Kind.DELIVERED or finish.error is not None)
 
@@ -74,10 +75,10 @@ class Recording:
     async def fetch(
         self, database: Database, statement: Recorded, *arguments: object, apart: bool = False, forgets: bool = False
     ) -> Fetched:
-        """apart: the lines are written afterwards. forgets: the statement takes names off lines that there are, so its part for
-        history is not left out where no new ones are written.
+        """apart: the lines are written afterwards. forgets: the statement removes names from existing lines, so its part for
+        history is kept even if no new lines are written.
 
-        Raises as Database.fetch does, and only what has nothing to do with history.
+        Raises as Database.fetch does, but no errors that are due to history.
         """
         if not self.on and not forgets:
             return Fetched(await database.fetch(statement.untold, *arguments))
@@ -96,9 +97,11 @@ class Recording:
     async def write(
         self, database: Database, statement: str, *arguments: object, suspect: CrmSyncError | None = None
     ) -> bool | None:
-        """Lines by themselves. Whether they are there; None: not now, the database being away or history locked. Raises nothing.
+        """Writes lines separately. Returns whether they were written; None: not now, because the database is unreachable or
+        history is locked. Raises nothing.
 
-        suspect: why they could not be written together with what was finished. What has passed meanwhile was something else.
+        suspect: why they could not be written together with the finish. If they can be written now, that error was not due to
+        history.
         """
         if time.monotonic() < self._again_at:
             return None if self._passes else False
@@ -112,11 +115,11 @@ class Recording:
         return True
 
     def lacks(self, finishes: Sequence[Finish], fetched: Fetched) -> int:
-        """How many of these history lacks, where their lines are not written by themselves."""
+        """How many of these are missing from history, if their lines are not written separately."""
         return self.lacks_lines(sum(map(self.wants, finishes)), fetched)
 
     def lacks_lines(self, lines: int, fetched: Fetched) -> int:
-        """The same of this many lines."""
+        """The same for this many lines."""
         lines = 0 if fetched.recorded else lines
         self.drop(lines)
         if fetched.suspect is not None:
@@ -124,7 +127,7 @@ class Recording:
         return lines
 
     def drop(self, lines: int) -> None:
-        """This many outcomes history lacks for good."""
+        """These lines are lost for good."""
         if lines:
             self.dropped += lines
             measure(Unrecorded(self._crm, lines))

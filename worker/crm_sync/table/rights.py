@@ -1,4 +1,4 @@
-"""The rights that a worker needs: what `crm-sync grants` gives, and what a worker and its lanes look for before they open."""
+"""The rights that a worker needs: what `crm-sync grants` grants, and what a worker and its lanes check before they open."""
 
 from collections.abc import Iterable, Sequence
 
@@ -20,9 +20,9 @@ PERMITS = ("lane", "number", "worker")
 WORKERS_CHANGED = ("backend_pid", "backend_start")
 WORKERS_WRITTEN = ("id", "host", "pid", "version", *WORKERS_CHANGED)
 WORKERS_READ = (*WORKERS_WRITTEN, "started_at")
-# What is told of deliveries. Without these rights contacts are still delivered.
+# Records of deliveries. Without these rights contacts are still delivered.
 HISTORY_FORGOTTEN = ("key", "reason", "request_id", "remote_id", "trace")
-# What people are told by: no lane needs it.
+# For reports to people: no lane needs these.
 TELLING = ("crm_sync.snapshot", "crm_sync.progress")
 TELLING_FUNCTIONS = (
     "contacts()",
@@ -39,12 +39,12 @@ TELLING_FUNCTIONS = (
     "why(text)",
 )
 
-Right = tuple[str, str, str]  # a relation, a column of it or "" for the whole, and what may be done
+Right = tuple[str, str, str]  # a relation, one of its columns or "" for all, and the privilege
 
 
 async def require_worker_rights(database: Database) -> None:
-    """Raises ConfigurationError naming the rights that the worker's role lacks whatever it delivers to, and who gives them; and
-    where the schema is of an older version.
+    """Raises ConfigurationError that names the rights the worker's role lacks for any delivery, and who can grant them; also if
+    the schema is of an older version.
     """
     try:
         await _require(
@@ -66,12 +66,12 @@ async def require_worker_rights(database: Database) -> None:
 
 
 async def require_rights(database: Database, table: AdoptedTable, lane: LaneTable) -> None:
-    """Raises ConfigurationError naming the rights that the worker's role lacks to deliver to this CRM, and who gives them."""
+    """Raises ConfigurationError that names the rights the worker's role lacks to deliver to this CRM, and who can grant them."""
     await _require(database, _needed(table, lane))
 
 
 async def require_alert_rights(database: Database) -> None:
-    """Raises ConfigurationError naming the rights that the worker's role lacks to look after alerts: no contact needs one."""
+    """Raises ConfigurationError that names the rights the worker's role lacks for alerts; no delivery needs these."""
     written = ("SELECT", "INSERT", "UPDATE")
     await _require(
         database,

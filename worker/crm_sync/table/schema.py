@@ -1,4 +1,4 @@
-"""What the database must have for the worker to run on it, and what is wrong where it has not."""
+"""What the database must have for the worker to run on it, and what is wrong if it does not."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,16 +13,16 @@ from crm_sync.table.adopted_table import OWN_COLUMNS, ROLL_UP, AdoptedTable, Lan
 
 TRIGGERS = ("update", "update_stale", "insert", "placed", "key")
 MOVED = "moved"  # of a partitioned table
-DELETED = "deleted"  # where deleted contacts are deleted in the CRM too
+DELETED = "deleted"  # if deleted contacts are also deleted in the CRM
 ADVICE = "run `crm-sync migrate`"
 
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """lanes: by CRM, of those whose columns and triggers are whole. faults: by CRM, what is wrong with the others.
+    """lanes: by CRM, those with complete columns and triggers. faults: by CRM, what is wrong with the others.
 
-    countable: those of the others whose columns are there, so that their contacts can be counted. obstacle: what is wrong with
-    the table itself, and so with all of them.
+    countable: those of the others whose columns exist, so that their contacts can be counted. obstacle: what is wrong with the
+    table itself, and so with all CRMs.
     """
 
     table: AdoptedTable
@@ -32,23 +32,23 @@ class Schema:
     obstacle: str | None = None
 
     def is_outdated(self, crm: str, later: "Schema") -> bool:
-        """Whether a lane that was opened with this has to be opened again, and can be.
+        """Whether a lane that was opened with this schema has to be reopened, and can be.
 
-        Columns that were added, and nobody reads yet, do not count.
+        Added columns that no statement reads yet do not count.
         """
         changed = self.table != later.table.without_new(self.table) or self.lanes.get(crm) != later.lanes.get(crm)
         return changed and crm in later.lanes
 
 
 def not_installed(crm: str) -> str:
-    """What is wrong with a CRM that is to be delivered to, and has no columns."""
+    """What is wrong with a CRM that is to be delivered to but has no columns."""
     return f"{crm} has credentials, but is not installed on the contacts table: run `crm-sync adopt --crm {crm}`"
 
 
 async def read_schema(database: Database, table: str | None = None, crms: Collection[str] = ()) -> Schema:
-    """table: the one that a person expects. crms: those that a person has named, else all are meant.
+    """table: the configured one. crms: those that a person named; otherwise all.
 
-    Raises ConfigurationError naming the first thing that is missing of what is meant, and what to do.
+    Raises ConfigurationError that names the first thing missing for these, and what to do.
     """
     schema = await inspect_schema(database, table)
     meant = {crm.strip().lower() for crm in crms}
@@ -59,9 +59,10 @@ async def read_schema(database: Database, table: str | None = None, crms: Collec
 
 
 async def inspect_schema(database: Database, table: str | None = None) -> Schema:
-    """As read_schema, but what keeps single CRMs from being delivered to is told in faults.
+    """Like read_schema, but problems of single CRMs are returned in faults.
 
-    Raises ConfigurationError if it is the table itself: none is adopted, it is gone, or it is not the one that is expected.
+    Raises ConfigurationError for problems of the table itself: none is adopted, it no longer exists, or it is not the configured
+    one.
     """
     adopted = await _read_table(database, table)
     lanes = [dict(lane) for lane in await database.fetch(query("list_lanes"))]
@@ -90,7 +91,7 @@ async def _obstacle(database: Database, table: AdoptedTable) -> str | None:
 
 
 def _of_the_table(table: AdoptedTable) -> str | None:
-    """What every CRM needs of it."""
+    """What every CRM needs from it."""
     for column in (table.key, table.email):
         if column not in table.types:
             return (
@@ -171,9 +172,7 @@ async def _read_table(database: Database, wanted: str | None) -> AdoptedTable:
 
 
 async def _relation(database: Database, name: str) -> int | None:
-    """The table that a person means. One without a schema's name is looked for as the person's role would find it: by its own
-    path.
-    """
+    """The table that the user means. An unqualified name is looked up in the search_path of the user's role."""
     resolve = query("resolve_table")
     relation: int | None = await database.value(resolve, name)
     return relation if relation is not None else (await database.fetch_by_own_path(resolve, name))[0][0]

@@ -1,11 +1,11 @@
-"""Records of a CRM that several contacts have, as those do whose records were merged there.
+"""Records of a CRM that belong to several contacts, for example because their records were merged there.
 
-Such a record has one address as its own. An update by its id would put the address of whichever contact was flipped last in place
-of the others', and back with the next flip. So a contact that shares a record with one of another address is sent without the id:
-it is matched by its address, which leads to the record that has it, and changes nobody's.
+Such a record has one address. Updates by its id would set it to the address of whichever contact was flipped last, back and
+forth. So a contact that shares a record with one of another address is sent without the id: it is matched by its address, which
+finds the record with that address, and no address changes.
 
-The table says which records those are, so that it holds over all requests and workers, for the price of one statement a claim,
-where any of the claimed contacts has an id. The CRM is not asked.
+The table shows which records are shared, so this works across requests and workers. It costs one statement per claim if any of
+the claimed contacts has an id. The CRM is not asked.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -18,7 +18,7 @@ from crm_sync.table.adopted_table import LaneTable
 
 
 class SharedRecords:
-    """Of one CRM. Every method raises as Database.fetch does."""
+    """For one CRM. Every method raises as Database.fetch does."""
 
     def __init__(self, database: Database, table: LaneTable) -> None:
         self._database = database

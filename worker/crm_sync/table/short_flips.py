@@ -1,8 +1,8 @@
-"""Changing the status of many contacts of one CRM, without getting in the way.
+"""Changes the status of many contacts of one CRM without getting in the application's way.
 
-In short transactions, for the application waits for a row until the one that has it ends. No row lock is waited for, so no
-transaction of the application can be the victim of a deadlock. Each commit stands for itself, so whatever ends this,
-nothing is lost.
+It uses short transactions, because the application has to wait for rows locked by a longer one. It never waits for a row lock, so
+no transaction of the application can be the victim of a deadlock. Each commit is independent, so nothing is lost, whatever ends
+this.
 """
 
 import asyncio
@@ -20,20 +20,20 @@ from crm_sync.postgres.pool import Database
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What flipping may take, of the application and of this process."""
+    """How much flipping may demand of the application and of this process."""
 
-    first_batch: int = 100  # contacts: what triggers of the table's owner take is not known yet; the next have twice as many
+    first_batch: int = 100  # contacts: the cost of the owner's triggers is unknown at first; then doubled each time
     batch: int = 1_000  # contacts flipped in one transaction, at most
-    longest_s: float = 0.5  # of one transaction; after a longer one the next has half as many
+    longest_s: float = 0.5  # of one transaction; after a longer one the next batch is half as large
     keys: int = 100_000  # in memory, at most
     rounds: int = 5  # in which locked rows are tried again at the end
     pause_s: float = 0.5  # before each round
-    refused: int = 1_000  # contacts that the table refuses, and it has taken fewer: it is the table, not the contacts
+    refused: int = 1_000  # refused contacts after which, if fewer were accepted, the table is at fault, not the contacts
 
 
 @dataclass(slots=True)
 class Flipped:
-    """What became of the contacts of one CRM, while it does. locked and refused: their keys."""
+    """Progress with the contacts of one CRM, updated during the run. locked and refused: their keys."""
 
     flipped: int = 0
     locked: list[Any] = field(default_factory=list)
@@ -42,10 +42,11 @@ class Flipped:
 
 
 class ShortFlips:
-    """statement: takes keys as $1 and the arguments after them, and returns (id, became) of each that is still meant: flipped,
-    locked by somebody else, or kept as it was by a trigger of the table's owner.
+    """statement: takes keys as $1, followed by the arguments, and returns (id, became) for each that still qualifies: flipped,
+    locked by another session, or left unchanged by a trigger of the table's owner.
 
-    Every method raises as Database.fetch does, but no RowRefusedError; progress tells at any moment, also when one raises.
+    Every method raises as Database.fetch does, but never RowRefusedError; progress is up to date at any moment, also when one
+    raises.
     """
 
     def __init__(self, database: Database, statement: str, *arguments: object, bounds: Bounds | None = None) -> None:
@@ -60,7 +61,7 @@ class ShortFlips:
         await self._database.fetch(self._statement, [], *self._arguments)
 
     async def flip(self, ids: Sequence[Any], progress: Flipped) -> None:
-        """Once. What is locked stays in progress.locked."""
+        """One pass. Locked contacts stay in progress.locked."""
         start = 0
         while start < len(ids):
             batch = ids[start : start + self._batch]
@@ -80,7 +81,7 @@ class ShortFlips:
             await self.flip(locked, progress)
 
     async def _flip_batch(self, ids: Sequence[Any], progress: Flipped) -> None:
-        """Halves the batch whenever the table refuses a row, until that row is alone."""
+        """Halves the batch whenever the table refuses a row, until that row is isolated."""
         try:
             rows = await self._commit(ids)
         except RowRefusedError as error:
@@ -107,6 +108,6 @@ class ShortFlips:
             raise DatabaseTroubleError(f"the contacts table refuses one contact after the other: {progress.refusal}")
 
     async def _commit(self, ids: Sequence[Any]) -> list[asyncpg.Record]:
-        # What a trigger of the owner or a change of the table's definition waits for is tried again.
+        # Waits caused by the owner's triggers or by a change of the table's definition are tried again.
         async with brief_transaction(self._database) as connection:
             return await connection.fetch(self._statement, ids, *self._arguments)

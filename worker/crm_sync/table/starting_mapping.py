@@ -1,4 +1,4 @@
-"""A first MAPPING_FILE for a table: each field of a CRM with the column that is most likely meant."""
+"""A first MAPPING_FILE for a table: each field of a CRM with the column that most likely fits."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from crm_sync.postgres.statements import quote
 from crm_sync.table.adopted_table import OWN_COLUMNS, ROLL_UP
 
 LINE = 100
-# What applications call what crm-sync calls first_name, without case and signs.
+# What applications call the column that crm-sync calls first_name, ignoring case and punctuation.
 SYNONYMS: Mapping[str, Sequence[str]] = {
     "first_name": ("givenname", "forename"),
     "last_name": ("surname", "familyname"),
@@ -22,7 +22,7 @@ SYNONYMS: Mapping[str, Sequence[str]] = {
     "state": ("region", "province"),
     "zip": ("zipcode", "postcode", "postalcode"),
 }
-# Where the table has one column for both names.
+# If the table has one column for both names.
 WHOLE_NAME = ("name", "fullname")
 PARTS: Mapping[str, str] = {
     "first_name": "split_part({name}, ' ', 1)",
@@ -31,10 +31,10 @@ PARTS: Mapping[str, str] = {
 
 
 def starting_mapping(table: str, email: str, columns: Mapping[str, bool], crms: Mapping[str, Mapping[str, str]]) -> str:
-    """The text of the file.
+    """Returns the text of the file.
 
-    email: the column with the address. columns: by name, whether it is a text; crms: by name, each field with the column that
-    crm-sync's own mapping takes.
+    email: the column with the address. columns: by name, whether it is a text. crms: by name, each field with the column in
+    crm-sync's default mapping.
     """
     named = {crm: {field: _expression(usual, columns) for field, usual in fields.items()} for crm, fields in crms.items()}
     lines = [
@@ -76,7 +76,9 @@ def _is_ours(name: str, crms: Mapping[str, Mapping[str, str]]) -> bool:
 
 
 def _toml(text: str) -> str:
-    """A basic string of TOML is written as one of JSON; where nothing needs that, as TOML's literal one, which reads better."""
+    """TOML's basic strings are written like JSON strings; where no escapes are needed, as TOML's literal string, which is easier
+    to read.
+    """
     return f"'{text}'" if re.fullmatch(r"[^'\x00-\x1f\x7f]+", text) else json.dumps(text, ensure_ascii=False)
 
 

@@ -1,7 +1,7 @@
-"""Contacts that are poison to a statement that has a hundred: found, told of, and never in the way.
+"""Contacts that make a statement over many fail: isolated, reported, and never in the way of others.
 
-The mapping divides by what is zero there, or takes forever, or makes more of one row than fits into memory a hundred times. So
-a statement that reads many cuts each value short. Who has a longer one is read alone, as a whole, and only so much at a time.
+Their mapping divides by zero, takes forever, or produces a value that does not fit into memory a hundred times. So a statement
+that reads many contacts truncates each value. A contact with a longer one is read alone, in full, and only so much at a time.
 """
 
 import re
@@ -15,19 +15,19 @@ from crm_sync.errors import DatabaseTroubleError, RowRefusedError, TooSlowError,
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import render
 
-# Of a statement's time: that of several contacts is tried by halves, and an expression alone is named, before it is used up.
+# Of a statement's timeout: within it, several contacts are halved, or a single expression is identified.
 SHARE_OF_SEVERAL = 0.2
-QUICK_S = 0.1  # behind a slow one: who takes longer is put back
-SHORT = 4096  # characters of one value, where many contacts are read at once: more than most have
-MOST_READ = 8_000_000  # characters of contacts with longer ones, in one claim: the others go back in line
-LONGEST_ADDRESS = 1000  # characters that are read of it
+QUICK_S = 0.1  # behind a slow one: contacts that take longer are put back
+SHORT = 4096  # characters of one value when many contacts are read at once: more than most have
+MOST_READ = 8_000_000  # characters of contacts with longer values in one claim: the others go back in line
+LONGEST_ADDRESS = 1000  # characters of it that are read
 
-_SIZE = re.compile(r'"(\d+) bytes"')  # as the mapping has Postgres say it of a list
+_SIZE = re.compile(r'"(\d+) bytes"')  # in the error that the mapping makes Postgres raise for a list
 
 
 class Claimed(NamedTuple):
-    """unreadable: claimed too, but the mapping failed for them; with the reason of each. returned: claimed too, but too large to
-    be had next to the others now, or behind one that took too long. size: characters of those that were read as a whole. slow:
+    """unreadable: claimed too, but the mapping failed for them; each with the reason. returned: claimed too, but too large to
+    read together with the others now, or behind one that took too long. size: characters of those that were read in full. slow:
     the mapping takes too long for one of them.
     """
 
@@ -57,7 +57,7 @@ def put_back(contacts: Iterable[Contact]) -> Claimed:
 
 
 def cut(email: str, fields: Mapping[str, str], longest: Mapping[str, int], most: int | None = None) -> str:
-    """The expressions of a statement that reads contacts: of each text one character more than it may have, or than most."""
+    """The expressions of a statement that reads contacts: of each text, one character more than it may have, or than `most`."""
     bounds = {name: bound if most is None else min(bound, most) for name, bound in longest.items()}
     parts = [f"left({email}, {LONGEST_ADDRESS})"]
     parts += [f"left({sql}, {bounds[name] + 1})" if name in bounds else sql for name, sql in fields.items()]
@@ -65,8 +65,8 @@ def cut(email: str, fields: Mapping[str, str], longest: Mapping[str, int], most:
 
 
 def written(contacts: list[Contact], writers: Mapping[str, Form], apart: Sequence[Apart] = ()) -> Claimed:
-    """With their values in the form that the CRM takes, in place. One that has a value of which there is none is unreadable, and
-    so is one that is to join and to leave the same. apart: whose names have writers.
+    """Converts their values in place to the form that the CRM takes. A contact with a value that cannot be converted is
+    unreadable, and so is one that is to join and to leave the same. apart: whose names have writers.
     """
     if not writers:
         return Claimed(contacts, [])
@@ -84,7 +84,7 @@ def written(contacts: list[Contact], writers: Mapping[str, Form], apart: Sequenc
                 name = f"{joins}, {leaves}"
                 _require_apart(fields[joins], fields[leaves], noun)
         except UnsendableError as error:
-            # Without fields, as one that could not be read: what is said of it is hidden nowhere for being one of its values.
+            # Without fields, like one that could not be read: then nothing in the reason is masked for being one of its values.
             unreadable.append((contact._replace(fields={}), f"{name}: {error}"))
         else:
             taken.append(contact)
@@ -99,8 +99,8 @@ def _require_apart(joined: Sequence[int] | None, left: Sequence[int] | None, nou
 
 
 class Reader:
-    """Reads what is sent of contacts that are claimed already. Raises as Database.fetch does, but no RowRefusedError, and no
-    TooSlowError either.
+    """Reads what is sent for contacts that are already claimed. Raises as Database.fetch does, but neither RowRefusedError nor
+    TooSlowError.
     """
 
     def __init__(
@@ -115,8 +115,8 @@ class Reader:
         apart: Sequence[Apart] = (),
         finish: Callable[["Claimed"], "Claimed"] | None = None,
     ) -> None:
-        """variables: those of the statements; the others as in `crm_sync.table.contacts`. finish: what is done last with what was
-        read; nothing without it.
+        """variables: those of the statements. The others are as in `crm_sync.table.contacts`. finish: applied last to what was
+        read; None for nothing.
         """
         self._database = database
         self._finish = finish
@@ -137,7 +137,7 @@ class Reader:
         }
 
     async def read(self, contacts: Sequence[Contact], token: int) -> Claimed:
-        """Halved where the mapping fails or takes too long, until those that it fails for stand alone."""
+        """Halved if the mapping fails or takes too long, until the culprits are isolated."""
         if len(contacts) == 1:
             return await self._read_alone(contacts[0], token)
         patience_s = self._database.patience_s * SHARE_OF_SEVERAL
@@ -146,15 +146,15 @@ class Reader:
         except (RowRefusedError, TooSlowError):
             middle = len(contacts) // 2
             first = await self.read(contacts[:middle], token)
-            # Behind one that took so long, the others do not wait: who is quick goes on, the others to the end of the line.
+            # The others do not wait behind a slow one: quick ones go on, the rest go to the end of the line.
             rest = self._read_quick(contacts[middle:], token) if first.slow else self.read(contacts[middle:], token)
             return joined([first, await rest])
-        # Who is missing was deleted since.
+        # Missing ones were deleted since.
         values = {row[0]: row[1:] for row in rows}
         return await self.complete([self._filled(one, values[one.id]) for one in contacts if one.id in values], token)
 
     async def complete(self, contacts: list[Contact], token: int) -> Claimed:
-        """Contacts as a statement that cuts values short has read them. Those that were cut are read again, one by one."""
+        """For contacts read by a statement that truncates values. Those with a truncated value are read again, one by one."""
         if not self._longest or not (cut_short := [one for one in contacts if self._is_cut(one)]):
             return self._written(contacts)
         ids = {one.id for one in cut_short}
@@ -169,7 +169,7 @@ class Reader:
         return joined(parts)
 
     async def _read_quick(self, contacts: Sequence[Contact], token: int) -> Claimed:
-        """Those that take no time, one by one. The others are put back."""
+        """Those that are quick, one by one. The others are put back."""
         parts = []
         for contact in contacts:
             try:
@@ -180,7 +180,7 @@ class Reader:
 
     def _is_cut(self, contact: Contact) -> bool:
         fields = contact.fields
-        for name in self._longest:  # no any(): this is asked of every contact, and that takes twice as long
+        for name in self._longest:  # no any(): this runs for every contact, and any() takes twice as long
             value = fields[name]
             if value is not None and len(value) > SHORT:
                 return True
