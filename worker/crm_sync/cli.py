@@ -14,7 +14,7 @@ from crm_sync.errors import ConfigurationError, CrmSyncError
 EXIT_FAILED = 1
 EXIT_CONFIGURATION = 78  # EX_CONFIG of sysexits.h: systemd is told not to restart on it
 
-# Each with what it does, in words that fit next to it at 80 columns: the list needs none of their modules.
+# Each with a summary that fits next to it at 80 columns, so that the list imports none of the commands.
 SECTIONS: Mapping[str, Mapping[str, str]] = {
     "Run": {
         "run": "Run the worker until it is stopped.",
@@ -62,7 +62,7 @@ COMMANDS = tuple(name for section in SECTIONS.values() for name in section)
 
 
 class _Commands(click.Group):
-    """Each is imported when it is asked for: without what the others need a worker starts sooner, and is 11 MB smaller."""
+    """Each command is imported when it is used: without the others' dependencies a worker starts sooner, and is 11 MB smaller."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -96,17 +96,19 @@ def crm_sync() -> None:
 
 
 def _open_closed_streams() -> None:
-    """A standard stream that our parent process has closed leads nowhere. Else the first file or socket would get its number."""
+    """If the parent process closed a standard stream, it is opened on /dev/null. Otherwise the first file or socket would get its
+    number.
+    """
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: this one
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is this one
             setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
 
 
 def main() -> None:
-    """Runs a command. Errors of ours are one plain sentence, without a traceback."""
+    """Runs a command. Our own errors are printed as one plain sentence, without a traceback."""
     _open_closed_streams()
     try:
         crm_sync(prog_name="crm-sync")

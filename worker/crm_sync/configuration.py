@@ -1,4 +1,4 @@
-"""Everything that is set, read once and handed down: at the start of a worker or a command, and again at SIGHUP."""
+"""The whole configuration, read once and passed down: at the start of a worker or a command, and again at SIGHUP."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ Known = Callable[[], Mapping[str, Crm]]
 
 @dataclass(frozen=True, slots=True)
 class LaneConfiguration:
-    """All that is set for one CRM, each setting right by itself. sections: of MAPPING_FILE, not yet tried on the table."""
+    """All settings of one CRM, each valid on its own. sections: of MAPPING_FILE, not yet checked against the table."""
 
     crm: str
     settings: LaneSettings
@@ -29,10 +29,10 @@ class LaneConfiguration:
 
 @dataclass(frozen=True)
 class Configuration:
-    """settings: of the worker. known: the CRMs that can be talked to.
+    """settings: of the worker. known: the supported CRMs.
 
-    All else is made when it is asked for, of what was captured: so that neither a command nor another CRM's lane is stopped by a
-    wrong setting that it does not need. All of it raises ConfigurationError.
+    Everything else is derived on demand from what was captured, so that a wrong setting stops neither a command nor another CRM's
+    lane that does not need it. All methods raise ConfigurationError.
     """
 
     settings: Settings
@@ -49,7 +49,7 @@ class Configuration:
         return read_file(self.settings.mapping_file)
 
     def account(self, crm: str) -> Account | None:
-        """None without credentials, and where there is no client for this CRM."""
+        """None without credentials, or without a client for this CRM."""
         if crm not in self.crms:
             return None
         try:
@@ -57,19 +57,19 @@ class Configuration:
                 return self.crms[crm].read_account() or None
         except CrmSyncError:
             raise
-        except Exception as error:  # that of somebody else's package can fail in any way
+        except Exception as error:  # a plug-in can fail in any way
             raise ConfigurationError(f"the settings of {crm} cannot be read: {type(error).__name__}") from error
 
     def lane(self, crm: str) -> LaneSettings:
         return self.environment.read_lane(crm)
 
     def of_lane(self, crm: str) -> LaneConfiguration | None:
-        """All that the lane of this CRM is made of; None without credentials."""
+        """Everything that the lane of this CRM needs; None without credentials."""
         settings, account = self.lane(crm), self.account(crm)
         return None if account is None else LaneConfiguration(crm, settings, account, self.mapping)
 
     def unknown_names(self) -> list[UnknownName]:
-        """What is set and has no effect, though it looks as if it were meant for crm-sync."""
+        """Names that are set but have no effect, although they look as if they were meant for crm-sync."""
         settings = {name: crm.settings for name, crm in self.crms.items()}
         return [*unknown_settings(self.environment.values, settings), *unknown_sections(self.mapping, self.crms)]
 
@@ -80,7 +80,7 @@ class Configuration:
         return [name.upper() for name in names if name in self.environment.values]
 
     def default_fields(self, crm: str) -> Mapping[str, str]:
-        """Without credentials where they are known without: rights are often granted before there are any."""
+        """Also without credentials, if they are known then: rights are often granted before there are any."""
         known = self.crms.get(crm)
         if known is not None and known.default_fields is not None:
             return known.default_fields
@@ -95,8 +95,10 @@ def load(known: Known = registry.known) -> Configuration:
 
 
 def load_for_worker(known: Known = registry.known) -> Configuration:
-    """With what all lanes share read. Raises ConfigurationError if that is wrong; what is wrong with one CRM is its lane's."""
+    """Reads everything that all lanes share. Raises ConfigurationError if that is wrong; a fault of one CRM is reported by its
+    lane.
+    """
     configuration = load(known)
-    _ = configuration.mapping  # at once, as near to .env as can be: they are edited together
+    _ = configuration.mapping  # read at the same time as .env, because both are edited together
     configuration.environment.read(TransportSettings)
     return configuration

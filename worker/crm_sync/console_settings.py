@@ -1,4 +1,4 @@
-"""What can be set of the console."""
+"""The settings of the console."""
 
 import re
 from ipaddress import ip_network
@@ -10,11 +10,11 @@ from pydantic import AfterValidator, Field, SecretStr
 from crm_sync.core.listen_address import ListenAddress
 from crm_sync.settings import HostNames, Key, PostgresUrl, SettingsModel, listed
 
-SHORTEST_TOKEN = 20  # characters: of base64, 120 bits
+SHORTEST_TOKEN = 20  # characters: 120 bits in base64
 
 
 def _listening(text: str) -> str:
-    path = text.removeprefix("unix:")  # as nginx and others write it
+    path = text.removeprefix("unix:")  # the form used by nginx and others
     text = path if path.startswith("/") else text
     ListenAddress.parse(text, free_port=True)  # raises ValueError
     return text

@@ -1,4 +1,4 @@
-"""A new .env, as `crm-sync init` writes it. Read it is by `crm_sync.environment`."""
+"""A new .env, as written by `crm-sync init`. `crm_sync.environment` reads it."""
 
 import os
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ PRIVATE = 0o600
 
 
 def text_of(values: Mapping[str, str]) -> str:
-    """Raises ConfigurationError for a value that cannot be in such a file."""
+    """Raises ConfigurationError for a value that such a file cannot contain."""
     return "".join(f"{name}={_quoted(name, value)}\n" for name, value in values.items())
 
 
@@ -22,7 +22,7 @@ def _quoted(name: str, value: str) -> str:
 
 
 def write_new(path: Path, text: str, mode: int) -> None:
-    """Raises DeclinedError if there is such a file, which is left as it is, and ConfigurationError where none can be made."""
+    """Raises DeclinedError if the file exists, which is left unchanged, and ConfigurationError if it cannot be created."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
     except FileExistsError as error:

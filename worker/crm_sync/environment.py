@@ -1,4 +1,4 @@
-"""The environment, .env, and systemd's credentials, of which this is the only reader."""
+"""The environment, .env, and systemd's credentials. This is the only module that reads them."""
 
 import os
 import pwd
@@ -16,8 +16,8 @@ from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSou
 from crm_sync.errors import ConfigurationError
 from crm_sync.settings import LaneSettings, SettingsModel
 
-ENV_FILE = ".env"  # of the current directory
-ENVIRONMENT, CREDENTIAL = "environment", "credential"  # with ENV_FILE, where a value may come from
+ENV_FILE = ".env"  # in the current directory
+ENVIRONMENT, CREDENTIAL = "environment", "credential"  # with ENV_FILE, the possible origins of a value
 UTF_8 = "utf-8-sig"  # with or without the byte order mark that editors on Windows write
 
 Model = TypeVar("Model", bound=SettingsModel)
@@ -25,9 +25,9 @@ Model = TypeVar("Model", bound=SettingsModel)
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """All that was set when it was captured. Each file is read once, so that what is read of it is of one version.
+    """Everything that was set when it was captured. Each file is read only once, so that all values come from one version of it.
 
-    values: by name, in lower case. unreadable: credentials that cannot be read, and why; no matter, unless they are asked for.
+    values: by name, in lower case. unreadable: credentials that cannot be read, and why, which matters only if they are needed.
     origins: by name, where its value comes from.
     """
 
@@ -37,11 +37,13 @@ class Environment:
 
     @classmethod
     def capture(cls) -> "Environment":
-        """The environment outweighs .env, and that the credentials. Raises ConfigurationError if they cannot be read."""
+        """The environment takes precedence over .env, and .env over credentials. Raises ConfigurationError if they cannot be
+        read.
+        """
         _refuse_foreign(Path(ENV_FILE))
         try:
             credentials, unreadable = _credentials()
-            # HTTPS_PROXY is https_proxy too. Where both are set, the lower-case letters count, as other programs have it.
+            # HTTPS_PROXY and https_proxy are the same. If both are set, the lower-case one counts, as in other programs.
             small = {name: value for name, value in os.environ.items() if name.islower() and value}
             written = DotEnvSettingsSource(_Outside).env_vars
             variables = {**EnvSettingsSource(_Outside).env_vars, **small}
@@ -57,7 +59,7 @@ class Environment:
         return cls(held | outside, unreadable, origins)
 
     def read(self, model: type[Model]) -> Model:
-        """Raises ConfigurationError with the names of what is wrong and what is expected, never with a value."""
+        """Raises ConfigurationError with the names of wrong settings and what is expected, never with a value."""
         return self._read(model, "")
 
     def read_lane(self, crm: str) -> LaneSettings:
@@ -66,7 +68,7 @@ class Environment:
 
     @contextmanager
     def in_force(self) -> Iterator[None]:
-        """Within, `read` and `read_lane` of this module answer from this one."""
+        """Inside, `read` and `read_lane` of this module use this environment."""
         token = _in_force.set(self)
         try:
             yield
@@ -89,16 +91,16 @@ class Environment:
 
 
 def read(model: type[Model]) -> Model:
-    """From the environment in force, else from the one there is now. Raises as Environment.capture and its read do."""
+    """From the environment in force, else from the current one. Raises as Environment.capture and its read do."""
     return _current().read(model)
 
 
 def read_lane(crm: str) -> LaneSettings:
-    """The settings of one CRM's lane, as read."""
+    """The settings of one CRM's lane, from the same environment as `read`."""
     return _current().read_lane(crm)
 
 
-# For functions that read an account: those of other packages are called without arguments.
+# For functions that read an account, because those of plug-ins are called without arguments.
 _in_force: ContextVar[Environment | None] = ContextVar("environment", default=None)
 
 
@@ -113,14 +115,14 @@ class _Outside(BaseSettings):
 
 
 def _refuse_foreign(file: Path) -> None:
-    """What is in it decides where keys and contacts go, and it comes from whatever directory the command is run in.
+    """It decides where keys and contacts go, and comes from whatever directory the command is run in.
 
-    Raises ConfigurationError for one that somebody else than this user or root has made, or that everybody may write to.
+    Raises ConfigurationError for a file that belongs to a user other than this one or root, or that everyone may write to.
     """
     try:
-        found = (file.lstat(), file.stat())  # a link is somebody's, too
+        found = (file.lstat(), file.stat())  # a link has an owner too
     except OSError:
-        return  # there is none, or it cannot be read, which is told by anyone who reads it
+        return  # it does not exist, or cannot be read, which the reader of the file reports
     where = file.absolute()
     for status in found:
         if status.st_uid not in (os.geteuid(), 0):
@@ -140,8 +142,8 @@ def _user(number: int) -> str:
 
 
 def _credentials() -> tuple[dict[str, str], dict[str, str]]:
-    """systemd's LoadCredential puts one file for each key there. By name in lower case: what each holds, or why it cannot be
-    read. Raises OSError if none can.
+    """systemd's LoadCredential puts one file per key there. By name in lower case: the content of each, or why it cannot be read.
+    Raises OSError if none can.
     """
     named = os.environ.get("CREDENTIALS_DIRECTORY")
     folder = Path(named).resolve() if named else None
@@ -153,7 +155,7 @@ def _credentials() -> tuple[dict[str, str], dict[str, str]]:
         if not file.is_file() or folder not in file.resolve().parents:
             continue
         try:
-            # One that is not a text may be there for others.
+            # One that is not text may be meant for another program.
             held[file.name.lower()] = file.read_text(encoding=UTF_8, errors="surrogateescape").strip()
         except OSError as error:
             unreadable[file.name.lower()] = error.strerror or type(error).__name__
@@ -161,7 +163,7 @@ def _credentials() -> tuple[dict[str, str], dict[str, str]]:
 
 
 def _filled(values: Mapping[str, str | None]) -> dict[str, str]:
-    """Without the whitespace around each; what is empty counts as not set."""
+    """Without surrounding whitespace; empty values count as not set."""
     return {name: stripped for name, value in values.items() if value is not None and (stripped := value.strip())}
 
 

@@ -1,22 +1,22 @@
-"""All errors of crm-sync, foreign ones translated in one place each.
+"""All errors of crm-sync. Errors of each library are translated in one place.
 
 CrmSyncError
 ├── ConfigurationError      a person must change something: exit 78
-│   └── StatementRefusedError  what a statement names is not there, or the role may not use it
+│   └── StatementRefusedError  an object in a statement does not exist, or the role may not use it
 │       └── ForbiddenError  the role lacks a right
-├── DeclinedError           a person asked for what is not done now
-├── DatabaseTroubleError    waited for: unreachable, restarting, standby, locks
-│   ├── RowRefusedError     the data of one row is why a statement failed
-│   └── TooSlowError        the server cancelled a statement, which took too long, and undid it
-├── ChannelError            an alert could not be handed to a channel
-├── UnsendableError         a value that no CRM takes, or not this one
+├── DeclinedError           a person's request is not carried out now
+├── DatabaseTroubleError    the worker waits: unreachable, restarting, standby, locks
+│   ├── RowRefusedError     the data of one row made a statement fail
+│   └── TooSlowError        the server cancelled and rolled back a statement that took too long
+├── ChannelError            an alert could not be sent to a channel
+├── UnsendableError         a value that no CRM, or not this one, accepts
 └── LaneError               a delivery that says nothing about its contacts
-    ├── BatchRefusedError   one of the contacts is why all were refused
+    ├── BatchRefusedError   one of the contacts is the reason why all were refused
     ├── HeldBackError       by our own choice: the lane is pausing or stopping
     ├── NotSentError        nothing reached the CRM: DNS, TLS, refused
     ├── OutageError         the CRM may have applied it: timeout, reset, 5xx, a broken answer
-    ├── RefusedError        the CRM refuses everybody: key, permission, address
-    │   └── StatusRefusedError  refused by status alone: everybody, or these contacts only
+    ├── RefusedError        the CRM refuses every contact: key, permission, address
+    │   └── StatusRefusedError  refused by status alone: every contact, or only these
     └── ThrottledError      too many requests
 """
 
@@ -29,49 +29,51 @@ class CrmSyncError(Exception):
 
 
 class ConfigurationError(CrmSyncError):
-    """Something only a person can put right. The message names it and says what to do, without its value."""
+    """Something that only a person can fix. The message names it and says what to do, without its value."""
 
 
 class StatementRefusedError(ConfigurationError):
-    """The server refuses a statement of ours: what it names is not there, or forbidden to the role. Its cause is the driver's."""
+    """The server refuses one of our statements: an object in it does not exist, or the role may not use it. The cause is the
+    driver's error.
+    """
 
 
 class ForbiddenError(StatementRefusedError):
-    """The role lacks a right for what a statement does."""
+    """The role lacks a right that a statement needs."""
 
 
 class DeclinedError(CrmSyncError):
-    """What a person asked for is not done now. The message says why."""
+    """A person's request is not carried out now. The message says why."""
 
 
 class DatabaseTroubleError(CrmSyncError):
-    """The database cannot be used now. It is waited for."""
+    """The database cannot be used now. Workers wait for it."""
 
 
 class RowRefusedError(DatabaseTroubleError):
-    """A statement failed for the data of one of its rows: a constraint, a trigger, an expression."""
+    """A statement failed because of the data in one of its rows: a constraint, a trigger, an expression."""
 
 
 class TooSlowError(DatabaseTroubleError):
-    """The server cancelled a statement, and undid it: it took longer than it may, or an administrator wanted it so."""
+    """The server cancelled a statement and rolled it back: it took too long, or an administrator cancelled it."""
 
 
 class LockedError(DatabaseTroubleError):
-    """A statement gave up, and was undone, for somebody else has locked what it needs."""
+    """A statement gave up, and was rolled back, because another session has locked what it needs."""
 
 
 class ChannelError(CrmSyncError):
-    """Somebody could not be told of an alert. The message says why, without keys."""
+    """An alert could not be sent. The message says why, without keys."""
 
 
 class UnsendableError(CrmSyncError):
-    """No CRM, or not this one, takes such a value. The message says why, without the value."""
+    """No CRM, or not this one, accepts such a value. The message says why, without the value."""
 
 
 class LaneError(CrmSyncError):
     """A delivery failed for a reason that is not one of its contacts.
 
-    code: stable and upper-case; reason: plain words, free of keys and personal data.
+    code: stable and upper-case. reason: plain words, without keys and personal data.
     """
 
     def __init__(self, code: str, reason: str) -> None:
@@ -81,7 +83,7 @@ class LaneError(CrmSyncError):
 
 
 class BatchRefusedError(LaneError):
-    """The CRM refused contacts together because of some of them, without saying which. retried: the reason may pass."""
+    """The CRM refused contacts together because of some of them, without saying which. retried: the reason may be transient."""
 
     def __init__(self, code: str, reason: str, *, retried: bool = False) -> None:
         super().__init__(code, reason)
@@ -101,19 +103,19 @@ class NotSentError(LaneError):
 
 
 class OutageError(LaneError):
-    """The CRM failed, or did not answer. It may have applied the request: sending again is harmless."""
+    """The CRM failed, or did not answer. It may have applied the request; sending it again is harmless."""
 
 
 class RefusedError(LaneError):
-    """The CRM refuses everybody, whatever the contact."""
+    """The CRM refuses every contact."""
 
 
 class StatusRefusedError(RefusedError):
-    """Refused by status, in words that are not the CRM's own: a page of a firewall, of a proxy, of something else.
+    """Refused by status, without the CRM's own error format: a page from a firewall, a proxy or something else.
 
-    That can be meant for everybody, or for what one contact says. The lane finds out by what others are answered, so code and
-    reason are those of everybody. said: the answer, for the one that is to blame. operation: the kind of request; None if the
-    client does not know: then any delivery counts as the same.
+    That can concern every contact, or the content of one. The lane finds out from the answers to others, so code and reason are
+    those for all contacts. said: the answer, for the contact to blame. operation: the kind of request; None if the client does
+    not know: then all deliveries count as one kind.
     """
 
     def __init__(self, code: str, reason: str, *, said: str = "", operation: Operation | None = None) -> None:

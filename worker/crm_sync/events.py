@@ -1,4 +1,4 @@
-"""The names of all log events. They are one of our doors: people search and alert by them."""
+"""The names of all log events. They are a public interface: people search and alert by them."""
 
 WORKER_STARTED = "worker_started"
 WORKER_STOPPING = "worker_stopping"

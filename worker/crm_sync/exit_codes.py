@@ -1,4 +1,4 @@
-"""What the exit codes of the commands mean: for the manual and the man pages. Scripts and service managers go by them."""
+"""The meaning of the commands' exit codes, for the manual and the man pages. Scripts and service managers depend on them."""
 
 # (exit code, commands, meaning); no commands: all of them.
 EXIT_CODES: tuple[tuple[int, tuple[str, ...], str], ...] = (

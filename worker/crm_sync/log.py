@@ -1,6 +1,6 @@
-"""Logging: one event, one line. JSON, unless a person is looking.
+"""Logging: one event per line. JSON, unless standard error is a terminal.
 
-Whatever else wants to know what happens, such as metrics, taps the same events (`tap`): no place that logs knows of it.
+Other consumers of events, such as metrics, tap the same events (`tap`): the code that logs does not know about them.
 """
 
 import logging
@@ -21,23 +21,23 @@ _level = logging.INFO  # of what is written
 
 
 def tap(listener: Tap) -> None:
-    """From now on the listener is called with every event that is logged, in the process that logs it, before it is written.
+    """From now on, the listener is called with every logged event, in the process that logs it, before it is written.
 
-    An event is as it is logged: its name under "event", its details, and often "crm". The listener must be quick. One that fails
-    costs no line: the line says so, under "tap_failed".
+    The event is passed as logged: its name under "event", its details, and often "crm". The listener must be fast. If it fails,
+    the line is still written, and says so under "tap_failed".
     """
     _taps.append(listener)
 
 
 def untap(listener: Tap) -> None:
-    """It is called no more."""
+    """It is no longer called."""
     with suppress(ValueError):
         _taps.remove(listener)
 
 
 @contextmanager
 def tapped(listener: Tap) -> Iterator[None]:
-    """As tap, for as long as this lasts."""
+    """Like tap, for the duration of the context."""
     tap(listener)
     try:
         yield
@@ -50,29 +50,29 @@ def hand_to_taps(_logger: object, _method: str, event: structlog.types.EventDict
     for listener in tuple(_taps):
         try:
             listener(event)
-        except Exception as error:  # noqa: BLE001 (told in the line itself)
+        except Exception as error:  # noqa: BLE001 (reported in the line itself)
             event["tap_failed"] = type(error).__name__
     return event
 
 
 def set_level(level: int) -> None:
-    """From now on events below it are not written. Taps are handed them anyway: what is counted does not depend on the log."""
-    global _level  # noqa: PLW0603 (the log is the process's)
+    """From now on, events below this level are not written. Taps still get them: counts must not depend on the log level."""
+    global _level  # noqa: PLW0603 (the process has one log)
     _level = level
 
 
 def drop_quieter(_logger: object, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
-    """The processor that keeps what is below the level from being written."""
+    """The processor that drops events below the level."""
     if logging.getLevelNamesMapping()[event["level"].upper()] < _level:
         raise structlog.DropEvent
     return event
 
 
 class _Output:
-    """Standard error, or what stands for it. A disk that is full or a reader that is gone costs lines, never a delivery.
+    """Standard error, or its replacement. A full disk or a closed reader costs lines, never a delivery.
 
-    The first line after them says how many. Unbuffered where it is a file: what could not be written must not come again at the
-    end of the process.
+    The first line after a loss says how many were lost. Unbuffered if it is a file: what could not be written must not appear at
+    the end of the process.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -94,7 +94,7 @@ class _Output:
             self._lost = 0
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Nothing is buffered."""
 
     def _write(self, text: str) -> None:
         try:
@@ -108,7 +108,7 @@ class _Output:
 
 
 def configure(level: int = logging.INFO) -> None:
-    """To standard error, which systemd's journal keeps; what a command answers goes to standard output."""
+    """To standard error, which systemd's journal keeps; a command's results go to standard output."""
     set_level(level)
     out = sys.stderr
     output = _Output(out)
@@ -121,7 +121,7 @@ def configure(level: int = logging.INFO) -> None:
         output.tell_lost,
     ]
     if out.isatty():
-        # Plain: the pretty one shows local variables, which are people's data.
+        # The plain formatter: the pretty one shows local variables, which contain personal data.
         processors.append(structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback))
     else:
         processors += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
@@ -134,7 +134,7 @@ def configure(level: int = logging.INFO) -> None:
 
 
 class Trouble:
-    """Tells of a database that is away: each reason once, however often it is tried, until all is well again."""
+    """Reports an unreachable database: each reason once, however often it is tried, until all is well again."""
 
     def __init__(self, **context: Any) -> None:
         self._log = structlog.get_logger().bind(**context)

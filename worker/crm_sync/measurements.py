@@ -1,6 +1,7 @@
-"""What is measured and not logged: too much of it for a line each. Anyone who wants it taps it, as with the log.
+"""Measurements, which are too frequent to be logged. Consumers tap them, as with the log.
 
-No place that measures knows who listens. Where nobody does, as in a worker without metrics, it costs a call that does nothing.
+The code that measures does not know who listens. Without listeners, as in a worker without metrics, a measurement costs one call
+that does nothing.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,14 +17,14 @@ log = structlog.get_logger()
 
 
 class Cause(StrEnum):
-    """Why a lane that slept looks for contacts."""
+    """Why a sleeping lane looks for contacts."""
 
     BELL = "bell"  # a flip rang, or another worker asked for help
-    DUE = "due"  # the time of a contact has come
+    DUE = "due"  # a contact became due
     NAP = "nap"  # a flip is uncommitted, or a row is locked: it looks again after a moment
-    TICK = "tick"  # the safety look found something due that no bell had told of
+    TICK = "tick"  # the safety look found something due that no bell had announced
     RECOVERY = "recovery"  # contacts of a dead worker are back in line, or there is a new session
-    AGAIN = "again"  # flipped once more while in flight
+    AGAIN = "again"  # flipped again while in flight
 
 
 class Operation(StrEnum):
@@ -32,11 +33,11 @@ class Operation(StrEnum):
     UPSERT = "upsert"
     DELETE = "delete"
     LOGIN = "login"  # for a token
-    FIELDS = "fields"  # which fields the CRM has
+    FIELDS = "fields"  # to read the CRM's fields
 
 
 class Delivery(NamedTuple):
-    """Contacts, or deletions, that were handed to the client together."""
+    """Contacts, or deletions, that were passed to the client together."""
 
     crm: str
     contacts: int
@@ -53,21 +54,21 @@ class Exchange(NamedTuple):
 
 
 class Statement(NamedTuple):
-    """One SQL statement. name: of its file; empty if it has none. took_s: with the wait for a connection."""
+    """One SQL statement. name: of its file; empty if it has none. took_s: including the wait for a connection."""
 
     name: str
     took_s: float
 
 
 class Delivered(NamedTuple):
-    """Contacts that were just delivered. waited_ms: how many this many milliseconds after their flip."""
+    """Contacts that were just delivered. waited_ms: how many were delivered this many milliseconds after their flip."""
 
     crm: str
     waited_ms: Mapping[int, int]
 
 
 class Unrecorded(NamedTuple):
-    """Outcomes that history lacks."""
+    """Outcomes missing from history."""
 
     crm: str
     outcomes: int
@@ -87,7 +88,7 @@ class Limited(NamedTuple):
 
 
 class Woken(NamedTuple):
-    """A lane that slept looks for contacts."""
+    """A sleeping lane looks for contacts."""
 
     crm: str
     cause: Cause
@@ -101,15 +102,15 @@ _told: set[type[Exception]] = set()
 
 
 def tap(listener: Tap) -> None:
-    """From now on the listener is called with everything that is measured in this process. It must be quick.
+    """From now on, the listener is called with every measurement in this process. It must be fast.
 
-    One that fails costs no delivery. Each kind of failure is in the log once.
+    If it fails, deliveries are not affected. Each kind of failure is logged once.
     """
     _taps.append(listener)
 
 
 def untap(listener: Tap) -> None:
-    """It is called no more."""
+    """It is no longer called."""
     with suppress(ValueError):
         _taps.remove(listener)
 

@@ -2,7 +2,7 @@
 
     ContactUpdate(brevo_sync_status=CRMSyncStatus.QUEUED).model_dump(exclude_unset=True)
 
-The columns that the worker owns are in ContactRead only. For models of SQLAlchemy and Django see docs/.
+The columns that the worker owns are only in ContactRead. For SQLAlchemy and Django models see docs/.
 """
 
 from datetime import datetime
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class CRMSyncStatus(StrEnum):
-    """What is wanted. The application writes New, Selected, Queued and Skipped; the worker answers with the others."""
+    """What is wanted. The application writes New, Selected, Queued and Skipped; the worker writes the others."""
 
     NEW = "New"
     SELECTED = "Selected"
@@ -25,7 +25,7 @@ class CRMSyncStatus(StrEnum):
 
 
 class HubSpotSyncStatus(StrEnum):
-    """The same for HubSpot, whose column has an older enum type of its own."""
+    """The same for HubSpot, whose column has its own, older enum type."""
 
     NEW = "New"
     SELECTED = "Selected"
@@ -46,11 +46,11 @@ class CRMProcessingStatus(StrEnum):
 
 
 class ContactRead(BaseModel):
-    """All CRM and retry fields of one row, from a mapping or from an ORM's object."""
+    """All CRM and retry columns of one row, from a mapping or an ORM object."""
 
     model_config = ConfigDict(from_attributes=True)
 
-    id: Any  # the primary key is of whatever type the table has
+    id: Any  # the primary key has whatever type the table uses
     email: str | None = None
 
     hubspot_sync_status: HubSpotSyncStatus

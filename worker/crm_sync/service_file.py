@@ -1,11 +1,11 @@
-"""The file in which Postgres services are described, as libpq reads it: for both drivers, for asyncpg takes it half."""
+"""The file that describes Postgres services, read as libpq does: for both drivers, because asyncpg supports it only partly."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 OWN = ".pg_service.conf"
-SHARED = "pg_service.conf"  # in the folder that PGSYSCONFDIR names
+SHARED = "pg_service.conf"  # in the directory named by PGSYSCONFDIR
 
 
 def read_service(name: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What can be set, but for the account of each CRM: that stands with its client. `crm_sync.environment` reads it."""
+"""All settings except those of each CRM's account, which are next to its client. `crm_sync.environment` reads them."""
 
 import logging
 import re
@@ -23,7 +23,7 @@ _SCHEMA = r'(?:"(?:[^"\0]|"")+"|[A-Za-z_][A-Za-z0-9_]*)'  # a name as SQL writes
 
 
 def _postgres_url(url: str) -> str:
-    """What both drivers can meet, without a service: that is looked up once."""
+    """What both drivers support, without a service: that is looked up once."""
     service = parameters_of(url).get("service")
     connection = ConnectionString.parse(url, None if service is None else read_service(service))
     return f"postgresql://{url.partition('://')[2]}" if service is None else connection.url
@@ -35,7 +35,7 @@ def _schemas(text: str) -> str:
 
 
 def schemas(text: str) -> tuple[str, ...]:
-    """The names of a list as SQL writes it: public, "My Schema". Raises ValueError."""
+    """The names of a list in SQL syntax: public, "My Schema". Raises ValueError."""
     if not text:
         return ()
     if not re.fullmatch(rf"\s*{_SCHEMA}(?:\s*,\s*{_SCHEMA})*\s*", text):
@@ -75,9 +75,9 @@ def _password(secret: SecretStr) -> SecretStr:
     return secret
 
 
-# What is sent in a header as it is: a token, an API key.
+# Values sent in a header unchanged: a token, an API key.
 Key = Annotated[SecretStr, AfterValidator(_key)]
-# What people choose: any characters but control characters.
+# Values that people choose: any characters except control characters.
 Password = Annotated[SecretStr, AfterValidator(_password)]
 
 
@@ -93,12 +93,12 @@ def _names(text: str) -> str:
     return text
 
 
-# Under which a server of ours is reached.
+# Names under which one of our servers is reached.
 HostNames = Annotated[str, AfterValidator(_names)]
 
 
 class SettingsModel(BaseModel):
-    """Settings that belong together. They are named as its fields, in capitals. Whitespace around a value does not count."""
+    """Settings that belong together. They are named after the fields, in capitals. Whitespace around a value is ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
@@ -150,7 +150,7 @@ class Settings(SettingsModel):
             "loopback, names of a private network"
         ),
     )
-    # Applications that share the environment say debug, for which there is nothing here.
+    # Applications that share the environment may set debug, which does not exist here.
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(str.lower)] = Field(
         "info", description="the least severe level that is logged: info, warning or error"
     )
@@ -165,7 +165,7 @@ class Settings(SettingsModel):
 
     @property
     def log_number(self) -> int:
-        """LOG_LEVEL as `logging` counts."""
+        """LOG_LEVEL as a number of `logging`."""
         return logging.getLevelNamesMapping()[self.log_level.upper()]
 
     @property
@@ -174,7 +174,7 @@ class Settings(SettingsModel):
 
     @property
     def behind_pooler(self) -> bool:
-        """Prisma has it said in the URL."""
+        """Prisma puts this into the URL."""
         if "database_behind_pooler" in self.model_fields_set:
             return self.database_behind_pooler
         return ConnectionString.parse(self.database_url).behind_pooler
@@ -254,7 +254,7 @@ class TransportSettings(SettingsModel):
     )
 
     def hosts(self, port: int) -> frozenset[str]:
-        """Those that may be spoken to at this port."""
+        """Hosts that may be reached on this port."""
         allowed = map(_host, listed(self.http_allowed_hosts))
         return frozenset(host for host, only in allowed if only in (None, port))
 
@@ -289,7 +289,7 @@ class AlertSettings(SettingsModel):
 
 
 class TraceSettings(SettingsModel):
-    """Where traces are sent. The names are those that OpenTelemetry has."""
+    """Where traces are sent. The names are OpenTelemetry's."""
 
     otel_exporter_otlp_endpoint: str | None = Field(None, description="the collector that traces are sent to, as OTLP over HTTP")
     otel_exporter_otlp_headers: Password | None = Field(
@@ -299,7 +299,7 @@ class TraceSettings(SettingsModel):
 
 
 class ProxySettings(SettingsModel):
-    """Through what CRMs are reached. The names are those that other programs know too."""
+    """The proxies through which CRMs are reached. The names are those that other programs use too."""
 
     https_proxy: SecretStr | None = Field(
         None, description="the HTTP proxy to CRMs with https, such as http://user:password@proxy.example.com:3128"
@@ -311,5 +311,5 @@ class ProxySettings(SettingsModel):
     )
 
 
-# What all lanes share.
+# Settings that all lanes share.
 SHARED: tuple[type[SettingsModel], ...] = (Settings, TransportSettings, ProxySettings, AlertSettings, TraceSettings)

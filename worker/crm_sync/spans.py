@@ -1,9 +1,9 @@
-"""Spans of what a worker does, for anyone who traces it: `crm_sync.telling.traces`, where that is set; else nobody, at no cost.
+"""Spans of a worker's activities, for a tracer: `crm_sync.telling.traces` if configured; otherwise none, at no cost.
 
     delivery   one call of a client for some contacts: linked to the traces of their flips
     request    one HTTP request of a client, below it
 
-Whatever runs within `traced` has that tracer: it goes with the task, and with all tasks that it starts.
+Code that runs inside `traced` uses that tracer, including all tasks that it starts.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,14 +19,14 @@ class Delivery(Protocol):
     """A span, while it is open."""
 
     def said(self, entries: Sequence[Outcome | Unsent | LaneError]) -> None:
-        """What became of each contact."""
+        """The result for each contact."""
 
     def failed(self, error: LaneError) -> None:
-        """Of none of them anything."""
+        """There is no result for any of them."""
 
 
 class Exchange(Protocol):
-    """headers: that hand the trace on, to a receiver who is meant to go on with it."""
+    """headers: continue the trace, for receivers that are meant to."""
 
     headers: Mapping[str, str]
 
@@ -42,7 +42,7 @@ class Tracer(Protocol):
 
 
 class _Nothing:
-    """No tracer, and each span of it."""
+    """No tracer, and its spans."""
 
     headers: Mapping[str, str] = {}
 
@@ -74,7 +74,7 @@ _tracer: ContextVar[Tracer] = ContextVar("tracer", default=NOTHING)
 
 @contextmanager
 def traced(tracer: Tracer) -> Iterator[None]:
-    """Within, this tracer has the spans."""
+    """Inside, this tracer gets the spans."""
     token = _tracer.set(tracer)
     try:
         yield
@@ -88,5 +88,5 @@ def delivery(crm: str, operation: str, contacts: Sequence[Contact]) -> AbstractC
 
 
 def request(method: str, host: str | None, port: int | None) -> AbstractContextManager[Exchange]:
-    """Around one HTTP request. Outside of a delivery there is no span."""
+    """Around one HTTP request. Outside a delivery there is no span."""
     return _tracer.get().request(method, host, port)

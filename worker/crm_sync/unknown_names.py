@@ -1,4 +1,4 @@
-"""Names that are set and mean nothing, but look as if they were ours: BREVO_APIKEY, CONTACT_TABLE, a section [brvo]."""
+"""Names that are set but unknown, and look as if they were ours: BREVO_APIKEY, CONTACT_TABLE, a section [brvo]."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from crm_sync.console_settings import ConsoleSettings
 from crm_sync.settings import SHARED, LaneSettings, SettingsModel
 
-NEAR = 0.9  # of a name that does not begin like a CRM's: a letter or two are different
+NEAR = 0.9  # for a name without a CRM's prefix: a letter or two differ
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +29,11 @@ class UnknownName:
 
 
 def unknown_settings(names: Iterable[str], crms: Mapping[str, type[SettingsModel] | None]) -> list[UnknownName]:
-    """Of the names that are set: those that begin with a CRM's, and those that are nearly one of ours. Others are other people's.
+    """Of the names that are set: those with a CRM's prefix, and those that are similar to one of ours. Others belong to other
+    programs.
 
-    crms: by name, with their settings. What those of a CRM are called that declares none is not known, so none of its is told.
+    crms: by name, with their settings. If a CRM declares no settings, their names are not known, so none with its prefix is
+    reported.
     """
     models: tuple[type[SettingsModel], ...] = (*SHARED, ConsoleSettings)
     shared = [name for model in models for name in model.model_fields]
@@ -50,14 +52,14 @@ def unknown_settings(names: Iterable[str], crms: Mapping[str, type[SettingsModel
                 unknown.append(UnknownName(name.upper(), None, tuple(other.upper() for other in elsewhere)))
             else:
                 unknown.append(_unknown(name, of_crms[crm], 0.5))
-        # A name of ours with more before or after it is somebody else's: TEST_DATABASE_URL.
+        # One of our names with a prefix or suffix belongs to another program: TEST_DATABASE_URL.
         elif crm is None and not any(own in name for own in ours) and get_close_matches(name, ours, 1, NEAR):
             unknown.append(_unknown(name, ours, NEAR))
     return unknown
 
 
 def unknown_sections(sections: Iterable[str], crms: Iterable[str]) -> list[UnknownName]:
-    """Of MAPPING_FILE: those of no CRM."""
+    """Sections of MAPPING_FILE that belong to no CRM."""
     known = [*crms]
     unknown = []
     for section in sections:
@@ -68,7 +70,7 @@ def unknown_sections(sections: Iterable[str], crms: Iterable[str]) -> list[Unkno
 
 
 def _unknown(name: str, known: list[str], cutoff: float) -> UnknownName:
-    """Those that have a word in common, besides the first, come before those that only look alike."""
+    """Names that share a word, besides the first, come before those that only look similar."""
     words = {*name.split("_")[1:]}
     related = [other for other in known if words & {*other.split("_")[1:]}]
     nearest = get_close_matches(name, related, 1, cutoff) or get_close_matches(name, known, 1, cutoff)

@@ -1,4 +1,4 @@
-"""crm-sync adopt: puts crm-sync on a table that is in use, and takes it off again."""
+"""crm-sync adopt: puts crm-sync on a table that is in use, and removes it again."""
 
 import re
 import time
@@ -99,7 +99,7 @@ def adopt(*, plan: bool, undo: bool, crms: tuple[str, ...], yes: bool) -> None:
 
 
 def note_adoption(url: str, table: str | None, changes: int) -> None:
-    """Who has changed what is on the table. Raises nothing."""
+    """Records who changed what on the table. Raises nothing."""
     arguments = deeds.arguments(deeds.TABLE_ADOPTED, table=table, changes=changes, version=__version__)
     try:
         with migrations.translated(), migrations.connect(url) as connection:
@@ -149,7 +149,7 @@ def _statements(steps: Sequence[Step], pace: float | None) -> Iterator[str]:
 
 
 def _sql_lines(statement: str) -> Iterator[str]:
-    """In lines that a terminal holds, and still SQL: what is in quotes is not broken."""
+    """Wrapped for a terminal, but still valid SQL: quoted text is not broken."""
     line, most = "", width()
     for word in _WORD.findall(statement):
         if line and len(line) + 1 + len(word) > most:
@@ -212,5 +212,5 @@ def _losses(planned: Undoing) -> Iterator[str]:
 
 
 def say(sentence: str) -> None:
-    # On whom it waits for is wanted to its end.
+    # What it waits for is printed in full.
     click.echo(wrapped(sentence) if sentence.startswith("Waiting") else shortened(sentence, width()))

@@ -1,4 +1,4 @@
-"""crm-sync check: is everything as it must be?"""
+"""crm-sync check: is everything as it should be?"""
 
 import asyncio
 import re
@@ -43,7 +43,7 @@ _NAME = re.compile(r"[A-Z0-9]+(?:_[A-Z0-9]+)+")
 
 
 class Verdict(Enum):
-    """What is said of one thing. WARNING: nothing is wrong by it, but it is hardly meant so."""
+    """The result of one check. WARNING: it does no harm, but is hardly intended."""
 
     OK = ("ok", "green")
     WRONG = ("wrong", "red")
@@ -76,7 +76,7 @@ def check() -> None:
 
 
 async def tell_findings() -> list[Finding]:
-    """Each as it is found."""
+    """Prints each as it is found."""
     terminal = console()
     told = []
     async for finding in findings():
@@ -89,8 +89,8 @@ async def tell_findings() -> list[Finding]:
 
 
 async def findings() -> AsyncIterator[Finding]:
-    """Each check in the order in which one rests on the other. The first that fails of those that all CRMs rest on ends it; what
-    is wrong with one CRM does not keep the others from being checked.
+    """The checks, each after those it depends on. The first failure of a check that all CRMs depend on ends the list; a fault of
+    one CRM does not stop the checks of the others.
     """
     try:
         configuration = load_for_worker()
@@ -169,7 +169,7 @@ async def _warnings(settings: Settings, database: Database, schema: Schema) -> A
 
 
 async def _of_a_crm(configuration: Configuration, database: Database, schema: Schema, crm: str) -> AsyncIterator[Finding]:
-    """Nothing of one that is neither set nor installed."""
+    """Nothing for a CRM that is neither configured nor installed."""
     is_installed = crm in schema.lanes or crm in schema.faults
     try:
         wanted = configuration.of_lane(crm)
@@ -276,7 +276,7 @@ async def _told(database: Database, plan: LanePlan) -> str:
 
 
 async def _credentials(database: Database, wanted: LaneConfiguration, keys: Sequence[str]) -> str:
-    """keys: the names of the settings that a refusal is about."""
+    """keys: the settings that a refusal is about."""
     crm, account = wanted.crm, wanted.account
     with told_as_lane_errors():
         async with account.open(RateLimit(database, crm, account.windows)) as client:

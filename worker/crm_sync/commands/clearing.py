@@ -1,4 +1,4 @@
-"""crm-sync clearing: turns the column on or off that records which fields were sent, without which no field is cleared."""
+"""crm-sync clearing: turns on or off the column that records which fields were sent, without which no field is cleared."""
 
 import asyncio
 

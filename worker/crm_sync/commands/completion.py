@@ -1,10 +1,10 @@
-"""crm-sync completion: for the shells that people type in."""
+"""crm-sync completion: for interactive shells."""
 
 import click
 from click.shell_completion import get_completion_class
 
 SHELLS = ("bash", "zsh", "fish")
-VARIABLE = "_CRM_SYNC_COMPLETE"  # as click calls it for a command of this name
+VARIABLE = "_CRM_SYNC_COMPLETE"  # click's name for a command with this name
 
 
 @click.command()
@@ -23,5 +23,5 @@ def completion(*, shell: str) -> None:
     if kind is None:
         raise click.UsageError(f"no completion for {shell}")
     script = kind(click.Group(), {}, "crm-sync", VARIABLE)
-    # Not kind.source(): that of bash starts a bash, to look at its version.
+    # Not kind.source(): for bash, that starts a bash to check its version.
     click.echo(script.source_template % script.source_vars())

@@ -1,4 +1,4 @@
-"""crm-sync console: the page on which people look, and put things right."""
+"""crm-sync console: web pages on which people look at contacts and CRMs, and fix problems."""
 
 import asyncio
 import signal

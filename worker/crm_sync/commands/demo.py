@@ -1,4 +1,4 @@
-"""crm-sync demo: the real thing on a machine that has nothing but Python."""
+"""crm-sync demo: the real thing, on a machine with only Python."""
 
 import asyncio
 import os
@@ -38,13 +38,13 @@ from crm_sync.settings import Settings
 SEED = 7
 SINGLES = 50
 PATIENCE_S = 300.0
-REFUSED = "Tables; Jr."  # a last name that all four refuse, in the middle of whatever batch it comes
+REFUSED = "Tables; Jr."  # a last name that all four refuse, in the middle of whatever batch it is in
 RETRY_DELAY_MINUTES = "0.01"
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of everybody at one CRM. rate: contacts a second; latencies: from flip to arrival, in ms, sorted."""
+    """The result of all contacts in one CRM. rate: contacts a second. latencies: from flip to arrival, in ms, sorted."""
 
     rows: list[Row]
     records: list[Record]
@@ -117,8 +117,8 @@ async def _show(console: Console, url: str, everybody: list[Person], folder: Pat
 
 @asynccontextmanager
 async def _console(url: str, sandboxes: Mapping[str, str]) -> AsyncIterator[str]:
-    """A link that signs in. sandboxes: the URL of each, which it may ask as the worker does."""
-    from crm_sync.console.server import make_token, running_console  # noqa: PLC0415 (an extra, and of no use to the others)
+    """Prints a sign-in link. sandboxes: their URLs, which the console may call as the worker does."""
+    from crm_sync.console.server import make_token, running_console  # noqa: PLC0415 (an extra that the other commands do not need)
 
     of_crms = [settings(crm, sandbox) for crm, sandbox in sandboxes.items()]
     environment = Environment({"database_url": url} | {name.lower(): value for one in of_crms for name, value in one.items()})
@@ -146,7 +146,7 @@ async def _flip_singles(console: Console, app: asyncpg.Connection, everybody: li
         flipped[email.lower()] = time.time()
         await app.execute(flip, email)
         async with asyncio.timeout(PATIENCE_S):
-            while any((await _open(app)).values()):  # noqa: ASYNC110 (an application has no other way to see)
+            while any((await _open(app)).values()):  # noqa: ASYNC110 (an application has no other way to find out)
                 await asyncio.sleep(0.02)
     return flipped
 
@@ -162,7 +162,7 @@ async def _open(app: asyncpg.Connection) -> dict[str, int]:
 
 
 async def _flip_the_rest(console: Console, app: asyncpg.Connection) -> dict[str, float]:
-    """Flips everybody else for all CRMs in one statement and shows how it goes. Contacts a second, by CRM."""
+    """Flips all others for all CRMs in one statement, and shows the progress. Returns contacts a second, by CRM."""
     console.print("   [dim]-- everybody else at once[/]")
     flip = query("flip_new")
     console.print(f"   {_on_a_line(flip)};\n", soft_wrap=True)
@@ -195,7 +195,7 @@ async def _result(
 ) -> Result:
     rows = await _rows(app, crm, everybody)
     records = [record(crm, there) for there in await _get(http, sandbox, "contacts")]
-    # The clocks of all processes are this machine's.
+    # All processes use this machine's clock.
     arrivals: dict[str, float] = dict(await _get(http, sandbox, "arrivals"))
     latencies = sorted((arrivals[email] - at) * 1000 for email, at in flipped.items())
     return Result(rows, records, (await _get(http, sandbox, "stats"))["requests"], rate, latencies)
@@ -262,7 +262,7 @@ async def _worker(url: str, sandboxes: Mapping[str, str], log: Path) -> AsyncIte
 
 
 async def _worker_is_up(app: asyncpg.Connection, log: Path) -> None:
-    """Raises click.ClickException with its log when it does not come up."""
+    """Raises click.ClickException with the worker's log if it does not start."""
     try:
         async with asyncio.timeout(30):
             while not await app.fetchval(query("count_workers")):  # noqa: ASYNC110

@@ -23,13 +23,13 @@ from crm_sync.table.failed_contacts import FailedContacts
 from crm_sync.table.one_contact import read_key
 from crm_sync.table.schema import read_schema
 
-PATIENCE_S = 60.0  # all failed contacts of a CRM are sorted for a page
+PATIENCE_S = 60.0  # all failed contacts of a CRM are sorted for one page
 PAGE, LARGEST_PAGE = 50, 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a person asks for. crms, codes: none means all. after: CRM:KEY of the last contact of the page before."""
+    """What the user asks for. crms, codes: empty means all. after: CRM:KEY of the last contact of the previous page."""
 
     crms: Sequence[str]
     codes: Sequence[str]
@@ -40,7 +40,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """following: CRM:KEY of its last contact where there are more. now: the database's clock."""
+    """following: CRM:KEY of its last contact, if there are more. now: the database's clock."""
 
     contacts: Sequence[FailedContact]
     following: str | None
@@ -89,7 +89,7 @@ async def _failed(settings: Settings, asked: Asked) -> Page:
         since = None if asked.ago is None else now - asked.ago
         found: list[FailedContact] = []
         for name in [*lanes][[*lanes].index(crm) :]:
-            # One more than fits tells whether there is another page.
+            # One more than fits shows whether there is another page.
             room = asked.limit + 1 - len(found)
             found += await _page(database, lanes[name], codes, since, key if name == crm else None, room)
             if len(found) > asked.limit:
@@ -99,7 +99,7 @@ async def _failed(settings: Settings, asked: Asked) -> Page:
 
 
 async def _start(database: Database, lanes: Mapping[str, LaneTable], after: str | None) -> tuple[str, Any]:
-    """The CRM to begin with, and the key after which."""
+    """The CRM to begin with, and the key to begin after."""
     if after is None:
         return next(iter(lanes)), None
     crm, _, key = after.partition(":")
@@ -109,8 +109,8 @@ async def _start(database: Database, lanes: Mapping[str, LaneTable], after: str 
 
 
 async def _meant(database: Database, lanes: Mapping[str, LaneTable], codes: Sequence[str], now: datetime) -> list[str]:
-    """Other programs write codes of their own, so those of the rows count too; they are looked for only where one is needed.
-    Reasons that begin with no code are meant by how they begin.
+    """Other programs write their own codes, so codes found in the rows are valid too; they are looked up only if needed. Reasons
+    without a code match by their beginning.
     """
     meant: list[str] = []
     try:
@@ -129,7 +129,7 @@ async def _meant(database: Database, lanes: Mapping[str, LaneTable], codes: Sequ
 async def _page(
     database: Database, table: LaneTable, codes: Sequence[str], since: datetime | None, *where: Any
 ) -> list[FailedContact]:
-    """where: after which key, and how many at most."""
+    """where: the key to begin after, and the maximum number."""
     arguments = (codes or None, since, *where, not OF_DELIVERED.isdisjoint(codes))
     rows = await database.fetch(render("list_failed_contacts", table.variables), *arguments)
     return [FailedContact(table.crm, str(row[0]), *row[1:]) for row in (tuple(row) for row in rows)]

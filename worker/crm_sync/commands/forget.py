@@ -1,4 +1,4 @@
-"""crm-sync forget: a contact's name goes off the history, at once."""
+"""crm-sync forget: removes a contact's key from the history, at once."""
 
 import asyncio
 from collections import Counter
@@ -47,7 +47,7 @@ def forget(*, key: str) -> None:
 
 
 async def _forget(settings: Settings, key: str) -> tuple[Mapping[str, int], str | None]:
-    """Lines by CRM; and where that could not be noted down, a sentence."""
+    """Lines by CRM; and a sentence if this could not be recorded."""
     async with database_for(settings, TO_FORGET, timeout_s=PATIENCE_S) as database:
         table = next(iter((await read_schema(database)).lanes.values()))
         rows = await database.fetch(render("forget_contact", table.variables), [await read_key(database, table, key)])

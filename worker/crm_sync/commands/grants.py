@@ -1,6 +1,6 @@
 """crm-sync grants: the rights that a role needs, and no others.
 
-The GRANTs are composed here and are in no file: they are printed for a person, not run, and are made of names.
+The GRANTs are composed here, not in .sql files: they are printed, not run, and consist mostly of names.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ from crm_sync.table.rights import (
 )
 from crm_sync.table.schema import Schema, read_schema
 
-VIEW = "pg_temp.crm_sync_mapping"  # that of create_view.sql
+VIEW = "pg_temp.crm_sync_mapping"  # the name in create_view.sql
 VIEWS = ("crm_sync.deliveries", "crm_sync.throughput", "crm_sync.errors_by_code")
 FUNCTIONS = (
     "crm_sync.history_slot(timestamptz)",
@@ -83,7 +83,7 @@ def grants(*, role: str, application: bool, console: bool, console_readonly: boo
 
 
 async def _read(configuration: Configuration, role: str, whose: str) -> tuple[list[str], list[str]]:
-    """(statements, what a person should know besides them). Raises ConfigurationError or DatabaseTroubleError."""
+    """(statements, what the user should know besides them). Raises ConfigurationError or DatabaseTroubleError."""
     settings = configuration.settings
     async with Database.of(settings, size=1) as database:
         schema = await read_schema(database)
@@ -110,7 +110,7 @@ def _for_worker(schema: Schema, target: Mapping[str, Any], role: str, mapped: Se
     lanes_read, lanes_written = [*LANES_READ, *FAULTS_WRITTEN], [*LANES_WRITTEN, *FAULTS_WRITTEN]
     emails = [lane.variables["email"] for lane in schema.lanes.values()]
     namespaces = {"crm_sync", target["namespace"], *target["type_namespaces"], *(row["namespace"] for row in mapped)}
-    # By ctid the statements find again what they have locked; by xmax it is seen who has locked a row.
+    # Statements use ctid to find the rows they have locked, and xmax to see which transaction has locked a row.
     traced = [quote(COLUMN)] if COLUMN in schema.table.types else []
     read: dict[str, list[str]] = {contacts: ["ctid", "xmax", *_keys(schema), *emails, *own, *traced]}
     for row in mapped:
@@ -175,7 +175,7 @@ def _relation(row: Mapping[str, Any], target: Mapping[str, Any], contacts: str) 
 
 
 def _policy(schema: Schema, target: Mapping[str, Any], role: str) -> list[str]:
-    """A row that a worker does not see is never delivered, and nobody would know. By its name it is found when all is undone."""
+    """A row hidden from a worker is never delivered, without any sign. Undo finds the policy by its name."""
     if not target["has_row_security"]:
         return []
     policy, table = quote(f"crm_sync_{role}"), schema.table.name
@@ -201,7 +201,7 @@ def _for_application(schema: Schema, target: Mapping[str, Any], role: str) -> li
 
 
 def _for_console(schema: Schema, target: Mapping[str, Any], role: str, mapped: Sequence[Mapping[str, Any]] | None) -> list[str]:
-    """mapped: what is shown of a contact that is revealed; None: it only reads, and reveals nobody."""
+    """mapped: what is shown of a revealed contact; None: the role only reads, and reveals no contacts."""
     to = f"TO {quote(role)};"
     contacts = schema.table.name
     emails = [lane.variables["email"] for lane in schema.lanes.values()]
@@ -254,7 +254,7 @@ def _read_by_mapping(target: Mapping[str, Any], contacts: str, mapped: Sequence[
 
 
 async def columns_read(database: Database, schema: Schema, configuration: Configuration, crm: str) -> list[str]:
-    """Those of the contacts table that the mapping of one CRM reads, in the order of the table. Raises ConfigurationError."""
+    """The columns of the contacts table that the mapping of one CRM reads, in table order. Raises ConfigurationError."""
     target = dict((await database.fetch(query("describe_role"), ""))[0])
     rows = await _mapped(database, schema, configuration, target, [crm])
     names = {row["attribute"] for row in rows if (row["namespace"], row["relation"]) == (target["namespace"], target["relation"])}
@@ -264,17 +264,18 @@ async def columns_read(database: Database, schema: Schema, configuration: Config
 async def _mapped(
     database: Database, schema: Schema, configuration: Configuration, target: Mapping[str, Any], crms: Iterable[str]
 ) -> list[Mapping[str, Any]]:
-    """What the expressions of the mapping of these CRMs read. Raises ConfigurationError naming a wrong one."""
+    """The columns that the mapping expressions of these CRMs read. Raises ConfigurationError that names a wrong one."""
     expressions: list[str] = []
     for crm in crms:
         section = configuration.mapping.get(crm) or {}
-        # What is made of the values needs no right.
+        # Converting the values needs no rights.
         plain = {crm: {name: read_field(crm, name, value).sql for name, value in section.items()}}
         mapping = await prepare_for(database, crm, plain, configuration.default_fields(crm), schema)
         expressions += [mapping.email, *mapping.fields.values()]
     columns = ",\n    ".join(f"{expression} AS c{number}" for number, expression in enumerate(expressions))
     async with database.connection() as connection:
-        # Postgres knows best what an expression reads, and notes it down for views. This one is never there for anyone.
+        # Postgres itself knows best which columns an expression reads, and records them for views. This view is never visible to
+        # other sessions.
         transaction = connection.transaction()
         await transaction.start()
         try:
@@ -284,14 +285,14 @@ async def _mapped(
         finally:
             await transaction.rollback()
     if _WHOLE_ROW.search(_LITERAL.sub("", definition)):
-        # Of a whole row it notes down no columns.
+        # For a whole row it records no columns.
         table = {"namespace": target["namespace"], "relation": target["relation"]}
         rows += [{**table, "attribute": name, "function": None} for name in schema.table.types]
     return rows
 
 
 def _clearing(to: str | None) -> list[str]:
-    """to: None where no field is emptied at any CRM."""
+    """to: None if no field is emptied in any CRM."""
     if to is None:
         return []
     return [
@@ -309,12 +310,12 @@ def _emptied(columns: Sequence[str], contacts: str, to: str) -> list[str]:
 
 
 def _sent_columns(schema: Schema) -> list[str]:
-    """Of the CRMs where fields may be emptied."""
+    """For CRMs where fields may be emptied."""
     return [lane.variables["sent_fields"] for crm, lane in schema.lanes.items() if column_of(crm) in schema.table.types]
 
 
 def _own_columns(schema: Schema) -> list[str]:
-    """The worker's, quoted: of each CRM, and the roll-up over them."""
+    """The worker's columns, quoted: for each CRM, and the roll-up over all."""
     of_lanes = [lane.variables[name] for lane in schema.lanes.values() for name in (*OWN_COLUMNS, "remote_id")]
     return [*ROLL_UP, *of_lanes]
 
@@ -324,7 +325,7 @@ def _keys(schema: Schema) -> list[str]:
 
 
 def _columns(names: Iterable[str]) -> str:
-    """Columns, one a line, each once; nothing, which means all, where there are none."""
+    """Columns, one per line, without duplicates; empty, which means all, if there are none."""
     lines = ",\n    ".join(dict.fromkeys(names))
     return f" (\n    {lines}\n)" if lines else ""
 

@@ -1,4 +1,4 @@
-"""crm-sync history: what became of one contact, each time."""
+"""crm-sync history: the outcomes of one contact."""
 
 import asyncio
 import json
@@ -66,13 +66,13 @@ async def _history(settings: Settings, contact: NamedContact, crm: str | None, l
         if not tables:
             raise DeclinedError("no CRM's columns are whole, so no contact can be found: run `crm-sync check`")
         found = await find_contacts(database, tables, contact, look_s=PATIENCE_S)
-        # A key means the same at every CRM. One that no row has any more may still have a history.
+        # A key means the same in every CRM. A key that no row has any more may still have a history.
         table, keys = next(iter(tables.values())), list(found.keys)
         if not keys and contact.key is not None:
             keys = [contact.key]
         try:
             ids = [await read_key(database, table, key) for key in keys]
-        except DeclinedError:  # no row of the table can have it
+        except DeclinedError:  # not a possible key of this table
             ids = []
         rows = await database.fetch(render("list_history", table.variables), ids, name, limit) if ids else []
         is_in_history = rows or (contact.key is not None and found.note is not None)

@@ -1,4 +1,4 @@
-"""crm-sync init: the first configuration, from a few answers and the table that is there."""
+"""crm-sync init: the first configuration, from a few answers and the existing table."""
 
 import asyncio
 import os
@@ -23,7 +23,7 @@ from crm_sync.table.starting_mapping import starting_mapping
 
 MAPPING = "mapping.toml"
 PUBLIC = 0o644
-# Wrong as long as crm-sync is not on the table, which is the next step.
+# Expected to fail until crm-sync is on the table, which is the next step.
 NOT_YET = ("migrations", "schema and triggers")
 
 Result = TypeVar("Result")
@@ -90,7 +90,7 @@ def _next(table: Candidate | None, wrong: Sequence[str]) -> str:
 
 @dataclass(slots=True)
 class _Answers:
-    """What is to be written, by the names of settings in lower case. yes: nobody is asked."""
+    """What is to be written, by the names of settings in lower case. yes: ask no questions."""
 
     environment: Environment
     yes: bool
@@ -118,7 +118,7 @@ class _Answers:
         return Candidate(table.name, table.rows, table.columns, key, email)
 
     def wants(self, crm: Crm) -> bool:
-        """Whether contacts are to go there. Asks for what is missing, until it is right."""
+        """Whether contacts are to go there. Asks for missing settings until they are right."""
         names = crm.asked
         known = [*(crm.settings.model_fields if crm.settings else ())]
         known += [f"{crm.name}_{name}" for name in LaneSettings.model_fields]
@@ -143,13 +143,13 @@ class _Answers:
         return Environment({**self.environment.values, **self.values})
 
     def _keep(self, names: Sequence[str]) -> None:
-        """What is set in the environment goes to the file; a credential of systemd stays where it is."""
+        """Settings from the environment go to the file; a systemd credential stays where it is."""
         for name in names:
             if self.environment.origins.get(name) == ENVIRONMENT:
                 self.values[name] = self.environment.values[name]
 
     def _until_right(self, work: Callable[[], Result], names: Sequence[str], labels: Mapping[str, str]) -> Result:
-        """What is set is not asked for, unless it turns out to be wrong."""
+        """Does not ask for what is set, unless it turns out to be wrong."""
         missing = [name for name in names if name not in self.environment.values]
         while True:
             for name in [] if self.yes else missing:
@@ -174,7 +174,7 @@ class _Answers:
         return found[names.index(name)]
 
     def _column(self, setting: str, label: str, names: Sequence[str], table: str) -> str:
-        """Of several that could be meant, or of none that is sure."""
+        """Asks if several columns could be meant, or none is certain."""
         given = self.environment.values.get(setting)
         if given is None and (self.yes or not names):
             likely = f", such as {' or '.join(names)}" if names else ""

@@ -1,4 +1,4 @@
-"""crm-sync match: the ids of records that a CRM has already."""
+"""crm-sync match: fills in the ids of records that a CRM already has."""
 
 import asyncio
 import sys
@@ -49,7 +49,7 @@ def match(waits: Waits, *, crm: str, again: bool) -> None:
 
 
 async def _match(configuration: Configuration, waits: Waits, crm: str, *, anew: bool) -> bool:
-    """Whether it came to the end."""
+    """Whether it ran to the end."""
     settings = configuration.settings
     async with Database.of(settings, size=POOL_SIZE) as database, explained(database, TO_MATCH):
         schema = await read_schema(database, settings.contacts_table, [crm])

@@ -1,4 +1,4 @@
-"""crm-sync migrate: schema and table as this version wants them."""
+"""crm-sync migrate: brings schema and table up to this version."""
 
 import asyncio
 import sys
@@ -56,6 +56,6 @@ async def _worker_roles(settings: Settings) -> list[str]:
 
 
 async def _check_table(settings: Settings) -> None:
-    """Raises ConfigurationError naming what is missing."""
+    """Raises ConfigurationError that names what is missing."""
     async with Database(settings.session_url, size=1) as database:
         await read_schema(database, settings.contacts_table)

@@ -1,4 +1,4 @@
-"""crm-sync on-delete: what becomes of a deleted contact's record in a CRM."""
+"""crm-sync on-delete: what happens to a deleted contact's record in a CRM."""
 
 import asyncio
 from collections.abc import Sequence
@@ -31,9 +31,9 @@ TO_SET = Needs("only the owner of the contacts table can set this: its role in D
 
 
 class Policy(NamedTuple):
-    """tombstones: deletions that the CRM is still to hear of, those given up among them, whatever is set now.
+    """tombstones: deletions still to be sent to the CRM, including those given up, whatever the policy is now.
 
-    notes: why it may not come to any.
+    notes: why there may never be any deletion.
     """
 
     on_delete: str

@@ -49,7 +49,7 @@ def pause(*, crm: str, reason: str) -> None:
 
 
 async def _pause(settings: Settings, crm: str, reason: str) -> tuple[Pause | None, LaneState, str | None]:
-    """The pause that was there, the lane as it is now; and where it could not be noted down, a sentence."""
+    """The previous pause and the lane as it is now; and a sentence if this could not be recorded."""
     async with database_for(settings, TO_PAUSE) as database:
         name = (await read_lane_state(database, crm)).crm
         before, problem = await hold(database, name, reason)

@@ -1,4 +1,4 @@
-"""crm-sync preview: what would be sent of one contact, without sending."""
+"""crm-sync preview: shows what would be sent for one contact, without sending it."""
 
 import asyncio
 import sys
@@ -46,7 +46,7 @@ def preview(*, contact: NamedContact, crm: str | None) -> None:
 
 
 async def _preview(configuration: Configuration, contact: NamedContact, crm: str | None) -> bool:
-    """Whether all could be told."""
+    """Whether every CRM could be previewed."""
     settings = configuration.settings
     async with ReadOnly.of(settings, size=1, timeout_s=PATIENCE_S) as database:
         schema = await read_schema(database, settings.contacts_table, [crm] if crm else [])
@@ -68,7 +68,7 @@ async def _preview(configuration: Configuration, contact: NamedContact, crm: str
 
 @dataclass(frozen=True, slots=True)
 class _Preview:
-    """At one CRM."""
+    """In one CRM."""
 
     database: Database
     schema: Schema
@@ -78,7 +78,7 @@ class _Preview:
     workers: Workers
 
     async def tell(self, ids: Sequence[object]) -> bool:
-        """Whether the request could be told, or that there is none."""
+        """Whether the request could be shown, or there is none."""
         matches = await show(self.database, self.table, ids)
         if not matches:
             click.echo(labelled("row", "deleted just now"))

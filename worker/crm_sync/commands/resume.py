@@ -1,4 +1,4 @@
-"""crm-sync resume: the end of `crm-sync pause`."""
+"""crm-sync resume: ends a `crm-sync pause`."""
 
 import asyncio
 
@@ -35,7 +35,7 @@ def resume(*, crm: str) -> None:
 
 
 async def _resume(settings: Settings, crm: str) -> tuple[LaneState, LaneState, str | None]:
-    """The lane_state before and after; and where it could not be noted down, a sentence."""
+    """The lane state before and after; and a sentence if this could not be recorded."""
     async with database_for(settings, TO_PAUSE) as database:
         before = await read_lane_state(database, crm)
         await database.fetch(query("resume_lane"), before.crm)

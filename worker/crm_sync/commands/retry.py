@@ -1,4 +1,4 @@
-"""crm-sync retry: what has failed goes out again."""
+"""crm-sync retry: sends failed contacts again."""
 
 import asyncio
 import sys
@@ -30,7 +30,7 @@ from crm_sync.table.short_flips import Bounds, Flipped
 from crm_sync.telling import deeds
 
 PATIENCE_S = 300.0  # counting a table of many millions takes a while
-PROGRESS_S = 10.0  # between two lines that tell how far it is
+PROGRESS_S = 10.0  # between two progress lines
 TO_FLIP = Needs(
     "the role {role} of DATABASE_URL may not flip failed contacts ({refusal}). It needs the rights of a worker: let the owner "
     "run what `crm-sync grants {role}` prints"
@@ -41,7 +41,7 @@ EXIT_INTERRUPTED = 130
 
 @dataclass(slots=True)
 class Retry:
-    """What a person asks for, and how far it is. done: by CRM. codes, keys: none means all. yes: without a question."""
+    """What the user asks for, and the progress. done: by CRM. codes, keys: empty means all. yes: without a question."""
 
     crms: Sequence[str]
     codes: Sequence[str]
@@ -114,7 +114,7 @@ async def _retry(settings: Settings, asked: Retry, bounds: Bounds) -> None:
             installed(crm, tables, "--crm")
         now: datetime = await database.value(query("read_clock"))
         since = None if asked.ago is None else now - asked.ago
-        # A key means the same at every CRM.
+        # A key means the same in every CRM.
         keys = [await read_key(database, next(iter(tables.values())), key) for key in asked.keys] or None
         failed = {
             crm: FailedContacts(database, table.variables, now, since, bounds, keys=keys)
@@ -145,7 +145,7 @@ async def _retry(settings: Settings, asked: Retry, bounds: Bounds) -> None:
 
 
 async def _note(database: Database, asked: Retry) -> None:
-    """How many were flipped, and which were meant; of single keys how many, for a key is not noted down."""
+    """Records how many were flipped, and the selection; for single keys only their number, because keys are not recorded."""
     for crm, done in asked.done.items():
         if done.flipped:
             meant: dict[str, Any] = {"codes": [*asked.codes], "since": asked.since, "keys": len(asked.keys) or None}
@@ -153,7 +153,7 @@ async def _note(database: Database, asked: Retry) -> None:
 
 
 def _ask(counted: int) -> None:
-    """Raises click.Abort, and click.UsageError where there is no terminal to ask on."""
+    """Raises click.Abort, and click.UsageError if there is no terminal to ask on."""
     if not sys.stdin.isatty():
         raise click.UsageError(
             f"Nothing was flipped: there is no terminal to ask on. To flip {contacts(counted)}, run the same command with --yes."
@@ -162,7 +162,7 @@ def _ask(counted: int) -> None:
 
 
 def _tell_counts(present: Mapping[str, Sequence[Failures]], codes: Sequence[str], asked: Retry) -> dict[str, list[Failures]]:
-    """Those that are meant of what there is, after they have been told of."""
+    """Prints the counts, and returns those that are selected."""
     meant = {
         crm: [_meant(entry, codes) for entry in failures if not codes or entry.code in codes] for crm, failures in present.items()
     }
@@ -186,7 +186,7 @@ def _meant(entry: Failures, codes: Sequence[str]) -> Failures:
 
 async def _flip(failed: Mapping[str, FailedContacts], chosen: Mapping[str, Sequence[Failures]], asked: Retry) -> None:
     for crm in chosen:
-        await failed[crm].may_flip()  # of all before the first, so that a missing right leaves nothing half done
+        await failed[crm].may_flip()  # checked for all before the first one, so that a missing right leaves nothing half done
     for crm, failures in chosen.items():
         counted = sum(entry.contacts for entry in failures)
         done = asked.done[crm] = Flipped()
@@ -206,7 +206,7 @@ async def _tell_progress(crm: str, counted: int, done: Flipped) -> None:
 
 
 async def _tell_lane_states(database: Database, asked: Retry) -> None:
-    """Where what was flipped has to wait. An application may not know."""
+    """Says where flipped contacts have to wait. An application may not know."""
     try:
         lane_states = await read_lane_states(database)
     except ConfigurationError:

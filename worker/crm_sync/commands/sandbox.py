@@ -1,4 +1,4 @@
-"""crm-sync sandbox: a fake CRM to try a real table with."""
+"""crm-sync sandbox: a fake CRM for trying out a real table."""
 
 import asyncio
 

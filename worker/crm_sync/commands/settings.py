@@ -1,4 +1,4 @@
-"""crm-sync settings: what is set, and where."""
+"""crm-sync settings: every setting, its value and where it comes from."""
 
 import sys
 

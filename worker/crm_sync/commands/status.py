@@ -1,4 +1,4 @@
-"""crm-sync status: what is going on."""
+"""crm-sync status: the state of every CRM."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ from crm_sync.settings import Settings
 from crm_sync.telling.snapshot import count
 
 WATCH_INTERVAL_S = 2.0  # at least
-SHARE = 100  # a look is as much shorter than the time between two: one that watches takes a hundredth of a connection
+SHARE = 100  # the interval is at least this many times the duration of a query: watching takes a hundredth of a connection
 PATIENCE_S = 60.0
 EXIT_NEEDS_A_PERSON = 1
 EXIT_UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h
@@ -73,7 +73,7 @@ def status(*, watch: bool, as_json: bool, exact: bool) -> None:
 
 
 def _with_credentials(configuration: Configuration) -> list[str]:
-    """The CRMs that have any. What is wrong with them a worker tells, and `crm-sync check`."""
+    """The CRMs that have credentials. Errors in these are reported by a worker and by `crm-sync check`."""
     found = []
     for crm in configuration.crms:
         with suppress(ConfigurationError):
@@ -91,13 +91,13 @@ async def _look(settings: Settings, with_credentials: Sequence[str], *, exact: b
 
 
 async def _watch(settings: Settings, with_credentials: Sequence[str]) -> None:
-    """Until Ctrl-C. While the database is away, the last that was read stays."""
+    """Until Ctrl-C. While the database is unreachable, the last result stays on screen."""
     current: Status | None = None
     with Live(console=console(), auto_refresh=False) as live:
         async with _database(settings) as database:
             while True:
                 said = None
-                is_first = current is None  # it connects and has statements planned, which is no measure of the next
+                is_first = current is None  # it includes connecting and planning, so it is no measure of the next one
                 started = time.monotonic()
                 try:
                     current = await read_status(database, with_credentials)
@@ -113,7 +113,7 @@ def _database(settings: Settings) -> Database:
 
 
 def as_objects(current: Status) -> dict[str, Any]:
-    """For scripts: the lane_state's columns stand among the lane's."""
+    """For scripts: the columns of the lane state are merged into the lane's."""
     lanes = []
     for lane in current.lanes:
         fields = asdict(lane)

@@ -1,4 +1,4 @@
-"""crm-sync sync: one contact, now, before one's eyes."""
+"""crm-sync sync: sends one contact now, while you watch."""
 
 import asyncio
 import logging
@@ -65,14 +65,14 @@ def sync(waits: Waits, *, contact: NamedContact, crm: str | None) -> None:
     Example:
       crm-sync sync --email ada@example.com --crm brevo
     """
-    # What goes wrong is said in words, or by the log of the workers.
+    # Errors are reported in plain words; the structured log is the workers'.
     log.configure(logging.ERROR)
     if not asyncio.run(_sync(load(), waits, contact, crm)):
         sys.exit(1)
 
 
 async def _sync(configuration: Configuration, waits: Waits, contact: NamedContact, crm: str | None) -> bool:
-    """Whether it was delivered, wherever it was to be."""
+    """Whether it was delivered to all CRMs where it should be."""
     settings = configuration.settings
     async with Database.of(settings, size=1, timeout_s=LOOK_PATIENCE_S) as database:
         schema = await read_schema(database, settings.contacts_table, [crm] if crm else [])
@@ -109,12 +109,12 @@ async def _sync(configuration: Configuration, waits: Waits, contact: NamedContac
 
 
 def _shown(account: Account) -> Account:
-    """With a client whose requests and answers are printed, where it lets them be seen."""
+    """Makes the client print its requests and answers, if it allows that."""
     return account if account.witnessed is None else replace(account, open=account.witnessed(_Printer(), None))
 
 
 class _Printer:
-    """Tells each request as it starts, and its answer as it comes."""
+    """Prints each request as it starts, and its answer as it comes."""
 
     def __init__(self) -> None:
         self._request: Shown | None = None
@@ -129,7 +129,7 @@ class _Printer:
 
 @dataclass(frozen=True, slots=True)
 class _Visit:
-    """To one CRM. named: by the person, so the contact is sent even if nobody has asked for it there."""
+    """To one CRM. named: the user named it, so the contact is sent even if it was never wanted there."""
 
     database: Database
     worker: ShortWorker
@@ -182,14 +182,14 @@ class _Visit:
         return {row["id"]: dict(row) for row in await self.database.fetch(query("list_workers"))}
 
     async def _closed(self) -> str | None:
-        """Why the CRM may not be called."""
+        """Why the CRM must not be called."""
         lane_state = (await read_lane_states(self.database))[self.table.crm]
         if lane_state.open:
             return None
         return f"{self.table.crm} is {lane_state.sentence}{await self._advice(lane_state)}"
 
     async def _advice(self, lane_state: LaneState) -> str:
-        """Only workers probe: what they have in line is more than the contact of one person."""
+        """Only workers probe: what they have in line is worth more than one person's contact."""
         if lane_state.held:
             return f". To go on: crm-sync resume {lane_state.crm}"
         others = (worker for worker in (await self._workers()).values() if worker["id"] != self.worker.worker_id)

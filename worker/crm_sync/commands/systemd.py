@@ -1,4 +1,4 @@
-"""crm-sync systemd: the unit."""
+"""crm-sync systemd: prints the unit file."""
 
 import sys
 from importlib.resources import files
@@ -28,7 +28,7 @@ def systemd(*, console: bool) -> None:
 
 
 def executable() -> str:
-    """The command that this process was started with, as a unit writes it: `crm-sync`, or else Python and the package."""
+    """The command that this process was started with, as for a unit: `crm-sync`, or else Python and the package."""
     started = Path(sys.argv[0])
     if started.name == "crm-sync" and started.is_file():
         return quoted(started.absolute())
@@ -36,6 +36,6 @@ def executable() -> str:
 
 
 def quoted(path: Path) -> str:
-    """As systemd.service(5) wants a path in a command line."""
+    """In the form systemd.service(5) requires for a path in a command line."""
     text = str(path).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{text}"' if any(character in text for character in " \t'\"\\") else text

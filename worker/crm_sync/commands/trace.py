@@ -1,4 +1,4 @@
-"""crm-sync trace: whether flips say which trace they belong to."""
+"""crm-sync trace: whether flips carry a trace context."""
 
 import asyncio
 
@@ -47,7 +47,7 @@ def trace(waits: Waits, *, state: str | None) -> None:
 
 
 async def _set(settings: Settings, waits: Waits, state: str | None) -> tuple[str, bool]:
-    """The table, and whether they were on. Raises ConfigurationError or DatabaseTroubleError."""
+    """The table, and whether tracing was on. Raises ConfigurationError or DatabaseTroubleError."""
     async with Database(settings.session_url, size=1) as database, explained(database, TO_SET):
         table = (await inspect_schema(database, settings.contacts_table)).table
         before = COLUMN in table.types

@@ -1,4 +1,4 @@
-"""crm-sync unwatch: the end of `crm-sync watch`."""
+"""crm-sync unwatch: ends a `crm-sync watch`."""
 
 import asyncio
 
@@ -37,7 +37,7 @@ def unwatch(waits: Waits, *, crm: str) -> None:
 
 
 async def _unwatch(settings: Settings, waits: Waits, crm: str) -> tuple[str, Watch | None]:
-    """The CRM, and what was watched for it."""
+    """The CRM, and the columns that were watched for it."""
     async with database_for(settings, TO_WATCH) as database:
         schema = await read_schema(database, crms=[crm])
         name = lane_of(schema, crm)

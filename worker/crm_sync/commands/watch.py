@@ -1,4 +1,4 @@
-"""crm-sync watch: the database flips by itself."""
+"""crm-sync watch: makes the database flip contacts by itself."""
 
 import asyncio
 from collections.abc import Collection, Sequence
@@ -46,7 +46,7 @@ def watch(waits: Waits, *, crm: str, columns: str) -> None:
 
 
 async def _watch(configuration: Configuration, waits: Waits, crm: str, columns: Sequence[str]) -> list[str]:
-    """What a person is told."""
+    """The messages to the user."""
     settings = configuration.settings
     async with database_for(settings, TO_WATCH) as database:
         schema = await read_schema(database, crms=[crm])
@@ -74,7 +74,7 @@ async def _change(database: Database, schema: Schema, crm: str, columns: Sequenc
 
 
 def _notes(columns: Sequence[str], sent: Collection[str], mapping: str) -> list[str]:
-    """Where what is watched and what the mapping sends differ."""
+    """Where the watched columns and those that the mapping sends differ."""
     unsent = [column for column in columns if column not in sent]
     unwatched = [column for column in sent if column not in columns]
     notes = []

@@ -1,4 +1,4 @@
-"""What `crm-sync alerts` says: what is wrong, and what was."""
+"""The output of `crm-sync alerts`: open alerts and past ones."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
@@ -20,7 +20,7 @@ def alert_objects(rows: Rows) -> list[dict[str, Any]]:
 
 
 def alert_lines(rows: Rows) -> Iterator[str]:
-    """For people: those that are open first."""
+    """For people: open ones first."""
     for row in rows:
         condition = Condition[row["condition"]]
         names = {"crm": row["crm"], "code": row["code"]}

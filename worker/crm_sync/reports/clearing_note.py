@@ -11,7 +11,7 @@ PATIENCE_S = 5.0  # the whole table is read
 
 
 async def clearing_note(database: Database, table: LaneTable, mapping: FieldMapping) -> str | None:
-    """None where no field is cleared."""
+    """None if no field is cleared."""
     if not mapping.emptied:
         return None
     said = f"cleared in the CRM when the row becomes empty: {', '.join(mapping.emptied)}"

@@ -1,4 +1,4 @@
-"""What a shell offers where a CRM or a code is to be typed."""
+"""Shell completion of CRMs and codes."""
 
 import click
 

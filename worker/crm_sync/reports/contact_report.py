@@ -1,4 +1,4 @@
-"""Where a contact stands at one CRM, and what will become of it, in words."""
+"""The state of a contact in one CRM, and what will happen to it, in words."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from crm_sync.reports.lane_state import LaneState
 from crm_sync.reports.layout import labelled
 from crm_sync.table.one_contact import Match, Standing
 
-MOST_ROWS = 10  # of one address that are named
+MOST_ROWS = 10  # with one address that are listed
 
 Workers = Mapping[int, Mapping[str, Any]]
 
@@ -33,7 +33,7 @@ def state(match: Match, workers: Workers) -> str:
 
 
 def who(match: Match, workers: Workers) -> str:
-    """The worker that has a contact in flight."""
+    """The worker that has the contact in flight."""
     worker = workers.get(match.worker or 0)
     if worker is None:
         return f"worker {match.worker}, which is no longer known"
@@ -42,7 +42,7 @@ def who(match: Match, workers: Workers) -> str:
 
 
 def prospect(match: Match, lane_state: LaneState, *, reachable: bool, workers: Workers) -> str:
-    """What happens next, if nobody does anything. reachable: there are credentials."""
+    """What happens next if nobody intervenes. reachable: there are credentials."""
     if match.standing is Standing.IN_FLIGHT:
         return "it is being sent"
     if match.standing in (Standing.NOT_ASKED_FOR, Standing.SETTLED):

@@ -1,4 +1,4 @@
-"""What `crm-sync compare` says: how many contacts differ, in which fields, and a few of their keys."""
+"""The output of `crm-sync compare`: how many contacts differ, in which fields, and a few of their keys."""
 
 import shlex
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from crm_sync.errors import CrmSyncError
 from crm_sync.reports.http_report import harmless
 from crm_sync.reports.layout import name, number, prose
 
-LONGEST_VALUE = 60  # characters of one that is shown
+LONGEST_VALUE = 60  # characters shown of one value
 
 
 def on_the_way(crm: str, drift: Drift) -> str:
@@ -22,7 +22,7 @@ def on_the_way(crm: str, drift: Drift) -> str:
 
 
 def broken_off(crm: str, drift: Drift, why: CrmSyncError | str, command: str) -> str:
-    """command: what was typed, without --after."""
+    """command: the one that was typed, without --after."""
     if drift.last_key is None:
         return f"{crm}: interrupted. {clean(str(why))}"
     return (

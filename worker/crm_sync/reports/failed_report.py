@@ -1,4 +1,4 @@
-"""What `crm-sync failed` says: one failed contact after the other."""
+"""The output of `crm-sync failed`: one failed contact after another."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from crm_sync.reports.layout import wrapped
 
 @dataclass(frozen=True, slots=True)
 class FailedContact:
-    """A row of list_failed_contacts.sql. state: in Error, waiting or Complete; failed_at: where it is known."""
+    """A row of list_failed_contacts.sql. state: in Error, waiting or Complete. failed_at: None if unknown."""
 
     crm: str
     key: str
@@ -42,7 +42,7 @@ class FailedContact:
         }
 
     def lines(self, now: datetime) -> Iterator[str]:
-        """For people: who and how, then why."""
+        """For people: which contact and how it stands, then why."""
         said = [self.state]
         if self.failed_at is not None:
             said.append(f"since {clock(self.failed_at, now)}")

@@ -1,4 +1,4 @@
-"""Which failed contacts a person means: the options --crm, --code and --since. All raise click.BadParameter."""
+"""Which failed contacts the user means: the options --crm, --code and --since. All functions raise click.BadParameter."""
 
 import re
 from collections.abc import Callable, Collection, Sequence
@@ -17,7 +17,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def failure_options(function: Function) -> Function:
-    """The options. The command gets them as `crms`, `codes` and `since`, as they were typed."""
+    """Adds the options. The command gets them as `crms`, `codes` and `since`, as typed."""
     options = (
         click.option(
             "--crm",
@@ -64,16 +64,17 @@ def ago(since: str | None) -> timedelta | None:
 
 
 def split_codes(arguments: Sequence[str]) -> list[str]:
-    """Codes comma-separated, or as they stand before their reason in a row."""
+    """Comma-separated codes, also as they appear before a reason in a row."""
     parts = (part.strip() for argument in arguments for part in argument.partition(":")[0].split(","))
     return [part for part in parts if part]
 
 
 def meant_codes(named: Sequence[str], present: Collection[str]) -> list[str]:
-    """The codes that are meant, each once: as rows have them, else as crm-sync does. Case, whitespace, - and _ do not matter.
+    """The selected codes, without duplicates: spelled as in the rows, else as in crm-sync. Case, whitespace, - and _ do not
+    matter.
 
-    present: the codes of rows. Other programs write codes of their own into the same columns.
-    Raises click.BadParameter with the codes that there are, the nearest first.
+    present: the codes in the rows. Other programs may write their own codes to the same columns. Raises click.BadParameter with
+    the existing codes, the nearest first.
     """
     known = {_folded(code): [code] for code in (*(code.value for code in Code), NO_CODE)}
     known |= {folded: list(codes) for folded, codes in groupby(sorted(present, key=_folded), _folded)}

@@ -1,8 +1,7 @@
-"""The contacts that a person asks about: found by key, address or id in a CRM, in the table or among what was deleted.
+"""Finds the contacts that a person asks about, by key, address or id in a CRM, in the table or among deleted ones.
 
-By its key a contact is found by an index, always, and by its id in a CRM too. When its deletion has been delivered, only the
-history still has its key. The address need not have an index: then the whole table is read, for LOOK_S at most, and what that
-cost is said.
+Keys and ids in a CRM always have an index. Once a deletion has been delivered, only the history still has its key. The address
+may have no index: then the whole table is read, for LOOK_S at most, and the cost is reported.
 """
 
 import shlex
@@ -19,17 +18,17 @@ from crm_sync.reports.named_contact import NamedContact
 from crm_sync.table.adopted_table import LaneTable
 from crm_sync.table.one_contact import read_key
 
-LOOK_S = 10.0  # that the whole table is read for an address
-MOST = 10  # contacts that are told of
-LINES = 20  # of a contact's history that are looked at
+LOOK_S = 10.0  # for which the whole table is read to find an address
+MOST = 10  # contacts that are listed
+LINES = 20  # of a contact's history that are examined
 BY_INDEX = {"as it is": "find_by_exact_address", "in small letters": "find_by_lower_address"}
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """keys: as text; at most MOST. by: what they were found by. looked_for: by what nothing was found.
+    """keys: as text; at most MOST. by: what they were found by. looked_for: the searches that found nothing.
 
-    note: what it cost; of a key that no row has, what the history says.
+    note: the cost of the search; for a key that no row has, what the history says.
     """
 
     keys: Sequence[str]
@@ -41,8 +40,8 @@ class Found:
 async def find_contacts(
     database: Database, tables: Mapping[str, LaneTable], asked: NamedContact, *, look_s: float = LOOK_S
 ) -> Found:
-    """look_s: seconds that the whole table is read for an address. Raises DeclinedError if it is too large for that, else as
-    Database.fetch does.
+    """look_s: seconds for which the whole table is read to find an address. Raises DeclinedError if it is too large for that,
+    else as Database.fetch does.
     """
     if asked.key is not None:
         return await _by_key(database, tables, asked.key)
@@ -54,7 +53,7 @@ async def find_contacts(
 async def _by_key(database: Database, tables: Mapping[str, LaneTable], key: str) -> Found:
     text = _text(key)
     rows = await database.fetch(query("tell_verdicts"), text)
-    told = {row["verdict"] for row in rows} - {"misconfigured"}  # which says nothing of a contact
+    told = {row["verdict"] for row in rows} - {"misconfigured"}  # which says nothing about a contact
     if told - {"not found"} or (rows and not told):
         is_gone = "deleted" in told and told <= {"not found", "deleted"}
         return Found([text], "key", note=await _told_by_history(database, tables, text, deletions_only=True) if is_gone else None)
@@ -63,7 +62,7 @@ async def _by_key(database: Database, tables: Mapping[str, LaneTable], key: str)
         looked_for.append(f"an id in {crm}")
         try:
             found = await database.fetch(render("find_by_remote_id", table.variables), text)
-        except RowRefusedError:  # such a text is no id there
+        except RowRefusedError:  # not a valid id there
             continue
         if found:
             return Found([row["key"] for row in found], f"id in {crm}")
@@ -73,14 +72,16 @@ async def _by_key(database: Database, tables: Mapping[str, LaneTable], key: str)
 async def _told_by_history(
     database: Database, tables: Mapping[str, LaneTable], key: str, *, deletions_only: bool = False
 ) -> str | None:
-    """Of a key that no row has: what the history says of it, and how to read that. deletions_only: if one was delivered."""
+    """For a key that no row has: what the history says about it, and how to read it. deletions_only: only if a deletion was
+    delivered.
+    """
     if not tables:
         return None
     table = next(iter(tables.values()))
     try:
         ids = [await read_key(database, table, key)]
         rows = [dict(row) for row in await database.fetch(render("list_history", table.variables), ids, None, LINES)]
-    except (ConfigurationError, DeclinedError):  # a right that a role need not have; or such a text is no key here
+    except (ConfigurationError, DeclinedError):  # a right that a role need not have; or the text is not a key here
         return None
     if not rows or (deletions_only and not any(_is_delivered_deletion(row) for row in rows)):
         return None
@@ -99,7 +100,7 @@ def _is_delivered_deletion(row: Mapping[str, Any]) -> bool:
 async def _by_address(database: Database, table: LaneTable, address: str, look_s: float) -> Found:
     text, variables = _text(address), table.variables
     kinds = [row["kind"] for row in await database.fetch(query("list_address_indexes"), variables["email"].strip('"'))]
-    for kind in sorted(kinds, reverse=True):  # lower-case letters first: they find more
+    for kind in sorted(kinds, reverse=True):  # lower case first: it finds more
         if rows := await database.fetch(render(BY_INDEX[kind], variables), text):
             return Found([row["key"] for row in rows[:MOST]], "address")
     started = time.monotonic()
@@ -124,5 +125,5 @@ async def _by_address(database: Database, table: LaneTable, address: str, look_s
 
 
 def _text(written: str) -> str:
-    """What a shell hands on need not be text."""
+    """Arguments from a shell need not be valid text."""
     return written.encode(errors="replace").decode().replace("\0", "")

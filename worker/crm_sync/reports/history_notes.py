@@ -1,4 +1,4 @@
-"""What keeps history from being written. Contacts are delivered anyway, so it is told and no fault."""
+"""What keeps history from being written. Contacts are delivered anyway, so it is a note, not a fault."""
 
 from crm_sync.core.history import History
 from crm_sync.postgres.pool import Database

@@ -1,4 +1,4 @@
-"""What `crm-sync history` says: one outcome after the other."""
+"""The output of `crm-sync history`: one outcome after another."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Attempt:
         return {**self.row, "at": self.row["at"].isoformat(timespec="milliseconds")}
 
     def lines(self, now: datetime) -> Iterator[str]:
-        """For people: when and what, then why, then what a CRM's support asks for."""
+        """For people: when and what, then why, then what the CRM's support asks for."""
         row = self.row
         said = [f"{row['outcome']}{' (deletion)' if row['operation'] == 'delete' else ''}"]
         if row["attempt"] and row["attempt"] > 1:

@@ -1,4 +1,4 @@
-"""Requests and answers as a person reads them: a head, a body, and nothing that a terminal obeys."""
+"""Requests and answers for people: head and body, without anything that a terminal interprets."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from crm_sync.errors import LaneError
 MOST_LINES = 24  # of an answer
 MOST_CHARACTERS = 3000
 
-# All but the newline, which is ours. As JSON writes them, so that a body stays one.
+# All except the newline, which is ours. Escaped as in JSON, so that a JSON body stays valid.
 _OBEYED = re.compile(rf"[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff{INVISIBLE}]")
 
 
@@ -26,7 +26,7 @@ def _escaped(match: re.Match[str]) -> str:
 
 
 def request_lines(request: Shown, before: Mapping[str, str] | None = None) -> Iterator[str]:
-    """before: the headers of the request above it, which are not told again."""
+    """before: the headers of the previous request, which are not repeated."""
     yield f"{request.method} {request.url}"
     told = before or {}
     yield from (f"  {name}: {value}" for name, value in sorted(request.headers.items()) if told.get(name) != value)
@@ -38,7 +38,7 @@ def request_lines(request: Shown, before: Mapping[str, str] | None = None) -> It
 
 
 def answer_lines(said: Answer | LaneError, *, login: bool = False) -> Iterator[str]:
-    """login: the answer is a token, which is nobody's business."""
+    """login: the answer contains a token, which is hidden."""
     if isinstance(said, LaneError):
         yield f"no answer: {said}"
         return
@@ -50,7 +50,7 @@ def answer_lines(said: Answer | LaneError, *, login: bool = False) -> Iterator[s
 
 
 def pretty(text: str) -> str:
-    """JSON on lines of its own; anything else as it is."""
+    """JSON is pretty-printed; anything else is unchanged."""
     try:
         return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""The CRM that a person names, of those that are installed."""
+"""The installed CRM that a person names."""
 
 from collections.abc import Collection
 
@@ -6,7 +6,7 @@ import click
 
 
 def installed(crm: str, crms: Collection[str], hint: str = "CRM") -> str:
-    """Its name, whatever case and whitespace it was written with. Raises click.BadParameter with those that there are."""
+    """Its name, ignoring case and whitespace. Raises click.BadParameter with the installed CRMs."""
     name = crm.strip().lower()
     if name not in crms:
         raise click.BadParameter(

@@ -1,4 +1,4 @@
-"""The state of each lane in words: whether its CRM may be called, and why not. The words are the same wherever a person asks."""
+"""The state of each lane in words: whether its CRM may be called, and why not. The words are the same everywhere."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,10 +22,11 @@ TO_PAUSE = Needs(
 
 @dataclass(frozen=True, slots=True)
 class LaneState:
-    """A row of list_lane_states.sql. breaker: closed, throttled, open or half-open; openings: in a row, of a CRM that is down.
+    """A row of list_lane_states.sql. breaker: closed, throttled, open or half-open; openings: consecutive ones of a CRM that is
+    down.
 
-    fault: what keeps a worker from delivering until a person helps. Others may deliver anyway. fault_since: None if no
-    worker has told of it.
+    fault: what keeps a worker from delivering until a person helps. Other workers may deliver anyway. fault_since: None if no
+    worker has reported it.
     """
 
     crm: str
@@ -41,7 +42,7 @@ class LaneState:
     fault_since: datetime | None = None
 
     def __post_init__(self) -> None:
-        """Reasons are of people and CRMs, and the table may have been written to by hand: they are clean wherever they go."""
+        """Reasons come from people and CRMs, and the table may have been edited by hand, so they are cleaned for every use."""
         for name in ("held_reason", "breaker_reason"):
             if (reason := getattr(self, name)) is not None:
                 object.__setattr__(self, name, clean(reason))
@@ -52,7 +53,7 @@ class LaneState:
 
     @property
     def down(self) -> bool:
-        """Or it refuses everybody. Also while it is being probed."""
+        """Also if it refuses every contact, and while it is being probed."""
         return self.breaker != "closed" and self.openings > 0
 
     @property
@@ -61,7 +62,7 @@ class LaneState:
 
     @property
     def label(self) -> str:
-        """Of one word, for a cell."""
+        """One word, for a cell."""
         if self.held:
             return "paused"
         if self.fault is not None:
@@ -70,7 +71,7 @@ class LaneState:
 
     @property
     def sentence(self) -> str:
-        """The whole story."""
+        """In full."""
         parts = [
             *(
                 [f"paused by hand {self._since(self.held_since)}: {self.held_reason or 'no reason given'}"]
@@ -105,11 +106,11 @@ class LaneState:
 
 
 async def read_lane_states(database: Database) -> dict[str, LaneState]:
-    """By CRM, in the order in which they were installed. Raises as Database.fetch does."""
+    """By CRM, in the order of installation. Raises as Database.fetch does."""
     return {row["crm"]: LaneState(**dict(row)) for row in await database.fetch(query("list_lane_states"))}
 
 
 async def read_lane_state(database: Database, crm: str) -> LaneState:
-    """Of the CRM that a person names. Raises click.BadParameter with those that there are, else as Database.fetch does."""
+    """For the CRM that a person names. Raises click.BadParameter with the installed CRMs, else as Database.fetch does."""
     lane_states = await read_lane_states(database)
     return lane_states[installed(crm, lane_states)]

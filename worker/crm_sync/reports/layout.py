@@ -1,6 +1,6 @@
-"""How commands write for people: tables, labelled lines and sentences, in the width of the terminal.
+"""The layout of output for people: tables, labelled lines and sentences, in the width of the terminal.
 
-Where the output goes elsewhere it has 80 columns, or those of COLUMNS, and no colours; what a terminal would cut is whole there.
+If the output is not a terminal, it has 80 columns, or those of COLUMNS, and no colours; nothing is truncated.
 """
 
 import shutil
@@ -15,13 +15,13 @@ LABEL = 9
 
 
 def console() -> Console:
-    """For tables. A string is what it says: neither markup nor emoji."""
+    """For tables. A string is printed literally: neither markup nor emoji."""
     width = None if sys.stdout.isatty() else shutil.get_terminal_size().columns
     return Console(width=width, markup=False, emoji=False, highlight=False)
 
 
 def name(heading: str) -> Column:
-    """A column of what is never broken."""
+    """A column that is never wrapped."""
     return Column(heading, no_wrap=True)
 
 
@@ -30,14 +30,14 @@ def number(heading: str) -> Column:
 
 
 def prose(heading: str) -> Column:
-    """A column of text of any length, in as many lines as it takes."""
+    """A column of text of any length, wrapped to as many lines as needed."""
     return Column(heading, overflow="fold")
 
 
 def wrapped(text: str, *, first: str = "", further: str | None = None) -> str:
-    """A paragraph. Words longer than a line are never broken: keys, URLs, commands.
+    """A paragraph. Words longer than a line, such as keys, URLs and commands, are never broken.
 
-    first, further: what its lines begin with; where further is left out, they stand below the first word.
+    first, further: prefixes of its lines; without further, they are aligned with the first word.
     """
     below = " " * (len(text) - len(text.lstrip())) if further is None else further
     return textwrap.fill(
@@ -46,13 +46,13 @@ def wrapped(text: str, *, first: str = "", further: str | None = None) -> str:
 
 
 def labelled(label: str, text: str, *, indent: int = 2, label_width: int = LABEL) -> str:
-    """A paragraph next to its label. indent, label_width: columns before the label, and of it."""
+    """A paragraph next to its label. indent, label_width: columns before the label, and of the label."""
     first = f"{' ' * indent}{label:<{label_width}}"
     return wrapped(text, first=first, further=" " * len(first)) or first.rstrip()
 
 
 def shortened(text: str, most: int) -> str:
-    """At most this many characters at a terminal; whole elsewhere."""
+    """At most this many characters on a terminal; complete elsewhere."""
     return text if not sys.stdout.isatty() or len(text) <= most else f"{text[: most - 1]}…"
 
 

@@ -1,4 +1,4 @@
-"""What `crm-sync match` says of how far it is."""
+"""What `crm-sync match` says about its progress."""
 
 from crm_sync.core.text import clean
 from crm_sync.errors import CrmSyncError

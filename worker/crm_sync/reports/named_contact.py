@@ -1,4 +1,4 @@
-"""How a person names one contact to a command: by its address or by its key."""
+"""How a person names one contact to a command: by address or by key."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True)
 class NamedContact:
-    """One of email and key is set."""
+    """Either email or key is set."""
 
     email: str | None
     key: str | None
@@ -29,20 +29,20 @@ class NamedContact:
 
     @property
     def absent(self) -> str:
-        """That there is none."""
+        """Says that there is none."""
         if self.key is not None:
             return f"No contact has the key {self.key}."
         return f"No contact has the address {(self.email or '').strip()}."
 
 
 def not_blank(text: str, hint: str, what: str) -> None:
-    """A script whose variable is empty means nobody, and not the whole table. Raises click.BadParameter."""
+    """An empty variable in a script means no contact, not the whole table. Raises click.BadParameter."""
     if not text.replace("\0", "").strip():
         raise click.BadParameter(f"it is empty: name {what}", param_hint=hint)
 
 
 def named_contact(function: Function) -> Function:
-    """The options --email and --key. The command gets a NamedContact as `contact`."""
+    """Adds the options --email and --key. The command gets a NamedContact as `contact`."""
 
     @click.option("--email", metavar="ADDRESS", help="The contact's address, in any case.")
     @click.option("--key", metavar="KEY", help="The contact's key, which is found faster than an address.")

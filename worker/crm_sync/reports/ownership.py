@@ -1,4 +1,4 @@
-"""Who holds locks of crm-sync and is not a worker, and which contacts are in flight with no worker."""
+"""Which sessions hold locks of crm-sync without being workers, and which contacts are in flight without a worker."""
 
 from collections.abc import Iterable
 

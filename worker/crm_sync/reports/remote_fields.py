@@ -1,4 +1,4 @@
-"""The mapping of one CRM held against the fields that its account has, for people: `crm-sync check`, and others who ask."""
+"""The mapping of one CRM compared with the fields of its account, for people: `crm-sync check` and others."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from crm_sync.table.mapping import FieldMapping
 
 @dataclass(frozen=True, slots=True)
 class FieldComparison:
-    """known: what was compared, None if the CRM names no fields. misfits: what can never arrive.
+    """known: what was compared, None if the CRM does not list its fields. misfits: what can never arrive.
 
-    unknown: why the CRM would not say which fields it has.
+    unknown: why the CRM did not list its fields.
     """
 
     known: int | None
@@ -23,7 +23,7 @@ class FieldComparison:
 
 
 async def compare_fields(client: Client, mapping: FieldMapping) -> FieldComparison:
-    """Asks the CRM, and nothing else. Raises nothing that a CRM says, or a client does."""
+    """Asks only the CRM. Raises no error of the CRM or of a client."""
     try:
         misfits = await ask_misfits(client, mapping.shapes)
     except LaneError as error:

@@ -1,4 +1,4 @@
-"""What would be sent of one contact to one CRM, for people: `crm-sync preview`, the API and the console."""
+"""What would be sent for one contact to one CRM, for people: `crm-sync preview`, the API and the console."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,10 +24,11 @@ from crm_sync.table.shared_records import SharedRecords
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """heading: which request it is, or why there is none. lines: it, and what follows by what the CRM answers. empty: fields of
-    the mapping that are empty here, so that they stay as they are in the CRM. emptied: those that are emptied there.
+    """heading: which request it is, or why there is none. lines: the request, and what follows depending on the CRM's answer.
+    empty: fields of the mapping that are empty here, so that they stay unchanged in the CRM. emptied: those that are emptied
+    there.
 
-    Credentials are masked; what is sent of the person is not.
+    Credentials are masked; the person's data is not.
     """
 
     heading: str
@@ -38,7 +39,7 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class RequestPreview:
-    """At one CRM. sections: of MAPPING_FILE. empty: of fields that do not say it. claims: the role is a worker's, and not one
+    """In one CRM. sections: of MAPPING_FILE. empty: for fields without their own `empty`. claims: the role is a worker's, not one
     that only reads.
     """
 
@@ -80,9 +81,9 @@ class RequestPreview:
         return Told(_heading(matches[0], rehearsal.together), [*_lines(rehearsal)], empty, emptied)
 
     async def _contact(self, mapping: FieldMapping, matches: Sequence[Match]) -> Contact | str:
-        """What would be sent; or why it would be rejected."""
+        """What would be sent, or why it would be rejected."""
         meant, *others = matches
-        # Who is in line with the same address shares its delivery, and may know the id of the record.
+        # Contacts in line with the same address share its delivery, and may know the id of the record.
         twins = [one for one in others if one.standing is Standing.IN_LINE]
         clearing = await read_clearing(self.database, self.table.crm, mapping.emptied, numbering=False)
         claimed = await read(self.database, self.table, mapping, [meant, *twins], clearing)
@@ -132,7 +133,7 @@ def _drawn(request: Shown, before: Mapping[str, str] | None) -> Iterator[str]:
 
 
 def _ending(outcome: Outcome) -> str:
-    """What the client makes of a contact by itself."""
+    """The client's verdict on a contact that it does not send."""
     if outcome.verdict is Verdict.DELIVERED:
         return "it is delivered."
     return f"it would be rejected. {outcome.code}: {outcome.reason}"

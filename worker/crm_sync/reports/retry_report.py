@@ -1,4 +1,4 @@
-"""What `crm-sync retry` says: the counts, and what became of the contacts."""
+"""The output of `crm-sync retry`: the counts, and what happened to the contacts."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -13,7 +13,7 @@ from crm_sync.reports.layout import name, number, prose, shortened
 from crm_sync.table.failed_contacts import Failures
 from crm_sync.table.short_flips import Flipped
 
-MOST_CODES = 20  # of a CRM; the rest is one line
+MOST_CODES = 20  # of a CRM; the rest share one line
 SAMPLE_CHARACTERS = 120  # on a terminal
 NAMED_KEYS = 3
 
@@ -21,9 +21,9 @@ NUMBERS = {"contacts": "contacts", "in Error": "in_error", "waiting": "waiting",
 
 
 def counts(by_crm: Mapping[str, Sequence[Failures]]) -> Group | None:
-    """A row for each CRM and code, the most common first, and below them a reason of each. None if there is no contact."""
+    """A row for each CRM and code, the most common first, and below it one of its reasons. None if there is no contact."""
     everything = [entry for failures in by_crm.values() for entry in failures]
-    # Who is Complete is rarely meant.
+    # Complete contacts are rarely meant.
     shown = [heading for heading in NUMBERS if heading != "Complete" or any(entry.complete for entry in everything)]
     table = Table(name("CRM"), prose("code"), *map(number, shown))
     samples = Table.grid(name(""), prose(""), padding=(0, 1))
@@ -43,14 +43,14 @@ def _numbers(entries: Sequence[Failures], shown: Iterable[str]) -> Iterator[str]
 
 
 def _sample(entry: Failures) -> str:
-    """Of another program's texts it is not known whether they are masked."""
+    """Texts of other programs may not be masked."""
     if entry.sample is None:
         return "(no reason is given)"
     return shortened(clean(entry.sample.removeprefix(f"{entry.code}:")), SAMPLE_CHARACTERS)
 
 
 def notes(by_crm: Mapping[str, Sequence[Failures]], since: str | None) -> list[str]:
-    """What is uncertain of the counts. since: as it was written."""
+    """What is uncertain about the counts. since: as typed."""
     everything = [entry for failures in by_crm.values() for entry in failures]
     uncertain, undated = (sum(entry.uncertain for entry in everything), sum(entry.undated for entry in everything))
     said = []
@@ -87,7 +87,7 @@ def lacking(by_crm: Mapping[str, Sequence[Failures]], code: str, *, in_rows: boo
 
 
 def beside(by_crm: Mapping[str, Sequence[Failures]]) -> list[str]:
-    """What is Complete and has a code, where nobody asked for it."""
+    """Complete contacts with a code that was not asked for."""
     words: dict[str, str] = {Code.FIELD_NOT_SENT: "delivered without a field", Code.ALREADY_THERE: "that the CRM had already"}
     return [
         f"Not included: {contacts(entry.complete)} of {crm} {words[entry.code]}; --code {entry.code} sends "
@@ -99,7 +99,7 @@ def beside(by_crm: Mapping[str, Sequence[Failures]]) -> list[str]:
 
 
 def closing(crm: str, counted: int, done: Flipped) -> list[str]:
-    """What became of the contacts of one CRM."""
+    """What happened to the contacts of one CRM."""
     said = [f"{crm}: flipped {contacts(done.flipped)}."]
     changed = counted - done.flipped - len(done.locked) - len(done.refused)
     if changed > 0:

@@ -1,4 +1,4 @@
-"""A right that a person's role lacks, explained: what it may not do, and who grants it."""
+"""Explains a right that the user's role lacks: what it may not do, and who can grant it."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,7 +21,7 @@ _ABSENT = (
 
 
 def with_advice(error: ConfigurationError) -> str:
-    """Its message; where the server has refused a statement of a worker, with what a person can do."""
+    """Its message; if the server refused a worker's statement, with what a person can do."""
     refusal = error.__cause__
     if not isinstance(error, StatementRefusedError):
         return str(error)
@@ -32,10 +32,10 @@ def with_advice(error: ConfigurationError) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a command needs of the database.
+    """What a command needs from the database.
 
-    lacking: what a person is told whose role may not do it; {role} is that role as SQL writes it, {refusal} the server's words.
-    absent: what the person is told if a table, column, function or schema is not there. None: as the server says it.
+    lacking: the message if the role may not do it; {role} is that role as SQL writes it, {refusal} the server's message. absent:
+    the message if a table, column, function or schema does not exist. None: the server's message.
     """
 
     lacking: str
@@ -46,7 +46,7 @@ class Needs:
 async def database_for(
     settings: Settings, needs: Needs, *, timeout_s: float = USUAL.statement_timeout_s
 ) -> AsyncIterator[Database]:
-    """One connection. Raises ConfigurationError in the words of needs."""
+    """One connection. Raises ConfigurationError with the messages of needs."""
     async with (
         Database.of(settings, size=1, timeout_s=timeout_s) as database,
         explained(database, needs),
@@ -56,7 +56,7 @@ async def database_for(
 
 @asynccontextmanager
 async def explained(database: Database, needs: Needs) -> AsyncIterator[None]:
-    """Raises ConfigurationError in the words of needs."""
+    """Raises ConfigurationError with the messages of needs."""
     try:
         yield
     except StatementRefusedError as error:

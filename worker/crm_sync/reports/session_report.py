@@ -1,5 +1,5 @@
-"""What a person should know of the sessions of a worker: what the URL asks for, who may run SQL as the worker, and what a pooler
-keeps from arriving.
+"""What the user should know about a worker's sessions: what the URL asks for, who may run SQL as the worker, and which settings
+do not get through a pooler.
 """
 
 from typing import Any
@@ -10,17 +10,17 @@ from crm_sync.postgres.session_settings import RESTED_ON, search_path
 from crm_sync.postgres.statements import query, quote
 from crm_sync.settings import Settings
 
-_FEW = 3  # roles that are named
+_FEW = 3  # roles that are listed
 
 
 def connection_notes(settings: Settings) -> list[tuple[str, str]]:
-    """(setting, a sentence), for each parameter of a URL that is not met as a person may think."""
+    """(setting, a sentence), for each parameter of a URL that does not work as one may think."""
     urls = {"DATABASE_URL": settings.database_url, "LISTEN_DATABASE_URL": settings.listen_database_url}
     return [(name, note) for name, url in urls.items() if url is not None for note in ConnectionString.parse(url).notes]
 
 
 async def path_notes(database: Database, settings: Settings) -> list[str]:
-    """Of the search_path that the statements of a worker are read by: what is missing on it, and who may create in its schemas.
+    """About the search_path of a worker's statements: what is missing from it, and who may create objects in its schemas.
 
     Raises as Database.fetch does.
     """
@@ -49,7 +49,7 @@ async def path_notes(database: Database, settings: Settings) -> list[str]:
 
 
 async def pooler_notes(database: Database) -> list[str]:
-    """What a session of a worker would set, and a pooler keeps from arriving. Raises as Database.fetch does."""
+    """The settings of a worker's session that do not get through a pooler. Raises as Database.fetch does."""
     rows = await database.fetch(query("list_settings"), list(RESTED_ON))
     role = await database.value(query("name_role"))
     return [

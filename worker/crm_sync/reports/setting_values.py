@@ -1,4 +1,4 @@
-"""Every setting with the value that has effect now, and where that comes from."""
+"""Every setting with its current value, and where that comes from."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -14,13 +14,13 @@ from crm_sync.unknown_names import UnknownName, unknown_settings
 
 DEFAULT = "default"
 NONE = "none"
-# Of a lane, where nothing is set: `crm_sync.crm` knows them.
+# For a lane, if nothing is set: `crm_sync.crm` knows them.
 OF_THE_CRM = {"limits": "those of the plan", "concurrency": "the CRM's own", "batch_size": "the CRM's own"}
 
 
 @dataclass(frozen=True, slots=True)
 class SettingValue:
-    """value: masked where it is a secret; empty if none has effect. origin: environment, .env, credential or default."""
+    """value: masked if it is secret; empty if there is none. origin: environment, .env, credential or default."""
 
     name: str
     value: str
@@ -37,7 +37,7 @@ class Group:
 
 
 def groups(environment: Environment, crms: Mapping[str, Crm]) -> Iterator[Group]:
-    """Those of the worker first, then those of each CRM."""
+    """The worker's first, then those of each CRM."""
     yield Group("all CRMs", *_read(environment, [(model, "") for model in SHARED]))
     for name, crm in crms.items():
         models: list[tuple[type[SettingsModel], str]] = [(LaneSettings, f"{name}_")]
@@ -50,12 +50,12 @@ def groups(environment: Environment, crms: Mapping[str, Crm]) -> Iterator[Group]
 
 
 def unknown(environment: Environment, crms: Mapping[str, Crm]) -> list[UnknownName]:
-    """What is set and has no effect."""
+    """Names that are set but have no effect."""
     return unknown_settings(environment.values, {name: crm.settings for name, crm in crms.items()})
 
 
 def _read(environment: Environment, models: list[tuple[type[SettingsModel], str]]) -> tuple[list[SettingValue], list[str]]:
-    """models: each with what comes before its names."""
+    """models: each with the prefix of its names."""
     values, wrong = [], []
     for model, prefix in models:
         for name, field in model.model_fields.items():
@@ -70,7 +70,7 @@ def _read(environment: Environment, models: list[tuple[type[SettingsModel], str]
 
 
 def is_secret(field: FieldInfo) -> bool:
-    """Whether its value is to be masked."""
+    """Whether its value must be masked."""
     return "Secret" in str(field.annotation)
 
 
@@ -87,12 +87,12 @@ def _default(value: object) -> str:
 
 
 def _of_account(environment: Environment, crm: Crm) -> list[str]:
-    """What each setting alone does not show: half a login, a URL that keys must not be sent to."""
+    """Errors that no single setting shows: an incomplete login, a URL that keys must not be sent to."""
     try:
         with environment.in_force():
             crm.read_account()
     except ConfigurationError as error:
         return [str(error)]
-    except Exception as error:  # noqa: BLE001 (that of somebody else's package can fail in any way)
+    except Exception as error:  # noqa: BLE001 (a plug-in can fail in any way)
         return [f"the settings of {crm.name} cannot be read: {type(error).__name__}"]
     return []

@@ -1,9 +1,9 @@
-"""What `crm-sync status` shows, as it is read from the database: at a cost that does not grow with the table.
+"""Reads what `crm-sync status` shows from the database, at a cost that does not grow with the table.
 
-ready, waiting, in flight, in Error    live, from the lines and the index of failures, each as far as MOST; beyond, the least
-                                       that it can be, and about how many
+ready, waiting, in flight, in Error    live, from the lines and the index of failures, each up to MOST; beyond that,
+                                       a lower bound and an estimate
 New, Selected, Skipped, Complete       from the snapshot that a worker makes, with its age
-the pace                               of what living workers say
+the pace                               from what living workers report
 """
 
 from collections.abc import Collection, Mapping, MutableMapping
@@ -19,23 +19,22 @@ from crm_sync.reports.lane_state import LaneState, read_lane_states
 from crm_sync.table.adopted_table import LaneTable
 from crm_sync.table.schema import inspect_schema, not_installed
 
-MOST = 10_000  # that a number is counted to
-NEWEST = 1_000  # lines at the end of a backlog that are looked at for what is in flight
-CODES = 20  # of failures that are told apart; of all of them 2 * MOST contacts are looked at
+MOST = 10_000  # limit for exact counts
+NEWEST = 1_000  # lines at the end of a backlog that are examined for contacts in flight
+CODES = 20  # of failures that are listed; of all of them together, 2 * MOST contacts are examined
 
 
 @dataclass(frozen=True, slots=True)
 class LaneStatus:
-    """One CRM. Ages in seconds; None if a number is not known. delivered_last_minute counts deliveries.
+    """One CRM. Ages in seconds; None if unknown. delivered_last_minute counts deliveries.
 
-    least: of the counts, those that are the least there can be; about: of those, about how many there are. counted: whether its
-    contacts could be counted; else there are none. counted_at and counted_s: when the snapshot was made, and its age: new,
-    selected, skipped, complete, wanted and done_share are of then, moved on by what was delivered since. lost: of those in
-    flight, the ones that no living worker has.
+    least: the counts that are only lower bounds. about: estimates for these. counted: whether its contacts could be counted;
+    otherwise there are no counts. counted_at and counted_s: when the snapshot was made, and its age: new, selected, skipped,
+    complete, wanted and done_share are from then, updated by deliveries since. lost: contacts in flight that no living worker
+    has.
 
-    deletions_waiting counts deleted contacts whose record is still to be deleted, deletions_failed those given up.
-    pace_per_s, done_share and ends_in_s are those of `crm_sync.core.forecast`. Without a worker there is neither a pace nor an
-    end.
+    deletions_waiting counts deleted contacts whose record is still to be deleted, deletions_failed those given up. pace_per_s,
+    done_share and ends_in_s are from `crm_sync.core.forecast`. Without a worker there is neither a pace nor an end.
     """
 
     crm: str
@@ -71,7 +70,7 @@ class LaneStatus:
     about: dict[str, int] = field(default_factory=dict)
 
 
-# What is counted over the contacts of one CRM: live, and in the snapshot.
+# What is counted for the contacts of one CRM: live, and in the snapshot.
 LIVE = (*("ready", "waiting", "in_flight", "error", "delivered_last_minute", "deletions_waiting", "deletions_failed", "lost"),)
 OF_SNAPSHOT = ("new", "selected", "skipped", "complete")
 COUNTS = (*LIVE, *OF_SNAPSHOT, "wanted")
@@ -93,14 +92,14 @@ class Status:
 
     @property
     def alive(self) -> int:
-        """How many workers are."""
+        """The number of living workers."""
         return sum(worker["alive"] for worker in self.workers)
 
     @property
     def well(self) -> bool:
-        """Whether nothing needs a person: no CRM is down, no lane faulty, and where contacts are ready, a worker is alive.
+        """Whether nothing needs a person: no CRM is down, no lane is faulty, and if contacts are ready, a worker is alive.
 
-        A CRM that a person has paused is left to that person, and one that says "too many requests" to its pause.
+        A CRM that was paused by hand, and one that says "too many requests", do not count as problems.
         """
         return not any(lane.state.down or lane.state.fault is not None or (lane.ready and not self.alive) for lane in self.lanes)
 
@@ -113,12 +112,12 @@ async def read_status(
     refused: MutableMapping[str, ConfigurationError] | None = None,
     most: int = MOST,
 ) -> Status:
-    """with_credentials: the CRMs that a worker with the settings of this command would deliver to. exact: all numbers are the
-    snapshot's, which was made just now. refused: is given the CRMs whose contacts this role may not count, and why; without it,
-    one is enough to raise that. most: that each number is counted to.
+    """with_credentials: the CRMs that a worker with the settings of this command would deliver to. exact: all numbers are from
+    the snapshot, which was made just now. refused: collects the CRMs whose contacts this role may not count, and why; without it,
+    the first one raises. most: the limit of each count.
 
-    What is wrong with one CRM is its fault, and the others are counted anyway. Raises ConfigurationError if it is wrong
-    with all, or DatabaseTroubleError.
+    A problem of one CRM is reported as its fault, and the others are counted anyway. Raises ConfigurationError if it affects all,
+    or DatabaseTroubleError.
     """
     schema = await inspect_schema(database)
     tables = {**schema.lanes, **schema.countable}
@@ -133,7 +132,7 @@ async def read_status(
                 raise
             refused[crm] = error
     workers = await database.fetch(query("list_workers"))
-    # Last, for these change by the second.
+    # Last, because these change every second.
     lane_states = await read_lane_states(database)
     now = await database.value(query("read_clock"))
     alive = any(row["alive"] for row in workers)
@@ -175,7 +174,7 @@ class _Counted:
 
 
 async def _snapshots(database: Database) -> dict[str, _Counted]:
-    """By CRM. None if this role may not read it: what is live is told anyway."""
+    """By CRM. None if this role may not read it: live numbers are shown anyway."""
     try:
         rows = await database.fetch(query("read_snapshot"))
     except StatementRefusedError:
@@ -220,12 +219,12 @@ def _with_snapshot(fields: dict[str, Any], counted: _Counted | None, *, exact: b
             "about": {},
         }
     else:
-        fields["error"] += contacts.get("silent", 0)  # those are in no index
+        fields["error"] += contacts.get("silent", 0)  # these are in no index
     silent = contacts.get("silent", 0)
     if "error" in fields["least"]:
         fields["about"]["error"] = max(fields["error"], contacts.get("error", 0) + silent)
     not_done = contacts.get("unseen", 0) + sum(_about(fields, state) for state in ("ready", "waiting", "in_flight"))
-    # What was flipped since the count was something else then.
+    # Contacts flipped since the count were in another state then.
     most_done = max(0, sum(contacts.values()) - not_done)
     done = min(fields["complete"] + _about(fields, "error"), most_done)
     return {**fields, "wanted": done + not_done, "done_share": forecast.done_share(done, done + not_done)}
@@ -235,7 +234,7 @@ def _about(fields: Mapping[str, Any], state: str) -> int:
     return int(fields["about"].get(state, fields[state]))
 
 
-# What is live.
+# Live numbers.
 
 
 async def _read_lane(database: Database, table: LaneTable, most: int) -> dict[str, Any]:
@@ -257,7 +256,7 @@ async def _read_lane(database: Database, table: LaneTable, most: int) -> dict[st
         **deletions,
         "error": sum(code["in_error"] for code in codes),
         "failures": [{name: code[name] for name in ("code", "contacts", "sample", "is_least")} for code in codes],
-        # Among more than were looked at, it is not known which is the latest.
+        # If there are more than were examined, the latest one is not known.
         "last_error": None if latest is None or "error" in least else latest["last_error"],
         "last_failed_at": None if latest is None or "error" in least else latest["failed_at"],
         "least": least + [name for name in ("deletions_waiting", "deletions_failed") if deletions[name] > MOST],
@@ -268,13 +267,13 @@ async def _read_lane(database: Database, table: LaneTable, most: int) -> dict[st
 def _lane(lane_state: LaneState, fields: dict[str, Any], pace_of: Mapping[str, Any], *, alive: bool) -> LaneStatus:
     latest = [moment for moment in (fields.pop("latest"), pace_of["last_delivered_at"]) if moment is not None]
     delivered = pace_of["delivered_last_minute"]
-    # What the last minute was like says nothing about a worker that is gone.
+    # The last minute says nothing about a worker that is gone.
     pace = forecast.pace_per_s(delivered, pace_of["delivering_s"]) if alive else None
     ends_in_s = forecast.ends_in_s(
         ready=_about(fields, "ready"),
         in_flight=fields["in_flight"],
         waiting=_about(fields, "waiting"),
-        # Nor of a CRM that is not called now.
+        # Nor about a CRM that is not called now.
         pace=None if lane_state.held or lane_state.down else pace,
     )
     return LaneStatus(

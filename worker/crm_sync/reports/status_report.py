@@ -1,6 +1,6 @@
-"""`crm-sync status` for people: a table with a column for each CRM, and below it what is too long for a cell.
+"""`crm-sync status` for people: a table with a column for each CRM, and below it everything too long for a cell.
 
-States are named as the table's own columns have them.
+States have the names used in the table's own columns.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,13 +27,13 @@ STATES = {
     "Selected": "selected",
     "New": "new",
 }
-UNIMPORTANT = ("waiting", "skipped", "selected", "new")  # where a screen is small and there are none
-LANES_A_TABLE = 4  # as many fit into 80 columns
+UNIMPORTANT = ("waiting", "skipped", "selected", "new")  # left out on a small screen if they are 0
+LANES_A_TABLE = 4  # as many as fit into 80 columns
 OF_COUNT = "Complete, Skipped, Selected, New and done"
 JUST_NOW_S = 2.0
-STALLED_S = 60.0  # a contact is ready for so long, and none was delivered
+STALLED_S = 60.0  # if a contact has been ready for this long, and none was delivered
 
-# Of every state that is shown. docs/reference/status.md explains each.
+# For every state that is shown. docs/reference/status.md explains each.
 STATE_STYLES = {
     "delivering": "green",
     "idle": "",
@@ -48,7 +48,7 @@ STALLED = (
 
 
 def draw(current: Status) -> Group:
-    """All there is to say."""
+    """Everything."""
     alive = current.alive
     starts = range(0, len(current.lanes), LANES_A_TABLE)
     parts: list[RenderableType] = [_counts(current.lanes[start : start + LANES_A_TABLE], alive) for start in starts]
@@ -68,7 +68,7 @@ def draw(current: Status) -> Group:
 
 
 class Screen:
-    """The same in no more lines than a screen has. said: what stands below it."""
+    """The same, limited to the lines of the screen. said: shown below it."""
 
     def __init__(self, current: Status | None, said: str | None = None) -> None:
         self._current = current
@@ -76,7 +76,7 @@ class Screen:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         bottom = [] if self._said is None else console.render_lines(_one_line(self._said), options, pad=False)
-        room = options.size.height - 1 - len(bottom)  # the cursor has a line of its own
+        room = options.size.height - 1 - len(bottom)  # the cursor needs its own line
         lines = [] if self._current is None else console.render_lines(_short(self._current), options, pad=False)
         if len(lines) > room:
             more = f"... {len(lines) - room + 1} more lines: crm-sync status"
@@ -85,7 +85,7 @@ class Screen:
 
 
 def _short(current: Status) -> Group:
-    """What matters most comes first, and takes one line."""
+    """One line, the most important first."""
     alive = current.alive
     starts = range(0, len(current.lanes), LANES_A_TABLE)
     parts: list[RenderableType] = [_counts(current.lanes[start : start + LANES_A_TABLE], alive, short=True) for start in starts]
@@ -134,7 +134,7 @@ def _counts(lanes: Sequence[LaneStatus], alive: int, *, short: bool = False) -> 
 
 
 def _count(lane: LaneStatus, state: str) -> str:
-    """A number; below it about how many there are, where that was not counted to the end."""
+    """A number, and below it an estimate if it was not counted to the end."""
     found: int | None = getattr(lane, state)
     if found is None:
         return "?"
@@ -146,7 +146,7 @@ def _count(lane: LaneStatus, state: str) -> str:
 
 
 def _counted(lanes: Sequence[LaneStatus]) -> str:
-    """When what is not live was counted, last for one of them."""
+    """When the snapshot numbers were counted: the oldest of these times."""
     ages = [lane.counted_s for lane in lanes if lane.counted]
     known = [age_s for age_s in ages if age_s is not None]
     if len(known) < len(ages):
@@ -175,7 +175,7 @@ def _label(lane: LaneStatus, alive: int) -> str:
 
 
 def _sentence(lane: LaneStatus, alive: int) -> str | None:
-    """What a person should know besides the numbers. None: nothing."""
+    """What the user should know besides the numbers. None: nothing."""
     if not lane.state.open:
         advice = f"\nTo go on: crm-sync resume {lane.crm}" if lane.state.held else ""
         return lane.state.sentence + advice
@@ -199,7 +199,7 @@ def _pace(per_s: float) -> str:
 
 
 def _percent(lane: LaneStatus) -> str:
-    """Cut, not rounded: 100 % means that all are done."""
+    """Rounded down: 100 % means that all are done."""
     if lane.wanted is None:
         return "?"
     if not lane.wanted:
@@ -215,7 +215,7 @@ def _ends_in(lane: LaneStatus) -> str:
 
 
 def _ends_at(lane: LaneStatus) -> str:
-    """Of what takes longer than a minute."""
+    """For anything that takes longer than a minute."""
     if lane.ends_in_s is None or lane.ends_at is None or lane.ends_in_s < 60:
         return ""
     return end(lane.ends_at, lane.state.now)

@@ -1,4 +1,4 @@
-"""How commands change the definition of the contacts table under load: as `crm_sync.postgres.lock_patience` says."""
+"""How commands change the definition of the contacts table under load: see `crm_sync.postgres.lock_patience`."""
 
 import asyncio
 import time
@@ -14,11 +14,11 @@ from crm_sync.postgres.statements import query, render
 
 
 async def change(database: Database, table: str, statement: str, *arguments: object, alone: bool, patience_s: float) -> None:
-    """Runs a statement of sql/queries that needs the contacts table for a moment. As often as it takes, for patience_s at most.
+    """Runs a statement of sql/queries that needs to lock the contacts table for a moment. Tries as often as necessary, for
+    patience_s at most.
 
-    table: as SQL writes it.
-    alone: nobody may even read the table in that moment; else nobody may write.
-    Raises DatabaseTroubleError with who holds the table, and as Database.fetch does.
+    table: as SQL writes it. alone: the lock also blocks readers; otherwise only writers. Raises DatabaseTroubleError that names
+    the holders of the table, and as Database.fetch does.
     """
     refusal = "nothing was changed: {why}. Try again afterwards"
     patience = LockPatience("the contacts table", patience_s, now=time.monotonic(), refusal=refusal)

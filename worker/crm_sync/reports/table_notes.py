@@ -1,11 +1,11 @@
-"""What is on the contacts table and works otherwise than a person may think: the application's triggers and rules, odd keys."""
+"""Features of the contacts table that may behave unexpectedly: the application's triggers and rules, unusual keys."""
 
 from crm_sync.core.table_words import flips_note, odd_keys, odd_keys_note, rule_note
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query, quote, render
 from crm_sync.table.adopted_table import AdoptedTable
 
-MANY = 100_000  # contacts: some 50 ms of reading
+MANY = 100_000  # contacts: about 50 ms of reading
 
 
 async def table_notes(database: Database, table: AdoptedTable) -> list[str]:
@@ -23,7 +23,7 @@ async def table_notes(database: Database, table: AdoptedTable) -> list[str]:
 
 
 async def address_notes(database: Database, table: AdoptedTable) -> list[str]:
-    """That an address is found by no index, where that takes long."""
+    """Notes that no index finds an address, if searching takes long."""
     contacts = int(await database.value(query("estimate_contacts")))
     if contacts < MANY or await database.fetch(query("list_address_indexes"), table.email):
         return []
@@ -32,5 +32,5 @@ async def address_notes(database: Database, table: AdoptedTable) -> list[str]:
 
 
 async def delete_rule_notes(database: Database) -> list[str]:
-    """Of rules by which no row is deleted, where deletions are to be followed."""
+    """About rules that keep rows from being deleted, if deletions are to be followed."""
     return [rule_note(row["name"], row["crms"]) for row in await database.fetch(query("list_delete_rules")) if row["crms"]]

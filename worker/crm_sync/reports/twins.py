@@ -1,4 +1,4 @@
-"""Tables that look as if they were kept in step, and are not."""
+"""Tables that look as if they were kept in step, but are not."""
 
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query

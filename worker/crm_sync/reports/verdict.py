@@ -1,7 +1,7 @@
-"""Why a contact is, or is not, in a CRM: one sentence, made of the facts of `crm_sync.why`. The one place where it is made.
+"""Why a contact is, or is not, in a CRM: one sentence, made from the facts of `crm_sync.why`. It is made only here.
 
-The facts are read, and nothing else: who has them in JSON can make another sentence of them. Only what the database cannot know
-comes from the configuration: whether there are credentials here, and the page of a record in the CRM.
+Only the facts are read: programs can make other sentences from their JSON. Only what the database cannot know comes from the
+configuration: whether there are credentials here, and the page of a record in the CRM.
 """
 
 import re
@@ -28,8 +28,8 @@ _NOT_ASKED = {
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """verdict: the word of `crm_sync.why`. because: what a contact in line waits for, or the code of a refusal. advice: what a
-    person can do, or None. link: the record's page in the CRM. facts: as they were read.
+    """verdict: the word of `crm_sync.why`. because: what a contact in line is waiting for, or the code of a refusal. advice: what
+    a person can do, or None. link: the record's page in the CRM. facts: as read.
     """
 
     crm: str
@@ -55,14 +55,16 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the configuration knows of a CRM. fault: what is wrong with its columns or triggers. record_url: with {id} in it."""
+    """What the configuration knows about a CRM. fault: what is wrong with its columns or triggers.
+    record_url: with {id} in it.
+    """
 
     fault: str | None = None
     record_url: str | None = None
 
 
 def judge(crm: str, verdict: str, facts: Mapping[str, Any], known: Known) -> Verdict:
-    """The sentence, and what goes with it."""
+    """The sentence and everything that belongs to it."""
     sentence, because, advice = _Telling(crm, facts, known).tell(verdict)
     row = facts.get("row") or {}
     has_record = verdict in ("delivered", "overtaken") and row.get("remote_id")
@@ -71,7 +73,7 @@ def judge(crm: str, verdict: str, facts: Mapping[str, Any], known: Known) -> Ver
 
 
 def moment(text: str | None) -> datetime | None:
-    """As JSON has it."""
+    """From its JSON form."""
     return None if text is None else datetime.fromisoformat(text)
 
 
@@ -132,7 +134,7 @@ class _Telling:
             "crm-sync migrate",
         )
 
-    # Not asked for.
+    # Not wanted.
 
     def _never_asked_for(self) -> Told:
         return self._with_lock(_NOT_ASKED[self._row["sync_status"]]), None, self._send()
@@ -225,14 +227,14 @@ class _Telling:
         return self._with_lock(said), None, advice
 
     def _last_request_id(self, code: str) -> str | None:
-        """As history has it, where the reason itself does not say."""
+        """From history, if the reason itself does not contain one."""
         attempts = self._facts.get("attempts") or [{}]
         return clean(attempts[0]["request_id"]) if attempts[0].get("code") == code and attempts[0].get("request_id") else None
 
     # Words.
 
     def _with_lock(self, said: str) -> str:
-        """Of a row that is in no line: what a transaction is about to write there is not seen yet."""
+        """For a row that is not in line: what a transaction is about to write is not visible yet."""
         if lock := self._facts.get("lock"):
             who = held_by(lock, self._now)
             return f"{said}; {who} has written to its row or locked it, and what it writes is not seen before it commits."
@@ -257,7 +259,7 @@ class _Telling:
 
 
 def lane_state(crm: str, facts: Mapping[str, Any], fault: str | None) -> LaneState:
-    """The lane among the facts. fault: another one, of the columns or triggers."""
+    """The lane in the facts. fault: another one, of the columns or triggers."""
     lane = facts["lane"]
     since = moment(lane["breaker_since"])
     now = datetime.fromisoformat(facts["now"])
@@ -283,6 +285,6 @@ def _remedy(error: str | None) -> tuple[str | None, str | None]:
 
 
 def _is_later(other: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
-    """As `crm_sync.why` has it."""
+    """As in `crm_sync.why`."""
     flipped, synced = moment(other["flipped_at"]), moment(other["synced_at"])
     return flipped is not None and synced is not None and flipped > datetime.fromisoformat(row["flipped_at"])

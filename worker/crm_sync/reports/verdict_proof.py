@@ -1,4 +1,4 @@
-"""The proof of a verdict: the facts that it rests on, for people."""
+"""The proof of a verdict: the facts behind it, for people."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -38,7 +38,7 @@ def _name(crm: str, column: str) -> str:
 
 
 def _written(value: object) -> str:
-    """A moment by the clock of the one who reads it."""
+    """A time in the reader's time zone."""
     if isinstance(value, str) and _MOMENT.fullmatch(value):
         return f"{datetime.fromisoformat(value).astimezone():%Y-%m-%d %H:%M:%S}"
     return str(value)

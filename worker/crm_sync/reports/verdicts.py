@@ -1,4 +1,4 @@
-"""What the database says of one contact, judged for each CRM: the same for `crm-sync why`, the API and the console."""
+"""What the database says about one contact, judged for each CRM: the same for `crm-sync why`, the API and the console."""
 
 import json
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ FIRST, LAST = datetime(1, 1, 3, tzinfo=UTC), datetime(9999, 12, 29, tzinfo=UTC)
 async def tell_verdicts(
     database: Database, configuration: Configuration, schema: Schema, key: str, only: str | None = None
 ) -> list[Verdict]:
-    """only: at this CRM. Raises as Database.fetch does."""
+    """only: in this CRM. Raises as Database.fetch does."""
     rows = await database.fetch(query("tell_verdicts"), key)
     return [
         judge(row["crm"], row["verdict"], _readable(json.loads(row["facts"])), _known(configuration, schema, row["crm"]))
@@ -27,8 +27,8 @@ async def tell_verdicts(
 
 
 def _readable(facts: Any) -> Any:
-    """Times that Postgres has and Python has not, as the first or the last that it has: an application that may insert a row can
-    write one, and what a row says never fails an answer.
+    """Times that Postgres has but Python does not become the first or the last that Python has: an application that may insert
+    rows can write them, and the content of a row must never make an answer fail.
     """
     if isinstance(facts, dict):
         return {name: _moment(value) if name.endswith("_at") else _readable(value) for name, value in facts.items()}
@@ -39,7 +39,7 @@ def _moment(value: Any) -> Any:
     if not isinstance(value, str):
         return _readable(value)
     try:
-        # By every clock there is a day before it and after it.
+        # There is a day before it and after it in every time zone.
         return min(max(datetime.fromisoformat(value), FIRST), LAST).isoformat()
     except ValueError:
         return (FIRST if value.startswith("-") or value.endswith("BC") else LAST).isoformat()
@@ -48,6 +48,6 @@ def _moment(value: Any) -> Any:
 def _known(configuration: Configuration, schema: Schema, crm: str) -> Known:
     try:
         account = configuration.account(crm)
-    except ConfigurationError:  # that is a worker's matter
+    except ConfigurationError:  # that concerns workers only
         account = None
     return Known(schema.faults.get(crm), None if account is None else account.record_url)

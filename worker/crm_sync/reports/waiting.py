@@ -1,8 +1,8 @@
-"""What a contact in line waits for: the first of these that holds.
+"""What a contact in line is waiting for: the first of these that applies.
 
-a pause, no worker, a fault, no lane, the breaker     all contacts of the CRM wait for it
-the full look, a refusal of the table, a retry, a lock    this contact does
-a limit of the account, those before it in line       it is the contact's turn when they are over
+a pause, no worker, a fault, no lane, the breaker         all contacts of the CRM wait for it
+the full look, a refusal of the table, a retry, a lock    only this contact waits for it
+a limit of the account, those before it in line           it is the contact's turn after them
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,13 +16,13 @@ from crm_sync.core.rate import Budget, Window, parse
 from crm_sync.core.text import clean
 from crm_sync.reports.lane_state import LaneState
 
-BACKLOG = 100  # contacts before one: a claim, as a rule
-SOON_S = 1.0  # a limit that is over sooner is a pace
+BACKLOG = 100  # contacts before one: usually a claim
+SOON_S = 1.0  # waiting shorter than this for a limit is normal pacing
 _UNITS = {86400: "day", 3600: "hour", 60: "minute", 1: "second"}
 
 
 class Because(NamedTuple):
-    """word: for scripts. words: end the sentence. advice: a command, or None."""
+    """word: for scripts. words: the end of the sentence. advice: a command, or None."""
 
     word: str
     words: str
@@ -55,7 +55,7 @@ def _reasons(crm: str, facts: Mapping[str, Any], state: LaneState) -> Iterator[B
 
 
 def _only(state: LaneState, *, held: bool = False) -> str:
-    """The sentence of one of its reasons."""
+    """The sentence for one of its reasons."""
     parts = state.sentence.split("; besides, ")
     return parts[0] if held else parts[-1]
 
@@ -78,7 +78,7 @@ def _of_the_contact(facts: Mapping[str, Any]) -> Iterator[Because]:
 
 
 def when(at: datetime, now: datetime) -> str:
-    """At a time of this day, or on another one."""
+    """A time today, or on another day."""
     return f"{'at' if at.astimezone().date() == now.astimezone().date() else 'on'} {clock(at, now)}"
 
 

@@ -17,7 +17,7 @@ TO_WATCH = Needs(
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """A row of list_watches.sql: the columns that are watched for one CRM. enabled: the trigger fires."""
+    """A row of list_watches.sql: the columns that are watched for one CRM. enabled: whether the trigger fires."""
 
     crm: str
     columns: list[str]
@@ -26,11 +26,11 @@ class Watch:
 
 
 async def read_watches(database: Database, schema: Schema) -> dict[str, Watch]:
-    """By CRM; those that have one. Raises as Database.fetch does."""
+    """By CRM, for those that have one. Raises as Database.fetch does."""
     rows = await database.fetch(render("list_watches", {"contacts": schema.table.name}))
     return {row["crm"]: Watch(**dict(row)) for row in rows}
 
 
 def lane_of(schema: Schema, crm: str) -> str:
-    """The CRM that a person names. Raises click.BadParameter with those that there are."""
+    """The CRM that a person names. Raises click.BadParameter with the installed CRMs."""
     return installed(crm, schema.lanes)
