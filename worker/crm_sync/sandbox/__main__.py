@@ -1,4 +1,4 @@
-"""`python -m crm_sync.sandbox hubspot`: a fake CRM as a process of its own.
+"""`python -m crm_sync.sandbox hubspot`: a fake CRM as a separate process.
 
 It prints one JSON line with its url, and serves until SIGTERM.
 """
@@ -18,7 +18,7 @@ from crm_sync.sandbox.mautic.sandbox import MauticSandbox
 from crm_sync.sandbox.n8n.sandbox import N8nSandbox
 from crm_sync.sandbox.server import Fault, Sandbox
 
-# Without their limits: for benchmarks and demos, which are to take seconds.
+# Without their limits: for benchmarks and demos, which should take seconds.
 UNLIMITED: Mapping[str, Callable[[int], Sandbox]] = {
     "hubspot": lambda port: HubSpotSandbox(port=port, requests_per_ten_seconds=None, requests_per_day=None),
     "brevo": lambda port: BrevoSandbox(
@@ -27,7 +27,7 @@ UNLIMITED: Mapping[str, Callable[[int], Sandbox]] = {
     "mautic": lambda port: MauticSandbox(port=port),
     "n8n": lambda port: N8nSandbox(port=port),
 }
-# With those that an account has which pays nothing.
+# With the limits of a free account.
 LIMITED: Mapping[str, Callable[[int], Sandbox]] = {
     **UNLIMITED,
     "hubspot": lambda port: HubSpotSandbox(port=port),

@@ -1,4 +1,4 @@
-"""Which email addresses HubSpot and Brevo take. Neither says its rule, so this is a guess, with domains in all scripts."""
+"""Which email addresses HubSpot and Brevo accept. Neither documents its rule, so this is a guess, with domains in all scripts."""
 
 import re
 
@@ -10,6 +10,8 @@ _LOCAL_PART = re.compile(r"[\w!#$%&'*+/=?^`{|}~-]+(?:\.[\w!#$%&'*+/=?^`{|}~-]+)*
 
 
 def is_email(address: str) -> bool:
-    """address: in lower case, without whitespace around it. Before the @ letters of all scripts, after it what DNS can have."""
+    """address: in lower case, without surrounding whitespace. Letters of all scripts before the @, and anything DNS allows after
+    it.
+    """
     local_part, _, domain = address.rpartition("@")
     return _LOCAL_PART.fullmatch(local_part) is not None and _DOMAIN.fullmatch(ascii_domain(domain) or "") is not None

@@ -1,4 +1,4 @@
-"""Holds the contacts table against what the CRMs hold, person by person."""
+"""Compares the contacts table with what the CRMs hold, person by person."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,7 +11,7 @@ from crm_sync.core.identity import check_email, fold
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What the contacts table says of one person at one CRM. refused: by the CRM, whatever is sent."""
+    """What the contacts table says about one person in one CRM. refused: by the CRM, whatever is sent."""
 
     email: str | None
     first_name: str
@@ -34,7 +34,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What a CRM holds of one person. phone: without the plus."""
+    """What a CRM holds about one person. phone: without the plus."""
 
     id: str
     email: str
@@ -44,7 +44,7 @@ class Record:
 
 
 def record(crm: str, there: Mapping[str, Any]) -> Record:
-    """A contact as the sandbox of a CRM shows it, in one shape."""
+    """A contact as the sandbox of a CRM shows it, in a common form."""
     match crm:
         case "hubspot":
             number, fields, names = there["id"], there["properties"], ("firstname", "lastname", "phone")
@@ -63,11 +63,11 @@ def record(crm: str, there: Mapping[str, Any]) -> Record:
 
 
 def differences(crm: str, rows: Sequence[Row], records: Iterable[Record]) -> list[str]:
-    """Everything that did not end as it should, a sentence each.
+    """Everything that did not end as it should, one sentence each.
 
-    An address, however often it is in the table, is one record, and all its rows know that record's id; at n8n, where an id is a
-    run of the workflow, one of them does. What is not an address, or is refused by the CRM, is in no record. In Brevo a number
-    that several people share is held by one record; the others say that it was not sent.
+    An address is one record, however often it is in the table, and all its rows have that record's id; for n8n, where an id is a
+    run of the workflow, one of them does. Rows without a valid address, or refused by the CRM, have no record. In Brevo, a number
+    that several people share is in one record; the other rows say that it was not sent.
     """
     by_address: dict[str, Record] = {}
     problems = []

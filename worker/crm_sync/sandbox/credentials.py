@@ -1,4 +1,6 @@
-"""What the sandboxes accept, and where they listen. Apart from them, so that who only talks to one need not load it."""
+"""What the sandboxes accept, and where they listen. It is separate, so that code that only talks to a sandbox
+need not load one.
+"""
 
 HUBSPOT_TOKEN = "pat-sandbox-0123456789"  # noqa: S105 (of a fake)
 BREVO_KEY = "xkeysib-sandbox"

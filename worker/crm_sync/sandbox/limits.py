@@ -1,4 +1,4 @@
-"""Limits of requests in fixed windows: one begins with the first request after the last one's end."""
+"""Request limits in fixed windows: a window begins with the first request after the previous one has ended."""
 
 import math
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ HOUR_S = 3600
 
 @dataclass(slots=True)
 class Window:
-    """At most `limit` requests in `period_s` seconds; None: any number."""
+    """At most `limit` requests in `period_s` seconds; None: unlimited."""
 
     limit: int | None
     period_s: int
@@ -25,14 +25,14 @@ class Window:
 
 
 class Limit:
-    """Windows that a request must all fit in. breaches: the requests that did not."""
+    """Windows that a request must all fit in. breaches: the number of requests that did not."""
 
     def __init__(self, *windows: Window) -> None:
         self.windows = windows
         self.breaches = 0
 
     def admit(self, now_s: float) -> bool:
-        """Takes a request's place in every window, or in none."""
+        """Counts a request in every window, or in none."""
         self.renew(now_s)
         if any(window.remaining() < 1 for window in self.windows):
             self.breaches += 1
@@ -42,7 +42,7 @@ class Limit:
         return True
 
     def tightest(self, now_s: float) -> Window:
-        """The window that has least left."""
+        """The window with the least left."""
         self.renew(now_s)
         return min(self.windows, key=Window.remaining)
 

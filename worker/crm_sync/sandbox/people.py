@@ -1,7 +1,7 @@
-"""People who look like life, for a demo: most can become contacts of a CRM, some cannot, and it says why.
+"""Realistic sample people for a demo: most can become contacts of a CRM, some cannot, with the reason.
 
-No one here can be reached: addresses are in domains reserved for examples (RFC 2606), telephone numbers in
-ranges that national regulators keep for fiction.
+None of them can be reached: addresses are in domains reserved for examples (RFC 2606), telephone numbers in ranges that national
+regulators reserve for fiction.
 """
 
 import random
@@ -35,10 +35,10 @@ LONGEST_LOCAL_NAME = 40  # of the 64 characters that an address may have before 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """kind: what should become of the person when the ones before are in the CRM already.
+    """kind: what should happen to the person if all previous ones are already in the CRM.
 
-    shared_phone: someone else, earlier, has the same number. duplicate_email: an earlier person once more,
-    the address spelt otherwise at times. invalid_email, bad_phone: malformed. no_email: None or blank.
+    shared_phone: an earlier person has the same number. duplicate_email: an earlier person again, sometimes with the address
+    spelt differently. invalid_email, bad_phone: malformed. no_email: None or blank.
     """
 
     email: str | None
@@ -52,8 +52,8 @@ class Person:
     kind: Kind
 
 
-# City, country, start of the fictitious numbers, how many digits follow. NANPA (555-0100 to 0199), Ofcom,
-# ARCEP, Bundesnetzagentur and ACMA each publish numbers for use in drama.
+# City, country, start of the fictitious numbers, how many digits follow. NANPA (555-0100 to 0199), Ofcom, ARCEP,
+# Bundesnetzagentur and ACMA each publish numbers for use in drama.
 PLACES = (
     ("New York", "United States", "+121255501", 2),
     ("San José", "United States", "+140855501", 2),
@@ -73,7 +73,7 @@ PLACES = (
     ("Sydney", "Australia", "+6125550", 4),
     ("Melbourne", "Australia", "+6135550", 4),
 )
-# Coprime with every power of ten: numbers of a place come scattered, each once.
+# Coprime with every power of ten: the numbers of a place are scattered, without repeats.
 PHONE_STRIDE = 7919
 
 FIRST_NAMES = (
@@ -86,7 +86,7 @@ LAST_NAMES = (
     *("Ørsted", "Ångström", "Świątek", "Çelik", "Nguyễn", "Okafor", "Patel", "Jones", "Weiß", "van der Berg"),
     *("de la Cruz", "Smith-Jones", "Fitz-Gérald", "Þórsdóttir", "Žižek", "Brown", "Martin", "Kovács"),
 )
-# With how they are spelt in an address.
+# With their spelling in an address.
 NAMES_IN_OTHER_SCRIPTS = (
     *(("Олена", "Шевченко", "olena.shevchenko"), ("Дмитро", "Коваль", "d.koval")),
     *(("Ελένη", "Παπαδοπούλου", "eleni.papadopoulou"), ("Γιώργος", "Νικολάου", "gnikolaou")),
@@ -107,7 +107,7 @@ REMARKABLE_NAMES = (
     ("Back\\slash", "Per%cent"),
     ("Ada <ada>", "Angle & Bracket"),
     ("X", "Æ"),
-    ("Zoe\u0308", "Brontë"),  # The dots are a letter of their own.
+    ("Zoe\u0308", "Brontë"),  # The diaeresis is a separate character.
     ("Maximiliana Wilhelmina Theodora", "von und zu Hohenstein-Wartenburg-Lichtenfels"),
 )
 DOMAINS = (
@@ -122,7 +122,7 @@ JOB_TITLES = (
     *("Head of Sales", "CEO", "Assistant", "Développeuse", "Geschäftsführer", "R&D Engineer", "営業部長"),
     *("Office Manager", "Jefa de Proyecto", "VP, Marketing", "Director; Owner"),
 )
-# An address made wrong: {local} and {domain} are those of a good one.
+# How an address is made invalid: {local} and {domain} are those of a valid one.
 INVALID_EMAILS = (
     *("{local}", "{local}.{domain}", "{local}@", "@{domain}", "{local}@@{domain}", "{local} @{domain}"),
     *("{local}@{domain}.", "{local}@.{domain}", "{local}..x@{domain}", ".{local}@{domain}"),
@@ -150,13 +150,13 @@ PLUS_TAGS = ("news", "crm", "2026", "shop-7")
 
 def people(count: int, seed: int) -> Iterator[Person]:
     """The same people for the same seed; the first n do not depend on `count`."""
-    crowd = _Crowd(random.Random(seed))  # noqa: S311 (sample data that can be made again)
+    crowd = _Crowd(random.Random(seed))  # noqa: S311 (reproducible sample data)
     for _ in range(count):
         yield crowd.next_person()
 
 
 class _Crowd:
-    """Remembers whom it has made: an address or number is given out once, and then again on purpose only."""
+    """Remembers the people it has made: an address or number is used once, and again only on purpose."""
 
     def __init__(self, chance: random.Random) -> None:
         self.chance = chance
@@ -170,7 +170,7 @@ class _Crowd:
         if kind == "duplicate_email":
             earlier = self.chance.choice(self.good)
             email = self.chance.choice(SPELLINGS)(str(earlier.email))
-            # With the same number: another one would set the earlier one free for a shared_phone.
+            # With the same number: another one would free the earlier one for a shared_phone.
             return replace(earlier, email=email, job_title=self._job_title(), kind=kind)
         first_name, last_name, local = self._next_name()
         city, country, start, digits = self.chance.choice(PLACES)
@@ -191,11 +191,11 @@ class _Crowd:
         return person
 
     def _next_kind(self) -> Kind:
-        # Until somebody has a number, there is nothing to share.
+        # Until someone has a number, there is none to share.
         return self.chance.choices(list(SHARES), list(SHARES.values()))[0] if self.phones else "ok"
 
     def _next_name(self) -> tuple[str, str, str]:
-        """First name, last name and how they are spelt in an address."""
+        """First name, last name and their spelling in an address."""
         if self.chance.random() < OTHER_SCRIPT_SHARE:
             return self.chance.choice(NAMES_IN_OTHER_SCRIPTS)
         if self.chance.random() < REMARKABLE_NAME_SHARE:
@@ -218,7 +218,7 @@ class _Crowd:
         return f"{local}{number}{tag}@{domain}"
 
     def _phone(self, kind: Kind, start: str, digits: int) -> str | None:
-        """None also where the range of numbers is used up."""
+        """None also if the range of numbers is used up."""
         if kind == "bad_phone":
             return self.chance.choice(BAD_PHONES)
         if kind == "shared_phone":
@@ -233,6 +233,6 @@ class _Crowd:
 
 
 def _spelt(name: str) -> str:
-    """Letters that an address may have: Élodie is elodie, van der Berg is vanderberg."""
+    """Letters that an address may have: Élodie becomes elodie, van der Berg becomes vanderberg."""
     letters = unicodedata.normalize("NFKD", name.casefold().translate(LETTERS_WITHOUT_PARTS))
     return "".join(letter for letter in letters if letter.isascii() and letter.isalnum())

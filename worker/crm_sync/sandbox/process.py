@@ -1,4 +1,4 @@
-"""A sandbox in a process of its own, and the settings with which a worker reaches it."""
+"""A sandbox in a separate process, and the settings with which a worker reaches it."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ START_TIMEOUT_S = 30.0
 
 @asynccontextmanager
 async def running_sandbox(crm: str, *options: str) -> AsyncIterator[str]:
-    """Its url. options: of `python -m crm_sync.sandbox`."""
+    """Yields its URL. options: of `python -m crm_sync.sandbox`."""
     arguments = (sys.executable, "-m", "crm_sync.sandbox", crm, *options)
     process = await asyncio.create_subprocess_exec(*arguments, stdout=asyncio.subprocess.PIPE)
     async with ended_after(process):
@@ -27,7 +27,7 @@ async def running_sandbox(crm: str, *options: str) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def ended_after(process: asyncio.subprocess.Process) -> AsyncIterator[None]:
-    """Ends the process in the end, and waits for that."""
+    """Ends the process at the end, and waits for it."""
     try:
         yield
     finally:
@@ -37,7 +37,7 @@ async def ended_after(process: asyncio.subprocess.Process) -> AsyncIterator[None
 
 
 def settings(crm: str, url: str) -> dict[str, str]:
-    """What a worker needs to deliver to a sandbox at this url as fast as it can."""
+    """What a worker needs to deliver to a sandbox at this URL as fast as possible."""
     return {
         "hubspot": {
             "HUBSPOT_ACCESS_TOKEN": credentials.HUBSPOT_TOKEN,

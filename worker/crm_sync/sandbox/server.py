@@ -1,9 +1,8 @@
-"""A fake CRM on loopback: the part that all of them share.
+"""A fake CRM on loopback: the part that all sandboxes share.
 
-A CRM says what it does in `respond`, a plain function: a request takes effect as a whole or not at all.
-Around it, scripted faults delay, hold, drop or answer requests, and a log keeps what was asked. The pages
-under `/_sandbox/` are for those who watch from another process; requests there are not logged and meet no
-faults.
+A CRM implements `respond`, a plain function: a request takes effect as a whole or not at all. Around it, scripted faults delay,
+hold, drop or answer requests, and a log records them. The pages under `/_sandbox/` are for observers in other processes; requests
+there are not logged and meet no faults.
 """
 
 import asyncio
@@ -25,7 +24,7 @@ CONNECTION_BACKLOG = 1024
 ROWS_PER_CHUNK = 500
 # HubSpot's, Brevo's, Mautic's.
 FIELDS = re.compile(r"/properties/(?:[0-9-]+/)?contacts$|/contacts/attributes$|/fields/contact$")
-# A CRM that stops waits for nobody, but 0 would mean forever to aiohttp.
+# A CRM that stops waits for nothing, but 0 would mean forever to aiohttp.
 SHUTDOWN_TIMEOUT_S = 0.05
 
 
@@ -42,7 +41,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """body: bytes are sent as they are, None as an empty body, anything else as JSON."""
+    """body: bytes are sent unchanged, None as an empty body, anything else as JSON."""
 
     status: int
     body: Any = None
@@ -50,7 +49,7 @@ class Answer:
 
 
 def asks_for_fields(call: "Call | LoggedRequest") -> bool:
-    """At any of the vendors."""
+    """For any of the vendors."""
     return call.method == "GET" and FIELDS.search(call.path) is not None
 
 
@@ -71,13 +70,13 @@ class Hold:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fault:
-    """What goes wrong with the requests it matches, in the order of its fields: unless said otherwise with all but those that ask
-    which fields the CRM has, for these come when a worker likes.
+    """What goes wrong with the requests it matches, in the order of its fields. By default it matches all requests except those
+    for the CRM's fields, because workers send these at any time.
 
-    applies: the request takes effect before anything goes wrong, so that only its answer suffers. places: this many
-    delays at a time, other requests queue, as at a small server. drop: the connection is closed instead of
-    answered. answer: given instead of the CRM's own; without it and without `drop`, the request takes effect and is
-    answered after the delay and the hold. mangles: what becomes of the CRM's own answer on its way.
+    applies: the request takes effect before anything goes wrong, so that only its answer is affected. places: this many delays at
+    a time; other requests queue, as on a small server. drop: the connection is closed without an answer. answer: sent instead of
+    the CRM's own; without it and without `drop`, the request takes effect and is answered after the delay and the hold. mangles:
+    changes the CRM's own answer in transit.
     """
 
     matches: Callable[[Call], bool] = lambda call: not asks_for_fields(call)
@@ -92,7 +91,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class LoggedRequest:
-    """A request, when it came (seconds of the sandbox's clock, seconds since 1970), how long it took, and its answer.
+    """A request, when it arrived (seconds by the sandbox's clock, seconds since 1970), how long it took, and its answer.
 
     status: None if the connection was dropped.
     """
@@ -108,10 +107,10 @@ class LoggedRequest:
 
 
 class Sandbox(ABC):
-    """A fake CRM. Start, stop, start again: the port stays the same, and so does all it knows.
+    """A fake CRM. It can be stopped and started again: the port and all its data stay the same.
 
-    requests: the log, in the order of the answers. next_faults: each strikes once, the first that matches.
-    standing_faults: strike every request they match that no other has struck.
+    requests: the log, in the order of the answers. next_faults: each strikes once, the first that matches. standing_faults:
+    strike every matching request that no other fault has struck.
     """
 
     def __init__(self, *, port: int = 0, keep_log: bool = True, clock: Callable[[], float] = time.monotonic) -> None:
@@ -131,14 +130,14 @@ class Sandbox(ABC):
 
     @abstractmethod
     def throttled(self) -> Answer:
-        """What the vendor answers to too many requests."""
+        """The vendor's answer to too many requests."""
 
     @abstractmethod
     def refused(self) -> Answer:
-        """What the vendor answers when something in a request makes it refuse the whole of it."""
+        """The vendor's answer if something in a request makes it refuse the whole request."""
 
     def misbehave(self, every: int = 70) -> None:
-        """A bad day: one request too many, one error, and one answer lost on its way, each once and some requests apart."""
+        """A bad day: one request too many, one error, and one answer lost in transit, each once and some requests apart."""
         faults = (
             Fault(answer=self.throttled()),
             Fault(answer=Answer(503, b"<html>503 Service Unavailable</html>", {"Content-Type": "text/html"})),
@@ -148,7 +147,7 @@ class Sandbox(ABC):
             self.next_faults.append(replace(fault, matches=partial(self._has_served, number * every)))
 
     def refuse(self, text: str) -> None:
-        """From now on a request with this text in its body is refused as a whole, also where its answer gets lost."""
+        """From now on, a request with this text in its body is refused as a whole, even if its answer is lost."""
         self._refused_texts.append(text)
 
     def _respond(self, call: Call) -> Answer:
@@ -185,7 +184,7 @@ class Sandbox(ABC):
         self.port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
-        """Stops listening and closes all connections, those with a request in flight too."""
+        """Stops listening and closes all connections, including those with a request in flight."""
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
@@ -198,7 +197,7 @@ class Sandbox(ABC):
         await self.stop()
 
     async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answers one request, faults and all."""
+        """Answers one request, including faults."""
         if request.path.startswith(CONTROL):
             return await self._show(request)
         monotonic_s, wall_s = self.clock(), time.time()
@@ -251,7 +250,7 @@ class Sandbox(ABC):
         for start in range(0, len(rows), ROWS_PER_CHUNK):
             lines = ",\n".join(json.dumps(row, default=_plain) for row in rows[start : start + ROWS_PER_CHUNK])
             await response.write((",\n" if start else "\n").encode() + lines.encode())
-            # People who use the CRM come first: a long table must not make them wait.
+            # Users of the CRM come first: a long table must not make them wait.
             await asyncio.sleep(0)
         await response.write(b"\n]\n")
         return response
@@ -260,7 +259,7 @@ class Sandbox(ABC):
 async def _read(request: web.BaseRequest) -> Call:
     body: Any = await request.read() or None
     if body is not None:
-        # What a body that is not JSON means is for the CRM to say. NaN and Infinity are JSON to Python alone.
+        # How to handle a body that is not JSON is up to the CRM. Only Python accepts NaN and Infinity in JSON.
         with suppress(ValueError):
             body = json.loads(body, parse_constant=_no_json)
     query = dict(request.query) if request.query_string else {}
@@ -279,7 +278,7 @@ def _response(answer: Answer) -> web.Response:
 
 
 def _dropped(request: web.BaseRequest) -> web.Response:
-    """Closes the connection. The answer, which aiohttp wants to have, goes nowhere."""
+    """Closes the connection. aiohttp requires an answer, which is never sent."""
     if request.transport is not None:
         request.transport.abort()
     return web.Response()

@@ -1,9 +1,9 @@
-"""For those who write the client of a CRM: a fake CRM to try it on, and the checks that it has to pass.
+"""For authors of CRM clients: a fake CRM to try the client on, and the checks that it has to pass.
 
     from crm_sync.testing import Answer, ClientContract, Record, RoutedSandbox, route
 
-`RoutedSandbox` becomes the vendor by its routes, `ClientContract` a file of tests for pytest. docs/how-to/write-a-plug-in.md goes
-through both. Nothing here is used by a worker, and nothing needs pytest to be imported.
+A `RoutedSandbox` imitates the vendor with its routes; a `ClientContract` is a set of tests for pytest.
+docs/how-to/write-a-plug-in.md explains both. Workers use nothing from this package, and importing it does not need pytest.
 """
 
 from crm_sync.sandbox.limits import Limit, Window

@@ -1,4 +1,4 @@
-"""Checks: each odd answer, at each request of a delivery and of a deletion."""
+"""Checks: each odd answer to each request of a delivery and of a deletion."""
 
 import re
 from collections.abc import Callable
@@ -13,9 +13,9 @@ from crm_sync.testing.odd import MANGLED, REPLACED
 
 
 class AnswerChecks(FailureChecks):
-    """Its tests are made of the tables in `crm_sync.testing.odd`: `test_odd_answer_...`.
+    """Its tests are generated from the tables in `crm_sync.testing.odd`: `test_odd_answer_...`.
 
-    Whatever is answered, what the client tells as delivered is there, under the id that it tells, and once.
+    Whatever the answer, a contact that the client reports as delivered is in the CRM, under the reported id, and only once.
     """
 
     def odd(self, name: str) -> None:
@@ -67,7 +67,7 @@ def _fault(name: str, place: int) -> Fault:
 
 
 def _require_no_verdict(name: str, entry: Entry) -> None:
-    """A success that makes no sense says nothing against a contact."""
+    """A success that makes no sense must not count against a contact."""
     if REPLACED[name](Answer(200)).status == 200 and isinstance(entry, Outcome):
         require(entry.verdict is not Verdict.REJECTED, f"an answer that makes no sense rejects the contact: {entry}")
 

@@ -1,4 +1,4 @@
-"""What the author of a client says of it, and the bench on which each check tries it: a fresh sandbox, a fresh client."""
+"""What the author of a client provides, and the bench for each check: a fresh sandbox and a fresh client."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ FLIPPED_AT = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
 class Record(NamedTuple):
-    """What the fake CRM has of a person. fields: by the names of the mapping, as they are sent."""
+    """What the fake CRM has about a person. fields: by the names of the mapping, as they are sent."""
 
     id: str | None
     email: str | None
@@ -35,7 +35,7 @@ class Record(NamedTuple):
 
 
 def require(holds: object, words: str) -> None:
-    """Raises AssertionError with these words where it does not."""
+    """Raises AssertionError with these words if it does not hold."""
     if not holds:
         raise AssertionError(words)
 
@@ -47,14 +47,14 @@ def contact(
     remote_id: str | None = None,
     number: int = 1,
 ) -> Contact:
-    """One as a lane has claimed it."""
+    """A contact as a lane has claimed it."""
     return Contact(number, 1, 1, remote_id, email, FLIPPED_AT, dict(fields or {}))
 
 
 class Bench:
-    """A sandbox and a client that are at each other. timeout_s: of a request; only over HTTP.
+    """A sandbox and a client connected to it. timeout_s: of a request; only over HTTP.
 
-    Whatever the client says, it is held against what holds for every answer, and searched for secrets.
+    Everything the client returns is checked against the general rules for answers, and searched for secrets.
     """
 
     def __init__(self, sandbox: Sandbox, client: Client, account: Account, secrets: set[str]) -> None:
@@ -64,7 +64,7 @@ class Bench:
         self.secrets = secrets
 
     async def deliver(self, contacts: Sequence[Contact]) -> list[Entry]:
-        """An entry for each: where it raised a LaneError, that."""
+        """An entry for each; a raised LaneError stands for all."""
         return self._checked(await self._asked("deliver", self.client.deliver(contacts), len(contacts)), contacts)
 
     async def delete(self, deletions: Sequence[Deletion]) -> list[Entry]:
@@ -75,7 +75,7 @@ class Bench:
         return await self._asked("find", self.client.find(emails), len(emails), Found)
 
     async def settle(self, contacts: Sequence[Contact]) -> dict[Any, Entry]:
-        """By the contacts' ids, as a lane does it: in batches, and those that are refused together again in halves."""
+        """By the contacts' ids, as a lane does it: in batches, and contacts refused together again in halves."""
         size = self.client.batch_limit
         settled: dict[Any, Entry] = {}
         groups = [contacts[place : place + size] for place in range(0, len(contacts), size)]
@@ -108,7 +108,7 @@ class Bench:
             for text in _texts(entry):
                 leaked = [secret for secret in self.secrets if secret in text]
                 require(not leaked, "what the client says has a key in it: hide it by Http.hide, or leave the answer out")
-            # Of an outcome the lane masks what its own contact says, of a LaneError nothing need be masked.
+            # In an outcome, the lane masks the values of its own contact; in a LaneError nothing is masked.
             told = describe(one, entry) or "" if isinstance(entry, Outcome) else _texts(entry)[0]
             quoted = [word for word in _words(contacts) if word.lower() in told.lower()]
             require(not quoted, f"what is told of a contact quotes {quoted[:1]}: {told}")
@@ -129,7 +129,7 @@ def _texts(entry: Entry) -> list[str]:
 
 
 def _words(contacts: Sequence[Contact]) -> list[str]:
-    """By which a person is known."""
+    """Texts that identify a person."""
     values = [value for one in contacts for value in (one.email, *one.fields.values()) if isinstance(value, str)]
     return [value.strip() for value in values if len(value.strip()) >= SHORTEST_KEY]
 
@@ -137,8 +137,9 @@ def _words(contacts: Sequence[Contact]) -> list[str]:
 class ContractBase:
     """What the author fills in.
 
-    crm: what the package registers. fields: of a contact, by the CRM's names; at least one text. sent: to the CRM. refused: what
-    the fake CRM refuses in one contact as the vendor does, `email` or names of fields; None if a text of its own is refused.
+    crm: what the package registers. fields: of a contact, by the CRM's names, with at least one text. sent: to the CRM. refused:
+    the values that the fake CRM refuses in one contact as the vendor does, `email` or names of fields; None if it refuses a
+    special text.
     """
 
     crm: Crm
@@ -154,7 +155,7 @@ class ContractBase:
         raise NotImplementedError
 
     def records(self, sandbox: Any) -> Sequence[Record]:
-        """All that the fake CRM has."""
+        """Everything the fake CRM has."""
         raise NotImplementedError
 
     # For the checks.
@@ -164,7 +165,7 @@ class ContractBase:
         return next(name for name, value in self.fields.items() if isinstance(value, str))
 
     def person(self, email: str, text: str, *, remote_id: str | None = None, number: int = 1) -> Contact:
-        """A contact whose text field says this."""
+        """A contact with this value in its text field."""
         return contact(email, {**self.fields, self.text_field: text}, remote_id=remote_id, number=number)
 
     def people(self, count: int) -> list[Contact]:
@@ -179,7 +180,7 @@ class ContractBase:
         return any(record.fields.get(name) == one.fields[name] for record in self.of(sandbox, one.email or ""))
 
     def require_true(self, sandbox: Sandbox, one: Contact, entry: Entry) -> None:
-        """What is told as delivered is there, under the id that is told."""
+        """A contact reported as delivered is in the CRM, under the reported id."""
         if not isinstance(entry, Outcome) or entry.verdict is not Verdict.DELIVERED:
             return
         require(self.has(sandbox, one), "a contact is told as delivered, and the CRM has nothing of it")
@@ -217,7 +218,7 @@ class ContractBase:
             await connections.open()
 
             async def wire(request: Request) -> Response:
-                """As it would go anyway; the keys in it are noted, tokens among them."""
+                """Sends it as usual, and records the keys in it, including tokens."""
                 values = [value for name, value in request.headers.items() if name.lower() not in HARMLESS]
                 secrets.update(part for value in values for part in value.split() if len(part) >= SHORTEST_KEY)
                 return await connections.send(request)
@@ -229,7 +230,7 @@ class ContractBase:
                 await connections.close()
 
     def run(self, check: Callable[[Bench], Awaitable[None]], *, timeout_s: float = REQUEST_TIMEOUT_S) -> None:
-        """One check on a bench of its own."""
+        """Runs one check on its own bench."""
 
         async def whole() -> None:
             async with self.bench(timeout_s=timeout_s) as bench:
@@ -239,7 +240,7 @@ class ContractBase:
 
 
 def is_json(value: object) -> bool:
-    """Whether it can be sent."""
+    """Whether it can be sent as JSON."""
     try:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""The contract of a client, as tests for pytest: what its author fills in, and all checks.
+"""The contract of a client as pytest tests: what its author fills in, and all checks.
 
     class TestContract(ClientContract):
         crm = crm
@@ -13,7 +13,7 @@
         def records(self, sandbox):
             return [Record(str(number), one["email"], one) for number, one in sandbox.persons.items()]
 
-Each check has a fresh sandbox on loopback, and the account that the package registers. None waits for a clock.
+Each check has a fresh sandbox on loopback, and the account that the package registers. No check depends on timing.
 """
 
 import asyncio
@@ -34,15 +34,15 @@ MANY = 8  # deliveries at a time
 
 
 class ClientContract(AnswerChecks):
-    """All checks. closed_within_s: how long a connection may stay open that the client has closed."""
+    """All checks. closed_within_s: how long a connection that the client has closed may stay open."""
 
     closed_within_s: float = 10.0
 
     def tokens(self, sandbox: Any) -> TokenDesk | None:
-        """Where the client logs in for a token, who gives it; None for all others."""
+        """The token desk where the client logs in; None for clients without tokens."""
         return None
 
-    # Its account.
+    # The account.
 
     def test_without_settings_there_is_no_account(self) -> None:
         with Environment({}).in_force():
@@ -100,7 +100,7 @@ class ClientContract(AnswerChecks):
 
         self.run(check)
 
-    # Its schema.
+    # The schema.
 
     def test_its_schema_has_the_fields_and_no_others(self) -> None:
         async def check(bench: Bench) -> None:
@@ -118,7 +118,7 @@ class ClientContract(AnswerChecks):
 
     def test_its_schema_may_be_answered_oddly(self) -> None:
         async def check(bench: Bench) -> None:
-            await bench.client.schema()  # it is logged in, so that what follows is the schema's
+            await bench.client.schema()  # it is logged in after this, so that what follows is about the schema
             page = Answer(200, b"<html>Sign in</html>", {"Content-Type": "text/html"})
             for answer in (page, Answer(200, {}), Answer(200, []), Answer(200, {"data": [None, 7, {"name": None}]})):
                 bench.sandbox.standing_faults[:] = [Fault(matches=lambda _: True, answer=answer)]
@@ -131,7 +131,7 @@ class ClientContract(AnswerChecks):
 
         self.run(check)
 
-    # Its tokens.
+    # Tokens.
 
     def test_one_token_serves_all_and_is_renewed_once_for_all(self) -> None:
         async def check(bench: Bench) -> None:

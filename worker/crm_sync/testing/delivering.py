@@ -1,4 +1,4 @@
-"""Checks: what a client delivers, and says of it."""
+"""Checks: what a client delivers, and what it reports."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from crm_sync.crm.client import Client, Entry
 from crm_sync.errors import UnsendableError
 from crm_sync.testing.base import FLIPPED_AT, MOST_AT_ONCE, Bench, ContractBase, contact, is_json, require
 
-# As each kind is read of a row.
+# As each kind is read from a row.
 VALUES: Mapping[Kind, Any] = {
     Kind.TEXT: "Ünï 🌻 'quoted' \"twice\" <b>&amp; 100%41 \\ ; , \u2028 end",
     Kind.BOOLEAN: False,
@@ -33,7 +33,7 @@ def is_delivered(entry: Entry) -> bool:
 
 
 class DeliveryChecks(ContractBase):
-    """Against a CRM that is well."""
+    """With a CRM that works."""
 
     def test_a_batch_is_delivered(self) -> None:
         async def check(bench: Bench) -> None:
@@ -104,7 +104,7 @@ class DeliveryChecks(ContractBase):
                     require(is_delivered(entry), f"a good contact next to a bad one was not delivered: {entry}")
             blamed = settled[bad.id]
             require(not is_delivered(blamed), "what the CRM refuses is told as delivered")
-            # A BatchRefusedError of one contact is that contact's, as a lane takes it.
+            # A BatchRefusedError for a single contact counts as that contact's, as in a lane.
             alone = isinstance(blamed, Outcome) or type(blamed).__name__ == "BatchRefusedError"
             require(alone, f"what is wrong with one contact is told as a fault of all: {blamed!r}")
 
@@ -123,7 +123,7 @@ class DeliveryChecks(ContractBase):
         try:
             value = form(read) if form else read
         except UnsendableError:
-            return  # that contact's MAPPING_FAILED, before the client has it
+            return  # the contact fails with MAPPING_FAILED before the client gets it
         require(is_json(value), f"forms make of {shape} what is not JSON: {value!r}")
         one = contact("ada@example.com", {**self.fields, self.text_field: value})
         [entry] = await bench.deliver([one])
@@ -185,7 +185,7 @@ class DeliveryChecks(ContractBase):
         return Deletion("1", remote_id, "ada@example.com", erase=False, deleted_at=FLIPPED_AT)
 
     async def put(self, bench: Bench, one: Contact) -> str | None:
-        """Delivers it. Its id, None at a CRM without."""
+        """Delivers it. Returns its id, None for a CRM without ids."""
         [entry] = await bench.deliver([one])
         require(is_delivered(entry), f"a contact was not delivered: {entry}")
         return entry.remote_id if isinstance(entry, Outcome) and bench.client.keeps_records else None

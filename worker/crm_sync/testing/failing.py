@@ -1,4 +1,4 @@
-"""Checks: what a client makes of a CRM that fails, refuses everybody, or whose answers do not arrive."""
+"""Checks: how a client handles a CRM that fails, refuses every contact, or whose answers do not arrive."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -12,15 +12,15 @@ from crm_sync.testing.delivering import DeliveryChecks, is_delivered
 from crm_sync.testing.odd import quoting
 
 PAUSE_S = 7.0
-SHORT_TIMEOUT_S = 0.3  # of requests that are never answered
-MOST_REQUESTS = 20  # of one delivery, that a check looks at
+SHORT_TIMEOUT_S = 0.3  # for requests that are never answered
+MOST_REQUESTS = 20  # of one delivery that a check examines
 
 
 Strike = Callable[[Bench, Contact, int], Awaitable[None]]
 
 
 class Nth:
-    """Matches the request of this number, from 0 on, of those that come. call: that request, once it has come."""
+    """Matches the request with this number, counted from 0. call: that request, once it has arrived."""
 
     def __init__(self, place: int) -> None:
         self._left = place
@@ -34,7 +34,7 @@ class Nth:
 
 
 class FailureChecks(DeliveryChecks):
-    """Against a CRM that is not well. What is everybody's must not be told of a contact, and a contact's not of everybody."""
+    """With a CRM that does not work. A failure that concerns every contact must not be blamed on one, and the other way round."""
 
     def fails(self, answer: Answer, kind: type[LaneError], words: str) -> None:
         async def check(bench: Bench) -> None:
@@ -99,7 +99,7 @@ class FailureChecks(DeliveryChecks):
         self.each_request(strike)
 
     def test_an_answer_that_quotes_the_request_is_not_handed_on(self) -> None:
-        """As a debug page does. The bench looks for keys and persons in all that the client says."""
+        """As on a debug page. The bench looks for keys and personal data in everything that the client returns."""
 
         def quoted(nth: Nth, own: Answer) -> Answer:
             return Answer(own.status, quoting(nth.call), {"Content-Type": "application/json"})
@@ -114,7 +114,7 @@ class FailureChecks(DeliveryChecks):
         self.each_request(strike)
 
     def each_request(self, strike: Strike) -> None:
-        """Once for each request that a delivery needs: of one that is new, of one that is there, of one whose id is known; each
+        """Runs once for each request that a delivery needs: for a new contact, an existing one, and one with a known id; each
         time on a fresh bench.
         """
 
@@ -140,11 +140,11 @@ class FailureChecks(DeliveryChecks):
         return self.person("ada@example.com", "Ada")
 
     async def somebody(self, bench: Bench) -> Contact:
-        """One that it has."""
+        """A contact that the CRM has."""
         await self.put(bench, self.person("ada@example.com", "Ada"))
         return self.person("ada@example.com", "Augusta")
 
     async def known(self, bench: Bench) -> Contact:
-        """One that it has, and whose id is in the row."""
+        """A contact that the CRM has, and whose id is in the row."""
         remote_id = await self.put(bench, self.person("ada@example.com", "Ada"))
         return self.person("ada@example.com", "Augusta", remote_id=remote_id)

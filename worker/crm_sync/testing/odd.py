@@ -1,7 +1,8 @@
-"""Answers that no CRM documents and every CRM gives one day: pages, halves, other types, and words about somebody else.
+"""Answers that no CRM documents but every CRM sends one day: HTML pages, truncated bodies, other types, and data about somebody
+else.
 
-Each is a function of the CRM's own answer. Those of REPLACED come instead of it, so that the request took no effect; MANGLED are
-its own, after the request did.
+Each is a function of the CRM's own answer. Those in REPLACED are sent instead of it, and the request takes no effect; those in
+MANGLED modify it after the request took effect.
 """
 
 import json
@@ -97,6 +98,6 @@ MANGLED: Mapping[str, Odd] = {
 
 
 def quoting(call: Call | None) -> bytes:
-    """What a debug page shows: the request, with its key and with the person."""
+    """What a debug page shows: the request, with its key and the person's data."""
     said = "" if call is None else f"{dict(call.headers)} {dict(call.query)} {call.path} {call.body}"
     return json.dumps({"message": said, "error": said, "errors": [{"message": said}]}).encode()

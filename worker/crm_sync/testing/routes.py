@@ -1,4 +1,4 @@
-"""A fake CRM that is made of routes.
+"""A fake CRM made of routes.
 
 class Ledger(RoutedSandbox):
     @route("PUT", "/people/{number}")
@@ -23,8 +23,8 @@ _PLACE = re.compile(r"\\\{(\w+)\\\}")
 
 
 def route(method: str, path: str) -> Callable[[Method], Method]:
-    """Marks the method of a RoutedSandbox that answers these requests. It is given by name what a `{name}` of the path stands
-    for, which has no slash. A method may have several routes.
+    """Marks the method of a RoutedSandbox that answers these requests. The value of each `{name}` in the path, which contains no
+    slash, is passed as a keyword argument. A method may have several routes.
     """
 
     def mark(handler: Method) -> Method:
@@ -35,10 +35,10 @@ def route(method: str, path: str) -> Callable[[Method], Method]:
 
 
 class RoutedSandbox(Sandbox):
-    """A fake CRM whose answers are its routes. All else is that of every sandbox: faults, log, `/_sandbox/` pages.
+    """A fake CRM whose answers come from its routes. Everything else is common to all sandboxes: faults, log, `/_sandbox/` pages.
 
-    limit: requests that it takes; more are answered by `throttled`. An exception in a route is one of the test's: the request is
-    answered with 500, and aiohttp logs it.
+    limit: requests that it accepts; further ones are answered by `throttled`. An exception in a route is a bug of the test: the
+    request is answered with 500, and aiohttp logs it.
     """
 
     def __init__(
@@ -52,14 +52,14 @@ class RoutedSandbox(Sandbox):
         super().__init__(port=port, keep_log=keep_log, clock=clock)
         self.limit = limit
         self._routes: list[tuple[str, re.Pattern[str], Handler]] = []
-        # Those of the class itself come before those that it has inherited, in the order in which they are written.
+        # Routes of the class itself come before inherited ones, in source order.
         for owner in type(self).__mro__:
             for name, member in vars(owner).items():
                 for method, path in getattr(member, _ROUTES, ()):
                     self.add(method, path, getattr(self, name))
 
     def add(self, method: str, path: str, handler: Handler) -> None:
-        """A route by itself: handler(call, **what the places of the path stand for). The first that fits answers."""
+        """Adds a route: handler(call, **values of the path's placeholders). The first match answers."""
         pattern = _PLACE.sub(r"(?P<\1>[^/]+)", re.escape(path))
         self._routes.append((method, re.compile(pattern), handler))
 
@@ -76,11 +76,11 @@ class RoutedSandbox(Sandbox):
         return self.error(405 if found else 404, "Method Not Allowed" if found else "Not Found")
 
     def admits(self, call: Call) -> Answer | None:
-        """What is answered to a request whose credentials are not good; None if they are. Comes before the limit."""
+        """The answer to a request with invalid credentials; None if they are valid. Checked before the limit."""
         return None
 
     def error(self, status: int, message: str, **headers: str) -> Answer:
-        """An error in the vendor's own form. Here `{"message": "..."}`."""
+        """An error in the vendor's own format; by default `{"message": "..."}`."""
         body: dict[str, Any] = {"message": message}
         return Answer(status, body, headers)
 

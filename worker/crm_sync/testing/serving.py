@@ -1,4 +1,4 @@
-"""A fake CRM as a process of its own, for `crm-sync check`, `sync` and anyone who wants to watch."""
+"""A fake CRM as a separate process, for `crm-sync check`, `sync`, and for watching."""
 
 import asyncio
 import signal
@@ -16,5 +16,5 @@ async def _serve(sandbox: Sandbox) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     async with sandbox:
-        print(sandbox.url, flush=True)  # noqa: T201 (what it is started for)
+        print(sandbox.url, flush=True)  # noqa: T201 (the purpose of this command)
         await stopped.wait()

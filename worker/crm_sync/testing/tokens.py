@@ -1,4 +1,4 @@
-"""The part of a fake CRM that gives tokens: OAuth2's client credentials, or any login that is answered with one."""
+"""The part of a fake CRM that issues tokens: OAuth2's client credentials, or any login that is answered with a token."""
 
 import math
 import secrets
@@ -10,9 +10,9 @@ from crm_sync.sandbox.server import Answer, Call
 
 
 class TokenDesk:
-    """credentials: what a login has to say, as an HTML form or as JSON. life_s: of a token, infinity for no end.
+    """credentials: what a login must contain, as an HTML form or as JSON. life_s: lifetime of a token, infinity for no expiry.
 
-    logins: that were tried. A subclass changes `granted` and `refused` where the vendor's answers look otherwise.
+    logins: how many were tried. A subclass overrides `granted` and `refused` if the vendor's answers look different.
     """
 
     def __init__(
@@ -21,11 +21,11 @@ class TokenDesk:
         self.credentials = dict(credentials)
         self.life_s = life_s
         self.logins = 0
-        self.tokens: dict[str, float] = {}  # when each ends
+        self.tokens: dict[str, float] = {}  # when each expires
         self._clock = clock
 
     def login(self, call: Call) -> Answer:
-        """For the route that tokens are fetched from."""
+        """For the route where tokens are requested."""
         self.logins += 1
         said = dict(parse_qsl(call.body.decode(errors="replace"))) if isinstance(call.body, bytes) else call.body
         if said != self.credentials:
@@ -35,19 +35,19 @@ class TokenDesk:
         return self.granted(token)
 
     def admits(self, call: Call) -> bool:
-        """Whether the request has a token that is good."""
+        """Whether the request has a valid token."""
         scheme, _, token = call.headers.get("Authorization", "").partition(" ")
         return scheme.lower() == "bearer" and self._clock() < self.tokens.get(token, -math.inf)
 
     def revoke(self) -> None:
-        """No token that was given out is good any more."""
+        """Makes all issued tokens invalid."""
         self.tokens.clear()
 
     def granted(self, token: str) -> Answer:
-        """As RFC 6749, 5.1, has it."""
+        """As in RFC 6749, 5.1."""
         body = {"access_token": token, "token_type": "bearer"}
         return Answer(200, body | ({} if math.isinf(self.life_s) else {"expires_in": self.life_s}))
 
     def refused(self) -> Answer:
-        """As RFC 6749, 5.2, has it."""
+        """As in RFC 6749, 5.2."""
         return Answer(401, {"error": "invalid_client", "error_description": "the credentials are not valid"})

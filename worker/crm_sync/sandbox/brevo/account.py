@@ -1,7 +1,6 @@
-"""The contacts of a fake Brevo account and the rules they keep.
+"""The contacts of a fake Brevo account and the rules they follow.
 
-Brevo's published rules where it has any; where it has none, what its users report. A refused request changes
-nothing.
+They are Brevo's published rules if there are any, otherwise what its users report. A refused request changes nothing.
 """
 
 import re
@@ -27,9 +26,9 @@ DEFAULT_ATTRIBUTES = (
     "CONTACT_TIMEZONE",
 )
 PHONES = frozenset({"SMS", "WHATSAPP", "LANDLINE_NUMBER"})
-# What no two contacts share, under the names that `duplicate_identifiers` calls them by.
+# Attributes that must be unique, under their names in `duplicate_identifiers`.
 UNIQUE = ("email", "EXT_ID", "SMS", "WHATSAPP", "LANDLINE_NUMBER")
-# What finds the contact that a POST is about; the first that is given counts.
+# Identifiers that find the contact of a POST; the first one given counts.
 FINDS_A_CONTACT = ("email", "EXT_ID", "SMS")
 IDENTIFIER_TYPES = {
     "email_id": "email",
@@ -39,8 +38,8 @@ IDENTIFIER_TYPES = {
     "landline_number_id": "LANDLINE_NUMBER",
 }
 
-_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")  # whether a time after it is taken, or cut off, is not known
-# 6 to 19 digits, the country's first (Brevo's "accepted number formats"); no country code begins with 0.
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")  # whether a time after it is accepted, or truncated, is not known
+# 6 to 19 digits, with the country code first (Brevo's "accepted number formats"); no country code begins with 0.
 _PHONE = re.compile(r"(?:\+|00)?([1-9][0-9]{5,18})")
 
 
@@ -57,7 +56,7 @@ class Contact:
 
 
 class BrevoError(Exception):
-    """An answer that is an error: Brevo's status, code and message."""
+    """An error answer: Brevo's status, code and message."""
 
     def __init__(self, status: int, code: str, message: str, metadata: dict[str, Any] | None = None) -> None:
         super().__init__(message)
@@ -69,7 +68,7 @@ class BrevoError(Exception):
 
 @dataclass(slots=True)
 class Change:
-    """What a request asks for, checked. unique: the values of UNIQUE, which are among the attributes too.
+    """What a request asks for, validated. unique: the values of UNIQUE, which are also among the attributes.
 
     is_blocklisted, is_sms_blocklisted: None if the request does not say.
     """
@@ -83,10 +82,11 @@ class Change:
 
 
 class BrevoAccount:
-    """attributes, list_ids: those the account has. options: of those that have some. calculated: attributes that Brevo computes.
+    """attributes, list_ids: those of the account. options: for attributes that have some. calculated: attributes that Brevo
+    computes.
 
-    Guesses: the words for a list that is not there; that POST and PUT ignore an attribute the account does not have, as the
-    import does; that listIds adds to a contact's lists, as is documented: in 2018 they were reported to replace them.
+    Guesses: the message for a list that does not exist; that POST and PUT ignore an attribute the account does not have, as the
+    import does; that listIds adds to a contact's lists, as documented: in 2018 it was reported to replace them.
 
     duplicate_code: Brevo sends `duplicate_parameter`, and since about May 2026 also `invalid_parameter`.
     """
@@ -102,7 +102,7 @@ class BrevoAccount:
         self._last_id = 0
 
     def save(self, body: dict[str, Any]) -> tuple[Contact, bool]:
-        """Creates a contact, or with updateEnabled updates it. Returns it and whether it is new."""
+        """Creates a contact, or with updateEnabled updates it. Returns the contact and whether it is new."""
         change = self._read(body)
         if "email" in body:
             change.unique["email"] = _email(body["email"])
@@ -125,8 +125,9 @@ class BrevoAccount:
         if "EMAIL" in body.get("attributes", {}):
             change.unique["email"] = _email(body["attributes"]["EMAIL"])
             if change.is_blocklisted is None:
-                # Documented of an address that is updated. Whether the same one sent again is such an update is not, nor that
-                # the request's own emailBlacklisted prevails: here the first is the worse of the two, the second a guess.
+                # Documented for an address that is updated. It is not documented whether sending the same one again is such an
+                # update, nor that the request's own emailBlacklisted prevails: here the former is the worse of the two cases, the
+                # latter a guess.
                 change.is_blocklisted = False
         self._refuse_duplicates(change, contact)
         self._apply(contact, change)
@@ -185,7 +186,7 @@ class BrevoAccount:
         for name in UNIQUE:
             value = change.attributes.get(name)
             if isinstance(value, str):
-                # An empty text takes the attribute away.
+                # An empty text removes the attribute.
                 change.unique[name] = change.attributes[name] = value and _unique_value(name, value)
         return change
 
@@ -264,9 +265,9 @@ def _held(contact: Contact, name: str) -> object:
 
 
 def _fits(value: Any, kind: AttributeKind | None, options: Sequence[str]) -> bool:
-    """Whether the account takes the value. kind: None for an attribute it does not have.
+    """Whether the account accepts the value. kind: None for an attribute it does not have.
 
-    Guesses: that an option of a category is taken by its label or its number, and that other texts are ignored.
+    Guesses: that an option of a category is accepted by its label or its number, and that other texts are ignored.
     """
     fits: dict[AttributeKind | None, bool] = {
         "text": isinstance(value, str),

@@ -1,6 +1,6 @@
 """Brevo's request limits for a General account, in fixed windows.
 
-Brevo documents the numbers and the headers; how its windows lie is not documented.
+Brevo documents the numbers and the headers, but not when its windows begin.
 """
 
 import math
@@ -9,10 +9,10 @@ from crm_sync.sandbox import limits
 
 
 class Limit(limits.Limit):
-    """Windows that a request must all fit in, and how Brevo tells of them."""
+    """Windows that a request must all fit in, and how Brevo reports them."""
 
     def headers(self, now_s: float) -> dict[str, str]:
-        """The window that has least left. Reset is in seconds from now (Brevo's limit-headers page)."""
+        """The window with the least left. Reset is in seconds from now (Brevo's limit-headers page)."""
         tightest = self.tightest(now_s)
         if tightest.limit is None:
             return {}

@@ -55,7 +55,7 @@ class BrevoSandbox(Sandbox):
         return self.contacts_limit.breaches + self.others_limit.breaches
 
     def arrivals(self) -> list[tuple[str, float]]:
-        """From the log: each email address in a body, and when it first came (seconds since 1970)."""
+        """From the log: each email address in a body, and when it first arrived (seconds since 1970)."""
         first: dict[str, float] = {}
         for request in self.requests:
             if isinstance(request.body, dict) and isinstance(email := request.body.get("email"), str):
@@ -89,7 +89,7 @@ class BrevoSandbox(Sandbox):
         return Answer(status, body, limit.headers(now_s))
 
     def throttled(self) -> Answer:
-        """A 429 that says to wait a second, for a fault: whatever the limits are."""
+        """A 429 that says to wait a second, to be used as a fault, whatever the limits are."""
         headers = {"x-sib-ratelimit-limit": "10", "x-sib-ratelimit-remaining": "0", "x-sib-ratelimit-reset": "1"}
         return Answer(429, BrevoError(*TOO_MANY).body, headers)
 
@@ -139,7 +139,7 @@ class BrevoSandbox(Sandbox):
         if call.method != "GET":
             raise BrevoError(405, "method_not_allowed", "Method not allowed")
         if not identifier.isdecimal() or int(identifier) not in self.account.list_ids:
-            # The status is documented, the words are not.
+            # The status is documented, the message is not.
             raise BrevoError(404, "document_not_found", "List ID does not exist")
         subscribers = [contact for contact in self.contacts.values() if int(identifier) in contact.list_ids]
         blocklisted = [contact for contact in subscribers if contact.is_blocklisted]
@@ -160,7 +160,7 @@ class BrevoSandbox(Sandbox):
         return 204, None
 
     def _page(self, call: Call) -> tuple[int, Any]:
-        """A page of contacts, the newest first as Brevo sorts them."""
+        """A page of contacts, newest first, as Brevo sorts them."""
         limit, offset = call.query.get("limit", str(DEFAULT_PAGE)), call.query.get("offset", "0")
         if not (limit.isdecimal() and offset.isdecimal()):
             raise BrevoError(400, "invalid_parameter", "limit and offset should be type number")

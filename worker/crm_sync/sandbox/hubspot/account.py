@@ -1,7 +1,7 @@
-"""The contacts of a fake HubSpot account and the rules they keep.
+"""The contacts of a fake HubSpot account and the rules they follow.
 
-HubSpot's documented rules where it has any, else what others captured or measured, else a guess that says so. What a request
-changes is planned for all its inputs before any of it is done, so that a refused one changes nothing.
+They are HubSpot's documented rules if there are any, otherwise what others captured or measured, otherwise a guess marked as
+such. The changes of a request are planned for all its inputs before any is made, so that a refused one changes nothing.
 """
 
 import json
@@ -30,7 +30,7 @@ FIRST_ID = 101
 
 @dataclass(slots=True)
 class Contact:
-    """properties: those that were ever set, an empty text for what was cleared. emails: the additional ones."""
+    """properties: those that were ever set, with an empty text for cleared ones. emails: the additional ones."""
 
     id: str
     created: str
@@ -52,14 +52,14 @@ class Contact:
 
 
 class Write(NamedTuple):
-    """A change that nothing speaks against any more. contact: None for a new one."""
+    """A change that passed all checks. contact: None for a new one."""
 
     contact: Contact | None
     values: Mapping[str, str]
 
 
 class HubSpotError(Exception):
-    """An answer that is an error. category: None for what HubSpot answers without."""
+    """An error answer. category: None for errors that HubSpot sends without one."""
 
     def __init__(
         self,
@@ -80,17 +80,17 @@ class HubSpotError(Exception):
         return self.body.get("category")
 
     def listed(self, trace: str | None = None) -> dict[str, Any]:
-        """As one of the errors of a 207, where captured ones have no `errors`, no `links` and no correlation id."""
+        """As one of the errors of a 207; captured ones have no `errors`, no `links` and no correlation id."""
         traces = {} if trace is None else {"objectWriteTraceId": [trace]}
         context = {**traces, **self.body.get("context", {})}
         return {"status": "error", "category": self.category, "message": self.body["message"], "context": context}
 
 
 class InvalidError(HubSpotError):
-    """Values that were not valid, of one record or of several."""
+    """Invalid values of one record or several."""
 
     def __init__(self, problems: list[dict[str, Any]]) -> None:
-        """problems: as they are in the message."""
+        """problems: as they appear in the message."""
         details = [
             {"message": each["message"], "code": each["error"], "context": {"propertyName": [each["name"]]}} for each in problems
         ]
@@ -104,7 +104,7 @@ class RequiredError(HubSpotError):
     """Properties that the account's own rules require. That a 207 has these details too is a guess."""
 
     def __init__(self, missing: Mapping[str, str | None]) -> None:
-        """By name: the property whose value is why, None of what every new contact needs."""
+        """By name: the property whose value is the reason, None for what every new contact needs."""
         details = [_missing(name, why) for name, why in missing.items()]
         super().__init__(400, "VALIDATION_ERROR", "The property values provided are invalid", errors=details)
 
@@ -113,11 +113,10 @@ class RequiredError(HubSpotError):
 
 
 class HubSpotAccount:
-    """writable: the properties that can be set; add to it what HubSpot calls custom properties. types: of those that are no
-    strings.
+    """writable: the properties that can be set, to which custom properties can be added. types: of those that are not strings.
 
-    required: of every contact that is made; conditional: by a property and its value, what is required then. Both count where
-    enforces is set, which the version of the API decides.
+    required: for every new contact. conditional: by a property and its value, what is required then. Both apply if enforces is
+    set, which depends on the version of the API.
     """
 
     def __init__(self, portal: int = 123) -> None:
@@ -128,13 +127,13 @@ class HubSpotAccount:
         self.conditional: dict[tuple[str, str], str] = {}
         self.enforces = False
         self.contacts: dict[str, Contact] = {}
-        self.archived: dict[str, Contact] = {}  # found by nothing any more, but to be restored
+        self.archived: dict[str, Contact] = {}  # not found by anything, but can be restored
         self.blocked: set[str] = set()  # addresses that no contact may have again
-        self.merged: dict[str, str] = {}  # the id of a record that is no more -> of the one it was merged into
+        self.merged: dict[str, str] = {}  # the id of a record that no longer exists -> the one it was merged into
         self.lists: dict[int, set[str]] = {}  # the ids of their records
         self.dynamic_lists: set[int] = set()  # that no request changes
         self.subscriptions: set[int] = set()  # the types that exist
-        self.needs_legal_basis = False  # the account's data privacy settings are on
+        self.needs_legal_basis = False  # whether the account's data privacy settings are on
         self.out_of_all: set[str] = set()  # addresses
         self.statuses: dict[tuple[str, int], str] = {}  # by address and type
         self._owners: dict[str, str] = {}
@@ -146,19 +145,19 @@ class HubSpotAccount:
         self.types[name] = Property(type_, options, is_unique)
 
     def by_email(self, email: str) -> Contact | None:
-        """By its primary or one of its additional addresses."""
+        """By the primary or an additional address."""
         return self.contacts.get(self._owners.get(email.strip().lower(), ""))
 
     def by_value(self, name: str, value: str) -> Contact | None:
-        """By a property of unique values."""
+        """By a property with unique values."""
         return next((one for one in self.contacts.values() if one.properties.get(name) == value), None)
 
     def by_id(self, record_id: str) -> Contact | None:
-        """Of a merged record, the one that it was merged into: a guess where it is read, and not so where it is updated."""
+        """For a merged record, the one it was merged into: a guess for reading, but not for updates."""
         return self.contacts.get(self.merged.get(record_id, record_id))
 
     def plan(self, contact: Contact | None, values: Mapping[str, str], claimed: dict[str, Contact | None]) -> Write:
-        """claimed: addresses that earlier inputs of the same request have taken. Raises HubSpotError."""
+        """claimed: addresses taken by earlier inputs of the same request. Raises HubSpotError."""
         values = {**values}
         if problems := self._problems(values):
             raise InvalidError(problems)
@@ -166,7 +165,7 @@ class HubSpotAccount:
             raise RequiredError(missing)
         if email := values.get("email", "").strip().lower():
             values["email"] = email
-            if email in self.blocked:  # the words are guessed
+            if email in self.blocked:  # the message is a guess
                 raise HubSpotError(400, "VALIDATION_ERROR", "This address was permanently deleted and cannot be used again")
             owner = self.by_email(email)
             if owner is not None and owner is not contact:
@@ -179,7 +178,9 @@ class HubSpotAccount:
             if owner is not None and owner is not contact:
                 raise _taken(self.portal, values[name], contact or owner, owner, name)
         if not email and contact is None and not (values.get("firstname") or values.get("lastname")):
-            raise HubSpotError(400, "VALIDATION_ERROR", "At least one of email, firstname or lastname is needed")  # words guessed
+            raise HubSpotError(
+                400, "VALIDATION_ERROR", "At least one of email, firstname or lastname is needed"
+            )  # the message is a guess
         return Write(contact, values)
 
     def apply(self, write: Write) -> Contact:
@@ -197,30 +198,30 @@ class HubSpotAccount:
         return contact
 
     def add_email(self, contact_id: str, email: str) -> None:
-        """Gives a contact an additional address, as people do in HubSpot's pages."""
+        """Gives a contact an additional address, as people do in HubSpot's interface."""
         self.contacts[contact_id].emails.append(email.lower())
         self._owners[email.lower()] = contact_id
 
     def merge(self, contact_id: str, into: str) -> None:
-        """One record less; its addresses are additional ones of the other."""
+        """Removes one record; its addresses become additional ones of the other."""
         gone = self.contacts.pop(contact_id)
         self.merged[contact_id] = into
         for email in filter(None, [gone.properties.get("email"), *gone.emails]):
             self.add_email(into, email)
 
     def archive(self, contact: Contact) -> None:
-        """It can be restored for 90 days. An upsert does not bring it back: it makes a new record."""
+        """It can be restored for 90 days. An upsert does not restore it, but creates a new record."""
         self.erase(contact)
         self.archived[contact.id] = contact
 
     def erase(self, contact: Contact) -> None:
-        """For good."""
+        """Permanently."""
         del self.contacts[contact.id]
         for email in [contact.properties.get("email", ""), *contact.emails]:
             self._owners.pop(email, None)
 
     def _set_email(self, contact: Contact, email: str) -> None:
-        """An additional address becomes the primary one, and the primary one additional: a guess. A new one replaces it."""
+        """An additional address becomes the primary one, and the primary one additional: a guess. A new address replaces it."""
         old = contact.properties.get("email", "")
         if old == email:
             return
@@ -233,7 +234,7 @@ class HubSpotAccount:
             self._owners[email] = contact.id
 
     def _missing(self, contact: Contact | None, values: Mapping[str, str]) -> dict[str, str | None]:
-        """That a rule looks at what the contact has already, too, is a guess."""
+        """That a rule also looks at the contact's existing values is a guess."""
         now_ = {**(contact.properties if contact else {}), **values}
         wanted = dict.fromkeys(sorted(self.required) if contact is None else ())
         wanted |= {name: why for (why, value), name in self.conditional.items() if now_.get(why) == value}
@@ -257,7 +258,7 @@ class HubSpotAccount:
 
 
 def _missing(name: str, why: str | None) -> dict[str, Any]:
-    """In the words of the changelog."""
+    """With the message from the changelog."""
     if why is None:
         code, message = "MISSING_REQUIRED_PROPERTY", f"A value for {name} must be provided"
     else:
@@ -267,7 +268,9 @@ def _missing(name: str, why: str | None) -> dict[str, Any]:
 
 
 def _taken(portal: int, value: str, contact: Contact | None, owner: Contact | None, name: str = "email") -> HubSpotError:
-    """As captured of creates, and of writes of a unique property; that a changed address is refused as the latter is a guess."""
+    """As captured for creates, and for writes of a unique property; that a changed address is refused like
+    the latter is a guess.
+    """
     other = owner.id if owner else "0"
     if contact is None:
         context = {"existingId": [other]}
@@ -278,7 +281,7 @@ def _taken(portal: int, value: str, contact: Contact | None, owner: Contact | No
 
 
 def _moves_forward(old: str | None, new: str) -> bool:
-    """Empty it can be at any time."""
+    """It can be cleared at any time."""
     return not old or not new or STAGES.index(new) >= STAGES.index(old)
 
 

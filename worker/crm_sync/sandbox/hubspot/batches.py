@@ -1,8 +1,8 @@
 """The batch endpoints of a fake HubSpot.
 
-With a trace id for each input, all different, the good inputs are taken and the others named (207): documented for create,
-measured for upsert and update. Without, one bad input refuses all. Measured too: duplicate ids refuse all in either case, results
-come in any order, and an id that was merged away is left out of an update's answer without an error.
+With a distinct trace id for each input, the valid inputs are accepted and the others named (207): documented for create, measured
+for upsert and update. Without trace ids, one invalid input makes HubSpot refuse all. Also measured: duplicate ids make it refuse
+all in either case, results come in any order, and an id that was merged away is missing from an update's answer without an error.
 """
 
 import random
@@ -18,18 +18,18 @@ ALWAYS_SHOWN = ("createdate", "hs_object_id", "lastmodifieddate", "lifecyclestag
 SHOWN_BY_DEFAULT = ("createdate", "email", "firstname", "hs_object_id", "lastmodifieddate", "lastname")
 
 Input = Mapping[str, Any]
-# What an input is to do. Raises HubSpotError; None if nothing, without a word on it.
+# What an input is to do. Raises HubSpotError; None if it is silently ignored.
 Plan = Callable[[Input, dict[str, Contact | None]], Write | None]
 
 
 class Batches:
-    """echo_traces: results name the trace id of their input. HubSpot's OpenAPI has it, captured answers do not."""
+    """echo_traces: results contain the trace id of their input. HubSpot's OpenAPI says so, captured answers do not have it."""
 
     def __init__(self, account: HubSpotAccount, seed: int) -> None:
-        """seed: of the order of results."""
+        """seed: for the order of results."""
         self.echo_traces = False
         self._account = account
-        self._chance = random.Random(seed)  # noqa: S311 (a shuffle that can be run again)
+        self._chance = random.Random(seed)  # noqa: S311 (a reproducible shuffle)
 
     def upsert(self, body: Any) -> tuple[int, Any]:
         inputs = _inputs(body)
@@ -68,7 +68,7 @@ class Batches:
         return 204, None
 
     def _plan_upsert(self, item: Input, claimed: dict[str, Contact | None]) -> Write:
-        """Found by an additional address, a contact keeps its primary one: so others report, who send both as we do."""
+        """A contact found by an additional address keeps its primary one: reported by others, who send both as we do."""
         if (name := str(item["idProperty"])) != "email":
             values = {name: _id(item), **texts(item)}
             return self._account.plan(self._account.by_value(name, _id(item)), values, claimed)
@@ -90,7 +90,7 @@ class Batches:
     def _write(
         self, inputs: Sequence[Input], plan: Plan, status: int, *, shown: Iterable[str] = (), says_new: bool = False
     ) -> tuple[int, Any]:
-        """Plans all, and then does what is planned."""
+        """Plans all inputs, and then carries the plan out."""
         started = now()
         planned: list[tuple[Input, Write]] = []
         failed: list[tuple[Input, HubSpotError]] = []
@@ -105,7 +105,7 @@ class Batches:
         errors = _errors(failed, traced=traced)
         written = [(self._account.apply(write), write, item) for item, write in planned]
         results = []
-        # As they are after all of it, for two inputs can be one contact.
+        # Their final state, because two inputs can be one contact.
         for contact, write, item in written:
             result = record(contact, {*ALWAYS_SHOWN, *write.values, *shown})
             if says_new:
@@ -122,7 +122,7 @@ class Batches:
 
 
 def record(contact: Contact, names: Iterable[str]) -> dict[str, Any]:
-    """As HubSpot shows it: null for what is not set, though the OpenAPI has texts only."""
+    """As HubSpot shows it: null for unset properties, although the OpenAPI only has texts."""
     return {
         "id": contact.id,
         "properties": {name: contact.value(name) for name in names},
@@ -133,7 +133,7 @@ def record(contact: Contact, names: Iterable[str]) -> dict[str, Any]:
 
 
 def texts(item: Any) -> dict[str, str]:
-    """Its properties. All are texts, as the OpenAPI has them, though numbers are reported to pass; null is passed over."""
+    """Its properties. All are texts according to the OpenAPI, although numbers are reported to be accepted; null is ignored."""
     properties = item.get("properties") if isinstance(item, dict) else None
     if not isinstance(properties, dict):
         raise _bad_shape("java.util.Map<java.lang.String,java.lang.String>")
@@ -148,7 +148,7 @@ def _inputs(body: Any) -> list[Input]:
     if not isinstance(inputs, list) or not all(isinstance(item, dict) for item in inputs):
         raise _bad_shape("java.util.ArrayList")
     if len(inputs) > LARGEST_BATCH:
-        # The status is measured, the words are not.
+        # The status is measured, the message is not.
         message = f"Batch operations are limited to {LARGEST_BATCH} records at a time, and there are {len(inputs)}"
         raise HubSpotError(400, "VALIDATION_ERROR", message)
     return inputs
@@ -167,7 +167,7 @@ def _all_traced(inputs: Sequence[Input]) -> bool:
 
 
 def _errors(failed: Sequence[tuple[Input, HubSpotError]], *, traced: bool) -> list[dict[str, Any]]:
-    """As a 207 lists them. Raises one for all where nothing says which input is meant."""
+    """As a 207 lists them. Raises one for all if nothing says which input is meant."""
     unreadable = [error for _, error in failed if error.category is None]
     if unreadable:
         raise unreadable[0]
@@ -196,7 +196,7 @@ def _not_found(ids: list[str]) -> HubSpotError:
 
 
 def _non_unique(name: Any) -> HubSpotError:
-    """Where contacts are asked for by a property that several can have the same value of."""
+    """If contacts are requested by a property that is not unique."""
     return HubSpotError(400, "VALIDATION_ERROR", f"Unable to perform update/upsert by non-unique 0-1 property {name}")
 
 

@@ -1,7 +1,7 @@
 """Subscriptions and static lists of a fake HubSpot.
 
-As documented [communication preferences, lists]. Guesses: the words of its errors, that an address without a contact can opt out
-too, and that an address that is out of every email cannot be opted in.
+As documented [communication preferences, lists]. Guesses: the error messages, that an address without a contact can opt out too,
+and that an address that opted out of all email cannot be opted in.
 """
 
 import re
@@ -88,7 +88,7 @@ def _wrong(account: HubSpotAccount, email: str, status: dict[str, Any]) -> str |
 
 
 def _change(account: HubSpotAccount, number: int, members: dict[str, Any]) -> tuple[int, Any]:
-    """Ids are texts; unknown ones are named and the others taken [HubSpot, lists]."""
+    """Ids are texts; unknown ones are reported and the others accepted [HubSpot, lists]."""
     if number not in account.lists:
         raise HubSpotError(404, "OBJECT_NOT_FOUND", f"List does not exist with ID {number}.")
     if number in account.dynamic_lists:

@@ -1,7 +1,7 @@
-"""HubSpot's request limits: in any ten seconds, and a day.
+"""HubSpot's request limits: per ten seconds, and per day.
 
-100 and 250,000 are those of a private app on Free and Starter [HubSpot, usage guidelines]. The day begins at midnight of the
-account's time zone; here with a multiple of 24 hours of the sandbox's clock.
+100 and 250,000 are those of a private app on Free and Starter [HubSpot, usage guidelines]. The day begins at midnight in the
+account's time zone; here, at a multiple of 24 hours by the sandbox's clock.
 """
 
 from collections import deque
@@ -11,7 +11,7 @@ DAY_S = 86_400
 
 
 class Limits:
-    """None: any number. breaches: the requests that were too many."""
+    """None: unlimited. breaches: the number of requests over the limit."""
 
     def __init__(self, per_ten_seconds: int | None, per_day: int | None) -> None:
         self.per_ten_seconds = per_ten_seconds
@@ -22,7 +22,7 @@ class Limits:
         self._used_today = 0
 
     def broken_policy(self, now_s: float) -> str | None:
-        """Takes a request's place, or says which limit has none left."""
+        """Counts a request, or returns the limit that has none left."""
         self._forget(now_s)
         broken = None
         if self.per_day is not None and self._used_today >= self.per_day:

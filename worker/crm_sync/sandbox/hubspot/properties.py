@@ -5,7 +5,7 @@ from typing import Any
 from crm_sync.sandbox.hubspot.account import READ_ONLY, STRING, HubSpotAccount
 from crm_sync.sandbox.hubspot.values import Property
 
-# What each type is shown as to people; of several that HubSpot has for it, the first.
+# How each type is shown to people; if HubSpot has several field types for it, the first.
 _SHOWN_AS = {"string": "text", "bool": "booleancheckbox", "enumeration": "select"}
 
 

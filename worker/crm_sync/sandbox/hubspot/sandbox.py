@@ -1,7 +1,7 @@
 """A fake HubSpot: its routes, token, scopes and limits over an account.
 
-Verified by HubSpot's OpenAPI: routes, statuses, and what bodies must have. Captured or measured by others: the words of errors,
-207 with trace ids, 429 without Retry-After. Guesses say so where they stand.
+Verified with HubSpot's OpenAPI: routes, statuses, and required members of bodies. Captured or measured by others: error messages,
+207 with trace ids, 429 without Retry-After. Guesses are marked as such.
 """
 
 import itertools
@@ -30,7 +30,7 @@ NO_ROUTE = b"<html><head><title>404</title></head><body>HTTP ERROR 404</body></h
 class HubSpotSandbox(Sandbox):
     """One account. The limits are those of a private app on Free or Starter; None is off.
 
-    path: of the contacts; /crm/v3/..., or that of a date-based version. scopes: those of the token.
+    path: of the contacts; /crm/v3/..., or one of a date-based version. scopes: those of the token.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class HubSpotSandbox(Sandbox):
         self.account = HubSpotAccount()
         date = match[1] if (match := DATED.fullmatch(path)) else None
         version = date or "v3"
-        # HubSpot answers under each version; here under that of the path only, so that one who mixes them is found out.
+        # HubSpot answers under each version; here only under the version of the path, so that mixing them is detected.
         self.properties_path = f"/crm/properties/{date}/contacts" if date else "/crm/v3/properties/contacts"
         self.details_path = f"/account-info/{version}/details"
         self.usage_path = f"/account-info/{version}/api-usage/daily/private-apps"
@@ -70,7 +70,7 @@ class HubSpotSandbox(Sandbox):
         return self.limits.breaches
 
     def arrivals(self) -> list[tuple[str, float]]:
-        """From the log: each email address in a body, and when it first came (seconds since 1970)."""
+        """From the log: each email address in a body, and when it first arrived (seconds since 1970)."""
         first: dict[str, float] = {}
         for request in self.requests:
             for email in _emails(request.body):
@@ -89,7 +89,9 @@ class HubSpotSandbox(Sandbox):
         return super().table(name)
 
     def throttled(self) -> Answer:
-        """A 429 of the ten-second limit, for a fault: whatever the limits are. HubSpot does not say how long to wait."""
+        """A 429 of the ten-second limit, to be used as a fault, whatever the limits are. HubSpot does not say
+        how long to wait.
+        """
         return self._answer(429, _too_many("TEN_SECONDLY_ROLLING"))
 
     def refused(self) -> Answer:
@@ -108,7 +110,7 @@ class HubSpotSandbox(Sandbox):
         return Answer(answer.status, answer.body, {**answer.headers, **self.limits.headers(now_s)})
 
     def _answer(self, status: int, body: Any) -> Answer:
-        """Every answer has a correlation id, and errors have it in the body too."""
+        """Every answer has a correlation id; errors also have it in the body."""
         number = next(self._correlations)
         correlation = f"01a0d038-933c-7ace-b4af-{number:012x}"
         headers = {"X-HubSpot-Correlation-Id": correlation}
@@ -155,7 +157,7 @@ class HubSpotSandbox(Sandbox):
         return (200, self._usage()) if path == self.usage_path else None
 
     def _properties(self, name: str) -> tuple[int, Any]:
-        """All, or one. The words for one that is not there are a guess."""
+        """All, or one. The message for a missing one is a guess."""
         shown = properties(self.account)
         if not name:
             return 200, shown
@@ -203,7 +205,9 @@ class HubSpotSandbox(Sandbox):
         return 200, record(self.account.apply(write), {*SHOWN_BY_DEFAULT, *write.values})
 
     def _erase(self, call: Call) -> tuple[int, Any]:
-        """By id, or by address: one that nobody has is blocked for good. That an unknown id is answered with 404 is a guess."""
+        """By id or by address: an address that no contact has is blocked permanently. That an unknown id is answered with 404 is
+        a guess.
+        """
         if call.method != "POST":
             raise _wrong_method()
         body = call.body if isinstance(call.body, dict) else {}
@@ -259,12 +263,12 @@ class HubSpotSandbox(Sandbox):
 
 
 def _names(call: Call) -> Sequence[str]:
-    """The properties that are asked for."""
+    """The requested properties."""
     return call.query["properties"].split(",") if "properties" in call.query else SHOWN_BY_DEFAULT
 
 
 def _too_many(policy: str) -> dict[str, Any]:
-    """Not of the shape of other errors: errorType, and no category."""
+    """Not in the format of other errors: errorType, and no category."""
     return {
         "status": "error",
         "message": f"You have reached your {policy.lower()} limit.",
@@ -280,7 +284,7 @@ def _wrong_method() -> HubSpotError:
 
 
 def _emails(body: Any) -> list[str]:
-    """Those that a body writes, in lower case."""
+    """Those written by a body, in lower case."""
     inputs = body.get("inputs", [body]) if isinstance(body, dict) else []
     found = []
     for item in inputs if isinstance(inputs, list) else []:

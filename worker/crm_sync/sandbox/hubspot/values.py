@@ -1,8 +1,8 @@
-"""Which values a property takes, by its type.
+"""Which values a property accepts, by its type.
 
-White space at either end is refused for all types but string since April 2025 [HubSpot's changelog, "Enhanced Validations for
-Non-String Properties", with these words]. INVALID_LONG and INVALID_DATE are captured [verbb/formie #1755, HubSpot.NET #98]; the
-words for numbers are a guess, and so is that a bool has its two options.
+Since April 2025, whitespace at either end is refused for all types except string [HubSpot's changelog, "Enhanced Validations for
+Non-String Properties", with this message]. INVALID_LONG and INVALID_DATE are captured [verbb/formie #1755, HubSpot.NET #98]; the
+message for numbers is a guess, and so is that a bool has its two options.
 """
 
 import re
@@ -17,19 +17,19 @@ _MILLISECONDS = re.compile(r"-?[0-9]{1,16}")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _ISO = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?(Z|[+-][0-9]{2}:?[0-9]{2})")
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
-_INVISIBLE = "\u200b\u200c\u200d\u2060\ufeff"  # no white space to Python, but invisible
+_INVISIBLE = "\u200b\u200c\u200d\u2060\ufeff"  # not whitespace to Python, but invisible
 
 
 @dataclass(frozen=True, slots=True)
 class Property:
-    """options: of an enumeration. Several values are separated by semicolons. is_unique: no two contacts have the same."""
+    """options: of an enumeration. Several values are separated by semicolons. is_unique: no two contacts have the same value."""
 
     type: Type = "string"
     options: Sequence[str] = ()
     is_unique: bool = False
 
     def problem(self, value: str) -> tuple[str, str] | None:
-        """(words, error) for what it does not take. Empty it can always be."""
+        """(message, error) for a value it refuses. An empty value is always accepted."""
         if self.type == "string" or not value:
             return None
         values = value.split(";") if self.type == "enumeration" else [value]

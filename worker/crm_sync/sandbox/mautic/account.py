@@ -1,7 +1,7 @@
 """The contacts of a fake Mautic and how it matches, merges and writes them.
 
 As read in mautic/mautic at 4.4.13 and 5.1.1: LeadModel, LeadApiController, CustomFieldsApiControllerTrait. From its issues: that
-an address loses doubled dots too [#7963]. Guesses: the words of a refused value, and what a record looks like once deleted.
+an address loses doubled dots too [#7963]. Guesses: the message for a refused value, and what a deleted record looks like.
 """
 
 import csv
@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 LONGEST_TEXT = 191
-CONTACTABLE, MANUAL = 0, 3  # reasons of doNotContact [DoNotContact]; the latter where none is said
-# Alias and type of the fields every installation has, all in the group "core" here.
+CONTACTABLE, MANUAL = 0, 3  # reasons of doNotContact [DoNotContact]; the latter if none is given
+# Alias and type of the fields of every installation, all in the group "core" here.
 CORE_FIELDS = {
     **dict.fromkeys(("title", "firstname", "lastname", "company", "position"), "text"),
     "email": "email",
@@ -32,18 +32,20 @@ _NUMBER = re.compile(r"\s*[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]+)?\s*", 
 
 @dataclass(slots=True)
 class Contact:
-    """values: by alias. written: when last, as a count of writes: of two records that are merged the newer one's values stay."""
+    """values: by alias. written: the time of the last write, as a count of writes: if two records are merged, the newer one's
+    values are kept.
+    """
 
     id: int
     values: dict[str, Any]
     added: datetime
     written: int = 0
     tags: set[str] = field(default_factory=set)
-    closed: dict[str, int] = field(default_factory=dict)  # channels that it must not be contacted by: the reason of each
+    closed: dict[str, int] = field(default_factory=dict)  # channels by which it must not be contacted, with the reason of each
 
 
 class ItemError(Exception):
-    """Why a contact is not written. details: the problems of each field, as the form finds them; None if no form was asked."""
+    """Why a contact is not written. details: the problems of each field, as the form finds them; None if no form was involved."""
 
     def __init__(self, code: int, message: str, details: dict[str, list[str]] | None = None) -> None:
         super().__init__(message)
@@ -53,12 +55,12 @@ class ItemError(Exception):
 
 
 class MauticAccount:
-    """fields: alias and type of those it has; more can be added. options: of those that have some. unpublished: fields that are
-    shown, and that nothing is written to. identifiers: what Mautic itself would match by; here only the address does. denied_ids:
-    records that the API's user may not edit.
+    """fields: alias and type; more can be added. options: for fields that have some. unpublished: fields that are shown but
+    cannot be written. identifiers: the fields by which Mautic itself would match; here only the address does. denied_ids: records
+    that the API's user may not edit.
 
-    refuses_taken: an edit of a record whose address another has is refused with 422 (5.0 and later), not merged with it (4.x).
-    hidden: records that are not committed yet for the request that is being answered.
+    refuses_taken: an edit of a record whose address belongs to another one is refused with 422 (5.0 and later) instead of merging
+    the two (4.x). hidden: records that are not committed yet from the perspective of the current request.
     """
 
     def __init__(self) -> None:
@@ -81,7 +83,7 @@ class MauticAccount:
         return max(found, key=lambda contact: (contact.added, contact.id), default=None)
 
     def find(self, column: str, values: Collection[str]) -> list[Contact]:
-        """Records with one of these values, compared without case."""
+        """Records with one of these values, ignoring case."""
         if column == "email":
             ids: Iterable[int] = {one for value in values for one in self._by_address.get(value.lower(), ())}
         elif column == "id":
@@ -92,7 +94,9 @@ class MauticAccount:
         return [self.contacts[one] for one in sorted(ids) if one in self.contacts and one not in self.hidden]
 
     def search(self, query: Mapping[str, str]) -> list[Contact]:
-        """`where[0][col]=email&where[0][expr]=in&where[0][val]=a,b`, which is read as CSV; of several, what fits all."""
+        """`where[0][col]=email&where[0][expr]=in&where[0][val]=a,b`, where the value is read as CSV; several conditions must all
+        match.
+        """
         clauses: defaultdict[str, dict[str, str]] = defaultdict(dict)
         for key, value in query.items():
             if named := _WHERE.fullmatch(key):
@@ -105,7 +109,7 @@ class MauticAccount:
         return found
 
     def add(self, item: Mapping[str, Any]) -> tuple[Contact, bool]:
-        """POST: the record with this address, written, or a new one. Whether it is new."""
+        """POST: writes the record with this address, or a new one. Returns whether it is new."""
         found = self.match(item)
         if found is not None:
             self.edit(found, item)
@@ -113,7 +117,7 @@ class MauticAccount:
         return self.create(item), True
 
     def create(self, item: Mapping[str, Any]) -> Contact:
-        """A new record, even if others have the address: what PUT does with an id that is not there."""
+        """A new record, even if others have the address: what PUT does with an unknown id."""
         self._check(item)
         self.last_id += 1
         contact = Contact(self.last_id, dict.fromkeys(self.fields), datetime.now(UTC))
@@ -122,7 +126,7 @@ class MauticAccount:
         return contact
 
     def edit(self, contact: Contact, item: Mapping[str, Any], *, put: bool = False) -> None:
-        """put: what the item does not name is blanked."""
+        """put: fields that the item does not name are blanked."""
         if contact.id in self.denied_ids:
             raise ItemError(403, "You do not have access to the requested area/action.")
         self._check(item)
@@ -144,20 +148,20 @@ class MauticAccount:
             raise ItemError(400, message, {alias: [problem] for alias, problem in problems.items()})
 
     def _refuse_taken(self, contact: Contact, item: Mapping[str, Any]) -> None:
-        """Also where the address stays as it is: the form knows it from the record."""
+        """Even if the address stays the same: the form knows it from the record."""
         email = item.get("email") or contact.values["email"]
         if self.refuses_taken and email and self.find("email", [cleaned(email)]) not in ([], [contact]):
             problem = "This field must be unique."
             raise ItemError(422, f"email: {problem}", {"email": [problem]})
 
     def _merge(self, winner: Contact, loser: Contact) -> None:
-        """One of two is left: the edited one, with the values of whichever was written last, and those that only one has."""
+        """One of the two is left: the edited one, with the values of the one written last, and those that only one has."""
         newer, older = (loser, winner) if loser.written > winner.written else (winner, loser)
         self.delete(loser)
         self._set(winner, {alias: newer.values.get(alias) or older.values.get(alias) for alias in self.fields})
 
     def _apply(self, contact: Contact, item: Mapping[str, Any], *, blank: bool, zeros: bool = False) -> None:
-        """What is not named in the item stays. blank: empty values overwrite. zeros: 0 is a value."""
+        """Fields that the item does not name are kept. blank: empty values overwrite. zeros: 0 is a value."""
         values = {}
         for alias, kind in self.fields.items():
             value = _stored(kind, item.get(alias))
@@ -209,7 +213,7 @@ def shown_fields(account: MauticAccount) -> list[dict[str, Any]]:
 
 
 def cleaned(value: object) -> str:
-    """An address as it is matched and kept."""
+    """An address as it is matched and stored."""
     return re.sub(r"\.{2,}", ".", _TAKEN_OUT.sub("", str(value)))[:254]
 
 
@@ -246,7 +250,7 @@ def _is_number(value: object) -> bool:
 
 
 def _is_zero(value: object) -> bool:
-    """What POST and PATCH take for empty: any number whose whole part is 0."""
+    """What POST and PATCH take for empty: any number whose integer part is 0."""
     return value is not None and _is_number(value) and abs(float(str(value))) < 1
 
 

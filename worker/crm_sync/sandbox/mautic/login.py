@@ -12,7 +12,7 @@ TOKEN_PATH = "/oauth/v2/token"  # noqa: S105 (a path)
 
 
 class MauticError(Exception):
-    """A refusal from before a request reaches its controller: status, message and type."""
+    """A refusal before a request reaches its controller: status, message and type."""
 
     def __init__(self, status: int, message: str, kind: str | None) -> None:
         super().__init__(message)
@@ -21,9 +21,9 @@ class MauticError(Exception):
 
 
 class Logins:
-    """api_enabled, basic_enabled: off in Mautic until somebody turns them on. token_life_s: one hour as it comes.
+    """api_enabled, basic_enabled: off in Mautic by default. token_life_s: one hour by default.
 
-    strips_header: the web server hands no Authorization header on, as some hosts' do [mautic/mautic#6124].
+    strips_header: the web server does not pass on the Authorization header, as with some hosts [mautic/mautic#6124].
     """
 
     def __init__(self, username: str, password: str, client_id: str, client_secret: str) -> None:
@@ -34,14 +34,14 @@ class Logins:
         self.token_life_s = 3600
         self._basic = f"{username}:{password}"
         self._client = [client_id], [client_secret]
-        self.tokens: dict[str, float] = {}  # when each ends
+        self.tokens: dict[str, float] = {}  # when each expires
 
     def revoke(self) -> None:
-        """No token that was given out is good any more."""
+        """Makes all issued tokens invalid."""
         self.tokens.clear()
 
     def admit(self, call: Call, now_s: float) -> None:
-        """Raises MauticError for anyone who is not let in."""
+        """Raises MauticError if the caller is not admitted."""
         if not self.api_enabled:
             text = "API disabled. You need to enable the API in the API settings of Mautic's Configuration."
             raise MauticError(403, text, "api_disabled")

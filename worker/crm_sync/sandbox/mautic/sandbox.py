@@ -1,12 +1,12 @@
 """A fake Mautic: its contacts API, its logins and its limits over an account.
 
-As read in mautic/mautic at 4.4.13 and 5.1.1: CommonApiController, ApiSubscriber and their tests. Guesses: the body for a token
-that has expired, what /users/self says to a token, that X-RateLimit-Reset is in seconds since 1970, and that an id twice in
-one edit changes nothing before it ends in an error 500.
+As read in mautic/mautic at 4.4.13 and 5.1.1: CommonApiController, ApiSubscriber and their tests. Guesses: the body for an expired
+token, the answer of /users/self to a token, that X-RateLimit-Reset is in seconds since 1970, and that a duplicate id in one edit
+changes nothing before it ends in an error 500.
 
-Its database holds no address unique: a request sees the records that were there when it came, and writes `work_s` later, as
-PHP is at work meanwhile. So two that overlap with one new address make two records. The wait comes before the request is
-applied as a whole; what others made meanwhile is hidden from it.
+Its database does not enforce unique addresses: a request sees the records that existed when it arrived, and writes `work_s`
+later, as if PHP were working meanwhile. So two overlapping requests with the same new address create two records. The wait comes
+before the request is applied as a whole; records that others created meanwhile are hidden from it.
 """
 
 import asyncio
@@ -27,8 +27,8 @@ from crm_sync.sandbox.server import Answer, Call, Sandbox
 
 VERSION = "5.1.1"
 CONTACTS = "/api/contacts"
-BATCH_LIMIT = 200  # api_batch_max_limit as it comes
-DEFAULT_PAGE = 30  # default_pagelimit as it comes
+BATCH_LIMIT = 200  # the default of api_batch_max_limit
+DEFAULT_PAGE = 30  # the default of default_pagelimit
 NOT_FOUND = "Item was not found."
 DENIED = "You do not have access to the requested area/action."
 ROUTES_OF_ONE = {("GET", ""), ("PATCH", "/edit"), ("PUT", "/edit"), ("DELETE", "/delete")}
@@ -39,9 +39,9 @@ _newest_seen: ContextVar[int | None] = ContextVar("newest_seen", default=None)
 
 
 class MauticSandbox(Sandbox):
-    """One installation. requests_per_hour: None is off, as it is in Mautic until somebody sets it.
+    """One installation. requests_per_hour: None is off, Mautic's default.
 
-    work_s: seconds between what a writing request sees and what it writes. may_create: whether the API's user may.
+    work_s: seconds between the read and the write of a writing request. may_create: whether the API's user may create contacts.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class MauticSandbox(Sandbox):
         return self.account.contacts
 
     def arrivals(self) -> list[tuple[str, float]]:
-        """From the log: each email address in a body, and when it first came (seconds since 1970)."""
+        """From the log: each email address in a body, and when it first arrived (seconds since 1970)."""
         first: dict[str, float] = {}
         for request in self.requests:
             items = request.body if isinstance(request.body, list) else [request.body]
@@ -92,14 +92,14 @@ class MauticSandbox(Sandbox):
         return super().table(name)
 
     def throttled(self) -> Answer:
-        """As an hour's limit answers that is over in a second."""
+        """The answer of an hourly limit that ends in a second."""
         return self._too_many(self._hour.limit or 1000, 1.0)
 
     def refused(self) -> Answer:
         return _error(400, "This is a bad request.")
 
     def crashed(self) -> Answer:
-        """What an unhandled exception answers, for a fault."""
+        """The answer to an unhandled exception, to be used as a fault."""
         text = "Looks like I encountered an error (error #500). If I do it again, please report me to the system administrator!"
         return Answer(500, {"errors": [{"message": text, "code": 500, "type": None}]})
 
@@ -146,7 +146,7 @@ class MauticSandbox(Sandbox):
     # Routes.
 
     def _route(self, call: Call) -> Answer:
-        if isinstance(call.body, bytes):  # what the framework says; that Mautic hands it on so is a guess
+        if isinstance(call.body, bytes):  # the framework's message; that Mautic passes it on like this is a guess
             raise ItemError(400, "Invalid json message received")
         newest_seen, last = _newest_seen.get(), self.account.last_id
         self.account.hidden = range(last + 1 if newest_seen is None else newest_seen + 1, last + 1)
@@ -164,7 +164,7 @@ class MauticSandbox(Sandbox):
         return self._other(call)
 
     def _other(self, call: Call) -> Answer:
-        """Routes with an id in them."""
+        """Routes that contain an id."""
         if call.method == "POST" and (in_segment := _SEGMENT.fullmatch(call.path)):
             return self._segment(call, int(in_segment[1]), in_segment[2])
         found = _ONE.fullmatch(call.path)
@@ -173,7 +173,7 @@ class MauticSandbox(Sandbox):
         return self._one(call, found[1])
 
     def _segment(self, call: Call, number: int, contact: str | None) -> Answer:
-        """contact: the one that leaves; None where those of the body join."""
+        """contact: the one that leaves; None if those in the body join."""
         members = self.account.segments.get(number)
         if members is None:
             raise ItemError(404, NOT_FOUND)
@@ -191,7 +191,7 @@ class MauticSandbox(Sandbox):
         found = self.account.search(query)
         start, limit = (int(query.get(name, usual)) for name, usual in (("start", 0), ("limit", DEFAULT_PAGE)))
         page = {str(one.id): self._details(one) for one in found[start : start + limit if limit else None]}
-        # The total comes from the database as text; the contacts are an object even when there are none.
+        # The total comes from the database as text; the contacts are an object even if there are none.
         return Answer(200, {"total": str(len(found)), "contacts": page})
 
     def _fields(self, query: Mapping[str, str]) -> Answer:
@@ -232,8 +232,8 @@ class MauticSandbox(Sandbox):
     # Batches.
 
     def _batch(self, call: Call) -> Answer:
-        """The status is the same whatever becomes of the items. Those that fail are missing from the contacts, and the
-        numbers of the others stay, which makes an object of PHP's list.
+        """The status is the same whatever happens to the items. Failed items are missing from the contacts, and the others keep
+        their indexes, which turns PHP's list into an object.
         """
         items = [_item(one) for one in call.body] if isinstance(call.body, list) else []
         if len(items) > self.batch_limit:
@@ -262,7 +262,7 @@ class MauticSandbox(Sandbox):
         return Answer(201 if is_new else 200, {**body, "errors": _php(errors)} if errors else body)
 
     def _delete_batch(self, query: Mapping[str, str]) -> Answer:
-        """`?ids=1,2`. Those that are deleted are shown with their ids, what is not there is passed over without a word."""
+        """`?ids=1,2`. Deleted ones are shown with their ids, missing ones are silently skipped."""
         found = [one for value in query.get("ids", "").split(",") if (one := self._found(value)) is not None]
         shown = {number: self._details(contact) for number, contact in enumerate(found)}
         errors: dict[int, Any] = {}
@@ -299,12 +299,12 @@ def _item(body: object) -> Mapping[str, Any]:
 
 
 def _kind(problems: Mapping[str, list[str]] | None) -> dict[str, Any]:
-    """How an item's error goes on: one that the form found has details, another has a type."""
+    """How an item's error continues: one found by the form has details, others have a type."""
     return {"type": "api"} if problems is None else {"details": problems, "type": None}
 
 
 def _php(members: Mapping[int, Any]) -> Any:
-    """PHP's one array, in JSON: a list if nothing is missing before the last, else an object; a list if it is empty."""
+    """PHP's array in JSON: a list if its indexes have no gaps, else an object; a list if it is empty."""
     return (
         list(members.values()) if list(members) == list(range(len(members))) else {str(key): one for key, one in members.items()}
     )

@@ -1,7 +1,8 @@
-"""A fake n8n: one published workflow behind a webhook, with n8n's ways to answer, to refuse and to start.
+"""A fake n8n: one published workflow behind a webhook, with n8n's ways of answering, refusing and starting.
 
-Statuses and texts were measured on n8n 2.41, or read in its sources; so was the order: path and method, then the body, then the
-caller, then the run. A guess: the workflow's own refusal of a signature, which is that of the workflow crm-sync ships.
+Statuses and texts were observed on n8n 2.41 or read in its sources, and so was the order of checks: path and method, then the
+body, then the caller, then the run. A guess: the workflow's own refusal of a signature, taken from the workflow that crm-sync
+includes.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ from crm_sync.sandbox.server import CONTROL, Answer, Call, Sandbox
 
 PATH = "crm-sync"
 WEBHOOK, TEST_WEBHOOK = "/webhook/", "/webhook-test/"
-PAYLOAD_LIMIT_BYTES = 16 * 1024 * 1024  # N8N_PAYLOAD_SIZE_MAX unless set
+PAYLOAD_LIMIT_BYTES = 16 * 1024 * 1024  # the default of N8N_PAYLOAD_SIZE_MAX
 HTML = {"Content-Type": "text/html; charset=utf-8"}
 INACTIVE_HINT = (
     "The workflow must be active for a production URL to run successfully. You can activate the workflow using the toggle in"
@@ -36,7 +37,7 @@ TEST_HINT = (
 # "Immediately"; "When Last Node Finishes" with the first or all entries; "Using Respond to Webhook Node".
 Mode = Literal["onReceived", "lastNode", "lastNode-all", "responseNode"]
 Authentication = Literal["none", "header", "basic", "jwt"]
-# Of a start, in their order; "active" is the end of it. An n8n whose workflow is not published stays "inactive".
+# The stages of a start, in order; "active" is the last. An n8n whose workflow is not published stays "inactive".
 Phase = Literal["migrating", "starting", "inactive", "active"]
 
 
@@ -80,7 +81,7 @@ class N8nSandbox(Sandbox):
         self._slots = None if concurrency_limit is None else asyncio.Semaphore(concurrency_limit)
 
     def arrivals(self) -> list[tuple[str, float]]:
-        """From the log: each email address in a body, and when it first came (seconds since 1970)."""
+        """From the log: each email address in a body, and when it first arrived (seconds since 1970)."""
         first: dict[str, float] = {}
         for request in self.requests:
             for contact in contacts_in(request.body) or ():
@@ -89,7 +90,7 @@ class N8nSandbox(Sandbox):
         return list(first.items())
 
     def stats(self) -> dict[str, Any]:
-        """n8n limits nothing by the second, so that no limit is ever broken."""
+        """n8n has no rate limit, so no limit is ever exceeded."""
         return {
             **super().stats(),
             "contacts": len(self.workflow.contacts),
@@ -110,11 +111,11 @@ class N8nSandbox(Sandbox):
         return super().table(name)
 
     def throttled(self) -> Answer:
-        """n8n has no 429. What stands before it can have enough."""
+        """n8n never sends a 429, but a proxy in front of it can."""
         return Answer(503, b"<html><body><h1>503 Service Temporarily Unavailable</h1></body></html>", HTML)
 
     def refused(self) -> Answer:
-        """What a workflow says by a Respond to Webhook node with a status of its own."""
+        """The answer of a workflow through a Respond to Webhook node with its own status."""
         return Answer(400, {"error": "the workflow takes no such contact"})
 
     def respond(self, call: Call) -> Answer:
@@ -129,7 +130,7 @@ class N8nSandbox(Sandbox):
         return self._preflight(call) if call.method == "OPTIONS" else self._call_webhook(call)
 
     def _methods(self, call: Call) -> list[str]:
-        """Those that are registered at the path."""
+        """Those registered for the path."""
         return [self.method] if self.phase == "active" and call.path == f"{WEBHOOK}{PATH}" else []
 
     def _preflight(self, call: Call) -> Answer:
@@ -154,10 +155,10 @@ class N8nSandbox(Sandbox):
         return self._run(call)
 
     def _refusal(self, call: Call) -> tuple[int, str] | None:
-        """Status and text for a caller who may not."""
+        """Status and text for a caller who is not allowed."""
         if not self.allows_address:
             return 403, "IP is not allowed to access the webhook!"
-        # The real check knows many bots by name; of a name and a version it takes each for one.
+        # The real check knows many bots by name, and takes anything of the form name/version for a bot.
         agent = call.headers.get("User-Agent", "")
         if self.ignore_bots and agent and not agent.startswith("Mozilla/"):
             return 403, "Authorization data is wrong!"
@@ -182,13 +183,13 @@ class N8nSandbox(Sandbox):
         return Answer(200, items[0]) if items else Answer(500, {"code": 0, "message": "No item to return was found"})
 
     def _is_signed(self, call: Call, secret: str) -> bool:
-        # A Call has the body parsed. A sender of compact JSON with its members in their order has sent these bytes.
+        # A Call has the body parsed. A client that sends compact JSON with unchanged member order has sent exactly these bytes.
         body = json.dumps(call.body, ensure_ascii=False, separators=(",", ":")).encode()
         wanted = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
         return hmac.compare_digest(wanted, call.headers.get("X-Crm-Sync-Signature", ""))
 
     async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Takes a place among the runs first, where they are limited. Who is answered at once leaves the run behind in it."""
+        """If runs are limited, it first takes a place among them. A call answered at once leaves its run in that place."""
         if self._slots is None and not self.run_s:
             return await super().serve(request)
         if not request.path.startswith(WEBHOOK) or request.path.startswith(CONTROL) or request.method == "OPTIONS":

@@ -1,8 +1,8 @@
-"""A workflow of a fake n8n that keeps contacts as a sensible one would, and the list of its executions.
+"""A workflow of a fake n8n that stores contacts as a sensible one would, and the list of its executions.
 
-It upserts by address, the last write wins, and handles a flip once: by its idempotency key, which it remembers when a run has
-ended well, so that a run that failed is tried again. A run takes effect as a whole or not at all; in a real one, what came
-before the node that failed has happened.
+It upserts by address, the last write wins, and it handles a flip once: by its idempotency key, which it remembers after a
+successful run, so that a failed run is tried again. A run takes effect as a whole or not at all; in a real one, the nodes before
+the failed one have taken effect.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 @dataclass(slots=True)
 class Execution:
-    """A run, as n8n's list shows it, with what started it."""
+    """A run, as in n8n's list, with the input that started it."""
 
     id: str
     status: Literal["success", "error"]
@@ -32,9 +32,9 @@ class Contact:
 
 @dataclass(slots=True)
 class Workflow:
-    """By lower-cased address, the workflow fails for those in failing, reports those in refusing with these words, and loses
-    those in losing without a word. deleted: what was said of deleted contacts. duplicates: contacts that came again with a key
-    that was handled before.
+    """By lower-cased address: the workflow fails for those in failing, reports those in refusing with these words, and silently
+    loses those in losing. deleted: the deletions it received. duplicates: contacts that came again with a key that was handled
+    before.
     """
 
     failing: set[str] = field(default_factory=set)
@@ -47,7 +47,7 @@ class Workflow:
     _handled: dict[str, str] = field(default_factory=dict)  # idempotency key -> execution id
 
     def run(self, body: Any, headers: Mapping[str, str]) -> tuple[Execution, list[dict[str, Any]]]:
-        """The execution, and the items of its last node: one for each contact that came out. None of a run that failed."""
+        """The execution, and the items of its last node: one for each contact in the output. None for a failed run."""
         execution = Execution(str(len(self.executions) + 1), "success", dict(headers), body)
         self.executions.append(execution)
         contacts = contacts_in(body)
@@ -79,7 +79,7 @@ class Workflow:
 
 
 def contacts_in(body: Any) -> Sequence[Mapping[str, Any]] | None:
-    """One or several; None if the body has another shape, which no node of the workflow can work with."""
+    """One or several; None if the body has another form, which no node of the workflow can handle."""
     if not isinstance(body, dict):
         return None
     contacts = body.get("contacts", [body])
@@ -89,7 +89,7 @@ def contacts_in(body: Any) -> Sequence[Mapping[str, Any]] | None:
 
 
 def _is_whole(contact: Mapping[str, Any]) -> bool:
-    """Of a deleted contact there is nothing left to write."""
+    """Whether it has everything; for a deleted contact there is nothing left to write."""
     wanted = {"idempotency_key", "contact_id", "n8n_workflow_id", "email"}
     return wanted | (set() if contact.get("event") == "deleted" else {"fields"}) <= set(contact)
 
