@@ -1,5 +1,5 @@
--- The base table, for those who have none. HubSpot's three columns are the older ones, as they are found in the field: with an enum
--- of their own. It is made where the role makes its tables, by its own search_path: so functions have their schema.
+-- The base table, for databases without one. HubSpot's three columns are older, as in existing deployments: they have their own
+-- enum type. It is created where the role creates its tables, by its own search_path, so functions are schema-qualified.
 
 DO $$
 BEGIN

@@ -1,4 +1,4 @@
--- What undoing the adoption loses of one CRM, in one pass over the table.
+-- What undoing the adoption loses for one CRM, in one pass over the table.
 SELECT
     count(*) FILTER (WHERE :remote_id IS NOT NULL) AS known,
     count(*) FILTER (WHERE :sync_status::text = 'Complete') AS complete,

@@ -1,3 +1,3 @@
--- Deleted contacts that a CRM does not know of yet: once all is undone, none will.
+-- Deleted contacts that a CRM has not been told about; after the undo they never will be.
 SELECT count(*) AS tombstones
 FROM crm_sync.tombstones

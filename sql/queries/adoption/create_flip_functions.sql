@@ -1,4 +1,4 @@
--- Makes the functions of the triggers again, because they name the columns that were renamed.
+-- Recreates the trigger functions, because they contain the names of renamed columns.
 SELECT crm_sync.create_flip_function(crm)
 FROM crm_sync.lanes
 WHERE installed

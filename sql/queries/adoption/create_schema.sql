@@ -1,2 +1,2 @@
--- Without IF NOT EXISTS, which asks for the right to make it anyway; that may have been taken back since.
+-- Without IF NOT EXISTS, which requires the CREATE privilege even if the schema exists; that may have been revoked since.
 CREATE SCHEMA crm_sync

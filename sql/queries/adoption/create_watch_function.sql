@@ -1,4 +1,4 @@
--- Makes the function of a watch again, because it has the number of its lane.
+-- Recreates the function of a watch, because it contains the number of its lane.
 --
 -- $1  text  crm
 SELECT crm_sync.create_watch_function($1::text)

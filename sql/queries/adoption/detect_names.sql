@@ -1,4 +1,4 @@
--- Whether the adopted table's name is noted down in this version of the schema.
+-- Whether this version of the schema records the adopted table's name.
 SELECT
     EXISTS (
         SELECT

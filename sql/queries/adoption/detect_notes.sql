@@ -1,2 +1,2 @@
--- Whether yoyo's tables have what they always have. Where they have not, they came without their rows.
+-- Whether yoyo's tables have the rows that they always have. If not, they were restored without their rows.
 SELECT EXISTS (SELECT FROM crm_sync._yoyo_version) AS is_there

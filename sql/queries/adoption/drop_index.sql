@@ -1,2 +1,2 @@
--- Takes off an index whose build was interrupted. In a transaction: it blocks writers, but is quick.
+-- Drops an index whose build was interrupted. In a transaction: it blocks writers, but only briefly.
 DROP INDEX :index

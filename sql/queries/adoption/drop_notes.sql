@@ -1,2 +1,2 @@
--- Takes off a table of yoyo's notes. Not CASCADE: nothing of anyone else's goes with it.
+-- Drops one of yoyo's tables. Not CASCADE, so that no object of another owner is dropped with it.
 DROP TABLE IF EXISTS crm_sync.:note_table

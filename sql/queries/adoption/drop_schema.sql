@@ -1,2 +1,2 @@
--- Not CASCADE: nothing of anybody else's goes with it.
+-- Not CASCADE, so that no object of another owner is dropped with it.
 DROP SCHEMA crm_sync

@@ -1,2 +1,2 @@
--- The next one may migrate or adopt.
+-- Releases the lock, so that another session may migrate or adopt.
 SELECT pg_advisory_unlock(:adoption_lock, 0)

@@ -1,4 +1,5 @@
--- Enters a CRM that is to be on the contacts table, before any step: run again after it was interrupted, it is wanted still.
+-- Records a CRM that is to be installed on the contacts table, before any step, so that an interrupted adoption still includes it
+-- when run again.
 --
 -- $1  text  crm
 INSERT INTO crm_sync.lanes (crm, remote_id_column)

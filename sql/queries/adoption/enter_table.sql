@@ -1,5 +1,5 @@
--- Enters the contacts table as the adopted one: all that follows reads it here. What its name is comes after it (note_name.sql), for
--- where the schema is an older one, whose rows a dump has lost, there is no place for that yet.
+-- Records the contacts table as the adopted one, where everything else reads it. Its name is recorded afterwards (note_name.sql),
+-- because an older schema, restored from a dump without rows, has no column for it yet.
 --
 -- $1  oid      the table
 -- $2  name     the column that identifies a row

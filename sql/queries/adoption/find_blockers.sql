@@ -1,4 +1,4 @@
--- Whose transactions a session waits for. What kind they are and since when they run is NULL for those that the role may not see.
+-- The transactions that a session is waiting for. Their kind and start time are NULL if the role may not see them.
 --
 -- $1  integer  process id of the session
 SELECT

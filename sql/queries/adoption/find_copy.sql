@@ -1,5 +1,5 @@
--- The table that a tool has put in the place of the adopted one: it has its former name, and columns of ours, as in
--- list_obstacles.sql. And the CRMs that watch columns.
+-- The table that a tool has put in place of the adopted one: it has its former name and our columns, as in list_obstacles.sql.
+-- Also the CRMs that watch columns.
 SELECT
     c.oid AS relation,
     format('%I.%I', n.nspname, c.relname) AS name,

@@ -1,4 +1,4 @@
--- Whether two rows have the same key: no index says that they have not. Reads the whole table.
+-- Whether two rows have the same key, if no index rules that out. Reads the whole table.
 SELECT
 FROM :contacts
 GROUP BY :id

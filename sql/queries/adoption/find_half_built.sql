@@ -1,4 +1,4 @@
--- The invalid indexes of the contacts table that have one of these names: what is left of one that was interrupted.
+-- The invalid indexes of the contacts table with one of these names, left over from an interrupted build.
 --
 -- $1  text[]  names
 SELECT crm_sync.full_name(c.oid) AS name

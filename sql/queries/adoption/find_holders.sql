@@ -1,7 +1,7 @@
--- Whose transactions keep the definition of the contacts table from being changed, the oldest first. What kind they are and since
--- when they run is NULL for those that the role may not see.
+-- The transactions that prevent a change of the contacts table's definition, the oldest first. Their kind and start time are NULL
+-- if the role may not see them.
 --
--- $1  boolean  those that only read, too
+-- $1  boolean  include those that only read
 SELECT
     l.pid,
     max(s.backend_type) AS kind,

@@ -1,5 +1,5 @@
--- The CRMs whose triggers are on a table, in the order in which they were installed, by what is in the triggers themselves: for
--- a database whose tables came without their rows.
+-- The CRMs whose triggers are on a table, in the order of installation, according to the triggers themselves: for a database
+-- whose tables were restored without rows.
 SELECT
     format('%I.%I', n.nspname, c.relname) AS contacts,
     lane.crm,
@@ -27,5 +27,5 @@ WHERE
     p.pronamespace = (SELECT s.oid FROM pg_namespace AS s WHERE s.nspname = 'crm_sync')
     AND t.tgname = format('crm_sync_%s_update', lane.crm)
     AND t.tgparentid = 0
--- The number of the lane, which its function has for the bell.
+-- The number of the lane, which its function uses for the bell.
 ORDER BY (regexp_match(p.prosrc, format('\(%s, (\d+)\)', :bell_lock)))[1]::integer, lane.crm

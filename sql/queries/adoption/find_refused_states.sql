@@ -1,4 +1,4 @@
--- Which of the states that workers write a constraint refuses: it is asked of the constraint itself.
+-- Which of the states that workers write are refused by a constraint, found by evaluating the constraint.
 --
 -- $1  text[]  the states
 SELECT w.word

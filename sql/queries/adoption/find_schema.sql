@@ -1,5 +1,5 @@
--- The schema of crm-sync, and whether its owner could run SQL as this role, who calls the functions in it: not where he can do so
--- anyway, or this role acts for him. No row where there is nothing of crm-sync in this database.
+-- The schema of crm-sync, and whether its owner could run SQL as this role, which calls functions in it. That does not count if
+-- the owner could do so anyway, or this role acts for the owner. No row if there is no crm-sync in this database.
 SELECT
     n.oid,
     r.rolname::text AS owner,

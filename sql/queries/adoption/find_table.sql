@@ -1,4 +1,4 @@
--- A table that is to be adopted, and what this role may do with it. No row where there is none.
+-- A table to be adopted, and what this role may do with it. No row if it does not exist.
 --
 -- $1  oid  the table
 SELECT

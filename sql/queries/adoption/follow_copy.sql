@@ -1,4 +1,4 @@
--- Another table has taken the place of the adopted one: it is the contacts table from now on.
+-- Another table has replaced the adopted one, and is the contacts table from now on.
 --
 -- $1  oid  the table
 UPDATE crm_sync.adopted

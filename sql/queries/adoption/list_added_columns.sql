@@ -1,4 +1,4 @@
--- Columns of the contacts table that crm-sync has added. All others were there before, and stay.
+-- Columns of the contacts table that crm-sync added. All others existed before, and stay.
 SELECT name
 FROM crm_sync.added
 WHERE kind = 'column'

@@ -1,4 +1,4 @@
--- The tables that may be an application's contacts, the likeliest first: with a column whose name says that it is an address.
+-- The tables that may be an application's contacts, the most likely first: with a column whose name suggests an address.
 SELECT
     c.oid AS relation,
     format('%I.%I', n.nspname, c.relname) AS name,

@@ -1,4 +1,4 @@
--- The CRMs that are to be on the contacts table, also those whose adoption was interrupted.
+-- The CRMs to be installed on the contacts table, including those whose adoption was interrupted.
 SELECT crm
 FROM crm_sync.lanes
 ORDER BY id

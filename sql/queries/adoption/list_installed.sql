@@ -1,4 +1,4 @@
--- The CRMs that are on the contacts table, each with the column of its id there.
+-- The CRMs that are installed on the contacts table, each with the column of its id there.
 SELECT
     crm,
     remote_id_column

@@ -1,4 +1,4 @@
--- What could find a row of a table: its columns, and which of them is unique alone, begins an index, or is in the primary key.
+-- The possible keys of a table: its columns, and which of them is unique on its own, leads an index, or is in the primary key.
 --
 -- $1  oid  the table
 SELECT
@@ -6,7 +6,7 @@ SELECT
     format_type(a.atttypid, a.atttypmod) AS type,
     a.attnotnull AS is_never_null,
     t.typcategory = 'S' AS is_text,
-    -- The name says that it is an address, and the type that it can be one.
+    -- The name suggests an address, and the type allows one.
     t.typcategory = 'S' AND a.attname ILIKE '%mail%' AS may_be_email,
     EXISTS (
         SELECT

@@ -1,4 +1,4 @@
--- The workers that live, as any version of crm-sync knows them: by their locks.
+-- The living workers, as any version of crm-sync identifies them: by their locks.
 SELECT
     w.host,
     w.pid

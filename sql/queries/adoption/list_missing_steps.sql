@@ -1,6 +1,6 @@
--- What is still to be done to the contacts table, in order, as the database plans it.
+-- The remaining steps on the contacts table, in order, as planned by the database.
 --
--- $1  text[]  the CRMs that are to be on it
+-- $1  text[]  the CRMs to be installed on it
 SELECT
     s.crm,
     s.kind,

@@ -1,6 +1,7 @@
--- Columns of these CRMs that the contacts table has already, what is in each, and what is wrong with it, if anything.
+-- Columns of these CRMs that the contacts table already has, their contents, and what is wrong with them, if anything.
 --
--- States are text, or an enum of any values that has those which workers write. NOT NULL: a worker empties all but those three.
+-- States are text, or any enum that includes the values that workers write. NOT NULL: a worker sets all columns except those
+-- three to NULL.
 --
 -- $1  text[]  the CRMs
 SELECT

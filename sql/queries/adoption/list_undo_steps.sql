@@ -1,6 +1,6 @@
--- What takes off the contacts table all that was added to it, in order, as the database plans it.
+-- The steps that remove from the contacts table everything that was added, in order, as planned by the database.
 --
--- $1  text[]  the CRMs that are on it
+-- $1  text[]  the CRMs installed on it
 SELECT
     s.crm,
     s.kind,

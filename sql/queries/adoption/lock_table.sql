@@ -1,2 +1,2 @@
--- Takes the lock that the next statement of a step needs, of all partitions together, where there are any.
+-- Takes the lock that the next statement of a step needs, on all partitions at once if there are any.
 LOCK TABLE :contacts IN :lock MODE

@@ -1,4 +1,4 @@
--- How large a table is, and what one of its pages has.
+-- The size of a table and of its pages.
 --
 -- $1  text  its name, as SQL writes it
 SELECT

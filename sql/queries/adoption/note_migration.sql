@@ -1,4 +1,4 @@
--- Notes down that a migration is applied, as yoyo does.
+-- Records that a migration is applied, as yoyo does.
 --
 -- $1  text  its hash
 -- $2  text  its name

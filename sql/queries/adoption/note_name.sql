@@ -1,4 +1,5 @@
--- The name that the adopted table has now: anyone who adopts it again means it, whatever else has its former one.
+-- Records the current name of the adopted table: a later adoption of this name means this table, whatever else has its former
+-- name.
 UPDATE crm_sync.adopted AS a
 SET
     schema_name = n.nspname,

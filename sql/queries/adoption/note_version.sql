@@ -1,4 +1,4 @@
--- Notes down how yoyo's own tables are made, as it does itself.
+-- Records the version of yoyo's own tables, as yoyo does.
 --
 -- $1  integer  their version
 INSERT INTO crm_sync._yoyo_version (version, installed_at_utc)

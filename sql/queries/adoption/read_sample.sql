@@ -1,4 +1,4 @@
--- Reads the first pages of a table, and nothing else: how long that takes is what is wanted.
+-- Reads the first pages of a table, only to measure how long that takes.
 SELECT count(*)
 FROM :part
 WHERE ctid < :'end'

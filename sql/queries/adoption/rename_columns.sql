@@ -1,4 +1,4 @@
--- The columns of the adopted table were renamed since.
+-- Records that the columns of the adopted table were renamed.
 --
 -- $1  name  the column that identifies a row
 -- $2  name  the column with the address

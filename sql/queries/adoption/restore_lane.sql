@@ -1,4 +1,4 @@
--- Enters a CRM whose triggers are on the table already.
+-- Records a CRM whose triggers are already on the table.
 --
 -- $1  text  crm
 -- $2  text  the column of its id there

@@ -1,4 +1,4 @@
--- What becomes of deleted contacts at one CRM, whose trigger for that is on the table already.
+-- Records what happens to deleted contacts in one CRM whose trigger for that is already on the table.
 --
 -- $1  text  crm
 -- $2  text  delete or erase

@@ -1,2 +1,2 @@
--- The server process of this session. A transaction pooler gives a connection another one from statement to statement.
+-- The server process of this session. Through a transaction pooler, a connection may get a different one for each statement.
 SELECT pg_backend_pid() AS pid

@@ -1,4 +1,4 @@
--- A request with an Idempotency-Key was not done: the same key may be used again at once.
+-- A request with an Idempotency-Key was not carried out: the same key may be used again at once.
 --
 -- $1  bytea  the caller and the key, hashed
 DELETE FROM crm_sync.requests

@@ -1,10 +1,10 @@
--- Begins a request that has an Idempotency-Key, or says what became of the first one with it. Keys older than a day are
--- forgotten, some at a time.
+-- Begins a request with an Idempotency-Key, or returns the answer to the first one with it. Keys older than a day are deleted,
+-- some at a time.
 --
--- One that was begun a minute ago and never ended was its process's last: anyone who asks now does it.
+-- If a request was begun a minute ago and never ended, its process has died, and this request is carried out.
 --
 -- $1  bytea  the caller and the key, hashed
--- $2  bytea  what is asked for, hashed
+-- $2  bytea  the request, hashed
 WITH forgotten AS (
     DELETE FROM crm_sync.requests
     WHERE ctid = ANY (

@@ -1,4 +1,4 @@
--- What a request with an Idempotency-Key was answered.
+-- Stores the answer to a request with an Idempotency-Key.
 --
 -- $1  bytea  the caller and the key, hashed
 -- $2  bytea  the answer

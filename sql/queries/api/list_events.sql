@@ -1,11 +1,11 @@
--- What happened, and who did what: the latest first.
+-- What happened, and what people did, the latest first.
 --
--- $1  text         at this CRM, or at all of them; NULL: any
+-- $1  text         events of this CRM, and those of all CRMs; NULL: any
 -- $2  text[]       of these kinds; NULL: of any
 -- $3  timestamptz  before this one; NULL: from the latest
 -- $4  uuid         its id
 -- $5  integer      at most this many
--- $6  timestamptz  not before; NULL: whenever
+-- $6  timestamptz  not before; NULL: no limit
 SELECT
     e.at,
     e.id,

@@ -1,4 +1,4 @@
--- What was delivered and what failed in each of the last 60 minutes, at every CRM. A minute without anything has no row.
+-- Deliveries and failures in each of the last 60 minutes, for every CRM. Empty minutes have no row.
 SELECT
     m.crm,
     (extract(EPOCH FROM date_trunc('minute', statement_timestamp()) - m.minute) / 60)::integer AS minutes_ago,

@@ -1,4 +1,4 @@
--- The limits of each account, as its living workers say, and what is used of them.
+-- The limits of each account, according to its living workers, and how much of them is used.
 SELECT
     p.crm,
     max(p.limits) AS limits,

@@ -1,10 +1,10 @@
--- What was done at one CRM, by stretches of time, of all workers together. A stretch without anything has no row.
+-- What all workers together did for one CRM, by stretches of time. Empty stretches have no row.
 --
 -- latency: delivered contacts by the buckets of crm_sync.latency_bounds(), and one beyond.
 --
 -- $1  text     crm
 -- $2  integer  seconds of a stretch
--- $3  integer  stretches, the last of which is now
+-- $3  integer  number of stretches; the last one is the current one
 WITH stretch AS MATERIALIZED (
     SELECT
         to_timestamp(floor(extract(EPOCH FROM statement_timestamp()) / $2::integer) * $2::integer)

@@ -1,4 +1,4 @@
--- The demo's application: how many contacts are not done yet, by CRM. It has no other way to see how far its flips are.
+-- The demo's application: how many contacts are not done yet, by CRM. It has no other way to see the progress of its flips.
 SELECT
     count(*) FILTER (WHERE hubspot_sync_status IN ('Queued', 'Processing')) AS hubspot,
     count(*) FILTER (WHERE brevo_sync_status IN ('Queued', 'Processing')) AS brevo,

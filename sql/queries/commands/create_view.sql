@@ -1,5 +1,5 @@
--- A view over all that the mapping reads. Postgres knows best what an expression reads, and notes it down for views; this one is
--- rolled back before anyone sees it.
+-- A view over everything that the mapping reads. Postgres records what the expressions of a view read; this one is rolled back
+-- before another session sees it.
 CREATE TEMPORARY VIEW crm_sync_mapping AS
 SELECT
     :mapped

@@ -1,4 +1,5 @@
--- Where things are, for what is granted by their full names: the database, the contacts table, and the schemas of the types that statements and triggers cast to. And whether the role to be granted to exists.
+-- The full names needed for GRANTs: the database, the contacts table, and the schemas of the types that statements and triggers
+-- cast to. Also whether the grantee exists.
 --
 -- $1  text  the role
 SELECT

@@ -1,4 +1,4 @@
--- Where the id of a contact at one CRM is in the contacts table: the demo compares it with what the CRM holds.
+-- The column of the contacts table with a contact's id in one CRM: the demo compares it with the CRM's records.
 --
 -- $1  text  crm
 SELECT remote_id_column

@@ -1,4 +1,4 @@
--- The demo's application: it flips everybody else for all four CRMs.
+-- The demo's application: it flips all other contacts for all four CRMs.
 UPDATE public.contacts
 SET
     hubspot_sync_status = 'Queued',

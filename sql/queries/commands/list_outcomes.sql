@@ -1,4 +1,4 @@
--- The demo's application: what became of everybody at each CRM.
+-- The demo's application: the outcome of every contact in each CRM.
 SELECT
     email,
     first_name,

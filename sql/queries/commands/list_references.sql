@@ -1,4 +1,4 @@
--- What a view reads, as Postgres has noted it down: columns, whole tables (no column), and functions that are not its own.
+-- What a view reads, as recorded by Postgres: columns, whole tables (no column), and functions other than Postgres's own.
 --
 -- $1  text  the view
 SELECT DISTINCT

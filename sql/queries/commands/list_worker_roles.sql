@@ -1,4 +1,4 @@
--- The roles that were given the rights of a worker, as `crm-sync grants` prints them: column by column.
+-- The roles with the rights of a worker, as printed by `crm-sync grants`: column by column.
 SELECT DISTINCT quote_ident(r.rolname) AS role
 FROM pg_attribute AS a
 CROSS JOIN LATERAL aclexplode(a.attacl) AS g

@@ -1,4 +1,4 @@
--- How Postgres has understood a view: of a whole row (c.*) it notes down no columns.
+-- How Postgres parsed a view: for a whole row (c.*) it records no columns.
 --
 -- $1  text  the view
 SELECT pg_get_viewdef($1::text::regclass) AS definition

@@ -1,5 +1,5 @@
--- Ends the pause by hand of a CRM, and tells all workers; changes nothing where there is none. As with the pause, the commit waits
--- for the disk.
+-- Ends a CRM's manual pause and notifies all workers; changes nothing if there is none. As with the pause, the commit waits for
+-- the disk.
 --
 -- $1  text  crm
 WITH resumed AS (

@@ -1,4 +1,4 @@
--- Sets what becomes of the record of a deleted contact at one CRM.
+-- Sets what happens to a deleted contact's record in one CRM.
 --
 -- $1  text  crm
 -- $2  text  keep, delete or erase

@@ -1,6 +1,6 @@
--- Claims tombstones of one CRM that are due, and returns what is to be deleted there.
+-- Claims due tombstones of one CRM, and returns what is to be deleted there.
 --
--- A claim of a worker that does not live is nobody's. Nor is one of this worker's own: it has none in hand when it claims.
+-- A claim of a dead worker does not count. Nor does one of this worker, which has none in hand when it claims.
 --
 -- $1  integer  at most this many
 -- $2  bigint   the claim's fencing token
@@ -16,7 +16,7 @@ WITH ready AS MATERIALIZED (
             OR t.claimed_by >> 32 = $2::bigint >> 32
             OR NOT EXISTS (SELECT FROM crm_sync.living_workers AS w WHERE w.id = t.claimed_by >> 32)
         )
-        -- Whether the CRM may be called, and the claimant's own registration, as for contacts.
+        -- Whether the CRM may be called, and the worker's own registration, as for contacts.
         AND EXISTS (
             SELECT
             FROM crm_sync.lanes AS l

@@ -1,15 +1,15 @@
--- Which of these records must not be deleted, because a contact that is still there has them, or is about to.
+-- Which of these records must not be deleted, because an existing contact has them, or is about to get them.
 --
--- shared: another row has the record's id, as rows of one person do, or the person was inserted again and delivered. wanted: a
--- row with the same address is in line or in flight and has no id yet, so that it may become this very record at any moment.
+-- shared: another row has the record's id, because one person has several rows, or was inserted again and delivered. wanted: a
+-- row with the same address is in line or in flight and has no id yet, so it may get this record at any moment.
 --
--- No index has the address, so those in line are read one by one, which may be a million: all of them once for many tombstones,
--- and before each request only those that have come since. Nobody who is not in the line is about to be sent.
+-- The address has no index, so contacts in line are read one by one, perhaps a million: all of them once for many tombstones, and
+-- before each request only those that were added since. Contacts that are not in line are not about to be sent.
 --
 -- $1  bigint[]     tombstones
 -- $2  text[]       the id in the CRM of each, or NULL
--- $3  text[]       its address as its row had it, or NULL
--- $4  timestamptz  of those in line, only such as are due since
+-- $3  text[]       the address that its row had, or NULL
+-- $4  timestamptz  of those in line, only those due since then
 WITH in_line AS MATERIALIZED (
     SELECT c.email
     FROM :line AS l

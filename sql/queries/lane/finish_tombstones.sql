@@ -1,8 +1,8 @@
--- Ends claims of tombstones. Delivered: gone, with all personal data in it. To retry, or not sent: due again. Rejected: stays,
--- with its reason, for a person. Repeatable, and fenced by the claim as finish_contacts.sql is.
+-- Ends claims of tombstones. Delivered: the tombstone is deleted, with all personal data in it. To retry, or not sent: due again.
+-- Rejected: stays, with its reason, for a person. Can be repeated, and is fenced by the claim like finish_contacts.sql.
 --
--- With it comes a line of history for each, as for contacts (:history). Where a contact is erased, the lines that there are name it no
--- more, at any CRM, whether new ones are written (:history_lines) or not.
+-- It also writes a line of history for each, as for contacts (:history). If a contact is erased, its key is removed from existing
+-- lines for all CRMs, whether new ones are written (:history_lines) or not.
 --
 -- $1  bigint[]   the tombstones
 -- $2  bigint[]   the fencing token of the claim of each
@@ -103,7 +103,7 @@ finished AS (
         AND (:history_of_all OR o.kind <> 'delivered' OR o.error IS NOT NULL)
 ),
 
--- As forget_contact.sql. By a list, so that each is looked up by its key.
+-- As in forget_contact.sql. By a list, so that each is looked up by its key.
 forgotten AS (
     UPDATE crm_sync.history
     SET

@@ -1,4 +1,4 @@
--- Changes the breaker of one lane, unless somebody else has changed it since it was read, and tells all workers.
+-- Changes the breaker of one lane, unless it was changed since it was read, and notifies all workers.
 --
 -- $1  text    crm
 -- $2  bigint  the revision that was read

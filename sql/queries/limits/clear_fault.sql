@@ -1,4 +1,4 @@
--- This worker delivers to the CRM, or ends: its fault is over, and so is that of a worker that has ended.
+-- This worker delivers to the CRM, or ends: its fault is removed, and so is that of a worker that has ended.
 --
 -- $1  text     crm
 -- $2  integer  id of the worker

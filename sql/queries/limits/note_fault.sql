@@ -1,5 +1,5 @@
--- Notes what keeps a worker from delivering to a CRM. Of several workers with a fault one is noted: the first, for as long as it
--- lives and has it.
+-- Records what keeps a worker from delivering to a CRM. If several workers have a fault, only the first one's is recorded, as
+-- long as that worker is alive and has it.
 --
 -- $1  text     crm
 -- $2  text     the fault

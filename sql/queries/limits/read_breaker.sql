@@ -1,4 +1,4 @@
--- What all workers share of one lane: its breaker, and whether it is paused by hand. Times in seconds since 1970.
+-- The state of a lane that all workers share: its breaker, and whether it is paused by hand. Times are in seconds since 1970.
 --
 -- $1  text  crm
 SELECT

@@ -1,4 +1,4 @@
--- What the workers together have used of one account's limits, by the database's clock.
+-- How much of one account's limits all workers together have used, by the database's clock.
 --
 -- $1  text  crm
 SELECT

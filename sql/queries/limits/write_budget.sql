@@ -1,7 +1,7 @@
--- Writes what is used of one account's limits, unless another worker has written since it was read: no row then.
+-- Writes how much of one account's limits is used, unless another worker has written since it was read: no row then.
 --
 -- $1  text  crm
--- $2  text  the budget as it was read, NULL where there was none
+-- $2  text  the budget as it was read, NULL if there was none
 -- $3  text  the new one
 INSERT INTO crm_sync.budgets AS b (crm, budget)
 VALUES ($1::text, $3::jsonb)

@@ -1,5 +1,5 @@
--- The keeper of a lane answers for its bell: the worker that its row names, for as long as that one lives. Whether this one is it. A
--- row that somebody has locked is not waited for: the next look is soon.
+-- The keeper of a lane answers for its bell: it is the worker named in the lane's row, as long as that worker is alive. Returns
+-- whether this worker is the keeper. Does not wait for a locked row, because the next look is soon.
 --
 -- $1  integer  id of the lane
 -- $2  integer  id of the worker

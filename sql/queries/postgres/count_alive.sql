@@ -1,3 +1,3 @@
--- How many workers live.
+-- The number of living workers.
 SELECT count(*) AS alive
 FROM crm_sync.living_workers

@@ -1,2 +1,2 @@
--- Gives up the lock of the only worker. Anyone who waits for it to claim may do so.
+-- Releases the lock of the only worker. Workers that wait for this may claim now.
 SELECT pg_advisory_unlock(:address_seed, 0)

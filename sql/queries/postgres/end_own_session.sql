@@ -1,5 +1,5 @@
--- Ends our former session, where the network dropped and the server has not noticed. A row for each session that has the lock of
--- our id: none, if it is free by now. One that is not ours is left alone.
+-- Terminates our former session, if the network dropped and the server has not noticed. Returns a row for each session that holds
+-- the lock of our id: none if it is free by now. Sessions that are not ours are left alone.
 --
 -- $1  integer      id of the worker
 -- $2  integer      process id of our former session's backend

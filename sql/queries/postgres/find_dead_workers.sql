@@ -1,7 +1,7 @@
--- The tick: one look at who lives, and at how many. Registered workers that do not live are dead, and what they had in flight is
--- orphaned. A standby grants advisory locks too, so it is told apart here. The share of the NOTIFY queue in use is a warning, and
--- asking for it has Postgres clear away what everybody has read. And whether contacts were deleted whose records are to be
--- deleted too, and what the contacts table is like, in short: who sees that change reads it again.
+-- The tick: which workers are alive, and how many. Registered workers that are not alive are dead, and their contacts in flight
+-- are orphaned. A standby grants advisory locks too, so it is detected here. The used share of the NOTIFY queue serves as a
+-- warning, and querying it makes Postgres discard notifications that all sessions have read. It also returns whether deletions
+-- are due, and a fingerprint of the contacts table: a worker that sees it change reads the table again.
 --
 -- $1  integer  id of this worker
 WITH living AS MATERIALIZED (
@@ -18,7 +18,7 @@ SELECT
     EXISTS (SELECT FROM crm_sync.workers AS w WHERE w.id = $1::integer AND w.backend_pid = pg_backend_pid()) AS is_registered,
     (SELECT count(*) FROM living) AS alive,
     ARRAY(SELECT w.id FROM crm_sync.workers AS w WHERE w.id NOT IN (SELECT v.id FROM living AS v)) AS dead,
-    -- Sessions of no worker that hold a lock only workers have use for. The applications' flips take the bell shared.
+    -- Sessions that are not workers but hold a lock only workers use. The applications' flips take the bell in shared mode.
     ARRAY(
         SELECT DISTINCT l.pid
         FROM pg_locks AS l
@@ -47,7 +47,7 @@ SELECT
             md5(
                 concat_ws(
                     ' ',
-                    -- With the names that it had, and has.
+                    -- Both the name it had and the name it has now.
                     a,
                     c.relnamespace,
                     c.relname,

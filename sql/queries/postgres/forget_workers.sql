@@ -1,4 +1,5 @@
--- Takes workers off the registry, with what they held: they ended well, or all they had in flight is back in line.
+-- Removes workers from the registry, with everything they held: they ended normally, or all their contacts in flight are back in
+-- line.
 --
 -- $1  integer[]  ids of the workers
 WITH freed AS (

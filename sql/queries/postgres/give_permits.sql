@@ -1,4 +1,4 @@
--- Gives permits back, for other workers to take.
+-- Returns permits, so that other workers can take them.
 --
 -- $1  integer    id of the worker
 -- $2  integer    id of the lane; NULL: of all lanes

@@ -1,5 +1,5 @@
--- Takes the lock of a worker that is not alone, and says whether another one is, which may have requests whose addresses are not
--- locked. Refused without that: a session that is not a worker holds it, which counts for nothing.
+-- Takes the lock of a worker that is not alone, and returns whether another worker is alone, which may have requests in flight
+-- without locked addresses. If refused although none is, a session that is not a worker holds the lock, which has no effect.
 SELECT
     j.is_joined,
     NOT j.is_joined

@@ -1,4 +1,4 @@
--- This worker is no longer the keeper of a lane: another one may be. A row that somebody has locked is not waited for.
+-- This worker is no longer the keeper of a lane, so that another one may become it. Does not wait for a locked row.
 --
 -- $1  integer  id of the lane
 -- $2  integer  id of the worker

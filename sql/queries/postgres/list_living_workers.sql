@@ -1,3 +1,3 @@
--- The ids of the workers that live.
+-- The ids of the living workers.
 SELECT w.id
 FROM crm_sync.living_workers AS w

@@ -1,5 +1,5 @@
--- The sessions of no worker that hold a lock only workers have use for, as in find_dead_workers.sql, with who they are as far as
--- this role may see it.
+-- The sessions that are not workers but hold a lock only workers use, as in find_dead_workers.sql, with their owners as far as
+-- this role may see them.
 SELECT DISTINCT
     l.pid,
     s.usename::text AS role,

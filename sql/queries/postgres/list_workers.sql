@@ -1,4 +1,4 @@
--- The registered workers, and whether each still lives.
+-- The registered workers, and whether each is still alive.
 SELECT
     w.id,
     w.host,

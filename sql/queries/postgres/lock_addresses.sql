@@ -1,6 +1,6 @@
--- Takes the addresses for a request that is about to start, and returns those that another worker has in flight. For CRMs that
--- make two records of one address in two requests at once. Held by the session: a worker that dies frees them. What a session of
--- no worker holds counts for nothing.
+-- Locks the addresses of a request that is about to start, and returns those that another worker has in flight. Needed because a
+-- CRM may create two records from concurrent requests with one address. The locks belong to the session, so they are released if
+-- the worker dies. Locks held by a session that is not a worker are ignored.
 --
 -- $1  text     the CRM
 -- $2  text[]   addresses, folded

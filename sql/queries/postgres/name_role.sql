@@ -1,2 +1,2 @@
--- The role of this connection, quoted where it has to be: a person is told which one lacks a right.
+-- The role of this connection, quoted if necessary, for messages about missing rights.
 SELECT quote_ident(current_user) AS role

@@ -1,2 +1,2 @@
--- The time by the clock of the database, which is the one that counts for all that is due.
+-- The time by the database's clock, which decides what is due.
 SELECT clock_timestamp() AS now

@@ -1,5 +1,5 @@
--- Enters a worker into the registry with this very session, before its first claim. Again after a reconnect, which is another
--- session, and whenever its row is gone. Which session it is.
+-- Registers a worker with this session, before its first claim; again after a reconnect, which is another session, and whenever
+-- its row is gone. Returns the session.
 --
 -- $1  integer  id of the worker
 -- $2  text     host

@@ -1,4 +1,4 @@
--- Takes the lock that says "this worker lives", and says whether a worker of this id is registered.
+-- Takes the lock that shows that this worker is alive, and returns whether a worker with this id is registered.
 --
 -- $1  integer  id of the worker
 SELECT

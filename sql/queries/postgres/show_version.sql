@@ -1,2 +1,2 @@
--- The version of the server, as its own people write it.
+-- The version of the server, in its usual form.
 SHOW server_version

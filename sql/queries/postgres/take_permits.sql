@@ -1,10 +1,10 @@
--- Takes permits for requests at a time: the numbers of those taken. All workers together have a fixed number for a lane, and a worker
--- that dies frees its own.
+-- Takes permits for concurrent requests, and returns their numbers. All workers together have a fixed number for a lane, and
+-- those of a dead worker are free.
 --
 -- $1  integer    id of the lane
 -- $2  integer    permits of the lane
 -- $3  integer[]  those that this worker holds already
--- $4  integer    take this many at most
+-- $4  integer    take at most this many
 -- $5  integer    id of the worker
 WITH
 others AS MATERIALIZED (
@@ -13,7 +13,7 @@ others AS MATERIALIZED (
     WHERE w.id <> $5::integer
 ),
 
--- In order, as any other worker takes them: so none waits for another in a circle.
+-- In the same order for all workers, so that they never wait for each other in a circle.
 free AS (
     SELECT n.number
     FROM generate_series(1, $2::integer) AS n (number)
@@ -38,6 +38,6 @@ SELECT
 FROM free AS f
 ON CONFLICT (lane, number) DO UPDATE
 SET worker = excluded.worker
--- Another worker may have been quicker by a moment.
+-- Another worker may have been a moment faster.
 WHERE p.worker NOT IN (SELECT w.id FROM crm_sync.living_workers AS w WHERE w.id <> excluded.worker)
 RETURNING p.number

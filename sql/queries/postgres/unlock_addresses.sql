@@ -1,4 +1,4 @@
--- Gives the addresses of an ended request free again.
+-- Unlocks the addresses of a request that has ended.
 --
 -- $1  text     the CRM
 -- $2  text[]   addresses, folded, all of them held by this session

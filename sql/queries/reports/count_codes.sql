@@ -1,8 +1,8 @@
--- The contacts of one CRM with a reason of failure, by its code, a sample of each, and the latest that is known. The index of
--- failures finds each code by a step from the previous one; of all codes together this many contacts are looked at. Contacts in
--- Error without a reason are in no index.
+-- The contacts of one CRM with a failure reason, by code, with a sample of each and the latest known failure. The index of
+-- failures finds each code by a step from the previous one; at most this many contacts are examined for all codes together.
+-- Contacts in Error without a reason are in no index.
 --
--- is_least: there are more. failed_at is known of contacts that failed at no other CRM since.
+-- is_least: there are more. failed_at is known for contacts that have not failed in another CRM since.
 --
 -- $1  integer  contacts
 -- $2  integer  codes

@@ -1,6 +1,6 @@
--- How many contacts have a field in the CRM that crm-sync has put there, and that their row has nothing for any more: the next flip of
--- each empties it. As in Python, but for what only Python takes for blank. :emptied is the bits of the fields that a row has nothing
--- for.
+-- How many contacts have a field in the CRM that crm-sync wrote, and for which their row no longer has a value: their next flip
+-- empties it. As in Python, except for values that only Python considers blank. :emptied is the bits of the fields without a
+-- value in a row.
 SELECT count(*)
 FROM :contacts
 WHERE

@@ -1,13 +1,14 @@
--- Who is in line at one CRM, or in flight: by its lines, up to a limit of those that are due, and of those that are not. What a
--- line stands for says its row. Beyond, each number is the least that it can be.
+-- The contacts of one CRM in line or in flight, by its lines: up to a limit of those that are due, and of those that are not. The
+-- row says what a line represents. Beyond the limit, each number is a lower bound.
 --
--- In a backlog, fresh contacts in flight are among the newest that are due: some of those are looked at, too.
+-- During a backlog, fresh contacts in flight are among the newest lines that are due, so some of those are examined too.
 --
--- lost: of those in flight, the ones that no living worker has.
+-- lost: contacts in flight that no living worker has.
 --
--- oldest_ready_s: how long the oldest has waited. That is since its flip; after a failure of its own, since its retry was due. A due
--- time alone would not tell: it is moved on when a contact is put back unsent, as one is with each probe of a CRM that is down. While
--- that is not called freely, a contact in flight is a probe, and still waits; and a retry that has been put back counts since then.
+-- oldest_ready_s: how long the oldest has waited, since its flip, or after a failure, since its retry was due. The due time alone
+-- does not show this, because it is postponed whenever a contact is put back unsent, as by each probe of a CRM that is down.
+-- While the CRM's breaker is not closed, a contact in flight is a probe and counts as waiting, and a retry that was put back
+-- counts from then on.
 --
 -- $1  integer  lines of each
 -- $2  integer  of the newest
@@ -69,7 +70,7 @@ contact AS (
             (c.claimed_by IS NULL AND c.is_queued)
             OR (c.claimed_by IS NOT NULL AND EXISTS (SELECT FROM lane AS n WHERE n.shut_since IS NOT NULL))
         ) AS is_kept_waiting,
-        -- LEAST and GREATEST leave out what is NULL.
+        -- LEAST and GREATEST ignore NULL.
         CASE
             WHEN c.error IS NULL THEN LEAST(l.due_at, c.flipped_at)
             ELSE LEAST(l.due_at, (SELECT GREATEST(n.shut_since, c.flipped_at) FROM lane AS n WHERE n.shut_since IS NOT NULL))

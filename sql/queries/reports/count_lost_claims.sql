@@ -1,4 +1,4 @@
--- How many contacts of one CRM are in flight with no living worker. A worker puts them back in line.
+-- How many contacts of one CRM are in flight without a living worker. A worker puts them back in line.
 SELECT count(*) AS lost
 FROM :contacts
 WHERE

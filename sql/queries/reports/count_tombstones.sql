@@ -1,5 +1,5 @@
--- What becomes of deleted contacts at one CRM, and those whose record there is still to be deleted: in line or in flight, and
--- given up. Counted as far as 10,001 of each. The reason is that of the one deleted last among them.
+-- The policy for deleted contacts in one CRM, and the deletions still to be made there: in line or in flight, and given up.
+-- Counted up to 10,001 of each. The reason is from the one deleted last.
 SELECT
     l.on_delete,
     w.contacts AS deletions_waiting,

@@ -1,5 +1,5 @@
--- About how many contacts there are, as the planner has it; 0 where the table was never analyzed. A table without partitions is in no
--- tree of them.
+-- About how many contacts there are, according to the planner; 0 if the table was never analyzed. A table without partitions is
+-- not part of a partition tree.
 SELECT coalesce(sum(greatest(c.reltuples, 0)), 0)::bigint AS contacts
 FROM crm_sync.adopted AS a
 JOIN pg_class AS c

@@ -1,4 +1,4 @@
--- About how many lines one CRM has that are due, and that are not, by a sample of 200 pages.
+-- About how many lines of one CRM are due, and not due, estimated from a sample of 200 pages.
 WITH
 sample (share) AS (
     SELECT LEAST(1, 200 * current_setting('block_size')::float8 / GREATEST(1, pg_relation_size(:'line')))

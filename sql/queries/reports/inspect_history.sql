@@ -1,4 +1,4 @@
--- Whether history can be written: by the rights of the role, and by the slots that are there.
+-- Whether history can be written: according to the rights of the role, and the existing slots.
 SELECT
     quote_ident(current_user) AS role,
     has_table_privilege(h.relation, 'INSERT') AS may_write,

@@ -1,5 +1,4 @@
--- By what the indexes of the contacts table find an address: the column as it is, or in lower case. One of a part of the rows
--- does not find all.
+-- How indexes of the contacts table find an address: by the column itself, or in lower case. A partial index does not find all.
 --
 -- $1  text  the column
 SELECT DISTINCT

@@ -1,6 +1,6 @@
--- Alerts that were raised: those that are open, and those that ended recently, the latest first. At most a thousand.
+-- Alerts that were raised: the open ones, and those that ended recently, the latest first. At most a thousand.
 --
--- $1  float8  seconds for which those are listed that have ended
+-- $1  float8  seconds for which ended ones are listed
 SELECT
     id,
     condition,

@@ -1,9 +1,8 @@
--- Who may create in a schema, and so have SQL of their own run by anyone who has it on the search_path. Not those who can do so
--- without
--- it: superusers, who can become this role, and who owns the contacts table, whose triggers run with the rights of the one who
--- writes.
+-- The roles that may create objects in a schema, and so have their SQL run by every role with that schema on the search_path.
+-- Roles that can do so anyway are left out: superusers, roles that can become this one, and the owner of the contacts table,
+-- whose triggers run with the rights of the writer.
 --
--- $1  text[]  schemas; NULL: those on the search_path of this connection, but for Postgres's own
+-- $1  text[]  schemas; NULL: those on the search_path of this connection, except Postgres's own
 SELECT
     w.name,
     n.oid IS NOT NULL AS is_there,

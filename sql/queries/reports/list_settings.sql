@@ -1,4 +1,4 @@
--- How some settings of this session stand.
+-- The values of some settings in this session.
 --
 -- $1  text[]  their names
 SELECT

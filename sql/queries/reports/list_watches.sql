@@ -1,4 +1,4 @@
--- Which columns of the contacts table are watched for which CRM, and whether that trigger fires for an ordinary session.
+-- Which columns of the contacts table are watched for which CRM, and whether the trigger fires for an ordinary session.
 SELECT
     l.crm,
     ARRAY(

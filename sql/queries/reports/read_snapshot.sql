@@ -1,4 +1,4 @@
--- How many contacts are in which state, as last counted and moved on since, and how long ago they were counted.
+-- How many contacts are in each state, as last counted and updated since, and how long ago they were counted.
 SELECT
     s.crm,
     s.state,

@@ -1,7 +1,7 @@
--- Lines for contacts of a stretch of the table that are in line or in flight and have none: no trigger saw what was written, or
--- the lines were lost. Returns how many.
+-- Adds lines for contacts in a stretch of the table that are in line or in flight but have none: no trigger saw the write, or the
+-- lines were lost. Returns how many.
 --
--- One that is delivered in this very moment gets a line without a contact, which does no harm.
+-- A contact that is delivered at this very moment leaves a line without a contact, which does no harm.
 --
 -- $1  bigint  first page
 -- $2  bigint  the page after the last

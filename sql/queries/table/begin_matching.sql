@@ -1,7 +1,7 @@
--- How far the matching of one CRM is. One that has ended begins again.
+-- The progress of matching for one CRM. A matching that has ended begins again.
 --
 -- $1  text     the CRM
--- $2  boolean  again in any case
+-- $2  boolean  begin again in any case
 INSERT INTO crm_sync.matching AS m (crm)
 VALUES ($1::text)
 ON CONFLICT (crm) DO UPDATE SET

@@ -1,12 +1,13 @@
--- Changes the sync status of contacts of one CRM, as an application would, and says what became of each that is still as it was meant.
+-- Changes the sync status of contacts of one CRM, as an application would, and returns the result for each that still matches.
 --
--- flipped; locked: by somebody else, who is not waited for; kept: a trigger of the table's owner let the row be as it was. For a contact
--- that is in another state by now no row is returned. One in flight is changed as an application may: the word counts after it.
+-- flipped; locked: by another session, which is not waited for; kept: a trigger of the table's owner left the row unchanged. No
+-- row is returned for a contact that is in another state by now. A contact in flight is changed as by an application: the new
+-- status takes effect after the delivery.
 --
 -- $1  id[]    the contacts
--- $2  text[]  those with these words in the sync status; NULL: with any
--- $3  text[]  failed with these codes; NULL: whatever the reason
--- $4  text    what it becomes: New, Selected, Queued or Skipped
+-- $2  text[]  those with these sync statuses; NULL: any
+-- $3  text[]  failed with these codes; NULL: any
+-- $4  text    the new status: New, Selected, Queued or Skipped
 WITH
 meant AS MATERIALIZED (
     SELECT c.id
@@ -16,17 +17,17 @@ meant AS MATERIALIZED (
         FROM :contacts
         WHERE
             :id :is w.id
-            -- What is in line already keeps its place.
+            -- Contacts already in line keep their place.
             AND (:sync_status::text <> $4::text OR ($4::text = 'Queued' AND :due_at IS NULL AND :claimed_by IS NULL))
             AND ($2::text[] IS NULL OR :sync_status::text = ANY ($2::text[]))
             AND ($3::text[] IS NULL OR split_part(left(:processing_error, 40), ':', 1) = ANY ($3::text[]))
     ) AS c
-    -- As in claim_contacts.sql, for triggers of the table's own.
+    -- As in claim_contacts.sql, for the table's own triggers.
     WHERE (SELECT set_config('search_path', :'own_path', TRUE)) IS NOT NULL
 ),
 
--- Asked again of what is locked, because it may have changed in this very moment. The weaker lock, as in a claim: it steps over
--- no contact that merely has an open foreign-key insert pointing at it.
+-- Checked again for locked rows, because they may have changed at this very moment. The weaker lock, as in a claim, does not skip
+-- a contact that is merely referenced by an open foreign-key insert.
 held AS MATERIALIZED (
     SELECT c.id
     FROM meant AS m

@@ -1,5 +1,5 @@
--- Whether row level security keeps any row of the contacts table from this role. What a policy says is not run: only one that says
--- yes to everything counts, and none that restricts.
+-- Whether row level security hides any row of the contacts table from this role. Policies are not evaluated: there must be one
+-- that allows everything, and no restrictive one.
 SELECT
     row_security_active(d.contacts::oid)
     AND NOT (

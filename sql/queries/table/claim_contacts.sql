@@ -1,23 +1,23 @@
--- Claims ready contacts of one CRM and returns what is to be sent: some fresh ones, if any are wanted, and else the oldest.
+-- Claims ready contacts of one CRM and returns what is to be sent: some fresh ones, if any are wanted, and otherwise the oldest.
 --
--- The line says where to look, the row whether it is so. A line is left as it is: it stands for its row in flight, too, until a
--- finish takes it away. Lateral, so that no plan but a lookup of each row by its key can come of it.
+-- The line says where to look, the row decides. The line is left unchanged: it also represents its row in flight, until a finish
+-- removes it. LATERAL forces a plan that looks up each row by its key.
 --
--- The weaker row lock, because the strong one skips a contact that merely has an open foreign-key insert pointing at it. By their
--- locator, which is the ctid: the rows are locked by this very statement, and no plan but a TID scan can come of it. In a
--- partitioned table a ctid is one row's of each partition, so there the key stands for it.
+-- The weaker row lock is used because the strong one would skip a contact that is merely referenced by an open foreign-key
+-- insert. Rows are updated by their locator, the ctid, which is stable because this statement has locked them, and which forces a
+-- TID scan. In a partitioned table a ctid is unique only within a partition, so the key is used instead.
 --
 -- $1  integer      at most this many
 -- $2  bigint       the claim's fencing token
--- $3  timestamptz  start here in the order of service: what lies before was claimed, and its dead entries cost time
+-- $3  timestamptz  start here in the order of service: earlier contacts were claimed, and their dead entries cost time
 -- $4  id[]         not these: the table refused to have them claimed
 -- $5  integer      at most this many of them fresh
--- $6  timestamptz  fresh is what is due since; NULL: nothing is
+-- $6  timestamptz  contacts due since then are fresh; NULL: none are
 -- $7  boolean      this claim is the probe
 WITH
--- No worker calls a CRM that is paused by hand; while its breaker is not closed, only the probe does. That is everybody's: what
--- one worker gave back, no other sends. And a claim that arrives when its worker is dead and forgotten would make orphans that
--- no worker looks for.
+-- No worker calls a CRM that is paused by hand; while its breaker is not closed, only the probe does. All workers share this:
+-- what one worker gave back, no other sends. Also, a claim that arrives after its worker is dead and forgotten would create
+-- orphans that no worker looks for.
 open_lane AS MATERIALIZED (
     SELECT
     FROM crm_sync.lanes AS l
@@ -26,12 +26,12 @@ open_lane AS MATERIALIZED (
         AND l.held_since IS NULL
         AND (l.breaker = 'closed' OR $7::boolean)
         AND EXISTS (SELECT FROM crm_sync.workers AS w WHERE w.id = $2::bigint >> 32)
-        -- This statement has been read by our search_path. Triggers of the table's own, and functions that the mapping calls, are run
-        -- by the role's, as for any application.
+        -- This statement was parsed with our search_path. The table's own triggers, and functions called by the mapping, run with
+        -- the role's search_path, as for any application.
         AND (SELECT set_config('search_path', :'own_path', TRUE)) IS NOT NULL
 ),
 
--- In order of service among themselves. Where none are wanted the limit is zero, and nothing is looked at.
+-- In order of service among themselves. If none are wanted, the limit is zero, and nothing is examined.
 fresh AS MATERIALIZED (
     SELECT c.locator
     FROM :line AS l
@@ -54,7 +54,7 @@ fresh AS MATERIALIZED (
     LIMIT $5::integer
 ),
 
--- What room they leave. A row that this transaction has locked is not skipped as locked, so it is left out by name.
+-- These fill the remaining room. A row locked by this transaction is not skipped as locked, so it is excluded explicitly.
 oldest AS MATERIALIZED (
     SELECT c.locator
     FROM :line AS l
@@ -90,7 +90,7 @@ RETURNING
     :due_at,
     :attempts,
     :remote_id::text AS remote_id,
-    -- A flip that no trigger saw has none.
+    -- NULL after a flip that no trigger saw.
     coalesce(:flipped_at, :due_at) AS flipped_at,
     :mapped,
     :trace AS trace

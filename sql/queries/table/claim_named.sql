@@ -1,10 +1,10 @@
--- Claims contacts that a person has named, out of turn, whether they are due or not: for the worker that the command is. What is
--- to be sent is read after it, because a mapping that fails would undo the claim.
+-- Claims contacts that a person named, out of turn, whether they are due or not, for the command's own worker. What is to be sent
+-- is read afterwards, because a failing mapping would undo the claim.
 --
 -- $1  id[]    the contacts
 -- $2  bigint  the claim's fencing token
 WITH
--- As in claim_contacts.sql: no worker calls a CRM that is paused or down, and a claim without a worker would make orphans that
+-- As in claim_contacts.sql: no worker calls a CRM that is paused or down, and a claim without a worker would create orphans that
 -- no worker looks for.
 open_lane AS MATERIALIZED (
     SELECT
@@ -14,7 +14,7 @@ open_lane AS MATERIALIZED (
         AND l.held_since IS NULL
         AND l.breaker = 'closed'
         AND EXISTS (SELECT FROM crm_sync.workers AS w WHERE w.id = $2::bigint >> 32)
-        -- For triggers of the table's own.
+        -- For the table's own triggers.
         AND (SELECT set_config('search_path', :'own_path', TRUE)) IS NOT NULL
 ),
 

@@ -1,13 +1,13 @@
--- The failed contacts of one CRM by their code, NULL where the reason has none. The index of failures finds them.
+-- The failed contacts of one CRM by code, NULL if the reason has none. The index of failures finds them.
 --
--- It is not recorded when a contact failed at which CRM: last_retry_at is when it failed last at any, and last_failed_crm where
--- that was. So the time is known where it failed here last; else it lies between two others. A flip clears the reason, so what is
--- in Error failed after it, and after its last delivery (a contact that waits for a retry can have been flipped since, by a
--- watch). And it failed before the last failure of all, and before the end of its wait. A contact that is Complete lacks a field,
--- or was left as it is, since its delivery.
+-- The time of a failure is not recorded per CRM: last_retry_at is the last failure in any CRM, and last_failed_crm which one. So
+-- the time is known if this CRM was the last; otherwise it lies between two others. A flip clears the reason, so a contact in
+-- Error failed after its flip, and after its last delivery (a contact waiting for a retry can have been flipped since, by a
+-- watch). And it failed before the last failure in any CRM, and before the end of its wait. A Complete contact lacks a field, or
+-- was not changed, since its delivery.
 --
--- in_error, waiting, complete: those that failed since $1. uncertain: of in_error and waiting those that may have failed before.
--- undated: besides them those of whose time nothing is known. prefixes: what is in the index for these reasons.
+-- in_error, waiting, complete: those that failed since $1. uncertain: those in in_error and waiting that may have failed earlier.
+-- undated: in addition, those whose time is unknown. prefixes: the index entries of these reasons.
 --
 -- $1  timestamptz  failed since; NULL: ever
 -- $2  id[]         of these contacts; NULL: of all
@@ -16,7 +16,7 @@ failed AS (
     SELECT
         split_part(left(:processing_error, 40), ':', 1) AS prefix,
         :processing_error AS error,
-        -- Who has no word here is withdrawn, or in flight.
+        -- A contact with none of these statuses is withdrawn, or in flight.
         CASE
             WHEN :claimed_by IS NOT NULL THEN NULL
             WHEN :sync_status = 'Error' THEN 'error'
@@ -38,7 +38,7 @@ failed AS (
 judged AS (
     SELECT
         f.*,
-        -- NO_CODE is what a worker writes where a client has named none.
+        -- A worker writes NO_CODE if a client gave no code.
         CASE WHEN f.prefix ~ '^([A-Za-z][A-Za-z0-9_-]{0,38}|[0-9]{3})$' AND f.prefix <> 'NO_CODE' THEN f.prefix END AS code,
         CASE
             WHEN $1::timestamptz IS NULL THEN 'since'

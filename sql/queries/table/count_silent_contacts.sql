@@ -1,5 +1,5 @@
--- How many contacts of one CRM are in Error without a reason: other programs left them, for a worker gives a reason. No index
--- has them. Not those that were withdrawn by writing Error: of them nothing failed.
+-- How many contacts of one CRM are in Error without a reason: other programs wrote that, because workers always give a reason. No
+-- index contains them. Contacts withdrawn by writing Error are left out, because nothing failed.
 --
 -- $1  id[]  of these contacts; NULL: of all
 SELECT count(*) AS contacts

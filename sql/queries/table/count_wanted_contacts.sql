@@ -1,9 +1,9 @@
--- How many contacts of one CRM a selection means, counted no further than one can be sure of in a moment.
+-- How many contacts of one CRM match a selection, counted only as far as is possible in a moment.
 --
--- :failed  with which codes they failed; $2 is in it
--- $1  text[]   with these words in the sync status; NULL: with any
--- $2  text[]   failed with these codes; NULL: whatever the reason
--- $3  integer  counted to here
+-- :failed  a condition on their failure codes, which contains $2
+-- $1  text[]   with these sync statuses; NULL: any
+-- $2  text[]   failed with these codes; NULL: any
+-- $3  integer  limit of the count
 SELECT count(*)
 FROM (
     SELECT

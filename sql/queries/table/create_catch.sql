@@ -1,2 +1,2 @@
--- Has flips that triggers of the application's own make seen at once.
+-- Creates the trigger that sees flips made by the application's own triggers at once.
 SELECT crm_sync.create_catch()

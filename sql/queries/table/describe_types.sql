@@ -1,4 +1,4 @@
--- What stands behind types: of an array its elements, of a domain its base; of an enum its labels.
+-- Resolves types: an array to its elements, a domain to its base type, an enum to its labels.
 --
 -- $1  oid[]  the types
 WITH RECURSIVE

@@ -1,2 +1,2 @@
--- Whether the table that says what is adopted is there: neither an older version nor an adoption that has just begun has it.
+-- Whether the table that records the adoption exists: in an older version, or when an adoption has just begun, it does not.
 SELECT to_regclass('crm_sync.adopted') IS NOT NULL AS is_there

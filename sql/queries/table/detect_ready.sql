@@ -1,5 +1,5 @@
--- Whether contacts of one CRM are ready in line while a worker lives. As in find_ready.sql, the line says where to look, and the
--- row whether it is so; a few are looked at, for the line can be behind.
+-- Whether contacts of one CRM are ready in line while a worker is alive. As in find_ready.sql, the line says where to look, and
+-- the row decides; several are examined, because the line can lag behind.
 SELECT
     EXISTS (
         SELECT

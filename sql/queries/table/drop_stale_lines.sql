@@ -1,8 +1,8 @@
--- Drops those of the oldest lines of one CRM that stand for no contact: the contact was withdrawn or deleted, has another key or
--- another due time by now, as after a flip that ended a wait, or the statement that lined it up failed. No due time is
--- given twice, so a line that no row has now stays so. Returns how many were looked at, and how many were dropped.
+-- Deletes lines that represent no contact from the oldest lines of one CRM: the contact was withdrawn or deleted, has another key
+-- or another due time by now, as after a flip that ended a wait, or the statement that put it in line failed. No due time is
+-- given twice, so a line without a row never gets one again. Returns how many were examined, and how many were deleted.
 --
--- By their locators, which are taken in their order: so two workers at this never wait for each other in turn.
+-- By locator, in order, so that two workers that do this at the same time never deadlock.
 --
 -- $1  integer  look at this many
 WITH

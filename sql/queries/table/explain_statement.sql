@@ -1,2 +1,2 @@
--- Planned, and begun as far as the rights are looked at, but not run. Also where nothing may be written.
+-- Planned, including the check of rights, but not run. Also works in a read-only database.
 EXPLAIN :statement

@@ -1,5 +1,5 @@
--- The contacts with an address, case and whitespace aside: for a person who names one. The whole table is read, for no index need
--- have the address, and not in order, for which an index on the key would be read in addition.
+-- The contacts with an address that a person named, ignoring case and surrounding whitespace. The whole table is read, because
+-- there may be no index on the address, and not in order, which would also read the index on the key.
 --
 -- $1  text  the address
 SELECT

@@ -1,4 +1,4 @@
--- The contacts with an address as it is written, whitespace around it aside. Where an index has the address.
+-- The contacts with exactly this address, ignoring surrounding whitespace. Used if there is an index on the address.
 --
 -- $1  text  the address
 SELECT

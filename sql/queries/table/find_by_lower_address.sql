@@ -1,4 +1,4 @@
--- The contacts with an address in any case, whitespace around it aside. Where an index has it in lower case.
+-- The contacts with an address, ignoring case and surrounding whitespace. Used if there is an index on the address in lower case.
 --
 -- $1  text  the address
 SELECT

@@ -1,4 +1,4 @@
--- The contacts that have an id in the CRM: its index finds them. Some of them, for an id that is in every row is none.
+-- The contacts with an id in the CRM, found by its index. Only some of them, because an id that is in every row is not an id.
 --
 -- $1  text  the id
 SELECT

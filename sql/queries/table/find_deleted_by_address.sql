@@ -1,4 +1,5 @@
--- The keys of deleted contacts with an address, case and whitespace aside, that a CRM is still to hear of: the latest of them.
+-- The keys of deleted contacts with an address, ignoring case and surrounding whitespace, whose deletion is still to be sent to a
+-- CRM: the latest of them.
 --
 -- $1  text  the address
 SELECT

@@ -1,11 +1,11 @@
--- Failed contacts of one CRM that are to be flipped, by what count_failed_contacts.sql says of them; some of them, in no order.
+-- Failed contacts of one CRM to be flipped, by the conditions in count_failed_contacts.sql; some of them, in no particular order.
 --
--- Not those that somebody has flipped, or a worker claimed, since they were counted.
+-- Contacts that were flipped or claimed since they were counted are left out.
 --
--- $1  text[]       what is in the index for their reasons
+-- $1  text[]       the index entries of their reasons
 -- $2  timestamptz  failed since; NULL: ever
 -- $3  timestamptz  when they were counted
--- $4  boolean      contacts that are Complete but lack a field, too
+-- $4  boolean      include Complete contacts that lack a field
 -- $5  id[]         of these contacts; NULL: of all
 -- $6  id[]         not these: they were tried
 -- $7  integer      at most this many
@@ -36,6 +36,6 @@ WHERE
     AND (GREATEST(:flipped_at, :synced_at) > $3::timestamptz) IS NOT TRUE
     AND (last_failed_crm = :'crm' AND last_retry_at > $3::timestamptz) IS NOT TRUE
     AND ($5:::id_type[] IS NULL OR :id :is ANY ($5:::id_type[]))
-    -- A subquery, for that is hashed, however many they are.
+    -- A subquery, because it is hashed, however many there are.
     AND NOT :id :is ANY (SELECT unnest($6:::id_type[]))
 LIMIT $7::integer

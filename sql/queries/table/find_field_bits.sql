@@ -1,4 +1,4 @@
--- The bits of fields in the numbers that say what was sent to a CRM. Those without one are left out.
+-- The bits of fields in the numbers that record which fields were sent to a CRM. Fields without one are left out.
 --
 -- $1  text    the CRM
 -- $2  text[]  the fields

@@ -1,9 +1,9 @@
--- Where the backlog of one CRM ends, so that what is flipped after it can be told apart. Always one row.
+-- Where the backlog of one CRM ends, so that contacts flipped after it can be distinguished. Always one row.
 --
--- Backwards from the newest, and not far: this is asked while a hundred thousand wait.
+-- It reads backwards from the newest, and not far, because it runs while a hundred thousand are waiting.
 --
 -- $1  id[]         not these: the table refused to have them claimed
--- $2  timestamptz  look only at what is due after this; NULL: at all
+-- $2  timestamptz  only those due after this; NULL: all
 -- $3  integer      count at most one more than this
 WITH
 newest AS (
@@ -27,7 +27,7 @@ newest AS (
     LIMIT $3::integer + 1
 ),
 
--- Each with the time since the flip before it.
+-- Each with the time since the previous flip.
 flip AS (
     SELECT
         n.due_at,
@@ -39,7 +39,7 @@ SELECT
     statement_timestamp() AS looked_at,
     count(*)::integer AS waiting,
     max(f.due_at) AS newest,
-    -- A statement over many rows flips one every ten to a hundred microseconds; between two statements lies a commit.
+    -- A bulk statement flips one row every ten to a hundred microseconds; between two statements there is a commit.
     max(f.due_at) FILTER (WHERE f.gap < interval '0.25 ms') AS bulk_end,
     (
         SELECT l.due_at

@@ -1,9 +1,9 @@
--- The earliest contact of one CRM, and the seconds until it is due: zero or less when it is ready, NULL when none waits. Always
--- one row. After an empty claim, "ready" means that the application holds its row.
+-- The earliest contact of one CRM, and the seconds until it is due: zero or less when it is ready, NULL when none is waiting.
+-- Always one row. After an empty claim, "ready" means that the application holds its row.
 --
--- steps_over: lines stand before it, of contacts in flight or of no contact.
+-- steps_over: there are lines before it, of contacts in flight or of no contact.
 --
--- Whether the CRM may be called is another matter, but with the revision of its breaker a worker sees that it has missed news.
+-- It does not check whether the CRM may be called, but the revision of its breaker shows a worker that it has missed news.
 --
 -- $1  id[]         not these: the table refused to have them claimed
 -- $2  timestamptz  due after this; the beginning of time for the first of all

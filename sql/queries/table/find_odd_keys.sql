@@ -1,4 +1,4 @@
--- A row whose key no worker can name, of the types where there are such keys. They stand at the ends of the key's index.
+-- A row whose key no worker can handle, for types with such keys. These are at the ends of the key's index.
 SELECT TRUE AS is_there
 FROM :contacts
 WHERE

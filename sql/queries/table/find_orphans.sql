@@ -1,4 +1,4 @@
--- Contacts of one CRM that dead workers had in flight. In flight too, a contact has a line. Those of unknown workers are found
+-- Contacts of one CRM that dead workers had in flight. A contact in flight still has a line. Those of unknown workers are found
 -- by the full look (inspect_stretch.sql), which needs no line.
 --
 -- $1  integer[]  ids of the dead workers

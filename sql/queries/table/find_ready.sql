@@ -1,5 +1,5 @@
--- The keys of contacts of one CRM that are ready, in the order of service. For a claim of which the table refuses some: each is
--- then claimed by its key. As in claim_contacts.sql, the line says where to look, and the row whether it is so.
+-- The keys of ready contacts of one CRM, in the order of service. Used for a claim of which the table refuses some: each is then
+-- claimed by its key. As in claim_contacts.sql, the line says where to look, and the row decides.
 --
 -- $1  id[]         not these: the table refused to have them claimed
 -- $2  timestamptz  due after this
@@ -14,7 +14,7 @@ CROSS JOIN LATERAL (
         AND :due_at = l.due_at
         AND :claimed_by IS NULL
         AND :sync_status = 'Queued'
-        -- A subquery, for that is hashed, however many they are.
+        -- A subquery, because it is hashed, however many there are.
         AND NOT :id :is ANY (SELECT unnest($1:::id_type[]))
     LIMIT 1
 ) AS c

@@ -1,6 +1,6 @@
--- Which of these records of the CRM several contacts have that differ in their address, case and whitespace aside.
+-- Which of these records of the CRM belong to several contacts with different addresses, ignoring case and whitespace.
 --
--- A hundred contacts of each are looked at, for an id that is in every row is none.
+-- At most a hundred contacts of each are examined, because an id that is in every row is not an id.
 --
 -- $1  text[]  ids in the CRM
 SELECT asked.remote_id

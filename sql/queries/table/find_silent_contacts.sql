@@ -1,4 +1,4 @@
--- Contacts of one CRM in Error without a reason, as counted by count_silent_contacts.sql; some of them, in no order.
+-- Contacts of one CRM in Error without a reason, as counted by count_silent_contacts.sql; some of them, in no particular order.
 --
 -- $1  timestamptz  when they were counted
 -- $2  id[]         of these contacts; NULL: of all

@@ -1,5 +1,5 @@
--- Which of these contacts a claim still holds, after a finish left them out: the application has locked them. The others are
--- gone, deleted or taken over by another worker.
+-- Which of these contacts are still claimed after a finish left them out: the application has locked them. The others were
+-- deleted, or taken over by another worker.
 --
 -- $1  id[]      the contacts
 -- $2  bigint[]  the fencing token of the claim of each

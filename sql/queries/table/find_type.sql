@@ -1,4 +1,4 @@
--- Of what type an expression of a person's mapping is, where the driver has no object for it. No row is read, and nothing computed.
+-- The type of a mapping expression for which the driver has no object. No row is read, and nothing is computed.
 SELECT
     pg_typeof((
         SELECT :mapped

@@ -1,5 +1,5 @@
--- The application's own triggers that may set a status, whether what they set is seen (by the trigger crm_sync_catch, if it is
--- enabled), and whether this role may have it seen.
+-- The application's own triggers that may set a status, whether their changes are seen (by the trigger crm_sync_catch, if it is
+-- enabled), and whether this role may create that trigger.
 SELECT
     CASE
         WHEN i.flipped IS NULL THEN '{}'

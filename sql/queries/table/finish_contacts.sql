@@ -1,16 +1,16 @@
--- Writes what came of claimed contacts back to their rows, and ends their claims. Repeatable: what was finished no longer
--- carries the claim, so neither a lost answer nor a worker that was taken for dead changes anything.
+-- Writes the outcomes of claimed contacts back to their rows, and ends their claims. It can be repeated: a finished contact no
+-- longer has the claim, so neither a lost answer nor a worker that was taken for dead changes anything.
 --
--- With it go the lines of the due times that it ends, and come those of new ones. And with it comes a line of history for each
--- contact (:history): so what history says is what was written, and costs no round trip. Of what was only put back, unsent, there
--- is none.
+-- It also removes the lines of the due times it ends, and adds those of new ones. And it writes a line of history for each
+-- contact (:history), so that history matches what was written, and costs no round trip. Contacts that were only put back,
+-- unsent, get none.
 --
--- Contacts locked by the application are left out: the worker waits for no row lock while it holds another. Those come again. The
--- lock is as strong as the write (:finish_lock): the strong one where a unique index has a column that is written here. What may
--- make it wait anyway, a trigger of the table's own or such an index that is new, makes it give up before the application's
--- deadlock_timeout, so that no transaction of the application's is ever the victim.
+-- Contacts locked by the application are left out, because the worker never waits for a row lock while it holds another. They are
+-- tried again. The lock is as strong as the write (:finish_lock): the strong one if a unique index contains a column that is
+-- written here. If it has to wait anyway, because of the table's own trigger or a new index of that kind, it gives up before the
+-- application's deadlock_timeout, so that no transaction of the application is ever the victim.
 --
--- An array that is shorter than the others, or empty, has NULL for the rest.
+-- An array that is shorter than the others, or empty, counts as NULL for the rest.
 --
 -- $1   id[]       the contacts
 -- $2   bigint[]   the fencing token of the claim of each
@@ -18,11 +18,11 @@
 -- $4   text[]     CODE: reason, or NULL
 -- $5   text[]     its id in the CRM, or NULL
 -- $6   float8[]   seconds to wait before it is claimed again; NULL: none
--- $7   integer[]  milliseconds that its request took; -1: it may have been sent, and that is not known; NULL: it was not sent
+-- $7   integer[]  milliseconds that its request took; -1: it may have been sent, but the time is not known; NULL: it was not sent
 -- $8   integer[]  the HTTP status of the answer, or NULL
 -- $9   text[]     the CRM's id of that request, or NULL
 -- $10  text[]     the trace id of its flip, or NULL
--- $11  bigint[]   which fields that were sent of it are not in the CRM any more, a bit for each. Where fields are emptied (:clears)
+-- $11  bigint[]   which of its fields are no longer in the CRM, a bit for each; only if fields are emptied (:clears)
 WITH outcome AS (
     SELECT
         id,
@@ -59,20 +59,20 @@ WITH outcome AS (
             , gone
 \endif
         )
-    -- As in claim_contacts.sql, for triggers of the table's own. The timeout is of the statement, which is a transaction. Table locks
-    -- are held by now: they are waited for.
+    -- As in claim_contacts.sql, for the table's own triggers. The timeout applies to the statement, which is a transaction. Table
+    -- locks are already held, so it does not apply to them.
     WHERE
         (SELECT set_config('search_path', :'own_path', TRUE)) IS NOT NULL
         AND (SELECT set_config('lock_timeout', '300ms', TRUE)) IS NOT NULL
 ),
 
--- Once for all, and with it the day of history that it is in.
+-- Once for all, with the day of history that it belongs to.
 moment AS MATERIALIZED (
     SELECT clock_timestamp() AS at
 ),
 
--- All transitions out of "in flight". found: what the application has written into the sync status meanwhile.
--- sync: NULL leaves it. due: in line again. attempts: kept, reset, or given back. error: whose text stays.
+-- All transitions out of "in flight". found: what the application has written to the sync status meanwhile. sync: NULL leaves it.
+-- due: in line again. attempts: kept, reset, or given back. error: whose text stays.
 transition (kind, found, sync, processing, due, attempts, error) AS (
     VALUES
     ('delivered', 'in flight', 'Complete', 'Complete', FALSE, 'kept', 'new'),
@@ -92,7 +92,7 @@ transition (kind, found, sync, processing, due, attempts, error) AS (
     ('orphaned', 'withdrawn', NULL, NULL, FALSE, 'kept', 'none')
 ),
 
--- The fence, and the locks. Lateral, so that each contact is looked up by its key, whatever the planner thinks of the table.
+-- The fence, and the locks. LATERAL, so that each contact is looked up by its key, whatever the planner thinks of the table.
 held AS (
     SELECT
         c.*,
@@ -129,7 +129,7 @@ held AS (
     ) AS c
 ),
 
--- The new values, for the roll-up is made of them.
+-- The new values, because the roll-up is computed from them.
 finished AS (
     SELECT
         h.locator,
@@ -139,14 +139,14 @@ finished AS (
         h.remote_id,
         h.due_at AS was_due_at,
         h.attempts AS attempt,
-        -- That of a flip made meanwhile is another one's: this claim's began no later than it was due.
+        -- A later flip has its own trace id: this claim's flip was due no later than this.
         CASE WHEN h.found = 'flipped again' THEN h.due_at ELSE h.flipped_at END AS flipped_at,
         h.took_ms,
         h.status,
         h.request_id,
         h.trace,
 \if :clears
-        -- Flipped again, perhaps because an earlier request has landed after this one: it is emptied once more.
+        -- Flipped again, perhaps because an earlier request arrived after this one: it is emptied once more.
         CASE WHEN h.kind = 'delivered' AND h.found = 'flipped again' THEN 0 ELSE h.gone END AS gone,
 \endif
         m.at,
@@ -154,7 +154,7 @@ finished AS (
         t.processing,
         CASE t.attempts WHEN 'kept' THEN h.attempts WHEN 'given back' THEN h.attempts - 1 ELSE 0 END AS attempts,
         CASE t.error WHEN 'new' THEN h.error WHEN 'old' THEN h.old_error END AS error,
-        -- Later than it was, should the clock have been set back: by this the trigger knows a finish from a stale row.
+        -- Later than before, in case the clock was set back: by this the trigger distinguishes a finish from a stale row.
         CASE WHEN t.due THEN GREATEST(clock_timestamp() + h.delay, h.due_at + interval '1 microsecond') END AS due_at
     FROM held AS h
     CROSS JOIN moment AS m
@@ -206,11 +206,11 @@ written AS (
         f.status,
         f.request_id,
         f.trace,
-        -- date_part, for extract is a numeric.
+        -- date_part, because extract returns a numeric.
         LEAST(GREATEST(date_part('epoch', f.at - f.flipped_at) * 1000, 0), 2147483647)::integer AS waited_ms
 ),
 
--- Lateral, so that each line is looked up by its due time.
+-- LATERAL, so that each line is looked up by its due time.
 ended AS (
     DELETE FROM :line
     WHERE

@@ -1,8 +1,8 @@
--- Flips contacts whose record in the CRM differs, as an application would, and says what became of each that is still as it was
--- compared.
+-- Flips contacts whose record in the CRM differs, as an application would, and returns the result for each that has not changed
+-- since it was compared.
 --
--- flipped; locked: by somebody else, who is not waited for; kept: a trigger of the table's owner let the row be as it was. A
--- contact that was flipped, claimed, delivered or withdrawn since it was read is left as it is, and no row is returned for it.
+-- flipped; locked: by another session, which is not waited for; kept: a trigger of the table's owner left the row unchanged. A
+-- contact that was flipped, claimed, delivered or withdrawn since it was read is left unchanged, and no row is returned for it.
 --
 -- $1  id[]         the contacts
 -- $2  timestamptz  when they were read
@@ -20,11 +20,11 @@ drifted AS MATERIALIZED (
             AND :sync_status = 'Complete'
             AND (GREATEST(:flipped_at, :synced_at) > $2::timestamptz) IS NOT TRUE
     ) AS c
-    -- As in claim_contacts.sql, for triggers of the table's own.
+    -- As in claim_contacts.sql, for the table's own triggers.
     WHERE (SELECT set_config('search_path', :'own_path', TRUE)) IS NOT NULL
 ),
 
--- Asked again of what is locked, for it may have changed in this very moment. The weaker lock, as in a claim.
+-- Checked again for locked rows, because they may have changed at this very moment. The weaker lock, as in a claim.
 held AS MATERIALIZED (
     SELECT c.id
     FROM drifted AS d

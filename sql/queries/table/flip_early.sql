@@ -1,6 +1,6 @@
--- Flips contacts again that were flipped in what is now the future, for the clock was set back since: so they are due now. In one
--- stretch of the table. Those that wait for a retry after a failure wait on: their time was chosen. The trigger adds their lines; those
--- of before go with this.
+-- Flips contacts again whose flip is in the future because the clock was set back since, so that they are due now. In one stretch
+-- of the table. Contacts that wait for a retry keep waiting: their time was chosen. The trigger adds the new lines; this
+-- statement removes the old ones.
 --
 -- $1  bigint  first page
 -- $2  bigint  the page after the last
@@ -13,7 +13,7 @@ early AS MATERIALIZED (
     WHERE
         ctid >= format('(%s,0)', $1::bigint)::tid
         AND ctid < format('(%s,0)', $2::bigint)::tid
-        -- As in claim_contacts.sql, for triggers of the table's own.
+        -- As in claim_contacts.sql, for the table's own triggers.
         AND (SELECT set_config('search_path', :'own_path', TRUE)) IS NOT NULL
         AND :claimed_by IS NULL
         AND :sync_status = 'Queued'
@@ -33,7 +33,7 @@ flipped AS (
         e.was_due_at
 ),
 
--- As in finish_contacts.sql. Where no trigger saw the flip, the due time is as it was.
+-- As in finish_contacts.sql. If no trigger saw the flip, the due time is unchanged.
 ended AS (
     DELETE FROM :line
     WHERE

@@ -1,7 +1,7 @@
--- Flips failed contacts of one CRM, as an application would, and says what became of each that is still to be flipped.
+-- Flips failed contacts of one CRM, as an application would, and returns the result for each that is still to be flipped.
 --
--- flipped; locked: by somebody else, who is not waited for; kept: a trigger of the table's owner let the row be as it was. A
--- contact that was flipped, claimed or withdrawn since it was counted is left as it is, and no row is returned for it.
+-- flipped; locked: by another session, which is not waited for; kept: a trigger of the table's owner left the row unchanged. A
+-- contact that was flipped, claimed or withdrawn since it was counted is left unchanged, and no row is returned for it.
 --
 -- $1  id[]         the contacts
 -- $2  timestamptz  when they were counted
@@ -21,12 +21,12 @@ failed AS MATERIALIZED (
             AND (GREATEST(:flipped_at, :synced_at) > $2::timestamptz) IS NOT TRUE
             AND (last_failed_crm = :'crm' AND last_retry_at > $2::timestamptz) IS NOT TRUE
     ) AS c
-    -- As in claim_contacts.sql, for triggers of the table's own.
+    -- As in claim_contacts.sql, for the table's own triggers.
     WHERE (SELECT set_config('search_path', :'own_path', TRUE)) IS NOT NULL
 ),
 
--- Asked again of what is locked, because it may have changed in this very moment. The weaker lock, as in a claim: it steps over
--- no contact that merely has an open foreign-key insert pointing at it.
+-- Checked again for locked rows, because they may have changed at this very moment. The weaker lock, as in a claim, does not skip
+-- a contact that is merely referenced by an open foreign-key insert.
 held AS MATERIALIZED (
     SELECT c.id
     FROM failed AS f
@@ -52,7 +52,7 @@ flipped AS (
     RETURNING :id AS id
 )
 
--- IN, for that is hashed: a join of a thousand with a thousand may not be.
+-- IN, because it is hashed: a join of a thousand with a thousand may not be.
 SELECT
     f.id,
     CASE

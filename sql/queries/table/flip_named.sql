@@ -1,5 +1,6 @@
--- Flips a contact that a person has named, as an application would: the trigger does the rest. Not one that is in line already,
--- whose place and attempts stay, nor one in flight. One whose row the application has locked is left out: no worker waits for it.
+-- Flips a contact that a person named, as an application would: the trigger does the rest. Contacts already in line, which keep
+-- their place and attempts, and those in flight are left out. So are rows locked by the application, because workers do not wait
+-- for them.
 --
 -- $1  id  the contact
 WITH free AS MATERIALIZED (
@@ -7,7 +8,7 @@ WITH free AS MATERIALIZED (
     FROM :contacts
     WHERE
         :id :is $1:::id_type
-        -- As in claim_contacts.sql, for triggers of the table's own.
+        -- As in claim_contacts.sql, for the table's own triggers.
         AND (SELECT set_config('search_path', :'own_path', TRUE)) IS NOT NULL
         AND :claimed_by IS NULL
         AND (:sync_status <> 'Queued' OR :due_at IS NULL)

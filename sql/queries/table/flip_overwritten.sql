@@ -1,19 +1,21 @@
--- Flips contacts of one CRM whose record may have got an older state after theirs, and says what became of each that was sent so.
+-- Flips contacts of one CRM whose record may have been overwritten with an older state, and returns the result for each contact
+-- whose request may have done that.
 --
--- Meant is the contact that has this record and this address, case and whitespace aside, and was flipped last. It is looked for
--- by the key of the contact that was sent, and by the record. One that is in line is sent in any case, one that was withdrawn or
--- failed is left. In flight, it is flipped too, and goes once more: its request may have come first.
+-- The contact to flip is the one flipped last among those with this record and this address, ignoring case and whitespace. It is
+-- looked up by the key of the contact that was sent, and by the record. If it is in line it will be sent anyway; if it was
+-- withdrawn or failed it is left alone. If it is in flight it is flipped too, and sent once more, because its request may have
+-- arrived first.
 --
--- Returned are those for whom somebody is to be flipped. flipped; locked: not yet, for the application has the row, and is not
--- waited for.
+-- Returns those for which a contact is to be flipped. flipped; locked: not yet, because the application has locked the row, and
+-- is not waited for.
 --
 -- $1  id[]           contacts that were sent
 -- $2  text[]         the record of each, or NULL
--- $3  boolean[]      whether its claim was lost; else it has only come late, so that it is not to be sent again itself
+-- $3  boolean[]      whether its claim was lost; otherwise it was only late, so it need not be sent again itself
 -- $4  integer[]      its attempts, as the claim returned them
--- $5  timestamptz[]  when it was flipped, alike. Where both are still so and it is free, no worker has claimed it since: its finish was
---                    written, and only the answer to that was lost
--- $6  bigint[]       which fields have landed, perhaps, a bit for each. Where fields are emptied (:clears)
+-- $5  timestamptz[]  when it was flipped, likewise. If both are unchanged and it is free, no worker has claimed it since: its
+--                    finish was written, and only the answer to that was lost
+-- $6  bigint[]       which fields may have been written, a bit for each; only if fields are emptied (:clears)
 WITH
 sent AS (
     SELECT
@@ -45,11 +47,11 @@ sent AS (
         FROM :contacts
         WHERE :id :is s.id
     ) AS c ON TRUE
-    -- For triggers of the table's own.
+    -- For the table's own triggers.
     WHERE (SELECT set_config('search_path', :'own_path', TRUE)) IS NOT NULL
 ),
 
--- A hundred contacts of each record are looked at, for an id that is in every row is none.
+-- At most a hundred contacts of each record are examined, because an id that is in every row is not an id.
 holder AS (
     SELECT
         s.number,
@@ -81,7 +83,7 @@ holder AS (
             LIMIT 100
         )
     ) AS c
-    -- Where the contact that was sent is gone, its address is no longer known.
+    -- If the contact that was sent no longer exists, its address is unknown.
     WHERE c.id :is s.id OR c.address = s.address OR (s.address IS NULL AND s.is_lost)
 ),
 

@@ -1,5 +1,5 @@
--- What one stretch of the contacts table holds that a full look may have to repair: the claims of contacts in flight, whether any
--- of these has no due time, and whether a contact is due in the future although it was just flipped: then the clock was set back.
+-- What a full look may have to repair in one stretch of the contacts table: the claims of contacts in flight, whether any of
+-- these has no due time, and whether a contact is due in the future although it was just flipped, because the clock was set back.
 --
 -- No index can find these, hence stretches of the heap, each a short statement.
 --

@@ -1,5 +1,6 @@
--- Repairs what the trigger did not see (disabled, replica role, a bulk load) in one stretch of the table: contacts that are Queued
--- get in line, contacts in line that are not Queued leave it. Returns how many, and how many the application has locked.
+-- Repairs what the trigger did not see (disabled, replica role, a bulk load) in one stretch of the table: contacts that are
+-- Queued are put in line, contacts in line that are not Queued are removed from it. Returns how many, and how many the
+-- application has locked.
 --
 -- No index can find these, hence stretches of the heap, each a short statement.
 --
@@ -12,7 +13,7 @@ seen AS MATERIALIZED (
     WHERE
         ctid >= format('(%s,0)', $1::bigint)::tid
         AND ctid < format('(%s,0)', $2::bigint)::tid
-        -- As in claim_contacts.sql, for triggers of the table's own.
+        -- As in claim_contacts.sql, for the table's own triggers.
         AND (SELECT set_config('search_path', :'own_path', TRUE)) IS NOT NULL
         AND :claimed_by IS NULL
         AND coalesce(:sync_status = 'Queued', FALSE) <> (:due_at IS NOT NULL)

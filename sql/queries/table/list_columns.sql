@@ -1,5 +1,5 @@
--- Columns of the contacts table with their types, by name and as they were declared, and the schema of the operators that their
--- indexes know: those of an extension's type are in its own. may_read: whether this role may.
+-- Columns of the contacts table with their types, by name and as declared, and the schema of their index operators, which for an
+-- extension's type is the extension's own. may_read: whether this role may read the column.
 SELECT
     a.attname AS name,
     format('%I.%I', n.nspname, t.typname) AS type,

@@ -1,14 +1,14 @@
--- A page of the contacts of one CRM, in the order of their keys: of a stretch of the table that is read in that order, those that are
--- asked for. However few they are, no more is read than the stretch. A page that ends with it goes on where it ended.
+-- A page of the contacts of one CRM, in key order: the matching ones from a stretch of the table that is read in that order.
+-- However few match, no more than the stretch is read. If the page ends with the stretch, the next one continues there.
 --
--- One row at least, without a contact where none was found: looked counts the stretch's, last is its last key. A time that nobody can
--- mean (infinity, before Christ), and no driver can read, is none.
+-- Returns at least one row, without a contact if none was found: looked counts the contacts of the stretch, last is its last key.
+-- A time that makes no sense (infinity, BC), which drivers cannot read, becomes NULL.
 --
--- :beyond  which contacts follow; $1 is in it
+-- :beyond  the condition for following contacts, which contains $1
 -- $1  id       after this one; NULL: from the first
--- $2  text[]   with these words in the sync status; NULL: with any
--- $3  text[]   failed with these codes; NULL: whatever the reason
--- $4  integer  contacts read, at most
+-- $2  text[]   with these sync statuses; NULL: any
+-- $3  text[]   failed with these codes; NULL: any
+-- $4  integer  contacts to read, at most
 -- $5  integer  contacts on the page, at most
 WITH stretch AS MATERIALIZED (
     SELECT

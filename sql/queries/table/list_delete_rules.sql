@@ -1,4 +1,4 @@
--- The rules by which a DELETE of a contact deletes no row, and the CRMs where deleted contacts are to be deleted.
+-- The rules that make a DELETE of a contact delete no row, and the CRMs where deleted contacts are to be deleted.
 SELECT
     quote_ident(r.rulename) AS name,
     ARRAY(

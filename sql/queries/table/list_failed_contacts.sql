@@ -1,5 +1,5 @@
--- One page of the failed contacts of one CRM, in the order of their keys: what `crm-sync retry` flips, but for those in Error
--- without a reason, which no index has. The index of failures finds them.
+-- One page of the failed contacts of one CRM, in key order: those that `crm-sync retry` flips, except those in Error without a
+-- reason, which no index contains. The index of failures finds them.
 --
 -- failed_at is known only where the contact failed here last (see count_failed_contacts.sql).
 --
@@ -7,9 +7,9 @@
 -- $2  timestamptz  failed since; NULL: ever
 -- $3  id           after this one in order; NULL: from the first
 -- $4  integer      at most this many
--- $5  boolean      contacts that are Complete but lack a field, too
+-- $5  boolean      include Complete contacts that lack a field
 WITH
--- By itself first, or the table would be read in the order of its key.
+-- Materialized first, or the table would be read in key order.
 failed AS MATERIALIZED (
     SELECT
         :id AS id,
@@ -55,7 +55,7 @@ SELECT
     f.error,
     f.attempts,
     f.remote_id,
-    -- One that nobody can mean, no driver can read.
+    -- Drivers cannot read a time that makes no sense.
     CASE WHEN f.failed_at BETWEEN '1970-01-01' AND '9000-01-01' THEN f.failed_at END AS failed_at,
     CASE WHEN f.due_at BETWEEN '1970-01-01' AND '9000-01-01' THEN f.due_at END AS due_at
 FROM failed AS f

@@ -1,10 +1,10 @@
--- One page of contacts in the order of their keys, or those that are named, as they stand at one CRM: what of them is compared with
--- its records.
+-- One page of contacts in key order, or the named ones, with their state in one CRM, to be compared with its records.
 --
--- state: `delivered`, or why it is not compared: `in line` (or in flight), `shared`, or `undelivered`. Shared: another row has its
--- record, and may have been the one that was sent last. A hundred of such rows are looked at, for an id that every row has is none.
+-- state: `delivered`, or why it is not compared: `in line` (or in flight), `shared`, or `undelivered`. Shared: another row has
+-- its record, and may have been sent last. At most a hundred such rows are examined, because an id that every row has is not an
+-- id.
 --
--- $1  text     after the contact with this key; NULL where it begins
+-- $1  text     after the contact with this key; NULL: from the first
 -- $2  id[]     these contacts
 -- $3  integer  at most this many
 SELECT
@@ -38,7 +38,7 @@ SELECT
     clock_timestamp() AS read_at
 FROM :contacts AS c
 WHERE
-    -- As in claim_contacts.sql, for functions of the table's own.
+    -- As in claim_contacts.sql, for the table's own functions.
     (SELECT set_config('search_path', :'own_path', TRUE)) IS NOT NULL
 \if :begins
     AND $1::text IS NULL AND $2:::id_type[] IS NULL

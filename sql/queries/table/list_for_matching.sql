@@ -1,8 +1,8 @@
--- One page of contacts in the order of their keys, with the addresses that they are known by in the CRM.
+-- One page of contacts in key order, with the addresses by which the CRM knows them.
 --
--- is_open: it has no id there, and no delivery is to give it one.
+-- is_open: it has no id there, and no delivery is going to give it one.
 --
--- $1  text     after the contact with this key; NULL where it begins
+-- $1  text     after the contact with this key; NULL: from the first
 -- $2  integer  at most this many
 SELECT
     :id AS id,

@@ -11,7 +11,7 @@ SELECT
             k.attrelid = to_regclass(format('crm_sync.%I', crm || '_line'))
             AND k.attname = 'key'
     ) AS has_line,
-    -- As crm_sync.line_type has it. One that was renamed is told of by its name.
+    -- As in crm_sync.line_type. A renamed column is reported by its name.
     NOT EXISTS (
         SELECT
         FROM crm_sync.adopted AS d

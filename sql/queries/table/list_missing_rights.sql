@@ -1,4 +1,4 @@
--- The rights that the role lacks, of those that are asked for.
+-- The given rights that the role lacks.
 --
 -- $1  text[]  relations, as SQL writes them
 -- $2  text[]  a column of each, or '' for the whole of it

@@ -1,16 +1,16 @@
--- What keeps every worker from the contacts table, as it is now: a copy that a tool has put in its place, a rule on its UPDATEs, or a
--- key that no parameter can be. Most of them came after the adoption.
+-- What keeps every worker from using the contacts table now: a copy that a tool has put in its place, a rule on its UPDATEs, or a
+-- key type that cannot be a parameter. Most of these appear after the adoption.
 SELECT
     'copy' AS kind,
     format('%I.%I', n.nspname, c.relname) AS name
 FROM crm_sync.adopted AS a
--- By this way, for an older version has noted no name down.
+-- This way, because an older version did not record the name.
 JOIN pg_class AS c ON c.relname = to_jsonb(a) ->> 'table_name'
 JOIN pg_namespace AS n ON c.relnamespace = n.oid AND n.nspname = to_jsonb(a) ->> 'schema_name'
 WHERE
     c.oid <> a.contacts
     AND c.relkind IN ('r', 'p')
-    -- Another table may have its name by right, when it was renamed: that one has no columns of ours.
+    -- Another table may legitimately have its name if it was renamed: that one has none of our columns.
     AND EXISTS (
         SELECT
         FROM pg_attribute AS k

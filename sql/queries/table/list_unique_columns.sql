@@ -1,6 +1,6 @@
--- The columns of the contacts table that are in the key of a unique index, of a partition's own too. Postgres takes the strong
--- row lock for anyone who changes one of them: an index with a condition or an expression does not count, nor a column that is
--- only included.
+-- The columns of the contacts table that are in the key of a unique index, including indexes of single partitions. Postgres takes
+-- the strong row lock for every change of one of them. Indexes with a condition or an expression do not count, nor do columns
+-- that are only included.
 SELECT DISTINCT a.attname AS name
 FROM crm_sync.adopted AS d
 CROSS JOIN LATERAL (

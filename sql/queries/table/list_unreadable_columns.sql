@@ -1,4 +1,4 @@
--- The columns of a table that the role may not read, in their order.
+-- The columns of a table that the role may not read, in table order.
 --
 -- $1  text  the table, as SQL writes it
 SELECT attname::text AS name

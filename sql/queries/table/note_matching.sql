@@ -1,14 +1,14 @@
--- How far the matching of one CRM is by now.
+-- Records the progress of matching for one CRM.
 --
 -- $1  text     the CRM
--- $2  text     the key of the last contact that was looked at; NULL: none
+-- $2  text     the key of the last contact examined; NULL: none
 -- $3  boolean  it has ended
--- $4  bigint   contacts that the CRM was asked about
--- $5  bigint   of them those that have their id now
+-- $4  bigint   contacts that were looked up in the CRM
+-- $5  bigint   of these, those that have their id now
 -- $6  bigint   that the CRM does not have
--- $7  bigint   that it has several records of
+-- $7  bigint   for which it has several records
 -- $8  bigint   that were locked, or flipped meanwhile
--- $9  bigint   besides: without a valid address
+-- $9  bigint   in addition: without a valid address
 UPDATE crm_sync.matching
 SET
     after_key = $2::text,

@@ -1,8 +1,8 @@
--- Notes down what is about to be sent of claimed contacts, before it is: for the worker may die, and the request still land. Only of
--- contacts with a field that was never sent of them.
+-- Records which fields of claimed contacts are about to be sent, because the worker may die and the request still arrive. Only
+-- for contacts with a field that is sent for the first time.
 --
--- Contacts locked by the application are left out, as in finish_contacts.sql. What is noted down has to outlive a crash of the server
--- too, unlike a claim: the request does.
+-- Contacts locked by the application are left out, as in finish_contacts.sql. Unlike a claim, the record must survive a crash of
+-- the server, because the request does.
 --
 -- $1  id[]      the contacts
 -- $2  bigint[]  the fields that each will have in the CRM in addition to earlier ones, a bit for each

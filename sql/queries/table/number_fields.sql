@@ -1,4 +1,4 @@
--- The same, and those that have no bit yet get one, as long as there are any.
+-- Like find_field_bits.sql, but fields without a bit get one, as long as any are left.
 --
 -- $1  text    the CRM
 -- $2  text[]  the fields

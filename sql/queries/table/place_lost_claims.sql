@@ -1,5 +1,6 @@
--- Gives contacts in flight that have no due time one, and its line, as a claim leaves them: a copied row may lack it. Apart from their
--- release, for which the trigger would take what it finds there else for an old row's. What the application has locked is left as it is.
+-- Gives contacts in flight without a due time one, and a line, as a claim leaves them: a copied row may lack it. This is a
+-- separate statement from the release, because otherwise the trigger would take the row for a stale one. Rows locked by the
+-- application are left unchanged.
 --
 -- $1  bigint    first page
 -- $2  bigint    the page after the last
@@ -11,7 +12,7 @@ held AS MATERIALIZED (
     WHERE
         ctid >= format('(%s,0)', $1::bigint)::tid
         AND ctid < format('(%s,0)', $2::bigint)::tid
-        -- As in claim_contacts.sql, for triggers of the table's own.
+        -- As in claim_contacts.sql, for the table's own triggers.
         AND (SELECT set_config('search_path', :'own_path', TRUE)) IS NOT NULL
         AND :claimed_by = ANY ($3::bigint[])
         AND :due_at IS NULL

@@ -1,4 +1,4 @@
--- The adopted table, as SQL writes its name. No row where none is adopted; the name is NULL where it was dropped.
+-- The adopted table, with its name as SQL writes it. No row if none is adopted; the name is NULL if the table was dropped.
 SELECT
     (
         SELECT format('%I.%I', n.nspname, c.relname)

@@ -1,5 +1,5 @@
--- What is to be sent of claimed contacts, where the claim could not return it: for one of them the mapping fails. And what would
--- be sent of others, for a person who asks.
+-- What is to be sent for claimed contacts, if the claim could not return it because the mapping fails for one of them. Also what
+-- would be sent for others, on a person's request.
 --
 -- $1  id[]    the contacts
 -- $2  bigint  the fencing token of their claim; 0, which is none: claimed or not

@@ -1,4 +1,4 @@
--- A key of the contacts table, from how a person writes it.
+-- A key of the contacts table, from its text.
 --
 -- $1  text
 SELECT $1::text:::id_type AS id

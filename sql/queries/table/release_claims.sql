@@ -1,11 +1,12 @@
--- Ends claims that no living worker has in hand, in one stretch of the contacts table: what finish_contacts.sql does of the orphans of
--- a worker, with their lines, and without a key going over the wire, for what cannot be read is why some are here. Returns how many,
--- and how many the application has locked. History has a line of each (:history): its request may have landed.
+-- Ends claims that no living worker has in hand, in one stretch of the contacts table, with their lines, as finish_contacts.sql
+-- does for the orphans of a worker. No key goes over the wire, because some claims are lost exactly because a key cannot be read.
+-- Returns how many, and how many the application has locked. Each gets a line of history (:history), because its request may have
+-- arrived.
 --
 -- $1  bigint    first page
 -- $2  bigint    the page after the last
 -- $3  bigint[]  the claims
--- $4  integer   retries: a contact that was tried more often is parked
+-- $4  integer   retries: a contact with more attempts is parked in Error
 -- $5  text      CODE: reason, for those
 WITH
 lost AS MATERIALIZED (
@@ -14,7 +15,7 @@ lost AS MATERIALIZED (
     WHERE
         ctid >= format('(%s,0)', $1::bigint)::tid
         AND ctid < format('(%s,0)', $2::bigint)::tid
-        -- As in claim_contacts.sql, for triggers of the table's own.
+        -- As in claim_contacts.sql, for the table's own triggers.
         AND (SELECT set_config('search_path', :'own_path', TRUE)) IS NOT NULL
         AND :claimed_by = ANY ($3::bigint[])
 ),
@@ -50,7 +51,7 @@ released AS (
             WHEN 'in flight' THEN c.:processing_error::text
         END:::error_type,
         :attempts = CASE h.found WHEN 'flipped again' THEN 0 ELSE c.:attempts END,
-        -- Later than it was: by this the trigger knows a finish from a stale row.
+        -- Later than before: by this the trigger distinguishes a finish from a stale row.
         :due_at = CASE
             WHEN h.found IN ('in flight', 'flipped again') THEN GREATEST(clock_timestamp(), c.:due_at + interval '1 microsecond')
         END,

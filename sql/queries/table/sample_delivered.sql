@@ -1,4 +1,4 @@
--- The keys of some delivered contacts of one CRM, from pages of the table that are picked at random.
+-- The keys of some delivered contacts of one CRM, from randomly chosen pages of the table.
 --
 -- $1  real     percent of the pages that are read
 -- $2  integer  at most this many

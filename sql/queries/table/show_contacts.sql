@@ -1,5 +1,5 @@
--- Some contacts as they stand at one CRM. A time that nobody can mean (infinity, before Christ), and no driver can read, is none: an
--- application that may insert can write one.
+-- The state of some contacts in one CRM. A time that makes no sense (infinity, BC), which drivers cannot read, becomes NULL: an
+-- application that may insert rows can write one.
 --
 -- $1  id[]  the contacts
 SELECT

@@ -1,6 +1,6 @@
--- Writes lines of history by themselves: of contacts that are finished without, for their claim was lost or their row takes nothing,
--- or because history could not be written together with them. Nobody is lost who has a line of this request: the statement that
--- finished was applied, and only its answer was lost.
+-- Writes lines of history separately: for contacts whose claim was lost or whose row accepts no write, or because history could
+-- not be written together with the finish. A contact with a line for this request is not lost: its finish was applied, and only
+-- the answer was lost.
 --
 -- $1   id[]       the contacts
 -- $2   bigint[]   the fencing token of the claim of each

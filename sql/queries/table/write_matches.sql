@@ -1,5 +1,5 @@
--- Gives contacts the ids that the CRM has for them: those that have none still and are not in line, for a delivery gives them theirs.
--- Who is locked by somebody else is left alone.
+-- Gives contacts their ids in the CRM, if they still have none and are not in line, where a delivery gives them theirs. Rows
+-- locked by another session are left alone.
 --
 -- $1  id[]    the contacts
 -- $2  text[]  the id of each in the CRM

@@ -1,7 +1,7 @@
--- Something is wrong that was not before. Nothing is written where it is another worker's turn, or where it stands there already.
--- There is one worker that writes, so the next id is the next number.
+-- Adds a new alert. Nothing is written if another worker is on duty, or the alert exists already. Only one worker writes, so the
+-- next id is the next number.
 --
--- $1  integer      id of the worker whose turn it is
+-- $1  integer      id of the worker on duty
 -- $2  text         condition
 -- $3  text         crm
 -- $4  text         code, or ''

@@ -1,4 +1,4 @@
--- How old the snapshot is and how long it took, in seconds; NULL where there is none, or a CRM is not in it yet.
+-- The age of the snapshot and how long it took, in seconds; NULL if there is none, or it does not include a CRM yet.
 SELECT
     extract(EPOCH FROM clock_timestamp() - min(s.at))::float8 AS age_s,
     max(s.took_s) AS took_s

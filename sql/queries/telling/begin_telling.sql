@@ -1,10 +1,10 @@
--- A message is about to be handed to its channels. No row: another worker has done so, or it is its turn.
+-- A message is about to be sent to its channels. No row: another worker has done so, or is on duty.
 --
--- $1  integer      id of the worker whose turn it is
+-- $1  integer      id of the worker on duty
 -- $2  bigint       id of the alert
 -- $3  text         message
 -- $4  integer      tries, as they were read
--- $5  float8       seconds before it is tried again, should this worker die
+-- $5  float8       seconds before it is tried again if this worker dies
 UPDATE crm_sync.alerts
 SET
     tries = tries + 1,

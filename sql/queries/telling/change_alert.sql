@@ -1,6 +1,6 @@
--- Writes what a look found of an alert, unless it is another worker's turn.
+-- Writes what a look found about an alert, unless another worker is on duty.
 --
--- $1  integer      id of the worker whose turn it is
+-- $1  integer      id of the worker on duty
 -- $2  bigint       id of the alert
 -- $3  timestamptz  since
 -- $4  timestamptz  first seen
@@ -11,7 +11,7 @@
 -- $9  bigint       contacts
 -- $10 text         reason
 -- $11 text         message, or NULL
--- $12 timestamptz  when that became what is to be told, or NULL
+-- $12 timestamptz  when that became the message to send, or NULL
 -- $13 text[]       untold
 -- $14 text[]       told
 -- $15 integer      tries

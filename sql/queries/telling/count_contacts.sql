@@ -1,4 +1,4 @@
--- One pass over the contacts table for all CRMs: contacts by CRM and state, the latest delivery of them, and when the pass began.
+-- One pass over the contacts table for all CRMs: contacts by CRM and state, their latest delivery, and when the pass began.
 SELECT
     c.crm,
     c.state,

@@ -1,4 +1,4 @@
--- Whether this worker is the one of those that live that looks after what all of them have: the one with the lowest id.
+-- Whether this worker is responsible for what all workers share: the living one with the lowest id.
 --
 -- $1  integer  the worker
 SELECT coalesce(min(w.id) = $1::integer, FALSE) AS is_first

@@ -1,4 +1,4 @@
--- What alerts are no longer made of, and those that ended long ago.
+-- Deletes data that no alert needs any more, and alerts that ended long ago.
 WITH
 old_codes AS (
     DELETE FROM crm_sync.alert_codes WHERE seen_at < clock_timestamp() - interval '30 days'

@@ -1,6 +1,6 @@
--- What might have been wrong has passed before anyone was told.
+-- Deletes an alert that passed before anyone was told.
 --
--- $1  integer  id of the worker whose turn it is
+-- $1  integer  id of the worker on duty
 -- $2  bigint   id of the alert
 DELETE FROM crm_sync.alerts
 WHERE

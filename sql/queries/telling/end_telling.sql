@@ -1,4 +1,4 @@
--- What became of a message: these channels were told. It is repeatable.
+-- The result of sending a message: these channels were told. Can be repeated.
 --
 -- $1  bigint   id of the alert
 -- $2  text     message

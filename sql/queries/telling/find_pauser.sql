@@ -1,4 +1,4 @@
--- Who has given the reason for which a CRM is paused by hand now.
+-- Who gave the reason for a CRM's current manual pause.
 --
 -- $1  text         crm
 -- $2  timestamptz  since when it is paused

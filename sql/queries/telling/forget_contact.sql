@@ -1,4 +1,4 @@
--- Takes a contact's name off its lines of history, and whatever may lead to it. That something was done remains, and is counted.
+-- Removes a contact's key from its lines of history, with everything that may lead to it. The lines remain, and are counted.
 --
 -- $1  id[]  the contacts
 UPDATE crm_sync.history

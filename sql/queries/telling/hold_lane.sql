@@ -1,10 +1,11 @@
--- Pauses a CRM by hand, for all workers and until it is resumed, and tells them. One that is paused already keeps since when, and
--- takes the new reason; was_since and was_reason are what it was before. A person's word outlives a crash of the database, so this commit waits for the disk.
+-- Pauses a CRM manually, for all workers until it is resumed, and notifies them. If it is paused already, the start stays, and
+-- the new reason replaces the old one; was_since and was_reason are the previous values. A manual pause must survive a crash of
+-- the database, so this commit waits for the disk.
 --
 -- $1  text  crm
 -- $2  text  why
 WITH
--- Locked, so that of two at a time the second sees the first.
+-- Locked, so that of two concurrent pauses the second sees the first.
 before AS MATERIALIZED (
     SELECT
         l.crm,

@@ -1,8 +1,8 @@
--- What alerts are made of, one row a CRM. Bounded: two hours of minutes, and of the deletions the oldest ten thousand.
+-- The facts behind alerts, one row per CRM. Bounded: two hours of minutes, and the oldest ten thousand deletions.
 --
--- $1  float8  seconds that outcomes are counted for
--- $2  float8  seconds that flips which no trigger saw are counted for
--- $3  float8  seconds after which a deletion is stuck
+-- $1  float8  seconds over which outcomes are counted
+-- $2  float8  seconds over which flips that no trigger saw are counted
+-- $3  float8  seconds after which a deletion counts as stuck
 WITH
 oldest_deletions AS MATERIALIZED (
     SELECT

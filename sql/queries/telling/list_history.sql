@@ -1,7 +1,7 @@
--- The lines of some contacts, the latest first.
+-- The history of some contacts, the latest first.
 --
 -- $1  id[]     the contacts
--- $2  text     at this CRM; NULL: at all
+-- $2  text     for this CRM; NULL: for all
 -- $3  integer  at most this many
 SELECT
     at,

@@ -1,7 +1,7 @@
--- Failure codes that are new, and still come.
+-- Failure codes that are new, and still occur.
 --
 -- $1  float8  seconds for which a code is new
--- $2  float8  seconds without it after which it comes no more
+-- $2  float8  seconds without an occurrence after which it counts as gone
 SELECT
     crm,
     code,

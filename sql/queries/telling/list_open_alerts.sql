@@ -1,4 +1,4 @@
--- What is wrong, or may be, and what has ended and is still to be told.
+-- What is or may be wrong, and ended alerts that are still to be reported.
 SELECT
     id,
     condition,

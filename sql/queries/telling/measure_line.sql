@@ -1,9 +1,9 @@
--- How many contacts of one CRM are in line and due, and since when the first of them waits. Bounded: ten thousand lines are
--- counted, and of the first thousand, and the last hundred, where those are that were put back unsent, it is looked up whether they
--- are of a contact that waits. One in flight does not.
+-- How many contacts of one CRM are in line and due, and since when the first of them has been waiting. Bounded: ten thousand
+-- lines are counted. For the first thousand and the last hundred, where contacts put back unsent are, it is checked whether the
+-- contact is waiting. A contact in flight is not.
 --
--- It waits since its flip, and after a failure of its own since its retry was due, as count_line.sql has it. This one is of use where
--- the CRM may be called.
+-- Waiting starts at the flip, or after a failure when the retry is due, as in count_line.sql. This is meaningful only while the
+-- CRM may be called.
 WITH
 due AS (
     (

@@ -1,9 +1,10 @@
--- Notes when failure codes were seen, and how often: a contact that is retried fails several times. In one order, so that no two workers wait for each other.
+-- Records when failure codes were seen, and how often: a contact that is retried fails several times. In a fixed order, so that
+-- no two workers deadlock.
 --
 -- $1  text[]    CRMs, one for each code
 -- $2  text[]    codes
 -- $3  bigint[]  failures with each code
--- $4  float8    seconds without it after which a code is new
+-- $4  float8    seconds without an occurrence after which a code counts as new
 INSERT INTO crm_sync.alert_codes AS c (crm, code, new_since, seen_at, contacts)
 SELECT
     n.crm,

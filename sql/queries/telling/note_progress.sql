@@ -1,5 +1,6 @@
--- What a worker says of one lane: its pace, what is long in hand, what the table refuses. And moves the snapshot on by what it has
--- finished. When that was counted, and the states that were moved: a number that is locked just now is moved the next time.
+-- A worker's report on one lane: its pace, contacts that have been in hand for long, and those the table refuses. It also updates
+-- the snapshot with what the worker has finished. Returns when the snapshot was counted, and the states that were updated: a
+-- number that is locked now is updated the next time.
 --
 -- $1  text       crm
 -- $2  integer    id of the worker

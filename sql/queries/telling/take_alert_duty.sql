@@ -1,5 +1,5 @@
--- Whether it is this worker that looks after alerts: the one that the row names, for as long as that one lives. A row that somebody
--- has locked is not waited for: the next look is soon.
+-- Whether this worker is on duty for alerts: the one named in the row, as long as it is alive. Does not wait for a locked row,
+-- because the next look is soon.
 --
 -- $1  integer  id of the worker
 WITH
@@ -19,7 +19,7 @@ taken AS (
     RETURNING one
 ),
 
--- A dump of definitions alone has no row.
+-- A database restored without rows has no row here.
 missing AS (
     INSERT INTO crm_sync.alert_duty (worker)
     SELECT $1::integer

@@ -1,10 +1,10 @@
--- Whether this worker counts: the one that has the lock, for as long as its session lives.
+-- Whether this worker counts: the one that holds the lock, as long as its session is open.
 --
--- Anyone who may connect can take any advisory lock. So it counts only with a worker that lives: where a stranger has it, the
--- living worker with the lowest id counts.
+-- Any role that may connect can take any advisory lock. So the lock counts only if a living worker holds it: if a stranger does,
+-- the living worker with the lowest id counts.
 --
 -- $1  integer  id of this worker
--- $2  integer  what is counted: 0 all contacts, 1 what metrics tell of all workers
+-- $2  integer  what is counted: 0 all contacts, 1 the metrics that all workers share
 WITH holders AS MATERIALIZED (
     SELECT l.pid
     FROM pg_locks AS l

@@ -1,6 +1,6 @@
--- Empties what is kept no longer: as its function says.
+-- Deletes expired history; see the function.
 --
--- $1  integer  days that history is kept
+-- $1  integer  days for which history is kept
 SELECT
     emptied,
     busy,

@@ -1,10 +1,10 @@
--- Writes down what happened.
+-- Records events.
 --
 -- $1  float8[]   seconds ago
 -- $2  text[]     what
--- $3  text[]     at which CRM, or NULL
+-- $3  text[]     the CRM, or NULL
 -- $4  text       who
--- $5  text       by what: command, worker, console
+-- $5  text       through what: command, worker, console
 -- $6  integer    the worker, or NULL
 -- $7  text[]     details, each a JSON object
 INSERT INTO crm_sync.events (at, event, crm, actor, via, worker, details)

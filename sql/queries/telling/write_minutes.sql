@@ -1,7 +1,7 @@
--- Adds what one worker has counted to the minute that it is about. There is a row already where the worker stopped within it.
+-- Adds one worker's counts to the minute they belong to. There is a row already if the worker stopped within that minute.
 --
 -- $1  integer  the worker
--- $2  float8   seconds that were counted, until now
+-- $2  float8   seconds covered by the counts, until now
 -- $3  jsonb    by CRM, objects with the columns of crm_sync.minutes
 INSERT INTO crm_sync.minutes AS m (
     minute,
@@ -22,7 +22,7 @@ INSERT INTO crm_sync.minutes AS m (
     strays
 )
 SELECT
-    -- That in whose middle most was counted.
+    -- The minute that contains the middle of the counted time.
     date_trunc('minute', clock_timestamp() - make_interval(secs => $2::float8 / 2)),
     $1::integer,
     c.crm,

@@ -1,5 +1,5 @@
--- Takes what was counted for the snapshot. What workers have moved on while it was being counted is moved on in it, too. And what
--- workers that are gone have said is cleared away.
+-- Stores the counts as the snapshot. Changes reported by workers during the count are applied to it, too. Reports of workers that
+-- are gone are deleted.
 --
 -- $1  text[]         CRMs
 -- $2  text[]         the state in each
