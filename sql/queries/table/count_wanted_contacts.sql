@@ -1,6 +1,6 @@
 -- How many contacts of one CRM match a selection, counted only as far as is possible in a moment.
 --
--- :failed  a condition on their failure codes, which contains $2
+-- :failed  a condition on their failure codes; $2 is in it
 -- $1  text[]   with these sync statuses; NULL: any
 -- $2  text[]   failed with these codes; NULL: any
 -- $3  integer  limit of the count

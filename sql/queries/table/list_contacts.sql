@@ -4,7 +4,7 @@
 -- Returns at least one row, without a contact if none was found: looked counts the contacts of the stretch, last is its last key.
 -- A time that makes no sense (infinity, BC), which drivers cannot read, becomes NULL.
 --
--- :beyond  the condition for following contacts, which contains $1
+-- :beyond  the condition for following contacts; $1 is in it
 -- $1  id       after this one; NULL: from the first
 -- $2  text[]   with these sync statuses; NULL: any
 -- $3  text[]   failed with these codes; NULL: any
