@@ -1,4 +1,4 @@
-# `make` alone lists the targets. Nothing is needed but Python 3.11 or newer.
+# `make` alone lists the targets. All you need is Python 3.11 or newer.
 
 PYTHON ?= python3
 PG ?= 18
@@ -10,13 +10,13 @@ DOCS_READY = .venv/docs/ready
 BROWSER_READY = .venv/browser-ready
 INTO_INSTALLED = $(BIN)/pip --python dist/installed/bin/python install --quiet --disable-pip-version-check
 
-# Tests wait more than they work, so there are more of them than cores. Neighbours in a file stay together, for they share servers.
+# Tests wait more than they work, so more of them run than there are cores. Neighbours in a file stay together, as they share servers.
 JOBS ?= 4
 BESIDE = -n $(JOBS) --dist worksteal -q
 QUICK = not slow and not root and not alone
 LIMIT ?= 3
 
-# Python keeps what it has compiled, else each process of the tests would compile all of it again.
+# Python caches compiled files, otherwise each test process would compile everything again.
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
@@ -38,7 +38,7 @@ $(READY): .requirements/dev.txt pyproject.toml
 demo: setup ## Watch the real thing: 10,000 contacts, an embedded PostgreSQL, sandbox CRMs (KEEP=1: with the console, until Ctrl-C)
 	@$(BIN)/crm-sync demo $(if $(CONTACTS),--contacts $(CONTACTS)) $(if $(KEEP),--keep)
 
-test: setup ## Run the quick tests, beside each other (PG=15 or PG=16 for another server, TEST_DATABASE_URL=... for one of yours)
+test: setup ## Run the quick tests in parallel (PG=15 or PG=16 for another server, TEST_DATABASE_URL=... for one of yours)
 	@PG=$(PG) HYPOTHESIS_PROFILE=dev $(BIN)/pytest $(BESIDE) -m "$(QUICK)" $(REPORT)
 
 test-all: test test-slow ## Run all tests
@@ -79,7 +79,7 @@ $(BENCH_READY): .requirements/bench.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r .requirements/bench.txt
 	@touch $@
 
-dist: setup $(RELEASE_READY) ## Make wheel, sdist and the list of what is in them (SBOM) in dist/, and check them
+dist: setup $(RELEASE_READY) ## Make wheel, sdist and SBOM in dist/, and check them
 	@rm -rf dist
 	@$(BIN)/hatchling build
 	@$(BIN)/twine check --strict dist/*
@@ -89,39 +89,39 @@ dist: setup $(RELEASE_READY) ## Make wheel, sdist and the list of what is in the
 	@$(BIN)/python deploy/sbom.py dist/installed/bin/python dist/sbom.cdx.json
 	@rm -rf dist/installed
 
-deb: setup ## Make the Debian package in dist/, for the Debian or Ubuntu that this is (needs debhelper and python3-venv)
+deb: setup ## Make the Debian package in dist/, for the Debian or Ubuntu it is run on (needs debhelper and python3-venv)
 	@mkdir -p dist && rm -f dist/*.whl dist/*.deb
 	@$(BIN)/hatchling build --target wheel
 	@deploy/build-deb dist/*.whl dist
 
-release-tools: $(RELEASE_READY) ## Install what a release is made and checked with
+release-tools: $(RELEASE_READY) ## Install the tools that make and check a release
 
 $(RELEASE_READY): $(READY) .requirements/release.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r .requirements/release.txt
 	@touch $@
 
-docs: $(DOCS_READY) ## Build the site of docs/ in dist/docs; a warning, a link or a heading that leads nowhere fails
+docs: $(DOCS_READY) ## Build the site of docs/ in dist/docs; fails on a warning or a broken link
 	@rm -rf dist/docs
 	@.venv/docs/bin/sphinx-build --quiet --fail-on-warning --keep-going -b html -d .venv/docs/doctrees docs dist/docs
 	@echo "Built dist/docs/index.html"
 
-# An environment of its own: the site needs other versions of docutils than the tools of a release.
+# A separate environment: the site needs another version of docutils than the release tools.
 $(DOCS_READY): .requirements/docs.txt
 	@$(PYTHON) -m venv .venv/docs
 	@.venv/docs/bin/pip install --quiet --disable-pip-version-check --require-hashes -r .requirements/docs.txt
 	@touch $@
 
-browser-tools: $(BROWSER_READY) ## Install what the console is tried with in a browser, and the API against its document (needs Chromium too)
+browser-tools: $(BROWSER_READY) ## Install the tools that test the console in a browser and the API against its document (needs Chromium)
 
 $(BROWSER_READY): $(READY) .requirements/browser.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r .requirements/browser.txt
 	@touch $@
 
-pictures: setup $(BROWSER_READY) ## Take the pictures of docs/pictures anew
+pictures: setup $(BROWSER_READY) ## Take the pictures in docs/pictures again
 	@mkdir -p docs/pictures
 	@SCREENSHOTS=docs/pictures $(BIN)/pytest -q tests/console/test_browser.py -k "everybody or telephone"
 
-chaos: setup ## Break everything in random order for MINUTES=2, then check the promise (SEED=... for a run again)
+chaos: setup ## Break everything in random order for MINUTES=2, then check the promises (SEED=... repeats a run)
 	@$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),2) $(if $(SEED),--seed $(SEED))
 
 model: setup ## Check the model of the protocol in all its configurations (half an hour, 6 GB; needs Spin and gcc)

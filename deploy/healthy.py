@@ -1,6 +1,6 @@
-"""The health check of the container: exits 0 while the worker of this host has its session with the database, else 1.
+"""The container's health check: exits 0 while the worker on this host has its session with the database, otherwise 1.
 
-It asks for the list of workers, and for nothing that takes longer on a larger table.
+It only queries the list of workers, so it does not get slower with a larger table.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ PATIENCE_S = 5.0
 
 
 async def healthy() -> bool:
-    """Raises CrmSyncError where the database cannot be asked."""
+    """Raises CrmSyncError if the database cannot be queried."""
     async with Database.of(read(Settings), size=1, timeout_s=PATIENCE_S) as database:
         workers = await database.fetch(query("list_workers"))
     return any(worker["alive"] and worker["host"] == socket.gethostname() for worker in workers)

@@ -1,6 +1,6 @@
 """Writes the manual pages of crm-sync, its commands and its settings: python deploy/man.py FOLDER.
 
-What they say is what --help and docs/reference say: all are made of the same texts in the code.
+They say the same as --help and docs/reference: all are made from the same texts in the code.
 """
 
 import sys
@@ -18,7 +18,7 @@ from crm_sync.crm.registry import OWN
 from crm_sync.exit_codes import EXIT_CODES
 from crm_sync.settings import AlertSettings, LaneSettings, ProxySettings, Settings, TraceSettings, TransportSettings
 
-EXAMPLE = "\b"  # what click keeps as it is begins with it
+EXAMPLE = "\b"  # marks text that click leaves unformatted
 
 
 def main(folder: str) -> None:
@@ -30,7 +30,7 @@ def main(folder: str) -> None:
     for section in SECTIONS.values():
         for name, summary in section.items():
             command = program.get_command(context, name)
-            assert command is not None  # noqa: S101 (a section names commands only)
+            assert command is not None  # noqa: S101 (a section names only commands)
             page = "\n".join(of_one(command, click.Context(command, parent=context, info_name=name), summary))
             (place / f"crm-sync-{name}.1").write_text(f"{page}\n", encoding="utf-8")
 
@@ -101,7 +101,7 @@ def _models() -> Iterator[tuple[str, str, type[BaseModel]]]:
 
 
 def roff(text: str) -> str:
-    """As troff shows it: no line is a request of it, and no hyphen becomes a dash."""
+    """Escaped for troff: no line becomes a request, and no hyphen a dash."""
     escaped = text.replace("\\", r"\e").replace("-", r"\-").replace("'", r"\(aq")
     return rf"\&{escaped}" if escaped.startswith((".", "'")) else escaped
 

@@ -1,6 +1,6 @@
-"""Writes what an installation of crm-sync consists of, as CycloneDX: python deploy/sbom.py INTERPRETER FILE. Part of `make dist`.
+"""Writes the SBOM of an installation of crm-sync, as CycloneDX: python deploy/sbom.py INTERPRETER FILE. Part of `make dist`.
 
-The version is not in pyproject.toml, where the tool looks for it, so it is added to what the tool has made.
+The tool looks for the version in pyproject.toml, where it is not, so it is added to the result.
 """
 
 import json

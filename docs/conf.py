@@ -1,4 +1,4 @@
-"""How Sphinx builds the site: `make docs`. Pages are Markdown that also reads well in the repository."""
+"""How Sphinx builds the site: `make docs`. Pages are Markdown that is also readable in the repository."""
 
 import re
 from pathlib import Path
@@ -38,7 +38,7 @@ copybutton_exclude = ".linenos, .gp, .go"
 
 
 class BothThemes(SphinxTransform):
-    """A picture that was taken in both themes is shown in the reader's. The page names the light one, as the repository shows it."""
+    """A picture taken in both themes is shown in the reader's theme. The page names the light one, which the repository shows."""
 
     default_priority = 400  # before images are collected
 
@@ -53,7 +53,7 @@ class BothThemes(SphinxTransform):
 
 
 def setup(app: Sphinx) -> None:
-    """SQL is PostgreSQL's here, with its quotes and parameters; a .env is coloured as the files it resembles."""
+    """SQL means PostgreSQL here, with its quotes and parameters; a .env is highlighted like the files it resembles."""
     app.add_transform(BothThemes)
     app.add_lexer("sql", PostgresLexer)
     app.add_lexer("dotenv", IniLexer)

@@ -1,7 +1,7 @@
-"""Checks the language of README and docs/, of what --help says, and of what the sources say: `python -m docs.prose`.
+"""Checks the language of README, docs/, --help and the sources: `python -m docs.prose`.
 
-Prose is wrapped at 100 columns. Words of docs/words.txt are not used: each line has one, `=`, and what to write instead. In the
-sources they are looked for in comments, docstrings and messages.
+Prose is wrapped at 100 columns. Words in docs/words.txt must not be used: each line has one, `=`, and what to write instead. In
+the sources, comments, docstrings and messages are checked.
 """
 
 import io
@@ -36,19 +36,19 @@ _SPOKEN = {tokenize.COMMENT, tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE"
 
 
 def words(text: str) -> Words:
-    """Each word that is not used, and what is used instead."""
+    """The unwanted words, each with its replacement."""
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     pairs = [line.partition("=")[::2] for line in lines]
     return [(re.compile(rf"\b{word.strip()}\b", re.IGNORECASE), instead.strip()) for word, instead in pairs]
 
 
 def prose(text: str) -> str:
-    """The text with its blocks of code emptied, line by line as it was."""
+    """The text with its code blocks emptied, keeping the line numbers."""
     return _HIDDEN.sub(lambda hidden: "\n" * hidden[0].count("\n"), text)
 
 
 def complaints(text: str, used: Words, columns: int = COLUMNS) -> Iterator[tuple[int, str]]:
-    """The line, and what is wrong with it."""
+    """Line numbers, and what is wrong there."""
     lines = prose(text).splitlines()
     for number, line in enumerate(lines, 1):
         if len(line) > columns and not line.startswith("|") and " " in line.strip()[:columns]:
@@ -58,7 +58,7 @@ def complaints(text: str, used: Words, columns: int = COLUMNS) -> Iterator[tuple
 
 
 def unwanted(line: str, used: Words) -> Iterator[str]:
-    """The words of a line that are not used, each with what to write instead."""
+    """The unwanted words in a line, each with its replacement."""
     sentence = _SHOWN_AS_IT_IS.sub("", line)
     for pattern, instead in used:
         if found := pattern.search(sentence):
@@ -66,7 +66,9 @@ def unwanted(line: str, used: Words) -> Iterator[str]:
 
 
 def said(path: Path) -> Iterator[tuple[int, str]]:
-    """What a source says to people, by lines: all of a template or a document, else comments, docstrings and messages."""
+    """The lines of a source that are meant for people: all of a template or a document, otherwise comments, docstrings and
+    messages.
+    """
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".py":
         for token in tokenize.generate_tokens(io.StringIO(text).readline):
@@ -78,11 +80,11 @@ def said(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def helps() -> Iterator[tuple[str, str]]:
-    """What --help says of each command, as it is in the code."""
+    """The --help of each command, as written in the code."""
     context = click.Context(program)
     for name in COMMANDS:
         command = program.get_command(context, name)
-        assert command is not None  # noqa: S101 (COMMANDS are those that there are)
+        assert command is not None  # noqa: S101 (COMMANDS are the existing ones)
         texts = [command.help or "", *(getattr(parameter, "help", None) or "" for parameter in command.params)]
         yield f"crm-sync {name} --help", "\n".join(texts)
     yield "crm-sync --help", "\n".join(summary for section in SECTIONS.values() for summary in section.values())

@@ -1,4 +1,4 @@
-"""Failure codes: a page each, and tables of them. What is longer than a sentence stands in codes.toml."""
+"""Failure codes: a page each, and tables of them. Anything longer than a sentence is in codes.toml."""
 
 import tomllib
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ def pages() -> dict[str, str]:
 
 
 def explained(code: Code) -> Mapping[str, Any]:
-    """Of codes.toml: fault, cause, and steps. Raises ValueError with what is missing."""
+    """From codes.toml: fault, cause, and steps. Raises ValueError with what is missing."""
     entries = tomllib.loads((Path(__file__).parent / "codes.toml").read_text(encoding="utf-8"))
     if unknown := entries.keys() - set(Code):
         raise ValueError(f"docs/generate/codes.toml explains codes that do not exist: {', '.join(sorted(unknown))}")

@@ -1,4 +1,4 @@
-"""The columns that a CRM has on the contacts table: names and types from sql/schema.sql, Brevo's as the example."""
+"""The columns that a CRM has on the contacts table: names and types from sql/schema.sql, with Brevo's as the example."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -7,7 +7,7 @@ from functools import partial
 from docs.generate.sql import SCHEMA
 from docs.generate.tables import code, table
 
-# Who writes it, and what it says.
+# Which side writes it, and what it says.
 _OF_A_CRM = {
     "sync_status": ("you and the worker", "What is wanted. You write `New`, `Selected`, `Queued` or `Skipped`; the worker answers with `Processing`, `Complete` or `Error`."),
     "processing_status": ("the worker", "What is happening: `Queued` (in line, or waiting until it is due), `Processing` (in flight), `Complete`, `Error`."),

@@ -1,4 +1,4 @@
-"""Every command, from what click prints of it."""
+"""Every command, from what click prints about it."""
 
 from collections.abc import Callable, Iterator, Mapping
 
@@ -8,7 +8,7 @@ from crm_sync.cli import COMMANDS, SECTIONS
 from crm_sync.cli import crm_sync as program
 from docs.generate.tables import code, sentence, table, wrapped
 
-EXAMPLE = "\b"  # what click keeps as it is begins with it
+EXAMPLE = "\b"  # marks text that click leaves unformatted
 
 
 def listed() -> str:
@@ -29,7 +29,7 @@ def described() -> str:
 
 def _section(name: str, parent: click.Context) -> Iterator[str]:
     command = program.get_command(parent, name)
-    assert command is not None  # noqa: S101 (a section names commands only)
+    assert command is not None  # noqa: S101 (a section names only commands)
     context = click.Context(command, parent=parent, info_name=name)
     yield from (f"## crm-sync {name}", "")
     yield from ("```text", f"crm-sync {name} {' '.join(command.collect_usage_pieces(context))}", "```", "")

@@ -22,7 +22,7 @@ from crm_sync.settings import (
 )
 from docs.generate.tables import code, sentence, table
 
-# Where a setting has more to it than a sentence.
+# For settings that need more than a sentence.
 _SEE = {
     "DATABASE_URL": "[The URL](database.md#the-url)",
     "LISTEN_DATABASE_URL": "[Behind a pooler](../how-to/pooler.md)",
@@ -109,7 +109,7 @@ def _limits(field: FieldInfo) -> str:
 
 
 def models() -> dict[str, type[BaseModel]]:
-    """All of them but LaneSettings, by the name of their part. Raises ValueError where one is not listed here."""
+    """All except LaneSettings, by the name of their part. Raises ValueError if one is not listed here."""
     listed = {**_MODELS, **{f"settings-{name}": crm.settings for name, crm in OWN.items() if crm.settings}}
     there = {value for value in vars(crm_sync.settings).values() if isinstance(value, type) and issubclass(value, SettingsModel)}
     if missing := there - {SettingsModel, LaneSettings, *listed.values()}:

@@ -1,4 +1,6 @@
-"""Views, tables and functions for applications and reports: what they are from sql/schema.sql, what for from sql.toml."""
+"""Views, tables and functions for applications and reports: their definitions from sql/schema.sql, their
+purpose from sql.toml.
+"""
 
 import re
 import tomllib
@@ -35,7 +37,9 @@ def _relation(name: str, entry: Mapping[str, Any]) -> str:
 
 
 def columns_of(name: str) -> dict[str, str]:
-    """By name, the type; of a view, whose definition has none, an empty text. Raises ValueError where neither is there."""
+    """Types by name; for a view, whose definition has none, empty texts. Raises ValueError if it is neither a
+    table nor a view.
+    """
     if made := re.search(rf"^CREATE TABLE crm_sync\.{name} \(\n(.*?)^\)", SCHEMA, re.MULTILINE | re.DOTALL):
         found = re.findall(
             r"^    ([a-z_]+) ((?:timestamp with time zone|double precision|[a-z]+)(?:\[\])?)", made[1], re.MULTILINE

@@ -14,11 +14,11 @@ def code(text: str) -> str:
 
 
 def sentence(text: str) -> str:
-    """With a capital, and a full stop."""
+    """With a capital letter and a full stop."""
     text = text[:1].upper() + text[1:]
     return text if text.endswith((".", "?", "!")) else f"{text}."
 
 
 def wrapped(text: str, indent: str = "") -> str:
-    """A paragraph, or an entry of a list, at 100 columns."""
+    """A paragraph, or an entry in a list, at 100 columns."""
     return textwrap.fill(" ".join(text.split()), 100, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)

@@ -1,4 +1,4 @@
-"""What is listmonk's own: what a PUT would take away, whom it refuses, and how."""
+"""What is specific to listmonk: what a PUT would remove, what it refuses, and how."""
 
 import asyncio
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-// Asks for a new look while somebody sees the page, and moves to the search field at "/". All pages work without it.
+// Refreshes the page while it is visible, and focuses the search field at "/". All pages work without it.
 const INTERVAL_MS = 2000;
 
 setInterval(() => {

@@ -1,4 +1,4 @@
-"""listmonk for crm-sync: its settings, its account, and what is registered."""
+"""listmonk for crm-sync: its settings, its account, and its registration."""
 
 from functools import partial
 
@@ -22,7 +22,7 @@ class ListmonkSettings(SettingsModel):
 
 
 def account() -> Account | None:
-    """None where nothing is set. Raises ConfigurationError naming a setting that is missing or wrong."""
+    """None if nothing is set. Raises ConfigurationError that names a missing or wrong setting."""
     settings = read(ListmonkSettings)
     if settings.listmonk_url is None:
         require_none("LISTMONK_URL", settings)

@@ -1,7 +1,7 @@
-"""listmonk, one subscriber a request [listmonk.app/docs/apis/subscribers, and cmd/subscribers.go of versions 4 to 6].
+"""listmonk, one subscriber per request [listmonk.app/docs/apis/subscribers, and cmd/subscribers.go of versions 4 to 6].
 
-A new subscriber takes one request, one that is there two or three: listmonk's PUT replaces name, attributes and lists, so that the
-record is read first and put together from both. Lists are left as they are: whoever has left one is not put on it again.
+A new subscriber takes one request, an existing one two or three: listmonk's PUT replaces name, attributes and lists, so the
+record is read first and merged. Lists are left unchanged: a person who has left one is not added again.
 """
 
 import re
@@ -21,12 +21,12 @@ from crm_sync.errors import OutageError, RefusedError
 SUBSCRIBERS = "/api/subscribers"
 CHECK = "check LISTMONK_URL, the address of listmonk without /api"
 KEYS = "check LISTMONK_USERNAME and LISTMONK_TOKEN, and the permissions of that API user"
-# By what Postgres calls them in listmonk's schema: a PUT with the address of another subscriber is answered with 500.
+# Names of unique constraints in listmonk's schema: a PUT with another subscriber's address is answered with 500.
 TAKEN = ("subscribers_email_key", "idx_subs_email")
 
 
 class Listmonk(Client):
-    """One installation. list_id: the list that new subscribers are put on."""
+    """One installation. list_id: the list that new subscribers are added to."""
 
     def __init__(self, http: Http, *, list_id: int | None = None) -> None:
         self._http = http
@@ -55,7 +55,7 @@ class Listmonk(Client):
     async def delete(self, deletions: Sequence[Deletion]) -> list[Outcome]:
         [deletion] = deletions
         answer = await self._ask("DELETE", f"{SUBSCRIBERS}/{deletion.remote_id}")
-        if answer.status == 200 and answer.get("data") is True:  # of one that is not there, too
+        if answer.status == 200 and answer.get("data") is True:  # also for a missing one
             return [Outcome.delivered(None)]
         if answer.status == 200:
             raise _broken(answer)
@@ -71,7 +71,7 @@ class Listmonk(Client):
             raise RefusedError(Code.NOT_FOUND, f"what answers is not listmonk: {CHECK}")
         if self._list_id is None:
             return "token accepted"
-        # A subscriber for a list that is not there is created without a word, and is on none.
+        # For a list that does not exist, a subscriber is silently created without a list.
         answer = await self._ask("GET", f"/api/lists/{self._list_id}")
         if answer.status != 200 or _data(answer).get("id") != self._list_id:
             raise RefusedError(Code.MISCONFIGURED, f"listmonk has no list {self._list_id}: check LISTMONK_LIST_ID")
@@ -92,7 +92,9 @@ class Listmonk(Client):
 
     async def _read(self, remote_id: str) -> dict[str, Any] | None:
         answer = await self._ask("GET", f"{SUBSCRIBERS}/{remote_id}")
-        return None if answer.status in (400, 404) else _subscriber(_data(answer), answer)  # 400 is listmonk's for not there
+        return (
+            None if answer.status in (400, 404) else _subscriber(_data(answer), answer)
+        )  # listmonk answers 400 for a missing one
 
     async def _search(self, email: str) -> dict[str, Any] | None:
         """`search` is a regular expression over names and addresses; `query`, which is SQL, needs another permission."""
@@ -104,7 +106,7 @@ class Listmonk(Client):
         return next((one for one in found if fold(one["email"]) == fold(email)), None)
 
     async def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None, **query: str) -> Answer:
-        """Any answer of listmonk's own about the contact. Raises LaneError."""
+        """Any answer by listmonk itself about the contact. Raises LaneError."""
         answer = await self._http.send(method, path, body, query=query)
         if answer.status == 500 and any(name in answer.said("message") for name in TAKEN):
             return answer
@@ -117,7 +119,7 @@ class Listmonk(Client):
 
 
 def _parts(contact: Contact) -> tuple[Any, dict[str, Any]]:
-    """The name and the attributes. What is empty here stays as it is there."""
+    """The name and the attributes. Empty fields stay unchanged in listmonk."""
     attribs = dict(contact.filled)
     return attribs.pop("name", None), attribs
 
@@ -152,7 +154,7 @@ def _data(answer: Answer) -> dict[str, Any]:
 
 
 def _subscriber(value: object, answer: Answer) -> dict[str, Any]:
-    """What of a record is used, as listmonk has it. Half of one would have the rest taken away from the subscriber."""
+    """The parts of a record that are used, as listmonk returns them. With only half of them, a PUT would remove the rest."""
     kinds = {"id": int, "email": str, "name": str, "status": str, "attribs": dict, "lists": list}
     if not isinstance(value, dict) or any(type(value.get(name)) is not kind for name, kind in kinds.items()):
         raise _broken(answer)

@@ -1,4 +1,4 @@
-"""A fake listmonk: what it keeps, and what it refuses. `python -m crm_sync_listmonk.sandbox` serves one.
+"""A fake listmonk: what it stores, and what it refuses. `python -m crm_sync_listmonk.sandbox` serves one.
 
 As read in listmonk 4 to 6: cmd/subscribers.go, internal/core/subscribers.go, internal/auth/auth.go, queries.sql.
 """
@@ -10,7 +10,7 @@ from typing import Any
 from crm_sync.testing import Answer, Call, RoutedSandbox, route, serve
 
 USERNAME, TOKEN = "crm-sync", "sandbox-token-0123456789"
-LONGEST_NAME = 2000  # stdInputMaxLen, of a PUT only
+LONGEST_NAME = 2000  # stdInputMaxLen, only for a PUT
 DUPLICATE = 'pq: duplicate key value violates unique constraint "subscribers_email_key". Key (email)=({}) already exists.'
 
 _EMAIL = re.compile(r"[^\s@<>]+@[^\s@<>]+")
@@ -27,7 +27,7 @@ class ListmonkSandbox(RoutedSandbox):
         self._last_id = 0
 
     def admits(self, call: Call) -> Answer | None:
-        """Of an API user, `token NAME:TOKEN` or basic. Else 403, not 401."""
+        """API users authenticate with `token NAME:TOKEN` or basic authentication. Otherwise 403, not 401."""
         scheme, _, key = call.headers.get("Authorization", "").partition(" ")
         if scheme == "Basic":
             key = base64.b64decode(key).decode()
@@ -61,7 +61,7 @@ class ListmonkSandbox(RoutedSandbox):
 
     @route("PUT", "/api/subscribers/{number}")
     def replace(self, call: Call, number: str) -> Answer:
-        """Attributes and lists that are not sent are taken away."""
+        """Attributes and lists that are not sent are removed."""
         one = self._found(number)
         if refusal := self._refusal(call.body):
             return refusal
