@@ -1,1 +1,1 @@
-"""The page on which people look, and put things right: a process of its own."""
+"""The console: web pages on which people look at contacts and CRMs and fix problems. It is a separate process."""

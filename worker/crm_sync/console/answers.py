@@ -1,4 +1,6 @@
-"""What is answered where no page and no route was reached: a page of ours, or a problem of the API. Headers of each answer."""
+"""Answers to requests that reached no page and no route: a page of ours, or a problem of the API. Also the headers of every
+answer.
+"""
 
 from aiohttp import web
 from aiohttp.log import server_logger
@@ -8,7 +10,7 @@ from crm_sync.api.routes import PREFIX
 from crm_sync.console.drawing import Drawing
 from crm_sync.console.guard import HEADERS, Handler
 
-# By status: the title of the page, and what it says where nobody has said more.
+# By status: the title of the page, and its text if the error has none.
 _TROUBLE = {
     401: ("Not signed in", "The session has ended. Sign in again."),
     403: ("Not allowed", "This is not allowed."),
@@ -28,7 +30,7 @@ class Answers:
 
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Every answer gets the headers, and none is the framework's own."""
+        """Adds the headers to every answer, and replaces the framework's own answers."""
         try:
             response = await handler(request)
         except web.HTTPException as error:
@@ -36,7 +38,7 @@ class Answers:
                 _dress(error)
                 raise
             response = self._told(request, error)
-        except Exception:  # noqa: BLE001 (a fault of ours shows nothing of itself, and has the headers too)
+        except Exception:  # noqa: BLE001 (a bug of ours must not reveal anything, and needs the headers too)
             server_logger.exception("a page of the console failed")
             response = self._told(request, web.HTTPInternalServerError(text=""))
         if not response.prepared:
@@ -46,7 +48,7 @@ class Answers:
     def _told(self, request: web.Request, error: web.HTTPException) -> web.Response:
         allowed = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
         said = (error.text or "").strip()
-        if said.startswith(f"{error.status}: ") or error.status == 413:  # the framework's own words
+        if said.startswith(f"{error.status}: ") or error.status == 413:  # the framework's own text
             said = ""
         if is_api(request.path.removeprefix(self._base)):
             answer = _problem(error.status, said)

@@ -1,4 +1,4 @@
-"""The API as the console serves it."""
+"""The API as served by the console."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ STREAMS = web.AppKey("streams", set[asyncio.Task[None]])
 
 
 def add_api(app: web.Application, service: Service, idempotency: Idempotency, base: str) -> None:
-    """Below the base path. What no route has is answered as a problem, too."""
+    """Below the base path. Requests without a route are answered with a problem, too."""
     described = json.dumps(describe(ROUTES, base)).encode()
 
     async def document(_request: web.Request) -> web.Response:
@@ -30,7 +30,7 @@ def add_api(app: web.Application, service: Service, idempotency: Idempotency, ba
     app.on_shutdown.append(_end_streams)
     app.router.add_get(f"{base}{PREFIX}/openapi.json", document)
     for route in TO_MATCH:
-        # Whatever is in a name: braces, a line break. What is before a slash is another name.
+        # A name may contain anything: braces, line breaks. Anything before a slash is another name.
         path = re.sub(r"{(\w+)}", r"{\1:[^/]+}", route.path)
         app.router.add_route(route.method, f"{base}{PREFIX}{path}", _handler(service, idempotency, route))
     app.router.add_route("*", f"{base}{PREFIX}{{rest:(?s:/.*)?}}", _unknown)
@@ -80,7 +80,7 @@ def _fits(path: str, rest: str) -> bool:
 
 
 async def _streamed(request: web.Request, answer: Answer, stream: AsyncIterator[bytes]) -> web.StreamResponse:
-    """Until the follower has gone, or the server stops."""
+    """Until the follower disconnects, or the server stops."""
     response = web.StreamResponse(status=answer.status, headers={**HEADERS, **answer.headers})
     response.content_type = answer.content_type
     await response.prepare(request)
@@ -97,7 +97,7 @@ async def _streamed(request: web.Request, answer: Answer, stream: AsyncIterator[
 
 
 async def _end_streams(app: web.Application) -> None:
-    """They would end by themselves never, and keep the console from stopping."""
+    """They would never end by themselves, and would keep the console from stopping."""
     for task in app[STREAMS]:
         task.cancel()
 

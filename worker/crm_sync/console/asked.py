@@ -1,4 +1,4 @@
-"""What forms and addresses of pages ask for, checked."""
+"""Values from forms and page addresses, validated."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +17,7 @@ CONSEQUENCES = {
 
 
 def filter_of(form: Mapping[str, Any]) -> Filter:
-    """Raises DeclinedError for a state that there is not."""
+    """Raises DeclinedError for an unknown state."""
     state, code = str(form.get("state") or ""), str(form.get("code") or "").strip()
     if state and state not in list(State):
         raise DeclinedError(f"the state must be one of {', '.join(State)}")
@@ -27,19 +27,19 @@ def filter_of(form: Mapping[str, Any]) -> Filter:
 
 
 def wish_of(status: Any) -> Wish:
-    """Raises DeclinedError for a status that nobody may write."""
+    """Raises DeclinedError for a status that applications may not write."""
     if status not in list(Wish):
         raise DeclinedError(f"the status must be one of {', '.join(Wish)}")
     return Wish(status)
 
 
 def wishes(status: str) -> list[Wish]:
-    """What may become of it, the likeliest first."""
+    """The possible new statuses, the most likely first."""
     return [wish for wish in (Wish.QUEUED, Wish.SKIPPED, Wish.SELECTED, Wish.NEW) if wish.value != status]
 
 
 def span_of(text: str | None) -> Span:
-    """An hour where none is named. Raises DeclinedError for one that there is not."""
+    """An hour by default. Raises DeclinedError for an unknown one."""
     if text is not None and text not in list(Span):
         raise DeclinedError(f"the span must be one of {', '.join(Span)}")
     return Span(text or Span.HOUR)

@@ -1,6 +1,6 @@
-"""Charts as SVG, drawn here: no script, no style attributes, and whatever is put into one is escaped.
+"""Charts as SVG, drawn here: no script, no style attributes, and all values are escaped.
 
-They stretch to the width of the page, so what is written next to them is HTML, and lines keep their thickness.
+They stretch to the width of the page, so their labels are HTML next to them, and lines keep their thickness.
 """
 
 import math
@@ -15,7 +15,7 @@ from crm_sync.core.durations import span
 
 HEIGHT = 100
 MINUTES = 60
-FASTEST_S = 0.001  # the lower end of a chart of latencies, which is logarithmic
+FASTEST_S = 0.001  # the lower end of a latency chart, which is logarithmic
 
 _SVG = Markup(
     '<svg class="{kind}" viewBox="0 0 {width} {height}" preserveAspectRatio="none" role="img" aria-label="{label}">{drawn}</svg>'
@@ -26,7 +26,7 @@ _LINE = Markup('<polyline class="{kind}" points="{points}" vector-effect="non-sc
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """svg, and what is written next to it. top: what the upper edge stands for; first, last: when it begins and ends."""
+    """svg, and the labels next to it. top: the value at the upper edge. first, last: when it begins and ends."""
 
     svg: Markup
     top: str
@@ -35,12 +35,12 @@ class Chart:
 
     @property
     def is_short(self) -> bool:
-        """Of a day or less, so that the time of day says enough."""
+        """A day or less, so that the time of day is enough."""
         return self.last - self.first <= timedelta(days=1)
 
 
 def sparkline(minutes: Sequence[MinuteCount], crm: str) -> Markup:
-    """The last hour, a bar a minute."""
+    """The last hour, one bar per minute."""
     most = max((one.delivered + one.failed for one in minutes), default=0)
     delivered, failed = sum(one.delivered for one in minutes), sum(one.failed for one in minutes)
     label = f"{crm}, the last hour: {delivered:,} delivered, {failed:,} failed"
@@ -53,7 +53,7 @@ def sparkline(minutes: Sequence[MinuteCount], crm: str) -> Markup:
 
 
 def throughput_chart(read: Throughput) -> Chart:
-    """Contacts delivered and failed, a bar a stretch."""
+    """Contacts delivered and failed, one bar per stretch."""
     most = max((one.delivered + one.retried + one.rejected for one in read.stretches), default=0)
     delivered = sum(one.delivered for one in read.stretches)
     failed = sum(one.retried + one.rejected for one in read.stretches)
@@ -70,7 +70,7 @@ def throughput_chart(read: Throughput) -> Chart:
 
 
 def latency_chart(read: Throughput) -> Chart | None:
-    """From flip to delivery: the median, and what 95 of 100 were faster than. None if nothing was delivered."""
+    """From flip to delivery: the median and the 95th percentile. None if nothing was delivered."""
     known = [one for one in read.stretches if one.median_seconds is not None]
     if not known:
         return None
@@ -85,7 +85,7 @@ def latency_chart(read: Throughput) -> Chart | None:
 
 
 def _stacked(place: int, delivered: int, failed: int, most: int, when: str) -> Markup:
-    """The failed on top."""
+    """Failures on top."""
     title = f"{when}: {delivered:,} delivered, {failed:,} failed"
     good, bad = (HEIGHT * count / most if most else 0.0 for count in (delivered, failed))
     bars = [("good", HEIGHT - good, good), ("bad", HEIGHT - good - bad, bad)]
@@ -105,7 +105,7 @@ def _line(kind: str, places: Sequence[float], values: Iterable[float | None], to
 
 
 def _height(value: float, top: float) -> float:
-    """On a scale of tenfold steps, for latencies go from milliseconds to hours."""
+    """On a logarithmic scale, because latencies range from milliseconds to hours."""
     steps = math.log10(top / FASTEST_S)
     return (HEIGHT - 4) * math.log10(max(value, FASTEST_S) / FASTEST_S) / steps + 2 if steps > 0 else HEIGHT / 2
 

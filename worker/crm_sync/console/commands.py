@@ -10,14 +10,14 @@ from crm_sync.api.requests import Filter
 
 @dataclass(frozen=True, slots=True)
 class Same:
-    """sql: as an application writes it. command: None if there is none."""
+    """sql: as an application would write it. command: None if there is none."""
 
     sql: str
     command: str | None
 
 
 def literal(text: str) -> str:
-    """A text in SQL, whatever is in it."""
+    """A text as an SQL literal, whatever it contains."""
     if "\\" in text:
         return "E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
     return "'" + text.replace("'", "''") + "'"
@@ -32,7 +32,7 @@ def of_change(variables: Mapping[str, str], crm: str, key: str, wish: Wish, *, f
 
 
 def of_selection(variables: Mapping[str, str], wish: Wish, wanted: Filter) -> Same:
-    """All that match."""
+    """All matching contacts."""
     conditions = []
     if wanted.state is not None:
         conditions.append(f"{variables['sync_status']} = '{wanted.state.value}'")
@@ -49,13 +49,13 @@ def of_retry(variables: Mapping[str, str], crm: str, code: str) -> Same:
 
 
 def of_reveal(variables: Mapping[str, str], key: str) -> Same:
-    """One contact's address, and what would be sent of it."""
+    """One contact's address, and what would be sent for it."""
     where = f"FROM {variables['contacts']}\nWHERE {variables['id']} = {literal(key)};"
     return Same(f"SELECT {variables['email']}\n{where}", f"crm-sync preview --key {shlex.quote(key)}")
 
 
 def of_pause(crm: str) -> Same:
-    """No worker calls the CRM. The reason is for the person who does it to say."""
+    """No worker calls the CRM. The reason is left to the person who pauses."""
     held = "held_since = coalesce(held_since, now()), held_reason = 'why', revision = revision + 1"
     return Same(_of_lane(crm, held), f"crm-sync pause {crm} --reason 'why'")
 
@@ -66,6 +66,6 @@ def of_resume(crm: str) -> Same:
 
 
 def _of_lane(crm: str, changed: str) -> str:
-    """All workers are told at once."""
+    """All workers are notified at once."""
     news = literal(f"news {crm}")
     return f"UPDATE crm_sync.lanes\nSET {changed}\nWHERE crm = {literal(crm)};\nSELECT pg_notify('crm_sync', {news});"

@@ -1,4 +1,4 @@
-"""Signing in and out: by the form, or by the link that a terminal shows."""
+"""Signing in and out: with the form, or with the link shown in a terminal."""
 
 import time
 
@@ -10,7 +10,7 @@ from crm_sync.console.tokens import SESSION_S
 
 
 class Door:
-    """For those who come with a token."""
+    """For people who sign in with a token."""
 
     def __init__(self, drawing: Drawing, guard: Guard) -> None:
         self._drawing = drawing
@@ -26,7 +26,7 @@ class Door:
         ]
 
     async def _login(self, request: web.Request) -> web.Response:
-        """By the form, or by the link that a terminal shows."""
+        """With the form, or with the link shown in a terminal."""
         token = request.query.get("token")
         if token is not None:
             return self._enter(request, token, "/")
@@ -59,6 +59,6 @@ class Door:
 
 
 def _inner(path: str) -> str:
-    """A path of ours, and never another host's."""
-    ours = path.startswith("/") and path.isprintable() and not path.startswith(("//", "/\\"))  # a browser drops a tab from it
+    """A path on this server, never another host."""
+    ours = path.startswith("/") and path.isprintable() and not path.startswith(("//", "/\\"))  # browsers drop tabs from it
     return path if ours else "/"

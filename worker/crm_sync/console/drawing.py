@@ -1,4 +1,4 @@
-"""How a page is drawn: with what all of them have, and with the rights of the caller."""
+"""How a page is drawn: with the parts common to all pages, and with the rights of the caller."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-# By kind of error, the nearest first: status, title, and what is said besides the error.
+# By type of error, the most specific first: status, title, and the text besides the error.
 _TROUBLE: dict[type[CrmSyncError], tuple[int, str, str]] = {
     NotFoundError: (404, "Not found", ""),
     DeclinedError: (409, "Not done", ""),
@@ -32,18 +32,18 @@ _TROUBLE: dict[type[CrmSyncError], tuple[int, str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A line on top of a page. tone: good, bad, wait or still."""
+    """A line at the top of a page. tone: good, bad, wait or still."""
 
     text: str
     tone: str = "still"
 
     def with_note(self, note: str | None) -> "Notice":
-        """And something that a person should know in addition."""
+        """Adds something that the user should know."""
         return self if note is None else Notice(f"{self.text} {note}", "wait")
 
 
 class Drawing:
-    """signs_out: whether people sign in by a token."""
+    """signs_out: whether people sign in with a token."""
 
     def __init__(self, pages: Pages, rights: Rights, *, signs_out: bool) -> None:
         self._pages = pages
@@ -52,7 +52,7 @@ class Drawing:
         self.url, self.page_of, self.shown, self.reference = pages.url, pages.page_of, pages.shown, pages.reference
 
     def guarded(self, handler: Handler, scope: Scope = Scope.READ) -> Handler:
-        """With the rights of the caller. What goes wrong is a page that says what, and what to do."""
+        """With the rights of the caller. An error becomes a page that says what is wrong and what to do."""
 
         async def page(request: web.Request) -> web.StreamResponse:
             visitor = request[VISITOR]
@@ -88,14 +88,14 @@ class Drawing:
 
 
 async def _unstorable(request: web.Request) -> str | None:
-    """The name of what the database cannot hold, and so cannot be asked for."""
+    """The name of a parameter that the database cannot store, and so cannot search for."""
     form = await request.post() if request.method == "POST" else {}
     given = (*request.match_info.items(), *request.query.items(), *form.items())
     return next((name for name, value in given if isinstance(value, str) and "\0" in value), None)
 
 
 def sentence(error: Exception) -> str:
-    """What an error says, as one."""
+    """The message of an error as a sentence."""
     text = str(error)
     return f"{capital(text)}{'' if text.endswith('.') else '.'}"
 

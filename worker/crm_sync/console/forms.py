@@ -1,4 +1,4 @@
-"""What the forms of the pages do."""
+"""What the forms on the pages do."""
 
 from collections.abc import Mapping
 
@@ -17,7 +17,7 @@ from crm_sync.telling.deeds import CONSOLE, Doer
 
 
 class Forms:
-    """pages: that are shown again after something was done."""
+    """pages: shown again after an action."""
 
     def __init__(self, service: Service, drawing: Drawing, pages: LookingPages) -> None:
         self._tables = service.tables
@@ -44,7 +44,7 @@ class Forms:
         return await self._shown.show_contact(request, contact.key, revealed=contact)
 
     async def _ask(self, request: web.Request) -> web.Response:
-        """Shown where the button is: on the page of a contact, or of the CRM."""
+        """Shown next to the button: on the page of a contact or a CRM."""
         said = await self._fields.ask(request.match_info["crm"], _by(request))
         key = str((await request.post()).get("key", ""))
         if key:
@@ -101,7 +101,7 @@ class Forms:
     def _done(
         self, request: web.Request, notice: Notice, form: str, back: str, more: Mapping[str, str | None] | None
     ) -> web.StreamResponse:
-        """more: what the same form says to go on."""
+        """more: what the same form says to continue."""
         return self._drawing.show(request, "done.html", notice=notice, form=form, back=back, more=more)
 
     async def _pause(self, request: web.Request) -> web.StreamResponse:

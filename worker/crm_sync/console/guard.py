@@ -1,8 +1,8 @@
-"""What each request has to pass before anything is read for it, and the headers of each answer.
+"""The checks that each request must pass before anything is read, and the headers of each answer.
 
-A page on the internet can have a browser on this machine send requests here. So a request must name a host that is ours (against
-DNS rebinding), must carry a cookie that browsers send from our own pages only, and one that changes something must say that it
-comes from one of them.
+A page on the internet can make a browser on this machine send requests here. So a request must name a host that is ours (against
+DNS rebinding) and carry a cookie that browsers send only from our own pages. A request that changes something must also say that
+it comes from one of these.
 """
 
 import ipaddress
@@ -20,12 +20,12 @@ from crm_sync.core.host_names import host_name
 COOKIE = "crm_sync_console"
 VISITOR = web.RequestKey("visitor", Visitor)
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
-LONGEST_NAME = 100  # characters of what a proxy says
+LONGEST_NAME = 100  # characters of a proxy's user name
 SAFE = ("GET", "HEAD")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-# Nothing from elsewhere, nothing inline; forms lead here only, and no other page has ours in a frame.
+# Nothing from other sites, nothing inline; forms lead only here, and no other page may frame ours.
 CONTENT_SECURITY_POLICY = "; ".join((
     "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self'", "connect-src 'self'", "form-action 'self'",
     "base-uri 'none'", "frame-ancestors 'none'",
@@ -41,10 +41,10 @@ HEADERS = {
 
 
 class Guard:
-    """hosts: names under which we are reached; none: any, for a socket that only a proxy opens.
+    """hosts: names under which we are reached; None: any, for a socket that only a proxy opens.
 
-    user_header: of a proxy that has authenticated somebody; proxies: whose header counts, besides a Unix socket's. is_open: a
-    Unix socket without tokens, whose file says who may come.
+    user_header: the header of a proxy that authenticates users. proxies: those whose header is trusted, besides a Unix socket's.
+    is_open: a Unix socket without tokens, where file permissions decide who may connect.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Guard:
 
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Raises HTTPException for what may not pass."""
+        """Raises HTTPException if the request is refused."""
         if not self._is_our_host(request):
             raise web.HTTPMisdirectedRequest(
                 text="This host name is not one of the console's. Add it to CONSOLE_HOSTS if it is meant.\n"
@@ -98,7 +98,7 @@ class Guard:
         return (f"[{name}]" if ":" in name else name) in self._hosts
 
     def _bearer(self, request: web.Request) -> Visitor | None:
-        """Never by a cookie: then a page elsewhere could not make a browser use the API, whatever it sends."""
+        """Never by cookie: otherwise a page elsewhere could make a browser use the API."""
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() == "bearer":
             return self.tokens.visitor(token.strip())
@@ -127,11 +127,11 @@ class Guard:
 
     @staticmethod
     def _is_our_page(request: web.Request, *, is_api: bool) -> bool:
-        """What is no browser sends neither header, and may use the API."""
+        """Clients that are not browsers send neither header, and may use the API."""
         site = request.headers.get("Sec-Fetch-Site")
         if site is not None:
             return site == "same-origin"
-        # A browser that is older than this header sends Origin with each form.
+        # Browsers older than this header send Origin with each form.
         origin = request.headers.get("Origin")
         return is_api if origin is None else urlsplit(origin).netloc == request.host
 

@@ -1,4 +1,4 @@
-"""The pages that show something."""
+"""The pages that only show something."""
 
 from typing import Any
 
@@ -16,8 +16,8 @@ from crm_sync.core.codes import Code
 from crm_sync.errors import ConfigurationError, DeclinedError
 from crm_sync.telling.event_words import WORDS
 
-KEY = "{key:(?s:.+)}"  # in a path: slashes and line breaks are part of it
-PAGE = 50  # contacts or events on one
+KEY = "{key:(?s:.+)}"  # in a path, including slashes and line breaks
+PAGE = 50  # contacts or events on one page
 LONGEST_TIMELINE = 60
 
 
@@ -61,7 +61,7 @@ class LookingPages:
         return await self.show_crm(request, request.match_info["crm"])
 
     async def show_crm(self, request: web.Request, name: str, *, said: FieldsSaid | None = None) -> web.Response:
-        """said: what the CRM says of its fields, where it was asked."""
+        """said: what the CRM says about its fields, if it was asked."""
         crm = await self._lanes.crm(name)
         span = span_of(request.query.get("span"))
         throughput = await self._lanes.throughput(crm.crm, span)
@@ -105,7 +105,7 @@ class LookingPages:
         revealed: ContactView | None = None,
         said: FieldsSaid | None = None,
     ) -> web.Response:
-        """revealed: with its address, and what would be sent. said: what a CRM says of its fields, where it was asked."""
+        """revealed: with its address, and what would be sent. said: what a CRM says about its fields, if it was asked."""
         contact = revealed or await self._contacts.one(key)
         tables = await self._tables.whole()
         told = contact.key if revealed else self._drawing.shown(contact.key)
@@ -131,7 +131,7 @@ class LookingPages:
         )  # fmt: skip
 
     async def _timeline(self, contact: ContactView) -> list[Moment]:
-        """What became of it each time, and what happened to the lanes in between."""
+        """Its outcomes, and what happened to the lanes in between."""
         moments = [of_attempt(one) for one in contact.history]
         began = [at.flipped_at for at in contact.crms if at.flipped_at is not None] + [one.at for one in contact.history]
         if not began:

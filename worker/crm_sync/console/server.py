@@ -1,4 +1,4 @@
-"""The console's process: who may reach it, and what it serves."""
+"""The console's process: what it serves, and to whom."""
 
 import secrets
 import socket
@@ -30,17 +30,17 @@ from crm_sync.postgres.pool import Database
 from crm_sync.postgres.visiting import ReadOnly, Visiting
 from crm_sync.settings import listed
 
-LONGEST_LINE = 65_536  # bytes of its first line: 5,000 characters of names, each up to 12 bytes as a URL writes it
-STATIC_CACHE = "public, max-age=31536000, immutable"  # the address has the digest
+LONGEST_LINE = 65_536  # bytes of the request line: 5,000 characters of names, each up to 12 bytes when percent-encoded
+STATIC_CACHE = "public, max-age=31536000, immutable"  # the URL contains the digest
 
 
 @asynccontextmanager
 async def running_console(
     configuration: Configuration, settings: ConsoleSettings, *, made_token: str | None = None
 ) -> AsyncIterator[str]:
-    """Yields where it is reached. made_token: one for this start, where none is set.
+    """Yields the URL. made_token: a token for this run, if none is configured.
 
-    Raises ConfigurationError if it would be open to others than it should be, or cannot listen there.
+    Raises ConfigurationError if it would be open to people it should not be open to, or cannot listen there.
     """
     address = settings.address
     guard = guard_for(settings, address, made_token)
@@ -63,7 +63,7 @@ async def running_console(
 
 
 def guard_for(settings: ConsoleSettings, address: ListenAddress, made_token: str | None) -> Guard:
-    """Raises ConfigurationError if the console would be open to others than it should be."""
+    """Raises ConfigurationError if the console would be open to people it should not be open to."""
     tokens = [of_setting(settings.console_token)] if settings.console_token is not None else []
     if settings.console_tokens_file is not None:
         tokens += read_tokens(settings.console_tokens_file)
@@ -90,7 +90,7 @@ def guard_for(settings: ConsoleSettings, address: ListenAddress, made_token: str
 
 
 def application(service: Service, writing: Database, guard: Guard) -> web.Application:
-    """The pages, what they are drawn with, and a sign of life."""
+    """The pages, everything they need, and a health check."""
     drawing = Drawing(Pages(guard.base, service.references), service.rights, signs_out=bool(guard.tokens))
     answers = Answers(drawing, guard.base)
     uses = Uses(guard.tokens, writing, guard.base)
@@ -110,7 +110,7 @@ def application(service: Service, writing: Database, guard: Guard) -> web.Applic
 
 
 async def _static(request: web.Request) -> web.StreamResponse:
-    """Files that are listed, so that no name leads anywhere else."""
+    """Only listed files, so that no name leads anywhere else."""
     found = {file.name: file for file in (FOLDER / "static").iterdir() if file.suffix in (".css", ".js", ".svg")}
     file = found.get(request.match_info["name"])
     if file is None:
@@ -127,7 +127,7 @@ async def _to_base(request: web.Request) -> web.StreamResponse:
 
 
 async def _listen(runner: web.AppRunner, address: ListenAddress, base: str, stack: AsyncExitStack) -> str:
-    """Raises ConfigurationError if somebody else listens there, or the address is not ours."""
+    """Raises ConfigurationError if another process listens there, or the address is not ours."""
     try:
         if address.path:
             await web.SockSite(runner, _unix_socket(address.path)).start()
@@ -141,9 +141,9 @@ async def _listen(runner: web.AppRunner, address: ListenAddress, base: str, stac
 
 
 def _unix_socket(path: str) -> socket.socket:
-    """For its owner and group. One that a console has left which was killed is replaced.
+    """For its owner and group. A socket left by a killed console is replaced.
 
-    Raises ConfigurationError if somebody listens there, or another file is there; else OSError.
+    Raises ConfigurationError if another process listens there, or another file is in the way; else OSError.
     """
     if Path(path).exists():
         if not Path(path).is_socket():
@@ -154,7 +154,7 @@ def _unix_socket(path: str) -> socket.socket:
         Path(path).unlink()
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
-    Path(path).chmod(0o660)  # before anyone can connect: nobody listens yet
+    Path(path).chmod(0o660)  # before anyone can connect: it does not listen yet
     return listener
 
 

@@ -1,4 +1,4 @@
-"""Pages from templates. Whatever is put into one is text: it is escaped, and no template says otherwise."""
+"""Renders pages from templates. All values are text and are escaped; no template may override that."""
 
 import hashlib
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ LONGEST_SHOWN = 60  # characters of a key in a table
 
 
 class Pages:
-    """base: the path under which a proxy serves us. references: that stand for contacts in links."""
+    """base: the path under which a proxy serves us. references: represent contacts in links."""
 
     def __init__(self, base: str, references: References) -> None:
         self._base = base
@@ -56,15 +56,16 @@ class Pages:
         return f"{self._base}{quote(path, safe='/')}{'?' + urlencode(given) if given else ''}"
 
     def page_of(self, key: str, *rest: str, page: str = "contacts") -> str:
-        """Of one contact, by its key or a reference: no address is in a path, for those are kept by browsers and proxies.
+        """The page of one contact, by its key or a reference: paths never contain an address, because browsers and proxies store
+        them.
 
-        It is one part of the path, whatever is in it: of `a/../b` a browser would make the page of `b`.
+        It is a single path segment, whatever it contains: otherwise a browser would turn `a/../b` into the page of `b`.
         """
         named = self._references.again(key)
         return "/".join((f"{self._base}/{page}", quote(named, safe=""), *(quote(part, safe="") for part in rest)))
 
     def static(self, name: str) -> str:
-        """With its digest, so that browsers may keep it for good."""
+        """With its digest, so that browsers may cache it forever."""
         return f"{self._base}/static/{name}?v={_digest(name)}"
 
     def render(self, template: str, values: Mapping[str, Any]) -> str:
@@ -85,7 +86,7 @@ def _span(seconds: float | None) -> str:
 
 
 def _ago(moment: datetime | None, now: datetime) -> str:
-    """In the largest unit; the page has the moment itself next to it."""
+    """In the largest unit; the page has the exact time next to it."""
     if moment is None:
         return "never"
     seconds = max(0.0, (now - moment).total_seconds())
@@ -94,7 +95,7 @@ def _ago(moment: datetime | None, now: datetime) -> str:
 
 
 def _moment(moment: datetime | None) -> str:
-    """For people. The browser's time zone is not known without script, so it is said."""
+    """For people. The browser's time zone is not known without script, so the zone is shown."""
     return NONE if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
@@ -107,14 +108,14 @@ def _capital(text: str) -> str:
 
 
 def _quick(seconds: float | None) -> str:
-    """Of what may take milliseconds."""
+    """For durations that may be milliseconds."""
     if seconds is None:
         return NONE
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else span(seconds)
 
 
 def _details(details: Mapping[str, Any]) -> str:
-    """Of an event, in a line."""
+    """The details of an event, on one line."""
     return ", ".join(_detail(name, value) for name, value in details.items())
 
 
@@ -134,7 +135,7 @@ def _short(text: str) -> str:
     return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 1]}…"
 
 
-# A state is told by its word and a shape; the colour only helps.
+# A state is shown by its word and a shape; the colour only helps.
 _GLYPHS = {
     "delivering": "●",
     "throttled": "◐",
@@ -150,7 +151,7 @@ _GLYPHS = {
     "New": "○",
     "Selected": "◇",
     "Skipped": "□",
-    # Of a contact at one CRM.
+    # About a contact in one CRM.
     "delivered": "●",
     "overtaken": "●",
     "refused": "■",

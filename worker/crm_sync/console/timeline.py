@@ -1,4 +1,4 @@
-"""What became of a contact, and what happened to the CRMs meanwhile: one line after the other."""
+"""The outcomes of a contact, and what happened to the CRMs meanwhile, in order."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -47,7 +47,7 @@ def of_attempt(attempt: Attempt) -> Moment:
 
 
 def of_event(event: Event) -> Moment:
-    """Of a lane, or of a worker."""
+    """About a lane or a worker."""
     reason = event.details.get("reason")
     return Moment(
         event.at, event.crm, event.words, reason=reason if isinstance(reason, str) else None, facts=[("by", event.actor)]

@@ -1,4 +1,4 @@
-"""Who may do what: tokens, their scopes, and the cookie of somebody who has shown one."""
+"""Who may do what: tokens, their scopes, and the cookie of a signed-in user."""
 
 import hashlib
 import hmac
@@ -25,8 +25,8 @@ ALL = frozenset(Scope)
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Who asks. name: of the token, or what a trusted proxy says. role: of the database, taken for what is asked; None: the
-    console's own.
+    """The caller. name: of the token, or from a trusted proxy. role: the database role used for requests; None: the console's
+    own.
     """
 
     name: str
@@ -39,14 +39,14 @@ class Visitor:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """digest: SHA-256 of the token, so that a file that leaks opens nothing."""
+    """digest: SHA-256 of the token, so that a leaked file does not give access."""
 
     digest: bytes
     visitor: Visitor
 
 
 class Tokens:
-    """All that open this console. Its cookies are good as long as it runs and their token is one of these."""
+    """All tokens that are accepted. Cookies are valid while the process runs and their token is one of these."""
 
     def __init__(self, tokens: Sequence[Token]) -> None:
         self._tokens = {token.visitor.name: token for token in tokens}
@@ -56,7 +56,7 @@ class Tokens:
         return bool(self._tokens)
 
     def visitor(self, token: str) -> Visitor | None:
-        """Whose token it is. All are compared, in constant time."""
+        """The owner of the token. All are compared, in constant time."""
         digest = digest_of(token)
         found = None
         for candidate in self._tokens.values():
@@ -65,16 +65,16 @@ class Tokens:
         return found
 
     def has(self, visitor: Visitor) -> bool:
-        """Whether that is somebody who has shown a token."""
+        """Whether the visitor signed in with a token."""
         return any(token.visitor is visitor for token in self._tokens.values())
 
     def cookie(self, visitor: Visitor, now: float) -> str:
-        """For a browser whose user has shown a token. It says neither the token nor what it allows."""
+        """For a browser whose user has signed in. It reveals neither the token nor what it allows."""
         until = f"{visitor.name}.{int(now) + SESSION_S}"
         return f"{until}.{self._signature(until)}"
 
     def of_cookie(self, cookie: str, now: float) -> Visitor | None:
-        """None if it is not ours, or too old."""
+        """None if it is not ours, or expired."""
         until, _, signature = cookie.rpartition(".")
         name, _, end = until.rpartition(".")
         if (
@@ -89,12 +89,12 @@ class Tokens:
 
 
 def digest_of(token: str) -> bytes:
-    """What is kept of a token. Not slow on purpose: a token is random, and long enough."""
+    """The stored form of a token. Not a slow hash, on purpose: a token is random, and long enough."""
     return hashlib.sha256(token.encode(errors="replace")).digest()
 
 
 def of_setting(token: SecretStr | str) -> Token:
-    """CONSOLE_TOKEN's, or one made for this start: it allows everything."""
+    """From CONSOLE_TOKEN, or made for this run: it allows everything."""
     text = token if isinstance(token, str) else token.get_secret_value()
     return Token(digest_of(text), Visitor("console", ALL))
 

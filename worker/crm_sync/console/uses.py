@@ -1,4 +1,4 @@
-"""That a token is used, once a day: so one that nobody uses any more is seen, and one that nobody should."""
+"""Records once a day that a token is used: this shows tokens that nobody uses any more, and tokens that nobody should use."""
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime
@@ -19,7 +19,7 @@ def today() -> date:
 
 
 class Uses:
-    """Of this process: another notes the same token once more. A role that may not write has no events, and is told so once."""
+    """For this process: another one records the same token once more. If the role may not write events, that is reported once."""
 
     def __init__(self, tokens: Tokens, database: Database, base: str, *, day: Callable[[], date] = today) -> None:
         self._tokens = tokens
@@ -31,7 +31,7 @@ class Uses:
 
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Behind the guard: who gets here has passed."""
+        """Runs after the guard: these requests were accepted."""
         visitor = request.get(VISITOR)
         if visitor is not None and self._tokens.has(visitor):
             await self._note(visitor, API if is_api(request.path.removeprefix(self._base)) else CONSOLE)
@@ -40,7 +40,7 @@ class Uses:
     async def _note(self, visitor: Visitor, via: str) -> None:
         if self._noted.get(visitor.name) == (day := self._day()):
             return
-        self._noted[visitor.name] = day  # before it is written: requests that come together are one use
+        self._noted[visitor.name] = day  # set before it is written: concurrent requests count as one use
         problem = await deeds.note(self._database, deeds.TOKEN_USED, by=Doer(visitor.name, via))
         if problem is not None and not self._is_told:
             self._is_told = True

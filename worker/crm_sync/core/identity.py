@@ -1,4 +1,4 @@
-"""Which contact is which: by the email address, checked before anything is sent, and folded where it is compared."""
+"""Which contact is which: by email address, checked before anything is sent, and folded for comparison."""
 
 import re
 import unicodedata
@@ -11,14 +11,14 @@ from crm_sync.core.outcome import Contact
 LONGEST_EMAIL = 254  # RFC 5321, 4.5.3.1.3, less the angle brackets
 LONGEST_LOCAL_PART = 64  # RFC 5321, 4.5.3.1.1
 
-# The pattern browsers use (WHATWG HTML, "valid e-mail address"), with a dot in the domain: a CRM sends to the internet, not to a
-# host next to it. Before the @ letters of all scripts, with the marks that Indic scripts and others write vowels with.
+# The pattern browsers use (WHATWG HTML, "valid e-mail address"), with a dot in the domain, because a CRM sends to the internet,
+# not to a neighbouring host. Before the @, letters of all scripts are allowed, with the marks that Indic and other scripts need.
 _LABEL = r"[A-Za-z0-9](?:[\w-]{0,61}[A-Za-z0-9])?"
 _DOMAIN = re.compile(rf"(?:{_LABEL}\.)+{_LABEL}", re.ASCII)
 _LOCAL_PART = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]+")
-# As most addresses are, at a glance.
+# A quick test that most addresses pass.
 _PLAIN = re.compile(rf"[a-z0-9_+-]+(?:\.[a-z0-9_+-]+)*@{_DOMAIN.pattern}", re.ASCII)
-_MARKS = ("Mn", "Mc", "Cf")  # the last are joiners, for all others have been found to be invisible
+_MARKS = ("Mn", "Mc", "Cf")  # the last are joiners, because all others were already found to be invisible
 _TOO_LONG = f"the part before the @ of the email address is longer than {LONGEST_LOCAL_PART} characters"
 
 
@@ -41,7 +41,7 @@ def check_email(email: str | None) -> str | None:
     if _PLAIN.fullmatch(address) is not None:
         return None if len(local_part) <= LONGEST_LOCAL_PART else _TOO_LONG
     if not (address.isascii() and address.isprintable()) and (invisible := find_invisible(address)):
-        place = invisible[0] + (email or "").index(address)  # as the database counts, whitespace too
+        place = invisible[0] + (email or "").index(address)  # counted as the database does, including whitespace
         return f"the email address has an invisible character, U+{ord(invisible[1]):04X}, at position {place}"
     if not _is_local_part(local_part) or _DOMAIN.fullmatch(ascii_domain(domain) or "") is None:
         return "the email address is malformed"
@@ -54,14 +54,16 @@ def _is_local_part(text: str) -> bool:
 
 
 def fold(email: str) -> str:
-    """How addresses are compared: CRMs know no difference by case or surrounding whitespace, and DNS none between bücher.example
-    and xn--bcher-kva.example.
+    """The form in which addresses are compared: CRMs ignore case and surrounding whitespace, and for DNS, bücher.example and
+    xn--bcher-kva.example are the same.
     """
     return email.strip().lower() if email.isascii() else with_ascii_domain(email).lower()
 
 
 def with_ascii_domain(email: str) -> str:
-    """The address without whitespace around it, its domain as DNS has it. What is not a domain stays as it is."""
+    """The address without surrounding whitespace, with its domain in the DNS form. If that is not possible, the domain is
+    unchanged.
+    """
     address = email.strip()
     if address.isascii():
         return address
@@ -70,9 +72,9 @@ def with_ascii_domain(email: str) -> str:
 
 
 def addressees(contacts: Iterable[Contact]) -> list[Addressee]:
-    """Contacts with valid addresses, one for each address: the one flipped last is sent.
+    """Groups contacts with valid addresses by address: the one flipped last is sent.
 
-    If it has no id in the CRM yet but a twin has, that record is meant.
+    If it has no id in the CRM yet but a twin has one, the twin's record is used.
     """
     found: dict[str, Addressee] = {}
     for contact in contacts:

@@ -1,8 +1,7 @@
-"""Compares delivered contacts with the records that a CRM has of them: by reading only, within the account's limits.
+"""Compares delivered contacts with their records in a CRM: read-only, within the account's limits.
 
-A contact is read, its record is read, and where they differ the contact is read once more: what a worker delivered or an
-application edited in between is no drift. Values are compared as the client would send them, by what the CRM says of its fields
-(`Client.same`).
+A contact is read, its record is read, and if they differ the contact is read once more: a delivery or an edit in between is not
+drift. Values are compared as the client would send them, according to the types of the CRM's fields (`Client.same`).
 """
 
 import asyncio
@@ -26,20 +25,20 @@ from crm_sync.table.comparing import DELIVERED, IN_LINE, SHARED, Comparing, Row,
 from crm_sync.table.mapping import FieldMapping
 
 EMAIL = "email"
-SMALLEST_PAGE = 100  # contacts that are read at once,
+SMALLEST_PAGE = 100  # contacts read at once,
 REQUESTS_A_PAGE = 5  # or as many as fit into this many requests
-MOST_REQUESTS = 2  # at a time, besides those of the lanes
+MOST_REQUESTS = 2  # at a time, in addition to those of the lanes
 
-MayAsk = Callable[[], Awaitable[None]]  # raises DeclinedError where the CRM is not to be called now
+MayAsk = Callable[[], Awaitable[None]]  # raises DeclinedError if the CRM must not be called now
 Tell = Callable[[Drift], None]
 Queued = Callable[[int], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is compared. fields: only these; none means all. after: from the contact after this key on. most: contacts, at most.
+    """What is compared. fields: only these; empty means all. after: start after this key. most: contacts, at most.
 
-    sample: this many, picked at random, instead of all. flips: what differs is queued. values: examples have them.
+    sample: this many random contacts instead of all. flips: contacts that differ are queued. values: include them in examples.
     """
 
     fields: Collection[str] = ()
@@ -61,8 +60,8 @@ class _Difference:
 
 
 class Comparer:
-    """may_ask: is asked before each page; tell: is called with the counts now and then; queued: with how many were flipped, after
-    each batch. drift: where what it finds is put.
+    """may_ask: called before each page. tell: called with the counts now and then. queued: called with the number flipped after
+    each batch. drift: collects the results.
     """
 
     def __init__(
@@ -92,7 +91,9 @@ class Comparer:
         self._turns = asyncio.Semaphore(min(MOST_REQUESTS, client.concurrency))
 
     async def run(self) -> None:
-        """To the end. Raises LaneError and DeclinedError, after which it goes on from drift.last_key; else as Database.fetch."""
+        """Runs to the end. Raises LaneError and DeclinedError, after which it can continue from drift.last_key; else as
+        Database.fetch.
+        """
         await self._may_ask()
         await self._look_at_fields()
         if self._wanted.flips:
@@ -110,7 +111,7 @@ class Comparer:
                 self._tell(self.drift)
 
     async def _look_at_fields(self) -> None:
-        """Raises DeclinedError where what is sent could not be there anyway."""
+        """Raises DeclinedError if what is sent could not be stored there anyway."""
         self._schema = await self._client.schema()
         if self._schema is not None and (misfits := self._schema.misfits(self._mapping.shapes)):
             raise DeclinedError(f"the mapping does not fit the fields of {self._comparing.crm}: {told(misfits)}")

@@ -1,4 +1,4 @@
-"""Deliveries of one lane: contacts in, finishes out. What is said of them is judged in `crm_sync.lane.judge`."""
+"""Deliveries of one lane: contacts in, finishes out. Answers are judged in `crm_sync.lane.judge`."""
 
 import random
 import time
@@ -12,14 +12,14 @@ from crm_sync.errors import RefusedError
 from crm_sync.lane.channel import Channel
 from crm_sync.lane.judge import Judge, Settled
 
-AHEAD_S = 0.02  # so much work is claimed ahead: quick CRMs get a few dozen at once, slow ones no more than they take
+AHEAD_S = 0.02  # this much work is claimed ahead: a few dozen contacts for fast CRMs, no more than they take for slow ones
 
 
 class Deliveries:
     """Knows when the CRM may be called, and calls it."""
 
     def __init__(self, channel: Channel, *, refused: Callable[[RefusedError], Unsent] | None = None) -> None:
-        """refused: what becomes of contacts where everybody is refused; None: the lane is held, and they are back in line."""
+        """refused: what happens to contacts if the CRM refuses every one; None: the lane is held, and they go back in line."""
         self._client = channel.client
         self._session = channel.session
         self._breaker = channel.breaker
@@ -33,7 +33,7 @@ class Deliveries:
 
     @property
     def capacity(self) -> int:
-        """How many contacts may be in hand, with those whose outcomes are still to be written."""
+        """How many contacts may be in hand, including those whose outcomes are not written yet."""
         if self._breaker.probing:
             return 1  # not many at once, or the one that makes the CRM fail would spoil every probe
         contacts = self._permits.limit * self._client.batch_limit
@@ -42,8 +42,8 @@ class Deliveries:
         return contacts * 2 + self._ahead
 
     def sendable(self, under_way: int, batch_size: int) -> int:
-        """How many contacts may be sent about now, besides this many requests: more than that, and they wait here for what
-        another worker may have free. 0 if it is worth waiting for more, as claims of batch_size contacts at most cost one
+        """How many contacts may be sent about now, in addition to this many requests: any more would wait here although another
+        worker may have capacity. 0 if it is worth waiting for more, because claims of at most batch_size contacts cost one
         statement.
         """
         if self._breaker.probing:
@@ -61,11 +61,12 @@ class Deliveries:
 
     @property
     def accused(self) -> Collection[object]:
-        """The contacts, by id, for which the lane was held recently: a probe with another tells more."""
+        """The contacts, by id, for which the lane was held recently: a probe with another one tells more."""
         return self._judge.accused
 
     async def room(self, in_hand: int) -> tuple[int, float]:
-        """How many contacts may be claimed for requests that may start now, besides those in hand; else seconds until one may.
+        """How many contacts may be claimed for requests that may start now, in addition to those in hand; else seconds until one
+        may.
 
         Raises as Database.fetch does.
         """
@@ -74,20 +75,20 @@ class Deliveries:
         return requests * size, wait_s
 
     def stop(self) -> None:
-        """Starts no further request. Those that wait for their turn at the pace give up."""
+        """Starts no further request. Requests waiting for the rate limit give up."""
         self._stopping = True
         self._rate_limit.release()
 
     def release(self) -> None:
-        """The session is lost. Another worker may send what waits here for its turn, so it goes back."""
+        """The session is lost. Another worker may send what is waiting here, so it goes back in line."""
         self._rate_limit.release()
 
     async def fail(self) -> None:
-        """An error of our own: the CRM is left alone for a while. Raises as Database.fetch does."""
+        """An internal error: the CRM is left alone for a while. Raises as Database.fetch does."""
         await self._breaker.failed(Code.INTERNAL, "an unexpected error, see the log", refused=False, probe=self._breaker.probing)
 
     async def deliver(self, batch: Sequence[Addressee]) -> list[Finish]:
-        """One request, and more where some of the contacts are why it was refused. A finish for each contact and each twin."""
+        """One request, and more if some of the contacts caused a refusal. Returns a finish for each contact and each twin."""
         async with self._addresses.held([one.address for one in batch]) as taken:
             ours = [one for one in batch if one.address not in taken] if taken else batch
             finishes: list[Finish] = []
@@ -106,14 +107,14 @@ class Deliveries:
             outcomes = await self._judge.outcomes(contacts)
         finally:
             receipts = self._judge.receipts(contacts)
-        # Others may have had these addresses since our locks went.
+        # Others may have taken these addresses since our locks were lost.
         unlocked = self._session.openings != opening or not self._session.opened.is_set()
         finishes = []
         for addressee, outcome, receipt in zip(batch, outcomes, receipts, strict=True):
             finish = self._finish(addressee.contact, outcome, receipt)
             finishes.append(finish._replace(late=True) if unlocked else finish)
             if addressee.twins:
-                # They share a delivery. What is said against the one that was sent is not said of them: they come again.
+                # They share a delivery. An error of the contact that was sent does not apply to them: they are sent again.
                 delivered = isinstance(outcome, Outcome) and outcome.verdict is Verdict.DELIVERED
                 shared = [self._finish(twin, outcome, receipt) if delivered else deferred(twin) for twin in addressee.twins]
                 finishes += [
@@ -128,7 +129,7 @@ class Deliveries:
         if isinstance(outcome, Unsent):
             return set_aside(contact, outcome, receipt)
         self._judge.settled(contact)
-        return self._policy.finish(contact, outcome, random.random(), receipt)  # noqa: S311 (jitter is no secret)
+        return self._policy.finish(contact, outcome, random.random(), receipt)  # noqa: S311 (jitter is not a secret)
 
     def _may_send(self, contacts: Sequence[Contact]) -> bool:
         return (

@@ -1,4 +1,4 @@
-"""What Brevo may know of a contact that it is asked for by its id, and would answer then.
+"""What Brevo may know about a contact that is looked up by id, and what it would answer.
 
 [Brevo's OpenAPI, "Get a contact's details"]
 """

@@ -1,17 +1,18 @@
-"""Brevo, one contact a request.
+"""Brevo, one contact per request.
 
-A contact is an upsert of its own: POST with updateEnabled; or, where the row has Brevo's id, a look at the contact and a PUT by
-that id, so that a changed email address makes no second record. The look costs a request and is why nobody is subscribed against
-their will: Brevo takes a contact off its blocklist when its address is updated [Brevo, "Update a contact"], so an address is sent
-only where it changed, and then with the blocklisting that was there.
+Each contact is a separate upsert: POST with updateEnabled; or, if the row has Brevo's id, a lookup of the contact and a PUT by
+that id, so that a changed email address does not create a second record. The lookup costs a request, but ensures that nobody is
+subscribed against their will: Brevo removes a contact from its blocklist when its address is updated [Brevo, "Update a contact"],
+so an address is sent only if it has changed, and then with its current blocklisting.
 
-Why no batches. POST /contacts/batch never creates, fails as a whole for one contact it does not know, and is deprecated from
-30 October 2026 on [Brevo's changelog, 2026-05-12]. POST /contacts/import does both, 8 MB a request, some 50,000 contacts. Singly,
-a million new ones take 28 hours at the 10 requests a second (36,000 an hour) of a General account, 14 at the 20 of an Advanced
-one: that is what the import would win. It is not used because it cannot keep what a row is promised. It answers 202 and a
-processId, and of its contacts never a word but in CSV reports, so that a row learns neither its id nor why it failed. It wants a
-list. How far it is may be asked once in 36 seconds, for /processes shares 100 requests an hour with all else, or is told to a
-public URL: a flip would take minutes. Who has a million to begin with imports them in Brevo, and has crm-sync keep them in step.
+Why no batches: POST /contacts/batch never creates, fails as a whole for one unknown contact, and is deprecated from 30 October
+2026 on [Brevo's changelog, 2026-05-12]. POST /contacts/import does both, 8 MB per request, some 50,000 contacts. One by one, a
+million new contacts take 28 hours at the 10 requests a second (36,000 an hour) of a General account, or 14 at the 20 of an
+Advanced one; the import would save that. It is not used because it cannot deliver what each row is promised. It answers 202 and a
+processId, and reports on contacts only in CSV files, so a row would learn neither its id nor why it failed. It requires a list.
+Its progress can be polled once in 36 seconds, because /processes shares 100 requests an hour with everything else, or is sent to
+a public URL: a flip would take minutes. To start with a million contacts, import them in Brevo, and let crm-sync keep them in
+step.
 """
 
 import re
@@ -55,7 +56,8 @@ from crm_sync.errors import LaneError
 _ID = re.compile(r"[1-9][0-9]{0,18}")
 
 DEFAULT_FIELDS = {"FIRSTNAME": "first_name", "LASTNAME": "last_name", "SMS": "phone"}
-# Of /contacts, for the whole account [Brevo, API limits, 2026-08]. Of Extended only the first figure is known; an hour of it.
+# Limits of /contacts, for the whole account [Brevo, API limits, 2026-08]. For Extended only the first number is known; the hourly
+# limit is derived from it.
 LIMITS = {
     "general": "10/s 36000/h",
     "advanced": "20/s 72000/h",
@@ -65,7 +67,7 @@ _WINDOWS = {str(window.limit): window.seconds for limits in LIMITS.values() for 
 
 
 def account() -> Account | None:
-    """None without a key. Raises ConfigurationError naming a wrong setting."""
+    """None without a key. Raises ConfigurationError that names a wrong setting."""
     settings = read(BrevoSettings)
     key = settings.brevo_api_key
     if key is None:
@@ -81,30 +83,32 @@ def account() -> Account | None:
         limits=LIMITS[settings.brevo_plan],
         remaining=_remaining,
         required={"EXT_ID": "BREVO_MATCH"} if settings.brevo_match == "ext_id" else {},
-        record_url="https://app.brevo.com/contact/index/{id}",  # as its own app and integrations link to a contact
+        record_url="https://app.brevo.com/contact/index/{id}",  # the form of links used by Brevo's own app and integrations
     )
 
 
 def _remaining(headers: Mapping[str, str]) -> list[Remaining]:
-    """Brevo does not say of which window. It has a limit of its own in each plan, and the time left is no longer than it."""
+    """Brevo does not say which window it means. Each plan has a different limit, and the remaining time is never longer than the
+    window.
+    """
     seconds, left = _WINDOWS.get(headers.get("x-sib-ratelimit-limit", "")), headers.get("x-sib-ratelimit-remaining", "")
     return [Remaining(seconds, int(left))] if seconds is not None and left.isdecimal() else []
 
 
 class Brevo(Client):
-    """One account of Brevo."""
+    """One Brevo account."""
 
     batch_limit = 1
     concurrency = 16
 
     def __init__(self, http: Http, *, list_id: int | None = None, mode: Mode = Mode.UPSERT, match: str = "email") -> None:
-        """list_id: the list that delivered contacts are put on. match: ext_id, for those that have one."""
+        """list_id: the list that delivered contacts are added to. match: ext_id, for contacts that have one."""
         self._http = http
         self._list_id = list_id
         self._lists = Lists(self._look_at_list)
         self._mode = mode
         self._by_ext_id = match == "ext_id"
-        self._attributes: Mapping[str, RemoteField] = {}  # once it has been asked for them
+        self._attributes: Mapping[str, RemoteField] = {}  # once they have been requested
 
     async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Outcome]:
         return [await self._upsert(contact) for contact in contacts]
@@ -116,18 +120,18 @@ class Brevo(Client):
         return [await self._find(email) for email in emails]
 
     async def read(self, contacts: Sequence[Contact], names: Sequence[str]) -> Sequence[Held]:
-        """A request each; two where the id is gone."""
+        """One request each; two if the id no longer exists."""
         return [await self._read(contact, names) for contact in contacts]
 
     def same(self, field: RemoteField | None, name: str, sent: Any, held: Any) -> bool | None:
         return likeness.same(field, name.upper(), sent, held)
 
     async def delete(self, deletions: Sequence[Deletion]) -> Sequence[Outcome]:
-        """For good in any case: Brevo restores nothing. [Brevo, "Delete a contact"]"""
+        """Permanently in any case: Brevo cannot restore contacts. [Brevo, "Delete a contact"]"""
         return [await self._delete(deletion) for deletion in deletions]
 
     async def check(self) -> str:
-        """From the contacts' bucket: /account allows 100 requests an hour to everything on the account."""
+        """From the contacts' rate limit: /account allows 100 requests an hour for everything on the account."""
         answer = await self._request("GET", "/contacts", limit="1")
         if answer.status != 200 or not isinstance(answer.get("contacts"), list):
             raise not_brevo(answer)
@@ -137,7 +141,7 @@ class Brevo(Client):
         return f"key accepted, list {self._list_id} found"
 
     async def schema(self) -> RemoteSchema:
-        """From the contacts' bucket too."""
+        """Also from the contacts' rate limit."""
         answer = await self._request("GET", "/contacts/attributes")
         found = schema(answer)
         if found is None:
@@ -204,7 +208,7 @@ class Brevo(Client):
             elif answer.status == 404 and there is not None:
                 if self._mode is Mode.UPDATE:
                     return not_there("Brevo")
-                there = None  # deleted since the look
+                there = None  # deleted since the lookup
             elif self._mode is Mode.CREATE and is_taken(answer):
                 return already_there("Brevo", contact, await self._find_id(email))
             elif answer.status == 204:
@@ -229,11 +233,11 @@ class Brevo(Client):
         return still_there(outcome, "Brevo", [name for name in contact.emptied if name.upper() in kept])
 
     async def _look(self, contact: Contact, email: str, ext_id: Any) -> "_There | Outcome | None":
-        """The contact that is to be written. None where it is to be made; an Outcome where nothing is to be."""
+        """The contact to write. None if it is to be created; an Outcome if nothing is to be written."""
         for identifier, kind in self._looks(contact, email, ext_id):
             answer = await self._get_contact(identifier, kind)
             there = _there(answer)
-            # With 404 it was deleted in Brevo since, and is made again.
+            # A 404 means that it was deleted in Brevo since, and is created again.
             if answer.status != 404 and there is None:
                 return refusal(answer)
             if there is not None:
@@ -242,22 +246,22 @@ class Brevo(Client):
         return not_there("Brevo") if self._mode is Mode.UPDATE else None
 
     def _looks(self, contact: Contact, email: str, ext_id: Any) -> list[tuple[str, str]]:
-        """By what the contact is looked for before it is written, one after the other until it is there."""
+        """The identifiers by which the contact is looked up before it is written, tried in order until it is found."""
         if self._mode is Mode.CREATE:
             return []
-        # What is not an id leads to another path: one of two dots is taken for the folder above.
+        # Anything but an id could change the path: two dots mean the parent folder.
         by_id = [(contact.remote_id, "contact_id")] if contact.remote_id and _is_id(contact.remote_id) else []
         by_id += [(str(ext_id), "ext_id")] if ext_id is not None and str(ext_id) not in (".", "..") else []
         return [*by_id, (email, "email_id")] if self._mode is Mode.UPDATE else by_id
 
     def _body(self, there: "_There | None", email: str, fields: Mapping[str, Any], members: Mapping[str, Any]) -> dict[str, Any]:
-        """What is to be written: nothing where the contact is there and nothing is known about it but its address."""
+        """The body to write: empty if the contact exists and nothing is known about it except its address."""
         attributes = dict(fields)
         body: dict[str, Any] = {}
         if (ext_id := attributes.pop("EXT_ID", None)) is not None:
             body["ext_id"] = str(ext_id)
         if there is None:
-            # Whether getId spares the look for the id, or is for merges only, is not documented; it does no harm.
+            # Whether getId saves the lookup of the id, or is only for merges, is not documented; it does no harm.
             body |= {"email": email, "updateEnabled": self._mode is not Mode.CREATE, "getId": True}
         elif there.email != fold(email):
             attributes["EMAIL"] = email
@@ -268,7 +272,7 @@ class Brevo(Client):
         # The row outweighs the setting.
         of_all = [self._list_id] if self._list_id is not None and self._list_id not in members.get(LEFT, ()) else []
         joined = [*of_all, *members.get(JOINED, ())]
-        # What the row says of consent outweighs what was there. A POST takes nobody off a list.
+        # The consent in the row takes precedence over the existing one. A POST cannot remove a contact from a list.
         body |= {name: value for name, value in members.items() if name not in (JOINED, LEFT)}
         if joined:
             body[JOINED] = list(dict.fromkeys(joined))
@@ -277,7 +281,8 @@ class Brevo(Client):
         return body
 
     async def _leave(self, remote_id: str | None, wanted: Mapping[str, Any]) -> list[str]:
-        """Takes a contact that a POST has updated off lists: a POST cannot. Returns what the row says where it stays on them.
+        """Removes a contact that was updated by POST from lists, which a POST cannot do. Returns the note for the row if it stays
+        on them.
 
         Raises as a request does.
         """
@@ -293,8 +298,8 @@ class Brevo(Client):
         return []
 
     async def _empty(self, remote_id: str, names: Collection[str], *, blanked: bool) -> Collection[str]:
-        """Looks whether these attributes are gone, and which are not. blanked: they were to be by the write before; else by one
-        of its own, for a contact that was found by its address.
+        """Checks whether these attributes are empty now, and which are not. blanked: they were emptied by the previous write;
+        otherwise by a separate write, for a contact that was found by its address.
         """
         try:
             there = _there(await self._get_contact(remote_id, "contact_id"))
@@ -315,7 +320,7 @@ class Brevo(Client):
         return await self._request("PUT", f"/contacts/{there.id}", body, identifierType="contact_id")
 
     async def _find_id(self, email: str) -> str | None:
-        """An update is answered with nothing. The contact is delivered whether its id is found or not."""
+        """An update returns no body. The contact counts as delivered whether its id is found or not."""
         try:
             return _id(await self._get_contact(email, "email_id"))
         except LaneError:
@@ -325,16 +330,16 @@ class Brevo(Client):
         return await self._request("GET", f"/contacts/{quote(identifier, safe='')}", identifierType=identifier_type)
 
     async def _refuse_an_unknown_list(self, answer: Answer) -> None:
-        """Raises RefusedError if that is why.
+        """Raises RefusedError if that is the cause.
 
-        Which words Brevo has for a list that is not there is not documented, and a text that speaks of lists may be about this
-        contact alone. So the list itself is asked for.
+        Brevo's message for a missing list is not documented, and a message about lists may be about this contact alone. So the
+        list itself is looked up.
         """
         if self._list_id is not None and speaks_of_a_list(answer):
             await self._find_list(self._list_id)
 
     async def _find_list(self, list_id: int) -> None:
-        """Raises RefusedError if there is none. From the contacts' bucket too."""
+        """Raises RefusedError if there is none. Also from the contacts' rate limit."""
         answer = await self._look_at_list(list_id)
         if answer.status in (400, 404):
             raise unknown_list(list_id, answer)
@@ -349,7 +354,7 @@ class Brevo(Client):
 
 
 class _There(NamedTuple):
-    """A contact in Brevo. email: as addresses are compared; None if it has none. attributes: the names of those it has."""
+    """A contact in Brevo. email: folded; None if it has none. attributes: the names of those that have a value."""
 
     id: str
     email: str | None
@@ -358,10 +363,10 @@ class _There(NamedTuple):
 
 
 def _sent(filled: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What is sent of the fields: attributes, and what goes next to them.
+    """What is sent for the fields: attributes, and members next to them.
 
-    Brevo takes no null; what is empty here stays as it is there. Its names are upper-case, and others it ignores without a word.
-    The address goes its own way.
+    Brevo does not accept null; empty fields stay unchanged there. Its names are upper-case, and it silently ignores others. The
+    address is handled separately.
     """
     spelled = BREVO.members_among(filled)
     attributes = {name.upper(): value for name, value in filled.items() if name not in spelled}
@@ -370,7 +375,7 @@ def _sent(filled: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _there(answer: Answer) -> _There | None:
-    """The contact in the answer to a look."""
+    """The contact in the answer to a lookup."""
     remote_id, email = _id(answer), answer.get("email")
     if remote_id is None:
         return None
@@ -382,18 +387,18 @@ def _there(answer: Answer) -> _There | None:
 
 
 def _blank(there: _There | None, names: Collection[str]) -> dict[str, Any]:
-    """Those of these attributes that it has, each to be emptied: Brevo takes a value away for an empty text. [Brevo, "Update a
-    contact"]
+    """Those of these attributes that have a value, each to be emptied: Brevo removes a value when it gets an empty text. [Brevo,
+    "Update a contact"]
     """
     return {} if there is None else dict.fromkeys(sorted(there.attributes & {*names}), "")
 
 
 def _id(answer: Answer) -> str | None:
-    """The id in a success. Anything else that has such a status is a login page, a proxy or half an answer."""
+    """The id in a success. Anything else with such a status is a login page, a proxy or a truncated answer."""
     value = answer.get("id") if answer.status in (200, 201) else None
     return str(value) if isinstance(value, int | str) and _is_id(str(value)) else None
 
 
 def _is_id(value: str | None) -> bool:
-    """Whether Brevo can have given it to a contact."""
+    """Whether it can be Brevo's id of a contact."""
     return _ID.fullmatch(value or "") is not None

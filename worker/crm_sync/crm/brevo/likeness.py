@@ -1,4 +1,4 @@
-"""Whether what Brevo holds of an attribute is what it was sent, by the attribute's type."""
+"""Whether the value that Brevo holds for an attribute is the one that was sent, by the attribute's type."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,7 +15,7 @@ from crm_sync.core.likeness import (
 from crm_sync.core.remote_schema import RemoteField
 from crm_sync.crm.brevo.schema import CATEGORY, CHOICES, fits
 
-# Kept as digits, with the country's first. [Brevo, "accepted number formats"]
+# Stored as digits, with the country code first. [Brevo, "accepted number formats"]
 PHONES = frozenset({"SMS", "WHATSAPP", "LANDLINE_NUMBER"})
 
 _BY_TYPE: Mapping[str, Callable[[Any, Any], bool]] = {
@@ -28,7 +28,7 @@ _BY_TYPE: Mapping[str, Callable[[Any, Any], bool]] = {
 
 
 def same(field: RemoteField | None, name: str, sent: Any, held: Any) -> bool | None:
-    """None of a value that Brevo would ignore, and that is not sent for that reason."""
+    """None for a value that Brevo would ignore, and that is therefore not sent."""
     if not fits(field, sent):
         return None
     if name in PHONES:
@@ -39,7 +39,7 @@ def same(field: RemoteField | None, name: str, sent: Any, held: Any) -> bool | N
 
 
 def _number(field: RemoteField, value: Any) -> Any:
-    """Of an option that is named by its label: either stands for it."""
+    """For an option named by its label, either the label or the number."""
     options = field.shown.get("enumeration")
     for one in options if isinstance(options, list) else ():
         if isinstance(one, dict) and one.get("label") == value:

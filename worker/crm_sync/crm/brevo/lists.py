@@ -1,4 +1,4 @@
-"""The lists in a row, and which of them Brevo does not have."""
+"""The lists in a row, and which of them do not exist in Brevo."""
 
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -6,21 +6,21 @@ from typing import Any
 
 from crm_sync.crm.answer import Answer
 
-KNOWN_S = 60.0  # how long a list that was not found is not looked for again
+KNOWN_S = 60.0  # before a missing list is looked up again
 JOINED, LEFT = "listIds", "unlinkListIds"
 
 Ask = Callable[[int], Awaitable[Answer]]
 
 
 class Lists:
-    """ask: looks at one list."""
+    """ask: looks up one list."""
 
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
         self._missing_until: dict[int, float] = {}
 
     async def look(self, ids: Iterable[int]) -> bool:
-        """Asks for each of these. True if any was not found."""
+        """Looks up each of these. True if any was not found."""
         missing = False
         for one in ids:
             answer = await self._ask(one)
@@ -30,7 +30,7 @@ class Lists:
         return missing
 
     def missing(self, members: Mapping[str, Any]) -> list[int]:
-        """Those of these members' lists that were not found lately."""
+        """The lists in these members that were recently not found."""
         if not self._missing_until:
             return []
         now = time.monotonic()
@@ -51,7 +51,7 @@ def named(members: Mapping[str, Any]) -> list[int]:
 
 
 def without(missing: Sequence[int]) -> list[str]:
-    """What the row says about lists that were left out."""
+    """The note for the row about lists that were left out."""
     return [f"Brevo has no {in_words(missing)}: create it in Brevo, or correct the row"] if missing else []
 
 

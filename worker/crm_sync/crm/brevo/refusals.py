@@ -1,4 +1,4 @@
-"""What Brevo means by an answer that is not a success: whom it is about, and what to do."""
+"""How Brevo's error answers are interpreted: whom they are about, and what to do."""
 
 import re
 
@@ -8,7 +8,7 @@ from crm_sync.crm.answer import Answer, foreign, is_foreign, page_words, quoted,
 from crm_sync.errors import OutageError, RefusedError
 
 CHECK = "check BREVO_BASE_URL"
-# Attributes that Brevo holds unique over the account, besides email and ext_id: families and companies share them.
+# Attributes that Brevo requires to be unique in the account, besides email and ext_id: families and companies share them.
 SHARED = frozenset({"SMS", "WHATSAPP", "LANDLINE_NUMBER"})
 
 # A 401 is a wrong key, or "...you are using an unrecognised IP address ... https://app.brevo.com/security/authorised_ips".
@@ -18,7 +18,7 @@ _LIST = re.compile(r"\blists?(?:_?ids?)?\b", re.IGNORECASE)
 
 
 def judged(answer: Answer, body: object) -> Answer:
-    """The answer to this body, if it speaks about the contact. Raises as usable does."""
+    """The answer to this body, if it is about the contact. Raises as usable does."""
     if answer.status < 400:
         return usable(answer, body, check=CHECK)
     if answer.status in (401, 403) and _IP_REFUSED.search(answer.text):
@@ -33,7 +33,7 @@ def judged(answer: Answer, body: object) -> Answer:
 
 
 def refused_attributes(answer: Answer) -> set[str]:
-    """Which of the shared attributes are why the contact was refused: another contact has it, or it is no phone number."""
+    """Which of the shared attributes caused the refusal: another contact has it, or it is not a phone number."""
     if answer.status != 400:
         return set()
     if duplicates := {name.upper() for name in _duplicates(answer)}:
@@ -42,13 +42,14 @@ def refused_attributes(answer: Answer) -> set[str]:
 
 
 def refusal(answer: Answer, body: object = None) -> Outcome:
-    """What becomes of the contact. body: what was answered. Raises LaneError if the answer is not about it."""
+    """The outcome of the contact. body: the request's. Raises LaneError if the answer is not about the contact."""
     words = f"{answer.label}: {said(answer)}"
     duplicates = _duplicates(answer)
     if duplicates or answer.get("code") == "duplicate_parameter":
         names = ", ".join(sorted(duplicates)) or "identifier"
         return Outcome.rejected(Code.DUPLICATE, f"another contact in Brevo has the same {names} ({words})")
-    # The code is among those of contacts [Brevo's OpenAPI, contactErrorModel]. Whether it comes with 425 only is not documented.
+    # The code is one of those for contacts [Brevo's OpenAPI, contactErrorModel]. Whether it only comes with 425 is not
+    # documented.
     if answer.status == 425 or (answer.status >= 400 and answer.get("code") == "account_in_process"):
         return Outcome.failed(Code.TOO_EARLY, f"Brevo is still working on this contact ({words})")
     if answer.status in (404, 405, 406):
@@ -62,12 +63,12 @@ def refusal(answer: Answer, body: object = None) -> Outcome:
 
 
 def is_missing(answer: Answer) -> bool:
-    """Whether there is no such contact. By the code too: what is not Brevo can answer 404 to anything."""
+    """Whether there is no such contact. Checks the code too, because anything other than Brevo can answer 404."""
     return answer.status == 404 and answer.get("code") == "document_not_found"
 
 
 def is_taken(answer: Answer) -> bool:
-    """Whether a new contact was refused because there is one with its address."""
+    """Whether a new contact was refused because one with its address exists."""
     return answer.status == 400 and "email" in _duplicates(answer)
 
 
@@ -82,14 +83,14 @@ def unknown_list(list_id: int, answer: Answer) -> RefusedError:
 
 
 def not_brevo(answer: Answer) -> RefusedError:
-    # Without what was said: it can quote the contact.
+    # Without the message: it can quote the contact.
     return RefusedError(Code.NOT_FOUND, f"what answered {answer.status} is not Brevo's API: {CHECK}")
 
 
 def _is_own(answer: Answer) -> bool:
-    """Whether an error is in Brevo's form, `{"code": "...", "message": "..."}`. A gateway's message comes without such a code."""
+    """Whether an error has Brevo's format, `{"code": "...", "message": "..."}`. A gateway's message has no such code."""
     code = answer.get("code")
-    # Of a 425 nothing is documented but the status; duplicates came without a code too.
+    # Only the status of a 425 is documented; duplicates have also come without a code.
     return (isinstance(code, str) and bool(code)) or bool(_duplicates(answer)) or (answer.status == 425 and not answer.text)
 
 
@@ -98,9 +99,9 @@ def said(answer: Answer) -> str:
 
 
 def _duplicates(answer: Answer) -> set[str]:
-    """Which identifiers another contact has, in Brevo's words.
+    """Which identifiers another contact has, by Brevo's names.
 
-    By metadata, not by code: since May 2026 duplicates come as invalid_parameter too. Without metadata, by the sentence.
+    From the metadata, not the code: since May 2026 duplicates also come as invalid_parameter. Without metadata, from the message.
     """
     metadata = answer.get("metadata")
     names = metadata.get("duplicate_identifiers") if isinstance(metadata, dict) else None

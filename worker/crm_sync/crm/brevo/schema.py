@@ -1,7 +1,7 @@
-"""The contact attributes of a Brevo account, as `GET /contacts/attributes` has them [Brevo's OpenAPI, "List all attributes"].
+"""The contact attributes of a Brevo account, from `GET /contacts/attributes` [Brevo's OpenAPI, "List all attributes"].
 
-Brevo ignores a value of another type without a word [its documentation, "Create a contact"], so what is sure of a type is told
-before anything is sent, and what depends on the value is left out and told in the row (`fits`).
+Brevo silently ignores a value of the wrong type [its documentation, "Create a contact"]. So a type that can never fit is reported
+before anything is sent, and a value that does not fit is left out and reported in the row (`fits`).
 """
 
 import re
@@ -12,7 +12,7 @@ from crm_sync.core.remote_schema import ANY, NUMBERS, WRITTEN, RemoteField, Remo
 from crm_sync.core.values import Kind
 from crm_sync.crm.answer import Answer
 
-# No attributes, and those that every account has, whether they are listed or not.
+# Not attributes, and names that every account has, whether they are listed or not.
 BESIDE = frozenset({"EMAIL", "EXT_ID", "SMS", "WHATSAPP", "LANDLINE_NUMBER"})
 CATEGORY = "category"
 CHOICES = "multiple-choice"
@@ -41,7 +41,7 @@ def schema(answer: Answer) -> RemoteSchema | None:
 
 
 def fits(field: RemoteField | None, value: Any) -> bool:
-    """Whether Brevo takes this value. field: None if it is not known."""
+    """Whether Brevo accepts this value. field: None if it is unknown."""
     match None if field is None else field.type:
         case "text":
             return isinstance(value, str)
@@ -71,7 +71,7 @@ def _field(members: Mapping[str, Any]) -> RemoteField:
 
 
 def _options(members: Mapping[str, Any], kind: str) -> tuple[str, ...] | None:
-    """Of a category either the label or the number stands for it."""
+    """A category accepts either the label or the number."""
     if kind == CHOICES and isinstance(choices := members.get("multiCategoryOptions"), list):
         return tuple(map(str, choices))
     if kind == CATEGORY and isinstance(options := members.get("enumeration"), list):

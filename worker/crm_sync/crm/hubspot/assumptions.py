@@ -1,4 +1,4 @@
-"""What HubSpot may know of a contact that is updated by its id, and would answer then."""
+"""What HubSpot may know about a contact that is updated by id, and what it would answer."""
 
 from collections.abc import Sequence
 

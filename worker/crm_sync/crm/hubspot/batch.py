@@ -1,7 +1,7 @@
-"""Who is who in the answer to a batch.
+"""Matches the results and errors in a batch answer to contacts.
 
-Results come in any order, under the primary address of their record, and captured ones do not echo the trace ids they were sent
-with. Errors name their contact by trace id, by what it was sent under, or not at all.
+Results come in any order, under the primary address of their record, and captured ones do not echo trace ids. Errors name their
+contact by trace id, by the key it was sent with, or not at all.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -21,14 +21,14 @@ STAGE = "lifecyclestage"
 
 
 class Input(NamedTuple):
-    """What is sent of one contact. key: a record id, or an address in lower case."""
+    """What is sent for one contact. key: a record id, or an address in lower case."""
 
     key: str
     properties: Mapping[str, str]
 
 
 class Result(NamedTuple):
-    """A record as it is after the request. trace: what it was sent with, where HubSpot echoes that."""
+    """A record after the request. trace: the trace id it was sent with, if HubSpot echoes it."""
 
     id: str
     trace: str
@@ -36,20 +36,20 @@ class Result(NamedTuple):
 
     @property
     def email(self) -> str:
-        """The primary one, which need not be the one that was sent, as addresses are compared."""
+        """The primary one, folded, which need not be the one that was sent."""
         return fold(str(self.properties.get("email") or ""))
 
     @property
     def emails(self) -> set[str]:
-        """All of them, where hs_additional_emails was asked for."""
+        """All of them, if hs_additional_emails was requested."""
         others = str(self.properties.get("hs_additional_emails") or "")
         return {self.email, *map(fold, others.split(";"))} - {""}
 
 
 class Batch:
-    """entries: of each input, in their order; None if nothing is known about it, or by its id there is nobody.
+    """entries: for each input, in order; None if nothing is known about it, or no record has its id.
 
-    strangers: results that are nobody's.
+    strangers: results that match no input.
     """
 
     entries: list[Entry | None]
@@ -57,7 +57,7 @@ class Batch:
     def __init__(
         self, answer: Answer, inputs: Sequence[Input], mapped: Collection[str] = (), *, by_id: bool, match: str = "email"
     ) -> None:
-        """mapped: the properties that the mapping has. by_id: the keys are record ids; else values of the property match."""
+        """mapped: the properties in the mapping. by_id: the keys are record ids; otherwise values of the property match."""
         errors = [error for error in answer.get("errors") or [] if isinstance(error, dict)]
         self.inputs = inputs
         self.entries = [None] * len(inputs)
@@ -77,11 +77,11 @@ class Batch:
 
     @property
     def open(self) -> list[int]:
-        """The places of those of whom nothing is known."""
+        """The positions of those about which nothing is known."""
         return [place for place, entry in enumerate(self.entries) if entry is None and place not in self._missing]
 
     def deliver(self, place: int, result: Result) -> None:
-        """lifecyclestage only moves forward: HubSpot answers a write backward with success, and with what it keeps."""
+        """lifecyclestage only moves forward: HubSpot answers a backward change with success, and with the value it keeps."""
         sent, kept = self.inputs[place].properties.get(STAGE), result.properties.get(STAGE)
         if sent and isinstance(kept, str) and kept and kept.lower() != sent.lower():
             words = f"{STAGE} stays {printable(kept, LONGEST_NAME)}: HubSpot only moves it forward"
@@ -92,7 +92,7 @@ class Batch:
         self.entries[place] = still_there(outcome, "HubSpot", emptied)
 
     def recognise(self, found: Sequence[Result]) -> None:
-        """By all addresses of these records. Only such as are in the answer were written."""
+        """By all addresses of these records. Only records in the answer were written."""
         written = {result.id: result for result in self._results}
         records = {email: written[result.id] for result in found if result.id in written for email in result.emails}
         for place in self.open:
@@ -100,12 +100,12 @@ class Batch:
                 self.deliver(place, record)
 
     def leave(self, error: LaneError) -> None:
-        """For all of whom nothing is known."""
+        """For all about which nothing is known."""
         for place in self.open:
             self.entries[place] = error
 
     def _take_result(self, result: Result) -> bool:
-        """Whether it is somebody's."""
+        """Whether it matches an input."""
         place = self._traces.get(result.trace)
         if place is None:
             place = self._keys.get(self._key(result))
@@ -120,13 +120,13 @@ class Batch:
         return result.email if self._match == "email" else fold(str(result.properties.get(self._match) or ""))
 
     def _take_error(self, error: Error) -> bool:
-        """Whether it names somebody. It outweighs a result."""
+        """Whether it names an input. It takes precedence over a result."""
         traces, ids = context(error, "objectWriteTraceId"), context(error, "ids")
         places = [self._traces[name] for name in traces if name in self._traces]
         places = places or [self._keys[name] for name in map(fold, ids) if name in self._keys]
         for place in places:
             self._put_error(place, error)
-        # By its id, anyone who is neither in the results nor in an error is not there either.
+        # With ids, an input that is neither in the results nor in an error does not exist either.
         return bool(places) or (self._by_id and is_not_found(error))
 
     def _put_error(self, place: int, error: Error) -> None:
@@ -139,7 +139,7 @@ class Batch:
             self.entries[place] = refusal(error, self._label, by_id=self._by_id or self._match != "email")
 
     def _blame(self, nameless: Sequence[Error]) -> None:
-        """Errors that name nobody are about those of whom nothing is known."""
+        """Errors that name no contact are about those of which nothing else is known."""
         suspects = self.open
         if nameless and len(suspects) == 1:
             self._put_error(suspects[0], nameless[0])
@@ -149,25 +149,25 @@ class Batch:
 
 
 def is_batch(answer: Answer) -> bool:
-    """Whether it is what HubSpot documents for a batch that it took, at least in part."""
+    """Whether it is what HubSpot documents for a batch that was accepted at least in part."""
     lists = isinstance(answer.get("results"), list) and isinstance(answer.get("errors"), list | None)
     return answer.status in (200, 201, 207) and lists
 
 
 def taken_by(answer: Answer) -> dict[str, str | None]:
-    """By trace id: the record that has the address already of whom was to be made; None if HubSpot does not say which."""
+    """By trace id: the record that already has the address of a contact to be created; None if HubSpot does not say which."""
     errors = [error for error in answer.get("errors") or [] if isinstance(error, dict)]
     found = [(name, conflict_of(error)) for error in errors for name in context(error, "objectWriteTraceId")]
     return {name: record or None for name, record in found if record is not None}
 
 
 def trace(place: int) -> str:
-    """What an input is sent with, unique in its request."""
+    """The trace id of an input, unique in its request."""
     return str(place)
 
 
 def results(answer: Answer) -> list[Result]:
-    """Those with an id that HubSpot can have given."""
+    """Those with a valid HubSpot id."""
     values = answer.get("results")
     found = []
     for value in values if isinstance(values, list) else []:

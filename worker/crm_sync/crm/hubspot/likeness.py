@@ -1,6 +1,6 @@
-"""Whether what HubSpot holds of a property is what it was sent, by the property's type.
+"""Whether the value that HubSpot holds for a property is the one that was sent, by the property's type.
 
-All are texts there. Options come in the order of the property, and a phone number formatted. [HubSpot, CRM properties]
+All values are texts there. Options come in the order of the property, and phone numbers are formatted. [HubSpot, CRM properties]
 """
 
 from collections.abc import Callable, Mapping
@@ -9,7 +9,7 @@ from typing import Any
 from crm_sync.core.likeness import same_day, same_moment, same_number, same_options, same_phone, same_text, same_truth
 from crm_sync.core.remote_schema import RemoteField
 
-# Formatted by HubSpot, as is a property that people see as a phone number.
+# Formatted by HubSpot, like a property whose field type is phone number.
 PHONES = frozenset({"phone", "mobilephone", "fax"})
 PHONE_FIELD = "phonenumber"
 

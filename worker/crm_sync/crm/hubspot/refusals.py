@@ -1,6 +1,6 @@
-"""What HubSpot means by an error: whom it is about, and what to do.
+"""How HubSpot's errors are interpreted: whom they are about, and what to do.
 
-Read leniently, for every member of an error may be missing [HubSpot, error handling].
+Errors are read leniently, because every member may be missing [HubSpot, error handling].
 """
 
 import json
@@ -24,21 +24,23 @@ from crm_sync.crm.answer import (
 )
 from crm_sync.errors import BatchRefusedError, LaneError, OutageError, RefusedError, ThrottledError
 
-# By the policy that is broken. The day ends at midnight where the account is, which it does not say: asked for again each hour.
+# By the policy that was violated. The day ends at midnight in the account's time zone, which the error does not say, so it is
+# tried again every hour.
 PAUSES_S = {"SECONDLY": 1.0, "TEN_SECONDLY_ROLLING": DEFAULT_PAUSE_S, "DAILY": LONGEST_PAUSE_S}
-# What is wrong with a contact. Any other category is HubSpot's own trouble, and may pass.
+# What is wrong with a contact. Any other category is a problem of HubSpot's own, and may be transient.
 REFUSALS = ("VALIDATION_ERROR", "CONFLICT", "OBJECT_ALREADY_EXISTS")
 LONGEST_NAME = 100
 CHECK = "check HUBSPOT_BASE_URL and HUBSPOT_CONTACTS_PATH"
 
-# At most 18 digits: what does not fit into 64 bits would make HubSpot refuse the whole request.
+# At most 18 digits: HubSpot refuses the whole request if an id does not fit into 64 bits.
 _ID = re.compile(r"[1-9][0-9]{0,17}")
 _SCOPE = re.compile(r"[A-Za-z0-9._-]{1,80}")
 _NOT_VALID = "Property values were not valid: "
 _OTHER = re.compile(r"Existing ID: ([0-9]+)|([0-9]+) already has that value")
 _PROPERTY = re.compile(r"propertyName=([A-Za-z0-9_]+)")
-# From 2026-09 on, of what the account requires of who makes a contact. A property that is required only where another one has
-# some value has another code, and is the contact's. [HubSpot, changelog "CRM API write validation enforcement", with these words]
+# From 2026-09 on, about what the account requires of new contacts. A property that is required only if another one has a certain
+# value has a different code, and is blamed on the contact. [HubSpot, changelog "CRM API write validation enforcement", with these
+# words]
 REQUIRED = "MISSING_REQUIRED_PROPERTY"
 _REQUIREMENTS = (REQUIRED, "MISSING_CONDITIONAL_REQUIRED_PROPERTY")
 _MISSING = re.compile(r"A value for ([A-Za-z0-9_]+) must be provided")
@@ -48,7 +50,7 @@ Error = Mapping[str, Any]
 
 
 def judged(answer: Answer, body: object = None) -> Answer:
-    """The answer to this body, if it speaks about the contacts. Raises as usable does."""
+    """The answer to this body, if it is about the contact. Raises as usable does."""
     if answer.status == 429:
         raise _throttled(answer, body)
     if answer.status == 477:
@@ -57,7 +59,7 @@ def judged(answer: Answer, body: object = None) -> Answer:
     if lacks_scope(answer):
         needed = ", ".join(_scopes(answer))
         raise RefusedError(Code.REFUSED, f"the token lacks a scope: give it {needed} in HubSpot ({answer.label})")
-    # That a record is locked is known by the status, whatever is said with it.
+    # The status alone says that a record is locked, whatever the message.
     if answer.status != 423 and is_foreign(answer, own=_is_own(answer)):
         raise foreign(answer, body, whose="HubSpot's", check=CHECK)
     return usable(answer, body, check=CHECK, keys="check HUBSPOT_ACCESS_TOKEN")
@@ -68,7 +70,7 @@ def lacks_scope(answer: Answer) -> bool:
 
 
 def batch_refused(answer: Answer, body: object, mapped: Collection[str] = ()) -> LaneError:
-    """Why nobody of a batch was taken. mapped: the properties that the mapping has."""
+    """Why no contact of a batch was accepted. mapped: the properties in the mapping."""
     if answer.status < 400:
         said = f"{answer.label}: {page_words(answer, body)}"
         return OutageError(Code.BROKEN_ANSWER, f"HubSpot's answer lacks what it documents for this status ({said})")
@@ -88,14 +90,14 @@ def batch_refused(answer: Answer, body: object, mapped: Collection[str] = ()) ->
 
 
 def not_hubspot(answer: Answer) -> RefusedError:
-    # Without what was said: it can quote a contact.
+    # Without the message: it can quote a contact.
     return RefusedError(Code.NOT_FOUND, f"what answered {answer.status} is not HubSpot's API: {CHECK}")
 
 
 def mapping_fault(errors: Sequence[Error], label: str, mapped: Collection[str] = ()) -> RefusedError | None:
-    """For all whom it concerns together: what only a change of the mapping, or of HubSpot's properties, can put right.
+    """For all contacts it concerns: a fault that only a change of the mapping, or of HubSpot's properties, can fix.
 
-    mapped: the properties that the mapping has. Where it has one that is required, what is missing is the contact's value.
+    mapped: the properties in the mapping. If it has a required one, the contact's value is missing.
     """
     if any("by non-unique" in _text(error, "message") for error in errors):
         reason = f"HUBSPOT_MATCH names a property whose values are not unique in HubSpot ({label}): match by another"
@@ -116,7 +118,7 @@ def mapping_fault(errors: Sequence[Error], label: str, mapped: Collection[str] =
 
 
 def refusal(error: Error, label: str, *, by_id: bool) -> Outcome:
-    """What becomes of the contact that an error is about. by_id: it was matched by its record id, not by its address."""
+    """The outcome of the contact that an error is about. by_id: it was matched by its record id, not by its address."""
     if conflict := _conflict(error):
         return _duplicate(*conflict, label, by_id=by_id)
     problems = list(_problems(error))
@@ -127,30 +129,32 @@ def refusal(error: Error, label: str, *, by_id: bool) -> Outcome:
 
 
 def conflict_of(error: Error) -> str | None:
-    """Whether a contact was not made because there is one with its address: the id of that, or an empty text. None if not so."""
+    """Whether a contact was not created because one with its address exists: the id of that one, or an empty
+    text. None if not.
+    """
     conflict = _conflict(error)
     return conflict[1] if conflict and conflict[0] == "email" else None
 
 
 def is_missing(answer: Answer) -> bool:
-    """Whether all of a batch were refused because of records that are not there, which is not what HubSpot is known to do."""
+    """Whether a whole batch was refused because of missing records, which HubSpot is not known to do."""
     return answer.status in (400, 404) and isinstance(answer.json, dict) and is_not_found(answer.json)
 
 
 def is_not_found(error: Error) -> bool:
-    """Whether it is about records that are deleted, or never were."""
+    """Whether it is about records that were deleted or never existed."""
     return _category(error) == "OBJECT_NOT_FOUND"
 
 
 def context(error: Error, name: str) -> list[str]:
-    """The texts of a member of its context, which is a list, or should be."""
+    """The texts in a member of its context, which is a list, or should be."""
     members = error.get("context")
     values = members.get(name) if isinstance(members, dict) else None
     return [value for value in (values if isinstance(values, list) else [values]) if isinstance(value, str)]
 
 
 def is_id(value: str) -> bool:
-    """Whether HubSpot can have given it to a record."""
+    """Whether it can be HubSpot's id of a record."""
     return _ID.fullmatch(value) is not None
 
 
@@ -169,12 +173,12 @@ class _Problem(NamedTuple):
 
 
 def _problems(error: Error) -> Iterator[_Problem]:
-    """From members of their own where the error has them, else from the JSON in its message."""
+    """From separate members if the error has them, else from the JSON in its message."""
     details = _list(error.get("errors"))
     if not details:
         _, found, text = _text(error, "message").partition(_NOT_VALID)
         details = _list(_json(text)) if found else []
-    # Of errors in a 207 captured ones have no details.
+    # Captured errors of a 207 have no details.
     for detail in details or [error]:
         if isinstance(detail, dict):
             name = next(iter(context(detail, "propertyName")), _text(detail, "name"))
@@ -186,7 +190,7 @@ def _problems(error: Error) -> Iterator[_Problem]:
 
 
 def _properties(errors: Sequence[Error], *codes: str) -> list[str]:
-    """Those that have one of these problems."""
+    """The properties with one of these problems."""
     names = {problem.name for error in errors for problem in _problems(error) if problem.code in codes}
     return sorted(printable(name, LONGEST_NAME) or "without a name" for name in names)
 
@@ -204,14 +208,14 @@ def _conflict(error: Error) -> tuple[str, str] | None:
 
 def _duplicate(name: str, other: str, label: str, *, by_id: bool) -> Outcome:
     if name == "email" and not by_id:
-        # It was not there when HubSpot looked, and was when HubSpot wrote. The next upsert finds it.
+        # It did not exist when HubSpot checked, but did when HubSpot wrote. The next upsert finds it.
         return Outcome.failed(Code.TOO_EARLY, f"HubSpot was making contact {other or 'unknown'} at the same moment ({label})")
     who = f"another contact in HubSpot, {other}," if other else "another contact in HubSpot"
     return Outcome.rejected(Code.DUPLICATE, f"{who} has the same {name} ({label})")
 
 
 def _throttled(answer: Answer, body: object) -> ThrottledError:
-    """HubSpot documents no Retry-After here. What stands between can send one."""
+    """HubSpot documents no Retry-After here, but a proxy in between can send one."""
     policy = _text(answer.json, "policyName") if isinstance(answer.json, dict) else ""
     pause_s = PAUSES_S.get(policy, DEFAULT_PAUSE_S)
     if "Retry-After" in answer.headers:
@@ -221,14 +225,14 @@ def _throttled(answer: Answer, body: object) -> ThrottledError:
 
 
 def _scopes(answer: Answer) -> list[str]:
-    """Any of which would do."""
+    """Any one of them is enough."""
     errors = [answer.json, *_list(answer.get("errors"))]
     names = [name for error in errors if isinstance(error, dict) for name in context(error, "requiredGranularScopes")]
     return [name for name in dict.fromkeys(names) if _SCOPE.fullmatch(name)]
 
 
 def _is_own(answer: Answer) -> bool:
-    """Whether an error is in HubSpot's form. Any member of it may be missing, but not all that only HubSpot has."""
+    """Whether an error has HubSpot's format. Any single member may be missing, but not all that are specific to HubSpot."""
     error = answer.json if isinstance(answer.json, dict) else {}
     return error.get("status") == "error" or any(_text(error, name) for name in ("category", "errorType", "correlationId"))
 

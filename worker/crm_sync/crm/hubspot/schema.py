@@ -1,6 +1,7 @@
-"""The contact properties of a HubSpot account, as `GET /crm/v3/properties/contacts` has them [HubSpot's OpenAPI, CRM properties].
+"""The contact properties of a HubSpot account, from `GET /crm/v3/properties/contacts` [HubSpot's OpenAPI, CRM properties].
 
-All values are sent as texts, so that what a text may say is the contact's; here is what a type says of them all.
+All values are sent as texts, so the content of a text is judged per contact; this module checks what holds for all values of a
+type.
 """
 
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from crm_sync.crm.answer import Answer
 _MAY_BE_ANY = WRITTEN | {Kind.JSON}
 _LONG = {Kind.BIG, Kind.NUMERIC}  # milliseconds since 1970 need more than 32 bits
 
-# By its type: what of single values is a value of it. Another type is one that HubSpot has made since: anything may fit.
+# By property type: the kinds of single values it accepts. An unlisted type is newer than this table: anything may fit.
 _TAKES: Mapping[str, frozenset[Kind]] = {
     "number": _MAY_BE_ANY | NUMBERS,
     "date": _MAY_BE_ANY | {Kind.DATE} | _LONG,
@@ -21,7 +22,7 @@ _TAKES: Mapping[str, frozenset[Kind]] = {
     "bool": _MAY_BE_ANY | {Kind.BOOLEAN},
     "enumeration": ANY - {Kind.MOMENT, Kind.LOCAL_MOMENT},
 }
-# Options are joined by semicolons: of other types that is a value of none.
+# Options are joined by semicolons, which is not a valid value of other types.
 _LISTS: Mapping[str, frozenset[Kind]] = {"number": frozenset(), "date": frozenset(), "datetime": frozenset(), "bool": frozenset()}
 
 
@@ -48,7 +49,7 @@ def _field(members: Mapping[str, Any]) -> RemoteField:
 
 
 def _options(members: Mapping[str, Any], kind: str) -> tuple[str, ...] | None:
-    """None too where HubSpot keeps them elsewhere, as it does with owners."""
+    """None also if HubSpot keeps them elsewhere, as for owners."""
     if kind == "bool":
         return ("true", "false")
     options = members.get("options")

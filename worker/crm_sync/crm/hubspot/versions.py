@@ -1,8 +1,8 @@
-"""Which version of HubSpot's API is called, and what hangs on it: other paths, the end of its support, and what it enforces.
+"""Which version of HubSpot's API is called, and what depends on it: other paths, the end of its support, and what it enforces.
 
-v3 is unsupported from September 2027 on [HubSpot, changelog on legacy APIs]. Versions that are named by a date come each March
-and September and are supported for 18 months [HubSpot, "API versioning"]. 2026-03 writes as v3 does; from 2026-09 on the rules
-of the account hold for API writes too [HubSpot, changelog "CRM API write validation enforcement", 2026-08-11].
+v3 is unsupported from September 2027 on [HubSpot, changelog on legacy APIs]. Versions named by a date appear each March and
+September and are supported for 18 months [HubSpot, "API versioning"]. 2026-03 writes like v3; from 2026-09 on, the rules of the
+account apply to API writes too [HubSpot, changelog "CRM API write validation enforcement", 2026-08-11].
 """
 
 import re
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 V3 = "v3"
 ENFORCING = "2026-09"  # the first that does
 SUPPORTED_MONTHS = 18
-# Of the subscriptions, if the contacts' version is v3. Their v4 ends in March 2027, before v3 does. This one has the
-# same requests [HubSpot, API reference 2026-03, communication preferences].
+# The version for subscriptions if the contacts' version is v3. Their v4 ends in March 2027, before v3 does. This one has the same
+# requests [HubSpot, API reference 2026-03, communication preferences].
 WITH_V3 = "2026-03"
 
 _OBJECTS = r"/objects/{}(?:contacts|0-1)"  # 0-1 is the id of their type
@@ -26,7 +26,7 @@ _MONTHS = (
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """name: v3, or a date. properties, account: the paths where it says which properties there are, and whose the account is.
+    """name: v3, or a date. properties, account: the paths that list the properties and describe the account.
 
     ends: the month from which it is unsupported. statuses, lists: the paths of email subscriptions and of lists.
     """
@@ -40,12 +40,12 @@ class Version:
 
     @property
     def enforces(self) -> bool:
-        """Whether a write needs what the account requires of people who make a contact by hand."""
+        """Whether API writes must have what the account requires of contacts created by hand."""
         return self.name != V3 and self.name >= ENFORCING
 
 
 def version_of(path: str) -> Version | None:
-    """By the path of the contacts; None if something else than HubSpot has named it, as a proxy may."""
+    """From the path of the contacts; None if something other than HubSpot defined it, such as a proxy."""
     if match := _V3.fullmatch(path):
         return _v3(match[1])
     if match := _DATED.fullmatch(path):

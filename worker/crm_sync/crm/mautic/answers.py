@@ -1,8 +1,8 @@
-"""What Mautic's answers say.
+"""How Mautic's answers are interpreted.
 
-PHP writes a list with gaps as an object, and so are the lists here: `[...]` or `{"0": ..., "2": ...}`, the indexes being those
-of the request. What became of a contact is in `statusCodes` alone: a batch of failures is a 201 too, and an edit that failed
-can have its record in `contacts`. [mautic/mautic: CommonApiController, at 4.4.13 and 5.1.1]
+PHP writes a list with gaps as an object, so lists here may be `[...]` or `{"0": ..., "2": ...}`, with the indexes of the request.
+The result of a contact is only in `statusCodes`: a batch of failures is a 201 too, and a failed edit can have its record in
+`contacts`. [mautic/mautic: CommonApiController, at 4.4.13 and 5.1.1]
 """
 
 import math
@@ -35,9 +35,9 @@ _KEYS = "check MAUTIC_USERNAME and MAUTIC_PASSWORD, or MAUTIC_CLIENT_ID and MAUT
 
 
 def written(answer: Answer, bodies: Sequence[Mapping[str, Any]], addresses: Sequence[str]) -> list[Outcome | New | RefusedError]:
-    """What became of each of these items: its outcome, New where the record to be edited is gone, or everybody's refusal.
+    """The result of each of these items: its outcome, New if the record to be edited is gone, or a refusal that concerns all.
 
-    addresses: of each item's contact. Raises OutageError if the answer speaks of no item.
+    addresses: of each item's contact. Raises OutageError if the answer mentions no item.
     """
     codes = answer.get("statusCodes")
     if not isinstance(codes, list | dict):
@@ -45,7 +45,7 @@ def written(answer: Answer, bodies: Sequence[Mapping[str, Any]], addresses: Sequ
         raise OutageError(Code.BROKEN_ANSWER, f"Mautic answered {answer.label} but nothing about the contacts: {said}")
     answer.confirm()
     items = [_Item(answer, index) for index in range(len(bodies))]
-    # An item is denied where the user may edit no contact, or not this one because of its owner.
+    # An item is denied if the user may edit no contact at all, or not this one because of its owner.
     may_edit = any(item.code == 200 for item in items)
     denied = RefusedError(
         Code.REFUSED, f"the user of the API may not edit contacts (403 in an answer of {answer.label}): see its role in Mautic"
@@ -68,7 +68,7 @@ class _Item:
         self.code = _status(_member(answer.get("statusCodes"), index)) or _status(self._error.get("code"))
 
     def outcome(self, address: str, body: Mapping[str, Any]) -> Outcome | New:
-        """body: what was sent, with an id where it was an edit."""
+        """body: what was sent, with an id if it was an edit."""
         code = self.code
         said = f"{code} in an answer of {self._label}: {self._message()}"
         if code is None or code < 400:
@@ -100,9 +100,9 @@ class _Item:
 
 
 def records(answer: Answer, looked_for: object = None) -> list[Mapping[str, Any]]:
-    """The contacts in the answer to a search for these: a list, or an object by id.
+    """The contacts in the answer to this search: a list, or an object by id.
 
-    Raises OutageError if it is no such answer.
+    Raises OutageError if it is not such an answer.
     """
     contacts = answer.get("contacts")
     members = list(contacts.values()) if isinstance(contacts, dict) else contacts
@@ -114,7 +114,7 @@ def records(answer: Answer, looked_for: object = None) -> list[Mapping[str, Any]
 
 
 def email(record: Mapping[str, Any]) -> str | None:
-    """The address of a record, as addresses are compared; None if the answer does not say it.
+    """The folded address of a record; None if it is not in the answer.
 
     `{"fields": {"all": {"email": "..."}, "core": {"email": {"value": "..."}}}}`: flat, and in the group that the field is in.
     """
@@ -125,16 +125,16 @@ def email(record: Mapping[str, Any]) -> str | None:
 
 
 def is_gone(answer: Answer) -> bool:
-    """Of the deletion of one record. Mautic shows it once more, without its id; of one that is not there it says so."""
+    """For the deletion of one record: Mautic returns it once more without its id; for a missing one it says so."""
     if answer.status == 404:
-        # In Mautic's own form, for what is not Mautic can answer 404 to anything. Its words differ by language.
+        # In Mautic's own format, because anything other than Mautic can answer 404. The message depends on the language.
         return bool(plain(answer).get("code") == 404)
     contact = answer.get("contact")
     return answer.status == 200 and isinstance(contact, dict) and contact.get("id") is None
 
 
 def judged(answer: Answer, body: object = None) -> Answer:
-    """The answer to this body, if it speaks about what is in it. Raises LaneError as usable does, in Mautic's terms."""
+    """The answer to this body, if it is about its content. Raises LaneError as usable does, in Mautic's terms."""
     told = plain(answer)
     if (answer.status < 300 and _is_page(answer)) or is_foreign(answer, own=is_own(answer)):
         raise foreign(answer, body, whose="Mautic's", check=CHECK)
@@ -150,7 +150,7 @@ def judged(answer: Answer, body: object = None) -> Answer:
             f"in front of Mautic may strip the Authorization header, as some hosts do",
         )
     if answer.status in (404, 405):
-        # Without what was said: it can quote the contact.
+        # Without the message: it can quote the contact.
         raise RefusedError(
             Code.NOT_FOUND,
             f"what answered {answer.status} is not Mautic's API: {CHECK}",
@@ -162,14 +162,14 @@ def judged(answer: Answer, body: object = None) -> Answer:
 
 
 def plain(answer: Answer) -> Answer:
-    """An error as other CRMs tell it: Mautic puts it into a list of one."""
+    """An error in the form of other CRMs: Mautic puts it into a list of one."""
     errors = answer.get("errors")
     first = errors[0] if isinstance(errors, list) and errors else None
     return replace(answer, json=first) if isinstance(first, dict) else answer
 
 
 def is_own(answer: Answer) -> bool:
-    """Whether an error is in Mautic's form: `{"errors": [{"code": 403, "message": "...", "type": "..."}]}`."""
+    """Whether an error has Mautic's format: `{"errors": [{"code": 403, "message": "...", "type": "..."}]}`."""
     error = plain(answer).json if answer.get("errors") else None
     return isinstance(error, dict) and ("code" in error or "type" in error)
 
@@ -179,7 +179,7 @@ def _is_page(answer: Answer) -> bool:
 
 
 def _until_reset_s(answer: Answer) -> float | None:
-    """Seconds until the hour ends that Mautic's limit is for. It says it as seconds since 1970, and sends no Retry-After."""
+    """Seconds until the hour of Mautic's limit ends. The answer gives it as seconds since 1970, and has no Retry-After."""
     pause_s = number(answer.headers.get("X-RateLimit-Reset")) - crm_time(answer.headers)
     if "Retry-After" in answer.headers or not 0 < pause_s < math.inf:
         return None

@@ -1,4 +1,4 @@
-"""What Mautic may find when it is searched for the address of a contact, and would answer then."""
+"""What Mautic may find when it is searched for a contact's address, and what it would answer."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from crm_sync.core.outcome import Contact
 from crm_sync.crm.exchange import Assumption, Said
 from crm_sync.crm.mautic.matching import address, is_holdable, record_id
 
-SAY = 4711  # an id that is made up, where the row has none
+SAY = 4711  # a made-up id, if the row has none
 
 
 def assumptions(contact: Contact) -> Sequence[Assumption]:

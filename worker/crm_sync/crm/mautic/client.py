@@ -1,13 +1,13 @@
-"""Mautic, up to 25 contacts a request.
+"""Mautic, up to 25 contacts per request.
 
-Mautic matches contacts by itself, and silently: of several with one address the newest is written, an edit whose address
-belongs to another contact merges the two (4.x) or is refused (5.x), and its database holds no address unique. So this client
-looks before it writes: one search for the addresses of a call, then edits by id, then new contacts. An edit carries the address
-only where it changes it, so that there is nothing to match or to merge. PUT is never used: it empties what it is not sent.
+Mautic silently matches contacts itself: of several with one address it writes the newest, an edit whose address belongs to
+another contact merges the two (4.x) or is refused (5.x), and its database does not enforce unique addresses. So this client looks
+before it writes: one search for the addresses of a call, then edits by id, then new contacts. An edit includes the address only
+if it changes, so that there is nothing to match or merge. PUT is never used: it empties fields that are not sent.
 
-Mautic drops on POST and PATCH what is 0 or false, and any number between -1 and 1: it takes them for empty. Its answer shows it,
-and the row says so (`crm_sync.crm.mautic.storage`).
-[mautic/mautic: CommonApiController, LeadApiController, CustomFieldsApiControllerTrait, at 4.4.13 and 5.1.1]
+On POST and PATCH, Mautic drops 0, false, and any number between -1 and 1, because it takes them for empty. Its answer shows this,
+and the row says so (`crm_sync.crm.mautic.storage`). [mautic/mautic: CommonApiController, LeadApiController,
+CustomFieldsApiControllerTrait, at 4.4.13 and 5.1.1]
 """
 
 import re
@@ -42,7 +42,7 @@ from crm_sync.errors import BatchRefusedError, ConfigurationError, LaneError, Ou
 
 SEARCH = "/api/contacts"
 DELETE_BATCH = "/api/contacts/batch/delete"
-PAGE = 50  # records in an answer to a search: twice as many as are asked for, and with all their fields below the largest body
+PAGE = 50  # records in a search result: twice as many as are requested, and with all their fields below the largest body
 TIMEOUT_S = 60.0  # 200 contacts took two minutes on a large installation [mautic/mautic#8921]
 
 _TOO_MANY = re.compile(r"A max of ([1-9][0-9]{0,5}) entities", re.IGNORECASE)
@@ -66,7 +66,7 @@ Planned = Step | LaneError
 
 
 def account() -> Account | None:
-    """None if nothing is set that a login needs. Raises ConfigurationError naming a wrong setting."""
+    """None if no setting for a login is set. Raises ConfigurationError that names a wrong setting."""
     settings = read(MauticSettings)
     if settings.mautic_base_url is None:
         require_none("MAUTIC_BASE_URL", settings)
@@ -87,7 +87,7 @@ def account() -> Account | None:
 
 
 def _client(settings: MauticSettings) -> Callable[[Http], "Mautic"]:
-    """One of the two ways to log in. Raises ConfigurationError if it is both, half of one, or none."""
+    """One of the two ways to log in. Raises ConfigurationError if both, only half of one, or neither is configured."""
     by_password = {"MAUTIC_USERNAME": settings.mautic_username, "MAUTIC_PASSWORD": _secret(settings.mautic_password)}
     by_token = {"MAUTIC_CLIENT_ID": settings.mautic_client_id, "MAUTIC_CLIENT_SECRET": _secret(settings.mautic_client_secret)}
     given = [way for way in (by_password, by_token) if any(way.values())]
@@ -108,7 +108,7 @@ def _secret(value: SecretStr | None) -> str | None:
 
 
 class Mautic(Client):
-    """One installation of Mautic."""
+    """One Mautic installation."""
 
     batch_limit = 25
     concurrency = 8
@@ -118,15 +118,15 @@ class Mautic(Client):
     unread = OTHER_MEMBERS
 
     def __init__(self, login: Login, mode: Mode = Mode.UPSERT, *, match: str = "email") -> None:
-        """match: the field that finds a contact whose row knows no id, before its address does."""
+        """match: the field that finds a contact without a known id, before its address does."""
         self._login = login
         self._mode = mode
         self._match = None if match == "email" else FieldMatch(match, self._found_by)
-        self._most = self.batch_limit  # an installation can be set to less than we send, which its first answer tells
+        self._most = self.batch_limit  # an installation can be set to less than we send, which its first answer shows
 
     async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Entry]:
         entries: list[Planned] = [*await self._plan(contacts)]
-        # Edits first: one whose record is gone becomes a new contact.
+        # Edits first: if a record is gone, its contact becomes a new one.
         for stage in (Edit, New):
             entries = [self._within_mode(contact, entry) for contact, entry in zip(contacts, entries, strict=True)]
             steps = {place: entry for place, entry in enumerate(entries) if isinstance(entry, stage)}
@@ -143,12 +143,12 @@ class Mautic(Client):
         return found if self._match is None else self._match.assumptions(contact, found)
 
     async def find(self, emails: Sequence[str]) -> Sequence[Found]:
-        """Of an address that Mautic cannot hold there is no record."""
+        """An address that Mautic cannot store has no record."""
         holders = await self._holders([fold(email) for email in emails if holds(fold(email))])
         return [_only(holders.get(fold(email), ())) for email in emails]
 
     async def read(self, contacts: Sequence[Contact], names: Sequence[str]) -> Sequence[Held]:
-        """A search by id, and one by address for those whose id is gone."""
+        """One search by id, and one by address for those whose id is gone."""
         ids = [record_id(contact.remote_id) for contact in contacts]
         found = await self._search("id", [str(record) for record in dict.fromkeys(ids) if record], whole=True)
         by_id = {int(record["id"]): record for record in found}
@@ -168,11 +168,11 @@ class Mautic(Client):
         return likeness.same(field, sent, held)
 
     async def delete(self, deletions: Sequence[Deletion]) -> Sequence[Entry]:
-        """For good in any case: Mautic restores nothing.
+        """Permanently in any case: Mautic cannot restore contacts.
 
-        A batch is answered with the records that it deleted, and an error for each that it did not, under a number that is not
-        that of the request where others were missing. Then each is asked for by itself: one that is gone meanwhile is deleted.
-        [mautic/mautic: CommonApiController, deleteEntitiesAction]
+        The answer to a batch has the deleted records, and an error for each that was not deleted, with indexes that do not match
+        the request if others were missing. In that case each record is looked up individually: one that is gone counts as
+        deleted. [mautic/mautic: CommonApiController, deleteEntitiesAction]
         """
         ids = [record_id(deletion.remote_id) for deletion in deletions]
         wanted = list(dict.fromkeys(record for record in ids if record is not None))
@@ -196,7 +196,7 @@ class Mautic(Client):
         return f"credentials accepted by Mautic {version}" if version else "credentials accepted"
 
     async def schema(self) -> RemoteSchema:
-        """Page by page: by itself Mautic shows thirty. [mautic/mautic: default_pagelimit]"""
+        """Page by page: by default Mautic shows thirty. [mautic/mautic: default_pagelimit]"""
         fields: list[Mapping[str, Any]] = []
         page: Sequence[Mapping[str, Any]] = ()
         while not fields or len(page) == PAGE_OF_FIELDS:
@@ -206,7 +206,7 @@ class Mautic(Client):
             fields += page
         return schema(fields)
 
-    # Look.
+    # Looking up records.
 
     async def _plan(self, contacts: Sequence[Contact]) -> list[Step]:
         contacts, ambiguous = (contacts, {}) if self._match is None else await self._match.identified(contacts)
@@ -222,7 +222,7 @@ class Mautic(Client):
         return found
 
     async def _holders(self, addresses: Collection[str]) -> dict[str, list[int]]:
-        """The records that have these addresses."""
+        """The records with these addresses."""
         found = await self._search("email", addresses)
         holders: dict[str, list[int]] = {}
         for record in found:
@@ -235,16 +235,16 @@ class Mautic(Client):
         return holders
 
     async def _search(self, column: str, values: Collection[str], *, whole: bool = False) -> Sequence[Mapping[str, Any]]:
-        """whole: with all that Mautic shows of a contact."""
+        """whole: with everything that Mautic shows about a contact."""
         if not values:
             return []
-        # Commas separate the values; no address that is looked for has one, and other values are quoted.
+        # Values are comma-separated; no searched address contains a comma, and other values are quoted.
         where = {"where[0][col]": column, "where[0][expr]": "in", "where[0][val]": ",".join(values)}
         shown = {"limit": str(PAGE), **({} if whole else {"minimal": "1"})}
         return records(await self._ask(where | shown), list(values))
 
     async def _ask(self, query: Mapping[str, str]) -> Answer:
-        # A page can quote all of the query, or one of the addresses in it.
+        # A page can quote the whole query, or one of its addresses.
         looked_for = [value for text in query.values() for value in (text, *text.split(","))]
         answer = judged(await self._login.send("GET", SEARCH, query=query), looked_for)
         if answer.status >= 400:
@@ -252,7 +252,7 @@ class Mautic(Client):
             raise BatchRefusedError(Code.BROKEN_ANSWER, f"the search was refused ({answer.label}: {said})", retried=True)
         return answer
 
-    # Delete.
+    # Deleting.
 
     async def _delete(self, record: int) -> Entry:
         try:
@@ -267,7 +267,7 @@ class Mautic(Client):
             return Outcome.rejected(Code.REJECTED, f"Mautic did not delete the contact ({said})")
         return OutageError(Code.BROKEN_ANSWER, f"Mautic answered {answer.label} but nothing about the contact")
 
-    # Write.
+    # Writing.
 
     def _within_mode(self, contact: Contact, entry: Planned) -> Planned:
         if isinstance(entry, New) and self._mode is Mode.UPDATE:
@@ -277,7 +277,7 @@ class Mautic(Client):
         return entry
 
     async def _write(self, stage: type[Edit | New], writes: Sequence[tuple[Contact, Edit | New]]) -> list[Planned]:
-        """An entry for each: what became of it, or the next step."""
+        """An entry for each: its result, or the next step."""
         entries: list[Planned] = []
         while len(entries) < len(writes):
             chunk = writes[len(entries) : len(entries) + self._most]
@@ -293,7 +293,7 @@ class Mautic(Client):
         return entries
 
     async def _send(self, stage: type[Edit | New], bodies: list[dict[str, Any]]) -> Answer | None:
-        """None if these are too many for this installation, and fewer are to be sent from now on."""
+        """None if these are too many for this installation; fewer are sent from then on."""
         answer = await self._login.send(*_ROUTES[stage], bodies)
         if answer.status == 500 and len(bodies) > 1:
             error = plain(answer)
@@ -301,7 +301,7 @@ class Mautic(Client):
             if too_many and int(too_many[1]) < len(bodies):
                 self._most = int(too_many[1])
                 return None
-            # A refusal of Mautic's own has details, a crash has none. In other languages its limit is not understood.
+            # A refusal by Mautic has details, a crash has none. The message about its limit is not understood in other languages.
             if too_many or error.get("details") == []:
                 reason = f"Mautic refused them together ({answer.label}: {quoted(error, bodies)})"
                 raise BatchRefusedError(Code.CRM_ERROR, reason, retried=True)
@@ -312,10 +312,10 @@ class Mautic(Client):
 
 
 def _body(contact: Contact, step: Edit | New) -> dict[str, Any]:
-    """What is empty is not sent: it stays as it is there, and Mautic would ignore it anyway. What is emptied is null, which
-    counts where the item says so, and in an edit only. [mautic/mautic: LeadApiController, overwriteWithBlank]
+    """Empty fields are not sent and stay unchanged there; Mautic would ignore them anyway. Fields to be emptied are null, which
+    takes effect only in an edit, and only if the item says so. [mautic/mautic: LeadApiController, overwriteWithBlank]
 
-    The address goes with its domain as DNS has it: Mautic keeps ASCII only.
+    The domain of the address is sent in its DNS form: Mautic stores only ASCII.
     """
     filled = contact.filled
     spelled = MAUTIC.members_among(filled)
@@ -323,10 +323,10 @@ def _body(contact: Contact, step: Edit | New) -> dict[str, Any]:
     fields = {name: value for name, value in named.items() if name not in ("id", "email", segments.JOINED, segments.LEFT)}
     if isinstance(step, New):
         return {"email": with_ascii_domain(contact.email or ""), **fields}
-    # With the address that it has, Mautic would look for others to merge with.
+    # With its current address, Mautic would look for others to merge it with.
     moved = {"email": with_ascii_domain(contact.email or "")} if step.moves else {}
     cleared: dict[str, Any] = {}
-    # Of a record that the row does not name it is not known what is in it, unless that is what the first delivery left.
+    # For a record that the row does not name, its content is unknown, unless it is from the first delivery.
     if contact.emptied and record_id(contact.remote_id) in (step.record, None):
         cleared = {**dict.fromkeys(contact.emptied), "overwriteWithBlank": True}
     return {"id": step.record, **moved, **fields, **cleared}
@@ -354,5 +354,5 @@ def _only_record(held: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Hel
 
 
 def _is_trouble(entry: Planned) -> bool:
-    """Whether it makes further requests pointless: the CRM is down or refuses everybody, or we are to wait."""
+    """Whether it makes further requests pointless: the CRM is down or refuses every contact, or we have to wait."""
     return isinstance(entry, LaneError) and not isinstance(entry, BatchRefusedError)

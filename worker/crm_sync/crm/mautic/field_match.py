@@ -1,7 +1,7 @@
-"""Contacts whose rows know no id are found by a field of MAUTIC_MATCH, before their addresses are looked for.
+"""Contacts without an id in their row are found by the field in MAUTIC_MATCH, before they are searched by address.
 
-Mautic keeps no value unique in its database; it only calls a field an identifier, by which it would match itself. So here too
-what several records have is not guessed. [mautic/mautic: LeadField, isUniqueIdentifer, as it was spelled until 4.x]
+Mautic's database enforces no unique values; it only marks fields as identifiers, by which it would match itself. So a value that
+several records have is ambiguous here, too. [mautic/mautic: LeadField, isUniqueIdentifer, as it was spelled until 4.x]
 """
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -20,7 +20,7 @@ Search = Callable[[str, Collection[str]], Awaitable[Sequence[Mapping[str, Any]]]
 
 
 class FieldMatch:
-    """field: its alias. search: the records that have one of these values in a column."""
+    """field: its alias. search: finds the records that have one of these values in a column."""
 
     def __init__(self, field: str, search: Search) -> None:
         self._field = field
@@ -47,7 +47,7 @@ class FieldMatch:
         return found, ambiguous
 
     def require_unique(self, schema: RemoteSchema) -> None:
-        """Raises RefusedError where Mautic has no such field, or does not take it for an identifier."""
+        """Raises RefusedError if Mautic has no such field, or it is not marked as an identifier."""
         field = schema.fields.get(self._field)
         if field is None or not any(field.shown.get(name) for name in _IDENTIFIER):
             raise RefusedError(
@@ -57,7 +57,7 @@ class FieldMatch:
             )
 
     def assumptions(self, contact: Contact, further: Sequence[Assumption]) -> Sequence[Assumption]:
-        """further: those of a contact whose value no record has."""
+        """further: the assumptions for a contact whose value no record has."""
         if contact.remote_id or not self._key(contact):
             return further
         nobody = Said(200, {"total": "0", "contacts": {}})
@@ -65,7 +65,7 @@ class FieldMatch:
         return [Assumption(one.words + words, [nobody, *one.answers]) for one in further]
 
     def _key(self, contact: Contact) -> str:
-        """As values are compared. Empty where it has none."""
+        """The form in which values are compared. Empty if it has none."""
         return plain_text(contact.fields[self._field]).lower() if self._field in contact.filled else ""
 
 

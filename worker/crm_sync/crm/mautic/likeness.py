@@ -1,4 +1,4 @@
-"""Whether what Mautic holds of a field is what it was sent, by the field's type.
+"""Whether the value that Mautic holds for a field is the one that was sent, by the field's type.
 
 [mautic/mautic: LeadField, CustomFieldEntityTrait]
 """
@@ -20,7 +20,7 @@ from crm_sync.core.likeness import (
 )
 from crm_sync.core.remote_schema import RemoteField
 
-SEPARATOR = "|"  # between the options of a field that takes several
+SEPARATOR = "|"  # between the options of a multi-select field
 
 _BY_TYPE: Mapping[str, Callable[[Any, Any], bool]] = {
     "boolean": same_truth,
@@ -34,7 +34,7 @@ _BY_TYPE: Mapping[str, Callable[[Any, Any], bool]] = {
 
 
 def same(field: RemoteField | None, sent: Any, held: Any) -> bool | None:
-    """None of a document, which no field keeps as it is."""
+    """None for a document, which no field stores unchanged."""
     kind = "" if field is None else field.type
     if isinstance(sent, dict) or (isinstance(sent, list) and not (kind == "multiselect" and all(map(_is_option, sent)))):
         return None
@@ -48,14 +48,14 @@ def _is_option(part: Any) -> bool:
 
 
 def _decimals(field: RemoteField | None) -> int | None:
-    """That Mautic rounds a number to; None if it does not say."""
+    """To which Mautic rounds a number; None if it does not say."""
     properties = None if field is None else field.shown.get("properties")
     scale = properties.get("scale") if isinstance(properties, dict) else None
     return int(scale) if isinstance(scale, int | str) and str(scale).isdecimal() else None
 
 
 def _same_rounded(sent: Any, held: Any, decimals: int | None) -> bool:
-    """It rounds up, down or to the nearest, as the field is set."""
+    """It rounds up, down or to the nearest, depending on the field's setting."""
     if same_number(sent, held) or decimals is None:
         return same_number(sent, held)
     try:

@@ -1,6 +1,6 @@
-"""How a request proves itself to Mautic: a user's name and password, or an OAuth2 token that is fetched and renewed.
+"""How a request authenticates to Mautic: a user name and password, or an OAuth2 token that is fetched and renewed.
 
-Either is off in Mautic until somebody turns it on. Tokens come from client credentials, which Mautic knows from version 4 on.
+Both are off in Mautic by default. Tokens come from client credentials, which Mautic supports since version 4.
 """
 
 import base64
@@ -32,7 +32,7 @@ class PasswordLogin(Login):
         self._http = http
         key = base64.b64encode(f"{username}:{password}".encode()).decode()
         self._headers = {"Authorization": f"Basic {key}"}
-        # PHP takes the header apart, and its debug pages show the parts.
+        # PHP parses the header, and its debug pages show the parts.
         http.hide(key, password)
 
     async def send(self, method: str, path: str, body: object = None, query: Mapping[str, str] | None = None) -> Answer:
@@ -47,7 +47,7 @@ class TokenLogin(tokens.TokenLogin, Login):
         super().__init__(http, TOKEN_PATH, form=form, keys="check MAUTIC_CLIENT_ID and MAUTIC_CLIENT_SECRET")
 
     def refuses_token(self, answer: Answer) -> bool:
-        """A host that strips the header is answered with a 401 too, but no token helps there."""
+        """A host that strips the header also gets a 401, but no token helps there."""
         return answer.status == 401 and "token" in plain(answer).said("message").lower()
 
     def judge_login(self, answer: Answer) -> Answer:

@@ -1,7 +1,7 @@
-"""Which contact is written into which record of Mautic: decided before anything is written, without I/O.
+"""Which contact is written to which Mautic record: decided before anything is written, without I/O.
 
-A contact that was delivered before has the record's id, and the id is right even if the address has changed since. Without one
-the address decides, if it stands for one record only. What would need a guess is not written.
+A contact that was delivered before has the record's id, which is right even if the address has changed since. Without an id, the
+address decides if only one record has it. Anything that would need a guess is not written.
 """
 
 import re
@@ -13,13 +13,13 @@ from crm_sync.core.identity import fold
 from crm_sync.core.outcome import Contact, Outcome
 
 _ID = re.compile(r"[1-9][0-9]{0,18}")
-# What PHP's FILTER_SANITIZE_EMAIL leaves of an address, which is what Mautic matches and keeps.
+# The characters that PHP's FILTER_SANITIZE_EMAIL leaves in an address, which is what Mautic matches and stores.
 _HOLDABLE = re.compile(r"[A-Za-z0-9!#$%&'*+\-=?^_`{|}~@.\[\]]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """moves: the record gets another address by it."""
+    """moves: the record gets another address."""
 
     record: int
     moves: bool
@@ -27,14 +27,14 @@ class Edit:
 
 @dataclass(frozen=True, slots=True)
 class New:
-    """A record that there is not yet."""
+    """A record that does not exist yet."""
 
 
 Step = Edit | New | Outcome
 
 
 def record_id(value: object) -> int | None:
-    """An id of Mautic's, None for what is none."""
+    """A Mautic id, None if it is not one."""
     is_id = isinstance(value, int | str) and not isinstance(value, bool) and _ID.fullmatch(str(value))
     return int(str(value)) if is_id else None
 
@@ -48,27 +48,29 @@ def is_holdable(contact: Contact) -> bool:
 
 
 def holds(folded: str) -> bool:
-    """Whether Mautic takes nothing out of the address, which would make it somebody else's: jos@ of josé@."""
+    """Whether Mautic stores the address unchanged. Otherwise it could become another person's: josé@ becomes jos@."""
     return _HOLDABLE.fullmatch(folded) is not None
 
 
 def disputed(contacts: Iterable[Contact], holders: Mapping[str, Sequence[int]]) -> list[int]:
-    """The records of contacts whose address is held by other records. It matters whether they are still there."""
+    """The records of contacts whose address belongs to other records. It matters whether they still exist."""
     stored = [(record_id(contact.remote_id), holders.get(address(contact), ())) for contact in contacts]
     return [record for record, held in stored if record is not None and held and record not in held]
 
 
 def plan(contacts: Sequence[Contact], holders: Mapping[str, Sequence[int]], existing: Collection[int]) -> list[Step]:
-    """A step for each contact, in their order. holders: records by address, as found. existing: those disputed that are there."""
+    """A step for each contact, in order. holders: records by address, as found. existing: those of the disputed records that
+    exist.
+    """
     owners = _owners(contacts, holders)
     return [_step(contact, holders.get(address(contact), ()), owners, existing) for contact in contacts]
 
 
 def _owners(contacts: Sequence[Contact], holders: Mapping[str, Sequence[int]]) -> dict[int, str]:
-    """By record: the address of the contact that it belongs to.
+    """By record: the address of the contact that owns it.
 
-    Two contacts can have one id, where their records were merged. It stays with the one whose address it has, else with the
-    first; the other is delivered by its address. Twice in one request a record is an error 500.
+    Two contacts can have one id if their records were merged. It goes to the one whose address the record has, else to the first;
+    the other is delivered by its address. The same record twice in one request is an error 500.
     """
     home: dict[int, str] = {}
     moving: dict[int, str] = {}
@@ -96,7 +98,7 @@ def _step(contact: Contact, held: Sequence[int], owners: Mapping[int, str], exis
 def _by_address(
     contact: Contact, mine: int | None, held: Sequence[int], owners: Mapping[int, str], existing: Collection[int]
 ) -> Step:
-    """Of a contact whose address is held by records that are not known to be its own."""
+    """For a contact whose address belongs to records that are not known to be its own."""
     ids = ", ".join(map(str, held))
     if any(owners.get(record, address(contact)) != address(contact) for record in held):
         return Outcome.failed(Code.LOCKED, f"email: record {ids} of Mautic still has this address, and is being given another")

@@ -1,6 +1,6 @@
-"""The contact fields of a Mautic, as `GET /api/fields/contact` has them [mautic/mautic: FieldApiController, LeadField].
+"""The contact fields of a Mautic installation, from `GET /api/fields/contact` [mautic/mautic: FieldApiController, LeadField].
 
-Mautic drops what it has no field for, and what is sent to a field that is not published, without a word.
+Mautic silently drops values for fields that do not exist or are not published.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,9 +36,11 @@ _TAKES: Mapping[str, frozenset[Kind]] = {
 
 
 def shown(answer: Answer, *, after: bool) -> list[Mapping[str, Any]]:
-    """The fields in an answer. after: others came before them. Raises OutageError if there are none: every Mautic has some."""
+    """The fields in an answer. after: whether others came before them. Raises OutageError if there are none: every installation
+    has some.
+    """
     values = answer.get("fields") if answer.status == 200 else None
-    # PHP's one array, in JSON.
+    # A PHP array in JSON.
     listed = [*values.values()] if isinstance(values, dict) else values
     fields: list[Mapping[str, Any]] = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
     if not fields and not after:
@@ -48,7 +50,7 @@ def shown(answer: Answer, *, after: bool) -> list[Mapping[str, Any]]:
 
 
 def schema(fields: Sequence[Mapping[str, Any]]) -> RemoteSchema:
-    """fields: as Mautic shows them."""
+    """fields: as Mautic returns them."""
     found = [_field(field) for field in fields if isinstance(field.get("alias"), str)]
     return RemoteSchema("Mautic", "field", {field.name: field for field in found}, beside=OTHER_MEMBERS)
 

@@ -1,17 +1,17 @@
-"""What Mautic did not store of what it was sent, by the record in its answer.
+"""Which of the sent values Mautic did not store, according to the record in its answer.
 
-It says success also where it dropped a field: one that it does not have, in this case of its letters, and on POST and PATCH what
-is 0, false, or a number between -1 and 1 [mautic/mautic#15030; CustomFieldsApiControllerTrait]. Its answer has all fields of the
-record as they are now, empty ones too, which is how that shows [CustomFieldEntityTrait, getProfileFields].
+It reports success even if it dropped a field: an unknown one (names are case-sensitive), and on POST and PATCH a value that is 0,
+false, or between -1 and 1 [mautic/mautic#15030; CustomFieldsApiControllerTrait]. Its answer shows this, because it has all fields
+of the record as they are now, including empty ones [CustomFieldEntityTrait, getProfileFields].
 
-Only what is clear is told, for Mautic trims, rounds and rewrites values in its own ways: a field that is not among its fields,
-one that is empty after all, and a number that is still another where it was sent 0.
+Only clear cases are reported, because Mautic trims, rounds and rewrites values in its own ways: an unknown field, one that is
+empty although a value was sent, and a number that is still different after 0 was sent.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-# No fields: members of a contact that the API takes besides them, and fields that Mautic keeps elsewhere or in its own way.
+# Not fields: members of a contact that the API takes in addition, and fields that Mautic stores elsewhere or in its own way.
 OTHER_MEMBERS = frozenset(
     {
         *("id", "email", "owner", "stage", "tags", "utmTags", "doNotContact", "ipAddress", "lastActive", "overwriteWithBlank"),
@@ -21,7 +21,7 @@ OTHER_MEMBERS = frozenset(
 
 
 def not_stored(sent: Mapping[str, Any], record: Mapping[str, Any]) -> str | None:
-    """In words for people, without a value; None if there is nothing to say, or the answer does not show the fields."""
+    """In words for people, without values; None if there is nothing to say, or the answer does not show the fields."""
     stored = _stored(record)
     if stored is None:
         return None
@@ -48,13 +48,13 @@ def dropped(sent: Mapping[str, Any], record: Mapping[str, Any]) -> frozenset[str
 
 
 def not_blanked(sent: Mapping[str, Any], record: Mapping[str, Any]) -> list[str]:
-    """The fields that were to be emptied and are not."""
+    """The fields that were to be emptied but were not."""
     stored = _stored(record) or {}
     return [name for name, value in sent.items() if value is None and not _is_empty(stored.get(name))]
 
 
 def _stored(record: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """All fields of the record as they are now; None where the answer does not show them."""
+    """All fields of the record as they are now; None if the answer does not show them."""
     groups = record.get("fields")
     stored = groups.get("all") if isinstance(groups, dict) else None
     return stored if isinstance(stored, dict) and "email" in stored else None
@@ -71,12 +71,12 @@ def _is_dropped(value: Any, stored: Any) -> bool:
     if _is_empty(stored):
         return True
     kept = _number(stored)
-    # What is within 1 may be rounded.
+    # A difference of up to 1 may be rounding.
     return _is_zero(value) and kept is not None and abs(kept - (_number(value) or 0)) >= 1
 
 
 def _is_zero(value: Any) -> bool:
-    """What Mautic takes for empty: any number whose whole part is 0."""
+    """What Mautic takes for empty: any number whose integer part is 0."""
     number = _number(value)
     return number is not None and abs(number) < 1
 
@@ -86,7 +86,7 @@ def _is_empty(value: Any) -> bool:
 
 
 def _number(value: Any) -> float | None:
-    """Of a boolean 1 or 0."""
+    """1 or 0 for a boolean."""
     try:
         return float(value)
     except (TypeError, ValueError, OverflowError):
