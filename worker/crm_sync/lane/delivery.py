@@ -41,18 +41,17 @@ class Deliveries:
             return contacts
         return contacts * 2 + self._ahead
 
-    def sendable(self, under_way: int, batch_size: int) -> int:
-        """How many contacts may be sent about now, in addition to this many requests: any more would wait here although another
-        worker may have capacity. 0 if it is worth waiting for more, because claims of at most batch_size contacts cost one
-        statement.
+    def sendable(self, under_way: int, room: int, batch_size: int) -> int:
+        """How many contacts are worth a claim now, in addition to this many requests. room: for contacts in hand. Any more would
+        wait here although another worker may have capacity.
         """
         if self._breaker.probing:
-            return max(0, 1 - under_way)
+            return max(0, min(room, 1 - under_way))
         size, ahead = self._client.batch_limit, 0
         if self._permits.ramp.allowed is None and not self._rate_limit.limited:
             ahead = round(self._ahead / size)
         free = self._permits.limit + ahead - under_way
-        return free * size if free >= max(1, min(ahead, batch_size // size) // 2) else 0
+        return worth_a_claim(min(free * size, room), ahead=ahead * size, size=size, batch_size=batch_size)
 
     @property
     def _ahead(self) -> int:
@@ -137,3 +136,14 @@ class Deliveries:
             and self._session.intact
             and all(self._session.holds(contact.token) and self._breaker.admits(contact.token) for contact in contacts)
         )
+
+
+def worth_a_claim(contacts: int, *, ahead: int, size: int, batch_size: int) -> int:
+    """This many contacts may be claimed: all of them, or 0 if it is better to wait for more.
+
+    A claim of at most batch_size contacts costs one statement, however few they are. ahead: contacts that are sent within a
+    moment; 0 where the CRM is slow, so that a request that ends leaves nothing to send. While there are such contacts, a request
+    (size contacts) is worth filling, and half of them are worth a claim.
+    """
+    enough = max(min(size, batch_size), min(ahead, batch_size) // 2) if ahead else 1
+    return contacts if contacts >= enough else 0

@@ -292,8 +292,8 @@ class Lane:
             if self._refusal is not None:
                 raise self._refusal
             in_hand, capacity = self._in_hand.count, self._deliveries.capacity
-            sendable = self._deliveries.sendable(self._dispatch.under_way, self._batch_size)
-            if capacity - in_hand < 1 or not sendable or self._in_hand.size > MOST_IN_HAND:
+            sendable = self._deliveries.sendable(self._dispatch.under_way, capacity - in_hand, self._batch_size)
+            if not sendable or self._in_hand.size > MOST_IN_HAND:
                 await self._with_full_hands()
                 continue
             contacts, wait_s = await (self._deliveries.room(in_hand) if self._breaker.open else self._probe())

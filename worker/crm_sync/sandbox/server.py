@@ -261,13 +261,16 @@ async def _read(request: web.BaseRequest) -> Call:
     if body is not None:
         # How to handle a body that is not JSON is up to the CRM. Only Python accepts NaN and Infinity in JSON.
         with suppress(ValueError):
-            body = json.loads(body, parse_constant=_no_json)
+            body = _JSON.decode(body.decode(json.detect_encoding(body)))
     query = dict(request.query) if request.query_string else {}
     return Call(request.method, request.path, query, request.headers, body)
 
 
 def _no_json(token: str) -> None:
     raise ValueError(token)
+
+
+_JSON = json.JSONDecoder(parse_constant=_no_json)
 
 
 def _response(answer: Answer) -> web.Response:

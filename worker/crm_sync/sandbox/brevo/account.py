@@ -4,7 +4,7 @@ They are Brevo's published rules if there are any, otherwise what its users repo
 """
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -269,12 +269,15 @@ def _fits(value: Any, kind: AttributeKind | None, options: Sequence[str]) -> boo
 
     Guesses: that an option of a category is accepted by its label or its number, and that other texts are ignored.
     """
-    fits: dict[AttributeKind | None, bool] = {
-        "text": isinstance(value, str),
-        "float": isinstance(value, int | float) and not isinstance(value, bool),
-        "boolean": isinstance(value, bool),
-        "date": isinstance(value, str) and _DATE.fullmatch(value) is not None,
-        "multiple-choice": isinstance(value, list) and all(isinstance(choice, str) for choice in value),
-        "category": value in options or value in range(1, len(options) + 1),
-    }
-    return fits.get(kind, False)
+    fits = _FITS.get(kind)
+    return fits is not None and fits(value, options)
+
+
+_FITS: Mapping[AttributeKind | None, Callable[[Any, Sequence[str]], bool]] = {
+    "text": lambda value, _: isinstance(value, str),
+    "float": lambda value, _: isinstance(value, int | float) and not isinstance(value, bool),
+    "boolean": lambda value, _: isinstance(value, bool),
+    "date": lambda value, _: isinstance(value, str) and _DATE.fullmatch(value) is not None,
+    "multiple-choice": lambda value, _: isinstance(value, list) and all(isinstance(choice, str) for choice in value),
+    "category": lambda value, options: value in options or value in range(1, len(options) + 1),
+}

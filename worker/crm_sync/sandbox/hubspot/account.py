@@ -39,6 +39,8 @@ class Contact:
     emails: list[str] = field(default_factory=list)
 
     def value(self, name: str) -> str | None:
+        if (found := self.properties.get(name)) is not None:
+            return found
         match name:
             case "hs_object_id":
                 return self.id
@@ -48,7 +50,7 @@ class Contact:
                 return self.modified
             case "hs_additional_emails":
                 return ";".join(self.emails) or None
-        return self.properties.get(name)
+        return None
 
 
 class Write(NamedTuple):
@@ -243,6 +245,8 @@ class HubSpotAccount:
     def _problems(self, values: Mapping[str, str]) -> list[dict[str, Any]]:
         found = []
         for name, value in values.items():
+            if name in self.writable and name not in self.types and name != "email" and name not in READ_ONLY:
+                continue  # any text
             if name in READ_ONLY:
                 problem = f'"{name}" is a read only property; its value cannot be set.', "READ_ONLY_VALUE"
             elif name not in self.writable:
