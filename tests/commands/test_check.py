@@ -199,6 +199,18 @@ async def test_a_label_of_an_enum_that_is_no_option_is_told_with_the_options(app
     assert "MOOD (public.mood) can be angry, which is not an option of the attribute in Brevo. It has sad, 1:" in told
 
 
+async def test_an_option_that_a_crm_cannot_keep_is_wrong_with_field_and_crm(app, url, brevo, tmp_path):
+    mapping = tmp_path / "mapping.toml"
+    field = '{ sql = "first_name", set = "if_empty" }'
+    mapping.write_text(f"[brevo]\nFIRSTNAME = {field}\n[hubspot]\nfirstname = {field}\n")
+    hubspot = {"HUBSPOT_ACCESS_TOKEN": "pat-eu1-0123", "HUBSPOT_BASE_URL": brevo.url}
+    code, lines = await checked(environment(url, brevo, MAPPING_FILE=str(mapping), **hubspot))
+    assert code == 1
+    assert any("ok brevo mapping" in line and "sent only where the CRM has no value: FIRSTNAME" in line for line in lines), lines
+    (wrong,) = [line for line in lines if "hubspot mapping" in line]
+    assert wrong.startswith('wrong hubspot mapping MAPPING_FILE: hubspot.firstname: set = "if_empty" is not possible at hubspot')
+
+
 async def test_fields_that_all_fit_and_fields_that_cannot_be_asked_for_fail_nothing(url, brevo):
     code, lines = await checked(environment(url, brevo))
     assert code == 0

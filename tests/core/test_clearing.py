@@ -57,6 +57,12 @@ def test_what_was_left_as_it_was_is_as_it_was():
     assert after(one, Outcome.delivered("7", left=frozenset({"phone", "zip"}))) == 1 | 2
 
 
+def test_what_somebody_else_has_typed_over_ours_is_not_ours():
+    one = contact(1 | 2, phone="1", city="London", zip="E1")
+    left, theirs = frozenset({"phone", "city", "zip"}), frozenset({"phone", "zip"})
+    assert after(one, Outcome.delivered("7", left=left)._replace(theirs=theirs)) == 2
+
+
 @pytest.mark.parametrize("number", [None, 0, 1, 1 | OTHER])
 def test_refused_or_never_sent_it_is_what_it_was_before(number):
     one = contact(number, phone=None, city="London")

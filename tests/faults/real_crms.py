@@ -64,6 +64,11 @@ class Watched(Client):
     async def check(self) -> str:
         return await self._client.check()
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "if_empty":
+            self._client.if_empty = value
+        super().__setattr__(name, value)
+
     @property
     def sent(self) -> Counter[Any]:
         """How often each contact was sent, by its id."""

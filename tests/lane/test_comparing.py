@@ -24,6 +24,7 @@ from tests.harness import ScriptedCrm
 from tests.roles import as_worker
 
 QUICK = replace(USUAL, suspect_s=0.0, first_probe_s=0.0, longest_probe_s=0.0, report_s=0.0)
+FORMS = replace(PLAIN, looks_first=True)
 SECTION = {"FIRSTNAME": "first_name", "CITY": "city"}
 DELIVERED = (
     "INSERT INTO contacts "
@@ -78,7 +79,7 @@ async def comparer(url, client, section=None, tell=lambda drift: None, may_ask=N
     async with Database(as_worker(url), size=2) as database:
         schema = await read_schema(database)
         table = schema.lanes["brevo"]
-        mapping = await prepare_for(database, "brevo", {"brevo": section or SECTION}, {}, schema, forms=PLAIN)
+        mapping = await prepare_for(database, "brevo", {"brevo": section or SECTION}, {}, schema, forms=FORMS)
         run = Comparer(
             client,
             Comparing(database, table, mapping),
@@ -124,6 +125,14 @@ async def test_contacts_that_are_in_the_crm_as_they_were_sent_are_no_drift(app, 
     drift, _ = await compared(url, client)
     assert (drift.compared, drift.differing, drift.unknown, drift.found, drift.fields) == (30, 0, 0, False, {})
     assert [len(one) for one in client.read_of] == [10, 10, 10]
+
+
+async def test_a_field_that_is_set_only_if_it_is_empty_differs_only_where_the_crm_has_none(app, url):
+    await delivered(app, 4)
+    changes = {"1": {"CITY": "Oslo"}, "2": {"CITY": None}, "3": {"CITY": " "}, "4": {"CITY": 0}}
+    section = {"FIRSTNAME": "first_name", "CITY": {"sql": "city", "set": "if_empty"}}
+    drift, _ = await compared(url, Held(changes), section)
+    assert (drift.compared, differing(drift)) == (4, {"CITY": 2})
 
 
 async def test_drift_is_counted_by_contact_and_by_field_with_a_few_keys_and_no_values(app, url):

@@ -193,7 +193,7 @@ async def test_a_client_that_cannot_clear_fields_is_not_asked_to(url, section, e
     ("field", "said"),
     [
         ({"sql": "phone", "empty": "erase"}, 'empty must be "keep" or "clear"'),
-        ({"sql": "phone", "empti": "clear"}, "unknown option empti; the options are sql, empty, subscribe"),
+        ({"sql": "phone", "empti": "clear"}, "unknown option empti; the options are sql, empty, subscribe, set"),
         ({"empty": "clear"}, "expected an SQL expression in quotes"),
         ({"sql": "phone", "subscribe": "yes"}, "subscribe must be true or false"),
         (7, "expected an SQL expression in quotes"),

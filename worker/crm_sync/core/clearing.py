@@ -43,15 +43,19 @@ class Sent(NamedTuple):
         """The bits to set before the request."""
         return self.now & ~self.before
 
-    def delivered(self, left: Collection[str] = ()) -> Ending:
-        """left: fields that were left unchanged."""
-        kept = 0
-        for name in left:
-            kept |= self.bits.get(name, 0)
-        emptied = 0
-        for name in self.emptied:
-            emptied |= self.bits[name]
-        return Ending((emptied & ~kept) | (self.new & kept), self.now & ~kept)
+    def delivered(self, left: Collection[str] = (), theirs: Collection[str] = ()) -> Ending:
+        """left: fields that are there as they were before. theirs: those of them that have somebody else's value: whatever
+        crm-sync had put there is gone.
+        """
+        kept = self._of(left)
+        emptied = self._of(self.emptied)
+        return Ending((emptied & ~kept) | (self.new & kept) | self._of(theirs), self.now & ~kept)
+
+    def _of(self, names: Collection[str]) -> int:
+        bits = 0
+        for name in names:
+            bits |= self.bits.get(name, 0)
+        return bits
 
     def unknown(self) -> Ending:
         """It may have arrived."""

@@ -12,6 +12,11 @@ from crm_sync.core.clearing import Ending, Sent
 from crm_sync.core.traceparent import trace_of
 
 
+def is_empty(value: Any) -> bool:
+    """Whether a field has no value: in the row, or in a CRM."""
+    return value is None or value == [] or (isinstance(value, str) and not value.strip())
+
+
 class Contact(NamedTuple):
     """One claimed contact. fields: what is sent, by the CRM's own names. flipped_at: identifies the flip across all its retries.
 
@@ -68,7 +73,8 @@ class Verdict(StrEnum):
 class Outcome(NamedTuple):
     """code and reason: why it failed or was rejected; with a delivery, what could not be sent.
 
-    left: the fields that were to be written or emptied, but were not changed.
+    left: the fields that were to be written or emptied, but were not changed. theirs: those of them that have another value
+    there.
     """
 
     verdict: Verdict
@@ -76,6 +82,7 @@ class Outcome(NamedTuple):
     reason: str | None = None
     remote_id: str | None = None
     left: frozenset[str] = frozenset()
+    theirs: frozenset[str] = frozenset()
 
     @classmethod
     def delivered(

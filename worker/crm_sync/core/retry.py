@@ -27,7 +27,7 @@ class RetryPolicy:
     def finish(self, contact: Contact, outcome: Outcome, chance: float, receipt: Receipt | None = None) -> Finish:
         """The finish of a contact that the CRM gave an answer about."""
         id_, token, attempts, known_id, _, flipped_at, _, late, trace, sent = contact
-        verdict, code, _, remote_id, left = outcome
+        verdict, code, _, remote_id, left, theirs = outcome
         error = None if code is None and verdict is Verdict.DELIVERED else describe(contact, outcome)
         kind, delay_s, ending = Kind.REJECTED, 0.0, None
         if verdict is Verdict.DELIVERED:
@@ -36,7 +36,7 @@ class RetryPolicy:
             kind, delay_s = Kind.RETRY, self.delay_before_retry(attempts, chance)
         stored_id = printable(remote_id, LONGEST_REMOTE_ID) or None if remote_id and kind is Kind.DELIVERED else None
         if sent is not None:
-            ending = _ending(sent, verdict, left)
+            ending = _ending(sent, verdict, left, theirs)
         # Positional arguments, in the order of the fields: this runs for every contact, and keywords are slower.
         known = known_id is not None
         return Finish(
@@ -85,10 +85,10 @@ def unknown(contact: Contact) -> Ending | None:
     return None if contact.sent is None else contact.sent.unknown()
 
 
-def _ending(sent: Sent, verdict: Verdict, left: frozenset[str]) -> Ending:
+def _ending(sent: Sent, verdict: Verdict, left: frozenset[str], theirs: frozenset[str]) -> Ending:
     """A contact that failed may have been written anyway, whether it is tried again or not."""
     if verdict is Verdict.DELIVERED:
-        return sent.delivered(left)
+        return sent.delivered(left, theirs)
     return sent.unsent() if verdict is Verdict.REJECTED else sent.unknown()
 
 

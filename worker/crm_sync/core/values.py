@@ -82,9 +82,10 @@ class Forms:
 
     listed: makes the form of a list from its elements' forms, which are neither None nor blank; an element can itself be such a
     list. members: the names that are not fields; apart: those of them that exclude each other. spelled: how the client spells the
-    name of a field. clears: the client empties the fields in `Contact.emptied`. takes_local_moments: if false, timestamps without
-    a time zone are refused, because they are ambiguous. longest: characters of one value; longer ones are not sent. For n8n and
-    others that publish no limit it is our own, because contacts in flight are held in memory.
+    name of a field. clears: the client empties the fields in `Contact.emptied`. looks_first: it heeds `Client.if_empty`.
+    takes_local_moments: if false, timestamps without a time zone are refused, because they are ambiguous. longest: characters of
+    one value; longer ones are not sent. For n8n and others that publish no limit it is our own, because contacts in flight are
+    held in memory.
     """
 
     text: Form | None = None
@@ -100,6 +101,7 @@ class Forms:
     listed: Form | None = None
     takes_local_moments: bool = True
     longest: int = 1_000_000
+    looks_first: bool = False
     members: Mapping[str, Member] = field(default_factory=dict)
     apart: Sequence[Apart] = ()
     spelled: Callable[[str], str] = str

@@ -5,7 +5,7 @@ is run once for each assumption that it declares, with those answers. It stops a
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -43,26 +43,30 @@ class Rehearsal:
     then: Sequence[Run]
 
 
-async def rehearse(account: Account, contact: Contact, *, shared: bool = False) -> Rehearsal | None:
+async def rehearse(
+    account: Account, contact: Contact, *, shared: bool = False, if_empty: Collection[str] = frozenset()
+) -> Rehearsal | None:
     """None if the client does not use our HTTP layer, and so would really send. Raises DeclinedError.
 
-    shared: it must not be matched by its record id, see `crm_sync.table.shared_records`.
+    shared: it must not be matched by its record id, see `crm_sync.table.shared_records`. if_empty: as the client's.
     """
     if account.witnessed is None:
         return None
     idle = _Nowhere(())
     async with account.witnessed(idle, idle)(UNLIMITED) as client:
+        client.if_empty = if_empty
         together = client.batch_limit
         if shared and client.keeps_records:
             contact = contact._replace(remote_id=None, sent=clearing.apart(contact.sent))
         declared = client.assumptions(contact) or [NOTHING_ASSUMED]
-    return _joined(together, [await _run(account.witnessed, contact, assumption) for assumption in declared])
+    return _joined(together, [await _run(account.witnessed, contact, assumption, if_empty) for assumption in declared])
 
 
-async def _run(witnessed: Witnessed, contact: Contact, assumption: Assumption) -> Run:
+async def _run(witnessed: Witnessed, contact: Contact, assumption: Assumption, if_empty: Collection[str]) -> Run:
     """Each run has its own client, so that none knows earlier assumptions."""
     nowhere = _Nowhere(assumption.answers)
     async with witnessed(nowhere, nowhere)(UNLIMITED) as client:
+        client.if_empty = if_empty
         try:
             said = (await client.deliver([contact]))[0]
         except LaneError as error:

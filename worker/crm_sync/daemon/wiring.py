@@ -144,6 +144,7 @@ class Wiring:
             clearing=await read_clearing(self.database, crm, mapping.emptied, numbering=True),
         )
         async with plan.account.open(rate_limit) as client:
+            client.if_empty = mapping.if_empty
             lane = Lane(
                 plan.table,
                 database=self.database,

@@ -15,7 +15,7 @@ from crm_sync.core.codes import Code
 from crm_sync.core.drift import Drift, Example
 from crm_sync.core.identity import check_email
 from crm_sync.core.likeness import same_address
-from crm_sync.core.outcome import Contact, Outcome
+from crm_sync.core.outcome import Contact, Outcome, is_empty
 from crm_sync.core.remote_schema import RemoteField, RemoteSchema, told
 from crm_sync.core.waits import Waits
 from crm_sync.crm.client import Client, Held, Record
@@ -184,6 +184,8 @@ class Comparer:
                     fields[EMAIL] = ", ".join(sorted(record.addresses))
             elif name in filled:
                 held = record.values.get(name)
+                if name in self._mapping.if_empty and not is_empty(held):
+                    continue  # whatever it is, no delivery changes it
                 same = self._client.same(self._field(name), name, filled[name], held)
                 if same is None:
                     self._not_stored(name)

@@ -70,7 +70,7 @@ class RequestPreview:
         if isinstance(contact, str):
             return Told(f"none: it would be rejected. {contact}")
         shared = await SharedRecords(self.database, self.table).find([contact])
-        rehearsal = await rehearse(account, contact, shared=bool(shared))
+        rehearsal = await rehearse(account, contact, shared=bool(shared), if_empty=mapping.if_empty)
         if rehearsal is None:
             raise DeclinedError("the client of this CRM has a transport of its own, so it would really send")
         only = rehearsal.then[0]

@@ -2,6 +2,7 @@
 
 phone = "phone"
 phone = { sql = "phone", empty = "clear" }
+phone = { sql = "phone", set = "if_empty" }
 emailBlacklisted = { sql = "opted_out", subscribe = true }
 """
 
@@ -12,14 +13,18 @@ from crm_sync.core.values import Forms
 from crm_sync.errors import ConfigurationError
 
 KEEP, CLEAR = "keep", "clear"  # what becomes of the CRM's value when the row has none
+IF_EMPTY = "if_empty"
 
 
 class FieldOptions(NamedTuple):
-    """empty: KEEP or CLEAR; None where <CRM>_EMPTY decides. subscribe: the field may opt in someone who has opted out."""
+    """empty: KEEP or CLEAR; None where <CRM>_EMPTY decides. subscribe: the field may opt in someone who has opted out. set:
+    IF_EMPTY where it is sent only if the CRM has no value; else None.
+    """
 
     sql: str
     empty: str | None = None
     subscribe: bool = False
+    set: str | None = None
 
 
 def read_field(crm: str, name: str, value: object) -> FieldOptions:
@@ -31,14 +36,18 @@ def read_field(crm: str, name: str, value: object) -> FieldOptions:
     sql = table.get("sql")
     if not isinstance(sql, str) or not sql.strip():
         raise ConfigurationError(f"{where}: expected an SQL expression in quotes")
-    empty, subscribe = table.get("empty"), table.get("subscribe", False)
+    empty, subscribe, sets = table.get("empty"), table.get("subscribe", False), table.get("set")
     if empty not in (None, KEEP, CLEAR):
         raise ConfigurationError(f'{where}: empty must be "{KEEP}" or "{CLEAR}"')
     if empty == CLEAR and name.lower() == "email":
         raise ConfigurationError(f'{where}: the address is never cleared: take out empty = "{CLEAR}"')
     if not isinstance(subscribe, bool):
         raise ConfigurationError(f"{where}: subscribe must be true or false")
-    return FieldOptions(sql, empty, subscribe)
+    if sets not in (None, IF_EMPTY):
+        raise ConfigurationError(f'{where}: set must be "{IF_EMPTY}"')
+    if sets is not None and name.lower() == "email":
+        raise ConfigurationError(f'{where}: the address is always sent: remove set = "{IF_EMPTY}"')
+    return FieldOptions(sql, empty, subscribe, sets)
 
 
 def require_possible(crm: str, asked: Mapping[str, FieldOptions], forms: Forms, empty: str, required: Mapping[str, str]) -> None:
@@ -56,6 +65,13 @@ def require_possible(crm: str, asked: Mapping[str, FieldOptions], forms: Forms, 
             raise ConfigurationError(f'{where}: consent, lists and tags cannot be cleared: remove empty = "{CLEAR}"')
         if one.empty == CLEAR and not forms.clears:
             raise ConfigurationError(f'{where}: the client of {crm} cannot clear fields: remove empty = "{CLEAR}"')
+        if one.set is not None and known is not None:
+            raise ConfigurationError(f'{where}: consent, lists and tags are not fields: remove set = "{IF_EMPTY}"')
+        if one.set is not None and not forms.looks_first:
+            raise ConfigurationError(
+                f'{where}: set = "{IF_EMPTY}" is not possible at {crm}, because crm-sync does not read a contact there before it '
+                f"writes it: remove the option to always send {name}, or remove the field from the mapping"
+            )
     if empty == CLEAR and not forms.clears:
         raise ConfigurationError(f"{crm.upper()}_EMPTY: the client of {crm} cannot clear fields: unset it, or set it to {KEEP}")
     sent = {forms.spelled(name) for name in asked}

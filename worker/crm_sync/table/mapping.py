@@ -28,7 +28,7 @@ from crm_sync.postgres.sqlstates import Fault, fault_of
 from crm_sync.postgres.statements import query, quote, render
 from crm_sync.table.adopted_table import AdoptedTable, LaneTable
 from crm_sync.table.clearing import column_of
-from crm_sync.table.field_options import CLEAR, KEEP, FieldOptions, read_field, require_possible
+from crm_sync.table.field_options import CLEAR, IF_EMPTY, KEEP, FieldOptions, read_field, require_possible
 from crm_sync.table.kinds import Type
 from crm_sync.table.schema import Schema
 
@@ -54,6 +54,7 @@ class FieldMapping:
     texts of unlimited length. notes: what the user should know about a field. emptied: the fields that are emptied in the CRM if
     the row no longer has a value for them. shapes: the shape of each field, to compare with the CRM's schema; not for names that
     are not fields there. apart: the names of which both are sent, and of which one contact must not have the same id in both.
+    if_empty: the fields that are sent only where the CRM has no value.
     """
 
     email: str
@@ -64,6 +65,7 @@ class FieldMapping:
     emptied: Collection[str] = ()
     shapes: Sequence[SentField] = ()
     apart: Sequence[Apart] = ()
+    if_empty: frozenset[str] = frozenset()
 
 
 def read_file(path: Path | None) -> dict[str, dict[str, Any]]:
@@ -116,14 +118,20 @@ async def prepare_for(
     subscribing = {name for name, one in asked.items() if one.subscribe}
     every = expressions_for(crm, sections, default_fields, schema.table)
     mapping = await prepare(database, schema.lanes[crm], every, forms, subscribing=subscribing, claims=claims)
-    # The address is never emptied.
-    emptied = [name for name in mapping.fields if (asked[name].empty or empty) == CLEAR and not _stays(name, forms)]
+    if_empty = [name for name in mapping.fields if asked[name].set == IF_EMPTY]
+    # The address is never emptied, and what belongs to others once they have filled it only where the field itself says so.
+    emptied = [
+        name
+        for name in mapping.fields
+        if (asked[name].empty or (KEEP if name in if_empty else empty)) == CLEAR and not _stays(name, forms)
+    ]
     if emptied and column_of(crm) not in schema.table.types:
         raise ConfigurationError(
             f"mapping of {crm}.{emptied[0]}: it cannot be cleared, because clearing is off for {crm}: as the owner of "
             f"{schema.table.name}, run `crm-sync clearing {crm} on`"
         )
-    return replace(mapping, emptied=emptied)
+    notes = [*mapping.notes, *([f"sent only where the CRM has no value: {', '.join(if_empty)}"] if if_empty else [])]
+    return replace(mapping, emptied=emptied, if_empty=frozenset(if_empty), notes=notes)
 
 
 def expressions_for(

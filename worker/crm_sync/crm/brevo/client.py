@@ -15,10 +15,9 @@ a public URL: a flip would take minutes. To start with a million contacts, impor
 step.
 """
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote
 
 from crm_sync.core.codes import Code
@@ -31,6 +30,7 @@ from crm_sync.crm.account import Account, over_http
 from crm_sync.crm.answer import Answer
 from crm_sync.crm.brevo import likeness
 from crm_sync.crm.brevo.assumptions import assumptions
+from crm_sync.crm.brevo.draft import Draft, There, id_in, is_id, there_in
 from crm_sync.crm.brevo.lists import JOINED, LEFT, Lists, in_words, named, without
 from crm_sync.crm.brevo.refusals import (
     is_missing,
@@ -43,7 +43,7 @@ from crm_sync.crm.brevo.refusals import (
     speaks_of_a_list,
     unknown_list,
 )
-from crm_sync.crm.brevo.schema import fits, schema
+from crm_sync.crm.brevo.schema import schema
 from crm_sync.crm.brevo.settings import BrevoSettings
 from crm_sync.crm.client import Client, Found, Held, Record
 from crm_sync.crm.emptied import still_there
@@ -52,8 +52,6 @@ from crm_sync.crm.http import Http
 from crm_sync.crm.values import BREVO
 from crm_sync.environment import read
 from crm_sync.errors import LaneError
-
-_ID = re.compile(r"[1-9][0-9]{0,18}")
 
 DEFAULT_FIELDS = {"FIRSTNAME": "first_name", "LASTNAME": "last_name", "SMS": "phone"}
 # Limits of /contacts, for the whole account [Brevo, API limits, 2026-08]. For Extended only the first number is known; the hourly
@@ -114,7 +112,10 @@ class Brevo(Client):
         return [await self._upsert(contact) for contact in contacts]
 
     def assumptions(self, contact: Contact) -> Sequence[Assumption]:
-        return () if self._mode is Mode.CREATE else assumptions(contact)
+        if self._mode is Mode.CREATE:
+            return ()
+        draft = Draft(contact, self.if_empty, self._attributes)
+        return assumptions(contact, sorted(draft.reserved), by_ext_id=self._by_ext_id and "EXT_ID" in draft.fields)
 
     async def find(self, emails: Sequence[str]) -> Sequence[Found]:
         return [await self._find(email) for email in emails]
@@ -152,19 +153,19 @@ class Brevo(Client):
 
     async def _find(self, email: str) -> Found:
         answer = await self._get_contact(email, "email_id")
-        if is_missing(answer) or (record := _id(answer)) is None:
+        if is_missing(answer) or (record := id_in(answer)) is None:
             return None if is_missing(answer) else refusal(answer)
         answer.confirm()
         return record
 
     async def _read(self, contact: Contact, names: Sequence[str]) -> Held:
-        looks = [(contact.remote_id, "contact_id")] if contact.remote_id and _is_id(contact.remote_id) else []
+        looks = [(contact.remote_id, "contact_id")] if contact.remote_id and is_id(contact.remote_id) else []
         looks += [(address, "email_id")] if (address := (contact.email or "").strip()) else []
         for identifier, kind in looks:
             answer = await self._get_contact(identifier, kind)
             if is_missing(answer):
                 continue
-            there, attributes = _there(answer), answer.get("attributes")
+            there, attributes = there_in(answer), answer.get("attributes")
             if there is None or not isinstance(attributes, dict):
                 return refusal(answer)
             answer.confirm()
@@ -173,7 +174,7 @@ class Brevo(Client):
         return None
 
     async def _delete(self, deletion: Deletion) -> Outcome:
-        if not _is_id(deletion.remote_id):
+        if not is_id(deletion.remote_id):
             return Outcome.rejected(Code.REJECTED, "the id of the contact is not a valid id of Brevo")
         path = f"/contacts/{deletion.remote_id}"
         answer = await self._request("DELETE", path, identifierType="contact_id")
@@ -183,60 +184,26 @@ class Brevo(Client):
         return Outcome.delivered(None)
 
     async def _upsert(self, contact: Contact) -> Outcome:
-        email = (contact.email or "").strip()
-        fields, wanted = _sent(contact.filled)
-        there = await self._look(contact, email, fields.get("EXT_ID") if self._by_ext_id else None)
-        if isinstance(there, Outcome):
-            return there
-
-        remote_id = there and there.id
-        left = {name for name, value in fields.items() if not fits(self._attributes.get(name), value)}
-        notes = [f"{name} was left out: Brevo has it as {self._attributes[name].type}" for name in sorted(left)]
-        fields = {name: value for name, value in fields.items() if name not in left} if left else fields
-        # Only the record that the row names is cleared.
-        is_ours = there is None or contact.remote_id in (there.id, None)
-        emptied = {name.upper() for name in contact.emptied} if is_ours else set()
-        members = self._lists.there(wanted)
-        while body := self._body(there, email, {**_blank(there, emptied), **fields}, members):
-            answer = await self._write(there, body)
-            if speaks_of_a_list(answer) and await self._lists.look(named(members)):
-                members = self._lists.there(wanted)
-            elif shared := refused_attributes(answer) & fields.keys():
-                notes.append(f"{', '.join(sorted(shared))} was left out: {said(answer)}")
-                fields = {name: value for name, value in fields.items() if name not in shared}
-                left |= shared
-            elif answer.status == 404 and there is not None:
-                if self._mode is Mode.UPDATE:
-                    return not_there("Brevo")
-                there = None  # deleted since the lookup
-            elif self._mode is Mode.CREATE and is_taken(answer):
-                return already_there("Brevo", contact, await self._find_id(email))
-            elif answer.status == 204:
-                answer.confirm()
-                remote_id = there.id if there else await self._find_id(email)
-                if there is None:
-                    notes += await self._leave(remote_id, wanted)
-                break
-            else:
-                remote_id = _id(answer)
-                if remote_id is None:
-                    await self._refuse_an_unknown_list(answer)
-                    return refusal(answer, body)
-                answer.confirm()
-                break
-        notes += without(self._lists.missing(wanted))
-        names = frozenset(name for name in contact.fields if name.upper() in left) if left else frozenset()
-        outcome = Outcome.delivered(remote_id, Code.FIELD_NOT_SENT if notes else None, "; ".join(notes) or None, names)
+        draft = Draft(contact, self.if_empty, self._attributes)
+        before = await self._look(draft)
+        if isinstance(before, Outcome):
+            return before
+        written = await self._written(draft, before)
+        if isinstance(written, Outcome):
+            return written
+        remote_id, before = written
+        draft.notes += without(self._lists.missing(draft.members))
+        outcome, emptied = draft.outcome(remote_id, before), draft.emptied(before)
         if not emptied or remote_id is None or contact.remote_id not in (remote_id, None):
             return outcome
-        kept = await self._empty(remote_id, emptied, blanked=there is not None)
+        kept = await self._empty(remote_id, emptied, blanked=before is not None)
         return still_there(outcome, "Brevo", [name for name in contact.emptied if name.upper() in kept])
 
-    async def _look(self, contact: Contact, email: str, ext_id: Any) -> "_There | Outcome | None":
+    async def _look(self, draft: Draft) -> There | Outcome | None:
         """The contact to write. None if it is to be created; an Outcome if nothing is to be written."""
-        for identifier, kind in self._looks(contact, email, ext_id):
+        for identifier, kind in self._looks(draft):
             answer = await self._get_contact(identifier, kind)
-            there = _there(answer)
+            there = there_in(answer)
             # A 404 means that it was deleted in Brevo since, and is created again.
             if answer.status != 404 and there is None:
                 return refusal(answer)
@@ -245,26 +212,69 @@ class Brevo(Client):
                 return there
         return not_there("Brevo") if self._mode is Mode.UPDATE else None
 
-    def _looks(self, contact: Contact, email: str, ext_id: Any) -> list[tuple[str, str]]:
+    def _looks(self, draft: Draft) -> list[tuple[str, str]]:
         """The identifiers by which the contact is looked up before it is written, tried in order until it is found."""
         if self._mode is Mode.CREATE:
             return []
+        remote_id, ext_id = draft.contact.remote_id, draft.fields.get("EXT_ID") if self._by_ext_id else None
         # Anything but an id could change the path: two dots mean the parent folder.
-        by_id = [(contact.remote_id, "contact_id")] if contact.remote_id and _is_id(contact.remote_id) else []
+        by_id = [(remote_id, "contact_id")] if remote_id and is_id(remote_id) else []
         by_id += [(str(ext_id), "ext_id")] if ext_id is not None and str(ext_id) not in (".", "..") else []
-        return [*by_id, (email, "email_id")] if self._mode is Mode.UPDATE else by_id
+        return [*by_id, (draft.email, "email_id")] if self._mode is Mode.UPDATE or draft.reserved else by_id
 
-    def _body(self, there: "_There | None", email: str, fields: Mapping[str, Any], members: Mapping[str, Any]) -> dict[str, Any]:
+    async def _written(self, draft: Draft, there: There | None) -> tuple[str | None, There | None] | Outcome:
+        """Writes it. Returns its id, and the contact that was there before; or why it was not written."""
+        members = self._lists.there(draft.members)
+        while body := self._body(draft, there, members):
+            answer = await self._write(there, body)
+            if answer.status == 204 or id_in(answer) is not None:
+                answer.confirm()
+                return await self._id_of(draft, there, answer), there
+            if speaks_of_a_list(answer) and await self._lists.look(named(members)):
+                members = self._lists.there(draft.members)
+            elif shared := refused_attributes(answer) & draft.attributes(there).keys():
+                draft.leave(shared, said(answer))
+            elif answer.status == 404 and there is not None and self._mode is not Mode.UPDATE:
+                there = None  # deleted since the lookup
+            elif is_taken(answer) and self._mode is not Mode.CREATE and body.get("updateEnabled") is False:
+                # Created since the lookup, by somebody else.
+                if (there := there_in(await self._get_contact(draft.email, "email_id"))) is None:
+                    return Outcome.failed(Code.TOO_EARLY, f"Brevo has this address, but does not find it yet ({answer.label})")
+            else:
+                return await self._refused(draft, there, answer, body)
+        return there and there.id, there
+
+    async def _id_of(self, draft: Draft, there: There | None, answer: Answer) -> str | None:
+        """The id of a contact that was just written."""
+        if answer.status != 204:
+            return id_in(answer)
+        if there is not None:
+            return there.id
+        remote_id = await self._find_id(draft.email)
+        draft.notes += await self._leave(remote_id, draft.members)
+        return remote_id
+
+    async def _refused(self, draft: Draft, there: There | None, answer: Answer, body: Mapping[str, Any]) -> Outcome:
+        if answer.status == 404 and there is not None:
+            return not_there("Brevo")
+        if self._mode is Mode.CREATE and is_taken(answer):
+            return already_there("Brevo", draft.contact, await self._find_id(draft.email))
+        await self._refuse_an_unknown_list(answer)
+        return refusal(answer, body)
+
+    def _body(self, draft: Draft, there: There | None, members: Mapping[str, Any]) -> dict[str, Any]:
         """The body to write: empty if the contact exists and nothing is known about it except its address."""
-        attributes = dict(fields)
+        attributes = draft.attributes(there)
+        # A contact created since the lookup may have a value that must not be overwritten.
+        updates = self._mode is not Mode.CREATE and not draft.reserves(attributes)
         body: dict[str, Any] = {}
         if (ext_id := attributes.pop("EXT_ID", None)) is not None:
             body["ext_id"] = str(ext_id)
         if there is None:
             # Whether getId saves the lookup of the id, or is only for merges, is not documented; it does no harm.
-            body |= {"email": email, "updateEnabled": self._mode is not Mode.CREATE, "getId": True}
-        elif there.email != fold(email):
-            attributes["EMAIL"] = email
+            body |= {"email": draft.email, "updateEnabled": updates, "getId": True}
+        elif there.email != fold(draft.email):
+            attributes["EMAIL"] = draft.email
             if there.is_blocklisted:
                 body["emailBlacklisted"] = True
         if attributes:
@@ -302,10 +312,10 @@ class Brevo(Client):
         otherwise by a separate write, for a contact that was found by its address.
         """
         try:
-            there = _there(await self._get_contact(remote_id, "contact_id"))
+            there = there_in(await self._get_contact(remote_id, "contact_id"))
             if there is None:
                 return names
-            body = {"attributes": _blank(there, names)}
+            body = {"attributes": dict.fromkeys(sorted(there.held(names)), "")}
             if blanked or not body["attributes"]:
                 return body["attributes"]
             if (await self._write(there, body)).status != 204:
@@ -314,7 +324,7 @@ class Brevo(Client):
             return names
         return await self._empty(remote_id, names, blanked=True)
 
-    async def _write(self, there: "_There | None", body: Mapping[str, Any]) -> Answer:
+    async def _write(self, there: There | None, body: Mapping[str, Any]) -> Answer:
         if there is None:
             return await self._request("POST", "/contacts", body)
         return await self._request("PUT", f"/contacts/{there.id}", body, identifierType="contact_id")
@@ -322,7 +332,7 @@ class Brevo(Client):
     async def _find_id(self, email: str) -> str | None:
         """An update returns no body. The contact counts as delivered whether its id is found or not."""
         try:
-            return _id(await self._get_contact(email, "email_id"))
+            return id_in(await self._get_contact(email, "email_id"))
         except LaneError:
             return None
 
@@ -351,54 +361,3 @@ class Brevo(Client):
 
     async def _request(self, method: str, path: str, body: object = None, **query: str) -> Answer:
         return judged(await self._http.send(method, path, body, query=query), body)
-
-
-class _There(NamedTuple):
-    """A contact in Brevo. email: folded; None if it has none. attributes: the names of those that have a value."""
-
-    id: str
-    email: str | None
-    is_blocklisted: bool
-    attributes: frozenset[str] = frozenset()
-
-
-def _sent(filled: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What is sent for the fields: attributes, and members next to them.
-
-    Brevo does not accept null; empty fields stay unchanged there. Its names are upper-case, and it silently ignores others. The
-    address is handled separately.
-    """
-    spelled = BREVO.members_among(filled)
-    attributes = {name.upper(): value for name, value in filled.items() if name not in spelled}
-    attributes.pop("EMAIL", None)
-    return attributes, {member: filled[name] for name, member in spelled.items()}
-
-
-def _there(answer: Answer) -> _There | None:
-    """The contact in the answer to a lookup."""
-    remote_id, email = _id(answer), answer.get("email")
-    if remote_id is None:
-        return None
-    blocklisted = answer.get("emailBlacklisted") is True
-    attributes = answer.get("attributes")
-    filled = attributes.items() if isinstance(attributes, dict) else ()
-    names = frozenset(name for name, value in filled if value not in (None, "", []))
-    return _There(remote_id, fold(email) if isinstance(email, str) else None, blocklisted, names)
-
-
-def _blank(there: _There | None, names: Collection[str]) -> dict[str, Any]:
-    """Those of these attributes that have a value, each to be emptied: Brevo removes a value when it gets an empty text. [Brevo,
-    "Update a contact"]
-    """
-    return {} if there is None else dict.fromkeys(sorted(there.attributes & {*names}), "")
-
-
-def _id(answer: Answer) -> str | None:
-    """The id in a success. Anything else with such a status is a login page, a proxy or a truncated answer."""
-    value = answer.get("id") if answer.status in (200, 201) else None
-    return str(value) if isinstance(value, int | str) and _is_id(str(value)) else None
-
-
-def _is_id(value: str | None) -> bool:
-    """Whether it can be Brevo's id of a contact."""
-    return _ID.fullmatch(value or "") is not None

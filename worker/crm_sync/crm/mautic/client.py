@@ -11,7 +11,8 @@ CustomFieldsApiControllerTrait, at 4.4.13 and 5.1.1]
 """
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pydantic import SecretStr
@@ -19,7 +20,7 @@ from pydantic import SecretStr
 from crm_sync.core.codes import Code
 from crm_sync.core.identity import fold, with_ascii_domain
 from crm_sync.core.mode import Mode, already_there, not_there
-from crm_sync.core.outcome import Contact, Deletion, Outcome
+from crm_sync.core.outcome import Contact, Deletion, Outcome, Verdict, is_empty
 from crm_sync.core.remote_schema import RemoteField, RemoteSchema
 from crm_sync.core.text import printable
 from crm_sync.crm.account import Account, over_http, require_none
@@ -35,7 +36,7 @@ from crm_sync.crm.mautic.login import Login, PasswordLogin, TokenLogin
 from crm_sync.crm.mautic.matching import Edit, New, Step, address, disputed, holds, is_holdable, plan, record_id
 from crm_sync.crm.mautic.schema import FIELDS, PAGE_OF_FIELDS, schema, shown
 from crm_sync.crm.mautic.settings import MauticSettings
-from crm_sync.crm.mautic.storage import OTHER_MEMBERS
+from crm_sync.crm.mautic.storage import OTHER_MEMBERS, held_by
 from crm_sync.crm.values import MAUTIC
 from crm_sync.environment import read
 from crm_sync.errors import BatchRefusedError, ConfigurationError, LaneError, OutageError
@@ -139,12 +140,12 @@ class Mautic(Client):
         return await segments.applied(self._login, contacts, settled)
 
     def assumptions(self, contact: Contact) -> Sequence[Assumption]:
-        found = assumptions(contact)
+        found = assumptions(contact, sorted(self._reserved(contact)))
         return found if self._match is None else self._match.assumptions(contact, found)
 
     async def find(self, emails: Sequence[str]) -> Sequence[Found]:
         """An address that Mautic cannot store has no record."""
-        holders = await self._holders([fold(email) for email in emails if holds(fold(email))])
+        holders = _holders(await self._with_addresses([fold(email) for email in emails if holds(fold(email))]))
         return [_only(holders.get(fold(email), ())) for email in emails]
 
     async def read(self, contacts: Sequence[Contact], names: Sequence[str]) -> Sequence[Held]:
@@ -210,10 +211,38 @@ class Mautic(Client):
 
     async def _plan(self, contacts: Sequence[Contact]) -> list[Step]:
         contacts, ambiguous = (contacts, {}) if self._match is None else await self._match.identified(contacts)
-        holders = await self._holders([address(contact) for contact in contacts if is_holdable(contact)])
+        whole = any(map(self._reserved, contacts))
+        found = await self._with_addresses([address(contact) for contact in contacts if is_holdable(contact)], whole=whole)
+        holders = _holders(found)
         disputes = [str(record) for record in disputed(contacts, holders)]
         existing = {int(record["id"]) for record in await self._search("id", disputes)}
-        return [ambiguous.get(place, step) for place, step in enumerate(plan(contacts, holders, existing))]
+        steps = [ambiguous.get(place, step) for place, step in enumerate(plan(contacts, holders, existing))]
+        return await self._sparing(contacts, steps, found) if whole else steps
+
+    async def _sparing(
+        self, contacts: Sequence[Contact], steps: Sequence[Step], found: Iterable[Mapping[str, Any]]
+    ) -> list[Step]:
+        """The same steps, without what is sent only where Mautic has no value. found: records that have been looked at."""
+        seen = {int(record["id"]): record for record in found}
+        edits = [
+            step for step, contact in zip(steps, contacts, strict=True) if isinstance(step, Edit) and self._reserved(contact)
+        ]
+        unseen = [str(step.record) for step in edits if step.record not in seen]
+        seen |= {int(record["id"]): record for record in await self._search("id", unseen, whole=True)}
+        return [
+            # One that is gone becomes a new contact.
+            self._sparing_edit(contact, step, seen[step.record]) if isinstance(step, Edit) and step.record in seen else step
+            for contact, step in zip(contacts, steps, strict=True)
+        ]
+
+    def _sparing_edit(self, contact: Contact, step: Edit, record: Mapping[str, Any]) -> Edit:
+        held = {name: value for name in self._reserved(contact) if not is_empty(value := held_by(record, name))}
+        theirs = [name for name, value in held.items() if likeness.same(None, contact.fields[name], value) is not True]
+        return replace(step, left=frozenset(held), theirs=frozenset(theirs)) if held else step
+
+    def _reserved(self, contact: Contact) -> list[str]:
+        """The fields of this contact that are sent only where Mautic has no value."""
+        return [name for name in contact.filled if name in self.if_empty] if self.if_empty else []
 
     async def _found_by(self, column: str, values: Collection[str]) -> Sequence[Mapping[str, Any]]:
         found = await self._search(column, values)
@@ -221,18 +250,15 @@ class Mautic(Client):
             raise BatchRefusedError(Code.AMBIGUOUS, f"{column}: {PAGE} records of Mautic or more have such a value")
         return found
 
-    async def _holders(self, addresses: Collection[str]) -> dict[str, list[int]]:
+    async def _with_addresses(self, addresses: Collection[str], *, whole: bool = False) -> Sequence[Mapping[str, Any]]:
         """The records with these addresses."""
-        found = await self._search("email", addresses)
-        holders: dict[str, list[int]] = {}
-        for record in found:
-            holders.setdefault(email(record) or "", []).append(int(record["id"]))
-        strangers = holders.keys() - set(addresses)
+        found = await self._search("email", addresses, whole=whole)
+        strangers = _holders(found).keys() - set(addresses)
         if "" in strangers or (strangers and len(found) >= PAGE):
             raise OutageError(Code.BROKEN_ANSWER, "Mautic answered a search by address with contacts that were not looked for")
         if len(found) >= PAGE:
             raise BatchRefusedError(Code.AMBIGUOUS, f"email: {PAGE} records of Mautic or more have such an address")
-        return holders
+        return found
 
     async def _search(self, column: str, values: Collection[str], *, whole: bool = False) -> Sequence[Mapping[str, Any]]:
         """whole: with everything that Mautic shows about a contact."""
@@ -285,7 +311,8 @@ class Mautic(Client):
             try:
                 answer = await self._send(stage, bodies)
                 if answer is not None:
-                    entries += written(answer, bodies, [address(contact) for contact, _ in chunk])
+                    said = written(answer, bodies, [address(contact) for contact, _ in chunk])
+                    entries += [_sparingly(step, entry) for (_, step), entry in zip(chunk, said, strict=True)]
             except BatchRefusedError as error:
                 entries += [error] * len(chunk)
             except LaneError as error:
@@ -329,7 +356,23 @@ def _body(contact: Contact, step: Edit | New) -> dict[str, Any]:
     # For a record that the row does not name, its content is unknown, unless it is from the first delivery.
     if contact.emptied and record_id(contact.remote_id) in (step.record, None):
         cleared = {**dict.fromkeys(contact.emptied), "overwriteWithBlank": True}
+    fields = {name: value for name, value in fields.items() if name not in step.left}
     return {"id": step.record, **moved, **fields, **cleared}
+
+
+def _sparingly(step: Edit | New, entry: Planned) -> Planned:
+    """What became of a step that left fields as they were."""
+    if isinstance(step, Edit) and step.left and isinstance(entry, Outcome) and entry.verdict is Verdict.DELIVERED:
+        return entry._replace(left=entry.left | step.left, theirs=step.theirs)
+    return entry
+
+
+def _holders(found: Iterable[Mapping[str, Any]]) -> dict[str, list[int]]:
+    """Of these records the ids, by address."""
+    holders: dict[str, list[int]] = {}
+    for record in found:
+        holders.setdefault(email(record) or "", []).append(int(record["id"]))
+    return holders
 
 
 def _only(held: Sequence[int]) -> Found:

@@ -19,10 +19,14 @@ _HOLDABLE = re.compile(r"[A-Za-z0-9!#$%&'*+\-=?^_`{|}~@.\[\]]+")
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """moves: the record gets another address."""
+    """moves: the record gets another address. left: fields that are not sent, because the record has a value; theirs: those
+    of them whose value is another.
+    """
 
     record: int
     moves: bool
+    left: frozenset[str] = frozenset()
+    theirs: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

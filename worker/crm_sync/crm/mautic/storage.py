@@ -11,6 +11,8 @@ empty although a value was sent, and a number that is still different after 0 wa
 from collections.abc import Mapping
 from typing import Any
 
+from crm_sync.core.outcome import is_empty
+
 # Not fields: members of a contact that the API takes in addition, and fields that Mautic stores elsewhere or in its own way.
 OTHER_MEMBERS = frozenset(
     {
@@ -18,6 +20,12 @@ OTHER_MEMBERS = frozenset(
         *("isPublished", "dateIdentified", "dateAdded", "createdByUser", "points", "company", "companies", "segments"),
     }
 )
+
+
+def held_by(record: Mapping[str, Any], name: str) -> Any:
+    """What the record of a search has of a field, or of another member of a contact, such as its owner."""
+    stored = _stored(record) or {}
+    return stored[name] if name in stored else record.get(name)
 
 
 def not_stored(sent: Mapping[str, Any], record: Mapping[str, Any]) -> str | None:
@@ -50,7 +58,7 @@ def dropped(sent: Mapping[str, Any], record: Mapping[str, Any]) -> frozenset[str
 def not_blanked(sent: Mapping[str, Any], record: Mapping[str, Any]) -> list[str]:
     """The fields that were to be emptied but were not."""
     stored = _stored(record) or {}
-    return [name for name, value in sent.items() if value is None and not _is_empty(stored.get(name))]
+    return [name for name, value in sent.items() if value is None and not is_empty(stored.get(name))]
 
 
 def _stored(record: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -66,9 +74,9 @@ def _with_hint(name: str, stored: Mapping[str, Any]) -> str:
 
 
 def _is_dropped(value: Any, stored: Any) -> bool:
-    if _is_empty(value):
+    if is_empty(value):
         return False
-    if _is_empty(stored):
+    if is_empty(stored):
         return True
     kept = _number(stored)
     # A difference of up to 1 may be rounding.
@@ -79,10 +87,6 @@ def _is_zero(value: Any) -> bool:
     """What Mautic takes for empty: any number whose integer part is 0."""
     number = _number(value)
     return number is not None and abs(number) < 1
-
-
-def _is_empty(value: Any) -> bool:
-    return value is None or value == [] or (isinstance(value, str) and not value.strip())
 
 
 def _number(value: Any) -> float | None:

@@ -1,0 +1,118 @@
+"""What is to be written of one contact, as it becomes clear what Brevo has of it and what it takes."""
+
+import re
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from crm_sync.core.codes import Code
+from crm_sync.core.identity import fold
+from crm_sync.core.outcome import Contact, Outcome, is_empty
+from crm_sync.core.remote_schema import RemoteField
+from crm_sync.crm.answer import Answer
+from crm_sync.crm.brevo import likeness
+from crm_sync.crm.brevo.schema import fits
+from crm_sync.crm.values import BREVO
+
+_ID = re.compile(r"[1-9][0-9]{0,18}")
+
+
+class There(NamedTuple):
+    """A contact in Brevo. email: folded; None if it has none. attributes: those that have a value."""
+
+    id: str
+    email: str | None
+    is_blocklisted: bool
+    attributes: Mapping[str, Any] = MappingProxyType({})
+
+    def held(self, names: Collection[str]) -> dict[str, Any]:
+        """Those of these attributes that it has."""
+        return {name: value for name, value in self.attributes.items() if name in names}
+
+
+class Draft:
+    """email: without white space around it. members: what goes next to the attributes. left: attributes that are not sent, and
+    notes: why.
+    """
+
+    def __init__(self, contact: Contact, if_empty: Collection[str], known: Mapping[str, RemoteField]) -> None:
+        """if_empty: the fields that are sent only where Brevo has no value. known: the attributes of the account; none if it has
+        not said.
+        """
+        self.contact = contact
+        self.email = (contact.email or "").strip()
+        self.fields, self.members = _sent(contact.filled)
+        self.reserved = frozenset(name for name in map(str.upper, if_empty) if name in self.fields) if if_empty else frozenset()
+        self.left = {name for name, value in self.fields.items() if not fits(known.get(name), value)}
+        self.notes = [f"{name} was left out: Brevo has it as {known[name].type}" for name in sorted(self.left)]
+        self._known = known
+
+    def leave(self, names: Collection[str], why: str) -> None:
+        self.notes.append(f"{', '.join(sorted(names))} was left out: {why}")
+        self.left |= {*names}
+
+    def attributes(self, there: There | None) -> dict[str, Any]:
+        """To be written. Brevo removes a value when it gets an empty text. [Brevo, "Update a contact"]"""
+        theirs = self._theirs(there)
+        blank = {} if there is None else dict.fromkeys(sorted(there.held(self.emptied(there))), "")
+        return blank | {name: value for name, value in self.fields.items() if name not in self.left and name not in theirs}
+
+    def reserves(self, attributes: Mapping[str, Any]) -> bool:
+        """Whether any of these may only be written where there is no value."""
+        return not self.reserved.isdisjoint(attributes)
+
+    def emptied(self, there: There | None) -> set[str]:
+        """The attributes to be emptied: only of the record that the row names."""
+        is_ours = there is None or self.contact.remote_id in (there.id, None)
+        return {name.upper() for name in self.contact.emptied} if is_ours else set()
+
+    def outcome(self, remote_id: str | None, there: There | None) -> Outcome:
+        """there: as it was before."""
+        theirs = self._theirs(there)
+        left = self.left | theirs.keys()
+        names = frozenset(name for name in self.contact.fields if name.upper() in left) if left else frozenset()
+        code = Code.FIELD_NOT_SENT if self.notes else None
+        outcome = Outcome.delivered(remote_id, code, "; ".join(self.notes) or None, names)
+        others = (name for name in self.contact.filled if self._is_other(name.upper(), theirs))
+        return outcome._replace(theirs=frozenset(others)) if theirs else outcome
+
+    def _theirs(self, there: There | None) -> dict[str, Any]:
+        return {} if there is None or not self.reserved else there.held(self.reserved)
+
+    def _is_other(self, name: str, held: Mapping[str, Any]) -> bool:
+        return name in held and likeness.same(self._known.get(name), name, self.fields[name], held[name]) is not True
+
+
+def _sent(filled: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What is sent for the fields: attributes, and members next to them.
+
+    Brevo does not accept null; empty fields stay unchanged there. Its names are upper-case, and it silently ignores others. The
+    address is handled separately.
+    """
+    spelled = BREVO.members_among(filled)
+    attributes = {name.upper(): value for name, value in filled.items() if name not in spelled}
+    attributes.pop("EMAIL", None)
+    return attributes, {member: filled[name] for name, member in spelled.items()}
+
+
+def there_in(answer: Answer) -> There | None:
+    """The contact in the answer to a lookup."""
+    remote_id, email = id_in(answer), answer.get("email")
+    if remote_id is None:
+        return None
+    blocklisted = answer.get("emailBlacklisted") is True
+    attributes = answer.get("attributes")
+    held = attributes.items() if isinstance(attributes, dict) else ()
+    filled = {name: value for name, value in held if not is_empty(value)}
+    return There(remote_id, fold(email) if isinstance(email, str) else None, blocklisted, filled)
+
+
+def id_in(answer: Answer) -> str | None:
+    """The id in a success. Anything else with such a status is a login page, a proxy or a truncated answer."""
+    value = answer.get("id") if answer.status in (200, 201) else None
+    return str(value) if isinstance(value, int | str) and is_id(str(value)) else None
+
+
+def is_id(value: str | None) -> bool:
+    """Whether it can be Brevo's id of a contact."""
+    return _ID.fullmatch(value or "") is not None
