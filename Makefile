@@ -141,3 +141,5 @@ lock: setup ## Resolve the newest allowed packages into .requirements, with hash
 		--constraint .requirements/dev.txt --extra console pyproject.toml -o .requirements/run.txt
 	@.venv/lock/bin/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --python-version 3.11 \
 		--group docs -o .requirements/docs.txt
+	@.venv/lock/bin/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --python-version 3.11 \
+		--group workflows -o .requirements/workflows.txt
