@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import aiohttp
+from yarl import URL
 
 from crm_sync.configuration import Configuration
 from crm_sync.console.server import running_console
@@ -31,6 +32,15 @@ class Visit:
     async def post(self, path: str, form: dict | None = None, **arguments: object) -> tuple[int, str]:
         arguments = {"headers": OURS, **arguments}
         async with self.http.post(self.where + path, data=form or {}, allow_redirects=False, **arguments) as response:
+            return response.status, await response.text()
+
+    async def done(self, path: str, form: dict | None = None, **arguments: object) -> tuple[int, str]:
+        """A form, and the page that it leads to: what a person sees."""
+        arguments = {"headers": OURS, **arguments}
+        async with self.http.post(self.where + path, data=form or {}, allow_redirects=False, **arguments) as response:
+            assert response.status == 303, await response.text()
+            where = URL(self.where).join(URL(response.headers["Location"], encoded=True))
+        async with self.http.get(where, allow_redirects=False, **arguments) as response:
             return response.status, await response.text()
 
     async def sign_in(self, token: str = TOKEN) -> int:

@@ -79,7 +79,7 @@ async def test_what_would_be_sent_is_shown_to_whoever_reveals_and_without_creden
         await visit.sign_in()
         _, page = await visit.get(f"contacts/{contact}")
         assert "What would be sent now" not in page
-        _, page = await visit.post(f"reveal/{contact}")
+        _, page = await visit.done(f"reveal/{contact}")
         said = text_of(page)
         assert "if it were flipped now, it would be this one" in said.lower()
         assert "lovelace@example.com" in said
@@ -99,7 +99,7 @@ async def test_what_a_delivery_would_empty_is_shown_apart_from_what_stays(app, u
     with role(url, CONSOLE, "--console") as console_url:
         async with visiting(console_url, environment={**settings, "brevo_empty": "clear"}) as visit:
             await visit.sign_in()
-            assert "Empty here, so cleared in brevo: SMS." in text_of((await visit.post(f"reveal/{contact}"))[1])
+            assert "Empty here, so cleared in brevo: SMS." in text_of((await visit.done(f"reveal/{contact}"))[1])
             _, _, said = await visit.call("GET", f"/contacts/{contact}?reveal=true")
     [at_brevo] = [one for one in said["crms"] if one["crm"] == "brevo"]
     assert at_brevo["preview"]["emptied"] == ["SMS"]

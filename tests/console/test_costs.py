@@ -37,7 +37,7 @@ async def test_no_statement_of_a_page_reads_the_contacts_table_in_no_order(app, 
     before = await scans(app)
     async with visiting(url) as visit:
         await visit.sign_in()
-        for one in (one for one in PAGES if one.path != "selections"):
+        for one in (one for one in PAGES if not one.path.startswith("selections")):
             await cost(visit, one, key)
     assert await scans(app) == before
 

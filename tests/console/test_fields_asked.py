@@ -38,7 +38,7 @@ async def test_a_contact_page_says_it_of_each_mapped_field_and_asks_only_then(ap
         status, page = await visit.get(path)
         assert (status, "Ask brevo about its fields" in page) == (200, True)
     assert sandbox.requests == []
-    status, page = await visit.post("fields/brevo", {"key": str(contact)})
+    status, page = await visit.done("fields/brevo", {"key": str(contact)})
     said = text_of(page)
     assert status == 200
     assert "FIRSTNAME first_name takes it" in said
@@ -48,7 +48,7 @@ async def test_a_contact_page_says_it_of_each_mapped_field_and_asks_only_then(ap
 
 
 async def test_the_page_of_the_crm_says_it_too(visit):
-    status, page = await visit.post("fields/brevo")
+    status, page = await visit.done("fields/brevo")
     assert (status, "Brevo has no attribute SHOE_SIZE" in text_of(page)) == (200, True)
 
 

@@ -89,4 +89,4 @@ async def test_a_right_that_was_given_meanwhile_shows_the_button(app, only_reads
     )
     _, page = await only_reads.get(f"contacts/{contact}")
     assert 'name="status"' in page
-    assert (await only_reads.post(f"contacts/{contact}/brevo", {"status": "Selected"}))[0] == 200
+    assert (await only_reads.post(f"contacts/{contact}/brevo", {"status": "Selected"}))[0] == 303

@@ -116,7 +116,7 @@ async def test_what_is_revealed_is_the_key_too_and_no_address_stands_in_a_url(ow
         await fill(owner)
         await visit.sign_in("flipper")
         contact = links((await visit.get("contacts?crm=brevo"))[1])[1]
-        status, page = await visit.post(contact.replace("contacts", "reveal", 1))
+        status, page = await visit.done(contact.replace("contacts", "reveal", 1))
         assert (status, f"Key <code>{ADDRESS}</code>" in page) == (200, True)
         assert f"= '{ADDRESS}'" in html.unescape(page), "the SQL"
         for url in re.findall(r'(?:href|action)="([^"]+)"', page):

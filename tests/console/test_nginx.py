@@ -58,8 +58,13 @@ async def test_under_a_path_of_a_proxy_people_sign_in_look_and_flip(app, console
                 assert answer.status == 200
                 assert f'action="/crm-sync/contacts/{contact}/brevo"' in said
             flip = {"status": "Queued"}
-            async with http.post(f"{proxy}/crm-sync/contacts/{contact}/brevo", data=flip, headers=signed) as answer:
-                assert answer.status == 200
+            flipping = http.post(f"{proxy}/crm-sync/contacts/{contact}/brevo", data=flip, headers=signed, allow_redirects=False)
+            async with flipping as answer:
+                assert (answer.status, answer.headers["Location"]) == (303, f"/crm-sync/contacts/{contact}")
+                done = answer.headers["Set-Cookie"].partition(";")[0]
+            signed["Cookie"] = f"{cookie}; {done}"
+            async with http.get(f"{proxy}/crm-sync/contacts/{contact}", headers=signed) as answer:
+                assert "brevo: the status is now Queued." in await answer.text()
             # Events come through it when they happen, not when its buffer is full.
             following = {**host, "Authorization": f"Bearer {TOKEN}", "Accept": "text/event-stream"}
             async with asyncio.timeout(10), http.get(f"{proxy}/crm-sync/v1/events", headers=following) as answer:

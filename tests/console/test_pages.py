@@ -82,7 +82,7 @@ async def test_a_contact_says_where_it_stands_at_each_crm_and_what_to_do(app, si
 @pytest.mark.parametrize("wish", ["Queued", "Selected", "Skipped"])
 async def test_a_button_does_what_it_says_and_its_sql_does_the_same(app, signed_in, wish):
     contact, other = await insert(app, "New"), await insert(app, "New", "b@example.com")
-    status, page = await signed_in.post(f"contacts/{contact}/brevo", {"status": wish})
+    status, page = await signed_in.done(f"contacts/{contact}/brevo", {"status": wish})
     assert (status, f"brevo: the status is now {wish}." in text_of(page)) == (200, True)
     assert (await read(app, contact))["sync_status"] == wish
     _, page = await signed_in.get(f"contacts/{other}")
@@ -97,7 +97,7 @@ async def test_a_contact_that_is_locked_is_not_waited_for(app, other_app, signed
     contact = await insert(app, "New")
     async with other_app.transaction():
         await other_app.execute("SELECT FROM contacts WHERE id = $1 FOR UPDATE", contact)
-        _, page = await signed_in.post(f"contacts/{contact}/brevo", {"status": "Queued"})
+        _, page = await signed_in.done(f"contacts/{contact}/brevo", {"status": "Queued"})
     assert "another transaction has locked the contact" in text_of(page)
 
 
@@ -105,11 +105,11 @@ async def test_all_that_match_change_after_a_preview_that_counts_them(app, signe
     for number in range(7):
         await insert(app, "Selected" if number < 5 else "New", f"{number}@example.com")
     asked = {"crm": "brevo", "state": "Selected", "status": "Queued"}
-    _, page = await signed_in.post("selections", asked)
+    _, page = await signed_in.done("selections", asked)
     assert "Queue: 5 contacts" in text_of(page)
     assert "WHERE \"brevo_sync_status\" = 'Selected'" in text_of(page)
     assert await app.fetchval("SELECT count(*) FROM contacts WHERE brevo_sync_status = 'Queued'") == 0
-    _, page = await signed_in.post("selections", {**asked, "confirm": "yes"})
+    _, page = await signed_in.done("selections", {**asked, "confirm": "yes"})
     assert "5 contacts changed." in text_of(page)
     counts = await app.fetch("SELECT brevo_sync_status::text, count(*) FROM contacts GROUP BY 1 ORDER BY 1")
     assert [tuple(row) for row in counts] == [("New", 2), ("Queued", 5)]
@@ -120,10 +120,10 @@ async def test_failures_go_out_again_after_a_preview(app, signed_in):
     kept = await fails(app, email="b@example.com", error="AMBIGUOUS: two")
     _, page = await signed_in.get("failures")
     assert "the CRM refused this contact" in html.unescape(page).lower().replace("the crm", "the CRM")
-    _, page = await signed_in.post("failures", {"crm": "brevo", "code": "REJECTED"})
+    _, page = await signed_in.done("failures", {"crm": "brevo", "code": "REJECTED"})
     assert "Retry 1 contact" in text_of(page)
     assert (await read(app, contact))["sync_status"] == "Error"
-    _, page = await signed_in.post("failures", {"crm": "brevo", "code": "REJECTED", "confirm": "yes"})
+    _, page = await signed_in.done("failures", {"crm": "brevo", "code": "REJECTED", "confirm": "yes"})
     assert "1 contact changed." in text_of(page)
     assert (await read(app, contact))["sync_status"] == "Queued"
     assert (await read(app, kept))["sync_status"] == "Error"
@@ -132,9 +132,9 @@ async def test_failures_go_out_again_after_a_preview(app, signed_in):
 async def test_a_reason_that_begins_with_no_code_goes_out_again_by_how_it_begins(app, signed_in):
     contact = await fails(app, error="it did not work: somehow")
     kept = await fails(app, email="b@example.com", error="nor did this")
-    _, page = await signed_in.post("failures", {"crm": "brevo", "code": "it did not work"})
+    _, page = await signed_in.done("failures", {"crm": "brevo", "code": "it did not work"})
     assert "Retry 1 contact" in text_of(page)
-    _, page = await signed_in.post("failures", {"crm": "brevo", "code": "it did not work", "confirm": "yes"})
+    _, page = await signed_in.done("failures", {"crm": "brevo", "code": "it did not work", "confirm": "yes"})
     assert "1 contact changed." in text_of(page)
     assert [(await read(app, one))["sync_status"] for one in (contact, kept)] == ["Queued", "Error"]
 

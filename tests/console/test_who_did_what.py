@@ -70,7 +70,7 @@ async def test_by_the_api_it_says_so_and_a_repeated_request_is_written_once(app,
 
 async def test_an_address_is_shown_to_whoever_asks_and_that_is_written_down(app, signed_in):
     contact = await insert(app, "New", "lovelace@example.com")
-    status, page = await signed_in.post(f"reveal/{contact}")
+    status, page = await signed_in.done(f"reveal/{contact}")
     assert (status, "lovelace@example.com" in page) == (200, True)
     _, _, said = await signed_in.call("GET", f"/contacts/{contact}?reveal=true")
     assert said["email"] == "lovelace@example.com"
@@ -92,7 +92,7 @@ async def test_where_it_cannot_be_written_down_no_address_is_shown(app, signed_i
 async def test_where_it_cannot_be_written_down_what_was_done_is_done_and_that_is_said(app, signed_in):
     contact = await insert(app, "New")
     await app.execute("ALTER TABLE crm_sync.events ADD CHECK (event <> 'contacts_changed')")
-    _, page = await signed_in.post(f"contacts/{contact}/brevo", {"status": "Queued"})
+    _, page = await signed_in.done(f"contacts/{contact}/brevo", {"status": "Queued"})
     assert "crm_sync.events does not record who did this" in text_of(page)
     assert (await read(app, contact))["sync_status"] == "Queued"
 

@@ -61,9 +61,16 @@ class Changing:
     async def reveal(self, key: str, by: Doer) -> ContactView:
         """The contact with its address, and what would be sent. Raises if that cannot be recorded first."""
         contact = await self._contacts.one(key, in_full=True)
-        name = hashlib.sha256(contact.key.encode()).hexdigest()[:16]
-        await self._writing.fetch(query("write_events"), *deeds.arguments(deeds.CONTACT_REVEALED, by=by, contact=name))
+        await self._write_reveal(contact.key, by)
         return contact
+
+    async def note_reveal(self, key: str, by: Doer) -> None:
+        """That it is about to be shown with its address. Raises where that cannot be written down, or there is no such row."""
+        await self._write_reveal(await self._contacts.key(key), by)
+
+    async def _write_reveal(self, key: str, by: Doer) -> None:
+        name = hashlib.sha256(key.encode()).hexdigest()[:16]
+        await self._writing.fetch(query("write_events"), *deeds.arguments(deeds.CONTACT_REVEALED, by=by, contact=name))
 
     async def change(self, key: str, crm: str, wish: Wish, by: Doer) -> SelectionResult:
         """One contact. key: or a reference."""

@@ -100,6 +100,15 @@ class Contacts:
             history=await self._history(first, ids),
         )
 
+    async def key(self, named: str) -> str:
+        """As the table has it. Raises NotFoundError, also for a contact that is deleted."""
+        key = self._references.key(named)
+        first = next(iter((await self._tables.countable()).values()))
+        rows = await self._database.fetch(render("read_addresses", first.variables), await self._tables.found(first, key))
+        if not rows:  # deleted meanwhile
+            raise no_contact(key)
+        return str(rows[0]["key"])
+
     async def _history(self, table: LaneTable, ids: list[Any]) -> list[Attempt]:
         async def read() -> list[Attempt]:
             rows = await self._database.fetch(render("list_history", table.variables), ids, None, ATTEMPTS)

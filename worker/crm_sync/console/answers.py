@@ -15,7 +15,7 @@ _TROUBLE = {
     401: ("Not signed in", "The session has ended. Sign in again."),
     403: ("Not allowed", "This is not allowed."),
     404: ("Not found", "There is no such page."),
-    405: ("Not found", "This page is only looked at, or it is only the target of a form."),
+    405: ("Not found", "This page is only looked at."),
     413: ("Too much", "This is more than a form may send."),
     500: ("Something went wrong", "The log of the console says what."),
 }

@@ -4,6 +4,7 @@ import time
 
 from aiohttp import web
 
+from crm_sync.console import cookies
 from crm_sync.console.drawing import Drawing
 from crm_sync.console.guard import COOKIE, Guard
 from crm_sync.console.tokens import SESSION_S
@@ -23,6 +24,7 @@ class Door:
             web.get(f"{base}/login", self._login),
             web.post(f"{base}/login", self._sign_in),
             web.post(f"{base}/logout", self._sign_out),
+            web.get(f"{base}/logout", self._still_in),
         ]
 
     async def _login(self, request: web.Request) -> web.Response:
@@ -41,21 +43,18 @@ class Door:
         if visitor is None:
             return self._drawing.show(request, "login.html", status=401, next=following, wrong=True)
         response = web.HTTPSeeOther(f"{self._guard.base}{following}")
-        response.set_cookie(
-            COOKIE,
-            self._guard.tokens.cookie(visitor, time.time()),
-            path=f"{self._guard.base}/",
-            max_age=SESSION_S,
-            httponly=True,
-            samesite="Strict",
-            secure=request.secure or request.headers.get("X-Forwarded-Proto") == "https",
-        )
+        cookie = self._guard.tokens.cookie(visitor, time.time())
+        cookies.give(request, response, COOKIE, cookie, base=self._guard.base, seconds=SESSION_S)
         raise response
 
     async def _sign_out(self, _request: web.Request) -> web.StreamResponse:
         response = web.HTTPSeeOther(self._drawing.url("/login"))
-        response.del_cookie(COOKIE, path=f"{self._guard.base}/")
+        cookies.take(response, COOKIE, base=self._guard.base)
         raise response
+
+    async def _still_in(self, _request: web.Request) -> web.StreamResponse:
+        """The address of the button, without it."""
+        raise web.HTTPSeeOther(self._drawing.url("/"))
 
 
 def _inner(path: str) -> str:

@@ -3,14 +3,17 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from aiohttp import web
+from yarl import URL
 
 from crm_sync.api.rights import Rights
 from crm_sync.api.routes import Scope
 from crm_sync.api.tables import NotFoundError
-from crm_sync.console.guard import VISITOR
+from crm_sync.console import cookies
+from crm_sync.console.flash import COOKIE, LASTS_S, Flash, Flashes
+from crm_sync.console.guard import SAFE, VISITOR
 from crm_sync.console.templating import Pages
 from crm_sync.errors import ConfigurationError, CrmSyncError, DatabaseTroubleError, DeclinedError, ForbiddenError
 from crm_sync.postgres.visiting import rights_of
@@ -49,6 +52,7 @@ class Drawing:
         self._pages = pages
         self._rights = rights
         self._signs_out = signs_out
+        self._flashes = Flashes()
         self.url, self.page_of, self.shown, self.reference = pages.url, pages.page_of, pages.shown, pages.reference
 
     def guarded(self, handler: Handler, scope: Scope = Scope.READ) -> Handler:
@@ -78,13 +82,39 @@ class Drawing:
     def show(self, request: web.Request, template: str, *, status: int = 200, **values: Any) -> web.Response:
         """A page. values: of its template."""
         visitor: Visitor | None = request.get(VISITOR)
-        common = {"visitor": visitor, "here": "", "notice": None, "signs_out": self._signs_out, "now": datetime.now(UTC)}
+        flash = self.flash(request)
+        notice = Notice(flash.text, flash.tone) if flash is not None and flash.text else None
+        common = {"visitor": visitor, "here": "", "notice": notice, "signs_out": self._signs_out, "now": datetime.now(UTC)}
         text = self._pages.render(template, {**common, **values})
-        return web.Response(text=text, content_type="text/html", charset="utf-8", status=status)
+        response = web.Response(text=text, content_type="text/html", charset="utf-8", status=status)
+        if flash is not None:
+            cookies.take(response, COOKIE, base=self._pages.base)
+        return response
+
+    def lead(self, request: web.Request, where: str, notice: "Notice | None" = None, *, reveals: bool = False) -> NoReturn:
+        """To a page that is only looked at, after something was done. where: its address, by `url` or `page_of`. It says the
+        notice once; so does what is shown in full.
+        """
+        response = web.HTTPSeeOther(where)
+        if notice is not None or reveals:
+            text, tone = ("", "still") if notice is None else (notice.text, notice.tone)
+            flash = Flash(text, tone, reveals)
+            sealed = self._flashes.seal(flash, visitor=request[VISITOR].name, path=URL(where, encoded=True).path)
+            cookies.give(request, response, COOKIE, sealed, base=self._pages.base, seconds=LASTS_S)
+        raise response
+
+    def flash(self, request: web.Request) -> Flash | None:
+        """What a form has just left for this page, and this visitor."""
+        visitor, cookie = request.get(VISITOR), request.cookies.get(COOKIE)
+        if visitor is None or cookie is None or request.method not in SAFE:
+            return None
+        return self._flashes.open(cookie, visitor=visitor.name, path=request.path)
 
     def trouble(self, request: web.Request, status: int, title: str, detail: str) -> web.Response:
-        """A page that says what is wrong."""
-        return self.show(request, "trouble.html", status=status, title=title, detail=detail)
+        """A page that says what is wrong. The address of a form leads back to the page that has it."""
+        is_form = request.method not in SAFE and request.match_info.http_exception is None
+        back = request.raw_path if is_form else None
+        return self.show(request, "trouble.html", status=status, title=title, detail=detail, back=back)
 
 
 async def _unstorable(request: web.Request) -> str | None:

@@ -4,13 +4,17 @@ from typing import Any
 
 from aiohttp import web
 
-from crm_sync.api.models import ContactView, FieldsSaid, State
+from crm_sync.api.models import ContactView, State
 from crm_sync.api.requests import Span
+from crm_sync.api.routes import Scope
 from crm_sync.api.service import Service
+from crm_sync.api.tables import NotFoundError
 from crm_sync.console.asked import LABELS, filter_of, span_of, wishes
 from crm_sync.console.charts import latency_chart, sparkline, throughput_chart
 from crm_sync.console.commands import of_change, of_pause, of_resume, of_reveal
-from crm_sync.console.drawing import Drawing, Notice, capital, sentence
+from crm_sync.console.drawing import Drawing, capital, sentence
+from crm_sync.console.guard import VISITOR
+from crm_sync.console.said_fields import Said, SaidFields
 from crm_sync.console.timeline import Moment, of_attempt, of_event
 from crm_sync.core.codes import Code
 from crm_sync.errors import ConfigurationError, DeclinedError
@@ -22,15 +26,16 @@ LONGEST_TIMELINE = 60
 
 
 class LookingPages:
-    """Nothing here changes anything."""
+    """Nothing here changes anything. said: what CRMs have said of their fields."""
 
-    def __init__(self, service: Service, drawing: Drawing) -> None:
+    def __init__(self, service: Service, drawing: Drawing, said: SaidFields) -> None:
         self._tables = service.tables
         self._lanes = service.lanes
         self._contacts = service.contacts
         self._events = service.events
         self._rights = service.rights
         self._drawing = drawing
+        self._said = said
 
     def routes(self, base: str) -> list[web.RouteDef]:
         """base: the path before each."""
@@ -58,11 +63,7 @@ class LookingPages:
         return {"overview": overview, "sparklines": {one.crm: sparkline(one.last_hour, one.crm) for one in overview.crms}}
 
     async def _crm(self, request: web.Request) -> web.Response:
-        return await self.show_crm(request, request.match_info["crm"])
-
-    async def show_crm(self, request: web.Request, name: str, *, said: FieldsSaid | None = None) -> web.Response:
-        """said: what the CRM says about its fields, if it was asked."""
-        crm = await self._lanes.crm(name)
+        crm = await self._lanes.crm(request.match_info["crm"])
         span = span_of(request.query.get("span"))
         throughput = await self._lanes.throughput(crm.crm, span)
         failures = [one for one in await self._lanes.failures() if one.crm == crm.crm]
@@ -75,7 +76,7 @@ class LookingPages:
         return self._drawing.show(
             request, "crm.html", crm=crm, failures=failures, span=span.value, spans=[one.value for one in Span],
             throughput=throughput, chart=throughput_chart(throughput), latency=latency_chart(throughput), story=story,
-            mapping=mapping, said=said, unmapped=unmapped, alive=alive, lacking=await self._rights.lacking(),
+            mapping=mapping, said=self._said_to(request), unmapped=unmapped, alive=alive, lacking=await self._rights.lacking(),
             action=of_resume(crm.crm) if crm.paused_since else of_pause(crm.crm),
         )  # fmt: skip
 
@@ -94,21 +95,18 @@ class LookingPages:
         )  # fmt: skip
 
     async def _contact(self, request: web.Request) -> web.Response:
-        return await self.show_contact(request, request.match_info["key"])
-
-    async def show_contact(
-        self,
-        request: web.Request,
-        key: str,
-        *,
-        notice: Notice | None = None,
-        revealed: ContactView | None = None,
-        said: FieldsSaid | None = None,
-    ) -> web.Response:
-        """revealed: with its address, and what would be sent. said: what a CRM says about its fields, if it was asked."""
-        contact = revealed or await self._contacts.one(key)
+        key = request.match_info["key"]
+        flash = self._drawing.flash(request)
+        is_revealed = flash is not None and flash.reveals
+        try:
+            contact = await self._contacts.one(key, in_full=is_revealed)
+        except NotFoundError:
+            name, _, crm = key.rpartition("/")
+            if not name or crm not in await self._tables.names():
+                raise
+            self._drawing.lead(request, self._drawing.page_of(name))  # the address of a form
         tables = await self._tables.whole()
-        told = contact.key if revealed else self._drawing.shown(contact.key)
+        told = contact.key if is_revealed else self._drawing.shown(contact.key)
         actions = {
             at.crm: [
                 {
@@ -123,12 +121,16 @@ class LookingPages:
         }
         first = next(iter(tables.values()), None)
         return self._drawing.show(
-            request, "contact.html", contact=contact, actions=actions, revealed=revealed is not None, said=said,
-            notice=notice,
-            timeline=await self._timeline(contact), lacking=await self._rights.lacking(),
+            request, "contact.html", contact=contact, actions=actions, revealed=is_revealed,
+            said=self._said_to(request), timeline=await self._timeline(contact), lacking=await self._rights.lacking(),
             reference=self._drawing.reference(contact.key),
             reveal=None if first is None else of_reveal(first.variables, told),
         )  # fmt: skip
+
+    def _said_to(self, request: web.Request) -> Said | None:
+        """What the CRM that the address names has said, to who may ask it."""
+        crm = request.query.get("said")
+        return self._said.last(crm) if crm is not None and request[VISITOR].may(Scope.FLIP) else None
 
     async def _timeline(self, contact: ContactView) -> list[Moment]:
         """Its outcomes, and what happened to the lanes in between."""

@@ -20,6 +20,8 @@ from crm_sync.console.drawing import Drawing
 from crm_sync.console.forms import Forms
 from crm_sync.console.guard import HEADERS, LOOPBACK, Guard
 from crm_sync.console.pages import LookingPages
+from crm_sync.console.previews import Previews
+from crm_sync.console.said_fields import SaidFields
 from crm_sync.console.templating import FOLDER, Pages
 from crm_sync.console.tokens import Tokens, of_setting, read_tokens
 from crm_sync.console.uses import Uses
@@ -95,10 +97,11 @@ def application(service: Service, writing: Database, guard: Guard) -> web.Applic
     answers = Answers(drawing, guard.base)
     uses = Uses(guard.tokens, writing, guard.base)
     app = web.Application(middlewares=[answers.middleware, guard.middleware, uses.middleware], client_max_size=LARGEST_BODY)
-    pages = LookingPages(service, drawing)
+    said = SaidFields()
     app.add_routes([
-        *pages.routes(guard.base),
-        *Forms(service, drawing, pages).routes(guard.base),
+        *LookingPages(service, drawing, said).routes(guard.base),
+        *Previews(service, drawing).routes(guard.base),
+        *Forms(service, drawing, said).routes(guard.base),
         *Door(drawing, guard).routes(),
     ])  # fmt: skip
     add_api(app, service, Idempotency(writing), guard.base)

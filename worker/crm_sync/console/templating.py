@@ -24,7 +24,7 @@ class Pages:
     """base: the path under which a proxy serves us. references: represent contacts in links."""
 
     def __init__(self, base: str, references: References) -> None:
-        self._base = base
+        self.base = base
         self._references = references
         self.shown, self.reference = references.shown, references.again
         self._environment = jinja2.Environment(
@@ -53,20 +53,21 @@ class Pages:
     def url(self, path: str, **parameters: object) -> str:
         """Within the console. Parameters that are None are left out."""
         given = {name: str(value) for name, value in parameters.items() if value is not None}
-        return f"{self._base}{quote(path, safe='/')}{'?' + urlencode(given) if given else ''}"
+        return f"{self.base}{quote(path, safe='/')}{'?' + urlencode(given) if given else ''}"
 
-    def page_of(self, key: str, *rest: str, page: str = "contacts") -> str:
-        """The page of one contact, by its key or a reference: paths never contain an address, because browsers and proxies store
-        them.
+    def page_of(self, key: str, *rest: str, page: str = "contacts", said: str | None = None) -> str:
+        """Of one contact, by its key or a reference: no address is in a path, for those are kept by browsers and proxies.
+        said: a CRM, for the page with what that says of its fields.
 
         It is a single path segment, whatever it contains: otherwise a browser would turn `a/../b` into the page of `b`.
         """
         named = self._references.again(key)
-        return "/".join((f"{self._base}/{page}", quote(named, safe=""), *(quote(part, safe="") for part in rest)))
+        path = "/".join((f"{self.base}/{page}", quote(named, safe=""), *(quote(part, safe="") for part in rest)))
+        return path if said is None else f"{path}?{urlencode({'said': said})}"
 
     def static(self, name: str) -> str:
-        """With its digest, so that browsers may cache it forever."""
-        return f"{self._base}/static/{name}?v={_digest(name)}"
+        """With its digest, so that browsers may keep it for good."""
+        return f"{self.base}/static/{name}?v={_digest(name)}"
 
     def render(self, template: str, values: Mapping[str, Any]) -> str:
         return self._environment.get_template(template).render(values)
