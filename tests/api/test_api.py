@@ -88,7 +88,7 @@ async def test_of_two_who_pause_the_second_is_told_of_the_first(app, api):
     await app.execute("UPDATE crm_sync.events SET actor = 'ada'")
     said = (await api("PUT", "/crms/brevo/pause", {"reason": "an \u202eincident"}))[2]
     assert said["note"].startswith("brevo was paused already, since ")
-    assert said["note"].endswith("Z, by ada: key rotation. This reason replaces it.")
+    assert said["note"].endswith(" UTC, by ada: key rotation. This reason replaces it.")
     assert said["sentence"].endswith("): an incident")
     assert (await api("DELETE", "/crms/brevo/pause"))[0] == 200
     assert (await api("PUT", "/crms/brevo/pause", {"reason": "another"}))[2]["note"] is None

@@ -1,10 +1,11 @@
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crm_sync.core.durations import LONGEST, clock, end, parse, span
+from crm_sync.core.durations import LONGEST, clock, end, local, parse, read_elsewhere, span
 
 NOW = datetime(2026, 11, 24, 12, 7, 10, tzinfo=UTC)
 
@@ -55,3 +56,25 @@ def test_a_time_of_another_day_says_so():
     assert end(NOW + timedelta(days=2), NOW) == "Thu 12:07"
     assert end(NOW + timedelta(days=9), NOW) == "3 Dec"
     assert end(NOW + timedelta(days=90), NOW) == "22 Feb 2027"
+
+
+@pytest.mark.usefixtures("utc")
+def test_who_reads_a_time_elsewhere_is_told_its_zone():
+    with read_elsewhere():
+        assert clock(NOW - timedelta(minutes=4), NOW) == "12:03:10 UTC"
+        assert clock(NOW - timedelta(days=1), NOW) == "23 Nov 12:07 UTC"
+        assert clock(NOW - timedelta(days=400), NOW) == "20 Oct 2025", "a day"
+        assert end(NOW + timedelta(hours=3), NOW) == "15:07 UTC"
+        assert end(NOW + timedelta(days=2), NOW) == "Thu 12:07 UTC"
+    assert clock(NOW, NOW) == "12:07:10"
+
+
+def test_elsewhere_a_time_is_in_utc_wherever_the_process_is(monkeypatch):
+    with monkeypatch.context() as there:
+        there.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        assert local(NOW).hour == 21
+        with read_elsewhere():
+            assert local(NOW).hour == 12
+            assert clock(NOW, NOW) == "12:07:10 UTC"
+    time.tzset()

@@ -154,7 +154,7 @@ class Changing:
         self._lanes.forget()
         replaced = None
         if before is not None:
-            since = before.since.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+            since = f"{before.since.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
             replaced = f"{table.crm} was paused already, since {since}, {before.words}. This reason replaces it."
         note = " ".join(filter(None, (replaced, problem))) or None
         return PauseResult(**dict(await self._lanes.crm(crm)), note=note)

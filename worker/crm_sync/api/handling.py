@@ -12,6 +12,7 @@ from crm_sync.api.requests import ContactQuery
 from crm_sync.api.routes import Call, Route, Scope
 from crm_sync.api.service import Service
 from crm_sync.api.tables import NotFoundError
+from crm_sync.core.durations import read_elsewhere
 from crm_sync.errors import CrmSyncError, DatabaseTroubleError, DeclinedError, ForbiddenError
 
 JSON = "application/json"
@@ -67,7 +68,8 @@ class RefusedRequestError(Exception):
 async def handle(service: Service, idempotency: Idempotency, route: Route, request: Request) -> Answer:
     """Never raises because of what a caller sent or what the database answered."""
     try:
-        return await _handled(service, idempotency, route, request)
+        with read_elsewhere():
+            return await _handled(service, idempotency, route, request)
     except RefusedRequestError as error:
         return problem(error.status, error.title, str(error))
     except KeyConflictError as error:

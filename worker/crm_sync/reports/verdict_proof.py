@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
+from crm_sync.core.durations import local, zone
 from crm_sync.reports.verdict import Verdict
 
 # Of the row, by the column's name after the CRM's.
@@ -40,7 +41,7 @@ def _name(crm: str, column: str) -> str:
 def _written(value: object) -> str:
     """A time in the reader's time zone."""
     if isinstance(value, str) and _MOMENT.fullmatch(value):
-        return f"{datetime.fromisoformat(value).astimezone():%Y-%m-%d %H:%M:%S}"
+        return f"{local(datetime.fromisoformat(value)):%Y-%m-%d %H:%M:%S}{zone()}"
     return str(value)
 
 

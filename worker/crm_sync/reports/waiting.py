@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from crm_sync.core import forecast
-from crm_sync.core.durations import clock, end, span
+from crm_sync.core.durations import clock, end, local, span
 from crm_sync.core.fairness import MOST_FRESH
 from crm_sync.core.rate import Budget, Window, parse
 from crm_sync.core.text import clean
@@ -78,8 +78,8 @@ def _of_the_contact(facts: Mapping[str, Any]) -> Iterator[Because]:
 
 
 def when(at: datetime, now: datetime) -> str:
-    """A time today, or on another day."""
-    return f"{'at' if at.astimezone().date() == now.astimezone().date() else 'on'} {clock(at, now)}"
+    """At a time of this day, or on another one."""
+    return f"{'at' if local(at).date() == local(now).date() else 'on'} {clock(at, now)}"
 
 
 def held_by(lock: Mapping[str, Any], now: datetime) -> str:
