@@ -150,6 +150,16 @@ SNAPSHOT = """
     FROM crm_sync.lanes AS c
     CROSS JOIN (VALUES ('new', 10422), ('selected', 310), ('skipped', 2044), ('complete', 981120)) AS s (state, contacts)
 """
+DELIVERED = """
+    UPDATE contacts
+    SET
+        brevo_sync_status = 'Complete',
+        brevo_processing_status = 'Complete',
+        brevo_due_at = NULL,
+        brevo_contact_id = '4711',
+        brevo_synced_at = now()
+    WHERE id = $1
+"""
 PROGRESS = """
     INSERT INTO crm_sync.progress (crm, worker, at, delivered, delivered_at, limits, claims, refused)
     SELECT c.crm, 1, now(), array_fill(12, ARRAY[60]), now(), '100/10s, 300000/day', '{}', '{}'
@@ -274,6 +284,65 @@ async def test_the_overview_follows_while_somebody_looks(browser, signed_in):
         # By the same console, which therefore reads again.
         assert (await signed_in.call("PUT", "/crms/brevo/pause", {"reason": "a new key"}))[0] == 200
         await page.get_by_text("paused by hand").first.wait_for()
+
+
+async def test_a_contact_that_waits_is_followed_until_it_is_there(app, browser, signed_in, filled):
+    contact = await insert(app, "Selected", "waits@example.com")
+    async with page_of(browser, signed_in) as page:
+        await page.goto(f"{signed_in.where}contacts/{contact}")
+        at_brevo = page.get_by_role("region", name="brevo")
+        await at_brevo.get_by_role("button", name="Queue").click()
+        await page.get_by_text("the status is now Queued").wait_for()
+        await at_brevo.get_by_text("The same in SQL").click()
+        await page.get_by_role("link", name="Refresh").focus()
+        await app.execute("SET session_replication_role = replica")
+        await app.execute(DELIVERED, contact)
+        await at_brevo.get_by_text("It was delivered").wait_for()
+        assert await at_brevo.get_by_text("UPDATE public.contacts").first.is_visible(), "what was open stays open"
+        assert await page.evaluate("document.activeElement.textContent") == "Refresh"
+        await page.get_by_role("status").get_by_text("brevo: delivered.").wait_for(state="attached")
+        assert await page.get_by_text("the status is now Queued").count() == 0, "which it is no longer"
+
+
+async def test_a_contact_is_asked_for_ever_less_and_in_the_end_no_more(app, browser, signed_in):
+    contact = await insert(app, "Queued")
+    async with page_of(browser, signed_in) as page:
+        await page.clock.install()
+        await page.goto(f"{signed_in.where}contacts/{contact}")
+        follows = "window.follows = 0; document.body.addEventListener('follow', () => { window.follows += 1 })"
+        await page.evaluate(follows)
+        counted = []
+        for seconds in (60, 540, 3600):
+            await page.clock.run_for(seconds * 1000)
+            counted.append(await page.evaluate("window.follows"))
+        assert counted == [30, 30 + 54, 30 + 54]
+        await page.evaluate(SEEN, "hidden")
+        await page.clock.run_for(60_000)
+        assert await page.evaluate("window.follows") == counted[-1]
+
+
+@pytest.mark.parametrize(("script", "told"), [(True, "GMT+9"), (False, "UTC")])
+async def test_times_are_told_by_the_clock_of_the_browser_where_that_can_be_known(browser, signed_in, filled, script, told):
+    async with page_of(browser, signed_in, java_script_enabled=script, timezone_id="Asia/Tokyo") as page:
+        await page.goto(f"{signed_in.where}events")
+        moments = await page.locator("td time.moment").all_text_contents()
+        assert moments
+        assert all(one.endswith(f" {told}") for one in moments)
+        if script:
+            assert (await page.locator("td time.moment").first.get_attribute("title") or "").endswith(" UTC")
+
+
+@pytest.mark.parametrize("script", [True, False])
+async def test_a_page_that_is_loaded_again_sends_nothing_again(app, browser, signed_in, filled, script):
+    async with page_of(browser, signed_in, java_script_enabled=script) as page:
+        await page.goto(f"{signed_in.where}contacts/{filled}")
+        await page.get_by_role("region", name="brevo").get_by_role("button", name="Queue").click()
+        await page.get_by_text("brevo: the status is now Queued.").wait_for()
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.method))
+        await page.reload()
+        assert "POST" not in asked
+        assert await page.get_by_text("brevo: the status is now Queued.").count() == 0
 
 
 async def test_a_hidden_tab_asks_for_nothing_until_it_is_seen_again(browser, signed_in):

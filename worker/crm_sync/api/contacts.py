@@ -1,5 +1,6 @@
 """Contacts, as people and applications see them."""
 
+from collections.abc import Sequence
 from textwrap import dedent
 from typing import Any
 
@@ -20,7 +21,7 @@ from crm_sync.reports.request_preview import RequestPreview
 from crm_sync.reports.verdicts import tell_verdicts
 from crm_sync.table.adopted_table import LaneTable
 from crm_sync.table.contact_list import ContactList, Wanted
-from crm_sync.table.one_contact import read_key, show
+from crm_sync.table.one_contact import Match, read_key, show
 from crm_sync.table.schema import Schema
 
 LOOK_S = 1.8  # for which the whole table is read to find an address without an index: less than a statement may take
@@ -108,6 +109,17 @@ class Contacts:
         if not rows:  # deleted meanwhile
             raise no_contact(key)
         return str(rows[0]["key"])
+
+    async def standing(self, named: str, crms: Sequence[str]) -> list[Match]:
+        """Its row as it stands at some CRMs, in this order: a few columns, found by the key. None where it is gone."""
+        key, tables = self._references.key(named), await self._tables.whole()
+        found: list[Match] = []
+        for crm in crms:
+            table = tables.get(crm)
+            if table is not None:
+                ids = [await read_key(self._database, table, key)]
+                found += await show(self._database, table, ids)
+        return found
 
     async def _history(self, table: LaneTable, ids: list[Any]) -> list[Attempt]:
         async def read() -> list[Attempt]:

@@ -60,7 +60,11 @@ def throughput_chart(read: Throughput) -> Chart:
     first = _first(read)
     drawn = Markup("").join(
         _stacked(
-            _place(read, first, one.at), one.delivered, one.retried + one.rejected, most, f"{one.at.astimezone(UTC):%d %b %H:%M}"
+            _place(read, first, one.at),
+            one.delivered,
+            one.retried + one.rejected,
+            most,
+            f"{one.at.astimezone(UTC):%d %b %H:%M} UTC",
         )
         for one in read.stretches
     )

@@ -15,6 +15,7 @@ from crm_sync.console import cookies
 from crm_sync.console.flash import COOKIE, LASTS_S, Flash, Flashes
 from crm_sync.console.guard import SAFE, VISITOR
 from crm_sync.console.templating import Pages
+from crm_sync.core.durations import read_elsewhere
 from crm_sync.errors import ConfigurationError, CrmSyncError, DatabaseTroubleError, DeclinedError, ForbiddenError
 from crm_sync.postgres.visiting import rights_of
 
@@ -67,7 +68,7 @@ class Drawing:
             if not visitor.may(scope):
                 return self.trouble(request, 403, "Not allowed", f"This token lacks the scope {scope.value}.")
             try:
-                with rights_of(visitor.role):
+                with rights_of(visitor.role), read_elsewhere():
                     try:
                         return await handler(request)
                     except ForbiddenError as error:

@@ -1,4 +1,4 @@
-"""What the forms of the pages do. Each leads to a page that is only looked at, and says what was done: loaded again, the page sends
+"""What the forms of the pages do. Each leads to a page that is only looked at and says what was done: to load that again sends
 nothing again.
 """
 

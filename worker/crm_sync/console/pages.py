@@ -13,6 +13,7 @@ from crm_sync.console.asked import LABELS, filter_of, span_of, wishes
 from crm_sync.console.charts import latency_chart, sparkline, throughput_chart
 from crm_sync.console.commands import of_change, of_pause, of_resume, of_reveal
 from crm_sync.console.drawing import Drawing, capital, sentence
+from crm_sync.console.followed import Turns, mark, marked, pending
 from crm_sync.console.guard import VISITOR
 from crm_sync.console.said_fields import Said, SaidFields
 from crm_sync.console.timeline import Moment, of_attempt, of_event
@@ -36,6 +37,7 @@ class LookingPages:
         self._rights = service.rights
         self._drawing = drawing
         self._said = said
+        self._turns = Turns()
 
     def routes(self, base: str) -> list[web.RouteDef]:
         """base: the path before each."""
@@ -45,6 +47,7 @@ class LookingPages:
             "/crms/{crm}": self._crm,
             "/contacts": self._list,
             f"/contacts/{KEY}": self._contact,
+            f"/parts/contacts/{KEY}": self._contact_part,
             "/find": self._find,
             "/failures": self._failures,
             "/events": self._happened,
@@ -105,6 +108,26 @@ class LookingPages:
             if not name or crm not in await self._tables.names():
                 raise
             self._drawing.lead(request, self._drawing.page_of(name))  # the address of a form
+        return self._drawing.show(request, "contact.html", **await self._of_contact(request, contact, is_revealed=is_revealed))
+
+    async def _contact_part(self, request: web.Request) -> web.Response:
+        """For a page that waits: nothing, as long as nothing has happened."""
+        key, seen = request.match_info["key"], request.query.get("seen")
+        if not self._turns.free():
+            return web.Response(status=204)
+        with self._turns.taken():
+            rows = await self._contacts.standing(key, request.query.get("at", "").split(","))
+            marks = [mark(row.sync_status, row.attempts, row.due_at, row.synced_at, row.flipped_at) for row in rows]
+            if ".".join(marks) == seen:
+                return web.Response(status=204)
+            try:
+                contact = await self._contacts.one(key)
+            except NotFoundError:  # deleted meanwhile: the page says so
+                return web.Response(status=204, headers={"HX-Refresh": "true"})
+            values = await self._of_contact(request, contact, is_revealed=False)
+        return self._drawing.show(request, "contact_part.html", **{**values, "is_told": True})
+
+    async def _of_contact(self, request: web.Request, contact: ContactView, *, is_revealed: bool) -> dict[str, Any]:
         tables = await self._tables.whole()
         told = contact.key if is_revealed else self._drawing.shown(contact.key)
         actions = {
@@ -120,12 +143,19 @@ class LookingPages:
             if at.status is not None and at.crm in tables
         }
         first = next(iter(tables.values()), None)
-        return self._drawing.show(
-            request, "contact.html", contact=contact, actions=actions, revealed=is_revealed,
-            said=self._said_to(request), timeline=await self._timeline(contact), lacking=await self._rights.lacking(),
-            reference=self._drawing.reference(contact.key),
-            reveal=None if first is None else of_reveal(first.variables, told),
-        )  # fmt: skip
+        return {
+            "contact": contact,
+            "actions": actions,
+            "revealed": is_revealed,
+            "said": self._said_to(request),
+            "timeline": await self._timeline(contact),
+            "lacking": await self._rights.lacking(),
+            "reference": self._drawing.reference(contact.key),
+            "reveal": None if first is None else of_reveal(first.variables, told),
+            "pending": [] if is_revealed else pending(contact),
+            "seen": marked(contact),
+            "is_told": False,
+        }
 
     def _said_to(self, request: web.Request) -> Said | None:
         """What the CRM that the address names has said, to who may ask it."""

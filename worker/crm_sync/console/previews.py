@@ -1,5 +1,7 @@
 """What would change, before anything does; and where the addresses of forms lead that are only looked at."""
 
+from typing import Any
+
 from aiohttp import web
 
 from crm_sync.api.requests import Selection
@@ -38,7 +40,13 @@ class Previews:
             self._drawing.lead(request, self._drawing.url("/contacts"))
         wanted, wish = filter_of(asked), wish_of(asked.get("status"))
         table = await self._tables.table(crm)
-        common = {"crm": crm, "state": wanted.state, "code": wanted.code, "label": LABELS[wish], "wish": wish.value}
+        common: dict[str, Any] = {
+            "crm": crm,
+            "state": wanted.state,
+            "code": wanted.code,
+            "label": LABELS[wish],
+            "wish": wish.value,
+        }
         if after is not None:
             return self._drawing.show(request, "selection_more.html", here="/contacts", after=after, **common)
         preview = await self._changing.count(Selection(crm=crm, status=wish, where=wanted))

@@ -1,6 +1,7 @@
 """Renders pages from templates. All values are text and are escaped; no template may override that."""
 
 import hashlib
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
@@ -11,12 +12,17 @@ from urllib.parse import quote, urlencode
 import jinja2
 
 from crm_sync import __version__
+from crm_sync.api.models import Alert
 from crm_sync.api.references import References
+from crm_sync.core.alert import Condition, how_many
 from crm_sync.core.durations import span
 
 FOLDER = Path(__file__).parent
 NONE = "\N{EN DASH}"
 UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+_MOMENT = re.compile(
+    r"\b\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d)T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,6})?(?:Z|[+-](?:0\d|1[0-4]):\d\d)"
+)
 LONGEST_SHOWN = 60  # characters of a key in a table
 
 
@@ -48,6 +54,7 @@ class Pages:
             capital=_capital,
             quick=_quick,
             details=_details,
+            how_many=_how_many,
         )
 
     def url(self, path: str, **parameters: object) -> str:
@@ -55,15 +62,14 @@ class Pages:
         given = {name: str(value) for name, value in parameters.items() if value is not None}
         return f"{self.base}{quote(path, safe='/')}{'?' + urlencode(given) if given else ''}"
 
-    def page_of(self, key: str, *rest: str, page: str = "contacts", said: str | None = None) -> str:
+    def page_of(self, key: str, *rest: str, page: str = "contacts", **parameters: str) -> str:
         """Of one contact, by its key or a reference: no address is in a path, for those are kept by browsers and proxies.
-        said: a CRM, for the page with what that says of its fields.
 
         It is a single path segment, whatever it contains: otherwise a browser would turn `a/../b` into the page of `b`.
         """
         named = self._references.again(key)
         path = "/".join((f"{self.base}/{page}", quote(named, safe=""), *(quote(part, safe="") for part in rest)))
-        return path if said is None else f"{path}?{urlencode({'said': said})}"
+        return f"{path}?{urlencode(parameters)}" if parameters else path
 
     def static(self, name: str) -> str:
         """With its digest, so that browsers may keep it for good."""
@@ -96,12 +102,17 @@ def _ago(moment: datetime | None, now: datetime) -> str:
 
 
 def _moment(moment: datetime | None) -> str:
-    """For people. The browser's time zone is not known without script, so the zone is shown."""
+    """For people. Only a script knows the time zone of the browser, so it is said."""
     return NONE if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _machine(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="seconds")
+
+
+def _how_many(alert: Alert) -> str:
+    condition = next((one for one in Condition if one.value == alert.alert), None)
+    return f"{alert.count:,} {alert.counted}" if condition is None else how_many(condition, alert.count)
 
 
 def _capital(text: str) -> str:
@@ -126,7 +137,16 @@ def _detail(name: str, value: Any) -> str:
     return _plain(value) if name == "reason" else f"{name.replace('_', ' ')} {_plain(value)}"
 
 
+def _found_moment(found: re.Match[str]) -> str:
+    try:
+        return _moment(datetime.fromisoformat(found[0]))
+    except (ValueError, OverflowError):  # no day of any year
+        return found[0]
+
+
 def _plain(value: Any) -> str:
+    if isinstance(value, str):
+        return _MOMENT.sub(_found_moment, value)
     if isinstance(value, list):
         return ", ".join(map(_plain, value))
     return f"({_details(value)})" if isinstance(value, dict) else str(value)

@@ -113,8 +113,8 @@ async def _by_address(database: Database, table: LaneTable, address: str, look_s
             f"the contact by its key, or CREATE INDEX CONCURRENTLY ON {variables['contacts']} (lower({variables['email']}))"
         ) from error
     note = (
-        f"The whole table was read for the address, in {time.monotonic() - started:.1f} s: no index found it. --key takes "
-        f"milliseconds, and so does an index on lower({variables['email']})."
+        f"The whole table was read for the address, in {time.monotonic() - started:.1f} s: no index found it. A key "
+        f"is found in milliseconds, and so is an address with an index on lower({variables['email']})."
     )
     if rows:
         return Found([row["key"] for row in rows[:MOST]], "address", note=note)

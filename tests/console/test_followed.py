@@ -1,0 +1,143 @@
+"""A contact's page that waits is drawn anew when something has happened; until then it costs next to nothing."""
+
+import html
+import re
+
+import pytest
+
+from crm_sync.console.followed import Turns
+from tests.console.costs import statements
+from tests.console.running import visiting
+from tests.console.test_pages import text_of
+from tests.steps import insert
+from tests.table.test_failed_contacts import fails
+
+DELIVERED = (
+    "UPDATE contacts SET brevo_sync_status = 'Complete', brevo_processing_status = 'Complete', brevo_due_at = NULL, "
+    "brevo_contact_id = '4711', brevo_synced_at = now() WHERE id = $1"
+)
+
+
+def asks(page: str) -> str | None:
+    """What a page asks for while it waits."""
+    found = re.search(r'<div id="contact" hx-get="/([^"]+)" hx-trigger="follow from:body"', page)
+    return found and html.unescape(found[1])
+
+
+async def delivers(app, contact):
+    """As a worker's statement does: no trigger sees it."""
+    await app.execute("SET session_replication_role = replica")
+    await app.execute(DELIVERED, contact)
+    await app.execute("RESET session_replication_role")
+
+
+@pytest.fixture
+def always(monkeypatch):
+    """Whoever asks is answered: else it depends on how quick this machine is."""
+    monkeypatch.setattr(Turns, "free", lambda _: True)
+
+
+@pytest.mark.usefixtures("always")
+async def test_what_became_of_it_is_told_once_it_has_happened(app, signed_in):
+    contact = await insert(app, "Queued")
+    _, page = await signed_in.get(f"contacts/{contact}")
+    where = asks(page)
+    assert where is not None
+    assert await signed_in.get(where) == (204, "")
+    await delivers(app, contact)
+    status, part = await signed_in.get(where)
+    assert status == 200
+    assert "delivered" in text_of(part)
+    assert "<html" not in part
+    assert asks(part) is None, "there is nothing more to wait for"
+    assert re.search(r'<p id="followed" hx-swap-oob="innerHTML">[^<]*brevo: delivered\.', part), "and a screen reader says it"
+
+
+@pytest.mark.usefixtures("always")
+async def test_it_goes_on_while_something_is_still_to_come(app, signed_in):
+    contact = await insert(app, "Queued")
+    await app.execute("UPDATE contacts SET n8n_sync_status = 'Queued' WHERE id = $1", contact)
+    where = asks((await signed_in.get(f"contacts/{contact}"))[1])
+    await delivers(app, contact)
+    following = asks((await signed_in.get(where))[1])
+    assert following is not None
+    assert "at=n8n" in following
+    assert await signed_in.get(following) == (204, "")
+
+
+async def test_a_contact_that_waits_for_nothing_asks_for_nothing(app, signed_in):
+    for contact in (await insert(app, "New"), await fails(app, email="b@example.com", error="REJECTED: no")):
+        _, page = await signed_in.get(f"contacts/{contact}")
+        assert asks(page) is None
+        assert f'href="/contacts/{contact}">Refresh</a>' in page
+
+
+async def test_an_address_that_is_shown_is_not_drawn_over(app, signed_in):
+    contact = await insert(app, "Queued", "lovelace@example.com")
+    _, page = await signed_in.done(f"reveal/{contact}")
+    assert ("lovelace@example.com" in page, asks(page)) == (True, None)
+
+
+@pytest.mark.usefixtures("always")
+async def test_a_contact_that_is_deleted_meanwhile_has_the_page_loaded_again(app, signed_in):
+    contact = await insert(app, "Queued")
+    where = asks((await signed_in.get(f"contacts/{contact}"))[1])
+    await app.execute("DELETE FROM contacts WHERE id = $1", contact)
+    async with signed_in.http.get(signed_in.where + where) as response:
+        assert (response.status, response.headers["HX-Refresh"]) == (204, "true")
+
+
+@pytest.mark.usefixtures("always")
+async def test_where_nothing_has_happened_a_few_columns_are_read_by_the_key(app, signed_in):
+    contact = await insert(app, "Queued")
+    where = asks((await signed_in.get(f"contacts/{contact}"))[1])
+    async with statements() as run:
+        await signed_in.get(where)
+    assert [one.name for one in run] == ["read_key", "show_contacts"]
+
+
+async def test_under_the_path_of_a_proxy_it_asks_below_that_path(app, url):
+    contact = await insert(app, "Queued")
+    async with visiting(url, console_base_path="/crm-sync") as visit:
+        await visit.sign_in()
+        assert f'hx-get="/crm-sync/parts/contacts/{contact}?' in (await visit.get(f"contacts/{contact}"))[1]
+
+
+@pytest.mark.parametrize(
+    "query", ["", "?at=&seen=", "?at=nothing,brevo&seen=x", "?at=,,,&seen=%F0%9F%99%82", f"?at={'brevo,' * 500}"]
+)
+@pytest.mark.usefixtures("always")
+async def test_whatever_it_is_asked_with_it_answers(app, signed_in, query):
+    contact = await insert(app, "New")
+    assert (await signed_in.get(f"parts/contacts/{contact}{query}"))[0] in (200, 204)
+
+
+def test_however_many_ask_the_database_is_busy_for_a_hundredth_of_the_time():
+    now = [0.0]
+    turns = Turns(clock=lambda: now[0])
+    busy = 0.0
+    for _ in range(100_000):  # each asks as soon as the one before has been answered
+        if turns.free():
+            with turns.taken():
+                assert not turns.free(), "one at a time"
+                now[0] += 0.002
+                busy += 0.002
+        else:
+            now[0] += 0.0001
+    assert 0 < busy <= now[0] * 0.0101 + 0.002
+
+
+def test_a_question_that_fails_is_counted_too():
+    now = [0.0]
+    turns = Turns(clock=lambda: now[0])
+
+    def fail() -> None:
+        with turns.taken():
+            now[0] += 1.0
+            raise OSError("away")
+
+    with pytest.raises(OSError, match="away"):
+        fail()
+    assert not turns.free()
+    now[0] += 101.0
+    assert turns.free()
