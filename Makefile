@@ -79,7 +79,7 @@ $(BENCH_READY): .requirements/bench.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r .requirements/bench.txt
 	@touch $@
 
-dist: setup $(RELEASE_READY) ## Make wheel, sdist and the list of what is in them (SBOM) in dist/, and check them
+dist: setup $(RELEASE_READY) ## Make wheel, sdist and SBOM in dist/, and check them
 	@mkdir -p dist && find dist -mindepth 1 -maxdepth 1 ! -name docs -exec rm -rf {} +
 	@$(BIN)/hatchling build
 	@$(BIN)/twine check --strict dist/*.whl dist/*.tar.gz

@@ -63,7 +63,8 @@ class Pages:
         return f"{self.base}{quote(path, safe='/')}{'?' + urlencode(given) if given else ''}"
 
     def page_of(self, key: str, *rest: str, page: str = "contacts", **parameters: str) -> str:
-        """Of one contact, by its key or a reference: no address is in a path, for those are kept by browsers and proxies.
+        """The page of one contact, by its key or a reference: paths never contain an address, because browsers and proxies store
+        them.
 
         It is a single path segment, whatever it contains: otherwise a browser would turn `a/../b` into the page of `b`.
         """

@@ -64,7 +64,7 @@ def zone() -> str:
 
 
 def clock(moment: datetime, now: datetime) -> str:
-    """For the one who reads it: 12:03:10 today, 23 Nov 12:03 on another day, with the year in another year."""
+    """In the reader's time zone: 12:03:10 today, 23 Nov 12:03 on another day, with the year if it is another one."""
     there, today = local(moment), local(now)
     if there.date() == today.date():
         return f"{there:%H:%M:%S}{zone()}"
@@ -72,7 +72,7 @@ def clock(moment: datetime, now: datetime) -> str:
 
 
 def end(moment: datetime, now: datetime) -> str:
-    """Of something that takes a while: 15:20 today, Thu 15:20 within a week, 3 Dec after it."""
+    """The end of something that takes a while: 15:20 today, Thu 15:20 within a week, 3 Dec after it."""
     there, today = local(moment), local(now)
     if there.date() == today.date():
         return f"{there:%H:%M}{zone()}"

@@ -78,7 +78,7 @@ def _of_the_contact(facts: Mapping[str, Any]) -> Iterator[Because]:
 
 
 def when(at: datetime, now: datetime) -> str:
-    """At a time of this day, or on another one."""
+    """A time today, or on another day."""
     return f"{'at' if local(at).date() == local(now).date() else 'on'} {clock(at, now)}"
 
 
