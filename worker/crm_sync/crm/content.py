@@ -23,10 +23,12 @@ async def read(response: aiohttp.ClientResponse, timeout_s: float) -> tuple[byte
     """The body, and what is wrong with it. timeout_s: named in the reason if it was too slow."""
     body = bytearray()
     try:
-        while part := await response.content.read(LARGEST_BODY_BYTES + 1 - len(body)):
+        content = response.content
+        while not content.at_eof() and (part := await content.read(LARGEST_BODY_BYTES + 1 - len(body))):
             body += part
             _measure(body)
-        return _decoded(bytes(body), response.headers.get("Content-Encoding", "")), None
+        codings = response.headers.get("Content-Encoding")
+        return _decoded(bytes(body), codings) if codings else bytes(body), None
     except _TooLargeError:
         # With fewer contacts it will be smaller.
         flaw: LaneError = BatchRefusedError(

@@ -104,8 +104,8 @@ class Http:
         Raises HeldBackError, NotSentError, and OutageError if there is no answer.
         """
         await self._limiter.slot()
-        request = self._request(method, path, query, headers, _content(body, form))
-        request = request._replace(login=login or form is not None, once=once)
+        login = login or form is not None
+        request = self._request(method, path, query, headers, _content(body, form), login=login, once=once)
         if self._witness is None:
             return await self._ask(request, traced=traced)
         self._witness.asked(shown(request, lambda text: _masked(text, [*self._keys, *self._tokens])))
@@ -124,6 +124,9 @@ class Http:
         query: Mapping[str, str] | None,
         headers: Mapping[str, str] | None,
         content: tuple[bytes, str] | None,
+        *,
+        login: bool,
+        once: bool,
     ) -> Request:
         try:
             url = URL(self._base_url + path)
@@ -131,7 +134,8 @@ class Http:
             raise NotSentError(Code.UNREACHABLE, "no connection: its base URL is not a URL") from error
         body, kind = content or (None, None)
         its_own = {**({"Content-Type": kind} if kind else {}), **(headers or {})}
-        return Request(method, url.extend_query(query) if query else url, {**self._headers, **its_own}, body)
+        url = url.extend_query(query) if query else url
+        return Request(method, url, {**self._headers, **its_own}, body, login, once)
 
     async def _ask(self, request: Request, *, traced: bool) -> Answer:
         began = time.monotonic()

@@ -43,6 +43,6 @@ class ClientFaults:
 
 def checked(answers: Sequence[Entry], count: int) -> Sequence[Entry]:
     """The client's answers for this many contacts. Raises TypeError if there is not one for each."""
-    if len(answers) != count or not all(isinstance(answer, Entry) for answer in answers):
+    if len(answers) != count or not all(issubclass(kind, Entry) for kind in {*map(type, answers)}):
         raise TypeError("the client did not return an outcome for each contact")
     return answers

@@ -134,7 +134,7 @@ class Deliveries:
         return (
             not self._stopping
             and self._session.intact
-            and all(self._session.holds(contact.token) and self._breaker.admits(contact.token) for contact in contacts)
+            and all(self._session.holds(token) and self._breaker.admits(token) for token in {one.token for one in contacts})
         )
 
 

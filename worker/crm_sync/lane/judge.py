@@ -56,6 +56,7 @@ MOST_ACCUSED = 500  # contacts for which the lane was held: a probe then uses an
 # What is finally known of a contact; None: it goes back untouched, because there was no verdict.
 Settled = Outcome | Unsent | None
 NOT_ASKED = Unsent(done=False)
+_VERDICTS = frozenset({Outcome, Unsent})
 
 
 class Said(NamedTuple):
@@ -115,7 +116,8 @@ class Judge:
         """There is a verdict on the contact."""
         if self._suspects:
             self._suspects.pop(contact.id, None)
-        self._refusals.settled(contact)
+        if self._refusals:
+            self._refusals.settled(contact)
 
     async def outcomes(self, contacts: Sequence[Contact]) -> list[Settled]:
         """The outcome of each contact, after as many requests as that takes. Raises as Database.fetch does."""
@@ -129,8 +131,10 @@ class Judge:
 
     async def _outcomes(self, contacts: Sequence[Contact]) -> list[Settled]:
         """Contacts that were refused alone are sent alone: they would get a batch with others refused and halved again."""
+        if not self._refusals or len(contacts) == 1:
+            return await self._first(contacts)
         alone = [place for place, contact in enumerate(contacts) if self._refusals.suspects(contact)]
-        if not alone or len(contacts) == 1:
+        if not alone:
             return await self._first(contacts)
         settled: dict[int, Settled] = {}
         rest = [place for place in range(len(contacts)) if place not in alone]
@@ -222,7 +226,7 @@ class Judge:
 
     async def _settle(self, said: Said, contacts: Sequence[Contact], since: float) -> list[Settled]:
         """since: an answer after this time shows that the CRM was working meanwhile."""
-        if not any(isinstance(entry, LaneError) for entry in said.entries):
+        if _VERDICTS.issuperset(map(type, said.entries)):  # as most are: no look at each of a hundred
             return list(said.entries)  # type: ignore[arg-type]
         settled: list[Settled] = [None] * len(contacts)
         concerned: dict[LaneError, list[int]] = {}

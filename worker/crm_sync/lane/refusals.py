@@ -61,9 +61,13 @@ class Refusals:
         self._first: dict[Hashable, dict[Operation, float]] = {}  # by contact: when it was first refused alone
         self.last = -math.inf  # time of the latest refusal that proves nothing yet
 
+    def __bool__(self) -> bool:
+        """Whether any contact was refused alone."""
+        return bool(self._first)
+
     def suspects(self, contact: Contact) -> bool:
         """Whether it was refused alone, so that it should be sent alone again."""
-        return bool(self._first) and _flip(contact) in self._first
+        return _flip(contact) in self._first
 
     def proven(self, contact: Contact, operation: Operation) -> bool:
         """For a contact just refused alone: whether others were served since it was first refused alone."""
@@ -99,8 +103,7 @@ class Refusals:
 
     def settled(self, contact: Contact) -> None:
         """There is a verdict on the contact."""
-        if self._first:
-            self._first.pop(_flip(contact), None)
+        self._first.pop(_flip(contact), None)
 
 
 def _flip(contact: Contact) -> Hashable:
