@@ -17,7 +17,7 @@ from crm_sync.sandbox.process import settings
 from crm_sync.sandbox.server import Answer, Fault
 from tests.harness import until
 from tests.manual import ROOT, page
-from tests.process import ended, environment, process
+from tests.process import KEY, ended, environment, process
 from tests.roles import WORKER, let_in
 from tests.table.test_values import SENT, TYPES, UNUSUAL
 from tests.tiers import slow
@@ -239,7 +239,7 @@ async def test_broken_off_it_says_why_and_how_to_go_on(app, url, brevo):
     refused = Answer(401, {"code": "unauthorized", "message": "Key not found"})
     brevo.standing_faults.append(Fault(matches=lambda call: len(brevo.requests) > 105, answer=refused))
     code, out, err = await told(env, "brevo")
-    assert code == 1
+    assert code == 69
     assert "brevo: 100 compared, 0 differ" in out
     assert "brevo: interrupted. REFUSED:" in err
     [command] = re.findall("`crm-sync (compare brevo --after [0-9a-f-]+)`", err)
@@ -254,15 +254,38 @@ async def test_broken_off_it_says_why_and_how_to_go_on(app, url, brevo):
 async def test_a_paused_crm_is_not_called(app, url, brevo):
     await app.execute("UPDATE crm_sync.lanes SET held_since = now(), held_reason = 'rotation' WHERE crm = 'brevo'")
     code, _, err = await told(environment(url, brevo), "brevo")
-    assert code == 1
+    assert code == 69
     assert "must not be called now: paused by hand" in err
     assert brevo.request_count == 0
+
+
+async def test_a_crm_that_is_not_there_is_trouble_and_no_drift(app, url):
+    await app.execute(
+        "INSERT INTO contacts (email, brevo_sync_status, brevo_contact_id) VALUES ('1@example.com', 'Complete', '1')"
+    )
+    env = environment(url) | {"BREVO_API_KEY": KEY, "BREVO_BASE_URL": "http://127.0.0.1:1"}
+    code, out, err = await told(env, "brevo")
+    assert (code, out) == (69, "")
+    assert err.startswith("crm-sync: UNREACHABLE: ")
+
+
+async def test_at_a_limit_it_says_that_there_are_more_and_how_to_go_on(app, url, brevo):
+    known = [(f"{number}@example.com", str(brevo.account.save({"email": f"{number}@example.com"})[0].id)) for number in range(5)]
+    await app.executemany("INSERT INTO contacts (email, brevo_sync_status, brevo_contact_id) VALUES ($1, 'Complete', $2)", known)
+    code, out, _ = await told(environment(url, brevo), "brevo", "--limit", "3")
+    assert (code, "brevo: 3 compared, 0 differ" in out) == (0, True), out
+    [command] = re.findall(
+        "Stopped at the limit: there are more contacts. `crm-sync (compare brevo --limit 3 --after [0-9a-f-]+)`", out
+    )
+    code, out, _ = await told(environment(url, brevo), *command.split()[1:])
+    assert (code, "brevo: 2 compared" in out, "limit" in out) == (0, True, False)
+    assert json.loads((await told(environment(url, brevo), "brevo", "--limit", "3", "--json"))[1])["limited"] is True
 
 
 async def test_n8n_cannot_be_read(app, url):
     async with sandbox_of("n8n") as sandbox:
         code, _, err = await told(environment(url) | settings("n8n", sandbox.url), "n8n")
-        assert (code, sandbox.request_count) == (1, 0)
+        assert (code, sandbox.request_count) == (69, 0)
     assert "n8n cannot be compared: it keeps no records that can be read" in err
 
 
@@ -270,7 +293,7 @@ async def test_n8n_cannot_be_read(app, url):
     ("options", "code", "words"),
     [
         (("--field", "NAME"), 2, "NAME is not in the mapping of brevo; these are: email, FIRSTNAME"),
-        (("--after", "7"), 1, "the key 7 is not valid"),
+        (("--after", "7"), 2, "the key 7 is not valid"),
         (("--after", "7", "--sample", "7"), 2, "--sample and --after exclude each other"),
         (("--limit", "7", "--sample", "7"), 2, "--sample and --limit exclude each other"),
     ],

@@ -325,7 +325,9 @@ async def test_a_phone_number_that_another_contact_has_is_left_out_under_either_
     await deliver(brevo, "bob@example.com")
     outcome = await deliver(brevo, "bob@example.com", remote_id, FIRSTNAME="Bob", **{name: PHONE})
     assert (outcome.verdict, outcome.code, outcome.remote_id) == (Verdict.DELIVERED, "FIELD_NOT_SENT", "2")
-    assert outcome.reason.startswith(f"{name} was left out: {code} Unable to update contact, {name} is already")
+    assert outcome.reason.startswith(
+        f"{name}: it was left out, because Brevo said: {code} Unable to update contact, {name} is already"
+    )
     assert crm.contacts[2].attributes == {"FIRSTNAME": "Bob"}
     assert crm.contacts[1].attributes == {name: PHONE.lstrip("+")}
 
@@ -342,7 +344,7 @@ async def test_what_is_no_phone_number_is_left_out(crm, brevo, remote_id):
     await deliver(brevo, "ada@example.com", SMS=PHONE)
     outcome = await deliver(brevo, "ada@example.com", remote_id, FIRSTNAME="Ada", SMS="see e-mail")
     assert (outcome.verdict, outcome.code, outcome.remote_id) == (Verdict.DELIVERED, "FIELD_NOT_SENT", "1")
-    assert outcome.reason == "SMS was left out: invalid_parameter Invalid phone number"
+    assert outcome.reason == "SMS: it was left out, because Brevo said: invalid_parameter Invalid phone number"
     assert crm.contacts[1].attributes == {"FIRSTNAME": "Ada", "SMS": PHONE.lstrip("+")}
 
 
@@ -426,7 +428,8 @@ async def test_one_number_of_another_contact_and_one_that_is_none_are_both_left_
     outcome = await deliver(brevo, "bob@example.com", FIRSTNAME="Bob", SMS=PHONE, WHATSAPP="none")
     assert (outcome.verdict, outcome.code, outcome.remote_id) == (Verdict.DELIVERED, "FIELD_NOT_SENT", "2")
     assert outcome.reason == (
-        "SMS was left out: invalid_parameter SMS is taken; WHATSAPP was left out: invalid_parameter Invalid phone number"
+        "SMS: it was left out, because Brevo said: invalid_parameter SMS is taken; "
+        "WHATSAPP: it was left out, because Brevo said: invalid_parameter Invalid phone number"
     )
     assert crm.contacts[2].attributes == {"FIRSTNAME": "Bob"}
 

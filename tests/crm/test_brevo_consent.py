@@ -140,3 +140,49 @@ async def test_a_list_of_the_setting_that_is_not_there_still_holds_the_lane(crm)
     async with client(f"{crm.url}/v3", list_id=GONE) as brevo:
         with pytest.raises(Exception, match="Brevo has no list 99: check BREVO_LIST_ID"):
             await deliver(brevo, listIds=[DAILY])
+
+
+# What a comparison reads.
+
+
+async def compared(brevo, **fields):
+    """Of each field that was sent, whether Brevo has it like that."""
+    [record] = await brevo.read([contact("ada@example.com", "1", **fields)], [*fields])
+    return {name: brevo.same(None, name, sent, record.values[name]) for name, sent in fields.items()}
+
+
+FIELDS = {"emailBlacklisted": True, "SMSBLACKLISTED": False, "listids": [WEEKLY], "unlinkListIds": [DAILY], "FIRSTNAME": "Ada"}
+
+
+async def test_consent_and_lists_that_were_just_delivered_do_not_differ(brevo):
+    await deliver(brevo, **FIELDS)
+    assert await compared(brevo, **FIELDS) == dict.fromkeys(FIELDS, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("emailBlacklisted", {"is_blocklisted": False}),
+        ("SMSBLACKLISTED", {"is_sms_blocklisted": True}),
+        ("listids", {"list_ids": set()}),
+        ("unlinkListIds", {"list_ids": {WEEKLY, DAILY}}),
+    ],
+)
+async def test_what_a_person_changed_of_them_differs(crm, brevo, name, change):
+    await deliver(brevo, **FIELDS)
+    for attribute, value in change.items():
+        setattr(there(crm), attribute, value)
+    assert await compared(brevo, **FIELDS) == dict.fromkeys(FIELDS, True) | {name: False}
+
+
+async def test_more_lists_than_were_sent_do_not_differ(crm, brevo):
+    await deliver(brevo, listIds=[WEEKLY])
+    there(crm).list_ids.add(GONE)
+    assert await compared(brevo, listIds=[WEEKLY]) == {"listIds": True}
+
+
+@pytest.mark.parametrize("fields", [{"listIds": [GONE, DAILY]}, {"LISTIDS": [DAILY], "unlinklistids": [GONE]}])
+async def test_a_list_that_is_left_out_is_named_by_its_field(brevo, fields):
+    await deliver(brevo, FIRSTNAME="Ada")
+    outcome = await deliver(brevo, "1", **fields)
+    assert outcome.left == {name for name, lists in fields.items() if GONE in lists}

@@ -78,9 +78,9 @@ async def test_without_segments_no_request_is_made_for_them(crm, mautic):
 @pytest.mark.parametrize("fields", [{"segmentIds": [GONE, DAILY]}, {"segmentIds": [DAILY], "unlinkSegmentIds": [GONE]}])
 async def test_a_segment_that_is_not_there_is_told_and_the_others_are_joined(crm, mautic, fields):
     outcome = await deliver(mautic, **fields)
-    assert outcome == Outcome.delivered(
-        "1", "FIELD_NOT_SENT", "Mautic has no segment 99: create it in Mautic, or correct the row"
-    )
+    [name] = [name for name, segments in fields.items() if GONE in segments]
+    reason = "Mautic has no segment 99: create it in Mautic, or correct the row"
+    assert outcome == Outcome.delivered("1", "FIELD_NOT_SENT", reason, frozenset({name}))
     assert crm.account.segments[DAILY] == {1}
 
 
@@ -106,3 +106,51 @@ async def test_a_role_that_may_not_edit_segments_is_told(crm, mautic):
     outcome = await deliver(mautic, segmentIds=[WEEKLY])
     assert (outcome.verdict, outcome.code) == (Verdict.DELIVERED, "FIELD_NOT_SENT")
     assert "check the role of the API user" in outcome.reason
+
+
+# What a comparison reads.
+
+
+async def compared(mautic, **fields):
+    """Of each field that was sent, whether Mautic has it like that. None where it does not show it."""
+    [record] = await mautic.read([contact("ada@example.com", remote_id="1", **fields)], [*fields])
+    return {name: mautic.same(None, name, sent, record.values[name]) for name, sent in fields.items() if name in record.values}
+
+
+ALL = [{"channel": "email", "reason": 3}, {"channel": "sms", "reason": 1}]
+
+
+@pytest.mark.parametrize("fields", [{"doNotContact": OUT}, {"donotcontact": ALL, "TAGS": ["Ada", "-b"]}, {"tags": ["-a"]}])
+async def test_consent_and_tags_that_were_just_delivered_do_not_differ(mautic, fields):
+    await deliver(mautic, **fields)
+    assert await compared(mautic, **fields) == dict.fromkeys(fields, True)
+
+
+@pytest.mark.parametrize(
+    ("fields", "change"),
+    [
+        ({"doNotContact": OUT}, lambda one: one.closed.clear()),
+        ({"doNotContact": ALL}, lambda one: one.closed.pop("sms")),
+        ({"doNotContact": [{"channel": "email", "reason": 0}]}, lambda one: one.closed.update(email=1)),
+        ({"tags": ["a", "b"]}, lambda one: one.tags.discard("b")),
+        ({"tags": ["-b"]}, lambda one: one.tags.add("b")),
+    ],
+)
+async def test_what_a_person_changed_of_them_differs(crm, mautic, fields, change):
+    await deliver(mautic, **fields)
+    change(crm.contacts[1])
+    assert await compared(mautic, **fields) == dict.fromkeys(fields, False)
+
+
+async def test_more_than_was_sent_does_not_differ(crm, mautic):
+    await deliver(mautic, doNotContact=OUT, tags=["a"])
+    crm.contacts[1].closed["sms"] = 1
+    crm.contacts[1].tags.add("z")
+    assert await compared(mautic, doNotContact=OUT, tags=["a"]) == {"doNotContact": True, "tags": True}
+
+
+async def test_a_record_that_does_not_show_them_has_no_value_of_them(crm, mautic, monkeypatch):
+    await deliver(mautic, tags=["a"])
+    shown = crm._details
+    monkeypatch.setattr(crm, "_details", lambda one: {name: value for name, value in shown(one).items() if name != "tags"})
+    assert await compared(mautic, tags=["a"]) == {}

@@ -256,7 +256,7 @@ async def test_a_value_that_brevo_would_ignore_is_left_out_and_told(kind, value,
         crm.account.attributes["OWN"] = kind
         await client.schema()
         [outcome] = await client.deliver([contact])
-        left_out = f"OWN was left out: Brevo has it as {kind}"
+        left_out = f"OWN: it was left out, because Brevo has it as {kind}"
         assert outcome == Outcome.delivered("1", *(() if arrives else (Code.FIELD_NOT_SENT, left_out, frozenset({"OWN"}))))
         assert ("OWN" in crm.contacts[1].attributes) is arrives
 

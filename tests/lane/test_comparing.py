@@ -12,11 +12,13 @@ from crm_sync.core.remote_schema import RemoteField, RemoteSchema
 from crm_sync.core.values import PLAIN
 from crm_sync.core.waits import USUAL
 from crm_sync.crm.client import Record
+from crm_sync.crm.values import BREVO
 from crm_sync.errors import BatchRefusedError, ConfigurationError, DeclinedError, HeldBackError, LaneError, OutageError
 from crm_sync.lane import comparing as module
 from crm_sync.lane.comparing import Comparer, Wanted
 from crm_sync.lane.patience import TRIES
 from crm_sync.postgres.pool import Database
+from crm_sync.table.clearing import read_clearing
 from crm_sync.table.comparing import Comparing
 from crm_sync.table.mapping import prepare_for
 from crm_sync.table.schema import read_schema
@@ -67,7 +69,7 @@ async def delivered(app, count, first=1):
 
 
 @asynccontextmanager
-async def comparer(url, client, section=None, tell=lambda drift: None, may_ask=None, **wanted):
+async def comparer(url, client, section=None, tell=lambda drift: None, may_ask=None, *, forms=FORMS, **wanted):
     async def always():
         """Nothing speaks against it."""
 
@@ -79,10 +81,11 @@ async def comparer(url, client, section=None, tell=lambda drift: None, may_ask=N
     async with Database(as_worker(url), size=2) as database:
         schema = await read_schema(database)
         table = schema.lanes["brevo"]
-        mapping = await prepare_for(database, "brevo", {"brevo": section or SECTION}, {}, schema, forms=FORMS)
+        mapping = await prepare_for(database, "brevo", {"brevo": section or SECTION}, {}, schema, forms=forms)
+        clearing = await read_clearing(database, "brevo", mapping.emptied, numbering=False)
         run = Comparer(
             client,
-            Comparing(database, table, mapping),
+            Comparing(database, table, mapping, clearing),
             mapping,
             QUICK,
             drift=Drift(),
@@ -192,12 +195,27 @@ async def test_in_line_in_flight_withdrawn_failed_or_never_sent_is_not_compared(
 
 async def test_what_the_crm_did_not_take_and_the_row_says_so_is_no_drift(app, url):
     await delivered(app, 2)
-    reason = "FIELD_NOT_SENT: CITY was left out: another contact has it"
+    reason = "FIELD_NOT_SENT: CITY: another contact has it"
     await app.execute("UPDATE contacts SET brevo_processing_error = $1", reason)
     client = Held({"1": {"CITY": None}, "2": {"CITY": None, "FIRSTNAME": "Eve"}})
     drift, queued = await compared(url, client, flips=True)
     assert (drift.compared, drift.differing, drift.not_stored, differing(drift)) == (2, 1, {"CITY": 2}, {"FIRSTNAME": 1})
     assert queued == [1]
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "FIELD_NOT_SENT: SMS: Brevo said: the city CITY is not valid",
+        "FIELD_NOT_SENT: the contact was not taken off list 7 of CITY",
+        "FIELD_NOT_SENT: CITIES: Brevo has no CITY",
+    ],
+)
+async def test_a_reason_that_mentions_a_field_does_not_make_its_difference_no_drift(app, url, reason):
+    await delivered(app, 1)
+    await app.execute("UPDATE contacts SET brevo_processing_error = $1", reason)
+    drift, _ = await compared(url, Held({"1": {"CITY": "Oslo"}}))
+    assert (drift.differing, drift.not_stored) == (1, {})
 
 
 async def test_what_was_left_as_the_crm_has_it_is_not_compared(app, url):
@@ -308,9 +326,16 @@ async def test_after_and_limit_take_a_part_and_pages_are_bounded(app, url):
     drift, _ = await compared(url, client, most=120)
     assert drift.compared == 120
     rest, _ = await compared(url, client, after=drift.last_key)
-    assert rest.compared == 110
+    assert (rest.compared, drift.limited, rest.limited) == (110, True, False)
     assert sorted(int(one) for part in client.read_of for one in part) == [*range(1, 231)]
     assert max(map(len, client.read_of)) == Held.read_limit
+
+
+@pytest.mark.parametrize(("most", "limited"), [(29, True), (30, False), (31, False)])
+async def test_that_it_stopped_at_the_limit_is_told_only_where_contacts_are_left(app, url, most, limited):
+    await delivered(app, 30)
+    drift, _ = await compared(url, Held(), most=most)
+    assert (drift.compared, drift.limited) == (min(most, 30), limited)
 
 
 async def test_a_sample_is_of_delivered_contacts_only(app, url):
@@ -386,6 +411,97 @@ async def test_what_the_crm_does_not_show_among_its_fields_is_not_compared(app, 
 
     drift, _ = await compared(url, Beside({"1": {"CITY": "Oslo"}}))
     assert (drift.differing, drift.unread) == (0, ["CITY"])
+
+
+CONSENT = {"FIRSTNAME": "first_name", "emailBlacklisted": "true", "listids": "7"}
+
+
+async def test_consent_and_lists_that_the_client_does_not_read_are_told_as_not_compared(app, url):
+    await delivered(app, 1)
+    drift, _ = await compared(url, Held({"1": {"emailBlacklisted": None}}), CONSENT, forms=BREVO)
+    assert (drift.compared, drift.differing, drift.unread) == (1, 0, ["emailBlacklisted", "listids"])
+
+
+async def test_those_that_it_reads_are_compared(app, url):
+    await delivered(app, 1)
+
+    class Reading(Held):
+        read_members = frozenset({"emailBlacklisted", "listIds"})
+
+    drift, _ = await compared(url, Reading({"1": {"emailBlacklisted": False}}), CONSENT, forms=BREVO)
+    assert (differing(drift), drift.unread) == ({"emailBlacklisted": 1}, [])
+
+
+async def test_one_that_the_record_does_not_show_is_not_compared(app, url):
+    await delivered(app, 1)
+
+    class Hiding(Held):
+        read_members = frozenset({"emailBlacklisted", "listIds"})
+
+        def _record(self, contact, names):
+            record = super()._record(contact, names)
+            return record._replace(values={name: value for name, value in record.values.items() if name != "listids"})
+
+    drift, _ = await compared(url, Hiding(), CONSENT, forms=BREVO)
+    assert (drift.compared, drift.differing) == (1, 0)
+
+
+async def test_what_the_crm_changes_by_itself_is_told_as_not_compared(app, url):
+    await delivered(app, 1)
+
+    class Moving(Held):
+        moving = frozenset({"CITY"})
+
+    drift, _ = await compared(url, Moving({"1": {"CITY": "Oslo"}}))
+    assert (drift.differing, drift.moving, drift.unread) == (0, ["CITY"], [])
+
+
+@pytest.mark.parametrize("fields", [["listids"], ["emailBlacklisted", "listids"]])
+async def test_where_none_of_the_fields_can_be_compared_it_says_so_and_asks_nothing(app, url, fields):
+    await delivered(app, 1)
+    client = Held()
+    with pytest.raises(DeclinedError, match=f"brevo has nothing to compare {' and '.join(fields)} with"):
+        await compared(url, client, CONSENT, forms=BREVO, fields=fields)
+    assert client.read_of == []
+
+
+# What is to be cleared.
+
+
+CLEARED = {"FIRSTNAME": "first_name", "CITY": {"sql": "city", "empty": "clear"}}
+
+
+async def cleared(app, city=" ", sent=1):
+    """A contact of which this much was sent: 1, the city; 0, nothing."""
+    await app.execute("SELECT crm_sync.set_clearing('brevo', true)")
+    await delivered(app, 1)
+    async with past_the_triggers(app):
+        await app.execute("UPDATE contacts SET city = $1, brevo_sent_fields = $2", city, sent)
+        await app.execute("INSERT INTO crm_sync.fields (crm, name, place) VALUES ('brevo', 'CITY', 0)")
+
+
+@pytest.mark.parametrize(("held", "count"), [("Rome", 1), (None, 0), ("", 0), (" ", 0), ([], 0)])
+async def test_what_was_to_be_cleared_and_still_has_a_value_is_drift(app, url, held, count):
+    await cleared(app)
+    drift, queued = await compared(url, Held({"1": {"CITY": held}}), CLEARED, forms=BREVO, flips=True)
+    assert (drift.compared, drift.differing, differing(drift)) == (1, count, {"CITY": 1} if count else {})
+    assert queued == [1] * count
+
+
+@pytest.mark.parametrize(("city", "sent"), [(" ", 0), ("Rome", 1)])
+async def test_what_crm_sync_has_never_sent_or_what_the_row_has_is_not_to_be_cleared(app, url, city, sent):
+    await cleared(app, city, sent)
+    drift, _ = await compared(url, Held({"1": {"CITY": "Rome"}}), CLEARED, forms=BREVO)
+    assert drift.differing == 0
+
+
+async def test_a_value_that_the_row_says_was_not_cleared_is_counted_apart_and_shown_as_empty_here(app, url):
+    await cleared(app)
+    shown, _ = await compared(url, Held({"1": {"CITY": "Rome"}}), CLEARED, forms=BREVO, values=True)
+    assert shown.fields["CITY"].examples[0][1:] == ("", "Rome")
+    await app.execute("UPDATE contacts SET brevo_processing_error = 'FIELD_NOT_SENT: CITY: Brevo did not clear CITY'")
+    drift, _ = await compared(url, Held({"1": {"CITY": "Rome"}}), CLEARED, forms=BREVO)
+    assert (drift.differing, drift.not_stored) == (0, {"CITY": 1})
 
 
 async def test_it_asks_before_each_page_whether_it_may(app, url):

@@ -8,11 +8,16 @@ EXIT_CODES: tuple[tuple[int, tuple[str, ...], str], ...] = (
     (1, ("migrate --check",), "Something is missing."),
     (1, ("sync",), "The contact was not delivered to every CRM it was sent to."),
     (1, ("status",), "A CRM is down, a lane is faulty, or contacts are ready and no worker runs."),
-    (1, ("compare",), "Contacts differ, or the CRM does not have them, or it was interrupted."),
+    (1, ("compare",), "Contacts differ, are ambiguous, or the CRM does not have them."),
     (1, ("why", "preview", "sync"), "There is no such contact."),
     (1, ("retry",), "Some contacts could not be flipped: they are locked, or the table refused them."),
     (2, (), "An option or an argument is not valid."),
     (69, ("status", "why"), "The database cannot be reached (EX_UNAVAILABLE)."),
+    (
+        69,
+        ("compare",),
+        "It could not compare, or not to the end: the CRM or the database cannot be reached, or must not be called now.",
+    ),
     (
         78,
         (),

@@ -18,16 +18,14 @@ from crm_sync.crm.client import Client
 from crm_sync.daemon.installation import LanePlan, plan_lane
 from crm_sync.errors import ConfigurationError, CrmSyncError, DatabaseTroubleError, DeclinedError, LaneError
 from crm_sync.lane.comparing import EMAIL, Comparer, Wanted
-from crm_sync.limits.behind_the_lane import BehindTheLane
-from crm_sync.limits.rate_limit import RateLimit
 from crm_sync.postgres.pool import Database
-from crm_sync.postgres.statements import render
 from crm_sync.reports.completing import crm_names
 from crm_sync.reports.drift_report import broken_off, by_field, headline, on_the_way, remarks
 from crm_sync.reports.lane_state import read_lane_state
 from crm_sync.reports.layout import console, wrapped
 from crm_sync.reports.rights import Needs, explained
 from crm_sync.reports.watched_columns import lane_of
+from crm_sync.table.clearing import read_clearing
 from crm_sync.table.comparing import Comparing
 from crm_sync.table.one_contact import read_key
 from crm_sync.table.schema import read_schema
@@ -36,6 +34,7 @@ from crm_sync.telling import deeds
 POOL_SIZE = 2
 LARGEST_SAMPLE = 100_000  # keys in memory
 EXIT_DRIFT = 1
+EXIT_TROUBLE = 69  # EX_UNAVAILABLE of sysexits.h
 EXIT_INTERRUPTED = 130
 TO_COMPARE = Needs(
     lacking="the role {role} of DATABASE_URL may not compare ({refusal}). It needs the rights of a worker: let the owner of the "
@@ -54,7 +53,11 @@ class Run:
     @property
     def command(self) -> str:
         """As it was typed, but for --after."""
-        options = [*(f"--field {shlex.quote(name)}" for name in self.wanted.fields), *(["--flip"] if self.wanted.flips else [])]
+        options = [
+            *(f"--field {shlex.quote(name)}" for name in self.wanted.fields),
+            *(["--flip"] if self.wanted.flips else []),
+            *([f"--limit {self.wanted.most}"] if self.wanted.most is not None else []),
+        ]
         return " ".join(["crm-sync compare", shlex.quote(self.crm), *options])
 
 
@@ -63,7 +66,7 @@ class Run:
 @click.option("--flip", is_flag=True, help="Queue the contacts that differ, in short transactions.")
 @click.option("--field", "fields", multiple=True, metavar="NAME", help="Only this field of the mapping; repeat it for several.")
 @click.option("--sample", type=click.IntRange(1, LARGEST_SAMPLE), metavar="N", help="N delivered contacts picked at random.")
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="At most N contacts.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Stop after N contacts.")
 @click.option("--after", metavar="KEY", help="Continue after the contact with this key, as an interrupted run prints it.")
 @click.option("--show-values", is_flag=True, help="Show the values of the examples. On a terminal only: they are personal data.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts. Without values.")
@@ -82,8 +85,9 @@ def compare(
 ) -> None:
     """Compares delivered contacts with what a CRM holds, and says which fields differ. Changes nothing in the CRM.
 
-    Values are compared as they would be sent, and only those that are not empty. Contacts in line or in flight are left out. It
-    stays within the account's limits, and behind the workers. Exits 1 if contacts differ, or are unknown to the CRM.
+    Values are compared as they would be sent. A field that is empty in the row is compared only if it is to be cleared. Contacts
+    in line or in flight are left out. It stays within the account's limits, and behind the workers. Exits 0 if nothing differs, 1
+    if contacts differ, are ambiguous or unknown to the CRM, and 69 if it could not compare, or not to the end.
 
     You can interrupt it at any point, and continue with --after.
 
@@ -102,8 +106,9 @@ def compare(
         asyncio.run(_compare(load(), waits, run))
     except (LaneError, DeclinedError, DatabaseTroubleError) as error:
         if not run.drift.looked_up and run.drift.last_key is None:
-            raise
-        interrupted = error
+            click.echo(f"crm-sync: {error}", err=True)
+            sys.exit(EXIT_TROUBLE)
+        interrupted, code = error, EXIT_TROUBLE
     except KeyboardInterrupt:
         interrupted, code = "Ctrl-C.", EXIT_INTERRUPTED
     _tell(run, as_json=as_json, ended=interrupted is None)
@@ -120,7 +125,7 @@ def _tell(run: Run, *, as_json: bool, ended: bool) -> None:
     click.echo(headline(run.crm, run.drift))
     if table := by_field(run.drift):
         console().print(table)
-    for line in remarks(run.crm, run.drift, flips=run.wanted.flips):
+    for line in remarks(run.crm, run.drift, run.command, flips=run.wanted.flips):
         click.echo(wrapped(line))
 
 
@@ -137,13 +142,14 @@ async def _compare(configuration: Configuration, waits: Waits, run: Run) -> None
         plan = await plan_lane(database, schema, wanted)
         _require_fields(run.wanted.fields, plan)
         if run.wanted.after is not None:
-            await read_key(database, plan.table, run.wanted.after)
-        client = await stack.enter_async_context(plan.account.open(_limiter(database, plan, waits)))
+            await _require_key(database, plan, run.wanted.after)
+        client = await stack.enter_async_context(plan.account.open(plan.behind_the_lane(database, waits)))
         if not client.keeps_records:
             raise DeclinedError(
                 f"{name} cannot be compared: it keeps no records that can be read, its workflow decides what it does"
             )
-        await _comparer(database, plan, client, waits, run).run()
+        comparer = await _comparer(database, plan, client, waits, run)
+        await comparer.run()
 
 
 def _require_fields(fields: Collection[str], plan: LanePlan) -> None:
@@ -154,17 +160,16 @@ def _require_fields(fields: Collection[str], plan: LanePlan) -> None:
         )
 
 
-def _limiter(database: Database, plan: LanePlan, waits: Waits) -> BehindTheLane:
-    statement = render("detect_ready", plan.table.variables)
-
-    async def is_awaited() -> bool:
-        return bool(await database.value(statement))
-
-    return BehindTheLane(RateLimit(database, plan.table.crm, plan.account.windows), is_awaited, waits)
+async def _require_key(database: Database, plan: LanePlan, key: str) -> None:
+    try:
+        await read_key(database, plan.table, key)
+    except DeclinedError as error:
+        raise click.BadParameter(str(error), param_hint="--after") from error
 
 
-def _comparer(database: Database, plan: LanePlan, client: Client, waits: Waits, run: Run) -> Comparer:
+async def _comparer(database: Database, plan: LanePlan, client: Client, waits: Waits, run: Run) -> Comparer:
     crm = plan.table.crm
+    clearing = await read_clearing(database, crm, plan.mapping.emptied, numbering=False)
 
     async def may_ask() -> None:
         state = await read_lane_state(database, crm)
@@ -178,7 +183,7 @@ def _comparer(database: Database, plan: LanePlan, client: Client, waits: Waits, 
     def tell(drift: Drift) -> None:
         click.echo(on_the_way(crm, drift), err=True)
 
-    comparing = Comparing(database, plan.table, plan.mapping)
+    comparing = Comparing(database, plan.table, plan.mapping, clearing)
     return Comparer(
         client, comparing, plan.mapping, waits, drift=run.drift, wanted=run.wanted, may_ask=may_ask, tell=tell, queued=queued
     )

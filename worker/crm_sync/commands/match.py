@@ -10,7 +10,6 @@ from crm_sync.core.waits import Waits
 from crm_sync.daemon.installation import plan_lane
 from crm_sync.errors import ConfigurationError, DeclinedError, LaneError
 from crm_sync.lane.matching import Matcher
-from crm_sync.limits.rate_limit import RateLimit
 from crm_sync.postgres.pool import Database
 from crm_sync.reports.completing import crm_names
 from crm_sync.reports.lane_state import read_lane_state
@@ -35,8 +34,8 @@ def match(waits: Waits, *, crm: str, again: bool) -> None:
     """Fills the ids of contacts that a CRM already has, by their addresses. Changes nothing in the CRM.
 
     Use it when you adopt a table and the CRM has been in use: a changed address then changes the record instead of creating a
-    second one. It stays within the account's limits while workers run, and says how many contacts the CRM does not have and how
-    many are ambiguous. Contacts in line are left alone: a delivery fills their ids.
+    second one. It stays within the account's limits, lets working lanes go first, and says how many contacts the CRM does not
+    have and how many are ambiguous. Contacts in line are left alone: a delivery fills their ids.
 
     You can interrupt it at any point and run it again: it continues.
 
@@ -65,7 +64,7 @@ async def _match(configuration: Configuration, waits: Waits, crm: str, *, anew: 
             if state.held or state.down:
                 raise DeclinedError(f"{name} must not be called now: {state.sentence}")
 
-        async with plan.account.open(RateLimit(database, name, plan.account.windows)) as client:
+        async with plan.account.open(plan.behind_the_lane(database, waits)) as client:
             if not client.keeps_records:
                 raise DeclinedError(f"{name} keeps no records that can be found by an address")
             await may_ask()

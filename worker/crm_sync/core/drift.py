@@ -37,8 +37,8 @@ class Drift:
     them. undelivered: never delivered, withdrawn or in Error. flipped, locked, refused: of the differing ones.
 
     fields: by name. not_stored: by field name, contacts for which the CRM does not store the field as sent, as the row says
-    (FIELD_NOT_SENT). unread: the fields that the CRM does not return. last_key: of the contact compared last, if the comparison
-    goes by keys.
+    (FIELD_NOT_SENT). unread: the fields that the CRM does not return; moving: those that it changes by itself. limited: it
+    stopped at the limit, with contacts left. last_key: of the contact compared last, if the comparison goes by keys.
     """
 
     compared: int = 0
@@ -54,6 +54,8 @@ class Drift:
     fields: dict[str, FieldDrift] = field(default_factory=dict)
     not_stored: dict[str, int] = field(default_factory=dict)
     unread: list[str] = field(default_factory=list)
+    moving: list[str] = field(default_factory=list)
+    limited: bool = False
     unknown_examples: list[str] = field(default_factory=list)
     flipped: int = 0
     locked: int = 0

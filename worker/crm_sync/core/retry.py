@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from crm_sync.core.clearing import Ending, Sent
 from crm_sync.core.codes import NO_CODE, Code, is_code
+from crm_sync.core.left_fields import headed
 from crm_sync.core.outcome import Contact, Finish, Kind, Outcome, Receipt, Unsent, Verdict
 from crm_sync.core.text import clean, printable
 
@@ -102,4 +103,5 @@ def describe(contact: Contact, outcome: Outcome) -> str:
     if not is_code(code):
         code, reason = NO_CODE, ": ".join(filter(None, (code, reason)))
     values = [contact.email, *contact.fields.values()]
-    return f"{code}: {clean(reason or 'no reason given', hide=values)}"
+    cleaned = clean(reason or "no reason given", hide=values)
+    return f"{code}: {headed(outcome.left - outcome.theirs, cleaned) if code == Code.FIELD_NOT_SENT else cleaned}"

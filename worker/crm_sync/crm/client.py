@@ -34,7 +34,8 @@ class Client(ABC):
     batch_limit: contacts in one request. concurrency: requests at a time, for all workers together. adaptive: fewer, as long as
     more only make its answers slower (`crm_sync.core.concurrency`). delete_limit: deletions in one call of delete. read_limit:
     contacts in one call of read. unread: names that are sent but not returned by read, unless the account has a field of that
-    name. keeps_records: it has records that are found and deleted by an id. if_empty:
+    name. read_members: names that are not fields (`Forms.members`) and that read returns too. moving: fields that the CRM changes
+    by itself, so that another value is no drift. keeps_records: it has records that are found and deleted by an id. if_empty:
     fields that are sent only where the CRM has no value: set by the lane, and empty unless the account's forms say looks_first.
     """
 
@@ -44,6 +45,8 @@ class Client(ABC):
     delete_limit: int = 1
     read_limit: int = 1
     unread: Collection[str] = frozenset()
+    read_members: Collection[str] = frozenset()
+    moving: Collection[str] = frozenset()
     keeps_records: bool = True
     if_empty: Collection[str] = frozenset()
 

@@ -4,9 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from crm_sync.configuration import LaneConfiguration
+from crm_sync.core.waits import Waits
 from crm_sync.crm.account import Account
 from crm_sync.errors import ConfigurationError
+from crm_sync.limits.behind_the_lane import BehindTheLane
+from crm_sync.limits.rate_limit import RateLimit
 from crm_sync.postgres.pool import Database
+from crm_sync.postgres.statements import render
 from crm_sync.settings import LaneSettings
 from crm_sync.table.adopted_table import LaneTable
 from crm_sync.table.mapping import FieldMapping, prepare_for
@@ -34,6 +38,15 @@ class LanePlan:
     settings: LaneSettings
     mapping: FieldMapping
     account: Account
+
+    def behind_the_lane(self, database: Database, waits: Waits) -> BehindTheLane:
+        """The account's limits, for commands that ask the CRM while workers deliver."""
+        ready = render("detect_ready", self.table.variables)
+
+        async def is_awaited() -> bool:
+            return bool(await database.value(ready))
+
+        return BehindTheLane(RateLimit(database, self.table.crm, self.account.windows), is_awaited, waits)
 
 
 async def plan_lane(database: Database, schema: Schema, configuration: LaneConfiguration) -> LanePlan:

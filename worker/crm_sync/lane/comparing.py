@@ -5,15 +5,15 @@ drift. Values are compared as the client would send them, according to the types
 """
 
 import asyncio
-import re
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from crm_sync.core.codes import Code
 from crm_sync.core.drift import Drift, Example
 from crm_sync.core.identity import check_email
+from crm_sync.core.left_fields import left_out
 from crm_sync.core.likeness import same_address
 from crm_sync.core.outcome import Contact, Outcome, is_empty
 from crm_sync.core.remote_schema import RemoteField, RemoteSchema, told
@@ -115,10 +115,19 @@ class Comparer:
         self._schema = await self._client.schema()
         if self._schema is not None and (misfits := self._schema.misfits(self._mapping.shapes)):
             raise DeclinedError(f"the mapping does not fit the fields of {self._comparing.crm}: {told(misfits)}")
-        names = [EMAIL, *(shape.name for shape in self._mapping.shapes if shape.name != EMAIL)]
+        names = [EMAIL, *(name for name in self._mapping.fields if name != EMAIL)]
         names = [name for name in names if not self._wanted.fields or name in self._wanted.fields]
-        self.drift.unread = [name for name in names if name in self._client.unread and self._field(name) is None]
-        self._names = [name for name in names if name not in self.drift.unread]
+        self.drift.moving = [name for name in names if name in self._client.moving]
+        self.drift.unread = [name for name in names if name not in self.drift.moving and not self._is_read(name)]
+        self._names = [name for name in names if name not in self.drift.unread and name not in self.drift.moving]
+        if not self._names:
+            raise DeclinedError(f"{self._comparing.crm} has nothing to compare {' and '.join(names)} with")
+
+    def _is_read(self, name: str) -> bool:
+        if name == EMAIL or any(shape.name == name for shape in self._mapping.shapes):
+            return name not in self._client.unread or self._field(name) is not None
+        # Consent, lists and tags, whose case does not matter.
+        return name.lower() in {known.lower() for known in self._client.read_members}
 
     def _field(self, name: str) -> RemoteField | None:
         return None if self._schema is None else self._schema.fields.get(self._schema.spelled(name))
@@ -128,6 +137,7 @@ class Comparer:
         if self._wanted.most is not None:
             size = min(size, self._wanted.most - self.drift.looked_up)
         if size <= 0:
+            self.drift.limited = bool(await self._comparing.page(self.drift.last_key, 1))
             return []
         if sampled is None:
             return await self._comparing.page(self.drift.last_key, size)
@@ -182,8 +192,11 @@ class Comparer:
                 address = contact.email or ""
                 if check_email(address) is None and not same_address(address, record.addresses):
                     fields[EMAIL] = ", ".join(sorted(record.addresses))
-            elif name in filled:
-                held = record.values.get(name)
+            elif name in contact.emptied:
+                if not is_empty(held := record.values.get(name)):
+                    fields[name] = held
+            elif name in filled and name in record.values:
+                held = record.values[name]
                 if name in self._mapping.if_empty and not is_empty(held):
                     continue  # whatever it is, no delivery changes it
                 same = self._client.same(self._field(name), name, filled[name], held)
@@ -214,8 +227,8 @@ class Comparer:
     def _count(self, one: _Difference) -> bool:
         """Whether it differs, ignoring fields that the row says the CRM did not accept."""
         self.drift.compared += 1
-        refused = _named_in(one.row.error or "", one.fields) if one.row.code == Code.FIELD_NOT_SENT else set()
-        sent: Mapping[str, Any] = {**one.contact.filled, EMAIL: one.contact.email}
+        refused = left_out(one.row.error) & one.fields.keys()
+        sent: Mapping[str, Any] = {**one.contact.filled, **dict.fromkeys(one.contact.emptied, ""), EMAIL: one.contact.email}
         for name, held in one.fields.items():
             if name in refused:
                 self._not_stored(name)
@@ -236,9 +249,3 @@ class Comparer:
         self.drift.refused += len(done.refused)
         if done.flipped:
             await self._queued(done.flipped)
-
-
-def _named_in(reason: str, names: Iterable[str]) -> set[str]:
-    """The given fields that the reason names."""
-    words = {word.lower() for word in re.findall(r"[\w.-]+", reason)}
-    return {name for name in names if name.lower() in words}

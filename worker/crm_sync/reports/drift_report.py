@@ -47,8 +47,11 @@ def by_field(drift: Drift) -> Table | None:
     return table
 
 
-def remarks(crm: str, drift: Drift, *, flips: bool) -> Iterator[str]:
-    """A paragraph each."""
+def remarks(crm: str, drift: Drift, command: str, *, flips: bool) -> Iterator[str]:
+    """A paragraph each. command: what was typed, without --after."""
+    if drift.limited and drift.last_key is not None:
+        continued = f"{command} --after {harmless(shlex.quote(drift.last_key))}"
+        yield f"Stopped at the limit: there are more contacts. `{continued}` continues, and starts its counts again."
     if drift.unknown:
         keys = ", ".join(map(harmless, drift.unknown_examples))
         yield (
@@ -62,7 +65,9 @@ def remarks(crm: str, drift: Drift, *, flips: bool) -> Iterator[str]:
         counts = ", ".join(f"{printable(field, LONGEST_VALUE)} ({count:,})" for field, count in sorted(drift.not_stored.items()))
         yield f"{crm} does not keep these fields as they are sent (FIELD_NOT_SENT), which is no drift: {counts}."
     if drift.unread:
-        yield f"Not compared, for {crm} does not show them among its fields: {', '.join(drift.unread)}."
+        yield f"Not compared, because {crm} does not show them with a contact: {', '.join(drift.unread)}."
+    if drift.moving:
+        yield f"Not compared, because {crm} changes them by itself: {', '.join(drift.moving)}."
     if left_out := ", ".join(_left_out(drift)):
         yield f"Not compared: {left_out}."
     if drift.differing and not flips:

@@ -11,6 +11,7 @@ from crm_sync.core.outcome import Contact
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import OFF, ON, render
 from crm_sync.table.adopted_table import LaneTable
+from crm_sync.table.clearing import Clearing
 from crm_sync.table.mapping import FieldMapping
 from crm_sync.table.one_contact import NO_CLAIM
 from crm_sync.table.short_flips import Flipped, ShortFlips
@@ -40,7 +41,9 @@ class Row(NamedTuple):
 class Comparing:
     """Of one CRM. Every method raises as Database.fetch does."""
 
-    def __init__(self, database: Database, table: LaneTable, mapping: FieldMapping) -> None:
+    def __init__(self, database: Database, table: LaneTable, mapping: FieldMapping, clearing: Clearing | None = None) -> None:
+        """clearing: which fields are emptied; none without it."""
+        clearing = clearing or Clearing(table.crm)
         self.crm = table.crm
         self._database = database
         variables = table.variables
@@ -52,7 +55,14 @@ class Comparing:
         self._count_pages = render("count_pages", variables)
         self._flip = render("flip_drifted", variables)
         self._reader = Reader(
-            database, variables, mapping.email, mapping.fields, writers=mapping.writers, longest=mapping.longest
+            database,
+            variables,
+            mapping.email,
+            {**mapping.fields, **clearing.column},
+            writers=mapping.writers,
+            longest=mapping.longest,
+            apart=mapping.apart,
+            finish=clearing.read if clearing else None,
         )
 
     async def page(self, after: str | None, most: int) -> list[Row]:

@@ -98,6 +98,7 @@ class Brevo(Client):
 
     batch_limit = 1
     concurrency = 16
+    read_members = BREVO.members.keys()
 
     def __init__(self, http: Http, *, list_id: int | None = None, mode: Mode = Mode.UPSERT, match: str = "email") -> None:
         """list_id: the list that delivered contacts are added to. match: ext_id, for contacts that have one."""
@@ -125,7 +126,8 @@ class Brevo(Client):
         return [await self._read(contact, names) for contact in contacts]
 
     def same(self, field: RemoteField | None, name: str, sent: Any, held: Any) -> bool | None:
-        return likeness.same(field, name.upper(), sent, held)
+        member = BREVO.member(name)
+        return likeness.same(field, name.upper(), sent, held) if member is None else likeness.same_member(member, sent, held)
 
     async def delete(self, deletions: Sequence[Deletion]) -> Sequence[Outcome]:
         """Permanently in any case: Brevo cannot restore contacts. [Brevo, "Delete a contact"]"""
@@ -170,7 +172,7 @@ class Brevo(Client):
                 return refusal(answer)
             answer.confirm()
             addresses = frozenset({there.email} if there.email else ())
-            return Record(addresses, {name: attributes.get(name.upper()) for name in names})
+            return Record(addresses, _values(answer, attributes, names))
         return None
 
     async def _delete(self, deletion: Deletion) -> Outcome:
@@ -192,7 +194,9 @@ class Brevo(Client):
         if isinstance(written, Outcome):
             return written
         remote_id, before = written
-        draft.notes += without(self._lists.missing(draft.members))
+        if missing := self._lists.missing(draft.members):
+            draft.notes += without(missing)
+            draft.left |= {member for member in (JOINED, LEFT) if not set(missing).isdisjoint(draft.members.get(member, ()))}
         outcome, emptied = draft.outcome(remote_id, before), draft.emptied(before)
         if not emptied or remote_id is None or contact.remote_id not in (remote_id, None):
             return outcome
@@ -251,7 +255,9 @@ class Brevo(Client):
         if there is not None:
             return there.id
         remote_id = await self._find_id(draft.email)
-        draft.notes += await self._leave(remote_id, draft.members)
+        if stayed := await self._leave(remote_id, draft.members):
+            draft.notes += stayed
+            draft.left.add(LEFT)
         return remote_id
 
     async def _refused(self, draft: Draft, there: There | None, answer: Answer, body: Mapping[str, Any]) -> Outcome:
@@ -361,3 +367,12 @@ class Brevo(Client):
 
     async def _request(self, method: str, path: str, body: object = None, **query: str) -> Answer:
         return judged(await self._http.send(method, path, body, query=query), body)
+
+
+def _values(answer: Answer, attributes: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """By the names of the mapping. A list to leave is compared with the lists that the contact is on."""
+    members = BREVO.members_among(names)
+    return {
+        name: answer.get(JOINED if members[name] == LEFT else members[name]) if name in members else attributes.get(name.upper())
+        for name in names
+    }

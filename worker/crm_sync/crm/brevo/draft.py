@@ -31,8 +31,8 @@ class There(NamedTuple):
 
 
 class Draft:
-    """email: without white space around it. members: what goes next to the attributes. left: attributes that are not sent, and
-    notes: why.
+    """email: without white space around it. members: what goes next to the attributes. left: attributes and members that are not
+    sent, or not as a whole, and notes: why.
     """
 
     def __init__(self, contact: Contact, if_empty: Collection[str], known: Mapping[str, RemoteField]) -> None:
@@ -44,11 +44,11 @@ class Draft:
         self.fields, self.members = _sent(contact.filled)
         self.reserved = frozenset(name for name in map(str.upper, if_empty) if name in self.fields) if if_empty else frozenset()
         self.left = {name for name, value in self.fields.items() if not fits(known.get(name), value)}
-        self.notes = [f"{name} was left out: Brevo has it as {known[name].type}" for name in sorted(self.left)]
+        self.notes = [f"{name}: it was left out, because Brevo has it as {known[name].type}" for name in sorted(self.left)]
         self._known = known
 
     def leave(self, names: Collection[str], why: str) -> None:
-        self.notes.append(f"{', '.join(sorted(names))} was left out: {why}")
+        self.notes.append(f"{', '.join(sorted(names))}: it was left out, because Brevo said: {why}")
         self.left |= {*names}
 
     def attributes(self, there: There | None) -> dict[str, Any]:
@@ -70,7 +70,11 @@ class Draft:
         """there: as it was before."""
         theirs = self._theirs(there)
         left = self.left | theirs.keys()
-        names = frozenset(name for name in self.contact.fields if name.upper() in left) if left else frozenset()
+        names = (
+            frozenset(name for name in self.contact.fields if (BREVO.member(name) or name.upper()) in left)
+            if left
+            else frozenset()
+        )
         code = Code.FIELD_NOT_SENT if self.notes else None
         outcome = Outcome.delivered(remote_id, code, "; ".join(self.notes) or None, names)
         others = (name for name in self.contact.filled if self._is_other(name.upper(), theirs))

@@ -13,6 +13,7 @@ from crm_sync.core.likeness import (
     same_truth,
 )
 from crm_sync.core.remote_schema import RemoteField
+from crm_sync.crm.brevo.lists import JOINED, LEFT
 from crm_sync.crm.brevo.schema import CATEGORY, CHOICES, fits
 
 # Stored as digits, with the country code first. [Brevo, "accepted number formats"]
@@ -36,6 +37,14 @@ def same(field: RemoteField | None, name: str, sent: Any, held: Any) -> bool | N
     if field is not None and field.type == CATEGORY:
         return same_text(sent, held) or same_text(_number(field, sent), _number(field, held))
     return same_plain(sent, held) or _BY_TYPE.get("" if field is None else field.type, same_plain)(sent, held)
+
+
+def same_member(member: str, sent: Any, held: Any) -> bool:
+    """For consent and lists: whether the contact is as it was to become. held: for lists, those that it is on."""
+    if member not in (JOINED, LEFT):
+        return same_truth(sent, held)
+    on = {one for one in held if isinstance(one, int)} if isinstance(held, list) else set()
+    return on.isdisjoint(sent) if member == LEFT else on.issuperset(sent)
 
 
 def _number(field: RemoteField, value: Any) -> Any:

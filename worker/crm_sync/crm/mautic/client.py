@@ -36,7 +36,7 @@ from crm_sync.crm.mautic.login import Login, PasswordLogin, TokenLogin
 from crm_sync.crm.mautic.matching import Edit, New, Step, address, disputed, holds, is_holdable, plan, record_id
 from crm_sync.crm.mautic.schema import FIELDS, PAGE_OF_FIELDS, schema, shown
 from crm_sync.crm.mautic.settings import MauticSettings
-from crm_sync.crm.mautic.storage import OTHER_MEMBERS, held_by
+from crm_sync.crm.mautic.storage import COUNTED, OTHER_MEMBERS, held_by
 from crm_sync.crm.values import MAUTIC
 from crm_sync.environment import read
 from crm_sync.errors import BatchRefusedError, ConfigurationError, LaneError, OutageError
@@ -117,6 +117,8 @@ class Mautic(Client):
     delete_limit = 25
     read_limit = 25
     unread = OTHER_MEMBERS
+    read_members = likeness.MEMBERS
+    moving = COUNTED
 
     def __init__(self, login: Login, mode: Mode = Mode.UPSERT, *, match: str = "email") -> None:
         """match: the field that finds a contact without a known id, before its address does."""
@@ -166,7 +168,8 @@ class Mautic(Client):
         ]
 
     def same(self, field: RemoteField | None, name: str, sent: Any, held: Any) -> bool | None:
-        return likeness.same(field, sent, held)
+        member = MAUTIC.member(name)
+        return likeness.same(field, sent, held) if member is None else likeness.same_member(member, sent, held)
 
     async def delete(self, deletions: Sequence[Deletion]) -> Sequence[Entry]:
         """Permanently in any case: Mautic cannot restore contacts.
@@ -388,7 +391,17 @@ def _record(record: Mapping[str, Any], names: Sequence[str]) -> Held:
     if not isinstance(values, dict):
         return OutageError(Code.BROKEN_ANSWER, "Mautic answered a search with a contact without its fields")
     known_by = email(record)
-    return Record(frozenset({known_by} if known_by else ()), {name: values.get(name) for name in names})
+    return Record(frozenset({known_by} if known_by else ()), _values(record, values, names))
+
+
+def _values(record: Mapping[str, Any], fields: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """By the names of the mapping; without a member that the record does not show."""
+    members = {name: MAUTIC.member(name) for name in names}
+    return {
+        name: fields.get(name) if member is None else record[member]
+        for name, member in members.items()
+        if member is None or member in record
+    }
 
 
 def _only_record(held: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Held:

@@ -6,6 +6,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from crm_sync.core.documents import plain_text
 from crm_sync.core.likeness import (
     same_day,
     same_link,
@@ -19,7 +20,9 @@ from crm_sync.core.likeness import (
     same_truth,
 )
 from crm_sync.core.remote_schema import RemoteField
+from crm_sync.crm.members import CONTACTABLE
 
+MEMBERS = frozenset({"doNotContact", "tags"})  # that Mautic shows with a contact
 SEPARATOR = "|"  # between the options of a multi-select field
 
 _BY_TYPE: Mapping[str, Callable[[Any, Any], bool]] = {
@@ -41,6 +44,20 @@ def same(field: RemoteField | None, sent: Any, held: Any) -> bool | None:
     if kind == "number":
         return _same_rounded(sent, held, _decimals(field))
     return same_plain(sent, held) or _BY_TYPE.get(kind, same_text)(sent, held)
+
+
+def same_member(member: str, sent: Any, held: Any) -> bool:
+    """For consent and tags: whether the contact is as it was to become."""
+    shown = [one for one in held if isinstance(one, dict)] if isinstance(held, list) else []
+    if member == "tags":
+        there = {_text(one.get("tag")) for one in shown}
+        return all((_text(tag[1:]) not in there) if tag.startswith("-") else _text(tag) in there for tag in sent)
+    closed = {_text(one.get("channel")) for one in shown if one.get("reason") not in (CONTACTABLE, str(CONTACTABLE))}
+    return all((_text(one["channel"]) in closed) is (one["reason"] != CONTACTABLE) for one in sent)
+
+
+def _text(value: Any) -> str:
+    return plain_text(value).strip().casefold()
 
 
 def _is_option(part: Any) -> bool:

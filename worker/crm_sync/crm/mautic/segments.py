@@ -18,6 +18,9 @@ from crm_sync.errors import LaneError
 JOINED, LEFT = "segmentIds", "unlinkSegmentIds"
 
 
+_Notes = dict[int, dict[str, list[str]]]  # by place in the batch and by member: what was refused, in words for people
+
+
 class _Delivered(NamedTuple):
     place: int
     record: int
@@ -28,17 +31,19 @@ async def applied(login: Login, contacts: Sequence[Contact], entries: Sequence[E
     joined or left. What Mautic refused is FIELD_NOT_SENT.
     """
     found = [*entries]
-    notes: dict[int, list[str]] = {}
+    notes: _Notes = {}
     for segment, those in _by_segment(contacts, entries, JOINED).items():
         await _join(login, segment, those, found, notes)
     for segment, those in _by_segment(contacts, entries, LEFT).items():
         for one in those:
             await _leave(login, segment, one, found, notes)
-    for place, words in notes.items():
+    for place, by_member in notes.items():
         entry = found[place]
         if isinstance(entry, Outcome):
-            reason = "; ".join(filter(None, [entry.reason, *dict.fromkeys(words)]))
-            found[place] = entry._replace(code=entry.code or Code.FIELD_NOT_SENT, reason=reason)
+            words = dict.fromkeys(one for said in by_member.values() for one in said)
+            reason = "; ".join(filter(None, [entry.reason, *words]))
+            left = {name for name in contacts[place].filled if MAUTIC.member(name) in by_member}
+            found[place] = entry._replace(code=entry.code or Code.FIELD_NOT_SENT, reason=reason, left=entry.left | left)
     return found
 
 
@@ -58,7 +63,7 @@ def _by_segment(contacts: Sequence[Contact], entries: Sequence[Entry], member: s
     return segments
 
 
-async def _join(login: Login, segment: int, those: Sequence[_Delivered], found: list[Entry], notes: dict[int, list[str]]) -> None:
+async def _join(login: Login, segment: int, those: Sequence[_Delivered], found: list[Entry], notes: _Notes) -> None:
     body = {"ids": [one.record for one in those]}
     try:
         answer = await _sent(login, f"/api/segments/{segment}/contacts/add", body)
@@ -72,17 +77,17 @@ async def _join(login: Login, segment: int, those: Sequence[_Delivered], found: 
         if note := _refused(answer, segment) or (
             None if _is_done(said) else f"Mautic did not add the contact to segment {segment}"
         ):
-            notes.setdefault(one.place, []).append(note)
+            notes.setdefault(one.place, {}).setdefault(JOINED, []).append(note)
 
 
-async def _leave(login: Login, segment: int, one: _Delivered, found: list[Entry], notes: dict[int, list[str]]) -> None:
+async def _leave(login: Login, segment: int, one: _Delivered, found: list[Entry], notes: _Notes) -> None:
     try:
         answer = await _sent(login, f"/api/segments/{segment}/contact/{one.record}/remove", None)
     except LaneError as error:
         found[one.place] = error
         return
     if note := _refused(answer, segment):
-        notes.setdefault(one.place, []).append(note)
+        notes.setdefault(one.place, {}).setdefault(LEFT, []).append(note)
 
 
 async def _sent(login: Login, path: str, body: object) -> Answer:

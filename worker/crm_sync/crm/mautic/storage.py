@@ -21,6 +21,10 @@ OTHER_MEMBERS = frozenset(
     }
 )
 
+# Fields that Mautic changes by itself: points by what a contact does, and when it was last seen. [mautic/mautic: Lead,
+# adjustPoints; LeadModel, setLastActive]
+COUNTED = frozenset({"points", "last_active"})
+
 
 def held_by(record: Mapping[str, Any], name: str) -> Any:
     """What the record of a search has of a field, or of another member of a contact, such as its owner."""
