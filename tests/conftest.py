@@ -19,7 +19,7 @@ from tests.photograph import take
 from tests.process import FORKS, KEY
 from tests.servers import missing_server, running_server
 
-# A shell that runs the tests in the background has its children ignore Ctrl-C, and so would the commands interrupted here.
+# A shell that runs the tests in the background makes its children ignore Ctrl-C, and so would the commands interrupted here.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -30,7 +30,7 @@ _numbers = itertools.count(1)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """One sentence, where else every test would fail."""
+    """One sentence instead of failing every test."""
     if not hasattr(config, "workerinput") and (missing := missing_server()):
         raise pytest.UsageError(missing)
 
@@ -63,7 +63,7 @@ def template(server: Server) -> Iterator[str]:
 
 @pytest.fixture
 def empty_url(server: Server) -> Iterator[str]:
-    """A database with nothing in it."""
+    """An empty database."""
     name = f"crm_sync_test_{os.getpid()}_{next(_numbers)}"
     yield server.create_database(name)
     server.drop_database(name)
@@ -71,7 +71,7 @@ def empty_url(server: Server) -> Iterator[str]:
 
 @pytest.fixture
 async def owner(empty_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """In a database with nothing in it: who owns the table there, and writes to it as the application does."""
+    """In an empty database: the owner of the table, who writes to it as the application does."""
     connection = await asyncpg.connect(empty_url)
     yield connection
     await connection.close()
@@ -95,7 +95,7 @@ def url(server: Server, template: str) -> Iterator[str]:
 
 @pytest.fixture
 async def app(url: str) -> AsyncIterator[asyncpg.Connection]:
-    """The application: an ordinary connection that knows nothing about us."""
+    """The application: an ordinary connection that knows nothing about crm-sync."""
     connection = await asyncpg.connect(url)
     yield connection
     await connection.close()
@@ -118,7 +118,7 @@ async def brevo() -> AsyncIterator[BrevoSandbox]:
 
 @pytest.fixture
 def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Times are said in the time zone of the one who reads them."""
+    """Times are shown in the reader's time zone."""
     with monkeypatch.context() as patched:
         patched.setenv("TZ", "UTC")
         time.tzset()

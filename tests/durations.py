@@ -1,7 +1,7 @@
 """How long a test may take, unless it is marked slow or root.
 
-The limit is in seconds. On a busy machine, which slows all tests down, it is 40 times the mean of the run where that is longer.
-What a session, a package or a module shares is not charged to the test that comes first.
+The limit is in seconds. On a busy machine, which slows all tests down, it is 40 times the mean of the run if that is longer.
+Fixtures shared by a session, a package or a module do not count towards the test that comes first.
 """
 
 import time
@@ -27,7 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # In a worker of xdist nothing is judged: it has run only a part of the tests.
+    # xdist's workers do not judge: each has run only part of the tests.
     if config.getoption(OPTION) and not hasattr(config, "workerinput"):
         config.pluginmanager.register(Judge(config))
 

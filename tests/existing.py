@@ -1,4 +1,4 @@
-"""Whether a test that a table names exists."""
+"""Whether a test named in a table exists."""
 
 import ast
 from functools import cache
@@ -20,7 +20,7 @@ def names_in(path: str) -> frozenset[str]:
 
 
 def missing(tests: tuple[str, ...]) -> list[str]:
-    """Those that do not exist, of `path::name` for one test and `path` for a file that has any."""
+    """Those that do not exist, given as `path::name` for one test and `path` for a file with any tests."""
     return [test for test in tests if not _exists(test)]
 
 

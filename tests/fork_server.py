@@ -1,9 +1,9 @@
-"""`crm-sync` as real processes, forked from one that has everything imported: a start costs 20 ms instead of a second.
+"""Real `crm-sync` processes, forked from one that has everything imported: a start costs 20 ms instead of a second.
 
     python -m tests.fork_server FD
 
-FD is a socket. Each message is a line of JSON, arguments and environment, with three files: standard output, standard error, and
-where the process id is told, then the exit code as `subprocess` has it.
+FD is a socket. Each message is a line of JSON with arguments and environment, and three files: standard output, standard error,
+and one for the process id and then the exit code, in the form used by `subprocess`.
 """
 
 import gc
@@ -35,7 +35,7 @@ def serve(control: socket.socket) -> None:
 
 
 def _supervise(wanted: tuple[list[str], dict[str, str]], out: int, err: int, told: int) -> None:
-    """Starts the command, and tells how it ended. Returns in the command only."""
+    """Starts the command, and reports how it ended. Returns only in the command."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     pid = os.fork()
     if not pid:
@@ -67,16 +67,16 @@ def _command(arguments: list[str], env: dict[str, str], out: int, err: int) -> N
 
 
 def load() -> None:
-    """Imports what any command needs, once for all of them."""
+    """Imports everything that any command needs, once for all."""
     for name in ("crm_sync.daemon.daemon", *(f"crm_sync.commands.{name.replace('-', '_')}" for name in COMMANDS)):
         import_module(name)
-    # What stands here is never looked at again, so that the commands share its memory.
+    # The garbage collector skips these objects from now on, so that the commands share their memory.
     gc.collect()
     gc.freeze()
 
 
 if __name__ == "__main__":
-    # Ctrl-C is for who started us, and closes the other end.
+    # Ctrl-C is for the parent, which closes the other end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     with socket.socket(fileno=int(sys.argv[1])) as listening:

@@ -1,4 +1,4 @@
-"""Processes of tests/fork_server.py, with the methods of asyncio's."""
+"""Processes of tests/fork_server.py, with the methods of asyncio's processes."""
 
 import asyncio
 import json
@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 
 class Forked:
-    """A command in flight. Its files are those of an `asyncio.subprocess.Process`."""
+    """A running command. Its streams are like those of an `asyncio.subprocess.Process`."""
 
     def __init__(self, pid: int, stdout: asyncio.StreamReader, stderr: asyncio.StreamReader, told: asyncio.StreamReader) -> None:
         self.pid = pid
@@ -29,7 +29,7 @@ class Forked:
         return await asyncio.shield(self._end)
 
     async def communicate(self) -> tuple[bytes, bytes]:
-        """What it says from now on. Returns when it has ended."""
+        """Its output from now on. Returns when it has ended."""
         out, err, _ = await asyncio.gather(self.stdout.read(), self.stderr.read(), self.wait())
         return out, err
 
@@ -47,18 +47,18 @@ class Forked:
 
 
 class ForkServer:
-    """Starts with the first command. One for each process of the tests."""
+    """Starts with the first command. One per test process."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
 
     async def start(self, arguments: Sequence[str], env: dict[str, str]) -> Forked:
-        """`crm-sync` with these arguments, and with nothing else in its environment; in /, without standard input."""
+        """`crm-sync` with these arguments, and nothing else in its environment; in /, without standard input."""
         control = self._control or self._listening()
         pipes = [os.pipe() for _ in range(3)]
         try:
-            # Small, so it never waits: the socket keeps it until the server has started.
+            # Small, so it never blocks: the socket buffers it until the server has started.
             socket.send_fds(control, [json.dumps([arguments, env]).encode()], [writing for _, writing in pipes])
         finally:
             for _, writing in pipes:
@@ -67,7 +67,7 @@ class ForkServer:
         return Forked(int(await told.readline()), stdout, stderr, told)
 
     def _listening(self) -> socket.socket:
-        # Messages keep their bounds, and an end that is closed is seen.
+        # It keeps message boundaries, and shows that the other end was closed.
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""A daemon in the test's own process, with a CRM that does what the test says."""
+"""A daemon in the test's own process, with a CRM scripted by the test."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -20,11 +20,11 @@ from crm_sync.postgres import locks
 from crm_sync.settings import Settings
 from tests.roles import as_worker
 
-TIMEOUT_S = 60.0  # patience, for a machine that has much else to do
+TIMEOUT_S = 60.0  # generous, for a busy machine
 
 
 class ScriptedCrm(Client):
-    """A client whose answers the test gives. It keeps what reached it, in order, and who was in flight at once."""
+    """A client whose answers are scripted by the test. It records what it received, in order, and what was in flight at once."""
 
     def __init__(self, *, batch_limit: int = 1, concurrency: int = 16) -> None:
         self.batch_limit = batch_limit
@@ -75,12 +75,12 @@ def account(crm: Client) -> Account:
 
 
 def having(accounts: Mapping[str, Account]) -> dict[str, Crm]:
-    """The CRMs of these accounts, as the only ones there are."""
+    """Only the CRMs of these accounts exist."""
     return {name: Crm(name, lambda account=account: account) for name, account in accounts.items()}
 
 
 def configured(accounts: Mapping[str, Account], **settings: Any) -> Configuration:
-    """With these accounts and settings; those of lanes are the environment's."""
+    """With these accounts and settings; lanes read theirs from the environment."""
     return Configuration(Settings(**settings), Environment.capture(), lambda: having(accounts))
 
 
@@ -91,7 +91,7 @@ def daemon_for(url: str, crm: Client, *, lane: str = "brevo", waits: Waits = USU
 
 @asynccontextmanager
 async def driven(daemon: Daemon) -> AsyncIterator[asyncio.Task[None]]:
-    """It runs, and drains at the end; its failure is the test's."""
+    """Runs it, and drains it at the end; its failure fails the test."""
     task = asyncio.create_task(daemon.run())
     try:
         yield task
@@ -103,7 +103,7 @@ async def driven(daemon: Daemon) -> AsyncIterator[asyncio.Task[None]]:
 
 @asynccontextmanager
 async def working(daemon: Daemon) -> AsyncIterator[Daemon]:
-    """As `driven`, and it has not ended by itself."""
+    """Like `driven`, and it must not end by itself."""
     async with driven(daemon) as task:
         yield daemon
         assert not task.done(), task.exception()
@@ -111,17 +111,17 @@ async def working(daemon: Daemon) -> AsyncIterator[Daemon]:
 
 @asynccontextmanager
 async def running(url: str, crm: Client, **settings: Any) -> AsyncIterator[Daemon]:
-    """A daemon with one lane, Brevo's unless said otherwise, that runs, drains at the end, and whose failure is the test's."""
+    """Runs a daemon with one lane, Brevo's by default, and drains it at the end; its failure fails the test."""
     daemon = daemon_for(url, crm, **settings)
     async with driven(daemon):
         yield daemon
 
 
 async def until(app: asyncpg.Connection, condition: str, *arguments: Any) -> None:
-    """Returns when this holds of the contacts table: a query that yields true. Fails after TIMEOUT_S."""
+    """Returns when a condition on the contacts table holds: a query that yields true. Fails after TIMEOUT_S."""
     try:
         async with asyncio.timeout(TIMEOUT_S):
-            while not await app.fetchval(f"SELECT {condition}", *arguments):  # noqa: ASYNC110 (the table tells nobody)
+            while not await app.fetchval(f"SELECT {condition}", *arguments):  # noqa: ASYNC110 (the table has no events)
                 await asyncio.sleep(0.01)
     except TimeoutError:
         states = await app.fetch(

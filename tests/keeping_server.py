@@ -1,4 +1,4 @@
-"""A server that keeps connections, and answers or breaks each request on them as a test says."""
+"""A server that keeps connections open, and answers or breaks each request as a test says."""
 
 import asyncio
 import socket
@@ -18,7 +18,8 @@ def reset(writer):
 
 
 class KeepingServer:
-    """Keeps connections, and answers what `says` does: bytes, a function of the writer that ends the connection, or nothing.
+    """Keeps connections open, and answers with the result of `says`: bytes, a function of the writer that ends the connection, or
+    nothing.
 
     says: called with the number of the connection and of the request on it, from 1 on. heard: these pairs.
     """

@@ -1,4 +1,4 @@
-"""Servers of the tests' own on loopback, and those that others start there."""
+"""Servers on loopback: those of the tests, and those started by other programs."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -22,7 +22,7 @@ async def serving(serve: Callable[[web.BaseRequest], Awaitable[web.StreamRespons
 
 
 async def reached(port: int) -> None:
-    """Returns when somebody listens there."""
+    """Returns when a server listens there."""
     async with asyncio.timeout(TIMEOUT_S):
         while True:
             try:

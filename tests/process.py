@@ -16,12 +16,12 @@ from tests.roles import as_worker
 
 KEY = "xkeysib-a-test-key"
 FORKS = ForkServer()
-EARLY = ("PYTHON", "LD_", "SSL_")  # aiohttp trusts what OpenSSL does as it is imported
+EARLY = ("PYTHON", "LD_", "SSL_")  # aiohttp trusts what OpenSSL trusts at import time
 Process = Forked | asyncio.subprocess.Process
 
 
 def _network() -> str:
-    """The network namespace of this thread; where there is no such thing, always the same."""
+    """The network namespace of this thread; always the same if there are none."""
     with suppress(OSError):
         return str(Path("/proc/thread-self/ns/net").readlink())
     return ""
@@ -31,7 +31,7 @@ HOME = _network()
 
 
 def environment(url: str, brevo: BrevoSandbox | None = None, *, owner: bool = False, **settings: str) -> dict[str, str]:
-    """Of a worker with a worker's rights, or of a command that the owner of the table runs."""
+    """For a worker with a worker's rights, or a command run by the owner of the table."""
     env = {name: value for name, value in os.environ.items() if not name.startswith(("BREVO_", "DATABASE_"))}
     env["DATABASE_URL"] = url if owner else as_worker(url)
     if brevo is not None:
@@ -62,14 +62,14 @@ async def process(env: dict[str, str], *arguments: str, fresh: bool = False) -> 
         with suppress(ProcessLookupError):
             running.kill()
         if alone:
-            # What it has started has its pipes, and would be waited for without end.
+            # Processes that it started hold its pipes, and would be waited for forever.
             with suppress(ProcessLookupError):
                 os.killpg(running.pid, signal.SIGKILL)
         await running.communicate()
 
 
 def _for_the_interpreter(env: dict[str, str]) -> bool:
-    """Whether something in it is read when an interpreter starts or imports, and only then."""
+    """Whether it contains a variable that is read only at interpreter start or import."""
     return any(name.startswith(EARLY) and name != "PYTHONPATH" and os.environ.get(name) != value for name, value in env.items())
 
 

@@ -1,4 +1,4 @@
-"""Every worker of the tests has the rights that `crm-sync grants` prints, and no others. The application is the owner."""
+"""Every worker in the tests has exactly the rights that `crm-sync grants` prints. The application is the owner."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -15,22 +15,22 @@ from crm_sync.adoption.table import AdoptionRequest
 from crm_sync.commands.grants import grants
 from crm_sync.crm.registry import OWN
 
-# Roles are the whole server's, which may be somebody's own.
+# Roles belong to the whole server, which may not be ours.
 WORKER, PASSWORD = f"crm_sync_worker_{os.getpid()}", "password-of-the-worker"
 
 
 def for_all(request: AdoptionRequest) -> AdoptionRequest:
-    """As the commands request: where no CRM is named, all of our own."""
+    """Like the commands: if no CRM is named, all built-in ones."""
     return replace(request, default_crms=tuple(OWN))
 
 
 def adopt(url: str, request: AdoptionRequest | None = None, *told: Any, **how: Any) -> list[str]:
-    """As the command does."""
+    """Like the command."""
     return adoption.adopt(url, for_all(request or AdoptionRequest()), *told, **how)
 
 
 def migrate(url: str, request: AdoptionRequest | None = None) -> None:
-    """Migrates a database, and lets workers in. Its copies let them in too."""
+    """Migrates a database, and grants workers their rights. Its copies have them too."""
     adopt(url, request)
     with psycopg.connect(url, autocommit=True) as owner:
         owner.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
@@ -38,7 +38,7 @@ def migrate(url: str, request: AdoptionRequest | None = None) -> None:
 
 
 def let_in(url: str, **settings: str) -> None:
-    """What is to be done again after a new CRM, or for another MAPPING_FILE. Nothing comes by what everybody may."""
+    """To be repeated after a new CRM, or for another MAPPING_FILE. No rights come from PUBLIC."""
     with psycopg.connect(url, autocommit=True) as owner:
         if not owner.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [WORKER]).fetchone():
             owner.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(WORKER), PASSWORD))
@@ -47,13 +47,13 @@ def let_in(url: str, **settings: str) -> None:
 
 
 def forget_worker(url: str) -> None:
-    """Drops the role from the server, whose databases that know it are gone."""
+    """Drops the role from the server, after the databases that refer to it are gone."""
     with psycopg.connect(url, autocommit=True) as owner:
         owner.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(WORKER)))
 
 
 def as_worker(url: str) -> str:
-    """The same database for the worker's role. The URL of anyone but the owner stays as it is."""
+    """The same database for the worker's role. The URL of any role but the owner is unchanged."""
     parts = urlsplit(url)
     owners = (None, "postgres", urlsplit(os.environ.get("TEST_DATABASE_URL", "")).username)
     if parts.username not in owners:
@@ -62,8 +62,8 @@ def as_worker(url: str) -> str:
 
 
 def printed(url: str, *arguments: str, **settings: str) -> tuple[str, str]:
-    """What `crm-sync grants` says to its standard output and error."""
-    # In a thread, for it runs a loop of its own, and so do the tests.
+    """The standard output and error of `crm-sync grants`."""
+    # In a thread, because it runs its own event loop, and so do the tests.
     with ThreadPoolExecutor(1) as thread:
         env = {"DATABASE_URL": url, **settings}
         answer = thread.submit(CliRunner().invoke, grants, arguments, env=env, catch_exceptions=False).result()

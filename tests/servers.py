@@ -1,4 +1,4 @@
-"""Servers of the tests: of version PG, quick, and gone with the tests."""
+"""Servers for the tests: of version PG, fast, and gone with the tests."""
 
 import os
 import shutil
@@ -11,9 +11,9 @@ import psycopg
 from crm_sync.sandbox.postgres import DEFAULT_VERSION, Postgres, PostgresUnavailableError, binaries, running_postgres
 
 VERSION = int(os.environ.get("PG") or DEFAULT_VERSION)
-# The tests kill workers and servers, not the disk: what survives a power cut is not their subject.
+# The tests kill workers and servers, not the disk: surviving a power failure is not their subject.
 OPTIONS = {"fsync": "off", "full_page_writes": "off", "max_connections": "200"}
-ROOM_BYTES = 4 << 30  # a table of a million rows and its log take half of it
+ROOM_BYTES = 4 << 30  # a table of a million rows and its WAL take half of it
 
 
 @contextmanager
@@ -41,7 +41,7 @@ def missing_server() -> str | None:
 
 
 def memory() -> Path | None:
-    """Where files are kept in memory, if there is room: each test has a database of its own, some 300 new files."""
+    """A file system in memory, if there is room: each test has its own database, about 300 new files."""
     folder = Path("/dev/shm")  # noqa: S108 (a folder of ours is made in it)
     if folder.is_dir() and os.access(folder, os.W_OK) and shutil.disk_usage(folder).free > ROOM_BYTES:
         return folder

@@ -22,7 +22,7 @@ COLUMNS = (
 
 
 class Worker:
-    """A worker's statements on Brevo's columns, without its loops. It is registered: else it would claim nothing."""
+    """A worker's statements on Brevo's columns, without its loops. It is registered, otherwise it would claim nothing."""
 
     def __init__(self, database: Database, contacts: Contacts, number: int) -> None:
         self.database = database
@@ -59,7 +59,9 @@ async def write(app: asyncpg.Connection, row_id: Any, /, **columns: Any) -> None
 
 
 async def make_due(app: asyncpg.Connection, contact_id: Any = None, *, in_s: float = 0) -> Any:
-    """What waits at Brevo, or one contact, is due then: the row and its place in line, as a finish writes both. When that is."""
+    """Makes all contacts waiting at Brevo, or one, due at that time: both the row and its place in line, like a finish. Returns
+    the time.
+    """
     return await app.fetchval(
         "WITH due AS (UPDATE contacts SET brevo_due_at = clock_timestamp() + make_interval(secs => $2) "
         "WHERE brevo_due_at IS NOT NULL AND id = coalesce($1, id) RETURNING id, brevo_due_at) "
@@ -82,10 +84,10 @@ async def pair(app: asyncpg.Connection, contact_id: Any) -> tuple[str, str | Non
 
 
 async def orphan(app: asyncpg.Connection, attempts: int = 1, crm: str = "brevo") -> int:
-    """Leaves all contacts of the table in flight with a worker that died. Its id."""
+    """Leaves all contacts of the table in flight with a worker that died. Returns its id."""
     register = "INSERT INTO crm_sync.workers (host, pid, version) VALUES ('gone', 1, '0') ON CONFLICT DO NOTHING RETURNING id"
     worker: int | None = None
-    while worker is None:  # open_worker has taken some ids past the sequence
+    while worker is None:  # open_worker has taken some ids beyond the sequence
         worker = await app.fetchval(register)
     await app.execute(
         f"UPDATE contacts SET {crm}_sync_status = 'Processing', {crm}_processing_status = 'Processing', {crm}_attempts = $2, "

@@ -1,4 +1,4 @@
-"""A role that may connect, and nothing else: what it can do to workers is no more than what Postgres lets everybody do."""
+"""A role that may connect, and nothing else: it can do no more to workers than Postgres allows every role."""
 
 import os
 from collections.abc import AsyncIterator

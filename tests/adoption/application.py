@@ -1,4 +1,4 @@
-"""The process of load.py, and a look at the locks that anyone who writes waits for."""
+"""The process of load.py, and a watch on the locks that writers wait for."""
 
 import json
 import subprocess
@@ -17,7 +17,7 @@ LOOK_S = 0.004
 
 @dataclass(frozen=True)
 class Wait:
-    """Seconds. of_control: at a table that nobody else touches, which is what the machine itself is late by."""
+    """Seconds. of_control: on a table that nothing else uses, which measures how late the machine itself is."""
 
     writes: int
     longest: float
@@ -36,7 +36,7 @@ class Load:
         self._process.stdin.flush()
 
     def end(self) -> tuple[dict[str, Wait], int]:
-        """Each part, and the people whose row does not say what was written last."""
+        """Ends it. Returns each part, and the people whose row does not have the last value written."""
         out, _ = self._process.communicate(timeout=TIMEOUT_S)
         assert self._process.returncode == 0
         told: dict[str, Any] = json.loads(out.splitlines()[-1])
@@ -49,7 +49,7 @@ class Load:
 
 @contextmanager
 def under_load(url: str, rows: int, *, rate: float = 200, seed: int = 1) -> Iterator[Load]:
-    """Writes, when it yields. url: of the application's role."""
+    """Writes by the time it yields. url: of the application's role."""
     arguments = [sys.executable, "-m", "tests.adoption.load", url, "--rows", rows, "--rate", rate, "--seed", seed]
     process = subprocess.Popen(list(map(str, arguments)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
@@ -77,10 +77,10 @@ LOCKS = """
 
 
 class LockWatch:
-    """How long each lock of an adoption that holds up writers was asked for and held, by the server's clock."""
+    """How long each lock of an adoption that holds up writers was requested and held, by the server's clock."""
 
     def __init__(self, url: str, table: str) -> None:
-        """url: of somebody who may see it."""
+        """url: of a role that may see locks."""
         self.longest_s = 0.0
         self.seen = 0
         self._url = url

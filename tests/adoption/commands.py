@@ -1,9 +1,9 @@
-"""`crm-sync` as real processes, many of them: forked from one that has everything imported, which spares each a second.
+"""Many real `crm-sync` processes: forked from one that has everything imported, which saves a second each.
 
     python -m tests.adoption.commands
 
-takes a line of JSON for each: arguments, environment, and the file that it writes to. It answers with the process id, and
-leaves the exit code next to that file.
+takes one line of JSON per process: arguments, environment, and the output file. It answers with the process id, and writes the
+exit code next to that file.
 """
 
 import json
@@ -21,7 +21,7 @@ TIMEOUT_S = 30.0
 
 
 class Command:
-    """A process in flight."""
+    """A running process."""
 
     def __init__(self, pid: int, output: Path) -> None:
         self.pid = pid
@@ -34,7 +34,7 @@ class Command:
 
     @property
     def code(self) -> int | None:
-        """As a shell has it: 137 is SIGKILL. None while it runs."""
+        """As in a shell: 137 is SIGKILL. None while it runs."""
         return int(self._exit.read_text()) if self._exit.exists() else None
 
     def kill(self) -> None:
@@ -52,7 +52,7 @@ class Command:
         return self.code
 
     def says(self, words: str) -> None:
-        """Returns once it has said so, on however many lines."""
+        """Returns once it has printed these words, on any number of lines."""
         deadline = time.monotonic() + TIMEOUT_S
         while words not in " ".join(self.said.split()):
             assert self.code is None, f"it ended with {self.code}: {self.said}"
@@ -79,7 +79,7 @@ class Commands:
         return Command(int(self._process.stdout.readline()), output)
 
     def run(self, url: str, *arguments: str, **settings: str) -> tuple[int, str]:
-        """(exit code, what it said)"""
+        """(exit code, output)"""
         command = self.start(url, *arguments, **settings)
         return command.ended(), command.said
 
@@ -103,13 +103,13 @@ def _command(arguments: Sequence[str], env: dict[str, str], output: str) -> None
         os.dup2(file, number)
     os.chdir("/")
     sys.argv = ["crm-sync", *arguments]
-    from crm_sync.cli import main  # noqa: PLC0415 (as the command does, with its environment)
+    from crm_sync.cli import main  # noqa: PLC0415 (imported as in the command, with its environment)
 
     main()
 
 
 def _supervise(arguments: Sequence[str], env: dict[str, str], output: str) -> None:
-    """Starts the command, says its process id, and writes down how it ended."""
+    """Starts the command, reports its process id, and records how it ended."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     pid = os.fork()
     if not pid:
@@ -126,7 +126,7 @@ def serve() -> None:
     for name in ("crm_sync.cli", "crm_sync.adoption.adopt", "crm_sync.commands.adopt", "crm_sync.commands.migrate"):
         import_module(name)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    # Not by iterating over it: what is read ahead would be the child's too.
+    # Not by iterating over it: the child would inherit what is read ahead.
     while line := sys.stdin.readline():
         if not os.fork():
             _supervise(*json.loads(line))

@@ -1,4 +1,4 @@
-"""A server of its own, with the table of field.py: these tests kill what is in it, restart it and read its log."""
+"""A separate server with the table of field.py: these tests kill what runs in it, restart it and read its log."""
 
 import itertools
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ _numbers = itertools.count(1)
 
 
 def new_name() -> str:
-    """Of a database."""
+    """For a database."""
     return f"field_{next(_numbers)}"
 
 

@@ -1,7 +1,7 @@
-"""A table as those in the field: older than crm-sync, in use, and not made for it.
+"""A realistic table: older than crm-sync, in use, and not designed for it.
 
-Its owner is no superuser and has a statement_timeout; the application that writes is a third role, which knows nothing about us.
-HubSpot's columns are there, with enums that lack Selected and have values of the table's own.
+Its owner is not a superuser and has a statement_timeout; the application that writes is a third role, which knows nothing about
+us. HubSpot's columns are there, with enums that lack Selected and have values of the table's own.
 """
 
 import psycopg
@@ -114,7 +114,7 @@ def make_roles(server: Server) -> None:
     with psycopg.connect(server.url(), autocommit=True) as admin:
         for role in (OWNER, APPLICATION, REPORTS):
             admin.execute(f"CREATE ROLE {role} LOGIN".encode())
-        # It must not break what lasts longer.
+        # It must not break long statements.
         since_17 = ("transaction_timeout = '2s'",) if admin.info.server_version >= 170000 else ()
         for setting in (
             *since_17,
@@ -129,7 +129,7 @@ def make_roles(server: Server) -> None:
 
 
 def make_database(server: Server, name: str, rows: int) -> None:
-    """Whose owner is the table's, as where a provider manages it."""
+    """Its owner is the table's, as with a managed database."""
     url = server.create_database(name)
     with psycopg.connect(url, autocommit=True) as admin:
         admin.execute(f"ALTER DATABASE {name} OWNER TO {OWNER}".encode())

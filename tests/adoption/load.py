@@ -1,9 +1,9 @@
-"""The application: writes at a steady pace to the table of field.py, in a process of its own, and says how long it waited.
+"""The application: a separate process that writes at a steady pace to the table of field.py, and reports how long it waited.
 
     python -m tests.adoption.load URL --rows 100000
 
-A word on its standard input begins a part of that name. At its end it says, as JSON, of each part the longest wait of a
-writer, and the longest of somebody who writes to a table that nobody else touches: what the machine itself is late by.
+A word on its standard input begins a part with that name. At the end it prints, as JSON, the longest wait of a writer in each
+part, and the longest on a table that nothing else uses, which measures how late the machine itself is.
 """
 
 import asyncio
@@ -22,8 +22,8 @@ import click
 
 WRITES_A_SECOND = 200
 CONTROL_A_SECOND = 100
-WRITERS = 20  # connections, each with rows of its own
-OPEN_S = 0.05  # a transaction that thinks
+WRITERS = 20  # connections, each with its own rows
+OPEN_S = 0.05  # a transaction that stays open for a while
 HUBSPOT = ("New", "Queued", "Skipped", "On hold")
 
 
@@ -39,13 +39,13 @@ class Part:
 
 
 class Application:
-    """What it has written last and committed is kept, and held against the table at the end."""
+    """Its last committed writes are recorded, and compared with the table at the end."""
 
     def __init__(self, rows: int, seed: int) -> None:
         self._rows = rows
         self._seed = seed
         self._chance = random.Random(seed)
-        self._ledger: dict[str, str | None] = {}  # note of each person that was written to, None if deleted
+        self._ledger: dict[str, str | None] = {}  # the note of each person that was written, None if deleted
         self._own: dict[int, list[str]] = defaultdict(list)
         self._number = 0
         self.parts: dict[str, Part] = {}
@@ -75,7 +75,7 @@ class Application:
             await self._timed(connection, "INSERT INTO crm.orders (person_id) VALUES ($1)", self._chance.choice(own))
             return
         else:
-            # Of its own people, or of those that were there before.
+            # About its own people, or those that existed before.
             old = self._chance.randrange(self._rows // WRITERS) * WRITERS + writer + 1
             person = self._chance.choice(own) if kind < 0.6 else f"p-{old}"
             if kind < 0.75:
@@ -94,7 +94,7 @@ class Application:
         self._ledger[person] = note
 
     async def beat(self, connection: asyncpg.Connection, writer: int) -> None:
-        """The same as an update, where nobody is in the way."""
+        """The same update, but never blocked."""
         part, started = self.part, time.perf_counter()
         await connection.execute("UPDATE crm.control SET beats = beats + 1 WHERE id = $1", writer)
         part.longest_of_control = max(part.longest_of_control, time.perf_counter() - started)
@@ -119,7 +119,7 @@ class Application:
         self._waited(time.perf_counter() - started)
 
     async def differences(self, connection: asyncpg.Connection) -> int:
-        """People whose row does not say what was written last."""
+        """People whose row does not have the last value written."""
         rows = await connection.fetch("SELECT id, note FROM crm.people WHERE id = ANY ($1::text[])", list(self._ledger))
         there = {row["id"]: row["note"] for row in rows}
         return sum(there.get(person) != note for person, note in self._ledger.items())
@@ -139,7 +139,7 @@ async def _steadily(
             application.part.failed.append(f"{type(error).__name__}: {error}")
             if connection.is_closed():
                 return
-        # Who was held up catches up, as applications do.
+        # A writer that was held up catches up, as applications do.
         due = max(due + every_s, time.perf_counter() - 1.0)
     await connection.close()
 

@@ -1,4 +1,4 @@
-"""Adoption as an older version made it: by the migrations before a given one."""
+"""An adoption by an older version: only the migrations before a given one."""
 
 from unittest import mock
 
@@ -19,7 +19,7 @@ read = statements.read
 
 
 def adopt_before(url: str, name: str, request: AdoptionRequest | None = None) -> None:
-    """name: the first migration that the older version did not have."""
+    """name: the first migration that the older version does not have."""
     everything = migrations._migrations()
     before = [migration for migration in everything if migration.id < name]
     with (

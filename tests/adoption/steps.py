@@ -1,4 +1,4 @@
-"""Steps of an adoption: a table of any shape, a worker with a worker's rights, and the wait for what it does."""
+"""Steps of an adoption: a table of any shape, a worker with a worker's rights, and waiting for its effects."""
 
 import asyncio
 import itertools
@@ -21,7 +21,7 @@ async def adopt(url: str, table: str | None = None, **request: Any) -> None:
 
 
 async def adopt_only(url: str, table: str | None = None, **request: Any) -> list[str]:
-    """Adopts. What was done."""
+    """Adopts. Returns what was done."""
     return await asyncio.to_thread(roles.adopt, url, AdoptionRequest(table, **request))
 
 
@@ -31,7 +31,7 @@ async def undo(url: str) -> list[str]:
 
 @asynccontextmanager
 async def delivering(url: str, **settings: Any) -> AsyncIterator[ScriptedCrm]:
-    """A worker, and what it delivers to Brevo, which gives numbers for ids. Drained at the end."""
+    """A worker, and a Brevo that it delivers to, which uses numbers as ids. Drained at the end."""
     crm = ScriptedCrm()
     numbers = itertools.count(1)
     crm.answer = lambda _: Outcome.delivered(str(next(numbers)))
@@ -43,10 +43,10 @@ async def delivering(url: str, **settings: Any) -> AsyncIterator[ScriptedCrm]:
 
 
 async def until(app: asyncpg.Connection, table: str, condition: str) -> None:
-    """Returns when a condition, of aggregates, holds of the table. Fails after TIMEOUT_S with what the rows say."""
+    """Returns when a condition on aggregates of the table holds. Fails after TIMEOUT_S, and shows the rows."""
     try:
         async with asyncio.timeout(TIMEOUT_S):
-            while not await app.fetchval(f"SELECT {condition} FROM {table}"):  # noqa: ASYNC110 (the table tells nobody)
+            while not await app.fetchval(f"SELECT {condition} FROM {table}"):  # noqa: ASYNC110 (the table has no events)
                 await asyncio.sleep(0.01)
     except TimeoutError:
         rows = [dict(row) for row in await app.fetch(f"SELECT * FROM {table} LIMIT 5")]

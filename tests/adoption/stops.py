@@ -1,4 +1,4 @@
-"""Stops an adoption at a statement, so that it can be killed there: an event trigger that waits for a lock of the test's."""
+"""Stops an adoption at a statement, so that it can be killed there: an event trigger that waits for a lock held by the test."""
 
 import time
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import psycopg
 from crm_sync.sandbox.postgres import Server
 from tests.adoption.commands import TIMEOUT_S, Command
 
-# Each statement that defines something waits, if it is the one that is waited for. It is dropped before a photograph is taken.
+# Each DDL statement waits if it is the one to stop at. The trigger is dropped before a photograph is taken.
 SCHEMA = """
 CREATE SCHEMA stops;
 -- Unlogged: a number of another one is a change, and an index is dropped beside the writers as the first one only.
@@ -50,15 +50,15 @@ class Stops:
         self._admin.execute(SCHEMA.encode())
 
     def at(self, *, number: int | None = None, words: str | None = None, only_steps: bool = False) -> None:
-        """From now on the statement with this number, beginning with 0, or those with these words, wait.
+        """From now on, the statement with this number, counted from 0, or those that contain these words, wait.
 
-        only_steps: neither those of the migrations.
+        only_steps: but not those of migrations.
         """
         self._admin.execute("SELECT pg_advisory_lock(7, 7), setval('stops.counter', 0, FALSE)")
         self._admin.execute("UPDATE stops.wanted SET number = %s, words = %s, only_steps = %s", [number, words, only_steps])
 
     def stopped(self, command: Command) -> int | None:
-        """The server process that waits; None if the command ended without coming there."""
+        """The server process that waits; None if the command ended without getting there."""
         deadline = time.monotonic() + TIMEOUT_S
         while True:
             over = command.code is not None
@@ -70,7 +70,7 @@ class Stops:
             time.sleep(0.003)
 
     def release(self) -> None:
-        """The statement goes on, and no other waits."""
+        """The statement continues, and no other one waits."""
         self._admin.execute("UPDATE stops.wanted SET number = NULL, words = NULL")
         self._admin.execute("SELECT pg_advisory_unlock_all()")
 
@@ -85,12 +85,12 @@ class Stops:
             time.sleep(0.003)
 
     def count(self) -> int:
-        """Of the statements that came by since at()."""
+        """The number of statements seen since at()."""
         row = self._admin.execute("SELECT last_value + is_called::integer FROM stops.counter").fetchone()
         return 0 if row is None else int(row[0])
 
     def abandon(self) -> None:
-        """The server is gone, and with it what is here."""
+        """The server is gone, and with it everything here."""
         self._admin.close()
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""crm-sync adopt: what it says it would do is what it does."""
+"""crm-sync adopt does what it says it would do."""
 
 import asyncio
 import os
@@ -37,7 +37,7 @@ async def run(url, *arguments, typed=None, **settings):
     with ThreadPoolExecutor(1) as thread:
         invoke = [CliRunner().invoke, crm_sync, arguments]
         env = {"DATABASE_URL": url, **ENVIRONMENT, **settings}
-        # As the command line has it, else the worker's log of this process would look different afterwards.
+        # As on the command line; otherwise the log of this process would look different afterwards.
         result = await asyncio.get_running_loop().run_in_executor(
             thread, lambda: invoke[0](*invoke[1:], env=env, input=typed, catch_exceptions=False)
         )
@@ -45,7 +45,7 @@ async def run(url, *arguments, typed=None, **settings):
 
 
 def steps(lines):
-    """(header, statement) of each numbered step, the statement in one line again."""
+    """(header, statement) of each numbered step, with the statement on one line."""
     found = []
     for line in lines:
         if line.startswith("-- ") and line[3].isdigit():
@@ -82,17 +82,17 @@ async def test_a_plan_changes_nothing_and_says_what_it_found_and_of_each_stateme
 
 @pytest.fixture
 def logging_server():
-    """A server that writes down every statement, and who ran it."""
+    """A server that logs every statement and its role."""
     with running_server(log_statement="all", log_line_prefix="%p|") as server:
         yield server
 
 
 def kept(log):
-    """The statements of the one who had the lock of an adoption that changed anything, and were not rolled back, a line each."""
+    """The statements of the session with the adoption lock that changed anything and were not rolled back, one per line."""
     found = re.findall(r"^(\d+)\|LOG:  (?:statement|execute [^:]*): (.*(?:\n\t.*)*)", log, re.MULTILINE)
     adopting = {process for process, text in found if "pg_advisory_unlock" in text}
     committed, open_ones = [], None
-    # Several statements may be one message.
+    # Several statements may be in one message.
     texts = [" ".join(text.split()) for process, text in found if process in adopting]
     for entry in (one for text in texts for one in (text.split("; ") if text.startswith("BEGIN; ") else [text])):
         if entry == "BEGIN":
@@ -117,7 +117,7 @@ PARTITIONED = PEOPLE.replace("hubspot_sync_status crm.status)", "hubspot_sync_st
 @pytest.mark.parametrize("table", [PEOPLE, PARTITIONED], ids=["plain", "partitioned"])
 @pytest.mark.slow
 async def test_the_statements_that_run_are_those_that_were_planned_and_no_others(logging_server, table):
-    """As the server itself has written them down, of the adoption and of its undoing."""
+    """As logged by the server, for the adoption and for its undoing."""
     log, url = logging_server.folder / "log", logging_server.url()
     with psycopg.connect(url) as owner:
         owner.execute(table)
@@ -131,7 +131,7 @@ async def test_the_statements_that_run_are_those_that_were_planned_and_no_others
         assert code == 0
         ran = kept(log.read_text()[already:])
         if arguments == ("adopt",):
-            # Which table it is, and for which CRMs: of these the schema crm_sync tells.
+            # Which table, and for which CRMs, is recorded in the schema crm_sync.
             entering = ("INSERT INTO crm_sync.adopted", "UPDATE crm_sync.adopted", "INSERT INTO crm_sync.lanes")
             entered = [one for one in ran if one.startswith(entering)]
             assert len(entered) == 6
@@ -142,7 +142,7 @@ async def test_the_statements_that_run_are_those_that_were_planned_and_no_others
 
 
 async def test_what_is_shown_can_be_run_as_it_stands(owner, empty_url):
-    """Broken into lines, it is still SQL: also where names have whitespace."""
+    """Wrapped, it is still valid SQL, even if names contain whitespace."""
     await owner.execute('CREATE SCHEMA "The App"; CREATE TABLE "The App"."Contact  People" (id int PRIMARY KEY, email text)')
     wanted = {"CONTACTS_TABLE": '"The App"."Contact  People"', "CONTACTS_EMAIL": "email"}
     _, lines = await run(empty_url, "adopt", "--plan", **wanted)

@@ -1,4 +1,4 @@
-"""A database made of a dump of definitions alone: the tables of crm-sync are there, without their rows."""
+"""A database restored from a schema-only dump: crm-sync's tables exist, without their rows."""
 
 import asyncio
 import re
@@ -28,7 +28,7 @@ LANES = "SELECT crm, remote_id_column, installed, on_delete FROM crm_sync.lanes 
 
 
 def load_definitions(server, source, target):
-    """As `pg_dump -s source | psql target` does."""
+    """Like `pg_dump -s source | psql target`."""
     dump = subprocess.run(
         [server.binaries / "pg_dump", "--schema-only", server.url(source)], capture_output=True, text=True, check=True
     ).stdout
@@ -39,13 +39,13 @@ def load_definitions(server, source, target):
 
 
 def photographed(server, url):
-    """But for the numbers of the lanes, which may be others."""
+    """Without the numbers of the lanes, which may differ."""
     return re.sub(rf"\({locks.BELL}, \d+\)", "(bell)", take(server, url.rpartition("/")[2]))
 
 
 @pytest.fixture
 def loaded_url(server, empty_url):
-    """Another database, made of the definitions of the one at empty_url."""
+    """Another database, restored from the schema of the one at empty_url."""
     if not isinstance(server, Postgres):
         pytest.skip("a dump is made with the pg_dump of the embedded server")
     source = empty_url.rpartition("/")[2]
@@ -106,7 +106,7 @@ async def test_migrate_writes_anew_what_stood_there_and_a_worker_delivers(server
 
 async def test_the_numbers_of_the_lanes_are_those_that_their_functions_ring_for(owner, empty_url):
     await owner.execute(TABLE)
-    # The first one is gone again, so that the numbers do not begin at 1.
+    # The first one is removed again, so that the numbers do not begin at 1.
     await adopt_only(empty_url, "app.people", crms=("mautic", "n8n", "brevo"))
     await owner.execute("SELECT crm_sync.remove_crm('mautic'); SELECT crm_sync.watch('brevo', '{email}')")
     await owner.execute(EMPTY)

@@ -1,4 +1,4 @@
-"""Columns of ours that the table has already are kept as they are, with types and values of their own."""
+"""Columns with our names that the table already has are kept, with their types and values."""
 
 import asyncio
 import json
@@ -70,7 +70,7 @@ async def test_rows_that_were_queued_already_are_lined_up_when_the_worker_starts
 
 @slow
 async def test_states_of_the_tables_own_are_left_alone_and_counted_as_nothing(owner, empty_url):
-    """NULL is one of them. A full look at the table comes by, and touches no row of theirs."""
+    """NULL is one of them. A full look at the table runs, and touches none of their rows."""
     await owner.execute(FIELD)
     await owner.execute("UPDATE people SET brevo_sync_status = 'Archived', brevo_processing_error = 'mine' WHERE id = 1")
     await owner.execute("UPDATE people SET brevo_processing_error = 'mine' WHERE id = 2")
@@ -123,7 +123,7 @@ async def test_a_column_that_cannot_serve_is_named_and_nothing_is_changed(owner,
         await adopt_only(empty_url, "t")
     assert said in str(refusal.value)
     assert "RENAME COLUMN" in str(refusal.value) or "ALTER" in str(refusal.value)
-    # What is there is the schema crm_sync, which says of no table that it is adopted.
+    # The schema crm_sync exists, but no table is recorded as adopted.
     await undo(empty_url)
     assert photograph() == before
 

@@ -1,4 +1,4 @@
-"""An adoption, and its undoing, that is killed at any point: run again it ends as if it had not been."""
+"""An adoption or its undoing is killed at any point: run again, it ends as if it had not been."""
 
 import re
 import time
@@ -24,7 +24,7 @@ LANES = "SELECT crm, remote_id_column, installed, on_delete, breaker FROM crm_sy
 
 
 def looks(people):
-    """All that an adoption leaves: the definitions, and what it has noted down."""
+    """Everything that an adoption leaves: the definitions, and its records."""
     with people.admin() as admin:
         assert admin.execute(INVALID).fetchone() == (0,)
         notes = [admin.execute(statement).fetchall() for statement in (NOTES, LANES)]
@@ -32,7 +32,7 @@ def looks(people):
 
 
 def pictures_of(server, crm_sync, *arguments):
-    """(before, adopted) of one that nobody kills."""
+    """(before, adopted) of an adoption that is not killed."""
     name = new_name()
     field.copy_database(server, name)
     people = Field(server, name, 0)
@@ -49,9 +49,10 @@ def pictures(field_server, crm_sync):
 
 
 def kill_at_each_step(people, crm_sync, arguments):
-    """In turn: the process is killed and its statement too; its session is ended; it is killed, and its statement goes on.
+    """In turn: the process and its statement are killed; its session is terminated; the process is killed, and its statement
+    continues.
 
-    How often.
+    Returns how often.
     """
     number = kills = 0
     while True:
@@ -74,7 +75,7 @@ def kill_at_each_step(people, crm_sync, arguments):
                     stop.end_session(pid)
             stop.release()
             stop.quiet()
-        # A step of several statements is not come through by one of them a time.
+        # A step of several statements must not be passed one statement at a time.
         number = 0 if way == "killed, statement goes on" or STEP.search(command.said) else number + 1
         kills += 1
         assert kills < 200
@@ -87,7 +88,7 @@ def assert_plain(said):
 
 @slow
 def test_killed_at_each_step_adoption_and_undoing_end_as_if_they_had_not_been(people, crm_sync):
-    """Of a CRM whose columns are there in part, and of one whose are not."""
+    """For a CRM with some of its columns, and one without any."""
     arguments = (*ADOPT, "--crm", "hubspot", "--crm", "brevo")
     before, adopted = pictures_of(people.server, crm_sync, *arguments)
     assert kill_at_each_step(people, crm_sync, arguments) > 15
@@ -120,10 +121,10 @@ def test_killed_among_the_migrations_nothing_of_them_stays_and_the_next_one_make
     with stops(people.server, people.name) as stop:
         stop.at(number=-1)
         assert crm_sync.run(people.url, *ADOPT, "--plan")[0] == 0
-        planned = stop.count()  # the plan makes them too, and takes them back
+        planned = stop.count()  # the plan makes them too, and rolls back
         stop.release()
     assert planned > 30
-    # What yoyo needs itself comes between: the first points are in it.
+    # Objects that yoyo needs are created in between: the first points are there.
     for point in (planned, planned + 1, planned + 2, planned + 5, planned + 20, 2 * planned):
         with stops(people.server, people.name) as stop:
             stop.at(number=point)
@@ -148,7 +149,7 @@ def test_killed_among_the_migrations_nothing_of_them_stays_and_the_next_one_make
 
 
 def until_building(people, command, phase):
-    """Returns when an index waits in this phase, or where that is None, when none is built."""
+    """Returns when an index build waits in this phase, or if it is None, when no index is being built."""
     deadline = time.monotonic() + TIMEOUT_S
     with people.admin() as admin:
         statement = "SELECT max(phase) FROM pg_stat_progress_create_index WHERE datname = current_database()"
@@ -180,7 +181,7 @@ def test_killed_in_the_middle_of_an_index_the_next_one_takes_off_what_is_half_bu
                 assert command.ended() == 1
                 assert_plain(command.said)
             elif way == "killed":
-                # It comes before the kill: the server looks whether a client lives, and may end the session at once.
+                # Before the kill: the server checks whether a client is alive, and may end the session at once.
                 again = crm_sync.start(people.url, *ADOPT)
                 again.says("Waiting: another session")
                 command.kill()
@@ -275,13 +276,13 @@ def test_undoing_is_refused_while_a_worker_runs_and_says_where(people, crm_sync)
         assert "a-host (pid 4711)" in said.splitlines()[-1]
         assert looks(people) == adopted
         worker.execute("SELECT pg_advisory_unlock_all()")
-    # It is dead: its row alone keeps nobody.
+    # The worker is dead: its row alone blocks nothing.
     assert crm_sync.run(people.url, *UNDO)[0] == 0
 
 
 @pytest.mark.slow
 def test_no_contact_of_a_dead_worker_is_left_in_flight(people, crm_sync):
-    """In columns that were there before, and stay."""
+    """In columns that existed before, and stay."""
     assert crm_sync.run(people.url, *ADOPT)[0] == 0
     with people.admin() as worker:
         worker.execute("UPDATE crm.people SET hubspot_sync_status = 'Queued' WHERE substr(id, 3)::integer <= 500")
@@ -304,6 +305,6 @@ def test_no_contact_of_a_dead_worker_is_left_in_flight(people, crm_sync):
             ("Queued", "Queued")
         ]
         assert worker.execute(f"{state} WHERE id = 'p-2'").fetchall() == [("On hold", None)]
-        # Who was not in flight keeps what he had.
+        # Contacts that were not in flight keep their values.
         kept = f"SELECT count(*) FROM crm.people WHERE {ids} > 500 AND hubspot_processing_status = 'Stale'"
         assert worker.execute(kept).fetchone() == (84,)

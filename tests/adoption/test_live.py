@@ -1,4 +1,4 @@
-"""A table like those in the field is adopted, and given back, while it is in use."""
+"""A realistic table is adopted, and given back, while it is in use."""
 
 import asyncio
 import re
@@ -28,7 +28,7 @@ pytestmark = [slow, alone]
 
 ROWS = 100_000
 PROMISE_S = 0.2
-MOST_S = 1.0  # where nothing tells what the machine itself is late by
+MOST_S = 1.0  # where nothing measures how late the machine itself is
 UNDO = ("adopt", "--undo", "--yes")
 WISH = AdoptionRequest(table=field.TABLE)
 WORKER = "field_worker"
@@ -61,7 +61,7 @@ def many(field_server):
 
 @contextmanager
 def logged(people):
-    """What the server says of the owner's statements meanwhile: a list, filled at the end."""
+    """The server's log of the owner's statements meanwhile: a list, filled at the end."""
     with people.admin() as admin:
         for setting in ("log_statement = 'all'", "log_min_messages = 'debug1'", "log_min_error_statement = 'error'"):
             admin.execute(f"ALTER ROLE {field.OWNER} SET {setting}".encode())
@@ -77,7 +77,7 @@ def logged(people):
 
 
 def measured(people, load, part, run):
-    """(exit code, what it said, how long our locks were asked for and held)"""
+    """(exit code, output, how long our locks were requested and held)"""
     load.begin(part)
     with LockWatch(people.server.url(people.name), field.TABLE) as watch:
         code, said = run()
@@ -91,7 +91,7 @@ async def deliver_what_was_flipped(people, load):
         if not admin.execute("SELECT FROM pg_roles WHERE rolname = %s", [WORKER]).fetchone():
             admin.execute(f"CREATE ROLE {WORKER} LOGIN".encode())
         admin.execute(f"GRANT USAGE ON SCHEMA crm TO {WORKER}".encode())
-        admin.execute(f"GRANT INSERT ON crm.audit TO {WORKER}".encode())  # by the trigger of the table's own
+        admin.execute(f"GRANT INSERT ON crm.audit TO {WORKER}".encode())  # for the table's own trigger
     grants, _ = roles.printed(people.url, WORKER, CONTACTS_TABLE=field.TABLE)
     with psycopg.connect(people.url, autocommit=True) as owner:
         owner.execute(grants.encode())
@@ -143,9 +143,10 @@ async def test_adopted_twice_and_undone_under_load_no_writer_waits_and_all_is_as
             assert admin.execute(FILE).fetchone() == file
             assert admin.execute(FOREIGN).fetchone() == (0,)
         assert_gentle(log)
-        # A lock of ours, from asked for to given back, but for what the machine itself is late by.
+        # One of our locks, from request to release, minus how late the machine itself is.
         for name in ("adopting", "undoing"):
-            # Most are too short to be seen at all; that a longer one is seen is shown below, where somebody holds the table.
+            # Most are too short to be seen at all; a test below shows that a longer one is seen, with a session that holds the
+            # table.
             assert watches[name].longest_s <= PROMISE_S + parts[name].of_control
         assert watches["again"].seen == 0
         rounds.append(parts)
@@ -153,17 +154,17 @@ async def test_adopted_twice_and_undone_under_load_no_writer_waits_and_all_is_as
         for name in ("before", "adopting", "again", "undoing"):
             waits = ", ".join(f"{r[name].longest * 1e3:.0f} ms (machine {r[name].of_control * 1e3:.0f} ms)" for r in rounds)
             print(f"\n  longest wait of a writer, {name}: {waits}", end="")
-    # What a writer waits by chance he does not wait twice.
+    # A writer that waits by chance does not do so twice.
     for name in ("adopting", "again", "undoing"):
         assert min(parts[name].longest - parts[name].of_control for parts in rounds) <= PROMISE_S, name
         assert all(parts[name].writes > 0 for parts in rounds)
 
 
 def assert_gentle(log):
-    """Indexes next to the writers; no statement that rewrites the table or reads it under a lock."""
+    """Indexes are built concurrently; no statement rewrites the table or reads it under a lock."""
     built = [line for line in log if re.search(r"statement: (CREATE|DROP) INDEX", line)]
-    assert len([line for line in built if "CREATE INDEX CONCURRENTLY" in line]) == 8  # one of nine is there
-    # On tables of crm-sync's own no application waits.
+    assert len([line for line in built if "CREATE INDEX CONCURRENTLY" in line]) == 8  # one of nine exists
+    # No application waits for crm-sync's own tables.
     assert [line for line in built if "CONCURRENTLY" not in line and not re.search(r" (ON|INDEX) crm_sync\.", line)] == []
     assert [line for line in log if re.search(r"(rewriting|verifying) table \"people\"", line)] == []
     assert any("LOCK TABLE" in line for line in log)
@@ -171,7 +172,7 @@ def assert_gentle(log):
 
 @contextmanager
 def held(people, kind):
-    """Somebody who keeps the table, or an old snapshot. Its process id."""
+    """A session that holds the table, or an old snapshot. Yields its process id."""
     with psycopg.connect(people.application_url) as holder:
         if kind == "snapshot elsewhere":
             holder.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
@@ -187,7 +188,7 @@ def held(people, kind):
 
 @contextmanager
 def writing(people):
-    """Somebody who writes all the time. A list, at the end with his longest wait in seconds."""
+    """A session that writes all the time. Yields a list, which at the end has its longest wait in seconds."""
     waits, over = [], threading.Event()
 
     def write():
@@ -238,9 +239,9 @@ def test_undoing_gives_up_in_the_same_way_and_is_run_again(people):
 
 
 def test_an_index_that_is_the_victim_of_a_deadlock_is_built_again(people):
-    """Somebody with an old snapshot wants a lock that an index keeps, which waits for old snapshots."""
+    """A session with an old snapshot requests a lock held by an index build, which waits for old snapshots."""
     phase = "SELECT max(phase) FROM pg_stat_progress_create_index WHERE datname = current_database()"
-    # Who waits looks for a deadlock once, after a second: the other has looked already.
+    # A waiting session looks for a deadlock once, after a second: the other one has looked already.
     waits = (
         "SELECT count(*) FROM pg_locks WHERE relation = 'crm.people'::regclass AND mode = 'ShareLock' "
         "AND clock_timestamp() > waitstart + interval '1.5 s'"
@@ -284,7 +285,7 @@ def test_it_goes_on_once_the_holder_has_ended(people, crm_sync, kind):
 
 
 def test_an_autovacuum_is_ended_not_waited_for(people):
-    """It holds what a change of the definition needs, and goes away only for anyone who waits for a second."""
+    """It holds a lock that a change of the definition needs, and is cancelled only by a session that waits for a second."""
     with people.admin() as admin:
         admin.execute(
             "ALTER TABLE crm.people SET (autovacuum_vacuum_threshold = 0, autovacuum_vacuum_scale_factor = 0, "
@@ -302,7 +303,7 @@ def test_an_autovacuum_is_ended_not_waited_for(people):
 
 def test_two_at_once_and_migrate_beside_them_one_works_and_the_others_say_that_they_wait(people, crm_sync):
     with stops(people.server, people.name) as stop:
-        stop.at(words="CREATE INDEX", only_steps=True)  # in its second half: after its plan it lets go for a moment
+        stop.at(words="CREATE INDEX", only_steps=True)  # in its second half: after planning, it lets go for a moment
         first = crm_sync.start(people.url, "adopt")
         assert stop.stopped(first)
         others = [crm_sync.start(people.url, command) for command in ("adopt", "migrate")]
@@ -318,7 +319,7 @@ def test_two_at_once_and_migrate_beside_them_one_works_and_the_others_say_that_t
 
 
 def test_four_started_in_the_same_moment_never_fail(people, crm_sync):
-    """Also where there is no schema to begin with."""
+    """Also if there is no schema at first."""
     started = [crm_sync.start(people.url, command) for command in ("adopt", "migrate", "adopt", "migrate")]
     for command in started:
         assert command.ended() == 0, command.said

@@ -1,4 +1,4 @@
-"""Adopt, undo, adopt again; and a table that was there before."""
+"""Adopt, undo, adopt again; and a table that existed before."""
 
 import asyncio
 import re

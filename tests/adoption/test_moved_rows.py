@@ -1,4 +1,4 @@
-"""A row that moves from one partition to another, which is a deletion and an insertion by one UPDATE, stays what it is."""
+"""A row that moves from one partition to another, a deletion and an insertion by one UPDATE, keeps its state."""
 
 import asyncio
 import random
@@ -18,7 +18,7 @@ MOVE = "UPDATE people SET region = 'us' WHERE id = 1"
 
 @pytest.fixture
 async def person(owner, empty_url):
-    """The one row, in the partition of Europe."""
+    """The only row, in the partition for Europe."""
     await owner.execute(LIST)
     await adopt(empty_url, "people", key="id")
     await owner.execute("INSERT INTO people (id, email, region) VALUES (1, 'ada@example.com', 'eu')")
@@ -162,7 +162,7 @@ async def test_complete_it_leaves_no_tombstone_and_deleted_it_leaves_one(owner, 
 
 @pytest.mark.usefixtures("person")
 async def test_where_the_owner_may_not_see_all_rows_deletions_are_refused_rather_than_guessed(owner, empty_url):
-    """A row that has moved would look like one that is gone, and its record would be deleted."""
+    """A row that has moved would look like a deleted one, and its record would be deleted."""
     name = f"somebody_{empty_url.rpartition('_')[2]}"
     await owner.execute(f"CREATE ROLE {name}; ALTER TABLE people OWNER TO {name}; GRANT ALL ON SCHEMA crm_sync TO {name}")
     await owner.execute(
@@ -191,7 +191,7 @@ async def test_other_tables_have_no_trigger_for_it_and_pay_nothing(owner, empty_
 async def test_rows_that_move_all_the_time_under_two_workers_are_never_in_flight_twice_and_end_as_they_were_last(
     owner, empty_url
 ):
-    """Five sessions move, edit and flip. A statement of a worker may meet a row that has just moved away, and comes again."""
+    """Five sessions move, edit and flip. A worker's statement may meet a row that has just moved away, and is repeated."""
     await owner.execute(LIST)
     await adopt(empty_url, "people", key="id")
     await owner.execute("INSERT INTO people SELECT n, n || '@example.com', NULL, 'eu' FROM generate_series(1, 40) AS n")
@@ -211,7 +211,7 @@ async def test_rows_that_move_all_the_time_under_two_workers_are_never_in_flight
         await session.close()
 
     async with delivering(empty_url) as crm, running(empty_url, crm):
-        crm.gate.wait = lambda: asyncio.sleep(0.02)  # as long as a request takes
+        crm.gate.wait = lambda: asyncio.sleep(0.02)  # about the duration of a request
         await asyncio.gather(*map(application, range(5)))
         await owner.execute("UPDATE people SET brevo_sync_status = 'Queued'")
         await until(owner, "people", complete())

@@ -1,4 +1,4 @@
-"""Partitioned tables: every row is reached, wherever it lies and wherever it moves."""
+"""Partitioned tables: every row is reached, whichever partition it is in or moves to."""
 
 import pytest
 
@@ -94,12 +94,12 @@ async def test_a_partition_that_is_added_later_has_columns_triggers_and_indexes(
         )
         await until(owner, "people", complete())
     assert len(crm.requests) == 1
-    # What adopt has to add is room in its pages.
+    # All that is left for adopt to add is free space in the pages.
     assert await adopt_only(empty_url) == ["ALTER TABLE public.people_next SET (fillfactor = 50)"]
 
 
 async def test_an_adoption_that_was_broken_off_at_an_index_of_one_partition_is_gone_on_with(owner, empty_url, monkeypatch):
-    """The index is there, noted down, invalid, and attached to nothing; and of two CRMs nothing is there yet."""
+    """The index exists, recorded, invalid, and attached to nothing; for two CRMs nothing exists yet."""
     await owner.execute(HASH)
     await owner.execute(f"INSERT INTO people (id, email) SELECT n, {ADDRESS} FROM generate_series(1, 300) AS n")
     run = Runner.run
@@ -122,7 +122,7 @@ async def test_an_adoption_that_was_broken_off_at_an_index_of_one_partition_is_g
 
 
 async def at_one_place(owner, url, *queued):
-    """Three rows, each the first of its partition, and so all at the same ctid."""
+    """Three rows, each the first of its partition, and so all with the same ctid."""
     await owner.execute(LIST)
     await adopt(url, "people", key="id")
     row = "INSERT INTO people (id, email, region, brevo_sync_status) VALUES ($1, 'ada@example.com', $2, $3)"

@@ -1,4 +1,4 @@
-"""What the statements of a worker read of a partitioned table of 80,000 rows: entries of the line, in order, and their rows."""
+"""What a worker's statements read from a partitioned table of 80,000 rows: entries of the line, in order, and their rows."""
 
 import json
 
@@ -36,7 +36,7 @@ async def worker(owner, empty_url, request):
 
 
 async def explained(worker, statement, *arguments):
-    """Every node of the plan, and the blocks that it touched."""
+    """Every node of the plan, and the blocks it touched."""
     async with worker.database.connection() as connection:
         transaction = connection.transaction()
         await transaction.start()
@@ -57,7 +57,7 @@ def scans(plan, words):
 
 
 def sorted_rows(plan):
-    """By nodes that sort what they have first read as a whole."""
+    """From nodes that sort what they have first read completely."""
     return sum(node["Actual Rows"] for node in plan if node["Node Type"] in ("Sort", "Incremental Sort"))
 
 

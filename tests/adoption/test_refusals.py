@@ -1,4 +1,4 @@
-"""What cannot be adopted is refused with what to do, and the database is as it was."""
+"""A table that cannot be adopted is refused with what to do, and the database is unchanged."""
 
 import asyncio
 import subprocess

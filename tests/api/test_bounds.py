@@ -1,4 +1,4 @@
-"""However many contacts there are, a request ends in a moment, and says what is left."""
+"""However many contacts there are, a request ends in a moment, and reports what is left."""
 
 import itertools
 from contextlib import asynccontextmanager
@@ -35,7 +35,7 @@ async def opened(url, kind=ReadOnly):
 
 
 async def test_a_retry_of_very_many_ends_in_time_and_the_same_request_goes_on(app, url):
-    """By a clock that goes on by a second whenever it is read."""
+    """With a clock that advances by a second whenever it is read."""
     many = 2 * RETRIED.keys + 100
     await app.execute("SET session_replication_role = replica")
     await app.execute(FAILED, many)
@@ -54,7 +54,7 @@ async def test_a_retry_of_very_many_ends_in_time_and_the_same_request_goes_on(ap
 
 
 class Slow(ReadOnly):
-    """Of a table that is too large to be read for an address."""
+    """For a table that is too large to be searched for an address."""
 
     async def fetch_within(self, *_arguments):
         raise TooSlowError("canceling statement due to statement timeout")

@@ -27,7 +27,7 @@ async def api(console_url):
 
 async def test_pages_hold_each_once_the_latest_first(app, api):
     for number in range(7):
-        await app.execute(INSERT, float(number // 2), "lane_held", "brevo")  # some at the same moment
+        await app.execute(INSERT, float(number // 2), "lane_held", "brevo")  # some at the same time
     found, after = [], ""
     while after is not None:  # token_used, the event of these requests, is left out
         _, _, page = await api("GET", f"/events?event=lane_held&limit=3{f'&after={after}' if after else ''}".replace("+", "%2B"))
@@ -66,7 +66,7 @@ def happened(number, event="lane_held", crm="brevo"):
 
 
 class Events:
-    """What is in the database, as one look after the other sees it; an error where it is away."""
+    """The content of the database in successive looks; an error while it is unreachable."""
 
     def __init__(self, *looks):
         self._looks = [*looks]
@@ -81,7 +81,7 @@ class Events:
 
 
 async def told(events, last_id=None, *, most, **which):
-    """Ids of the first so many, and what else was said."""
+    """Ids of the first `most`, and the other lines sent."""
     stream = Following(events, look_s=0.0, silence_s=0.0).stream(last_id, **which)
     found = []
     async with asyncio.timeout(5):

@@ -1,4 +1,4 @@
-"""The document says what the API does: by its validator, and by calls that are made from it."""
+"""The document describes what the API does: checked by its validator, and by generated calls."""
 
 import asyncio
 import json
@@ -62,7 +62,7 @@ def test_a_validator_takes_it():
 @slow
 @pytest.mark.skipif(not Path(sys.executable).with_name("schemathesis").exists(), reason=f"schemathesis {NEEDED}")
 async def test_calls_that_are_made_from_it_are_answered_as_it_says(app, console_url):
-    """Whatever is sent: no 500, no answer that the document does not have, nothing refused that it allows."""
+    """Whatever is sent: no 500, no undocumented answer, and nothing refused that it allows."""
     for number in range(5):
         await insert(app, "New", f"{number}@example.com")
     await fails(app, email="failed@example.com")

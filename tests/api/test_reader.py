@@ -1,4 +1,4 @@
-"""One reading for all who look, at a bounded share of the time; and nobody sees what another's rights have read."""
+"""One query for all viewers, at a bounded share of the time, and never shared across rights."""
 
 import asyncio
 
@@ -17,7 +17,7 @@ class Clock:
 
 
 class Database:
-    """takes_s: of one reading, by the clock."""
+    """takes_s: for one query, by the clock."""
 
     def __init__(self, clock, takes_s=0.0):
         self.clock, self.takes_s, self.read = clock, takes_s, []

@@ -1,4 +1,4 @@
-"""What stands for a key: itself, or a sealed reference that says nothing, and that nobody else can make."""
+"""What represents a key: the key itself, or a sealed reference that reveals nothing and cannot be forged."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""The API's routes in an application of Starlette."""
+"""The API's routes in a Starlette application."""
 
 import asyncio
 from urllib.parse import quote
@@ -120,7 +120,7 @@ async def test_the_code_of_the_manual_mounts_it(app, console_url, monkeypatch):
     contact = await insert(app, "New")
     [mount] = its["app"].routes
     async with (
-        mount.app.router.lifespan_context(mount.app),  # closes at the end; a mounted application's is run by no server
+        mount.app.router.lifespan_context(mount.app),  # closes at the end; no server runs a mounted application's lifespan
         httpx.AsyncClient(transport=httpx.ASGITransport(its["app"]), base_url="http://app.example") as client,
     ):
         assert (await client.get("/crm/v1/crms")).status_code == 401

@@ -1,4 +1,4 @@
-"""Versions that differ are said."""
+"""Different versions are reported."""
 
 from crm_sync import __version__
 from crm_sync.api.versions import differences, known_migrations

@@ -1,4 +1,4 @@
-"""`make bench`: everything that is measured, as tables. Ratios are of figures of one run; quote those.
+"""`make bench`: all measurements, as tables. Ratios are between figures of one run; quote those.
 
 python -m tests.bench --only drain --repeats 5
 """
@@ -71,7 +71,7 @@ Latency = Callable[..., Awaitable[list[float]]]
 
 
 class Bench:
-    """Runs scenarios on one server, and keeps the rows of the closing table."""
+    """Runs scenarios on one server, and keeps the rows of the final table."""
 
     def __init__(self, server: Postgres, console: Console, *, repeats: int, rounds: int, seconds: int) -> None:
         self._server = server
@@ -83,7 +83,7 @@ class Bench:
         self.broken: list[str] = []
 
     def drain(self) -> None:
-        """20,000 contacts or jobs, handled by nothing."""
+        """20,000 contacts or jobs, handled without doing anything."""
         systems: dict[str, Drain] = {ours.NAME: ours.drain, BARE: ours.drain_bare}
         systems |= {f"{peer.name} {peer.version()}": peer.drain for peer in PEERS if peer.name not in self._absent}
         rates: dict[str, list[float]] = {name: [] for name in systems}
@@ -96,7 +96,7 @@ class Bench:
         self._tell_absent()
 
     def metrics(self) -> None:
-        """The same drain with metrics and without, in turn, so that both meet the same machine."""
+        """The same drain with metrics and without, alternating, so that both meet the same machine."""
         cases = {"without": ours.drain, "with": ours.drain_with_metrics}
         rates: dict[str, list[float]] = {name: [] for name in cases}
         for _ in range(2 * self._repeats):
@@ -120,7 +120,7 @@ class Bench:
             name: (
                 shown(statistics.median(map(p50, values))),
                 shown(statistics.median(map(p99, values))),
-                # Of the same repeat, for the machine is not the same in another.
+                # From the same repeat, because the machine is different in another one.
                 f"{statistics.median(p50(own) / p50(limit) for own, limit in zip(values, limits, strict=True)):.2f}",
             )
             for limits in [samples[bare_listener.NAME]]
@@ -177,7 +177,7 @@ class Bench:
         self._show_promises("what history costs", history.Figures(drains, latencies).promises())
 
     def application(self) -> None:
-        """What the application pays for a flip, and would pay for something else instead."""
+        """What the application pays for a flip, and what it would pay for alternatives."""
         cases = [case for case in application.CASES if not (case.peer and peer_graphile.NAME in self._absent)]
         for further in application.TABLES:
             runs = uvloop.run(application.flips_per_second(self._server, cases, further, self._rounds, self._seconds))
@@ -196,7 +196,7 @@ class Bench:
         self._tell_absent()
 
     def snapshot(self) -> None:
-        """A drain of 100,000 under somebody's long report."""
+        """A drain of 100,000 during a long report."""
         runs = [self._in_fresh_database(steadiness.under_snapshot) for _ in range(self._repeats)]
         first, last = (statistics.median(run[part] for run in runs) for part in ("first", "last"))
         ratio = statistics.median(run["last"] / run["first"] for run in runs)
@@ -221,20 +221,20 @@ class Bench:
         self._show_promises("a million contacts, no-op CRM", self._in_fresh_database(steadiness.backfill).promises())
 
     def limits(self) -> None:
-        """Whether the limits of an account hold over four workers, and how much of them is used. Once."""
+        """Whether the limits of an account hold across four workers, and how much of them is used. Once."""
         for case in limits.CASES:
             figures = self._in_fresh_database(lambda url, case=case: limits.measure(url, case))
             self._show_promises(f"{limits.WORKERS} workers for {case.seconds:g} s, {case.name}", figures.promises())
 
     def small(self) -> None:
-        """What a small server without limits gets, next to what it would get without adaptive concurrency. Once each."""
+        """What a small server without limits gets, compared with no adaptive concurrency. Once each."""
         for case in small.CASES:
             figures = self._in_fresh_database(lambda url, case=case: small.measure(url, case))
             server = f"n8n that does {small.PLACES} things at a time in {small.SERVICE_MS} ms each"
             self._show_promises(f"{small.WORKERS} workers, {server}, {case.name}", figures.promises())
 
     def outage(self) -> None:
-        """What it costs that a CRM goes down and comes back. Once."""
+        """The cost of a CRM that goes down and comes back. Once."""
         figures = self._in_fresh_database(outage.measure)
         self._show_promises(f"{outage.WORKERS} workers, Brevo down for {outage.OUTAGE_S:g} s", figures.promises())
 
@@ -245,13 +245,13 @@ class Bench:
         self._show_promises(title, figures.promises())
 
     def adoption(self) -> None:
-        """How long a writer waits while his table is adopted. Once."""
+        """How long a writer waits while the table is adopted. Once."""
         figures = adoption.measure(self._server)
         title = f"{adoption.ROWS:,} rows, {WRITES_A_SECOND} writes a second"
         self._show_promises(title, figures.promises())
 
     def match(self) -> None:
-        """What it takes to know the records of a large table. Once."""
+        """The cost of finding the records of a large table. Once."""
         self._show_promises(f"crm-sync match, {matching.ROWS:,} rows", self._in_fresh_database(matching.measure).promises())
 
     def status(self) -> None:
@@ -309,7 +309,9 @@ async def _with_sink(measure: Latency, url: str) -> list[float]:
 @click.option("--seconds", default=application.SECONDS, show_default=True, help="Length of such a round.")
 @click.option("--only", type=click.Choice(SCENARIOS), multiple=True, help="Measure this alone.")
 def main(*, repeats: int, rounds: int, seconds: int, only: tuple[str, ...]) -> None:
-    """Measures crm-sync next to other Postgres queues, on an embedded PostgreSQL with fsync on. 1 if a promise is not held."""
+    """Measures crm-sync next to other Postgres queues, on an embedded PostgreSQL with fsync on. Returns 1 if a promise is not
+    kept.
+    """
     console = Console(width=110)
     started = time.monotonic()
     with running_postgres() as server:

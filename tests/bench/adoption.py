@@ -1,4 +1,4 @@
-"""A table of two million rows is adopted, and given back, while 200 writes a second go on: how long a writer waits."""
+"""A table of two million rows is adopted, and given back, during 200 writes a second: how long a writer waits."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ PARTS = {"adopting": ("adopt",), "adopting again": ("adopt",), "undoing": ("adop
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """waits and durations, in seconds: by part. differences: rows that do not say what was written last."""
+    """waits and durations, in seconds: by part. differences: rows without the last value written."""
 
     waits: Mapping[str, Wait]
     durations: Mapping[str, float]
@@ -37,7 +37,7 @@ class Figures:
                 told("    writes meanwhile", wait.writes),
                 exactly("    of them failed", len(wait.failed), 0),
             ]
-        # Without what another table shows too, two rows of one name would be one.
+        # Otherwise two rows with the same name would be merged.
         named = [row._replace(what=f"{row.what}{' ' * number}") for number, row in enumerate(shown)]
         return [*named, exactly("rows that do not say what was written last", self.differences, 0)]
 

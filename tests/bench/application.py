@@ -1,8 +1,8 @@
-"""What the application pays: single-row flips by 16 clients, and what it would pay for something else in place of ours.
+"""What the application pays: single-row flips by 16 clients, compared with alternatives.
 
-pgbench flips contacts that are New, each once, in a transaction of its own. In short rounds, case after case, for a disk that is
-shared has a speed of its own from second to second: what counts is the ratio within a round. All cases are on copies of one
-table, with no or with seven further indexes. Our worker is awake and its lane busy, as in a backlog.
+pgbench flips New contacts, each once, in a separate transaction. Rounds are short, case after case, because the speed of a shared
+disk changes every second: only the ratio within a round counts. All cases use copies of one table, with no or with seven further
+indexes. Our worker is awake and its lane busy, as during a backlog.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from tests.bench.written import FURTHER, add_further
 CLIENTS = 16
 ROUNDS = 6
 SECONDS = 2
-A_SECOND = 2_700  # contacts that are there for one client; it flips fewer
+A_SECOND = 2_700  # contacts available to one client; it flips fewer
 BEFORE = "no trigger"
 PAUSED = (sys.executable, "-m", "tests.bench.worker_ours", "paused")
 
@@ -39,7 +39,7 @@ FLIP = """
 UPDATE contacts SET brevo_sync_status = 'Queued'
 WHERE id = ('00000000-0000-4000-8000-' || lpad(to_hex((:n)::bigint), 12, '0'))::uuid
 """
-# As one statement, which is the least that it can cost: an ORM sends two, between BEGIN and COMMIT.
+# As one statement, which is the minimum cost: an ORM sends two, between BEGIN and COMMIT.
 FLIP_AND_OUTBOX = f"WITH flipped AS ({FLIP} RETURNING id) INSERT INTO outbox (contact_id) SELECT id FROM flipped"
 MORE_THAN_ITS_HANDS_HOLD = """
     INSERT INTO contacts (email, brevo_sync_status)
@@ -68,7 +68,7 @@ ADD_JOB = TRIGGER.format(when="AFTER", what="graphile_worker.add_job('deliver', 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """change: of the table that ours is on; peer: Graphile Worker is installed next to it."""
+    """change: of the table that ours is on. peer: Graphile Worker is installed next to it."""
 
     name: str
     change: str
@@ -163,7 +163,7 @@ async def _pgbench(
         raise RuntimeError(f"pgbench failed: {run.stderr[-500:]}")
     flipped = await connection.fetchval(counted) - before
     transactions = int(re.search(r"transactions actually processed: (\d+)", run.stdout)[1])
-    # A contact flipped twice would cost less: it keeps its place in line.
+    # Flipping a contact twice would cost less: it keeps its place in line.
     if abs(flipped - transactions) > CLIENTS:
         raise RuntimeError(f"pgbench ran {transactions} transactions, but {flipped} contacts were flipped: it came round")
     return float(re.search(r"tps = ([\d.]+)", run.stdout)[1])

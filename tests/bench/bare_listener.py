@@ -1,7 +1,7 @@
-"""The limit of any worker that is told by Postgres: a bare listener, which does what has to be done for one row, and no more.
+"""The limit of any worker notified by Postgres: a bare listener, which does the minimum for one row.
 
-It listens, claims a row with FOR UPDATE SKIP LOCKED, and writes to a socket. It has no client of a CRM, no retries, no
-fence and no limits, and costs a NOTIFY in each commit. Python is hardly faster from COMMIT to the socket.
+It listens, claims a row with FOR UPDATE SKIP LOCKED, and writes to a socket. It has no CRM client, no retries, no fence and no
+limits, and costs a NOTIFY in each commit. Python can hardly be faster from COMMIT to the socket.
 
 python -m tests.bench.bare_listener DATABASE_URL SINK_URL
 """
@@ -32,7 +32,7 @@ CLAIM = """
 
 
 async def latency(database_url: str, sink: Sink, samples: int = 200) -> list[float]:
-    """Milliseconds from COMMIT to the first byte of the request, as of every other."""
+    """Milliseconds from COMMIT to the first byte of the request, as for all others."""
     connection = await asyncpg.connect(database_url)
     await connection.execute(TABLE)
 

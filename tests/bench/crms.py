@@ -11,7 +11,7 @@ from tests.bench.ours import environment, fill
 from tests.bench.peers.process import running_worker
 
 CONTACTS = {"hubspot": 20_000, "brevo": 10_000, "mautic": 10_000, "n8n": 10_000}
-# Of the loop, by what the fake waits before it answers: at once, which is a race of CPUs, and 20 ms, which is quick for a CRM.
+# For the loop, by the delay of the fake's answers: none, which is a race of CPUs, and 20 ms, which is fast for a CRM.
 WITH_SDK = {0: 1_000, 20: 200}
 SDKS = ("hubspot", "brevo")
 RUN = (sys.executable, "-m", "tests.bench.run_telling")
@@ -21,7 +21,7 @@ POLL_S = 0.01
 
 
 async def ours(database_url: str, crm: str, delay_ms: int) -> float:
-    """Contacts a second, from the COMMIT of one statement that flips them all to the last row that says Complete."""
+    """Contacts a second, from the COMMIT of one statement that flips them all until the last row is Complete."""
     await fill(database_url, CONTACTS[crm])
     app = await asyncpg.connect(database_url)
     async with running_sandbox(crm, "--delay-ms", str(delay_ms)) as url:

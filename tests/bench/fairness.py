@@ -1,7 +1,7 @@
-"""A single flip into a backlog of 100,000 at a CRM of 10 requests a second: how long it takes, and what the backlog pays for it.
+"""A single flip into a backlog of 100,000 at a CRM with 10 requests a second: how long it takes, and what it costs the backlog.
 
 The first OLDEST of the backlog are flipped in statements of OLDEST_AT_ONCE, so that their order can be told; the others are one
-statement. Flips come at random times, one in EVERY_S in the mean, as those of people do.
+statement. Flips come at random times, one every EVERY_S on average, like those of people.
 """
 
 import asyncio
@@ -26,17 +26,17 @@ OLDEST, OLDEST_AT_ONCE = 4_000, 10
 FLIPS = 120
 EVERY_S = 2.0
 RAMP_UP_S = 5.0
-LAST_S = 30.0  # a flip gets to arrive
-A_SECOND = 10  # requests, by the limits of an account that pays nothing
+LAST_S = 30.0  # time for a flip to arrive
+A_SECOND = 10  # requests, by the limits of a free account
 LATEST_S = 2.0
 LEAST_SHARE = 0.75
-UNDER_WAY = Brevo.concurrency  # so many may overtake each other on their way
+UNDER_WAY = Brevo.concurrency  # this many may overtake each other in flight
 SEED = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """latencies: seconds of each single flip, from its COMMIT to Brevo. overtaken: of the backlog, by how many flipped later."""
+    """latencies: seconds of each single flip, from its COMMIT to Brevo. overtaken: for the backlog, by how many flipped later."""
 
     latencies: Sequence[float]
     missing: int
@@ -65,7 +65,7 @@ class Figures:
 
 
 async def measure(database_url: str, flips: int = FLIPS) -> Figures:
-    """Lasts about EVERY_S seconds a flip."""
+    """Lasts about EVERY_S seconds per flip."""
     application = await fill_table(database_url, BACKLOG + flips)
     await _flip_backlog(application)
     async with running_sandbox("brevo", "--limits", "--delay-ms", str(DELAY_MS)) as url:
@@ -92,7 +92,7 @@ async def measure(database_url: str, flips: int = FLIPS) -> Figures:
 
 
 async def _flip_backlog(application: asyncpg.Connection) -> None:
-    # It is no part of what is measured, and 400 commits take their time on a disk.
+    # It is not part of the measurement, and 400 commits take a while on a disk.
     await application.execute("SET synchronous_commit = off")
     for first in range(1, OLDEST + 1, OLDEST_AT_ONCE):
         await flip(application, "brevo", first, first + OLDEST_AT_ONCE - 1)
@@ -111,7 +111,7 @@ async def _flip_now_and_then(application: asyncpg.Connection, flips: int) -> dic
 
 
 async def _arrived(sandbox_url: str, flipped: dict[int, float]) -> dict[int, float]:
-    """Once those that were flipped are among them, or LAST_S are over."""
+    """Once all flipped ones have arrived, or LAST_S have passed."""
     deadline = time.time() + LAST_S
     while True:
         arrived = await arrivals_of(sandbox_url)
@@ -126,7 +126,7 @@ def _statement(number: int) -> int:
 
 
 def _overtaken(arrivals: Sequence[int]) -> list[int]:
-    """How many that were flipped later each of them found there. arrivals: the statements of flipping, in order of arrival."""
+    """For each of them, how many flipped later arrived before it. arrivals: the statements of flipping, in order of arrival."""
     earlier: list[int] = []
     counts = []
     for statement in arrivals:

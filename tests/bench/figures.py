@@ -1,4 +1,4 @@
-"""Numbers out of measurements: percentiles, medians over repeats, and one table with a system per row."""
+"""Figures from measurements: percentiles, medians over repeats, and a table with one system per row."""
 
 import math
 import statistics
@@ -33,14 +33,14 @@ def medians(repeats: Sequence[Figures]) -> dict[str, float]:
 
 
 def shown(value: float) -> str:
-    """Whole numbers with thousands from 100 on, else two significant places after the point: 11,600 and 4.8 and 0.42."""
+    """Numbers from 100 on as integers with thousands separators, others with two significant digits: 11,600 and 4.8 and 0.42."""
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 1 else f"{value:.2f}"
 
 
 def table(title: str, columns: Sequence[str], rows: Mapping[str, Figures | str]) -> Table:
-    """Rows are systems and columns figures. A row that is a text is a system that was not measured."""
+    """Rows are systems and columns are figures. A row that is a text is a system that was not measured."""
     result = Table(title=title, title_justify="left")
     result.add_column("system")
     for column in columns:

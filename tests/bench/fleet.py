@@ -1,4 +1,4 @@
-"""Several real workers, each a process of its own, against sandboxes that are processes too; and what both tell afterwards."""
+"""Several real workers against sandboxes, all separate processes, and what both report afterwards."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ from tests.bench.crms import RUN, START_TIMEOUT_S
 from tests.bench.ours import environment, fill
 from tests.bench.peers.process import REPOSITORY, STOP_TIMEOUT_S
 
-_NUMBER = re.compile(r"person\.(\d+)@")  # of the people whom `tests.bench.ours.fill` makes, from 1
+_NUMBER = re.compile(r"person\.(\d+)@")  # the people made by `tests.bench.ours.fill`, from 1
 ONE = "id = ('00000000-0000-4000-8000-' || lpad(to_hex($1::bigint), 12, '0'))::uuid"
 SOME = (
     "id BETWEEN ('00000000-0000-4000-8000-' || lpad(to_hex($1::bigint), 12, '0'))::uuid "
@@ -30,25 +30,25 @@ POLL_S = 0.1
 
 
 class Fleet:
-    """Workers that run. Their logs are there until the fleet ends, and its workers may end before it."""
+    """Running workers. Their logs exist until the fleet ends; workers may end before that."""
 
     def __init__(self, logs: Sequence[Path], processes: Sequence[asyncio.subprocess.Process]) -> None:
         self._logs = logs
         self._processes = processes
 
     def said(self) -> list[dict[str, Any]]:
-        """The log lines of all workers in the order of time; `at` in seconds since 1970."""
+        """The log lines of all workers in order of time; `at` in seconds since 1970."""
         lines = [json.loads(line) for log in self._logs for line in log.read_text().splitlines() if line.startswith("{")]
         return sorted(({**line, "at": datetime.fromisoformat(line["timestamp"]).timestamp()} for line in lines), key=_at)
 
     def check(self) -> None:
-        """Raises RuntimeError if one has ended by itself."""
+        """Raises RuntimeError if a worker has ended by itself."""
         for process, log in zip(self._processes, self._logs, strict=True):
             if process.returncode is not None:
                 raise RuntimeError(f"a worker ended with {process.returncode}: {log.read_text()[-2000:]}")
 
     async def stop(self) -> None:
-        """Drains them all at once, and ends who does not. Only these, each by its own id."""
+        """Drains them all at once, and kills those that do not end. Only these, each by its own id."""
         running = [process for process in self._processes if process.returncode is None]
         for process in running:
             process.terminate()
@@ -72,7 +72,7 @@ async def running_fleet(workers: int, database_url: str, **settings: str) -> Asy
         fleet = Fleet(logs, processes)
         stack.push_async_callback(fleet.stop)
         for log in logs:
-            processes.append(await _started(log))  # noqa: PERF401 (each is to be stopped if the next does not start)
+            processes.append(await _started(log))  # noqa: PERF401 (each must be stopped if the next does not start)
         for process in processes:
             await _ready(process, fleet)
         yield fleet
@@ -110,7 +110,7 @@ async def flip(application: asyncpg.Connection, crm: str, first: int, last: int)
 
 
 async def flip_one(application: asyncpg.Connection, crm: str, number: int) -> float:
-    """When its COMMIT was on its way, in seconds since 1970."""
+    """Returns when its COMMIT was sent, in seconds since 1970."""
     async with application.transaction():
         await application.execute(f"UPDATE contacts SET {crm}_sync_status = 'Queued' WHERE {ONE}", number)
         committed = time.time()
@@ -118,7 +118,7 @@ async def flip_one(application: asyncpg.Connection, crm: str, number: int) -> fl
 
 
 class Request(NamedTuple):
-    """at: when it reached the CRM, by the machine's monotonic clock. took_s: there. contacts: in its body."""
+    """at: when it reached the CRM, by the machine's monotonic clock. took_s: time there. contacts: in its body."""
 
     at: float
     took_s: float

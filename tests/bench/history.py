@@ -1,6 +1,6 @@
-"""What history costs: the drain and the latency with it, next to the same without, in turn.
+"""What history costs: drain and latency with and without it, alternating.
 
-The machine is not the same from one minute to the next, so a round's figures are compared with those of the same round.
+The machine differs from one minute to the next, so figures are compared only within a round.
 """
 
 import statistics
@@ -12,7 +12,7 @@ from tests.bench.figures import p99
 from tests.bench.promises import Promise, at_least, told
 
 ROUNDS = 9
-DRAIN_SHARE = 0.93  # at least so much of the drain without
+DRAIN_SHARE = 0.93  # minimum share of the drain without history
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
-"""The limits of a CRM account: four workers, more work than may be done, and a fake that notes when each request arrives.
+"""The limits of a CRM account: four workers, more work than allowed, and a fake that records when each request arrives.
 
-Counted are the requests in every half-open window [t, t + seconds) of each limit, wherever it begins: never more than the limit.
-How much of it is used is the mean of all windows of that length from RAMP_UP_S after the first request on, for a worker's first
-chunks are small. What sharing costs is counted in statements: each that reads or writes the budget is one scan of its index.
+Requests are counted in every half-open window [t, t + seconds) of each limit, wherever it begins: never more than the limit.
+Usage is the mean over all windows of that length from RAMP_UP_S after the first request on, because a worker's first chunks are
+small. The cost of sharing is counted in statements: each read or write of the budget is one scan of its index.
 """
 
 import asyncio
@@ -28,11 +28,11 @@ from tests.bench.promises import Promise, at_least, at_most, exactly, told
 
 WORKERS = 4
 RAMP_UP_S = 1.0
-DELAY_MS = 20  # before each answer, which is quick for a CRM
+DELAY_MS = 20  # before each answer, which is fast for a CRM
 LEAST_SHARE_PERCENT = 95.0
 MOST_COST_PERCENT = 2.0
 WINDOWS_SAMPLED = 2_000
-TIMED = 50  # deliveries, and statements
+TIMED = 50  # number of deliveries and statements that are timed
 ACCOUNTS = {"brevo": brevo.account, "hubspot": hubspot.account}
 FIELDS = {
     "brevo": {"FIRSTNAME": "first_name", "LASTNAME": "last_name", "SMS": "phone"},
@@ -43,7 +43,7 @@ STATEMENTS = "SELECT seq_scan + idx_scan FROM pg_stat_user_tables WHERE relid = 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """limits: as the setting says it. enforced: the fake has the vendor's own limits too, and refuses what breaks them."""
+    """limits: as in the setting. enforced: the fake also has the vendor's limits, and refuses requests over them."""
 
     crm: str
     limits: str
@@ -60,14 +60,14 @@ class Case:
 CASES = (
     Case("brevo", brevo.LIMITS["general"], 35, 1_000, 1, enforced=True),
     Case("hubspot", hubspot.LIMITS["starter"], 45, 60_000, 100, enforced=True),
-    # An hour scaled down, so that it is the window that is counted, not the one that is spaced, which binds.
+    # An hour scaled down, so that the counted window is the limit, not the spaced one.
     Case("brevo", "50/s 600/20s", 65, 4_000, 1, enforced=False),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """Of one limit. percent: of it, in the mean; None if the run was shorter than the window."""
+    """For one limit. percent: mean usage; None if the run was shorter than the window."""
 
     window: Window
     most: int
@@ -76,7 +76,7 @@ class Used:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """statements: of the budget, for one request. statement_ms: one of them. delivery_ms: claim, request and finish."""
+    """statements: on the budget, per request. statement_ms: for one of them. delivery_ms: claim, request and finish."""
 
     requests: int
     contacts_a_request: float
@@ -118,7 +118,7 @@ async def measure(database_url: str, case: Case) -> Figures:
             left = await application.fetchval(f"SELECT count(*) FROM contacts WHERE {case.crm}_due_at IS NOT NULL")
         requests = await requests_of(url)
         stats = await stats_of(url)
-    # Their sessions are gone, and with them went their statistics to the server.
+    # Their sessions have ended, so their statistics have reached the server.
     statements = await application.fetchval(STATEMENTS)
     await application.close()
     delivery_s, statement_s = await _times(database_url, case)
@@ -136,7 +136,7 @@ async def measure(database_url: str, case: Case) -> Figures:
 
 
 def _used(window: Window, requests: Sequence[Request], ended: float) -> Used:
-    """Of the requests until `ended`, by the clock of their arrivals."""
+    """For the requests until `ended`, by the clock of their arrivals."""
     at = [request.at for request in requests]
     most = max(bisect_left(at, first + window.seconds) - place for place, first in enumerate(at))
     begin, end = at[0] + RAMP_UP_S, ended - window.seconds
@@ -148,7 +148,7 @@ def _used(window: Window, requests: Sequence[Request], ended: float) -> Used:
 
 
 async def _times(database_url: str, case: Case) -> tuple[float, float]:
-    """Seconds of a delivery, and of a statement of the budget: medians, one after the other, while nothing else is at work."""
+    """Seconds of a delivery, and of a budget statement: medians, one after another, on an idle system."""
     async with running_sandbox(case.crm, "--delay-ms", str(DELAY_MS)) as url, Database(database_url, size=1) as database:
         with environment(**settings(case.crm, url)):
             account = ACCOUNTS[case.crm]()

@@ -1,7 +1,7 @@
-"""A million rows next to a HubSpot that has a tenth of them: how many requests it takes to know, and where the time goes.
+"""Matching a million rows with a HubSpot that has a tenth of them: how many requests it takes, and where the time goes.
 
-The account has no limits here, and its sandbox runs in the same process: the time is an upper bound of our own share. It is
-interrupted halfway, and goes on.
+The account has no limits here, and its sandbox runs in the same process: the time is an upper bound of our own share. The run is
+interrupted halfway, and continues.
 """
 
 import time
@@ -28,7 +28,7 @@ FILL_TIMEOUT_S = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """took_s: without filling. requests: to HubSpot."""
+    """took_s: without filling the table. requests: to HubSpot."""
 
     counts: MatchCounts
     written: int

@@ -1,4 +1,4 @@
-"""crm-sync, measured as its peers are."""
+"""crm-sync, measured like its peers."""
 
 import asyncio
 import json
@@ -40,7 +40,7 @@ FLIP = "UPDATE contacts SET brevo_sync_status = 'Queued'"
 
 @contextmanager
 def environment(**settings: str) -> Iterator[None]:
-    """What a worker started inside of it reads."""
+    """The settings of a worker started inside this context."""
     before = dict(os.environ)
     os.environ.update(settings)
     try:
@@ -58,7 +58,7 @@ async def fill(database_url: str, contacts: int) -> None:
 
 
 async def fill_and_flip(database_url: str, contacts: int) -> None:
-    """The application's part: contacts that were there for a while, flipped in one statement."""
+    """The application's part: older contacts, flipped in one statement."""
     await fill(database_url, contacts)
     connection = await asyncpg.connect(database_url)
     await connection.execute("VACUUM ANALYZE contacts", timeout=600)
@@ -67,7 +67,7 @@ async def fill_and_flip(database_url: str, contacts: int) -> None:
 
 
 async def register(database: Database) -> int:
-    """A worker that only claims. Its first token; the following ones are its own too."""
+    """A worker that only claims. Returns its first token; the following ones are also its own."""
     worker: int = await database.value("INSERT INTO crm_sync.workers (host, pid, version) VALUES ('bench', 0, '') RETURNING id")
     return (worker << 32) + 1
 
@@ -80,7 +80,7 @@ async def drain(database_url: str, jobs: int = 20_000, **settings: str) -> float
 
 
 async def drain_with_metrics(database_url: str, jobs: int = 20_000) -> float:
-    """The same, while the worker counts, and is scraped every second: a Prometheus asks every 15."""
+    """The same, while the worker counts, and is scraped every second; Prometheus usually scrapes every 15."""
     address = f"127.0.0.1:{free_port()}"
     scraping = asyncio.create_task(_scrape(address))
     try:
@@ -98,7 +98,7 @@ async def _scrape(address: str) -> None:
 
 
 async def drain_bare(database_url: str, jobs: int = 20_000) -> float:
-    """Contacts a second of the same two statements, looped by a bare script on one connection."""
+    """Contacts a second with the same two statements, in a loop of a bare script on one connection."""
     await fill_and_flip(database_url, jobs)
     async with Database(database_url, size=1) as database:
         await database.fetch("VACUUM ANALYZE")
@@ -132,7 +132,7 @@ async def latency(database_url: str, sink: Sink, samples: int = 200, **further: 
         return commit_ns  # noqa: RET504 (taken before the commit)
 
     sink.keys_of = lambda path, body: (email.partition("@")[0] for email in email_of(path, body))
-    run = (sys.executable, "-m", "tests.bench.run_telling")  # the real command; its log says when it is ready
+    run = (sys.executable, "-m", "tests.bench.run_telling")  # the real command; its log shows when it is ready
     settings = {"BREVO_API_KEY": "bench", "BREVO_BASE_URL": sink.url, "BREVO_LIMITS": "none", **further}
     with environment(DATABASE_URL=database_url, **settings):
         try:

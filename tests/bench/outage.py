@@ -1,8 +1,8 @@
-"""A CRM that goes down and comes back, with 100,000 contacts waiting: what it costs them, the CRM, the log, and another CRM.
+"""A CRM goes down and comes back, with 100,000 contacts waiting: the cost to them, the CRM, the log, and another CRM.
 
-Brevo's process is stopped, which breaks what is in flight. What then stands on its port answers 503 to everybody, as the proxy
-before a dead server does, and notes who asks. An hour is scaled to a minute: the longest distance between two probes is reached
-within eight seconds, and nothing changes after it. Meanwhile single contacts are flipped for n8n, the other CRM.
+Brevo's process is stopped, which breaks requests in flight. A replacement on its port then answers 503, like a proxy in front of
+a dead server, and records the requests. An hour is scaled to a minute: the longest interval between two probes is reached within
+eight seconds, and nothing changes after that. Meanwhile single contacts are flipped for n8n, the other CRM.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from tests.bench.fleet import POLL_S, Fleet, arrivals_of, fill_table, flip, flip
 from tests.bench.promises import Promise, at_least, at_most, exactly, told
 
 WORKERS = 4
-DELAY_MS = 20  # of Brevo, before each answer: its full speed is then its own, not that of this machine
+DELAY_MS = 20  # of Brevo, before each answer: so that its speed, not this machine's, is the limit
 WAITING = 100_000  # when it goes down
 BEFORE_S = 15.0
 RAMP_UP_S = 3.0  # not measured
@@ -36,14 +36,14 @@ OUTAGE_S = 60.0
 AFTER_S = 25.0
 MOST_A_SECOND = 16 * 1000 / DELAY_MS
 CONTACTS = WAITING + int((RAMP_UP_S + BEFORE_S) * MOST_A_SECOND)
-TRICKLE_S = 0.2  # between two flips for n8n, in the mean
-TRICKLE = 2_000  # contacts that are there for it
+TRICKLE_S = 0.2  # between two flips for n8n, on average
+TRICKLE = 2_000  # contacts available for it
 FULL_SPEED = 0.9
 LATEST_FULL_SPEED_S = 10.0
-LEAST_JITTER = 0.5  # of its interval: a probe comes no earlier
+LEAST_JITTER = 0.5  # of the interval: a probe comes no earlier
 LATEST_PROBE = 1.2  # and not much later
-LATE_S = 0.25  # requests that were on their way when the breaker opened are no probes
-TOLERANCE_S = 0.05  # the log tells of an opening a moment after it
+LATE_S = 0.25  # requests already in flight when the breaker opened are not probes
+TOLERANCE_S = 0.05  # the log reports an opening a moment after it
 MOST_DISTURBED = 2.0
 SEED = 5
 UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/html\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -52,7 +52,8 @@ ABOUT_A_CONTACT = (events.CONTACT_FAILED, events.CONTACT_REFUSED, events.CONTACT
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Times in seconds, latencies in milliseconds. earliest: of the distances before each probe, in shares of its interval.
+    """Times in seconds, latencies in milliseconds. earliest: the shortest interval before a probe, as a share of its nominal
+    interval.
 
     put_back: times that a contact in hand went back untouched. repeated: contacts that cost an attempt more than one.
     """
@@ -124,7 +125,7 @@ class Figures:
 
 @dataclass(slots=True)
 class _Story:
-    """When what happened, and what was seen of it. Times in seconds since 1970."""
+    """What happened when, and how it was observed. Times in seconds since 1970."""
 
     began: float = 0.0
     down: float = 0.0
@@ -164,7 +165,7 @@ async def measure(database_url: str) -> Figures:
 
 
 async def _down_and_back(application: asyncpg.Connection, url: str, brevo: AsyncExitStack, fleet: Fleet) -> _Story:
-    """brevo: what ends the process at this url."""
+    """brevo: ends the process at this URL."""
     story = _Story()
     port = urlsplit(url).port or 0
     while not (arrived := await arrivals_of(url)):  # noqa: ASYNC110
@@ -185,7 +186,7 @@ async def _down_and_back(application: asyncpg.Connection, url: str, brevo: Async
         story.back = time.time()
         await asyncio.sleep(AFTER_S)
         story.after = sorted((await arrivals_of(url)).values())
-        # Before it goes, or its end would be another outage.
+        # Before it stops, or its end would be another outage.
         await fleet.stop()
     return story
 
@@ -196,7 +197,7 @@ def _brevo(port: int) -> AbstractAsyncContextManager[str]:
 
 @asynccontextmanager
 async def _unavailable(port: int, asked: list[float]) -> AsyncIterator[None]:
-    """Answers 503 to all, and notes when they asked."""
+    """Answers 503 to all, and records when."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if await reader.read(65_536):
@@ -214,7 +215,7 @@ async def _unavailable(port: int, asked: list[float]) -> AsyncIterator[None]:
 
 
 async def _trickle(database_url: str) -> dict[int, float]:
-    """Flips contacts for n8n, one now and then, until it is cancelled. When each was, by number."""
+    """Flips contacts for n8n now and then, until it is cancelled. Returns when each was flipped, by number."""
     chance = random.Random(SEED)
     flipped: dict[int, float] = {}
     connection = await asyncpg.connect(database_url)
@@ -268,7 +269,7 @@ def _rate(at: Sequence[float], begin: float, end: float) -> float:
 
 
 def _full_speed(at: Sequence[float], back: float, rate: float) -> float:
-    """When the first second ends in which so many arrive; the end of all, if none does."""
+    """The end of the first second in which this many arrive; the end of all, if none does."""
     full = (one + 1 for place, one in enumerate(at) if one >= back and bisect_left(at, one + 1) - place >= rate)
     return next(full, back + AFTER_S)
 

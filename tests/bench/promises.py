@@ -1,11 +1,11 @@
-"""What a scenario measures against a bound: the run says which promises were not held, and fails."""
+"""What a scenario measures against a bound: the run reports broken promises, and fails."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 
 class Promise(NamedTuple):
-    """figure and bound: as they are shown; bound is empty for what is told without one."""
+    """figure and bound: as shown; bound is empty for figures without one."""
 
     what: str
     figure: str

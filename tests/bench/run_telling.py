@@ -1,4 +1,4 @@
-"""`crm-sync run`, telling the benchmark when its session is open."""
+"""`crm-sync run`, which also reports to the benchmark when its session is open."""
 
 import sys
 from collections.abc import Mapping

@@ -1,8 +1,8 @@
-"""A plain loop over a vendor's official SDK, as a script that somebody would write first: read the table, call, write the row.
+"""A plain loop over a vendor's official SDK, the first script one would write: read the table, call, write the row.
 
 python -m tests.bench.sdk_loop hubspot CRM_URL DATABASE_URL     prints the contacts it made a second
 
-It has a table of its own without triggers, and commits each row asynchronously, as crm-sync does.
+It uses a separate table without triggers, and commits each row asynchronously, as crm-sync does.
 """
 
 import sys

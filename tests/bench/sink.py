@@ -1,4 +1,4 @@
-"""An HTTP endpoint in the benchmark's own process that notes when each request arrives.
+"""An HTTP endpoint in the benchmark's own process that records when each request arrives.
 
 Both ends of a latency are then read from one clock in one process: the enqueue just before its COMMIT, the arrival when the
 first byte of the request is read from the socket.
@@ -45,7 +45,7 @@ class Sink:
         return self.arrivals[key]
 
     def forget(self) -> None:
-        """Makes the sink ready for another system, whose keys may be the same."""
+        """Clears the sink for another system, whose keys may be the same."""
         self.arrivals.clear()
         self._awaited.clear()
         self.requests = 0
@@ -69,7 +69,7 @@ class _Connection(asyncio.Protocol):
         self.first_byte_ns = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # Not checked: uvloop's transports are no asyncio.Transport by birth.
+        # Not checked: uvloop's transports are not subclasses of asyncio.Transport.
         self.transport = cast("asyncio.Transport", transport)
         self.connections.add(self.transport)
 
@@ -98,7 +98,7 @@ class _Connection(asyncio.Protocol):
         body_end = body_start + int(headers.get("content-length", 0))
         if len(self.received) < body_end:
             return False
-        # The caller is served first: what the benchmark does with the arrival is not its worker's time.
+        # The caller is answered first: processing the arrival is not its worker's time.
         self.transport.write(ANSWER)
         body = bytes(self.received[body_start:body_end])
         del self.received[:body_end]

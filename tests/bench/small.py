@@ -1,7 +1,7 @@
 """A small server without a published limit: busy, and never with a long queue.
 
-It works on PLACES requests at a time, and on each for SERVICE_MS; the others wait there. What it would get with as many at a time
-as n8n's concurrency allows is measured next to it: a limit so large that it never binds turns the adaption off.
+It works on PLACES requests at a time, and on each for SERVICE_MS; the others wait there. For comparison, the same is measured
+with as many at a time as n8n's concurrency allows: a limit that is never reached turns the adaptation off.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from tests.bench.promises import Promise, at_least, at_most, exactly, told
 WORKERS = 2
 PLACES = 4
 SERVICE_MS = 20
-CONTACTS = 15_000  # more than it takes
+CONTACTS = 15_000  # more than it can do
 SETTLED_S = 15.0  # not measured
 MEASURED_S = 30.0
 LEAST_BUSY_PERCENT = 85.0
@@ -36,7 +36,7 @@ CASES = (Case("adaptive", "none", bound=True), Case(f"{N8n.concurrency} at a tim
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """busy_percent: of what it can do. slowdown: of an answer's median time, to that without a queue."""
+    """busy_percent: of its capacity. slowdown: median answer time compared with that without a queue."""
 
     case: Case
     busy_percent: float

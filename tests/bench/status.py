@@ -1,7 +1,7 @@
-"""What a look by `crm-sync status` costs on ten thousand contacts and on two million, with as many in line, and one that watches.
+"""The cost of `crm-sync status` on ten thousand and on two million contacts, with equally many in line, and of watching.
 
-Those in line were flipped in the order of the table, as one statement does. The looks are taken in turn, on two databases of one
-server, so that the machine is the same for both.
+Contacts in line were flipped in table order, as by one statement. The looks alternate between two databases of one server, so
+that the machine is the same for both.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ MOST_TIMES = 1.5
 MOST_SHARE_PERCENT = 1.0
 PATIENCE_S = 600.0
 
-# Most were delivered an hour ago, some failed; what is flipped then is in line.
+# Most were delivered an hour ago, some failed; those flipped after that are in line.
 PEOPLE = """
     INSERT INTO contacts (
         email, first_name, brevo_sync_status, brevo_processing_status, brevo_processing_error, brevo_synced_at,
@@ -62,7 +62,7 @@ WAIT = """
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """look_ms: by size, as it was waited for. busy_ms: of the server, for one look at the larger size. pass_s: of one count."""
+    """look_ms: by size, elapsed. busy_ms: server time for one look at the larger size. pass_s: of one count."""
 
     look_ms: Sequence[float]
     busy_ms: float
@@ -129,7 +129,7 @@ async def _fill(url: str, size: int) -> None:
 
 
 async def _busy_ms(application: asyncpg.Connection) -> float:
-    """Of all sessions in this database. What the server has noted; a session does so at the latest when it ends."""
+    """Of all sessions in this database, according to the server. A session reports it at the latest when it ends."""
     await asyncio.sleep(1.5)
     await application.execute("SELECT pg_stat_clear_snapshot()")
     return float(await application.fetchval("SELECT active_time FROM pg_stat_database WHERE datname = current_database()"))

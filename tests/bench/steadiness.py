@@ -30,7 +30,7 @@ ASLEEP = f"SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND c
 
 
 async def under_snapshot(database_url: str, contacts: int = 100_000, tenth: int = 10_000) -> dict[str, float]:
-    """Contacts a second of the first and of the last tenth of a drain, while a report holds its snapshot open."""
+    """Contacts a second for the first and the last tenth of a drain, while a report holds its snapshot open."""
     await ours.fill_and_flip(database_url, contacts)
     report = await asyncpg.connect(database_url)
     async with report.transaction(isolation="repeatable_read"):
@@ -66,7 +66,9 @@ async def pages_per_claimed_row(database_url: str, waiting: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Backfill:
-    """notifications: of the one statement. Memory is the worker's, resident, in MB: with a tenth delivered, and at its peak."""
+    """notifications: of the one statement. Memory is the worker's resident memory in MB: with a tenth
+    delivered, and at its peak.
+    """
 
     flipped_s: float
     notifications: int

@@ -1,6 +1,6 @@
-"""What a flip and a delivery may write at most: counts of `tests.bench.written`, so that what they cost does not grow unseen.
+"""The most that a flip and a delivery may write: counts from `tests.bench.written`, so that their cost does not grow unnoticed.
 
-A ceiling is what is written today and 5 % more. A change that writes less lowers them.
+A ceiling is the current value plus 5 %. A change that writes less lowers them.
 """
 
 import asyncio
@@ -55,7 +55,7 @@ def test_a_line_of_history_writes_no_more_than_it_did_however_many_indexes_there
 
 
 def test_nearly_all_updates_are_heap_only(counted):
-    """A claim takes all contacts of a page at once, and a page that has become full in a first delivery has no room for that."""
+    """A claim takes all contacts of a page at once, and a page that filled up during a first delivery has no room for that."""
     _, found = counted
     assert found.flip.heap_only == 1.0
     assert found.claim.heap_only >= 0.86

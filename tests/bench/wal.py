@@ -1,4 +1,4 @@
-"""What Postgres has written to its log between two moments, record by record, as the server's own `pg_waldump` tells."""
+"""What Postgres wrote to its WAL between two moments, record by record, according to the server's own `pg_waldump`."""
 
 import asyncio
 import re
@@ -17,7 +17,7 @@ RECORD = re.compile(r"rmgr: (\w+)\s+len \(rec/tot\):\s*\d+/\s*(\d+), tx:\s*\d+, 
 RELATION = re.compile(r"rel \d+/(\d+)/(\d+)")
 HOUSEKEEPING = {"XLOG", "Standby"}  # of the server
 UPDATES = {"UPDATE", "HOT_UPDATE"}
-# A split of a leaf brings the new entry along; one further up belongs to a leaf's.
+# A leaf split includes the new entry; a split further up belongs to a leaf split.
 ENTRIES = {"INSERT_LEAF", "INSERT_POST"}
 SPLITS = {"SPLIT_L", "SPLIT_R"}
 OF_A_LEAF = re.compile(r"level:? 0\b")
@@ -25,7 +25,7 @@ OF_A_LEAF = re.compile(r"level:? 0\b")
 
 @dataclass(slots=True)
 class Wal:
-    """bytes: of all records. updates: by table and kind; entries: by index. Relations are told by their file's number."""
+    """bytes: of all records. updates: by table and kind. entries: by index. Relations are identified by file number."""
 
     bytes: int = 0
     updates: Counter[tuple[int, str]] = field(default_factory=Counter)
@@ -39,14 +39,14 @@ class Wal:
 
 @asynccontextmanager
 async def recorded(server: Postgres, connection: asyncpg.Connection) -> AsyncIterator[Wal]:
-    """Filled when the block is left. connection: of a superuser, not in a transaction; its database is what counts.
+    """Filled when the block ends. connection: of a superuser, not in a transaction; its database is counted.
 
-    Raises RuntimeError on a server with full-page images: which pages have one depends on when the last checkpoint was.
+    Raises RuntimeError on a server with full-page images: which pages have one depends on the time of the last checkpoint.
     """
     if await connection.fetchval("SHOW full_page_writes") != "off":
         raise RuntimeError("full-page images would be counted: start the server with full_page_writes=off")
     wal = Wal()
-    # A temporary slot keeps the log from being recycled while it is looked at.
+    # A temporary slot keeps the WAL from being recycled while it is read.
     slot = await connection.fetchval("SELECT slot_name FROM pg_create_physical_replication_slot('recorded', true, true)")
     try:
         database = await connection.fetchval("SELECT oid::bigint FROM pg_database WHERE datname = current_database()")

@@ -1,7 +1,7 @@
-"""Our own daemon as a process of its own, with a client that does nothing, or hangs. The rest of it is real.
+"""Our daemon as a separate process, with a client that does nothing, or hangs. Everything else is real.
 
-python -m tests.bench.worker_ours noop JOBS     tells of the first and the last contact handled
-python -m tests.bench.worker_ours paused        takes what its hands hold, and never answers: awake, and busy
+python -m tests.bench.worker_ours noop JOBS     reports the first and the last contact handled
+python -m tests.bench.worker_ours paused        fills its capacity and never answers: awake and busy
 """
 
 import asyncio
@@ -26,7 +26,7 @@ BATCH = 500
 
 
 class Noop(Client):
-    """A CRM that takes everything at once. Each contact gets an id of its own, as from a real one."""
+    """A CRM that accepts everything at once. Each contact gets its own id, as from a real one."""
 
     batch_limit = BATCH
     concurrency = 2
@@ -44,7 +44,7 @@ class Noop(Client):
 
 
 class Hanging(Noop):
-    """A lane whose hands are full: the worker is awake, as it is in a backlog."""
+    """A lane at capacity: the worker is awake, as during a backlog."""
 
     batch_limit = 1
 

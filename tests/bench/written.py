@@ -1,7 +1,7 @@
 """What a flip and a delivery write, counted: bytes of WAL, heap-only updates, entries added to the application's indexes.
 
-Counts, so a busy machine changes nothing. A contact's first delivery is not counted: it also writes the id in the CRM, which is
-indexed, once in a contact's life.
+Counts, so a busy machine changes nothing. A contact's first delivery is not counted: it also writes the indexed id in the CRM,
+which happens once per contact.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -20,16 +20,16 @@ from crm_sync.table.schema import read_schema
 from tests.bench import ours
 from tests.bench.wal import UPDATES, Wal, recorded
 
-# An application's own, next to its key.
+# The application's own, next to its key.
 FURTHER = ("email", "first_name", "last_name", "phone", "company", "city", "created_at")
 CASES = (0, len(FURTHER))
 CONTACTS = 10_000
 RECEIPT = Receipt(87, 201, "4f0c7d1e-9b1a-4c55-8f4e-0d9b2f6a1c3e")  # as of a CRM that names its requests
-BATCH = 500  # contacts of a claim and of a finish, as in a backlog
+BATCH = 500  # contacts per claim and per finish, as during a backlog
 FLIP_ONE = "UPDATE contacts SET brevo_sync_status = 'Queued' WHERE id = $1"
 EDIT_ONE = "UPDATE contacts SET job_title = $2 WHERE id = $1"
 OURS = "pronamespace = 'crm_sync'::regnamespace"
-# The key's and the further ones; what crm-sync has added begins otherwise.
+# The key's and the further ones; crm-sync's own have a different prefix.
 FILES_OF_INDEXES = """
     SELECT pg_relation_filenode(i.indexrelid)::bigint
     FROM pg_index AS i
@@ -40,7 +40,9 @@ FILES_OF_INDEXES = """
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Of one contact: bytes of WAL, with the COMMIT; entries added to the application's indexes. heap_only: the share that is."""
+    """For one contact: bytes of WAL, including the COMMIT; entries added to the application's indexes. heap_only: the share that
+    is.
+    """
 
     bytes: float
     heap_only: float
@@ -76,7 +78,7 @@ class Written:
         return self.claim.entries + self.finish.entries
 
     def rows(self) -> list[tuple[str, str]]:
-        """As the bench shows them."""
+        """In the form shown by the bench."""
         return [
             ("WAL of a flip: a new contact's", f"{self.new_flip.bytes:,.0f} B"),
             ("WAL of a flip: from the second on", f"{self.flip.bytes:,.0f} B"),
@@ -94,7 +96,7 @@ class Written:
 
 
 async def add_further(application: asyncpg.Connection, further: int) -> None:
-    """So many further indexes, at most seven."""
+    """Adds this many further indexes, at most seven."""
     for column in FURTHER[:further]:
         await application.execute(f"CREATE INDEX further_{column} ON contacts ({column})", timeout=600)
 
@@ -120,7 +122,7 @@ async def _measure(server: Postgres, application: asyncpg.Connection, database: 
     async with recorded(server, application) as new_flip:
         await _each(application, FLIP_ONE, ids)
     await worker.finish(await worker.claim())
-    # As autovacuum would. What is counted next comes after a first delivery, which was long ago.
+    # As autovacuum would. The counted deliveries come after a first one, which was long ago.
     await application.execute("VACUUM (ANALYZE) contacts")
     async with recorded(server, application) as flip:
         await _each(application, FLIP_ONE, ids)
@@ -155,7 +157,7 @@ async def _contacts(database: Database, history: History) -> Contacts:
 
 
 async def _each(application: asyncpg.Connection, statement: str, ids: Sequence[Any], *values: object) -> None:
-    """Each contact in a transaction of its own."""
+    """Each contact in a separate transaction."""
     for number in ids:
         await application.execute(statement, number, *values)
 
@@ -180,7 +182,7 @@ async def _rolled_back(application: asyncpg.Connection) -> AsyncIterator[None]:
 
 
 class _Worker:
-    """A worker's statements, on all that is in line."""
+    """A worker's statements on everything in line."""
 
     def __init__(self, database: Database, token: int, contacts: Contacts) -> None:
         self._database = database

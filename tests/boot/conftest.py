@@ -1,4 +1,4 @@
-"""A machine for each test, of a tree that is made once."""
+"""One machine per test, from a tree that is made once."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A machine that systemd boots in a container, with this one's network. Whatever is written there is gone with it."""
+"""A machine that systemd boots in a container, on this machine's network. Everything written there is discarded."""
 
 import asyncio
 import os
@@ -14,18 +14,18 @@ from tests.boot.tree import Tree
 from tests.harness import TIMEOUT_S
 
 BOOT_TIMEOUT_S = 60.0
-# Where those of cgroup v1, of both and of v2 keep systemd's tree of processes.
+# Where systemd keeps its process tree with cgroup v1, both, or v2.
 HIERARCHIES = ("systemd", "unified", ".")
 
 
 class Machine:
-    """leader: the process of its systemd, as this machine numbers it."""
+    """leader: the process of its systemd, by this machine's numbering."""
 
     def __init__(self, leader: int) -> None:
         self._leader = leader
 
     def path(self, place: str) -> Path:
-        """A place on the machine, as seen from here."""
+        """A path on the machine, as seen from here."""
         return Path(f"/proc/{self._leader}/root{place}")
 
     def write(self, place: str, text: str, mode: int = 0o644) -> None:
@@ -35,7 +35,7 @@ class Machine:
         path.chmod(mode)
 
     async def run(self, *command: str, code: int = 0) -> str:
-        """What it prints, on both channels. Fails unless it ends with this code."""
+        """Returns its output, from both streams. Fails unless the exit code is this one."""
         enter = ("nsenter", f"--target={self._leader}", "--all", "--wd=/")
         done = await asyncio.to_thread(
             subprocess.run, [*enter, *command], capture_output=True, text=True, timeout=TIMEOUT_S, check=False,
@@ -57,7 +57,7 @@ def booted(tree: Tree, work: Path) -> Iterator[Machine]:
         told.settimeout(BOOT_TIMEOUT_S)
         process = subprocess.Popen(
             _within(cgroup, _nspawn(name, tree)), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-            # cgroup v2, as every machine has that boots by itself: IPAddressDeny= works with nothing less.
+            # cgroup v2, as on every machine that boots normally: IPAddressDeny= needs it.
             env={**os.environ, "NOTIFY_SOCKET": told.getsockname(), "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
         )  # fmt: skip
         try:
@@ -73,7 +73,7 @@ def _nspawn(name: str, tree: Tree) -> list[str]:
         # What IPAddressDeny= is made with.
         "--system-call-filter=bpf",
     ]  # fmt: skip
-    # Else it asks the systemd here for a unit of its own.
+    # Otherwise it asks the systemd here for a unit.
     unit = [] if _systemd_runs_here() else ["--keep-unit"]
     return command + unit + [f"--bind-ro={here}:{there}" for there, here in tree.shown.items()]
 
@@ -97,7 +97,7 @@ def _leader(told: socket.socket, console: Path) -> int:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Pulls the plug: with its first process all others end. A shutdown in order would wait for what a test has left hanging."""
+    """Pulls the plug: all processes end with its first one. A normal shutdown would wait for anything a test has left hanging."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     with suppress(FileNotFoundError, ProcessLookupError):
         for child in children.read_text().split():

@@ -1,4 +1,4 @@
-"""Run by the unit before the worker, in the same sandbox: tries what it has no business doing, and prints what it could do."""
+"""Run by the unit before the worker, in the same sandbox: tries forbidden actions, and prints which succeeded."""
 
 import ctypes
 import mmap

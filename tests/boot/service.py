@@ -1,4 +1,4 @@
-"""crm-sync on the machine, as an administrator sets it up and looks at it."""
+"""crm-sync on the machine, as an administrator installs and inspects it."""
 
 import asyncio
 import re
@@ -23,7 +23,7 @@ class Service:
         self.machine = machine
 
     async def install(self, url: str, brevo_url: str) -> None:
-        # A Python that was not built for the place where it is there does not find its own library.
+        # A Python that was not built for its current location does not find its own library.
         self.machine.write("/etc/ld.so.conf.d/python.conf", f"{PYTHON}/lib\n")
         await self.machine.run("ldconfig")
         printed = await self.machine.run(COMMAND, "systemd")
@@ -38,7 +38,7 @@ class Service:
         await self.edit("keys", *(f"LoadCredential={name}:{FOLDER}/keys/{name.lower()}" for name in names))
 
     async def set(self, name: str, value: str) -> None:
-        """One more setting in .env."""
+        """Adds a setting to .env."""
         path = f"{FOLDER}/.env"
         self.machine.write(path, await self.machine.run("cat", path) + f"{name}={value}\n")
 
@@ -53,7 +53,7 @@ class Service:
         return (await self.systemctl("show", "--value", f"--property={name}")).strip()
 
     async def shows(self, name: str, pattern: str) -> None:
-        """Returns when the property is like this."""
+        """Returns when the property matches."""
         value = ""
         try:
             async with asyncio.timeout(TIMEOUT_S):
@@ -63,7 +63,7 @@ class Service:
             raise AssertionError(f"{name} is {value!r}, never {pattern}; {await self.journal()}") from None
 
     async def process(self) -> int:
-        """The worker's, as the machine numbers it."""
+        """The worker's process, by the machine's numbering."""
         return int(await self.show("MainPID"))
 
     async def journal(self) -> str:

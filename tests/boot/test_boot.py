@@ -1,6 +1,6 @@
-"""The unit as `crm-sync systemd` prints it, on a real systemd: a machine boots for each test.
+"""The unit printed by `crm-sync systemd`, on a real systemd: a machine boots for each test.
 
-What the tests add is in drop-ins: where the keys are, and times that a test can wait for.
+The tests add drop-ins: the location of the keys, and shorter times.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ pytestmark = [slow, root]
 
 @pytest.fixture
 async def service(machine, url, brevo):
-    """Installed, and not started yet."""
+    """Installed, but not started yet."""
     service = Service(machine)
     await service.install(as_worker(url), brevo.url)
     return service
@@ -126,7 +126,7 @@ async def test_a_longer_grace_than_the_unit_knows_of_is_given(app, brevo, servic
         await service.systemctl("reload", "--no-block")
         await service.shows("StatusText", "stopping: .+")
     await service.systemctl("stop", "--no-block")
-    # What is shown: after three times as long as the unit allows it still gets to end.
+    # What is shown: even after three times the unit's limit, it still gets to end.
     await asyncio.sleep(3)
     assert await service.show("ActiveState") == "deactivating"
     hold.release()
@@ -134,7 +134,7 @@ async def test_a_longer_grace_than_the_unit_knows_of_is_given(app, brevo, servic
 
 
 async def held(app, brevo) -> Hold:
-    """A contact whose request the CRM has and does not answer."""
+    """A contact whose request the CRM has received but not answered."""
     hold = Hold()
     brevo.next_faults.append(Fault(lambda call: True, applies=True, hold=hold))
     await insert(app, "Queued")
@@ -195,7 +195,7 @@ print(asked.recv(65536).decode())
 
 @pytest.mark.parametrize("where", ["/run/crm-sync/metrics.sock", f"127.0.0.1:{free_port()}"], ids=["a socket", "loopback"])
 async def test_metrics_are_served_to_others_of_the_machine(service, where):
-    """By a user that is nobody: the folder of the socket is the unit's."""
+    """By the user nobody: the folder of the socket is the unit's."""
     service.machine.write("/opt/ask.py", ASK)
     await service.set("METRICS_LISTEN", where)
     await service.systemctl("start")

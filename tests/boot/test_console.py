@@ -1,4 +1,4 @@
-"""The console's unit as `crm-sync systemd --console` prints it, on a real systemd."""
+"""The console's unit printed by `crm-sync systemd --console`, on a real systemd."""
 
 import asyncio
 
@@ -21,7 +21,7 @@ UNIT = f"/etc/systemd/system/{NAME}.service"
 
 @pytest.fixture
 async def console(service: Service) -> Service:  # noqa: F811
-    """Installed, and not started yet: without a token."""
+    """Installed, but not started yet: without a token."""
     machine = service.machine
     machine.write(UNIT, await machine.run(COMMAND, "systemd", "--console"))
     machine.write(f"{UNIT}.d/keys.conf", f"[Service]\nLoadCredential=DATABASE_URL:{FOLDER}/keys/database_url\n")

@@ -1,4 +1,4 @@
-"""The Debian package: what it says of itself, and its life on a machine that systemd has booted."""
+"""The Debian package: its metadata, and its life on a machine booted by systemd."""
 
 import re
 import shutil
@@ -80,7 +80,7 @@ async def test_its_life_on_a_machine(app, url, brevo, machine, deb):
     [level] = re.findall(r"exposure level for .*: ([\d.]+)", await machine.run("systemd-analyze", "security", "crm-sync.service"))
     assert float(level) <= 1.5
 
-    # An upgrade: the worker is another one, and nothing of the configuration is.
+    # After an upgrade the worker is a new one, but the configuration is unchanged.
     await service.install(deb)
     await service.shows("StatusText", "delivering to brevo")
     assert (await service.show("ActiveState"), await service.process() != first) == ("active", True)

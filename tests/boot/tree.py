@@ -1,7 +1,7 @@
-"""A Debian or Ubuntu with systemd in a folder, of the release that this machine runs, and crm-sync as a folder to put into it.
+"""A Debian or Ubuntu with systemd in a folder, the same release as this machine, and crm-sync as a folder to add.
 
-BOOT_TREE names a folder that keeps the tree between runs: making it takes about a minute. Nothing is ever written to it once it
-is made, for each machine boots with a layer of its own on top.
+BOOT_TREE names a folder that keeps the tree between runs: making it takes about a minute. Nothing is written to it after that,
+because each machine boots with a separate layer on top.
 """
 
 import fcntl
@@ -18,15 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-# procps: the unit reloads with /bin/kill, which is on every Debian but the smallest. A container is made of the tree, too: for
-# it are python3-venv and ca-certificates.
+# procps: the unit reloads with /bin/kill, which only the smallest Debian lacks. A container is made from the tree too, and needs
+# python3-venv and ca-certificates.
 PACKAGES = "systemd,systemd-sysv,dbus,procps,python3,python3-venv,ca-certificates"
 NEEDED = {"systemd-nspawn": "systemd-container", "debootstrap": "debootstrap", "nsenter": "util-linux"}
 CAP_SYS_ADMIN = 1 << 21
 MIRROR_TIMEOUT_S = 20
 MAKE_TIMEOUT_S = 900
 INSIDE = Path("/opt/crm-sync")
-# Where the machine has the Python that runs these tests, and what it has installed.
+# Where this machine has the Python that runs the tests, and its installed packages.
 PYTHON, PACKAGES_INSIDE = Path("/opt/python"), Path("/opt/packages")
 
 
@@ -36,7 +36,7 @@ class NotHereError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """folder: the root of the machine. shown: folders of this machine, by the place where that one sees them, read-only."""
+    """folder: the root of the machine. shown: read-only folders of this machine, by their path in the other."""
 
     folder: Path
     shown: dict[Path, Path]
@@ -44,7 +44,7 @@ class Tree:
 
 @contextmanager
 def tree(work: Path) -> Iterator[Tree]:
-    """work: a folder for what is made; empty again afterwards, unless BOOT_TREE keeps the tree. Raises NotHereError."""
+    """work: a folder for the files made; empty again afterwards, unless BOOT_TREE keeps the tree. Raises NotHereError."""
     _look_for_tools()
     kept = os.environ.get("BOOT_TREE")
     folder = Path(kept) if kept else work / "tree"
@@ -66,7 +66,7 @@ def tree(work: Path) -> Iterator[Tree]:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Where a tree is kept, others may be about to make it, too."""
+    """If a tree is kept, another process may be making it too."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_name(f"{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -88,7 +88,7 @@ def _make(folder: Path) -> None:
     release = platform.freedesktop_os_release().get("VERSION_CODENAME", "")
     mirror = _mirror(release)
     shutil.rmtree(folder, ignore_errors=True)
-    # Put in its place when it is whole.
+    # Moved into place when it is complete.
     unfinished = folder.with_name(f"{folder.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", release, unfinished, mirror]
@@ -102,7 +102,7 @@ def _make(folder: Path) -> None:
 
 
 def _mirror(release: str) -> str:
-    """The one that apt takes this release from, once it has answered."""
+    """The mirror that apt uses for this release, once it has answered."""
     command = ["apt-get", "indextargets", "--format", "$(CODENAME) $(COMPONENT) $(REPO_URI)", "Created-By: Packages"]
     targets = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.splitlines()
     mirrors = [words[2] for words in map(str.split, targets) if words[:2] == [release, "main"] and words[2].startswith("http")]
@@ -116,7 +116,7 @@ def _mirror(release: str) -> str:
 
 
 def _install(folder: Path) -> None:
-    """A virtual environment with this project as it is shipped. Its dependencies are those that these tests run with."""
+    """A virtual environment with this project as it is distributed. Its dependencies are those that these tests run with."""
     libraries = folder / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-index", "--no-deps"]
     subprocess.run([*pip, "--no-build-isolation", "--target", libraries, ROOT], check=True, timeout=120)
@@ -132,5 +132,5 @@ def _install(folder: Path) -> None:
 
 
 def _distributed() -> bool:
-    """Whether these tests run with the Python of the distribution, which the tree has too."""
+    """Whether these tests run with the distribution's Python, which the tree has too."""
     return sys.base_prefix == "/usr"

@@ -1,1 +1,1 @@
-"""`make chaos`: workers, CRMs and applications under faults in a seeded random order, held against the promise in the end."""
+"""`make chaos`: workers, CRMs and applications under faults in a seeded random order; then the promises are checked."""

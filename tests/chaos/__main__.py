@@ -1,4 +1,4 @@
-"""`python -m tests.chaos --seed 7 --minutes 2`: breaks everything for so long, heals it, and checks what was promised."""
+"""`python -m tests.chaos --seed 7 --minutes 2`: breaks everything for a while, heals it, and checks the promises."""
 
 import asyncio
 import secrets
@@ -29,7 +29,7 @@ TEXTS = ", ".join(f"{crm}_processing_error" for crm in CRMS)
 
 
 async def chaos(seed: int, minutes: float, console: Console) -> bool:
-    """Whether the promise was kept."""
+    """Whether the promises were kept."""
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, _cancel(asyncio.current_task()))
     async with staged(seed) as stage:
         console.print(f"seed {seed}, {minutes:g} minutes, {len(stage.workers)} workers, {len(stage.crms)} CRMs", highlight=False)
@@ -42,7 +42,7 @@ async def chaos(seed: int, minutes: float, console: Console) -> bool:
 
 
 async def _break(stage: Stage, faults: Faults, listener: Listener, lasts_s: float) -> float:
-    """When all was healed, in seconds of the monotonic clock. The applications' last steps may have ended later."""
+    """Returns when everything was healed, in seconds of the monotonic clock. The applications' last steps may end later."""
     listening = asyncio.create_task(listener.run())
     try:
         async with asyncio.TaskGroup() as group:
@@ -110,7 +110,7 @@ async def _evidence(stage: Stage, lag_s: float) -> Evidence:
 
 
 async def _send_errors_again(stage: Stage) -> tuple[int, float | None]:
-    """How many were in Error, and in how many seconds they had an answer again."""
+    """How many were in Error, and after how many seconds they had an answer again."""
     async with stage.application() as app:
         errors = await app.fetchval(f"SELECT {ERRORS} FROM contacts")
         for crm in CRMS:
@@ -119,7 +119,7 @@ async def _send_errors_again(stage: Stage) -> tuple[int, float | None]:
 
 
 async def _of_the_run(stage: Stage, faults: Faults) -> list[Violation]:
-    """What is no matter of a contact."""
+    """Violations that are not about a contact."""
     ledger = stage.ledger
     found = [Violation("harness", text) for text in faults.failed]
     found += [Violation("I4", text) for text in ledger.surprises]
@@ -153,7 +153,7 @@ def _cancel(task: asyncio.Task[bool] | None):
 def main(*, seed: int | None, minutes: float) -> None:
     """Several workers, four CRMs, eight applications, and faults in a seeded random order; then I1 to I10 are checked.
 
-    The same seed makes the same faults and steps in the same order. When exactly each of them strikes is up to the machine.
+    The same seed makes the same faults and steps in the same order. Exactly when each strikes depends on the machine.
     """
     console = Console(width=WIDTH)
     try:

@@ -1,7 +1,7 @@
-"""An application: it takes its steps in plain SQL, and keeps books of what was committed.
+"""An application: it runs its steps in plain SQL, and records what was committed.
 
-A step whose answer is lost, its server having been restarted, is looked up in the row; one that was rolled back is taken again.
-So every application takes all its steps in their order, whatever happens in between.
+If the answer to a step is lost because the server was restarted, the row shows whether it was committed; a step that was rolled
+back is repeated. So every application takes all its steps in order, whatever happens in between.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from tests.chaos.steps import Step, Steps
 
 STATEMENT_TIMEOUT_S = 60.0
 RECONNECT_S = 0.1
-# What an ORM read with the row, and writes back with it.
+# Columns that an ORM reads with the row, and writes back with it.
 WORKERS_COLUMNS = [
     *(
         f"{crm}_{column}"
@@ -28,7 +28,7 @@ WORKERS_COLUMNS = [
 ]
 STALE_S = 0.3
 
-# What asyncpg raises while the server goes: besides the usual, an error of its own state, and one of what is None by then.
+# What asyncpg raises while the server goes down: the usual errors, one about its own state, and one about an attribute of None.
 AWAY = (
     OSError,
     TimeoutError,
@@ -125,14 +125,14 @@ class Application:
             self._ledger.surprises.append(f"contact {contact.number}: {done}")
 
     async def _read_stale(self, app: asyncpg.Connection, step: Step) -> dict[str, object]:
-        """The worker's columns of the row, as they were a while before they are written back."""
+        """The worker's columns of the row, as they were some time before they are written back."""
         [change] = step.changes
         row = await app.fetchrow(f"SELECT {', '.join(WORKERS_COLUMNS)} FROM contacts WHERE id = $1", change.contact.id)
         await asyncio.sleep(STALE_S)
         return dict(row) if row is not None else {}
 
     async def _was_committed(self, step: Step) -> bool:
-        """By the row: the marker names the transaction that wrote it last."""
+        """According to the row: the marker names the transaction that wrote it last."""
         if step.what == "roll back":
             return False
         change = step.changes[0]

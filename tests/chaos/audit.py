@@ -1,6 +1,6 @@
-"""The claims, as the table itself saw them: a trigger of the application's own notes when each begins and ends.
+"""The claims as the table saw them: an application trigger records when each begins and ends.
 
-A row's lock puts what happens to it in one order, so this is the order in which flips, claims and finishes became true.
+The row lock serialises everything that happens to a row, so this is the order in which flips, claims and finishes took effect.
 """
 
 import uuid
@@ -70,12 +70,12 @@ class End(IntEnum):
 
     DELIVERED = 1
     UNDELIVERED = 2
-    DELETED = 3  # the application deleted the row while it was in flight: the worker hears of it when it finishes
+    DELETED = 3  # the application deleted the row in flight: the worker learns of it at the finish
 
 
 @dataclass(slots=True)
 class Claim:
-    """began, ended: seconds since 1970. end: None for one that stands."""
+    """began, ended: seconds since 1970. end: None for an open one."""
 
     token: int
     began: float
@@ -96,7 +96,7 @@ async def install(app: asyncpg.Connection) -> None:
 
 
 async def read(app: asyncpg.Connection) -> Claims:
-    """By CRM and contact, in their order. What the server lost in a crash is not in it: worker and audit lose the same."""
+    """By CRM and contact, in order. What the server lost in a crash is missing: workers and audit lose the same."""
     claims: Claims = {}
     async with app.transaction():
         async for row in app.cursor(READ, prefetch=5000):
@@ -110,7 +110,7 @@ async def read(app: asyncpg.Connection) -> Claims:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Of history. at: seconds since 1970."""
+    """A line of history. at: seconds since 1970."""
 
     at: float
     outcome: str
@@ -121,7 +121,7 @@ Lines = dict[tuple[str, uuid.UUID], list[Line]]
 
 
 async def read_lines(app: asyncpg.Connection) -> Lines:
-    """Of history, by CRM and contact, in their order."""
+    """The lines of history, by CRM and contact, in order."""
     lines: Lines = {}
     for row in await app.fetch(READ_LINES):
         lines.setdefault((row["crm"], row["contact"]), []).append(Line(row["at"], row["outcome"], row["worker"]))

@@ -1,28 +1,28 @@
-"""The promise, held against what the applications committed, what the table says and what the CRMs were sent and hold.
+"""The promises, checked against what the applications committed, the table, and what the CRMs received and hold.
 
 I1  every contact whose last flip was committed is Complete, and its record is as new as that flip, or newer
 I2  nothing is in flight, or in line, once all is well
 I3  no CRM has an address twice
-I4  the application's columns are as the application left them, and so are its words, but for what the worker answers to Queued
-I5  what was withdrawn or deleted is not sent after that commit. What is promised is that it is not claimed after it: a contact
-    that was claimed before may be in a request, or wait for its turn, and the worker does not look at the row again. So: every
+I4  the application's columns are unchanged, and so are the statuses it wrote, except for the worker's answers to Queued
+I5  what was withdrawn or deleted is not sent after that commit. The promise is that it is not claimed after it: a contact that
+    was claimed before may be in a request, or wait for its turn, and the worker does not look at the row again. So: every
     delivery begins under a claim. A claim ends with its finish, or with its takeover when its worker is dead or has lost its
-    session; a worker that comes back begins no delivery of what was taken from it. After a delete nobody finishes the claim;
-    the worker has done with it within IN_HAND_S
-I6  what is in Error has a reason, and it is the contact's own fault here: it has no valid address
-I7  nothing personal and no key is in a log or in an error column
-I8  a contact is not sent more often than it was flipped, by a worker too where it sends over what landed late, and once more for
-    each send that failed, and for each claim that was sent and did not end with a delivery: its worker died, or the answer
-    got lost. Counted for each contact at each CRM, that is what `(crashes + unknown answers) x batch` bounds. Where a
-    delivery is a look and a write, a write that comes late cannot be told from one of the next claim: there, claims that were
-    not sent count too
-I9  history tells of each claim that was sent what the table saw of it, once, and of nothing else. A claim whose row was deleted
-    is told of as lost, if its worker lived on
-I10 a field that the row has nothing for is in no record, though it was there once: the last name of a record is that of the
-    version that its first name tells
+    session; a worker that comes back starts no delivery of contacts taken from it. After a delete, no finish ends the claim;
+    the worker is done with it within IN_HAND_S
+I6  a contact in Error has a reason, and here the contact itself is at fault: it has no valid address
+I7  no personal data and no key is in a log or in an error column
+I8  a contact is not sent more often than it was flipped (also by a worker that resends what a late request may have
+    overwritten), plus once for each send that failed, and for each claim that was sent and did not end with a delivery: its
+    worker died, or the answer got lost. Counted for each contact and CRM, that is what `(crashes + unknown answers) x batch`
+    bounds. If a delivery is a lookup and a write, a late write cannot be distinguished from one of the next claim: there,
+    claims that were not sent count too
+I9  history has one line for each claim that was sent, matching what the table saw, and no others. A claim whose row was deleted
+    is recorded as lost, if its worker stayed alive
+I10 a field without a value in the row is in no record, even if it was there before: the last name of a record is that of the
+    version in its first name
 
-A crash of the server takes the claims of its last moments back, for the worker does not wait for the disk. What those sends
-belong to is not known: sends without a claim are let pass for CRASH_S after one, and counted.
+A crash of the server undoes the claims of its last moments, because the worker does not wait for the disk. The claims of those
+sends are unknown: sends without a claim are accepted for CRASH_S after a crash, and counted.
 """
 
 import uuid
@@ -40,11 +40,11 @@ from tests.chaos.audit import Claim, Claims, End, Flips, Line, Lines
 from tests.chaos.crms import Send
 from tests.chaos.ledger import COLUMNS, MARK, NAME, REMOTE_ID, Contact, last_name
 
-TOLD_S = 5.0  # longest between the end of a claim and its line, where that is written by itself
-IN_HAND_S = 60.0  # longest a claim of a deleted row waits for its turn, with the slowest CRM there is here
+TOLD_S = 5.0  # longest time between the end of a claim and its line, if that is written separately
+IN_HAND_S = 60.0  # longest time that a claim of a deleted row waits for its turn, with the slowest CRM here
 LATE_S = 2.0  # a request may wait in a socket while its sender dies and its claim is taken over
 CRASH_S = 15.0
-EARLY_S = 1.0  # of the server's last moments, whose claims are lost with it
+EARLY_S = 1.0  # the server's last moments, whose claims are lost with it
 
 LOOKS_FIRST = ("brevo", "mautic")
 KEYS = (credentials.HUBSPOT_TOKEN, credentials.BREVO_KEY, credentials.MAUTIC_PASSWORD)
@@ -52,7 +52,7 @@ KEYS = (credentials.HUBSPOT_TOKEN, credentials.BREVO_KEY, credentials.MAUTIC_PAS
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """at: seconds since 1970, where it has a time."""
+    """at: seconds since 1970, if it has a time."""
 
     promise: str
     text: str
@@ -63,12 +63,11 @@ class Violation:
 
 @dataclass
 class Evidence:
-    """rows: by id, as the table has them in the end. lines: of history, by CRM and contact.
+    """rows: by id, as in the table at the end. lines: of history, by CRM and contact.
 
     records: (address, first name) by CRM. last_names: by CRM and address. crashes: of the server.
 
-    worker_flips: how often workers flipped a contact. lag_s: longest that anyone who noted the sends was late, which makes them
-    look late.
+    worker_flips: how often workers flipped a contact. lag_s: longest delay in recording sends, which makes them look late.
     """
 
     contacts: Mapping[uuid.UUID, Contact]
@@ -85,7 +84,7 @@ class Evidence:
 
 @dataclass
 class Sums:
-    """Over all CRMs. let_pass: sends without a claim, a crash of the server having taken it."""
+    """Over all CRMs. let_pass: sends without a claim because of a crash of the server."""
 
     flips: int = 0
     sends: int = 0
@@ -137,7 +136,7 @@ def _of_row(contact: Contact, row: Mapping[str, Any], crm: str) -> Iterator[Viol
         yield Violation("I1", f"was flipped and is {sync}, {processing}", contact.number, crm)
     elif not contact.deliverable:
         yield Violation("I1", "has no valid address and is Complete", contact.number, crm)
-    # Brevo answers an update without the id, and the look for it may fail. A success of n8n that cannot be read is a run.
+    # Brevo answers an update without the id, and the lookup of it may fail. For n8n, a success that cannot be read is a run.
     elif not row[REMOTE_ID[crm]] and crm not in ("brevo", "n8n"):
         yield Violation("I1", "is Complete without an id", contact.number, crm)
 
@@ -164,7 +163,9 @@ def _of_records(evidence: Evidence) -> Iterator[Violation]:
 
 
 def _of_record(contact: Contact, first_name: str | None, sharing: Sequence[Contact], crm: str) -> Iterator[Violation]:
-    """Of several rows with one address, the record holds what one of them had; of one withdrawn or deleted, any version."""
+    """If several rows have one address, the record has the version of one of them; for one that was withdrawn or deleted, any
+    version.
+    """
     found = NAME.fullmatch(first_name or "")
     there = None if found is None else (int(found[1]), int(found[2]))
     fits = any(
@@ -180,7 +181,7 @@ def _of_record(contact: Contact, first_name: str | None, sharing: Sequence[Conta
 
 
 def _of_last_name(contact: Contact, first_name: str | None, there: Mapping[str, str | None], crm: str) -> Iterator[Violation]:
-    """Of several rows with one address each empties only what it has put there itself."""
+    """If several rows have one address, each empties only the fields that it wrote itself."""
     found = NAME.fullmatch(first_name or "")
     if found is None or contact.shares or contact.address not in there:
         return
@@ -212,7 +213,7 @@ def _of_contact(contact: Contact, crm: str, sends: Sequence[Send], evidence: Evi
     let_pass = stray = 0
     for send in sends:
         after_a_crash = _after_a_crash(send.at, evidence.crashes)
-        # A claim that a crash took back is not to be mistaken for the previous one.
+        # A claim undone by a crash must not be mistaken for the previous one.
         place = _claim_of(send, claims, 0.0 if after_a_crash else LATE_S + evidence.lag_s)
         if place is not None:
             under.add(place)
@@ -235,7 +236,7 @@ def _of_contact(contact: Contact, crm: str, sends: Sequence[Send], evidence: Evi
 
 
 def _claim_of(send: Send, claims: Sequence[Claim], late_s: float) -> int | None:
-    """The place of the claim that this send was made under: the last one that had begun, if it had not ended."""
+    """The index of the claim under which this send was made: the last one that had begun, if it had not ended."""
     place = bisect_right(claims, send.at, key=lambda claim: claim.began) - 1
     if place < 0:
         return None
@@ -274,7 +275,7 @@ def _of_history(evidence: Evidence) -> Iterator[Violation]:
     for key in evidence.claims.keys() | evidence.lines.keys():
         crm, contact = key
         claims, lines = evidence.claims.get(key, []), evidence.lines.get(key, [])
-        # What a crash took back was claimed and sent anyway.
+        # Claims undone by a crash were sent anyway.
         lines = [line for line in lines if line.outcome != "lost" or not _after_a_crash(line.at, evidence.crashes)]
         for at, text in _told(claims, lines, sent[key], last_claims):
             yield Violation("I9", text, numbers.get(contact), crm, at)

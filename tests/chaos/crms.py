@@ -1,7 +1,7 @@
-"""The four sandboxes, watched: what reaches them is noted, and what they do wrong depends on their mood.
+"""The four sandboxes, observed: everything that reaches them is recorded, and their failures depend on their mood.
 
-What is slow here has taken effect before it is slow. A request that a CRM applies long after its sender is gone would put an old
-state over a new one, and nothing that the sender does could prevent it.
+A slow request takes effect before it is delayed. If a CRM applied a request long after its sender is gone, an old state would
+overwrite a new one, and the sender could do nothing about it.
 """
 
 import json
@@ -18,15 +18,15 @@ from crm_sync.sandbox.n8n.workflow import Execution
 from crm_sync.sandbox.server import Call, Fault, Sandbox
 from tests.chaos.ledger import NAME
 
-MAUTIC_WORK_S = 0.01  # between what a request sees and what it writes
+MAUTIC_WORK_S = 0.01  # between a request's read and its write
 
-# What becomes of a request in this mood, None for nothing out of the ordinary.
+# What happens to a request in this mood, None for nothing unusual.
 Mood = Callable[[Call], Fault | None]
 
 
 class Send(NamedTuple):
-    """A contact in a request that writes. at: seconds since 1970. failed: its sender cannot know what became of it, or was
-    told that it was refused. began: when its delivery did, where that is a look at the record and then the write.
+    """A contact in a writing request. at: seconds since 1970. failed: its sender cannot know the outcome, or was told that it was
+    refused. began: when its delivery began, if that is a lookup followed by the write.
     """
 
     crm: str
@@ -38,7 +38,7 @@ class Send(NamedTuple):
 
 
 class Watched(Sandbox):
-    """mood: None when it is well. sends: in their order. arrivals: of all requests, seconds since 1970. Bodies are not kept."""
+    """mood: None when it is well. sends: in order. arrivals: of all requests, in seconds since 1970. Bodies are not kept."""
 
     def __init__(self, crm: str, **details: Any) -> None:
         super().__init__(keep_log=False, **details)
@@ -47,7 +47,7 @@ class Watched(Sandbox):
         self.sends: list[Send] = []
         self.arrivals = array("d")
         self.failed_requests = 0
-        self._looked: dict[str, float] = {}  # when, by what was looked for
+        self._looked: dict[str, float] = {}  # when, by the value searched for
 
     def _take_fault(self, call: Call) -> Fault | None:
         at = time.time()
@@ -66,11 +66,11 @@ class Watched(Sandbox):
         return fault
 
     def looked_for(self, _: Call) -> Iterable[str]:
-        """What a request looks for before it is written."""
+        """What a request searches for before the write."""
         return ()
 
     def found_by(self, _call: Call, _item: Any) -> str:
-        """What was looked for before this was written."""
+        """What was searched for before this was written."""
         return ""
 
     @property
@@ -78,7 +78,7 @@ class Watched(Sandbox):
         return self._runner is not None
 
     def break_off(self, since: float) -> None:
-        """The connections of all requests since then are about to be closed: nobody knows what became of them."""
+        """The connections of all requests since then are about to be closed: their outcome will be unknown."""
         for place in range(len(self.sends) - 1, -1, -1):
             if self.sends[place].at < since:
                 break
@@ -120,7 +120,7 @@ class WatchedMautic(Watched, MauticSandbox):
         return call.query.get("where[0][val]", "").split(",")
 
     def found_by(self, _: Call, item: Any) -> str:
-        """The address, or that of the record where it stays as it is."""
+        """The address, or the record's current one if it does not change."""
         record = self.contacts.get(int(item.get("id", 0)))
         return str(item.get("email") or (record.values["email"] if record else "")).strip().lower()
 
@@ -137,7 +137,7 @@ class WatchedN8n(Watched, N8nSandbox):
 
 
 class Forgetful(list[Execution]):
-    """n8n's list of executions, of which it keeps the number alone."""
+    """n8n's list of executions, of which only the number is kept."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -151,7 +151,7 @@ class Forgetful(list[Execution]):
 
 
 def sandboxes() -> Mapping[str, Watched]:
-    """By CRM, without their limits: the faults say when it is too much."""
+    """By CRM, without limits: the faults decide when it is too much."""
     mautic = WatchedMautic("mautic")
     mautic.work_s = MAUTIC_WORK_S
     n8n = WatchedN8n("n8n")
@@ -165,7 +165,7 @@ def sandboxes() -> Mapping[str, Watched]:
 
 
 def items(call: Call) -> Sequence[Any]:
-    """The parts of a request that are a contact each, where it says so by a list."""
+    """The parts of a request that are one contact each, if it has a list."""
     return call.body if isinstance(call.body, list) else [call.body]
 
 

@@ -1,6 +1,6 @@
-"""The faults: each a context in which something is broken, and at whose end it is healed. It yields what it struck.
+"""The faults: each is a context in which something is broken, and which heals it at the end. It yields its target.
 
-What it strikes is drawn before anything is waited for, so that the same seed strikes the same.
+The target is drawn before anything is awaited, so that the same seed has the same targets.
 """
 
 import asyncio
@@ -20,15 +20,15 @@ from tests.chaos.stage import Stage
 from tests.chaos.workers import Worker
 from tests.faults.proxy import Proxy
 
-CLAIM, FINISH = 'claimed_by" = $2::bigint', "WITH outcome AS"  # texts that only these statements have
-LONGEST_CALL_S = 8.0  # a request in flight when its CRM goes is not older
+CLAIM, FINISH = 'claimed_by" = $2::bigint', "WITH outcome AS"  # texts that only these statements contain
+LONGEST_CALL_S = 8.0  # a request in flight when its CRM goes down is not older than this
 
 Fault = Callable[[Stage, Random], AbstractAsyncContextManager[str]]
 
 
 @asynccontextmanager
 async def _struck(stage: Stage, chance: Random) -> AsyncIterator[Worker]:
-    """A worker that nothing else is being done to."""
+    """A worker that no other fault affects."""
     worker = chance.choice(stage.workers)
     async with worker.busy:
         yield worker
@@ -107,7 +107,7 @@ async def delayed(stage: Stage, chance: Random) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def lost_answer(stage: Stage, chance: Random, statement: str) -> AsyncIterator[str]:
-    """The next few of them, with the connection reset or gone silent."""
+    """The next few answers to this statement are lost, with the connection reset or silent."""
     async with _struck(stage, chance) as worker:
         for _ in range(2):
             worker.pool.lose_answer(statement, keep_bytes=chance.choice([0, 7]), silent=chance.random() < 0.3)
@@ -197,7 +197,7 @@ async def locked_table(stage: Stage, chance: Random) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def long_snapshot(stage: Stage, _chance: Random) -> AsyncIterator[str]:
-    """A report that somebody runs."""
+    """A long-running report."""
     connection: asyncpg.Connection | None = None
     with suppress(*AWAY, asyncpg.PostgresError):
         connection = await asyncpg.connect(stage.url, timeout=10)
@@ -213,7 +213,7 @@ async def long_snapshot(stage: Stage, _chance: Random) -> AsyncIterator[str]:
 TERM = signal.SIGTERM
 COLUMN = ("ALTER TABLE contacts ADD COLUMN {name} integer", "ALTER TABLE contacts DROP COLUMN {name}")
 INDEX = ("CREATE INDEX CONCURRENTLY {name} ON contacts (last_name)", "DROP INDEX CONCURRENTLY IF EXISTS {name}")
-# By kind: how often next to the others, shortest and longest time in seconds, and what it is.
+# By kind: relative frequency, shortest and longest duration in seconds, and the fault.
 FAULTS: dict[str, tuple[int, tuple[float, float], Fault]] = {
     "worker killed": (8, (0, 3), kill),
     "worker stopped and continued": (5, (0.5, 8), pause),

@@ -1,7 +1,7 @@
-"""What the applications have committed, kept apart from the table: what it must say, and what the CRMs must hold.
+"""What the applications have committed, recorded outside the table: what the table and the CRMs must contain.
 
-A contact's first name says who it is and which version of it: `Canary12v5x` is version 5 of contact 12. So every request that
-writes it, and every record, tells how new it is, at whichever CRM.
+A contact's first name identifies it and its version: `Canary12v5x` is version 5 of contact 12. So every request that writes it,
+and every record, shows how new it is, in any CRM.
 """
 
 import re
@@ -13,7 +13,7 @@ from typing import Any
 from crm_sync.core.identity import check_email, fold
 from crm_sync.sandbox.process import CRMS
 
-MARK = "canary"  # in all that is personal, in any case: seen in a log, it is a leak
+MARK = "canary"  # in all personal data, in any case: in a log, it is a leak
 NAME = re.compile(r"Canary(\d+)v(\d+)x")
 REMOTE_ID = {crm: "n8n_workflow_id" if crm == "n8n" else f"{crm}_contact_id" for crm in CRMS}
 # The application's columns that change here. The marker names the transaction that wrote the row last.
@@ -26,14 +26,14 @@ def name(number: int, version: int) -> str:
 
 
 def last_name(version: int) -> str | None:
-    """Each third version has none, so that the CRMs have to be told."""
+    """Every third version has none, so that the CRMs have to empty it."""
     return "Canary" if version % 3 else None
 
 
 @dataclass(slots=True)
 class Contact:
-    """words: what the application wrote last into each sync status. flips: how often it wrote Queued there; flipped: the version
-    that it wrote it with last. shares: whether another row has, or had, its address.
+    """words: what the application last wrote to each sync status. flips: how often it wrote Queued there; flipped: the version
+    with which it last did. shares: whether another row has, or had, its address.
     """
 
     number: int
@@ -91,15 +91,15 @@ class Change:
 
 
 class Ledger:
-    """All contacts there ever were, by id. held: ids whose rows an application holds locked just now."""
+    """All contacts there ever were, by id. held: ids whose rows an application has locked at the moment."""
 
     def __init__(self) -> None:
         self.contacts: dict[uuid.UUID, Contact] = {}
         self.held: set[uuid.UUID] = set()
-        self.transactions: dict[str, int] = {}  # by what they did
-        self.in_doubt = 0  # whose answer to COMMIT was lost; the row told
+        self.transactions: dict[str, int] = {}  # by type of step
+        self.in_doubt = 0  # whose answer to COMMIT was lost; the row showed the result
         self.deadlocks: list[str] = []
-        self.surprises: list[str] = []  # a statement that did not touch the rows it must
+        self.surprises: list[str] = []  # statements that did not affect the rows they should have
 
     def commit(self, what: str, changes: Iterable[Change]) -> None:
         self.transactions[what] = self.transactions.get(what, 0) + 1

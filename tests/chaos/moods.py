@@ -1,4 +1,4 @@
-"""The moods of a CRM: what becomes of requests while they last."""
+"""The moods of a CRM: what happens to requests while they last."""
 
 import json
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from tests.chaos.crms import Mood, Watched
 
 HTML = {"Content-Type": "text/html"}
 PLAIN = {"Content-Type": "text/plain"}
-SLOWEST_S = 6.0  # below every timeout of the workers: what is slow is answered in the end
+SLOWEST_S = 6.0  # below every timeout of the workers: a slow request is answered in the end
 
 
 def throttles(crm: Watched, chance: Random) -> Mood:
@@ -23,7 +23,7 @@ def is_unavailable(_crm: Watched, _chance: Random) -> Mood:
 
 
 def fails_and_quotes(_crm: Watched, chance: Random) -> Mood:
-    """A debug page for every other request, with all that was asked in it."""
+    """A debug page for every other request, which quotes all of it."""
 
     def mood(call: Call) -> Fault | None:
         page = f"<html><h1>Whoops</h1>{call.path} {json.dumps(call.body, default=str)}</html>"
@@ -55,7 +55,7 @@ def breaks_its_answers(_crm: Watched, chance: Random) -> Mood:
 
 
 def shows_a_page(_crm: Watched, _chance: Random) -> Mood:
-    """A 200 of something that is in front of the CRM and is not it."""
+    """A 200 from something in front of the CRM."""
     return lambda _: Fault(answer=Answer(200, b"<!DOCTYPE html><html>Please sign in</html>", HTML))
 
 

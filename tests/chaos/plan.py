@@ -1,4 +1,4 @@
-"""Which fault comes when: decided by the seed alone, and carried out at these times as near as the machine can."""
+"""Which fault comes when: decided by the seed alone, and carried out as close to these times as the machine allows."""
 
 import asyncio
 import itertools
@@ -11,13 +11,13 @@ from random import Random
 from tests.chaos.faults import FAULTS
 from tests.chaos.stage import Stage
 
-MEAN_GAP_S = 1.2  # between the beginnings of two faults
-FIRST_S = 3.0  # that it runs without any
+MEAN_GAP_S = 1.2  # between the starts of two faults
+FIRST_S = 3.0  # at first, without any fault
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """at_s: after the start. seed: of what it draws itself."""
+    """at_s: after the start. seed: for its own random choices."""
 
     at_s: float
     kind: str
@@ -48,7 +48,9 @@ def planned(seed: int) -> Iterator[Planned]:
 
 
 class Faults:
-    """happened: those that are healed. over: set when no more come. failed: not carried out, which is a fault of this program."""
+    """happened: the healed ones. over: set when no more come. failed: could not be carried out, which is a
+    bug of this program.
+    """
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
@@ -57,7 +59,7 @@ class Faults:
         self.failed: list[str] = []
 
     async def run(self, lasts_s: float) -> None:
-        """For so long; then those that last are healed at once, and it returns when all are."""
+        """For this long; then active faults are healed at once, and it returns when all are."""
         started = time.monotonic()
         async with asyncio.TaskGroup() as group:
             for fault in planned(self._stage.seed):
@@ -76,5 +78,5 @@ class Faults:
                         await self.over.wait()
             this.healed = time.time()
             self.happened.append(this)
-        except Exception as error:  # noqa: BLE001 (the others go on, and the report tells)
+        except Exception as error:  # noqa: BLE001 (the others continue, and the report says so)
             self.failed.append(f"{fault.kind}: {type(error).__name__}: {error}")

@@ -1,4 +1,4 @@
-"""What is printed: a run on a screen, and of a promise that was broken everything around it."""
+"""What is printed: the progress on a screen, and everything around a broken promise."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,9 @@ MOST_LINES = 30
 
 @dataclass
 class Run:
-    """settled_s: from when all was well to the last contact; again_s: those in Error, sent once more. None: never."""
+    """settled_s: from when all was well until the last contact was done; again_s: the same for those in Error, sent once more.
+    None: never.
+    """
 
     seed: int
     minutes: float
@@ -128,7 +130,7 @@ def _tell(run: Run, console: Console) -> None:
 
 
 def _some(violations: Sequence[Violation]) -> list[Violation]:
-    """A few of each promise."""
+    """A few for each promise."""
     chosen: list[Violation] = []
     for promise in sorted({violation.promise for violation in violations}):
         chosen += [violation for violation in violations if violation.promise == promise][:MOST_VIOLATIONS]

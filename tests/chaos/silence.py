@@ -1,4 +1,4 @@
-"""How long nothing happened although there was work, and how long it took after each fault."""
+"""How long nothing happened although there was work, and how long recovery took after each fault."""
 
 import asyncio
 import statistics
@@ -18,8 +18,8 @@ from tests.chaos.plan import Happened
 from tests.chaos.stage import Stage
 
 SAMPLE_S = 0.25
-NEVER_S = 120.0  # later than this it was not this fault any more
-# Contacts that could be claimed now; the oldest, of which the application may hold some locked.
+NEVER_S = 120.0  # anything later was not due to this fault
+# Contacts that could be claimed now; the oldest, some of which the application may have locked.
 READY = (
     "SELECT id FROM contacts "
     "WHERE {crm}_due_at <= clock_timestamp() AND {crm}_claimed_by IS NULL AND {crm}_sync_status = 'Queued' "
@@ -29,20 +29,20 @@ READY = (
 
 @dataclass(slots=True)
 class Silence:
-    """Seconds without a request to a CRM that was well, although there was work. ended: seconds since 1970."""
+    """Seconds without a request to a working CRM, although there was work. ended: seconds since 1970."""
 
     lasted_s: float = 0.0
     ended: float = 0.0
 
 
 class Listener:
-    """Looks at the table now and then, and remembers the longest silence of each CRM."""
+    """Looks at the table now and then, and records the longest silence of each CRM."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self._since = dict.fromkeys(CRMS, time.time())
         self.longest = {crm: Silence() for crm in CRMS}
-        self.lag_s = 0.0  # longest that this process itself was late
+        self.lag_s = 0.0  # longest delay of this process itself
 
     async def run(self) -> None:
         while True:
@@ -77,10 +77,10 @@ class Listener:
 def recoveries(
     happened: Sequence[Happened], crms: Mapping[str, Sequence[float]], claims: Claims, workers: Mapping[str, set[int]]
 ) -> dict[str, list[float]]:
-    """By kind of fault: seconds from when each was healed to the next sign of life of what it struck.
+    """By kind of fault: seconds from healing to the next sign of life of its target.
 
-    Of a CRM that is the next request to it, of a worker its next claim, of the server or the table the next claim of anyone for
-    each CRM, the latest of them. crms: when requests arrived. workers: the ids of each.
+    For a CRM that is the next request to it, for a worker its next claim, for the server or the table the next claim by any
+    worker for each CRM, the latest of them. crms: when requests arrived. workers: the ids of each.
     """
     began: dict[str, list[float]] = defaultdict(list)
     names = {worker: name for name, ids in workers.items() for worker in ids}

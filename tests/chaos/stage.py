@@ -1,4 +1,4 @@
-"""Everything that is there for the faults to break: a server, three workers behind proxies, four CRMs, eight applications."""
+"""Everything that faults can break: a server, three workers behind proxies, four CRMs, eight applications."""
 
 import asyncio
 import shutil
@@ -29,7 +29,7 @@ OPTIONS = {"max_connections": "200", "log_lock_waits": "on"}
 
 @dataclass
 class Stage:
-    """crashes: when the server ended without writing what was not on disk yet. serving: one fault of the server at a time."""
+    """crashes: when the server ended without writing everything to disk. serving: one fault of the server at a time."""
 
     seed: int
     server: Postgres
@@ -45,7 +45,7 @@ class Stage:
 
     @asynccontextmanager
     async def application(self) -> AsyncIterator[asyncpg.Connection]:
-        """A connection next to the workers' proxies. Raises as asyncpg does."""
+        """A connection that bypasses the workers' proxies. Raises as asyncpg does."""
         connection = await asyncpg.connect(self.url, timeout=10)
         try:
             yield connection
@@ -53,14 +53,14 @@ class Stage:
             connection.terminate()
 
     async def execute(self, *statements: str) -> None:
-        """One after the other, each a transaction; without a word if the server is away."""
+        """One after another, each in a transaction; silently skipped if the server is unreachable."""
         with suppress(*AWAY, asyncpg.PostgresError):
             async with self.application() as app:
                 for statement in statements:
                     await app.execute(statement)
 
     async def accepting(self) -> None:
-        """Returns when the server lets somebody in."""
+        """Returns when the server accepts connections."""
         async with asyncio.timeout(START_TIMEOUT_S):
             while True:
                 try:
@@ -77,7 +77,7 @@ class Stage:
 
 @asynccontextmanager
 async def staged(seed: int) -> AsyncIterator[Stage]:
-    """All of it, running; ended in the end, whatever state it is in, and nothing of it stays but the logs that are to be kept."""
+    """Everything, running; ended at the end in whatever state it is, with only the logs kept."""
     folder = Path(tempfile.mkdtemp(prefix="crm-sync-chaos-"))
     server = Postgres(options=OPTIONS)
     async with AsyncExitStack() as stack:

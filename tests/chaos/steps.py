@@ -1,4 +1,4 @@
-"""What an application does next, decided by its seed alone: the same seed makes the same steps, whatever becomes of them."""
+"""What an application does next, decided by its seed alone: the same seed makes the same steps, whatever happens to them."""
 
 import uuid
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from random import Random
 from crm_sync.sandbox.process import CRMS
 from tests.chaos.ledger import MARKER, Change, Contact, name
 
-CONTACTS = 150  # that an application keeps, about
+CONTACTS = 150  # that an application maintains, approximately
 BULK = 200
 LATEST = 8
 MOVED = ".moved@example.com"
@@ -44,7 +44,7 @@ class Step:
 
 
 class Steps:
-    """Of one application, which alone writes its contacts. marker: unique over all applications."""
+    """Of one application, which alone writes its contacts. marker: unique across all applications."""
 
     def __init__(self, application: int, seed: int) -> None:
         self._application = application
@@ -98,7 +98,7 @@ class Steps:
                 return Change(self._latest(), marker, self._some("Queued"), new_version=True)
             case "change the address":
                 return self._move(contact, marker)
-        # Who was just touched comes last: it is the one to be flipped again or withdrawn while in flight.
+        # The contact just touched comes last: it is the one to be flipped again or withdrawn while in flight.
         self._contacts.remove(contact)
         self._contacts.append(contact)
         return Change(contact, marker, self._some("Queued"), new_version=True)
@@ -111,7 +111,7 @@ class Steps:
         return dict.fromkeys(self._chance.sample(CRMS, self._chance.randint(1, len(CRMS))), word)
 
     def _move(self, contact: Contact, marker: dict[str, str | None]) -> Change:
-        """To an address nobody had before. Not of rows that share one: they share their record too."""
+        """To a new address. Not for rows that share one: they share their record too."""
         if contact.shares or not contact.deliverable:
             return Change(contact, marker, self._some("Queued"), new_version=True)
         self._made += 1
@@ -127,9 +127,10 @@ class Steps:
         return Change(contact, {**marker, "email": email, "last_name": "Canary"}, self._some("Queued"), new_version=True)
 
     def _insert_twin(self, marker: dict[str, str | None]) -> Change:
-        """The address of another row in another spelling.
+        """The address of another row, spelt differently.
 
-        Not one that it has moved to: where the twin is delivered first, there are two records, and the move is refused for good.
+        Not one that it has moved to: if the twin were delivered first, there would be two records, and the move would be refused
+        permanently.
         """
         other = self._chance.choice(self._contacts)
         if not other.deliverable or MOVED in other.address:

@@ -1,4 +1,4 @@
-"""The checker finds what it is there to find: a promise that cannot be seen broken is not checked."""
+"""The checker finds what it should find: a promise whose breach cannot be seen is not checked."""
 
 import uuid
 from itertools import islice
@@ -131,7 +131,7 @@ def test_a_row_that_is_gone_or_came_back_is_found(world):
 
 @pytest.mark.parametrize("end", [End.DELETED, End.UNDELIVERED])
 def test_a_send_after_a_withdrawal_or_deletion_is_found(world, end):
-    """The claim was long over, or there never was another."""
+    """The claim was long over, or there never was another one."""
     world.claims.append(Claim(1 << 32 | 2, FLIPPED_AT + 3, FLIPPED_AT + 4, end))
     world.sends.append(world.send(FLIPPED_AT + 4 + IN_HAND_S + 1))
     assert world.broken() == ["I5"]

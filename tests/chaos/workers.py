@@ -15,7 +15,7 @@ from tests.faults.proxy import Proxy
 from tests.roles import as_worker
 
 GRACE_S = 3
-# Retries come soon, and never run out: an Error is then the contact's own fault. A full look finds what no trigger saw.
+# Retries come soon and never run out: an Error is then the contact's own fault. A full look finds flips that no trigger saw.
 LANE = {
     "SYNC_RETRY_DELAY_MINUTES": "0.01",
     "SYNC_MAX_RETRIES": "100",
@@ -26,7 +26,9 @@ PACE = {"HUBSPOT_LIMITS": "40/s", "BREVO_LIMITS": "200/s"}  # of all workers, th
 
 
 class Worker:
-    """One place for a worker. It runs in it again after every end. ended_by_itself: (when, exit code), which must not be."""
+    """One slot for a worker, which is restarted in it after every end. ended_by_itself: (when, exit code),
+    which must not happen.
+    """
 
     def __init__(self, number: int, url: str, crms: Mapping[str, str], folder: Path) -> None:
         """crms: the URL of each sandbox."""
@@ -63,7 +65,7 @@ class Worker:
             env |= settings(crm, self._crms[crm])
             env |= {f"{crm.upper()}_{name}": value for name, value in LANE.items()}
         with self.log.open("ab") as log:
-            # A session of its own: Ctrl-C is for us, who end it.
+            # A separate session: Ctrl-C is for us, and we end the workers.
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "crm_sync", "run", env=env | PACE, cwd="/", stdout=log, stderr=log, start_new_session=True
             )
@@ -74,7 +76,7 @@ class Worker:
         await self.end(signal.SIGKILL)
 
     async def end(self, *signals: int) -> None:
-        """Sends these, one after the other, and waits for the end."""
+        """Sends these signals, one after another, and waits for the end."""
         self._wanted = False
         process = self._process
         if process is None:
@@ -95,7 +97,7 @@ class Worker:
         self._signal(signal.SIGCONT)
 
     def ids(self) -> set[int]:
-        """That its processes have had, one after the other."""
+        """Of its processes, one after another."""
         found = set()
         with self.log.open() as lines:
             for line in lines:

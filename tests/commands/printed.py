@@ -1,4 +1,4 @@
-"""What `crm-sync preview` and `sync` print, read back: their requests, and the wire that those are held against."""
+"""What `crm-sync preview` and `sync` print, parsed: their requests, and the wire that these are compared with."""
 
 import json
 import re
@@ -20,7 +20,7 @@ class Printed:
 
 @dataclass(frozen=True)
 class Heard:
-    """A request as it came over the wire. target: path and query, as they stood there."""
+    """A request as it came over the wire. target: path and query, verbatim."""
 
     method: str
     target: str
@@ -29,7 +29,7 @@ class Heard:
 
 
 def requests(text: str) -> dict[str, list[Printed]]:
-    """By what is assumed; "" where nothing is."""
+    """By assumption; "" if nothing is assumed."""
     found: dict[str, list[Printed]] = {"": []}
     case, headers = "", {}
     for block in re.split(rf"\n(?=  (?:If |(?:{METHODS}) ))", text):
@@ -55,7 +55,7 @@ def _body(block: str) -> Any:
 
 
 def tapped(sandbox: Sandbox) -> list[Heard]:
-    """From now on every request to the sandbox, byte by byte. To be called before it starts."""
+    """From now on, every request to the sandbox, byte by byte. To be called before it starts."""
     heard: list[Heard] = []
     serve = sandbox.serve
 

@@ -50,7 +50,7 @@ class Stage:
 
 
 class Failing(ScriptedCrm):
-    """error: of every request; None: none."""
+    """error: for every request; None: none."""
 
     def __init__(self, error: Exception | None) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ Bring = Callable[[Stage], AbstractAsyncContextManager[str]]
 
 @dataclass(frozen=True)
 class Situation:
-    """bring: makes it so, and yields the key that is asked about. sentence: a pattern of what is said. in_manual: its heading."""
+    """bring: brings it about, and yields the contact's key. sentence: a pattern of the answer. in_manual: its heading."""
 
     name: str
     bring: Bring
@@ -322,7 +322,7 @@ async def daily_limit(stage: Stage) -> AsyncIterator[str]:
         yield await stage.contact()
 
 
-# What a worker says of its pace while the test runs, whenever it says it.
+# What a worker reports of its pace during the test, whenever it does.
 STEADY = """
 CREATE FUNCTION steady() RETURNS trigger LANGUAGE plpgsql AS
 'BEGIN NEW.at := clock_timestamp(); NEW.delivered := array_fill(10, ARRAY[60]); RETURN NEW; END';
@@ -332,7 +332,7 @@ CREATE TRIGGER steady BEFORE INSERT OR UPDATE ON crm_sync.progress FOR EACH ROW 
 
 @asynccontextmanager
 async def backlog(stage: Stage, *, pace: bool) -> AsyncIterator[ScriptedCrm]:
-    """A worker whose CRM takes its time: 400 wait."""
+    """A worker with a slow CRM: 400 wait."""
     crm = ScriptedCrm(concurrency=1)
     await stage.app.execute(
         "INSERT INTO contacts (email, brevo_sync_status) SELECT n || '@example.com', 'Queued' FROM generate_series(1, 400) AS n"

@@ -1,4 +1,4 @@
-"""What is wrong, for people and scripts: `crm-sync alerts`; and whether they would be told: `crm-sync alerts test`."""
+"""Current problems, for people and scripts: `crm-sync alerts`; and whether they would be reported: `crm-sync alerts test`."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ OVER = (
 
 
 async def run(url, *arguments, code=0, **settings):
-    """In a thread, for a command runs a loop of its own."""
+    """In a thread, because a command runs its own event loop."""
     env = {"DATABASE_URL": as_worker(url), "COLUMNS": "100", "TZ": "UTC", **settings}
     with ThreadPoolExecutor(1) as thread:
         invoked = thread.submit(click.testing.CliRunner().invoke, crm_sync, ["alerts", *arguments], env=env)

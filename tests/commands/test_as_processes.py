@@ -1,6 +1,6 @@
-"""Each command as a process with an interpreter of its own: its exit code, its two streams, and Ctrl-C.
+"""Each command as a process with its own interpreter: its exit code, its two streams, and Ctrl-C.
 
-What a command does is tested on processes that are forked (tests/forked.py). These show that it does so for a person, too.
+What a command does is tested with forked processes (tests/forked.py). These tests show that a normal start does the same.
 """
 
 import signal
@@ -15,7 +15,7 @@ from tests.steps import insert
 from tests.tiers import one_quick, slow
 
 PERSON = ("--email", "ada@example.com", "--crm", "brevo")
-# Arguments, exit code, and what is said to standard output.
+# Arguments, exit code, and standard output.
 ANSWERS = {
     "adopt": (("--plan",), 0, "Nothing to do: everything is in place."),
     "migrate": (("--check",), 0, "Nothing is missing"),
@@ -44,7 +44,7 @@ ANSWERS = {
     "n8n-workflow": ((), 0, '"nodes"'),
     "systemd": ((), 0, "[Service]"),
 }
-# The first two tell what is wrong in their answer.
+# The first two report errors in their output.
 NEED_NOTHING = ("check", "settings", "errors", "n8n-workflow", "systemd", "completion")
 OF_THE_OWNER = ("adopt", "migrate", "pause", "resume", "watch", "unwatch", "on-delete", "grants")
 
@@ -92,7 +92,7 @@ async def test_ctrl_c_ends_a_worker_that_drains(app, url, brevo):
     assert "Traceback" not in err
 
 
-# Not any session: autovacuum may come before the command has started.
+# Not just any session: autovacuum may connect before the command has started.
 LOOKS = "EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'crm-sync' AND datname = current_database())"
 
 

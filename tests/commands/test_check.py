@@ -1,4 +1,4 @@
-"""What `crm-sync check` says: a line for each thing, and what is wrong with one CRM keeps no other from being checked."""
+"""What `crm-sync check` prints: a line for each check; a fault of one CRM does not stop the checks of the others."""
 
 import re
 
@@ -111,7 +111,7 @@ async def test_who_holds_locks_of_crm_sync_and_is_no_worker_is_named(url, brevo)
     assert any(line.startswith("warning locks") and f"pid {pid} (role {STRANGER}," in line for line in lines), lines
 
 
-# The rights of before a migration: what is new needs some of its own.
+# The rights from before a migration: new features need some of their own.
 
 OF_BEFORE = f"""
 REVOKE ALL ON crm_sync.permits, crm_sync.living_workers, crm_sync.brevo_line FROM {WORKER};

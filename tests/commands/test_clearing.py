@@ -1,4 +1,4 @@
-"""`crm-sync clearing`, as the owner of the table runs it, and what check says then."""
+"""`crm-sync clearing`, run by the owner of the table, and what check says afterwards."""
 
 import pytest
 

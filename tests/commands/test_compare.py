@@ -1,4 +1,4 @@
-"""crm-sync compare: with a real worker, the sandboxes and the settings that people have."""
+"""crm-sync compare: with a real worker, the sandboxes and the settings that users have."""
 
 import asyncio
 import json
@@ -45,7 +45,7 @@ def change(crm, record, **values):
 
 
 async def deliver(app, env, crm="brevo", count=None):
-    """All that there are, or so many new people first."""
+    """All existing contacts; with count, so many new people first."""
     if count:
         await app.execute(
             "INSERT INTO contacts (email, first_name, last_name, phone) "
@@ -86,7 +86,7 @@ def define(crm, sandbox, name, sql, values):
 @slow
 @pytest.mark.parametrize("crm", RECORDS)
 async def test_no_kind_of_value_differs_that_was_just_delivered(app, url, tmp_path, crm):
-    """Each type of Postgres, read by the claim of a worker, written by the client, kept by the CRM, and read back."""
+    """Each Postgres type, read by a worker's claim, written by the client, stored by the CRM, and read back."""
     sent = {sql: values for sql, values in SENT.items() if isinstance(values, tuple | str)}
     await app.execute(TYPES)
     for setting in UNUSUAL:
@@ -317,7 +317,7 @@ async def test_without_rights_it_says_so(app, url, brevo):
 
 @slow
 async def test_it_goes_behind_a_lane_that_has_contacts_in_line(app, url):
-    """The worker delivers what is in line before the first contact is read."""
+    """The worker delivers contacts in line before the first contact is read."""
     async with sandbox_of("hubspot") as sandbox:
         env = environment(url) | settings("hubspot", sandbox.url)
         await deliver(app, env, "hubspot", 10)
@@ -340,7 +340,7 @@ BEGIN, END = "<!-- report -->\n", "<!-- end of report -->\n"
 
 @slow
 async def test_the_report_in_the_manual_is_printed_after_the_bad_day_of_the_demo(app, url):
-    """Written anew by: WRITE_MANUAL=1 .venv/bin/pytest tests/commands/test_compare.py -k manual"""
+    """Written again by: WRITE_MANUAL=1 .venv/bin/pytest tests/commands/test_compare.py -k manual"""
     everybody = list(people(300, 7))
     columns = ("id", "email", "first_name", "last_name", "phone", "company")
     records = [

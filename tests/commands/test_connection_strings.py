@@ -1,4 +1,4 @@
-"""Every command takes a URL as libpq takes it, and says so where it cannot be met."""
+"""Every command accepts URLs as libpq does, and says so if one is not supported."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.process import ended, environment, process, said
 from tests.roles import as_worker
 
 COMMANDS = (("check",), ("status",), ("migrate", "--check"), ("grants", "somebody"), ("failed",), ("adopt", "--plan"))
-# What Neon, Prisma, Supabase and node-postgres print, as far as a server without TLS lets it in.
+# What Neon, Prisma, Supabase and node-postgres print, as far as it works with a server without TLS.
 PRINTED = (
     "sslmode=prefer&channel_binding=prefer&connect_timeout=15&gssencmode=disable&keepalives=1&keepalives_idle=5&"
     "options=-c%20work_mem%3D8MB&target_session_attrs=read-write&load_balance_hosts=disable&application_name=shop&"

@@ -57,7 +57,7 @@ def test_an_address_that_is_none_is_refused(url, listen):
 
 @asynccontextmanager
 async def command(*arguments, env, terminal=False):
-    """(process, what it writes line by line). Its end is clean."""
+    """(process, its output line by line). It must end cleanly."""
     ours, its = pty.openpty() if terminal else os.pipe()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "crm_sync", *arguments), env=env, stdout=its, stderr=asyncio.subprocess.PIPE
@@ -79,7 +79,7 @@ async def command(*arguments, env, terminal=False):
 
 
 async def found(reader, pattern, within_s=TIMEOUT_S):
-    """The first group of the first line in which this stands."""
+    """The first group in the first line that matches."""
     async with asyncio.timeout(within_s):
         while line := (await reader.readline()).decode():
             if match := re.search(pattern, line):

@@ -1,4 +1,4 @@
-"""Who did what: each command that does something is an event, and one that did nothing is none."""
+"""Who did what: each command that changes something is an event, and one that changed nothing is not."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +20,7 @@ DEEDS = {
 
 
 def run(url, *arguments):
-    """In a thread, for a command runs a loop of its own."""
+    """In a thread, because a command runs its own event loop."""
     with ThreadPoolExecutor(1) as thread:
         answer = thread.submit(click.testing.CliRunner().invoke, crm_sync, arguments, env={"DATABASE_URL": url}).result()
     assert answer.exit_code == 0, (answer.output, answer.exception)

@@ -1,4 +1,4 @@
-"""The demo, where it cannot run. Where it can, `make demo` is its test."""
+"""The demo where it cannot run. Where it can, `make demo` tests it."""
 
 import pytest
 

@@ -15,7 +15,7 @@ from tests.table.test_failed_contacts import fails
 
 
 def run(url: str, *arguments: str, code: int = 0) -> str:
-    """In a thread, for a command runs a loop of its own."""
+    """In a thread, because a command runs its own event loop."""
     with ThreadPoolExecutor(1) as thread:
         env = {"DATABASE_URL": as_worker(url), "COLUMNS": "80", "TZ": "UTC"}
         answer = thread.submit(click.testing.CliRunner().invoke, crm_sync, ["failed", *arguments], env=env).result()

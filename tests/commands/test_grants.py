@@ -28,14 +28,14 @@ from tests.process import ended, environment, process
 from tests.roles import PASSWORD, adopt, printed
 from tests.steps import Worker, insert, open_worker, orphan, pair
 
-# Roles are the whole server's, and a name with all that needs quoting is as good as any.
+# Roles belong to the whole server; this name contains everything that needs quoting.
 WORKER, APPLICATION = f'crm sync "Worker" {os.getpid()}', f"crm_sync_application_{os.getpid()}"
 KINDS = [Kind.DELIVERED, Kind.RETRY, Kind.REJECTED, Kind.DEFERRED, Kind.ORPHANED]
 
 
 @contextmanager
 def role(url: str, name: str, *options: str, **settings: str) -> Iterator[str]:
-    """A role with what the command prints, and nothing that everybody has. The URL to be it."""
+    """A role with exactly the rights that the command prints, none from PUBLIC. Yields its URL."""
     with psycopg.connect(url, autocommit=True) as owner:
         owner.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
         owner.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(urlsplit(url).path[1:])))
@@ -133,7 +133,7 @@ async def test_a_worker_keeps_the_pace_and_works_the_gate(worker_url):
 
 
 async def test_a_worker_runs_through_its_life(app, worker_url):
-    """Session, bell, claim, retry, the loss of the session, and a good end."""
+    """Session, bell, claim, retry, the loss of the session, and a normal end."""
     crm = ScriptedCrm()
     async with running(worker_url, crm):
         await until_asleep(app)

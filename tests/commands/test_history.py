@@ -1,4 +1,4 @@
-"""What became of a contact: `crm-sync history`; and that nobody can tell any more: `crm-sync forget`."""
+"""The history of a contact: `crm-sync history`; and its removal: `crm-sync forget`."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +13,7 @@ from tests.steps import insert, open_worker
 
 
 def run(url: str, *arguments: str, code: int = 0) -> str:
-    """In a thread, for a command runs a loop of its own."""
+    """In a thread, because a command runs its own event loop."""
     with ThreadPoolExecutor(1) as thread:
         env = {"DATABASE_URL": as_worker(url), "COLUMNS": "200", "TZ": "UTC"}
         answer = thread.submit(click.testing.CliRunner().invoke, crm_sync, arguments, env=env).result()
@@ -92,11 +92,11 @@ async def test_a_delivered_deletion_is_pointed_to_by_why(app, contact, url):
     assert "Its record was deleted in brevo at " in said
     assert f"crm-sync history --key {contact}" in said
     assert "brevo  delivered (deletion)" in run(url, "history", "--key", str(contact))
-    # One CRM is still to hear of it.
+    # One CRM has not been told yet.
     await app.execute("INSERT INTO crm_sync.tombstones (crm, contact_id, policy) VALUES ('hubspot', $1, 'delete')", str(contact))
     said = " ".join(run(url, "why", "--key", str(contact)).split())
     assert f"crm-sync history --key {contact}" in said
-    # Whom history forgot, nothing points to.
+    # Nothing leads to a forgotten contact.
     run(url, "forget", str(contact))
     await app.execute("DELETE FROM crm_sync.tombstones")
     assert "crm-sync history" not in run(url, "why", "--key", str(contact), code=1)

@@ -1,4 +1,4 @@
-"""What `crm-sync init` asks, writes and refuses. What a person types stands line by line in `typed`."""
+"""What `crm-sync init` asks, writes and refuses. `typed` contains the user's input, line by line."""
 
 import asyncio
 import os
@@ -41,7 +41,7 @@ def folder(tmp_path, monkeypatch):
 
 
 async def run(*arguments, typed=(), code=0, **env):
-    """What it says, as one line; in a thread, for a command runs a loop of its own, and the sandbox is on this one."""
+    """Its output as one line; in a thread, because a command runs its own event loop, and the sandbox is on this one."""
     lines, env = "".join(f"{line}\n" for line in typed), {"COLUMNS": "200", **env}
     answer = await asyncio.to_thread(CliRunner().invoke, crm_sync, ["init", *arguments], input=lines, env=env)
     said = " ".join(answer.output.split())

@@ -1,4 +1,4 @@
-"""crm-sync match: the rows of a table that is adopted next to a CRM get the ids of its records, and nothing else happens."""
+"""crm-sync match: the rows of a table adopted next to a CRM in use get the ids of its records, and nothing else happens."""
 
 import asyncio
 from contextlib import asynccontextmanager
@@ -153,7 +153,7 @@ async def test_a_row_that_somebody_holds_is_left_alone_and_found_the_next_time(a
     assert "1 looked up, 1 have their id now" in (await matched(environment(url, brevo)))[1]
 
 
-# Interrupted, and going on.
+# Interrupted, and continued.
 
 
 async def test_broken_off_it_says_why_and_goes_on_where_it_was(app, url):
@@ -174,7 +174,7 @@ async def test_broken_off_it_says_why_and_goes_on_where_it_was(app, url):
         assert "continues where it was interrupted" in said
         assert f"{module.PAGE + 10:,} looked up, 10 have their id now" in said
         assert [len(request.body["inputs"]) for request in sandbox.requests] == [10]
-        # Once it has ended, the next begins again, and so it does where that is asked for.
+        # Once it has ended, the next run begins again; so it does on request.
         assert f"{module.PAGE:,} looked up, 0 have" in (await matched(env, "hubspot"))[1]
 
 
@@ -221,7 +221,7 @@ async def test_without_credentials_or_rights_it_says_so(app, url, brevo):
 
 
 class Asked(ScriptedCrm):
-    """Whose answers to find the test gives, one after the other; then nobody is found."""
+    """Its answers to find are given by the test, one after another; then nothing is found."""
 
     def __init__(self, *answers):
         super().__init__()
@@ -286,7 +286,7 @@ async def test_a_plug_in_that_cannot_look_up_is_told(app, url):
     await people(app, 1)
 
     class Unable(ScriptedCrm):
-        """With the find of every client."""
+        """Uses the default find of every client."""
 
     with pytest.raises(Exception, match="cannot look contacts up"):
         await counted(url, Unable())

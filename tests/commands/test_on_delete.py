@@ -64,7 +64,7 @@ async def test_a_worker_may_not_set_it(url):
 @alone
 @slow
 async def test_it_waits_for_a_writer_but_no_other_writer_waits_for_it(app, other_app, url):
-    """A long transaction has the table. Anyone who writes meanwhile waits for the command no longer than its lock timeout."""
+    """A long transaction has the table. Other writers wait for the command no longer than its lock timeout."""
     await app.execute("INSERT INTO contacts (email) VALUES ('ada@example.com'), ('bob@example.com')")
     transaction = app.transaction()
     await transaction.start()

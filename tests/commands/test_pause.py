@@ -1,4 +1,4 @@
-"""Pausing a CRM by hand, as the person on call does it. Workers obey the row: their side is in the tests of the lane."""
+"""Pausing a CRM by hand. That workers obey the row is tested with the lane."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ LANE = "SELECT held_since, held_reason, revision, breaker, openings FROM crm_syn
 
 
 def run(url: str, *arguments: str, waits: Waits | None = None) -> click.testing.Result:
-    """In a thread, for a command runs a loop of its own."""
+    """In a thread, because a command runs its own event loop."""
     with ThreadPoolExecutor(1) as thread:
         env = {"DATABASE_URL": url, "COLUMNS": "120", "TZ": "UTC"}
         return thread.submit(click.testing.CliRunner().invoke, crm_sync, arguments, env=env, obj=waits).result()
@@ -164,7 +164,7 @@ async def test_a_reason_turns_no_text_around_wherever_it_is_stored_and_shown(app
     clean_reason = (await app.fetchrow(LANE))["held_reason"]
     assert clean_reason == "safe gnp.exe x [31m end"
     assert json.loads(await app.fetchval("SELECT details FROM crm_sync.events"))["reason"] == clean_reason
-    # As somebody has written it who does not come by our doors.
+    # As written by a program that bypasses our interfaces.
     await app.execute("UPDATE crm_sync.lanes SET held_reason = $1 WHERE crm = 'brevo'", TURNED)
     for command in (("status",), ("status", "--json"), ("pause", "brevo", "--reason", "again"), ("resume", "brevo")):
         said = done(url, *command)
@@ -175,12 +175,12 @@ async def test_a_reason_turns_no_text_around_wherever_it_is_stored_and_shown(app
 
 
 async def test_a_pause_is_on_disk_before_it_is_said_to_be_one(app, url):
-    """The statements of a worker need not wait for the disk, a person's word is to outlive a crash."""
+    """A worker's statements need not wait for the disk, but a person's pause must survive a crash."""
     await app.execute(
         "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN "
         "INSERT INTO public.commits VALUES (current_setting('synchronous_commit')); RETURN NULL; END$$; "
         "CREATE TABLE commits (setting text); "
-        # Deferred: it runs at the commit, as the commit will be made.
+        # Deferred: it runs at the commit, with the settings of the commit.
         "CREATE CONSTRAINT TRIGGER note AFTER UPDATE ON crm_sync.lanes DEFERRABLE INITIALLY DEFERRED "
         "FOR EACH ROW EXECUTE FUNCTION note()"
     )
@@ -197,7 +197,7 @@ async def test_two_who_pause_at_once_are_one_pause(app, other_app, url):
     await app.execute("SELECT FROM crm_sync.lanes FOR UPDATE")  # before either of them can come so far
     async with process(env, "pause", "brevo", "--reason", "one") as one, process(env, "pause", "brevo", "--reason", "two") as two:
         async with asyncio.timeout(TIMEOUT_S):
-            while not await other_app.fetchval(waiting):  # noqa: ASYNC110 (the server tells nobody)
+            while not await other_app.fetchval(waiting):  # noqa: ASYNC110 (the server has no event for it)
                 await asyncio.sleep(0.01)
         await held.commit()
         for running in (one, two):

@@ -1,4 +1,4 @@
-"""crm-sync preview: the request that would be sent, and not one bit of it is sent or written."""
+"""crm-sync preview: the request that would be sent, while nothing is sent or written."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +26,7 @@ PERSON = (
     "VALUES ('Zoe.Ada@example.com', 'Zoë \"Z\"', 'O''Neil \\ 😀', '+33639980001', 'Łódź') RETURNING id"
 )
 ADDRESS = "ada@example.com"
-# All that a worker may write, and what tells that a row was written.
+# Everything that a worker may write, and what shows that a row was written.
 STATE = (
     "SELECT jsonb_build_array("
     "(SELECT jsonb_agg(jsonb_build_array(c.xmin::text, to_jsonb(c))) FROM contacts AS c), "
@@ -37,7 +37,7 @@ STATE = (
 
 
 def run(url: str, *arguments: str, **env: str) -> click.testing.Result:
-    """As the role of a worker; in a thread, for a command runs a loop of its own."""
+    """With the role of a worker; in a thread, because a command runs its own event loop."""
     settings = {"DATABASE_URL": as_worker(url), "BREVO_API_KEY": BREVO_KEY, **env}
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(click.testing.CliRunner().invoke, crm_sync, ["preview", *arguments], env=settings).result()
@@ -57,7 +57,7 @@ async def sandboxes():
 
 @pytest.fixture
 async def taps():
-    """(sandboxes, what came to each over the wire)"""
+    """(sandboxes, what each received over the wire)"""
     async with AsyncExitStack() as stack:
         made = {crm: UNLIMITED[crm](0) for crm in CRMS}
         heard = {crm: tapped(sandbox) for crm, sandbox in made.items()}
@@ -90,7 +90,7 @@ async def test_nothing_reaches_a_crm_and_nothing_is_written(app, url, sandboxes)
     before = await app.fetchval(STATE)
     env = everywhere(url, sandboxes)
     for limits in ("BREVO_LIMITS", "HUBSPOT_LIMITS"):
-        del env[limits]  # with the vendor's, from which nothing is taken
+        del env[limits]  # with the vendor's limits, of which nothing is used
     out = await printed(env, "--email", "zoe.ada@example.com")
     assert {request.method for case in requests(out).values() for request in case} >= {"GET", "POST", "PUT", "PATCH"}
     assert await app.fetchval(STATE) == before
@@ -116,7 +116,7 @@ async def test_a_client_with_a_transport_of_its_own_is_not_even_opened():
     assert client.requests == []
 
 
-# It is the very request that a worker then sends.
+# It is exactly the request that a worker then sends.
 
 KNOWN = {
     "hubspot": "If HubSpot has record {}",
@@ -133,11 +133,11 @@ NEW = {"mautic": "If no record of Mautic has this address"}
 
 
 def same(crm, printed_request, heard):
-    """The printed body, written as that client writes it, is what came."""
+    """The printed body, written as that client writes it, is what arrived."""
     compact = {"ensure_ascii": False, "separators": (",", ":")} if crm == "n8n" else {}
     body = printed_request.body
     if crm == "n8n":
-        body = {**body, "sent_at": json.loads(heard.body)["sent_at"]}  # the clock went on
+        body = {**body, "sent_at": json.loads(heard.body)["sent_at"]}  # the clock has moved on
     expected = b"" if body is None else json.dumps(body, **compact).encode()
     assert heard.body == expected
     assert heard.method == printed_request.method
@@ -145,7 +145,7 @@ def same(crm, printed_request, heard):
         assert printed_request.url.endswith(heard.target)
     for name, value in printed_request.headers.items():
         assert heard.headers[name] == value or "***" in value
-    # HTTP's own are made of the request when it is sent.
+    # HTTP's own headers are added when the request is sent.
     assert {name.lower() for name in heard.headers} - {name.lower() for name in printed_request.headers} <= {
         "host",
         "accept-encoding",
@@ -154,7 +154,7 @@ def same(crm, printed_request, heard):
 
 
 async def check_same(app, url, taps, change, cases):
-    """Previews the only contact after a change and a flip; then a real worker sends it. cases: what is assumed, by CRM."""
+    """Previews the only contact after a change and a flip; then a real worker sends it. cases: the assumptions, by CRM."""
     sandboxes, heard = taps
     await app.execute(change)
     flips = ", ".join(f"{crm}_sync_status = 'Queued'" for crm in CRMS)
@@ -174,7 +174,7 @@ async def check_same(app, url, taps, change, cases):
         await until(app, complete)
     for crm in CRMS:
         assert chains[crm], crm
-        # Before the first delivery a worker asks which fields there are.
+        # Before the first delivery, a worker asks for the CRM's fields.
         heard[crm][:] = [one for one in heard[crm] if not (one.method == "GET" and FIELDS.search(one.target.partition("?")[0]))]
         assert len(chains[crm]) <= len(heard[crm])
         for expected, came in zip(chains[crm], heard[crm], strict=False):
@@ -235,7 +235,7 @@ async def test_where_nothing_but_the_address_is_known_it_says_that_nothing_more_
 async def test_no_key_is_printed_whatever_its_name_length_or_place(app, url):
     secrets = {
         "HUBSPOT_ACCESS_TOKEN": "pat-eu1",
-        "BREVO_API_KEY": "brv-key",  # too short to be looked for in texts
+        "BREVO_API_KEY": "brv-key",  # too short to be searched for in texts
         "MAUTIC_BASE_URL": "https://mautic.example.com",
         "MAUTIC_CLIENT_ID": "the-client",
         "MAUTIC_CLIENT_SECRET": "mau-key",
@@ -292,14 +292,14 @@ async def test_a_terminal_is_told_nothing_that_it_obeys(app, url):
     assert request.body["attributes"]["FIRSTNAME"] == "\x1b[31mred\x07 \x9b31m \u202e"
 
 
-# Where the contact stands, and what will become of it.
+# The state of the contact, and what will happen to it.
 
 IN_LINE = "UPDATE contacts SET brevo_sync_status = 'Queued'"
 AS_WORKER = "UPDATE contacts SET brevo_claimed_by = 1, brevo_sync_status = 'Processing', brevo_processing_status = 'Processing'; "
 
 
 def finished(sync, due="NULL", error="NULL", synced="NULL"):
-    """In line, claimed and finished as a worker does it."""
+    """In line, claimed and finished, as by a worker."""
     return (
         f"{IN_LINE}; {AS_WORKER} UPDATE contacts SET brevo_claimed_by = NULL, brevo_sync_status = '{sync}', "
         f"brevo_processing_status = '{sync}', brevo_due_at = {due}, brevo_processing_error = {error}, brevo_attempts = 1, "
@@ -342,7 +342,7 @@ async def test_with_a_worker_it_is_sent_in_its_turn(app, url):
     crm = ScriptedCrm(concurrency=1)
     crm.gate.clear()
     async with running(url, crm):
-        for number in range(9):  # more than it has in hand
+        for number in range(9):  # more than its capacity
             await insert(app, "Queued", f"{number}@example.com")
         await crm.reached(1)
         await insert(app, "Queued")
@@ -501,7 +501,7 @@ async def test_a_contact_that_is_named_by_its_key_is_shown_alone(app, url):
 @pytest.mark.parametrize("column", ["flipped_at", "synced_at", "due_at"])
 @pytest.mark.parametrize("time", ["0044-03-15 BC", "infinity", "-infinity", "294276-12-31"])
 async def test_a_time_that_nobody_can_mean_is_no_traceback(app, url, column, time):
-    """An application that may insert can write one."""
+    """An application that may insert rows can write one."""
     async with app.transaction():
         await app.execute("SET LOCAL session_replication_role = replica")
         await app.execute(f"INSERT INTO contacts (email, first_name, brevo_{column}) VALUES ($1, 'Ada', '{time}')", ADDRESS)

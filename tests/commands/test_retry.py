@@ -1,4 +1,4 @@
-"""Sending again what has failed, as the person on call does it. Whom the statements mean: tests/table/test_failed_contacts.py."""
+"""Sending failed contacts again. Which contacts the statements select: tests/table/test_failed_contacts.py."""
 
 import asyncio
 import os
@@ -37,7 +37,7 @@ CREATE TRIGGER meddle BEFORE UPDATE ON contacts FOR EACH ROW WHEN ({when}) EXECU
 
 
 def run(url: str, *arguments: str, bounds: Bounds | None = None) -> click.testing.Result:
-    """In a thread, for a command runs a loop of its own."""
+    """In a thread, because a command runs its own event loop."""
     answers = () if "--preview" in arguments else ("--yes",)
     with ThreadPoolExecutor(1) as thread:
         env = {"DATABASE_URL": url, "COLUMNS": "80", "TZ": "UTC"}
@@ -47,7 +47,7 @@ def run(url: str, *arguments: str, bounds: Bounds | None = None) -> click.testin
 
 
 def said(url: str, *arguments: str, code: int = 0, bounds: Bounds | None = None) -> str:
-    """What it says, as one line without the frames of tables, for where lines end is up to the terminal."""
+    """Its output as one line without table frames, because line breaks depend on the terminal."""
     answer = run(as_worker(url), *arguments, bounds=bounds)
     assert answer.exit_code == code, (answer.output, answer.exception)
     return " ".join(unframed(answer.output).split())
@@ -58,7 +58,7 @@ def unframed(text: str) -> str:
 
 
 async def fail(app, count: int, error: str = "REJECTED: no", crm: str = "brevo") -> None:
-    """Contacts as another program may have left them, too: without any time."""
+    """Failed contacts, also as other programs may leave them: without any time."""
     await app.execute(FAILED.format(crm=crm), count, error)
 
 
@@ -289,7 +289,7 @@ async def test_since_takes_what_may_have_failed_then_and_says_of_how_many_that_i
     ]  # fmt: skip
 
 
-# In nobody's way.
+# Without getting in the way.
 
 
 async def test_flips_are_short_transactions(app, url):
@@ -315,7 +315,7 @@ async def test_where_a_trigger_of_the_owner_is_slow_transactions_become_smaller(
 
 
 async def test_a_contact_that_the_application_has_locked_is_waited_for_by_no_lock_and_told_of(app, other_app, url):
-    bounds = Bounds(pause_s=0.01, keys=500)  # so that it could be found again and again, and counted as often
+    bounds = Bounds(pause_s=0.01, keys=500)  # so that it could be found and counted repeatedly
     await fail(app, 2_000)
     async with other_app.transaction():
         await other_app.execute("SELECT FROM contacts WHERE email = '1@example.com' FOR UPDATE")
@@ -353,10 +353,10 @@ async def test_a_contact_that_was_withdrawn_while_it_was_locked_is_left_as_it_is
 
 
 async def test_a_trigger_of_the_owner_that_waits_for_the_application_is_not_waited_for(app, other_app, url):
-    """Else it could be a deadlock, with the rows that are flipped already."""
+    """Otherwise there could be a deadlock with the rows already flipped."""
     bounds = Bounds(pause_s=0.01)
     await app.execute("CREATE TABLE companies AS SELECT 1 AS id")
-    # Postgres runs it with the rights of the one who flips.
+    # Postgres runs it with the rights of the role that flips.
     await app.execute("GRANT ALL ON companies TO PUBLIC; GRANT USAGE ON SCHEMA public TO PUBLIC")
     await app.execute(TRIGGER.format(body="UPDATE companies SET id = 1; RETURN NEW;", when="TRUE"))
     await fail(app, 3)
@@ -413,7 +413,7 @@ async def test_a_table_that_refuses_everything_is_not_tried_row_by_row_for_hours
 @pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 async def test_whatever_interrupts_it_nothing_is_lost_and_the_same_again_goes_on(app, url, blow):
     await fail(app, 3_000)
-    # Whichever is the two thousandth: it is in the fifth transaction, or so.
+    # Whichever contact is the two thousandth: it is in about the fifth transaction.
     await app.execute("CREATE SEQUENCE flips; GRANT ALL ON SEQUENCE flips TO PUBLIC")
     await app.execute(
         TRIGGER.format(body="IF nextval('flips') = 2000 THEN PERFORM pg_sleep(600); END IF; RETURN NEW;", when="TRUE")
@@ -440,7 +440,7 @@ async def test_a_flip_is_on_disk_before_it_is_said_to_be_one(app, url):
         "CREATE TABLE commits (setting text); GRANT ALL ON commits TO PUBLIC; "
         "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN "
         "INSERT INTO commits VALUES (current_setting('synchronous_commit')); RETURN NULL; END$$; "
-        # Deferred: it runs at the commit, as the commit will be made.
+        # Deferred: it runs at the commit, with the settings of the commit.
         "CREATE CONSTRAINT TRIGGER note AFTER UPDATE ON contacts DEFERRABLE INITIALLY DEFERRED "
         "FOR EACH ROW EXECUTE FUNCTION note()"
     )

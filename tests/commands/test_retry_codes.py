@@ -1,4 +1,4 @@
-"""Which codes a person means, who may write them as he likes."""
+"""Which codes the user means, who may spell them in any way."""
 
 import click
 import pytest

@@ -1,4 +1,4 @@
-"""crm-sync sandbox: what it says where it cannot start. That it serves is shown by the tutorial's blocks."""
+"""crm-sync sandbox: what it says if it cannot start. The tutorial's blocks show that it serves."""
 
 import socket
 

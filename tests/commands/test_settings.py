@@ -1,4 +1,4 @@
-"""What `crm-sync settings` lists: every setting, what has effect, and from where; and no secret."""
+"""What `crm-sync settings` lists: every setting, its current value and origin; and no secrets."""
 
 import re
 
@@ -30,7 +30,7 @@ SECRETS = {
 
 @pytest.fixture
 def said(tmp_path, monkeypatch):
-    """Runs it in a folder of its own, with nothing set but what is given. (exit code, what it says)"""
+    """Runs it in its own folder, with only the given settings. (exit code, output)"""
     monkeypatch.chdir(tmp_path)
     for name in ("DATABASE_URL", "CREDENTIALS_DIRECTORY", "HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)

@@ -1,4 +1,4 @@
-"""What `crm-sync status` says of each CRM: whether it is delivered to, how far it is, and when it ends."""
+"""What `crm-sync status` says about each CRM: whether it is delivering, its progress, and when it will be done."""
 
 import asyncio
 import json
@@ -25,7 +25,9 @@ from tests.servers import OPTIONS, VERSION, memory
 
 
 def run(url: str, *arguments: str, code: int | None = None) -> str:
-    """In a thread, for a command runs a loop of its own. code: the exit code; else 0 or 1, whether a person is needed."""
+    """In a thread, because a command runs its own event loop. code: the exit code; by default 0 or 1, whether
+    a person is needed.
+    """
     with ThreadPoolExecutor(1) as thread:
         env = {"DATABASE_URL": url, "COLUMNS": "80"}
         answer = thread.submit(CliRunner().invoke, crm_sync, ["status", *arguments], env=env).result()
@@ -38,7 +40,7 @@ def as_json(url: str, crm: str = "brevo", *arguments: str) -> Mapping[str, Any]:
 
 
 async def deliver(app, count: int, *, seconds_ago: float) -> None:
-    """Contacts as the worker leaves them, and says so, that delivered them evenly since then."""
+    """Contacts and progress as left by a worker that delivered them evenly since then."""
     await app.execute(
         "INSERT INTO crm_sync.progress (crm, worker, at, delivered, delivered_at, limits, claims, refused) "
         "SELECT 'brevo', 7, clock_timestamp(), array_agg(CASE WHEN n <= $2 THEN $1 / $2 ELSE 0 END ORDER BY n), "
@@ -65,7 +67,7 @@ async def line_up(app, count: int) -> None:
 
 @pytest.fixture
 async def worker(url):
-    """One that is alive, and delivers nothing."""
+    """A living worker that delivers nothing."""
     session = await asyncpg.connect(url)
     pid = await session.fetchval("INSERT INTO crm_sync.workers (id, host, pid, version) VALUES (7, 'here', 1, '0') RETURNING id")
     await session.execute(f"SELECT pg_advisory_lock({locks.WORKER}, {pid})")
@@ -80,7 +82,7 @@ async def test_a_backfill_says_how_far_it_is_and_when_it_will_end_at_its_pace(ap
     await app.execute("INSERT INTO contacts (email, brevo_sync_status) VALUES ('a', 'New'), ('b', 'Skipped'), ('c', 'Selected')")
     told = as_json(url, "brevo", "--exact")
     assert (told["wanted"], told["done_share"]) == (400, 0.25)
-    # Ten seconds ago it began: a hundred in them, and what it took to get here.
+    # It began ten seconds ago: a hundred since then, plus the time to get here.
     assert 5 < told["pace_per_s"] <= 10
     assert told["ends_in_s"] == pytest.approx(300 / told["pace_per_s"])
     left = datetime.fromisoformat(told["ends_at"]) - datetime.fromisoformat(told["now"])
@@ -161,7 +163,7 @@ async def test_status_shows_a_crm_that_is_down_and_one_that_is_paused(app, url):
     assert re.search(r"mautic +down since .* \(4 min\): UNREACHABLE: refused; next", text)
 
 
-# What is live, and what is the snapshot's.
+# Live numbers, and those of the snapshot.
 
 
 async def test_what_is_in_line_is_live_and_the_rest_is_of_the_snapshot_with_its_age(app, url):
@@ -228,7 +230,7 @@ async def test_errors_are_counted_by_their_code_with_a_bound_over_all_codes(app,
     assert (len(told["failures"]), told["least"]) == (20, ["error"])
 
 
-# What it exits with.
+# Exit codes.
 
 
 async def test_it_exits_with_0_where_nothing_waits(app, url):

@@ -1,4 +1,4 @@
-"""crm-sync sync: one contact now, by a worker that came for it. To all others it is a worker like them."""
+"""crm-sync sync: one contact now, by a worker of its own. To all other workers it is a normal worker."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ from tests.steps import insert, orphan, pair, read
 
 ADDRESS = "ada@example.com"
 ROW = "SELECT xmin::text, * FROM contacts"
-# Somebody waits for a lock on this table.
+# A session is waiting for a lock on this table.
 WAITS = (
     "EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = '{}'::regclass "
     "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))"
@@ -47,7 +47,7 @@ def sync(env, *arguments, crm="brevo"):
 
 
 async def synced(env, *arguments, crm="brevo") -> tuple[int, str]:
-    """(exit code, what it says). It says nothing to standard error."""
+    """(exit code, output). It prints nothing to standard error."""
     async with sync(env, *arguments, crm=crm) as command:
         code, out, err = await ended(command)
     assert err == "", (err, out)
@@ -60,7 +60,7 @@ def words(out: str) -> str:
 
 @asynccontextmanager
 async def locked(url, table):
-    """Nobody writes to the table meanwhile."""
+    """The table cannot be written to meanwhile."""
     connection = await asyncpg.connect(url)
     try:
         async with connection.transaction():
@@ -200,7 +200,7 @@ async def test_an_answer_is_cut_to_what_a_person_reads(app, url, brevo):
     assert re.search(r"\.\.\. \(truncated; \d,\d{3},\d{3} characters in all\)", out)
 
 
-# What it does not.
+# What it does not do.
 
 
 async def test_a_contact_in_flight_is_left_to_the_worker_that_has_it(app, url, brevo):
@@ -283,7 +283,7 @@ async def test_an_unknown_crm_is_a_usage_error_that_names_those_there_are(url, b
 
 
 async def test_no_worker_sees_the_flip_before_it_is_in_flight(app, other_app, url, brevo):
-    """The claim is held up between the two: to everybody else the row is still as it was."""
+    """The claim is held up between the two: for all others, the row is still unchanged."""
     contact = await insert(app, "Complete")
     await app.execute(
         "CREATE TABLE gatekeeper (id integer); GRANT SELECT ON gatekeeper TO PUBLIC; "
@@ -300,7 +300,7 @@ async def test_no_worker_sees_the_flip_before_it_is_in_flight(app, other_app, ur
             assert await pair(other_app, contact) == ("Complete", None)
             command.kill()
             await command.wait()
-        # What was not committed is undone.
+        # Uncommitted changes are undone.
         await until(app, f"NOT {WAITS.format('gatekeeper')}")
         assert await pair(app, contact) == ("Complete", None)
     assert crm.requests == []
@@ -319,7 +319,7 @@ async def test_a_worker_that_runs_takes_nothing_from_it(app, url, brevo):
 
 
 async def held_up(app, url, brevo, meanwhile):
-    """The command has looked, and is about to claim, when this happens. (exit code, what it says)"""
+    """This happens after the command has looked, and before it claims. (exit code, output)"""
     env = environment(url, brevo, BREVO_LIMITS="100/s")
     async with sync(env) as command:
         async with locked(url, "crm_sync.budgets"):
@@ -415,7 +415,7 @@ async def short_worker(url, crm, waits=USUAL):
             yield deliver
 
 
-# Another worker, which lives for as long as this connection does.
+# Another worker, alive as long as this connection is open.
 ANOTHER = f"""
 WITH other AS (
     INSERT INTO crm_sync.workers (host, pid, version, backend_pid) VALUES ('other', 1, '0', pg_backend_pid()) RETURNING id
@@ -438,7 +438,7 @@ async def test_it_waits_for_its_turn_where_others_have_all_requests_under_way(ap
         await until(app, "count(*) = 2 FROM crm_sync.workers")
         assert crm.requests == []
         await app.execute("DELETE FROM crm_sync.permits")
-        await app.execute("SELECT pg_notify('crm_sync', 'news brevo')")  # as who gives it back does
+        await app.execute("SELECT pg_notify('crm_sync', 'news brevo')")  # as when a worker gives it back
         async with asyncio.timeout(TIMEOUT_S):
             assert (await delivery).kind is Kind.DELIVERED
 
@@ -456,7 +456,7 @@ async def test_it_does_not_wait_for_ever_and_leaves_the_row_alone(app, url):
 
 
 async def test_a_claim_that_is_interrupted_leaves_its_contact_to_other_workers(app, url, monkeypatch):
-    """It may have been carried out. So the worker stays registered, and anyone who runs looks for what it had."""
+    """It may have been executed. So the worker stays registered, and any running worker looks for its contacts."""
     claim, claimed = ClaimByKey.claim, asyncio.Event()
 
     async def never_answered(self, ids, token, *, flip):
@@ -480,7 +480,7 @@ async def test_a_claim_that_is_interrupted_leaves_its_contact_to_other_workers(a
 
 
 async def test_an_outcome_that_may_not_be_written_is_told_at_once(app, url):
-    """Not when the patience for a locked row is over."""
+    """Not only after the patience for a locked row is over."""
     crm = ScriptedCrm()
     crm.gate.clear()
     contact = await insert(app)
@@ -509,7 +509,7 @@ async def test_an_address_that_another_worker_has_under_way_goes_back_in_line(ap
     assert await pair(app, contact) == ("Queued", "Queued")
 
 
-# What comes of it.
+# Its outcomes.
 
 
 async def test_a_contact_that_is_refused_is_in_error_as_ever(app, url, brevo):
@@ -668,9 +668,9 @@ async def test_interrupted_it_puts_the_contact_back_at_once_and_is_no_dead_worke
 # On another table.
 
 
-@pytest.mark.usefixtures("template")  # which makes the worker's role
+@pytest.mark.usefixtures("template")  # which creates the worker's role
 async def test_an_adopted_table_in_partitions_with_names_of_its_own(empty_url, brevo):
-    """The key and the address are other columns, and a ctid stands for a row in each partition."""
+    """The key and the address have other names, and a ctid identifies a row in each partition."""
     people = await asyncpg.connect(empty_url)
     await people.execute(
         'CREATE SCHEMA app; CREATE TABLE app."People" ("No" bigint PRIMARY KEY, "E-mail" varchar(100), first_name text) '

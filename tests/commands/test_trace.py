@@ -1,4 +1,4 @@
-"""`crm-sync trace`, as the owner of the table runs it, and what it does to table and triggers: nothing where it is off."""
+"""`crm-sync trace`, run by the owner of the table, and its effect on table and triggers: none while it is off."""
 
 import asyncio
 

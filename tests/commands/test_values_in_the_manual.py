@@ -1,4 +1,4 @@
-"""The table of types in docs/reference/mapping.md is what `crm-sync preview` prints of one row that has them all.
+"""The table of types in docs/reference/mapping.md is what `crm-sync preview` prints for one row with all of them.
 
 After a change it is written again by: WRITE_MANUAL=1 .venv/bin/pytest tests/commands/test_values_in_the_manual.py
 """
@@ -67,7 +67,7 @@ CASES = {"mautic": "If no record of Mautic has this address"}
 
 
 async def sent(app, url, tmp_path):
-    """By CRM and type: what is in the request, None if nothing does."""
+    """By CRM and type: the value in the request, None if there is none."""
     await app.execute(
         "CREATE TYPE mood AS ENUM ('sad', 'happy'); CREATE TYPE pair AS (number integer, name text); "
         "CREATE TYPE priced AS (number integer, price money)"

@@ -1,4 +1,4 @@
-"""`crm-sync watch` and `unwatch` as a person uses them, and what a running worker delivers because of them."""
+"""`crm-sync watch` and `unwatch`, and what a running worker delivers because of them."""
 
 import asyncio
 
@@ -16,7 +16,7 @@ CHANGE = "UPDATE contacts SET first_name = $1"
 
 
 async def watched(app, crm="brevo"):
-    """The columns, as the server tells them."""
+    """The columns, according to the server."""
     return await app.fetchval(
         "SELECT substring(pg_get_triggerdef(oid) FROM 'UPDATE OF (.*) ON') FROM pg_trigger "
         "WHERE tgname = format('crm_sync_%s_watch', $1::text)",
@@ -242,7 +242,7 @@ async def test_a_mapping_that_is_wrong_is_not_taken_for_an_old_release(url, tmp_
 
 
 async def test_a_contact_in_error_waits_for_a_person(app, url):
-    """The change may not be what was wrong; who corrects it flips it."""
+    """The change may not fix the problem; the person who does flips the contact."""
     done(url, "watch", "brevo", "--columns", "email")
     contact = await insert(app, "Error")
     await app.execute("UPDATE contacts SET email = 'right@example.com'")

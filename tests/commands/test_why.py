@@ -1,7 +1,7 @@
-"""crm-sync why: what became of one contact, in a sentence for each CRM.
+"""crm-sync why: the state of one contact, in a sentence for each CRM.
 
-The situations of the manual are printed as they come about. After a change they are written again by:
-WRITE_MANUAL=1 .venv/bin/pytest tests/commands/test_why.py -k manual
+The situations in the manual are printed as they are brought about. After a change they are written again by: WRITE_MANUAL=1
+.venv/bin/pytest tests/commands/test_why.py -k manual
 """
 
 import json
@@ -24,7 +24,7 @@ BEGIN, END = "<!-- situations -->\n", "<!-- end of situations -->\n"
 
 
 def why(url: str, *arguments: str, code: int | None = 0, **settings: str) -> str:
-    """In a thread, for a command runs a loop of its own."""
+    """In a thread, because a command runs its own event loop."""
     with ThreadPoolExecutor(1) as thread:
         env = {"DATABASE_URL": url, "COLUMNS": "100", **settings}
         answer = thread.submit(CliRunner().invoke, crm_sync, ["why", *arguments], env=env).result()
@@ -33,7 +33,7 @@ def why(url: str, *arguments: str, code: int | None = 0, **settings: str) -> str
 
 
 def verdicts(url: str, *arguments: str, **settings: str) -> list[dict[str, Any]]:
-    """Of brevo, one for each contact."""
+    """For brevo, one for each contact."""
     told = json.loads(why(url, *arguments, "--crm", "brevo", "--json", **settings))
     return [verdict for contact in told["contacts"] for verdict in contact["verdicts"]]
 
@@ -58,7 +58,7 @@ async def test_each_situation_is_told_apart_by_a_worker_s_role(stage: Stage, its
 
 
 def as_printed(text: str) -> str:
-    """With what differs from time to time made the same."""
+    """With the parts that vary replaced."""
     for pattern, instead in (
         (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.?\d*", "2026-11-24 12:03:10"),
         (r"\d\d:\d\d:\d\d(?!\d)", "12:03:10"),

@@ -1,4 +1,4 @@
-"""How `crm-sync why` finds whom a person asks about, what that costs, and what it says where it finds nobody."""
+"""How `crm-sync why` finds the contact, what that costs, and what it says if there is none."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -200,7 +200,7 @@ async def test_a_key_that_is_too_long_for_its_type_is_not_cut(owner, empty_url):
 
 
 async def test_a_key_that_is_an_address_is_refused_by_its_name_in_the_log(owner, empty_url):
-    """In `crm_sync.progress` stands no address."""
+    """`crm_sync.progress` contains no address."""
     await owner.execute("CREATE TABLE people (email text PRIMARY KEY)")
     adopt(empty_url, AdoptionRequest(table="people", crms=("brevo",)))
     await owner.execute("INSERT INTO people (email, brevo_sync_status) VALUES ('ada@example.com', 'Queued')")
@@ -277,7 +277,7 @@ async def test_the_last_attempts_are_among_the_facts_where_history_is_kept(app, 
     assert [attempt["attempt"] for attempt in verdict["facts"]["attempts"]] == [1, 2, 3, 4, 5]
     assert "Its id for the CRM's support: r-1." in verdict["sentence"]
     assert why(url, "--key", key, "--crm", "brevo").count("rejected, REJECTED, status 400, 12 ms") == 5
-    # Who may not read it is told the rest.
+    # A role that may not read it is told the rest.
     await app.execute(f'REVOKE SELECT ON crm_sync.deliveries FROM "{WORKER}"')
     [verdict] = told(as_worker(url), "--key", key, "--crm", "brevo")["contacts"][0]["verdicts"]
     assert verdict["facts"]["attempts"] == []

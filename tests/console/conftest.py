@@ -10,14 +10,14 @@ CONSOLE = f"crm_sync_console_{os.getpid()}"
 
 @pytest.fixture
 def console_url(url):
-    """With the rights that `crm-sync grants --console` prints, and no others."""
+    """With exactly the rights that `crm-sync grants --console` prints."""
     with role(url, CONSOLE, "--console") as its_url:
         yield its_url
 
 
 @pytest.fixture
 async def visit(console_url):
-    """Of somebody who is not signed in."""
+    """By a visitor who is not signed in."""
     async with visiting(console_url) as visit:
         yield visit
 

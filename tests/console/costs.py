@@ -1,7 +1,7 @@
 """What each page costs Postgres: `python -m tests.console.costs` prints the table of docs/how-to/console.md.
 
-Statements are counted, and so is the time that the console's backends have run on a processor, as the kernel counts it, whatever
-else the machine does. A reading that all who look share counts whole. No index finds an address but the one that is named.
+Statements are counted, and so is the CPU time of the console's backends according to the kernel, whatever else the machine does.
+A query shared by all viewers counts in full. Only the named index finds an address.
 """
 
 import asyncio
@@ -24,9 +24,9 @@ from tests.console.running import Visit, visiting
 from tests.roles import adopt
 
 SIZES = (10_000, 1_000_000)
-ASKS_S = 2.0  # as console.js does
+ASKS_S = 2.0  # as in console.js
 TAB_S = 60.0
-TIMES = 3  # each page; told is the median
+TIMES = 3  # each page; the median is reported
 PATIENCE_S = 600.0
 BACKENDS = (
     "SELECT pid FROM pg_stat_activity "
@@ -34,7 +34,7 @@ BACKENDS = (
 )
 KEY = "SELECT id FROM contacts WHERE email = 'person.17@example.com'"
 
-# One of 20 failed, one of 50 is in line, and the rest is delivered, at each CRM others.
+# One in 20 failed, one in 50 is in line, and the rest is delivered, different ones in each CRM.
 PEOPLE = """
     INSERT INTO contacts (
         email, first_name, {columns}
@@ -84,7 +84,7 @@ HISTORY = """
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """body: of a form, whose page is then looked at; None: it is only looked at."""
+    """body: of a form, whose page is then viewed; None: it is only viewed."""
 
     name: str
     path: str
@@ -115,14 +115,14 @@ WITHOUT_INDEX = Page("Find by address, without one", "find?q=PERSON.17@example.c
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """statements: by name, in the order in which they were sent. ms: of a processor, of all backends."""
+    """statements: by name, in the order sent. ms: CPU time of all backends."""
 
     statements: Sequence[str]
     ms: float
 
 
 async def fill(url: str, contacts: int) -> None:
-    """A table of this many contacts, four lanes with a line each, two weeks of minutes, events and history."""
+    """A table of this many contacts, four lanes each with a line, two weeks of minutes, events and history."""
     app = await asyncpg.connect(url)
     try:
         crms = [row["crm"] for row in await app.fetch("SELECT crm FROM crm_sync.lanes ORDER BY id")]
@@ -153,7 +153,7 @@ async def fill(url: str, contacts: int) -> None:
 
 @asynccontextmanager
 async def statements() -> AsyncIterator[list[Statement]]:
-    """Those that are run meanwhile."""
+    """Those run meanwhile."""
     run: list[Statement] = []
 
     def listen(measured: Measurement) -> None:
@@ -168,7 +168,7 @@ async def statements() -> AsyncIterator[list[Statement]]:
 
 
 async def cost(visit: Visit, page: Page, key: str) -> list[str]:
-    """The statements of one visit. Raises AssertionError if it is no page."""
+    """The statements of one visit. Raises AssertionError if it is not a page."""
     path = page.path.format(key=key)
     async with statements() as run:
         status, said = await (visit.get(path) if page.body is None else visit.done(path, page.body))
@@ -178,7 +178,7 @@ async def cost(visit: Visit, page: Page, key: str) -> list[str]:
 
 
 async def costs(url: str, pages: Sequence[Page], times: int = TIMES) -> dict[str, Cost]:
-    """By page: of a console that has just started, so that nothing is shared with a page before; connections are open."""
+    """By page: for a freshly started console, so that nothing is shared with a previous page; connections are open."""
     app = await asyncpg.connect(url)
     key = str(await app.fetchval(KEY))
     found = {}
@@ -198,7 +198,7 @@ async def costs(url: str, pages: Sequence[Page], times: int = TIMES) -> dict[str
 
 
 async def open_tab(url: str, seconds: float) -> float:
-    """The share of the time that the backends run for a tab with the overview, which asks every two seconds."""
+    """The share of time that the backends run for a tab with the overview, which asks every two seconds."""
     app = await asyncpg.connect(url)
     async with visiting(url) as visit:
         await visit.sign_in()
@@ -217,7 +217,7 @@ async def open_tab(url: str, seconds: float) -> float:
 
 
 async def _ran_ms(app: asyncpg.Connection) -> float:
-    """How long all other backends of this database have been on a processor."""
+    """CPU time of all other backends of this database."""
     return sum((await _ran(app)).values())
 
 

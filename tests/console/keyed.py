@@ -1,4 +1,4 @@
-"""The console on a contacts table whose key is a text: any text, and an address too."""
+"""The console on a contacts table whose key is a text: any text, including an address."""
 
 import asyncio
 import os
@@ -30,13 +30,13 @@ async def keyed(
 
 
 async def add(owner: asyncpg.Connection, key: object, email: str = "ada@example.com", /, **columns: object) -> None:
-    """As an application writes it that may write all columns."""
+    """As written by an application that may write all columns."""
     await owner.execute(INSERT, key, email)
     await change(owner, key, columns)
 
 
 async def change(owner: asyncpg.Connection, key: object, columns: Mapping[str, object]) -> None:
-    """Past the triggers."""
+    """Bypassing the triggers."""
     if columns:
         changes = ", ".join(f"brevo_{name} = ${number}" for number, name in enumerate(columns, 2))
         await owner.execute("SET session_replication_role = replica")

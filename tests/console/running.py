@@ -1,4 +1,4 @@
-"""A console on a test's database, and who visits it."""
+"""A console on a test's database, and its visitors."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -15,12 +15,12 @@ from crm_sync.environment import Environment
 from crm_sync.settings import Settings
 
 TOKEN = "token-of-the-console-of-the-tests"
-OURS = {"Sec-Fetch-Site": "same-origin"}  # what a browser says of a form of ours
+OURS = {"Sec-Fetch-Site": "same-origin"}  # what a browser sends with one of our forms
 
 
 @dataclass
 class Visit:
-    """where: the console's address, with its base path."""
+    """where: the console's URL, with its base path."""
 
     where: str
     http: aiohttp.ClientSession
@@ -48,7 +48,7 @@ class Visit:
         return status
 
     async def call(self, method: str, path: str, body: object = None, *, token: str | None = TOKEN, **headers: str):
-        """The API. (status, headers, what JSON says)."""
+        """The API. (status, headers, parsed JSON)."""
         sent = {**headers, **({"Authorization": f"Bearer {token}"} if token else {})}
         async with self.http.request(method, f"{self.where}v1{path}", json=body, headers=sent) as response:
             assert response.content_type in ("application/json", "application/problem+json"), await response.text()
@@ -57,7 +57,7 @@ class Visit:
 
 @asynccontextmanager
 async def visiting(url: str, *, environment: Mapping[str, str] | None = None, **settings: object) -> AsyncIterator[Visit]:
-    """A console that takes TOKEN, and a browser with cookies that is not signed in. environment: settings of CRMs."""
+    """A console that accepts TOKEN, and a browser with cookies that is not signed in. environment: settings of CRMs."""
     captured = Environment({"database_url": url, **(environment or {})})
     configuration = Configuration(captured.read(Settings), captured)
     given = {"console_listen": "127.0.0.1:0", "console_token": TOKEN, **settings}
@@ -68,7 +68,7 @@ async def visiting(url: str, *, environment: Mapping[str, str] | None = None, **
             where = f"http://localhost{asked.console_base_path}/"
         else:
             connector, where = aiohttp.TCPConnector(), listening
-        jar = aiohttp.CookieJar(unsafe=True)  # of an address without a name
+        jar = aiohttp.CookieJar(unsafe=True)  # for an address without a name
         async with aiohttp.ClientSession(connector=connector, cookie_jar=jar) as http:
             yield Visit(where, http)
 

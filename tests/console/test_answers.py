@@ -1,4 +1,4 @@
-"""No answer is the framework's own: a person gets a page of ours, a program a problem, and both the headers."""
+"""The framework's own answers are never shown: people get a page of ours, programs a problem, and both the headers."""
 
 from io import BytesIO
 

@@ -1,7 +1,7 @@
 """The console as people use it: a real browser, with and without script, in both schemes, wide and narrow.
 
-Needs Chromium and the packages of .requirements/browser.txt; skipped with that reason where they are missing. SCREENSHOTS=FOLDER
-keeps a picture of every page.
+Needs Chromium and the packages of .requirements/browser.txt; otherwise skipped with that reason. SCREENSHOTS=FOLDER saves a
+picture of every page.
 """
 
 import os
@@ -51,7 +51,7 @@ async def browser():
 
 @pytest.fixture
 async def signed_in(app, console_url):
-    """With credentials of one CRM, so that it can be said what would be sent to it."""
+    """With credentials of one CRM, so that the page can show what would be sent to it."""
     credentials = {"brevo_api_key": "xkeysib-of-the-tests", "brevo_base_url": "http://127.0.0.1:1"}
     async with visiting(console_url, environment=credentials) as visit:
         await visit.sign_in()
@@ -60,7 +60,7 @@ async def signed_in(app, console_url):
 
 @asynccontextmanager
 async def page_of(browser, visit, *, token: str | None = TOKEN, viewport=WIDE, **options: object) -> AsyncIterator:
-    """A page in a context of its own, signed in. Fails for what leaves the console, breaks its policy, or fails in script."""
+    """A page in its own context, signed in. Fails if anything leaves the console, violates its policy, or fails in a script."""
     context = await browser.new_context(viewport=viewport, **options)
     page = await context.new_page()
     wrong: list[str] = []
@@ -79,8 +79,8 @@ async def page_of(browser, visit, *, token: str | None = TOKEN, viewport=WIDE, *
 
 @pytest.fixture
 async def filled(app):
-    """Contacts in many states, lanes with a story, and two weeks of minutes. The key of a contact that failed; others have words
-    that are as hostile, and as long, as they come.
+    """Contacts in many states, lanes with a story, and two weeks of minutes. Yields the key of a failed contact; others have the
+    longest and most hostile texts.
     """
     for number, state in enumerate(("New", "Selected", "Queued", "Skipped", "Queued")):
         await insert(app, state, f"person{number}@example.com")
@@ -102,7 +102,7 @@ async def filled(app):
     return failed
 
 
-# As many as a working day has: more by day, some failures, an outage an hour ago.
+# As many as on a working day: more by day, some failures, an outage an hour ago.
 MINUTES = """
     INSERT INTO crm_sync.minutes (minute, crm, worker, delivered, rejected, retried, requests, latency)
     SELECT
@@ -139,7 +139,7 @@ ALERT = """
     INSERT INTO crm_sync.alerts (id, condition, crm, since, first_seen_at, seen_at, raised_at, contacts, reason)
     VALUES (1, 'LANE_DOWN', 'hubspot', now() - interval '7 min', now(), now(), now(), 1204, 'CRM_ERROR: 503')
 """
-# A worker that lives, as this session does.
+# A worker that is alive as long as this session.
 WORKER = """
     INSERT INTO crm_sync.workers (id, host, pid, version, started_at, backend_pid)
     VALUES (1, 'app-1', 4711, $1, now() - interval '5 hours', pg_backend_pid())
@@ -281,7 +281,7 @@ async def test_all_that_match_are_changed_after_a_preview(app, browser, signed_i
 async def test_the_overview_follows_while_somebody_looks(browser, signed_in):
     async with page_of(browser, signed_in) as page:
         await page.get_by_text("no worker").first.wait_for()
-        # By the same console, which therefore reads again.
+        # Through the same console, which therefore reads again.
         assert (await signed_in.call("PUT", "/crms/brevo/pause", {"reason": "a new key"}))[0] == 200
         await page.get_by_text("paused by hand").first.wait_for()
 
@@ -386,7 +386,7 @@ async def test_the_keyboard_reaches_everything(browser, signed_in, filled):
 
 
 async def picture(page, name: str) -> None:
-    """In few colours, because it is kept in the repository."""
+    """With few colours, because it is kept in the repository."""
     if PICTURES:
         size = await page.evaluate("[document.scrollingElement.scrollWidth, document.scrollingElement.scrollHeight]")
         clip = {"x": 0, "y": 0, "width": size[0], "height": min(size[1], HIGHEST)}

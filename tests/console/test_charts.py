@@ -1,4 +1,4 @@
-"""Charts: in numbers that fit, and never anyone's markup."""
+"""Charts: with numbers that fit, and without injected markup."""
 
 import re
 from datetime import UTC, datetime, timedelta

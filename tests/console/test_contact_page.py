@@ -1,4 +1,4 @@
-"""A contact's page: the verdict of each CRM, what became of it, what would be sent, and who else has its address."""
+"""A contact's page: the verdict of each CRM, its history, what would be sent, and other contacts with its address."""
 
 import pytest
 
@@ -18,7 +18,7 @@ LINE = (
 
 @pytest.fixture
 def settings():
-    """Credentials of one CRM, so that it can be said what would be sent."""
+    """Credentials of one CRM, so that the page can show what would be sent."""
     return {"brevo_api_key": "xkeysib-of-the-tests", "brevo_base_url": "http://127.0.0.1:1"}
 
 

@@ -12,7 +12,7 @@ SMALL = 400
 
 
 def table() -> dict[str, int]:
-    """Statements by page, as the manual has it."""
+    """Statements by page, from the manual."""
     _, _, rest = page("how-to/console.md").partition("<!-- costs -->")
     return {name: int(count) for name, count in re.findall(r"^\| ([^|]+?) \| (\d+) \|", rest, re.MULTILINE)}
 
@@ -31,7 +31,7 @@ async def test_a_page_sends_no_more_statements_than_the_manual_says(url):
 
 @slow
 async def test_no_statement_of_a_page_reads_the_contacts_table_in_no_order(app, url):
-    """Of a million rows that would take seconds. To count all that match is the exception: it is given up after a moment."""
+    """With a million rows that would take seconds. Counting all matches is the exception: it is given up after a moment."""
     await fill(url, SMALL)
     key = str(await app.fetchval("SELECT id FROM contacts LIMIT 1"))
     before = await scans(app)
@@ -43,7 +43,7 @@ async def test_no_statement_of_a_page_reads_the_contacts_table_in_no_order(app, 
 
 
 async def scans(app) -> int:
-    """Of the whole table. A session notes what it has scanned when it ends, or is told to."""
+    """Of the whole table. A session reports its scans when it ends, or on request."""
     await until(app, f"(SELECT NOT EXISTS ({BACKENDS}))")
     await app.execute("SELECT pg_stat_force_next_flush()")
     await app.execute("SELECT pg_stat_clear_snapshot()")

@@ -1,4 +1,4 @@
-"""What a CRM says of the fields that are sent to it: asked by a button, within its limits, and written down."""
+"""What a CRM says about the fields that are sent to it: asked with a button, within its limits, and recorded."""
 
 import hashlib
 import json

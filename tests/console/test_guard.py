@@ -166,7 +166,7 @@ async def test_a_header_alone_is_not_enough_for_an_address(url):
 
 @pytest.fixture
 def tokens_file(tmp_path):
-    """Of a token that reads, and one that reads and flips."""
+    """With a token that reads, and one that reads and flips."""
     file = tmp_path / "tokens.toml"
     digest = {name: hashlib.sha256(name.encode()).hexdigest() for name in ("reader", "flipper")}
     file.write_text(
@@ -257,7 +257,7 @@ def test_a_page_of_ours_is_where_it_goes_on():
 
 
 def test_a_key_is_one_part_of_a_path():
-    """A browser makes the page of `b` of `a/../b`, and its buttons would change another contact."""
+    """A browser turns `a/../b` into the page of `b`, whose buttons would change another contact."""
     pages = Pages("/crm", References())
     assert pages.page_of("a/../b", "brevo") == "/crm/contacts/a%2F..%2Fb/brevo"
     assert pages.page_of("50% ?#", page="reveal") == "/crm/reveal/50%25%20%3F%23"

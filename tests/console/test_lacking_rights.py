@@ -1,4 +1,4 @@
-"""A role of the database that lacks a right: a person is told which, and by what command it comes, before and after."""
+"""If a database role lacks a right, the user is told which, and which command grants it, before and after trying."""
 
 import os
 
@@ -82,7 +82,7 @@ async def test_what_it_may_not_read_is_said_with_the_command_that_only_reads(app
 
 
 async def test_a_right_that_was_given_meanwhile_shows_the_button(app, only_reads):
-    """What is shared of it is as old as all that people share."""
+    """Shared data is as old as it is for everyone."""
     contact = await insert(app, "New")
     await app.execute(
         f"GRANT UPDATE ON contacts, crm_sync.lanes TO {ONLY_READS}; GRANT INSERT ON crm_sync.events TO {ONLY_READS}"

@@ -1,4 +1,4 @@
-"""Keys that are addresses: who may only read never sees one, wherever a contact stands, and every link works anyway."""
+"""Keys that are addresses: a reader never sees one, wherever a contact is shown, and every link still works."""
 
 import asyncio
 import hashlib
@@ -35,7 +35,7 @@ def reader(tmp_path):
 
 
 async def fill(owner):
-    """Failed, with words and ids that have addresses, and the same record as another."""
+    """Failed, with addresses in texts and ids, and with the same record as another contact."""
     await add(owner, ADDRESS, "secret@example.com", sync_status="Error", processing_error="REJECTED: lovelace@example.com is no")
     await add(owner, OTHER, "secret@example.com", sync_status="Queued")
     await owner.execute("CREATE INDEX ON contacts (lower(email))")

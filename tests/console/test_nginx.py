@@ -1,4 +1,4 @@
-"""Behind a real nginx, under a path, as the manual has it."""
+"""Behind a real nginx, under a path, as in the manual."""
 
 import asyncio
 import re
@@ -22,7 +22,7 @@ pytestmark = [slow, pytest.mark.skipif(NGINX is None, reason="there is no nginx 
 
 @asynccontextmanager
 async def nginx(folder, upstream: str):
-    """Yields its address. What it passes on is the block of the manual."""
+    """Yields its address. Its configuration is the block in the manual."""
     port = free_port()
     [block] = re.findall(r"```text\n(location .*?)```", page("how-to/console.md"), re.DOTALL)
     (folder / "nginx.conf").write_text(

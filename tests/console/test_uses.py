@@ -1,4 +1,4 @@
-"""That a token is used is an event, once a day."""
+"""The use of a token is an event, once a day."""
 
 import hashlib
 import logging

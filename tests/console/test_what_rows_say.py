@@ -1,4 +1,4 @@
-"""What a row says never fails an answer: whatever its key and its columns are, lists, pages, links and the API have it."""
+"""The content of a row never makes an answer fail: lists, pages, links and the API handle any key and any columns."""
 
 import html
 import re
@@ -29,7 +29,7 @@ KEYS = [
 
 
 def links(page: str) -> list[str]:
-    """To contacts, as the page has them."""
+    """The links to contacts on the page."""
     return [html.unescape(one) for one in re.findall(r'href="/(contacts/[^"]+)"', page)]
 
 

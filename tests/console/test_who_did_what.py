@@ -1,4 +1,4 @@
-"""What is done by the console and the API is written down, with who did it; and an address is shown to nobody unseen."""
+"""Everything done in the console and the API is recorded, with who did it; no address is revealed without a record."""
 
 import hashlib
 import json
@@ -53,7 +53,7 @@ async def test_a_retry_a_pause_and_its_end_are_events(app, signed_in):
     await signed_in.post("failures", {"crm": "brevo", "code": "REJECTED", "confirm": "yes"})
     await signed_in.post("crms/brevo", {"act": "pause", "reason": "a new key"})
     await signed_in.post("crms/brevo", {"act": "resume"})
-    await signed_in.post("crms/brevo", {"act": "resume"})  # it goes on already
+    await signed_in.post("crms/brevo", {"act": "resume"})  # it runs already
     assert [(event, details) for event, _, _, _, details in await written(app)] == [
         ("contacts_retried", {"contacts": 1, "codes": ["REJECTED"]}),
         ("lane_held", {"reason": "a new key"}),

@@ -1,4 +1,4 @@
-"""Who may do what: the table of the manual, tried cell by cell, by the pages and by the API."""
+"""Who may do what: every cell of the manual's table, with the pages and with the API."""
 
 import hashlib
 import os
@@ -12,7 +12,7 @@ from tests.steps import insert
 from tests.table.test_failed_contacts import fails
 
 SCOPES = {"reader": ["read"], "flipper": ["read", "flip"], "operator": ["read", "operate"]}
-# By column of the table: whose token it is, and whether the database only lets it read.
+# By column of the table: whose token it is, and whether the database role only reads.
 COLUMNS = {
     "nobody": (None, False),
     "`read`": ("reader", False),
@@ -100,7 +100,7 @@ async def test_who_may_do_what(app, console_url, readonly_url, tokens, column):
 
 
 async def test_a_token_with_a_role_has_the_rights_of_that_role_and_no_others(app, url, readonly_url, tmp_path):
-    """Of a console whose own role may do everything."""
+    """With a console whose own role may do everything."""
     role_name = f"crm_sync_readonly_{os.getpid()}"
     digest = hashlib.sha256(b"limited").hexdigest()
     file = tmp_path / "tokens.toml"

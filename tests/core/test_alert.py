@@ -1,4 +1,4 @@
-"""When people are told of an alert: once, again after hours, and once that it is over."""
+"""When people are told of an alert: once, again after hours, and once when it is over."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -21,7 +21,7 @@ def seen(condition=Condition.LANE_DOWN, since=0.0, count=3, reason="CRM_ERROR: 5
 
 
 def alert(condition=Condition.LANE_DOWN, **changes):
-    """As it stands after the first look, at 0."""
+    """Its state after the first look, at 0."""
     raised = RULES.is_raised(condition, at(0), at(0))
     fresh = Alert(
         *(1, condition, "brevo", "", at(0), at(0), at(0), None, at(0) if raised else None, None),

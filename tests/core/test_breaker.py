@@ -102,7 +102,7 @@ EVENTS = st.lists(
 
 @given(EVENTS)
 def test_whatever_the_order_of_events_at_most_one_probe_is_made_in_each_interval(events):
-    """Calls go out while it is closed, and as probes; a probe never before the time that stood there."""
+    """Calls go out while it is closed, and as probes; never a probe before the scheduled time."""
     breaker, now, allowed_at = Breaker(), 0.0, 0.0
     for name, passed_s, chance in events:
         now += passed_s

@@ -1,4 +1,4 @@
-"""Which fields are emptied, and what a row says was sent of it afterwards."""
+"""Which fields are emptied, and what a row records as sent afterwards."""
 
 from datetime import UTC, datetime
 
@@ -12,7 +12,7 @@ from crm_sync.core.retry import RetryPolicy, deferred, set_aside
 from crm_sync.crm.n8n.client import idempotency_key
 
 BITS = {"phone": 1, "city": 2, "zip": 4}
-OTHER = 1 << 40  # of a field that the mapping had once
+OTHER = 1 << 40  # of a field that the mapping once had
 POLICY = RetryPolicy(3, 60.0)
 
 
@@ -26,7 +26,7 @@ def after(one, outcome):
 
 
 def number_after(one, finish):
-    """As the two statements write it."""
+    """As written by the two statements."""
     return (one.sent.before | one.sent.new) & ~finish.sent_fields.gone
 
 
@@ -88,7 +88,7 @@ fields = st.fixed_dictionaries({name: st.sampled_from([None, "", "x"]) for name 
 
 @given(st.lists(st.tuples(fields, st.sampled_from(["delivered", "rejected", "landed", "lost"]))))
 def test_whatever_happens_the_crm_ends_as_the_row_and_nothing_else_is_touched(steps):
-    """landed and lost: the worker died with the request, which came through or not."""
+    """landed and lost: the worker died with the request, which arrived or not."""
     number, crm, foreign = 0, {"zip": "of sales"}, {"zip"}
     for row, end in [*steps, (dict.fromkeys(BITS), "delivered")]:
         one = contact(number, **row)
@@ -97,7 +97,7 @@ def test_whatever_happens_the_crm_ends_as_the_row_and_nothing_else_is_touched(st
         if end in ("delivered", "landed"):
             crm |= one.filled
             crm = {name: value for name, value in crm.items() if name not in one.emptied}
-        # A field counts as ours from the first request on that had it: it would be, had it landed.
+        # A field counts as ours from the first request that had it: it would be, if that had arrived.
         foreign -= set() if end == "rejected" else one.filled.keys()
         if end in ("delivered", "rejected"):
             outcome = Outcome.delivered("7") if end == "delivered" else Outcome.rejected("REJECTED", "no")

@@ -1,4 +1,4 @@
-"""A simulated server (some requests at a time, the others wait in line) and a client that keeps as many in flight as it may."""
+"""A simulated server (some requests at a time, the others queue) and a client that keeps as many in flight as allowed."""
 
 import heapq
 import random
@@ -89,7 +89,7 @@ def settled(capacity, seed=1, **server):
 
 
 def answer(concurrency, took_s, now, rounds=1, contacts=1):
-    """Rounds of answers that all took as long, with the limit used. Returns when the last one came."""
+    """Rounds of answers that all took equally long, with the limit used. Returns when the last one came."""
     for _ in range(rounds):
         for _ in range(PROBE if concurrency.limit == 1 else max(ROUND, concurrency.limit)):
             now += took_s
@@ -98,7 +98,7 @@ def answer(concurrency, took_s, now, rounds=1, contacts=1):
 
 
 def measured(most=64, sustained=16, alone_s=0.125):
-    """A limit that knows how long answers take alone, and when it learnt that."""
+    """A limit that has measured how long answers take alone, and when it did."""
     concurrency = AdaptiveConcurrency(most, sustained=sustained)
     concurrency.answered(1, alone_s, 1, 0.5)
     now = answer(concurrency, alone_s, 0.5)

@@ -1,4 +1,4 @@
-"""What may be in DATABASE_URL: read as libpq reads it, and what each driver gets of it."""
+"""What DATABASE_URL may contain: read as by libpq, and what each driver gets from it."""
 
 import pytest
 from hypothesis import given
@@ -90,7 +90,7 @@ def test_any_password_reaches_both_drivers(password):
     assert ConnectionString.parse(connection.url) == connection
 
 
-# As the vendors print them: Neon, Supabase, Prisma, PlanetScale, Heroku and node-postgres, CockroachDB's and Azure's ways.
+# As the vendors print them: Neon, Supabase, Prisma, PlanetScale, Heroku and node-postgres, CockroachDB and Azure.
 VENDORS = {
     "sslmode=require&channel_binding=require": ["channel_binding"],
     "sslmode=require&options=endpoint%3Dep-cool-dust-1": [],

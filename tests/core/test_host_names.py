@@ -1,4 +1,4 @@
-"""By which Host header a server of ours may be asked."""
+"""Which Host headers a server of ours accepts."""
 
 import pytest
 

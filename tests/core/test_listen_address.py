@@ -1,4 +1,4 @@
-"""METRICS_LISTEN, CONSOLE_LISTEN: an address with a port, or a Unix socket; anything else is refused by what is expected."""
+"""METRICS_LISTEN, CONSOLE_LISTEN: an address with a port, or a Unix socket; anything else is refused with what is expected."""
 
 import pytest
 

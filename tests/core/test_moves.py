@@ -1,4 +1,4 @@
-"""What a lane has finished moves the counts on, and makes its pace."""
+"""What a lane has finished updates the counts, and gives its pace."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""What a statement is given of outcomes."""
+"""How outcomes are passed to a statement."""
 
 from crm_sync.core.outcome import Finish, Kind, Receipt, columns, sparse
 

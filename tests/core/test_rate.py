@@ -19,7 +19,7 @@ from crm_sync.core.rate import (
 from tests.examples import examples
 from tests.tiers import slow
 
-START = 1_800_000_000.0  # today's order of magnitude: a float of it is good to a quarter of a microsecond
+START = 1_800_000_000.0  # about today's time: as a float it is accurate to a quarter of a microsecond
 ROUNDING_S = 0.0001  # what such floats may add up to in one example
 HOUR = Window(60, 3600.0)
 TEN_SECONDS = Window(100, 10.0)
@@ -59,7 +59,7 @@ def most_at_once(times, seconds):
 
 
 def most_that_can_meet(slots, window):
-    """The most requests that can arrive in one window: the first of them as late as may be, the last without delay."""
+    """The most requests that can arrive in one window: the first as late as possible, the last without delay."""
     return most_at_once(slots, window.span_s - ROUNDING_S)
 
 
@@ -81,7 +81,7 @@ def since_start(*times):
 
 
 def work_through(windows, seconds, chunk, ahead_s):
-    """The slots of one that wants as many as it can get for this many seconds, and asks when a chunk of them is near enough."""
+    """The slots of a taker that wants as many as possible for this many seconds, and asks when a chunk of them is near enough."""
     budget, now, slots = Budget(), START, []
     while now < START + seconds:
         taken = take(windows, budget, now, chunk, ahead_s)

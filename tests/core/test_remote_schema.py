@@ -1,4 +1,4 @@
-"""The fields of a CRM held against the mapping: what can never arrive is told by name, type, and what the CRM has."""
+"""The fields of a CRM compared with the mapping: what can never arrive is reported by name, type, and what the CRM has."""
 
 import pytest
 

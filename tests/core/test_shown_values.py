@@ -52,5 +52,5 @@ def test_it_is_one_line_that_a_terminal_does_not_obey():
 
 @given(st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=12), st.sampled_from(["postgresql", "http", "https"]))
 def test_no_password_is_ever_shown(password, scheme):
-    # Of one that is a word of the rest nothing could be told.
+    # If a secret were one of the other words, nothing could be shown.
     assert password not in masked_url(f"{scheme}://ada:{password}@host/db?connect_timeout=5")

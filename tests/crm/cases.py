@@ -1,13 +1,14 @@
-"""Reports from the field: what users of other programs that fill CRMs have met, in our words, and the tests that hold it here.
+"""Reports from the field: problems that users of other CRM integrations have met, in our words, and the tests that prevent them
+here.
 
-The numbers are those of the collection; of what is not built, a feature, there is none here.
+The numbers are those of the collection; features that do not exist here have none.
 """
 
 from typing import NamedTuple
 
 
 class Case(NamedTuple):
-    """tests: `path::name`; a name without what is in brackets means all of its cases."""
+    """tests: `path::name`; a name without brackets means all of its cases."""
 
     number: int
     situation: str

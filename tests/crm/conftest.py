@@ -1,4 +1,4 @@
-"""What tests of several CRMs share."""
+"""Fixtures shared by the tests of several CRMs."""
 
 from collections.abc import Iterator
 
@@ -9,6 +9,6 @@ from tests.crm.prepared import PreparedAnswers
 
 @pytest.fixture
 def prepared() -> Iterator[PreparedAnswers]:
-    """Answers each request of the test with what it has prepared, and fails it for any other."""
+    """Answers each request of the test with a prepared answer, and fails the test for any other request."""
     with PreparedAnswers("https://crm.example.com") as answers:
         yield answers

@@ -1,8 +1,8 @@
-"""Our client and the workflow that comes along against a real n8n: `N8N_REAL_FOLDER=... python -m tests.crm.n8n_real`.
+"""Our client and the included workflow against a real n8n: `N8N_REAL_FOLDER=... python -m tests.crm.n8n_real`.
 
-The folder keeps the installation (some 2 GB, a few minutes, once); the rest goes into one of its own below, which is removed.
-Exits 1 at the first difference. Without npm, node, or the folder: says so, and exits 0. n8n's licence is not an open one: nothing
-of it is part of this project.
+The folder keeps the installation (some 2 GB, a few minutes, once); everything else goes into a subfolder, which is removed. Exits
+1 at the first difference. Without npm, node, or the folder: says so, and exits 0. n8n is not open source: none of it is part of
+this project.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ from crm_sync.errors import BatchRefusedError, LaneError
 from crm_sync.sandbox.postgres import free_port
 
 N8N_VERSION = "2.41.1"
-NODE_VERSION = 24  # n8n 2.41 wants no older one
+NODE_VERSION = 24  # n8n 2.41 requires this version
 PLACE = "YOUR NODES GO HERE"
 INSTALL_TIMEOUT_S = 1200
 COMMAND_TIMEOUT_S = 180
@@ -90,7 +90,7 @@ def _npm(npm, folder, *arguments, node=None):
 
 
 class RealN8n:
-    """One n8n with a database of its own, on loopback."""
+    """An n8n with its own database, on loopback."""
 
     def __init__(self, node, script, home):
         self._command = [str(node), str(script)]
@@ -145,7 +145,7 @@ class RealN8n:
                     process.wait()
 
 
-# The workflows: the one that comes along, with different nodes in the place for them.
+# The workflows: the included one, with different nodes in place of the user's.
 
 
 def workflows(sink_url):
@@ -169,7 +169,7 @@ def workflows(sink_url):
 
 
 def variant(shipped, path, node_type, version, parameters, **more):
-    """The shipped workflow at a path of its own, with this node where the user's belong."""
+    """The included workflow at its own path, with this node in place of the user's."""
     workflow = copy.deepcopy(shipped)
     workflow |= {"id": f"{path}Workflow00001"[:16], "name": path}
     for node in workflow["nodes"]:
@@ -181,7 +181,7 @@ def variant(shipped, path, node_type, version, parameters, **more):
 
 
 class Sink:
-    """Where the posting workflows deliver to. failing: the addresses it answers 500."""
+    """The destination of the posting workflows. failing: the addresses it answers with 500."""
 
     def __init__(self):
         self.heard = []
@@ -220,7 +220,7 @@ def contact(number, flipped_at=datetime(2026, 11, 23, 9, 30, tzinfo=UTC)):
 
 
 async def said(n8n, *contacts):
-    """What comes back: (verdict or kind of error, code, id or reason) of each, or of all."""
+    """The result: (verdict or kind of error, code, id or reason) of each, or of all."""
     try:
         entries = await n8n.deliver(contacts)
     except LaneError as error:
@@ -246,7 +246,7 @@ async def refused(what, n8n, code, words):
 
 
 async def until_it_is_there(url):
-    """Delivers from the very start on. What was said until it worked."""
+    """Delivers from the very start. Returns the results until it worked."""
     codes = []
     deadline = time.monotonic() + START_TIMEOUT_S
     async with client(url) as n8n:

@@ -1,4 +1,4 @@
-"""Prepared answers for a client that is tested alone: no server, and no request that the test does not name.
+"""Prepared answers for testing a client alone: no server, and no request that the test does not name.
 
 aioresponses 0.7.9 builds a ClientResponse without the `stream_writer` that aiohttp 3.14 requires (pnuckowski/aioresponses,
 issue 289). `Response` adds it. Once a release passes it itself, a test in test_prepared.py fails: delete `stream_writer` here.
@@ -17,11 +17,11 @@ from yarl import URL
 
 
 class Response(ClientResponse):
-    """A response to a request that was sent in full."""
+    """A response to a request that was sent completely."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         options["stream_writer"] = SimpleNamespace(output_size=0)
-        # The loop of aioresponses says that it debugs, and has each response read the source of its callers.
+        # aioresponses' loop claims to be in debug mode, which makes each response read the source of its callers.
         options["loop"] = asyncio.get_running_loop()
         super().__init__(*args, **options)
 
@@ -36,15 +36,15 @@ class Sent(NamedTuple):
 
     @property
     def body(self) -> Any:
-        """What its JSON says, None if there is no body."""
+        """Its parsed JSON, None if there is no body."""
         return None if self.content is None else json.loads(self.content)
 
 
 class PreparedAnswers:
-    """Answers every request of aiohttp while it is entered, in the order in which the answers were prepared.
+    """Answers every request of aiohttp inside the context, in the order in which the answers were prepared.
 
-    An AssertionError fails the test for a request whose answer is not the next one, also where the client hides the error,
-    and at the end for an answer that nothing asked for. sent: the requests, in their order.
+    An AssertionError fails the test for a request whose answer is not the next one, even if the client hides the error, and at
+    the end for an answer that was not requested. sent: the requests, in order.
     """
 
     def __init__(self, base_url: str) -> None:
@@ -59,11 +59,11 @@ class PreparedAnswers:
             self._expect(Sent(method, str(url), CIMultiDict(options["headers"]), options["data"]))
             return await self._mock._request_mock(session, method, url, **options)
 
-        # The patcher of aioresponses specs a mock again each time, which takes longer than a server on loopback.
+        # The patcher of aioresponses creates a mock spec each time, which takes longer than a server on loopback.
         self._mock.patcher = patch.object(ClientSession, "_request", request)
 
     def answer(self, request: tuple[str, str], status: int = 200, body: Any = None, **headers: str) -> None:
-        """Prepares one. request: method, and path with its query as they are sent.
+        """Prepares an answer. request: method, and path with its query as they are sent.
 
         body: None as nothing, bytes as they are, anything else as JSON; 128 KiB at most, beyond which aiohttp wants a transport.
         """

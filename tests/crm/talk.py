@@ -1,4 +1,4 @@
-"""Talking to a fake CRM as any HTTP client would, and a clock that goes by hand."""
+"""Talking to a fake CRM like any HTTP client, and a manual clock."""
 
 from typing import Any, NamedTuple
 

@@ -1,4 +1,4 @@
-"""Our Brevo client against the fake Brevo, and against prepared answers: what becomes of a contact, read by name."""
+"""Our Brevo client against the fake Brevo, and against prepared answers: the outcomes of a contact."""
 
 import asyncio
 import os
@@ -48,7 +48,7 @@ async def brevo(crm):
 
 @pytest.fixture
 async def alone(prepared):
-    """The client alone: it is answered as the test says."""
+    """Only the client: it is answered as the test says."""
     async with client(f"{prepared.base_url}/v3") as opened:
         yield opened
 
@@ -70,7 +70,7 @@ async def deliver(brevo, *args, **fields):
 
 
 def answers(crm, status, body=None, method=None, **headers):
-    """The next request, or the next with this method, is answered so, and takes no effect."""
+    """The next request, or the next with this method, gets this answer, and takes no effect."""
     crm.next_faults.append(Fault(lambda call: method in (None, call.method), answer=Answer(status, body, headers)))
 
 
@@ -693,7 +693,7 @@ async def test_a_lookup_that_gets_no_slot_does_not_undo_the_delivery(crm, brevo)
                 raise HeldBackError("no request could be started: the database cannot be reached")
 
         async def correct(self, remaining):
-            """It has nothing to correct."""
+            """It does nothing."""
 
     await deliver(brevo)
     async with client(f"{crm.url}/v3", limiter=DatabaseThatGoesAway()) as hurried:

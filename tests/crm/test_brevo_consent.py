@@ -1,4 +1,4 @@
-"""What stands beside the attributes of a contact in Brevo: consent, and lists that a row names."""
+"""Members next to the attributes of a contact in Brevo: consent, and lists that a row names."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Each report from the field is held by tests that exist."""
+"""Each report from the field is covered by tests that exist."""
 
 import pytest
 

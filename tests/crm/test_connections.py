@@ -1,4 +1,4 @@
-"""Connections that are kept: what dies on one that the server has closed meanwhile is no failure of the CRM."""
+"""Kept connections: a request that dies on one that the server has closed meanwhile is not a failure of the CRM."""
 
 import asyncio
 from contextlib import closing, suppress
@@ -127,7 +127,7 @@ async def test_a_second_try_has_no_more_time_than_is_left():
 
 
 async def test_what_may_be_at_work_in_the_crm_is_not_repeated():
-    """The connection of a request that was received, and dies later, was no stale one."""
+    """A request that was received, and whose connection dies later, was not on a stale connection."""
 
     def says(connection, request):
         return GOOD if (connection, request) == (1, 1) else end
@@ -148,7 +148,7 @@ def test_no_connection_is_kept_for_as_long_as_node_and_apache_keep_it():
 
 
 async def test_a_connection_that_the_server_has_closed_while_it_idled_is_no_trouble():
-    """A server that says keep-alive and closes, as one does whose patience is over."""
+    """A server that says keep-alive and closes, as after an idle timeout."""
 
     def says(_, __):
         def answer_and_close(writer):
@@ -163,7 +163,7 @@ async def test_a_connection_that_the_server_has_closed_while_it_idled_is_no_trou
 
 
 async def test_an_endless_series_of_early_answers_is_no_answer_and_read_no_further():
-    """Each is parsed as an answer, which would keep the event loop from other CRMs."""
+    """Each is parsed as an answer, which would keep the event loop from serving other CRMs."""
     sent = 0
 
     async def flood(reader, writer):

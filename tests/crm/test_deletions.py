@@ -1,4 +1,4 @@
-"""Deleting at the four CRMs: our clients against the fakes, which delete as their vendors do."""
+"""Deleting in the four CRMs: our clients against the fakes, which delete as their vendors do."""
 
 import json
 from datetime import UTC, datetime
@@ -47,7 +47,7 @@ async def hubspot(hubspot_crm):
 
 @pytest.fixture
 async def in_hubspot(hubspot):
-    """Ids of three contacts that are there."""
+    """Ids of three existing contacts."""
     return [one.remote_id for one in await hubspot.deliver([test_hubspot.contact(email) for email in EMAILS])]
 
 
@@ -127,7 +127,7 @@ async def test_hubspot_a_page_that_says_404_has_deleted_nothing(hubspot_crm, hub
 
 
 async def test_hubspot_blocks_an_address_that_is_erased_and_that_nobody_has(hubspot_crm, hubspot):
-    """The fake does as HubSpot says it does; our client never asks for it."""
+    """The fake does what HubSpot documents; our client never asks for it."""
     hubspot_crm.account.blocked.add(EMAILS[0])
     [said] = await hubspot.deliver([test_hubspot.contact(EMAILS[0])])
     assert said.verdict is Verdict.REJECTED

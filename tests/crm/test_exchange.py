@@ -1,4 +1,4 @@
-"""What a witness of the HTTP shell sees: every request as it goes out and what came of it, and no key in either."""
+"""What a witness of the HTTP layer sees: every request as it goes out and its result, without keys."""
 
 import json
 
@@ -25,7 +25,7 @@ class Witness:
 
 
 class Wire:
-    """Keeps what was sent, and answers anyway."""
+    """Keeps what was sent, and answers."""
 
     def __init__(self, body=b"{}", error=None):
         self.sent = []

@@ -1,4 +1,4 @@
-"""The HTTP shell alone: nothing is taken for an answer that is none. Servers say every byte where the bytes matter."""
+"""The HTTP layer alone: nothing else is taken for an answer. Where bytes matter, servers send them exactly."""
 
 import asyncio
 import gzip
@@ -52,7 +52,7 @@ MEGABYTE = 1024 * 1024
 
 
 class RawServer:
-    """Answers every request with the same bytes, or as a function that writes them does, then closes the connection.
+    """Answers every request with the same bytes, or with a function that writes them, then closes the connection.
 
     heard: the requests, head and body. answered: set when the last answer has ended, by whichever side.
     """
@@ -108,7 +108,7 @@ def whole(status, body=b"", *headers):
 
 @asynccontextmanager
 async def opened(base_url, headers=None, *, timeout_s=10.0):
-    """A shell that waits for what never comes fails its test, and does not hold up the others."""
+    """If the layer waits for something that never comes, its test fails without holding up the others."""
     headers = {"api-key": KEY} if headers is None else headers
     async with Http(base_url, headers, timeout_s=timeout_s) as http:
         yield http
@@ -125,7 +125,7 @@ def headers(lines, name):
 
 
 async def ask(answer, method="POST", **options):
-    """What the shell makes of a server that answers so."""
+    """The layer's result for a server that answers like this."""
     async with RawServer(answer) as server, opened(server.url, **options) as http:
         return await http.request(method, "/contacts", PERSON)
 
@@ -137,7 +137,7 @@ async def failure(answer, **options):
 
 
 async def told(prepared, status, body=b"", **headers):
-    """What the shell makes of this answer, however it comes."""
+    """The layer's result for this answer, however it comes."""
     prepared.answer(CONTACTS, status, body, **headers)
     async with opened(prepared.base_url) as http:
         return await http.request("POST", "/contacts", PERSON)
@@ -145,7 +145,7 @@ async def told(prepared, status, body=b"", **headers):
 
 @pytest.mark.parametrize("marks", ["\ufeff", "\ufeff\ufeff"])
 async def test_a_byte_order_mark_before_an_answer_is_no_part_of_it(prepared, marks):
-    """PHP sends that of each of its files."""
+    """PHP sends the byte order mark of each of its source files."""
     answer = await told(prepared, 200, f'{marks}{{"id": 7}}'.encode())
     assert (answer.json, answer.text) == ({"id": 7}, '{"id": 7}')
 
@@ -543,7 +543,7 @@ async def test_of_an_answer_with_a_flaw_its_status_and_headers_are_told(answer, 
 
 @asynccontextmanager
 async def peak_below(limit):
-    """Python's memory, and that of the server, which is in the same process."""
+    """Python's memory, including that of the server, which is in the same process."""
     tracemalloc.start()
     try:
         yield
@@ -581,13 +581,13 @@ async def test_of_a_body_of_50_mb_no_more_is_read_than_the_cap_and_a_little(monk
         async with peak_below(16 * MEGABYTE):
             with pytest.raises(BatchRefusedError, match="over 4 MiB"):
                 await http.request("POST", "/contacts", PERSON)
-        await server.answered.wait()  # the connection was closed: nobody sits on the other 46 MB
-    # asyncio's own loop reads a chunk ahead, uvloop some 4 MB in one burst.
+        await server.answered.wait()  # the connection was closed: the other 46 MB are not held
+    # asyncio's own loop reads one chunk ahead, uvloop about 4 MB in one burst.
     assert LARGEST_BODY_BYTES < received < LARGEST_BODY_BYTES + 5 * MEGABYTE
 
 
 def bomb_of_one_member(megabytes):
-    """Zeros. Blocks that are flushed in full stand for themselves, so one can be repeated."""
+    """Zeros. Fully flushed blocks are independent, so one can be repeated."""
     deflater = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     block = deflater.compress(bytes(MEGABYTE)) + deflater.flush(zlib.Z_FULL_FLUSH)
     return b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff" + block * megabytes
@@ -663,7 +663,7 @@ async def test_an_address_that_is_none_was_not_sent_and_is_not_quoted():
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory):
-    """Self-signed, and right in all else."""
+    """Self-signed, but otherwise correct."""
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not installed")
     folder = tmp_path_factory.mktemp("certificate")
@@ -715,7 +715,7 @@ async def test_a_connection_that_does_not_come_about_was_not_sent():
 
 @pytest.mark.parametrize("status", [401, 403, 408, 429, 500, 503])
 async def test_an_error_quotes_neither_the_key_nor_the_person(prepared, status):
-    """Not even where it says everything it was told: a debug page, or a proxy that means well."""
+    """Not even from a debug page or a helpful proxy that quotes everything."""
     said = f"api-key: {KEY}; for Ada LOVELACE, +33639980001, ada@example.com"
     error = await trouble(prepared, status, {"message": said})
     assert "api-key: ***; for *** ***, ***, ***" in error.reason
@@ -764,7 +764,7 @@ async def test_a_key_that_came_later_is_masked_from_then_on(prepared):
         http.hide(token, secret)
         after = await http.send("POST", "/contacts", PERSON)
     assert before.get("message") == f"{token} {token} and short"
-    assert after.get("message") == "*** *** and short"  # what is no longer than a word would mask words
+    assert after.get("message") == "*** *** and short"  # a value as short as a word would mask words
 
 
 async def test_a_key_that_came_later_is_masked_as_php_writes_it_too(prepared):

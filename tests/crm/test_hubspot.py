@@ -1,4 +1,4 @@
-"""Our HubSpot client against the fake HubSpot, and against prepared answers: what becomes of a contact, read by name."""
+"""Our HubSpot client against the fake HubSpot, and against prepared answers: the outcomes of a contact."""
 
 import json
 import warnings
@@ -53,7 +53,7 @@ async def hubspot(crm):
 
 @pytest.fixture
 async def alone(prepared):
-    """The client alone: it is answered as the test says."""
+    """Only the client: it is answered as the test says."""
     async with client(prepared.base_url) as opened:
         yield opened
 
@@ -75,7 +75,7 @@ async def deliver(hubspot, *args, **fields):
 
 
 async def known(hubspot, *emails):
-    """Their ids, made now."""
+    """Their ids, created now."""
     return [outcome.remote_id for outcome in await hubspot.deliver([contact(email) for email in emails])]
 
 
@@ -84,7 +84,7 @@ def writing(remote_id):
 
 
 def answers(crm, status, body=None, operation="", **headers):
-    """The next request, or the next for this operation, is answered so, and takes no effect."""
+    """The next request, or the next for this operation, gets this answer, and takes no effect."""
     fault = Fault(lambda call: call.path.endswith(operation), answer=Answer(status, body, headers))
     crm.next_faults.append(fault)
 
@@ -162,7 +162,7 @@ async def test_the_path_of_another_version_of_the_api_is_a_setting(path):
         assert (await hubspot.check()).startswith("portal 123, STANDARD; API ")
 
 
-# Whom an id no longer leads to.
+# Ids that no longer lead to a record.
 
 
 @pytest.mark.parametrize("echo", [False, True])
@@ -230,7 +230,7 @@ async def test_what_is_no_id_of_hubspot_is_none(prepared, alone, remote_id):
 
 
 async def test_contacts_that_share_a_record_id_do_not_take_each_others_address_from_it(crm, hubspot):
-    """A record has one primary address: by its id, the last would win it, and the other be made a second time."""
+    """A record has one primary address: by its id, the last would win it, and the other be created a second time."""
     await known(hubspot, ANA, CLEO)
     batch = [contact(BEN, "101"), contact(ANA, "101", firstname="Ana"), contact(CLEO, "102")]
     assert [outcome.remote_id for outcome in await hubspot.deliver(batch)] == ["103", "101", "102"]
@@ -238,7 +238,7 @@ async def test_contacts_that_share_a_record_id_do_not_take_each_others_address_f
     assert asked(crm)[1:] == [("/batch/update", 200), ("/batch/upsert", 200)]
 
 
-# Whom a result is about.
+# Which contact a result is about.
 
 
 async def test_an_additional_address_is_answered_under_the_primary_one_and_understood(crm, hubspot):
@@ -499,7 +499,7 @@ async def test_a_lifecycle_stage_that_hubspot_keeps_is_said_with_the_delivery(cr
     assert await deliver(hubspot, firstname="Ana") == Outcome.delivered("101")
 
 
-# What the mapping is to blame for.
+# Faults of the mapping.
 
 
 async def test_a_property_that_hubspot_does_not_have_marks_no_contact_and_is_named_once_for_all(crm, hubspot):
@@ -587,7 +587,7 @@ async def test_a_part_that_gets_no_slot_takes_nothing_from_the_other(crm):
                 raise HeldBackError("no request could be started: the database cannot be reached")
 
         async def correct(self, remaining):
-            """It has nothing to correct."""
+            """It does nothing."""
 
     async with client(crm.url) as hubspot:
         await known(hubspot, ANA)

@@ -1,4 +1,4 @@
-"""What HubSpot keeps beside the properties of a contact: subscriptions and static lists, by requests of their own."""
+"""What HubSpot keeps next to the properties of a contact: subscriptions and static lists, with separate requests."""
 
 from urllib.parse import quote
 
@@ -81,7 +81,7 @@ async def test_a_legal_basis_that_the_account_requires_and_the_mapping_does_not_
 
 
 async def test_without_the_scope_for_many_each_takes_a_request_and_that_is_found_out_once(crm, hubspot):
-    """Marketing Hub Enterprise alone has that scope."""
+    """Only Marketing Hub Enterprise has that scope."""
     crm.scopes.discard(SCOPES["statuses"])
     for _ in range(2):
         people = [contact(ADA, unsubscribeAll=True, unsubscribeFrom=[NEWS, GONE]), contact(BOB, unsubscribeFrom=[NEWS])]

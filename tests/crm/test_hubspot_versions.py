@@ -100,7 +100,7 @@ async def test_of_another_path_nothing_is_guessed(path):
 
 @pytest.mark.parametrize("path", [*BEFORE, ENFORCING])
 async def test_all_that_is_asked_is_asked_of_one_version(path):
-    """The sandbox answers under no other."""
+    """The sandbox does not answer under any other."""
     async with opened(path) as (crm, client):
         assert version_of(path).ends in await client.check()
         assert await client.schema()
@@ -160,7 +160,7 @@ async def test_a_property_that_is_required_for_some_values_is_the_contacts_and_h
         assert here.verdict is Verdict.DELIVERED
 
 
-# As HubSpot may say it otherwise.
+# As HubSpot may word it differently.
 
 MISSING = {
     "code": "MISSING_REQUIRED_PROPERTY",

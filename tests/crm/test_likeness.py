@@ -1,4 +1,4 @@
-"""What was just delivered is never found to differ, whatever kind of value at whatever type of field; what was changed is."""
+"""A value just delivered is never found to differ, whatever its kind and the type of the field; a changed value is."""
 
 import json
 from datetime import UTC, datetime
@@ -34,7 +34,7 @@ TAKES = {"hubspot": hubspot_schema._TAKES, "brevo": brevo_schema._TAKES, "mautic
 
 
 def kept(crm, kind, value):
-    """What the sandbox of a CRM shows of a value that it was sent, through JSON; and the field as its schema has it."""
+    """What the sandbox of a CRM shows for a value that it was sent, through JSON; and the field from its schema."""
     sent = json.loads(json.dumps(value))
     match crm:
         case "hubspot":
@@ -100,7 +100,7 @@ TEXTS = (
     ),
     *("1e5", "1.50", "007", "-7", "nan", "inf"),
 )
-# Each kind as Postgres gives it.
+# Each kind as Postgres returns it.
 MOMENTS = some.datetimes(min_value=datetime(1, 1, 2), max_value=datetime(9999, 12, 30)).map(lambda at: at.isoformat())  # noqa: DTZ001
 VALUES = {
     Kind.TEXT: some.sampled_from(TEXTS) | some.text(max_size=20),
@@ -143,7 +143,7 @@ def test_what_was_just_delivered_does_not_differ(crm, type_, data):
     except (UnsendableError, HubSpotError, BrevoError, ItemError):
         return  # refused: never delivered
     if held is None:
-        return  # Mautic takes 0 and false for empty, which the row says, and Brevo ignores what is none of its options
+        return  # Mautic takes 0 and false for empty, as the row says, and Brevo ignores a value that is not an option
     assert same(crm, field, sent, held) is not False
 
 

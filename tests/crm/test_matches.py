@@ -1,4 +1,4 @@
-"""What a contact without an id is matched by: a unique property at HubSpot, ext_id at Brevo, an identifier at Mautic."""
+"""How a contact without an id is matched: a unique property at HubSpot, ext_id at Brevo, an identifier at Mautic."""
 
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -209,7 +209,7 @@ async def test_a_preview_looks_for_the_identifier_first():
         assert [len(one.answers) for one in client.assumptions(contact(ANA, "7", app_id="7"))] == [1, 1]
 
 
-# What the mapping has to send for it.
+# What the mapping has to send for this.
 
 SETTINGS = {
     "hubspot": {"HUBSPOT_ACCESS_TOKEN": TOKEN, "HUBSPOT_MATCH": "app_id"},

@@ -1,4 +1,4 @@
-"""Our Mautic client against the fake Mautic, and against prepared answers: what becomes of contacts, read by name."""
+"""Our Mautic client against the fake Mautic, and against prepared answers: the outcomes of contacts."""
 
 import asyncio
 import base64
@@ -67,7 +67,7 @@ async def by_token(crm):
 
 @pytest.fixture
 async def alone(prepared):
-    """The client alone: it is answered as the test says."""
+    """Only the client: it is answered as the test says."""
     async with client(prepared.base_url) as opened:
         yield opened
 
@@ -95,12 +95,12 @@ DELIVERED, REJECTED, FAILED = Verdict.DELIVERED, Verdict.REJECTED, Verdict.FAILE
 
 
 def answers(crm, status, body=None, route=None, **headers):
-    """The next request, or the next of this route, is answered so, and takes no effect."""
+    """The next request, or the next of this route, gets this answer, and takes no effect."""
     crm.next_faults.append(Fault(lambda call: route in (None, (call.method, call.path)), answer=Answer(status, body, headers)))
 
 
 def search(*emails):
-    """The request that looks for these."""
+    """The request that searches for these."""
     where = "where%5B0%5D%5Bcol%5D=email&where%5B0%5D%5Bexpr%5D=in&where%5B0%5D%5Bval%5D="
     return ("GET", f"/api/contacts?{where}{','.join(emails)}&limit=50&minimal=1")
 
@@ -114,12 +114,12 @@ def bodies(crm, route):
 
 
 def held(crm):
-    """What is there, by id: address and first name."""
+    """The existing records, by id: address and first name."""
     return {one.id: (one.values["email"], one.values["firstname"]) for one in crm.contacts.values()}
 
 
 def there(crm, email, **values):
-    """A record that somebody else made; made twice, it is there twice."""
+    """A record created by somebody else; created twice, there are two."""
     return crm.account.create({"email": email, **values}).id
 
 
@@ -355,7 +355,7 @@ async def test_a_search_that_is_not_heeded_is_not_believed(crm, mautic, monkeypa
     assert len(crm.contacts) == 3
 
 
-# What an answer says of each.
+# What an answer says about each.
 
 
 async def test_an_item_that_is_refused_is_rejected_with_its_words_and_the_others_are_delivered(crm, mautic):
@@ -645,7 +645,7 @@ async def test_a_domain_in_letters_of_its_own_is_sent_as_dns_has_it_and_found_ag
 
 
 async def test_a_lost_answer_is_an_outage_and_sending_again_makes_no_second_record(crm, mautic):
-    # The first on the connection of the search, so that it is sent once more.
+    # The first on the search's connection, so it is sent once more.
     crm.next_faults += [Fault(lambda call: call.method == "POST", applies=True, drop=True)] * 2
     assert isinstance(await deliver(mautic), OutageError)
     assert await deliver(mautic) == Outcome.delivered("1")
@@ -681,7 +681,7 @@ async def test_a_retry_after_counts_first(prepared, alone):
     assert caught.value.pause_s == 7
 
 
-# What refuses everybody.
+# Refusals of all contacts.
 
 
 async def test_a_wrong_password_is_refused_with_a_word_on_hosts_that_strip_it(crm):

@@ -1,4 +1,4 @@
-"""What Mautic takes beside the fields of a contact: consent, tags, and segments, which have requests of their own."""
+"""What Mautic takes next to the fields of a contact: consent, tags, and segments, which have separate requests."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What Mautic did not store: what is clear by its answer is told, and nothing else is."""
+"""What Mautic did not store: clear cases are reported, and nothing else is."""
 
 from decimal import Decimal
 

@@ -1,4 +1,6 @@
-"""What is no field of a contact: how values become consent, lists and tags, and that nobody is opted in by accident."""
+"""Names that are not fields of a contact: how values become consent, lists and tags, and that no contact is
+opted in by accident.
+"""
 
 import pytest
 from hypothesis import given

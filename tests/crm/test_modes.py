@@ -1,4 +1,4 @@
-"""upsert, update and create at each CRM: who is not there, and who is there already, has a code of its own."""
+"""upsert, update and create in each CRM: missing and existing contacts have codes of their own."""
 
 from contextlib import asynccontextmanager
 
@@ -55,7 +55,7 @@ def contact(crm, email, name, remote_id=None):
 
 
 async def delivered(client, crm, *contacts):
-    """In requests as large as it takes them."""
+    """In requests as large as it accepts."""
     entries = []
     for start in range(0, len(contacts), client.batch_limit):
         entries += await client.deliver([contact(crm, *one) for one in contacts[start : start + client.batch_limit]])
@@ -157,7 +157,7 @@ async def test_a_rehearsal_of_create_assumes_no_look_that_is_not_made(crm_name):
         assert not client(Mode.CREATE).assumptions(known)
 
 
-# Each CRM's own.
+# Specific to each CRM.
 
 
 async def test_at_hubspot_an_update_by_another_of_its_addresses_leaves_the_primary_one():

@@ -1,4 +1,4 @@
-"""Our n8n client against the fake n8n, and against prepared answers: what becomes of a contact, read by name."""
+"""Our n8n client against the fake n8n, and against prepared answers: the outcomes of a contact."""
 
 import asyncio
 import base64
@@ -69,14 +69,14 @@ async def lists(crm):
 
 @pytest.fixture
 async def alone(prepared):
-    """The client alone: it is answered as the test says."""
+    """Only the client: it is answered as the test says."""
     async with client(prepared.base_url) as opened:
         yield opened
 
 
 @pytest.fixture
 async def listing(prepared):
-    """The same, and its contacts come as a list."""
+    """The same, with contacts sent as a list."""
     async with client(prepared.base_url, batch_limit=10) as opened:
         yield opened
 
@@ -101,7 +101,7 @@ async def deliver(n8n, *args, **fields):
 
 
 def answers(crm, status, body=None, **headers):
-    """The next call is answered so, and takes no effect."""
+    """The next call gets this answer, and takes no effect."""
     crm.next_faults.append(Fault(answer=Answer(status, body, headers)))
 
 
@@ -191,7 +191,7 @@ def test_a_key_is_the_same_in_all_releases():
 
 
 def test_other_values_of_a_flip_have_a_key_of_their_own():
-    """Of a flip that no trigger saw, the time is that of the flip before."""
+    """For a flip that no trigger saw, the time is that of the previous flip."""
     keys = {idempotency_key(contact(first_name=name)) for name in ("Ada", "Eve", None)} | {
         idempotency_key(contact("eve@example.com"))
     }
@@ -422,7 +422,7 @@ async def test_the_id_of_a_contact_goes_before_that_of_the_execution(prepared, a
 
 
 def entries(**more):
-    """An entry for each of the crowd, by either name, and what is said of the second in addition."""
+    """An entry for each of the crowd, by either name, with additional members for the second."""
     return [
         {"contact_id": 1, "id": 11},
         {"idempotency_key": idempotency_key(CROWD[1]), "remote_id": "12", **more},
@@ -557,7 +557,7 @@ async def test_a_page_is_not_taken_for_n8n(prepared, alone, body):
     ],
 )
 async def test_a_run_whose_answer_cannot_be_read_was_a_run_all_the_same(body, coding):
-    """Sent again it would run again."""
+    """Sent again, it would run again."""
     head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {coding}\r\nContent-Length: {len(body)}\r\n\r\n"
     async with answering(head.encode() + body) as url, client(url) as n8n:
         assert await deliver(n8n) == Outcome.delivered(None)
@@ -671,7 +671,7 @@ async def test_an_error_that_is_no_json_marks_nobody(prepared, alone, status):
     assert "Ada" not in str(caught.value)
 
 
-# Where there is no workflow.
+# If there is no workflow.
 
 
 async def test_an_inactive_workflow_is_said_to_be_in_n8ns_words(crm, n8n):
@@ -913,7 +913,7 @@ def test_a_login_without_anything_sends_nothing():
     assert Login().token() is None
 
 
-# The workflow that comes along.
+# The included workflow.
 
 
 def test_the_workflow_is_printed_as_n8n_imports_it():

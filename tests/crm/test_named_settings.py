@@ -1,4 +1,4 @@
-"""What answers instead of a CRM, or refuses its key, is told with the settings of that CRM."""
+"""If something else answers instead of a CRM, or the CRM refuses its key, the message names the settings of that CRM."""
 
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -41,7 +41,7 @@ ADA = Contact(1, 1, 1, None, "ada@example.com", datetime.now(UTC), {})
 
 @asynccontextmanager
 async def client_of(crm, monkeypatch, answer):
-    """Of a server that answers everything so."""
+    """With a server that answers everything like this."""
     status, text, headers = answer
 
     async def say(_request):

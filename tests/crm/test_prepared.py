@@ -60,7 +60,7 @@ async def test_answers_for_the_same_request_are_given_in_their_order():
 
 
 async def ask(answers, *requests):
-    """Sends these requests, and hides every error as a client may."""
+    """Sends these requests, and hides every error, as a client may."""
     with PreparedAnswers(ORIGIN) as prepared:
         for answer in answers:
             prepared.answer(answer)

@@ -1,4 +1,4 @@
-"""The proxy between this machine and a CRM: when it is used, what it is told, and what is said where it will not do."""
+"""The proxy between this machine and a CRM: when it is used, what it receives, and the messages if it does not work."""
 
 import asyncio
 import base64

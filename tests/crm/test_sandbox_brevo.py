@@ -1,4 +1,4 @@
-"""What the fake Brevo does, read by name: its contract with a client."""
+"""What the fake Brevo does: its contract with a client."""
 
 from urllib.parse import quote
 

@@ -1,4 +1,4 @@
-"""What the fake HubSpot does, read by name: its contract with a client, and with HubSpot's own SDK."""
+"""What the fake HubSpot does: its contract with a client, and with HubSpot's own SDK."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""The other end of what a worker tells systemd."""
+"""The receiving end of a worker's notifications to systemd."""
 
 import asyncio
 import re
@@ -11,7 +11,7 @@ from tests.process import environment
 
 
 class Systemd:
-    """The other end of NOTIFY_SOCKET. lines: everything told so far."""
+    """The other end of NOTIFY_SOCKET. lines: everything received so far."""
 
     def __init__(self, folder: Path) -> None:
         self.address = str(folder / "notify")
@@ -21,7 +21,7 @@ class Systemd:
         self._socket.setblocking(False)
 
     async def told(self, pattern: str) -> str:
-        """The next line that is like this; those before it are passed over."""
+        """The next line that matches; earlier ones are skipped."""
         async with asyncio.timeout(TIMEOUT_S):
             while True:
                 datagram = (await asyncio.get_running_loop().sock_recv(self._socket, 4096)).decode()
@@ -31,7 +31,7 @@ class Systemd:
                         return line
 
     async def silent(self, seconds: float) -> bool:
-        """Whether no ping comes for so long."""
+        """Whether no ping comes for this long."""
         try:
             async with asyncio.timeout(seconds):
                 await self.told("WATCHDOG=1")
@@ -51,5 +51,5 @@ class Systemd:
 
 
 def service(systemd: Systemd, url: str, brevo: BrevoSandbox, **settings: str) -> dict[str, str]:
-    """The environment of a worker that systemd started."""
+    """The environment of a worker started by systemd."""
     return environment(url, brevo, NOTIFY_SOCKET=systemd.address, **settings)

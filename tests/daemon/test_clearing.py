@@ -1,4 +1,4 @@
-"""Fields that are emptied in each CRM, by a real worker: what crm-sync had put there, and nothing else."""
+"""Fields emptied in each CRM by a real worker: what crm-sync wrote, and nothing else."""
 
 import pytest
 
@@ -33,7 +33,7 @@ def phone(crm, sandbox):
 
 
 def put_by_sales(crm, sandbox):
-    """Sales has a record with a phone number before crm-sync comes."""
+    """Sales has a record with a phone number before crm-sync is used."""
     match crm:
         case "hubspot":
             account = sandbox.account
@@ -105,13 +105,13 @@ async def test_what_was_sent_before_it_was_turned_on_stays(app, url, monkeypatch
 
 @pytest.mark.parametrize("crm", RECORDS)
 async def test_a_first_delivery_whose_answer_was_lost_is_emptied_all_the_same(app, url, monkeypatch, crm):
-    """The row knows no record yet, and the record has the phone number."""
+    """The row has no record id yet, but the record has the phone number."""
     await turn_on(app, crm)
     async with sandboxes(crm) as there:
         await app.execute("INSERT INTO contacts (email, first_name, phone) VALUES ($1, 'Ada', $2)", ADA, PHONE)
         async with delivering(url, monkeypatch, {crm: there[crm].url}, **CLEAR):
             await flip(app, crm)
-        # As recovery finds it where the worker died with the answer.
+        # As recovery finds it after the worker died with the answer.
         await app.execute(f"UPDATE contacts SET {remote_id(crm)} = NULL, {crm}_processing_status = NULL")
         async with delivering(url, monkeypatch, {crm: there[crm].url}, **CLEAR):
             await flip(app, crm, "phone = NULL")
@@ -148,7 +148,7 @@ async def test_a_crm_that_does_not_empty_it_is_told_and_asked_again(app, url, mo
 
 
 def _keeping(crm, account):
-    """An account that answers with success and empties nothing."""
+    """An account that answers with success but empties nothing."""
     match crm:
         case "hubspot":
             apply = account.apply

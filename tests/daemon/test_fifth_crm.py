@@ -1,4 +1,4 @@
-"""A fifth CRM, as the manual tells it: one SQL call on a live table, one class registered by an entry point, a real worker."""
+"""A fifth CRM, as in the manual: one SQL call on a live table, one class registered by an entry point, a real worker."""
 
 import asyncio
 import re
@@ -23,7 +23,7 @@ TOKEN = "a-token-of-pipedrive"
 
 
 class PipedriveSandbox(Sandbox):
-    """Persons, as Pipedrive's API v2 keeps them: addresses need not be unique."""
+    """Persons, stored like in Pipedrive's API v2: addresses need not be unique."""
 
     def __init__(self):
         super().__init__()
@@ -66,7 +66,7 @@ class PipedriveSandbox(Sandbox):
 
 @cache
 def module():
-    """The manual's, in this process."""
+    """The manual's code, in this process."""
     [code] = blocks("how-to/add-a-crm.md")
     names = {"__name__": "pipedrive"}
     exec(compile(code, "pipedrive.py", "exec"), names)  # noqa: S102 (the manual's own)
@@ -74,7 +74,7 @@ def module():
 
 
 class TestTheManualsClient(ClientContract):
-    """It keeps the contract, odd answers and all."""
+    """It passes the contract, odd answers included."""
 
     crm = property(lambda _: module().crm)
     fields = {"name": "Ada"}  # noqa: RUF012 (not changed)
@@ -91,7 +91,7 @@ class TestTheManualsClient(ClientContract):
 
 @pytest.fixture
 def package(tmp_path):
-    """The manual's module, installed as a package is: next to the metadata that names its entry point."""
+    """The manual's module, installed like a package: next to the metadata that names its entry point."""
     [code] = blocks("how-to/add-a-crm.md")
     [entry_point] = tomllib.loads(*blocks("how-to/add-a-crm.md", "toml"))["project"]["entry-points"]["crm_sync.crms"].items()
     (tmp_path / "my_package").mkdir()
@@ -135,7 +135,7 @@ async def test_a_fifth_crm_is_one_sql_call_and_one_class(app, url, package, pipe
         assert await app.fetchval("SELECT pipedrive_contact_id FROM contacts WHERE email = '7@example.com'") == "1"
         assert {person["name"] for person in pipedrive.persons.values()} == {f"Ada {n}" for n in range(1, 51)}
 
-        # A later change is sent to the record whose id the row has.
+        # A later change goes to the record whose id is in the row.
         await app.execute(
             "UPDATE contacts SET email = 'new@example.com', pipedrive_sync_status = 'Queued' WHERE email = '7@example.com'"
         )

@@ -1,4 +1,4 @@
-"""One contact, four CRMs, a real worker: each has it, and none waits for another."""
+"""One contact, four CRMs, a real worker: each gets it, and none waits for another."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -61,13 +61,13 @@ async def test_one_contact_fans_out_to_all_four(app, url, sandboxes):
 @slow
 @pytest.mark.parametrize("crm", CRMS)
 async def test_a_flip_in_flight_that_no_trigger_saw_is_delivered_with_its_values(app, url, sandboxes, crm):
-    """Its time is that of the flip before: a workflow that has handled that one handles this one, too."""
+    """Its time is that of the previous flip: a workflow that has handled that one handles this one, too."""
     sandboxes[crm].standing_faults.append(Fault(matches=lambda call: call.method != "GET", applies=True, delay_s=0.5))
     async with worker(url, sandboxes):
         await app.execute("INSERT INTO contacts (email, first_name) VALUES ('person.1@example.com', 'Ada')")
         await app.execute(f"UPDATE contacts SET {crm}_sync_status = 'Queued'")
         await until(app, f"bool_and({crm}_sync_status = 'Processing') FROM contacts")
-        while not there(sandboxes, crm):  # noqa: ASYNC110 (a sandbox tells nobody)
+        while not there(sandboxes, crm):  # noqa: ASYNC110 (a sandbox has no events)
             await asyncio.sleep(0.01)
         async with app.transaction():
             await app.execute("SET LOCAL session_replication_role = replica")
@@ -108,7 +108,7 @@ async def test_one_that_is_down_delays_no_other_and_marks_no_contact(app, url, s
 
 
 async def test_two_workers_make_no_contact_of_mautic_twice(app, url, sandboxes):
-    """Mautic holds no address unique: two requests with one at the same time would make two records."""
+    """Mautic does not enforce unique addresses: two concurrent requests with one address would create two records."""
     mautic = sandboxes["mautic"]
     mautic.work_s = 0.05  # between looking for an address and writing it
     only = {"mautic": mautic}

@@ -1,4 +1,4 @@
-"""A lane can be misconfigured, a worker cannot: what is wrong with one CRM stops its lane, until it is fixed, and no other."""
+"""A lane can be misconfigured, a worker cannot: a fault of one CRM stops its lane until it is fixed, and no other lane."""
 
 import asyncio
 import re
@@ -51,7 +51,7 @@ async def all_complete(app, crm):
 
 async def true(condition):
     async with asyncio.timeout(TIMEOUT_S):
-        while not condition():  # noqa: ASYNC110 (a worker tells people, not tests)
+        while not condition():  # noqa: ASYNC110 (a worker has no events for tests)
             await asyncio.sleep(0.01)
 
 
@@ -121,7 +121,7 @@ async def test_wrong_at_the_start_it_stands_with_its_reason_while_others_deliver
     faulty = told(logged, events.LANE_FAULTY)
     reasons = [entry["reason"] for entry in faulty]
     assert re.search(reason, reasons[0]), reasons
-    # It may be fixed just while it is looked at, which is another reason.
+    # It may be fixed just while it is being checked, which gives another reason.
     assert len(reasons) == len(set(reasons)) <= 2
     assert {entry["crm"] for entry in faulty} == {"brevo"}
     assert len(brevo_crm.requests) == 1
@@ -227,8 +227,8 @@ async def test_one_workers_fault_stops_no_other_worker_and_is_shown_for_as_long_
                 await brevo_crm.reached(number)
             await all_complete(app, "brevo")
             async with asyncio.timeout(TIMEOUT_S), Database(as_worker(url), size=1) as database:
-                # With a session that was lost under load, it is noted again.
-                while (state := (await read_lane_states(database))["brevo"]).label != "faulty":  # noqa: ASYNC110 (the database tells nobody)
+                # With a session that was lost under load, it is recorded again.
+                while (state := (await read_lane_states(database))["brevo"]).label != "faulty":  # noqa: ASYNC110 (no event for it)
                     await asyncio.sleep(0.05)
             assert "a worker cannot deliver since" in state.sentence
             assert "nothing" in state.sentence
@@ -246,7 +246,7 @@ async def test_the_fault_of_a_worker_that_was_killed_is_shown_no_more_and_gone_w
 @pytest.mark.parametrize("slow_s", [QUICK.slow_mapping_s, 0.0], ids=["claimed and read at once", "claimed, then read"])
 async def test_a_standing_lane_gives_all_it_has_to_other_workers(app, url, brevo_crm, hubspot_crm, tmp_path, slow_s):  # noqa: PLR0917
     """The first worker is the keeper of Brevo's bell and holds its permits, then its mapping breaks; the other one delivers,
-    also what the first had claimed by then.
+    including contacts that the first had claimed by then.
     """
     first = tmp_path / "first.toml"
     first.write_text('[brevo]\nFIRSTNAME = "last_name"\n[hubspot]\nfirstname = "email"\n')
@@ -364,7 +364,7 @@ async def test_after_a_reload_a_wrong_lane_keeps_what_it_had_and_the_others_take
 
 
 async def test_after_a_reload_what_only_a_claim_would_show_ends_no_worker(app, url, brevo_crm, hubspot_crm, mapping):
-    """A right that goes between the check and the first claim."""
+    """A right that is revoked between the check and the first claim."""
     broken, mended, _ = BREAKS["a right is missing"]
     first = of_both(url, brevo_crm, hubspot_crm, mapping_file=mapping)
     async with working(first):

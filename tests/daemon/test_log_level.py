@@ -1,4 +1,4 @@
-"""LOG_LEVEL: a worker that is to be quiet is, from its first contact on, and a reload changes it."""
+"""LOG_LEVEL: a quiet worker is quiet from its first contact on, and a reload changes the level."""
 
 import json
 import signal

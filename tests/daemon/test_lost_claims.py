@@ -1,4 +1,4 @@
-"""A claim that no living worker has in hand goes back in line, wherever it comes from."""
+"""A claim that no living worker has in hand goes back in line, whatever its origin."""
 
 import asyncio
 from dataclasses import replace
@@ -20,7 +20,7 @@ from tests.tiers import slow
 NO_TICK = Waits(tick_s=3600.0)
 QUICK_TICK = Waits(tick_s=0.1)
 SESSIONS = "FROM pg_stat_activity WHERE application_name = 'crm-sync session' AND datname = current_database()"
-# As a data-only restore, pg_restore --disable-triggers, or logical replication leaves it.
+# As after a data-only restore, pg_restore --disable-triggers, or logical replication.
 RESTORE = """
 INSERT INTO contacts (
     email, brevo_sync_status, brevo_processing_status, brevo_attempts, brevo_due_at, brevo_claimed_by, brevo_processing_error
@@ -88,7 +88,7 @@ async def test_at_the_full_look(app, url, crm, monkeypatch):
 
 
 async def test_with_the_id_of_the_worker_that_looks(app, url, crm, monkeypatch):
-    """It lives, and has no such claim in hand: the rows were copied or restored while it ran."""
+    """It is alive but has no such claim in hand: the rows were copied or restored while it ran."""
     monkeypatch.setenv("BREVO_SYNC_SCHEDULER_INTERVAL_MINUTES", "0.001")
     async with running(url, crm, waits=NO_TICK) as worker:
         await until_asleep(app)
@@ -112,7 +112,7 @@ async def test_of_another_worker_that_lives_it_is_left_alone(app, url, crm, monk
         await other.reached(1)
         claimed_by = (await read(app, contact))["claimed_by"]
         async with asyncio.timeout(TIMEOUT_S):
-            await looked.wait()  # so that it is the second worker that finds the other claim
+            await looked.wait()  # so that the second worker finds the other claim
         await restore(app, "x@example.com")
         async with running(url, crm, waits=NO_TICK):
             await until(app, "brevo_sync_status = 'Complete' FROM contacts WHERE email = 'x@example.com'")
@@ -182,7 +182,7 @@ SOME_KEYS = {
 async def test_a_key_that_the_driver_cannot_name_is_parked_and_the_others_are_delivered(  # noqa: PLR0917
     empty_url, owner, crm, key, odd, monkeypatch
 ):
-    """Some it cannot read, others it takes for infinity, so that nobody but a full look finds them."""
+    """Some it cannot read, others it takes for infinity, so that only a full look finds them."""
     monkeypatch.setenv("BREVO_SYNC_SCHEDULER_INTERVAL_MINUTES", "0.005")
     await owner.execute(f"CREATE TABLE contacts (id {key} PRIMARY KEY, email text)")
     await asyncio.to_thread(adopt, empty_url)
@@ -227,7 +227,7 @@ async def test_check_counts_them(app, url, brevo):
 
 
 async def test_a_worker_whose_lock_is_a_strangers_does_not_live(app: asyncpg.Connection):
-    """Nor does one whose registered session is another."""
+    """Nor is one whose registered session is another."""
     living = "SELECT array_agg(id) FROM crm_sync.living_workers"
     await app.execute(
         "INSERT INTO crm_sync.workers (id, host, pid, version, backend_pid) "

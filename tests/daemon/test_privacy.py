@@ -1,4 +1,4 @@
-"""No key and nothing of a person is in the log, the rows, the metrics or what commands say, whatever is quoted."""
+"""No key and no personal data is in the log, the rows, the metrics or the output of commands, whatever is quoted."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ from tests.tiers import one_quick, slow
 
 SIGNING_SECRET = "canary-of-the-signature"
 BASIC = b64encode(f"{credentials.MAUTIC_USERNAME}:{credentials.MAUTIC_PASSWORD}".encode()).decode()
-# A CRM can quote what it was sent: its own keys, not those of the others.
+# A CRM can quote what it was sent: its own keys, not those of others.
 SENT_KEYS = {"hubspot": credentials.HUBSPOT_TOKEN, "brevo": credentials.BREVO_KEY, "mautic": BASIC, "n8n": SIGNING_SECRET}
 KEYS = (*SENT_KEYS.values(), credentials.MAUTIC_PASSWORD, PASSWORD)
 PERSON = {
@@ -44,7 +44,7 @@ PERSON = {
     "last_name": "O'Canarylast",
     "phone": "+33639981111",
 }
-# In any case and any encoding this much of a person would be seen.
+# In any case and encoding, this much would identify a person.
 MARKS = ("canary", "can%c3%a1ry", "can\\u00e1ry", "canáry", "can&aacute;ry", "639981111", *map(str.lower, KEYS))
 
 SAID = re.compile(r"contact_failed|breaker_opened|lane_paused|contacts_finished")
@@ -57,7 +57,7 @@ def page(text: str) -> bytes:
 
 
 def debug(text: str) -> bytes:
-    """A page that tells the request as it came: the address in the URL, the body as JSON."""
+    """A page that shows the request as it came: the address in the URL, the body as JSON."""
     asked = f"GET /contacts?email={quote_plus(PERSON['email'])} {json.dumps(PERSON)}"
     return page(f"{asked} {text}" if QUOTED in text else text)
 
@@ -96,7 +96,7 @@ async def sandboxes():
 
 @pytest.fixture
 async def alerted(monkeypatch):
-    """Who is told of alerts."""
+    """The receiver of alerts."""
     before = structlog.get_config()["processors"]
     structlog.configure(processors=[log.hand_to_taps, LogCapture()])
     async with receiving() as receiver:
@@ -109,7 +109,7 @@ async def alerted(monkeypatch):
 
 @pytest.fixture
 async def collected(monkeypatch):
-    """Who gets traces."""
+    """The receiver of traces."""
     async with collecting() as collector:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
         monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "20")
@@ -128,7 +128,7 @@ def carries_a_person(call: Call) -> bool:
 
 
 def quote_back(crm: str, sandbox: Sandbox, answer: Callable[[str], Answer]) -> None:
-    """A request that names the person is answered with the person too, any other with the key it came with."""
+    """A request that names the person gets an answer with the person too, any other one with the key it came with."""
     key = f"for the key {SENT_KEYS[crm]}"
     sandbox.standing_faults += [Fault(carries_a_person, answer=answer(QUOTED + key)), Fault(answer=answer(key))]
 
@@ -141,7 +141,7 @@ async def flip(app, **more: str) -> None:
 
 
 async def log_until(running: Process, crms: Collection[str]) -> str:
-    """The log, until something has been said of each of these."""
+    """The log, until it mentions each of these."""
     assert running.stderr is not None
     lines, open_ = [], set(crms)
     async with asyncio.timeout(TIMEOUT_S):
@@ -159,7 +159,7 @@ async def told(
     crms: Collection[str] = CRMS,
     commands: Collection[tuple[str, ...]] = COMMANDS,
 ) -> dict[str, str]:
-    """All that can be read from outside, by where."""
+    """Everything that can be read from outside, by place."""
     texts = {"the log": await log_until(running, crms)}
     texts["/metrics"] = await answered(env["METRICS_LISTEN"], "/metrics")
     for path in ("/livez", "/readyz"):
@@ -195,7 +195,7 @@ def _command_line(pid: int) -> str:
 
 
 def leaks(texts: Mapping[str, str]) -> list[str]:
-    """Each place with a mark, and what stands around it."""
+    """Each place with a mark, and its surroundings."""
     found = []
     for place, text in texts.items():
         low = text.lower()
@@ -225,7 +225,7 @@ async def test_nor_in_an_alert_or_a_trace(app, url, sandboxes, answer, alerted, 
         await app.execute(f"SET LOCAL crm_sync.traceparent = '{PERSON['email']}'")
         await flip(app)
     configuration = Configuration(Settings(database_url=as_worker(url)), Environment.capture())
-    # Where the CRM is only throttled, it is the silence that is told of.
+    # If the CRM only throttles, the silence is reported.
     async with working(Daemon(configuration, waits=replace(QUICK, silence_s=0.3))):
         await alerted.until(lambda heard: len(heard) >= 2)  # the webhook, and the dead man's switch
         await collected.until(lambda spans: {span.name for span in spans} >= {f"upsert {crm}" for crm in CRMS})
@@ -245,7 +245,7 @@ async def test_what_a_crm_quotes_of_a_record_that_was_asked_for_by_its_id_stands
     env = worker_environment(url, sandboxes)
     await flip(app, hubspot_contact_id="12", brevo_contact_id="12", mautic_contact_id="12")
     async with process(env, fresh=True) as running:
-        # `check` asks for no contact, so it cannot know whom a CRM's page quotes to it.
+        # `check` sends no contact, so it cannot know which person a CRM's page quotes.
         assert leaks(await told(app, env, running, commands=COMMANDS[:2])) == []
 
 

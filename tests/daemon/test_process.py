@@ -1,4 +1,4 @@
-"""The real process: signals, exit codes, and what is left when it is killed."""
+"""The real process: signals, exit codes, and what is left after a kill."""
 
 import asyncio
 import json

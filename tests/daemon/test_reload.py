@@ -117,7 +117,7 @@ async def test_sigterm_while_a_reload_is_checked_ends_it_at_once(app, url, brevo
     async with process(service(systemd, url, brevo)) as worker:
         await systemd.told("STATUS=delivering to brevo")
         async with app.transaction():
-            # The mapping is tried on the table.
+            # The mapping is checked against the table.
             await app.execute("LOCK TABLE contacts IN ACCESS EXCLUSIVE MODE")
             worker.send_signal(signal.SIGHUP)
             await systemd.told("RELOADING=1")

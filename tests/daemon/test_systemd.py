@@ -1,4 +1,4 @@
-"""The worker as a service of systemd: its unit, and what it tells."""
+"""The worker as a systemd service: its unit, and its notifications."""
 
 import asyncio
 import re
@@ -184,7 +184,7 @@ async def test_a_crm_that_does_not_answer_is_healthy_waiting(app, url, systemd):
 
 
 async def pings_go_on(systemd):
-    """Twice as many as come before a worker that does not move is silent."""
+    """Twice as many as come before a worker that makes no progress is silent."""
     for _ in range(20):
         await systemd.told("WATCHDOG=1")
 

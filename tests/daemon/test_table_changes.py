@@ -1,4 +1,4 @@
-"""The contacts table changes under a worker: noticed at the tick, told with what to do, and followed without a restart."""
+"""The contacts table changes under a worker: noticed at the tick, reported with what to do, and followed without a restart."""
 
 import asyncio
 from dataclasses import replace
@@ -15,7 +15,7 @@ from tests.daemon.test_lane_faults import told, true
 from tests.harness import ALL_COMPLETE, ScriptedCrm, running, until, until_asleep
 from tests.roles import WORKER, adopt, as_worker, let_in
 
-# So long that a lane which stands is opened again only where the change itself is noticed.
+# So long that a held lane is reopened only if the change itself is noticed.
 QUICK = replace(USUAL, tick_s=0.05, first_mending_look_s=1800.0, longest_mending_look_s=1800.0, proof_s=0.01)
 FAULT = "SELECT fault FROM crm_sync.lanes WHERE crm = 'brevo'"
 FAULTY = "fault IS NOT NULL FROM crm_sync.lanes WHERE crm = 'brevo'"
@@ -33,7 +33,7 @@ def crm() -> ScriptedCrm:
 
 
 async def adopt_again(url):
-    # What a worker in this process logs would stand among the grants.
+    # Otherwise the log of a worker in this process would be mixed with the grants.
     with structlog.testing.capture_logs():
         await asyncio.to_thread(adopt, url)
         await asyncio.to_thread(let_in, url)
@@ -97,7 +97,7 @@ async def test_what_is_in_the_way_is_told_before_a_contact_meets_it_and_over_at_
 
 
 async def test_a_copy_that_is_put_in_its_place_is_told_and_followed_once_it_is_adopted(app, url, crm):
-    """What is flipped in the copy meanwhile is delivered, and what was in flight is finished there."""
+    """What is flipped in the copy meanwhile is delivered, and contacts in flight are finished there."""
     crm.gate.clear()
     async with running(url, crm, waits=QUICK, shutdown_grace_s=0.1):
         await app.execute(NEW_CONTACT)
@@ -174,7 +174,7 @@ async def test_a_key_of_another_kind_is_told_until_its_line_takes_it(owner, empt
 
 async def test_a_column_that_is_sent_and_becomes_another_type_is_sent_as_that(app, url, crm):
     def sent_as():
-        former = daemon._wiring._opened_with.get("brevo")  # none while it is opened again
+        former = daemon._wiring._opened_with.get("brevo")  # none while it is being reopened
         return former and former.table.types["first_name"]
 
     async with running(url, crm, waits=QUICK) as daemon:

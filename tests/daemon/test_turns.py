@@ -1,4 +1,4 @@
-"""All lanes share one loop: whatever the contacts of one look like, another one's turn comes soon."""
+"""All lanes share one loop: whatever the contacts of one look like, the others get their turn soon."""
 
 import asyncio
 import time
@@ -12,9 +12,10 @@ from tests.harness import TIMEOUT_S, ScriptedCrm, account, configured, until, un
 from tests.roles import as_worker
 from tests.tiers import slow
 
-LONGEST_TURN_S = 1.0  # of processor time, so that no guest of the machine counts: no lane waits longer for another
+LONGEST_TURN_S = 1.0  # of CPU time, so that other load on the machine does not count: no lane waits longer for another
 MB = 1_000_000
-# What a form without a limit lets in, flipped at HubSpot: long names, long addresses, and texts of which every form is another.
+# Content that a form without limits accepts, flipped at HubSpot: long names, long addresses, and texts that are all different in
+# every form.
 STRANGE = {
     "names of some MB": ("n || '@example.com'", f"repeat(md5(n::text), {5 * MB // 32})", 10),
     "addresses of 200 kB": ("n || repeat(md5(n::text), 6250)", "'Ada'", 300),
@@ -24,7 +25,7 @@ STRANGE = {
 
 @pytest.fixture
 def longest(monkeypatch):
-    """The longest turn of the loop, in seconds of processor time."""
+    """The longest turn of the loop, in seconds of CPU time."""
     turns = [0.0]
     run = asyncio.Handle._run
 
@@ -48,7 +49,7 @@ async def test_no_lane_waits_more_than_a_second_for_another(app, url, longest, e
     task = asyncio.create_task(daemon.run())
     try:
         await until_asleep(app)
-        longest[0] = 0.0  # what a start takes is no lane's
+        longest[0] = 0.0  # the start does not count
         await app.execute(
             f"INSERT INTO contacts (email, first_name, hubspot_sync_status) SELECT {email}, {name}, 'Queued' "
             "FROM generate_series(1, $1::integer) AS n",

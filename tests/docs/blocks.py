@@ -1,12 +1,15 @@
-"""The code of a page, block by block, with what the page says of how it is tried.
+"""The code of a page, block by block, with the page's instructions for testing it.
 
-Before a block may stand, in comments that no reader sees:
-- `<!-- not run: REASON -->`: it is only parsed. The reasons are counted by test_blocks.py.
-- `<!-- exit: 1 -->`: the exit code that is expected of it.
-A block within a comment is run too: what the page takes for granted. Of the page as a whole:
-- `<!-- world: empty -->`: the database has no table yet. Else it has the table contacts with all CRMs.
+Comments that readers do not see may come before a block:
+
+- `<!-- not run: REASON -->`: it is only parsed. test_blocks.py counts these.
+- `<!-- exit: 1 -->`: the expected exit code.
+
+A block inside a comment is run too, to prepare what the page assumes. For the page as a whole:
+
+- `<!-- world: empty -->`: the database has no table yet. Otherwise it has the table contacts with all CRMs.
 - `<!-- world: worker -->`: a worker runs, and delivers to sandboxes.
-- `<!-- then: SQL -->`: what comes true within a while, after the block before it.
+- `<!-- then: SQL -->`: a condition that becomes true some time after the previous block.
 """
 
 import re
@@ -20,7 +23,7 @@ _PARTS = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """language: `then` for what is waited for. not_run: why it is only parsed; empty if it is run."""
+    """language: `then` for a condition to wait for. not_run: why it is only parsed; empty if it is run."""
 
     language: str
     code: str

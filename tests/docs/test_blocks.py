@@ -1,4 +1,4 @@
-"""Every block of the manual is run, or at least parsed: what a reader copies works."""
+"""Every block in the manual is run, or at least parsed, so that readers can copy it."""
 
 import ast
 import configparser
@@ -20,7 +20,7 @@ from tests.tiers import slow
 
 MANUAL = [README, *PAGES]
 RUN = {"sh", "sql", "then"}
-SHOWN = {"text"}  # what something prints, and drawings of letters
+SHOWN = {"text"}  # output, and drawings made of characters
 NOT_RUN = 18  # blocks at most; lower it when you can
 TRIED = [path for path in MANUAL if any(block.language in RUN and not block.not_run for block in blocks(path.read_text()))]
 
@@ -47,7 +47,7 @@ def test_every_block_is_what_it_says(path):
 
 
 def parses(language, code):
-    """Raises where the code is not of this language."""
+    """Raises if the code is not of this language."""
     match language:
         case "sh":
             done = subprocess.run(["bash", "-n"], input=code, text=True, capture_output=True, check=False)

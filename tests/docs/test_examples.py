@@ -1,4 +1,4 @@
-"""The packages in docs/examples, and the page that goes through one: what is written there runs."""
+"""The packages in docs/examples, and the page that explains one: their code runs."""
 
 import os
 import subprocess
@@ -26,12 +26,12 @@ LISTMONK = ROOT / "docs" / "examples" / "listmonk"
 
 @pytest.fixture
 def listmonk(monkeypatch):
-    """The package can be imported."""
+    """Makes the package importable."""
     monkeypatch.syspath_prepend(str(LISTMONK / "src"))
 
 
 def run(code):
-    """The names that a block of the page leaves."""
+    """The names defined by a block of the page."""
     names = {"__name__": "page"}
     exec(compile(code, "page.py", "exec"), names)  # noqa: S102 (the manual's own)
     return SimpleNamespace(**names)
@@ -78,7 +78,7 @@ def test_the_page_shows_the_package_as_it_is():
 @slow
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
 def test_its_own_tests_pass(example):
-    """As its author runs them: in its folder, by pytest alone."""
+    """As its author runs them: in its folder, with pytest alone."""
     env = {**os.environ, "PYTHONPATH": os.pathsep.join((str(example / "src"), str(ROOT / "worker")))}
     without = ("-p", "no:cacheprovider", "-p", "no:asyncio", "-p", "no:xdist")
     done = subprocess.run(
@@ -89,7 +89,7 @@ def test_its_own_tests_pass(example):
 
 @slow
 async def test_a_worker_delivers_to_listmonk(app, url, listmonk, tmp_path):
-    """Installed as a package is: its sources next to the metadata that names its entry point."""
+    """Installed like a package: its sources next to the metadata that names its entry point."""
     from crm_sync_listmonk.sandbox import TOKEN, USERNAME, ListmonkSandbox  # noqa: PLC0415 (its path is the fixture's)
 
     entries = tomllib.loads((LISTMONK / "pyproject.toml").read_text())["project"]["entry-points"]["crm_sync.crms"]

@@ -1,4 +1,4 @@
-"""The man pages: every command and every setting, in words that troff takes."""
+"""The man pages: every command and every setting, in valid troff."""
 
 import importlib.util
 import shutil

@@ -1,4 +1,4 @@
-"""The check of the language finds what it is for, and leaves code alone."""
+"""The language check finds what it should, and ignores code."""
 
 import click
 import pytest

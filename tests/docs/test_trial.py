@@ -1,4 +1,4 @@
-"""What tries the manual's blocks can fail: a block that does not work is noticed."""
+"""The test of the manual's blocks can fail: a block that does not work is noticed."""
 
 import configparser
 

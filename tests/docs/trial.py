@@ -1,4 +1,4 @@
-"""Tries the blocks of a page in their order: SQL as the table's owner, shell commands in one folder, sandboxes as the CRMs."""
+"""Runs the blocks of a page in order: SQL as the table's owner, shell commands in one folder, with sandboxes as the CRMs."""
 
 import asyncio
 import os
@@ -21,7 +21,7 @@ from tests.process import process
 from tests.roles import as_worker
 from tests.servers import VERSION
 
-# What a page says in place of the reader's own.
+# Placeholders on a page for the reader's own values.
 PORT = "8025"
 OWNER, WORKER = "postgresql://owner@localhost/app", "postgresql://crm_worker@localhost/app"
 KEYS = {
@@ -33,7 +33,7 @@ KEYS = {
 
 
 class Trial:
-    """folder: where the shell is. urls: of the sandboxes, by CRM."""
+    """folder: of the shell. urls: of the sandboxes, by CRM."""
 
     def __init__(self, url: str, folder: Path, urls: Mapping[str, str]) -> None:
         self._url = url
@@ -56,7 +56,7 @@ class Trial:
         self._app: asyncpg.Connection | None = None
 
     async def run(self, block: Block) -> None:
-        """Raises AssertionError with what it said where it does not end as it should."""
+        """Raises AssertionError with the output if it does not end as it should."""
         code = block.code
         for word, ours in self._words.items():
             code = code.replace(word, ours)
@@ -84,10 +84,10 @@ class Trial:
         await app.execute(code.replace("'...'", "gen_random_uuid()"))
 
     async def _shell(self, code: str, block: Block) -> None:
-        resumed = self._state.exists()  # with what the blocks before have exported, and without what they have unset
+        resumed = self._state.exists()  # with what earlier blocks have exported, and without what they have unset
         script = f"set -eo pipefail\n{f'. {self._state}' if resumed else ''}\n{code}\nexport -p > {self._state}\n"
         said = self._folder / ".said"
-        with said.open("wb") as stream:  # a file, for what goes on in the background keeps it open
+        with said.open("wb") as stream:  # a file, because background processes keep it open
             shell = await asyncio.create_subprocess_exec(
                 "bash", "-c", script, cwd=self._folder, env={} if resumed else self._environment,
                 stdin=asyncio.subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True,
@@ -108,7 +108,7 @@ def _free_port() -> int:
 
 @asynccontextmanager
 async def trial(url: str, folder: Path, *, with_worker: bool) -> AsyncIterator[Trial]:
-    """With sandboxes of all CRMs, and a worker that delivers to them where the page takes one for granted."""
+    """With sandboxes of all CRMs, and a worker that delivers to them if the page assumes one."""
     async with AsyncExitStack() as stack:
         sandboxes = {crm: await stack.enter_async_context(UNLIMITED[crm](0)) for crm in CRMS}
         urls = {crm: sandbox.url for crm, sandbox in sandboxes.items()}

@@ -1,4 +1,4 @@
-"""What stands before a CRM, and answers in its place byte by byte."""
+"""A front in front of a CRM that answers in its place, byte by byte."""
 
 import asyncio
 import re
@@ -15,19 +15,19 @@ Says = bytes | Callable[[asyncio.StreamWriter], Awaitable[None]] | None
 
 
 def answer(status: int, body: bytes = b"", *headers: str) -> bytes:
-    """An answer to be sent byte by byte. Without a length its body ends with the connection."""
+    """An answer as bytes. Without a length, its body ends with the connection."""
     lines = [f"HTTP/1.1 {status} Said", "Content-Type: application/json", *headers, "Connection: close"]
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 class Front:
-    """Answers these bytes, or as a function that writes them does; with None the CRM behind it answers.
+    """Answers with these bytes, or with a function that writes them; with None, the CRM behind it answers.
 
     heard: what came in, while it answered itself.
     """
 
     def __init__(self, url: str, says: Says, tls: ssl.SSLContext | None = None) -> None:
-        """url: of the CRM. tls: to be spoken here."""
+        """url: of the CRM. tls: for connections to this front."""
         self.says = says
         self.heard: list[bytes] = []
         self._port = int(url.rpartition(":")[2])
@@ -81,15 +81,15 @@ class Front:
         await asyncio.gather(pour(reader, there_writer), pour(there_reader, writer))
 
     async def answered(self, times: int) -> None:
-        """Returns when it has answered so often itself."""
+        """Returns when it has answered this often itself."""
         async with asyncio.timeout(TIMEOUT_S):
-            while len(self.heard) < times:  # noqa: ASYNC110 (a server tells nobody)
+            while len(self.heard) < times:  # noqa: ASYNC110 (a server has no events)
                 await asyncio.sleep(0.005)
 
 
 @asynccontextmanager
 async def fronts(there: Mapping[str, Sandbox], says: Says) -> AsyncIterator[dict[str, Front]]:
-    """One before each of these CRMs."""
+    """One in front of each of these CRMs."""
     before = {crm: Front(sandbox.url, says) for crm, sandbox in there.items()}
     for front in before.values():
         await front.__aenter__()

@@ -1,6 +1,6 @@
-"""Faults that were met: by attacking running workers, and by others who do this job with Postgres, as their public reports tell.
+"""Faults that occurred: found by attacking running workers, and in public reports about other Postgres queues.
 
-As in table.py, which lists what was thought of: each with what is expected, and the tests that show it.
+The same form as table.py, which lists conceivable faults: each with what is expected, and the tests that show it.
 """
 
 from tests.faults.table import ADOPTION, COMMANDS, CORE, CRM, DAEMON, FAULTS, LANE, POSTGRES, TABLE_ROOM, Row

@@ -1,4 +1,4 @@
-"""Network namespaces: machines of a network that the test makes itself, on which real packets can be dropped. Needs root."""
+"""Network namespaces: machines of a test network on which real packets can be dropped. Needs root."""
 
 import ctypes
 import os
@@ -15,7 +15,7 @@ _numbers = count(1)
 
 
 def _unavailable() -> str:
-    """Why there can be none here, nothing where there can."""
+    """Why there can be none here, empty if there can."""
     if os.geteuid() != 0:
         return "network namespaces need root"
     missing = [tool for tool in ("ip", "iptables") if shutil.which(tool) is None]
@@ -43,7 +43,7 @@ UNAVAILABLE = _unavailable()
 
 
 class Namespace:
-    """A machine with a network of its own, joined to nothing."""
+    """A machine with its own network, not connected to anything."""
 
     def __init__(self) -> None:
         self.name = f"crm-sync-{os.getpid()}-{next(_numbers)}"
@@ -54,7 +54,7 @@ class Namespace:
         run("ip", "-n", self.name, *arguments)
 
     def join(self, other: "Namespace", own: str, *others: str) -> None:
-        """A cable to another one, and their addresses, each with the length of its network."""
+        """Connects it to another one with these addresses, each with its prefix length."""
         here, there = f"c{os.getpid()}a", f"c{os.getpid()}b"
         self.ip("link", "add", here, "type", "veth", "peer", there, "netns", other.name)
         self.ip("address", "add", own, "dev", here)
@@ -65,7 +65,7 @@ class Namespace:
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        """What this thread opens or starts meanwhile is in here, and stays there."""
+        """Sockets opened and processes started meanwhile by this thread are in here, and stay here."""
         before = os.open(OURS, os.O_RDONLY)
         inside = os.open(f"/run/netns/{self.name}", os.O_RDONLY)
         try:
@@ -77,7 +77,7 @@ class Namespace:
             os.close(before)
 
     def drop(self, address: str) -> None:
-        """Nothing goes to this address or comes from it, and nobody is told."""
+        """Silently drops everything to and from this address."""
         self._filter("-A", address)
 
     def heal(self, address: str) -> None:

@@ -1,5 +1,5 @@
-"""pgbouncer in transaction mode before a server: it hands a connection to a client that has a statement, and takes it back after
-it.
+"""pgbouncer in transaction mode in front of a server: it gives a connection to a client for one statement, and then takes it
+back.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ class Pooler:
         self._configuration.write_text(
             CONFIGURATION.format(host=parts.hostname, port=parts.port, own_port=port, folder=self._folder)
         )
-        # It lets both in without a password, and signs in to the server with these.
+        # It lets both in without a password, and logs in to the server with these.
         users = self._folder / "users"
         users.write_text(f'"{parts.username}" "{parts.password or ""}"\n"{WORKER}" "{PASSWORD}"\n')
         # It refuses to run as root.
@@ -65,7 +65,7 @@ class Pooler:
         shutil.rmtree(self._folder)
 
     async def start(self) -> None:
-        """Returns when it lets somebody in."""
+        """Returns when it accepts connections."""
         assert PROGRAM is not None
         silence = asyncio.subprocess.DEVNULL
         self._process = await asyncio.create_subprocess_exec(

@@ -17,7 +17,7 @@ LINE_UP = (
 
 
 class RecordingCrm(ScriptedCrm):
-    """A CRM that upserts by the address.
+    """A CRM that upserts by address.
 
     records: (its id, what it holds) by address. log: every address it was sent, in order.
     """
@@ -37,7 +37,7 @@ class RecordingCrm(ScriptedCrm):
 
 
 async def assert_promise_kept(app: asyncpg.Connection, crm: RecordingCrm) -> None:
-    """Every contact is Complete and the CRM holds its last state; nothing is in flight; no record is there twice."""
+    """Every contact is Complete and the CRM holds its last state; nothing is in flight; no record exists twice."""
     rows = await app.fetch(
         "SELECT email, first_name, brevo_sync_status, brevo_processing_status, brevo_contact_id, brevo_claimed_by, "
         "brevo_attempts, brevo_due_at, brevo_processing_error FROM contacts"
@@ -55,17 +55,17 @@ async def assert_promise_kept(app: asyncpg.Connection, crm: RecordingCrm) -> Non
 
 
 async def said(log: Sequence[Mapping[str, Any]], event: str, text: str = "") -> None:
-    """Returns when the worker has said this: an event, with a text somewhere in its entry."""
+    """Returns when the worker has logged this: an event, with a text somewhere in its entry."""
     try:
         async with asyncio.timeout(TIMEOUT_S):
-            while not any(entry["event"] == event and text in str(entry) for entry in log):  # noqa: ASYNC110 (a log tells nobody)
+            while not any(entry["event"] == event and text in str(entry) for entry in log):  # noqa: ASYNC110 (a log has no events)
                 await asyncio.sleep(0.01)
     except TimeoutError:
         raise AssertionError(f"{event} with {text!r} was never said, but {[*log]}") from None
 
 
 class Stopwatch:
-    """Seconds since it was made, or started again."""
+    """Seconds since it was created or restarted."""
 
     def __init__(self) -> None:
         self.start()
@@ -74,7 +74,7 @@ class Stopwatch:
         self._started = time.monotonic()
 
     def tell(self, what: str) -> float:
-        """Prints, for `pytest -s`, and returns it."""
+        """Prints, for `pytest -s`, and returns the seconds."""
         elapsed_s = time.monotonic() - self._started
         print(f"\n{what}: {elapsed_s:.2f} s")
         return elapsed_s

@@ -1,7 +1,7 @@
-"""A TCP proxy between a worker and Postgres that does to their connections what networks do. It can be switched while it runs.
+"""A TCP proxy between a worker and Postgres that behaves like a bad network. It can be switched while it runs.
 
 It knows just enough of the protocol to lose the answer to a certain statement: a message is a type, a length and a body; a
-statement is prepared under a name and run by it.
+statement is prepared under a name and run by that name.
 """
 
 import asyncio
@@ -18,9 +18,9 @@ NO_LINGER = struct.pack("ii", 1, 0)  # closing sends a reset
 
 
 class LostAnswer:
-    """The next answer to a statement whose text contains `statement` will not arrive, although the server carried it out.
+    """The next answer to a statement whose text contains `statement` will not arrive, although the server executed it.
 
-    keep_bytes: so much of it arrives. silent: then nothing happens any more; else the connection is reset.
+    keep_bytes: this much of it arrives. silent: nothing happens after that; otherwise the connection is reset.
     """
 
     def __init__(self, statement: str, *, keep_bytes: int, silent: bool) -> None:
@@ -34,7 +34,7 @@ class Link:
     """One connection: the worker's side, and the server's."""
 
     def __init__(self, proxy: "Proxy", reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.silent = False  # nothing passes any more, not even that a side has hung up
+        self.silent = False  # nothing passes any more, not even that one side has hung up
         self.cut_after: int | None = None  # bytes of answers that still pass before the connection is reset
         self._proxy = proxy
         self._client = reader, writer
@@ -44,7 +44,7 @@ class Link:
         self._losing: LostAnswer | None = None
 
     async def run(self) -> None:
-        """Until one side hangs up, or for as long as the proxy runs where nothing passes any more."""
+        """Until one side hangs up, or for as long as the proxy runs if nothing passes any more."""
         await self._proxy.reachable.wait()
         self._server = await asyncio.open_connection(*self._proxy.target)
         directions = [asyncio.create_task(self._carry(self._to_server)), asyncio.create_task(self._carry(self._to_client))]
@@ -61,7 +61,7 @@ class Link:
         return None if self._server is None else int(self._server[1].get_extra_info("sockname")[1])
 
     def reset(self) -> None:
-        """Ends both sides as a broken connection would."""
+        """Ends both sides like a broken connection."""
         for _, writer in filter(None, (self._client, self._server)):
             with suppress(OSError, ValueError):  # closed already: uvloop says ValueError
                 writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
@@ -105,7 +105,7 @@ class Link:
                 await self._lose(self._losing, message)
 
     def _note(self, kind: bytes, body: bytes) -> None:
-        """Learns what is prepared, and sees when something is run whose answer is to be lost."""
+        """Records prepared statements, and notices when one runs whose answer is to be lost."""
         if kind == b"P":
             name, text = body.split(b"\0")[:2]
             self._statements[name] = text
@@ -113,7 +113,7 @@ class Link:
             self._losing = self._proxy.take_lost_answer(self._statements.get(body.split(b"\0")[1], b""))
 
     async def _lose(self, losing: LostAnswer, message: bytes) -> None:
-        """The server is ready for the next statement once this one is committed: not before that the connection breaks."""
+        """The server is ready for the next statement once this one is committed: the connection must not break before that."""
         await self._send_to_client(message[: losing.keep_bytes])
         losing.keep_bytes = max(0, losing.keep_bytes - len(message))
         if message[:1] == READY_FOR_QUERY:
@@ -149,7 +149,7 @@ class Link:
 
 
 class Proxy:
-    """Passes everything on, until told otherwise. attempts: how many connections were tried so far.
+    """Passes everything on by default. attempts: how many connections were tried so far.
 
     on_link is called with every new link, before anything passes.
     """
@@ -182,23 +182,23 @@ class Proxy:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def black_hole(self) -> None:
-        """A silent drop: what is connected is dead and does not know it, and no new connection is answered."""
+        """A silent drop: existing connections are dead without knowing it, and new ones get no answer."""
         self.reachable.clear()
         for link in self.links:
             link.silent = True
 
     def refuse(self) -> None:
-        """Nothing listens there any more: what is connected is reset, and so is anyone who comes."""
+        """Nothing listens any more: existing connections are reset, and new ones too."""
         self._refusing = True
         self.reset()
 
     def reset(self) -> None:
-        """Breaks what is connected. New connections pass."""
+        """Breaks existing connections. New ones pass."""
         for link in self.links:
             link.reset()
 
     def heal(self) -> None:
-        """New connections pass, and so do those that were tried meanwhile. What was dropped silently stays dead."""
+        """New connections pass, and so do those tried meanwhile. Silently dropped ones stay dead."""
         self._refusing = False
         self.reachable.set()
 
@@ -209,7 +209,7 @@ class Proxy:
         return lost
 
     async def attempted(self, attempts: int) -> None:
-        """Returns when so many connections have been tried."""
+        """Returns when this many connections have been tried."""
         async with self._attempted:
             await self._attempted.wait_for(lambda: self.attempts >= attempts)
 
@@ -244,5 +244,5 @@ class Proxy:
 
 
 def _size(length: bytes) -> int:
-    """Of a message's body: its length counts itself."""
+    """Of a message's body: its length includes the length field itself."""
     return int.from_bytes(length) - 4

@@ -1,4 +1,4 @@
-"""A daemon with the real clients of real accounts, against the sandboxes, and the promise as it shows there."""
+"""A daemon with the real clients of real accounts, against the sandboxes, and the promise as seen there."""
 
 import asyncio
 from collections import Counter
@@ -33,7 +33,7 @@ PEOPLE = (
 
 
 class Watched(Client):
-    """A real client that keeps whom it was given, in order, request by request.
+    """A real client that records the contacts it was given, in order, request by request.
 
     began, ended: of each request, as numbers of one row of events.
     """
@@ -71,13 +71,13 @@ class Watched(Client):
 
     @property
     def sent(self) -> Counter[Any]:
-        """How often each contact was sent, by its id."""
+        """How often each contact was sent, by id."""
         return Counter(contact.id for request in self.requests for contact in request)
 
     async def called(self, times: int) -> None:
-        """Returns when it was called so often."""
+        """Returns when it was called this often."""
         async with asyncio.timeout(TIMEOUT_S):
-            while len(self.requests) < times:  # noqa: ASYNC110 (a client tells nobody)
+            while len(self.requests) < times:  # noqa: ASYNC110 (a client has no events)
                 await asyncio.sleep(0.005)
 
 
@@ -98,9 +98,9 @@ async def delivering(
     waits: Waits = USUAL,
     **env: str,
 ) -> AsyncIterator[dict[str, Watched]]:
-    """A worker that delivers to CRMs at these URLs, by CRM the client of each. Its failure is the test's.
+    """A worker that delivers to CRMs at these URLs. Yields the client of each CRM. Its failure fails the test.
 
-    timeout_s: of a request, where it is to be shorter than in earnest.
+    timeout_s: of a request, if it is to be shorter than in production.
     """
     for crm, crm_url in urls.items():
         env = settings(crm, crm_url) | env
@@ -163,7 +163,7 @@ async def assert_unharmed(app: asyncpg.Connection, *crms: str) -> None:
 
 
 async def assert_delivered(app: asyncpg.Connection, crm: str, sandbox: Sandbox, *, attempts: int = 1) -> None:
-    """Every contact is Complete after this many attempts, and held once and as it is now by the CRM, whose id its row has."""
+    """Every contact is Complete after this many attempts, and the CRM holds it once and up to date, with the id in its row."""
     rows = await app.fetch(
         f"SELECT email, first_name, {crm}_sync_status AS sync, {crm}_processing_status AS processing, {crm}_claimed_by AS token, "
         f"{crm}_due_at AS due, {crm}_processing_error AS error, {crm}_attempts AS attempts, {remote_id(crm)} AS id FROM contacts"

@@ -1,4 +1,4 @@
-"""A worker process that keeps its log, and the promise as the table, the CRM and the log show it."""
+"""A worker process whose log is kept, and the promise as the table, the CRM and the log show it."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ from tests.faults.promise import said
 from tests.faults.real_crms import assert_delivered
 from tests.process import KEY, Process, environment, process
 
-MOST_KB = 200 * 1024  # of the memory of a worker, whatever is in the table
+MOST_KB = 200 * 1024  # of a worker's memory, whatever is in the table
 WRITES = ("/v3/contacts", "/batch/upsert", "/batch/update")
 LINE_UP = (
     "INSERT INTO contacts (email, first_name, {crm}_sync_status) "
@@ -27,7 +27,7 @@ LINE_UP = (
 
 
 class RealWorker:
-    """log: what it has said so far."""
+    """log: everything logged so far."""
 
     def __init__(self, running: Process) -> None:
         self.running = running
@@ -39,7 +39,7 @@ class RealWorker:
         return next(int(entry["worker"]) for entry in self.log if entry["event"] == events.SESSION_OPENED)
 
     def delivered(self) -> int:
-        """Contacts that it has written as delivered."""
+        """Contacts that it has marked as delivered."""
         return sum(entry.get("delivered", 0) for entry in self.log if entry["event"] == events.CONTACTS_FINISHED)
 
     async def die(self) -> None:
@@ -55,7 +55,7 @@ class RealWorker:
 
 @asynccontextmanager
 async def working(env: dict[str, str], *, fresh: bool = False) -> AsyncIterator[RealWorker]:
-    """A worker that runs until the end of the block, and is killed there. fresh: as of `process`."""
+    """A worker that runs until the end of the block, and is killed there. fresh: see `process`."""
     async with process(env, fresh=fresh) as running:
         worker = RealWorker(running)
         listening = asyncio.create_task(worker.listen())
@@ -68,13 +68,13 @@ async def working(env: dict[str, str], *, fresh: bool = False) -> AsyncIterator[
 
 
 def peak_kb(pid: int) -> int:
-    """The most memory that a process has had at a time."""
+    """The peak memory of a process."""
     status = Path(f"/proc/{pid}/status").read_text()
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
 
 
 def environment_for(url: str, crm: str, sandbox: Sandbox, **more: str) -> dict[str, str]:
-    """Of a worker that delivers to this sandbox alone."""
+    """For a worker that delivers only to this sandbox."""
     return environment(url) | settings(crm, sandbox.url) | more
 
 
@@ -105,9 +105,9 @@ async def foreign(app: asyncpg.Connection, crm: str) -> dict[str, Any]:
 async def assert_kept(
     app: asyncpg.Connection, crm: str, sandbox: Sandbox, *, twice: int, attempts: int = 2, logs: Sequence[Any] = ()
 ) -> int:
-    """All are Complete and once in the CRM, nothing is in flight, and no log has a key or an address in it.
+    """All are Complete and once in the CRM, nothing is in flight, and no log contains a key or an address.
 
-    twice: contacts that may have been sent a second time. How many were.
+    twice: contacts that may have been sent a second time. Returns how many were.
     """
     await assert_delivered(app, crm, sandbox, attempts=attempts)
     counts = sends(sandbox)

@@ -1,9 +1,9 @@
-"""Every fault that crm-sync is to survive, what is expected of it then, and the tests that show it with real parts.
+"""Every fault that crm-sync must survive, what is expected of it then, and the tests that show it with real parts.
 
 After each of them, once things heal and a tick has passed, the promise holds:
 
     I1  every contact whose last flip was committed is Complete, and the CRM holds its last state
-    I2  nothing stays Processing whose worker is gone
+    I2  no contact whose worker is gone stays Processing
     I3  no CRM record exists twice
     I4  the worker wrote nothing outside its columns
     I5  what was withdrawn or deleted before it was claimed is not sent
@@ -11,14 +11,14 @@ After each of them, once things heal and a tick has passed, the promise holds:
     I7  no key and no personal data in logs, error columns, metrics or pages
     I8  sends <= flips + (crashes + unknown answers) x batch
 
-Those that hold at any time, whatever the fault, are shown by PROMISE.
+PROMISE lists those that hold at any time, whatever the fault.
 """
 
 from typing import NamedTuple
 
 
 class Row(NamedTuple):
-    """tests: `path::name`; a name without what is in brackets means all of its cases."""
+    """tests: `path::name`; a name without brackets means all of its cases."""
 
     fault: str
     expected: str

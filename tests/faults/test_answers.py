@@ -1,4 +1,4 @@
-"""Answers that are none, half of one, or point elsewhere: at none of the four CRMs anyone is Complete by them."""
+"""Answers that are not answers, truncated, or redirects: in none of the four CRMs do they make a contact Complete."""
 
 import asyncio
 import gzip
@@ -22,7 +22,7 @@ SHORT_PAUSES = Waits(first_probe_s=0.02, longest_probe_s=0.02)
 
 @pytest.fixture
 def quick_retries(monkeypatch):
-    """A contact whose answer did not account for it comes again at once."""
+    """A contact that an answer did not account for comes back at once."""
     for crm in CRMS:
         monkeypatch.setenv(f"{crm.upper()}_SYNC_RETRY_DELAY_MINUTES", "0.0002")
         monkeypatch.setenv(f"{crm.upper()}_SYNC_MAX_RETRIES", "100")
@@ -52,7 +52,7 @@ BROKEN = {
 }
 
 
-# What may not be n8n's at all. Whatever else has its success, the workflow ran.
+# What may not be n8n's at all. Any other success means that the workflow ran.
 NO_RUN = {"a page", "no HTTP"}
 
 
@@ -111,7 +111,7 @@ async def test_a_success_with_nothing_in_it_is_unknown_and_sent_again(app, url, 
 @slow
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 async def test_a_redirect_to_another_origin_takes_neither_key_nor_data_there(app, url, monkeypatch, quick_retries, status):
-    """All four at once, each to where somebody else listens."""
+    """All four at once, each to a place where another server listens."""
     for crm in CRMS:
         await app.execute(PEOPLE.format(crm=crm).replace(".person", f".{crm}"), 5)
     async with sandboxes() as there, Front(there["brevo"].url, answer(200, GOOD)) as elsewhere:

@@ -1,4 +1,4 @@
-"""What the application may do to a contact while a CRM has it: nothing of that is lost, overwritten or delivered too late."""
+"""What the application may do to a contact in flight: nothing is lost, overwritten or delivered too late."""
 
 import asyncio
 import json
@@ -42,7 +42,7 @@ async def test_of_those_in_flight_each_change_is_kept(app, url, monkeypatch, crm
             async with delivering(url, monkeypatch, {crm: sandbox.url}, **env) as clients:
                 await until(app, f"bool_and({crm}_claimed_by IS NOT NULL) FROM contacts")
                 await asyncio.wait_for(hold.reached.wait(), 10)
-                while len(records(crm, sandbox)) < len(names):  # noqa: ASYNC110 (a sandbox tells nobody)
+                while len(records(crm, sandbox)) < len(names):  # noqa: ASYNC110 (a sandbox has no events)
                     await asyncio.sleep(0.005)
                 change = f"UPDATE contacts SET {crm}_sync_status = $2 WHERE id = $1"
                 await app.execute("UPDATE contacts SET first_name = 'Eve' WHERE id = $1", ids["edited"])
@@ -71,7 +71,7 @@ async def test_of_those_in_flight_each_change_is_kept(app, url, monkeypatch, crm
 
 
 async def test_what_is_withdrawn_or_deleted_in_line_is_never_sent(app, url):
-    """I5, where the CRM has its hands full."""
+    """I5, with a CRM at capacity."""
     crm = RecordingCrm(concurrency=2)
     crm.gate.clear()
     await app.execute(LINE_UP, "", 60)
@@ -102,7 +102,7 @@ STALE = {
 
 
 async def save(app, row, *, with_claim):
-    """Writes a row back as it was read, as ORMs do. with_claim: its model knows who has a contact in flight, too."""
+    """Writes a row back as it was read, as ORMs do. with_claim: its model includes the claim column, too."""
     values = {name: value for name, value in row.items() if name != "id" and (with_claim or not name.endswith("_claimed_by"))}
     columns = ", ".join(f'"{name}" = ${number}' for number, name in enumerate(values, 2))
     await app.execute(f"UPDATE contacts SET {columns} WHERE id = $1", row["id"], *values.values())
@@ -111,7 +111,7 @@ async def save(app, row, *, with_claim):
 @pytest.mark.parametrize("with_claim", OUR_COLUMNS.values(), ids=OUR_COLUMNS.keys())
 @pytest.mark.parametrize(("before", "during", "sends"), STALE.values(), ids=STALE.keys())
 async def test_a_stale_row_saved_in_flight_leaves_the_flight_unharmed(app, url, before, during, sends, with_claim):  # noqa: PLR0917
-    """Of all that is written as it was read, only a status that an application means is taken."""
+    """Of everything written back as it was read, only a status that an application can mean is accepted."""
     crm = RecordingCrm()
     crm.gate.clear()
     contact = await insert(app, before)
@@ -132,7 +132,7 @@ async def test_a_stale_row_saved_in_flight_leaves_the_flight_unharmed(app, url, 
 
 
 async def test_a_row_read_in_flight_and_saved_afterwards_with_all_its_columns_does_not_stay_in_flight(app, url):
-    """I2: the claim it brings back is nobody's any more."""
+    """I2: the claim it brings back is no longer valid."""
     crm = RecordingCrm()
     crm.gate.clear()
     async with running(url, crm):
@@ -147,7 +147,7 @@ async def test_a_row_read_in_flight_and_saved_afterwards_with_all_its_columns_do
 
 
 async def test_a_transaction_that_holds_rows_for_long_holds_up_nobody_else(app, other_app, url):
-    """Half of its rows are in flight, half are in line. The application is a client that may take minutes."""
+    """Half of its rows are in flight, half are in line. The client of the application may take minutes."""
     crm = RecordingCrm(batch_limit=10, concurrency=2)
     crm.gate.clear()
     await app.execute(LINE_UP, "", 200)
@@ -174,14 +174,14 @@ async def test_a_transaction_that_holds_rows_for_long_holds_up_nobody_else(app, 
 
 @slow
 async def test_against_transactions_in_the_opposite_order_nobody_ever_deadlocks(app, url):
-    """Two workers write batches in the order of service; four clients of the application lock rows from the other end."""
+    """Two workers write batches in the order of service; four clients of the application lock rows in the opposite order."""
     workers = [RecordingCrm(batch_limit=20, concurrency=4) for _ in range(2)]
     await app.execute(LINE_UP, "", 200)
     addresses = [row["email"] for row in await app.fetch("SELECT email FROM contacts ORDER BY brevo_due_at DESC, ctid DESC")]
     over = asyncio.Event()
 
     async def work(seed: int) -> int:
-        """A long business transaction after the other. Each takes its rows in the one order, as careful applications do."""
+        """One long business transaction after another. Each locks its rows in the same order, as careful applications do."""
         rounds, chance = 0, random.Random(seed)
         connection = await asyncpg.connect(url)
         try:
@@ -213,7 +213,7 @@ async def test_against_transactions_in_the_opposite_order_nobody_ever_deadlocks(
 
 
 class Explained:
-    """In the place of the pool: tells what a statement would cost, in pages, and undoes it."""
+    """In place of the pool: reports what a statement would cost, in pages, and undoes it."""
 
     def __init__(self, connection: asyncpg.Connection) -> None:
         self._connection = connection
@@ -238,7 +238,7 @@ class Explained:
 
 @slow
 async def test_a_snapshot_held_open_leaves_the_cost_of_a_claim_flat(app, other_app, url):
-    """What a report that runs for an hour forbids to clean up is stepped over by the look from the start, not by every claim."""
+    """Dead rows kept by a long report are stepped over by the look from the start, not by every claim."""
     await app.execute(LINE_UP, "", 20_000)
     await app.execute("ANALYZE contacts")
     claims, full_looks = [], []
@@ -250,7 +250,7 @@ async def test_a_snapshot_held_open_leaves_the_cost_of_a_claim_flat(app, other_a
             contacts._full_look_at = float("inf")
             cursor, explained = contacts._cursor, Explained(app)
             contacts._database = explained
-            await contacts.claim(100, 1 << 32)  # as it finds nothing, it looks from the start, too
+            await contacts.claim(100, 1 << 32)  # as it finds nothing, it also looks from the start
             contacts._database, contacts._cursor = pool, cursor
             claims.append(explained.pages[0])
             full_looks.append(explained.pages[1])

@@ -1,4 +1,4 @@
-"""Much at once: a million rows in one statement, answers without end; and flips that no bell can tell of."""
+"""Large amounts: a million rows in one statement, endless answers; and flips that no bell announces."""
 
 import asyncio
 import re
@@ -31,7 +31,7 @@ NO_PROC = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the
 
 
 def peak_mb(pid):
-    """The most memory that a process ever had."""
+    """The peak memory of a process."""
     return int(re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) / 1024
 
 
@@ -56,13 +56,13 @@ async def test_a_million_rows_flipped_in_one_statement_are_one_notification_and_
         assert peak_mb(worker.pid) - usual < 48
 
 
-# Answers that are too much, for the memory of the real process.
+# Answers that are too large for the memory of the real process.
 
-MOST_MB = 1024  # MemoryMax of the systemd unit, for the 28 requests that four lanes have in flight at most
+MOST_MB = 1024  # MemoryMax of the systemd unit, for at most 28 requests in flight over four lanes
 
 
 async def pour(writer):
-    """200 MB, of which it is to read no more than it must."""
+    """200 MB, of which it must read no more than necessary."""
     writer.write(answer(200, b"", f"Content-Length: {200 * MEGABYTE}"))
     for _ in range(200):
         writer.write(b" " * MEGABYTE)
@@ -70,7 +70,7 @@ async def pour(writer):
 
 
 def bomb(megabytes):
-    """Gzip of this many megabytes of zeros, a thousandth as long."""
+    """Gzip of this many megabytes of zeros, a thousandth of the length."""
     deflater = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     block = deflater.compress(bytes(MEGABYTE)) + deflater.flush(zlib.Z_FULL_FLUSH)
     return answer(200, b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff" + block * megabytes, "Content-Encoding: gzip")
@@ -80,7 +80,7 @@ def bomb(megabytes):
 @pytest.mark.parametrize("says", [pour, bomb(1024)], ids=["200 MB", "a gzip bomb of 1 GB"])
 @slow
 async def test_the_memory_of_the_worker_is_bounded_whatever_is_answered(app, url, says):
-    """Four lanes at once, each of which asks as often as its breaker lets it."""
+    """Four lanes at once, each of which sends as often as its breaker allows."""
     async with sandboxes() as there, fronts(there, says) as before:
         env = environment(url)
         for crm, front in before.items():
@@ -100,7 +100,7 @@ async def test_the_memory_of_the_worker_is_bounded_whatever_is_answered(app, url
                 assert complete == 0 or crm == "n8n", "only of n8n a success says enough: the workflow ran"
 
 
-# Flips that no bell can tell of.
+# Flips that no bell announces.
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ async def narrow_url(narrow: Postgres) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def full_queue(url: str) -> AsyncIterator[None]:
-    """Somebody listens and forgot a transaction; somebody else notifies, until there is no room."""
+    """One session listens and has an open transaction; another notifies until there is no room."""
     sleeper, talker = await asyncpg.connect(url), await asyncpg.connect(url)
     try:
         await sleeper.execute("LISTEN elsewhere")
@@ -136,7 +136,7 @@ async def full_queue(url: str) -> AsyncIterator[None]:
         yield
     finally:
         await sleeper.close()
-        # A full queue is not tidied up when nobody needs it any more, but when somebody asks how full it is.
+        # A full queue is not cleaned up when it is no longer needed, but when a session asks how full it is.
         await talker.fetchval("SELECT pg_notification_queue_usage()")
         await talker.close()
 
@@ -147,12 +147,12 @@ IDLE_IN_TRANSACTION = (
 )
 
 
-# A keeper with much to do calls others by a notification of its own.
+# A busy keeper calls others with its own notification.
 CALLS_AT_ONCE = Waits(help_interval_s=0.0)
 
 
 async def test_while_the_queue_is_full_a_flip_that_would_ring_is_refused_by_postgres_and_works_afterwards(narrow_url):
-    """Nobody's fault here: anyone who notifies then is refused. The worker itself never holds the queue up."""
+    """Not our fault: any notifying transaction is refused then. The worker itself never blocks the queue."""
     crm = RecordingCrm()
     app = await asyncpg.connect(narrow_url)
     try:
@@ -171,7 +171,7 @@ async def test_while_the_queue_is_full_a_flip_that_would_ring_is_refused_by_post
 
 
 async def test_while_the_queue_is_full_flips_that_need_not_ring_are_delivered(narrow_url):
-    """The worker is awake, so the bell is disarmed: the application notifies nobody, and waits for nobody."""
+    """The worker is awake, so the bell is disarmed: the application sends no notification, and waits for nothing."""
     crm = RecordingCrm(batch_limit=10, concurrency=2)
     crm.gate.clear()
     app = await asyncpg.connect(narrow_url)
@@ -194,7 +194,7 @@ async def test_while_the_queue_is_full_flips_that_need_not_ring_are_delivered(na
 
 
 async def test_a_session_that_is_lost_while_the_queue_is_full_is_opened_when_it_is_not(narrow_url):
-    """It cannot prove its ear then."""
+    """It cannot prove then that it hears notifications."""
     crm = RecordingCrm()
     app = await asyncpg.connect(narrow_url)
     try:
@@ -224,7 +224,9 @@ UNSEEN = {
 
 @pytest.mark.parametrize("statement", UNSEEN.values(), ids=UNSEEN.keys())
 async def test_flips_that_no_trigger_saw_are_found_by_the_next_full_look(app, url, monkeypatch, statement):
-    """Not by the tick: no index knows of them. SYNC_SCHEDULER_INTERVAL_MINUTES says how long it takes at most, here 0.6 s."""
+    """Not by the tick, because no index knows about them. SYNC_SCHEDULER_INTERVAL_MINUTES limits how long it
+    takes, here 0.6 s.
+    """
     monkeypatch.setenv("BREVO_SYNC_SCHEDULER_INTERVAL_MINUTES", "0.01")
     crm = RecordingCrm()
     async with running(url, crm):

@@ -1,4 +1,4 @@
-"""The clock of the worker's machine is wrong, or jumps: nothing comes early and nothing late, for the database's clock rules."""
+"""The clock of the worker's machine is wrong, or jumps: nothing comes early or late, because the database's clock decides."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ with_faketime = pytest.mark.skipif(LIBRARY is None, reason="faketime is not inst
 
 
 class Clock:
-    """The wall clock of a machine, next to the right one. Its monotonic clock goes on as ever, as in reality."""
+    """The wall clock of a machine, separate from the real one. Its monotonic clock is unaffected, as in reality."""
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / "clock"
@@ -40,7 +40,7 @@ class Clock:
         }
 
     def jump(self, offset: str) -> None:
-        """To so far from the right time, such as -1d. In one go: the file is read all the time."""
+        """To this offset from the right time, such as -1d. At once: the file is read all the time."""
         new = self._file.with_suffix(".new")
         new.write_text(f"{offset}\n")
         new.rename(self._file)
@@ -62,7 +62,7 @@ OFFSETS = pytest.mark.parametrize("offset", ["-1d", "+1d"])
 @with_faketime
 @slow
 async def test_a_jump_while_it_runs_makes_nothing_early_and_nothing_late(app, url, brevo, clock, offset):
-    """The time of the log shows that the jump took place."""
+    """The time in the log shows that the jump took place."""
     later = await insert(app, "Queued", "later@example.com")
     await make_due(app, later, in_s=3600)
     async with working(environment(url, brevo, **clock.settings)) as worker:
@@ -93,7 +93,7 @@ async def test_a_jump_while_it_runs_makes_nothing_early_and_nothing_late(app, ur
 @pytest.mark.parametrize("pace", ["none", "50/s"], ids=["without a limit", "with one"])
 @slow
 async def test_a_pause_that_a_crm_asked_for_is_kept_whatever_the_clock_does(app, url, brevo, clock, offset, pace):  # noqa: PLR0917
-    """By all workers, those that start later too."""
+    """By all workers, including those that start later."""
     env = environment(url, brevo, **clock.settings, BREVO_LIMITS=pace)
     brevo.next_faults.append(Fault(answer=throttled(x_sib_ratelimit_reset=f"{PAUSE_S:.0f}")))
     async with working(env) as worker:
@@ -116,12 +116,12 @@ FROM_THE_FUTURE = (
 
 
 async def test_what_was_flipped_before_the_database_clock_was_set_back_goes_at_once(app, url):
-    """Its due time lies ahead. Who waits for a retry waits on."""
+    """Its due time is in the future. A contact waiting for a retry keeps waiting."""
     crm = ScriptedCrm()
     with capture_logs() as log:
         async with running(url, crm, waits=Waits(tick_s=0.1)) as worker:
             await until_asleep(app)
-            await worker._wiring.lanes["brevo"].stop(0)  # nothing is claimed before the clock is another
+            await worker._wiring.lanes["brevo"].stop(0)  # nothing is claimed before the clock is changed
             flipped = await insert(app, "Queued")
             waiting = await insert(app, "Queued", "bob@example.com")
             await app.execute(FROM_THE_FUTURE)

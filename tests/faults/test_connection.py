@@ -31,7 +31,7 @@ async def proxy(url: str) -> AsyncIterator[Proxy]:
         yield proxy
 
 
-# Statements that get no answer are given up after a second, and the tick comes after half of one.
+# Statements without an answer are given up after a second, and the tick comes after half a second.
 IMPATIENT = Waits(statement_timeout_s=1.0, tick_s=0.5)
 
 
@@ -105,7 +105,7 @@ async def test_a_killed_session_listens_again_and_delivers_within_two_seconds(ap
 
 @slow
 async def test_after_a_long_outage_it_delivers_within_three_seconds_of_the_database_being_back(app, proxy, crm, monkeypatch):
-    """Its pauses have grown to the longest, chance shortens none, and one has just begun."""
+    """Its pauses have grown to the maximum, none is shortened by chance, and one has just begun."""
     monkeypatch.setattr(backoff, "random", SimpleNamespace(uniform=lambda _shortest, longest: longest))
     async with running(proxy.url, crm, waits=Waits(first_reconnect_s=USUAL.longest_reconnect_s)):
         await until_asleep(app)
@@ -121,7 +121,7 @@ async def test_after_a_long_outage_it_delivers_within_three_seconds_of_the_datab
 
 @slow
 async def test_a_silent_drop_is_noticed_within_ten_seconds_and_heals(app, proxy, crm, log):
-    """At its real times, and at the worst moment: nothing goes on, and the tick has just been."""
+    """With real times, and at the worst moment: nothing is happening, and the tick has just passed."""
     async with running(proxy.url, crm) as daemon:
         await until_asleep(app)
         proxy.black_hole()
@@ -161,7 +161,7 @@ async def test_a_silent_drop_in_the_middle_of_much_work_heals(app, proxy, log):
 
 
 async def test_a_silent_pool_beside_a_live_session_heals(app, proxy, crm):
-    """A firewall that forgot some connections: the session answers, and none of the pool."""
+    """A firewall that dropped some connections: the session answers, but none of the pool does."""
     async with running(proxy.url, crm, waits=IMPATIENT):
         await until_asleep(app)
         session_port = await app.fetchval(f"SELECT client_port {SESSIONS}")
@@ -194,14 +194,14 @@ async def test_what_a_worker_taken_for_dead_sent_is_sent_over(app, url, proxy, c
         await until(app, ALL_COMPLETE)
         cut_off.stop.set()
         await asyncio.wait_for(task, 10)
-    # Either worker may have been the one to send it over.
+    # Either worker may be the one that sends it again.
     assert len(late.log) + len(crm.log) == 3
     await assert_promise_kept(app, late if len(late.log) == 2 else crm)
 
 
 async def test_what_waited_for_its_turn_when_another_took_it_over_is_not_sent_after_it(app, url, proxy, monkeypatch):
-    """The other has delivered a newer state meanwhile, which nobody would send again."""
-    monkeypatch.setattr(Deliveries, "_ahead", 1)  # claimed ahead, as at a quick CRM
+    """The other worker has delivered a newer state meanwhile, which would not be sent again."""
+    monkeypatch.setattr(Deliveries, "_ahead", 1)  # claimed ahead, as with a fast CRM
     first, other = RecordingCrm(concurrency=1), RecordingCrm()
     first.gate.clear()
     async with running(proxy.url, first, waits=IMPATIENT) as worker:
@@ -235,7 +235,7 @@ async def test_connections_cut_at_random_bytes_lose_nothing(app, proxy, seed):
         nonlocal cuts
         if cuts < CUTS:
             cuts += 1
-            # Some die while they connect, some in the middle of much work.
+            # Some die while connecting, some in the middle of much work.
             link.cut_after = int(chance.lognormvariate(7.5, 1.2)) + 1
 
     async with running(proxy.url, crm, waits=replace(IMPATIENT, longest_reconnect_s=0.1)):
@@ -251,7 +251,7 @@ async def test_connections_cut_at_random_bytes_lose_nothing(app, proxy, seed):
                     "UPDATE contacts SET first_name = $1, brevo_sync_status = 'Queued' WHERE email LIKE '%5@example.com'",
                     str(batch),
                 )
-                await asyncio.sleep(0.02)  # an application's pace
+                await asyncio.sleep(0.02)  # the pace of an application
         proxy.reset()
         await until(app, ALL_COMPLETE)
     await assert_promise_kept(app, crm)

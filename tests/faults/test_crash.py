@@ -1,4 +1,4 @@
-"""A worker killed at each point of a delivery, and started again: a real process, a real server, batches of a hundred."""
+"""A worker is killed at each point of a delivery, and restarted: a real process, a real server, batches of a hundred."""
 
 import asyncio
 import signal
@@ -44,7 +44,7 @@ class Scene:
         await self.app.execute(LINE_UP.format(crm="hubspot"), "second.", BATCH)
 
     async def hold_the_request(self) -> Hold:
-        """Lines up, and returns when the CRM has applied the request and its answer waits."""
+        """Puts contacts in line, and returns when the CRM has applied the request and its answer waits."""
         hold = Hold()
         self.hubspot.next_faults.append(Fault(applies=True, hold=hold))
         await self.line_up()
@@ -63,7 +63,7 @@ async def happened(event: asyncio.Event) -> None:
 
 
 async def after_the_claim(scene: Scene) -> None:
-    """Postgres has carried it out, and the worker does not know."""
+    """Postgres has executed it, and the worker does not know."""
     lost = scene.proxy.lose_answer(CLAIM, silent=True)
     await scene.line_up()
     await happened(lost.happened)
@@ -88,7 +88,7 @@ async def after_the_send(scene: Scene) -> None:
 
 
 async def before_the_finish_is_carried_out(scene: Scene) -> None:
-    """It waits in the server, which ends it as soon as it sees that the worker is gone."""
+    """It waits in the server, which cancels it as soon as it sees that the worker is gone."""
     hold = await scene.hold_the_request()
     async with scene.other.transaction():
         await scene.other.execute("LOCK TABLE contacts")
@@ -101,9 +101,7 @@ async def before_the_finish_is_carried_out(scene: Scene) -> None:
 
 
 async def while_the_finish_is_carried_out(scene: Scene) -> None:
-    """It waits in the server, which carries it out although the worker is gone, perhaps next to the one that was started
-    again.
-    """
+    """It waits in the server, which executes it although the worker is gone, perhaps at the same time as the restarted one."""
     hold = await scene.hold_the_request()
     async with scene.other.transaction():
         await scene.other.execute("LOCK TABLE contacts")
@@ -134,7 +132,7 @@ async def after_the_finish(scene: Scene) -> None:
     ids=lambda value: value.__name__ if callable(value) else "",
 )
 async def test_killed_and_started_again_everything_is_back_in_line_within_two_seconds(app, other_app, url, hubspot, kill, twice):  # noqa: PLR0917
-    """And at most one batch is sent twice. A worker that is started has its imports to do first: they are within the time."""
+    """At most one batch is sent twice. A restarted worker first has to import its modules: the limit includes that."""
     async with Proxy(url) as proxy, working(environment_for(proxy.url, "hubspot", hubspot)) as victim:
         dead = await victim.opened()
         await app.execute(LINE_UP.format(crm="hubspot"), "first.", BATCH + BATCH // 2)

@@ -1,4 +1,4 @@
-"""What happens when a CRM is away, slow, busy, or refuses everybody: the lane waits, and no contact is marked for it.
+"""What happens when a CRM is down, slow, busy, or refuses every contact: the lane waits, and no contact is marked.
 
 An hour of the breaker is scaled down: its pauses grow to milliseconds instead of a minute.
 """
@@ -27,7 +27,7 @@ DOWN = Fault(answer=Answer(503, b"<html>down</html>", {"Content-Type": "text/htm
 DROPPING = Fault(drop=True)
 
 
-# Sixty probes, an hour's worth, are over in a second or two.
+# Sixty probes, an hour's worth, take a second or two.
 SHORT_PAUSES = Waits(first_probe_s=0.02, longest_probe_s=0.02)
 
 
@@ -47,7 +47,7 @@ async def test_a_crm_that_is_down_for_an_hour_marks_nobody_and_gets_one_probe_at
                 await said(log, events.BREAKER_OPENED)
                 client = clients[crm]
                 async with asyncio.timeout(TIMEOUT_S):
-                    while client.in_flight:  # noqa: ASYNC110 (those that were under way when it opened)
+                    while client.in_flight:  # noqa: ASYNC110 (those in flight when it opened)
                         await asyncio.sleep(0.001)
                 client.most_in_flight, before = 0, len(client.requests)
                 await client.called(before + 60)
@@ -83,8 +83,10 @@ async def test_a_crm_that_goes_down_in_the_middle_of_much_work_marks_nobody(app,
 @slow
 @pytest.mark.parametrize("crm", one_quick(CRMS))
 async def test_a_crm_that_answers_too_late_is_an_outage_and_makes_no_record_twice(app, url, monkeypatch, crm):
-    """Thirty seconds where twenty are waited for, scaled to 0.45 s and 0.3 s. It applies what it answers too late."""
-    # A busy machine may answer one too late while others are served, which is that contact's own failure.
+    """Answers after thirty seconds with a timeout of twenty, scaled to 0.45 s and 0.3 s. The CRM applies what it answers too
+    late.
+    """
+    # A busy machine may answer one too late while others are served, which counts as that contact's own failure.
     monkeypatch.setenv(f"{crm.upper()}_SYNC_RETRY_DELAY_MINUTES", "0.0002")
     monkeypatch.setenv(f"{crm.upper()}_SYNC_MAX_RETRIES", "100")
     await app.execute(PEOPLE.format(crm=crm), 20)
@@ -104,7 +106,7 @@ async def test_a_crm_that_answers_too_late_is_an_outage_and_makes_no_record_twic
 
 @pytest.mark.parametrize("crm", one_quick(CRMS))
 async def test_a_crm_that_is_only_slow_is_waited_for(app, url, monkeypatch, crm):
-    """Answers just within the time that is waited: nothing is sent twice."""
+    """Answers just within the timeout: nothing is sent twice."""
     await app.execute(PEOPLE.format(crm=crm), 10)
     async with sandboxes(crm) as there:
         there[crm].standing_faults.append(Fault(delay_s=0.3))
@@ -118,8 +120,8 @@ async def test_a_crm_that_is_only_slow_is_waited_for(app, url, monkeypatch, crm)
 @pytest.mark.parametrize("crm", one_quick(CRMS))
 @slow
 async def test_a_crm_that_flaps_leaves_nobody_in_error(app, url, monkeypatch, crm, up):
-    """This many requests are served, the next three are not, 300 in all: in earnest some minutes, and so is the first delay of a
-    retry, here 0.5 s. Who fails again and again while others are served is taken for the reason, and uses up attempts.
+    """This many requests are served, the next three are not, 300 in all: some minutes in production, like the first delay of a
+    retry, here 0.5 s. A contact that fails repeatedly while others are served is taken for the cause, and uses up attempts.
     """
     await app.execute(PEOPLE.format(crm=crm), 2000 if crm in ("hubspot", "mautic") else 200)
     monkeypatch.setenv(f"{crm.upper()}_SYNC_RETRY_DELAY_MINUTES", str(0.5 / 60))
@@ -186,14 +188,14 @@ def http_date(seconds):
 
 
 def wall_time(said):
-    """Of a date; 0 of anything else."""
+    """Of a date; 0 for anything else."""
     try:
         return email.utils.parsedate_to_datetime(said).timestamp()
     except (TypeError, ValueError):
         return 0.0
 
 
-# What Retry-After says, and how long no worker calls. Garbage and nothing are the default, a billion the longest pause: both
+# The value of Retry-After, and how long no worker calls. Garbage and nothing mean the default, a billion the longest pause: both
 # scaled.
 SAID = {
     "seconds": (lambda: "2", 2.0),
@@ -220,7 +222,9 @@ PACED = {"as configured": "10/s", "without a limit of our own": "none"}
 async def test_after_a_429_no_worker_calls_before_its_time(  # noqa: PLR0917
     app, url, monkeypatch, scaled_throttling, value, pause_s, limits
 ):
-    """Two workers share the database. What Brevo answers with 429 once, it would take a moment later: who calls is seen."""
+    """Two workers share the database. Brevo answers one request with 429, and would accept it a moment later: any early call is
+    seen.
+    """
     async with sandboxes("brevo") as there:
         sandbox = there["brevo"]
         said_value = value()
@@ -231,18 +235,18 @@ async def test_after_a_429_no_worker_calls_before_its_time(  # noqa: PLR0917
         async with delivering(url, monkeypatch, urls, **env), delivering(url, monkeypatch, urls, **env):
             await until(app, "count(*) = 2 FROM crm_sync.workers")
             await app.execute(PEOPLE.format(crm="brevo"), 1)
-            # What the other worker claims in the moment before that stands there, it has in hand.
+            # A contact that the other worker claims just before this is written is in its hands.
             await until(app, "breaker <> 'closed' FROM crm_sync.lanes WHERE crm = 'brevo'")
-            # Both workers hear of these.
+            # Both workers are told about these.
             for number in range(20):
                 await app.execute("INSERT INTO contacts (email, first_name, brevo_sync_status) VALUES ($1, 'Ada', 'Queued')",
                                   f"{number}@example.com")  # fmt: skip
             await until(app, complete("brevo"))
         times = [request.monotonic_s for request in sandbox.requests]
-        # A date stands still, however long the first call took to come.
+        # A date is absolute, however long the first call took.
         ahead_s = wall_time(said_value) - sandbox.requests[0].wall_s
         if wall_time(said_value):
-            pause_s = min(max(ahead_s, 0.0), pause_s) or min(1.0, pause_s)  # one that is past: a second
+            pause_s = min(max(ahead_s, 0.0), pause_s) or min(1.0, pause_s)  # one in the past: a second
         assert times[1] - times[0] >= pause_s - 0.1
         assert times[1] - times[0] <= pause_s + 2.5
         await assert_delivered(app, "brevo", sandbox)

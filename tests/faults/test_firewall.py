@@ -1,6 +1,7 @@
-"""A firewall before a CRM minds what some contacts say, or refuses everybody: who is to blame, and at what price.
+"""A firewall in front of a CRM objects to the content of some contacts, or refuses all: what is to blame, and what finding out
+costs.
 
-Everything is counted in requests, those that a client is given, for some need two of the CRM.
+Everything is counted in requests to a client, because some need two requests to the CRM.
 """
 
 import math
@@ -25,12 +26,12 @@ MINDED = "union select"
 PAGE = b"<html><head><title>Blocked</title></head><body><h1>Not acceptable</h1> by rule 942100</body></html>"
 QUICK = Waits(first_probe_s=0.02, longest_probe_s=0.02, longest_refused_probe_s=0.02, suspect_s=0.05)
 UNHURRIED = Waits(first_probe_s=0.3, longest_probe_s=0.1, longest_refused_probe_s=0.1, suspect_s=0.05)
-# So that a lone refusal is not taken for everybody's while the test makes the next flip.
+# So that a single refusal is not taken for one of all contacts before the test makes the next flip.
 PATIENT = Waits(suspect_s=0.2)
 
 
 def firewall(status: int, words: str = MINDED) -> Fault:
-    """Refuses each request that has these words in its body or its URL."""
+    """Refuses each request with these words in its body or its URL."""
 
     def minds(call: Call) -> bool:
         return words in unquote_plus(f"{call.path} {call.query} {call.body}").lower()
@@ -43,7 +44,7 @@ def everybody(status: int, body: bytes = PAGE) -> Fault:
 
 
 async def minded(app, *numbers: int, crm: str, where: str = "first_name") -> None:
-    """These contacts say what a firewall minds."""
+    """These contacts have content that a firewall objects to."""
     value = "n || '.union@example.com'" if where == "email" else "'Robert UNION SELECT'"
     await app.execute(
         f"UPDATE contacts AS c SET {where} = {value} FROM unnest($1::int[]) AS n WHERE c.email = n || '.person@example.com'",
@@ -52,7 +53,7 @@ async def minded(app, *numbers: int, crm: str, where: str = "first_name") -> Non
 
 
 def repeats(requests) -> list:
-    """Those in which a contact is that was in one before."""
+    """Requests with a contact that was already in an earlier one."""
     seen, again = set(), []
     for request in requests:
         ids = {contact.id for contact in request}
@@ -63,14 +64,14 @@ def repeats(requests) -> list:
 
 
 def waited(client, ids) -> int:
-    """Further requests of its search, one after the other, until such a contact was served: of the one that waited longest."""
+    """Further sequential requests of its search until such a contact was served: for the one that waited longest."""
     asked = [{contact.id for contact in request} for request in client.requests]
     places = {one: [place for place, request in enumerate(asked) if one in request] for one in ids}
     return max(_one_after_the_other(client, asked, first=found[0], last=found[-1]) for found in places.values())
 
 
 def _one_after_the_other(client, asked, first, last) -> int:
-    """Of the requests of what was in the first one: how many of them, at most, began only when another of them had ended."""
+    """Of the requests with contacts from the first one: the largest number that began only after another one had ended."""
     count, ended = 0, client.ended[first]
     for place in sorted(range(first + 1, last + 1), key=client.ended.__getitem__):
         if asked[place] <= asked[first] and client.began[place] > ended:
@@ -85,7 +86,7 @@ async def delivering_to(url, monkeypatch, there, crm, **options):
             yield clients[crm], log
 
 
-LONGEST_WAIT = 8  # requests one after the other, next to any that are minded
+LONGEST_WAIT = 8  # sequential requests, with any number of culprits
 FIVE = {
     "apart": (7, 400, 750, 1100, 1300),
     "neighbours": (701, 702, 703, 704, 705),
@@ -101,7 +102,7 @@ FIVE = {
 @pytest.mark.parametrize("crm", CRMS)
 async def test_five_of_1500_that_a_firewall_minds_are_named_and_hold_up_nobody(app, url, monkeypatch, crm, status, five):  # noqa: PLR0917
     if crm in {"hubspot", "mautic"}:
-        # They get batches. So that no request of a search waits for those of others:
+        # They get batches, so that no request of a search waits for those of others:
         monkeypatch.setenv(f"{crm.upper()}_CONCURRENCY", "64")
     elif five == FIVE["at the end"]:
         pytest.skip("no other contact comes after them: the next flip is the proof")
@@ -156,7 +157,7 @@ async def test_five_in_one_batch_are_named_where_none_comes_after_it(app, url, m
 @slow
 @pytest.mark.parametrize("crm", CRMS)
 async def test_without_any_that_a_firewall_minds_no_request_is_made_twice(app, url, monkeypatch, crm):
-    """The measure for those with five."""
+    """The baseline for five culprits."""
     await app.execute(PEOPLE.format(crm=crm), 1500)
     async with sandboxes(crm) as there:
         stopwatch = Stopwatch()
@@ -168,7 +169,7 @@ async def test_without_any_that_a_firewall_minds_no_request_is_made_twice(app, u
         assert repeats(client.requests) == []
 
 
-# Next to one that is minded.
+# Next to one culprit.
 
 GATEWAY = Answer(403, {"message": "Forbidden"})
 AWAY = Answer(302, PAGE, {"Location": "https://blocked.example.com/why?incident=7"})
@@ -220,7 +221,7 @@ async def test_one_that_is_alone_holds_the_lane_which_says_so_until_another_is_s
             await said(log, events.BREAKER_OPENED, "Seen with one contact only, with no other to compare")
             await client.called(len(client.requests) + 3)
             await assert_unharmed(app, crm)
-            # The probe is made with it, and it is served.
+            # It is used for the probe, and is served.
             await flip(app, crm, "2.person@example.com")
             await until(app, f"bool_or({crm}_sync_status = 'Complete') FROM contacts")
             await until(app, f"bool_or({crm}_sync_status = 'Error') FROM contacts")
@@ -230,7 +231,7 @@ async def test_one_that_is_alone_holds_the_lane_which_says_so_until_another_is_s
     assert [entry["event"] for entry in log].count(events.BREAKER_OPENED) == 1
 
 
-# Everybody.
+# All contacts.
 
 SETTING = {"n8n": "N8N_WEBHOOK_URL"}
 
@@ -250,7 +251,7 @@ async def test_a_page_that_everybody_gets_marks_nobody_and_the_lane_names_the_se
             await until(app, complete(crm))
         print(f"{crm}, {status}: the lane is held after {before} requests")
         await assert_delivered(app, crm, there[crm])
-    # Each request that is in flight is halved down to one contact before the lane knows.
+    # Each request in flight is halved down to one contact before the lane knows.
     assert before <= client.concurrency * (math.ceil(math.log2(client.batch_limit)) + 2) + ROUNDS
     opened = [entry for entry in log if entry["event"] == events.BREAKER_OPENED]
     assert str(status) in opened[0]["reason"]

@@ -1,4 +1,4 @@
-"""A CRM that closes connections which the worker has kept: no worker waits for it, and it is no outage."""
+"""A CRM that closes connections kept by the worker: no worker waits for it, and it is not an outage."""
 
 import pytest
 from structlog.testing import capture_logs
@@ -28,7 +28,7 @@ async def test_a_server_that_breaks_the_second_request_of_each_connection_costs_
 
 
 async def test_bursts_at_a_server_whose_patience_ends_between_them_are_no_outage(app, url, monkeypatch):
-    """Its connections close just as the next burst comes, which is when a worker cannot know it yet."""
+    """Its connections close just as the next burst comes, when a worker cannot know it yet."""
     await app.execute(PEOPLE.format(crm="n8n"), 16)
     with capture_logs() as log:
         async with (

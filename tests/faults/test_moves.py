@@ -1,4 +1,4 @@
-"""A database moves with contacts in flight: into a dump and out of it, and to another cluster by pg_upgrade."""
+"""A database moves with contacts in flight: into and out of a dump, and to another cluster with pg_upgrade."""
 
 import asyncio
 import subprocess
@@ -68,7 +68,7 @@ async def test_after_pg_upgrade_the_same_worker_goes_on():
 
 
 def upgrade(old, new):
-    """The new cluster has what the old one had, and its port."""
+    """The new cluster gets the content and the port of the old one."""
     new.stop()
     new._run(
         "pg_upgrade", "-U", "postgres", "-b", new.binaries, "-B", new.binaries, "-d", old.data, "-D", new.data, "-p", old.port,

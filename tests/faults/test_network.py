@@ -1,4 +1,4 @@
-"""Packets between a worker and Postgres that are dropped silently, by the kernels of two machines that are network namespaces."""
+"""Packets between a worker and Postgres are silently dropped, by the kernels of two machines that are network namespaces."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -25,8 +25,8 @@ from tests.tiers import root, slow
 
 pytestmark = [slow, root, pytest.mark.skipif(bool(UNAVAILABLE), reason=UNAVAILABLE)]
 
-DROPPED, UNHARMED = "10.213.0.1", "10.213.0.5"  # both of the machine with Postgres
-SERVER_NOTICES_S = 12.0  # by the keepalives that a session asks for
+DROPPED, UNHARMED = "10.213.0.1", "10.213.0.5"  # both addresses of the machine with Postgres
+SERVER_NOTICES_S = 12.0  # because of the keepalives that a session requests
 SESSION_OF = (
     "FROM pg_stat_activity WHERE datname = current_database() AND pid IN ("
     f"SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND classid = {locks.WORKER} AND objid = $1::bigint::oid)"
@@ -35,7 +35,7 @@ SESSION_OF = (
 
 @pytest.fixture(scope="module")
 def machines() -> Iterator[tuple[Namespace, Namespace]]:
-    """That of Postgres, and that of the workers."""
+    """The one of Postgres, and the one of the workers."""
     of_postgres, of_workers = Namespace(), Namespace()
     try:
         of_workers.join(of_postgres, "10.213.0.2/24", f"{DROPPED}/24", f"{UNHARMED}/24")
@@ -79,7 +79,7 @@ async def brevo(machines: tuple[Namespace, Namespace]) -> AsyncIterator[BrevoSan
 
 @pytest.fixture
 async def network(machines: tuple[Namespace, Namespace]) -> AsyncIterator[Namespace]:
-    """The workers' machine, in which this test and its workers start."""
+    """The workers' machine, where this test and its workers start."""
     with machines[1].entered():
         yield machines[1]
 
@@ -119,7 +119,7 @@ async def test_a_silent_drop_is_noticed_within_ten_seconds_and_heals(app, url, b
 
 @pytest.mark.parametrize("rung", [False, True], ids=["in silence", "with a notification on its way"])
 async def test_the_server_notices_too_and_what_was_under_way_is_sent_over(app, url, brevo, network, rung):
-    """Without being asked for keepalives it would hold the locks of who is gone for two hours."""
+    """Without requested keepalives, it would hold the locks of a vanished worker for two hours."""
     hold = Hold()
     async with working(environment(by(DROPPED, url), brevo)) as cut_off:
         lost = await cut_off.opened()
@@ -127,13 +127,13 @@ async def test_the_server_notices_too_and_what_was_under_way_is_sent_over(app, u
         brevo.standing_faults.append(Fault(applies=True, hold=hold))
         await app.execute(LINE_UP.format(crm="brevo"), "a", 10)
         async with asyncio.timeout(TIMEOUT_S):
-            while len(brevo.contacts) < 10:  # noqa: ASYNC110 (a CRM tells nobody)
+            while len(brevo.contacts) < 10:  # noqa: ASYNC110 (a CRM has no events)
                 await asyncio.sleep(0.01)
         brevo.standing_faults.clear()
         async with working(environment(by(UNHARMED, url), brevo)) as heir:
             await heir.opened()
             network.drop(DROPPED)
-            # What the CRM says now can be written by nobody before the network heals.
+            # The CRM's answers cannot be written before the network heals.
             hold.release()
             try:
                 stopwatch = Stopwatch()

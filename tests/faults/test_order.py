@@ -1,4 +1,6 @@
-"""The last state wins, with several workers too: after a takeover, for rows of one address, and when a key changes in flight."""
+"""The last state wins, with several workers too: after a takeover, for rows with one address, and when a key
+changes in flight.
+"""
 
 import asyncio
 from contextlib import asynccontextmanager
@@ -19,14 +21,14 @@ from tests.steps import insert, read, write
 
 ADDRESS = "ada@example.com"
 QUICK = Waits(tick_s=0.1, address_busy_s=0.05)
-AWAY = replace(QUICK, first_reconnect_s=5.0, longest_reconnect_s=5.0)  # for some seconds, once its session is lost
+AWAY = replace(QUICK, first_reconnect_s=5.0, longest_reconnect_s=5.0)  # for some seconds, after its session is lost
 ALIVE = f"FROM pg_locks WHERE locktype = 'advisory' AND classid = {locks.WORKER} AND granted"
 SESSION_OF = f"FROM pg_stat_activity WHERE pid IN (SELECT pid {ALIVE} AND objid = $1::bigint::oid)"
 PUT_BACK = "bool_or(brevo_sync_status = 'Queued' AND brevo_claimed_by IS NULL AND brevo_due_at > brevo_flipped_at) FROM contacts"
 
 
 class Record:
-    """What a CRM holds of one address, however many clients it has: the first name that came last."""
+    """What a CRM holds for one address, however many clients it has: the first name that arrived last."""
 
     def __init__(self) -> None:
         self.first_names: list[str] = []
@@ -35,7 +37,7 @@ class Record:
 
 
 class SlowCrm(ScriptedCrm):
-    """Applies a request when its gate is open."""
+    """Applies a request when its gate opens."""
 
     def __init__(self, record: Record) -> None:
         super().__init__()
@@ -62,7 +64,7 @@ def record() -> Record:
 
 @asynccontextmanager
 async def two_workers(url: str, app: asyncpg.Connection, record: Record, waits: Waits = QUICK):
-    """The first has OLD in a request, which its gate keeps from landing. The daemons and their clients."""
+    """The first one has OLD in a request that its gate holds back. Yields the daemons and their clients."""
     one, other = SlowCrm(record), SlowCrm(record)
     one.gate.clear()
     async with running(url, one, waits=waits) as first:
@@ -126,7 +128,7 @@ async def test_the_row_that_is_to_be_sent_over_is_waited_for_while_the_applicati
             await other_app.execute("SELECT FROM contacts FOR UPDATE")
             one.gate.set()
             async with asyncio.timeout(10):
-                while len(record.first_names) < 2:  # noqa: ASYNC110 (a CRM tells nobody)
+                while len(record.first_names) < 2:  # noqa: ASYNC110 (a CRM has no events)
                     await asyncio.sleep(0.005)
         await other.reached(2)
         await until(app, ALL_COMPLETE)
@@ -148,7 +150,7 @@ async def test_a_contact_that_is_withdrawn_by_then_is_not_sent_over(app, url, re
 
 
 async def test_a_contact_that_is_deleted_and_inserted_again_in_flight_waits_for_the_request_of_its_address(app, url, record):
-    """The worker that has the request is stopping, so that it is the other one that claims the new row."""
+    """The worker with the request is stopping, so the other one claims the new row."""
     contact = await insert(app)
     async with two_workers(url, app, record) as (first, _, one, other):
         first.stop.set()
@@ -183,7 +185,7 @@ async def test_two_rows_of_one_address_are_never_in_two_requests_and_the_later_f
 
 
 async def test_a_twin_that_is_retried_after_a_later_flip_is_sent_over(app, url, record, log):
-    """The table says so: it was put back, and another row of its record was flipped after it."""
+    """The table shows it: it was put back, and another row of its record was flipped after it."""
     first, second = await insert(app), await insert(app)
     crm = SlowCrm(record)
     async with running(url, crm, waits=QUICK):
@@ -195,7 +197,7 @@ async def test_a_twin_that_is_retried_after_a_later_flip_is_sent_over(app, url, 
         crm.answer = crm._apply
         await app.execute("UPDATE contacts SET first_name = 'NEW', brevo_sync_status = 'Queued' WHERE id = $1", second)
         await until(app, "count(*) FILTER (WHERE brevo_sync_status = 'Complete') = 1 FROM contacts")
-        await app.execute("SET session_replication_role = replica")  # the trigger would make a flip of it
+        await app.execute("SET session_replication_role = replica")  # the trigger would turn it into a flip
         await app.execute("UPDATE contacts SET brevo_due_at = clock_timestamp() WHERE id = $1", first)
         await app.execute("INSERT INTO crm_sync.brevo_line SELECT brevo_due_at, id FROM contacts WHERE id = $1", first)
         await app.execute("SELECT pg_notify('crm_sync', 'brevo')")

@@ -1,4 +1,4 @@
-"""A transaction pooler between a worker and Postgres: for the pool it is fine, for the session it is refused."""
+"""A transaction pooler between a worker and Postgres: accepted for the pool, refused for the session."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""A CRM that is reached through a proxy only, and whose certificate an authority of one's own has signed: the real process."""
+"""A CRM that is reached only through a proxy, with a certificate signed by a private authority: the real process."""
 
 import asyncio
 import shutil
@@ -19,7 +19,7 @@ PASSWORD = "a-password-of-a-proxy"
 
 
 class Tunnels:
-    """A proxy that hands whatever is asked for on to one port. asked: the heads of the requests."""
+    """A proxy that connects every request to one port. asked: the heads of the requests."""
 
     def __init__(self, port):
         self.asked = []
@@ -51,7 +51,7 @@ async def _pour(source, target):
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory):
-    """A folder with ca.pem, which is the certificate of crm.test too, and its key."""
+    """A folder with ca.pem, which is also the certificate of crm.test, and its key."""
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not installed")
     folder = tmp_path_factory.mktemp("certificate")

@@ -1,4 +1,4 @@
-"""Thousands of rows that the table refuses to have written, before those that it takes: what they cost others."""
+"""Thousands of rows that the table refuses to have written, ahead of those that it accepts: what they cost others."""
 
 import asyncio
 from contextlib import suppress
@@ -25,7 +25,7 @@ FOR EACH ROW WHEN (OLD.first_name = 'refused' AND NEW.brevo_sync_status = 'Proce
 
 
 async def flip_elsewhere(app, waits: list[float]) -> None:
-    """In the other lane, one after the other."""
+    """In the other lane, one after another."""
     while True:
         contact = await insert(app, "New", f"elsewhere{len(waits)}@example.com")
         stopwatch = Stopwatch()

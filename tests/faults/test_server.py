@@ -1,4 +1,4 @@
-"""What happens when the Postgres server itself fails, or somebody works on it: a server of our own, with real faults."""
+"""What happens when the Postgres server itself fails, or is being maintained: a separate server, with real faults."""
 
 import asyncio
 import os
@@ -74,7 +74,7 @@ async def test_it_delivers_within_three_seconds_of_a_restart_under_load(own, url
             await until(app, ALL_COMPLETE)
             await assert_promise_kept(app, crm)
     assert len(crm.log) > sent
-    # An immediate stop is a crash: it takes back what was finished in the last three wal_writer_delay, which is all of it here.
+    # An immediate stop is a crash: it undoes finishes of the last three wal_writer_delay, which is all of them here.
     twice = 4 * 5 + 100 if mode == "fast" else 501
     assert len(crm.log) <= 501 + twice, "what was in flight or being written may be sent twice, and no more"
 
@@ -105,7 +105,7 @@ async def test_a_backend_that_crashes_takes_all_down_and_it_delivers_within_thre
 
 
 async def accepting(url: str) -> str:
-    """The same URL, once the server lets somebody in."""
+    """The same URL, once the server accepts connections."""
     async with asyncio.timeout(TIMEOUT_S):
         while True:
             try:
@@ -148,7 +148,7 @@ async def test_a_primary_that_becomes_read_only_stops_all_calls_and_says_so(own,
 
 
 async def assert_shut_out_without_hammering(url, crm, log, *, strike: str, reason: str, mend: str) -> None:
-    """The worker's role cannot connect any more: that is said and waited for, and nothing is sent meanwhile."""
+    """The worker's role can no longer connect: this is reported and waited for, and nothing is sent meanwhile."""
     async with application(url) as app, Proxy(url) as proxy, running(proxy.url, crm):
         await until_asleep(app)
         try:
@@ -172,7 +172,7 @@ async def assert_shut_out_without_hammering(url, crm, log, *, strike: str, reaso
 @slow
 @pytest.mark.parametrize("limit", [0, 1])
 async def test_a_reached_connection_limit_is_said_and_waited_for_without_hammering(url, crm, log, limit):
-    """With 0 nothing connects; with 1 the session does, and its pool does not."""
+    """With 0 nothing connects; with 1 the session does, but its pool does not."""
     strike, mend = (f"ALTER ROLE {WORKER} CONNECTION LIMIT {number}" for number in (limit, -1))
     await assert_shut_out_without_hammering(url, crm, log, strike=strike, reason="too many connections for role", mend=mend)
 
@@ -197,7 +197,7 @@ DDL = {
 
 @asynccontextmanager
 async def flips_going_on(url: str) -> AsyncIterator[None]:
-    """An application that edits and flips a tenth of the contacts, again and again."""
+    """An application that keeps editing and flipping a tenth of the contacts."""
     over = asyncio.Event()
 
     async def flip() -> None:
@@ -249,7 +249,7 @@ async def test_a_table_lock_is_waited_for_and_what_was_flipped_is_delivered(url,
 
 
 async def test_a_lock_that_is_held_longer_than_the_role_may_wait_is_waited_for(url, crm):
-    """What a role or a database sets for lock_timeout does not reach a worker."""
+    """A lock_timeout set for a role or a database does not affect a worker."""
     async with application(url) as app:
         await app.execute(f"ALTER ROLE {WORKER} SET lock_timeout = '1ms'")
         try:
@@ -272,7 +272,7 @@ async def test_a_column_of_ours_dropped_under_way_is_told_with_its_name_and_the_
     async with application(url) as app, running(url, crm):
         await until_asleep(app)
         await insert(app)
-        # Together: without the column the trigger refuses every flip.
+        # Together: without the column, the trigger refuses every flip.
         flip = "UPDATE contacts SET brevo_sync_status = 'Queued'"
         await app.execute(f"{flip}; ALTER TABLE contacts DROP COLUMN brevo_synced_at CASCADE")
         fault = "fault FROM crm_sync.lanes WHERE crm = 'brevo'"
@@ -299,7 +299,7 @@ class Replica(Postgres):
 
 @slow
 async def test_after_a_failover_that_lost_the_last_commits_everything_lost_is_sent_again():
-    """Claims are on the replica, their finishes are not, and neither is what was flipped last."""
+    """The replica has the claims, but not their finishes, nor the last flips."""
     crm = RecordingCrm(batch_limit=1, concurrency=4)
     crm.gate.clear()
     with running_server() as primary:
@@ -339,14 +339,14 @@ async def test_after_a_failover_that_lost_the_last_commits_everything_lost_is_se
 
 @slow
 async def test_a_synchronous_standby_that_is_away_keeps_no_worker_from_starting_delivering_or_ending(own, url):
-    """Commits of the application wait for it, unless it says otherwise; the worker's wait for none."""
+    """Commits of the application wait for it by default; the worker's do not."""
     async with application(url) as app:
         await app.execute("SET synchronous_commit = local")
         await app.execute("ALTER SYSTEM SET synchronous_standby_names = 'away'")
         await app.execute("SELECT pg_reload_conf()")
         try:
             await until(app, "current_setting('synchronous_standby_names') = 'away'")
-            for name in ("a", "b"):  # the second one finds nothing of the first
+            for name in ("a", "b"):  # the second one finds nothing left by the first
                 crm = RecordingCrm()
                 async with running(url, crm):
                     await insert(app, "Queued", f"{name}@example.com")

@@ -1,4 +1,4 @@
-"""Rows that have one record of a CRM, as those do whose records were merged there: none takes its address from the others."""
+"""Rows that share one record of a CRM, for example because their records were merged: none takes its address from the others."""
 
 import pytest
 
@@ -121,7 +121,7 @@ async def test_a_hundred_known_contacts_are_one_request(app, url, monkeypatch, h
 
 
 async def test_of_rows_with_one_record_of_mautic_none_changes_its_address(app, url, monkeypatch):
-    """Merged in Mautic, whose records have one address only: the other row gets a record of its own."""
+    """Merged in Mautic, whose records have only one address: the other row gets its own record."""
     await insert(app, "mautic", ADA, BOB)
     async with sandboxes("mautic") as there, delivering(url, monkeypatch, {"mautic": there["mautic"].url}):
         mautic = there["mautic"]

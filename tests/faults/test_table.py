@@ -1,4 +1,4 @@
-"""Each fault of the table is shown by tests that exist."""
+"""Each fault in the table is covered by tests that exist."""
 
 from pathlib import Path
 

@@ -26,12 +26,14 @@ NONE_IS_OF = "NOT coalesce(bool_or(brevo_claimed_by >> 32 = $1), false) FROM con
 
 
 async def hold_all(app, brevo, count: int) -> Hold:
-    """Lines up so many, and returns when as many are in flight as may be. The CRM has applied them, and does not answer."""
+    """Puts this many in line, and returns when as many as allowed are in flight. The CRM has applied them,
+    and does not answer.
+    """
     hold = Hold()
     brevo.standing_faults.append(Fault(applies=True, hold=hold))
     await app.execute(LINE_UP.format(crm="brevo"), "a", count)
     async with asyncio.timeout(TIMEOUT_S):
-        while len(brevo.contacts) < IN_FLIGHT:  # noqa: ASYNC110 (a CRM tells nobody)
+        while len(brevo.contacts) < IN_FLIGHT:  # noqa: ASYNC110 (a CRM has no events)
             await asyncio.sleep(0.01)
     brevo.standing_faults.clear()
     return hold
@@ -40,7 +42,7 @@ async def hold_all(app, brevo, count: int) -> Hold:
 @slow
 @alone
 async def test_the_contacts_of_a_killed_worker_are_taken_over_within_one_tick(app, url, brevo):
-    """Some of them were in a request, and some are in line all along: a worker claims what it may send."""
+    """Some of them were in a request, and some are in line all the time: a worker claims only what it may send."""
     async with working(environment(url, brevo)) as victim:
         dead = await victim.opened()
         await until_asleep(app)
@@ -64,7 +66,7 @@ async def test_the_contacts_of_a_killed_worker_are_taken_over_within_one_tick(ap
 @slow
 @alone
 async def test_a_stopped_worker_keeps_its_contacts_as_long_as_its_session_lives(app, url, brevo):
-    """The kernel answers for a process that stands still. Nobody else sends what it may be sending; a watchdog restarts it.
+    """The kernel answers for a stopped process. No other worker sends what it may be sending; a watchdog restarts it.
 
     It keeps its permits too: those of the other one are enough.
     """

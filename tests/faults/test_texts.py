@@ -1,4 +1,4 @@
-"""Odd addresses, odd names, and odd words of a CRM."""
+"""Unusual addresses, names, and texts from a CRM."""
 
 import json
 import re
@@ -41,7 +41,7 @@ ODD_TEXT = "a\\u0000b\\ud800c \\u001b[31mred\\u202e " + "long " * 1000
 
 @pytest.mark.parametrize("crm", CRMS)
 async def test_what_a_crm_says_is_cleaned_before_it_is_written(app, url, monkeypatch, crm):
-    """NUL, which Postgres refuses, and half of a character, which is not a text: neither keeps a failure from being recorded."""
+    """NUL, which Postgres refuses, and lone surrogates, which are not text: neither keeps a failure from being recorded."""
     body = {
         "hubspot": '{"status": "error", "message": "%s", "category": "VALIDATION_ERROR"}',
         "brevo": '{"code": "invalid_parameter", "message": "%s"}',

@@ -1,4 +1,4 @@
-"""A CRM whose certificate is not to be trusted, or whose name leads nowhere: nothing is sent, and it counts as an outage."""
+"""A CRM with an untrusted certificate, or with a name that does not resolve: nothing is sent, and it counts as an outage."""
 
 import asyncio
 import shutil
@@ -21,7 +21,7 @@ from tests.process import environment, process
 from tests.process import said as process_said
 from tests.tiers import slow
 
-# How a certificate that our authority signs differs from a good one.
+# How a certificate signed by our authority differs from a good one.
 CERTIFICATES = {
     "expired": (["-startdate", "20200101000000Z", "-enddate", "20200201000000Z"], "127.0.0.1"),
     "not yet valid": (["-startdate", "20480101000000Z", "-enddate", "20480201000000Z"], "127.0.0.1"),
@@ -36,7 +36,7 @@ def openssl(folder: Path, *arguments: object) -> None:
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory):
-    """A folder with the certificate of an authority, ca.pem, and keys and certificates it signed; self-signed too."""
+    """A folder with the certificate of an authority, ca.pem, and keys and certificates signed by it; also a self-signed one."""
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not installed")
     folder = tmp_path_factory.mktemp("authority")
@@ -63,7 +63,7 @@ def authority(tmp_path_factory):
 @slow
 @pytest.mark.parametrize("certificate", ["self-signed", "expired", "not yet valid", "of another host"])
 async def test_a_certificate_that_is_not_to_be_trusted_is_sent_nothing(app, url, authority, certificate):
-    """The real process trusts our authority. When the certificate is a good one, all is delivered."""
+    """The real process trusts our authority. With a good certificate, everything is delivered."""
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(authority / f"{certificate}.pem", authority / f"{certificate}.key")
     await app.execute(PEOPLE.format(crm="brevo"), 20)
@@ -112,7 +112,7 @@ async def test_a_name_that_leads_nowhere_is_an_outage_until_it_is_found(app, url
 
 
 async def test_a_name_that_no_resolver_knows_is_an_outage(app, url, monkeypatch):
-    """The real resolver, and a name that is promised never to exist."""
+    """The real resolver, and a name that is guaranteed not to exist."""
     await app.execute(PEOPLE.format(crm="brevo"), 5)
     with capture_logs() as log:
         async with delivering(url, monkeypatch, {"brevo": "https://crm.invalid"}):

@@ -1,4 +1,4 @@
-"""Two versions of the worker on one database, as in a rolling upgrade: the one before next to the one of today."""
+"""Two versions of the worker on one database, as in a rolling upgrade: the previous one next to the current one."""
 
 import shutil
 import subprocess
@@ -16,7 +16,7 @@ PEOPLE = 2000
 
 
 def git(*arguments: str) -> bytes:
-    """What it answers, nothing where it cannot."""
+    """Its output, empty if it fails."""
     if shutil.which("git") is None:
         return b""
     return subprocess.run(["git", *arguments], cwd=Path.cwd(), capture_output=True, check=False).stdout
@@ -24,9 +24,9 @@ def git(*arguments: str) -> bytes:
 
 @pytest.fixture
 def version_before(tmp_path) -> Path:
-    """The tree of the newest release, or where there is none that of the last change but one to the worker.
+    """The tree of the newest release, or if there is none, of the last but one change to the worker.
 
-    Until there is a release, migrations may change in place: then what came before them is no version that anyone has.
+    Before the first release, migrations may change in place: then earlier trees are not versions that anyone uses.
     """
     tag = git("describe", "--tags", "--abbrev=0", "HEAD^").decode().strip()
     changes = git("log", "--format=%H", "-2", "--", "worker", "sql").decode().split()

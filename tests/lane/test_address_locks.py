@@ -1,4 +1,4 @@
-"""Locks on addresses: none while a worker is alone, as few statements as can be, and none is left behind."""
+"""Locks on addresses: none while a worker is alone, as few statements as possible, and none left behind."""
 
 import asyncio
 from contextlib import suppress
@@ -10,7 +10,7 @@ from crm_sync.lane.address_locks import AddressLocks
 
 
 class FakeSession:
-    """statements: what was asked. others: addresses that another worker has. gate: statements wait for it."""
+    """statements: those sent. others: addresses that another worker holds. gate: statements wait for it."""
 
     def __init__(self, *, alone: bool) -> None:
         self.alone = alone
@@ -99,7 +99,7 @@ async def test_what_another_worker_has_is_told_and_not_given_back():
 
 @pytest.mark.parametrize("alone", [True, False])
 async def test_what_another_request_of_this_worker_has_is_told(alone):
-    """A deletion next to an upsert: a session gets its own lock twice."""
+    """A deletion next to an upsert: a session can lock its own lock twice."""
     session = FakeSession(alone=alone)
     requests = Requests(AddressLocks("brevo", session))
     await requests.start(["a", "b"])

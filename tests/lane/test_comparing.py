@@ -1,4 +1,4 @@
-"""Comparing contacts with what a CRM has of them: what counts as drift, what does not, and what is queued."""
+"""Comparing contacts with their records in a CRM: what counts as drift, what does not, and what is queued."""
 
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -36,7 +36,7 @@ DELIVERED = (
 
 
 class Held(ScriptedCrm):
-    """What the CRM has, by id: a change of a field, None for a record that is gone. Else it has what was sent."""
+    """The CRM's records, by id: a changed field, None for a missing record. All others have what was sent."""
 
     read_limit = 10
 
@@ -71,7 +71,7 @@ async def delivered(app, count, first=1):
 @asynccontextmanager
 async def comparer(url, client, section=None, tell=lambda drift: None, may_ask=None, *, forms=FORMS, **wanted):
     async def always():
-        """Nothing speaks against it."""
+        """Never declines."""
 
     queued = []
 
@@ -109,7 +109,7 @@ def differing(drift):
 
 @asynccontextmanager
 async def past_the_triggers(app):
-    """The columns that are a worker's are written as they are meant."""
+    """A worker's columns are written exactly as given."""
     await app.execute("SET session_replication_role = replica")
     yield
     await app.execute("SET session_replication_role = DEFAULT")
@@ -237,7 +237,7 @@ async def test_of_rows_that_share_a_record_only_the_one_flipped_last_is_compared
         await app.execute("UPDATE contacts SET brevo_sync_status = 'Error' WHERE email = '2@example.com'")
     drift, _ = await compared(url, Held({"1": {"CITY": "1@example.com"}}))
     assert (drift.compared, drift.differing, drift.undelivered) == (1, 0, 1)
-    # Flipped together, nobody knows which of them was sent last.
+    # If they were flipped together, it is unknown which was sent last.
     async with past_the_triggers(app):
         await app.execute("UPDATE contacts SET brevo_flipped_at = now(), brevo_sync_status = 'Complete'")
     drift, _ = await compared(url, Held({"1": {"CITY": "2@example.com"}}))
@@ -297,7 +297,7 @@ async def test_flip_queues_what_differs_in_batches_and_leaves_alone_what_is_unkn
     assert (len(queued), sum(queued), max(queued) <= module.SMALLEST_PAGE) == (3, 120, True)
     assert await app.fetchval("SELECT count(*) FROM contacts WHERE brevo_sync_status = 'Queued'") == 120
     assert await status(app, 242) == "Complete"
-    # In line they are no drift.
+    # Contacts in line are not drift.
     drift, _ = await compared(url, Held(changes))
     assert (drift.differing, drift.in_line) == (0, 120)
 

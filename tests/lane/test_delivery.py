@@ -1,4 +1,6 @@
-"""Deliveries: poison alone in Error, one address never twice in a request, and what is said of the CRM marks no contact."""
+"""Deliveries: a poison contact is isolated in Error, an address is never twice in a request, and answers about the CRM mark no
+contact.
+"""
 
 import asyncio
 import math
@@ -22,7 +24,7 @@ MANY = (
 
 
 class Batching(ScriptedCrm):
-    """Takes a hundred at once. `poison`: the addresses of those that spoil a request; `says`: what it says then."""
+    """Takes a hundred at once. `poison`: the addresses of contacts that spoil a request; `says`: its answer then."""
 
     def __init__(self, *poison: str, says: BaseException, concurrency: int = 2) -> None:
         super().__init__(batch_limit=100, concurrency=concurrency)
@@ -153,7 +155,7 @@ async def test_a_contact_with_which_the_client_always_fails_ends_in_error(app, u
 
 @pytest.fixture
 async def twins(app: asyncpg.Connection):
-    """Three rows of one address, flipped in this order; and somebody else."""
+    """Three rows with one address, flipped in this order; and another contact."""
     first = await insert(app, "Queued", "Ada@Example.com")
     second = await insert(app, "Queued", " ada@example.com")
     third = await insert(app, "Queued", "ADA@EXAMPLE.COM ")

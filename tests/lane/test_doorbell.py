@@ -1,4 +1,4 @@
-"""No flip is stranded: the doorbell alone, without tick and without any other net."""
+"""No flip is stranded: only the doorbell, without the tick or any other safety net."""
 
 import asyncio
 import random
@@ -37,7 +37,7 @@ async def flip_like_an_application(url: str, number: int) -> tuple[int, int]:
             if chance.random() < 0.3:
                 await asyncio.sleep(chance.random() * 0.02)
         except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError):
-            await transaction.rollback()  # of the application's own making: it locks rows in any order
+            await transaction.rollback()  # caused by the application: it locks rows in any order
             continue
         if chance.random() < 0.15:
             await transaction.rollback()
@@ -101,7 +101,7 @@ async def test_a_flip_is_delivered_by_another_worker_when_the_keeper_is_gone(app
             keeper.stop.set()
             await until(app, "count(*) = 1 FROM crm_sync.workers")
             await app.execute("INSERT INTO contacts (email, brevo_sync_status) VALUES ('a@example.com', 'Queued')")
-            # Nobody tends the bell now, and there is no tick: the next look of the second worker is what finds the flip.
+            # No worker tends the bell now, and there is no tick: the flip is found by the second worker's next look.
             assert second.requests == []
             await app.execute("SELECT pg_notify('crm_sync', 'brevo')")
             await until(app, ALL_COMPLETE)
@@ -117,7 +117,7 @@ async def test_sleeping_workers_are_called_when_a_claim_comes_back_full(app, url
     first.gate.clear()
     second.gate.clear()
     async with running(url, first, waits=NO_NET), running(url, second, waits=NO_NET):
-        await until(app, BOTH_HAVE_PERMITS)  # the first keeps what it has a request with
+        await until(app, BOTH_HAVE_PERMITS)  # the first keeps those it has requests for
         await until_asleep(app)
         await app.execute(
             "INSERT INTO contacts (email, brevo_sync_status) SELECT n || '@example.com', 'Queued' FROM generate_series(1, 40) n"
@@ -139,7 +139,7 @@ async def test_an_idle_worker_sends_no_statement(app, url):
             "WHERE application_name LIKE 'crm-sync%' AND datname = current_database()"
         )
         settled = await app.fetchval(last)
-        while True:  # the looks of the start come to an end
+        while True:  # the looks at the start come to an end
             await asyncio.sleep(0.3)
             now = await app.fetchval(last)
             if now == settled:

@@ -1,4 +1,4 @@
-"""A contact's way through the lane, with a CRM that does what the test says."""
+"""A contact's way through the lane, with a scripted CRM."""
 
 import asyncio
 import threading
@@ -72,7 +72,7 @@ async def test_a_flip_while_in_flight_runs_once_more_after_it_with_the_new_value
 
 
 async def test_a_worker_that_was_frozen_sends_nothing_that_others_may_have_by_now(app, url, crm, monkeypatch):
-    """Frozen after the claim: its session ends, the person withdraws, and it wakes before it has read any of that."""
+    """Frozen after the claim: its session ends, the contact is withdrawn, and it wakes before it has noticed."""
     start, frozen = Dispatch.start, []
 
     async def meanwhile():
@@ -135,7 +135,7 @@ async def test_a_row_locked_by_the_application_is_delivered_when_released(app, o
             flip = asyncio.create_task(write(app, held, sync_status="Queued"))
         await flip
         await until(app, ALL_COMPLETE)
-        # Locked after the flip: the claim steps over it, and must come back without any bell.
+        # Locked after the flip: the claim skips it, and must come back without a bell.
         await write(app, held, sync_status="New")
         await until_asleep(app)
         async with other_app.transaction():
@@ -223,7 +223,7 @@ class Outage:
     [
         OutageError("CRM_ERROR", "the CRM failed with 503"),
         NotSentError("UNREACHABLE", "no connection"),
-        # What is refused is probed later than what is away.
+        # A CRM that refuses is probed later than one that is down.
         pytest.param(RefusedError("REFUSED", "the CRM refuses everybody with 401"), marks=slow),
     ],
 )
@@ -247,7 +247,7 @@ async def test_a_contact_the_crm_fails_on_while_it_serves_others_uses_up_its_att
     monkeypatch.setenv("BREVO_SYNC_MAX_RETRIES", "1")
 
     class Picky(ScriptedCrm):
-        """Fails on one contact, and only after it has served another meanwhile."""
+        """Fails for one contact, and only after it has served another meanwhile."""
 
         async def deliver(self, contacts):
             if contacts[0].email != "poison@example.com":

@@ -1,4 +1,4 @@
-"""A lane asks which fields its CRM has before it sends the first contact: what can never arrive holds it, and marks nobody."""
+"""A lane asks for its CRM's fields before it sends the first contact: what can never arrive holds it, and marks no contact."""
 
 import asyncio
 from dataclasses import replace
@@ -27,7 +27,7 @@ MAPPING = FieldMapping("email", {"FIRSTNAME": "first_name"}, shapes=[SentField("
 
 
 class Schemed(ScriptedCrm):
-    """It says what the test lets it say, and counts how often it is asked."""
+    """Returns the fields given by the test, and counts the calls."""
 
     def __init__(self, said):
         super().__init__()
@@ -97,7 +97,7 @@ async def test_those_that_wait_for_one_answer_are_refused_by_it():
     ],
 )
 async def test_what_cannot_be_asked_holds_nothing_and_is_told_once(error):
-    """Nor what a plug-in answers that is no schema."""
+    """Nor does an answer of a plug-in that is not a schema."""
     client = Schemed(error)
     proved = fields(client, replace(USUAL, fields_unknown_s=0.0))
     with structlog.testing.capture_logs() as logged:

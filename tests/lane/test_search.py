@@ -1,4 +1,4 @@
-"""The search for those to blame, without I/O: every contact is told apart, at the promised price, no matter which is to blame."""
+"""The search for culprits, without I/O: every contact is judged, within the promised cost, whichever are to blame."""
 
 import math
 from datetime import UTC, datetime
@@ -48,7 +48,7 @@ class Crm:
 
     @property
     def unproven(self):
-        """Those that were found alone, and none was served in a later round."""
+        """Those that were found alone while none was served in a later round."""
         last = max(self.served.values(), default=0)
         return [found.contact.id for found in self.search.found if found.alone and found.refused_at >= last]
 
@@ -61,7 +61,7 @@ def test_one_is_found_and_proven_for_twice_the_logarithm_of_requests_and_no_othe
             assert crm.found == [minded]
             assert len(crm.served) == count - 1
             assert crm.unproven == []
-            # It is asked alone once more.
+            # It is sent alone once more.
             assert crm.requests + 1 <= 2 * math.log2(limit) + 1
             assert max(crm.served.values()) <= math.ceil(math.log(count, 3)) + 1
 

@@ -1,4 +1,4 @@
-"""Workers that share a lane: none keeps what another one may send, and a flip finds the one that has room."""
+"""Workers that share a lane: none keeps what another one may send, and a flip finds the one with room."""
 
 from dataclasses import replace
 
@@ -31,7 +31,7 @@ async def test_a_worker_takes_no_more_than_it_may_send_where_another_is_idle(app
 
 
 async def test_a_flip_finds_the_worker_with_room_while_the_hands_of_the_keeper_are_full(app, url):
-    """Without a tick: nothing but the bell can tell the other one."""
+    """Without a tick: only the bell can tell the other one."""
     waits = replace(NO_TICK, help_interval_s=0.05)
     keeper, other = ScriptedCrm(concurrency=4), ScriptedCrm(concurrency=4)
     for crm in (keeper, other):
@@ -40,7 +40,7 @@ async def test_a_flip_finds_the_worker_with_room_while_the_hands_of_the_keeper_a
         await until_asleep(app)
         async with running(url, other, waits=waits):
             await until(app, BOTH_SHARE)
-            first._wiring.session._look.alive = 2  # as the tick would tell
+            first._wiring.session._look.alive = 2  # as the tick would
             await app.execute(LINE_UP, 4)
             await keeper.reached(2)
             await other.reached(2)

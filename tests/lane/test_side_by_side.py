@@ -1,4 +1,4 @@
-"""Requests of one delivery side by side: with its own permit, and with those that get free meanwhile."""
+"""Concurrent requests of one delivery: with its own permit, and with those that become free meanwhile."""
 
 import asyncio
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""A deleted contact's record is deleted too: the promise, from the row's end to the CRM."""
+"""A deleted contact's record is deleted too: the promise, from the row to the CRM."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ ADA = "ada.1@example.com"
 
 
 class Burying(ScriptedCrm):
-    """Keeps records by id, and what it was asked to delete; raises or answers what it is told.
+    """Keeps records by id, and the requested deletions; raises or answers as scripted.
 
     deletes: set while deletions may end.
     """
@@ -231,7 +231,7 @@ async def test_a_record_that_another_contact_shares_is_kept(app, url, crm, delet
 
 
 async def test_a_crm_without_records_hears_of_each_though_they_have_one_id(app, url, crm, deletes):
-    """As of n8n, whose id is that of an execution."""
+    """As for n8n, whose id is that of an execution."""
     crm.keeps_records = False
     async with running(url, crm, waits=QUICK_TICKS):
         await delivered(app, 3)
@@ -242,7 +242,7 @@ async def test_a_crm_without_records_hears_of_each_though_they_have_one_id(app, 
 
 
 async def test_a_shared_record_that_is_found_by_address_is_kept(app, url, crm, deletes):
-    """The row in flight has no id, its twin has."""
+    """The row in flight has no id, its twin has one."""
     async with running(url, crm, waits=QUICK_TICKS):
         await delivered(app)
         [record] = crm.records
@@ -268,7 +268,7 @@ async def test_a_person_who_comes_back_keeps_the_record(app, url, crm, deletes):
         await delete_all(app)
         await app.execute("INSERT INTO contacts (email, brevo_sync_status) VALUES ('Ada.1@example.com ', 'Queued')")
         await crm.reached(2)
-        # Its address is in a request, so that nobody has even looked for the record.
+        # Its address is in a request, so the record has not even been looked up.
         await until(app, "due_at > deleted_at AND claimed_by IS NULL AND attempts = 0 FROM crm_sync.tombstones")
         crm.gate.set()
         await until(app, "brevo_contact_id IS NOT NULL FROM contacts")
@@ -278,7 +278,7 @@ async def test_a_person_who_comes_back_keeps_the_record(app, url, crm, deletes):
 
 
 async def test_who_comes_back_while_another_worker_deletes_his_record_is_sent_after_that(app, url, crm, deletes):
-    """Else the deletion might land last. The worker that deletes was alone when it began, and is stopping."""
+    """Otherwise the deletion might arrive last. The worker that deletes was alone when it began, and is stopping."""
     other = ScriptedCrm()
     async with running(url, crm, waits=QUICK_TICKS) as first:
         await delivered(app)
@@ -361,7 +361,7 @@ async def test_a_paused_crm_hears_of_deletions_when_it_is_resumed(app, url, crm,
         await delivered(app)
         done(url, "pause", "brevo", "--reason", "key rotation")
         await delete_all(app)
-        await until(app, "pg_sleep(0.3) IS NOT NULL")  # some ticks: that nothing happens tells nobody
+        await until(app, "pg_sleep(0.3) IS NOT NULL")  # some ticks, because there is no event for nothing happening
         assert crm.tried == 0
         done(url, "resume", "brevo")
         await until(app, NONE_LEFT)
@@ -419,7 +419,7 @@ async def test_of_a_thousand_deletions_no_more_are_under_way_than_are_permitted(
 
 
 class Crowded(Burying):
-    """Answers when four requests are in flight, and counts how many are at most."""
+    """Answers when four requests are in flight, and records the maximum."""
 
     delete_limit = 5
     now = most = 0

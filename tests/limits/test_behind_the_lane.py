@@ -1,4 +1,4 @@
-"""Who reads next to a lane waits for it: as long as contacts are ready, and while more than its share is used."""
+"""Reading next to a lane waits for it: as long as contacts are ready, and while more than its share is used."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ HOUR = Window(1000, 3600.0)
 
 
 class Rate:
-    """Whose use the test gives, look by look; then nothing is used."""
+    """Its usage is given by the test, look by look; then nothing is used."""
 
     def __init__(self, *used):
         self.looks = [*used]

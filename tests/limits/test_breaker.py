@@ -1,4 +1,4 @@
-"""The breaker of a lane, shared by all workers: the breaker, pauses, and permits for requests at a time."""
+"""The breaker of a lane, shared by all workers: the breaker, pauses, and permits for concurrent requests."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -17,7 +17,7 @@ MANY = "INSERT INTO contacts (email, brevo_sync_status) SELECT n || '@example.co
 
 
 class Fickle(ScriptedCrm):
-    """Raises what it is told, while it is told so."""
+    """Raises as scripted, as long as scripted."""
 
     trouble: Exception | None = None
 
@@ -29,7 +29,7 @@ class Fickle(ScriptedCrm):
 
 
 class Straggling(Fickle):
-    """The failure of one contact is told late."""
+    """The failure of one contact is reported late."""
 
     straggler: object = None
 
@@ -58,7 +58,7 @@ def breaker(database, said=None):
 
 
 async def workers(stack, url, count, **options):
-    """This many workers, each with a CRM of its own that shows what it sends."""
+    """This many workers, each with its own CRM that shows what it sends."""
     crms = [Fickle(**options) for _ in range(count)]
     for crm in crms:
         await stack.enter_async_context(running(url, crm))
@@ -66,9 +66,9 @@ async def workers(stack, url, count, **options):
 
 
 async def under_way(crms, requests):
-    """Returns when so many are, of all workers together."""
+    """Returns when this many are in flight, over all workers."""
     async with asyncio.timeout(20):
-        while sum(len(crm.in_flight) for crm in crms) < requests:  # noqa: ASYNC110 (the CRMs tell nobody)
+        while sum(len(crm.in_flight) for crm in crms) < requests:  # noqa: ASYNC110 (the CRMs have no events)
             await asyncio.sleep(0.01)
 
 
@@ -248,7 +248,7 @@ async def test_a_worker_with_a_backlog_shares_with_one_that_comes_later(app, url
         await under_way([first], 4)
         [second] = await workers(stack, url, 1, concurrency=4)
         second.gate.clear()
-        await until(app, "count(*) = 2 FROM crm_sync.workers")  # else the backlog may be gone before it looks
+        await until(app, "count(*) = 2 FROM crm_sync.workers")  # otherwise the backlog may be gone before it looks
         first.gate.set()
         await under_way([second], 2)
         second.gate.set()

@@ -1,4 +1,4 @@
-"""ConcurrencyLimit for requests at a time, of one worker: shared, given back, and never waited for in vain."""
+"""ConcurrencyLimit for the concurrent requests of one worker: shared, returned, and never waited for in vain."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ from crm_sync.limits.concurrency_limit import ConcurrencyLimit
 
 
 class FakeSession:
-    """A worker's session at a server that all sessions of a test share: permit by permit who holds it."""
+    """A worker's session on a server shared by all sessions of a test: who holds each permit."""
 
     def __init__(self, locks: dict[int, "FakeSession"]) -> None:
         self.openings = 1
@@ -48,7 +48,7 @@ class Worker:
         self.heard += 1
 
     async def send(self, requests):
-        """So many more requests, each until `end`."""
+        """This many more requests, each until `end`."""
         for _ in range(requests):
             end = asyncio.Event()
             self.tasks.append((asyncio.create_task(self._request(end)), end))

@@ -1,4 +1,4 @@
-"""The rate limit of an account, shared by all workers: what a request gets of it when the database is away."""
+"""The rate limit of an account, shared by all workers: what a request gets when the database is unreachable."""
 
 import pytest
 from structlog.testing import capture_logs
@@ -14,7 +14,7 @@ AWAY = DatabaseTroubleError("the database cannot be reached")
 
 
 class FakeDatabase:
-    """With a row of its own for what is used, or trouble instead."""
+    """With its own row for usage, or trouble instead."""
 
     def __init__(self):
         self.trouble = None
@@ -71,7 +71,7 @@ async def test_an_account_without_limits_does_not_ask_the_database(database):
 
 
 async def test_what_is_held_back_goes_back_without_an_attempt(app, url):
-    """As it does when a client raises what the rate limit says."""
+    """As when a client raises what the rate limit says."""
     crm = ScriptedCrm()
     held_back = [HeldBackError("no request could be started: the database cannot be reached")] * 3
 

@@ -1,1 +1,1 @@
-"""The protocol as a model for Spin, and what is checked of it."""
+"""The protocol as a model for Spin, and what is checked about it."""

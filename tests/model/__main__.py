@@ -1,4 +1,4 @@
-"""`make model`: checks every configuration of the protocol's model with Spin, a line each.
+"""`make model`: checks every configuration of the protocol's model with Spin, one line each.
 
 python -m tests.model --small --only "no look"
 """
@@ -20,7 +20,9 @@ WIDTH = max(len(configuration.name) for configuration in CONFIGURATIONS)
 @click.option("--only", default="", help="Those whose name contains this.")
 @click.option("--jobs", default=2, show_default=True, help="Small ones at a time; large ones run one after the other.")
 def main(*, small: bool, only: str, jobs: int) -> None:
-    """Checks the model of the protocol. 1 if a fault is found where none may be, or none where one has to be."""
+    """Checks the model of the protocol. Returns 1 if a fault is found where there must be none, or none where
+    there must be one.
+    """
     if (missing := missing_tools()) is not None:
         print(f"The model needs Spin and a C compiler; {missing}")
         sys.exit(1)

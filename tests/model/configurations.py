@@ -1,7 +1,7 @@
-"""What is checked of the model: configurations in which it has to hold, and ones in which a fault has to be found.
+"""The configurations of the model that are checked: some in which it must hold, and some in which a fault must be found.
 
-The second kind takes one rule out of the protocol, or asks for more than it promises. One in which nothing is found says that the
-model cannot see such a fault, or that the rule is not needed.
+The second kind removes one rule from the protocol, or demands more than it promises. If no fault is found there, the model cannot
+see such faults, or the rule is not needed.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ STALE = "an older state lands last"
 TWICE = "a contact is in two requests"
 USURPED = "a claim is ended by a worker that lost it"
 STUCK = "a process is stuck"
-# By what the violated assertion mentions, the most telling first.
+# By what the violated assertion mentions, the most specific first.
 FAULTS = {
     "hand_no[": USURPED,
     "requests[": TWICE,
@@ -25,7 +25,7 @@ FAULTS = {
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """switches: of bell.pml. fault: what has to be found; None: nothing may be. large: minutes and gigabytes."""
+    """switches: of bell.pml. fault: the one that must be found; None: there must be none. large: needs minutes and gigabytes."""
 
     name: str
     switches: str = ""
@@ -57,7 +57,7 @@ CONFIGURATIONS = (
     Configuration("large: a session is cut and a worker is killed", BOTH, large=True),
     Configuration("large: two contacts of one address", ONE_ADDRESS, large=True),
     Configuration("large: one address, a session is cut", f"{ONE_ADDRESS} TICK=1 LOSSES=1", large=True),
-    # Each without one rule of ours.
+    # Each without one of our rules.
     Configuration("no look after arming", "BROKEN_NO_LOOK", STRANDED),
     Configuration("the bell is armed in spite of a flip", "BROKEN_ARMS_ALWAYS", STRANDED),
     Configuration("a refused flip does not ring", "BROKEN_SILENT_FLIP", STRANDED),
@@ -75,9 +75,9 @@ CONFIGURATIONS = (
     Configuration("lines: a flip adds none", f"{IN_TURN} BROKEN_NO_LINE_OF_A_FLIP", STRANDED),
     Configuration("lines: a finish adds none", f"{IN_TURN} BROKEN_NO_LINE_OF_A_FINISH", STRANDED),
     Configuration("lines: that of a locked row is dropped", f"{IN_TURN} BROKEN_LINE_OF_A_LOCKED_ROW", STRANDED),
-    # Each without one rule of Postgres that ours rest on.
+    # Each without one rule of Postgres that ours depend on.
     Configuration("advisory locks end before a commit is visible", "BROKEN_LOCKS_END_FIRST", STRANDED),
     Configuration("a locked row is not looked at again", "BROKEN_NO_SECOND_LOOK", TWICE),
-    # More than is promised: the request of a worker that was killed lands last, and nobody is left who knows of it.
+    # More than is promised: the request of a killed worker arrives last, and no worker is left that knows about it.
     Configuration("large: order after a death", f"{DEAD_WORKER} FLIPS=2 ORDER_AFTER_DEATH", STALE, large=True),
 )

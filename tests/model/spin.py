@@ -1,4 +1,4 @@
-"""Runs Spin on one configuration: a verifier is generated, compiled and run in a folder of its own, with bounds."""
+"""Runs Spin on one configuration: a verifier is generated, compiled and run in its own folder, with bounds."""
 
 import re
 import shutil
@@ -14,7 +14,7 @@ TOOLS = {"spin": "spin", "gcc": "gcc"}  # and their packages in Debian
 DEPTH = 1_000_000  # steps of one run
 TRAIL_LINES = 60
 
-# Small ones are kept whole and compiled quickly. Of a state of the large ones, a hash of 64 bits and more is kept.
+# Small state spaces are kept exactly and compiled quickly. For large ones, a hash of at least 64 bits per state is kept.
 SMALL = ("-DCOLLAPSE", "-DMEMLIM=1500")
 LARGE = ("-DHC4", "-DMEMLIM=6000")
 SMALL_TIMEOUT_S = 300
@@ -22,12 +22,14 @@ LARGE_TIMEOUT_S = 1200
 
 
 class ModelError(RuntimeError):
-    """A tool is missing, or the model is no Promela."""
+    """A tool is missing, or the model is not valid Promela."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """fault: what was found. reason: why the search ended before it had seen every state. trail: the last steps to the fault."""
+    """fault: what was found. reason: why the search ended before it had seen every state. trail: the last
+    steps before the fault.
+    """
 
     states: int
     seconds: float
@@ -36,7 +38,7 @@ class Result:
     trail: str = ""
 
     def verdict(self, expected: str | None) -> tuple[bool, str]:
-        """Whether it is as it should be, and in words."""
+        """Whether it is as expected, and in words."""
         if self.fault is not None:
             if self.fault == expected:
                 return True, f"found: {self.fault}"
@@ -59,7 +61,7 @@ def check(configuration: Configuration, *, timeout_s: float | None = None) -> Re
         shutil.copy(MODEL, folder)
         defines = [f"-D{switch}" for switch in configuration.switches.split()]
         _run(["spin", "-a", *defines, MODEL.name], folder)
-        # A fault is found before a good compiler has done its work.
+        # A fault is found before an optimising compiler has finished.
         options = (
             "-O1" if configuration.fault and not configuration.large else "-O2",
             *(LARGE if configuration.large else SMALL),
@@ -79,7 +81,7 @@ def check(configuration: Configuration, *, timeout_s: float | None = None) -> Re
 
 
 def read(output: str) -> Result:
-    """What a verifier has printed. Raises ModelError if that is no result."""
+    """The output of a verifier. Raises ModelError if it is not a result."""
     found = {
         name: re.search(pattern, output)
         for name, pattern in {

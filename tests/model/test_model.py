@@ -1,4 +1,4 @@
-"""The model of the protocol: right configurations hold, and a rule that is taken out is missed."""
+"""The model of the protocol: correct configurations hold, and a removed rule is noticed."""
 
 import pytest
 

@@ -16,7 +16,7 @@ COLUMNS = (DRAIN, LATENCY_P50, LATENCY_P99)
 
 
 async def measure(peer: Peer, server: Postgres, jobs: int, samples: int) -> Figures:
-    """One repeat, each measurement in a database of its own."""
+    """One repeat, each measurement in a separate database."""
     try:
         rate = await peer.drain(server.create_database("drain"), jobs)
         async with running_sink() as sink:
@@ -38,7 +38,8 @@ def main(repeats: int, jobs: int, samples: int, only: str) -> None:
     absent = {peer.name: reason for peer in peers if (reason := peer.unavailable())}
     measured: dict[str, list[Figures]] = {peer.name: [] for peer in peers if peer.name not in absent}
     with running_postgres() as server:
-        # The repeats of a peer are apart in time: a noisy minute of the machine hits one repeat of all, not all of one.
+        # The repeats of a peer are spread out: a noisy minute of the machine hits one repeat of each peer, not all repeats of
+        # one.
         for _ in range(repeats):
             for peer in peers:
                 if peer.name in absent:

@@ -42,11 +42,11 @@ def worker_url(database_url: str) -> str:
 
 
 async def drain_rate(command: Sequence[str], database_url: str, jobs: int, unfinished: str) -> float:
-    """Jobs per second. `unfinished` is SQL that tells whether any job is not finished yet; it is asked only after the last job
-    was handled, so that the asking costs the worker nothing."""
+    """Jobs per second. `unfinished` is SQL that tells whether any job is unfinished; it is run only after the last job was
+    handled, so that it costs the worker nothing."""
     connection = await asyncpg.connect(database_url)
     try:
-        # What autovacuum and the checkpointer would do within a minute: without it the plans are made for an empty table.
+        # Autovacuum and the checkpointer would do this within a minute: without it, plans are made for an empty table.
         await connection.execute("VACUUM ANALYZE")
         await connection.execute("CHECKPOINT")
         if not await connection.fetchval(unfinished):
@@ -55,7 +55,7 @@ async def drain_rate(command: Sequence[str], database_url: str, jobs: int, unfin
             first_ns = await worker.says("first", START_TIMEOUT_S)
             await worker.says("last", DRAIN_TIMEOUT_S)
             async with asyncio.timeout(EMPTY_TIMEOUT_S):
-                while await connection.fetchval(unfinished):  # noqa: ASYNC110 (nobody says when a table is empty)
+                while await connection.fetchval(unfinished):  # noqa: ASYNC110 (no event says when a table is empty)
                     await asyncio.sleep(EMPTY_POLL_S)
             empty_ns = time.perf_counter_ns()
     finally:

@@ -1,4 +1,4 @@
-"""Graphile Worker: Node, node-postgres. Installed from its package registry into a temporary folder, if npm is at hand."""
+"""Graphile Worker: Node, node-postgres. Installed from the package registry into a temporary folder, if npm is available."""
 
 import asyncio
 import functools
@@ -28,7 +28,7 @@ ENQUEUE_MANY = """
 """
 ENQUEUE_BATCH = 5_000
 
-# Two releases of the same speed: the newer one needs a newer Node.
+# Two releases with the same speed: the newer one needs a newer Node.
 NEWEST = "0.18.0"
 NEWEST_NEEDS_NODE = (22, 18)
 FOR_OLDER_NODE = "0.17.3"
@@ -45,7 +45,7 @@ BATCHED = NORMAL | {"localQueue": {"size": 2_000}, "completeJobBatchDelay": 0, "
 
 
 class UnavailableError(RuntimeError):
-    """Node, npm or the registry is not at hand."""
+    """Node, npm or the registry is not available."""
 
 
 @dataclass(frozen=True)
@@ -53,23 +53,23 @@ class Installation:
     node: str
     worker: Path
     version: str
-    # Its folder goes when this does, at the latest when the process ends.
+    # The folder is removed with this object, at the latest when the process ends.
     folder: tempfile.TemporaryDirectory[str]
 
 
 @functools.cache
 def installation() -> Installation:
-    """Installs it once for the process. The worker's program lies next to it, where Node looks for packages."""
+    """Installs it once per process. The worker's program is next to it, where Node looks for packages."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         raise UnavailableError("needs node and npm")
     folder = tempfile.TemporaryDirectory(prefix="crm-sync-graphile-")
     try:
         release = NEWEST if _node_version(node) >= NEWEST_NEEDS_NODE else FOR_OLDER_NODE
-        # Without a manifest of its own npm would install into a folder further up that has one.
+        # Without its own manifest, npm would install into a parent folder that has one.
         Path(folder.name, "package.json").write_text('{"private": true}', encoding="utf-8")
         package = f"graphile-worker@{release}"
-        # No audit and no call for funds: only what is needed is asked of the registry. No package's own scripts are run.
+        # No audit and no funding messages: the registry is asked only for what is needed. No package scripts are run.
         command = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", package]
         subprocess.run(command, cwd=folder.name, check=True, capture_output=True, timeout=INSTALL_TIMEOUT_S)
     except (subprocess.SubprocessError, OSError) as error:
@@ -122,7 +122,7 @@ async def latency(database_url: str, sink: Sink, samples: int = 200, *, batched:
 
 
 async def install(database_url: str) -> tuple[str, str]:
-    """Its schema in this database. Node, and the worker's program."""
+    """Creates its schema in this database. Returns Node, and the worker's program."""
     installed = await asyncio.to_thread(installation)
     command = [installed.node, str(installed.worker), "install", database_url]
     await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True, timeout=MIGRATION_TIMEOUT_S)

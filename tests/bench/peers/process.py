@@ -1,4 +1,4 @@
-"""A peer's worker as a process of its own, which tells on its standard output when things happened."""
+"""A peer's worker as a separate process, which reports on its standard output when things happened."""
 
 import asyncio
 import tempfile
@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import IO
 
-# Whatever a worker is started from, `tests.bench` is found from here.
+# From wherever a worker is started, it finds `tests.bench` here.
 REPOSITORY = Path(__file__).resolve().parents[3]
 STOP_TIMEOUT_S = 5
 ERROR_LENGTH = 2000
@@ -45,7 +45,7 @@ class WorkerProcess:
         return self._errors.read().decode(errors="replace")[-ERROR_LENGTH:]
 
     async def stop(self) -> None:
-        """Asks the process to end, then ends it. Only this one, by its own id."""
+        """Asks the process to end, then kills it. Only this one, by its own id."""
         if self._process.returncode is not None:
             return
         self._process.terminate()

@@ -10,8 +10,8 @@ from tests.bench.peers import peer_graphile, peer_pgqueuer, peer_procrastinate
 
 @dataclass(frozen=True)
 class Peer:
-    """`drain(database_url, jobs=20_000)` gives jobs per second, `latency(database_url, sink, samples=200)` milliseconds. Each
-    wants a database of its own, new and empty, and installs there what the peer needs."""
+    """`drain(database_url, jobs=20_000)` returns jobs per second, `latency(database_url, sink, samples=200)` milliseconds. Each
+    needs a new and empty database, and installs there what the peer needs."""
 
     name: str
     # Known once it is installed.

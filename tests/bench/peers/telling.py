@@ -1,4 +1,4 @@
-"""What the Python peers' workers tell the benchmark on standard output: `word nanoseconds`, one to a line."""
+"""What the Python peers' workers report to the benchmark on standard output: `word nanoseconds`, one per line."""
 
 import signal
 import sys
@@ -18,7 +18,7 @@ def tell(word: str) -> None:
 
 
 class Counter:
-    """The drain's no-op handler calls it once a job; it tells of the first and of the last."""
+    """The drain's no-op handler calls it once per job; it reports the first and the last."""
 
     def __init__(self, jobs: int) -> None:
         self.jobs = jobs
