@@ -1,4 +1,4 @@
-"""A worker whose CRM the test scripts, next to an application with an ORM."""
+"""A worker whose CRM is scripted by the test, next to an application with an ORM."""
 
 from collections.abc import AsyncIterator
 
@@ -9,10 +9,10 @@ from tests.harness import ScriptedCrm, running
 
 @pytest.fixture
 async def crm(url: str) -> AsyncIterator[ScriptedCrm]:
-    """What a running worker delivers to."""
+    """The CRM that a running worker delivers to."""
     crm = ScriptedCrm()
     async with running(url, crm):
         try:
             yield crm
         finally:
-            crm.gate.set()  # the worker drains, so what is in flight has to land
+            crm.gate.set()  # the worker drains, so what is in flight must end

@@ -1,4 +1,4 @@
-"""Steps of every ORM's tests: a contact takes off, and lands."""
+"""Steps shared by the tests of every ORM: a contact goes in flight, and is finished."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -28,7 +28,7 @@ async def take_off(app: asyncpg.Connection, crm: ScriptedCrm, flip: Callable[[],
 
 
 async def land(app: asyncpg.Connection, crm: ScriptedCrm, until_it_is: str = COMPLETE) -> None:
-    """The CRM answers; returns when all is as given."""
+    """The CRM answers; returns when everything is as given."""
     crm.gate.set()
     await until(app, until_it_is)
     assert crm.twice_in_flight == []

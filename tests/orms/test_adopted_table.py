@@ -1,4 +1,4 @@
-"""The manual's models on an adopted table: in a schema, with a bigint key, and HubSpot's status an enum of its own."""
+"""The manual's models on an adopted table: in a schema, with a bigint key, and with HubSpot's own enum for its status."""
 
 import asyncio
 
@@ -32,7 +32,7 @@ PEOPLE = f"""
 STATES = {"hubspot": OWN_STATES, "brevo": sqlalchemy_tests.STATES}
 
 
-# SQLAlchemy, as the manual has it: the schema is told to the table and to the types in it.
+# SQLAlchemy, as in the manual: the schema is given to the table and to its types.
 
 MODEL = run(
     sqlalchemy_tests.MODEL,
@@ -68,7 +68,7 @@ class WithSqlalchemy:
         self._application = sqlalchemy_tests.Application(url, driver)
 
     async def open(self):
-        """Nothing: it connects by itself."""
+        """Nothing to do: it connects by itself."""
 
     async def close(self):
         await self._application.close()
@@ -103,7 +103,7 @@ class WithSqlalchemy:
         await self._application.run(work)
 
 
-# Django: the same, by names in quotes and types with their schema.
+# Django: the same, with quoted names and schema-qualified types.
 
 
 class LeadStatus(models.TextField):

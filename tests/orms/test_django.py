@@ -1,4 +1,4 @@
-"""Django on the contacts table: the manual's model, and what whole-row saves of it do next to a worker."""
+"""Django on the contacts table: the manual's model, and the effect of saving whole rows next to a worker."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -21,7 +21,7 @@ from tests.steps import insert
 
 MODEL, USE = blocks("how-to/django.md")
 
-# The app is this folder, which is all that Django asks of a model.
+# The app is this folder, which is all that Django requires of a model.
 DATABASE = {"ENGINE": "django.db.backends.postgresql", "NAME": "set by each test"}
 settings.configure(USE_TZ=True, DATABASES={"default": DATABASE}, INSTALLED_APPS=["tests.orms"])
 django.setup()
@@ -41,7 +41,7 @@ class Plain(models.Model):
 
 
 class Application:
-    """Django in a thread of its own, as connections are a thread's."""
+    """Django in a separate thread, because connections belong to a thread."""
 
     def __init__(self, url: str) -> None:
         self._thread = ThreadPoolExecutor(1)

@@ -1,4 +1,4 @@
-"""SQLAlchemy on the contacts table, over psycopg and asyncpg: the manual's model, and old objects next to a worker."""
+"""SQLAlchemy on the contacts table, with psycopg and asyncpg: the manual's model, and stale objects next to a worker."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -43,7 +43,7 @@ Contact = run(
 
 
 class Application:
-    """Sessions over one driver. What is done in one is written as for a plain session, and ends with its commit."""
+    """Sessions with one driver. Work in one is written as for a plain session, and ends with its commit."""
 
     def __init__(self, url: str, driver: str) -> None:
         self._url = sqlalchemy.make_url(url).set(drivername=f"postgresql+{driver}")
@@ -56,7 +56,7 @@ class Application:
             return result
 
     async def run_in_a_plain_session(self, work: Callable[[Session], Any]) -> Any:
-        """As an application without asyncio does. Of psycopg only: asyncpg has no other face."""
+        """Like an application without asyncio. Only for psycopg: asyncpg has no synchronous interface."""
 
         def in_thread() -> Any:
             engine = sqlalchemy.create_engine(self._url)
@@ -81,7 +81,7 @@ async def application(url: str, request: pytest.FixtureRequest) -> AsyncIterator
 
 @pytest.fixture
 async def key(application: Application) -> UUID:
-    """Of the one contact that there is."""
+    """Of the only contact."""
 
     def add(session: Session) -> UUID:
         contact = Contact(email="old@example.com")
@@ -93,7 +93,7 @@ async def key(application: Application) -> UUID:
 
 
 def read(session: Session) -> Any:
-    """The one contact. Outside of its session it is a detached object."""
+    """The only contact. Outside its session it is a detached object."""
     return session.scalars(sqlalchemy.select(Contact)).one()
 
 
@@ -185,7 +185,7 @@ async def test_a_flip_is_written_though_the_object_says_queued_from_before(app, 
 
 
 def saved_whole(stale: Any) -> Callable[[Session], None]:
-    """A detached object comes back with every attribute flagged as modified."""
+    """A detached object is saved with every attribute flagged as modified."""
 
     def save(session: Session) -> None:
         session.add(stale)

@@ -1,4 +1,4 @@
-"""Wheel and sdist, made once for the tests of a process, and the tools that a release is checked with."""
+"""Wheel and sdist, built once per test process, and the tools that check a release."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ def built(folder: Path) -> tuple[Path, Path]:
 
 
 def constraints(folder: Path) -> Path:
-    """The locked versions without their hashes, which a wheel of ours has none of."""
+    """The locked versions without their hashes, because our own wheel has none."""
     path = folder / "constraints.txt"
     lines = (LOCKED / "dev.txt").read_text().splitlines()
     path.write_text("\n".join(line.removesuffix(" \\") for line in lines if line[:1].isalnum()) + "\n")
@@ -33,7 +33,7 @@ def constraints(folder: Path) -> Path:
 
 
 def tool(name: str) -> str:
-    """The command of a tool that `make release-tools` installs; the test is skipped where it did not."""
+    """A command that `make release-tools` installs; the test is skipped without it."""
     path = Path(sys.executable).with_name(name)
     if not path.exists():
         pytest.skip(f"there is no {name} in .venv: make release-tools")
@@ -41,13 +41,13 @@ def tool(name: str) -> str:
 
 
 def module(name: str) -> None:
-    """Skips the test where `make release-tools` has not installed it."""
+    """Skips the test if `make release-tools` has not installed it."""
     if find_spec(name) is None:
         pytest.skip(f"there is no {name} in .venv: make release-tools")
 
 
 def ran(*command: object, cwd: Path, **env: str) -> str:
-    """What it prints. Nothing of this checkout is on its way."""
+    """Returns its output. This checkout is not on its path."""
     bare = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(cwd), "LANG": "C.UTF-8", **_network()}
     done = subprocess.run(
         [*map(str, command)], cwd=cwd, env={**bare, **env}, capture_output=True, text=True, timeout=TIMEOUT_S, check=False

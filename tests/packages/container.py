@@ -1,7 +1,7 @@
-"""The container, made and run without a registry and without a daemon: buildah, with the tree of the boot tests for its base.
+"""The container, built and run without a registry and without a daemon: buildah, based on the tree of the boot tests.
 
-What runs it here is what runs any container, as far as it matters: a root of its own that nothing can write to, processes of its
-own, and the user, folder, environment and command that the image names. The network is this machine's.
+It is run like any container in all that matters: with a read-only root, its own processes, and the user, folder, environment and
+command from the image. The network is this machine's.
 """
 
 import json
@@ -25,13 +25,13 @@ ENTER = 'mount --rbind -o ro "$1" "$1" && mount --make-rprivate "$1" && mount -t
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """root: its file tree. config: what the image says of how it is run."""
+    """root: its file tree. config: how the image says it is run."""
 
     root: Path
     config: dict[str, Any]
 
     def command(self, *arguments: str) -> list[str]:
-        """That runs it with these arguments, in the place of those that the image names."""
+        """Runs it with these arguments instead of the image's."""
         return self.inside(*self.config["Entrypoint"], *(arguments or self.config["Cmd"]))
 
     def inside(self, *command: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The Debian package, made once for the tests of a process."""
+"""The Debian package, built once per test process."""
 
 import shutil
 import subprocess
@@ -16,7 +16,7 @@ NEEDED = {"dh": "debhelper", "dpkg-buildpackage": "dpkg-dev", "apt-get": "apt"}
 
 @cache
 def package(folder: Path) -> Path:
-    """The .deb; what else was made lies next to it. Skips the test where it cannot be made."""
+    """The .deb; other build products are next to it. Skips the test if it cannot be built."""
     for tool, name in NEEDED.items():
         if shutil.which(tool) is None:
             pytest.skip(f"there is no {tool} here (it comes with the package {name})")

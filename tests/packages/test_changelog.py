@@ -1,4 +1,4 @@
-"""The changelog has the form that people and tools expect: https://keepachangelog.com."""
+"""The changelog has the format that people and tools expect: https://keepachangelog.com."""
 
 import re
 from datetime import date

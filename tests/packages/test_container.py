@@ -1,4 +1,4 @@
-"""The container: it is made, and delivers as a user of no rights whose root cannot be written to. And the file for compose."""
+"""The container: it is built, and delivers as an unprivileged user with a read-only root. And the compose file."""
 
 import asyncio
 import os
@@ -58,7 +58,7 @@ def healthy(made, settings):
 
 
 def child(pid):
-    """What unshare has started."""
+    """The process that unshare has started."""
     [only] = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return int(only)
 

@@ -1,4 +1,4 @@
-"""The example of a plug-in, as a package of its own beside the wheel, in an environment with nothing else."""
+"""The example plug-in, as a separate package next to the wheel, in an environment with nothing else."""
 
 import shutil
 import subprocess
@@ -22,7 +22,7 @@ def test_a_plug_in_is_found_beside_the_wheel_and_keeps_the_contract(tmp_path):
     install = (*PIP, "--python", into, "install", "--constraint", constraints(tmp_path))
     ran(*install, wheel, plug_in, cwd=tmp_path)
 
-    # Without pytest: the kit needs none to be imported.
+    # Without pytest: importing the kit does not need it.
     assert ran(into, "-c", REGISTERED, cwd=tmp_path) == "hubspot brevo mautic n8n listmonk listmonk_url"
     said = ran(into.with_name("crm-sync"), "settings", cwd=tmp_path, DATABASE_URL="postgresql://crm_worker@localhost/app")
     assert "LISTMONK_URL" in said

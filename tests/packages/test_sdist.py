@@ -1,4 +1,4 @@
-"""The sdist: unpacked somewhere, `make` does there what it does in a checkout."""
+"""The sdist: unpacked anywhere, `make` does what it does in a checkout."""
 
 import subprocess
 import sys
@@ -23,7 +23,7 @@ def unpacked(tmp_path_factory):
 
 
 def tracked():
-    """The files of the checkout; of an unpacked sdist, where there is no git, those that are there."""
+    """The files of the checkout; in an unpacked sdist, without git, the existing files."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     return {name for name in listed.stdout.splitlines() if (ROOT / name).exists()}
@@ -39,13 +39,13 @@ def test_it_has_every_file_of_the_checkout_and_no_other(unpacked):
 
 @pytest.fixture(scope="module")
 def made(unpacked):
-    """After `make setup`, without downloading anything: the dependencies are those that the tests run with."""
+    """After `make setup`, without downloads: the dependencies are those that the tests run with."""
     environment = unpacked / ".venv"
     ran(sys.executable, "-m", "venv", "--without-pip", environment, cwd=unpacked)
     libraries = next(environment.glob("lib/python*/site-packages"))
     (libraries / "tests-dependencies.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
     ours = environment / "bin" / "python"
-    # Before what the tests run with, this very folder.
+    # This folder comes before the packages that the tests run with.
     (libraries / "_before.pth").write_text(f"{unpacked}/worker\n")
     (environment / "bin" / "crm-sync").write_text(f"#!{ours}\nfrom crm_sync.cli import main\n\nmain()\n")
     (environment / "bin" / "pytest").write_text(f"#!{ours}\nimport sys\n\nimport pytest\n\nsys.exit(pytest.console_main())\n")
@@ -60,7 +60,7 @@ def test_make_demo_works_in_it(made):
 
 
 def test_make_test_works_in_it(made):
-    """A few files, for all of them take minutes; that the others are whole is shown by the comparison above."""
+    """A few files, because all would take minutes; the comparison above shows that the others are complete."""
     said = ran("make", "test", "JOBS=2", "REPORT=tests/test_docs.py tests/core/test_retry.py", cwd=made)
     assert " passed" in said
     assert "skipped" not in said

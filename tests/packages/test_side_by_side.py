@@ -1,7 +1,7 @@
-"""A worker of the release before this one, and one of this, on one database: what docs/how-to/upgrade.md promises.
+"""A worker of the previous release and one of this release on one database: what docs/how-to/upgrade.md promises.
 
-It begins with the second release. Until then, and for any other version, somebody can name what is to stand for the one before:
-PREVIOUS=v0.1.0 .venv/bin/pytest tests/packages/test_side_by_side.py
+It begins with the second release. Until then, and for other versions, the previous one can be named: PREVIOUS=v0.1.0
+.venv/bin/pytest tests/packages/test_side_by_side.py
 """
 
 import os

@@ -1,4 +1,4 @@
-"""The wheel: what is in it, and that it works where nothing else is, as pip, pipx and uv install it."""
+"""The wheel: its contents, and that it works on its own, installed by pip, pipx and uv."""
 
 import json
 import sys
@@ -69,7 +69,7 @@ def test_the_package_index_would_take_it_and_the_sdist(tmp_path):
 
 
 def test_it_works_in_an_environment_with_nothing_else(wheel, tmp_path):
-    """With the demo, so that all that the worker imports is there: a real worker, a real PostgreSQL."""
+    """With the demo, so that everything the worker imports is included: a real worker, a real PostgreSQL."""
     ran(sys.executable, "-m", "venv", "--without-pip", "bare", cwd=tmp_path)
     into = tmp_path / "bare" / "bin" / "python"
     ran(*PIP, "--python", into, "install", "--constraint", constraints(tmp_path), f"{wheel}[demo]", cwd=tmp_path)
@@ -82,9 +82,9 @@ def test_it_works_in_an_environment_with_nothing_else(wheel, tmp_path):
 
 
 def lists_itself(interpreter, folder):
-    """As CycloneDX: what is installed there."""
+    """As CycloneDX: the packages installed there."""
     if find_spec("cyclonedx_py") is None:
-        return  # the tests of twine and pipx say what is missing
+        return  # the tests of twine and pipx report what is missing
     ran(sys.executable, ROOT / "deploy" / "sbom.py", interpreter, folder / "sbom.json", cwd=folder)
     listed = json.loads((folder / "sbom.json").read_text())
     described = listed["metadata"]["component"]

@@ -1,4 +1,4 @@
-"""The workflows: they are well-formed, safe, and run what a person runs."""
+"""The workflows: they are well-formed, safe, and run the same commands as people."""
 
 import re
 import sys

@@ -1,4 +1,4 @@
-"""What a connection asks of the server before its first statement of a kind."""
+"""What a connection asks the server before its first statement of a kind."""
 
 import asyncpg
 
@@ -23,7 +23,7 @@ async def test_a_built_in_type_is_asked_about_once_in_a_process(url: str):
 
 
 async def test_what_the_driver_must_be_told_of_is_asked_about_in_each_connection(url: str, app: asyncpg.Connection):
-    """Ranges, and types of the database's own, whose numbers another database has given to others."""
+    """Ranges, and the database's own types, whose OIDs mean other types in another database."""
     await app.execute("CREATE TYPE mood AS ENUM ('glad'); CREATE TYPE pair AS (first integer, second mood)")
     for _ in range(2):
         connection = await connect(url)

@@ -1,4 +1,4 @@
-"""How a table is changed under load: when it is asked for again, what is told, and when it is given up."""
+"""How a table is changed under load: when it is tried again, what is reported, and when it is given up."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The numbers of the advisory locks are in one place, and the migrations, which cannot be edited, say the same."""
+"""The numbers of the advisory locks are in one place, and the migrations, which cannot be edited, have the same ones."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ from crm_sync.postgres.statements import files, folder, query
 ROOT = Path(__file__).parents[2]
 NUMBER = re.compile(r"(?<!\d)16684434\d\d|(?<!\d)16684435\d\d")
 HOME = ROOT / "worker" / "crm_sync" / "postgres" / "locks.py"
-MIGRATED = (ROOT / "sql" / "migrations", ROOT / "sql" / "schema.sql")  # the latter is what the former make
+MIGRATED = (ROOT / "sql" / "migrations", ROOT / "sql" / "schema.sql")  # the latter is generated from the former
 TEXTS = {".py", ".sql", ".md", ".toml", ".mjs", ".sh", ".service"}
 
 
@@ -61,7 +61,7 @@ def _migrations():
 
 @pytest.mark.parametrize("name", sorted(files()))
 def test_every_lock_of_a_statement_is_one_of_them(name):
-    """A key that is written out would be nobody's."""
+    """A key written as a number would belong to no lock."""
     text = files()[name].read_text()
     assert re.findall(r"(?:classid = |advisory_\w+\()\d+", text) == []
 

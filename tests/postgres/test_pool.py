@@ -1,4 +1,4 @@
-"""Connections of the pool that are interrupted."""
+"""Interrupted connections of the pool."""
 
 import pytest
 
@@ -16,7 +16,7 @@ async def on_a_terminated_connection(database, patience_s):
 
 @pytest.mark.parametrize("patience_s", [None, 5.0])
 async def test_a_statement_on_a_connection_that_was_broken_off_is_trouble_with_the_database(app, url, patience_s):
-    """At any moment of it: asyncpg then asks one thing or another of the protocol that it has forgotten."""
+    """At any moment: asyncpg then uses various attributes of the protocol that it has dropped."""
     async with Database(as_worker(url), size=1) as database:
         with pytest.raises(DatabaseTroubleError, match="closed between two messages") as raised:
             await on_a_terminated_connection(database, patience_s)

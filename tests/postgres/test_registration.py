@@ -1,4 +1,4 @@
-"""Which worker is which: no two that live have one id, and none ends for an id that it cannot have."""
+"""Worker identities: no two living workers have the same id, and none ends because of an id that it cannot have."""
 
 import asyncio
 
@@ -65,7 +65,7 @@ async def test_a_sequence_that_has_come_to_its_end_begins_anew(app, url, crm):
 
 @pytest.mark.parametrize("held", [3, 2000])
 async def test_ids_whose_locks_a_stranger_holds_are_stepped_over(app, url, crm, held):
-    """Ending that session takes a right that a worker has not, and ends no worker."""
+    """Terminating that session needs a right that workers lack, and ends no worker."""
     first = await app.fetchval("SELECT nextval('crm_sync.workers_id_seq')")
     async with stranger(url) as eve:
         await eve.execute(HOLD, first, first + held)
@@ -108,7 +108,7 @@ async def test_a_worker_whose_row_in_the_registry_is_gone_enters_it_again(app, u
 
 
 async def test_after_all_of_the_registry_was_emptied_two_workers_go_on_side_by_side(app, url, crm):
-    """As a cleaner between tests does it, and a restore."""
+    """As after a cleanup between tests, or a restore."""
     other = ScriptedCrm()
     async with running(url, crm, waits=QUICK_TICK):
         await until_asleep(app)
@@ -121,7 +121,7 @@ async def test_after_all_of_the_registry_was_emptied_two_workers_go_on_side_by_s
 
 
 async def test_a_row_of_the_registry_that_names_another_session_is_put_right(app, url, crm):
-    """As the restore of a dump leaves it."""
+    """As after the restore of a dump."""
     async with running(url, crm, waits=QUICK_TICK):
         await until_asleep(app)
         await app.execute("UPDATE crm_sync.workers SET backend_pid = 1")
@@ -131,7 +131,7 @@ async def test_a_row_of_the_registry_that_names_another_session_is_put_right(app
 
 
 async def test_a_worker_of_an_older_version_is_refused_by_a_sentence_that_says_so(app, url):
-    """It has the lock of its id and registers as version 0.1.0 did before. Where it ends, is up to that version."""
+    """It has the lock of its id and registers as version 0.1.0 did. Where it ends depends on that version."""
     session = await connect(as_worker(url))
     try:
         await session.execute("SELECT pg_advisory_lock($1, 7)", locks.WORKER)

@@ -1,4 +1,4 @@
-"""Anyone who may create in a schema must not have SQL run by those who merely have it on their search_path."""
+"""Roles that may create objects in a schema must not have their SQL run by roles that merely have it on their search_path."""
 
 import asyncio
 import os
@@ -18,11 +18,11 @@ from tests.roles import WORKER, adopt, as_worker, migrate
 from tests.steps import insert
 from tests.tiers import slow
 
-# Of texts, for who asks has public on his path.
+# For texts, because the caller has public on the path.
 COMPLETE = "bool_and(brevo_sync_status::text = 'Complete') FROM contacts"
 EVE, BOSS = f"eve_{os.getpid()}", f"boss_{os.getpid()}"
 
-# Makes its maker a superuser when one runs it.
+# Makes its creator a superuser when a superuser runs it.
 TRAP = f"""
     IF (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) THEN
         EXECUTE 'ALTER ROLE {EVE} SUPERUSER';
@@ -38,7 +38,7 @@ JOINED_TEXTS = f"""
     BEGIN {TRAP} RETURN a::text OPERATOR(pg_catalog.||) b; END $$;
     CREATE OPERATOR public.|| (FUNCTION = public.joined, LEFTARG = name, RIGHTARG = text);
 """
-# Others of the kind: the type of most columns has no operators and functions of its own in pg_catalog.
+# Others of the kind: most columns have a type without operators and functions of its own in pg_catalog.
 EQUAL_VARCHARS = f"""
     CREATE FUNCTION public.eq(a varchar, b varchar) RETURNS boolean LANGUAGE plpgsql AS $$
     BEGIN {TRAP} RETURN a::text OPERATOR(pg_catalog.=) b::text; END $$;
@@ -77,7 +77,7 @@ def of(url, role):
 
 
 async def lay(app, trap):
-    """As eve, who may create in public, as everybody might in databases that came from PostgreSQL 14."""
+    """As eve, who may create in public, as every role may in databases that came from PostgreSQL 14."""
     await app.execute(f"GRANT CREATE, USAGE ON SCHEMA public TO {EVE}; SET ROLE {EVE}")
     await app.execute(trap)
     await app.execute("RESET ROLE")
@@ -88,7 +88,7 @@ async def is_sprung(admin):
 
 
 async def assert_armed(admin, url, statement):
-    """A superuser with the usual path springs it: so the test can fail."""
+    """A superuser with the usual path triggers it: this shows that the test can fail."""
     victim = await asyncpg.connect(of(url, BOSS))
     await victim.execute("SET search_path = public")
     await victim.fetch(statement)
@@ -211,7 +211,7 @@ async def test_without_a_table_one_is_made_where_the_role_makes_its_tables(owner
     assert await owner.fetchval("SELECT to_regclass('app.contacts') IS NOT NULL AND to_regclass('public.contacts') IS NULL")
 
 
-# A type like citext, made of what every server has.
+# A type like citext, made from what every server has.
 CODE = """
     CREATE SCHEMA ext;
     CREATE TYPE ext.code;
@@ -276,7 +276,7 @@ async def test_beside_a_row_that_takes_no_claim_others_with_such_a_key_are_claim
 
 
 async def test_triggers_of_the_tables_own_and_functions_of_the_mapping_are_run_by_the_roles_own_path(app, url, tmp_path):
-    """They are any application's, and name their tables as their session does."""
+    """They are like any application's, and name their tables as their session does."""
     await app.execute("""
         CREATE TABLE audit (email text);
         GRANT USAGE ON SCHEMA public TO PUBLIC;
@@ -301,7 +301,7 @@ async def test_triggers_of_the_tables_own_and_functions_of_the_mapping_are_run_b
 
 
 async def test_a_full_look_runs_triggers_by_the_roles_own_path_and_finds_rows_by_such_keys(owner, empty_url):
-    """Of what it repairs, contacts in flight with no worker, in a partitioned table: there rows are found by their keys."""
+    """Among what it repairs are contacts in flight without a worker, in a partitioned table: rows there are found by key."""
     await owner.execute(
         CODE
         + """
@@ -352,7 +352,7 @@ async def test_what_the_mapping_needs_is_named_or_told_and_who_may_create_there_
     await app.execute("GRANT CREATE ON SCHEMA public TO PUBLIC")
     _, said = await checked(MAPPING_SEARCH_PATH="public")
     assert "everybody may create in public" in said
-    # What has its schema needs no path.
+    # Schema-qualified names need no path.
     mapping.write_text('[brevo]\nFIRSTNAME = "public.shout(first_name)"\n')
     code, said = await checked()
     assert code == 0, said
@@ -360,7 +360,7 @@ async def test_what_the_mapping_needs_is_named_or_told_and_who_may_create_there_
 
 
 async def test_through_a_pooler_check_asks_for_what_a_worker_cannot_set(app, url, admin, brevo):
-    """The pool is told that it goes through one, and so sets nothing."""
+    """The pool is told that it goes through a pooler, and so sets nothing."""
     name = url.rpartition("/")[2]
     settings = {"DATABASE_BEHIND_POOLER": "true"}
     await app.execute(f"GRANT CREATE ON SCHEMA public TO {EVE}")

@@ -24,7 +24,7 @@ def crm() -> ScriptedCrm:
     return ScriptedCrm()
 
 
-# What heals here heals without waiting for the safety look, unless the test says so.
+# Recovery here does not wait for the safety look, unless the test says so.
 NO_TICK = Waits(tick_s=3600.0)
 QUICK_TICK = Waits(tick_s=0.1)
 
@@ -41,7 +41,7 @@ async def test_a_killed_session_is_opened_again_and_a_flip_made_in_the_gap_is_de
 
 
 async def test_a_session_that_has_ended_is_opened_no_more(app, url, crm):
-    """It would register its worker once more, and nothing would take that back."""
+    """It would register its worker again, and nothing would undo that."""
     async with running(url, crm, waits=QUICK_TICK) as worker:
         await until_asleep(app)
         session = worker._wiring.session
@@ -94,11 +94,11 @@ async def test_a_silent_session_of_ours_is_ended_when_it_blocks_our_own_lock(app
         await insert(app, "Queued")
         await until(app, ALL_COMPLETE)
         assert await app.fetchval("SELECT array_agg(id) FROM crm_sync.workers") == [worker]
-        await until(app, f"count(*) = 1 {SESSIONS}")  # the former one was ended
+        await until(app, f"count(*) = 1 {SESSIONS}")  # the former one was terminated
 
 
 def forget_the_connection(daemon):
-    """The session's: it is lost to the worker, and the server knows nothing about it."""
+    """The session's connection: it is lost to the worker, and the server does not know."""
     session = daemon._wiring.session
     former, session._connection = session._connection, None
     session._lost.set()
@@ -116,7 +116,7 @@ async def test_a_worker_is_alone_until_another_comes_and_again_when_that_has_gon
     async with running(url, ScriptedCrm(), waits=QUICK_TICK):
         await until(app, f"count(*) = 1 {ALONE}")
         async with running(url, ScriptedCrm(), waits=QUICK_TICK):
-            # Both have the shared lock, so neither can have the exclusive one, however often they looked.
+            # Both hold the shared lock, so neither can get the exclusive one, however often they tried.
             await until(app, f"count(*) = 2 {COMPANY} AND mode = 'ShareLock'")
         await until(app, f"count(*) = 1 {ALONE}")
 
@@ -152,7 +152,7 @@ async def test_contacts_of_a_dead_worker_are_taken_over_at_the_tick(app, url, cr
 
 @slow
 async def test_a_claim_that_a_dead_worker_had_on_its_way_is_found_before_the_worker_is_forgotten(app, url, crm, monkeypatch):
-    """The server carries it out when no worker waits for it any more, and after the first look for orphans."""
+    """The server executes it when no worker waits for it any more, and after the first look for orphans."""
     looks = []
     look = Contacts.orphans
 
@@ -166,7 +166,7 @@ async def test_a_claim_that_a_dead_worker_had_on_its_way_is_found_before_the_wor
         await until_asleep(app)
         await app.execute(REGISTER)
         async with asyncio.timeout(TIMEOUT_S):
-            while [7777] not in looks:  # noqa: ASYNC110 (a look tells nobody)
+            while [7777] not in looks:  # noqa: ASYNC110 (a look has no event)
                 await asyncio.sleep(0.01)
         await app.execute("SET session_replication_role = replica")
         await app.execute(CLAIMED_BY_IT)

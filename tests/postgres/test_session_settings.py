@@ -1,4 +1,4 @@
-"""What a database sets for its applications does not reach crm-sync, wherever it talks to it from."""
+"""What a database sets for its applications does not affect crm-sync, wherever it connects."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ from tests.roles import as_worker, migrate
 from tests.steps import insert
 from tests.tiers import slow
 
-# Each what it is not by itself, and what would hurt.
+# Each with a value other than the default, and one that would do harm.
 HOSTILE = {
     "default_transaction_isolation": "serializable",
     "standard_conforming_strings": "off",
@@ -36,7 +36,7 @@ HOSTILE = {
     "synchronous_commit": "remote_apply",
 }
 SINCE_17 = {"transaction_timeout": "30ms"}
-# psycopg says what it sets only once it is connected.
+# psycopg sets its own only once it is connected.
 TO_BE_REACHED = {"statement_timeout": "1s", "idle_session_timeout": "1s", "transaction_timeout": "2s"}
 
 
@@ -75,7 +75,7 @@ async def test_the_pool_a_connection_and_the_session_of_a_worker_have_their_own(
 
 
 async def test_a_money_has_as_many_digits_as_its_database_says(app, url):
-    """A yen has no hundredths, and the value alone does not tell."""
+    """A yen has no hundredths, and the value alone does not show that."""
     await make_hostile(app, url)
     async with Database(as_worker(url), size=1) as database:
         assert await database.value("SHOW lc_monetary") == HOSTILE["lc_monetary"]
@@ -95,7 +95,7 @@ async def test_migrations_and_adoptions_have_their_own(app, url, since_17):
 @slow
 async def test_in_a_database_where_everything_is_hostile_it_is_adopted_checked_delivered_and_undone(owner, empty_url, brevo):
     await owner.execute("CREATE TABLE public.contacts (id int PRIMARY KEY, email text, first_name text, balance numeric)")
-    # The one that is for an unqualified name is no setting that hurts.
+    # The setting for an unqualified name does no harm.
     await make_hostile(owner, empty_url, **TO_BE_REACHED, search_path="public")
     await asyncio.to_thread(migrate, empty_url)
     crm = ScriptedCrm()
@@ -115,7 +115,7 @@ async def test_in_a_database_where_everything_is_hostile_it_is_adopted_checked_d
 
 
 async def test_a_database_that_is_read_only_by_default_is_not_written_to_and_said_so(owner, empty_url):
-    """How a host whose disk is full says so, and an administrator who moves it."""
+    """Hosts with a full disk do this, and administrators who move a database."""
     await owner.execute("CREATE TABLE public.contacts (id int PRIMARY KEY, email text)")
     await owner.execute(f"ALTER DATABASE {empty_url.rpartition('/')[2]} SET default_transaction_read_only = on")
     async with process(environment(empty_url, owner=True), "adopt") as adopting:

@@ -1,4 +1,4 @@
-"""What an error of the server means, whichever driver it comes through."""
+"""What a server error means, whichever driver reports it."""
 
 import asyncpg
 import psycopg
@@ -40,7 +40,7 @@ CASES = {
     "44000": Fault.ROW,
     "54000": Fault.ROW,
     "P0001": Fault.ROW,
-    "0A000": Fault.UNEXPECTED,  # a plan gone stale, but also what a server cannot do
+    "0A000": Fault.UNEXPECTED,  # a stale plan, but also features that a server lacks
     "25006": Fault.UNEXPECTED,  # a standby
     "2BP01": Fault.UNEXPECTED,
     "XX000": Fault.UNEXPECTED,

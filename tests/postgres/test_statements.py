@@ -16,7 +16,7 @@ from tests.roles import as_worker
 NAMES = sorted(files())
 PACKAGE = Path(crm_sync.__file__).parent
 
-# What a person or the database puts in, where a CRM does not.
+# Variables filled in by a person or the database, not by a CRM.
 PUT_IN = {
     "mapped": "email",
     "statement": "SELECT 1",
@@ -85,10 +85,10 @@ def test_its_name_is_unique_over_the_rooms():
     assert len(NAMES) == len(list((folder() / "queries").glob("**/*.sql")))
 
 
-# SQL at the beginning of a string: what is run is in a file. A kind of step is told by how its statement begins.
+# SQL at the start of a string: statements that are run belong in files. Step kinds are recognised by how their statement begins.
 WORDS = "SELECT|INSERT INTO|UPDATE|DELETE FROM|WITH|LOCK TABLE|CREATE|DROP|ALTER|GRANT|REVOKE|SHOW|TRUNCATE|CALL|DO"
 SQL = re.compile(rf"\s*({WORDS})\s(?!INDEX CONCURRENTLY( ON )?$)")
-PRINTED = {"commands/grants.py", "console/commands.py"}  # for a person, who runs it
+PRINTED = {"commands/grants.py", "console/commands.py"}  # printed for a person, who runs it
 
 
 def test_no_statement_stands_in_python():

@@ -1,4 +1,4 @@
-"""Advisory locks and notifications are anyone's who may connect. They take nothing from a worker."""
+"""Any role that may connect can take advisory locks and send notifications. They take nothing from a worker."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -61,7 +61,7 @@ async def test_its_permits_and_the_lane_that_it_kept_are_free(app, url):
 
 
 async def test_no_lock_of_a_stranger_keeps_the_lane_from_its_keeper_or_its_requests(app, url, crm):
-    """All that our numbers could be, before the worker comes."""
+    """Every number that could be ours, before the worker starts."""
     numbers = [number for number in locks.VARIABLES.values() if number != str(locks.ADOPTION)]
     async with stranger(url) as eve:
         for number in numbers:
@@ -144,7 +144,7 @@ WORDS = ("gate brevo", "brevo", "news brevo", "n8n", "x" * 7900)
 
 
 async def shout(eve, word):
-    """As often as Postgres takes it, in one transaction each and in many of many."""
+    """As often as Postgres accepts it, once per transaction and many per transaction."""
     number = 0
     while True:
         number += 1
@@ -202,5 +202,5 @@ async def test_a_flip_is_delivered_while_nobody_listens(app, url, crm):
 
 async def said(log, event):
     async with asyncio.timeout(TIMEOUT_S):
-        while not any(entry["event"] == event for entry in log):  # noqa: ASYNC110 (a log tells nobody)
+        while not any(entry["event"] == event for entry in log):  # noqa: ASYNC110 (a log has no events)
             await asyncio.sleep(0.01)

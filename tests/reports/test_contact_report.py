@@ -1,4 +1,4 @@
-"""Where a contact stands, and what becomes of it, in words. As rows get there: tests/commands/test_preview.py."""
+"""The state of a contact, and what will happen to it, in words. How rows get there: tests/commands/test_preview.py."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What an interrupted comparison says to type."""
+"""The command that an interrupted comparison suggests."""
 
 import shlex
 

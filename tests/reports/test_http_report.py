@@ -1,4 +1,4 @@
-"""Requests and answers as a person reads them."""
+"""Requests and answers, formatted for people."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The lane_state of a CRM in a word and in a sentence."""
+"""The state of a lane in a word and in a sentence."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""How commands write for people, at a terminal and elsewhere."""
+"""The layout of output for people, on a terminal and elsewhere."""
 
 import io
 import sys
@@ -24,7 +24,7 @@ class Terminal(io.StringIO):
 
 
 def at_a_terminal(monkeypatch) -> Terminal:
-    """Called by the test itself: pytest gives each phase of a test a standard output of its own."""
+    """Called by the test itself: pytest gives each phase of a test its own standard output."""
     terminal = Terminal()
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(sys, "stdout", terminal)

@@ -1,4 +1,4 @@
-"""How long the oldest contact has waited: it goes on growing while a CRM is down, whatever a probe does to the due time."""
+"""How long the oldest contact has waited: it keeps growing while a CRM is down, whatever a probe does to the due time."""
 
 from dataclasses import replace
 
@@ -36,7 +36,7 @@ async def oldest_s(url: str) -> float | None:
 
 
 async def measured_s(app, url) -> float | None:
-    """As the alerts have it."""
+    """As in the alerts."""
     async with Database(as_worker(url), size=1) as database:
         table = (await read_schema(database)).lanes["brevo"]
         [row] = await database.fetch(render("measure_line", table.variables))
@@ -55,7 +55,7 @@ async def test_a_contact_waits_since(app, url, flipped, due, error, shut, waited
             shut,
         )
     assert 0 <= await oldest_s(url) - 60 * waited < 30
-    if shut is None:  # the alerts ask nothing of the line of a CRM that is down
+    if shut is None:  # alerts do not read the line of a CRM that is down
         assert 0 <= await measured_s(app, url) - 60 * waited < 30
 
 
@@ -104,7 +104,7 @@ async def test_it_grows_over_probes_that_fail_and_while_one_is_in_flight(app, ur
 
 
 async def stands(app, contact, flipped: int | None, due: int, error: str | None) -> None:
-    """So many minutes ago it was flipped, and due."""
+    """It was flipped, and due, this many minutes ago."""
     await app.execute("SET session_replication_role = replica")
     await app.execute("DELETE FROM crm_sync.brevo_line WHERE key = $1", contact)
     await app.execute(

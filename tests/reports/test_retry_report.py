@@ -1,4 +1,4 @@
-"""What `crm-sync retry` says of counts and of what became of them."""
+"""What `crm-sync retry` says about counts and results."""
 
 import re
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What `crm-sync status` draws of what was read."""
+"""How `crm-sync status` shows what was read."""
 
 import re
 from dataclasses import replace
@@ -88,7 +88,7 @@ def test_four_crms_with_millions_fit_without_a_broken_cell(width):
     assert cells(text, "ends in") == ["23 h 59 min"] * 4
     assert cells(text, "ends at") == ["Wed 12:06"] * 4
     assert cells(text, "state") == ["delivering", "paused", "down", "throttled"]
-    # The long story stands below the table, whole.
+    # The long text is complete below the table.
     story = re.sub(r"\s+", " ", text.partition("└")[2])
     assert LONG.replace("  ", " ").strip() in story
     assert "To go on: crm-sync resume brevo" in story

@@ -1,4 +1,4 @@
-"""What the manual says of triggers, locks, types and isolation of an application next to a worker."""
+"""What the manual says about triggers, locks, types and isolation of an application next to a worker."""
 
 import asyncpg
 import pytest

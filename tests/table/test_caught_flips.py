@@ -1,4 +1,4 @@
-"""Flips that triggers of the application's own make: no UPDATE names the status, and they are seen at once."""
+"""Flips made by the application's own triggers: no UPDATE names the status, and they are seen at once."""
 
 import asyncio
 import re
@@ -153,7 +153,7 @@ async def test_in_flight_it_goes_out_once_more_as_another_flip(app, url, worker)
 
 
 async def test_one_that_waits_for_a_retry_keeps_its_place_and_is_another_flip(app, url, worker):
-    """n8n would take the new values for those of the try before, which may have landed."""
+    """Otherwise n8n would take the new values for those of the previous try, which may have arrived."""
     contact = await insert(app, "Queued")
     await app.execute(ON_CHANGE.format(name=LAST))
     await adopt_only(url)
@@ -269,7 +269,7 @@ async def test_it_goes_and_comes_with_crms_and_leaves_with_the_last(owner, empty
 
 
 async def test_a_column_of_another_type_is_followed(owner, empty_url):
-    """The functions name the types of the status columns: with a former one every flip would fail."""
+    """The functions name the types of the status columns: with an old one every flip would fail."""
     await owner.execute("CREATE TABLE contacts (id int PRIMARY KEY, email text, first_name text)")
     await owner.execute(ON_CHANGE.format(name=LAST))
     await owner.execute("ALTER TABLE contacts DISABLE TRIGGER zz_touch; ALTER TABLE contacts ADD brevo_sync_status text")
@@ -285,7 +285,7 @@ async def test_a_column_of_another_type_is_followed(owner, empty_url):
     assert await in_line(owner, 1)
 
 
-# Where it is not there yet.
+# If it does not exist yet.
 
 
 async def test_check_tells_of_such_triggers_until_it_is_there(app, url, brevo):

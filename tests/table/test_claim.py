@@ -1,4 +1,4 @@
-"""Claim: whom, in which order, and at what cost."""
+"""Claim: which contacts, in which order, and at what cost."""
 
 import asyncio
 import json

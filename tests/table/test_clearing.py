@@ -1,4 +1,4 @@
-"""The column that says what was sent of a row: when it is written, and that nothing is where no field is emptied."""
+"""The column that records which fields of a row were sent: when it is written, and that it is not if no field is emptied."""
 
 from contextlib import asynccontextmanager
 
@@ -105,7 +105,7 @@ async def test_a_contact_that_was_put_back_unsent_is_as_it_was(app, clearer):
 
 
 async def test_what_a_dead_worker_was_sending_counts_as_sent(app, url, clearer):
-    """Else its phone would stay in the CRM for ever."""
+    """Otherwise its phone would stay in the CRM forever."""
     await insert(app, "Queued")
     (claimed,) = await clearer.claim()
     await clearer.contacts.finish([Finish(claimed.id, claimed.token, Kind.ORPHANED)])

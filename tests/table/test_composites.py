@@ -1,4 +1,4 @@
-"""Types that have other types in them, which the driver cannot always read: each is a text, or its own field's fault."""
+"""Types that contain other types, which the driver cannot always read: each is sent as text, or fails with its field's name."""
 
 import pytest
 from structlog.testing import capture_logs
@@ -58,7 +58,7 @@ async def test_so_is_a_list_of_them(app, url):
     assert contact.fields["PRICE"] == ["(USD,$7.00)"]
 
 
-WITH_MONEY = "ALTER TABLE contacts ADD COLUMN paid money"  # of which the driver cannot read a whole row
+WITH_MONEY = "ALTER TABLE contacts ADD COLUMN paid money"  # the driver cannot read a whole row of it
 
 
 @pytest.mark.parametrize("change", ["SELECT", WITH_MONEY])
@@ -90,7 +90,7 @@ async def test_what_cannot_be_prepared_beside_it_is_still_told(app, url):
             assert words in str(caught.value)
 
 
-# On a running worker.
+# With a running worker.
 
 GOOD = '[brevo]\nFIRSTNAME = "first_name"\n'
 

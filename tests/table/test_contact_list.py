@@ -1,4 +1,4 @@
-"""Pages of contacts: each contact once, in order, and at a bounded price."""
+"""Pages of contacts: each contact once, in order, and at a bounded cost."""
 
 import pytest
 

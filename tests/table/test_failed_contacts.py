@@ -1,4 +1,4 @@
-"""The statements of `crm-sync retry`: whom they mean, and what they cost."""
+"""The statements of `crm-sync retry`: which contacts they select, and what they cost."""
 
 import itertools
 import json
@@ -21,7 +21,7 @@ HOUR = timedelta(hours=1)
 
 @pytest.fixture
 async def failed(app, url):
-    """How the failed contacts of Brevo are seen now, by a worker's role."""
+    """The failed contacts of Brevo as seen now, by a worker's role."""
     async with Database(as_worker(url), size=1) as database:
         variables = (await read_schema(database)).lanes["brevo"].variables
 
@@ -41,7 +41,7 @@ async def flip_all(contacts: FailedContacts) -> Flipped:
 async def fails(
     app, email: str = "ada@example.com", error: str = "REJECTED: no", sync: str = "Error", **columns: object
 ) -> object:
-    """A contact as it stands after it failed, whatever the trigger thinks of it."""
+    """A contact in its state after a failure, whatever the trigger would do."""
     contact = await insert(app, "New", email)
     values = {"brevo_sync_status": sync, "brevo_processing_status": "Error", "brevo_processing_error": error, **columns}
     names = ", ".join(f"{name} = ${number}" for number, name in enumerate(values, 2))
@@ -51,7 +51,7 @@ async def fails(
     return contact
 
 
-# Whom.
+# Which contacts.
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ async def test_it_means_what_is_in_error_and_what_waits_for_a_retry(app, failed,
     before = await read(app, contact)
     [entry] = await (await failed()).count()
     assert entry.contacts == int(meant)
-    # Also where it changed into this state since the count.
+    # Even if it changed into this state since the count.
     contacts = await failed()
     rows = await contacts._flips._commit([contact])
     assert [row["became"] for row in rows] == ["flipped"] * meant
@@ -141,7 +141,7 @@ async def test_a_sample_is_of_one_that_is_meant(app, failed):
 
 
 async def counted(contacts: FailedContacts) -> tuple[int, int, int]:
-    """(in time, of them uncertain, undated)"""
+    """(in time, uncertain ones among them, undated)"""
     entries = await contacts.count()
     return sum(e.contacts for e in entries), sum(e.uncertain for e in entries), sum(e.undated for e in entries)
 
@@ -154,24 +154,24 @@ async def counted(contacts: FailedContacts) -> tuple[int, int, int]:
         (("Error", 9, None, None, "brevo", 2), (0, 0, 0)),
         (("Queued", 9, None, -1, "brevo", 0.5), (1, 0, 0)),
         (("Queued", 9, None, -1, "brevo", 2), (0, 0, 0)),
-        # Another CRM failed after it: between the flip and that.
+        # Another CRM failed later: between the flip and that.
         (("Error", 0.6, None, None, "mautic", 0.5), (1, 0, 0)),
         (("Error", 9, None, None, "mautic", 0.5), (1, 1, 0)),
         (("Error", 9, None, None, "mautic", 2), (0, 0, 0)),
-        # That other CRM has been delivered since, and its name is gone.
+        # That other CRM has delivered since, and is no longer named.
         (("Error", 9, None, None, None, 0.5), (1, 1, 0)),
         (("Error", 9, None, None, None, 2), (0, 0, 0)),
-        # Flipped while in flight, delivered, and failed after that.
+        # Flipped in flight, delivered, and failed after that.
         (("Error", 9, 0.7, None, "mautic", 0.5), (1, 0, 0)),
-        # A watch flips a contact that waits, and keeps its reason and its wait: it failed before.
+        # A watch flips a waiting contact, which keeps its reason and its wait: it failed before.
         (("Queued", 0.6, None, -1, "brevo", 2), (0, 0, 0)),
         (("Queued", 0.6, None, -1, "mautic", 0.5), (1, 1, 0)),
         # It failed before its wait ended.
         (("Queued", 9, None, 2, "mautic", 0.5), (0, 0, 0)),
-        # Another program's: nobody knows.
+        # Another program's: unknown.
         (("Error", None, None, None, None, None), (0, 0, 1)),
         (("Error", 9, None, None, None, None), (0, 0, 1)),
-        # Delivered, but for a field.
+        # Delivered, except for a field.
         (("Complete", 9, 0.5, None, None, None), (1, 0, 0)),
         (("Complete", 9, 2, None, "mautic", 0.5), (0, 0, 0)),
         # Withdrawn.
@@ -195,7 +195,7 @@ async def test_when_it_failed_is_concluded_from_what_the_row_says(app, failed, r
 
 
 async def test_what_is_flipped_is_what_was_counted_whatever_the_row_says(app, failed):
-    """Two statements say who is meant: every state against every order of times."""
+    """Two statements select: every state with every order of times."""
     now = await app.fetchval("SELECT clock_timestamp()")
     times = (None, now - 2 * HOUR, now - HOUR / 2)
     combinations = itertools.product(
@@ -237,7 +237,7 @@ async def test_what_a_worker_has_tried_again_since_the_count_is_left_as_it_is(ap
 
 
 async def test_what_was_flipped_since_the_count_and_failed_again_is_neither_found_nor_flipped(app, failed):
-    """The time of the failure says nothing here, for another CRM has failed after it."""
+    """The time of the failure says nothing here, because another CRM has failed since."""
     contacts = await failed()
     now = await app.fetchval("SELECT clock_timestamp()")
     for column in ("brevo_flipped_at", "brevo_synced_at"):

@@ -1,4 +1,4 @@
-"""In a backlog a quarter of what is claimed goes to fresh flips, the rest in the order of flipping."""
+"""During a backlog a quarter of each claim goes to fresh flips, the rest in the order of flipping."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ SELECT $1 || n || '@example.com', $1, 'Queued' FROM generate_series(1, $2::integ
 ORDER = "SELECT id FROM contacts WHERE first_name = $1 ORDER BY brevo_due_at"
 
 
-# Seconds between two looks at the fresh line are no subject here: every claim looks.
+# The seconds between two looks at the fresh line do not matter here: every claim looks.
 EVERY_CLAIM_LOOKS = Waits(fresh_look_s=0.0)
 
 
@@ -272,7 +272,7 @@ async def test_a_row_that_takes_no_claim_shuts_out_neither_the_backlog_nor_fresh
 
 
 async def explain(worker, statement, *arguments):
-    """The generic plan, which is the one that a worker's session uses, and what it did; undone again."""
+    """The generic plan, which a worker's session uses, and its statistics; rolled back."""
     values = ", ".join(arguments)
     async with worker.database.connection() as connection:
         await connection.execute(f"PREPARE explained AS {statement}")
@@ -290,7 +290,7 @@ def nodes(plan):
         yield from nodes(part)
 
 
-PAGES_OF_A_LOOKUP = 5  # of a contact by its key: down the index, and the row
+PAGES_OF_A_LOOKUP = 5  # of a contact by key: down the index, and the row
 
 
 def pages(plan):

@@ -1,4 +1,4 @@
-"""History: what finish wrote is what history says, and that it cannot say it is no reason not to deliver."""
+"""History: it says what the finish wrote, and if it cannot be written, contacts are delivered anyway."""
 
 import asyncio
 from dataclasses import replace
@@ -66,7 +66,7 @@ async def test_a_failure_is_a_line_with_the_reason_of_the_row(app, worker, kind)
     assert (await read(app, contact))["processing_error"] == "REJECTED: it says: no"
 
 
-# Who has a line.
+# Which outcomes have a line.
 
 
 async def test_what_was_only_put_back_has_none(app, worker):
@@ -110,7 +110,7 @@ async def test_a_contact_that_was_flipped_again_or_withdrawn_meanwhile_has_the_l
     [(History.ALL, 3), (History.FAILURES, 2), (History.OFF, 0)],
 )
 async def test_the_setting_says_whose_lines_are_written(app, url, history, expected):
-    """A delivery that lacks a field is a failure of a kind."""
+    """A delivery that lacks a field is a kind of failure."""
     async with open_worker(url, 1, history=history) as worker:
         for number in range(3):
             await insert(app, "Queued", f"{number}@example.com")
@@ -190,7 +190,7 @@ async def test_a_key_that_is_an_address_stands_in_no_line(owner, empty_url):
     assert [(line["key"], line["remote_id"]) for line in found] == [(name_of("ada@example.com"),) * 2, ("1815", "1815")]
 
 
-# Where history cannot be written.
+# If history cannot be written.
 
 TODAY = "mod((clock_timestamp() AT TIME ZONE 'UTC')::date - DATE '1970-01-01', 32)"
 
@@ -279,7 +279,7 @@ async def test_lines_that_wait_are_bounded(app, other_app, url):
 
 
 async def test_a_row_that_is_locked_for_a_while_loses_no_line(app, other_app, url):
-    """What made the statement fail has passed when it comes again without history, so the line is written by itself."""
+    """The cause of the failure is gone when the statement is repeated without history, so the line is written separately."""
     await app.execute("CREATE UNIQUE INDEX ON contacts (brevo_contact_id)")
     async with open_worker(url, 1) as worker:
         await insert(app, "Queued")

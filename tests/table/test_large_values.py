@@ -1,4 +1,4 @@
-"""Values that are too long, and many that are large: named, and never more of them in memory than a worker has room for."""
+"""Values that are too long, and many that are large: named, and never more in memory than a worker has room for."""
 
 import asyncio
 import re
@@ -19,7 +19,7 @@ from tests.roles import as_worker
 from tests.steps import insert, read
 from tests.tiers import slow
 
-LONGEST = N8N.longest  # of a CRM that names no limit, as the scripted one is
+LONGEST = N8N.longest  # for a CRM without a documented limit, such as the scripted one
 MAPPING = """
 [brevo]
 COMPANY = "company"
@@ -98,7 +98,7 @@ async def test_of_many_large_ones_only_so_much_is_in_hand(app, url, mapping, mon
     await line_up(app, 60, 900_000)
     async with running(url, crm, mapping_file=mapping):
         await crm.reached(MOST_READ // 900_000)
-        await asyncio.sleep(0.3)  # nothing tells that no further one comes
+        await asyncio.sleep(0.3)  # there is no event for no further one coming
         in_hand = sum(len(contact.fields["COMPANY"]) for request in crm.requests for contact in request)
         assert in_hand <= MOST_IN_HAND + MOST_READ + 900_000
         crm.gate.set()
@@ -136,7 +136,7 @@ async def test_a_worker_stays_below_two_hundred_megabytes(app, url, brevo, mappi
 
 @slow
 async def test_nor_do_hundreds_of_addresses_that_are_none_and_have_no_end(app, url, brevo):
-    """As a form without a limit lets them in. Each is refused by a sentence that quotes nothing."""
+    """As accepted by a form without a limit. Each is refused with a sentence that quotes nothing."""
     await app.execute(
         "INSERT INTO contacts (email, brevo_sync_status) "
         "SELECT n || repeat(md5(n::text), 6250), 'Queued' FROM generate_series(1, 300) AS n"

@@ -1,4 +1,4 @@
-"""The line is a hint: what is missing from it is found by the full look, and what is in it for nobody does no harm, and goes."""
+"""The line is a hint: missing entries are found by the full look, and entries without a contact do no harm, and are removed."""
 
 import asyncio
 from contextlib import asynccontextmanager
@@ -28,7 +28,7 @@ async def lines(app):
 
 
 async def full_look(worker):
-    """As a worker makes it when it starts, and from time to time. Whether it found anything."""
+    """As a worker makes it at start, and from time to time. Returns whether it found anything."""
     charges = {"brevo": Charge(worker.contacts, RetryPolicy(3, 60.0))}
     recovery = Recovery(
         worker.database,
@@ -99,7 +99,7 @@ async def test_a_watched_column_adds_a_line(app, worker, complete):
 
 
 async def test_a_contact_inserted_in_line_has_a_line_with_the_key_that_it_gets_in_the_end(app, worker):
-    """The application's own trigger comes after ours, and gives the key."""
+    """The application's own trigger runs after ours, and sets the key."""
     key = "00000000-0000-4000-8000-000000000001"
     await app.execute(f"""
         CREATE FUNCTION give_key() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.id := '{key}'; RETURN NEW; END $$;
@@ -146,7 +146,7 @@ async def test_a_key_that_is_saved_as_it_was_adds_no_line(app):
     assert await lines(app) == [contact]
 
 
-# In the line for nobody.
+# In line without a contact.
 
 
 async def withdrawn(app, contact):
@@ -186,7 +186,7 @@ async def test_a_flip_that_ends_a_wait_leaves_the_line_of_the_wait_and_is_claime
 
 
 async def test_a_flip_that_a_trigger_of_the_application_undoes_takes_nobody_out_of_line(app, worker):
-    """Whatever becomes of the row, ours has only added a line."""
+    """Whatever happens to the row, ours has only added a line."""
     contact = await insert(app, "Queued")
     await app.execute("""
         CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
@@ -286,14 +286,14 @@ async def disabled(app, contact):
 
 
 async def replicated(app, contact):
-    """As logical replication and a restore of data alone write."""
+    """As logical replication and a data-only restore write."""
     await app.execute(UNSEEN)
     await write(app, contact, sync_status="Queued", processing_status="Queued", due_at=datetime.now(UTC))
     await app.execute(SEEN)
 
 
 async def restored(app, contact):
-    """Without the tables of crm-sync, or with those of another moment."""
+    """Without the tables of crm-sync, or with those of another time."""
     await write(app, contact, sync_status="Queued")
     await app.execute("TRUNCATE crm_sync.brevo_line")
 
@@ -401,7 +401,7 @@ async def test_a_flip_from_the_future_leaves_no_line_there(app, worker, is_seen)
     assert await claimed(worker) == ([contact] if is_seen else [])
 
 
-# The application's table, as it may become.
+# Changes of the application's table.
 
 
 KEYLESS = "; ".join(f"DROP TRIGGER crm_sync_{crm}_key ON t" for crm in ("brevo", "hubspot", "mautic", "n8n"))
@@ -471,7 +471,7 @@ async def test_nobody_else_may_have_their_rows_lined_up(app, function):
 
 
 async def test_a_function_that_another_role_owns_may_add_lines(app, worker):
-    """Of a schema that one role has made, and another one has brought up to date."""
+    """In a schema created by one role and updated by another."""
     role = f"former_{await app.fetchval('SELECT pg_backend_pid()')}"
     await app.execute(
         f"CREATE ROLE {role}; GRANT USAGE, CREATE ON SCHEMA crm_sync TO {role}; GRANT USAGE ON SCHEMA public TO {role}"

@@ -1,4 +1,4 @@
-"""The mapping that is checked is the claim that runs: what the claim would refuse is told before it, with the field's name."""
+"""The checked mapping is the claim that runs: anything that the claim would refuse is reported earlier, with the field's name."""
 
 import pytest
 
@@ -17,7 +17,7 @@ LOCAL = "'2026-01-02 03:04:05'::timestamp"
 
 
 async def prepared(url, expression, *, crm="brevo", forms=PLAIN, **how):
-    """With a field next to it that is right."""
+    """Together with a valid field."""
     async with Database(as_worker(url), size=1, **how) as database:
         section = {"FIRSTNAME": "first_name", "FNAME": expression}
         return await prepare_for(database, crm, {crm: section}, {}, await read_schema(database), forms=forms)

@@ -1,4 +1,6 @@
-"""Who is flipped again where an older state may lie on top: of one record and address, the one that was flipped last."""
+"""Which contact is flipped again if an older state may have been written last: the one flipped last with that
+record and address.
+"""
 
 import pytest
 
@@ -167,7 +169,7 @@ async def test_a_finish_whose_answer_was_lost_is_no_reason_to_send_again(app, wo
 
 
 async def test_where_there_are_no_records_the_id_of_another_contact_means_nothing(app, worker):
-    """Contacts of one call of n8n have the id of one execution."""
+    """Contacts in one call of n8n have the id of one execution."""
     table = (await read_schema(worker.database)).lanes["brevo"]
     overwritten = Overwritten(worker.database, table, keeps_records=False)
     first = await delivered(app, worker)

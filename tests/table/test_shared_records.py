@@ -1,4 +1,4 @@
-"""Which records of a CRM several contacts have that differ in their address."""
+"""Which records of a CRM belong to several contacts with different addresses."""
 
 import json
 from datetime import UTC, datetime

@@ -1,6 +1,6 @@
-"""A mapping that takes long is computed outside of the locks: what others write to those rows does not wait for it.
+"""A slow mapping is computed without holding locks: writes by others to those rows do not wait for it.
 
-Here it waits for a lock that the application has, so that no time decides.
+Here it waits for a lock held by the application, so that the test does not depend on timing.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ WAITS_AT_IT = "EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND obji
 
 @asynccontextmanager
 async def claiming(url, *, behind_pooler=False, **waits):
-    """A claim at a time, by a database that has all the time in the world."""
+    """One claim at a time, with a database that has no time limit."""
     async with Database(as_worker(url), size=2, behind_pooler=behind_pooler, timeout_s=AN_HOUR) as database:
         await database.fetch(query("register_worker"), 1, "test", 1, "0")
         table = (await read_schema(database)).lanes["brevo"]

@@ -1,4 +1,4 @@
-"""A database in SQL_ASCII, which takes any bytes for text: crm-sync is put on it, and a byte that is no UTF-8 is its row's.
+"""A database in SQL_ASCII, which accepts any bytes as text: crm-sync can be put on it, and invalid UTF-8 only affects its row.
 
 And one in LATIN1.
 """
@@ -17,7 +17,7 @@ from tests.harness import ScriptedCrm, running, until
 
 @pytest.fixture
 def encoded(server):
-    """Makes a database in an encoding."""
+    """Creates a database with an encoding."""
     names = []
 
     def make(encoding):

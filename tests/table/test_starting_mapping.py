@@ -1,4 +1,4 @@
-"""The first mapping of a table: whatever its columns are called, it is TOML, and SQL."""
+"""The first mapping of a table: whatever its columns are called, it is valid TOML and SQL."""
 
 import tomllib
 

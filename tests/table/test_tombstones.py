@@ -1,4 +1,4 @@
-"""Tombstones in the database: which deletions leave one, who may, what it costs, and who may end it."""
+"""Tombstones in the database: which deletions leave one, which roles may, what it costs, and what may end it."""
 
 import asyncio
 import json
@@ -270,7 +270,7 @@ async def two_workers(url):
 
 @pytest.fixture
 async def alive(url, two_workers):
-    """A session that shows worker 1 alive."""
+    """A session that shows that worker 1 is alive."""
     session = await asyncpg.connect(url)
     await session.execute("UPDATE crm_sync.workers SET backend_pid = pg_backend_pid(), backend_start = NULL WHERE id = 1")
     await session.execute("SELECT pg_advisory_lock($1, 1)", locks.WORKER)
@@ -395,7 +395,7 @@ async def test_a_tick_where_nothing_was_deleted_names_no_crm_and_is_one_statemen
 
 
 async def stone(app, two_workers, policy, crm="brevo"):
-    """A tombstone of a contact that was delivered before, claimed by the first worker. The contact's key."""
+    """A tombstone of a contact that was delivered before, claimed by the first worker. Returns the contact's key."""
     key = str(uuid4())
     line = "INSERT INTO crm_sync.history (at, key, crm, operation, outcome, code, reason, request_id, remote_id) VALUES "
     await app.execute(line + "(now(), $1, 'n8n', 'upsert', 'rejected', 'REJECTED', 'no', 'r', '7')", key)

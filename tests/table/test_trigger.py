@@ -1,4 +1,4 @@
-"""The trigger's table of cases: whose change is it, and what becomes of it."""
+"""The trigger's cases: whose change it is, and what happens to it."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -158,7 +158,7 @@ async def test_a_contact_in_flight_keeps_what_the_worker_wrote_when_a_stale_row_
 
 
 async def test_a_stale_claim_saved_in_flight_or_after_it_is_nobodys(app, worker):
-    """An ORM whose model has all columns saves what it has read, the claim too."""
+    """An ORM whose model has all columns saves what it has read, including the claim."""
     contact = await insert(app, "Queued")
     in_line = await read(app, contact)
     (claimed,) = await worker.claim()
@@ -176,7 +176,7 @@ async def test_a_stale_claim_saved_in_flight_or_after_it_is_nobodys(app, worker)
 @pytest.mark.parametrize("column", ["due_at", "flipped_at"])
 @pytest.mark.parametrize("word", ["New", "Complete", "Error", "Processing"])
 async def test_a_row_read_before_a_flip_and_saved_after_it_does_not_take_it_back(app, worker, word, column):
-    """One of the two is enough to tell that it is an old one."""
+    """One of the two is enough to show that the row is stale."""
     contact = await insert(app, word)
     await write(app, contact, sync_status="Queued")
     in_line = await read(app, contact)
@@ -203,7 +203,7 @@ async def test_what_a_person_says_of_a_contact_is_taken_from_an_old_row_too(app,
 
 @pytest.mark.parametrize("kind", [Kind.DELIVERED, Kind.REJECTED, Kind.RETRY])
 async def test_a_row_read_before_a_finish_and_saved_after_it_keeps_what_came_of_it(app, worker, kind):
-    """Without its id in the CRM a contact with a new address would be made there once more."""
+    """Without its id in the CRM, a contact with a new address would be created there again."""
     contact = await insert(app, "Queued")
     (claimed,) = await worker.claim()
     stale = await read(app, contact)
@@ -217,7 +217,7 @@ async def test_a_row_read_before_a_finish_and_saved_after_it_keeps_what_came_of_
 
 
 async def test_a_row_read_in_line_and_saved_in_a_later_flight_does_not_end_it(app, worker):
-    """It looks like a finish, but for its due time, which is older than the row's."""
+    """It looks like a finish, except for its due time, which is older than the row's."""
     contact = await insert(app, "Queued")
     stale = await read(app, contact)
     await worker.finish((await worker.claim())[0], Kind.DEFERRED)
@@ -281,7 +281,7 @@ async def hear(app: asyncpg.Connection) -> asyncio.Queue[str]:
 
 
 async def said_by_now(app: asyncpg.Connection, heard: asyncio.Queue[str]) -> list[str]:
-    """Everything notified so far: Postgres delivers in order of commit, so an end mark comes last."""
+    """All notifications so far: Postgres delivers in commit order, so an end mark comes last."""
     await app.execute("SELECT pg_notify('crm_sync', 'end')")
     said = []
     while (word := await asyncio.wait_for(heard.get(), 10)) != "end":
@@ -356,7 +356,7 @@ CREATE DOMAIN impostors.crm_processing_status AS text;
 
 
 async def test_the_trigger_looks_nothing_up_by_the_search_path_of_whoever_flips(app, other_app):
-    """A fixed search_path would see to that, too, and make every flip a fifth slower."""
+    """A fixed search_path would ensure that too, and make every flip a fifth slower."""
     await app.execute(IMPOSTORS)
     contact = await insert(app)
     await other_app.execute("SET search_path = impostors, pg_catalog, public")

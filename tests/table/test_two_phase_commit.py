@@ -1,4 +1,4 @@
-"""A flip in a transaction that is to be prepared: it rings no bell, for that cannot be prepared, and the tick finds it."""
+"""A flip in a transaction that is to be prepared: it rings no bell, because that cannot be prepared, and the tick finds it."""
 
 import asyncio
 
@@ -18,14 +18,14 @@ QUICK_TICK = Waits(tick_s=0.1)
 
 @pytest.fixture
 async def heard(app, other_app):
-    """What is told from now on, while the bell of Brevo's lane is armed by nobody but this."""
+    """Notifications from now on, while the bell of Brevo's lane is armed only by this."""
     told = []
     lane = await app.fetchval("SELECT id FROM crm_sync.lanes WHERE crm = 'brevo'")
     await other_app.execute(f"SELECT pg_advisory_lock({locks.BELL}, {lane})")
     await other_app.add_listener("crm_sync", lambda *notification: told.append(notification[3]))
 
     async def all_of_it():
-        # Notifications come in the order of their commits, and before the answer to a statement.
+        # Notifications come in commit order, and before the answer to a statement.
         await app.execute("SELECT pg_notify('crm_sync', 'end')")
         while "end" not in told:
             await other_app.execute("SELECT 1")
@@ -100,7 +100,7 @@ async def test_a_flip_can_be_prepared_while_the_worker_sleeps():
             await app.execute("INSERT INTO contacts (email, brevo_sync_status) VALUES ('a@example.com', 'Queued')")
             await app.execute("PREPARE TRANSACTION 'two'; ")
             await app.execute("INSERT INTO contacts (email, brevo_sync_status) VALUES ('b@example.com', 'Queued')")
-            await until(app, ALL_COMPLETE)  # one that nobody ends keeps no other waiting
+            await until(app, ALL_COMPLETE)  # one that is never ended keeps no other waiting
             await app.execute("COMMIT PREPARED 'two'")
             await until(app, f"count(*) = 2 AND {ALL_COMPLETE}")
         await app.close()

@@ -1,4 +1,4 @@
-"""A row that the mapping or the table itself refuses: it has a reason, and holds up nobody."""
+"""A row that the mapping or the table itself refuses: it gets a reason, and holds up no other."""
 
 import asyncio
 
@@ -151,7 +151,7 @@ async def test_many_rows_that_take_no_claim_starve_nobody_behind_them(app, url, 
 
 
 async def test_beside_a_refused_row_it_is_known_who_was_put_back_in_line(app, worker):
-    """Others of its address may have overtaken it, so a claim by the key says so, too."""
+    """Others with its address may have overtaken it, so a claim by key says so, too."""
     again = await insert(app, "Queued", "again@example.com")
     (claimed,) = await worker.claim()
     await worker.finish(claimed, Kind.DEFERRED)
@@ -184,7 +184,7 @@ def test_a_row_that_is_refused_again_is_left_alone_for_twice_as_long(monkeypatch
 
 async def test_a_row_that_takes_no_finish_holds_nobody_up_and_comes_again_once_it_does(app, url, crm):
     await app.execute(NOBODY_TOUCHES.format(when="AND OLD.brevo_claimed_by IS NOT NULL"))
-    # The refusal of a finish is written next, and at another moment: were the trigger dropped in between, it would be taken.
+    # The refusal of a finish is written later: if the trigger were dropped in between, it would be accepted.
     taken = NOBODY_TOUCHES.replace("refuse", "refuse_errors")
     await app.execute(taken.format(when="AND NEW.brevo_processing_error LIKE 'ROW_REFUSED: %'"))
     with capture_logs() as log:
@@ -223,7 +223,7 @@ async def test_a_stray_that_the_table_lets_nobody_line_up_keeps_no_other_from_it
     assert await app.fetchval("SELECT count(*) FROM contacts WHERE brevo_sync_status = 'Queued'") < 100, "its page"
 
 
-# One that takes too long.
+# A slow one.
 
 SLOW = '[brevo]\nLASTNAME = "last_name"\nSHARE = "pg_sleep(first_name::float8)::text || first_name"\n'
 
@@ -235,7 +235,7 @@ async def test_a_contact_that_the_mapping_takes_for_ever_for_is_in_error_with_th
     await app.execute(LINE_UP.replace("'1', 'Queued'", "'0', 'Queued'"), OTHERS)
     contact = await insert(app, "Queued")
     await app.execute("UPDATE contacts SET first_name = '60' WHERE id = $1", contact)
-    # What the claim of a former moment still holds in the server, the other claims step over.
+    # Other claims skip what an earlier claim still holds in the server.
     waits = Waits(statement_timeout_s=1.0, tick_s=0.2, forget_worker_s=2.0)
     async with running(url, crm, mapping_file=mapping, waits=waits, database_behind_pooler=behind_pooler):
         await until(app, OTHERS_COMPLETE)
@@ -265,12 +265,12 @@ async def test_a_mapping_that_is_slow_for_every_contact_is_slow_and_fails_for_no
     with capture_logs() as log:
         async with running(url, crm, mapping_file=mapping, waits=Waits(statement_timeout_s=1.0, tick_s=0.2)):
             await until(app, "bool_and(brevo_sync_status = 'Complete') FROM contacts")
-    # On a machine that has much else to do the session may be lost to so short a timeout; a claim may not.
+    # On a busy machine such a short timeout may cost the session; it must not cost a claim.
     reasons = [entry["reason"] for entry in log if entry["event"] == events.DATABASE_TROUBLE]
     assert [reason for reason in reasons if reason != "the session is lost"] == []
 
 
 async def said_of(log, contact) -> None:
     async with asyncio.timeout(TIMEOUT_S):
-        while not any(entry["event"] == events.CONTACT_REFUSED and entry["contact"] == str(contact) for entry in log):  # noqa: ASYNC110 (a log tells nobody)
+        while not any(entry["event"] == events.CONTACT_REFUSED and entry["contact"] == str(contact) for entry in log):  # noqa: ASYNC110 (a log has no events)
             await asyncio.sleep(0.01)

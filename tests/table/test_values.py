@@ -1,4 +1,4 @@
-"""Values arrive as meant, whatever database, role and pooler set: what each type of Postgres is to the client of each CRM."""
+"""Values arrive as intended, whatever database, role and pooler set: how each Postgres type reaches the client of each CRM."""
 
 import pytest
 
@@ -12,7 +12,7 @@ from tests.roles import as_worker
 from tests.steps import insert
 
 FORMS = {"hubspot": HUBSPOT, "brevo": BREVO, "mautic": MAUTIC, "n8n": N8N}
-# Whatever changes how a value is written, set where a worker has no say.
+# Everything that changes how a value is written, set where a worker has no influence.
 UNUSUAL = (
     "DateStyle = 'German, DMY'",
     "TimeZone = 'America/New_York'",
@@ -27,7 +27,7 @@ TYPES = (
 )
 MOMENT = "'2026-01-02 03:04:05.678901+00'::timestamptz"
 NOT_SENT = object()
-# SQL, and what HubSpot, Brevo, Mautic and n8n get. One value: all get it.
+# SQL, and what HubSpot, Brevo, Mautic and n8n get. A single value: all get it.
 SENT = {
     "'  Ada '::text": ("Ada", "Ada", "Ada", "  Ada "),
     "'DE'::char(6)": "DE",
@@ -126,7 +126,7 @@ async def database(request, app, url):
 
 
 async def read_all(database, crm, section):
-    """What a client gets of the only contact, as `preview` and `sync` read it: the contacts, and those that cannot be sent."""
+    """What a client gets for the only contact, as `preview` and `sync` read it: the contacts, and those that cannot be sent."""
     schema = await read_schema(database)
     mapping = await prepare_for(database, crm, {crm: section}, {}, schema, forms=FORMS[crm])
     [contact] = await database.fetch("SELECT id FROM public.contacts")
@@ -189,7 +189,7 @@ async def test_a_value_that_cannot_be_sent_is_its_contacts_and_spoils_no_batch(a
 
 
 async def test_what_is_beside_one_that_the_mapping_fails_for_is_written_the_same(app, url, tmp_path):
-    """The careful reader makes the same of a row as the claim."""
+    """The careful reader gets the same from a row as the claim."""
     file = tmp_path / "mapping.toml"
     file.write_text('[brevo]\nSHARE = "1.50 / first_name::numeric"\nNOW = "now()"\n')
     crm = ScriptedCrm(batch_limit=100)

@@ -1,6 +1,6 @@
-"""A random walk over the protocol: whatever an application and workers do in whatever order, the promise holds.
+"""A random walk over the protocol: whatever an application and workers do, in any order, the promise holds.
 
-Statements are real, on a real database; the model knows nothing but the promise:
+Statements are real, on a real database; the model only knows the promise:
 
 - what was flipped is delivered, with a value at least as new as the flip;
 - one contact is never in two claims at a time;
@@ -8,9 +8,9 @@ Statements are real, on a real database; the model knows nothing but the promise
 - what a dead worker had in flight comes back, and its own finish, should it come late, changes nothing;
 - after a delivery the CRM has the phone number of the row, and none where that has none, unless it is one that sales put there.
 
-Hypothesis runs a walk again to make it shorter, and each step has to do what it did before. So nothing of it is left to time, to
-where Postgres has a row, or to the walk before: a walk has a lane of its own, which takes no look because some seconds are over,
-and contacts of one step come in the order in which they were made.
+Hypothesis repeats a walk to make it shorter, and each step has to do what it did before. So nothing depends on time, on where
+Postgres stores a row, or on an earlier walk: a walk has its own lane, which never looks because seconds have passed, and contacts
+of one step come in the order of their creation.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ WORDS = ("New", "Selected", "Skipped")
 EXAMPLES, STEPS = examples(ci=120, dev=8), 60
 NEVER_S = 1e6
 TIMELESS = Waits(full_look_s=NEVER_S, fresh_look_s=NEVER_S, slow_mapping_s=NEVER_S, claim_patience_s=60.0)
-# As many workers as can die on one walk, for the dead claim nothing.
+# As many workers as can die on one walk, because dead ones claim nothing.
 REGISTER = (
     "INSERT INTO crm_sync.workers (id, host, pid, version) SELECT n, 'walk', 1, '0' FROM generate_series(1, $1::integer) AS n"
 )
@@ -55,14 +55,14 @@ OWN = ("sync_status", "processing_status", "processing_error", "attempts", "due_
 
 @dataclass
 class Row:
-    """What the promise says of one contact. values: those it has had since its last flip, the latest last."""
+    """What the promise says about one contact. values: those it has had since its last flip, the latest last."""
 
     values: list[str]
     word: str  # the application's last one: Queued, or one of WORDS
     settled: bool = False  # delivered or rejected since its last flip
     held_by: Contact | None = None  # the claim that has it in flight
     flipped_in_flight: bool = False
-    emptied: bool = False  # its latest claim was delivered without a phone number, so that whatever comes there is not ours
+    emptied: bool = False  # its latest claim was delivered without a phone number: a number there is not ours
 
 
 @dataclass
@@ -74,7 +74,7 @@ class World:
     lane: Callable[[], Contacts]
     crm: dict[Any, str] = field(default_factory=dict)
     phones: dict[Any, str] = field(default_factory=dict)
-    of_sales: set[Any] = field(default_factory=set)  # whose phone number is not one that crm-sync has sent
+    of_sales: set[Any] = field(default_factory=set)  # whose phone number was not sent by crm-sync
 
     def land(self, contact: Contact) -> None:
         """A request takes effect."""
@@ -108,7 +108,7 @@ class Walk(RuleBasedStateMachine):
         self.do("TRUNCATE contacts")
 
     def made(self, ids: Iterable[Any]) -> list[Any]:
-        """In the order in which they were made."""
+        """In the order of their creation."""
         wanted = set(ids)
         return [contact for contact in self.rows if contact in wanted]
 
@@ -231,7 +231,9 @@ class Walk(RuleBasedStateMachine):
 
     @rule(contact=rows_in_table, values=st.lists(st.sampled_from("ab"), min_size=1, max_size=3), kind=st.sampled_from(ENDS))
     def serve(self, contact: Any, values: list[str], kind: Kind) -> None:
-        """Step by step one contact is hardly ever sent several times in a walk, and emptying is about what was sent before."""
+        """Sent one by one, a contact is hardly ever sent several times in a walk, and emptying depends on
+        what was sent before.
+        """
         for value in values:
             self.edit_and_flip(contact, value)
             for claimed in self._claim(100):
@@ -240,7 +242,7 @@ class Walk(RuleBasedStateMachine):
     def _finish(self, contact: Contact, kind: Kind) -> None:
         sent = contact.fields["FIRSTNAME"]
         row = self.rows.get(contact.id)
-        # One that is to be tried again has landed here, which nobody knows.
+        # A contact to be tried again was written here, but that is not known.
         if kind in (Kind.DELIVERED, Kind.RETRY) and row is not None and row.held_by is contact:
             self.world.land(contact)
         if kind is Kind.DELIVERED and row is not None and row.held_by is contact and contact.id not in self.world.of_sales:
@@ -263,12 +265,14 @@ class Walk(RuleBasedStateMachine):
 
     @rule()
     def sweep(self) -> None:
-        """Lines for nobody go, now and then. The others stay."""
+        """Lines without a contact are removed now and then. The others stay."""
         self.world.run(self.contacts.sweep())
 
     @rule(target=late, landed=st.booleans())
     def die(self, *, landed: bool) -> Any:
-        """The worker dies with all it has in flight, another takes over, and the first may still speak. landed: its requests."""
+        """The worker dies with everything it has in flight, another takes over, and the first may still finish. landed: its
+        requests.
+        """
         dead, self.worker = self.worker, self.worker + 1
         for row in self.rows.values():
             if row.held_by is not None and landed:
@@ -284,7 +288,7 @@ class Walk(RuleBasedStateMachine):
     def _recover(self, worker: int) -> None:
         orphans = {contact: token for contact, token, _ in self.world.run(self.contacts.orphans([worker]))}
         assert orphans.keys() == {i for i, row in self.rows.items() if row.held_by is not None}
-        # One by one: together they come into line in the order in which a plan finds them.
+        # One by one: together they would be put in line in the order in which a plan finds them.
         for contact in self.made(orphans):
             assert self.finished(Finish(contact, orphans[contact], Kind.ORPHANED))
 
@@ -319,7 +323,7 @@ class Walk(RuleBasedStateMachine):
                 assert in_line == (row.word == "Queued" and not row.settled)
 
     def teardown(self) -> None:
-        """All is well from here on: what is in flight dies, everything in line is delivered."""
+        """From here on all is well: what is in flight dies, everything in line is delivered."""
         self.die(landed=False)
         for _ in range(2 * len(self.rows) + 1):
             claimed = self._claim(100)

@@ -1,4 +1,4 @@
-"""A watched column: the database itself flips a contact that is in the CRM when it changes."""
+"""A watched column: when it changes, the database itself flips a contact that is in the CRM."""
 
 import asyncpg
 import pytest
@@ -81,7 +81,7 @@ async def test_to_and_from_null_is_a_change(app, worker, complete):
     assert await pair(app, complete) == ("Complete", "Complete")
 
 
-# Free for whom it does not concern.
+# No cost for unaffected rows.
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ async def test_a_contact_that_is_not_wanted_there_or_waits_for_a_person_stays_as
 
 
 async def test_a_contact_in_line_keeps_its_place_and_gets_a_new_time_of_its_flip(app, worker):
-    """Its present values are sent anyway; the time tells them apart from what an earlier attempt may have sent."""
+    """Its current values are sent anyway; the time distinguishes them from what an earlier attempt may have sent."""
     await watch(app, "first_name")
     contact = await insert(app, "Queued")
     (claimed,) = await worker.claim()
@@ -199,7 +199,7 @@ async def test_the_bell_cannot_be_armed_while_a_change_is_uncommitted(app, other
     assert await other_app.fetchval(f"SELECT pg_try_advisory_lock({BELL}, ({BREVO}))")
 
 
-# Anyone who updates.
+# Any role that updates.
 
 
 async def test_the_function_looks_nothing_up_by_the_search_path_of_whoever_updates(app, other_app, complete):

@@ -1,4 +1,4 @@
-"""Which columns can be watched, by whom, and how a watch is replaced and taken off again."""
+"""Which columns can be watched, by which roles, and how a watch is replaced and removed."""
 
 import asyncio
 import itertools
@@ -52,7 +52,7 @@ TYPES = {
     "bytea": ("'a'", "'b'"),
     "int4range": ("'[1,2)'", "'[1,3)'"),
     "hubspot_sync_status": ("'New'", "'Skipped'"),
-    "numeric": ("1.0", "1.00"),  # equal, and not what was sent
+    "numeric": ("1.0", "1.00"),  # equal, but not the same as what was sent
 }
 
 
@@ -77,7 +77,7 @@ async def test_a_renamed_column_stays_watched(app):
 
 
 async def test_a_watch_survives_a_dump_and_a_restore(app):
-    """A comparison of records by operator would not: its dump reads as one of columns."""
+    """A record comparison by operator would not: its dump reads as a comparison of columns."""
     await watch(app, "email")
     definition = await app.fetchval("SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE tgname = 'crm_sync_brevo_watch'")
     await app.execute("DROP TRIGGER crm_sync_brevo_watch ON contacts")

@@ -1,4 +1,4 @@
-"""Rows that an ORM saves as a whole, on a watched table: what they have read before the flip withdraws nothing."""
+"""Rows that an ORM saves as a whole, on a watched table: values read before the flip withdraw nothing."""
 
 import pytest
 
@@ -11,7 +11,7 @@ async def load(app):
 
 
 async def save(app, row, **changes):
-    """UPDATE of every column, as read a while ago."""
+    """UPDATE of every column, with values read earlier."""
     row.update(changes)
     columns = [name for name in row if name != "id"]
     assignments = ", ".join(f"{name} = ${number}" for number, name in enumerate(columns, 2))
@@ -19,7 +19,7 @@ async def save(app, row, **changes):
 
 
 async def load_status_only(app):
-    """Of a model that knows of crm-sync no more than the seed: status, error and id."""
+    """For a model that only maps the basic columns of crm-sync: status, error and id."""
     return dict(
         await app.fetchrow(
             "SELECT id, email, first_name, last_name, brevo_sync_status, brevo_processing_status, brevo_processing_error, "
@@ -71,7 +71,7 @@ async def test_a_row_saved_again_while_a_retry_waits_keeps_the_wait(app, worker,
 @MODELS
 @pytest.mark.parametrize("change", [{"first_name": "Bob"}, {"last_name": "Byron"}])
 async def test_a_row_saved_again_in_flight_is_not_withdrawn(app, worker, complete, load, change):
-    """It is sent once more where it has changed, or where the row saved does not tell how old it is."""
+    """It is sent once more if it has changed, or if the saved row does not show how old it is."""
     row = await load(app)
     await save(app, row, first_name="Eve")
     (claimed,) = await worker.claim()

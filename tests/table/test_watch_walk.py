@@ -1,6 +1,7 @@
-"""A random walk over a watched table: applications edit, flip, withdraw, and save whole rows that they read whenever.
+"""A random walk over a watched table: applications edit, flip, withdraw, and save whole rows that they read at any time.
 
-The promise: when all is still, a contact that is Complete is in the CRM as it is in the table, and nobody is left on the way.
+The promise: when everything is done, a Complete contact has the same values in the CRM as in the table, and none is left in line
+or in flight.
 """
 
 import asyncio
@@ -54,7 +55,7 @@ class Walk(RuleBasedStateMachine):
         super().__init__()
         self.token = 1 << 32
         self.in_flight: set[Any] = set()
-        # Somebody wrote Complete over New, Skipped or Error, and that is a word of the application.
+        # Complete was written over New, Skipped or Error, and that counts as the application's status.
         self.said_complete: set[Any] = set()
         self.world.crm.clear()
         self.do("TRUNCATE contacts")
@@ -130,7 +131,7 @@ class Walk(RuleBasedStateMachine):
     # The promise.
 
     def teardown(self) -> None:
-        """The applications are done; what is in flight goes back in line, and all in line is delivered."""
+        """The applications are done; contacts in flight go back in line, and everything in line is delivered."""
         orphans = self.world.run(self.world.contacts.orphans([1]))
         if orphans:
             self.world.run(self.world.contacts.finish([Finish(i, token, Kind.ORPHANED) for i, token, _ in orphans]))

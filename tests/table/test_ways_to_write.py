@@ -1,4 +1,4 @@
-"""An application flips in whatever way SQL has: savepoints, exception blocks, upserts, MERGE, COPY, views."""
+"""An application flips in every way that SQL allows: savepoints, exception blocks, upserts, MERGE, COPY, views."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""A database that takes no connections for a while, and breaks off those that it has; but for the application's."""
+"""A database that accepts no connections for a while, and closes existing ones, except the application's."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""A collector of traces: takes OTLP over HTTP, as protobuf, and keeps the spans."""
+"""A collector of traces: accepts OTLP over HTTP, as protobuf, and keeps the spans."""
 
 import asyncio
 import gzip
@@ -33,7 +33,7 @@ class Span:
 
 @dataclass
 class Collector:
-    """status: what is answered."""
+    """status: of its answers."""
 
     url: str = ""
     status: int = 200
@@ -60,7 +60,7 @@ class Collector:
         return web.Response(status=self.status)
 
     async def until(self, holds: Callable[[list[Span]], bool]) -> list[Span]:
-        """Returns when this holds of the spans."""
+        """Returns when this holds for the spans."""
         async with asyncio.timeout(TIMEOUT_S), self.arrived:
             await self.arrived.wait_for(lambda: holds(self.spans))
         return self.spans

@@ -19,7 +19,7 @@ def systemd(tmp_path: Path) -> Iterator[Systemd]:
 
 @pytest.fixture(autouse=True)
 def lines() -> Iterator[list[dict[str, object]]]:
-    """The lines that would be written, with the taps before them, as a worker's log has it."""
+    """The lines that would be written, with the taps before them, as in a worker's log."""
     before = structlog.get_config()["processors"]
     captured = LogCapture()
     structlog.configure(processors=[structlog.contextvars.merge_contextvars, log.hand_to_taps, captured])
@@ -40,6 +40,6 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 @pytest.fixture
 def webhook(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> Receiver:
-    """The receiver is told of alerts."""
+    """The receiver gets alerts."""
     monkeypatch.setenv("ALERT_WEBHOOK_URL", f"{receiver.url}/hook")
     return receiver

@@ -1,4 +1,4 @@
-"""A real Prometheus of Debian's on loopback, and its rules with durations that a test can wait for."""
+"""A real Prometheus from Debian on loopback, and its rules with durations short enough for a test."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ MISSING = next(
 
 STEP_S = 1.0  # between two scrapes
 PATIENCE_S = 120.0
-# Each duration of the rules, in a live run: two scrapes lie in the shortest.
+# Each duration of the rules, in a live run: the shortest spans two scrapes.
 SHORTER = {"1m": "3s", "2m": "4s", "5m": "5s", "10m": "8s", "15m": "10s", "1h": "10s", "24h": "8s", "7d": "2m"}
 _DURATION = re.compile(r"(?<=for: )\w+$|(?<=\[)\w+(?=\])|(?<=offset )\w+", re.MULTILINE)
 THRESHOLDS = {"> 900": "> 4", "< 900": "< 6"}  # in seconds
@@ -35,7 +35,7 @@ Labels = Mapping[str, str]
 
 
 def shortened(rules: str) -> str:
-    """Raises KeyError for a duration that has no shorter one."""
+    """Raises KeyError for a duration without a shorter one."""
     rules = _DURATION.sub(lambda match: SHORTER[match[0]], rules)
     for long, short in THRESHOLDS.items():
         assert long in rules, f"no rule has {long} any more"
@@ -44,14 +44,14 @@ def shortened(rules: str) -> str:
 
 
 class Prometheus:
-    """The HTTP API of one that runs. started: seconds since 1970."""
+    """The HTTP API of a running one. started: seconds since 1970."""
 
     def __init__(self, address: str) -> None:
         self.address = address
         self.started = time.time()
 
     async def ask(self, path: str, **query: str) -> Any:
-        """Raises AssertionError with its words where it refuses."""
+        """Raises AssertionError with its message if it refuses."""
         async with (
             aiohttp.ClientSession() as session,
             session.get(f"http://{self.address}/api/v1/{path}", params=query) as response,
@@ -67,7 +67,7 @@ class Prometheus:
         return series
 
     async def scrapes(self, targets: int) -> None:
-        """Returns when it has scraped so many."""
+        """Returns when it has scraped this many times."""
         async with asyncio.timeout(PATIENCE_S):
             while len((await self.ask("query", query="up == 1"))["result"]) < targets:  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
@@ -76,7 +76,7 @@ class Prometheus:
         return [alert["labels"] for alert in (await self.ask("alerts"))["alerts"] if alert["state"] == "firing"]
 
     async def until(self, holds: Callable[[Sequence[Labels]], bool], what: Callable[[], str]) -> None:
-        """Returns when this holds of the alerts that fire."""
+        """Returns when this holds for the alerts that fire."""
         firing: list[Labels] = []
         try:
             async with asyncio.timeout(PATIENCE_S):
@@ -92,7 +92,7 @@ def matches(alert: Labels, wanted: Labels) -> bool:
 
 @asynccontextmanager
 async def running_prometheus(folder: Path, targets: Sequence[str]) -> AsyncIterator[Prometheus]:
-    """Scrapes these every STEP_S, with the rules that ship, shortened."""
+    """Scrapes these every STEP_S, with the rules from deploy/, shortened."""
     (folder / "rules.yml").write_text(shortened(RULES.read_text()))
     step = f"{STEP_S:g}s"
     configuration = {
@@ -112,8 +112,8 @@ async def running_prometheus(folder: Path, targets: Sequence[str]) -> AsyncItera
     try:
         await answered(address, "/-/ready")
         prometheus = Prometheus(address)
-        # It takes some seconds until the first scrape. What was counted before that is no increase to it, and that no worker is
-        # there fires meanwhile, for its two minutes are seconds here.
+        # The first scrape takes some seconds. Earlier counts are no increase to it, and the alert about missing workers fires
+        # meanwhile, because its two minutes are seconds here.
         await prometheus.scrapes(len(targets))
         await prometheus.until(lambda firing: not firing, lambda: "something fires at the start")
         prometheus.started = time.time()

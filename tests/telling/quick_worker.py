@@ -1,4 +1,4 @@
-"""`crm-sync run` with short waits, and a fault that is put in: SIGUSR1 has a loop of every lane fail once."""
+"""`crm-sync run` with short waits, and with an injected fault: SIGUSR1 makes a loop of every lane fail once."""
 
 import asyncio
 import signal

@@ -1,4 +1,4 @@
-"""Who is told: a server that takes webhooks and pings, and answers as the test says."""
+"""A receiver of alerts: a server that accepts webhooks and pings, and answers as the test says."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ class Told:
 
 @dataclass
 class Receiver:
-    """statuses: what is answered next, then 200."""
+    """statuses: of the next answers, then 200."""
 
     url: str = ""
     heard: list[Told] = field(default_factory=list)
@@ -44,7 +44,7 @@ class Receiver:
         return web.Response(status=status, text="so it is")
 
     async def until(self, holds: Callable[[list[Told]], bool]) -> list[Told]:
-        """Returns when this holds of what was heard."""
+        """Returns when this holds for what was received."""
         async with asyncio.timeout(TIMEOUT_S), self.arrived:
             await self.arrived.wait_for(lambda: holds(self.heard))
         return self.heard

@@ -1,4 +1,4 @@
-"""What a worker says at its METRICS_LISTEN, asked as Prometheus asks."""
+"""What a worker serves at its METRICS_LISTEN, requested as by Prometheus."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -42,12 +42,12 @@ class Scrape(dict[Sample, float]):
         return {sample.name for sample in self}
 
     def values_of(self, label: str) -> set[str]:
-        """What a label says anywhere."""
+        """The values of a label in any series."""
         return {value for sample in self for name, value in sample.labels if name == label}
 
 
 async def get(address: str, path: str, headers: Mapping[str, str] | None = None) -> tuple[int, str]:
-    """(status, text). address: as METRICS_LISTEN has it."""
+    """(status, text). address: as in METRICS_LISTEN."""
     connector = aiohttp.UnixConnector(address) if address.startswith("/") else None
     host = "worker" if connector else address
     async with (
@@ -58,7 +58,7 @@ async def get(address: str, path: str, headers: Mapping[str, str] | None = None)
 
 
 async def answered(address: str, path: str, status: int = 200) -> str:
-    """Returns when it is answered so."""
+    """Returns when the answer is this."""
     said: object = None
     try:
         async with asyncio.timeout(TIMEOUT_S):
@@ -75,7 +75,7 @@ async def answered(address: str, path: str, status: int = 200) -> str:
 
 
 async def scraped(address: str, holds: Callable[[Scrape], object] = lambda _: True) -> Scrape:
-    """Returns when this holds of a scrape."""
+    """Returns when this holds for a scrape."""
     scrape = Scrape()
     try:
         async with asyncio.timeout(TIMEOUT_S):

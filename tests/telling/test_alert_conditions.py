@@ -1,4 +1,4 @@
-"""Each condition is made real: a worker, a CRM and a table in which it holds, and what is told of it."""
+"""Each condition is brought about: a worker, a CRM and a table in which it holds, and the resulting messages."""
 
 import asyncio
 import json
@@ -181,7 +181,7 @@ async def test_a_contact_that_waits_while_others_are_finished_is_told_of(app, ur
 
 
 async def test_contacts_in_line_of_whom_none_is_finished_are_told_of(app, url, crm, webhook):
-    """No worker has credentials for HubSpot, and somebody flips for it."""
+    """No worker has credentials for HubSpot, but contacts are flipped for it."""
     await app.execute("INSERT INTO contacts (email, hubspot_sync_status) VALUES ('ada@x.org', 'Queued')")
     async with alerting(url, crm, replace(QUICK, silence_s=0.3)):
         said = await webhook.message("SILENCE")
@@ -247,10 +247,10 @@ async def test_a_pause_that_somebody_forgot_is_told_of_and_not_the_contacts_that
 
 
 async def looked(app, times=3):
-    """Returns when somebody has looked so often since."""
+    """Returns when there have been this many looks since."""
     before = await _looks(app)
     async with asyncio.timeout(30):
-        while await _looks(app) < before + times:  # noqa: ASYNC110 (the server tells nobody)
+        while await _looks(app) < before + times:  # noqa: ASYNC110 (the server has no event for it)
             await asyncio.sleep(0.02)
 
 

@@ -1,4 +1,4 @@
-"""Who tells: one worker of many, once, over restarts, deaths and channels that fail; and no delivery waits for it."""
+"""One of many workers sends alerts, once, across restarts, deaths and failing channels; no delivery waits for it."""
 
 import asyncio
 from collections import Counter
@@ -88,7 +88,7 @@ async def test_one_that_was_frozen_while_it_had_the_turn_tells_nothing_that_anot
         assert await first.look()
         assert len(receiver.messages("raised")) == 1
         await app.execute(HELD, "hubspot")
-        # It has read what is due, and then is frozen: its session is gone, so another has the turn.
+        # It has read what is due, and then freezes: its session is gone, so another worker is on duty.
         facts = await first._facts()
         await first._note(await first._seen(facts), await first._open_alerts(), facts[0].now)
         due = [alert for alert in await first._open_alerts() if alert.untold]
@@ -155,7 +155,7 @@ async def test_without_the_rights_for_it_there_are_no_alerts_and_all_else_goes_o
         await insert(app, "Queued")
         await until(app, "bool_and(brevo_sync_status = 'Complete') FROM contacts")
         async with asyncio.timeout(30):
-            while not any(entry.get("loop") == "alerts" for entry in logged):  # noqa: ASYNC110 (a worker tells people, not tests)
+            while not any(entry.get("loop") == "alerts" for entry in logged):  # noqa: ASYNC110 (a worker has no events for tests)
                 await asyncio.sleep(0.01)
     troubles = [entry for entry in logged if entry.get("loop") == "alerts"]
     assert {entry["event"] for entry in troubles} == {"database_trouble"}
@@ -182,7 +182,7 @@ async def test_counts_that_could_not_be_written_are_written_later(app, url, webh
         await insert(app, "Queued")
         await until(app, "brevo_sync_status = 'Error' FROM contacts")
         async with asyncio.timeout(30):
-            while not any(entry.get("loop") == "alerts" for entry in logged):  # noqa: ASYNC110 (a worker tells people, not tests)
+            while not any(entry.get("loop") == "alerts" for entry in logged):  # noqa: ASYNC110 (a worker has no events for tests)
                 await asyncio.sleep(0.01)
         await app.execute("ALTER TABLE crm_sync.away RENAME TO alert_codes")
         await until(app, "coalesce(sum(contacts), 0) = 1 FROM crm_sync.alert_codes")

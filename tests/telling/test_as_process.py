@@ -1,4 +1,4 @@
-"""The real worker: it tells by all of its channels, and sends its last spans before it ends."""
+"""The real worker: it sends alerts through all of its channels, and its last spans before it ends."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""A bad day at one CRM, with all waits made short: what people are told, and in which order. `-s` prints the timeline.
+"""A bad day of one CRM, with all waits shortened: the messages, and their order. `-s` prints the timeline.
 
 docs/reference/bad-day.md shows it: `WRITE_MANUAL=1 .venv/bin/pytest tests/telling/test_bad_day.py` writes that page again.
 """
@@ -21,7 +21,7 @@ from tests.tiers import slow
 ALL_DONE = "bool_and(brevo_sync_status IN ('Complete', 'Error')) FROM contacts"
 PAGE = Path(__file__).parents[2] / "docs/reference/bad-day.md"
 BEGIN, END = "<!-- timeline -->", "<!-- end -->"
-# A heading, or how a message begins. The rest is counts, times, and words that are compared where they are made.
+# A heading, or the beginning of a message. The rest is counts, times, and words that are compared where they are made.
 _HEAD = re.compile(r"^(?:## .*|(?:over: )?[A-Z_]{5,})", re.MULTILINE)
 
 
@@ -33,7 +33,7 @@ def flip(prefix: str, count: int) -> str:
 
 
 class Timeline:
-    """The sections of the page: what happens, and then what is told of it."""
+    """The sections of the page: what happens, and then the messages about it."""
 
     def __init__(self, messages) -> None:
         self._messages = messages
@@ -41,7 +41,9 @@ class Timeline:
         self._told = 0
 
     def end(self, title: str, *, ordered: bool = True) -> None:
-        """Of what has happened since the last. ordered: the order of what is told of it is the cause's; else it is by chance."""
+        """About what has happened since the last. ordered: the order of the messages is determined by the cause; otherwise it is
+        by chance.
+        """
         bodies = self._messages()[self._told :]
         self._told += len(bodies)
         lines = [

@@ -1,4 +1,4 @@
-"""What is asked of Postgres is bounded, however many contacts there are: counted in rows that are looked at, not in seconds."""
+"""The cost to Postgres is bounded, however many contacts there are: measured in rows read, not in seconds."""
 
 import json
 
@@ -40,7 +40,7 @@ async def crowded(app: asyncpg.Connection) -> asyncpg.Connection:
 
 
 async def read_by(database: Database, statement: str, *arguments: object) -> dict[str, int]:
-    """What one run of it has read, as a worker runs it."""
+    """What one run of it reads, run as by a worker."""
     async with database.connection() as connection, connection.transaction():
         before = await connection.fetchrow(READ)
         await connection.fetch(statement, *arguments)

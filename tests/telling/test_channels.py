@@ -1,4 +1,4 @@
-"""What channels get, and what becomes of one that fails: none is an answer to anyone else."""
+"""What channels get, and what happens if one fails: it does not affect the others."""
 
 import asyncio
 import hashlib
@@ -115,7 +115,7 @@ async def test_what_it_leaves_to_be_done_when_it_ends_well_is_not_killed(tmp_pat
     code = f"import os, time\nif os.fork() == 0:\n time.sleep(0.05)\n open({str(out)!r}, 'w').close()"
     await Command(program(code)).tell(BODY)
     async with asyncio.timeout(TIMEOUT_S):
-        while not out.exists():  # noqa: ASYNC110 (a process of nobody's tells nobody)
+        while not out.exists():  # noqa: ASYNC110 (a detached process has no events)
             await asyncio.sleep(0.01)
 
 

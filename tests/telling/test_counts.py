@@ -1,4 +1,4 @@
-"""What is told of all workers: by one of them, at a bounded cost, and absent in the others."""
+"""Metrics of all workers: reported by one of them, at a bounded cost, and absent in the others."""
 
 import asyncio
 from datetime import timedelta
@@ -64,7 +64,7 @@ async def test_the_next_one_takes_over_from_the_one_that_told(url, addresses):
 
 @slow
 async def test_a_stranger_that_has_the_lock_silences_nobody(app, url, addresses):
-    """Any role that may connect can take it. Then the living worker with the lowest id tells, alone."""
+    """Any role that may connect can take it. Then the living worker with the lowest id reports, alone."""
     await app.execute(f"SELECT pg_advisory_lock({locks.COUNT}, {locks.METRICS})")
     async with running(url, ScriptedCrm(), metrics_listen=addresses[0], waits=QUICK):
         await scraped(addresses[0], tells)
@@ -84,7 +84,7 @@ async def test_a_stranger_that_has_the_lock_is_named(app, url, addresses, lines)
 
 @slow
 async def test_a_right_that_is_missing_is_told_once_and_costs_no_delivery(app, url, addresses, lines):
-    """Nor is anything told that could not be counted any more."""
+    """Numbers that could no longer be counted are not reported either."""
     async with running(url, ScriptedCrm(), metrics_listen=addresses[0], waits=QUICK):
         await scraped(addresses[0], tells)
         await app.execute(f"REVOKE SELECT (held_reason) ON crm_sync.lanes FROM {WORKER}")

@@ -1,5 +1,5 @@
-"""What ships in deploy/: rules and a dashboard that name nothing that a worker does not tell. What they say on a real Prometheus
-tells tests/telling/test_prometheus.py.
+"""The rules and the dashboard in deploy/ use only metrics that a worker reports. How they behave on a real Prometheus is in
+tests/telling/test_prometheus.py.
 """
 
 import json
@@ -54,7 +54,7 @@ def test_a_query_groups_by_labels_that_its_metrics_have(query):
 
 
 async def test_every_name_of_them_is_in_a_scrape(url):
-    """But for those that are told only where there is something to tell, which the run on a real Prometheus shows."""
+    """Except those that exist only if there is something to report, which the run on a real Prometheus covers."""
     rare = {"limit_requests", "limit_used_requests", "backlog_ends_timestamp_seconds", "last_delivery_timestamp_seconds"}
     address = f"127.0.0.1:{free_port()}"
     async with running(url, ScriptedCrm(), metrics_listen=address):

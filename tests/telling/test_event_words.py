@@ -1,4 +1,4 @@
-"""Each event has words, and what it says is fit to be shown."""
+"""Each event has words, and its details are safe to show."""
 
 from crm_sync.telling import deeds
 from crm_sync.telling.event_words import OF_LANES, WORDS, shown, words

@@ -1,4 +1,4 @@
-"""What happens to lanes and workers, and who did what, is in crm_sync.events; nothing of it holds anyone up."""
+"""What happens to lanes and workers, and who did what, is in crm_sync.events; nothing waits for it."""
 
 import json
 import re
@@ -79,7 +79,7 @@ async def test_what_cannot_be_written_comes_again_and_is_bounded(app, url, datab
 
 @pytest.fixture
 def tapped():
-    """The log, with the taps before it as `configure` has it."""
+    """The log, with the taps installed as by `configure`."""
     before = structlog.get_config()["processors"]
     structlog.configure(processors=[log.hand_to_taps, structlog.testing.LogCapture()])
     yield

@@ -1,4 +1,4 @@
-"""What is counted of contacts that fail: failures, and not contacts; with a code everywhere, also where a client names none."""
+"""What is counted for contacts that fail: failures, not contacts; with a code everywhere, even if a client gives none."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ from tests.telling.test_alert_conditions import alerting
 
 @pytest.fixture
 def counting():
-    """What a scrape would give."""
+    """What a scrape would return."""
     registry = CollectorRegistry()
     metrics = Metrics(registry)
     metrics.listen()
@@ -31,7 +31,7 @@ def counting():
 
 @pytest.fixture
 def crm(monkeypatch):
-    """Of a worker that tries a contact once more, after some milliseconds."""
+    """For a worker that tries a contact once more, after some milliseconds."""
     monkeypatch.setenv("BREVO_SYNC_MAX_RETRIES", "1")
     monkeypatch.setenv("BREVO_SYNC_RETRY_DELAY_MINUTES", "0.0002")
     return ScriptedCrm()
@@ -67,7 +67,7 @@ async def test_a_failure_without_a_code_is_counted_alike_everywhere(app, url, cr
 
 
 async def run(url, *arguments):
-    """In a thread, for a command runs a loop of its own."""
+    """In a thread, because a command runs its own event loop."""
     with ThreadPoolExecutor(1) as thread:
         env = {"DATABASE_URL": as_worker(url), "COLUMNS": "200"}
         answer = await asyncio.wrap_future(thread.submit(CliRunner().invoke, crm_sync, arguments, env=env))

@@ -1,4 +1,4 @@
-"""No label has a value that is not among those that are known: what comes from outside is counted under "other"."""
+"""Every label value is a known one: values from outside are counted under "other"."""
 
 import re
 from datetime import UTC, datetime

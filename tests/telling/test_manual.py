@@ -1,4 +1,4 @@
-"""docs/reference/metrics.md says of the metrics what the code says, also where it is not generated."""
+"""docs/reference/metrics.md agrees with the code, also where it is not generated."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What is counted, of which event and measurement. Everything begins at zero, and no label has a value that is not known."""
+"""What is counted for which event and measurement. Everything starts at zero, and every label value is a known one."""
 
 import pytest
 import structlog
@@ -16,11 +16,11 @@ log = structlog.get_logger()
 
 
 class OddError(Exception):
-    """Nobody else raises it."""
+    """Raised nowhere else."""
 
 
 class Counting:
-    """Metrics that listen, with lanes of Brevo and Mautic."""
+    """Metrics that listen, with lanes for Brevo and Mautic."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()

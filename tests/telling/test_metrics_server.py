@@ -1,4 +1,4 @@
-"""/metrics, /livez and /readyz of a worker, at METRICS_LISTEN: what they say, and that nothing about them delays a delivery."""
+"""/metrics, /livez and /readyz of a worker, at METRICS_LISTEN: what they return, and that they delay no delivery."""
 
 import asyncio
 import socket
@@ -72,7 +72,7 @@ async def test_contacts_in_flight_are_shown_as_long_as_they_are(app, url, addres
 
 @slow
 async def test_a_scrape_asks_nothing_of_the_database(app, url, address):
-    """What is told of all workers was read before, and is not read again here."""
+    """Metrics of all workers were read before, and are not read again here."""
     names = []
     listener = lambda one: names.append(one.name) if isinstance(one, measurements.Statement) else None  # noqa: E731
     async with running(url, ScriptedCrm(), metrics_listen=address, waits=SLOW_TICK):
@@ -88,7 +88,7 @@ async def test_a_scrape_asks_nothing_of_the_database(app, url, address):
                 await get(address, path)
         finally:
             measurements.untap(listener)
-    # What happened, as that the worker has started, is written a moment later, whatever is asked meanwhile.
+    # Events, such as the start of the worker, are written a moment later, whatever is requested meanwhile.
     assert [name for name in names if name != "write_events"] == []
 
 
@@ -209,9 +209,9 @@ def _lines(lines, event):
 
 
 async def _told(lines, event):
-    """Returns these when there are any."""
+    """Returns them when there are any."""
     async with asyncio.timeout(TIMEOUT_S):
-        while not _lines(lines, event):  # noqa: ASYNC110 (a log tells nobody)
+        while not _lines(lines, event):  # noqa: ASYNC110 (a log has no events)
             await asyncio.sleep(0.01)
     return _lines(lines, event)
 
@@ -252,7 +252,7 @@ class TestAUnixSocket:
 
 
 async def test_without_the_setting_nothing_is_served_counted_or_imported(app, url):
-    """A worker without metrics is spared the HTTP server's memory."""
+    """A worker without metrics saves the memory of the HTTP server."""
     code = "import sys, crm_sync.daemon.daemon; print(sorted({'prometheus_client', 'aiohttp.web'} & sys.modules.keys()))"
     python = await asyncio.create_subprocess_exec(
         "python", "-c", code, env={"PATH": f"{Path.cwd()}/.venv/bin:/usr/bin"}, stdout=asyncio.subprocess.PIPE
@@ -310,7 +310,7 @@ async def test_a_lane_that_is_down_and_why_are_told(app, url, address):
 
 @pytest.mark.parametrize("path", ["/metrics", "/livez", "/readyz"])
 async def test_only_who_names_a_host_of_ours_is_answered(url, address, path):
-    """A page on the internet can have its own name lead to loopback, and a browser there ask."""
+    """A page on the internet can make its own name resolve to loopback, and a browser there send requests."""
     async with running(url, ScriptedCrm(), metrics_listen=address, metrics_hosts="worker.example.com"):
         await answered(address, "/readyz")
         async with aiohttp.ClientSession() as http:

@@ -1,4 +1,4 @@
-"""What a worker counts in a minute is a row, and nothing is counted twice or lost."""
+"""A worker's counts for a minute are one row, and nothing is counted twice or lost."""
 
 from collections import Counter
 

@@ -1,5 +1,5 @@
-"""Every alert rule that ships, on a real Prometheus that scrapes two workers: it fires for a fault that is really made, and
-resolves when that is healed. And every query of the dashboard, on what was scraped meanwhile.
+"""Every alert rule in deploy/, on a real Prometheus that scrapes two workers: it fires for a real fault, and resolves when the
+fault is healed. And every query of the dashboard, on the scraped data.
 
 Durations are shortened (`tests.telling.prometheus.SHORTER`); promtool checks the real ones.
 """
@@ -34,7 +34,7 @@ from tests.tiers import alone, slow
 pytestmark = [slow, alone, pytest.mark.skipif(bool(MISSING), reason=MISSING)]
 
 RULE_NAMES = re.findall(r"^ +- alert: (\w+)$", RULES.read_text(), re.MULTILINE)
-# Nothing writes a history yet, so nothing of it can be lost.
+# Nothing writes a history yet, so none of it can be lost.
 WITHOUT_A_FAULT = {"CrmSyncHistoryDropped"}
 HTML = {"Content-Type": "text/html"}
 LIMITS = "1000/day"
@@ -84,7 +84,7 @@ class Field:
         )
 
     async def use_up(self, crm: str, requests: int) -> None:
-        """This many requests of the day, as workers note what they and others have used of an account."""
+        """This many requests of the day, recorded as if workers and other programs had used them."""
         [window] = parse(LIMITS)
         now = (await self.app.fetchval("SELECT clock_timestamp()")).timestamp()
         budget = json.dumps(Budget().charged(window, {window.part(now): requests}).to_json())
@@ -217,7 +217,7 @@ async def contacts_that_wait_and_deletions(field: Field) -> Sequence[Labels]:
     async with field.fault("mautic", firewall), field.fault("brevo", no):
         await field.app.execute("DELETE FROM contacts WHERE first_name = 'gone'")
         await field.use_up("n8n", 950)
-        # A row that the application holds: flipped while the lane is paused, so that it has it first.
+        # A row held by the application: flipped while the lane is paused, so that the application locks it first.
         await field.command("pause", "brevo", "--reason", "a test")
         await field.flip("brevo", 1, "held")
         async with field.other.transaction():
@@ -254,7 +254,7 @@ async def nobody_counts(field: Field) -> Sequence[Labels]:
 
 async def the_database_is_away(field: Field) -> Sequence[Labels]:
     expected = [alert("CrmSyncNoWorker"), *(alert("CrmSyncSessionLost", instance=address) for address in field.addresses)]
-    # The application's second session has done its part, and would be interrupted.
+    # The application's second session is done, and would be interrupted.
     await field.other.close()
     async with away(field.url, field.app):
         await field.fires(*expected)
@@ -266,7 +266,7 @@ async def a_worker_dies(field: Field) -> Sequence[Labels]:
     expected = [alert("CrmSyncWorkerDown", instance=field.addresses[1])]
     field.workers[1].kill()
     await field.fires(*expected)
-    # A backlog whose end one worker alone can tell.
+    # A backlog whose end only one worker can predict.
     await field.flip("mautic", 20, "backlog")
     await scraped(field.addresses[0], lambda scrape: scrape.value("contacts", crm="mautic", state="ready") == 0)
     field.workers[1] = await field.start(1)
@@ -275,7 +275,7 @@ async def a_worker_dies(field: Field) -> Sequence[Labels]:
 
 
 async def fired(prometheus: Prometheus) -> dict[tuple[tuple[str, str], ...], int]:
-    """How often each alert began to fire, by its labels. A short gap is a scrape that came too late."""
+    """How often each alert started to fire, by its labels. A short gap is a late scrape."""
     episodes: dict[tuple[tuple[str, str], ...], int] = {}
     for series in await prometheus.over_the_run('ALERTS{alertstate="firing"}'):
         labels = tuple(sorted((name, value) for name, value in series["metric"].items() if name != "__name__"))
@@ -285,12 +285,12 @@ async def fired(prometheus: Prometheus) -> dict[tuple[tuple[str, str], ...], int
     return episodes
 
 
-# Told of one worker with a backlog whose pace is known, which is over in a moment here (tests/telling/test_counts.py).
+# Reported by one worker with a backlog of known pace, which lasts only a moment here (tests/telling/test_counts.py).
 RARE = {"crm_sync_backlog_ends_timestamp_seconds"}
 
 
 async def hold_the_names(prometheus: Prometheus) -> None:
-    """Every metric of the catalogue was scraped, and nothing else of ours."""
+    """Every metric in the catalogue was scraped, and no others of ours."""
     names = set(await prometheus.ask("label/__name__/values"))
     ours = {re.sub(r"_(bucket|sum|count)$", "", name) for name in names if name.startswith("crm_sync_")}
     catalogue = {metric.full_name for metric in CATALOGUE.values()}
@@ -302,7 +302,7 @@ EMPTY_HERE = {*RARE, "crm_sync_history_dropped_total"}
 
 
 async def hold_the_dashboard(prometheus: Prometheus) -> None:
-    """Every query of every panel is one, and has an answer after all that happened here."""
+    """Every query of every panel is valid, and has an answer after everything that happened here."""
     dashboard = json.loads(DASHBOARD.read_text())
     queries = [(panel["title"], target["expr"]) for panel in dashboard["panels"] for target in panel.get("targets", ())]
     queries += [("annotations", note["expr"]) for note in dashboard["annotations"]["list"]]

@@ -1,4 +1,4 @@
-"""The pulse: how late the event loop was, and whether the loops move, no matter who asks, and how seldom."""
+"""The pulse: how late the event loop was, and whether the loops move, whoever asks, and however rarely."""
 
 import asyncio
 import time
@@ -14,7 +14,7 @@ QUICK = Waits(pulse_s=0.01)
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that the test sets."""
+    """A clock controlled by the test."""
 
     class Clock:
         now = 1000.0

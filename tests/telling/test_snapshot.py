@@ -1,4 +1,4 @@
-"""The snapshot: one worker counts all contacts, seldom, and what is finished in between moves the numbers on."""
+"""The snapshot: one worker counts all contacts, rarely, and finishes in between update the numbers."""
 
 from contextlib import asynccontextmanager
 
@@ -114,7 +114,7 @@ async def test_what_is_delivered_moves_the_numbers_on(app, url):
     assert await snapshot(app) == {"new": 14, "ready": 11}
     crm.gate.clear()
     async with running(url, crm, waits=QUICK):
-        # The lane has told of itself, and heard of the snapshot, before anything is delivered.
+        # The lane has reported itself, and knows the snapshot, before anything is delivered.
         await until(app, "count(*) = 1 FROM crm_sync.progress WHERE claims <> '{}'")
         crm.gate.set()
         await until(app, "contacts = 11 FROM crm_sync.snapshot WHERE crm = 'brevo' AND state = 'complete'")

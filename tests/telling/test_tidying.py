@@ -1,4 +1,4 @@
-"""Days that are kept no longer are emptied, slot by slot, and nothing else is."""
+"""Expired days are emptied, slot by slot, and nothing else is."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -45,7 +45,7 @@ async def tidy(url, days=14):
 async def test_days_are_kept_as_the_setting_says_and_not_one_less(app, url, days):
     await add(app, 0, 1, 13, 14, 15, 29, 30, 31)
     await tidy(url, days)
-    # 31 days ago is in the slot of tomorrow; 15 and 14 in those of their own.
+    # 31 days ago is in tomorrow's slot; 15 and 14 are in their own.
     assert await kept(app) == [day for day in (0, 1, 13, 14, 15, 29, 30) if day <= days]
 
 

@@ -45,7 +45,7 @@ async def on(app):
 
 
 async def flip(app, email, parent=PARENT, crm="brevo"):
-    """In a transaction of the application's that says which trace it belongs to."""
+    """In a transaction of the application that sets its trace."""
     async with app.transaction():
         await app.execute(f"SET LOCAL crm_sync.traceparent = '{parent}'")
         await app.execute(f"INSERT INTO contacts (email, first_name, {crm}_sync_status) VALUES ($1, 'Ada', 'Queued')", email)
@@ -208,7 +208,7 @@ async def test_keys_for_the_collector_go_in_headers(app, url, collector, monkeyp
 
 
 async def test_without_a_collector_there_is_no_span_and_nothing_of_the_sdk_is_loaded(app, url, on):
-    """In a worker of its own."""
+    """In a separate worker."""
     code = "import sys, crm_sync.daemon.daemon; sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", code)
     assert await process.wait() == 0
@@ -235,7 +235,7 @@ async def test_one_that_does_not_answer_holds_up_a_stop_for_no_longer_than_its_g
         with spans.delivery("brevo", "upsert", []):
             pass
         await collector.until(bool)
-    # It is still at it, in a thread that outlives nobody.
+    # It still runs, in a thread that does not outlive the process.
     [stopping] = [thread for thread in threading.enumerate() if thread.name == "traces-stop"]
     assert stopping.daemon
     assert not collector.gate.is_set()

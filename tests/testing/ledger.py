@@ -1,4 +1,4 @@
-"""A CRM of a plug-in, and its client: batches, a token login, deletions, a schema. The kit is tried on it."""
+"""A plug-in's CRM and its client: batches, a token login, deletions, a schema. The kit is tested with it."""
 
 from crm_sync.core.codes import Code
 from crm_sync.core.outcome import Outcome
@@ -17,7 +17,7 @@ FIELDS = {"name": "first_name", "city": "city"}
 
 
 class LedgerSandbox(RoutedSandbox):
-    """People by their numbers. It refuses a batch as a whole for one name that it does not take."""
+    """People by number. It refuses a whole batch because of one name that it does not accept."""
 
     def __init__(self, **options):
         super().__init__(**options)

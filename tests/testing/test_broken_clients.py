@@ -1,4 +1,4 @@
-"""The kit: each way in which a client can break the contract fails the check that is for it."""
+"""The kit: each way in which a client can break the contract fails the check for it."""
 
 import socket
 
@@ -52,7 +52,7 @@ class LeavesOut(Ledger):
 
 
 class BlamesTheContact(Ledger):
-    """For whatever everybody would be answered."""
+    """For answers that concern every contact."""
 
     async def deliver(self, contacts):
         try:
@@ -70,7 +70,7 @@ class WaitsAsItLikes(Ledger):
 
 
 class Hopes(Ledger):
-    """What was not answered will have been done."""
+    """Assumes that a request without an answer took effect."""
 
     async def deliver(self, contacts):
         try:
@@ -158,7 +158,7 @@ class CountsOnFields(Ledger):
 
 
 class Everyone(TokenLogin):
-    """Each request logs in by itself."""
+    """Each request logs in separately."""
 
     async def send(self, *request, **options):
         alone = TokenLogin(self._http, self._path, form=self._form, keys=self.keys)
@@ -166,7 +166,7 @@ class Everyone(TokenLogin):
 
 
 class Tries(TokenLogin):
-    """Anyone who waited for a login that was refused tries again."""
+    """Every request that waited for a refused login tries again."""
 
     async def send(self, *request, **options):
         try:
@@ -187,7 +187,7 @@ class TriesAgain(Ledger):
 
 
 class Follows(Ledger):
-    """It goes where a redirect says."""
+    """Follows redirects."""
 
     async def deliver(self, contacts):
         answer = await self.login.send("POST", "/people/batch", {"people": []})
@@ -199,7 +199,7 @@ class Follows(Ledger):
 
 
 class KeepsOpen(Ledger):
-    """A connection of its own. kept: for the test to close."""
+    """Uses its own connection. kept: for the test to close."""
 
     kept = ()
 

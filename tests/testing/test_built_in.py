@@ -1,4 +1,4 @@
-"""The clients of this project keep the contract that a plug-in's has to keep."""
+"""The built-in clients keep the contract that plug-ins have to keep."""
 
 from crm_sync.crm.registry import OWN
 from crm_sync.sandbox import credentials

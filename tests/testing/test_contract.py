@@ -4,4 +4,4 @@ from tests.testing.ledger import LedgerContract
 
 
 class TestLedger(LedgerContract):
-    """Each check, on a client that is as it should be."""
+    """Each check, on a correct client."""

@@ -1,4 +1,4 @@
-"""A fake CRM that is made of routes."""
+"""A fake CRM made of routes."""
 
 import aiohttp
 import pytest
