@@ -254,7 +254,7 @@ def _losses(connection: Connection, name: str) -> list[str]:
         lost += _lost(row["crm"], row["remote_id_column"], counts, added)
     tombstones = value(connection, "count_untold_deletions")
     if tombstones:
-        lost.append(f"{tombstones:,} deletions that a CRM has not been told of yet: the records stay there")
+        lost.append(f"{tombstones:,} deletions that a CRM has not been told about yet: the records stay there")
     return lost
 
 

@@ -136,7 +136,7 @@ def _for_worker(schema: Schema, target: Mapping[str, Any], role: str, mapped: Se
         f"GRANT EXECUTE ON FUNCTION crm_sync.other_retries(text, text) {to}",
         "-- Which triggers of the table set a status themselves.",
         *(f"GRANT EXECUTE ON FUNCTION crm_sync.{name} {to}" for name in LOOKED_UP),
-        "-- Deleted contacts that a CRM is still to hear of.",
+        "-- Deleted contacts that a CRM has not been told about yet.",
         f"GRANT SELECT, UPDATE{_columns(TOMBSTONES_WRITTEN)}, DELETE ON TABLE crm_sync.tombstones {to}",
         "-- How many requests at a time each worker has.",
         f"GRANT {_three(PERMITS, PERMITS, PERMITS)}, DELETE ON TABLE crm_sync.permits {to}",

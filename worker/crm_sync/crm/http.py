@@ -209,7 +209,7 @@ def _masked(body: bytes, keys: Sequence[bytes]) -> bytes:
 
 def _masked_headers(headers: CIMultiDictProxy[str], keys: Sequence[bytes]) -> CIMultiDictProxy[str]:
     values = "\n".join(headers.values()).encode("utf-8", errors="surrogateescape")
-    for key in keys:  # no any(): this is asked of every answer
+    for key in keys:  # no any(): this runs for every answer
         if key in values:
             break
     else:

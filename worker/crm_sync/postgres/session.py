@@ -60,7 +60,7 @@ log = structlog.get_logger()
 
 
 class Session:
-    """Keeps one session open for as long as `run` runs. All statements on it go one after the other.
+    """Keeps one session open for as long as `run` runs. All statements on it run one after another.
 
     on_bell is called with the name of a CRM whose bell rang, on_news with one whose breaker has changed, on_company when we are
     no longer alone, on_lost when others may take over our claims, on_deaf when no bell is heard for a while, on_clock_back when

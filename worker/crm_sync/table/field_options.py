@@ -12,7 +12,7 @@ from typing import NamedTuple
 from crm_sync.core.values import Forms
 from crm_sync.errors import ConfigurationError
 
-KEEP, CLEAR = "keep", "clear"  # what becomes of the CRM's value when the row has none
+KEEP, CLEAR = "keep", "clear"  # what happens to the CRM's value if the row has none
 IF_EMPTY = "if_empty"
 
 

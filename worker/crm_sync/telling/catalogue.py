@@ -140,7 +140,11 @@ _OF_ALL = (
     Metric("limit_requests", Kind.GAUGE, "the account's limit of requests in a window", ("crm", "window"), shared=True),
     Metric("limit_used_requests", Kind.GAUGE, "requests that count for it now", ("crm", "window"), shared=True),
     Metric(
-        "tombstones", Kind.GAUGE, "deletions that the CRM has not been told of yet, or that failed", ("crm", "state"), shared=True
+        "tombstones",
+        Kind.GAUGE,
+        "deletions that the CRM has not been told about yet, or that failed",
+        ("crm", "state"),
+        shared=True,
     ),
     Metric("workers", Kind.GAUGE, "workers that live, with those of `crm-sync sync`", shared=True),
     Metric("snapshot_age_seconds", Kind.GAUGE, "how long ago these numbers were read", shared=True),

@@ -111,7 +111,7 @@ class Bench:
             # In an outcome, the lane masks the values of its own contact; in a LaneError nothing is masked.
             told = describe(one, entry) or "" if isinstance(entry, Outcome) else _texts(entry)[0]
             quoted = [word for word in _words(contacts) if word.lower() in told.lower()]
-            require(not quoted, f"what is told of a contact quotes {quoted[:1]}: {told}")
+            require(not quoted, f"the answer about a contact quotes {quoted[:1]}: {told}")
             if isinstance(entry, Outcome):
                 require(entry.verdict in Verdict, f"{entry} has no verdict")
                 require(entry.verdict is Verdict.DELIVERED or entry.code, f"{entry} has no code")

@@ -128,7 +128,7 @@ class DeliveryChecks(ContractBase):
         one = contact("ada@example.com", {**self.fields, self.text_field: value})
         [entry] = await bench.deliver([one])
         if isinstance(value, str) and entry == Outcome.delivered(entry.remote_id if isinstance(entry, Outcome) else None):
-            require(self.has(bench.sandbox, one), f"{value!r} was delivered without a word, and is there as something else")
+            require(self.has(bench.sandbox, one), f"{value!r} was silently delivered as something else")
 
     def test_a_long_text_arrives_or_is_told(self) -> None:
         async def check(bench: Bench) -> None:
@@ -136,7 +136,7 @@ class DeliveryChecks(ContractBase):
             [entry] = await bench.deliver([one])
             if is_delivered(entry) and isinstance(entry, Outcome) and entry.code is None:
                 require(
-                    self.has(bench.sandbox, one), f"{LONG_CHARACTERS} characters were delivered without a word, and are not there"
+                    self.has(bench.sandbox, one), f"{LONG_CHARACTERS} characters were reported as delivered, but are not there"
                 )
 
         self.run(check)
