@@ -41,7 +41,7 @@ class Contact(NamedTuple):
         return {
             name: value
             for name, value in self.fields.items()
-            if (value.strip() if isinstance(value, str) else value is not None and value != [])
+            if value is not None and (value.strip() if isinstance(value, str) else value != [])
         }
 
     @property
