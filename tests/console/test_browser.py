@@ -345,6 +345,26 @@ async def test_a_page_that_is_loaded_again_sends_nothing_again(app, browser, sig
         assert await page.get_by_text("brevo: the status is now Queued.").count() == 0
 
 
+async def test_a_page_that_gets_no_answer_says_so_until_it_gets_one(browser, signed_in):
+    async with page_of(browser, signed_in) as page:
+        told = page.get_by_text("The console does not answer")
+        await page.route("**/parts/overview", lambda route: route.abort())
+        await told.wait_for()
+        await page.unroute("**/parts/overview")
+        await told.wait_for(state="hidden")
+
+
+async def test_a_button_that_is_pressed_twice_sends_once(app, browser, signed_in):
+    contact = await insert(app, "New")
+    async with page_of(browser, signed_in) as page:
+        await page.goto(f"{signed_in.where}contacts/{contact}")
+        sent: list[str] = []
+        page.on("request", lambda request: sent.append(request.url) if request.method == "POST" else None)
+        await page.get_by_role("region", name="brevo").get_by_role("button", name="Queue").dblclick()
+        await page.get_by_text("brevo: the status is now Queued.").wait_for()
+        assert len(sent) == 1
+
+
 async def test_a_hidden_tab_asks_for_nothing_until_it_is_seen_again(browser, signed_in):
     async with page_of(browser, signed_in) as page:
         await page.clock.install()

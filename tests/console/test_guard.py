@@ -20,7 +20,7 @@ async def test_without_a_token_every_page_leads_to_the_door(visit):
 
 async def test_a_part_of_a_page_says_that_the_session_has_ended(visit):
     status, words = await visit.get("parts/overview", headers={"HX-Request": "true"})
-    assert (status, words) == (401, "The session has ended. Reload the page to log in again.\n")
+    assert (status, words) == (401, "The session has ended, and nothing was changed. Sign in again.\n")
 
 
 async def test_the_token_opens_and_its_cookie_is_for_our_own_pages_only(visit):
@@ -261,3 +261,17 @@ def test_a_key_is_one_part_of_a_path():
     pages = Pages("/crm", References())
     assert pages.page_of("a/../b", "brevo") == "/crm/contacts/a%2F..%2Fb/brevo"
     assert pages.page_of("50% ?#", page="reveal") == "/crm/reveal/50%25%20%3F%23"
+
+
+async def test_a_page_that_follows_something_is_led_to_the_door_when_its_session_has_ended(visit):
+    async with visit.http.get(f"{visit.where}parts/overview", headers={"HX-Request": "true"}) as response:
+        assert (response.status, response.headers["HX-Refresh"]) == (401, "true")
+
+
+async def test_a_form_that_was_sent_too_late_leads_to_the_door_and_back_to_its_page(app, visit):
+    contact = await insert(app, "New")
+    status, page = await visit.post(f"contacts/{contact}/brevo", {"status": "Queued"})
+    assert (status, f'href="/contacts/{contact}/brevo">Sign in</a>' in page) == (401, True)
+    async with visit.http.get(f"{visit.where}contacts/{contact}/brevo", allow_redirects=False) as response:
+        assert response.headers["Location"] == f"/login?next=/contacts/{contact}/brevo"
+    assert (await read(app, contact))["sync_status"] == "New"

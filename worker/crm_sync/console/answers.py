@@ -46,20 +46,20 @@ class Answers:
         return response
 
     def _told(self, request: web.Request, error: web.HTTPException) -> web.Response:
-        allowed = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
+        kept = {name: error.headers[name] for name in ("Allow", "HX-Refresh") if name in error.headers}
         said = (error.text or "").strip()
         if said.startswith(f"{error.status}: ") or error.status == 413:  # the framework's own text
             said = ""
         if is_api(request.path.removeprefix(self._base)):
             answer = _problem(error.status, said)
             return web.Response(
-                status=answer.status, body=answer.body, content_type=answer.content_type, headers={**answer.headers, **allowed}
+                status=answer.status, body=answer.body, content_type=answer.content_type, headers={**answer.headers, **kept}
             )
         if error.status not in _TROUBLE or "HX-Request" in request.headers:
-            return web.Response(status=error.status, text=f"{said or error.reason}\n", headers=allowed)
+            return web.Response(status=error.status, text=f"{said or error.reason}\n", headers=kept)
         title, otherwise = _TROUBLE[error.status]
         response = self._drawing.trouble(request, error.status, title, said or otherwise)
-        response.headers.update(allowed)
+        response.headers.update(kept)
         return response
 
 

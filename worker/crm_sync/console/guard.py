@@ -137,5 +137,6 @@ class Guard:
 
     def _refusal(self, request: web.Request) -> web.HTTPException:
         if request.method not in SAFE or "HX-Request" in request.headers:
-            return web.HTTPUnauthorized(text="The session has ended. Reload the page to log in again.\n")
+            said = "The session has ended, and nothing was changed. Sign in again.\n"
+            return web.HTTPUnauthorized(text=said, headers={"HX-Refresh": "true"})  # a page that follows something leads there
         return web.HTTPSeeOther(f"{self.base}/login?next={quote(request.path_qs.removeprefix(self.base), safe='/')}")

@@ -58,6 +58,37 @@ document.body.addEventListener("htmx:afterSettle", () => {
   tell(document);
 });
 
+// A page that no longer gets an answer says so, for it looks as if nothing happened.
+document.body.addEventListener("htmx:afterRequest", (event) => {
+  const stale = document.getElementById("stale");
+  if (stale) {
+    stale.hidden = Boolean(event.detail.successful);
+  }
+});
+
+// A button that was pressed shows it, and a second press in the same moment sends nothing.
+const PATIENCE_MS = 15000; // longer than any form takes
+
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (form.method !== "post") {
+    return;
+  }
+  if (Date.now() - Number(form.dataset.sent ?? 0) < PATIENCE_MS) {
+    event.preventDefault();
+    return;
+  }
+  form.dataset.sent = String(Date.now());
+  event.submitter?.setAttribute("aria-busy", "true");
+});
+
+window.addEventListener("pageshow", () => {
+  for (const form of document.querySelectorAll("form[data-sent]")) {
+    delete form.dataset.sent;
+    form.querySelector("[aria-busy]")?.removeAttribute("aria-busy");
+  }
+});
+
 document.addEventListener("keydown", (event) => {
   const typing = event.target instanceof Element && event.target.closest("input, select, textarea");
   if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey && !event.altKey) {
