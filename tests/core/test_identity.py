@@ -200,3 +200,12 @@ def test_nobody_is_lost_and_no_address_is_sent_twice(people):
     assert sorted(one.id for person in found for one in (person.contact, *person.twins)) == [one.id for one in contacts]
     assert len({fold(person.contact.email) for person in found}) == len(found)
     assert all(twin.flipped_at <= person.contact.flipped_at for person in found for twin in person.twins)
+
+
+def test_what_is_sent_is_made_of_the_fields_of_all_the_latest_first():
+    said = [contact(n, "a@example.com", n)._replace(fields={"n": n}) for n in (2, 1, 3)]
+    (addressee,) = addressees([*said], lambda own, others: {"own": own["n"], "others": [one["n"] for one in others]})
+    assert addressee.contact.fields == {"own": 3, "others": [2, 1]}
+    assert [twin.fields for twin in addressee.twins] == [{"n": 1}, {"n": 2}]
+    alone = contact(1, "b@example.com")
+    assert addressees([alone], lambda own, others: pytest.fail("there is no other")) == [Addressee("b@example.com", alone)]

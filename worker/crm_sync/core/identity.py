@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from crm_sync.core.consent import Together
 from crm_sync.core.domain import ascii_domain, find_invisible
 from crm_sync.core.outcome import Contact
 
@@ -23,7 +24,7 @@ _TOO_LONG = f"the part before the @ of the email address is longer than {LONGEST
 
 
 class Addressee(NamedTuple):
-    """All claimed contacts with one address, of which one is sent. twins: the others, flipped earlier."""
+    """All claimed contacts with one address, of which one is sent. twins: the others, flipped earlier, the latest last."""
 
     address: str
     contact: Contact
@@ -71,21 +72,24 @@ def with_ascii_domain(email: str) -> str:
     return f"{local_part}@{ascii_domain(domain) or domain}" if at else address
 
 
-def addressees(contacts: Iterable[Contact]) -> list[Addressee]:
+def addressees(contacts: Iterable[Contact], together: Together | None = None) -> list[Addressee]:
     """Groups contacts with valid addresses by address: the one flipped last is sent.
 
-    If it has no id in the CRM yet but a twin has one, the twin's record is used.
+    If it has no id in the CRM yet but a twin has one, the twin's record is used. together: makes its fields from those of all.
     """
-    found: dict[str, Addressee] = {}
+    found: dict[str, list[Contact]] = {}
     for contact in contacts:
-        address = fold(contact.email or "")
-        there = found.get(address)
-        found[address] = Addressee(address, contact) if there is None else _with(there, contact)
-    return list(found.values())
+        found.setdefault(fold(contact.email or ""), []).append(contact)
+    return [
+        Addressee(address, people[0]) if len(people) == 1 else _of_several(address, people, together)
+        for address, people in found.items()
+    ]
 
 
-def _with(there: Addressee, contact: Contact) -> Addressee:
-    earlier, later = sorted((there.contact, contact), key=lambda one: one.flipped_at)
-    if not later.remote_id:
-        later = later._replace(remote_id=earlier.remote_id)
-    return Addressee(there.address, later, (*there.twins, earlier))
+def _of_several(address: str, people: list[Contact], together: Together | None) -> Addressee:
+    *twins, last = sorted(people, key=lambda one: one.flipped_at)
+    if not last.remote_id:
+        last = last._replace(remote_id=next((one.remote_id for one in reversed(twins) if one.remote_id), last.remote_id))
+    if together is not None:
+        last = last._replace(fields=together(last.fields, [twin.fields for twin in reversed(twins)]))
+    return Addressee(address, last, tuple(twins))

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from enum import Enum, auto
 from typing import Any, NamedTuple
 
+from crm_sync.core.consent import Together
 from crm_sync.core.documents import Number, document, single
 from crm_sync.core.numbers import digits, exact, exact_whole, finite, real
 from crm_sync.errors import UnsendableError
@@ -81,8 +82,9 @@ class Forms:
     """How one CRM wants each kind, after its reader. None: as it is read.
 
     listed: makes the form of a list from its elements' forms, which are neither None nor blank; an element can itself be such a
-    list. members: the names that are not fields; apart: those of them that exclude each other. spelled: how the client spells the
-    name of a field. clears: the client empties the fields in `Contact.emptied`. looks_first: it heeds `Client.if_empty`.
+    list. members: the names that are not fields; apart: those of them that exclude each other. together: what is sent of these
+    names if one of several rows is sent for all; without it, the row's own. spelled: how the client spells the name of a field.
+    clears: the client empties the fields in `Contact.emptied`. looks_first: it heeds `Client.if_empty`.
     takes_local_moments: if false, timestamps without a time zone are refused, because they are ambiguous. longest: characters of
     one value; longer ones are not sent. For n8n and others that publish no limit it is our own, because contacts in flight are
     held in memory.
@@ -104,6 +106,7 @@ class Forms:
     looks_first: bool = False
     members: Mapping[str, Member] = field(default_factory=dict)
     apart: Sequence[Apart] = ()
+    together: Together | None = None
     spelled: Callable[[str], str] = str
     clears: bool = False
     _spelled: Mapping[str, str] = field(init=False, repr=False, compare=False)  # looked up for each field of each contact

@@ -6,7 +6,7 @@ from typing import Any
 from crm_sync.core.documents import document, document_text, plain_text
 from crm_sync.core.numbers import exact, exact_whole, number_text
 from crm_sync.core.values import PLAIN, Forms, flat
-from crm_sync.crm import members
+from crm_sync.crm import members, together
 from crm_sync.errors import UnsendableError
 
 _BYTE_ORDER_MARK = "\ufeff"  # text imported from a Windows file can begin with it
@@ -55,6 +55,7 @@ _LONGEST = 65_536
 HUBSPOT = Forms(
     members=members.HUBSPOT,
     apart=members.LISTS,
+    together=together.hubspot,
     clears=True,
     text=_bare,
     boolean=_truth,
@@ -71,6 +72,7 @@ HUBSPOT = Forms(
 BREVO = Forms(
     members=members.BREVO,
     apart=members.LISTS,
+    together=together.brevo,
     spelled=str.upper,
     clears=True,
     looks_first=True,
@@ -87,6 +89,7 @@ BREVO = Forms(
 MAUTIC = Forms(
     members=members.MAUTIC,
     apart=members.SEGMENTS,
+    together=together.mautic,
     clears=True,
     looks_first=True,
     text=_bare,

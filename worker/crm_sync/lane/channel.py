@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from crm_sync.core.consent import Together
 from crm_sync.core.retry import RetryPolicy
 from crm_sync.core.tally import Tally
 from crm_sync.core.waits import Waits
@@ -19,7 +20,7 @@ from crm_sync.postgres.session import Session
 class Channel:
     """The client of one CRM, and everything that may hold back a request: the session, the breaker, the two limits, an address.
 
-    tally: counts what is done. fields: the CRM's fields, which an upsert has to fit.
+    tally: counts what is done. fields: the CRM's fields, which an upsert has to fit. together: as in FieldMapping.
     """
 
     crm: str
@@ -34,3 +35,4 @@ class Channel:
     tally: Tally
     fields: RemoteFields | None = None
     operation: Operation = Operation.UPSERT
+    together: Together | None = None

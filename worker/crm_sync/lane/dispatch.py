@@ -67,7 +67,7 @@ class Dispatch:
             self._put(rejected)
         free: list[Addressee] = []
         busy: list[Addressee] = []
-        for addressee in addressees(valid):
+        for addressee in addressees(valid, self._channel.together):
             (busy if addressee.address in self._under_way else free).append(addressee)
         size = self._channel.client.batch_limit
         looked = self._look(valid)

@@ -100,7 +100,8 @@ class Lane:
         self._addresses = AddressLocks(self.crm, session)
         limits = self._breaker, rate_limit, self._permits
         fields = None if mapping is None else RemoteFields(self.crm, client, mapping, waits)
-        channel = Channel(self.crm, client, session, *limits, self._addresses, policy, waits, tally, fields)
+        together = None if mapping is None else mapping.together
+        channel = Channel(self.crm, client, session, *limits, self._addresses, policy, waits, tally, fields, together=together)
         self._in_hand = InHand()
         self._wake = Wake(table.id, channel, contacts)
         self._finisher = Finisher(

@@ -102,7 +102,7 @@ class SingleDelivery:
         if self._channel.client.keeps_records:
             contacts = await self._shared.apart(contacts)
         # They have one address, unless the mapping gives them different ones.
-        for person in addressees(contacts):
+        for person in addressees(contacts, self._channel.together):
             finishes += await self._deliveries.deliver([person])
         return finishes
 

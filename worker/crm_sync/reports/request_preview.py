@@ -95,7 +95,8 @@ class RequestPreview:
             return "It was deleted just now"
         if problem := check_email(by_id[meant.id].email):
             return f"{Code.INVALID_EMAIL}: {problem}"
-        people = addressees(contact for contact in claimed.contacts if check_email(contact.email) is None)
+        valid = [contact for contact in claimed.contacts if check_email(contact.email) is None]
+        people = addressees(valid, mapping.together)
         return next(person.contact for person in people if meant.id in (person.contact.id, *(twin.id for twin in person.twins)))
 
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import asyncpg
 
+from crm_sync.core.consent import Together, over_fields
 from crm_sync.core.remote_schema import SentField
 from crm_sync.core.values import PLAIN, Apart, Form, Forms, Kind, member_writer, writer
 from crm_sync.errors import ConfigurationError
@@ -54,7 +55,8 @@ class FieldMapping:
     texts of unlimited length. notes: what the user should know about a field. emptied: the fields that are emptied in the CRM if
     the row no longer has a value for them. shapes: the shape of each field, to compare with the CRM's schema; not for names that
     are not fields there. apart: the names of which both are sent, and of which one contact must not have the same id in both.
-    if_empty: the fields that are sent only where the CRM has no value.
+    if_empty: the fields that are sent only where the CRM has no value. together: makes the fields of a row that is sent for
+    several; without it, they are its own.
     """
 
     email: str
@@ -66,6 +68,7 @@ class FieldMapping:
     shapes: Sequence[SentField] = ()
     apart: Sequence[Apart] = ()
     if_empty: frozenset[str] = frozenset()
+    together: Together | None = None
 
 
 def read_file(path: Path | None) -> dict[str, dict[str, Any]]:
@@ -199,7 +202,9 @@ async def prepare(
     shapes = [
         SentField(name, types[name].name, types[name].shape, types[name].labels) for name in fields if forms.member(name) is None
     ]
-    return FieldMapping(email, fields, writers, longest, notes, shapes=shapes, apart=apart)
+    members = {name: known for name in fields if (known := forms.member(name)) is not None}
+    together = over_fields(members, forms.together) if members and forms.together else None
+    return FieldMapping(email, fields, writers, longest, notes, shapes=shapes, apart=apart, together=together)
 
 
 def _writer_of(name: str, its: Type, forms: Forms, *, subscribe: bool) -> Form | None:
