@@ -2031,7 +2031,9 @@ DECLARE
 BEGIN
     FOR field_name IN SELECT DISTINCT n.name FROM unnest(field_names) AS n (name) ORDER BY n.name LOOP
         WHILE NOT EXISTS (SELECT FROM crm_sync.fields AS f WHERE f.crm = crm_name AND f.name = field_name) LOOP
-            SELECT coalesce(max(f.place) + 1, 0) INTO next_place FROM crm_sync.fields AS f WHERE f.crm = crm_name;
+            SELECT coalesce(max(f.place) + 1, 0) INTO next_place
+            FROM crm_sync.fields AS f
+            WHERE f.crm = crm_name AND f.name <> '';
             EXIT WHEN next_place > 62;
             INSERT INTO crm_sync.fields (crm, name, place) VALUES (crm_name, field_name, next_place) ON CONFLICT DO NOTHING;
         END LOOP;
@@ -2344,11 +2346,20 @@ CREATE FUNCTION crm_sync.set_clearing(crm_name text, is_on boolean) RETURNS void
 DECLARE
     contacts text := crm_sync.full_name(crm_sync.contacts());
     sent text := crm_name || '_sent_fields';
+    record text := crm_name || '_sent_to';
     worker name;
 BEGIN
     IF is_on THEN
-        EXECUTE format('ALTER TABLE %s ADD COLUMN IF NOT EXISTS %I bigint', contacts, sent);
-        INSERT INTO crm_sync.added (kind, name, crm) VALUES ('column', sent, crm_name) ON CONFLICT DO NOTHING;
+        IF NOT crm_sync.has_column(sent) AND EXISTS (SELECT FROM crm_sync.fields AS f WHERE f.crm = crm_name AND f.place = 62) THEN
+            DELETE FROM crm_sync.fields AS f WHERE f.crm = crm_name AND f.name <> '';
+            INSERT INTO crm_sync.fields AS f (crm, name, place)
+            VALUES (crm_name, '', -1)
+            ON CONFLICT (crm, name) DO UPDATE SET place = f.place - 1;
+        END IF;
+        EXECUTE format('ALTER TABLE %s ADD COLUMN IF NOT EXISTS %I bigint, ADD COLUMN IF NOT EXISTS %I text', contacts, sent, record);
+        INSERT INTO crm_sync.added (kind, name, crm)
+        VALUES ('column', sent, crm_name), ('column', record, crm_name)
+        ON CONFLICT DO NOTHING;
         -- The roles of workers have rights column by column: those that may claim may read and write it.
         FOR worker IN
             SELECT DISTINCT pg_get_userbyid(g.grantee)
@@ -2361,14 +2372,13 @@ BEGIN
                 AND g.grantee <> 0
                 AND NOT a.attisdropped
         LOOP
-            EXECUTE format('GRANT SELECT (%1$I), UPDATE (%1$I) ON TABLE %2$s TO %3$I', sent, contacts, worker);
+            EXECUTE format('GRANT SELECT (%1$I, %2$I), UPDATE (%1$I, %2$I) ON TABLE %3$s TO %4$I', sent, record, contacts, worker);
             EXECUTE format('GRANT SELECT, INSERT ON TABLE crm_sync.fields TO %I', worker);
             EXECUTE format('GRANT EXECUTE ON FUNCTION crm_sync.number_fields(text, text[]) TO %I', worker);
         END LOOP;
     ELSE
-        EXECUTE format('ALTER TABLE %s DROP COLUMN IF EXISTS %I', contacts, sent);
-        DELETE FROM crm_sync.added WHERE kind = 'column' AND name = sent;
-        DELETE FROM crm_sync.fields WHERE crm = crm_name;
+        EXECUTE format('ALTER TABLE %s DROP COLUMN IF EXISTS %I, DROP COLUMN IF EXISTS %I', contacts, sent, record);
+        DELETE FROM crm_sync.added WHERE kind = 'column' AND name IN (sent, record);
     END IF;
 END;
 $_$;
@@ -3107,7 +3117,11 @@ CREATE TABLE crm_sync.fields (
     crm text NOT NULL,
     name text NOT NULL,
     place smallint NOT NULL,
-    CONSTRAINT fields_place_check CHECK (((place >= 0) AND (place <= 62)))
+    CONSTRAINT fields_place_check CHECK (
+CASE
+    WHEN (name = ''::text) THEN (place < 0)
+    ELSE ((place >= 0) AND (place <= 62))
+END)
 );
 
 CREATE TABLE crm_sync.history_00 (
@@ -4369,9 +4383,6 @@ CREATE TRIGGER crm_sync_n8n_update_stale BEFORE UPDATE OF n8n_claimed_by ON publ
 
 ALTER TABLE ONLY crm_sync.budgets
     ADD CONSTRAINT budgets_crm_fkey FOREIGN KEY (crm) REFERENCES crm_sync.lanes(crm) ON DELETE CASCADE;
-
-ALTER TABLE ONLY crm_sync.fields
-    ADD CONSTRAINT fields_crm_fkey FOREIGN KEY (crm) REFERENCES crm_sync.lanes(crm) ON DELETE CASCADE;
 
 ALTER TABLE ONLY crm_sync.matching
     ADD CONSTRAINT matching_crm_fkey FOREIGN KEY (crm) REFERENCES crm_sync.lanes(crm) ON DELETE CASCADE;

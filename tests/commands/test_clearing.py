@@ -17,7 +17,7 @@ HAS_COLUMN = "SELECT crm_sync.has_column('brevo_sent_fields')"
 async def test_it_is_turned_on_and_off_and_says_what_is_set(app, url):
     assert done(url, "clearing", "brevo") == "off\n"
     said = " ".join(done(url, "clearing", "brevo", "on").split())
-    assert "record in brevo_sent_fields of public.contacts which fields they sent" in said
+    assert "record in brevo_sent_fields of public.contacts which fields they sent, and to which record in brevo_sent_to." in said
     assert "BREVO_EMPTY=clear" in said
     assert "crm-sync grants ROLE --console" in said
     assert done(url, "clearing", "brevo") == "on\n"
@@ -50,7 +50,7 @@ async def test_grants_prints_what_a_worker_needs_for_it(app, url):
     assert "sent_fields" not in printed(url, WORKER)[0]
     done(url, "clearing", "brevo", "on")
     statements = printed(url, WORKER)[0]
-    assert statements.count('"brevo_sent_fields"') == 2
+    assert (statements.count('"brevo_sent_fields"'), statements.count('"brevo_sent_to"')) == (2, 2)
     assert "ON TABLE crm_sync.fields" in statements
 
 

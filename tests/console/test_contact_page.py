@@ -95,7 +95,7 @@ async def test_what_a_delivery_would_empty_is_shown_apart_from_what_stays(app, u
     done(url, "clearing", "brevo", "on")
     contact = await insert(app, "New", "lovelace@example.com")
     await app.execute("INSERT INTO crm_sync.fields (crm, name, place) VALUES ('brevo', 'SMS', 0)")
-    await app.execute("UPDATE contacts SET brevo_contact_id = '7', brevo_sent_fields = 1, phone = NULL")
+    await app.execute("UPDATE contacts SET brevo_contact_id = '7', brevo_sent_fields = 1, brevo_sent_to = '7', phone = NULL")
     with role(url, CONSOLE, "--console") as console_url:
         async with visiting(console_url, environment={**settings, "brevo_empty": "clear"}) as visit:
             await visit.sign_in()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from crm_sync.core import clearing
 from crm_sync.core.outcome import Contact, Outcome, Unsent
-from crm_sync.core.retry import RetryPolicy, deferred, set_aside
+from crm_sync.core.retry import RetryPolicy, deferred, set_aside, unsent
 from crm_sync.crm.n8n.client import idempotency_key
 
 BITS = {"phone": 1, "city": 2, "zip": 4}
@@ -68,17 +68,28 @@ def test_refused_or_never_sent_it_is_what_it_was_before(number):
     one = contact(number, phone=None, city="London")
     ends = [
         after(one, Outcome.rejected("REJECTED", "no")),
+        after(one, Outcome.failed("LOCKED", "somebody writes it")),
         number_after(one, deferred(one)),
         number_after(one, set_aside(one, Unsent(done=False))),
     ]
-    assert ends == [number or 0] * 3
+    assert ends == [number or 0] * 4
 
 
 def test_where_it_may_have_landed_what_was_noted_down_stays():
     one = contact(1, phone=None, city="London")
     used_up = one._replace(attempts=9)
     failed = Outcome.failed("TIMEOUT", "no answer")
-    for finish in (POLICY.finish(one, failed, 0.5), POLICY.finish(used_up, failed, 0.5), deferred(one, sent=True)):
+    finishes = [
+        POLICY.finish(one, failed, 0.5, stored=True),
+        POLICY.finish(used_up, failed, 0.5, stored=True),
+        POLICY.finish(
+            one, Outcome.rejected("REJECTED", "an earlier request of this delivery was not answered"), 0.5, stored=True
+        ),
+        deferred(one, sent=True),
+        set_aside(one, Unsent(done=False), sent=True),
+    ]
+    for finish in finishes:
+        assert finish.sent
         assert number_after(one, finish) == 1 | 2
         assert finish.sent_fields.landed == 2
 
@@ -109,3 +120,13 @@ def test_a_workflow_of_n8n_does_not_take_what_is_emptied_for_what_it_has_handled
     one = contact(1, phone=None, city="London")
     assert one.emptied == ("phone",)
     assert idempotency_key(one) != idempotency_key(one._replace(sent=None))
+
+
+def test_of_another_record_only_what_was_sent_to_it_counts():
+    one = contact(1 | OTHER, phone=None, city="London", zip="E1")
+    one = one._replace(sent=one.sent._replace(record="7"))
+    assert after(one, Outcome.delivered("9", left=frozenset({"zip"}))) == 2
+    assert after(one, Outcome.delivered("7")) == after(one, Outcome.delivered(None)) == 2 | 4 | OTHER
+    assert number_after(one, deferred(one)._replace(sent_fields=unsent(one, "9"))) == 0
+    unknown = one._replace(sent=one.sent._replace(record=None))
+    assert after(unknown, Outcome.delivered("9")) == 2 | 4 | OTHER

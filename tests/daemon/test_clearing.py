@@ -1,15 +1,20 @@
 """Fields emptied in each CRM by a real worker: what crm-sync wrote, and nothing else."""
 
+import asyncio
+
 import pytest
 
+from crm_sync.core.waits import Waits
 from crm_sync.sandbox.process import CRMS
+from crm_sync.sandbox.server import Answer, Fault
 from tests.commands.test_preview import run as preview
 from tests.faults.real_crms import complete, delivering, records, remote_id, sandboxes
-from tests.harness import until
+from tests.harness import TIMEOUT_S, until
 
 ADA, PHONE, OF_SALES = "ada@example.com", "+33639980001", "33639980009"
 RECORDS = [crm for crm in CRMS if crm != "n8n"]
 CLEAR = {f"{crm.upper()}_EMPTY": "clear" for crm in CRMS}
+SOON = Waits(first_probe_s=0.02, longest_probe_s=0.02, longest_refused_probe_s=0.02)
 
 
 async def turn_on(app, *crms):
@@ -112,7 +117,7 @@ async def test_a_first_delivery_whose_answer_was_lost_is_emptied_all_the_same(ap
         async with delivering(url, monkeypatch, {crm: there[crm].url}, **CLEAR):
             await flip(app, crm)
         # As recovery finds it after the worker died with the answer.
-        await app.execute(f"UPDATE contacts SET {remote_id(crm)} = NULL, {crm}_processing_status = NULL")
+        await app.execute(f"UPDATE contacts SET {remote_id(crm)} = NULL, {crm}_sent_to = '', {crm}_processing_status = NULL")
         async with delivering(url, monkeypatch, {crm: there[crm].url}, **CLEAR):
             await flip(app, crm, "phone = NULL")
             assert phone(crm, there[crm]) is None
@@ -172,3 +177,68 @@ async def test_preview_says_it_and_so_does_the_request(app, url, monkeypatch):
         said = preview(url, "--email", ADA, "--crm", "hubspot", HUBSPOT_ACCESS_TOKEN="pat-x", **CLEAR).output
     assert " ".join(said.split()).count("empties phone") == 1
     assert '"phone": ""' in said
+
+
+async def refused(sandbox, times):
+    """Returns when so many more requests were."""
+    times += len(sandbox.requests)
+    async with asyncio.timeout(TIMEOUT_S):
+        while len(sandbox.requests) < times:  # noqa: ASYNC110 (the log tells nobody)
+            await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize("crm", RECORDS)
+async def test_what_the_crm_refused_does_not_count_as_sent(app, url, monkeypatch, crm):
+    """The key is wrong for a while. Meanwhile sales types a phone number, and the row loses its own."""
+    await turn_on(app, crm)
+    async with sandboxes(crm) as there, delivering(url, monkeypatch, {crm: there[crm].url}, waits=SOON, **CLEAR):
+        sandbox = there[crm]
+        sandbox.standing_faults.append(Fault(lambda call: call.method != "GET", answer=Answer(401, {"message": "no"})))
+        await app.execute(
+            f"INSERT INTO contacts (email, first_name, phone, {crm}_sync_status) VALUES ($1, 'Ada', $2, 'Queued')", ADA, PHONE
+        )
+        await refused(sandbox, 1)
+        await until(app, f"bool_and({crm}_sent_fields = 0 AND {crm}_claimed_by IS NULL) FROM contacts")
+        await app.execute("UPDATE contacts SET phone = NULL")
+        put_by_sales(crm, sandbox)
+        await refused(sandbox, 4)
+        sandbox.standing_faults.clear()
+        await until(app, complete(crm))
+        await flip(app, crm)
+        assert phone(crm, sandbox) == OF_SALES
+
+
+@pytest.mark.parametrize("crm", RECORDS)
+async def test_what_was_not_answered_counts_as_sent(app, url, monkeypatch, crm):
+    """It has landed. Else it would stay there for ever."""
+    await turn_on(app, crm)
+    async with sandboxes(crm) as there, delivering(url, monkeypatch, {crm: there[crm].url}, waits=SOON, **CLEAR):
+        sandbox = there[crm]
+        sandbox.standing_faults.append(Fault(lambda call: call.method != "GET", applies=True, drop=True))
+        await app.execute(
+            f"INSERT INTO contacts (email, first_name, phone, {crm}_sync_status) VALUES ($1, 'Ada', $2, 'Queued')", ADA, PHONE
+        )
+        await refused(sandbox, 1)
+        await app.execute("UPDATE contacts SET phone = NULL")
+        await refused(sandbox, 4)
+        assert phone(crm, sandbox) in (PHONE.lstrip("+"), None)
+        sandbox.standing_faults.clear()
+        await until(app, complete(crm))
+        assert phone(crm, sandbox) is None
+
+
+async def test_of_a_batch_that_was_halved_and_then_refused_nothing_counts_as_sent(app, url, monkeypatch):
+    await turn_on(app, "hubspot")
+    async with sandboxes("hubspot") as there, delivering(url, monkeypatch, {"hubspot": there["hubspot"].url}, **CLEAR):
+        sandbox = there["hubspot"]
+        upserts = lambda call: "upsert" in call.path  # noqa: E731
+        sandbox.next_faults.append(Fault(upserts, answer=sandbox.refused()))
+        sandbox.standing_faults.append(Fault(upserts, answer=sandbox.throttled()))
+        await app.execute(
+            "INSERT INTO contacts (email, first_name, phone, hubspot_sync_status) "
+            "SELECT n || '@example.com', 'Ada', $1, 'Queued' FROM generate_series(1, 8) AS n",
+            PHONE,
+        )
+        await until(app, "bool_and(hubspot_sent_fields = 0 AND hubspot_claimed_by IS NULL) FROM contacts")
+        assert [request.status for request in sandbox.requests if "upsert" in request.path][:2] == [400, 429]
+        sandbox.standing_faults.clear()

@@ -476,7 +476,7 @@ async def cleared(app, city=" ", sent=1):
     await app.execute("SELECT crm_sync.set_clearing('brevo', true)")
     await delivered(app, 1)
     async with past_the_triggers(app):
-        await app.execute("UPDATE contacts SET city = $1, brevo_sent_fields = $2", city, sent)
+        await app.execute("UPDATE contacts SET city = $1, brevo_sent_fields = $2, brevo_sent_to = brevo_contact_id", city, sent)
         await app.execute("INSERT INTO crm_sync.fields (crm, name, place) VALUES ('brevo', 'CITY', 0)")
 
 

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from crm_sync.core.outcome import Finish, Kind, Outcome
-from crm_sync.core.retry import RetryPolicy, deferred
+from crm_sync.core.retry import RetryPolicy, deferred, unsent
 from crm_sync.crm.values import BREVO
 from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.pool import Database
@@ -13,6 +13,7 @@ from crm_sync.postgres.statements import query
 from crm_sync.table.clearing import Clearing, read_clearing
 from crm_sync.table.contacts import Contacts
 from crm_sync.table.mapping import prepare_for
+from crm_sync.table.matching import Matching
 from crm_sync.table.overwritten import Overwritten
 from crm_sync.table.schema import read_schema
 from tests.roles import WORKER, as_worker
@@ -89,11 +90,12 @@ async def test_a_contact_whose_fields_were_all_sent_before_costs_no_statement_mo
     assert await app.fetchval(SENT) == 1
 
 
-@pytest.mark.parametrize(("outcome", "after"), [(Outcome.rejected("A", "b"), 0), (Outcome.failed("A", "b"), 1)])
-async def test_refused_it_is_what_it_was_and_unknown_what_it_may_be(app, clearer, outcome, after):
+@pytest.mark.parametrize(("stored", "after"), [(False, 0), (True, 1)])
+@pytest.mark.parametrize("outcome", [Outcome.rejected("A", "b"), Outcome.failed("A", "b")])
+async def test_refused_it_is_what_it_was_and_unknown_what_it_may_be(app, clearer, outcome, stored, after):
     await insert(app, "Queued")
     (claimed,) = await clearer.claim()
-    await finish(clearer, claimed, outcome)
+    assert (await clearer.contacts.finish([POLICY.finish(claimed, outcome, 0.5, stored=stored)])).written
     assert await app.fetchval(SENT) == after
 
 
@@ -216,8 +218,9 @@ async def test_the_address_is_never_emptied(app, url, on):
         assert mapping.emptied == ["SMS"]
 
 
-def test_a_lane_without_such_fields_reads_and_writes_nothing_for_it():
-    assert Clearing("brevo").column == {}
+async def test_a_lane_without_such_fields_reads_and_writes_nothing_for_it(url):
+    async with Database(as_worker(url), size=1) as database:
+        assert Clearing("brevo").column((await read_schema(database)).lanes["brevo"]) == {}
     assert not Clearing("brevo")
 
 
@@ -233,7 +236,7 @@ async def test_a_table_has_the_column_only_where_it_is_on_and_undoing_takes_it_o
     )
     await app.execute("SELECT crm_sync.set_clearing('brevo', false)")
     assert not await app.fetchval(has)
-    assert await app.fetchval("SELECT count(*) FROM crm_sync.fields") == 0
+    assert not await app.fetchval("SELECT crm_sync.has_column('brevo_sent_to')")
 
 
 @pytest.mark.parametrize("in_flight", [False, True])
@@ -245,7 +248,9 @@ async def test_what_landed_after_another_worker_had_taken_over_is_emptied_too(ap
     async with clearing_worker(url, 2) as another:
         (claimed,) = await another.claim()
         late = POLICY.finish(stale, Outcome.delivered("7"), 0.5)
-        overwritten = Overwritten(clearer.database, clearer.contacts.table, keeps_records=True, clears=True)
+        overwritten = Overwritten(
+            clearer.database, clearer.contacts.table, keeps_records=True, clearing=clearer.contacts.clearing
+        )
         if not in_flight:
             assert await finish(another, claimed, Outcome.delivered("7"))
             assert await app.fetchval(SENT) == 0
@@ -256,3 +261,159 @@ async def test_what_landed_after_another_worker_had_taken_over_is_emptied_too(ap
         (again,) = await another.claim()
         assert again.emptied == ("FIRSTNAME",)
     assert again.id == contact
+
+
+# The record that it is about.
+
+
+@pytest.mark.parametrize("written", ["'8'", "NULL", "''", "'70'"])
+async def test_what_was_put_into_a_record_that_the_row_has_no_more_does_not_count(app, clearer, written):
+    contact = await insert(app)
+    await deliver(app, clearer, contact)
+    await app.execute(f"UPDATE contacts SET brevo_contact_id = {written}, first_name = NULL")
+    await write(app, contact, sync_status="Queued")
+    (claimed,) = await clearer.claim()
+    assert (claimed.sent.before, claimed.emptied) == (0, ())
+
+
+async def test_it_counts_again_with_the_record_that_it_is_about(app, clearer):
+    contact = await insert(app)
+    await deliver(app, clearer, contact)
+    await app.execute("UPDATE contacts SET brevo_contact_id = '8', first_name = NULL")
+    await app.execute("UPDATE contacts SET brevo_contact_id = '7'")
+    assert (await deliver(app, clearer, contact)).emptied == ("FIRSTNAME",)
+
+
+async def test_what_is_sent_to_the_other_record_counts_there(app, clearer):
+    contact = await insert(app)
+    await app.execute("UPDATE contacts SET phone = '+33639980001'")
+    await deliver(app, clearer, contact)
+    await app.execute("UPDATE contacts SET brevo_contact_id = '8', phone = NULL")
+    await write(app, contact, sync_status="Queued")
+    (claimed,) = await clearer.claim()
+    assert claimed.emptied == ()
+    assert await finish(clearer, claimed, Outcome.delivered("8"))
+    assert await about(app) == (1, "8", "8")
+    await app.execute("UPDATE contacts SET first_name = NULL")
+    assert (await deliver(app, clearer, contact)).emptied == ("FIRSTNAME",)
+
+
+@pytest.mark.parametrize("is_flipped_again", [False, True])
+async def test_of_a_record_that_a_delivery_finds_instead_only_what_it_has_put_there_counts(app, clearer, is_flipped_again):
+    contact = await insert(app)
+    await app.execute("UPDATE contacts SET phone = '+33639980001'")
+    await deliver(app, clearer, contact)
+    await app.execute("UPDATE contacts SET phone = NULL")
+    await write(app, contact, sync_status="Queued")
+    (claimed,) = await clearer.claim()
+    if is_flipped_again:
+        await write(app, contact, sync_status="Queued")
+    left = frozenset({"SMS"})  # which nobody has emptied in that one
+    assert await finish(clearer, claimed, Outcome.delivered("9", left=left))
+    assert await about(app) == (1, "9", "9")
+
+
+async def test_the_first_delivery_may_have_landed_in_the_record_that_the_next_one_finds(app, clearer):
+    await insert(app, "Queued")
+    (claimed,) = await clearer.claim()
+    await clearer.contacts.finish([deferred(claimed, sent=True)])
+    await app.execute("UPDATE contacts SET first_name = NULL")
+    (claimed,) = await clearer.claim()
+    assert claimed.emptied == ("FIRSTNAME",)
+    assert await finish(clearer, claimed, Outcome.delivered("7"))
+    assert await about(app) == (0, "7", "7")
+
+
+async def test_crm_sync_match_makes_nothing_count(app, clearer):
+    contact = await insert(app, "Queued")
+    (claimed,) = await clearer.claim()
+    await clearer.contacts.finish([deferred(claimed, sent=True)])
+    await write(app, contact, sync_status="Skipped")
+    await app.execute("UPDATE contacts SET first_name = NULL")
+    matching = Matching(clearer.database, clearer.contacts.table, "email")
+    assert await matching.write([contact], ["8"]) == 1
+    await write(app, contact, sync_status="Queued")
+    (claimed,) = await clearer.claim()
+    assert (claimed.sent.before, claimed.emptied) == (0, ())
+
+
+async def test_a_twin_whose_row_gets_another_record_has_put_nothing_there(app, clearer):
+    contact = await insert(app)
+    await deliver(app, clearer, contact)
+    await write(app, contact, sync_status="Queued")
+    (twin,) = await clearer.claim()
+    shared = POLICY.finish(twin, Outcome.delivered("9"), 0.5)._replace(sent_fields=unsent(twin, "9"))
+    assert (await clearer.contacts.finish([shared])).written
+    assert await about(app) == (0, "9", "9")
+
+
+async def test_what_landed_late_in_another_record_does_not_count(app, clearer):
+    contact = await insert(app, "Queued")
+    (stale,) = await clearer.claim()
+    await clearer.contacts.finish([Finish(stale.id, stale.token, Kind.ORPHANED)])
+    await app.execute("UPDATE contacts SET first_name = NULL, brevo_contact_id = '8'")
+    (claimed,) = await clearer.claim()
+    assert await finish(clearer, claimed, Outcome.delivered("8"))
+    contacts = clearer.contacts
+    overwritten = Overwritten(clearer.database, contacts.table, keeps_records=True, clearing=contacts.clearing)
+    overwritten.add([POLICY.finish(stale, Outcome.delivered("7"), 0.5)], [])
+    assert await overwritten.flip() == 1
+    (again,) = await clearer.claim()
+    assert (again.id, again.emptied) == (contact, ())
+
+
+async def about(app):
+    return tuple(await app.fetchrow("SELECT brevo_sent_fields, brevo_sent_to, brevo_contact_id FROM contacts"))
+
+
+# Numbers.
+
+
+async def numbered(url, *names):
+    async with Database(as_worker(url), size=1) as database:
+        return await read_clearing(database, "brevo", names, numbering=True)
+
+
+async def turned(app, *states):
+    for state in states:
+        await app.execute("SELECT crm_sync.set_clearing('brevo', $1)", state)
+
+
+async def test_a_number_stays_while_clearing_is_turned_off_and_on(app, url, clearer):
+    """The worker has not noticed. Another one has another mapping."""
+    contact = await insert(app)
+    await turned(app, False, True)
+    assert (await numbered(url, "CITY", "SMS")).bits == {"CITY": 4, "SMS": 2}
+    await deliver(app, clearer, contact)
+    await app.execute("UPDATE contacts SET first_name = NULL")
+    assert (await deliver(app, clearer, contact)).emptied == ("FIRSTNAME",)
+
+
+async def test_a_crm_that_is_adopted_again_has_the_same_numbers(app, url, on):
+    assert (await numbered(url, "A", "B")).bits == {"A": 1, "B": 2}
+    await app.execute("DELETE FROM crm_sync.lanes WHERE crm = 'brevo'")
+    assert (await numbered(url, "C", "B")).bits == {"C": 4, "B": 2}
+
+
+async def test_where_all_numbers_are_used_up_turning_it_on_begins_another_numbering(app, url, clearer):
+    contact = await insert(app)
+    with pytest.raises(ConfigurationError, match="`crm-sync clearing brevo off`"):
+        await numbered(url, *(f"F{number}" for number in range(70)))
+    await turned(app, False, True, True)
+    anew = await numbered(url, "SMS", "CITY")
+    assert (anew.bits, anew.numbering) == ({"CITY": 1, "SMS": 2}, "1: ")
+    # The worker of the former numbering goes on by itself: its FIRSTNAME is not taken for CITY.
+    await deliver(app, clearer, contact)
+    assert await about(app) == (1, "7", "7")
+    async with clearing_worker(url, 2, ("CITY", "SMS")) as another:
+        await app.execute("UPDATE contacts SET phone = '+33639980001'")
+        assert (await deliver(app, another, contact)).sent.before == 0
+        assert await about(app) == (2, "1: 7", "7")
+        await app.execute("UPDATE contacts SET first_name = NULL, phone = NULL")
+        await write(app, contact, sync_status="Queued")
+        (claimed,) = await clearer.claim()
+        assert claimed.emptied == ()
+        await clearer.contacts.finish([deferred(claimed)])
+        assert (await deliver(app, another, contact)).emptied == ("SMS",)
+    await turned(app, False, True)
+    assert (await numbered(url, "SMS")).numbering == "1: "

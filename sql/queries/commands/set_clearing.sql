@@ -1,4 +1,4 @@
--- Turns clearing on or off for a CRM: the column of the contacts table that records which fields were sent to it.
+-- Turns clearing on or off for a CRM: the columns of the contacts table that record which fields were sent to it.
 --
 -- $1  text     the CRM
 -- $2  boolean  on

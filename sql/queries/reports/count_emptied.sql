@@ -5,4 +5,5 @@ SELECT count(*)
 FROM :contacts
 WHERE
     :sent_fields & (:emptied) <> 0
+    AND :sent_to = :'numbering' || coalesce(:remote_id::text, '')
     AND (SELECT set_config('search_path', :'own_path', TRUE)) IS NOT NULL

@@ -22,7 +22,8 @@
 -- $8   integer[]  the HTTP status of the answer, or NULL
 -- $9   text[]     the CRM's id of that request, or NULL
 -- $10  text[]     the trace id of its flip, or NULL
--- $11  bigint[]   which of its fields are no longer in the CRM, a bit for each; only if fields are emptied (:clears)
+-- $11  bigint[]   which of its fields are no longer in the CRM, a bit for each; below zero if the row gets another record with this;
+--                 only if fields are emptied (:clears)
 WITH outcome AS (
     SELECT
         id,
@@ -147,7 +148,7 @@ finished AS (
         h.trace,
 \if :clears
         -- Flipped again, perhaps because an earlier request arrived after this one: it is emptied once more.
-        CASE WHEN h.kind = 'delivered' AND h.found = 'flipped again' THEN 0 ELSE h.gone END AS gone,
+        CASE WHEN h.kind = 'delivered' AND h.found = 'flipped again' AND h.gone >= 0 THEN 0 ELSE h.gone END AS gone,
 \endif
         m.at,
         t.sync,
@@ -173,6 +174,12 @@ written AS (
         :claimed_by = NULL,
 \if :clears
         :sent_fields = c.:sent_fields & ~f.gone,
+        -- It goes on being about the record that the row has, unless that was another before.
+        :sent_to = CASE
+            WHEN c.:sent_to = :'numbering' || coalesce(c.:remote_id::text, '')
+                THEN :'numbering' || coalesce((coalesce(f.remote_id:::remote_type, c.:remote_id))::text, '')
+            ELSE c.:sent_to
+        END,
 \endif
         :synced_at = CASE WHEN f.kind = 'delivered' THEN clock_timestamp() ELSE c.:synced_at END,
         retry_count = CASE

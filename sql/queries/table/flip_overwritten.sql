@@ -113,10 +113,14 @@ overwritten AS (
 ),
 
 held AS MATERIALIZED (
-    SELECT c.id
+    SELECT
+        c.id,
+        c.record
     FROM (SELECT DISTINCT o.id FROM overwritten AS o) AS o
     CROSS JOIN LATERAL (
-        SELECT :id AS id
+        SELECT
+            :id AS id,
+            :remote_id::text AS record
         FROM :contacts
         WHERE
             :id :is o.id
@@ -128,19 +132,37 @@ held AS MATERIALIZED (
     ) AS c
 ),
 
+\if :clears
+-- Only what has landed in the record that the row has.
+landed AS (
+    SELECT
+        h.id,
+        bit_or(s.landed) AS fields
+    FROM held AS h
+    JOIN overwritten AS o ON h.id :is o.id
+    JOIN sent AS s ON o.number = s.number AND o.id :is s.id
+    WHERE
+        s.landed <> 0
+        AND (s.record IS NULL OR h.record IS NULL OR s.record = h.record)
+    GROUP BY h.id
+),
+
+\endif
 flipped AS (
     UPDATE :contacts AS c
     SET
         :sync_status = 'Queued'
 \if :clears
-        , :sent_fields = coalesce(c.:sent_fields, 0) | coalesce(
-            (
-                SELECT bit_or(s.landed)
-                FROM overwritten AS o
-                JOIN sent AS s ON o.number = s.number AND o.id :is s.id
-                WHERE o.id :is c.:id
-            ),
-            0
+        , (:sent_fields, :sent_to) = (
+            SELECT
+                CASE
+                    WHEN l.fields IS NULL THEN c.:sent_fields
+                    WHEN c.:sent_to = :'numbering' || coalesce(c.:remote_id::text, '') THEN coalesce(c.:sent_fields, 0) | l.fields
+                    ELSE l.fields
+                END,
+                CASE WHEN l.fields IS NULL THEN c.:sent_to ELSE :'numbering' || coalesce(c.:remote_id::text, '') END
+            FROM (SELECT) AS one
+            LEFT JOIN landed AS l ON l.id :is c.:id
         )
 \endif
     WHERE c.:id :is ANY (ARRAY(SELECT h.id FROM held AS h))

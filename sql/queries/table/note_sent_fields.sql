@@ -1,5 +1,5 @@
 -- Records which fields of claimed contacts are about to be sent, because the worker may die and the request still arrive. Only
--- for contacts with a field that is sent for the first time.
+-- for contacts with a field that is sent for the first time. What was sent to another record that the row had before is forgotten.
 --
 -- Contacts locked by the application are left out, as in finish_contacts.sql. Unlike a claim, the record must survive a crash of
 -- the server, because the request does.
@@ -34,7 +34,12 @@ held AS (
 )
 
 UPDATE :contacts AS c
-SET :sent_fields = coalesce(c.:sent_fields, 0) | h.sent_fields
+SET
+    :sent_fields = CASE
+        WHEN c.:sent_to = :'numbering' || coalesce(c.:remote_id::text, '') THEN coalesce(c.:sent_fields, 0)
+        ELSE 0
+    END | h.sent_fields,
+    :sent_to = :'numbering' || coalesce(c.:remote_id::text, '')
 FROM held AS h
 WHERE c.:locator :locator_is h.locator
 RETURNING c.:id AS id

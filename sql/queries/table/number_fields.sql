@@ -1,4 +1,4 @@
--- Like find_field_bits.sql, but fields without a bit get one, as long as any are left.
+-- Gives a bit to fields without one, as long as any are left. Returns those that have one.
 --
 -- $1  text    the CRM
 -- $2  text[]  the fields

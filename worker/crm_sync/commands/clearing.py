@@ -1,4 +1,4 @@
-"""crm-sync clearing: turns on or off the column that records which fields were sent, without which no field is cleared."""
+"""crm-sync clearing: turns on or off the columns that record which fields were sent, without which no field is cleared."""
 
 import asyncio
 
@@ -12,7 +12,7 @@ from crm_sync.reports.rights import Needs, explained
 from crm_sync.reports.table_changes import change
 from crm_sync.reports.watched_columns import lane_of
 from crm_sync.settings import Settings
-from crm_sync.table.clearing import column_of
+from crm_sync.table.clearing import column_of, record_column_of
 from crm_sync.table.schema import inspect_schema
 
 TO_SET = Needs(
@@ -28,9 +28,9 @@ TO_SET = Needs(
 def clearing(waits: Waits, *, crm: str, state: str | None) -> None:
     """Turns clearing on or off for a CRM; without STATE, prints what is set.
 
-    On adds a column to the contacts table in which deliveries record which fields they have sent. A field that becomes empty in
-    the row is then emptied in the CRM, if the mapping says so: empty = "clear". Off drops the column, and what was recorded; take
-    empty = "clear" out of the mapping and reload the workers before that.
+    On adds two columns to the contacts table in which deliveries record which fields they have sent, and to which record. A
+    field that becomes empty in the row is then emptied in the CRM, if the mapping says so: empty = "clear". Off drops the
+    columns, and what was recorded; take empty = "clear" out of the mapping and reload the workers before that.
 
     Run it as the owner of the table. It locks the table for a moment, and no writer waits longer. The roles of workers get the
     rights that they need; for the role of a console, run crm-sync grants ROLE --console again.
@@ -44,8 +44,9 @@ def clearing(waits: Waits, *, crm: str, state: str | None) -> None:
         click.echo("on" if before else "off")
     elif state == "on":
         click.echo(
-            f"Clearing is on for {name}. Deliveries record in {column_of(name)} of {table} which fields they sent. The workers' "
-            "roles may write it; for a console, run `crm-sync grants ROLE --console` again.\n"
+            f"Clearing is on for {name}. Deliveries record in {column_of(name)} of {table} which fields they sent, and to which "
+            f"record in {record_column_of(name)}. The workers' roles may write both; for a console, run "
+            "`crm-sync grants ROLE --console` again.\n"
             f'Choose the fields: empty = "clear" in MAPPING_FILE, or {name.upper()}_EMPTY=clear for all. Then reload the workers '
             "(systemctl reload, or SIGHUP). Values sent before that are never cleared."
         )

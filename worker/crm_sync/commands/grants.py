@@ -15,7 +15,7 @@ from crm_sync.core.traceparent import COLUMN
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query, quote, render
 from crm_sync.table.adopted_table import OWN_COLUMNS, ROLL_UP
-from crm_sync.table.clearing import column_of
+from crm_sync.table.clearing import column_of, record_column_of
 from crm_sync.table.field_options import read_field
 from crm_sync.table.mapping import prepare_for
 from crm_sync.table.rights import (
@@ -311,7 +311,12 @@ def _emptied(columns: Sequence[str], contacts: str, to: str) -> list[str]:
 
 def _sent_columns(schema: Schema) -> list[str]:
     """For CRMs where fields may be emptied."""
-    return [lane.variables["sent_fields"] for crm, lane in schema.lanes.items() if column_of(crm) in schema.table.types]
+    return [
+        lane.variables[name]
+        for crm, lane in schema.lanes.items()
+        for name, column in (("sent_fields", column_of(crm)), ("sent_to", record_column_of(crm)))
+        if column in schema.table.types
+    ]
 
 
 def _own_columns(schema: Schema) -> list[str]:

@@ -5,10 +5,14 @@ because bits are set and cleared at different times:
 
     before a request    the bits of the fields to be sent are set: the worker may die, and the request still arrive
     with the finish     delivered: the bits of emptied fields are cleared
-                        refused, or never sent: the bits set before the request are cleared
-                        unknown: none are cleared
+                        refused as a whole, or never sent: the bits set before the request are cleared
+                        unknown (no answer, a broken one, a failure of the CRM): none are cleared
 
-So if the outcome of a request is unknown, its fields count as written, because they would be if it had arrived. Nothing is
+The number is about one record, the one whose id the row has (`brevo_sent_to`). If the application or `crm-sync match` has written
+another id, none of it counts. If a delivery finds another record, only what this delivery wrote counts.
+
+So if a request may have been stored, its fields count as written until a delivery settles that. Otherwise a value that did arrive
+would stay there. What this can empty is a value that somebody has typed between a failed attempt and the next one. Nothing is
 written before a request unless a bit has to be set, that is, for the first delivery of a field.
 """
 
@@ -16,6 +20,8 @@ from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 COLUMN = "sent_fields"  # in the contacts table, after the CRM's name
+RECORD_COLUMN = "sent_to"  # which record the number is about
+ALL = -1  # every bit, and the sign: the row gets another record
 MOST = 63  # fields of one CRM, ever: the number is a bigint, and its sign bit is not used
 MARK = "\0sent"  # key of the number among the fields of a contact that was just read; no field can have this name
 
@@ -30,26 +36,29 @@ class Ending(NamedTuple):
 class Sent(NamedTuple):
     """For one contact. before: the fields crm-sync wrote. now: the fields that have a value. bits: by field name.
 
-    emptied: the fields to empty.
+    emptied: the fields to empty. record: the id in its row.
     """
 
     before: int
     now: int
     bits: Mapping[str, int]
     emptied: tuple[str, ...]
+    record: str | None = None
 
     @property
     def new(self) -> int:
         """The bits to set before the request."""
         return self.now & ~self.before
 
-    def delivered(self, left: Collection[str] = (), theirs: Collection[str] = ()) -> Ending:
+    def delivered(self, left: Collection[str] = (), theirs: Collection[str] = (), record: str | None = None) -> Ending:
         """left: fields that are there as they were before. theirs: those of them that have somebody else's value: whatever
-        crm-sync had put there is gone.
+        crm-sync had put there is gone. record: the one that was written; None if the CRM does not say.
         """
         kept = self._of(left)
-        emptied = self._of(self.emptied)
-        return Ending((emptied & ~kept) | (self.new & kept) | self._of(theirs), self.now & ~kept)
+        landed = self.now & ~kept
+        if self._moves_to(record):
+            return Ending(ALL & ~landed, landed)
+        return Ending((self._of(self.emptied) & ~kept) | (self.new & kept) | self._of(theirs), landed)
 
     def _of(self, names: Collection[str]) -> int:
         bits = 0
@@ -61,20 +70,26 @@ class Sent(NamedTuple):
         """It may have arrived."""
         return Ending(0, self.now)
 
-    def unsent(self) -> Ending:
-        """It was refused, or never sent."""
-        return Ending(self.new, 0)
+    def unsent(self, record: str | None = None) -> Ending:
+        """It was refused, or never sent. record: the one that its row gets anyway."""
+        return Ending(ALL if self._moves_to(record) else self.new, 0)
+
+    def _moves_to(self, record: str | None) -> bool:
+        """Whether the row gets another record instead of its own. What was written to its own is not in the other one."""
+        return bool(record and self.record) and record != self.record
 
 
-def sent(number: int | None, fields: Mapping[str, Any], filled: Collection[str], bits: Mapping[str, int]) -> Sent:
-    """number: as in the row. fields: all fields of the contact. filled: the names of those that have a value."""
+def sent(
+    number: int | None, fields: Mapping[str, Any], filled: Collection[str], bits: Mapping[str, int], record: str | None = None
+) -> Sent:
+    """number: as in the row. fields: all fields of the contact. filled: names of those that have a value. record: as in Sent."""
     before = number or 0
     now = 0
     for name in filled:
         now |= bits.get(name, 0)
     gone = before & ~now
     emptied = tuple(name for name in fields if bits.get(name, 0) & gone) if gone else ()
-    return Sent(before, now, bits, emptied)
+    return Sent(before, now, bits, emptied, record)
 
 
 def apart(sent_before: Sent | None) -> Sent | None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from crm_sync.core.clearing import Ending, Sent
+from crm_sync.core.clearing import Ending
 from crm_sync.core.codes import NO_CODE, Code, is_code
 from crm_sync.core.left_fields import headed
 from crm_sync.core.outcome import Contact, Finish, Kind, Outcome, Receipt, Unsent, Verdict
@@ -25,8 +25,10 @@ class RetryPolicy:
         # The exponent is bounded because 2.0 ** 1024 overflows.
         return float(min(self.delay_s * 2 ** min(retry - 1, 60), LONGEST_DELAY_S) * (1 + JITTER * (2 * chance - 1)))
 
-    def finish(self, contact: Contact, outcome: Outcome, chance: float, receipt: Receipt | None = None) -> Finish:
-        """The finish of a contact that the CRM gave an answer about."""
+    def finish(
+        self, contact: Contact, outcome: Outcome, chance: float, receipt: Receipt | None = None, *, stored: bool = False
+    ) -> Finish:
+        """The finish of a contact that the CRM gave an answer about. stored: not delivered, but its values may be in the CRM."""
         id_, token, attempts, known_id, _, flipped_at, _, late, trace, sent = contact
         verdict, code, _, remote_id, left, theirs = outcome
         error = None if code is None and verdict is Verdict.DELIVERED else describe(contact, outcome)
@@ -37,7 +39,8 @@ class RetryPolicy:
             kind, delay_s = Kind.RETRY, self.delay_before_retry(attempts, chance)
         stored_id = printable(remote_id, LONGEST_REMOTE_ID) or None if remote_id and kind is Kind.DELIVERED else None
         if sent is not None:
-            ending = _ending(sent, verdict, left, theirs)
+            is_delivered = kind is Kind.DELIVERED
+            ending = sent.delivered(left, theirs, stored_id) if is_delivered else sent.unknown() if stored else sent.unsent()
         # Positional arguments, in the order of the fields: this runs for every contact, and keywords are slower.
         known = known_id is not None
         return Finish(
@@ -55,42 +58,39 @@ class RetryPolicy:
 
 
 def deferred(contact: Contact, delay_s: float = 0.0, *, sent: bool = False, receipt: Receipt | None = None) -> Finish:
-    """The finish of a contact without a verdict: back in line, due in this many seconds. sent: it may have been applied."""
+    """The finish of a contact without a verdict: back in line, due in this many seconds. sent: it may have been stored."""
     finish = Finish(contact.id, contact.token, Kind.DEFERRED, delay_s=delay_s, receipt=receipt)
-    if not sent:
-        return finish if contact.sent is None else finish._replace(sent_fields=unsent(contact))
-    return finish._replace(
-        sent=True,
-        attempts=contact.attempts,
-        flipped_at=contact.flipped_at,
-        trace=contact.trace,
-        sent_fields=unknown(contact),
-    )
+    return _unsaid(finish, contact, sent=sent)
 
 
-def set_aside(contact: Contact, outcome: Unsent, receipt: Receipt | None = None) -> Finish:
-    """The finish of a contact that was not sent, or in vain."""
+def set_aside(contact: Contact, outcome: Unsent, receipt: Receipt | None = None, *, sent: bool = False) -> Finish:
+    """The finish of a contact that was not sent, or in vain. sent: as in deferred."""
     kind = Kind.DELIVERED if outcome.done else Kind.DEFERRED
     error = None if outcome.reason is None else clean(outcome.reason, hide=[contact.email])
     finish = Finish(contact.id, contact.token, kind, error, delay_s=outcome.delay_s, trace=contact.trace, receipt=receipt)
-    return finish if contact.sent is None else finish._replace(sent_fields=unsent(contact))
+    return _unsaid(finish, contact, sent=sent)
 
 
-def unsent(contact: Contact) -> Ending | None:
-    """Which fields are in the CRM for a contact that was refused or never sent."""
-    return None if contact.sent is None else contact.sent.unsent()
+def _unsaid(finish: Finish, contact: Contact, *, sent: bool) -> Finish:
+    if not sent and finish.receipt is None:
+        return finish if contact.sent is None else finish._replace(sent_fields=unsent(contact))
+    return finish._replace(
+        sent=sent,
+        attempts=contact.attempts,
+        flipped_at=contact.flipped_at,
+        trace=contact.trace,
+        sent_fields=unknown(contact) if sent else unsent(contact),
+    )
+
+
+def unsent(contact: Contact, record: str | None = None) -> Ending | None:
+    """Which fields are in the CRM for a contact that was refused or never sent. record: the one that its row gets anyway."""
+    return None if contact.sent is None else contact.sent.unsent(record)
 
 
 def unknown(contact: Contact) -> Ending | None:
     """The same for a contact that was sent, but got no verdict."""
     return None if contact.sent is None else contact.sent.unknown()
-
-
-def _ending(sent: Sent, verdict: Verdict, left: frozenset[str], theirs: frozenset[str]) -> Ending:
-    """A contact that failed may have been written anyway, whether it is tried again or not."""
-    if verdict is Verdict.DELIVERED:
-        return sent.delivered(left, theirs)
-    return sent.unsent() if verdict is Verdict.REJECTED else sent.unknown()
 
 
 def describe(contact: Contact, outcome: Outcome) -> str:

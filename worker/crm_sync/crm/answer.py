@@ -26,8 +26,9 @@ DEFAULT_PAUSE_S = 10.0  # HubSpot's own SDK waits this long if a 429 does not sa
 REQUEST_ID_HEADERS = ("x-hubspot-correlation-id", "sib-request-id", "x-request-id", "x-correlation-id", "cf-ray")
 LONGEST_REQUEST_ID = 64
 BYTE_ORDER_MARK = "\ufeff"
+REQUEST_TIMEOUT = 408
 # These 4xx are not refusals: they may be transient, and say when to retry.
-PASSING = frozenset({408, 429})
+PASSING = frozenset({REQUEST_TIMEOUT, 429})
 
 # Parts of a page that are not text for readers.
 _MARKUP = re.compile(r"<!--.*?(?:-->|$)|<(script|style)\b.*?(?:</\1>|$)|<[^>]*(?:>|$)", re.DOTALL | re.IGNORECASE)
@@ -97,11 +98,19 @@ def usable(answer: Answer, body: object = None, *, check: str = "check its base 
         raise foreign(answer, body, whose="the CRM's", check=check)
     if 300 <= status < 400:
         raise _redirected(answer, body, check)
-    if status >= 500 or status == 408:
+    if status >= 500 or status == REQUEST_TIMEOUT:
         raise OutageError(Code.CRM_ERROR, f"the CRM failed ({answer.label}: {quoted(answer, body)})")
     if answer.flaw is not None:
         raise answer.flaw
     return answer
+
+
+def stores_nothing(status: int) -> bool:
+    """Whether a request that is answered so was refused as a whole, so that nothing of it was stored: 3xx, and 4xx but 408.
+
+    With 408 and 5xx it may have been. A server that fails, or whatever answers in front of one, need not know.
+    """
+    return 300 <= status < 500 and status != REQUEST_TIMEOUT
 
 
 def is_foreign(answer: Answer, *, own: bool) -> bool:

@@ -11,21 +11,23 @@ from yarl import URL
 
 from crm_sync import __version__, spans
 from crm_sync.core.codes import Code
+from crm_sync.core.outcome import Contact
 from crm_sync.core.rate import Remaining
 from crm_sync.core.text import MASK
-from crm_sync.crm.answer import BYTE_ORDER_MARK, Answer, parse, usable
+from crm_sync.crm.answer import BYTE_ORDER_MARK, Answer, parse, stores_nothing, usable
 from crm_sync.crm.connections import Connections
 from crm_sync.crm.exchange import FORM, Request, Wire, Witness, shown
 from crm_sync.crm.limiter import UNLIMITED, Limiter
 from crm_sync.crm.operations import Operations
 from crm_sync.crm.proxy import Proxy
 from crm_sync.crm.trail import current
-from crm_sync.errors import ConfigurationError, LaneError, NotSentError
+from crm_sync.errors import ConfigurationError, HeldBackError, LaneError, NotSentError
 
 REQUEST_TIMEOUT_S = 20.0
 SHORTEST_KEY = 8  # shorter header values are not keys, and would mask parts of other words
 MOST_TOKENS = 16
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 _JSON = json.JSONEncoder(allow_nan=False)
 
@@ -78,9 +80,18 @@ class Http:
         """The same for a temporary token: the latest MOST_TOKENS are remembered."""
         self._tokens += _forms([token])
 
-    async def request(self, method: str, path: str, body: object = None, *, once: bool = False, **query: str) -> Answer:
+    async def request(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        once: bool = False,
+        writes: Collection[Contact] | None = None,
+        **query: str,
+    ) -> Answer:
         """Sends, and returns any answer that is about the contacts, whatever its status. Raises as send and usable do."""
-        return usable(await self.send(method, path, body, query=query, once=once), body)
+        return usable(await self.send(method, path, body, query=query, once=once, writes=writes), body)
 
     async def send(
         self,
@@ -94,23 +105,27 @@ class Http:
         login: bool = False,
         once: bool = False,
         traced: bool = False,
+        writes: Collection[Contact] | None = None,
     ) -> Answer:
         """Sends one request when the limiter allows it, and returns any answer.
 
         body: bytes are sent unchanged, anything else as JSON. headers: for this request, in addition to the common ones. form: a
         login, sent as an HTML form instead of a body. login: the body is a login too, so it is never shown. once: sent twice, it
-        would create two records. traced: sends the trace context, for receivers that continue the trace.
+        would create two records. traced: sends the trace context, for receivers that continue the trace. writes: the contacts
+        whose values it stores; by default those of the whole delivery, and none with the methods in READING.
 
         Raises HeldBackError, NotSentError, and OutageError if there is no answer.
         """
         await self._limiter.slot()
         login = login or form is not None
         request = self._request(method, path, query, headers, _content(body, form), login=login, once=once)
+        if login or method in READING:
+            writes = ()
         if self._witness is None:
-            return await self._ask(request, traced=traced)
+            return await self._ask(request, writes, traced=traced)
         self._witness.asked(shown(request, lambda text: _masked(text, [*self._keys, *self._tokens])))
         try:
-            answer = await self._ask(request, traced=traced)
+            answer = await self._ask(request, writes, traced=traced)
         except LaneError as error:
             self._witness.answered(error)
             raise
@@ -137,19 +152,25 @@ class Http:
         url = url.extend_query(query) if query else url
         return Request(method, url, {**self._headers, **its_own}, body, login, once)
 
-    async def _ask(self, request: Request, *, traced: bool) -> Answer:
+    async def _ask(self, request: Request, writes: Collection[Contact] | None, *, traced: bool) -> Answer:
         began = time.monotonic()
         trail = current()
         trail.begin()
         with spans.request(request.method, request.url.host, request.url.port) as span:
             if traced and span.headers:
                 request = request._replace(headers={**request.headers, **span.headers})
+            stored_nothing = False
             try:
                 response = await self._wire(request)
+                stored_nothing = stores_nothing(response.status)
             except LaneError as error:
+                stored_nothing = isinstance(error, HeldBackError | NotSentError)
                 trail.ended(0, error, began, login=request.login)
                 span.failed(error)
                 raise
+            finally:  # also where it is cancelled
+                if not stored_nothing:
+                    trail.wrote(writes)
             trail.ended(response.status, response.flaw, began, login=request.login)
             span.answered(response.status)
         keys = [*self._keys, *self._tokens]

@@ -8,11 +8,12 @@ answer, an error or a log.
 import asyncio
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from typing import NamedTuple, Self
 
 from crm_sync.core.codes import Code
+from crm_sync.core.outcome import Contact
 from crm_sync.core.text import clean
 from crm_sync.crm.answer import Answer, number, quoted, usable
 from crm_sync.crm.http import Http
@@ -71,15 +72,31 @@ class TokenLogin:
         form = {"grant_type": "client_credentials", "client_id": client_id, "client_secret": client_secret}
         return cls(http, path, form=form | ({"scope": scope} if scope else {}), keys=keys)
 
-    async def request(self, method: str, path: str, body: object = None, *, once: bool = False, **query: str) -> Answer:
+    async def request(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        once: bool = False,
+        writes: Collection[Contact] | None = None,
+        **query: str,
+    ) -> Answer:
         """See Http.request. Also raises RefusedError if the CRM grants no token."""
-        return usable(await self.send(method, path, body, query, once=once), body, keys=self.keys)
+        return usable(await self.send(method, path, body, query, once=once, writes=writes), body, keys=self.keys)
 
     async def send(
-        self, method: str, path: str, body: object = None, query: Mapping[str, str] | None = None, *, once: bool = False
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        query: Mapping[str, str] | None = None,
+        *,
+        once: bool = False,
+        writes: Collection[Contact] | None = None,
     ) -> Answer:
         """See Http.send. A request whose token is refused is repeated once with a new one."""
-        send = partial(self._http.send, method, path, body, query=query, once=once)
+        send = partial(self._http.send, method, path, body, query=query, once=once, writes=writes)
         token = await self._current()
         answer = await send(headers=_bearer(token))
         if self.refuses_token(answer):

@@ -1,4 +1,4 @@
-"""The requests of one delivery: how many there were, and the answer to the last one.
+"""The requests of one delivery: how many there were, the answer to the last one, and whose values they may have stored.
 
 The caller of a client's deliver follows the trail; the HTTP layer records each request, in whichever task the client makes it. A
 client that does not use that layer leaves no trail.
@@ -6,11 +6,12 @@ client that does not use that layer leaves no trail.
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from crm_sync.core.outcome import Contact
 from crm_sync.crm.answer import Answer
 from crm_sync.errors import LaneError
 from crm_sync.measurements import Exchange, Operation, measure
@@ -24,7 +25,8 @@ class Trail:
     """requests: how many were begun. throttled: how many of them were answered with 429. status, request_id: of the last answer,
     None without one.
 
-    crm, operation: what they were made for; empty if the trail is not followed.
+    crm, operation: what they were made for; empty if the trail is not followed. written: the ids of the contacts whose values may
+    have been stored; all_written: those of all contacts may.
     """
 
     crm: str = ""
@@ -33,6 +35,8 @@ class Trail:
     throttled: int = 0
     status: int | None = None
     request_id: str | None = None
+    written: set[object] = field(default_factory=set)
+    all_written: bool = False
 
     def begin(self) -> None:
         self.requests += 1
@@ -52,6 +56,20 @@ class Trail:
         self.status = min(answer.status, LARGEST_STATUS)
         request_id = answer.request_id
         self.request_id = None if not request_id or _NO_ID.search(request_id) else request_id
+
+    def wrote(self, contacts: Collection[Contact] | None) -> None:
+        """A request with values of these contacts was not refused as a whole. None: of all that are delivered."""
+        if contacts is None:
+            self.all_written = True
+        else:
+            self.written.update(contact.id for contact in contacts)
+
+    def spared(self, contacts: Collection[Contact]) -> None:
+        """The answer says that it stored nothing of these, whose first request it was."""
+        self.written.difference_update(contact.id for contact in contacts)
+
+    def may_have_written(self, contact: Contact) -> bool:
+        return self.all_written or contact.id in self.written
 
 
 _current: ContextVar[Trail | None] = ContextVar("trail", default=None)

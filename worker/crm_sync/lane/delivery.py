@@ -102,33 +102,43 @@ class Deliveries:
     async def _send(self, batch: Sequence[Addressee]) -> list[Finish]:
         opening = self._session.openings
         contacts = [addressee.contact for addressee in batch]
-        try:
-            outcomes = await self._judge.outcomes(contacts)
-        finally:
-            receipts = self._judge.receipts(contacts)
+        outcomes = await self._judge.outcomes(contacts)
+        receipts = self._judge.receipts(contacts)
         # Others may have taken these addresses since our locks were lost.
         unlocked = self._session.openings != opening or not self._session.opened.is_set()
         finishes = []
-        for addressee, outcome, receipt in zip(batch, outcomes, receipts, strict=True):
-            finish = self._finish(addressee.contact, outcome, receipt)
+        for addressee, outcome, (receipt, stored) in zip(batch, outcomes, receipts, strict=True):
+            finish = self._finish(addressee.contact, outcome, receipt, stored=stored)
             finishes.append(finish._replace(late=True) if unlocked else finish)
             if addressee.twins:
                 # They share a delivery. An error of the contact that was sent does not apply to them: they are sent again.
                 delivered = isinstance(outcome, Outcome) and outcome.verdict is Verdict.DELIVERED
-                shared = [self._finish(twin, outcome, receipt) if delivered else deferred(twin) for twin in addressee.twins]
+                shared = [
+                    self._finish(twin, outcome, receipt, stored=False) if delivered else deferred(twin)
+                    for twin in addressee.twins
+                ]
                 finishes += [
-                    finish._replace(late=False, sent_fields=unsent(twin))
+                    finish._replace(late=False, sent_fields=unsent(twin, finish.remote_id))
                     for twin, finish in zip(addressee.twins, shared, strict=True)
                 ]
         return finishes
 
-    def _finish(self, contact: Contact, outcome: Settled, receipt: Receipt | None) -> Finish:
+    def unsaid(self, batch: Sequence[Addressee]) -> list[Finish]:
+        """The finishes of contacts whose delivery was interrupted by an error, so that nothing was said of them."""
+        contacts = [addressee.contact for addressee in batch]
+        receipts = zip(contacts, self._judge.receipts(contacts, unsaid=True), strict=True)
+        own = [deferred(contact, sent=stored, receipt=receipt) for contact, (receipt, stored) in receipts]
+        return own + [deferred(twin) for addressee in batch for twin in addressee.twins]
+
+    def _finish(self, contact: Contact, outcome: Settled, receipt: Receipt | None, *, stored: bool) -> Finish:
+        """stored: its values may be in the CRM, whatever the outcome is."""
         if outcome is None:
-            return deferred(contact, sent=True, receipt=receipt)
+            return deferred(contact, sent=stored, receipt=receipt)
         if isinstance(outcome, Unsent):
-            return set_aside(contact, outcome, receipt)
+            return set_aside(contact, outcome, receipt, sent=stored)
         self._judge.settled(contact)
-        return self._policy.finish(contact, outcome, random.random(), receipt)  # noqa: S311 (jitter is not a secret)
+        chance = random.random()  # noqa: S311 (jitter is not a secret)
+        return self._policy.finish(contact, outcome, chance, receipt, stored=stored)
 
     def _may_send(self, contacts: Sequence[Contact]) -> bool:
         return (

@@ -123,7 +123,7 @@ class Dispatch:
                 await self._deliveries.fail()
         finally:
             if finishes is None:
-                finishes = [deferred(contact, sent=True) for one in batch for contact in (one.contact, *one.twins)]
+                finishes = self._deliveries.unsaid(batch)
             self._put(finishes)
             self._end(batch)
 

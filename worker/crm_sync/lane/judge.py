@@ -45,6 +45,7 @@ from crm_sync.errors import (
 )
 from crm_sync.lane.channel import Channel
 from crm_sync.lane.client_faults import ClientFaults, checked
+from crm_sync.lane.doubt import may_be_stored, may_be_stored_in_spite_of
 from crm_sync.lane.refusals import ROUNDS, Doubt, Refusals
 from crm_sync.lane.search import Found, Search
 from crm_sync.lane.side_by_side import side_by_side
@@ -101,6 +102,7 @@ class Judge:
         self._faults = ClientFaults(channel.crm)
         self._tally = channel.tally
         self._receipts: dict[object, Receipt] = {}  # by id, for contacts that were in a request and are not settled yet
+        self._stored: dict[object, bool] = {}  # by id, for those that were not delivered: whether the CRM may have the values
         self._log = structlog.get_logger().bind(crm=channel.crm)
 
     @property
@@ -108,9 +110,17 @@ class Judge:
         """The contacts, by id, for which the lane was held recently."""
         return self._accused
 
-    def receipts(self, contacts: Sequence[Contact]) -> list[Receipt | None]:
-        """The receipts of the requests that each contact was in. They are handed out once."""
-        return [self._receipts.pop(contact.id, None) for contact in contacts]
+    def receipts(self, contacts: Sequence[Contact], *, unsaid: bool = False) -> list[tuple[Receipt | None, bool]]:
+        """The receipts of the requests that each contact was in, and whether a contact that was not delivered may be stored in
+        the CRM. They are handed out once. unsaid: the outcomes are lost, so any contact that was in a request may be stored.
+        """
+        receipts = [self._receipts.pop(contact.id, None) for contact in contacts]
+        if not self._stored and not unsaid:
+            return [(receipt, False) for receipt in receipts]
+        return [
+            (receipt, self._stored.pop(contact.id, unsaid and receipt is not None))
+            for contact, receipt in zip(contacts, receipts, strict=True)
+        ]
 
     def settled(self, contact: Contact) -> None:
         """There is a verdict on the contact."""
@@ -167,7 +177,12 @@ class Judge:
             return Said(began, [HeldBackError("the lane was paused or stopped before this request started")] * len(contacts))
         measure(Delivery(self._crm, len(contacts)))
         with followed(self._crm, self._operation) as trail:
-            said, is_fault = await self._asked(contacts, began)
+            try:
+                said, is_fault = await self._asked(contacts, began)
+            except BaseException as error:
+                for contact in contacts:
+                    self._doubt(contact, stored=may_be_stored_in_spite_of(error, contact, trail))
+                raise
         now = time.monotonic()
         self._note(trail, said, contacts, now)
         if not is_fault:
@@ -190,9 +205,16 @@ class Judge:
         if not trail.requests and isinstance(said.entries[0], HeldBackError):
             return  # before any request
         receipt = Receipt(round((now - said.began) * 1000), trail.status, trail.request_id)
-        for contact in contacts:
+        for contact, entry in zip(contacts, said.entries, strict=True):
+            if not isinstance(entry, Outcome) or entry.verdict is not Verdict.DELIVERED:
+                self._doubt(contact, stored=may_be_stored(contact, entry, trail))
+            elif self._stored:
+                self._stored.pop(contact.id, None)
             before = self._receipts.get(contact.id)
             self._receipts[contact.id] = receipt if before is None else receipt._replace(took_ms=receipt.took_ms + before.took_ms)
+
+    def _doubt(self, contact: Contact, *, stored: bool) -> None:
+        self._stored[contact.id] = stored or self._stored.get(contact.id, False)
 
     async def _deliver(self, contacts: Sequence[Contact]) -> Sequence[Entry]:
         """Raises whatever the client raises."""

@@ -107,7 +107,7 @@ class Lane:
         self._finisher = Finisher(
             self.crm,
             contacts,
-            Overwritten(database, table, keeps_records=client.keeps_records, clears=contacts.clears),
+            Overwritten(database, table, keeps_records=client.keeps_records, clearing=contacts.clearing),
             in_hand=lambda: self._in_hand.count,
             on_written=self._when_written,
             on_lost=self.doubt,

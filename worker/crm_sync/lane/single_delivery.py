@@ -86,25 +86,33 @@ class SingleDelivery:
             self.unsure = False
             self._in_hand.take(claimed)
         finishes: list[Finish] = []
+        open_ = {contact.id: contact for contact in claimed}
         try:
-            finishes = await self._finishes(named, claimed, token)
+            await self._deliver(named, open_, token, finishes)
         finally:
             # Also when interrupted: contacts without a verdict go back in line at once.
             settled = {finish.id for finish in finishes}
-            finishes += [deferred(contact, sent=True) for contact in claimed if contact.id not in settled]
+            finishes += [deferred(contact) for contact in open_.values() if contact.id not in settled]
             await self._write(finishes)
         return finishes
 
-    async def _finishes(self, named: ClaimByKey, claimed: Sequence[Contact], token: int) -> list[Finish]:
+    async def _deliver(self, named: ClaimByKey, claimed: dict[Any, Contact], token: int, finishes: list[Finish]) -> None:
+        """claimed: by key; put in its place is what was read of each. finishes: to which those that come of it are added."""
         if not claimed:
-            return []
-        contacts, finishes = sorted_out(self._channel.policy, await named.read(claimed, token))
+            return
+        read = await named.read([*claimed.values()], token)
+        claimed.update((contact.id, contact) for contact in (*read.contacts, *read.returned))
+        contacts, rejected = sorted_out(self._channel.policy, read)
+        finishes += rejected
         if self._channel.client.keeps_records:
             contacts = await self._shared.apart(contacts)
         # They have one address, unless the mapping gives them different ones.
         for person in addressees(contacts, self._channel.together):
-            finishes += await self._deliveries.deliver([person])
-        return finishes
+            try:
+                finishes += await self._deliveries.deliver([person])
+            except BaseException:
+                finishes += self._deliveries.unsaid([person])
+                raise
 
     async def _write(self, finishes: Sequence[Finish]) -> None:
         if not finishes:

@@ -18,7 +18,6 @@ import structlog
 from crm_sync import events
 from crm_sync.core.identity import Addressee, fold
 from crm_sync.core.outcome import Contact, Deletion, Finish, Kind, columns
-from crm_sync.core.retry import deferred
 from crm_sync.core.text import name_of
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
 from crm_sync.lane.channel import Channel
@@ -130,7 +129,7 @@ class Tombstones:
                 finishes = await self._deliveries.deliver(batch)
         except DatabaseTroubleError as error:
             self._trouble.tell(error)
-            return [deferred(one.contact) for one in batch]
+            return self._deliveries.unsaid(batch)
         self._trouble.over()
         return finishes
 

@@ -22,7 +22,7 @@ async def clearing_note(database: Database, table: LaneTable, mapping: FieldMapp
         f"CASE WHEN btrim(coalesce(({mapping.fields[name]})::text, '')) IN ('', '{{}}', '[]') THEN {bit}::bigint ELSE 0 END"
         for name, bit in clearing.bits.items()
     ]
-    statement = render("count_emptied", {**table.variables, "emptied": " | ".join(parts)})
+    statement = render("count_emptied", {**clearing.variables(table), "emptied": " | ".join(parts)})
     try:
         count = (await database.fetch_within(PATIENCE_S, statement))[0][0]
     except DatabaseTroubleError:

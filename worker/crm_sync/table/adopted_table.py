@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from crm_sync.core.clearing import COLUMN as SENT
+from crm_sync.core.clearing import RECORD_COLUMN as SENT_TO
 from crm_sync.core.traceparent import COLUMN
 from crm_sync.postgres.statements import quote
 
@@ -96,7 +97,10 @@ class LaneTable:
                 "email": quote(table.email),
                 "email_type": table.types[table.email],
                 **_comparing("email_", table.operators[table.email]),
-                "sent_fields": quote(f"{crm}_{SENT}"),  # exists only if fields are emptied
+                # These two exist only if fields are emptied.
+                "sent_fields": quote(f"{crm}_{SENT}"),
+                "sent_to": quote(f"{crm}_{SENT_TO}"),
+                "numbering": "",
                 "trace": quote(COLUMN) if table.traced else "NULL::text",
                 "id_type": table.types[table.key],
                 "key_name": "" if table.types[table.key] in _PLAIN_KEYS else "crm_sync.key_name",

@@ -33,7 +33,7 @@ class ClaimByKey:
             database,
             table.variables,
             mapping.email,
-            {**mapping.fields, **clearing.column},
+            {**mapping.fields, **clearing.column(table)},
             writers=mapping.writers,
             longest=mapping.longest,
             apart=mapping.apart,

@@ -1,17 +1,19 @@
-"""The column in which a row records which fields crm-sync has put into a CRM. The rules are in `crm_sync.core.clearing`.
+"""The columns in which a row records which fields crm-sync has put into a CRM, and into which record. The rules are in
+`crm_sync.core.clearing`.
 
-A bit belongs to a field's name for good (`crm_sync.fields`), not to its place in the mapping, which people change.
+A bit belongs to a field's name for good (`crm_sync.fields`), not to its place in the mapping, which people change. Where all bits
+were used up and numbering has started again, the name of the record says so: what other numberings have written is not read.
 """
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from crm_sync.core import clearing
-from crm_sync.core.clearing import COLUMN, MARK, MOST
+from crm_sync.core.clearing import COLUMN, MARK, MOST, RECORD_COLUMN
 from crm_sync.core.outcome import Contact
 from crm_sync.errors import ConfigurationError, RowRefusedError
 from crm_sync.postgres.pool import Database
-from crm_sync.postgres.statements import query, quote, render
+from crm_sync.postgres.statements import query, render
 from crm_sync.table.adopted_table import LaneTable
 from crm_sync.table.unreadable_rows import Claimed
 
@@ -19,19 +21,27 @@ from crm_sync.table.unreadable_rows import Claimed
 @dataclass(frozen=True, slots=True)
 class Clearing:
     """Of one CRM. bits: those of the fields to be cleared when the row has no value for them, by name. Without any, no statement
-    reads or writes the column.
+    reads or writes the columns. numbering: what the names of records begin with.
     """
 
     crm: str
     bits: Mapping[str, int] = field(default_factory=dict)
+    numbering: str = ""
 
     def __bool__(self) -> bool:
         return bool(self.bits)
 
-    @property
-    def column(self) -> dict[str, str]:
-        """Read from the row in addition to its fields."""
-        return {MARK: quote(column_of(self.crm))} if self.bits else {}
+    def variables(self, table: LaneTable) -> dict[str, str]:
+        """Those of the statements."""
+        return {**table.variables, "numbering": self.numbering}
+
+    def column(self, table: LaneTable) -> dict[str, str]:
+        """Read from the row in addition to its fields: the number, if it is about the record that the row has."""
+        if not self.bits:
+            return {}
+        its = table.variables
+        record = f"'{self.numbering}' || coalesce({its['remote_id']}::text, '')"
+        return {MARK: f"CASE WHEN {its['sent_to']} = {record} THEN {its['sent_fields']} END"}
 
     def read(self, claimed: Claimed) -> Claimed:
         """The contacts, with the column's number moved from their fields to `sent`."""
@@ -39,11 +49,15 @@ class Clearing:
 
     def _read(self, contact: Contact) -> Contact:
         number = contact.fields.pop(MARK, None)
-        return contact._replace(sent=clearing.sent(number, contact.fields, contact.filled, self.bits))
+        return contact._replace(sent=clearing.sent(number, contact.fields, contact.filled, self.bits, contact.remote_id))
 
 
 def column_of(crm: str) -> str:
     return f"{crm}_{COLUMN}"
+
+
+def record_column_of(crm: str) -> str:
+    return f"{crm}_{RECORD_COLUMN}"
 
 
 async def read_clearing(database: Database, crm: str, names: Collection[str], *, numbering: bool) -> Clearing:
@@ -53,15 +67,22 @@ async def read_clearing(database: Database, crm: str, names: Collection[str], *,
     """
     if not names:
         return Clearing(crm)
-    rows = await database.fetch(query("find_field_bits"), crm, list(names))
-    if numbering and len(rows) < len(set(names)):
-        rows = await database.fetch(query("number_fields"), crm, list(names))
-        if len(rows) < len(set(names)):
+    found = await _find(database, crm, names)
+    if numbering and len(found.bits) < len(set(names)):
+        await database.fetch(query("number_fields"), crm, list(names))
+        found = await _find(database, crm, names)
+        if len(found.bits) < len(set(names)):
             raise ConfigurationError(
                 f"mapping of {crm}: a CRM can have {MOST} fields that are cleared, including earlier ones: set empty = "
                 f'"keep" for some, or start over with `crm-sync clearing {crm} off` and `crm-sync clearing {crm} on`'
             )
-    return Clearing(crm, {row["name"]: 1 << row["place"] for row in rows})
+    return found
+
+
+async def _find(database: Database, crm: str, names: Collection[str]) -> Clearing:
+    places = {row["name"]: row["place"] for row in await database.fetch(query("find_field_bits"), crm, list(names))}
+    restarts = -places.pop("", 0)
+    return Clearing(crm, {name: 1 << place for name, place in places.items()}, f"{restarts}: " if restarts else "")
 
 
 class SentNotes:
@@ -70,7 +91,7 @@ class SentNotes:
     def __init__(self, database: Database, table: LaneTable, clearing: Clearing) -> None:
         self._database = database
         self._on = bool(clearing)
-        self._note = render("note_sent_fields", table.variables) if self._on else ""
+        self._note = render("note_sent_fields", clearing.variables(table)) if self._on else ""
 
     async def note(self, claimed: Claimed, token: int) -> Claimed:
         """Writes only the rows of which some field is sent for the first time. A contact whose row the application has locked

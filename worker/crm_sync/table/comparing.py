@@ -58,7 +58,7 @@ class Comparing:
             database,
             variables,
             mapping.email,
-            {**mapping.fields, **clearing.column},
+            {**mapping.fields, **clearing.column(table)},
             writers=mapping.writers,
             longest=mapping.longest,
             apart=mapping.apart,

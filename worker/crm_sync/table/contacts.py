@@ -94,13 +94,13 @@ class Contacts:
         FieldMapping. clearing: which fields are emptied; none without it.
         """
         clearing = clearing or Clearing(table.crm)
-        fields = {**fields, **clearing.column}
+        fields = {**fields, **clearing.column(table)}
         self.table = table
         self._database = database
-        self.clears = bool(clearing)  # whether fields are emptied
+        self.clearing = clearing
         self._notes = SentNotes(database, table, clearing)
         self._names = tuple(fields)
-        variables = {**table.variables, "mapped": cut(email, fields, longest, SHORT)}
+        variables = {**clearing.variables(table), "mapped": cut(email, fields, longest, SHORT)}
         self._claim = render("claim_contacts", variables)
         self._claim_unread = render("claim_contacts", {**variables, "mapped": "NULL::text"})
         self.recording = Recording(table.crm, history, waits.history_again_s)
@@ -328,7 +328,7 @@ class Contacts:
         return parts[0] if len(parts) == 1 else _together(parts)
 
     async def _finish_at_once(self, finishes: Sequence[Finish], *, apart: bool) -> Finished:
-        gone = [[finish.sent_fields.gone if finish.sent_fields else 0 for finish in finishes]] if self.clears else []
+        gone = [[finish.sent_fields.gone if finish.sent_fields else 0 for finish in finishes]] if self.clearing else []
         try:
             arguments = (*sparse(columns(finishes)), *gone)
             fetched = await self.recording.fetch(self._database, self._finish, *arguments, apart=apart)

@@ -28,7 +28,7 @@ from crm_sync.postgres.pool import Database, reason
 from crm_sync.postgres.sqlstates import Fault, fault_of
 from crm_sync.postgres.statements import query, quote, render
 from crm_sync.table.adopted_table import AdoptedTable, LaneTable
-from crm_sync.table.clearing import column_of
+from crm_sync.table.clearing import column_of, record_column_of
 from crm_sync.table.field_options import CLEAR, IF_EMPTY, KEEP, FieldOptions, read_field, require_possible
 from crm_sync.table.kinds import Type
 from crm_sync.table.schema import Schema
@@ -128,7 +128,7 @@ async def prepare_for(
         for name in mapping.fields
         if (asked[name].empty or (KEEP if name in if_empty else empty)) == CLEAR and not _stays(name, forms)
     ]
-    if emptied and column_of(crm) not in schema.table.types:
+    if emptied and not {column_of(crm), record_column_of(crm)} <= schema.table.types.keys():
         raise ConfigurationError(
             f"mapping of {crm}.{emptied[0]}: it cannot be cleared, because clearing is off for {crm}: as the owner of "
             f"{schema.table.name}, run `crm-sync clearing {crm} on`"

@@ -106,7 +106,7 @@ async def read(
         Contact(one.id, NO_CLAIM, one.attempts, one.remote_id, None, one.flipped_at or one.due_at or one.now, {})
         for one in matches
     ]
-    fields = {**mapping.fields, **clearing.column}
+    fields = {**mapping.fields, **clearing.column(table)}
     reader = Reader(
         database,
         table.variables,

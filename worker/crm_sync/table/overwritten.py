@@ -23,6 +23,7 @@ from crm_sync.errors import RowRefusedError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import OFF, ON, render
 from crm_sync.table.adopted_table import LaneTable
+from crm_sync.table.clearing import Clearing
 
 MOST = 500  # in one statement
 
@@ -32,11 +33,12 @@ log = structlog.get_logger()
 class Overwritten:
     """For one lane. True while any are left to handle."""
 
-    def __init__(self, database: Database, table: LaneTable, *, keeps_records: bool, clears: bool = False) -> None:
-        """clears: whether fields are emptied, so that the row must record what may have been written."""
+    def __init__(self, database: Database, table: LaneTable, *, keeps_records: bool, clearing: Clearing | None = None) -> None:
+        """clearing: which fields are emptied, so that the row must record what may have been written; none without it."""
+        clearing = clearing or Clearing(table.crm)
         self._database = database
-        self._flip = render("flip_overwritten", {**table.variables, "clears": ON if clears else OFF})
-        self._clears = clears
+        self._clears = bool(clearing)
+        self._flip = render("flip_overwritten", {**clearing.variables(table), "clears": ON if clearing else OFF})
         self._keeps_records = keeps_records
         self._lost: list[Finish] = []
         self._late: list[Finish] = []

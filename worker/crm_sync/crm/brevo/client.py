@@ -305,7 +305,9 @@ class Brevo(Client):
         while lists := self._lists.there(wanted).get(LEFT):
             if remote_id is None:
                 return [f"the contact was not taken off {in_words(lists)}: Brevo did not say its id"]
-            answer = await self._request("PUT", f"/contacts/{remote_id}", {LEFT: lists}, identifierType="contact_id")
+            query = {"identifierType": "contact_id"}
+            body = {LEFT: lists}
+            answer = judged(await self._http.send("PUT", f"/contacts/{remote_id}", body, query=query, writes=()), body)
             if answer.status == 204:
                 answer.confirm()
                 break

@@ -157,7 +157,7 @@ class _Work:
     ) -> bool:
         """in_bulk: for many contacts, with a scope that the token may lack. False if each is to be sent by itself instead."""
         try:
-            answer = await self._beside.http.send(method, path, body, query=query)
+            answer = await self._beside.http.send(method, path, body, query=query, writes=())
             if in_bulk and lacks_scope(answer):
                 self._beside.in_bulk = False
                 return False

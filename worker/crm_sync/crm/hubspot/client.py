@@ -41,6 +41,7 @@ from crm_sync.crm.hubspot.refusals import (
 from crm_sync.crm.hubspot.schema import schema
 from crm_sync.crm.hubspot.settings import HubSpotSettings
 from crm_sync.crm.hubspot.versions import CURRENT, version_of
+from crm_sync.crm.trail import current
 from crm_sync.crm.values import HUBSPOT
 from crm_sync.environment import read
 from crm_sync.errors import BatchRefusedError, LaneError, RefusedError
@@ -165,7 +166,7 @@ class HubSpot(Client):
         if not inputs:
             return []
         body = {**each, "inputs": inputs, "properties": names, "propertiesWithHistory": []}
-        answer = judged(await self._http.send("POST", f"{self._path}/batch/read", body), body)
+        answer = judged(await self._http.send("POST", f"{self._path}/batch/read", body, writes=()), body)
         if not is_batch(answer) and not is_missing(answer):
             raise batch_refused(answer, body)
         answer.confirm()
@@ -233,16 +234,18 @@ class HubSpot(Client):
     async def _update(self, contacts: Sequence[Contact]) -> list[Entry | None]:
         """By record id. None for whom HubSpot does not have under it: deleted, or merged into another record."""
         inputs = [Input(contact.remote_id or "", _properties(contact, emptied=True)) for contact in contacts]
-        answer = await self._write("update", inputs)
+        answer = await self._write("update", inputs, contacts)
         if is_missing(answer):
             return _without_missing(answer, inputs)
-        return Batch(answer, inputs, self._mapped, by_id=True).entries
+        entries = Batch(answer, inputs, self._mapped, by_id=True).entries
+        current().spared([contact for contact, entry in zip(contacts, entries, strict=True) if entry is None])
+        return entries
 
     async def _upsert(self, contacts: Sequence[Contact]) -> list[Entry]:
         """By address."""
         properties = [_properties_of_found(contact) for contact in contacts]
         inputs = [Input(each["email"], each) for each in properties]
-        answer = await self._write("upsert", inputs, idProperty="email")
+        answer = await self._write("upsert", inputs, contacts, idProperty="email")
         batch = Batch(answer, inputs, self._mapped, by_id=False)
         if batch.is_empty:
             # Seen for malformed contacts: perhaps only one of them is.
@@ -260,7 +263,7 @@ class HubSpot(Client):
     async def _upsert_matched(self, contacts: Sequence[Contact]) -> list[Entry]:
         """By the property of HUBSPOT_MATCH. The address is a property like others."""
         inputs = [Input(str(contact.fields[self._match]).strip(), _properties_of_found(contact)) for contact in contacts]
-        answer = await self._write("upsert", inputs, idProperty=self._match)
+        answer = await self._write("upsert", inputs, contacts, idProperty=self._match)
         unaccounted = Outcome.failed(
             Code.NOT_ACCOUNTED, f"HubSpot answered with success, but not for this contact ({answer.label})"
         )
@@ -278,7 +281,7 @@ class HubSpot(Client):
             for record, place in places.items()
         ]
         if inputs:
-            answer = await self._write("update", inputs)
+            answer = await self._write("update", inputs, [contacts[place] for place in places.values()])
             said = (
                 _without_missing(answer, inputs)
                 if is_missing(answer)
@@ -300,7 +303,7 @@ class HubSpot(Client):
                 for place, each in enumerate(properties)
             ]
         }
-        answer = judged(await self._http.send("POST", f"{self._path}/batch/create", body), body)
+        answer = judged(await self._http.send("POST", f"{self._path}/batch/create", body, writes=contacts), body)
         alone = answer.status in (400, 409) and len(contacts) == 1 and isinstance(answer.json, dict)
         if alone and (record := conflict_of(answer.json)) is not None:
             return [already_there("HubSpot", contacts[0], record or None)]
@@ -317,15 +320,17 @@ class HubSpot(Client):
             for place, (contact, entry) in enumerate(zip(contacts, entries, strict=True))
         ]
 
-    async def _write(self, operation: str, inputs: Sequence[Input], **each: str) -> Answer:
-        """each: what every input says in addition to its own. The answer speaks about single contacts."""
+    async def _write(self, operation: str, inputs: Sequence[Input], contacts: Sequence[Contact], **each: str) -> Answer:
+        """each: what every input says in addition to its own. contacts: whose inputs they are. The answer speaks about single
+        contacts.
+        """
         body = {
             "inputs": [
                 {"id": item.key, **each, "properties": item.properties, "objectWriteTraceId": trace(place)}
                 for place, item in enumerate(inputs)
             ]
         }
-        answer = judged(await self._http.send("POST", f"{self._path}/batch/{operation}", body), body)
+        answer = judged(await self._http.send("POST", f"{self._path}/batch/{operation}", body, writes=contacts), body)
         if not is_batch(answer) and not (operation == "update" and is_missing(answer)):
             raise batch_refused(answer, body, self._mapped)
         if is_batch(answer):
@@ -363,7 +368,7 @@ class HubSpot(Client):
             "properties": ["email", "hs_additional_emails"],
             "propertiesWithHistory": [],
         }
-        return results(judged(await self._http.send("POST", f"{self._path}/batch/read", body), body))
+        return results(judged(await self._http.send("POST", f"{self._path}/batch/read", body, writes=()), body))
 
 
 async def _settle(entries: dict[int, Entry], send: Send, contacts: Sequence[Contact], places: Sequence[int]) -> None:

@@ -37,6 +37,7 @@ from crm_sync.crm.mautic.matching import Edit, New, Step, address, disputed, hol
 from crm_sync.crm.mautic.schema import FIELDS, PAGE_OF_FIELDS, schema, shown
 from crm_sync.crm.mautic.settings import MauticSettings
 from crm_sync.crm.mautic.storage import COUNTED, OTHER_MEMBERS, held_by
+from crm_sync.crm.trail import current
 from crm_sync.crm.values import MAUTIC
 from crm_sync.environment import read
 from crm_sync.errors import BatchRefusedError, ConfigurationError, LaneError, OutageError
@@ -312,9 +313,10 @@ class Mautic(Client):
             chunk = writes[len(entries) : len(entries) + self._most]
             bodies = [_body(contact, step) for contact, step in chunk]
             try:
-                answer = await self._send(stage, bodies)
+                answer = await self._send(stage, bodies, [contact for contact, _ in chunk])
                 if answer is not None:
                     said = written(answer, bodies, [address(contact) for contact, _ in chunk])
+                    current().spared([one for (one, _), entry in zip(chunk, said, strict=True) if isinstance(entry, New)])
                     entries += [_sparingly(step, entry) for (_, step), entry in zip(chunk, said, strict=True)]
             except BatchRefusedError as error:
                 entries += [error] * len(chunk)
@@ -322,9 +324,9 @@ class Mautic(Client):
                 entries += [error] * (len(writes) - len(entries))
         return entries
 
-    async def _send(self, stage: type[Edit | New], bodies: list[dict[str, Any]]) -> Answer | None:
+    async def _send(self, stage: type[Edit | New], bodies: list[dict[str, Any]], contacts: Sequence[Contact]) -> Answer | None:
         """None if these are too many for this installation; fewer are sent from then on."""
-        answer = await self._login.send(*_ROUTES[stage], bodies)
+        answer = await self._login.send(*_ROUTES[stage], bodies, writes=contacts)
         if answer.status == 500 and len(bodies) > 1:
             error = plain(answer)
             too_many = _TOO_MANY.search(error.said("message"))

@@ -5,9 +5,10 @@ Both are off in Mautic by default. Tokens come from client credentials, which Ma
 
 import base64
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from crm_sync.core.codes import Code
+from crm_sync.core.outcome import Contact
 from crm_sync.crm import token_login as tokens
 from crm_sync.crm.answer import Answer, quoted
 from crm_sync.crm.http import Http
@@ -21,7 +22,15 @@ class Login(ABC):
     """Sends requests with credentials."""
 
     @abstractmethod
-    async def send(self, method: str, path: str, body: object = None, query: Mapping[str, str] | None = None) -> Answer:
+    async def send(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        query: Mapping[str, str] | None = None,
+        *,
+        writes: Collection[Contact] | None = None,
+    ) -> Answer:
         """Any answer, whatever its status. Raises as Http.send does."""
 
 
@@ -35,8 +44,16 @@ class PasswordLogin(Login):
         # PHP parses the header, and its debug pages show the parts.
         http.hide(key, password)
 
-    async def send(self, method: str, path: str, body: object = None, query: Mapping[str, str] | None = None) -> Answer:
-        return await self._http.send(method, path, body, query=query, headers=self._headers)
+    async def send(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        query: Mapping[str, str] | None = None,
+        *,
+        writes: Collection[Contact] | None = None,
+    ) -> Answer:
+        return await self._http.send(method, path, body, query=query, headers=self._headers, writes=writes)
 
 
 class TokenLogin(tokens.TokenLogin, Login):
