@@ -38,7 +38,7 @@ def run(code):
 
 
 async def test_the_blocks_of_the_page_do_what_it_says(listmonk):
-    sandbox_block, contract_block, login_block, schema_block = blocks("how-to/write-a-plug-in.md")
+    sandbox_block, contract_block, login_block, schema_block, forms_block = blocks("how-to/write-a-plug-in.md")
     async with run(sandbox_block).PipedriveSandbox() as sandbox, aiohttp.ClientSession(sandbox.url) as session:
         sandbox.persons[7] = {}
         for key, number, status in (("a-token", 7, 200), ("a-token", 8, 404), ("another", 7, 401)):
@@ -60,9 +60,17 @@ async def test_the_blocks_of_the_page_do_what_it_says(listmonk):
     assert schema.misfits([SentField("plan", "jsonb", Shape(Kind.JSON))]) == []
     assert schema.misfits([SentField("name", "integer", Shape(Kind.SMALL))])
 
+    forms = run(forms_block).FORMS
+    opted_out = forms.members[forms.member("optedout")]
+    assert (forms.clears, opted_out.opt_outs(opted_out.form(False)), opted_out.opt_outs(opted_out.form(True))) == (
+        True,
+        None,
+        True,
+    )
+
 
 def test_the_contract_of_the_page_is_that_of_the_package(listmonk):
-    [*_, contract_block, _, _] = blocks("how-to/write-a-plug-in.md")
+    [*_, contract_block, _, _, _] = blocks("how-to/write-a-plug-in.md")
     contract = run(contract_block).TestContract()
     contract.test_a_batch_is_delivered()
     contract.test_its_settings_begin_with_its_name()

@@ -1,10 +1,16 @@
 """A plug-in's CRM and its client: batches, a token login, deletions, a schema. The kit is tested with it."""
 
+from dataclasses import replace
+
 from crm_sync.core.codes import Code
+from crm_sync.core.identity import fold
 from crm_sync.core.outcome import Outcome
 from crm_sync.core.remote_schema import RemoteField, RemoteSchema
+from crm_sync.core.values import PLAIN, Member
+from crm_sync.crm import client as crm_client
 from crm_sync.crm.account import over_http, require_none
 from crm_sync.crm.client import Client
+from crm_sync.crm.members import boolean, only_true
 from crm_sync.crm.registry import Crm
 from crm_sync.crm.token_login import TokenLogin
 from crm_sync.environment import read
@@ -53,6 +59,11 @@ class LedgerSandbox(RoutedSandbox):
             return self.error(422, "a name is not valid")
         return Answer(200, {"people": [self.shown(self.upsert(one)) for one in people]})
 
+    @route("GET", "/people/{number}")
+    def read(self, call, number):
+        one = self.people.get(number)
+        return Answer(200, {"people": [{**self.shown(one), "fields": one["fields"]}] if one else []})
+
     def upsert(self, one):
         email = one["email"].lower()
         known = self.people.get(str(one.get("id"))) or next((old for old in self.people.values() if old["email"] == email), None)
@@ -60,7 +71,7 @@ class LedgerSandbox(RoutedSandbox):
             self.last += 1
             known = self.people[str(self.last)] = {"id": str(self.last), "fields": {}}
         known["email"] = email
-        known["fields"] |= one["fields"]
+        known["fields"] = {name: value for name, value in (known["fields"] | one["fields"]).items() if value is not None}
         return known
 
     @route("DELETE", "/people/{number}")
@@ -90,7 +101,9 @@ class Ledger(Client):
 
     async def deliver(self, contacts):
         people = [
-            {"email": one.email, "fields": one.filled} | ({"id": one.remote_id} if one.remote_id else {}) for one in contacts
+            {"email": one.email, "fields": {**one.filled, **dict.fromkeys(self.cleared(one))}}
+            | ({"id": one.remote_id} if one.remote_id else {})
+            for one in contacts
         ]
         answer = await self.login.request("POST", "/people/batch", {"people": people})
         if answer.status == 422:
@@ -102,6 +115,25 @@ class Ledger(Client):
             else Outcome.failed(Code.NOT_ACCOUNTED, f"Ledger said nothing of this contact ({answer.label})")
             for one in contacts
         ]
+
+    def cleared(self, contact):
+        return contact.emptied
+
+    async def read(self, contacts, names):
+        return [await self.read_one(one, names) for one in contacts]
+
+    async def read_one(self, contact, names):
+        number = contact.remote_id or (await self.find([contact.email]))[0]
+        people = (await self.login.request("GET", f"/people/{number}")).get("people") if number else []
+        if not isinstance(people, list) or not all(isinstance(one, dict) for one in people):
+            raise OutageError(Code.BROKEN_ANSWER, "Ledger answered a search with no people")
+        return self.record(people[0], names) if people else None
+
+    def record(self, person, names):
+        email, fields = person.get("email"), person.get("fields")
+        if not isinstance(email, str) or not isinstance(fields, dict):
+            raise OutageError(Code.BROKEN_ANSWER, "Ledger answered a search with half a person")
+        return crm_client.Record(frozenset({fold(email)}), {name: fields.get(name) for name in names})
 
     def ids(self, answer):
         """By address. Raises OutageError."""
@@ -139,7 +171,10 @@ class Ledger(Client):
         return "credentials accepted"
 
 
-def registered(client=Ledger):
+FORMS = replace(PLAIN, clears=True, members={"optedOut": Member(boolean, only_true)})
+
+
+def registered(client=Ledger, forms=FORMS):
     def account():
         settings = read(LedgerSettings)
         if settings.ledger_url is None:
@@ -149,7 +184,7 @@ def registered(client=Ledger):
             if getattr(settings, name) is None:
                 raise ConfigurationError(f"{name.upper()}: not set")
         where = {"url_setting": "LEDGER_URL", "base_url": settings.ledger_url}
-        return over_http("ledger", lambda http: client(http, settings), **where, headers={}, default_fields=FIELDS)
+        return over_http("ledger", lambda http: client(http, settings), **where, headers={}, default_fields=FIELDS, forms=forms)
 
     return Crm("ledger", account, default_fields=FIELDS, settings=LedgerSettings)
 
@@ -158,6 +193,7 @@ class LedgerContract(ClientContract):
     crm = registered()
     fields = {"name": "Ada", "city": "London"}  # noqa: RUF012 (not changed)
     refused = {"name": "invalid"}  # noqa: RUF012
+    opts_in = {"optedOut": False}  # noqa: RUF012
 
     def sandbox(self):
         return LedgerSandbox()

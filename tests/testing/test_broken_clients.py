@@ -1,18 +1,21 @@
 """The kit: each way in which a client can break the contract fails the check for it."""
 
 import socket
+from dataclasses import replace
 
 import pytest
 from yarl import URL
 
 from crm_sync.core.codes import Code
 from crm_sync.core.outcome import Outcome
+from crm_sync.core.values import Member
 from crm_sync.crm.http import Http
+from crm_sync.crm.members import boolean
 from crm_sync.crm.registry import Crm
 from crm_sync.crm.token_login import TokenLogin
 from crm_sync.errors import LaneError, OutageError, RefusedError, ThrottledError
 from crm_sync.settings import SettingsModel
-from tests.testing.ledger import Ledger, LedgerContract, LedgerSandbox, registered
+from tests.testing.ledger import FORMS, Ledger, LedgerContract, LedgerSandbox, registered
 
 
 class TakesAnyAnswer(Ledger):
@@ -213,6 +216,63 @@ class KeepsOpen(Ledger):
         return super().log_in(http, client_id, secret, keys)
 
 
+class ClearsNothing(Ledger):
+    def cleared(self, contact):
+        return ()
+
+
+class ClearsAll(Ledger):
+    def cleared(self, contact):
+        return [*contact.fields] if contact.emptied else ()
+
+
+class ReadsUnfolded(Ledger):
+    def record(self, person, names):
+        return super().record(person, names)._replace(addresses=frozenset({person["email"].upper()}))
+
+
+class ReadsTheFirst(Ledger):
+    read_limit = 4
+
+    async def read(self, contacts, names):
+        return [await self.read_one(contacts[0], names)] * len(contacts)
+
+
+class ReadsSomebody(Ledger):
+    async def read_one(self, contact, names):
+        return await super().read_one(contact._replace(remote_id=contact.remote_id or "1"), names)
+
+
+class ReadsNothing(Ledger):
+    def record(self, person, names):
+        return super().record(person, names)._replace(values={})
+
+
+class ReadsWhatItLikes(Ledger):
+    def record(self, person, names):
+        return super().record({**person, "fields": dict.fromkeys(names, "Ada")}, names)
+
+
+class ReadsAnyAnswer(Ledger):
+    async def read_one(self, contact, names):
+        [one] = (await self.login.request("GET", f"/people/{contact.remote_id or 1}")).json["people"] or [None]
+        return one and self.record(one, names)
+
+
+class FindsAllAlike(Ledger):
+    def same(self, field, name, sent, held):
+        return True
+
+
+class FindsNothingAlike(Ledger):
+    def same(self, field, name, sent, held):
+        return sent is held
+
+
+class ReadsStrangeMembers(Ledger):
+    read_members = frozenset({"listIds"})
+
+
 ANSWERS = {
     TakesAnyAnswer: (
         "odd_answer_null",
@@ -246,6 +306,17 @@ ANSWERS = {
     CountsOnFields: ("its_schema_may_be_answered_oddly", "its_schema_has_the_fields_and_no_others"),
     LogsInEachTime: ("one_token_serves_all_and_is_renewed_once_for_all",),
     TriesAgain: ("a_login_that_is_refused_is_everybodys_and_tried_once",),
+    ClearsNothing: ("what_is_to_be_cleared_is_cleared_and_nothing_else", "what_was_cleared_is_read_as_empty"),
+    ClearsAll: ("what_is_to_be_cleared_is_cleared_and_nothing_else",),
+    ReadsUnfolded: ("a_record_is_read_as_it_was_sent",),
+    ReadsTheFirst: ("a_record_is_read_as_it_was_sent",),
+    ReadsSomebody: ("nobody_is_read_for_a_contact_that_is_not_there",),
+    ReadsNothing: ("a_record_is_read_as_it_was_sent",),
+    ReadsWhatItLikes: ("what_was_cleared_is_read_as_empty", "another_value_is_told_from_what_was_sent"),
+    ReadsAnyAnswer: ("a_record_of_which_the_answer_is_odd",),
+    FindsAllAlike: ("another_value_is_told_from_what_was_sent",),
+    FindsNothingAlike: ("a_record_is_read_as_it_was_sent",),
+    ReadsStrangeMembers: ("what_is_read_beside_fields_is_a_member",),
 }
 
 
@@ -262,6 +333,27 @@ def contract(client=Ledger, crm=None):
 def test_a_client_that_breaks_the_contract_fails_its_check(client, check):
     with pytest.raises(AssertionError):
         getattr(contract(client), f"test_{check}")()
+
+
+def odd_member(**options):
+    return replace(FORMS, members={"optedOut": Member(**options)})
+
+
+@pytest.mark.parametrize(
+    ("forms", "check"),
+    [
+        (odd_member(form=boolean, opt_outs=bool.__invert__), "nobody_is_opted_in_unless_the_mapping_says_so"),
+        (odd_member(form=boolean), "nobody_is_opted_in_unless_the_mapping_says_so"),
+        (FORMS, "nobody_is_opted_in_unless_the_mapping_says_so"),
+        (odd_member(form=lambda value: value.lower()), "a_value_that_is_none_for_a_member_is_that_contacts"),
+        (odd_member(form=lambda value: {value}), "a_value_that_is_none_for_a_member_is_that_contacts"),
+    ],
+)
+def test_members_that_break_the_contract_fail_their_check(forms, check):
+    broken = contract(crm=registered(forms=forms))
+    broken.opts_in = {} if forms is FORMS else broken.opts_in
+    with pytest.raises(AssertionError):
+        getattr(broken, f"test_{check}")()
 
 
 class Creating(LedgerSandbox):

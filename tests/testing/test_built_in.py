@@ -3,6 +3,7 @@
 from crm_sync.crm.registry import OWN
 from crm_sync.sandbox import credentials
 from crm_sync.sandbox.brevo.sandbox import BrevoSandbox
+from crm_sync.sandbox.hubspot.beside import SCOPES
 from crm_sync.sandbox.hubspot.sandbox import HubSpotSandbox
 from crm_sync.sandbox.mautic.sandbox import MauticSandbox
 from crm_sync.sandbox.process import settings
@@ -19,9 +20,12 @@ class BuiltInContract(ClientContract):
 class TestHubSpot(BuiltInContract):
     name, crm = "hubspot", OWN["hubspot"]
     fields = {"firstname": "Ada", "city": "London"}  # noqa: RUF012 (not changed)
+    opts_in = {"subscribeTo": [7]}  # noqa: RUF012
 
     def sandbox(self):
-        return HubSpotSandbox(requests_per_ten_seconds=None, requests_per_day=None)
+        sandbox = HubSpotSandbox(requests_per_ten_seconds=None, requests_per_day=None)
+        sandbox.scopes |= {*SCOPES.values()}
+        return sandbox
 
     def records(self, sandbox):
         return [Record(str(number), one.properties.get("email"), one.properties) for number, one in sandbox.contacts.items()]
@@ -30,6 +34,7 @@ class TestHubSpot(BuiltInContract):
 class TestBrevo(BuiltInContract):
     name, crm = "brevo", OWN["brevo"]
     fields = {"FIRSTNAME": "Ada", "LASTNAME": "King"}  # noqa: RUF012
+    opts_in = {"emailBlacklisted": False, "smsBlacklisted": False}  # noqa: RUF012
 
     def sandbox(self):
         return BrevoSandbox(
@@ -43,6 +48,7 @@ class TestBrevo(BuiltInContract):
 class TestMautic(BuiltInContract):
     name, crm = "mautic", OWN["mautic"]
     fields = {"firstname": "Ada", "city": "London"}  # noqa: RUF012
+    opts_in = {"doNotContact": False}  # noqa: RUF012
 
     def sandbox(self):
         return MauticSandbox()

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from crm_sync.core.outcome import Contact, Deletion, Outcome, Unsent, Verdict
 from crm_sync.core.retry import describe
 from crm_sync.crm.account import Account
-from crm_sync.crm.client import Client, Entry, Found
+from crm_sync.crm.client import Client, Entry, Found, Held
 from crm_sync.crm.connections import Connections
 from crm_sync.crm.exchange import HARMLESS, Request, Response
 from crm_sync.crm.http import REQUEST_TIMEOUT_S, SHORTEST_KEY
@@ -73,6 +73,12 @@ class Bench:
 
     async def find(self, emails: Sequence[str]) -> list[Found]:
         return await self._asked("find", self.client.find(emails), len(emails), Found)
+
+    async def read(self, contacts: Sequence[Contact], names: Sequence[str]) -> list[Held]:
+        held = await self._asked("read", self.client.read(contacts, names), len(contacts), Held)
+        said = [(one, entry) for one, entry in zip(contacts, held, strict=True) if isinstance(entry, Outcome | LaneError)]
+        self._checked([entry for _, entry in said], [one for one, _ in said])
+        return held
 
     async def settle(self, contacts: Sequence[Contact]) -> dict[Any, Entry]:
         """By the contacts' ids, as a lane does it: in batches, and contacts refused together again in halves."""

@@ -26,14 +26,14 @@ from crm_sync.crm.rehearsal import rehearse
 from crm_sync.environment import Environment
 from crm_sync.errors import ConfigurationError, LaneError, RefusedError
 from crm_sync.sandbox.server import Answer, Fault
-from crm_sync.testing.answering import AnswerChecks
 from crm_sync.testing.base import Bench, contact, require
+from crm_sync.testing.capabilities import CapabilityChecks
 from crm_sync.testing.tokens import TokenDesk
 
 MANY = 8  # deliveries at a time
 
 
-class ClientContract(AnswerChecks):
+class ClientContract(CapabilityChecks):
     """All checks. closed_within_s: how long a connection that the client has closed may stay open."""
 
     closed_within_s: float = 10.0
