@@ -130,11 +130,11 @@ def _of_row(contact: Contact, row: Mapping[str, Any], crm: str) -> Iterator[Viol
         code = (error or "").partition(":")[0]
         if not error:
             yield Violation("I6", "is Error without a reason", contact.number, crm)
-        elif contact.deliverable or code != Code.INVALID_EMAIL:
+        elif contact.deliverable_to(crm) or code != Code.INVALID_EMAIL:
             yield Violation("I1", f"was flipped and is Error, {error}", contact.number, crm)
     elif sync != "Complete" or processing != "Complete":
         yield Violation("I1", f"was flipped and is {sync}, {processing}", contact.number, crm)
-    elif not contact.deliverable:
+    elif not contact.deliverable_to(crm):
         yield Violation("I1", "has no valid address and is Complete", contact.number, crm)
     # Brevo answers an update without the id, and the lookup of it may fail. For n8n, a success that cannot be read is a run.
     elif not row[REMOTE_ID[crm]] and crm not in ("brevo", "n8n"):
@@ -150,6 +150,8 @@ def _of_records(evidence: Evidence) -> Iterator[Violation]:
         last_names = {fold(address): last for address, last in evidence.last_names.get(crm, {}).items()}
         for email, first_name in records:
             address = fold(email)
+            if not address:
+                continue  # of contacts without one, of which n8n keeps no other key
             if address in held:
                 numbers = [contact.number for contact in sharing[address]]
                 yield Violation(

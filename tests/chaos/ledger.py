@@ -52,7 +52,12 @@ class Contact:
 
     @property
     def deliverable(self) -> bool:
+        """To every CRM."""
         return check_email(self.columns["email"]) is None
+
+    def deliverable_to(self, crm: str) -> bool:
+        """n8n takes contacts without an address, too."""
+        return self.deliverable or (crm == "n8n" and not (self.columns["email"] or "").strip())
 
 
 @dataclass(frozen=True, slots=True)

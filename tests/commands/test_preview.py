@@ -10,6 +10,7 @@ import pytest
 from crm_sync.cli import crm_sync
 from crm_sync.core.outcome import Contact
 from crm_sync.crm.rehearsal import rehearse
+from crm_sync.errors import DeclinedError
 from crm_sync.sandbox.__main__ import UNLIMITED
 from crm_sync.sandbox.credentials import BREVO_KEY
 from crm_sync.sandbox.process import CRMS, settings
@@ -112,7 +113,8 @@ async def test_a_mapping_that_writes_does_not_write(app, url, tmp_path):
 async def test_a_client_with_a_transport_of_its_own_is_not_even_opened():
     client = ScriptedCrm()
     contact = Contact(1, 0, 0, None, ADDRESS, None, {})
-    assert await rehearse(account(client), contact) is None
+    with pytest.raises(DeclinedError, match="has a transport of its own"):
+        await rehearse(account(client), contact)
     assert client.requests == []
 
 

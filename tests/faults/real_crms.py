@@ -11,11 +11,11 @@ import asyncpg
 import pytest
 
 from crm_sync.configuration import load
-from crm_sync.core.outcome import Contact
+from crm_sync.core.outcome import Contact, Deletion
 from crm_sync.core.waits import USUAL, Waits
 from crm_sync.crm import account as accounts
 from crm_sync.crm.account import Account
-from crm_sync.crm.client import Client, Entry
+from crm_sync.crm.client import Client, Entry, Found
 from crm_sync.crm.http import Http
 from crm_sync.crm.limiter import Limiter
 from crm_sync.daemon.daemon import Daemon
@@ -42,6 +42,7 @@ class Watched(Client):
         self.batch_limit = client.batch_limit
         self.concurrency = client.concurrency
         self.keeps_records = client.keeps_records
+        self.delete_limit = client.delete_limit
         self.requests: list[list[Contact]] = []
         self.began: list[int] = []
         self.ended: dict[int, int] = {}
@@ -61,8 +62,17 @@ class Watched(Client):
             self.ended[number] = len(self.began) + len(self.ended)
             self.in_flight -= 1
 
+    async def find(self, emails: Sequence[str]) -> Sequence[Found]:
+        return await self._client.find(emails)
+
+    async def delete(self, deletions: Sequence[Deletion]) -> Sequence[Entry]:
+        return await self._client.delete(deletions)
+
     async def check(self) -> str:
         return await self._client.check()
+
+    def key(self, contact: Contact) -> str | None:
+        return self._client.key(contact)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "if_empty":

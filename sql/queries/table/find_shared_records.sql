@@ -1,4 +1,5 @@
 -- Which of these records of the CRM belong to several contacts with different addresses, ignoring case and whitespace.
+-- Those without an address are not counted: nothing of theirs replaces an address.
 --
 -- At most a hundred contacts of each are examined, because an id that is in every row is not an id.
 --
@@ -10,7 +11,7 @@ CROSS JOIN LATERAL (
         min(holder.address) AS first_address,
         max(holder.address) AS last_address
     FROM (
-        SELECT lower(btrim(c.:email::text, E' \t\n\r\f\x0b')) AS address
+        SELECT nullif(lower(btrim(c.:email::text, E' \t\n\r\f\x0b')), '') AS address
         FROM :contacts AS c
         WHERE
             c.:remote_id :remote_is asked.remote_id:::remote_type

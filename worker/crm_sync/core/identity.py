@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from crm_sync.core.consent import Together
@@ -72,14 +72,17 @@ def with_ascii_domain(email: str) -> str:
     return f"{local_part}@{ascii_domain(domain) or domain}" if at else address
 
 
-def addressees(contacts: Iterable[Contact], together: Together | None = None) -> list[Addressee]:
-    """Groups contacts with valid addresses by address: the one flipped last is sent.
+def addressees(
+    contacts: Iterable[Contact], together: Together | None = None, key: Callable[[Contact], str | None] | None = None
+) -> list[Addressee]:
+    """Groups contacts with valid addresses by address: the one flipped last is sent. key: what stands for the address of a
+    contact that has none.
 
     If it has no id in the CRM yet but a twin has one, the twin's record is used. together: makes its fields from those of all.
     """
     found: dict[str, list[Contact]] = {}
     for contact in contacts:
-        found.setdefault(fold(contact.email or ""), []).append(contact)
+        found.setdefault(fold(contact.email or "") or (key and key(contact)) or "", []).append(contact)
     return [
         Addressee(address, people[0]) if len(people) == 1 else _of_several(address, people, together)
         for address, people in found.items()

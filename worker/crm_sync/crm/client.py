@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from crm_sync.core.codes import Code
+from crm_sync.core.identity import check_email
 from crm_sync.core.likeness import same_plain
 from crm_sync.core.outcome import Contact, Deletion, Outcome, Unsent
 from crm_sync.core.remote_schema import RemoteField, RemoteSchema
@@ -49,6 +50,7 @@ class Client(ABC):
     moving: Collection[str] = frozenset()
     keeps_records: bool = True
     if_empty: Collection[str] = frozenset()
+    without_address: str = "add one to the row, and flip it again"  # what to do about a contact that has no key either
 
     @abstractmethod
     async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Entry]:
@@ -95,9 +97,24 @@ class Client(ABC):
         """The fields of the account, with what each accepts; None if that cannot be read. Raises LaneError."""
         return None
 
+    def key(self, contact: Contact) -> str | None:
+        """What identifies a contact that has no address, in the place of one; None if nothing does, so that it is not sent.
+
+        Not an address itself. Contacts with the same key are one person: they share a delivery.
+        """
+        return None
+
     @abstractmethod
     async def check(self) -> str:
         """Tests the credentials without changing anything. Returns a few words for people. Raises LaneError."""
+
+
+def problem_of(client: Client, contact: Contact) -> str | None:
+    """Why a contact cannot be sent, or None: it has neither a valid address nor, if it has none at all, a key of this CRM."""
+    problem = check_email(contact.email)
+    if problem is None or (contact.email or "").strip():
+        return problem
+    return None if client.key(contact) else f"{problem}: {client.without_address}"
 
 
 def _cannot_delete() -> Outcome:

@@ -5,15 +5,17 @@ is run once for each assumption that it declares, with those answers. It stops a
 """
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from crm_sync.core import clearing
 from crm_sync.core.outcome import Contact, Outcome
-from crm_sync.crm.account import Account, Witnessed
+from crm_sync.crm.account import Account
 from crm_sync.crm.answer import Answer
+from crm_sync.crm.client import Client
 from crm_sync.crm.exchange import Assumption, Request, Response, Said, Shown
 from crm_sync.crm.limiter import UNLIMITED
 from crm_sync.errors import DeclinedError, HeldBackError, LaneError
@@ -45,27 +47,34 @@ class Rehearsal:
 
 async def rehearse(
     account: Account, contact: Contact, *, shared: bool = False, if_empty: Collection[str] = frozenset()
-) -> Rehearsal | None:
-    """None if the client does not use our HTTP layer, and so would really send. Raises DeclinedError.
+) -> Rehearsal:
+    """Raises DeclinedError, also if the client does not use our HTTP layer, and so would really send.
 
     shared: it must not be matched by its record id, see `crm_sync.table.shared_records`. if_empty: as the client's.
     """
-    if account.witnessed is None:
-        return None
-    idle = _Nowhere(())
-    async with account.witnessed(idle, idle)(UNLIMITED) as client:
+    async with idle_client(account) as client:
         client.if_empty = if_empty
         together = client.batch_limit
         if shared and client.keeps_records:
             contact = contact._replace(remote_id=None, sent=clearing.apart(contact.sent))
         declared = client.assumptions(contact) or [NOTHING_ASSUMED]
-    return _joined(together, [await _run(account.witnessed, contact, assumption, if_empty) for assumption in declared])
+    return _joined(together, [await _run(account, contact, assumption, if_empty) for assumption in declared])
 
 
-async def _run(witnessed: Witnessed, contact: Contact, assumption: Assumption, if_empty: Collection[str]) -> Run:
+@asynccontextmanager
+async def idle_client(account: Account, nowhere: "_Nowhere | None" = None) -> AsyncIterator[Client]:
+    """The client, over a wire that leads nowhere. Raises DeclinedError if it has a transport of its own."""
+    if account.witnessed is None:
+        raise DeclinedError("the client of this CRM has a transport of its own, so it would really send")
+    nowhere = nowhere or _Nowhere(())
+    async with account.witnessed(nowhere, nowhere)(UNLIMITED) as client:
+        yield client
+
+
+async def _run(account: Account, contact: Contact, assumption: Assumption, if_empty: Collection[str]) -> Run:
     """Each run has its own client, so that none knows earlier assumptions."""
     nowhere = _Nowhere(assumption.answers)
-    async with witnessed(nowhere, nowhere)(UNLIMITED) as client:
+    async with idle_client(account, nowhere) as client:
         client.if_empty = if_empty
         try:
             said = (await client.deliver([contact]))[0]

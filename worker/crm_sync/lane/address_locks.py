@@ -67,7 +67,7 @@ class AddressLocks:
         """What `held` does last."""
         request.ended = True
         for address in request.addresses:
-            del self._under_way[address]
+            self._under_way.pop(address, None)  # twice in a request, of two deletions with one address
         self._release([request])
 
     async def make_company(self) -> None:

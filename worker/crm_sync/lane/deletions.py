@@ -56,6 +56,9 @@ class Deleter(Client):
     async def check(self) -> str:
         return await self._client.check()
 
+    def key(self, contact: Contact) -> str | None:
+        return self._client.key(contact)
+
     async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Entry]:
         """Raises LaneError, and as Database.fetch does."""
         entries: dict[int, Entry] = {}

@@ -8,9 +8,10 @@ import structlog
 
 from crm_sync import events
 from crm_sync.core.codes import Code
-from crm_sync.core.identity import Addressee, addressees, check_email
+from crm_sync.core.identity import Addressee, addressees
 from crm_sync.core.outcome import Contact, Finish, Outcome
 from crm_sync.core.retry import RetryPolicy, deferred
+from crm_sync.crm.client import problem_of
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
 from crm_sync.lane.channel import Channel
 from crm_sync.lane.delivery import Deliveries
@@ -62,12 +63,12 @@ class Dispatch:
             # Contacts behind a slow one come back later, or they would be the fresh ones of the next claim.
             delay_s = self._channel.waits.slow_again_s if claimed.slow else 0.0
             self._put([deferred(contact, delay_s) for contact in claimed.returned])
-        valid, rejected = sorted_out(self._channel.policy, claimed)
+        valid, rejected = sorted_out(self._channel, claimed)
         if rejected:
             self._put(rejected)
         free: list[Addressee] = []
         busy: list[Addressee] = []
-        for addressee in addressees(valid, self._channel.together):
+        for addressee in addressees(valid, self._channel.together, self._channel.client.key):
             (busy if addressee.address in self._under_way else free).append(addressee)
         size = self._channel.client.batch_limit
         looked = self._look(valid)
@@ -136,12 +137,13 @@ class Dispatch:
             self._tasks.discard(delivery)
 
 
-def sorted_out(policy: RetryPolicy, claimed: Claimed) -> tuple[list[Contact], list[Finish]]:
+def sorted_out(channel: Channel, claimed: Claimed) -> tuple[list[Contact], list[Finish]]:
     """(contacts that can be sent, the finishes of those that cannot)."""
+    policy = channel.policy
     rejected = [_rejected(policy, contact, Code.MAPPING_FAILED, reason) for contact, reason in claimed.unreadable]
     valid = []
     for contact in claimed.contacts:
-        problem = check_email(contact.email)
+        problem = problem_of(channel.client, contact)
         if problem is None:
             valid.append(contact)
         else:

@@ -102,12 +102,12 @@ class SingleDelivery:
             return
         read = await named.read([*claimed.values()], token)
         claimed.update((contact.id, contact) for contact in (*read.contacts, *read.returned))
-        contacts, rejected = sorted_out(self._channel.policy, read)
+        contacts, rejected = sorted_out(self._channel, read)
         finishes += rejected
         if self._channel.client.keeps_records:
             contacts = await self._shared.apart(contacts)
         # They have one address, unless the mapping gives them different ones.
-        for person in addressees(contacts, self._channel.together):
+        for person in addressees(contacts, self._channel.together, self._channel.client.key):
             try:
                 finishes += await self._deliveries.deliver([person])
             except BaseException:

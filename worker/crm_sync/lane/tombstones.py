@@ -19,6 +19,7 @@ from crm_sync import events
 from crm_sync.core.identity import Addressee, fold
 from crm_sync.core.outcome import Contact, Deletion, Finish, Kind, columns
 from crm_sync.core.text import name_of
+from crm_sync.crm.client import Client
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
 from crm_sync.lane.channel import Channel
 from crm_sync.lane.deletions import Deleter, put_off
@@ -109,7 +110,7 @@ class Tombstones:
 
     async def _deliver(self, rows: Sequence[asyncpg.Record], token: int) -> list[Finish]:
         await self._deleter.begin({row["id"]: _deletion(row) for row in rows}, rows[0]["claimed_at"])
-        addressees = [_addressee(row, token) for row in rows]
+        addressees = [_addressee(row, token, self._deleter) for row in rows]
         size = self._deleter.batch_limit
         # Never more at a time than there are permits: contacts that wait for one queue up with them.
         turns = asyncio.Semaphore(max(1, self._permits.limit))
@@ -159,9 +160,10 @@ def _deletion(row: asyncpg.Record) -> Deletion:
     return Deletion(row["contact_id"], row["remote_id"] or None, row["email"], row["policy"] == "erase", row["deleted_at"])
 
 
-def _addressee(row: asyncpg.Record, token: int) -> Addressee:
-    """By its address, so that it is never in a request at the same time as an upsert of the same address; each is sent on its
-    own.
+def _addressee(row: asyncpg.Record, token: int, client: Client) -> Addressee:
+    """By its address, or what stands for it, so that it is never in a request at the same time as an upsert of the same person;
+    each is sent on its own.
     """
     contact = Contact(row["id"], token, row["attempts"], row["remote_id"], row["email"], row["deleted_at"], {})
-    return Addressee(fold(row["email"] or "") or f"tombstone {row['id']}", contact)
+    address = fold(row["email"] or "") or client.key(contact._replace(id=row["contact_id"]))
+    return Addressee(address or f"tombstone {row['id']}", contact)

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from crm_sync.core.codes import Code
-from crm_sync.core.identity import addressees, check_email
+from crm_sync.core.identity import addressees
 from crm_sync.core.outcome import Contact, Outcome, Verdict
 from crm_sync.crm.account import Account
+from crm_sync.crm.client import Client, problem_of
 from crm_sync.crm.exchange import Shown
-from crm_sync.crm.rehearsal import Rehearsal, rehearse
-from crm_sync.errors import DeclinedError
+from crm_sync.crm.rehearsal import Rehearsal, idle_client, rehearse
 from crm_sync.postgres.pool import Database
 from crm_sync.reports.http_report import request_lines
 from crm_sync.table.adopted_table import LaneTable
@@ -66,13 +66,12 @@ class RequestPreview:
             empty=self.empty,
             required=account.required,
         )
-        contact = await self._contact(mapping, matches)
+        async with idle_client(account) as client:
+            contact = await self._contact(mapping, matches, client)
         if isinstance(contact, str):
             return Told(f"none: it would be rejected. {contact}")
         shared = await SharedRecords(self.database, self.table).find([contact])
         rehearsal = await rehearse(account, contact, shared=bool(shared), if_empty=mapping.if_empty)
-        if rehearsal is None:
-            raise DeclinedError("the client of this CRM has a transport of its own, so it would really send")
         only = rehearsal.then[0]
         emptied = () if shared else contact.emptied
         empty = [name for name in contact.fields if name not in contact.filled and name not in emptied]
@@ -80,7 +79,7 @@ class RequestPreview:
             return Told(f"none: {_ending(only.outcome)}", empty=empty)
         return Told(_heading(matches[0], rehearsal.together), [*_lines(rehearsal)], empty, emptied)
 
-    async def _contact(self, mapping: FieldMapping, matches: Sequence[Match]) -> Contact | str:
+    async def _contact(self, mapping: FieldMapping, matches: Sequence[Match], client: Client) -> Contact | str:
         """What would be sent, or why it would be rejected."""
         meant, *others = matches
         # Contacts in line with the same address share its delivery, and may know the id of the record.
@@ -93,10 +92,10 @@ class RequestPreview:
         by_id = {contact.id: contact for contact in claimed.contacts}
         if meant.id not in by_id:
             return "It was deleted just now"
-        if problem := check_email(by_id[meant.id].email):
+        if problem := problem_of(client, by_id[meant.id]):
             return f"{Code.INVALID_EMAIL}: {problem}"
-        valid = [contact for contact in claimed.contacts if check_email(contact.email) is None]
-        people = addressees(valid, mapping.together)
+        valid = [contact for contact in claimed.contacts if problem_of(client, contact) is None]
+        people = addressees(valid, mapping.together, client.key)
         return next(person.contact for person in people if meant.id in (person.contact.id, *(twin.id for twin in person.twins)))
 
 

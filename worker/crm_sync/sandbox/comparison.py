@@ -72,6 +72,8 @@ def differences(crm: str, rows: Sequence[Row], records: Iterable[Record]) -> lis
     by_address: dict[str, Record] = {}
     problems = []
     for one in records:
+        if not one.email and crm == "n8n":
+            continue  # of contacts without an address
         if one.email in by_address:
             problems.append(f"records {by_address[one.email].id} and {one.id} have one address")
         by_address[one.email] = one
@@ -79,7 +81,7 @@ def differences(crm: str, rows: Sequence[Row], records: Iterable[Record]) -> lis
     known = {(row.address, row.remote_id) for row in rows}
     for row in rows:
         there = by_address.get(row.address)
-        problems += _of_row(row, there)
+        problems += _of_row(crm, row, there)
         if there and row.remote_id != there.id and not (crm == "n8n" and row.remote_id and (row.address, there.id) in known):
             problems.append(f"record {there.id}: its contact has the id {row.remote_id}")
     unknown = by_address.keys() - {row.address for row in wanted}
@@ -88,9 +90,12 @@ def differences(crm: str, rows: Sequence[Row], records: Iterable[Record]) -> lis
     return problems + (_of_phones(wanted, by_address) if crm == "brevo" else [])
 
 
-def _of_row(row: Row, there: Record | None) -> Iterator[str]:
+def _of_row(crm: str, row: Row, there: Record | None) -> Iterator[str]:
     became = f"is {row.sync_status}, {row.code}"
-    if check_email(row.email) is not None:
+    if crm == "n8n" and not (row.email or "").strip():
+        if row.sync_status != "Complete":
+            yield f"a contact without an address {became}"
+    elif check_email(row.email) is not None:
         if (row.sync_status, row.code) != ("Error", Code.INVALID_EMAIL):
             yield f"a contact without an address {became}"
     elif row.refused:

@@ -90,6 +90,10 @@ class N8n(Client):
         # If a webhook asks for no credentials, its path is the secret: both as configured and as it is in a request.
         http.hide(target[1:], URL(origin + target).raw_path_qs[1:], *login.secrets)
 
+    def key(self, contact: Contact) -> str:
+        """The workflow gets the row's key with every contact."""
+        return f"contact {contact.id}"
+
     async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Entry]:
         return await self._call(contacts, [_entry(contact) for contact in contacts])
 
