@@ -111,6 +111,8 @@ class Link:
             self._statements[name] = text
         elif kind == b"B":
             self._losing = self._proxy.take_lost_answer(self._statements.get(body.split(b"\0")[1], b""))
+        elif kind == b"Q":
+            self._losing = self._proxy.take_lost_answer(body)
 
     async def _lose(self, losing: LostAnswer, message: bytes) -> None:
         """The server is ready for the next statement once this one is committed: the connection must not break before that."""

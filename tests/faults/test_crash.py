@@ -189,11 +189,16 @@ async def test_sigterm_before_a_crm_that_never_answers_gives_everything_back_wit
     assert await app.fetchval("SELECT count(*) FROM crm_sync.workers") == 0
 
 
+def asks_for_no_fields(request):
+    return not asks_for_fields(request)
+
+
 @slow
-async def test_sigterm_while_postgres_is_silent_ends_it_in_time_and_the_next_one_delivers(app, url, brevo):
-    """With answers in hand that cannot be written."""
+@pytest.mark.parametrize("held", [asks_for_no_fields, asks_for_fields])
+async def test_sigterm_while_postgres_is_silent_ends_it_in_time_and_the_next_one_delivers(app, url, brevo, held):
+    """With answers in hand that cannot be written, or just before its first request, when it connects a lot."""
     hold = Hold()
-    brevo.standing_faults.append(Fault(lambda request: not asks_for_fields(request), applies=True, hold=hold))
+    brevo.standing_faults.append(Fault(held, applies=True, hold=hold))
     async with AsyncExitStack() as stack:
         proxy = await stack.enter_async_context(Proxy(url))
         running = await stack.enter_async_context(process(environment(proxy.url, brevo, SHUTDOWN_GRACE_S="1")))

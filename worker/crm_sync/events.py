@@ -3,6 +3,7 @@
 WORKER_STARTED = "worker_started"
 WORKER_STOPPING = "worker_stopping"
 WORKER_STOPPED = "worker_stopped"
+STOP_OVERDUE = "stop_overdue"
 CONFIGURATION_RELOADED = "configuration_reloaded"
 CONFIGURATION_REFUSED = "configuration_refused"
 UNKNOWN_SETTING = "unknown_setting"

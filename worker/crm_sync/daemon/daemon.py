@@ -22,6 +22,7 @@ from crm_sync.configuration import Configuration, LaneConfiguration
 from crm_sync.core.waits import USUAL, Waits
 from crm_sync.daemon.fleet_counts import FleetCounts
 from crm_sync.daemon.installation import plan_lane
+from crm_sync.daemon.last_resort import LastResort
 from crm_sync.daemon.metrics import Metrics
 from crm_sync.daemon.signals import Service
 from crm_sync.daemon.supervised_lane import Read, SupervisedLane
@@ -29,6 +30,7 @@ from crm_sync.daemon.supervision import supervise
 from crm_sync.daemon.systemd import Notifier
 from crm_sync.daemon.wiring import Wiring
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
+from crm_sync.lane.ending import end_tasks
 from crm_sync.log import Trouble, set_level
 from crm_sync.postgres.backoff import Backoff
 from crm_sync.postgres.listen_check import check_listening
@@ -156,6 +158,11 @@ class Daemon:
         return self.stop.is_set()
 
     @property
+    def end_s(self) -> float:
+        """Seconds from being stopped to its end, at most: requests, outcomes, what is told of them."""
+        return self._settings.shutdown_grace_s + 2 * self._waits.finish_grace_s
+
+    @property
     def in_flight(self) -> Mapping[str, int]:
         """Contacts that it has claimed and not finished, by CRM."""
         return {} if self._wiring is None else {crm: lane.in_flight for crm, lane in self._wiring.lanes.items()}
@@ -197,7 +204,7 @@ class Daemon:
         trouble = Trouble(note="waiting for the database")
         while True:
             try:
-                result = await work()
+                result = await self._unless_stopped(work())
             except DatabaseTroubleError as error:
                 trouble.tell(error)
                 self._waiting_for = str(error)
@@ -210,6 +217,17 @@ class Daemon:
                 async with asyncio.timeout(backoff.pause_s()):
                     await self.stop.wait()
                 raise _StoppedError
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Raises _StoppedError when stopped meanwhile: nothing is waited for that has only begun."""
+        working, stopping = asyncio.create_task(work), asyncio.create_task(self.stop.wait())
+        try:
+            await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                return working.result()
+            raise _StoppedError
+        finally:
+            await end_tasks([working, stopping])
 
     def _readers(self) -> dict[str, Read]:
         """How to read the configuration of each lane; CRMs without credentials have none. A CRM with a wrong
@@ -271,8 +289,7 @@ class Daemon:
                 await self.stop.wait()
                 await self._drain(wiring)
                 await telling.end()
-                for task in tasks:
-                    task.cancel()
+                await end_tasks(tasks)
         except* ConfigurationError as errors:
             raise errors.exceptions[0] from None
 
@@ -289,7 +306,7 @@ class Daemon:
         lanes = self.lanes.values()
         grace_s, finish_grace_s = self._settings.shutdown_grace_s, self._waits.finish_grace_s
         log.info(events.WORKER_STOPPING, grace_s=grace_s)
-        self._notifier.extend(grace_s + 2 * finish_grace_s)
+        self._notifier.extend(self.end_s + finish_grace_s)
         with suppress(TimeoutError):
             async with asyncio.timeout(grace_s + finish_grace_s):
                 await asyncio.gather(*(lane.stop() for lane in lanes))
@@ -312,4 +329,12 @@ async def serve(configuration: Configuration, read_again: Callable[[], Configura
     again = read_again or (lambda: configuration)
     with closing(Notifier.from_environment()) as notifier:
         first = Daemon(configuration, notifier, metrics=(metrics := Metrics()))
-        await Service(first, lambda current: Daemon(again(), notifier, former=current, metrics=metrics), notifier).run()
+        last_resort = LastResort()
+
+        def follow(current: Daemon) -> Daemon:
+            return Daemon(again(), notifier, former=current, metrics=metrics)
+
+        def be_sure_of_the_end(current: Daemon) -> None:
+            last_resort.arm(current.end_s, lambda: current.in_flight)
+
+        await Service(first, follow, notifier, be_sure_of_the_end).run()

@@ -42,12 +42,21 @@ CurrentWorker = TypeVar("CurrentWorker", bound=Worker)
 
 
 class Service(Generic[CurrentWorker]):
-    """read_again: returns a worker with the current configuration, to replace the running one. Raises ConfigurationError."""
+    """read_again: returns a worker with the current configuration, to replace the running one. Raises ConfigurationError.
+    on_stop: called with the running worker when it is told to stop.
+    """
 
-    def __init__(self, first: CurrentWorker, read_again: Callable[[CurrentWorker], CurrentWorker], notifier: Notifier) -> None:
+    def __init__(
+        self,
+        first: CurrentWorker,
+        read_again: Callable[[CurrentWorker], CurrentWorker],
+        notifier: Notifier,
+        on_stop: Callable[[CurrentWorker], None] = lambda _: None,
+    ) -> None:
         self._worker = first
         self._next: CurrentWorker | None = None
         self._read_again = read_again
+        self._on_stop = on_stop
         self._notifier = notifier
         self._stopping = False
         self._asked = asyncio.Event()
@@ -81,6 +90,7 @@ class Service(Generic[CurrentWorker]):
 
     def _stop(self) -> None:
         self._stopping = True
+        self._on_stop(self._worker)
         self._worker.stop.set()
         self._notifier.stopping()
 

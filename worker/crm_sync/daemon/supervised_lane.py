@@ -25,6 +25,7 @@ from crm_sync.daemon.installation import LanePlan, plan_lane
 from crm_sync.daemon.supervision import every, supervise
 from crm_sync.daemon.wiring import Wiring
 from crm_sync.errors import ConfigurationError, CrmSyncError, DatabaseTroubleError
+from crm_sync.lane.ending import end_tasks
 from crm_sync.lane.lane import Lane
 from crm_sync.log import Trouble
 from crm_sync.postgres.backoff import Backoff
@@ -172,9 +173,7 @@ class SupervisedLane:
             self._trouble.tell(_REOPENED)
         finally:
             self._failure = None
-            for loop in loops:
-                loop.cancel()
-            await asyncio.wait(loops)
+            await end_tasks(loops)
 
     def _loops(self, lane: Lane, plan: LanePlan, progress: LaneProgress) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
         recovery, session = self._wiring.recovery, self._wiring.session

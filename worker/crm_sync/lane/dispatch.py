@@ -15,6 +15,7 @@ from crm_sync.crm.client import problem_of
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
 from crm_sync.lane.channel import Channel
 from crm_sync.lane.delivery import Deliveries
+from crm_sync.lane.ending import end_tasks
 from crm_sync.log import Trouble
 from crm_sync.table.shared_records import SharedRecords, apart
 from crm_sync.table.unreadable_rows import Claimed
@@ -81,11 +82,10 @@ class Dispatch:
         """Returns when every delivery has ended. Those that take longer than grace_s are cancelled."""
         if not self._tasks:
             return
-        _, late = await asyncio.wait(self._tasks, timeout=grace_s)
-        for delivery in late:
-            delivery.cancel()
-        if late:
-            await asyncio.wait(late)
+        try:
+            await asyncio.wait(self._tasks, timeout=grace_s)
+        finally:  # also where nothing is waited for any more
+            await end_tasks(self._tasks)
 
     def _look(self, contacts: Sequence[Contact]) -> Look | None:
         """Looks up records shared with other contacts, once for all contacts claimed together."""

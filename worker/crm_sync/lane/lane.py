@@ -186,17 +186,26 @@ class Lane:
         self._deliveries.release()
 
     async def stop(self, grace_s: float) -> None:
-        """Stops claiming, gives back contacts without a started request, and lets requests run for up to this many seconds."""
+        """Stops claiming, gives back contacts without a started request, and lets requests run for up to this many seconds.
+
+        A claim that the database does not answer gives requests no more time. The caller limits how long that claim, and the
+        writing of outcomes, are waited for.
+        """
         self._stopping.set()
         self.ask()
         self._room_made.set()
         self._deliveries.stop()
-        async with self._turn:
-            pass  # a claim that was just running is in hand now
         async with asyncio.TaskGroup() as group:
             group.create_task(self._tombstones.stop(grace_s))
             group.create_task(self._dispatch.ended(grace_s))
+            group.create_task(self._claimed())
+        await self._dispatch.ended(grace_s)  # of what was just being claimed: no request is started for it
         await self._finisher.drained()
+
+    async def _claimed(self) -> None:
+        """Returns when what is just being claimed is in hand."""
+        async with self._turn:
+            pass
 
     async def leave(self) -> None:
         """After stop, if the worker goes on without this lane: releases what its session holds for other workers.

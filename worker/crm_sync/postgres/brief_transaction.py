@@ -9,6 +9,7 @@ from crm_sync.errors import DatabaseTroubleError
 from crm_sync.postgres.lock_patience import LOCK_TIMEOUT_MS, REFUSED
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import set_to
+from crm_sync.postgres.transactions import transaction
 
 _SETTINGS: dict[str, str | int] = {
     "lock_timeout": LOCK_TIMEOUT_MS,
@@ -19,7 +20,7 @@ _SETTINGS: dict[str, str | int] = {
 @asynccontextmanager
 async def brief_transaction(database: Database) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy]:
     """Raises as Database.fetch does; a lock not granted within LOCK_TIMEOUT_MS raises DatabaseTroubleError, see lock_refused."""
-    async with database.connection() as connection, connection.transaction():
+    async with database.connection() as connection, transaction(connection):
         await connection.execute(set_to(_SETTINGS, local=True))
         yield connection
 

@@ -26,6 +26,7 @@ from crm_sync.postgres.pooler import LEADS_THROUGH
 from crm_sync.postgres.session_settings import OF_POOL, PINNED, SINCE_17, search_path
 from crm_sync.postgres.sqlstates import QUOTES_NO_VALUES, Fault, fault_of
 from crm_sync.postgres.statements import name_of, query, set_to
+from crm_sync.postgres.transactions import transaction
 from crm_sync.settings import Settings
 
 MOVED_TRIES = 10  # tries of a statement whose rows move between partitions
@@ -99,9 +100,12 @@ def _of_the_server(error: asyncpg.PostgresError, state: str) -> Exception:
 
 @asynccontextmanager
 async def translated() -> AsyncIterator[None]:
+    """The driver's errors in our words. A task that is cancelled ends, whatever came of its statement at the same time."""
     try:
         yield
     except Exception as error:
+        if (task := asyncio.current_task()) is not None and task.cancelling():
+            raise asyncio.CancelledError from error
         ours = translate(error)
         if ours is error:
             raise
@@ -120,20 +124,22 @@ async def _connect(arguments: dict[str, Any], settings: Mapping[str, str], timeo
     try:
         async with translated():
             connection: asyncpg.Connection = await asyncpg.connect(**arguments)
-            try:
-                await _set_further(connection)
-            except BaseException:
-                connection.terminate()
-                raise
+            await _set_further(connection)
             return connection
     except RowRefusedError as error:
         raise ConfigurationError(f"the database refused a setting of the connection: {error}") from error
 
 
 async def _set_further(connection: asyncpg.Connection) -> None:
-    """What is known about a server only after connecting to it."""
-    if connection.get_server_version().major >= 17:
-        await connection.execute(set_to(SINCE_17, local=False))
+    """What is known about a server only after connecting to it. Where it fails, the connection is terminated: the pool would
+    close it with a message to the server, and wait for the answer.
+    """
+    try:
+        if connection.get_server_version().major >= 17:
+            await connection.execute(set_to(SINCE_17, local=False))
+    except BaseException:
+        connection.terminate()
+        raise
 
 
 class Database:
@@ -268,7 +274,7 @@ class Database:
         """The server cancels it after this many seconds, also behind a pooler. Raises as fetch does."""
 
         async def run(connection: asyncpg.pool.PoolConnectionProxy) -> list[asyncpg.Record]:
-            async with connection.transaction():
+            async with transaction(connection):
                 await connection.execute(set_to({"statement_timeout": _milliseconds(patience_s)}, local=True))
                 # Our timeout is only for a silent server: what the server cancels raises TooSlowError.
                 own_s = max(self._timeout_s, patience_s / SERVERS_SHARE)

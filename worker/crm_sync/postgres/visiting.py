@@ -8,6 +8,7 @@ import asyncpg
 
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import quote
+from crm_sync.postgres.transactions import transaction
 
 _role: ContextVar[str | None] = ContextVar("role", default=None)
 
@@ -37,7 +38,7 @@ class Visiting(Database):
             if role is None:
                 yield connection
                 return
-            async with connection.transaction():
+            async with transaction(connection):
                 await connection.execute(f"SET LOCAL ROLE {quote(role)}")
                 yield connection
 
@@ -47,7 +48,7 @@ class ReadOnly(Visiting):
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy]:
-        async with Database.connection(self) as connection, connection.transaction(readonly=True):
+        async with Database.connection(self) as connection, transaction(connection, readonly=True):
             if (role := _role.get()) is not None:
                 await connection.execute(f"SET LOCAL ROLE {quote(role)}")
             yield connection

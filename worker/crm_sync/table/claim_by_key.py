@@ -9,6 +9,7 @@ from typing import Any
 from crm_sync.core.outcome import Contact
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import render
+from crm_sync.postgres.transactions import transaction
 from crm_sync.table.adopted_table import LaneTable
 from crm_sync.table.clearing import Clearing, SentNotes
 from crm_sync.table.mapping import FieldMapping
@@ -46,7 +47,7 @@ class ClaimByKey:
         was not in line when it was read. One that was in line and no longer is has been delivered.
         """
         try:
-            async with self._database.connection() as connection, connection.transaction():
+            async with self._database.connection() as connection, transaction(connection):
                 if flip:
                     await connection.fetch(self._flip, ids[0])
                 rows = await connection.fetch(self._claim, list(ids), token)

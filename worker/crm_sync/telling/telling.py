@@ -16,8 +16,6 @@ from crm_sync.telling.minutes import Minutes
 from crm_sync.telling.snapshot import Snapshot
 from crm_sync.telling.tidying import Tidying
 
-LAST_WORDS_S = 2.0  # that a worker may take at its end
-
 Loop = tuple[str, Callable[[], Coroutine[None, None, None]]]
 
 
@@ -40,6 +38,7 @@ class Telling:
         self._snapshot = Snapshot(database, session, waits)
         self._alerts = alerts
         self._opened = session.opened
+        self._last_words_s = waits.last_words_s
 
     @property
     def loops(self) -> list[Loop]:
@@ -61,7 +60,7 @@ class Telling:
     async def end(self) -> None:
         """Writes everything that is left. Raises nothing."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(LAST_WORDS_S):
+            async with asyncio.timeout(self._last_words_s):
                 await self._minutes.write()
                 await self._alerts.end()
                 await self._events.write(all_of_them=True)
