@@ -4,9 +4,10 @@ import io
 
 import pytest
 
+from crm_sync.core.outcome import Kind
 from crm_sync.core.waits import Waits
 from tests.harness import ALL_COMPLETE, ScriptedCrm, running, until, until_asleep
-from tests.steps import insert, pair, read
+from tests.steps import COLUMNS, insert, pair, read
 
 NO_TICK = Waits(tick_s=3600.0)
 FLIP = "UPDATE contacts SET brevo_sync_status = 'Queued'"
@@ -55,6 +56,68 @@ async def test_an_upsert_keeps_the_id_that_is_known_and_flips(app, worker):
     row = await read(app, contact)
     assert (row["sync_status"], row["processing_status"]) == ("Queued", "Processing")
     assert (row["claimed_by"], row["contact_id"]) == (claimed.token, "7")
+
+
+OURS = [f"brevo_{name}" for name in COLUMNS]
+ENDS_THE_CLAIM = ["brevo_claimed_by", "brevo_due_at"]
+
+
+def upsert(status, columns):
+    """As an ORM writes it: the row as it would be inserted, over the one that is there."""
+    names, values = (", brevo_sync_status", f", '{status}'") if status else ("", "")
+    changes = ", ".join(f"{name} = EXCLUDED.{name}" for name in ["first_name", *columns])
+    return (
+        f"INSERT INTO contacts (id, email, first_name{names}) VALUES ($1, 'ada@example.com', 'Grace'{values}) "
+        f"ON CONFLICT (id) DO UPDATE SET {changes}"
+    )
+
+
+@pytest.mark.parametrize("status", ["Queued", "New", "Skipped", "Complete", None])
+@pytest.mark.parametrize(
+    "columns", [OURS, OURS[:4], OURS[:5], [*OURS[:6], "brevo_flipped_at"], ["brevo_sync_status"], ["brevo_claimed_by"], []]
+)
+async def test_an_upsert_of_a_row_in_flight_never_ends_its_claim(app, worker, columns, status):
+    """Whether it writes all columns of crm-sync, the older ones, or none."""
+    contact = await insert(app, "Queued")
+    (claimed,) = await worker.claim()
+    await app.execute(upsert(status, columns), contact)
+    row = await read(app, contact)
+    assert (row["processing_status"], row["claimed_by"]) == ("Processing", claimed.token)
+    # The column's default is New; as with any save of a row that is old, only a word of the application's own counts.
+    assert row["sync_status"] in (status, "New", "Processing")
+    assert await app.fetchval("SELECT first_name FROM contacts") == "Grace"
+    assert await worker.finish(claimed, Kind.DELIVERED, remote_id="7")
+
+
+async def in_flight(app, crm):
+    crm.gate.clear()
+    contact = await insert(app, "Queued")
+    await crm.reached(1)
+    return contact
+
+
+@pytest.mark.parametrize("columns", [ENDS_THE_CLAIM, [*ENDS_THE_CLAIM, "brevo_processing_status", "brevo_attempts"]])
+async def test_one_that_does_since_it_leaves_out_flipped_at_is_sent_once_more(app, url, columns):
+    """No trigger can tell it from a finish."""
+    crm = ScriptedCrm()
+    async with running(url, crm, waits=NO_TICK):
+        contact = await in_flight(app, crm)
+        await app.execute(upsert(None, columns), contact)
+        assert (await read(app, contact))["claimed_by"] is None
+        crm.gate.set()
+        await until(app, ALL_COMPLETE)
+    assert crm.store[contact]["FIRSTNAME"] == "Grace"
+
+
+async def test_and_a_flip_that_such_a_one_makes_is_found_by_the_full_look(app, url, monkeypatch):
+    monkeypatch.setenv("BREVO_SYNC_SCHEDULER_INTERVAL_MINUTES", "0.001")
+    crm = ScriptedCrm()
+    async with running(url, crm, waits=NO_TICK):
+        contact = await in_flight(app, crm)
+        await app.execute(upsert("Queued", ["brevo_sync_status", *ENDS_THE_CLAIM]), contact)
+        crm.gate.set()
+        await until(app, ALL_COMPLETE)
+    assert crm.store[contact]["FIRSTNAME"] == "Grace"
 
 
 async def test_merge_flips(app):

@@ -4,7 +4,8 @@
 -- The contact to flip is the one flipped last among those with this record and this address, ignoring case and whitespace. It is
 -- looked up by the key of the contact that was sent, and by the record. If it is in line it will be sent anyway; if it was
 -- withdrawn or failed it is left alone. If it is in flight it is flipped too, and sent once more, because its request may have
--- arrived first.
+-- arrived first. A contact that is Processing and free is one whose claim the application has ended by writing our columns: no
+-- worker would look at it again.
 --
 -- Returns those for which a contact is to be flipped. flipped; locked: not yet, because the application has locked the row, and
 -- is not waited for.
@@ -43,7 +44,10 @@ sent AS (
     LEFT JOIN LATERAL (
         SELECT
             lower(btrim(:email::text, E' \t\n\r\f\x0b')) AS address,
-            :claimed_by IS NULL AND :attempts = s.attempts AND :flipped_at = s.flipped_at AS is_untouched
+            :claimed_by IS NULL
+            AND :attempts = s.attempts
+            AND :flipped_at = s.flipped_at
+            AND :sync_status <> 'Processing' AS is_untouched
         FROM :contacts
         WHERE :id :is s.id
     ) AS c ON TRUE
@@ -108,7 +112,7 @@ overwritten AS (
         (s.is_lost OR l.id :is_not s.id)
         AND (
             (l.claimed_by IS NULL AND l.sync_status = 'Complete')
-            OR (l.claimed_by IS NOT NULL AND l.sync_status = 'Processing')
+            OR (l.sync_status = 'Processing' AND (l.claimed_by IS NOT NULL OR l.id :is s.id))
         )
 ),
 
@@ -126,7 +130,7 @@ held AS MATERIALIZED (
             :id :is o.id
             AND (
                 (:claimed_by IS NULL AND :sync_status = 'Complete')
-                OR (:claimed_by IS NOT NULL AND :sync_status = 'Processing')
+                OR :sync_status = 'Processing'
             )
         FOR NO KEY UPDATE SKIP LOCKED
     ) AS c
