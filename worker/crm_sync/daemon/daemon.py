@@ -45,6 +45,7 @@ from crm_sync.telling.counts import Teller, Told
 from crm_sync.telling.telling import Telling
 from crm_sync.telling.traces import traces
 
+BEFORE_SYSTEMD_S = 0.5  # it has been promised the end by then, and would kill without a word
 COLLECT_EVERY = 50_000  # more objects created than freed
 
 Result = TypeVar("Result")
@@ -306,7 +307,7 @@ class Daemon:
         lanes = self.lanes.values()
         grace_s, finish_grace_s = self._settings.shutdown_grace_s, self._waits.finish_grace_s
         log.info(events.WORKER_STOPPING, grace_s=grace_s)
-        self._notifier.extend(self.end_s + finish_grace_s)
+        self._notifier.extend(self.end_s)
         with suppress(TimeoutError):
             async with asyncio.timeout(grace_s + finish_grace_s):
                 await asyncio.gather(*(lane.stop() for lane in lanes))
@@ -335,6 +336,6 @@ async def serve(configuration: Configuration, read_again: Callable[[], Configura
             return Daemon(again(), notifier, former=current, metrics=metrics)
 
         def be_sure_of_the_end(current: Daemon) -> None:
-            last_resort.arm(current.end_s, lambda: current.in_flight)
+            last_resort.arm(current.end_s - BEFORE_SYSTEMD_S, lambda: current.in_flight)
 
         await Service(first, follow, notifier, be_sure_of_the_end).run()
