@@ -1,18 +1,19 @@
 """The contacts table changes under a worker: noticed at the tick, reported with what to do, and followed without a restart."""
 
 import asyncio
+from collections import Counter
 from dataclasses import replace
 
 import pytest
 import structlog
 
-from crm_sync import events
+from crm_sync import events, measurements
 from crm_sync.core.waits import USUAL
 from crm_sync.postgres.pool import Database
 from crm_sync.table.schema import inspect_schema
 from tests.commands.test_check import SWAP
 from tests.daemon.test_lane_faults import told, true
-from tests.harness import ALL_COMPLETE, ScriptedCrm, running, until, until_asleep
+from tests.harness import ALL_COMPLETE, TIMEOUT_S, ScriptedCrm, running, until, until_asleep
 from tests.roles import WORKER, adopt, as_worker, let_in
 
 # So long that a held lane is reopened only if the change itself is noticed.
@@ -94,6 +95,37 @@ async def test_what_is_in_the_way_is_told_before_a_contact_meets_it_and_over_at_
         await app.execute(NEW_CONTACT)
         await until(app, ALL_COMPLETE)
     assert len(crm.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "ALTER TABLE contacts DROP COLUMN brevo_attempts CASCADE",
+        "ALTER TABLE contacts DISABLE TRIGGER crm_sync_brevo_update",
+        "CREATE RULE none AS ON UPDATE TO contacts DO INSTEAD NOTHING",
+    ],
+)
+async def test_while_it_stays_so_the_catalogue_is_read_at_a_tenth_of_the_ticks(app, url, crm, damage):
+    counts: Counter[str] = Counter()
+    many = asyncio.Event()
+
+    def count(measurement: object) -> None:
+        if isinstance(measurement, measurements.Statement):
+            counts[measurement.name] += 1
+            if counts["find_dead_workers"] >= 60:
+                many.set()
+
+    async with running(url, crm, waits=QUICK):
+        await until_asleep(app)
+        await app.execute(damage)
+        await until(app, FAULTY)
+        measurements.tap(count)
+        try:
+            await asyncio.wait_for(many.wait(), TIMEOUT_S)
+        finally:
+            measurements.untap(count)
+    # At 1, 2, 4 and 8 ticks' distance, then at 10; one more for each way in which it is noticed.
+    assert 1 <= counts["list_columns"] <= 12, counts
 
 
 async def test_a_copy_that_is_put_in_its_place_is_told_and_followed_once_it_is_adopted(app, url, crm):

@@ -23,6 +23,7 @@ from crm_sync.core.history import History
 from crm_sync.core.tally import Tally
 from crm_sync.core.waits import Waits
 from crm_sync.daemon.installation import NOTHING, LanePlan
+from crm_sync.daemon.obstacles import Obstacles
 from crm_sync.daemon.recovery import Charge, Recovery
 from crm_sync.errors import ConfigurationError
 from crm_sync.lane.lane import Lane
@@ -83,7 +84,7 @@ class Wiring:
         self._on_outdated = on_outdated
         self._opened_with: dict[str, Schema] = {}  # by CRM, for each lane
         self._table_then: str | None = None  # a fingerprint of the contacts table when it was last read again
-        self._barred: frozenset[str] = frozenset()  # CRMs that a change of the table has made undeliverable
+        self._obstacles = Obstacles()
         self._charges: dict[str, Charge | None] = {}
         self.recovery = Recovery(
             database, self._charges, on_found=self._ask, knows=self._knows, has=self._has, worker=self._worker, waits=waits
@@ -105,7 +106,7 @@ class Wiring:
     async def look(self) -> Schema:
         """What the database contains now. A lane that cannot go on with it is reported. Raises as inspect_schema does."""
         schema = await inspect_schema(self.database, self._contacts_table)
-        self._barred |= schema.faults.keys()
+        self._obstacles.add(frozenset(schema.faults))
         self.learn(schema)
         for crm in schema.faults.keys() & self.lanes.keys():
             self._on_refused(crm, ConfigurationError(schema.faults[crm]))
@@ -183,9 +184,8 @@ class Wiring:
 
     async def _follow_table(self) -> None:
         """Reads the contacts table again if it has changed. Raises DatabaseTroubleError."""
-        table_now, barred = self.session.table_now, self._barred
-        # An obstacle that came and went between two looks has left the table unchanged, but the lane held.
-        if (table_now == self._table_then and not barred) or not self._in_turn:
+        table_now, barred = self.session.table_now, self._obstacles.crms
+        if not self._in_turn or not self._obstacles.is_to_look(changed=table_now != self._table_then):
             return
         try:
             schema = await self.look()
@@ -199,7 +199,7 @@ class Wiring:
             # At the first look, lanes that are not open are just being opened, with this very table.
             changed = table_now != self._table_then and self._table_then is not None
             standing = (schema.lanes.keys() if changed else barred & schema.lanes.keys()) - self.lanes.keys()
-            self._barred = frozenset(schema.faults)
+            self._obstacles.found(frozenset(schema.faults))
             for crm in [*outdated, *standing]:
                 self._on_outdated(crm)
         self._table_then = table_now
