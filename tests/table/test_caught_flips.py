@@ -1,9 +1,11 @@
 """Flips made by the application's own triggers: no UPDATE names the status, and they are seen at once."""
 
 import asyncio
+import json
 import re
 from contextlib import asynccontextmanager
 
+import asyncpg
 import pytest
 import structlog
 
@@ -12,9 +14,10 @@ from crm_sync.adoption import adopt as adoption
 from crm_sync.adoption.table import AdoptionRequest
 from crm_sync.core.waits import Waits
 from crm_sync.daemon.daemon import Daemon
+from crm_sync.postgres.listen_check import CHANNEL
 from tests.adoption.steps import adopt_only, undo
 from tests.commands.test_check import checked
-from tests.harness import ALL_COMPLETE, ScriptedCrm, account, configured, driven, running, until, until_asleep
+from tests.harness import ALL_COMPLETE, TIMEOUT_S, ScriptedCrm, account, configured, driven, running, until, until_asleep
 from tests.process import environment
 from tests.roles import for_all
 from tests.steps import insert, pair, read
@@ -222,6 +225,63 @@ async def test_what_cannot_be_seen_costs_the_application_nothing(app, url):
     await app.execute("ALTER TABLE contacts RENAME id TO uid")
     await app.execute("UPDATE contacts SET first_name = 'Grace' WHERE uid = $1", contact)
     assert await app.fetchval("SELECT brevo_sync_status FROM contacts") == "Queued"
+
+
+TABLES = (
+    "SELECT relname, n_tup_ins + n_tup_upd + n_tup_del AS written FROM pg_stat_xact_all_tables "
+    "WHERE n_tup_ins + n_tup_upd + n_tup_del > 0 OR (schemaname = 'crm_sync' AND seq_scan + coalesce(idx_scan, 0) > 0)"
+)
+
+
+async def costs_of(url, statement):
+    """(the triggers that fired, the tables that were written, and those of crm-sync that were read)"""
+    connection = await asyncpg.connect(url)  # of which nothing else is counted
+    try:
+        async with connection.transaction():
+            ((plan,),) = await connection.fetch(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}")
+            tables = {row["relname"]: row["written"] for row in await connection.fetch(TABLES)}
+    finally:
+        await connection.close()
+    return [trigger["Trigger Name"] for trigger in json.loads(plan)[0]["Triggers"] if trigger["Calls"]], tables
+
+
+@pytest.fixture
+async def rung(other_app, app):
+    """Whether anything was notified until now. It listens as a worker does."""
+    heard = []
+    await other_app.add_listener(CHANNEL, lambda _connection, _pid, _channel, payload: heard.append(payload))
+
+    async def ask():
+        await app.execute(f"NOTIFY {CHANNEL}, 'the last'")
+        async with asyncio.timeout(TIMEOUT_S):
+            while "the last" not in heard:
+                await other_app.execute("SELECT 1")
+        return heard[:-1]
+
+    return ask
+
+
+OTHER_COLUMNS = "UPDATE contacts SET first_name = 'Grace', email = 'grace@example.com'"
+
+
+@pytest.mark.parametrize("state", ["New", "Queued"])
+async def test_where_no_trigger_flips_an_update_of_other_columns_costs_nothing(app, url, rung, state):
+    await insert(app, state)
+    await app.execute("VACUUM contacts")
+    assert await app.fetchval(CATCH) == 0
+    assert await costs_of(url, OTHER_COLUMNS) == ([], {"contacts": 1})
+    assert await rung() == []
+
+
+@pytest.mark.parametrize(("state", "fired"), [("New", [LAST]), ("Queued", ["crm_sync_catch", LAST])])
+async def test_where_one_does_an_update_that_it_leaves_alone_writes_and_rings_nothing(app, url, rung, state, fired):
+    """Of a contact in line, it has to look whether this was a flip."""
+    await insert(app, state)
+    await app.execute(ON_CHANGE.format(name=LAST))
+    await adopt_only(url)
+    assert await app.fetchval(CATCH) == 1
+    assert await costs_of(url, "UPDATE contacts SET email = 'grace@example.com'") == (fired, {"contacts": 1})
+    assert await rung() == []
 
 
 async def test_triggers_that_never_agree_come_to_an_end(app, url):
