@@ -3,8 +3,10 @@
 import asyncio
 
 import asyncpg
+import psycopg
 import pytest
 
+from crm_sync.adoption.adopt import adopt as run_adoption
 from crm_sync.adoption.adopt import plan
 from crm_sync.adoption.table import AdoptionRequest
 from crm_sync.errors import ConfigurationError
@@ -122,6 +124,28 @@ async def test_it_is_refused_while_an_older_worker_lives_and_says_which(owner, e
     assert photograph() == before
     await owner.execute("SELECT pg_advisory_unlock($1, $2)", locks.WORKER, number)
     await adopt_only(empty_url)
+
+
+async def test_one_that_starts_while_it_runs_is_named(owner, empty_url):
+    """It had read the schema before, and registers when everything is changed."""
+    await older(empty_url)
+    told = []
+
+    def begin_a_worker(line):
+        told.append(line)
+        if line.startswith("applied") and not sessions:
+            sessions.append(session := psycopg.connect(empty_url, autocommit=True))
+            [number] = session.execute(REGISTER).fetchone()
+            session.execute("SELECT pg_advisory_lock(%s, %s)", (locks.WORKER, number))
+
+    sessions = []
+    try:
+        await asyncio.to_thread(run_adoption, empty_url, AdoptionRequest(), begin_a_worker)
+    finally:
+        for session in sessions:
+            session.close()
+    assert "These workers started meanwhile: a-host (pid 4711). Restart them" in told[-1]
+    assert [line for line in told if "meanwhile" in line] == told[-1:]
 
 
 async def test_an_older_version_is_undone_by_this_one(owner, empty_url, photograph):

@@ -98,6 +98,7 @@ def adopt(url: str, request: AdoptionRequest, tell: Tell = quietly, patience_s: 
         for _ in range(ROUNDS):
             steps = missing(connection, crms)
             if not steps:
+                _name_workers_begun_meanwhile(connection, todo, tell)
                 return done
             for step in steps:
                 runner.run(step)
@@ -219,6 +220,12 @@ def _refuse_older_workers(connection: Connection, todo: Sequence[str]) -> None:
         raise ConfigurationError(
             f"these workers are of an older version, and would not see what is in line: {', '.join(workers)}. Stop them first"
         )
+
+
+def _name_workers_begun_meanwhile(connection: Connection, todo: Sequence[str], tell: Tell) -> None:
+    """One that read the schema before it was changed, and registered after it was looked for, does not know of the change."""
+    if set(todo).intersection(NO_WORKER_BESIDE) and (workers := _living_workers(connection)):
+        tell(f"These workers started meanwhile: {', '.join(workers)}. Restart them: an older one would not see what is in line.")
 
 
 def _living_workers(connection: Connection) -> list[str]:
