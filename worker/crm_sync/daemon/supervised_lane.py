@@ -153,6 +153,8 @@ class SupervisedLane:
 
         Raises ConfigurationError if it was already reopened for that.
         """
+        if self._stopping:  # since it was being opened: what it claimed now would be left behind
+            return
         self._trouble.over()
         self._trouble_pause.reset()
         self._failure = asyncio.get_running_loop().create_future()
