@@ -223,7 +223,7 @@ def _refuse_older_workers(connection: Connection, todo: Sequence[str]) -> None:
 
 
 def _name_workers_begun_meanwhile(connection: Connection, todo: Sequence[str], tell: Tell) -> None:
-    """One that read the schema before it was changed, and registered after it was looked for, does not know of the change."""
+    """One that read the schema before it was changed, and registered after it was looked for, does not know about the change."""
     if set(todo).intersection(NO_WORKER_BESIDE) and (workers := _living_workers(connection)):
         tell(f"These workers started meanwhile: {', '.join(workers)}. Restart them: an older one would not see what is in line.")
 

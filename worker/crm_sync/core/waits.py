@@ -104,7 +104,7 @@ class Waits:
 
     # The process.
     stuck_s: float = 120.0  # without progress: each step is at most two statements, of 40 s each including the connection
-    last_words_s: float = 2.0  # when stopping, after the outcomes: to write what is told of them
+    last_words_s: float = 2.0  # when stopping, after the outcomes: to write what is told about them
     traces_grace_s: float = 2.0  # when stopping: to send the last spans
     finish_grace_s: float = 5.0  # when stopping, after the requests: to write the outcomes
 

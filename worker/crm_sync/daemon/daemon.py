@@ -45,7 +45,7 @@ from crm_sync.telling.counts import Teller, Told
 from crm_sync.telling.telling import Telling
 from crm_sync.telling.traces import traces
 
-BEFORE_SYSTEMD_S = 0.5  # it has been promised the end by then, and would kill without a word
+BEFORE_SYSTEMD_S = 0.5  # it has been promised the end by then, and would kill silently
 COLLECT_EVERY = 50_000  # more objects created than freed
 
 Result = TypeVar("Result")
@@ -160,7 +160,7 @@ class Daemon:
 
     @property
     def end_s(self) -> float:
-        """Seconds from being stopped to its end, at most: requests, outcomes, what is told of them."""
+        """Seconds from being stopped to its end, at most: requests, outcomes, what is told about them."""
         return self._settings.shutdown_grace_s + 2 * self._waits.finish_grace_s
 
     @property
