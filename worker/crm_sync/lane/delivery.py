@@ -51,7 +51,10 @@ class Deliveries:
         if self._permits.ramp.allowed is None and not self._rate_limit.limited:
             ahead = round(self._ahead / size)
         free = self._permits.limit + ahead - under_way
-        return worth_a_claim(min(free * size, room), ahead=ahead * size, size=size, batch_size=batch_size)
+        if room < (min(size, batch_size) if ahead else 1):
+            return 0
+        # Not the room: outcomes being written take it up, and a CRM of single contacts would run out of requests.
+        return min(room, worth_a_claim(free * size, ahead=ahead * size, size=size, batch_size=batch_size))
 
     @property
     def _ahead(self) -> int:
