@@ -3117,7 +3117,7 @@ CREATE TABLE crm_sync.fields (
     crm text NOT NULL,
     name text NOT NULL,
     place smallint NOT NULL,
-    CONSTRAINT fields_place_check CHECK (
+    CONSTRAINT fields_numbering_check CHECK (
 CASE
     WHEN (name = ''::text) THEN (place < 0)
     ELSE ((place >= 0) AND (place <= 62))

@@ -20,7 +20,7 @@ $clearing$;
 DELETE FROM crm_sync.fields AS f
 WHERE f.name = '' OR NOT EXISTS (SELECT FROM crm_sync.lanes AS l WHERE l.crm = f.crm);
 
-ALTER TABLE crm_sync.fields DROP CONSTRAINT fields_place_check;
+ALTER TABLE crm_sync.fields DROP CONSTRAINT fields_numbering_check;
 
 ALTER TABLE crm_sync.fields ADD CONSTRAINT fields_place_check CHECK (place BETWEEN 0 AND 62);
 

@@ -8,13 +8,15 @@
 -- has not noticed goes on with the same. Only where all are used up does turning it on begin another numbering, whose name is
 -- part of what stands next to the numbers. So a worker of the former one takes nothing that it reads for its own.
 
--- Numbers outlive their CRM, should that be adopted again under a worker.
-ALTER TABLE crm_sync.fields DROP CONSTRAINT fields_crm_fkey;
+-- A row without a name says how often numbering has started again: minus its place. The constraint has a new name and comes first:
+-- where this migration was applied already, it says so.
+ALTER TABLE crm_sync.fields
+ADD CONSTRAINT fields_numbering_check CHECK (CASE WHEN name = '' THEN place < 0 ELSE place BETWEEN 0 AND 62 END);
 
--- A row without a name says how often numbering has started again: minus its place.
 ALTER TABLE crm_sync.fields DROP CONSTRAINT fields_place_check;
 
-ALTER TABLE crm_sync.fields ADD CONSTRAINT fields_place_check CHECK (CASE WHEN name = '' THEN place < 0 ELSE place BETWEEN 0 AND 62 END);
+-- Numbers outlive their CRM, should that be adopted again under a worker.
+ALTER TABLE crm_sync.fields DROP CONSTRAINT fields_crm_fkey;
 
 -- As in 0018; the row without a name is none of the fields.
 CREATE OR REPLACE FUNCTION crm_sync.number_fields(crm_name text, field_names text[])

@@ -1,8 +1,8 @@
 """A workflow of a fake n8n that stores contacts as a sensible one would, and the list of its executions.
 
-It upserts by address, the last write wins, and it handles a flip once: by its idempotency key, which it remembers after a
-successful run, so that a failed run is tried again. A run takes effect as a whole or not at all; in a real one, the nodes before
-the failed one have taken effect.
+It upserts by address, or by contact_id if there is none; the last write wins. It handles a flip once: by its idempotency key,
+which it remembers after a successful run, so that a failed run is tried again. A run takes effect as a whole or not at all; in a
+real one, the nodes before the failed one have taken effect.
 """
 
 from collections.abc import Mapping, Sequence
@@ -72,7 +72,7 @@ class Workflow:
             for one in gone:
                 del self.contacts[one]
             return {"idempotency_key": key, "id": execution_id}
-        self.contacts[address] = Contact(
+        self.contacts[address or contact["contact_id"]] = Contact(
             address, contact["contact_id"], contact["n8n_workflow_id"], contact["fields"], key, execution_id
         )
         return {"idempotency_key": key, "id": execution_id}
