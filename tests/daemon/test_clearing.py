@@ -10,6 +10,7 @@ from crm_sync.sandbox.server import Answer, Fault
 from tests.commands.test_preview import run as preview
 from tests.faults.real_crms import complete, delivering, records, remote_id, sandboxes
 from tests.harness import TIMEOUT_S, until
+from tests.tiers import slow
 
 ADA, PHONE, OF_SALES = "ada@example.com", "+33639980001", "33639980009"
 RECORDS = [crm for crm in CRMS if crm != "n8n"]
@@ -187,6 +188,7 @@ async def refused(sandbox, times):
             await asyncio.sleep(0.005)
 
 
+@slow
 @pytest.mark.parametrize("crm", RECORDS)
 async def test_what_the_crm_refused_does_not_count_as_sent(app, url, monkeypatch, crm):
     """The key is wrong for a while. Meanwhile sales types a phone number, and the row loses its own."""

@@ -1,5 +1,6 @@
 """A contact without an address in n8n: the workflow gets the row's key, so it is delivered and its deletion is told."""
 
+from crm_sync.core.waits import Waits
 from crm_sync.sandbox.credentials import BREVO_KEY
 from tests.commands.test_preview import run as preview
 from tests.faults.real_crms import delivering, sandboxes
@@ -58,7 +59,8 @@ async def test_a_flip_in_flight_is_delivered_after_it_as_for_any_contact(app, ur
 async def test_its_deletion_is_told(app, url, monkeypatch):
     await app.execute("SELECT crm_sync.set_on_delete('n8n', 'delete')")
     await put(app, None, None)
-    async with sandboxes("n8n") as there, delivering(url, monkeypatch, {"n8n": there["n8n"].url}, N8N_BATCH_SIZE="10"):
+    settings = {"N8N_BATCH_SIZE": "10", "waits": Waits(tick_s=0.1)}
+    async with sandboxes("n8n") as there, delivering(url, monkeypatch, {"n8n": there["n8n"].url}, **settings):
         await until(app, SETTLED.format("n8n"))
         keys = {str(row[0]) for row in await app.fetch("DELETE FROM contacts RETURNING id")}
         await until(app, "NOT EXISTS (SELECT FROM crm_sync.tombstones)")

@@ -15,6 +15,7 @@ from tests.commands.test_check import SWAP
 from tests.daemon.test_lane_faults import told, true
 from tests.harness import ALL_COMPLETE, TIMEOUT_S, ScriptedCrm, running, until, until_asleep
 from tests.roles import WORKER, adopt, as_worker, let_in
+from tests.tiers import slow
 
 # So long that a held lane is reopened only if the change itself is noticed.
 QUICK = replace(USUAL, tick_s=0.05, first_mending_look_s=1800.0, longest_mending_look_s=1800.0, proof_s=0.01)
@@ -97,6 +98,7 @@ async def test_what_is_in_the_way_is_told_before_a_contact_meets_it_and_over_at_
     assert len(crm.requests) == 1
 
 
+@slow
 @pytest.mark.parametrize(
     "damage",
     [
