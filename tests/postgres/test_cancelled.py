@@ -55,7 +55,8 @@ async def through_the_pool(url):
 
 
 async def beside_it(url):
-    await connect(url, timeout_s=ENDLESS_S)
+    connection = await connect(url, timeout_s=ENDLESS_S)
+    await connection.close()
 
 
 @pytest.mark.parametrize("connecting", [through_the_pool, beside_it])
