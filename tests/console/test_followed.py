@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from crm_sync.api.references import References
 from crm_sync.console.followed import Turns
 from tests.console.costs import statements
 from tests.console.running import visiting
@@ -85,6 +86,37 @@ async def test_a_contact_that_is_deleted_meanwhile_has_the_page_loaded_again(app
     await app.execute("DELETE FROM contacts WHERE id = $1", contact)
     async with signed_in.http.get(signed_in.where + where) as response:
         assert (response.status, response.headers["HX-Refresh"]) == (204, "true")
+
+
+@pytest.mark.usefixtures("always")
+async def test_a_reference_of_another_start_has_the_page_loaded_again(app, signed_in):
+    there = "parts/contacts/" + References(b"another").sealed("ada@example.com") + "?at=brevo&seen=x"
+    async with signed_in.http.get(signed_in.where + there) as response:
+        assert (response.status, response.headers["HX-Refresh"]) == (204, "true")
+
+
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize(
+    "damage",
+    ["ALTER TABLE contacts DISABLE TRIGGER crm_sync_brevo_update", "CREATE RULE none AS ON UPDATE TO contacts DO NOTHING"],
+)
+async def test_at_a_lane_that_cannot_deliver_nothing_has_happened_either(app, url, damage):
+    contact = await insert(app, "Queued")
+    await app.execute(damage)
+    async with visiting(url) as visit:
+        await visit.sign_in()
+        where = asks((await visit.get(f"contacts/{contact}"))[1])
+        assert where is not None
+        assert await visit.get(where) == (204, "")
+
+
+@pytest.mark.usefixtures("always")
+async def test_a_crm_that_is_named_many_times_is_read_once(app, signed_in):
+    contact = await insert(app, "Queued")
+    where = asks((await signed_in.get(f"contacts/{contact}"))[1])
+    async with statements() as run:
+        assert await signed_in.get(where.replace("at=brevo", "at=" + "brevo,nothing," * 500)) == (204, "")
+    assert [one.name for one in run] == ["read_key", "show_contacts"]
 
 
 @pytest.mark.usefixtures("always")

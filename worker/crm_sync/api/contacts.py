@@ -111,10 +111,14 @@ class Contacts:
         return str(rows[0]["key"])
 
     async def standing(self, named: str, crms: Sequence[str]) -> list[Match]:
-        """Its row as it stands at some CRMs, in this order: a few columns, found by the key. None where it is gone."""
-        key, tables = self._references.key(named), await self._tables.whole()
+        """Its row as it stands at some CRMs, in this order and each once: a few columns, found by the key. None where it is gone.
+
+        Lanes that cannot deliver are among them, for contacts wait there too. Raises NotFoundError for a reference of another
+        start, and DeclinedError if no CRM is installed.
+        """
+        key, tables = self._references.key(named), await self._tables.countable()
         found: list[Match] = []
-        for crm in crms:
+        for crm in dict.fromkeys(crms):
             table = tables.get(crm)
             if table is not None:
                 ids = [await read_key(self._database, table, key)]

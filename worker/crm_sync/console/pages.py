@@ -116,13 +116,13 @@ class LookingPages:
         if not self._turns.free():
             return web.Response(status=204)
         with self._turns.taken():
-            rows = await self._contacts.standing(key, request.query.get("at", "").split(","))
-            marks = [mark(row.sync_status, row.attempts, row.due_at, row.synced_at, row.flipped_at) for row in rows]
-            if ".".join(marks) == seen:
-                return web.Response(status=204)
             try:
+                rows = await self._contacts.standing(key, request.query.get("at", "").split(","))
+                marks = [mark(row.sync_status, row.attempts, row.due_at, row.synced_at, row.flipped_at) for row in rows]
+                if ".".join(marks) == seen:
+                    return web.Response(status=204)
                 contact = await self._contacts.one(key)
-            except NotFoundError:  # deleted meanwhile: the page says so
+            except NotFoundError:  # deleted meanwhile, or a reference of another start: the page says so
                 return web.Response(status=204, headers={"HX-Refresh": "true"})
             values = await self._of_contact(request, contact, is_revealed=False)
         return self._drawing.show(request, "contact_part.html", **{**values, "is_told": True})
@@ -142,7 +142,7 @@ class LookingPages:
             for at in contact.crms
             if at.status is not None and at.crm in tables
         }
-        first = next(iter(tables.values()), None)
+        first = next(iter((await self._tables.countable()).values()))
         return {
             "contact": contact,
             "actions": actions,
@@ -151,7 +151,7 @@ class LookingPages:
             "timeline": await self._timeline(contact),
             "lacking": await self._rights.lacking(),
             "reference": self._drawing.reference(contact.key),
-            "reveal": None if first is None else of_reveal(first.variables, told),
+            "reveal": of_reveal(first.variables, told),
             "pending": [] if is_revealed else pending(contact),
             "seen": marked(contact),
             "is_told": False,

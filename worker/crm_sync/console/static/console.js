@@ -12,7 +12,8 @@ setInterval(() => {
   }
   looks += 1;
   document.body.dispatchEvent(new CustomEvent("look"));
-  if (looks <= OFTEN || (looks <= LAST && looks % FURTHER === 0)) {
+  const isDue = looks <= OFTEN || (looks <= LAST && looks % FURTHER === 0);
+  if (isDue && !isSending()) { // a form under way would be drawn again, ready to be sent twice
     document.body.dispatchEvent(new CustomEvent("follow"));
   }
 }, INTERVAL_MS);
@@ -69,12 +70,20 @@ document.body.addEventListener("htmx:afterRequest", (event) => {
 // A button that was pressed shows it, and a second press in the same moment sends nothing.
 const PATIENCE_MS = 15000; // longer than any form takes
 
+function isUnderWay(form) {
+  return Date.now() - Number(form.dataset.sent ?? 0) < PATIENCE_MS;
+}
+
+function isSending() {
+  return [...document.querySelectorAll("form[data-sent]")].some(isUnderWay);
+}
+
 document.addEventListener("submit", (event) => {
   const form = event.target;
   if (form.method !== "post") {
     return;
   }
-  if (Date.now() - Number(form.dataset.sent ?? 0) < PATIENCE_MS) {
+  if (isUnderWay(form)) {
     event.preventDefault();
     return;
   }
