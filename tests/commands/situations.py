@@ -242,7 +242,7 @@ async def column_gone(stage: Stage) -> AsyncIterator[str]:
 @situation(
     "waiting",
     "retry",
-    r"since its flip .*: attempt 1 failed with TIMEOUT: no answer within 20 s, and attempt 2 is due at .* \(in .*\)\.",
+    r"since its flip .*: attempt 1 failed with TIMEOUT: no answer within 20 s, and attempt 2 is due (?:at|on) .* \(in .*\)\.",
     "It is tried again later",
 )
 async def retry(stage: Stage) -> AsyncIterator[str]:

@@ -51,6 +51,12 @@ def meant(said):
         ),
         (
             together.hubspot,
+            {"subscribeTo": [5]},
+            [{"unsubscribeFrom": [6], "legalBasis": "CONSENT_WITH_NOTICE"}],
+            {"subscribeTo": [5], "unsubscribeFrom": [6]},
+        ),
+        (
+            together.hubspot,
             {"legalBasis": "NON_GDPR"},
             [{"unsubscribeFrom": [6], "legalBasis": "CONSENT_WITH_NOTICE"}],
             {"unsubscribeFrom": [6], "legalBasis": "NON_GDPR"},

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from crm_sync import events
 from tests.harness import TIMEOUT_S
 
 HELD_UP = """
-import asyncio, time
+import asyncio, os, time
 from crm_sync import log
 from crm_sync.daemon.last_resort import LastResort
 
@@ -51,6 +52,20 @@ async def test_an_event_loop_that_is_blocked():
     code, logged = await held_up_by("time.sleep(600)")
     assert code == 1
     assert [said["event"] for said in logged] == [events.STOP_OVERDUE]
+
+
+async def test_a_log_that_no_one_reads():
+    reading, writing = os.pipe()
+    try:
+        running = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", HELD_UP % (0.1, "while True: os.write(2, bytes(65536))"),
+            env={"PYTHONPATH": str(Path.cwd() / "worker")}, stderr=writing,
+        )  # fmt: skip
+        async with asyncio.timeout(TIMEOUT_S):
+            assert await running.wait() == 1
+    finally:
+        os.close(reading)
+        os.close(writing)
 
 
 async def test_one_that_ends_by_itself_in_time_is_not_touched():

@@ -313,6 +313,34 @@ async def test_of_a_record_that_a_delivery_finds_instead_only_what_it_has_put_th
     assert await about(app) == (1, "9", "9")
 
 
+@pytest.mark.parametrize("theirs", [frozenset(), frozenset({"SMS"})])
+async def test_what_a_delivery_left_alone_does_not_count_where_it_was_flipped_again_either(app, clearer, theirs):
+    """Otherwise the next one would empty what somebody else has put there."""
+    contact = await insert(app)
+    await app.execute("UPDATE contacts SET phone = '+33639980001'")
+    await write(app, contact, sync_status="Queued")
+    (claimed,) = await clearer.claim()
+    await app.execute("UPDATE contacts SET phone = NULL")
+    await write(app, contact, sync_status="Queued")
+    assert await finish(clearer, claimed, Outcome.delivered("7", left=frozenset({"SMS"}))._replace(theirs=theirs))
+    (claimed,) = await clearer.claim()
+    assert claimed.emptied == ()
+
+
+async def test_what_was_emptied_and_flipped_again_is_emptied_once_more(app, clearer):
+    contact = await insert(app)
+    await app.execute("UPDATE contacts SET phone = '+33639980001'")
+    await deliver(app, clearer, contact)
+    await app.execute("UPDATE contacts SET phone = NULL")
+    await write(app, contact, sync_status="Queued")
+    (claimed,) = await clearer.claim()
+    assert claimed.emptied == ("SMS",)
+    await write(app, contact, sync_status="Queued")
+    assert await finish(clearer, claimed, Outcome.delivered("7"))
+    (claimed,) = await clearer.claim()
+    assert claimed.emptied == ("SMS",)
+
+
 async def test_the_first_delivery_may_have_landed_in_the_record_that_the_next_one_finds(app, clearer):
     await insert(app, "Queued")
     (claimed,) = await clearer.claim()

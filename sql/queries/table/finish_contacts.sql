@@ -24,6 +24,7 @@
 -- $10  text[]     the trace id of its flip, or NULL
 -- $11  bigint[]   which of its fields are no longer in the CRM, a bit for each; below zero if the row gets another record with this;
 --                 only if fields are emptied (:clears)
+-- $12  bigint[]   those of them that this delivery has emptied; with $11
 WITH outcome AS (
     SELECT
         id,
@@ -38,6 +39,7 @@ WITH outcome AS (
         trace
 \if :clears
         , gone
+        , emptied
 \endif
     FROM
         unnest(
@@ -53,11 +55,12 @@ WITH outcome AS (
             $10::text[]
 \if :clears
             , $11::bigint[]
+            , $12::bigint[]
 \endif
         ) AS o (
             id, claimed_by, kind, error, remote_id, delay_s, took_ms, status, request_id, trace
 \if :clears
-            , gone
+            , gone, emptied
 \endif
         )
     -- As in claim_contacts.sql, for the table's own triggers. The timeout applies to the statement, which is a transaction. Table
@@ -108,6 +111,7 @@ held AS (
         o.trace
 \if :clears
         , o.gone
+        , o.emptied
 \endif
     FROM outcome AS o
     CROSS JOIN LATERAL (
@@ -147,8 +151,8 @@ finished AS (
         h.request_id,
         h.trace,
 \if :clears
-        -- Flipped again, perhaps because an earlier request arrived after this one: it is emptied once more.
-        CASE WHEN h.kind = 'delivered' AND h.found = 'flipped again' AND h.gone >= 0 THEN 0 ELSE h.gone END AS gone,
+        -- Flipped again, perhaps because an earlier request arrived after this one: what was emptied is emptied once more.
+        CASE WHEN h.kind = 'delivered' AND h.found = 'flipped again' THEN h.gone & ~h.emptied ELSE h.gone END AS gone,
 \endif
         m.at,
         t.sync,

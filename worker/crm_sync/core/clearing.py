@@ -27,10 +27,13 @@ MARK = "\0sent"  # key of the number among the fields of a contact that was just
 
 
 class Ending(NamedTuple):
-    """How the end of a claim changes the number. gone: the bits to clear. landed: bits of fields that may have been written."""
+    """How the end of a claim changes the number. gone: the bits to clear. landed: bits of fields that may have been written.
+    emptied: those of gone whose fields were emptied; if the row was flipped again meanwhile, they stay, to be emptied once more.
+    """
 
     gone: int
     landed: int
+    emptied: int = 0
 
 
 class Sent(NamedTuple):
@@ -58,7 +61,8 @@ class Sent(NamedTuple):
         landed = self.now & ~kept
         if self._moves_to(record):
             return Ending(ALL & ~landed, landed)
-        return Ending((self._of(self.emptied) & ~kept) | (self.new & kept) | self._of(theirs), landed)
+        emptied = self._of(self.emptied) & ~kept
+        return Ending(emptied | (self.new & kept) | self._of(theirs), landed, emptied)
 
     def _of(self, names: Collection[str]) -> int:
         bits = 0

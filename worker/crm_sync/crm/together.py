@@ -17,7 +17,9 @@ def brevo(own: Said, others: Sequence[Said]) -> dict[str, Any]:
 
 
 def hubspot(own: Said, others: Sequence[Said]) -> dict[str, Any]:
-    """An opt-out of another row goes with the legal basis of the row that is sent, or else with its own."""
+    """An opt-out of another row goes with the legal basis of the row that is sent. If that has none, it goes with its own, unless
+    the row that is sent subscribes: nobody is subscribed by another row's legal basis.
+    """
     found = {
         **own,
         **_flags(others, "unsubscribeAll"),
@@ -26,7 +28,7 @@ def hubspot(own: Said, others: Sequence[Said]) -> dict[str, Any]:
     }
     if any(one.get("unsubscribeAll") for one in others):
         found["subscribeTo"] = []
-    if "legalBasis" not in own:
+    if "legalBasis" not in own and not found["subscribeTo"]:
         based = next((one for one in others if one.get("unsubscribeFrom") and "legalBasis" in one), {})
         found |= {name: based[name] for name in ("legalBasis", "legalBasisExplanation") if name in based}
     return found

@@ -18,6 +18,7 @@ from crm_sync import events
 
 EXIT_OVERDUE = 1
 MOST_NAMED = 20
+TELLING_S = 1.0
 
 log = structlog.get_logger()
 
@@ -38,13 +39,19 @@ class LastResort:
             self._timer.start()
 
     def _strike(self, seconds: float, in_flight: Callable[[], Mapping[str, int]]) -> None:
+        # In a thread, because a log that no one reads may be what holds it up.
+        telling = threading.Thread(target=self._tell, args=(seconds, in_flight), daemon=True)
         try:
-            held_up = self._held_up()
-            left = {crm: contacts for crm, contacts in in_flight().items() if contacts}
-            note = "the worker ends now; what it had in flight goes back in line"
-            log.error(events.STOP_OVERDUE, after_s=seconds, in_flight=left, held_up=held_up, note=note)
+            telling.start()
+            telling.join(TELLING_S)
         finally:
             self._leave(EXIT_OVERDUE)
+
+    def _tell(self, seconds: float, in_flight: Callable[[], Mapping[str, int]]) -> None:
+        held_up = self._held_up()
+        left = {crm: contacts for crm, contacts in in_flight().items() if contacts}
+        note = "the worker ends now; what it had in flight goes back in line"
+        log.error(events.STOP_OVERDUE, after_s=seconds, in_flight=left, held_up=held_up, note=note)
 
     def _held_up(self) -> list[str]:
         """What runs still, by name. Read from another thread: it may change meanwhile, and then a part of it will do."""

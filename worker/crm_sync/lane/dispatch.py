@@ -79,13 +79,17 @@ class Dispatch:
         return len(valid)
 
     async def ended(self, grace_s: float) -> None:
-        """Returns when every delivery has ended. Those that take longer than grace_s are cancelled."""
-        if not self._tasks:
+        """Returns when every delivery that has begun has ended. Those that take longer than grace_s are cancelled.
+
+        Deliveries that begin meanwhile are left alone: one that is cancelled before its first step would leave no outcome.
+        """
+        begun = set(self._tasks)
+        if not begun:
             return
         try:
-            await asyncio.wait(self._tasks, timeout=grace_s)
+            await asyncio.wait(begun, timeout=grace_s)
         finally:  # also where nothing is waited for any more
-            await end_tasks(self._tasks)
+            await end_tasks(begun)
 
     def _look(self, contacts: Sequence[Contact]) -> Look | None:
         """Looks up records shared with other contacts, once for all contacts claimed together."""

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import asyncpg
 
+from crm_sync.core.clearing import Ending
 from crm_sync.core.codes import Code
 from crm_sync.core.fairness import MOST_FRESH, Fairness, FreshLine
 from crm_sync.core.history import History
@@ -28,6 +29,7 @@ from crm_sync.table.unreadable_rows import SHORT, Claimed, Reader, cut
 UNREADABLE = (ValueError, OverflowError)  # raised by the driver for a value that it has no object for
 BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 # Contacts in a claim that may include one with a slow expression. The first one found puts the others back.
+NOTHING_SENT = Ending(0, 0)
 MOST_SLOW = 32
 NO_LIMIT = 1 << 20
 MOST_WAITS = 12  # for locks, in one call of finish: enough to isolate one locked row among several hundred
@@ -328,9 +330,10 @@ class Contacts:
         return parts[0] if len(parts) == 1 else _together(parts)
 
     async def _finish_at_once(self, finishes: Sequence[Finish], *, apart: bool) -> Finished:
-        gone = [[finish.sent_fields.gone if finish.sent_fields else 0 for finish in finishes]] if self.clearing else []
+        endings = [finish.sent_fields or NOTHING_SENT for finish in finishes] if self.clearing else []
+        bits = ([one.gone for one in endings], [one.emptied for one in endings]) if self.clearing else ()
         try:
-            arguments = (*sparse(columns(finishes)), *gone)
+            arguments = (*sparse(columns(finishes)), *bits)
             fetched = await self.recording.fetch(self._database, self._finish, *arguments, apart=apart)
         except RowRefusedError as error:
             return await self._finish_with_care(finishes, error)
