@@ -3,7 +3,8 @@
 import pytest
 
 from crm_sync.core.identity import Addressee, addressees
-from crm_sync.core.outcome import Contact
+from crm_sync.core.outcome import Contact, Outcome
+from crm_sync.core.waits import Waits
 from crm_sync.errors import BatchRefusedError
 from tests.harness import ScriptedCrm, running, until
 
@@ -56,6 +57,39 @@ async def test_two_with_one_key_share_a_delivery_and_both_get_the_id(app, url):
     assert len(crm.store) == 1
     assert await app.fetchval("SELECT count(DISTINCT brevo_contact_id) FROM contacts WHERE brevo_contact_id IS NOT NULL") == 1
     assert await app.fetchval("SELECT count(*) FROM contacts WHERE brevo_sync_status = 'Complete'") == 2
+
+
+class Brittle(ByName):
+    """Its key is made of fields that may not be there."""
+
+    def __init__(self):
+        super().__init__(batch_limit=100)
+        self.deleted = []
+
+    def key(self, contact):
+        return contact.filled["FIRSTNAME"]
+
+    async def find(self, emails):
+        return [None] * len(emails)
+
+    async def delete(self, deletions):
+        self.deleted += deletions
+        return [Outcome.delivered(None)] * len(deletions)
+
+
+async def test_a_key_that_cannot_be_made_is_that_contact_s_and_holds_up_no_deletion(app, url):
+    crm = Brittle()
+    await app.execute("SELECT crm_sync.set_on_delete('brevo', 'delete')")
+    await put(app, "Ada", None)
+    await put(app, None, None)
+    async with running(url, crm, waits=Waits(tick_s=0.1)):
+        await until(app, SETTLED)
+        said = "INVALID_EMAIL: the contact has no email address, and the client's method key failed with KeyError"
+        assert await rows(app) == {"Ada": ("Complete", None), None: ("Error", said)}
+        remote_id = await app.fetchval("SELECT max(brevo_contact_id) FROM contacts")
+        await app.execute("DELETE FROM contacts")
+        await until(app, "NOT EXISTS (SELECT FROM crm_sync.tombstones)")
+    assert [deletion.remote_id for deletion in crm.deleted] == [remote_id]
 
 
 async def test_of_several_that_are_refused_together_the_one_to_blame_is_found(app, url):

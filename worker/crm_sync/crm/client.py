@@ -100,7 +100,8 @@ class Client(ABC):
     def key(self, contact: Contact) -> str | None:
         """What identifies a contact that has no address, in the place of one; None if nothing does, so that it is not sent.
 
-        Not an address itself. Contacts with the same key are one person: they share a delivery.
+        Not an address itself. Contacts with the same key are one person: they share a delivery. The contact of a deleted row has
+        no fields.
         """
         return None
 
@@ -114,7 +115,10 @@ def problem_of(client: Client, contact: Contact) -> str | None:
     problem = check_email(contact.email)
     if problem is None or (contact.email or "").strip():
         return problem
-    return None if client.key(contact) else f"{problem}: {client.without_address}"
+    try:
+        return None if client.key(contact) else f"{problem}: {client.without_address}"
+    except Exception as error:  # noqa: BLE001 (a client of another package)
+        return f"{problem}, and the client's method key failed with {type(error).__name__}"
 
 
 def _cannot_delete() -> Outcome:

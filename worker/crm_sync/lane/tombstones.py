@@ -165,5 +165,9 @@ def _addressee(row: asyncpg.Record, token: int, client: Client) -> Addressee:
     each is sent on its own.
     """
     contact = Contact(row["id"], token, row["attempts"], row["remote_id"], row["email"], row["deleted_at"], {})
-    address = fold(row["email"] or "") or client.key(contact._replace(id=row["contact_id"]))
+    address: str | None = fold(row["email"] or "")
+    if not address:
+        # It may need fields, which a deleted row no longer has.
+        with suppress(Exception):
+            address = client.key(contact._replace(id=row["contact_id"]))
     return Addressee(address or f"tombstone {row['id']}", contact)
