@@ -22,6 +22,7 @@ PATIENT = Waits(
     statement_timeout_s=ENDLESS_S, session_timeout_s=ENDLESS_S, listen_timeout_s=ENDLESS_S, finish_grace_s=0.3, last_words_s=0.3
 )
 VARIABLE = re.compile(r"(?<!:):['a-z]")  # of psql
+CONDITIONAL = re.compile(r"(?s)\\if .*?\\endif")
 DEAD = 4_000_000  # no worker
 
 # By what the worker is doing: the statement that goes out then.
@@ -45,8 +46,8 @@ AT_ITS_END = ["forget_workers", "write_minutes", "write_events"]
 
 
 def mark(name: str) -> str:
-    """A line that only this statement has."""
-    lines = {line.strip() for line in read(name).splitlines() if not VARIABLE.search(line)}
+    """A line that only this statement has, and always."""
+    lines = {line.strip() for line in CONDITIONAL.sub("", read(name)).splitlines() if not VARIABLE.search(line)}
     others = {line.strip() for other in files() if other != name for line in read(other).splitlines()}
     return max((line for line in lines - others if not line.startswith("--")), key=len)
 
