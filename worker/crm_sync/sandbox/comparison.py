@@ -92,15 +92,16 @@ def differences(crm: str, rows: Sequence[Row], records: Iterable[Record]) -> lis
 
 def _of_row(crm: str, row: Row, there: Record | None) -> Iterator[str]:
     became = f"is {row.sync_status}, {row.code}"
-    if crm == "n8n" and not (row.email or "").strip():
-        if row.sync_status != "Complete":
-            yield f"a contact without an address {became}"
-    elif check_email(row.email) is not None:
+    is_without = crm == "n8n" and not (row.email or "").strip()  # which n8n takes
+    if check_email(row.email) is not None and not is_without:
         if (row.sync_status, row.code) != ("Error", Code.INVALID_EMAIL):
             yield f"a contact without an address {became}"
     elif row.refused:
         if row.sync_status != "Error" or row.code not in (Code.REJECTED, Code.WORKFLOW_FAILED):
             yield f"a contact that the CRM refuses {became}"
+    elif is_without:
+        if row.sync_status != "Complete":
+            yield f"a contact without an address {became}"
     elif there is None:
         yield f"a contact that {became} is not in the CRM"
     elif row.sync_status != "Complete" or row.code not in (None, Code.FIELD_NOT_SENT):
