@@ -56,6 +56,13 @@ async def test_a_contact_is_sent_without_the_id_of_such_a_record_only(app, share
     assert [one.remote_id for one in await shared.apart(contacts("7", "8", None))] == [None, "8", None]
 
 
+@pytest.mark.parametrize("email", [None, "", " \t"])
+async def test_one_without_an_address_keeps_the_id_because_it_changes_no_address(app, shared, email):
+    await insert(app, ("ada@example.com", "7"), ("bob@example.com", "7"), (email, "7"))
+    unaddressed = contacts("7")[0]._replace(email=email)
+    assert await shared.apart([unaddressed]) == [unaddressed]
+
+
 async def test_without_ids_the_database_is_not_asked(lane):
     assert await SharedRecords(None, lane).apart(contacts(None, "", None)) == contacts(None, "", None)
 

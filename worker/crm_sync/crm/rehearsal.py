@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from crm_sync.core import clearing
 from crm_sync.core.outcome import Contact, Outcome
 from crm_sync.crm.account import Account
 from crm_sync.crm.answer import Answer
@@ -45,18 +44,14 @@ class Rehearsal:
     then: Sequence[Run]
 
 
-async def rehearse(
-    account: Account, contact: Contact, *, shared: bool = False, if_empty: Collection[str] = frozenset()
-) -> Rehearsal:
+async def rehearse(account: Account, contact: Contact, *, if_empty: Collection[str] = frozenset()) -> Rehearsal:
     """Raises DeclinedError, also if the client does not use our HTTP layer, and so would really send.
 
-    shared: it must not be matched by its record id, see `crm_sync.table.shared_records`. if_empty: as the client's.
+    if_empty: as the client's.
     """
     async with idle_client(account) as client:
         client.if_empty = if_empty
         together = client.batch_limit
-        if shared and client.keeps_records:
-            contact = contact._replace(remote_id=None, sent=clearing.apart(contact.sent))
         declared = client.assumptions(contact) or [NOTHING_ASSUMED]
     return _joined(together, [await _run(account, contact, assumption, if_empty) for assumption in declared])
 

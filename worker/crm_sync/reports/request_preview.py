@@ -68,12 +68,13 @@ class RequestPreview:
         )
         async with idle_client(account) as client:
             contact = await self._contact(mapping, matches, client)
-        if isinstance(contact, str):
-            return Told(f"none: it would be rejected. {contact}")
-        shared = await SharedRecords(self.database, self.table).find([contact])
-        rehearsal = await rehearse(account, contact, shared=bool(shared), if_empty=mapping.if_empty)
+            if isinstance(contact, str):
+                return Told(f"none: it would be rejected. {contact}")
+            if client.keeps_records:
+                [contact] = await SharedRecords(self.database, self.table).apart([contact])
+        rehearsal = await rehearse(account, contact, if_empty=mapping.if_empty)
         only = rehearsal.then[0]
-        emptied = () if shared else contact.emptied
+        emptied = contact.emptied
         empty = [name for name in contact.fields if name not in contact.filled and name not in emptied]
         if not rehearsal.first and not only.requests and only.outcome is not None:
             return Told(f"none: {_ending(only.outcome)}", empty=empty)

@@ -2,7 +2,7 @@
 
 Such a record has one address. Updates by its id would set it to the address of whichever contact was flipped last, back and
 forth. So a contact that shares a record with one of another address is sent without the id: it is matched by its address, which
-finds the record with that address, and no address changes.
+finds the record with that address, and no address changes. A contact without an address keeps the id: it changes no address.
 
 The table shows which records are shared, so this works across requests and workers. It costs one statement per claim if any of
 the claimed contacts has an id. The CRM is not asked.
@@ -39,6 +39,6 @@ class SharedRecords:
 
 def apart(contact: Contact, shared: Collection[str]) -> Contact:
     """This contact, as it is to be sent."""
-    if contact.remote_id not in shared:
+    if contact.remote_id not in shared or not (contact.email or "").strip():
         return contact
     return contact._replace(remote_id=None, sent=clearing.apart(contact.sent))
