@@ -11,6 +11,7 @@ from crm_sync.core.outcome import Contact, Outcome, is_empty
 from crm_sync.core.remote_schema import RemoteField
 from crm_sync.crm.answer import Answer
 from crm_sync.crm.brevo import likeness
+from crm_sync.crm.brevo.lists import JOINED, LEFT
 from crm_sync.crm.brevo.schema import fits
 from crm_sync.crm.values import BREVO
 
@@ -56,6 +57,34 @@ class Draft:
         theirs = self._theirs(there)
         blank = {} if there is None else dict.fromkeys(sorted(there.held(self.emptied(there))), "")
         return blank | {name: value for name, value in self.fields.items() if name not in self.left and name not in theirs}
+
+    def body(self, there: There | None, members: Mapping[str, Any], *, updates: bool) -> dict[str, Any]:
+        """To be written: empty if the contact exists and nothing is known about it except its address. members: what goes next to
+        the attributes. updates: whether a contact that was not found may be updated if it exists after all.
+        """
+        attributes = self.attributes(there)
+        # A contact created since the lookup may have a value that must not be overwritten.
+        updates = updates and not self.reserves(attributes)
+        body: dict[str, Any] = {}
+        if (ext_id := attributes.pop("EXT_ID", None)) is not None:
+            body["ext_id"] = str(ext_id)
+        if there is None:
+            # Whether getId saves the lookup of the id, or is only for merges, is not documented; it does no harm.
+            body |= {"email": self.email, "updateEnabled": updates, "getId": True}
+        elif there.email != fold(self.email):
+            attributes["EMAIL"] = self.email
+            if there.is_blocklisted:
+                body["emailBlacklisted"] = True
+        if attributes:
+            body["attributes"] = attributes
+        # The consent in the row takes precedence over the existing one.
+        body |= {name: value for name, value in members.items() if name not in (JOINED, LEFT)}
+        if members.get(JOINED):
+            body[JOINED] = members[JOINED]
+        # A POST cannot remove a contact from a list.
+        if there is not None and members.get(LEFT):
+            body[LEFT] = members[LEFT]
+        return body
 
     def reserves(self, attributes: Mapping[str, Any]) -> bool:
         """Whether any of these may only be written where there is no value."""

@@ -1,0 +1,146 @@
+"""The delivery of one contact: it is looked up where that is necessary, written, and what was to be emptied is checked."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from crm_sync.core.codes import Code
+from crm_sync.core.mode import Mode, already_there, not_there
+from crm_sync.core.outcome import Outcome
+from crm_sync.crm.answer import Answer
+from crm_sync.crm.brevo.draft import Draft, There, id_in, is_id, there_in
+from crm_sync.crm.brevo.lists import JOINED, LEFT, Lists, named, without
+from crm_sync.crm.brevo.refusals import is_taken, refusal, refused_attributes, said, speaks_of_a_list
+from crm_sync.crm.brevo.requests import Requests
+from crm_sync.crm.emptied import still_there
+from crm_sync.errors import LaneError
+
+
+class Delivery:
+    """by_ext_id: a contact is looked up by its ext_id, if it has one."""
+
+    def __init__(self, requests: Requests, lists: Lists, *, mode: Mode, by_ext_id: bool) -> None:
+        self._requests = requests
+        self._lists = lists
+        self._mode = mode
+        self._by_ext_id = by_ext_id
+
+    async def of(self, draft: Draft) -> Outcome:
+        """Raises LaneError."""
+        contact = draft.contact
+        before = await self._look(draft)
+        if isinstance(before, Outcome):
+            return before
+        written = await self._written(draft, before)
+        if isinstance(written, Outcome):
+            return written
+        remote_id, before = written
+        if missing := self._lists.missing(draft.members):
+            draft.notes += without(missing)
+            draft.left |= {member for member in (JOINED, LEFT) if not set(missing).isdisjoint(draft.members.get(member, ()))}
+        outcome, emptied = draft.outcome(remote_id, before), draft.emptied(before)
+        if not emptied or remote_id is None or contact.remote_id not in (remote_id, None):
+            return outcome
+        kept = await self._empty(remote_id, emptied, blanked=before is not None)
+        return still_there(outcome, "Brevo", [name for name in contact.emptied if name.upper() in kept])
+
+    # Before the write.
+
+    async def _look(self, draft: Draft) -> There | Outcome | None:
+        """The contact to write. None if it is to be created; an Outcome if nothing is to be written."""
+        for identifier, kind in self._looks(draft):
+            answer = await self._requests.look(identifier, kind)
+            there = there_in(answer)
+            # A 404 means that it was deleted in Brevo since, and is created again.
+            if answer.status != 404 and there is None:
+                return refusal(answer)
+            if there is not None:
+                answer.confirm()
+                return there
+        return not_there("Brevo") if self._mode is Mode.UPDATE else None
+
+    def _looks(self, draft: Draft) -> list[tuple[str, str]]:
+        """The identifiers by which the contact is looked up before it is written, tried in order until it is found."""
+        if self._mode is Mode.CREATE:
+            return []
+        remote_id, ext_id = draft.contact.remote_id, draft.fields.get("EXT_ID") if self._by_ext_id else None
+        # Anything but an id could change the path: two dots mean the parent folder.
+        by_id = [(remote_id, "contact_id")] if remote_id and is_id(remote_id) else []
+        by_id += [(str(ext_id), "ext_id")] if ext_id is not None and str(ext_id) not in (".", "..") else []
+        return [*by_id, (draft.email, "email_id")] if self._mode is Mode.UPDATE or draft.reserved else by_id
+
+    # The write.
+
+    async def _written(self, draft: Draft, there: There | None) -> tuple[str | None, There | None] | Outcome:
+        """Writes it. Returns its id, and the contact that was there before; or why it was not written."""
+        members = self._lists.there(draft.members)
+        while body := self._body(draft, there, members):
+            answer = await self._write(there, body)
+            if answer.status == 204 or id_in(answer) is not None:
+                answer.confirm()
+                return await self._id_of(draft, there, answer), there
+            if speaks_of_a_list(answer) and await self._lists.look(named(members)):
+                members = self._lists.there(draft.members)
+            elif shared := refused_attributes(answer) & draft.attributes(there).keys():
+                draft.leave(shared, said(answer))
+            elif answer.status == 404 and there is not None and self._mode is not Mode.UPDATE:
+                there = None  # deleted since the lookup
+            elif is_taken(answer) and self._mode is not Mode.CREATE and body.get("updateEnabled") is False:
+                # Created since the lookup, by somebody else.
+                if (there := there_in(await self._requests.look(draft.email, "email_id"))) is None:
+                    return Outcome.failed(Code.TOO_EARLY, f"Brevo has this address, but does not find it yet ({answer.label})")
+            else:
+                return await self._refused(draft, there, answer, body)
+        return there and there.id, there
+
+    def _body(self, draft: Draft, there: There | None, members: Mapping[str, Any]) -> dict[str, Any]:
+        return draft.body(there, self._lists.joining(members), updates=self._mode is not Mode.CREATE)
+
+    async def _write(self, there: There | None, body: Mapping[str, Any]) -> Answer:
+        return await self._requests.create(body) if there is None else await self._requests.update(there.id, body)
+
+    async def _refused(self, draft: Draft, there: There | None, answer: Answer, body: Mapping[str, Any]) -> Outcome:
+        if answer.status == 404 and there is not None:
+            return not_there("Brevo")
+        if self._mode is Mode.CREATE and is_taken(answer):
+            return already_there("Brevo", draft.contact, await self._find_id(draft.email))
+        if speaks_of_a_list(answer):
+            await self._lists.require()
+        return refusal(answer, body)
+
+    # After it.
+
+    async def _id_of(self, draft: Draft, there: There | None, answer: Answer) -> str | None:
+        """The id of a contact that was just written."""
+        if answer.status != 204:
+            return id_in(answer)
+        if there is not None:
+            return there.id
+        remote_id = await self._find_id(draft.email)
+        if stayed := await self._lists.leave(remote_id, draft.members):
+            draft.notes += stayed
+            draft.left.add(LEFT)
+        return remote_id
+
+    async def _find_id(self, email: str) -> str | None:
+        """An update returns no body. The contact counts as delivered whether its id is found or not."""
+        try:
+            return id_in(await self._requests.look(email, "email_id"))
+        except LaneError:
+            return None
+
+    async def _empty(self, remote_id: str, names: Collection[str], *, blanked: bool) -> Collection[str]:
+        """Checks whether these attributes are empty now, and which are not. blanked: they were emptied by the previous write;
+        otherwise by a separate write, for a contact that was found by its address.
+        """
+        try:
+            there = there_in(await self._requests.look(remote_id, "contact_id"))
+            if there is None:
+                return names
+            body = {"attributes": dict.fromkeys(sorted(there.held(names)), "")}
+            if blanked or not body["attributes"]:
+                return body["attributes"]
+            if (await self._write(there, body)).status != 204:
+                return names
+        except LaneError:
+            return names
+        return await self._empty(remote_id, names, blanked=True)
