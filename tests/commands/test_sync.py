@@ -101,6 +101,19 @@ async def test_it_delivers_to_each_crm(app, url, crm):
     assert await app.fetchval(f"SELECT {crm}_sync_status::text FROM contacts") == "Complete"
 
 
+@pytest.mark.parametrize(("crm", "emptied"), [("brevo", '"FIRSTNAME": ""'), ("n8n", '"first_name": null')])
+async def test_what_it_has_sent_it_empties_again(app, url, crm, emptied):
+    await app.execute("SELECT crm_sync.set_clearing($1, true)", crm)
+    await insert(app)
+    async with UNLIMITED[crm](0) as sandbox:
+        env = environment(url) | settings(crm, sandbox.url) | {f"{crm.upper()}_EMPTY": "clear"}
+        for name in ("Ada", None):
+            await app.execute("UPDATE contacts SET first_name = $1", name)
+            code, out = await synced(env, crm=crm)
+            assert code == 0, out
+    assert emptied in out
+
+
 @pytest.mark.parametrize("status", ["New", "Selected", "Skipped", "Complete", "Error"])
 async def test_one_that_is_not_in_line_is_flipped(app, url, brevo, status):
     contact = await insert(app, status)

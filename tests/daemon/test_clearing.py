@@ -79,6 +79,23 @@ async def test_a_workflow_of_n8n_is_told_by_null(app, url, monkeypatch):
     assert fields == [{"first_name": "Ada", "phone": PHONE}, {"first_name": "Ada", "phone": None}, {"first_name": "Ada"}]
 
 
+async def test_of_rows_with_one_address_a_workflow_is_told_by_null_what_each_has_sent(app, url, monkeypatch):
+    """Every run has another id, and they get that of the run that they shared."""
+    await turn_on(app, "n8n")
+    settings = {"N8N_BATCH_SIZE": "10", **CLEAR}
+    async with sandboxes("n8n") as there, delivering(url, monkeypatch, {"n8n": there["n8n"].url}, **settings):
+        for _ in range(2):
+            await insert(app, "n8n", PHONE)
+        await flip(app, "n8n")
+        ids = {row[0] for row in await app.fetch("SELECT n8n_workflow_id FROM contacts")}
+        assert len(ids) == 1
+        for row in await app.fetch("SELECT id FROM contacts"):
+            await app.execute("UPDATE contacts SET phone = NULL, n8n_sync_status = 'Queued' WHERE id = $1", row[0])
+            await until(app, complete("n8n"))
+        sent = [request.body["contacts"] for request in there["n8n"].requests if request.method == "POST"]
+    assert [[one["fields"]["phone"] for one in contacts] for contacts in sent[-2:]] == [[None], [None]]
+
+
 @pytest.mark.parametrize("crm", RECORDS)
 async def test_what_sales_had_put_there_stays_though_the_row_has_nothing_for_it(app, url, monkeypatch, crm):
     await turn_on(app, crm)

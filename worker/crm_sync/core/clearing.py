@@ -9,7 +9,8 @@ because bits are set and cleared at different times:
                         unknown (no answer, a broken one, a failure of the CRM): none are cleared
 
 The number is about one record, the one whose id the row has (`brevo_sent_to`). If the application or `crm-sync match` has written
-another id, none of it counts. If a delivery finds another record, only what this delivery wrote counts.
+another id, none of it counts. If a delivery finds another record, only what this delivery wrote counts. A CRM without records
+(n8n) answers each delivery with another id: there it counts whichever id comes back.
 
 So if a request may have been stored, its fields count as written until a delivery settles that. Otherwise a value that did arrive
 would stay there. What this can empty is a value that somebody has typed between a failed attempt and the next one. Nothing is
@@ -39,7 +40,7 @@ class Ending(NamedTuple):
 class Sent(NamedTuple):
     """For one contact. before: the fields crm-sync wrote. now: the fields that have a value. bits: by field name.
 
-    emptied: the fields to empty. record: the id in its row.
+    emptied: the fields to empty. record: the id in its row; None if the CRM has no records.
     """
 
     before: int

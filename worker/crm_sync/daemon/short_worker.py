@@ -20,7 +20,6 @@ from crm_sync.errors import DatabaseTroubleError
 from crm_sync.lane.lane import Lane
 from crm_sync.postgres.pool import Database
 from crm_sync.table.claim_by_key import ClaimByKey
-from crm_sync.table.clearing import read_clearing
 
 
 class ShortWorker:
@@ -67,10 +66,9 @@ class ShortWorker:
     async def deliver_one(self, crm: str, account: Account, meant: Any, twins: Sequence[Any], *, flip: bool) -> Finish | None:
         """See `Lane.deliver_one`."""
         table, mapping = self._installation.schema.lanes[crm], self._installation.mappings[crm]
-        clearing = await read_clearing(self._database, crm, mapping.emptied, numbering=True)
-        named = ClaimByKey(self._database, table, mapping, clearing)
         plan = LanePlan(self._installation.schema, table, self._installation.lanes[crm], mapping, account)
         async with self._wiring.lane(plan) as lane, _served(lane, self._waits):
+            named = ClaimByKey(self._database, table, mapping, lane.clearing)
             try:
                 return await lane.deliver_one(named, meant, twins, flip=flip)
             finally:

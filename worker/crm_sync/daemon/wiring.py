@@ -132,20 +132,22 @@ class Wiring:
         crm, settings = plan.table.crm, plan.settings
         rate_limit = RateLimit(self.database, crm, plan.account.windows)
         mapping = plan.mapping
-        contacts = Contacts(
-            self.database,
-            plan.table,
-            mapping.email,
-            mapping.fields,
-            self._waits,
-            writers=mapping.writers,
-            longest=mapping.longest,
-            apart=mapping.apart,
-            history=self._history,
-            clearing=await read_clearing(self.database, crm, mapping.emptied, numbering=True),
-        )
         async with plan.account.open(rate_limit) as client:
             client.if_empty = mapping.if_empty
+            contacts = Contacts(
+                self.database,
+                plan.table,
+                mapping.email,
+                mapping.fields,
+                self._waits,
+                writers=mapping.writers,
+                longest=mapping.longest,
+                apart=mapping.apart,
+                history=self._history,
+                clearing=await read_clearing(
+                    self.database, crm, mapping.emptied, numbering=True, keeps_records=client.keeps_records
+                ),
+            )
             lane = Lane(
                 plan.table,
                 database=self.database,

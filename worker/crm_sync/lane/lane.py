@@ -32,6 +32,7 @@ from crm_sync.postgres.pool import Database
 from crm_sync.postgres.session import Session
 from crm_sync.table.adopted_table import LaneTable
 from crm_sync.table.claim_by_key import ClaimByKey
+from crm_sync.table.clearing import Clearing
 from crm_sync.table.contacts import UNREADABLE, Contacts
 from crm_sync.table.mapping import FieldMapping
 from crm_sync.table.overwritten import Overwritten
@@ -247,6 +248,11 @@ class Lane:
     def refused(self, most: int) -> dict[str, str]:
         """See `Contacts.refused`."""
         return self._contacts.refused(most)
+
+    @property
+    def clearing(self) -> Clearing:
+        """Which fields are emptied in its CRM."""
+        return self._contacts.clearing
 
     @property
     def busy(self) -> bool:

@@ -6,7 +6,7 @@ were used up and numbering has started again, the name of the record says so: wh
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from crm_sync.core import clearing
 from crm_sync.core.clearing import COLUMN, MARK, MOST, RECORD_COLUMN
@@ -21,12 +21,14 @@ from crm_sync.table.unreadable_rows import Claimed
 @dataclass(frozen=True, slots=True)
 class Clearing:
     """Of one CRM. bits: those of the fields to be cleared when the row has no value for them, by name. Without any, no statement
-    reads or writes the columns. numbering: what the names of records begin with.
+    reads or writes the columns. numbering: what the names of records begin with. keeps_records: as in Client; the ids of a CRM
+    without records are those of its latest answers, so another one says nothing about what was sent.
     """
 
     crm: str
     bits: Mapping[str, int] = field(default_factory=dict)
     numbering: str = ""
+    keeps_records: bool = True
 
     def __bool__(self) -> bool:
         return bool(self.bits)
@@ -49,7 +51,8 @@ class Clearing:
 
     def _read(self, contact: Contact) -> Contact:
         number = contact.fields.pop(MARK, None)
-        return contact._replace(sent=clearing.sent(number, contact.fields, contact.filled, self.bits, contact.remote_id))
+        record = contact.remote_id if self.keeps_records else None
+        return contact._replace(sent=clearing.sent(number, contact.fields, contact.filled, self.bits, record))
 
 
 def column_of(crm: str) -> str:
@@ -60,8 +63,11 @@ def record_column_of(crm: str) -> str:
     return f"{crm}_{RECORD_COLUMN}"
 
 
-async def read_clearing(database: Database, crm: str, names: Collection[str], *, numbering: bool) -> Clearing:
-    """numbering: fields without a bit get one. Without it they are left out, because they were never sent.
+async def read_clearing(
+    database: Database, crm: str, names: Collection[str], *, numbering: bool, keeps_records: bool = True
+) -> Clearing:
+    """numbering: fields without a bit get one. Without it they are left out, because they were never sent. keeps_records: as in
+    Clearing; it matters only where deliveries are finished.
 
     Raises ConfigurationError if there are more than MOST, and what Database.fetch raises.
     """
@@ -76,7 +82,7 @@ async def read_clearing(database: Database, crm: str, names: Collection[str], *,
                 f"mapping of {crm}: a CRM can have {MOST} fields that are cleared, including earlier ones: set empty = "
                 f'"keep" for some, or start over with `crm-sync clearing {crm} off` and `crm-sync clearing {crm} on`'
             )
-    return found
+    return replace(found, keeps_records=keeps_records)
 
 
 async def _find(database: Database, crm: str, names: Collection[str]) -> Clearing:
