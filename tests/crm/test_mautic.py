@@ -13,6 +13,7 @@ from crm_sync.crm import token_login
 from crm_sync.crm.http import Http
 from crm_sync.crm.limiter import UNLIMITED
 from crm_sync.crm.mautic import client as module
+from crm_sync.crm.mautic import lookup
 from crm_sync.crm.mautic.client import DEFAULT_FIELDS, Mautic, account
 from crm_sync.crm.mautic.login import PasswordLogin, TokenLogin
 from crm_sync.errors import (
@@ -337,7 +338,7 @@ async def test_a_contact_that_gets_an_address_which_another_is_just_leaving_come
 
 
 async def test_so_many_records_that_they_do_not_fit_one_answer_are_not_half_read(crm, mautic, monkeypatch):
-    monkeypatch.setattr(module, "PAGE", 3)
+    monkeypatch.setattr(lookup, "PAGE", 3)
     for _ in range(3):
         there(crm, "ada@example.com")
     with pytest.raises(BatchRefusedError, match="AMBIGUOUS: email: 3 records of Mautic or more") as caught:
@@ -346,7 +347,7 @@ async def test_so_many_records_that_they_do_not_fit_one_answer_are_not_half_read
 
 
 async def test_a_search_that_is_not_heeded_is_not_believed(crm, mautic, monkeypatch):
-    monkeypatch.setattr(module, "PAGE", 3)
+    monkeypatch.setattr(lookup, "PAGE", 3)
     for name in ("x", "y", "z"):
         there(crm, f"{name}@example.com")
     answers(crm, 200, {"total": "3", "contacts": crm.table("contacts")}, SEARCH)

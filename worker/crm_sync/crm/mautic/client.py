@@ -10,45 +10,39 @@ and the row says so (`crm_sync.crm.mautic.storage`). [mautic/mautic: CommonApiCo
 CustomFieldsApiControllerTrait, at 4.4.13 and 5.1.1]
 """
 
-import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from pydantic import SecretStr
 
 from crm_sync.core.codes import Code
-from crm_sync.core.identity import fold, with_ascii_domain
+from crm_sync.core.identity import fold
 from crm_sync.core.mode import Mode, already_there, not_there
-from crm_sync.core.outcome import Contact, Deletion, Outcome, Verdict, is_empty
+from crm_sync.core.outcome import Contact, Deletion, Outcome, is_empty
 from crm_sync.core.remote_schema import RemoteField, RemoteSchema
 from crm_sync.core.text import printable
 from crm_sync.crm.account import Account, over_http, require_none
-from crm_sync.crm.answer import Answer, quoted
 from crm_sync.crm.client import Client, Entry, Found, Held, Record
 from crm_sync.crm.exchange import Assumption
 from crm_sync.crm.http import Http
 from crm_sync.crm.mautic import likeness, segments
-from crm_sync.crm.mautic.answers import email, is_gone, judged, plain, records, written
+from crm_sync.crm.mautic.answers import email, judged
 from crm_sync.crm.mautic.assumptions import assumptions
+from crm_sync.crm.mautic.deleting import deleted
 from crm_sync.crm.mautic.field_match import FieldMatch
 from crm_sync.crm.mautic.login import Login, PasswordLogin, TokenLogin
+from crm_sync.crm.mautic.lookup import Lookup, holders
 from crm_sync.crm.mautic.matching import Edit, New, Step, address, disputed, holds, is_holdable, plan, record_id
 from crm_sync.crm.mautic.schema import FIELDS, PAGE_OF_FIELDS, schema, shown
 from crm_sync.crm.mautic.settings import MauticSettings
 from crm_sync.crm.mautic.storage import COUNTED, OTHER_MEMBERS, held_by
-from crm_sync.crm.trail import current
+from crm_sync.crm.mautic.writing import Planned, Writer
 from crm_sync.crm.values import MAUTIC
 from crm_sync.environment import read
 from crm_sync.errors import BatchRefusedError, ConfigurationError, LaneError, OutageError
 
-SEARCH = "/api/contacts"
-DELETE_BATCH = "/api/contacts/batch/delete"
-PAGE = 50  # records in a search result: twice as many as are requested, and with all their fields below the largest body
 TIMEOUT_S = 60.0  # 200 contacts took two minutes on a large installation [mautic/mautic#8921]
-
-_TOO_MANY = re.compile(r"A max of ([1-9][0-9]{0,5}) entities", re.IGNORECASE)
-_ROUTES = {Edit: ("PATCH", "/api/contacts/batch/edit"), New: ("POST", "/api/contacts/batch/new")}
 
 DEFAULT_FIELDS = {
     "firstname": "first_name",
@@ -63,8 +57,6 @@ DEFAULT_FIELDS = {
     "zipcode": "zip",
     "country": "country",
 }
-
-Planned = Step | LaneError
 
 
 def account() -> Account | None:
@@ -125,8 +117,9 @@ class Mautic(Client):
         """match: the field that finds a contact without a known id, before its address does."""
         self._login = login
         self._mode = mode
-        self._match = None if match == "email" else FieldMatch(match, self._found_by)
-        self._most = self.batch_limit  # an installation can be set to less than we send, which its first answer shows
+        self._lookup = Lookup(login)
+        self._writer = Writer(login, self.batch_limit)
+        self._match = None if match == "email" else FieldMatch(match, self._lookup)
 
     async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Entry]:
         entries: list[Planned] = [*await self._plan(contacts)]
@@ -136,7 +129,7 @@ class Mautic(Client):
             steps = {place: entry for place, entry in enumerate(entries) if isinstance(entry, stage)}
             trouble = next((entry for entry in entries if _is_trouble(entry)), None)
             writes = [(contacts[place], step) for place, step in steps.items()]
-            said = await self._write(stage, writes) if trouble is None else [trouble] * len(writes)
+            said = await self._writer.write(stage, writes) if trouble is None else [trouble] * len(writes)
             for place, entry in zip(steps, said, strict=True):
                 entries[place] = entry
         settled: list[Entry] = [entry for entry in entries if isinstance(entry, Entry)]
@@ -148,19 +141,17 @@ class Mautic(Client):
 
     async def find(self, emails: Sequence[str]) -> Sequence[Found]:
         """An address that Mautic cannot store has no record."""
-        holders = _holders(await self._with_addresses([fold(email) for email in emails if holds(fold(email))]))
-        return [_only(holders.get(fold(email), ())) for email in emails]
+        held = holders(await self._lookup.with_addresses([fold(email) for email in emails if holds(fold(email))]))
+        return [_only(held.get(fold(email), ())) for email in emails]
 
     async def read(self, contacts: Sequence[Contact], names: Sequence[str]) -> Sequence[Held]:
         """One search by id, and one by address for those whose id is gone."""
         ids = [record_id(contact.remote_id) for contact in contacts]
-        found = await self._search("id", [str(record) for record in dict.fromkeys(ids) if record], whole=True)
+        found = await self._lookup.with_ids([record for record in dict.fromkeys(ids) if record], whole=True)
         by_id = {int(record["id"]): record for record in found}
         places = [place for place, record in enumerate(ids) if record not in by_id and is_holdable(contacts[place])]
         by_address: dict[str, list[Mapping[str, Any]]] = {}
-        found = await self._search("email", [address(contacts[place]) for place in places], whole=True)
-        if len(found) >= PAGE:
-            raise BatchRefusedError(Code.AMBIGUOUS, f"email: {PAGE} records of Mautic or more have such an address")
+        found = await self._lookup.with_addresses([address(contacts[place]) for place in places], whole=True)
         for record in found:
             by_address.setdefault(email(record) or "", []).append(record)
         return [
@@ -173,28 +164,10 @@ class Mautic(Client):
         return likeness.same(field, sent, held) if member is None else likeness.same_member(member, sent, held)
 
     async def delete(self, deletions: Sequence[Deletion]) -> Sequence[Entry]:
-        """Permanently in any case: Mautic cannot restore contacts.
-
-        The answer to a batch has the deleted records, and an error for each that was not deleted, with indexes that do not match
-        the request if others were missing. In that case each record is looked up individually: one that is gone counts as
-        deleted. [mautic/mautic: CommonApiController, deleteEntitiesAction]
-        """
-        ids = [record_id(deletion.remote_id) for deletion in deletions]
-        wanted = list(dict.fromkeys(record for record in ids if record is not None))
-        said: dict[int | None, Entry] = {None: Outcome.rejected(Code.REJECTED, "the id is not a valid id of Mautic")}
-        if len(wanted) > 1:
-            answer = judged(await self._login.send("DELETE", DELETE_BATCH, query={"ids": ",".join(map(str, wanted))}))
-            if answer.status == 200 and isinstance(answer.get("contacts"), list | dict) and not answer.get("errors"):
-                answer.confirm()
-                said.update(dict.fromkeys(wanted, Outcome.delivered(None)))
-        for record in wanted:
-            if record not in said:
-                said[record] = await self._delete(record)
-        return [said[record] for record in ids]
+        return await deleted(self._login, deletions)
 
     async def check(self) -> str:
-        answer = await self._ask({"limit": "1", "minimal": "1"})
-        records(answer)
+        answer = await self._lookup.first()
         if self._match is not None:
             self._match.require_unique(await self.schema())
         version = printable(answer.headers.get("Mautic-Version", ""), 32)
@@ -216,11 +189,11 @@ class Mautic(Client):
     async def _plan(self, contacts: Sequence[Contact]) -> list[Step]:
         contacts, ambiguous = (contacts, {}) if self._match is None else await self._match.identified(contacts)
         whole = any(map(self._reserved, contacts))
-        found = await self._with_addresses([address(contact) for contact in contacts if is_holdable(contact)], whole=whole)
-        holders = _holders(found)
-        disputes = [str(record) for record in disputed(contacts, holders)]
-        existing = {int(record["id"]) for record in await self._search("id", disputes)}
-        steps = [ambiguous.get(place, step) for place, step in enumerate(plan(contacts, holders, existing))]
+        addresses = [address(contact) for contact in contacts if is_holdable(contact)]
+        found = await self._lookup.with_addresses(addresses, whole=whole)
+        held = holders(found)
+        existing = {int(record["id"]) for record in await self._lookup.with_ids(disputed(contacts, held))}
+        steps = [ambiguous.get(place, step) for place, step in enumerate(plan(contacts, held, existing))]
         return await self._sparing(contacts, steps, found) if whole else steps
 
     async def _sparing(
@@ -231,8 +204,8 @@ class Mautic(Client):
         edits = [
             step for step, contact in zip(steps, contacts, strict=True) if isinstance(step, Edit) and self._reserved(contact)
         ]
-        unseen = [str(step.record) for step in edits if step.record not in seen]
-        seen |= {int(record["id"]): record for record in await self._search("id", unseen, whole=True)}
+        unseen = [step.record for step in edits if step.record not in seen]
+        seen |= {int(record["id"]): record for record in await self._lookup.with_ids(unseen, whole=True)}
         return [
             # One that is gone becomes a new contact.
             self._sparing_edit(contact, step, seen[step.record]) if isinstance(step, Edit) and step.record in seen else step
@@ -248,136 +221,12 @@ class Mautic(Client):
         """The fields of this contact that are sent only where Mautic has no value."""
         return [name for name in contact.filled if name in self.if_empty] if self.if_empty else []
 
-    async def _found_by(self, column: str, values: Collection[str]) -> Sequence[Mapping[str, Any]]:
-        found = await self._search(column, values)
-        if len(found) >= PAGE:
-            raise BatchRefusedError(Code.AMBIGUOUS, f"{column}: {PAGE} records of Mautic or more have such a value")
-        return found
-
-    async def _with_addresses(self, addresses: Collection[str], *, whole: bool = False) -> Sequence[Mapping[str, Any]]:
-        """The records with these addresses."""
-        found = await self._search("email", addresses, whole=whole)
-        strangers = _holders(found).keys() - set(addresses)
-        if "" in strangers or (strangers and len(found) >= PAGE):
-            raise OutageError(Code.BROKEN_ANSWER, "Mautic answered a search by address with contacts that were not looked for")
-        if len(found) >= PAGE:
-            raise BatchRefusedError(Code.AMBIGUOUS, f"email: {PAGE} records of Mautic or more have such an address")
-        return found
-
-    async def _search(self, column: str, values: Collection[str], *, whole: bool = False) -> Sequence[Mapping[str, Any]]:
-        """whole: with everything that Mautic shows about a contact."""
-        if not values:
-            return []
-        # Values are comma-separated; no searched address contains a comma, and other values are quoted.
-        where = {"where[0][col]": column, "where[0][expr]": "in", "where[0][val]": ",".join(values)}
-        shown = {"limit": str(PAGE), **({} if whole else {"minimal": "1"})}
-        return records(await self._ask(where | shown), list(values))
-
-    async def _ask(self, query: Mapping[str, str]) -> Answer:
-        # A page can quote the whole query, or one of its addresses.
-        looked_for = [value for text in query.values() for value in (text, *text.split(","))]
-        answer = judged(await self._login.send("GET", SEARCH, query=query), looked_for)
-        if answer.status >= 400:
-            said = quoted(plain(answer), looked_for)
-            raise BatchRefusedError(Code.BROKEN_ANSWER, f"the search was refused ({answer.label}: {said})", retried=True)
-        return answer
-
-    # Deleting.
-
-    async def _delete(self, record: int) -> Entry:
-        try:
-            answer = await self._login.send("DELETE", f"{SEARCH}/{record}/delete")
-            if is_gone(answer):
-                answer.confirm()
-                return Outcome.delivered(None)
-            said = f"{answer.label}: {quoted(plain(judged(answer)))}"
-        except LaneError as error:
-            return error
-        if answer.status >= 400:
-            return Outcome.rejected(Code.REJECTED, f"Mautic did not delete the contact ({said})")
-        return OutageError(Code.BROKEN_ANSWER, f"Mautic answered {answer.label} but nothing about the contact")
-
-    # Writing.
-
     def _within_mode(self, contact: Contact, entry: Planned) -> Planned:
         if isinstance(entry, New) and self._mode is Mode.UPDATE:
             return not_there("Mautic")
         if isinstance(entry, Edit) and self._mode is Mode.CREATE:
             return already_there("Mautic", contact, str(entry.record))
         return entry
-
-    async def _write(self, stage: type[Edit | New], writes: Sequence[tuple[Contact, Edit | New]]) -> list[Planned]:
-        """An entry for each: its result, or the next step."""
-        entries: list[Planned] = []
-        while len(entries) < len(writes):
-            chunk = writes[len(entries) : len(entries) + self._most]
-            bodies = [_body(contact, step) for contact, step in chunk]
-            try:
-                answer = await self._send(stage, bodies, [contact for contact, _ in chunk])
-                if answer is not None:
-                    said = written(answer, bodies, [address(contact) for contact, _ in chunk])
-                    current().spared([one for (one, _), entry in zip(chunk, said, strict=True) if isinstance(entry, New)])
-                    entries += [_sparingly(step, entry) for (_, step), entry in zip(chunk, said, strict=True)]
-            except BatchRefusedError as error:
-                entries += [error] * len(chunk)
-            except LaneError as error:
-                entries += [error] * (len(writes) - len(entries))
-        return entries
-
-    async def _send(self, stage: type[Edit | New], bodies: list[dict[str, Any]], contacts: Sequence[Contact]) -> Answer | None:
-        """None if these are too many for this installation; fewer are sent from then on."""
-        answer = await self._login.send(*_ROUTES[stage], bodies, writes=contacts)
-        if answer.status == 500 and len(bodies) > 1:
-            error = plain(answer)
-            too_many = _TOO_MANY.search(error.said("message"))
-            if too_many and int(too_many[1]) < len(bodies):
-                self._most = int(too_many[1])
-                return None
-            # A refusal by Mautic has details, a crash has none. The message about its limit is not understood in other languages.
-            if too_many or error.get("details") == []:
-                reason = f"Mautic refused them together ({answer.label}: {quoted(error, bodies)})"
-                raise BatchRefusedError(Code.CRM_ERROR, reason, retried=True)
-        if judged(answer, bodies).status >= 400:
-            said = quoted(plain(answer), bodies)
-            raise BatchRefusedError(Code.REJECTED, f"Mautic refused the request ({answer.label}: {said})")
-        return answer
-
-
-def _body(contact: Contact, step: Edit | New) -> dict[str, Any]:
-    """Empty fields are not sent and stay unchanged there; Mautic would ignore them anyway. Fields to be emptied are null, which
-    takes effect only in an edit, and only if the item says so. [mautic/mautic: LeadApiController, overwriteWithBlank]
-
-    The domain of the address is sent in its DNS form: Mautic stores only ASCII.
-    """
-    filled = contact.filled
-    spelled = MAUTIC.members_among(filled)
-    named = {spelled.get(name, name): value for name, value in filled.items()} if spelled else filled
-    fields = {name: value for name, value in named.items() if name not in ("id", "email", segments.JOINED, segments.LEFT)}
-    if isinstance(step, New):
-        return {"email": with_ascii_domain(contact.email or ""), **fields}
-    # With its current address, Mautic would look for others to merge it with.
-    moved = {"email": with_ascii_domain(contact.email or "")} if step.moves else {}
-    cleared: dict[str, Any] = {}
-    # For a record that the row does not name, its content is unknown, unless it is from the first delivery.
-    if contact.emptied and record_id(contact.remote_id) in (step.record, None):
-        cleared = {**dict.fromkeys(contact.emptied), "overwriteWithBlank": True}
-    fields = {name: value for name, value in fields.items() if name not in step.left}
-    return {"id": step.record, **moved, **fields, **cleared}
-
-
-def _sparingly(step: Edit | New, entry: Planned) -> Planned:
-    """What became of a step that left fields as they were."""
-    if isinstance(step, Edit) and step.left and isinstance(entry, Outcome) and entry.verdict is Verdict.DELIVERED:
-        return entry._replace(left=entry.left | step.left, theirs=step.theirs)
-    return entry
-
-
-def _holders(found: Iterable[Mapping[str, Any]]) -> dict[str, list[int]]:
-    """Of these records the ids, by address."""
-    holders: dict[str, list[int]] = {}
-    for record in found:
-        holders.setdefault(email(record) or "", []).append(int(record["id"]))
-    return holders
 
 
 def _only(held: Sequence[int]) -> Found:

@@ -4,7 +4,7 @@ Mautic's database enforces no unique values; it only marks fields as identifiers
 several records have is ambiguous here, too. [mautic/mautic: LeadField, isUniqueIdentifer, as it was spelled until 4.x]
 """
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from crm_sync.core.codes import Code
@@ -12,19 +12,18 @@ from crm_sync.core.documents import plain_text
 from crm_sync.core.outcome import Contact, Outcome
 from crm_sync.core.remote_schema import RemoteSchema
 from crm_sync.crm.exchange import Assumption, Said
+from crm_sync.crm.mautic.lookup import Lookup
 from crm_sync.errors import RefusedError
 
 _IDENTIFIER = ("isUniqueIdentifier", "isUniqueIdentifer")
 
-Search = Callable[[str, Collection[str]], Awaitable[Sequence[Mapping[str, Any]]]]
-
 
 class FieldMatch:
-    """field: its alias. search: finds the records that have one of these values in a column."""
+    """field: its alias."""
 
-    def __init__(self, field: str, search: Search) -> None:
+    def __init__(self, field: str, lookup: Lookup) -> None:
         self._field = field
-        self._search = search
+        self._lookup = lookup
 
     async def identified(self, contacts: Sequence[Contact]) -> tuple[list[Contact], dict[int, Outcome]]:
         """The contacts, with the ids of the records that have their values; and by place those of which several have it.
@@ -33,7 +32,7 @@ class FieldMatch:
         """
         keys = {place: key for place, contact in enumerate(contacts) if not contact.remote_id and (key := self._key(contact))}
         holders: dict[str, list[str]] = {}
-        for record in await self._search(self._field, sorted(map(_quoted, {*keys.values()}))):
+        for record in await self._lookup.with_values(self._field, sorted(map(_quoted, {*keys.values()}))):
             holders.setdefault(_held(record, self._field), []).append(str(record["id"]))
         found = [*contacts]
         ambiguous = {}

@@ -1,0 +1,72 @@
+"""Looks records up in Mautic, by one search for all contacts of a call."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from crm_sync.core.codes import Code
+from crm_sync.crm.answer import Answer, quoted
+from crm_sync.crm.mautic.answers import email, judged, plain, records
+from crm_sync.crm.mautic.login import Login
+from crm_sync.errors import BatchRefusedError, OutageError
+
+CONTACTS = "/api/contacts"
+PAGE = 50  # records in a search result: twice as many as are requested, and with all their fields below the largest body
+
+
+class Lookup:
+    """Every method raises LaneError. whole: with everything that Mautic shows about a contact."""
+
+    def __init__(self, login: Login) -> None:
+        self._login = login
+
+    async def with_ids(self, ids: Iterable[int], *, whole: bool = False) -> Sequence[Mapping[str, Any]]:
+        """The records with these ids."""
+        return await self._search("id", [str(record) for record in ids], whole=whole)
+
+    async def with_addresses(self, addresses: Collection[str], *, whole: bool = False) -> Sequence[Mapping[str, Any]]:
+        """The records with these addresses."""
+        found = await self._search("email", addresses, whole=whole)
+        strangers = holders(found).keys() - set(addresses)
+        if "" in strangers or (strangers and len(found) >= PAGE):
+            raise OutageError(Code.BROKEN_ANSWER, "Mautic answered a search by address with contacts that were not looked for")
+        if len(found) >= PAGE:
+            raise BatchRefusedError(Code.AMBIGUOUS, f"email: {PAGE} records of Mautic or more have such an address")
+        return found
+
+    async def with_values(self, field: str, values: Collection[str]) -> Sequence[Mapping[str, Any]]:
+        """The records that have one of these values, quoted as in CSV, in a field."""
+        found = await self._search(field, values)
+        if len(found) >= PAGE:
+            raise BatchRefusedError(Code.AMBIGUOUS, f"{field}: {PAGE} records of Mautic or more have such a value")
+        return found
+
+    async def first(self) -> Answer:
+        """The answer that shows one contact, whichever it is."""
+        answer = await self._ask({"limit": "1", "minimal": "1"})
+        records(answer)
+        return answer
+
+    async def _search(self, column: str, values: Collection[str], *, whole: bool = False) -> Sequence[Mapping[str, Any]]:
+        if not values:
+            return []
+        # Values are comma-separated; no searched address contains a comma, and other values are quoted.
+        where = {"where[0][col]": column, "where[0][expr]": "in", "where[0][val]": ",".join(values)}
+        shown = {"limit": str(PAGE), **({} if whole else {"minimal": "1"})}
+        return records(await self._ask(where | shown), list(values))
+
+    async def _ask(self, query: Mapping[str, str]) -> Answer:
+        # A page can quote the whole query, or one of its addresses.
+        looked_for = [value for text in query.values() for value in (text, *text.split(","))]
+        answer = judged(await self._login.send("GET", CONTACTS, query=query), looked_for)
+        if answer.status >= 400:
+            said = quoted(plain(answer), looked_for)
+            raise BatchRefusedError(Code.BROKEN_ANSWER, f"the search was refused ({answer.label}: {said})", retried=True)
+        return answer
+
+
+def holders(found: Iterable[Mapping[str, Any]]) -> dict[str, list[int]]:
+    """Of these records the ids, by address."""
+    held: dict[str, list[int]] = {}
+    for record in found:
+        held.setdefault(email(record) or "", []).append(int(record["id"]))
+    return held
