@@ -8,6 +8,7 @@ import pytest
 
 from crm_sync.core.codes import Code
 from crm_sync.core.identity import check_email
+from crm_sync.core.mode import Mode
 from crm_sync.core.outcome import Contact, Outcome, Verdict
 from crm_sync.crm.http import Http
 from crm_sync.crm.hubspot import client as module
@@ -307,6 +308,14 @@ async def test_a_look_up_that_fails_leaves_the_others_delivered_and_says_nothing
     assert delivered == Outcome.delivered("7")
     assert isinstance(others[0], kind)
     assert others[0] is others[1]
+
+
+@pytest.mark.parametrize("body", [None, b"<html>Please log in</html>", {}, {"results": {}}])
+async def test_an_answer_to_a_look_up_that_is_not_hubspots_does_not_mean_that_nobody_is_there(prepared, body):
+    prepared.answer(READ, 200, body)
+    async with client(prepared.base_url, mode=Mode.UPDATE) as alone:
+        entry = await deliver(alone)
+    assert (type(entry), entry.code) == (OutageError, Code.BROKEN_ANSWER)
 
 
 @pytest.mark.parametrize("record_id", [101, "101"])
