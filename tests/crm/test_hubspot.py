@@ -318,6 +318,18 @@ async def test_an_answer_to_a_look_up_that_is_not_hubspots_does_not_mean_that_no
     assert (type(entry), entry.code) == (OutageError, Code.BROKEN_ANSWER)
 
 
+async def test_of_whom_an_update_says_nothing_is_not_missing_and_comes_again(prepared):
+    """As one whose record is merged after the look-up."""
+    prepared.answer(READ, 200, {"results": [result("7", ANA), result("8", BEN), result("9", CLEO)]})
+    errors = [error("gone", "OBJECT_NOT_FOUND", ids=["8"])]
+    prepared.answer(UPDATE, 207, {"results": [result("7", ANA)], "errors": errors})
+    async with client(prepared.base_url, mode=Mode.UPDATE) as alone:
+        there, gone, merged = await alone.deliver([contact(ANA), contact(BEN), contact(CLEO)])
+    assert there == Outcome.delivered("7")
+    assert (gone.verdict, gone.code) == (Verdict.REJECTED, Code.NOT_THERE)
+    assert (merged.verdict, merged.code) == (Verdict.FAILED, Code.NOT_ACCOUNTED)
+
+
 @pytest.mark.parametrize("record_id", [101, "101"])
 async def test_an_id_counts_as_a_number_and_as_a_text(prepared, alone, record_id):
     prepared.answer(UPSERT, 200, {"results": [result(record_id, ANA)]})

@@ -104,6 +104,31 @@ async def test_at_hubspot_of_nobody_whose_record_is_gone_where_the_upsert_is_ref
     assert stored <= FIRST
 
 
+def gone(*ids):
+    context = {"ids": list(ids)}
+    return {"status": "error", "category": "OBJECT_NOT_FOUND", "message": "gone", "context": context}
+
+
+@pytest.mark.parametrize(
+    ("errors", "expected"),
+    [
+        ([gone("777", "888")], NOBODY),
+        ([gone("777")], {2}),
+        ([gone("888")], FIRST),
+        ([gone()], BOTH),
+        ([], BOTH),
+    ],
+)
+async def test_at_hubspot_of_those_that_an_update_s_answer_does_not_mention(errors, expected):
+    """Only of those that HubSpot said are missing it is known that nothing was stored."""
+    async with account(hubspot) as (sandbox, client):
+        answer = Answer(207, {"status": "COMPLETE", "results": [], "errors": errors})
+        sandbox.standing_faults.append(Fault(lambda call: "update" in call.path, answer=answer))
+        sandbox.standing_faults.append(Fault(lambda call: "upsert" in call.path, answer=sandbox.throttled()))
+        stored, said = await written(client, people("777", "888", firstname="Bo"))
+    assert (stored, {one.code for one in said}) == (expected, {"RATE_LIMITED"})
+
+
 async def test_at_hubspot_of_a_contact_whose_subscription_was_refused():
     async with account(hubspot) as (sandbox, client):
         sandbox.scopes |= {*SCOPES.values()}

@@ -49,10 +49,11 @@ class Result(NamedTuple):
 class Batch:
     """entries: for each input, in order; None if nothing is known about it, or no record has its id.
 
-    strangers: results that match no input.
+    missing: the positions of those of which HubSpot said the latter. strangers: results that match no input.
     """
 
     entries: list[Entry | None]
+    missing: set[int]
 
     def __init__(
         self, answer: Answer, inputs: Sequence[Input], mapped: Collection[str] = (), *, by_id: bool, match: str = "email"
@@ -70,7 +71,7 @@ class Batch:
         self._fault = mapping_fault(errors, answer.label, mapped)
         self._traces = {trace(place): place for place in range(len(inputs))}
         self._keys = {fold(item.key): place for place, item in enumerate(inputs)}
-        self._missing: set[int] = set()
+        self.missing = set()
         self.strangers = [result for result in self._results if not self._take_result(result)]
         nameless = [error for error in errors if not self._take_error(error)]
         self._blame(nameless)
@@ -78,7 +79,7 @@ class Batch:
     @property
     def open(self) -> list[int]:
         """The positions of those about which nothing is known."""
-        return [place for place, entry in enumerate(self.entries) if entry is None and place not in self._missing]
+        return [place for place, entry in enumerate(self.entries) if entry is None and place not in self.missing]
 
     def deliver(self, place: int, result: Result) -> None:
         """lifecyclestage only moves forward: HubSpot answers a backward change with success, and with the value it keeps."""
@@ -126,24 +127,29 @@ class Batch:
         places = places or [self._keys[name] for name in map(fold, ids) if name in self._keys]
         for place in places:
             self._put_error(place, error)
-        # With ids, an input that is neither in the results nor in an error does not exist either.
-        return bool(places) or (self._by_id and is_not_found(error))
+        return bool(places)
+
+    def _means_missing(self, error: Error) -> bool:
+        return self._by_id and is_not_found(error)
 
     def _put_error(self, place: int, error: Error) -> None:
-        if self._by_id and is_not_found(error):
+        if self._means_missing(error):
             self.entries[place] = None
-            self._missing.add(place)
+            self.missing.add(place)
         elif mapping_fault([error], self._label, self._mapped):
             self.entries[place] = self._fault
         else:
             self.entries[place] = refusal(error, self._label, by_id=self._by_id or self._match != "email")
 
     def _blame(self, nameless: Sequence[Error]) -> None:
-        """Errors that name no contact are about those of which nothing else is known."""
+        """Errors that name no contact are about those of which nothing else is known. That some are missing is no error: they are
+        found by another key, as those are that were merged, which HubSpot does not mention at all.
+        """
         suspects = self.open
+        refusals = [error for error in nameless if not self._means_missing(error)]
         if nameless and len(suspects) == 1:
-            self._put_error(suspects[0], nameless[0])
-        elif nameless:
+            self._put_error(suspects[0], (refusals or nameless)[0])
+        elif refusals:
             said = f"HubSpot refused some of these contacts without saying which ({self._label})"
             self.leave(self._fault or BatchRefusedError(Code.REJECTED, said))
 

@@ -66,9 +66,9 @@ class Delivery:
         answer = await self._write("update", inputs, contacts)
         if is_missing(answer):
             return _without_missing(answer, inputs)
-        entries = Batch(answer, inputs, self._mapped, by_id=True).entries
-        current().spared([contact for contact, entry in zip(contacts, entries, strict=True) if entry is None])
-        return entries
+        batch = Batch(answer, inputs, self._mapped, by_id=True)
+        current().spared([contacts[place] for place in batch.missing])
+        return batch.entries
 
     async def _upsert(self, contacts: Sequence[Contact]) -> list[Entry]:
         """By address."""
@@ -105,17 +105,21 @@ class Delivery:
         ]
         if inputs:
             answer = await self._write("update", inputs, [contacts[place] for place in places.values()])
-            said = (
-                _without_missing(answer, inputs)
-                if is_missing(answer)
-                else Batch(answer, inputs, self._mapped, by_id=True).entries
-            )
-            for place, entry in zip(places.values(), said, strict=True):
-                entries[place] = entry or not_there("HubSpot")
+            for place, entry in zip(places.values(), self._updated(answer, inputs), strict=True):
+                entries[place] = entry
         shared = Outcome.failed(
             Code.LOCKED, "its record in HubSpot is being updated for another contact that has the same record"
         )
         return [entry or shared for entry in entries]
+
+    def _updated(self, answer: Answer, inputs: Sequence[Input]) -> list[Entry]:
+        """For records that were there a moment ago."""
+        if is_missing(answer):
+            return [entry or not_there("HubSpot") for entry in _without_missing(answer, inputs)]
+        batch = Batch(answer, inputs, self._mapped, by_id=True)
+        return [
+            not_there("HubSpot") if place in batch.missing else entry for place, entry in enumerate(_accounted(batch, answer))
+        ]
 
     async def _create(self, contacts: Sequence[Contact]) -> list[Entry]:
         sent = [properties(contact, emptied=False) for contact in contacts]
