@@ -86,6 +86,7 @@ async def test_the_mapping_makes_them_and_never_empties_them(app, url):
     assert [mapping.writers["emailBlacklisted"](value) for value in (True, False)] == [True, None]
     assert [mapping.writers["smsblacklisted"](value) for value in (True, False)] == [True, False]
     assert mapping.writers["listIds"]([7, None, 8]) == [7, 8]
+    assert mapping.notes == ["opted in at each delivery of a row that says so: smsblacklisted"]
 
 
 async def test_what_the_key_of_hubspot_needs_for_them_is_a_note_of_check(url):

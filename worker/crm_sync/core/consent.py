@@ -1,8 +1,8 @@
 """What several rows of one address say of consent, where one of them is sent for all.
 
 The row that was flipped last says it, as it says the fields. An opt-out of any other row is added to that, and outweighs an
-opt-in. A row that says nothing is no objection. So nobody is opted in whom one of the rows opts out, and no row counts as
-delivered before its opt-out is.
+opt-in. A row that says nothing is no objection. So nobody is opted in whom one of these rows opts out, and no row counts as
+delivered before its opt-out is. Of rows that are sent one after another, each says its own.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -133,8 +133,16 @@ async def prepare_for(
             f"mapping of {crm}.{emptied[0]}: it cannot be cleared, because clearing is off for {crm}: as the owner of "
             f"{schema.table.name}, run `crm-sync clearing {crm} on`"
         )
-    notes = [*mapping.notes, *([f"sent only where the CRM has no value: {', '.join(if_empty)}"] if if_empty else [])]
+    notes = [
+        *mapping.notes,
+        *_listed("sent only where the CRM has no value", if_empty),
+        *_listed("opted in at each delivery of a row that says so", [name for name in mapping.fields if name in subscribing]),
+    ]
     return replace(mapping, emptied=emptied, if_empty=frozenset(if_empty), notes=notes)
+
+
+def _listed(note: str, names: Sequence[str]) -> list[str]:
+    return [f"{note}: {', '.join(names)}"] if names else []
 
 
 def expressions_for(
