@@ -174,6 +174,42 @@ async def test_a_contact_needs_an_email_an_ext_id_or_an_sms(brevo, client):
     assert [contact.email for contact in brevo.contacts.values()] == [None, None]
 
 
+async def test_without_an_address_the_ext_id_or_else_the_phone_says_which_contact_is_updated(brevo, client):
+    await client.post(ext_id="7", attributes={"SMS": "+33639980001"})
+    await client.post(attributes={"SMS": "+33639980002"})
+    assert (await client.post(ext_id="7", attributes={"FIRSTNAME": "Ana"}, updateEnabled=True)).status == 204
+    assert (await client.post(attributes={"SMS": "0033639980002", "FIRSTNAME": "Ben"}, updateEnabled=True)).status == 204
+    assert [contact.attributes["FIRSTNAME"] for contact in brevo.contacts.values()] == ["Ana", "Ben"]
+    for person in ({"ext_id": "7"}, {"attributes": {"SMS": "33639980001"}}):
+        taken = "EXT_ID" if "ext_id" in person else "SMS"
+        assert (await client.post(**person)).body["metadata"] == {"duplicate_identifiers": [taken]}
+    reply = await client.post(ext_id="8", attributes={"SMS": "33639980002"}, updateEnabled=True)
+    assert reply.body["metadata"] == {"duplicate_identifiers": ["SMS"]}
+
+
+async def test_a_contact_with_only_a_phone_is_shown_with_an_address_made_of_it(brevo, client):
+    await client.post(attributes={"SMS": "+33639980001"})
+    await client.post(ext_id="7")
+    made = "33639980001@mailin-sms.com"
+    assert [contact["email"] for contact in (await client.get("/v3/contacts")).body["contacts"]] == [None, made]
+    assert (await client.get(f"/v3/contacts/{made}?identifierType=email_id")).body["id"] == 1
+    await client.put(1, "contact_id", attributes={"EMAIL": "ana@example.com"})
+    assert (await client.get("/v3/contacts/1")).body["email"] == "ana@example.com"
+    brevo.account.placeholders = False
+    await client.post(attributes={"SMS": "+33639980002"})
+    assert (await client.get("/v3/contacts/3")).body["email"] is None
+    assert (await client.get("/v3/contacts/33639980002@mailin-sms.com")).status == 404
+
+
+async def test_only_a_contact_with_an_address_loses_its_phone(brevo, client):
+    await client.post(ext_id="7", attributes={"SMS": "+33639980001"})
+    reply = await client.put(1, attributes={"SMS": "", "FIRSTNAME": "Ana"})
+    assert (reply.status, reply.body["code"]) == (400, "invalid_parameter")
+    assert brevo.contacts[1].attributes == {"EXT_ID": "7", "SMS": "33639980001"}
+    assert (await client.put(1, attributes={"SMS": "", "EMAIL": "ana@example.com"})).status == 204
+    assert brevo.contacts[1].attributes == {"EXT_ID": "7"}
+
+
 @pytest.mark.parametrize("value", [None, {"a": 1}])
 async def test_null_and_object_attributes_are_refused(client, value):
     reply = await client.post(email="ana@example.com", attributes={"FIRSTNAME": value})

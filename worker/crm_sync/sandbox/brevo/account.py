@@ -38,6 +38,8 @@ IDENTIFIER_TYPES = {
     "landline_number_id": "LANDLINE_NUMBER",
 }
 
+PLACEHOLDER = "mailin-sms.com"  # the domain of the address that Brevo gives to a contact that has only a phone number
+
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")  # whether a time after it is accepted, or truncated, is not known
 # 6 to 19 digits, with the country code first (Brevo's "accepted number formats"); no country code begins with 0.
 _PHONE = re.compile(r"(?:\+|00)?([1-9][0-9]{5,18})")
@@ -88,7 +90,9 @@ class BrevoAccount:
     Guesses: the message for a list that does not exist; that POST and PUT ignore an attribute the account does not have, as the
     import does; that listIds adds to a contact's lists, as documented: in 2018 it was reported to replace them.
 
-    duplicate_code: Brevo sends `duplicate_parameter`, and since about May 2026 also `invalid_parameter`.
+    duplicate_code: Brevo sends `duplicate_parameter`, and since about May 2026 also `invalid_parameter`. placeholders: a contact
+    with a phone number and no address is shown with an address made of its number, by which it is also found (reported by users
+    of its API; whether it is always so is not known).
     """
 
     def __init__(self, list_ids: Collection[int] = ()) -> None:
@@ -97,6 +101,7 @@ class BrevoAccount:
         self.calculated = {"BLACKLIST": "global", "READERS": "global", "CLICKERS": "global"}  # by their category
         self.list_ids = set(list_ids)
         self.duplicate_code = "duplicate_parameter"
+        self.placeholders = True
         self.contacts: dict[int, Contact] = {}
         self._owners: dict[tuple[str, object], int] = {}
         self._last_id = 0
@@ -130,6 +135,9 @@ class BrevoAccount:
                 # latter a guess.
                 change.is_blocklisted = False
         self._refuse_duplicates(change, contact)
+        if change.unique.get("SMS") == "" and contact.attributes.get("SMS") and not change.unique.get("email", contact.email):
+            # Documented (changelog of 2020-04-29), unlike the message.
+            raise _invalid("SMS cannot be removed from a contact without a valid email address")
         self._apply(contact, change)
 
     def shown_attributes(self) -> list[dict[str, Any]]:
@@ -155,12 +163,19 @@ class BrevoAccount:
             owner: int | None = int(identifier)
         elif identifier_type in IDENTIFIER_TYPES:
             name = IDENTIFIER_TYPES[identifier_type]
+            number, _, domain = identifier.rpartition("@")
+            if name == "email" and domain == PLACEHOLDER and self.placeholders:
+                name, identifier = "SMS", number
             owner = self._owners.get((name, _unique_value(name, identifier)))
         else:
             raise _invalid("Invalid identifier or identifierType")
         if owner not in self.contacts:
             raise BrevoError(404, "document_not_found", "Contact does not exist")
         return self.contacts[owner]
+
+    def shown_email(self, contact: Contact) -> str | None:
+        number = contact.attributes.get("SMS")
+        return contact.email or (f"{number}@{PLACEHOLDER}" if number and self.placeholders else None)
 
     def delete(self, contact: Contact) -> None:
         del self.contacts[contact.id]

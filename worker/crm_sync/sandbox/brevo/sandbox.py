@@ -71,7 +71,7 @@ class BrevoSandbox(Sandbox):
     def table(self, name: str) -> Sequence[Any] | None:
         match name:
             case "contacts":
-                return [_details(contact) for contact in self.contacts.values()]
+                return [self._details(contact) for contact in self.contacts.values()]
             case "arrivals":
                 return self.arrivals()
         return super().table(name)
@@ -128,7 +128,7 @@ class BrevoSandbox(Sandbox):
             raise BrevoError(405, "method_not_allowed", "Method not allowed")
         contact = self.account.find(identifier, call.query.get("identifierType"))
         if call.method == "GET":
-            return 200, _details(contact) | {"statistics": {}}
+            return 200, self._details(contact) | {"statistics": {}}
         if call.method == "PUT":
             self.account.update(contact, _body(call))
         else:
@@ -168,7 +168,20 @@ class BrevoSandbox(Sandbox):
             raise BrevoError(400, "out_of_range", f"limit exceeds {LARGEST_PAGE}")
         newest_first = list(reversed(self.contacts.values()))
         page = newest_first[int(offset) : int(offset) + int(limit)]
-        return 200, {"contacts": [_details(contact) for contact in page], "count": len(self.contacts)}
+        return 200, {"contacts": [self._details(contact) for contact in page], "count": len(self.contacts)}
+
+    def _details(self, contact: Contact) -> dict[str, Any]:
+        return {
+            "id": contact.id,
+            "email": self.account.shown_email(contact),
+            "emailBlacklisted": contact.is_blocklisted,
+            "smsBlacklisted": contact.is_sms_blocklisted,
+            "whatsappBlacklisted": False,
+            "createdAt": _time(contact.created),
+            "modifiedAt": _time(contact.modified),
+            "listIds": sorted(contact.list_ids),
+            "attributes": contact.attributes,
+        }
 
 
 ACCOUNT_DETAILS = {
@@ -191,20 +204,6 @@ def _body(call: Call) -> dict[str, Any]:
     if not isinstance(call.body, dict):
         raise BrevoError(400, "bad_request", "The body should be a JSON object")
     return call.body
-
-
-def _details(contact: Contact) -> dict[str, Any]:
-    return {
-        "id": contact.id,
-        "email": contact.email,
-        "emailBlacklisted": contact.is_blocklisted,
-        "smsBlacklisted": contact.is_sms_blocklisted,
-        "whatsappBlacklisted": False,
-        "createdAt": _time(contact.created),
-        "modifiedAt": _time(contact.modified),
-        "listIds": sorted(contact.list_ids),
-        "attributes": contact.attributes,
-    }
 
 
 def _time(moment: datetime) -> str:
