@@ -29,7 +29,8 @@ from crm_sync.crm.answer import Answer
 from crm_sync.crm.brevo import likeness
 from crm_sync.crm.brevo.assumptions import assumptions
 from crm_sync.crm.brevo.delivery import Delivery
-from crm_sync.crm.brevo.draft import Draft, id_in, is_id, there_in
+from crm_sync.crm.brevo.draft import Draft, id_in, there_in
+from crm_sync.crm.brevo.identifiers import EXT_ID, PHONE, Identifiers, is_id
 from crm_sync.crm.brevo.lists import JOINED, LEFT, Lists
 from crm_sync.crm.brevo.refusals import is_missing, not_brevo, refusal
 from crm_sync.crm.brevo.requests import Requests
@@ -60,7 +61,13 @@ def account() -> Account | None:
         return None
     return over_http(
         "brevo",
-        partial(Brevo, list_id=settings.brevo_list_id, mode=settings.brevo_mode, match=settings.brevo_match),
+        partial(
+            Brevo,
+            list_id=settings.brevo_list_id,
+            mode=settings.brevo_mode,
+            match=settings.brevo_match,
+            phone_only=settings.brevo_phone_only,
+        ),
         url_setting="BREVO_BASE_URL",
         base_url=settings.brevo_base_url,
         headers={"api-key": key.get_secret_value()},
@@ -68,9 +75,14 @@ def account() -> Account | None:
         forms=BREVO,
         limits=LIMITS[settings.brevo_plan],
         remaining=_remaining,
-        required={"EXT_ID": "BREVO_MATCH"} if settings.brevo_match == "ext_id" else {},
+        required=_required(settings),
         record_url="https://app.brevo.com/contact/index/{id}",  # the form of links used by Brevo's own app and integrations
     )
+
+
+def _required(settings: BrevoSettings) -> dict[str, str]:
+    by_ext_id = {EXT_ID: "BREVO_MATCH"} if settings.brevo_match == "ext_id" else {}
+    return by_ext_id | ({PHONE: "BREVO_PHONE_ONLY"} if settings.brevo_phone_only else {})
 
 
 def _remaining(headers: Mapping[str, str]) -> list[Remaining]:
@@ -88,24 +100,35 @@ class Brevo(Client):
     concurrency = 16
     read_members = BREVO.members.keys()
 
-    def __init__(self, http: Http, *, list_id: int | None = None, mode: Mode = Mode.UPSERT, match: str = "email") -> None:
-        """list_id: the list that delivered contacts are added to. match: ext_id, for contacts that have one."""
+    def __init__(
+        self,
+        http: Http,
+        *,
+        list_id: int | None = None,
+        mode: Mode = Mode.UPSERT,
+        match: str = "email",
+        phone_only: bool = False,
+    ) -> None:
+        """list_id: the list that delivered contacts are added to. match: ext_id, for contacts that have one. phone_only: contacts
+        without an address are known by their phone numbers.
+        """
+        self._identifiers = Identifiers(match == "ext_id", phone_only)
+        self.without_address = self._identifiers.without_address
         self._requests = Requests(http)
         self._lists = Lists(self._requests, list_id)
         self._list_id = list_id
         self._mode = mode
-        self._by_ext_id = match == "ext_id"
-        self._delivery = Delivery(self._requests, self._lists, mode=mode, by_ext_id=self._by_ext_id)
+        self._delivery = Delivery(self._requests, self._lists, mode, self._identifiers)
         self._attributes: Mapping[str, RemoteField] = {}  # once they have been requested
 
     async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Outcome]:
-        return [await self._delivery.of(Draft(contact, self.if_empty, self._attributes)) for contact in contacts]
+        return [await self._delivery.of(self._draft(contact)) for contact in contacts]
+
+    def key(self, contact: Contact) -> str | None:
+        return self._identifiers.key(contact)
 
     def assumptions(self, contact: Contact) -> Sequence[Assumption]:
-        if self._mode is Mode.CREATE:
-            return ()
-        draft = Draft(contact, self.if_empty, self._attributes)
-        return assumptions(contact, sorted(draft.reserved), by_ext_id=self._by_ext_id and "EXT_ID" in draft.fields)
+        return () if self._mode is Mode.CREATE else assumptions(self._draft(contact))
 
     async def find(self, emails: Sequence[str]) -> Sequence[Found]:
         return [await self._find(email) for email in emails]
@@ -139,6 +162,9 @@ class Brevo(Client):
         self._attributes = found.fields
         return found
 
+    def _draft(self, contact: Contact) -> Draft:
+        return Draft(contact, self._identifiers, self.if_empty, self._attributes)
+
     async def _find(self, email: str) -> Found:
         answer = await self._requests.look(email, "email_id")
         if is_missing(answer) or (record := id_in(answer)) is None:
@@ -147,8 +173,9 @@ class Brevo(Client):
         return record
 
     async def _read(self, contact: Contact, names: Sequence[str]) -> Held:
+        draft = self._draft(contact)
         looks = [(contact.remote_id, "contact_id")] if contact.remote_id and is_id(contact.remote_id) else []
-        looks += [(address, "email_id")] if (address := (contact.email or "").strip()) else []
+        looks += [(draft.own.value, draft.own.kind)] if draft.own else []
         for identifier, kind in looks:
             answer = await self._requests.look(identifier, kind)
             if is_missing(answer):
@@ -157,6 +184,8 @@ class Brevo(Client):
             if there is None or not isinstance(attributes, dict):
                 return refusal(answer)
             answer.confirm()
+            if draft.others(there, kind):
+                return None
             addresses = frozenset({there.email} if there.email else ())
             return Record(addresses, _values(answer, attributes, names))
         return None

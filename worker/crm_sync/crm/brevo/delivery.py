@@ -7,7 +7,8 @@ from crm_sync.core.codes import Code
 from crm_sync.core.mode import Mode, already_there, not_there
 from crm_sync.core.outcome import Outcome
 from crm_sync.crm.answer import Answer
-from crm_sync.crm.brevo.draft import Draft, There, id_in, is_id, there_in
+from crm_sync.crm.brevo.draft import Draft, There, id_in, there_in
+from crm_sync.crm.brevo.identifiers import Identifier, Identifiers, is_id
 from crm_sync.crm.brevo.lists import JOINED, LEFT, Lists, named, without
 from crm_sync.crm.brevo.refusals import is_taken, refusal, refused_attributes, said, speaks_of_a_list
 from crm_sync.crm.brevo.requests import Requests
@@ -16,13 +17,11 @@ from crm_sync.errors import LaneError
 
 
 class Delivery:
-    """by_ext_id: a contact is looked up by its ext_id, if it has one."""
-
-    def __init__(self, requests: Requests, lists: Lists, *, mode: Mode, by_ext_id: bool) -> None:
+    def __init__(self, requests: Requests, lists: Lists, mode: Mode, identifiers: Identifiers) -> None:
         self._requests = requests
         self._lists = lists
         self._mode = mode
-        self._by_ext_id = by_ext_id
+        self._identifiers = identifiers
 
     async def of(self, draft: Draft) -> Outcome:
         """Raises LaneError."""
@@ -55,24 +54,29 @@ class Delivery:
                 return refusal(answer)
             if there is not None:
                 answer.confirm()
-                return there
+                if self._mode is Mode.CREATE:
+                    return already_there("Brevo", draft.contact, there.id)
+                return _unless_others(draft, there, kind)
         return not_there("Brevo") if self._mode is Mode.UPDATE else None
 
     def _looks(self, draft: Draft) -> list[tuple[str, str]]:
         """The identifiers by which the contact is looked up before it is written, tried in order until it is found."""
-        if self._mode is Mode.CREATE:
+        if self._mode is Mode.CREATE and draft.own is not None:
             return []
-        remote_id, ext_id = draft.contact.remote_id, draft.fields.get("EXT_ID") if self._by_ext_id else None
+        remote_id = draft.contact.remote_id
         # Anything but an id could change the path: two dots mean the parent folder.
-        by_id = [(remote_id, "contact_id")] if remote_id and is_id(remote_id) else []
-        by_id += [(str(ext_id), "ext_id")] if ext_id is not None and str(ext_id) not in (".", "..") else []
-        return [*by_id, (draft.email, "email_id")] if self._mode is Mode.UPDATE or draft.reserved else by_id
+        looks = [(remote_id, "contact_id")] if remote_id and is_id(remote_id) else []
+        looks += [(one.value, one.kind) for one in draft.identifiers]
+        # A POST finds a contact by its address.
+        return looks[:-1] if draft.email and self._mode is Mode.UPSERT and not draft.reserved else looks
 
     # The write.
 
     async def _written(self, draft: Draft, there: There | None) -> tuple[str | None, There | None] | Outcome:
         """Writes it. Returns its id, and the contact that was there before; or why it was not written."""
         members = self._lists.there(draft.members)
+        if there is None and draft.own is None:
+            return self._nothing_to_create(draft)
         while body := self._body(draft, there, members):
             answer = await self._write(there, body)
             if answer.status == 204 or id_in(answer) is not None:
@@ -80,17 +84,29 @@ class Delivery:
                 return await self._id_of(draft, there, answer), there
             if speaks_of_a_list(answer) and await self._lists.look(named(members)):
                 members = self._lists.there(draft.members)
-            elif shared := refused_attributes(answer) & draft.attributes(there).keys():
+            elif draft.own is not None and body.get("updateEnabled") is False and is_taken(answer, draft.own.name):
+                holder = await self._holder(draft, draft.own, answer)
+                if isinstance(holder, Outcome):
+                    return holder
+                there = holder
+            elif shared := draft.leavable(refused_attributes(answer), there):
                 draft.leave(shared, said(answer))
-            elif answer.status == 404 and there is not None and self._mode is not Mode.UPDATE:
+            elif answer.status == 404 and there is not None and draft.own is not None and self._mode is not Mode.UPDATE:
                 there = None  # deleted since the lookup
-            elif is_taken(answer) and self._mode is not Mode.CREATE and body.get("updateEnabled") is False:
-                # Created since the lookup, by somebody else.
-                if (there := there_in(await self._requests.look(draft.email, "email_id"))) is None:
-                    return Outcome.failed(Code.TOO_EARLY, f"Brevo has this address, but does not find it yet ({answer.label})")
             else:
                 return await self._refused(draft, there, answer, body)
         return there and there.id, there
+
+    async def _holder(self, draft: Draft, own: Identifier, answer: Answer) -> There | Outcome:
+        """The contact that has the identifier of a new one: somebody else created it since the lookup, or none was made."""
+        if self._mode is Mode.CREATE:
+            there = await self._find(own)
+            holder = there and _unless_others(draft, there, own.kind)
+            return holder if isinstance(holder, Outcome) else already_there("Brevo", draft.contact, there and there.id)
+        there = there_in(await self._requests.look(own.value, own.kind))
+        if there is None:
+            return Outcome.failed(Code.TOO_EARLY, f"Brevo has this {own.words}, but does not find it yet ({answer.label})")
+        return _unless_others(draft, there, own.kind)
 
     def _body(self, draft: Draft, there: There | None, members: Mapping[str, Any]) -> dict[str, Any]:
         return draft.body(there, self._lists.joining(members), updates=self._mode is not Mode.CREATE)
@@ -99,13 +115,19 @@ class Delivery:
         return await self._requests.create(body) if there is None else await self._requests.update(there.id, body)
 
     async def _refused(self, draft: Draft, there: There | None, answer: Answer, body: Mapping[str, Any]) -> Outcome:
-        if answer.status == 404 and there is not None:
-            return not_there("Brevo")
-        if self._mode is Mode.CREATE and is_taken(answer):
-            return already_there("Brevo", draft.contact, await self._find_id(draft.email))
         if speaks_of_a_list(answer):
             await self._lists.require()
+        if answer.status == 404 and there is not None:
+            return not_there("Brevo") if self._mode is Mode.UPDATE else self._nothing_to_create(draft)
         return refusal(answer, body)
+
+    def _nothing_to_create(self, draft: Draft) -> Outcome:
+        """It could only be changed by its id."""
+        return Outcome.rejected(
+            Code.INVALID_EMAIL,
+            f"the contact has no email address, and Brevo has no contact {draft.contact.remote_id}: "
+            f"{self._identifiers.without_address}",
+        )
 
     # After it.
 
@@ -115,16 +137,17 @@ class Delivery:
             return id_in(answer)
         if there is not None:
             return there.id
-        remote_id = await self._find_id(draft.email)
+        found = None if draft.own is None else await self._find(draft.own)
+        remote_id = found and found.id
         if stayed := await self._lists.leave(remote_id, draft.members):
             draft.notes += stayed
             draft.left.add(LEFT)
         return remote_id
 
-    async def _find_id(self, email: str) -> str | None:
+    async def _find(self, own: Identifier) -> There | None:
         """An update returns no body. The contact counts as delivered whether its id is found or not."""
         try:
-            return id_in(await self._requests.look(email, "email_id"))
+            return there_in(await self._requests.look(own.value, own.kind))
         except LaneError:
             return None
 
@@ -144,3 +167,14 @@ class Delivery:
         except LaneError:
             return names
         return await self._empty(remote_id, names, blanked=True)
+
+
+def _unless_others(draft: Draft, there: There, kind: str) -> There | Outcome:
+    own = draft.others(there, kind)
+    if own is None:
+        return there
+    return Outcome.rejected(
+        Code.DUPLICATE,
+        f"contact {there.id} in Brevo has the same phone number (SMS), and {own}, so it may be another person: add {own} to the "
+        "row, or correct its number",
+    )

@@ -67,9 +67,9 @@ def is_missing(answer: Answer) -> bool:
     return answer.status == 404 and answer.get("code") == "document_not_found"
 
 
-def is_taken(answer: Answer) -> bool:
-    """Whether a new contact was refused because one with its address exists."""
-    return answer.status == 400 and "email" in _duplicates(answer)
+def is_taken(answer: Answer, name: str) -> bool:
+    """Whether a new contact was refused because another one has this identifier."""
+    return answer.status == 400 and name.lower() in {taken.lower() for taken in _duplicates(answer)}
 
 
 def speaks_of_a_list(answer: Answer) -> bool:

@@ -21,4 +21,11 @@ class BrevoSettings(SettingsModel):
     brevo_match: Literal["email", "ext_id"] = Field(
         "email", description="what a contact without an id is looked up by: email, or ext_id, which the mapping sends as EXT_ID"
     )
+    brevo_phone_only: bool = Field(
+        default=False,
+        description=(
+            "also send contacts that have a phone number (SMS in the mapping) and no address: Brevo knows them by the number, so "
+            "those with the same number are one contact there"
+        ),
+    )
     brevo_mode: Mode = Field(Mode.UPSERT, description="upsert, update (creates no contacts) or create (changes none)")
