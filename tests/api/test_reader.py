@@ -80,3 +80,64 @@ async def test_who_goes_away_ends_it_for_nobody(clock):
     await asyncio.sleep(0)
     gone.cancel()
     assert await stays == 1
+
+
+class Slow:
+    """Its first reading ends when it is told to, and by an error if it fails. What it reads is what was written as it began."""
+
+    def __init__(self, *, fails=False):
+        self.written, self.read, self.fails, self.ends = "old", [], fails, asyncio.Event()
+
+    async def __call__(self):
+        seen = self.written
+        self.read.append(seen)
+        if len(self.read) == 1:
+            await self.ends.wait()
+            if self.fails:
+                raise ValueError("away")
+        return seen
+
+
+async def begun(shared):
+    """Somebody who waits for a reading that is under way."""
+    waits = asyncio.ensure_future(shared.value())
+    for _ in range(3):
+        await asyncio.sleep(0)
+    return waits
+
+
+async def test_who_has_just_changed_something_sees_it_though_a_reading_was_under_way(clock):
+    database = Slow()
+    shared = SharedReading(database, clock=clock)
+    before = await begun(shared)
+    database.written = "new"
+    shared.forget()
+    after = await begun(shared)
+    database.ends.set()
+    assert await asyncio.gather(before, after) == ["old", "new"]
+    assert await shared.value() == "new", "also after the reading of before has ended"
+    assert database.read == ["old", "new"]
+
+
+async def test_a_reading_of_before_the_change_that_fails_fails_for_nobody_after_it(clock):
+    database = Slow(fails=True)
+    shared = SharedReading(database, clock=clock)
+    before = await begun(shared)
+    shared.forget()
+    after = await begun(shared)
+    database.ends.set()
+    with pytest.raises(ValueError, match="away"):
+        await before
+    assert await after == await shared.value() == "old"
+    assert len(database.read) == 2
+
+
+async def test_a_change_is_seen_by_those_with_other_rights_too(clock):
+    database = Database(clock)
+    shared = SharedReading(database, clock=clock)
+    await shared.value()
+    with rights_of("support"):
+        await shared.value()
+        shared.forget()
+        assert await shared.value() == 3
+    assert await shared.value() == 4

@@ -45,9 +45,10 @@ class SharedReading(Generic[Value]):
         return await asyncio.shield(last.reading)
 
     def forget(self) -> None:
-        """A person has just changed the data, and wants to see it."""
-        for last in self._of_roles.values():
-            last.next = 0.0
+        """A person has just changed the data, and wants to see it. A query in progress may have missed that: only those who
+        already wait for it get its result.
+        """
+        self._of_roles.clear()
 
     async def _refresh(self, last: _Last[Value]) -> Value:
         began = self._clock()
