@@ -32,12 +32,6 @@ async def delivers(app, contact):
     await app.execute("RESET session_replication_role")
 
 
-@pytest.fixture
-def always(monkeypatch):
-    """Whoever asks is answered: else it depends on how quick this machine is."""
-    monkeypatch.setattr(Turns, "free", lambda _: True)
-
-
 @pytest.mark.usefixtures("always")
 async def test_what_became_of_it_is_told_once_it_has_happened(app, signed_in):
     contact = await insert(app, "Queued")
@@ -52,6 +46,26 @@ async def test_what_became_of_it_is_told_once_it_has_happened(app, signed_in):
     assert "<html" not in part
     assert asks(part) is None, "there is nothing more to wait for"
     assert re.search(r'<p id="followed" hx-swap-oob="innerHTML">[^<]*brevo: delivered\.', part), "and a screen reader says it"
+
+
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize(
+    "change",
+    [
+        "brevo_attempts = 3",
+        "brevo_due_at = now() + interval '1 hour'",
+        "brevo_synced_at = now()",
+        "brevo_flipped_at = now() - interval '1 s'",
+    ],
+)
+async def test_whichever_column_changes_it_is_drawn_again_once(app, signed_in, change):
+    contact = await insert(app, "Queued")
+    where = asks((await signed_in.get(f"contacts/{contact}"))[1])
+    await app.execute("SET session_replication_role = replica")
+    await app.execute(f"UPDATE contacts SET {change} WHERE id = $1", contact)
+    status, part = await signed_in.get(where)
+    assert status == 200
+    assert await signed_in.get(asks(part)) == (204, "")
 
 
 @pytest.mark.usefixtures("always")

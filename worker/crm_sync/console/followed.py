@@ -5,14 +5,16 @@ them take at most a hundredth of the time of one connection: who asks too early 
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
-from crm_sync.api.models import ContactView
+from crm_sync.api.models import ContactAt, ContactView
 from crm_sync.api.reader import SHARE
+from crm_sync.table.one_contact import Match
 
 PENDING = ("in line", "waiting", "unseen", "in flight")  # verdicts that something comes after by itself
+COLUMNS = ("attempts", "due_at", "synced_at", "flipped_at")  # what has happened changes one of these, or the status
 
 
 def pending(contact: ContactView) -> list[str]:
@@ -20,16 +22,22 @@ def pending(contact: ContactView) -> list[str]:
     return [at.crm for at in contact.crms if at.verdict in PENDING]
 
 
-def marked(contact: ContactView) -> str:
+def mark_of_page(contact: ContactView) -> str:
     """What has to differ for the page to be drawn again."""
-    return ".".join(
-        mark(at.status, at.attempts, at.due_at, at.synced_at, at.flipped_at) for at in contact.crms if at.verdict in PENDING
-    )
+    return ".".join(_mark(at.status, at) for at in contact.crms if at.verdict in PENDING)
 
 
-def mark(status: str | None, attempts: int | None, *moments: datetime | None) -> str:
-    """Of one row at one CRM."""
-    return "~".join((status or "", str(attempts or 0), *("" if one is None else f"{one.timestamp():.6f}" for one in moments)))
+def mark_of_rows(rows: Iterable[Match]) -> str:
+    """The same, as its rows are now."""
+    return ".".join(_mark(row.sync_status, row) for row in rows)
+
+
+def _mark(status: str | None, row: ContactAt | Match) -> str:
+    return "~".join((status or "", *(_plain(getattr(row, column)) for column in COLUMNS)))
+
+
+def _plain(value: datetime | int | None) -> str:
+    return f"{value.timestamp():.6f}" if isinstance(value, datetime) else str(value or 0)
 
 
 class Turns:

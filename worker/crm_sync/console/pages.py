@@ -13,7 +13,7 @@ from crm_sync.console.asked import LABELS, filter_of, span_of, wishes
 from crm_sync.console.charts import latency_chart, sparkline, throughput_chart
 from crm_sync.console.commands import of_change, of_pause, of_resume, of_reveal
 from crm_sync.console.drawing import Drawing, capital, sentence
-from crm_sync.console.followed import Turns, mark, marked, pending
+from crm_sync.console.followed import Turns, mark_of_page, mark_of_rows, pending
 from crm_sync.console.guard import VISITOR
 from crm_sync.console.said_fields import Said, SaidFields
 from crm_sync.console.timeline import Moment, of_attempt, of_event
@@ -118,8 +118,7 @@ class LookingPages:
         with self._turns.taken():
             try:
                 rows = await self._contacts.standing(key, request.query.get("at", "").split(","))
-                marks = [mark(row.sync_status, row.attempts, row.due_at, row.synced_at, row.flipped_at) for row in rows]
-                if ".".join(marks) == seen:
+                if mark_of_rows(rows) == seen:
                     return web.Response(status=204)
                 contact = await self._contacts.one(key)
             except NotFoundError:  # deleted meanwhile, or a reference of another start: the page says so
@@ -153,7 +152,7 @@ class LookingPages:
             "reference": self._drawing.reference(contact.key),
             "reveal": of_reveal(first.variables, told),
             "pending": [] if is_revealed else pending(contact),
-            "seen": marked(contact),
+            "seen": mark_of_page(contact),
             "is_told": False,
         }
 
