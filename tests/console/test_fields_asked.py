@@ -7,6 +7,7 @@ import pytest
 
 from crm_sync.sandbox.brevo.sandbox import BrevoSandbox
 from tests.console.running import visiting
+from tests.console.test_followed import asks
 from tests.console.test_pages import text_of
 from tests.process import KEY
 from tests.steps import insert
@@ -44,6 +45,21 @@ async def test_a_contact_page_says_it_of_each_mapped_field_and_asks_only_then(ap
     assert "FIRSTNAME first_name takes it" in said
     assert "SHOE_SIZE last_name Brevo has no attribute SHOE_SIZE: create it there" in said
     assert str(contact) in page, "it is the contact's page"
+    assert len(sandbox.requests) == 1
+
+
+@pytest.mark.usefixtures("always")
+async def test_what_it_has_said_is_still_there_when_the_page_is_drawn_again_and_refreshed(app, visit, sandbox):
+    contact = await insert(app, "Queued")
+    _, page = await visit.done("fields/brevo", {"key": str(contact)})
+    for attempts in (1, 2):
+        where, refresh = asks(page), f'href="/contacts/{contact}?said=brevo">Refresh</a>'
+        assert (where is not None, refresh in page) == (True, True)
+        await app.execute("SET session_replication_role = replica")
+        await app.execute("UPDATE contacts SET brevo_attempts = $2 WHERE id = $1", contact, attempts)
+        await app.execute("RESET session_replication_role")
+        status, page = await visit.get(where)
+        assert (status, "Brevo has no attribute SHOE_SIZE" in text_of(page)) == (200, True)
     assert len(sandbox.requests) == 1
 
 

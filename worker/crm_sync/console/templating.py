@@ -58,11 +58,10 @@ class Pages:
         )
 
     def url(self, path: str, **parameters: object) -> str:
-        """Within the console. Parameters that are None are left out."""
-        given = {name: str(value) for name, value in parameters.items() if value is not None}
-        return f"{self.base}{quote(path, safe='/')}{'?' + urlencode(given) if given else ''}"
+        """Within the console."""
+        return f"{self.base}{quote(path, safe='/')}{_asked(parameters)}"
 
-    def page_of(self, key: str, *rest: str, page: str = "contacts", **parameters: str) -> str:
+    def page_of(self, key: str, *rest: str, page: str = "contacts", **parameters: str | None) -> str:
         """The page of one contact, by its key or a reference: paths never contain an address, because browsers and proxies store
         them.
 
@@ -70,7 +69,7 @@ class Pages:
         """
         named = self._references.again(key)
         path = "/".join((f"{self.base}/{page}", quote(named, safe=""), *(quote(part, safe="") for part in rest)))
-        return f"{path}?{urlencode(parameters)}" if parameters else path
+        return f"{path}{_asked(parameters)}"
 
     def static(self, name: str) -> str:
         """With its digest, so that browsers may keep it for good."""
@@ -78,6 +77,12 @@ class Pages:
 
     def render(self, template: str, values: Mapping[str, Any]) -> str:
         return self._environment.get_template(template).render(values)
+
+
+def _asked(parameters: Mapping[str, object]) -> str:
+    """The query of a URL, without what is None."""
+    given = {name: str(value) for name, value in parameters.items() if value is not None}
+    return f"?{urlencode(given)}" if given else ""
 
 
 @cache
