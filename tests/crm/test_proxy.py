@@ -11,6 +11,7 @@ from crm_sync.crm.account import over_http
 from crm_sync.crm.http import Http
 from crm_sync.crm.limiter import UNLIMITED
 from crm_sync.crm.proxy import proxy_for
+from crm_sync.crm.trail import followed
 from crm_sync.environment import Environment, read
 from crm_sync.errors import ConfigurationError, NotSentError
 from crm_sync.settings import ProxySettings
@@ -216,8 +217,9 @@ async def test_https_is_a_tunnel_and_neither_key_nor_body_are_told_to_the_proxy(
 async def test_a_proxy_that_wants_credentials_is_named_with_its_setting(url):
     said = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
     async with Proxy(said) as proxy, through(proxy.address, url) as http:
-        with pytest.raises(NotSentError) as caught:
+        with followed("a CRM", "upsert") as trail, pytest.raises(NotSentError) as caught:
             await http.request("POST", "/contacts", {})
+    assert not trail.all_written
     assert str(caught.value) == (
         f"UNREACHABLE: no connection: the proxy http://{proxy.address} (ALL_PROXY) answered 407 Proxy Authentication Required: "
         "check the user and the password in ALL_PROXY"

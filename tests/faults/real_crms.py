@@ -42,6 +42,7 @@ class Watched(Client):
         self.batch_limit = client.batch_limit
         self.concurrency = client.concurrency
         self.keeps_records = client.keeps_records
+        self.leaves_trail = client.leaves_trail
         self.delete_limit = client.delete_limit
         self.requests: list[list[Contact]] = []
         self.began: list[int] = []

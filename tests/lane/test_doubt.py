@@ -36,11 +36,12 @@ SAID = [
 
 @pytest.mark.parametrize(("entry", "stored"), SAID)
 def test_without_a_trail_what_was_said_decides(entry, stored):
-    assert may_be_stored(ADA, entry, Trail()) is stored
+    assert may_be_stored(ADA, entry, None) is stored
 
 
 @pytest.mark.parametrize("entry", [entry for entry, _ in SAID if not isinstance(entry, Unsent) and entry.code != "REJECTED"])
 def test_with_one_the_requests_do(entry):
+    assert not may_be_stored(ADA, entry, Trail())
     assert not may_be_stored(ADA, entry, Trail(requests=2))
     assert not may_be_stored(ADA, entry, Trail(requests=2, written={2}))
     assert may_be_stored(ADA, entry, Trail(requests=2, written={1}))
@@ -52,7 +53,8 @@ def test_rejected_by_name_in_the_answer_to_a_batch_it_is_not_stored():
 
 
 def test_cut_short_it_is_stored_unless_nothing_was_begun():
-    assert may_be_stored_in_spite_of(asyncio.CancelledError(), ADA, Trail())
-    assert not may_be_stored_in_spite_of(DatabaseTroubleError("away"), ADA, Trail())
+    assert may_be_stored_in_spite_of(asyncio.CancelledError(), ADA, None)
+    assert not may_be_stored_in_spite_of(asyncio.CancelledError(), ADA, Trail())
+    assert not may_be_stored_in_spite_of(DatabaseTroubleError("away"), ADA, None)
     assert not may_be_stored_in_spite_of(DatabaseTroubleError("away"), ADA, Trail(requests=1))
     assert may_be_stored_in_spite_of(DatabaseTroubleError("away"), ADA, Trail(requests=1, written={1}))

@@ -82,7 +82,9 @@ def over_http(
                 witness=witness,
                 wire=wire,
             ) as http:
-                yield _limited(client(http), lane)
+                opened = _limited(client(http), lane)
+                opened.leaves_trail = True
+                yield opened
 
         return open_client
 

@@ -38,6 +38,7 @@ class Client(ABC):
     name. read_members: names that are not fields (`Forms.members`) and that read returns too. moving: fields that the CRM changes
     by itself, so that another value is no drift. keeps_records: it has records that are found and deleted by an id. if_empty:
     fields that are sent only where the CRM has no value: set by the lane, and empty unless the account's forms say looks_first.
+    leaves_trail: it makes requests only through its account's Http, which records them: set by the account.
     """
 
     batch_limit: int = 1
@@ -50,6 +51,7 @@ class Client(ABC):
     moving: Collection[str] = frozenset()
     keeps_records: bool = True
     if_empty: Collection[str] = frozenset()
+    leaves_trail: bool = False
     without_address: str = "add one to the row, and flip it again"  # what to do about a contact that has no key either
 
     @abstractmethod

@@ -77,7 +77,12 @@ class Connections:
         except _StaleError:
             left_s = max(ends_at - asyncio.get_running_loop().time(), 0.001)  # 0 would mean no limit
             left = aiohttp.ClientTimeout(total=left_s, sock_connect=self._connect_timeout_s)
-            return await self._try(self._new, request, left)
+            first = _line.get()
+            try:
+                return await self._try(self._new, request, left)
+            finally:
+                if _line.get() is None:
+                    _line.set(first)  # this try has not left, but the first one has
 
     async def _try(self, session: aiohttp.ClientSession, request: Request, timeout: aiohttp.ClientTimeout) -> Response:  # noqa: ASYNC109 (aiohttp's own)
         """Raises _StaleError if it died on a reused connection before any byte of an answer."""
@@ -119,6 +124,7 @@ class Connections:
             proxy_headers=to_proxy,
         ) as response:
             if response.status == 407 and self._proxy is not None:
+                _line.set(None)  # it went no further
                 raise self._refused(response.status, response.reason or "")
             body, flaw = await read(response, self._timeout_s)
             return Response(response.status, response.headers, body, flaw)
@@ -179,7 +185,12 @@ class _Line(ResponseHandler):
             self.transport.abort()
 
 
-_line: ContextVar[_Line | None] = ContextVar("line", default=None)  # of the request that this task has in flight
+_line: ContextVar[_Line | None] = ContextVar("line", default=None)  # of the latest request of this task, once it has one
+
+
+def has_left() -> bool:
+    """Whether the latest request of this task, which failed or was cancelled, may have reached the CRM: it had a connection."""
+    return _line.get() is not None
 
 
 class _Connector(aiohttp.TCPConnector):

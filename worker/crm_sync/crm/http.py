@@ -15,13 +15,13 @@ from crm_sync.core.outcome import Contact
 from crm_sync.core.rate import Remaining
 from crm_sync.core.text import MASK
 from crm_sync.crm.answer import BYTE_ORDER_MARK, Answer, parse, stores_nothing, usable
-from crm_sync.crm.connections import Connections
+from crm_sync.crm.connections import Connections, has_left
 from crm_sync.crm.exchange import FORM, Request, Wire, Witness, shown
 from crm_sync.crm.limiter import UNLIMITED, Limiter
 from crm_sync.crm.operations import Operations
 from crm_sync.crm.proxy import Proxy
 from crm_sync.crm.trail import current
-from crm_sync.errors import ConfigurationError, HeldBackError, LaneError, NotSentError
+from crm_sync.errors import ConfigurationError, LaneError, NotSentError
 
 REQUEST_TIMEOUT_S = 20.0
 SHORTEST_KEY = 8  # shorter header values are not keys, and would mask parts of other words
@@ -159,18 +159,17 @@ class Http:
         with spans.request(request.method, request.url.host, request.url.port) as span:
             if traced and span.headers:
                 request = request._replace(headers={**request.headers, **span.headers})
-            stored_nothing = False
             try:
                 response = await self._wire(request)
-                stored_nothing = stores_nothing(response.status)
-            except LaneError as error:
-                stored_nothing = isinstance(error, HeldBackError | NotSentError)
-                trail.ended(0, error, began, login=request.login)
-                span.failed(error)
-                raise
-            finally:  # also where it is cancelled
-                if not stored_nothing:
+            except BaseException as error:  # also where it is cancelled
+                if has_left():
                     trail.wrote(writes)
+                if isinstance(error, LaneError):
+                    trail.ended(0, error, began, login=request.login)
+                    span.failed(error)
+                raise
+            if not stores_nothing(response.status):
+                trail.wrote(writes)
             trail.ended(response.status, response.flaw, began, login=request.login)
             span.answered(response.status)
         keys = [*self._keys, *self._tokens]

@@ -25,12 +25,14 @@ class Trail:
     """requests: how many were begun. throttled: how many of them were answered with 429. status, request_id: of the last answer,
     None without one.
 
-    crm, operation: what they were made for; empty if the trail is not followed. written: the ids of the contacts whose values may
-    have been stored; all_written: those of all contacts may.
+    crm, operation: what they were made for; empty if the trail is not followed. is_whole: there were no others, even if the
+    client makes some that leave no trail. written: the ids of the contacts whose values may have been stored; all_written: those
+    of all contacts may.
     """
 
     crm: str = ""
     operation: str = ""
+    is_whole: bool = False
     requests: int = 0
     throttled: int = 0
     status: int | None = None

@@ -181,7 +181,7 @@ class Judge:
                 said, is_fault = await self._asked(contacts, began)
             except BaseException as error:
                 for contact in contacts:
-                    self._doubt(contact, stored=may_be_stored_in_spite_of(error, contact, trail))
+                    self._doubt(contact, stored=may_be_stored_in_spite_of(error, contact, self._left(trail)))
                 raise
         now = time.monotonic()
         self._note(trail, said, contacts, now)
@@ -207,11 +207,15 @@ class Judge:
         receipt = Receipt(round((now - said.began) * 1000), trail.status, trail.request_id)
         for contact, entry in zip(contacts, said.entries, strict=True):
             if not isinstance(entry, Outcome) or entry.verdict is not Verdict.DELIVERED:
-                self._doubt(contact, stored=may_be_stored(contact, entry, trail))
+                self._doubt(contact, stored=may_be_stored(contact, entry, self._left(trail)))
             elif self._stored:
                 self._stored.pop(contact.id, None)
             before = self._receipts.get(contact.id)
             self._receipts[contact.id] = receipt if before is None else receipt._replace(took_ms=receipt.took_ms + before.took_ms)
+
+    def _left(self, trail: Trail) -> Trail | None:
+        """The trail; None if the client may have made requests that leave none."""
+        return trail if trail.requests or trail.is_whole or self._client.leaves_trail else None
 
     def _doubt(self, contact: Contact, *, stored: bool) -> None:
         self._stored[contact.id] = stored or self._stored.get(contact.id, False)

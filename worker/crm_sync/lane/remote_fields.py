@@ -18,7 +18,7 @@ from crm_sync.core.text import clean
 from crm_sync.core.waits import Waits
 from crm_sync.crm.client import Client
 from crm_sync.crm.plug_in_errors import ask_misfits
-from crm_sync.crm.trail import as_operation
+from crm_sync.crm.trail import as_operation, current
 from crm_sync.errors import HeldBackError, LaneError, NotSentError, RefusedError, ThrottledError
 from crm_sync.measurements import Operation
 from crm_sync.table.mapping import FieldMapping
@@ -49,11 +49,15 @@ class RemoteFields:
         began = time.monotonic()
         if began < self._good_until:
             return
-        async with self._turn:
-            if self._asked_at < began:  # otherwise another task has asked meanwhile
-                await self._ask()
-            if self._refusal is not None:
-                raise self._refusal
+        try:
+            async with self._turn:
+                if self._asked_at < began:  # otherwise another task has asked meanwhile
+                    await self._ask()
+        except BaseException:
+            current().is_whole = True  # the client is asked for no delivery
+            raise
+        if self._refusal is not None:
+            raise self._refusal
 
     async def _ask(self) -> None:
         self._refusal = None
