@@ -7,7 +7,8 @@ import pytest
 
 from crm_sync.errors import DatabaseTroubleError
 from crm_sync.postgres.brief_transaction import brief_transaction
-from crm_sync.postgres.pool import Database, connect, translated
+from crm_sync.postgres.pool import Database, connect
+from crm_sync.postgres.translation import translated
 from crm_sync.postgres.visiting import ReadOnly
 from tests.faults.proxy import Proxy
 from tests.harness import TIMEOUT_S

@@ -3,7 +3,8 @@
 import pytest
 
 from crm_sync.errors import DatabaseTroubleError
-from crm_sync.postgres.pool import Database, translate
+from crm_sync.postgres.pool import Database
+from crm_sync.postgres.translation import translate
 from tests.roles import as_worker
 
 

@@ -9,7 +9,8 @@ from crm_sync import events
 from crm_sync.core.waits import Waits
 from crm_sync.errors import ConfigurationError
 from crm_sync.postgres import locks
-from crm_sync.postgres.pool import connect, translated
+from crm_sync.postgres.pool import connect
+from crm_sync.postgres.translation import translated
 from tests.harness import ALL_COMPLETE, TIMEOUT_S, ScriptedCrm, running, until, until_asleep
 from tests.roles import as_worker
 from tests.steps import insert, orphan, read

@@ -14,9 +14,9 @@ from crm_sync.errors import (
     RowRefusedError,
     StatementRefusedError,
 )
-from crm_sync.postgres.pool import translate
 from crm_sync.postgres.pooler import LEADS_THROUGH
 from crm_sync.postgres.sqlstates import Fault, fault_of
+from crm_sync.postgres.translation import translate
 
 CASES = {
     "08006": Fault.PASSES,

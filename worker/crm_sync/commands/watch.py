@@ -10,7 +10,8 @@ from crm_sync.commands.grants import columns_read
 from crm_sync.configuration import Configuration, load
 from crm_sync.core.waits import Waits
 from crm_sync.errors import ConfigurationError
-from crm_sync.postgres.pool import Database, reason
+from crm_sync.postgres.pool import Database
+from crm_sync.postgres.translation import reason
 from crm_sync.reports.completing import crm_names
 from crm_sync.reports.rights import database_for
 from crm_sync.reports.table_changes import change

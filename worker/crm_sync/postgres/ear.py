@@ -17,9 +17,10 @@ from crm_sync.core.waits import USUAL, Waits
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
 from crm_sync.log import Trouble
 from crm_sync.postgres.listen_check import CHANNEL, prove
-from crm_sync.postgres.pool import Database, connect, translated
+from crm_sync.postgres.pool import Database, connect
 from crm_sync.postgres.session_settings import OF_EAR
 from crm_sync.postgres.statements import query
+from crm_sync.postgres.translation import translated
 
 # Per second. All workers and flips together cause a few dozen, because flips do not ring while a worker is awake.
 FLOOD = 3000

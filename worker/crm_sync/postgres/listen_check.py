@@ -5,9 +5,10 @@ import secrets
 
 from crm_sync.core.waits import USUAL
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
-from crm_sync.postgres.pool import Database, connect, translated
+from crm_sync.postgres.pool import Database, connect
 from crm_sync.postgres.pooler import UNHEARD
 from crm_sync.postgres.statements import query
+from crm_sync.postgres.translation import translated
 
 CHANNEL = "crm_sync"
 

@@ -1,115 +1,27 @@
-"""Connections to Postgres, and the translation of its errors."""
+"""Connections to Postgres."""
 
 import asyncio
-import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any, Self
 
 import asyncpg
 
-from crm_sync.core.text import clean
 from crm_sync.core.waits import USUAL
-from crm_sync.errors import (
-    ConfigurationError,
-    DatabaseTroubleError,
-    ForbiddenError,
-    LockedError,
-    RowRefusedError,
-    StatementRefusedError,
-    TooSlowError,
-)
+from crm_sync.errors import ConfigurationError, DatabaseTroubleError, RowRefusedError
 from crm_sync.measurements import Statement, measure
-from crm_sync.postgres.driver_arguments import CONNECT_TIMEOUT_S, SETTING, asyncpg_arguments
-from crm_sync.postgres.pooler import LEADS_THROUGH
+from crm_sync.postgres.driver_arguments import CONNECT_TIMEOUT_S, asyncpg_arguments
+from crm_sync.postgres.lending import Lending
 from crm_sync.postgres.session_settings import OF_POOL, PINNED, SINCE_17, search_path
-from crm_sync.postgres.sqlstates import QUOTES_NO_VALUES, Fault, fault_of
 from crm_sync.postgres.statements import name_of, query, set_to
 from crm_sync.postgres.transactions import transaction
+from crm_sync.postgres.translation import translated
 from crm_sync.settings import Settings
 
 MOVED_TRIES = 10  # tries of a statement whose rows move between partitions
 SERVERS_SHARE = 0.9  # of a statement's timeout: then the server cancels it, so that it is known to be undone
-CANCEL_PATIENCE_S = 2.0  # until a cancelled statement has ended
 IDLE_S = 60.0  # before an idle connection is closed: firewalls drop them silently after some minutes
-WRITABLE = "what writes needs the primary in DATABASE_URL, and default_transaction_read_only off"
-
-_WORD = re.compile(r"[A-Z][a-z]*")  # in the name of a class
-
-
-def reason(error: BaseException) -> str:
-    """What went wrong, without the values that Postgres quotes in the details."""
-    text = error.args[0] if isinstance(error, asyncpg.PostgresError) and error.args else error
-    return clean(str(text)) or type(error).__name__
-
-
-def _kind(error: asyncpg.PostgresError) -> str:
-    """What went wrong, if the message itself can quote a row: its kind, and the constraint or column in question."""
-    constraint, column = getattr(error, "constraint_name", None), getattr(error, "column_name", None)
-    where = f", constraint {constraint}" if constraint else f", column {column}" if column else ""
-    return f"{_named(type(error))}{where}; Postgres's own log has the message"
-
-
-def _named(kind: type[asyncpg.PostgresError]) -> str:
-    """Postgres's name of the condition, after which the driver's classes are called: division by zero."""
-    if kind is asyncpg.RaiseError:
-        return "a function or trigger refused it"
-    return _WORD.sub(lambda word: f" {word[0].lower()}", kind.__name__.removesuffix("Error")).strip()
-
-
-def translate(error: Exception) -> Exception:
-    """The error of a driver, server or network as one of ours; anything else is returned unchanged."""
-    if isinstance(error, asyncpg.QueryCanceledError | asyncpg.LockNotAvailableError):
-        kind = TooSlowError if isinstance(error, asyncpg.QueryCanceledError) else LockedError
-        return kind(f"{reason(error)} (SQLSTATE {error.sqlstate})")
-    if isinstance(error, asyncpg.PostgresError):
-        return _of_the_server(error, getattr(error, "sqlstate", None) or "")
-    if isinstance(error, TimeoutError):
-        return DatabaseTroubleError("the database did not answer in time")
-    if isinstance(error, (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)):
-        is_asked_wrongly = isinstance(error, asyncpg.exceptions.ClientConfigurationError)
-        return ConfigurationError(f"{SETTING}: {reason(error)}") if is_asked_wrongly else DatabaseTroubleError(reason(error))
-    if isinstance(error, AttributeError) and error.obj is None and _is_of_the_driver(error):
-        return DatabaseTroubleError("the connection was closed between two messages of one statement")
-    return error
-
-
-def _is_of_the_driver(error: Exception) -> bool:
-    """asyncpg 0.32 drops its protocol when a connection is terminated, and then uses None in the statement in flight."""
-    last = error.__traceback__
-    while last is not None and last.tb_next is not None:
-        last = last.tb_next
-    return last is not None and str(last.tb_frame.f_globals.get("__name__", "")).startswith("asyncpg.")
-
-
-def _of_the_server(error: asyncpg.PostgresError, state: str) -> Exception:
-    match fault_of(state, str(error)):
-        case Fault.POOLER:
-            return ConfigurationError(f"{LEADS_THROUGH} ({reason(error)}, SQLSTATE {state})")
-        case Fault.ROW:
-            return RowRefusedError(f"{reason(error) if state.startswith(QUOTES_NO_VALUES) else _kind(error)} (SQLSTATE {state})")
-        case Fault.PERSON:
-            kind = ForbiddenError if isinstance(error, asyncpg.InsufficientPrivilegeError) else StatementRefusedError
-            return kind(f"the database refused a statement: {reason(error)} (SQLSTATE {state})")
-    if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
-        # Not "the database is": a preview reads in such a transaction by itself.
-        return DatabaseTroubleError(f"{reason(error)} (SQLSTATE {state}): {WRITABLE}")
-    return DatabaseTroubleError(f"{reason(error)} (SQLSTATE {state})")
-
-
-@asynccontextmanager
-async def translated() -> AsyncIterator[None]:
-    """The driver's errors in our words. A task that is cancelled ends, whatever came of its statement at the same time."""
-    try:
-        yield
-    except Exception as error:
-        if (task := asyncio.current_task()) is not None and task.cancelling():
-            raise asyncio.CancelledError from error
-        ours = translate(error)
-        if ours is error:
-            raise
-        raise ours from error
 
 
 async def connect(
@@ -182,7 +94,7 @@ class Database:
                 "statement_timeout": _milliseconds(self.patience_s),
             }
             self._arguments["init"] = _set_further
-        self._pool: asyncpg.Pool | None = None
+        self._lending: Lending | None = None
         self._own_path: str | None = None
 
     @classmethod
@@ -202,50 +114,21 @@ class Database:
 
     async def renew(self) -> None:
         """Closes every connection, including those in use. Statements in flight raise DatabaseTroubleError."""
-        former, self._pool = self._pool, await asyncpg.create_pool(**self._arguments)
+        pool = await asyncpg.create_pool(**self._arguments)
+        former, self._lending = self._lending, Lending(pool, behind_pooler=self.behind_pooler)
         if former is not None:
             former.terminate()
 
     async def __aexit__(self, *_: object) -> None:
-        if self._pool is not None:
+        if self._lending is not None:
             # Not close(): that waits for statements that a dead network never answers.
-            self._pool.terminate()
+            self._lending.terminate()
 
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy]:
-        if self._pool is None:
+    def connection(self) -> AbstractAsyncContextManager[asyncpg.pool.PoolConnectionProxy]:
+        """A connection for one statement or transaction. Raises ConfigurationError or DatabaseTroubleError."""
+        if self._lending is None:
             raise RuntimeError("the pool is not open")
-        async with self._acquired(self._pool) as connection:
-            try:
-                async with translated():
-                    yield connection
-            except (LockedError, RowRefusedError, TooSlowError):
-                raise
-            except (DatabaseTroubleError, asyncio.CancelledError) as error:
-                if self.behind_pooler and isinstance(error.__cause__, TimeoutError):
-                    await self._have_cancelled(self._pool, connection)
-                # It may lead to a server that is a standby now, or be dead without the driver knowing.
-                with suppress(asyncpg.InterfaceError):  # the pool knows already
-                    connection.terminate()
-                raise
-
-    @staticmethod
-    async def _have_cancelled(pool: asyncpg.Pool, connection: asyncpg.pool.PoolConnectionProxy) -> None:
-        """A statement that took too long holds its locks until it ends. The driver has asked the server to cancel it, which may
-        take a moment. Without a pooler the server has its own limit, so a server that is still silent is unreachable.
-        """
-        with suppress(TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-            await pool.release(connection, timeout=CANCEL_PATIENCE_S)
-
-    @asynccontextmanager
-    async def _acquired(self, pool: asyncpg.Pool) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy]:
-        async with translated():
-            connection = await pool.acquire(timeout=CONNECT_TIMEOUT_S)
-        try:
-            yield connection
-        finally:
-            async with translated():
-                await pool.release(connection)
+        return self._lending.connection()
 
     async def own_path(self) -> str:
         """The role's or the URL's own search_path, asked for once. Raises as fetch does."""
@@ -266,9 +149,11 @@ class Database:
 
     async def fetch(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
         """Raises ConfigurationError or DatabaseTroubleError: RowRefusedError, TooSlowError, or another."""
-        with _measured(statement):
-            async with self.connection() as connection:
-                return await _despite_moves(lambda: connection.fetch(statement, *arguments))
+        began = time.monotonic()
+        async with self.connection() as connection:
+            rows = await _despite_moves(lambda: connection.fetch(statement, *arguments))
+        _measure(statement, began)
+        return rows
 
     async def fetch_within(self, patience_s: float, statement: str, *arguments: object) -> list[asyncpg.Record]:
         """The server cancels it after this many seconds, also behind a pooler. Raises as fetch does."""
@@ -280,9 +165,11 @@ class Database:
                 own_s = max(self._timeout_s, patience_s / SERVERS_SHARE)
                 return await connection.fetch(statement, *arguments, timeout=own_s)
 
-        with _measured(statement):
-            async with self.connection() as connection:
-                return await _despite_moves(lambda: run(connection))
+        began = time.monotonic()
+        async with self.connection() as connection:
+            rows = await _despite_moves(lambda: run(connection))
+        _measure(statement, began)
+        return rows
 
     async def fetch_briefly(self, patience_s: float, statement: str, *arguments: object) -> list[asyncpg.Record]:
         """Like fetch_within, but costs no more than fetch: a slow statement is cancelled through a second connection.
@@ -292,23 +179,22 @@ class Database:
         """
         if self.behind_pooler:
             return await self.fetch_within(patience_s, statement, *arguments)
-        with _measured(statement):
-            async with self.connection() as connection, self._cancelled_after(patience_s, connection.get_server_pid()):
-                return await _despite_moves(lambda: connection.fetch(statement, *arguments))
-
-    @asynccontextmanager
-    async def _cancelled_after(self, patience_s: float, pid: int) -> AsyncIterator[None]:
-        cancelling: list[asyncio.Task[None]] = []
-        timer = asyncio.get_running_loop().call_later(
-            patience_s, lambda: cancelling.append(asyncio.create_task(self._cancel(pid)))
-        )
-        try:
-            yield
-        finally:
-            timer.cancel()
-            if cancelling:
-                # Wait until the cancel is done, before anything else runs on the connection: it would be cancelled instead.
-                await asyncio.wait(cancelling)
+        began = time.monotonic()
+        async with self.connection() as connection:
+            cancelling: list[asyncio.Task[None]] = []
+            pid = connection.get_server_pid()
+            timer = asyncio.get_running_loop().call_later(
+                patience_s, lambda: cancelling.append(asyncio.create_task(self._cancel(pid)))
+            )
+            try:
+                rows = await _despite_moves(lambda: connection.fetch(statement, *arguments))
+            finally:
+                timer.cancel()
+                if cancelling:
+                    # Wait until the cancel is done, before anything else runs on the connection: it would be cancelled instead.
+                    await asyncio.wait(cancelling)
+        _measure(statement, began)
+        return rows
 
     async def _cancel(self, pid: int) -> None:
         """If this fails, the statement ends by the timeout of its connection. Not through the pool, which may be exhausted by
@@ -328,11 +214,8 @@ class Database:
         return rows[0][0] if rows else None
 
 
-@contextmanager
-def _measured(statement: str) -> Iterator[None]:
+def _measure(statement: str, began: float) -> None:
     """A successful one, including the wait for a connection."""
-    began = time.monotonic()
-    yield
     measure(Statement(name_of(statement), time.monotonic() - began))
 
 

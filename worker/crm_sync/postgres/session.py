@@ -44,11 +44,12 @@ from crm_sync.postgres.backoff import Backoff
 from crm_sync.postgres.company import Company
 from crm_sync.postgres.ear import Ear
 from crm_sync.postgres.listen_check import CHANNEL
-from crm_sync.postgres.pool import Database, connect, translated
+from crm_sync.postgres.pool import Database, connect
 from crm_sync.postgres.registration import Registration
 from crm_sync.postgres.safety_look import SafetyLook
 from crm_sync.postgres.session_settings import OF_SESSION
 from crm_sync.postgres.statements import query
+from crm_sync.postgres.translation import translated
 
 NEWS = "news "  # prefix of a CRM's name: not its bell, but news of its breaker
 COMPANY = "a worker has come"  # not the name of a CRM

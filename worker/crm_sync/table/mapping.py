@@ -24,9 +24,10 @@ from crm_sync.core.consent import Together, over_fields
 from crm_sync.core.remote_schema import SentField
 from crm_sync.core.values import PLAIN, Apart, Form, Forms, Kind, member_writer, writer
 from crm_sync.errors import ConfigurationError
-from crm_sync.postgres.pool import Database, reason
+from crm_sync.postgres.pool import Database
 from crm_sync.postgres.sqlstates import Fault, fault_of
 from crm_sync.postgres.statements import query, quote, render
+from crm_sync.postgres.translation import reason
 from crm_sync.table.adopted_table import AdoptedTable, LaneTable
 from crm_sync.table.clearing import column_of, record_column_of
 from crm_sync.table.field_options import CLEAR, IF_EMPTY, KEEP, FieldOptions, read_field, require_possible

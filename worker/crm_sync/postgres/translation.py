@@ -1,0 +1,110 @@
+"""Errors of the driver, the server and the network, in our words."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import NoReturn
+
+import asyncpg
+
+from crm_sync.core.text import clean
+from crm_sync.errors import (
+    ConfigurationError,
+    DatabaseTroubleError,
+    ForbiddenError,
+    LockedError,
+    RowRefusedError,
+    StatementRefusedError,
+    TooSlowError,
+)
+from crm_sync.postgres.driver_arguments import SETTING
+from crm_sync.postgres.pooler import LEADS_THROUGH
+from crm_sync.postgres.sqlstates import QUOTES_NO_VALUES, Fault, fault_of
+
+WRITABLE = "what writes needs the primary in DATABASE_URL, and default_transaction_read_only off"
+_WORD = re.compile(r"[A-Z][a-z]*")  # in the name of a class
+
+
+def reason(error: BaseException) -> str:
+    """What went wrong, without the values that Postgres quotes in the details."""
+    text = error.args[0] if isinstance(error, asyncpg.PostgresError) and error.args else error
+    return clean(str(text)) or type(error).__name__
+
+
+def _kind(error: asyncpg.PostgresError) -> str:
+    """What went wrong, if the message itself can quote a row: its kind, and the constraint or column in question."""
+    constraint, column = getattr(error, "constraint_name", None), getattr(error, "column_name", None)
+    where = f", constraint {constraint}" if constraint else f", column {column}" if column else ""
+    return f"{_named(type(error))}{where}; Postgres's own log has the message"
+
+
+def _named(kind: type[asyncpg.PostgresError]) -> str:
+    """Postgres's name of the condition, after which the driver's classes are called: division by zero."""
+    if kind is asyncpg.RaiseError:
+        return "a function or trigger refused it"
+    return _WORD.sub(lambda word: f" {word[0].lower()}", kind.__name__.removesuffix("Error")).strip()
+
+
+def translate(error: Exception) -> Exception:
+    """The error of a driver, server or network as one of ours; anything else is returned unchanged."""
+    if isinstance(error, asyncpg.QueryCanceledError | asyncpg.LockNotAvailableError):
+        kind = TooSlowError if isinstance(error, asyncpg.QueryCanceledError) else LockedError
+        return kind(f"{reason(error)} (SQLSTATE {error.sqlstate})")
+    if isinstance(error, asyncpg.PostgresError):
+        return _of_the_server(error, getattr(error, "sqlstate", None) or "")
+    if isinstance(error, TimeoutError):
+        return DatabaseTroubleError("the database did not answer in time")
+    if isinstance(error, (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)):
+        is_asked_wrongly = isinstance(error, asyncpg.exceptions.ClientConfigurationError)
+        return ConfigurationError(f"{SETTING}: {reason(error)}") if is_asked_wrongly else DatabaseTroubleError(reason(error))
+    if isinstance(error, AttributeError) and error.obj is None and _is_of_the_driver(error):
+        return DatabaseTroubleError("the connection was closed between two messages of one statement")
+    return error
+
+
+def _is_of_the_driver(error: Exception) -> bool:
+    """asyncpg 0.32 drops its protocol when a connection is terminated, and then uses None in the statement in flight."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    return last is not None and str(last.tb_frame.f_globals.get("__name__", "")).startswith("asyncpg.")
+
+
+def _of_the_server(error: asyncpg.PostgresError, state: str) -> Exception:
+    match fault_of(state, str(error)):
+        case Fault.POOLER:
+            return ConfigurationError(f"{LEADS_THROUGH} ({reason(error)}, SQLSTATE {state})")
+        case Fault.ROW:
+            return RowRefusedError(f"{reason(error) if state.startswith(QUOTES_NO_VALUES) else _kind(error)} (SQLSTATE {state})")
+        case Fault.PERSON:
+            kind = ForbiddenError if isinstance(error, asyncpg.InsufficientPrivilegeError) else StatementRefusedError
+            return kind(f"the database refused a statement: {reason(error)} (SQLSTATE {state})")
+    if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+        # Not "the database is": a preview reads in such a transaction by itself.
+        return DatabaseTroubleError(f"{reason(error)} (SQLSTATE {state}): {WRITABLE}")
+    return DatabaseTroubleError(f"{reason(error)} (SQLSTATE {state})")
+
+
+def in_our_words(error: Exception) -> BaseException:
+    """As translate. But a task that is cancelled ends, whatever came of its statement at the same time."""
+    if (task := asyncio.current_task()) is not None and task.cancelling():
+        return asyncio.CancelledError()
+    return translate(error)
+
+
+def raise_in_our_words(error: Exception) -> NoReturn:
+    """Raises it; one that is not the driver's, unchanged."""
+    ours = in_our_words(error)
+    if ours is error:
+        raise error
+    raise ours from error
+
+
+@asynccontextmanager
+async def translated() -> AsyncIterator[None]:
+    """Raises the errors of the driver in our words: see in_our_words."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 (raised again)
+        raise_in_our_words(error)
