@@ -22,6 +22,8 @@ from crm_sync.table.unreadable_rows import Claimed
 
 log = structlog.get_logger()
 
+TURNS_TO_SEND = 2  # of the event loop: in the first a request is made, in the second aiohttp writes it
+
 Look = asyncio.Task[frozenset[str]]
 
 
@@ -77,6 +79,12 @@ class Dispatch:
             for first in range(0, len(group), size):
                 self._start(group[first : first + size], looked)
         return len(valid)
+
+    async def go_first(self) -> None:
+        """Lets the deliveries that were just started send their requests before the caller goes on, if nothing holds them up."""
+        if self._tasks:
+            for _ in range(TURNS_TO_SEND):
+                await asyncio.sleep(0)
 
     async def ended(self, grace_s: float) -> None:
         """Returns when every delivery that has begun has ended. Those that take longer than grace_s are cancelled.

@@ -132,6 +132,7 @@ class Lane:
             while limit := await self._room():
                 probe = self._breaker.probing
                 claimed = await self._claim(limit)
+                await self._dispatch.go_first()
                 if not probe:
                     await self._wake.rest(claimed, limit)
         except DatabaseTroubleError:
