@@ -399,6 +399,75 @@ async def test_an_address_that_another_contact_has_is_refused_with_its_id(hubspo
     assert hubspot.contacts["102"].properties["email"] == "ben@example.com"
 
 
+# Contacts without an address, by a property of unique values.
+
+
+@pytest.fixture
+def by_app_id(hubspot):
+    hubspot.account.define("app_id", "string", is_unique=True)
+
+    def item(value, trace=None, **properties):
+        return traced({"id": value, "idProperty": "app_id", "properties": properties}, trace)
+
+    return item
+
+
+async def test_a_contact_without_an_address_is_made_and_found_by_a_unique_property(hubspot, client, by_app_id):
+    reply = await client.batch("upsert", by_app_id("7", firstname="Ana"), by_app_id("8", email="ben@example.com"))
+    assert (reply.status, sorted(result["new"] for result in reply.body["results"])) == (200, [True, True])
+    assert [one.properties for one in hubspot.contacts.values()] == [
+        {"app_id": "7", "firstname": "Ana"},
+        {"app_id": "8", "email": "ben@example.com"},
+    ]
+    [result] = (await client.batch("upsert", by_app_id("7", lastname="Ruiz"))).body["results"]
+    assert (result["id"], result["new"], result["properties"]["email"]) == ("101", False, None)
+
+
+async def test_a_new_one_needs_an_address_or_a_name_and_the_others_are_written(hubspot, client, by_app_id):
+    reply = await client.batch("upsert", by_app_id("7", "1", city="Leeds"), by_app_id("8", "2", firstname="Ben"))
+    assert (reply.status, [error["context"] for error in reply.body["errors"]]) == (207, [{"objectWriteTraceId": ["1"]}])
+    assert [one.properties["app_id"] for one in hubspot.contacts.values()] == ["8"]
+
+
+async def test_it_is_updated_and_read_by_that_property_and_what_is_not_there_is_named(hubspot, client, by_app_id):
+    await client.batch("upsert", by_app_id("7", firstname="Ana"))
+    reply = await client.batch("update", by_app_id("7", city="Leeds"), by_app_id("9", city="Bath"))
+    assert (reply.status, reply.body["errors"][0]["context"]) == (207, {"ids": ["9"]})
+    assert hubspot.contacts["101"].properties["city"] == "Leeds"
+    reply = await client.batch("read", {"id": "7"}, {"id": "9"}, idProperty="app_id", properties=["app_id", "email"])
+    assert [result["properties"] for result in reply.body["results"]] == [{"app_id": "7", "email": None}]
+    assert (await client.read(f"{PATH}/7", idProperty="app_id")).body["id"] == "101"
+
+
+async def test_a_second_one_with_the_same_value_is_refused_with_the_id_of_the_first(hubspot, client, by_app_id):
+    await client.batch("upsert", by_app_id("7", firstname="Ana"))
+    reply = await client.batch("create", {"properties": {"app_id": "7", "firstname": "Ben"}})
+    assert (reply.status, len(hubspot.contacts)) == (400, 1)
+    assert reply.body["message"].endswith("propertyName=app_id, value=7} on 101. 101 already has that value.")
+
+
+async def test_its_address_can_be_added_and_cleared(hubspot, client, by_app_id):
+    for email in ("ana@example.com", ""):
+        await client.batch("upsert", by_app_id("7", firstname="Ana", email=email))
+        assert hubspot.contacts["101"].properties["email"] == email
+    assert (await client.upsert("ana@example.com")).body["results"][0]["new"]
+
+
+@pytest.mark.parametrize("operation", ["upsert", "update"])
+async def test_inputs_of_one_request_are_identified_by_one_property(client, by_app_id, operation):
+    reply = await client.batch(operation, by_app_id("7", "1", firstname="Ana"), by_email("ben@example.com", "2"))
+    assert (reply.status, reply.body["message"]) == (400, "All inputs must have the same idProperty")
+
+
+@pytest.mark.parametrize("name", ["city", "hs_object_id"])
+@pytest.mark.parametrize("operation", ["upsert", "update", "read"])
+async def test_a_property_that_is_not_unique_identifies_nobody(client, operation, name):
+    item, members = ({"id": "Leeds"}, {"idProperty": name}) if operation == "read" else ({"id": "Leeds", "idProperty": name}, {})
+    reply = await client.batch(operation, {**item, "properties": {}}, **members)
+    assert reply.status == 400
+    assert "non-unique" in reply.body["message"]
+
+
 # One contact, and pages of them.
 
 

@@ -59,7 +59,7 @@ def record(crm: str, there: Mapping[str, Any]) -> Record:
             number, fields, names = there["execution_id"], there["fields"], ("first_name", "last_name", "phone")
             email = there["email"]
     first_name, last_name, phone = (fields.get(name) for name in names)
-    return Record(str(number), fold(email), first_name, last_name, phone.lstrip("+") if phone else None)
+    return Record(str(number), fold(email or ""), first_name, last_name, phone.lstrip("+") if phone else None)
 
 
 def differences(crm: str, rows: Sequence[Row], records: Iterable[Record]) -> list[str]:

@@ -146,12 +146,26 @@ class HubSpotAccount:
         self.writable.add(name)
         self.types[name] = Property(type_, options, is_unique)
 
+    def find(self, key: str, by: str | None) -> Contact | None:
+        """by: the property whose value the key is; None for a record id. Raises HubSpotError if its values are not unique."""
+        if by is None:
+            return self.by_id(key)
+        if by == "email":
+            return self.by_email(key)
+        if not self.is_unique(by):
+            raise non_unique(by)
+        return self.by_value(by, key)
+
+    def is_unique(self, name: str) -> bool:
+        """Whether it is a custom property with unique values."""
+        return self.types.get(name, STRING).is_unique
+
     def by_email(self, email: str) -> Contact | None:
         """By the primary or an additional address."""
         return self.contacts.get(self._owners.get(email.strip().lower(), ""))
 
     def by_value(self, name: str, value: str) -> Contact | None:
-        """By a property with unique values."""
+        """By a property with unique values. That case counts is a guess."""
         return next((one for one in self.contacts.values() if one.properties.get(name) == value), None)
 
     def by_id(self, record_id: str) -> Contact | None:
@@ -175,7 +189,7 @@ class HubSpotAccount:
             if email in claimed and (contact is None or claimed[email] is not contact):
                 raise _taken(self.portal, email, contact, claimed[email])
             claimed[email] = contact
-        for name in [name for name in values if name in self.types and self.types[name].is_unique and values[name]]:
+        for name in [name for name in values if self.is_unique(name) and values[name]]:
             owner = self.by_value(name, values[name])
             if owner is not None and owner is not contact:
                 raise _taken(self.portal, values[name], contact or owner, owner, name)
@@ -259,6 +273,11 @@ class HubSpotAccount:
                 continue
             found.append({"isValid": False, "message": problem[0], "error": problem[1], "name": name})
         return found
+
+
+def non_unique(name: Any) -> HubSpotError:
+    """If contacts are requested by a property that is not unique."""
+    return HubSpotError(400, "VALIDATION_ERROR", f"Unable to perform update/upsert by non-unique 0-1 property {name}")
 
 
 def _missing(name: str, why: str | None) -> dict[str, Any]:

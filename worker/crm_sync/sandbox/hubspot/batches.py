@@ -3,6 +3,10 @@
 With a distinct trace id for each input, the valid inputs are accepted and the others named (207): documented for create, measured
 for upsert and update. Without trace ids, one invalid input makes HubSpot refuse all. Also measured: duplicate ids make it refuse
 all in either case, results come in any order, and an id that was merged away is missing from an update's answer without an error.
+
+The property that identifies a contact is named with each input, except in a read [HubSpot's OpenAPI]. An update takes one with
+unique values [API reference, "Update contacts"], but not the address [reported, HubSpot/hubspot-api-nodejs #548]. Whether inputs
+of one request may name different ones is documented nowhere: that they may not is a guess.
 """
 
 import random
@@ -10,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from crm_sync.sandbox.hubspot.account import STRING, Contact, HubSpotAccount, HubSpotError, InvalidError, Write, now
+from crm_sync.sandbox.hubspot.account import Contact, HubSpotAccount, HubSpotError, InvalidError, Write, non_unique, now
 
 LARGEST_BATCH = 100
 NOT_FOUND = "OBJECT_NOT_FOUND"
@@ -33,10 +37,8 @@ class Batches:
 
     def upsert(self, body: Any) -> tuple[int, Any]:
         inputs = _inputs(body)
-        for item in inputs:
-            name = item.get("idProperty")
-            if name != "email" and not self._account.types.get(str(name), STRING).is_unique:
-                raise _non_unique(name)
+        if (name := _property(inputs)) != "email" and not (name and self._account.is_unique(name)):
+            raise non_unique(name)
         _refuse_duplicates([_id(item).lower() for item in inputs])
         return self._write(inputs, self._plan_upsert, 200, shown=("email",), says_new=True)
 
@@ -45,9 +47,9 @@ class Batches:
 
     def update(self, body: Any) -> tuple[int, Any]:
         inputs = _inputs(body)
-        for item in inputs:
-            if "idProperty" in item:
-                raise _non_unique(item["idProperty"])
+        name = _property(inputs)
+        if name is not None and not self._account.is_unique(name):
+            raise non_unique(name)
         _refuse_duplicates([_id(item) for item in inputs])
         return self._write(inputs, self._plan_update, 200)
 
@@ -55,8 +57,8 @@ class Batches:
         inputs = _inputs(body)
         started = now()
         names = body.get("properties") or SHOWN_BY_DEFAULT
-        by_email = body.get("idProperty") == "email"
-        found = {_id(item): self._account.by_email(_id(item)) if by_email else self._account.by_id(_id(item)) for item in inputs}
+        by = _property([body])
+        found = {_id(item): self._account.find(_id(item), by) for item in inputs}
         results = [record(contact, names) for contact in found.values() if contact]
         missing = [key for key, contact in found.items() if contact is None]
         return self._answer(200, started, results, [_not_found(missing).listed()] if missing else [])
@@ -79,12 +81,12 @@ class Batches:
         return self._account.plan(contact, values, claimed)
 
     def _plan_update(self, item: Input, claimed: dict[str, Contact | None]) -> Write | None:
-        record_id = _id(item)
-        if record_id in self._account.merged:
+        key, by = _id(item), item.get("idProperty")
+        if by is None and key in self._account.merged:
             return None
-        contact = self._account.contacts.get(record_id)
+        contact = self._account.find(key, by)
         if contact is None:
-            raise _not_found([record_id])
+            raise _not_found([key])
         return self._account.plan(contact, texts(item), claimed)
 
     def _write(
@@ -161,6 +163,17 @@ def _id(item: Input) -> str:
     return str(value)
 
 
+def _property(inputs: Sequence[Input]) -> str | None:
+    """The one that all inputs are identified by; None for the record id."""
+    names: list[Any] = [item.get("idProperty") for item in inputs]
+    if not all(isinstance(name, str | None) for name in names):
+        raise _bad_shape("java.lang.String")
+    names = list(dict.fromkeys(names))
+    if len(names) > 1:
+        raise HubSpotError(400, "VALIDATION_ERROR", "All inputs must have the same idProperty")
+    return names[0] if names else None
+
+
 def _all_traced(inputs: Sequence[Input]) -> bool:
     traces = [item.get("objectWriteTraceId") for item in inputs]
     return all(isinstance(trace, str) for trace in traces) and len(set(traces)) == len(traces)
@@ -193,11 +206,6 @@ def _refuse_duplicates(ids: Sequence[str]) -> None:
 def _not_found(ids: list[str]) -> HubSpotError:
     message = "Could not get some CONTACT objects, they may be deleted or not exist. Check that ids are valid."
     return HubSpotError(404, NOT_FOUND, message, context={"ids": ids})
-
-
-def _non_unique(name: Any) -> HubSpotError:
-    """If contacts are requested by a property that is not unique."""
-    return HubSpotError(400, "VALIDATION_ERROR", f"Unable to perform update/upsert by non-unique 0-1 property {name}")
 
 
 def _bad_shape(wanted: str) -> HubSpotError:

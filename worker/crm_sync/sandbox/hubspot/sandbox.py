@@ -189,10 +189,9 @@ class HubSpotSandbox(Sandbox):
         raise _wrong_method()
 
     def _one(self, call: Call, key: str) -> tuple[int, Any]:
-        by_email = call.query.get("idProperty") == "email"
-        contact = self.account.by_email(key) if by_email else self.account.by_id(key)
         if call.method not in ("GET", "PATCH", "DELETE"):
             raise _wrong_method()
+        contact = self.account.find(key, call.query.get("idProperty"))
         if call.method == "DELETE":
             if contact is not None:
                 self.account.archive(contact)
