@@ -424,7 +424,7 @@ async def test_of_a_batch_only_the_contact_that_is_wrong_is_rejected(crm, hubspo
 )
 def test_a_value_that_is_refused_is_told_with_its_property(listed, told):
     message = f"Property values were not valid: {json.dumps([{'isValid': False, 'error': 'INVALID_LONG', **listed}])}"
-    said = refusal({"category": "VALIDATION_ERROR", "message": message}, "207", by_id=True)
+    said = refusal({"category": "VALIDATION_ERROR", "message": message}, "207", "id", ())
     assert said == Outcome.rejected("REJECTED", f"HubSpot refused the contact (207: {told})")
 
 

@@ -56,7 +56,7 @@ class Client(ABC):
 
     @abstractmethod
     async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Entry]:
-        """Upserts at most batch_limit contacts, all with a valid address, without duplicates.
+        """Upserts at most batch_limit contacts, each with a valid address or, where it has none, a key, without duplicates.
 
         Returns an outcome for each, in order, or a LaneError for those without a verdict. If that is all of them, it may be
         raised instead. Contacts that share a BatchRefusedError are delivered again in halves.

@@ -14,14 +14,16 @@ from crm_sync.core.text import printable
 from crm_sync.crm.answer import Answer
 from crm_sync.crm.client import Entry
 from crm_sync.crm.emptied import still_there
+from crm_sync.crm.hubspot.inputs import EMAIL
 from crm_sync.crm.hubspot.refusals import LONGEST_NAME, Error, conflict_of, context, is_id, is_not_found, mapping_fault, refusal
 from crm_sync.errors import BatchRefusedError, LaneError
 
 STAGE = "lifecyclestage"
+ID = "id"  # in the place of a property
 
 
 class Input(NamedTuple):
-    """What is sent for one contact. key: a record id, or an address in lower case."""
+    """What is sent for one contact. key: a record id, an address in lower case, or a value of HUBSPOT_MATCH."""
 
     key: str
     properties: Mapping[str, str]
@@ -47,7 +49,7 @@ class Result(NamedTuple):
 
 
 class Batch:
-    """entries: for each input, in order; None if nothing is known about it, or no record has its id.
+    """entries: for each input, in order; None if nothing is known about it, or no record has its key.
 
     missing: the positions of those of which HubSpot said the latter. strangers: results that match no input.
     """
@@ -56,17 +58,19 @@ class Batch:
     missing: set[int]
 
     def __init__(
-        self, answer: Answer, inputs: Sequence[Input], mapped: Collection[str] = (), *, by_id: bool, match: str = "email"
+        self, answer: Answer, inputs: Sequence[Input], mapped: Collection[str] = (), *, by: str = EMAIL, updates: bool = False
     ) -> None:
-        """mapped: the properties in the mapping. by_id: the keys are record ids; otherwise values of the property match."""
+        """mapped: the properties in the mapping. by: the property whose values the keys are; ID for record ids. updates: contacts
+        that are missing are not made.
+        """
         errors = [error for error in answer.get("errors") or [] if isinstance(error, dict)]
         self.inputs = inputs
         self.entries = [None] * len(inputs)
         self.is_empty = not answer.get("results") and not errors
         self._results = results(answer)
         self._label = answer.label
-        self._by_id = by_id
-        self._match = match
+        self._by = by
+        self._updates = updates
         self._mapped = mapped
         self._fault = mapping_fault(errors, answer.label, mapped)
         self._traces = {trace(place): place for place in range(len(inputs))}
@@ -116,9 +120,9 @@ class Batch:
         return True
 
     def _key(self, result: Result) -> str:
-        if self._by_id:
+        if self._by == ID:
             return result.id
-        return result.email if self._match == "email" else fold(str(result.properties.get(self._match) or ""))
+        return result.email if self._by == EMAIL else fold(str(result.properties.get(self._by) or ""))
 
     def _take_error(self, error: Error) -> bool:
         """Whether it names an input. It takes precedence over a result."""
@@ -130,7 +134,7 @@ class Batch:
         return bool(places)
 
     def _means_missing(self, error: Error) -> bool:
-        return self._by_id and is_not_found(error)
+        return self._updates and is_not_found(error)
 
     def _put_error(self, place: int, error: Error) -> None:
         if self._means_missing(error):
@@ -139,7 +143,7 @@ class Batch:
         elif mapping_fault([error], self._label, self._mapped):
             self.entries[place] = self._fault
         else:
-            self.entries[place] = refusal(error, self._label, by_id=self._by_id or self._match != "email")
+            self.entries[place] = refusal(error, self._label, self._by, self.inputs[place].properties)
 
     def _blame(self, nameless: Sequence[Error]) -> None:
         """Errors that name no contact are about those of which nothing else is known. That some are missing is no error: they are
@@ -160,10 +164,10 @@ def is_batch(answer: Answer) -> bool:
     return answer.status in (200, 201, 207) and lists
 
 
-def taken_by(answer: Answer) -> dict[str, str | None]:
-    """By trace id: the record that already has the address of a contact to be created; None if HubSpot does not say which."""
+def taken_by(answer: Answer, match: str) -> dict[str, str | None]:
+    """By trace id: the record that already has the key of a contact to be created; None if HubSpot does not say which."""
     errors = [error for error in answer.get("errors") or [] if isinstance(error, dict)]
-    found = [(name, conflict_of(error)) for error in errors for name in context(error, "objectWriteTraceId")]
+    found = [(name, conflict_of(error, match)) for error in errors for name in context(error, "objectWriteTraceId")]
     return {name: record or None for name, record in found if record is not None}
 
 

@@ -6,6 +6,9 @@ hundred changes of single subscriptions, and one for each list. The limiter pace
 
 The requests for many subscriptions at once need a scope of their own, which only Marketing Hub Enterprise can give. Without it,
 each contact and each subscription takes a request. [HubSpot, communication preferences, "Scope requirements"]
+
+HubSpot keeps subscriptions by address. A contact without one, as a row that has lost it, is opted out by the address of its
+record, because HubSpot would go on writing to that. It is opted in to nothing: nobody asked for that with this address.
 """
 
 import re
@@ -19,6 +22,8 @@ from crm_sync.core.outcome import Contact, Outcome
 from crm_sync.crm.answer import Answer, quoted
 from crm_sync.crm.client import Entry
 from crm_sync.crm.http import Http
+from crm_sync.crm.hubspot.api import ContactsApi
+from crm_sync.crm.hubspot.inputs import EMAIL, address_of
 from crm_sync.crm.hubspot.refusals import judged, lacks_scope
 from crm_sync.crm.hubspot.versions import Version
 from crm_sync.crm.values import HUBSPOT
@@ -33,7 +38,7 @@ BASIS, EXPLANATION = "legalBasis", "legalBasisExplanation"
 
 
 class _Delivered(NamedTuple):
-    """place: in the batch. members: the names and values that are not properties."""
+    """place: in the batch. email: as in the row. members: the names and values that are not properties."""
 
     place: int
     record: str
@@ -47,8 +52,9 @@ _Told = Callable[[Answer, Sequence[_Delivered]], None]
 class Beside:
     """Of one account. It learns whether the token has the scope for many subscriptions at once."""
 
-    def __init__(self, http: Http, version: Version) -> None:
+    def __init__(self, http: Http, api: ContactsApi, version: Version) -> None:
         self.http = http
+        self.api = api
         self.statuses = version.statuses
         self.lists = version.lists
         self.in_bulk = True
@@ -59,6 +65,7 @@ class Beside:
         """
         work = _Work(self, [*entries], _delivered(contacts, entries))
         if work.those:
+            await work.find_addresses()
             await work.opt_out_of_all()
             await work.set_statuses()
             await work.change_lists()
@@ -74,7 +81,7 @@ def _delivered(contacts: Sequence[Contact], entries: Sequence[Entry]) -> list[_D
         if not isinstance(entry, Outcome) or not is_written(entry) or not entry.remote_id:
             continue
         if members := {named[name]: value for name, value in contact.filled.items() if name in named}:
-            found.append(_Delivered(place, entry.remote_id, (contact.email or "").strip().lower(), members))
+            found.append(_Delivered(place, entry.remote_id, address_of(contact), members))
     return found
 
 
@@ -85,6 +92,26 @@ class _Work:
         self.entries = entries
         self.those = those
         self._beside = beside
+
+    async def find_addresses(self) -> None:
+        """For those without one: that of their record, to opt out by."""
+        out = [one for one in self.those if not one.email and (one.members.get(OUT_OF_ALL) or one.members.get(OUT_OF))]
+        found: dict[str, str] = {}
+        try:
+            records = await self._beside.api.records([one.record for one in out], [EMAIL])
+            found = {record.id: str(record.properties.get(EMAIL) or "") for record in records}
+        except LaneError as error:
+            for one in out:
+                self.entries[one.place] = error
+        self.those = [one if one.email else self._with_address(one, found) for one in self.those]
+
+    def _with_address(self, one: _Delivered, found: Mapping[str, str]) -> _Delivered:
+        email = found.get(one.record, "")
+        unsent = [name for name in (OUT_OF_ALL, OUT_OF, INTO) if one.members.get(name) and (name == INTO or not email)]
+        if unsent:
+            words = "not sent: HubSpot keeps subscriptions by address, and the contact has none"
+            self._note([one], f"{', '.join(unsent)} {words}")
+        return one._replace(email=email, members={name: value for name, value in one.members.items() if name not in unsent})
 
     async def opt_out_of_all(self) -> None:
         path = self._beside.statuses

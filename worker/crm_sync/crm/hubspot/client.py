@@ -1,7 +1,8 @@
 """HubSpot, up to a hundred contacts a request.
 
 A contact whose row has HubSpot's id is updated by it, so that a changed address makes no second record; the others, and those
-that HubSpot no longer has under their id, are upserted by address. Each is sent with a trace id: with them HubSpot takes the
+that HubSpot no longer has under their id, are upserted by a property of their own or by address. So a contact without an address
+is delivered if it has an id or a value of that property. Each is sent with a trace id: with them HubSpot takes the
 good ones of a batch and names the others (207), without them one bad contact refuses all. [HubSpot's OpenAPI, its contacts guide
 and error handling page, 2026-09]
 """
@@ -25,7 +26,8 @@ from crm_sync.crm.hubspot.api import ContactsApi
 from crm_sync.crm.hubspot.assumptions import assumptions
 from crm_sync.crm.hubspot.beside import Beside
 from crm_sync.crm.hubspot.delivery import Delivery
-from crm_sync.crm.hubspot.refusals import LONGEST_NAME, judged, not_hubspot
+from crm_sync.crm.hubspot.inputs import EMAIL, value_of
+from crm_sync.crm.hubspot.refusals import LONGEST_NAME, is_id, judged, not_hubspot
 from crm_sync.crm.hubspot.schema import schema
 from crm_sync.crm.hubspot.settings import HubSpotSettings
 from crm_sync.crm.hubspot.versions import CURRENT, version_of
@@ -74,7 +76,7 @@ def account() -> Account | None:
         forms=HUBSPOT,
         limits=LIMITS[settings.hubspot_plan],
         remaining=_remaining,
-        required={} if settings.hubspot_match == "email" else {settings.hubspot_match: "HUBSPOT_MATCH"},
+        required={} if settings.hubspot_match == EMAIL else {settings.hubspot_match: "HUBSPOT_MATCH"},
     )
 
 
@@ -93,7 +95,7 @@ class HubSpot(Client):
     delete_limit = 100
     read_limit = 100
 
-    def __init__(self, http: Http, *, path: str = CONTACTS_PATH, mode: Mode = Mode.UPSERT, match: str = "email") -> None:
+    def __init__(self, http: Http, *, path: str = CONTACTS_PATH, mode: Mode = Mode.UPSERT, match: str = EMAIL) -> None:
         """path: of the contacts, in which the versions of HubSpot's API differ. match: the property that finds a contact in an
         upsert, for those that have a value.
         """
@@ -101,22 +103,35 @@ class HubSpot(Client):
         self._path = path
         self._api = ContactsApi(http, path)
         self._version = version_of(path)
-        self._beside = Beside(http, self._version or CURRENT)
+        self._beside = Beside(http, self._api, self._version or CURRENT)
         self._mode = mode
         self._match = match
+        self.without_address = (
+            "add one to the row, and flip it again; HUBSPOT_MATCH sends contacts without one by a property of unique values"
+            if match == EMAIL
+            else f"add one or a value for {match} (HUBSPOT_MATCH) to the row, and flip it again"
+        )
 
     async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Entry]:
-        entries = await Delivery(self._api, contacts, self._mode, self._match).run()
+        entries = await Delivery(self._api, contacts, self._mode, self._match, self.without_address).run()
         return await self._beside.apply(contacts, entries)
 
+    def key(self, contact: Contact) -> str | None:
+        """The value of HUBSPOT_MATCH, else HubSpot's id. Case counts, because it may count in HubSpot."""
+        if value := value_of(contact, self._match):
+            return f"{self._match} {value}"
+        if self._mode is not Mode.CREATE and is_id(contact.remote_id or ""):
+            return f"record {contact.remote_id}"
+        return None
+
     def assumptions(self, contact: Contact) -> Sequence[Assumption]:
-        return () if self._mode is Mode.CREATE else assumptions(contact)
+        return assumptions(contact, self._mode, self._match)
 
     async def find(self, emails: Sequence[str]) -> Sequence[Found]:
         return await reading.find(self._api, emails)
 
     async def read(self, contacts: Sequence[Contact], names: Sequence[str]) -> Sequence[Held]:
-        return await reading.read(self._api, contacts, names)
+        return await reading.read(self._api, contacts, names, self._match)
 
     def same(self, field: RemoteField | None, name: str, sent: Any, held: Any) -> bool | None:
         return likeness.same(field, name, sent, held)
@@ -129,7 +144,7 @@ class HubSpot(Client):
         answer = judged(await self._http.send("GET", self._path, query={"limit": "1"}))
         if answer.status != 200 or not isinstance(answer.get("results"), list):
             raise not_hubspot(answer)
-        if self._match != "email":
+        if self._match != EMAIL:
             await self._require_unique(self._match)
         version = self._version
         if version is None:

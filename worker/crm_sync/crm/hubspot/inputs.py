@@ -8,6 +8,19 @@ from crm_sync.core.outcome import Contact
 from crm_sync.crm.hubspot.refusals import is_id
 from crm_sync.crm.values import HUBSPOT
 
+EMAIL = "email"
+
+
+def address_of(contact: Contact) -> str:
+    """As it is sent; an empty text if it has none."""
+    return (contact.email or "").strip().lower()
+
+
+def value_of(contact: Contact, match: str) -> str:
+    """What the property of HUBSPOT_MATCH identifies it by; an empty text if it has no value of it."""
+    value = None if match == EMAIL else contact.fields.get(match)
+    return "" if value is None else str(value).strip()
+
 
 def known_by_id(contacts: Sequence[Contact]) -> list[int]:
     """The places of those that are updated by their record id.
@@ -20,27 +33,41 @@ def known_by_id(contacts: Sequence[Contact]) -> list[int]:
     return [
         place
         for place, contact in enumerate(contacts)
-        if contact.remote_id and is_id(contact.remote_id) and shared[contact.remote_id] == 1
+        if contact.remote_id and is_id(contact.remote_id) and (shared[contact.remote_id] == 1 or _goes_first(contact, contacts))
     ]
+
+
+def _goes_first(contact: Contact, contacts: Sequence[Contact]) -> bool:
+    """Of several with its record id. Those without an address put none in place of another, but twice in a request a record is
+    refused.
+    """
+    holders = [one for one in contacts if one.remote_id == contact.remote_id]
+    addressed = [one for one in holders if address_of(one)]
+    return len(addressed) < 2 and contact is (addressed or holders)[0]
 
 
 def distinct(contacts: Sequence[Contact], match: str, settled: Collection[int]) -> list[int]:
     """The places of those that have a value of their own of this property, and are not settled. Of several with one value the
-    first: twice in a request HubSpot refuses it, and they are one contact.
+    first, or the first with an address: twice in a request HubSpot refuses it, and they are one contact.
     """
     places: dict[str, int] = {}
     for place, contact in enumerate(contacts):
-        if place not in settled and match in contact.filled:
-            places.setdefault(fold(str(contact.filled[match])), place)
+        if place not in settled and (value := fold(value_of(contact, match))):
+            first = places.setdefault(value, place)
+            if first != place and address_of(contact) and not address_of(contacts[first]):
+                places[value] = place
     return [*places.values()]
 
 
 def properties(contact: Contact, *, emptied: bool) -> dict[str, str]:
-    """All are texts already, as HubSpot's OpenAPI wants them. What is empty here stays as it is there, but for what is emptied:
-    an empty text clears a property, and null is ignored. [HubSpot, contacts guide]
+    """All are texts already, as HubSpot's OpenAPI wants them. What is empty here stays as it is there, the address too, but for
+    what is emptied: an empty text clears a property, and null is ignored. [HubSpot, contacts guide]
     """
     cleared = dict.fromkeys(contact.emptied, "") if emptied else {}
-    return {**HUBSPOT.fields_of(contact.filled), **cleared, "email": (contact.email or "").strip().lower()}
+    sent = {**HUBSPOT.fields_of(contact.filled), **cleared, EMAIL: address_of(contact)}
+    if not sent[EMAIL]:
+        del sent[EMAIL]
+    return sent
 
 
 def properties_of_found(contact: Contact) -> dict[str, str]:

@@ -6,24 +6,35 @@ from crm_sync.core.identity import fold
 from crm_sync.core.outcome import Contact
 from crm_sync.crm.client import Found, Held, Record
 from crm_sync.crm.hubspot.api import ContactsApi
+from crm_sync.crm.hubspot.inputs import EMAIL, address_of, value_of
 from crm_sync.crm.hubspot.refusals import is_id
 
 
 async def find(api: ContactsApi, emails: Sequence[str]) -> Sequence[Found]:
     """By primary address only: who has it among others may be somebody else."""
-    found = await api.records([email.lower() for email in emails], ["email"], idProperty="email")
+    found = await api.records([email.lower() for email in emails], [EMAIL], idProperty=EMAIL)
     ids = {result.email: result.id for result in found}
     return [ids.get(fold(email)) for email in emails]
 
 
-async def read(api: ContactsApi, contacts: Sequence[Contact], names: Sequence[str]) -> Sequence[Held]:
-    """Two requests at most. A record that was merged is found by its address, as a delivery finds it."""
-    asked = [*dict.fromkeys([*(name for name in names if name != "email"), "email", "hs_additional_emails"])]
+async def read(api: ContactsApi, contacts: Sequence[Contact], names: Sequence[str], match: str) -> Sequence[Held]:
+    """By id, then as a delivery finds those whose record was deleted or merged: by the property match, and by address. A request
+    each, at most.
+    """
+    asked = [*dict.fromkeys([*(name for name in names if name != EMAIL), EMAIL, "hs_additional_emails"])]
     ids = [contact.remote_id if is_id(contact.remote_id or "") else None for contact in contacts]
     by_id = {record.id: record for record in await api.records(filter(None, ids), asked)}
-    addresses = [(contact.email or "").strip().lower() for contact in contacts]
-    lost = [address for record, address in zip(ids, addresses, strict=True) if record not in by_id and address]
-    found = await api.records(lost, asked, idProperty="email")
+    held = [by_id.get(record or "") for record in ids]
+
+    values = [value_of(contact, match) for contact in contacts]
+    lost = [value for record, value in zip(held, values, strict=True) if record is None and value]
+    matched = await api.records(lost, [*asked, match], idProperty=match)
+    by_value = {str(record.properties.get(match)): record for record in matched}
+    held = [record or by_value.get(value) for record, value in zip(held, values, strict=True)]
+
+    addresses = [address_of(contact) for contact in contacts]
+    lost = [address for record, address in zip(held, addresses, strict=True) if record is None and address]
+    found = await api.records(lost, asked, idProperty=EMAIL)
     by_address = {email: record for record in found for email in record.emails}
-    held = [by_id.get(record or "") or by_address.get(fold(address)) for record, address in zip(ids, addresses, strict=True)]
+    held = [record or by_address.get(fold(address)) for record, address in zip(held, addresses, strict=True)]
     return [record and Record(frozenset(record.emails), record.properties) for record in held]

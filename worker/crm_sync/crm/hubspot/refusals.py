@@ -117,10 +117,11 @@ def mapping_fault(errors: Sequence[Error], label: str, mapped: Collection[str] =
     return None
 
 
-def refusal(error: Error, label: str, *, by_id: bool) -> Outcome:
-    """The outcome of the contact that an error is about. by_id: it was matched by its record id, not by its address."""
+def refusal(error: Error, label: str, by: str, sent: Collection[str]) -> Outcome:
+    """The outcome of the contact that an error is about. by: the property that it was matched by. sent: those in its input."""
     if conflict := _conflict(error):
-        return _duplicate(*conflict, label, by_id=by_id)
+        name, other = conflict
+        return _duplicate(name or ("email" if "email" in sent else by), other, label, by)
     problems = list(_problems(error))
     said = "; ".join(problem.told for problem in problems if problem.message) or _text(error, "message") or "no text"
     if _category(error) and _category(error) not in REFUSALS:
@@ -128,12 +129,12 @@ def refusal(error: Error, label: str, *, by_id: bool) -> Outcome:
     return Outcome.rejected(Code.REJECTED, f"HubSpot refused the contact ({label}: {said})")
 
 
-def conflict_of(error: Error) -> str | None:
-    """Whether a contact was not created because one with its address exists: the id of that one, or an empty
-    text. None if not.
+def conflict_of(error: Error, match: str) -> str | None:
+    """Whether a contact was not created because one with its address, or its value of the property match, exists: the id of that
+    one, or an empty text. None if not.
     """
     conflict = _conflict(error)
-    return conflict[1] if conflict and conflict[0] == "email" else None
+    return conflict[1] if conflict and conflict[0] in ("", "email", match) else None
 
 
 def is_missing(answer: Answer) -> bool:
@@ -196,18 +197,18 @@ def _properties(errors: Sequence[Error], *codes: str) -> list[str]:
 
 
 def _conflict(error: Error) -> tuple[str, str] | None:
-    """The property whose value another record has, and the id of that record, or an empty text."""
+    """The property whose value another record has, and the id of that record; empty texts where HubSpot does not say."""
     message = _text(error, "message")
     other = _OTHER.search(message)
     if other is None and _category(error) not in ("CONFLICT", "OBJECT_ALREADY_EXISTS"):
         return None
     name = _PROPERTY.search(message)
     ids = [*context(error, "existingId"), *(other.groups("") if other else ())]
-    return name[1] if name else "email", next(filter(is_id, ids), "")
+    return name[1] if name else "", next(filter(is_id, ids), "")
 
 
-def _duplicate(name: str, other: str, label: str, *, by_id: bool) -> Outcome:
-    if name == "email" and not by_id:
+def _duplicate(name: str, other: str, label: str, by: str) -> Outcome:
+    if name == by:
         # It did not exist when HubSpot checked, but did when HubSpot wrote. The next upsert finds it.
         return Outcome.failed(Code.TOO_EARLY, f"HubSpot was making contact {other or 'unknown'} at the same moment ({label})")
     who = f"another contact in HubSpot, {other}," if other else "another contact in HubSpot"

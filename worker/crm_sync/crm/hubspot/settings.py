@@ -46,6 +46,9 @@ class HubSpotSettings(SettingsModel):
     )
     hubspot_match: InternalName = Field(
         "email",
-        description="what a contact without an id is matched by: email, or a property of unique values that the mapping sends",
+        description=(
+            "what a contact without an id is matched by: email, or a property of unique values that the mapping sends, by which "
+            "contacts without an address are known too"
+        ),
     )
     hubspot_mode: Mode = Field(Mode.UPSERT, description="upsert, update (creates no contacts) or create (changes none)")
