@@ -1,11 +1,15 @@
 """After a form the address is that of a page: loaded again it sends nothing, and what was done is said once, to one person."""
 
+import asyncio
 import base64
 import json
+from unittest.mock import AsyncMock
 
 import pytest
 
-from crm_sync.console.flash import COOKIE, LONGEST_TEXT, Flash, Flashes
+from crm_sync.api.contacts import Contacts
+from crm_sync.console.flash import COOKIE, LASTS_S, LONGEST_TEXT, Flash, Flashes
+from crm_sync.errors import DatabaseTroubleError
 from tests.console.running import OURS, visiting
 from tests.console.test_pages import text_of
 from tests.steps import insert
@@ -87,6 +91,66 @@ async def test_an_address_is_shown_once_and_shown_again_only_by_another_that_is_
     contact = await insert(app, "New", "lovelace@example.com")
     assert "lovelace@example.com" in (await signed_in.done(f"reveal/{contact}"))[1]
     assert "lovelace" not in (await signed_in.get(f"contacts/{contact}"))[1]
+
+
+async def sealed(visit, path, form=None):
+    """What a form has left for its page, as a browser sends it."""
+    async with visit.http.post(visit.where + path, data=form or {}, headers=OURS, allow_redirects=False) as response:
+        return {COOKIE: response.cookies[COOKIE].value}
+
+
+async def test_whoever_sends_the_cookie_of_an_address_again_sees_no_address(app, signed_in):
+    contact = await insert(app, "New", "lovelace@example.com")
+    cookie = await sealed(signed_in, f"reveal/{contact}")
+    shown = [(await signed_in.get(f"contacts/{contact}", cookies=cookie))[1].count("lovelace@example.com") for _ in range(3)]
+    assert shown[0] > 0
+    assert shown[1:] == [0, 0]
+
+
+async def test_two_that_send_it_at_once_see_one(app, signed_in):
+    contact = await insert(app, "New", "lovelace@example.com")
+    cookie = await sealed(signed_in, f"reveal/{contact}")
+    pages = await asyncio.gather(*(signed_in.get(f"contacts/{contact}", cookies=cookie) for _ in range(4)))
+    assert sum("lovelace@example.com" in page for _, page in pages) == 1
+
+
+@pytest.mark.parametrize("path", ["reveal/{key}", "contacts/{key}/brevo"])
+async def test_what_a_page_in_trouble_could_not_show_the_next_one_shows(app, signed_in, monkeypatch, path):
+    contact = await insert(app, "New", "lovelace@example.com")
+    form, where = FORMS[path]
+    away = DatabaseTroubleError("the server closed the connection")
+    with monkeypatch.context() as trouble:
+        trouble.setattr(Contacts, "one", AsyncMock(side_effect=away))
+        status, page = await signed_in.done(path.format(key=contact), form)
+        assert (status, "lovelace" in page) == (503, False)
+    said = "lovelace@example.com" if path.startswith("reveal") else "brevo: the status is now Skipped."
+    shown = [said in (await signed_in.get(where.format(key=contact)))[1] for _ in range(2)]
+    assert shown == [True, False]
+
+
+async def test_a_page_in_trouble_says_that_what_was_asked_for_is_done(app, signed_in, monkeypatch):
+    contact = await insert(app, "New")
+    monkeypatch.setattr(Contacts, "one", AsyncMock(side_effect=DatabaseTroubleError("the server closed the connection")))
+    status, page = await signed_in.done(f"contacts/{contact}/brevo", {"status": "Skipped"})
+    assert (status, "brevo: the status is now Skipped." in text_of(page)) == (503, True)
+
+
+def test_what_was_spent_is_remembered_no_longer_than_a_cookie_lasts():
+    moment = [1_000.0]
+    flashes = Flashes(clock=lambda: moment[0])
+    for _ in range(500):
+        cookie = flashes.seal(Flash(reveals=True), visitor="ada", path="/contacts/1")
+        assert flashes.spend(cookie)
+        assert not flashes.spend(cookie)
+        moment[0] += 1
+    assert len(flashes) == LASTS_S
+    assert flashes.open(cookie, visitor="ada", path="/contacts/1") is not None, "the last one has not expired"
+
+
+def test_no_two_reveals_are_the_same_even_in_the_same_moment():
+    flashes = Flashes(clock=lambda: 1_000.0)
+    first, second = (flashes.seal(Flash(reveals=True), visitor="ada", path="/contacts/1") for _ in range(2))
+    assert (flashes.spend(first), flashes.spend(second)) == (True, True)
 
 
 async def test_a_change_that_takes_several_requests_goes_on_where_it_was(app, signed_in):

@@ -1,6 +1,7 @@
 """How a page is drawn: with the parts common to all pages, and with the rights of the caller."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -88,7 +89,7 @@ class Drawing:
         common = {"visitor": visitor, "here": "", "notice": notice, "signs_out": self._signs_out, "now": datetime.now(UTC)}
         text = self._pages.render(template, {**common, **values})
         response = web.Response(text=text, content_type="text/html", charset="utf-8", status=status)
-        if flash is not None:
+        if flash is not None and status < 400:  # a page in trouble leaves it for the one that is loaded again
             cookies.take(response, COOKIE, base=self._pages.base)
         return response
 
@@ -110,6 +111,19 @@ class Drawing:
         if visitor is None or cookie is None or request.method not in SAFE:
             return None
         return self._flashes.open(cookie, visitor=visitor.name, path=request.path)
+
+    @contextmanager
+    def revealing(self, request: web.Request) -> Iterator[bool]:
+        """Whether the page shows in full what was revealed for it. It does so once, unless it cannot be shown."""
+        flash, cookie = self.flash(request), request.cookies.get(COOKIE, "")
+        if flash is None or not flash.reveals or not self._flashes.spend(cookie):
+            yield False
+            return
+        try:
+            yield True
+        except BaseException:
+            self._flashes.give_back(cookie)
+            raise
 
     def trouble(self, request: web.Request, status: int, title: str, detail: str) -> web.Response:
         """A page that says what is wrong. The address of a form leads back to the page that has it."""

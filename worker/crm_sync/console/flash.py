@@ -1,7 +1,8 @@
 """What a form has done, said once by the page that it leads to: so a page can be loaded again, and nothing is sent again.
 
 It is in a cookie, because there is no store of sessions: signed, for one person and one page, and for a minute. No part of it is
-in an address, where somebody else could have written it.
+in an address, where somebody else could have written it. A browser drops the cookie once its page was shown. What was revealed
+is not left to the browser: the cookies that have revealed something are remembered for that minute.
 """
 
 import base64
@@ -35,11 +36,22 @@ class Flashes:
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._key = secrets.token_bytes(32)
+        self._spent: dict[str, float] = {}  # until when each is remembered
+
+    def __len__(self) -> int:
+        """How many are remembered as spent."""
+        return len(self._spent)
 
     def seal(self, flash: Flash, *, visitor: str, path: str) -> str:
         """The cookie. path: of the page that is to say it, decoded."""
         cut = flash.text.encode(errors="replace")[:LONGEST_TEXT].decode(errors="ignore")
-        said = {**asdict(flash), "text": cut, "until": self._clock() + LASTS_S, "for": _name(visitor, path)}
+        said = {
+            **asdict(flash),
+            "text": cut,
+            "until": self._clock() + LASTS_S,
+            "for": _name(visitor, path),
+            "once": secrets.token_hex(8),
+        }
         text = base64.urlsafe_b64encode(json.dumps(said, ensure_ascii=False).encode()).decode()
         return f"{text}.{self._signature(text)}"
 
@@ -52,6 +64,19 @@ class Flashes:
         if said["for"] != _name(visitor, path) or self._clock() >= said["until"]:
             return None
         return Flash(said["text"], said["tone"], said["reveals"])
+
+    def spend(self, cookie: str) -> bool:
+        """Whether this is the first time."""
+        now = self._clock()
+        self._spent = {spent: until for spent, until in self._spent.items() if now < until}
+        if cookie in self._spent:
+            return False
+        self._spent[cookie] = now + LASTS_S
+        return True
+
+    def give_back(self, cookie: str) -> None:
+        """Its page could not be shown."""
+        self._spent.pop(cookie, None)
 
     def _signature(self, text: str) -> str:
         return hmac.new(self._key, text.encode(errors="replace"), hashlib.sha256).hexdigest()

@@ -99,16 +99,16 @@ class LookingPages:
 
     async def _contact(self, request: web.Request) -> web.Response:
         key = request.match_info["key"]
-        flash = self._drawing.flash(request)
-        is_revealed = flash is not None and flash.reveals
-        try:
-            contact = await self._contacts.one(key, in_full=is_revealed)
-        except NotFoundError:
-            name, _, crm = key.rpartition("/")
-            if not name or crm not in await self._tables.names():
-                raise
-            self._drawing.lead(request, self._drawing.page_of(name))  # the address of a form
-        return self._drawing.show(request, "contact.html", **await self._of_contact(request, contact, is_revealed=is_revealed))
+        with self._drawing.revealing(request) as is_revealed:
+            try:
+                contact = await self._contacts.one(key, in_full=is_revealed)
+            except NotFoundError:
+                name, _, crm = key.rpartition("/")
+                if not name or crm not in await self._tables.names():
+                    raise
+                self._drawing.lead(request, self._drawing.page_of(name))  # the address of a form
+            values = await self._of_contact(request, contact, is_revealed=is_revealed)
+            return self._drawing.show(request, "contact.html", **values)
 
     async def _contact_part(self, request: web.Request) -> web.Response:
         """For a page that waits: nothing, as long as nothing has happened."""
