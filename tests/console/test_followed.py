@@ -1,12 +1,15 @@
 """A contact's page that waits is drawn anew when something has happened; until then it costs next to nothing."""
 
+import heapq
 import html
 import re
+from itertools import pairwise
 
 import pytest
 
+from crm_sync.api.reader import SHARE
 from crm_sync.api.references import References
-from crm_sync.console.followed import Turns
+from crm_sync.console.followed import LENT_S, SAVED_S, Turns
 from tests.console.costs import statements
 from tests.console.running import visiting
 from tests.console.test_pages import text_of
@@ -17,6 +20,8 @@ DELIVERED = (
     "UPDATE contacts SET brevo_sync_status = 'Complete', brevo_processing_status = 'Complete', brevo_due_at = NULL, "
     "brevo_contact_id = '4711', brevo_synced_at = now() WHERE id = $1"
 )
+
+EVERY_S = 2.0  # a page asks
 
 
 def asks(page: str) -> str | None:
@@ -158,19 +163,62 @@ async def test_whatever_it_is_asked_with_it_answers(app, signed_in, query):
     assert (await signed_in.get(f"parts/contacts/{contact}{query}"))[0] in (200, 204)
 
 
-def test_however_many_ask_the_database_is_busy_for_a_hundredth_of_the_time():
+class Pages:
+    """Pages that ask for half an hour, as often as in a browser. took: by page, seconds of the database for one answer."""
+
+    def __init__(self, took):
+        self.took = took
+        self.now, self.busy = 0.0, 0.0
+        self.answered = {page: [0.0] for page in took}
+        turns = Turns(clock=lambda: self.now)
+        asks = [(EVERY_S * number / len(took), page) for number, page in enumerate(took)]
+        while (moment := asks[0][0]) < 1800.0:
+            page = asks[0][1]
+            heapq.heapreplace(asks, (moment + EVERY_S, page))
+            self.now = max(self.now, moment)
+            with turns.turn(page) as is_its:
+                if is_its:
+                    self.now += took[page]
+                    self.busy += took[page]
+                    self.answered[page].append(self.now)
+
+    def longest_wait(self, page):
+        return max(later - earlier for earlier, later in pairwise([*self.answered[page], self.now]))
+
+
+@pytest.mark.parametrize("many", [1, 10, 40])
+def test_however_many_ask_the_database_is_busy_for_a_hundredth_of_the_time(many):
+    pages = Pages(dict.fromkeys(map(str, range(many)), 0.03))
+    assert 0 < pages.busy <= SHARE * pages.now + SAVED_S + 0.03
+    fewest, most = (choose(len(moments) for moments in pages.answered.values()) for choose in (min, max))
+    assert most <= fewest * 1.5 + 2, "all alike"
+
+
+@pytest.mark.parametrize("slow_s", [0.3, 2.0, 8.0])
+def test_a_slow_page_waits_itself_and_others_for_some_seconds_at_most(slow_s):
+    quick = [f"quick {number}" for number in range(6)]
+    pages = Pages({"slow": slow_s, **dict.fromkeys(quick, 0.002)})
+    assert max(map(pages.longest_wait, quick)) <= slow_s + LENT_S / SHARE + 2 * EVERY_S
+    assert pages.busy <= SHARE * pages.now + SAVED_S + slow_s
+    assert len(pages.answered["slow"]) > 1
+
+
+def test_a_page_that_is_drawn_again_is_followed_at_the_next_look():
     now = [0.0]
     turns = Turns(clock=lambda: now[0])
-    busy = 0.0
-    for _ in range(100_000):  # each asks as soon as the one before has been answered
-        if turns.free():
-            with turns.taken():
-                assert not turns.free(), "one at a time"
-                now[0] += 0.002
-                busy += 0.002
-        else:
-            now[0] += 0.0001
-    assert 0 < busy <= now[0] * 0.0101 + 0.002
+    for took in (0.002, 0.05, 0.002, 0.05):  # in line, in flight, and there
+        now[0] += EVERY_S
+        with turns.turn("page") as is_its:
+            assert is_its
+            now[0] += took
+
+
+def test_one_page_is_answered_at_a_time():
+    turns = Turns()
+    with turns.turn("first"), turns.turn("second") as meanwhile:
+        assert not meanwhile
+    with turns.turn("second") as afterwards:
+        assert afterwards
 
 
 def test_a_question_that_fails_is_counted_too():
@@ -178,12 +226,14 @@ def test_a_question_that_fails_is_counted_too():
     turns = Turns(clock=lambda: now[0])
 
     def fail() -> None:
-        with turns.taken():
+        with turns.turn("page"):
             now[0] += 1.0
             raise OSError("away")
 
     with pytest.raises(OSError, match="away"):
         fail()
-    assert not turns.free()
+    with turns.turn("page") as at_once:
+        assert not at_once
     now[0] += 101.0
-    assert turns.free()
+    with turns.turn("page") as later:
+        assert later

@@ -113,9 +113,9 @@ class LookingPages:
     async def _contact_part(self, request: web.Request) -> web.Response:
         """For a page that waits: nothing, as long as nothing has happened."""
         key, seen = request.match_info["key"], request.query.get("seen")
-        if not self._turns.free():
-            return web.Response(status=204)
-        with self._turns.taken():
+        with self._turns.turn(request.path) as is_ours:
+            if not is_ours:
+                return web.Response(status=204)
             try:
                 rows = await self._contacts.standing(key, request.query.get("at", "").split(","))
                 if mark_of_rows(rows) == seen:
