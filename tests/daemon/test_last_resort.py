@@ -3,11 +3,18 @@
 import asyncio
 import json
 import os
+import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
+import pytest
+
 from crm_sync import events
-from tests.harness import TIMEOUT_S
+from tests.harness import ALL_COMPLETE, TIMEOUT_S, until
+from tests.process import environment, process
+from tests.steps import insert
+from tests.tiers import one_quick, slow
 
 HELD_UP = """
 import asyncio, os, time
@@ -70,3 +77,119 @@ async def test_a_log_that_no_one_reads():
 
 async def test_one_that_ends_by_itself_in_time_is_not_touched():
     assert await held_up_by("return hindered.cancel()", after_s=600) == (0, [])
+
+
+# Told to stop while the event loop is held up.
+
+TOLD = """
+import asyncio, re, socket, sys, time, uvloop
+from crm_sync import log
+from crm_sync.daemon.last_resort import LastResort
+from crm_sync.daemon.signals import Service
+from crm_sync.daemon.systemd import Notifier
+
+class Worker:
+    moving, sentence = True, ""
+
+    def __init__(self):
+        self.stop = asyncio.Event()
+
+    async def check(self):
+        pass
+
+    async def run(self):
+        print("now", flush=True)
+        await deliver()
+
+async def deliver():
+    %s
+
+async def main():
+    last_resort = LastResort()
+    on_stop = lambda worker: last_resort.arm(0.1, lambda: {"brevo": 7})
+    await Service(Worker(), lambda worker: worker, Notifier(), on_stop).run()
+
+log.configure()
+with asyncio.Runner(loop_factory=%s) as runner:
+    runner.run(main())
+"""
+LOOPS = ["uvloop.new_event_loop", "asyncio.new_event_loop"]
+HOLDS_ALL = 're.match("(a+)+$", 60 * "a" + "b")'  # no other thread can run
+
+
+async def told_while(what, number, loop=LOOPS[0]):
+    """What came of a process that gets a signal while its event loop does this."""
+    return await told_to_stop(TOLD % (what, loop), number, {"PYTHONPATH": str(Path.cwd() / "worker")})
+
+
+async def told_to_stop(program, number, env):
+    """(exit code, the lines of its log) of a process that gets a signal once it has written a line."""
+    running = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, env=env, cwd="/",
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            await running.stdout.readline()
+            running.send_signal(number)
+            _, err = await running.communicate()
+    finally:
+        with suppress(ProcessLookupError):
+            running.kill()
+    return running.returncode, err.decode().splitlines()
+
+
+@pytest.mark.parametrize("loop", one_quick(LOOPS))
+@pytest.mark.parametrize("number", one_quick([signal.SIGTERM, signal.SIGINT]))
+@pytest.mark.parametrize("what", ["time.sleep(600)", "while True: pass", "ours, theirs = socket.socketpair(); ours.recv(1)"])
+async def test_what_keeps_the_event_loop_busy_already_is_ended_and_named(what, number, loop):
+    code, lines = await told_while(what, number, loop)
+    assert code == 1
+    [said] = map(json.loads, lines)
+    assert (said["event"], said["in_flight"]) == (events.STOP_OVERDUE, {"brevo": 7})
+    assert said["held_up"][0].startswith("deliver, line ")
+
+
+@slow
+async def test_what_lets_no_other_thread_run_is_ended_too():
+    code, lines = await told_while(HOLDS_ALL, signal.SIGTERM)
+    assert code == 1
+    assert any("in deliver" in line for line in lines)
+
+
+async def test_one_whose_event_loop_is_free_is_told_once():
+    code, lines = await told_while("await asyncio.Event().wait()", signal.SIGTERM)
+    assert code == 1
+    [said] = map(json.loads, lines)
+    assert any(name.startswith("main, line ") for name in said["held_up"])
+
+
+# The worker itself.
+
+NEVER_RETURNS = """
+import sys, time
+from crm_sync.crm.brevo.client import Brevo
+from crm_sync.cli import main
+
+async def deliver(self, contacts):
+    print("now", flush=True)
+    time.sleep(600)
+
+Brevo.deliver = deliver
+sys.argv[1:] = ["run"]
+main()
+"""
+
+
+@slow
+async def test_a_worker_whose_client_never_returns_ends_in_its_time_and_the_next_one_delivers(app, url, brevo):
+    await insert(app, "Queued")
+    env = environment(url, brevo, SHUTDOWN_GRACE_S="0", PYTHONPATH=str(Path.cwd() / "worker"))
+    code, lines = await told_to_stop(NEVER_RETURNS, signal.SIGTERM, env)
+    assert code == 1
+    said = json.loads(lines[-1])
+    assert (said["event"], said["in_flight"]) == (events.STOP_OVERDUE, {"brevo": 1})
+    assert said["held_up"][0].startswith("deliver, line ")
+    assert not brevo.contacts
+    async with process(environment(url, brevo)):
+        await until(app, ALL_COMPLETE)

@@ -43,7 +43,8 @@ CurrentWorker = TypeVar("CurrentWorker", bound=Worker)
 
 class Service(Generic[CurrentWorker]):
     """read_again: returns a worker with the current configuration, to replace the running one. Raises ConfigurationError.
-    on_stop: called with the running worker when it is told to stop.
+    on_stop: called with the running worker when it is told to stop: at once, in the middle of anything, and then by the event
+    loop.
     """
 
     def __init__(
@@ -73,6 +74,8 @@ class Service(Generic[CurrentWorker]):
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop)
+            # The loop comes to its handler only if nothing keeps it busy. Python runs this one in the middle of anything.
+            signal.signal(number, lambda *_: self._on_stop(self._worker))
         loop.add_signal_handler(signal.SIGHUP, self._asked.set)
         beside = [
             asyncio.create_task(self._notifier.keep_informed(lambda: self._worker.moving, lambda: self._worker.sentence)),
