@@ -21,6 +21,7 @@ NONE_LEFT = "count(*) = 0 FROM crm_sync.tombstones"
 PUT_BACK = "bool_or(brevo_sync_status = 'Queued' AND brevo_claimed_by IS NULL AND brevo_due_at > brevo_flipped_at) FROM contacts"
 DUE_NOW = "UPDATE crm_sync.tombstones SET due_at = clock_timestamp()"
 ADA = "ada.1@example.com"
+ADAS = "2d1e0a1c-0000-4000-8000-000000000001"  # a key
 
 
 class Burying(ScriptedCrm):
@@ -218,6 +219,31 @@ async def test_a_contact_that_could_never_be_sent_is_looked_for_nowhere(app, url
     assert crm.tried == 0
 
 
+class Nameless(Burying):
+    """Knows contacts without an address by their first names."""
+
+    def key(self, contact):
+        return contact.fields.get("FIRSTNAME") or None
+
+
+async def insert_nameless(app, key):
+    await app.execute("INSERT INTO contacts (id, first_name, brevo_sync_status) VALUES ($1, 'Ada', 'Queued')", key)
+
+
+async def test_one_without_an_address_deleted_in_flight_is_deleted_by_the_id_that_history_has(app, url, deletes):
+    crm = Nameless()
+    crm.gate.clear()
+    async with running(url, crm, waits=QUICK_TICKS):
+        await insert_nameless(app, ADAS)
+        await crm.reached(1)
+        await delete_all(app)
+        crm.gate.set()
+        await until(app, "count(*) = 1 FROM crm_sync.history WHERE outcome = 'lost'")
+        await app.execute(DUE_NOW)
+        await until(app, NONE_LEFT)
+    assert crm.deleted == [f"crm-{ADAS}"]
+
+
 # Records that must stay.
 
 
@@ -269,6 +295,26 @@ async def test_a_person_who_comes_back_keeps_the_record(app, url, crm, deletes):
         await app.execute("INSERT INTO contacts (email, brevo_sync_status) VALUES ('Ada.1@example.com ', 'Queued')")
         await crm.reached(2)
         # Its address is in a request, so the record has not even been looked up.
+        await until(app, "due_at > deleted_at AND claimed_by IS NULL AND attempts = 0 FROM crm_sync.tombstones")
+        crm.gate.set()
+        await until(app, "brevo_contact_id IS NOT NULL FROM contacts")
+        await app.execute(DUE_NOW)
+        await until(app, NONE_LEFT)
+    assert crm.tried == 0
+
+
+async def test_a_person_without_an_address_who_comes_back_with_his_key_keeps_the_record(app, url, deletes):
+    """As when all rows are loaded again: the client knows him by something else, which the deleted row no longer has."""
+    crm = Nameless()
+    async with running(url, crm, waits=QUICK_TICKS):
+        await insert_nameless(app, ADAS)
+        await until(app, "bool_and(brevo_sync_status = 'Complete') FROM contacts")
+        [old] = crm.records
+        crm.gate.clear()
+        crm.answer = lambda _: Outcome.delivered(old)
+        await delete_all(app)
+        await insert_nameless(app, ADAS)
+        await crm.reached(2)
         await until(app, "due_at > deleted_at AND claimed_by IS NULL AND attempts = 0 FROM crm_sync.tombstones")
         crm.gate.set()
         await until(app, "brevo_contact_id IS NOT NULL FROM contacts")

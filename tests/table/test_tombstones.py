@@ -256,8 +256,8 @@ class Gravedigger:
         wanted = {"history": "on", "history_lines": lines, "history_of_all": "TRUE"}
         return bool(await self._database.fetch(render("finish_tombstones", {**self._variables, **wanted}), *columns))
 
-    async def survivors(self, remote_id, email):
-        rows = await self._database.fetch(self._survivors, [1], [remote_id], [email], BEGINNING)
+    async def survivors(self, remote_id, email, key=None):
+        rows = await self._database.fetch(self._survivors, [1], [remote_id], [email], BEGINNING, [key])
         return sorted({row["survivor"] for row in rows})
 
 
@@ -333,7 +333,7 @@ async def test_a_lane_that_is_held_or_down_gives_none_but_the_probe(app, two_wor
     assert len(await one.claim(probe=True)) == 1
 
 
-async def test_survivors_are_known_by_id_and_in_line_by_address(app, two_workers):
+async def test_survivors_are_known_by_id_and_in_line_by_address_or_key(app, two_workers):
     one, _ = two_workers
     await known(app, "ada@example.com", "7")
     await insert(app, "Queued", " Bob@Example.com")
@@ -342,6 +342,9 @@ async def test_survivors_are_known_by_id_and_in_line_by_address(app, two_workers
     assert await one.survivors("8", "ADA@example.com") == [], "it has another record"
     assert await one.survivors("8", "bob@example.com") == ["wanted"]
     assert await one.survivors("8", "carl@example.com") == [], "it is not wanted there"
+    keys = {row["email"].strip(): str(row["id"]) for row in await app.fetch("SELECT id, email FROM contacts")}
+    assert await one.survivors("8", None, keys["Bob@Example.com"]) == ["wanted"]
+    assert await one.survivors("8", None, keys["carl@example.com"]) == []
 
 
 # What it costs.
@@ -367,7 +370,7 @@ async def test_no_statement_scans_a_table(app, url, deletes, analyzed):
     async with Database(as_worker(url), size=1) as database:
         variables = (await read_schema(database)).lanes["brevo"].variables
         claim = await plan(database, render("claim_tombstones", variables), 500, 1 << 32, False)
-        look = await plan(database, render("find_survivors", variables), [1], ["7"], ["ada@example.com"], BEGINNING)
+        look = await plan(database, render("find_survivors", variables), [1], ["7"], ["ada@example.com"], BEGINNING, ["1"])
         finish = await plan(
             database, render("finish_tombstones", variables), [1], [1], ["delivered"], [None], [0.0], *[[None]] * 3
         )

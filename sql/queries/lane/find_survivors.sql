@@ -1,7 +1,8 @@
 -- Which of these records must not be deleted, because an existing contact has them, or is about to get them.
 --
 -- shared: another row has the record's id, because one person has several rows, or was inserted again and delivered. wanted: a
--- row with the same address is in line or in flight and has no id yet, so it may get this record at any moment.
+-- row with the same address or the same key is in line or in flight and has no id yet, so it may get this record at any moment.
+-- The key, because a contact may be known to the CRM by something that a deleted row no longer has, such as a phone number.
 --
 -- The address has no index, so contacts in line are read one by one, perhaps a million: all of them once for many tombstones, and
 -- before each request only those that were added since. Contacts that are not in line are not about to be sent.
@@ -10,8 +11,11 @@
 -- $2  text[]       the id in the CRM of each, or NULL
 -- $3  text[]       the address that its row had, or NULL
 -- $4  timestamptz  of those in line, only those due since then
+-- $5  text[]       the key of its row, or NULL
 WITH in_line AS MATERIALIZED (
-    SELECT c.email
+    SELECT
+        l.key::text AS key,
+        c.email
     FROM :line AS l
     CROSS JOIN LATERAL (
         SELECT :email AS email
@@ -36,3 +40,9 @@ SELECT
     'wanted' AS survivor
 FROM unnest($1::bigint[], $3::text[]) AS t (id, email)
 JOIN in_line AS c ON lower(btrim(c.email)) = lower(btrim(t.email))
+UNION ALL
+SELECT
+    t.id,
+    'wanted' AS survivor
+FROM unnest($1::bigint[], $5::text[]) AS t (id, key)
+JOIN in_line AS c ON c.key = t.key

@@ -44,6 +44,7 @@ class Deleter(Client):
         self._client = client
         self._database = database
         self._survivors = render("find_survivors", variables)
+        self._lost = render("find_lost_records", variables)
         self._log = log.bind(crm=crm)
 
     async def begin(self, deletions: dict[int, Deletion], claimed_at: datetime) -> None:
@@ -74,14 +75,17 @@ class Deleter(Client):
         return [entries[contact.id] for contact in contacts]
 
     async def _find(self, todo: dict[int, Deletion], entries: dict[int, Entry]) -> None:
-        """Fills in unknown ids. If no record has the address, or it is not an address, there is nothing to delete."""
+        """Fills in unknown ids. If no record has the address, or it is not an address, there is nothing to delete. Without an
+        address, only the history may know the id.
+        """
         if not self._client.keeps_records:
             return
         addresses = {tombstone: (deletion.email or "").strip() for tombstone, deletion in todo.items() if not deletion.remote_id}
         wanted = [address for address in dict.fromkeys(addresses.values()) if check_email(address) is None]
         found = dict(zip(wanted, await self._client.find(wanted), strict=True)) if wanted else {}
+        lost = await self._find_lost([todo[tombstone].contact_id for tombstone, address in addresses.items() if not address])
         for tombstone, address in addresses.items():
-            record = found.get(address)
+            record = found.get(address) if address else lost.get(todo[tombstone].contact_id)
             if isinstance(record, str):
                 todo[tombstone] = todo[tombstone]._replace(remote_id=record)
                 continue
@@ -90,6 +94,9 @@ class Deleter(Client):
                 entries[tombstone] = Unsent(done=True)
             else:
                 entries[tombstone] = Outcome.delivered(None) if record is None else record
+
+    async def _find_lost(self, keys: Sequence[str]) -> dict[str, str]:
+        return {row["key"]: row["remote_id"] for row in await self._database.fetch(self._lost, keys)} if keys else {}
 
     async def _spare(self, todo: dict[int, Deletion], entries: dict[int, Entry]) -> None:
         """Removes deletions whose record belongs to an existing contact, or may soon."""
@@ -111,7 +118,8 @@ class Deleter(Client):
         # A CRM without records has no shared ones: contacts sent to n8n in one call all have the id of one execution.
         records = [one.remote_id if self._client.keeps_records else None for one in deletions.values()]
         addresses = [one.email for one in deletions.values()]
-        rows = await self._database.fetch(self._survivors, list(deletions), records, addresses, since)
+        keys = [one.contact_id if self._client.keeps_records else None for one in deletions.values()]
+        rows = await self._database.fetch(self._survivors, list(deletions), records, addresses, since, keys)
         return {(row["id"], row["survivor"]) for row in rows}
 
 
