@@ -73,6 +73,15 @@ async def test_others_with_its_address_are_named_where_an_index_finds_them(app, 
     assert str(other) in (await signed_in.get(f"contacts/{contact}"))[1]
 
 
+async def test_a_contact_without_an_address_shares_it_with_nobody(app, signed_in):
+    contact = await insert(app, "New", " ")
+    await insert(app, "New", "  ")
+    await app.execute("DROP INDEX IF EXISTS idx_contacts_email")
+    _, _, said = await signed_in.call("GET", f"/contacts/{contact}")
+    assert said["same_address"] == []
+    assert "the address has no index" not in text_of((await signed_in.get(f"contacts/{contact}"))[1])
+
+
 async def test_what_would_be_sent_is_shown_to_whoever_reveals_and_without_credentials(app, console_url, settings):
     contact = await insert(app, "New", "lovelace@example.com")
     async with visiting(console_url, environment=settings) as visit:

@@ -114,3 +114,8 @@ async def test_a_time_is_marked_up_so_that_a_script_can_tell_it(app, signed_in):
 )
 def test_a_time_in_the_details_of_an_event_is_told_as_all_others(written, told):
     assert _details({"reason": written}) == told
+
+
+@pytest.mark.parametrize("day", [f"2026-12-{day:02}" for day in range(1, 32)])
+def test_on_every_day_of_a_month_a_time_in_the_details_of_an_event_is_told_as_on_the_page(day):
+    assert _details({"since": f"{day}T02:34:56.493456+00:00"}) == f"since {day} 02:34:56 UTC"

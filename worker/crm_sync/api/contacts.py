@@ -134,7 +134,7 @@ class Contacts:
 
     async def _same_address(self, table: LaneTable, email: str | None, key: str) -> list[str] | None:
         """Other contacts, if an index can find them."""
-        if not email:
+        if not email or not email.strip():
             return []
         rows = await self._database.fetch(query("list_address_indexes"), table.variables["email"].strip('"'))
         kinds = sorted((row["kind"] for row in rows), reverse=True)
