@@ -2,7 +2,9 @@
 
 import asyncio
 import base64
+import html
 import json
+import re
 from unittest.mock import AsyncMock
 
 import pytest
@@ -167,6 +169,22 @@ async def test_a_change_that_takes_several_requests_goes_on_where_it_was(app, si
     assert "not done yet" in text_of(page)
     assert f'name="after" value="{asked["after"]}"' in page
     assert "2 contacts changed." in text_of((await signed_in.done("selections", {**asked, "confirm": "yes"}))[1])
+
+
+@pytest.mark.parametrize(
+    ("code", "sync", "whom"),
+    [
+        ("REJECTED", "Error", "in Error with code REJECTED"),
+        ("FIELD_NOT_SENT", "Complete", "that was delivered with code FIELD_NOT_SENT"),
+    ],
+)
+async def test_a_retry_says_whom_it_sends_and_the_sql_that_it_shows_sends_the_same(app, signed_in, code, sync, whom):
+    contact = await fails(app, error=f"{code}: SMS: no", sync=sync)
+    await fails(app, email="b@example.com", error="OTHER: no", sync=sync)
+    status, page = await signed_in.get(f"retry?crm=brevo&code={code}")
+    assert (status, f"every contact {whom}" in text_of(page)) == (200, True)
+    await app.execute(html.unescape(re.search(r"<pre[^>]*><code>(UPDATE .*?)</code>", page, re.DOTALL)[1]))
+    assert await app.fetch("SELECT id FROM contacts WHERE brevo_sync_status = 'Queued'") == [(contact,)]
 
 
 async def test_what_a_form_could_not_do_leads_back_to_its_page(signed_in):

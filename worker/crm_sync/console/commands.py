@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from crm_sync.api.models import State, Wish
 from crm_sync.api.requests import Filter
+from crm_sync.core.codes import OF_DELIVERED
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +44,9 @@ def of_selection(variables: Mapping[str, str], wish: Wish, wanted: Filter) -> Sa
 
 
 def of_retry(variables: Mapping[str, str], crm: str, code: str) -> Same:
-    """Failed contacts of one CRM with one code."""
-    same = of_selection(variables, Wish.QUEUED, Filter(state=State.ERROR, code=code))
+    """Failed contacts of one CRM with one code, or those that were delivered with it."""
+    state = State.COMPLETE if code in OF_DELIVERED else State.ERROR
+    same = of_selection(variables, Wish.QUEUED, Filter(state=state, code=code))
     return Same(same.sql, f"crm-sync retry --crm {crm} --code {shlex.quote(code)}")
 
 

@@ -11,6 +11,7 @@ from crm_sync.console.asked import CONSEQUENCES, LABELS, filter_of, wish_of
 from crm_sync.console.commands import of_retry, of_selection
 from crm_sync.console.drawing import Drawing
 from crm_sync.console.pages import KEY
+from crm_sync.core.codes import OF_DELIVERED
 
 
 class Previews:
@@ -61,8 +62,10 @@ class Previews:
             self._drawing.lead(request, self._drawing.url("/failures"))
         variables = (await self._tables.table(crm)).variables
         failed = next((one for one in await self._lanes.failures() if (one.crm, one.code) == (crm, code)), None)
-        same_as = of_retry(variables, crm, code)
-        return self._drawing.show(request, "retry.html", here="/failures", failed=failed, crm=crm, code=code, same_as=same_as)
+        return self._drawing.show(
+            request, "retry.html", here="/failures", failed=failed, crm=crm, code=code, same_as=of_retry(variables, crm, code),
+            is_delivered=code in OF_DELIVERED,
+        )  # fmt: skip
 
     async def _to_crm(self, request: web.Request) -> web.StreamResponse:
         self._drawing.lead(request, self._drawing.url(f"/crms/{request.match_info['crm']}"))
