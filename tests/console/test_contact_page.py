@@ -1,5 +1,7 @@
 """A contact's page: the verdict of each CRM, its history, what would be sent, and other contacts with its address."""
 
+import re
+
 import pytest
 
 from tests.commands.test_grants import role
@@ -8,6 +10,7 @@ from tests.console.conftest import CONSOLE
 from tests.console.running import visiting
 from tests.console.test_pages import text_of
 from tests.steps import insert
+from tests.table.test_failed_contacts import fails
 
 LINE = (
     "INSERT INTO crm_sync.history "
@@ -80,6 +83,17 @@ async def test_a_contact_without_an_address_shares_it_with_nobody(app, signed_in
     _, _, said = await signed_in.call("GET", f"/contacts/{contact}")
     assert said["same_address"] == []
     assert "the address has no index" not in text_of((await signed_in.get(f"contacts/{contact}"))[1])
+
+
+async def test_each_button_says_what_it_does_and_to_send_a_delivered_contact_again_is_not_the_first_choice(app, signed_in):
+    contact = await fails(app, error="REJECTED: no")
+    await app.execute("SET session_replication_role = replica")
+    await app.execute("UPDATE contacts SET n8n_sync_status = 'Complete', n8n_synced_at = now() WHERE id = $1", contact)
+    _, page = await signed_in.get(f"contacts/{contact}")
+    first = {crm: re.search(rf'<button id="Queued-at-{crm}"[^>]*>', page)[0] for crm in ("brevo", "n8n")}
+    assert {crm: 'class="primary"' in button for crm, button in first.items()} == {"brevo": True, "n8n": False}
+    assert 'title="What the row has is sent to the CRM."' in first["n8n"]
+    assert "nothing is deleted in the CRM" in re.search(r'<button id="New-at-n8n"[^>]*>', page)[0]
 
 
 async def test_what_would_be_sent_is_shown_to_whoever_reveals_and_without_credentials(app, console_url, settings):

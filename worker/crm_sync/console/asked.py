@@ -8,11 +8,11 @@ from crm_sync.api.requests import Filter, Span
 from crm_sync.errors import DeclinedError
 
 LABELS = {Wish.QUEUED: "Queue", Wish.SELECTED: "Select", Wish.SKIPPED: "Skip", Wish.NEW: "Withdraw"}
-CONSEQUENCES = {
-    Wish.QUEUED: "They are sent to the CRM.",
+CONSEQUENCES = {  # for one contact, or many
+    Wish.QUEUED: "What the row has is sent to the CRM.",
     Wish.SELECTED: "Nothing is sent: Selected is a mark of your application's.",
-    Wish.SKIPPED: "Nothing is sent, and those in line leave it.",
-    Wish.NEW: "Nothing is sent, and those in line leave it.",
+    Wish.SKIPPED: "Nothing is sent, nothing is deleted in the CRM, and what is in line leaves the line.",
+    Wish.NEW: "Nothing is sent, nothing is deleted in the CRM, and what is in line leaves the line.",
 }
 
 

@@ -9,7 +9,7 @@ from crm_sync.api.requests import Span
 from crm_sync.api.routes import Scope
 from crm_sync.api.service import Service
 from crm_sync.api.tables import NotFoundError
-from crm_sync.console.asked import LABELS, filter_of, span_of, wishes
+from crm_sync.console.asked import CONSEQUENCES, LABELS, filter_of, span_of, wishes
 from crm_sync.console.charts import latency_chart, sparkline, throughput_chart
 from crm_sync.console.commands import of_change, of_pause, of_resume, of_reveal
 from crm_sync.console.drawing import Drawing, capital, sentence
@@ -134,6 +134,7 @@ class LookingPages:
                 {
                     "wish": wish.value,
                     "label": LABELS[wish],
+                    "consequence": CONSEQUENCES[wish],
                     "same": of_change(tables[at.crm].variables, at.crm, told, wish, failed=at.status == State.ERROR),
                 }
                 for wish in wishes(at.status)
