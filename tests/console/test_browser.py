@@ -38,6 +38,11 @@ HIGHEST = 1_400  # pixels of a picture
 COLOURS = 48
 PICTURES = os.environ.get("SCREENSHOTS")
 SEEN = "state => Object.defineProperty(document, 'visibilityState', {configurable: true, get: () => state})"
+# Tables that show only a part of their columns at once.
+SIDEWAYS = """
+    [...document.querySelectorAll('.scroll')].filter(one => one.checkVisibility() && one.scrollWidth > one.clientWidth)
+    .map(one => one.ariaLabel)
+"""
 VIOLATIONS = "window.violations = []; addEventListener('securitypolicyviolation', e => violations.push(e.violatedDirective))"
 
 
@@ -240,6 +245,7 @@ async def test_no_page_is_wider_than_a_telephone(browser, signed_in, filled):
     async with page_of(browser, signed_in, viewport=NARROW) as page:
         async for name in visited(page, signed_in, filled):
             assert await page.evaluate("document.scrollingElement.scrollWidth") <= NARROW["width"], name
+            assert await page.evaluate(SIDEWAYS) == [], name
             await picture(page, f"{name}-narrow")
 
 

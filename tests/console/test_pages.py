@@ -40,6 +40,17 @@ async def test_the_overview_leads_to_the_alerts_that_are_open(app, signed_in):
     assert 'events">2 open alerts</a>' in page
 
 
+async def test_an_alert_about_a_code_leads_to_the_contacts_with_it(app, signed_in):
+    await app.execute(
+        "INSERT INTO crm_sync.alerts (id, condition, crm, code, since, first_seen_at, seen_at, raised_at, contacts, reason) "
+        "SELECT n, c, 'brevo', code, now(), now(), now(), now(), 1, 'REJECTED: no' "
+        "FROM (VALUES (1, 'NEW_CODE', 'REJECTED'), (2, 'LANE_DOWN', '')) AS a (n, c, code)"
+    )
+    _, page = await signed_in.get("events")
+    assert re.findall(r'<a href="([^"]+)">The contacts with REJECTED</a>', page) == ["/contacts?crm=brevo&amp;code=REJECTED"]
+    assert page.count("The contacts with") == 1
+
+
 async def test_one_reading_serves_all_that_look(app, signed_in):
     await signed_in.get("")
     before = await app.fetchval("SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()")
