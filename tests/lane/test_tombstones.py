@@ -323,6 +323,23 @@ async def test_a_person_without_an_address_who_comes_back_with_his_key_keeps_the
     assert crm.tried == 0
 
 
+@pytest.mark.parametrize("email", ["", " \t"])
+async def test_one_without_an_address_waits_for_no_other_that_has_none(app, url, crm, deletes, email):
+    crm.key = lambda contact: f"name {contact.fields.get('FIRSTNAME')}"
+    put = "INSERT INTO contacts (email, first_name, brevo_sync_status) VALUES ($1, $2, 'Queued')"
+    async with running(url, crm, waits=QUICK_TICKS):
+        await app.execute(put, email, "Ada")
+        await until(app, "bool_and(brevo_sync_status = 'Complete') FROM contacts")
+        [record] = crm.records
+        crm.gate.clear()
+        await app.execute(put, email, "Bob")
+        await crm.reached(2)
+        await app.execute("DELETE FROM contacts WHERE first_name = 'Ada'")
+        await until(app, NONE_LEFT)
+        crm.gate.set()
+    assert crm.deleted == [record]
+
+
 async def test_who_comes_back_while_another_worker_deletes_his_record_is_sent_after_that(app, url, crm, deletes):
     """Otherwise the deletion might arrive last. The worker that deletes was alone when it began, and is stopping."""
     other = ScriptedCrm()

@@ -3,6 +3,7 @@
 -- shared: another row has the record's id, because one person has several rows, or was inserted again and delivered. wanted: a
 -- row with the same address or the same key is in line or in flight and has no id yet, so it may get this record at any moment.
 -- The key, because a contact may be known to the CRM by something that a deleted row no longer has, such as a phone number.
+-- Those with a blank address are different people.
 --
 -- The address has no index, so contacts in line are read one by one, perhaps a million: all of them once for many tombstones, and
 -- before each request only those that were added since. Contacts that are not in line are not about to be sent.
@@ -40,6 +41,7 @@ SELECT
     'wanted' AS survivor
 FROM unnest($1::bigint[], $3::text[]) AS t (id, email)
 JOIN in_line AS c ON lower(btrim(c.email)) = lower(btrim(t.email))
+WHERE btrim(t.email, E' \t\n\r\f\x0b') <> ''
 UNION ALL
 SELECT
     t.id,

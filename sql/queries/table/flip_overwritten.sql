@@ -1,11 +1,11 @@
 -- Flips contacts of one CRM whose record may have been overwritten with an older state, and returns the result for each contact
 -- whose request may have done that.
 --
--- The contact to flip is the one flipped last among those with this record and this address, ignoring case and whitespace. It is
--- looked up by the key of the contact that was sent, and by the record. If it is in line it will be sent anyway; if it was
--- withdrawn or failed it is left alone. If it is in flight it is flipped too, and sent once more, because its request may have
--- arrived first. A contact that is Processing and free is one whose claim the application has ended by writing our columns: no
--- worker would look at it again.
+-- The contact to flip is the one flipped last among those with this record and this address, ignoring case and whitespace; those
+-- without an address have an empty one. It is looked up by the key of the contact that was sent, and by the record. If it is in
+-- line it will be sent anyway; if it was withdrawn or failed it is left alone. If it is in flight it is flipped too, and sent once
+-- more, because its request may have arrived first. A contact that is Processing and free is one whose claim the application has
+-- ended by writing our columns: no worker would look at it again.
 --
 -- Returns those for which a contact is to be flipped. flipped; locked: not yet, because the application has locked the row, and
 -- is not waited for.
@@ -43,7 +43,7 @@ sent AS (
         )
     LEFT JOIN LATERAL (
         SELECT
-            lower(btrim(:email::text, E' \t\n\r\f\x0b')) AS address,
+            coalesce(lower(btrim(:email::text, E' \t\n\r\f\x0b')), '') AS address,
             :claimed_by IS NULL
             AND :attempts = s.attempts
             AND :flipped_at = s.flipped_at
@@ -65,7 +65,7 @@ holder AS (
     CROSS JOIN LATERAL (
         SELECT
             :id AS id,
-            lower(btrim(:email::text, E' \t\n\r\f\x0b')) AS address,
+            coalesce(lower(btrim(:email::text, E' \t\n\r\f\x0b')), '') AS address,
             :sync_status AS sync_status,
             :claimed_by AS claimed_by,
             :flipped_at AS flipped_at
@@ -75,7 +75,7 @@ holder AS (
         (
             SELECT
                 :id AS id,
-                lower(btrim(:email::text, E' \t\n\r\f\x0b')) AS address,
+                coalesce(lower(btrim(:email::text, E' \t\n\r\f\x0b')), '') AS address,
                 :sync_status AS sync_status,
                 :claimed_by AS claimed_by,
                 :flipped_at AS flipped_at
