@@ -12,6 +12,7 @@ from tests.harness import until
 from tests.roles import as_worker
 
 PID = "SELECT pg_backend_pid()"
+WAITS = "SELECT 1 FROM pg_stat_activity WHERE query LIKE $1 AND wait_event = 'PgSleep'"
 OPEN = "count(*) FROM pg_stat_activity WHERE application_name = 'crm-sync' AND datname = current_database()"
 
 
@@ -78,3 +79,50 @@ async def test_a_renewed_pool_does_not_use_what_the_former_one_had_at_hand(app, 
         former = await database.value(PID)
         await database.renew()
         assert await database.value(PID) != former
+
+
+async def test_a_connection_on_which_a_late_statement_may_still_run_is_used_by_no_other(app, url):
+    """Behind a pooler the statement is waited for. Its task may be cancelled meanwhile."""
+    await app.execute(
+        "CREATE FUNCTION stubborn() RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(10); "
+        "EXCEPTION WHEN query_canceled THEN PERFORM pg_sleep(0.5); END $$"
+    )
+    async with Database(as_worker(url), size=2, behind_pooler=True, timeout_s=0.6) as database:
+        late = asyncio.create_task(database.fetch("SELECT public.stubborn()"))
+        async with asyncio.timeout(5):
+            while not late.done() and not await app.fetchval(WAITS, "%stubborn%"):  # noqa: ASYNC110 (no event says so)
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.7)  # it is over time, and waited for
+        late.cancel()
+        await asyncio.wait([late])
+        asked = [database.value("SELECT 1 FROM pg_sleep(0.1)") for _ in range(4)]
+        assert await asyncio.gather(*asked) == [1] * 4
+    assert late.cancelled()
+
+
+@pytest.mark.parametrize("broken_off", ["BEGIN", "ROLLBACK"])
+async def test_a_transaction_that_could_not_begin_or_end_is_no_longer_there(app, url, monkeypatch, broken_off):
+    """Its own words were cancelled by the server: that says nothing about the connection, which the pool resets."""
+    execute, refused = asyncpg.Connection.execute, []
+
+    async def refuse_once(connection, statement, *arguments, **options):
+        if statement.startswith(broken_off) and not refused:
+            refused.append(statement)
+            raise asyncpg.QueryCanceledError("canceling statement due to user request")
+        return await execute(connection, statement, *arguments, **options)
+
+    async with Database(as_worker(url), size=1) as database:
+        monkeypatch.setattr(asyncpg.Connection, "execute", refuse_once)
+        with pytest.raises(DatabaseTroubleError):
+            await database.fetch_within(5, "SELECT 1/0")
+        assert (await database.fetch_within(5, "SELECT 1"))[0][0] == 1
+    assert refused
+
+
+async def test_a_connection_that_is_never_idle_is_replaced_as_well(app, url, monkeypatch):
+    """Otherwise what a backend keeps in its memory would grow for years."""
+    monkeypatch.setattr(lending, "MOST_IN_A_ROW", 5)
+    async with Database(as_worker(url), size=1) as database:
+        database._arguments["max_queries"] = 10
+        await database.renew()
+        assert len({await database.value(PID) for _ in range(30)}) > 1

@@ -9,11 +9,12 @@ from contextlib import suppress
 
 import asyncpg
 
-from crm_sync.errors import DatabaseTroubleError, LockedError, RowRefusedError, TooSlowError
+from crm_sync.errors import ConfigurationError, DatabaseTroubleError, LockedError, RowRefusedError, TooSlowError
 from crm_sync.postgres.driver_arguments import CONNECT_TIMEOUT_S
 from crm_sync.postgres.translation import in_our_words, raise_in_our_words
 
 AT_HAND_S = 20.0  # then it is given to the pool, which closes idle connections
+MOST_IN_A_ROW = 1000  # loans; then it goes to the pool once, which replaces one that has run 50,000 statements
 CANCEL_PATIENCE_S = 2.0  # until a cancelled statement has ended
 
 _OF_THE_STATEMENT = (LockedError, RowRefusedError, TooSlowError)  # they say nothing about the connection
@@ -29,6 +30,7 @@ class Lending:
         self._too_long: asyncio.TimerHandle | None = None
         self._returning: asyncio.Task[None] | None = None
         self._waiting = 0
+        self._lent = 0
 
     def connection(self) -> "Loan":
         """A context manager. Raises ConfigurationError or DatabaseTroubleError."""
@@ -39,7 +41,7 @@ class Lending:
         if (connection := self._take_at_hand()) is not None:
             if _is_open(connection):
                 return connection
-            await self._return(connection)
+            await self._return_idle(connection)
         self._waiting += 1
         try:
             connection = await self._pool.acquire(timeout=CONNECT_TIMEOUT_S)
@@ -51,20 +53,22 @@ class Lending:
 
     async def give_back(self, connection: asyncpg.pool.PoolConnectionProxy) -> None:
         """Raises what `connection` raises."""
-        if self._at_hand is None and not self._waiting and _is_open(connection):
+        self._lent += 1
+        keep = self._at_hand is None and not self._waiting and self._lent % MOST_IN_A_ROW != 0
+        if keep and not connection.is_closed():
             self._at_hand = connection
             self._too_long = asyncio.get_running_loop().call_later(AT_HAND_S, self._let_go)
         else:
             await self._return(connection)
 
     async def give_back_after(self, connection: asyncpg.pool.PoolConnectionProxy, error: BaseException) -> None:
-        """The same after an error, which it raises in our words."""
+        """The same after an error, which it raises in our words. The pool resets the connection."""
         try:
             ours = in_our_words(error) if isinstance(error, Exception) else error
             if isinstance(ours, DatabaseTroubleError | asyncio.CancelledError) and not isinstance(ours, _OF_THE_STATEMENT):
                 await self._end(connection, is_late=isinstance(error, TimeoutError))
         finally:
-            await self.give_back(connection)
+            await self._return(connection)
         if ours is not error:
             raise ours from error
 
@@ -82,10 +86,11 @@ class Lending:
 
     def _let_go(self) -> None:
         if (connection := self._take_at_hand()) is not None:
-            self._returning = asyncio.create_task(self._return_quietly(connection))
+            self._returning = asyncio.create_task(self._return_idle(connection))
 
-    async def _return_quietly(self, connection: asyncpg.pool.PoolConnectionProxy) -> None:
-        with suppress(DatabaseTroubleError):  # it is closed, and the pool knows
+    async def _return_idle(self, connection: asyncpg.pool.PoolConnectionProxy) -> None:
+        """One that may have broken at hand. No statement minds."""
+        with suppress(DatabaseTroubleError, ConfigurationError):
             await self._return(connection)
 
     async def _return(self, connection: asyncpg.pool.PoolConnectionProxy) -> None:
@@ -131,5 +136,5 @@ class Loan:
 def _is_open(connection: asyncpg.pool.PoolConnectionProxy) -> bool:
     try:
         return not connection.is_closed()
-    except asyncpg.InterfaceError:  # the pool has it already
+    except asyncpg.InterfaceError:  # the pool has taken it back when it broke
         return False
