@@ -51,9 +51,9 @@ async def plain(crm, method, path, body=None):
 
 
 @asynccontextmanager
-async def ours(crm, list_id=None):
+async def ours(crm, list_id=None, **options):
     async with Http(f"{crm.url}/v3", {"api-key": KEY}) as http:
-        yield Brevo(http, list_id=list_id)
+        yield Brevo(http, list_id=list_id, **options)
 
 
 # The SDK and the sandbox.
@@ -196,6 +196,24 @@ async def test_a_new_contact_goes_out_as_from_the_sdk(crm, sdk):
     by_us = sent(crm)
     options = {"ext_id": "x/7", "list_ids": [LIST], "update_enabled": True, "get_id": True}
     await sdk.contacts.create_contact(email="ada@example.com", attributes=fields, **options)
+    assert by_us == sent(crm)
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind", "identifier"),
+    [({"EXT_ID": "x/7"}, "ext_id", "x/7"), ({"SMS": PHONE.lstrip("+")}, "phone_id", PHONE.lstrip("+"))],
+)
+async def test_a_contact_without_an_address_goes_out_as_from_the_sdk(crm, sdk, fields, kind, identifier):
+    async with ours(crm, match="ext_id", phone_only=True) as client:
+        assert await client.deliver([contact(None, FIRSTNAME="Ada", **fields)]) == [Outcome.delivered("1")]
+    by_us = sent(crm)
+    crm.account.delete(crm.contacts[1])
+    with pytest.raises(NotFoundError):
+        await sdk.contacts.get_contact_info(identifier, identifier_type=kind)
+    names = {"ext_id": fields["EXT_ID"]} if "EXT_ID" in fields else {}
+    attributes = {"FIRSTNAME": "Ada", **{name: value for name, value in fields.items() if name != "EXT_ID"}}
+    created = await sdk.contacts.create_contact(**names, attributes=attributes, update_enabled=False, get_id=True)
+    assert created.id == 2
     assert by_us == sent(crm)
 
 

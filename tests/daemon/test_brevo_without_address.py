@@ -167,6 +167,16 @@ async def test_a_preview_says_where_the_number_is_another_persons(app, url, brev
     assert "DUPLICATE: contact 4711 in Brevo has the same phone number" in said
 
 
+async def test_a_preview_by_the_id_alone_says_that_none_can_be_created(app, url, brevo):
+    key = str(await put(app, "Ana"))
+    await app.execute("UPDATE contacts SET brevo_contact_id = '41'")
+    said = preview(url, "--key", key, "--crm", "brevo", **settings("brevo", brevo.url))
+    shown = requests(said.output)
+    assert [one.method for one in (*shown[""], *shown["If Brevo has contact 41"])] == ["GET", "PUT"], said.output
+    assert "If Brevo has no contact 41 any more" in said.output
+    assert "INVALID_EMAIL: the contact has no email address, and Brevo has no contact 41" in " ".join(said.output.split())
+
+
 async def compared(url, brevo, env, *arguments):
     env = environment(url) | settings("brevo", brevo.url) | env
     async with process(env, "compare", "brevo", "--json", *arguments) as command:

@@ -103,7 +103,7 @@ class Draft:
         # The consent in the row takes precedence over the existing one.
         body |= {name: value for name, value in members.items() if name not in (JOINED, LEFT)}
         if members.get(JOINED):
-            body[JOINED] = members[JOINED]
+            body[JOINED] = list(dict.fromkeys(members[JOINED]))
         # A POST cannot remove a contact from a list.
         if there is not None and members.get(LEFT):
             body[LEFT] = members[LEFT]

@@ -59,11 +59,11 @@ class Lists:
         lists = {name: [one for one in members[name] if one not in missing] for name in (JOINED, LEFT) if name in members}
         return {**members, **lists}
 
-    def joining(self, members: Mapping[str, Any]) -> dict[str, Any]:
+    def joining(self, members: Mapping[str, Any]) -> Mapping[str, Any]:
         """These members with the list of all; a row that leaves it outweighs the setting."""
-        of_all = [self._of_all] if self._of_all is not None and self._of_all not in members.get(LEFT, ()) else []
-        joined = list(dict.fromkeys([*of_all, *members.get(JOINED, ())]))
-        return {**members, JOINED: joined}
+        if self._of_all is None or self._of_all in members.get(LEFT, ()):
+            return members
+        return {**members, JOINED: list(dict.fromkeys([self._of_all, *members.get(JOINED, ())]))}
 
     async def leave(self, record: str | None, wanted: Mapping[str, Any]) -> list[str]:
         """Removes a contact that was updated by POST from lists, which a POST cannot do. Returns the note for the row if it stays
