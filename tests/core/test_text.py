@@ -73,6 +73,21 @@ def test_a_value_is_masked_in_every_way_of_quoting_it(value):
         assert clean(f"no {form} please", hide=[value]).replace('"', "") == f"no {MASK} please", form
 
 
+@pytest.mark.parametrize(
+    "value",
+    ["+44 7771 234567", "0044 7771 234567", "0044 (0)7771 234567", "+44 (0) 7771-234567", "447771234567"],
+)
+@pytest.mark.parametrize("quoted", ["447771234567", "+44 7771 234567", "+44-7771-234567", "+44 (777) 1234567"])
+def test_a_phone_number_is_masked_as_a_crm_writes_it(value, quoted):
+    """CRMs take off the prefix 00 and the 0 in brackets."""
+    assert clean(f"SMS {quoted} is taken", hide=[value]) in ("SMS *** is taken", "SMS +*** is taken")
+
+
+@pytest.mark.parametrize("value", ["0000123", "(0)", "00 (0) 12", "2026"])
+def test_what_is_no_phone_number_masks_no_other_number(value):
+    assert clean("line 123 of 12 in 20260", hide=[value]).startswith("line 123 of 12 in ")
+
+
 def test_values_next_to_each_other_and_within_each_other_are_masked():
     assert clean("AdaLovelace and Ada", hide=["Ada", "Lovelace", "AdaLovelace"]) == f"{MASK} and {MASK}"
     assert clean("abcabcd", hide=["abc", "bcd"]) == f"{MASK}{MASK}"

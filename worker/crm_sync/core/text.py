@@ -22,6 +22,7 @@ INVISIBLE = (
 _UNPRINTABLE = re.compile(rf"[\x00-\x1f\x7f-\x9f\ud800-\udfff\s{INVISIBLE}]+")
 EMAIL = re.compile(r"[^\s@<>\"'(),;:\[\]]+(?:@|%40)[^\s@<>\"'(),;:\[\]]+")
 _PHONE = re.compile(r"[\d\s().+/-]+")
+_TRUNK = re.compile(r"\(\s*0\s*\)")
 SHORTEST_PHONE = 7  # digits: fewer are a house number or a year
 
 
@@ -81,10 +82,20 @@ def _places(line: str, value: str) -> Iterator[tuple[int, int]]:
             if line[found:end] == form[: end - found]:
                 yield found, end
             found = line.find(form[:SHORTEST_MASKED], found + 1)
-    digits = re.sub(r"\D", "", value)
-    if len(digits) >= SHORTEST_PHONE and _PHONE.fullmatch(value) and digits in re.sub(r"\D", "", line):
-        for match in re.finditer(r"\+?" + r"[\s().+/-]*".join(digits), line):
-            yield match.span()
+    if _PHONE.fullmatch(value):
+        yield from _numbers(line, value)
+
+
+def _numbers(line: str, value: str) -> Iterator[tuple[int, int]]:
+    """A phone number: also as CRMs write it, without its prefix 00 and without a 0 in brackets."""
+    for digits in {_digits(value), _digits(_TRUNK.sub("", value)).lstrip("0")}:
+        if len(digits) >= SHORTEST_PHONE and digits in _digits(line):
+            for match in re.finditer(r"\+?" + r"[\s().+/-]*".join(digits), line):
+                yield match.span()
+
+
+def _digits(text: str) -> str:
+    return re.sub(r"\D", "", text)
 
 
 def _folded(text: str) -> str:
