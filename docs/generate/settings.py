@@ -42,6 +42,7 @@ _SEE = {
     "HUBSPOT_ACCESS_TOKEN": "[HubSpot](../how-to/hubspot.md)",
     "HUBSPOT_CONTACTS_PATH": "[HubSpot's versions](crms.md#hubspots-versions)",
     **dict.fromkeys(("HUBSPOT_MATCH", "BREVO_MATCH", "MAUTIC_MATCH"), "[Matching](crms.md#by-a-key-of-your-own)"),
+    "BREVO_PHONE_ONLY": "[Contacts without an address](../how-to/brevo.md#contacts-without-an-address)",
     "BREVO_EMPTY": "[Clearing](mapping.md#clearing)",
     **dict.fromkeys(("HUBSPOT_MODE", "BREVO_MODE", "MAUTIC_MODE"), "[Modes](crms.md#modes)"),
 }
