@@ -43,13 +43,14 @@ def test_empty_hands_always_claim(permits, size, ahead, batch_size):
 PERMITS, PLENTY, BATCH_SIZE = 4, 10_000, 100
 
 
-def deliveries(*, size=1, ahead=0, probing=False, ramping=False, limited=False):
-    """Of a lane with this many contacts ahead: those that its CRM takes within a moment."""
+def deliveries(*, size=1, ahead=0, probing=False, ramping=False, limited=False, alone=False):
+    """Of a lane with this many contacts ahead: those that its CRM takes within a moment. alone: it claims more of them."""
+    session = SimpleNamespace(alone=alone)
     client = ScriptedCrm(batch_limit=size)
     breaker = SimpleNamespace(probing=probing)
     permits = SimpleNamespace(limit=PERMITS, ramp=SimpleNamespace(allowed=1 if ramping else None))
     limits = breaker, SimpleNamespace(limited=limited), permits
-    made = Deliveries(Channel("brevo", client, None, *limits, None, RetryPolicy(3, 60.0), USUAL, Tally()))
+    made = Deliveries(Channel("brevo", client, session, *limits, None, RetryPolicy(3, 60.0), USUAL, Tally()))
     made._judge.throughput = SimpleNamespace(per_s=lambda _: ahead / AHEAD_S)
     return made
 
@@ -78,6 +79,15 @@ def test_at_a_quick_crm_of_batches_the_room_has_to_hold_a_request(room, sendable
 @pytest.mark.parametrize(("room", "sendable"), [(19, 0), (20, 20)])
 def test_or_a_claim_where_that_is_smaller(room, sendable):
     assert deliveries(size=100, ahead=400).sendable(0, room, 20) == sendable
+
+
+@pytest.mark.parametrize(("ahead", "sendable"), [(20, PERMITS + 100), (2, PERMITS + 10), (0.1, PERMITS)])
+def test_a_worker_that_is_alone_claims_five_times_as_much_ahead(ahead, sendable):
+    assert deliveries(ahead=ahead, alone=True).sendable(0, PLENTY, BATCH_SIZE) == sendable
+
+
+def test_a_worker_that_is_alone_has_room_for_it():
+    assert deliveries(ahead=20, alone=True).capacity == 2 * PERMITS + 100
 
 
 @pytest.mark.parametrize("held_back", [{"ramping": True}, {"limited": True}])
