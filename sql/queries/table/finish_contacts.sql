@@ -32,7 +32,7 @@ WITH outcome AS (
         kind,
         error,
         remote_id,
-        make_interval(secs => coalesce(delay_s, 0)) AS delay,
+        delay_s,
         took_ms,
         status,
         request_id,
@@ -63,16 +63,17 @@ WITH outcome AS (
             , gone, emptied
 \endif
         )
+),
+
+-- The time of the lines of history, once for all, with the day that it belongs to. The settings are made here, before any row is
+-- locked: with the outcomes, they would make Postgres keep a copy of those.
+moment AS MATERIALIZED (
+    SELECT clock_timestamp() AS at
     -- As in claim_contacts.sql, for the table's own triggers. The timeout applies to the statement, which is a transaction. Table
     -- locks are already held, so it does not apply to them.
     WHERE
         (SELECT set_config('search_path', :'own_path', TRUE)) IS NOT NULL
         AND (SELECT set_config('lock_timeout', '300ms', TRUE)) IS NOT NULL
-),
-
--- Once for all, with the day of history that it belongs to.
-moment AS MATERIALIZED (
-    SELECT clock_timestamp() AS at
 ),
 
 -- All transitions out of "in flight". found: what the application has written to the sync status meanwhile. sync: NULL leaves it.
@@ -104,11 +105,13 @@ held AS (
         o.kind,
         o.error,
         o.remote_id,
-        o.delay,
+        o.delay_s,
         o.took_ms,
         o.status,
         o.request_id,
-        o.trace
+        o.trace,
+        -- Of each, so that hardly any two have the same place in line.
+        clock_timestamp() AS at
 \if :clears
         , o.gone
         , o.emptied
@@ -132,9 +135,10 @@ held AS (
             AND :claimed_by = o.claimed_by
         FOR :finish_lock SKIP LOCKED
     ) AS c
+    WHERE (SELECT m.at FROM moment AS m) IS NOT NULL
 ),
 
--- The new values, because the roll-up is computed from them.
+-- The new values, because the roll-up is computed from them. Nothing here is volatile, because Postgres would keep a copy of them.
 finished AS (
     SELECT
         h.locator,
@@ -154,15 +158,17 @@ finished AS (
         -- Flipped again, perhaps because an earlier request arrived after this one: what was emptied is emptied once more.
         CASE WHEN h.kind = 'delivered' AND h.found = 'flipped again' THEN h.gone & ~h.emptied ELSE h.gone END AS gone,
 \endif
-        m.at,
+        h.at,
         t.sync,
         t.processing,
         CASE t.attempts WHEN 'kept' THEN h.attempts WHEN 'given back' THEN h.attempts - 1 ELSE 0 END AS attempts,
         CASE t.error WHEN 'new' THEN h.error WHEN 'old' THEN h.old_error END AS error,
         -- Later than before, in case the clock was set back: by this the trigger distinguishes a finish from a stale row.
-        CASE WHEN t.due THEN GREATEST(clock_timestamp() + h.delay, h.due_at + interval '1 microsecond') END AS due_at
+        CASE
+            WHEN t.due
+                THEN GREATEST(h.at + make_interval(secs => coalesce(h.delay_s, 0)), h.due_at + interval '1 microsecond')
+        END AS due_at
     FROM held AS h
-    CROSS JOIN moment AS m
     JOIN transition AS t ON h.kind = t.kind AND h.found = t.found
 ),
 
