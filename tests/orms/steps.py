@@ -11,6 +11,11 @@ STATES = ("New", "Selected", "Queued", "Processing", "Complete", "Error", "Skipp
 COMPLETE = "bool_and(brevo_sync_status = 'Complete' AND brevo_claimed_by IS NULL) FROM contacts"
 
 
+# What an upsert of a model with the worker's columns writes over a row: NULL, which the object says of each.
+ENDS_A_CLAIM = ("brevo_claimed_by", "brevo_due_at")  # as a finish does
+SHOWS_ITS_AGE = (*ENDS_A_CLAIM, "brevo_flipped_at")
+
+
 async def status(app: asyncpg.Connection) -> tuple[str, str | None]:
     """Of the only contact: what is wanted, and what is happening."""
     row = await app.fetchrow("SELECT brevo_sync_status, brevo_processing_status FROM contacts")

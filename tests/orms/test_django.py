@@ -15,7 +15,7 @@ from django.db import ProgrammingError, connections, models, transaction
 from tests.harness import until
 from tests.manual import blocks
 from tests.orms.snippets import run
-from tests.orms.steps import COMPLETE, STATES, land, status, take_off
+from tests.orms.steps import COMPLETE, ENDS_A_CLAIM, SHOWS_ITS_AGE, STATES, land, status, take_off
 from tests.process import environment, process
 from tests.steps import insert
 
@@ -34,6 +34,20 @@ class Plain(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid4)
     brevo_sync_status = models.CharField(default="New")
+
+    class Meta:
+        db_table = "contacts"
+        managed = False
+
+
+class WithClaim(models.Model):
+    """A model with the worker's columns too."""
+
+    id = models.UUIDField(primary_key=True)
+    email = models.CharField(null=True)
+    brevo_claimed_by = models.BigIntegerField(null=True)
+    brevo_due_at = models.DateTimeField(null=True)
+    brevo_flipped_at = models.DateTimeField(null=True)
 
     class Meta:
         db_table = "contacts"
@@ -128,6 +142,29 @@ async def test_a_flip_in_flight_is_sent_after_it_and_not_beside_it(app, applicat
     await application.run(flip, contact)
     assert await status(app) == ("Queued", "Processing")
     await land(app, crm)
+    assert len(crm.requests) == 2
+
+
+def upserted(contact, columns):
+    again = WithClaim(id=contact.id, email="new@example.com")
+    changed = ["email", *columns]
+    WithClaim.objects.bulk_create([again], update_conflicts=True, unique_fields=["id"], update_fields=changed)
+
+
+async def test_an_upsert_of_the_workers_columns_too_leaves_the_claim(app, application, contact, crm):
+    await take_off(app, crm, lambda: application.run(queue, contact))
+    await application.run(upserted, contact, SHOWS_ITS_AGE)
+    assert await app.fetchval("SELECT brevo_claimed_by IS NOT NULL FROM contacts")
+    await land(app, crm)
+    assert len(crm.requests) == 1
+
+
+async def test_one_that_leaves_out_flipped_at_ends_the_claim_and_the_contact_is_sent_again(app, application, contact, crm):
+    await take_off(app, crm, lambda: application.run(queue, contact))
+    await application.run(upserted, contact, ENDS_A_CLAIM)
+    assert await app.fetchval("SELECT brevo_claimed_by IS NULL FROM contacts")
+    await land(app, crm)
+    assert crm.store[contact.id]["email"] == "new@example.com"
     assert len(crm.requests) == 2
 
 

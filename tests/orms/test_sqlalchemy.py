@@ -1,7 +1,7 @@
 """SQLAlchemy on the contacts table, with psycopg and asyncpg: the manual's model, and stale objects next to a worker."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -18,7 +18,7 @@ from crm_sync.models import CRMSyncStatus
 from tests.harness import until
 from tests.manual import blocks
 from tests.orms.snippets import run
-from tests.orms.steps import COMPLETE, STATES, land, status, take_off
+from tests.orms.steps import COMPLETE, ENDS_A_CLAIM, SHOWS_ITS_AGE, STATES, land, status, take_off
 from tests.process import environment, process
 from tests.steps import insert
 
@@ -182,6 +182,42 @@ async def test_a_flip_is_written_though_the_object_says_queued_from_before(app, 
     await crm.reached(2)
     await until(app, COMPLETE)
     assert crm.store[key]["email"] == "new@example.com"
+
+
+class Whole(DeclarativeBase):
+    pass
+
+
+class WithClaim(Whole):
+    __tablename__ = "contacts"
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    email: Mapped[str | None]
+    brevo_claimed_by: Mapped[int | None] = mapped_column(sqlalchemy.BigInteger)
+    brevo_due_at: Mapped[datetime | None] = mapped_column(sqlalchemy.DateTime(timezone=True))
+    brevo_flipped_at: Mapped[datetime | None] = mapped_column(sqlalchemy.DateTime(timezone=True))
+
+
+def upserted(key: UUID, columns: Sequence[str]) -> Callable[[Session], Any]:
+    row = upsert(WithClaim).values(id=key, email="new@example.com", **dict.fromkeys(columns))
+    changes = {name: row.excluded[name] for name in ("email", *columns)}
+    return lambda session: session.execute(row.on_conflict_do_update(index_elements=["id"], set_=changes))
+
+
+async def test_an_upsert_of_the_workers_columns_too_leaves_the_claim(app, application, key, crm):
+    await take_off(app, crm, lambda: application.run(flip))
+    await application.run(upserted(key, SHOWS_ITS_AGE))
+    assert await app.fetchval("SELECT brevo_claimed_by IS NOT NULL FROM contacts")
+    await land(app, crm)
+    assert len(crm.requests) == 1
+
+
+async def test_one_that_leaves_out_flipped_at_ends_the_claim_and_the_contact_is_sent_again(app, application, key, crm):
+    await take_off(app, crm, lambda: application.run(flip))
+    await application.run(upserted(key, ENDS_A_CLAIM))
+    assert await app.fetchval("SELECT brevo_claimed_by IS NULL FROM contacts")
+    await land(app, crm)
+    assert crm.store[key]["email"] == "new@example.com"
+    assert len(crm.requests) == 2
 
 
 def saved_whole(stale: Any) -> Callable[[Session], None]:
