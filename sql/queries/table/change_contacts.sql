@@ -1,8 +1,8 @@
 -- Changes the sync status of contacts of one CRM, as an application would, and returns the result for each that still matches.
 --
--- flipped; locked: by another session, which is not waited for; kept: a trigger of the table's owner left the row unchanged. No
--- row is returned for a contact that is in another state by now. A contact in flight is changed as by an application: the new
--- status takes effect after the delivery.
+-- flipped; locked: by another session, which is not waited for; kept: a trigger of the table's owner undid it. No row is returned
+-- for a contact that is in another state by now. A contact in flight is changed as by an application: the new status takes effect
+-- after the delivery.
 --
 -- $1  id[]    the contacts
 -- $2  text[]  those with these sync statuses; NULL: any
@@ -52,6 +52,7 @@ changed AS (
         :sync_status::text AS sync_status
 )
 
+-- IN, because it is hashed: a join of a thousand with a thousand may not be.
 SELECT
     m.id,
     CASE

@@ -1,12 +1,12 @@
 -- Flips failed contacts of one CRM, as an application would, and returns the result for each that is still to be flipped.
 --
--- flipped; locked: by another session, which is not waited for; kept: a trigger of the table's owner left the row unchanged. A
--- contact that was flipped, claimed or withdrawn since it was counted is left unchanged, and no row is returned for it.
+-- flipped; locked: by another session, which is not waited for; kept: a trigger of the table's owner undid it. A contact that was
+-- flipped, claimed or withdrawn since it was counted is left unchanged, and no row is returned for it.
 --
 -- $1  id[]         the contacts
 -- $2  timestamptz  when they were counted
 WITH
-failed AS MATERIALIZED (
+meant AS MATERIALIZED (
     SELECT c.id
     FROM unnest($1:::id_type[]) AS w (id)
     CROSS JOIN LATERAL (
@@ -29,12 +29,12 @@ failed AS MATERIALIZED (
 -- a contact that is merely referenced by an open foreign-key insert.
 held AS MATERIALIZED (
     SELECT c.id
-    FROM failed AS f
+    FROM meant AS m
     CROSS JOIN LATERAL (
         SELECT :id AS id
         FROM :contacts
         WHERE
-            :id :is f.id
+            :id :is m.id
             AND :claimed_by IS NULL
             AND :sync_status IN ('Error', 'Queued', 'Complete')
             AND (:processing_error IS NOT NULL OR :processing_status = 'Error')
@@ -45,19 +45,21 @@ held AS MATERIALIZED (
     ) AS c
 ),
 
-flipped AS (
+changed AS (
     UPDATE :contacts
     SET :sync_status = 'Queued'
     WHERE :id :is ANY (ARRAY(SELECT h.id FROM held AS h))
-    RETURNING :id AS id
+    RETURNING
+        :id AS id,
+        :sync_status::text AS sync_status
 )
 
 -- IN, because it is hashed: a join of a thousand with a thousand may not be.
 SELECT
-    f.id,
+    m.id,
     CASE
-        WHEN f.id IN (SELECT d.id FROM flipped AS d) THEN 'flipped'
-        WHEN f.id IN (SELECT h.id FROM held AS h) THEN 'kept'
+        WHEN m.id IN (SELECT c.id FROM changed AS c WHERE c.sync_status = 'Queued') THEN 'flipped'
+        WHEN m.id IN (SELECT h.id FROM held AS h) THEN 'kept'
         ELSE 'locked'
     END AS became
-FROM failed AS f
+FROM meant AS m
