@@ -253,6 +253,76 @@ async def test_a_value_that_does_not_fit_is_a_400_that_names_its_field(mautic, c
     assert mautic.contacts == {}
 
 
+# Other identifiers than the address.
+
+
+@pytest.fixture
+def with_app_id(mautic):
+    mautic.account.fields |= {"app_id": "text", "number": "number"}
+    mautic.account.identifiers |= {"app_id", "number"}
+    return mautic
+
+
+async def test_a_contact_needs_no_address_and_without_an_identifier_it_is_a_new_one_each_time(mautic, client):
+    made = [await client.new(firstname="Ana") for _ in range(2)]
+    assert [(reply.status, reply.body["contact"]["id"]) for reply in made] == [(201, 1), (201, 2)]
+    fields = made[0].body["contact"]["fields"]
+    assert (fields["all"]["email"], fields["core"]["email"]["value"]) == (None, None)
+    assert (await client.search("email", "in", "")).body["total"] == "0", "NULL equals nothing"
+
+
+@pytest.mark.parametrize(("first", "again"), [("X-7", "x-7"), ("José", "jose"), ("7", "7 ")])
+async def test_an_identifier_matches_as_the_database_compares(with_app_id, client, first, again):
+    assert (await client.new(app_id=first, firstname="Ana")).status == 201
+    reply = await client.new(app_id=again, firstname="Anna")
+    assert (reply.status, reply.body["contact"]["id"]) == (200, 1)
+    assert (await client.search("app_id", "in", again)).body["total"] == "1"
+
+
+async def test_a_number_matches_as_a_number(with_app_id, client):
+    await client.new(number="007")
+    assert (await client.new(number=7)).status == 200
+    assert (await client.search("number", "in", "7")).body["total"] == "1"
+
+
+@pytest.mark.parametrize("nothing", [0, "0", "", None])
+async def test_what_php_takes_for_empty_matches_nobody(with_app_id, client, nothing):
+    assert [(await client.new(app_id=nothing)).status for _ in range(2)] == [201, 201]
+
+
+async def test_one_that_is_not_published_matches_nobody(with_app_id, client):
+    with_app_id.account.unpublished.add("app_id")
+    assert [(await client.new(app_id="7")).status for _ in range(2)] == [201, 201]
+
+
+async def test_any_identifier_is_enough_and_the_newest_is_written(with_app_id, client):
+    await client.batch({**ANA, "app_id": "7"}, {**BEN, "app_id": "8"})
+    assert (await client.new(email=ANA["email"], app_id="8")).body["contact"]["id"] == 2
+
+
+async def test_a_mautic_that_wants_all_of_them_matches_a_record_with_each_that_is_sent(with_app_id, client):
+    with_app_id.account.matches_all = True
+    await client.batch({**ANA, "app_id": "7"}, {**BEN, "app_id": "8"})
+    assert (await client.new(email=ANA["email"], app_id="8")).status == 201
+    assert (await client.new(email=ANA["email"], app_id="7")).body["contact"]["id"] == 1
+    assert (await client.new(app_id="7")).body["contact"]["id"] == 1
+
+
+async def test_an_edit_with_the_identifier_of_another_merges_the_two(with_app_id, client):
+    await client.batch({**ANA, "app_id": "7"}, {"app_id": "8", "firstname": "Ben"})
+    await client.batch_edit({"id": 1, "app_id": "8"})
+    assert values(with_app_id, "email", "firstname", "app_id") == {1: (ANA["email"], "Ben", "8")}
+
+
+async def test_a_newer_mautic_refuses_it_and_names_each_identifier(with_app_id, client):
+    with_app_id.account.refuses_taken = True
+    await client.batch({**ANA, "app_id": "7"}, {**BEN, "app_id": "8"}, {"app_id": "9"})
+    reply = await client.batch_edit({"id": 3, "app_id": "7", "email": BEN["email"]}, {"id": 1, "app_id": "7"})
+    assert (reply.body["statusCodes"], set(reply.body["errors"][0]["details"])) == ([422, 200], {"app_id", "email"})
+    with_app_id.account.matches_all = True
+    assert (await client.batch_edit({"id": 3, "app_id": "7", "email": BEN["email"]})).body["statusCodes"] == [200]
+
+
 # An address that another has.
 
 

@@ -6,6 +6,7 @@ an address loses doubled dots too [#7963]. Guesses: the message for a refused va
 
 import csv
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -56,11 +57,12 @@ class ItemError(Exception):
 
 class MauticAccount:
     """fields: alias and type; more can be added. options: for fields that have some. unpublished: fields that are shown but
-    cannot be written. identifiers: the fields by which Mautic itself would match; here only the address does. denied_ids: records
+    cannot be written. identifiers: the fields that Mautic matches by. matches_all: only a record with all of an item's identifiers
+    is matched, instead of one with any of them, which is the default [contact_unique_identifiers_operator]. denied_ids: records
     that the API's user may not edit.
 
-    refuses_taken: an edit of a record whose address belongs to another one is refused with 422 (5.0 and later) instead of merging
-    the two (4.x). hidden: records that are not committed yet from the perspective of the current request.
+    refuses_taken: an edit of a record with an identifier that belongs to another one is refused with 422 (5.0 and later) instead
+    of merging the two (4.x). hidden: records that are not committed yet from the perspective of the current request.
     """
 
     def __init__(self) -> None:
@@ -68,6 +70,7 @@ class MauticAccount:
         self.options: dict[str, list[str]] = {}
         self.unpublished: set[str] = set()
         self.identifiers = {"email"}
+        self.matches_all = False
         self.contacts: dict[int, Contact] = {}
         self.denied_ids: set[int] = set()
         self.segments: dict[int, set[int]] = {}
@@ -78,19 +81,34 @@ class MauticAccount:
         self._by_address: defaultdict[str, set[int]] = defaultdict(set)
 
     def match(self, item: Mapping[str, Any]) -> Contact | None:
-        """The newest of the records with this item's address."""
-        found = self.find("email", [cleaned(item.get("email"))]) if item.get("email") else []
-        return max(found, key=lambda contact: (contact.added, contact.id), default=None)
+        """The newest of the records with this item's identifiers. Without any, an item matches nothing."""
+        return max(self._having(self._identifying(item)), key=lambda contact: (contact.added, contact.id), default=None)
+
+    def _identifying(self, item: Mapping[str, Any]) -> dict[str, str]:
+        """The identifiers of an item, as they would be stored, but for those that PHP takes for empty: 0 too [LeadModel,
+        checkForDuplicateContact].
+        """
+        aliases = sorted(self.identifiers - self.unpublished)
+        stored = {alias: _stored(self.fields[alias], item.get(alias)) for alias in aliases}
+        return {alias: str(value) for alias, value in stored.items() if value and value != "0"}
+
+    def _having(self, identifiers: Mapping[str, str]) -> list[Contact]:
+        """The records with any of these identifiers, or with all. [LeadRepository, getLeadsByUniqueFields]"""
+        found = [{one.id for one in self.find(alias, [value])} for alias, value in identifiers.items()]
+        ids = (set.intersection if self.matches_all else set.union)(*found) if found else set()
+        return [self.contacts[one] for one in sorted(ids)]
 
     def find(self, column: str, values: Collection[str]) -> list[Contact]:
-        """Records with one of these values, ignoring case."""
+        """Records with one of these values, as the database compares them. Empty ones are NULL, which equals nothing."""
         if column == "email":
-            ids: Iterable[int] = {one for value in values for one in self._by_address.get(value.lower(), ())}
+            ids: Iterable[int] = {one for value in values if value for one in self._by_address.get(value.lower(), ())}
         elif column == "id":
             ids = {int(value) for value in values if value.isdecimal()}
         else:
-            wanted = {value.lower() for value in values}
-            ids = [one.id for one in self.contacts.values() if str(one.values.get(column, "")).lower() in wanted]
+            kind = self.fields.get(column, "text")
+            wanted = {_collated(kind, value) for value in values if value}
+            having = [one for one in self.contacts.values() if one.values.get(column) not in (None, "")]
+            ids = [one.id for one in having if _collated(kind, one.values[column]) in wanted]
         return [self.contacts[one] for one in sorted(ids) if one in self.contacts and one not in self.hidden]
 
     def search(self, query: Mapping[str, str]) -> list[Contact]:
@@ -109,7 +127,7 @@ class MauticAccount:
         return found
 
     def add(self, item: Mapping[str, Any]) -> tuple[Contact, bool]:
-        """POST: writes the record with this address, or a new one. Returns whether it is new."""
+        """POST: writes the record with these identifiers, or a new one. Returns whether it is new."""
         found = self.match(item)
         if found is not None:
             self.edit(found, item)
@@ -117,7 +135,7 @@ class MauticAccount:
         return self.create(item), True
 
     def create(self, item: Mapping[str, Any]) -> Contact:
-        """A new record, even if others have the address: what PUT does with an unknown id."""
+        """A new record, even if others have its identifiers: what PUT does with an unknown id."""
         self._check(item)
         self.last_id += 1
         contact = Contact(self.last_id, dict.fromkeys(self.fields), datetime.now(UTC))
@@ -148,11 +166,17 @@ class MauticAccount:
             raise ItemError(400, message, {alias: [problem] for alias, problem in problems.items()})
 
     def _refuse_taken(self, contact: Contact, item: Mapping[str, Any]) -> None:
-        """Even if the address stays the same: the form knows it from the record."""
-        email = item.get("email") or contact.values["email"]
-        if self.refuses_taken and email and self.find("email", [cleaned(email)]) not in ([], [contact]):
+        """Even if the identifier stays the same: the form knows it from the record. [UniqueCustomFieldValidator]"""
+        if not self.refuses_taken:
+            return
+        known = {alias: item.get(alias) or contact.values.get(alias) for alias in self.identifiers}
+        identifiers = self._identifying(known)
+        groups = [identifiers] if self.matches_all else [{alias: value} for alias, value in identifiers.items()]
+        taken = [alias for group in groups if self._having(group) not in ([], [contact]) for alias in group]
+        if taken:
             problem = "This field must be unique."
-            raise ItemError(422, f"email: {problem}", {"email": [problem]})
+            message = ", ".join(f"{alias}: {problem}" for alias in taken)
+            raise ItemError(422, message, {alias: [problem] for alias in taken})
 
     def _merge(self, winner: Contact, loser: Contact) -> None:
         """One of the two is left: the edited one, with the values of the one written last, and those that only one has."""
@@ -219,6 +243,14 @@ def cleaned(value: object) -> str:
 
 def _address(contact: Contact) -> str:
     return str(contact.values.get("email") or "").lower()
+
+
+def _collated(kind: str, value: Any) -> Any:
+    """What is equal to the database: of texts, what differs only in case, accents and blanks at its end [utf8mb4_unicode_ci]."""
+    if kind == "number":
+        return float(value) if _is_number(value) else value
+    letters = unicodedata.normalize("NFKD", str(value))
+    return "".join(one for one in letters if not unicodedata.combining(one)).casefold().rstrip(" ")
 
 
 def _problem(kind: str, value: object) -> str | None:
