@@ -20,7 +20,8 @@ from crm_sync.crm.values import BREVO, HUBSPOT, MAUTIC
 from crm_sync.errors import UnsendableError
 from crm_sync.sandbox.brevo.account import BrevoAccount, BrevoError
 from crm_sync.sandbox.hubspot.account import HubSpotAccount, HubSpotError
-from crm_sync.sandbox.mautic.account import ItemError, MauticAccount, details, shown_fields
+from crm_sync.sandbox.mautic.account import ItemError, MauticAccount
+from crm_sync.sandbox.mautic.showing import details, shown_fields
 
 EMAIL = "ada@example.com"
 OPTIONS = ("sad", "happy", "so-so", "7")

@@ -6,14 +6,14 @@ an address loses doubled dots too [#7963]. Guesses: the message for a refused va
 
 import csv
 import re
-import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-LONGEST_TEXT = 191
+from crm_sync.sandbox.mautic.values import collated, is_zero, problem_with, stored_form
+
 CONTACTABLE, MANUAL = 0, 3  # reasons of doNotContact [DoNotContact]; the latter if none is given
 # Alias and type of the fields of every installation, all in the group "core" here.
 CORE_FIELDS = {
@@ -25,10 +25,7 @@ CORE_FIELDS = {
     **dict.fromkeys(("preferred_locale", "timezone", "website"), "text"),
 }
 
-_TAKEN_OUT = re.compile(r"[^A-Za-z0-9!#$%&'*+\-=?^_`{|}~@.\[\]]")
-_EMAIL = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+")
 _WHERE = re.compile(r"where\[([^]]+)]\[(col|expr|val)]")
-_NUMBER = re.compile(r"\s*[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]+)?\s*", re.IGNORECASE)
 
 
 @dataclass(slots=True)
@@ -57,9 +54,10 @@ class ItemError(Exception):
 
 class MauticAccount:
     """fields: alias and type; more can be added. options: for fields that have some. unpublished: fields that are shown but
-    cannot be written. identifiers: the fields that Mautic matches by. matches_all: only a record with all of an item's identifiers
-    is matched, instead of one with any of them, which is the default [contact_unique_identifiers_operator]. denied_ids: records
-    that the API's user may not edit.
+    cannot be written. denied_ids: records that the API's user may not edit.
+
+    identifiers: the fields that Mautic matches by. matches_all: only a record with all identifiers of an item is matched, instead
+    of one with any of them, which is the default [contact_unique_identifiers_operator].
 
     refuses_taken: an edit of a record with an identifier that belongs to another one is refused with 422 (5.0 and later) instead
     of merging the two (4.x). hidden: records that are not committed yet from the perspective of the current request.
@@ -89,7 +87,7 @@ class MauticAccount:
         checkForDuplicateContact].
         """
         aliases = sorted(self.identifiers - self.unpublished)
-        stored = {alias: _stored(self.fields[alias], item.get(alias)) for alias in aliases}
+        stored = {alias: stored_form(self.fields[alias], item.get(alias)) for alias in aliases}
         return {alias: str(value) for alias, value in stored.items() if value and value != "0"}
 
     def _having(self, identifiers: Mapping[str, str]) -> list[Contact]:
@@ -106,9 +104,9 @@ class MauticAccount:
             ids = {int(value) for value in values if value.isdecimal()}
         else:
             kind = self.fields.get(column, "text")
-            wanted = {_collated(kind, value) for value in values if value}
+            wanted = {collated(kind, value) for value in values if value}
             having = [one for one in self.contacts.values() if one.values.get(column) not in (None, "")]
-            ids = [one.id for one in having if _collated(kind, one.values[column]) in wanted]
+            ids = [one.id for one in having if collated(kind, one.values[column]) in wanted]
         return [self.contacts[one] for one in sorted(ids) if one in self.contacts and one not in self.hidden]
 
     def search(self, query: Mapping[str, str]) -> list[Contact]:
@@ -160,7 +158,7 @@ class MauticAccount:
         self._by_address[_address(contact)].discard(contact.id)
 
     def _check(self, item: Mapping[str, Any]) -> None:
-        problems = {alias: problem for alias, kind in self.fields.items() if (problem := _problem(kind, item.get(alias)))}
+        problems = {alias: problem for alias, kind in self.fields.items() if (problem := problem_with(kind, item.get(alias)))}
         if problems:
             message = ", ".join(f"{alias}: {problem}" for alias, problem in problems.items())
             raise ItemError(400, message, {alias: [problem] for alias, problem in problems.items()})
@@ -188,12 +186,12 @@ class MauticAccount:
         """Fields that the item does not name are kept. blank: empty values overwrite. zeros: 0 is a value."""
         values = {}
         for alias, kind in self.fields.items():
-            value = _stored(kind, item.get(alias))
+            value = stored_form(kind, item.get(alias))
             if (
                 alias in item
                 and alias not in self.unpublished
                 and (value or blank or (zeros and value == 0))
-                and (zeros or not _is_zero(value))
+                and (zeros or not is_zero(value))
             ):
                 values[alias] = value
         self._set(contact, values)
@@ -214,106 +212,5 @@ class MauticAccount:
         contact.written = self._writes
 
 
-def shown_fields(account: MauticAccount) -> list[dict[str, Any]]:
-    """As the API shows them [LeadField, loadApiMetadata]."""
-    return [
-        {
-            "isPublished": alias not in account.unpublished,
-            "id": number,
-            "label": alias.capitalize(),
-            "alias": alias,
-            "type": kind,
-            "group": "core",
-            "order": number,
-            "object": "lead",
-            "defaultValue": None,
-            "isRequired": False,
-            "isPubliclyUpdatable": False,
-            "isUniqueIdentifier": alias in account.identifiers,
-            "properties": {"list": [{"label": one.capitalize(), "value": one} for one in account.options.get(alias, ())]},
-        }
-        for number, (alias, kind) in enumerate(account.fields.items(), 1)
-    ]
-
-
-def cleaned(value: object) -> str:
-    """An address as it is matched and stored."""
-    return re.sub(r"\.{2,}", ".", _TAKEN_OUT.sub("", str(value)))[:254]
-
-
 def _address(contact: Contact) -> str:
     return str(contact.values.get("email") or "").lower()
-
-
-def _collated(kind: str, value: Any) -> Any:
-    """What is equal to the database: of texts, what differs only in case, accents and blanks at its end [utf8mb4_unicode_ci]."""
-    if kind == "number":
-        return float(value) if _is_number(value) else value
-    letters = unicodedata.normalize("NFKD", str(value))
-    return "".join(one for one in letters if not unicodedata.combining(one)).casefold().rstrip(" ")
-
-
-def _problem(kind: str, value: object) -> str | None:
-    if value in (None, ""):
-        return None
-    if kind == "email" and _EMAIL.fullmatch(cleaned(value)) is None:
-        return f"{value} is invalid."
-    if kind == "number" and not _is_number(value):
-        return "This value is not valid."
-    if kind == "text" and len(str(value)) > LONGEST_TEXT:
-        return f"This value is too long. It should have {LONGEST_TEXT} characters or less."
-    return None
-
-
-def _stored(kind: str, value: Any) -> Any:
-    if value is None or value == "":
-        return None
-    if isinstance(value, list):
-        return "|".join(map(str, value))
-    if kind == "email":
-        return cleaned(value)
-    if isinstance(value, bool):
-        return int(value)
-    return float(value) if kind == "number" else str(value)
-
-
-def _is_number(value: object) -> bool:
-    return _NUMBER.fullmatch(str(value)) is not None
-
-
-def _is_zero(value: object) -> bool:
-    """What POST and PATCH take for empty: any number whose integer part is 0."""
-    return value is not None and _is_number(value) and abs(float(str(value))) < 1
-
-
-def details(contact: Contact, fields: Mapping[str, str]) -> dict[str, Any]:
-    """A record as the API shows it."""
-    core = {
-        alias: {
-            "id": str(number),
-            "label": alias.capitalize(),
-            "alias": alias,
-            "type": kind,
-            "group": "core",
-            "value": contact.values.get(alias),
-            "normalizedValue": contact.values.get(alias),
-        }
-        for number, (alias, kind) in enumerate(fields.items(), 1)
-    }
-    values = {alias: contact.values.get(alias) for alias in fields}
-    return {
-        "isPublished": True,
-        "dateAdded": contact.added.isoformat(timespec="seconds"),
-        "id": contact.id,
-        "points": int(contact.values.get("points") or 0),
-        "color": None,
-        "fields": {"core": core, "social": [], "personal": [], "professional": [], "all": {"id": contact.id, **values}},
-        "owner": None,
-        "ipAddresses": [],
-        "tags": [{"id": number, "tag": tag} for number, tag in enumerate(sorted(contact.tags), 1)],
-        "stage": None,
-        "doNotContact": [
-            {"id": number, "reason": reason, "comments": "", "channel": channel, "channelId": None}
-            for number, (channel, reason) in enumerate(contact.closed.items(), 1)
-        ],
-    }

@@ -21,8 +21,9 @@ from aiohttp import web
 
 from crm_sync.sandbox.credentials import MAUTIC_PASSWORD, MAUTIC_USERNAME
 from crm_sync.sandbox.limits import HOUR_S, Window
-from crm_sync.sandbox.mautic.account import Contact, ItemError, MauticAccount, details, shown_fields
+from crm_sync.sandbox.mautic.account import Contact, ItemError, MauticAccount
 from crm_sync.sandbox.mautic.login import TOKEN_PATH, Logins, MauticError
+from crm_sync.sandbox.mautic.showing import details, shown_fields
 from crm_sync.sandbox.server import Answer, Call, Sandbox
 
 VERSION = "5.1.1"
