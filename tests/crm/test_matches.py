@@ -157,6 +157,15 @@ async def test_mautic_finds_a_contact_by_its_identifier_whatever_its_address_is_
         assert [one.values["email"] for one in crm.contacts.values()] == [CLEO, BEN]
 
 
+@pytest.mark.parametrize("value", ["José", "a&b"])
+async def test_with_an_address_any_value_finds_its_record(value):
+    async with mautic() as (crm, client):
+        for _ in range(2):
+            [entry] = await client.deliver([contact(BEN, app_id=value)])
+            crm.account.edit(crm.contacts[1], {"email": ANA})
+        assert (entry.verdict, entry.remote_id, len(crm.contacts)) == (Verdict.DELIVERED, "1", 1)
+
+
 @pytest.mark.parametrize("value", [None, "9"])
 async def test_without_one_that_a_record_has_the_address_counts(value):
     async with mautic() as (crm, client):

@@ -325,6 +325,14 @@ async def test_of_two_contacts_with_one_id_the_other_is_delivered_to_the_record_
     assert held(crm)[2] == ("bob@example.com", "Bob")
 
 
+async def test_an_address_of_another_record_is_a_duplicate_though_its_own_record_is_written_for_another_contact(crm, mautic):
+    there(crm, "ada@example.com")
+    there(crm, "bob@example.com")
+    entry, other = await mautic.deliver([contact("bob@example.com", "1"), contact("ada@example.com", firstname="Ada")])
+    assert (verdicts([entry]), other) == ([(REJECTED, "DUPLICATE", None)], Outcome.delivered("1"))
+    assert held(crm) == {1: ("ada@example.com", "Ada"), 2: ("bob@example.com", None)}
+
+
 @pytest.mark.parametrize("remote_id", [None, "2"])
 async def test_a_contact_that_gets_an_address_which_another_is_just_leaving_comes_again(crm, mautic, remote_id):
     there(crm, "shared@example.com", firstname="Ada")

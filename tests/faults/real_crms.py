@@ -45,6 +45,7 @@ class Watched(Client):
         self.leaves_trail = client.leaves_trail
         self.without_address = client.without_address
         self.delete_limit = client.delete_limit
+        self.without_address = client.without_address
         self.requests: list[list[Contact]] = []
         self.began: list[int] = []
         self.ended: dict[int, int] = {}

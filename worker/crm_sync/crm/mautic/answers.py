@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from crm_sync.core.codes import Code
+from crm_sync.core.documents import plain_text
 from crm_sync.core.identity import fold
 from crm_sync.core.outcome import Outcome
 from crm_sync.crm.answer import (
@@ -26,7 +27,7 @@ from crm_sync.crm.answer import (
     usable,
 )
 from crm_sync.crm.emptied import still_there
-from crm_sync.crm.mautic.matching import New, record_id
+from crm_sync.crm.mautic.matching import New, parts, record_id
 from crm_sync.crm.mautic.storage import dropped, not_blanked, not_stored
 from crm_sync.errors import OutageError, RefusedError, ThrottledError
 
@@ -34,10 +35,10 @@ CHECK = "check MAUTIC_BASE_URL, the address of Mautic without /api"
 _KEYS = "check MAUTIC_USERNAME and MAUTIC_PASSWORD, or MAUTIC_CLIENT_ID and MAUTIC_CLIENT_SECRET"
 
 
-def written(answer: Answer, bodies: Sequence[Mapping[str, Any]], addresses: Sequence[str]) -> list[Outcome | New | RefusedError]:
+def written(answer: Answer, bodies: Sequence[Mapping[str, Any]], identities: Sequence[str]) -> list[Outcome | New | RefusedError]:
     """The result of each of these items: its outcome, New if the record to be edited is gone, or a refusal that concerns all.
 
-    addresses: of each item's contact. Raises OutageError if the answer mentions no item.
+    identities: of each item's contact. Raises OutageError if the answer mentions no item.
     """
     codes = answer.get("statusCodes")
     if not isinstance(codes, list | dict):
@@ -51,8 +52,8 @@ def written(answer: Answer, bodies: Sequence[Mapping[str, Any]], addresses: Sequ
         Code.REFUSED, f"the user of the API may not edit contacts (403 in an answer of {answer.label}): see its role in Mautic"
     )
     return [
-        denied if item.code == 403 and not may_edit else item.outcome(address, body)
-        for item, body, address in zip(items, bodies, addresses, strict=True)
+        denied if item.code == 403 and not may_edit else item.outcome(identity, body)
+        for item, body, identity in zip(items, bodies, identities, strict=True)
     ]
 
 
@@ -67,12 +68,12 @@ class _Item:
         self._contact: Mapping[str, Any] = contact if isinstance(contact, dict) else {}
         self.code = _status(_member(answer.get("statusCodes"), index)) or _status(self._error.get("code"))
 
-    def outcome(self, address: str, body: Mapping[str, Any]) -> Outcome | New:
+    def outcome(self, identity: str, body: Mapping[str, Any]) -> Outcome | New:
         """body: what was sent, with an id if it was an edit."""
         code = self.code
         said = f"{code} in an answer of {self._label}: {self._message()}"
         if code is None or code < 400:
-            return self._success(address, body)
+            return self._success(identity, body)
         if code == 404 and "id" in body:
             return New()
         if code == 403:
@@ -85,10 +86,15 @@ class _Item:
             return Outcome.failed(Code.CRM_ERROR, f"Mautic failed with this contact ({said})")
         return Outcome.rejected(Code.REJECTED, f"Mautic refused the contact ({said})")
 
-    def _success(self, address: str, body: Mapping[str, Any]) -> Outcome:
+    def _success(self, identity: str, body: Mapping[str, Any]) -> Outcome:
         record = record_id(self._contact.get("id"))
-        if self.code is None or record is None or email(self._contact) not in (address, None):
+        known_by = parts(identity)
+        shown = email(self._contact) if known_by is None else value_of(self._contact, known_by[0]) or None
+        if self.code is None or record is None or (known_by is None and shown not in (identity, None)):
             return Outcome.failed(Code.NOT_ACCOUNTED, f"Mautic answered {self._label} but nothing about this contact")
+        if known_by is not None and shown not in (known_by[1], None):
+            words = f"with another {known_by[0]}: if this goes on, send {known_by[0]} in the form in which Mautic stores it"
+            return Outcome.failed(Code.NOT_ACCOUNTED, f"Mautic answered {self._label}, {words}")
         missed = not_stored(body, self._contact)
         left = dropped(body, self._contact)
         outcome = Outcome.delivered(str(record), Code.FIELD_NOT_SENT if missed else None, missed, left)
@@ -122,6 +128,14 @@ def email(record: Mapping[str, Any]) -> str | None:
     fields = [group.get("email") for group in groups.values() if isinstance(group, dict)] if isinstance(groups, dict) else []
     values = [field.get("value") if isinstance(field, dict) else field for field in fields]
     return next((fold(value) for value in values if isinstance(value, str)), None)
+
+
+def value_of(record: Mapping[str, Any], field: str) -> str:
+    """A record's value of a field, in the form in which values are compared; empty if it is not in the answer."""
+    groups = record.get("fields")
+    members = [group[field] for group in groups.values() if field in group] if isinstance(groups, dict) else []
+    values = [member.get("value") if isinstance(member, dict) else member for member in members]
+    return next((plain_text(value).lower() for value in values if value is not None), "")
 
 
 def is_gone(answer: Answer) -> bool:

@@ -23,26 +23,32 @@ from crm_sync.core.outcome import Contact, Deletion, Outcome, is_empty
 from crm_sync.core.remote_schema import RemoteField, RemoteSchema
 from crm_sync.core.text import printable
 from crm_sync.crm.account import Account, over_http, require_none
-from crm_sync.crm.client import Client, Entry, Found, Held, Record
+from crm_sync.crm.client import Client, Entry, Found, Held
 from crm_sync.crm.exchange import Assumption
 from crm_sync.crm.http import Http
 from crm_sync.crm.mautic import likeness, segments
-from crm_sync.crm.mautic.answers import email, judged
+from crm_sync.crm.mautic.answers import judged
 from crm_sync.crm.mautic.assumptions import assumptions
 from crm_sync.crm.mautic.deleting import deleted
 from crm_sync.crm.mautic.field_match import FieldMatch
 from crm_sync.crm.mautic.login import Login, PasswordLogin, TokenLogin
 from crm_sync.crm.mautic.lookup import Lookup, holders
-from crm_sync.crm.mautic.matching import Edit, New, Step, address, disputed, holds, is_holdable, plan, record_id
+from crm_sync.crm.mautic.matching import Edit, New, Step, address, disputed, holds, key, plan, record_id
+from crm_sync.crm.mautic.reading import only
+from crm_sync.crm.mautic.reading import read as read_held
 from crm_sync.crm.mautic.schema import FIELDS, PAGE_OF_FIELDS, schema, shown
 from crm_sync.crm.mautic.settings import MauticSettings
 from crm_sync.crm.mautic.storage import COUNTED, OTHER_MEMBERS, held_by
-from crm_sync.crm.mautic.writing import Planned, Writer
+from crm_sync.crm.mautic.writing import Planned, Write, Writer
 from crm_sync.crm.values import MAUTIC
 from crm_sync.environment import read
-from crm_sync.errors import BatchRefusedError, ConfigurationError, LaneError, OutageError
+from crm_sync.errors import BatchRefusedError, ConfigurationError, LaneError
 
 TIMEOUT_S = 60.0  # 200 contacts took two minutes on a large installation [mautic/mautic#8921]
+
+WITHOUT_ADDRESS = (
+    "add one to the row, or set MAUTIC_MATCH to a unique identifier of Mautic that the mapping sends, and flip it again"
+)
 
 DEFAULT_FIELDS = {
     "firstname": "first_name",
@@ -114,21 +120,28 @@ class Mautic(Client):
     moving = COUNTED
 
     def __init__(self, login: Login, mode: Mode = Mode.UPSERT, *, match: str = "email") -> None:
-        """match: the field that finds a contact without a known id, before its address does."""
+        """match: the field that finds a contact without a known id, before its address does, and one without an address."""
         self._login = login
         self._mode = mode
         self._lookup = Lookup(login)
         self._writer = Writer(login, self.batch_limit)
         self._match = None if match == "email" else FieldMatch(match, self._lookup)
+        self.without_address = WITHOUT_ADDRESS if self._match is None else self._match.without_address
+
+    def key(self, contact: Contact) -> str | None:
+        found = None if self._match is None else self._match.key(contact)
+        record = record_id(contact.remote_id)
+        return found or (key("id", record) if record else None)
 
     async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Entry]:
-        entries: list[Planned] = [*await self._plan(contacts)]
+        identities = [self._identity(contact) for contact in contacts]
+        entries: list[Planned] = [*await self._plan(contacts, identities)]
         # Edits first: if a record is gone, its contact becomes a new one.
         for stage in (Edit, New):
-            entries = [self._within_mode(contact, entry) for contact, entry in zip(contacts, entries, strict=True)]
+            entries = [self._possible(*each) for each in zip(contacts, identities, entries, strict=True)]
             steps = {place: entry for place, entry in enumerate(entries) if isinstance(entry, stage)}
             trouble = next((entry for entry in entries if _is_trouble(entry)), None)
-            writes = [(contacts[place], step) for place, step in steps.items()]
+            writes = [Write(contacts[place], identities[place], step) for place, step in steps.items()]
             said = await self._writer.write(stage, writes) if trouble is None else [trouble] * len(writes)
             for place, entry in zip(steps, said, strict=True):
                 entries[place] = entry
@@ -136,28 +149,17 @@ class Mautic(Client):
         return await segments.applied(self._login, contacts, settled)
 
     def assumptions(self, contact: Contact) -> Sequence[Assumption]:
-        found = assumptions(contact, sorted(self._reserved(contact)))
-        return found if self._match is None else self._match.assumptions(contact, found)
+        identity = self._identity(contact)
+        found = assumptions(contact, identity, sorted(self._reserved(contact)))
+        return found if self._match is None or not holds(identity) else self._match.assumptions(contact, found)
 
     async def find(self, emails: Sequence[str]) -> Sequence[Found]:
         """An address that Mautic cannot store has no record."""
         held = holders(await self._lookup.with_addresses([fold(email) for email in emails if holds(fold(email))]))
-        return [_only(held.get(fold(email), ())) for email in emails]
+        return [only(held.get(fold(email), ())) for email in emails]
 
     async def read(self, contacts: Sequence[Contact], names: Sequence[str]) -> Sequence[Held]:
-        """One search by id, and one by address for those whose id is gone."""
-        ids = [record_id(contact.remote_id) for contact in contacts]
-        found = await self._lookup.with_ids([record for record in dict.fromkeys(ids) if record], whole=True)
-        by_id = {int(record["id"]): record for record in found}
-        places = [place for place, record in enumerate(ids) if record not in by_id and is_holdable(contacts[place])]
-        by_address: dict[str, list[Mapping[str, Any]]] = {}
-        found = await self._lookup.with_addresses([address(contacts[place]) for place in places], whole=True)
-        for record in found:
-            by_address.setdefault(email(record) or "", []).append(record)
-        return [
-            _record(by_id[record], names) if record in by_id else _only_record(by_address.get(address(contact), ()), names)
-            for record, contact in zip(ids, contacts, strict=True)
-        ]
+        return await read_held(self._lookup, self._match, contacts, [self._identity(contact) for contact in contacts], names)
 
     def same(self, field: RemoteField | None, name: str, sent: Any, held: Any) -> bool | None:
         member = MAUTIC.member(name)
@@ -186,14 +188,21 @@ class Mautic(Client):
 
     # Looking up records.
 
-    async def _plan(self, contacts: Sequence[Contact]) -> list[Step]:
-        contacts, ambiguous = (contacts, {}) if self._match is None else await self._match.identified(contacts)
+    def _identity(self, contact: Contact) -> str:
+        """As in `crm_sync.crm.mautic.matching`."""
+        return address(contact) or self.key(contact) or ""
+
+    async def _plan(self, contacts: Sequence[Contact], identities: Sequence[str]) -> list[Step]:
         whole = any(map(self._reserved, contacts))
-        addresses = [address(contact) for contact in contacts if is_holdable(contact)]
-        found = await self._lookup.with_addresses(addresses, whole=whole)
-        held = holders(found)
-        existing = {int(record["id"]) for record in await self._lookup.with_ids(disputed(contacts, held))}
-        steps = [ambiguous.get(place, step) for place, step in enumerate(plan(contacts, held, existing))]
+        known = None if self._match is None else await self._match.identified(contacts, identities, whole=whole)
+        found = await self._lookup.with_addresses([identity for identity in identities if holds(identity)], whole=whole)
+        held: Mapping[str, Sequence[int]] = holders(found)
+        if known is not None:
+            contacts, found, held = known.contacts, [*found, *known.records], {**held, **known.holders}
+        existing = {int(record["id"]) for record in await self._lookup.with_ids(disputed(contacts, identities, held))}
+        steps = plan(contacts, identities, held, existing)
+        if known is not None and known.ambiguous:
+            steps = [known.ambiguous.get(place, step) for place, step in enumerate(steps)]
         return await self._sparing(contacts, steps, found) if whole else steps
 
     async def _sparing(
@@ -215,49 +224,22 @@ class Mautic(Client):
     def _sparing_edit(self, contact: Contact, step: Edit, record: Mapping[str, Any]) -> Edit:
         held = {name: value for name in self._reserved(contact) if not is_empty(value := held_by(record, name))}
         theirs = [name for name, value in held.items() if likeness.same(None, contact.fields[name], value) is not True]
-        return replace(step, left=frozenset(held), theirs=frozenset(theirs)) if held else step
+        return replace(step, left=step.left | held.keys(), theirs=frozenset(theirs)) if held else step
 
     def _reserved(self, contact: Contact) -> list[str]:
         """The fields of this contact that are sent only where Mautic has no value."""
         return [name for name in contact.filled if name in self.if_empty] if self.if_empty else []
 
-    def _within_mode(self, contact: Contact, entry: Planned) -> Planned:
+    def _possible(self, contact: Contact, identity: str, entry: Planned) -> Planned:
+        """The step, or what becomes of a contact for which the mode, or what is known of it, does not allow it."""
         if isinstance(entry, New) and self._mode is Mode.UPDATE:
             return not_there("Mautic")
+        if isinstance(entry, New) and identity.startswith("id "):
+            reason = f"the contact has no email address, and Mautic has no record {contact.remote_id}: {self.without_address}"
+            return Outcome.rejected(Code.INVALID_EMAIL, reason)
         if isinstance(entry, Edit) and self._mode is Mode.CREATE:
             return already_there("Mautic", contact, str(entry.record))
         return entry
-
-
-def _only(held: Sequence[int]) -> Found:
-    if len(held) > 1:
-        records = ", ".join(map(str, held))
-        return Outcome.rejected(Code.AMBIGUOUS, f"email: several records of Mautic have this address: {records}")
-    return str(held[0]) if held else None
-
-
-def _record(record: Mapping[str, Any], names: Sequence[str]) -> Held:
-    groups = record.get("fields")
-    values = groups.get("all") if isinstance(groups, dict) else None
-    if not isinstance(values, dict):
-        return OutageError(Code.BROKEN_ANSWER, "Mautic answered a search with a contact without its fields")
-    known_by = email(record)
-    return Record(frozenset({known_by} if known_by else ()), _values(record, values, names))
-
-
-def _values(record: Mapping[str, Any], fields: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """By the names of the mapping; without a member that the record does not show."""
-    members = {name: MAUTIC.member(name) for name in names}
-    return {
-        name: fields.get(name) if member is None else record[member]
-        for name, member in members.items()
-        if member is None or member in record
-    }
-
-
-def _only_record(held: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Held:
-    several = _only([int(record["id"]) for record in held])
-    return several if isinstance(several, Outcome) else _record(held[0], names) if held else None
 
 
 def _is_trouble(entry: Planned) -> bool:

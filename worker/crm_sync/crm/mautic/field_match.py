@@ -1,21 +1,38 @@
-"""Contacts without an id in their row are found by the field in MAUTIC_MATCH, before they are searched by address.
+"""Contacts without an id in their row are found by the field in MAUTIC_MATCH, before they are searched by address. Those that
+have no address are known by it.
 
 Mautic's database enforces no unique values; it only marks fields as identifiers, by which it would match itself. So a value that
-several records have is ambiguous here, too. [mautic/mautic: LeadField, isUniqueIdentifer, as it was spelled until 4.x]
+several records have is ambiguous here, too. So is one that differs only in accents, which the database ignores. [mautic/mautic:
+LeadField, isUniqueIdentifer, as it was spelled until 4.x; utf8mb4_unicode_ci]
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from crm_sync.core.codes import Code
 from crm_sync.core.documents import plain_text
 from crm_sync.core.outcome import Contact, Outcome
 from crm_sync.core.remote_schema import RemoteSchema
 from crm_sync.crm.exchange import Assumption, Said
+from crm_sync.crm.mautic.answers import value_of
 from crm_sync.crm.mautic.lookup import Lookup
+from crm_sync.crm.mautic.matching import holds, holds_key, key, parts
+from crm_sync.crm.mautic.storage import is_zero
 from crm_sync.errors import RefusedError
 
 _IDENTIFIER = ("isUniqueIdentifier", "isUniqueIdentifer")
+
+
+class Identified(NamedTuple):
+    """What was found by the values of contacts. contacts: those with an address have the ids of the records that were found.
+    holders: records by key, of all values. ambiguous: by place, why it cannot be said which record is meant. records: as shown.
+    """
+
+    contacts: Sequence[Contact]
+    holders: Mapping[str, Sequence[int]]
+    ambiguous: Mapping[int, Outcome]
+    records: Sequence[Mapping[str, Any]]
 
 
 class FieldMatch:
@@ -24,26 +41,61 @@ class FieldMatch:
     def __init__(self, field: str, lookup: Lookup) -> None:
         self._field = field
         self._lookup = lookup
+        self.without_address = (
+            f"add one to the row, or a value of {field}, by which Mautic knows a contact (not 0, which it takes for empty), and "
+            f"flip it again"
+        )
 
-    async def identified(self, contacts: Sequence[Contact]) -> tuple[list[Contact], dict[int, Outcome]]:
-        """The contacts, with the ids of the records that have their values; and by place those of which several have it.
+    def key(self, contact: Contact) -> str | None:
+        """The identity of a contact without an address; None if its value identifies nobody."""
+        value = self._value(contact)
+        return key(self._field, value) if value and not is_zero(contact.fields[self._field]) else None
 
-        Raises as a search does.
-        """
-        keys = {place: key for place, contact in enumerate(contacts) if not contact.remote_id and (key := self._key(contact))}
-        holders: dict[str, list[str]] = {}
-        for record in await self._lookup.with_values(self._field, sorted(map(_quoted, {*keys.values()}))):
-            holders.setdefault(_held(record, self._field), []).append(str(record["id"]))
+    def is_own(self, identity: str) -> bool:
+        """Whether it is such a key, and Mautic can be searched for it."""
+        return holds_key(identity) and identity.startswith(f"{self._field} ")
+
+    async def identified(self, contacts: Sequence[Contact], identities: Sequence[str], *, whole: bool = False) -> Identified:
+        """identities: of each contact. whole: the records are shown with everything. Raises as a lookup does."""
+        keys: dict[int, str] = {}
+        for place, (contact, identity) in enumerate(zip(contacts, identities, strict=True)):
+            if self.is_own(identity):
+                keys[place] = identity
+            elif holds(identity) and not contact.remote_id and (value := self._value(contact)):
+                keys[place] = key(self._field, value)
+        records = await self.records(keys.values(), whole=whole)
+        holders = self.holders(records)
+        similar = {_without_accents(stranger) for stranger in holders.keys() - set(keys.values())}
         found = [*contacts]
         ambiguous = {}
-        for place, key in keys.items():
-            held = holders.get(key, [])
-            if len(held) == 1:
-                found[place] = contacts[place]._replace(remote_id=held[0])
-            elif held:
-                reason = f"{self._field}: several records of Mautic have this value: {', '.join(held)}"
+        for place, known_by in keys.items():
+            held = holders.get(known_by, [])
+            if similar and not held and _without_accents(known_by) in similar:
+                reason = f"{self._field}: a record of Mautic has a value that differs only in accents, which Mautic ignores"
                 ambiguous[place] = Outcome.rejected(Code.AMBIGUOUS, reason)
-        return found, ambiguous
+            elif known_by == identities[place]:
+                continue
+            elif len(held) == 1:
+                found[place] = contacts[place]._replace(remote_id=str(held[0]))
+            elif held:
+                reason = f"{self._field}: several records of Mautic have this value: {', '.join(map(str, held))}"
+                ambiguous[place] = Outcome.rejected(Code.AMBIGUOUS, reason)
+        return Identified(found, holders, ambiguous, records)
+
+    async def records(self, keys: Iterable[str], *, whole: bool = False) -> Sequence[Mapping[str, Any]]:
+        """The records with these keys. Raises as a lookup does."""
+        values = {known_by[1] for known_by in map(parts, keys) if known_by}
+        return await self._lookup.with_values(self._field, sorted(map(_quoted, values)), whole=whole)
+
+    def holders(self, records: Iterable[Mapping[str, Any]]) -> dict[str, list[int]]:
+        """Of these records the ids, by key."""
+        held: dict[str, list[int]] = {}
+        for record in records:
+            held.setdefault(self.key_of(record), []).append(int(record["id"]))
+        return held
+
+    def key_of(self, record: Mapping[str, Any]) -> str:
+        return key(self._field, value_of(record, self._field))
 
     def require_unique(self, schema: RemoteSchema) -> None:
         """Raises RefusedError if Mautic has no such field, or it is not marked as an identifier."""
@@ -56,23 +108,20 @@ class FieldMatch:
             )
 
     def assumptions(self, contact: Contact, further: Sequence[Assumption]) -> Sequence[Assumption]:
-        """further: the assumptions for a contact whose value no record has."""
-        if contact.remote_id or not self._key(contact):
+        """further: the assumptions for a contact with an address whose value no record has."""
+        if contact.remote_id or not self._value(contact):
             return further
         nobody = Said(200, {"total": "0", "contacts": {}})
         words = f", and none has its {self._field}"
         return [Assumption(one.words + words, [nobody, *one.answers]) for one in further]
 
-    def _key(self, contact: Contact) -> str:
+    def _value(self, contact: Contact) -> str:
         """The form in which values are compared. Empty if it has none."""
         return plain_text(contact.fields[self._field]).lower() if self._field in contact.filled else ""
 
 
-def _held(record: Mapping[str, Any], field: str) -> str:
-    groups = record.get("fields")
-    members = [group[field] for group in groups.values() if field in group] if isinstance(groups, dict) else []
-    values = [member.get("value") if isinstance(member, dict) else member for member in members]
-    return next((plain_text(value).lower() for value in values if value is not None), "")
+def _without_accents(text: str) -> str:
+    return "".join(one for one in unicodedata.normalize("NFKD", text) if not unicodedata.combining(one)).casefold()
 
 
 def _quoted(value: str) -> str:

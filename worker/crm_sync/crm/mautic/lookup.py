@@ -33,9 +33,9 @@ class Lookup:
             raise BatchRefusedError(Code.AMBIGUOUS, f"email: {PAGE} records of Mautic or more have such an address")
         return found
 
-    async def with_values(self, field: str, values: Collection[str]) -> Sequence[Mapping[str, Any]]:
+    async def with_values(self, field: str, values: Collection[str], *, whole: bool = False) -> Sequence[Mapping[str, Any]]:
         """The records that have one of these values, quoted as in CSV, in a field."""
-        found = await self._search(field, values)
+        found = await self._search(field, values, whole=whole)
         if len(found) >= PAGE:
             raise BatchRefusedError(Code.AMBIGUOUS, f"{field}: {PAGE} records of Mautic or more have such a value")
         return found

@@ -1,12 +1,17 @@
 """Which contact is written to which Mautic record: decided before anything is written, without I/O.
 
 A contact that was delivered before has the record's id, which is right even if the address has changed since. Without an id, the
-address decides if only one record has it. Anything that would need a guess is not written.
+address decides if only one record has it; of a contact that has no address, its value of the field in MAUTIC_MATCH. Anything that
+would need a guess is not written.
+
+The identity of a contact is its folded address, or a key, which is no address because of the space: `app_id 7` by the value of a
+field, or `id 5` by nothing but its record.
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from crm_sync.core.codes import Code
 from crm_sync.core.identity import fold
@@ -15,6 +20,8 @@ from crm_sync.core.outcome import Contact, Outcome
 _ID = re.compile(r"[1-9][0-9]{0,18}")
 # The characters that PHP's FILTER_SANITIZE_EMAIL leaves in an address, which is what Mautic matches and stores.
 _HOLDABLE = re.compile(r"[A-Za-z0-9!#$%&'*+\-=?^_`{|}~@.\[\]]+")
+# The characters of a value that Mautic stores unchanged, and that its database does not take for others: it ignores accents.
+_KEEPABLE = re.compile(r"[ -%'-;=?-~]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,67 +54,122 @@ def address(contact: Contact) -> str:
     return fold(contact.email or "")
 
 
-def is_holdable(contact: Contact) -> bool:
-    return holds(address(contact))
-
-
 def holds(folded: str) -> bool:
     """Whether Mautic stores the address unchanged. Otherwise it could become another person's: josé@ becomes jos@."""
     return _HOLDABLE.fullmatch(folded) is not None
 
 
-def disputed(contacts: Iterable[Contact], holders: Mapping[str, Sequence[int]]) -> list[int]:
-    """The records of contacts whose address belongs to other records. It matters whether they still exist."""
-    stored = [(record_id(contact.remote_id), holders.get(address(contact), ())) for contact in contacts]
+def key(field: str, value: object) -> str:
+    """The identity of a contact without an address, by its folded value of a field."""
+    return f"{field} {value}"
+
+
+def is_key(identity: str) -> bool:
+    return " " in identity
+
+
+def holds_key(identity: str) -> bool:
+    """Whether this is a key, and Mautic stores its value unchanged."""
+    return is_key(identity) and _KEEPABLE.fullmatch(identity) is not None
+
+
+def parts(identity: str) -> tuple[str, str] | None:
+    """The field and the value of a key; None of an address."""
+    field, blank, value = identity.partition(" ")
+    return (field, value) if blank else None
+
+
+def disputed(contacts: Sequence[Contact], identities: Sequence[str], holders: Mapping[str, Sequence[int]]) -> list[int]:
+    """The records of contacts whose address or key belongs to other records. It matters whether they still exist."""
+    stored = [
+        (record_id(contact.remote_id), holders.get(identity, ())) for contact, identity in zip(contacts, identities, strict=True)
+    ]
     return [record for record, held in stored if record is not None and held and record not in held]
 
 
-def plan(contacts: Sequence[Contact], holders: Mapping[str, Sequence[int]], existing: Collection[int]) -> list[Step]:
-    """A step for each contact, in order. holders: records by address, as found. existing: those of the disputed records that
-    exist.
+def plan(
+    contacts: Sequence[Contact], identities: Sequence[str], holders: Mapping[str, Sequence[int]], existing: Collection[int]
+) -> list[Step]:
+    """A step for each contact, in order. identities: of each contact. holders: records by identity, as found.
+    existing: those of the disputed records that exist.
     """
-    owners = _owners(contacts, holders)
-    return [_step(contact, holders.get(address(contact), ()), owners, existing) for contact in contacts]
+    claims = _claims(contacts, identities, holders)
+    return [
+        _step(record_id(contact.remote_id), identity, holders.get(identity, ()), claims, existing)
+        for contact, identity in zip(contacts, identities, strict=True)
+    ]
 
 
-def _owners(contacts: Sequence[Contact], holders: Mapping[str, Sequence[int]]) -> dict[int, str]:
-    """By record: the address of the contact that owns it.
+class _Claims(NamedTuple):
+    """By record: the contact with an address that owns it, and the one that is written to it now. The same record twice in one
+    request is an error 500.
 
     Two contacts can have one id if their records were merged. It goes to the one whose address the record has, else to the first;
-    the other is delivered by its address. The same record twice in one request is an error 500.
+    the other is delivered by its address. One without an address can be meant for the record of one that has an address, and
+    comes after it.
     """
+
+    owners: Mapping[int, str]
+    written: Mapping[int, str]
+
+
+def _claims(contacts: Sequence[Contact], identities: Sequence[str], holders: Mapping[str, Sequence[int]]) -> _Claims:
     home: dict[int, str] = {}
     moving: dict[int, str] = {}
-    for contact in contacts:
-        record, held = record_id(contact.remote_id), holders.get(address(contact), ())
+    last: dict[int, str] = {}
+    for contact, identity in zip(contacts, identities, strict=True):
+        record, held = record_id(contact.remote_id), holders.get(identity, ())
         if record is not None and (record in held or not held):
-            (home if record in held else moving).setdefault(record, address(contact))
-    return moving | home
+            (last if is_key(identity) else home if record in held else moving).setdefault(record, identity)
+        elif len(held) == 1:
+            last.setdefault(held[0], identity)
+    owners = moving | home
+    return _Claims(owners, last | owners if last else owners)
 
 
-def _step(contact: Contact, held: Sequence[int], owners: Mapping[int, str], existing: Collection[int]) -> Step:
-    if not is_holdable(contact):
-        reason = "email: Mautic would remove characters from this address, and so change it"
-        return Outcome.rejected(Code.INVALID_EMAIL, reason)
-    mine = record_id(contact.remote_id)
-    if mine is not None and owners.get(mine, address(contact)) != address(contact):
+def _step(mine: int | None, identity: str, held: Sequence[int], claims: _Claims, existing: Collection[int]) -> Step:
+    """mine: the record that the row names."""
+    if not holds(identity) and not holds_key(identity):
+        return Outcome.rejected(Code.INVALID_EMAIL, _unusable(identity))
+    if mine is not None and is_key(identity) and claims.written.get(mine, identity) != identity:
+        return Outcome.failed(Code.LOCKED, f"record {mine} of Mautic is being written for another contact")
+    if mine is not None and claims.owners.get(mine, identity) != identity:
         mine = None
     if mine is not None and (mine in held or not held):
-        return Edit(mine, moves=mine not in held)
+        return _edit(mine, identity, held)
     if not held:
         return New()
-    return _by_address(contact, mine, held, owners, existing)
+    return _by_holder(mine, identity, held, claims, existing)
 
 
-def _by_address(
-    contact: Contact, mine: int | None, held: Sequence[int], owners: Mapping[int, str], existing: Collection[int]
-) -> Step:
-    """For a contact whose address belongs to records that are not known to be its own."""
+def _unusable(identity: str) -> str:
+    """Why Mautic could take the contact for another one."""
+    known_by = parts(identity)
+    if known_by is None:
+        return "email: Mautic would remove characters from this address, and so change it"
+    return (
+        f"the contact has no email address, and its {known_by[0]} has accents, which Mautic ignores, or characters that Mautic "
+        f"changes, so it could be taken for another's: use ASCII letters and digits"
+    )
+
+
+def _edit(record: int, identity: str, held: Sequence[int]) -> Edit:
+    known_by = parts(identity)
+    if known_by is None:
+        return Edit(record, moves=record not in held)
+    # Where several records have the value, Mautic would merge one of them into this one.
+    return Edit(record, moves=False, left=frozenset(known_by[:1] if len(held) > 1 else ()))
+
+
+def _by_holder(mine: int | None, identity: str, held: Sequence[int], claims: _Claims, existing: Collection[int]) -> Step:
+    """For a contact whose address or key belongs to records that are not known to be its own."""
     ids = ", ".join(map(str, held))
-    if any(owners.get(record, address(contact)) != address(contact) for record in held):
-        return Outcome.failed(Code.LOCKED, f"email: record {ids} of Mautic still has this address, and is being given another")
+    known_by = parts(identity)
+    field, has = ("email", "this address") if known_by is None else (known_by[0], "this value")
+    if any(claims.written.get(record, identity) != identity for record in held):
+        return Outcome.failed(Code.LOCKED, f"{field}: record {ids} of Mautic has {has}, and is being written for another contact")
     if mine in existing:
-        return Outcome.rejected(Code.DUPLICATE, f"email: record {ids} of Mautic has this address, this contact is record {mine}")
+        return Outcome.rejected(Code.DUPLICATE, f"{field}: record {ids} of Mautic has {has}, this contact is record {mine}")
     if len(held) > 1:
-        return Outcome.rejected(Code.AMBIGUOUS, f"email: several records of Mautic have this address: {ids}")
-    return Edit(held[0], moves=False)
+        return Outcome.rejected(Code.AMBIGUOUS, f"{field}: several records of Mautic have {has}: {ids}")
+    return _edit(held[0], identity, held)

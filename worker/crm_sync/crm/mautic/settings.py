@@ -26,6 +26,7 @@ class MauticSettings(SettingsModel):
     mautic_client_secret: Password | None = Field(None, description="the client's secret")
     mautic_match: Alias = Field(
         "email",
-        description="what a contact without an id is matched by: email, or a unique identifier that the mapping sends",
+        description="what a contact without an id is matched by: email, or a unique identifier that the mapping sends, which a "
+        "contact without an address needs",
     )
     mautic_mode: Mode = Field(Mode.UPSERT, description="upsert, update (creates no contacts) or create (changes none)")

@@ -40,7 +40,7 @@ def not_stored(sent: Mapping[str, Any], record: Mapping[str, Any]) -> str | None
     names = [name for name in sent if name not in OTHER_MEMBERS]
     unknown = [_with_hint(name, stored) for name in names if name not in stored]
     lost = [name for name in names if name in stored and _is_dropped(sent[name], stored[name])]
-    zeros = [name for name in lost if _is_zero(sent[name])]
+    zeros = [name for name in lost if is_zero(sent[name])]
     others = [name for name in lost if name not in zeros]
     said = {
         f"Mautic has no field {', '.join(unknown)}: create it there, or correct the mapping": unknown,
@@ -84,10 +84,10 @@ def _is_dropped(value: Any, stored: Any) -> bool:
         return True
     kept = _number(stored)
     # A difference of up to 1 may be rounding.
-    return _is_zero(value) and kept is not None and abs(kept - (_number(value) or 0)) >= 1
+    return is_zero(value) and kept is not None and abs(kept - (_number(value) or 0)) >= 1
 
 
-def _is_zero(value: Any) -> bool:
+def is_zero(value: Any) -> bool:
     """What Mautic takes for empty: any number whose integer part is 0."""
     number = _number(value)
     return number is not None and abs(number) < 1

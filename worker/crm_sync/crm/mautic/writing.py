@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from crm_sync.core.codes import Code
 from crm_sync.core.identity import with_ascii_domain
@@ -11,7 +11,7 @@ from crm_sync.crm.answer import Answer, quoted
 from crm_sync.crm.mautic import segments
 from crm_sync.crm.mautic.answers import judged, plain, written
 from crm_sync.crm.mautic.login import Login
-from crm_sync.crm.mautic.matching import Edit, New, Step, address, record_id
+from crm_sync.crm.mautic.matching import Edit, New, Step, record_id
 from crm_sync.crm.trail import current
 from crm_sync.crm.values import MAUTIC
 from crm_sync.errors import BatchRefusedError, LaneError
@@ -22,6 +22,14 @@ _ROUTES = {Edit: ("PATCH", "/api/contacts/batch/edit"), New: ("POST", "/api/cont
 Planned = Step | LaneError
 
 
+class Write(NamedTuple):
+    """identity: as in `crm_sync.crm.mautic.matching`."""
+
+    contact: Contact
+    identity: str
+    step: Edit | New
+
+
 class Writer:
     """most: contacts in one request; an installation can be set to less, which its first answer shows."""
 
@@ -29,18 +37,18 @@ class Writer:
         self._login = login
         self._most = most
 
-    async def write(self, stage: type[Edit | New], writes: Sequence[tuple[Contact, Edit | New]]) -> list[Planned]:
+    async def write(self, stage: type[Edit | New], writes: Sequence[Write]) -> list[Planned]:
         """An entry for each: its result, or the next step."""
         entries: list[Planned] = []
         while len(entries) < len(writes):
             chunk = writes[len(entries) : len(entries) + self._most]
-            bodies = [_body(contact, step) for contact, step in chunk]
+            bodies = [_body(one.contact, one.step) for one in chunk]
             try:
-                answer = await self._send(stage, bodies, [contact for contact, _ in chunk])
+                answer = await self._send(stage, bodies, [one.contact for one in chunk])
                 if answer is not None:
-                    said = written(answer, bodies, [address(contact) for contact, _ in chunk])
-                    current().spared([one for (one, _), entry in zip(chunk, said, strict=True) if isinstance(entry, New)])
-                    entries += [_sparingly(step, entry) for (_, step), entry in zip(chunk, said, strict=True)]
+                    said = written(answer, bodies, [one.identity for one in chunk])
+                    current().spared([one.contact for one, entry in zip(chunk, said, strict=True) if isinstance(entry, New)])
+                    entries += [_sparingly(one.step, entry) for one, entry in zip(chunk, said, strict=True)]
             except BatchRefusedError as error:
                 entries += [error] * len(chunk)
             except LaneError as error:
@@ -70,16 +78,18 @@ def _body(contact: Contact, step: Edit | New) -> dict[str, Any]:
     """Empty fields are not sent and stay unchanged there; Mautic would ignore them anyway. Fields to be emptied are null, which
     takes effect only in an edit, and only if the item says so. [mautic/mautic: LeadApiController, overwriteWithBlank]
 
-    The domain of the address is sent in its DNS form: Mautic stores only ASCII.
+    The domain of the address is sent in its DNS form: Mautic stores only ASCII. Without an address in the row, none is
+    sent, so one that Mautic has stays there.
     """
     filled = contact.filled
     spelled = MAUTIC.members_among(filled)
     named = {spelled.get(name, name): value for name, value in filled.items()} if spelled else filled
     fields = {name: value for name, value in named.items() if name not in ("id", "email", segments.JOINED, segments.LEFT)}
+    email = with_ascii_domain(contact.email or "")
     if isinstance(step, New):
-        return {"email": with_ascii_domain(contact.email or ""), **fields}
+        return {"email": email, **fields} if email else fields
     # With its current address, Mautic would look for others to merge it with.
-    moved = {"email": with_ascii_domain(contact.email or "")} if step.moves else {}
+    moved = {"email": email} if step.moves else {}
     cleared: dict[str, Any] = {}
     # For a record that the row does not name, its content is unknown, unless it is from the first delivery.
     if contact.emptied and record_id(contact.remote_id) in (step.record, None):

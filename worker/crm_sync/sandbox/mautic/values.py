@@ -17,7 +17,7 @@ def cleaned(value: object) -> str:
 
 
 def collated(kind: str, value: Any) -> Any:
-    """What is equal to the database: of texts, what differs only in case, accents and blanks at its end [utf8mb4_unicode_ci]."""
+    """What is equal to the database: of texts, what differs only in case, accents and spaces at its end [utf8mb4_unicode_ci]."""
     if kind == "number":
         return float(value) if is_number(value) else value
     letters = unicodedata.normalize("NFKD", str(value))
