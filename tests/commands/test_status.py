@@ -16,11 +16,12 @@ import pytest
 from click.testing import CliRunner
 
 from crm_sync.cli import crm_sync
+from crm_sync.commands import status as status_command
 from crm_sync.postgres import locks
 from crm_sync.sandbox.postgres import Postgres
 from tests.harness import TIMEOUT_S
 from tests.reports.test_status_report import cells
-from tests.roles import adopt, as_worker
+from tests.roles import WORKER, adopt, as_worker
 from tests.servers import OPTIONS, VERSION, memory
 
 
@@ -166,6 +167,49 @@ async def test_status_shows_a_crm_that_is_down_and_one_that_is_paused(app, url):
 # Live numbers, and those of the snapshot.
 
 
+@pytest.fixture
+def large(monkeypatch):
+    """Every table counts as a large one."""
+    monkeypatch.setattr(status_command, "SMALL", 0)
+
+
+async def test_a_small_table_is_counted_at_every_look_so_that_its_columns_add_up(app, url):
+    await line_up(app, 3)
+    run(url, "--exact")
+    await app.execute("SET session_replication_role = replica")  # as a worker may
+    await app.execute(
+        "UPDATE contacts SET brevo_due_at = NULL, "
+        "brevo_sync_status = CASE email WHEN 'ready-3@example.com' THEN 'Error' ELSE 'Complete' END::crm_sync_status"
+    )
+    await app.execute("INSERT INTO contacts (email) VALUES ('new@example.com')")
+    told = as_json(as_worker(url))
+    counts = ("new", "selected", "skipped", "ready", "waiting", "in_flight", "complete", "error")
+    assert [told[state] for state in counts] == [1, 0, 0, 0, 0, 0, 2, 1]
+    assert (told["wanted"], told["done_share"], told["counted_s"]) == (3, 1.0, 0.0)
+    assert "counted just now." in " ".join(run(url).split())
+
+
+async def test_a_partitioned_table_is_as_large_as_all_its_partitions(empty_url, owner, monkeypatch):
+    await owner.execute(
+        "CREATE TABLE contacts (id integer PRIMARY KEY, email text) PARTITION BY RANGE (id); "
+        "CREATE TABLE one PARTITION OF contacts FOR VALUES FROM (0) TO (10); "
+        "CREATE TABLE two PARTITION OF contacts FOR VALUES FROM (10) TO (20)"
+    )
+    await asyncio.to_thread(adopt, empty_url)
+    monkeypatch.setattr(status_command, "SMALL", 8192)  # a page
+    await owner.execute("INSERT INTO contacts (id) VALUES (1)")
+    assert as_json(empty_url)["new"] == 1
+    await owner.execute("INSERT INTO contacts (id) VALUES (11)")
+    assert as_json(empty_url)["new"] is None, "two pages"
+
+
+async def test_a_role_that_may_not_count_sees_the_snapshot(app, url):
+    await app.execute("INSERT INTO contacts (email) VALUES ('a')")
+    await app.execute(f"REVOKE EXECUTE ON FUNCTION crm_sync.count_contacts() FROM {WORKER}")
+    assert as_json(as_worker(url))["new"] is None
+
+
+@pytest.mark.usefixtures("large")
 async def test_what_is_in_line_is_live_and_the_rest_is_of_the_snapshot_with_its_age(app, url):
     await app.execute(
         "INSERT INTO contacts (email, brevo_sync_status) "
@@ -184,6 +228,7 @@ async def test_what_is_in_line_is_live_and_the_rest_is_of_the_snapshot_with_its_
     assert "counted 7 min ago" in " ".join(run(url).split())
 
 
+@pytest.mark.usefixtures("large")
 async def test_a_count_beyond_the_most_is_the_least_and_about(app, url):
     await line_up(app, 10_200)
     await app.execute("UPDATE contacts SET brevo_sync_status = 'Skipped' WHERE email = 'ready-5@example.com'")
@@ -210,6 +255,7 @@ async def test_waiting_in_flight_and_lost_are_told_by_the_rows_of_the_lines(app,
     assert told["failures"] == [{"code": "TIMEOUT", "contacts": 1, "sample": "TIMEOUT: slow", "is_least": False}]
 
 
+@pytest.mark.usefixtures("large")
 async def test_errors_are_counted_by_their_code_with_a_bound_over_all_codes(app, url):
     await app.execute(
         "INSERT INTO contacts (email, brevo_sync_status, brevo_processing_status, brevo_processing_error, last_failed_crm, "

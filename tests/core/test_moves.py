@@ -80,3 +80,18 @@ def test_each_finish_is_worth_telling():
     tally = Moves(lambda: told.append(1))
     tally.add([finish(Kind.REJECTED)], set(), 0.0)
     assert told == [1]
+
+
+def test_what_was_finished_before_the_lane_knew_of_the_count_moves_what_was_flipped_since():
+    changes: list[None] = []
+    tally = Moves(lambda: changes.append(None))
+    tally.add([finish(Kind.DELIVERED), finish(Kind.DELIVERED, SINCE), finish(Kind.DEFERRED, SINCE)], set(), 0.0)
+    tally.add([finish(Kind.RETRY, SINCE)], {"a"}, 0.0)
+    assert tally.untold() == {}
+    changes.clear()
+    tally.told({}, COUNTED)
+    assert tally.untold() == {"new": -2, "complete": 1, "waiting": 1}, "one flipped before may have been counted as Complete"
+    assert len(changes) == 1, "so that it is reported"
+    tally.told(tally.untold(), COUNTED)
+    assert tally.untold() == {}
+    assert len(changes) == 1

@@ -9,9 +9,12 @@ from the state it was counted in to its current state:
     flipped since, without one                 from new
 
 This is the best estimate without reading the contact again. The next count corrects it.
+
+A lane learns of a count by its own report, and an idle lane does not report. So what is finished before that is kept: what was
+flipped since the count moves the numbers, too. What was flipped before may be counted as finished already.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -19,6 +22,7 @@ from typing import Any
 from crm_sync.core.outcome import Finish, Kind
 
 SECONDS = 60  # over which a pace is measured
+EARLY = 1_000  # finishes that are kept until a count is known
 
 _UNSENT = (Kind.DEFERRED, Kind.ORPHANED)  # in line before and after
 
@@ -34,11 +38,14 @@ class Moves:
         self.delivered_at: float | None = None
         self._on_change = on_change
         self._moves: Counter[str] = Counter()
+        self._early: deque[tuple[Finish, bool]] = deque(maxlen=EARLY)  # and whether it is in line again
         self._delivered: Counter[int] = Counter()  # by second
 
     def add(self, written: Sequence[Finish], in_line: Collection[Any], now: float) -> None:
         """Finishes that were written, and the ids of contacts that are in line again."""
         counted_at, delivered, from_ready, rest = self._counted_at, 0, 0, []
+        if counted_at is None:
+            self._early.extend((finish, finish.id in in_line) for finish in written)
         for finish in written:
             if finish.kind is not Kind.DELIVERED:
                 rest.append(finish)
@@ -57,9 +64,8 @@ class Moves:
         self._moves["ready"] -= from_ready
         self._moves["complete"] += from_ready
         for finish in rest:
-            if finish.kind not in _UNSENT and finish.flipped_at is not None and counted_at is not None:
-                self._moves[_to(finish, finish.id in in_line)] += 1
-                self._moves[self._from(finish)] -= 1
+            if counted_at is not None:
+                self._move(finish, finish.id in in_line)
         if delivered:
             self._delivered[int(now)] += delivered
             self.delivered_at = now
@@ -79,6 +85,19 @@ class Moves:
         """These moves were reported, and will not be again. counted_at: when the snapshot was made, None if there is none."""
         self._moves.subtract(moves)
         self._counted_at = counted_at
+        if counted_at is None or not self._early:
+            return
+        for finish, in_line in self._early:
+            if finish.flipped_at is not None and finish.flipped_at > counted_at:
+                self._move(finish, in_line)
+        self._early.clear()
+        if self.untold():
+            self._on_change()
+
+    def _move(self, finish: Finish, in_line: bool) -> None:
+        if finish.kind not in _UNSENT and finish.flipped_at is not None:
+            self._moves[_to(finish, in_line)] += 1
+            self._moves[self._from(finish)] -= 1
 
     def _from(self, finish: Finish) -> str:
         if (finish.attempts or 0) > 1:

@@ -2,11 +2,12 @@
 
 ready, waiting, in flight, in Error    live, from the lines and the index of failures, each up to MOST; beyond that,
                                        a lower bound and an estimate
-New, Selected, Skipped, Complete       from the snapshot that a worker makes, with its age
+New, Selected, Skipped, Complete       from the snapshot that a worker makes, with its age; if the table is small, all states
+                                       are counted now
 the pace                               from what living workers report
 """
 
-from collections.abc import Collection, Mapping, MutableMapping
+from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -111,10 +112,11 @@ async def read_status(
     exact: bool = False,
     refused: MutableMapping[str, ConfigurationError] | None = None,
     most: int = MOST,
+    small: int = 0,
 ) -> Status:
     """with_credentials: the CRMs that a worker with the settings of this command would deliver to. exact: all numbers are from
     the snapshot, which was made just now. refused: collects the CRMs whose contacts this role may not count, and why; without it,
-    the first one raises. most: the limit of each count.
+    the first one raises. most: the limit of each count. small: a table of up to this many bytes is counted now, in one pass.
 
     A problem of one CRM is reported as its fault, and the others are counted anyway. Raises ConfigurationError if it affects all,
     or DatabaseTroubleError.
@@ -122,6 +124,7 @@ async def read_status(
     schema = await inspect_schema(database)
     tables = {**schema.lanes, **schema.countable}
     snapshot = await _snapshots(database)
+    counted_now = await _count_small(database, small)
     paces = await _paces(database)
     read = {}
     for crm, table in tables.items():
@@ -148,8 +151,8 @@ async def read_status(
         if fields is None:
             lanes.append(_uncounted(state))
             continue
-        counted = snapshot.get(crm)
-        fields = _with_snapshot(fields, counted, exact=exact)
+        counted = counted_now.get(crm, snapshot.get(crm))
+        fields = _with_snapshot(fields, counted, exact=exact or crm in counted_now)
         lanes.append(_lane(state, fields, paces.get(crm, _NO_PACE), alive=alive))
     return Status([dict(row) for row in workers], lanes)
 
@@ -176,9 +179,23 @@ class _Counted:
 async def _snapshots(database: Database) -> dict[str, _Counted]:
     """By CRM. None if this role may not read it: live numbers are shown anyway."""
     try:
-        rows = await database.fetch(query("read_snapshot"))
+        return _by_crm([dict(row) for row in await database.fetch(query("read_snapshot"))])
     except StatementRefusedError:
         return {}
+
+
+async def _count_small(database: Database, small: int) -> dict[str, _Counted]:
+    """The same, counted now, so that all numbers are of one moment. None if the table is larger, or this role may not count."""
+    if not small or await database.value(query("measure_contacts")) > small:
+        return {}
+    try:
+        rows = await database.fetch(query("count_contacts"))
+    except StatementRefusedError:
+        return {}
+    return _by_crm([{**dict(row), "age_s": 0.0} for row in rows])
+
+
+def _by_crm(rows: Sequence[Mapping[str, Any]]) -> dict[str, _Counted]:
     of_crms: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         of_crms.setdefault(row["crm"], []).append(dict(row))
