@@ -33,7 +33,7 @@ async def test_a_contact_is_listed_with_state_time_attempts_and_reason(app, url)
     key = await fails(app, error="DUPLICATE: another contact has the same email", brevo_attempts=3, **of_brevo)
     text = run(url)
     first, second = text.splitlines()
-    assert first.startswith(f"brevo {key}  in Error, since ")
+    assert first.startswith(f"brevo  contact {key}  in Error, since ")
     assert first.endswith(", 3 attempts")
     assert second == "  DUPLICATE: another contact has the same email"
     entry = listed(url)["failed"][0]

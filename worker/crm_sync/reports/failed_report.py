@@ -51,7 +51,7 @@ class FailedContact:
             said.append(f"tried again in {span(wait_s)}" if wait_s > 0 else "tried again now")
         if self.attempts:
             said.append("1 attempt" if self.attempts == 1 else f"{self.attempts} attempts")
-        yield f"{click.style(self.crm, bold=True)} {harmless(self.key)}  {', '.join(said)}"
+        yield f"{click.style(self.crm, bold=True)}  contact {harmless(self.key)}  {', '.join(said)}"
         yield wrapped(f"  {harmless(clean(self.error))}", further="  ")
 
 
