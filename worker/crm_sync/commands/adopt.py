@@ -1,6 +1,7 @@
 """crm-sync adopt: puts crm-sync on a table that is in use, and removes it again."""
 
 import re
+import shlex
 import time
 from collections.abc import Iterator, Sequence
 
@@ -78,10 +79,11 @@ def adopt(*, plan: bool, undo: bool, crms: tuple[str, ...], yes: bool) -> None:
     for crm in crms:
         if crm.strip().lower() not in known():
             click.echo(f"No client for {crm} is installed here, so no worker of this installation will send to it.")
-    request = request_of(settings, [crm.strip().lower() for crm in crms])
+    named = [crm.strip().lower() for crm in crms]
+    request = request_of(settings, named)
     planned = make_plan(url, request, say)
     if plan:
-        for line in _plan(planned):
+        for line in _plan(planned, named):
             click.echo(line)
         return
     for line in _found(planned):
@@ -112,21 +114,26 @@ def request_of(settings: Settings, crms: Sequence[str] = ()) -> AdoptionRequest:
     return AdoptionRequest(settings.contacts_table, settings.contacts_key, settings.contacts_email, crms, tuple(OWN))
 
 
-def _plan(planned: Plan) -> Iterator[str]:
+def _plan(planned: Plan, crms: Sequence[str]) -> Iterator[str]:
     yield from _found(planned)
     if not planned.migrations and not planned.steps:
         yield "\nNothing to do: everything is in place."
         return
     if planned.migrations:
-        yield "\n-- First the schema crm_sync, with tables and functions of its own. No lock on the table."
-        yield from (f"--     {folder() / 'migrations' / name}.sql" for name in planned.migrations)
+        yield "\n" + _comment(
+            f"First the schema crm_sync, with tables and functions of its own. No lock on the table. The files are in {folder()}:"
+        )
+        yield from (f"--     migrations/{name}.sql" for name in planned.migrations)
         if planned.table.created:
-            yield f"--     {folder() / 'adopt' / 'create_contacts'}.sql"
+            yield "--     adopt/create_contacts.sql"
     yield from _statements(planned.steps, planned.pace)
     total_s = sum(_seconds(step, planned.pace) for step in planned.steps)
-    yield f"\n{len(planned.steps)} steps, {_lasts(total_s)} in all. An index waits for the transactions that are open."
-    yield f"A lock that holds up others is requested for {LOCK_TIMEOUT_MS} ms at a time until it is granted, and held briefly."
-    yield "Nothing was changed. To do it: crm-sync adopt"
+    yield "\n" + wrapped(
+        f"{len(planned.steps)} steps, {_lasts(total_s)} in all. An index waits for the transactions that are open. A lock that "
+        f"holds up others is requested for {LOCK_TIMEOUT_MS} ms at a time until it is granted, and held briefly."
+    )
+    command = " ".join(["crm-sync adopt", *(f"--crm {shlex.quote(crm)}" for crm in crms)])
+    yield f"Nothing was changed. To do it: {command}"
 
 
 def _found(planned: Plan) -> Iterator[str]:
@@ -144,8 +151,13 @@ def _found(planned: Plan) -> Iterator[str]:
 
 def _statements(steps: Sequence[Step], pace: float | None) -> Iterator[str]:
     for number, step in enumerate(steps, 1):
-        yield f"\n-- {number}. {step.crm or 'all CRMs'}: {step.kind}, {_lasts(_seconds(step, pace))}. {LOCKS[step.lock]}."
+        what = f"{number}. {step.crm or 'all CRMs'}: {step.kind}, {_lasts(_seconds(step, pace))}. {LOCKS[step.lock]}."
+        yield f"\n{_comment(what)}"
         yield from _sql_lines(f"{step.statement};")
+
+
+def _comment(text: str) -> str:
+    return wrapped(text, first="-- ", further="--    ")
 
 
 def _sql_lines(statement: str) -> Iterator[str]:
