@@ -138,3 +138,29 @@ def test_a_shell_completes_with_it(shell, tmp_path):
         asked, env={"PATH": path, "HOME": str(tmp_path)}, capture_output=True, text=True, check=False, timeout=60
     )
     assert "pause" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("sttaus", "No such command 'sttaus'. Did you mean status?"),
+        ("Adopt --plan", "No such command 'Adopt'. Did you mean adopt?"),
+        ("on-delte brevo", "Did you mean on-delete?"),
+        ("frobnicate", "No such command 'frobnicate'. `crm-sync --help` lists them."),
+        ("match --crm brevo", "No such option '--crm'. It is named without an option: crm-sync match CRM"),
+        ("compare --crm=brevo", "It is named without an option: crm-sync compare CRM"),
+        ("errors --code DUPLICATE", "It is named without an option: crm-sync errors CODE"),
+        ("forget --key 7", "It is named without an option: crm-sync forget KEY"),
+        (
+            "why 999",
+            "Got unexpected extra argument (999). Name a CRM with --crm CRM, a contact with --key KEY or --email ADDRESS.",
+        ),
+        ("failed brevo", "Got unexpected extra argument (brevo). Name a CRM with --crm CRM."),
+        ("status brevo", "Got unexpected extra argument (brevo)"),
+    ],
+)
+def test_what_a_command_does_not_take_is_answered_with_what_it_does(line, said):
+    answer = CliRunner().invoke(cli, shlex.split(line), prog_name="crm-sync")
+    assert answer.exit_code == 2
+    assert said in answer.output
+    assert answer.output.count("It is named") <= 1

@@ -257,6 +257,7 @@ async def test_a_code_that_only_withdrawn_contacts_have_is_told_so(app, url):
     ("arguments", "expected"),
     [
         (("--crm", "pipedrive"), "pipedrive is not installed on the contacts table; these are: hubspot, brevo, mautic, n8n"),
+        (("--crm", "Brveo"), "there is no CRM brveo; did you mean brevo?"),
         (("--crm", ""), "name a CRM"),
         (("--code", " , "), "name a code"),
         (("--since", "2"), "expected a number and a unit: 90s, 30m, 2h or 3d"),

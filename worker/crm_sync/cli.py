@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Mapping
 from importlib import import_module
+from types import ModuleType
 
 import click
 from click.shell_completion import CompletionItem
@@ -74,6 +75,21 @@ class _Commands(click.Group):
         command: click.Command = getattr(import_module(f"crm_sync.commands.{name}"), name)
         return command
 
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
+            near = _hints().nearest(name, COMMANDS)
+            ctx.fail(f"No such command '{name}'. " + (f"Did you mean {near}?" if near else "`crm-sync --help` lists them."))
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            if found := _hints().hint(error):
+                raise click.UsageError(f"{error.message.rstrip('.')}. {found}", error.ctx) from error
+            raise
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         longest = max(map(len, COMMANDS))
         for heading, commands in SECTIONS.items():
@@ -84,6 +100,11 @@ class _Commands(click.Group):
         summaries = {name: summary for section in SECTIONS.values() for name, summary in section.items()}
         found = [CompletionItem(name, help=summary) for name, summary in summaries.items() if name.startswith(incomplete)]
         return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
+
+
+def _hints() -> ModuleType:
+    """Imported when something was typed wrong only."""
+    return import_module("crm_sync.reports.usage_hints")
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
