@@ -277,21 +277,24 @@ def _of_history(evidence: Evidence) -> Iterator[Violation]:
     for key in evidence.claims.keys() | evidence.lines.keys():
         crm, contact = key
         claims, lines = evidence.claims.get(key, []), evidence.lines.get(key, [])
-        # Claims undone by a crash were sent anyway.
-        lines = [line for line in lines if line.outcome != "lost" or not _after_a_crash(line.at, evidence.crashes)]
-        for at, text in _told(claims, lines, sent[key], last_claims):
+        for at, text in _told(claims, lines, sent[key], last_claims, evidence.crashes):
             yield Violation("I9", text, numbers.get(contact), crm, at)
 
 
 def _told(
-    claims: Sequence[Claim], lines: Sequence[Line], sent: Iterable[int], last_claims: Mapping[int, float]
+    claims: Sequence[Claim],
+    lines: Sequence[Line],
+    sent: Iterable[int],
+    last_claims: Mapping[int, float],
+    crashes: Sequence[float],
 ) -> Iterator[tuple[float, str]]:
     """What is wrong with the lines of one contact: when, and what."""
     ended = {place: claim for place, claim in enumerate(claims) if claim.end in (End.DELIVERED, End.UNDELIVERED)}
     lost = [line for line in lines if line.outcome == "lost"]
     for line in lines:
         if line.outcome == "lost":
-            if not any(claim.worker == line.worker and claim.began <= line.at for claim in claims):
+            had_it = any(claim.worker == line.worker and claim.began <= line.at for claim in claims)
+            if not had_it and not _after_a_crash(line.at, crashes):  # a claim undone by a crash was sent anyway
                 yield line.at, "is lost in history, and its worker never had it"
             continue
         end = End.DELIVERED if line.outcome == "delivered" else End.UNDELIVERED
@@ -305,8 +308,11 @@ def _told(
         claim = claims[place]
         if place in ended:
             yield claim.began, "was sent, and its claim's end is not in history"
-        lived_on = last_claims[claim.worker] > (claim.ended or claim.began) + IN_HAND_S
-        if claim.end is End.DELETED and lived_on and claim.worker not in [line.worker for line in lost]:
+        end_s = claim.ended or claim.began
+        lived_on = last_claims[claim.worker] > end_s + IN_HAND_S
+        # The worker commits asynchronously, so a crash may undo its last lines.
+        undone = any(end_s <= crash <= end_s + IN_HAND_S for crash in crashes)
+        if claim.end is End.DELETED and lived_on and not undone and claim.worker not in [line.worker for line in lost]:
             yield claim.began, "was sent and deleted in flight, and history does not tell of it"
 
 

@@ -241,6 +241,20 @@ def test_what_was_deleted_in_flight_is_told_of_if_its_worker_lived_on(world):
     assert "I9" in world.broken()
     world.lines = [Line(FLIPPED_AT + 3, "lost", 1)]
     assert world.broken() == []
+    world.crashes = [FLIPPED_AT + 2.9 - CRASH_S]
+    assert world.broken() == []
+
+
+def test_a_crash_may_undo_the_line_of_what_was_deleted_in_flight(world):
+    world.row = None
+    world.commit(deletes=True)
+    world.claims[0].end = End.DELETED
+    world.lines = []
+    world.other_claims = {("brevo", world.contact.id): [Claim(1 << 32 | 2, FLIPPED_AT + 3 + IN_HAND_S)]}
+    world.crashes = [FLIPPED_AT - 20]
+    assert "I9" in world.broken()
+    world.crashes = [world.claims[0].ended + 1]
+    assert world.broken() == []
 
 
 def test_the_same_seed_makes_the_same_faults_and_steps():
