@@ -483,7 +483,11 @@ async def refused(stage: Stage) -> AsyncIterator[str]:
         yield key
 
 
-@situation("refused", "INVALID_EMAIL", r"with INVALID_EMAIL, .*: the email address is malformed\.")
+@situation(
+    "refused",
+    "INVALID_EMAIL",
+    r"^It was not sent: crm-sync refused it at \d.* ago\) with INVALID_EMAIL: the email address is malformed\.$",
+)
 async def no_address(stage: Stage) -> AsyncIterator[str]:
     key = await stage.contact(email="nobody")
     async with answered(stage, lambda _: Outcome.delivered("4711")):

@@ -69,11 +69,14 @@ def test_a_database_that_cannot_be_asked_is_69():
         ("CREATE INDEX ON contacts (lower(email)) WHERE email IS NOT NULL", True),
     ],
 )
-async def test_an_address_is_found_by_its_index_else_the_table_is_read_and_that_is_said(app, url, index, is_read):
+async def test_an_address_is_found_by_its_index_else_the_table_is_read_and_that_is_said(app, url, index, is_read, monkeypatch):
     key = str(await insert(app))
     await app.execute("ALTER TABLE contacts DROP CONSTRAINT IF EXISTS contacts_email_key")
     await app.execute("DROP INDEX IF EXISTS idx_contacts_email")
     await app.execute(index or "SELECT 1")
+    monkeypatch.setattr(found_contacts, "NOTABLE_S", 3600.0)
+    assert told(url, "--email", ADDRESS)["note"] is None, "it was quick"
+    monkeypatch.setattr(found_contacts, "NOTABLE_S", 0.0)
     answer = told(url, "--email", f" {ADDRESS} ")
     assert ([contact["key"] for contact in answer["contacts"]], answer["found_by"]) == ([key], "address")
     assert (answer["note"] is not None) == is_read

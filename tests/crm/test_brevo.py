@@ -845,3 +845,14 @@ async def test_an_address_with_a_domain_in_any_script_is_sent_as_it_is_and_found
     assert (await deliver(brevo, address, first.remote_id)).remote_id == first.remote_id
     assert await brevo.find([address]) == [first.remote_id]
     assert len(crm.contacts) == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "has_link"), [("https://api.brevo.com/v3", True), ("http://127.0.0.1:8025/v3", False), ("http://localhost/v3", False)]
+)
+def test_a_record_of_a_sandbox_has_no_page_at_brevo(monkeypatch, url, has_link):
+    monkeypatch.setenv("BREVO_API_KEY", "xkeysib-key")
+    monkeypatch.setenv("BREVO_BASE_URL", url)
+    at_brevo = account()
+    assert at_brevo is not None
+    assert (at_brevo.record_url is not None) == has_link

@@ -19,6 +19,7 @@ from crm_sync.table.adopted_table import LaneTable
 from crm_sync.table.one_contact import read_key
 
 LOOK_S = 10.0  # for which the whole table is read to find an address
+NOTABLE_S = 0.5  # for which that takes until an index is recommended
 MOST = 10  # contacts that are listed
 LINES = 20  # of a contact's history that are examined
 BY_INDEX = {"as it is": "find_by_exact_address", "in small letters": "find_by_lower_address"}
@@ -28,7 +29,7 @@ BY_INDEX = {"as it is": "find_by_exact_address", "in small letters": "find_by_lo
 class Found:
     """keys: as text; at most MOST. by: what they were found by. looked_for: the searches that found nothing.
 
-    note: the cost of the search; for a key that no row has, what the history says.
+    note: the cost of a search that took long; for a key that no row has, what the history says.
     """
 
     keys: Sequence[str]
@@ -112,10 +113,13 @@ async def _by_address(database: Database, table: LaneTable, address: str, look_s
             f"name "
             f"the contact by its key, or CREATE INDEX CONCURRENTLY ON {variables['contacts']} (lower({variables['email']}))"
         ) from error
-    note = (
-        f"The whole table was read for the address, in {time.monotonic() - started:.1f} s: no index found it. A key "
-        f"is found in milliseconds, and so is an address with an index on lower({variables['email']})."
-    )
+    took_s = time.monotonic() - started
+    note = None
+    if took_s >= NOTABLE_S:
+        note = (
+            f"The whole table was read for the address, in {took_s:.1f} s: no index found it. A key is found in milliseconds, "
+            f"and so is an address with an index on lower({variables['email']})."
+        )
     if rows:
         return Found([row["key"] for row in rows[:MOST]], "address", note=note)
     deleted = await database.fetch(render("find_deleted_by_address", variables), text)

@@ -24,6 +24,8 @@ _NOT_ASKED = {
     "Selected": "It was marked (Selected), but not asked for: only Queued sends it",
     "Skipped": "It is not wanted here: its status is Skipped",
 }
+# It was crm-sync that refused the contact. What INVALID_EMAIL means, its reason says better.
+_UNSENT = (Code.INVALID_EMAIL, Code.NOT_THERE, Code.MAPPING_FAILED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +205,9 @@ class _Telling:
         request = _REQUEST.search(words)
         request_id = request[1] if request else self._last_request_id(code)
         asked = f" Its id for the CRM's support: {request_id}." if request_id else ""
-        return f"It was refused{failed_at}{tries} with {code}, {known.meaning}: {words}.{asked}", code, known.remedy
+        refused = f"It was not sent: crm-sync refused it{failed_at}" if known in _UNSENT else f"It was refused{failed_at}"
+        meaning = "" if known is Code.INVALID_EMAIL else f", {known.meaning.removesuffix('; nothing was sent')}"
+        return f"{refused}{tries} with {code}{meaning}: {words}.{asked}", code, known.remedy
 
     def _delivered(self) -> Told:
         return self._with_record("")

@@ -18,6 +18,7 @@ step.
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 from crm_sync.core.codes import Code
 from crm_sync.core.mode import Mode
@@ -42,6 +43,9 @@ from crm_sync.crm.http import Http
 from crm_sync.crm.values import BREVO
 from crm_sync.environment import read
 
+API_HOST = "api.brevo.com"
+# The form of links used by Brevo's own app and integrations. What a sandbox holds is not there.
+RECORD_URL = "https://app.brevo.com/contact/index/{id}"
 DEFAULT_FIELDS = {"FIRSTNAME": "first_name", "LASTNAME": "last_name", "SMS": "phone"}
 # Limits of /contacts, for the whole account [Brevo, API limits, 2026-08]. For Extended only the first number is known; the hourly
 # limit is derived from it.
@@ -76,7 +80,7 @@ def account() -> Account | None:
         limits=LIMITS[settings.brevo_plan],
         remaining=_remaining,
         required=_required(settings),
-        record_url="https://app.brevo.com/contact/index/{id}",  # the form of links used by Brevo's own app and integrations
+        record_url=RECORD_URL if urlsplit(settings.brevo_base_url).hostname == API_HOST else None,
     )
 
 
