@@ -68,7 +68,9 @@ def test_a_wrong_setting_is_named_without_its_value(outside):
 
 
 def test_what_is_missing_is_said_to_be_required(outside):
-    with pytest.raises(ConfigurationError, match=r"^DATABASE_URL: not set; it is required$"):
+    with pytest.raises(
+        ConfigurationError, match=r"^DATABASE_URL: not set; it is required, in the form postgresql://user@host/database$"
+    ):
         Environment.capture().read(Settings)
 
 

@@ -176,4 +176,4 @@ def test_as_a_process_it_says_what_is_wrong_in_a_sentence_and_exits_with_78(fold
     command = [sys.executable, "-m", "crm_sync", "init", "--yes"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stdout) == (78, "")
-    assert done.stderr == "crm-sync: DATABASE_URL: not set; it is required\n"
+    assert done.stderr == "crm-sync: DATABASE_URL: not set; it is required, in the form postgresql://user@host/database\n"

@@ -86,7 +86,7 @@ def test_no_secret_is_shown(said):
 def test_what_is_wrong_is_said_with_its_group_and_exits_with_1(said):
     code, text = said(BREVO_LIST_ID="many", MAUTIC_PASSWORD="s3cret")
     assert code == 1
-    assert "wrong: DATABASE_URL: not set; it is required" in text
+    assert "wrong: DATABASE_URL: not set; it is required, in the form postgresql://user@host/database" in text
     assert re.search(r"wrong: BREVO_LIST_ID: .*integer", text)
     assert re.search(r"wrong: MAUTIC_", text)
     assert "s3cret" not in text

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from crm_sync.adoption.table import AdoptionRequest
 from crm_sync.cli import crm_sync
 from crm_sync.core.text import name_of
-from crm_sync.errors import ConfigurationError, DeclinedError
+from crm_sync.errors import ConfigurationError, DatabaseTroubleError, DeclinedError
 from crm_sync.postgres import locks
 from crm_sync.postgres.pool import Database
 from crm_sync.reports import found_contacts
@@ -57,7 +57,16 @@ def test_a_blank_name_is_wrong_usage_and_asks_nothing(arguments, blank):
 
 
 def test_a_database_that_cannot_be_asked_is_69():
-    assert "cannot reach the database" in why("postgresql://x@127.0.0.1:1/x", "--key", "1", code=69)
+    said = why("postgresql://x:secret@127.0.0.1:1/x", "--key", "1", code=69)
+    assert "cannot reach the database" in said
+    assert "('127.0.0.1', 1). Does Postgres run there, and has DATABASE_URL" in said
+    assert "secret" not in said
+
+
+def test_an_adoption_that_finds_no_server_names_the_setting():
+    answer = CliRunner().invoke(crm_sync, ["adopt", "--plan"], env={"DATABASE_URL": "postgresql://x:secret@127.0.0.1:1/x"})
+    assert isinstance(answer.exception, DatabaseTroubleError)
+    assert str(answer.exception).endswith("Has DATABASE_URL (or LISTEN_DATABASE_URL) the right host and port?")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """What a server error means, whichever driver reports it."""
 
+import socket
+
 import asyncpg
 import psycopg
 import pytest
@@ -86,3 +88,23 @@ def test_a_pooler_is_named_by_both(state):
     with pytest.raises(ConfigurationError) as caught, migrations.translated():
         raise psycopg.errors.lookup(state)(said)
     assert LEADS_THROUGH in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "asks"),
+    [
+        (ConnectionRefusedError(111, "Connect call failed ('::1', 5432)"), "right host and port?"),
+        (
+            OSError("Multiple exceptions: [Errno 111] Connect call failed ('::1', 5432, 0, 0), [Errno 111] x"),
+            "right host and port?",
+        ),
+        (FileNotFoundError(2, "No such file or directory"), "right host and port?"),
+        (socket.gaierror(-2, "Name or service not known"), "spelt right?"),
+        (ConnectionResetError(104, "Connection reset by peer"), None),
+    ],
+)
+def test_a_server_that_is_not_where_the_setting_says_is_a_question_about_it(error, asks):
+    said = str(translate(error))
+    assert isinstance(translate(error), DatabaseTroubleError)
+    assert said.endswith(asks or "Connection reset by peer")
+    assert (asks is None) == ("DATABASE_URL" not in said)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, SettingsConfigDict
 
 from crm_sync.errors import ConfigurationError
@@ -84,7 +85,7 @@ class Environment:
             return model(**{name: self.values[key] for name, key in names.items() if key in self.values})
         except ValidationError as error:
             problems = [
-                f"{prefix}{'.'.join(map(str, problem['loc'])).upper()}: {_expected(problem['type'], problem['msg'])}"
+                f"{prefix}{'.'.join(map(str, problem['loc'])).upper()}: {_expected(problem, model)}"
                 for problem in error.errors(include_input=False, include_url=False, include_context=False)
             ]
             raise ConfigurationError("; ".join(problems)) from None
@@ -171,7 +172,8 @@ def _cannot_be_read(reason: str | None) -> str:
     return f".env or a credential cannot be read: {reason}"
 
 
-def _expected(kind: str, message: str) -> str:
-    if kind == "missing":
-        return "not set; it is required"
-    return message.removeprefix("Value error, ")
+def _expected(problem: ErrorDetails, model: type[SettingsModel]) -> str:
+    if problem["type"] != "missing":
+        return problem["msg"].removeprefix("Value error, ")
+    example = next(iter(model.model_fields[str(problem["loc"][0])].examples or ()), None)
+    return "not set; it is required" if example is None else f"not set; it is required, in the form {example}"

@@ -106,7 +106,10 @@ class SettingsModel(BaseModel):
 class Settings(SettingsModel):
     """What the worker as a whole needs."""
 
-    database_url: PostgresUrl = Field(description="the database with the contacts table, as a URL that libpq takes")
+    database_url: PostgresUrl = Field(
+        description="the database with the contacts table, as a URL that libpq takes",
+        examples=["postgresql://user@host/database"],
+    )
     listen_database_url: PostgresUrl | None = Field(
         None,
         description="a direct connection to the same database, if DATABASE_URL goes through a transaction pooler",

@@ -15,7 +15,7 @@ from yoyo.migrations import MigrationList
 
 from crm_sync.core.text import clean
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
-from crm_sync.postgres.driver_arguments import libpq_arguments
+from crm_sync.postgres.driver_arguments import SETTING, libpq_arguments
 from crm_sync.postgres.pooler import LEADS_THROUGH
 from crm_sync.postgres.session_settings import OF_ADOPTION, SINCE_17, search_path
 from crm_sync.postgres.sqlstates import Fault, fault_of
@@ -199,7 +199,8 @@ def translated() -> Iterator[None]:
 def _translate(error: psycopg.Error) -> Exception:
     fault = fault_of(error.sqlstate, str(error))
     if fault is Fault.PASSES or (error.sqlstate is None and isinstance(error, psycopg.OperationalError)):
-        return DatabaseTroubleError(clean(str(error)))
+        asks = f". Has {SETTING} the right host and port?" if "Connection refused" in str(error) else ""
+        return DatabaseTroubleError(f"{clean(str(error))}{asks}")
     if fault is Fault.POOLER:
         return ConfigurationError(f"{LEADS_THROUGH} ({clean(str(error))}, SQLSTATE {error.sqlstate})")
     # Only the details name the dependent objects. The details of other errors quote rows.

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NoReturn
@@ -57,10 +58,20 @@ def translate(error: Exception) -> Exception:
         return DatabaseTroubleError("the database did not answer in time")
     if isinstance(error, (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)):
         is_asked_wrongly = isinstance(error, asyncpg.exceptions.ClientConfigurationError)
-        return ConfigurationError(f"{SETTING}: {reason(error)}") if is_asked_wrongly else DatabaseTroubleError(reason(error))
+        return ConfigurationError(f"{SETTING}: {reason(error)}") if is_asked_wrongly else DatabaseTroubleError(_asked(error))
     if isinstance(error, AttributeError) and error.obj is None and _is_of_the_driver(error):
         return DatabaseTroubleError("the connection was closed between two messages of one statement")
     return error
+
+
+def _asked(error: Exception) -> str:
+    """The reason. If there was no connection yet, with a question about the setting that leads there."""
+    if isinstance(error, socket.gaierror):
+        return f"{reason(error)}. Is the host of {SETTING} spelt right?"
+    # The event loop tells of several addresses in one error without a number.
+    if isinstance(error, ConnectionRefusedError | FileNotFoundError) or "Connect call failed" in str(error):
+        return f"{reason(error)}. Does Postgres run there, and has {SETTING} the right host and port?"
+    return reason(error)
 
 
 def _is_of_the_driver(error: Exception) -> bool:
