@@ -253,3 +253,66 @@ async def test_what_the_settings_and_the_mapping_say_together_is_checked_without
     code, lines = await checked(environment(url, **settings))
     [found] = [one for one in lines if one.startswith("wrong brevo mapping")]
     assert (code, found.startswith(f"wrong brevo mapping {line}")) == (1, True), found
+
+
+# CRMs without credentials.
+
+
+def of_crm(lines, crm="brevo"):
+    return next(line for line in lines if line.split()[1] == crm)
+
+
+async def test_a_crm_without_credentials_is_skipped_where_another_has_them_and_nothing_waits(app, url, brevo):
+    await app.execute("INSERT INTO contacts (email, hubspot_sync_status) VALUES ('a', 'New'), ('b', 'Skipped')")
+    code, lines = await checked(environment(url, brevo))
+    assert code == 0
+    assert of_crm(lines, "hubspot") == (
+        "skipped hubspot no credentials (HUBSPOT_ACCESS_TOKEN not set), so no lane here: its contacts wait"
+    )
+    assert "ok settings complete; with credentials for brevo" in lines
+
+
+async def test_a_role_that_may_not_read_what_workers_have_is_told_all_the_same(app, url, brevo):
+    await app.execute(f"REVOKE SELECT ON crm_sync.pace FROM {WORKER}")
+    code, lines = await checked(environment(url, brevo))
+    assert code == 0
+    assert of_crm(lines, "hubspot").startswith("skipped hubspot")
+
+
+async def test_without_any_credentials_each_crm_is_a_warning_with_its_settings(url):
+    code, lines = await checked(environment(url, MAUTIC_USERNAME="ada"))
+    assert code == (1 if any(line.startswith("wrong") for line in lines) else 0)
+    assert of_crm(lines).startswith(
+        "warning brevo no credentials (BREVO_API_KEY not set), so no lane here. No CRM has credentials"
+    )
+    assert "ok settings complete; with credentials for no CRM" in lines
+
+
+@pytest.mark.parametrize("due", ["now()", "now() + interval '1 h'"])
+async def test_contacts_in_line_for_a_crm_without_credentials_are_a_warning(app, url, brevo, due):
+    await app.execute("INSERT INTO contacts (email, hubspot_sync_status) VALUES ('a', 'Queued')")
+    await app.execute("SET session_replication_role = replica")
+    await app.execute(
+        f"WITH moved AS (UPDATE contacts SET hubspot_due_at = {due} RETURNING id, hubspot_due_at) "
+        "INSERT INTO crm_sync.hubspot_line (due_at, key) SELECT hubspot_due_at, id FROM moved"
+    )
+    code, lines = await checked(environment(url, brevo))
+    assert code == 0
+    assert of_crm(lines, "hubspot").startswith("warning hubspot no credentials (HUBSPOT_ACCESS_TOKEN not set), so no lane here")
+    assert of_crm(lines, "hubspot").endswith("and no worker has it, but contacts are in line for it")
+
+
+async def test_a_lane_that_another_living_worker_has_is_no_warning(app, other_app, url):
+    await app.execute("INSERT INTO contacts (email, brevo_sync_status) VALUES ('a', 'Queued')")
+    await app.execute("INSERT INTO crm_sync.workers (id, host, pid, version) VALUES (7, 'there', 1, '0')")
+    await app.execute(
+        "INSERT INTO crm_sync.progress (crm, worker, at, delivered, limits, claims, refused) "
+        "VALUES ('brevo', 7, now(), '{}', 'none', '{}', '{}')"
+    )
+    _, lines = await checked(environment(url))
+    assert of_crm(lines).startswith("warning brevo"), "that worker is dead"
+    await other_app.execute(f"SELECT pg_advisory_lock({locks.WORKER}, 7)")
+    code, lines = await checked(environment(url))
+    assert code == 0
+    assert of_crm(lines) == "skipped brevo no credentials (BREVO_API_KEY not set), so no lane here; another worker has it"
+    assert of_crm(lines, "hubspot").startswith("skipped hubspot"), "each worker may have one CRM"

@@ -1,6 +1,7 @@
 """The whole configuration, read once and passed down: at the start of a worker or a command, and again at SIGHUP."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -32,7 +33,7 @@ class Configuration:
     """settings: of the worker. known: the supported CRMs.
 
     Everything else is derived on demand from what was captured, so that a wrong setting stops neither a command nor another CRM's
-    lane that does not need it. All methods raise ConfigurationError.
+    lane that does not need it. Methods raise ConfigurationError.
     """
 
     settings: Settings
@@ -67,6 +68,15 @@ class Configuration:
         """Everything that the lane of this CRM needs; None without credentials."""
         settings, account = self.lane(crm), self.account(crm)
         return None if account is None else LaneConfiguration(crm, settings, account, self.mapping)
+
+    def with_credentials(self) -> list[str]:
+        """The CRMs that have credentials, without those whose settings are wrong. Raises nothing."""
+        found = []
+        for crm in self.crms:
+            with suppress(ConfigurationError):
+                if self.account(crm) is not None:
+                    found.append(crm)
+        return found
 
     def unknown_names(self) -> list[UnknownName]:
         """Names that are set but have no effect, although they look as if they were meant for crm-sync."""

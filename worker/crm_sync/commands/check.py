@@ -26,6 +26,7 @@ from crm_sync.reports.clearing_note import clearing_note
 from crm_sync.reports.history_notes import history_notes
 from crm_sync.reports.lane_state import read_lane_states
 from crm_sync.reports.layout import console, prose
+from crm_sync.reports.missing_credentials import missing_credentials
 from crm_sync.reports.ownership import lost_notes, stranger_notes
 from crm_sync.reports.remote_fields import compare_fields
 from crm_sync.reports.rights import with_advice
@@ -98,7 +99,9 @@ async def findings() -> AsyncIterator[Finding]:
     except ConfigurationError as error:
         yield Finding("settings", Verdict.WRONG, str(error))
         return
-    yield Finding("settings", Verdict.OK, "complete for every CRM")
+    yield Finding(
+        "settings", Verdict.OK, f"complete; with credentials for {', '.join(configuration.with_credentials()) or 'no CRM'}"
+    )
     for name in unknown:
         yield Finding("settings", Verdict.WARNING, name.sentence)
     yield _of_alerts(configuration)
@@ -178,7 +181,8 @@ async def _of_a_crm(configuration: Configuration, database: Database, schema: Sc
         wanted = None
     else:
         if wanted is None and is_installed:
-            yield Finding(crm, Verdict.SKIPPED, "no credentials, so no lane: its contacts wait")
+            missing = await missing_credentials(database, configuration, schema, crm)
+            yield Finding(crm, Verdict.WARNING if missing.is_felt else Verdict.SKIPPED, missing.note)
     if fault := schema.faults.get(crm):
         yield Finding(f"{crm} columns", Verdict.WRONG, fault)
     if wanted is None:

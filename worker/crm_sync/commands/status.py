@@ -13,9 +13,9 @@ from typing import Any
 import click
 from rich.live import Live
 
-from crm_sync.configuration import Configuration, load
+from crm_sync.configuration import load
 from crm_sync.core.waits import USUAL
-from crm_sync.errors import ConfigurationError, DatabaseTroubleError
+from crm_sync.errors import DatabaseTroubleError
 from crm_sync.postgres.pool import Database
 from crm_sync.reports.layout import console
 from crm_sync.reports.rights import Needs, explained
@@ -55,7 +55,7 @@ def status(*, watch: bool, as_json: bool, exact: bool) -> None:
     if watch and (as_json or exact):
         raise click.UsageError(f"--watch and {'--json' if as_json else '--exact'} exclude each other")
     configuration = load()
-    asked = configuration.settings, _with_credentials(configuration)
+    asked = configuration.settings, configuration.with_credentials()
     if watch:
         with suppress(KeyboardInterrupt):
             asyncio.run(_watch(*asked))
@@ -71,16 +71,6 @@ def status(*, watch: bool, as_json: bool, exact: bool) -> None:
         console().print(draw(current))
     if not current.well:
         sys.exit(EXIT_NEEDS_A_PERSON)
-
-
-def _with_credentials(configuration: Configuration) -> list[str]:
-    """The CRMs that have credentials. Errors in these are reported by a worker and by `crm-sync check`."""
-    found = []
-    for crm in configuration.crms:
-        with suppress(ConfigurationError):
-            if configuration.account(crm) is not None:
-                found.append(crm)
-    return found
 
 
 async def _look(settings: Settings, with_credentials: Sequence[str], *, exact: bool) -> Status:
