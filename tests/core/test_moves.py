@@ -82,16 +82,17 @@ def test_each_finish_is_worth_telling():
     assert told == [1]
 
 
-def test_what_was_finished_before_the_lane_knew_of_the_count_moves_what_was_flipped_since():
+def test_what_was_finished_before_the_lane_knew_of_the_count_moves_numbers_if_it_was_after_it():
     changes: list[None] = []
     tally = Moves(lambda: changes.append(None))
-    tally.add([finish(Kind.DELIVERED), finish(Kind.DELIVERED, SINCE), finish(Kind.DEFERRED, SINCE)], set(), 0.0)
-    tally.add([finish(Kind.RETRY, SINCE)], {"a"}, 0.0)
+    tally.add([finish(Kind.DELIVERED)], set(), 4.0)
+    tally.add([finish(Kind.DELIVERED), finish(Kind.DELIVERED, SINCE), finish(Kind.DEFERRED, SINCE)], set(), 6.0)
+    tally.add([finish(Kind.RETRY, SINCE)], {"a"}, 7.0)
     assert tally.untold() == {}
     changes.clear()
-    tally.told({}, COUNTED)
-    assert tally.untold() == {"new": -2, "complete": 1, "waiting": 1}, "one flipped before may have been counted as Complete"
+    tally.told({}, COUNTED, 5.0)
+    assert tally.untold() == {"ready": -1, "new": -2, "complete": 2, "waiting": 1}, "the first was counted as Complete"
     assert len(changes) == 1, "so that it is reported"
-    tally.told(tally.untold(), COUNTED)
+    tally.told(tally.untold(), COUNTED, 5.0)
     assert tally.untold() == {}
     assert len(changes) == 1

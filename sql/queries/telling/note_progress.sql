@@ -1,6 +1,6 @@
 -- A worker's report on one lane: its pace, contacts that have been in hand for long, and those the table refuses. It also updates
--- the snapshot with what the worker has finished. Returns when the snapshot was counted, and the states that were updated: a
--- number that is locked now is updated the next time.
+-- the snapshot with what the worker has finished. Returns when the snapshot was counted, how many seconds ago, and the states that
+-- were updated: a number that is locked now is updated the next time.
 --
 -- $1  text       crm
 -- $2  integer    id of the worker
@@ -57,4 +57,7 @@ moved AS (
 
 SELECT
     (SELECT max(s.at) FROM crm_sync.snapshot AS s WHERE s.crm = $1::text) AS counted_at,
+    (
+        SELECT extract(EPOCH FROM clock_timestamp() - max(s.at))::float8 FROM crm_sync.snapshot AS s WHERE s.crm = $1::text
+    ) AS counted_ago_s,
     ARRAY(SELECT m.state FROM moved AS m) AS moved

@@ -11,7 +11,7 @@ from the state it was counted in to its current state:
 This is the best estimate without reading the contact again. The next count corrects it.
 
 A lane learns of a count by its own report, and an idle lane does not report. So what is finished before that is kept: what was
-flipped since the count moves the numbers, too. What was flipped before may be counted as finished already.
+finished since the count began moves the numbers, too.
 """
 
 from collections import Counter, deque
@@ -38,14 +38,14 @@ class Moves:
         self.delivered_at: float | None = None
         self._on_change = on_change
         self._moves: Counter[str] = Counter()
-        self._early: deque[tuple[Finish, bool]] = deque(maxlen=EARLY)  # and whether it is in line again
+        self._early: deque[tuple[Finish, bool, float]] = deque(maxlen=EARLY)  # whether it is in line again, and when
         self._delivered: Counter[int] = Counter()  # by second
 
     def add(self, written: Sequence[Finish], in_line: Collection[Any], now: float) -> None:
         """Finishes that were written, and the ids of contacts that are in line again."""
         counted_at, delivered, from_ready, rest = self._counted_at, 0, 0, []
         if counted_at is None:
-            self._early.extend((finish, finish.id in in_line) for finish in written)
+            self._early.extend((finish, finish.id in in_line, now) for finish in written)
         for finish in written:
             if finish.kind is not Kind.DELIVERED:
                 rest.append(finish)
@@ -81,14 +81,16 @@ class Moves:
         """By how much the number of contacts in each state has changed since it was last reported."""
         return {state: change for state, change in self._moves.items() if change}
 
-    def told(self, moves: Mapping[str, int], counted_at: datetime | None) -> None:
-        """These moves were reported, and will not be again. counted_at: when the snapshot was made, None if there is none."""
+    def told(self, moves: Mapping[str, int], counted_at: datetime | None, counted: float = 0.0) -> None:
+        """These moves were reported, and will not be again. counted_at: when the snapshot was made, None if there is none;
+        counted: the same by the caller's clock.
+        """
         self._moves.subtract(moves)
         self._counted_at = counted_at
         if counted_at is None or not self._early:
             return
-        for finish, in_line in self._early:
-            if finish.flipped_at is not None and finish.flipped_at > counted_at:
+        for finish, in_line, at in self._early:
+            if at > counted:
                 self._move(finish, in_line)
         self._early.clear()
         if self.untold():

@@ -90,4 +90,8 @@ class LaneProgress:
         self._said = about
         self._trouble.over()
         counted_at = row["counted_at"]
-        its.told(moves if counted_at is None else {state: moves[state] for state in row["moved"]}, counted_at)
+        if counted_at is None:
+            its.told(moves, None)
+        else:
+            counted = time.monotonic() - row["counted_ago_s"]
+            its.told({state: moves[state] for state in row["moved"]}, counted_at, counted)
