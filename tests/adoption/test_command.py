@@ -154,7 +154,8 @@ async def test_what_is_shown_can_be_run_as_it_stands(owner, empty_url):
     await run(empty_url, "adopt", **wanted)
     await run(empty_url, "adopt", "--undo", "--yes", **wanted)
     shown = "\n".join(lines[lines.index(next(line for line in lines if line.startswith("-- 1."))) :])
-    statements = [block.partition("\n")[2] for block in shown.split("\n\n") if block.startswith("-- ")]
+    blocks = [block.splitlines() for block in shown.split("\n\n") if block.startswith("-- ")]
+    statements = ["\n".join(line for line in block if not line.startswith("-- ")) for block in blocks]
     tables = [one for one in statements if one.startswith(("CREATE TYPE", "ALTER TABLE", "CREATE INDEX"))]
     assert len(tables) > 15
     for statement in tables:
