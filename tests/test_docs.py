@@ -27,7 +27,7 @@ SETTINGS_PAGE = page("reference/settings.md")
 NAMES = set(re.findall(r"`([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)`", README.read_text() + MANUAL))
 # What looks like a setting and is one of somebody else's, or what a page warns of.
 OTHERS = {
-    "BREVO_APIKEY", "CONTACT_TABLE", "EX_CONFIG", "EX_UNAVAILABLE", "NO_CODE", "OTEL_BSP_SCHEDULE_DELAY",
+    "BREVO_APIKEY", "CONTACT_TABLE", "EXT_ID", "EX_CONFIG", "EX_UNAVAILABLE", "NO_CODE", "OTEL_BSP_SCHEDULE_DELAY",
     "OTEL_RESOURCE_ATTRIBUTES", "OTEL_TRACES_SAMPLER", "SSL_CERT_FILE",
 }  # fmt: skip
 REPOSITORY = "https://github.com/crm-sync/crm-sync/blob/main/"
@@ -174,7 +174,8 @@ def test_python_is_on_pages_whose_code_is_run():
 
 def test_the_mapping_of_the_manual_is_sql(migrated):
     migrated.execute(
-        "ALTER TABLE contacts ADD name text, ADD paid boolean, ADD opted_out boolean, ADD lists int[], ADD gone int[]"
+        "ALTER TABLE contacts ADD name text, ADD paid boolean, ADD opted_out boolean, ADD opted_in_at timestamptz, "
+        "ADD lists int[], ADD gone int[]"
     )
     for mapping in fenced(page("reference/mapping.md"), "toml"):
         for crm, fields in tomllib.loads(mapping).items():
