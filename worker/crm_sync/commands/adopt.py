@@ -142,7 +142,7 @@ def _found(planned: Plan) -> Iterator[str]:
     yield (
         "There is no table contacts, so one is made."
         if table.created and planned.migrations
-        else f"Found {table.name}: about {table.rows:,} rows{parts}, {_size(table.bytes)}, PostgreSQL {table.server}."
+        else f"Found {table.name}: about {table.rows:,} rows{parts}, {_size(table.bytes)}, PostgreSQL {table.server.split()[0]}."
     )
     yield f"A row is identified by {table.key} ({table.key_type}), its address is {table.email} ({table.email_type})."
     for note in planned.notes:
