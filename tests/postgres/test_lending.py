@@ -56,6 +56,16 @@ async def test_a_connection_that_the_server_ended_meanwhile_is_not_used_again(ap
         assert await database.value(PID) != former
 
 
+async def test_a_connection_that_ends_after_its_statement_costs_that_one_nothing(app, url):
+    async with Database(as_worker(url), size=1) as database:
+        async with database.connection() as connection, asyncio.timeout(5):
+            former = await connection.fetchval(PID)
+            await app.execute("SELECT pg_terminate_backend($1, 5000)", former)
+            while connection._con is not None:  # noqa: ASYNC110 (the driver has no event for it)
+                await asyncio.sleep(0.01)
+        assert await database.value(PID) != former
+
+
 async def test_no_connection_is_used_after_an_error_that_may_be_its_own(app, url):
     async with Database(as_worker(url), size=1) as database:
         former = await database.value(PID)

@@ -55,7 +55,7 @@ class Lending:
         """Raises what `connection` raises."""
         self._lent += 1
         keep = self._at_hand is None and not self._waiting and self._lent % MOST_IN_A_ROW != 0
-        if keep and not connection.is_closed():
+        if keep and _is_open(connection):
             self._at_hand = connection
             self._too_long = asyncio.get_running_loop().call_later(AT_HAND_S, self._let_go)
         else:
