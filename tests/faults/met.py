@@ -52,6 +52,14 @@ OF_ATTACKS = (
         ),
     ),
     Row(
+        "a trigger refuses one row with the SQLSTATE of a conflict, a right, a lock or a timeout",
+        "it concerns that contact alone, at the claim and at the finish",
+        (
+            f"{TABLE_ROOM}unreadable_rows.py::test_so_does_one_whose_trigger_chooses_an_sqlstate_of_its_own",
+            f"{POSTGRES}sqlstates.py::test_what_a_trigger_raises_is_about_its_row_whatever_sqlstate_it_chooses",
+        ),
+    ),
+    Row(
         "a role that may only connect takes the advisory locks of keepers, permits and workers",
         "they count for nothing, and who holds them is named",
         (f"{POSTGRES}strangers.py", f"{POSTGRES}registration.py::test_ids_whose_locks_a_stranger_holds_are_stepped_over"),

@@ -37,6 +37,7 @@ CASES = {
     "21000": Fault.ROW,
     "22012": Fault.ROW,
     "23505": Fault.ROW,
+    "27000": Fault.ROW,
     "38001": Fault.ROW,
     "39P01": Fault.ROW,
     "44000": Fault.ROW,
@@ -67,6 +68,35 @@ def test_where_there_is_no_state_nothing_is_known():
 def test_a_worker_waits_for_what_no_person_has_to_put_right(state, fault):
     expected = OF_ITS_OWN.get(state, TO_A_WORKER.get(fault, DatabaseTroubleError))
     assert type(translate(asyncpg.PostgresError.new({"C": state, "M": "said"}))) is expected
+
+
+def said_by(source: str, state: str, context: str = "") -> Exception:
+    """As the driver reads it from the server."""
+    return translate(asyncpg.PostgresError.new({"C": state, "M": "ada@example.com stays", "R": source, "W": context}))
+
+
+@pytest.mark.parametrize("state", CASES)
+def test_what_a_trigger_raises_is_about_its_row_whatever_sqlstate_it_chooses(state):
+    error = said_by("exec_stmt_raise", state, "PL/pgSQL function public.keep() line 3 at RAISE")
+    assert type(error) is RowRefusedError
+    assert str(error) == f"a function or trigger refused it; Postgres's own log has the message (SQLSTATE {state})"
+
+
+def test_what_our_own_functions_raise_is_what_its_sqlstate_says():
+    context = "PL/pgSQL function crm_sync.watch(text,text[]) line 20 at RAISE"
+    assert type(said_by("exec_stmt_raise", "42703", context)) is StatementRefusedError
+
+
+def test_a_policy_that_does_not_allow_a_row_is_about_that_row():
+    assert type(said_by("ExecWithCheckOptions", "42501")) is RowRefusedError
+    assert type(said_by("aclcheck_error", "42501")) is ForbiddenError
+
+
+@pytest.mark.parametrize("source", ["GetNewTransactionId", "GetNewMultiXactId"])
+def test_a_server_without_transaction_ids_is_waited_for(source):
+    """Its SQLSTATE is that of a value too large for an index."""
+    assert type(said_by(source, "54000")) is DatabaseTroubleError
+    assert type(said_by("index_form_tuple", "54000")) is RowRefusedError
 
 
 @pytest.mark.parametrize(("state", "fault"), CASES.items())

@@ -117,6 +117,19 @@ async def test_a_row_that_takes_no_claim_holds_nobody_up_and_is_delivered_once_i
     assert "example.com" not in str(log)
 
 
+@pytest.mark.parametrize("state", ["40001", "42501", "55P03", "57014"])
+@pytest.mark.parametrize("when", ["", "AND OLD.brevo_claimed_by IS NOT NULL"], ids=["claim", "finish"])
+async def test_so_does_one_whose_trigger_chooses_an_sqlstate_of_its_own(app, url, crm, state, when):
+    """That of a conflict, a right, a lock, a timeout: read as such, it would stop the lane."""
+    await app.execute(NOBODY_TOUCHES.format(when=when).replace("is';", f"is' USING ERRCODE = '{state}';"))
+    with capture_logs() as log:
+        async with running(url, crm):
+            await insert(app, "Queued")
+            await app.execute(LINE_UP, OTHERS)
+            await until(app, OTHERS_COMPLETE)
+    assert "example.com" not in str(log)
+
+
 async def test_a_row_that_takes_no_claim_is_left_alone_for_a_minute_and_no_statement_is_spent_on_it(app, url, crm):
     await insert(app, "Queued")
     await app.execute(NOBODY_TOUCHES.format(when=""))

@@ -34,6 +34,7 @@ _FAULTS = {
     "21": Fault.ROW,  # several rows where one was expected
     "22": Fault.ROW,  # data
     "23": Fault.ROW,  # constraints
+    "27": Fault.ROW,  # a trigger has changed the row that is being written
     "38": Fault.ROW,  # an error in a function of the application
     "39": Fault.ROW,
     "44": Fault.ROW,  # views
@@ -42,14 +43,31 @@ _FAULTS = {
 }
 _LONGEST = max(map(len, _FAULTS))
 
+# The server's function that reported the error says more than the SQLSTATE, and is the same in every language.
+_RAISES = "exec_stmt_raise"  # RAISE in PL/pgSQL, which may carry any SQLSTATE: a lock's, a right's, a connection's
+_FAULTS_BY_SOURCE = {
+    _RAISES: Fault.ROW,
+    "ExecWithCheckOptions": Fault.ROW,  # a policy or view does not allow what was written to one row
+    # Before transaction ids wrap around, no statement may write. The SQLSTATE is that of a value that is too large.
+    "GetNewTransactionId": Fault.PASSES,
+    "GetNewMultiXactId": Fault.PASSES,
+}
+
 _PROTOCOL = "08P01"
 _SETTING = "startup parameter"  # a pooler refuses session settings with these words
 
 QUOTES_NO_VALUES = "54"  # of the classes about a row, the one whose messages do not quote values
 
 
-def fault_of(state: str | None, message: str) -> Fault:
-    """state: None if the server gave none."""
+def is_raised(source: str | None) -> bool:
+    """Whether a function or trigger refused it in its own words, and with an SQLSTATE of its choice."""
+    return source == _RAISES
+
+
+def fault_of(state: str | None, message: str, source: str | None = None) -> Fault:
+    """state: None if the server gave none. source: the server's function that reported it, if known."""
+    if source in _FAULTS_BY_SOURCE:
+        return _FAULTS_BY_SOURCE[source]
     if state == _PROTOCOL and _SETTING in message:
         return Fault.POOLER
     found = (_FAULTS.get((state or "")[:length]) for length in range(_LONGEST, 0, -1))

@@ -21,10 +21,11 @@ from crm_sync.errors import (
 )
 from crm_sync.postgres.driver_arguments import SETTING
 from crm_sync.postgres.pooler import LEADS_THROUGH
-from crm_sync.postgres.sqlstates import QUOTES_NO_VALUES, Fault, fault_of
+from crm_sync.postgres.sqlstates import QUOTES_NO_VALUES, Fault, fault_of, is_raised
 
 WRITABLE = "what writes needs the primary in DATABASE_URL, and default_transaction_read_only off"
 _WORD = re.compile(r"[A-Z][a-z]*")  # in the name of a class
+_OF_OURS = " crm_sync."  # in the first line of a context, before the name of a function
 
 
 def reason(error: BaseException) -> str:
@@ -37,19 +38,29 @@ def _kind(error: asyncpg.PostgresError) -> str:
     """What went wrong, if the message itself can quote a row: its kind, and the constraint or column in question."""
     constraint, column = getattr(error, "constraint_name", None), getattr(error, "column_name", None)
     where = f", constraint {constraint}" if constraint else f", column {column}" if column else ""
-    return f"{_named(type(error))}{where}; Postgres's own log has the message"
+    named = "a function or trigger refused it" if _is_raised(error) else _named(type(error))
+    return f"{named}{where}; Postgres's own log has the message"
 
 
 def _named(kind: type[asyncpg.PostgresError]) -> str:
     """Postgres's name of the condition, after which the driver's classes are called: division by zero."""
-    if kind is asyncpg.RaiseError:
-        return "a function or trigger refused it"
     return _WORD.sub(lambda word: f" {word[0].lower()}", kind.__name__.removesuffix("Error")).strip()
+
+
+def _source(error: asyncpg.PostgresError) -> str | None:
+    """The server's function that reported it; None for what crm-sync's own functions raise, which choose a fitting SQLSTATE."""
+    source: str | None = getattr(error, "server_source_function", None)
+    ours = _OF_OURS in str(getattr(error, "context", None) or "").partition("\n")[0]
+    return None if ours else source
+
+
+def _is_raised(error: asyncpg.PostgresError) -> bool:
+    return isinstance(error, asyncpg.RaiseError) or is_raised(_source(error))
 
 
 def translate(error: Exception) -> Exception:
     """The error of a driver, server or network as one of ours; anything else is returned unchanged."""
-    if isinstance(error, asyncpg.QueryCanceledError | asyncpg.LockNotAvailableError):
+    if isinstance(error, asyncpg.QueryCanceledError | asyncpg.LockNotAvailableError) and not _is_raised(error):
         kind = TooSlowError if isinstance(error, asyncpg.QueryCanceledError) else LockedError
         return kind(f"{reason(error)} (SQLSTATE {error.sqlstate})")
     if isinstance(error, asyncpg.PostgresError):
@@ -83,11 +94,12 @@ def _is_of_the_driver(error: Exception) -> bool:
 
 
 def _of_the_server(error: asyncpg.PostgresError, state: str) -> Exception:
-    match fault_of(state, str(error)):
+    match fault_of(state, str(error), _source(error)):
         case Fault.POOLER:
             return ConfigurationError(f"{LEADS_THROUGH} ({reason(error)}, SQLSTATE {state})")
         case Fault.ROW:
-            return RowRefusedError(f"{reason(error) if state.startswith(QUOTES_NO_VALUES) else _kind(error)} (SQLSTATE {state})")
+            quotes_values = _is_raised(error) or not state.startswith(QUOTES_NO_VALUES)
+            return RowRefusedError(f"{_kind(error) if quotes_values else reason(error)} (SQLSTATE {state})")
         case Fault.PERSON:
             kind = ForbiddenError if isinstance(error, asyncpg.InsufficientPrivilegeError) else StatementRefusedError
             return kind(f"the database refused a statement: {reason(error)} (SQLSTATE {state})")
