@@ -302,6 +302,53 @@ async def test_flip_queues_what_differs_in_batches_and_leaves_alone_what_is_unkn
     assert (drift.differing, drift.in_line) == (0, 120)
 
 
+class Consenting(Held):
+    """It shows what its records hold of consent."""
+
+    read_members = frozenset({"emailBlacklisted", "smsBlacklisted"})
+
+
+SUBSCRIBING = {"CITY": "city", "emailBlacklisted": {"sql": "false", "subscribe": True}}
+
+
+@pytest.mark.parametrize("fields", [(), ("CITY",)])
+async def test_who_has_opted_out_in_the_crm_is_told_apart_and_never_queued(app, url, fields):
+    await delivered(app, 3)
+    changes = {"1": {"emailBlacklisted": True, "CITY": "Oslo"}, "2": {"CITY": "Oslo"}, "3": {"emailBlacklisted": True}}
+    drift, _ = await compared(url, Consenting(changes), SUBSCRIBING, forms=BREVO, fields=fields, flips=True)
+    held_back = 1 if fields else 2
+    assert (drift.differing, drift.flipped, drift.opted_out, drift.perhaps_opted_out) == (1 + held_back, 1, held_back, 0)
+    assert [await status(app, number) for number in (1, 2, 3)] == ["Complete", "Queued", "Complete"]
+    assert len(drift.opted_out_examples) == held_back
+
+
+async def test_of_several_names_the_one_that_the_person_has_opted_out_of_decides(app, url):
+    await delivered(app, 2)
+    section = {**SUBSCRIBING, "smsBlacklisted": {"sql": "brevo_contact_id = '1'", "subscribe": True}}
+    changes = {str(n): {"CITY": "Oslo", "smsBlacklisted": True} for n in (1, 2)}
+    drift, _ = await compared(url, Consenting(changes), section, forms=BREVO, flips=True)
+    assert (drift.flipped, drift.opted_out, await status(app, 1)) == (1, 1, "Queued")
+
+
+@pytest.mark.parametrize("consent", ["NULL::boolean", "true", {"sql": "false"}])
+async def test_a_row_that_does_not_opt_in_is_queued_whatever_the_crm_holds(app, url, consent):
+    await delivered(app, 1)
+    asked = consent if isinstance(consent, dict) else {"sql": consent, "subscribe": True}
+    section = {"CITY": "city", "emailBlacklisted": asked}
+    drift, _ = await compared(
+        url, Consenting({"1": {"CITY": "Oslo", "emailBlacklisted": True}}), section, forms=BREVO, flips=True
+    )
+    assert (drift.flipped, drift.opted_out, drift.perhaps_opted_out) == (1, 0, 0)
+
+
+async def test_of_a_client_that_does_not_show_consent_nobody_is_queued_whose_row_opts_in(app, url):
+    await delivered(app, 2)
+    section = {"CITY": "city", "emailBlacklisted": {"sql": "CASE brevo_contact_id WHEN '1' THEN false END", "subscribe": True}}
+    drift, _ = await compared(url, Held({str(n): {"CITY": "Oslo"} for n in (1, 2)}), section, forms=BREVO, flips=True)
+    assert (drift.differing, drift.flipped, drift.opted_out, drift.perhaps_opted_out) == (2, 1, 0, 1)
+    assert await status(app, 1) == "Complete"
+
+
 async def test_without_flip_nothing_is_written(app, url):
     await delivered(app, 3)
     before = await app.fetch("SELECT *, xmin::text FROM contacts")

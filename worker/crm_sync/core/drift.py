@@ -34,7 +34,9 @@ class Drift:
 
     changed: delivered, flipped or edited while they were compared. in_line: in line or in flight. shared: another row has the
     same record, and may have been sent last. left: not overwritten in the CRM (ALREADY_THERE). unreadable: the mapping fails for
-    them. undelivered: never delivered, withdrawn or in Error. flipped, locked, refused: of the differing ones.
+    them. undelivered: never delivered, withdrawn or in Error. flipped, locked, refused: of the differing ones. opted_out: those
+    of them who have opted out in the CRM, and whom a delivery would opt in again; perhaps_opted_out: those whom it
+    would, and the CRM does not show whether they have. Neither are flipped.
 
     fields: by name. not_stored: by field name, contacts for which the CRM does not store the field as sent, as the row says
     (FIELD_NOT_SENT). unread: the fields that the CRM does not return; moving: those that it changes by itself. limited: it
@@ -60,6 +62,9 @@ class Drift:
     flipped: int = 0
     locked: int = 0
     refused: int = 0
+    opted_out: int = 0
+    opted_out_examples: list[str] = field(default_factory=list)
+    perhaps_opted_out: int = 0
     last_key: str | None = None
 
     @property
@@ -78,6 +83,11 @@ class Drift:
         self.unknown += 1
         if len(self.unknown_examples) < EXAMPLES:
             self.unknown_examples.append(key)
+
+    def has_opted_out(self, key: str) -> None:
+        self.opted_out += 1
+        if len(self.opted_out_examples) < EXAMPLES:
+            self.opted_out_examples.append(key)
 
     def as_object(self) -> Mapping[str, Any]:
         """For scripts: keys, no values."""

@@ -2,6 +2,9 @@
 
 A contact is read, its record is read, and if they differ the contact is read once more: a delivery or an edit in between is not
 drift. Values are compared as the client would send them, according to the types of the CRM's fields (`Client.same`).
+
+A delivery sends a whole row. So a contact is not queued, whatever differs, if its row opts in and the CRM shows that the person
+has opted out, or does not show it: nobody asked for that opt-in now.
 """
 
 import asyncio
@@ -11,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from crm_sync.core.codes import Code
+from crm_sync.core.consent import opting_in
 from crm_sync.core.drift import Drift, Example
 from crm_sync.core.identity import check_email
 from crm_sync.core.left_fields import left_out
@@ -51,12 +55,15 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class _Difference:
-    """A contact that differs from its record. record: None if there is none. fields: those that differ, with the CRM's values."""
+    """A contact that differs from its record. record: None if there is none. fields: those that differ, with the CRM's values.
+    opted_out: whether a delivery would opt in somebody who has opted out; None if the record does not show that.
+    """
 
     row: Row
     contact: Contact
     record: Record | None
     fields: Mapping[str, Any]
+    opted_out: bool | None = False
 
 
 class Comparer:
@@ -87,6 +94,7 @@ class Comparer:
         self._tell = tell
         self._queued = queued
         self._names: Sequence[str] = ()
+        self._asked: Sequence[str] = ()  # these, and the consent that decides whether a contact may be queued
         self._schema: RemoteSchema | None = None
         self._turns = asyncio.Semaphore(min(MOST_REQUESTS, client.concurrency))
 
@@ -122,6 +130,7 @@ class Comparer:
         self._names = [name for name in names if name not in self.drift.unread and name not in self.drift.moving]
         if not self._names:
             raise DeclinedError(f"{self._comparing.crm} has nothing to compare {' and '.join(names)} with")
+        self._asked = [*dict.fromkeys([*self._names, *filter(self._is_read, self._mapping.opt_outs)])]
 
     def _is_read(self, name: str) -> bool:
         if name == EMAIL or any(shape.name == name for shape in self._mapping.shapes):
@@ -179,7 +188,7 @@ class Comparer:
     async def _held(self, contacts: Sequence[Contact]) -> list[Record | Outcome | None]:
         """The record of each contact: None if there is none, or a marker if there are several."""
         async with self._turns:
-            said: Sequence[Held] = await asked(lambda some: self._client.read(some, self._names), contacts, self._waits)
+            said: Sequence[Held] = await asked(lambda some: self._client.read(some, self._asked), contacts, self._waits)
         return each_told(said, Code.CLIENT_FAILED, f"the client of {self._comparing.crm} does not know how to read contacts")
 
     def _difference(self, row: Row, contact: Contact, record: Record | None) -> _Difference | None:
@@ -204,7 +213,20 @@ class Comparer:
                     self._not_stored(name)
                 elif not same:
                     fields[name] = held
-        return _Difference(row, contact, record, fields) if fields else None
+        return _Difference(row, contact, record, fields, self._has_opted_out(contact, record)) if fields else None
+
+    def _has_opted_out(self, contact: Contact, record: Record) -> bool | None:
+        """Whether a delivery would opt in somebody who has opted out; None if the record does not show that."""
+        found: bool | None = False
+        for name, opt_outs in self._mapping.opt_outs.items():
+            wanted = None if (value := contact.filled.get(name)) is None else opting_in(value, opt_outs)
+            if wanted is None:
+                continue
+            if name not in record.values:
+                found = None
+            elif not self._client.same(None, name, wanted, record.values[name]):
+                return True
+        return found
 
     async def _settle(self, found: Sequence[_Difference]) -> None:
         """Counts and queues the contacts that have not changed since they were read."""
@@ -219,7 +241,7 @@ class Comparer:
                 self.drift.changed += 1
             elif one.record is None:
                 self.drift.is_unknown(one.row.key)
-            elif self._count(one):
+            elif self._count(one) and self._may_queue(one):
                 queued.append(one.row)
         if self._wanted.flips:
             await self._flip(queued)
@@ -238,6 +260,12 @@ class Comparer:
         differs = len(refused) < len(one.fields)
         self.drift.differing += differs
         return differs
+
+    def _may_queue(self, one: _Difference) -> bool:
+        if one.opted_out:
+            self.drift.has_opted_out(one.row.key)
+        self.drift.perhaps_opted_out += one.opted_out is None
+        return one.opted_out is False
 
     def _not_stored(self, name: str) -> None:
         self.drift.not_stored[name] = self.drift.not_stored.get(name, 0) + 1

@@ -61,6 +61,18 @@ def remarks(crm: str, drift: Drift, command: str, *, flips: bool) -> Iterator[st
         )
     if drift.ambiguous:
         yield f"Several records of {crm} have the address of an ambiguous contact: merge them there."
+    if drift.opted_out:
+        keys = ", ".join(map(harmless, drift.opted_out_examples))
+        yield (
+            f"Opted out in {crm}, by key: {keys}{' and others' if drift.opted_out > len(drift.opted_out_examples) else ''}. "
+            "Their rows opt them in, and a delivery sends the whole row. So --flip leaves them alone, whatever differs: correct "
+            "their rows, or flip those by key who have consented again since."
+        )
+    if drift.perhaps_opted_out:
+        yield (
+            f"{drift.perhaps_opted_out:,} of those that differ have a row that opts them in, and {crm} does not show here "
+            "whether they have opted out. So --flip leaves them alone: flip those by key who have not."
+        )
     if drift.not_stored:
         counts = ", ".join(f"{printable(field, LONGEST_VALUE)} ({count:,})" for field, count in sorted(drift.not_stored.items()))
         yield f"{crm} does not keep these fields as they are sent (FIELD_NOT_SENT), which is no drift: {counts}."
@@ -112,6 +124,7 @@ def _counted(crm: str, drift: Drift) -> str:
         f"{drift.differing:,} differ",
         f"{drift.unknown:,} are unknown to {crm}",
         *([f"{drift.ambiguous:,} ambiguous"] if drift.ambiguous else []),
+        *([f"{drift.opted_out:,} opted out"] if drift.opted_out else []),
         *([f"{drift.flipped:,} queued"] if drift.flipped else []),
     ]
     return ", ".join(parts)

@@ -56,7 +56,8 @@ class FieldMapping:
     texts of unlimited length. notes: what the user should know about a field. emptied: the fields that are emptied in the CRM if
     the row no longer has a value for them. shapes: the shape of each field, to compare with the CRM's schema; not for names that
     are not fields there. apart: the names of which both are sent, and of which one contact must not have the same id in both.
-    if_empty: the fields that are sent only where the CRM has no value. together: makes the fields of a row that is sent for
+    if_empty: the fields that are sent only where the CRM has no value. opt_outs: for the names that may opt contacts in again, a
+    function that keeps the part of a value that opts out. together: makes the fields of a row that is sent for
     several; without it, they are its own.
     """
 
@@ -69,6 +70,7 @@ class FieldMapping:
     shapes: Sequence[SentField] = ()
     apart: Sequence[Apart] = ()
     if_empty: frozenset[str] = frozenset()
+    opt_outs: Mapping[str, Form] = field(default_factory=dict)
     together: Together | None = None
 
 
@@ -213,7 +215,8 @@ async def prepare(
     ]
     members = {name: known for name in fields if (known := forms.member(name)) is not None}
     together = over_fields(members, forms.together) if members and forms.together else None
-    return FieldMapping(email, fields, writers, longest, notes, shapes=shapes, apart=apart, together=together)
+    opt_outs = {name: form for name, known in members.items() if name in subscribing and (form := forms.members[known].opt_outs)}
+    return FieldMapping(email, fields, writers, longest, notes, shapes=shapes, apart=apart, opt_outs=opt_outs, together=together)
 
 
 def _writer_of(name: str, its: Type, forms: Forms, *, subscribe: bool) -> Form | None:
