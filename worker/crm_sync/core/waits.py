@@ -68,6 +68,9 @@ class Waits:
     longest_mending_look_s: float = 60.0
     proof_s: float = 1.0  # without a refusal, before a reopened lane counts as fixed
 
+    # A worker that has just started.
+    backlog_first_s: float = 10.0  # what is in line is delivered first; scans of the whole table begin after this at the latest
+
     # What other workers left behind.
     forget_worker_s: float = 30.0  # longer than a statement of a worker that is gone can still run
     strays_again_s: float = 5.0  # before the next full look, if the last one found something; doubled each time

@@ -275,7 +275,8 @@ class Daemon:
                     windows[crm] = account.windows
         database, session, waits = wiring.database, wiring.session, self._waits
         alerts = Alerts(database, session, channels, tables=wiring.tables, windows=windows, advised=with_advice, waits=waits)
-        return Telling(database, session, wiring.tallies, alerts, days=self._settings.history_days, waits=waits)
+        settled = [lane.settled for lane in self.lanes.values()]
+        return Telling(database, session, wiring.tallies, alerts, days=self._settings.history_days, settled=settled, waits=waits)
 
     async def _run_loops(self, wiring: Wiring, telling: Telling) -> None:
         try:

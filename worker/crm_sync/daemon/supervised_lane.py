@@ -27,6 +27,7 @@ from crm_sync.daemon.wiring import Wiring
 from crm_sync.errors import ConfigurationError, CrmSyncError, DatabaseTroubleError
 from crm_sync.lane.ending import end_tasks
 from crm_sync.lane.lane import Lane
+from crm_sync.lane.wake import wait
 from crm_sync.log import Trouble
 from crm_sync.postgres.backoff import Backoff
 from crm_sync.table.contacts import UNREADABLE
@@ -58,6 +59,7 @@ class SupervisedLane:
         self.well = False  # it is open, and nothing has been refused for a moment
         self._tried_again = False  # since it last worked
         self._stopping = False
+        self.settled = asyncio.Event()  # it has delivered what it found in line at the start, or taken its time for that
         self._fault = Fault(crm, wiring.database, wiring.session)
         self._trouble = Trouble(crm=crm, loop="lane")
         self._trouble_pause = Backoff(waits)
@@ -178,18 +180,24 @@ class SupervisedLane:
             await end_tasks(loops)
 
     def _loops(self, lane: Lane, plan: LanePlan, progress: LaneProgress) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
-        recovery, session = self._wiring.recovery, self._wiring.session
+        session = self._wiring.session
         interval_s = plan.settings.sync_scheduler_interval_minutes * 60
-        look = partial(recovery.look_over, self.crm)
+        asked = self._wiring.recovery.asked(self.crm)
         return [
             ("lane", lane.run),
             ("writer", lane.write),
             ("breaker", lane.listen),
             ("tombstones", lane.delete),
-            ("full look", partial(every, interval_s, session, look, recovery.asked(self.crm), self._waits)),
+            ("full look", partial(every, interval_s, session, partial(self._look_over, lane), asked, self._waits)),
             ("proof", self._prove),
             ("progress", progress.run),
         ]
+
+    async def _look_over(self, lane: Lane) -> bool:
+        """A backlog comes first, because the scan would compete with it."""
+        await wait(lane.rested, self._waits.backlog_first_s)
+        self.settled.set()
+        return await self._wiring.recovery.look_over(self.crm)
 
     async def _loop(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
         try:

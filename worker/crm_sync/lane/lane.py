@@ -261,6 +261,11 @@ class Lane:
         return bool(self._in_hand)
 
     @property
+    def rested(self) -> asyncio.Event:
+        """Set once it has found nothing to claim: what was in line when it started is claimed."""
+        return self._wake.rested
+
+    @property
     def in_flight(self) -> int:
         """Contacts in hand."""
         return len(self._in_hand)

@@ -23,11 +23,13 @@ LATE_S = 0.002  # a timer that fires a moment early would find nothing
 class Wake:
     """The sleep of one lane. Every async method raises DatabaseTroubleError.
 
-    asked: set while something wants the lane to look: the bell, the tick, a row that is due again.
+    asked: set while something wants the lane to look: the bell, the tick, a row that is due again. rested: set once it has found
+    nothing to claim.
     """
 
     def __init__(self, lane_id: int, channel: Channel, contacts: Contacts) -> None:
         self.asked = asyncio.Event()
+        self.rested = asyncio.Event()
         self._cause = Cause.RECOVERY
         self._channel = channel
         self._contacts = contacts
@@ -87,6 +89,7 @@ class Wake:
             await self._nap()  # it was committed before the bell was armed, or its row is locked by the application
             return
         self._nap_s = 0.0
+        self.rested.set()
         await self._wait(None if due_in_s is None else due_in_s + LATE_S, Cause.DUE)
 
     async def _nap(self) -> None:

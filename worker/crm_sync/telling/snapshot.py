@@ -9,6 +9,8 @@ Between two passes, finishes update the numbers (`crm_sync.core.moves`).
 
 import asyncio
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from crm_sync.core.waits import USUAL, Waits
@@ -29,15 +31,21 @@ SHARE = 100  # the time between two passes is at least this many times the durat
 class Snapshot:
     """The part of a worker that counts, if it is its turn."""
 
-    def __init__(self, database: Database, session: Session, waits: Waits = USUAL) -> None:
+    def __init__(self, database: Database, session: Session, settled: Sequence[asyncio.Event], waits: Waits = USUAL) -> None:
+        """settled: set once the lanes have delivered what they found in line at the start; the first count waits for a moment."""
         self._database = database
         self._session = session
+        self._settled = settled
         self._waits = waits
         self._trouble = Trouble(loop="snapshot")
 
     async def run(self) -> None:
         """Counts, forever. A failure is logged once, and does not affect the lanes."""
         await self._session.opened.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._waits.backlog_first_s):
+                for settled in self._settled:
+                    await settled.wait()
         while True:
             await self._session.opened.wait()
             started = time.monotonic()

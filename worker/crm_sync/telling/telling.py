@@ -1,7 +1,7 @@
 """Everything a worker records in the database about its work, next to its lanes and never in their way."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 
@@ -20,7 +20,7 @@ Loop = tuple[str, Callable[[], Coroutine[None, None, None]]]
 
 
 class Telling:
-    """tallies: as in Minutes. days: for which history is kept."""
+    """tallies: as in Minutes. days: for which history is kept. settled: as in Snapshot."""
 
     def __init__(
         self,
@@ -30,12 +30,13 @@ class Telling:
         alerts: Alerts,
         *,
         days: int,
+        settled: Sequence[asyncio.Event],
         waits: Waits = USUAL,
     ) -> None:
         self._minutes = Minutes(tallies, database, lambda: session.worker_id, waits)
         self._events = EventsLog(database, lambda: session.worker_id, waits)
         self._tidying = Tidying(days, database, lambda: session.worker_id, waits)
-        self._snapshot = Snapshot(database, session, waits)
+        self._snapshot = Snapshot(database, session, settled, waits)
         self._alerts = alerts
         self._opened = session.opened
         self._last_words_s = waits.last_words_s
