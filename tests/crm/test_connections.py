@@ -6,7 +6,7 @@ from contextlib import closing, suppress
 import pytest
 from yarl import URL
 
-from crm_sync.crm.connections import KEEP_ALIVE_S, Connections
+from crm_sync.crm.connections import KEEP_ALIVE_S, Connections, _Line
 from crm_sync.crm.exchange import Request
 from crm_sync.crm.http import Http
 from crm_sync.errors import OutageError
@@ -160,6 +160,51 @@ async def test_a_connection_that_the_server_has_closed_while_it_idled_is_no_trou
     async with KeepingServer(says) as server, Http(server.url, {}) as http:
         for _ in range(20):
             assert (await http.request("POST", "/contacts", {})).get("id") == 7
+
+
+@pytest.mark.parametrize(
+    "unasked",
+    [
+        pytest.param(GOOD.replace(b"7", b"9"), id="an answer"),
+        pytest.param(b"HTTP/1.0 408 Request Time-out\r\nConnection: close\r\n\r\n<html>", id="a timeout"),
+        pytest.param(b"HTTP/1.1 200", id="half an answer"),
+        pytest.param(b"HTTP/1.1 100 Continue\r\n\r\n", id="an early answer"),
+        pytest.param(b"0\r\n\r\n", id="the end of a body"),
+    ],
+)
+async def test_what_a_server_says_unasked_is_no_answer_to_the_next_request(unasked, monkeypatch):
+    arrived, answered = asyncio.Event(), asyncio.Event()
+    data_received = _Line.data_received
+
+    def listening(self, data):
+        data_received(self, data)
+        if data == unasked:
+            arrived.set()
+
+    async def serve(reader, writer):
+        nonlocal connections
+        connections += 1
+        with suppress(ConnectionError, asyncio.IncompleteReadError), closing(writer):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(GOOD)
+            await answered.wait()
+            writer.write(unasked)
+            await reader.read()
+
+    connections = 0
+    monkeypatch.setattr(_Line, "data_received", listening)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with (
+        server,
+        Http(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", {}, timeout_s=5.0) as http,
+        asyncio.timeout(5),
+    ):
+        assert (await http.request("GET", "/contacts")).get("id") == 7
+        answered.set()
+        await arrived.wait()
+        answered.clear()
+        assert (await http.request("GET", "/contacts")).get("id") == 7
+    assert connections == 2
 
 
 async def test_an_endless_series_of_early_answers_is_no_answer_and_read_no_further():

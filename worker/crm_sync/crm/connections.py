@@ -154,9 +154,11 @@ class _Line(ResponseHandler):
     begun_at.
 
     early: interim responses (100 Continue, 103 Early Hints) since then. is_answered: whether the answer itself has begun.
+    is_free: whether it waits for its next request.
     """
 
     requests = 0
+    is_free = False
     is_heard = False
     begun_at = 0.0
     early = 0
@@ -171,8 +173,16 @@ class _Line(ResponseHandler):
         self.begun_at = self._loop.time()
         self.early = 0
         self.is_answered = False
+        self.is_free = False
+
+    def end(self) -> None:
+        self.is_free = True
 
     def data_received(self, data: bytes) -> None:
+        if self.is_free and data and self.transport is not None:
+            # Said unasked, such as the 408 of some proxies. It would be taken for the answer to the next request.
+            self.transport.abort()
+            return
         self.is_heard = True
         if not self.is_answered:
             final = _FINAL.search(data)
@@ -212,6 +222,7 @@ class _Connector(aiohttp.TCPConnector):
         line = connection.protocol
         if isinstance(line, _Line):
             line.begin()
+            connection.add_callback(line.end)
             _line.set(line)
         return connection
 
