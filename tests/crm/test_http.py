@@ -265,6 +265,13 @@ async def test_a_status_that_speaks_of_everybody_is_an_error_of_the_lane(prepare
     assert raised.reason.endswith(f"({status}: said so)") or code == "REDIRECTED"
 
 
+@pytest.mark.parametrize("status", [101, "099", "000"])
+async def test_a_status_below_200_is_no_answer_of_a_crm(status):
+    error = await failure(whole(status, b"{}"))
+    assert (type(error), error.code) == (OutageError, "BROKEN_ANSWER")
+    assert f"what answered {int(status)} is not the CRM: check its base URL" in error.reason
+
+
 @pytest.mark.parametrize("status", [200, 302, 401, 402, 403, 408, 429, 500, 503, 999])
 async def test_send_judges_nothing(prepared, status):
     prepared.answer(CONTACTS, status, b'{"message": "said so"}')
@@ -499,13 +506,14 @@ async def test_a_body_cut_off_by_the_end_of_the_connection_is_no_data(answer):
         ("GZIP", GZIPPED),
         ("x-gzip", GZIPPED + bytes(8)),
         ("gzip", gzip.compress(b'{"id"') + gzip.compress(b": 7}")),
+        ("gzip", gzip.compress(b'{"id": 7}') + gzip.compress(b"") * 99),
         ("deflate", ZIPPED),
         ("deflate", ZIPPED[2:-4]),
         ("identity", b'{"id": 7}'),
         ("gzip, gzip", gzip.compress(GZIPPED)),
         ("", b'{"id": 7}'),
     ],
-    ids=["gzip", "capitals", "padded", "two members", "zlib", "bare deflate", "identity", "twice", "no coding"],
+    ids=["gzip", "capitals", "padded", "two members", "100 members", "zlib", "bare deflate", "identity", "twice", "no coding"],
 )
 async def test_a_coded_answer_is_decoded(coding, body):
     assert (await ask(whole(200, body, f"Content-Encoding: {coding}"))).get("id") == 7
@@ -529,6 +537,12 @@ async def test_a_status_that_speaks_of_everybody_counts_whatever_the_body_is(sta
         pytest.param(whole(201, b"plain", "Content-Encoding: gzip"), "is not valid gzip", id="not gzipped"),
         pytest.param(whole(201, b"?", "Content-Encoding: br"), "has an encoding that was not asked for", id="another coding"),
         pytest.param(raw(201, b"{", "Content-Length: 9"), "was interrupted", id="broken off"),
+        pytest.param(
+            whole(201, gzip.compress(b"") * 10_000, "Content-Encoding: gzip"), "is gzip of more than 100 parts", id="many parts"
+        ),
+        pytest.param(
+            whole(201, b"?", f"Content-Encoding: {', '.join(['gzip'] * 300)}"), "has more than 3 encodings", id="many encodings"
+        ),
     ],
 )
 async def test_of_an_answer_with_a_flaw_its_status_and_headers_are_told(answer, reason):

@@ -671,6 +671,13 @@ async def test_an_error_that_is_no_json_marks_nobody(prepared, alone, status):
     assert "Ada" not in str(caught.value)
 
 
+async def test_an_upgrade_that_nobody_asked_for_marks_nobody():
+    upgrade = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    async with answering(upgrade) as url, client(url) as n8n:
+        with pytest.raises(OutageError, match=r"BROKEN_ANSWER: what answered 101 is not the CRM: check N8N_WEBHOOK_URL"):
+            await deliver(n8n)
+
+
 # If there is no workflow.
 
 

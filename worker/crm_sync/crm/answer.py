@@ -84,8 +84,8 @@ def usable(answer: Answer, body: object = None, *, check: str = "check its base 
     """The answer to this body, if it is about the contacts. check: the settings to check if something else answers; keys: those
     to check if the credentials are refused.
 
-    Raises OutageError (5xx, 408), RefusedError (401, 402, 403, 407), StatusRefusedError (3xx; 401, 402 and 403 without a JSON
-    object), ThrottledError (429), and the flaw of the answer.
+    Raises OutageError (5xx, 408, below 200), RefusedError (401, 402, 403, 407), StatusRefusedError (3xx; 401, 402 and 403 without
+    a JSON object), ThrottledError (429), and the flaw of the answer.
     """
     status = answer.status
     if status == 429:
@@ -100,6 +100,9 @@ def usable(answer: Answer, body: object = None, *, check: str = "check its base 
         raise _redirected(answer, body, check)
     if status >= 500 or status == REQUEST_TIMEOUT:
         raise OutageError(Code.CRM_ERROR, f"the CRM failed ({answer.label}: {quoted(answer, body)})")
+    if status < 200:
+        # Interim, and so none; or no status of HTTP at all.
+        raise OutageError(Code.BROKEN_ANSWER, f"what answered {answer.label} is not the CRM: {check}")
     if answer.flaw is not None:
         raise answer.flaw
     return answer

@@ -14,6 +14,10 @@ from crm_sync.errors import BatchRefusedError, LaneError, OutageError
 LARGEST_BODY_BYTES = 4 * 1024 * 1024
 KEPT_BYTES = 16 * 1024  # of a body with a flaw: enough to quote
 
+# What it takes to decode grows with the square of their number, and nothing else runs meanwhile. Servers send one or two.
+MOST_MEMBERS = 100
+MOST_CODINGS = 3
+
 _ANY = zlib.MAX_WBITS | 32  # gzip or zlib, according to the header
 _BARE = -zlib.MAX_WBITS
 _DEFLATED = 8  # the method in a zlib header
@@ -54,7 +58,10 @@ def _measure(body: bytearray) -> None:
 
 def _decoded(body: bytes, codings: str) -> bytes:
     """Raises ValueError, and _TooLargeError if the result would be too large."""
-    for coding in reversed([coding.strip().lower() for coding in codings.split(",")]):
+    names = [coding.strip().lower() for coding in codings.split(",")]
+    if len(names) > MOST_CODINGS:
+        raise ValueError(f"has more than {MOST_CODINGS} encodings, one in the other")
+    for coding in reversed(names):
         match coding:
             case "" | "identity":
                 pass
@@ -70,7 +77,11 @@ def _inflated(body: bytes, coding: str) -> bytes:
     found = bytearray()
     rest = body
     bare = coding == "deflate" and body and body[0] & 0xF != _DEFLATED
+    members = 0
     while rest:
+        members += 1
+        if members > MOST_MEMBERS:
+            raise ValueError(f"is {coding} of more than {MOST_MEMBERS} parts")
         inflater = zlib.decompressobj(_BARE if bare else _ANY)
         try:
             found += inflater.decompress(rest, LARGEST_BODY_BYTES + 1 - len(found))
