@@ -64,6 +64,8 @@ def test_a_number_is_read_back_as_it_is_by_who_reads_doubles(number):
         ("0.123456789012345", 0.123456789012345),
         ("0.1234567890123456", "0.1234567890123456"),
         ("1" + "0" * 5000, "1" + "0" * 5000),
+        ("1e9999999999999999999", "1e9999999999999999999"),
+        ("-1E-9999999999999999999", "-1E-9999999999999999999"),
     ],
 )
 def test_a_number_that_no_double_holds_is_sent_as_its_text(text, sent):
@@ -175,6 +177,7 @@ SINGLE = {
     "1.5E+2": (Kind.NUMERIC, "150"),
     "-0": (Kind.NUMERIC, "0"),
     "1e9999": (Kind.NUMERIC, "1e9999"),
+    "1e9999999999999999999": (Kind.NUMERIC, "1e9999999999999999999"),
     "12345678901234567891": (Kind.NUMERIC, "12345678901234567891"),
     '" Ada "': (Kind.TEXT, " Ada "),
     r'"\ud83d\ude00 \u00e9"': (Kind.TEXT, "😀 é"),

@@ -1,13 +1,19 @@
 """Values arrive as intended, whatever database, role and pooler set: how each Postgres type reaches the client of each CRM."""
 
-import pytest
+from dataclasses import replace
 
+import pytest
+from structlog.testing import capture_logs
+
+from crm_sync import events
+from crm_sync.core.values import PLAIN
 from crm_sync.crm.values import BREVO, HUBSPOT, MAUTIC, N8N
+from crm_sync.daemon.daemon import Daemon
 from crm_sync.postgres.pool import Database
 from crm_sync.table.mapping import prepare_for
 from crm_sync.table.one_contact import read, show
 from crm_sync.table.schema import read_schema
-from tests.harness import ScriptedCrm, running, until
+from tests.harness import ScriptedCrm, account, configured, driven, running, until
 from tests.roles import as_worker
 from tests.steps import insert
 
@@ -219,3 +225,45 @@ async def test_a_number_that_no_double_holds_keeps_its_digits_or_is_its_contacts
     if not sent:
         [error] = await app.fetch("SELECT brevo_processing_error AS said FROM contacts WHERE brevo_sync_status = 'Error'")
         assert error["said"].startswith("MAPPING_FAILED: SHARE: numeric value out of range; ")
+
+
+async def test_a_number_in_json_beyond_any_exponent_holds_up_nobody(app, url, tmp_path):
+    """The type json, unlike jsonb, checks only how it is written."""
+    file = tmp_path / "mapping.toml"
+    file.write_text('[brevo]\nSHARE = "first_name::json"\n')
+    crm = ScriptedCrm(batch_limit=100)
+    await app.execute(
+        "INSERT INTO contacts (email, first_name, brevo_sync_status) SELECT n || '@example.com', "
+        "CASE n WHEN 7 THEN '1e9999999999999999999' WHEN 8 THEN '{\"a\": -1E-9999999999999999999}' ELSE '5' END, 'Queued' "
+        "FROM generate_series(1, 20) AS n"
+    )
+    async with running(url, crm, mapping_file=file):
+        await until(app, "bool_and(brevo_sync_status = 'Complete') FROM contacts")
+    values = {fields["email"]: fields["SHARE"] for fields in crm.store.values()}
+    assert values.pop("7@example.com") == "1e9999999999999999999"
+    assert values.pop("8@example.com") == {"a": "-1E-9999999999999999999"}
+    assert {*values.values()} == {5}
+
+
+async def test_a_bug_in_a_form_is_its_contacts_and_holds_up_nobody(app, url):
+    """A plug-in's, or ours: the contact says so, and the log has the place once."""
+
+    def form(text):
+        return {"Ada": "Ada"}[text]
+
+    crm = ScriptedCrm(batch_limit=100)
+    usual = account(crm)
+    accounts = {"brevo": replace(usual, forms=replace(PLAIN, text=form))}
+    await app.execute(
+        "INSERT INTO contacts (email, first_name, brevo_sync_status) SELECT n || '@example.com', "
+        "CASE WHEN n % 10 = 0 THEN 'Eve' ELSE 'Ada' END, 'Queued' FROM generate_series(1, 100) AS n"
+    )
+    with capture_logs() as log:
+        async with driven(Daemon(configured(accounts, database_url=as_worker(url)))):
+            await until(app, "bool_and(brevo_sync_status IN ('Complete', 'Error')) FROM contacts")
+    assert len(crm.store) == 90
+    failed = "MAPPING_FAILED: FIRSTNAME: its conversion failed (KeyError): see the log for its traceback"
+    assert await app.fetchval("SELECT count(*) FROM contacts WHERE brevo_processing_error = $1", failed) == 10
+    [told] = [entry for entry in log if entry["event"] == events.CLIENT_FAILED]
+    assert "in form" in told["exception"]
+    assert "Eve" not in told["exception"]

@@ -6,6 +6,7 @@ Other consumers of events, such as metrics, tap the same events (`tap`): the cod
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO, cast
@@ -15,6 +16,8 @@ import structlog
 from crm_sync import events
 
 Tap = Callable[[Mapping[str, Any]], None]
+
+MOST_PLACES = 1000  # in the code, that are remembered
 
 _taps: list[Tap] = []
 _level = logging.INFO  # of what is written
@@ -43,6 +46,26 @@ def tapped(listener: Tap) -> Iterator[None]:
         yield
     finally:
         untap(listener)
+
+
+class FaultLog:
+    """Reports each place where the client of a CRM, or a form of it, fails once, with the traceback, however often it fails."""
+
+    def __init__(self, crm: str) -> None:
+        self._log = structlog.get_logger().bind(crm=crm)
+        self._told: set[tuple[str, str, int]] = set()
+
+    def tell(self, error: Exception) -> None:
+        """Without the text of the error, which can quote a contact."""
+        frames = traceback.extract_tb(error.__traceback__)
+        place = (frames[-1].filename, frames[-1].lineno or 0) if frames else ("", 0)
+        kind = (type(error).__name__, *place)
+        if kind not in self._told:
+            if len(self._told) >= MOST_PLACES:
+                self._told.clear()
+            self._told.add(kind)
+            lines = [*traceback.format_list(frames), type(error).__name__]
+            self._log.error(events.CLIENT_FAILED, exception="".join(lines))
 
 
 def hand_to_taps(_logger: object, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:

@@ -2,7 +2,7 @@
 
 import math
 import struct
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 
 from crm_sync.errors import UnsendableError
 
@@ -42,7 +42,9 @@ def digits(text: str) -> str:
 
 def plain_digits(text: str) -> str:
     """A JSON number, from a numeric as Postgres writes it: no exponent, no negative zero. Thousands of digits are kept."""
-    number = Decimal(text)
+    number = _decimal(text)
+    if number is None:
+        return text
     if not number:
         number = abs(number)
     return f"{number:f}" if abs(number.adjusted()) <= MOST_WRITTEN_OUT else text
@@ -55,7 +57,10 @@ def exact_whole(number: int) -> int | str:
 
 def exact(text: str) -> int | float | str:
     """The same for any decimal number."""
-    _, figures, exponent = Decimal(text).as_tuple()
+    number = _decimal(text)
+    if number is None:
+        return text
+    _, figures, exponent = number.as_tuple()
     if not isinstance(exponent, int):
         raise UnsendableError(_NO_NUMBER)
     significant = "".join(map(str, figures)).lstrip("0")
@@ -63,10 +68,18 @@ def exact(text: str) -> int | float | str:
     if not significant:
         return 0
     if exponent >= 0:
-        return exact_whole(int(Decimal(text))) if len(significant) + exponent <= len(str(MOST_EXACT)) else text
-    number = float(text)
+        return exact_whole(int(number)) if len(significant) + exponent <= len(str(MOST_EXACT)) else text
+    double = float(text)
     # Far below 1e-300 a double has fewer digits.
-    return number if len(significant) <= MOST_DIGITS and abs(number) > 1e-300 else text
+    return double if len(significant) <= MOST_DIGITS and abs(double) > 1e-300 else text
+
+
+def _decimal(text: str) -> Decimal | None:
+    """None if its exponent is too large for it: the type json, unlike jsonb, takes any that is written correctly."""
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        return None
 
 
 def number_text(value: float) -> str:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from crm_sync.core.outcome import Contact
 from crm_sync.core.values import Apart, Form
 from crm_sync.errors import DatabaseTroubleError, RowRefusedError, TooSlowError, UnsendableError
+from crm_sync.log import FaultLog
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import render
 
@@ -64,9 +65,11 @@ def cut(email: str, fields: Mapping[str, str], longest: Mapping[str, int], most:
     return ",\n    ".join(parts)
 
 
-def written(contacts: list[Contact], writers: Mapping[str, Form], apart: Sequence[Apart] = ()) -> Claimed:
+def written(contacts: list[Contact], writers: Mapping[str, Form], apart: Sequence[Apart], faults: FaultLog) -> Claimed:
     """Converts their values in place to the form that the CRM takes. A contact with a value that cannot be converted is
     unreadable, and so is one that is to join and to leave the same. apart: whose names have writers.
+
+    A bug in a form, which a plug-in can bring along, is that of the contacts that trigger it too, and faults tells of it.
     """
     if not writers:
         return Claimed(contacts, [])
@@ -86,6 +89,10 @@ def written(contacts: list[Contact], writers: Mapping[str, Form], apart: Sequenc
         except UnsendableError as error:
             # Without fields, like one that could not be read: then nothing in the reason is masked for being one of its values.
             unreadable.append((contact._replace(fields={}), f"{name}: {error}"))
+        except Exception as error:  # noqa: BLE001 (told with its traceback)
+            faults.tell(error)
+            words = f"{name}: its conversion failed ({type(error).__name__}): see the log for its traceback"
+            unreadable.append((contact._replace(fields={}), words))
         else:
             taken.append(contact)
     return Claimed(taken, unreadable)
@@ -123,6 +130,7 @@ class Reader:
         self._writers = writers
         self._longest = longest
         self._apart = apart
+        self._faults = FaultLog(variables["crm"])
         self._names = tuple(fields)
         self._read = render("read_contacts", {**variables, "mapped": cut(email, fields, longest, SHORT)})
         self._read_whole = render("read_contacts", {**variables, "mapped": cut(email, fields, longest)})
@@ -229,7 +237,7 @@ class Reader:
         return str(error)
 
     def _written(self, contacts: list[Contact]) -> Claimed:
-        claimed = written(contacts, self._writers, self._apart)
+        claimed = written(contacts, self._writers, self._apart, self._faults)
         return claimed if self._finish is None else self._finish(claimed)
 
     def _filled(self, contact: Contact, values: Sequence[Any]) -> Contact:
