@@ -4,8 +4,12 @@ import asyncio
 
 import pytest
 
+from crm_sync.lane.deletions import Deleter
+from crm_sync.postgres.pool import Database
+from crm_sync.table.schema import read_schema
 from tests.faults.promise import LINE_UP
 from tests.harness import TIMEOUT_S, ScriptedCrm, running
+from tests.roles import as_worker
 
 CONTACTS = 4
 SENT = "SELECT count(*) FROM crm_sync.history WHERE outcome = 'deferred'"
@@ -36,6 +40,15 @@ async def test_by_a_client_that_leaves_no_trail_it_may_have_been_sent(app, url, 
         await crm.reached(CONTACTS)
     assert await app.fetchval(UNHARMED)
     assert await app.fetchval(SENT) == sent
+
+
+@pytest.mark.parametrize("leaves_trail", [True, False])
+async def test_deletions_leave_the_trail_that_their_client_leaves(url, leaves_trail):
+    crm = ScriptedCrm()
+    crm.leaves_trail = leaves_trail
+    async with Database(as_worker(url), size=1) as database:
+        variables = (await read_schema(database)).lanes["brevo"].variables
+        assert Deleter("brevo", crm, database, variables).leaves_trail is leaves_trail
 
 
 async def test_while_the_fields_are_asked_for_no_client_has_sent_anything(app, url):

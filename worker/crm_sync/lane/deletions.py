@@ -38,6 +38,7 @@ class Deleter(Client):
     def __init__(self, crm: str, client: Client, database: Database, variables: Mapping[str, str]) -> None:
         self.batch_limit = client.delete_limit
         self.concurrency = client.concurrency
+        self.leaves_trail = client.leaves_trail
         self.deletions: dict[int, Deletion] = {}
         self._wanted: set[int] = set()
         self._since = BEGINNING
