@@ -43,7 +43,6 @@ class Watched(Client):
         self.concurrency = client.concurrency
         self.keeps_records = client.keeps_records
         self.leaves_trail = client.leaves_trail
-        self.without_address = client.without_address
         self.delete_limit = client.delete_limit
         self.without_address = client.without_address
         self.requests: list[list[Contact]] = []
