@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from collections import Counter
 from datetime import timedelta
 
 import pytest
@@ -194,8 +195,16 @@ async def test_when_it_failed_is_concluded_from_what_the_row_says(app, failed, r
     assert await counted(await failed()) == (int(sync != "Skipped"), 0, 0)
 
 
-async def test_what_is_flipped_is_what_was_counted_whatever_the_row_says(app, failed):
-    """Two statements select: every state with every order of times."""
+async def listed(contacts: FailedContacts, ago: timedelta) -> Counter[str]:
+    """How many contacts `crm-sync failed` lists, by state."""
+    variables = (await read_schema(contacts._database)).lanes["brevo"].variables
+    since = contacts._counted_at - ago
+    page = await contacts._database.fetch(render("list_failed_contacts", variables), None, since, None, 10_000, True)
+    return Counter(row["state"] for row in page)
+
+
+async def test_what_is_listed_and_what_is_flipped_is_what_was_counted_whatever_the_row_says(app, failed):
+    """Three statements have the conditions: every state with every order of times."""
     now = await app.fetchval("SELECT clock_timestamp()")
     times = (None, now - 2 * HOUR, now - HOUR / 2)
     combinations = itertools.product(
@@ -212,6 +221,7 @@ async def test_what_is_flipped_is_what_was_counted_whatever_the_row_says(app, fa
     contacts = await failed(HOUR)
     [entry] = await contacts.count()
     assert 0 < entry.uncertain < entry.contacts
+    assert await listed(contacts, HOUR) == {"in Error": entry.in_error, "waiting": entry.waiting, "Complete": entry.complete}
     done = await flip_all(contacts)
     assert (done.flipped, done.locked, done.refused) == (entry.contacts, [], [])
     assert await app.fetchval("SELECT count(*) FROM contacts WHERE brevo_processing_error IS NULL") == entry.contacts
