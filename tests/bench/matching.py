@@ -16,6 +16,7 @@ from crm_sync.lane.matching import PAGE, Matcher
 from crm_sync.postgres.pool import Database
 from crm_sync.sandbox.credentials import HUBSPOT_TOKEN
 from crm_sync.sandbox.hubspot.sandbox import HubSpotSandbox
+from crm_sync.table.mapping import FieldMapping
 from crm_sync.table.matching import MatchCounts, Matching
 from crm_sync.table.schema import read_schema
 from tests.bench.promises import Promise, exactly, told
@@ -85,7 +86,7 @@ async def _match(database_url: str, sandbox: HubSpotSandbox, pages: int = ROWS) 
         Database(database_url, size=2) as database,
         Http(sandbox.url, {"Authorization": f"Bearer {HUBSPOT_TOKEN}"}) as http,
     ):
-        matching = Matching(database, (await read_schema(database)).lanes["hubspot"], "(email)::text")
+        matching = Matching(database, (await read_schema(database)).lanes["hubspot"], FieldMapping("(email)::text", {}))
         await matching.begin(anew=False)
         try:
             return await Matcher(HubSpot(http), matching, USUAL, may_ask=may_ask, tell=lambda _: None).run()

@@ -16,6 +16,7 @@ from crm_sync.postgres.pool import Database
 from crm_sync.sandbox.__main__ import UNLIMITED
 from crm_sync.sandbox.process import settings
 from crm_sync.sandbox.server import Answer, Fault
+from crm_sync.table.mapping import FieldMapping
 from crm_sync.table.matching import Matching
 from crm_sync.table.schema import read_schema
 from tests.harness import ALL_COMPLETE, TIMEOUT_S, ScriptedCrm, until
@@ -136,7 +137,7 @@ async def test_who_has_an_id_is_in_line_or_has_no_address_is_not_asked_for(app, 
     )
     code, said = await matched(environment(url, brevo))
     assert code == 0
-    assert "0 looked up, 0 have their id now, 0 are unknown to brevo, 0 ambiguous, 2 more without a valid address." in said
+    assert "0 looked up, 0 have their id now, 0 are unknown to brevo, 0 ambiguous, 2 more without a valid address or key." in said
     assert brevo.request_count == 0
     assert await ids(app) == {"0@example.com": "77"}
 
@@ -246,7 +247,7 @@ async def counted(url, client):
         """Always."""
 
     async with Database(as_worker(url), size=2) as database, asyncio.timeout(TIMEOUT_S):
-        matching = Matching(database, (await read_schema(database)).lanes["brevo"], "email::text")
+        matching = Matching(database, (await read_schema(database)).lanes["brevo"], FieldMapping("email::text", {}))
         await matching.begin(anew=False)
         return await Matcher(client, matching, replace(USUAL, **QUICK), may_ask=may_ask, tell=print).run()
 

@@ -12,7 +12,7 @@ from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
 from crm_sync.table.clearing import Clearing, read_clearing
 from crm_sync.table.contacts import Contacts
-from crm_sync.table.mapping import prepare_for
+from crm_sync.table.mapping import FieldMapping, prepare_for
 from crm_sync.table.matching import Matching
 from crm_sync.table.overwritten import Overwritten
 from crm_sync.table.schema import read_schema
@@ -358,7 +358,7 @@ async def test_crm_sync_match_makes_nothing_count(app, clearer):
     await clearer.contacts.finish([deferred(claimed, sent=True)])
     await write(app, contact, sync_status="Skipped")
     await app.execute("UPDATE contacts SET first_name = NULL")
-    matching = Matching(clearer.database, clearer.contacts.table, "email")
+    matching = Matching(clearer.database, clearer.contacts.table, FieldMapping("email", {}))
     assert await matching.write([contact], ["8"]) == 1
     await write(app, contact, sync_status="Queued")
     (claimed,) = await clearer.claim()

@@ -1,4 +1,4 @@
--- One page of contacts in key order, with the addresses by which the CRM knows them.
+-- One page of contacts in key order.
 --
 -- is_open: it has no id there, and no delivery is going to give it one.
 --
@@ -7,17 +7,14 @@
 SELECT
     :id AS id,
     :id::text AS key,
-    :mapped AS email,
     :remote_id IS NULL AND :claimed_by IS NULL AND :due_at IS NULL AS is_open
 FROM :contacts
 WHERE
-    -- As in claim_contacts.sql, for functions that the mapping calls.
-    (SELECT set_config('search_path', :'own_path', TRUE)) IS NOT NULL
 \if :begins
-    AND $1::text IS NULL
+    $1::text IS NULL
 \endif
 \if :goes_on
-    AND :id :is_after $1::text:::id_type
+    :id :is_after $1::text:::id_type
 \endif
 ORDER BY :id
 LIMIT $2::integer

@@ -31,7 +31,9 @@ TO_MATCH = Needs(
 @click.option("--again", is_flag=True, help="Begin at the first contact, even if an earlier run was interrupted.")
 @click.make_pass_decorator(Waits, ensure=True)
 def match(waits: Waits, *, crm: str, again: bool) -> None:
-    """Fills the ids of contacts that a CRM already has, by their addresses. Changes nothing in the CRM.
+    """Fills the ids of contacts that a CRM already has. Changes nothing in the CRM.
+
+    A record is found as a delivery finds it: by the key of HUBSPOT_MATCH, BREVO_MATCH or MAUTIC_MATCH, then by the address.
 
     Use it when you adopt a table and the CRM has been in use: a changed address then changes the record instead of creating a
     second one. It stays within the account's limits, lets working lanes go first, and says how many contacts the CRM does not
@@ -57,7 +59,6 @@ async def _match(configuration: Configuration, waits: Waits, crm: str, *, anew: 
         if wanted is None:
             raise ConfigurationError(f"{name} has no credentials: set them, and see `crm-sync check`")
         plan = await plan_lane(database, schema, wanted)
-        matching = Matching(database, plan.table, plan.mapping.email)
 
         async def may_ask() -> None:
             state = await read_lane_state(database, name)
@@ -66,8 +67,9 @@ async def _match(configuration: Configuration, waits: Waits, crm: str, *, anew: 
 
         async with plan.account.open(plan.behind_the_lane(database, waits)) as client:
             if not client.keeps_records:
-                raise DeclinedError(f"{name} keeps no records that can be found by an address")
+                raise DeclinedError(f"{name} keeps no records that can be found")
             await may_ask()
+            matching = Matching(database, plan.table, plan.mapping, client.matched_by)
             if await matching.begin(anew=anew):
                 click.echo(on_the_way(name, matching.counts, goes_on=True))
             matcher = Matcher(client, matching, waits, may_ask=may_ask, tell=lambda counts: click.echo(on_the_way(name, counts)))

@@ -36,7 +36,8 @@ class Client(ABC):
     more only make its answers slower (`crm_sync.core.concurrency`). delete_limit: deletions in one call of delete. read_limit:
     contacts in one call of read. unread: names that are sent but not returned by read, unless the account has a field of that
     name. read_members: names that are not fields (`Forms.members`) and that read returns too. moving: fields that the CRM changes
-    by itself, so that another value is no drift. keeps_records: it has records that are found and deleted by an id. if_empty:
+    by itself, so that another value is no drift. matched_by: names of the mapping by which locate finds contacts, besides their
+    addresses. keeps_records: it has records that are found and deleted by an id. if_empty:
     fields that are sent only where the CRM has no value: set by the lane, and empty unless the account's forms say looks_first.
     leaves_trail: it makes requests only through its account's Http, which records them: set by the account.
     """
@@ -49,6 +50,7 @@ class Client(ABC):
     unread: Collection[str] = frozenset()
     read_members: Collection[str] = frozenset()
     moving: Collection[str] = frozenset()
+    matched_by: Collection[str] = frozenset()
     keeps_records: bool = True
     if_empty: Collection[str] = frozenset()
     leaves_trail: bool = False
@@ -72,6 +74,15 @@ class Client(ABC):
         If that cannot be determined, an outcome for the address, or a LaneError, which may be raised instead if it concerns all.
         """
         return [_cannot_delete()] * len(emails)
+
+    async def locate(self, contacts: Sequence[Contact]) -> Sequence[Found]:
+        """For each of these contacts, at most delete_limit, whose rows have no id: the id of the record, found as a delivery
+        finds it; None if there is none.
+
+        For `crm-sync match`. The contacts have an address or a key, and no fields but those in matched_by. Returns errors as find
+        does.
+        """
+        return await self.find([contact.email or "" for contact in contacts])
 
     async def read(self, contacts: Sequence[Contact], names: Sequence[str]) -> Sequence[Held]:
         """The CRM's values of these fields for at most read_limit contacts, looked up by id or else by address.

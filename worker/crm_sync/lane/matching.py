@@ -10,10 +10,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from crm_sync.core.codes import Code
-from crm_sync.core.identity import check_email, fold
-from crm_sync.core.outcome import Outcome
+from crm_sync.core.documents import plain_text
+from crm_sync.core.identity import fold
+from crm_sync.core.outcome import Contact, Outcome
 from crm_sync.core.waits import Waits
-from crm_sync.crm.client import Client, Found
+from crm_sync.crm.client import Client, Found, problem_of
 from crm_sync.lane.patience import asked, each_told
 from crm_sync.table.matching import MatchCounts, Matching
 
@@ -22,6 +23,7 @@ MOST_REQUESTS = 4  # at a time, in addition to those of the lanes
 
 MayAsk = Callable[[], Awaitable[None]]  # raises DeclinedError if the CRM must not be called now
 Tell = Callable[[MatchCounts], None]
+_Identity = tuple[str, ...]
 
 
 class Matcher:
@@ -44,27 +46,28 @@ class Matcher:
             if page is None:
                 await self._matching.note(ended=True)
                 return self._matching.counts
-            by_address: dict[str, list[Any]] = {}
-            for contact in page:
-                if check_email(contact.email) is None:
-                    by_address.setdefault(fold(contact.email or ""), []).append(contact.id)
-                else:
-                    self._matching.counts.unaddressed += 1
-            await self._match(by_address)
+            await self._match(page)
             await self._matching.note(ended=False)
             if time.monotonic() - told_at >= self._waits.report_s:
                 told_at = time.monotonic()
                 self._tell(self._matching.counts)
 
-    async def _match(self, by_address: dict[str, list[Any]]) -> None:
-        addresses, size = [*by_address], self._client.delete_limit
-        chunks = [addresses[start : start + size] for start in range(0, len(addresses), size)]
+    async def _match(self, page: Sequence[Contact]) -> None:
+        counts = self._matching.counts
+        alike: dict[_Identity, list[Contact]] = {}
+        for contact in page:
+            if (identity := self._identity(contact)) is not None:
+                alike.setdefault(identity, []).append(contact)
+            else:
+                counts.unaddressed += 1
+        # Those with the same identity are looked up once.
+        asked, size = [those[0] for those in alike.values()], self._client.delete_limit
+        chunks = [asked[start : start + size] for start in range(0, len(asked), size)]
         said = await asyncio.gather(*[self._found(chunk) for chunk in chunks])
         ids: list[Any] = []
         remote_ids: list[str] = []
-        counts = self._matching.counts
-        for address, found in zip(addresses, [one for part in said for one in part], strict=True):
-            rows = by_address[address]
+        for those, found in zip(alike.values(), [one for part in said for one in part], strict=True):
+            rows = [contact.id for contact in those]
             counts.looked_for += len(rows)
             if isinstance(found, str):
                 ids += rows
@@ -77,8 +80,17 @@ class Matcher:
         counts.found += written
         counts.left_alone += len(ids) - written
 
-    async def _found(self, addresses: Sequence[str]) -> list[str | Outcome | None]:
-        """For each address its id, None if there is no record, or that there are several."""
+    def _identity(self, contact: Contact) -> _Identity | None:
+        """What it is looked up by: its address, and the values of the fields that the client looks up too. None if it has neither
+        a valid address nor such a value, so that no delivery finds it either.
+        """
+        if problem_of(self._client, contact) is not None or not (contact.email or contact.filled):
+            return None
+        return fold(contact.email or ""), *(plain_text(value).strip() for value in contact.fields.values())
+
+    async def _found(self, contacts: Sequence[Contact]) -> list[str | Outcome | None]:
+        """For each contact its id, None if there is no record, or that this is ambiguous."""
+        folded = [contact._replace(email=fold(contact.email or "")) for contact in contacts]
         async with self._turns:
-            said: Sequence[Found] = await asked(self._client.find, addresses, self._waits)
+            said: Sequence[Found] = await asked(self._client.locate, folded, self._waits)
         return each_told(said, Code.CANNOT_DELETE, f"the client of {self._matching.crm} cannot look contacts up")

@@ -17,7 +17,10 @@ def broken_off(crm: str, counts: MatchCounts, error: CrmSyncError) -> str:
 def ended(crm: str, counts: MatchCounts) -> str:
     lines = [f"{crm}: {_counted(crm, counts)}."]
     if counts.ambiguous:
-        lines.append(f"Several records of {crm} have the address of an ambiguous contact: merge them there, and run this again.")
+        lines.append(
+            f"Several records of {crm} have the address or the key of an ambiguous contact, or the record with its address has "
+            "another key: merge or correct them there, and run this again."
+        )
     if counts.left_alone:
         lines.append("Contacts that were locked or flipped in the meantime were left alone: run this again.")
     return "\n".join(lines)
@@ -30,6 +33,6 @@ def _counted(crm: str, counts: MatchCounts) -> str:
         f"{counts.unknown:,} are unknown to {crm}",
         f"{counts.ambiguous:,} ambiguous",
         *([f"{counts.left_alone:,} left alone"] if counts.left_alone else []),
-        *([f"{counts.unaddressed:,} more without a valid address"] if counts.unaddressed else []),
+        *([f"{counts.unaddressed:,} more without a valid address or key"] if counts.unaddressed else []),
     ]
     return ", ".join(parts)

@@ -13,8 +13,8 @@ from crm_sync.postgres.statements import OFF, ON, render
 from crm_sync.table.adopted_table import LaneTable
 from crm_sync.table.clearing import Clearing
 from crm_sync.table.mapping import FieldMapping
-from crm_sync.table.one_contact import NO_CLAIM
 from crm_sync.table.short_flips import Flipped, ShortFlips
+from crm_sync.table.unclaimed import read_unclaimed
 from crm_sync.table.unreadable_rows import Reader
 
 DELIVERED, IN_LINE, SHARED = "delivered", "in line", "shared"
@@ -86,16 +86,7 @@ class Comparing:
 
     async def contacts(self, rows: Iterable[Row]) -> dict[Any, Contact]:
         """What would be sent for them, by id. Contacts that were deleted, or whose mapping fails, are left out."""
-        asked = [Contact(row.id, NO_CLAIM, 0, row.remote_id, None, _NEVER, {}) for row in rows]
-        found: dict[Any, Contact] = {}
-        while asked:
-            claimed = await self._reader.read(asked, NO_CLAIM)
-            found |= {contact.id: contact for contact in claimed.contacts}
-            # Too large, or too slow, to be read with the others.
-            if len(claimed.returned) == len(asked):
-                break
-            asked = [contact._replace(email=None) for contact in claimed.returned]
-        return found
+        return await read_unclaimed(self._reader, ((row.id, row.remote_id) for row in rows))
 
     async def may_flip(self) -> None:
         """Raises ConfigurationError if the role has no right to."""

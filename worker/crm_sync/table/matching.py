@@ -1,28 +1,25 @@
-"""The contacts of one CRM without an id there, page by page, and the progress of looking them up.
+"""The contacts of one CRM without an id there, page by page, with what they are looked up by; and the progress of that.
 
 The progress is written after the ids of a page: if the process is killed in between, that page is looked up once more.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import astuple, dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
+from crm_sync.core.outcome import Contact
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import OFF, ON, query, render
 from crm_sync.table.adopted_table import LaneTable
-
-
-class Unmatched(NamedTuple):
-    """A contact. email: according to the mapping."""
-
-    id: Any
-    email: str | None
+from crm_sync.table.mapping import FieldMapping
+from crm_sync.table.unclaimed import read_unclaimed
+from crm_sync.table.unreadable_rows import Reader
 
 
 @dataclass(slots=True)
 class MatchCounts:
     """Counts of contacts. looked_for: looked up in the CRM; the next four are parts of it. left_alone: locked, or flipped
-    meanwhile. unaddressed: in addition, without a valid address.
+    meanwhile. unaddressed: in addition, with neither a valid address nor a key.
     """
 
     looked_for: int = 0
@@ -36,16 +33,26 @@ class MatchCounts:
 class Matching:
     """For one CRM. Every method raises as Database.fetch does."""
 
-    def __init__(self, database: Database, table: LaneTable, email: str) -> None:
-        """email: the expression for the address."""
+    def __init__(self, database: Database, table: LaneTable, mapping: FieldMapping, matched_by: Collection[str] = ()) -> None:
+        """matched_by: the fields that contacts are looked up by besides their addresses, in any case."""
         self.crm = table.crm
         self.counts = MatchCounts()
         self._database = database
         self._after: str | None = None
-        variables: Mapping[str, str] = {**table.variables, "mapped": email}
+        variables = table.variables
         self._first = render("list_for_matching", {**variables, "begins": ON, "goes_on": OFF})
         self._next = render("list_for_matching", {**variables, "begins": OFF, "goes_on": ON})
         self._write = render("write_matches", variables)
+        names = {name.lower() for name in matched_by}
+        fields = {name: sql for name, sql in mapping.fields.items() if name.lower() in names}
+        self._reader = Reader(
+            database,
+            variables,
+            mapping.email,
+            fields,
+            writers={name: form for name, form in mapping.writers.items() if name in fields},
+            longest={name: most for name, most in mapping.longest.items() if name in fields},
+        )
 
     async def begin(self, *, anew: bool) -> bool:
         """Whether it continues an interrupted run."""
@@ -54,14 +61,19 @@ class Matching:
         self.counts = MatchCounts(*counts)
         return self._after is not None
 
-    async def page(self, most: int) -> list[Unmatched] | None:
-        """Those of the next batch of this many contacts that are to be looked up; None if there are no more."""
+    async def page(self, most: int) -> list[Contact] | None:
+        """Those of the next batch of this many contacts that are to be looked up; None if there are no more. Those whose mapping
+        fails are counted as unaddressed, and left out.
+        """
         statement = self._first if self._after is None else self._next
         rows = await self._database.fetch(statement, self._after, most)
         if not rows:
             return None
         self._after = rows[-1]["key"]
-        return [Unmatched(row["id"], row["email"]) for row in rows if row["is_open"]]
+        ids = [row["id"] for row in rows if row["is_open"]]
+        found = await read_unclaimed(self._reader, ((one, None) for one in ids))
+        self.counts.unaddressed += len(ids) - len(found)
+        return [*found.values()]
 
     async def write(self, ids: Sequence[Any], remote_ids: Sequence[str]) -> int:
         """Returns how many have their id now."""

@@ -118,6 +118,7 @@ class Brevo(Client):
         """
         self._identifiers = Identifiers(match == "ext_id", phone_only)
         self.without_address = self._identifiers.without_address
+        self.matched_by = self._identifiers.fields
         self._requests = Requests(http)
         self._lists = Lists(self._requests, list_id)
         self._list_id = list_id
@@ -136,6 +137,10 @@ class Brevo(Client):
 
     async def find(self, emails: Sequence[str]) -> Sequence[Found]:
         return [await self._find(email) for email in emails]
+
+    async def locate(self, contacts: Sequence[Contact]) -> Sequence[Found]:
+        """One request each; two for those with an address whose ext_id Brevo does not have."""
+        return [await self._locate(self._draft(contact)) for contact in contacts]
 
     async def read(self, contacts: Sequence[Contact], names: Sequence[str]) -> Sequence[Held]:
         """One request each; two if the id no longer exists."""
@@ -175,6 +180,20 @@ class Brevo(Client):
             return None if is_missing(answer) else refusal(answer)
         answer.confirm()
         return record
+
+    async def _locate(self, draft: Draft) -> Found:
+        for known_by in draft.identifiers:
+            answer = await self._requests.look(known_by.value, known_by.kind)
+            if is_missing(answer):
+                continue
+            there = there_in(answer)
+            if there is None:
+                return refusal(answer)
+            answer.confirm()
+            if own := draft.others(there, known_by.kind):
+                return Outcome.rejected(Code.AMBIGUOUS, f"contact {there.id} in Brevo has the same phone number, and {own}")
+            return there.id
+        return None
 
     async def _read(self, contact: Contact, names: Sequence[str]) -> Held:
         draft = self._draft(contact)

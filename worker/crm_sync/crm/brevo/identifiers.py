@@ -51,6 +51,11 @@ class Identifiers:
             found.append(Identifier(PHONE, PHONE_KIND, number))
         return found
 
+    @property
+    def fields(self) -> frozenset[str]:
+        """Those that it takes besides the address."""
+        return frozenset(name for name, used in ((EXT_ID, self.by_ext_id), (PHONE, self.by_phone)) if used)
+
     def key(self, contact: Contact) -> str | None:
         """What identifies a contact without an address. Its id comes last, because another row of the person may have none."""
         found = self.of("", {name.upper(): value for name, value in contact.filled.items()})

@@ -106,6 +106,7 @@ class HubSpot(Client):
         self._beside = Beside(http, self._api, self._version or CURRENT)
         self._mode = mode
         self._match = match
+        self.matched_by = frozenset() if match == EMAIL else frozenset({match})
         self.without_address = (
             "add one to the row, and flip it again; HUBSPOT_MATCH sends contacts without one by a property of unique values"
             if match == EMAIL
@@ -129,6 +130,9 @@ class HubSpot(Client):
 
     async def find(self, emails: Sequence[str]) -> Sequence[Found]:
         return await reading.find(self._api, emails)
+
+    async def locate(self, contacts: Sequence[Contact]) -> Sequence[Found]:
+        return await reading.locate(self._api, contacts, self._match)
 
     async def read(self, contacts: Sequence[Contact], names: Sequence[str]) -> Sequence[Held]:
         return await reading.read(self._api, contacts, names, self._match)

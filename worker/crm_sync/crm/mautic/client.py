@@ -34,7 +34,7 @@ from crm_sync.crm.mautic.field_match import FieldMatch
 from crm_sync.crm.mautic.login import Login, PasswordLogin, TokenLogin
 from crm_sync.crm.mautic.lookup import Lookup, holders
 from crm_sync.crm.mautic.matching import Edit, New, Step, address, disputed, holds, key, plan, record_id
-from crm_sync.crm.mautic.reading import only
+from crm_sync.crm.mautic.reading import located, only
 from crm_sync.crm.mautic.reading import read as read_held
 from crm_sync.crm.mautic.schema import FIELDS, PAGE_OF_FIELDS, schema, shown
 from crm_sync.crm.mautic.settings import MauticSettings
@@ -126,6 +126,7 @@ class Mautic(Client):
         self._lookup = Lookup(login)
         self._writer = Writer(login, self.batch_limit)
         self._match = None if match == "email" else FieldMatch(match, self._lookup)
+        self.matched_by = frozenset() if self._match is None else frozenset({match})
         self.without_address = WITHOUT_ADDRESS if self._match is None else self._match.without_address
 
     def key(self, contact: Contact) -> str | None:
@@ -157,6 +158,9 @@ class Mautic(Client):
         """An address that Mautic cannot store has no record."""
         held = holders(await self._lookup.with_addresses([fold(email) for email in emails if holds(fold(email))]))
         return [only(held.get(fold(email), ())) for email in emails]
+
+    async def locate(self, contacts: Sequence[Contact]) -> Sequence[Found]:
+        return await located(self._lookup, self._match, contacts, [self._identity(contact) for contact in contacts])
 
     async def read(self, contacts: Sequence[Contact], names: Sequence[str]) -> Sequence[Held]:
         return await read_held(self._lookup, self._match, contacts, [self._identity(contact) for contact in contacts], names)

@@ -41,6 +41,7 @@ class FieldMatch:
     def __init__(self, field: str, lookup: Lookup) -> None:
         self._field = field
         self._lookup = lookup
+        self.several = f"{field}: several records of Mautic have this value"
         self.without_address = (
             f"add one to the row, or a value of {field}, by which Mautic knows a contact (not 0, which it takes for empty), and "
             f"flip it again"
@@ -78,7 +79,7 @@ class FieldMatch:
             elif len(held) == 1:
                 found[place] = contacts[place]._replace(remote_id=str(held[0]))
             elif held:
-                reason = f"{self._field}: several records of Mautic have this value: {', '.join(map(str, held))}"
+                reason = f"{self.several}: {', '.join(map(str, held))}"
                 ambiguous[place] = Outcome.rejected(Code.AMBIGUOUS, reason)
         return Identified(found, holders, ambiguous, records)
 

@@ -1,4 +1,4 @@
-"""What Mautic holds of contacts, for `crm-sync compare`."""
+"""Which record is a contact's, for `crm-sync match`, and what Mautic holds of it, for `crm-sync compare`."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from crm_sync.core.outcome import Contact, Outcome
 from crm_sync.crm.client import Found, Held, Record
 from crm_sync.crm.mautic.answers import email
 from crm_sync.crm.mautic.field_match import FieldMatch
-from crm_sync.crm.mautic.lookup import Lookup
+from crm_sync.crm.mautic.lookup import Lookup, holders
 from crm_sync.crm.mautic.matching import holds, record_id
 from crm_sync.crm.values import MAUTIC
 from crm_sync.errors import OutageError
@@ -35,11 +35,29 @@ async def read(
     ]
 
 
-def only(held: Sequence[int]) -> Found:
-    """The record that was found by an address."""
+async def located(
+    lookup: Lookup, match: FieldMatch | None, contacts: Sequence[Contact], identities: Sequence[str]
+) -> Sequence[Found]:
+    """By the field of MAUTIC_MATCH, and those that no record was found for by address. A search each, at most."""
+    known = None if match is None else await match.identified(contacts, identities)
+    found: dict[int, Found] = {}
+    for place, identity in enumerate(identities):
+        if known is not None and place in known.ambiguous:
+            found[place] = known.ambiguous[place]
+        elif known is not None and (record := known.contacts[place].remote_id):
+            found[place] = record
+        elif known is not None and match is not None and match.is_own(identity):
+            found[place] = only(known.holders.get(identity, ()), match.several)
+    others = [identity for place, identity in enumerate(identities) if place not in found and holds(identity)]
+    held = holders(await lookup.with_addresses(others))
+    return [found[place] if place in found else only(held.get(identity, ())) for place, identity in enumerate(identities)]
+
+
+def only(held: Sequence[int], has: str = "email: several records of Mautic have this address") -> Found:
+    """The record that was found by an address. has: what several records have, in words."""
     if len(held) > 1:
         records = ", ".join(map(str, held))
-        return Outcome.rejected(Code.AMBIGUOUS, f"email: several records of Mautic have this address: {records}")
+        return Outcome.rejected(Code.AMBIGUOUS, f"{has}: {records}")
     return str(held[0]) if held else None
 
 
