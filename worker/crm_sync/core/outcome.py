@@ -110,6 +110,10 @@ class Unsent(NamedTuple):
     reason: str | None = None
 
 
+# What is finally known of a contact; None: it goes back untouched, because there was no verdict.
+Settled = Outcome | Unsent | None
+
+
 class Kind(StrEnum):
     """The transitions out of "in flight". Their table is in sql/queries/table/finish_contacts.sql."""
 

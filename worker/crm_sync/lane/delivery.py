@@ -6,11 +6,11 @@ from collections.abc import Callable, Collection, Sequence
 
 from crm_sync.core.codes import Code
 from crm_sync.core.identity import Addressee
-from crm_sync.core.outcome import Contact, Finish, Outcome, Receipt, Unsent, Verdict
+from crm_sync.core.outcome import Contact, Finish, Outcome, Receipt, Settled, Unsent, Verdict
 from crm_sync.core.retry import deferred, set_aside, unsent
 from crm_sync.errors import RefusedError
 from crm_sync.lane.channel import Channel
-from crm_sync.lane.judge import Judge, Settled
+from crm_sync.lane.judge import Judge
 
 # This much work is claimed ahead: a few dozen contacts for fast CRMs, no more than they take for slow ones. A worker that is
 # alone keeps nothing from others, and larger claims cost less per contact.
