@@ -8,44 +8,27 @@
 defaults of its CRM. Further options of a field are in `crm_sync.table.field_options`.
 """
 
-import re
 import tomllib
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-
-import asyncpg
 
 from crm_sync.core.consent import Together, over_fields
 from crm_sync.core.remote_schema import SentField
 from crm_sync.core.values import PLAIN, Apart, Form, Forms, Kind, member_writer, writer
 from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.pool import Database
-from crm_sync.postgres.sqlstates import Fault, fault_of
-from crm_sync.postgres.statements import query, quote, render
-from crm_sync.postgres.translation import reason
+from crm_sync.postgres.statements import quote
 from crm_sync.table.adopted_table import AdoptedTable, LaneTable
 from crm_sync.table.clearing import column_of, record_column_of
+from crm_sync.table.expression_check import WHOLE_ROW, ExpressionCheck, wrong
 from crm_sync.table.field_options import CLEAR, IF_EMPTY, KEEP, FieldOptions, read_field, require_possible
 from crm_sync.table.kinds import Type
 from crm_sync.table.schema import Schema
 
-NOTHING = "NULL::text"
 _AT_TIME_ZONE = "say which one is meant: (...) AT TIME ZONE 'Europe/Berlin'"
-# Variables of a claim that matches nothing: no worker, no contacts, not a probe.
-_CLAIM_NOTHING: tuple[object, ...] = (0, 0, datetime(1, 1, 1, tzinfo=UTC), [], 0, None, False)
-_READ_NOTHING: tuple[object, ...] = ([], 0)
-_OURS = (Fault.PERSON, Fault.ROW)
-_WORD = re.compile(r"\w+")
-_LOOKED_UP = (asyncpg.UndefinedFunctionError, asyncpg.UndefinedObjectError, asyncpg.UndefinedTableError)
-_PATH = "Qualify what is not Postgres's own with its schema, or name the schema in MAPPING_SEARCH_PATH"
-_PARAMETER = "it has a parameter, such as $1, for which there is no value"
-_ROW = "it is the whole row of a table ({}): name the column that is meant"
-_GRANTS = "Let the owner of the table run what `crm-sync grants` prints for the role of the worker"
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,22 +167,12 @@ async def prepare(
 
     Raises ConfigurationError that names the CRM and the first wrong expression.
     """
-    door = _Door(database, lane, claims=claims)
-    types = await door.types(expressions)
-    for name, its in types.items():
-        if its.is_record:
-            raise _wrong(lane, name, f"it is a {its.name}, not one value")
-        if its.is_row:
-            raise _wrong(lane, name, _ROW.format(its.name))
-        if its.shape.kind is Kind.LOCAL_MOMENT and not forms.takes_local_moments and name != "email":
-            raise _unfit(lane, name, f"{its.name} does not name a moment: {_AT_TIME_ZONE}")
-        if (known := forms.member(name)) is not None:
-            member = forms.members[known]
-            if its.shape.kind not in (member.lists if its.shape.is_list else member.takes):
-                raise _unfit(lane, name, f"it must be {member.wants}, and is {its.name}: cast it, or name another column")
+    check = ExpressionCheck(database, lane, claims=claims)
+    types = await check.types(expressions)
+    _require_fit(lane, types, forms)
     fields = {name: types[name].bounded(expression, forms.longest) for name, expression in expressions.items() if name != "email"}
     email = f"({expressions['email']})::text"
-    await door.prove(expressions, [email, *fields.values()])
+    await check.prove(expressions, [email, *fields.values()])
     found = {name: _writer_of(name, types[name], forms, subscribe=name in subscribing) for name in fields}
     spelled = {known: name for name in fields if (known := forms.member(name)) is not None}
     notes = [note for name in fields if (note := _note(name, types[name], forms))] + _needs(fields, forms)
@@ -217,6 +190,21 @@ async def prepare(
     together = over_fields(members, forms.together) if members and forms.together else None
     opt_outs = {name: form for name, known in members.items() if name in subscribing and (form := forms.members[known].opt_outs)}
     return FieldMapping(email, fields, writers, longest, notes, shapes=shapes, apart=apart, opt_outs=opt_outs, together=together)
+
+
+def _require_fit(lane: LaneTable, types: Mapping[str, Type], forms: Forms) -> None:
+    """Raises ConfigurationError that names the first expression whose type the CRM does not take."""
+    for name, its in types.items():
+        if its.is_record:
+            raise wrong(lane, name, f"it is a {its.name}, not one value")
+        if its.is_row:
+            raise wrong(lane, name, WHOLE_ROW.format(its.name))
+        if its.shape.kind is Kind.LOCAL_MOMENT and not forms.takes_local_moments and name != "email":
+            raise _unfit(lane, name, f"{its.name} does not name a moment: {_AT_TIME_ZONE}")
+        if (known := forms.member(name)) is not None:
+            member = forms.members[known]
+            if its.shape.kind not in (member.lists if its.shape.is_list else member.takes):
+                raise _unfit(lane, name, f"it must be {member.wants}, and is {its.name}: cast it, or name another column")
 
 
 def _writer_of(name: str, its: Type, forms: Forms, *, subscribe: bool) -> Form | None:
@@ -245,144 +233,3 @@ def _note(name: str, its: Type, forms: Forms) -> str | None:
 
 def _unfit(lane: LaneTable, name: str, why: str) -> ConfigurationError:
     return ConfigurationError(f"mapping of {lane.crm}.{name}: {why}")
-
-
-def _wrong(lane: LaneTable, name: str, why: str) -> ConfigurationError:
-    contacts = lane.variables["contacts"]
-    return ConfigurationError(
-        f"mapping of {lane.crm}.{name}: {why}. It must be one SQL expression, for one value, over the columns of {contacts}"
-    )
-
-
-class _UnreadableTypeError(Exception):
-    """The driver has no object for it: a composite type with a member that it can read only as text."""
-
-
-class _RefusedError(Exception):
-    """Postgres's objection to it."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Door:
-    """What Postgres says about expressions in the claim of one CRM. If it refuses several, each is tried alone."""
-
-    database: Database
-    lane: LaneTable
-    claims: bool = True
-
-    async def types(self, expressions: Mapping[str, str]) -> dict[str, Type]:
-        """The type of each. Raises ConfigurationError that names the first one that is not a single value, or has parameters."""
-        try:
-            oids = await self._returned(expressions.values())
-        except _RefusedError as error:
-            raise await self._blamed(expressions, str(error)) from error
-        rows = await self.database.fetch(query("describe_types"), list(set(oids)))
-        described = {row["given"]: Type.describe(dict(row)) for row in rows}
-        return {name: described[oid] for name, oid in zip(expressions, oids, strict=True)}
-
-    async def prove(self, expressions: Mapping[str, str], mapped: Sequence[str]) -> None:
-        """Checks that the claim, and the statements that read claimed contacts, can be planned and may be run. Raises
-        ConfigurationError.
-
-        mapped: the columns made from the expressions.
-        """
-        try:
-            if self.claims:
-                await self._planned("claim_contacts", mapped, *_CLAIM_NOTHING)
-            await self._planned("read_contacts", mapped, *_READ_NOTHING)
-        except _RefusedError as error:
-            raise await self._blamed(expressions, str(error)) from error
-
-    async def _blamed(self, expressions: Mapping[str, str], said: str) -> ConfigurationError:
-        """Which of them is the cause. said: the error for all of them."""
-        if await self._fault(NOTHING) is None:
-            for name, expression in expressions.items():
-                if (fault := await self._fault(expression)) is not None:
-                    return _wrong(self.lane, name, fault)
-        return ConfigurationError(f"mapping of {self.lane.crm}: its contacts cannot be claimed: {said}")
-
-    async def _fault(self, expression: str) -> str | None:
-        """What is wrong with one expression."""
-        try:
-            await self._returned([expression])
-            await self._planned("try_mapping", [f"({expression})"])
-            await self._planned("read_contacts", [f"({expression})"], *_READ_NOTHING)
-        except _RefusedError as error:
-            if isinstance(error.__cause__, asyncpg.InsufficientPrivilegeError) and (named := await self._unread(expression)):
-                return f"the role may not read {named} of {self.lane.variables['contacts']}. {_GRANTS}"
-            return str(error)
-        return None
-
-    async def _unread(self, expression: str) -> str:
-        """The columns in it that the role may not read, because Postgres names only the table. Empty if they
-        are not the reason.
-        """
-        rows = await self.database.fetch(query("list_unreadable_columns"), self.lane.variables["contacts"])
-        words = set(_WORD.findall(expression.lower()))
-        return ", ".join(row["name"] for row in rows if row["name"].lower() in words)
-
-    async def _returned(self, expressions: Collection[str]) -> list[int]:
-        """The oids of their types, one for each. Raises _RefusedError."""
-        mapped = ",\n    ".join(f"({expression})" for expression in expressions)
-        try:
-            async with self._asking() as connection:
-                statement = await connection.prepare(render("try_mapping", {**self.lane.variables, "mapped": mapped}))
-                parameters, columns = statement.get_parameters(), statement.get_attributes()
-        except _UnreadableTypeError:
-            return [await self._found(expression) for expression in expressions]
-        if parameters:
-            raise _RefusedError(_PARAMETER)
-        if len(columns) != len(expressions):
-            raise _RefusedError("it is more than one expression")
-        return [column.type.oid for column in columns]
-
-    async def _found(self, expression: str) -> int:
-        """The oid of its type, which the driver need not know. Raises _RefusedError."""
-        if await self._is_whole_row(expression):
-            raise _RefusedError(_ROW.format(self.lane.variables["contacts"]))
-        async with self._asking() as connection:
-            statement = await connection.prepare(render("find_type", {**self.lane.variables, "mapped": f"({expression})"}))
-            if statement.get_parameters():
-                raise _RefusedError(_PARAMETER)
-            oid: int = await statement.fetchval()
-        return oid
-
-    async def _is_whole_row(self, expression: str) -> bool:
-        """Of the contacts table, which the role need not be able to read as a whole."""
-        alike = f"(CASE WHEN false THEN ({expression}) ELSE NULL::{self.lane.variables['contacts']} END) IS NULL"
-        try:
-            async with self._asking() as connection:
-                await connection.prepare(render("try_mapping", {**self.lane.variables, "mapped": alike}))
-        except _RefusedError:
-            return False
-        return True
-
-    async def _planned(self, name: str, mapped: Sequence[str], *arguments: object) -> None:
-        """Raises _RefusedError."""
-        statement = render(name, {**self.lane.variables, "mapped": ",\n    ".join(mapped)})
-        async with self._asking() as connection:
-            await connection.fetch(render("explain_statement", {"statement": statement}), *arguments)
-
-    @asynccontextmanager
-    async def _asking(self) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy]:
-        """A separate connection, because inside a transaction nothing could be asked after a refusal. Raises _RefusedError, and
-        _UnreadableTypeError.
-        """
-        async with self.database.connection() as connection:
-            try:
-                yield connection
-            except asyncpg.UnsupportedClientFeatureError as error:
-                raise _UnreadableTypeError from error
-            except asyncpg.PostgresError as error:
-                if isinstance(error, asyncpg.FeatureNotSupportedError) or fault_of(error.sqlstate, str(error)) in _OURS:
-                    raise _RefusedError(_said(error)) from error
-                raise
-
-
-def _said(error: asyncpg.PostgresError) -> str:
-    advice = ""
-    if isinstance(error, asyncpg.InsufficientPrivilegeError):
-        advice = f". {_GRANTS}"
-    elif isinstance(error, _LOOKED_UP):
-        advice = f". {_PATH}"
-    return f"{reason(error)}{advice}"
