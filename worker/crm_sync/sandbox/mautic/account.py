@@ -14,6 +14,8 @@ from typing import Any
 
 from crm_sync.sandbox.mautic.values import collated, is_zero, problem_with, stored_form
 
+NOT_FOUND = "Item was not found."
+DENIED = "You do not have access to the requested area/action."
 CONTACTABLE, MANUAL = 0, 3  # reasons of doNotContact [DoNotContact]; the latter if none is given
 # Alias and type of the fields of every installation, all in the group "core" here.
 CORE_FIELDS = {
@@ -109,6 +111,10 @@ class MauticAccount:
             ids = [one.id for one in having if collated(kind, one.values[column]) in wanted]
         return [self.contacts[one] for one in sorted(ids) if one in self.contacts and one not in self.hidden]
 
+    def with_id(self, identifier: object) -> Contact | None:
+        """The record with this id, if it is one."""
+        return next(iter(self.find("id", [str(identifier)])), None)
+
     def search(self, query: Mapping[str, str]) -> list[Contact]:
         """`where[0][col]=email&where[0][expr]=in&where[0][val]=a,b`, where the value is read as CSV; several conditions must all
         match.
@@ -144,7 +150,7 @@ class MauticAccount:
     def edit(self, contact: Contact, item: Mapping[str, Any], *, put: bool = False) -> None:
         """put: fields that the item does not name are blanked."""
         if contact.id in self.denied_ids:
-            raise ItemError(403, "You do not have access to the requested area/action.")
+            raise ItemError(403, DENIED)
         self._check(item)
         self._refuse_taken(contact, item)
         other = self.match(item)

@@ -21,7 +21,8 @@ from aiohttp import web
 
 from crm_sync.sandbox.credentials import MAUTIC_PASSWORD, MAUTIC_USERNAME
 from crm_sync.sandbox.limits import HOUR_S, Window
-from crm_sync.sandbox.mautic.account import Contact, ItemError, MauticAccount
+from crm_sync.sandbox.mautic import batches
+from crm_sync.sandbox.mautic.account import DENIED, NOT_FOUND, Contact, ItemError, MauticAccount
 from crm_sync.sandbox.mautic.login import TOKEN_PATH, Logins, MauticError
 from crm_sync.sandbox.mautic.showing import details, shown_fields
 from crm_sync.sandbox.server import Answer, Call, Sandbox
@@ -30,8 +31,6 @@ VERSION = "5.1.1"
 CONTACTS = "/api/contacts"
 BATCH_LIMIT = 200  # the default of api_batch_max_limit
 DEFAULT_PAGE = 30  # the default of default_pagelimit
-NOT_FOUND = "Item was not found."
-DENIED = "You do not have access to the requested area/action."
 ROUTES_OF_ONE = {("GET", ""), ("PATCH", "/edit"), ("PUT", "/edit"), ("DELETE", "/delete")}
 
 _ONE = re.compile(rf"{CONTACTS}/([^/]+)(/edit|/delete|)")
@@ -161,7 +160,7 @@ class MauticSandbox(Sandbox):
             case ("POST", "/api/contacts/batch/new") | (("PATCH" | "PUT"), "/api/contacts/batch/edit"):
                 return self._batch(call)
             case "DELETE", "/api/contacts/batch/delete":
-                return self._delete_batch(call.query)
+                return batches.delete(self.account, call.query)
         return self._other(call)
 
     def _other(self, call: Call) -> Answer:
@@ -179,12 +178,12 @@ class MauticSandbox(Sandbox):
         if members is None:
             raise ItemError(404, NOT_FOUND)
         if contact is not None:
-            if self._found(contact) is None:
+            if self.account.with_id(contact) is None:
                 raise ItemError(404, NOT_FOUND)
             members.discard(int(contact))
             return Answer(200, {"success": 1})
         ids = _item(call.body).get("ids", [])
-        there = {str(one): self._found(one) is not None for one in ids}
+        there = {str(one): self.account.with_id(one) is not None for one in ids}
         members |= {int(one) for one, is_there in there.items() if is_there}
         return Answer(200, {"success": 1, "details": {one: {"success": is_there} for one, is_there in there.items()}})
 
@@ -211,7 +210,7 @@ class MauticSandbox(Sandbox):
         return self.account.add(item)
 
     def _one(self, call: Call, identifier: str) -> Answer:
-        contact = self._found(identifier)
+        contact = self.account.with_id(identifier)
         if contact is None and call.method != "PUT":
             raise ItemError(404, NOT_FOUND)
         status = 200
@@ -226,65 +225,20 @@ class MauticSandbox(Sandbox):
             self.account.edit(contact, _item(call.body), put=call.method == "PUT")
         return Answer(status, {"contact": self._details(contact)})
 
-    def _found(self, identifier: object) -> Contact | None:
-        found = self.account.find("id", [str(identifier)])
-        return found[0] if found else None
-
     # Batches.
 
     def _batch(self, call: Call) -> Answer:
-        """The status is the same whatever happens to the items. Failed items are missing from the contacts, and the others keep
-        their indexes, which turns PHP's list into an object.
-        """
         items = [_item(one) for one in call.body] if isinstance(call.body, list) else []
         if len(items) > self.batch_limit:
             return _error(500, f"A max of {self.batch_limit} entities are supported at a time.")
-        is_new = call.path.endswith("new")
-        if is_new and not self.may_create:
-            raise ItemError(403, DENIED)
-        ids = [str(item["id"]) for item in items if "id" in item]
-        if not is_new and len(ids) > len(set(ids)):
-            return self.crashed()
-        contacts: dict[int, Any] = {}
-        errors: dict[int, Any] = {}
-        codes: list[int] = []
-        for index, item in enumerate(items):
-            try:
-                contact, code = self._write(call, item)
-                contacts[index] = self._details(contact)
-            except ItemError as error:
-                code = error.code
-                errors[index] = {"code": code, "message": error.message, **_kind(error.details)}
-                # An edit that its form refuses leaves the record among the contacts.
-                if not is_new and error.details is not None and (found := self._found(item.get("id"))):
-                    contacts[index] = self._details(found)
-            codes.append(code)
-        body = {"contacts": _php(contacts), "statusCodes": codes}
-        return Answer(201 if is_new else 200, {**body, "errors": _php(errors)} if errors else body)
-
-    def _delete_batch(self, query: Mapping[str, str]) -> Answer:
-        """`?ids=1,2`. Deleted ones are shown with their ids, missing ones are silently skipped."""
-        found = [one for value in query.get("ids", "").split(",") if (one := self._found(value)) is not None]
-        shown = {number: self._details(contact) for number, contact in enumerate(found)}
-        errors: dict[int, Any] = {}
-        for number, contact in enumerate(found):
-            if contact.id in self.account.denied_ids:
-                errors[number] = {"code": 403, "message": DENIED, "type": "api"}
-            else:
-                self.account.delete(contact)
-        return Answer(200, {"contacts": _php(shown), **({"errors": _php(errors)} if errors else {})})
-
-    def _write(self, call: Call, item: Mapping[str, Any]) -> tuple[Contact, int]:
         if call.path.endswith("new"):
-            contact, is_new = self.account.add(item)
-            return contact, 201 if is_new else 200
-        found = self._found(item.get("id"))
-        if found is None and call.method == "PATCH":
-            raise ItemError(404, NOT_FOUND)
-        if found is None:
-            return self.account.create(item), 201
-        self.account.edit(found, item, put=call.method == "PUT")
-        return found, 200
+            if not self.may_create:
+                raise ItemError(403, DENIED)
+            return batches.new(self.account, items)
+        ids = [str(item["id"]) for item in items if "id" in item]
+        if len(ids) > len(set(ids)):
+            return self.crashed()
+        return batches.edit(self.account, items, put=call.method == "PUT")
 
     def _details(self, contact: Contact) -> dict[str, Any]:
         return details(contact, self.account.fields)
@@ -297,18 +251,6 @@ def _limit_headers(limit: int, left: int, pause_s: float) -> dict[str, str]:
 
 def _item(body: object) -> Mapping[str, Any]:
     return body if isinstance(body, dict) else {}
-
-
-def _kind(problems: Mapping[str, list[str]] | None) -> dict[str, Any]:
-    """How an item's error continues: one found by the form has details, others have a type."""
-    return {"type": "api"} if problems is None else {"details": problems, "type": None}
-
-
-def _php(members: Mapping[int, Any]) -> Any:
-    """PHP's array in JSON: a list if its indexes have no gaps, else an object; a list if it is empty."""
-    return (
-        list(members.values()) if list(members) == list(range(len(members))) else {str(key): one for key, one in members.items()}
-    )
 
 
 def _error(status: int, message: str, problems: Mapping[str, list[str]] | None = None) -> Answer:
