@@ -47,18 +47,34 @@ def server() -> Iterator[Server]:
     """The server of TEST_DATABASE_URL, else an embedded one of version PG."""
     if url := os.environ.get("TEST_DATABASE_URL"):
         yield Server(url)
-        roles.forget_worker(url)
+        roles.forget_roles(url)
         return
     with running_server() as own:
         yield own
 
 
 @pytest.fixture(scope="session")
-def template(server: Server) -> Iterator[str]:
+def migrated(server: Server) -> Iterator[str]:
+    """A database with crm-sync on its contacts table, and the rights of a worker."""
     server.drop_database(TEMPLATE)
     roles.migrate(server.create_database(TEMPLATE))
     yield TEMPLATE
     server.drop_database(TEMPLATE)
+
+
+@pytest.fixture(scope="session")
+def with_console(server: Server, migrated: str) -> Iterator[str]:
+    """A copy of it, with exactly the rights that `crm-sync grants --console` prints."""
+    name = f"{migrated}_console"
+    roles.granted(server.create_database(name, migrated), roles.CONSOLE, "--console")
+    yield name
+    server.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def template(migrated: str) -> str:
+    """What `url` is a copy of."""
+    return migrated
 
 
 @pytest.fixture

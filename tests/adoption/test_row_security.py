@@ -13,7 +13,6 @@ from crm_sync.postgres.pool import Database
 from crm_sync.table.schema import read_schema
 from tests import roles
 from tests.adoption.steps import adopt, adopt_only, complete, delivering, undo, until
-from tests.commands.test_grants import signed_in
 from tests.process import environment, process, said
 
 PEOPLE = """
@@ -33,7 +32,7 @@ def role(url, kind):
     with psycopg.connect(url, autocommit=True) as owner:
         owner.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(name), roles.PASSWORD))
         try:
-            yield name, signed_in(url, name)
+            yield name, roles.signed_in(url, name)
         finally:
             owner.execute(
                 sql.SQL("REASSIGN OWNED BY {0} TO CURRENT_USER; DROP OWNED BY {0}; DROP ROLE {0}").format(sql.Identifier(name))

@@ -1,3 +1,3 @@
-from tests.console.conftest import console_url, visit
+from tests.console.conftest import console_url, template, visit
 
-__all__ = ["console_url", "visit"]
+__all__ = ["console_url", "template", "visit"]

@@ -2,14 +2,11 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
-from urllib.parse import urlsplit, urlunsplit
+from collections.abc import AsyncIterator, Callable
+from urllib.parse import urlsplit
 
 import asyncpg
-import psycopg
 import pytest
-from psycopg import sql
 
 from crm_sync.core.outcome import Kind
 from crm_sync.core.rate import Remaining, parse
@@ -25,7 +22,7 @@ from crm_sync.sandbox.brevo.sandbox import BrevoSandbox
 from crm_sync.table.schema import read_schema
 from tests.harness import ALL_COMPLETE, ScriptedCrm, running, until, until_asleep
 from tests.process import ended, environment, process
-from tests.roles import PASSWORD, adopt, printed
+from tests.roles import adopt, granted, printed
 from tests.steps import Worker, insert, open_worker, orphan, pair
 
 # Roles belong to the whole server; this name contains everything that needs quoting.
@@ -33,31 +30,9 @@ WORKER, APPLICATION = f'crm sync "Worker" {os.getpid()}', f"crm_sync_application
 KINDS = [Kind.DELIVERED, Kind.RETRY, Kind.REJECTED, Kind.DEFERRED, Kind.ORPHANED]
 
 
-@contextmanager
-def role(url: str, name: str, *options: str, **settings: str) -> Iterator[str]:
-    """A role with exactly the rights that the command prints, none from PUBLIC. Yields its URL."""
-    with psycopg.connect(url, autocommit=True) as owner:
-        owner.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
-        owner.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(urlsplit(url).path[1:])))
-        owner.execute("REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA crm_sync FROM PUBLIC")
-        owner.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(name), PASSWORD))
-        try:
-            owner.execute(printed(url, *options, name, **settings)[0].encode())
-            yield signed_in(url, name)
-        finally:
-            owner.execute(sql.SQL("DROP OWNED BY {0}; DROP ROLE {0}").format(sql.Identifier(name)))
-
-
-def signed_in(url: str, name: str) -> str:
-    parts = urlsplit(url)
-    user = name.replace(" ", "%20").replace('"', "%22")
-    return urlunsplit(parts._replace(netloc=f"{user}:{PASSWORD}@{parts.netloc.rpartition('@')[2]}"))
-
-
 @pytest.fixture
-def worker_url(url: str) -> Iterator[str]:
-    with role(url, WORKER) as its_url:
-        yield its_url
+def worker_url(url: str) -> str:
+    return granted(url, WORKER)
 
 
 @pytest.fixture
@@ -75,10 +50,9 @@ async def as_worker(worker_url: str) -> AsyncIterator[asyncpg.Connection]:
 
 @pytest.fixture
 async def as_application(url: str) -> AsyncIterator[asyncpg.Connection]:
-    with role(url, APPLICATION, "--application") as its_url:
-        connection = await asyncpg.connect(its_url)
-        yield connection
-        await connection.close()
+    connection = await asyncpg.connect(granted(url, APPLICATION, "--application"))
+    yield connection
+    await connection.close()
 
 
 # What a worker may do.
@@ -253,23 +227,23 @@ async def test_a_worker_reads_what_the_mapping_sends_whatever_it_is_made_of(app,
     await app.execute("CREATE FUNCTION shout(text varchar) RETURNS text LANGUAGE plpgsql AS 'BEGIN RETURN upper(text); END'")
     await app.execute("REVOKE EXECUTE ON FUNCTION shout FROM PUBLIC")
     await app.execute("INSERT INTO contacts (email, city) VALUES ('ada@example.com', 'London')")
-    with role(url, WORKER, MAPPING_FILE=mapping(expression)) as worker_url:
-        allowed = await readable(app)
-        assert reads in allowed
-        assert ("created_at" in allowed) == ("to_jsonb" in expression)
-        assert await readable(app, "invoices") == ({"id", "paid"} if "invoices" in expression else set())
-        connection = await asyncpg.connect(worker_url)
-        await connection.fetch(f"SELECT {expression} FROM contacts")
-        await connection.close()
+    worker_url = granted(url, WORKER, MAPPING_FILE=mapping(expression))
+    allowed = await readable(app)
+    assert reads in allowed
+    assert ("created_at" in allowed) == ("to_jsonb" in expression)
+    assert await readable(app, "invoices") == ({"id", "paid"} if "invoices" in expression else set())
+    connection = await asyncpg.connect(worker_url)
+    await connection.fetch(f"SELECT {expression} FROM contacts")
+    await connection.close()
     assert await app.fetchval("SELECT count(*) FROM pg_class WHERE relname = 'crm_sync_mapping'") == 0
 
 
 async def test_without_a_mapping_it_reads_the_default_fields_that_the_table_has(app, url):
     await app.execute("ALTER TABLE contacts DROP COLUMN website")
-    with role(url, WORKER):
-        allowed = await readable(app)
-        assert {"email", "first_name", "phone", "country"} <= allowed
-        assert "created_at" not in allowed
+    granted(url, WORKER)
+    allowed = await readable(app)
+    assert {"email", "first_name", "phone", "country"} <= allowed
+    assert "created_at" not in allowed
 
 
 async def test_a_table_in_a_schema_of_its_own_and_a_key_of_another_name(app, url):
@@ -278,13 +252,13 @@ async def test_a_table_in_a_schema_of_its_own_and_a_key_of_another_name(app, url
     await app.execute('CREATE SCHEMA "The App"; ALTER TABLE contacts SET SCHEMA "The App"')
     await app.execute(f'ALTER DATABASE {name} SET search_path = "The App", public')
     await asyncio.to_thread(adopt, url)  # the key has another name now
-    with role(url, WORKER) as worker_url:
-        async with open_worker(worker_url, 1) as worker:
-            other = await asyncpg.connect(url)
-            await other.execute("INSERT INTO contacts (email, brevo_sync_status) VALUES ('ada@example.com', 'Queued')")
-            await other.close()
-            [contact] = await worker.claim()
-            assert await worker.finish(contact, Kind.DELIVERED, remote_id="7")
+    worker_url = granted(url, WORKER)
+    async with open_worker(worker_url, 1) as worker:
+        other = await asyncpg.connect(url)
+        await other.execute("INSERT INTO contacts (email, brevo_sync_status) VALUES ('ada@example.com', 'Queued')")
+        await other.close()
+        [contact] = await worker.claim()
+        assert await worker.finish(contact, Kind.DELIVERED, remote_id="7")
 
 
 def test_a_role_that_does_not_exist_is_printed_and_said_so(url):
@@ -296,24 +270,24 @@ def test_a_role_that_does_not_exist_is_printed_and_said_so(url):
 @pytest.mark.parametrize("policy", ["", "CREATE POLICY own ON contacts USING (email = current_user)"])
 async def test_with_row_level_security_a_worker_starts_only_where_it_sees_every_row(app, url, policy):
     await insert(app, "Queued")
-    with role(url, WORKER) as worker_url:
-        await app.execute(f"ALTER TABLE contacts ENABLE ROW LEVEL SECURITY; {policy}")
-        async with Database(worker_url, size=1) as database:
-            with pytest.raises(ConfigurationError, match="row level security"):
-                await read_schema(database)
-    with role(url, WORKER) as worker_url:
-        async with open_worker(worker_url, 1) as worker:
-            [contact] = await worker.claim()
-            assert await worker.finish(contact, Kind.DELIVERED, remote_id="7")
+    worker_url = granted(url, WORKER)
+    await app.execute(f"ALTER TABLE contacts ENABLE ROW LEVEL SECURITY; {policy}")
+    async with Database(worker_url, size=1) as database:
+        with pytest.raises(ConfigurationError, match="row level security"):
+            await read_schema(database)
+    worker_url = granted(url, WORKER)
+    async with open_worker(worker_url, 1) as worker:
+        [contact] = await worker.claim()
+        assert await worker.finish(contact, Kind.DELIVERED, remote_id="7")
 
 
 async def test_a_policy_that_restricts_is_found(app, url):
     await app.execute("ALTER TABLE contacts ENABLE ROW LEVEL SECURITY")
     await app.execute("CREATE POLICY few ON contacts AS RESTRICTIVE USING (email IS NOT NULL)")
-    with role(url, WORKER) as worker_url:
-        async with Database(worker_url, size=1) as database:
-            with pytest.raises(ConfigurationError, match="row level security"):
-                await read_schema(database)
+    worker_url = granted(url, WORKER)
+    async with Database(worker_url, size=1) as database:
+        with pytest.raises(ConfigurationError, match="row level security"):
+            await read_schema(database)
 
 
 # The application.
@@ -322,13 +296,13 @@ async def test_a_policy_that_restricts_is_found(app, url):
 async def test_an_application_without_rights_on_crm_sync_flips_and_is_delivered(app, url, as_application):
     crm = ScriptedCrm()
     contact = await insert(app, "New")
-    with role(url, WORKER) as worker_url:
-        async with running(worker_url, crm):
-            await until_asleep(app)  # so that the flip rings
-            for requests in (1, 2):
-                await as_application.execute("UPDATE contacts SET brevo_sync_status = 'Queued' WHERE id = $1", contact)
-                await crm.reached(requests)
-                await until(app, ALL_COMPLETE)
+    worker_url = granted(url, WORKER)
+    async with running(worker_url, crm):
+        await until_asleep(app)  # so that the flip rings
+        for requests in (1, 2):
+            await as_application.execute("UPDATE contacts SET brevo_sync_status = 'Queued' WHERE id = $1", contact)
+            await crm.reached(requests)
+            await until(app, ALL_COMPLETE)
     assert len(crm.requests) == 2
     assert await as_application.fetchval("SELECT brevo_contact_id FROM contacts") == f"crm-{contact}"
     assert not await app.fetchval("SELECT has_schema_privilege($1, 'crm_sync', 'USAGE')", APPLICATION)

@@ -16,10 +16,9 @@ from psycopg import sql
 from crm_sync.cli import crm_sync
 from crm_sync.core.outcome import Outcome
 from crm_sync.table.short_flips import Bounds
-from tests.commands.test_grants import role, signed_in
 from tests.harness import TIMEOUT_S, ScriptedCrm, running, until, until_asleep
 from tests.process import ended, environment, process
-from tests.roles import PASSWORD, adopt, as_worker
+from tests.roles import PASSWORD, adopt, as_worker, granted, signed_in
 from tests.steps import insert
 from tests.table.test_failed_contacts import fails
 from tests.tiers import slow
@@ -465,18 +464,18 @@ async def test_the_rights_of_a_worker_are_enough(app, url):
 async def test_rights_that_are_missing_are_told_plainly_before_anything_is_flipped(app, url):
     await fail(app, 3, crm="hubspot")
     await fail(app, 3)
-    with role(url, RETRYING) as its_url:
-        await app.execute(f"REVOKE UPDATE (brevo_sync_status) ON contacts FROM {RETRYING}")
-        answer = run(its_url)
-        assert f"crm-sync grants {RETRYING}" in str(answer.exception)
-        assert f"the role {RETRYING} of DATABASE_URL may not flip" in str(answer.exception)
-        assert await app.fetchval("SELECT count(*) FROM contacts WHERE hubspot_sync_status = 'Queued'") == 0
-        assert run(its_url, "--preview").exit_code == 0
+    its_url = granted(url, RETRYING)
+    await app.execute(f"REVOKE UPDATE (brevo_sync_status) ON contacts FROM {RETRYING}")
+    answer = run(its_url)
+    assert f"crm-sync grants {RETRYING}" in str(answer.exception)
+    assert f"the role {RETRYING} of DATABASE_URL may not flip" in str(answer.exception)
+    assert await app.fetchval("SELECT count(*) FROM contacts WHERE hubspot_sync_status = 'Queued'") == 0
+    assert run(its_url, "--preview").exit_code == 0
 
 
 async def test_an_application_is_told_whose_rights_it_needs(url):
-    with role(url, RETRYING, "--application") as its_url:
-        assert f"crm-sync grants {RETRYING}" in str(run(its_url).exception)
+    its_url = granted(url, RETRYING, "--application")
+    assert f"crm-sync grants {RETRYING}" in str(run(its_url).exception)
 
 
 @contextmanager

@@ -1,20 +1,22 @@
-import os
 from contextlib import nullcontext
 
 import pytest
 
 from crm_sync.console.followed import Turns
-from tests.commands.test_grants import role
+from tests import roles
 from tests.console.running import visiting
 
-CONSOLE = f"crm_sync_console_{os.getpid()}"
+
+@pytest.fixture(scope="session")
+def template(with_console):
+    """For every test of these, because a console's rights cost more than the rest of its test."""
+    return with_console
 
 
 @pytest.fixture
-def console_url(url):
+def console_url(server, url):
     """With exactly the rights that `crm-sync grants --console` prints."""
-    with role(url, CONSOLE, "--console") as its_url:
-        yield its_url
+    return roles.admit(server, url, roles.CONSOLE)
 
 
 @pytest.fixture

@@ -8,9 +8,8 @@ from contextlib import asynccontextmanager
 import asyncpg
 
 from crm_sync.adoption.table import AdoptionRequest
-from tests.commands.test_grants import role
 from tests.console.running import Visit, visiting
-from tests.roles import adopt
+from tests.roles import adopt, granted
 
 TABLE = "CREATE TABLE contacts (id {key} PRIMARY KEY, email text, first_name text)"
 INSERT = "INSERT INTO contacts (id, email, first_name) VALUES ($1, $2, 'Ada')"
@@ -23,10 +22,10 @@ async def keyed(
     """key: the type of the key."""
     await owner.execute(TABLE.format(key=key))
     await asyncio.to_thread(adopt, url, AdoptionRequest(crms=("brevo", "hubspot")))
-    with role(url, f"crm_sync_keyed_{os.getpid()}", options) as its_url:
-        async with visiting(its_url, **settings) as visit:
-            await visit.sign_in()
-            yield visit
+    its_url = granted(url, f"crm_sync_keyed_{os.getpid()}", options)
+    async with visiting(its_url, **settings) as visit:
+        await visit.sign_in()
+        yield visit
 
 
 async def add(owner: asyncpg.Connection, key: object, email: str = "ada@example.com", /, **columns: object) -> None:

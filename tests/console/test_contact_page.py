@@ -4,11 +4,10 @@ import re
 
 import pytest
 
-from tests.commands.test_grants import role
 from tests.commands.test_pause import done
-from tests.console.conftest import CONSOLE
 from tests.console.running import visiting
 from tests.console.test_pages import text_of
+from tests.roles import CONSOLE, granted
 from tests.steps import insert
 from tests.table.test_failed_contacts import fails
 
@@ -119,11 +118,11 @@ async def test_what_a_delivery_would_empty_is_shown_apart_from_what_stays(app, u
     contact = await insert(app, "New", "lovelace@example.com")
     await app.execute("INSERT INTO crm_sync.fields (crm, name, place) VALUES ('brevo', 'SMS', 0)")
     await app.execute("UPDATE contacts SET brevo_contact_id = '7', brevo_sent_fields = 1, brevo_sent_to = '7', phone = NULL")
-    with role(url, CONSOLE, "--console") as console_url:
-        async with visiting(console_url, environment={**settings, "brevo_empty": "clear"}) as visit:
-            await visit.sign_in()
-            assert "Empty here, so cleared in brevo: SMS." in text_of((await visit.done(f"reveal/{contact}"))[1])
-            _, _, said = await visit.call("GET", f"/contacts/{contact}?reveal=true")
+    its_url = granted(url, f"{CONSOLE}_after", "--console")  # the columns are new
+    async with visiting(its_url, environment={**settings, "brevo_empty": "clear"}) as visit:
+        await visit.sign_in()
+        assert "Empty here, so cleared in brevo: SMS." in text_of((await visit.done(f"reveal/{contact}"))[1])
+        _, _, said = await visit.call("GET", f"/contacts/{contact}?reveal=true")
     [at_brevo] = [one for one in said["crms"] if one["crm"] == "brevo"]
     assert at_brevo["preview"]["emptied"] == ["SMS"]
     assert "SMS" not in at_brevo["preview"]["empty"]

@@ -4,10 +4,10 @@ import os
 
 import pytest
 
-from tests.commands.test_grants import role
 from tests.console.running import visiting
 from tests.console.test_pages import text_of
 from tests.console.test_who_may import ROWS
+from tests.roles import granted
 from tests.steps import insert
 from tests.table.test_failed_contacts import fails
 
@@ -18,10 +18,10 @@ CHANGES = [name for name in ROWS if "look" not in name]
 
 @pytest.fixture
 async def only_reads(url):
-    with role(url, ONLY_READS, "--console-readonly") as its_url:
-        async with visiting(its_url) as visit:
-            await visit.sign_in()
-            yield visit
+    its_url = granted(url, ONLY_READS, "--console-readonly")
+    async with visiting(its_url) as visit:
+        await visit.sign_in()
+        yield visit
 
 
 @pytest.mark.parametrize("name", CHANGES)

@@ -5,9 +5,9 @@ import os
 
 import pytest
 
-from tests.commands.test_grants import role
 from tests.console.running import TOKEN, visiting
 from tests.manual import page
+from tests.roles import granted
 from tests.steps import insert
 from tests.table.test_failed_contacts import fails
 
@@ -74,8 +74,7 @@ def tokens(tmp_path):
 
 @pytest.fixture
 def readonly_url(url):
-    with role(url, f"crm_sync_readonly_{os.getpid()}", "--console-readonly") as its_url:
-        yield its_url
+    return granted(url, f"crm_sync_readonly_{os.getpid()}", "--console-readonly")
 
 
 @pytest.mark.parametrize("column", COLUMNS)
