@@ -46,10 +46,11 @@ def forks() -> Iterator[None]:
 def server() -> Iterator[Server]:
     """The server of TEST_DATABASE_URL, else an embedded one of version PG."""
     if url := os.environ.get("TEST_DATABASE_URL"):
-        yield Server(url)
+        with Server(url).staying_connected() as theirs:
+            yield theirs
         roles.forget_roles(url)
         return
-    with running_server() as own:
+    with running_server() as own, own.staying_connected():
         yield own
 
 
