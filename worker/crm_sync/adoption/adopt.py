@@ -98,6 +98,7 @@ def adopt(url: str, request: AdoptionRequest, tell: Tell = quietly, patience_s: 
         for _ in range(ROUNDS):
             steps = missing(connection, crms)
             if not steps:
+                run(connection, "count_rows")
                 _name_workers_begun_meanwhile(connection, todo, tell)
                 return done
             for step in steps:
