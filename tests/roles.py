@@ -51,12 +51,27 @@ def let_in(url: str, **settings: str) -> None:
 
 def granted(url: str, name: str, *options: str, **settings: str) -> str:
     """A new role with exactly the rights that the command prints, none from PUBLIC. Returns its URL."""
+    its_url = nobody(url, name)
     with psycopg.connect(url, autocommit=True) as owner:
         owner.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
         owner.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(database_of(url))))
         owner.execute("REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA crm_sync FROM PUBLIC")
-        _create_anew(owner, name)
         owner.execute(printed(url, *options, name, **settings)[0].encode())
+    return its_url
+
+
+def nobody(url: str, name: str) -> str:
+    """A new role without rights. Returns its URL. It stays until the next of this name, because to take rights away takes longer
+    than to drop the database that they are in.
+    """
+    with psycopg.connect(url, autocommit=True) as owner:
+        if _exists(owner, name):
+            role = sql.Identifier(name)
+            try:
+                owner.execute(sql.SQL("DROP ROLE {}").format(role))
+            except psycopg.errors.DependentObjectsStillExist:  # the same test has made one of this name before
+                owner.execute(sql.SQL("DROP OWNED BY {0}; DROP ROLE {0}").format(role))
+        _create(owner, name)
     return signed_in(url, name)
 
 
@@ -78,17 +93,6 @@ def admit(server: Server, url: str, name: str) -> str:
 
 def database_of(url: str) -> str:
     return urlsplit(url).path[1:]
-
-
-def _create_anew(owner: psycopg.Connection, name: str) -> None:
-    """The role stays until the next of this name is created: taking its rights away takes longer than dropping the database."""
-    if _exists(owner, name):
-        role = sql.Identifier(name)
-        try:
-            owner.execute(sql.SQL("DROP ROLE {}").format(role))
-        except psycopg.errors.DependentObjectsStillExist:  # the same test has made one of this name before
-            owner.execute(sql.SQL("DROP OWNED BY {0}; DROP ROLE {0}").format(role))
-    _create(owner, name)
 
 
 def _exists(owner: psycopg.Connection, name: str) -> bool:

@@ -6,19 +6,16 @@ import re
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import click.testing
-import psycopg
 import pytest
-from psycopg import sql
 
 from crm_sync.cli import crm_sync
 from crm_sync.core.outcome import Outcome
 from crm_sync.table.short_flips import Bounds
 from tests.harness import TIMEOUT_S, ScriptedCrm, running, until, until_asleep
 from tests.process import ended, environment, process
-from tests.roles import PASSWORD, adopt, as_worker, granted, signed_in
+from tests.roles import adopt, as_worker, granted, nobody
 from tests.steps import insert
 from tests.table.test_failed_contacts import fails
 from tests.tiers import slow
@@ -478,20 +475,9 @@ async def test_an_application_is_told_whose_rights_it_needs(url):
     assert f"crm-sync grants {RETRYING}" in str(run(its_url).exception)
 
 
-@contextmanager
-def nobody(url: str):
-    with psycopg.connect(url, autocommit=True) as owner:
-        owner.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(RETRYING), PASSWORD))
-        try:
-            yield signed_in(url, RETRYING)
-        finally:
-            owner.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(RETRYING)))
-
-
 async def test_a_role_without_any_right_is_told_in_one_sentence(url):
-    with nobody(url) as its_url:
-        async with process(environment(its_url), "retry", "--yes") as command:
-            code, _, err = await ended(command)
+    async with process(environment(nobody(url, RETRYING)), "retry", "--yes") as command:
+        code, _, err = await ended(command)
     assert code == 78
     assert "Traceback" not in err
     assert len(err.splitlines()) == 1
