@@ -82,11 +82,13 @@ async def test_one_that_ends_by_itself_in_time_is_not_touched():
 # Told to stop while the event loop is held up.
 
 TOLD = """
-import asyncio, re, socket, sys, time, uvloop
+import asyncio, os, re, socket, sys, time, uvloop
 from crm_sync import log
 from crm_sync.daemon.last_resort import LastResort
 from crm_sync.daemon.signals import Service
 from crm_sync.daemon.systemd import Notifier
+
+AFTER_S = %s
 
 class Worker:
     moving, sentence = True, ""
@@ -106,7 +108,11 @@ async def deliver():
 
 async def main():
     last_resort = LastResort()
-    on_stop = lambda worker: last_resort.arm(0.1, lambda: {"brevo": 7})
+
+    def on_stop(worker, now):
+        last_resort.arm(0.1 if now else AFTER_S, lambda: {"brevo": 7})
+        os.write(1, b"told\\n")  # in the middle of anything: not through a buffer
+
     await Service(Worker(), lambda worker: worker, Notifier(), on_stop).run()
 
 log.configure()
@@ -117,21 +123,22 @@ LOOPS = ["uvloop.new_event_loop", "asyncio.new_event_loop"]
 HOLDS_ALL = 're.match("(a+)+$", 60 * "a" + "b")'  # no other thread can run
 
 
-async def told_while(what, number, loop=LOOPS[0]):
-    """What came of a process that gets a signal while its event loop does this."""
-    return await told_to_stop(TOLD % (what, loop), number, {"PYTHONPATH": str(Path.cwd() / "worker")})
+async def told_while(what, *numbers, loop=LOOPS[0], after_s=0.1):
+    """What came of a process that gets these signals while its event loop does this."""
+    return await told_to_stop(TOLD % (after_s, what, loop), numbers, {"PYTHONPATH": str(Path.cwd() / "worker")})
 
 
-async def told_to_stop(program, number, env):
-    """(exit code, the lines of its log) of a process that gets a signal once it has written a line."""
+async def told_to_stop(program, numbers, env):
+    """(exit code, the lines of its log) of a process that gets each signal once it has written a line."""
     running = await asyncio.create_subprocess_exec(
         sys.executable, "-c", program, env=env, cwd="/",
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:
         async with asyncio.timeout(TIMEOUT_S):
-            await running.stdout.readline()
-            running.send_signal(number)
+            for number in numbers:
+                await running.stdout.readline()
+                running.send_signal(number)
             _, err = await running.communicate()
     finally:
         with suppress(ProcessLookupError):
@@ -143,7 +150,7 @@ async def told_to_stop(program, number, env):
 @pytest.mark.parametrize("number", one_quick([signal.SIGTERM, signal.SIGINT]))
 @pytest.mark.parametrize("what", ["time.sleep(600)", "while True: pass", "ours, theirs = socket.socketpair(); ours.recv(1)"])
 async def test_what_keeps_the_event_loop_busy_already_is_ended_and_named(what, number, loop):
-    code, lines = await told_while(what, number, loop)
+    code, lines = await told_while(what, number, loop=loop)
     assert code == 1
     [said] = map(json.loads, lines)
     assert (said["event"], said["in_flight"]) == (events.STOP_OVERDUE, {"brevo": 7})
@@ -164,18 +171,49 @@ async def test_one_whose_event_loop_is_free_is_told_once():
     assert any(name.startswith("main, line ") for name in said["held_up"])
 
 
+# Told twice: now.
+
+# Not one long sleep: a signal that comes just before the call is seen only after it.
+BUSY = "while True: time.sleep(0.01)"
+
+
+@pytest.mark.parametrize("numbers", one_quick([(signal.SIGTERM, signal.SIGTERM), (signal.SIGINT, signal.SIGTERM)]))
+@pytest.mark.parametrize("loop", one_quick(LOOPS))
+async def test_a_second_signal_ends_at_once_what_keeps_the_event_loop_busy(numbers, loop):
+    code, lines = await told_while(BUSY, *numbers, loop=loop, after_s=600)
+    assert code == 1
+    [said] = map(json.loads, lines)
+    assert (said["event"], said["in_flight"]) == (events.STOP_OVERDUE, {"brevo": 7})
+
+
+async def test_a_second_signal_ends_at_once_what_is_not_ended_by_being_cancelled():
+    code, lines = await told_while(
+        "await asyncio.gather(*[asyncio.to_thread(time.sleep, 600)])", signal.SIGTERM, signal.SIGTERM, after_s=600
+    )
+    assert code == 1
+    [said] = map(json.loads, lines)
+    assert said["event"] == events.STOP_OVERDUE
+
+
 # The worker itself.
 
 NEVER_RETURNS = """
-import sys, time
+import os, sys, time
 from crm_sync.crm.brevo.client import Brevo
 from crm_sync.cli import main
+from crm_sync.daemon.last_resort import LastResort
 
 async def deliver(self, contacts):
     print("now", flush=True)
-    time.sleep(600)
+    while True:
+        time.sleep(0.01)
+
+def arm_and_say_so(self, seconds, in_flight, arm=LastResort.arm):
+    arm(self, seconds, in_flight)
+    os.write(1, b"told\\n")
 
 Brevo.deliver = deliver
+LastResort.arm = arm_and_say_so
 sys.argv[1:] = ["run"]
 main()
 """
@@ -185,7 +223,7 @@ main()
 async def test_a_worker_whose_client_never_returns_ends_in_its_time_and_the_next_one_delivers(app, url, brevo):
     await insert(app, "Queued")
     env = environment(url, brevo, SHUTDOWN_GRACE_S="0", PYTHONPATH=str(Path.cwd() / "worker"))
-    code, lines = await told_to_stop(NEVER_RETURNS, signal.SIGTERM, env)
+    code, lines = await told_to_stop(NEVER_RETURNS, [signal.SIGTERM], env)
     assert code == 1
     said = json.loads(lines[-1])
     assert (said["event"], said["in_flight"]) == (events.STOP_OVERDUE, {"brevo": 1})
@@ -193,3 +231,12 @@ async def test_a_worker_whose_client_never_returns_ends_in_its_time_and_the_next
     assert not brevo.contacts
     async with process(environment(url, brevo)):
         await until(app, ALL_COMPLETE)
+
+
+async def test_a_worker_whose_client_never_returns_ends_when_it_is_told_twice(app, url, brevo):
+    await insert(app, "Queued")
+    env = environment(url, brevo, SHUTDOWN_GRACE_S="600", PYTHONPATH=str(Path.cwd() / "worker"))
+    code, lines = await told_to_stop(NEVER_RETURNS, [signal.SIGTERM, signal.SIGTERM], env)
+    assert code == 1
+    said = json.loads(lines[-1])
+    assert (said["event"], said["in_flight"]) == (events.STOP_OVERDUE, {"brevo": 1})

@@ -46,6 +46,7 @@ from crm_sync.telling.telling import Telling
 from crm_sync.telling.traces import traces
 
 BEFORE_SYSTEMD_S = 0.5  # it has been promised the end by then, and would kill silently
+AT_ONCE_S = 1.0  # for what a worker that is told twice still closes, if its event loop is free
 COLLECT_EVERY = 50_000  # more objects created than freed
 
 Result = TypeVar("Result")
@@ -336,7 +337,7 @@ async def serve(configuration: Configuration, read_again: Callable[[], Configura
         def follow(current: Daemon) -> Daemon:
             return Daemon(again(), notifier, former=current, metrics=metrics)
 
-        def be_sure_of_the_end(current: Daemon) -> None:
-            last_resort.arm(current.end_s - BEFORE_SYSTEMD_S, lambda: current.in_flight)
+        def be_sure_of_the_end(current: Daemon, now: bool) -> None:
+            last_resort.arm(AT_ONCE_S if now else current.end_s - BEFORE_SYSTEMD_S, lambda: current.in_flight)
 
         await Service(first, follow, notifier, be_sure_of_the_end).run()

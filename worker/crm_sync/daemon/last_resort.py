@@ -9,13 +9,14 @@ when it is already. For what lets no other thread run there is Python's own watc
 
 import asyncio
 import faulthandler
+import math
 import os
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from types import CodeType
 from typing import Any
 
@@ -40,23 +41,28 @@ class LastResort:
         self._leave = leave
         self._loop = asyncio.get_running_loop()
         self._thread_of_loop = threading.get_ident()
-        self._is_armed = False
+        self._ends_at = math.inf
         self._armed: SimpleQueue[tuple[float, InFlight]] = SimpleQueue()
         threading.Thread(target=self._wait, daemon=True).start()
 
     def arm(self, seconds: float, in_flight: InFlight) -> None:
-        """The process ends in this many seconds, if it has not by then. Once armed it cannot be put off.
+        """The process ends in this many seconds, if it has not by then. This can be brought forward, but not put off.
 
         A signal handler may call it, whatever it has interrupted: it waits for no lock.
         """
-        if not self._is_armed:
-            self._is_armed = True
+        ends_at = time.monotonic() + seconds
+        if ends_at < self._ends_at:
+            self._ends_at = ends_at
             self._armed.put((seconds, in_flight))
             faulthandler.dump_traceback_later(seconds + 2 * TELLING_S, exit=True, file=STDERR)
 
     def _wait(self) -> None:
         seconds, in_flight = self._armed.get()
-        time.sleep(seconds)
+        while True:
+            try:
+                seconds, in_flight = self._armed.get(timeout=seconds)
+            except Empty:
+                break
         # In a thread, because a log that no one reads may be what holds it up.
         telling = threading.Thread(target=self._tell, args=(seconds, in_flight), daemon=True)
         try:

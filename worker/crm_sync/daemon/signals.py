@@ -43,8 +43,8 @@ CurrentWorker = TypeVar("CurrentWorker", bound=Worker)
 
 class Service(Generic[CurrentWorker]):
     """read_again: returns a worker with the current configuration, to replace the running one. Raises ConfigurationError.
-    on_stop: called with the running worker when it is told to stop: at once, in the middle of anything, and then by the event
-    loop.
+    on_stop: called with the running worker when it is told to stop, and whether it was told before: at once, in the middle of
+    anything, and then by the event loop.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Service(Generic[CurrentWorker]):
         first: CurrentWorker,
         read_again: Callable[[CurrentWorker], CurrentWorker],
         notifier: Notifier,
-        on_stop: Callable[[CurrentWorker], None] = lambda _: None,
+        on_stop: Callable[[CurrentWorker, bool], None] = lambda worker, now: None,
     ) -> None:
         self._worker = first
         self._next: CurrentWorker | None = None
@@ -60,6 +60,7 @@ class Service(Generic[CurrentWorker]):
         self._on_stop = on_stop
         self._notifier = notifier
         self._stopping = False
+        self._told = False
         self._asked = asyncio.Event()
 
     async def run(self) -> None:
@@ -72,10 +73,14 @@ class Service(Generic[CurrentWorker]):
                 running.cancel()
             self._stop()
 
+        def told(*_: object) -> None:
+            before, self._told = self._told, True  # first: the next signal may come in the middle of this one
+            self._on_stop(self._worker, before)
+
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop)
             # The loop comes to its handler only if nothing keeps it busy. Python runs this one in the middle of anything.
-            signal.signal(number, lambda *_: self._on_stop(self._worker))
+            signal.signal(number, told)
         loop.add_signal_handler(signal.SIGHUP, self._asked.set)
         beside = [
             asyncio.create_task(self._notifier.keep_informed(lambda: self._worker.moving, lambda: self._worker.sentence)),
@@ -92,8 +97,8 @@ class Service(Generic[CurrentWorker]):
                 task.cancel()
 
     def _stop(self) -> None:
+        self._on_stop(self._worker, self._stopping)
         self._stopping = True
-        self._on_stop(self._worker)
         self._worker.stop.set()
         self._notifier.stopping()
 
