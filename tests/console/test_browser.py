@@ -249,6 +249,14 @@ async def test_no_page_is_wider_than_a_telephone(browser, signed_in, filled):
             await picture(page, f"{name}-narrow")
 
 
+async def test_what_to_do_with_a_contact_is_in_one_line_on_the_narrowest_telephone(browser, signed_in, filled):
+    async with page_of(browser, signed_in, viewport={"width": 360, "height": 800}) as page:
+        await page.goto(f"{signed_in.where}{pages(filled)['contact']}")
+        buttons = await page.get_by_role("region", name="brevo").locator(".actions button").all()
+        assert len(buttons) > 3
+        assert len({(await button.bounding_box())["y"] for button in buttons}) == 1
+
+
 @pytest.mark.parametrize("script", [True, False])
 async def test_somebody_finds_a_contact_reads_why_and_puts_it_right(app, browser, visit, filled, script):
     async with page_of(browser, visit, token=None, java_script_enabled=script) as page:

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from crm_sync.postgres import locks
 from tests.console.running import visiting
 from tests.steps import insert, read
 from tests.table.test_failed_contacts import fails
@@ -25,6 +26,15 @@ async def test_the_overview_says_how_each_crm_is(app, signed_in):
     assert "No worker is running" in said
     assert re.search(r"brevo ▲ no worker Ready 1 Waiting 0 In flight 0 In Error 0", said)
     assert re.search(r"mautic ❚❚ paused Paused by hand since .*: a new key", said)
+
+
+async def test_the_page_of_a_crm_says_its_state_once(app, signed_in):
+    await app.execute(
+        "INSERT INTO crm_sync.workers (id, host, pid, version, backend_pid) VALUES (1, 'vm', 1, '0', pg_backend_pid())"
+    )
+    await app.execute("SELECT pg_advisory_lock($1, 1)", locks.WORKER)
+    said = text_of((await signed_in.get("crms/brevo"))[1])
+    assert said.lower().count("delivering") == 1
 
 
 async def test_the_overview_leads_to_the_alerts_that_are_open(app, signed_in):
