@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from crm_sync.console.templating import _details
+from crm_sync.console.event_details import details
 from tests.console.running import visiting
 from tests.console.test_pages import text_of
 from tests.steps import insert
@@ -113,9 +113,9 @@ async def test_a_time_is_marked_up_so_that_a_script_can_tell_it(app, signed_in):
     ],
 )
 def test_a_time_in_the_details_of_an_event_is_told_as_all_others(written, told):
-    assert _details({"reason": written}) == told
+    assert details({"reason": written}) == told
 
 
 @pytest.mark.parametrize("day", [f"2026-12-{day:02}" for day in range(1, 32)])
 def test_on_every_day_of_a_month_a_time_in_the_details_of_an_event_is_told_as_on_the_page(day):
-    assert _details({"since": f"{day}T02:34:56.493456+00:00"}) == f"since {day} 02:34:56 UTC"
+    assert details({"since": f"{day}T02:34:56.493456+00:00"}) == f"since {day} 02:34:56 UTC"

@@ -1,7 +1,6 @@
 """Renders pages from templates. All values are text and are escaped; no template may override that."""
 
 import hashlib
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
@@ -14,15 +13,14 @@ import jinja2
 from crm_sync import __version__
 from crm_sync.api.models import Alert
 from crm_sync.api.references import References
+from crm_sync.console.event_details import told
+from crm_sync.console.moments import moment
 from crm_sync.core.alert import Condition, how_many
 from crm_sync.core.durations import span
 
 FOLDER = Path(__file__).parent
 NONE = "\N{EN DASH}"
 UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
-_MOMENT = re.compile(
-    r"\b\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,6})?(?:Z|[+-](?:0\d|1[0-4]):\d\d)"
-)
 LONGEST_SHOWN = 60  # characters of a key in a table
 
 
@@ -53,7 +51,7 @@ class Pages:
             tone=_tone,
             capital=_capital,
             quick=_quick,
-            details=_details,
+            details=told,
             how_many=_how_many,
         )
 
@@ -107,9 +105,8 @@ def _ago(moment: datetime | None, now: datetime) -> str:
     return f"{seconds // unit:.0f} {name} ago"
 
 
-def _moment(moment: datetime | None) -> str:
-    """For people. Only a script knows the time zone of the browser, so it is said."""
-    return NONE if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+def _moment(at: datetime | None) -> str:
+    return NONE if at is None else moment(at)
 
 
 def _machine(moment: datetime) -> str:
@@ -130,32 +127,6 @@ def _quick(seconds: float | None) -> str:
     if seconds is None:
         return NONE
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else span(seconds)
-
-
-def _details(details: Mapping[str, Any]) -> str:
-    """The details of an event, on one line."""
-    return ", ".join(_detail(name, value) for name, value in details.items())
-
-
-def _detail(name: str, value: Any) -> str:
-    if name.endswith("_s") and isinstance(value, int | float):
-        return f"{name.removesuffix('_s').replace('_', ' ')} {span(value)}"
-    return _plain(value) if name == "reason" else f"{name.replace('_', ' ')} {_plain(value)}"
-
-
-def _found_moment(found: re.Match[str]) -> str:
-    try:
-        return _moment(datetime.fromisoformat(found[0]))
-    except (ValueError, OverflowError):  # no day of any year
-        return found[0]
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, str):
-        return _MOMENT.sub(_found_moment, value)
-    if isinstance(value, list):
-        return ", ".join(map(_plain, value))
-    return f"({_details(value)})" if isinstance(value, dict) else str(value)
 
 
 def _short(text: str) -> str:
