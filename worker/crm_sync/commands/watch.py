@@ -6,13 +6,13 @@ from collections.abc import Collection, Sequence
 import asyncpg
 import click
 
-from crm_sync.commands.grants import columns_read
 from crm_sync.configuration import Configuration, load
 from crm_sync.core.waits import Waits
 from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.translation import reason
 from crm_sync.reports.completing import crm_names
+from crm_sync.reports.mapped_columns import columns_read
 from crm_sync.reports.rights import database_for
 from crm_sync.reports.table_changes import change
 from crm_sync.reports.watched_columns import TO_WATCH, lane_of, read_watches
