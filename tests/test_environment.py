@@ -144,3 +144,33 @@ def test_an_env_that_is_not_utf_8_is_named_without_what_stands_in_it(outside):
     (outside / ".env").write_text("BREVO_API_KEY=xkeysib-one\n", encoding="utf-16")
     with pytest.raises(ConfigurationError, match=rf"^{outside}/.env is not UTF-8: save it as UTF-8$"):
         Environment.capture()
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("BREVO_API_KEY: xkeysib-one\n", 1),
+        ("# keys\n\nBREVO_API_KEY xkeysib-one\n", 3),
+        ("BREVO_LIST_ID=2\nBREVO_API_KEY='xkeysib-one\nDATABASE_URL=postgresql://one/two\n", 2),
+        ('BREVO_API_KEY="xkeysib-one"two\r\n', 1),
+        ("set BREVO_API_KEY=xkeysib-one\n", 1),
+        ("- BREVO_API_KEY=xkeysib-one\n", 1),
+    ],
+    ids=["a colon", "no sign", "an open quote", "after a quote", "a command", "a list"],
+)
+def test_a_line_of_an_env_that_sets_nothing_is_named_without_what_stands_in_it(outside, text, line):
+    (outside / ".env").write_bytes(text.encode())
+    with pytest.raises(ConfigurationError) as caught:
+        Environment.capture()
+    expected = f"{outside}/.env, line {line}: expected NAME=value, and a closing quote for each opening one"
+    assert str(caught.value) == expected
+
+
+def test_what_an_env_may_have_besides_settings(outside, capfd):
+    (outside / ".env").write_text(
+        "# a comment\r\n\r\nexport BREVO_LIST_ID = 2 # the newsletter\r\n"
+        "OTHERS=\"of several\nlines\"\r\nBREVO_API_KEY='xkeysib-one'\r\n"
+    )
+    settings = Environment.capture().read(BrevoSettings)
+    assert (settings.brevo_list_id, settings.brevo_api_key.get_secret_value()) == (2, "xkeysib-one")
+    assert capfd.readouterr().err == ""

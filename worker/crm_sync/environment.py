@@ -7,12 +7,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
 from typing import TypeVar
 
+from dotenv import dotenv_values
+from dotenv.parser import Binding, parse_stream
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
 from crm_sync.errors import ConfigurationError
 from crm_sync.settings import LaneSettings, SettingsModel
@@ -20,6 +23,8 @@ from crm_sync.settings import LaneSettings, SettingsModel
 ENV_FILE = ".env"  # in the current directory
 ENVIRONMENT, CREDENTIAL = "environment", "credential"  # with ENV_FILE, the possible origins of a value
 UTF_8 = "utf-8-sig"  # with or without the byte order mark that editors on Windows write
+
+_NAME_AND_VALUE = "expected NAME=value, and a closing quote for each opening one"
 
 Model = TypeVar("Model", bound=SettingsModel)
 
@@ -46,7 +51,7 @@ class Environment:
             credentials, unreadable = _credentials()
             # HTTPS_PROXY and https_proxy are the same. If both are set, the lower-case one counts, as in other programs.
             small = {name: value for name, value in os.environ.items() if name.islower() and value}
-            written = DotEnvSettingsSource(_Outside).env_vars
+            written = _written()
             variables = {**EnvSettingsSource(_Outside).env_vars, **small}
         except OSError as error:
             raise ConfigurationError(_cannot_be_read(error.strerror)) from error
@@ -112,7 +117,28 @@ def _current() -> Environment:
 class _Outside(BaseSettings):
     """How it is read."""
 
-    model_config = SettingsConfigDict(env_ignore_empty=True, env_file=ENV_FILE, env_file_encoding=UTF_8)
+    model_config = SettingsConfigDict(env_ignore_empty=True)
+
+
+def _written() -> dict[str, str | None]:
+    """What is set in .env, by name in lower case; of two lines with one name the last counts. Raises ConfigurationError for a
+    line that sets nothing. Its reader would skip it: a key would be missing silently, and after an open quote, all that
+    follows.
+    """
+    file = Path(ENV_FILE)
+    if not (file.is_file() or file.is_fifo()):
+        return {}
+    text = file.read_text(encoding=UTF_8)
+    for binding in parse_stream(StringIO(text)):
+        if binding.error:
+            raise ConfigurationError(f"{file.absolute()}, line {_first_line(binding)}: {_NAME_AND_VALUE}")
+    return {name.lower(): value for name, value in dotenv_values(stream=StringIO(text)).items()}
+
+
+def _first_line(binding: Binding) -> int:
+    """The number of its line. Blank ones before it belong to it."""
+    text = binding.original.string
+    return binding.original.line + text[: len(text) - len(text.lstrip())].count("\n")
 
 
 def _refuse_foreign(file: Path) -> None:
