@@ -48,6 +48,14 @@ def test_what_no_header_can_carry_is_refused_by_the_name_of_its_setting_and_not_
     assert wrong not in str(refused.value)
 
 
+@pytest.mark.parametrize("quote", ['"', "'"])
+def test_quotes_that_a_reader_left_around_a_key_are_no_part_of_any_key(quote):
+    with pytest.raises(ConfigurationError, match=r"^HUBSPOT_ACCESS_TOKEN: expected no quotes around it") as refused:
+        of(HUBSPOT_ACCESS_TOKEN=f"{quote}{KEY}{quote}").read(HubSpotSettings)
+    assert KEY not in str(refused.value)
+    assert of(HUBSPOT_ACCESS_TOKEN=f"{quote}{KEY}").read(HubSpotSettings).hubspot_access_token is not None
+
+
 @pytest.mark.parametrize("wrong", ["pass\nword", "pass\tword", "\x00password"])
 def test_a_password_may_have_any_characters_but_control_characters(wrong):
     assert of(MAUTIC_PASSWORD="pässwörd yes").read(MauticSettings).mautic_password is not None

@@ -918,9 +918,28 @@ def test_a_url_with_a_user_or_a_password_is_refused_and_not_quoted(url):
         "https://[crm.example",
         "https://crm.example:port",
         "https://crm.example:99999",
+        "https://crm example.com",
+        "https://crm.example\\v3",
+        "https://crm.example%2Fv3",
+        "https://*.crm.example",
+        "https://-",
+        "https://.",
     ],
 )
 def test_other_addresses_are_refused_by_the_name_of_their_setting(url):
     with pytest.raises(ConfigurationError, match=r"^BREVO_BASE_URL: expected .*https") as caught:
         require_https("BREVO_BASE_URL", url)
     assert "127.0.0.1" not in str(caught.value)  # the value is not quoted
+
+
+@pytest.mark.parametrize("url", ["https://crm.example?a=1", "https://crm.example/v3?", "https://crm.example/#/login"])
+def test_a_base_url_has_nothing_that_a_path_cannot_follow(url):
+    with pytest.raises(ConfigurationError, match=r"^BREVO_BASE_URL: expected a URL without \? and #"):
+        require_https("BREVO_BASE_URL", url)
+
+
+@pytest.mark.parametrize(
+    "host", ["crm", "crm.example.", "b\u00fccher.example", "my_crm.example", "192.0.2.1", "[2001:db8::1]", "[::1]"]
+)
+def test_a_host_may_be_any_name_or_address(host):
+    assert require_https("BREVO_BASE_URL", f"https://{host}:8443/v3")

@@ -891,6 +891,8 @@ WRONG = [
     ({"N8N_PASSWORD": "secret"}, "N8N_USERNAME: not set"),
     ({"N8N_USERNAME": "a:b", "N8N_PASSWORD": "secret"}, "N8N_USERNAME: must not contain a colon"),
     ({"N8N_HEADER_NAME": "X Key", "N8N_HEADER_VALUE": "secret"}, "N8N_HEADER_NAME: expected"),
+    ({"N8N_HEADER_NAME": "Transfer-Encoding", "N8N_HEADER_VALUE": "secret"}, "N8N_HEADER_NAME: expected"),
+    ({"N8N_HEADER_NAME": "connection", "N8N_HEADER_VALUE": "secret"}, "N8N_HEADER_NAME: expected"),
     ({"N8N_HEADER_NAME": "Content-Type", "N8N_HEADER_VALUE": "secret"}, "N8N_HEADER_NAME: expected"),
     ({"N8N_HEADER_NAME": "X-Key", "N8N_HEADER_VALUE": "secret\nsecret"}, "N8N_HEADER_VALUE: expected"),
     (

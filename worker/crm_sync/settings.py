@@ -64,8 +64,11 @@ Limits = Annotated[str, AfterValidator(_limits)]
 
 
 def _key(secret: SecretStr) -> SecretStr:
-    if not re.fullmatch(r"[!-~]+", secret.get_secret_value()):
+    value = secret.get_secret_value()
+    if not re.fullmatch(r"[!-~]+", value):
         raise ValueError("expected printable ASCII only: no whitespace, typographic quotes or dashes, control characters")
+    if re.fullmatch(r"([\"']).*\1", value):
+        raise ValueError("expected no quotes around it: Docker's --env-file and credentials keep them")
     return secret
 
 

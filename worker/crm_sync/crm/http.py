@@ -1,6 +1,7 @@
 """One HTTP layer for all CRMs: rate-limited, no redirects, and no keys in answers."""
 
 import json
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -27,6 +28,7 @@ REQUEST_TIMEOUT_S = 20.0
 SHORTEST_KEY = 8  # shorter header values are not keys, and would mask parts of other words
 MOST_TOKENS = 16
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_HOST = re.compile(r"\w(?:[\w.:-]*[\w.])?|::[\w:.]*")  # also in letters of its own, and IPv6
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 _JSON = json.JSONEncoder(allow_nan=False)
@@ -190,7 +192,8 @@ def require_https(name: str, url: str, allowed: Collection[str] = ()) -> str:
     """
     try:
         parts = urlsplit(url)
-        understood = parts.hostname is not None and parts.scheme in ("http", "https") and parts.port != 0
+        host = parts.hostname or ""
+        understood = _HOST.fullmatch(host) is not None and parts.scheme in ("http", "https") and parts.port != 0
     except ValueError:
         understood = False
     if not understood:
@@ -202,6 +205,8 @@ def require_https(name: str, url: str, allowed: Collection[str] = ()) -> str:
             f"{name}: expected https, because keys and personal data are sent there; "
             "http is allowed on loopback and for HTTP_ALLOWED_HOSTS"
         )
+    if not {"?", "#"}.isdisjoint(url):
+        raise ConfigurationError(f"{name}: expected a URL without ? and #, because paths are appended to it")
     return url
 
 

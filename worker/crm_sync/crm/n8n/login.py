@@ -19,8 +19,15 @@ SHORTEST_PASSPHRASE_BYTES = 32  # RFC 7518, 3.2: at least as long as the hash of
 
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, 5.6.2
 _VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
-# Headers that every request has anyway.
-_TAKEN = frozenset({"accept", "content-length", "content-type", "host", "idempotency-key", "user-agent", "x-crm-sync-signature"})
+# Headers that a request has anyway, and those about the connection and the body, which only their sender can set.
+_TAKEN = frozenset(
+    {
+        *("accept", "accept-encoding", "content-length", "content-type", "host", "idempotency-key", "origin", "traceparent"),
+        *("tracestate", "user-agent", "x-crm-sync-signature"),
+        *("connection", "content-encoding", "expect", "keep-alive", "proxy-authorization", "proxy-connection", "te", "trailer"),
+        *("transfer-encoding", "upgrade"),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
