@@ -87,14 +87,19 @@ async def owner(app: asyncpg.Connection, contact: Any) -> int:
     return (await read(app, contact))["claimed_by"] >> 32
 
 
+async def taken_over(app: asyncpg.Connection, contact: Any, other: ScriptedCrm) -> None:
+    """The first worker loses its session with OLD still in its request, and the other one delivers NEW."""
+    worker = await owner(app, contact)
+    await app.execute("UPDATE contacts SET first_name = 'NEW', brevo_sync_status = 'Queued'")
+    await lose_session(app, worker)
+    await other.reached(1)
+    await until(app, ALL_COMPLETE)
+
+
 async def test_what_lands_after_another_worker_has_taken_the_contact_over_is_sent_over(app, url, record, log):
     contact = await insert(app)
     async with two_workers(url, app, record, AWAY) as (_, _, one, other):
-        worker = await owner(app, contact)
-        await app.execute("UPDATE contacts SET first_name = 'NEW', brevo_sync_status = 'Queued'")
-        await lose_session(app, worker)
-        await other.reached(1)
-        await until(app, ALL_COMPLETE)
+        await taken_over(app, contact, other)
         assert record.first_names == ["NEW"]
         one.gate.set()
         await said(log, events.CONTACTS_OVERWRITTEN)
@@ -107,10 +112,7 @@ async def test_what_may_have_landed_without_an_answer_is_sent_over_too(app, url,
     contact = await insert(app)
     async with two_workers(url, app, record, AWAY) as (_, _, one, other):
         one.answer = lambda contact: (one.record.first_names.append("OLD"), Outcome.failed("TIMEOUT", "no answer"))[1]
-        await app.execute("UPDATE contacts SET first_name = 'NEW', brevo_sync_status = 'Queued'")
-        await lose_session(app, await owner(app, contact))
-        await other.reached(1)
-        await until(app, ALL_COMPLETE)
+        await taken_over(app, contact, other)
         one.gate.set()
         await other.reached(2)
         await until(app, ALL_COMPLETE)
@@ -120,10 +122,7 @@ async def test_what_may_have_landed_without_an_answer_is_sent_over_too(app, url,
 async def test_the_row_that_is_to_be_sent_over_is_waited_for_while_the_application_has_it_locked(app, other_app, url, record):
     contact = await insert(app)
     async with two_workers(url, app, record, AWAY) as (_, _, one, other):
-        await app.execute("UPDATE contacts SET first_name = 'NEW', brevo_sync_status = 'Queued'")
-        await lose_session(app, await owner(app, contact))
-        await other.reached(1)
-        await until(app, ALL_COMPLETE)
+        await taken_over(app, contact, other)
         async with other_app.transaction():
             await other_app.execute("SELECT FROM contacts FOR UPDATE")
             one.gate.set()
@@ -138,10 +137,7 @@ async def test_the_row_that_is_to_be_sent_over_is_waited_for_while_the_applicati
 async def test_a_contact_that_is_withdrawn_by_then_is_not_sent_over(app, url, record, log):
     contact = await insert(app)
     async with two_workers(url, app, record, AWAY) as (_, _, one, other):
-        await app.execute("UPDATE contacts SET first_name = 'NEW', brevo_sync_status = 'Queued'")
-        await lose_session(app, await owner(app, contact))
-        await other.reached(1)
-        await until(app, ALL_COMPLETE)
+        await taken_over(app, contact, other)
         await write(app, contact, sync_status="Skipped")
         one.gate.set()
         await said(log, events.CONTACTS_LOST)

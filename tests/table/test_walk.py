@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import asyncpg
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
@@ -29,17 +28,14 @@ from hypothesis.stateful import (
     invariant,
     multiple,
     rule,
-    run_state_machine_as_test,
 )
 
 from crm_sync.core.outcome import Contact, Finish, Kind
 from crm_sync.core.waits import Waits
-from crm_sync.postgres.pool import Database
 from crm_sync.table.clearing import read_clearing
 from crm_sync.table.contacts import Contacts
-from crm_sync.table.schema import read_schema
 from tests.examples import examples
-from tests.roles import as_worker
+from tests.table.walking import on_ground, walk
 
 WORDS = ("New", "Selected", "Skipped")
 EXAMPLES, STEPS = examples(ci=120, dev=8), 60
@@ -361,23 +357,11 @@ class Walk(RuleBasedStateMachine):
 
 
 def test_the_promise_holds_on_a_random_walk(url: str) -> None:
-    with asyncio.Runner() as runner:
-        database = Database(as_worker(url), size=1)
-        runner.run(database.__aenter__())
-        app = runner.run(asyncpg.connect(url))
-        table = runner.run(read_schema(database)).lanes["brevo"]
+    with on_ground(url) as ground:
+        runner, database, app = ground.runner, ground.database, ground.app
         runner.run(app.execute(REGISTER, STEPS + 1))
         runner.run(app.execute("SELECT crm_sync.set_clearing('brevo', true)"))
         clearing = runner.run(read_clearing(database, "brevo", ["SMS"], numbering=True))
         fields = {"FIRSTNAME": "first_name", "SMS": "phone"}
-        Walk.world = World(runner, app, lambda: Contacts(database, table, "email", fields, TIMELESS, clearing=clearing))
-        try:
-            run_state_machine_as_test(
-                Walk,
-                settings=settings(
-                    max_examples=EXAMPLES, stateful_step_count=STEPS, deadline=None, suppress_health_check=list(HealthCheck)
-                ),
-            )
-        finally:
-            runner.run(app.close())
-            runner.run(database.__aexit__())
+        Walk.world = World(runner, app, lambda: Contacts(database, ground.table, "email", fields, TIMELESS, clearing=clearing))
+        walk(Walk, examples=EXAMPLES, steps=STEPS)

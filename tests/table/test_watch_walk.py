@@ -9,17 +9,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import asyncpg
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, multiple, rule, run_state_machine_as_test
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, multiple, rule
 
 from crm_sync.core.outcome import Contact, Finish, Kind
-from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
 from crm_sync.table.contacts import Contacts
-from crm_sync.table.schema import read_schema
 from tests.examples import examples
-from tests.roles import as_worker
+from tests.table.walking import on_ground, walk
 
 EXAMPLES, STEPS = examples(ci=150, dev=10), 40
 VALUES = st.text("ab", min_size=1, max_size=2)
@@ -150,21 +147,9 @@ class Walk(RuleBasedStateMachine):
 
 
 def test_a_change_is_never_lost_on_a_random_walk(url: str) -> None:
-    with asyncio.Runner() as runner:
-        database = Database(as_worker(url), size=1)
-        runner.run(database.__aenter__())
-        app = runner.run(asyncpg.connect(url))
-        table = runner.run(read_schema(database)).lanes["brevo"]
-        runner.run(database.fetch(query("register_worker"), 1, "walk", 1, "0"))
-        runner.run(app.execute("SELECT crm_sync.watch('brevo', '{first_name}')"))
-        Walk.world = World(runner, app, Contacts(database, table, "email", {"FIRSTNAME": "first_name"}))
-        try:
-            run_state_machine_as_test(
-                Walk,
-                settings=settings(
-                    max_examples=EXAMPLES, stateful_step_count=STEPS, deadline=None, suppress_health_check=list(HealthCheck)
-                ),
-            )
-        finally:
-            runner.run(app.close())
-            runner.run(database.__aexit__())
+    with on_ground(url) as ground:
+        ground.runner.run(ground.database.fetch(query("register_worker"), 1, "walk", 1, "0"))
+        ground.runner.run(ground.app.execute("SELECT crm_sync.watch('brevo', '{first_name}')"))
+        contacts = Contacts(ground.database, ground.table, "email", {"FIRSTNAME": "first_name"})
+        Walk.world = World(ground.runner, ground.app, contacts)
+        walk(Walk, examples=EXAMPLES, steps=STEPS)
