@@ -54,23 +54,19 @@ class N8nSandbox(Sandbox):
         self,
         *,
         mode: Mode = "responseNode",
-        authentication: Authentication = "none",
-        credentials: Sequence[str] | None = None,
-        signing_secret: str | None = None,
         concurrency_limit: int | None = None,
         run_s: float = 0.0,
-        payload_limit_bytes: int = PAYLOAD_LIMIT_BYTES,
         port: int = 0,
         keep_log: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(port=port, keep_log=keep_log, clock=clock)
         self.mode: Mode = mode
-        self.authentication: Authentication = authentication
-        self.credentials = credentials
-        self.signing_secret = signing_secret
+        self.authentication: Authentication = "none"
+        self.credentials: Sequence[str] | None = None
+        self.signing_secret: str | None = None
         self.run_s = run_s
-        self.payload_limit_bytes = payload_limit_bytes
+        self.payload_limit_bytes = PAYLOAD_LIMIT_BYTES
         self.phase: Phase = "active"
         self.method = "POST"
         self.ignore_bots = False
