@@ -7,7 +7,7 @@ New, Selected, Skipped, Complete       from the snapshot that a worker makes, wi
 the pace                               from what living workers report
 """
 
-from collections.abc import Collection, Mapping, MutableMapping, Sequence
+from collections.abc import Collection, Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,8 +17,9 @@ from crm_sync.errors import ConfigurationError, StatementRefusedError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query, render
 from crm_sync.reports.lane_state import LaneState, read_lane_states
+from crm_sync.reports.snapshot_counts import Counted, count_small, read_snapshots
 from crm_sync.table.adopted_table import LaneTable
-from crm_sync.table.schema import inspect_schema, not_installed
+from crm_sync.table.schema import Schema, inspect_schema, not_installed
 
 MOST = 10_000  # limit for exact counts
 NEWEST = 1_000  # lines at the end of a backlog that are examined for contacts in flight
@@ -123,8 +124,8 @@ async def read_status(
     """
     schema = await inspect_schema(database)
     tables = {**schema.lanes, **schema.countable}
-    snapshot = await _snapshots(database)
-    counted_now = await _count_small(database, small)
+    snapshot = await read_snapshots(database)
+    counted_now = await count_small(database, small)
     paces = await _paces(database)
     read = {}
     for crm, table in tables.items():
@@ -136,15 +137,8 @@ async def read_status(
             refused[crm] = error
     workers = await database.fetch(query("list_workers"))
     # Last, because these change every second.
-    lane_states = await read_lane_states(database)
-    now = await database.value(query("read_clock"))
+    lane_states = await _lane_states(database, schema, with_credentials)
     alive = any(row["alive"] for row in workers)
-    for crm, fault in schema.faults.items():
-        if lane_states[crm].fault is None:
-            lane_states[crm] = replace(lane_states[crm], fault=fault)
-    for crm in with_credentials:
-        if crm not in lane_states:
-            lane_states[crm] = _not_installed(crm, now)
     lanes = []
     for crm, state in lane_states.items():
         fields = read.get(crm)
@@ -157,57 +151,22 @@ async def read_status(
     return Status([dict(row) for row in workers], lanes)
 
 
-def _not_installed(crm: str, now: datetime) -> LaneState:
-    return LaneState(crm, "closed", now, None, None, 0, None, None, now, not_installed(crm))
+async def _lane_states(database: Database, schema: Schema, with_credentials: Collection[str]) -> dict[str, LaneState]:
+    """With the faults of columns and triggers, and of CRMs that have credentials but are not installed."""
+    lane_states = await read_lane_states(database)
+    now = await database.value(query("read_clock"))
+    for crm, fault in schema.faults.items():
+        if lane_states[crm].fault is None:
+            lane_states[crm] = replace(lane_states[crm], fault=fault)
+    for crm in with_credentials:
+        if crm not in lane_states:
+            lane_states[crm] = LaneState(crm, "closed", now, None, None, 0, None, None, now, not_installed(crm))
+    return lane_states
 
 
 # The snapshot and the pace.
 
 _NO_PACE: Mapping[str, Any] = {"delivered_last_minute": 0, "delivering_s": None, "last_delivered_at": None}
-
-
-@dataclass(frozen=True, slots=True)
-class _Counted:
-    """The snapshot of one CRM, by state."""
-
-    contacts: Mapping[str, int]
-    latest: datetime | None
-    at: datetime
-    age_s: float
-
-
-async def _snapshots(database: Database) -> dict[str, _Counted]:
-    """By CRM. None if this role may not read it: live numbers are shown anyway."""
-    try:
-        return _by_crm([dict(row) for row in await database.fetch(query("read_snapshot"))])
-    except StatementRefusedError:
-        return {}
-
-
-async def _count_small(database: Database, small: int) -> dict[str, _Counted]:
-    """The same, counted now, so that all numbers are of one moment. None if the table is larger, or this role may not count."""
-    if not small or await database.value(query("measure_contacts")) > small:
-        return {}
-    try:
-        rows = await database.fetch(query("count_contacts"))
-    except StatementRefusedError:
-        return {}
-    return _by_crm([{**dict(row), "age_s": 0.0} for row in rows])
-
-
-def _by_crm(rows: Sequence[Mapping[str, Any]]) -> dict[str, _Counted]:
-    of_crms: dict[str, list[Mapping[str, Any]]] = {}
-    for row in rows:
-        of_crms.setdefault(row["crm"], []).append(dict(row))
-    return {
-        crm: _Counted(
-            {row["state"]: row["contacts"] for row in states},
-            max((row["latest"] for row in states if row["latest"] is not None), default=None),
-            states[0]["at"],
-            states[0]["age_s"],
-        )
-        for crm, states in of_crms.items()
-    }
 
 
 async def _paces(database: Database) -> dict[str, Mapping[str, Any]]:
@@ -217,7 +176,7 @@ async def _paces(database: Database) -> dict[str, Mapping[str, Any]]:
         return {}
 
 
-def _with_snapshot(fields: dict[str, Any], counted: _Counted | None, *, exact: bool) -> dict[str, Any]:
+def _with_snapshot(fields: dict[str, Any], counted: Counted | None, *, exact: bool) -> dict[str, Any]:
     if counted is None:
         return {**fields, **dict.fromkeys((*OF_SNAPSHOT, "wanted", "done_share", "counted_at", "counted_s", "latest"))}
     contacts = counted.contacts
