@@ -11,11 +11,12 @@ from crm_sync.api.models import FieldsSaid, SaidField
 from crm_sync.api.tables import Tables
 from crm_sync.configuration import Configuration
 from crm_sync.core.text import clean
+from crm_sync.crm.account import Account
 from crm_sync.errors import CrmSyncError, DeclinedError
 from crm_sync.limits.rate_limit import RateLimit
 from crm_sync.postgres.pool import Database
-from crm_sync.reports.remote_fields import compare_fields
-from crm_sync.table.mapping import prepare_for
+from crm_sync.reports.remote_fields import FieldComparison, compare_fields
+from crm_sync.table.mapping import FieldMapping, prepare_for
 from crm_sync.telling import deeds
 from crm_sync.telling.deeds import Doer
 
@@ -24,18 +25,12 @@ FITS, NOT_KNOWN = "takes it", "not known"
 
 
 class Fields:
-    """longest_s: seconds to wait for a CRM."""
-
-    def __init__(
-        self, configuration: Configuration, tables: Tables, lanes: Lanes, reading: Database, writing: Database,
-        *, longest_s: float = LONGEST_S,
-    ) -> None:  # fmt: skip
+    def __init__(self, configuration: Configuration, tables: Tables, lanes: Lanes, reading: Database, writing: Database) -> None:
         self._configuration = configuration
         self._tables = tables
         self._lanes = lanes
         self._reading = reading
         self._writing = writing
-        self._longest_s = longest_s
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def ask(self, crm: str, by: Doer) -> FieldsSaid:
@@ -53,22 +48,7 @@ class Fields:
         schema, sections = await self._tables.schema(), self._configuration.mapping
         known = account.default_fields
         mapping = await prepare_for(self._reading, crm, sections, known, schema, forms=account.forms, claims=False)
-        if self._turns[crm].locked():
-            raise DeclinedError(f"{crm} is being asked already: try again in a moment")
-        async with self._turns[crm]:
-            note = await deeds.note(self._writing, deeds.FIELDS_ASKED, crm, by=by)
-            try:
-                async with (
-                    asyncio.timeout(self._longest_s),
-                    account.open(RateLimit(self._writing, crm, account.windows)) as client,
-                ):
-                    compared = await compare_fields(client, mapping)
-            except TimeoutError:
-                raise DeclinedError(f"{crm} has not answered within {self._longest_s:.0f} s") from None
-            except CrmSyncError:
-                raise
-            except Exception as error:  # of a plug-in
-                raise DeclinedError(f"the client of {crm} failed: {type(error).__name__}") from error
+        note, compared = await self._compare(crm, account, mapping, by)
         unknown = "it does not name its fields" if compared.known is None else None
         if compared.unknown is not None:
             unknown = clean(compared.unknown)
@@ -80,3 +60,22 @@ class Fields:
             for name in mapping.fields
         ]
         return FieldsSaid(crm=crm, unknown=unknown, fields=fields, note=note)
+
+    async def _compare(self, crm: str, account: Account, mapping: FieldMapping, by: Doer) -> tuple[str | None, FieldComparison]:
+        """One at a time. Returns also a note if the request could not be recorded."""
+        if self._turns[crm].locked():
+            raise DeclinedError(f"{crm} is being asked already: try again in a moment")
+        async with self._turns[crm]:
+            note = await deeds.note(self._writing, deeds.FIELDS_ASKED, crm, by=by)
+            try:
+                async with (
+                    asyncio.timeout(LONGEST_S),
+                    account.open(RateLimit(self._writing, crm, account.windows)) as client,
+                ):
+                    return note, await compare_fields(client, mapping)
+            except TimeoutError:
+                raise DeclinedError(f"{crm} has not answered within {LONGEST_S:.0f} s") from None
+            except CrmSyncError:
+                raise
+            except Exception as error:  # of a plug-in
+                raise DeclinedError(f"the client of {crm} failed: {type(error).__name__}") from error
