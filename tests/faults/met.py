@@ -60,6 +60,16 @@ OF_ATTACKS = (
         ),
     ),
     Row(
+        "a trigger takes longer for one row than a statement may, or finds something locked",
+        "that contact is left alone for a while; the others are delivered; a lock on the table itself refuses nobody",
+        (
+            f"{TABLE_ROOM}unreadable_rows.py::test_a_contact_that_a_trigger_takes_for_ever_for_holds_nobody_up",
+            f"{TABLE_ROOM}unreadable_rows.py::test_nor_does_one_whose_trigger_finds_something_locked",
+            f"{TABLE_ROOM}unreadable_rows.py::test_a_trigger_that_is_slow_for_every_contact_is_slow_and_refuses_none",
+            f"{TABLE_ROOM}unreadable_rows.py::test_while_the_table_is_locked_no_contact_is_refused_for_it",
+        ),
+    ),
+    Row(
         "a role that may only connect takes the advisory locks of keepers, permits and workers",
         "they count for nothing, and who holds them is named",
         (f"{POSTGRES}strangers.py", f"{POSTGRES}registration.py::test_ids_whose_locks_a_stranger_holds_are_stepped_over"),

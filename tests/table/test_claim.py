@@ -161,7 +161,7 @@ async def test_the_look_for_what_is_due_uses_the_line(app, worker):
 async def test_the_look_for_who_is_ready_beside_refused_rows_uses_the_line(app, worker):
     await app.execute(MANY, "Queued", 20_000)
     await app.execute("ANALYZE")
-    plan = await explain(worker, worker.contacts._ready, [], BEGINNING, 100)
+    plan = await explain(worker, worker.contacts._by_key._ready, [], BEGINNING, 100)
     assert "brevo_line_due_at" in plan
     assert "contacts_pkey" in plan
     assert "Seq Scan" not in plan

@@ -283,6 +283,76 @@ async def test_a_mapping_that_is_slow_for_every_contact_is_slow_and_fails_for_no
     assert [reason for reason in reasons if reason != "the session is lost"] == []
 
 
+# A slow or locked trigger.
+
+QUICK = Waits(statement_timeout_s=1.0, claim_patience_s=0.2, tick_s=0.2)
+AT = pytest.mark.parametrize(
+    "when", ["AND NEW.brevo_claimed_by IS NOT NULL", "AND OLD.brevo_claimed_by IS NOT NULL"], ids=["claim", "finish"]
+)
+
+
+def takes(body: str, when: str) -> str:
+    return NOBODY_TOUCHES.format(when=when).replace(
+        "RAISE EXCEPTION 'ada@example.com must stay as she is';", f"{body} RETURN NEW;"
+    )
+
+
+@slow
+@AT
+async def test_a_contact_that_a_trigger_takes_for_ever_for_holds_nobody_up(app, url, crm, when):
+    await app.execute(takes("PERFORM pg_sleep(60);", when))
+    contact = await insert(app, "Queued")
+    await app.execute(LINE_UP, OTHERS)
+    with capture_logs() as log:
+        async with running(url, crm, waits=QUICK):
+            await until(app, OTHERS_COMPLETE)
+            await said_of(log, contact)
+    reasons = [entry["reason"] for entry in log if entry["event"] == events.CONTACT_REFUSED]
+    assert reasons == ["canceling statement due to statement timeout in a function or trigger (SQLSTATE 57014)"]
+
+
+@AT
+async def test_nor_does_one_whose_trigger_finds_something_locked(app, other_app, url, crm, when):
+    await app.execute("CREATE TABLE companies (id int); INSERT INTO companies VALUES (1)")
+    await app.execute("GRANT SELECT, UPDATE ON companies TO PUBLIC")
+    await app.execute(takes("PERFORM FROM public.companies FOR UPDATE NOWAIT;", when))
+    async with running(url, crm, waits=QUICK), other_app.transaction():
+        await other_app.execute("SELECT FROM companies FOR UPDATE")
+        await insert(app, "Queued")
+        await app.execute(LINE_UP, OTHERS)
+        await until(app, OTHERS_COMPLETE)
+
+
+@slow
+async def test_a_trigger_that_is_slow_for_every_contact_is_slow_and_refuses_none(app, url, crm):
+    await app.execute(takes("PERFORM pg_sleep(0.05);", "").replace("OLD.email = 'ada@example.com'", "TRUE"))
+    await app.execute(LINE_UP, OTHERS)
+    with capture_logs() as log:
+        async with running(url, crm, waits=QUICK):
+            await until(app, "bool_and(brevo_sync_status = 'Complete') FROM contacts")
+    assert [entry for entry in log if entry["event"] == events.CONTACT_REFUSED] == []
+
+
+@slow
+async def test_while_the_table_is_locked_no_contact_is_refused_for_it(app, other_app, url, crm):
+    """As by CREATE INDEX: a claim waits for as long as it may, and so does the one with care."""
+    await app.execute(LINE_UP, OTHERS)
+    with capture_logs() as log:
+        async with other_app.transaction():
+            await other_app.execute("LOCK TABLE contacts IN SHARE MODE")
+            async with running(url, crm, waits=QUICK):
+                await told(log, "canceling statement due to statement timeout (SQLSTATE 57014)")
+                await other_app.execute("COMMIT; BEGIN")
+                await until(app, "bool_and(brevo_sync_status = 'Complete') FROM contacts")
+    assert [entry for entry in log if entry["event"] == events.CONTACT_REFUSED] == []
+
+
+async def told(log, reason: str) -> None:
+    async with asyncio.timeout(TIMEOUT_S):
+        while not any(entry.get("reason") == reason for entry in log):  # noqa: ASYNC110 (a log has no events)
+            await asyncio.sleep(0.01)
+
+
 async def said_of(log, contact) -> None:
     async with asyncio.timeout(TIMEOUT_S):
         while not any(entry["event"] == events.CONTACT_REFUSED and entry["contact"] == str(contact) for entry in log):  # noqa: ASYNC110 (a log has no events)

@@ -47,18 +47,32 @@ class DeclinedError(CrmSyncError):
 
 
 class DatabaseTroubleError(CrmSyncError):
-    """The database cannot be used now. Workers wait for it."""
+    """The database cannot be used now. Workers wait for it. of_a_row: what failed is what the table does with one of the rows, so
+    a statement without that row may work.
+    """
+
+    of_a_row = False
 
 
 class RowRefusedError(DatabaseTroubleError):
     """A statement failed because of the data in one of its rows: a constraint, a trigger, an expression."""
 
+    of_a_row = True
 
-class TooSlowError(DatabaseTroubleError):
+
+class _GivenUpError(DatabaseTroubleError):
+    """The server rolled a statement back. of_a_row: in a function or trigger."""
+
+    def __init__(self, message: str, *, of_a_row: bool = False) -> None:
+        super().__init__(message)
+        self.of_a_row = of_a_row
+
+
+class TooSlowError(_GivenUpError):
     """The server cancelled a statement and rolled it back: it took too long, or an administrator cancelled it."""
 
 
-class LockedError(DatabaseTroubleError):
+class LockedError(_GivenUpError):
     """A statement gave up, and was rolled back, because another session has locked what it needs."""
 
 

@@ -17,7 +17,7 @@ import structlog
 from crm_sync import events
 from crm_sync.core.codes import Code
 from crm_sync.core.retry import RetryPolicy
-from crm_sync.errors import RowRefusedError
+from crm_sync.errors import DatabaseTroubleError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query, render
 from crm_sync.table.adopted_table import LaneTable
@@ -55,7 +55,7 @@ class FullLook:
         self._flip = render("flip_early", table.variables)
 
     async def look(self, worker: int) -> Repaired:
-        """worker: this one. Raises as Database.fetch does, but not RowRefusedError."""
+        """worker: this one. Raises as Database.fetch does, but no errors of a row."""
         pages = await self._contacts.pages()
         found = Repaired()
         for first in range(0, pages, STRETCH_PAGES):
@@ -72,7 +72,9 @@ class FullLook:
             strays = await self._contacts.line_up_strays(first_page, end_page)
             found = Repaired(strays=strays.repaired, locked=strays.locked)
             return _sum(found, await self._repair_claims(worker, first_page, end_page))
-        except RowRefusedError as error:
+        except DatabaseTroubleError as error:
+            if not error.of_a_row:
+                raise
             if end_page - first_page == 1:
                 log.error(events.CONTACT_REFUSED, crm=self._crm, page=first_page, reason=str(error))  # noqa: TRY400 (known, no fault of ours)
                 return Repaired()

@@ -21,7 +21,7 @@ from crm_sync.crm.client import Client, Entry
 from crm_sync.errors import RefusedError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import render
-from crm_sync.table.contacts import BEGINNING
+from crm_sync.table.claims_by_key import BEGINNING
 
 REFUSED_S = 60.0  # before another try, as with contacts
 WANTED_S = 15.0  # until a contact that may get this record has been delivered or has failed

@@ -62,7 +62,10 @@ def translate(error: Exception) -> Exception:
     """The error of a driver, server or network as one of ours; anything else is returned unchanged."""
     if isinstance(error, asyncpg.QueryCanceledError | asyncpg.LockNotAvailableError) and not _is_raised(error):
         kind = TooSlowError if isinstance(error, asyncpg.QueryCanceledError) else LockedError
-        return kind(f"{reason(error)} (SQLSTATE {error.sqlstate})")
+        # There is a context only where a function or trigger was at work, not where a statement of ours waits for its table.
+        inside = bool(getattr(error, "context", None))
+        where = " in a function or trigger" if inside else ""
+        return kind(f"{reason(error)}{where} (SQLSTATE {error.sqlstate})", of_a_row=inside)
     if isinstance(error, asyncpg.PostgresError):
         return _of_the_server(error, getattr(error, "sqlstate", None) or "")
     if isinstance(error, TimeoutError):

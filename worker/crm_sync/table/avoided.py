@@ -8,7 +8,7 @@ import structlog
 
 from crm_sync import events
 from crm_sync.core.text import name_of
-from crm_sync.errors import RowRefusedError
+from crm_sync.errors import DatabaseTroubleError
 
 LONGEST_S = 6 * 3600.0
 MOST_REMEMBERED = 100_000  # including expired ones
@@ -36,13 +36,13 @@ class Avoided:
         """Whether there is anything to discard."""
         return bool(self._until)
 
-    def add(self, contact: Any, error: RowRefusedError, *, claimed: bool = False) -> None:
+    def add(self, contact: Any, error: DatabaseTroubleError, *, claimed: bool = False) -> None:
         """claimed: its claim could not be finished. The row itself cannot say so, so the log does."""
         self.tell(self.leave({contact: error}))
         if claimed:
             self._claimed.add(contact)
 
-    def leave(self, errors: Mapping[Any, RowRefusedError]) -> dict[Any, RowRefusedError]:
+    def leave(self, errors: Mapping[Any, DatabaseTroubleError]) -> dict[Any, DatabaseTroubleError]:
         """Skips these from now on, by id. Returns those that were not skipped before."""
         now = time.monotonic()
         if len(self._until) > MOST_REMEMBERED:
@@ -55,7 +55,7 @@ class Avoided:
             self._reasons[contact] = str(error)
         return new
 
-    def tell(self, errors: Mapping[Any, RowRefusedError]) -> None:
+    def tell(self, errors: Mapping[Any, DatabaseTroubleError]) -> None:
         """In the log, a line for each reason."""
         told: dict[str, list[Any]] = {}
         for contact, error in errors.items():

@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence, Set
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -22,18 +22,17 @@ from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import OFF, ON, render
 from crm_sync.table.adopted_table import LaneTable
 from crm_sync.table.avoided import Avoided
+from crm_sync.table.claims_by_key import BEGINNING, ClaimsByKey
 from crm_sync.table.clearing import Clearing, SentNotes
 from crm_sync.table.recording import Recording
 from crm_sync.table.unreadable_rows import SHORT, Claimed, Reader, cut
 
 UNREADABLE = (ValueError, OverflowError)  # raised by the driver for a value that it has no object for
-BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 # Contacts in a claim that may include one with a slow expression. The first one found puts the others back.
 NOTHING_SENT = Ending(0, 0)
 MOST_SLOW = 32
 NO_LIMIT = 1 << 20
 MOST_WAITS = 12  # for locks, in one call of finish: enough to isolate one locked row among several hundred
-MOST_ROUNDS = 10  # of a claim that meets only refused rows
 MOST_UNRECORDED = 5_000
 LOST = "lost"  # as in history
 SWEEP = 5_000  # lines examined by one short statement
@@ -117,8 +116,6 @@ class Contacts:
         self._missing_lines = render("add_missing_lines", variables)
         self._stale_lines = render("drop_stale_lines", variables)
         self._pages = render("count_pages", variables)
-        self._ready = render("find_ready", table.variables)
-        self._claim_named = render("claim_named", table.variables)
         self._reader = Reader(
             database,
             table.variables,
@@ -130,6 +127,7 @@ class Contacts:
             finish=clearing.read if clearing else None,
         )
         self._avoided = Avoided(table.crm, waits.avoid_row_s)
+        self._by_key = ClaimsByKey(database, table, self._avoided, waits.claim_patience_s)
         self._fairness = Fairness(look_s=waits.fresh_look_s)
         self._full_look_s = waits.full_look_s
         self._claim_patience_s = waits.claim_patience_s
@@ -170,13 +168,14 @@ class Contacts:
         if not careful:
             try:
                 rows = await self._next(self._claim_and_map, limit, token, share, probe)
-            except RowRefusedError:
+            except DatabaseTroubleError as error:
+                is_slow = isinstance(error, TooSlowError)
+                if not (is_slow or error.of_a_row):
+                    raise
                 careful = True
                 self._cursor = BEGINNING
-            except TooSlowError:
-                careful = True
-                self._most = limit = min(limit, MOST_SLOW)
-                self._cursor = BEGINNING
+                if is_slow:
+                    self._most = limit = min(limit, MOST_SLOW)
             except UNREADABLE:
                 # One at a time, so that an unreadable contact has few others with it when it comes again.
                 self._most = 1
@@ -206,7 +205,7 @@ class Contacts:
         return await self._database.fetch(self._claim_unread, *arguments)
 
     async def _next(self, claim: _Claim, limit: int, token: int, share: int, probe: bool) -> list[asyncpg.Record]:
-        """share: at most this many fresh contacts. Raises RowRefusedError."""
+        """share: at most this many fresh contacts. Also raises errors of a row."""
         now = time.monotonic()
         if now >= self._full_look_at:
             await self.sweep()
@@ -238,7 +237,9 @@ class Contacts:
         """Claims first, then reads. If the table refuses to have a row claimed, each is claimed by its key."""
         try:
             rows = await self._next(self._claim_only, limit, token, share, probe)
-        except RowRefusedError as error:
+        except DatabaseTroubleError as error:
+            if not error.of_a_row:
+                raise
             self._cursor = BEGINNING
             return await (self._probe_past(token, error) if probe else self._claim_by_keys(limit, token, share))
         if not rows:
@@ -250,18 +251,8 @@ class Contacts:
         return claimed
 
     async def _claim_by_keys(self, limit: int, token: int, share: int) -> Claimed:
-        """Continues until some are claimed: refused ones may be many, and come before all others."""
-        new: dict[Any, RowRefusedError] = {}
-        contacts: list[Contact] = []
-        for _ in range(MOST_ROUNDS):
-            refused: dict[Any, RowRefusedError] = {}
-            if ids := await self._ready_ids(limit, share):
-                contacts = await self._claim_these(ids, token, refused)
-            new |= self._avoided.leave(refused)
-            if contacts or not refused:
-                break
-        self._avoided.tell(new)
-        self._careful = bool(new)  # more of them may follow
+        contacts, self._careful = await self._by_key.claim(limit, token, share, self._fairness.fresh_from)
+        # If some were refused, more may follow.
         return await self._read(contacts, token) if contacts else Claimed([], [])
 
     async def _read(self, contacts: Sequence[Contact], token: int) -> Claimed:
@@ -273,28 +264,7 @@ class Contacts:
                 await self.finish([Finish(contact.id, token, Kind.DEFERRED) for contact in contacts])
             raise
 
-    async def _ready_ids(self, limit: int, share: int) -> list[Any]:
-        """In the order of service; this many of them fresh."""
-        fresh_from = self._fairness.fresh_from
-        avoided = self._avoided.ids()
-        fresh = await self._database.fetch(self._ready, avoided, fresh_from, share) if share and fresh_from else []
-        oldest = await self._database.fetch(self._ready, avoided, BEGINNING, limit - len(fresh))
-        return list(dict.fromkeys(row[0] for row in (*fresh, *oldest)))
-
-    async def _claim_these(self, ids: Sequence[Any], token: int, refused: dict[Any, RowRefusedError]) -> list[Contact]:
-        """Halved until each refused one is isolated. Those are added to `refused`."""
-        try:
-            rows = await self._database.fetch(self._claim_named, ids, token)
-        except RowRefusedError as error:
-            if len(ids) == 1:
-                refused[ids[0]] = error
-                return []
-            middle = len(ids) // 2
-            halves = [await self._claim_these(half, token, refused) for half in (ids[:middle], ids[middle:])]
-            return [contact for half in halves for contact in half]
-        return [Contact(row[0], token, row[1], row[2], None, row[3], {}, row[4], row[5]) for row in rows]
-
-    async def _probe_past(self, token: int, error: RowRefusedError) -> Claimed:
+    async def _probe_past(self, token: int, error: DatabaseTroubleError) -> Claimed:
         """The only contact of a probe is refused: the next probe has another one."""
         first = await self._first(BEGINNING)
         if first.in_s is not None:
@@ -323,10 +293,15 @@ class Contacts:
             batch = rest.pop()
             try:
                 parts.append(await self._finish_at_once(batch, apart=apart))
-            except LockedError:
+            except (LockedError, TooSlowError) as error:
+                is_slow = isinstance(error, TooSlowError)
+                if is_slow and not error.of_a_row:
+                    raise
                 waits += 1
                 middle = len(batch) // 2
                 rest += [half for half in (batch[middle:], batch[:middle]) if half] if middle else []
+                if is_slow and not middle:
+                    parts.append(await self._leave_unfinished(batch[0], error))
         return parts[0] if len(parts) == 1 else _together(parts)
 
     async def _finish_at_once(self, finishes: Sequence[Finish], *, apart: bool) -> Finished:
@@ -357,9 +332,7 @@ class Contacts:
         if len(finishes) == 1:
             finish = finishes[0]
             if finish.code == Code.ROW_REFUSED:
-                self._avoided.add(finish.id, error, claimed=True)
-                # Its request has been received anyway.
-                return Finished([], [finish], frozenset(), unrecorded=await self.record_lost([finish]))
+                return await self._leave_unfinished(finish, error)
             refused = finish._replace(kind=Kind.REJECTED, error=f"{Code.ROW_REFUSED}: {error}", remote_id=None, delay_s=0.0)
             parts = [await self.finish([refused], apart=True)]
         else:
@@ -367,6 +340,12 @@ class Contacts:
             # History is not the cause, so a statement without it shows the cause just as well.
             parts = [await self.finish(half, apart=True) for half in (finishes[:middle], finishes[middle:])]
         return _together(parts)
+
+    async def _leave_unfinished(self, finish: Finish, error: DatabaseTroubleError) -> Finished:
+        """The row takes no outcome: it stays claimed, until a full look puts it back in line."""
+        self._avoided.add(finish.id, error, claimed=True)
+        # Its request has been received anyway.
+        return Finished([], [finish], frozenset(), unrecorded=await self.record_lost([finish]))
 
     # History.
 
