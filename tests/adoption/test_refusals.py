@@ -104,6 +104,11 @@ REFUSED = {
         AdoptionRequest("t"),
         "the key id of public.t is of the type integer[], and a key has to be one simple value: name another column",
     ),
+    "a key that is a multirange": (
+        "CREATE TABLE t (id int4multirange PRIMARY KEY, email text)",
+        AdoptionRequest("t"),
+        "the key id of public.t is of the type int4multirange, and a key has to be one simple value",
+    ),
     "a key that is a domain over an array": (
         "CREATE DOMAIN steps AS text[]; CREATE TABLE t (id steps PRIMARY KEY, email text)",
         AdoptionRequest("t"),

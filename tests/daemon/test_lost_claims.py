@@ -182,7 +182,9 @@ SOME_KEYS = {
 async def test_a_key_that_the_driver_cannot_name_is_parked_and_the_others_are_delivered(  # noqa: PLR0917
     empty_url, owner, crm, key, odd, monkeypatch
 ):
-    """Some it cannot read, others it takes for infinity, so that only a full look finds them."""
+    """Some it cannot read, others it takes for infinity, so that only a full look finds them. Contacts that were claimed together
+    with it lose no attempt by that.
+    """
     monkeypatch.setenv("BREVO_SYNC_SCHEDULER_INTERVAL_MINUTES", "0.005")
     await owner.execute(f"CREATE TABLE contacts (id {key} PRIMARY KEY, email text)")
     await asyncio.to_thread(adopt, empty_url)
@@ -195,6 +197,7 @@ async def test_a_key_that_the_driver_cannot_name_is_parked_and_the_others_are_de
     async with running(empty_url, crm, waits=replace(QUICK_TICK, first_reconnect_s=0.01, longest_reconnect_s=0.01)):
         await until(owner, f"{ALL_COMPLETE} WHERE email <> 'old@example.com'")
         await until(owner, "brevo_sync_status = 'Error' FROM contacts WHERE email = 'old@example.com'")
+    assert await owner.fetchval("SELECT max(brevo_attempts) FROM contacts WHERE email <> 'old@example.com'") == 1
     assert await owner.fetchval(
         "SELECT brevo_processing_error LIKE 'WORKER_DIED: %' FROM contacts WHERE brevo_sync_status = 'Error'"
     )

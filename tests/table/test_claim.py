@@ -167,7 +167,7 @@ async def test_the_look_for_who_is_ready_beside_refused_rows_uses_the_line(app, 
     assert "Seq Scan" not in plan
 
 
-@pytest.mark.parametrize(("statement", "arguments"), [("release_claims", ([7], 3, "A: b")), ("flip_early", ())])
+@pytest.mark.parametrize(("statement", "arguments"), [("release_claims", ([7], 3, "A: b", [])), ("flip_early", ())])
 async def test_a_full_look_finds_the_lines_that_it_ends_by_their_due_times(app, worker, statement, arguments):
     await app.execute(MANY, "Queued", 20_000)
     await app.execute("ANALYZE")

@@ -33,5 +33,6 @@ SELECT
 FROM crm_sync.adopted AS a
 JOIN pg_attribute AS k ON a.contacts = k.attrelid AND a.key_column = k.attname
 JOIN pg_type AS t ON k.atttypid = t.oid
--- Arrays and composite types, and domains over them.
-WHERE t.typcategory IN ('A', 'C')
+LEFT JOIN pg_type AS b ON t.typbasetype = b.oid
+-- Arrays, composite types and multiranges, and domains over them.
+WHERE t.typcategory IN ('A', 'C') OR 'm' IN (t.typtype, b.typtype)

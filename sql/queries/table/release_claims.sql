@@ -8,6 +8,7 @@
 -- $3  bigint[]  the claims
 -- $4  integer   retries: a contact with more attempts is parked in Error
 -- $5  text      CODE: reason, for those
+-- $6  bigint[]  of these claims the attempt is given back: they failed because of one contact of several
 WITH
 lost AS MATERIALIZED (
     SELECT :locator AS locator
@@ -27,9 +28,10 @@ held AS MATERIALIZED (
         :flipped_at AS flipped_at,
         :claimed_by AS claimed_by,
         :attempts AS attempts,
+        CASE WHEN :claimed_by = ANY ($6::bigint[]) THEN 1 ELSE 0 END AS given_back,
         CASE :sync_status
             WHEN 'Processing'
-                THEN CASE WHEN :attempts > $4::integer THEN 'parked' ELSE 'in flight' END
+                THEN CASE WHEN :attempts > $4::integer AND :claimed_by <> ALL ($6::bigint[]) THEN 'parked' ELSE 'in flight' END
             WHEN 'Queued' THEN 'flipped again'
             ELSE 'withdrawn'
         END AS found
@@ -50,7 +52,7 @@ released AS (
                 THEN $5::text
             WHEN 'in flight' THEN c.:processing_error::text
         END:::error_type,
-        :attempts = CASE h.found WHEN 'flipped again' THEN 0 ELSE c.:attempts END,
+        :attempts = CASE h.found WHEN 'flipped again' THEN 0 ELSE c.:attempts - h.given_back END,
         -- Later than before: by this the trigger distinguishes a finish from a stale row.
         :due_at = CASE
             WHEN h.found IN ('in flight', 'flipped again') THEN GREATEST(clock_timestamp(), c.:due_at + interval '1 microsecond')

@@ -90,7 +90,10 @@ class FullLook:
         if seen["claims"] and (lost := await self._lost(worker, seen["claims"])):
             if seen["without_due_time"]:
                 await self._database.fetch(self._place, *stretch, lost)
-            recording, arguments = self._contacts.recording, (*stretch, lost, self._max_retries, DIED)
+            recording, arguments = (
+                self._contacts.recording,
+                (*stretch, lost, self._max_retries, DIED, [*self._contacts.unread_claims]),
+            )
             fetched = await recording.fetch(self._database, self._release, *arguments)
             claims, locked = fetched.rows[0]["released"], fetched.rows[0]["locked"]
             recording.lacks_lines(claims, fetched)

@@ -1,7 +1,7 @@
 """The contacts table as the queue of one CRM: claim, finish, look."""
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence, Set
 from contextlib import suppress
 from datetime import datetime
@@ -34,6 +34,7 @@ MOST_SLOW = 32
 NO_LIMIT = 1 << 20
 MOST_WAITS = 12  # for locks, in one call of finish: enough to isolate one locked row among several hundred
 MOST_UNRECORDED = 5_000
+MOST_UNREAD = 1_000
 LOST = "lost"  # as in history
 SWEEP = 5_000  # lines examined by one short statement
 
@@ -140,6 +141,7 @@ class Contacts:
         self._careful = False
         self._most = NO_LIMIT  # contacts in a claim: fewer while the mapping is slow
         self._left_out: list[Any] = []  # of the claim in flight
+        self.unread_claims: deque[int] = deque(maxlen=MOST_UNREAD)  # of several contacts, one of which could not be read
 
     @property
     def avoiding(self) -> bool:
@@ -177,7 +179,10 @@ class Contacts:
                 if is_slow:
                     self._most = limit = min(limit, MOST_SLOW)
             except UNREADABLE:
-                # One at a time, so that an unreadable contact has few others with it when it comes again.
+                # One at a time, so that an unreadable contact has few others with it when it comes again. They are not to blame:
+                # only an attempt alone counts.
+                if limit > 1:
+                    self.unread_claims.append(token)
                 self._most = 1
                 raise
         if careful:
