@@ -47,8 +47,9 @@ async def make_hostile(app: asyncpg.Connection, url: str, **but: str) -> None:
         await app.execute(f"ALTER DATABASE {url.rpartition('/')[2]} SET {name} = '{value}'")
 
 
-def test_every_setting_that_is_pinned_is_tried_with_a_hostile_value():
-    assert settings.PINNED.keys() <= HOSTILE.keys()
+def test_all_settings_that_can_do_harm_are_pinned_and_each_is_tried_with_a_hostile_value():
+    unpinned = {"lc_monetary", "search_path", "plan_cache_mode", "synchronous_commit"}  # by this list; some are elsewhere
+    assert settings.PINNED.keys() == HOSTILE.keys() - unpinned
     assert settings.SINCE_17.keys() == SINCE_17.keys()
 
 
