@@ -60,6 +60,11 @@ OF_ATTACKS = (
         ),
     ),
     Row(
+        "a trigger restores the column of the claim",
+        "the contact is not sent, and the log names it",
+        (f"{TABLE_ROOM}unreadable_rows.py::test_a_contact_whose_claim_a_trigger_takes_back_is_not_sent",),
+    ),
+    Row(
         "a trigger takes longer for one row than a statement may, or finds something locked",
         "that contact is left alone for a while; the others are delivered; a lock on the table itself refuses nobody",
         (

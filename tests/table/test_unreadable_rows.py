@@ -130,6 +130,38 @@ async def test_so_does_one_whose_trigger_chooses_an_sqlstate_of_its_own(app, url
     assert "example.com" not in str(log)
 
 
+GUARDED = """
+CREATE FUNCTION guard() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.brevo_claimed_by := OLD.brevo_claimed_by;
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER guard BEFORE UPDATE ON contacts FOR EACH ROW WHEN (OLD.email = 'ada@example.com') EXECUTE FUNCTION guard();
+"""
+
+
+@pytest.mark.parametrize(
+    "beside", ["", NOBODY_TOUCHES.format(when="").replace("'ada@", "'bob@")], ids=["", "beside a refused one"]
+)
+async def test_a_contact_whose_claim_a_trigger_takes_back_is_not_sent(app, url, crm, beside):
+    """Without its claim it could not be finished, and would be sent without end."""
+    contact = await insert(app, "Queued")
+    await app.execute(GUARDED)
+    if beside:
+        await insert(app, "Queued", "bob@example.com")
+        await app.execute(beside)
+    with capture_logs() as log:
+        async with running(url, crm):
+            await app.execute(LINE_UP, OTHERS)
+            await until(app, f"{OTHERS_COMPLETE} AND email <> 'bob@example.com'")
+            await until_asleep(app)
+            await said_of(log, contact)
+    assert len(crm.store) == OTHERS
+    reasons = [entry["reason"] for entry in log if entry["event"] == events.CONTACT_REFUSED and entry["contact"] == str(contact)]
+    assert reasons == ["a trigger of the table takes the claim back: it changes a column that only workers write"]
+
+
 async def test_a_row_that_takes_no_claim_is_left_alone_for_a_minute_and_no_statement_is_spent_on_it(app, url, crm):
     await insert(app, "Queued")
     await app.execute(NOBODY_TOUCHES.format(when=""))

@@ -92,5 +92,7 @@ RETURNING
     :remote_id::text AS remote_id,
     -- NULL after a flip that no trigger saw.
     coalesce(:flipped_at, :due_at) AS flipped_at,
+    -- FALSE if a trigger of the table has taken the claim back.
+    coalesce(:claimed_by = $2::bigint, FALSE) AS is_held,
     :mapped,
     :trace AS trace

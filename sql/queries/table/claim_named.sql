@@ -45,4 +45,6 @@ RETURNING
     coalesce(c.:flipped_at, c.:due_at) AS flipped_at,
     -- It was put back in line since.
     coalesce(c.:due_at > c.:flipped_at, FALSE) AS is_late,
-    :trace AS trace
+    :trace AS trace,
+    -- As in claim_contacts.sql.
+    coalesce(c.:claimed_by = $2::bigint, FALSE) AS is_held

@@ -51,7 +51,7 @@ class ClaimByKey:
                 if flip:
                     await connection.fetch(self._flip, ids[0])
                 rows = await connection.fetch(self._claim, list(ids), token)
-                contacts = [Contact(row[0], token, row[1], row[2], None, row[3], {}, row[4], row[5]) for row in rows]
+                contacts = [Contact(row[0], token, row[1], row[2], None, row[3], {}, row[4], row[5]) for row in rows if row[6]]
                 if ids[0] not in [contact.id for contact in contacts]:
                     raise _NotToBeHadError  # noqa: TRY301 (it rolls back)
         except _NotToBeHadError:

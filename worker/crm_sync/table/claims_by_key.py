@@ -5,13 +5,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from crm_sync.core.outcome import Contact
-from crm_sync.errors import DatabaseTroubleError, TooSlowError
+from crm_sync.errors import DatabaseTroubleError, RowRefusedError, TooSlowError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import render
 from crm_sync.table.adopted_table import LaneTable
 from crm_sync.table.avoided import Avoided
 
 BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
+# Sent without a claim, a contact could not be finished, and would be sent again at once, without end.
+TAKEN_BACK = RowRefusedError("a trigger of the table takes the claim back: it changes a column that only workers write")
 MOST_ROUNDS = 10  # of a claim that meets only refused rows
 
 
@@ -63,7 +65,8 @@ class ClaimsByKey:
             middle = len(ids) // 2
             halves = [await self._claim_these(half, token, refused) for half in (ids[:middle], ids[middle:])]
             return [contact for half in halves for contact in half]
-        return [Contact(row[0], token, row[1], row[2], None, row[3], {}, row[4], row[5]) for row in rows]
+        refused |= {row[0]: TAKEN_BACK for row in rows if not row[6]}
+        return [Contact(row[0], token, row[1], row[2], None, row[3], {}, row[4], row[5]) for row in rows if row[6]]
 
     def _patience_with(self, ids: Sequence[Any], refused: Mapping[Any, DatabaseTroubleError]) -> float:
         """One alone may take as long as any statement, but the others do not wait for more than one such."""

@@ -22,7 +22,7 @@ from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import OFF, ON, render
 from crm_sync.table.adopted_table import LaneTable
 from crm_sync.table.avoided import Avoided
-from crm_sync.table.claims_by_key import BEGINNING, ClaimsByKey
+from crm_sync.table.claims_by_key import BEGINNING, TAKEN_BACK, ClaimsByKey
 from crm_sync.table.clearing import Clearing, SentNotes
 from crm_sync.table.recording import Recording
 from crm_sync.table.unreadable_rows import SHORT, Claimed, Reader, cut
@@ -218,16 +218,23 @@ class Contacts:
         if self._cursor == BEGINNING:
             self._full_look_at = now + self._full_look_s
         rest = ([*self._avoided.ids(), *self._left_out], share, self._fairness.fresh_from, probe)
-        rows = await claim(limit, token, self._cursor, *rest)
+        rows = self._held(await claim(limit, token, self._cursor, *rest))
         if not rows and self._cursor != BEGINNING:
             # Contacts that the application had locked, or committed late, are behind the cursor.
-            rows = await claim(limit, token, BEGINNING, *rest)
+            rows = self._held(await claim(limit, token, BEGINNING, *rest))
         # A fresh contact says nothing about how far the backlog has been served.
         backlog = self._fairness.of_backlog([row[1] for row in rows])
         self._cursor = max(backlog, default=self._cursor if rows else BEGINNING)
         if self._fairness.claimed(limit, share, len(backlog), len(rows) - len(backlog), now):
             await self._measure_fresh_line()
         return rows
+
+    def _held(self, rows: list[asyncpg.Record]) -> list[asyncpg.Record]:
+        """Without those whose claim a trigger of the table has taken back."""
+        if all(row[5] for row in rows):
+            return rows
+        self._avoided.tell(self._avoided.leave({row[0]: TAKEN_BACK for row in rows if not row[5]}))
+        return [row for row in rows if row[5]]
 
     async def _measure_fresh_line(self) -> None:
         """Finds where the backlog ends. Raises nothing, because contacts are already claimed: the next claim finds out what is
@@ -280,7 +287,7 @@ class Contacts:
         """Without fields if none were read."""
         late = row[1] > row[4]
         return Contact(
-            row[0], token, row[2], row[3], row[5], row[4], dict(zip(self._names, row[6:-1], strict=False)), late, row[-1]
+            row[0], token, row[2], row[3], row[6], row[4], dict(zip(self._names, row[7:-1], strict=False)), late, row[-1]
         )
 
     async def _first(self, after: datetime) -> NextDue:
