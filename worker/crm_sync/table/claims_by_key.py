@@ -55,7 +55,10 @@ class ClaimsByKey:
     async def _claim_these(self, ids: Sequence[Any], token: int, refused: dict[Any, DatabaseTroubleError]) -> list[Contact]:
         """Halved until each refused one is isolated. Those are added to `refused`."""
         try:
-            rows = await self._database.fetch_within(self._patience_with(ids, refused), self._claim, ids, token)
+            if self._is_to_be_brief(ids, refused):
+                rows = await self._database.fetch_briefly(self._patience_s, self._claim, ids, token)
+            else:
+                rows = await self._database.fetch(self._claim, ids, token)
         except DatabaseTroubleError as error:
             if not error.of_a_row:
                 raise
@@ -68,7 +71,7 @@ class ClaimsByKey:
         refused |= {row[0]: TAKEN_BACK for row in rows if not row[6]}
         return [Contact(row[0], token, row[1], row[2], None, row[3], {}, row[4], row[5]) for row in rows if row[6]]
 
-    def _patience_with(self, ids: Sequence[Any], refused: Mapping[Any, DatabaseTroubleError]) -> float:
+    @staticmethod
+    def _is_to_be_brief(ids: Sequence[Any], refused: Mapping[Any, DatabaseTroubleError]) -> bool:
         """One alone may take as long as any statement, but the others do not wait for more than one such."""
-        is_another = any(isinstance(error, TooSlowError) for error in refused.values())
-        return self._patience_s if len(ids) > 1 or is_another else self._database.patience_s
+        return len(ids) > 1 or any(isinstance(error, TooSlowError) for error in refused.values())
