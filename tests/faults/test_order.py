@@ -63,9 +63,9 @@ def record() -> Record:
 
 
 @asynccontextmanager
-async def two_workers(url: str, app: asyncpg.Connection, record: Record, waits: Waits = QUICK):
+async def two_workers(url: str, app: asyncpg.Connection, record: Record, waits: Waits = QUICK, client: type[SlowCrm] = SlowCrm):
     """The first one has OLD in a request that its gate holds back. Yields the daemons and their clients."""
-    one, other = SlowCrm(record), SlowCrm(record)
+    one, other = client(record), client(record)
     one.gate.clear()
     async with running(url, one, waits=waits) as first:
         await app.execute("UPDATE contacts SET first_name = 'OLD', brevo_sync_status = 'Queued'")

@@ -113,15 +113,20 @@ def contact(number, email=None):
     return Contact(number, 1, 1, None, email, number, {"FIRSTNAME": "Ada"})
 
 
+class ByRow(ScriptedCrm):
+    def key(self, contact):
+        return f"contact {contact.id}"
+
+
 def test_contacts_without_address_and_key_are_never_one_person():
     """Where a client gives each a key of its own."""
     first, second = contact(1), contact(2)
-    found = addressees([first, second], key=lambda one: f"contact {one.id}")
+    found = addressees([first, second], known=ByRow())
     assert found == [Addressee("contact 1", first), Addressee("contact 2", second)]
 
 
 @pytest.mark.parametrize("order", [(1, 2), (2, 1)])
 def test_an_address_outweighs_the_key(order):
     people = {1: contact(1, "ada@example.com"), 2: contact(2)}
-    found = addressees([people[one] for one in order], key=ByName().key)
+    found = addressees([people[one] for one in order], known=ByName())
     assert {one.address for one in found} == {"ada@example.com", "name Ada"}

@@ -1,8 +1,8 @@
 -- Flips contacts of one CRM whose record may have been overwritten with an older state, and returns the result for each contact
 -- whose request may have done that.
 --
--- The contact to flip is the one flipped last among those with this record and this address, ignoring case and whitespace; those
--- without an address have an empty one. It is looked up by the key of the contact that was sent, and by the record. If it is in
+-- The contact to flip is the one flipped last among those with this record and this address, ignoring case and whitespace. Those
+-- without an address have their record in common with any address. It is looked up by the key of the contact that was sent, and by the record. If it is in
 -- line it will be sent anyway; if it was withdrawn or failed it is left alone. If it is in flight it is flipped too, and sent once
 -- more, because its request may have arrived first. A contact that is Processing and free is one whose claim the application has
 -- ended by writing our columns: no worker would look at it again.
@@ -60,6 +60,8 @@ holder AS (
     SELECT
         s.number,
         s.is_lost AND c.id :is s.id AS is_itself,
+        -- Of one whose address is unknown, each address is looked at.
+        CASE WHEN s.address IS NULL THEN c.address END AS apart,
         c.*
     FROM sent AS s
     CROSS JOIN LATERAL (
@@ -88,18 +90,18 @@ holder AS (
         )
     ) AS c
     -- If the contact that was sent no longer exists, its address is unknown.
-    WHERE c.id :is s.id OR c.address = s.address OR (s.address IS NULL AND s.is_lost)
+    WHERE c.id :is s.id OR c.address = s.address OR '' IN (c.address, s.address) OR (s.address IS NULL AND s.is_lost)
 ),
 
 last AS (
-    SELECT DISTINCT ON (h.number, h.address)
+    SELECT DISTINCT ON (h.number, h.apart)
         h.number,
         h.id,
         h.sync_status,
         h.claimed_by
     FROM holder AS h
     WHERE h.sync_status IN ('Complete', 'Processing', 'Queued')
-    ORDER BY h.number, h.address, h.flipped_at DESC NULLS LAST, h.is_itself DESC
+    ORDER BY h.number, h.apart, h.flipped_at DESC NULLS LAST, h.is_itself DESC
 ),
 
 overwritten AS (

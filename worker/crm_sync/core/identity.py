@@ -2,8 +2,8 @@
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from collections.abc import Collection, Iterable
+from typing import NamedTuple, Protocol
 
 from crm_sync.core.consent import Together
 from crm_sync.core.domain import ascii_domain, find_invisible
@@ -23,12 +23,30 @@ _MARKS = ("Mn", "Mc", "Cf")  # the last are joiners, because all others were alr
 _TOO_LONG = f"the part before the @ of the email address is longer than {LONGEST_LOCAL_PART} characters"
 
 
+class KnownBy(Protocol):
+    """Of a client, what says who a contact is. See `crm_sync.crm.client`."""
+
+    matched_by: Collection[str]
+
+    def key(self, contact: Contact) -> str | None: ...
+
+    def also_known_by(self, contact: Contact) -> str | None: ...
+
+
 class Addressee(NamedTuple):
-    """All claimed contacts with one address, of which one is sent. twins: the others, flipped earlier, the latest last."""
+    """All claimed contacts with one address, of which one is sent. twins: the others, flipped earlier, the latest last. keys:
+    what else they are known by; other contacts can have the same.
+    """
 
     address: str
     contact: Contact
     twins: tuple[Contact, ...] = ()
+    keys: tuple[str, ...] = ()
+
+    @property
+    def identities(self) -> tuple[str, ...]:
+        """None of them is in two requests at once."""
+        return (self.address, *self.keys)
 
 
 def check_email(email: str | None) -> str | None:
@@ -72,21 +90,29 @@ def with_ascii_domain(email: str) -> str:
     return f"{local_part}@{ascii_domain(domain) or domain}" if at else address
 
 
-def addressees(
-    contacts: Iterable[Contact], together: Together | None = None, key: Callable[[Contact], str | None] | None = None
-) -> list[Addressee]:
-    """Groups contacts with valid addresses by address: the one flipped last is sent. key: what stands for the address of a
-    contact that has none.
+def addressees(contacts: Iterable[Contact], together: Together | None = None, known: KnownBy | None = None) -> list[Addressee]:
+    """Groups contacts with valid addresses by address: the one flipped last is sent. Those that have a key in common, and not the
+    address, are in the order of their flips.
 
     If it has no id in the CRM yet but a twin has one, the twin's record is used. together: makes its fields from those of all.
+    known: what contacts are known by besides their addresses.
     """
     found: dict[str, list[Contact]] = {}
     for contact in contacts:
-        found.setdefault(fold(contact.email or "") or (key and key(contact)) or "", []).append(contact)
-    return [
-        Addressee(address, people[0]) if len(people) == 1 else _of_several(address, people, together)
-        for address, people in found.items()
+        found.setdefault(fold(contact.email or "") or (known and known.key(contact)) or "", []).append(contact)
+    people = [
+        Addressee(address, those[0]) if len(those) == 1 else _of_several(address, those, together)
+        for address, those in found.items()
     ]
+    return people if known is None or not known.matched_by else _with_keys(people, known)
+
+
+def _with_keys(people: Iterable[Addressee], known: KnownBy) -> list[Addressee]:
+    found = []
+    for one in people:
+        keys = dict.fromkeys(key for contact in (one.contact, *one.twins) if (key := known.also_known_by(contact)) is not None)
+        found.append(one._replace(keys=tuple(key for key in keys if key != one.address)))
+    return sorted(found, key=lambda one: one.contact.flipped_at)
 
 
 def _of_several(address: str, people: list[Contact], together: Together | None) -> Addressee:

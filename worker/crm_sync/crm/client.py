@@ -36,7 +36,7 @@ class Client(ABC):
     more only make its answers slower (`crm_sync.core.concurrency`). delete_limit: deletions in one call of delete. read_limit:
     contacts in one call of read. unread: names that are sent but not returned by read, unless the account has a field of that
     name. read_members: names that are not fields (`Forms.members`) and that read returns too. moving: fields that the CRM changes
-    by itself, so that another value is no drift. matched_by: names of the mapping by which locate finds contacts, besides their
+    by itself, so that another value is no drift. matched_by: names of the mapping by which contacts are matched, besides their
     addresses. keeps_records: it has records that are found and deleted by an id. if_empty:
     fields that are sent only where the CRM has no value: set by the lane, and empty unless the account's forms say looks_first.
     leaves_trail: it makes requests only through its account's Http, which records them: set by the account.
@@ -115,6 +115,14 @@ class Client(ABC):
 
         Not an address itself. Contacts with the same key are one person: they share a delivery. The contact of a deleted row has
         no fields.
+        """
+        return None
+
+    def also_known_by(self, contact: Contact) -> str | None:
+        """The key by which a contact is matched, whether it has an address or not; None if it has none. Asked only of a client
+        with matched_by.
+
+        As key returns it for one without an address. Contacts with the same are one person: they are sent one after another.
         """
         return None
 

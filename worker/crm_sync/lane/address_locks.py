@@ -47,7 +47,7 @@ class AddressLocks:
         """
         return _Held(self, addresses)
 
-    async def begin(self, addresses: Sequence[str]) -> tuple[_Request, Collection[str]]:
+    async def begin(self, addresses: Sequence[str]) -> tuple[_Request, set[str]]:
         """What `held` does first. Raises as it does."""
         ours = [address for address in addresses if address in self._under_way]
         request = _Request([address for address in addresses if address not in ours] if ours else addresses)
@@ -127,7 +127,7 @@ class _Held:
         self._locks = locks
         self._addresses = addresses
 
-    async def __aenter__(self) -> Collection[str]:
+    async def __aenter__(self) -> set[str]:
         self._request, busy = await self._locks.begin(self._addresses)
         return busy
 

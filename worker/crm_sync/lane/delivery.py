@@ -95,15 +95,15 @@ class Deliveries:
 
     async def deliver(self, batch: Sequence[Addressee]) -> list[Finish]:
         """One request, and more if some of the contacts caused a refusal. Returns a finish for each contact and each twin."""
-        async with self._addresses.held([one.address for one in batch]) as taken:
-            ours = [one for one in batch if one.address not in taken] if taken else batch
+        async with self._addresses.held([known_by for one in batch for known_by in one.identities]) as taken:
+            ours = [one for one in batch if taken.isdisjoint(one.identities)] if taken else batch
             finishes: list[Finish] = []
             if ours:
                 async with self._permits:
                     finishes = await self._send(ours)
         if taken:
-            busy = [one for person in batch if person.address in taken for one in (person.contact, *person.twins)]
-            finishes += [deferred(one, self._address_busy_s) for one in busy]
+            busy = [person for person in batch if not taken.isdisjoint(person.identities)]
+            finishes += [deferred(one, self._address_busy_s) for person in busy for one in (person.contact, *person.twins)]
         return finishes
 
     async def _send(self, batch: Sequence[Addressee]) -> list[Finish]:

@@ -1,7 +1,7 @@
 """From a claim to its deliveries: which contacts are rejected without a request, share one, or wait for an address."""
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 
 import structlog
@@ -47,7 +47,7 @@ class Dispatch:
         self._put = put
         self._on_refused = on_refused
         self._tasks: set[asyncio.Task[None]] = set()
-        self._under_way: dict[str, asyncio.Task[None]] = {}  # by address: the last delivery with this address
+        self._under_way: dict[str, asyncio.Task[None]] = {}  # by address and key: the last delivery with it
         self._log = log.bind(crm=channel.crm)
         self._trouble = Trouble(crm=channel.crm, loop="delivery")
 
@@ -69,13 +69,9 @@ class Dispatch:
         valid, rejected = sorted_out(self._channel, claimed)
         if rejected:
             self._put(rejected)
-        free: list[Addressee] = []
-        busy: list[Addressee] = []
-        for addressee in addressees(valid, self._channel.together, self._channel.client.key):
-            (busy if addressee.address in self._under_way else free).append(addressee)
         size = self._channel.client.batch_limit
         looked = self._look(valid)
-        for group in (free, busy):
+        for group in self._in_turn(addressees(valid, self._channel.together, self._channel.client)):
             for first in range(0, len(group), size):
                 self._start(group[first : first + size], looked)
         return len(valid)
@@ -105,11 +101,29 @@ class Dispatch:
             return None
         return asyncio.create_task(self._shared.find(contacts))
 
+    def _in_turn(self, people: Iterable[Addressee]) -> list[list[Addressee]]:
+        """Those that can be sent at once, then those that wait for what is in flight, or for another of these with the same key:
+        never two of one person in a request.
+        """
+        turns: list[list[Addressee]] = [[], []]
+        last: dict[str, int] = {}  # by address and key: the turn of the last one that has it
+        has_keys = bool(self._channel.client.matched_by)
+        for one in people:
+            turn = 0 if self._under_way.keys().isdisjoint(one.identities) else 1
+            if has_keys:
+                turn = max(turn, *(last.get(known_by, -1) + 1 for known_by in one.identities))
+                last.update(dict.fromkeys(one.identities, turn))
+                if turn == len(turns):
+                    turns.append([])
+            turns[turn].append(one)
+        return turns
+
     def _start(self, batch: Sequence[Addressee], looked: Look | None) -> None:
-        """An address is never in two requests at once: a contact whose address is in flight waits for that delivery."""
-        earlier = {self._under_way[one.address] for one in batch if one.address in self._under_way}
+        """A person is never in two requests at once: a contact whose address or key is in flight waits for that delivery."""
+        identities = [known_by for one in batch for known_by in one.identities]
+        earlier = {self._under_way[known_by] for known_by in identities if known_by in self._under_way}
         delivery = asyncio.create_task(self._deliver(batch, earlier, looked))
-        self._under_way.update(dict.fromkeys((one.address for one in batch), delivery))
+        self._under_way.update(dict.fromkeys(identities, delivery))
         self._tasks.add(delivery)
 
     async def _deliver(self, batch: Sequence[Addressee], earlier: Collection[asyncio.Task[None]], looked: Look | None) -> None:
@@ -142,9 +156,9 @@ class Dispatch:
 
     def _end(self, batch: Sequence[Addressee]) -> None:
         delivery = asyncio.current_task()
-        for one in batch:
-            if self._under_way.get(one.address) is delivery:
-                del self._under_way[one.address]
+        for known_by in (known_by for one in batch for known_by in one.identities):
+            if self._under_way.get(known_by) is delivery:
+                del self._under_way[known_by]
         if delivery is not None:
             self._tasks.discard(delivery)
 

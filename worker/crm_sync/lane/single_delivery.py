@@ -107,7 +107,7 @@ class SingleDelivery:
         if self._channel.client.keeps_records:
             contacts = await self._shared.apart(contacts)
         # They have one address, unless the mapping gives them different ones.
-        for person in addressees(contacts, self._channel.together, self._channel.client.key):
+        for person in addressees(contacts, self._channel.together, self._channel.client):
             try:
                 finishes += await self._deliveries.deliver([person])
             except BaseException:

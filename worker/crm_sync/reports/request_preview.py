@@ -96,7 +96,7 @@ class RequestPreview:
         if problem := problem_of(client, by_id[meant.id]):
             return f"{Code.INVALID_EMAIL}: {problem}"
         valid = [contact for contact in claimed.contacts if problem_of(client, contact) is None]
-        people = addressees(valid, mapping.together, client.key)
+        people = addressees(valid, mapping.together, client)
         return next(person.contact for person in people if meant.id in (person.contact.id, *(twin.id for twin in person.twins)))
 
 

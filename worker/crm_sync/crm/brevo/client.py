@@ -132,6 +132,9 @@ class Brevo(Client):
     def key(self, contact: Contact) -> str | None:
         return self._identifiers.key(contact)
 
+    def also_known_by(self, contact: Contact) -> str | None:
+        return self._identifiers.ext_id(contact)
+
     def assumptions(self, contact: Contact) -> Sequence[Assumption]:
         return () if self._mode is Mode.CREATE else assumptions(self._draft(contact))
 

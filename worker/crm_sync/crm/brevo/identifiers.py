@@ -63,6 +63,13 @@ class Identifiers:
             return f"{found[-1].name} {found[-1].value}"
         return f"contact {contact.remote_id}" if is_id(contact.remote_id) else None
 
+    def ext_id(self, contact: Contact) -> str | None:
+        """As key returns it. A contact with an address is not known by its number, which may be a family's."""
+        if not self.by_ext_id:
+            return None
+        values = (_ext_id(value) for name, value in contact.filled.items() if name.upper() == EXT_ID)
+        return next((f"{EXT_ID} {value}" for value in values if value), None)
+
     @property
     def without_address(self) -> str:
         """What to do about a contact that has none of them."""

@@ -118,12 +118,17 @@ class HubSpot(Client):
         return await self._beside.apply(contacts, entries)
 
     def key(self, contact: Contact) -> str | None:
-        """The value of HUBSPOT_MATCH, else HubSpot's id. Case counts, because it may count in HubSpot."""
-        if value := value_of(contact, self._match):
-            return f"{self._match} {value}"
+        """The value of HUBSPOT_MATCH, else HubSpot's id."""
+        if (known_by := self.also_known_by(contact)) is not None:
+            return known_by
         if self._mode is not Mode.CREATE and is_id(contact.remote_id or ""):
             return f"record {contact.remote_id}"
         return None
+
+    def also_known_by(self, contact: Contact) -> str | None:
+        """Case counts, because it may count in HubSpot."""
+        value = value_of(contact, self._match)
+        return f"{self._match} {value}" if value else None
 
     def assumptions(self, contact: Contact) -> Sequence[Assumption]:
         return assumptions(contact, self._mode, self._match)

@@ -130,9 +130,11 @@ class Mautic(Client):
         self.without_address = WITHOUT_ADDRESS if self._match is None else self._match.without_address
 
     def key(self, contact: Contact) -> str | None:
-        found = None if self._match is None else self._match.key(contact)
         record = record_id(contact.remote_id)
-        return found or (key("id", record) if record else None)
+        return self.also_known_by(contact) or (key("id", record) if record else None)
+
+    def also_known_by(self, contact: Contact) -> str | None:
+        return None if self._match is None else self._match.key(contact)
 
     async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Entry]:
         identities = [self._identity(contact) for contact in contacts]
