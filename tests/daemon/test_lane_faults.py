@@ -221,7 +221,7 @@ async def test_one_workers_fault_stops_no_other_worker_and_is_shown_for_as_long_
     async with working(of_both(url, ScriptedCrm(), ScriptedCrm(), mapping_file=wrong)):
         await until(app, FAULTY)
         async with working(of_both(url, brevo_crm, hubspot_crm)) as well:
-            await true(lambda: well.good)
+            await true(lambda: well.lanes)
             for number in range(1, 4):
                 await line_up(app, "brevo", "hubspot")
                 await brevo_crm.reached(number)
@@ -256,7 +256,7 @@ async def test_a_standing_lane_gives_all_it_has_to_other_workers(app, url, brevo
     async with working(of_both(url, ours, ScriptedCrm(), mapping_file=first, waits=careful)):
         await until_asleep(app)
         async with working(of_both(url, brevo_crm, hubspot_crm, waits=slow_tick)) as second:
-            await true(lambda: "brevo" in second.good)
+            await true(lambda: "brevo" in second.lanes)
             await app.execute("ALTER TABLE contacts DROP COLUMN last_name CASCADE")
             await line_up(app, "brevo")
             await brevo_crm.reached(1)
@@ -361,6 +361,31 @@ async def test_after_a_reload_a_wrong_lane_keeps_what_it_had_and_the_others_take
         await all_complete(app, "hubspot")
     assert brevo_crm.requests[-1][0].fields == {"FIRSTNAME": "Ada"}
     assert hubspot_crm.requests[-1][0].fields == {"firstname": "new"}
+
+
+@pytest.mark.parametrize("is_mended", [True, False])
+async def test_after_a_reload_a_held_lane_keeps_what_it_had_if_only_the_new_one_is_wrong(  # noqa: PLR0917
+    app, url, brevo_crm, hubspot_crm, mapping, is_mended
+):
+    """Until the fault is mended, nothing shows which one is wrong."""
+    broken, mended, _ = BREAKS["a right is missing"]
+    first = of_both(url, brevo_crm, hubspot_crm, mapping_file=mapping)
+    async with working(first):
+        await true(lambda: first.lanes and first.lanes["brevo"].well)
+        await app.execute(broken)
+        await line_up(app, "brevo")
+        await true(lambda: first.lanes["brevo"].fault is not None)
+        mapping.write_text('[brevo]\nFIRSTNAME = "nothing"\n')
+        if is_mended:
+            await app.execute(mended)
+        crms = {"brevo": account(brevo_crm), "hubspot": account(hubspot_crm)}
+        second = Daemon(configured(crms, database_url=as_worker(url), mapping_file=mapping), waits=QUICK, former=first)
+        with structlog.testing.capture_logs() as logged:
+            await second.check()
+    assert [refused["crm"] for refused in told(logged, events.CONFIGURATION_REFUSED)] == (["brevo"] if is_mended else [])
+    if is_mended:
+        async with working(second):
+            await all_complete(app, "brevo")
 
 
 async def test_after_a_reload_what_only_a_claim_would_show_ends_no_worker(app, url, brevo_crm, hubspot_crm, mapping):

@@ -86,7 +86,8 @@ class Daemon:
         self.stop = asyncio.Event()
 
     async def check(self) -> None:
-        """To be called before this worker takes over. A lane whose new configuration is wrong keeps its current one.
+        """To be called before this worker takes over. A lane whose new configuration is wrong keeps its current one; if it is
+        held, only if that is valid.
 
         Raises ConfigurationError if something is wrong that every lane needs, or DatabaseTroubleError if that cannot be
         determined now.
@@ -95,21 +96,20 @@ class Daemon:
         async with self._database(size=2) as database:
             schema = await self._look(database)
             await check_listening(self._settings.session_url, database, self._waits.listen_timeout_s)
-            good = {} if self._former is None else self._former.good
-            for crm, configuration in good.items():
+            former = {} if self._former is None else self._former.lanes
+            for crm, lane in former.items():
+                if (configuration := lane.good) is None:
+                    continue
                 try:
                     if wanted := self._configuration.of_lane(crm):
                         await plan_lane(database, schema, wanted)
                 except ConfigurationError as error:
+                    if lane.fault is not None and not await _is_valid(database, schema, configuration):
+                        continue  # nothing shows that the new one is to blame
                     self._kept[crm] = configuration
                     note = "this lane keeps its former configuration; the others have the new one"
                     log.error(events.CONFIGURATION_REFUSED, crm=crm, reason=with_advice(error), note=note)  # noqa: TRY400
         self._former = None
-
-    @property
-    def good(self) -> Mapping[str, LaneConfiguration]:
-        """The configurations its lanes deliver with now."""
-        return {crm: good for crm, lane in self.lanes.items() if (good := lane.good) is not None}
 
     async def run(self) -> None:
         """Raises ConfigurationError if only a person can fix the problem and no lane could run."""
@@ -322,6 +322,15 @@ class Daemon:
             log.warning(events.UNKNOWN_SETTING, name=unknown.name, nearest=unknown.nearest, note="it has no effect")
         for crm in sorted({*schema.lanes, *schema.faults} - self.lanes.keys()):
             log.info(events.LANE_WITHOUT_CREDENTIALS, crm=crm, note="no credentials, so its contacts wait")
+
+
+async def _is_valid(database: Database, schema: Schema, configuration: LaneConfiguration) -> bool:
+    """Raises DatabaseTroubleError."""
+    try:
+        await plan_lane(database, schema, configuration)
+    except ConfigurationError:
+        return False
+    return True
 
 
 async def serve(configuration: Configuration, read_again: Callable[[], Configuration] | None = None) -> None:

@@ -58,6 +58,7 @@ class SupervisedLane:
         self._unsure = False
         self.well = False  # it is open, and nothing has been refused for a moment
         self._tried_again = False  # since it last worked
+        self._has_worked = False
         self._stopping = False
         self.settled = asyncio.Event()  # it has delivered what it found in line at the start, or taken its time for that
         self._fault = Fault(crm, wiring.database, wiring.session)
@@ -72,8 +73,10 @@ class SupervisedLane:
 
     @property
     def good(self) -> LaneConfiguration | None:
-        """The configuration it delivers with, or is about to; None while it is held."""
-        if self.fault is not None:
+        """The configuration it delivers with, or is about to. While it is held: the one that it has worked with; None if it never
+        has.
+        """
+        if self.fault is not None and not self._has_worked:
             return None
         try:
             return self._read()
@@ -214,7 +217,7 @@ class SupervisedLane:
         self._fault.over()
         self._fault_pause.reset()
         self._tried_again = False
-        self.well = True
+        self.well = self._has_worked = True
         while noted and not await self._fault.withdraw():  # noqa: ASYNC110 (no event says when the database becomes writable)
             await asyncio.sleep(self._fault_pause.pause_s())
 
