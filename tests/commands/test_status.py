@@ -16,8 +16,8 @@ import pytest
 from click.testing import CliRunner
 
 from crm_sync.cli import crm_sync
-from crm_sync.commands import status as status_command
 from crm_sync.postgres import locks
+from crm_sync.reports import snapshot_counts
 from crm_sync.sandbox.postgres import Postgres
 from tests.harness import TIMEOUT_S
 from tests.reports.test_status_report import cells
@@ -170,7 +170,7 @@ async def test_status_shows_a_crm_that_is_down_and_one_that_is_paused(app, url):
 @pytest.fixture
 def large(monkeypatch):
     """Every table counts as a large one."""
-    monkeypatch.setattr(status_command, "SMALL", 0)
+    monkeypatch.setattr(snapshot_counts, "SMALL", 0)
 
 
 async def test_a_small_table_is_counted_at_every_look_so_that_its_columns_add_up(app, url):
@@ -196,7 +196,7 @@ async def test_a_partitioned_table_is_as_large_as_all_its_partitions(empty_url, 
         "CREATE TABLE two PARTITION OF contacts FOR VALUES FROM (10) TO (20)"
     )
     await asyncio.to_thread(adopt, empty_url)
-    monkeypatch.setattr(status_command, "SMALL", 8192)  # a page
+    monkeypatch.setattr(snapshot_counts, "SMALL", 8192)  # a page
     await owner.execute("INSERT INTO contacts (id) VALUES (1)")
     assert as_json(empty_url)["new"] == 1
     await owner.execute("INSERT INTO contacts (id) VALUES (11)")

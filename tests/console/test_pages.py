@@ -6,6 +6,7 @@ import re
 import pytest
 
 from crm_sync.postgres import locks
+from crm_sync.reports import snapshot_counts
 from tests.console.running import visiting
 from tests.steps import insert, read
 from tests.table.test_failed_contacts import fails
@@ -35,6 +36,27 @@ async def test_the_page_of_a_crm_says_its_state_once(app, signed_in):
     await app.execute("SELECT pg_advisory_lock($1, 1)", locks.WORKER)
     said = text_of((await signed_in.get("crms/brevo"))[1])
     assert said.lower().count("delivering") == 1
+
+
+async def test_a_small_table_is_counted_when_it_is_looked_at(app, signed_in):
+    await insert(app, "New")
+    said = text_of((await signed_in.get("crms/brevo"))[1])
+    assert "New 1 Selected 0" in said
+    assert "All contacts were counted just now." in said
+
+
+async def test_of_a_table_that_is_not_small_the_age_of_the_count_is_said(app, signed_in, monkeypatch):
+    monkeypatch.setattr(snapshot_counts, "SMALL", 0)
+    await insert(app, "New")
+    assert "are not counted yet" in text_of((await signed_in.get("crms/brevo"))[1])
+
+
+async def test_a_failure_has_its_time_although_the_contact_has_failed_elsewhere_since(app, signed_in):
+    failed = await fails(app, error="REJECTED: no")
+    await app.execute("UPDATE contacts SET last_failed_crm = 'hubspot', last_retry_at = now() WHERE id = $1", failed)
+    await app.execute("INSERT INTO crm_sync.alert_codes VALUES ('brevo', 'REJECTED', now(), now() - interval '3 hours', 1)")
+    said = text_of((await signed_in.get("failures"))[1])
+    assert re.search(r"REJECTED 1 1 3 h ago", said), said
 
 
 async def test_the_overview_leads_to_the_alerts_that_are_open(app, signed_in):

@@ -2,7 +2,7 @@
 -- failures finds each code by a step from the previous one; at most this many contacts are examined for all codes together.
 -- Contacts in Error without a reason are in no index.
 --
--- is_least: there are more. failed_at is known for contacts that have not failed in another CRM since.
+-- is_least: there are more. failed_at is known for contacts that have not failed in another CRM since; is_known: for all of them.
 --
 -- $1  integer  contacts
 -- $2  integer  codes
@@ -46,6 +46,7 @@ SELECT
     f.sample,
     f.contacts >= s.contacts AS is_least,
     f.failed_at,
+    f.is_known,
     f.last_error
 FROM code AS c
 CROSS JOIN share AS s
@@ -55,6 +56,7 @@ CROSS JOIN LATERAL (
         count(*) FILTER (WHERE l.is_error) AS in_error,
         min(l.error) AS sample,
         max(l.failed_at) AS failed_at,
+        bool_and(l.failed_at IS NOT NULL) AS is_known,
         (array_agg(l.error ORDER BY l.failed_at DESC) FILTER (WHERE l.failed_at IS NOT NULL))[1] AS last_error
     FROM (
         SELECT

@@ -1,5 +1,6 @@
 """The state of each CRM. Data that many people watch is read once for all of them."""
 
+from datetime import datetime
 from json import loads
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from crm_sync.api.requests import Span
 from crm_sync.api.tables import Tables, if_allowed, no_crm
 from crm_sync.api.versions import differences
 from crm_sync.configuration import Configuration
+from crm_sync.core.codes import NO_CODE
 from crm_sync.core.rate import Budget, parse
 from crm_sync.core.text import clean
 from crm_sync.postgres.pool import Database
@@ -112,11 +114,15 @@ class Lanes:
         return found
 
     async def _read_failures(self) -> list[FailureCount]:
+        seen = await if_allowed(self._codes_seen, dict[tuple[str, str], datetime]())
         found = []
         for crm, table in (await self._tables.schema()).lanes.items():
             rows = await self._database.fetch(render("count_codes", table.variables), MOST_FAILED, CODES)
-            found += [showing.failure(crm, dict(row)) for row in rows]
+            found += [showing.failure(crm, dict(row), seen.get((crm, row["code"] or NO_CODE))) for row in rows]
         return sorted(found, key=lambda one: (one.last_failed_at is not None, one.last_failed_at, one.contacts), reverse=True)
+
+    async def _codes_seen(self) -> dict[tuple[str, str], datetime]:
+        return {(row["crm"], row["code"]): row["seen_at"] for row in await self._database.fetch(query("list_codes_seen"))}
 
     async def _read_throughput(self, crm: str, span: Span) -> Throughput:
         seconds, count = SPANS[span]

@@ -53,7 +53,9 @@ class FailureCount(Given):
     in_error: int = Field(description="Of them, those that are not tried again by themselves.")
     is_least: bool = Field(description="There are more: this many were looked at.")
     sample: str | None = Field(description="One of the reasons, without personal data.")
-    last_failed_at: datetime | None = Field(description="The latest of those that were looked at, where it is known.")
+    last_failed_at: datetime | None = Field(
+        description="Where known. If some have failed at another CRM since: when any contact last failed here with this code."
+    )
     meaning: str | None
     remedy: str | None
 

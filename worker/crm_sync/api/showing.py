@@ -111,9 +111,12 @@ def event_id(at: datetime, number: object) -> str:
     return f"{at.isoformat()}~{number}"
 
 
-def failure(crm: str, row: Row) -> FailureCount:
-    """A row of count_codes.sql."""
+def failure(crm: str, row: Row, seen_at: datetime | None) -> FailureCount:
+    """A row of count_codes.sql. seen_at: when a contact last failed with this code, as far as it was recorded."""
     known = known_code(row["code"])
+    failed_at = row["failed_at"]
+    if not row["is_known"]:
+        failed_at = max((moment for moment in (failed_at, seen_at) if moment is not None), default=None)
     return FailureCount(
         crm=crm,
         code=clean(row["code"]) or NO_CODE,
@@ -121,7 +124,7 @@ def failure(crm: str, row: Row) -> FailureCount:
         in_error=row["in_error"],
         is_least=row["is_least"],
         sample=row["sample"] and clean(row["sample"]),
-        last_failed_at=row["failed_at"],
+        last_failed_at=failed_at,
         meaning=known.meaning if known else None,
         remedy=known.remedy if known else None,
     )

@@ -27,7 +27,6 @@ from crm_sync.telling.snapshot import count
 WATCH_INTERVAL_S = 2.0  # at least
 SHARE = 100  # the interval is at least this many times the duration of a query: watching takes a hundredth of a connection
 PATIENCE_S = 60.0
-SMALL = 8_000_000  # bytes of a table that is counted at every look: some ten thousand contacts, in about 10 ms
 EXIT_NEEDS_A_PERSON = 1
 EXIT_UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h
 
@@ -78,7 +77,7 @@ async def _look(settings: Settings, with_credentials: Sequence[str], *, exact: b
         if exact:
             async with explained(database, TO_COUNT):
                 await count(database, USUAL.count_patience_s)
-        return await read_status(database, with_credentials, exact=exact, small=SMALL)
+        return await read_status(database, with_credentials, exact=exact)
 
 
 async def _watch(settings: Settings, with_credentials: Sequence[str]) -> None:
@@ -91,7 +90,7 @@ async def _watch(settings: Settings, with_credentials: Sequence[str]) -> None:
                 is_first = current is None  # it includes connecting and planning, so it is no measure of the next one
                 started = time.monotonic()
                 try:
-                    current = await read_status(database, with_credentials, small=SMALL)
+                    current = await read_status(database, with_credentials)
                 except DatabaseTroubleError as error:
                     said = f"{datetime.now().astimezone():%H:%M:%S}  Cannot reach the database, trying again: {error}"
                 took_s = time.monotonic() - started

@@ -40,9 +40,8 @@ PAUSED = ("held_since", "held_reason", "revision")
 MIGRATION_TABLES = ("_crm_sync_migration", "_yoyo_version")
 CONSOLE_READ = (
     *("adopted", "lanes", "tombstones", "workers", "living_workers", MIGRATION_TABLES[0]),
-    *("events", "minutes", "budgets", "pace", "snapshot", "progress", "deliveries", "alerts"),
+    *("events", "minutes", "budgets", "pace", "snapshot", "progress", "deliveries", "alerts", "alert_codes"),
 )
-NOT_FOR_CONSOLE = ("count_contacts()",)  # a pass over the table, for the snapshot
 
 
 def for_worker(schema: Schema, target: Mapping[str, Any], role: str, mapped: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -131,7 +130,6 @@ def for_console(schema: Schema, target: Mapping[str, Any], role: str, mapped: Se
     emails = [lane.variables["email"] for lane in schema.lanes.values()]
     statuses = [lane.variables["sync_status"] for lane in schema.lanes.values()]
     looked_at = (*(f"crm_sync.{table}" for table in CONSOLE_READ), *(lane.variables["line"] for lane in schema.lanes.values()))
-    functions = [function for function in TELLING_FUNCTIONS if function not in NOT_FOR_CONSOLE]
     namespaces = {row["namespace"] for row in mapped or ()} - {target["namespace"]}
     statements = [
         "-- To look.",
@@ -140,7 +138,7 @@ def for_console(schema: Schema, target: Mapping[str, Any], role: str, mapped: Se
         f"GRANT SELECT{_columns(['ctid', 'xmax', *_keys(schema), *emails, *_own_columns(schema)])} ON TABLE {contacts} {to}",
         f"GRANT SELECT ON TABLE {', '.join(looked_at)} {to}",
         f"GRANT EXECUTE ON FUNCTION crm_sync.other_retries(text, text) {to}",
-        *(f"GRANT EXECUTE ON FUNCTION crm_sync.{function} {to}" for function in functions),
+        *(f"GRANT EXECUTE ON FUNCTION crm_sync.{function} {to}" for function in TELLING_FUNCTIONS),
         f"GRANT EXECUTE ON FUNCTION crm_sync.key_name(text) {to}",
     ]
     if mapped is None:

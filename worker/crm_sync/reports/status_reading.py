@@ -113,11 +113,10 @@ async def read_status(
     exact: bool = False,
     refused: MutableMapping[str, ConfigurationError] | None = None,
     most: int = MOST,
-    small: int = 0,
 ) -> Status:
     """with_credentials: the CRMs that a worker with the settings of this command would deliver to. exact: all numbers are from
     the snapshot, which was made just now. refused: collects the CRMs whose contacts this role may not count, and why; without it,
-    the first one raises. most: the limit of each count. small: a table of up to this many bytes is counted now, in one pass.
+    the first one raises. most: the limit of each count. A small table is counted now, in one pass.
 
     A problem of one CRM is reported as its fault, and the others are counted anyway. Raises ConfigurationError if it affects all,
     or DatabaseTroubleError.
@@ -125,7 +124,7 @@ async def read_status(
     schema = await inspect_schema(database)
     tables = {**schema.lanes, **schema.countable}
     snapshot = await read_snapshots(database)
-    counted_now = await count_small(database, small)
+    counted_now = await count_small(database)
     paces = await _paces(database)
     read = {}
     for crm, table in tables.items():
