@@ -19,6 +19,7 @@ from crm_sync.errors import (
 from crm_sync.postgres.pooler import LEADS_THROUGH
 from crm_sync.postgres.sqlstates import Fault, fault_of
 from crm_sync.postgres.translation import translate
+from crm_sync.reports.rights import with_advice
 
 CASES = {
     "08006": Fault.PASSES,
@@ -138,3 +139,18 @@ def test_a_server_that_is_not_where_the_setting_says_is_a_question_about_it(erro
     assert isinstance(translate(error), DatabaseTroubleError)
     assert said.endswith(asks or "Connection reset by peer")
     assert (asks is None) == ("DATABASE_URL" not in said)
+
+
+@pytest.mark.parametrize("kind", [asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError])
+def test_a_login_that_is_refused_is_a_question_about_the_setting(kind):
+    refused = translate(kind('role "nobody" does not exist'))
+    assert isinstance(refused, DatabaseTroubleError)
+    assert str(refused).startswith('role "nobody" does not exist')
+    assert str(refused).endswith("Are user and password of DATABASE_URL (or LISTEN_DATABASE_URL) right?")
+
+
+def test_a_database_that_does_not_exist_is_named_with_the_setting_and_not_with_a_migration():
+    refusal = asyncpg.InvalidCatalogNameError('database "nodb" does not exist')
+    error = translate(refusal)
+    error.__cause__ = refusal
+    assert with_advice(error).endswith('database "nodb" does not exist: create it, or correct its name there')

@@ -67,7 +67,7 @@ def translate(error: Exception) -> Exception:
         where = " in a function or trigger" if inside else ""
         return kind(f"{reason(error)}{where} (SQLSTATE {error.sqlstate})", of_a_row=inside)
     if isinstance(error, asyncpg.PostgresError):
-        return _of_the_server(error, getattr(error, "sqlstate", None) or "")
+        return _at_the_door(error) or _of_the_server(error, getattr(error, "sqlstate", None) or "")
     if isinstance(error, TimeoutError):
         return DatabaseTroubleError("the database did not answer in time")
     if isinstance(error, (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)):
@@ -94,6 +94,17 @@ def _is_of_the_driver(error: Exception) -> bool:
     while last is not None and last.tb_next is not None:
         last = last.tb_next
     return last is not None and str(last.tb_frame.f_globals.get("__name__", "")).startswith("asyncpg.")
+
+
+def _at_the_door(error: asyncpg.PostgresError) -> Exception | None:
+    """What the setting that leads to the database has wrong."""
+    if _is_raised(error):
+        return None
+    if isinstance(error, asyncpg.InvalidCatalogNameError):
+        return StatementRefusedError(f"{SETTING}: {reason(error)}: create it, or correct its name there")
+    if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):
+        return DatabaseTroubleError(f"{reason(error)} (SQLSTATE {error.sqlstate}). Are user and password of {SETTING} right?")
+    return None
 
 
 def _of_the_server(error: asyncpg.PostgresError, state: str) -> Exception:

@@ -23,8 +23,8 @@ _ABSENT = (
 def with_advice(error: ConfigurationError) -> str:
     """Its message; if the server refused a worker's statement, with what a person can do."""
     refusal = error.__cause__
-    if not isinstance(error, StatementRefusedError):
-        return str(error)
+    if not isinstance(error, StatementRefusedError) or isinstance(refusal, asyncpg.InvalidCatalogNameError):
+        return str(error)  # it says what to do
     if isinstance(refusal, asyncpg.InsufficientPrivilegeError):
         return f"{error}: let the owner of the table run what `crm-sync grants` prints for the worker's role"
     return f"{error}: `crm-sync check` says what is missing, `crm-sync migrate` restores it"
