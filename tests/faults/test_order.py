@@ -249,3 +249,59 @@ async def test_a_contact_whose_key_was_changed_is_put_back_once_the_application_
             crm.gate.set()
             await said(log, events.CONTACTS_LOST)
         await until(app, ALL_COMPLETE)
+
+
+async def test_a_row_of_a_backlog_that_a_fresh_flip_of_its_address_overtakes_has_not_the_last_word(app, url, record):
+    """A quarter of each claim goes to fresh flips. Here OLD is the last of the backlog."""
+    await app.execute(
+        "INSERT INTO contacts (email, brevo_sync_status) SELECT n || '@x.org', 'Queued' FROM generate_series(1, 200) AS n"
+    )
+    await app.execute("INSERT INTO contacts (email, first_name, brevo_sync_status) VALUES ($1, 'OLD', 'Queued')", ADDRESS)
+    crm = SlowCrm(record)
+    crm.concurrency = 2
+    crm.answer = lambda contact: crm._apply(contact) if contact.filled else Outcome.delivered(contact.email)
+    crm.gate.clear()
+    async with running(url, crm, waits=QUICK):
+        await crm.reached(2)
+        await app.execute(
+            "INSERT INTO contacts (email, first_name, brevo_sync_status) VALUES ($1, 'NEW', 'Queued')", ADDRESS.upper()
+        )
+        crm.gate.set()
+        await crm.reached(203)
+        await until(app, ALL_COMPLETE)
+    assert record.first_names == ["NEW", "OLD", "NEW"]
+
+
+async def test_a_row_that_the_application_had_locked_when_its_turn_came_has_not_the_last_word(app, other_app, url, record):
+    crm = SlowCrm(record)
+    old = await app.fetchval(
+        "INSERT INTO contacts (email, first_name, brevo_sync_status) VALUES ($1, 'OLD', 'Queued') RETURNING id", ADDRESS
+    )
+    holding = other_app.transaction()
+    await holding.start()
+    await other_app.execute("SELECT FROM contacts WHERE id = $1 FOR UPDATE", old)
+    async with running(url, crm, waits=QUICK):
+        await app.execute(
+            "INSERT INTO contacts (email, first_name, brevo_sync_status) VALUES ($1, 'NEW', 'Queued')", ADDRESS.upper()
+        )
+        await crm.reached(1)
+        await holding.rollback()
+        await crm.reached(3)
+        await until(app, ALL_COMPLETE)
+    assert record.first_names == ["NEW", "OLD", "NEW"]
+
+
+async def test_a_flip_that_is_committed_after_a_later_one_has_not_the_last_word(app, other_app, url, record):
+    crm = SlowCrm(record)
+    committing = other_app.transaction()
+    await committing.start()
+    await other_app.execute(
+        "INSERT INTO contacts (email, first_name, brevo_sync_status) VALUES ($1, 'OLD', 'Queued')", ADDRESS.upper()
+    )
+    async with running(url, crm, waits=QUICK):
+        await app.execute("INSERT INTO contacts (email, first_name, brevo_sync_status) VALUES ($1, 'NEW', 'Queued')", ADDRESS)
+        await crm.reached(1)
+        await committing.commit()
+        await crm.reached(3)
+        await until(app, ALL_COMPLETE)
+    assert record.first_names == ["NEW", "OLD", "NEW"]

@@ -20,8 +20,9 @@ def is_empty(value: Any) -> bool:
 class Contact(NamedTuple):
     """One claimed contact. fields: what is sent, by the CRM's own names. flipped_at: identifies the flip across all its retries.
 
-    late: it was put back in line since, so others with the same address may have overtaken it. trace: the trace context that the
-    application set with the flip, verbatim. sent: what was written before; None if nothing is emptied.
+    late: others with the same address may have overtaken it, because it was put back in line since, or claimed out of turn.
+    trace: the trace context that the application set with the flip, verbatim. sent: what was written before; None if nothing is
+    emptied.
     """
 
     id: Any

@@ -15,6 +15,7 @@ from crm_sync.core.codes import Code
 from crm_sync.core.fairness import MOST_FRESH, Fairness, FreshLine
 from crm_sync.core.history import History
 from crm_sync.core.outcome import Contact, Finish, Kind, columns, sparse
+from crm_sync.core.overtaking import Overtaking
 from crm_sync.core.values import Apart, Form
 from crm_sync.core.waits import USUAL, Waits
 from crm_sync.errors import ConfigurationError, CrmSyncError, DatabaseTroubleError, LockedError, RowRefusedError, TooSlowError
@@ -130,6 +131,7 @@ class Contacts:
         self._avoided = Avoided(table.crm, waits.avoid_row_s)
         self._by_key = ClaimsByKey(database, table, self._avoided, waits.claim_patience_s)
         self._fairness = Fairness(look_s=waits.fresh_look_s)
+        self._overtaking = Overtaking()
         self._full_look_s = waits.full_look_s
         self._claim_patience_s = waits.claim_patience_s
         self._slow_mapping_s = waits.slow_mapping_s
@@ -154,13 +156,19 @@ class Contacts:
 
     # Claim.
 
-    async def claim(self, limit: int, token: int, *, probe: bool = False, without: Collection[Any] = ()) -> Claimed:
+    async def claim(
+        self, limit: int, token: int, *, probe: bool = False, without: Collection[Any] = (), alone: bool = True
+    ) -> Claimed:
         """At most this many ready contacts, in the order they became due; during a backlog, a share of them are fresh.
 
         None while the lane is held, while its breaker is not closed (unless this is the probe), and without a registered worker.
-        without: keys to exclude.
+        without: keys to exclude. alone: no other worker claims.
         """
-        return await self._notes.note(await self._claim_some(limit, token, probe=probe, without=without), token)
+        was_backlog = self._fairness.is_backlog
+        claimed = await self._claim_some(limit, token, probe=probe, without=without)
+        by_others = not alone and (was_backlog or self._fairness.is_backlog)
+        marked = claimed._replace(contacts=self._overtaking.marked(claimed.contacts, by_others=by_others))
+        return await self._notes.note(marked, token)
 
     async def _claim_some(self, limit: int, token: int, *, probe: bool, without: Collection[Any]) -> Claimed:
         limit = min(limit, self._most)

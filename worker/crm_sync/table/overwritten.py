@@ -2,8 +2,9 @@
 
     lost    the claim was no longer ours when its request ended: the session was lost and another worker took the contact over,
             or it was deleted, and perhaps inserted again, or its key was changed
-    late    a contact with the same address may have been sent meanwhile: this one was put back in line after its flip, or our
-            session, and with it the lock on the address, was lost
+    late    a contact with the same address may have been sent meanwhile: this one was put back in line after its flip, others
+            were claimed before it out of turn (`crm_sync.core.overtaking`), or our session, and with it the lock on the address,
+            was lost
 
 A contact is not lost if only the answer to its finish was lost: its row was neither claimed nor flipped since.
 

@@ -1,0 +1,32 @@
+"""Which contacts others may have overtaken: of two rows with one address, the one flipped last is to be sent last.
+
+Contacts are claimed in the order of their flips, with exceptions: a share of a backlog's claims goes to fresh flips, a row was
+locked by the application when its turn came, a flip was committed late. Then a contact is claimed after others that were flipped
+later. The CRM may already have what one of them says of the same person, so it is looked at once it is delivered
+(`crm_sync.table.overwritten`).
+"""
+
+from datetime import UTC, datetime
+
+from crm_sync.core.outcome import Contact
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+class Overtaking:
+    """Of the claims of one lane, in their order."""
+
+    def __init__(self) -> None:
+        self._latest = _NEVER  # flip of those that were claimed
+
+    def marked(self, contacts: list[Contact], *, by_others: bool = False) -> list[Contact]:
+        """The contacts of the next claim, late if they may have been overtaken. by_others: other workers may have claimed fresh
+        flips.
+        """
+        if not contacts:
+            return contacts
+        flips = [contact.flipped_at for contact in contacts]
+        latest, self._latest = self._latest, max(self._latest, *flips)
+        if not by_others and min(flips) >= latest:
+            return contacts
+        return [one._replace(late=True) if by_others or one.flipped_at < latest else one for one in contacts]
