@@ -206,13 +206,14 @@ async def test_compare_reads_it_by_its_id_or_the_property(app, url, hubspot, wor
     assert said.startswith("hubspot: 3 compared, 1 differ, 0 are unknown to hubspot.")
 
 
-async def test_match_leaves_it_alone(app, url, hubspot, env):
+async def test_match_finds_it_by_its_key(app, url, hubspot, env):
     hubspot.account.apply(hubspot.account.plan(None, {"app_id": "7", "firstname": "Ada"}, {}))
+    [record] = hubspot.contacts
     await put(app, None, "7")
     await app.execute("UPDATE contacts SET hubspot_sync_status = 'New'")
     code, said = await run(url, "match", "hubspot", **env, HUBSPOT_BASE_URL=hubspot.url)
     assert code == 0, said
-    assert await rows(app, "contact_id") == [(None,)]
+    assert await rows(app, "contact_id") == [(str(record),)]
 
 
 async def test_it_is_explained_and_can_be_forgotten(app, url, hubspot, worker):

@@ -148,9 +148,9 @@ async def test_an_answer_that_the_driver_cannot_read_stops_nobody(app, url, crm,
     claim = Contacts.claim
     unread = 1
 
-    async def fail_to_read(self, limit, token, *, probe=False):
+    async def fail_to_read(self, limit, token, **options):
         nonlocal unread
-        claimed = await claim(self, limit, token, probe=probe)
+        claimed = await claim(self, limit, token, **options)
         if claimed.contacts and unread:
             unread -= 1
             raise OverflowError("date value out of range")

@@ -107,6 +107,8 @@ TABLE = (
         "one of them is in a request at a time, and the later flip is sent last",
         (
             f"{FAULTS}order.py::test_two_rows_of_one_address_are_never_in_two_requests_and_the_later_flip_is_sent_last",
+            f"{FAULTS}two_identities.py",
+            f"{FAULTS}order.py::test_a_row_of_a_backlog_that_a_fresh_flip_of_its_address_overtakes_has_not_the_last_word",
             f"{LANE}delivery.py::test_over_all_workers_one_address_is_in_one_request",
             f"{LANE}address_locks.py",
         ),

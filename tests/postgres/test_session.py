@@ -180,8 +180,8 @@ async def test_a_worker_that_is_stopped_after_the_answer_to_a_claim_was_lost_lea
 ):
     claim = Contacts.claim
 
-    async def lose_the_answer(self, limit, token, *, probe=False):
-        if (await claim(self, limit, token, probe=probe)).contacts:
+    async def lose_the_answer(self, limit, token, **options):
+        if (await claim(self, limit, token, **options)).contacts:
             raise DatabaseTroubleError("the answer was lost")
         return Claimed([], [])
 
@@ -251,9 +251,9 @@ async def test_a_claim_whose_answer_was_lost_is_noticed_and_its_contacts_are_del
     claim = Contacts.claim
     lost = 0
 
-    async def lose_the_answer(self, limit, token, *, probe=False):
+    async def lose_the_answer(self, limit, token, **options):
         nonlocal lost
-        claimed = await claim(self, limit, token, probe=probe)
+        claimed = await claim(self, limit, token, **options)
         if claimed.contacts and lost == 0:
             lost += len(claimed.contacts)
             raise DatabaseTroubleError("the answer was lost")
