@@ -316,3 +316,13 @@ async def test_a_lane_that_another_living_worker_has_is_no_warning(app, other_ap
     assert code == 0
     assert of_crm(lines) == "skipped brevo no credentials (BREVO_API_KEY not set), so no lane here; another worker has it"
     assert of_crm(lines, "hubspot").startswith("skipped hubspot"), "each worker may have one CRM"
+
+
+@pytest.mark.parametrize("arguments", [("check",), ("run",), ("status",)])
+async def test_in_a_database_without_crm_sync_the_command_that_installs_it_is_named(empty_url, brevo, arguments):
+    async with process(environment(empty_url, brevo, DATABASE_URL=empty_url), *arguments) as running:
+        code, out, err = await ended(running)
+    said = " ".join((out + err).split())
+    assert code != 0
+    assert "run `crm-sync adopt`" in said
+    assert "--plan" in said

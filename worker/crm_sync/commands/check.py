@@ -37,7 +37,7 @@ from crm_sync.reports.watched_columns import read_watches
 from crm_sync.settings import Settings
 from crm_sync.table.mapping import FieldMapping
 from crm_sync.table.rights import require_alert_rights, require_worker_rights
-from crm_sync.table.schema import Schema, inspect_schema
+from crm_sync.table.schema import ADOPT, Schema, inspect_schema
 from crm_sync.telling.channels import require_channels
 
 _NAME = re.compile(r"[A-Z0-9]+(?:_[A-Z0-9]+)+")
@@ -237,6 +237,8 @@ async def _writable(database: Database) -> str:
 
 async def _migrated(settings: Settings) -> str:
     missing = await asyncio.to_thread(migrations.pending, settings.session_url)
+    if missing == migrations.names():
+        raise ConfigurationError(f"none applied: {ADOPT}")
     if missing:
         raise ConfigurationError(f"{len(missing)} not applied, the first is {missing[0]}: run `crm-sync migrate`")
     return "all applied"

@@ -15,6 +15,7 @@ TRIGGERS = ("update", "update_stale", "insert", "placed", "key")
 MOVED = "moved"  # of a partitioned table
 DELETED = "deleted"  # if deleted contacts are also deleted in the CRM
 ADVICE = "run `crm-sync migrate`"
+ADOPT = "run `crm-sync adopt`, which says what it does with `--plan`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +146,10 @@ async def _hidden_rows(database: Database, table: AdoptedTable) -> str | None:
 
 async def _read_table(database: Database, wanted: str | None) -> AdoptedTable:
     if not await database.value(query("detect_adoption")):
-        raise ConfigurationError(f"crm-sync is not installed in this database yet, or only an older version is: {ADVICE}")
+        raise ConfigurationError(f"crm-sync is not installed in this database yet: {ADOPT}. If an older version is: {ADVICE}")
     rows = await database.fetch(query("read_adoption"))
     if not rows:
-        raise ConfigurationError(f"no table is adopted in this database yet: {ADVICE}")
+        raise ConfigurationError(f"no table is adopted in this database yet: {ADOPT}")
     adopted = rows[0]
     if adopted["name"] is None:
         for row in await database.fetch(query("list_obstacles")):
