@@ -49,7 +49,7 @@ test-slow: setup ## Run what `make test` leaves out: slow tests, those of system
 	@PG=$(PG) $(BIN)/pytest -q -m alone
 
 durations: ## Run the quick tests, and fail if one that is not marked slow takes LIMIT=3 seconds
-	@$(MAKE) --no-print-directory test JOBS=2 REPORT="--durations-limit $(LIMIT) --durations 20"
+	@$(MAKE) --no-print-directory test JOBS=3 REPORT="--durations-limit $(LIMIT) --durations 20"
 
 check: setup ## Format, lint, spelling, prose, types, imports, schema photograph, reference pages, systemd unit
 	@$(BIN)/ruff format --check --quiet . || { echo "Run: make format"; exit 1; }
