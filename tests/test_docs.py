@@ -130,9 +130,9 @@ class TestADocument:
             assert target.exists(), f"{link}: there is no such file"
             assert not anchor or anchor in anchors(target), f"{link}: the page has no such heading"
 
-    def test_has_sql_that_runs(self, path, migrated):
+    def test_has_sql_that_runs(self, path, owner):
         for statement in statements(path.read_text()):
-            migrated.execute(statement.replace("'...'", "gen_random_uuid()"))
+            owner.execute(statement.replace("'...'", "gen_random_uuid()"))
 
 
 @pytest.mark.parametrize("section", ["how-to", "reference", "explanation"])
@@ -172,15 +172,15 @@ def test_python_is_on_pages_whose_code_is_run():
     assert not fenced(README.read_text(), "python")
 
 
-def test_the_mapping_of_the_manual_is_sql(migrated):
-    migrated.execute(
+def test_the_mapping_of_the_manual_is_sql(owner):
+    owner.execute(
         "ALTER TABLE contacts ADD name text, ADD paid boolean, ADD opted_out boolean, ADD opted_in_at timestamptz, "
         "ADD lists int[], ADD gone int[]"
     )
     for mapping in fenced(page("reference/mapping.md"), "toml"):
         for crm, fields in tomllib.loads(mapping).items():
             for name, value in fields.items():
-                migrated.execute(f"SELECT {read_field(crm, name, value).sql} FROM contacts")
+                owner.execute(f"SELECT {read_field(crm, name, value).sql} FROM contacts")
 
 
 def test_the_manual_says_what_each_index_on_the_contacts_table_is_for():
@@ -210,7 +210,7 @@ def test_every_parameter_of_a_url_is_in_the_manual_and_no_other():
 
 
 @pytest.fixture
-def migrated(url):
+def owner(url):
     """The owner of a migrated database, who does as he is told; nothing of it stays."""
     with psycopg.connect(url) as owner:
         yield owner

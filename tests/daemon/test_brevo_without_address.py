@@ -202,14 +202,15 @@ async def test_compare_finds_what_was_changed_and_nothing_else(app, working, url
     assert set(names(brevo).values()) == {"Ana", "Ben", "Dan"}
 
 
-async def test_match_leaves_it_to_its_delivery(app, url, brevo):
+async def test_match_finds_it_by_its_number(app, url, brevo):
     await app.execute("INSERT INTO contacts (first_name, phone) VALUES ('Ana', $1)", PHONE)
     brevo.account.save({"attributes": {"SMS": PHONE}})
+    [record] = brevo.contacts
     env = environment(url) | settings("brevo", brevo.url) | PHONE_ONLY
     async with process(env, "match", "brevo") as command:
         code, out, err = await ended(command)
     assert (code, err) == (0, ""), (out, err)
-    assert await ids(app) == {"Ana": None}
+    assert await ids(app) == {"Ana": str(record)}
 
 
 async def test_why_history_and_forget_know_it_by_its_key(app, working, url):

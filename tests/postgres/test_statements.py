@@ -99,9 +99,9 @@ def test_no_statement_stands_in_python():
 
 
 def _statements(source):
-    tree = ast.parse(source)
-    inner = {part for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values[1:]}
-    texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and node not in inner]
+    nodes = [*ast.walk(ast.parse(source))]
+    inner = {part for node in nodes if isinstance(node, ast.JoinedStr) for part in node.values[1:]}
+    texts = [node.value for node in nodes if isinstance(node, ast.Constant) and node not in inner]
     return [str(text) for text in texts if isinstance(text, str | bytes) and SQL.match(_text(text))]
 
 

@@ -90,9 +90,9 @@ async def test_of_several_rows_of_the_record_the_one_flipped_last_is_flipped(app
 @pytest.mark.parametrize("email", [None, "", " \t"])
 async def test_of_rows_without_an_address_too_the_one_flipped_last_is_flipped(app, worker, overwritten, email):
     first = await delivered(app, worker, email)
+    addressed = await delivered(app, worker)
     second = await delivered(app, worker, None)
     other = await delivered(app, worker, email, "record-2")
-    addressed = await delivered(app, worker)
     overwritten.add([], [finish(first, late=True)])
     assert await overwritten.flip() == 1
     assert await pair(app, second) == ("Queued", "Queued")
