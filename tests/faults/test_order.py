@@ -96,6 +96,23 @@ async def taken_over(app: asyncpg.Connection, contact: Any, other: ScriptedCrm) 
     await until(app, ALL_COMPLETE)
 
 
+async def put_back(app: asyncpg.Connection, crm: SlowCrm, contact: Any) -> None:
+    """It is flipped, fails, and waits for its retry; from then on the CRM takes what it gets."""
+    crm.answer = lambda _: Outcome.failed("LOCKED", "being changed")
+    await write(app, contact, sync_status="Queued")
+    await until(app, "count(*) FILTER (WHERE brevo_processing_error IS NOT NULL) = 1 FROM contacts")
+    crm.answer = crm._apply
+
+
+async def retried_after_the_other(app: asyncpg.Connection, contact: Any) -> None:
+    """Its retry is due once the other one is delivered."""
+    await until(app, "count(*) FILTER (WHERE brevo_sync_status = 'Complete') = 1 FROM contacts")
+    await app.execute("SET session_replication_role = replica")  # the trigger would turn it into a flip
+    await app.execute("UPDATE contacts SET brevo_due_at = clock_timestamp() WHERE id = $1", contact)
+    await app.execute("INSERT INTO crm_sync.brevo_line SELECT brevo_due_at, id FROM contacts WHERE id = $1", contact)
+    await app.execute("SELECT pg_notify('crm_sync', 'brevo')")
+
+
 async def test_what_lands_after_another_worker_has_taken_the_contact_over_is_sent_over(app, url, record, log):
     contact = await insert(app)
     async with two_workers(url, app, record, AWAY) as (_, _, one, other):
@@ -187,16 +204,9 @@ async def test_a_twin_that_is_retried_after_a_later_flip_is_sent_over(app, url, 
     async with running(url, crm, waits=QUICK):
         await app.execute("UPDATE contacts SET first_name = 'OLD', brevo_sync_status = 'Queued' WHERE id = $1", first)
         await until(app, "count(*) FILTER (WHERE brevo_sync_status = 'Complete') = 1 FROM contacts")
-        crm.answer = lambda contact: Outcome.failed("LOCKED", "being changed")
-        await write(app, first, sync_status="Queued")
-        await until(app, "count(*) FILTER (WHERE brevo_processing_error IS NOT NULL) = 1 FROM contacts")
-        crm.answer = crm._apply
+        await put_back(app, crm, first)
         await app.execute("UPDATE contacts SET first_name = 'NEW', brevo_sync_status = 'Queued' WHERE id = $1", second)
-        await until(app, "count(*) FILTER (WHERE brevo_sync_status = 'Complete') = 1 FROM contacts")
-        await app.execute("SET session_replication_role = replica")  # the trigger would turn it into a flip
-        await app.execute("UPDATE contacts SET brevo_due_at = clock_timestamp() WHERE id = $1", first)
-        await app.execute("INSERT INTO crm_sync.brevo_line SELECT brevo_due_at, id FROM contacts WHERE id = $1", first)
-        await app.execute("SELECT pg_notify('crm_sync', 'brevo')")
+        await retried_after_the_other(app, first)
         await said(log, events.CONTACTS_OVERWRITTEN)
         await until(app, ALL_COMPLETE)
     assert record.first_names == ["OLD", "NEW", "OLD", "NEW"]

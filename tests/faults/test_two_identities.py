@@ -5,12 +5,10 @@ the last state wins.
 import pytest
 
 from crm_sync import events
-from crm_sync.core.outcome import Outcome
 from crm_sync.core.waits import Waits
 from tests.faults.promise import said
-from tests.faults.test_order import PUT_BACK, QUICK, Record, SlowCrm, two_workers
+from tests.faults.test_order import PUT_BACK, QUICK, Record, SlowCrm, put_back, retried_after_the_other, two_workers
 from tests.harness import ALL_COMPLETE, running, until
-from tests.steps import write
 
 FREE = "count(*) = 0 FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1"
 
@@ -95,16 +93,9 @@ async def test_one_that_is_retried_after_a_later_flip_of_the_other_is_sent_over(
     async with running(url, crm, waits=Waits(tick_s=0.1, address_busy_s=0.05)):
         first = await put(app, "OLD", emails[0])
         await until(app, ALL_COMPLETE)
-        crm.answer = lambda contact: Outcome.failed("LOCKED", "being changed")
-        await write(app, first, sync_status="Queued")
-        await until(app, "count(*) FILTER (WHERE brevo_processing_error IS NOT NULL) = 1 FROM contacts")
-        crm.answer = crm._apply
+        await put_back(app, crm, first)
         await put(app, "NEW", emails[1])
-        await until(app, "count(*) FILTER (WHERE brevo_sync_status = 'Complete') = 1 FROM contacts")
-        await app.execute("SET session_replication_role = replica")  # the trigger would turn it into a flip
-        await app.execute("UPDATE contacts SET brevo_due_at = clock_timestamp() WHERE id = $1", first)
-        await app.execute("INSERT INTO crm_sync.brevo_line SELECT brevo_due_at, id FROM contacts WHERE id = $1", first)
-        await app.execute("SELECT pg_notify('crm_sync', 'brevo')")
+        await retried_after_the_other(app, first)
         await said(log, events.CONTACTS_OVERWRITTEN)
         await until(app, ALL_COMPLETE)
     assert record.first_names == ["OLD", "NEW", "OLD", "NEW"]

@@ -2,10 +2,10 @@
 -- whose request may have done that.
 --
 -- The contact to flip is the one flipped last among those with this record and this address, ignoring case and whitespace. Those
--- without an address have their record in common with any address. It is looked up by the key of the contact that was sent, and by the record. If it is in
--- line it will be sent anyway; if it was withdrawn or failed it is left alone. If it is in flight it is flipped too, and sent once
--- more, because its request may have arrived first. A contact that is Processing and free is one whose claim the application has
--- ended by writing our columns: no worker would look at it again.
+-- without an address have their record in common with any address. It is looked up by the key of the contact that was sent, and
+-- by the record. If it is in line it will be sent anyway; if it was withdrawn or failed it is left alone. If it is in flight it
+-- is flipped too, and sent once more, because its request may have arrived first. A contact that is Processing and free is one
+-- whose claim the application has ended by writing our columns: no worker would look at it again.
 --
 -- Returns those for which a contact is to be flipped. flipped; locked: not yet, because the application has locked the row, and
 -- is not waited for.

@@ -11,6 +11,7 @@ from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import render
 from crm_sync.postgres.transactions import transaction
 from crm_sync.table.adopted_table import LaneTable
+from crm_sync.table.claims_by_key import held
 from crm_sync.table.clearing import Clearing, SentNotes
 from crm_sync.table.mapping import FieldMapping
 from crm_sync.table.unreadable_rows import Claimed, Reader
@@ -51,7 +52,7 @@ class ClaimByKey:
                 if flip:
                     await connection.fetch(self._flip, ids[0])
                 rows = await connection.fetch(self._claim, list(ids), token)
-                contacts = [Contact(row[0], token, row[1], row[2], None, row[3], {}, row[4], row[5]) for row in rows if row[6]]
+                contacts = held(rows, token)
                 if ids[0] not in [contact.id for contact in contacts]:
                     raise _NotToBeHadError  # noqa: TRY301 (it rolls back)
         except _NotToBeHadError:

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import asyncpg
+
 from crm_sync.core.outcome import Contact
 from crm_sync.errors import DatabaseTroubleError, RowRefusedError, TooSlowError
 from crm_sync.postgres.pool import Database
@@ -15,6 +17,11 @@ BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 # Sent without a claim, a contact could not be finished, and would be sent again at once, without end.
 TAKEN_BACK = RowRefusedError("a trigger of the table takes the claim back: it changes a column that only workers write")
 MOST_ROUNDS = 10  # of a claim that meets only refused rows
+
+
+def held(rows: Sequence[asyncpg.Record], token: int) -> list[Contact]:
+    """What claim_named.sql has claimed and the table has left claimed: without fields, which are not read yet."""
+    return [Contact(row[0], token, row[1], row[2], None, row[3], {}, row[4], row[5]) for row in rows if row[6]]
 
 
 class ClaimsByKey:
@@ -69,7 +76,7 @@ class ClaimsByKey:
             halves = [await self._claim_these(half, token, refused) for half in (ids[:middle], ids[middle:])]
             return [contact for half in halves for contact in half]
         refused |= {row[0]: TAKEN_BACK for row in rows if not row[6]}
-        return [Contact(row[0], token, row[1], row[2], None, row[3], {}, row[4], row[5]) for row in rows if row[6]]
+        return held(rows, token)
 
     @staticmethod
     def _is_to_be_brief(ids: Sequence[Any], refused: Mapping[Any, DatabaseTroubleError]) -> bool:

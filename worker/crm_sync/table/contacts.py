@@ -29,8 +29,8 @@ from crm_sync.table.recording import Recording
 from crm_sync.table.unreadable_rows import SHORT, Claimed, Reader, cut
 
 UNREADABLE = (ValueError, OverflowError)  # raised by the driver for a value that it has no object for
-# Contacts in a claim that may include one with a slow expression. The first one found puts the others back.
 NOTHING_SENT = Ending(0, 0)
+# Contacts in a claim that may include one with a slow expression. The first one found puts the others back.
 MOST_SLOW = 32
 NO_LIMIT = 1 << 20
 MOST_WAITS = 12  # for locks, in one call of finish: enough to isolate one locked row among several hundred
