@@ -169,7 +169,7 @@ async def test_migrate_check_status_and_undo_from_nothing(empty_url, brevo):
     env = environment(empty_url, brevo, owner=True)
     for arguments, code, text in [
         (("migrate", "--check"), 1, "missing  0001.crm-sync-schema"),
-        (("check",), 1, "crm-sync migrate"),
+        (("check",), 1, "run `crm-sync adopt`"),
         (("migrate",), 78, ""),
         (("migrate", "--create"), 0, "applied  0006.lane-faults"),
         (("migrate",), 0, "up to date"),

@@ -11,7 +11,7 @@ from crm_sync.adoption.connection import Connection, alone, connected, run, valu
 from crm_sync.adoption.emptied import WRITTEN_ANEW, restore
 from crm_sync.adoption.steps import PATIENCE_S, Runner, Step, Tell, bytes_a_second, missing, undoing
 from crm_sync.adoption.table import OLDEST_SERVER, AdoptionRequest, Table, enter, server_number
-from crm_sync.core.table_words import flips_note, odd_keys, odd_keys_note
+from crm_sync.core.table_words import WITHOUT_ROWS, flips_note, odd_keys, odd_keys_note
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
 from crm_sync.postgres.statements import quote
 
@@ -168,7 +168,7 @@ def _undo_plan(connection: Connection) -> Undoing | None:
         # An adoption was interrupted before it began.
         return Undoing("", created=False, steps=[], lost=[], workers=[])
     if not value(connection, "detect_notes"):
-        raise ConfigurationError(f"{migrations.WITHOUT_ROWS}: {migrations.ADVICE}, then undo")
+        raise ConfigurationError(f"{WITHOUT_ROWS}, then undo")
     adopted = run(connection, "read_adoption").fetchone()
     workers = _living_workers(connection)
     if adopted is None:

@@ -13,6 +13,7 @@ from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
 from yoyo.connections import DatabaseURI
 from yoyo.migrations import MigrationList
 
+from crm_sync.core.table_words import WITHOUT_ROWS
 from crm_sync.core.text import clean
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
 from crm_sync.postgres.driver_arguments import SETTING, libpq_arguments
@@ -21,8 +22,6 @@ from crm_sync.postgres.session_settings import OF_ADOPTION, SINCE_17, search_pat
 from crm_sync.postgres.sqlstates import Fault, fault_of
 from crm_sync.postgres.statements import folder, query, quote, render, set_to
 
-WITHOUT_ROWS = "the tables of crm-sync are empty, as after restoring a schema-only dump"
-ADVICE = "run `crm-sync migrate`, which fills them again"
 SCHEMA = "crm_sync"
 TABLE = "_crm_sync_migration"
 # A path for yoyo: it creates its tables, and looks for them, in the first schema of the path.
@@ -40,7 +39,7 @@ def pending(url: str) -> list[str]:
     if begun != (True,):
         return names()
     if not noted:
-        raise ConfigurationError(f"{WITHOUT_ROWS}: {ADVICE}")
+        raise ConfigurationError(WITHOUT_ROWS)
     with _backend(url) as backend:
         return [migration.id for migration in backend.to_apply(_migrations())]
 

@@ -4,6 +4,10 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+WITHOUT_ROWS = (
+    "the tables of crm-sync are empty, as after restoring a schema-only dump: run `crm-sync migrate`, which fills them again"
+)
+
 
 class Keys(NamedTuple):
     """The keys of a type that a worker can handle, including infinity. The driver has no objects for other keys, or takes them

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from crm_sync.core.table_words import obstacle
+from crm_sync.core.table_words import WITHOUT_ROWS, obstacle
 from crm_sync.core.traceparent import COLUMN as TRACE
 from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.pool import Database
@@ -148,6 +148,8 @@ async def _read_table(database: Database, wanted: str | None) -> AdoptedTable:
     if not await database.value(query("detect_adoption")):
         raise ConfigurationError(f"crm-sync is not installed in this database yet: {ADOPT}. If an older version is: {ADVICE}")
     rows = await database.fetch(query("read_adoption"))
+    if not rows and await database.value(query("detect_adoption_triggers")):
+        raise ConfigurationError(WITHOUT_ROWS)
     if not rows:
         raise ConfigurationError(f"no table is adopted in this database yet: {ADOPT}")
     adopted = rows[0]
