@@ -8,7 +8,8 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, SecretStr
 
 from crm_sync.core.listen_address import ListenAddress
-from crm_sync.settings import HostNames, Key, PostgresUrl, SettingsModel, listed
+from crm_sync.setting_types import HostNames, Key, PostgresUrl, listed
+from crm_sync.settings import SettingsModel
 
 SHORTEST_TOKEN = 20  # characters: 120 bits in base64
 

@@ -1,103 +1,43 @@
 """All settings except those of each CRM's account, which are next to its client. `crm_sync.environment` reads them."""
 
 import logging
-import re
-import shlex
-from contextlib import suppress
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 from crm_sync.core.connection_string import ConnectionString
 from crm_sync.core.history import LONGEST_DAYS, SHORTEST_DAYS, History
 from crm_sync.core.listen_address import ListenAddress
-from crm_sync.core.postgres_url import parameters_of
-from crm_sync.core.rate import parse
 from crm_sync.core.retry import RetryPolicy
-from crm_sync.service_file import read_service
+from crm_sync.setting_types import (
+    CommandLine,
+    HostNames,
+    Hosts,
+    Key,
+    Limits,
+    ListenText,
+    Password,
+    PostgresUrl,
+    SchemaNames,
+    host_and_port,
+    listed,
+    schemas,
+)
 
-_SCHEMA = r'(?:"(?:[^"\0]|"")+"|[A-Za-z_][A-Za-z0-9_]*)'  # a name as SQL writes it
-
-
-def _postgres_url(url: str) -> str:
-    """What both drivers support, without a service: that is looked up once."""
-    service = parameters_of(url).get("service")
-    connection = ConnectionString.parse(url, None if service is None else read_service(service))
-    return f"postgresql://{url.partition('://')[2]}" if service is None else connection.url
-
-
-def _schemas(text: str) -> str:
-    schemas(text)  # raises ValueError
-    return text
-
-
-def schemas(text: str) -> tuple[str, ...]:
-    """The names of a list in SQL syntax: public, "My Schema". Raises ValueError."""
-    if not text:
-        return ()
-    if not re.fullmatch(rf"\s*{_SCHEMA}(?:\s*,\s*{_SCHEMA})*\s*", text):
-        raise ValueError('expected comma-separated schemas, such as public, "My Schema"')
-    names = tuple(name[1:-1].replace('""', '"') if name.startswith('"') else name.lower() for name in re.findall(_SCHEMA, text))
-    if "$user" in names:
-        raise ValueError("expected schema names: a mapping is the same for every role")
-    return names
-
-
-def _listen(text: str) -> str:
-    ListenAddress.parse(text)  # raises ValueError
-    return text
-
-
-ListenText = Annotated[str, AfterValidator(_listen)]
-PostgresUrl = Annotated[str, AfterValidator(_postgres_url)]
-
-
-def _limits(text: str) -> str:
-    parse(text)  # raises ValueError
-    return text
-
-
-Limits = Annotated[str, AfterValidator(_limits)]
-
-
-def _key(secret: SecretStr) -> SecretStr:
-    value = secret.get_secret_value()
-    if not re.fullmatch(r"[!-~]+", value):
-        raise ValueError("expected printable ASCII only: no whitespace, typographic quotes or dashes, control characters")
-    if re.fullmatch(r"([\"']).*\1", value):
-        raise ValueError("expected no quotes around it: Docker's --env-file and credentials keep them")
-    return secret
-
-
-def _password(secret: SecretStr) -> SecretStr:
-    if any(ord(character) < 32 or ord(character) == 127 for character in secret.get_secret_value()):
-        raise ValueError("expected no control characters, such as a line break or a tab")
-    return secret
-
-
-# Values sent in a header unchanged: a token, an API key.
-Key = Annotated[SecretStr, AfterValidator(_key)]
-# Values that people choose: any characters except control characters.
-Password = Annotated[SecretStr, AfterValidator(_password)]
-
-
-def listed(text: str) -> list[str]:
-    """The parts of a comma-separated list, in lower case."""
-    return [part.strip().lower() for part in text.split(",") if part.strip()]
-
-
-def _names(text: str) -> str:
-    for name in listed(text):
-        if not re.fullmatch(r"[a-z0-9.-]+|\[[0-9a-f:.]+\]", name):
-            raise ValueError("expected host names separated by commas, without ports: crm.example.com")
-    return text
-
-
-# Names under which one of our servers is reached.
-HostNames = Annotated[str, AfterValidator(_names)]
+# Authors of plug-ins take the types of their settings from here too.
+__all__ = [
+    "SHARED",
+    "AlertSettings",
+    "Key",
+    "LaneSettings",
+    "Password",
+    "ProxySettings",
+    "Settings",
+    "SettingsModel",
+    "TraceSettings",
+    "TransportSettings",
+]
 
 
 class SettingsModel(BaseModel):
@@ -132,7 +72,7 @@ class Settings(SettingsModel):
     mapping_file: Path | None = Field(
         None, description="TOML file that says what is sent to each CRM; built-in defaults if not set"
     )
-    mapping_search_path: Annotated[str, AfterValidator(_schemas)] = Field(
+    mapping_search_path: SchemaNames = Field(
         "",
         description="comma-separated schemas where the expressions of the mapping find functions, types and operators",
     )
@@ -230,49 +170,18 @@ class LaneSettings(SettingsModel):
         return RetryPolicy(self.sync_max_retries, self.sync_retry_delay_minutes * 60)
 
 
-def _host(text: str) -> tuple[str, int | None]:
-    """(host, port), None for any port. Raises ValueError with the right form."""
-    right = "expected comma-separated hosts, such as n8n, n8n:5678 or [fd00::1]:5678: no URLs"
-    with suppress(ValueError):
-        return str(ip_address(text)), None  # IPv6 without brackets has no port
-    try:
-        parts = urlsplit(f"//{text}")
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        raise ValueError(right) from None
-    if host is None or parts.netloc != text or parts.username is not None or not re.fullmatch(r"[\w.:-]+", host) or port == 0:
-        raise ValueError(right)
-    return host, port
-
-
-def _hosts(text: str) -> str:
-    for host in listed(text):
-        _host(host)
-    return text
-
-
 class TransportSettings(SettingsModel):
     """How CRMs may be reached."""
 
-    http_allowed_hosts: Annotated[str, AfterValidator(_hosts)] = Field(
+    http_allowed_hosts: Hosts = Field(
         "",
         description="comma-separated hosts, besides loopback, that may be called without TLS: n8n, n8n:5678, [fd00::1]. No URLs",
     )
 
     def hosts(self, port: int) -> frozenset[str]:
         """Hosts that may be reached on this port."""
-        allowed = map(_host, listed(self.http_allowed_hosts))
+        allowed = map(host_and_port, listed(self.http_allowed_hosts))
         return frozenset(host for host, only in allowed if only in (None, port))
-
-
-def _command(text: str) -> str:
-    try:
-        words = shlex.split(text)
-    except ValueError as error:
-        raise ValueError(f"expected a program and its arguments, as a shell takes them: {error}") from None
-    if not words:
-        raise ValueError("expected a program and its arguments")
-    return text
 
 
 class AlertSettings(SettingsModel):
@@ -289,7 +198,7 @@ class AlertSettings(SettingsModel):
             "a dead man's switch, requested every minute while a worker lives; with /fail appended while an alert is open"
         ),
     )
-    alert_command: Annotated[str, AfterValidator(_command)] | None = Field(
+    alert_command: CommandLine | None = Field(
         None, description="a program that gets each alert as JSON on standard input; run without a shell, for 10 s at most"
     )
 

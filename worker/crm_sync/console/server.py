@@ -30,7 +30,7 @@ from crm_sync.core.listen_address import ListenAddress
 from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.visiting import ReadOnly, Visiting
-from crm_sync.settings import listed
+from crm_sync.setting_types import listed
 
 LONGEST_LINE = 65_536  # bytes of the request line: 5,000 characters of names, each up to 12 bytes when percent-encoded
 STATIC_CACHE = "public, max-age=31536000, immutable"  # the URL contains the digest

@@ -36,7 +36,7 @@ from crm_sync.postgres.backoff import Backoff
 from crm_sync.postgres.listen_check import check_listening
 from crm_sync.postgres.pool import Database
 from crm_sync.reports.rights import with_advice
-from crm_sync.settings import listed
+from crm_sync.setting_types import listed
 from crm_sync.table.rights import require_worker_rights
 from crm_sync.table.schema import Schema, inspect_schema
 from crm_sync.telling.alerts import Alerts

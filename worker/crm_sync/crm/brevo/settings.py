@@ -5,7 +5,8 @@ from typing import Literal
 from pydantic import Field
 
 from crm_sync.core.mode import Mode
-from crm_sync.settings import Key, SettingsModel
+from crm_sync.setting_types import Key
+from crm_sync.settings import SettingsModel
 
 
 class BrevoSettings(SettingsModel):

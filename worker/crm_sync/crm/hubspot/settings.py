@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from crm_sync.core.mode import Mode
-from crm_sync.settings import Key, SettingsModel
+from crm_sync.setting_types import Key
+from crm_sync.settings import SettingsModel
 
 
 def _internal_name(text: str) -> str:

@@ -6,7 +6,8 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from crm_sync.core.mode import Mode
-from crm_sync.settings import Password, SettingsModel
+from crm_sync.setting_types import Password
+from crm_sync.settings import SettingsModel
 
 
 def _alias(text: str) -> str:

@@ -2,7 +2,8 @@
 
 from pydantic import Field, SecretStr
 
-from crm_sync.settings import Password, SettingsModel
+from crm_sync.setting_types import Password
+from crm_sync.settings import SettingsModel
 
 
 class N8nSettings(SettingsModel):
