@@ -8,7 +8,7 @@ from itertools import islice
 import pytest
 
 from crm_sync.api.following import Following
-from crm_sync.api.models import Event
+from crm_sync.api.lane_models import Event
 from crm_sync.errors import DatabaseTroubleError
 from tests.console.running import TOKEN, visiting
 from tests.tiers import slow

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crm_sync.api.models import MinuteCount, Stretch, Throughput
+from crm_sync.api.lane_models import MinuteCount, Stretch, Throughput
 from crm_sync.console.charts import HEIGHT, latency_chart, sparkline, throughput_chart
 
 NOW = datetime(2026, 11, 29, 12, 34, 56, tzinfo=UTC)

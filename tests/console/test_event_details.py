@@ -5,7 +5,7 @@ import datetime
 import pytest
 
 from crm_sync import events
-from crm_sync.api.models import Event
+from crm_sync.api.lane_models import Event
 from crm_sync.console.event_details import told
 from crm_sync.telling import deeds
 

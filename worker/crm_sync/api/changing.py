@@ -7,9 +7,10 @@ from dataclasses import replace
 from datetime import UTC, timedelta
 from typing import Any
 
+from crm_sync.api.contact_models import ContactView, RetryResult, SelectionResult, State, Wish
 from crm_sync.api.contacts import Contacts, meant, next_of, place_of
+from crm_sync.api.lane_models import CrmState, PauseResult
 from crm_sync.api.lanes import Lanes
-from crm_sync.api.models import ContactView, CrmState, PauseResult, RetryResult, SelectionResult, State, Wish
 from crm_sync.api.references import References
 from crm_sync.api.requests import Filter, RetryRequest, Selection
 from crm_sync.api.tables import Tables

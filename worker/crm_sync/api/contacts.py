@@ -5,7 +5,7 @@ from textwrap import dedent
 from typing import Any
 
 from crm_sync.api import showing
-from crm_sync.api.models import Attempt, ContactPage, ContactView, Found, Preview
+from crm_sync.api.contact_models import Attempt, ContactPage, ContactView, Found, Preview
 from crm_sync.api.references import PREFIX, References
 from crm_sync.api.requests import Filter
 from crm_sync.api.tables import Tables, if_allowed, no_contact

@@ -6,7 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from crm_sync.api import showing
-from crm_sync.api.models import Alert, Event, EventPage
+from crm_sync.api.lane_models import Alert, Event, EventPage
 from crm_sync.api.reader import SharedReading
 from crm_sync.api.tables import if_allowed
 from crm_sync.errors import DeclinedError

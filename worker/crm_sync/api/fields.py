@@ -6,8 +6,8 @@ That takes one or two requests, which count towards the account's limits and are
 import asyncio
 from collections import defaultdict
 
+from crm_sync.api.lane_models import FieldsSaid, SaidField
 from crm_sync.api.lanes import Lanes
-from crm_sync.api.models import FieldsSaid, SaidField
 from crm_sync.api.tables import Tables
 from crm_sync.configuration import Configuration
 from crm_sync.core.text import clean

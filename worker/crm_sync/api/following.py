@@ -7,7 +7,7 @@ An event may be written after one that happened later. So an event is new if it 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-from crm_sync.api.models import Event
+from crm_sync.api.lane_models import Event
 from crm_sync.errors import CrmSyncError
 from crm_sync.postgres.visiting import rights_of, role_in_force
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from pydantic import BaseModel, ValidationError
 
+from crm_sync.api.given import Problem
 from crm_sync.api.idempotency import Idempotency, KeyConflictError
-from crm_sync.api.models import Problem
 from crm_sync.api.requests import ContactQuery
 from crm_sync.api.routes import Call, Route, Scope
 from crm_sync.api.service import Service

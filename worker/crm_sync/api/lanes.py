@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from crm_sync.api import showing
 from crm_sync.api.events import Events
-from crm_sync.api.models import CrmState, FailureCount, LimitUse, MappedField, MinuteCount, Overview, Throughput, Worker
+from crm_sync.api.lane_models import CrmState, FailureCount, LimitUse, MappedField, MinuteCount, Overview, Throughput, Worker
 from crm_sync.api.reader import SharedReading
 from crm_sync.api.requests import Span
 from crm_sync.api.tables import Tables, if_allowed, no_crm

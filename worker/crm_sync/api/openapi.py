@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic.json_schema import models_json_schema
 
 from crm_sync import __version__
+from crm_sync.api.given import Problem
 from crm_sync.api.handling import PROBLEM, STREAM
-from crm_sync.api.models import Problem
 from crm_sync.api.references import LONGEST_TAKEN
 from crm_sync.api.routes import PREFIX, Route
 

@@ -5,7 +5,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from crm_sync.api.models import State, Wish
+from crm_sync.api.contact_models import State, Wish
 from crm_sync.api.references import LONGEST_TAKEN
 
 LARGEST_PAGE = 500

@@ -6,20 +6,8 @@ from enum import StrEnum
 
 from pydantic import BaseModel
 
-from crm_sync.api.models import (
-    ContactPage,
-    ContactView,
-    CrmState,
-    EventPage,
-    FailurePage,
-    FieldsSaid,
-    Found,
-    Overview,
-    PauseResult,
-    RetryResult,
-    SelectionResult,
-    Throughput,
-)
+from crm_sync.api.contact_models import ContactPage, ContactView, Found, RetryResult, SelectionResult
+from crm_sync.api.lane_models import CrmState, EventPage, FailurePage, FieldsSaid, Overview, PauseResult, Throughput
 from crm_sync.api.requests import (
     ContactQuery,
     ContactsQuery,

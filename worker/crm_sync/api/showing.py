@@ -4,19 +4,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from crm_sync.api.models import (
-    Attempt,
-    ContactAt,
-    ContactLine,
-    CrmState,
-    Event,
-    Fact,
-    FailureCount,
-    LimitUse,
-    MinuteCount,
-    Stretch,
-    code_of,
-)
+from crm_sync.api.contact_models import Attempt, ContactAt, ContactLine, Fact, code_of
+from crm_sync.api.lane_models import CrmState, Event, FailureCount, LimitUse, MinuteCount, Stretch
 from crm_sync.api.references import References, label
 from crm_sync.core.addresses import has_address, masked, without_addresses
 from crm_sync.core.codes import NO_CODE, known_code

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from crm_sync.api.models import State, Wish
+from crm_sync.api.contact_models import State, Wish
 from crm_sync.api.requests import Filter, Span
 from crm_sync.errors import DeclinedError
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from markupsafe import Markup
 
-from crm_sync.api.models import MinuteCount, Throughput
+from crm_sync.api.lane_models import MinuteCount, Throughput
 from crm_sync.core.durations import span
 
 HEIGHT = 100

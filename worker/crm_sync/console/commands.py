@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from crm_sync.api.models import State, Wish
+from crm_sync.api.contact_models import State, Wish
 from crm_sync.api.requests import Filter
 from crm_sync.core.codes import OF_DELIVERED
 

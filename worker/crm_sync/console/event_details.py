@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from crm_sync import events
-from crm_sync.api.models import Event
+from crm_sync.api.lane_models import Event
 from crm_sync.console.moments import with_moments
 from crm_sync.core.alert import Condition, how_many
 from crm_sync.core.durations import span

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
-from crm_sync.api.models import ContactAt, ContactView
+from crm_sync.api.contact_models import ContactAt, ContactView
 from crm_sync.api.reader import SHARE
 from crm_sync.table.one_contact import Match
 

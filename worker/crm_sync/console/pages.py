@@ -4,7 +4,7 @@ from typing import Any
 
 from aiohttp import web
 
-from crm_sync.api.models import ContactView, State
+from crm_sync.api.contact_models import ContactView, State
 from crm_sync.api.requests import Span
 from crm_sync.api.routes import Scope
 from crm_sync.api.service import Service

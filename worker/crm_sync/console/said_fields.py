@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from crm_sync.api.models import FieldsSaid
+from crm_sync.api.lane_models import FieldsSaid
 from crm_sync.postgres.visiting import role_in_force
 
 LASTS_S = 600.0

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 import jinja2
 
 from crm_sync import __version__
-from crm_sync.api.models import Alert
+from crm_sync.api.lane_models import Alert
 from crm_sync.api.references import References
 from crm_sync.console.event_details import told
 from crm_sync.console.moments import moment

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from crm_sync.api.models import Attempt, Event
+from crm_sync.api.contact_models import Attempt
+from crm_sync.api.lane_models import Event
 from crm_sync.core.durations import span
 
 TONES = {"delivered": "good", "rejected": "bad", "lost": "bad", "retry": "wait", "deferred": "wait", "orphaned": "wait"}
