@@ -1,6 +1,7 @@
 """A firewall in front of a CRM objects to the content of some contacts, or refuses all: what is to blame, and what finding out
 costs.
 
+What each client makes of each status is in tests/crm/test_named_settings.py, so that a status need not meet every CRM here.
 Everything is counted in requests to a client, because some need two requests to the CRM.
 """
 
@@ -19,7 +20,7 @@ from crm_sync.sandbox.server import Answer, Call, Fault
 from tests.faults.promise import Stopwatch, said
 from tests.faults.real_crms import PEOPLE, assert_delivered, assert_unharmed, complete, delivering, sandboxes
 from tests.harness import until
-from tests.tiers import one_quick, slow
+from tests.tiers import in_turn, one_case_quick, one_quick, pairwise, slow
 
 HTML = {"Content-Type": "text/html"}
 MINDED = "union select"
@@ -86,6 +87,7 @@ async def delivering_to(url, monkeypatch, there, crm, **options):
             yield clients[crm], log
 
 
+BATCHES = {"hubspot": 100, "mautic": 25, "n8n": 10}
 LONGEST_WAIT = 8  # sequential requests, with any number of culprits
 FIVE = {
     "apart": (7, 400, 750, 1100, 1300),
@@ -96,18 +98,22 @@ FIVE = {
 }
 
 
+IN_BATCHES = ("hubspot", "mautic")
+
+
+def is_proven(crm: str, status: int, where: str) -> bool:
+    """One at a time, others have to come after them: the next flip would be the proof."""
+    return crm in IN_BATCHES or where != "at the end"
+
+
 @slow
-@pytest.mark.parametrize("five", FIVE.values(), ids=FIVE)
-@pytest.mark.parametrize("status", [403, 404, 406])
-@pytest.mark.parametrize("crm", CRMS)
-async def test_five_of_1500_that_a_firewall_minds_are_named_and_hold_up_nobody(app, url, monkeypatch, crm, status, five):  # noqa: PLR0917
-    if crm in {"hubspot", "mautic"}:
-        # They get batches, so that no request of a search waits for those of others:
+@pytest.mark.parametrize(("crm", "status", "where"), pairwise(CRMS, [403, 404, 406], FIVE, possible=is_proven))
+async def test_five_of_1500_that_a_firewall_minds_are_named_and_hold_up_nobody(app, url, monkeypatch, crm, status, where):  # noqa: PLR0917
+    if crm in IN_BATCHES:
+        # So that no request of a search waits for those of others.
         monkeypatch.setenv(f"{crm.upper()}_CONCURRENCY", "64")
-    elif five == FIVE["at the end"]:
-        pytest.skip("no other contact comes after them: the next flip is the proof")
     await app.execute(PEOPLE.format(crm=crm), 1500)
-    await minded(app, *five, crm=crm)
+    await minded(app, *FIVE[where], crm=crm)
     served = f"count(*) FILTER (WHERE {crm}_sync_status = 'Complete') = 1495 FROM contacts"
     named = f"count(*) FILTER (WHERE {crm}_sync_status = 'Error') = 5 FROM contacts"
     async with sandboxes(crm) as there:
@@ -133,12 +139,7 @@ async def test_five_of_1500_that_a_firewall_minds_are_named_and_hold_up_nobody(a
     assert not [entry for entry in log if entry["event"] in {events.BREAKER_OPENED, events.REQUESTS_REFUSED}]
 
 
-BATCHES = {"hubspot": 100, "mautic": 25, "n8n": 10}
-
-
-@pytest.mark.parametrize("place", [0.0, *(pytest.param(place, marks=slow) for place in (0.1, 0.3, 0.5, 0.64, 1.0))])
-@pytest.mark.parametrize("apart", [1, pytest.param(2, marks=slow)])
-@pytest.mark.parametrize("crm", one_quick(BATCHES))
+@pytest.mark.parametrize(("crm", "apart", "place"), one_case_quick(pairwise(BATCHES, [1, 2], [0.0, 0.1, 0.3, 0.5, 0.64, 1.0])))
 async def test_five_in_one_batch_are_named_where_none_comes_after_it(app, url, monkeypatch, crm, apart, place):  # noqa: PLR0917
     first = 1 + round(place * (BATCHES[crm] - 4 * apart - 1))
     await app.execute(PEOPLE.format(crm=crm), BATCHES[crm])
@@ -180,8 +181,7 @@ REFUSALS = {
 }
 
 
-@pytest.mark.parametrize("refusal", one_quick(REFUSALS))
-@pytest.mark.parametrize("crm", one_quick(CRMS))
+@pytest.mark.parametrize(("refusal", "crm"), one_case_quick(in_turn(REFUSALS, CRMS)))
 async def test_single_flips_beside_one_that_is_minded_are_sent_once_and_open_no_breaker(app, url, monkeypatch, crm, refusal):
     async with sandboxes(crm) as there:
         there[crm].standing_faults.append(Fault(firewall(403).matches, answer=REFUSALS[refusal]))
@@ -236,8 +236,9 @@ async def test_one_that_is_alone_holds_the_lane_which_says_so_until_another_is_s
 SETTING = {"n8n": "N8N_WEBHOOK_URL"}
 
 
-@pytest.mark.parametrize("status", one_quick([403, 400, 401, 404, 405, 406, 407, 413, 418, 421, 451]))
-@pytest.mark.parametrize("crm", one_quick(CRMS))
+@pytest.mark.parametrize(
+    ("status", "crm"), one_case_quick(in_turn([403, 400, 401, 404, 405, 406, 407, 413, 418, 421, 451], CRMS))
+)
 async def test_a_page_that_everybody_gets_marks_nobody_and_the_lane_names_the_setting(app, url, monkeypatch, crm, status):
     await app.execute(PEOPLE.format(crm=crm), 300)
     async with sandboxes(crm) as there:
@@ -260,8 +261,7 @@ async def test_a_page_that_everybody_gets_marks_nobody_and_the_lane_names_the_se
 
 
 @slow
-@pytest.mark.parametrize("served", [1, 3])
-@pytest.mark.parametrize("crm", CRMS)
+@pytest.mark.parametrize(("crm", "served"), in_turn(CRMS, [1, 3]))
 async def test_a_firewall_that_shuts_out_everybody_in_the_middle_of_much_work_marks_nobody(app, url, monkeypatch, crm, served):
     await app.execute(PEOPLE.format(crm=crm), 600)
     async with sandboxes(crm) as there:
@@ -276,11 +276,7 @@ async def test_a_firewall_that_shuts_out_everybody_in_the_middle_of_much_work_ma
         await assert_delivered(app, crm, sandbox)
 
 
-@pytest.mark.parametrize(
-    "refused", [1, 2, 5, pytest.param(8, marks=slow), pytest.param(9, marks=slow), pytest.param(12, marks=slow)]
-)
-@pytest.mark.parametrize("served", [0, pytest.param(1, marks=slow), pytest.param(2, marks=slow)])
-@pytest.mark.parametrize("crm", one_quick(CRMS))
+@pytest.mark.parametrize(("crm", "served", "refused"), one_case_quick(pairwise(CRMS, [0, 1, 2], [1, 2, 5, 8, 9, 12])))
 async def test_a_firewall_that_shuts_out_everybody_for_a_few_requests_marks_nobody(app, url, monkeypatch, crm, served, refused):  # noqa: PLR0917
     await app.execute(PEOPLE.format(crm=crm), 100)
     async with sandboxes(crm) as there:
