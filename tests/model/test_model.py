@@ -3,7 +3,7 @@
 import pytest
 
 from tests.model.configurations import CONFIGURATIONS, LOST, STALE, STRANDED, Configuration
-from tests.model.spin import MODEL, ModelError, Result, check, missing_tools, read
+from tests.model.spin import MODEL, NARROW, WIDE, ModelError, Result, check, missing_tools, read, with_wide_hash
 from tests.tiers import slow
 
 SMALL = [one for one in CONFIGURATIONS if not one.large]
@@ -31,6 +31,24 @@ def test_a_fault_where_none_may_be_is_told_with_its_last_steps():
     result = check(Configuration("wrong", "APPLICATIONS=1 BROKEN_SILENT_FLIP"))
     assert result.verdict(None) == (False, f"FOUND: {STRANDED}")
     assert "proc" in result.trail
+
+
+@slow
+def test_no_state_is_taken_for_another():
+    if (missing := missing_tools()) is not None:
+        pytest.skip(missing)
+    one_flip = Configuration("two workers, one flip", "APPLICATIONS=1")
+    assert check(one_flip).states == check(one_flip, kept="-DNOFAIR").states
+
+
+def test_a_verifier_gets_the_wide_hash_once():
+    assert with_wide_hash(f"if (ssize <= 32)\n{{ {NARROW}") == f"if (ssize <= 32)\n{{ {WIDE}"
+
+
+@pytest.mark.parametrize("verifier", ["", NARROW * 2])
+def test_a_verifier_that_chooses_its_hash_in_another_way_is_an_error(verifier):
+    with pytest.raises(ModelError, match="this version of Spin chooses its hash in another way"):
+        with_wide_hash(verifier)
 
 
 def test_every_rule_that_can_be_taken_out_is_taken_out_in_a_configuration():
