@@ -333,3 +333,13 @@ async def test_a_unix_socket_takes_any_name(url, tmp_path):
         connector = aiohttp.UnixConnector(path=str(tmp_path / "metrics.sock"))
         async with aiohttp.ClientSession(connector=connector) as http, http.get("http://any.example/livez") as response:
             assert response.status == 200
+
+
+async def test_what_is_no_request_is_not_in_the_log(url, address, caplog):
+    async with running(url, ScriptedCrm(), metrics_listen=address):
+        await answered(address, "/livez")
+        reader, writer = await asyncio.open_connection(*address.split(":"))
+        writer.write(b"GET / HTTP/1.1\r\nAuthorization : Bearer ada@example.com\r\n\r\n")
+        assert b" 400 " in await reader.readline()
+        writer.close()
+    assert "ada@example.com" not in caplog.text

@@ -12,12 +12,19 @@ from crm_sync.console.guard import HEADERS, Handler
 
 # By status: the title of the page, and its text if the error has none.
 _TROUBLE = {
+    400: ("Not a valid request", "It cannot be read."),
     401: ("Not signed in", "The session has ended. Sign in again."),
     403: ("Not allowed", "This is not allowed."),
     404: ("Not found", "There is no such page."),
     405: ("Not found", "This page is only looked at."),
     413: ("Too much", "This is more than a form may send."),
     500: ("Something went wrong", "The log of the console says what."),
+}
+_PROBLEMS = {
+    400: "The body is wrong",
+    403: "Not allowed",
+    405: "This method is not allowed here",
+    408: "The body did not come in time",
 }
 
 
@@ -70,12 +77,10 @@ def is_api(path: str) -> bool:
 
 def _problem(status: int, said: str) -> Answer:
     match status:
-        case 403:
-            return problem(403, "Not allowed", said or None)
+        case 400 | 403 | 405 | 408:
+            return problem(status, _PROBLEMS[status], said or None)
         case 404:
             return problem(404, "Not found", f"see {PREFIX}/openapi.json for what there is")
-        case 405:
-            return problem(405, "This method is not allowed here")
         case 413:
             return too_large()
         case 421:

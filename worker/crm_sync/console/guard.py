@@ -133,10 +133,18 @@ class Guard:
             return site == "same-origin"
         # Browsers older than this header send Origin with each form.
         origin = request.headers.get("Origin")
-        return is_api if origin is None else urlsplit(origin).netloc == request.host
+        return is_api if origin is None else _host_of(origin) == request.host
 
     def _refusal(self, request: web.Request) -> web.HTTPException:
         if request.method not in SAFE or "HX-Request" in request.headers:
             said = "The session has ended, and nothing was changed. Sign in again.\n"
             return web.HTTPUnauthorized(text=said, headers={"HX-Refresh": "true"})  # a page that follows something leads there
         return web.HTTPSeeOther(f"{self.base}/login?next={quote(request.path_qs.removeprefix(self.base), safe='/')}")
+
+
+def _host_of(origin: str) -> str:
+    """Empty if it is no address."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""

@@ -15,6 +15,7 @@ from crm_sync.api.service import READERS, STATEMENT_S, WRITERS, Service
 from crm_sync.configuration import Configuration
 from crm_sync.console.answers import Answers
 from crm_sync.console.api_server import add_api
+from crm_sync.console.bodies import Bodies
 from crm_sync.console.door import Door
 from crm_sync.console.drawing import Drawing
 from crm_sync.console.forms import Forms
@@ -31,7 +32,9 @@ from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.visiting import ReadOnly, Visiting
 from crm_sync.setting_types import listed
+from crm_sync.telling.server_log import quote_nothing
 
+IDLE_S = 75.0  # of a connection, and for the headers of a request: longer than a proxy keeps one, and not an hour
 LONGEST_LINE = 65_536  # bytes of the request line: 5,000 characters of names, each up to 12 bytes when percent-encoded
 STATIC_CACHE = "public, max-age=31536000, immutable"  # the URL contains the digest
 
@@ -56,9 +59,11 @@ async def running_console(
         await stack.enter_async_context(reading)
         await stack.enter_async_context(writing)
         service = Service(configuration, reading, writing)
+        quote_nothing()
         runner = web.AppRunner(
-            application(service, writing, guard), access_log=None, shutdown_timeout=5.0, max_line_size=LONGEST_LINE
-        )
+            application(service, writing, guard), access_log=None, keepalive_timeout=IDLE_S, shutdown_timeout=5.0,
+            max_line_size=LONGEST_LINE,
+        )  # fmt: skip
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         yield await _listen(runner, address, guard.base, stack)
@@ -96,7 +101,8 @@ def application(service: Service, writing: Database, guard: Guard) -> web.Applic
     drawing = Drawing(Pages(guard.base, service.references), service.rights, signs_out=bool(guard.tokens))
     answers = Answers(drawing, guard.base)
     uses = Uses(guard.tokens, writing, guard.base)
-    app = web.Application(middlewares=[answers.middleware, guard.middleware, uses.middleware], client_max_size=LARGEST_BODY)
+    middlewares = [answers.middleware, guard.middleware, Bodies(guard.base).middleware, uses.middleware]
+    app = web.Application(middlewares=middlewares, client_max_size=LARGEST_BODY)
     said = SaidFields()
     app.add_routes([
         *LookingPages(service, drawing, said).routes(guard.base),

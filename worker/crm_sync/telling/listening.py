@@ -18,7 +18,9 @@ from crm_sync import events
 from crm_sync.core.listen_address import ListenAddress
 from crm_sync.core.waits import USUAL, Waits
 from crm_sync.postgres.backoff import Backoff
+from crm_sync.telling.server_log import quote_nothing
 
+IDLE_S = 300.0  # of a connection, and for the headers of a request: a scraper comes back within that
 CLOSE_S = 1.0  # for answers in flight when the worker ends
 EVERYBODY = 0o666  # permissions of the socket: like a port, open to everyone on this machine; its folder can restrict that
 
@@ -27,7 +29,8 @@ log = structlog.get_logger()
 
 async def serve(app: web.Application, address: ListenAddress, waits: Waits = USUAL) -> None:
     """Runs for as long as needed. Raises nothing of its own."""
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_S)
+    quote_nothing()
+    runner = web.AppRunner(app, access_log=None, keepalive_timeout=IDLE_S, shutdown_timeout=CLOSE_S)
     await runner.setup()
     backoff = Backoff.of_a_person(waits)
     told, served = "", False
