@@ -42,11 +42,17 @@ def migrate(url: str, request: AdoptionRequest | None = None) -> None:
 
 def let_in(url: str, **settings: str) -> None:
     """To be repeated after a new CRM, or for another MAPPING_FILE. No rights come from PUBLIC."""
+    make_worker(url)
+    with psycopg.connect(url, autocommit=True) as owner:
+        owner.execute("REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA crm_sync FROM PUBLIC")
+        owner.execute(printed(url, WORKER, **settings)[0].encode())
+
+
+def make_worker(url: str) -> None:
+    """The role of the workers, on the server of this database, without rights."""
     with psycopg.connect(url, autocommit=True) as owner:
         if not _exists(owner, WORKER):
             _create(owner, WORKER)
-        owner.execute("REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA crm_sync FROM PUBLIC")
-        owner.execute(printed(url, WORKER, **settings)[0].encode())
 
 
 def granted(url: str, name: str, *options: str, **settings: str) -> str:

@@ -8,6 +8,7 @@ Comments that readers do not see may come before a block:
 A block inside a comment is run too, to prepare what the page assumes. For the page as a whole:
 
 - `<!-- world: empty -->`: the database has no table yet. Otherwise it has the table contacts with all CRMs.
+- `<!-- world: two servers -->`: two, with logical replication and an empty database app each, at `old` and at `new`.
 - `<!-- world: worker -->`: a worker runs, and delivers to sandboxes.
 - `<!-- then: SQL -->`: a condition that becomes true some time after the previous block.
 """
@@ -47,4 +48,4 @@ def blocks(text: str) -> list[Block]:
 
 
 def world(text: str) -> set[str]:
-    return set(re.findall(r"<!-- world: (\w+) -->", text))
+    return set(re.findall(r"<!-- world: ([\w ]+) -->", text))

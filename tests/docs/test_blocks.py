@@ -8,6 +8,7 @@ import re
 import subprocess
 import tomllib
 from collections import Counter
+from contextlib import contextmanager
 
 import pytest
 from dotenv import dotenv_values
@@ -15,6 +16,7 @@ from dotenv import dotenv_values
 from tests.docs.blocks import blocks, world
 from tests.docs.trial import trial
 from tests.manual import PAGES, README, ROOT
+from tests.servers import running_server
 from tests.test_docs import SETTINGS
 from tests.tiers import slow
 
@@ -33,8 +35,25 @@ def name(path):
 @pytest.mark.parametrize("path", TRIED, ids=name)
 async def test_the_blocks_of_a_page_run_in_their_order(request, path, tmp_path):
     text = path.read_text()
-    url = request.getfixturevalue("empty_url" if "empty" in world(text) else "url")
-    async with trial(url, tmp_path, with_worker="worker" in world(text)) as trying:
+    if "two servers" in world(text):
+        with two_servers() as (url, others):
+            await run(text, trial(url, tmp_path, with_worker=False, others=others))
+    else:
+        url = request.getfixturevalue("empty_url" if "empty" in world(text) else "url")
+        await run(text, trial(url, tmp_path, with_worker="worker" in world(text)))
+
+
+@contextmanager
+def two_servers():
+    """The URL of a database on the one, and where a page has each of them."""
+    logical = {"wal_level": "logical"}
+    with running_server(**logical) as old, running_server(**logical) as new:
+        urls = {f"postgresql://owner@{name}/app": server.create_database("app") for name, server in (("old", old), ("new", new))}
+        yield old.url("app"), urls
+
+
+async def run(text, opened):
+    async with opened as trying:
         for block in blocks(text):
             if not block.not_run:
                 await trying.run(block)

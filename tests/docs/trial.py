@@ -13,17 +13,19 @@ import asyncpg
 
 from crm_sync.sandbox import credentials
 from crm_sync.sandbox.__main__ import UNLIMITED
-from crm_sync.sandbox.postgres import binaries
+from crm_sync.sandbox.postgres import Server, binaries
 from crm_sync.sandbox.process import CRMS, settings
+from tests import roles
 from tests.docs.blocks import Block
 from tests.harness import TIMEOUT_S, until
 from tests.process import process
-from tests.roles import as_worker
+from tests.roles import database_of
 from tests.servers import VERSION
 
-# Placeholders on a page for the reader's own values.
+# Placeholders on a page for the reader's own values. Whatever follows them stays, so that app_restored is a database of its own.
 PORT = "8025"
 OWNER, WORKER = "postgresql://owner@localhost/app", "postgresql://crm_worker@localhost/app"
+RESTORED, WORKER_ROLE = "app_restored", "crm_worker"
 KEYS = {
     "xkeysib-your-key": credentials.BREVO_KEY,
     "pat-your-token": credentials.HUBSPOT_TOKEN,
@@ -33,12 +35,13 @@ KEYS = {
 
 
 class Trial:
-    """folder: of the shell. urls: of the sandboxes, by CRM."""
+    """folder: of the shell. urls: of the sandboxes, by CRM. others: more placeholders."""
 
-    def __init__(self, url: str, folder: Path, urls: Mapping[str, str]) -> None:
+    def __init__(self, url: str, folder: Path, urls: Mapping[str, str], others: Mapping[str, str] | None = None) -> None:
         self._url = url
         self._folder = folder
-        self._words = {OWNER: url, WORKER: as_worker(url), **KEYS, PORT: str(_free_port())}
+        names = {RESTORED: f"{database_of(url)}_restored", WORKER_ROLE: roles.WORKER}
+        self._words = {OWNER: url, WORKER: roles.as_worker(url), **(others or {}), **names, **KEYS, PORT: str(_free_port())}
         self._state = folder / ".state"
         self._groups: list[int] = []
         self._environment = {
@@ -73,6 +76,7 @@ class Trial:
                 os.killpg(group, signal.SIGKILL)
         if self._app is not None:
             await self._app.close()
+        await asyncio.to_thread(Server(self._url).drop_database, self._words[RESTORED])
 
     async def _connection(self) -> asyncpg.Connection:
         if self._app is None:
@@ -107,16 +111,17 @@ def _free_port() -> int:
 
 
 @asynccontextmanager
-async def trial(url: str, folder: Path, *, with_worker: bool) -> AsyncIterator[Trial]:
-    """With sandboxes of all CRMs, and a worker that delivers to them if the page assumes one."""
+async def trial(url: str, folder: Path, *, with_worker: bool, others: Mapping[str, str] | None = None) -> AsyncIterator[Trial]:
+    """With sandboxes of all CRMs, and a worker that delivers to them if the page assumes one. others: see Trial."""
+    await asyncio.to_thread(roles.make_worker, url)
     async with AsyncExitStack() as stack:
         sandboxes = {crm: await stack.enter_async_context(UNLIMITED[crm](0)) for crm in CRMS}
         urls = {crm: sandbox.url for crm, sandbox in sandboxes.items()}
         if with_worker:
-            env = {"DATABASE_URL": as_worker(url), "PATH": os.environ["PATH"]}
+            env = {"DATABASE_URL": roles.as_worker(url), "PATH": os.environ["PATH"]}
             for crm, sandbox in urls.items():
                 env |= settings(crm, sandbox)
             await stack.enter_async_context(process(env))
-        trying = Trial(url, folder, urls)
+        trying = Trial(url, folder, urls, others)
         stack.push_async_callback(trying.close)
         yield trying
