@@ -1,9 +1,11 @@
 """A finish takes row locks as strong as what it writes, and the application is never the victim of a deadlock."""
 
 import asyncio
+from contextlib import contextmanager
 
 import pytest
 
+from crm_sync import measurements
 from crm_sync.core.outcome import Finish, Kind
 from tests.harness import TIMEOUT_S
 from tests.steps import insert, open_worker, read
@@ -39,15 +41,34 @@ async def claim(worker):
     return sorted(await worker.claim(), key=lambda one: one.email)
 
 
+@contextmanager
+def counted():
+    """The names of the statements that succeed meanwhile."""
+    names = []
+
+    def note(measurement):
+        if isinstance(measurement, measurements.Statement):
+            names.append(measurement.name)
+
+    measurements.tap(note)
+    try:
+        yield names
+    finally:
+        measurements.untap(note)
+
+
 async def test_an_open_insert_that_points_at_a_contact_holds_up_that_finish_only(app, other_app, url, four):
     await app.execute(UNIQUE)
     async with open_worker(url, 1) as worker:
         contacts = await claim(worker)
         async with app.transaction():
             await app.execute("INSERT INTO orders (contact_id) VALUES ($1)", four[3])
-            async with asyncio.timeout(TIMEOUT_S):
-                finished = await worker.contacts.finish(delivered(contacts))
+            with counted() as statements:
+                async with asyncio.timeout(TIMEOUT_S):
+                    finished = await worker.contacts.finish(delivered(contacts))
             assert [finish.id for finish in finished.written] == four[:3]
+            # With a weaker lock, it would wait for the application, give up, and try the contacts apart.
+            assert statements == ["finish_contacts"]
             await other_app.execute("UPDATE contacts SET first_name = 'x' WHERE id = $1", four[0])
         finished = await worker.contacts.finish(delivered(contacts[3:]))
         assert [finish.id for finish in finished.written] == four[3:]
