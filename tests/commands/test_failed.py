@@ -1,5 +1,6 @@
 """Which contacts have failed: `crm-sync failed`, a page at a time."""
 
+import asyncio
 import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 
 from crm_sync.cli import crm_sync
 from tests.commands.test_retry import fail
-from tests.roles import as_worker
+from tests.roles import as_worker, migrate
 from tests.steps import insert
 from tests.table.test_failed_contacts import fails
 
@@ -112,6 +113,48 @@ async def test_nothing_failed_is_said(app, url):
     assert run(url) == "No failed contacts.\n"
 
 
-@pytest.mark.parametrize("after", ["brevo", "pipedrive:1", "brevo:"])
+# By key.
+
+
+async def test_only_the_contacts_with_the_keys_that_are_named_are_listed(app, url):
+    one, two, _ = [str(await fails(app, error=f"REJECTED: {number}")) for number in range(3)]
+    assert {entry["key"] for entry in listed(url, "--key", one, "--key", two.upper())["failed"]} == {one, two}
+    assert listed(url, "--key", str(await insert(app, "Complete")))["failed"] == []
+    assert "--key: it is empty" in run(url, "--key", " ", code=2)
+
+
+KEYS = {
+    "text": ("", "-1", "--yes", "a:b", "(1,2)", "o'hara", "x\ny", "😀"),
+    "bytea": ("\\x", "\\x00", "\\xff27"),
+    "inet": ("10.0.0.1/24", "10.0.0.1/32"),
+    "interval": ("P1DT2H3M", "PT-1S"),
+    "double precision": ("-1.5", "NaN"),
+    "bit varying": ("101",),
+}
+
+
+@pytest.mark.parametrize(("kind", "keys"), KEYS.items(), ids=KEYS)
+async def test_a_key_of_any_type_is_listed_as_the_database_writes_it_and_can_be_named_so(owner, empty_url, kind, keys):
+    await owner.execute(f"CREATE TABLE contacts (id {kind} PRIMARY KEY, email text)")
+    await asyncio.to_thread(migrate, empty_url)
+    for key in keys:
+        await owner.execute(
+            f"INSERT INTO contacts (id, email, brevo_sync_status, brevo_processing_error) "
+            f"VALUES ($1::text::{kind}, 'ada@example.com', 'Error', 'REJECTED: no')",
+            key,
+        )
+    seen, after = [], []
+    for _ in keys:
+        page = listed(empty_url, "--limit", "1", *after)
+        [entry] = page["failed"]
+        seen.append(entry["key"])
+        if entry["key"]:
+            assert [one["key"] for one in listed(empty_url, "--key", entry["key"])["failed"]] == [entry["key"]]
+        after = ["--after", page["next"]]
+    assert sorted(seen) == sorted(keys)
+    assert page["next"] is None
+
+
+@pytest.mark.parametrize("after", ["brevo", "pipedrive:1"])
 async def test_a_wrong_place_to_go_on_from_is_refused(url, after):
     assert "expected CRM:KEY" in run(url, "--after", after, code=2)

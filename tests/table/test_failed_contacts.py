@@ -199,7 +199,7 @@ async def listed(contacts: FailedContacts, ago: timedelta) -> Counter[str]:
     """How many contacts `crm-sync failed` lists, by state."""
     variables = (await read_schema(contacts._database)).lanes["brevo"].variables
     since = contacts._counted_at - ago
-    page = await contacts._database.fetch(render("list_failed_contacts", variables), None, since, None, 10_000, True)
+    page = await contacts._database.fetch(render("list_failed_contacts", variables), None, since, None, 10_000, True, None)
     return Counter(row["state"] for row in page)
 
 
@@ -317,7 +317,7 @@ async def test_few_failures_among_50000_contacts_are_found_by_the_index_on_their
         assert "TIMEOUT" in scan["Index Cond"] or "$1" in scan["Index Cond"]
         count = await explain(contacts, contacts._count, None, None)
         lane = (await read_schema(contacts._database)).lanes["brevo"]
-        page = await explain(contacts, render("list_failed_contacts", lane.variables), ["TIMEOUT"], None, None, 50, False)
+        page = await explain(contacts, render("list_failed_contacts", lane.variables), ["TIMEOUT"], None, None, 50, False, None)
         [scan] = [node for node in page if node.get("Relation Name") == "contacts"]
         assert scan["Index Name"] == "idx_contacts_brevo_processing_error"
         [scan] = [node for node in count if node.get("Relation Name") == "contacts"]

@@ -8,6 +8,7 @@
 -- $3  id           after this one in order; NULL: from the first
 -- $4  integer      at most this many
 -- $5  boolean      include Complete contacts that lack a field
+-- $6  id[]         of these contacts; NULL: of all
 WITH
 -- Materialized first, or the table would be read in key order.
 failed AS MATERIALIZED (
@@ -47,10 +48,12 @@ failed AS MATERIALIZED (
             OR (known.failed_at IS NULL AND known.failed_before >= $2::timestamptz)
         )
         AND ($3:::id_type IS NULL OR :id :is_after $3:::id_type)
+        AND ($6:::id_type[] IS NULL OR :id :is ANY ($6:::id_type[]))
 )
 
 SELECT
-    f.id,
+    -- As Postgres writes it, which reads it again.
+    f.id::text AS key,
     f.state,
     f.error,
     f.attempts,

@@ -14,7 +14,7 @@ from crm_sync.environment import read
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query, render
 from crm_sync.reports.failed_report import FailedContact
-from crm_sync.reports.failure_options import ago, failure_options, meant_codes, named_codes, named_crms
+from crm_sync.reports.failure_options import ago, failure_options, keys_option, meant_codes, named_codes, named_crms
 from crm_sync.reports.installed import installed
 from crm_sync.reports.layout import wrapped
 from crm_sync.settings import Settings
@@ -29,13 +29,23 @@ PAGE, LARGEST_PAGE = 50, 10_000
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the user asks for. crms, codes: empty means all. after: CRM:KEY of the last contact of the previous page."""
+    """What the user asks for. crms, codes, keys: empty means all. after: CRM:KEY of the last contact of the previous page."""
 
     crms: Sequence[str]
     codes: Sequence[str]
     ago: timedelta | None
+    keys: Sequence[str]
     limit: int
     after: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The same, as the database takes it. codes: those in the rows. since: by its clock. codes, keys: empty means all."""
+
+    codes: Sequence[str]
+    since: datetime | None
+    keys: Sequence[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +59,20 @@ class Page:
 
 @click.command()
 @failure_options
+@keys_option
 @click.option("--limit", default=PAGE, show_default=True, type=click.IntRange(1, LARGEST_PAGE), help="Contacts per page.")
 @click.option("--after", metavar="CRM:KEY", help="The page after this contact, as the previous page prints it.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
-def failed(*, crms: Sequence[str], codes: Sequence[str], since: str | None, limit: int, after: str | None, as_json: bool) -> None:
+def failed(
+    *,
+    crms: Sequence[str],
+    codes: Sequence[str],
+    since: str | None,
+    keys: Sequence[str],
+    limit: int,
+    after: str | None,
+    as_json: bool,
+) -> None:
     """Lists failed contacts in the order of their keys: their state, since when, and why.
 
     These are contacts in Error and contacts that wait for a retry; with --code FIELD_NOT_SENT or ALREADY_THERE, contacts that are
@@ -61,8 +81,9 @@ def failed(*, crms: Sequence[str], codes: Sequence[str], since: str | None, limi
     \b
     Example:
       crm-sync failed --crm brevo --code DUPLICATE --since 2d
+      crm-sync failed --key 4711
     """
-    asked = Asked(named_crms(crms), named_codes(codes), ago(since), limit, after)
+    asked = Asked(named_crms(crms), named_codes(codes), ago(since), keys, limit, after)
     page = asyncio.run(_failed(read(Settings), asked))
     if as_json:
         found = [contact.as_object() for contact in page.contacts]
@@ -86,12 +107,14 @@ async def _failed(settings: Settings, asked: Asked) -> Page:
         lanes = {crm: table for crm, table in tables.items() if crm in asked.crms or not asked.crms}
         crm, key = await _start(database, lanes, asked.after)
         codes = await _meant(database, lanes, asked.codes, now)
-        since = None if asked.ago is None else now - asked.ago
+        # A key means the same in every CRM.
+        keys = [await read_key(database, lanes[crm], one) for one in asked.keys]
+        wanted = Wanted(codes, None if asked.ago is None else now - asked.ago, keys)
         found: list[FailedContact] = []
         for name in [*lanes][[*lanes].index(crm) :]:
             # One more than fits shows whether there is another page.
             room = asked.limit + 1 - len(found)
-            found += await _page(database, lanes[name], codes, since, key if name == crm else None, room)
+            found += await _page(database, lanes[name], wanted, key if name == crm else None, room)
             if len(found) > asked.limit:
                 last = found[asked.limit - 1]
                 return Page(found[: asked.limit], f"{last.crm}:{last.key}", now)
@@ -102,8 +125,8 @@ async def _start(database: Database, lanes: Mapping[str, LaneTable], after: str 
     """The CRM to begin with, and the key to begin after."""
     if after is None:
         return next(iter(lanes)), None
-    crm, _, key = after.partition(":")
-    if crm not in lanes or not key:
+    crm, separator, key = after.partition(":")
+    if crm not in lanes or not separator:
         raise click.BadParameter("expected CRM:KEY, as the previous page ends", param_hint="--after")
     return crm, await read_key(database, lanes[crm], key)
 
@@ -126,10 +149,9 @@ async def _meant(database: Database, lanes: Mapping[str, LaneTable], codes: Sequ
     return [*meant, *(prefix for entry in entries if entry.code == NO_CODE and NO_CODE in meant for prefix in entry.prefixes)]
 
 
-async def _page(
-    database: Database, table: LaneTable, codes: Sequence[str], since: datetime | None, *where: Any
-) -> list[FailedContact]:
-    """where: the key to begin after, and the maximum number."""
-    arguments = (codes or None, since, *where, not OF_DELIVERED.isdisjoint(codes))
+async def _page(database: Database, table: LaneTable, wanted: Wanted, after: Any, most: int) -> list[FailedContact]:
+    """after: the key to begin after."""
+    of_delivered = not OF_DELIVERED.isdisjoint(wanted.codes)
+    arguments = (wanted.codes or None, wanted.since, after, most, of_delivered, wanted.keys or None)
     rows = await database.fetch(render("list_failed_contacts", table.variables), *arguments)
-    return [FailedContact(table.crm, str(row[0]), *row[1:]) for row in (tuple(row) for row in rows)]
+    return [FailedContact(table.crm, *tuple(row)) for row in rows]

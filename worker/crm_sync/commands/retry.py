@@ -15,11 +15,10 @@ from crm_sync.environment import read
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
-from crm_sync.reports.failure_options import ago, failure_options, meant_codes, named_codes, named_crms
+from crm_sync.reports.failure_options import ago, failure_options, keys_option, meant_codes, named_codes, named_crms
 from crm_sync.reports.installed import installed
 from crm_sync.reports.lane_state import read_lane_states
 from crm_sync.reports.layout import console, wrapped
-from crm_sync.reports.named_contact import not_blank
 from crm_sync.reports.retry_report import beside, closing, contacts, counts, lacking, notes
 from crm_sync.reports.rights import Needs, database_for
 from crm_sync.settings import Settings
@@ -64,7 +63,7 @@ class Retry:
 
 @click.command()
 @failure_options
-@click.option("--key", "keys", multiple=True, metavar="KEY", help="The contact with this key; repeat it for several.")
+@keys_option
 @click.option("--preview", is_flag=True, help="Only count.")
 @click.option("--yes", is_flag=True, help="Do not ask before contacts are flipped.")
 @click.make_pass_decorator(Bounds, ensure=True)
@@ -90,8 +89,6 @@ def retry(
     Example:
       crm-sync retry --crm hubspot --code TIMEOUT --since 2h --preview
     """
-    for key in keys:
-        not_blank(key, "--key", "a key")
     asked = Retry(named_crms(crms), named_codes(codes), since and since.strip(), ago(since), keys, preview, yes)
     try:
         asyncio.run(_retry(read(Settings), asked, bounds))

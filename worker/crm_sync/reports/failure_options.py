@@ -1,4 +1,4 @@
-"""Which failed contacts the user means: the options --crm, --code and --since. All functions raise click.BadParameter."""
+"""Which failed contacts the user means: the options --crm, --code, --since and --key. All functions raise click.BadParameter."""
 
 import re
 from collections.abc import Callable, Collection, Sequence
@@ -12,6 +12,7 @@ import click
 from crm_sync.core.codes import NO_CODE, Code
 from crm_sync.core.durations import parse
 from crm_sync.reports.completing import code_names, crm_names
+from crm_sync.reports.named_contact import not_blank
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -40,6 +41,25 @@ def failure_options(function: Function) -> Function:
     for option in reversed(options):
         function = option(function)
     return function
+
+
+def keys_option(function: Function) -> Function:
+    """Adds the option --key. The command gets the keys as `keys`, as typed, and none of them is blank."""
+
+    def not_blank_ones(_context: click.Context, _parameter: click.Parameter, keys: Sequence[str]) -> Sequence[str]:
+        for key in keys:
+            not_blank(key, "--key", "a key")
+        return keys
+
+    option = click.option(
+        "--key",
+        "keys",
+        multiple=True,
+        metavar="KEY",
+        callback=not_blank_ones,
+        help="The contact with this key; repeat it for several.",
+    )
+    return option(function)
 
 
 def named_crms(arguments: Sequence[str]) -> list[str]:
