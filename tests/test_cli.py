@@ -155,7 +155,7 @@ def test_a_shell_completes_with_it(shell, tmp_path):
             "why 999",
             "Got unexpected extra argument (999). Name a CRM with --crm CRM, a contact with --key KEY or --email ADDRESS.",
         ),
-        ("failed brevo", "Got unexpected extra argument (brevo). Name a CRM with --crm CRM."),
+        ("failed brevo", "Got unexpected extra argument (brevo). Name a CRM with --crm CRM, a contact with --key KEY."),
         ("status brevo", "Got unexpected extra argument (brevo)"),
     ],
 )

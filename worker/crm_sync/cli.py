@@ -1,6 +1,5 @@
 """The command line."""
 
-import os
 import sys
 from collections.abc import Mapping
 from importlib import import_module
@@ -11,6 +10,8 @@ from click.shell_completion import CompletionItem
 
 from crm_sync import __version__
 from crm_sync.errors import ConfigurationError, CrmSyncError
+from crm_sync.exit_codes import ENDS_WITH_ITS_READER
+from crm_sync.standard_streams import StandardStreams
 
 EXIT_FAILED = 1
 EXIT_CONFIGURATION = 78  # EX_CONFIG of sysexits.h: systemd is told not to restart on it
@@ -109,33 +110,36 @@ def _hints() -> ModuleType:
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="crm-sync")
-def crm_sync() -> None:
+@click.pass_context
+def crm_sync(context: click.Context) -> None:
     """Keeps CRMs in step with your contacts table.
 
     `crm-sync COMMAND --help` explains a command, with an example.
     """
-
-
-def _open_closed_streams() -> None:
-    """If the parent process closed a standard stream, it is opened on /dev/null. Otherwise the first file or socket would get its
-    number.
-    """
-    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is this one
-            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
+    streams = context.find_object(StandardStreams)
+    if streams is not None and context.invoked_subcommand in ENDS_WITH_ITS_READER:
+        streams.end_with_the_reader()
 
 
 def main() -> None:
     """Runs a command. Our own errors are printed as one plain sentence, without a traceback."""
-    _open_closed_streams()
+    streams = StandardStreams()
+    code = _run(streams)
+    if problem := streams.lost():
+        click.echo(f"crm-sync: {problem}", err=True)
+        code = code or EXIT_FAILED
+    sys.exit(code)
+
+
+def _run(streams: StandardStreams) -> int | str | None:
+    """The exit code."""
     try:
-        crm_sync(prog_name="crm-sync")
+        crm_sync(prog_name="crm-sync", obj=streams)
+    except SystemExit as end:
+        return end.code
     except ConfigurationError as error:
         click.echo(f"crm-sync: {error}", err=True)
-        sys.exit(EXIT_CONFIGURATION)
+        return EXIT_CONFIGURATION
     except CrmSyncError as error:
         click.echo(f"crm-sync: {error}", err=True)
-        sys.exit(EXIT_FAILED)
+    return EXIT_FAILED

@@ -1,5 +1,8 @@
 """The meaning of the commands' exit codes, for the manual and the man pages. Scripts and service managers depend on them."""
 
+# They only read, and print while they do. The others change something, or have only a result.
+ENDS_WITH_ITS_READER = ("status", "check", "settings", "why", "failed", "history", "preview", "errors")
+
 # (exit code, commands, meaning); no commands: all of them.
 EXIT_CODES: tuple[tuple[int, tuple[str, ...], str], ...] = (
     (0, (), "It did what it was asked to do, and nothing is wrong."),
@@ -25,4 +28,5 @@ EXIT_CODES: tuple[tuple[int, tuple[str, ...], str], ...] = (
     ),
     (130, ("retry",), "Interrupted with Ctrl-C. Running it again continues."),
     (130, ("compare",), "Interrupted with Ctrl-C. It says how to continue."),
+    (141, ENDS_WITH_ITS_READER, "Nobody reads its output any more, as in a pipe to `head`. Other commands finish their work."),
 )

@@ -4,13 +4,14 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
 import click
+from rich.console import Group
 from rich.live import Live
 
 from crm_sync.configuration import load
@@ -83,7 +84,7 @@ async def _look(settings: Settings, with_credentials: Sequence[str], *, exact: b
 async def _watch(settings: Settings, with_credentials: Sequence[str]) -> None:
     """Until Ctrl-C. While the database is unreachable, the last result stays on screen."""
     current: Status | None = None
-    with Live(console=console(), auto_refresh=False) as live:
+    with _shown() as show:
         async with _database(settings) as database:
             while True:
                 said = None
@@ -92,10 +93,29 @@ async def _watch(settings: Settings, with_credentials: Sequence[str]) -> None:
                 try:
                     current = await read_status(database, with_credentials)
                 except DatabaseTroubleError as error:
-                    said = f"{datetime.now().astimezone():%H:%M:%S}  Cannot reach the database, trying again: {error}"
+                    said = f"{_now()}  Cannot reach the database, trying again: {error}"
                 took_s = time.monotonic() - started
-                live.update(Screen(current, said), refresh=True)
+                show(current, said)
                 await asyncio.sleep(WATCH_INTERVAL_S if said or is_first else max(WATCH_INTERVAL_S, SHARE * took_s))
+
+
+@contextmanager
+def _shown() -> Iterator[Callable[[Status | None, str | None], None]]:
+    """In place on a terminal; elsewhere one after another, with the time of each."""
+    output = console()
+    if output.is_terminal:
+        with Live(console=output, auto_refresh=False) as live:
+            yield lambda current, said: live.update(Screen(current, said), refresh=True)
+        return
+
+    def show(current: Status | None, said: str | None) -> None:
+        output.print(said if said or current is None else Group(_now(), draw(current)))
+
+    yield show
+
+
+def _now() -> str:
+    return f"{datetime.now().astimezone():%H:%M:%S}"
 
 
 def _database(settings: Settings) -> Database:
