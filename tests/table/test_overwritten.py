@@ -8,6 +8,7 @@ from crm_sync.core.outcome import Finish, Kind
 from crm_sync.table.overwritten import Overwritten
 from crm_sync.table.schema import read_schema
 from tests.steps import insert, pair, read, write
+from tests.table.test_fairness import explain, nodes
 
 RECORD = "record-1"
 
@@ -139,6 +140,19 @@ async def test_one_that_came_late_has_a_later_flip_of_its_address_sent_over_it(a
     assert await overwritten.flip() == 1
     assert await pair(app, first) == ("Complete", "Complete")
     assert await pair(app, second) == ("Queued", "Queued")
+
+
+async def test_those_that_came_late_and_have_their_record_for_themselves_are_looked_up_by_it_and_no_further(app, worker, overwritten):
+    late = [await delivered(app, worker, f"{number}@example.com", f"{number}") for number in range(20)]
+    twin = await delivered(app, worker, "0@example.com", "0")
+    keys, records = ", ".join(f"'{contact}'" for contact in late), ", ".join(f"'{number}'" for number in range(20))
+    arrays = (f"array_fill({value}, '{{20}}')" for value in ("FALSE", "1", "now()"))
+    plan = await explain(worker, overwritten._flip, f"ARRAY[{keys}]::uuid[]", f"ARRAY[{records}]", *arrays)
+    lookups = sum(node["Actual Loops"] for node in nodes(plan) if node["Node Type"] == "Index Scan")
+    assert 20 <= lookups < 30  # by its record; more only for the one that has a twin
+    overwritten.add([], [finish(contact, late=True, record=f"{number}") for number, contact in enumerate(late)])
+    assert await overwritten.flip() == 1
+    assert await pair(app, twin) == ("Queued", "Queued")
 
 
 async def test_a_locked_row_is_not_waited_for_and_comes_again(app, other_app, worker, overwritten):

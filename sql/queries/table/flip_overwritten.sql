@@ -51,8 +51,22 @@ sent AS (
         FROM :contacts
         WHERE :id :is s.id
     ) AS c ON TRUE
-    -- For the table's own triggers.
-    WHERE (SELECT set_config('search_path', :'own_path', TRUE)) IS NOT NULL
+    WHERE
+        -- For the table's own triggers.
+        (SELECT set_config('search_path', :'own_path', TRUE)) IS NOT NULL
+        -- Nearly all that are late have their record for themselves. OFFSET, so that each is looked up by its record.
+        AND (
+            s.is_lost
+            OR EXISTS (
+                SELECT
+                FROM :contacts
+                WHERE
+                    :remote_id :remote_is s.record:::remote_type
+                    AND :remote_id IS NOT NULL
+                    AND :id :is_not s.id
+                OFFSET 0
+            )
+        )
 ),
 
 -- At most a hundred contacts of each record are examined, because an id that is in every row is not an id.
