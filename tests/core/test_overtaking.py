@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from crm_sync.core.outcome import Contact
-from crm_sync.core.overtaking import Overtaking
+from crm_sync.core.overtaking import SHORTEST_REQUEST, Overtaking, overtaken_by_others
 
 NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)
 
@@ -46,10 +46,12 @@ def test_an_earlier_claim_stays_known():
     assert late(overtaking.marked(flipped(8))) == [8]
 
 
-def test_what_other_workers_may_have_overtaken_is_late_whatever_this_one_claimed():
-    assert late(Overtaking().marked(flipped(1, 2), by_others=True)) == [1, 2]
-
-
 def test_a_contact_that_was_put_back_stays_late():
     [contact] = flipped(1)
     assert late(Overtaking().marked([contact._replace(late=True)])) == [1]
+
+
+def test_other_workers_may_have_overtaken_what_was_flipped_longer_ago_than_a_request_takes():
+    [contact] = flipped(0)
+    assert not overtaken_by_others(contact, NOON + SHORTEST_REQUEST)
+    assert overtaken_by_others(contact, NOON + SHORTEST_REQUEST + timedelta(microseconds=1))

@@ -315,3 +315,31 @@ async def test_a_flip_that_is_committed_after_a_later_one_has_not_the_last_word(
         await crm.reached(3)
         await until(app, ALL_COMPLETE)
     assert record.first_names == ["NEW", "OLD", "NEW"]
+
+
+async def test_a_row_that_was_locked_while_another_worker_sent_a_later_flip_has_not_the_last_word(app, other_app, url, record):
+    """Nothing is in line, so no worker has a backlog. The one that sent NEW has a request in flight, and is stopping."""
+    one, other = SlowCrm(record), SlowCrm(record)
+    one.answer = lambda contact: one._apply(contact) if contact.filled else Outcome.delivered(contact.email)
+    old = await app.fetchval(
+        "INSERT INTO contacts (email, first_name, brevo_sync_status) VALUES ($1, 'OLD', 'Queued') RETURNING id", ADDRESS
+    )
+    holding = other_app.transaction()
+    await holding.start()
+    await other_app.execute("SELECT FROM contacts WHERE id = $1 FOR UPDATE", old)
+    async with running(url, one, waits=QUICK) as first:
+        await app.execute(
+            "INSERT INTO contacts (email, first_name, brevo_sync_status) VALUES ($1, 'NEW', 'Queued')", ADDRESS.upper()
+        )
+        await until(app, "count(*) FILTER (WHERE brevo_sync_status = 'Complete') = 1 FROM contacts")
+        one.gate.clear()
+        await app.execute("INSERT INTO contacts (email, brevo_sync_status) VALUES ('bob@example.com', 'Queued')")
+        await one.reached(2)
+        async with running(url, other, waits=QUICK):
+            await until(app, f"count(*) = 2 {ALIVE}")
+            first.stop.set()
+            await holding.rollback()
+            await other.reached(2)
+            one.gate.set()
+            await until(app, ALL_COMPLETE)
+    assert record.first_names == ["NEW", "OLD", "NEW"]

@@ -2,11 +2,14 @@
 
 import asyncio
 from contextlib import suppress
+from datetime import UTC, datetime
 
 import pytest
 
 from crm_sync.errors import DatabaseTroubleError
 from crm_sync.lane.address_locks import AddressLocks
+
+NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)
 
 
 class FakeSession:
@@ -29,7 +32,7 @@ class FakeSession:
             raise DatabaseTroubleError("the session is lost")
         busy = self.others & {*addresses}
         self.mine += [one for one in addresses if one not in busy]
-        return busy
+        return busy, NOON
 
     async def unlock_addresses(self, crm, addresses):
         self.statements.append(("unlock", sorted(addresses)))
@@ -48,6 +51,7 @@ class Requests:
     def __init__(self, locks: AddressLocks) -> None:
         self.locks = locks
         self.busy: list[set[str]] = []
+        self.locked_at: list[datetime | None] = []
         self.over = asyncio.Event()
         self.tasks: list[asyncio.Task[None]] = []
 
@@ -56,8 +60,9 @@ class Requests:
         await settle()
 
     async def _run(self, batch: list[str]) -> None:
-        async with self.locks.held(batch) as busy:
-            self.busy.append({*busy})
+        async with self.locks.held(batch) as held:
+            self.busy.append({*held.busy})
+            self.locked_at.append(held.locked_at)
             await self.over.wait()
 
     async def end(self) -> None:
@@ -95,6 +100,14 @@ async def test_what_another_worker_has_is_told_and_not_given_back():
     assert session.mine == ["a"]
     await requests.end()
     assert session.statements == [("lock", ["a", "b"]), ("unlock", ["a"])]
+
+
+async def test_when_they_were_locked_is_told_unless_this_worker_is_alone():
+    for alone, expected in ((True, None), (False, NOON)):
+        requests = Requests(AddressLocks("brevo", FakeSession(alone=alone)))
+        await requests.start(["a"])
+        assert requests.locked_at == [expected]
+        await requests.end()
 
 
 @pytest.mark.parametrize("alone", [True, False])

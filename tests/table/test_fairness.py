@@ -334,17 +334,3 @@ async def test_a_fresh_flip_makes_the_backlog_that_it_overtook_late(app, worker)
     assert fresh in ids(claimed)
     assert not any(contact.late for contact in claimed)
     assert all(contact.late for contact in await worker.claim(10))
-
-
-@pytest.mark.parametrize("alone", [True, False])
-async def test_with_other_workers_a_backlog_is_late_because_they_may_have_sent_fresh_flips(app, worker, alone):
-    await app.execute(MANY, "bulk", 30)
-    claims = [await worker.contacts.claim(limit, (1 << 32) + limit, alone=alone) for limit in (10, 15, 20)]
-    assert [len(claimed.contacts) for claimed in claims] == [10, 15, 5]
-    assert [contact.late for claimed in claims for contact in claimed.contacts] == [not alone] * 30
-
-
-async def test_with_other_workers_nothing_is_late_without_a_backlog(app, worker):
-    await app.execute(MANY, "bulk", 5)
-    claimed = await worker.contacts.claim(10, 1 << 32, alone=False)
-    assert [contact.late for contact in claimed.contacts] == [False] * 5

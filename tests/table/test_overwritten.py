@@ -142,7 +142,9 @@ async def test_one_that_came_late_has_a_later_flip_of_its_address_sent_over_it(a
     assert await pair(app, second) == ("Queued", "Queued")
 
 
-async def test_those_that_came_late_and_have_their_record_for_themselves_are_looked_up_by_it_and_no_further(app, worker, overwritten):
+async def test_those_that_came_late_and_have_their_record_for_themselves_are_looked_up_by_it_and_no_further(
+    app, worker, overwritten
+):
     late = [await delivered(app, worker, f"{number}@example.com", f"{number}") for number in range(20)]
     twin = await delivered(app, worker, "0@example.com", "0")
     keys, records = ", ".join(f"'{contact}'" for contact in late), ", ".join(f"'{number}'" for number in range(20))

@@ -43,11 +43,6 @@ class Fairness:
     look_at: float = 0.0
     look_s: float = USUAL.fresh_look_s
 
-    @property
-    def is_backlog(self) -> bool:
-        """Whether there is one, so that fresh flips go before others."""
-        return self.fresh_from is not None
-
     def share(self, limit: int) -> int:
         """How many contacts of the next claim, at most this many, may be fresh. Unused share is not saved up."""
         if self.fresh_from is None:

@@ -9,22 +9,37 @@ claims nothing until the first one has locked the addresses of its requests: see
 """
 
 import asyncio
-from collections.abc import Collection, Coroutine, Iterable, Sequence
+from collections.abc import Collection, Coroutine, Iterable, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
 
 from crm_sync.errors import DatabaseTroubleError
 from crm_sync.postgres.session import Session
 
 
+class Held(NamedTuple):
+    """busy: the addresses that another request has. locked_at: when the others were locked, by the database's clock; None if this
+    worker is alone.
+    """
+
+    busy: Set[str]
+    locked_at: datetime | None
+
+
 @dataclass(slots=True, eq=False)
 class _Request:
-    """locks: whether it takes locks at all. opening: number of the session opening that holds them; 0 while none does."""
+    """locks: whether it takes locks at all. opening: number of the session opening that holds them; 0 while none does.
+
+    busy and locked_at: see Held.
+    """
 
     addresses: Sequence[str]
     locks: bool = False
     opening: int = 0
     busy: Collection[str] = field(default_factory=set)
+    locked_at: datetime | None = None
     ended: bool = False
 
 
@@ -40,18 +55,19 @@ class AddressLocks:
         self._over: list[str] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def held(self, addresses: Sequence[str]) -> "_Held":
-        """Locks the addresses for a request. Yields those that another request holds; they are not locked.
+    def held(self, addresses: Sequence[str]) -> "_Holding":
+        """Locks the addresses for a request. Yields Held: of those that another request has, none is locked.
 
         Raises DatabaseTroubleError when the session is lost.
         """
-        return _Held(self, addresses)
+        return _Holding(self, addresses)
 
-    async def begin(self, addresses: Sequence[str]) -> tuple[_Request, set[str]]:
+    async def begin(self, addresses: Sequence[str]) -> tuple[_Request, Held]:
         """What `held` does first. Raises as it does."""
         ours = [address for address in addresses if address in self._under_way]
         request = _Request([address for address in addresses if address not in ours] if ours else addresses)
         self._under_way.update(dict.fromkeys(request.addresses, request))
+        locked_at = None
         if not self._session.alone:
             try:
                 await self._lock([request])
@@ -61,7 +77,8 @@ class AddressLocks:
             if not request.opening:
                 self.end(request)
                 raise DatabaseTroubleError("the session is lost")
-        return request, {*ours, *request.busy}
+            locked_at = request.locked_at
+        return request, Held({*ours, *request.busy}, locked_at)
 
     def end(self, request: _Request) -> None:
         """What `held` does last."""
@@ -89,11 +106,12 @@ class AddressLocks:
             opening = self._session.openings
             addresses = [address for request in wanted for address in request.addresses]
             try:
-                busy = await self._session.lock_addresses(self._crm, addresses)
+                busy, locked_at = await self._session.lock_addresses(self._crm, addresses)
             except DatabaseTroubleError:  # the session is lost, and reports that itself
                 return
             for request in wanted:
                 request.busy = busy.intersection(request.addresses)
+                request.locked_at = locked_at
                 request.opening = opening
             self._release(request for request in wanted if request.ended)
 
@@ -118,7 +136,7 @@ class AddressLocks:
         return task
 
 
-class _Held:
+class _Holding:
     """No generator: that costs each request of a worker that is alone more than all the rest here."""
 
     __slots__ = ("_addresses", "_locks", "_request")
@@ -127,9 +145,9 @@ class _Held:
         self._locks = locks
         self._addresses = addresses
 
-    async def __aenter__(self) -> set[str]:
-        self._request, busy = await self._locks.begin(self._addresses)
-        return busy
+    async def __aenter__(self) -> Held:
+        self._request, held = await self._locks.begin(self._addresses)
+        return held
 
     async def __aexit__(self, *_: object) -> None:
         self._locks.end(self._request)

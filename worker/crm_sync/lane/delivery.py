@@ -3,10 +3,12 @@
 import random
 import time
 from collections.abc import Callable, Collection, Sequence
+from datetime import datetime
 
 from crm_sync.core.codes import Code
 from crm_sync.core.identity import Addressee
 from crm_sync.core.outcome import Contact, Finish, Outcome, Receipt, Settled, Unsent, Verdict
+from crm_sync.core.overtaking import overtaken_by_others
 from crm_sync.core.retry import deferred, set_aside, unsent
 from crm_sync.errors import RefusedError
 from crm_sync.lane.channel import Channel
@@ -95,18 +97,20 @@ class Deliveries:
 
     async def deliver(self, batch: Sequence[Addressee]) -> list[Finish]:
         """One request, and more if some of the contacts caused a refusal. Returns a finish for each contact and each twin."""
-        async with self._addresses.held([known_by for one in batch for known_by in one.identities]) as taken:
+        async with self._addresses.held([known_by for one in batch for known_by in one.identities]) as held:
+            taken = held.busy
             ours = [one for one in batch if taken.isdisjoint(one.identities)] if taken else batch
             finishes: list[Finish] = []
             if ours:
                 async with self._permits:
-                    finishes = await self._send(ours)
+                    finishes = await self._send(ours, held.locked_at)
         if taken:
             busy = [person for person in batch if not taken.isdisjoint(person.identities)]
             finishes += [deferred(one, self._address_busy_s) for person in busy for one in (person.contact, *person.twins)]
         return finishes
 
-    async def _send(self, batch: Sequence[Addressee]) -> list[Finish]:
+    async def _send(self, batch: Sequence[Addressee], locked_at: datetime | None) -> list[Finish]:
+        """locked_at: see Held."""
         opening = self._session.openings
         contacts = [addressee.contact for addressee in batch]
         outcomes = await self._judge.outcomes(contacts)
@@ -116,7 +120,8 @@ class Deliveries:
         finishes = []
         for addressee, outcome, (receipt, stored) in zip(batch, outcomes, receipts, strict=True):
             finish = self._finish(addressee.contact, outcome, receipt, stored=stored)
-            finishes.append(finish._replace(late=True) if unlocked else finish)
+            late = unlocked or (locked_at is not None and overtaken_by_others(addressee.contact, locked_at))
+            finishes.append(finish._replace(late=True) if late else finish)
             if addressee.twins:
                 # They share a delivery. An error of the contact that was sent does not apply to them: they are sent again.
                 delivered = isinstance(outcome, Outcome) and outcome.verdict is Verdict.DELIVERED

@@ -366,11 +366,7 @@ class Lane:
                 self._breaker.probe_with(token)
             with self._in_hand.claiming(token):
                 try:
-                    claimed = (
-                        await self._claim_probe(token)
-                        if probe
-                        else await self._contacts.claim(limit, token, alone=self._session.alone)
-                    )
+                    claimed = await self._claim_probe(token) if probe else await self._contacts.claim(limit, token)
                 except UNREADABLE:
                     self.unread = True
                     raise

@@ -29,6 +29,7 @@ import select
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -209,9 +210,13 @@ class Session:
         """Raises as try_lock does."""
         await self._fetch("leave_keeper", lane_id, self.worker_id)
 
-    async def lock_addresses(self, crm: str, addresses: Sequence[str]) -> set[str]:
-        """Locks them for a request, and returns those that another worker holds. Raises DatabaseTroubleError."""
-        return {row[0] for row in await self._fetch("lock_addresses", crm, addresses)}
+    async def lock_addresses(self, crm: str, addresses: Sequence[str]) -> tuple[set[str], datetime]:
+        """Locks them for a request. Returns those that another worker holds, and the time by the database's clock.
+
+        Raises DatabaseTroubleError.
+        """
+        row = (await self._fetch("lock_addresses", crm, addresses))[0]
+        return {*row["busy"]}, row["locked_at"]
 
     async def unlock_addresses(self, crm: str, addresses: Sequence[str]) -> None:
         """Raises DatabaseTroubleError when the session, and every lock with it, is lost."""

@@ -156,18 +156,14 @@ class Contacts:
 
     # Claim.
 
-    async def claim(
-        self, limit: int, token: int, *, probe: bool = False, without: Collection[Any] = (), alone: bool = True
-    ) -> Claimed:
+    async def claim(self, limit: int, token: int, *, probe: bool = False, without: Collection[Any] = ()) -> Claimed:
         """At most this many ready contacts, in the order they became due; during a backlog, a share of them are fresh.
 
         None while the lane is held, while its breaker is not closed (unless this is the probe), and without a registered worker.
-        without: keys to exclude. alone: no other worker claims.
+        without: keys to exclude.
         """
-        was_backlog = self._fairness.is_backlog
         claimed = await self._claim_some(limit, token, probe=probe, without=without)
-        by_others = not alone and (was_backlog or self._fairness.is_backlog)
-        marked = claimed._replace(contacts=self._overtaking.marked(claimed.contacts, by_others=by_others))
+        marked = claimed._replace(contacts=self._overtaking.marked(claimed.contacts))
         return await self._notes.note(marked, token)
 
     async def _claim_some(self, limit: int, token: int, *, probe: bool, without: Collection[Any]) -> Claimed:
