@@ -4,12 +4,13 @@ import asyncio
 import json
 from dataclasses import replace
 
+import asyncpg
 import pytest
 
 from crm_sync import events
 from crm_sync.core.outcome import Outcome
 from crm_sync.core.waits import Waits
-from crm_sync.errors import NotSentError, RefusedError
+from crm_sync.errors import NotSentError, OutageError, RefusedError
 from crm_sync.sandbox.server import Fault, Hold
 from tests import roles
 from tests.commands.test_pause import done
@@ -163,6 +164,7 @@ async def test_kill_9_in_the_middle_of_a_deletion_loses_none(app, url, brevo, de
         worker.kill()
     brevo.standing_faults.remove(fault)
     assert await app.fetchval("SELECT count(*) FROM crm_sync.tombstones WHERE claimed_by IS NOT NULL") > 0
+    await app.execute(DUE_NOW)  # and not in five minutes, when no request of the killed worker can be under way
     async with process(environment(url, brevo)):
         await until(app, NONE_LEFT)
     hold.release()
@@ -370,6 +372,104 @@ async def test_of_a_contact_whose_key_the_driver_cannot_name_the_record_is_delet
         await delete_all(owner)
         await until(owner, NONE_LEFT)
     assert crm.deleted == ["7"]
+
+
+# Records that were taken from somebody nevertheless.
+
+AGAIN = f"INSERT INTO contacts (id, email, brevo_contact_id, brevo_sync_status) VALUES ('{ADAS}', $1, $2, $3)"
+
+
+class Meanwhile(Burying):
+    """While it deletes, something happens in the table: on a connection of its own, with the id of the record."""
+
+    def __init__(self, url, happens):
+        super().__init__()
+        self.url = url
+        self.happens = happens
+
+    async def delete(self, deletions):
+        if not self.tried:
+            [one] = deletions
+            application = await asyncpg.connect(self.url)
+            try:
+                async with application.transaction():
+                    await self.happens(application, one.remote_id)
+            finally:
+                await application.close()
+        return await super().delete(deletions)
+
+
+def inserted(email, status):
+    async def insert(application, record):
+        await application.execute(AGAIN, email, record, status)
+
+    return insert
+
+
+async def test_a_row_that_got_the_record_while_it_was_deleted_is_sent_again(app, url, deletes):
+    crm = Meanwhile(url, inserted("somebody@example.com", "Complete"))
+    async with running(url, crm, waits=QUICK_TICKS):
+        await delivered(app)
+        await delete_all(app)
+        await until(app, NONE_LEFT)
+        await crm.reached(2)
+        await until(app, "bool_and(brevo_sync_status = 'Complete') FROM contacts")
+    assert [one.email for request in crm.requests for one in request] == [ADA, "somebody@example.com"]
+    assert [*crm.records.values()] == ["somebody@example.com"]
+
+
+@pytest.mark.parametrize("status", ["New", "Error", "Skipped"])
+async def test_one_that_is_not_delivered_is_left_alone(app, url, deletes, status):
+    crm = Meanwhile(url, inserted(ADA, status))
+    async with running(url, crm, waits=QUICK_TICKS):
+        await delivered(app)
+        await delete_all(app)
+        await until(app, NONE_LEFT)
+    assert await app.fetchval("SELECT brevo_sync_status::text FROM contacts") == status
+
+
+async def test_while_one_is_in_flight_that_was_sent_before_the_deletion_is_not_over(app, url, deletes):
+    """Another worker has it, and its outcome is not written yet."""
+
+    async def claimed(application, _):
+        await application.execute(AGAIN, ADA, None, "Queued")
+        taken = "UPDATE contacts SET brevo_sync_status = 'Processing', brevo_claimed_by = (99::bigint << 32) | 1"
+        await application.execute(taken)
+
+    crm = Meanwhile(url, claimed)
+    async with running(url, crm, waits=QUICK_TICKS):
+        await delivered(app)
+        [record] = crm.records
+        await delete_all(app)
+        await until(app, "attempts = 1 AND claimed_by IS NULL AND due_at > now() FROM crm_sync.tombstones")
+        ended = "UPDATE contacts SET brevo_sync_status = 'Complete', brevo_claimed_by = NULL, brevo_due_at = NULL, "
+        await app.execute(f"{ended} brevo_contact_id = $1", record)
+        await app.execute(DUE_NOW)
+        await until(app, NONE_LEFT)
+        await crm.reached(2)
+    assert crm.deleted == [record]
+
+
+async def test_a_row_that_spells_the_domain_otherwise_waits_and_keeps_the_record(app, url, crm, deletes):
+    async with running(url, crm, waits=QUICK_TICKS):
+        await app.execute("INSERT INTO contacts (email, brevo_sync_status) VALUES ('ada@xn--bcher-kva.example', 'Queued')")
+        await until(app, "bool_and(brevo_sync_status = 'Complete') FROM contacts")
+        async with app.transaction():
+            await delete_all(app)
+            await app.execute("INSERT INTO contacts (email, brevo_sync_status) VALUES ('Ada@bücher.example', 'Queued')")
+            later = "clock_timestamp() + interval '1 hour'"
+            await app.execute(f"UPDATE contacts SET brevo_due_at = {later}")
+            await app.execute("INSERT INTO crm_sync.brevo_line (due_at, key) SELECT brevo_due_at, id FROM contacts")
+        await until(app, "due_at > deleted_at AND claimed_by IS NULL AND attempts = 0 FROM crm_sync.tombstones")
+    assert crm.tried == 0
+
+
+async def test_a_deletion_without_an_answer_waits_until_it_can_no_longer_arrive(app, url, crm, deletes):
+    async with running(url, crm, waits=QUICK_TICKS):
+        await delivered(app)
+        crm.trouble = OutageError("TIMEOUT", "no answer")
+        await delete_all(app)
+        await until(app, "attempts = 1 AND claimed_by IS NULL AND due_at > now() + interval '50 s' FROM crm_sync.tombstones")
 
 
 # Trouble.

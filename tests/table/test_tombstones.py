@@ -251,13 +251,13 @@ class Gravedigger:
         rows = await self._database.fetch(self._claim, limit, self._token, probe)
         return [(row["id"], self._token) for row in rows]
 
-    async def finish(self, stone, kind, error=None, delay_s=0.0, *, receipt=(None, None, None), lines="TRUE"):
-        columns = [[one] for one in (*stone, kind, error, delay_s, *receipt)]
+    async def finish(self, stone, kind, error=None, delay_s=0.0, *, receipt=(None, None, None), lines="TRUE", sent=False):
+        columns = [[one] for one in (*stone, kind, error, delay_s, *receipt, sent)]
         wanted = {"history": "on", "history_lines": lines, "history_of_all": "TRUE"}
         return bool(await self._database.fetch(render("finish_tombstones", {**self._variables, **wanted}), *columns))
 
-    async def survivors(self, remote_id, email, key=None):
-        rows = await self._database.fetch(self._survivors, [1], [remote_id], [email], BEGINNING, [key])
+    async def survivors(self, remote_id, email, key=None, *, in_flight=False):
+        rows = await self._database.fetch(self._survivors, [1], [remote_id], [email], BEGINNING, [key], in_flight)
         return sorted({row["survivor"] for row in rows})
 
 
@@ -292,6 +292,8 @@ async def test_what_a_dead_worker_had_is_free_and_it_ends_nothing_any_more(app, 
     await app.execute("DELETE FROM contacts")
     [stale] = await one.claim()
     await alive.close()
+    assert await other.claim() == [], "its request may still be under way"
+    await five_minutes_later(app)
     [taken] = await other.claim()
     assert not await one.finish(stale, "delivered")
     assert await other.finish(taken, "delivered")
@@ -303,9 +305,27 @@ async def test_a_worker_claims_again_what_it_lost_the_answer_of(app, two_workers
     await known(app)
     await app.execute("DELETE FROM contacts")
     [lost] = await one.claim()
+    await five_minutes_later(app)
     [found] = await one.claim()
     assert not await one.finish(lost, "delivered")
     assert await one.finish(found, "delivered")
+
+
+async def five_minutes_later(app):
+    await app.execute("UPDATE crm_sync.tombstones SET due_at = due_at - interval '5 minutes'")
+
+
+async def test_of_one_that_may_have_reached_the_crm_the_first_attempt_is_kept_and_no_other(app, two_workers, deletes):
+    """So that it is known later, and an outage uses up no attempts."""
+    one, _ = two_workers
+    await known(app)
+    await app.execute("DELETE FROM contacts")
+    found = []
+    for sent in (False, True, True, False, True):
+        [stone] = await one.claim()
+        assert await one.finish(stone, "deferred", sent=sent)
+        found.append(await app.fetchval("SELECT attempts FROM crm_sync.tombstones"))
+    assert found == [0, 1, 1, 1, 1]
 
 
 @pytest.mark.parametrize(("kind", "attempts", "due"), [("retry", 1, True), ("deferred", 0, True), ("rejected", 1, False)])
@@ -345,6 +365,9 @@ async def test_survivors_are_known_by_id_and_in_line_by_address_or_key(app, two_
     keys = {row["email"].strip(): str(row["id"]) for row in await app.fetch("SELECT id, email FROM contacts")}
     assert await one.survivors("8", None, keys["Bob@Example.com"]) == ["wanted"]
     assert await one.survivors("8", None, keys["carl@example.com"]) == []
+    assert await one.survivors("8", "bob@example.com", in_flight=True) == []
+    await app.execute("UPDATE contacts SET brevo_claimed_by = 7 WHERE brevo_sync_status = 'Queued'")
+    assert await one.survivors("8", "bob@example.com", in_flight=True) == ["wanted"]
 
 
 # What it costs.
@@ -370,9 +393,14 @@ async def test_no_statement_scans_a_table(app, url, deletes, analyzed):
     async with Database(as_worker(url), size=1) as database:
         variables = (await read_schema(database)).lanes["brevo"].variables
         claim = await plan(database, render("claim_tombstones", variables), 500, 1 << 32, False)
-        look = await plan(database, render("find_survivors", variables), [1], ["7"], ["ada@example.com"], BEGINNING, ["1"])
+        look = await plan(database, render("find_survivors", variables), [1], ["7"], ["ada@example.com"], BEGINNING, ["1"], False)
         finish = await plan(
-            database, render("finish_tombstones", variables), [1], [1], ["delivered"], [None], [0.0], *[[None]] * 3
+            database, render("finish_tombstones", variables), [1], [1], ["delivered"], [None], [0.0], *[[None]] * 3, [False]
+        )
+        await app.execute("CREATE INDEX ON contacts (lower(email)); CREATE INDEX ON contacts (email)")
+        switches = {"by_lower_address": "on", "by_exact_address": "on"}
+        flip = await plan(
+            database, render("flip_survivors", variables | switches), [1], ["7"], [str(uuid4())], ["ada@example.com"]
         )
         tick = await plan(database, query("find_dead_workers"), 1)
     assert "idx_tombstones_due_at" in claim
@@ -381,7 +409,9 @@ async def test_no_statement_scans_a_table(app, url, deletes, analyzed):
     assert "contacts_pkey" in look
     assert "tombstones_pkey" in finish
     assert "idx_tombstones_due_at" in tick
-    for one in (claim, look, finish, tick):
+    assert "contacts_lower_idx" in flip
+    assert "contacts_email_idx" in flip
+    for one in (claim, look, finish, flip, tick):
         assert not re.search(r'"Seq Scan", [^{}]*"Relation Name": "(contacts|tombstones)"', one)
 
 

@@ -1,6 +1,8 @@
 -- Claims due tombstones of one CRM, and returns what is to be deleted there.
 --
--- A claim of a dead worker does not count. Nor does one of this worker, which has none in hand when it claims.
+-- A claim of a dead worker does not count, nor does one of this worker, which has none in hand when it claims. But its request may
+-- still be in flight, and may delete what is delivered meanwhile. So it is not claimed again for five minutes, like a contact that
+-- was deleted in flight.
 --
 -- $1  integer  at most this many
 -- $2  bigint   the claim's fencing token
@@ -34,6 +36,7 @@ WITH ready AS MATERIALIZED (
 UPDATE crm_sync.tombstones AS t
 SET
     attempts = t.attempts + 1,
+    due_at = statement_timestamp() + interval '5 minutes',
     claimed_by = $2::bigint
 FROM ready AS r
 WHERE t.id = r.id

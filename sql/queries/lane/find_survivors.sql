@@ -8,11 +8,14 @@
 -- The address has no index, so contacts in line are read one by one, perhaps a million: all of them once for many tombstones, and
 -- before each request only those that were added since. Contacts that are not in line are not about to be sent.
 --
+-- After a request, those in flight are read once more: one that was sent before it and is not finished yet has the deleted record.
+--
 -- $1  bigint[]     tombstones
 -- $2  text[]       the id in the CRM of each, or NULL
 -- $3  text[]       the address that its row had, or NULL
 -- $4  timestamptz  of those in line, only those due since then
 -- $5  text[]       the key of its row, or NULL
+-- $6  boolean      of those in line, only those in flight
 WITH in_line AS MATERIALIZED (
     SELECT
         l.key::text AS key,
@@ -25,6 +28,7 @@ WITH in_line AS MATERIALIZED (
             :id :is l.key
             AND :due_at = l.due_at
             AND :remote_id IS NULL
+            AND (:claimed_by IS NOT NULL OR NOT $6::boolean)
         LIMIT 1
     ) AS c
     WHERE l.due_at >= $4::timestamptz

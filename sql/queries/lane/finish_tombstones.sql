@@ -1,6 +1,9 @@
 -- Ends claims of tombstones. Delivered: the tombstone is deleted, with all personal data in it. To retry, or not sent: due again.
 -- Rejected: stays, with its reason, for a person. Can be repeated, and is fenced by the claim like finish_contacts.sql.
 --
+-- attempts: one that was not sent is given back. Of one that may have reached the CRM without a verdict, as in an outage, the first
+-- is kept: above zero, the record may be gone.
+--
 -- It also writes a line of history for each, as for contacts (:history). If a contact is erased, its key is removed from existing
 -- lines for all CRMs, whether new ones are written (:history_lines) or not.
 --
@@ -12,6 +15,7 @@
 -- $6  integer[]  milliseconds that its request took, -1 or NULL, as in finish_contacts.sql
 -- $7  integer[]  the HTTP status of the answer, or NULL
 -- $8  text[]     the CRM's id of that request, or NULL
+-- $9  boolean[]  whether a request may have reached the CRM
 WITH outcome AS (
     SELECT
         id,
@@ -21,11 +25,20 @@ WITH outcome AS (
         make_interval(secs => delay_s) AS delay,
         took_ms,
         status,
-        request_id
+        request_id,
+        is_sent
     FROM
         unnest(
-            $1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::float8[], $6::integer[], $7::integer[], $8::text[]
-        ) AS o (id, claimed_by, kind, error, delay_s, took_ms, status, request_id)
+            $1::bigint[],
+            $2::bigint[],
+            $3::text[],
+            $4::text[],
+            $5::float8[],
+            $6::integer[],
+            $7::integer[],
+            $8::text[],
+            $9::boolean[]
+        ) AS o (id, claimed_by, kind, error, delay_s, took_ms, status, request_id, is_sent)
 ),
 
 delivered AS (
@@ -48,7 +61,11 @@ kept AS (
     UPDATE crm_sync.tombstones AS t
     SET
         due_at = CASE WHEN o.kind <> 'rejected' THEN clock_timestamp() + o.delay END,
-        attempts = CASE WHEN o.kind = 'deferred' THEN t.attempts - 1 ELSE t.attempts END,
+        attempts = CASE
+            WHEN o.kind <> 'deferred' THEN t.attempts
+            WHEN o.is_sent THEN GREATEST(t.attempts - 1, 1)
+            ELSE t.attempts - 1
+        END,
         error = coalesce(o.error, t.error),
         claimed_by = NULL
     FROM outcome AS o
@@ -62,7 +79,7 @@ kept AS (
         t.remote_id,
         FALSE AS is_erased,
         t.deleted_at,
-        CASE WHEN o.kind = 'deferred' THEN t.attempts + 1 ELSE t.attempts END AS attempts
+        CASE WHEN o.kind = 'deferred' AND NOT o.is_sent THEN t.attempts + 1 ELSE t.attempts END AS attempts
 ),
 
 finished AS (

@@ -31,6 +31,18 @@ def ascii_domain(domain: str) -> str | None:
         return None
 
 
+@lru_cache(maxsize=MOST_DOMAINS)
+def readable_domain(domain: str) -> str | None:
+    """The form that people write: xn--bcher-kva.example becomes bücher.example. None if it has no other form."""
+    labels = domain.split(".")
+    if not any(label.startswith("xn--") for label in labels):
+        return None
+    try:
+        return ".".join(idna.ulabel(label) if label.startswith("xn--") else label for label in labels)
+    except (idna.IDNAError, UnicodeError):
+        return None
+
+
 def find_invisible(text: str) -> tuple[int, str] | None:
     """The first invisible character and its position, counted from 1. An ordinary space does not count."""
     return next(((place, one) for place, one in enumerate(text, 1) if _is_invisible(text, place - 1)), None)

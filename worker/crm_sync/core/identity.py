@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from typing import NamedTuple, Protocol
 
 from crm_sync.core.consent import Together
-from crm_sync.core.domain import ascii_domain, find_invisible
+from crm_sync.core.domain import ascii_domain, find_invisible, readable_domain
 from crm_sync.core.outcome import Contact
 
 LONGEST_EMAIL = 254  # RFC 5321, 4.5.3.1.3, less the angle brackets
@@ -77,6 +77,14 @@ def fold(email: str) -> str:
     xn--bcher-kva.example are the same.
     """
     return email.strip().lower() if email.isascii() else with_ascii_domain(email).lower()
+
+
+def spellings(email: str) -> list[str]:
+    """How other rows may write the same address, apart from case and whitespace. For searches in SQL, which cannot fold."""
+    folded = fold(email)
+    local_part, _, domain = folded.rpartition("@")
+    readable = readable_domain(domain)
+    return [*dict.fromkeys((email.strip(), folded, *([f"{local_part}@{readable}"] if readable else [])))]
 
 
 def with_ascii_domain(email: str) -> str:

@@ -2,13 +2,13 @@
 
 So the breaker, the rate limit, the permits, the halving of batches and the retries are those of `crm_sync.lane.delivery`. The
 difference is what happens before a request: a record without a known id is looked up by address, and a record that belongs to an
-existing contact is left alone.
+existing contact is left alone. And after it: see `crm_sync.lane.survivors`.
 
 A refusal stops only deletions. A key with the right to write contacts may lack the right to delete them, which must not stop the
 lane. If the CRM refuses everything, the next contact shows it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import structlog
@@ -19,6 +19,7 @@ from crm_sync.core.outcome import Contact, Deletion, Outcome, Unsent
 from crm_sync.core.text import name_of
 from crm_sync.crm.client import Client, Entry
 from crm_sync.errors import RefusedError
+from crm_sync.lane.survivors import SHARED, WANTED, Survivors
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import render
 from crm_sync.table.claims_by_key import BEGINNING
@@ -27,31 +28,36 @@ REFUSED_S = 60.0  # before another try, as with contacts
 WANTED_S = 15.0  # until a contact that may get this record has been delivered or has failed
 LATE_COMMIT = timedelta(seconds=10)  # a flip can be this much older than its commit
 
-SHARED, WANTED = "shared", "wanted"  # as in find_survivors.sql
-
 log = structlog.get_logger()
 
 
 class Deleter(Client):
-    """deletions: by the id of their tombstone, which also serves as the id of the contact that represents it here."""
+    """deletions: by the id of their tombstone, which also serves as the id of the contact that represents it here.
 
-    def __init__(self, crm: str, client: Client, database: Database, variables: Mapping[str, str]) -> None:
+    gone: those whose records may have been deleted, by now or by an earlier request, with the ids of the records.
+    """
+
+    def __init__(self, crm: str, client: Client, database: Database, survivors: Survivors, variables: Mapping[str, str]) -> None:
         self.batch_limit = client.delete_limit
         self.concurrency = client.concurrency
         self.leaves_trail = client.leaves_trail
         self.deletions: dict[int, Deletion] = {}
+        self.gone: dict[int, Deletion] = {}
+        self._tried: Collection[int] = ()
         self._wanted: set[int] = set()
         self._since = BEGINNING
         self._client = client
         self._database = database
-        self._survivors = render("find_survivors", variables)
+        self._survivors = survivors
         self._lost = render("find_lost_records", variables)
         self._log = log.bind(crm=crm)
 
-    async def begin(self, deletions: dict[int, Deletion], claimed_at: datetime) -> None:
-        """With what was just claimed, at claimed_at by the database's clock. Raises as Database.fetch does."""
-        self.deletions = deletions
-        survivors = await self._find_survivors(deletions, BEGINNING)
+    async def begin(self, deletions: dict[int, Deletion], tried: Collection[int], claimed_at: datetime) -> None:
+        """With what was just claimed, at claimed_at by the database's clock. tried: those of them that may have reached the CRM
+        before. Raises as Database.fetch does.
+        """
+        self.deletions, self.gone, self._tried = deletions, {}, tried
+        survivors = await self._survivors.find(deletions, BEGINNING)
         self._wanted = {tombstone for tombstone, survivor in survivors if survivor == WANTED}
         self._since = claimed_at - LATE_COMMIT
 
@@ -70,6 +76,7 @@ class Deleter(Client):
             await self._spare(todo, entries)
             # Right after the check, so that another contact is very unlikely to get the record in between.
             if todo:
+                self.gone.update(todo)
                 entries.update(zip(todo, await self._client.delete(list(todo.values())), strict=True))
         except RefusedError as error:
             entries.update(dict.fromkeys(todo, error))
@@ -90,6 +97,8 @@ class Deleter(Client):
             if isinstance(record, str):
                 todo[tombstone] = todo[tombstone]._replace(remote_id=record)
                 continue
+            if tombstone in self._tried:
+                self.gone[tombstone] = todo[tombstone]  # an earlier request may have deleted it
             del todo[tombstone]
             if address not in found:
                 entries[tombstone] = Unsent(done=True)
@@ -101,27 +110,21 @@ class Deleter(Client):
 
     async def _spare(self, todo: dict[int, Deletion], entries: dict[int, Entry]) -> None:
         """Removes deletions whose record belongs to an existing contact, or may soon."""
-        survivors = await self._find_survivors(todo, self._since) if todo else set()
+        survivors = await self._survivors.find(todo, self._since) if todo else set()
         for tombstone, survivor in sorted(survivors | {(tombstone, WANTED) for tombstone in self._wanted & todo.keys()}):
             deletion = todo.pop(tombstone, None)
             if deletion is None:
                 continue
-            if survivor == SHARED:
+            if survivor == SHARED and tombstone in self._tried:
+                self.gone[tombstone] = deletion
+                entries[tombstone] = Unsent(done=True)
+            elif survivor == SHARED:
                 self._log.info(
                     events.RECORD_KEPT, contact=name_of(deletion.contact_id), note="another contact has the same record"
                 )
                 entries[tombstone] = Unsent(done=True)
             else:
                 entries[tombstone] = Unsent(done=False, delay_s=WANTED_S)
-
-    async def _find_survivors(self, deletions: Mapping[int, Deletion], since: datetime) -> set[tuple[int, str]]:
-        """Of the contacts in line, checks only those due since then."""
-        # A CRM without records has no shared ones: contacts sent to n8n in one call all have the id of one execution.
-        records = [one.remote_id if self._client.keeps_records else None for one in deletions.values()]
-        addresses = [one.email for one in deletions.values()]
-        keys = [one.contact_id if self._client.keeps_records else None for one in deletions.values()]
-        rows = await self._database.fetch(self._survivors, list(deletions), records, addresses, since, keys)
-        return {(row["id"], row["survivor"]) for row in rows}
 
 
 def put_off(error: RefusedError) -> Unsent:

@@ -22,8 +22,9 @@ from crm_sync.core.text import name_of
 from crm_sync.crm.client import Client
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
 from crm_sync.lane.channel import Channel
-from crm_sync.lane.deletions import Deleter, put_off
+from crm_sync.lane.deletions import WANTED_S, Deleter, put_off
 from crm_sync.lane.delivery import Deliveries
+from crm_sync.lane.survivors import Survivors
 from crm_sync.log import Trouble
 from crm_sync.measurements import Operation
 from crm_sync.postgres.pool import Database
@@ -32,6 +33,9 @@ from crm_sync.table.adopted_table import LaneTable
 from crm_sync.table.recording import Recording
 
 MOST = 500  # in one claim
+# Before one is looked at again that may have reached the CRM: an unanswered request may take effect after we gave it up, and what
+# it took is sent again only after that.
+LATE_S = 60.0
 
 log = structlog.get_logger()
 
@@ -47,7 +51,8 @@ class Tombstones:
         self._session = channel.session
         self._breaker = channel.breaker
         self._permits = channel.permits
-        self._deleter = Deleter(table.crm, channel.client, database, table.variables)
+        self._survivors = Survivors(table, database, keeps_records=channel.client.keeps_records)
+        self._deleter = Deleter(table.crm, channel.client, database, self._survivors, table.variables)
         self._deliveries = Deliveries(
             replace(channel, client=self._deleter, fields=None, operation=Operation.DELETE), refused=put_off
         )
@@ -109,7 +114,8 @@ class Tombstones:
         return any(finish.kind is not Kind.DEFERRED for finish in finishes)
 
     async def _deliver(self, rows: Sequence[asyncpg.Record], token: int) -> list[Finish]:
-        await self._deleter.begin({row["id"]: _deletion(row) for row in rows}, rows[0]["claimed_at"])
+        tried = {row["id"] for row in rows if row["attempts"] > 1}
+        await self._deleter.begin({row["id"]: _deletion(row) for row in rows}, tried, rows[0]["claimed_at"])
         addressees = [_addressee(row, token, self._deleter) for row in rows]
         size = self._deleter.batch_limit
         # Never more at a time than there are permits: contacts that wait for one queue up with them.
@@ -122,7 +128,12 @@ class Tombstones:
                 ]
         except* ConfigurationError as errors:
             raise errors.exceptions[0] from None
-        return [finish for batch in batches for finish in batch.result()]
+        finishes = [_not_before_it_is_over(finish) for batch in batches for finish in batch.result()]
+        done = {finish.id for finish in finishes if finish.kind is Kind.DELIVERED}
+        unfinished = await self._survivors.send_again(
+            {tombstone: one for tombstone, one in self._deleter.gone.items() if tombstone in done}
+        )
+        return [_put_back(finish) if finish.id in unfinished else finish for finish in finishes]
 
     async def _deliver_batch(self, batch: Sequence[Addressee], turns: asyncio.Semaphore) -> list[Finish]:
         try:
@@ -136,7 +147,7 @@ class Tombstones:
 
     async def _write(self, finishes: Sequence[Finish]) -> None:
         ids, tokens, kinds, errors, _, *rest, _ = columns(finishes)
-        arguments = (ids, tokens, kinds, errors, *rest)
+        arguments = (ids, tokens, kinds, errors, *rest, [finish.sent for finish in finishes])
         fetched = await self._recording.fetch(self._database, self._finish, *arguments, forgets=True)
         written = {row["id"] for row in fetched.rows}
         done = [finish for finish in finishes if finish.id in written]
@@ -158,6 +169,16 @@ class Tombstones:
 
 def _deletion(row: asyncpg.Record) -> Deletion:
     return Deletion(row["contact_id"], row["remote_id"] or None, row["email"], row["policy"] == "erase", row["deleted_at"])
+
+
+def _not_before_it_is_over(finish: Finish) -> Finish:
+    again = finish.kind in (Kind.RETRY, Kind.DEFERRED)
+    return finish._replace(delay_s=max(finish.delay_s, LATE_S)) if again and finish.sent else finish
+
+
+def _put_back(finish: Finish) -> Finish:
+    """Delivered, but a contact may have been given its record before."""
+    return finish._replace(kind=Kind.DEFERRED, delay_s=WANTED_S, sent=True)
 
 
 def _addressee(row: asyncpg.Record, token: int, client: Client) -> Addressee:
