@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from crm_sync.core.moments import BEGINNING
 from crm_sync.core.outcome import Finish, Kind, columns
-from crm_sync.table.contacts import BEGINNING
 from tests.adoption.steps import adopt
 from tests.steps import open_worker
 from tests.tiers import slow

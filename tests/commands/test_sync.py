@@ -25,8 +25,8 @@ from crm_sync.sandbox.__main__ import UNLIMITED
 from crm_sync.sandbox.process import CRMS, settings
 from crm_sync.sandbox.server import Answer, Fault, Hold, asks_for_fields
 from crm_sync.settings import LaneSettings
-from crm_sync.table.claim_by_key import ClaimByKey
 from crm_sync.table.mapping import FieldMapping
+from crm_sync.table.named_claim import NamedClaim
 from crm_sync.table.schema import read_schema
 from tests.harness import ALL_COMPLETE, TIMEOUT_S, ScriptedCrm, account, running, until, until_asleep
 from tests.process import KEY, ended, environment, process
@@ -470,7 +470,7 @@ async def test_it_does_not_wait_for_ever_and_leaves_the_row_alone(app, url):
 
 async def test_a_claim_that_is_interrupted_leaves_its_contact_to_other_workers(app, url, monkeypatch):
     """It may have been executed. So the worker stays registered, and any running worker looks for its contacts."""
-    claim, claimed = ClaimByKey.claim, asyncio.Event()
+    claim, claimed = NamedClaim.claim, asyncio.Event()
 
     async def never_answered(self, ids, token, *, flip):
         await claim(self, ids, token, flip=flip)
@@ -480,7 +480,7 @@ async def test_a_claim_that_is_interrupted_leaves_its_contact_to_other_workers(a
     crm = ScriptedCrm()
     contact = await insert(app)
     with monkeypatch.context() as patched:
-        patched.setattr(ClaimByKey, "claim", never_answered)
+        patched.setattr(NamedClaim, "claim", never_answered)
         async with short_worker(url, crm) as deliver:
             delivery = asyncio.create_task(deliver(contact))
             await asyncio.wait_for(claimed.wait(), TIMEOUT_S)

@@ -6,9 +6,9 @@ import re
 
 import pytest
 
+from crm_sync.core.moments import BEGINNING
 from crm_sync.core.outcome import Finish, Kind, columns
 from crm_sync.postgres.statements import query, render
-from crm_sync.table.contacts import BEGINNING
 from tests.steps import insert, open_worker, read
 
 MANY = "INSERT INTO contacts (email, brevo_sync_status) SELECT n || '@example.com', $1 FROM generate_series(1, $2) AS n"

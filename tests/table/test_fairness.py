@@ -8,9 +8,9 @@ from itertools import pairwise
 import pytest
 
 from crm_sync.core.fairness import LATE_COMMIT, MOST_FRESH
+from crm_sync.core.moments import BEGINNING
 from crm_sync.core.outcome import Kind
 from crm_sync.core.waits import Waits
-from crm_sync.table.contacts import BEGINNING
 from tests.steps import open_worker
 from tests.tiers import slow
 

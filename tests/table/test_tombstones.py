@@ -9,11 +9,11 @@ import asyncpg
 import pytest
 
 from crm_sync.adoption.adopt import undo
+from crm_sync.core.moments import BEGINNING
 from crm_sync.errors import ConfigurationError
 from crm_sync.postgres import locks
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query, render
-from crm_sync.table.contacts import BEGINNING
 from crm_sync.table.schema import read_schema
 from tests import roles
 from tests.roles import as_worker

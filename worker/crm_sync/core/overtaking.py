@@ -9,19 +9,19 @@ What other workers send, a lane does not see. But an address is in one request a
 the address is locked for a contact. So it was flipped longer ago than a request takes.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
+from crm_sync.core.moments import BEGINNING
 from crm_sync.core.outcome import Contact
 
 SHORTEST_REQUEST = timedelta(milliseconds=10)  # no CRM answers sooner
-_NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 class Overtaking:
     """Of the claims of one lane, in their order."""
 
     def __init__(self) -> None:
-        self._latest = _NEVER  # flip of those that were claimed
+        self._latest = BEGINNING  # flip of those that were claimed
 
     def marked(self, contacts: list[Contact]) -> list[Contact]:
         """The contacts of the next claim, late if they may have been overtaken."""

@@ -19,7 +19,7 @@ from crm_sync.daemon.wiring import Wiring
 from crm_sync.errors import DatabaseTroubleError
 from crm_sync.lane.lane import Lane
 from crm_sync.postgres.pool import Database
-from crm_sync.table.claim_by_key import ClaimByKey
+from crm_sync.table.named_claim import NamedClaim
 
 
 class ShortWorker:
@@ -68,7 +68,7 @@ class ShortWorker:
         table, mapping = self._installation.schema.lanes[crm], self._installation.mappings[crm]
         plan = LanePlan(self._installation.schema, table, self._installation.lanes[crm], mapping, account)
         async with self._wiring.lane(plan) as lane, _served(lane, self._waits):
-            named = ClaimByKey(self._database, table, mapping, lane.clearing)
+            named = NamedClaim(self._database, table, mapping, lane.clearing)
             try:
                 return await lane.deliver_one(named, meant, twins, flip=flip)
             finally:

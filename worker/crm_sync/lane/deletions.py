@@ -15,6 +15,7 @@ import structlog
 
 from crm_sync import events
 from crm_sync.core.identity import check_email
+from crm_sync.core.moments import BEGINNING
 from crm_sync.core.outcome import Contact, Deletion, Outcome, Unsent
 from crm_sync.core.text import name_of
 from crm_sync.crm.client import Client, Entry
@@ -22,7 +23,6 @@ from crm_sync.errors import RefusedError
 from crm_sync.lane.survivors import SHARED, WANTED, Survivors
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import render
-from crm_sync.table.claims_by_key import BEGINNING
 
 REFUSED_S = 60.0  # before another try, as with contacts
 WANTED_S = 15.0  # until a contact that may get this record has been delivered or has failed

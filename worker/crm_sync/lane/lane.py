@@ -31,10 +31,10 @@ from crm_sync.measurements import Cause, Limited, measure
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.session import Session
 from crm_sync.table.adopted_table import LaneTable
-from crm_sync.table.claim_by_key import ClaimByKey
 from crm_sync.table.clearing import Clearing
 from crm_sync.table.contacts import UNREADABLE, Contacts
 from crm_sync.table.mapping import FieldMapping
+from crm_sync.table.named_claim import NamedClaim
 from crm_sync.table.overwritten import Overwritten
 from crm_sync.table.shared_records import SharedRecords
 from crm_sync.table.unreadable_rows import Claimed
@@ -223,11 +223,11 @@ class Lane:
         self._in_hand.take(finishes)
         self._finisher.put(finishes)
 
-    async def deliver_one(self, named: ClaimByKey, meant: Any, twins: Sequence[Any], *, flip: bool) -> Finish | None:
+    async def deliver_one(self, named: NamedClaim, meant: Any, twins: Sequence[Any], *, flip: bool) -> Finish | None:
         """Delivers a contact that a person named, out of turn, while `write` and `listen` run.
 
         Returns the finish of the contact; None if it was not available, or the CRM must not be called: then nothing was changed.
-        twins: contacts in line with the same address. flip: see `crm_sync.table.claim_by_key`. Raises DeclinedError if it would
+        twins: contacts in line with the same address. flip: see `crm_sync.table.named_claim`. Raises DeclinedError if it would
         have to wait too long, DatabaseTroubleError and ConfigurationError.
         """
         return await self._single.run(named, meant, twins, flip=flip)

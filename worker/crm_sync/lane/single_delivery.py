@@ -17,7 +17,7 @@ from crm_sync.lane.delivery import Deliveries
 from crm_sync.lane.dispatch import sorted_out
 from crm_sync.lane.finisher import Finisher
 from crm_sync.lane.in_hand import InHand
-from crm_sync.table.claim_by_key import ClaimByKey
+from crm_sync.table.named_claim import NamedClaim
 from crm_sync.table.shared_records import SharedRecords
 
 
@@ -42,7 +42,7 @@ class SingleDelivery:
         self._permit_free = permit_free
         self.unsure = False  # a claim was lost or interrupted: it may still be running in the server
 
-    async def run(self, named: ClaimByKey, meant: Any, twins: Sequence[Any], *, flip: bool) -> Finish | None:
+    async def run(self, named: NamedClaim, meant: Any, twins: Sequence[Any], *, flip: bool) -> Finish | None:
         """See `Lane.deliver_one`."""
         await self._channel.breaker.read()
         if not self._channel.breaker.open:
@@ -78,7 +78,7 @@ class SingleDelivery:
             self._permit_free.clear()
             await self._permit_free.wait()
 
-    async def _claim_and_deliver(self, named: ClaimByKey, ids: Sequence[Any], *, flip: bool) -> list[Finish]:
+    async def _claim_and_deliver(self, named: NamedClaim, ids: Sequence[Any], *, flip: bool) -> list[Finish]:
         token = self._channel.session.next_token()
         with self._in_hand.claiming(token):
             self.unsure = True
@@ -96,7 +96,7 @@ class SingleDelivery:
             await self._write(finishes)
         return finishes
 
-    async def _deliver(self, named: ClaimByKey, claimed: dict[Any, Contact], token: int, finishes: list[Finish]) -> None:
+    async def _deliver(self, named: NamedClaim, claimed: dict[Any, Contact], token: int, finishes: list[Finish]) -> None:
         """claimed: by key; put in its place is what was read of each. finishes: to which those that come of it are added."""
         if not claimed:
             return

@@ -16,12 +16,12 @@ import structlog
 
 from crm_sync import events
 from crm_sync.core.identity import spellings
+from crm_sync.core.moments import BEGINNING
 from crm_sync.core.outcome import Deletion
 from crm_sync.core.text import name_of
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import OFF, ON, query, render
 from crm_sync.table.adopted_table import LaneTable
-from crm_sync.table.claims_by_key import BEGINNING
 
 SHARED, WANTED = "shared", "wanted"  # as in find_survivors.sql
 

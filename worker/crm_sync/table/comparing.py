@@ -4,9 +4,10 @@ A statement reads a page of keys and no more, whatever of it is to be compared.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NamedTuple
 
+from crm_sync.core.moments import BEGINNING
 from crm_sync.core.outcome import Contact
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import OFF, ON, render
@@ -19,7 +20,6 @@ from crm_sync.table.unreadable_rows import Reader
 
 DELIVERED, IN_LINE, SHARED = "delivered", "in line", "shared"
 FEWEST_PAGES, MOST_PAGES = 32, 20_000  # of the table that one statement reads for a sample
-_NEVER = datetime(1, 1, 1, tzinfo=UTC)
 
 
 class Row(NamedTuple):
@@ -90,7 +90,7 @@ class Comparing:
 
     async def may_flip(self) -> None:
         """Raises ConfigurationError if the role has no right to."""
-        await ShortFlips(self._database, self._flip, _NEVER).may()
+        await ShortFlips(self._database, self._flip, BEGINNING).may()
 
     async def flip(self, rows: Sequence[Row]) -> Flipped:
         """The rows of one page that have not changed since they were read."""

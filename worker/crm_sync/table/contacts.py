@@ -14,6 +14,7 @@ from crm_sync.core.clearing import Ending
 from crm_sync.core.codes import Code
 from crm_sync.core.fairness import MOST_FRESH, Fairness, FreshLine
 from crm_sync.core.history import History
+from crm_sync.core.moments import BEGINNING
 from crm_sync.core.outcome import Contact, Finish, Kind, columns, sparse
 from crm_sync.core.overtaking import Overtaking
 from crm_sync.core.values import Apart, Form
@@ -23,7 +24,7 @@ from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import OFF, ON, render
 from crm_sync.table.adopted_table import LaneTable
 from crm_sync.table.avoided import Avoided
-from crm_sync.table.claims_by_key import BEGINNING, TAKEN_BACK, ClaimsByKey
+from crm_sync.table.careful_claim import TAKEN_BACK, CarefulClaim
 from crm_sync.table.clearing import Clearing, SentNotes
 from crm_sync.table.recording import Recording
 from crm_sync.table.unreadable_rows import SHORT, Claimed, Reader, cut
@@ -129,7 +130,7 @@ class Contacts:
             finish=clearing.read if clearing else None,
         )
         self._avoided = Avoided(table.crm, waits.avoid_row_s)
-        self._by_key = ClaimsByKey(database, table, self._avoided, waits.claim_patience_s)
+        self._by_key = CarefulClaim(database, table, self._avoided, waits.claim_patience_s)
         self._fairness = Fairness(look_s=waits.fresh_look_s)
         self._overtaking = Overtaking()
         self._full_look_s = waits.full_look_s

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from crm_sync.core.moments import BEGINNING
 from crm_sync.core.outcome import Contact
 from crm_sync.core.text import printable
 from crm_sync.errors import DeclinedError, RowRefusedError
@@ -19,7 +20,6 @@ from crm_sync.table.unreadable_rows import Claimed, Reader, joined
 NO_CLAIM = 0  # a token of no claim
 LONGEST_KEY = 100  # characters of one that are shown
 NOT_ASKED_FOR = ("New", "Selected", "Skipped")
-_NEVER = datetime(1, 1, 1, tzinfo=UTC)
 
 
 class Standing(StrEnum):
@@ -123,4 +123,4 @@ async def read(
 def _rank(match: Match) -> tuple[int, datetime, str]:
     order = (Standing.NOT_ASKED_FOR, Standing.SETTLED, Standing.IN_FLIGHT)
     place = order.index(match.standing) if match.standing in order else len(order)
-    return place, match.flipped_at or _NEVER, str(match.id)
+    return place, match.flipped_at or BEGINNING, str(match.id)

@@ -1,14 +1,12 @@
 """Reads what would be sent for contacts that nobody has claimed."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import Any
 
+from crm_sync.core.moments import BEGINNING
 from crm_sync.core.outcome import Contact
 from crm_sync.table.one_contact import NO_CLAIM
 from crm_sync.table.unreadable_rows import Reader
-
-_NEVER = datetime(1, 1, 1, tzinfo=UTC)
 
 
 async def read_unclaimed(reader: Reader, named: Iterable[tuple[Any, str | None]]) -> dict[Any, Contact]:
@@ -16,7 +14,7 @@ async def read_unclaimed(reader: Reader, named: Iterable[tuple[Any, str | None]]
 
     Raises as Reader.read does.
     """
-    asked = [Contact(row, NO_CLAIM, 0, record, None, _NEVER, {}) for row, record in named]
+    asked = [Contact(row, NO_CLAIM, 0, record, None, BEGINNING, {}) for row, record in named]
     found: dict[Any, Contact] = {}
     while asked:
         claimed = await reader.read(asked, NO_CLAIM)

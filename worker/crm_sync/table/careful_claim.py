@@ -1,11 +1,12 @@
 """Claims contacts by their keys, if the table refuses to have some of them claimed: a trigger raises, or takes too long."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import asyncpg
 
+from crm_sync.core.moments import BEGINNING
 from crm_sync.core.outcome import Contact
 from crm_sync.errors import DatabaseTroubleError, RowRefusedError, TooSlowError
 from crm_sync.postgres.pool import Database
@@ -13,7 +14,6 @@ from crm_sync.postgres.statements import render
 from crm_sync.table.adopted_table import LaneTable
 from crm_sync.table.avoided import Avoided
 
-BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 # Sent without a claim, a contact could not be finished, and would be sent again at once, without end.
 TAKEN_BACK = RowRefusedError("a trigger of the table takes the claim back: it changes a column that only workers write")
 MOST_ROUNDS = 10  # of a claim that meets only refused rows
@@ -24,7 +24,7 @@ def held(rows: Sequence[asyncpg.Record], token: int) -> list[Contact]:
     return [Contact(row[0], token, row[1], row[2], None, row[3], {}, row[4], row[5]) for row in rows if row[6]]
 
 
-class ClaimsByKey:
+class CarefulClaim:
     """patience_s: of a claim of several contacts, whose rows stay locked for as long. Every method raises as Database.fetch does,
     but no errors of a row.
     """

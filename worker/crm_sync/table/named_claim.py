@@ -11,7 +11,7 @@ from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import render
 from crm_sync.postgres.transactions import transaction
 from crm_sync.table.adopted_table import LaneTable
-from crm_sync.table.claims_by_key import held
+from crm_sync.table.careful_claim import held
 from crm_sync.table.clearing import Clearing, SentNotes
 from crm_sync.table.mapping import FieldMapping
 from crm_sync.table.unreadable_rows import Claimed, Reader
@@ -21,7 +21,7 @@ class _NotToBeHadError(Exception):
     """Undoes the flip."""
 
 
-class ClaimByKey:
+class NamedClaim:
     """One CRM's view of the table. Every method raises as Database.fetch does."""
 
     def __init__(self, database: Database, table: LaneTable, mapping: FieldMapping, clearing: Clearing | None = None) -> None:
