@@ -89,7 +89,7 @@ async def test_what_is_due_next_and_where_the_backlog_ends_are_read_from_the_end
 async def test_a_finish_finds_its_rows_by_their_key_and_its_lines_by_their_time(worker):
     claimed = await worker.claim(100)
     arguments = columns([Finish(one.id, one.token, Kind.DELIVERED, remote_id="7") for one in claimed])
-    plan, blocks = await explained(worker, worker.contacts._finish.told, *arguments)
+    plan, blocks = await explained(worker, worker.contacts._finishing._finish.told, *arguments)
     assert scans(plan, "pkey") >= KEYS
     assert scans(plan, "due_at") == LINE
     assert not [node for node in plan if "Seq Scan" in node["Node Type"]]

@@ -11,7 +11,7 @@ from crm_sync.core.tally import Tally
 from crm_sync.core.waits import Waits
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
 from crm_sync.lane.finisher import Finisher
-from crm_sync.table.contacts import Finished
+from crm_sync.table.finishing import Finished
 from tests.harness import TIMEOUT_S
 
 QUICK = Waits(first_write_again_s=0.01, longest_write_again_s=0.01, gather_s=0.0)

@@ -13,7 +13,7 @@ from crm_sync.core.history import History
 from crm_sync.core.outcome import Finish, Kind, Receipt
 from crm_sync.core.text import name_of
 from crm_sync.core.waits import USUAL
-from crm_sync.table.contacts import MOST_UNRECORDED
+from crm_sync.table.finishing import MOST_UNRECORDED
 from tests.harness import until
 from tests.roles import WORKER, let_in, migrate
 from tests.steps import insert, open_worker, read, write

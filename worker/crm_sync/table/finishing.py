@@ -1,0 +1,179 @@
+"""The end of a claim: outcomes are written to the rows and to history, and a row that refuses its outcome is isolated."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import asyncpg
+
+from crm_sync.core.clearing import Ending
+from crm_sync.core.codes import Code
+from crm_sync.core.outcome import Finish, Kind, columns, sparse
+from crm_sync.errors import CrmSyncError, DatabaseTroubleError, LockedError, RowRefusedError, TooSlowError
+from crm_sync.postgres.pool import Database
+from crm_sync.postgres.statements import OFF, ON, render
+from crm_sync.table.avoided import Avoided
+from crm_sync.table.clearing import Clearing
+from crm_sync.table.recording import Recording
+
+NOTHING_SENT = Ending(0, 0)
+MOST_WAITS = 12  # for locks, in one call of finish: enough to isolate one locked row among several hundred
+MOST_UNRECORDED = 5_000
+LOST = "lost"  # as in history
+
+
+class Finished(NamedTuple):
+    """written: as they were written. refused: the table does not allow writing to their rows. The others no longer had this
+    claim.
+
+    in_line: the ids of those that are due again. waited_ms: how many were delivered this many milliseconds after their flip.
+    unrecorded: how many of all these are missing from history.
+    """
+
+    written: Sequence[Finish]
+    refused: Sequence[Finish]
+    in_line: Set[Any]
+    waited_ms: Mapping[int, int] = MappingProxyType({})
+    unrecorded: int = 0
+
+
+class Finishing:
+    """For one CRM. Every method raises as Database.fetch does, but RowRefusedError only where documented."""
+
+    def __init__(
+        self, database: Database, variables: Mapping[str, str], recording: Recording, clearing: Clearing, avoided: Avoided
+    ) -> None:
+        self._database = database
+        self._recording = recording
+        self._clearing = clearing
+        self._avoided = avoided
+        self._finish = recording.render("finish_contacts", {**variables, "clears": ON if clearing else OFF})
+        self._still_claimed = render("find_still_claimed", variables)
+        self._unrecorded: list[tuple[Any, ...]] = []  # lines of history that wait for the database
+        self._write_history = render("write_history", {**variables, "operation": "upsert"})
+
+    async def finish(self, finishes: Sequence[Finish], *, apart: bool = False) -> Finished:
+        """Ends claims. If a row refuses the outcome, it gets Error with that reason, if it accepts that. Rows whose write would
+        wait for a lock of the application are left out. apart: their history is written separately.
+        """
+        parts, rest, waits = [], [finishes], 0
+        while rest and waits < MOST_WAITS:
+            batch = rest.pop()
+            try:
+                parts.append(await self._finish_at_once(batch, apart=apart))
+            except (LockedError, TooSlowError) as error:
+                is_slow = isinstance(error, TooSlowError)
+                if is_slow and not error.of_a_row:
+                    raise
+                waits += 1
+                middle = len(batch) // 2
+                rest += [half for half in (batch[middle:], batch[:middle]) if half] if middle else []
+                if is_slow and not middle:
+                    parts.append(await self._leave_unfinished(batch[0], error))
+        return parts[0] if len(parts) == 1 else _together(parts)
+
+    async def _finish_at_once(self, finishes: Sequence[Finish], *, apart: bool) -> Finished:
+        endings = [finish.sent_fields or NOTHING_SENT for finish in finishes] if self._clearing else []
+        bits = ([one.gone for one in endings], [one.emptied for one in endings]) if self._clearing else ()
+        try:
+            arguments = (*sparse(columns(finishes)), *bits)
+            fetched = await self._recording.fetch(self._database, self._finish, *arguments, apart=apart)
+        except RowRefusedError as error:
+            return await self._finish_with_care(finishes, error)
+        rows = fetched.rows
+        if len(rows) == len(finishes):
+            written = finishes
+        else:
+            ids = {row[0] for row in rows}
+            written = [finish for finish in finishes if finish.id in ids]
+        if self._avoided.remembers:
+            for row in rows:
+                self._avoided.discard(row[0])
+        unrecorded = await self._write_lines() if self._unrecorded and fetched.recorded else 0
+        if not fetched.recorded:
+            waited_ms = {row[0]: row[2] for row in rows}
+            unrecorded = await self._record(written, waited_ms=waited_ms, suspect=fetched.suspect)
+        in_line = {row[0] for row in rows if row[1] is not None}
+        return Finished(written, [], in_line, _waits_of(written, rows), unrecorded)
+
+    async def _finish_with_care(self, finishes: Sequence[Finish], error: RowRefusedError) -> Finished:
+        if len(finishes) == 1:
+            finish = finishes[0]
+            if finish.code == Code.ROW_REFUSED:
+                return await self._leave_unfinished(finish, error)
+            refused = finish._replace(kind=Kind.REJECTED, error=f"{Code.ROW_REFUSED}: {error}", remote_id=None, delay_s=0.0)
+            parts = [await self.finish([refused], apart=True)]
+        else:
+            middle = len(finishes) // 2
+            # History is not the cause, so a statement without it shows the cause just as well.
+            parts = [await self.finish(half, apart=True) for half in (finishes[:middle], finishes[middle:])]
+        return _together(parts)
+
+    async def _leave_unfinished(self, finish: Finish, error: DatabaseTroubleError) -> Finished:
+        """The row takes no outcome: it stays claimed, until a full look puts it back in line."""
+        self._avoided.add(finish.id, error, claimed=True)
+        # Its request has been received anyway.
+        return Finished([], [finish], frozenset(), unrecorded=await self.record_lost([finish]))
+
+    # History.
+
+    async def record_lost(self, finishes: Sequence[Finish]) -> int:
+        """Records in history what was sent but has no row to write to: the row was deleted, or belongs to another claim by now.
+        Returns how many could not be recorded. Raises nothing.
+        """
+        return await self._record([finish for finish in finishes if finish.sent or finish.receipt is not None], LOST)
+
+    async def _record(
+        self,
+        finishes: Sequence[Finish],
+        outcome: str | None = None,
+        waited_ms: Mapping[Any, int | None] = MappingProxyType({}),
+        suspect: CrmSyncError | None = None,
+    ) -> int:
+        """outcome: used instead of their own. Returns how many could not be recorded."""
+        told = [finish for finish in finishes if self._recording.wants(finish)]
+        if told:
+            ids, tokens, kinds, errors, remote_ids, _, *requests = columns(told)
+            more = ([waited_ms.get(finish.id) for finish in told], [finish.attempts for finish in told])
+            lines = (ids, tokens, [outcome] * len(told) if outcome else kinds, errors, remote_ids, *requests, *more)
+            self._unrecorded += zip(*lines, strict=True)
+        return await self._write_lines(suspect)
+
+    async def _write_lines(self, suspect: CrmSyncError | None = None) -> int:
+        """Writes the waiting lines. Returns how many are lost for good."""
+        lines, self._unrecorded = self._unrecorded, []
+        if not lines:
+            return 0
+        arguments = zip(*lines, strict=True)
+        is_written = await self._recording.write(self._database, self._write_history, *arguments, suspect=suspect)
+        if is_written is None:
+            self._unrecorded = [*lines, *self._unrecorded][-MOST_UNRECORDED:]
+        lacking = 0 if is_written else len(lines) - len(self._unrecorded)
+        self._recording.drop(lacking)
+        return lacking
+
+    async def still_claimed(self, finishes: Sequence[Finish]) -> set[Any]:
+        """Which of them are still claimed with the same token: their rows are locked by the application."""
+        ids = [finish.id for finish in finishes]
+        rows = await self._database.fetch(self._still_claimed, ids, [finish.token for finish in finishes])
+        return {row[0] for row in rows}
+
+
+def _waits_of(written: Sequence[Finish], rows: Sequence[asyncpg.Record]) -> Mapping[int, int]:
+    """For those that were delivered. If that is all of them, they are counted as a whole, because this runs for every contact."""
+    delivered = [finish.id for finish in written if finish.kind is Kind.DELIVERED]
+    if len(delivered) == len(rows):
+        return Counter([row[2] for row in rows])
+    ids = set(delivered)
+    return Counter([row[2] for row in rows if row[0] in ids])
+
+
+def _together(parts: Sequence[Finished]) -> Finished:
+    return Finished(
+        [one for part in parts for one in part.written],
+        [one for part in parts for one in part.refused],
+        frozenset().union(*(part.in_line for part in parts)),
+        sum((Counter(part.waited_ms) for part in parts), Counter()),
+        sum(part.unrecorded for part in parts),
+    )
