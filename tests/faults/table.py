@@ -57,6 +57,11 @@ TABLE = (
         (f"{TABLE_ROOM}unreadable_rows.py", f"{TABLE_ROOM}values.py"),
     ),
     Row(
+        "a trigger of the application undoes a claim or an outcome without an error: it returns NULL, or puts a column back",
+        "the row, or the log and `crm-sync check`, name the trigger; the row is tried again less and less often, others go on",
+        (f"{FAULTS}undone_writes.py",),
+    ),
+    Row(
         "the answer to a claim or to a finish is lost",
         "repeating it changes nothing",
         (

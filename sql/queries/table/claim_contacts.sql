@@ -76,23 +76,32 @@ oldest AS MATERIALIZED (
         AND EXISTS (SELECT FROM open_lane)
     ORDER BY l.due_at
     LIMIT $1::integer - (SELECT count(*) FROM fresh)
+),
+
+claimed AS (
+    UPDATE :contacts
+    SET
+        :sync_status = 'Processing',
+        :processing_status = 'Processing',
+        :attempts = :attempts + 1,
+        :claimed_by = $2::bigint
+    WHERE :locator :locator_is ANY (ARRAY(SELECT f.locator FROM fresh AS f UNION ALL SELECT o.locator FROM oldest AS o))
+    RETURNING
+        :id AS id,
+        :due_at,
+        :attempts,
+        :remote_id::text AS remote_id,
+        -- NULL after a flip that no trigger saw.
+        coalesce(:flipped_at, :due_at) AS flipped_at,
+        -- FALSE if a trigger of the table has taken the claim back, or part of it.
+        coalesce(:claimed_by = $2::bigint AND :sync_status = 'Processing', FALSE) AS is_held,
+        :mapped,
+        :trace AS trace
 )
 
-UPDATE :contacts
-SET
-    :sync_status = 'Processing',
-    :processing_status = 'Processing',
-    :attempts = :attempts + 1,
-    :claimed_by = $2::bigint
-WHERE :locator :locator_is ANY (ARRAY(SELECT f.locator FROM fresh AS f UNION ALL SELECT o.locator FROM oldest AS o))
-RETURNING
-    :id,
-    :due_at,
-    :attempts,
-    :remote_id::text AS remote_id,
-    -- NULL after a flip that no trigger saw.
-    coalesce(:flipped_at, :due_at) AS flipped_at,
-    -- FALSE if a trigger of the table has taken the claim back.
-    coalesce(:claimed_by = $2::bigint, FALSE) AS is_held,
-    :mapped,
-    :trace AS trace
+-- One row without a contact if none was claimed. kept: how many rows a trigger of the table has kept as they were: it returned NULL.
+SELECT
+    c.*,
+    k.kept
+FROM (SELECT (SELECT count(*) FROM fresh) + (SELECT count(*) FROM oldest) - (SELECT count(*) FROM claimed) AS kept) AS k
+LEFT JOIN claimed AS c ON TRUE

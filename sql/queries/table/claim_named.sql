@@ -28,23 +28,37 @@ free AS MATERIALIZED (
         AND :sync_status = 'Queued'
         AND :due_at IS NOT NULL
     FOR NO KEY UPDATE SKIP LOCKED
+),
+
+claimed AS (
+    UPDATE :contacts AS c
+    SET
+        :sync_status = 'Processing',
+        :processing_status = 'Processing',
+        :attempts = c.:attempts + 1,
+        :claimed_by = $2::bigint
+    FROM free AS f
+    WHERE c.:id :is f.id
+    RETURNING
+        c.:id AS id,
+        c.:attempts AS attempts,
+        c.:remote_id::text AS remote_id,
+        coalesce(c.:flipped_at, c.:due_at) AS flipped_at,
+        -- It was put back in line since.
+        coalesce(c.:due_at > c.:flipped_at, FALSE) AS is_late,
+        :trace AS trace,
+        -- As in claim_contacts.sql.
+        coalesce(c.:claimed_by = $2::bigint AND c.:sync_status = 'Processing', FALSE) AS is_held
 )
 
-UPDATE :contacts AS c
-SET
-    :sync_status = 'Processing',
-    :processing_status = 'Processing',
-    :attempts = c.:attempts + 1,
-    :claimed_by = $2::bigint
+-- is_held is NULL if a trigger of the table has kept the row from being written.
+SELECT
+    f.id,
+    c.attempts,
+    c.remote_id,
+    c.flipped_at,
+    c.is_late,
+    c.trace,
+    c.is_held
 FROM free AS f
-WHERE c.:id :is f.id
-RETURNING
-    c.:id,
-    c.:attempts,
-    c.:remote_id::text AS remote_id,
-    coalesce(c.:flipped_at, c.:due_at) AS flipped_at,
-    -- It was put back in line since.
-    coalesce(c.:due_at > c.:flipped_at, FALSE) AS is_late,
-    :trace AS trace,
-    -- As in claim_contacts.sql.
-    coalesce(c.:claimed_by = $2::bigint, FALSE) AS is_held
+LEFT JOIN claimed AS c ON f.id :is c.id

@@ -101,6 +101,7 @@ transition (kind, found, sync, processing, due, attempts, error) AS (
 held AS (
     SELECT
         c.*,
+        o.id,
         o.claimed_by,
         o.kind,
         o.error,
@@ -223,6 +224,22 @@ written AS (
         f.status,
         f.request_id,
         f.trace,
+        -- What a trigger of the table has taken back of this write, by the names of its columns.
+        NULLIF(
+            concat_ws(
+                ', ',
+                CASE WHEN c.:claimed_by IS NOT NULL THEN :'claimed_by_name' END,
+                CASE WHEN c.:sync_status = 'Processing' THEN :'sync_status_name' END,
+                CASE
+                    WHEN f.due_at IS NULL AND c.:due_at IS NOT NULL AND c.:sync_status <> 'Queued' THEN :'due_at_name'
+                END,
+                CASE
+                    WHEN f.remote_id IS NOT NULL AND (c.:remote_id :remote_is f.remote_id:::remote_type) IS NOT TRUE
+                        THEN :'remote_id_name'
+                END
+            ),
+            ''
+        ) AS undone,
         -- date_part, because extract returns a numeric.
         LEAST(GREATEST(date_part('epoch', f.at - f.flipped_at) * 1000, 0), 2147483647)::integer AS waited_ms
 ),
@@ -288,5 +305,19 @@ joined AS (
 SELECT
     w.id,
     extract(EPOCH FROM w.due_at - clock_timestamp())::float8 AS due_in_s,
-    w.waited_ms
+    w.waited_ms,
+    w.undone,
+    TRUE AS is_written
 FROM written AS w
+UNION ALL
+-- Those that a trigger of the table has kept from being written: it returned NULL, so Postgres left the row as it was.
+SELECT
+    h.id,
+    NULL,
+    NULL,
+    NULL,
+    FALSE
+FROM held AS h
+WHERE
+    (SELECT count(*) FROM held) > (SELECT count(*) FROM written)
+    AND NOT EXISTS (SELECT FROM written AS w WHERE w.id :is h.id)

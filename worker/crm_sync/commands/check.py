@@ -28,6 +28,7 @@ from crm_sync.reports.lane_state import read_lane_states
 from crm_sync.reports.layout import console, prose
 from crm_sync.reports.missing_credentials import missing_credentials
 from crm_sync.reports.ownership import lost_notes, stranger_notes
+from crm_sync.reports.refused_rows import refused_notes
 from crm_sync.reports.remote_fields import compare_fields
 from crm_sync.reports.rights import with_advice
 from crm_sync.reports.session_report import connection_notes, path_notes, pooler_notes
@@ -168,6 +169,8 @@ async def _warnings(settings: Settings, database: Database, schema: Schema) -> A
     for note in await history_notes(database, settings):
         yield "history", note
     for crm, note in await lost_notes(database, schema.lanes.values()):
+        yield f"{crm} contacts", note
+    for crm, note in await refused_notes(database):
         yield f"{crm} contacts", note
 
 

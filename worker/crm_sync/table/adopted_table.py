@@ -107,6 +107,11 @@ class LaneTable:
                 **_comparing("", of_key),
                 **_comparing("locator_", of_key if table.is_partitioned else "pg_catalog"),
                 "remote_id": quote(remote_id),
+                # As a person reads them.
+                "claimed_by_name": f"{crm}_claimed_by",
+                "sync_status_name": f"{crm}_sync_status",
+                "due_at_name": f"{crm}_due_at",
+                "remote_id_name": remote_id,
                 "remote_type": table.types[remote_id],
                 **_comparing("remote_", table.operators[remote_id]),
                 "sync_type": table.types[f"{crm}_sync_status"],

@@ -11,6 +11,7 @@ from crm_sync.core.text import name_of
 from crm_sync.errors import DatabaseTroubleError
 
 LONGEST_S = 6 * 3600.0
+MOST_REFUSED = 100  # that a worker reports
 MOST_REMEMBERED = 100_000  # including expired ones
 
 log = structlog.get_logger()
@@ -34,13 +35,19 @@ class Avoided:
     @property
     def remembers(self) -> bool:
         """Whether there is anything to discard."""
-        return bool(self._until)
+        return bool(self._reasons)
 
-    def add(self, contact: Any, error: DatabaseTroubleError, *, claimed: bool = False) -> None:
-        """claimed: its claim could not be finished. The row itself cannot say so, so the log does."""
-        self.tell(self.leave({contact: error}))
+    def add(self, errors: Mapping[Any, DatabaseTroubleError], *, claimed: bool = False) -> None:
+        """claimed: their claims could not be finished. The rows themselves cannot say so, so the log does."""
+        self.tell(self.leave(errors))
         if claimed:
-            self._claimed.add(contact)
+            self._claimed.update(errors)
+
+    def note(self, errors: Mapping[Any, DatabaseTroubleError]) -> None:
+        """Tells of rows that did not take all of an outcome. They are not skipped: their claims are ended."""
+        self.tell({contact: error for contact, error in errors.items() if self._reasons.get(contact) != str(error)})
+        if len(self._reasons) < MOST_REMEMBERED:
+            self._reasons.update((contact, str(error)) for contact, error in errors.items())
 
     def leave(self, errors: Mapping[Any, DatabaseTroubleError]) -> dict[Any, DatabaseTroubleError]:
         """Skips these from now on, by id. Returns those that were not skipped before."""

@@ -1,4 +1,6 @@
-"""Claims contacts by their keys, if the table refuses to have some of them claimed: a trigger raises, or takes too long."""
+"""Claims contacts by their keys, if the table refuses to have some of them claimed: a trigger raises, takes too long, or undoes
+the claim.
+"""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -8,14 +10,13 @@ import asyncpg
 
 from crm_sync.core.moments import BEGINNING
 from crm_sync.core.outcome import Contact
-from crm_sync.errors import DatabaseTroubleError, RowRefusedError, TooSlowError
+from crm_sync.errors import DatabaseTroubleError, TooSlowError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import render
 from crm_sync.table.adopted_table import LaneTable
 from crm_sync.table.avoided import Avoided
+from crm_sync.table.finishing import Finishing
 
-# Sent without a claim, a contact could not be finished, and would be sent again at once, without end.
-TAKEN_BACK = RowRefusedError("a trigger of the table takes the claim back: it changes a column that only workers write")
 MOST_ROUNDS = 10  # of a claim that meets only refused rows
 
 
@@ -29,12 +30,13 @@ class CarefulClaim:
     but no errors of a row.
     """
 
-    def __init__(self, database: Database, table: LaneTable, avoided: Avoided, patience_s: float) -> None:
+    def __init__(self, database: Database, table: LaneTable, avoided: Avoided, finishing: Finishing, patience_s: float) -> None:
         self._database = database
         self._ready = render("find_ready", table.variables)
         self._claim = render("claim_named", table.variables)
         self._avoided = avoided
         self._patience_s = patience_s
+        self._finishing = finishing
 
     async def claim(self, limit: int, token: int, share: int, fresh_from: datetime | None) -> tuple[list[Contact], bool]:
         """In the order of service; `share` of them fresh. Also returns whether any were refused: they are avoided from now on.
@@ -75,7 +77,10 @@ class CarefulClaim:
             middle = len(ids) // 2
             halves = [await self._claim_these(half, token, refused) for half in (ids[:middle], ids[middle:])]
             return [contact for half in halves for contact in half]
-        refused |= {row[0]: TAKEN_BACK for row in rows if not row[6]}
+        if kept := [row[0] for row in rows if row[6] is None]:
+            refused |= dict.fromkeys(kept, await self._finishing.undone.kept())
+        if taken_back := [row[0] for row in rows if row[6] is False]:
+            refused |= await self._finishing.give_back(taken_back, token)
         return held(rows, token)
 
     @staticmethod

@@ -22,7 +22,7 @@ from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import render
 from crm_sync.table.adopted_table import LaneTable
 from crm_sync.table.avoided import Avoided
-from crm_sync.table.careful_claim import TAKEN_BACK, CarefulClaim
+from crm_sync.table.careful_claim import CarefulClaim
 from crm_sync.table.clearing import Clearing, SentNotes
 from crm_sync.table.finishing import Finished, Finishing
 from crm_sync.table.recording import Recording
@@ -107,7 +107,7 @@ class Contacts:
         )
         self._avoided = Avoided(table.crm, waits.avoid_row_s)
         self._finishing = Finishing(database, variables, self.recording, clearing, self._avoided)
-        self._by_key = CarefulClaim(database, table, self._avoided, waits.claim_patience_s)
+        self._by_key = CarefulClaim(database, table, self._avoided, self._finishing, waits.claim_patience_s)
         self._fairness = Fairness(look_s=waits.fresh_look_s)
         self._overtaking = Overtaking()
         self._full_look_s = waits.full_look_s
@@ -120,6 +120,7 @@ class Contacts:
         # other CRMs and the application would wait.
         self._careful = False
         self._most = NO_LIMIT  # contacts in a claim: fewer while the mapping is slow
+        self._kept = 0  # rows that a trigger has kept from the latest claim: the next one finds out which
         self._left_out: list[Any] = []  # of the claim in flight
         self.unread_claims: deque[int] = deque(maxlen=MOST_UNREAD)  # of several contacts, one of which could not be read
 
@@ -148,6 +149,8 @@ class Contacts:
         limit = min(limit, self._most)
         self._left_out = list(without)
         share = self._fairness.share(limit)
+        if self._kept and not probe:
+            return await self._claim_by_keys(limit, token, share)
         careful, self._careful = self._careful, False
         if not careful:
             try:
@@ -169,6 +172,8 @@ class Contacts:
                 raise
         if careful:
             return await self._claim_with_care(limit, token, min(share, limit), probe)
+        if self._kept and not rows:
+            return await self._claim_past_kept(limit, token, share, probe)
         if rows and self._most < NO_LIMIT:
             self._most *= 2
         claimed = await self._reader.complete([self._contact(row, token) for row in rows], token)
@@ -200,10 +205,10 @@ class Contacts:
         if self._cursor == BEGINNING:
             self._full_look_at = now + self._full_look_s
         rest = ([*self._avoided.ids(), *self._left_out], share, self._fairness.fresh_from, probe)
-        rows = self._held(await claim(limit, token, self._cursor, *rest))
+        rows = await self._held(await claim(limit, token, self._cursor, *rest), token)
         if not rows and self._cursor != BEGINNING:
             # Contacts that the application had locked, or committed late, are behind the cursor.
-            rows = self._held(await claim(limit, token, BEGINNING, *rest))
+            rows = await self._held(await claim(limit, token, BEGINNING, *rest), token)
         # A fresh contact says nothing about how far the backlog has been served.
         backlog = self._fairness.of_backlog([row[1] for row in rows])
         self._cursor = max(backlog, default=self._cursor if rows else BEGINNING)
@@ -211,11 +216,13 @@ class Contacts:
             await self._measure_fresh_line()
         return rows
 
-    def _held(self, rows: list[asyncpg.Record]) -> list[asyncpg.Record]:
-        """Without those whose claim a trigger of the table has taken back."""
+    async def _held(self, rows: list[asyncpg.Record], token: int) -> list[asyncpg.Record]:
+        """The contacts that are claimed. Notes whether a trigger of the table has kept others from it."""
+        self._kept = rows[0]["kept"]
         if all(row[5] for row in rows):
             return rows
-        self._avoided.tell(self._avoided.leave({row[0]: TAKEN_BACK for row in rows if not row[5]}))
+        if taken_back := [row[0] for row in rows if row[5] is False]:
+            self._avoided.tell(self._avoided.leave(await self._finishing.give_back(taken_back, token)))
         return [row for row in rows if row[5]]
 
     async def _measure_fresh_line(self) -> None:
@@ -234,17 +241,23 @@ class Contacts:
         except DatabaseTroubleError as error:
             if not error.of_a_row:
                 raise
-            self._cursor = BEGINNING
-            return await (self._probe_past(token, error) if probe else self._claim_by_keys(limit, token, share))
+            return await (self._probe_past(error) if probe else self._claim_by_keys(limit, token, share))
         if not rows:
-            return Claimed([], [])
+            return await self._claim_past_kept(limit, token, share, probe) if self._kept else Claimed([], [])
         began = time.monotonic()
         claimed = await self._read([self._contact(row, token) for row in rows], token)
         # And so may be the next ones.
         self._careful = claimed.slow or time.monotonic() - began > self._slow_mapping_s
         return claimed
 
+    async def _claim_past_kept(self, limit: int, token: int, share: int, probe: bool) -> Claimed:
+        """All that could be claimed were kept by a trigger of the table, and come before all others."""
+        if probe:
+            return await self._probe_past(await self._finishing.undone.kept())
+        return await self._claim_by_keys(limit, token, share)
+
     async def _claim_by_keys(self, limit: int, token: int, share: int) -> Claimed:
+        self._cursor, self._kept = BEGINNING, 0
         contacts, self._careful = await self._by_key.claim(limit, token, share, self._fairness.fresh_from)
         # If some were refused, more may follow.
         return await self._read(contacts, token) if contacts else Claimed([], [])
@@ -258,18 +271,19 @@ class Contacts:
                 await self.finish([Finish(contact.id, token, Kind.DEFERRED) for contact in contacts])
             raise
 
-    async def _probe_past(self, token: int, error: DatabaseTroubleError) -> Claimed:
+    async def _probe_past(self, error: DatabaseTroubleError) -> Claimed:
         """The only contact of a probe is refused: the next probe has another one."""
+        self._cursor, self._kept = BEGINNING, 0
         first = await self._first(BEGINNING)
         if first.in_s is not None:
-            self._avoided.add(first.id, error)
+            self._avoided.add({first.id: error})
         return Claimed([], [])
 
     def _contact(self, row: asyncpg.Record, token: int) -> Contact:
         """Without fields if none were read."""
         late = row[1] > row[4]
         return Contact(
-            row[0], token, row[2], row[3], row[6], row[4], dict(zip(self._names, row[7:-1], strict=False)), late, row[-1]
+            row[0], token, row[2], row[3], row[6], row[4], dict(zip(self._names, row[7:-2], strict=False)), late, row[-2]
         )
 
     async def _first(self, after: datetime) -> NextDue:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from crm_sync.postgres.statements import OFF, ON, render
 from crm_sync.table.avoided import Avoided
 from crm_sync.table.clearing import Clearing
 from crm_sync.table.recording import Recording
+from crm_sync.table.undone import Undone
 
 NOTHING_SENT = Ending(0, 0)
 MOST_WAITS = 12  # for locks, in one call of finish: enough to isolate one locked row among several hundred
@@ -38,6 +40,9 @@ class Finished(NamedTuple):
     unrecorded: int = 0
 
 
+NOTHING_FINISHED = Finished([], [], frozenset())
+
+
 class Finishing:
     """For one CRM. Every method raises as Database.fetch does, but RowRefusedError only where documented."""
 
@@ -48,7 +53,10 @@ class Finishing:
         self._recording = recording
         self._clearing = clearing
         self._avoided = avoided
+        self.undone = Undone(database)
         self._finish = recording.render("finish_contacts", {**variables, "clears": ON if clearing else OFF})
+        self._claimed_by = variables["claimed_by_name"]
+        self._queue_unclaimed = render("queue_unclaimed", variables)
         self._still_claimed = render("find_still_claimed", variables)
         self._unrecorded: list[tuple[Any, ...]] = []  # lines of history that wait for the database
         self._write_history = render("write_history", {**variables, "operation": "upsert"})
@@ -70,7 +78,7 @@ class Finishing:
                 middle = len(batch) // 2
                 rest += [half for half in (batch[middle:], batch[:middle]) if half] if middle else []
                 if is_slow and not middle:
-                    parts.append(await self._leave_unfinished(batch[0], error))
+                    parts.append(await self._leave_unfinished(batch, error))
         return parts[0] if len(parts) == 1 else _together(parts)
 
     async def _finish_at_once(self, finishes: Sequence[Finish], *, apart: bool) -> Finished:
@@ -81,7 +89,7 @@ class Finishing:
             fetched = await self._recording.fetch(self._database, self._finish, *arguments, apart=apart)
         except RowRefusedError as error:
             return await self._finish_with_care(finishes, error)
-        rows = fetched.rows
+        rows = [row for row in fetched.rows if row[4]]
         if len(rows) == len(finishes):
             written = finishes
         else:
@@ -89,32 +97,60 @@ class Finishing:
             written = [finish for finish in finishes if finish.id in ids]
         if self._avoided.remembers:
             for row in rows:
-                self._avoided.discard(row[0])
+                if not row[3]:
+                    self._avoided.discard(row[0])
         unrecorded = await self._write_lines() if self._unrecorded and fetched.recorded else 0
         if not fetched.recorded:
             waited_ms = {row[0]: row[2] for row in rows}
             unrecorded = await self._record(written, waited_ms=waited_ms, suspect=fetched.suspect)
         in_line = {row[0] for row in rows if row[1] is not None}
-        return Finished(written, [], in_line, _waits_of(written, rows), unrecorded)
+        finished = Finished(written, [], in_line, _waits_of(written, rows), unrecorded)
+        if len(rows) < len(fetched.rows) or any(row[3] for row in rows):
+            return _together([finished, await self._finish_undone(finishes, fetched.rows)])
+        return finished
+
+    async def _finish_undone(self, finishes: Sequence[Finish], rows: Sequence[asyncpg.Record]) -> Finished:
+        """For rows that took no outcome, or not all of it, although nothing raised an error. The claims of some are ended."""
+        for columns_, ids in _by_columns(rows).items():
+            errors = dict.fromkeys(ids, await self.undone.reverted(columns_))
+            if self._claimed_by in columns_:
+                self._avoided.add(errors, claimed=True)
+            else:
+                self._avoided.note(errors)
+        kept = {row[0] for row in rows if not row[4]}
+        if not kept:
+            return NOTHING_FINISHED
+        return await self._refuse([finish for finish in finishes if finish.id in kept], await self.undone.kept())
 
     async def _finish_with_care(self, finishes: Sequence[Finish], error: RowRefusedError) -> Finished:
         if len(finishes) == 1:
-            finish = finishes[0]
-            if finish.code == Code.ROW_REFUSED:
-                return await self._leave_unfinished(finish, error)
-            refused = finish._replace(kind=Kind.REJECTED, error=f"{Code.ROW_REFUSED}: {error}", remote_id=None, delay_s=0.0)
-            parts = [await self.finish([refused], apart=True)]
-        else:
-            middle = len(finishes) // 2
-            # History is not the cause, so a statement without it shows the cause just as well.
-            parts = [await self.finish(half, apart=True) for half in (finishes[:middle], finishes[middle:])]
+            return await self._refuse(finishes, error)
+        middle = len(finishes) // 2
+        # History is not the cause, so a statement without it shows the cause just as well.
+        return _together([await self.finish(half, apart=True) for half in (finishes[:middle], finishes[middle:])])
+
+    async def _refuse(self, finishes: Sequence[Finish], error: RowRefusedError) -> Finished:
+        """They get Error with this reason, unless their rows have refused that, too."""
+        untold = [finish for finish in finishes if finish.code != Code.ROW_REFUSED]
+        parts = [await self._leave_unfinished([finish for finish in finishes if finish.code == Code.ROW_REFUSED], error)]
+        if untold:
+            why = f"{Code.ROW_REFUSED}: {error}"
+            refused = [one._replace(kind=Kind.REJECTED, error=why, remote_id=None, delay_s=0.0) for one in untold]
+            parts.append(await self.finish(refused, apart=True))
         return _together(parts)
 
-    async def _leave_unfinished(self, finish: Finish, error: DatabaseTroubleError) -> Finished:
-        """The row takes no outcome: it stays claimed, until a full look puts it back in line."""
-        self._avoided.add(finish.id, error, claimed=True)
-        # Its request has been received anyway.
-        return Finished([], [finish], frozenset(), unrecorded=await self.record_lost([finish]))
+    async def _leave_unfinished(self, finishes: Sequence[Finish], error: DatabaseTroubleError) -> Finished:
+        """Their rows take no outcome: they stay claimed, until a full look puts them back in line."""
+        self._avoided.add({finish.id: error for finish in finishes}, claimed=True)
+        # Their requests have been received anyway.
+        return Finished([], finishes, frozenset(), unrecorded=await self.record_lost(finishes))
+
+    async def give_back(self, ids: Sequence[Any], token: int) -> dict[Any, DatabaseTroubleError]:
+        """Ends claims that a trigger has undone in part, unsent. Returns why, by id. Raises nothing."""
+        with suppress(CrmSyncError):  # then they are claimed according to the row, and recovered
+            await self.finish([Finish(contact, token, Kind.DEFERRED) for contact in ids])
+            await self._database.fetch(self._queue_unclaimed, list(ids))
+        return dict.fromkeys(ids, await self.undone.taken_back())
 
     # History.
 
@@ -167,6 +203,15 @@ def _waits_of(written: Sequence[Finish], rows: Sequence[asyncpg.Record]) -> Mapp
         return Counter([row[2] for row in rows])
     ids = set(delivered)
     return Counter([row[2] for row in rows if row[0] in ids])
+
+
+def _by_columns(rows: Sequence[asyncpg.Record]) -> dict[str, list[Any]]:
+    """The ids of the rows of which a trigger has taken something back, by the columns in question."""
+    found: dict[str, list[Any]] = {}
+    for row in rows:
+        if row[3]:
+            found.setdefault(row[3], []).append(row[0])
+    return found
 
 
 def _together(parts: Sequence[Finished]) -> Finished:

@@ -19,9 +19,9 @@ from crm_sync.log import Trouble
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.session import Session
 from crm_sync.postgres.statements import query
+from crm_sync.table.avoided import MOST_REFUSED
 
 MOST_CLAIMS = 100  # the oldest in hand
-MOST_REFUSED = 100  # contacts whose rows the table refuses
 
 
 class Lane(Protocol):
