@@ -1,5 +1,7 @@
 """Every command accepts URLs as libpq does, and says so if one is not supported."""
 
+from urllib.parse import urlsplit
+
 import pytest
 
 from crm_sync import events
@@ -80,3 +82,30 @@ async def test_a_service_is_looked_up(url, brevo, tmp_path):
         code, _, err = await ended(asked)
     assert code == 78
     assert "DATABASE_URL: service: not found in the file" in err
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+async def test_keywords_work_in_every_command(url, brevo, command):
+    parts = urlsplit(url)
+    words = f"host={parts.hostname} port = {parts.port} user=postgres dbname='{parts.path[1:]}' connect_timeout=15 schema=public"
+    async with process(environment(words, brevo, owner=True), *command) as asked:
+        code, out, err = await ended(asked)
+    assert code == 0, (out, err)
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ("host=one pool_size=3", "the parameter pool_size is unknown to Postgres"),
+        ("host=one gssencmode=require", "gssencmode can be disable or prefer"),
+        ("host=one password='hunter2", "expected pairs of name=value"),
+        ("host=one password=hunter2 2hunter=2", "the name of a parameter is unknown"),
+    ],
+)
+async def test_keywords_that_cannot_be_met_end_with_the_setting(words, why):
+    async with process({"DATABASE_URL": words}, "status") as asked:
+        code, out, err = await ended(asked)
+    assert (code, out) == (78, "")
+    assert err.startswith("crm-sync: DATABASE_URL: ")
+    assert why in err
+    assert "hunter" not in err

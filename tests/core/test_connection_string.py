@@ -59,7 +59,7 @@ PASSWORD = "hunter2"
     ("url", "why"),
     [
         (f"mysql://ada:{PASSWORD}@one/shop", "expected a URL such as postgresql://"),
-        (f"host=one password={PASSWORD}", "expected a URL such as postgresql://"),
+        (f"{PASSWORD}@one", "expected a URL such as postgresql://"),
         (f"postgresql://ada:{PASSWORD}/x@one/shop", "after the first /"),
         (f"postgresql://ada:/{PASSWORD}@one/shop", "after the first /"),
         (f"postgresql://ada:{PASSWORD}%@one/shop", "a % is not followed by two digits"),
@@ -73,7 +73,7 @@ PASSWORD = "hunter2"
         (f"postgresql://ada:{PASSWORD}@one/shop?sslmode", "name=value"),
         (f"postgresql://ada:{PASSWORD}@one/shop?sslmode={PASSWORD}", "sslmode can be disable or"),
         (f"postgresql://ada:{PASSWORD}@one/shop?connect_timeout={PASSWORD}", "connect_timeout is not a number"),
-        (f"postgresql://ada:1/2?{PASSWORD}=3@one/shop", "is unknown to Postgres; in a password"),
+        (f"postgresql://ada:1/2?{PASSWORD}=3@one/shop", "is unknown to Postgres; in the password"),
     ],
 )
 def test_what_is_wrong_is_said_without_anything_of_the_url(url, why):

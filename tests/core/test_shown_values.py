@@ -54,3 +54,17 @@ def test_it_is_one_line_that_a_terminal_does_not_obey():
 def test_no_password_is_ever_shown(password, scheme):
     # If a secret were one of the other words, nothing could be shown.
     assert password not in masked_url(f"{scheme}://ada:{password}@host/db?connect_timeout=5")
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("host=one user=ada password='a b' dbname=shop", "host=one user=ada password=*** dbname=shop"),
+        ("host=one sslkey=/etc/key sslpassword=x", "host=one sslkey=/etc/key sslpassword=***"),
+        ("host=one password='a b", "***"),
+        ("host=one password=x://y", "host=one password=***"),
+    ],
+)
+def test_what_lets_somebody_in_is_masked_in_keywords_too(text, masked):
+    assert shown("database_url", text, is_secret=False) == masked
+    assert shown("LISTEN_DATABASE_URL", text, is_secret=False) == masked

@@ -10,16 +10,18 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, SecretStr
 
 from crm_sync.core.connection_string import ConnectionString
+from crm_sync.core.keyword_string import is_keyword_string, pairs_of
 from crm_sync.core.listen_address import ListenAddress
-from crm_sync.core.postgres_url import parameters_of
+from crm_sync.core.postgres_url import parameters_of, url_of
 from crm_sync.core.rate import parse
 from crm_sync.service_file import read_service
 
 _SCHEMA = r'(?:"(?:[^"\0]|"")+"|[A-Za-z_][A-Za-z0-9_]*)'  # a name as SQL writes it
 
 
-def _postgres_url(url: str) -> str:
-    """What both drivers support, without a service: that is looked up once."""
+def _postgres_url(text: str) -> str:
+    """As a URL, of what both drivers support, without a service: that is looked up once."""
+    url = url_of(pairs_of(text)) if is_keyword_string(text) else text
     service = parameters_of(url).get("service")
     connection = ConnectionString.parse(url, None if service is None else read_service(service))
     return f"postgresql://{url.partition('://')[2]}" if service is None else connection.url

@@ -50,7 +50,7 @@ class Settings(SettingsModel):
     """What the worker as a whole needs."""
 
     database_url: PostgresUrl = Field(
-        description="the database with the contacts table, as a URL that libpq takes",
+        description="the database with the contacts table, as libpq takes it: a URL, or host=... user=... dbname=...",
         examples=["postgresql://user@host/database"],
     )
     listen_database_url: PostgresUrl | None = Field(

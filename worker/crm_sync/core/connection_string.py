@@ -258,10 +258,13 @@ def _in_words_of_libpq(given: Mapping[str, str]) -> dict[str, str]:
 
 def _unknown(name: str, url: str) -> str:
     _, _, query = url.partition("?")
-    if "@" in query or not re.fullmatch(r"\w{1,40}", name, re.ASCII):
+    if "@" in query or not re.fullmatch(r"[A-Za-z_]{1,40}", name):
         # It may be part of a password.
-        return "a parameter after the ? is unknown to Postgres; in a password, write ? as %3F and / as %2F"
-    return f"the parameter {name} is unknown to Postgres. Put a server setting into options: options=-c%20statement_timeout%3D5s"
+        return "the name of a parameter is unknown to Postgres; in the password of a URL, write ? as %3F and / as %2F"
+    return (
+        f"the parameter {name} is unknown to Postgres. Put a server setting into options, such as -c statement_timeout=5s, in a "
+        "URL options=-c%20statement_timeout%3D5s"
+    )
 
 
 def _require(name: str, value: str, parameter: Parameter) -> None:
@@ -280,7 +283,8 @@ def _check_numbers(parameters: Mapping[str, str]) -> None:
     ports = parameters.get("port", "").split(",")
     if any(port and not (re.fullmatch(r"[0-9]{1,5}", port) and 0 < int(port) < 65536) for port in ports):
         raise ValueError(
-            "a port is not a number from 1 to 65535. In a password, write : as %3A, / as %2F, @ as %40, # as %23 and ? as %3F"
+            "a port is not a number from 1 to 65535. In the password of a URL, write : as %3A, / as %2F, @ as %40, # as %23 and "
+            "? as %3F"
         )
     hosts = parameters.get("hostaddr") or parameters.get("host", "")
     if len(ports) not in (1, len(hosts.split(","))):

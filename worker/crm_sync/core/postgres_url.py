@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from urllib.parse import quote, unquote_to_bytes
 
-FORM = "expected a URL such as postgresql://user@host:5432/database"
+FORM = "expected a URL such as postgresql://user@host:5432/database, or host=... user=... dbname=..."
 _ESCAPES = "a reserved character is written as %2F for /, %40 for @, %3A for :, %23 for #, %3F for ? and %25 for %"
 _HOST = re.compile(r"(?:\[([^\]]*)\]|([^:\[\]]*))(?::([^:]*))?", re.DOTALL)
 
@@ -44,7 +44,7 @@ def parameters_of(url: str) -> dict[str, str]:
 
 def url_of(parameters: Mapping[str, str]) -> str:
     """The URL with these parameters, all of them by name."""
-    return "postgresql://?" + "&".join(f"{name}={quote(value, safe='')}" for name, value in parameters.items())
+    return "postgresql://?" + "&".join(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in parameters.items())
 
 
 def _hosts(text: str) -> dict[str, str]:

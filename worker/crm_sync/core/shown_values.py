@@ -2,6 +2,7 @@
 
 import re
 
+from crm_sync.core.keyword_string import is_keyword_string, pairs_of
 from crm_sync.core.text import MASK, printable
 
 LONGEST = 2000
@@ -20,9 +21,19 @@ def shown(name: str, value: str, *, is_secret: bool) -> str:
     if is_secret or is_secret_name(name):
         return MASK
     text = printable(value, LONGEST)
+    if name.lower().endswith("database_url") and is_keyword_string(value):
+        return printable(_masked_pairs(value), LONGEST)
     if "://" not in text:
         return text
     return _origin(text) if "webhook" in name.lower() else masked_url(text)
+
+
+def _masked_pairs(text: str) -> str:
+    try:
+        pairs = pairs_of(text)
+    except ValueError:
+        return MASK  # where the password ends is not known
+    return " ".join(f"{name}={MASK if is_secret_name(name) else value}" for name, value in pairs.items())
 
 
 def is_secret_name(name: str) -> bool:
