@@ -201,6 +201,34 @@ def test_half_a_character_in_a_single_text_is_refused_by_all(crm):
         written(ALL[crm], Kind.JSON, r'"\ud83d"')
 
 
+NUL = r'"Ada\u0000"'
+
+
+@pytest.mark.parametrize("crm", ["hubspot", "brevo", "mautic"])
+@pytest.mark.parametrize("is_list", [False, True])
+def test_a_nul_character_in_json_is_refused_where_it_would_not_be_stored(crm, is_list):
+    with pytest.raises(UnsendableError, match="NUL character"):
+        written(ALL[crm], Kind.JSON, [NUL] if is_list else NUL, is_list=is_list)
+
+
+def test_n8n_gets_a_nul_character_as_any_other():
+    assert written(N8N, Kind.JSON, NUL) == "Ada\0"
+    assert written(N8N, Kind.JSON, f'{{"a": {NUL}}}') == {"a": "Ada\0"}
+
+
+@pytest.mark.parametrize("text", [f'{{"a": [{NUL}]}}', f"{{{NUL}: 1}}"])
+def test_in_a_document_a_nul_character_is_refused_if_it_goes_out_as_one(text):
+    with pytest.raises(UnsendableError, match="NUL character"):
+        written(MAUTIC, Kind.JSON, text)
+    assert written(HUBSPOT, Kind.JSON, text) == written(BREVO, Kind.JSON, text) == text
+
+
+@pytest.mark.parametrize("crm", ALL)
+def test_a_backslash_before_the_letters_of_a_nul_character_is_none(crm):
+    assert written(ALL[crm], Kind.JSON, r'"\\u0000"') == r"\u0000"
+    assert written(ALL[crm], Kind.JSON, r'{"a": "\\u0000"}')
+
+
 @pytest.mark.parametrize("crm", ALL)
 def test_a_byte_order_mark_is_no_part_of_a_text(crm):
     assert written(ALL[crm], Kind.TEXT, "\ufeffAda") == "Ada"

@@ -1,6 +1,7 @@
 """JSON documents on their way to a CRM: as objects, with exact numbers, and as text."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from crm_sync.errors import UnsendableError
 # Whitespace around a value, and the characters that only an object or an array begins with [RFC 8259, 2].
 _BLANK = " \t\n\r"
 _OPENING = ("{", "[")
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # not behind a backslash that is escaped itself
 DEEPEST = 200  # nesting levels of a document; PHP reads 512, Python itself a few hundred
 
 
@@ -46,6 +48,11 @@ def document(text: str) -> Any:
     if "\\u" in text:
         _refuse_half_characters(value)
     return value
+
+
+def has_nul(text: str) -> bool:
+    """Whether a text in this JSON has a NUL character, which is only written as an escape."""
+    return _NUL.search(text) is not None
 
 
 def _depths(value: Any) -> Iterator[int]:

@@ -24,6 +24,7 @@ from crm_sync.errors import UnsendableError
 Form = Callable[[Any], Any]
 
 _NO_DATE = "infinite dates, and those before the year 1 or after 9999, are not accepted by any CRM"
+NO_NUL = "the JSON has a NUL character (\\u0000), which this CRM does not store"
 _NO_INTERVAL = "an infinite interval is not accepted by any CRM"
 
 
@@ -85,7 +86,8 @@ class Forms:
     list. members: the names that are not fields; apart: those of them that exclude each other. together: what is sent of these
     names if one of several rows is sent for all; without it, the row's own. spelled: how the client spells the name of a field.
     clears: the client empties the fields in `Contact.emptied`. looks_first: it heeds `Client.if_empty`.
-    takes_local_moments: if false, timestamps without a time zone are refused, because they are ambiguous. longest: characters of
+    takes_local_moments: if false, timestamps without a time zone are refused, because they are ambiguous. takes_nul: if false, a
+    text with a NUL character is refused; only JSON can have one. longest: characters of
     one value; longer ones are not sent. For n8n and others that publish no limit it is our own, because contacts in flight are
     held in memory.
     """
@@ -103,6 +105,7 @@ class Forms:
     listed: Form | None = None
     takes_local_moments: bool = True
     longest: int = 1_000_000
+    takes_nul: bool = True
     looks_first: bool = False
     members: Mapping[str, Member] = field(default_factory=dict)
     apart: Sequence[Apart] = ()
@@ -232,6 +235,8 @@ def _json_writer(forms: Forms) -> Form:
 
     def write(text: str) -> Any:
         value = single(text)
+        if not forms.takes_nul and isinstance(value, str) and "\0" in value:
+            raise UnsendableError(NO_NUL)
         match value:
             case None:
                 return forms.document(text) if forms.document else text

@@ -3,9 +3,9 @@
 from dataclasses import replace
 from typing import Any
 
-from crm_sync.core.documents import document, document_text, plain_text
+from crm_sync.core.documents import document, document_text, has_nul, plain_text
 from crm_sync.core.numbers import exact, exact_whole, number_text
-from crm_sync.core.values import PLAIN, Forms, flat
+from crm_sync.core.values import NO_NUL, PLAIN, Forms, flat
 from crm_sync.crm import members, together
 from crm_sync.errors import UnsendableError
 
@@ -49,6 +49,17 @@ def _texts(parts: list[Any]) -> list[str]:
 # manual, "Data Type Storage Requirements"]; Brevo documents none, so the same is used.
 _LONGEST = 65_536
 
+
+def _storable(text: str) -> Any:
+    """A document whose texts go out as they are."""
+    if has_nul(text):
+        raise UnsendableError(NO_NUL)
+    return document(text)
+
+
+# No vendor says what becomes of a NUL character in a contact, and what is cut at it or dropped is not what the row has. n8n takes
+# any JSON. In a document that is sent as its text, it stays an escape.
+
 # Everything is text [HubSpot's OpenAPI]; datetime is ISO 8601 with T and a zone, several options are joined by semicolons
 # [HubSpot, CRM properties]. Since April 2025 whitespace around the value of a property that is not a string is refused
 # [changelog].
@@ -66,6 +77,7 @@ HUBSPOT = Forms(
     document=document_text,
     listed=_joined,
     longest=_LONGEST,
+    takes_nul=False,
 )
 
 # Attributes are number, string, boolean, or an array of strings [Brevo's OpenAPI, "Create a contact"].
@@ -83,6 +95,7 @@ BREVO = Forms(
     document=document_text,
     listed=_texts,
     longest=_LONGEST,
+    takes_nul=False,
 )
 
 # Timestamps as its API documents them, in UTC. PHP writes true as 1 and false as an empty string.
@@ -98,9 +111,10 @@ MAUTIC = Forms(
     numeric=exact,
     moment=_with_blank,
     local_moment=_with_blank,
-    document=document,
+    document=_storable,
     listed=flat,
     longest=_LONGEST,
+    takes_nul=False,
 )
 
 # Everything unchanged.
