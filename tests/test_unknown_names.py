@@ -3,7 +3,7 @@
 import pytest
 
 from crm_sync.crm.registry import OWN
-from crm_sync.unknown_names import unknown_sections, unknown_settings
+from crm_sync.unknown_names import idle_settings, unknown_sections, unknown_settings
 
 CRMS = {name: crm.settings for name, crm in OWN.items()}
 
@@ -64,3 +64,29 @@ def test_a_section_of_no_crm_is_told_with_the_nearest_right_one():
         ("[salesforce_xyz] of MAPPING_FILE", None),
     ]
     assert told[0].sentence == "[brvo] of MAPPING_FILE is set, but is not a setting of crm-sync: [brevo] may be meant"
+
+
+@pytest.mark.parametrize(
+    ("crm", "names", "note"),
+    [
+        ("brevo", ["brevo_list_id"], "BREVO_LIST_ID is set, but it has no effect without BREVO_API_KEY"),
+        (
+            "hubspot",
+            ["hubspot_match", "hubspot_concurrency"],
+            "HUBSPOT_MATCH and HUBSPOT_CONCURRENCY are set, but they have no effect without HUBSPOT_ACCESS_TOKEN",
+        ),
+        (
+            "mautic",
+            ["mautic_base_url"],
+            "MAUTIC_BASE_URL is set, but it has no effect without MAUTIC_USERNAME and MAUTIC_PASSWORD",
+        ),
+    ],
+)
+def test_settings_of_a_crm_without_credentials_are_told_with_what_is_missing(crm, names, note):
+    told = idle_settings(crm, [*names, "database_url"], OWN[crm].settings, OWN[crm].asked)
+    assert told is not None
+    assert told.sentence == f"{note}: no contact goes to {crm} from here"
+
+
+def test_a_crm_of_which_nothing_is_set_is_not_told():
+    assert idle_settings("brevo", ["database_url", "hubspot_match"], OWN["brevo"].settings, OWN["brevo"].asked) is None

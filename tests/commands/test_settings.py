@@ -72,6 +72,7 @@ def test_where_each_value_is_from_is_said_and_the_one_with_effect_is_shown(said,
     assert row(text, "HUBSPOT_PLAN") == ("starter", "default")
     assert row(text, "MAPPING_FILE") == ("none", "default")
     assert row(text, "HUBSPOT_LIMITS") == ("those of the plan", "default")
+    assert "they have no effect without BREVO_API_KEY: no contact goes to brevo from here" in " ".join(text.split())
 
 
 def test_no_secret_is_shown(said):

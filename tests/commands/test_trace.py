@@ -143,7 +143,7 @@ async def test_a_crm_that_is_adopted_later_has_it(owner, empty_url):
 def test_its_settings_are_read_as_all_others(monkeypatch, url):
     monkeypatch.setenv("DATABASE_URL", url)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPONT", "https://collector.example.com")
-    [unknown] = load().unknown_names()
+    [unknown] = load().names_without_effect()
     assert unknown.nearest == "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 

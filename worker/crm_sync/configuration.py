@@ -1,6 +1,6 @@
 """The whole configuration, read once and passed down: at the start of a worker or a command, and again at SIGHUP."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +13,7 @@ from crm_sync.environment import Environment
 from crm_sync.errors import ConfigurationError, CrmSyncError
 from crm_sync.settings import LaneSettings, Settings, TransportSettings
 from crm_sync.table.mapping import read_file
-from crm_sync.unknown_names import UnknownName, unknown_sections, unknown_settings
+from crm_sync.unknown_names import IdleSettings, UnknownName, idle_settings, unknown_sections, unknown_settings
 
 Known = Callable[[], Mapping[str, Crm]]
 
@@ -78,10 +78,11 @@ class Configuration:
                     found.append(crm)
         return found
 
-    def unknown_names(self) -> list[UnknownName]:
-        """Names that are set but have no effect, although they look as if they were meant for crm-sync."""
+    def names_without_effect(self) -> list[UnknownName | IdleSettings]:
+        """Names that are set but have no effect, although they look as if they were meant for crm-sync. Raises nothing."""
         settings = {name: crm.settings for name, crm in self.crms.items()}
-        return [*unknown_settings(self.environment.values, settings), *unknown_sections(self.mapping, self.crms)]
+        unknown = [*unknown_settings(self.environment.values, settings), *unknown_sections(self.mapping, self.crms)]
+        return [*unknown, *idle(self.environment, self.crms)]
 
     def keys(self, crm: str) -> list[str]:
         """The names of its secret settings that are set."""
@@ -96,6 +97,18 @@ class Configuration:
             return known.default_fields
         account = self.account(crm)
         return {} if account is None else account.default_fields
+
+
+def idle(environment: Environment, crms: Mapping[str, Crm]) -> Iterator[IdleSettings]:
+    """What is set of CRMs that have no credentials. An error in the settings of a CRM is told elsewhere."""
+    for name, crm in crms.items():
+        try:
+            with environment.in_force():
+                has_credentials = crm.read_account() is not None
+        except Exception:  # noqa: BLE001, S112 (a plug-in can fail in any way)
+            continue
+        if not has_credentials and (found := idle_settings(name, environment.values, crm.settings, crm.asked)):
+            yield found
 
 
 def load(known: Known = registry.known) -> Configuration:

@@ -1,4 +1,6 @@
-"""Names that are set but unknown, and look as if they were ours: BREVO_APIKEY, CONTACT_TABLE, a section [brvo]."""
+"""Names that are set but have no effect: unknown ones that look as if they were ours (BREVO_APIKEY, CONTACT_TABLE, a section
+[brvo]), and those of a CRM that has no credentials.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,6 +20,8 @@ class UnknownName:
     nearest: str | None
     elsewhere: tuple[str, ...] = ()
 
+    note = "it has no effect"
+
     @property
     def sentence(self) -> str:
         if self.elsewhere:
@@ -26,6 +30,43 @@ class UnknownName:
             return f"{self.name} is set, but there is no such setting for {crm}, only {named}: unset it"
         hint = f": {self.nearest} may be meant" if self.nearest else ""
         return f"{self.name} is set, but is not a setting of crm-sync{hint}"
+
+
+@dataclass(frozen=True, slots=True)
+class IdleSettings:
+    """Settings of a CRM without credentials. missing: those that `crm-sync init` asks for and that are not set."""
+
+    crm: str
+    names: tuple[str, ...]
+    missing: tuple[str, ...]
+
+    nearest = None  # as of an UnknownName
+
+    @property
+    def name(self) -> str:
+        return ", ".join(self.names)
+
+    @property
+    def note(self) -> str:
+        pronoun = "it has" if len(self.names) == 1 else "they have"
+        return f"{pronoun} no effect without {' and '.join(self.missing) or f'credentials for {self.crm}'}"
+
+    @property
+    def sentence(self) -> str:
+        verb = "is" if len(self.names) == 1 else "are"
+        return f"{' and '.join(self.names)} {verb} set, but {self.note}: no contact goes to {self.crm} from here"
+
+
+def idle_settings(
+    crm: str, names: Iterable[str], settings: type[SettingsModel] | None, asked: Iterable[str]
+) -> IdleSettings | None:
+    """crm: one without credentials. names: all that are set. settings, asked: of `crm_sync.crm.registry.Crm`."""
+    its = [*(settings.model_fields if settings else ()), *(f"{crm}_{name}" for name in LaneSettings.model_fields)]
+    found = {*names} & {*its}
+    if not found:
+        return None
+    missing = tuple(name.upper() for name in asked if name not in found)
+    return IdleSettings(crm, tuple(name.upper() for name in its if name in found), missing)
 
 
 def unknown_settings(names: Iterable[str], crms: Mapping[str, type[SettingsModel] | None]) -> list[UnknownName]:

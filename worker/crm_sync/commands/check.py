@@ -96,14 +96,14 @@ async def findings() -> AsyncIterator[Finding]:
     """
     try:
         configuration = load_for_worker()
-        unknown = configuration.unknown_names()
+        without_effect = configuration.names_without_effect()
     except ConfigurationError as error:
         yield Finding("settings", Verdict.WRONG, str(error))
         return
     yield Finding(
         "settings", Verdict.OK, f"complete; with credentials for {', '.join(configuration.with_credentials()) or 'no CRM'}"
     )
-    for name in unknown:
+    for name in without_effect:
         yield Finding("settings", Verdict.WARNING, name.sentence)
     yield _of_alerts(configuration)
     settings = configuration.settings

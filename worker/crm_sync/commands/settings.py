@@ -9,7 +9,7 @@ from rich.text import Text
 from crm_sync.crm.registry import known
 from crm_sync.environment import Environment
 from crm_sync.reports.layout import console, name, prose, wrapped
-from crm_sync.reports.setting_values import DEFAULT, Group, groups, unknown
+from crm_sync.reports.setting_values import DEFAULT, Group, groups, without_effect
 
 
 @click.command()
@@ -31,7 +31,7 @@ def settings() -> None:
             well = False
             click.echo(wrapped(f"wrong: {sentence}", further="       "))
         click.echo()
-    for other in unknown(environment, known()):
+    for other in without_effect(environment, known()):
         click.echo(wrapped(other.sentence))
     if not well:
         sys.exit(1)

@@ -318,8 +318,8 @@ class Daemon:
 
     def _say_started(self, schema: Schema) -> None:
         log.info(events.WORKER_STARTED, version=__version__, lanes=sorted(self.lanes))
-        for unknown in self._configuration.unknown_names():
-            log.warning(events.UNKNOWN_SETTING, name=unknown.name, nearest=unknown.nearest, note="it has no effect")
+        for found in self._configuration.names_without_effect():
+            log.warning(events.UNKNOWN_SETTING, name=found.name, nearest=found.nearest, note=found.note)
         for crm in sorted({*schema.lanes, *schema.faults} - self.lanes.keys()):
             log.info(events.LANE_WITHOUT_CREDENTIALS, crm=crm, note="no credentials, so its contacts wait")
 

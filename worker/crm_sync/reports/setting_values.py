@@ -5,12 +5,13 @@ from dataclasses import dataclass, replace
 
 from pydantic.fields import FieldInfo
 
+from crm_sync.configuration import idle
 from crm_sync.core.shown_values import shown
 from crm_sync.crm.registry import Crm
 from crm_sync.environment import Environment
 from crm_sync.errors import ConfigurationError
 from crm_sync.settings import SHARED, LaneSettings, SettingsModel
-from crm_sync.unknown_names import UnknownName, unknown_settings
+from crm_sync.unknown_names import IdleSettings, UnknownName, unknown_settings
 
 DEFAULT = "default"
 NONE = "none"
@@ -49,9 +50,12 @@ def groups(environment: Environment, crms: Mapping[str, Crm]) -> Iterator[Group]
         yield Group(name, values, wrong)
 
 
-def unknown(environment: Environment, crms: Mapping[str, Crm]) -> list[UnknownName]:
+def without_effect(environment: Environment, crms: Mapping[str, Crm]) -> list[UnknownName | IdleSettings]:
     """Names that are set but have no effect."""
-    return unknown_settings(environment.values, {name: crm.settings for name, crm in crms.items()})
+    return [
+        *unknown_settings(environment.values, {name: crm.settings for name, crm in crms.items()}),
+        *idle(environment, crms),
+    ]
 
 
 def _read(environment: Environment, models: list[tuple[type[SettingsModel], str]]) -> tuple[list[SettingValue], list[str]]:
