@@ -117,7 +117,7 @@ async def test_a_contact_says_where_it_stands_at_each_crm_and_what_to_do(app, si
     _, page = await signed_in.get(f"contacts/{contact}")
     said = text_of(page)
     assert "It was refused with REJECTED, the CRM refused this contact: the phone number is not valid." in said
-    assert "To do: correct what the CRM's message names, then flip" in said
+    assert "To do: correct what the CRM's message names, then queue it again" in said
     assert f"UPDATE public.contacts SET \"brevo_sync_status\" = 'Queued' WHERE \"id\" = '{contact}';" in said
     assert f"crm-sync retry --crm brevo --key {contact}" in said
 

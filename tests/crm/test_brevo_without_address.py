@@ -100,10 +100,10 @@ def test_the_digits_of_a_number(text, number):
 @pytest.mark.parametrize(
     ("options", "what_to_do"),
     [
-        ({}, "add one to the row, and flip it again; BREVO_MATCH=ext_id or BREVO_PHONE_ONLY=true sends contacts without one"),
-        (EXT_ID, "add one or an EXT_ID to the row, and flip it again"),
-        (SMS, "add one or a phone number with its country code (SMS) to the row, and flip it again"),
-        (BOTH, "add one, an EXT_ID or a phone number with its country code (SMS) to the row, and flip it again"),
+        ({}, "add one to the row, and queue it again; BREVO_MATCH=ext_id or BREVO_PHONE_ONLY=true sends contacts without one"),
+        (EXT_ID, "add one or an EXT_ID to the row, and queue it again"),
+        (SMS, "add one or a phone number with its country code (SMS) to the row, and queue it again"),
+        (BOTH, "add one, an EXT_ID or a phone number with its country code (SMS) to the row, and queue it again"),
     ],
 )
 async def test_without_any_the_reason_says_what_to_do(crm, options, what_to_do):

@@ -197,7 +197,7 @@ async def test_one_whose_record_is_gone_is_made_anew_by_the_property_or_told_wha
         assert made == Outcome.delivered("101")
         words = (
             "the contact has no email address, and HubSpot has no record 778 any more: "
-            "add one or a value for app_id (HUBSPOT_MATCH) to the row, and flip it again"
+            "add one or a value for app_id (HUBSPOT_MATCH) to the row, and queue it again"
         )
         assert lost == Outcome.rejected(Code.INVALID_EMAIL, words)
         assert requests(crm) == [("update", None, 2), ("upsert", "app_id", 1)]
@@ -276,9 +276,9 @@ async def test_its_key(match, mode, row, key):
     [
         (
             "email",
-            "add one to the row, and flip it again; HUBSPOT_MATCH sends contacts without one by a property of unique values",
+            "add one to the row, and queue it again; HUBSPOT_MATCH sends contacts without one by a property of unique values",
         ),
-        ("app_id", "add one or a value for app_id (HUBSPOT_MATCH) to the row, and flip it again"),
+        ("app_id", "add one or a value for app_id (HUBSPOT_MATCH) to the row, and queue it again"),
     ],
 )
 async def test_the_reason_says_what_to_do(match, remedy):

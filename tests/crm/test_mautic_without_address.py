@@ -266,7 +266,7 @@ async def test_what_mautic_takes_for_empty_identifies_nobody_and_the_reason_says
         assert client.key(contact(value)) is None
         assert problem_of(client, contact(value)) == (
             "the contact has no email address: add one to the row, or a value of app_id, by which Mautic knows a contact (not 0, "
-            "which it takes for empty), and flip it again"
+            "which it takes for empty), and queue it again"
         )
         assert problem_of(client, contact(value, email=ANA)) is None
 
@@ -275,7 +275,7 @@ async def test_without_a_field_to_match_by_the_reason_names_the_setting():
     async with opened(match="email") as (_, client):
         assert problem_of(client, contact("7")) == (
             "the contact has no email address: add one to the row, or set MAUTIC_MATCH to a unique identifier of Mautic that the "
-            "mapping sends, and flip it again"
+            "mapping sends, and queue it again"
         )
 
 

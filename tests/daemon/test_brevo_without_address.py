@@ -95,7 +95,7 @@ async def test_one_without_anything_that_says_who_it_is_costs_no_request(app, wo
         await until(app, SETTLED)
     assert await app.fetchval("SELECT brevo_processing_error FROM contacts") == (
         "INVALID_EMAIL: the contact has no email address: add one or a phone number with its country code (SMS) to the row, and "
-        "flip it again"
+        "queue it again"
     )
     assert not brevo.contacts
 

@@ -96,7 +96,7 @@ async def test_what_has_neither_is_told_what_to_do_and_holds_up_nobody(app, hubs
     await put(app, None, "9", "Cleo")
     async with worker():
         await until(app, SETTLED)
-    remedy = "add one or a value for app_id (HUBSPOT_MATCH) to the row, and flip it again"
+    remedy = "add one or a value for app_id (HUBSPOT_MATCH) to the row, and queue it again"
     assert await rows(app, "processing_error") == [
         (f"INVALID_EMAIL: the contact has no email address: {remedy}",),
         ("INVALID_EMAIL: the email address is malformed",),

@@ -21,7 +21,7 @@ from tests.tiers import slow
 SETTLED = "bool_and(mautic_sync_status IN ('Complete', 'Error')) FROM contacts"
 NOBODY = (
     "the contact has no email address: add one to the row, or a value of app_id, by which Mautic knows a contact (not 0, which "
-    "it takes for empty), and flip it again"
+    "it takes for empty), and queue it again"
 )
 SETTINGS = {"MAUTIC_BASE_URL": "https://mautic.example.com", "MAUTIC_USERNAME": "ada", "MAUTIC_PASSWORD": "secret-1"}
 

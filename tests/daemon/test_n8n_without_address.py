@@ -81,4 +81,4 @@ async def test_preview_shows_the_request(app, url):
     assert '"email": ""' in said.output, said.output
     assert "POST https://n8n.example.com" in said.output
     said = " ".join(preview(url, "--key", key, "--crm", "brevo", BREVO_API_KEY=BREVO_KEY).output.split())
-    assert "INVALID_EMAIL: the contact has no email address: add one to the row, and flip it again" in said
+    assert "INVALID_EMAIL: the contact has no email address: add one to the row, and queue it again" in said

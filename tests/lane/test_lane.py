@@ -170,8 +170,8 @@ async def test_an_invalid_email_is_in_error_with_its_reason_and_the_batch_goes_o
     rows = await app.fetch("SELECT email, brevo_processing_error FROM contacts WHERE brevo_sync_status = 'Error'")
     assert {row["email"]: row["brevo_processing_error"] for row in rows} == {
         "not an address": "INVALID_EMAIL: the email address is malformed",
-        None: "INVALID_EMAIL: the contact has no email address: add one to the row, and flip it again",
-        "": "INVALID_EMAIL: the contact has no email address: add one to the row, and flip it again",
+        None: "INVALID_EMAIL: the contact has no email address: add one to the row, and queue it again",
+        "": "INVALID_EMAIL: the contact has no email address: add one to the row, and queue it again",
     }
     assert sorted(entry["email"].strip() for entry in crm.store.values()) == [
         "ada@example.com",

@@ -38,48 +38,48 @@ class Code(StrEnum):
     INVALID_EMAIL = (
         "INVALID_EMAIL",
         "the contact has no email address, or the address is not valid; nothing was sent",
-        "correct the address and flip",
+        "correct the address, and queue it again",
     )
-    REJECTED = "REJECTED", "the CRM refused this contact", "correct what the CRM's message names, then flip"
+    REJECTED = "REJECTED", "the CRM refused this contact", "correct what the CRM's message names, then queue it again"
     DUPLICATE = (
         "DUPLICATE",
         "another contact in the CRM has the same identifier",
-        "merge the two in the CRM or correct one of them, and flip",
+        "merge the two in the CRM or correct one of them, and queue it again",
     )
     AMBIGUOUS = (
         "AMBIGUOUS",
         "the CRM has several contacts that match, and crm-sync does not guess which one is meant",
-        "merge them in the CRM, and flip",
+        "merge them in the CRM, and queue it again",
     )
     NOT_THERE = (
         "NOT_THERE",
         "the CRM does not have this contact, and the mode of this CRM is update; nothing was sent",
-        "create it in the CRM, or set the mode to upsert, and flip; or leave it",
+        "create it in the CRM, or set the mode to upsert, and queue it again; or leave it",
     )
     ALREADY_THERE = (
         "ALREADY_THERE",
         "the CRM has this contact already, and the mode of this CRM is create: it was left as it is, and its id is in the row",
-        "nothing; to change the record, set the mode to upsert and flip",
+        "nothing; to change the record, set the mode to upsert, and queue it again",
     )
     FIELD_NOT_SENT = (
         "FIELD_NOT_SENT",
         "delivered without the named field: its value belongs to another contact or is not valid, or the CRM keeps its own",
-        "correct it and flip, or leave it",
+        "correct it, and queue the contact again, or leave it",
     )
     MAPPING_FAILED = (
         "MAPPING_FAILED",
         "the mapping cannot be computed for this contact; nothing was sent",
-        "correct the value that the named expression reads, or the expression, and flip",
+        "correct the value that the named expression reads, or the expression, and queue it again",
     )
     ROW_REFUSED = (
         "ROW_REFUSED",
         "the contacts table refused the update: a constraint, a trigger, or a column that is too short",
-        "look at the named constraint or at Postgres's log, change it or the contact, and flip",
+        "look at the named constraint or at Postgres's log, change it or the contact, and queue it again",
     )
     WORKER_DIED = (
         "WORKER_DIED",
         "the worker died each time it had this contact in flight",
-        "look at its log around those times, then flip",
+        "look at its log around those times, then queue it again",
     )
 
     CANNOT_DELETE = (
@@ -100,7 +100,7 @@ class Code(StrEnum):
     WORKFLOW_FAILED = (
         "WORKFLOW_FAILED",
         "the n8n workflow ended with an error",
-        "look at its executions in n8n, correct it, and flip what is in Error",
+        "look at its executions in n8n, correct it, and queue what is in Error again",
         True,
     )
 

@@ -54,7 +54,7 @@ class Client(ABC):
     keeps_records: bool = True
     if_empty: Collection[str] = frozenset()
     leaves_trail: bool = False
-    without_address: str = "add one to the row, and flip it again"  # what to do about a contact that has no key either
+    without_address: str = "add one to the row, and queue it again"  # what to do about a contact that has no key either
 
     @abstractmethod
     async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Entry]:

@@ -76,8 +76,8 @@ class Identifiers:
         ways = ["an EXT_ID"] if self.by_ext_id else []
         ways += ["a phone number with its country code (SMS)"] if self.by_phone else []
         if ways:
-            return f"add {', '.join(['one', *ways[:-1]])} or {ways[-1]} to the row, and flip it again"
-        return "add one to the row, and flip it again; BREVO_MATCH=ext_id or BREVO_PHONE_ONLY=true sends contacts without one"
+            return f"add {', '.join(['one', *ways[:-1]])} or {ways[-1]} to the row, and queue it again"
+        return "add one to the row, and queue it again; BREVO_MATCH=ext_id or BREVO_PHONE_ONLY=true sends contacts without one"
 
 
 def real_address(email: Any) -> str | None:

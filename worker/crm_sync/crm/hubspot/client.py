@@ -108,9 +108,9 @@ class HubSpot(Client):
         self._match = match
         self.matched_by = frozenset() if match == EMAIL else frozenset({match})
         self.without_address = (
-            "add one to the row, and flip it again; HUBSPOT_MATCH sends contacts without one by a property of unique values"
+            "add one to the row, and queue it again; HUBSPOT_MATCH sends contacts without one by a property of unique values"
             if match == EMAIL
-            else f"add one or a value for {match} (HUBSPOT_MATCH) to the row, and flip it again"
+            else f"add one or a value for {match} (HUBSPOT_MATCH) to the row, and queue it again"
         )
 
     async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Entry]:

@@ -47,7 +47,7 @@ from crm_sync.errors import BatchRefusedError, ConfigurationError, LaneError
 TIMEOUT_S = 60.0  # 200 contacts took two minutes on a large installation [mautic/mautic#8921]
 
 WITHOUT_ADDRESS = (
-    "add one to the row, or set MAUTIC_MATCH to a unique identifier of Mautic that the mapping sends, and flip it again"
+    "add one to the row, or set MAUTIC_MATCH to a unique identifier of Mautic that the mapping sends, and queue it again"
 )
 
 DEFAULT_FIELDS = {

@@ -44,7 +44,7 @@ class FieldMatch:
         self.several = f"{field}: several records of Mautic have this value"
         self.without_address = (
             f"add one to the row, or a value of {field}, by which Mautic knows a contact (not 0, which it takes for empty), and "
-            f"flip it again"
+            f"queue it again"
         )
 
     def key(self, contact: Contact) -> str | None:
