@@ -186,3 +186,14 @@ async def test_a_list_that_is_left_out_is_named_by_its_field(brevo, fields):
     await deliver(brevo, FIRSTNAME="Ada")
     outcome = await deliver(brevo, "1", **fields)
     assert outcome.left == {name for name, lists in fields.items() if GONE in lists}
+
+
+@pytest.mark.parametrize(
+    ("row", "joined"), [({}, {"listIds": [7]}), ({"unlinklistids": [7]}, {}), ({"listIds": [8]}, {"listIds": [7]})]
+)
+async def test_for_a_comparison_the_client_says_which_list_every_delivery_joins(row, joined):
+    """A row that leaves it outweighs the setting, as in a delivery."""
+    async with client("http://127.0.0.1:1/v3", list_id=7) as brevo:
+        assert brevo.joined(contact(**row)) == joined
+    async with client("http://127.0.0.1:1/v3") as brevo:
+        assert brevo.joined(contact(**row)) == {}

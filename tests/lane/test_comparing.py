@@ -349,6 +349,48 @@ async def test_of_a_client_that_does_not_show_consent_nobody_is_queued_whose_row
     assert await status(app, 1) == "Complete"
 
 
+class Listing(Held):
+    """It shows which lists its records are on, as Brevo does."""
+
+    read_members = frozenset({"listIds"})
+    of_all: int | None = None
+
+    def joined(self, contact):
+        return {"listIds": [self.of_all]} if self.of_all else {}
+
+    def same(self, field, name, sent, held):
+        return set(held or ()) >= set(sent) if name == "listIds" else super().same(field, name, sent, held)
+
+
+LISTED = {"CITY": "city", "listIds": "ARRAY[7, 8]"}
+
+
+@pytest.mark.parametrize("fields", [(), ("CITY",)])
+async def test_who_is_off_a_list_that_the_row_joins_is_told_apart_and_never_queued(app, url, fields):
+    """The person may have left it, on the page where the vendor lets people choose."""
+    await delivered(app, 2)
+    changes = {"1": {"listIds": [8], "CITY": "Oslo"}, "2": {"listIds": [7, 8, 9], "CITY": "Oslo"}}
+    drift, _ = await compared(url, Listing(changes), LISTED, forms=BREVO, fields=fields, flips=True)
+    assert (drift.differing, drift.flipped, drift.off_list, drift.perhaps_opted_out) == (2, 1, 1, 0)
+    assert [await status(app, number) for number in (1, 2)] == ["Complete", "Queued"]
+    assert len(drift.off_list_examples) == 1
+
+
+async def test_nobody_is_queued_who_is_off_the_list_of_all_contacts(app, url):
+    await delivered(app, 2)
+    client = Listing({"1": {"listIds": [], "CITY": "Oslo"}, "2": {"listIds": [5], "CITY": "Oslo"}})
+    client.of_all = 5
+    drift, _ = await compared(url, client, {"CITY": "city"}, forms=BREVO, flips=True)
+    assert (drift.flipped, drift.off_list, await status(app, 1)) == (1, 1, "Complete")
+
+
+async def test_of_a_client_that_does_not_show_lists_nobody_is_queued_whose_row_joins_one(app, url):
+    await delivered(app, 2)
+    section = {"CITY": "city", "listIds": "CASE brevo_contact_id WHEN '1' THEN ARRAY[7] END"}
+    drift, _ = await compared(url, Held({str(n): {"CITY": "Oslo"} for n in (1, 2)}), section, forms=BREVO, flips=True)
+    assert (drift.flipped, drift.off_list, drift.perhaps_opted_out, await status(app, 1)) == (1, 0, 1, "Complete")
+
+
 async def test_without_flip_nothing_is_written(app, url):
     await delivered(app, 3)
     before = await app.fetch("SELECT *, xmin::text FROM contacts")

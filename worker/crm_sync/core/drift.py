@@ -36,7 +36,8 @@ class Drift:
     same record, and may have been sent last. left: not overwritten in the CRM (ALREADY_THERE). unreadable: the mapping fails for
     them. undelivered: never delivered, withdrawn or in Error. flipped, locked, refused: of the differing ones. opted_out: those
     of them who have opted out in the CRM, and whom a delivery would opt in again; perhaps_opted_out: those whom it
-    would, and the CRM does not show whether they have. Neither are flipped.
+    would, and the CRM does not show whether they have. off_list: those whom a delivery would put on a list that
+    they are not on, perhaps because they have left it. None of these are flipped.
 
     fields: by name. not_stored: by field name, contacts for which the CRM does not store the field as sent, as the row says
     (FIELD_NOT_SENT). unread: the fields that the CRM does not return; moving: those that it changes by itself. limited: it
@@ -65,6 +66,8 @@ class Drift:
     opted_out: int = 0
     opted_out_examples: list[str] = field(default_factory=list)
     perhaps_opted_out: int = 0
+    off_list: int = 0
+    off_list_examples: list[str] = field(default_factory=list)
     last_key: str | None = None
 
     @property
@@ -83,6 +86,11 @@ class Drift:
         self.unknown += 1
         if len(self.unknown_examples) < EXAMPLES:
             self.unknown_examples.append(key)
+
+    def is_off_list(self, key: str) -> None:
+        self.off_list += 1
+        if len(self.off_list_examples) < EXAMPLES:
+            self.off_list_examples.append(key)
 
     def has_opted_out(self, key: str) -> None:
         self.opted_out += 1

@@ -59,7 +59,8 @@ class Member(NamedTuple):
     it, to what is sent. opt_outs: keeps only opt-outs; None for a name that opts nobody in. Both raise UnsendableError.
 
     needs: the permission that the CRM's key needs for it, in words; empty if any key will do. takes: the kinds of which at least
-    some values can be sent; lists: the same for the elements of a list. wants: the same in words, after "must be".
+    some values can be sent; lists: the same for the elements of a list. wants: the same in words, after "must be". joins: it puts
+    contacts on lists that a person can leave in the CRM.
     """
 
     form: Form
@@ -68,6 +69,7 @@ class Member(NamedTuple):
     takes: frozenset[Kind] = frozenset(Kind)
     lists: frozenset[Kind] = frozenset(Kind)
     wants: str = "a value of another type"
+    joins: bool = False
 
 
 class Apart(NamedTuple):

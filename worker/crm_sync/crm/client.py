@@ -91,6 +91,10 @@ class Client(ABC):
         """
         return [Outcome.rejected(Code.CLIENT_FAILED, "the client of this CRM cannot read contacts")] * len(contacts)
 
+    def joined(self, contact: Contact) -> Mapping[str, Any]:
+        """What every delivery of this contact joins whatever its row says, by the members of read."""
+        return {}
+
     def same(self, field: RemoteField | None, name: str, sent: Any, held: Any) -> bool | None:
         """Whether the held value equals the sent one, which is not empty. None if the CRM does not store such values.
 

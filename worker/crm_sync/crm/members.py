@@ -88,7 +88,7 @@ _TEXT = _Takes(_TEXTS, frozenset(), "a text")._asdict()
 BREVO: Mapping[str, Member] = {
     "emailBlacklisted": Member(boolean, only_true, **_TRUTH),
     "smsBlacklisted": Member(boolean, only_true, **_TRUTH),
-    "listIds": Member(ids, **_IDS),
+    "listIds": Member(ids, joins=True, **_IDS),
     "unlinkListIds": Member(ids, **_IDS),
 }
 LISTS = (Apart("listIds", "unlinkListIds", "list"),)
@@ -113,7 +113,8 @@ def legal_basis(value: Any) -> str:
     return str(value)
 
 
-# Our names: HubSpot has separate requests for these. [HubSpot, communication preferences; lists]
+# Our names: HubSpot has separate requests for these. A person leaves subscriptions there, and no lists. [HubSpot, communication
+# preferences; lists]
 _STATUSES = (
     "the scope communication_preferences.write, or communication_preferences.statuses.batch.write, with which one request serves "
     "many contacts (Marketing Hub Enterprise)"
@@ -132,7 +133,7 @@ HUBSPOT: Mapping[str, Member] = {
 MAUTIC: Mapping[str, Member] = {
     "doNotContact": Member(do_not_contact, only_opt_outs, **_CHANNELS),
     "tags": Member(texts),
-    "segmentIds": Member(ids, **_IDS),
+    "segmentIds": Member(ids, joins=True, **_IDS),
     "unlinkSegmentIds": Member(ids, **_IDS),
 }
 SEGMENTS = (Apart("segmentIds", "unlinkSegmentIds", "segment"),)

@@ -4,13 +4,15 @@ A contact is read, its record is read, and if they differ the contact is read on
 drift. Values are compared as the client would send them, according to the types of the CRM's fields (`Client.same`).
 
 A delivery sends a whole row. So a contact is not queued, whatever differs, if its row opts in and the CRM shows that the person
-has opted out, or does not show it: nobody asked for that opt-in now.
+has opted out, or does not show it: nobody asked for that opt-in now. The same goes for a list that it would join, and that the
+person is not on: people leave lists too.
 """
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from crm_sync.core.codes import Code
@@ -31,6 +33,7 @@ from crm_sync.table.mapping import FieldMapping
 EMAIL = "email"
 SMALLEST_PAGE = 100  # contacts read at once,
 REQUESTS_A_PAGE = 5  # or as many as fit into this many requests
+NOBODY = Contact("", 0, 0, None, None, datetime(1, 1, 1, tzinfo=UTC), {})
 MOST_REQUESTS = 2  # at a time, in addition to those of the lanes
 
 MayAsk = Callable[[], Awaitable[None]]  # raises DeclinedError if the CRM must not be called now
@@ -56,7 +59,8 @@ class Wanted:
 @dataclass(frozen=True, slots=True)
 class _Difference:
     """A contact that differs from its record. record: None if there is none. fields: those that differ, with the CRM's values.
-    opted_out: whether a delivery would opt in somebody who has opted out; None if the record does not show that.
+    opted_out: whether a delivery would opt in somebody who has opted out; None if the record does not show that. off_list: the
+    same of a list that the person is not on.
     """
 
     row: Row
@@ -64,6 +68,7 @@ class _Difference:
     record: Record | None
     fields: Mapping[str, Any]
     opted_out: bool | None = False
+    off_list: bool | None = False
 
 
 class Comparer:
@@ -130,7 +135,8 @@ class Comparer:
         self._names = [name for name in names if name not in self.drift.unread and name not in self.drift.moving]
         if not self._names:
             raise DeclinedError(f"{self._comparing.crm} has nothing to compare {' and '.join(names)} with")
-        self._asked = [*dict.fromkeys([*self._names, *filter(self._is_read, self._mapping.opt_outs)])]
+        consent = filter(self._is_read, [*self._mapping.opt_outs, *self._mapping.joins])
+        self._asked = [*dict.fromkeys([*self._names, *consent, *self._client.joined(NOBODY)])]
 
     def _is_read(self, name: str) -> bool:
         if name == EMAIL or any(shape.name == name for shape in self._mapping.shapes):
@@ -213,18 +219,27 @@ class Comparer:
                     self._not_stored(name)
                 elif not same:
                     fields[name] = held
-        return _Difference(row, contact, record, fields, self._has_opted_out(contact, record)) if fields else None
+        if not fields:
+            return None
+        filled = contact.filled
+        opted_in = {
+            name: wanted
+            for name, opt_outs in self._mapping.opt_outs.items()
+            if name in filled and (wanted := opting_in(filled[name], opt_outs)) is not None
+        }
+        joined = {name: filled[name] for name in self._mapping.joins if name in filled}
+        opted_out = self._is_undone(opted_in, record)
+        lists = [self._is_undone(one, record) for one in (joined, self._client.joined(contact))]
+        off_list = True if True in lists else None if None in lists else False
+        return _Difference(row, contact, record, fields, opted_out, off_list)
 
-    def _has_opted_out(self, contact: Contact, record: Record) -> bool | None:
-        """Whether a delivery would opt in somebody who has opted out; None if the record does not show that."""
+    def _is_undone(self, wanted: Mapping[str, Any], record: Record) -> bool | None:
+        """Whether the record has other values, which a delivery would undo; None if it does not show that."""
         found: bool | None = False
-        for name, opt_outs in self._mapping.opt_outs.items():
-            wanted = None if (value := contact.filled.get(name)) is None else opting_in(value, opt_outs)
-            if wanted is None:
-                continue
+        for name, value in wanted.items():
             if name not in record.values:
                 found = None
-            elif not self._client.same(None, name, wanted, record.values[name]):
+            elif not self._client.same(None, name, value, record.values[name]):
                 return True
         return found
 
@@ -264,8 +279,13 @@ class Comparer:
     def _may_queue(self, one: _Difference) -> bool:
         if one.opted_out:
             self.drift.has_opted_out(one.row.key)
-        self.drift.perhaps_opted_out += one.opted_out is None
-        return one.opted_out is False
+        elif one.off_list:
+            self.drift.is_off_list(one.row.key)
+        elif one.opted_out is None or one.off_list is None:
+            self.drift.perhaps_opted_out += 1
+        else:
+            return True
+        return False
 
     def _not_stored(self, name: str) -> None:
         self.drift.not_stored[name] = self.drift.not_stored.get(name, 0) + 1

@@ -61,18 +61,7 @@ def remarks(crm: str, drift: Drift, command: str, *, flips: bool) -> Iterator[st
         )
     if drift.ambiguous:
         yield f"Several records of {crm} have the address of an ambiguous contact: merge them there."
-    if drift.opted_out:
-        keys = ", ".join(map(harmless, drift.opted_out_examples))
-        yield (
-            f"Opted out in {crm}, by key: {keys}{' and others' if drift.opted_out > len(drift.opted_out_examples) else ''}. "
-            "Their rows opt them in, and a delivery sends the whole row. So --flip leaves them alone, whatever differs: correct "
-            "their rows, or flip those by key who have consented again since."
-        )
-    if drift.perhaps_opted_out:
-        yield (
-            f"{drift.perhaps_opted_out:,} of those that differ have a row that opts them in, and {crm} does not show here "
-            "whether they have opted out. So --flip leaves them alone: flip those by key who have not."
-        )
+    yield from _left_alone(crm, drift)
     if drift.not_stored:
         counts = ", ".join(f"{printable(field, LONGEST_VALUE)} ({count:,})" for field, count in sorted(drift.not_stored.items()))
         yield f"{crm} does not keep these fields as they are sent (FIELD_NOT_SENT), which is no drift: {counts}."
@@ -86,6 +75,31 @@ def remarks(crm: str, drift: Drift, command: str, *, flips: bool) -> Iterator[st
         yield "To queue those that differ: add --flip."
     if flips:
         yield from _flipped(drift)
+
+
+def _left_alone(crm: str, drift: Drift) -> Iterator[str]:
+    """Those that are not queued, whatever differs."""
+    if drift.opted_out:
+        keys = ", ".join(map(harmless, drift.opted_out_examples))
+        yield (
+            f"Opted out in {crm}, by key: {keys}{' and others' if drift.opted_out > len(drift.opted_out_examples) else ''}. "
+            "Their rows opt them in, and a delivery sends the whole row. So --flip leaves them alone, whatever differs: correct "
+            "their rows, or flip those by key who have consented again since."
+        )
+    if drift.off_list:
+        keys = ", ".join(map(harmless, drift.off_list_examples))
+        yield (
+            f"Not on a list that their rows or the settings name, by key: {keys}"
+            f"{' and others' if drift.off_list > len(drift.off_list_examples) else ''}. They may have left it, and a delivery "
+            "would put them on it again. So --flip leaves them alone, whatever differs: correct their rows, or flip those by key "
+            "who belong there."
+        )
+    if drift.perhaps_opted_out:
+        yield (
+            f"{drift.perhaps_opted_out:,} of those that differ have a row that opts them in, and {crm} does not show here "
+            "whether they have opted out, or left what they would join. So --flip leaves them alone: flip those by key who have "
+            "not."
+        )
 
 
 def _left_out(drift: Drift) -> Iterator[str]:
@@ -125,6 +139,7 @@ def _counted(crm: str, drift: Drift) -> str:
         f"{drift.unknown:,} are unknown to {crm}",
         *([f"{drift.ambiguous:,} ambiguous"] if drift.ambiguous else []),
         *([f"{drift.opted_out:,} opted out"] if drift.opted_out else []),
+        *([f"{drift.off_list:,} off a list"] if drift.off_list else []),
         *([f"{drift.flipped:,} queued"] if drift.flipped else []),
     ]
     return ", ".join(parts)

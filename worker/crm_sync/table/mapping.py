@@ -40,8 +40,8 @@ class FieldMapping:
     the row no longer has a value for them. shapes: the shape of each field, to compare with the CRM's schema; not for names that
     are not fields there. apart: the names of which both are sent, and of which one contact must not have the same id in both.
     if_empty: the fields that are sent only where the CRM has no value. opt_outs: for the names that may opt contacts in again, a
-    function that keeps the part of a value that opts out. together: makes the fields of a row that is sent for
-    several; without it, they are its own.
+    function that keeps the part of a value that opts out. joins: the names that put contacts on lists. together: makes the fields
+    of a row that is sent for several; without it, they are its own.
     """
 
     email: str
@@ -54,6 +54,7 @@ class FieldMapping:
     apart: Sequence[Apart] = ()
     if_empty: frozenset[str] = frozenset()
     opt_outs: Mapping[str, Form] = field(default_factory=dict)
+    joins: Collection[str] = ()
     together: Together | None = None
 
 
@@ -189,7 +190,13 @@ async def prepare(
     members = {name: known for name in fields if (known := forms.member(name)) is not None}
     together = over_fields(members, forms.together) if members and forms.together else None
     opt_outs = {name: form for name, known in members.items() if name in subscribing and (form := forms.members[known].opt_outs)}
-    return FieldMapping(email, fields, writers, longest, notes, shapes=shapes, apart=apart, opt_outs=opt_outs, together=together)
+    joins = [name for name, known in members.items() if forms.members[known].joins]
+    return replace(
+        FieldMapping(email, fields, writers, longest, notes, shapes=shapes, apart=apart),
+        opt_outs=opt_outs,
+        joins=joins,
+        together=together,
+    )
 
 
 def _require_fit(lane: LaneTable, types: Mapping[str, Type], forms: Forms) -> None:

@@ -149,6 +149,10 @@ class Brevo(Client):
         """One request each; two if the id no longer exists."""
         return [await self._read(contact, names) for contact in contacts]
 
+    def joined(self, contact: Contact) -> Mapping[str, Any]:
+        own = {member: value for name, value in contact.filled.items() if (member := BREVO.member(name)) is not None}
+        return {} if self._list_id in (None, *own.get(LEFT, ())) else {JOINED: [self._list_id]}
+
     def same(self, field: RemoteField | None, name: str, sent: Any, held: Any) -> bool | None:
         member = BREVO.member(name)
         return likeness.same(field, name.upper(), sent, held) if member is None else likeness.same_member(member, sent, held)
