@@ -8,6 +8,7 @@ from crm_sync.sandbox.hubspot.sandbox import HubSpotSandbox
 from crm_sync.sandbox.mautic.sandbox import MauticSandbox
 from crm_sync.sandbox.process import settings
 from crm_sync.testing import ClientContract, Record
+from crm_sync.testing.matching import MatchingChecks
 
 
 class BuiltInContract(ClientContract):
@@ -55,3 +56,38 @@ class TestMautic(BuiltInContract):
 
     def records(self, sandbox):
         return [Record(str(number), one.values.get("email"), one.values) for number, one in sandbox.contacts.items()]
+
+
+# With a key of one's own.
+
+
+class KeyedContract(MatchingChecks):
+    """matched_by is empty without the setting."""
+
+    key = ""
+
+    def settings(self, url):
+        return {**super().settings(url), f"{self.name.upper()}_MATCH": self.key}
+
+
+class TestHubSpotByKey(KeyedContract, TestHubSpot):
+    key, matched = "app_id", {"app_id": "a-1"}
+
+    def sandbox(self):
+        sandbox = super().sandbox()
+        sandbox.account.define(self.key, "string", is_unique=True)
+        return sandbox
+
+
+class TestBrevoByKey(KeyedContract, TestBrevo):
+    key, matched = "ext_id", {"EXT_ID": "a-1"}
+
+
+class TestMauticByKey(KeyedContract, TestMautic):
+    key, matched = "app_id", {"app_id": "a-1"}
+
+    def sandbox(self):
+        sandbox = super().sandbox()
+        sandbox.account.fields[self.key] = "text"
+        sandbox.account.identifiers.add(self.key)
+        return sandbox

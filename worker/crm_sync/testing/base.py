@@ -74,6 +74,9 @@ class Bench:
     async def find(self, emails: Sequence[str]) -> list[Found]:
         return await self._asked("find", self.client.find(emails), len(emails), Found)
 
+    async def locate(self, contacts: Sequence[Contact]) -> list[Found]:
+        return await self._asked("locate", self.client.locate(contacts), len(contacts), Found)
+
     async def read(self, contacts: Sequence[Contact], names: Sequence[str]) -> list[Held]:
         held = await self._asked("read", self.client.read(contacts, names), len(contacts), Held)
         said = [(one, entry) for one, entry in zip(contacts, held, strict=True) if isinstance(entry, Outcome | LaneError)]

@@ -28,12 +28,13 @@ from crm_sync.errors import ConfigurationError, LaneError, RefusedError
 from crm_sync.sandbox.server import Answer, Fault
 from crm_sync.testing.base import Bench, contact, require
 from crm_sync.testing.capabilities import CapabilityChecks
+from crm_sync.testing.matching import MatchingChecks
 from crm_sync.testing.tokens import TokenDesk
 
 MANY = 8  # deliveries at a time
 
 
-class ClientContract(CapabilityChecks):
+class ClientContract(MatchingChecks, CapabilityChecks):
     """All checks. closed_within_s: how long a connection that the client has closed may stay open."""
 
     closed_within_s: float = 10.0
