@@ -40,7 +40,7 @@ class Worker:
 
 @asynccontextmanager
 async def open_worker(url: str, number: int, waits: Waits = USUAL, *, history: History = History.ALL) -> AsyncIterator[Worker]:
-    async with Database(as_worker(url), size=2) as database:
+    async with Database(as_worker(url), size=2, timeout_s=waits.statement_timeout_s) as database:
         table = (await read_schema(database)).lanes["brevo"]
         await database.fetch(query("register_worker"), number, "test", 1, "0")
         yield Worker(database, Contacts(database, table, "email", {"FIRSTNAME": "first_name"}, waits, history=history), number)

@@ -62,6 +62,11 @@ TABLE = (
         (f"{FAULTS}undone_writes.py",),
     ),
     Row(
+        "a trigger of the application is slow for some rows",
+        "their outcomes are isolated within seconds, and the others do not wait for more than one that takes for ever",
+        (f"{FAULTS}slow_triggers.py", f"{TABLE_ROOM}unreadable_rows.py"),
+    ),
+    Row(
         "the answer to a claim or to a finish is lost",
         "repeating it changes nothing",
         (

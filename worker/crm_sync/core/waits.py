@@ -20,7 +20,8 @@ class Waits:
 
     # The database.
     statement_timeout_s: float = 10.0  # of one statement; ours take milliseconds
-    claim_patience_s: float = 1.0  # of a claim that computes the mapping: it holds locks on rows that others may want to write
+    # Of a claim that computes the mapping, and of several outcomes: both hold locks on rows that others may want to write.
+    claim_patience_s: float = 1.0
     slow_mapping_s: float = 0.1  # a mapping slower than this is computed without holding locks the next time
     first_reconnect_s: float = 0.1  # before the second try; doubled each time, less up to half of it by chance
     longest_reconnect_s: float = 2.0

@@ -37,6 +37,10 @@ class Avoided:
         """Whether there is anything to discard."""
         return bool(self._reasons)
 
+    def knows(self, contact_id: object) -> bool:
+        """Whether its row was refused, and not written since."""
+        return contact_id in self._until
+
     def add(self, errors: Mapping[Any, DatabaseTroubleError], *, claimed: bool = False) -> None:
         """claimed: their claims could not be finished. The rows themselves cannot say so, so the log does."""
         self.tell(self.leave(errors))

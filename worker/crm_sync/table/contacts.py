@@ -24,14 +24,13 @@ from crm_sync.table.adopted_table import LaneTable
 from crm_sync.table.avoided import Avoided
 from crm_sync.table.careful_claim import CarefulClaim
 from crm_sync.table.clearing import Clearing, SentNotes
-from crm_sync.table.finishing import Finished, Finishing
+from crm_sync.table.finishing import NO_LIMIT, Finished, Finishing
 from crm_sync.table.recording import Recording
 from crm_sync.table.unreadable_rows import SHORT, Claimed, Reader, cut
 
 UNREADABLE = (ValueError, OverflowError)  # raised by the driver for a value that it has no object for
 # Contacts in a claim that may include one with a slow expression. The first one found puts the others back.
 MOST_SLOW = 32
-NO_LIMIT = 1 << 20
 MOST_UNREAD = 1_000
 SWEEP = 5_000  # lines examined by one short statement
 
@@ -106,8 +105,9 @@ class Contacts:
             finish=clearing.read if clearing else None,
         )
         self._avoided = Avoided(table.crm, waits.avoid_row_s)
-        self._finishing = Finishing(database, variables, self.recording, clearing, self._avoided)
-        self._by_key = CarefulClaim(database, table, self._avoided, self._finishing, waits.claim_patience_s)
+        patience_s = waits.claim_patience_s
+        self._finishing = Finishing(database, variables, self.recording, clearing, self._avoided, patience_s=patience_s)
+        self._by_key = CarefulClaim(database, table, self._avoided, self._finishing, patience_s)
         self._fairness = Fairness(look_s=waits.fresh_look_s)
         self._overtaking = Overtaking()
         self._full_look_s = waits.full_look_s

@@ -1,6 +1,6 @@
 """The end of a claim: outcomes are written to the rows and to history, and a row that refuses its outcome is isolated."""
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
 from types import MappingProxyType
@@ -22,6 +22,7 @@ from crm_sync.table.undone import Undone
 NOTHING_SENT = Ending(0, 0)
 MOST_WAITS = 12  # for locks, in one call of finish: enough to isolate one locked row among several hundred
 MOST_UNRECORDED = 5_000
+NO_LIMIT = 1 << 20
 LOST = "lost"  # as in history
 
 
@@ -47,12 +48,22 @@ class Finishing:
     """For one CRM. Every method raises as Database.fetch does, but RowRefusedError only where documented."""
 
     def __init__(
-        self, database: Database, variables: Mapping[str, str], recording: Recording, clearing: Clearing, avoided: Avoided
+        self,
+        database: Database,
+        variables: Mapping[str, str],
+        recording: Recording,
+        clearing: Clearing,
+        avoided: Avoided,
+        *,
+        patience_s: float,
     ) -> None:
+        """patience_s: of a statement that writes several outcomes, whose rows stay locked for as long."""
         self._database = database
         self._recording = recording
         self._clearing = clearing
         self._avoided = avoided
+        self._patience_s = patience_s
+        self._most = NO_LIMIT  # outcomes in a statement: fewer while a trigger of the table is slow
         self.undone = Undone(database)
         self._finish = recording.render("finish_contacts", {**variables, "clears": ON if clearing else OFF})
         self._claimed_by = variables["claimed_by_name"]
@@ -65,28 +76,73 @@ class Finishing:
         """Ends claims. If a row refuses the outcome, it gets Error with that reason, if it accepts that. Rows whose write would
         wait for a lock of the application are left out. apart: their history is written separately.
         """
-        parts, rest, waits = [], [finishes], 0
+        parts: list[Finished] = []
+        slow: dict[Any, TooSlowError] = {}
+        rest = deque(self._known_apart(finishes))
+        waits = 0
         while rest and waits < MOST_WAITS:
-            batch = rest.pop()
+            batch = rest.popleft()
+            if len(batch) > self._most:
+                rest.extendleft(reversed(_halves(batch)))
+                continue
             try:
-                parts.append(await self._finish_at_once(batch, apart=apart))
+                parts.append(await self._finish_briefly(batch, apart=apart))
             except (LockedError, TooSlowError) as error:
-                is_slow = isinstance(error, TooSlowError)
-                if is_slow and not error.of_a_row:
-                    raise
+                if isinstance(error, TooSlowError):
+                    if not error.of_a_row:
+                        raise
+                    self._most = max(1, len(batch) // 2)
+                    if len(batch) == 1:
+                        slow[batch[0].id] = error
                 waits += 1
-                middle = len(batch) // 2
-                rest += [half for half in (batch[middle:], batch[:middle]) if half] if middle else []
-                if is_slow and not middle:
-                    parts.append(await self._leave_unfinished(batch, error))
+                # Behind the others, which may be written at once.
+                rest += _halves(batch) if len(batch) > 1 else []
+        if slow:
+            parts.append(await self._finish_slow([finish for finish in finishes if finish.id in slow], slow, apart=apart))
         return parts[0] if len(parts) == 1 else _together(parts)
 
-    async def _finish_at_once(self, finishes: Sequence[Finish], *, apart: bool) -> Finished:
+    def _known_apart(self, finishes: Sequence[Finish]) -> list[Sequence[Finish]]:
+        """Those whose rows were refused before are written last, one by one, so that they do not hold up the others again."""
+        known = [finish for finish in finishes if self._avoided.knows(finish.id)] if self._avoided.remembers else []
+        if not known or len(finishes) == 1:
+            return [finishes]
+        ids = {finish.id for finish in known}
+        others = [finish for finish in finishes if finish.id not in ids]
+        return [*([others] if others else []), *([finish] for finish in known)]
+
+    async def _finish_briefly(self, finishes: Sequence[Finish], *, apart: bool) -> Finished:
+        """A trigger of the table gets as much time as outcomes usually take. A slow server, or a locked table, gets more."""
+        try:
+            finished = await self._finish_at_once(finishes, apart=apart, patience_s=self._patience_s)
+        except TooSlowError as error:
+            if error.of_a_row:
+                raise
+            return await self._finish_at_once(finishes, apart=apart)
+        if self._most < NO_LIMIT:
+            self._most += 1 + self._most // 4
+        return finished
+
+    async def _finish_slow(self, finishes: Sequence[Finish], errors: Mapping[Any, TooSlowError], *, apart: bool) -> Finished:
+        """One alone may take as long as any statement, but the others do not wait for more than one that takes longer."""
+        parts = []
+        for place, finish in enumerate(finishes):
+            try:
+                parts.append(await self._finish_at_once([finish], apart=apart))
+            except LockedError:
+                continue
+            except TooSlowError as error:
+                parts.append(await self._leave_unfinished([finish], error))
+                parts += [await self._leave_unfinished([other], errors[other.id]) for other in finishes[place + 1 :]]
+                break
+        return _together(parts)
+
+    async def _finish_at_once(self, finishes: Sequence[Finish], *, apart: bool, patience_s: float | None = None) -> Finished:
+        """patience_s: until a trigger of the table counts as slow; None for as long as any statement."""
         endings = [finish.sent_fields or NOTHING_SENT for finish in finishes] if self._clearing else []
         bits = ([one.gone for one in endings], [one.emptied for one in endings]) if self._clearing else ()
         try:
             arguments = (*sparse(columns(finishes)), *bits)
-            fetched = await self._recording.fetch(self._database, self._finish, *arguments, apart=apart)
+            fetched = await self._recording.fetch(self._database, self._finish, *arguments, apart=apart, patience_s=patience_s)
         except RowRefusedError as error:
             return await self._finish_with_care(finishes, error)
         rows = [row for row in fetched.rows if row[4]]
@@ -203,6 +259,11 @@ def _waits_of(written: Sequence[Finish], rows: Sequence[asyncpg.Record]) -> Mapp
         return Counter([row[2] for row in rows])
     ids = set(delivered)
     return Counter([row[2] for row in rows if row[0] in ids])
+
+
+def _halves(batch: Sequence[Finish]) -> list[Sequence[Finish]]:
+    middle = len(batch) // 2
+    return [batch[:middle], batch[middle:]]
 
 
 def _by_columns(rows: Sequence[asyncpg.Record]) -> dict[str, list[Any]]:

@@ -73,23 +73,30 @@ class Recording:
         return Recorded(*(render(name, {**variables, **wanted, "history": part}) for part in (ON, OFF)))
 
     async def fetch(
-        self, database: Database, statement: Recorded, *arguments: object, apart: bool = False, forgets: bool = False
+        self,
+        database: Database,
+        statement: Recorded,
+        *arguments: object,
+        apart: bool = False,
+        forgets: bool = False,
+        patience_s: float | None = None,
     ) -> Fetched:
-        """apart: the lines are written afterwards. forgets: the statement removes names from existing lines, so its part for
-        history is kept even if no new lines are written.
+        """patience_s: as of Database.fetch_briefly; None for as long as any statement. apart: the lines are written afterwards.
+        forgets: the statement removes names from existing lines, so its part for history is kept even without new lines.
 
         Raises as Database.fetch does, but no errors that are due to history.
         """
         if not self.on and not forgets:
-            return Fetched(await database.fetch(statement.untold, *arguments))
+            return Fetched(await _fetch(database, patience_s, statement.untold, *arguments))
         if apart or time.monotonic() < self._again_at:
-            return Fetched(await database.fetch(statement.untold, *arguments), recorded=False)
+            return Fetched(await _fetch(database, patience_s, statement.untold, *arguments), recorded=False)
         try:
-            rows = await database.fetch(statement.told, *arguments)
+            rows = await _fetch(database, patience_s, statement.told, *arguments)
         except CrmSyncError as error:
             if not _may_be_history(error):
                 raise
-            return Fetched(await database.fetch(statement.untold, *arguments), recorded=False, suspect=error)
+            rows = await _fetch(database, patience_s, statement.untold, *arguments)
+            return Fetched(rows, recorded=False, suspect=error)
         if self._told:
             self._resumed()
         return Fetched(rows)
@@ -148,10 +155,19 @@ class Recording:
         self._dropped_before = self.dropped
 
 
+async def _fetch(database: Database, patience_s: float | None, statement: str, *arguments: object) -> list[asyncpg.Record]:
+    if patience_s is None:
+        return await database.fetch(statement, *arguments)
+    return await database.fetch_briefly(patience_s, statement, *arguments)
+
+
 def _boolean(value: bool) -> str:
     return "TRUE" if value else "FALSE"
 
 
 def _may_be_history(error: CrmSyncError) -> bool:
+    # In a trigger, so in one of the contacts table: history has none.
+    if isinstance(error, LockedError | TooSlowError) and error.of_a_row:
+        return False
     cause = error.__cause__
     return isinstance(cause, asyncpg.PostgresError) and not str(getattr(cause, "sqlstate", "")).startswith(_OF_THE_SERVER)
