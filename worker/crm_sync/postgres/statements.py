@@ -15,7 +15,7 @@ from crm_sync.postgres import locks
 OTHER = ""  # name of a statement that is in no file
 
 _names: dict[str, str] = {}  # of statements, by their text
-_VARIABLE = re.compile(r"::|:'(\w+)'|:([a-z_]+)")
+_VARIABLE = re.compile(r"(?:(?<!:)|(?<=::)):(?:'(\w+)'|([a-z_]+))")  # not the :: of a cast, but a variable after it
 _CHOICE = re.compile(r"^\\if :(\w+)\n(.*?)^\\endif\n", re.MULTILINE | re.DOTALL)
 ON, OFF = "on", "off"  # values of a variable that switches part of a statement
 
@@ -47,21 +47,39 @@ def query(name: str) -> str:
 
 def render(name: str, variables: Mapping[str, str]) -> str:
     """A statement with its variables filled in. They are SQL already: quoted identifiers and expressions."""
-
-    def value(match: re.Match[str]) -> str:
-        literal, identifier = match.groups()
-        if literal is not None:
-            return "'" + known[literal].replace("'", "''") + "'"
-        return match.group() if identifier is None else known[identifier]
-
     known = {**locks.VARIABLES, **variables}
-    text = _CHOICE.sub(lambda match: match[2] if known.get(match[1]) == ON else "", read(name))
-
-    # Comments are for readers of the file; the wire and the server's views do not need them.
-    statement = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("--"))
-    rendered = _VARIABLE.sub(value, statement).strip()
+    start, others = _parts(name, tuple(known.get(choice) == ON for choice in _choices(name)))
+    rendered = start + "".join(
+        [(_literal(known[variable]) if quoted else known[variable]) + text for quoted, variable, text in others]
+    )
     _names[rendered] = name
     return rendered
+
+
+@cache
+def _choices(name: str) -> list[str]:
+    return [choice for choice, _ in _CHOICE.findall(read(name))]
+
+
+@cache
+def _parts(name: str, taken: tuple[bool, ...]) -> tuple[str, list[tuple[bool, str, str]]]:
+    """A statement, taken apart once: a lane renders dozens, and again whenever the table changes.
+
+    taken: whether each choice is. Returns the text before the first variable, and each variable with the text that follows it.
+    """
+    each = iter(taken)
+    text = _CHOICE.sub(lambda match: match[2] if next(each) else "", read(name))
+    # Comments are for readers of the file; the wire and the server's views do not need them.
+    statement = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("--")).strip()
+    start, *others = _VARIABLE.split(statement)
+    return start, [
+        (literal is not None, literal or identifier, text)
+        for literal, identifier, text in zip(others[::3], others[1::3], others[2::3], strict=True)
+    ]
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def name_of(statement: str) -> str:
