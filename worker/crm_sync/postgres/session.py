@@ -29,7 +29,6 @@ import select
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
-from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -49,19 +48,19 @@ from crm_sync.postgres.pool import Database, connect
 from crm_sync.postgres.registration import Registration
 from crm_sync.postgres.safety_look import SafetyLook
 from crm_sync.postgres.session_settings import OF_SESSION
+from crm_sync.postgres.session_statements import SessionStatements
 from crm_sync.postgres.statements import query
 from crm_sync.postgres.translation import translated
 
 NEWS = "news "  # prefix of a CRM's name: not its bell, but news of its breaker
 COMPANY = "a worker has come"  # not the name of a CRM
-PERMIT_TRIES = 3  # if another worker takes the same ones at that moment
 
 HUNG_UP = getattr(select, "POLLRDHUP", select.POLLHUP)  # POLLRDHUP is Linux's; it shows even before pending data is read
 
 log = structlog.get_logger()
 
 
-class Session:
+class Session(SessionStatements):
     """Keeps one session open for as long as `run` runs. All statements on it run one after another.
 
     on_bell is called with the name of a CRM whose bell rang, on_news with one whose breaker has changed, on_company when we are
@@ -196,58 +195,6 @@ class Session:
             with suppress(DatabaseTroubleError):
                 await self._fetch("forget_workers", [self.worker_id])
         self._close()
-
-    async def try_lock(self, statement: str, lane_id: int) -> bool:
-        """statement: arm_bell or disarm_bell. Raises DatabaseTroubleError when the session is lost."""
-        granted = (await self._fetch(statement, lane_id))[0][0]
-        return bool(granted)
-
-    async def become_keeper(self, lane_id: int) -> bool:
-        """Whether this worker is now the keeper of a lane. Raises as try_lock does."""
-        return bool((await self._fetch("become_keeper", lane_id, self.worker_id))[0][0])
-
-    async def leave_keeper(self, lane_id: int) -> None:
-        """Raises as try_lock does."""
-        await self._fetch("leave_keeper", lane_id, self.worker_id)
-
-    async def lock_addresses(self, crm: str, addresses: Sequence[str]) -> tuple[set[str], datetime]:
-        """Locks them for a request. Returns those that another worker holds, and the time by the database's clock.
-
-        Raises DatabaseTroubleError.
-        """
-        row = (await self._fetch("lock_addresses", crm, addresses))[0]
-        return {*row["busy"]}, row["locked_at"]
-
-    async def unlock_addresses(self, crm: str, addresses: Sequence[str]) -> None:
-        """Raises DatabaseTroubleError when the session, and every lock with it, is lost."""
-        await self._fetch("unlock_addresses", crm, addresses)
-
-    async def may_count(self, what: int) -> bool:
-        """Whether this worker is the one that counts: `locks.CONTACTS` or `locks.METRICS`. Raises as try_lock does."""
-        return bool((await self._fetch("take_count_turn", self.worker_id, what))[0][0])
-
-    async def leave_count(self, what: int) -> None:
-        """Releases the lock, so that another worker can take it."""
-        with suppress(DatabaseTroubleError):
-            await self._fetch("end_count_turn", what)
-
-    async def count_alive(self) -> int:
-        """The number of workers. Raises DatabaseTroubleError when the session is lost."""
-        return int((await self._fetch("count_alive"))[0][0])
-
-    async def take_permits(self, lane_id: int, most: int, held: Sequence[int], wanted: int) -> list[int]:
-        """Returns the numbers of the permits taken. Raises as count_alive does."""
-        taken: list[int] = []
-        for _ in range(PERMIT_TRIES):
-            rest = wanted - len(taken)
-            taken += [row[0] for row in await self._fetch("take_permits", lane_id, most, [*held, *taken], rest, self.worker_id)]
-            if len(taken) >= wanted:
-                break
-        return taken
-
-    async def give_permits(self, lane_id: int, numbers: Sequence[int]) -> None:
-        """Raises as count_alive does."""
-        await self._fetch("give_permits", self.worker_id, lane_id, numbers)
 
     async def tell_news(self, crm: str) -> None:
         """Tells all workers to check a lane's breaker and permits. They also do so at each tick."""
