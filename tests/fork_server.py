@@ -68,7 +68,7 @@ def _command(arguments: list[str], env: dict[str, str], out: int, err: int) -> N
 
 def load() -> None:
     """Imports everything that any command needs, once for all."""
-    for name in ("crm_sync.daemon.daemon", *(f"crm_sync.commands.{name.replace('-', '_')}" for name in COMMANDS)):
+    for name in ("crm_sync.daemon.process", *(f"crm_sync.commands.{name.replace('-', '_')}" for name in COMMANDS)):
         import_module(name)
     # The garbage collector skips these objects from now on, so that the commands share their memory.
     gc.collect()

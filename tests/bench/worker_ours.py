@@ -19,7 +19,7 @@ from crm_sync.crm.account import Account
 from crm_sync.crm.client import Client
 from crm_sync.crm.limiter import Limiter
 from crm_sync.crm.registry import Crm
-from crm_sync.daemon.daemon import serve
+from crm_sync.daemon.process import serve
 from tests.bench.peers.telling import Counter, limit_lifetime, tell
 
 BATCH = 500

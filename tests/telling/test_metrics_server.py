@@ -253,7 +253,7 @@ class TestAUnixSocket:
 
 async def test_without_the_setting_nothing_is_served_counted_or_imported(app, url):
     """A worker without metrics saves the memory of the HTTP server."""
-    code = "import sys, crm_sync.daemon.daemon; print(sorted({'prometheus_client', 'aiohttp.web'} & sys.modules.keys()))"
+    code = "import sys, crm_sync.daemon.process; print(sorted({'prometheus_client', 'aiohttp.web'} & sys.modules.keys()))"
     python = await asyncio.create_subprocess_exec(
         "python", "-c", code, env={"PATH": f"{Path.cwd()}/.venv/bin:/usr/bin"}, stdout=asyncio.subprocess.PIPE
     )

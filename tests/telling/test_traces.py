@@ -209,7 +209,7 @@ async def test_keys_for_the_collector_go_in_headers(app, url, collector, monkeyp
 
 async def test_without_a_collector_there_is_no_span_and_nothing_of_the_sdk_is_loaded(app, url, on):
     """In a separate worker."""
-    code = "import sys, crm_sync.daemon.daemon; sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
+    code = "import sys, crm_sync.daemon.process; sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", code)
     assert await process.wait() == 0
     async with running(url, ScriptedCrm()):

@@ -8,7 +8,7 @@ import uvloop
 
 from crm_sync import log
 from crm_sync.configuration import load_for_worker
-from crm_sync.daemon.daemon import serve
+from crm_sync.daemon.process import serve
 
 
 @click.command()

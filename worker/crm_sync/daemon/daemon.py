@@ -9,9 +9,8 @@ contacts table, an unreadable file. Parallel loops restart individually, so a fa
 """
 
 import asyncio
-import gc
 from collections.abc import Callable, Coroutine, Mapping
-from contextlib import closing, suppress
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -22,9 +21,7 @@ from crm_sync.configuration import Configuration, LaneConfiguration
 from crm_sync.core.waits import USUAL, Waits
 from crm_sync.daemon.fleet_counts import FleetCounts
 from crm_sync.daemon.installation import plan_lane
-from crm_sync.daemon.last_resort import LastResort
 from crm_sync.daemon.metrics import Metrics
-from crm_sync.daemon.signals import Service
 from crm_sync.daemon.supervised_lane import Read, SupervisedLane
 from crm_sync.daemon.supervision import supervise
 from crm_sync.daemon.systemd import Notifier
@@ -44,10 +41,6 @@ from crm_sync.telling.channels import Channels, require_channels
 from crm_sync.telling.counts import Teller, Told
 from crm_sync.telling.telling import Telling
 from crm_sync.telling.traces import traces
-
-BEFORE_SYSTEMD_S = 0.5  # it has been promised the end by then, and would kill silently
-AT_ONCE_S = 1.0  # for what a worker that is told twice still closes, if its event loop is free
-COLLECT_EVERY = 50_000  # more objects created than freed
 
 Result = TypeVar("Result")
 log = structlog.get_logger()
@@ -331,22 +324,3 @@ async def _is_valid(database: Database, schema: Schema, configuration: LaneConfi
     except ConfigurationError:
         return False
     return True
-
-
-async def serve(configuration: Configuration, read_again: Callable[[], Configuration] | None = None) -> None:
-    """Runs a worker until SIGTERM or SIGINT; a second signal ends it at once. On SIGHUP, it switches to what read_again reads."""
-    # Contacts come and go by the hundred thousand and form no cycles: with its defaults, the collector took a fifth of the time.
-    gc.freeze()
-    gc.set_threshold(COLLECT_EVERY, 10, 10)
-    again = read_again or (lambda: configuration)
-    with closing(Notifier.from_environment()) as notifier:
-        first = Daemon(configuration, notifier, metrics=(metrics := Metrics()))
-        last_resort = LastResort()
-
-        def follow(current: Daemon) -> Daemon:
-            return Daemon(again(), notifier, former=current, metrics=metrics)
-
-        def be_sure_of_the_end(current: Daemon, now: bool) -> None:
-            last_resort.arm(AT_ONCE_S if now else current.end_s - BEFORE_SYSTEMD_S, lambda: current.in_flight)
-
-        await Service(first, follow, notifier, be_sure_of_the_end).run()
