@@ -13,10 +13,10 @@ from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import OFF, ON, render
 from crm_sync.table.adopted_table import LaneTable
 from crm_sync.table.clearing import Clearing
+from crm_sync.table.mapped_reader import mapped_reader
 from crm_sync.table.mapping import FieldMapping
 from crm_sync.table.short_flips import Flipped, ShortFlips
 from crm_sync.table.unclaimed import read_unclaimed
-from crm_sync.table.unreadable_rows import Reader
 
 DELIVERED, IN_LINE, SHARED = "delivered", "in line", "shared"
 FEWEST_PAGES, MOST_PAGES = 32, 20_000  # of the table that one statement reads for a sample
@@ -54,16 +54,7 @@ class Comparing:
         self._sample = render("sample_delivered", variables)
         self._count_pages = render("count_pages", variables)
         self._flip = render("flip_drifted", variables)
-        self._reader = Reader(
-            database,
-            variables,
-            mapping.email,
-            {**mapping.fields, **clearing.column(table)},
-            writers=mapping.writers,
-            longest=mapping.longest,
-            apart=mapping.apart,
-            finish=clearing.read if clearing else None,
-        )
+        self._reader = mapped_reader(database, table, mapping, clearing)
 
     async def page(self, after: str | None, most: int) -> list[Row]:
         """The next contacts after this key, whatever their state."""

@@ -13,8 +13,9 @@ from crm_sync.postgres.transactions import transaction
 from crm_sync.table.adopted_table import LaneTable
 from crm_sync.table.careful_claim import held
 from crm_sync.table.clearing import Clearing, SentNotes
+from crm_sync.table.mapped_reader import mapped_reader
 from crm_sync.table.mapping import FieldMapping
-from crm_sync.table.unreadable_rows import Claimed, Reader
+from crm_sync.table.unreadable_rows import Claimed
 
 
 class _NotToBeHadError(Exception):
@@ -31,16 +32,7 @@ class NamedClaim:
         self._notes = SentNotes(database, table, clearing)
         self._flip = render("flip_named", table.variables)
         self._claim = render("claim_named", table.variables)
-        self._reader = Reader(
-            database,
-            table.variables,
-            mapping.email,
-            {**mapping.fields, **clearing.column(table)},
-            writers=mapping.writers,
-            longest=mapping.longest,
-            apart=mapping.apart,
-            finish=clearing.read if clearing else None,
-        )
+        self._reader = mapped_reader(database, table, mapping, clearing)
 
     async def claim(self, ids: Sequence[Any], token: int, *, flip: bool) -> list[Contact]:
         """The named contact first, then those of its twins that are in line; without fields. Empty if the named one is not

@@ -14,8 +14,9 @@ from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import render
 from crm_sync.table.adopted_table import LaneTable
 from crm_sync.table.clearing import Clearing
+from crm_sync.table.mapped_reader import mapped_reader
 from crm_sync.table.mapping import FieldMapping
-from crm_sync.table.unreadable_rows import Claimed, Reader, joined
+from crm_sync.table.unreadable_rows import Claimed, joined
 
 NO_CLAIM = 0  # a token of no claim
 LONGEST_KEY = 100  # characters of one that are shown
@@ -106,17 +107,7 @@ async def read(
         Contact(one.id, NO_CLAIM, one.attempts, one.remote_id, None, one.flipped_at or one.due_at or one.now, {})
         for one in matches
     ]
-    fields = {**mapping.fields, **clearing.column(table)}
-    reader = Reader(
-        database,
-        table.variables,
-        mapping.email,
-        fields,
-        writers=mapping.writers,
-        longest=mapping.longest,
-        apart=mapping.apart,
-        finish=clearing.read,
-    )
+    reader = mapped_reader(database, table, mapping, clearing)
     return joined([await reader.read([contact], NO_CLAIM) for contact in contacts])
 
 
