@@ -11,6 +11,7 @@ from crm_sync.api.following import Following
 from crm_sync.api.lane_models import Event
 from crm_sync.errors import DatabaseTroubleError
 from tests.console.running import TOKEN, visiting
+from tests.harness import TIMEOUT_S
 from tests.tiers import slow
 
 INSERT = (
@@ -84,7 +85,7 @@ async def told(events, last_id=None, *, most, **which):
     """Ids of the first `most`, and the other lines sent."""
     stream = Following(events, look_s=0.0, silence_s=0.0).stream(last_id, **which)
     found = []
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(TIMEOUT_S):
         async for chunk in stream:
             found += [line.removeprefix("id: ") for line in chunk.decode().splitlines() if line.startswith("id: ")]
             if len(found) >= most:

@@ -44,6 +44,7 @@ from crm_sync.errors import (
     StatusRefusedError,
     ThrottledError,
 )
+from tests.harness import TIMEOUT_S
 
 KEY = "xkeysib-0123456789abcdef"
 PERSON = {"email": "ada@example.com", "attributes": {"FIRSTNAME": "Ada", "LASTNAME": "Lovelace", "SMS": "+33639980001"}}
@@ -632,7 +633,7 @@ async def test_an_answer_that_drips_ends_by_the_total_timeout():
             drops += 1
             await asyncio.sleep(0.005)
 
-    async with RawServer(drip) as server, opened(server.url, timeout_s=0.2) as http, asyncio.timeout(5):
+    async with RawServer(drip) as server, opened(server.url, timeout_s=0.2) as http, asyncio.timeout(TIMEOUT_S):
         with pytest.raises(OutageError, match=r"TIMEOUT: no whole answer within 0\.2 s"):
             await http.request("POST", "/contacts", PERSON)
         await server.answered.wait()
@@ -718,7 +719,7 @@ async def test_a_connection_that_does_not_come_about_was_not_sent():
     with socket.socket() as mute:
         mute.bind(("127.0.0.1", 0))
         mute.listen()  # and never a word of TLS
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(TIMEOUT_S):
             with pytest.raises(NotSentError, match=r"UNREACHABLE: no connection within 0\.1 s"):
                 await connections.send(Request("POST", URL(f"https://127.0.0.1:{mute.getsockname()[1]}"), {}))
     await connections.close()

@@ -8,7 +8,7 @@ import pytest
 from crm_sync.errors import DatabaseTroubleError
 from crm_sync.postgres import lending, pool
 from crm_sync.postgres.pool import Database
-from tests.harness import until
+from tests.harness import TIMEOUT_S, until
 from tests.roles import as_worker
 
 PID = "SELECT pg_backend_pid()"
@@ -50,7 +50,7 @@ async def test_a_connection_that_the_server_ended_meanwhile_is_not_used_again(ap
         async with database.connection() as connection:
             driver = connection._con
         await app.execute("SELECT pg_terminate_backend($1, 5000)", former)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(TIMEOUT_S):
             while not driver.is_closed():  # noqa: ASYNC110 (the driver has no event for it)
                 await asyncio.sleep(0.01)
         assert await database.value(PID) != former
@@ -58,7 +58,7 @@ async def test_a_connection_that_the_server_ended_meanwhile_is_not_used_again(ap
 
 async def test_a_connection_that_ends_after_its_statement_costs_that_one_nothing(app, url):
     async with Database(as_worker(url), size=1) as database:
-        async with database.connection() as connection, asyncio.timeout(5):
+        async with database.connection() as connection, asyncio.timeout(TIMEOUT_S):
             former = await connection.fetchval(PID)
             await app.execute("SELECT pg_terminate_backend($1, 5000)", former)
             while connection._con is not None:  # noqa: ASYNC110 (the driver has no event for it)
@@ -78,9 +78,10 @@ async def test_no_connection_is_used_after_an_error_that_may_be_its_own(app, url
 async def test_a_cancelled_statement_leaves_no_connection_at_hand(app, url):
     async with Database(as_worker(url), size=1) as database:
         former = await database.value(PID)
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.05):
-                await database.fetch("SELECT pg_sleep(5)")
+        sleeping = asyncio.create_task(database.fetch("SELECT pg_sleep(60)"))
+        await until(app, f"EXISTS ({WAITS})", "%pg_sleep(60)%")
+        sleeping.cancel()
+        await asyncio.wait([sleeping])
         assert await database.value(PID) != former
 
 
@@ -99,7 +100,7 @@ async def test_a_connection_on_which_a_late_statement_may_still_run_is_used_by_n
     )
     async with Database(as_worker(url), size=2, behind_pooler=True, timeout_s=0.6) as database:
         late = asyncio.create_task(database.fetch("SELECT public.stubborn()"))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(TIMEOUT_S):
             while not late.done() and not await app.fetchval(WAITS, "%stubborn%"):  # noqa: ASYNC110 (no event says so)
                 await asyncio.sleep(0.01)
         await asyncio.sleep(0.7)  # it is over time, and waited for
