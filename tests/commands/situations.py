@@ -187,7 +187,7 @@ async def down(stage: Stage) -> AsyncIterator[str]:
         yield key
 
 
-@situation("in line", "throttled", r"brevo says too many requests since .*, next call in 1 min")
+@situation("in line", "throttled", r"brevo says too many requests since .*, next call in (1 min|5\d s)")
 async def throttled(stage: Stage) -> AsyncIterator[str]:
     key = await stage.contact()
     async with running(stage.url, Failing(ThrottledError(Code.RATE_LIMITED, "slow down", 60.0)), waits=QUICK):
