@@ -18,6 +18,7 @@ from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.statements import folder
 from tests.adoption.steps import adopt, adopt_only, complete, delivering, until
 from tests.photograph import take
+from tests.roles import WORKER, let_in
 from tests.servers import running_server
 from tests.tiers import slow
 
@@ -189,6 +190,22 @@ async def test_the_console_script_adopts_checks_and_undoes(owner, empty_url, pho
     assert photograph() == before
     nothing = await asyncio.to_thread(script, "adopt", "--undo")
     assert nothing.stdout == "Nothing to undo: crm-sync is not in this database.\n"
+
+
+async def test_an_undoing_names_the_roles_that_keep_what_they_were_granted(owner, empty_url):
+    await owner.execute(PEOPLE)
+    await run(empty_url, "adopt")
+    let_in(empty_url, **ENVIRONMENT)
+    _, lines = await run(empty_url, "adopt", "--undo", "--yes")
+    said = " ".join(lines[lines.index("Done: nothing of crm-sync is left in this database.") + 1 :])
+    assert said.startswith(f"The role {WORKER} keeps what it was granted on your table.")
+    assert f"DROP OWNED BY {WORKER}; DROP ROLE {WORKER}" in said
+
+
+async def test_a_table_that_was_never_analyzed_is_not_said_to_be_empty(owner, empty_url):
+    await owner.execute(PEOPLE.replace("ANALYZE crm.people", "SELECT"))
+    _, lines = await run(empty_url, "adopt", "--plan")
+    assert re.fullmatch(r"Found crm.people: \d+ kB, PostgreSQL [\d.]+\.", lines[0])
 
 
 async def test_an_undoing_says_what_is_lost_and_keeps_what_was_there(owner, empty_url):

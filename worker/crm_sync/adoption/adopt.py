@@ -105,7 +105,9 @@ def adopt(url: str, request: AdoptionRequest, tell: Tell = quietly, patience_s: 
                 runner.run(step)
                 tell(step.statement)
                 done.append(step.statement)
-        raise DatabaseTroubleError(f"what was added to {table.name} disappears: something removes it again")
+        raise DatabaseTroubleError(
+            f"what is added to {table.name} is removed again: find what does so, such as an event trigger, and run this again"
+        )
 
 
 def undo_plan(url: str, tell: Tell = quietly) -> Undoing | None:

@@ -1,5 +1,6 @@
 """crm-sync adopt: puts crm-sync on a table that is in use, and removes it again."""
 
+import asyncio
 import re
 import shlex
 import time
@@ -15,12 +16,13 @@ from crm_sync.adoption.adopt import adopt as put_on
 from crm_sync.adoption.adopt import plan as make_plan
 from crm_sync.adoption.adopt import undo as take_off
 from crm_sync.adoption.steps import Step
-from crm_sync.adoption.table import AdoptionRequest
+from crm_sync.adoption.table import AdoptionRequest, Table
 from crm_sync.core.durations import span
 from crm_sync.crm.registry import OWN, known
 from crm_sync.environment import read
 from crm_sync.errors import CrmSyncError
 from crm_sync.postgres.lock_patience import LOCK_TIMEOUT_MS
+from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import folder, query
 from crm_sync.reports.completing import crm_names
 from crm_sync.reports.layout import shortened, width, wrapped
@@ -51,6 +53,7 @@ UNDO_HINT = "To take it off again: crm-sync adopt --undo"
     "--crm",
     "crms",
     multiple=True,
+    metavar="CRM",
     shell_complete=crm_names,
     help="Add this CRM only; repeat it for several.",
 )
@@ -142,11 +145,16 @@ def _found(planned: Plan) -> Iterator[str]:
     yield (
         "There is no table contacts, so one is made."
         if table.created and planned.migrations
-        else f"Found {table.name}: about {table.rows:,} rows{parts}, {_size(table.bytes)}, PostgreSQL {table.server.split()[0]}."
+        else f"Found {table.name}: {_rows(table)}{_size(table.bytes)}{parts}, PostgreSQL {table.server.split()[0]}."
     )
     yield f"A row is identified by {table.key} ({table.key_type}), its address is {table.email} ({table.email_type})."
     for note in planned.notes:
         yield wrapped(f"{note}.", further="    ")
+
+
+def _rows(table: Table) -> str:
+    """Empty where PostgreSQL has no estimate yet, because the table was not analyzed."""
+    return f"about {table.rows:,} rows, " if table.rows or not table.bytes else ""
 
 
 def _statements(steps: Sequence[Step], pace: float | None) -> Iterator[str]:
@@ -199,8 +207,22 @@ def _undo(url: str, *, only_plan: bool, yes: bool) -> None:
         return
     if not yes:
         click.confirm("This cannot be undone. Go on?", abort=True)
+    roles = asyncio.run(worker_roles(url))
     take_off(url, say)
     click.echo("\nDone: nothing of crm-sync is left in this database.")
+    for role in roles:
+        click.echo(
+            wrapped(
+                f"The role {role} keeps what it was granted on your table. If it is for crm-sync only: DROP OWNED BY {role}; "
+                f"DROP ROLE {role}"
+            )
+        )
+
+
+async def worker_roles(url: str) -> list[str]:
+    """With the rights of a worker; none if there is no schema crm_sync."""
+    async with Database(url, size=1) as database:
+        return [row["role"] for row in await database.fetch(query("list_worker_roles"))]
 
 
 def _losses(planned: Undoing) -> Iterator[str]:

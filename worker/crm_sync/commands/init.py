@@ -169,7 +169,7 @@ class _Answers:
                 return found[0]
             raise ConfigurationError(f"which table is meant: set CONTACTS_TABLE to one of {', '.join(names)}")
         for table in found:
-            click.echo(f"  {table.name}, about {table.rows:,} rows")
+            click.echo(f"  {table.name}, about {table.rows:,} rows" if table.rows else f"  {table.name}")
         name = click.prompt("The table with the contacts", type=click.Choice(names), default=names[0], show_choices=False)
         return found[names.index(name)]
 

@@ -8,10 +8,9 @@ import click
 
 from crm_sync.adoption import migrations
 from crm_sync.adoption.adopt import adopt
-from crm_sync.commands.adopt import note_adoption, request_of, say
+from crm_sync.commands.adopt import note_adoption, request_of, say, worker_roles
 from crm_sync.environment import read
 from crm_sync.postgres.pool import Database
-from crm_sync.postgres.statements import query
 from crm_sync.settings import Settings
 from crm_sync.table.schema import read_schema
 
@@ -46,13 +45,8 @@ def migrate(*, only_check: bool, create: bool) -> None:
         return
     note_adoption(settings.session_url, None, len(done))
     click.echo(f"Done: {len(done)} changes.")
-    for role in asyncio.run(_worker_roles(settings)):
+    for role in asyncio.run(worker_roles(settings.session_url)):
         click.echo(f"Next, run what `crm-sync grants {role}` prints: a worker of this role needs rights on what is new.")
-
-
-async def _worker_roles(settings: Settings) -> list[str]:
-    async with Database(settings.session_url, size=1) as database:
-        return [row["role"] for row in await database.fetch(query("list_worker_roles"))]
 
 
 async def _check_table(settings: Settings) -> None:
