@@ -27,7 +27,7 @@ ANSWERS = {
     "sync": (PERSON, 0, "outcome"),
     "pause": (("brevo", "--reason", "a test"), 0, "brevo is paused for all workers: a test"),
     "resume": (("brevo",), 0, "brevo is not paused by hand"),
-    "match": (("brevo",), 0, "brevo: 1 looked up, 0 have their id now"),
+    "match": (("brevo",), 0, "brevo: 1 looked up, 0 matched"),
     "watch": (("brevo", "--columns", "email"), 0, "brevo watches email."),
     "unwatch": (("brevo",), 0, "brevo"),
     "on-delete": (("brevo", "keep"), 0, "brevo"),

@@ -64,7 +64,7 @@ async def test_a_row_without_an_address_is_found_by_its_key(app, account):
     await people(app, (None, "a-1"), ("", "a-2"), (None, None))
     code, said = await account.match()
     assert code == 0, said
-    assert f"2 looked up, 1 have their id now, 1 are unknown to {account.crm}" in said
+    assert f"2 looked up, 1 matched, 1 unknown to {account.crm}" in said
     assert "1 more without a valid address or key." in said
     assert await found(app, account.crm) == {(None, "a-1"): record, ("", "a-2"): None, (None, None): None}
 
@@ -119,7 +119,7 @@ async def test_hubspot_is_asked_by_key_and_then_by_address_for_a_hundred_at_a_ti
     await people(app, *((f"{number}@example.com", f"a-{number}") for number in range(250)))
     account.sandbox.requests.clear()
     _, said = await account.match()
-    assert "250 looked up, 150 have their id now, 100 are unknown" in said
+    assert "250 looked up, 150 matched, 100 unknown" in said
     asked = [(one.body["idProperty"], len(one.body["inputs"])) for one in account.sandbox.requests]
     assert sum(count for by, count in asked if by == "app_id") == 250
     assert sum(count for by, count in asked if by == "email") == 100
@@ -131,7 +131,7 @@ async def test_a_record_of_hubspot_with_the_address_and_another_key_is_not_taken
     account.put("ada@example.com", "a-9")
     await people(app, ("ada@example.com", "a-1"))
     _, said = await account.match()
-    assert "1 looked up, 0 have their id now, 0 are unknown to hubspot, 1 ambiguous." in said
+    assert "1 looked up, 0 matched, 0 unknown to hubspot, 1 ambiguous." in said
     assert "the record with its address has another key" in said
     assert await ids(app, "hubspot") == {}
 
@@ -158,7 +158,7 @@ async def test_a_contact_of_brevo_is_found_by_its_number_alone_unless_it_may_be_
     env = {**account.env, "BREVO_MATCH": "email", "BREVO_PHONE_ONLY": "true"}
     await app.execute("INSERT INTO contacts (phone) VALUES ('+49 30 123456')")
     _, said = await matched(env, "brevo")
-    assert ("1 ambiguous." if is_others else "1 have their id now") in said
+    assert ("1 ambiguous." if is_others else "1 matched") in said
     assert await app.fetchval("SELECT brevo_contact_id FROM contacts") == (None if is_others else str(record.id))
 
 
@@ -168,5 +168,5 @@ async def test_a_row_that_the_mapping_fails_for_spoils_no_page(app, account, tmp
     record = account.put("ben@example.com", "1")
     await people(app, ("ada@example.com", ""), (None, "x"))
     _, said = await account.match()
-    assert "1 looked up, 1 have their id now" in said
+    assert "1 looked up, 1 matched" in said
     assert await found(app, "brevo") == {("ada@example.com", ""): None, (None, "x"): record}

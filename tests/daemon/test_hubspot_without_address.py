@@ -197,13 +197,13 @@ async def test_compare_reads_it_by_its_id_or_the_property(app, url, hubspot, wor
     async with worker():
         await until(app, SETTLED)
     access = {**env, "HUBSPOT_BASE_URL": hubspot.url}
-    assert await run(url, "compare", "hubspot", **access) == (0, "hubspot: 3 compared, 0 differ, 0 are unknown to hubspot.")
+    assert await run(url, "compare", "hubspot", **access) == (0, "hubspot: 3 compared, 0 different, 0 unknown to hubspot.")
     moved = next(one for one in hubspot.contacts.values() if one.properties["app_id"] == "1")
     hubspot.account.erase(moved)
     hubspot.account.apply(hubspot.account.plan(None, {**moved.properties, "email": ADA, "firstname": "Eva"}, {}))
     code, said = await run(url, "compare", "hubspot", **access)
     assert code == 1
-    assert said.startswith("hubspot: 3 compared, 1 differ, 0 are unknown to hubspot.")
+    assert said.startswith("hubspot: 3 compared, 1 different, 0 unknown to hubspot.")
 
 
 async def test_match_finds_it_by_its_key(app, url, hubspot, env):

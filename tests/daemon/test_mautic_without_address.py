@@ -129,11 +129,11 @@ async def test_compare_finds_it_by_its_id_and_else_by_its_value(app, url, monkey
         await put(app, ("Ada", None, "7"), ("Bob", None, "8"), ("Cy", "cy@example.com", None))
         await flip(app, "email = NULL", "Cy")
         env = environment(url, **settings("mautic", crm.url), **env)
-        assert "3 compared, 0 differ, 0 are unknown" in (said := (await compare(env, "mautic"))[1]), said
+        assert "3 compared, 0 different, 0 unknown" in (said := (await compare(env, "mautic"))[1]), said
         ids = {row["first_name"]: row["mautic_contact_id"] for row in await app.fetch("SELECT * FROM contacts")}
         crm.account.edit(crm.contacts[int(ids["Bob"])], {"firstname": "Eve"})
         await app.execute("UPDATE contacts SET mautic_contact_id = '4711' WHERE first_name = 'Bob'")
-        assert "3 compared, 1 differ, 0 are unknown to mautic, 1 queued" in (
+        assert "3 compared, 1 different, 0 unknown to mautic, 1 queued" in (
             said := (await compare(env, "mautic", "--flip"))[1]
         ), said
         await until(app, SETTLED)

@@ -67,7 +67,7 @@ async def _match(configuration: Configuration, waits: Waits, crm: str, *, anew: 
 
         async with plan.account.open(plan.behind_the_lane(database, waits)) as client:
             if not client.keeps_records:
-                raise DeclinedError(f"{name} keeps no records that can be found")
+                raise DeclinedError(f"{name} cannot be matched: it keeps no records that can be looked up")
             await may_ask()
             matching = Matching(database, plan.table, plan.mapping, client.matched_by)
             if await matching.begin(anew=anew):

@@ -135,8 +135,8 @@ def _value(value: Any) -> str:
 def _counted(crm: str, drift: Drift) -> str:
     parts = [
         f"{drift.compared:,} compared",
-        f"{drift.differing:,} differ",
-        f"{drift.unknown:,} are unknown to {crm}",
+        f"{drift.differing:,} different",
+        f"{drift.unknown:,} unknown to {crm}",
         *([f"{drift.ambiguous:,} ambiguous"] if drift.ambiguous else []),
         *([f"{drift.opted_out:,} opted out"] if drift.opted_out else []),
         *([f"{drift.off_list:,} off a list"] if drift.off_list else []),

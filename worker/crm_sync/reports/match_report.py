@@ -29,8 +29,8 @@ def ended(crm: str, counts: MatchCounts) -> str:
 def _counted(crm: str, counts: MatchCounts) -> str:
     parts = [
         f"{counts.looked_for:,} looked up",
-        f"{counts.found:,} have their id now",
-        f"{counts.unknown:,} are unknown to {crm}",
+        f"{counts.found:,} matched",
+        f"{counts.unknown:,} unknown to {crm}",
         f"{counts.ambiguous:,} ambiguous",
         *([f"{counts.left_alone:,} left alone"] if counts.left_alone else []),
         *([f"{counts.unaddressed:,} more without a valid address or key"] if counts.unaddressed else []),
