@@ -44,7 +44,7 @@ def _section(name: str, parent: click.Context) -> Iterator[str]:
 
 def _options(command: click.Command, context: click.Context) -> Iterator[str]:
     records = [record for parameter in command.get_params(context) if (record := parameter.get_help_record(context))]
-    rows = [[code(names), sentence(meaning)] for names, meaning in records if "--help" not in names]
+    rows = [[code(names), sentence(meaning)] for names, meaning in records if meaning and "--help" not in names]
     if rows:
         yield table(["option", "meaning"], rows)
 

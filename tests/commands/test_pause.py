@@ -40,7 +40,7 @@ async def test_a_pause_stands_in_the_table_with_its_reason_by_the_clock_of_the_d
 
 
 async def test_a_pause_tells_a_new_user_what_happens_now_and_how_to_go_on(url):
-    said = done(url, "pause", "brevo", "--reason", "key rotation")
+    said = " ".join(done(url, "pause", "brevo", "--reason", "key rotation").split())
     assert "brevo is paused for all workers: key rotation" in said
     assert "Requests in flight end" in said
     assert "keep their place in line" in said

@@ -868,7 +868,7 @@ def environment(monkeypatch, tmp_path):
 def test_without_a_base_url_there_is_no_account_and_with_a_login_it_is_missed(environment):
     assert account() is None
     environment(BY_PASSWORD)
-    with pytest.raises(ConfigurationError, match=r"^MAUTIC_BASE_URL: not set, but MAUTIC_PASSWORD, MAUTIC_USERNAME"):
+    with pytest.raises(ConfigurationError, match=r"^MAUTIC_BASE_URL: not set, but MAUTIC_PASSWORD, MAUTIC_USERNAME are: "):
         account()
 
 

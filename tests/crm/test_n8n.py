@@ -842,7 +842,7 @@ def setting(monkeypatch):
 def test_without_a_url_there_is_no_account_and_with_all_but_that_it_is_missed(monkeypatch):
     assert account() is None
     monkeypatch.setenv("N8N_SIGNING_SECRET", SIGNING_SECRET)
-    with pytest.raises(ConfigurationError, match=r"^N8N_WEBHOOK_URL: not set, but N8N_SIGNING_SECRET"):
+    with pytest.raises(ConfigurationError, match=r"^N8N_WEBHOOK_URL: not set, but N8N_SIGNING_SECRET is: "):
         account()
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import re
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from enum import Enum
@@ -217,7 +217,7 @@ async def _fields(database: Database, wanted: LaneConfiguration, mapping: FieldM
     if compared.unknown is not None:
         note = f"they cannot be compared with the mapping, because the CRM does not say which it has: {compared.unknown}"
         yield Finding(f"{crm} fields", Verdict.WARNING, note)
-    elif compared.known is not None and not compared.misfits:
+    elif compared.known and not compared.misfits:
         yield Finding(f"{crm} fields", Verdict.OK, f"the account has all {compared.known}, and accepts the values sent to them")
     for misfit in compared.misfits:
         yield Finding(f"{crm} field {misfit.name}", Verdict.WRONG, misfit.words)
@@ -281,7 +281,11 @@ async def _ear(settings: Settings, database: Database) -> str:
 async def _told(database: Database, plan: LanePlan) -> str:
     mapping = plan.mapping
     notes = [*mapping.notes, await clearing_note(database, plan.table, mapping)]
-    return ". ".join([f"email and {len(mapping.fields)} fields: {', '.join(mapping.fields)}", *filter(None, notes)])
+    return ". ".join([f"email and {_fields_named(mapping.fields)}", *filter(None, notes)])
+
+
+def _fields_named(names: Collection[str]) -> str:
+    return f"{len(names)} field{'s'[: len(names) != 1]}: {', '.join(names)}" if names else "no other field"
 
 
 async def _credentials(database: Database, wanted: LaneConfiguration, keys: Sequence[str]) -> str:

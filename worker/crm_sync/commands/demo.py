@@ -58,7 +58,9 @@ class Result:
 
 
 @click.command()
-@click.option("--contacts", default=10_000, show_default=True, type=click.IntRange(200, 1_000_000), help="How many contacts.")
+@click.option(
+    "--contacts", default=10_000, show_default=True, metavar="N", type=click.IntRange(200, 1_000_000), help="How many contacts."
+)
 @click.option("--keep", is_flag=True, help="Open the console too, and keep everything running until Ctrl-C.")
 def demo(*, contacts: int, keep: bool) -> None:
     """Delivers sample contacts to four sandbox CRMs, from an embedded PostgreSQL, with a real worker process.
@@ -232,12 +234,12 @@ def _tell_what_became(console: Console, results: Mapping[str, Result]) -> None:
     for state in sorted({state for counts in codes.values() for state in counts}, key=str):
         title = f"{state[0]}: {state[1]}" if state[1] else state[0]
         table.add_row(title, *(f"{codes[crm][state]:,}" if codes[crm][state] else "" for crm in results))
-    table.add_row("records there (an address is one)", *(f"{len(result.records):,}" for result in results.values()))
+    table.add_row("records in the CRM (one an address)", *(f"{len(result.records):,}" for result in results.values()))
     table.add_section()
     table.add_row("requests", *(f"{result.requests:,}" for result in results.values()))
-    table.add_row("contacts a second, all at once", *(f"{result.rate:,.0f}" for result in results.values()))
+    table.add_row("contacts a second, with all others", *(f"{result.rate:,.0f}" for result in results.values()))
     medians = (statistics.median(result.latencies) for result in results.values())
-    table.add_row("flip to CRM, idle: median, ms", *(f"{median:.1f}" for median in medians))
+    table.add_row("from flip to CRM, if idle (median, ms)", *(f"{median:.1f}" for median in medians))
     console.print(table)
 
 

@@ -60,7 +60,9 @@ class Page:
 @click.command()
 @failure_options
 @keys_option
-@click.option("--limit", default=PAGE, show_default=True, type=click.IntRange(1, LARGEST_PAGE), help="Contacts per page.")
+@click.option(
+    "--limit", default=PAGE, show_default=True, metavar="N", type=click.IntRange(1, LARGEST_PAGE), help="Contacts per page."
+)
 @click.option("--after", metavar="CRM:KEY", help="The page after this contact, as the previous page prints it.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
 def failed(

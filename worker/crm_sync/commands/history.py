@@ -32,9 +32,14 @@ TO_READ = Needs(
 
 @click.command()
 @named_contact
-@click.option("--crm", help="For this CRM only.")
+@click.option("--crm", metavar="CRM", help="For this CRM only.")
 @click.option(
-    "--limit", default=PAGE, show_default=True, type=click.IntRange(1, LARGEST_PAGE), help="How many lines, the latest first."
+    "--limit",
+    default=PAGE,
+    show_default=True,
+    metavar="N",
+    type=click.IntRange(1, LARGEST_PAGE),
+    help="How many lines, the latest first.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
 def history(*, contact: NamedContact, crm: str | None, limit: int, as_json: bool) -> None:
@@ -64,7 +69,7 @@ async def _history(settings: Settings, contact: NamedContact, crm: str | None, l
         tables = {**schema.lanes, **schema.countable}
         name = installed(crm, [*schema.lanes, *schema.faults], "--crm") if crm else None
         if not tables:
-            raise DeclinedError("no CRM's columns are whole, so no contact can be found: run `crm-sync check`")
+            raise DeclinedError("no CRM's columns are complete, so no contact can be found: run `crm-sync check`")
         found = await find_contacts(database, tables, contact, look_s=PATIENCE_S)
         # A key means the same in every CRM. A key that no row has any more may still have a history.
         table, keys = next(iter(tables.values())), list(found.keys)

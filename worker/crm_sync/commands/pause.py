@@ -9,6 +9,7 @@ from crm_sync.core.text import clean
 from crm_sync.environment import read
 from crm_sync.reports.completing import crm_names
 from crm_sync.reports.lane_state import TO_PAUSE, LaneState, read_lane_state
+from crm_sync.reports.layout import wrapped
 from crm_sync.reports.rights import database_for
 from crm_sync.settings import Settings
 from crm_sync.telling import deeds
@@ -41,10 +42,12 @@ def pause(*, crm: str, reason: str) -> None:
         click.echo(f"{after.crm} was paused already, since {since}, {before.words}")
         click.echo(f"The reason is now: {reason}\nThe former one is kept in crm_sync.events. One resume ends the pause for both.")
     click.echo(
-        "Requests in flight end, and no new one is started, even after a restart. "
-        "Contacts keep their place in line, and flips are still accepted.\n"
-        f"To go on: crm-sync resume {after.crm}"
+        wrapped(
+            "Requests in flight end, and no new one is started, even after a restart. Contacts keep their place in line, and "
+            "flips are still accepted."
+        )
     )
+    click.echo(f"To go on: crm-sync resume {after.crm}")
     deeds.tell(problem)
 
 

@@ -30,7 +30,7 @@ PATIENCE_S = 60.0  # the address may have no index, and the table many millions 
 
 @click.command()
 @named_contact
-@click.option("--crm", shell_complete=crm_names, help="For this CRM only.")
+@click.option("--crm", metavar="CRM", shell_complete=crm_names, help="For this CRM only.")
 def preview(*, contact: NamedContact, crm: str | None) -> None:
     """Shows the exact request that would be sent for a contact, and what would happen. Sends nothing and changes nothing.
 

@@ -15,10 +15,10 @@ from crm_sync.daemon.process import serve
 def run() -> None:
     """Runs the worker until it is stopped.
 
-    SIGTERM or SIGINT drains it: requests in flight have SHUTDOWN_GRACE_S seconds to finish, and what was not sent goes back in
-    line. A second signal ends it immediately, and loses nothing either. SIGHUP reads .env, credentials and MAPPING_FILE again. If
-    the configuration of one CRM is not valid, that lane keeps its former one; if what all CRMs share is not valid, nothing
-    changes.
+    SIGTERM or SIGINT stops it without losing anything: requests in flight have SHUTDOWN_GRACE_S seconds to finish, and what
+    was not sent goes back in line. A second signal ends it immediately, and loses nothing either. SIGHUP reads .env,
+    credentials and MAPPING_FILE again. If the configuration of one CRM is not valid, that lane keeps its former one; if what
+    all CRMs share is not valid, nothing changes.
 
     \b
     Example:

@@ -13,7 +13,12 @@ from crm_sync.sandbox.server import Sandbox
 @click.command()
 @click.argument("crm", type=click.Choice(list(UNLIMITED)))
 @click.option(
-    "--port", default=0, show_default=True, type=click.IntRange(0, 65_535), help="The port to listen on; 0 takes a free one."
+    "--port",
+    default=0,
+    show_default=True,
+    metavar="PORT",
+    type=click.IntRange(0, 65_535),
+    help="The port to listen on; 0 takes a free one.",
 )
 @click.option("--limits", is_flag=True, help="With the vendor's own limits for a free account.")
 @click.option("--misbehave", is_flag=True, help="Answer some requests with 429, with an error, or not at all.")

@@ -52,7 +52,7 @@ COLUMNS = (
 
 @click.command()
 @named_contact
-@click.option("--crm", shell_complete=crm_names, help="To this CRM only, even if the contact is not wanted there.")
+@click.option("--crm", metavar="CRM", shell_complete=crm_names, help="To this CRM only, even if the contact is not wanted there.")
 @click.make_pass_decorator(Waits, ensure=True)
 def sync(waits: Waits, *, contact: NamedContact, crm: str | None) -> None:
     """Sends one contact now, as a worker does, and shows each request, its answer, and the row afterwards.

@@ -12,7 +12,7 @@ SCOPES = ("read", "flip", "operate")
 @click.command()
 @click.argument("name")
 @click.option("--scope", "scopes", multiple=True, type=click.Choice(SCOPES), help="What it allows; read if none is named.")
-@click.option("--role", help="The database role whose rights apply to its requests.")
+@click.option("--role", metavar="ROLE", help="The database role whose rights apply to its requests.")
 def token(*, name: str, scopes: tuple[str, ...], role: str | None) -> None:
     """Makes a token called NAME, and prints it once, with the section for CONSOLE_TOKENS_FILE.
 

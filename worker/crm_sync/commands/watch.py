@@ -12,6 +12,7 @@ from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.translation import reason
 from crm_sync.reports.completing import crm_names
+from crm_sync.reports.layout import wrapped
 from crm_sync.reports.mapped_columns import columns_read
 from crm_sync.reports.rights import database_for
 from crm_sync.reports.table_changes import change
@@ -21,15 +22,16 @@ from crm_sync.telling import deeds
 
 _WRONG_COLUMN = (asyncpg.UndefinedColumnError, asyncpg.InvalidColumnReferenceError)
 
-HAPPENS_NOW = """\
-From now on a contact that is Complete goes out again when one of these changes, no matter who changes it. Many changes
-before it is claimed are one delivery; one while it is in flight is delivered after it. What changed before now is not sent:
-flip those."""
+HAPPENS_NOW = (
+    "From now on, a contact that is Complete is sent again when one of these changes, no matter who changes it. Several changes "
+    "while it is in line are one delivery; a change while it is in flight is delivered after it. What changed before now is not "
+    "sent: set those contacts to Queued."
+)
 
 
 @click.command()
 @click.argument("crm", shell_complete=crm_names)
-@click.option("--columns", required=True, help="Comma-separated columns whose changes are sent to CRM: email,name")
+@click.option("--columns", required=True, metavar="NAMES", help="Comma-separated columns whose changes are sent to CRM.")
 @click.make_pass_decorator(Waits, ensure=True)
 def watch(waits: Waits, *, crm: str, columns: str) -> None:
     """Sends contacts to CRM again whenever one of these columns changes, until `crm-sync unwatch CRM`.
@@ -59,7 +61,7 @@ async def _watch(configuration: Configuration, waits: Waits, crm: str, columns: 
     formerly = f" Before, it watched {', '.join(before.columns)}." if before else ""
     return [
         f"{name} watches {', '.join(columns)}.{formerly}",
-        HAPPENS_NOW,
+        wrapped(HAPPENS_NOW),
         *_notes(columns, sent, "MAPPING_FILE" if settings.mapping_file else "the built-in mapping"),
         f"To end it: crm-sync unwatch {name}",
     ]

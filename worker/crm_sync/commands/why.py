@@ -45,7 +45,7 @@ class Answer:
 
 @click.command()
 @named_contact
-@click.option("--crm", shell_complete=crm_names, help="For this CRM only.")
+@click.option("--crm", metavar="CRM", shell_complete=crm_names, help="For this CRM only.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, with all facts, for scripts.")
 def why(*, contact: NamedContact, crm: str | None, as_json: bool) -> None:
     """Says why a contact is, or is not, in each CRM: one sentence, what to do, and the proof.

@@ -109,7 +109,9 @@ def require_none(url_setting: str, settings: SettingsModel) -> None:
     ConfigurationError.
     """
     if half := [name.upper() for name in sorted(settings.model_fields_set)]:
-        raise ConfigurationError(f"{url_setting}: not set, but {', '.join(half)}: set it too, or unset the others")
+        raise ConfigurationError(
+            f"{url_setting}: not set, but {', '.join(half)} {'is' if len(half) == 1 else 'are'}: set all of them, or none"
+        )
 
 
 def _port(url: str) -> int:

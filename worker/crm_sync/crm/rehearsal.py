@@ -60,7 +60,7 @@ async def rehearse(account: Account, contact: Contact, *, if_empty: Collection[s
 async def idle_client(account: Account, nowhere: "_Nowhere | None" = None) -> AsyncIterator[Client]:
     """The client, over a wire that leads nowhere. Raises DeclinedError if it has a transport of its own."""
     if account.witnessed is None:
-        raise DeclinedError("the client of this CRM has a transport of its own, so it would really send")
+        raise DeclinedError("its client does not send over the HTTP client of crm-sync, so a preview would really send")
     nowhere = nowhere or _Nowhere(())
     async with account.witnessed(nowhere, nowhere)(UNLIMITED) as client:
         yield client

@@ -140,7 +140,9 @@ class LaneBreaker:
     async def _row(self) -> asyncpg.Record:
         rows = await self._database.fetch(query("read_breaker"), self._crm)
         if not rows:
-            raise ConfigurationError(f"{self._crm} is no longer installed on the contacts table: see `crm-sync migrate`")
+            raise ConfigurationError(
+                f"{self._crm} is not installed on the contacts table: run `crm-sync adopt --crm {self._crm}`"
+            )
         return rows[0]
 
     def _learn(self, breaker: Breaker, revision: int, now: float, *, held: bool, ours: bool = False) -> None:

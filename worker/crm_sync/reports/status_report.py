@@ -116,7 +116,7 @@ def _counts(lanes: Sequence[LaneStatus], alive: int, *, short: bool = False) -> 
         if not short or state not in UNIMPORTANT or any(getattr(lane, state) for lane in lanes):
             row(title, lambda lane, state=state: _count(lane, state))  # type: ignore[misc]
     if any(lane.lost for lane in lanes):
-        row("of no worker", lambda lane: f"{lane.lost:,}")
+        row("worker is gone", lambda lane: f"{lane.lost:,}")
     if not short:
         table.add_section()
     row("oldest ready", lambda lane: "" if lane.oldest_ready_s is None else _age(lane.oldest_ready_s))
@@ -128,8 +128,8 @@ def _counts(lanes: Sequence[LaneStatus], alive: int, *, short: bool = False) -> 
         row("ends at", _ends_at)
     if not short and any(lane.on_delete != "keep" or lane.deletions_waiting or lane.deletions_failed for lane in lanes):
         table.add_section()
-        row("deleted, to tell", lambda lane: _count(lane, "deletions_waiting"))
-        row("deleted, in error", lambda lane: _count(lane, "deletions_failed"))
+        row("deletions waiting", lambda lane: _count(lane, "deletions_waiting"))
+        row("deletions failed", lambda lane: _count(lane, "deletions_failed"))
     return table
 
 

@@ -35,7 +35,7 @@ def proof(verdict: Verdict) -> Iterator[tuple[str, str]]:
 
 
 def _name(crm: str, column: str) -> str:
-    return {"remote_id": "id", "error": f"{crm}_processing_error"}.get(column, f"{crm}_{column}")
+    return {"remote_id": "record id", "error": f"{crm}_processing_error"}.get(column, f"{crm}_{column}")
 
 
 def _written(value: object) -> str:

@@ -40,7 +40,7 @@ def read_field(crm: str, name: str, value: object) -> FieldOptions:
     if empty not in (None, KEEP, CLEAR):
         raise ConfigurationError(f'{where}: empty must be "{KEEP}" or "{CLEAR}"')
     if empty == CLEAR and name.lower() == "email":
-        raise ConfigurationError(f'{where}: the address is never cleared: take out empty = "{CLEAR}"')
+        raise ConfigurationError(f'{where}: the address is never cleared: remove empty = "{CLEAR}"')
     if not isinstance(subscribe, bool):
         raise ConfigurationError(f"{where}: subscribe must be true or false")
     if sets not in (None, IF_EMPTY):

@@ -80,7 +80,7 @@ def require_channels(environment: Environment) -> AlertSettings:
         half := settings.model_fields_set & {"alert_webhook_secret", "alert_webhook_format"}
     ):
         named = ", ".join(name.upper() for name in sorted(half))
-        raise ConfigurationError(f"ALERT_WEBHOOK_URL: not set, but {named}: set it too, or none of them")
+        raise ConfigurationError(f"ALERT_WEBHOOK_URL: not set, but {named} is: set both, or neither")
     return settings
 
 
