@@ -1,8 +1,11 @@
 """Wheel and sdist, built once per test process, and the tools that check a release."""
 
+import atexit
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,12 +15,16 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LOCKED = ROOT / ".requirements"
 PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
+# Most modules of an environment are imported by no test: compiling all of them takes longer than installing them.
+INSTALL = ("install", "--no-compile")
 TIMEOUT_S = 300
 
 
 @cache
-def built(folder: Path) -> tuple[Path, Path]:
+def built() -> tuple[Path, Path]:
     """(wheel, sdist)"""
+    folder = Path(tempfile.mkdtemp(prefix="crm-sync-built-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     make = [sys.executable, "-m", "hatchling", "build", "--directory", folder]
     subprocess.run(make, cwd=ROOT, check=True, capture_output=True, timeout=TIMEOUT_S)
     [wheel], [sdist] = folder.glob("*.whl"), folder.glob("*.tar.gz")

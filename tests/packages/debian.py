@@ -20,7 +20,7 @@ def package(folder: Path) -> Path:
     for tool, name in NEEDED.items():
         if shutil.which(tool) is None:
             pytest.skip(f"there is no {tool} here (it comes with the package {name})")
-    command = [ROOT / "deploy" / "build-deb", built(folder)[0], folder]
+    command = [ROOT / "deploy" / "build-deb", built()[0], folder]
     made = subprocess.run(command, capture_output=True, text=True, timeout=BUILD_TIMEOUT_S, check=False)
     assert made.returncode == 0, (made.stdout + made.stderr)[-3000:]
     [deb] = folder.glob("*.deb")

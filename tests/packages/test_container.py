@@ -29,7 +29,7 @@ CONTAINERFILE = ROOT / "deploy" / "Containerfile"
 def made(tmp_path_factory):
     try:
         with tree(tmp_path_factory.mktemp("base")) as base:
-            wheel, _ = built(tmp_path_factory.mktemp("built"))
+            wheel, _ = built()
             with container(tmp_path_factory.mktemp("container"), base.folder, wheel) as ready:
                 yield ready
     except NotHereError as reason:

@@ -4,7 +4,7 @@ import shutil
 import subprocess
 import sys
 
-from tests.packages.built import PIP, ROOT, TIMEOUT_S, built, constraints, ran
+from tests.packages.built import INSTALL, PIP, ROOT, TIMEOUT_S, built, constraints, ran
 from tests.tiers import slow
 
 pytestmark = slow
@@ -13,13 +13,13 @@ REGISTERED = "from crm_sync.crm.registry import known; import crm_sync.testing; 
 
 
 def test_a_plug_in_is_found_beside_the_wheel_and_keeps_the_contract(tmp_path):
-    wheel, _ = built(tmp_path / "dist")
+    wheel, _ = built()
     make = (sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", tmp_path / "plug-in")
     subprocess.run(make, cwd=EXAMPLE, check=True, capture_output=True, timeout=TIMEOUT_S)
     [plug_in] = (tmp_path / "plug-in").glob("*.whl")
     ran(sys.executable, "-m", "venv", "--without-pip", "bare", cwd=tmp_path)
     into = tmp_path / "bare" / "bin" / "python"
-    install = (*PIP, "--python", into, "install", "--constraint", constraints(tmp_path))
+    install = (*PIP, "--python", into, *INSTALL, "--constraint", constraints(tmp_path))
     ran(*install, wheel, plug_in, cwd=tmp_path)
 
     # Without pytest: importing the kit does not need it.

@@ -9,15 +9,15 @@ import pytest
 
 from crm_sync import __version__
 from crm_sync.cli import COMMANDS
-from tests.packages.built import PIP, ROOT, built, constraints, module, ran, tool
+from tests.packages.built import INSTALL, PIP, ROOT, built, constraints, module, ran, tool
 from tests.tiers import slow
 
 pytestmark = slow
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    return built(tmp_path_factory.mktemp("built"))[0]
+def wheel():
+    return built()[0]
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_its_commands_and_its_sql_are_found(beside):
 
 def test_the_package_index_would_take_it_and_the_sdist(tmp_path):
     module("twine")
-    wheel, sdist = built(tmp_path)
+    wheel, sdist = built()
     said = ran(sys.executable, "-m", "twine", "check", "--strict", wheel, sdist, cwd=tmp_path)
     assert said.count("PASSED") == 2
 
@@ -72,7 +72,7 @@ def test_it_works_in_an_environment_with_nothing_else(wheel, tmp_path):
     """With the demo, so that everything the worker imports is included: a real worker, a real PostgreSQL."""
     ran(sys.executable, "-m", "venv", "--without-pip", "bare", cwd=tmp_path)
     into = tmp_path / "bare" / "bin" / "python"
-    ran(*PIP, "--python", into, "install", "--constraint", constraints(tmp_path), f"{wheel}[demo]", cwd=tmp_path)
+    ran(*PIP, "--python", into, *INSTALL, "--constraint", constraints(tmp_path), f"{wheel}[demo]", cwd=tmp_path)
     command = into.with_name("crm-sync")
     works(command, tmp_path)
     modules = [f"crm_sync.commands.{name.replace('-', '_')}" for name in COMMANDS]
@@ -96,7 +96,7 @@ def lists_itself(interpreter, folder):
 def test_pipx_installs_it(wheel, tmp_path):
     module("pipx")
     homes = {"PIPX_HOME": str(tmp_path / "pipx"), "PIPX_BIN_DIR": str(tmp_path / "bin"), "PIPX_DEFAULT_PYTHON": sys.executable}
-    how = f"--constraint={constraints(tmp_path)}"
+    how = f"--no-compile --constraint={constraints(tmp_path)}"
     ran(sys.executable, "-m", "pipx", "install", f"--pip-args={how}", wheel, cwd=tmp_path, **homes)
     works(tmp_path / "bin" / "crm-sync", tmp_path)
 
