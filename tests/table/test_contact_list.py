@@ -2,6 +2,7 @@
 
 import pytest
 
+from crm_sync.errors import TooSlowError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import render
 from crm_sync.table.contact_list import ContactList, Wanted
@@ -52,6 +53,43 @@ async def test_a_page_of_few_among_many_ends_when_its_time_is_over_and_says_how_
     page = await ContactList(database, table, stretch=2, patience_s=0.0).page(Wanted(states=["Skipped"]), limit=5)
     assert (page.contacts, page.looked) == ([], 2)
     assert page.following == await app.fetchval("SELECT id FROM contacts ORDER BY id OFFSET 1 LIMIT 1")
+
+
+class SlowTable:
+    """A database with an endless table of which none matches.
+
+    per_s: contacts that it reads in a second. longest_s: that a statement may take.
+    """
+
+    def __init__(self, per_s: float, longest_s: float = 2.0) -> None:
+        self.per_s, self.longest_s = per_s, longest_s
+        self.now_s = 0.0
+        self.stretches: list[int] = []
+
+    async def fetch(self, _statement, after, _states, _codes, stretch, _room):
+        self.stretches.append(stretch)
+        self.now_s += min(stretch / self.per_s, self.longest_s)
+        if stretch / self.per_s > self.longest_s:
+            raise TooSlowError("canceling statement due to statement timeout")
+        last = (after or 0) + stretch
+        return [{"looked": stretch, "last": last, "last_key": str(last), "id": None}]
+
+
+@pytest.mark.parametrize("per_s", [300, 5_000, 1_000_000])
+async def test_however_slow_a_disk_is_a_page_takes_a_moment(table, per_s):
+    slow = SlowTable(per_s)
+    page = await ContactList(slow, table, patience_s=0.2, clock=lambda: slow.now_s).page(Wanted(states=["Error"]), limit=50)
+    assert (page.looked, page.following) == (sum(slow.stretches), page.looked)
+    assert slow.now_s <= 0.2 + max(0.2, slow.stretches[0] / per_s)
+
+
+async def test_a_stretch_that_takes_too_long_ends_the_page_before_it(table):
+    slow = SlowTable(9_000)
+    contacts = ContactList(slow, table, patience_s=10.0, clock=lambda: 0.0)  # which cannot tell that the stretches take long
+    page = await contacts.page(Wanted(states=["Error"]), limit=50)
+    assert (page.looked, page.following, page.following_key) == (6_200, 6_200, "6200")
+    with pytest.raises(TooSlowError):
+        await ContactList(SlowTable(10), table).page(Wanted(states=["Error"]), limit=50)
 
 
 async def test_contacts_are_listed_by_the_code_of_their_failure(app, database, table):

@@ -5,11 +5,12 @@ table after another, until it is full or its time is over. Then it says how far 
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from crm_sync.errors import TooSlowError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import render
 from crm_sync.table.adopted_table import LaneTable
@@ -61,10 +62,19 @@ class Page:
 class ContactList:
     """For one CRM. Every method raises as Database.fetch does."""
 
-    def __init__(self, database: Database, table: LaneTable, *, stretch: int = STRETCH, patience_s: float = PATIENCE_S) -> None:
+    def __init__(
+        self,
+        database: Database,
+        table: LaneTable,
+        *,
+        stretch: int = STRETCH,
+        patience_s: float = PATIENCE_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._database = database
         self._stretch = stretch
         self._patience_s = patience_s
+        self._clock = clock
         # Two statements, because a single one for both cases would be planned as if it had to read from the start.
         self._first = render("list_contacts", {**table.variables, "beyond": f"$1::{table.variables['id_type']} IS NULL"})
         beyond = f"{table.variables['id']} {table.variables['is_after']} $1::{table.variables['id_type']}"
@@ -75,14 +85,25 @@ class ContactList:
         self._count_failed = render("count_wanted_contacts", {**table.variables, "failed": failed})
 
     async def page(self, wanted: Wanted, *, after: Any | None = None, limit: int) -> Page:
-        """At most limit contacts, after a key. The first stretch is short, which is usually enough."""
+        """At most limit contacts, after a key. The first stretch is short, which is usually enough.
+
+        A stretch is as long as can be read in time, by what the one before took: contacts in the order of their keys may be all
+        over a disk. If one takes too long all the same, the page ends before it.
+        """
         found: list[Listed] = []
-        looked, deadline = 0, time.monotonic() + self._patience_s
+        looked, after_key, began = 0, None, self._clock()
         stretch = min(self._stretch, FIRST * limit)
         while True:
             room = limit + 1 - len(found)
             statement = self._first if after is None else self._next
-            rows = await self._database.fetch(statement, after, wanted.states, wanted.codes, stretch, room)
+            asked = self._clock()
+            try:
+                rows = await self._database.fetch(statement, after, wanted.states, wanted.codes, stretch, room)
+            except TooSlowError:
+                if not looked:
+                    raise
+                return Page(found, looked, after, after_key)
+            took_s = self._clock() - asked
             read = rows[0]["looked"] or 0
             found += [Listed(*(row[name] for name in Listed.__slots__)) for row in rows if row["id"] is not None]
             looked += read
@@ -91,8 +112,9 @@ class ContactList:
             if read < stretch:
                 return Page(found, looked, None, None)
             after, after_key = rows[0]["last"], rows[0]["last_key"]
-            stretch = min(self._stretch, GROWTH * stretch)
-            if time.monotonic() > deadline:
+            in_time = int(stretch * self._patience_s / took_s) if took_s else self._stretch
+            stretch = max(1, min(self._stretch, GROWTH * stretch, in_time))
+            if self._clock() > began + self._patience_s:
                 return Page(found, looked, after, after_key)
 
     async def count(self, wanted: Wanted, most: int) -> int:
