@@ -84,6 +84,21 @@ async def test_no_other_page_has_a_browser_change_anything(app, signed_in, heade
     assert (await read(app, contact))["sync_status"] == "New"
 
 
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+@pytest.mark.parametrize("path", ["", "find?q=ada@example.com", "v1/crms"])
+async def test_no_other_page_has_a_browser_load_anything(signed_in, site, path):
+    for kind in ("image", "iframe", "empty", "script"):
+        mode = "navigate" if kind == "iframe" else "no-cors"
+        headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": mode, "Sec-Fetch-Dest": kind, "Authorization": f"Bearer {TOKEN}"}
+        assert (await signed_in.get(path, headers=headers))[0] == 403
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "none", "same-origin"])
+async def test_a_link_from_anywhere_leads_to_a_page(signed_in, site):
+    headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    assert (await signed_in.get("", headers=headers))[0] == 200
+
+
 async def test_an_older_browser_says_where_it_comes_from(app, signed_in):
     contact = await insert(app, "New")
     origin = {"Origin": signed_in.where.rstrip("/")}

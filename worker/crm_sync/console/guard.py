@@ -74,6 +74,8 @@ class Guard:
         path = request.path.removeprefix(self.base)
         if path.startswith(("/static/", "/livez")):
             return await handler(request)
+        if not _is_for_a_person(request):
+            raise web.HTTPForbidden(text="A page elsewhere may link to the console, and may not load anything of it.\n")
         is_api = path == PREFIX or path.startswith(f"{PREFIX}/")
         visitor = self._bearer(request) if is_api else self._of_browser(request)
         if request.method not in SAFE and not self._is_our_page(request, is_api=is_api):
@@ -148,3 +150,13 @@ def _host_of(origin: str) -> str:
         return urlsplit(origin).netloc
     except ValueError:
         return ""
+
+
+def _is_for_a_person(request: web.Request) -> bool:
+    """Not a picture, a frame or a script of a page elsewhere. Behind a proxy that signs people in, it would be answered, and each
+    could have the whole contacts table read.
+    """
+    headers = request.headers
+    if headers.get("Sec-Fetch-Site") not in ("cross-site", "same-site"):
+        return True
+    return (headers.get("Sec-Fetch-Mode"), headers.get("Sec-Fetch-Dest")) == ("navigate", "document")
