@@ -241,12 +241,25 @@ async def test_the_door_can_be_used_by_everybody(browser, visit, scheme):
         await picture(page, f"login-{scheme}")
 
 
-async def test_no_page_is_wider_than_a_telephone(browser, signed_in, filled):
-    async with page_of(browser, signed_in, viewport=NARROW) as page:
+# A telephone, a page at 200 % on a screen of 1280 pixels, and a tablet.
+@pytest.mark.parametrize("width", [NARROW["width"], 640, 1024])
+async def test_no_page_is_wider_than_its_window_nor_than_a_telephone(browser, signed_in, filled, width):
+    async with page_of(browser, signed_in, viewport={**NARROW, "width": width}) as page:
         async for name in visited(page, signed_in, filled):
-            assert await page.evaluate("document.scrollingElement.scrollWidth") <= NARROW["width"], name
+            assert await page.evaluate("document.scrollingElement.scrollWidth") <= width, name
             assert await page.evaluate(SIDEWAYS) == [], name
-            await picture(page, f"{name}-narrow")
+            if width == NARROW["width"]:
+                await picture(page, f"{name}-narrow")
+
+
+async def test_a_number_of_the_overview_is_in_one_line(browser, signed_in, filled):
+    async with page_of(browser, signed_in) as page:
+        for path in ("", "crms/brevo"):
+            await page.goto(signed_in.where + path)
+            await page.evaluate("document.querySelectorAll('.figures dd').forEach(one => { one.textContent = '≈48,123,699' })")
+            for number in await page.locator(".figures dd").all():
+                assert (await number.bounding_box())["height"] < 40
+            assert await page.evaluate("document.scrollingElement.scrollWidth") <= WIDE["width"]
 
 
 async def test_what_to_do_with_a_contact_is_in_one_line_on_the_narrowest_telephone(browser, signed_in, filled):

@@ -2,6 +2,8 @@
 
 import pytest
 
+from crm_sync.errors import TooSlowError
+from crm_sync.postgres.visiting import ReadOnly
 from tests.console.test_pages import text_of
 from tests.steps import insert
 
@@ -36,3 +38,22 @@ async def test_no_page_of_the_search_names_an_option_of_a_command(app, signed_in
 async def test_an_address_of_blanks_is_none(app, signed_in):
     contact = await insert(app, "New", " ")
     assert "No address" in text_of((await signed_in.get(f"contacts/{contact}"))[1])
+
+
+async def test_addresses_that_were_not_searched_are_not_said_to_be_nobodys(app, signed_in, monkeypatch):
+    async def slow(*_arguments):
+        raise TooSlowError("canceling statement due to statement timeout")
+
+    await app.execute("DROP INDEX IF EXISTS idx_contacts_email")
+    monkeypatch.setattr(ReadOnly, "fetch_within", slow)
+    await insert(app, "New", "ada@example.com")
+    said = text_of((await signed_in.get("find?q=ada@example.com"))[1])
+    assert "No contacts for" not in said
+    assert "A contact may still have this address." in said
+    assert "CREATE INDEX CONCURRENTLY" in said
+
+
+async def test_addresses_that_were_searched_are_said_to_be_nobodys(app, signed_in):
+    await insert(app, "New", "ada@example.com")
+    said = text_of((await signed_in.get("find?q=grace@example.com"))[1])
+    assert "No contacts for" in said

@@ -7,6 +7,7 @@ import pytest
 
 from crm_sync.postgres import locks
 from crm_sync.reports import snapshot_counts
+from crm_sync.table.contact_list import ContactList
 from tests.console.running import visiting
 from tests.steps import insert, read
 from tests.table.test_failed_contacts import fails
@@ -156,6 +157,22 @@ async def test_all_that_match_change_after_a_preview_that_counts_them(app, signe
     assert "5 contacts changed." in text_of(page)
     counts = await app.fetch("SELECT brevo_sync_status::text, count(*) FROM contacts GROUP BY 1 ORDER BY 1")
     assert [tuple(row) for row in counts] == [("New", 2), ("Queued", 5)]
+
+
+async def test_contacts_with_a_code_say_what_it_means_and_what_to_do(app, signed_in):
+    await fails(app, error="REJECTED: no")
+    said = text_of((await signed_in.get("contacts?crm=brevo&code=REJECTED"))[1])
+    assert "REJECTED: the CRM refused this contact. To do: correct what the CRM's message names" in said
+    assert (await signed_in.get("contacts?crm=brevo&code=OF_SOMEBODY_ELSE"))[0] == 200
+
+
+async def test_a_page_of_contacts_that_is_not_full_says_among_how_many(app, signed_in, monkeypatch):
+    for number in range(210):
+        await insert(app, "New", f"{number}@example.com")
+    await app.execute("UPDATE contacts SET brevo_sync_status = 'Skipped' WHERE id = (SELECT min(id::text)::uuid FROM contacts)")
+    monkeypatch.setattr(ContactList.__init__, "__kwdefaults__", {**ContactList.__init__.__kwdefaults__, "patience_s": 0.0})
+    said = text_of((await signed_in.get("contacts?crm=brevo&state=Skipped"))[1])
+    assert "1 contact of brevo among 200 that were read, in the order of their keys" in said
 
 
 async def test_failures_go_out_again_after_a_preview(app, signed_in):

@@ -17,7 +17,7 @@ from crm_sync.console.followed import Turns, mark_of_page, mark_of_rows, pending
 from crm_sync.console.guard import VISITOR
 from crm_sync.console.said_fields import Said, SaidFields
 from crm_sync.console.timeline import Moment, of_attempt, of_event
-from crm_sync.core.codes import Code
+from crm_sync.core.codes import Code, known_code
 from crm_sync.errors import ConfigurationError, DeclinedError
 from crm_sync.telling.event_words import WORDS
 
@@ -95,6 +95,7 @@ class LookingPages:
             request, "contacts.html", here="/contacts", crm=crm, crms=crms, state=wanted.state, code=wanted.code, after=after,
             page=page, states=[state.value for state in State], codes=[code.value for code in Code],
             lacking=await self._rights.lacking(), wishes=[(wish.value, label) for wish, label in LABELS.items()],
+            most=PAGE, known=known_code(wanted.code or ""),
         )  # fmt: skip
 
     async def _contact(self, request: web.Request) -> web.Response:

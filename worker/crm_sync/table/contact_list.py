@@ -88,7 +88,7 @@ class ContactList:
         """At most limit contacts, after a key. The first stretch is short, which is usually enough.
 
         A stretch is as long as can be read in time, by what the one before took: contacts in the order of their keys may be all
-        over a disk. If one takes too long all the same, the page ends before it.
+        over a disk. If one takes too long anyway, the page ends before it.
         """
         found: list[Listed] = []
         looked, after_key, began = 0, None, self._clock()
