@@ -39,6 +39,16 @@ async def test_the_page_of_a_crm_says_its_state_once(app, signed_in):
     assert said.lower().count("delivering") == 1
 
 
+async def test_the_overview_is_drawn_again_only_when_it_was_read_again(app, signed_in):
+    _, page = await signed_in.get("")
+    part = html.unescape(re.search(r'hx-get="/([^"]+)"', page)[1])
+    assert (await signed_in.get(part))[0] == 204
+    assert (await signed_in.call("PUT", "/crms/brevo/pause", {"reason": "a new key"}))[0] == 200
+    status, page = await signed_in.get(part)
+    assert (status, "a new key" in page) == (200, True)
+    assert 'role="status"' not in page, "it would be read aloud each time"
+
+
 async def test_a_small_table_is_counted_when_it_is_looked_at(app, signed_in):
     await insert(app, "New")
     said = text_of((await signed_in.get("crms/brevo"))[1])

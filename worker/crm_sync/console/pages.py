@@ -59,7 +59,11 @@ class LookingPages:
         return self._drawing.show(request, "overview.html", here="/", alerts=open_alerts, **await self._of_overview())
 
     async def _overview_part(self, request: web.Request) -> web.Response:
-        return self._drawing.show(request, "overview_part.html", **await self._of_overview())
+        """Nothing, as long as it was not read again: who listens to the page, or has selected a part of it, keeps the place."""
+        values = await self._of_overview()
+        if request.query.get("seen") == values["overview"].read_at.isoformat():
+            return web.Response(status=204)
+        return self._drawing.show(request, "overview_part.html", **values)
 
     async def _of_overview(self) -> dict[str, Any]:
         overview = await self._lanes.overview()
