@@ -65,6 +65,17 @@ def cells(text: str, name: str) -> list[str]:
     return [cell.strip() for cell in row.strip("│").split("│")][1:]
 
 
+@pytest.mark.parametrize(
+    ("width", "headings"), [(40, [["hubspot"], ["brevo"], ["mautic"], ["n8n"]]), (60, [["hubspot", "brevo"], ["mautic", "n8n"]])]
+)
+def test_a_narrow_terminal_gets_more_tables_and_no_cell_is_cut(monkeypatch, width, headings):
+    monkeypatch.setenv("COLUMNS", str(width))
+    text = drawn(*(lane(crm, new=1_234_567) for crm in CRMS), width=width)
+    rows = [line.strip("┃").split("┃")[1:] for line in text.splitlines() if line.startswith("┃ contacts")]
+    assert [[cell.strip() for cell in row] for row in rows] == headings
+    assert "…" not in text
+
+
 BUSY = {
     "new": 12_345_678, "ready": 1_234_567, "waiting": 1_234, "in_flight": 100, "complete": 1_500_000, "wanted": 2_735_901,
     "oldest_ready_s": 86_000.0, "delivered_last_minute": 6_000, "pace_per_s": 99.9, "done_share": 0.5482,

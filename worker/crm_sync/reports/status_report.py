@@ -14,7 +14,7 @@ from rich.text import Text
 
 from crm_sync.core.durations import clock, end, span
 from crm_sync.reports.http_report import harmless
-from crm_sync.reports.layout import name, number, prose
+from crm_sync.reports.layout import console, name, number, prose
 from crm_sync.reports.status_reading import LaneStatus, Status
 
 STATES = {
@@ -28,7 +28,8 @@ STATES = {
     "New": "new",
 }
 UNIMPORTANT = ("waiting", "skipped", "selected", "new")  # left out on a small screen if they are 0
-LANES_A_TABLE = 4  # as many as fit into 80 columns
+LANES_A_TABLE = 4  # at most: as many as fit into 80 columns
+TITLES, CELL = 22, 13  # columns of the titles, and of a lane, with their borders
 OF_COUNT = "Complete, Skipped, Selected, New and done"
 JUST_NOW_S = 2.0
 STALLED_S = 60.0  # if a contact has been ready for this long, and none was delivered
@@ -50,8 +51,7 @@ STALLED = (
 def draw(current: Status) -> Group:
     """Everything."""
     alive = current.alive
-    starts = range(0, len(current.lanes), LANES_A_TABLE)
-    parts: list[RenderableType] = [_counts(current.lanes[start : start + LANES_A_TABLE], alive) for start in starts]
+    parts: list[RenderableType] = [_counts(lanes, alive) for lanes in _tables(current.lanes)]
     if any(lane.counted for lane in current.lanes):
         parts.append(Padding(Text(_age_of_counts(current.lanes)), (0, 1), expand=False))
     sentences = Table.grid(name(""), prose(""), padding=(0, 1))
@@ -87,8 +87,7 @@ class Screen:
 def _short(current: Status) -> Group:
     """One line, the most important first."""
     alive = current.alive
-    starts = range(0, len(current.lanes), LANES_A_TABLE)
-    parts: list[RenderableType] = [_counts(current.lanes[start : start + LANES_A_TABLE], alive, short=True) for start in starts]
+    parts: list[RenderableType] = [_counts(lanes, alive, short=True) for lanes in _tables(current.lanes)]
     parts.append(_workers(current, alive, counted=_counted(current.lanes)))
     sentences = ((lane.crm, _sentence(lane, alive)) for lane in current.lanes)
     parts += [_one_line(f"{crm}  {sentence.splitlines()[0]}") for crm, sentence in sentences if sentence]
@@ -96,6 +95,12 @@ def _short(current: Status) -> Group:
         _one_line(f"{lane.crm}  {_of_code(failure)}  {failure['sample']}") for lane in current.lanes for failure in lane.failures
     ]
     return Group(*parts)
+
+
+def _tables(lanes: Sequence[LaneStatus]) -> list[Sequence[LaneStatus]]:
+    """The lanes of each table. In a narrow terminal they are fewer, because a cell that is cut says nothing."""
+    most = max(1, min(LANES_A_TABLE, (console().width - TITLES) // CELL))
+    return [lanes[start : start + most] for start in range(0, len(lanes), most)]
 
 
 def _one_line(text: str) -> Text:
