@@ -3,6 +3,8 @@
 What a command does is tested with forked processes (tests/forked.py). These tests show that a normal start does the same.
 """
 
+import asyncio
+import os
 import signal
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from crm_sync.cli import COMMANDS
 from tests.harness import until
 from tests.process import ended, environment, process, said
-from tests.roles import WORKER
+from tests.roles import WORKER, nobody
 from tests.steps import insert
 from tests.tiers import one_quick, slow
 
@@ -44,6 +46,7 @@ ANSWERS = {
     "n8n-workflow": ((), 0, '"nodes"'),
     "systemd": ((), 0, "[Service]"),
 }
+WITHOUT_RIGHTS = f"crm_sync_without_rights_{os.getpid()}"
 # The first two report errors in their output.
 NEED_NOTHING = ("check", "settings", "errors", "n8n-workflow", "systemd", "completion")
 OF_THE_OWNER = ("adopt", "migrate", "pause", "resume", "watch", "unwatch", "on-delete", "grants")
@@ -73,6 +76,19 @@ async def test_a_wrong_setting_is_a_sentence_on_standard_error_and_exits_with_78
         code, out, err = await ended(running)
     assert (code, out) == (78, "")
     assert err.startswith("crm-sync: ")
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    "command", ["status", "failed", "why", "preview", "sync", "history", "alerts", "pause", "retry", "on-delete"]
+)
+async def test_a_right_that_is_missing_is_told_with_who_can_give_it(url, command):
+    its_url = await asyncio.to_thread(nobody, url, WITHOUT_RIGHTS)
+    async with process(environment(its_url, owner=True), command, *ANSWERS[command][0]) as running:
+        code, out, err = await ended(running)
+    assert (code, out) == (78, "")
+    assert "DATABASE_URL" in err
+    assert "owner" in err
     assert "Traceback" not in err
 
 

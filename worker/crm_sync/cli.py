@@ -9,12 +9,17 @@ import click
 from click.shell_completion import CompletionItem
 
 from crm_sync import __version__
-from crm_sync.errors import ConfigurationError, CrmSyncError
+from crm_sync.errors import ConfigurationError, CrmSyncError, ForbiddenError
 from crm_sync.exit_codes import ENDS_WITH_ITS_READER
 from crm_sync.standard_streams import StandardStreams
 
 EXIT_FAILED = 1
 EXIT_CONFIGURATION = 78  # EX_CONFIG of sysexits.h: systemd is told not to restart on it
+
+# What commands do not say themselves of the right that they need.
+LACKING = (
+    "The role of DATABASE_URL lacks a right: use the owner of the table, or let the owner run what `crm-sync grants ROLE` prints"
+)
 
 # Each with a summary that fits next to it at 80 columns, so that the list imports none of the commands.
 SECTIONS: Mapping[str, Mapping[str, str]] = {
@@ -137,6 +142,9 @@ def _run(streams: StandardStreams) -> int | str | None:
         crm_sync(prog_name="crm-sync", obj=streams)
     except SystemExit as end:
         return end.code
+    except ForbiddenError as error:
+        click.echo(f"crm-sync: {error}. {LACKING}", err=True)
+        return EXIT_CONFIGURATION
     except ConfigurationError as error:
         click.echo(f"crm-sync: {error}", err=True)
         return EXIT_CONFIGURATION
