@@ -24,7 +24,11 @@ async def transaction(connection: Connection, *, readonly: bool = False) -> Asyn
         except asyncio.CancelledError:
             raise
         except BaseException:
-            await ours.rollback()
+            try:
+                await ours.rollback()
+            except Exception:  # noqa: BLE001 (the first error says why, and the server rolls back what has no connection)
+                if not connection.is_closed():
+                    connection.terminate()
             raise
         await ours.commit()
     except asyncio.CancelledError:
