@@ -4,8 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from crm_sync.core.moments import BEGINNING
 from crm_sync.core.outcome import Contact
-from crm_sync.core.overtaking import SHORTEST_REQUEST, Overtaking, overtaken_by_others
+from crm_sync.core.overtaking import LEAST_AHEAD, MOST_AHEAD, NOTE_S, Ahead, Overtaking
 
 NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)
 
@@ -51,7 +52,49 @@ def test_a_contact_that_was_put_back_stays_late():
     assert late(Overtaking().marked([contact._replace(late=True)])) == [1]
 
 
-def test_other_workers_may_have_overtaken_what_was_flipped_longer_ago_than_a_request_takes():
-    [contact] = flipped(0)
-    assert not overtaken_by_others(contact, NOON + SHORTEST_REQUEST)
-    assert overtaken_by_others(contact, NOON + SHORTEST_REQUEST + timedelta(microseconds=1))
+def noted(ahead, minutes, at):
+    """What is noted for a flip this many minutes after noon."""
+    until = ahead.until(NOON + timedelta(minutes=minutes), at)
+    if until is not None:
+        ahead.noted(until, at)
+    return until
+
+
+def test_the_newest_flip_is_noted_a_second_ahead_and_no_more_while_no_later_one_is_sent():
+    ahead = Ahead()
+    assert ahead.until(BEGINNING, 0.0) is None
+    assert noted(ahead, 0, 0.0) == NOON + LEAST_AHEAD
+    assert noted(ahead, 0, 9.0) is None
+    assert ahead.until(NOON + LEAST_AHEAD, 9.0) is None
+
+
+def test_what_could_not_be_noted_is_noted_the_next_time():
+    ahead = Ahead()
+    assert ahead.until(NOON, 0.0) == ahead.until(NOON, NOTE_S) == NOON + LEAST_AHEAD
+
+
+def test_what_another_worker_has_noted_counts():
+    ahead = Ahead()
+    ahead.noted(NOON + timedelta(minutes=9), 0.0)
+    assert noted(ahead, 8, 5.0) is None
+
+
+def test_steady_flips_are_noted_about_once_a_second_however_long():
+    ahead, notes = Ahead(), 0
+    for tick in range(60_000):
+        notes += noted(ahead, tick / 60_000, tick / 1000) is not None
+    assert 30 <= notes <= 60
+
+
+def test_a_day_of_flips_that_is_served_in_a_minute_is_noted_about_once_a_second():
+    ahead, notes = Ahead(), 0
+    for tick in range(6000):
+        notes += noted(ahead, 1440 * tick / 6000, tick / 100) is not None
+    assert notes <= 80
+
+
+def test_it_is_noted_a_day_ahead_at_most():
+    ahead = Ahead()
+    for day in range(40):
+        until = noted(ahead, 1440 * 2 * day, 0.0)
+    assert until == NOON + timedelta(days=78) + MOST_AHEAD

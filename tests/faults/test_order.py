@@ -3,6 +3,7 @@ changes in flight.
 """
 
 import asyncio
+import signal
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -15,8 +16,11 @@ from crm_sync import events
 from crm_sync.core.outcome import Outcome
 from crm_sync.core.waits import Waits
 from crm_sync.postgres import locks
+from crm_sync.sandbox.server import Call, Fault, Hold, asks_for_fields
 from tests.faults.promise import said
-from tests.harness import ALL_COMPLETE, ScriptedCrm, running, until
+from tests.faults.real_worker import working
+from tests.harness import ALL_COMPLETE, TIMEOUT_S, ScriptedCrm, running, until
+from tests.process import environment, process
 from tests.steps import insert, read, write
 
 ADDRESS = "ada@example.com"
@@ -343,3 +347,84 @@ async def test_a_row_that_was_locked_while_another_worker_sent_a_later_flip_has_
             one.gate.set()
             await until(app, ALL_COMPLETE)
     assert record.first_names == ["NEW", "OLD", "NEW"]
+
+
+NEW_IS_DELIVERED = "bool_or(first_name = 'NEW' AND brevo_sync_status = 'Complete') FROM contacts"
+
+
+async def line_up(app: asyncpg.Connection, contacts: int) -> Any:
+    """A backlog, of which OLD is the last. Returns its key."""
+    await app.execute(
+        "INSERT INTO contacts (email, brevo_sync_status) SELECT n || '@x.org', 'Queued' FROM generate_series(1, $1) AS n",
+        contacts,
+    )
+    return await app.fetchval(
+        "INSERT INTO contacts (email, first_name, brevo_sync_status) VALUES ($1, 'OLD', 'Queued') RETURNING id", ADDRESS
+    )
+
+
+async def flip_fresh(app: asyncpg.Connection) -> None:
+    await app.execute("INSERT INTO contacts (email, first_name, brevo_sync_status) VALUES ($1, 'NEW', 'Queued')", ADDRESS.upper())
+
+
+class Backlogged(SlowCrm):
+    """Two requests at a time. Once it has NEW, others wait for the gate."""
+
+    def __init__(self, record: Record) -> None:
+        super().__init__(record)
+        self.concurrency = 2
+        self.answer = self._answer
+
+    def _answer(self, contact):
+        if contact.filled:
+            self.gate.clear()
+            return self._apply(contact)
+        return Outcome.delivered(contact.email)
+
+
+async def test_what_a_worker_that_has_ended_sent_out_of_turn_has_the_last_word(app, url, record, log):
+    old = await line_up(app, 200)
+    first, second = Backlogged(record), SlowCrm(record)
+    second.answer = lambda contact: second._apply(contact) if contact.filled else Outcome.delivered(contact.email)
+    first.gate.clear()
+    async with running(url, first, waits=QUICK) as daemon:
+        await first.reached(2)
+        await flip_fresh(app)
+        first.gate.set()
+        await until(app, NEW_IS_DELIVERED)
+        daemon.stop.set()
+        first.gate.set()
+    assert (await read(app, old))["attempts"] == 0
+    async with running(url, second, waits=QUICK):
+        await said(log, events.CONTACTS_OVERWRITTEN)
+        await until(app, ALL_COMPLETE)
+    assert record.first_names == ["NEW", "OLD", "NEW"]
+
+
+async def test_what_a_worker_that_was_killed_sent_out_of_turn_has_the_last_word(app, url, brevo):
+    """Brevo holds a request until NEW is in line, and all that follow NEW."""
+    before, after = Hold(), Hold()
+    seen: list[str] = []
+
+    def follows(call: Call) -> bool:
+        seen.append(str(call.body))
+        return not asks_for_fields(call) and any("NEW" in body for body in seen[:-1])
+
+    old = await line_up(app, 400)
+    brevo.next_faults.append(Fault(hold=before))
+    brevo.standing_faults.append(Fault(follows, hold=after))
+    async with process(environment(url, brevo)) as victim:
+        await asyncio.wait_for(before.reached.wait(), TIMEOUT_S)
+        await flip_fresh(app)
+        before.release()
+        await until(app, NEW_IS_DELIVERED)
+        victim.send_signal(signal.SIGKILL)
+        await victim.wait()
+    assert (await read(app, old))["attempts"] == 0
+    brevo.standing_faults.clear()
+    after.release()
+    async with working(environment(url, brevo)) as worker:
+        await said(worker.log, events.CONTACTS_OVERWRITTEN)
+        await until(app, ALL_COMPLETE)
+    names = [word for request in brevo.requests for word in ("NEW", "OLD") if word in str(request.body)]
+    assert names == ["NEW", "OLD", "NEW"]

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from crm_sync.core.overtaking import SHORTEST_REQUEST
 from crm_sync.errors import DatabaseTroubleError
 from crm_sync.lane.address_locks import AddressLocks
 
@@ -17,6 +18,7 @@ class FakeSession:
 
     def __init__(self, *, alone: bool) -> None:
         self.alone = alone
+        self.times_alone = int(alone)
         self.openings = 1
         self.others: set[str] = set()
         self.mine: list[str] = []
@@ -24,6 +26,7 @@ class FakeSession:
         self.gate = asyncio.Event()
         self.gate.set()
         self.lost = False
+        self.reads = 0
 
     async def lock_addresses(self, crm, addresses):
         self.statements.append(("lock", sorted(addresses)))
@@ -33,6 +36,12 @@ class FakeSession:
         busy = self.others & {*addresses}
         self.mine += [one for one in addresses if one not in busy]
         return busy, NOON
+
+    async def newest_sent(self):
+        self.reads += 1
+        if self.lost:
+            raise DatabaseTroubleError("the database is away")
+        return NOON
 
     async def unlock_addresses(self, crm, addresses):
         self.statements.append(("unlock", sorted(addresses)))
@@ -51,7 +60,7 @@ class Requests:
     def __init__(self, locks: AddressLocks) -> None:
         self.locks = locks
         self.busy: list[set[str]] = []
-        self.locked_at: list[datetime | None] = []
+        self.overtaken_before: list[datetime] = []
         self.over = asyncio.Event()
         self.tasks: list[asyncio.Task[None]] = []
 
@@ -62,7 +71,7 @@ class Requests:
     async def _run(self, batch: list[str]) -> None:
         async with self.locks.held(batch) as held:
             self.busy.append({*held.busy})
-            self.locked_at.append(held.locked_at)
+            self.overtaken_before.append(held.overtaken_before)
             await self.over.wait()
 
     async def end(self) -> None:
@@ -73,7 +82,7 @@ class Requests:
 
 async def test_who_is_alone_asks_nothing():
     session = FakeSession(alone=True)
-    requests = Requests(AddressLocks("brevo", session))
+    requests = Requests(AddressLocks("brevo", session, session.newest_sent))
     await requests.start(["a", "b"], ["c"])
     await requests.end()
     assert requests.busy == [set(), set()]
@@ -82,7 +91,7 @@ async def test_who_is_alone_asks_nothing():
 
 async def test_the_requests_of_a_claim_share_their_statements():
     session = FakeSession(alone=False)
-    requests = Requests(AddressLocks("brevo", session))
+    requests = Requests(AddressLocks("brevo", session, session.newest_sent))
     await requests.start(*[[str(number)] for number in range(50)])
     assert sorted(session.mine) == sorted(str(number) for number in range(50))
     await requests.end()
@@ -94,7 +103,7 @@ async def test_the_requests_of_a_claim_share_their_statements():
 async def test_what_another_worker_has_is_told_and_not_given_back():
     session = FakeSession(alone=False)
     session.others = {"b"}
-    requests = Requests(AddressLocks("brevo", session))
+    requests = Requests(AddressLocks("brevo", session, session.newest_sent))
     await requests.start(["a", "b"])
     assert requests.busy == [{"b"}]
     assert session.mine == ["a"]
@@ -102,19 +111,47 @@ async def test_what_another_worker_has_is_told_and_not_given_back():
     assert session.statements == [("lock", ["a", "b"]), ("unlock", ["a"])]
 
 
-async def test_when_they_were_locked_is_told_unless_this_worker_is_alone():
-    for alone, expected in ((True, None), (False, NOON)):
-        requests = Requests(AddressLocks("brevo", FakeSession(alone=alone)))
-        await requests.start(["a"])
-        assert requests.locked_at == [expected]
-        await requests.end()
+async def test_who_is_not_alone_follows_what_others_may_have_sent_until_the_addresses_were_locked():
+    session = FakeSession(alone=False)
+    requests = Requests(AddressLocks("brevo", session, session.newest_sent))
+    await requests.start(["a"])
+    assert requests.overtaken_before == [NOON - SHORTEST_REQUEST]
+    await requests.end()
+    assert session.reads == 0
+
+
+async def test_who_is_alone_follows_what_was_sent_before_and_reads_that_once():
+    session = FakeSession(alone=True)
+    requests = Requests(AddressLocks("brevo", session, session.newest_sent))
+    await requests.start(["a"], ["b"])
+    await requests.start(["c"])
+    assert requests.overtaken_before == [NOON] * 3
+    assert session.reads == 1
+    session.times_alone += 1  # another worker has come and gone
+    await requests.start(["d"])
+    assert session.reads == 2
+    await requests.end()
+
+
+async def test_where_that_cannot_be_read_nothing_is_sent():
+    session = FakeSession(alone=True)
+    session.lost = True
+    locks = AddressLocks("brevo", session, session.newest_sent)
+    requests = Requests(locks)
+    await requests.start(["a"])
+    with pytest.raises(DatabaseTroubleError):
+        await requests.tasks.pop()
+    session.lost = False
+    await requests.start(["a"])
+    assert requests.busy == [set()]
+    await requests.end()
 
 
 @pytest.mark.parametrize("alone", [True, False])
 async def test_what_another_request_of_this_worker_has_is_told(alone):
     """A deletion next to an upsert: a session can lock its own lock twice."""
     session = FakeSession(alone=alone)
-    requests = Requests(AddressLocks("brevo", session))
+    requests = Requests(AddressLocks("brevo", session, session.newest_sent))
     await requests.start(["a", "b"])
     await requests.start(["b", "c"])
     assert requests.busy == [set(), {"b"}]
@@ -124,7 +161,7 @@ async def test_what_another_request_of_this_worker_has_is_told(alone):
 
 async def test_when_company_comes_what_is_under_way_is_locked_and_given_back_after_it():
     session = FakeSession(alone=True)
-    locks = AddressLocks("brevo", session)
+    locks = AddressLocks("brevo", session, session.newest_sent)
     requests = Requests(locks)
     await requests.start(["a", "b"], ["c"])
     session.alone = False
@@ -136,7 +173,7 @@ async def test_when_company_comes_what_is_under_way_is_locked_and_given_back_aft
 
 async def test_a_request_that_ends_while_it_is_being_locked_leaves_nothing_behind():
     session = FakeSession(alone=True)
-    locks = AddressLocks("brevo", session)
+    locks = AddressLocks("brevo", session, session.newest_sent)
     requests = Requests(locks)
     await requests.start(["a"])
     session.alone = False
@@ -154,7 +191,7 @@ async def test_a_request_that_ends_while_it_is_being_locked_leaves_nothing_behin
 async def test_a_delivery_that_is_cancelled_while_it_locks_leaves_nothing_behind():
     session = FakeSession(alone=False)
     session.gate.clear()
-    requests = Requests(AddressLocks("brevo", session))
+    requests = Requests(AddressLocks("brevo", session, session.newest_sent))
     await requests.start(["a"])
     requests.tasks[0].cancel()
     with suppress(asyncio.CancelledError):
@@ -167,7 +204,7 @@ async def test_a_delivery_that_is_cancelled_while_it_locks_leaves_nothing_behind
 async def test_where_the_session_is_lost_none_of_those_that_waited_goes_on():
     session = FakeSession(alone=False)
     session.gate.clear()
-    requests = Requests(AddressLocks("brevo", session))
+    requests = Requests(AddressLocks("brevo", session, session.newest_sent))
     await requests.start(["a"], ["b"], ["c"])
     session.lost = True
     session.gate.set()
@@ -178,7 +215,7 @@ async def test_where_the_session_is_lost_none_of_those_that_waited_goes_on():
 
 async def test_after_a_new_session_the_locks_of_the_former_are_not_given_back():
     session = FakeSession(alone=False)
-    requests = Requests(AddressLocks("brevo", session))
+    requests = Requests(AddressLocks("brevo", session, session.newest_sent))
     await requests.start(["a"])
     session.openings += 1
     session.mine.clear()

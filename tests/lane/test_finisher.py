@@ -25,6 +25,7 @@ class Table:
         self.answers.set()
         self.asked = asyncio.Event()
         self.written = []
+        self.noted = []
         self.locked = set()
         self.refuses = []
 
@@ -36,6 +37,9 @@ class Table:
         written = [finish for finish in batch if finish.id not in self.locked]
         self.written += [finish.id for finish in written]
         return Finished(written, [], frozenset())
+
+    async def note(self, finishes):
+        self.noted += [finish.id for finish in finishes if finish.id not in self.written]
 
     async def still_claimed(self, finishes):
         return {finish.id for finish in finishes}
@@ -58,6 +62,7 @@ async def writing():
         "brevo",
         table,
         NothingOverwritten(),
+        table,
         in_hand=lambda: 0,
         on_written=lambda *_: None,
         on_lost=lambda: None,
@@ -116,6 +121,13 @@ async def test_a_database_that_is_away_is_waited_for():
         finisher.put(outcomes(1))
         await finisher.drained()
         assert table.written == [1]
+
+
+async def test_what_was_sent_is_noted_before_it_is_written():
+    async with writing() as (table, finisher):
+        finisher.put(outcomes(1, 2))
+        await finisher.drained()
+        assert (table.noted, table.written) == ([1, 2], [1, 2])
 
 
 async def test_what_only_a_person_can_mend_ends_the_wait_and_the_outcomes_stay():

@@ -6,7 +6,8 @@ later. The CRM may already have what one of them says of the same person, so it 
 (`crm_sync.table.overwritten`).
 
 What other workers send, a lane does not see. But an address is in one request at a time, so what they sent before has ended when
-the address is locked for a contact. So it was flipped longer ago than a request takes.
+the address is locked for a contact. So that contact was flipped longer ago than a request takes. What workers have sent that have
+ended is noted in the database: the newest flip of each lane (`crm_sync.table.newest_sent`).
 """
 
 from datetime import datetime, timedelta
@@ -14,6 +15,8 @@ from datetime import datetime, timedelta
 from crm_sync.core.moments import BEGINNING
 from crm_sync.core.outcome import Contact
 
+LEAST_AHEAD, MOST_AHEAD = timedelta(seconds=1), timedelta(days=1)
+NOTE_S = 1.0  # seconds
 SHORTEST_REQUEST = timedelta(milliseconds=10)  # no CRM answers sooner
 
 
@@ -34,6 +37,23 @@ class Overtaking:
         return [one._replace(late=True) if one.flipped_at < latest else one for one in contacts]
 
 
-def overtaken_by_others(contact: Contact, locked_at: datetime) -> bool:
-    """Whether another worker may have sent a later flip of its address before that was locked for this contact."""
-    return locked_at - contact.flipped_at > SHORTEST_REQUEST
+class Ahead:
+    """When the newest flip that was sent is to be noted, and as what. A later time is noted, so that the next flips need no note:
+    the more of them are sent within NOTE_S, the later. So there is about one note in that time.
+    """
+
+    def __init__(self) -> None:
+        self._noted = BEGINNING
+        self._at = -NOTE_S
+        self._by = LEAST_AHEAD
+
+    def until(self, newest: datetime, now: float) -> datetime | None:
+        """What is to be noted for this flip; None if that much is noted. now: seconds, by any clock."""
+        if newest <= self._noted:
+            return None
+        self._by = min(self._by * 2, MOST_AHEAD) if now < self._at + NOTE_S else max(self._by / 2, LEAST_AHEAD)
+        return newest + self._by
+
+    def noted(self, until: datetime, now: float) -> None:
+        """By this worker or another."""
+        self._noted, self._at = until, now

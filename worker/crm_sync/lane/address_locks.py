@@ -9,46 +9,52 @@ claims nothing until the first one has locked the addresses of its requests: see
 """
 
 import asyncio
-from collections.abc import Collection, Coroutine, Iterable, Sequence, Set
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
+from crm_sync.core.moments import BEGINNING
+from crm_sync.core.overtaking import SHORTEST_REQUEST
 from crm_sync.errors import DatabaseTroubleError
 from crm_sync.postgres.session import Session
 
 
 class Held(NamedTuple):
-    """busy: the addresses that another request has. locked_at: when the others were locked, by the database's clock; None if this
-    worker is alone.
+    """busy: the addresses that another request has. overtaken_before: a contact flipped earlier than this may follow a later flip
+    that another worker sent.
     """
 
     busy: Set[str]
-    locked_at: datetime | None
+    overtaken_before: datetime
 
 
 @dataclass(slots=True, eq=False)
 class _Request:
     """locks: whether it takes locks at all. opening: number of the session opening that holds them; 0 while none does.
 
-    busy and locked_at: see Held.
+    busy and overtaken_before: see Held.
     """
 
     addresses: Sequence[str]
     locks: bool = False
     opening: int = 0
     busy: Collection[str] = field(default_factory=set)
-    locked_at: datetime | None = None
+    overtaken_before: datetime = BEGINNING
     ended: bool = False
 
 
 class AddressLocks:
-    """For one lane."""
+    """For one lane. newest_sent: reads what workers have noted that have ended."""
 
-    def __init__(self, crm: str, session: Session) -> None:
+    def __init__(self, crm: str, session: Session, newest_sent: Callable[[], Awaitable[datetime]]) -> None:
         self._crm = crm
         self._session = session
+        self._read_newest_sent = newest_sent
+        self._newest_sent = BEGINNING  # when it was read; since then no other worker has sent anything
+        self._read_at = 0  # by the times that this worker was alone
+        self._reading = asyncio.Lock()
         self._under_way: dict[str, _Request] = {}
         self._wanted: list[_Request] = []
         self._taking = asyncio.Lock()
@@ -67,18 +73,14 @@ class AddressLocks:
         ours = [address for address in addresses if address in self._under_way]
         request = _Request([address for address in addresses if address not in ours] if ours else addresses)
         self._under_way.update(dict.fromkeys(request.addresses, request))
-        locked_at = None
-        if not self._session.alone:
-            try:
-                await self._lock([request])
-            except BaseException:
-                self.end(request)
-                raise
-            if not request.opening:
-                self.end(request)
-                raise DatabaseTroubleError("the session is lost")
-            locked_at = request.locked_at
-        return request, Held({*ours, *request.busy}, locked_at)
+        if self._session.alone and self._read_at == self._session.times_alone:
+            return request, Held({*ours}, self._newest_sent)
+        try:
+            overtaken_before = await self._follow(request)
+        except BaseException:
+            self.end(request)
+            raise
+        return request, Held({*ours, *request.busy}, overtaken_before)
 
     def end(self, request: _Request) -> None:
         """What `held` does last."""
@@ -86,6 +88,24 @@ class AddressLocks:
         for address in request.addresses:
             self._under_way.pop(address, None)  # twice in a request, of two deletions with one address
         self._release([request])
+
+    async def _follow(self, request: _Request) -> datetime:
+        """Locks its addresses, unless this worker is alone. Returns what Held calls overtaken_before."""
+        if self._session.alone:
+            return await self._sent_by_others()
+        await self._lock([request])
+        if not request.opening:
+            raise DatabaseTroubleError("the session is lost")
+        return request.overtaken_before
+
+    async def _sent_by_others(self) -> datetime:
+        """Before this worker was alone."""
+        async with self._reading:
+            times_alone = self._session.times_alone
+            if self._read_at != times_alone:
+                self._newest_sent = await self._read_newest_sent()
+                self._read_at = times_alone
+        return self._newest_sent
 
     async def make_company(self) -> None:
         """Another worker has appeared: from now on, everything in flight is locked."""
@@ -111,7 +131,7 @@ class AddressLocks:
                 return
             for request in wanted:
                 request.busy = busy.intersection(request.addresses)
-                request.locked_at = locked_at
+                request.overtaken_before = locked_at - SHORTEST_REQUEST
                 request.opening = opening
             self._release(request for request in wanted if request.ended)
 

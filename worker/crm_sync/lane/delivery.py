@@ -8,7 +8,6 @@ from datetime import datetime
 from crm_sync.core.codes import Code
 from crm_sync.core.identity import Addressee
 from crm_sync.core.outcome import Contact, Finish, Outcome, Receipt, Settled, Unsent, Verdict
-from crm_sync.core.overtaking import overtaken_by_others
 from crm_sync.core.retry import deferred, set_aside, unsent
 from crm_sync.errors import RefusedError
 from crm_sync.lane.channel import Channel
@@ -103,14 +102,14 @@ class Deliveries:
             finishes: list[Finish] = []
             if ours:
                 async with self._permits:
-                    finishes = await self._send(ours, held.locked_at)
+                    finishes = await self._send(ours, held.overtaken_before)
         if taken:
             busy = [person for person in batch if not taken.isdisjoint(person.identities)]
             finishes += [deferred(one, self._address_busy_s) for person in busy for one in (person.contact, *person.twins)]
         return finishes
 
-    async def _send(self, batch: Sequence[Addressee], locked_at: datetime | None) -> list[Finish]:
-        """locked_at: see Held."""
+    async def _send(self, batch: Sequence[Addressee], overtaken_before: datetime) -> list[Finish]:
+        """overtaken_before: see Held."""
         opening = self._session.openings
         contacts = [addressee.contact for addressee in batch]
         outcomes = await self._judge.outcomes(contacts)
@@ -120,7 +119,7 @@ class Deliveries:
         finishes = []
         for addressee, outcome, (receipt, stored) in zip(batch, outcomes, receipts, strict=True):
             finish = self._finish(addressee.contact, outcome, receipt, stored=stored)
-            late = unlocked or (locked_at is not None and overtaken_by_others(addressee.contact, locked_at))
+            late = unlocked or addressee.contact.flipped_at < overtaken_before
             finishes.append(finish._replace(late=True) if late else finish)
             if addressee.twins:
                 # They share a delivery. An error of the contact that was sent does not apply to them: they are sent again.

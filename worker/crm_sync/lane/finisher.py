@@ -23,6 +23,7 @@ from crm_sync.errors import ConfigurationError, DatabaseTroubleError
 from crm_sync.log import Trouble
 from crm_sync.measurements import Delivered, measure
 from crm_sync.table.contacts import Contacts
+from crm_sync.table.newest_sent import NewestSent
 from crm_sync.table.overwritten import Overwritten
 
 LARGEST_BATCH = 500
@@ -45,6 +46,7 @@ class Finisher:
         crm: str,
         contacts: Contacts,
         overwritten: Overwritten,
+        newest_sent: NewestSent,
         *,
         in_hand: Callable[[], int],
         on_written: Callable[[int, Sequence[Finish], bool], None],
@@ -60,6 +62,7 @@ class Finisher:
         self._on_written = on_written
         self._on_lost = on_lost
         self._overwritten = overwritten
+        self._newest_sent = newest_sent
         self._waits = waits
         self._written_at = 0.0
         self._crm = crm
@@ -141,6 +144,7 @@ class Finisher:
             return
         started = time.perf_counter()
         try:
+            await self._newest_sent.note(fresh)
             finished = await self._contacts.finish(batch)
             left_out = _without(batch, [*finished.written, *finished.refused])
             locked = await self._contacts.still_claimed(left_out) if left_out else set()

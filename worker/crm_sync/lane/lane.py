@@ -35,6 +35,7 @@ from crm_sync.table.clearing import Clearing
 from crm_sync.table.contacts import UNREADABLE, Contacts
 from crm_sync.table.mapping import FieldMapping
 from crm_sync.table.named_claim import NamedClaim
+from crm_sync.table.newest_sent import NewestSent
 from crm_sync.table.overwritten import Overwritten
 from crm_sync.table.shared_records import SharedRecords
 from crm_sync.table.unreadable_rows import Claimed
@@ -98,7 +99,8 @@ class Lane:
             on_surplus=self.hear,
             waits=waits,
         )
-        self._addresses = AddressLocks(self.crm, session)
+        newest_sent = NewestSent(database, self.crm, keeps_records=client.keeps_records)
+        self._addresses = AddressLocks(self.crm, session, newest_sent.read)
         limits = self._breaker, rate_limit, self._permits
         fields = None if mapping is None else RemoteFields(self.crm, client, mapping, waits)
         together = None if mapping is None else mapping.together
@@ -109,6 +111,7 @@ class Lane:
             self.crm,
             contacts,
             Overwritten(database, table, keeps_records=client.keeps_records, clearing=contacts.clearing),
+            newest_sent,
             in_hand=lambda: self._in_hand.count,
             on_written=self._when_written,
             on_lost=self.doubt,

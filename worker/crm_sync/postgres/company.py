@@ -34,6 +34,7 @@ class Company:
         waits: Waits = USUAL,
     ) -> None:
         self.alone = False  # no other worker sends anything
+        self.times_alone = 0  # how often that has begun
         self._fetch = fetch
         self._ask = ask
         self._hears = hears
@@ -85,6 +86,7 @@ class Company:
         busy = self._letting_in is not None and not self._letting_in.done()
         if self._joined and not self.alone and not busy and self._hears():
             self.alone = bool((await self._fetch("be_alone"))[0][0])
+            self.times_alone += self.alone
             if not self._hears():  # since then
                 self.asked()
 

@@ -152,6 +152,11 @@ class Session(SessionStatements):
         return self._company.alone
 
     @property
+    def times_alone(self) -> int:
+        """How often that has begun."""
+        return self._company.times_alone
+
+    @property
     def hears(self) -> bool:
         """Whether a bell that rings now would be heard."""
         return self._ear.hears

@@ -10,7 +10,8 @@ from crm_sync.postgres.statements import query
 from crm_sync.table.adopted_table import OWN_COLUMNS, ROLL_UP, AdoptedTable, LaneTable
 
 # What the statements of sql/queries read and write in the schema crm_sync.
-LANES_WRITTEN = ("breaker", "breaker_since", "breaker_reason", "next_probe_at", "openings", "revision", "keeper")
+NEWEST_SENT = "newest_sent"  # the last column that a migration has added for workers
+LANES_WRITTEN = ("breaker", "breaker_since", "breaker_reason", "next_probe_at", "openings", "revision", "keeper", NEWEST_SENT)
 FAULTS_WRITTEN = ("fault", "fault_since", "fault_worker")
 LANES_READ = ("id", "crm", "remote_id_column", "installed", *LANES_WRITTEN, "held_since", "held_reason", "on_delete")
 BUDGETS = ("crm", "budget")
@@ -57,6 +58,7 @@ async def require_worker_rights(database: Database) -> None:
                 *_on("crm_sync.living_workers", ("",), "SELECT"),
                 *(right for privilege in ("SELECT", "INSERT", "UPDATE") for right in _on("crm_sync.permits", PERMITS, privilege)),
                 *_on("crm_sync.permits", ("",), "DELETE"),
+                *_on("crm_sync.lanes", (NEWEST_SENT,), "UPDATE"),
             ],
         )
     except StatementRefusedError as error:

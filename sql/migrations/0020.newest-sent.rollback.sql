@@ -1,0 +1,1 @@
+ALTER TABLE crm_sync.lanes DROP COLUMN newest_sent;
