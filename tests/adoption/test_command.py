@@ -59,6 +59,20 @@ def steps(lines):
     return [(header, " ".join(rest).removesuffix(";")) for header, *rest in found]
 
 
+@pytest.mark.parametrize("name", ["people", "public.people", '"People"'])
+async def test_a_table_in_another_schema_is_named(owner, empty_url, name):
+    await owner.execute(PEOPLE)
+    with pytest.raises(ConfigurationError, match=r"Perhaps crm\.people is meant"):
+        await run(empty_url, "adopt", "--plan", CONTACTS_TABLE=name)
+
+
+async def test_a_plan_tells_of_a_column_that_is_too_short(owner, empty_url):
+    await owner.execute(f"{PEOPLE}; ALTER TABLE crm.people ADD brevo_contact_id varchar(5)")
+    code, lines = await run(empty_url, "adopt", "--plan")
+    assert code == 0
+    assert "The column brevo_contact_id (character varying(5)) is too short for the ids" in " ".join(map(str.strip, lines))
+
+
 async def test_a_plan_changes_nothing_and_says_what_it_found_and_of_each_statement_its_lock_and_time(
     owner, empty_url, photograph
 ):

@@ -326,3 +326,21 @@ async def test_in_a_database_without_crm_sync_the_command_that_installs_it_is_na
     assert code != 0
     assert "run `crm-sync adopt`" in said
     assert "--plan" in said
+
+
+@pytest.mark.parametrize(
+    ("change", "note"),
+    [
+        ("ALTER brevo_contact_id TYPE varchar(5)", "brevo_contact_id (character varying(5)) is too short"),
+        ("ALTER brevo_contact_id TYPE smallint USING NULL", "brevo_contact_id (smallint) is too small"),
+        ("ALTER brevo_contact_id TYPE digits", "the constraint digits_only applies to brevo_contact_id"),
+        ("ADD CONSTRAINT taken CHECK (brevo_contact_id <> 'taken')", "the constraint taken applies to brevo_contact_id"),
+        ("ALTER last_failed_crm TYPE varchar(4)", "last_failed_crm (character varying(4)) is too short"),
+    ],
+)
+async def test_a_column_that_refuses_what_a_worker_writes_is_told(app, url, brevo, change, note):
+    await app.execute("CREATE DOMAIN digits AS varchar CONSTRAINT digits_only CHECK (VALUE > '')")
+    trigger = await app.fetchval("SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE tgname = 'crm_sync_brevo_update'")
+    await app.execute(f"DROP TRIGGER crm_sync_brevo_update ON contacts; ALTER TABLE contacts {change}; {trigger}")
+    _, lines = await checked(environment(url, brevo))
+    assert any(line.startswith("warning contacts table") and note in line for line in lines), "\n".join(lines)

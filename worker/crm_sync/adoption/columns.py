@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from crm_sync.adoption.connection import Connection, run
+from crm_sync.core.table_words import narrow_note
 from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.statements import quote
 
@@ -28,7 +29,15 @@ def inspect_columns(connection: Connection, crms: Sequence[str], name: str) -> l
         # A value can be added to an enum, but never be removed.
         also = f", without Selected: ALTER TYPE {row['type']} ADD VALUE 'Selected' if you want to mark contacts" if lacks else ""
         notes.append(f"The column {row['name']} exists already and is kept as it is ({row['type']}{also})")
-    return notes
+    ids = {row["crm"]: row["name"] for row in kept if row["expected"] == "id"}
+    return notes + [
+        _sentence(narrow_note(row["name"], row["kind"], row["type"], row["constraint_name"]))
+        for row in run(connection, "list_narrow_columns", list(crms), [ids.get(crm) for crm in crms])
+    ]
+
+
+def _sentence(note: str) -> str:
+    return note[0].upper() + note[1:]
 
 
 def refuse_foreign_types(connection: Connection) -> None:

@@ -72,15 +72,18 @@ def enter(connection: Connection, request: AdoptionRequest) -> Table:
     created = found is None and request.table is None
     if created and not request.create:
         raise ConfigurationError(
-            f"there is no table {DEFAULT_TABLE}, or it is not on the search_path. If yours has another name, set CONTACTS_TABLE. "
-            "`crm-sync migrate --create` makes one"
+            f"there is no table {DEFAULT_TABLE}, or it is not on the search_path. If yours has another name, set CONTACTS_TABLE"
+            f"{_namesakes(connection, DEFAULT_TABLE)}. `crm-sync migrate --create` makes one"
         )
     if created:
         with _own_path(connection):
             connection.execute((folder() / "adopt" / "create_contacts.sql").read_text().encode())
         found = find_table(connection, DEFAULT_TABLE)
     if found is None:
-        raise ConfigurationError(f"CONTACTS_TABLE: there is no table {request.table}, or it is not on the search_path")
+        raise ConfigurationError(
+            f"CONTACTS_TABLE: there is no table {request.table}, or it is not on the search_path"
+            f"{_namesakes(connection, request.table)}"
+        )
     _refuse(found)
     columns = run(connection, "list_keys", found["relation"]).fetchall()
     key = _key(connection, found, columns, request.key)
@@ -90,6 +93,12 @@ def enter(connection: Connection, request: AdoptionRequest) -> Table:
         run(connection, "note_name")
     _refuse_obstacles(connection, found["name"], key)
     return _table(found, columns, key, email, created=created)
+
+
+def _namesakes(connection: Connection, name: str | None) -> str:
+    """Those in other schemas, one of which may be meant."""
+    names = [row["name"] for row in run(connection, "list_namesakes", name)]
+    return f". Perhaps {' or '.join(names)} is meant" if names else ""
 
 
 def _again(connection: Connection, request: AdoptionRequest, adopted: dict[str, Any]) -> Table:

@@ -164,7 +164,10 @@ async def _warnings(settings: Settings, database: Database, schema: Schema) -> A
         yield "alerts", f"there are none: {error}"
     for note in await stranger_notes(database):
         yield "locks", note
-    for note in [*await twin_notes(database, schema.table.name), *await table_notes(database, schema.table)]:
+    for note in [
+        *await twin_notes(database, schema.table.name),
+        *await table_notes(database, schema.table, schema.lanes.values()),
+    ]:
         yield "contacts table", note
     for note in await history_notes(database, settings):
         yield "history", note

@@ -57,6 +57,29 @@ def flips_note(triggers: Sequence[str]) -> str:
     )
 
 
+def narrow_note(column: str, kind: str, declared: str, constraint: str | None) -> str:
+    """A row of list_narrow_columns.sql: a column that refuses values which a worker may write."""
+    match kind:
+        case "short id":
+            return (
+                f"the column {column} ({declared}) is too short for the ids of most CRMs: a contact whose id does not fit ends "
+                f"in Error with ROW_REFUSED. Make it varchar"
+            )
+        case "small number":
+            return (
+                f"the column {column} ({declared}) is too small for the ids of most CRMs: a contact whose id does not fit ends "
+                f"in Error with ROW_REFUSED. Make it bigint or varchar"
+            )
+        case "short name":
+            return f"the column {column} ({declared}) is too short for the name of a CRM: no failure can be written. Make it text"
+        case "short reason":
+            return f"the column {column} ({declared}) is short: reasons of failures are cut. Make it text"
+    return (
+        f"the constraint {constraint} applies to {column}: where it refuses what a worker writes, the contact ends in Error with "
+        f"ROW_REFUSED"
+    )
+
+
 def rule_note(rule: str, crms: Sequence[str]) -> str:
     """rule: on DELETE, DO INSTEAD. crms: where deleted contacts are to be deleted."""
     return (

@@ -1,16 +1,23 @@
 """Features of the contacts table that may behave unexpectedly: the application's triggers and rules, unusual keys."""
 
-from crm_sync.core.table_words import flips_note, odd_keys, odd_keys_note, rule_note
+from collections.abc import Collection
+
+from crm_sync.core.table_words import flips_note, narrow_note, odd_keys, odd_keys_note, rule_note
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query, quote, render
-from crm_sync.table.adopted_table import AdoptedTable
+from crm_sync.table.adopted_table import AdoptedTable, LaneTable
 
 MANY = 100_000  # contacts: about 50 ms of reading
 
 
-async def table_notes(database: Database, table: AdoptedTable) -> list[str]:
-    """A sentence for each. Raises as Database.fetch does."""
-    notes = []
+async def table_notes(database: Database, table: AdoptedTable, lanes: Collection[LaneTable]) -> list[str]:
+    """A sentence for each. lanes: those whose columns are looked at. Raises as Database.fetch does."""
+    notes = [
+        narrow_note(row["name"], row["kind"], row["type"], row["constraint_name"])
+        for row in await database.fetch(
+            query("list_narrow_columns"), [lane.crm for lane in lanes], [lane.remote_id_column for lane in lanes]
+        )
+    ]
     flips = (await database.fetch(query("find_unseen_flips")))[0]
     if flips["triggers"] and not flips["are_seen"]:
         notes.append(f"{flips_note(flips['triggers'])}: run `crm-sync migrate`")
