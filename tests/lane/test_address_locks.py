@@ -133,6 +133,17 @@ async def test_who_is_alone_follows_what_was_sent_before_and_reads_that_once():
     await requests.end()
 
 
+async def test_what_was_read_before_no_request_waits_for():
+    session = FakeSession(alone=True)
+    locks = AddressLocks("brevo", session, session.newest_sent)
+    await locks.catch_up()
+    await locks.catch_up()
+    requests = Requests(locks)
+    await requests.start(["a"])
+    assert (session.reads, requests.overtaken_before) == (1, [NOON])
+    await requests.end()
+
+
 async def test_where_that_cannot_be_read_nothing_is_sent():
     session = FakeSession(alone=True)
     session.lost = True

@@ -107,6 +107,11 @@ class AddressLocks:
                 self._read_at = times_alone
         return self._newest_sent
 
+    async def catch_up(self) -> None:
+        """Reads what requests would wait for otherwise. Raises as newest_sent does."""
+        if self._session.alone and self._read_at != self._session.times_alone:
+            await self._sent_by_others()
+
     async def make_company(self) -> None:
         """Another worker has appeared: from now on, everything in flight is locked."""
         await self._lock([request for request in {*self._under_way.values()} if not request.locks])

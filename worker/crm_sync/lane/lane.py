@@ -363,6 +363,7 @@ class Lane:
         async with self._turn:
             if self._stopping.is_set():
                 return 0
+            await self._addresses.catch_up()
             token = self._session.next_token()
             probe = self._breaker.probing
             if probe:
