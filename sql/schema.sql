@@ -1311,22 +1311,36 @@ BEGIN
     SELECT
         format(
             $look$
+            WITH ahead AS MATERIALIZED (
+                SELECT o.due_at, o.key FROM %1$s AS o WHERE o.due_at < $1 ORDER BY o.due_at LIMIT 1001
+            ),
+            counted AS MATERIALIZED (SELECT count(*) AS lines, count(*) <= 1000 AS is_all FROM ahead)
             SELECT jsonb_build_object(
                 'has_line', EXISTS (SELECT FROM %1$s AS o WHERE o.due_at = $1 AND o.key::text = $2),
-                'before', count(*) FILTER (WHERE c.waits),
-                'before_is_all', count(*) <= 10000,
+                'before', CASE
+                    WHEN n.is_all THEN (
+                        SELECT count(*)
+                        FROM ahead AS l
+                        CROSS JOIN LATERAL (
+                            SELECT
+                            FROM %2$s AS c
+                            WHERE
+                                c.%5$I OPERATOR(%6$s.=) l.key
+                                AND c.%7$I = l.due_at
+                                AND c.%3$I IS NULL
+                                AND c.%4$I::text = 'Queued'
+                            LIMIT 1
+                        ) AS c
+                    )
+                    ELSE n.lines
+                END,
+                'before_is_all', n.is_all,
                 'behind', (
                     SELECT count(*)
-                    FROM (SELECT FROM %1$s AS o WHERE o.due_at > $1 AND o.due_at <= statement_timestamp() LIMIT 51) AS n
+                    FROM (SELECT FROM %1$s AS o WHERE o.due_at > $1 AND o.due_at <= statement_timestamp() LIMIT 51) AS b
                 )
             )
-            FROM (SELECT o.due_at, o.key FROM %1$s AS o WHERE o.due_at < $1 ORDER BY o.due_at LIMIT 10001) AS l
-            LEFT JOIN LATERAL (
-                SELECT c.%3$I IS NULL AND c.%4$I::text = 'Queued' AS waits
-                FROM %2$s AS c
-                WHERE c.%5$I OPERATOR(%6$s.=) l.key AND c.%7$I = l.due_at
-                LIMIT 1
-            ) AS c ON TRUE
+            FROM counted AS n
             $look$,
             line,                                            -- 1
             crm_sync.full_name(a.contacts),                  -- 2
@@ -1349,7 +1363,7 @@ BEGIN
         )
         INTO about
         USING due;
-        facts := facts || jsonb_build_object('before_about', GREATEST(coalesce(about, 0), 10001));
+        facts := facts || jsonb_build_object('before_about', GREATEST(coalesce(about, 0), 1001));
     END IF;
     RETURN facts;
 END;
