@@ -1,11 +1,12 @@
 """Steps of the protocol, by hand: what a worker and an application do, one at a time."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import asyncpg
 
+from crm_sync import measurements
 from crm_sync.core.history import History
 from crm_sync.core.outcome import Contact, Finish, Kind
 from crm_sync.core.waits import USUAL, Waits
@@ -44,6 +45,22 @@ async def open_worker(url: str, number: int, waits: Waits = USUAL, *, history: H
         table = (await read_schema(database)).lanes["brevo"]
         await database.fetch(query("register_worker"), number, "test", 1, "0")
         yield Worker(database, Contacts(database, table, "email", {"FIRSTNAME": "first_name"}, waits, history=history), number)
+
+
+@contextmanager
+def counted_statements() -> Iterator[list[str]]:
+    """The names of the statements that succeed meanwhile."""
+    names: list[str] = []
+
+    def note(measurement: object) -> None:
+        if isinstance(measurement, measurements.Statement):
+            names.append(measurement.name)
+
+    measurements.tap(note)
+    try:
+        yield names
+    finally:
+        measurements.untap(note)
 
 
 async def insert(app: asyncpg.Connection, status: str = "New", email: str = "ada@example.com") -> Any:

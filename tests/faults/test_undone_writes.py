@@ -1,21 +1,24 @@
 """Triggers of the application that undo a worker's write, without an error: they keep a row as it is, or put a column back."""
 
+import asyncio
+
 import pytest
 
 from crm_sync import events
-from crm_sync.core.outcome import Kind
+from crm_sync.core.outcome import Finish, Kind
 from crm_sync.core.waits import Waits
 from crm_sync.postgres.pool import Database
 from crm_sync.reports.refused_rows import refused_notes
 from tests.faults.promise import LINE_UP, said
-from tests.harness import running, until, until_asleep
+from tests.harness import TIMEOUT_S, running, until, until_asleep
 from tests.roles import as_worker
-from tests.steps import insert, open_worker, pair, read
+from tests.steps import counted_statements, insert, open_worker, pair, read
 
 OTHERS = 20
 OTHERS_COMPLETE = "count(*) = $1 FROM contacts WHERE email <> 'ada@example.com' AND brevo_sync_status = 'Complete'"
 CLAIMED = "NEW.brevo_claimed_by IS NOT NULL"
 FINISHED = "OLD.brevo_claimed_by IS NOT NULL"
+SLEEPS = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database())"
 QUICK = Waits(tick_s=0.2, avoid_row_s=0.2)
 
 
@@ -146,3 +149,56 @@ async def test_an_outcome_that_a_locked_row_waits_for_is_not_taken_for_a_kept_on
             assert not await worker.finish(claimed, Kind.DELIVERED)
         assert worker.contacts.refused(9) == {}
         assert await worker.finish(claimed, Kind.DELIVERED)
+
+
+# A policy is asked about a row before it is locked.
+WAIT = """
+CREATE FUNCTION second_is_written() RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN
+    WHILE EXISTS (SELECT FROM public.contacts WHERE email = 'bob@example.com' AND last_name IS NULL) LOOP
+        PERFORM pg_sleep(0.01);
+    END LOOP;
+    RETURN TRUE;
+END;
+$$;
+CREATE POLICY wait ON contacts USING (second_is_written());
+ALTER TABLE contacts ENABLE ROW LEVEL SECURITY;
+"""
+
+
+async def after_writing(other_app, contact, statement):
+    """The result of the statement; the contact is written once the statement has begun, before it reaches it."""
+    running_statement = asyncio.create_task(statement)
+    async with asyncio.timeout(TIMEOUT_S):
+        while not await other_app.fetchval(SLEEPS):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    await other_app.execute("UPDATE contacts SET last_name = 'Builder' WHERE id = $1", contact)
+    return await running_statement
+
+
+async def test_nor_is_one_whose_row_was_written_after_the_statement_began(app, other_app, url):
+    """As by another CRM's lane: the statement locks the new version of the row, but does not see it, and leaves it out."""
+    first = await insert(app, "Queued")
+    second = await insert(app, "Queued", "bob@example.com")
+    async with open_worker(url, 1) as worker:
+        claimed = {contact.id: contact for contact in await worker.claim()}
+        await app.execute(WAIT)
+        both = [Finish(one, claimed[one].token, Kind.DELIVERED) for one in (first, second)]
+        finished = await after_writing(other_app, second, worker.contacts.finish(both))
+        assert ([one.id for one in finished.written], finished.refused) == ([first], [])
+        assert worker.contacts.refused(9) == {}
+        finished = await worker.contacts.finish(both[1:])
+        assert [one.kind for one in finished.written] == [Kind.DELIVERED]
+
+
+async def test_a_contact_written_after_a_claim_began_comes_with_the_next_one(app, other_app, url):
+    async with open_worker(url, 1) as worker:
+        assert await worker.claim() == []  # the first one looks at the whole line in another statement
+        first = await insert(app, "Queued")
+        second = await insert(app, "Queued", "bob@example.com")
+        await app.execute(WAIT)
+        assert [one.id for one in await after_writing(other_app, second, worker.claim())] == [first]
+        with counted_statements() as statements:
+            assert [one.id for one in await worker.claim()] == [second]
+        assert statements == ["claim_contacts"]
+        assert worker.contacts.refused(9) == {}

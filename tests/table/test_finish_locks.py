@@ -1,14 +1,12 @@
 """A finish takes row locks as strong as what it writes, and the application is never the victim of a deadlock."""
 
 import asyncio
-from contextlib import contextmanager
 
 import pytest
 
-from crm_sync import measurements
 from crm_sync.core.outcome import Finish, Kind
 from tests.harness import TIMEOUT_S
-from tests.steps import insert, open_worker, read
+from tests.steps import counted_statements, insert, open_worker, read
 
 ORDERS = "CREATE TABLE orders (id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, contact_id uuid REFERENCES contacts)"
 UNIQUE = "ALTER TABLE contacts ADD UNIQUE (brevo_contact_id)"
@@ -41,29 +39,13 @@ async def claim(worker):
     return sorted(await worker.claim(), key=lambda one: one.email)
 
 
-@contextmanager
-def counted():
-    """The names of the statements that succeed meanwhile."""
-    names = []
-
-    def note(measurement):
-        if isinstance(measurement, measurements.Statement):
-            names.append(measurement.name)
-
-    measurements.tap(note)
-    try:
-        yield names
-    finally:
-        measurements.untap(note)
-
-
 async def test_an_open_insert_that_points_at_a_contact_holds_up_that_finish_only(app, other_app, url, four):
     await app.execute(UNIQUE)
     async with open_worker(url, 1) as worker:
         contacts = await claim(worker)
         async with app.transaction():
             await app.execute("INSERT INTO orders (contact_id) VALUES ($1)", four[3])
-            with counted() as statements:
+            with counted_statements() as statements:
                 async with asyncio.timeout(TIMEOUT_S):
                     finished = await worker.contacts.finish(delivered(contacts))
             assert [finish.id for finish in finished.written] == four[:3]

@@ -100,8 +100,27 @@ claimed AS (
 )
 
 -- One row without a contact if none was claimed. kept: how many rows a trigger of the table has kept as they were: it returned NULL.
+-- Rows that somebody else wrote after this statement began are not claimed either, and come with the next claim: their new version
+-- is locked, but this statement does not see it.
 SELECT
     c.*,
     k.kept
-FROM (SELECT (SELECT count(*) FROM fresh) + (SELECT count(*) FROM oldest) - (SELECT count(*) FROM claimed) AS kept) AS k
+FROM
+    (
+        SELECT
+            CASE
+                WHEN n.locked = n.claimed THEN 0
+                ELSE (
+                    SELECT count(*)
+                    FROM (SELECT f.locator FROM fresh AS f UNION ALL SELECT o.locator FROM oldest AS o) AS l
+                    WHERE EXISTS (SELECT FROM :contacts WHERE :locator :locator_is l.locator OFFSET 0)
+                ) - n.claimed
+            END AS kept
+        FROM
+            (
+                SELECT
+                    (SELECT count(*) FROM fresh) + (SELECT count(*) FROM oldest) AS locked,
+                    (SELECT count(*) FROM claimed) AS claimed
+            ) AS n
+    ) AS k
 LEFT JOIN claimed AS c ON TRUE

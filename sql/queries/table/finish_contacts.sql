@@ -310,7 +310,8 @@ SELECT
     TRUE AS is_written
 FROM written AS w
 UNION ALL
--- Those that a trigger of the table has kept from being written: it returned NULL, so Postgres left the row as it was.
+-- Those that a trigger of the table has kept from being written: it returned NULL, so Postgres left the row as it was. A row that
+-- somebody else wrote after this statement began is left out: its new version is locked, but this statement does not see it.
 SELECT
     h.id,
     NULL,
@@ -321,3 +322,4 @@ FROM held AS h
 WHERE
     (SELECT count(*) FROM held) > (SELECT count(*) FROM written)
     AND NOT EXISTS (SELECT FROM written AS w WHERE w.id :is h.id)
+    AND EXISTS (SELECT FROM :contacts WHERE :locator :locator_is h.locator OFFSET 0)
