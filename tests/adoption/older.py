@@ -26,4 +26,8 @@ def adopt_before(url: str, name: str, request: AdoptionRequest | None = None) ->
         mock.patch.object(migrations, "_migrations", return_value=MigrationList(before, everything.post_apply)),
         mock.patch.object(statements, "read", lambda query: BEFORE_CHANGES.get(query) or read(query)),
     ):
-        adopt(url, request)
+        statements._parts.cache_clear()
+        try:
+            adopt(url, request)
+        finally:
+            statements._parts.cache_clear()

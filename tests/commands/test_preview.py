@@ -113,7 +113,7 @@ async def test_a_mapping_that_writes_does_not_write(app, url, tmp_path):
 async def test_a_client_with_a_transport_of_its_own_is_not_even_opened():
     client = ScriptedCrm()
     contact = Contact(1, 0, 0, None, ADDRESS, None, {})
-    with pytest.raises(DeclinedError, match="has a transport of its own"):
+    with pytest.raises(DeclinedError, match="does not send over the HTTP client of crm-sync"):
         await rehearse(account(client), contact)
     assert client.requests == []
 

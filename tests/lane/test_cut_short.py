@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from crm_sync.lane.deletions import Deleter
+from crm_sync.lane.survivors import Survivors
 from crm_sync.postgres.pool import Database
 from crm_sync.table.schema import read_schema
 from tests.faults.promise import LINE_UP
@@ -47,8 +48,9 @@ async def test_deletions_leave_the_trail_that_their_client_leaves(url, leaves_tr
     crm = ScriptedCrm()
     crm.leaves_trail = leaves_trail
     async with Database(as_worker(url), size=1) as database:
-        variables = (await read_schema(database)).lanes["brevo"].variables
-        assert Deleter("brevo", crm, database, variables).leaves_trail is leaves_trail
+        table = (await read_schema(database)).lanes["brevo"]
+        survivors = Survivors(table, database, keeps_records=True)
+        assert Deleter("brevo", crm, database, survivors, table.variables).leaves_trail is leaves_trail
 
 
 async def test_while_the_fields_are_asked_for_no_client_has_sent_anything(app, url):
