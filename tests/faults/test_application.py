@@ -3,6 +3,8 @@
 import asyncio
 import json
 import random
+from collections.abc import Mapping
+from typing import Any
 
 import asyncpg
 import pytest
@@ -212,6 +214,9 @@ async def test_against_transactions_in_the_opposite_order_nobody_ever_deadlocks(
         assert row["first_name"] in last[row["email"]], "its last state was sent"
 
 
+NOTHING_CLAIMED: Mapping[Any, Any] = {5: None, "kept": 0}
+
+
 class Explained:
     """In place of the pool: reports what a statement would cost, in pages, and undoes it."""
 
@@ -219,7 +224,7 @@ class Explained:
         self._connection = connection
         self.pages: list[int] = []
 
-    async def fetch(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
+    async def fetch(self, statement: str, *arguments: object) -> list[Mapping[Any, Any]]:
         transaction = self._connection.transaction()
         await transaction.start()
         try:
@@ -230,9 +235,9 @@ class Explained:
             await transaction.rollback()
         top = json.loads(plan)[0]["Plan"]
         self.pages.append(top["Shared Hit Blocks"] + top["Shared Read Blocks"])
-        return []
+        return [NOTHING_CLAIMED]
 
-    async def fetch_briefly(self, _patience_s: float, statement: str, *arguments: object) -> list[asyncpg.Record]:
+    async def fetch_briefly(self, _patience_s: float, statement: str, *arguments: object) -> list[Mapping[Any, Any]]:
         return await self.fetch(statement, *arguments)
 
 
