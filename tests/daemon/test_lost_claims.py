@@ -8,6 +8,7 @@ import pytest
 
 from crm_sync.core.waits import Waits
 from crm_sync.daemon.full_look import FullLook
+from crm_sync.errors import UnreadableError
 from crm_sync.postgres import locks
 from crm_sync.table.contacts import Contacts
 from tests.commands.test_check import checked
@@ -153,7 +154,7 @@ async def test_an_answer_that_the_driver_cannot_read_stops_nobody(app, url, crm,
         claimed = await claim(self, limit, token, **options)
         if claimed.contacts and unread:
             unread -= 1
-            raise OverflowError("date value out of range")
+            raise UnreadableError("a date is out of range")
         return claimed
 
     monkeypatch.setattr(Contacts, "claim", fail_to_read)

@@ -8,6 +8,7 @@ CrmSyncError
 ├── DatabaseTroubleError    the worker waits: unreachable, restarting, standby, locks
 │   ├── RowRefusedError     the data of one row made a statement fail
 │   └── TooSlowError        the server cancelled and rolled back a statement that took too long
+├── UnreadableError         the driver has no object for a value that the database sent
 ├── ChannelError            an alert could not be sent to a channel
 ├── UnsendableError         a value that no CRM, or not this one, accepts
 └── LaneError               a delivery that says nothing about its contacts
@@ -74,6 +75,10 @@ class TooSlowError(_GivenUpError):
 
 class LockedError(_GivenUpError):
     """A statement gave up, and was rolled back, because another session has locked what it needs."""
+
+
+class UnreadableError(CrmSyncError):
+    """The driver has no object for a value that the database sent. What the statement has written is written."""
 
 
 class ChannelError(CrmSyncError):

@@ -16,10 +16,10 @@ from crm_sync.core.tally import Tally
 from crm_sync.core.waits import USUAL, Waits
 from crm_sync.daemon.full_look import FullLook
 from crm_sync.daemon.unseen_flips import UnseenFlips
-from crm_sync.errors import ConfigurationError
+from crm_sync.errors import ConfigurationError, UnreadableError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
-from crm_sync.table.contacts import UNREADABLE, Contacts
+from crm_sync.table.contacts import Contacts
 
 WRITE_BATCH = 500
 
@@ -102,7 +102,7 @@ class Recovery:
             except ConfigurationError as error:
                 left += 1
                 self.refused[crm] = error
-            except UNREADABLE:
+            except UnreadableError:
                 left += 1
                 self.asked(crm).set()
         return left, found

@@ -24,13 +24,12 @@ from crm_sync.daemon.faults import Fault
 from crm_sync.daemon.installation import LanePlan, plan_lane
 from crm_sync.daemon.supervision import every, supervise
 from crm_sync.daemon.wiring import Wiring
-from crm_sync.errors import ConfigurationError, CrmSyncError, DatabaseTroubleError
+from crm_sync.errors import ConfigurationError, CrmSyncError, DatabaseTroubleError, UnreadableError
 from crm_sync.lane.ending import end_tasks
 from crm_sync.lane.lane import Lane
 from crm_sync.lane.wake import wait
 from crm_sync.log import Trouble
 from crm_sync.postgres.backoff import Backoff
-from crm_sync.table.contacts import UNREADABLE
 from crm_sync.telling.lane_progress import LaneProgress
 
 log = structlog.get_logger()
@@ -107,7 +106,7 @@ class SupervisedLane:
                     await self._deliver(lane, plan, progress)
             except ConfigurationError as error:
                 await self._stand(error)
-            except DatabaseTroubleError as error:
+            except (DatabaseTroubleError, UnreadableError) as error:
                 self._trouble.tell(error)
                 await asyncio.sleep(self._trouble_pause.pause_s())
             except Exception:  # the client may be a plug-in
@@ -230,7 +229,7 @@ class SupervisedLane:
                 await lane.stop(self._grace_s)
         # These are claimed but held by no worker: other workers deliver them, however long this lane is held.
         if self._wiring.session.opened.is_set():
-            with suppress(CrmSyncError, *UNREADABLE):
+            with suppress(CrmSyncError):
                 await self._wiring.recovery.recover_unknown(self._wiring.session.known_id, self.crm)
         await lane.leave()
         self._unsure = True

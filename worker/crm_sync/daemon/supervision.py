@@ -7,7 +7,7 @@ import structlog
 
 from crm_sync import events
 from crm_sync.core.waits import USUAL, Waits
-from crm_sync.errors import ConfigurationError, DatabaseTroubleError
+from crm_sync.errors import ConfigurationError, DatabaseTroubleError, UnreadableError
 from crm_sync.lane.wake import wait
 from crm_sync.log import Trouble
 from crm_sync.postgres.backoff import Backoff
@@ -28,7 +28,7 @@ async def supervise(name: str, loop: Callable[[], Awaitable[None]], waits: Waits
             await loop()
         except ConfigurationError:
             raise
-        except DatabaseTroubleError as error:
+        except (DatabaseTroubleError, UnreadableError) as error:
             trouble.tell(error)
         except Exception:
             log.exception(events.LOOP_FAILED, loop=name)

@@ -25,7 +25,7 @@ from crm_sync.core.waits import Waits
 from crm_sync.daemon.installation import NOTHING, LanePlan
 from crm_sync.daemon.obstacles import Obstacles
 from crm_sync.daemon.recovery import Charge, Recovery
-from crm_sync.errors import ConfigurationError
+from crm_sync.errors import ConfigurationError, UnreadableError
 from crm_sync.lane.lane import Lane
 from crm_sync.lane.watchdog import Progress
 from crm_sync.limits.rate_limit import RateLimit
@@ -35,7 +35,7 @@ from crm_sync.postgres.session import Session
 from crm_sync.settings import LaneSettings
 from crm_sync.table.adopted_table import LaneTable
 from crm_sync.table.clearing import read_clearing
-from crm_sync.table.contacts import UNREADABLE, Contacts
+from crm_sync.table.contacts import Contacts
 from crm_sync.table.schema import Schema, inspect_schema
 
 Refused = Callable[[str, ConfigurationError], None]
@@ -218,7 +218,7 @@ class Wiring:
                     await self.recovery.recover_unknown(self.session.known_id, crm)
             except ConfigurationError as error:
                 self._on_refused(crm, error)
-            except UNREADABLE:
+            except UnreadableError:
                 pass  # the full look, which was requested, needs no keys
             lane.ask()
             lane.hear()
@@ -242,7 +242,7 @@ class Wiring:
                     lane.hear()
             except ConfigurationError as error:
                 self._on_refused(crm, error)
-            except UNREADABLE:  # the key of the first contact in line is unreadable: a claim deals with it
+            except UnreadableError:  # the key of the first contact in line is unreadable: a claim deals with it
                 lane.ask()
 
     async def _make_company(self) -> None:

@@ -12,7 +12,7 @@ from crm_sync.core.retry import RetryPolicy
 from crm_sync.core.tally import Tally
 from crm_sync.core.waits import USUAL, Waits
 from crm_sync.crm.client import Client
-from crm_sync.errors import ConfigurationError, DatabaseTroubleError
+from crm_sync.errors import ConfigurationError, DatabaseTroubleError, UnreadableError
 from crm_sync.lane.address_locks import AddressLocks
 from crm_sync.lane.channel import Channel
 from crm_sync.lane.delivery import Deliveries
@@ -32,7 +32,7 @@ from crm_sync.postgres.pool import Database
 from crm_sync.postgres.session import Session
 from crm_sync.table.adopted_table import LaneTable
 from crm_sync.table.clearing import Clearing
-from crm_sync.table.contacts import UNREADABLE, Contacts
+from crm_sync.table.contacts import Contacts
 from crm_sync.table.mapping import FieldMapping
 from crm_sync.table.named_claim import NamedClaim
 from crm_sync.table.newest_sent import NewestSent
@@ -371,7 +371,7 @@ class Lane:
             with self._in_hand.claiming(token):
                 try:
                     claimed = await self._claim_probe(token) if probe else await self._contacts.claim(limit, token)
-                except UNREADABLE:
+                except UnreadableError:
                     self.unread = True
                     raise
                 except BaseException:

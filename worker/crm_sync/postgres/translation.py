@@ -18,6 +18,7 @@ from crm_sync.errors import (
     RowRefusedError,
     StatementRefusedError,
     TooSlowError,
+    UnreadableError,
 )
 from crm_sync.postgres.driver_arguments import SETTING
 from crm_sync.postgres.pooler import LEADS_THROUGH
@@ -73,7 +74,18 @@ def translate(error: Exception) -> Exception:
     if isinstance(error, (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)):
         is_asked_wrongly = isinstance(error, asyncpg.exceptions.ClientConfigurationError)
         return ConfigurationError(f"{SETTING}: {reason(error)}") if is_asked_wrongly else DatabaseTroubleError(_asked(error))
-    if isinstance(error, AttributeError) and error.obj is None and _is_of_the_driver(error):
+    return _from_inside(error) if _is_of_the_driver(error) else error
+
+
+def _from_inside(error: Exception) -> Exception:
+    """An error in the driver's code that is not one of the driver's classes."""
+    if isinstance(error, ValueError | OverflowError):
+        return UnreadableError(
+            "the database has a value that cannot be read here, such as a date before the year 1 or after 9999. "
+            "If it is a key, `crm-sync check` names it"
+        )
+    if isinstance(error, AttributeError) and error.obj is None:
+        # asyncpg 0.32 drops its protocol when a connection is terminated, and then uses None in the statement in flight.
         return DatabaseTroubleError("the connection was closed between two messages of one statement")
     return error
 
@@ -89,7 +101,7 @@ def _asked(error: Exception) -> str:
 
 
 def _is_of_the_driver(error: Exception) -> bool:
-    """asyncpg 0.32 drops its protocol when a connection is terminated, and then uses None in the statement in flight."""
+    """Whether it was raised in the driver's code."""
     last = error.__traceback__
     while last is not None and last.tb_next is not None:
         last = last.tb_next

@@ -17,7 +17,7 @@ from crm_sync.core.outcome import Contact, Finish, Kind
 from crm_sync.core.overtaking import Overtaking
 from crm_sync.core.values import Apart, Form
 from crm_sync.core.waits import USUAL, Waits
-from crm_sync.errors import ConfigurationError, CrmSyncError, DatabaseTroubleError, TooSlowError
+from crm_sync.errors import ConfigurationError, CrmSyncError, DatabaseTroubleError, TooSlowError, UnreadableError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import render
 from crm_sync.table.adopted_table import LaneTable
@@ -28,7 +28,6 @@ from crm_sync.table.finishing import NO_LIMIT, Finished, Finishing
 from crm_sync.table.recording import Recording
 from crm_sync.table.unreadable_rows import SHORT, Claimed, Reader, cut
 
-UNREADABLE = (ValueError, OverflowError)  # raised by the driver for a value that it has no object for
 # Contacts in a claim that may include one with a slow expression. The first one found puts the others back.
 MOST_SLOW = 32
 MOST_UNREAD = 1_000
@@ -163,7 +162,7 @@ class Contacts:
                 self._cursor = BEGINNING
                 if is_slow:
                     self._most = limit = min(limit, MOST_SLOW)
-            except UNREADABLE:
+            except UnreadableError:
                 # One at a time, so that an unreadable contact has few others with it when it comes again. They are not to blame:
                 # only an attempt alone counts.
                 if limit > 1:
