@@ -25,9 +25,6 @@ def adopt_before(url: str, name: str, request: AdoptionRequest | None = None) ->
     with (
         mock.patch.object(migrations, "_migrations", return_value=MigrationList(before, everything.post_apply)),
         mock.patch.object(statements, "read", lambda query: BEFORE_CHANGES.get(query) or read(query)),
+        mock.patch.object(statements, "_parts", statements._parts.__wrapped__),  # without those that are kept of this version
     ):
-        statements._parts.cache_clear()
-        try:
-            adopt(url, request)
-        finally:
-            statements._parts.cache_clear()
+        adopt(url, request)

@@ -10,7 +10,7 @@ from crm_sync.core.waits import Waits
 from crm_sync.postgres.pool import Database
 from crm_sync.reports.refused_rows import refused_notes
 from tests.faults.promise import LINE_UP, said
-from tests.harness import TIMEOUT_S, running, until, until_asleep
+from tests.harness import running, until, until_asleep
 from tests.roles import as_worker
 from tests.steps import counted_statements, insert, open_worker, pair, read
 
@@ -18,7 +18,7 @@ OTHERS = 20
 OTHERS_COMPLETE = "count(*) = $1 FROM contacts WHERE email <> 'ada@example.com' AND brevo_sync_status = 'Complete'"
 CLAIMED = "NEW.brevo_claimed_by IS NOT NULL"
 FINISHED = "OLD.brevo_claimed_by IS NOT NULL"
-SLEEPS = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database())"
+SLEEPS = "EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database())"
 QUICK = Waits(tick_s=0.2, avoid_row_s=0.2)
 
 
@@ -171,9 +171,7 @@ ALTER TABLE contacts ENABLE ROW LEVEL SECURITY;
 async def after_writing(other_app, contact, statement):
     """The result of the statement; the contact is written once the statement has begun, before it reaches it."""
     running_statement = asyncio.create_task(statement)
-    async with asyncio.timeout(TIMEOUT_S):
-        while not await other_app.fetchval(SLEEPS):  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+    await until(other_app, SLEEPS)
     await other_app.execute("UPDATE contacts SET last_name = 'Builder' WHERE id = $1", contact)
     return await running_statement
 

@@ -148,10 +148,9 @@ async def _read_table(database: Database, wanted: str | None) -> AdoptedTable:
     if not await database.value(query("detect_adoption")):
         raise ConfigurationError(f"crm-sync is not installed in this database yet: {ADOPT}. If an older version is: {ADVICE}")
     rows = await database.fetch(query("read_adoption"))
-    if not rows and await database.value(query("detect_adoption_triggers")):
-        raise ConfigurationError(WITHOUT_ROWS)
     if not rows:
-        raise ConfigurationError(f"no table is adopted in this database yet: {ADOPT}")
+        is_restored = await database.value(query("detect_adoption_triggers"))
+        raise ConfigurationError(WITHOUT_ROWS if is_restored else f"no table is adopted in this database yet: {ADOPT}")
     adopted = rows[0]
     if adopted["name"] is None:
         for row in await database.fetch(query("list_obstacles")):
