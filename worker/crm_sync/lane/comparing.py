@@ -12,7 +12,6 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from crm_sync.core.codes import Code
@@ -21,6 +20,7 @@ from crm_sync.core.drift import Drift, Example
 from crm_sync.core.identity import check_email
 from crm_sync.core.left_fields import left_out
 from crm_sync.core.likeness import same_address
+from crm_sync.core.moments import BEGINNING
 from crm_sync.core.outcome import Contact, Outcome, is_empty
 from crm_sync.core.remote_schema import RemoteField, RemoteSchema, told
 from crm_sync.core.waits import Waits
@@ -33,7 +33,7 @@ from crm_sync.table.mapping import FieldMapping
 EMAIL = "email"
 SMALLEST_PAGE = 100  # contacts read at once,
 REQUESTS_A_PAGE = 5  # or as many as fit into this many requests
-NOBODY = Contact("", 0, 0, None, None, datetime(1, 1, 1, tzinfo=UTC), {})
+NOBODY = Contact("", 0, 0, None, None, BEGINNING, {})
 MOST_REQUESTS = 2  # at a time, in addition to those of the lanes
 
 MayAsk = Callable[[], Awaitable[None]]  # raises DeclinedError if the CRM must not be called now

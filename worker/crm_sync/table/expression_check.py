@@ -4,10 +4,10 @@ import re
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import asyncpg
 
+from crm_sync.core.moments import BEGINNING
 from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.sqlstates import Fault, fault_of
@@ -19,7 +19,7 @@ from crm_sync.table.kinds import Type
 WHOLE_ROW = "it is the whole row of a table ({}): name the column that is meant"
 _NOTHING = "NULL::text"
 # Variables of a claim that matches nothing: no worker, no contacts, not a probe.
-_CLAIM_NOTHING: tuple[object, ...] = (0, 0, datetime(1, 1, 1, tzinfo=UTC), [], 0, None, False)
+_CLAIM_NOTHING: tuple[object, ...] = (0, 0, BEGINNING, [], 0, None, False)
 _READ_NOTHING: tuple[object, ...] = ([], 0)
 _OURS = (Fault.PERSON, Fault.ROW)
 _WORD = re.compile(r"\w+")
