@@ -75,7 +75,9 @@ def test_an_adoption_that_finds_no_server_names_the_setting():
         ("", True),
         ("CREATE INDEX ON contacts (email)", False),
         ("CREATE INDEX ON contacts (lower(email))", False),
-        ("CREATE INDEX ON contacts (lower(email)) WHERE email IS NOT NULL", True),
+        ("CREATE INDEX ON contacts (lower(email)) WHERE email IS NOT NULL", False),
+        ("CREATE INDEX ON contacts (email) WHERE email IS NOT NULL", False),
+        ("CREATE INDEX ON contacts (lower(email)) WHERE created_at IS NOT NULL", True),
     ],
 )
 async def test_an_address_is_found_by_its_index_else_the_table_is_read_and_that_is_said(app, url, index, is_read, monkeypatch):

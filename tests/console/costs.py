@@ -110,7 +110,7 @@ PAGES = (
     Page("Retry, counted", "retry?crm=brevo&code=DUPLICATE"),
 )
 BY_ADDRESS = Page("Find by address, with an index", "find?q=PERSON.17@example.com")
-WITHOUT_INDEX = Page("Find by address, without one", "find?q=PERSON.17@example.com")
+WITHOUT_INDEX = Page("Find by address, without one", "find?q=PERSON.17@example.com&whole=yes")
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,12 +131,17 @@ class ContactPage(Given):
 
 
 class Found(Given):
-    """Keys of contacts. by: what they were found by. note: the cost of the search, if an index would avoid it."""
+    """Keys of contacts. by: what they were found by. note: the cost of the search, if an index would avoid it.
+
+    not_read: about how many contacts there are, if no index finds the address and the table is too large to be read unasked: it
+    is read with `whole`.
+    """
 
     keys: list[Key]
     by: str | None
     looked_for: list[str]
     note: str | None
+    not_read: int | None
 
 
 class SelectionResult(Given):

@@ -14,17 +14,19 @@ from crm_sync.core.addresses import masked
 from crm_sync.core.text import clean
 from crm_sync.errors import ConfigurationError, DeclinedError
 from crm_sync.postgres.pool import Database
-from crm_sync.postgres.statements import query, render
-from crm_sync.reports.found_contacts import BY_INDEX, find_contacts
+from crm_sync.postgres.statements import render
+from crm_sync.reports.found_contacts import find_contacts
 from crm_sync.reports.named_contact import NamedContact
 from crm_sync.reports.request_preview import RequestPreview
 from crm_sync.reports.verdicts import tell_verdicts
+from crm_sync.table.address_index import address_indexes
 from crm_sync.table.adopted_table import LaneTable
 from crm_sync.table.contact_list import ContactList, Wanted
 from crm_sync.table.one_contact import Match, read_key, show
 from crm_sync.table.schema import Schema
 
 LOOK_S = 1.8  # for which the whole table is read to find an address without an index: less than a statement may take
+MANY = 100_000  # contacts: a larger table is read for an address only if that is asked for
 ATTEMPTS = 50  # shown for a contact
 MOST_SAME = 10  # other contacts with the same address
 
@@ -47,28 +49,32 @@ class Contacts:
         contacts = [showing.line(one, self._references) for one in page.contacts]
         return ContactPage(crm=crm, contacts=contacts, looked=page.looked, next=following)
 
-    async def find(self, text: str) -> Found:
-        """Finds contacts by pasted text: a key, an address, or an id in a CRM."""
+    async def find(self, text: str, *, whole: bool = False) -> Found:
+        """Finds contacts by pasted text: a key, an address, or an id in a CRM. whole: even a large table is read for an address
+        that no index finds.
+        """
         tables = await self._tables.whole()
         if not text or not tables:
-            return Found(keys=[], by=None, looked_for=[], note=None)
-        looked_for, note = [], None
+            return Found(keys=[], by=None, looked_for=[], note=None, not_read=None)
+        looked_for, note, not_read = [], None, None
+        read_at_most = None if whole else MANY
         # Unchanged at first: a key may begin or end with a space.
         asked = [NamedContact(None, key) for key in dict.fromkeys((self._references.key(text), text.strip())) if key]
         if "@" in text:  # a key may contain one, too
             asked.insert(0, NamedContact(text.strip(), None))
         for one in asked:
             try:
-                found = await find_contacts(self._database, tables, one, look_s=LOOK_S)
+                found = await find_contacts(self._database, tables, one, look_s=LOOK_S, read_at_most=read_at_most)
             except DeclinedError as error:  # too long for an address, but a key is still found
                 note = f"{error}."
                 continue
             looked_for += found.looked_for
             note = note or found.note
+            not_read = not_read or found.not_read
             if found.keys:
                 keys = [*map(self._references.of, found.keys)]
-                return Found(keys=keys, by=found.by, looked_for=looked_for, note=note)
-        return Found(keys=[], by=None, looked_for=[*dict.fromkeys(looked_for)], note=note)
+                return Found(keys=keys, by=found.by, looked_for=looked_for, note=note, not_read=not_read)
+        return Found(keys=[], by=None, looked_for=[*dict.fromkeys(looked_for)], note=note, not_read=not_read)
 
     async def one(self, named: str, *, in_full: bool = False) -> ContactView:
         """named: a key or a reference. in_full: with key and address unmasked, and with what would be sent.
@@ -136,11 +142,10 @@ class Contacts:
         """Other contacts, if an index can find them."""
         if not email or not email.strip():
             return []
-        rows = await self._database.fetch(query("list_address_indexes"), table.variables["email"].strip('"'))
-        kinds = sorted((row["kind"] for row in rows), reverse=True)
-        if not kinds:
+        indexes = await address_indexes(self._database, table.variables["email_name"])
+        if not indexes:
             return None
-        found = await self._database.fetch(render(BY_INDEX[kinds[0]], table.variables), email.strip())
+        found = await self._database.fetch(render(indexes[0].statement, table.variables), email.strip())
         return [self._references.of(row["key"]) for row in found if row["key"] != key][:MOST_SAME]
 
     async def _preview(self, schema: Schema, crm: str, ids: list[Any]) -> Preview | None:

@@ -99,7 +99,7 @@ async def _list_contacts(service: Service, call: Call) -> ContactPage:
 
 async def _find_contacts(service: Service, call: Call) -> Found:
     assert isinstance(call.query, FindQuery)  # noqa: S101
-    return await service.contacts.find(call.query.q)
+    return await service.contacts.find(call.query.q, whole=call.query.whole)
 
 
 async def _show_contact(service: Service, call: Call) -> ContactView:

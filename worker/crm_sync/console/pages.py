@@ -179,7 +179,7 @@ class LookingPages:
 
     async def _find(self, request: web.Request) -> web.StreamResponse:
         text = request.query.get("q", "")
-        found = await self._contacts.find(text)
+        found = await self._contacts.find(text, whole=request.query.get("whole") == "yes")
         if len(found.keys) == 1:
             raise web.HTTPSeeOther(self._drawing.page_of(found.keys[0]))
         return self._drawing.show(request, "found.html", q=text, found=found)

@@ -20,7 +20,8 @@ from crm_sync.core.moments import BEGINNING
 from crm_sync.core.outcome import Deletion
 from crm_sync.core.text import name_of
 from crm_sync.postgres.pool import Database
-from crm_sync.postgres.statements import OFF, ON, query, render
+from crm_sync.postgres.statements import OFF, ON, render
+from crm_sync.table.address_index import AddressIndex, address_indexes
 from crm_sync.table.adopted_table import LaneTable
 
 SHARED, WANTED = "shared", "wanted"  # as in find_survivors.sql
@@ -75,10 +76,9 @@ class Survivors:
         return [list(deletions), records, [one and one.contact_id for one in unknown], [one and one.email for one in unknown]]
 
     async def _flip(self) -> str:
-        column = self._variables["email"].strip('"')
-        kinds = {row["kind"] for row in await self._database.fetch(query("list_address_indexes"), column)}
-        by_lower = "in small letters" in kinds
-        switches = {"by_lower_address": by_lower, "by_exact_address": not by_lower and "as it is" in kinds}
+        best = next(iter(await address_indexes(self._database, self._variables["email_name"])), None)
+        by_lower = best is AddressIndex.LOWER
+        switches = {"by_lower_address": by_lower, "by_exact_address": best is not None and not by_lower}
         return render("flip_survivors", {**self._variables, **{name: ON if on else OFF for name, on in switches.items()}})
 
 

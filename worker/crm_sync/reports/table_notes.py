@@ -5,6 +5,7 @@ from collections.abc import Collection
 from crm_sync.core.table_words import flips_note, narrow_note, odd_keys, odd_keys_note, rule_note
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query, quote, render
+from crm_sync.table.address_index import address_indexes, missing_index
 from crm_sync.table.adopted_table import AdoptedTable, LaneTable
 
 MANY = 100_000  # contacts: about 50 ms of reading
@@ -32,9 +33,9 @@ async def table_notes(database: Database, table: AdoptedTable, lanes: Collection
 async def address_notes(database: Database, table: AdoptedTable) -> list[str]:
     """Notes that no index finds an address, if searching takes long."""
     contacts = int(await database.value(query("estimate_contacts")))
-    if contacts < MANY or await database.fetch(query("list_address_indexes"), table.email):
+    if contacts < MANY or await address_indexes(database, table.email):
         return []
-    index = f"CREATE INDEX CONCURRENTLY ON {table.name} (lower({quote(table.email)}))"
+    index = missing_index({"contacts": table.name, "email": quote(table.email)})
     return [f"no index finds an address among about {contacts:,} contacts: to look for one, the whole table is read: {index}"]
 
 

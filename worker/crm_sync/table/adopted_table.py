@@ -108,6 +108,7 @@ class LaneTable:
                 **_comparing("locator_", of_key if table.is_partitioned else "pg_catalog"),
                 "remote_id": quote(remote_id),
                 # As a person reads them.
+                "email_name": table.email,
                 "claimed_by_name": f"{crm}_claimed_by",
                 "sync_status_name": f"{crm}_sync_status",
                 "due_at_name": f"{crm}_due_at",
