@@ -8,7 +8,7 @@ import pytest
 from crm_sync.configuration import Configuration
 from crm_sync.core.codes import Code
 from crm_sync.core.mode import Mode
-from crm_sync.core.outcome import Contact, Verdict
+from crm_sync.core.outcome import Contact, Outcome, Verdict
 from crm_sync.crm.brevo.client import Brevo
 from crm_sync.crm.http import Http
 from crm_sync.crm.hubspot.client import HubSpot
@@ -174,13 +174,50 @@ async def test_without_one_that_a_record_has_the_address_counts(value):
         assert (entry.verdict, entry.remote_id, len(crm.contacts)) == (Verdict.DELIVERED, "1", 1)
 
 
-async def test_an_id_in_the_row_spares_the_search():
+async def test_an_id_in_the_row_goes_before_the_value_which_is_changed():
     async with mautic() as (crm, client):
         [made] = await client.deliver([contact(ANA, app_id="7")])
         crm.requests.clear()
-        await client.deliver([contact(ANA, made.remote_id, app_id="9")])
-        assert [request.query.get("where[0][col]") for request in crm.requests if request.method == "GET"] == ["email"]
-        assert crm.contacts[int(made.remote_id)].values["app_id"] == "9"
+        for value in ("José", "jose"):
+            assert (await client.deliver([contact(ANA, made.remote_id, app_id=value)]))[0].verdict == Verdict.DELIVERED
+            assert crm.contacts[int(made.remote_id)].values["app_id"] == value
+        columns = [request.query.get("where[0][col]") for request in crm.requests if request.method == "GET"]
+        assert columns == ["app_id", "email"] * 2
+
+
+@pytest.mark.parametrize("version", ["4.4.13", "5.1.1"])
+@pytest.mark.parametrize("matches_all", [False, True])
+async def test_a_row_with_an_id_and_the_value_of_another_record_is_a_duplicate_and_nothing_is_merged(version, matches_all):
+    """4.x would merge the two, and so would a newer one that wants all identifiers, of which an edit sends one."""
+    async with mautic() as (crm, client):
+        crm.account.version, crm.account.matches_all = version, matches_all
+        crm.account.create({"email": ANA, "app_id": "7"})
+        crm.account.create({"email": BEN, "app_id": "8"})
+        taken, well = await client.deliver([contact(ANA, "1", app_id="8"), contact(CLEO, app_id="9")])
+        assert taken == Outcome.rejected(Code.DUPLICATE, "app_id: record 2 of Mautic has this value, this contact is record 1")
+        assert well.verdict == Verdict.DELIVERED
+        assert [one.values["email"] for one in crm.contacts.values()] == [ANA, BEN, CLEO]
+
+
+async def test_a_value_that_its_own_record_and_another_have_is_a_duplicate():
+    async with mautic() as (crm, client):
+        crm.account.version = "4.4.13"
+        for address in (ANA, BEN):
+            crm.account.create({"email": address, "app_id": "7"})
+        [entry] = await client.deliver([contact(ANA, "1", app_id="7")])
+        assert entry == Outcome.rejected(Code.DUPLICATE, "app_id: record 2 of Mautic has this value, this contact is record 1")
+        assert len(crm.contacts) == 2
+
+
+@pytest.mark.parametrize("holders", [0, 1, 2])
+async def test_one_whose_record_is_gone_is_found_by_its_value(holders):
+    async with mautic() as (crm, client):
+        for address in [BEN, CLEO][:holders]:
+            crm.account.create({"email": address, "app_id": "7"})
+        [entry] = await client.deliver([contact(ANA, "41", app_id="7")])
+        expected = (Verdict.REJECTED, Code.AMBIGUOUS, None) if holders == 2 else (Verdict.DELIVERED, None, "1")
+        assert (entry.verdict, entry.code, entry.remote_id) == expected
+        assert holders == 2 or crm.contacts[1].values["email"] == ANA
 
 
 async def test_a_value_that_several_records_have_is_ambiguous_and_its_batch_goes_on():
@@ -215,7 +252,9 @@ async def test_a_preview_looks_for_the_identifier_first():
         found = client.assumptions(contact(ANA, app_id="7"))
         assert [len(one.answers) for one in found] == [2, 2]
         assert found[1].words == "if no record of Mautic has this address, and none has its app_id"
-        assert [len(one.answers) for one in client.assumptions(contact(ANA, "7", app_id="7"))] == [1, 1]
+        known = client.assumptions(contact(ANA, "7", app_id="7"))
+        assert [len(one.answers) for one in known] == [2, 2]
+        assert known[0].words == "if record 7 of Mautic has this address, and no other has its app_id"
 
 
 # What the mapping has to send for this.

@@ -31,14 +31,14 @@ async def opened(match="app_id", **options):
         yield crm, Mautic(PasswordLogin(http, "user", "password"), match=match, **options)
 
 
-@pytest.fixture(params=["merges", "refuses"], autouse=True)
+@pytest.fixture(params=["4.4.13", "5.1.1"], autouse=True)
 def version(request, monkeypatch):
     """4.x merges two records where an edit gives one the identifier of the other, 5.x refuses that."""
     made = MauticSandbox.__init__
 
     def init(self, **options):
         made(self, **options)
-        self.account.refuses_taken = request.param == "refuses"
+        self.account.version = request.param
 
     monkeypatch.setattr(MauticSandbox, "__init__", init)
 
@@ -118,16 +118,26 @@ async def test_a_value_that_several_records_have_is_ambiguous():
         assert well == Outcome.delivered("3")
 
 
-async def test_of_several_records_with_its_value_its_own_is_written_and_nothing_is_merged():
+async def test_of_several_records_with_its_value_none_is_written_and_nothing_is_merged():
     async with opened() as (crm, client):
         for _ in range(2):
             crm.account.create({"app_id": "7"})
         [entry] = await client.deliver([contact("7", "1", firstname="Ana")])
-        if crm.account.refuses_taken:
+        assert (entry.verdict, entry.code) == (REJECTED, Code.DUPLICATE)
+        assert held(crm, "firstname") == {1: (None, "7", None), 2: (None, "7", None)}
+
+
+async def test_where_mautic_wants_all_identifiers_its_own_of_several_records_is_written():
+    async with opened() as (crm, client):
+        crm.account.matches_all = True
+        for address in (ANA, BEN):
+            crm.account.create({"email": address, "app_id": "7"})
+        [entry] = await client.deliver([contact("7", "1", firstname="Ana")])
+        if crm.account.merges_taken:  # it does not say what it wants
             assert (entry.verdict, entry.code) == (REJECTED, Code.DUPLICATE)
         else:
             assert entry == Outcome.delivered("1", left=frozenset({"app_id"}))
-            assert held(crm, "firstname") == {1: (None, "7", "Ana"), 2: (None, "7", None)}
+            assert held(crm, "firstname") == {1: (ANA, "7", "Ana"), 2: (BEN, "7", None)}
         assert len(crm.contacts) == 2
 
 

@@ -1,9 +1,10 @@
 """Mautic, up to 25 contacts per request.
 
-Mautic silently matches contacts itself: of several with one address it writes the newest, an edit whose address belongs to
-another contact merges the two (4.x) or is refused (5.x), and its database does not enforce unique addresses. So this client looks
-before it writes: one search for the addresses of a call, then edits by id, then new contacts. An edit includes the address only
-if it changes, so that there is nothing to match or merge. PUT is never used: it empties fields that are not sent.
+Mautic silently matches contacts itself: of several with one address it takes the newest, an edit of a record whose address
+another one has merges the two (4.x, even if the edit does not change it) or is refused (5.0 and later), and its database does not
+enforce unique addresses. So this client looks before it writes: one search for the addresses of a call, then edits by id, then
+new contacts. An edit includes the address only if it changes, and none is made where there is something to merge. PUT is never
+used: it empties fields that are not sent.
 
 On POST and PATCH, Mautic drops 0, false, and any number between -1 and 1, because it takes them for empty. Its answer shows this,
 and the row says so (`crm_sync.crm.mautic.storage`). [mautic/mautic: CommonApiController, LeadApiController,
@@ -206,9 +207,9 @@ class Mautic(Client):
         if known is not None:
             contacts, found, held = known.contacts, [*found, *known.records], {**held, **known.holders}
         existing = {int(record["id"]) for record in await self._lookup.with_ids(disputed(contacts, identities, held))}
-        steps = plan(contacts, identities, held, existing)
-        if known is not None and known.ambiguous:
-            steps = [known.ambiguous.get(place, step) for place, step in enumerate(steps)]
+        steps = plan(contacts, identities, held, existing, merges=self._lookup.merges)
+        if known is not None and known.refused:
+            steps = [known.refused.get(place, step) for place, step in enumerate(steps)]
         return await self._sparing(contacts, steps, found) if whole else steps
 
     async def _sparing(

@@ -1,5 +1,6 @@
 """Contacts without an id in their row are found by the field in MAUTIC_MATCH, before they are searched by address. Those that
-have no address are known by it.
+have no address are known by it. Of those with an id it is looked up whether another record has their value: Mautic would merge
+that one into theirs, or the other way round.
 
 Mautic's database enforces no unique values; it only marks fields as identifiers, by which it would match itself. So a value that
 several records have is ambiguous here, too. So is one that differs only in accents, which the database ignores. [mautic/mautic:
@@ -7,7 +8,7 @@ LeadField, isUniqueIdentifer, as it was spelled until 4.x; utf8mb4_unicode_ci]
 """
 
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from crm_sync.core.codes import Code
@@ -17,7 +18,7 @@ from crm_sync.core.remote_schema import RemoteSchema
 from crm_sync.crm.exchange import Assumption, Said
 from crm_sync.crm.mautic.answers import value_of
 from crm_sync.crm.mautic.lookup import Lookup
-from crm_sync.crm.mautic.matching import holds, holds_key, key, parts
+from crm_sync.crm.mautic.matching import duplicate, holds, holds_key, key, parts, record_id
 from crm_sync.crm.mautic.storage import is_zero
 from crm_sync.errors import RefusedError
 
@@ -26,12 +27,13 @@ _IDENTIFIER = ("isUniqueIdentifier", "isUniqueIdentifer")
 
 class Identified(NamedTuple):
     """What was found by the values of contacts. contacts: those with an address have the ids of the records that were found.
-    holders: records by key, of all values. ambiguous: by place, why it cannot be said which record is meant. records: as shown.
+    holders: records by key, of all values. refused: by place, why it cannot be said which record is meant, or why that must not
+    be written. records: as shown.
     """
 
     contacts: Sequence[Contact]
     holders: Mapping[str, Sequence[int]]
-    ambiguous: Mapping[int, Outcome]
+    refused: Mapping[int, Outcome]
     records: Sequence[Mapping[str, Any]]
 
 
@@ -62,26 +64,58 @@ class FieldMatch:
         for place, (contact, identity) in enumerate(zip(contacts, identities, strict=True)):
             if self.is_own(identity):
                 keys[place] = identity
-            elif holds(identity) and not contact.remote_id and (value := self._value(contact)):
+            elif holds(identity) and (value := self._value(contact)):
                 keys[place] = key(self._field, value)
         records = await self.records(keys.values(), whole=whole)
         holders = self.holders(records)
-        similar = {_without_accents(stranger) for stranger in holders.keys() - set(keys.values())}
+        refused = self._similar(keys, contacts, holders)
+        addressed = {place: known_by for place, known_by in keys.items() if known_by != identities[place]}
+        existing = await self._existing(addressed, contacts, holders)
         found = [*contacts]
-        ambiguous = {}
-        for place, known_by in keys.items():
-            held = holders.get(known_by, [])
-            if similar and not held and _without_accents(known_by) in similar:
-                reason = f"{self._field}: a record of Mautic has a value that differs only in accents, which Mautic ignores"
-                ambiguous[place] = Outcome.rejected(Code.AMBIGUOUS, reason)
-            elif known_by == identities[place]:
-                continue
-            elif len(held) == 1:
-                found[place] = contacts[place]._replace(remote_id=str(held[0]))
-            elif held:
-                reason = f"{self.several}: {', '.join(map(str, held))}"
-                ambiguous[place] = Outcome.rejected(Code.AMBIGUOUS, reason)
-        return Identified(found, holders, ambiguous, records)
+        for place, known_by in addressed.items():
+            step = self._matched(record_id(contacts[place].remote_id), holders.get(known_by, ()), existing)
+            if isinstance(step, Outcome):
+                refused.setdefault(place, step)
+            elif step is not None:
+                found[place] = contacts[place]._replace(remote_id=str(step))
+        return Identified(found, holders, refused, records)
+
+    def _similar(
+        self, keys: Mapping[int, str], contacts: Sequence[Contact], holders: Mapping[str, Sequence[int]]
+    ) -> dict[int, Outcome]:
+        """Those whose value no record has, but for accents. Not those whose own record has it."""
+        similar: dict[str, set[int]] = {}
+        for stranger in holders.keys() - set(keys.values()):
+            similar.setdefault(_without_accents(stranger), set()).update(holders[stranger])
+        if not similar:
+            return {}
+        reason = f"{self._field}: a record of Mautic has a value that differs only in accents, which Mautic ignores"
+        return {
+            place: Outcome.rejected(Code.AMBIGUOUS, reason)
+            for place, known_by in keys.items()
+            if known_by not in holders and similar.get(_without_accents(known_by), set()) - {record_id(contacts[place].remote_id)}
+        }
+
+    async def _existing(
+        self, addressed: Mapping[int, str], contacts: Sequence[Contact], holders: Mapping[str, Sequence[int]]
+    ) -> set[int]:
+        """Of the records in the rows of contacts whose value others have, those that exist."""
+        mine = {place: record_id(contacts[place].remote_id) for place in addressed}
+        held = {place: holders.get(known_by, ()) for place, known_by in addressed.items()}
+        asked = {record for place, record in mine.items() if record is not None and held[place] and record not in held[place]}
+        there = {int(record["id"]) for record in await self._lookup.with_ids(sorted(asked))}
+        return there | {record for place, record in mine.items() if record is not None and record in held[place]}
+
+    def _matched(self, mine: int | None, held: Sequence[int], existing: Collection[int]) -> int | Outcome | None:
+        """The record of a contact with an address, by those that have its value. mine: the one that its row names. None if they
+        do not decide.
+        """
+        others = [record for record in held if record != mine]
+        if mine in existing:
+            return duplicate(self._field, "this value", others, mine) if others else None
+        if len(held) > 1:
+            return Outcome.rejected(Code.AMBIGUOUS, f"{self.several}: {', '.join(map(str, held))}")
+        return held[0] if held else None
 
     async def records(self, keys: Iterable[str], *, whole: bool = False) -> Sequence[Mapping[str, Any]]:
         """The records with these keys. Raises as a lookup does."""
@@ -109,11 +143,11 @@ class FieldMatch:
             )
 
     def assumptions(self, contact: Contact, further: Sequence[Assumption]) -> Sequence[Assumption]:
-        """further: the assumptions for a contact with an address whose value no record has."""
-        if contact.remote_id or not self._value(contact):
+        """further: the assumptions for a contact with an address whose value no record has, or none but its own."""
+        if not self._value(contact):
             return further
         nobody = Said(200, {"total": "0", "contacts": {}})
-        words = f", and none has its {self._field}"
+        words = f", and no{' other' if contact.remote_id else 'ne'} has its {self._field}"
         return [Assumption(one.words + words, [nobody, *one.answers]) for one in further]
 
     def _value(self, contact: Contact) -> str:

@@ -1,5 +1,6 @@
 """Looks records up in Mautic, by one search for all contacts of a call."""
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,14 +11,22 @@ from crm_sync.crm.mautic.login import Login
 from crm_sync.errors import BatchRefusedError, OutageError
 
 CONTACTS = "/api/contacts"
+REFUSES_FROM = 5
+_MAJOR = re.compile(r"([0-9]{1,3})\.")
 PAGE = 50  # records in a search result: twice as many as are requested, and with all their fields below the largest body
 
 
 class Lookup:
-    """Every method raises LaneError. whole: with everything that Mautic shows about a contact."""
+    """Every method raises LaneError. whole: with everything that Mautic shows about a contact.
+
+    merges: whether an edit of one of several records with one identifier merges two of them. Mautic 4.x compares the record's own
+    identifiers, whatever the edit changes; 5.0 and later refuse it with 422, if any identifier is enough to match.
+    [mautic/mautic: LeadModel, checkForDuplicateContact, at 4.4.13; UniqueCustomFieldValidator, at 5.0.0]
+    """
 
     def __init__(self, login: Login) -> None:
         self._login = login
+        self.merges = True  # until an answer names a version
 
     async def with_ids(self, ids: Iterable[int], *, whole: bool = False) -> Sequence[Mapping[str, Any]]:
         """The records with these ids."""
@@ -61,6 +70,8 @@ class Lookup:
         if answer.status >= 400:
             said = quoted(plain(answer), looked_for)
             raise BatchRefusedError(Code.BROKEN_ANSWER, f"the search was refused ({answer.label}: {said})", retried=True)
+        version = _MAJOR.match(answer.headers.get("Mautic-Version", ""))
+        self.merges = version is None or int(version[1]) < REFUSES_FROM
         return answer
 
 

@@ -88,16 +88,45 @@ def disputed(contacts: Sequence[Contact], identities: Sequence[str], holders: Ma
 
 
 def plan(
-    contacts: Sequence[Contact], identities: Sequence[str], holders: Mapping[str, Sequence[int]], existing: Collection[int]
+    contacts: Sequence[Contact],
+    identities: Sequence[str],
+    holders: Mapping[str, Sequence[int]],
+    existing: Collection[int],
+    *,
+    merges: bool,
 ) -> list[Step]:
     """A step for each contact, in order. identities: of each contact. holders: records by identity, as found.
-    existing: those of the disputed records that exist.
+    existing: those of the disputed records that exist. merges: an edit of one of several records with the same address or key
+    merges two of them, whatever it changes.
     """
     claims = _claims(contacts, identities, holders)
-    return [
+    steps = [
         _step(record_id(contact.remote_id), identity, holders.get(identity, ()), claims, existing)
         for contact, identity in zip(contacts, identities, strict=True)
     ]
+    if not merges:
+        return steps
+    return [_unless_merged(step, identity, holders) for step, identity in zip(steps, identities, strict=True)]
+
+
+def _unless_merged(step: Step, identity: str, holders: Mapping[str, Sequence[int]]) -> Step:
+    held = holders.get(identity, ())
+    if not isinstance(step, Edit) or len(held) < 2 or step.record not in held:
+        return step
+    field, has = _named(identity)
+    return duplicate(field, has, [record for record in held if record != step.record], step.record)
+
+
+def duplicate(field: str, has: str, others: Sequence[int], mine: int | None) -> Outcome:
+    """For a contact whose record is not the only one with its address or its value."""
+    ids = ", ".join(map(str, others))
+    return Outcome.rejected(Code.DUPLICATE, f"{field}: record {ids} of Mautic has {has}, this contact is record {mine}")
+
+
+def _named(identity: str) -> tuple[str, str]:
+    """The field that it is a value of, and what its record has, in words."""
+    known_by = parts(identity)
+    return ("email", "this address") if known_by is None else (known_by[0], "this value")
 
 
 class _Claims(NamedTuple):
@@ -164,12 +193,11 @@ def _edit(record: int, identity: str, held: Sequence[int]) -> Edit:
 def _by_holder(mine: int | None, identity: str, held: Sequence[int], claims: _Claims, existing: Collection[int]) -> Step:
     """For a contact whose address or key belongs to records that are not known to be its own."""
     ids = ", ".join(map(str, held))
-    known_by = parts(identity)
-    field, has = ("email", "this address") if known_by is None else (known_by[0], "this value")
+    field, has = _named(identity)
     if any(claims.written.get(record, identity) != identity for record in held):
         return Outcome.failed(Code.LOCKED, f"{field}: record {ids} of Mautic has {has}, and is being written for another contact")
     if mine in existing:
-        return Outcome.rejected(Code.DUPLICATE, f"{field}: record {ids} of Mautic has {has}, this contact is record {mine}")
+        return duplicate(field, has, held, mine)
     if len(held) > 1:
         return Outcome.rejected(Code.AMBIGUOUS, f"{field}: several records of Mautic have {has}: {ids}")
     return _edit(held[0], identity, held)

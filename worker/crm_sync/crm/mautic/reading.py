@@ -42,8 +42,8 @@ async def located(
     known = None if match is None else await match.identified(contacts, identities)
     found: dict[int, Found] = {}
     for place, identity in enumerate(identities):
-        if known is not None and place in known.ambiguous:
-            found[place] = known.ambiguous[place]
+        if known is not None and place in known.refused:
+            found[place] = known.refused[place]
         elif known is not None and (record := known.contacts[place].remote_id):
             found[place] = record
         elif known is not None and match is not None and match.is_own(identity):

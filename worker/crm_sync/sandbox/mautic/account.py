@@ -61,8 +61,8 @@ class MauticAccount:
     identifiers: the fields that Mautic matches by. matches_all: only a record with all identifiers of an item is matched, instead
     of one with any of them, which is the default [contact_unique_identifiers_operator].
 
-    refuses_taken: an edit of a record with an identifier that belongs to another one is refused with 422 (5.0 and later) instead
-    of merging the two (4.x). hidden: records that are not committed yet from the perspective of the current request.
+    version: decides what becomes of an edit of a record that shares an identifier with another one: 4.x merges the two, 5.0 and
+    later refuse it with 422. hidden: records that are not committed yet from the perspective of the current request.
     """
 
     def __init__(self) -> None:
@@ -74,15 +74,20 @@ class MauticAccount:
         self.contacts: dict[int, Contact] = {}
         self.denied_ids: set[int] = set()
         self.segments: dict[int, set[int]] = {}
-        self.refuses_taken = False
+        self.version = "5.1.1"
         self.hidden = range(0)
         self.last_id = 0
         self._writes = 0
         self._by_address: defaultdict[str, set[int]] = defaultdict(set)
 
-    def match(self, item: Mapping[str, Any]) -> Contact | None:
+    @property
+    def merges_taken(self) -> bool:
+        return int(self.version.partition(".")[0]) < 5
+
+    def match(self, item: Mapping[str, Any], but: Contact | None = None) -> Contact | None:
         """The newest of the records with this item's identifiers. Without any, an item matches nothing."""
-        return max(self._having(self._identifying(item)), key=lambda contact: (contact.added, contact.id), default=None)
+        found = [one for one in self._having(self._identifying(item)) if one is not but]
+        return max(found, key=lambda contact: (contact.added, contact.id), default=None)
 
     def _identifying(self, item: Mapping[str, Any]) -> dict[str, str]:
         """The identifiers of an item, as they would be stored, but for those that PHP takes for empty: 0 too [LeadModel,
@@ -134,8 +139,7 @@ class MauticAccount:
         """POST: writes the record with these identifiers, or a new one. Returns whether it is new."""
         found = self.match(item)
         if found is not None:
-            self.edit(found, item)
-            return found, False
+            return self.edit(found, item), False
         return self.create(item), True
 
     def create(self, item: Mapping[str, Any]) -> Contact:
@@ -147,17 +151,23 @@ class MauticAccount:
         self._apply(contact, item, blank=False)
         return contact
 
-    def edit(self, contact: Contact, item: Mapping[str, Any], *, put: bool = False) -> None:
-        """put: fields that the item does not name are blanked."""
+    def edit(self, contact: Contact, item: Mapping[str, Any], *, put: bool = False) -> Contact:
+        """Returns the record that was written: of two that are merged, the one that is left. put: fields that the item does not
+        name are blanked.
+        """
         if contact.id in self.denied_ids:
             raise ItemError(403, DENIED)
         self._check(item)
-        self._refuse_taken(contact, item)
-        other = self.match(item)
-        if other is not None and other is not contact:
-            self._merge(contact, other)
         blanks = dict.fromkeys(self.fields) if put else {}
-        self._apply(contact, {**blanks, **item}, blank=put or bool(item.get("overwriteWithBlank")), zeros=put)
+        known = self._known(contact, item)
+        if self.merges_taken:  # it looks for others by the record's own identifiers too [LeadModel, checkForDuplicateContact]
+            other = self.match(known, but=contact)
+        else:
+            self._refuse_taken(contact, known)
+            other = self.match(item)
+        written = self._merged(contact, other)
+        self._apply(written, {**blanks, **item}, blank=put or bool(item.get("overwriteWithBlank")), zeros=put)
+        return written
 
     def delete(self, contact: Contact) -> None:
         del self.contacts[contact.id]
@@ -169,11 +179,12 @@ class MauticAccount:
             message = ", ".join(f"{alias}: {problem}" for alias, problem in problems.items())
             raise ItemError(400, message, {alias: [problem] for alias, problem in problems.items()})
 
-    def _refuse_taken(self, contact: Contact, item: Mapping[str, Any]) -> None:
-        """Even if the identifier stays the same: the form knows it from the record. [UniqueCustomFieldValidator]"""
-        if not self.refuses_taken:
-            return
-        known = {alias: item.get(alias) or contact.values.get(alias) for alias in self.identifiers}
+    def _known(self, contact: Contact, item: Mapping[str, Any]) -> dict[str, Any]:
+        """The identifiers of a record as an edit leaves them: those that the item does not name are the record's."""
+        return {alias: item.get(alias) or contact.values.get(alias) for alias in self.identifiers}
+
+    def _refuse_taken(self, contact: Contact, known: Mapping[str, Any]) -> None:
+        """Even if the identifier stays the same: the form knows it from the record. [UniqueCustomFieldValidator, since 5.0]"""
         identifiers = self._identifying(known)
         groups = [identifiers] if self.matches_all else [{alias: value} for alias, value in identifiers.items()]
         taken = [alias for group in groups if self._having(group) not in ([], [contact]) for alias in group]
@@ -182,11 +193,20 @@ class MauticAccount:
             message = ", ".join(f"{alias}: {problem}" for alias in taken)
             raise ItemError(422, message, {alias: [problem] for alias in taken})
 
-    def _merge(self, winner: Contact, loser: Contact) -> None:
-        """One of the two is left: the edited one, with the values of the one written last, and those that only one has."""
+    def _merged(self, contact: Contact, other: Contact | None) -> Contact:
+        """Of the two one is left: the edited one, or up to 4.x the older one. It has the values of the one written last, and over
+        them those of the edited one, which are in its form. [ContactMerger; LegacyLeadModel, mergeLeads;
+        EntityFieldsBuildFormTrait]
+        """
+        if other is None or other is contact:
+            return contact
+        keeps_other = self.merges_taken and (other.added, other.id) < (contact.added, contact.id)
+        winner, loser = (other, contact) if keeps_other else (contact, other)
         newer, older = (loser, winner) if loser.written > winner.written else (winner, loser)
+        form = {alias: value for alias, value in contact.values.items() if value not in (None, "")}
         self.delete(loser)
-        self._set(winner, {alias: newer.values.get(alias) or older.values.get(alias) for alias in self.fields})
+        self._set(winner, {alias: newer.values.get(alias) or older.values.get(alias) for alias in self.fields} | form)
+        return winner
 
     def _apply(self, contact: Contact, item: Mapping[str, Any], *, blank: bool, zeros: bool = False) -> None:
         """Fields that the item does not name are kept. blank: empty values overwrite. zeros: 0 is a value."""

@@ -32,8 +32,7 @@ def edit(account: MauticAccount, items: Sequence[Item], *, put: bool) -> Answer:
             raise ItemError(404, NOT_FOUND)
         if found is None:
             return account.create(item), 201
-        account.edit(found, item, put=put)
-        return found, 200
+        return account.edit(found, item, put=put), 200
 
     return _answer(account, items, write, 200, shows_refused=True)
 

@@ -27,7 +27,6 @@ from crm_sync.sandbox.mautic.login import TOKEN_PATH, Logins, MauticError
 from crm_sync.sandbox.mautic.showing import details, shown_fields
 from crm_sync.sandbox.server import Answer, Call, Sandbox
 
-VERSION = "5.1.1"
 CONTACTS = "/api/contacts"
 BATCH_LIMIT = 200  # the default of api_batch_max_limit
 DEFAULT_PAGE = 30  # the default of default_pagelimit
@@ -139,9 +138,9 @@ class MauticSandbox(Sandbox):
 
     def _headers(self, now_s: float) -> dict[str, str]:
         if self._hour.limit is None:
-            return {"Mautic-Version": VERSION}
+            return {"Mautic-Version": self.account.version}
         left = self._hour.limit - self._hour.used
-        return {"Mautic-Version": VERSION, **_limit_headers(self._hour.limit, left, self._hour.ends_s - now_s)}
+        return {"Mautic-Version": self.account.version, **_limit_headers(self._hour.limit, left, self._hour.ends_s - now_s)}
 
     # Routes.
 
@@ -222,7 +221,7 @@ class MauticSandbox(Sandbox):
             self.account.delete(contact)
             return Answer(200, {"contact": {**self._details(contact), "id": None}})
         elif call.method != "GET":
-            self.account.edit(contact, _item(call.body), put=call.method == "PUT")
+            contact = self.account.edit(contact, _item(call.body), put=call.method == "PUT")
         return Answer(status, {"contact": self._details(contact)})
 
     # Batches.
