@@ -280,6 +280,24 @@ def test_an_option_with_a_semicolon_is_refused_by_hubspot_alone():
         assert written(ALL[crm], Kind.TEXT, ["b;c"], is_list=True) == ["b;c"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "value", "is_list"),
+    [
+        (Kind.TEXT, ["a", "b|c"], True),
+        (Kind.TEXT, ["|"], True),
+        (Kind.TEXT, [["a"], ["b|"]], True),
+        (Kind.JSON, '["a", "b|c"]', False),
+        (Kind.JSON, ['"b|c"'], True),
+    ],
+)
+def test_an_option_with_a_vertical_bar_is_refused_by_mautic_alone(kind, value, is_list):
+    with pytest.raises(UnsendableError, match="an element of the list has a vertical bar, which Mautic takes for the end"):
+        written(MAUTIC, kind, value, is_list=is_list)
+    for crm in ("hubspot", "brevo", "n8n"):
+        assert written(ALL[crm], kind, value, is_list=is_list)
+    assert written(MAUTIC, Kind.TEXT, "b|c") == "b|c"
+
+
 @pytest.mark.parametrize("kind", Kind)
 def test_to_hubspot_all_is_text(kind):
     values = {

@@ -41,6 +41,13 @@ def _joined(parts: list[Any]) -> str:
     return ";".join(texts)
 
 
+def _options(parts: list[Any]) -> list[Any]:
+    found = flat(parts)
+    if any(isinstance(part, str) and "|" in part for part in found):
+        raise UnsendableError("an element of the list has a vertical bar, which Mautic takes for the end of an option")
+    return found
+
+
 def _texts(parts: list[Any]) -> list[str]:
     return [plain_text(part) for part in flat(parts)]
 
@@ -54,7 +61,10 @@ def _storable(text: str) -> Any:
     """A document whose texts go out as they are."""
     if has_nul(text):
         raise UnsendableError(NO_NUL)
-    return document(text)
+    found = document(text)
+    if isinstance(found, list):
+        _options(found)
+    return found
 
 
 # No vendor says what becomes of a NUL character in a contact, and what is cut at it or dropped is not what the row has. n8n takes
@@ -98,7 +108,8 @@ BREVO = Forms(
     takes_nul=False,
 )
 
-# Timestamps as its API documents them, in UTC. PHP writes true as 1 and false as an empty string.
+# Timestamps as its API documents them, in UTC. PHP writes true as 1 and false as an empty string. Several options are joined by
+# vertical bars [mautic/mautic: LeadModel, setFieldValues].
 MAUTIC = Forms(
     members=members.MAUTIC,
     apart=members.SEGMENTS,
@@ -112,7 +123,7 @@ MAUTIC = Forms(
     moment=_with_blank,
     local_moment=_with_blank,
     document=_storable,
-    listed=flat,
+    listed=_options,
     longest=_LONGEST,
     takes_nul=False,
 )
