@@ -47,6 +47,7 @@ def kept(crm, kind, value):
             account = BrevoAccount()
             account.attributes["FIELD"] = kind
             account.options["FIELD"] = [*OPTIONS]
+            account.takes_labels = True
             held = account.save({"email": EMAIL, "attributes": {"FIELD": sent}})[0].attributes.get("FIELD")
             [shown] = [one for one in account.shown_attributes() if one["name"] == "FIELD"]
             field = brevo_schema._field(shown)

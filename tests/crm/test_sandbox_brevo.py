@@ -234,6 +234,17 @@ async def test_attributes_of_another_type_or_another_account_are_ignored(brevo, 
     assert brevo.contacts[2].attributes == {"SCORE": 1.5, "VIP": True, "TAGS": ["a"]}
 
 
+async def test_an_option_is_taken_by_its_number_and_a_label_only_where_the_sandbox_is_told_so(brevo, client):
+    brevo.account.attributes |= {"MOOD": "category", "TAGS": "multiple-choice"}
+    brevo.account.options |= {"MOOD": ["happy", "sad"], "TAGS": ["a", "b"]}
+    for mood, tags in ((2, ["a"]), ("happy", ["a", "c"]), (3, "b"), ("2", []), (True, ["b"])):
+        await client.post(email="ana@example.com", attributes={"MOOD": mood, "TAGS": tags}, updateEnabled=True)
+        assert brevo.contacts[1].attributes == {"MOOD": 2, "TAGS": tags if tags in ([], ["b"]) else ["a"]}
+    brevo.account.takes_labels = True
+    await client.post(email="ana@example.com", attributes={"MOOD": "happy"}, updateEnabled=True)
+    assert brevo.contacts[1].attributes["MOOD"] == "happy"
+
+
 async def test_an_empty_text_takes_an_attribute_away_and_sets_its_number_free(brevo, client):
     await client.post(**ANA)
     await client.post(email=ANA["email"], attributes={"SMS": "", "FIRSTNAME": ""}, updateEnabled=True)

@@ -12,7 +12,7 @@ from crm_sync.crm.answer import Answer
 from crm_sync.crm.brevo import likeness
 from crm_sync.crm.brevo.identifiers import EXT_ID, PHONE, PHONE_KIND, Identifiers, is_id, real_address
 from crm_sync.crm.brevo.lists import JOINED, LEFT
-from crm_sync.crm.brevo.schema import fits
+from crm_sync.crm.brevo.schema import fitted, misfit
 from crm_sync.crm.values import BREVO
 
 
@@ -54,8 +54,10 @@ class Draft:
         if self.own is not None and self.own.name in self.fields:
             self.fields[self.own.name] = self.own.value  # in Brevo's form
         self.reserved = frozenset(name for name in map(str.upper, if_empty) if name in self.fields) if if_empty else frozenset()
-        self.left = {name for name, value in self.fields.items() if not fits(known.get(name), value)}
-        self.notes = [f"{name}: it was left out, because Brevo has it as {known[name].type}" for name in sorted(self.left)]
+        accepted = {name: fitted(known.get(name), value) for name, value in self.fields.items()}
+        self.left = {name for name, value in accepted.items() if value is None}
+        self.notes = [f"{name}: it was left out, because {misfit(known[name], self.fields[name])}" for name in sorted(self.left)]
+        self.fields |= {name: value for name, value in accepted.items() if value is not None}
         self._known = known
 
     def others(self, there: There, kind: str) -> str | None:

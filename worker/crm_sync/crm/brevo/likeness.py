@@ -14,7 +14,7 @@ from crm_sync.core.likeness import (
 )
 from crm_sync.core.remote_schema import RemoteField
 from crm_sync.crm.brevo.lists import JOINED, LEFT
-from crm_sync.crm.brevo.schema import CATEGORY, CHOICES, fits
+from crm_sync.crm.brevo.schema import CATEGORY, CHOICES, fitted
 
 # Stored as digits, with the country code first. [Brevo, "accepted number formats"]
 PHONES = frozenset({"SMS", "WHATSAPP", "LANDLINE_NUMBER"})
@@ -30,7 +30,7 @@ _BY_TYPE: Mapping[str, Callable[[Any, Any], bool]] = {
 
 def same(field: RemoteField | None, name: str, sent: Any, held: Any) -> bool | None:
     """None for a value that Brevo would ignore, and that is therefore not sent."""
-    if not fits(field, sent):
+    if fitted(field, sent) is None:
         return None
     if name in PHONES:
         return same_phone(sent, held)

@@ -1,11 +1,12 @@
 """The contact attributes of a Brevo account, from `GET /contacts/attributes` [Brevo's OpenAPI, "List all attributes"].
 
 Brevo silently ignores a value of the wrong type [its documentation, "Create a contact"]. So a type that can never fit is reported
-before anything is sent, and a value that does not fit is left out and reported in the row (`fits`).
+before anything is sent, and a value that does not fit is left out and reported in the row (`fitted`).
 """
 
 import re
 from collections.abc import Mapping
+from datetime import date
 from typing import Any
 
 from crm_sync.core.remote_schema import ANY, NUMBERS, WRITTEN, RemoteField, RemoteSchema
@@ -40,20 +41,55 @@ def schema(answer: Answer) -> RemoteSchema | None:
     return RemoteSchema("Brevo", "attribute", by_name, beside=BESIDE - by_name.keys() | {"EMAIL", "EXT_ID"}, spelled=str.upper)
 
 
-def fits(field: RemoteField | None, value: Any) -> bool:
-    """Whether Brevo accepts this value. field: None if it is unknown."""
+def fitted(field: RemoteField | None, value: Any) -> Any:
+    """The form in which Brevo accepts this value; None if it ignores it. field: None if it is unknown.
+
+    An option of a category is named by its number: Brevo was reported to ignore its label, and documents the number as its id
+    [sendinblue/APIv3-python-library #65; "List all attributes"]. What becomes of choices of which it lacks one is not documented.
+    """
     match None if field is None else field.type:
         case "text":
-            return isinstance(value, str)
+            fits = isinstance(value, str)
         case "float":
-            return isinstance(value, int | float) and not isinstance(value, bool)
+            fits = isinstance(value, int | float) and not isinstance(value, bool)
         case "boolean":
-            return isinstance(value, bool)
+            fits = isinstance(value, bool)
         case "date":
-            return isinstance(value, str) and _DATE.match(value) is not None
+            fits = isinstance(value, str) and _is_date(value)
         case "multiple-choice":
-            return isinstance(value, list)
-    return True
+            fits = isinstance(value, list) and (not field or not field.options or set(value) <= set(field.options))
+        case "category":
+            return _option(field, value)
+        case _:
+            fits = True
+    return value if fits else None
+
+
+def misfit(field: RemoteField, value: Any) -> str:
+    """Why Brevo would ignore this value, in words for people."""
+    if field.options is not None and (field.type == CATEGORY or isinstance(value, list)):
+        return "it is none of the options that Brevo has for it" if field.type == CATEGORY else "Brevo lacks one of these options"
+    return f"Brevo has it as {field.type}"
+
+
+def _is_date(text: str) -> bool:
+    """A day and nothing else: whether Brevo would cut a time off is not documented."""
+    try:
+        return _DATE.fullmatch(text) is not None and date.fromisoformat(text) is not None
+    except ValueError:
+        return False
+
+
+def _option(field: RemoteField | None, value: Any) -> Any:
+    """The number of an option that is named by its label or its number; None if it is none."""
+    listed = field.shown.get("enumeration") if field else None
+    if not isinstance(listed, list):
+        return value
+    numbers = [(one.get("label"), one.get("value")) for one in listed if isinstance(one, dict)]
+    named = [number for label, number in numbers if label == value] or [
+        number for _, number in numbers if not isinstance(value, bool) and str(number) == str(value)
+    ]
+    return named[0] if named else None
 
 
 def _field(members: Mapping[str, Any]) -> RemoteField:

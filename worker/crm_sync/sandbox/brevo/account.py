@@ -4,7 +4,7 @@ They are Brevo's published rules if there are any, otherwise what its users repo
 """
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -88,7 +88,11 @@ class BrevoAccount:
     computes.
 
     Guesses: the message for a list that does not exist; that POST and PUT ignore an attribute the account does not have, as the
-    import does; that listIds adds to a contact's lists, as documented: in 2018 it was reported to replace them.
+    import does; that listIds adds to a contact's lists, as documented: in 2018 it was reported to replace them; that choices of
+    which it lacks one are ignored as a whole.
+
+    takes_labels: an option of a category is accepted by its label too, not only by its number. In 2021 the label was reported to
+    be ignored [sendinblue/APIv3-python-library #65].
 
     duplicate_code: Brevo sends `duplicate_parameter`, and since about May 2026 also `invalid_parameter`. placeholders: a contact
     with a phone number and no address is shown with an address made of its number, by which it is also found (reported by users
@@ -100,6 +104,7 @@ class BrevoAccount:
         self.options: dict[str, list[str]] = {}
         self.calculated = {"BLACKLIST": "global", "READERS": "global", "CLICKERS": "global"}  # by their category
         self.list_ids = set(list_ids)
+        self.takes_labels = False
         self.duplicate_code = "duplicate_parameter"
         self.placeholders = True
         self.contacts: dict[int, Contact] = {}
@@ -192,7 +197,7 @@ class BrevoAccount:
         for name, value in attributes.items():
             if value is None or isinstance(value, dict):
                 raise _invalid(f"attributes/{name} should be type number, string, boolean or array")
-            if _fits(value, self.attributes.get(name), self.options.get(name, ())):
+            if self._takes(name, value):
                 change.attributes[name] = value
         if "ext_id" in body:
             if not isinstance(body["ext_id"], str):
@@ -204,6 +209,19 @@ class BrevoAccount:
                 # An empty text removes the attribute.
                 change.unique[name] = change.attributes[name] = value and _unique_value(name, value)
         return change
+
+    def _takes(self, name: str, value: Any) -> bool:
+        """Whether the account accepts the value, or ignores it."""
+        fits = _FITS.get(self.attributes.get(name))
+        if fits is None or not fits(value):
+            return False
+        options = self.options.get(name, [])
+        match self.attributes[name]:
+            case "category":
+                return value in range(1, len(options) + 1) or (self.takes_labels and value in options)
+            case "multiple-choice":
+                return not options or set(value) <= set(options)
+        return True
 
     def _lists(self, body: dict[str, Any], name: str) -> set[int]:
         ids = body.get(name, [])
@@ -279,20 +297,11 @@ def _held(contact: Contact, name: str) -> object:
     return contact.email if name == "email" else contact.attributes.get(name)
 
 
-def _fits(value: Any, kind: AttributeKind | None, options: Sequence[str]) -> bool:
-    """Whether the account accepts the value. kind: None for an attribute it does not have.
-
-    Guesses: that an option of a category is accepted by its label or its number, and that other texts are ignored.
-    """
-    fits = _FITS.get(kind)
-    return fits is not None and fits(value, options)
-
-
-_FITS: Mapping[AttributeKind | None, Callable[[Any, Sequence[str]], bool]] = {
-    "text": lambda value, _: isinstance(value, str),
-    "float": lambda value, _: isinstance(value, int | float) and not isinstance(value, bool),
-    "boolean": lambda value, _: isinstance(value, bool),
-    "date": lambda value, _: isinstance(value, str) and _DATE.fullmatch(value) is not None,
-    "multiple-choice": lambda value, _: isinstance(value, list) and all(isinstance(choice, str) for choice in value),
-    "category": lambda value, options: value in options or value in range(1, len(options) + 1),
+_FITS: Mapping[AttributeKind | None, Callable[[Any], bool]] = {
+    "text": lambda value: isinstance(value, str),
+    "float": lambda value: isinstance(value, int | float) and not isinstance(value, bool),
+    "boolean": lambda value: isinstance(value, bool),
+    "date": lambda value: isinstance(value, str) and _DATE.fullmatch(value) is not None,
+    "multiple-choice": lambda value: isinstance(value, list) and all(isinstance(choice, str) for choice in value),
+    "category": lambda value: isinstance(value, int | str) and not isinstance(value, bool),
 }
