@@ -74,15 +74,17 @@ class Refusals:
         return operation.began > self._first.get(_flip(contact), {}).get(operation, math.inf)
 
     def remember(self, contact: Contact, operation: Operation, refused_at: float) -> None:
-        """It was refused then, together with others that were served without it."""
-        self._first.setdefault(_flip(contact), {}).setdefault(operation, refused_at)
+        """It was refused then: alone, or together with others that were served without it."""
+        flip = _flip(contact)
+        if len(self._first) >= MOST and flip not in self._first:
+            self._first.clear()
+        self._first.setdefault(flip, {}).setdefault(operation, refused_at)
 
     def add(self, contact: Contact, operation: Operation, began: float, now: float) -> Doubt:
         """It was refused alone, by a request that began then, and nothing proves that it is to blame."""
         doubt = self._doubts.get(operation)
         if doubt is None or operation.served_at > doubt.last:
-            if len(self._first) >= MOST or len(self._doubts) >= MOST:
-                self._first.clear()
+            if len(self._doubts) >= MOST:
                 self._doubts.clear()
             doubt = self._doubts[operation] = Doubt(since=now)
         # Requests in flight at the same time count as one piece of evidence.
@@ -90,7 +92,7 @@ class Refusals:
             doubt.rounds += 1
             doubt.last = now
         doubt.contacts[_flip(contact)] += 1
-        self._first.setdefault(_flip(contact), {}).setdefault(operation, now)
+        self.remember(contact, operation, now)
         self.last = now
         return doubt
 
